@@ -1,0 +1,1 @@
+"""What enforces a classifier: one contract, and its implementations."""

@@ -1,0 +1,1 @@
+"""Enforcement with nftables: one table, written over netlink."""

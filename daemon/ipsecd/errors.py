@@ -1,0 +1,86 @@
+"""Owns every error that a user can cause or meet; must not know who reports it.
+
+Each class is one wire error of ``io.ipsecd.control`` (its name is ``wire``). Whatever is raised
+outside this tree is a bug: the service logs it with its traceback, and nothing has changed.
+"""
+
+from __future__ import annotations
+
+
+class IpsecdError(Exception):
+    """What happened, and what to do about it.
+
+    ``message`` quotes the user's input and says why it was not accepted; ``hint`` says what to
+    do and may be empty. The same words go to the socket, to the log and to the terminal.
+    """
+
+    wire = "Failed"
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n  hint: {self.hint}" if self.hint else self.message
+
+
+class InvalidInput(IpsecdError):
+    """A value that cannot exist: text that does not parse, a document that breaks its schema.
+
+    ``source`` names the file or the text that was read ("" when there is none), ``line`` counts
+    from 1 (0: not known) and ``position`` is a character offset from 0 in the text (-1: not known).
+    """
+
+    wire = "InvalidInput"
+
+    def __init__(
+        self,
+        message: str,
+        hint: str = "",
+        *,
+        source: str = "",
+        line: int = 0,
+        position: int = -1,
+    ) -> None:
+        super().__init__(message, hint)
+        self.source = source
+        self.line = line
+        self.position = position
+
+    def __str__(self) -> str:
+        where = f"{self.source}:{self.line}: " if self.line else ""
+        text = where + self.message
+        if self.position >= 0 and self.source and not self.line:
+            text += f"\n  {self.source}\n  {' ' * self.position}^"
+        return f"{text}\n  hint: {self.hint}" if self.hint else text
+
+
+class NotFound(IpsecdError):
+    """Something was named that does not exist."""
+
+    wire = "NotFound"
+
+
+class Refused(IpsecdError):
+    """The request is understood and is not carried out: not supported, or in conflict."""
+
+    wire = "Refused"
+
+
+class LimitExceeded(IpsecdError):
+    """More was asked for than the configuration allows."""
+
+    wire = "LimitExceeded"
+
+
+class StoreFailed(IpsecdError):
+    """The disk did not take or give back what it should; what was in force stays in force."""
+
+    wire = "StoreFailed"
+
+
+class BackendFailed(IpsecdError):
+    """The kernel did not take a change; what was in force stays in force."""
+
+    wire = "BackendFailed"

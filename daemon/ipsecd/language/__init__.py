@@ -1,0 +1,1 @@
+"""Text and documents that people write: parsed into values, and printed canonically."""

@@ -1,0 +1,205 @@
+"""Owns the meaning of filters: what happens to one packet, as a loop that a reviewer believes.
+
+It is the oracle that every compiled form is tested against, and what ``explain`` answers from.
+It shares the order of precedence with the compiler and nothing else, and is not made fast.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from ipsecd.errors import Refused
+from ipsecd.model.exemptions import Exemption
+from ipsecd.model.packets import Host, Packet, Point
+from ipsecd.model.precedence import ANY_PORT_WIDTH, Rank, rank
+from ipsecd.model.values import (
+    IPV6_EXTENSION_HEADERS,
+    Action,
+    Address,
+    Endpoint,
+    Family,
+    Filter,
+    HostName,
+    IcmpOfFamily,
+    InForce,
+    Keyword,
+    Network,
+    PortRange,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What happens to a packet, and why.
+
+    ``by`` is the filter that decided and ``beaten`` those that matched too, best first.
+    ``reason`` is ``"filter"``, ``"no filter"``, ``"loopback"``, ``"unparsable"`` or the name of
+    an exemption; ``by`` is None unless it is ``"filter"``.
+    """
+
+    action: Action
+    reason: str
+    by: InForce | None = None
+    beaten: tuple[InForce, ...] = ()
+
+
+def decide(
+    in_force: Iterable[InForce],
+    packet: Packet,
+    host: Host,
+    exemptions: Iterable[Exemption] = (),
+    *,
+    drop_unparsable: bool = True,
+) -> Decision:
+    """What the filters `in_force` do with `packet` on `host`.
+
+    Raises ``Refused`` for a filter whose DNS name has not been resolved.
+    """
+    filters = tuple(in_force)
+    if packet.interface_type is None:
+        return Decision(Action.PERMIT, "loopback")
+    if not packet.parsed:
+        blocking = any(one.action is Action.BLOCK for one in filters)
+        drop = drop_unparsable and blocking and packet.point is not Point.LEAVING
+        return Decision(Action.BLOCK if drop else Action.PERMIT, "unparsable")
+    for exempt in exemptions:
+        if any(pattern.matches(packet, host) for pattern in exempt.patterns):
+            return Decision(Action.PERMIT, exempt.name)
+    matching: list[tuple[Rank, InForce]] = []
+    for one in filters:
+        ranks = list(_matches(one, packet, host))
+        if ranks:
+            matching.append((max(ranks), one))
+    if not matching:
+        return Decision(Action.PERMIT, "no filter")
+    matching.sort(key=lambda match: match[1].origin)
+    matching.sort(key=lambda match: match[0], reverse=True)
+    best, *others = (one for _, one in matching)
+    return Decision(best.action, "filter", best, tuple(others))
+
+
+def _matches(one: InForce, packet: Packet, host: Host) -> Iterator[Rank]:
+    """The rank of every way in which one filter matches the packet."""
+    flt = one.filter
+    ways = [(flt.source, flt.destination)]
+    if flt.mirrored:
+        ways.append((flt.destination, flt.source))
+    for source, destination in ways:
+        seen = _as_seen(one, source, destination, packet)
+        if seen is None:
+            continue
+        for protocol in flt.protocols:
+            found = _match_one_way(one, source, destination, protocol, seen, host)
+            if found is not None:
+                yield found
+
+
+def _as_seen(
+    one: InForce, source: Endpoint, destination: Endpoint, packet: Packet
+) -> Packet | None:
+    """The packet with the addresses that this direction of a filter is applied to, or None.
+
+    To ``me`` is judged on arrival, from ``me`` when sent or leaving, and what names no ``me`` on
+    arrival or when sent. Of the last, permits are looked at once more when the packet leaves
+    under our address, with the addresses it arrived with: they keep their rank against ``me``.
+    """
+    from_me = source.address is Keyword.ME
+    to_me = destination.address is Keyword.ME
+    if packet.point is Point.ARRIVING:
+        return None if from_me else packet
+    if to_me:
+        return None
+    if packet.point is Point.SENDING or from_me:
+        return packet
+    if one.action is Action.PERMIT:
+        return packet.arrived or packet
+    return None
+
+
+def _match_one_way(
+    one: InForce,
+    source: Endpoint,
+    destination: Endpoint,
+    protocol: int | IcmpOfFamily | None,
+    packet: Packet,
+    host: Host,
+) -> Rank | None:
+    if not _protocol_matches(protocol, packet):
+        return None
+    if one.interface_type not in (None, packet.interface_type):
+        return None
+    source_bits = _source_bits(source.address, packet, host)
+    destination_bits = _destination_bits(destination.address, packet, host)
+    source_width = _port_width(source.ports, packet.source_port)
+    destination_width = _port_width(destination.ports, packet.destination_port)
+    if (
+        source_bits is None
+        or destination_bits is None
+        or source_width is None
+        or destination_width is None
+    ):
+        return None
+    return rank(
+        source_bits=source_bits,
+        destination_bits=destination_bits,
+        protocol_given=protocol is not None,
+        destination_width=destination_width,
+        source_width=source_width,
+        interface_given=one.interface_type is not None,
+        volatile=one.origin.volatile,
+        action=one.action,
+    )
+
+
+def _protocol_matches(protocol: int | IcmpOfFamily | None, packet: Packet) -> bool:
+    if protocol is None:
+        return True
+    if isinstance(protocol, IcmpOfFamily):
+        return packet.protocol == protocol.number(packet.family)
+    if packet.family is Family.IPV6 and protocol in IPV6_EXTENSION_HEADERS:
+        return False
+    return packet.protocol == protocol
+
+
+def _source_bits(address: Address, packet: Packet, host: Host) -> int | None:
+    if address is Keyword.ME:
+        return packet.family.bits if host.owns(packet.family, packet.source) else None
+    return _bits(address, packet.family, packet.source)
+
+
+def _destination_bits(address: Address, packet: Packet, host: Host) -> int | None:
+    if address is Keyword.ME:
+        return packet.family.bits if host.receives(packet.family, packet.destination) else None
+    return _bits(address, packet.family, packet.destination)
+
+
+def _bits(address: Address, family: Family, value: int) -> int | None:
+    """How many bits of `value` the address fixes, or None if it does not match."""
+    if address is Keyword.ANY:
+        return 0
+    if isinstance(address, HostName):
+        if not address.addresses:
+            raise Refused(
+                f"DNS name {address.name!r} has not been resolved", "resolve it, or use an address"
+            )
+        networks: tuple[Network, ...] = address.addresses
+    else:
+        assert isinstance(address, Network)
+        networks = (address,)
+    for network in networks:
+        if network.family is family and value in network:
+            return network.length
+    return None
+
+
+def _port_width(ports: tuple[PortRange, ...], port: int | None) -> int | None:
+    """The width of the range that `port` is in, or None if it is in none."""
+    if not ports:
+        return ANY_PORT_WIDTH
+    if port is None:
+        return None
+    for ports_range in ports:
+        if port in ports_range:
+            return ports_range.width
+    return None

@@ -1,0 +1,97 @@
+"""Owns what a filter can see of a packet, and of the host that sees it; must not know bytes.
+
+A packet is described at one point where it is looked at. A forwarded packet is looked at twice:
+when it arrives, and, if it then leaves under an address of this host, when it leaves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from ipsecd.errors import InvalidInput
+from ipsecd.model.values import Family, InterfaceType, Network
+
+
+class Point(Enum):
+    """Where a packet is looked at."""
+
+    ARRIVING = "arriving"
+    """On entry, before connection tracking and before any address translation."""
+    SENDING = "sending"
+    """On its way out, made by this host itself."""
+    LEAVING = "leaving"
+    """Forwarded, on its way out, after source translation; only if its source is then ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """One packet at one point.
+
+    Addresses are integers in host order. Ports are None where the protocol has none and in a
+    later fragment. ``interface_type`` is that of the link it came in by (ARRIVING) or goes out
+    by, None for the loopback interface. ``parsed`` is False when its headers end too early or
+    are too many, so that no filter can be applied. ``arrived`` is, for a LEAVING packet, the
+    same packet as it was when it arrived; None when that is not known or was no different.
+    """
+
+    point: Point
+    family: Family
+    source: int
+    destination: int
+    protocol: int
+    source_port: int | None = None
+    destination_port: int | None = None
+    interface_type: InterfaceType | None = InterfaceType.LAN
+    later_fragment: bool = False
+    icmp_type: int | None = None
+    hop_limit: int = 64
+    parsed: bool = True
+    arrived: Packet | None = None
+
+    def __post_init__(self) -> None:
+        if self.later_fragment and (self.source_port, self.destination_port) != (None, None):
+            raise InvalidInput(
+                "a later fragment has no ports", "leave the ports out, or leave out 'fragment'"
+            )
+        if (self.source_port is None) != (self.destination_port is None):
+            raise InvalidInput("a packet has both ports or none")
+
+
+MULTICAST = (Network(Family.IPV4, 0xE0000000, 4), Network(Family.IPV6, 0xFF << 120, 8))
+ZERO_NETWORK = Network(Family.IPV4, 0, 8)
+LIMITED_BROADCAST = 0xFFFFFFFF
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """The addresses of this host, as pairs of family and integer, at one moment.
+
+    ``broadcasts`` are the directed broadcast addresses of its IPv4 links and, in IPv6, the
+    anycast addresses it answers to.
+    """
+
+    addresses: frozenset[tuple[Family, int]] = field(default_factory=frozenset)
+    broadcasts: frozenset[tuple[Family, int]] = field(default_factory=frozenset)
+
+    def owns(self, family: Family, address: int) -> bool:
+        """Whether `address` is this host's: ``me`` as a source."""
+        return (family, address) in self.addresses
+
+    def receives(self, family: Family, address: int) -> bool:
+        """Whether arriving packets to `address` are delivered here: ``me`` as a destination.
+
+        Besides its own addresses these are multicast and broadcast. The kernel takes 0.0.0.0/8
+        and 255.255.255.255 for broadcast (``inet_addr_type`` in net/ipv4/fib_frontend.c).
+        """
+        return (
+            self.owns(family, address)
+            or (family, address) in self.broadcasts
+            or is_multicast(family, address)
+            or (family is Family.IPV4 and (address == LIMITED_BROADCAST or address in ZERO_NETWORK))
+        )
+
+
+def is_multicast(family: Family, address: int) -> bool:
+    """Whether `address` is in 224.0.0.0/4 or ff00::/8."""
+    return any(address in network for network in MULTICAST if network.family is family)

@@ -1,0 +1,324 @@
+"""Owns the values that users write: filters, rules and policies; must not know any syntax.
+
+Invariants:
+
+1. Every value is immutable and valid: constructors raise ``InvalidInput``.
+2. Addresses are integers in host order beside their family; a network has no host bits set.
+3. Ports of one endpoint are disjoint, sorted ranges; no range at all means any port.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import Enum, IntEnum
+from itertools import pairwise
+
+from ipsecd.errors import InvalidInput
+
+MAX_PORT = 65535
+MAX_NAME = 256
+
+
+class Family(IntEnum):
+    """An IP version."""
+
+    IPV4 = 4
+    IPV6 = 6
+
+    @property
+    def bits(self) -> int:
+        """The length of an address in bits: 32 or 128."""
+        return 32 if self is Family.IPV4 else 128
+
+
+class Action(Enum):
+    """What a filter does with a packet: drop it silently, or let it through."""
+
+    BLOCK = "block"
+    PERMIT = "permit"
+
+
+class Store(Enum):
+    """Where a filter lives, and so how long."""
+
+    STATIC = "static"
+    DOMAIN = "domain"
+    DYNAMIC = "dynamic"
+
+
+class InterfaceType(Enum):
+    """The kind of link a rule is limited to: ``dialup`` is point-to-point (PPP, WWAN)."""
+
+    LAN = "lan"
+    DIALUP = "dialup"
+
+
+class Keyword(Enum):
+    """The two addresses that are words: any address, and this host's own."""
+
+    ANY = "*"
+    ME = "0"
+
+
+class IcmpOfFamily(Enum):
+    """The protocol ``ICMP``: number 1 in IPv4 and number 58 in IPv6."""
+
+    ICMP = "ICMP"
+
+    def number(self, family: Family) -> int:
+        """The protocol number that carries ICMP in `family`."""
+        return 1 if family is Family.IPV4 else 58
+
+
+ICMP = IcmpOfFamily.ICMP
+
+TCP, UDP, DCCP, SCTP, UDPLITE = 6, 17, 33, 132, 136
+PROTOCOLS_WITH_PORTS = frozenset({TCP, UDP, DCCP, SCTP, UDPLITE})
+
+IPV6_EXTENSION_HEADERS = frozenset({0, 43, 44, 51, 60})
+"""Protocol numbers that in IPv6 are headers to be seen through (RFC 8200, RFC 4302)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """An address with a prefix length in bits; a host has the full length."""
+
+    family: Family
+    address: int
+    length: int
+
+    def __post_init__(self) -> None:
+        bits = self.family.bits
+        if not 0 <= self.length <= bits:
+            raise InvalidInput(
+                f"prefix length {self.length} is not between 0 and {bits}",
+                f"an IPv{int(self.family)} prefix has at most {bits} bits",
+            )
+        if not 0 <= self.address < 1 << bits:
+            raise InvalidInput(f"address {self.address} does not fit into {bits} bits")
+        if self.address & ((1 << (bits - self.length)) - 1):
+            raise InvalidInput(
+                f"the network address has bits set beyond its prefix length {self.length}",
+                "write the network's first address, or leave the mask out for one host",
+            )
+
+    def __contains__(self, address: int) -> bool:
+        return (address ^ self.address) >> (self.family.bits - self.length) == 0
+
+
+@dataclass(frozen=True, slots=True)
+class HostName:
+    """A DNS name with the addresses it had when it was last resolved.
+
+    ``addresses`` are host networks, sorted; it is empty until the name is resolved.
+    """
+
+    name: str
+    addresses: tuple[Network, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.name or len(self.name) > 253:
+            raise InvalidInput(f"{self.name!r} is not a DNS name")
+        order = sorted(set(self.addresses), key=lambda n: (n.family, n.address))
+        if any(n.length != n.family.bits for n in order):
+            raise InvalidInput(f"DNS name {self.name!r} can only stand for hosts")
+        object.__setattr__(self, "addresses", tuple(order))
+
+
+Address = Keyword | Network | HostName
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class PortRange:
+    """Ports from ``first`` to ``last``, both included, 1 to 65535."""
+
+    first: int
+    last: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.first <= MAX_PORT or not 1 <= self.last <= MAX_PORT:
+            raise InvalidInput(
+                f"port {self.first if not 1 <= self.first <= MAX_PORT else self.last} "
+                f"is not between 1 and {MAX_PORT}",
+                "leave the port out, or write 0 or *, for any port",
+            )
+        if self.first > self.last:
+            raise InvalidInput(
+                f"port range {self.first}-{self.last} ends before it begins",
+                f"write {self.last}-{self.first}",
+            )
+
+    def __contains__(self, port: int) -> bool:
+        return self.first <= port <= self.last
+
+    @property
+    def width(self) -> int:
+        """How many ports the range holds."""
+        return self.last - self.first + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One side of a filter: an address and the ports at it (none given: any)."""
+
+    address: Address = Keyword.ANY
+    ports: tuple[PortRange, ...] = ()
+
+    def __post_init__(self) -> None:
+        order = sorted(set(self.ports))
+        for left, right in pairwise(order):
+            if right.first <= left.last:
+                raise InvalidInput(
+                    f"ports {left.first}-{left.last} and {right.first}-{right.last} overlap",
+                    "name every port once",
+                )
+        object.__setattr__(self, "ports", tuple(order))
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """A match on one packet, one way or mirrored.
+
+    ``protocol`` is a number from 0 to 255, ``ICMP``, or None for any. Ports without a protocol
+    stand for TCP and UDP.
+    """
+
+    source: Endpoint
+    destination: Endpoint
+    protocol: int | IcmpOfFamily | None = None
+    mirrored: bool = False
+
+    def __post_init__(self) -> None:
+        number = self.protocol
+        if isinstance(number, int) and not 0 <= number <= 255:
+            raise InvalidInput(f"protocol {number} is not between 0 and 255")
+        if self.has_ports and number is not None and number not in PROTOCOLS_WITH_PORTS:
+            raise InvalidInput(
+                f"protocol {number if isinstance(number, int) else number.value} has no ports",
+                "leave the port empty, as in *=0::ICMP, or name TCP, UDP or SCTP",
+            )
+        if not self.families:
+            raise InvalidInput(
+                "the filter matches neither IPv4 nor IPv6 packets",
+                "both addresses must be of one IP version, and extension headers of IPv6 "
+                "(protocols 0, 43, 44, 51, 60) are seen through, so no IPv6 packet has one of "
+                "them as its protocol",
+            )
+
+    @property
+    def has_ports(self) -> bool:
+        """Whether either side names ports."""
+        return bool(self.source.ports or self.destination.ports)
+
+    @property
+    def protocols(self) -> tuple[int | IcmpOfFamily | None, ...]:
+        """What ``protocol`` stands for: TCP and UDP when only ports are given."""
+        if self.protocol is None and self.has_ports:
+            return (TCP, UDP)
+        return (self.protocol,)
+
+    @property
+    def families(self) -> frozenset[Family]:
+        """The IP versions whose packets can match. An unresolved name counts as both."""
+        found = frozenset(Family)
+        for endpoint in (self.source, self.destination):
+            address = endpoint.address
+            if isinstance(address, Network):
+                found &= {address.family}
+            elif isinstance(address, HostName) and address.addresses:
+                found &= {network.family for network in address.addresses}
+        if isinstance(self.protocol, int) and self.protocol in IPV6_EXTENSION_HEADERS:
+            found -= {Family.IPV6}
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A named list of filters with one action, on all interfaces or on one type of them."""
+
+    name: str
+    filters: tuple[Filter, ...]
+    action: Action
+    interface_type: InterfaceType | None = None
+
+    def __post_init__(self) -> None:
+        check_name("rule", self.name)
+        if not self.filters:
+            raise InvalidInput(
+                f"rule {self.name!r} has no filters", 'give at least one, such as "*=0:1434:UDP"'
+            )
+        object.__setattr__(self, "filters", tuple(dict.fromkeys(self.filters)))
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A named list of rules; their order has no meaning and their names are unique."""
+
+    name: str
+    rules: tuple[Rule, ...] = ()
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        check_name("policy", self.name)
+        seen: set[str] = set()
+        for rule in self.rules:
+            if rule.name in seen:
+                raise InvalidInput(
+                    f"policy {self.name!r} has two rules named {rule.name!r}",
+                    "give each rule a name of its own, or put the filters into one rule",
+                )
+            seen.add(rule.name)
+
+    def with_rule(self, rule: Rule) -> Policy:
+        """The policy with `rule` added, in the place of the one that has its name, if any."""
+        if any(old.name == rule.name for old in self.rules):
+            rules = tuple(rule if old.name == rule.name else old for old in self.rules)
+        else:
+            rules = (*self.rules, rule)
+        return replace(self, rules=rules)
+
+    def without_rules(self, names: frozenset[str]) -> Policy:
+        """The policy without the rules named in `names`."""
+        return replace(self, rules=tuple(r for r in self.rules if r.name not in names))
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Origin:
+    """Where a filter in force was written: its store, policy ("" if dynamic) and rule."""
+
+    store: str
+    policy: str
+    rule: str
+
+    @property
+    def volatile(self) -> bool:
+        """Whether the filter is gone when the daemon is."""
+        return self.store == Store.DYNAMIC.value
+
+
+@dataclass(frozen=True, slots=True)
+class InForce:
+    """One filter in force, with what its rule says about it."""
+
+    origin: Origin
+    filter: Filter
+    action: Action
+    interface_type: InterfaceType | None = None
+
+
+def filters_of(policy: Policy, store: Store) -> tuple[InForce, ...]:
+    """All filters of `policy` as they are in force when it is taken from `store`."""
+    return tuple(
+        InForce(Origin(store.value, policy.name, rule.name), flt, rule.action, rule.interface_type)
+        for rule in policy.rules
+        for flt in rule.filters
+    )
+
+
+def check_name(kind: str, name: str) -> None:
+    """Raise ``InvalidInput`` unless `name` can name a policy or rule: printable, 1 to 256 long."""
+    if not name or len(name) > MAX_NAME or not name.isprintable() or name != name.strip():
+        raise InvalidInput(
+            f"{name!r} cannot name a {kind}",
+            f"use 1 to {MAX_NAME} printable characters with no space at either end",
+        )

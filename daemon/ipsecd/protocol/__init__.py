@@ -1,0 +1,1 @@
+"""The control protocol: varlink frames, the interface description, and errors on the wire."""

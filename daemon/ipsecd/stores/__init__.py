@@ -1,0 +1,1 @@
+"""Where filters live: on disk (static), and in memory (dynamic)."""
