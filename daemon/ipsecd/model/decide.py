@@ -19,7 +19,6 @@ from ipsecd.model.values import (
     Address,
     Endpoint,
     Family,
-    Filter,
     HostName,
     IcmpOfFamily,
     InForce,
