@@ -1,0 +1,167 @@
+"""Owns the compiled policy: tables in the order of their rank, and a digest of all of it.
+
+A classifier is immutable. It says what to look up and in which order; it must not know who does
+the looking up.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import groupby
+from typing import Protocol
+
+from ipsecd.compiler.tables import TableId
+from ipsecd.model.exemptions import exemption
+from ipsecd.model.packets import Host, Packet, Point
+from ipsecd.model.values import Action, Family, Origin
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a classifier does with a packet; ``origin`` is None unless a table decided."""
+
+    action: Action
+    origin: Origin | None = None
+
+
+PASS = Verdict(Action.PERMIT)
+
+
+class Findable(Protocol):
+    """A table that can be asked for one key: part of a classifier, or a volatile one."""
+
+    @property
+    def id(self) -> TableId:
+        """What the table looks at."""
+
+    def find(self, key: bytes) -> Origin | None:
+        """Where the entry under `key` was written, None if there is no such entry."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """The entries of one table, packed.
+
+    ``keys`` are ``id.key_width`` bytes each, ascending, end to end (one empty key if the width
+    is 0). ``writers`` holds for each key the index into ``origins``; a table written by one rule
+    has an empty one.
+    """
+
+    id: TableId
+    keys: bytes
+    origins: tuple[Origin, ...]
+    writers: array[int] = field(default_factory=lambda: array("I"))
+
+    def __len__(self) -> int:
+        return len(self.keys) // self.id.key_width if self.id.key_width else 1
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over all that the table holds, in hexadecimal."""
+        hasher = hashlib.sha256(repr((self.id, self.origins)).encode())
+        hasher.update(self.keys)
+        hasher.update(self.writers.tobytes())
+        return hasher.hexdigest()
+
+    def find(self, key: bytes) -> Origin | None:
+        """Where the entry under `key` was written, None if there is no such entry."""
+        width = self.id.key_width
+        if not width:
+            return self.origins[0]
+        index = bisect_left(
+            range(len(self)), key, key=lambda i: self.keys[i * width : (i + 1) * width]
+        )
+        if self.keys[index * width : (index + 1) * width] != key:
+            return None
+        return self.origin(index)
+
+    def origin(self, index: int) -> Origin:
+        """Where entry number `index` was written."""
+        return self.origins[self.writers[index] if self.writers else 0]
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A run of tables of one action; inside it order does not matter to the verdict."""
+
+    action: Action
+    tables: tuple[Findable, ...]
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """The whole compiled policy.
+
+    ``tables`` are in descending rank. ``exemptions`` are names of what passes before any table
+    is looked at. ``drop_unparsable`` says what becomes of packets whose headers cannot be read,
+    while anything is blocked.
+    """
+
+    tables: tuple[Table, ...] = ()
+    exemptions: tuple[str, ...] = ()
+    drop_unparsable: bool = True
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over everything that decides, in hexadecimal: equal rules, equal digest."""
+        hasher = hashlib.sha256(repr((self.exemptions, self.drop_unparsable)).encode())
+        for table in self.tables:
+            hasher.update(table.digest.encode())
+        return hasher.hexdigest()
+
+    @property
+    def origins(self) -> frozenset[Origin]:
+        """Every rule that has an entry."""
+        return frozenset(origin for table in self.tables for origin in table.origins)
+
+    def stages(
+        self, point: Point, family: Family, volatile: Sequence[Findable] = ()
+    ) -> tuple[Stage, ...]:
+        """What is looked up for packets of `family` at `point`, first to last."""
+        tables = [
+            table
+            for table in in_order((*self.tables, *volatile))
+            if table.id.family is family and point in table.id.points
+        ]
+        return tuple(
+            Stage(action, tuple(run)) for action, run in groupby(tables, lambda t: t.id.action)
+        )
+
+    def lookup(self, packet: Packet, host: Host, volatile: Sequence[Findable] = ()) -> Verdict:
+        """What the tables, together with `volatile` ones, do with `packet` on `host`."""
+        if packet.interface_type is None:
+            return PASS
+        if not packet.parsed:
+            blocking = any(t.id.action is Action.BLOCK for t in (*self.tables, *volatile))
+            if self.drop_unparsable and blocking and packet.point is not Point.LEAVING:
+                return Verdict(Action.BLOCK)
+            return PASS
+        for name in self.exemptions:
+            if any(pattern.matches(packet, host) for pattern in exemption(name).patterns):
+                return PASS
+        for stage in self.stages(packet.point, packet.family, volatile):
+            for table in stage.tables:
+                key = table.id.key_of(packet, host)
+                origin = None if key is None else table.find(key)
+                if origin is not None:
+                    return Verdict(stage.action, origin)
+        return PASS
+
+
+def in_order(tables: Sequence[Findable]) -> list[Findable]:
+    """`tables`, the greatest rank first."""
+    return sorted(tables, key=lambda table: table.id.order)
+
+
+def pack(table: TableId, entries: Mapping[bytes, Origin]) -> Table:
+    """The packed table of `entries`, which map each key to where it was written."""
+    keys = sorted(entries)
+    origins = tuple(sorted(set(entries.values())))
+    index = {origin: number for number, origin in enumerate(origins)}
+    writers = array("I", (index[entries[key]] for key in keys)) if len(origins) > 1 else array("I")
+    return Table(table, b"".join(keys), origins, writers)
