@@ -1,6 +1,7 @@
 """Owns the compiled form of dynamic rules; must not know the time: deadlines are only numbers.
 
-It is changed in place, at a cost that does not depend on how many rules there are. Several rules may share an entry. It stays while any of them does, until the last deadline.
+It is changed in place, at a cost that does not depend on how many rules there are. Several rules
+may share an entry. It stays while any of them does, until the last deadline.
 """
 
 from __future__ import annotations
