@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 from array import array
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import groupby
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from ipsecd.compiler.tables import TableId
 from ipsecd.model.exemptions import exemption
@@ -32,12 +32,16 @@ class Verdict:
 PASS = Verdict(Action.PERMIT)
 
 
-class Findable(Protocol):
-    """A table that can be asked for one key: part of a classifier, or a volatile one."""
+class Ranked(Protocol):
+    """Anything that stands for one table."""
 
     @property
     def id(self) -> TableId:
         """What the table looks at."""
+
+
+class Findable(Ranked, Protocol):
+    """A table that can be asked for one key: part of a classifier, or a volatile one."""
 
     def find(self, key: bytes) -> Origin | None:
         """Where the entry under `key` was written, None if there is no such entry."""
@@ -153,7 +157,10 @@ class Classifier:
         return PASS
 
 
-def in_order(tables: Sequence[Findable]) -> list[Findable]:
+AnyRanked = TypeVar("AnyRanked", bound=Ranked)
+
+
+def in_order(tables: Iterable[AnyRanked]) -> list[AnyRanked]:
     """`tables`, the greatest rank first."""
     return sorted(tables, key=lambda table: table.id.order)
 

@@ -1,0 +1,128 @@
+"""Owns enforcement in Python: evaluates packets that tests and offline checks hand to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from time import monotonic
+
+from ipsecd.backend.base import Count, Observation
+from ipsecd.compiler.classifier import Classifier, Verdict
+from ipsecd.compiler.tables import TableId
+from ipsecd.compiler.volatile import Delta, Volatile
+from ipsecd.model.packets import Host, Packet
+from ipsecd.model.values import Origin
+
+
+class _LiveTable:
+    """A dynamic table as a kernel holds it: entries with deadlines that end by themselves."""
+
+    def __init__(self, table: TableId, clock: Callable[[], float]) -> None:
+        self.id = table
+        self.deadlines: dict[bytes, float] = {}
+        self.counts: dict[bytes, Count] = {}
+        self._clock = clock
+
+    def find(self, key: bytes) -> Origin | None:
+        """An origin that stands for any dynamic rule if the entry is there and has not ended."""
+        if self.deadlines.get(key, -1.0) <= self._clock():
+            return None
+        return DYNAMIC
+
+
+DYNAMIC = Origin("dynamic", "", "")
+
+
+class MemoryBackend:
+    """A backend whose ``judge`` really evaluates packets; it enforces nothing."""
+
+    name = "memory"
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        self._clock = clock
+        self._classifier: Classifier | None = None
+        self._live: dict[TableId, _LiveTable] = {}
+        self._counts: dict[Origin, Count] = {}
+        self._unparsable = 0
+
+    def probe(self) -> tuple[str, ...]:
+        """No features: nothing is asked of any kernel."""
+        return ()
+
+    def check(self, classifier: Classifier) -> None:
+        """Accept everything."""
+
+    def apply(self, classifier: Classifier, volatile: Volatile) -> None:
+        """Hold `classifier` and a copy of the entries of `volatile`."""
+        self._classifier = classifier
+        self._counts = {o: c for o, c in self._counts.items() if o in classifier.origins}
+        self._live = {}
+        self.change(Delta(added=tuple(volatile.entries())), volatile)
+
+    def change(self, delta: Delta, volatile: Volatile) -> None:
+        """Remove and add entries; drop tables that are empty after it."""
+        for entry in delta.removed:
+            live = self._live[entry.table]
+            del live.deadlines[entry.key]
+            live.counts.pop(entry.key, None)
+        for entry in delta.added:
+            live = self._live.setdefault(entry.table, _LiveTable(entry.table, self._clock))
+            live.deadlines[entry.key] = entry.deadline
+        self._live = {table: live for table, live in self._live.items() if table in volatile}
+
+    def judge(self, packet: Packet, host: Host) -> Verdict:
+        """What is in force does with `packet`; counts it."""
+        if self._classifier is None:
+            return Classifier().lookup(packet, host)
+        live = tuple(self._live.values())
+        verdict = self._classifier.lookup(packet, host, live)
+        if verdict.origin is DYNAMIC:
+            self._count_dynamic(packet, host)
+        elif verdict.origin is not None:
+            one = Count(1, 0)
+            self._counts[verdict.origin] = self._counts.get(verdict.origin, Count()) + one
+        elif not packet.parsed and verdict.action.value == "block":
+            self._unparsable += 1
+        return verdict
+
+    def _count_dynamic(self, packet: Packet, host: Host) -> None:
+        for live in sorted(self._live.values(), key=lambda table: table.id.order):
+            key = live.id.key_of(packet, host)
+            if key is not None and live.find(key):
+                live.counts[key] = live.counts.get(key, Count()) + Count(1, 0)
+                return
+
+    def observe(self) -> Observation:
+        """What was applied: memory does not drift."""
+        return Observation(self._classifier.digest if self._classifier else None)
+
+    def remove(self) -> None:
+        """Hold nothing."""
+        self._classifier = None
+        self._live = {}
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+    def counts(self) -> Mapping[Origin, Count]:
+        """Packets judged, by rule; bytes are not known here."""
+        return dict(self._counts)
+
+    def volatile_counts(self) -> Mapping[tuple[TableId, bytes], Count]:
+        """Packets judged, by entry."""
+        return {
+            (table, key): count
+            for table, live in self._live.items()
+            for key, count in live.counts.items()
+        }
+
+    def unparsable(self) -> int:
+        """How many unparsable packets were dropped."""
+        return self._unparsable
+
+    def watch_fd(self) -> int:
+        """Nobody else can change memory."""
+        return -1
+
+    def changed(self) -> bool:
+        """Nobody else can change memory."""
+        return False

@@ -1,0 +1,347 @@
+"""Owns the nftables backend: one table ``inet ipsecd``, one transaction for each change.
+
+Invariants:
+
+1. A set of the policy never changes once packets can see it. A packet on its way through the old
+   rules looks into the old sets to the end: nf_tables fixes the rules of a packet when it enters
+   the hook, but looks at set elements as they are at that moment. So new content gets a new set,
+   and the old set is deleted only after every packet that could see it has gone.
+2. Sets of dynamic rules are apart from those of the policy; a policy change does not touch them.
+3. All goes through one netlink socket, because the kernel binds a table's ownership to it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from ipsecd.backend.base import Count, Observation
+from ipsecd.backend.nftables import messages as nft
+from ipsecd.backend.nftables import transactions as tx
+from ipsecd.backend.nftables.expressions import NFPROTO
+from ipsecd.backend.nftables.failures import failure
+from ipsecd.backend.nftables.naming import (
+    STATE_PREFIX,
+    TABLE,
+    UNPARSABLE,
+    counter_name,
+    describe,
+    generation_of,
+    kernel_key_width,
+    kernel_keys,
+    set_name,
+    table_key,
+)
+from ipsecd.backend.nftables.reading import TableReader
+from ipsecd.backend.nftables.render import KernelTable, Ruleset, render
+from ipsecd.backend.nftables.wire import EventSocket, KernelError, Message, NftSocket
+from ipsecd.compiler.classifier import Classifier, Table, in_order
+from ipsecd.compiler.tables import TableId
+from ipsecd.compiler.volatile import Delta, Volatile
+from ipsecd.errors import BackendFailed, IpsecdError
+from ipsecd.model.values import Origin
+
+COMPARED_ELEMENTS = 4096
+"""Sets up to this size are compared element by element when the state is read back."""
+
+_MEMBARRIER_SYSCALL = 324
+_MEMBARRIER_GLOBAL = 1
+
+
+@dataclass(frozen=True, slots=True)
+class _PolicySet:
+    """A set of the policy that is in the kernel."""
+
+    table: Table
+    kernel: KernelTable
+
+
+class NftablesBackend:
+    """Enforces a classifier with nftables in the network namespace it is made in.
+
+    `protect` is whether to use ``owner`` and ``persist`` where the kernel has them; tests switch
+    it off to see older kernels.
+    """
+
+    name = "nftables"
+
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, *, protect: bool = True
+    ) -> None:
+        self._clock = clock
+        self._socket = NftSocket()
+        self._reader = TableReader(self._socket)
+        self._protected = protect and _can_protect(self._socket)
+        self._events = None if self._protected else EventSocket(TABLE, self._socket.port)
+        self._generation = 0
+        self._forget()
+
+    def _forget(self) -> None:
+        self._classifier: Classifier | None = None
+        self._policy: dict[TableId, _PolicySet] = {}
+        self._dynamic: dict[TableId, KernelTable] = {}
+        self._chains: list[str] = []
+        self._fingerprint = ""
+        self._drifted = False
+
+    def probe(self) -> tuple[str, ...]:
+        """``owned`` and ``persistent`` where the kernel protects the table, else ``watched``."""
+        return ("owned", "persistent") if self._protected else ("watched",)
+
+    def check(self, classifier: Classifier) -> None:
+        """Accept everything: there is nothing in the model that nftables cannot express."""
+
+    def apply(self, classifier: Classifier, volatile: Volatile) -> None:
+        """Put the whole state in force in one transaction, then delete what is no longer used.
+
+        At first, and after drift, nothing in the kernel is trusted and all sets are written anew.
+        """
+        trusted = self._classifier is not None and not self._drifted
+        now = self._clock()
+        known = self._policy if trusted else {}
+        dynamic = self._dynamic
+        steps = [] if trusted else self._take_over()
+        policy, sets = self._policy_sets(classifier, known)
+        steps += sets
+        if not trusted:
+            dynamic = {table.id: self._kernel_table(table.id) for table in volatile.tables}
+            steps += [tx.dynamic_set(kernel) for kernel in dynamic.values()]
+            steps += tx.additions(volatile.entries(), dynamic, now)
+        ruleset = _ruleset(classifier, policy, dynamic)
+        mark = STATE_PREFIX + classifier.digest
+        steps += tx.replace_rules(ruleset, mark, self._chains)
+        self._commit(steps)
+        self._policy, self._dynamic = policy, dynamic
+        self._chains = [*ruleset.chains, mark]
+        self._classifier, self._drifted = classifier, False
+        self._clean_up()
+        self._fingerprint = self._reader.fingerprint()
+
+    def change(self, delta: Delta, volatile: Volatile) -> None:
+        """Add and remove elements; touch the rules only if a table came or went."""
+        assert self._classifier is not None
+        touched = {entry.table for entry in (*delta.removed, *delta.added)}
+        gone = [table for table in touched if table not in volatile and table in self._dynamic]
+        dynamic = {t: kernel for t, kernel in self._dynamic.items() if t not in gone}
+        new = [table for table in touched if table in volatile and table not in dynamic]
+        dynamic |= {table: self._kernel_table(table) for table in new}
+        now = self._clock()
+        steps = [tx.dynamic_set(dynamic[table]) for table in new]
+        steps += tx.removals(delta.removed, dynamic, now)
+        steps += tx.additions(delta.added, dynamic, now)
+        if not new and not gone:
+            self._commit(steps)
+            return
+        ruleset = _ruleset(self._classifier, self._policy, dynamic)
+        mark = STATE_PREFIX + self._classifier.digest
+        steps += tx.replace_rules(ruleset, mark, self._chains)
+        steps += [nft.delete_set(TABLE, self._dynamic[table].set_name) for table in gone]
+        self._commit(steps)
+        self._dynamic = dynamic
+        self._chains = [*ruleset.chains, mark]
+        self._fingerprint = self._reader.fingerprint()
+
+    def observe(self) -> Observation:
+        """Read the table back and compare its rules, sets and small sets' elements."""
+        found = self._read_back()
+        self._drifted = self._drifted or bool(found.drift)
+        return found
+
+    def remove(self) -> None:
+        """Delete the table."""
+        if self._reader.exists():
+            self._commit([nft.delete_table(TABLE)])
+        self._forget()
+
+    def close(self) -> None:
+        """Close the socket; the table stays, as an orphan, until it is adopted."""
+        self._socket.close()
+        if self._events:
+            self._events.close()
+
+    def counts(self) -> Mapping[Origin, Count]:
+        """What every rule of the policy has matched, from its counter object."""
+        origins = self._classifier.origins if self._classifier else frozenset()
+        found = self._reader.counters()
+        names = {origin: counter_name(origin) for origin in origins}
+        return {origin: found[name] for origin, name in names.items() if name in found}
+
+    def volatile_counts(self) -> Mapping[tuple[TableId, bytes], Count]:
+        """What every dynamic entry has matched, from the counters of its element."""
+        return {
+            (table, table_key(table, key)): count
+            for table, kernel in self._dynamic.items()
+            for key, count in self._reader.elements(kernel.set_name)
+        }
+
+    def unparsable(self) -> int:
+        """How many packets were dropped because their headers could not be read."""
+        return self._reader.counters().get(UNPARSABLE, Count()).packets
+
+    def watch_fd(self) -> int:
+        """-1 where the kernel keeps everybody else from our table."""
+        return self._events.fileno() if self._events else -1
+
+    def changed(self) -> bool:
+        """Whether somebody else changed our table since the last call."""
+        return self._events.foreign_change() if self._events else False
+
+    def _take_over(self) -> list[Message]:
+        """Own the table before anything else, and see what an earlier process left in it.
+
+        Returns the first messages of the transaction. A table that cannot be owned in place is
+        replaced within it.
+        """
+        flags = nft.TABLE_OWNER | nft.TABLE_PERSIST if self._protected else 0
+        self._chains = []
+        try:
+            self._socket.commit([nft.new_table(TABLE, flags)])
+        except KernelError as error:
+            if error.errno == errno.EPERM:
+                raise failure(error) from error
+            return [nft.delete_table(TABLE), *tx.foundation(flags)]
+        self._chains = self._reader.chains()
+        existing = self._reader.sets()
+        self._generation = max([self._generation, *map(generation_of, existing)])
+        return tx.foundation(flags, existing)
+
+    def _policy_sets(
+        self, classifier: Classifier, known: Mapping[TableId, _PolicySet]
+    ) -> tuple[dict[TableId, _PolicySet], list[Message]]:
+        """The sets of a policy: those that are there with the same content, and new ones."""
+        policy: dict[TableId, _PolicySet] = {}
+        steps = [
+            nft.new_counter(TABLE, counter_name(origin), describe(origin))
+            for origin in sorted(classifier.origins)
+        ]
+        for table in classifier.tables:
+            old = known.get(table.id)
+            if old and old.table.digest == table.digest:
+                policy[table.id] = old
+                continue
+            kernel = self._kernel_table(table.id, table.origins)
+            policy[table.id] = _PolicySet(table, kernel)
+            steps += tx.policy_set(table, kernel)
+        return policy, steps
+
+    def _kernel_table(self, table: TableId, origins: tuple[Origin, ...] = ()) -> KernelTable:
+        self._generation += 1
+        alone = origins[0] if len(origins) == 1 else None
+        return KernelTable(
+            table,
+            set_name(table, self._generation),
+            counter=counter_name(alone) if alone else "",
+            mapped=len(origins) > 1,
+            origin=alone,
+        )
+
+    def _commit(self, steps: list[Message]) -> None:
+        """Carry out a transaction; raises ``BackendFailed`` or ``LimitExceeded``."""
+        while steps:
+            try:
+                self._socket.commit(steps)
+            except KernelError as error:
+                ended = error.errno == errno.ENOENT and error.index >= 0
+                if not ended or steps[error.index].kind != nft.DELSETELEM:
+                    raise failure(error) from error
+                # The kernel ended the element after we looked at the clock.
+                steps = [*steps[: error.index], *steps[error.index + 1 :]]
+            except OSError as error:
+                raise BackendFailed(
+                    f"the kernel did not take the change: {error.strerror}",
+                    "the old rules are in force",
+                ) from error
+            else:
+                return
+
+    def _clean_up(self) -> None:
+        """Delete the sets and counters that no rule uses, once no packet can see them any more.
+
+        What cannot be deleted now is found again after the next change; it decides nothing.
+        """
+        used = {one.kernel.set_name for one in self._policy.values()}
+        used |= {kernel.set_name for kernel in self._dynamic.values()}
+        counters = (
+            {UNPARSABLE, *map(counter_name, self._classifier.origins)}
+            if (self._classifier)
+            else set()
+        )
+        sets = [n for n in self._reader.sets() if generation_of(n) and n not in used]
+        stale = [name for name in self._reader.counters() if name not in counters]
+        steps = [nft.delete_set(TABLE, name) for name in sets]
+        steps += [nft.delete_counter(TABLE, name) for name in stale]
+        if not steps:
+            return
+        _wait_for_packets()
+        try:
+            self._commit(steps)
+        except IpsecdError:
+            return
+
+    def _read_back(self) -> Observation:
+        if not self._reader.exists():
+            drift = (f"table inet {TABLE} is missing",) if self._classifier else ()
+            return Observation(None, drift)
+        marks = [name for name in self._reader.chains() if name.startswith(STATE_PREFIX)]
+        digest = marks[0].removeprefix(STATE_PREFIX) if len(marks) == 1 else None
+        if self._classifier is None:
+            return Observation(digest, (f"table inet {TABLE} is there and should not be",))
+        drift = []
+        if digest != self._classifier.digest:
+            drift.append(f"the kernel holds policy {digest}, not {self._classifier.digest}")
+        if self._reader.fingerprint() != self._fingerprint:
+            drift.append(f"the chains, rules or sets of table inet {TABLE} were changed")
+        drift += [
+            f"the elements of set {one.kernel.set_name} were changed"
+            for one in self._policy.values()
+            if len(one.table) <= COMPARED_ELEMENTS and not self._holds(one)
+        ]
+        return Observation(digest, tuple(drift))
+
+    def _holds(self, one: _PolicySet) -> bool:
+        table = one.table
+        keys = kernel_keys(table.id, table.keys, NFPROTO[table.id.family])
+        width = kernel_key_width(table.id)
+        wanted = {keys[i : i + width] for i in range(0, len(keys), width)}
+        return {key for key, _ in self._reader.elements(one.kernel.set_name)} == wanted
+
+
+def _ruleset(
+    classifier: Classifier,
+    policy: Mapping[TableId, _PolicySet],
+    dynamic: Mapping[TableId, KernelTable],
+) -> Ruleset:
+    tables = in_order([*(one.kernel for one in policy.values()), *dynamic.values()])
+    return render(tables, classifier.exemptions, drop_unparsable=classifier.drop_unparsable)
+
+
+def _can_protect(socket: NftSocket) -> bool:
+    """Whether the kernel knows tables that are owned and persist (Linux 6.9 and later).
+
+    Asked with a table of another name in a transaction whose last message must fail, so that
+    nothing is left of it whatever the answer is.
+    """
+    name = TABLE + "_probe"
+    probe = nft.new_table(name, nft.TABLE_OWNER | nft.TABLE_PERSIST)
+    impossible = nft.delete_chain(name, "none")
+    try:
+        socket.commit([probe, impossible])
+    except KernelError as error:
+        return error.index == 1
+    return True
+
+
+def _wait_for_packets() -> None:
+    """Return when every packet that was on its way through the rules has left them.
+
+    membarrier(2) with MEMBARRIER_CMD_GLOBAL waits for one RCU grace period. Where a sandbox
+    forbids it, a twentieth of a second is far longer than any packet takes.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.syscall.argtypes = [ctypes.c_long, ctypes.c_int, ctypes.c_uint, ctypes.c_int]
+    libc.syscall.restype = ctypes.c_long
+    if libc.syscall(_MEMBARRIER_SYSCALL, _MEMBARRIER_GLOBAL, 0, 0) != 0:
+        time.sleep(0.05)

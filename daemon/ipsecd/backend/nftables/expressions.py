@@ -1,0 +1,131 @@
+"""Owns the vocabulary of rules: one function per nf_tables expression, giving encoded bytes.
+
+Registers are numbered 0 to 15 here, four bytes each. Sources: include/uapi/linux/netfilter/
+nf_tables.h, and for the offsets RFC 791, RFC 8200, RFC 768.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from ipsecd.backend.nftables.messages import FIRST_REGISTER, VERDICT_REGISTER
+from ipsecd.backend.nftables.messages import expression as _expression
+from ipsecd.model.values import Family
+
+META_IIF, META_OIF, META_IIFNAME, META_OIFNAME, META_IIFTYPE, META_OIFTYPE = 4, 5, 6, 7, 8, 9
+META_NFPROTO, META_L4PROTO = 15, 16
+CT_STATE, CT_DIRECTION, CT_PROTO_SRC, CT_PROTO_DST = 0, 1, 11, 12
+CT_SRC_IP, CT_DST_IP, CT_SRC_IP6, CT_DST_IP6 = 19, 20, 21, 22
+CT_STATE_INVALID_OR_UNTRACKED = 1 | 1 << 6
+NETWORK_HEADER, TRANSPORT_HEADER = 1, 2
+EQ, NEQ, GTE = 0, 1, 5
+FIB_RESULT_ADDRTYPE = 3
+FIB_SADDR, FIB_DADDR = 1, 2
+RTN_LOCAL, RTN_BROADCAST, RTN_MULTICAST = 2, 3, 5
+IPPROTO_FRAGMENT = 44
+NFPROTO = {Family.IPV4: 2, Family.IPV6: 10}
+
+
+def _register(number: int) -> int:
+    return FIRST_REGISTER + number
+
+
+def meta(key: int, register: int = 0) -> bytes:
+    """Load a property of the packet that is not in its bytes."""
+    return _expression("meta", ("DREG", _register(register)), ("KEY", key))
+
+
+def payload(base: int, offset: int, size: int, register: int = 0) -> bytes:
+    """Load `size` bytes at `offset` of a header; the rule does not match if they are not there."""
+    return _expression(
+        "payload",
+        ("DREG", _register(register)),
+        ("BASE", base),
+        ("OFFSET", offset),
+        ("LEN", size),
+    )
+
+
+def masked(mask: bytes, register: int = 0) -> bytes:
+    """Replace a register by its bitwise and with `mask`."""
+    return _expression(
+        "bitwise",
+        ("SREG", _register(register)),
+        ("DREG", _register(register)),
+        ("LEN", len(mask)),
+        ("MASK", mask),
+        ("XOR", bytes(len(mask))),
+    )
+
+
+def compare(operator: int, value: bytes, register: int = 0) -> bytes:
+    """Go on with the rule only if the register compares with `value` as `operator` says."""
+    return _expression("cmp", ("SREG", _register(register)), ("OP", operator), ("DATA", value))
+
+
+def within(first: bytes, last: bytes, register: int = 0) -> bytes:
+    """Go on with the rule only if the register is from `first` to `last`."""
+    return _expression(
+        "range",
+        ("SREG", _register(register)),
+        ("OP", 0),
+        ("FROM_DATA", first),
+        ("TO_DATA", last),
+    )
+
+
+def in_set(name: str, register: int = 0, *, inverted: bool = False) -> bytes:
+    """Go on only if the key that begins in the register is in the set (or is not)."""
+    flags = frozenset({"NFT_LOOKUP_F_INV"} if inverted else ())
+    return _expression("lookup", ("SET", name), ("SREG", _register(register)), ("FLAGS", flags))
+
+
+def counted_by(counter: str) -> bytes:
+    """Count the packet on a counter object."""
+    return _expression("objref", ("IMM_TYPE", 1), ("IMM_NAME", counter))
+
+
+def counted_in_map(name: str, register: int = 0) -> bytes:
+    """Count the packet on the object its key is mapped to; without one the rule does not match."""
+    return _expression("objref", ("SET_SREG", _register(register)), ("SET_NAME", name))
+
+
+def address_type(flag: int, register: int = 0) -> bytes:
+    """Load the routing type of the source or destination address (``RTN_…``)."""
+    return _expression(
+        "fib", ("DREG", _register(register)), ("RESULT", FIB_RESULT_ADDRTYPE), ("FLAGS", flag)
+    )
+
+
+def tracked(key: int, register: int = 0, direction: int | None = None) -> bytes:
+    """Load what connection tracking knows; using it turns connection tracking on."""
+    fields = [("DREG", _register(register)), ("KEY", key)]
+    if direction is not None:
+        fields.append(("DIRECTION", direction))
+    return _expression("ct", *fields)
+
+
+def fragment_offset(register: int = 0) -> bytes:
+    """Load the offset field of an IPv6 fragment header; without one the rule does not match."""
+    return _expression(
+        "exthdr",
+        ("DREG", _register(register)),
+        ("TYPE", IPPROTO_FRAGMENT),
+        ("OFFSET", 2),
+        ("LEN", 2),
+    )
+
+
+def verdict(code: int, chain: str = "") -> bytes:
+    """End the rule with a verdict."""
+    return _expression("immediate", ("DREG", VERDICT_REGISTER), ("DATA", (code, chain)))
+
+
+def host32(value: int) -> bytes:
+    """A number of 32 bits as registers hold it: in the byte order of the machine."""
+    return struct.pack("=I", value)
+
+
+def host16(value: int) -> bytes:
+    """A number of 16 bits in the byte order of the machine."""
+    return struct.pack("=H", value)

@@ -1,0 +1,119 @@
+"""Owns the names of our kernel objects: what a person reads in ``nft list table inet ipsecd``."""
+
+from __future__ import annotations
+
+import hashlib
+
+from ipsecd.backend.nftables.messages import (
+    SET_OBJECT,
+    SET_TIMEOUT,
+)
+from ipsecd.compiler.tables import ANY_PORT, EXACT_PORT, ME, Ports, TableId
+from ipsecd.model.packets import Point
+from ipsecd.model.values import Family, Origin
+
+TABLE = "ipsecd"
+UNPARSABLE = "unparsable"
+WITH_PORTS = "protocols_with_ports"
+DIALUP_TYPES = "dialup_types"
+STATE_PREFIX = "state_"
+
+HOOKS = {
+    Point.ARRIVING: ("prerouting", -301),
+    Point.SENDING: ("output", -301),
+    Point.LEAVING: ("postrouting", 101),
+}
+"""Arriving before raw (-300), so before connection tracking and DNAT; leaving after srcnat (100).
+``enum nf_ip_hook_priorities`` in include/uapi/linux/netfilter_ipv4.h."""
+
+_TYPE_NFPROTO, _TYPE_IPV4, _TYPE_IPV6, _TYPE_PROTOCOL, _TYPE_SERVICE = 2, 7, 8, 12, 13
+
+
+def chain(point: Point, family: Family | None = None, *parts: str) -> str:
+    """The chain for packets at `point`, of one IP version, and narrower parts of them."""
+    version = (f"ip{family.value}",) if family else ()
+    return "_".join([point.value, *version, *parts])
+
+
+def set_name(table: TableId, generation: int) -> str:
+    """The set that holds a table's keys; `generation` tells old content from new."""
+    owner = "dynamic" if table.volatile else "policy"
+    parts = [owner, table.action.value, f"ip{table.family.value}"]
+    parts.append(_side("from", table.source))
+    parts.append(_side("to", table.destination))
+    if table.protocol:
+        parts.append("proto")
+    parts += [
+        f"{name}{_ports(ports)}"
+        for name, ports in (("sport", table.source_ports), ("dport", table.destination_ports))
+        if ports != ANY_PORT
+    ]
+    if table.interface_type:
+        parts.append(table.interface_type)
+    parts.append(f"g{generation}")
+    return "_".join(parts)
+
+
+def _side(word: str, length: int) -> str:
+    return word + {ME: "_me", 0: "_any"}.get(length, f"_{length}")
+
+
+def _ports(ports: Ports) -> str:
+    return "" if ports == EXACT_PORT else f"_{ports.first}_{ports.last}"
+
+
+def counter_name(origin: Origin) -> str:
+    """The counter object of a rule; stable for as long as the rule keeps its name."""
+    text = "\0".join((origin.store, origin.policy, origin.rule))
+    return "rule_" + hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def describe(origin: Origin) -> str:
+    """A rule's origin as the comment on its kernel objects."""
+    return f"{origin.store}: {origin.policy} / {origin.rule}"
+
+
+def key_types(table: TableId) -> tuple[int, ...]:
+    """Nft's data types of the fields in the table's key."""
+    address = _TYPE_IPV4 if table.family is Family.IPV4 else _TYPE_IPV6
+    types = [
+        *([_TYPE_PROTOCOL] if table.protocol else []),
+        *([_TYPE_SERVICE] if table.source_ports == EXACT_PORT else []),
+        *([_TYPE_SERVICE] if table.destination_ports == EXACT_PORT else []),
+        *([address] if table.source > 0 else []),
+        *([address] if table.destination > 0 else []),
+    ]
+    return tuple(types) or (_TYPE_NFPROTO,)
+
+
+def kernel_key_width(table: TableId) -> int:
+    """The key length of the table's set, in bytes: a lone small field is not padded."""
+    return 1 if key_types(table) in ((_TYPE_NFPROTO,), (_TYPE_PROTOCOL,)) else table.key_width
+
+
+def kernel_keys(table: TableId, keys: bytes, nfproto: int) -> bytes:
+    """The table's keys as its set holds them, end to end.
+
+    A table that looks at no field has one key, the IP version, so that it is a set all the same.
+    """
+    if not table.key_width:
+        return bytes((nfproto,))
+    return keys[::4] if kernel_key_width(table) == 1 else keys
+
+
+def set_flags(table: TableId, *, mapped: bool) -> int:
+    """Dynamic sets have elements that end by themselves; others may map to counters."""
+    if table.volatile:
+        return SET_TIMEOUT
+    return SET_OBJECT if mapped else 0
+
+
+def table_key(table: TableId, key: bytes) -> bytes:
+    """The key in the table that a set's `key` stands for: the inverse of ``kernel_keys``."""
+    return (key + bytes(3))[: table.key_width] if len(key) < 4 else key
+
+
+def generation_of(name: str) -> int:
+    """The generation at the end of a set's name; 0 for the fixed sets."""
+    _, found, number = name.rpartition("_g")
+    return int(number) if found and number.isdigit() else 0

@@ -1,0 +1,99 @@
+"""Owns reading our table back from the kernel; changes nothing."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+from collections.abc import Iterator
+
+from ipsecd.backend.base import Count
+from ipsecd.backend.nftables import messages as nft
+from ipsecd.backend.nftables.elements import parse_counter, parse_elements
+from ipsecd.backend.nftables.failures import failure
+from ipsecd.backend.nftables.naming import TABLE
+from ipsecd.backend.nftables.wire import KernelError, NftSocket, attribute, attributes
+
+_CHAIN_NAME, _SET_NAME, _OBJECT_NAME, _OBJECT_DATA = 3, 2, 2, 4
+
+_CHANGING: dict[int, tuple[int, ...]] = {
+    nft.GETTABLE: (3,),
+    nft.GETCHAIN: (6, 8),
+    nft.GETRULE: (),
+    nft.GETSET: (),
+}
+"""Attributes that say how much there is at the moment: use counts and counters."""
+
+_SET_COUNT = 20
+"""How many elements a set has (Linux 6.16 and later). Only dynamic sets may change in it."""
+
+
+class TableReader:
+    """Reads ``table inet ipsecd`` over a socket; a table that is missing reads as empty."""
+
+    def __init__(self, socket: NftSocket) -> None:
+        self._socket = socket
+
+    def exists(self) -> bool:
+        """Whether the table is there."""
+        try:
+            self._socket.request(nft.get_table(TABLE))
+        except KernelError as error:
+            if error.errno == errno.ENOENT:
+                return False
+            raise failure(error) from error
+        return True
+
+    def chains(self) -> list[str]:
+        """The names of all chains."""
+        return self._names(nft.GETCHAIN, _CHAIN_NAME)
+
+    def sets(self) -> list[str]:
+        """The names of all sets and maps."""
+        return self._names(nft.GETSET, _SET_NAME)
+
+    def fingerprint(self) -> str:
+        """A digest of the table's chains, rules and sets, as the kernel tells them."""
+        hasher = hashlib.sha256()
+        for kind, changing in _CHANGING.items():
+            for parts in self._objects(kind):
+                if kind == nft.GETSET and _text(parts[_SET_NAME]).startswith("dynamic_"):
+                    parts.pop(_SET_COUNT, None)
+                for number, value in sorted(parts.items()):
+                    if number not in changing:
+                        hasher.update(repr((kind, number, value)).encode())
+        return hasher.hexdigest()
+
+    def counters(self) -> dict[str, Count]:
+        """What every counter object has counted, by name."""
+        return {
+            _text(parts[_OBJECT_NAME]): Count(*parse_counter(parts[_OBJECT_DATA]))
+            for parts in self._objects(nft.GETOBJ)
+        }
+
+    def elements(self, name: str) -> Iterator[tuple[bytes, Count]]:
+        """The keys in a set, with what each has counted."""
+        for body in self._dump(nft.GETSETELEM, attribute(_SET_NAME, name.encode() + b"\0")):
+            for key, packets, size in parse_elements(body):
+                yield key, Count(packets, size)
+
+    def _names(self, kind: int, number: int) -> list[str]:
+        return [_text(parts[number]) for parts in self._objects(kind)]
+
+    def _objects(self, kind: int) -> Iterator[dict[int, bytes]]:
+        for body in self._dump(kind):
+            parts = dict(attributes(body))
+            # Not every kind of dump is limited to the table that was asked for.
+            if _text(parts[1]) == TABLE:
+                yield parts
+
+    def _dump(self, kind: int, *more: bytes) -> list[bytes]:
+        try:
+            return self._socket.request(nft.dump(kind, TABLE, *more))
+        except KernelError as error:
+            if error.errno == errno.ENOENT:
+                return []
+            raise failure(error) from error
+
+
+def _text(payload: bytes) -> str:
+    return payload.rstrip(b"\0").decode(errors="replace")

@@ -1,0 +1,134 @@
+"""Owns the parts of a transaction as lists of messages; sends nothing and reads nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from math import inf
+
+from ipsecd.backend.nftables import messages as nft
+from ipsecd.backend.nftables.elements import (
+    add_elements,
+    delete_elements,
+    element,
+    packed_elements,
+)
+from ipsecd.backend.nftables.expressions import NFPROTO, host16
+from ipsecd.backend.nftables.failures import DYNAMIC_SET_SIZE
+from ipsecd.backend.nftables.naming import (
+    DIALUP_TYPES,
+    HOOKS,
+    TABLE,
+    UNPARSABLE,
+    WITH_PORTS,
+    chain,
+    counter_name,
+    kernel_key_width,
+    kernel_keys,
+    key_types,
+    set_flags,
+)
+from ipsecd.backend.nftables.render import KernelTable, Ruleset
+from ipsecd.backend.nftables.wire import Message
+from ipsecd.compiler.classifier import Table
+from ipsecd.compiler.tables import TableId
+from ipsecd.compiler.volatile import Entry
+from ipsecd.model.packets import Point
+from ipsecd.model.values import PROTOCOLS_WITH_PORTS
+
+DIALUP_ARPHRD = (256, 257, 258, 259, 512, 519)
+"""SLIP and its variants, PPP, raw IP of mobile modems (include/uapi/linux/if_arp.h)."""
+_ARPHRD_TYPE, _PROTOCOL_TYPE = 21, 12
+
+BASE_CHAINS = frozenset(chain(point) for point in Point)
+
+
+def foundation(flags: int, existing: Iterable[str] = ()) -> list[Message]:
+    """What every state has: the table, its base chains, a counter, and fixed sets.
+
+    Those of the fixed sets that are among the `existing` ones are not made again.
+    """
+    steps = [nft.new_table(TABLE, flags)]
+    steps += [nft.new_chain(TABLE, chain(point), *HOOKS[point]) for point in Point]
+    steps.append(nft.new_counter(TABLE, UNPARSABLE, "dropped: headers cannot be read"))
+    fixed = (
+        (WITH_PORTS, _PROTOCOL_TYPE, [bytes((n,)) for n in sorted(PROTOCOLS_WITH_PORTS)]),
+        (DIALUP_TYPES, _ARPHRD_TYPE, [host16(n) for n in DIALUP_ARPHRD]),
+    )
+    for name, kind, keys in fixed:
+        if name not in existing:
+            steps.append(nft.new_set(TABLE, name, (kind,), len(keys[0]), len(keys), 0))
+            steps.append(add_elements(TABLE, name, b"".join(map(element, keys))))
+    return steps
+
+
+def policy_set(table: Table, kernel: KernelTable) -> list[Message]:
+    """Create a set of the policy with all its elements; its size is what it holds."""
+    width = kernel_key_width(table.id)
+    flags = set_flags(table.id, mapped=kernel.mapped)
+    steps = [nft.new_set(TABLE, kernel.set_name, key_types(table.id), width, len(table), flags)]
+    counters: list[str] = []
+    if kernel.mapped:
+        names = [counter_name(origin) for origin in table.origins]
+        counters = [names[writer] for writer in table.writers]
+    keys = kernel_keys(table.id, table.keys, NFPROTO[table.id.family])
+    steps += [
+        add_elements(TABLE, kernel.set_name, part)
+        for part in packed_elements(keys, width, counters)
+    ]
+    return steps
+
+
+def dynamic_set(kernel: KernelTable) -> Message:
+    """Create an empty set for dynamic rules, whose elements may end by themselves."""
+    return nft.new_set(
+        TABLE,
+        kernel.set_name,
+        key_types(kernel.id),
+        kernel_key_width(kernel.id),
+        DYNAMIC_SET_SIZE,
+        set_flags(kernel.id, mapped=False),
+    )
+
+
+def additions(
+    entries: Iterable[Entry], dynamic: Mapping[TableId, KernelTable], now: float
+) -> list[Message]:
+    """Add dynamic entries; `now` is on the clock of their deadlines, in seconds."""
+    steps = []
+    for entry in entries:
+        timeout_ms = 0
+        if entry.deadline != inf:
+            timeout_ms = max(1, round((entry.deadline - now) * 1000))
+        one = element(_set_key(entry), timeout_ms=timeout_ms)
+        steps.append(add_elements(TABLE, dynamic[entry.table].set_name, one))
+    return steps
+
+
+def removals(
+    entries: Iterable[Entry], dynamic: Mapping[TableId, KernelTable], now: float
+) -> list[Message]:
+    """Remove dynamic entries from the sets that stay; the kernel has ended what is past `now`."""
+    return [
+        delete_elements(TABLE, dynamic[entry.table].set_name, element(_set_key(entry)))
+        for entry in entries
+        if entry.deadline > now and entry.table in dynamic
+    ]
+
+
+def replace_rules(ruleset: Ruleset, mark: str, present: Iterable[str]) -> list[Message]:
+    """Replace all rules and, of the chains that are `present`, those that are no longer wanted.
+
+    `mark` is an empty chain whose name says which policy the rules are.
+    """
+    wanted = {*ruleset.chains, mark} - BASE_CHAINS
+    there = set(present) - BASE_CHAINS
+    steps = [nft.delete_all_rules(TABLE)]
+    steps += [nft.delete_chain(TABLE, name) for name in sorted(there - wanted)]
+    steps += [nft.new_chain(TABLE, name) for name in sorted(wanted - there)]
+    for name, rules in ruleset.chains.items():
+        steps += [nft.new_rule(TABLE, name, parts, text) for parts, text in rules]
+    return steps
+
+
+def _set_key(entry: Entry) -> bytes:
+    return kernel_keys(entry.table, entry.key, NFPROTO[entry.table.family])

@@ -1,0 +1,255 @@
+"""Owns one netlink socket to nf_tables: transactions and dumps as bytes; knows no rule of ours.
+
+A transaction is sent in one write, and the kernel has answered all of it when the write returns:
+either every message took effect at once, or none did. Sources: nfnetlink_rcv_batch in
+net/netfilter/nfnetlink.c, include/uapi/linux/netfilter/{nfnetlink,nf_tables}.h.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from errno import ENOBUFS
+from typing import NamedTuple
+
+NETLINK_NETFILTER = 12
+NETLINK_ADD_MEMBERSHIP = 1
+NETLINK_EXT_ACK = 11
+NETLINK_CAP_ACK = 10
+SOL_NETLINK = 270
+SO_SNDBUFFORCE = 32
+SO_RCVBUFFORCE = 33
+
+NLMSG_ERROR = 2
+NLMSG_DONE = 3
+NLM_F_REQUEST = 0x1
+NLM_F_ACK = 0x4
+NLM_F_DUMP = 0x300
+NLM_F_DUMP_INTR = 0x10
+NLM_F_CAPPED = 0x100
+NLM_F_ACK_TLVS = 0x200
+NLMSGERR_ATTR_MSG = 1
+
+NFNL_SUBSYS_NFTABLES = 10
+NFNL_MSG_BATCH_BEGIN = 0x10
+NFNL_MSG_BATCH_END = 0x11
+NFPROTO_INET = 1
+NFNLGRP_NFTABLES = 7
+
+_HEADER = struct.Struct("=IHHII")
+_ATTRIBUTE = struct.Struct("=HH")
+_GENERIC = struct.Struct(">BBH")
+_RECEIVE_BYTES = 1 << 20
+
+
+class Message(NamedTuple):
+    """One nf_tables request: its number (``NFT_MSG_…``), flags and encoded attributes.
+
+    ``what`` names in an error what the message is about.
+    """
+
+    kind: int
+    flags: int
+    attributes: bytes
+    what: str
+
+
+class KernelError(Exception):
+    """The kernel refused a transaction: which message, and why."""
+
+    def __init__(self, errno: int, index: int, what: str, text: str) -> None:
+        super().__init__(f"{what}: {os.strerror(errno)}{f' ({text})' if text else ''}")
+        self.errno = errno
+        self.index = index
+        self.what = what
+
+
+def attribute(kind: int, payload: bytes) -> bytes:
+    """One netlink attribute: length, `kind`, `payload`, padded to four bytes."""
+    size = 4 + len(payload)
+    return _ATTRIBUTE.pack(size, kind) + payload + b"\0" * (-size % 4)
+
+
+def attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """The attributes laid end to end in `data`, as pairs of kind and payload."""
+    offset = 0
+    while offset + 4 <= len(data):
+        size, kind = _ATTRIBUTE.unpack_from(data, offset)
+        if size < 4:
+            return
+        yield kind & 0x3FFF, data[offset + 4 : offset + size]
+        offset += (size + 3) & ~3
+
+
+class NftSocket:
+    """A netlink socket to nf_tables of the network namespace it is opened in."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(
+            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER
+        )
+        self._socket.bind((0, 0))
+        self._socket.setsockopt(SOL_NETLINK, NETLINK_EXT_ACK, 1)
+        # Without this every error carries the whole message back, up to 64 KiB of elements.
+        self._socket.setsockopt(SOL_NETLINK, NETLINK_CAP_ACK, 1)
+        self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 8 << 20)
+        self._send_buffer = 0
+        self._sequence = 0
+        self.port: int = self._socket.getsockname()[0]
+
+    def close(self) -> None:
+        """Close the socket; a table it owns becomes an orphan."""
+        self._socket.close()
+
+    def commit(self, messages: Sequence[Message]) -> None:
+        """Carry out `messages` as one transaction; raises ``KernelError`` if it is refused."""
+        first = self._sequence + 1
+        self._sequence += len(messages) + 2
+        begin = _GENERIC.pack(0, 0, NFNL_SUBSYS_NFTABLES)
+        parts = [_message(NFNL_MSG_BATCH_BEGIN, NLM_F_REQUEST, first, begin, b"")]
+        for number, message in enumerate(messages, first + 1):
+            parts.append(_nft_message(message, number))
+        parts.append(_message(NFNL_MSG_BATCH_END, NLM_F_REQUEST, self._sequence, begin, b""))
+        batch = b"".join(parts)
+        self._reserve(len(batch))
+        self._socket.send(batch)
+        for sequence, errno, text in self._errors():
+            if errno and first <= sequence <= self._sequence:
+                index = sequence - first - 1
+                what = messages[index].what if 0 <= index < len(messages) else "transaction"
+                raise KernelError(errno, index, what, text)
+
+    def request(self, message: Message) -> list[bytes]:
+        """The attributes of every message that answers a dump or a look-up of one object.
+
+        A dump that a change interrupted is repeated. Raises ``KernelError``.
+        """
+        while True:
+            self._sequence += 1
+            self._socket.send(_nft_message(message, self._sequence))
+            found, interrupted = self._answers(message)
+            if not interrupted:
+                return found
+
+    def _answers(self, message: Message) -> tuple[list[bytes], bool]:
+        found: list[bytes] = []
+        interrupted = False
+        while True:
+            for kind, flags, sequence, body in _split(self._socket.recv(_RECEIVE_BYTES)):
+                if sequence != self._sequence:
+                    continue
+                interrupted = interrupted or bool(flags & NLM_F_DUMP_INTR)
+                if kind == NLMSG_DONE:
+                    return found, interrupted
+                if kind == NLMSG_ERROR:
+                    errno, text = _error(flags, body)
+                    if errno:
+                        raise KernelError(errno, 0, message.what, text)
+                    return found, interrupted
+                found.append(body[4:])
+
+    def _errors(self) -> Iterator[tuple[int, int, str]]:
+        """Every acknowledgement that is waiting: sequence number, errno (0: done), text."""
+        while True:
+            try:
+                data = self._socket.recv(_RECEIVE_BYTES, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+            for kind, flags, sequence, body in _split(data):
+                if kind == NLMSG_ERROR:
+                    yield sequence, *_error(flags, body)
+
+    def _reserve(self, size: int) -> None:
+        # The kernel takes a transaction in one piece only, so the buffer must hold all of it.
+        if size > self._send_buffer:
+            self._send_buffer = size + (1 << 16)
+            self._socket.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, self._send_buffer)
+
+
+class EventSocket:
+    """A netlink socket that hears of changes to one table made by anybody but one socket."""
+
+    def __init__(self, table: str, own_port: int) -> None:
+        self._table = table.encode() + b"\0"
+        self._own_port = own_port
+        self._socket = socket.socket(
+            socket.AF_NETLINK,
+            socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK,
+            NETLINK_NETFILTER,
+        )
+        self._socket.bind((0, 0))
+        self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, NFNLGRP_NFTABLES)
+
+    def fileno(self) -> int:
+        """The descriptor, readable when there are events."""
+        return self._socket.fileno()
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._socket.close()
+
+    def foreign_change(self) -> bool:
+        """Read all events; return whether any is a change to the table by somebody else.
+
+        Events that were lost count as one.
+        """
+        changed = False
+        while True:
+            try:
+                data = self._socket.recv(_RECEIVE_BYTES)
+            except BlockingIOError:
+                return changed
+            except OSError as error:
+                if error.errno != ENOBUFS:
+                    raise
+                changed = True
+                continue
+            changed = changed or self._concerns_us(data)
+
+    def _concerns_us(self, data: bytes) -> bool:
+        offset = 0
+        while offset + _HEADER.size <= len(data):
+            size, _, _, _, port = _HEADER.unpack_from(data, offset)
+            body = data[offset + _HEADER.size : offset + size]
+            if port != self._own_port and body[0] == NFPROTO_INET:
+                name = dict(attributes(body[4:])).get(1)
+                if name == self._table:
+                    return True
+            offset += max((size + 3) & ~3, _HEADER.size)
+        return False
+
+
+def _message(kind: int, flags: int, sequence: int, generic: bytes, body: bytes) -> bytes:
+    size = _HEADER.size + len(generic) + len(body)
+    return _HEADER.pack(size, kind, flags, sequence, 0) + generic + body
+
+
+def _nft_message(message: Message, sequence: int) -> bytes:
+    return _message(
+        NFNL_SUBSYS_NFTABLES << 8 | message.kind,
+        message.flags | NLM_F_REQUEST,
+        sequence,
+        _GENERIC.pack(NFPROTO_INET, 0, 0),
+        message.attributes,
+    )
+
+
+def _split(data: bytes) -> Iterable[tuple[int, int, int, bytes]]:
+    offset = 0
+    while offset + _HEADER.size <= len(data):
+        size, kind, flags, sequence, _ = _HEADER.unpack_from(data, offset)
+        yield kind, flags, sequence, data[offset + _HEADER.size : offset + size]
+        offset += max((size + 3) & ~3, _HEADER.size)
+
+
+def _error(flags: int, body: bytes) -> tuple[int, str]:
+    """The errno (0 for an acknowledgement) and the kernel's own words in an NLMSG_ERROR."""
+    (negative,) = struct.unpack_from("=i", body)
+    if not flags & NLM_F_ACK_TLVS:
+        return -negative, ""
+    (size,) = struct.unpack_from("=I", body, 4)
+    start = 4 + _HEADER.size if flags & NLM_F_CAPPED else 4 + size
+    text = dict(attributes(body[start:])).get(NLMSGERR_ATTR_MSG, b"")
+    return -negative, text.rstrip(b"\0").decode(errors="replace")
