@@ -1,0 +1,95 @@
+"""Owns the talk with the daemon: one varlink call at a time; must not know what it is about.
+
+https://varlink.org: a call and its reply are JSON objects, each ended by NUL.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+
+from ipsecctl.failures import UnreachableError
+
+TYPE_CHECKING = False  # typing itself would cost more start-up time than this module
+if TYPE_CHECKING:
+    from typing import Any
+
+INTERFACE = "io.ipsecd.control"
+DEFAULT_PATH = "/run/ipsecd/ipsecd.sock"
+TIMEOUT_S = 120.0
+_CHUNK = 1 << 16
+
+
+class Client:
+    """A connection to the daemon, made when the first call is."""
+
+    def __init__(self, path: str | None = None) -> None:
+        """`path` is that of the socket; None: where ``IPSECD_SOCKET`` says, or the default."""
+        self.path = path or os.environ.get("IPSECD_SOCKET") or DEFAULT_PATH
+        self._socket: socket.socket | None = None
+
+    def call(
+        self, method: str, parameters: dict[str, Any] | None = None, descriptor: int | None = None
+    ) -> dict[str, Any]:
+        """What `method` gives back for `parameters`; `descriptor` is an open file to pass along.
+
+        Raises ``UnreachableError``, or the daemon's own error as the daemon worded it.
+        """
+        message = {"method": f"{INTERFACE}.{method}", "parameters": parameters or {}}
+        frame = json.dumps(message, ensure_ascii=False).encode("utf-8", "replace") + b"\0"
+        try:
+            connection = self._socket = self._socket or self._connect()
+            sent = 0
+            if descriptor is not None:
+                sent = socket.send_fds(connection, [frame], [descriptor])
+            connection.sendall(frame[sent:])
+            reply = json.loads(self._receive(connection))
+        except TimeoutError as error:
+            raise UnreachableError(
+                f"the daemon did not answer within {TIMEOUT_S:g} s",
+                "whether it did what was asked is not known: see 'ipsecctl status'",
+            ) from error
+        except (ConnectionError, ValueError) as error:
+            raise self._no_answer() from error
+        if "error" in reply:
+            from ipsecd.protocol.errors import from_wire
+
+            raise from_wire(str(reply["error"]), reply.get("parameters") or {})
+        answer: dict[str, Any] = reply.get("parameters") or {}
+        return answer
+
+    def _connect(self) -> socket.socket:
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.settimeout(TIMEOUT_S)
+        try:
+            connection.connect(self.path)
+        except PermissionError as error:
+            raise UnreachableError(
+                f"this user may not talk to the daemon at {self.path!r}",
+                "run it as root, or join group 'ipsec' (to change) or 'ipsec-view' (to read)",
+            ) from error
+        except OSError as error:
+            raise UnreachableError(
+                f"the daemon cannot be reached at {self.path!r}: {error.strerror or error}",
+                "start it with 'systemctl start ipsecd', or say where it is with --socket or "
+                "IPSECD_SOCKET",
+            ) from error
+        return connection
+
+    def _receive(self, connection: socket.socket) -> bytes:
+        chunks = []
+        while True:
+            chunk = connection.recv(_CHUNK)
+            if not chunk:
+                raise self._no_answer()
+            chunks.append(chunk)
+            if chunk.endswith(b"\0"):
+                return b"".join(chunks)[:-1]
+
+    def _no_answer(self) -> UnreachableError:
+        return UnreachableError(
+            f"the daemon at {self.path!r} ended the connection without an answer",
+            "it answers root and the groups 'ipsec' and 'ipsec-view' only; its log says more: "
+            "journalctl -u ipsecd",
+        )

@@ -1,0 +1,106 @@
+"""Owns the verbs on policy documents; works without a daemon, except ``diff`` with one file."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from ipsecctl.client import Client
+from ipsecctl.failures import DONE, REFUSED, UsageError, describe
+from ipsecctl.files import read_bytes, replace_text
+from ipsecctl.options import parse_options
+from ipsecctl.presentation import count, paint, print_json
+from ipsecd.errors import InvalidInput, NotFound
+from ipsecd.language.documents import diff_policies, format_policy, parse_policy
+from ipsecd.model.values import Policy
+
+
+def check(_: Client, args: list[str]) -> int:
+    """Say of every file whether it is a policy; 1 if one is not."""
+    options = parse_options(args, ("--json",), least=1, most=None)
+    found = [_check(path) for path in options.rest]
+    if options.has("--json"):
+        verdicts = [verdict for verdict, _ in found]
+        print_json(verdicts if len(verdicts) > 1 else verdicts[0])
+    else:
+        for verdict, words in found:
+            print(words, file=sys.stdout if verdict["valid"] else sys.stderr)
+    return DONE if all(verdict["valid"] for verdict, _ in found) else REFUSED
+
+
+def format_document(_: Client, args: list[str]) -> int:
+    """Print the policy of a file in canonical form, or put that into the file."""
+    options = parse_options(args, ("--write", "-w", "--json"), least=1, most=1)
+    path = options.rest[0]
+    content = read_bytes(path)
+    policy = parse_policy(content, _source(path))
+    text = format_policy(policy)
+    if not (options.has("--write") or options.has("-w")):
+        if options.has("--json"):
+            print_json({"policy": policy.name, "document": text})
+        else:
+            print(text, end="")
+        return DONE
+    if path == "-":
+        raise UsageError("standard input cannot be written back", "leave --write out")
+    changed = content != text.encode("utf-8")
+    if changed:
+        replace_text(path, text)
+    if options.has("--json"):
+        print_json({"policy": policy.name, "file": path, "changed": changed})
+    else:
+        print(f"{path}: {'rewritten' if changed else 'already'} in canonical form")
+    return DONE
+
+
+def diff(client: Client, args: list[str]) -> int:
+    """Compare the stored policy with a file's, or two files; 0 if equal, 1 if different."""
+    options = parse_options(args, ("--json",), least=1, most=2)
+    new = _read(options.rest[-1])
+    old = _read(options.rest[0]) if len(options.rest) == 2 else _stored(client, new.name)
+    changes = diff_policies(old, new)
+    if options.has("--json"):
+        print_json({"policy": new.name, "equal": not changes, "changes": list(changes)})
+    elif changes:
+        for line in changes:
+            print(_coloured(line))
+    else:
+        print(f"policy {new.name!r} is the same in both")
+    return REFUSED if changes else DONE
+
+
+def _check(path: str) -> tuple[dict[str, Any], str]:
+    """What is to be said of the file at `path`: for programs, and in words."""
+    try:
+        policy = _read(path)
+    except InvalidInput as error:
+        wrong = {"message": error.message, "hint": error.hint, "line": error.line}
+        return {"file": path, "valid": False, **wrong}, describe(error, "ipsecctl")
+    rules, filters = len(policy.rules), sum(len(rule.filters) for rule in policy.rules)
+    size = f"{count(rules, 'rule')}, {count(filters, 'filter')}"
+    verdict = {"file": path, "valid": True, "policy": policy.name}
+    return (
+        {**verdict, "rules": rules, "filters": filters},
+        f"{path}: policy {policy.name!r} is valid · {size}",
+    )
+
+
+def _read(path: str) -> Policy:
+    return parse_policy(read_bytes(path), _source(path))
+
+
+def _stored(client: Client, name: str) -> Policy | None:
+    try:
+        document = client.call("GetPolicy", {"name": name})["document"]
+    except NotFound:
+        return None
+    return parse_policy(document, f"stored policy {name!r}")
+
+
+def _source(path: str) -> str:
+    return "<stdin>" if path == "-" else path
+
+
+def _coloured(line: str) -> str:
+    sign = line.lstrip()[:1]
+    return paint(line, {"+": "green", "-": "red"}.get(sign, "yellow")) if sign in "+-~" else line

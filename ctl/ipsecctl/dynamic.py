@@ -1,0 +1,121 @@
+"""Owns the verbs that change dynamic rules; must not know how long a rule lives without a limit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ipsecctl.client import Client
+from ipsecctl.failures import DONE
+from ipsecctl.options import duration_s, interface_of, parse_options
+from ipsecctl.presentation import count, paint_action, print_json, span
+from ipsecd.errors import InvalidInput, NotFound
+from ipsecd.language.filters import format_filter, join_arguments, parse_short
+
+
+def block(client: Client, args: list[str]) -> int:
+    """Add a dynamic rule that blocks."""
+    return _add(client, args, "block")
+
+
+def permit(client: Client, args: list[str]) -> int:
+    """Add a dynamic rule that permits."""
+    return _add(client, args, "permit")
+
+
+def unblock(client: Client, args: list[str]) -> int:
+    """Remove dynamic rules by name, by filter or by address.
+
+    As typed first, so that a name always wins over a filter that is spelled like it.
+    """
+    options = parse_options(args, ("--json",), least=1, most=1)
+    selector = options.rest[0]
+    try:
+        removed = client.call("RemoveDynamic", {"selector": selector})["removed"]
+    except NotFound:
+        try:
+            canonical = canonical_filter(selector)
+        except InvalidInput:
+            canonical = selector
+        if canonical == selector:
+            raise
+        removed = client.call("RemoveDynamic", {"selector": canonical})["removed"]
+    if options.has("--json"):
+        print_json({"removed": removed})
+    else:
+        print(f"removed {count(len(removed), 'dynamic rule')}: {', '.join(map(repr, removed))}")
+    return DONE
+
+
+def flush(client: Client, args: list[str]) -> int:
+    """Remove every dynamic rule."""
+    options = parse_options(args, ("--json",))
+    removed = client.call("FlushDynamic")["removed"]
+    if options.has("--json"):
+        print_json({"removed": removed})
+    else:
+        print(flushed_line(removed))
+    return DONE
+
+
+def canonical_filter(text: str) -> str:
+    """The filter that `text`, perhaps a short form, stands for; raises ``InvalidInput``."""
+    return format_filter(parse_short(text))
+
+
+def add_dynamic(
+    client: Client,
+    filters: list[str],
+    action: str,
+    *,
+    name: str | None = None,
+    ttl_s: float | None = None,
+    interface: str | None = None,
+) -> dict[str, Any]:
+    """The dynamic rule as the daemon has put it in force."""
+    parameters = {
+        "filters": filters,
+        "action": action,
+        "name": name,
+        "ttl_s": ttl_s,
+        "interface": interface,
+    }
+    rule: dict[str, Any] = client.call("AddDynamic", parameters)["rule"]
+    return rule
+
+
+def rule_line(rule: dict[str, Any]) -> str:
+    """What a dynamic rule does, for how long and where, as the daemon says."""
+    shown = ", ".join(rule["filters"][:8])
+    if len(rule["filters"]) > 8:
+        shown += f" and {len(rule['filters']) - 8:,} more"
+    left = rule["remaining_s"]
+    life = "until the daemon stops" if left is None else f"for {span(left)}"
+    where = f" on {rule['interface']} links" if rule["interface"] else ""
+    return f"{paint_action(rule['action'])} {shown}{where} · in force {life} as {rule['name']!r}"
+
+
+def flushed_line(removed: int) -> str:
+    """What removing every dynamic rule came to."""
+    if not removed:
+        return "there was no dynamic rule; none is in force"
+    return f"removed {count(removed, 'dynamic rule')}; none is in force"
+
+
+def _add(client: Client, args: list[str], action: str) -> int:
+    options = parse_options(
+        args, ("--lan", "--dialup", "--json"), ("--for", "--name"), least=1, most=None
+    )
+    lifetime = options.value("--for")
+    rule = add_dynamic(
+        client,
+        [canonical_filter(text) for text in join_arguments(options.rest)],
+        action,
+        name=options.value("--name"),
+        ttl_s=None if lifetime is None else duration_s(lifetime),
+        interface=interface_of(options),
+    )
+    if options.has("--json"):
+        print_json(rule)
+    else:
+        print(rule_line(rule))
+    return DONE

@@ -1,0 +1,171 @@
+"""Owns what ``show`` and ``stats`` print of the daemon's lists; must not change anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ipsecctl.client import Client
+from ipsecctl.failures import DONE, UsageError
+from ipsecctl.options import parse_options
+from ipsecctl.presentation import count, paint, print_json, print_table, span
+
+Row = tuple[str, ...]
+
+
+def run(client: Client, args: list[str]) -> int:
+    """Print one list, or one policy; the filters in force if no list is named."""
+    options = parse_options(args, ("--json",), most=2)
+    topic, *rest = options.rest or ["filters"]
+    as_json = options.has("--json")
+    if topic == "policy":
+        if not rest:
+            raise UsageError("'show policy' needs the name of a policy")
+        return show_policy(client, rest[0], as_json=as_json)
+    if topic not in LISTS:
+        raise UsageError(
+            f"there is no list {topic!r}", f"the lists are: {', '.join(LISTS)}, policy NAME"
+        )
+    if rest:
+        raise UsageError(f"{rest[0]!r} is one argument too many")
+    show_list(client, topic, as_json=as_json)
+    return DONE
+
+
+def show_list(client: Client, topic: str, *, as_json: bool = False) -> None:
+    """Print the list `topic`, which is one of ``LISTS``."""
+    method, member, header, row, none = LISTS[topic]
+    entries = client.call(method)[member]
+    if as_json:
+        print_json(entries)
+    elif entries:
+        print_table(header, [row(entry) for entry in entries])
+    else:
+        print(none)
+
+
+def show_policy(client: Client, name: str, *, as_json: bool) -> int:
+    """Print one stored policy, as its canonical document and where it stands."""
+    stored = client.call("GetPolicy", {"name": name})
+    if as_json:
+        print_json({"name": name, **stored})
+        return DONE
+    state = paint("assigned", "green") if stored["assigned"] else "not assigned"
+    print(f"# {state}, stored in {stored['path']}")
+    print(stored["document"], end="" if stored["document"].endswith("\n") else "\n")
+    return DONE
+
+
+def stats(client: Client, args: list[str]) -> int:
+    """Print what every rule has matched."""
+    options = parse_options(args, ("--json",))
+    counts = client.call("Stats")
+    if options.has("--json"):
+        print_json(counts)
+        return DONE
+    if counts["rules"]:
+        print_table(
+            ("PACKETS", "BYTES", "ACTION", "STORE", "POLICY", "RULE"),
+            [
+                (
+                    f"{rule['packets']:,}".rjust(len("PACKETS")),
+                    f"{rule['bytes']:,}".rjust(len("BYTES")),
+                    rule["action"],
+                    rule["store"],
+                    rule["policy"] or "-",
+                    rule["rule"],
+                )
+                for rule in counts["rules"]
+            ],
+        )
+    else:
+        print("no rule is in force, so nothing is counted")
+    if counts["unparsable"]:
+        print(f"{count(counts['unparsable'], 'packet')} dropped with headers that cannot be read")
+    return DONE
+
+
+def remaining(entry: dict[str, Any]) -> str:
+    """How long a rule has left to live, for a table."""
+    return "-" if entry["remaining_s"] is None else span(entry["remaining_s"])
+
+
+def _filter(entry: dict[str, Any]) -> Row:
+    return (
+        entry["action"],
+        entry["filter"],
+        entry["interface"] or "all",
+        remaining(entry),
+        entry["store"],
+        entry["policy"] or "-",
+        entry["rule"],
+    )
+
+
+def _policy(entry: dict[str, Any]) -> Row:
+    if entry["error"]:
+        return ("UNUSABLE", entry["name"], "-", "-", f"{entry['path']}: {entry['error']}")
+    state = "assigned" if entry["assigned"] else "-"
+    return (state, entry["name"], str(entry["rules"]), str(entry["filters"]), entry["path"])
+
+
+def _dynamic(entry: dict[str, Any]) -> Row:
+    filters = entry["filters"]
+    more = f" … and {len(filters) - 3:,} more" if len(filters) > 3 else ""
+    return (
+        entry["action"],
+        entry["name"],
+        entry["interface"] or "all",
+        remaining(entry),
+        entry["by"],
+        " ".join(filters[:3]) + more,
+    )
+
+
+def _interface(entry: dict[str, Any]) -> Row:
+    state = "up" if entry["up"] else "down"
+    return (entry["name"], entry["type"], state, " ".join(entry["addresses"]) or "-")
+
+
+def _exemption(entry: dict[str, Any]) -> Row:
+    return (entry["name"], entry["reason"])
+
+
+LISTS: dict[str, tuple[str, str, Row, Callable[[dict[str, Any]], Row], str]] = {
+    "filters": (
+        "ListFilters",
+        "filters",
+        ("ACTION", "FILTER", "LINKS", "LEFT", "STORE", "POLICY", "RULE"),
+        _filter,
+        "no filter is in force: everything passes",
+    ),
+    "policies": (
+        "ListPolicies",
+        "policies",
+        ("STATE", "POLICY", "RULES", "FILTERS", "PATH"),
+        _policy,
+        "no policy is stored",
+    ),
+    "dynamic": (
+        "ListDynamic",
+        "rules",
+        ("ACTION", "NAME", "LINKS", "LEFT", "BY", "FILTERS"),
+        _dynamic,
+        "there is no dynamic rule",
+    ),
+    "interfaces": (
+        "ListInterfaces",
+        "interfaces",
+        ("NAME", "TYPE", "STATE", "ADDRESSES"),
+        _interface,
+        "this host has no network interface",
+    ),
+    "exemptions": (
+        "ListExemptions",
+        "exemptions",
+        ("NAME", "WHY"),
+        _exemption,
+        "nothing is exempt: filters can block neighbour discovery and DHCP too",
+    ),
+}
+"""Per list: the method, the member of its reply, the header, what a row shows, and if empty."""

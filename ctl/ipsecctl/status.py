@@ -1,0 +1,110 @@
+"""Owns what ``ipsecctl status`` says; imports as little as can be, for its start-up time is promised."""
+
+from __future__ import annotations
+
+import sys
+
+from ipsecctl.client import Client
+from ipsecctl.failures import DONE, REFUSED
+from ipsecctl.options import parse_options
+from ipsecctl.presentation import count, paint, print_json
+
+TYPE_CHECKING = False  # typing itself would cost more start-up time than this module
+if TYPE_CHECKING:
+    from typing import Any
+
+ESSENTIALS = ("neighbour-discovery", "dhcp-client")
+_DIGEST_SHOWN = 12
+
+
+def run(client: Client, args: list[str]) -> int:
+    """Print the state of the daemon; 1 if it has failed or the kernel has drifted, else 0."""
+    options = parse_options(args, ("--json",))
+    status = client.call("Status")["status"]
+    if options.has("--json"):
+        print_json(status)
+    else:
+        # One write: what a terminal shows is then never half of it.
+        sys.stdout.write("\n".join(_lines(status)) + "\n")
+    return REFUSED if status["state"] in ("failed", "drifted") else DONE
+
+
+def _lines(status: dict[str, Any]) -> list[str]:
+    return [
+        *_troubles(status),
+        f"{paint('ipsecd ' + status['version'], 'bold')} · {_state(status)}",
+        f"  policy     {_policy(status)}",
+        f"  dynamic    {_amount(status, 'dynamic')}",
+        f"  kernel     {_kernel(status)}",
+        *_exempt(status["exemptions"]),
+        *_unparsable(status),
+    ]
+
+
+def _troubles(status: dict[str, Any]) -> list[str]:
+    """What is wrong and what to do about it, before anything else."""
+    if status["state"] == "failed":
+        wrong = [f"FAILED: {reason}" for reason in status["failures"]] or ["FAILED"]
+        todo = "mend the policy and run 'ipsecctl reload'; what is in force is stated below"
+    elif status["state"] == "drifted":
+        wrong = ["DRIFTED: the kernel does not hold what it should"]
+        wrong += [f"  {line}" for line in status["drift"]]
+        todo = "put it back with 'systemctl restart ipsecd', and find out who changed it"
+    else:
+        return []
+    return [*(paint(line, "red") for line in wrong), f"  what to do: {todo}"]
+
+
+def _state(status: dict[str, Any]) -> str:
+    features = f" ({', '.join(status['features'])})" if status["features"] else ""
+    backend = f"{status['backend']}{features}"
+    match status["state"]:
+        case "enforcing":
+            return f"{paint('enforcing', 'green')} with {backend}"
+        case "idle":
+            return f"idle with {backend}: nothing is assigned, everything passes"
+        case "stopped":
+            stopped = paint("stopped", "yellow")
+            return f"{stopped}: nothing is enforced, 'ipsecctl net start policyagent' starts it"
+        case other:
+            return f"{paint(other, 'red')} with {backend}"
+
+
+def _policy(status: dict[str, Any]) -> str:
+    if status["assigned"] is None:
+        return "none assigned"
+    return f"{status['assigned']!r}, assigned · {_amount(status, 'policy')}"
+
+
+def _amount(status: dict[str, Any], store: str) -> str:
+    rules, filters = status[f"{store}_rules"], status[f"{store}_filters"]
+    return f"{count(rules, 'rule')}, {count(filters, 'filter')}" if rules else "none"
+
+
+def _kernel(status: dict[str, Any]) -> str:
+    wanted, observed = status["wanted"][:_DIGEST_SHOWN], status["observed"]
+    if observed is None:
+        return "holds nothing of ours" if status["state"] in ("stopped", "idle") else "not readable"
+    if observed == status["wanted"] and not status["drift"]:
+        return f"in step (digest {wanted}…)" if wanted else "in step"
+    return paint(f"NOT in step: wanted {wanted}…, found {observed[:_DIGEST_SHOWN]}…", "red")
+
+
+def _exempt(exemptions: list[dict[str, Any]]) -> list[str]:
+    names = [exemption["name"] for exemption in exemptions]
+    essential = [name for name in names if name in ESSENTIALS]
+    opened = [name for name in names if name not in ESSENTIALS]
+    lines = []
+    if essential:
+        lines.append(f"  essentials {', '.join(essential)} always pass")
+    else:
+        lines.append(f"  essentials {paint('switched off', 'yellow')}: a wide block cuts links")
+    if opened:
+        lines.append(f"  exempt     {paint(', '.join(opened), 'yellow')} pass every filter")
+    return lines
+
+
+def _unparsable(status: dict[str, Any]) -> list[str]:
+    if status["unparsable"] != "pass":
+        return []
+    return [f"  unparsable {paint('packets pass', 'yellow')}, even while something is blocked"]

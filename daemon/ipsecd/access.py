@@ -1,0 +1,146 @@
+"""Owns who may call what; must not know sockets, except how the kernel names a peer.
+
+Root and group ``ipsec`` change, group ``ipsec-view`` reads, nobody else gets an answer.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import grp
+import os
+import pwd
+import socket
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+CHANGE_GROUP = "ipsec"
+VIEW_GROUP = "ipsec-view"
+
+READS = frozenset(
+    {
+        "org.varlink.service.GetInfo",
+        "org.varlink.service.GetInterfaceDescription",
+        "io.ipsecd.control.Status",
+        "io.ipsecd.control.ListFilters",
+        "io.ipsecd.control.ListPolicies",
+        "io.ipsecd.control.GetPolicy",
+        "io.ipsecd.control.ListDynamic",
+        "io.ipsecd.control.ListInterfaces",
+        "io.ipsecd.control.ListExemptions",
+        "io.ipsecd.control.Stats",
+        "io.ipsecd.control.Explain",
+    }
+)
+CHANGES = frozenset(
+    {
+        "io.ipsecd.control.AddDynamic",
+        "io.ipsecd.control.RemoveDynamic",
+        "io.ipsecd.control.FlushDynamic",
+        "io.ipsecd.control.ApplyPolicy",
+        "io.ipsecd.control.CreatePolicy",
+        "io.ipsecd.control.DeletePolicy",
+        "io.ipsecd.control.AssignPolicy",
+        "io.ipsecd.control.UnassignPolicy",
+        "io.ipsecd.control.PutRules",
+        "io.ipsecd.control.RemoveRules",
+        "io.ipsecd.control.Reload",
+        "io.ipsecd.control.Stop",
+        "io.ipsecd.control.Start",
+    }
+)
+
+SO_PEERGROUPS = 59  # asm-generic/socket.h, since Linux 4.13
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.getsockopt.argtypes = (
+    ctypes.c_int,
+    ctypes.c_int,
+    ctypes.c_int,
+    ctypes.c_void_p,
+    ctypes.POINTER(ctypes.c_uint32),
+)
+_libc.getsockopt.restype = ctypes.c_int
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who is at the other end, as the kernel knew them when they connected.
+
+    ``groups`` holds those of the daemon's own two groups that the peer is in; ``user`` is the
+    name of ``uid``, for logs only.
+    """
+
+    pid: int
+    uid: int
+    gids: frozenset[int]
+    groups: frozenset[str] = field(default_factory=frozenset)
+    user: str = ""
+
+    def __str__(self) -> str:
+        name = f" ({self.user})" if self.user else ""
+        return f"uid {self.uid}{name} pid {self.pid}"
+
+
+def may(peer: Peer, method: str) -> bool:
+    """Whether `peer` may call `method`, a full name; nobody may call one that is in no table."""
+    if method in CHANGES:
+        return peer.uid == 0 or CHANGE_GROUP in peer.groups
+    return method in READS and admitted(peer)
+
+
+def admitted(peer: Peer) -> bool:
+    """Whether `peer` gets any answer at all."""
+    return peer.uid == 0 or not peer.groups.isdisjoint({CHANGE_GROUP, VIEW_GROUP})
+
+
+def credentials(connection: socket.socket) -> Peer:
+    """The peer of `connection` in numbers, without any look-up; raises ``OSError``.
+
+    Sources: unix(7) for SO_PEERCRED, net/core/sock.c for SO_PEERGROUPS.
+    """
+    size = struct.calcsize("iII")
+    packed = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
+    pid, uid, gid = struct.unpack("iII", packed)
+    return Peer(pid, uid, frozenset({gid}) | _supplementary_groups(connection))
+
+
+def named(peer: Peer, gid_of: Callable[[str], int | None]) -> Peer:
+    """`peer` with its name and groups looked up, which may wait for a directory server."""
+    groups = frozenset(g for g in (CHANGE_GROUP, VIEW_GROUP) if gid_of(g) in peer.gids)
+    return Peer(peer.pid, peer.uid, peer.gids, groups, _user_name(peer.uid))
+
+
+def group_id(name: str) -> int | None:
+    """The number of the group `name`, or None where there is no such group."""
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        return None
+
+
+def _user_name(uid: int) -> str:
+    if uid == 0:
+        return "root"
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return ""
+
+
+def _supplementary_groups(connection: socket.socket) -> frozenset[int]:
+    """SO_PEERGROUPS; not by ``socket.getsockopt``, which stops at 1,024 bytes, or 256 groups."""
+    count = 256
+    while True:
+        buffer = (ctypes.c_uint32 * count)()
+        length = ctypes.c_uint32(ctypes.sizeof(buffer))
+        result = _libc.getsockopt(
+            connection.fileno(), socket.SOL_SOCKET, SO_PEERGROUPS, buffer, ctypes.byref(length)
+        )
+        if result == 0:
+            return frozenset(buffer[: length.value // 4])
+        code = ctypes.get_errno()
+        if code != errno.ERANGE or length.value // 4 <= count:
+            raise OSError(code, os.strerror(code))
+        count = length.value // 4

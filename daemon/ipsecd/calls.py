@@ -1,0 +1,213 @@
+"""Owns what becomes of one call: who may make it, what it needs first, who did what in the log.
+
+Must not know sockets, nor what the engine does with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+from ipsecd import __version__
+from ipsecd.access import CHANGE_GROUP, CHANGES, Peer, may
+from ipsecd.descriptors import Descriptors, read_document
+from ipsecd.engine_thread import EngineThread
+from ipsecd.errors import BackendFailed, IpsecdError, Refused, StoreFailed
+from ipsecd.journal import record, record_bug
+from ipsecd.protocol.description import CONTROL, SERVICE, load_interface
+from ipsecd.protocol.errors import (
+    AccessDenied,
+    VarlinkError,
+    interface_not_found,
+    invalid_parameter,
+    method_not_found,
+    to_wire,
+)
+from ipsecd.protocol.frames import encode_frame
+from ipsecd.protocol.messages import Call, reply_of
+from ipsecd.resolver import Resolver
+
+BRINGS_FILTERS = frozenset({"AddDynamic", "PutRules", "ApplyPolicy", "Reload"})
+"""The methods whose filters may hold DNS names that nobody has looked up yet."""
+
+READ_TIMEOUT_S = 10.0
+MAX_OBJECT = 200
+
+
+class Calls:
+    """Answers calls, in whatever order their connections bring them."""
+
+    def __init__(
+        self,
+        engine: EngineThread,
+        resolver: Resolver | None = None,
+        changed: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`changed` is called after every call that may have changed something."""
+        self._engine = engine
+        self._resolver = resolver or Resolver()
+        self._changed = changed
+        self._interfaces = {name: load_interface(name) for name in (CONTROL, SERVICE)}
+        self._readers = ThreadPoolExecutor(4, "document")
+
+    async def answer(self, peer: Peer, call: Call, descriptors: Descriptors) -> bytes:
+        """The frame to reply with: what was asked for, or one error that says why not."""
+        begun = time.monotonic()
+        outcome, level, reason = "done", logging.DEBUG, None
+        if call.method in CHANGES:
+            level = logging.INFO
+        try:
+            frame = encode_frame(reply_of(await self._reply(peer, call, descriptors)))
+        except (IpsecdError, VarlinkError) as error:
+            outcome, level, reason = _name(error), max(level, _level(error)), error.message
+            frame = encode_frame(to_wire(error))
+        except asyncio.CancelledError:
+            # The daemon ends. What the engine has begun it finishes, so the log must tell of it.
+            _record(peer, call, begun, "interrupted", logging.WARNING)
+            raise
+        except Exception as error:  # noqa: BLE001 - a bug in one call must not end the daemon
+            outcome, level, reason = "Failed", logging.ERROR, repr(error)
+            record_bug("bug", error, method=call.method, by=peer)
+            frame = encode_frame(to_wire(_bug()))
+        _record(peer, call, begun, outcome, level, reason)
+        return frame
+
+    async def carry_out(
+        self, method: str, parameters: dict[str, Any], by: str, document: bytes | None = None
+    ) -> dict[str, Any]:
+        """Have the engine carry out `method`, all DNS names that it needs looked up first."""
+        engine = self._engine.engine
+        names = {}
+        if method in BRINGS_FILTERS:
+            needed = await self._engine.run(engine.names_needed, method, parameters, document)
+            names = await self._resolver.resolve(needed)
+        try:
+            return await self._engine.run(engine.call, method, parameters, by, names, document)
+        finally:
+            if f"{CONTROL}.{method}" in CHANGES:
+                self._changed()
+
+    def shut_down(self) -> None:
+        """Take no more documents; one that cannot be read to its end is not waited for."""
+        self._readers.shutdown(wait=False, cancel_futures=True)
+
+    async def _reply(self, peer: Peer, call: Call, descriptors: Descriptors) -> dict[str, Any]:
+        if call.upgrade:
+            raise Refused(
+                "a connection cannot be upgraded to another protocol", "leave out upgrade"
+            )
+        interface = self._interfaces.get(call.interface)
+        if interface is None:
+            raise interface_not_found(call.interface)
+        if call.name not in interface.methods:
+            raise method_not_found(call.method)
+        if not may(peer, call.method):
+            raise AccessDenied(
+                f"{peer} may read, and may not call {call.name}",
+                f"run it as root, or join the group {CHANGE_GROUP!r} and log in again",
+            )
+        parameters = interface.check_call(call.name, call.parameters)
+        if call.interface == SERVICE:
+            return self._about_itself(call.name, parameters)
+        document = None
+        if call.name == "ApplyPolicy":
+            document = await self._document(parameters["document"], descriptors.take())
+        return await self.carry_out(call.name, parameters, str(peer), document)
+
+    def _about_itself(self, method: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        if method == "GetInfo":
+            return {
+                "vendor": "ipsecd",
+                "product": "ipsecd",
+                "version": __version__,
+                "url": "",
+                "interfaces": sorted(self._interfaces),
+            }
+        name = parameters["interface"]
+        if name not in self._interfaces:
+            raise interface_not_found(name)
+        return {"description": self._interfaces[name].description}
+
+    async def _document(self, text: str | None, descriptor: int | None) -> bytes:
+        """The document of a call: its text, or what is behind the descriptor it brought."""
+        if descriptor is None:
+            if text is None:
+                raise invalid_parameter("document", "is missing, and no file was passed")
+            return text.encode("utf-8")
+        if text is not None:
+            os.close(descriptor)
+            raise invalid_parameter("document", "is given, and a file was passed too")
+        # A file can be on a server that does not answer: this waits in a thread of its own.
+        reading = self._readers.submit(read_document, descriptor)
+        reading.add_done_callback(_closer(descriptor))
+        try:
+            async with asyncio.timeout(READ_TIMEOUT_S):
+                return await asyncio.wrap_future(reading)
+        except TimeoutError as error:
+            raise Refused(
+                f"the file that was passed could not be read within {READ_TIMEOUT_S:g} s",
+                "copy it to a local disk first",
+            ) from error
+
+
+def object_of(parameters: dict[str, Any]) -> str | None:
+    """What a call is about, for the log: the name it gives, else the filters; None if neither."""
+    for key in ("name", "policy", "selector", "packet", "source"):
+        value = parameters.get(key)
+        if isinstance(value, str) and value:
+            return value[:MAX_OBJECT]
+    filters = parameters.get("filters")
+    if isinstance(filters, list):
+        return " ".join(str(text)[:MAX_OBJECT] for text in filters[:8])[:MAX_OBJECT]
+    return None
+
+
+def _record(
+    peer: Peer, call: Call, begun: float, outcome: str, level: int, reason: str | None = None
+) -> None:
+    """Log who called what and what came of it; `begun` is in monotonic seconds."""
+    record(
+        level,
+        "call",
+        method=call.name,
+        uid=peer.uid,
+        user=peer.user or None,
+        pid=peer.pid,
+        object=object_of(call.parameters),
+        outcome=outcome,
+        reason=reason,
+        ms=round((time.monotonic() - begun) * 1000, 1),
+    )
+
+
+def _closer(descriptor: int) -> Callable[[Future[bytes]], None]:
+    """Closes `descriptor` once its reading is over, or was called off before it began."""
+
+    def close(_: Future[bytes]) -> None:
+        os.close(descriptor)
+
+    return close
+
+
+def _name(error: IpsecdError | VarlinkError) -> str:
+    return error.name if isinstance(error, VarlinkError) else error.wire
+
+
+def _level(error: IpsecdError | VarlinkError) -> int:
+    if isinstance(error, AccessDenied):
+        return logging.WARNING
+    if isinstance(error, BackendFailed | StoreFailed):
+        return logging.ERROR
+    return logging.DEBUG
+
+
+def _bug() -> IpsecdError:
+    return IpsecdError(
+        "the daemon met a bug in itself; nothing has changed",
+        "its log has the details: journalctl -u ipsecd",
+    )

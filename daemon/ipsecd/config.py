@@ -1,0 +1,264 @@
+"""Owns the daemon's settings: reads ``ipsecd.yaml``; must not know what they do.
+
+Every key has a default, so the file may be absent. A key or value that is not known is refused
+with the line it stands in: a setting that is silently ignored is a hole.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from pathlib import Path
+from typing import TypeVar
+
+from ipsecd.errors import InvalidInput, IpsecdError, NotFound, Refused, StoreFailed
+from ipsecd.model.exemptions import ESSENTIALS, NO_DEFAULT_EXEMPT, Exemption
+from ipsecd.yamltree import Mapping, Node, Scalar, Sequence, load_tree
+
+DEFAULT_CONFIG = Path("/etc/ipsecd/ipsecd.yaml")
+MAX_CONFIG_BYTES = 64 << 10
+
+T = TypeVar("T")
+E = TypeVar("E", bound=Enum)
+
+
+class BackendChoice(Enum):
+    """What enforces the rules; ``auto`` leaves the choice to the daemon."""
+
+    AUTO = "auto"
+    NFTABLES = "nftables"
+
+
+class Unparsable(Enum):
+    """What becomes of packets whose headers cannot be parsed, while anything is blocked."""
+
+    DROP = "drop"
+    LET_THROUGH = "pass"
+
+
+class OnStop(Enum):
+    """What stopping the daemon on purpose does with what it enforces."""
+
+    WITHDRAW = "withdraw"
+    KEEP = "keep"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much clients may ask for; ``idle_timeout_s`` is in seconds."""
+
+    connections_per_user: int = 64
+    connections: int = 512
+    frame_bytes: int = 1 << 20
+    dynamic_rules: int = 200_000
+    idle_timeout_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """All settings; ``default_exempt`` is a value of Windows' NoDefaultExempt, or None."""
+
+    backend: BackendChoice = BackendChoice.AUTO
+    unparsable: Unparsable = Unparsable.DROP
+    essentials: tuple[str, ...] = tuple(e.name for e in ESSENTIALS)
+    default_exempt: int | None = None
+    on_stop: OnStop = OnStop.WITHDRAW
+    limits: Limits = field(default_factory=Limits)
+
+    @property
+    def exemptions(self) -> tuple[Exemption, ...]:
+        """What passes before any filter is looked at: the essentials kept, then the exemptions."""
+        essentials = tuple(e for e in ESSENTIALS if e.name in self.essentials)
+        if self.default_exempt is None:
+            return essentials
+        return essentials + NO_DEFAULT_EXEMPT[self.default_exempt]
+
+    def with_backend(self, text: str) -> Config:
+        """The settings with another backend; raises as the key ``backend`` does."""
+        return replace(self, backend=_backend(text))
+
+
+@dataclass(frozen=True, slots=True)
+class Directories:
+    """Where the daemon keeps things: what people edit, what it caches, and its socket."""
+
+    config: Path = Path("/etc/ipsecd")
+    state: Path = Path("/var/lib/ipsecd")
+    runtime: Path = Path("/run/ipsecd")
+    bpffs: Path = Path("/sys/fs/bpf/ipsecd")
+
+
+def load_config(path: Path | None = None) -> Config:
+    """The settings in the file `path`, which must exist, or else in the default file, if any.
+
+    Raises ``InvalidInput`` with file and line, ``Refused`` for the backend that this version
+    lacks, ``NotFound`` for a file that was named and is absent, ``StoreFailed`` if it is not
+    readable.
+    """
+    wanted = path or DEFAULT_CONFIG
+    try:
+        with wanted.open("rb") as file:
+            content = file.read(MAX_CONFIG_BYTES + 1)
+    except FileNotFoundError as error:
+        if path is None:
+            return Config()
+        raise NotFound(
+            f"there is no configuration file {str(path)!r}",
+            "leave --config out to run with the defaults",
+        ) from error
+    except OSError as error:
+        raise StoreFailed(
+            f"the configuration file {str(wanted)!r} cannot be read: {error.strerror}",
+            "look at its owner and mode",
+        ) from error
+    return parse_config(content, str(wanted))
+
+
+def parse_config(content: bytes, source: str = "<configuration>") -> Config:
+    """The settings in `content`; raises as ``load_config`` does."""
+    tree = load_tree(content, source, max_bytes=MAX_CONFIG_BYTES)
+    if tree is None:
+        return Config()
+    reader = _Reader(source)
+    default = Config()
+    keys = reader.members(
+        tree,
+        "the configuration",
+        ("backend", "unparsable", "essentials", "default-exempt", "on-stop", "limits"),
+    )
+    return Config(
+        reader.scalar(keys, "backend", _backend, default.backend),
+        reader.scalar(keys, "unparsable", _one_of(Unparsable), default.unparsable),
+        reader.essentials(keys, default.essentials),
+        reader.scalar(keys, "default-exempt", _default_exempt, default.default_exempt),
+        reader.scalar(keys, "on-stop", _one_of(OnStop), default.on_stop),
+        _limits(reader, keys.get("limits")),
+    )
+
+
+class _Reader:
+    """Takes values out of the tree, and says the file and line when one is wrong."""
+
+    def __init__(self, source: str) -> None:
+        self._source = source
+
+    def members(self, node: Node, what: str, known: tuple[str, ...]) -> dict[str, Node]:
+        """The members of a mapping, all of which must have `known` names."""
+        if not isinstance(node, Mapping):
+            raise self._wrong(node, f"{what} is not a mapping", f"its keys are {', '.join(known)}")
+        for key in node.members:
+            if key.text not in known:
+                near = difflib.get_close_matches(key.text, known, 1)
+                hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(known)}"
+                raise self._wrong(key, f"{what} has no key {key.text!r}", hint)
+        return {key.text: value for key, value in node.members.items()}
+
+    def scalar(self, keys: dict[str, Node], name: str, parse: Callable[[str], T], default: T) -> T:
+        """The value of `name`, or `default` where it is absent."""
+        if name not in keys:
+            return default
+        node = keys[name]
+        if not isinstance(node, Scalar):
+            raise self._wrong(node, f"{name} is not a single value")
+        return self._parsed(node, name, parse)
+
+    def essentials(self, keys: dict[str, Node], default: tuple[str, ...]) -> tuple[str, ...]:
+        """The names under ``essentials``: a list, which may be empty."""
+        if "essentials" not in keys:
+            return default
+        node = keys["essentials"]
+        if not isinstance(node, Sequence):
+            raise self._wrong(
+                node,
+                "essentials is not a list of names",
+                f"write [] for none, or [{', '.join(default)}]",
+            )
+        names = []
+        for item in node.items:
+            if not isinstance(item, Scalar):
+                raise self._wrong(item, "essentials holds something that is not a name")
+            names.append(self._parsed(item, "essentials", _essential))
+        return tuple(dict.fromkeys(names))
+
+    def _parsed(self, node: Scalar, name: str, parse: Callable[[str], T]) -> T:
+        try:
+            return parse(node.text)
+        except InvalidInput as error:
+            raise self._wrong(node, f"{name}: {error.message}", error.hint) from error
+        except Refused as error:
+            where = f"{self._source}:{node.line}: "
+            raise Refused(where + error.message, error.hint) from error
+
+    def _wrong(self, node: Node, message: str, hint: str = "") -> IpsecdError:
+        return InvalidInput(message, hint, source=self._source, line=node.line)
+
+
+def _limits(reader: _Reader, node: Node | None) -> Limits:
+    default = Limits()
+    if node is None:
+        return default
+    keys = reader.members(
+        node,
+        "limits",
+        ("connections-per-user", "connections", "frame-bytes", "dynamic-rules", "idle-timeout"),
+    )
+    return Limits(
+        reader.scalar(
+            keys, "connections-per-user", _integer(1, 10_000), default.connections_per_user
+        ),
+        reader.scalar(keys, "connections", _integer(1, 100_000), default.connections),
+        reader.scalar(keys, "frame-bytes", _integer(4096, 16 << 20), default.frame_bytes),
+        reader.scalar(keys, "dynamic-rules", _integer(0, 10_000_000), default.dynamic_rules),
+        float(
+            reader.scalar(keys, "idle-timeout", _integer(1, 86_400), int(default.idle_timeout_s))
+        ),
+    )
+
+
+def _integer(least: int, most: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        # isdecimal() takes digits of every script, and int() has its own limit on length.
+        if text.isascii() and text.isdecimal() and len(text) < 20 and least <= int(text) <= most:
+            return int(text)
+        raise InvalidInput(f"{text!r} is not a whole number from {least} to {most}")
+
+    return parse
+
+
+def _one_of(kind: type[E]) -> Callable[[str], E]:
+    def parse(text: str) -> E:
+        for member in kind:
+            if member.value == text:
+                return member
+        names = " or ".join(member.value for member in kind)
+        raise InvalidInput(f"{text!r} is not {names}")
+
+    return parse
+
+
+def _backend(text: str) -> BackendChoice:
+    if text == "xdp":
+        raise Refused(
+            "backend 'xdp' is not part of this version",
+            "write nftables, or auto, which chooses what this host has",
+        )
+    return _one_of(BackendChoice)(text)
+
+
+def _essential(text: str) -> str:
+    names = [e.name for e in ESSENTIALS]
+    if text not in names:
+        raise InvalidInput(f"there is no essential {text!r}", f"the names are {', '.join(names)}")
+    return text
+
+
+def _default_exempt(text: str) -> int | None:
+    if text == "none":
+        return None
+    if text not in ("0", "1", "2", "3"):
+        raise InvalidInput(
+            f"{text!r} is not 0, 1, 2, 3 or none", "the values are those of NoDefaultExempt"
+        )
+    return int(text)

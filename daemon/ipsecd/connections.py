@@ -1,0 +1,189 @@
+"""Owns one client's connection: its bytes in and out, in time; must not know what calls mean.
+
+1. Calls are answered one after the other, and nothing is read while one is being answered, so a
+   connection never keeps more than one frame coming in and one reply going out.
+2. Whoever is slow waits alone: every wait is a turn of the event loop, and has an end.
+3. Every descriptor that came in is closed when its connection is, if not before.
+"""
+
+from __future__ import annotations
+
+import array
+import asyncio
+import logging
+import socket
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from ipsecd.access import Peer
+from ipsecd.descriptors import Descriptors
+from ipsecd.errors import InvalidInput, LimitExceeded
+from ipsecd.journal import record
+from ipsecd.protocol.errors import to_wire
+from ipsecd.protocol.frames import MAX_FRAME_BYTES, FrameDecoder, ProtocolError, encode_frame
+from ipsecd.protocol.messages import Call, call_of
+
+PIECE_BYTES = 64 << 10
+DESCRIPTOR_BYTES = array.array("i").itemsize
+UNSENT_BYTES = 256 << 20
+
+Answer = Callable[[Peer, Call, Descriptors], Awaitable[bytes]]
+"""Gives the frame to reply with, and raises nothing; descriptors it takes are its to close."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What one connection may take: bytes in a frame, and seconds for a call and for a reply.
+
+    ``idle_timeout_s`` is the time from one reply to the end of the next call, so it ends a
+    client that says nothing and one that trickles alike.
+    """
+
+    frame_bytes: int = MAX_FRAME_BYTES
+    idle_timeout_s: float = 60.0
+    write_timeout_s: float = 30.0
+
+
+class Unsent:
+    """How many bytes of replies wait to be read by their clients, over all connections."""
+
+    def __init__(self, limit: int = UNSENT_BYTES) -> None:
+        self._limit = limit
+        self._waiting = 0
+
+    def take(self, size: int) -> bool:
+        """Count `size` bytes in, if they fit beside what others wait for, or if none does."""
+        if self._waiting and self._waiting + size > self._limit:
+            return False
+        self._waiting += size
+        return True
+
+    def give_back(self, size: int) -> None:
+        """Count `size` bytes out again."""
+        self._waiting -= size
+
+
+class Connection:
+    """One accepted, non-blocking socket and what is said on it; the socket is the caller's."""
+
+    def __init__(
+        self, sock: socket.socket, peer: Peer, bounds: Bounds, unsent: Unsent, answer: Answer
+    ) -> None:
+        self._sock = sock
+        self._peer = peer
+        self._bounds = bounds
+        self._unsent = unsent
+        self._answer = answer
+        self._decoder = FrameDecoder(bounds.frame_bytes)
+        self._descriptors = Descriptors()
+
+    async def serve(self) -> None:
+        """Answer calls until the client goes, is too slow or breaks the protocol."""
+        try:
+            while (call := await self._next_call()) is not None:
+                reply = await self._answer(self._peer, call, self._descriptors)
+                if not call.oneway:
+                    await self._send(reply)
+                # A client that has many calls ready must not keep the loop to itself.
+                await asyncio.sleep(0)
+        except ProtocolError as error:
+            record(logging.WARNING, "protocol-error", peer=self._peer, reason=error.message)
+            await self._say_goodbye(error)
+        except TimeoutError:
+            record(logging.INFO, "timeout", peer=self._peer)
+        except OSError as error:
+            record(logging.DEBUG, "connection-lost", peer=self._peer, reason=error.strerror)
+        finally:
+            self._descriptors.close()
+
+    async def _next_call(self) -> Call | None:
+        """The next call, or None at the end; raises ``TimeoutError`` if it takes too long."""
+        async with asyncio.timeout(self._bounds.idle_timeout_s):
+            while (message := self._decoder.next_message()) is None:
+                if not self._decoder.pending:
+                    # No call is left that what came with the last bytes could belong to.
+                    self._descriptors.close()
+                await wait_readable(self._sock)
+                piece = self._receive()
+                if piece == b"":
+                    return None
+                self._decoder.feed(piece or b"")
+        return call_of(message)
+
+    def _receive(self) -> bytes | None:
+        """What has arrived, b"" at the end, or None when it was nothing after all.
+
+        The kernel does not read on past bytes that carry descriptors, so at most one call in a
+        piece has any (af_unix.c), and there is room for one: the kernel closes all others.
+        """
+        try:
+            piece, ancillary, _, _ = self._sock.recvmsg(
+                PIECE_BYTES, socket.CMSG_LEN(DESCRIPTOR_BYTES), socket.MSG_CMSG_CLOEXEC
+            )
+        except BlockingIOError:
+            return None
+        for level, kind, data in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                received = array.array("i")
+                received.frombytes(data[: len(data) - len(data) % DESCRIPTOR_BYTES])
+                self._descriptors.add(received)
+        return piece
+
+    async def _send(self, frame: bytes) -> None:
+        if not self._unsent.take(len(frame)):
+            refusal = LimitExceeded(
+                f"the reply of {len(frame)} bytes does not fit beside those that other clients "
+                "have not read yet",
+                "try again in a moment",
+            )
+            await self._write(encode_frame(to_wire(refusal)))
+            return
+        try:
+            await self._write(frame)
+        finally:
+            self._unsent.give_back(len(frame))
+
+    async def _write(self, frame: bytes) -> None:
+        rest = memoryview(frame)
+        async with asyncio.timeout(self._bounds.write_timeout_s):
+            while rest:
+                try:
+                    rest = rest[self._sock.send(rest, socket.MSG_NOSIGNAL) :]
+                except BlockingIOError:
+                    await wait_writable(self._sock)
+
+    async def _say_goodbye(self, error: ProtocolError) -> None:
+        refusal = InvalidInput(
+            error.message, "a call is one JSON object in UTF-8, ended by a NUL byte"
+        )
+        try:
+            await self._write(encode_frame(to_wire(refusal)))
+        except OSError as lost:
+            record(logging.DEBUG, "connection-lost", peer=self._peer, reason=lost.strerror)
+
+
+async def wait_readable(sock: socket.socket | int) -> None:
+    """Return once `sock` has something to read, or an end or error to tell."""
+    loop = asyncio.get_running_loop()
+    ready: asyncio.Future[None] = loop.create_future()
+    loop.add_reader(sock, _set, ready)
+    try:
+        await ready
+    finally:
+        loop.remove_reader(sock)
+
+
+async def wait_writable(sock: socket.socket) -> None:
+    """Return once `sock` takes more bytes, or has an error to tell."""
+    loop = asyncio.get_running_loop()
+    ready: asyncio.Future[None] = loop.create_future()
+    loop.add_writer(sock, _set, ready)
+    try:
+        await ready
+    finally:
+        loop.remove_writer(sock)
+
+
+def _set(ready: asyncio.Future[None]) -> None:
+    if not ready.done():
+        ready.set_result(None)

@@ -1,0 +1,67 @@
+"""Owns the file descriptors that clients pass: none is leaked, and what is read is bounded."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable
+
+from ipsecd.errors import LimitExceeded, Refused
+
+MAX_DOCUMENT_BYTES = 16 << 20
+
+
+class Descriptors:
+    """What one connection has received and no call has taken yet: one descriptor at most."""
+
+    def __init__(self) -> None:
+        self._held: int | None = None
+
+    def add(self, received: Iterable[int]) -> None:
+        """Keep the first of `received` if none is held, and close all others."""
+        for descriptor in received:
+            if self._held is None:
+                self._held = descriptor
+            else:
+                os.close(descriptor)
+
+    def take(self) -> int | None:
+        """The descriptor, which is now the caller's to close; None if there is none."""
+        descriptor, self._held = self._held, None
+        return descriptor
+
+    def close(self) -> None:
+        """Close what nobody took."""
+        if self._held is not None:
+            os.close(self._held)
+            self._held = None
+
+
+def read_document(descriptor: int) -> bytes:
+    """All that the file behind `descriptor` holds, from its beginning; leaves it open.
+
+    Regular files and memfds only: others can block for ever or never end. Raises ``Refused``
+    for those and for what cannot be read, ``LimitExceeded`` beyond 16 MiB.
+    """
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise Refused(
+                "the file descriptor that was passed is not a regular file",
+                "pass an open file or a memfd, not a pipe, socket, terminal or directory",
+            )
+        pieces = []
+        offset = 0
+        while piece := os.pread(descriptor, MAX_DOCUMENT_BYTES + 1 - offset, offset):
+            pieces.append(piece)
+            offset += len(piece)
+            if offset > MAX_DOCUMENT_BYTES:
+                raise LimitExceeded(
+                    f"the document is larger than {MAX_DOCUMENT_BYTES} bytes",
+                    "split the policy, or merge its filters",
+                )
+    except OSError as error:
+        raise Refused(
+            f"the file descriptor that was passed cannot be read: {error.strerror}",
+            "open the file for reading",
+        ) from error
+    return b"".join(pieces)

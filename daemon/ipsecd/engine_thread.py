@@ -1,0 +1,87 @@
+"""Owns the one thread that the engine lives in; must not know what the engine does.
+
+The engine is synchronous and belongs to one thread. Whoever wants something of it waits in
+line here, and the event loop never does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, ParamSpec, Protocol, TypeVar
+
+from ipsecd.model.values import Network
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class EngineLike(Protocol):
+    """What the service asks of an engine. Every method is called from one and the same thread."""
+
+    def start(self) -> None:
+        """Enforce the assigned policy; returns once it is enforced."""
+
+    def stop_on_purpose(self) -> None:
+        """Withdraw what is enforced, or keep it, as the configuration's ``on-stop`` says."""
+
+    def close(self) -> None:
+        """Let go of everything and leave the kernel as it is."""
+
+    def call(
+        self,
+        method: str,
+        parameters: dict[str, Any],
+        by: str,
+        names: Mapping[str, tuple[Network, ...]],
+        document: bytes | None,
+    ) -> dict[str, Any]:
+        """Carry out `method`, named without its interface, and give its reply's parameters.
+
+        `parameters` has every name that the method declares, None where one was left out. `by`
+        is who asks, as ``uid 0 (root) pid 123``; `names` has the addresses of each DNS name that
+        ``names_needed`` gave; `document` is the policy document of ``ApplyPolicy``, however it
+        came. Raises ``IpsecdError``.
+        """
+        ...
+
+    def names_needed(
+        self, method: str, parameters: dict[str, Any], document: bytes | None
+    ) -> frozenset[str]:
+        """The DNS names that must be looked up before `method` can be carried out."""
+        ...
+
+    def next_expiry(self) -> float | None:
+        """When the next dynamic rule ends, in monotonic seconds; None if none does."""
+        ...
+
+    def expire(self) -> None:
+        """Remove the dynamic rules that have ended."""
+
+    def watch_fd(self) -> int:
+        """A descriptor that is readable when the kernel has news; one from start to close."""
+        ...
+
+    def watch(self) -> None:
+        """Read the kernel's news, and put right what others changed."""
+
+    def ping(self) -> None:
+        """Do nothing; that it returns shows that the thread is alive."""
+
+
+class EngineThread:
+    """Runs functions in the engine's thread, one at a time and in the order they were asked for."""
+
+    def __init__(self, engine: EngineLike) -> None:
+        self.engine = engine
+        self._executor = ThreadPoolExecutor(1, "engine")
+
+    async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """What `function` returns or raises, once the engine's thread has come to it."""
+        future = self._executor.submit(function, *args, **kwargs)
+        return await asyncio.wrap_future(future)
+
+    def shut_down(self) -> None:
+        """Take no more work, and wait for what runs."""
+        self._executor.shutdown(wait=True, cancel_futures=True)

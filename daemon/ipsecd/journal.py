@@ -1,0 +1,99 @@
+"""Owns the daemon's log lines: one event a line, with fields; must not know what they mean.
+
+A line is ``event key=value key="quoted value"``. What clients wrote ends up here, so whatever
+could end a line, hide text or drive a terminal is escaped, and a value has a greatest length.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+import traceback
+
+MAX_VALUE = 8192
+"""Characters of one value that are kept; a traceback is the longest that occurs."""
+
+_PLAIN = re.compile(r"[A-Za-z0-9_./:@%+*=,\[\]-]+")
+_SHORT = {"\n": "\\n", "\t": "\\t", "\r": "\\r", '"': '\\"', "\\": "\\\\"}
+
+_log = logging.getLogger("ipsecd")
+
+
+def record(level: int, event: str, /, **fields: object) -> None:
+    """Log `event` at a level of ``logging``; fields that are None are left out."""
+    _log.log(level, event, extra={"fields": fields})
+
+
+def record_bug(event: str, error: BaseException, /, **fields: object) -> None:
+    """Log an error that no user can cause, with its traceback."""
+    lines = "".join(traceback.format_exception(error))
+    record(logging.ERROR, event, **fields, error=repr(error), traceback=lines)
+
+
+def format_event(event: str, fields: dict[str, object]) -> str:
+    """The line, without its end; values other than plain words are quoted."""
+    words = [f"{key}={_quoted(value)}" for key, value in fields.items() if value is not None]
+    return " ".join([event, *words])
+
+
+class LineFormatter(logging.Formatter):
+    """Renders records, those of libraries too; with `priorities`, as sd-daemon(3) prefixes them."""
+
+    def __init__(self, *, priorities: bool) -> None:
+        super().__init__()
+        self._priorities = priorities
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line of one record, without its end."""
+        fields = getattr(record, "fields", None)
+        if isinstance(fields, dict):
+            line = format_event(record.getMessage(), fields)
+        else:
+            message = record.getMessage()
+            if record.exc_info:
+                message += "\n" + self.formatException(record.exc_info)
+            line = format_event("log", {"logger": record.name, "message": message})
+        return f"<{_priority(record.levelno)}>{line}" if self._priorities else line
+
+
+def set_up(level: int = logging.INFO) -> None:
+    """Send all logging to standard error, with priorities when the journal reads it."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(LineFormatter(priorities="JOURNAL_STREAM" in os.environ))
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+
+
+def _quoted(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    text = str(value)
+    if len(text) > MAX_VALUE:
+        # The end of a traceback says most, and so does the beginning of anything else.
+        half = MAX_VALUE // 2
+        text = f"{text[:half]}…{text[-half:]}"
+    if _PLAIN.fullmatch(text):
+        return text
+    return '"' + "".join(_SHORT.get(char) or _visible(char) for char in text) + '"'
+
+
+def _visible(char: str) -> str:
+    if char.isprintable():
+        return char
+    return f"\\u{ord(char):04x}" if ord(char) <= 0xFFFF else f"\\U{ord(char):08x}"
+
+
+def _priority(level: int) -> int:
+    """The syslog priority of a logging level (syslog(3): 2 critical to 7 debug)."""
+    for at_least, priority in (
+        (logging.CRITICAL, 2),
+        (logging.ERROR, 3),
+        (logging.WARNING, 4),
+        (logging.INFO, 6),
+    ):
+        if level >= at_least:
+            return priority
+    return 7

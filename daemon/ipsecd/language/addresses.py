@@ -1,0 +1,285 @@
+"""Owns the text of one address of a filter, canonical in and out; must not know filters.
+
+IPv4 is read and both families are printed here by hand: the system's ``inet_pton`` and
+``inet_ntop`` differ between C libraries in leading zeros and embedded IPv4, and the ``ipaddress``
+module costs more than all the rest of a filter together.
+"""
+
+from __future__ import annotations
+
+import socket
+
+from ipsecd.errors import InvalidInput
+from ipsecd.language.protocols import is_protocol_name
+from ipsecd.language.quoting import is_number, quote, wrong
+from ipsecd.model.values import Address, Family, HostName, Keyword, Network
+
+MAX_DNS_NAME = 253
+MAX_DNS_LABEL = 63
+_MAPPED = 0xFFFF  # ::ffff:0:0/96, RFC 4291, section 2.5.5.2
+_HEXADECIMAL = frozenset("0123456789abcdefABCDEF:.")
+_LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
+_WORDS = {"me": "0", "my": "0", "self": "0", "localhost": "0", "any": "*", "all": "*"}
+
+
+def parse_address(text: str) -> Address:
+    """The address that `text` names: ``0``, ``*``, a host, a network or a DNS name.
+
+    IPv6 stands in brackets, with its prefix length inside or after them. Host bits beyond the
+    mask are refused in IPv4; in IPv6 ``[2001:db8::1]/64`` is the network that it lies in, the
+    form in which ``ip address`` shows it. Raises ``InvalidInput`` with a position in `text`.
+    """
+    if text == "0":
+        return Keyword.ME
+    if text == "*":
+        return Keyword.ANY
+    if text.startswith("["):
+        return _parse_bracketed(text)
+    host, slash, mask = text.partition("/")
+    value = ipv4_value(host)
+    if value is not None:
+        return _ipv4_network(text, host, value, mask) if slash else Network(Family.IPV4, value, 32)
+    if slash:
+        raise _mask_without_address(text, host)
+    if "*" in text:
+        return _parse_wildcard(text)
+    return HostName(_parse_name(text))
+
+
+def format_address(address: Address) -> str:
+    """The canonical text of `address`; a name is printed without the addresses it stands for."""
+    if isinstance(address, Keyword):
+        return address.value
+    if isinstance(address, HostName):
+        return address.name
+    text = format_value(address.family, address.address)
+    if address.family is Family.IPV6:
+        text = f"[{text}]"
+    return text if address.length == address.family.bits else f"{text}/{address.length}"
+
+
+def ipv4_value(text: str) -> int | None:
+    """The number of an IPv4 address written as four decimal octets, or None.
+
+    Leading zeros are refused, because some programs read such octets as octal.
+    """
+    octets = text.split(".")
+    if len(octets) != 4:
+        return None
+    value = 0
+    for octet in octets:
+        if not is_number(octet) or len(octet) > 3 or (octet[0] == "0" and octet != "0"):
+            return None
+        number = int(octet)
+        if number > 255:
+            return None
+        value = value << 8 | number
+    return value
+
+
+def ipv6_value(text: str) -> int | None:
+    """The number of an IPv6 address in any of the forms of RFC 4291, or None."""
+    if ":" not in text or not _HEXADECIMAL.issuperset(text):
+        return None
+    try:
+        return int.from_bytes(socket.inet_pton(socket.AF_INET6, text), "big")
+    except OSError:
+        return None
+
+
+def is_mapped(value: int) -> bool:
+    """Whether the IPv6 address `value` is an IPv4 address in disguise, in ::ffff:0:0/96."""
+    return value >> 32 == _MAPPED
+
+
+def format_value(family: Family, value: int) -> str:
+    """The text of an address without mask or brackets; IPv6 as RFC 5952 wants it."""
+    if family is Family.IPV4:
+        return f"{value >> 24}.{value >> 16 & 255}.{value >> 8 & 255}.{value & 255}"
+    groups = [value >> shift & 0xFFFF for shift in range(112, -1, -16)]
+    start, length = _longest_zeros(groups)
+    if length < 2:
+        return ":".join(f"{group:x}" for group in groups)
+    head = ":".join(f"{group:x}" for group in groups[:start])
+    tail = ":".join(f"{group:x}" for group in groups[start + length :])
+    return f"{head}::{tail}"
+
+
+def _longest_zeros(groups: list[int]) -> tuple[int, int]:
+    """Where the first of the longest runs of zero groups begins, and its length."""
+    best, start = (0, 0), 0
+    for index, group in enumerate(groups):
+        if group:
+            start = index + 1
+        elif index + 1 - start > best[1]:
+            best = (start, index + 1 - start)
+    return best
+
+
+def _parse_bracketed(text: str) -> Network:
+    close = text.find("]")
+    if close < 0:
+        raise wrong(text, 0, f"bracket '[' is not closed in {quote(text)}", "write [2001:db8::1]")
+    inside, tail = text[1:close].strip(), text[close + 1 :].strip()
+    if tail and not tail.startswith("/"):
+        raise wrong(
+            text,
+            close + 1,
+            f"{quote(tail)} cannot stand after the IPv6 address {text[: close + 1]!r}",
+            "a prefix length follows as [2001:db8::]/64, a port as [2001:db8::1]:443",
+        )
+    if "/" in inside and tail:
+        raise wrong(text, close + 1, f"{quote(text)} has two prefix lengths", "keep one of them")
+    host, slash, length = (inside + tail).partition("/")
+    return _ipv6_network(text, 1, host.strip(), length.strip() if slash else None)
+
+
+def _ipv6_network(text: str, position: int, host: str, length: str | None) -> Network:
+    value = ipv6_value(host)
+    if value is None:
+        raise wrong(text, position, f"{quote(host)} is not an IPv6 address", _ipv6_hint(host))
+    if is_mapped(value):
+        short = format_value(Family.IPV4, value & 0xFFFFFFFF)
+        raise wrong(
+            text,
+            position,
+            f"{quote(host)} is an IPv4 address written as IPv6 (IPv4-mapped)",
+            f"no packet carries it; write {short}",
+        )
+    bits = 128 if length is None else _prefix_length(text, length, Family.IPV6)
+    return Network(Family.IPV6, value >> (128 - bits) << (128 - bits), bits)
+
+
+def _ipv6_hint(host: str) -> str:
+    if "%" in host:
+        return "leave the interface (%…) out; a filter applies on all interfaces"
+    if ipv4_value(host) is not None:
+        return f"brackets are for IPv6; write {host}"
+    return "brackets hold one IPv6 address, as in [2001:db8::1] or [2001:db8::]/32"
+
+
+def _ipv4_network(text: str, host: str, value: int, mask: str) -> Network:
+    bits = _mask_length(text, mask) if "." in mask else _prefix_length(text, mask, Family.IPV4)
+    network = value >> (32 - bits) << (32 - bits)
+    if network != value:
+        shown = format_address(Network(Family.IPV4, network, bits))
+        raise wrong(
+            text,
+            0,
+            f"{quote(text)} has address bits set beyond its mask",
+            f"write {shown} for the network, or {host} for that one host",
+        )
+    return Network(Family.IPV4, value, bits)
+
+
+def _prefix_length(text: str, length: str, family: Family) -> int:
+    if not is_number(length) or len(length) > 3 or int(length) > family.bits:
+        raise wrong(
+            text,
+            text.find("/") + 1,
+            f"{quote(length)} is not a mask or prefix length of IPv{int(family)}",
+            f"write a number from 0 to {family.bits}"
+            + (" or a mask such as 255.255.255.0" if family is Family.IPV4 else ""),
+        )
+    return int(length)
+
+
+def _mask_length(text: str, mask: str) -> int:
+    value = ipv4_value(mask)
+    if value is None:
+        raise wrong(
+            text,
+            text.find("/") + 1,
+            f"{quote(mask)} is not a mask",
+            "write a mask such as 255.255.255.0, or a prefix length such as 24",
+        )
+    bits = value.bit_count()
+    if value != (1 << 32) - (1 << (32 - bits)):
+        raise wrong(
+            text,
+            text.find("/") + 1,
+            f"mask {quote(mask)} has gaps",
+            "the one bits of a mask stand together on the left, as in 255.255.255.0; "
+            "write several filters instead",
+        )
+    return bits
+
+
+def _mask_without_address(text: str, host: str) -> InvalidInput:
+    if ":" in host:
+        hint = f"an IPv6 address stands in brackets: write [{text}]"
+    elif host in ("0", "*"):
+        hint = f"{host} takes no mask; every IPv4 address is 0.0.0.0/0, every IPv6 one [::]/0"
+    elif "*" in host:
+        hint = "wildcard octets give the mask already; leave one of the two out"
+    else:
+        hint = "a mask follows an IPv4 address with four octets, as in 10.1.0.0/16"
+    return wrong(text, len(host), f"a mask cannot follow {quote(host)}", hint)
+
+
+def _parse_wildcard(text: str) -> Network:
+    octets = text.split(".")
+    given = [octet for octet in octets if octet != "*"]
+    base = ipv4_value(".".join([*given, *["0"] * (len(octets) - len(given))]))
+    if base is None or len(octets) != 4:
+        raise wrong(
+            text,
+            0,
+            f"{quote(text)} is not an address",
+            "wildcards stand for whole octets of four, as in 10.1.*.*",
+        )
+    if octets[: len(given)] != given:
+        raise wrong(
+            text,
+            text.find("*"),
+            f"{quote(text)} has a number after a wildcard octet",
+            "wildcards stand at the end, as in 10.1.*.*",
+        )
+    return Network(Family.IPV4, base, 8 * len(given))
+
+
+def _parse_name(text: str) -> str:
+    name = text.lower()
+    if name in _WORDS:
+        raise wrong(
+            text,
+            0,
+            f"{quote(text)} is not an address",
+            f"write {_WORDS[name]} for {'this host' if _WORDS[name] == '0' else 'any address'}",
+        )
+    labels = name.removesuffix(".").split(".")
+    if ":" in text or is_number(labels[-1]) or _dots_and_digits(name):
+        raise _bad_number(text)
+    valid = len(name) <= MAX_DNS_NAME and all(
+        0 < len(label) <= MAX_DNS_LABEL
+        and _LETTERS.issuperset(label)
+        and label[0] != "-" != label[-1]
+        for label in labels
+    )
+    if not valid:
+        raise wrong(text, 0, f"{quote(text)} is not an address", _name_hint(text))
+    return name
+
+
+def _dots_and_digits(name: str) -> bool:
+    return all(character in "0123456789." for character in name)
+
+
+def _bad_number(text: str) -> InvalidInput:
+    if ipv6_value(text) is not None:
+        message, hint = f"IPv6 address {quote(text)} is not in brackets", f"write [{text}]"
+    else:
+        message = f"{quote(text)} is not an IPv4 address"
+        hint = "write four numbers from 0 to 255 without leading zeros, as in 192.168.1.5"
+    return wrong(text, 0, message, hint)
+
+
+def _name_hint(text: str) -> str:
+    if not text:
+        return "write 0 for this host, * for any address, or an address"
+    if is_protocol_name(text):
+        return "the protocol stands at the far right, after the port, as in *=0:1434:UDP"
+    return (
+        "write 0 (this host), *, 192.168.1.5, 10.1.0.0/16, [2001:db8::1] "
+        "or a DNS name of letters, digits, hyphens and dots"
+    )

@@ -1,0 +1,130 @@
+"""Owns the names of IP protocols: names to values and back; must not know where they stand."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+
+from ipsecd.errors import InvalidInput
+from ipsecd.language.quoting import is_number, quote
+from ipsecd.model.values import ICMP, IcmpOfFamily
+
+MAX_PROTOCOL = 255
+
+_NAMES: dict[int, tuple[str, ...]] = {
+    0: ("HOPOPT",),
+    2: ("IGMP",),
+    3: ("GGP",),
+    4: ("IPIP", "IPENCAP", "IP-ENCAP", "IPv4"),
+    5: ("ST",),
+    6: ("TCP",),
+    7: ("CBT",),
+    8: ("EGP",),
+    9: ("IGP",),
+    12: ("PUP",),
+    17: ("UDP",),
+    20: ("HMP",),
+    22: ("XNS-IDP",),
+    27: ("RDP",),
+    28: ("IRTP",),
+    29: ("ISO-TP4",),
+    33: ("DCCP",),
+    36: ("XTP",),
+    37: ("DDP",),
+    38: ("IDPR-CMTP",),
+    41: ("IPv6",),
+    42: ("SDRP",),
+    43: ("IPv6-Route",),
+    44: ("IPv6-Frag",),
+    45: ("IDRP",),
+    46: ("RSVP",),
+    47: ("GRE",),
+    48: ("DSR",),
+    50: ("ESP",),
+    51: ("AH",),
+    54: ("NARP",),
+    57: ("SKIP",),
+    58: ("ICMPv6", "IPv6-ICMP", "ICMP6"),
+    59: ("IPv6-NoNxt",),
+    60: ("IPv6-Opts",),
+    73: ("RSPF", "CPHB"),
+    81: ("VMTP",),
+    88: ("EIGRP",),
+    89: ("OSPF", "OSPFIGP"),
+    93: ("AX.25",),
+    97: ("EtherIP",),
+    98: ("ENCAP",),
+    103: ("PIM",),
+    108: ("IPComp",),
+    112: ("VRRP", "CARP"),
+    113: ("PGM",),
+    115: ("L2TP",),
+    124: ("ISIS",),
+    132: ("SCTP",),
+    133: ("FC",),
+    135: ("Mobility-Header",),
+    136: ("UDPLite", "UDP-Lite"),
+    137: ("MPLS-in-IP",),
+    138: ("MANET",),
+    139: ("HIP",),
+    140: ("Shim6",),
+    141: ("WESP",),
+    142: ("ROHC",),
+    143: ("Ethernet",),
+    255: ("RAW", "Reserved"),
+}
+"""The canonical name of each number, then others that are understood.
+
+From IANA's protocol numbers, but for IPIP, which is 4 as in ``IPPROTO_IPIP`` of linux/in.h and as
+everybody uses it (IANA gives the name to 94, a protocol without users), and RAW, which is 255 as
+in ``IPPROTO_RAW``. Number 1 has no name here: ``ICMP`` is the protocol of either IP version.
+"""
+
+_BY_NAME: dict[str, int | IcmpOfFamily] = {
+    name.casefold(): number for number, names in _NAMES.items() for name in names
+}
+_BY_NAME["icmp"] = ICMP
+_SPELLING = {name.casefold(): name for names in _NAMES.values() for name in names} | {
+    "icmp": "ICMP"
+}
+_WORDS_FOR_ANY = frozenset({"any", "all", "ip"})
+
+
+def parse_protocol(text: str) -> int | IcmpOfFamily:
+    """The protocol that `text` names, by number or by name in any letter case.
+
+    Raises ``InvalidInput`` for a number above 255 and for a name that is not known.
+    """
+    if is_number(text):
+        number = int(text) if len(text) <= 3 else MAX_PROTOCOL + 1
+        if number > MAX_PROTOCOL:
+            raise InvalidInput(
+                f"protocol {quote(text)} is not between 0 and {MAX_PROTOCOL}",
+                "a port stands before the protocol, as in *=0:1434:UDP",
+                source=text,
+                position=0,
+            )
+        return number
+    name = text.casefold()
+    found = _BY_NAME.get(name)
+    if found is not None:
+        return found
+    if name in _WORDS_FOR_ANY:
+        hint = "leave the protocol out, or write *, for any protocol"
+    elif close := get_close_matches(name, _BY_NAME, 1):
+        hint = f"did you mean {_SPELLING[close[0]]}?"
+    else:
+        hint = "use TCP, UDP, ICMP, SCTP or another IANA name, or the protocol's number"
+    raise InvalidInput(f"{quote(text)} is not a known protocol", hint, source=text, position=0)
+
+
+def is_protocol_name(text: str) -> bool:
+    """Whether `text` names a protocol, not counting numbers."""
+    return text.casefold() in _BY_NAME
+
+
+def format_protocol(protocol: int | IcmpOfFamily) -> str:
+    """The canonical text of `protocol`: its name if it has one here, else its number."""
+    if isinstance(protocol, IcmpOfFamily):
+        return protocol.value
+    names = _NAMES.get(protocol)
+    return names[0] if names else str(protocol)

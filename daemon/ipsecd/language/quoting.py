@@ -1,0 +1,36 @@
+"""Owns how a piece of the user's text is shown and pointed at; must not know what it means."""
+
+from __future__ import annotations
+
+from ipsecd.errors import InvalidInput
+
+MAX_QUOTED = 80
+
+
+def quote(text: str) -> str:
+    """`text` in quotes on one line, control characters escaped, cut after 80 characters."""
+    if len(text) > MAX_QUOTED:
+        return repr(text[:MAX_QUOTED] + "…")
+    return repr(text)
+
+
+def is_number(text: str) -> bool:
+    """Whether `text` is ASCII digits and nothing else, at least one."""
+    return text.isascii() and text.isdigit()
+
+
+def trim(text: str, start: int, end: int) -> tuple[str, int]:
+    """The part of `text` from `start` to `end` without outer space, and where it begins."""
+    part = text[start:end]
+    shorter = part.lstrip()
+    return shorter.rstrip(), start + len(part) - len(shorter)
+
+
+def wrong(text: str, position: int, message: str, hint: str) -> InvalidInput:
+    """The error about the character of `text` at offset `position`."""
+    return InvalidInput(message, hint, source=text, position=min(max(position, 0), len(text)))
+
+
+def wrong_within(error: InvalidInput, text: str, offset: int) -> InvalidInput:
+    """The same error, about the part of `text` at `offset` that was read on its own."""
+    return wrong(text, offset + max(error.position, 0), error.message, error.hint)

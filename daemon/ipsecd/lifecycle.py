@@ -1,0 +1,173 @@
+"""Owns the daemon's life: the order of start and end, signals, and what it does by itself.
+
+1. The lock of the runtime directory comes first: two daemons never meet in the kernel.
+2. Clients are let in, and readiness is said, only when the assigned policy is enforced.
+3. However it ends, the engine is closed, and closing leaves the kernel as it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from enum import Enum
+from typing import Any
+
+from ipsecd import __version__
+from ipsecd.calls import Calls
+from ipsecd.config import Config, Directories
+from ipsecd.connections import wait_readable
+from ipsecd.engine_thread import EngineLike, EngineThread
+from ipsecd.errors import IpsecdError
+from ipsecd.journal import record, record_bug
+from ipsecd.listener import RuntimeLock, open_listener
+from ipsecd.notify import Notifier
+from ipsecd.service import Service
+
+RETRY_S = 1.0
+LEAST_WAIT_S = 0.01
+"""Between two rounds of expiry: rules that end together are removed together."""
+
+
+class Ending(Enum):
+    """Why the daemon ends."""
+
+    STOP = "stop"
+    """On purpose: what is enforced is withdrawn, unless the configuration keeps it."""
+    HAND_OVER = "hand-over"
+    """For a restart or an upgrade: all that is enforced stays, for the next daemon to adopt."""
+
+
+class Daemon:
+    """One run of the daemon around an engine."""
+
+    def __init__(self, engine: EngineLike, config: Config, directories: Directories) -> None:
+        self._engine = engine
+        self._thread = EngineThread(engine)
+        self._config = config
+        self._directories = directories
+        self._notifier = Notifier(os.environ)
+        self._changed = asyncio.Event()
+        self._calls = Calls(self._thread, changed=self._changed.set)
+        self._ending: asyncio.Future[Ending] | None = None
+        self._reload_wanted = asyncio.Event()
+
+    async def run(self) -> None:
+        """Start, serve until a signal, and end; raises ``IpsecdError`` if it cannot start."""
+        lock = RuntimeLock(self._directories.runtime)
+        try:
+            await self._run()
+        finally:
+            self._calls.shut_down()
+            await self._thread.run(self._engine.close)
+            self._thread.shut_down()
+            lock.close()
+
+    async def _run(self) -> None:
+        ending = self._ending = asyncio.get_running_loop().create_future()
+        self._catch_signals()
+        self._notifier.status("putting the assigned policy in force")
+        await self._thread.run(self._engine.start)
+        listener = open_listener(self._directories.runtime, os.environ)
+        try:
+            service = Service(listener.sock, self._calls.answer, self._config.limits)
+            async with self._duties():
+                service.start()
+                record(logging.INFO, "ready", version=__version__, pid=os.getpid())
+                self._notifier.ready("serving; ipsecctl status says what is in force")
+                why = await ending
+            record(logging.INFO, "ending", why=why.value)
+            self._notifier.stopping("withdrawing" if why is Ending.STOP else "handing over")
+            await service.close()
+        finally:
+            listener.close()
+        if why is Ending.STOP:
+            await self._thread.run(self._engine.stop_on_purpose)
+
+    def _catch_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._end, Ending.STOP)
+        loop.add_signal_handler(signal.SIGINT, self._end, Ending.STOP)
+        loop.add_signal_handler(signal.SIGUSR1, self._end, Ending.HAND_OVER)
+        loop.add_signal_handler(signal.SIGHUP, self._reload_wanted.set)
+
+    def _end(self, why: Ending) -> None:
+        if self._ending is not None and not self._ending.done():
+            self._ending.set_result(why)
+
+    @contextlib.asynccontextmanager
+    async def _duties(self) -> AsyncIterator[None]:
+        """Run everything that the daemon does without being asked, as long as the block runs."""
+        duties = [self._expire_rules, self._watch_kernel, self._reload_on_signal]
+        if self._notifier.watchdog_s is not None:
+            duties.append(self._feed_watchdog)
+        tasks = [asyncio.create_task(_for_ever(duty)) for duty in duties]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _expire_rules(self) -> None:
+        """Wait for the next dynamic rule to end, or for a change of which is next."""
+        self._changed.clear()
+        deadline = await self._thread.run(self._engine.next_expiry)
+        try:
+            async with asyncio.timeout(_seconds_until(deadline)):
+                await self._changed.wait()
+        except TimeoutError:
+            await self._thread.run(self._engine.expire)
+
+    async def _watch_kernel(self) -> None:
+        """Wait for news from the kernel, and have the engine look at them."""
+        descriptor = await self._thread.run(self._engine.watch_fd)
+        await wait_readable(descriptor)
+        await self._thread.run(self._engine.watch)
+
+    async def _reload_on_signal(self) -> None:
+        """Wait for SIGHUP, and read the policy files again."""
+        await self._reload_wanted.wait()
+        self._reload_wanted.clear()
+        self._notifier.reloading()
+        status = "serving; ipsecctl status says what is in force"
+        try:
+            await self._calls.carry_out("Reload", {"resolve": False}, "signal SIGHUP")
+            record(logging.INFO, "reloaded", by="signal SIGHUP")
+        except IpsecdError as error:
+            status = f"the last reload was refused: {error.message}"
+            record(logging.ERROR, "reload-refused", reason=error.message, hint=error.hint)
+        finally:
+            self._notifier.ready(status)
+
+    async def _feed_watchdog(self) -> None:
+        """Tell the service manager that the loop and the engine's thread are alive."""
+        interval = self._notifier.watchdog_s
+        assert interval is not None
+        begun = time.monotonic()
+        await self._thread.run(self._engine.ping)
+        self._notifier.watchdog()
+        await asyncio.sleep(max(0.0, begun + interval / 2 - time.monotonic()))
+
+
+async def _for_ever(duty: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Repeat `duty`; what goes wrong in it is logged, and tried again after a second."""
+    while True:
+        try:
+            await duty()
+        except IpsecdError as error:
+            record(
+                logging.ERROR, "duty-failed", duty=duty.__name__.strip("_"), reason=error.message
+            )
+            await asyncio.sleep(RETRY_S)
+        except Exception as error:  # noqa: BLE001 - the daemon goes on without this round
+            record_bug("bug", error, duty=duty.__name__.strip("_"))
+            await asyncio.sleep(RETRY_S)
+
+
+def _seconds_until(deadline: float | None) -> float | None:
+    return None if deadline is None else max(LEAST_WAIT_S, deadline - time.monotonic())

@@ -1,0 +1,66 @@
+"""Owns the words between the daemon and the service manager (sd_notify(3)); must not know when.
+
+Without ``NOTIFY_SOCKET`` in the environment nothing is said to anybody.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+from collections.abc import Mapping
+
+from ipsecd.journal import record
+
+
+class Notifier:
+    """Says what state the daemon is in; what cannot be said is logged, and never raised."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._address = environment.get("NOTIFY_SOCKET", "")
+        self._watchdog_usec = environment.get("WATCHDOG_USEC", "")
+        self._watchdog_pid = environment.get("WATCHDOG_PID", "")
+
+    @property
+    def watchdog_s(self) -> float | None:
+        """Seconds within which the service manager wants to hear ``WATCHDOG=1``; None if never."""
+        if self._watchdog_pid not in ("", str(os.getpid())):
+            return None
+        if not self._watchdog_usec.isdecimal() or int(self._watchdog_usec) == 0:
+            return None
+        return int(self._watchdog_usec) / 1_000_000
+
+    def ready(self, status: str) -> None:
+        """Start-up, or a reload, is done."""
+        self._send("READY=1", f"STATUS={status}")
+
+    def reloading(self) -> None:
+        """A reload begins; ``ready`` must follow, whatever comes of it."""
+        usec = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+        self._send("RELOADING=1", f"MONOTONIC_USEC={usec}", "STATUS=reloading")
+
+    def stopping(self, status: str) -> None:
+        """The daemon is about to end."""
+        self._send("STOPPING=1", f"STATUS={status}")
+
+    def status(self, status: str) -> None:
+        """A line for a person, shown by ``systemctl status``."""
+        self._send(f"STATUS={status}")
+
+    def watchdog(self) -> None:
+        """The daemon is alive."""
+        self._send("WATCHDOG=1")
+
+    def _send(self, *lines: str) -> None:
+        if not self._address:
+            return
+        # "@" stands for the NUL byte that begins an abstract address (unix(7)).
+        address = "\0" + self._address[1:] if self._address[0] == "@" else self._address
+        message = "\n".join(line.replace("\n", " ") for line in lines).encode("utf-8", "replace")
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
+                sender.setblocking(False)
+                sender.sendto(message, address)
+        except OSError as error:
+            record(logging.WARNING, "notify-failed", socket=self._address, reason=error.strerror)

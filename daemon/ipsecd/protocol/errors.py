@@ -1,0 +1,99 @@
+"""Owns errors on the wire: those of the project, and those of varlink itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ipsecd.errors import (
+    BackendFailed,
+    InvalidInput,
+    IpsecdError,
+    LimitExceeded,
+    NotFound,
+    Refused,
+    StoreFailed,
+)
+
+PREFIX = "io.ipsecd.control."
+VARLINK_PREFIX = "org.varlink.service."
+
+
+class AccessDenied(IpsecdError):
+    """The peer may read, and asked for a change."""
+
+    wire = "AccessDenied"
+
+
+_KINDS: dict[str, type[IpsecdError]] = {
+    kind.wire: kind
+    for kind in (
+        IpsecdError,
+        NotFound,
+        Refused,
+        LimitExceeded,
+        StoreFailed,
+        BackendFailed,
+        AccessDenied,
+    )
+}
+
+
+class VarlinkError(Exception):
+    """An error of ``org.varlink.service``: its name and parameters, and words for the log."""
+
+    def __init__(self, name: str, parameters: dict[str, str], message: str) -> None:
+        super().__init__(message)
+        self.name = name
+        self.parameters = parameters
+        self.message = message
+
+
+def interface_not_found(interface: str) -> VarlinkError:
+    """The call names an interface that this service does not have."""
+    return VarlinkError(
+        "InterfaceNotFound", {"interface": interface}, f"there is no interface {interface!r}"
+    )
+
+
+def method_not_found(method: str) -> VarlinkError:
+    """The call names a method that its interface does not have; `method` is its full name."""
+    return VarlinkError("MethodNotFound", {"method": method}, f"there is no method {method!r}")
+
+
+def invalid_parameter(parameter: str, reason: str) -> VarlinkError:
+    """A parameter is missing, unknown or of the wrong type; `parameter` is written as a path."""
+    return VarlinkError(
+        "InvalidParameter", {"parameter": parameter}, f"parameter {parameter!r} {reason}"
+    )
+
+
+def to_wire(error: IpsecdError | VarlinkError) -> dict[str, Any]:
+    """The reply that carries `error`."""
+    if isinstance(error, VarlinkError):
+        return {"error": VARLINK_PREFIX + error.name, "parameters": dict(error.parameters)}
+    parameters: dict[str, Any] = {"message": error.message, "hint": error.hint}
+    if isinstance(error, InvalidInput):
+        parameters |= {"source": error.source, "line": error.line, "position": error.position}
+    return {"error": PREFIX + error.wire, "parameters": parameters}
+
+
+def from_wire(name: str, parameters: dict[str, Any]) -> IpsecdError:
+    """The error that a reply carries; one of no known name is an ``IpsecdError`` that says so."""
+    wire = name.removeprefix(PREFIX)
+    message = str(parameters.get("message", ""))
+    hint = str(parameters.get("hint", ""))
+    if wire == InvalidInput.wire:
+        return InvalidInput(
+            message,
+            hint,
+            source=str(parameters.get("source", "")),
+            line=int(parameters.get("line", 0)),
+            position=int(parameters.get("position", -1)),
+        )
+    if wire in _KINDS:
+        return _KINDS[wire](message, hint)
+    details = ", ".join(f"{key} {value!r}" for key, value in parameters.items())
+    return IpsecdError(
+        f"the daemon answered {name}" + (f" ({details})" if details else ""),
+        "the daemon and this command may be of different versions",
+    )

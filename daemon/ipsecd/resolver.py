@@ -1,0 +1,76 @@
+"""Owns DNS look-ups: names to addresses, outside the engine's thread; must not know filters."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable, Iterable
+
+from ipsecd.errors import Refused
+from ipsecd.model.values import Family, Network
+
+TIMEOUT_S = 5.0
+AT_ONCE = 8
+"""Look-ups that run at the same time; each holds one thread of the event loop's pool."""
+
+Lookup = Callable[[str], Awaitable[list[str]]]
+
+
+async def system_lookup(name: str) -> list[str]:
+    """All addresses of `name` as the system's resolver gives them; raises ``OSError``."""
+    loop = asyncio.get_running_loop()
+    answers = await loop.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+    return [str(address[0]) for _, _, _, _, address in answers]
+
+
+class Resolver:
+    """Looks names up, several at a time, each within ``TIMEOUT_S`` seconds."""
+
+    def __init__(self, lookup: Lookup = system_lookup, timeout_s: float = TIMEOUT_S) -> None:
+        self._lookup = lookup
+        self._timeout_s = timeout_s
+        self._slots = asyncio.Semaphore(AT_ONCE)
+
+    async def resolve(self, names: Iterable[str]) -> dict[str, tuple[Network, ...]]:
+        """The addresses of every name; raises ``Refused`` for the first that has none."""
+        wanted = sorted(names)
+        tasks = [asyncio.create_task(self._resolve_one(name)) for name in wanted]
+        try:
+            found = await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+        return dict(zip(wanted, found, strict=True))
+
+    async def _resolve_one(self, name: str) -> tuple[Network, ...]:
+        async with self._slots:
+            try:
+                async with asyncio.timeout(self._timeout_s):
+                    texts = await self._lookup(name)
+            except TimeoutError as error:
+                raise _unresolved(name, f"no answer within {self._timeout_s:g} s") from error
+            except UnicodeError as error:
+                raise _unresolved(name, "it is not a name that DNS can hold") from error
+            except OSError as error:
+                raise _unresolved(name, error.strerror or str(error)) from error
+        hosts = {_host(text) for text in texts}
+        if not hosts:
+            raise _unresolved(name, "it has no addresses")
+        return tuple(sorted(hosts, key=lambda n: (n.family, n.address)))
+
+
+def _host(text: str) -> Network:
+    """The host whose address is `text`, a scope such as ``%eth0`` left out."""
+    address = text.partition("%")[0]
+    kind, family = (
+        (socket.AF_INET6, Family.IPV6) if ":" in address else (socket.AF_INET, Family.IPV4)
+    )
+    number = int.from_bytes(socket.inet_pton(kind, address), "big")
+    return Network(family, number, family.bits)
+
+
+def _unresolved(name: str, reason: str) -> Refused:
+    return Refused(
+        f"DNS name {name!r} cannot be resolved: {reason}",
+        "nothing has changed; check the name and the resolver, or give the addresses",
+    )

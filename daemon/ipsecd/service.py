@@ -1,0 +1,171 @@
+"""Owns the accept loop: who gets in, and how many at once; must not know calls or the engine.
+
+The order of questions to a newcomer: is there room, who is it, and are they let in at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import socket
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from ipsecd.access import Peer, admitted, credentials, group_id, named
+from ipsecd.config import Limits
+from ipsecd.connections import Answer, Bounds, Connection, Unsent
+from ipsecd.errors import LimitExceeded
+from ipsecd.journal import record, record_bug
+from ipsecd.protocol.errors import to_wire
+from ipsecd.protocol.frames import encode_frame
+
+IDENTIFY_TIMEOUT_S = 5.0
+ACCEPTS_AT_ONCE = 64
+PAUSE_S = 0.5
+
+# What accept(2) says of one connection, or of a moment, and not of the socket it listens on.
+_OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
+class Service:
+    """Accepts clients from a listening, non-blocking socket and serves each in a task."""
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        answer: Answer,
+        limits: Limits | None = None,
+        *,
+        write_timeout_s: float = 30.0,
+        gid_of: Callable[[str], int | None] = group_id,
+    ) -> None:
+        """`gid_of` looks a group up by its name; it runs in a thread and may take its time."""
+        self._listener = listener
+        self._answer = answer
+        self._limits = limits or Limits()
+        self._bounds = Bounds(
+            self._limits.frame_bytes, self._limits.idle_timeout_s, write_timeout_s
+        )
+        self._gid_of = gid_of
+        self._accounts = ThreadPoolExecutor(2, "accounts")
+        self._unsent = Unsent()
+        self._clients: dict[asyncio.Task[None], tuple[int, socket.socket]] = {}
+        self._of_uid: Counter[int] = Counter()
+        self._admitted_of_uid: Counter[int] = Counter()
+        self._resume: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Begin to accept; the running loop does the rest."""
+        asyncio.get_running_loop().add_reader(self._listener, self._accept)
+
+    async def close(self) -> None:
+        """Accept nobody any more, and end all connections; the listener stays open."""
+        asyncio.get_running_loop().remove_reader(self._listener)
+        if self._resume is not None:
+            self._resume.cancel()
+        tasks = list(self._clients)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._accounts.shutdown(wait=False, cancel_futures=True)
+
+    def _accept(self) -> None:
+        """Take a batch of newcomers; the others come with the loop's next turn."""
+        for _ in range(ACCEPTS_AT_ONCE):
+            try:
+                sock, _ = self._listener.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                self._pause(error)
+                return
+            sock.setblocking(False)
+            try:
+                peer = credentials(sock)
+            except OSError as error:
+                record(logging.WARNING, "peer-unknown", reason=error.strerror)
+                sock.close()
+                continue
+            self._take_in(sock, peer)
+
+    def _pause(self, error: OSError) -> None:
+        """Stop accepting for a moment: the socket stays readable, and asking again would spin."""
+        level = logging.WARNING if error.errno in _OUT_OF_RESOURCES else logging.ERROR
+        record(level, "accept-failed", reason=error.strerror, connections=len(self._clients))
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._listener)
+        self._resume = loop.call_later(PAUSE_S, self.start)
+
+    def _take_in(self, sock: socket.socket, peer: Peer) -> None:
+        refusal = self._no_room(peer)
+        if refusal is not None:
+            record(logging.WARNING, "connection-refused", peer=peer, reason=refusal.message)
+            if peer.uid == 0 or self._admitted_of_uid[peer.uid]:
+                _send_at_once(sock, encode_frame(to_wire(refusal)))
+            sock.close()
+            return
+        task = asyncio.get_running_loop().create_task(self._serve(sock, peer))
+        self._clients[task] = peer.uid, sock
+        self._of_uid[peer.uid] += 1
+        task.add_done_callback(self._forget)
+
+    def _no_room(self, peer: Peer) -> LimitExceeded | None:
+        """Why there is no room for `peer`, or None. Others cannot take root's place."""
+        per_user = self._limits.connections_per_user
+        if self._of_uid[peer.uid] >= per_user:
+            return LimitExceeded(
+                f"uid {peer.uid} has {per_user} connections already",
+                "close some, or raise limits: connections-per-user in the configuration",
+            )
+        if peer.uid != 0 and len(self._clients) >= self._limits.connections:
+            return LimitExceeded(
+                f"there are {self._limits.connections} connections already",
+                "try again later, or raise limits: connections in the configuration",
+            )
+        return None
+
+    async def _serve(self, sock: socket.socket, peer: Peer) -> None:
+        peer = await self._identify(peer)
+        if not admitted(peer):
+            record(logging.WARNING, "connection-refused", peer=peer, reason="not authorised")
+            return
+        self._admitted_of_uid[peer.uid] += 1
+        try:
+            await Connection(sock, peer, self._bounds, self._unsent, self._answer).serve()
+        finally:
+            self._admitted_of_uid[peer.uid] -= 1
+
+    async def _identify(self, peer: Peer) -> Peer:
+        """`peer` with its names; one that cannot be looked up in time is in no group.
+
+        Root needs no look-up, and so gets in when the directory server is down.
+        """
+        if peer.uid == 0:
+            return Peer(peer.pid, 0, peer.gids, user="root")
+        future = asyncio.wrap_future(self._accounts.submit(named, peer, self._gid_of))
+        try:
+            async with asyncio.timeout(IDENTIFY_TIMEOUT_S):
+                return await future
+        except (TimeoutError, OSError) as error:
+            record(logging.WARNING, "look-up-failed", uid=peer.uid, reason=repr(error))
+            return peer
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        uid, sock = self._clients.pop(task)
+        sock.close()
+        self._of_uid[uid] -= 1
+        for counter in (self._of_uid, self._admitted_of_uid):
+            if not counter[uid]:
+                del counter[uid]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            record_bug("bug", error, uid=uid)
+
+
+def _send_at_once(sock: socket.socket, frame: bytes) -> None:
+    """Send what fits into an empty socket buffer; nobody waits for a client that is not let in."""
+    try:
+        sock.send(frame, socket.MSG_NOSIGNAL)
+    except OSError as error:
+        record(logging.DEBUG, "connection-lost", reason=error.strerror)

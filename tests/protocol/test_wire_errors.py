@@ -1,0 +1,55 @@
+"""Tests of errors on the wire: there and back, and from daemons of another version."""
+
+from __future__ import annotations
+
+import pytest
+
+from ipsecd.errors import (
+    BackendFailed,
+    InvalidInput,
+    IpsecdError,
+    LimitExceeded,
+    NotFound,
+    Refused,
+    StoreFailed,
+)
+from ipsecd.protocol.errors import AccessDenied, from_wire, invalid_parameter, to_wire
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [IpsecdError, NotFound, Refused, LimitExceeded, StoreFailed, BackendFailed, AccessDenied],
+)
+def test_errors_come_back_as_they_were(kind: type[IpsecdError]) -> None:
+    """Kind, message and hint survive the wire."""
+    wire = to_wire(kind("no rule 'x'", "list them"))
+    back = from_wire(wire["error"], wire["parameters"])
+    assert type(back) is kind
+    assert (back.message, back.hint) == ("no rule 'x'", "list them")
+
+
+def test_bad_input_keeps_its_place() -> None:
+    """Source, line and position survive the wire."""
+    error = InvalidInput("bad", "good", source="p.yaml", line=3, position=7)
+    wire = to_wire(error)
+    assert wire["error"] == "io.ipsecd.control.InvalidInput"
+    back = from_wire(wire["error"], wire["parameters"])
+    assert isinstance(back, InvalidInput)
+    assert str(back) == str(error)
+    assert (back.source, back.line, back.position) == ("p.yaml", 3, 7)
+
+
+def test_varlinks_own_errors_have_its_names() -> None:
+    """A parameter that does not fit is told by varlink's own error."""
+    assert to_wire(invalid_parameter("ttl_s", "is not a number")) == {
+        "error": "org.varlink.service.InvalidParameter",
+        "parameters": {"parameter": "ttl_s"},
+    }
+
+
+def test_an_unknown_error_says_what_it_is() -> None:
+    """An error of another version is shown with its name and parameters."""
+    error = from_wire("org.varlink.service.MethodNotFound", {"method": "io.ipsecd.control.New"})
+    assert "MethodNotFound" in error.message
+    assert "io.ipsecd.control.New" in error.message
+    assert "versions" in error.hint

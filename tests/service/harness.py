@@ -1,0 +1,288 @@
+"""Owns the stand-ins for tests of the service: an engine that remembers, and a plain client."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from ipsecd.calls import Calls
+from ipsecd.config import Limits
+from ipsecd.engine_thread import EngineThread
+from ipsecd.errors import NotFound
+from ipsecd.listener import open_listener
+from ipsecd.model.values import Network
+from ipsecd.protocol.description import CONTROL, load_interface
+from ipsecd.resolver import Resolver
+from ipsecd.service import Service
+
+VIEW_GID = 4242
+NOBODY = 65534
+
+OUTCOME = {"outcome": {"changed": True, "message": "done", "assigned": None}}
+
+
+class FakeEngine:
+    """An engine that keeps dynamic rules in a dict and checks its replies against the contract.
+
+    ``hooks`` replaces single methods; ``seen`` holds every call; ``threads`` those it ran in.
+    """
+
+    def __init__(self) -> None:
+        self.rules: dict[str, dict[str, Any]] = {}
+        self.hooks: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+        self.seen: list[tuple[str, dict[str, Any], str]] = []
+        self.documents: list[bytes | None] = []
+        self.names: list[Mapping[str, tuple[Network, ...]]] = []
+        self.needed: frozenset[str] = frozenset()
+        self.threads: set[str] = set()
+        self.story: list[str] = []
+        self.expires_at: float | None = None
+        self.news, self._newsman = os.pipe()
+        os.set_blocking(self.news, False)
+        self._interface = load_interface(CONTROL)
+
+    def start(self) -> None:
+        self.story.append("start")
+
+    def stop_on_purpose(self) -> None:
+        self.story.append("stop")
+
+    def close(self) -> None:
+        self.story.append("close")
+        os.close(self.news)
+        os.close(self._newsman)
+
+    def check(self) -> tuple[str, ...]:
+        return ()
+
+    def tell_news(self) -> None:
+        os.write(self._newsman, b"!")
+
+    def call(
+        self,
+        method: str,
+        parameters: dict[str, Any],
+        by: str,
+        names: Mapping[str, tuple[Network, ...]],
+        document: bytes | None,
+    ) -> dict[str, Any]:
+        self.threads.add(threading.current_thread().name)
+        self.seen.append((method, parameters, by))
+        self.documents.append(document)
+        self.names.append(names)
+        if method in self.hooks:
+            return self.hooks[method](parameters)
+        answer = getattr(self, f"_{method}", None)
+        reply: dict[str, Any] = answer(parameters, by) if answer else OUTCOME
+        return self._interface.check_reply(method, reply)
+
+    def names_needed(
+        self, method: str, parameters: dict[str, Any], document: bytes | None
+    ) -> frozenset[str]:
+        del method, parameters, document
+        self.threads.add(threading.current_thread().name)
+        return self.needed
+
+    def next_expiry(self) -> float | None:
+        return self.expires_at
+
+    def expire(self) -> None:
+        self.story.append("expire")
+        self.expires_at = None
+
+    def watch_fd(self) -> int:
+        return self.news
+
+    def watch(self) -> None:
+        os.read(self.news, 4096)
+        self.story.append("watch")
+
+    def ping(self) -> None:
+        self.threads.add(threading.current_thread().name)
+
+    def _AddDynamic(self, parameters: dict[str, Any], by: str) -> dict[str, Any]:  # noqa: N802
+        name = parameters["name"] or f"dynamic-{len(self.rules) + 1}"
+        rule = {
+            "name": name,
+            "action": parameters["action"],
+            "filters": parameters["filters"],
+            "interface": parameters["interface"],
+            "remaining_s": parameters["ttl_s"],
+            "by": by,
+            "created": 0.0,
+        }
+        self.rules[name] = rule
+        return {"rule": rule}
+
+    def _RemoveDynamic(self, parameters: dict[str, Any], _by: str) -> dict[str, Any]:  # noqa: N802
+        name = parameters["selector"]
+        if name not in self.rules:
+            raise NotFound(f"there is no dynamic rule {name!r}", "ipsecctl show dynamic lists them")
+        del self.rules[name]
+        return {"removed": [name]}
+
+    def _ListDynamic(self, _parameters: dict[str, Any], _by: str) -> dict[str, Any]:  # noqa: N802
+        return {"rules": list(self.rules.values())}
+
+    def _Stats(self, _parameters: dict[str, Any], _by: str) -> dict[str, Any]:  # noqa: N802
+        return {"rules": [], "unparsable": 0}
+
+    def _ListExemptions(  # noqa: N802
+        self, _parameters: dict[str, Any], _by: str
+    ) -> dict[str, Any]:
+        return {"exemptions": []}
+
+
+class Client:
+    """A blocking varlink client that can also misbehave."""
+
+    def __init__(self, path: Path, timeout_s: float = 20.0) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(timeout_s)
+        self.sock.connect(str(path))
+        self._received = b""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.sock.close()
+
+    def request(self, method: str, flags: dict[str, Any] | None = None, **parameters: Any) -> bytes:
+        full = method if "." in method else f"{CONTROL}.{method}"
+        message = {"method": full, "parameters": parameters, **(flags or {})}
+        return json.dumps(message).encode() + b"\0"
+
+    def send(self, method: str, *, pass_fds: tuple[int, ...] = (), **parameters: Any) -> None:
+        data = self.request(method, **parameters)
+        if pass_fds:
+            socket.send_fds(self.sock, [data], list(pass_fds))
+        else:
+            self.sock.sendall(data)
+
+    def receive(self) -> dict[str, Any] | None:
+        """The next reply, or None when the daemon has closed the connection."""
+        while b"\0" not in self._received:
+            try:
+                piece = self.sock.recv(65536)
+            except ConnectionResetError:
+                return None
+            if not piece:
+                return None
+            self._received += piece
+        frame, _, self._received = self._received.partition(b"\0")
+        reply = json.loads(frame)
+        assert isinstance(reply, dict)
+        return reply
+
+    def call(
+        self, method: str, *, pass_fds: tuple[int, ...] = (), **parameters: Any
+    ) -> dict[str, Any]:
+        self.send(method, pass_fds=pass_fds, **parameters)
+        reply = self.receive()
+        assert reply is not None, "the daemon closed the connection"
+        return reply
+
+
+class Running:
+    """A service that runs in a thread of its own, around a fake engine."""
+
+    def __init__(
+        self,
+        directory: Path,
+        engine: FakeEngine,
+        limits: Limits,
+        write_timeout_s: float,
+        resolver: Resolver | None,
+    ) -> None:
+        self.engine = engine
+        self.path = directory / "ipsecd.sock"
+        self._directory = directory
+        self._limits = limits
+        self._write_timeout_s = write_timeout_s
+        self._resolver = resolver
+        self._up = threading.Event()
+        self._loop = asyncio.new_event_loop()
+        self._done = asyncio.Event()
+        self._thread = threading.Thread(target=self._run, name="service")
+
+    def start(self) -> None:
+        self._thread.start()
+        assert self._up.wait(10), "the service did not start"
+
+    def stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._done.set)
+        self._thread.join(10)
+        assert not self._thread.is_alive(), "the service did not stop"
+
+    def client(self, timeout_s: float = 20.0) -> Client:
+        return Client(self.path, timeout_s)
+
+    def _run(self) -> None:
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._serve())
+
+    async def _serve(self) -> None:
+        listener = open_listener(self._directory, {})
+        thread = EngineThread(self.engine)
+        calls = Calls(thread, self._resolver)
+        service = Service(
+            listener.sock,
+            calls.answer,
+            self._limits,
+            write_timeout_s=self._write_timeout_s,
+            # So that the tests can run as anybody: our own group may change, VIEW_GID may read.
+            gid_of={"ipsec": os.getegid(), "ipsec-view": VIEW_GID}.get,
+        )
+        service.start()
+        self._up.set()
+        await self._done.wait()
+        await service.close()
+        calls.shut_down()
+        listener.close()
+        thread.shut_down()
+
+
+@contextlib.contextmanager
+def running(
+    limits: Limits | None = None,
+    engine: FakeEngine | None = None,
+    *,
+    write_timeout_s: float = 30.0,
+    resolver: Resolver | None = None,
+) -> Iterator[Running]:
+    """A service on a socket in a directory with a short name, which everybody may enter."""
+    with tempfile.TemporaryDirectory(prefix="ipsecd-") as name:
+        directory = Path(name)
+        directory.chmod(0o755)
+        service = Running(
+            directory, engine or FakeEngine(), limits or Limits(), write_timeout_s, resolver
+        )
+        service.start()
+        try:
+            yield service
+        finally:
+            service.stop()
+            service.engine.close()
+
+
+def open_descriptors() -> int:
+    """How many descriptors this process has open."""
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 10.0) -> None:
+    """Return once `condition` holds; fail with `what` if it does not in time."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f"not in time: {what}"
+        time.sleep(0.01)

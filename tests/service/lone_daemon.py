@@ -1,0 +1,78 @@
+"""A whole daemon around a fake engine, as a process: its story goes to standard output.
+
+Arguments: the runtime directory, then any of ``slow-expiry``, ``failing-start``, ``deaf-engine``
+and ``refused-reload``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from tests.service.harness import FakeEngine
+
+from ipsecd import journal
+from ipsecd.config import Config, Directories
+from ipsecd.errors import BackendFailed, IpsecdError, Refused
+from ipsecd.lifecycle import Daemon
+
+
+class Story(list[str]):
+    """A list that is also told aloud."""
+
+    def append(self, word: str) -> None:
+        super().append(word)
+        print(word, flush=True)
+
+
+class ToldEngine(FakeEngine):
+    def __init__(self, wishes: set[str]) -> None:
+        super().__init__()
+        self.story = Story()
+        self._wishes = wishes
+        self.hooks["Reload"] = self._reload
+        self.hooks["FlushDynamic"] = self._news
+        if "slow-expiry" in wishes:
+            self.hooks["AddDynamic"] = self._add
+
+    def start(self) -> None:
+        if "failing-start" in self._wishes:
+            raise BackendFailed("the kernel has no nftables", "load nf_tables")
+        super().start()
+
+    def ping(self) -> None:
+        if "deaf-engine" in self._wishes:
+            time.sleep(60)
+
+    def _reload(self, _: dict[str, Any]) -> dict[str, Any]:
+        self.story.append("reload")
+        if "refused-reload" in self._wishes:
+            raise Refused("broken.yaml is broken", "mend it")
+        return {"outcome": {"changed": False, "message": "", "assigned": None}}
+
+    def _news(self, _: dict[str, Any]) -> dict[str, Any]:
+        self.tell_news()
+        return {"removed": 0}
+
+    def _add(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        self.expires_at = time.monotonic() + parameters["ttl_s"]
+        return {"rule": {}}
+
+
+def main() -> int:
+    journal.set_up()
+    runtime = Path(sys.argv[1])
+    engine = ToldEngine(set(sys.argv[2:]))
+    try:
+        asyncio.run(Daemon(engine, Config(), Directories(runtime=runtime)).run())
+    except IpsecdError as error:
+        print(error.message)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

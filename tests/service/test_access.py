@@ -1,0 +1,118 @@
+"""Tests of who may call what, over every method of both interfaces."""
+
+from __future__ import annotations
+
+import grp
+import itertools
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from ipsecd.access import CHANGES, READS, Peer, admitted, credentials, group_id, may, named
+from ipsecd.protocol.description import CONTROL, SERVICE, load_interface
+
+METHODS = [
+    f"{name}.{method}" for name in (CONTROL, SERVICE) for method in load_interface(name).methods
+]
+GROUP_SETS = [
+    frozenset(groups)
+    for count in range(4)
+    for groups in itertools.combinations(("ipsec", "ipsec-view", "wheel"), count)
+]
+
+
+def peer(uid: int, groups: frozenset[str] = frozenset()) -> Peer:
+    return Peer(1, uid, frozenset(), groups)
+
+
+def test_every_method_is_either_a_read_or_a_change() -> None:
+    """No method of the contract is forgotten in the table, and none stands there twice."""
+    assert sorted(READS | CHANGES) == sorted(METHODS)
+    assert not READS & CHANGES
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_root_may_call_everything(method: str) -> None:
+    """Root needs no group."""
+    assert may(peer(0), method)
+
+
+@pytest.mark.parametrize("groups", GROUP_SETS, ids=",".join)
+@pytest.mark.parametrize("method", METHODS)
+def test_groups_give_what_the_table_says(method: str, groups: frozenset[str]) -> None:
+    """Group ipsec changes and reads, group ipsec-view reads, and no other group gives anything."""
+    allowed = "ipsec" in groups or ("ipsec-view" in groups and method in READS)
+    assert may(peer(1000, groups), method) == allowed
+
+
+@pytest.mark.parametrize("groups", GROUP_SETS, ids=",".join)
+def test_only_members_are_admitted(groups: frozenset[str]) -> None:
+    """Who is in neither group gets no answer at all."""
+    assert admitted(peer(1000, groups)) == bool(groups & {"ipsec", "ipsec-view"})
+
+
+def test_methods_of_no_table_are_for_nobody() -> None:
+    """A method that the table does not know is not even root's."""
+    assert not may(peer(0), "io.ipsecd.control.Nonsense")
+
+
+def test_the_kernel_names_the_peer() -> None:
+    """Pid, uid and all groups come from the socket, and not from what the peer says."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        found = credentials(ours)
+    assert (found.pid, found.uid) == (os.getpid(), os.getuid())
+    assert found.gids == {os.getgid(), *os.getgroups()}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can take on groups")
+def test_more_groups_than_a_getsockopt_buffer_holds_are_all_seen() -> None:
+    """A peer in a thousand groups has each of them."""
+    script = (
+        "import os, socket; os.setgroups(list(range(5000, 6000)));"
+        "from ipsecd.access import credentials;"
+        "a, b = socket.socketpair(); print(len(credentials(a).gids & set(range(5000, 6000))))"
+    )
+    assert _output(script) == "1000"
+
+
+def test_groups_are_known_by_number_only_where_they_exist() -> None:
+    """A group that the host does not have is nobody's, whatever numbers the peer brings."""
+    someone = Peer(1, 65534, frozenset({7, 8}))
+    assert named(someone, _lookup(ipsec=7)).groups == {"ipsec"}
+    assert named(someone, _lookup(**{"ipsec": 9, "ipsec-view": 8})).groups == {"ipsec-view"}
+    assert named(someone, _lookup()).groups == frozenset()
+
+
+def test_roots_group_is_nothing() -> None:
+    """Group number 0 is not the user root, and a user of the daemon's own uid is not either."""
+    assert not admitted(Peer(1, 1000, frozenset({0})))
+    assert not admitted(named(Peer(1, os.getuid() or 1000, frozenset({0})), _lookup()))
+
+
+def test_groups_of_the_system_are_looked_up() -> None:
+    """A group of this host has its number; one that is not there has none, and no error."""
+    first = grp.getgrall()[0]
+    assert group_id(first.gr_name) == first.gr_gid
+    assert group_id("no-such-group-here") is None
+
+
+def test_names_are_for_people() -> None:
+    """A peer is written with the name of its user, where it has one."""
+    assert str(Peer(5, 0, frozenset(), user="root")) == "uid 0 (root) pid 5"
+    assert str(Peer(5, 4321, frozenset())) == "uid 4321 pid 5"
+    assert named(Peer(5, 0, frozenset()), _lookup()).user == "root"
+
+
+def _lookup(**numbers: int) -> Callable[[str], int | None]:
+    return lambda name: numbers.get(name)
+
+
+def _output(script: str) -> str:
+    return subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True
+    ).stdout.strip()

@@ -1,0 +1,113 @@
+"""Tests of the daemon's command line, with an engine that only notes how it was made."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any, ClassVar
+
+import pytest
+
+from ipsecd.config import BackendChoice, Config, Directories
+from ipsecd.errors import InvalidInput
+
+
+class NotedEngine:
+    made: ClassVar[list[tuple[Config, Directories]]] = []
+    problems: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, config: Config, directories: Directories) -> None:
+        self.made.append((config, directories))
+
+    def check(self) -> tuple[str, ...]:
+        return self.problems
+
+
+Main = Callable[[list[str]], int]
+
+
+@pytest.fixture
+def main(monkeypatch: pytest.MonkeyPatch) -> Iterator[Main]:
+    """The daemon's entry point, around the noted engine."""
+    stand_in: Any = ModuleType("ipsecd.engine")
+    stand_in.Engine = NotedEngine
+    monkeypatch.setitem(sys.modules, "ipsecd.engine", stand_in)
+    monkeypatch.delitem(sys.modules, "ipsecd.__main__", raising=False)
+    monkeypatch.setattr(NotedEngine, "made", [])
+    monkeypatch.setattr("ipsecd.config.DEFAULT_CONFIG", Path("/nonexistent/ipsecd.yaml"))
+    yield importlib.import_module("ipsecd.__main__").main
+    sys.modules.pop("ipsecd.__main__", None)
+
+
+def test_a_check_changes_nothing(main: Main, capsys: pytest.CaptureFixture[str]) -> None:
+    """With --check the engine is made and asked, and never started."""
+    assert main(["--check"]) == 0
+    assert capsys.readouterr().out == "configuration and policies are valid\n"
+    assert NotedEngine.made == [(Config(), Directories())]
+
+
+def test_a_check_that_finds_something_fails(
+    main: Main, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every problem is a line, and the exit code is 1."""
+    monkeypatch.setattr(NotedEngine, "problems", ("a.yaml:1: bad", "b.yaml:2: worse"))
+    assert main(["--check"]) == 1
+    assert capsys.readouterr().err == "ipsecd: a.yaml:1: bad\nipsecd: b.yaml:2: worse\n"
+
+
+def test_directories_and_backend_reach_the_engine(main: Main, tmp_path: Path) -> None:
+    """Each option goes where it belongs, and --backend wins over the settings."""
+    settings = tmp_path / "settings.yaml"
+    settings.write_text("backend: auto\ndefault-exempt: 2\n")
+    options = [
+        f"--{name}-dir={tmp_path / name}" for name in ("config", "state", "runtime", "bpffs")
+    ]
+    assert main(["--check", "--config", str(settings), "--backend", "nftables", *options]) == 0
+    assert NotedEngine.made == [
+        (
+            Config(backend=BackendChoice.NFTABLES, default_exempt=2),
+            Directories(*(tmp_path / name for name in ("config", "state", "runtime", "bpffs"))),
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--backend", "xdp"], "backend 'xdp' is not part of this version"),
+        (["--config", "/nonexistent/x.yaml"], "there is no configuration file"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_a_hint(
+    main: Main, options: list[str], reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Errors go to standard error with what to do, the exit code is 1, and no engine is made."""
+    assert main(options) == 1
+    error = capsys.readouterr().err
+    assert reason in error
+    assert "\n  hint: " in error
+    assert NotedEngine.made == []
+
+
+def test_an_engine_that_cannot_check_says_why(
+    main: Main, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An error of the engine is told like any other."""
+
+    def fail(_: NotedEngine) -> tuple[str, ...]:
+        raise InvalidInput("broken", source="p.yaml", line=3)
+
+    monkeypatch.setattr(NotedEngine, "check", fail)
+    assert main(["--check"]) == 1
+    assert capsys.readouterr().err == "ipsecd: p.yaml:3: broken\n"
+
+
+@pytest.mark.parametrize("options", [["--backend", "pf"], ["--conf", "x"], ["extra"]])
+def test_wrong_usage_exits_with_2(main: Main, options: list[str]) -> None:
+    """What is not an option is usage, abbreviations included."""
+    with pytest.raises(SystemExit) as caught:
+        main(options)
+    assert caught.value.code == 2

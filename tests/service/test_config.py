@@ -1,0 +1,160 @@
+"""Tests of the settings file: every key, every way to get one wrong, and where that is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ipsecd.config import (
+    BackendChoice,
+    Config,
+    Limits,
+    OnStop,
+    Unparsable,
+    load_config,
+    parse_config,
+)
+from ipsecd.errors import InvalidInput, NotFound, Refused, StoreFailed
+
+EVERYTHING = b"""\
+# Settings of ipsecd.
+backend: nftables
+unparsable: pass
+essentials: [dhcp-client]
+default-exempt: 3
+on-stop: keep
+limits:
+  connections-per-user: 5
+  connections: 50
+  frame-bytes: 65536
+  dynamic-rules: 1000
+  idle-timeout: 10
+"""
+
+
+def test_every_key_is_read() -> None:
+    """Each key reaches its setting."""
+    assert parse_config(EVERYTHING) == Config(
+        BackendChoice.NFTABLES,
+        Unparsable.LET_THROUGH,
+        ("dhcp-client",),
+        3,
+        OnStop.KEEP,
+        Limits(5, 50, 65536, 1000, 10.0),
+    )
+
+
+@pytest.mark.parametrize("content", [b"", b"# nothing\n", b"---\n", b"{}\n"])
+def test_nothing_means_the_defaults(content: bytes) -> None:
+    """A file without keys changes nothing."""
+    assert parse_config(content) == Config()
+
+
+def test_the_defaults_are_safe() -> None:
+    """What cannot be parsed is dropped, both essentials are kept, and no exemption is set."""
+    config = Config()
+    assert config.unparsable is Unparsable.DROP
+    assert [e.name for e in config.exemptions] == ["neighbour-discovery", "dhcp-client"]
+    assert config.on_stop is OnStop.WITHDRAW
+
+
+def test_exemptions_add_up() -> None:
+    """What passes is the essentials that are kept and what NoDefaultExempt stands for."""
+    config = parse_config(b"essentials: []\ndefault-exempt: 1\n")
+    assert [e.name for e in config.exemptions] == ["multicast", "broadcast", "ike"]
+    assert parse_config(b"essentials: []\ndefault-exempt: none\n").exemptions == ()
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "message", "hint"),
+    [
+        (b"backend: nft\n", 1, "'nft' is not auto or nftables", ""),
+        (b"\nunparsable: allow\n", 2, "'allow' is not drop or pass", ""),
+        (b"on_stop: keep\n", 1, "no key 'on_stop'", "did you mean 'on-stop'?"),
+        (b"zzz: 1\n", 1, "no key 'zzz'", "it has backend"),
+        (b"essentials: dhcp-client\n", 1, "not a list", "[]"),
+        (b"essentials:\n  - ssh\n", 2, "no essential 'ssh'", "dhcp-client"),
+        (b"essentials: [[a]]\n", 1, "not a name", ""),
+        (b"default-exempt: 4\n", 1, "'4' is not 0, 1, 2, 3 or none", ""),
+        (b"default-exempt: [1]\n", 1, "not a single value", ""),
+        (b"limits: 5\n", 1, "limits is not a mapping", "connections"),
+        (b"limits:\n  conections: 5\n", 2, "no key 'conections'", "'connections'"),
+        (b"limits: {connections: 0}\n", 1, "'0' is not a whole number from 1 to", ""),
+        (b"limits: {connections: 1e3}\n", 1, "'1e3' is not a whole number", ""),
+        ("limits: {connections: '٣'}\n".encode(), 1, "is not a whole number", ""),
+        (b"limits: {frame-bytes: -1}\n", 1, "'-1' is not a whole number", ""),
+        (b"limits: {idle-timeout: " + b"9" * 5000 + b"}\n", 1, "is not a whole number", ""),
+        (b"- a\n", 1, "not a mapping", "backend"),
+        (b"text\n", 1, "not a mapping", ""),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_line(
+    content: bytes, line: int, message: str, hint: str
+) -> None:
+    """Unknown keys and values that cannot be are refused, with the line and what to write."""
+    with pytest.raises(InvalidInput) as caught:
+        parse_config(content, "test.yaml")
+    assert message in caught.value.message
+    assert hint in caught.value.hint
+    assert (caught.value.source, caught.value.line) == ("test.yaml", line)
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "message"),
+    [
+        (b"backend: &a auto\n", 1, "anchor &a is not allowed"),
+        (b"backend: *a\n", 1, "alias *a is not allowed"),
+        (b"backend: !!str auto\n", 1, "tag"),
+        (b"backend: ! auto\n", 1, "tag"),
+        (b"backend: auto\nbackend: auto\n", 2, "first in line 1"),
+        (b"backend: auto\n---\nbackend: auto\n", 2, "second document"),
+        (b"? [a]\n: b\n", 1, "a key is not a plain word"),
+        (b"a: [\n", 2, "not YAML"),
+        (b"a: b: c\n", 1, "not YAML"),
+        (b"a: b\n\tc: d\n", 2, "not YAML"),
+        (b"a: b\nc: \xff\n", 2, "not UTF-8"),
+        (b"a: b\nc: \x01\n", 2, "not YAML"),
+        (b"[" * 17 + b"]" * 17, 1, "nested deeper than 16"),
+        (b"[" * 60_000, 1, "nested deeper than 16"),
+        (b"#" * 70_000, 0, "larger than 65536 bytes"),
+    ],
+)
+def test_yaml_is_read_without_its_dangers(content: bytes, line: int, message: str) -> None:
+    """No anchors, aliases, tags, doubles or depth; what is not YAML says its line."""
+    with pytest.raises(InvalidInput) as caught:
+        parse_config(content, "test.yaml")
+    assert message in caught.value.message
+    assert caught.value.line == line
+
+
+def test_words_are_words() -> None:
+    """YAML's other words for true and false stay what was written."""
+    with pytest.raises(InvalidInput, match="'no' is not auto"):
+        parse_config(b"backend: no\n")
+
+
+def test_the_backend_that_is_missing_is_refused_by_name() -> None:
+    """Xdp is known and not here: refused with the place, from the file and the command line."""
+    with pytest.raises(Refused, match=r"test\.yaml:2: backend 'xdp' is not part of this version"):
+        parse_config(b"on-stop: keep\nbackend: xdp\n", "test.yaml")
+    with pytest.raises(Refused, match="backend 'xdp' is not part of this version"):
+        Config().with_backend("xdp")
+    assert Config().with_backend("nftables").backend is BackendChoice.NFTABLES
+
+
+def test_a_file_that_was_named_must_exist(tmp_path: Path) -> None:
+    """Only the default file may be absent; a directory is no file."""
+    path = tmp_path / "ipsecd.yaml"
+    with pytest.raises(NotFound, match="there is no configuration file"):
+        load_config(path)
+    with pytest.raises(StoreFailed, match="cannot be read"):
+        load_config(tmp_path)
+    path.write_bytes(EVERYTHING)
+    assert load_config(path) == parse_config(EVERYTHING)
+
+
+def test_the_default_file_may_be_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a file the daemon runs with its defaults."""
+    monkeypatch.setattr("ipsecd.config.DEFAULT_CONFIG", tmp_path / "absent.yaml")
+    assert load_config() == Config()

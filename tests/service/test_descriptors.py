@@ -1,0 +1,160 @@
+"""Tests of passed file descriptors: what is read, what is refused, and that none is ever leaked."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.service.harness import Running, open_descriptors, running, wait_until
+
+from ipsecd.descriptors import MAX_DOCUMENT_BYTES, Descriptors, read_document
+from ipsecd.errors import LimitExceeded, Refused
+
+APPLY: dict[str, Any] = {"assign": False, "dry_run": False}
+
+
+def settled(service: Running, before: int) -> None:
+    """Fail if more descriptors than `before` stay open once a new client has been served."""
+    with service.client() as client:
+        client.call("Stats")
+    wait_until(lambda: open_descriptors() <= before, "all descriptors closed")
+
+
+def test_a_document_comes_in_a_file() -> None:
+    """ApplyPolicy reads the passed file from its beginning, and closes it."""
+    with running() as service:
+        before = open_descriptors()
+        memfd = os.memfd_create("policy")
+        os.write(memfd, b"policy: x\n" * 1000)
+        with service.client() as client:
+            reply = client.call("ApplyPolicy", pass_fds=(memfd,), **APPLY)
+        assert "error" not in reply
+        assert service.engine.documents == [b"policy: x\n" * 1000]
+        os.close(memfd)
+        settled(service, before)
+
+
+def test_a_document_comes_as_text() -> None:
+    """ApplyPolicy takes the text in the call as well, and the engine sees no difference."""
+    with running() as service, service.client() as client:
+        client.call("ApplyPolicy", document="policy: é\n", **APPLY)
+        assert service.engine.documents == ["policy: é\n".encode()]
+
+
+def test_a_document_comes_one_way_only() -> None:
+    """Both a text and a file, or neither, is an invalid parameter."""
+    with running() as service:
+        before = open_descriptors()
+        with Path(__file__).open("rb") as file, service.client() as client:
+            both = client.call("ApplyPolicy", pass_fds=(file.fileno(),), document="x", **APPLY)
+            neither = client.call("ApplyPolicy", **APPLY)
+        for reply in (both, neither):
+            assert reply["error"] == "org.varlink.service.InvalidParameter"
+            assert reply["parameters"] == {"parameter": "document"}
+        assert service.engine.seen == []
+        settled(service, before)
+
+
+def test_pipes_are_refused_at_once() -> None:
+    """A pipe that never ends is refused and not waited for."""
+    with running() as service:
+        before = open_descriptors()
+        reading, writing = os.pipe()
+        with service.client(5) as client:
+            reply = client.call("ApplyPolicy", pass_fds=(reading,), **APPLY)
+        assert reply["error"] == "io.ipsecd.control.Refused"
+        assert "regular file" in reply["parameters"]["message"]
+        os.close(reading)
+        os.close(writing)
+        settled(service, before)
+
+
+def test_a_file_that_is_open_for_writing_only_is_refused(tmp_path: Path) -> None:
+    """The error says that the file must be open for reading."""
+    descriptor = os.open(tmp_path / "x", os.O_WRONLY | os.O_CREAT)
+    try:
+        with pytest.raises(Refused, match="cannot be read"):
+            read_document(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def test_documents_have_a_greatest_size() -> None:
+    """One byte more than the limit is refused; the limit itself is read."""
+    memfd = os.memfd_create("policy")
+    try:
+        os.truncate(memfd, MAX_DOCUMENT_BYTES)
+        assert len(read_document(memfd)) == MAX_DOCUMENT_BYTES
+        os.truncate(memfd, MAX_DOCUMENT_BYTES + 1)
+        with pytest.raises(LimitExceeded):
+            read_document(memfd)
+    finally:
+        os.close(memfd)
+
+
+@pytest.mark.parametrize("count", [1, 2, 10, 200])
+def test_unwanted_descriptors_are_closed(count: int) -> None:
+    """However many files come with a call that wants none, none stays open."""
+    with running() as service:
+        before = open_descriptors()
+        with service.client() as client:
+            devices = tuple(os.open("/dev/null", os.O_RDONLY) for _ in range(count))
+            for _ in range(20):
+                assert "parameters" in client.call("Stats", pass_fds=devices)
+            for device in devices:
+                os.close(device)
+            wait_until(lambda: open_descriptors() <= before + 2, "descriptors of calls closed")
+        settled(service, before)
+
+
+def test_descriptors_of_broken_frames_are_closed() -> None:
+    """Files that come with junk, or with half a call, go when the connection goes."""
+    with running() as service:
+        before = open_descriptors()
+        for junk in (b"junk\0", b'{"method":', b"\0\0\0"):
+            device = os.open("/dev/null", os.O_RDONLY)
+            with service.client() as client:
+                socket.send_fds(client.sock, [junk], [device])
+            os.close(device)
+        settled(service, before)
+
+
+def test_an_earlier_calls_file_is_not_the_next_calls_document() -> None:
+    """A file that came with one call is gone when the next call asks for a document."""
+    with running() as service, service.client() as client:
+        memfd = os.memfd_create("policy")
+        os.write(memfd, b"policy: x\n")
+        client.call("Stats", pass_fds=(memfd,))
+        os.close(memfd)
+        reply = client.call("ApplyPolicy", **APPLY)
+        assert reply["error"] == "org.varlink.service.InvalidParameter"
+
+
+def test_only_one_descriptor_is_held() -> None:
+    """The first of several is kept, the others are closed, and taking it empties the hand."""
+    one, two = os.pipe()
+    held = Descriptors()
+    held.add([one, two])
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(two)
+    assert held.take() == one
+    assert held.take() is None
+    os.close(one)
+
+
+def test_each_call_gets_its_own_descriptor() -> None:
+    """Calls sent without waiting, each with a file, are each given the content of theirs."""
+    with running() as service, service.client() as client:
+        for n in range(10):
+            memfd = os.memfd_create("policy")
+            os.write(memfd, b"policy: %d\n" % n)
+            client.send("ApplyPolicy", pass_fds=(memfd,), **APPLY)
+            os.close(memfd)
+        for _ in range(10):
+            reply = client.receive()
+            assert reply is not None
+            assert "error" not in reply
+        assert service.engine.documents == [b"policy: %d\n" % n for n in range(10)]

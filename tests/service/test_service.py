@@ -1,0 +1,363 @@
+"""Tests of the service with clients on a real socket: what they ask, and what they get."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.service.harness import (
+    NOBODY,
+    VIEW_GID,
+    FakeEngine,
+    Running,
+    open_descriptors,
+    running,
+    wait_until,
+)
+
+from ipsecd.errors import InvalidInput
+from ipsecd.protocol.description import CONTROL, SERVICE, load_interface
+from ipsecd.resolver import Resolver
+
+ADD: dict[str, Any] = {"filters": ["*=0:1434:UDP"], "action": "block"}
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can run clients as others")
+
+
+def fields_of(record: logging.LogRecord) -> dict[str, Any]:
+    fields: dict[str, Any] = getattr(record, "fields", {})
+    return fields
+
+
+def test_a_call_reaches_the_engine_and_comes_back() -> None:
+    """The engine gets every declared parameter and who asks; the client gets its reply."""
+    with running() as service, service.client() as client:
+        reply = client.call("AddDynamic", **ADD)
+        assert reply["parameters"]["rule"]["name"] == "dynamic-1"
+        method, parameters, by = service.engine.seen[0]
+        assert method == "AddDynamic"
+        assert parameters == {**ADD, "name": None, "ttl_s": None, "interface": None}
+        assert by.startswith(f"uid {os.geteuid()}")
+        assert by.endswith(f" pid {os.getpid()}")
+
+
+def test_the_engine_lives_in_one_thread() -> None:
+    """Whatever clients do at once, the engine meets one thread, and never the loop's."""
+    with running() as service:
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda _: add_and_remove(service, 5, "t"), range(8)))
+        assert len(service.engine.threads) == 1
+        assert "service" not in service.engine.threads
+
+
+def add_and_remove(service: Running, count: int, prefix: str) -> int:
+    with service.client() as client:
+        for number in range(count):
+            name = f"{prefix}-{threading.get_ident()}-{number}"
+            assert "error" not in client.call("AddDynamic", name=name, **ADD)
+            assert client.call("RemoveDynamic", selector=name)["parameters"] == {"removed": [name]}
+    return count
+
+
+def test_twenty_clients_at_once_are_all_answered() -> None:
+    """A thousand adds and removes from twenty clients leave exactly what they should."""
+    with running() as service:
+        with ThreadPoolExecutor(20) as pool:
+            assert sum(pool.map(lambda n: add_and_remove(service, 50, f"c{n}"), range(20))) == 1000
+        assert service.engine.rules == {}
+        assert len(service.engine.seen) == 2000
+
+
+def test_requests_of_one_connection_are_answered_in_order() -> None:
+    """Calls sent without waiting come back in the order in which they were sent."""
+    with running() as service, service.client() as client:
+        requests = [client.request("AddDynamic", name=f"r{n}", **ADD) for n in range(300)]
+        client.sock.sendall(b"".join(requests))
+        for number in range(300):
+            reply = client.receive()
+            assert reply is not None
+            assert reply["parameters"]["rule"]["name"] == f"r{number}"
+
+
+def test_oneway_calls_have_no_reply() -> None:
+    """The call is carried out; the next reply belongs to the next call, after errors too."""
+    with running() as service, service.client() as client:
+        client.sock.sendall(client.request("AddDynamic", {"oneway": True}, name="quiet", **ADD))
+        client.sock.sendall(client.request("RemoveDynamic", {"oneway": True}, selector="absent"))
+        reply = client.call("ListDynamic")
+        assert [rule["name"] for rule in reply["parameters"]["rules"]] == ["quiet"]
+
+
+def test_more_gets_a_single_reply() -> None:
+    """No method streams, so a caller that would take more gets one reply that is the last."""
+    with running() as service, service.client() as client:
+        client.sock.sendall(client.request("Stats", {"more": True}))
+        assert client.receive() == {"parameters": {"rules": [], "unparsable": 0}}
+
+
+def test_upgrades_are_refused() -> None:
+    """There is no other protocol to change to."""
+    with running() as service, service.client() as client:
+        client.sock.sendall(client.request("Stats", {"upgrade": True}))
+        reply = client.receive()
+        assert reply is not None
+        assert reply["error"] == f"{CONTROL}.Refused"
+        assert "parameters" in client.call("Stats")
+
+
+def test_the_service_describes_itself() -> None:
+    """Both interfaces are listed, and their texts parse to what is served."""
+    with running() as service, service.client() as client:
+        info = client.call(f"{SERVICE}.GetInfo")["parameters"]
+        load_interface(SERVICE).check_reply("GetInfo", info)
+        assert info["interfaces"] == [CONTROL, SERVICE]
+        for name in info["interfaces"]:
+            reply = client.call(f"{SERVICE}.GetInterfaceDescription", interface=name)
+            assert reply["parameters"] == {"description": load_interface(name).description}
+
+
+@pytest.mark.parametrize(
+    ("method", "parameters", "error", "details"),
+    [
+        (f"{CONTROL}.Missing", {}, "MethodNotFound", {"method": f"{CONTROL}.Missing"}),
+        ("x.y.Status", {}, "InterfaceNotFound", {"interface": "x.y"}),
+        (f"{CONTROL}.Explain", {}, "InvalidParameter", {"parameter": "packet"}),
+        (f"{CONTROL}.Status", {"x": 1}, "InvalidParameter", {"parameter": "x"}),
+        (f"{CONTROL}.Explain", {"packet": 1}, "InvalidParameter", {"parameter": "packet"}),
+        (
+            f"{SERVICE}.GetInterfaceDescription",
+            {"interface": "x.y"},
+            "InterfaceNotFound",
+            {"interface": "x.y"},
+        ),
+    ],
+)
+def test_calls_that_do_not_fit_get_varlinks_errors(
+    method: str, parameters: dict[str, Any], error: str, details: dict[str, str]
+) -> None:
+    """Nothing of it reaches the engine, and the connection goes on."""
+    with running() as service, service.client() as client:
+        reply = client.call(method, **parameters)
+        assert reply == {"error": f"{SERVICE}.{error}", "parameters": details}
+        assert service.engine.seen == []
+        assert "parameters" in client.call("Stats")
+
+
+def test_errors_of_the_engine_reach_the_client_whole() -> None:
+    """Kind, words and position are those that were raised."""
+
+    def refuse(_: dict[str, Any]) -> dict[str, Any]:
+        raise InvalidInput("no such port", "write a number", source="*=0:http", position=4)
+
+    engine = FakeEngine()
+    engine.hooks["AddDynamic"] = refuse
+    with running(engine=engine) as service, service.client() as client:
+        assert client.call("AddDynamic", **ADD) == {
+            "error": f"{CONTROL}.InvalidInput",
+            "parameters": {
+                "message": "no such port",
+                "hint": "write a number",
+                "source": "*=0:http",
+                "line": 0,
+                "position": 4,
+            },
+        }
+
+
+@pytest.mark.parametrize(
+    "result",
+    [ZeroDivisionError("what"), RecursionError("deep"), MemoryError(), {"x": object()}],
+)
+def test_a_bug_is_logged_and_the_daemon_goes_on(
+    result: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An unforeseen error, or a reply that cannot be sent, is one failed call and a traceback."""
+
+    def fail(_: dict[str, Any]) -> Any:
+        if isinstance(result, BaseException):
+            raise result
+        return result
+
+    engine = FakeEngine()
+    engine.hooks["Status"] = fail
+    with running(engine=engine) as service, service.client() as client:
+        reply = client.call("Status")
+        assert reply["error"] == f"{CONTROL}.Failed"
+        assert "journalctl" in reply["parameters"]["hint"]
+        assert "parameters" in client.call("Stats")
+    bugs = [fields_of(r) for r in caplog.records if r.message == "bug"]
+    assert len(bugs) == 1
+    assert "Traceback" in bugs[0]["traceback"]
+
+
+def test_the_log_says_who_changed_what(caplog: pytest.LogCaptureFixture) -> None:
+    """Changes and refusals are logged with user, process, object and outcome; reads are not."""
+    caplog.set_level(logging.INFO, "ipsecd")
+    with running() as service, service.client() as client:
+        client.call("AddDynamic", name="one", **ADD)
+        client.call("AddDynamic", filters=["0+*", "0:80+*::TCP"], action="block")
+        client.call("RemoveDynamic", selector="absent")
+        client.call("ListDynamic")
+    calls = [fields_of(r) for r in caplog.records if r.message == "call"]
+    assert [(c["method"], c["object"], c["outcome"]) for c in calls] == [
+        ("AddDynamic", "one", "done"),
+        ("AddDynamic", "0+* 0:80+*::TCP", "done"),
+        ("RemoveDynamic", "absent", "NotFound"),
+    ]
+    assert all((c["uid"], c["pid"]) == (os.geteuid(), os.getpid()) for c in calls)
+
+
+def test_names_are_looked_up_before_the_engine_is_asked() -> None:
+    """The engine says which names it needs, and gets their addresses with the call."""
+
+    async def lookup(name: str) -> list[str]:
+        return {"good.example": ["192.0.2.1"]}.get(name, [])
+
+    engine = FakeEngine()
+    engine.needed = frozenset({"good.example"})
+    with running(engine=engine, resolver=Resolver(lookup)) as service, service.client() as client:
+        assert "error" not in client.call("AddDynamic", **ADD)
+        assert [len(network) for network in engine.names[0].values()] == [1]
+        engine.needed = frozenset({"bad.example"})
+        reply = client.call("AddDynamic", **ADD)
+        assert reply["error"] == f"{CONTROL}.Refused"
+        assert "DNS name 'bad.example' cannot be resolved" in reply["parameters"]["message"]
+        assert len(engine.seen) == 1
+
+
+def test_a_slow_look_up_holds_up_nobody_else() -> None:
+    """While one client waits for DNS, others change what they like."""
+    release = threading.Event()
+
+    async def lookup(_: str) -> list[str]:
+        await asyncio.to_thread(release.wait, 10)
+        return ["192.0.2.1"]
+
+    engine = FakeEngine()
+    engine.needed = frozenset({"slow.example"})
+    with (
+        running(engine=engine, resolver=Resolver(lookup)) as service,
+        service.client() as waiting,
+        service.client() as other,
+    ):
+        waiting.send("AddDynamic", **ADD)
+        assert "error" not in other.call("RemoveRules", policy="p", rules=[], delete_empty=False)
+        assert [method for method, _, _ in engine.seen] == ["RemoveRules"]
+        release.set()
+        assert waiting.receive() is not None
+
+
+CLIENT = """
+import json, socket, sys
+sock = socket.socket(socket.AF_UNIX)
+sock.settimeout(10)
+sock.connect(sys.argv[1])
+for method in sys.argv[2:]:
+    try:
+        sock.sendall(json.dumps({"method": "io.ipsecd.control." + method}).encode() + b"\\0")
+        received = b""
+        while not received.endswith(b"\\0"):
+            piece = sock.recv(65536)
+            if not piece:
+                sys.exit("closed")
+            received += piece
+        print(json.loads(received[:-1]).get("error", "answered"))
+    except (ConnectionResetError, BrokenPipeError):
+        sys.exit("closed")
+"""
+
+
+def run_client(path: Path, group: int, *methods: str) -> subprocess.CompletedProcess[str]:
+    """A client that is nobody, in one group and no other."""
+    return subprocess.run(
+        [os.path.realpath(sys.executable), "-I", "-S", "-c", CLIENT, str(path), *methods],
+        user=NOBODY,
+        group=group,
+        extra_groups=[],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd="/",
+    )
+
+
+@as_root
+def test_strangers_get_no_answer(caplog: pytest.LogCaptureFixture) -> None:
+    """A user in neither group is disconnected without a byte, and the log says who it was."""
+    with running() as service:
+        done = run_client(service.path, NOBODY, "Status")
+        assert (done.stdout, done.stderr) == ("", "closed\n")
+        assert service.engine.seen == []
+    refused = [fields_of(r) for r in caplog.records if r.message == "connection-refused"]
+    assert f"uid {NOBODY}" in str(refused[0]["peer"])
+
+
+@as_root
+def test_viewers_read_and_do_not_change(caplog: pytest.LogCaptureFixture) -> None:
+    """A user in the viewing group is answered, and told that a change is not theirs to make."""
+    with running() as service:
+        done = run_client(service.path, VIEW_GID, "Stats", "FlushDynamic", "Stop", "Stats")
+        assert done.stdout.split() == [
+            "answered",
+            f"{CONTROL}.AccessDenied",
+            f"{CONTROL}.AccessDenied",
+            "answered",
+        ]
+        assert [method for method, _, _ in service.engine.seen] == ["Stats", "Stats"]
+    denied = [r for r in caplog.records if fields_of(r).get("outcome") == "AccessDenied"]
+    assert [r.levelno for r in denied] == [logging.WARNING] * 2
+
+
+@as_root
+def test_members_change() -> None:
+    """A user in the changing group may do what root may."""
+    with running() as service:
+        done = run_client(service.path, os.getegid(), "Stats", "Stop")
+        assert done.stdout.split() == ["answered", "answered"]
+
+
+def test_memory_and_descriptors_are_stable() -> None:
+    """Thousands of calls and hundreds of connections leave nothing behind."""
+    with running() as service:
+        add_and_remove(service, 100, "warm-up")
+        service.engine.seen.clear()
+        before, descriptors = resident_bytes(), open_descriptors()
+        for _ in range(200):
+            add_and_remove(service, 10, "x")
+            service.engine.seen.clear()
+            service.engine.documents.clear()
+            service.engine.names.clear()
+        wait_until(lambda: open_descriptors() <= descriptors, "descriptors as they were")
+        wait_until(lambda: resident_bytes() - before < 8 << 20, "memory as it was")
+
+
+def resident_bytes() -> int:
+    fields = Path("/proc/self/statm").read_text().split()
+    return int(fields[1]) * os.sysconf("SC_PAGESIZE")
+
+
+def test_a_call_that_takes_long_does_not_hold_up_the_loop() -> None:
+    """While the engine works, the service still describes itself to others."""
+    release = threading.Event()
+
+    def work(_: dict[str, Any]) -> dict[str, Any]:
+        release.wait(10)
+        return {"outcome": {"changed": True, "message": "", "assigned": None}}
+
+    engine = FakeEngine()
+    engine.hooks["Stop"] = work
+    with running(engine=engine) as service, service.client() as slow, service.client() as other:
+        slow.send("Stop")
+        begun = time.monotonic()
+        assert "error" not in other.call(f"{SERVICE}.GetInfo")
+        assert time.monotonic() - begun < 5
+        release.set()
+        assert slow.receive() is not None
