@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ipsecd import __version__, journal
 from ipsecd.config import DEFAULT_CONFIG, Config, Directories, load_config
+from ipsecd.control import Control
 from ipsecd.engine import Engine
 from ipsecd.errors import IpsecdError
 from ipsecd.lifecycle import Daemon
@@ -27,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.check:
             return _report(engine.check())
         journal.set_up()
-        asyncio.run(Daemon(engine, config, directories).run())
+        asyncio.run(Daemon(Control(engine), config, directories).run())
     except IpsecdError as error:
         sys.stderr.write(f"ipsecd: {error}\n")
         return 1

@@ -283,13 +283,13 @@ class NftablesBackend:
 
     def _read_back(self) -> Observation:
         if not self._reader.exists():
-            drift = (f"table inet {TABLE} is missing",) if self._classifier else ()
-            return Observation(None, drift)
+            missing = (f"table inet {TABLE} is missing",) if self._classifier else ()
+            return Observation(None, missing)
         marks = [name for name in self._reader.chains() if name.startswith(STATE_PREFIX)]
         digest = marks[0].removeprefix(STATE_PREFIX) if len(marks) == 1 else None
         if self._classifier is None:
             return Observation(digest, (f"table inet {TABLE} is there and should not be",))
-        drift = []
+        drift: list[str] = []
         if digest != self._classifier.digest:
             drift.append(f"the kernel holds policy {digest}, not {self._classifier.digest}")
         if self._reader.fingerprint() != self._fingerprint:

@@ -31,8 +31,8 @@ _TYPE_NFPROTO, _TYPE_IPV4, _TYPE_IPV6, _TYPE_PROTOCOL, _TYPE_SERVICE = 2, 7, 8, 
 
 def chain(point: Point, family: Family | None = None, *parts: str) -> str:
     """The chain for packets at `point`, of one IP version, and narrower parts of them."""
-    version = (f"ip{family.value}",) if family else ()
-    return "_".join([point.value, *version, *parts])
+    words = [point.value, f"ip{family.value}" if family else "", *parts]
+    return "_".join(filter(None, words))
 
 
 def set_name(table: TableId, generation: int) -> str:

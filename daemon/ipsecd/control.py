@@ -1,0 +1,509 @@
+"""Owns the methods of ``io.ipsecd.control``: a call's parameters to the engine, and replies.
+
+One method each, named as in the interface description; the table at the end finds them.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from math import inf
+from typing import Any
+
+from ipsecd import __version__
+from ipsecd.backend.base import Count
+from ipsecd.engine import Engine
+from ipsecd.errors import InvalidInput, NotFound, Refused
+from ipsecd.host import read_host
+from ipsecd.language.documents import diff_policies, format_policy, parse_policy
+from ipsecd.language.filters import format_filter, parse_filter
+from ipsecd.language.packets import format_packet, parse_packet, to_packet
+from ipsecd.model.decide import decide
+from ipsecd.model.values import (
+    Action,
+    Filter,
+    InForce,
+    InterfaceType,
+    Network,
+    Policy,
+    Rule,
+)
+from ipsecd.stores.dynamic import DynamicRule
+from ipsecd.stores.names import names_in, names_of, with_addresses
+
+Parameters = dict[str, Any]
+Names = Mapping[str, tuple[Network, ...]]
+
+_IDS = uuid.UUID("6f1d4c1e-5d0b-4a8e-9d57-3b7b2c1a9e40")
+"""The name space of policy ids: an id is the same on every host, for as long as the name is."""
+
+
+class Control:
+    """Answers calls with an engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self.start = engine.start
+        self.stop_on_purpose = engine.stop_on_purpose
+        self.close = engine.close
+        self.next_expiry = engine.next_expiry
+        self.expire = engine.expire
+        self.watch_fd = engine.watch_fd
+        self.watch = engine.watch
+        self.ping = engine.ping
+
+    def call(
+        self,
+        method: str,
+        parameters: Parameters,
+        by: str,
+        names: Names,
+        document: bytes | None,
+    ) -> dict[str, Any]:
+        """Carry out one call and give its reply's parameters; raises ``IpsecdError``."""
+        request = Request(parameters, by, names, document)
+        return _METHODS[method](self._engine, request)
+
+    def names_needed(
+        self, method: str, parameters: Parameters, document: bytes | None
+    ) -> frozenset[str]:
+        """The DNS names that have to be looked up before `method` can be carried out."""
+        if method == "AddDynamic":
+            return names_in(map(parse_filter, parameters["filters"]))
+        if method == "PutRules":
+            texts = [text for rule in parameters["rules"] for text in rule["filters"]]
+            return names_in(map(parse_filter, texts))
+        if method == "ApplyPolicy":
+            return names_of(parse_policy(document or b"", parameters.get("source") or "<document>"))
+        loaded = self._engine.read_files()
+        found: frozenset[str] = frozenset()
+        for stored in loaded.policies.values():
+            found |= names_of(stored.policy)
+        return found if parameters["resolve"] else found - self._engine.names.keys()
+
+
+class Request:
+    """One call: its parameters, who makes it, resolved names and a document."""
+
+    def __init__(
+        self, parameters: Parameters, by: str, names: Names, document: bytes | None
+    ) -> None:
+        self.by = by
+        self.names = names
+        self.document = document
+        self._parameters = parameters
+
+    def __getitem__(self, name: str) -> Any:
+        return self._parameters.get(name)
+
+
+# -- reading -------------------------------------------------------------------------------------
+
+
+def _status(engine: Engine, _: Request) -> dict[str, Any]:
+    seen = engine.observe()
+    policy = engine.policy
+    assigned = engine.loaded.assigned
+    dynamic = list(engine.dynamic)
+    if engine.stopped:
+        state = "stopped"
+    elif seen.drift:
+        state = "drifted"
+    elif engine.failures:
+        state = "failed"
+    else:
+        state = "enforcing" if policy or dynamic else "idle"
+    status = {
+        "version": __version__,
+        "pid": os.getpid(),
+        "since": engine.started,
+        "state": state,
+        "failures": list(engine.failures),
+        "backend": engine.backend.name,
+        "features": list(engine.backend.probe()),
+        "assigned": policy.name if policy and not engine.stopped else assigned,
+        "policy_path": engine.path_of(assigned) if assigned else None,
+        "loaded_from": engine.loaded_from,
+        "wanted": "" if engine.stopped else engine.classifier.digest,
+        "observed": seen.digest,
+        "drift": list(seen.drift),
+        "policy_rules": len(policy.rules) if policy and not engine.stopped else 0,
+        "policy_filters": (
+            sum(len(rule.filters) for rule in policy.rules) if policy and not engine.stopped else 0
+        ),
+        "dynamic_rules": len(dynamic),
+        "dynamic_filters": sum(len(rule.filters) for rule in dynamic),
+        "exemptions": _exemptions(engine),
+        "unparsable": engine.config.unparsable.value,
+    }
+    return {"status": status}
+
+
+def _list_filters(engine: Engine, _: Request) -> dict[str, Any]:
+    remaining = {rule.name: _remaining(engine, rule) for rule in engine.dynamic}
+    filters = [
+        {
+            "store": one.origin.store,
+            "policy": one.origin.policy,
+            "rule": one.origin.rule,
+            "filter": format_filter(one.filter),
+            "action": one.action.value,
+            "interface": one.interface_type.value if one.interface_type else None,
+            "remaining_s": remaining.get(one.origin.rule) if one.origin.volatile else None,
+        }
+        for one in engine.in_force()
+    ]
+    return {"filters": filters}
+
+
+def _list_policies(engine: Engine, _: Request) -> dict[str, Any]:
+    loaded = engine.loaded
+    found = [
+        {
+            "name": name,
+            "description": stored.policy.description,
+            "path": engine.path_of(name),
+            "assigned": name == loaded.assigned,
+            "rules": len(stored.policy.rules),
+            "filters": sum(len(rule.filters) for rule in stored.policy.rules),
+            "error": None,
+        }
+        for name, stored in sorted(loaded.policies.items())
+    ]
+    found += [
+        {
+            "name": file.path.rpartition("/")[2],
+            "description": "",
+            "path": file.path,
+            "assigned": file.path == loaded.link,
+            "rules": 0,
+            "filters": 0,
+            "error": str(file.error),
+        }
+        for file in loaded.broken
+    ]
+    return {"policies": found}
+
+
+def _get_policy(engine: Engine, request: Request) -> dict[str, Any]:
+    name = request["name"]
+    return {
+        "document": format_policy(engine.stored(name)),
+        "path": engine.path_of(name),
+        "assigned": name == engine.loaded.assigned,
+        "id": str(uuid.uuid5(_IDS, name)),
+    }
+
+
+def _list_dynamic(engine: Engine, _: Request) -> dict[str, Any]:
+    return {"rules": [_dynamic(engine, rule) for rule in engine.dynamic]}
+
+
+def _list_interfaces(_engine: Engine, _: Request) -> dict[str, Any]:
+    interfaces = [
+        {
+            "name": one.name,
+            "index": one.index,
+            "type": one.type.value if one.type else "loopback",
+            "up": one.up,
+            "addresses": list(one.addresses),
+        }
+        for one in read_host().interfaces
+    ]
+    return {"interfaces": interfaces}
+
+
+def _list_exemptions(engine: Engine, _: Request) -> dict[str, Any]:
+    return {"exemptions": _exemptions(engine)}
+
+
+def _stats(engine: Engine, _: Request) -> dict[str, Any]:
+    if engine.stopped:
+        return {"rules": [], "unparsable": 0}
+    counts = engine.backend.counts()
+    places = engine.backend.volatile_counts()
+    rules = []
+    for origin, action in dict.fromkeys((one.origin, one.action) for one in engine.in_force()):
+        count = counts.get(origin, Count())
+        for place in engine.volatile.rows(origin):
+            count += places.get(place, Count())
+        rules.append(
+            {
+                "store": origin.store,
+                "policy": origin.policy,
+                "rule": origin.rule,
+                "action": action.value,
+                "packets": count.packets,
+                "bytes": count.bytes,
+            }
+        )
+    return {"rules": rules, "unparsable": engine.backend.unparsable()}
+
+
+def _explain(engine: Engine, request: Request) -> dict[str, Any]:
+    state = read_host()
+    packet = to_packet(parse_packet(request["packet"]), state.host, state.types)
+    exemptions = () if engine.stopped else engine.config.exemptions
+    found = decide(engine.in_force(), packet, state.host, exemptions)
+    explanation = {
+        "decision": found.action.value,
+        "reason": found.reason,
+        "by": _reference(found.by) if found.by else None,
+        "beaten": [_reference(one) for one in found.beaten],
+        "packet": format_packet(packet),
+    }
+    return {"explanation": explanation}
+
+
+# -- dynamic rules -------------------------------------------------------------------------------
+
+
+def _add_dynamic(engine: Engine, request: Request) -> dict[str, Any]:
+    filters = _filters(request["filters"], request.names)
+    ttl_s = request["ttl_s"]
+    if ttl_s is not None and not 0.001 <= ttl_s <= 10 * 365 * 86400:
+        raise InvalidInput(
+            f"a time to live of {ttl_s:g} s is not between a millisecond and ten years",
+            "leave it out for a rule that stays until it is removed",
+        )
+    rule = DynamicRule(
+        request["name"] or engine.dynamic.free_name(),
+        filters,
+        _action(request["action"]),
+        _interface(request["interface"]),
+        inf if ttl_s is None else engine.now() + ttl_s,
+        time.time(),
+        request.by,
+    )
+    engine.add_dynamic(rule)
+    return {"rule": _dynamic(engine, rule)}
+
+
+def _remove_dynamic(engine: Engine, request: Request) -> dict[str, Any]:
+    found = engine.dynamic.find(request["selector"])
+    if not found:
+        raise NotFound(
+            f"no dynamic rule is called {request['selector']!r} or has it as filter or address",
+            "ipsecctl show dynamic lists those there are",
+        )
+    engine.remove_dynamic(found)
+    return {"removed": [rule.name for rule in found]}
+
+
+def _flush_dynamic(engine: Engine, _: Request) -> dict[str, Any]:
+    return {"removed": engine.flush()}
+
+
+# -- policies ------------------------------------------------------------------------------------
+
+
+def _apply_policy(engine: Engine, request: Request) -> dict[str, Any]:
+    policy = parse_policy(request.document or b"", request["source"] or "<document>")
+    known = engine.loaded.policies.get(policy.name)
+    lines = diff_policies(known.policy if known else None, policy)
+    assign = bool(request["assign"])
+    changed = bool(lines) or known is None or (assign and engine.loaded.assigned != policy.name)
+    summary = "\n".join(lines) or "no rule changes"
+    if request["dry_run"]:
+        message = f"policy {policy.name!r} would be stored:\n{summary}"
+        return _outcome(engine, message, changed=False)
+    if changed:
+        _change(engine, request, put=[policy], assign=policy.name if assign else None)
+    return _outcome(engine, f"policy {policy.name!r} is stored: {summary}", changed=changed)
+
+
+def _create_policy(engine: Engine, request: Request) -> dict[str, Any]:
+    name = request["name"]
+    if name in engine.loaded.policies:
+        raise Refused(f"there is a policy {name!r} already", "choose another name, or add rules")
+    engine.change(put=[Policy(name, (), request["description"] or "")])
+    return _outcome(engine, f"policy {name!r} is created")
+
+
+def _delete_policy(engine: Engine, request: Request) -> dict[str, Any]:
+    name = request["name"]
+    if name not in engine.loaded.policies and request["missing_ok"]:
+        return _outcome(engine, f"there is no policy {name!r}", changed=False)
+    engine.stored(name)
+    assigned = engine.loaded.assigned == name
+    if assigned and not request["unassign"]:
+        raise Refused(
+            f"policy {name!r} is assigned", f"run first: ipsecctl policy unassign {name!r}"
+        )
+    if assigned:
+        engine.change(delete=[name], assign=None)
+    else:
+        engine.change(delete=[name])
+    return _outcome(engine, f"policy {name!r} is deleted")
+
+
+def _assign_policy(engine: Engine, request: Request) -> dict[str, Any]:
+    name = request["name"]
+    engine.stored(name)
+    if engine.loaded.assigned == name:
+        return _outcome(engine, f"policy {name!r} is assigned already", changed=False)
+    engine.change(assign=name)
+    return _outcome(engine, f"policy {name!r} is assigned")
+
+
+def _unassign_policy(engine: Engine, request: Request) -> dict[str, Any]:
+    name = request["name"]
+    if name is not None:
+        engine.stored(name)
+    if engine.loaded.link is None or name not in (None, engine.loaded.assigned):
+        what = f"policy {name!r}" if name else "a policy"
+        return _outcome(engine, f"{what} is not assigned", changed=False)
+    engine.change(assign=None)
+    return _outcome(engine, "no policy is assigned")
+
+
+def _put_rules(engine: Engine, request: Request) -> dict[str, Any]:
+    name = request["policy"]
+    known = engine.loaded.policies.get(name)
+    if known is None and not request["create"]:
+        engine.stored(name)
+    policy = known.policy if known else Policy(name)
+    for given in request["rules"]:
+        # Names are resolved apart, and stored beside the policy: the document keeps the name.
+        rule = Rule(
+            given["name"],
+            tuple(map(parse_filter, given["filters"])),
+            _action(given["action"]),
+            _interface(given.get("interface")),
+        )
+        policy = policy.with_rule(rule)
+    _change(engine, request, put=[policy], assign=name if request["assign"] else None)
+    rules = ", ".join(repr(rule["name"]) for rule in request["rules"])
+    return _outcome(engine, f"rule {rules} is stored in policy {name!r}")
+
+
+def _remove_rules(engine: Engine, request: Request) -> dict[str, Any]:
+    name = request["policy"]
+    policy = engine.stored(name)
+    names = frozenset(request["rules"])
+    missing = sorted(names - {rule.name for rule in policy.rules})
+    if missing:
+        raise NotFound(
+            f"policy {name!r} has no rule {missing[0]!r}", f"run: ipsecctl policy show {name!r}"
+        )
+    rest = policy.without_rules(names)
+    if rest.rules or not request["delete_empty"]:
+        engine.change(put=[rest])
+        return _outcome(engine, f"{len(names)} rules are removed from policy {name!r}")
+    if engine.loaded.assigned == name:
+        engine.change(delete=[name], assign=None)
+    else:
+        engine.change(delete=[name])
+    return _outcome(engine, f"policy {name!r} is deleted with all its rules")
+
+
+def _reload(engine: Engine, request: Request) -> dict[str, Any]:
+    changed, wrong = engine.reload(request.names)
+    message = "the policy files are loaded" if changed else "nothing has changed"
+    if wrong:
+        message += "; these cannot be used:\n" + "\n".join(wrong)
+    return _outcome(engine, message, changed=changed)
+
+
+def _stop(engine: Engine, _: Request) -> dict[str, Any]:
+    changed = not engine.stopped
+    engine.stop()
+    return _outcome(engine, "enforcement is stopped; nothing is in force", changed=changed)
+
+
+def _start(engine: Engine, _: Request) -> dict[str, Any]:
+    if not engine.stopped:
+        return _outcome(engine, "enforcement is running already", changed=False)
+    engine.start()
+    return _outcome(engine, "enforcement is started")
+
+
+# -- parts of replies ----------------------------------------------------------------------------
+
+
+def _change(engine: Engine, request: Request, put: list[Policy], assign: str | None) -> None:
+    if assign is None:
+        engine.change(put=put, names=request.names)
+    else:
+        engine.change(put=put, assign=assign, names=request.names)
+
+
+def _outcome(engine: Engine, message: str, *, changed: bool = True) -> dict[str, Any]:
+    assigned = engine.loaded.assigned
+    return {"outcome": {"changed": changed, "message": message, "assigned": assigned}}
+
+
+def _reference(one: InForce) -> dict[str, str]:
+    return {
+        "store": one.origin.store,
+        "policy": one.origin.policy,
+        "rule": one.origin.rule,
+        "filter": format_filter(one.filter),
+        "action": one.action.value,
+    }
+
+
+def _dynamic(engine: Engine, rule: DynamicRule) -> dict[str, Any]:
+    return {
+        "name": rule.name,
+        "action": rule.action.value,
+        "filters": [format_filter(one) for one in rule.filters],
+        "interface": rule.interface_type.value if rule.interface_type else None,
+        "remaining_s": _remaining(engine, rule),
+        "by": rule.by,
+        "created": rule.created,
+    }
+
+
+def _remaining(engine: Engine, rule: DynamicRule) -> float | None:
+    return None if rule.deadline == inf else max(0.0, rule.deadline - engine.now())
+
+
+def _exemptions(engine: Engine) -> list[dict[str, str]]:
+    return [{"name": one.name, "reason": one.reason} for one in engine.config.exemptions]
+
+
+def _filters(texts: list[str], names: Names) -> tuple[Filter, ...]:
+    return tuple(with_addresses(parse_filter(text), names) for text in texts)
+
+
+def _action(text: str) -> Action:
+    try:
+        return Action(text.lower())
+    except ValueError:
+        raise InvalidInput(f"{text!r} is not an action", "write block or permit") from None
+
+
+def _interface(text: str | None) -> InterfaceType | None:
+    try:
+        return InterfaceType(text.lower()) if text else None
+    except ValueError:
+        raise InvalidInput(f"{text!r} is not an interface type", "write lan or dialup") from None
+
+
+_METHODS: dict[str, Callable[[Engine, Request], dict[str, Any]]] = {
+    "Status": _status,
+    "ListFilters": _list_filters,
+    "ListPolicies": _list_policies,
+    "GetPolicy": _get_policy,
+    "ListDynamic": _list_dynamic,
+    "ListInterfaces": _list_interfaces,
+    "ListExemptions": _list_exemptions,
+    "Stats": _stats,
+    "Explain": _explain,
+    "AddDynamic": _add_dynamic,
+    "RemoveDynamic": _remove_dynamic,
+    "FlushDynamic": _flush_dynamic,
+    "ApplyPolicy": _apply_policy,
+    "CreatePolicy": _create_policy,
+    "DeletePolicy": _delete_policy,
+    "AssignPolicy": _assign_policy,
+    "UnassignPolicy": _unassign_policy,
+    "PutRules": _put_rules,
+    "RemoveRules": _remove_rules,
+    "Reload": _reload,
+    "Stop": _stop,
+    "Start": _start,
+}

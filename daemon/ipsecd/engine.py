@@ -1,0 +1,400 @@
+"""Owns the state: what should be in force, and the order in which a change to it happens.
+
+The only writer of kernel state; works without a socket, in one thread. Invariants:
+
+1. A change is compiled and checked first, then made durable, then enforced. Whatever fails on the
+   way, the old state is in force and on disk.
+2. What cannot be loaded is reported; what was in force stays in force.
+3. Dynamic rules end with the engine; nothing of them is on disk.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from math import inf
+
+from ipsecd.backend.base import Backend, Observation
+from ipsecd.backend.nftables.backend import NftablesBackend
+from ipsecd.compiler.classifier import Classifier
+from ipsecd.compiler.policy import compile_filters
+from ipsecd.compiler.tables import rows_of
+from ipsecd.compiler.volatile import Delta, Volatile
+from ipsecd.config import Config, Directories, OnStop, Unparsable
+from ipsecd.errors import InvalidInput, IpsecdError, NotFound, Refused
+from ipsecd.journal import record
+from ipsecd.lastgood import Enforceable, load, save
+from ipsecd.model.values import InForce, Network, Policy, Store, filters_of
+from ipsecd.stores.cache import CheckedFile, NameStore, names_to_json
+from ipsecd.stores.dynamic import DynamicRule, DynamicStore
+from ipsecd.stores.files import Disk
+from ipsecd.stores.names import names_of, policy_with_addresses
+from ipsecd.stores.static import KEEP, Keep, Loaded, StaticStore
+
+Names = Mapping[str, tuple[Network, ...]]
+
+
+class Engine:
+    """Everything that is or should be in force on this host."""
+
+    def __init__(
+        self,
+        config: Config,
+        directories: Directories,
+        backend: Callable[[], Backend] = NftablesBackend,
+        disk: Disk | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`backend` is called when enforcement starts; `clock` is monotonic, in seconds."""
+        self.config = config
+        self.started = time.time()
+        self._make_backend = backend
+        self._clock = clock
+        self._store = StaticStore(directories.config, disk)
+        self._names_file = NameStore(directories.state, disk)
+        self._last_good = CheckedFile(directories.state / "last-good", disk)
+        self._backend: Backend | None = None
+        self._never = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self.names: dict[str, tuple[Network, ...]] = {}
+        self.loaded = Loaded()
+        self.failures: tuple[str, ...] = ()
+        self.loaded_from = "nothing"
+        self.stopped = True
+        self.dynamic = DynamicStore(config.limits.dynamic_rules)
+        self.volatile = Volatile()
+        self._now = Enforceable("", None, Classifier())
+
+    # -- life ------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Enforce the assigned policy, or the last good one if that cannot be loaded.
+
+        Raises ``BackendFailed`` if the kernel does not take it.
+        """
+        self.names = self._names_file.load()
+        good = self._to_enforce()
+        self.backend.apply(good.classifier, self.volatile)
+        self._now = good
+        self.stopped = False
+        for failure in self.failures:
+            record(logging.ERROR, "policy-failed", reason=failure, in_force=self.loaded_from)
+        record(
+            logging.INFO,
+            "enforcing",
+            backend=self.backend.name,
+            features=",".join(self.backend.probe()),
+            policy=good.policy.name if good.policy else None,
+            digest=good.classifier.digest[:12],
+        )
+        self._keep_last_good()
+
+    def stop(self) -> None:
+        """Withdraw everything and forget the dynamic rules; ``start`` begins anew."""
+        if self._backend:
+            self._backend.remove()
+        self._forget_dynamic()
+        self.stopped = True
+        record(logging.WARNING, "stopped", in_force="nothing")
+
+    def stop_on_purpose(self) -> None:
+        """Withdraw what is enforced, unless the configuration keeps the policy in force."""
+        if self.config.on_stop is OnStop.WITHDRAW:
+            self.stop()
+        elif self._backend and not self.stopped:
+            self.flush()
+
+    def close(self) -> None:
+        """Let go of the kernel and leave it as it is."""
+        if self._backend:
+            self._backend.close()
+            self._backend = None
+        if self._never >= 0:
+            os.close(self._never)
+            self._never = -1
+
+    @property
+    def backend(self) -> Backend:
+        """What enforces, made when it is first needed."""
+        if self._backend is None:
+            self._backend = self._make_backend()
+        return self._backend
+
+    def check(self) -> list[str]:
+        """What is wrong with the stored policies, in words; touches no kernel state."""
+        self.names = self._names_file.load()
+        try:
+            loaded = self._store.load()
+        except IpsecdError as error:
+            return [str(error)]
+        problems = [str(file.error) for file in loaded.broken]
+        if loaded.assigned_error and not any(f.path == loaded.link for f in loaded.broken):
+            problems.append(str(loaded.assigned_error))
+        return problems
+
+    # -- what is in force ------------------------------------------------------------------------
+
+    @property
+    def policy(self) -> Policy | None:
+        """The policy in force, its DNS names resolved; None if none is."""
+        return self._now.policy
+
+    @property
+    def classifier(self) -> Classifier:
+        """The compiled policy in force."""
+        return self._now.classifier
+
+    def in_force(self) -> tuple[InForce, ...]:
+        """Every filter in force: those of the policy, then the dynamic ones."""
+        if self.stopped:
+            return ()
+        policy = filters_of(self.policy, Store.STATIC) if self.policy else ()
+        return (*policy, *(one for rule in self.dynamic for one in rule.in_force))
+
+    def observe(self) -> Observation:
+        """What the kernel holds."""
+        if self.stopped:
+            return Observation(None)
+        return self.backend.observe()
+
+    # -- the static store ------------------------------------------------------------------------
+
+    def change(
+        self,
+        *,
+        put: Sequence[Policy] = (),
+        delete: Sequence[str] = (),
+        assign: str | Keep | None = KEEP,
+        names: Names | None = None,
+    ) -> None:
+        """Store, delete and assign policies as one change, durable and enforced at the end."""
+        known = {**self.names, **(names or {})}
+        after = {name: stored.policy for name, stored in self.loaded.policies.items()}
+        after |= {policy.name: policy for policy in put}
+        for name in delete:
+            after.pop(name)
+        assigned = self.loaded.assigned if isinstance(assign, Keep) else assign
+        policy = after[assigned] if assigned is not None else None
+        untouched = isinstance(assign, Keep) and self.loaded.assigned_error is not None
+        good = self._now if untouched else self._enforceable(policy, known)
+        change = self._store.change(self.loaded, put=put, delete=delete, assign=assign)
+        if known != self.names:
+            self._names_file.save(known)
+        change.commit()
+        try:
+            self._enforce(good)
+        except BaseException:
+            change.undo()
+            raise
+        self.names = known
+        self.loaded = self._store.load()
+        self.loaded_from = "policy" if policy else "nothing"
+        self.failures = _failures(self.loaded)
+        self._keep_last_good()
+
+    def reload(self, names: Names) -> tuple[bool, tuple[str, ...]]:
+        """Read the policy files again and enforce what they say now.
+
+        Returns whether anything changed, and what is wrong with files that are not assigned.
+        Raises what is wrong with the assigned one; then all stays as it was.
+        """
+        loaded = self._store.load()
+        if loaded.assigned_error:
+            self.failures = _failures(loaded)
+            raise loaded.assigned_error
+        known = {**self.names, **names}
+        policy = loaded.policies[loaded.assigned].policy if loaded.assigned else None
+        good = self._enforceable(policy, known)
+        changed = good.key != self._now.key or loaded.policies != self.loaded.policies
+        if known != self.names:
+            self._names_file.save(known)
+        self._enforce(good)
+        self.names, self.loaded = known, loaded
+        self.loaded_from = "policy" if policy else "nothing"
+        self.failures = _failures(loaded)
+        self._keep_last_good()
+        return changed, self.failures
+
+    def read_files(self) -> Loaded:
+        """What the policy files say now, without enforcing it."""
+        return self._store.load()
+
+    def stored(self, name: str) -> Policy:
+        """The stored policy called `name`; raises ``NotFound``."""
+        if name not in self.loaded.policies:
+            raise NotFound(
+                f"there is no policy {name!r}",
+                "ipsecctl policy list shows those there are; names are case-sensitive",
+            )
+        return self.loaded.policies[name].policy
+
+    def path_of(self, name: str) -> str:
+        """Where the stored policy called `name` is."""
+        return str(self._store.path(self.loaded.policies[name]))
+
+    # -- dynamic rules ---------------------------------------------------------------------------
+
+    def add_dynamic(self, rule: DynamicRule) -> None:
+        """Enforce a dynamic rule, in the place of the one that has its name, if any."""
+        self._must_run()
+        self.dynamic.check_room(rule.name)
+        rows = tuple(rows_of(rule.in_force))
+        if not rows:
+            raise InvalidInput(
+                "the filters match nothing: traffic from this host to itself is not filtered",
+                "one of the two addresses must be another's",
+            )
+        old = self.dynamic.get(rule.name)
+        delta = self.volatile.change(
+            remove=[old.origin] if old else (), add=rows, deadline=rule.deadline
+        )
+        try:
+            self.backend.change(delta, self.volatile)
+        except BaseException:
+            self._restore(rule, old)
+            raise
+        self.dynamic.add(rule)
+
+    def remove_dynamic(self, rules: Sequence[DynamicRule]) -> None:
+        """Take dynamic rules out of force, all at once."""
+        delta = self.volatile.change(remove=[rule.origin for rule in rules])
+        try:
+            self._change_if_any(delta)
+        except BaseException:
+            for rule in rules:
+                self.volatile.change(add=rows_of(rule.in_force), deadline=rule.deadline)
+            raise
+        for rule in rules:
+            self.dynamic.remove(rule.name)
+
+    def flush(self) -> int:
+        """Take all dynamic rules out of force; how many there were."""
+        rules = list(self.dynamic)
+        self.remove_dynamic(rules)
+        return len(rules)
+
+    def next_expiry(self) -> float | None:
+        """When the next dynamic rule ends, in monotonic seconds; None if none does."""
+        return self.dynamic.next_deadline()
+
+    def expire(self) -> None:
+        """Forget the dynamic rules that have ended; the kernel ended them by itself."""
+        ended = self.dynamic.ended(self._clock())
+        if ended:
+            self.remove_dynamic(ended)
+            for rule in ended:
+                record(logging.INFO, "dynamic-rule-ended", rule=rule.name)
+
+    def now(self) -> float:
+        """The time on the clock of deadlines, in seconds."""
+        return self._clock()
+
+    # -- watching --------------------------------------------------------------------------------
+
+    def watch_fd(self) -> int:
+        """A descriptor that is readable when somebody may have changed the kernel's state."""
+        descriptor = self._backend.watch_fd() if self._backend else -1
+        return descriptor if descriptor >= 0 else self._never
+
+    def watch(self) -> None:
+        """Put right what somebody else changed, and say so."""
+        if self.stopped or not self.backend.changed():
+            return
+        drift = self.backend.observe().drift
+        if drift:
+            self.backend.apply(self.classifier, self.volatile)
+            record(logging.WARNING, "foreign-change-undone", drift="; ".join(drift))
+
+    def ping(self) -> None:
+        """Do nothing."""
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _to_enforce(self) -> Enforceable:
+        """What should be in force by the files, or by the last good state if they are broken."""
+        kept = load(self._last_good)
+        try:
+            self.loaded = self._store.load()
+            self.failures = _failures(self.loaded)
+            if self.loaded.assigned_error:
+                raise self.loaded.assigned_error
+            policy = self.stored(self.loaded.assigned) if self.loaded.assigned else None
+            self.loaded_from = "policy" if policy else "nothing"
+            return self._enforceable(policy, self.names, kept)
+        except IpsecdError as error:
+            text = str(error)
+            if text not in self.failures:
+                self.failures = (text, *self.failures)
+            self.loaded_from = "last-good" if kept else "nothing"
+            return kept or self._enforceable(None, {})
+
+    def _enforceable(
+        self, policy: Policy | None, names: Names, kept: Enforceable | None = None
+    ) -> Enforceable:
+        """`policy` compiled with the settings; `kept` is used if it was made from the same."""
+        used = names_of(policy) if policy else frozenset()
+        known = {name: names[name] for name in used if name in names}
+        exemptions = tuple(sorted(one.name for one in self.config.exemptions))
+        drop = self.config.unparsable is Unparsable.DROP
+        hasher = hashlib.sha256(repr((policy, exemptions, drop)).encode())
+        hasher.update(names_to_json(known))
+        key = hasher.hexdigest()
+        if kept and kept.key == key:
+            return kept
+        resolved = policy_with_addresses(policy, known) if policy else None
+        filters = filters_of(resolved, Store.STATIC) if resolved else ()
+        classifier = compile_filters(filters, exemptions, drop_unparsable=drop)
+        if self._backend:
+            self._backend.check(classifier)
+        return Enforceable(key, resolved, classifier)
+
+    def _enforce(self, good: Enforceable) -> None:
+        if not self.stopped and good.key != self._now.key:
+            self.backend.apply(good.classifier, self.volatile)
+        self._now = good
+
+    def _keep_last_good(self) -> None:
+        """Keep what is in force for the next start; without it boot compiles, no worse."""
+        if self.loaded_from == "last-good":
+            return
+        names = (
+            {n: self.names[n] for n in names_of(self.policy) if n in self.names}
+            if (self.policy)
+            else {}
+        )
+        try:
+            save(self._last_good, self._now, names)
+        except IpsecdError as error:
+            record(logging.ERROR, "last-good-not-kept", reason=error.message)
+
+    def _must_run(self) -> None:
+        if self.stopped:
+            raise Refused(
+                "enforcement is stopped, so a dynamic rule would not be in force",
+                "start it first: ipsecctl net start policyagent",
+            )
+
+    def _change_if_any(self, delta: Delta) -> None:
+        if (delta.added or delta.removed) and not self.stopped:
+            self.backend.change(delta, self.volatile)
+
+    def _restore(self, rule: DynamicRule, old: DynamicRule | None) -> None:
+        self.volatile.change(
+            remove=[rule.origin],
+            add=rows_of(old.in_force) if old else (),
+            deadline=old.deadline if old else inf,
+        )
+
+    def _forget_dynamic(self) -> None:
+        self.dynamic.clear()
+        self.volatile = Volatile()
+
+
+def _failures(loaded: Loaded) -> tuple[str, ...]:
+    """What is wrong with the stored policies, in words."""
+    found = [str(file.error) for file in loaded.broken]
+    if loaded.assigned_error and str(loaded.assigned_error) not in found:
+        found.insert(0, str(loaded.assigned_error))
+    return tuple(found)

@@ -1,0 +1,222 @@
+"""Owns policy documents: YAML read safely, written canonically, and compared.
+
+Read as nodes, so that every error has its line. There are no tags, aliases or repeated keys, and
+every scalar is text: ``policy: no`` is a policy called "no".
+"""
+
+from __future__ import annotations
+
+import json
+from difflib import get_close_matches
+from importlib.resources import files
+from typing import Any
+
+import yaml
+
+from ipsecd.errors import InvalidInput
+from ipsecd.language.filters import format_filter, parse_filter
+from ipsecd.language.quoting import quote
+from ipsecd.model.values import Action, Filter, InterfaceType, Policy, Rule
+
+MAX_BYTES = 16 << 20
+MAX_DEPTH = 16
+
+_POLICY_KEYS = ("policy", "description", "rules")
+_RULE_KEYS = ("rule", "action", "interface", "filters")
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def parse_policy(text: str | bytes, source: str = "<document>") -> Policy:
+    """The policy in a document; raises ``InvalidInput`` with `source` and line."""
+    node = _compose(text, source)
+    top = _mapping(node, _POLICY_KEYS, source)
+    if "policy" not in top:
+        raise _wrong(node, source, "the document names no policy", "begin with: policy: NAME")
+    rules = tuple(_rule(one, source) for one in _sequence(top.get("rules"), source))
+    description = _text(top["description"], source) if "description" in top else ""
+    try:
+        return Policy(_text(top["policy"], source), rules, description)
+    except InvalidInput as error:
+        raise _wrong(node, source, error.message, error.hint) from error
+
+
+def format_policy(policy: Policy) -> str:
+    """The policy as a document in canonical form."""
+    lines = [f"policy: {_scalar(policy.name)}"]
+    if policy.description:
+        lines.append(f"description: {_scalar(policy.description)}")
+    lines.append("rules:" if policy.rules else "rules: []")
+    for rule in policy.rules:
+        lines.append(f"  - rule: {_scalar(rule.name)}")
+        lines.append(f"    action: {rule.action.value}")
+        if rule.interface_type:
+            lines.append(f"    interface: {rule.interface_type.value}")
+        lines.append("    filters:")
+        lines += [f'      - "{format_filter(one)}"' for one in rule.filters]
+    return "\n".join(lines) + "\n"
+
+
+def diff_policies(old: Policy | None, new: Policy | None) -> tuple[str, ...]:
+    """What changes from `old` to `new`, a line for each rule or filter; empty if nothing does."""
+    before = {rule.name: rule for rule in old.rules} if old else {}
+    after = {rule.name: rule for rule in new.rules} if new else {}
+    lines = []
+    if old and new and old.description != new.description:
+        lines.append(f"~ description: {new.description}")
+    for name in sorted({*before, *after}):
+        was, now = before.get(name), after.get(name)
+        if was == now:
+            continue
+        if was and now and _head(was) == _head(now):
+            lines += [
+                f'- rule "{name}": {format_filter(f)}' for f in was.filters if f not in now.filters
+            ]
+            lines += [
+                f'+ rule "{name}": {format_filter(f)}' for f in now.filters if f not in was.filters
+            ]
+            continue
+        for sign, rule in (("-", was), ("+", now)):
+            if rule:
+                text = " ".join(map(format_filter, rule.filters))
+                lines.append(f'{sign} rule "{name}": {_head(rule)} {text}')
+    return tuple(lines)
+
+
+def policy_schema() -> dict[str, Any]:
+    """The JSON Schema (2020-12) of policy documents."""
+    found: dict[str, Any] = json.loads(
+        files("ipsecd.language").joinpath("policy-schema.json").read_text(encoding="utf-8")
+    )
+    return found
+
+
+def _head(rule: Rule) -> str:
+    interface = f" on {rule.interface_type.value}" if rule.interface_type else ""
+    return f"{rule.action.value}{interface}"
+
+
+def _scalar(text: str) -> str:
+    """A scalar, plain where YAML reads it back as the same text, else in double quotes."""
+    plain = text.replace(" ", "").replace("-", "").replace(".", "").isalnum()
+    return text if plain and text[0].isalnum() and text.isascii() else json.dumps(text)
+
+
+def _compose(text: str | bytes, source: str) -> yaml.Node:
+    size = len(text)
+    if size > MAX_BYTES:
+        raise InvalidInput(
+            f"the document is {size:,} bytes long", f"at most {MAX_BYTES:,} are read", source=source
+        )
+    try:
+        _check_events(text, source)
+        node = yaml.compose(text, Loader=_Loader)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 0
+        raise InvalidInput(
+            f"this is not YAML: {error.problem}",
+            "look at indentation and quotes",
+            source=source,
+            line=line,
+        ) from error
+    except (yaml.YAMLError, UnicodeError) as error:
+        raise InvalidInput(
+            f"this is not YAML: {error}", "save it as UTF-8 text", source=source, line=1
+        ) from error
+    if node is None:
+        raise InvalidInput(
+            "the document is empty", "begin with: policy: NAME", source=source, line=1
+        )
+    return node
+
+
+def _check_events(text: str | bytes, source: str) -> None:
+    """Refuse what a document need not have, before anything is built from it."""
+    depth = documents = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        problem = ""
+        if isinstance(event, yaml.DocumentStartEvent):
+            documents += 1
+            problem = "there is more than one document" if documents > 1 else ""
+        elif isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+            problem = "anchors and aliases are not allowed"
+        elif tag := getattr(event, "tag", None):
+            problem = f"tags such as {tag} are not allowed"
+        elif isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            problem = f"it is nested more than {MAX_DEPTH} deep" if depth > MAX_DEPTH else ""
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if problem:
+            line = event.start_mark.line + 1 if event.start_mark else 0
+            raise InvalidInput(problem, "write plain YAML", source=source, line=line)
+
+
+def _wrong(node: yaml.Node, source: str, message: str, hint: str) -> InvalidInput:
+    return InvalidInput(message, hint, source=source, line=_line(node))
+
+
+def _line(node: yaml.Node) -> int:
+    return node.start_mark.line + 1 if node.start_mark else 0
+
+
+def _mapping(node: yaml.Node, keys: tuple[str, ...], source: str) -> dict[str, yaml.Node]:
+    if not isinstance(node, yaml.MappingNode):
+        raise _wrong(node, source, "here must be keys and values", f"keys are {', '.join(keys)}")
+    found: dict[str, yaml.Node] = {}
+    for key, value in node.value:
+        name = _text(key, source)
+        if name in found:
+            raise _wrong(key, source, f"the key {quote(name)} stands twice", "keep one of them")
+        if name not in keys:
+            close = get_close_matches(name, keys, 1)
+            hint = f"did you mean {close[0]}?" if close else f"the keys are {', '.join(keys)}"
+            raise _wrong(key, source, f"the key {quote(name)} is not known", hint)
+        found[name] = value
+    return found
+
+
+def _sequence(node: yaml.Node | None, source: str) -> list[yaml.Node]:
+    if node is None:
+        return []
+    if not isinstance(node, yaml.SequenceNode):
+        raise _wrong(node, source, "here must be a list", "begin each item with a dash")
+    items: list[yaml.Node] = node.value
+    return items
+
+
+def _text(node: yaml.Node, source: str) -> str:
+    if not isinstance(node, yaml.ScalarNode):
+        raise _wrong(node, source, "here must be text", "quote it if it holds : or #")
+    text: str = node.value
+    return text
+
+
+def _rule(node: yaml.Node, source: str) -> Rule:
+    keys = _mapping(node, _RULE_KEYS, source)
+    for needed in ("rule", "action", "filters"):
+        if needed not in keys:
+            raise _wrong(node, source, f"the rule has no {needed!r}", f"add a line {needed}: …")
+    action = _choice(keys["action"], Action, source)
+    interface = _choice(keys["interface"], InterfaceType, source) if "interface" in keys else None
+    filters = tuple(_filter(one, source) for one in _sequence(keys["filters"], source))
+    try:
+        return Rule(_text(keys["rule"], source), filters, action, interface)
+    except InvalidInput as error:
+        raise _wrong(node, source, error.message, error.hint) from error
+
+
+def _choice(node: yaml.Node, kind: Any, source: str) -> Any:
+    text = _text(node, source)
+    try:
+        return kind(text.lower())
+    except ValueError:
+        names = " or ".join(one.value for one in kind)
+        raise _wrong(node, source, f"{quote(text)} is not {names}", f"write {names}") from None
+
+
+def _filter(node: yaml.Node, source: str) -> Filter:
+    text = _text(node, source)
+    try:
+        return parse_filter(text)
+    except InvalidInput as error:
+        raise _wrong(node, source, f"filter {quote(text)}: {error.message}", error.hint) from error

@@ -1,0 +1,235 @@
+"""Owns the text of filters, in the legacy grammar; must not know rules or policies.
+
+``addr[:port] ("=" | "+") addr[:port[:protocol]]``: the left side is the source, ``=`` is one way
+and ``+`` is mirrored. Spaces around separators are ignored.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ipsecd.errors import InvalidInput
+from ipsecd.language.addresses import format_address, parse_address
+from ipsecd.language.protocols import format_protocol, is_protocol_name, parse_protocol
+from ipsecd.language.quoting import is_number, quote, trim, wrong, wrong_within
+from ipsecd.model.values import (
+    Action,
+    Endpoint,
+    Filter,
+    IcmpOfFamily,
+    Keyword,
+    PortRange,
+)
+
+_MISPRINT = re.compile(r"^\s*\*\s*0\s*=\s*:")
+_BRACKETS = {"[": ("]", Action.BLOCK), "(": (")", Action.PERMIT)}
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """A filter as the legacy tools take it: brackets around it say what to do."""
+
+    filter: Filter
+    action: Action | None = None
+
+
+def parse_filter(text: str) -> Filter:
+    """The filter that `text` names; raises ``InvalidInput`` with a position in `text`."""
+    if _MISPRINT.match(text):
+        raise wrong(
+            text,
+            text.index("0") + 1,
+            f"{quote(text.strip())} has no destination address: '*0' is not an address",
+            "for packets from this host to any other, write 0=*:port:protocol",
+        )
+    at = _separator(text)
+    source, _ = _side(text, 0, at, last=False)
+    destination, protocol = _side(text, at + 1, len(text), last=True)
+    try:
+        return Filter(source, destination, protocol, text[at] == "+")
+    except InvalidInput as error:
+        raise wrong(text, 0, error.message, error.hint) from error
+
+
+def parse_spec(text: str) -> Spec:
+    """The filter in `text`, with BLOCK for ``[…]`` and PERMIT for ``(…)`` around it."""
+    part, start = trim(text, 0, len(text))
+    closing, action = _BRACKETS.get(part[:1], ("", None))
+    end = _closing(part)
+    # An address of IPv6 has brackets too, which close before the end and hold no separator.
+    if not closing or (part[0] == "[" and "=" not in part[:end] and "+" not in part[:end]):
+        return Spec(parse_filter(text))
+    if end != len(part) - 1 or part[-1] != closing:
+        raise wrong(
+            text,
+            start + len(part),
+            f"{quote(part)} begins with {part[0]!r} and does not end with {closing!r}",
+            f"close it, and quote it for the shell: '{part[0]}*=0:80:TCP{closing}'",
+        )
+    try:
+        return Spec(parse_filter(part[1:-1]), action)
+    except InvalidInput as error:
+        raise wrong_within(error, text, start + 1) from error
+
+
+def _closing(part: str) -> int:
+    """Where the bracket that `part` begins with closes; its length if it does not."""
+    depth = 0
+    for n, letter in enumerate(part):
+        depth += (letter in "[(") - (letter in "])")
+        if not depth:
+            return n
+    return len(part)
+
+
+def parse_short(text: str) -> Filter:
+    """A filter in the grammar or in short: ``udp/1434`` at this host, or an address to it."""
+    if "=" in text or "+" in text:
+        return parse_filter(text)
+    part, start = trim(text, 0, len(text))
+    name, slash, ports = part.partition("/")
+    if slash and is_protocol_name(name):
+        try:
+            to = Endpoint(Keyword.ME, _ports(ports))
+            return Filter(Endpoint(), to, parse_protocol(name))
+        except InvalidInput as error:
+            raise wrong_within(error, text, start + len(name) + 1) from error
+    bare = f"[{part}]" if part.count(":") > 1 and not part.startswith("[") else part
+    try:
+        address = parse_address(bare)
+    except InvalidInput as error:
+        raise wrong(
+            text, start, error.message, error.hint or "write a filter such as *=0:1434:UDP"
+        ) from error
+    return Filter(Endpoint(address), Endpoint(Keyword.ME))
+
+
+def join_arguments(arguments: Sequence[str]) -> list[str]:
+    """The filters in a command's arguments: they are joined while one ends with ``:``.
+
+    Raises ``InvalidInput`` for an argument that only a shell can have made of a filter.
+    """
+    joined: list[str] = []
+    for argument in arguments:
+        if joined and joined[-1].rstrip().endswith(":"):
+            joined[-1] += " " + argument
+        else:
+            joined.append(argument)
+    for one in joined:
+        if not set(one) & set("=+:./"):
+            raise InvalidInput(
+                f"{quote(one)} is not a filter; the shell may have made a file name of it",
+                "quote filters in brackets: '[*=0:80:TCP]'",
+                source=one,
+                position=0,
+            )
+    return joined
+
+
+def format_filter(one: Filter) -> str:
+    """The canonical text of a filter; ``parse_filter`` gives an equal one back."""
+    source, destination = (
+        format_address(e.address) + (f":{_format_ports(e.ports)}" if e.ports else "")
+        for e in (one.source, one.destination)
+    )
+    protocol = ""
+    if one.protocol is not None:
+        colon = ":" if one.destination.ports else "::"
+        protocol = colon + format_protocol(one.protocol)
+    return f"{source}{'+' if one.mirrored else '='}{destination}{protocol}"
+
+
+def _separator(text: str) -> int:
+    places = [n for n, letter in enumerate(text) if letter in "=+"]
+    if not places:
+        raise wrong(
+            text,
+            len(text),
+            f"{quote(text)} has no '=' or '+' between source and destination",
+            "write SOURCE=DESTINATION:PORT:PROTOCOL, as in *=0:1434:UDP",
+        )
+    if len(places) > 1:
+        raise wrong(
+            text, places[1], f"{quote(text)} has more than one '=' or '+'", "give one filter"
+        )
+    return places[0]
+
+
+def _fields(text: str, start: int, end: int) -> list[tuple[str, int]]:
+    """The parts between colons, not counting those inside brackets, with their offsets."""
+    fields = []
+    depth = 0
+    begin = start
+    for n in range(start, end):
+        letter = text[n]
+        if letter == "[":
+            depth += 1
+        elif letter == "]":
+            depth -= 1
+        elif letter == ":" and depth == 0:
+            fields.append(trim(text, begin, n))
+            begin = n + 1
+    fields.append(trim(text, begin, end))
+    return fields
+
+
+def _side(
+    text: str, start: int, end: int, *, last: bool
+) -> tuple[Endpoint, int | IcmpOfFamily | None]:
+    fields = _fields(text, start, end)
+    limit = 3 if last else 2
+    if len(fields) > limit:
+        part, offset = fields[limit]
+        if not last and len(fields) == 3:
+            hint = "the protocol stands once, at the far right: 0:80+*::TCP"
+        else:
+            hint = "write IPv6 addresses in brackets: [2001:db8::1]"
+        raise wrong(text, offset, f"{quote(part)} is one field too many", hint)
+    address_text, offset = fields[0]
+    if not address_text:
+        side = "destination" if last else "source"
+        raise wrong(text, offset, f"the {side} has no address", "write 0 for this host, * for any")
+    try:
+        address = parse_address(address_text)
+    except InvalidInput as error:
+        raise wrong_within(error, text, offset) from error
+    ports: tuple[PortRange, ...] = ()
+    if len(fields) > 1:
+        try:
+            ports = _ports(fields[1][0])
+            endpoint = Endpoint(address, ports)
+        except InvalidInput as error:
+            raise wrong_within(error, text, fields[1][1]) from error
+    endpoint = Endpoint(address, ports)
+    if len(fields) < 3 or fields[2][0] in ("", "*"):
+        return endpoint, None
+    try:
+        return endpoint, parse_protocol(fields[2][0])
+    except InvalidInput as error:
+        raise wrong_within(error, text, fields[2][1]) from error
+
+
+def _ports(text: str) -> tuple[PortRange, ...]:
+    if text in ("", "0", "*"):
+        return ()
+    return tuple(_range(part.strip()) for part in text.split(","))
+
+
+def _range(text: str) -> PortRange:
+    first, dash, last = (part.strip() for part in text.partition("-"))
+    if not is_number(first) or (dash and not is_number(last)):
+        hint = "give a number from 1 to 65535, a range 1000-1999 or a list 80,443"
+        if is_protocol_name(text):
+            hint = "the port stands before the protocol; for any port leave it empty: *=0::UDP"
+        raise InvalidInput(f"{quote(text)} is not a port", hint)
+    if max(len(first), len(last)) > 5:
+        raise InvalidInput(f"port {quote(text)} is not between 1 and 65535")
+    return PortRange(int(first), int(last) if dash else int(first))
+
+
+def _format_ports(ports: tuple[PortRange, ...]) -> str:
+    return ",".join(
+        str(one.first) if one.width == 1 else f"{one.first}-{one.last}" for one in ports
+    )

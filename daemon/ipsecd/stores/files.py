@@ -1,0 +1,53 @@
+"""Owns every effect on disk, one method each, so that tests can fail or crash at any of them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+TEMPORARY = ".tmp"
+"""Ends the names of files that are being written; whoever finds one may delete it."""
+
+
+class Disk:
+    """The disk. Each method is one effect, durable or atomic as it says; all raise ``OSError``."""
+
+    def write(self, path: Path, content: bytes) -> None:
+        """Write a file that nobody reads yet, and wait until its content is on disk."""
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        try:
+            view = memoryview(content)
+            while view:
+                view = view[os.write(descriptor, view) :]
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def link(self, path: Path, target: str) -> None:
+        """Make a symbolic link that nobody reads yet."""
+        path.unlink(missing_ok=True)
+        path.symlink_to(target)
+
+    def rename(self, old: Path, new: Path) -> None:
+        """Put a file in the place of another, atomically."""
+        old.replace(new)
+
+    def unlink(self, path: Path) -> None:
+        """Delete a file; one that is absent is no error."""
+        path.unlink(missing_ok=True)
+
+    def sync_directory(self, path: Path) -> None:
+        """Wait until what was renamed and deleted in a directory is on disk."""
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def replace_file(disk: Disk, path: Path, content: bytes) -> None:
+    """Replace one file, atomically and durably."""
+    temporary = path.with_name(f".{path.name}{TEMPORARY}")
+    disk.write(temporary, content)
+    disk.rename(temporary, path)
+    disk.sync_directory(path.parent)
