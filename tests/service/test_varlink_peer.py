@@ -53,7 +53,7 @@ def test_it_asks_what_this_service_is() -> None:
         info, described = talk_to(service, talk)
     assert info["product"] == "ipsecd"
     assert info["interfaces"] == [CONTROL, SERVICE]
-    assert described == load_interface(CONTROL).description
+    assert described["description"] == load_interface(CONTROL).description
 
 
 def test_it_makes_calls_without_waiting_for_replies() -> None:

@@ -59,7 +59,7 @@ def recover(disk: Disk, directory: Path) -> bool:
 
 
 def _redo(disk: Disk, directory: Path, steps: Sequence[Step]) -> None:
-    parents = {}
+    parents: dict[Path, None] = {}
     for step in steps:
         path = directory / step.path
         parents[path.parent] = None

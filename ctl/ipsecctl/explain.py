@@ -1,0 +1,94 @@
+"""Owns ``explain``: what happens to one packet and why, asked of the daemon or worked out here."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from ipsecctl.client import Client
+from ipsecctl.failures import DONE, UsageError
+from ipsecctl.options import Options, parse_options
+from ipsecctl.presentation import paint_action, print_json
+from ipsecd.language.documents import parse_policy
+from ipsecd.language.filters import format_filter
+from ipsecd.language.packets import format_packet, parse_packet, to_packet
+from ipsecd.model.decide import decide
+from ipsecd.model.exemptions import ESSENTIALS
+from ipsecd.model.packets import Host
+from ipsecd.model.values import InForce, Network, Store, filters_of
+
+
+def run(client: Client, args: list[str]) -> int:
+    """Explain one packet, or with ``--offline`` and ``-`` one a line."""
+    options = parse_options(args, ("--json", "--offline"), ("--policy", "--me"), least=1, most=None)
+    text = " ".join(options.rest)
+    if options.has("--offline"):
+        return _offline(options, text)
+    if options.values:
+        raise UsageError("--policy and --me go with --offline")
+    found = client.call("Explain", {"packet": text})["explanation"]
+    if options.has("--json"):
+        print_json(found)
+    else:
+        _print(found)
+    return DONE
+
+
+def _offline(options: Options, text: str) -> int:
+    path = options.value("--policy")
+    if path is None:
+        raise UsageError("--offline needs --policy FILE")
+    policy = parse_policy(Path(path).read_bytes(), path)
+    filters = filters_of(policy, Store.STATIC)
+    host = Host(frozenset(_own(one) for one in options.values.get("--me", [])))
+    for line in sys.stdin if text == "-" else [text]:
+        if not line.strip():
+            continue
+        packet = to_packet(parse_packet(line.strip()), host, {})
+        found = decide(filters, packet, host, ESSENTIALS)
+        answer = {
+            "decision": found.action.value,
+            "by": _reference(found.by) if found.by else None,
+            "beaten": [_reference(one) for one in found.beaten],
+        }
+        if options.has("--json"):
+            print(json.dumps(answer, ensure_ascii=False))
+        else:
+            _print({**answer, "reason": found.reason, "packet": format_packet(packet)})
+    return DONE
+
+
+def _own(text: str) -> tuple[Any, int]:
+    from ipsecd.language.addresses import parse_address
+
+    address = parse_address(f"[{text}]" if ":" in text and "[" not in text else text)
+    if not isinstance(address, Network):
+        raise UsageError(f"--me {text!r} is not an IP address")
+    return address.family, address.address
+
+
+def _reference(one: InForce) -> dict[str, str]:
+    return {
+        "store": one.origin.store,
+        "policy": one.origin.policy,
+        "rule": one.origin.rule,
+        "filter": format_filter(one.filter),
+        "action": one.action.value,
+    }
+
+
+def _print(found: dict[str, Any]) -> None:
+    print(f"{paint_action(found['decision'])}  {found['packet']}")
+    if found["by"]:
+        print(f"  by      {_words(found['by'])}")
+    else:
+        print(f"  by      {found['reason']}")
+    for one in found["beaten"]:
+        print(f"  beats   {_words(one)}")
+
+
+def _words(one: dict[str, str]) -> str:
+    policy = f"{one['policy']!r} / " if one["policy"] else ""
+    return f"{one['action']} {one['filter']}  ({one['store']}: {policy}{one['rule']!r})"
