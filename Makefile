@@ -4,7 +4,7 @@ VENV := .venv
 PACKAGES := nftables iproute2 iputils-ping python3-venv socat
 
 # Tests and the demonstration touch firewalls, so they run in namespaces of their own.
-ISOLATED := unshare --net --mount sh -c 'mount --make-rprivate / && mount -t tmpfs run /run && mkdir -p /run/netns && ip link set lo up && exec "$$@"' sh
+ISOLATED := unshare --net --mount sh -c 'mount --make-rprivate / && mount -t tmpfs run /run && mkdir -p /run/netns && ip link set lo up && export IPSECD_ISOLATED=1 && exec "$$@"' sh
 
 .PHONY: setup test demo lint
 

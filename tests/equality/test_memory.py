@@ -1,0 +1,73 @@
+"""The chain of equalities without a kernel: decide, classifier, memory backend, stored image."""
+
+from __future__ import annotations
+
+import random
+from math import inf
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ipsecd.backend.memory import MemoryBackend
+from ipsecd.compiler.image import from_image, to_image
+from ipsecd.compiler.policy import compile_filters
+from ipsecd.compiler.tables import TableId, rows_of
+from ipsecd.compiler.volatile import Volatile
+from ipsecd.model.decide import decide
+from ipsecd.model.exemptions import ESSENTIALS
+from ipsecd.model.packets import Packet
+from ipsecd.model.values import InForce
+from strategies import HOST, in_force, packets
+
+NAMES = tuple(one.name for one in ESSENTIALS)
+
+
+@settings(max_examples=1500, deadline=None)
+@given(in_force(), st.lists(packets(), min_size=1, max_size=12))
+def test_all_compiled_forms_decide_as_the_oracle_does(
+    filters: list[InForce], sent: list[Packet]
+) -> None:
+    """decide, the classifier, its image and the memory backend agree about every packet."""
+    everything = compile_filters(filters, NAMES)
+    stored = from_image(to_image(everything))
+    assert stored.digest == everything.digest
+    backend = MemoryBackend(clock=lambda: 0.0)
+    volatile = Volatile()
+    policy = [one for one in filters if not one.origin.volatile]
+    backend.apply(compile_filters(policy, NAMES), volatile)
+    dynamic = [one for one in filters if one.origin.volatile]
+    backend.change(volatile.change(add=rows_of(dynamic), deadline=inf), volatile)
+    for packet in sent:
+        wanted = decide(filters, packet, HOST, ESSENTIALS)
+        assert everything.lookup(packet, HOST).action is wanted.action
+        assert stored.lookup(packet, HOST) == everything.lookup(packet, HOST)
+        assert backend.judge(packet, HOST).action is wanted.action
+
+
+@settings(max_examples=200, deadline=None)
+@given(in_force(), st.randoms(use_true_random=False))
+def test_the_order_of_filters_has_no_meaning(filters: list[InForce], luck: random.Random) -> None:
+    """The same filters in any order give the same digest."""
+    shuffled = list(filters)
+    luck.shuffle(shuffled)
+    assert compile_filters(shuffled).digest == compile_filters(filters).digest
+
+
+def test_a_wrong_rank_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A compiler that puts wide addresses before narrow ones breaks the chain of equalities."""
+
+    @settings(max_examples=1500, deadline=None, database=None)
+    @given(in_force(), st.lists(packets(), min_size=12, max_size=20))
+    def compare(filters: list[InForce], sent: list[Packet]) -> None:
+        classifier = compile_filters(filters)
+        for packet in sent:
+            wanted = decide(filters, packet, HOST).action
+            assert classifier.lookup(packet, HOST).action is wanted
+
+    def wrong(table: TableId) -> tuple[object, ...]:
+        return (table.rank[0], *(-part for part in table.rank[1:]), repr(table))
+
+    monkeypatch.setattr(TableId, "order", property(wrong))
+    with pytest.raises(AssertionError):
+        compare()
