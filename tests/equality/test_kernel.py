@@ -37,11 +37,15 @@ table inet witness {
   set out4 { typeof ip id; flags dynamic; size 65535; }
   set out6 { typeof ip6 flowlabel; flags dynamic; size 65535; }
   chain arriving { type filter hook prerouting priority -299;
-    iif wire meta nfproto ipv4 add @in4 { ip id }
-    iif wire meta nfproto ipv6 add @in6 { ip6 flowlabel } }
+    iif wire meta nfproto ipv4 add @in4 { ip id;
+  }
+    iif wire meta nfproto ipv6 add @in6 { ip6 flowlabel };
+  }
   chain sending { type filter hook output priority -299;
-    oif wire meta nfproto ipv4 add @out4 { ip id }
-    oif wire meta nfproto ipv6 add @out6 { ip6 flowlabel } }
+    oif wire meta nfproto ipv4 add @out4 { ip id;
+  }
+    oif wire meta nfproto ipv6 add @out6 { ip6 flowlabel };
+  }
 }
 """
 
@@ -49,6 +53,11 @@ table inet witness {
 def run(*words: str, text: str = "") -> str:
     done = subprocess.run(words, input=text, capture_output=True, text=True, check=True)
     return done.stdout
+
+
+def hardware_address(name: str) -> str:
+    address: str = json.loads(run("ip", "-j", "link", "show", name))[0]["address"]
+    return address
 
 
 class Wire:
@@ -60,14 +69,14 @@ class Wire:
             run("ip", "link", "set", name, "up")
         run("ip", "address", "add", "10.9.0.1/24", "brd", "+", "dev", "wire")
         run("ip", "address", "add", "fd09::1/64", "dev", "wire", "nodad")
-        mac = run("cat", "/sys/class/net/nowhere/address").strip()
+        mac = hardware_address("nowhere")
         for gateway in ("10.9.0.254", "fd09::fe"):
             run("ip", "neigh", "add", gateway, "lladdr", mac, "dev", "wire")
             family = "-6" if ":" in gateway else "-4"
             run("ip", family, "route", "add", "default", "via", gateway)
         for other in ("10.9.0.2", "fd09::2"):
             run("ip", "neigh", "add", other, "lladdr", mac, "dev", "wire")
-        self.mac = bytes.fromhex(run("cat", "/sys/class/net/wire/address").strip().replace(":", ""))
+        self.mac = bytes.fromhex(hardware_address("wire").replace(":", ""))
         self.far = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
         self.far.bind(("nowhere", 0))
         self.raw4 = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
