@@ -36,14 +36,14 @@ table inet witness {
   set in6 { typeof ip6 flowlabel; flags dynamic; size 65535; }
   set out4 { typeof ip id; flags dynamic; size 65535; }
   set out6 { typeof ip6 flowlabel; flags dynamic; size 65535; }
-  chain arriving { type filter hook prerouting priority -299;
-    iif wire meta nfproto ipv4 add @in4 { ip id;
-  }
+  chain arriving {
+    type filter hook prerouting priority -299;
+    iif wire meta nfproto ipv4 add @in4 { ip id };
     iif wire meta nfproto ipv6 add @in6 { ip6 flowlabel };
   }
-  chain sending { type filter hook output priority -299;
-    oif wire meta nfproto ipv4 add @out4 { ip id;
-  }
+  chain sending {
+    type filter hook output priority -299;
+    oif wire meta nfproto ipv4 add @out4 { ip id };
     oif wire meta nfproto ipv6 add @out6 { ip6 flowlabel };
   }
 }
