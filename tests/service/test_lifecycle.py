@@ -228,8 +228,10 @@ def test_running_out_of_descriptors_is_waited_out() -> None:
         lone.wait_ready()
         pid = lone.process.pid
         _, most = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-        used = max(int(entry.name) for entry in Path(f"/proc/{pid}/fd").iterdir()) + 1
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, (used, most))
+        used = {int(entry.name) for entry in Path(f"/proc/{pid}/fd").iterdir()}
+        # The kernel gives the lowest free number, and there may be gaps.
+        free = next(number for number in range(len(used) + 1) if number not in used)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (free, most))
         with Client(lone.path, timeout_s=1.2) as client:
             client.send("Stats")
             with pytest.raises(TimeoutError):
