@@ -1,0 +1,36 @@
+"""Imports point one way."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import ipsecd
+
+ROOT = Path(ipsecd.__file__).parent
+MAY_USE = {
+    "model": {"model", "errors"},
+    "language": {"language", "model", "errors"},
+    "protocol": {"protocol", "model", "errors"},
+    "compiler": {"compiler", "model", "errors"},
+    "backend": {"backend", "compiler", "model", "errors"},
+    "stores": {"stores", "compiler", "language", "model", "errors"},
+}
+
+
+def imported(path: Path) -> set[str]:
+    """The parts of ipsecd that a module imports."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            words = node.module.split(".")
+            if words[0] == "ipsecd" and len(words) > 1:
+                found.add(words[1])
+    return found
+
+
+def test_layers_import_only_what_lies_below_them() -> None:
+    """Model, language, protocol, compiler, backend and stores know nothing above them."""
+    for layer, allowed in MAY_USE.items():
+        for path in (ROOT / layer).rglob("*.py"):
+            assert imported(path) <= allowed, path
