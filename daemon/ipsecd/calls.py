@@ -58,23 +58,25 @@ class Calls:
     async def answer(self, peer: Peer, call: Call, descriptors: Descriptors) -> bytes:
         """The frame to reply with: what was asked for, or one error that says why not."""
         begun = time.monotonic()
-        outcome, level, reason = "done", logging.DEBUG, None
+        outcome, level, message = "done", logging.DEBUG, None
         if call.method in CHANGES:
             level = logging.INFO
         try:
-            frame = encode_frame(reply_of(await self._reply(peer, call, descriptors)))
+            reply = await self._reply(peer, call, descriptors)
+            message = reply.get("outcome", {}).get("message")
+            frame = encode_frame(reply_of(reply))
         except (IpsecdError, VarlinkError) as error:
-            outcome, level, reason = _name(error), max(level, _level(error)), error.message
+            outcome, level, message = _name(error), max(level, _level(error)), error.message
             frame = encode_frame(to_wire(error))
         except asyncio.CancelledError:
             # The daemon ends. What the engine has begun it finishes, so the log must tell of it.
             _record(peer, call, begun, "interrupted", logging.WARNING)
             raise
         except Exception as error:  # noqa: BLE001 - a bug in one call must not end the daemon
-            outcome, level, reason = "Failed", logging.ERROR, repr(error)
+            outcome, level, message = "Failed", logging.ERROR, repr(error)
             record_bug("bug", error, method=call.method, by=peer)
             frame = encode_frame(to_wire(_bug()))
-        _record(peer, call, begun, outcome, level, reason)
+        _record(peer, call, begun, outcome, level, message)
         return frame
 
     async def carry_out(
@@ -168,7 +170,7 @@ def object_of(parameters: dict[str, Any]) -> str | None:
 
 
 def _record(
-    peer: Peer, call: Call, begun: float, outcome: str, level: int, reason: str | None = None
+    peer: Peer, call: Call, begun: float, outcome: str, level: int, message: str | None = None
 ) -> None:
     """Log who called what and what came of it; `begun` is in monotonic seconds."""
     record(
@@ -180,7 +182,7 @@ def _record(
         pid=peer.pid,
         object=object_of(call.parameters),
         outcome=outcome,
-        reason=reason,
+        message=message,
         ms=round((time.monotonic() - begun) * 1000, 1),
     )
 

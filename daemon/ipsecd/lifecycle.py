@@ -31,6 +31,8 @@ from ipsecd.service import Service
 RETRY_S = 1.0
 LEAST_WAIT_S = 0.01
 """Between two rounds of expiry: rules that end together are removed together."""
+WATCH_PAUSE_S = 0.05
+"""Between two looks at the kernel's news: others may change their own tables in bursts."""
 
 
 class Ending(Enum):
@@ -128,6 +130,7 @@ class Daemon:
         descriptor = await self._thread.run(self._engine.watch_fd)
         await wait_readable(descriptor)
         await self._thread.run(self._engine.watch)
+        await asyncio.sleep(WATCH_PAUSE_S)
 
     async def _reload_on_signal(self) -> None:
         """Wait for SIGHUP, and read the policy files again."""

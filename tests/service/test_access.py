@@ -109,7 +109,10 @@ def test_names_are_for_people() -> None:
 
 
 def _lookup(**numbers: int) -> Callable[[str], int | None]:
-    return lambda name: numbers.get(name)
+    def gid_of(name: str) -> int | None:
+        return numbers.get(name)
+
+    return gid_of
 
 
 def _output(script: str) -> str:

@@ -72,6 +72,27 @@ def test_pipes_are_refused_at_once() -> None:
         settled(service, before)
 
 
+def test_only_files_are_read() -> None:
+    """Sockets, devices, directories and paths that were not opened are refused like pipes."""
+    with running() as service:
+        before = open_descriptors()
+        left, right = socket.socketpair()
+        others = (
+            left.detach(),
+            right.detach(),
+            os.open("/dev/zero", os.O_RDONLY),
+            os.open("/", os.O_RDONLY | os.O_DIRECTORY),
+            os.open(__file__, os.O_PATH),
+        )
+        with service.client() as client:
+            for descriptor in others:
+                reply = client.call("ApplyPolicy", pass_fds=(descriptor,), **APPLY)
+                assert reply["error"] == "io.ipsecd.control.Refused"
+                os.close(descriptor)
+        assert service.engine.seen == []
+        settled(service, before)
+
+
 def test_a_file_that_is_open_for_writing_only_is_refused(tmp_path: Path) -> None:
     """The error says that the file must be open for reading."""
     descriptor = os.open(tmp_path / "x", os.O_WRONLY | os.O_CREAT)
@@ -146,15 +167,17 @@ def test_only_one_descriptor_is_held() -> None:
 
 
 def test_each_call_gets_its_own_descriptor() -> None:
-    """Calls sent without waiting, each with a file, are each given the content of theirs."""
+    """Calls sent without waiting, every other with a file, are given the content of theirs."""
     with running() as service, service.client() as client:
         for n in range(10):
             memfd = os.memfd_create("policy")
             os.write(memfd, b"policy: %d\n" % n)
+            client.send("Stats")
             client.send("ApplyPolicy", pass_fds=(memfd,), **APPLY)
             os.close(memfd)
-        for _ in range(10):
+        for _ in range(20):
             reply = client.receive()
             assert reply is not None
             assert "error" not in reply
-        assert service.engine.documents == [b"policy: %d\n" % n for n in range(10)]
+        documents = [document for document in service.engine.documents if document is not None]
+        assert documents == [b"policy: %d\n" % n for n in range(10)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
 import signal
 import socket
 import subprocess
@@ -219,28 +218,6 @@ def test_the_log_tells_of_start_and_end() -> None:
         lines = log.splitlines()
         assert any(line.startswith("ready version=") for line in lines)
         assert "ending why=stop" in lines
-
-
-@as_root
-def test_running_out_of_descriptors_is_waited_out() -> None:
-    """When there is no descriptor left for a newcomer, it waits, and the daemon does not spin."""
-    with daemon() as lone:
-        lone.wait_ready()
-        pid = lone.process.pid
-        _, most = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-        used = {int(entry.name) for entry in Path(f"/proc/{pid}/fd").iterdir()}
-        # The kernel gives the lowest free number, and there may be gaps.
-        free = next(number for number in range(len(used) + 1) if number not in used)
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, (free, most))
-        with Client(lone.path, timeout_s=1.2) as client:
-            client.send("Stats")
-            with pytest.raises(TimeoutError):
-                client.receive()
-            resource.prlimit(pid, resource.RLIMIT_NOFILE, (most, most))
-            client.sock.settimeout(10)
-            assert "parameters" in (client.receive() or {})
-        _, _, log = lone.end(signal.SIGTERM)
-        assert 1 <= log.count("accept-failed") <= 10
 
 
 def test_open_connections_do_not_hold_up_the_end() -> None:

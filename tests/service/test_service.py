@@ -205,13 +205,16 @@ def test_the_log_says_who_changed_what(caplog: pytest.LogCaptureFixture) -> None
         client.call("AddDynamic", name="one", **ADD)
         client.call("AddDynamic", filters=["0+*", "0:80+*::TCP"], action="block")
         client.call("RemoveDynamic", selector="absent")
+        client.call("ApplyPolicy", document="policy: x", assign=True, dry_run=False)
         client.call("ListDynamic")
     calls = [fields_of(r) for r in caplog.records if r.message == "call"]
     assert [(c["method"], c["object"], c["outcome"]) for c in calls] == [
         ("AddDynamic", "one", "done"),
         ("AddDynamic", "0+* 0:80+*::TCP", "done"),
         ("RemoveDynamic", "absent", "NotFound"),
+        ("ApplyPolicy", None, "done"),
     ]
+    assert [c["message"] for c in calls[2:]] == ["there is no dynamic rule 'absent'", "done"]
     assert all((c["uid"], c["pid"]) == (os.geteuid(), os.getpid()) for c in calls)
 
 
