@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 from typing import Any
 
 from ipsecctl.client import Client
 from ipsecctl.failures import DONE, UsageError
+from ipsecctl.files import read_bytes
 from ipsecctl.options import Options, parse_options
 from ipsecctl.presentation import paint_action, print_json
 from ipsecd.language.documents import parse_policy
@@ -17,7 +17,7 @@ from ipsecd.language.packets import format_packet, parse_packet, to_packet
 from ipsecd.model.decide import decide
 from ipsecd.model.exemptions import ESSENTIALS
 from ipsecd.model.packets import Host
-from ipsecd.model.values import InForce, Network, Store, filters_of
+from ipsecd.model.values import InForce, InterfaceType, Network, Store, filters_of
 
 
 def run(client: Client, args: list[str]) -> int:
@@ -40,13 +40,14 @@ def _offline(options: Options, text: str) -> int:
     path = options.value("--policy")
     if path is None:
         raise UsageError("--offline needs --policy FILE")
-    policy = parse_policy(Path(path).read_bytes(), path)
+    policy = parse_policy(read_bytes(path), path)
     filters = filters_of(policy, Store.STATIC)
     host = Host(frozenset(_own(one) for one in options.values.get("--me", [])))
     for line in sys.stdin if text == "-" else [text]:
         if not line.strip():
             continue
-        packet = to_packet(parse_packet(line.strip()), host, {})
+        parsed = parse_packet(line.strip())
+        packet = to_packet(parsed, host, _types(parsed.interface))
         found = decide(filters, packet, host, ESSENTIALS)
         answer = {
             "decision": found.action.value,
@@ -67,6 +68,14 @@ def _own(text: str) -> tuple[Any, int]:
     if not isinstance(address, Network):
         raise UsageError(f"--me {text!r} is not an IP address")
     return address.family, address.address
+
+
+def _types(interface: str) -> dict[str, InterfaceType | None]:
+    """What kind of link `interface` is, of which only the name is known here."""
+    if interface == "lo":
+        return {interface: None}
+    dialup = interface.startswith(("ppp", "wwan", "dialup"))
+    return {interface: InterfaceType.DIALUP if dialup else InterfaceType.LAN}
 
 
 def _reference(one: InForce) -> dict[str, str]:

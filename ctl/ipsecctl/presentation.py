@@ -1,4 +1,4 @@
-"""Owns how things look in a terminal: columns, colour, lengths of time; must not know what they are."""
+"""Owns how things look in a terminal: columns, colour, times; must not know what they are."""
 
 from __future__ import annotations
 
@@ -70,7 +70,10 @@ def outcome_line(outcome: dict[str, Any]) -> str:
     """What a change did, and what is assigned after it, as the daemon says."""
     assigned = outcome.get("assigned")
     now = f"assigned: {assigned!r}" if assigned else "no policy is assigned"
-    return f"{str(outcome['message']).rstrip('.')} · {now}"
+    message = str(outcome["message"]).rstrip(".")
+    if message == now:
+        return message
+    return f"{message}\n{now}" if "\n" in message else f"{message} · {now}"
 
 
 def print_outcome(outcome: dict[str, Any], *, as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""Owns what ``ipsecctl status`` says; imports as little as can be, for its start-up time is promised."""
+"""Owns what ``ipsecctl status`` says; imports little, because its start-up time is a promise."""
 
 from __future__ import annotations
 

@@ -11,13 +11,16 @@ SYNOPSES = {
     "unblock": "ipsecctl unblock NAME|FILTER|ADDRESS [--json]",
     "flush": "ipsecctl flush [--json]",
     "apply": "ipsecctl apply FILE [--assign] [--dry-run] [--json]",
-    "policy": "ipsecctl policy {list|show|create|delete|assign|unassign|export} …",
-    "rule": "ipsecctl rule {add|remove} …",
+    "policy": "ipsecctl policy {list | show NAME | export NAME | assign NAME | unassign [NAME] | "
+    "create NAME [--description TEXT] | delete NAME [--unassign]} [--json]",
+    "rule": "ipsecctl rule {add POLICY RULE FILTER… --action block|permit [--lan|--dialup] "
+    "[--create] [--assign] | remove POLICY RULE… [--delete-empty]} [--json]",
     "reload": "ipsecctl reload [--resolve] [--json]",
-    "check": "ipsecctl check FILE [--json]",
-    "format": "ipsecctl format FILE [--write]",
-    "diff": "ipsecctl diff FILE [FILE]",
-    "explain": "ipsecctl explain PACKET | --offline --policy FILE [--me ADDRESS]… (PACKET|-)",
+    "check": "ipsecctl check FILE… [--json]",
+    "format": "ipsecctl format FILE [--write] [--json]",
+    "diff": "ipsecctl diff FILE [FILE] [--json]",
+    "explain": "ipsecctl explain {PACKET | --offline --policy FILE [--me ADDRESS]… PACKET|-} "
+    "[--json]",
 }
 DIALECTS = (
     "ipseccmd, ipsecpol, netdiag, net {start|stop} policyagent, secedit, gpupdate: as they were"
@@ -33,7 +36,16 @@ def overview() -> str:
     """All verbs, a line each."""
     lines = ["usage: ipsecctl [--socket PATH] COMMAND …", ""]
     lines += [f"  {text.removeprefix('ipsecctl ')}" for text in SYNOPSES.values()]
-    return "\n".join([*lines, "", f"  {DIALECTS}"])
+    return "\n".join([*lines, "", f"  {DIALECTS}", DETAILS])
+
+
+DETAILS = """
+FILTER   *=0:1434:UDP, or short: udp/1434 to this host, or an address that sends to this host
+PACKET   udp 203.0.113.7:4000 > me:1434
+--for    30s, 10m, 2h, 1d, or seconds
+--socket where the daemon listens; else $IPSECD_SOCKET, else /run/ipsecd/ipsecd.sock
+exit     0 done · 1 refused; 'status': failed or drifted; 'diff': different · 2 usage
+         3 daemon not reachable"""
 
 
 def help_on(verb: str | None) -> str:

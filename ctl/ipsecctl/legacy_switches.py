@@ -1,0 +1,148 @@
+"""Owns the command line of ``ipseccmd`` and ``ipsecpol`` as typed; must not know what it does.
+
+Switches come in any order and letter case. What asks for encryption, for a tunnel or for another
+computer is refused by name, and never taken for something weaker.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ipsecctl.failures import UsageError
+from ipsecd.errors import InvalidInput, Refused
+from ipsecd.language.filters import format_filter, join_arguments, parse_spec
+
+_ONE_VALUE = ("-w", "-p", "-r")
+_VALUES = ("-f", "-n")
+_ALONE = ("-x", "-y", "-o", "-u", "-lan", "-dialup", "-confirm")
+_IKE = ("-t", "-a", "-soft", "-1s", "-1k", "-1p", "-1f", "-1e")
+_STATIC = ("-p", "-r", "-x", "-y", "-o")
+_NO_ENCRYPTION = "this system blocks and permits and does not encrypt"
+
+
+@dataclass(frozen=True, slots=True)
+class Switches:
+    """What one command line said.
+
+    ``filters`` are pairs of canonical text and action. ``interval_min`` is the polling interval
+    that stood behind the policy's name, in minutes. ``assumed`` is the first switch that made
+    the command static although ``-w`` was not given, "" if none did.
+    """
+
+    filters: tuple[tuple[str, str], ...] = ()
+    static: bool = False
+    assumed: str = ""
+    policy: str = ""
+    interval_min: int | None = None
+    rules: tuple[str, ...] = ()
+    flags: frozenset[str] = frozenset()
+    interface: str | None = None
+
+
+def parse_switches(args: list[str]) -> Switches:
+    """The command line `args`; raises ``UsageError``, ``Refused`` or ``InvalidInput``."""
+    given = _collect(args)
+    if "-u" in given and len(given) > 1:
+        raise UsageError("-u stands alone", "it deletes every dynamic rule and does nothing else")
+    if "-lan" in given and "-dialup" in given:
+        raise UsageError("-lan and -dialup exclude each other", "leave both out for all links")
+    store = given.get("-w", [""])[0]
+    if store and store.lower() != "reg":
+        raise Refused(
+            f"-w {store} edits a directory, and policies are kept on this host only",
+            "use -w REG; a domain policy comes from its central place, not from this tool",
+        )
+    policy, interval_min = _policy(given.get("-p", [""])[0])
+    assumed = next((switch for switch in _STATIC if switch in given), "")
+    action = _action(given["-n"]) if "-n" in given else ""
+    return Switches(
+        filters=tuple(_filter(text, action) for text in join_arguments(given.get("-f", []))),
+        static=bool(store or assumed),
+        assumed="" if store else assumed,
+        policy=policy,
+        interval_min=interval_min,
+        rules=tuple(given.get("-r", [])),
+        flags=frozenset(switch for switch in given if switch in _ALONE),
+        interface=next((s[1:] for s in ("-lan", "-dialup") if s in given), None),
+    )
+
+
+def _collect(args: list[str]) -> dict[str, list[str]]:
+    """The values of every switch; those of a repeated one follow each other."""
+    given: dict[str, list[str]] = {}
+    waiting = list(reversed(args))
+    while waiting:
+        arg = waiting.pop()
+        switch = arg.lower()
+        if arg.startswith("\\"):
+            raise Refused(
+                f"{arg!r} names another computer, and this tool changes this one only",
+                f"run it there: ssh {arg.lstrip(chr(92)) or 'HOST'} ipsecctl …",
+            )
+        if switch in _IKE:
+            raise Refused(
+                f"{arg} asks for IPsec tunnels, keys or key exchange: {_NO_ENCRYPTION}",
+                "leave it out, and block or permit with -n BLOCK or -n PASS",
+            )
+        if switch in _ALONE:
+            given[switch] = []
+        elif switch in (*_ONE_VALUE, *_VALUES):
+            if switch in given and switch not in ("-f", "-r"):
+                raise UsageError(f"{arg} is given twice")
+            given.setdefault(switch, []).extend(_values(arg, waiting, many=switch in _VALUES))
+        elif arg.startswith("-"):
+            raise UsageError(f"there is no switch {arg!r}", "-? shows those there are")
+        else:
+            raise UsageError(
+                f"{arg!r} belongs to no switch", "filters follow -f; quote names that hold spaces"
+            )
+    return given
+
+
+def _values(switch: str, waiting: list[str], *, many: bool) -> list[str]:
+    values: list[str] = []
+    while waiting and not waiting[-1].startswith("-") and (many or not values):
+        values.append(waiting.pop())
+    if not values:
+        raise UsageError(f"{switch} needs a value", "-? shows how it is written")
+    return values
+
+
+def _policy(text: str) -> tuple[str, int | None]:
+    """The name in ``NAME[:n]``, split only at trailing digits, and n."""
+    name, colon, minutes = text.rpartition(":")
+    if name and colon and minutes.isascii() and minutes.isdecimal():
+        return name, int(minutes)
+    return text, None
+
+
+def _action(texts: list[str]) -> str:
+    for text in texts:
+        word = text.upper()
+        if word.startswith(("INPASS", "ESP", "AH")):
+            raise Refused(
+                f"-n {text} asks for IPsec protection: {_NO_ENCRYPTION}", "use BLOCK or PASS"
+            )
+    if len(texts) > 1:
+        raise UsageError(f"{texts[1]!r} belongs to no switch", "filters follow -f")
+    actions = {"BLOCK": "block", "PASS": "permit", "PERMIT": "permit"}
+    if texts[0].upper() not in actions:
+        raise UsageError(f"-n {texts[0]} is not an action", "use BLOCK or PASS")
+    return actions[texts[0].upper()]
+
+
+def _filter(text: str, action: str) -> tuple[str, str]:
+    """The canonical text of one filter and what is to become of what it matches."""
+    spec = parse_spec(text)
+    bracketed = spec.action.value if spec.action else ""
+    if bracketed and action and bracketed != action:
+        raise Refused(
+            f"the brackets of {text!r} say {bracketed} and -n says {action}",
+            "leave one of them out",
+        )
+    if not bracketed and not action:
+        raise InvalidInput(
+            f"nothing says what to do with {text!r}",
+            "add -n BLOCK or -n PASS, or write '[FILTER]' to block and '(FILTER)' to permit",
+        )
+    return format_filter(spec.filter), bracketed or action

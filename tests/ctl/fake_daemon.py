@@ -1,0 +1,199 @@
+"""Owns a daemon that answers as told and holds every call and answer to the interface."""
+
+from __future__ import annotations
+
+import array
+import json
+import os
+import socket
+import threading
+from pathlib import Path
+from typing import Any
+
+from ipsecd.errors import IpsecdError
+from ipsecd.protocol.description import CONTROL, load_interface
+from ipsecd.protocol.errors import VarlinkError, to_wire
+
+STATUS: dict[str, Any] = {
+    "version": "0.1.0",
+    "pid": 17,
+    "since": 1.0,
+    "state": "enforcing",
+    "failures": [],
+    "backend": "nftables",
+    "features": ["owned", "persistent"],
+    "assigned": "Block UDP 1434 Filter",
+    "policy_path": "/etc/ipsecd/policies/block-udp-1434-filter.yaml",
+    "loaded_from": "policies",
+    "wanted": "3f2a91c05d7e66aa",
+    "observed": "3f2a91c05d7e66aa",
+    "drift": [],
+    "policy_rules": 2,
+    "policy_filters": 2,
+    "dynamic_rules": 0,
+    "dynamic_filters": 0,
+    "exemptions": [
+        {"name": "neighbour-discovery", "reason": "links"},
+        {"name": "dhcp-client", "reason": "leases"},
+    ],
+    "unparsable": "drop",
+}
+DOCUMENT = """\
+policy: Web
+rules:
+  - rule: Block web
+    action: block
+    filters: ["*=0:80:TCP"]
+"""
+FILTERS = [
+    {
+        "store": "dynamic",
+        "policy": "",
+        "rule": "dynamic-1",
+        "filter": "203.0.113.7=0",
+        "action": "block",
+        "interface": None,
+        "remaining_s": 598.0,
+    },
+    {
+        "store": "static",
+        "policy": "Block UDP 1434 Filter",
+        "rule": "Block Inbound UDP 1434 Rule",
+        "filter": "*=0:1434:UDP",
+        "action": "block",
+        "interface": None,
+        "remaining_s": None,
+    },
+]
+INTERFACES = [
+    {"name": "lo", "index": 1, "type": "loopback", "up": True, "addresses": ["127.0.0.1/8"]},
+    {
+        "name": "eth0",
+        "index": 2,
+        "type": "lan",
+        "up": True,
+        "addresses": ["192.168.1.1/24", "2001:db8::1/64"],
+    },
+]
+OUTCOME = {"changed": True, "message": "the change is made", "assigned": "Block UDP 1434 Filter"}
+EXPLANATION = {
+    "decision": "block",
+    "reason": "filter",
+    "by": {
+        "store": "static",
+        "policy": "Web",
+        "rule": "Block web",
+        "filter": "*=0:80:TCP",
+        "action": "block",
+    },
+    "beaten": [],
+    "packet": "tcp 203.0.113.7:4000 > 192.168.1.1:80",
+}
+SUMMARY = {
+    "name": "Web",
+    "description": "",
+    "path": "/etc/ipsecd/policies/web.yaml",
+    "assigned": True,
+    "rules": 1,
+    "filters": 1,
+    "error": None,
+}
+COUNT = {
+    "store": "static",
+    "policy": "Web",
+    "rule": "Block web",
+    "action": "block",
+    "packets": 1234,
+    "bytes": 56789,
+}
+REPLIES: dict[str, dict[str, Any]] = {
+    "Status": {"status": STATUS},
+    "ListFilters": {"filters": FILTERS},
+    "ListPolicies": {"policies": [SUMMARY]},
+    "GetPolicy": {"document": DOCUMENT, "path": "/p/web.yaml", "assigned": False, "id": "1"},
+    "ListDynamic": {"rules": []},
+    "ListInterfaces": {"interfaces": INTERFACES},
+    "ListExemptions": {"exemptions": STATUS["exemptions"]},
+    "Stats": {"rules": [COUNT], "unparsable": 3},
+    "Explain": {"explanation": EXPLANATION},
+    "RemoveDynamic": {"removed": ["dynamic-1"]},
+    "FlushDynamic": {"removed": 2},
+}
+
+Call = tuple[str, dict[str, Any]]
+
+
+class FakeDaemon:
+    """Answers on a socket at `path`; ``replies`` replaces an answer, or gives an error instead."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.calls: list[Call] = []
+        self.document: bytes | None = None
+        self.replies: dict[str, dict[str, Any] | IpsecdError] = {}
+        self.silent = False
+        self.broken: list[str] = []
+        self._interface = load_interface(CONTROL)
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.bind(str(path))
+        self._socket.listen()
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._thread.join(10)
+        self._socket.close()
+        assert self.broken == []
+
+    def status(self, **changes: Any) -> None:
+        """Have ``Status`` answer with `changes` to the usual."""
+        self.replies["Status"] = {"status": {**STATUS, **changes}}
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:
+                return
+            with connection:
+                while not self.silent and (frame := self._receive(connection)):
+                    connection.sendall(json.dumps(self._answer(json.loads(frame))).encode() + b"\0")
+
+    def _receive(self, connection: socket.socket) -> bytes:
+        received = b""
+        while not received.endswith(b"\0"):
+            size = socket.CMSG_SPACE(array.array("i").itemsize)
+            data, control, _, _ = connection.recvmsg(4096, size)
+            for _, _, passed in control:
+                descriptor = array.array("i", passed)[0]
+                with os.fdopen(descriptor, "rb") as file:
+                    self.document = file.read()
+            if not data:
+                return b""
+            received += data
+        return received[:-1]
+
+    def _answer(self, message: dict[str, Any]) -> dict[str, Any]:
+        interface, _, method = message["method"].rpartition(".")
+        try:
+            assert interface == CONTROL
+            given = self._interface.check_call(method, message["parameters"])
+            self.calls.append((method, given))
+            reply = self.replies.get(method) or REPLIES.get(method)
+            reply = reply or self.make_up(method, given)
+            if isinstance(reply, IpsecdError):
+                return to_wire(reply)
+            self._interface.check_reply(method, reply)
+        except (AssertionError, VarlinkError) as error:
+            self.broken.append(f"{message}: {error}")
+            return to_wire(IpsecdError("the test's contract is broken"))
+        return {"parameters": reply}
+
+    def make_up(self, method: str, given: dict[str, Any]) -> dict[str, Any] | IpsecdError:
+        if method != "AddDynamic":
+            return {"outcome": OUTCOME}
+        rule = {name: given[name] for name in ("action", "filters", "interface")}
+        name = given["name"] or f"dynamic-{len(self.calls)}"
+        left = {"remaining_s": given["ttl_s"], "by": "uid 0 (root)", "created": 1.0}
+        return {"rule": {"name": name, **rule, **left}}

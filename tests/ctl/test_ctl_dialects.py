@@ -1,0 +1,274 @@
+"""Tests of the legacy dialects: their switches, the calls they mean, and their words."""
+
+from __future__ import annotations
+
+import io
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.ctl.conftest import Run
+from tests.ctl.fake_daemon import FakeDaemon
+
+from ipsecd.errors import BackendFailed, IpsecdError, NotFound
+
+COMMANDS = Path(__file__).parents[1] / "data" / "kb813878-commands.txt"
+ARTICLE = [line for line in COMMANDS.read_text().splitlines() if not line.startswith("#")]
+
+
+def put(policy: str, rule: str, *filters: str, assign: bool = False, **more: Any) -> Any:
+    made = {"name": rule, "action": "block", "filters": list(filters), "interface": None, **more}
+    return ("PutRules", {"policy": policy, "rules": [made], "create": True, "assign": assign})
+
+
+def add(action: str, *filters: str, interface: str | None = None) -> Any:
+    given = {"filters": list(filters), "action": action, "name": None, "ttl_s": None}
+    return ("AddDynamic", {**given, "interface": interface})
+
+
+def expected(line: str) -> str:
+    """The method that a line of the article has to end in."""
+    for sign, method in (
+        ("netdiag", "Status"),
+        ("secedit", "Status"),
+        ("net stop", "Stop"),
+        (" -u", "FlushDynamic"),
+        (" -y", "UnassignPolicy"),
+        (" -o", "RemoveRules"),
+        (" -f [", "AddDynamic"),
+    ):
+        if sign in line:
+            return method
+    return "PutRules"
+
+
+@pytest.mark.parametrize("line", ARTICLE)
+def test_commands_of_the_article(daemon: FakeDaemon, run: Run, line: str) -> None:
+    """Every command works as printed, its variables filled in; the misprint names what is right."""
+    argv = shlex.split(line.replace("PortNumber", "1434").replace("Protocol", "UDP"))
+    ran = run(*(("ipsecctl", *argv) if argv[0] == "net" else argv))
+    if "*0=:" in line:
+        assert ran.code == 1
+        assert "0=*:port:protocol" in ran.err
+        assert daemon.calls == []
+        return
+    assert (ran.code, ran.err) == (0, "")
+    assert daemon.calls[0][0] == expected(line)
+    if daemon.calls[0][0] == "PutRules":
+        given = daemon.calls[0][1]
+        assert given["policy"] == argv[argv.index("-p") + 1]
+        assert given["assign"] is ("-x" in argv)
+        assert given["create"] is True
+        assert given["rules"][0]["name"] == argv[argv.index("-r") + 1]
+        assert given["rules"][0]["action"] == "block"
+    if daemon.calls[0][0] == "AddDynamic":
+        assert daemon.calls == [add("block", "*=0:1434:UDP")]
+
+
+MEANINGS: list[tuple[str, list[Any]]] = [
+    ("-W reg -P Web -R Rule -F *=0:80:TCP -N block -X",
+     [put("Web", "Rule", "*=0:80:TCP", assign=True)]),
+    ("-x -n BLOCK -f *+0:135:tcp *+0:445:tcp -r Rule -p Web -w REG",
+     [put("Web", "Rule", "*+0:135:TCP", "*+0:445:TCP", assign=True)]),
+    ("-f *=0:80:TCP -f *=0:443:TCP -w REG -p Web -r Rule -n PERMIT -lan",
+     [put("Web", "Rule", "*=0:80:TCP", "*=0:443:TCP", action="permit", interface="lan")]),
+    ("-w REG -p Web -r Rule -f (0+*::ICMP)", [put("Web", "Rule", "0+*::ICMP", action="permit")]),
+    ("-w REG -p Web:5 -x", [("AssignPolicy", {"name": "Web"})]),
+    ("-w REG -p Web:x -x", [("AssignPolicy", {"name": "Web:x"})]),
+    ("-w REG -p Web -y", [("UnassignPolicy", {"name": "Web"})]),
+    ("-w REG -p Web -o",
+     [("DeletePolicy", {"name": "Web", "unassign": True, "missing_ok": False})]),
+    ("-w REG -p Web -y -o",
+     [("DeletePolicy", {"name": "Web", "unassign": True, "missing_ok": True})]),
+    ("-w REG -p Web -r A -r B -o",
+     [("RemoveRules", {"policy": "Web", "rules": ["A", "B"], "delete_empty": True})]),
+    ("-w REG -p Web -r A -y -o",
+     [("UnassignPolicy", {"name": "Web"}),
+      ("RemoveRules", {"policy": "Web", "rules": ["A"], "delete_empty": True})]),
+    ("-w REG -p Web", [("GetPolicy", {"name": "Web"})]),
+    ("-f [*=0:80:TCP]", [add("block", "*=0:80:TCP")]),
+    ("-f *=0:80:TCP -n PASS -dialup", [add("permit", "*=0:80:TCP", interface="dialup")]),
+    ("-f [0+*] (0+*::ICMP) (0:53+*::UDP)",
+     [add("permit", "0+*::ICMP", "0:53+*::UDP"), add("block", "0+*")]),
+    ("-u", [("FlushDynamic", {})]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("program", ["IPSeccmd.exe", "/usr/bin/ipsecpol", "IPSECCMD"])
+@pytest.mark.parametrize(("line", "calls"), MEANINGS, ids=[line for line, _ in MEANINGS])
+def test_meaning_of_switches(
+    daemon: FakeDaemon, run: Run, program: str, line: str, calls: list[Any]
+) -> None:
+    """Switches mean their calls, in any order and letter case and under every name."""
+    ran = run(program, *line.split())
+    assert (ran.code, ran.err) == (0, "")
+    assert daemon.calls == calls
+    assert "The command completed successfully: " in ran.out
+
+
+def test_names_under_ipsecctl(daemon: FakeDaemon, run: Run) -> None:
+    """Every dialect is also a verb of ipsecctl."""
+    for line in ("ipseccmd -u", "IPSECPOL.EXE -u", "netdiag /test:ipsec", "gpupdate /force"):
+        assert run("ipsecctl", *line.split()).code == 0
+    methods = [method for method, _ in daemon.calls]
+    assert methods == ["FlushDynamic", "FlushDynamic", "Status", "Status"]
+
+
+def test_interval_is_said_to_be_needless(daemon: FakeDaemon, run: Run) -> None:
+    """The polling interval behind a policy's name is taken, and nothing has to wait for it."""
+    out = run("ipseccmd", "-w", "REG", "-p", "Web:5", "-x").out
+    assert "Changes act at once: a polling interval of 5 minutes is not needed." in out
+    assert daemon.calls == [("AssignPolicy", {"name": "Web"})]
+
+
+def test_absent_policy_is_created(daemon: FakeDaemon, run: Run) -> None:
+    """A policy that is only named is created when it is absent."""
+    daemon.replies["GetPolicy"] = NotFound("no such policy")
+    assert run("ipseccmd", "-w", "REG", "-p", "Web").code == 0
+    assert daemon.calls[1] == ("CreatePolicy", {"name": "Web", "description": None})
+
+
+def test_static_switch_without_w_warns(daemon: FakeDaemon, run: Run) -> None:
+    """Switches of the store without -w are taken as -w REG, and that is said."""
+    ran = run("ipseccmd", "-p", "Web", "-x")
+    assert (ran.code, daemon.calls) == (0, [("AssignPolicy", {"name": "Web"})])
+    assert ran.err == "warning: -p without -w is taken as -w REG\n"
+
+
+def test_start_clean_tolerates_absence(daemon: FakeDaemon, run: Run) -> None:
+    """-y -o with rules succeeds when the policy is absent; -o alone does not."""
+    daemon.replies["UnassignPolicy"] = NotFound("there is no policy 'Web'")
+    assert run("ipseccmd", *["-w", "REG", "-p", "Web", "-r", "A", "-y", "-o"]).code == 0
+    daemon.replies["RemoveRules"] = NotFound("there is no policy 'Web'")
+    assert run("ipseccmd", *["-w", "REG", "-p", "Web", "-r", "A", "-o"]).code == 1
+
+
+def test_half_a_command_does_not_stay(
+    daemon: FakeDaemon, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the second of two dynamic rules is refused, the first is taken back."""
+    make_up = daemon.make_up
+
+    def answer(method: str, given: dict[str, Any]) -> dict[str, Any] | IpsecdError:
+        full = given["action"] == "block"
+        return BackendFailed("the kernel is full") if full else make_up(method, given)
+
+    monkeypatch.setattr(daemon, "make_up", answer)
+    ran = run("ipseccmd", "-f", "[0+*]", "(0+*::ICMP)")
+    assert ran.code == 1
+    assert ran.err.startswith("ipseccmd: the kernel is full")
+    assert daemon.calls[2] == ("RemoveDynamic", {"selector": "dynamic-1"})
+
+
+REFUSALS = [
+    ("-f *=0:80:TCP", "-n BLOCK"),
+    ("-f *=0:80:TCP -n ESP[3DES,MD5]", "does not encrypt"),
+    ("-f *=0:80:TCP -n esp[des,sha] ah[md5]", "does not encrypt"),
+    ("-f *=0:80:TCP -n AH[SHA]", "does not encrypt"),
+    ("-f *=0:80:TCP -n InPass", "does not encrypt"),
+    ("-f *=0:80:TCP -n BLOCK -t 10.0.0.1", "-t"),
+    ("-f *=0:80:TCP -n BLOCK -a PRESHARE:secret", "-a"),
+    ("-f *=0:80:TCP -soft", "-soft"),
+    ("-f *=0:80:TCP -1s DES-MD5-1", "-1s"),
+    ("-f *=0:80:TCP -1K 50Q", "-1K"),
+    ("-f *=0:80:TCP -1p", "-1p"),
+    ("-f *=0:80:TCP -1f *=0", "-1f"),
+    ("-f *=0:80:TCP -1e 3600", "-1e"),
+    (r"\\host -u", "ssh host ipsecctl"),
+    (r"\host -u", "ssh host ipsecctl"),
+    ("-w DS:example.com -p Web -x", "-w REG"),
+    ("-w REG -x", "-p NAME"),
+    ("-w REG -p Web -f *=0:80:TCP -n BLOCK", "-r"),
+    ("-w REG -p Web -r A", "-r"),
+    ("-w REG -p Web -x -y", "-x"),
+    ("-w REG -p Web -x -o", "-x"),
+    ("-w REG -p Web -r A -f *=0:80:TCP -n BLOCK -y", "-f"),
+    ("-w REG -p Web -r A -f *=0:80:TCP -n BLOCK -o", "-f"),
+    ("-w REG -p Web -r A -f [*=0:80:TCP] -n PASS", "brackets"),
+    ("-w REG -p Web -r A -f [*=0:80:TCP] (0+*)", "one action"),
+    ("-f etc -n BLOCK", "quote"),
+]
+
+
+@pytest.mark.parametrize(("line", "word"), REFUSALS, ids=[line for line, _ in REFUSALS])
+def test_refusals(daemon: FakeDaemon, run: Run, line: str, word: str) -> None:
+    """What cannot be done is refused by name with exit 1, and nothing is changed."""
+    ran = run("ipseccmd", *line.split())
+    assert (ran.code, ran.out) == (1, "")
+    assert word in ran.err
+    assert daemon.calls == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["-frob", "-w REG -p", "-w REG -p -x", "-u -x", "stray", "-f *=0:80:TCP -n MAYBE", "-lan",
+     "-f *=0:80:TCP -n BLOCK -lan -dialup", "-w REG -p A -p B -x", "show", "show frob"],
+)  # fmt: skip
+def test_wrong_command_lines(daemon: FakeDaemon, run: Run, line: str) -> None:
+    """A command line that does not exist is exit 2."""
+    ran = run("ipseccmd", *line.split())
+    assert (ran.code, ran.out) == (2, "")
+    assert daemon.calls == []
+
+
+def test_usage_of_the_dialects(run: Run) -> None:
+    """Usage is printed for -? and /? with exit 0, and for no argument with exit 2."""
+    for program in ("ipseccmd", "ipsecpol"):
+        assert run(program).code == 2
+        for asked in ("-?", "/?"):
+            ran = run(program, asked)
+            assert ran.code == 0
+            assert ran.out.startswith(f"usage: {program} -w REG")
+    assert "show" in run("ipseccmd", "-?").out
+    assert "show" not in run("ipsecpol", "-?").out
+
+
+@pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("N\n", 1), ("\n", 1), ("", 1)])
+def test_confirm_asks_before_acting(
+    daemon: FakeDaemon, run: Run, monkeypatch: pytest.MonkeyPatch, answer: str, code: int
+) -> None:
+    """With -confirm only a yes changes something; the end of input is a no."""
+    monkeypatch.setattr(sys, "stdin", io.StringIO(answer))
+    ran = run("ipseccmd", "-f", "[*=0:80:TCP]", "-confirm")
+    assert ran.code == code
+    assert "block *=0:80:TCP\n" in ran.out
+    assert bool(daemon.calls) is (code == 0)
+
+
+def test_show_of_ipseccmd(daemon: FakeDaemon, run: Run) -> None:
+    """``show all`` prints every list, and says honestly that nothing is encrypted here."""
+    ran = run("ipseccmd", "show", "all")
+    assert ran.code == 0
+    assert [method for method, _ in daemon.calls] == ["ListFilters", "ListPolicies", "Stats"]
+    assert "There is no domain policy on this host." in ran.out
+    assert "There are no security associations: this system blocks and permits" in ran.out
+    assert run("ipsecpol", "show", "all").code == 2
+
+
+def test_refresh_says_what_is_in_force(daemon: FakeDaemon, run: Run) -> None:
+    """Secedit and gpupdate ask the daemon before they say that the local policy is in force."""
+    line = "There is no domain policy on this host; the local policy is in force.\n"
+    assert run("secedit", "/refreshpolicy", "machine_policy").out == line
+    assert run("gpupdate", "/target:computer", "/force").out == line
+    daemon.status(assigned=None)
+    assert "no local policy is assigned" in run("gpupdate").out
+    daemon.status(state="failed", failures=["web.yaml:3: no action"])
+    assert run("gpupdate").code == 1
+    assert run("secedit", "/analyze").code == 1
+
+
+def test_net_starts_and_stops(daemon: FakeDaemon, run: Run) -> None:
+    """Net start and net stop policyagent start and stop enforcement."""
+    assert run("ipsecctl", "net", "START", "PolicyAgent").code == 0
+    assert run("ipsecctl", "net", "stop", "policyagent").code == 0
+    assert daemon.calls == [("Start", {}), ("Stop", {})]
+
+
+def test_nothing_is_said_twice(daemon: FakeDaemon, run: Run) -> None:
+    """A message that is itself about what is assigned is not followed by the same words."""
+    outcome = {"changed": True, "message": "no policy is assigned", "assigned": None}
+    daemon.replies["UnassignPolicy"] = {"outcome": outcome}
+    out = run("ipseccmd", "-w", "REG", "-p", "Web", "-y").out
+    assert out == "The command completed successfully: no policy is assigned.\n"

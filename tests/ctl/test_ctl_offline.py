@@ -1,0 +1,139 @@
+"""Tests of what works without a daemon: check, format, diff of two files, explain --offline."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from tests.ctl.conftest import Run
+from tests.ctl.fake_daemon import DOCUMENT, FakeDaemon
+
+from ipsecd.errors import NotFound
+from ipsecd.language.documents import format_policy, parse_policy
+
+UNTIDY = DOCUMENT.replace("*=0:80:TCP", "*:0 = 0:80:tcp")
+CANONICAL = format_policy(parse_policy(DOCUMENT))
+
+pytestmark = pytest.mark.usefixtures("no_daemon")
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "web.yaml"
+    path.write_text(UNTIDY)
+    return path
+
+
+def test_check_of_a_good_file(run: Run, file: Path) -> None:
+    """A valid file is summed up."""
+    ran = run("ipsecctl", "check", str(file))
+    assert ran.code == 0
+    assert ran.out == f"{file}: policy 'Web' is valid · 1 rule, 1 filter\n"
+    assert json.loads(run("ipsecctl", "check", str(file), "--json").out)["rules"] == 1
+
+
+def test_check_of_a_bad_file(run: Run, file: Path) -> None:
+    """An invalid one is named with its line, beside the good ones, and the exit code is 1."""
+    bad = file.with_name("bad.yaml")
+    bad.write_text(DOCUMENT.replace("block", "explode"))
+    ran = run("ipsecctl", "check", str(file), str(bad))
+    assert ran.code == 1
+    assert ran.err.startswith(f"ipsecctl: {bad}:4: ")
+    assert str(file) in ran.out
+    verdict = json.loads(run("ipsecctl", "check", str(bad), "--json").out)
+    assert (verdict["valid"], verdict["line"]) == (False, 4)
+
+
+def test_format_prints_the_canonical_form(run: Run, file: Path) -> None:
+    """Format prints and leaves the file alone."""
+    assert run("ipsecctl", "format", str(file)).out == CANONICAL
+    assert file.read_text() == UNTIDY
+
+
+def test_format_in_place_keeps_mode_and_link(run: Run, file: Path) -> None:
+    """--write replaces the content at once; mode and symlink stay, and no other file is left."""
+    file.chmod(0o640)
+    link = file.with_name("link.yaml")
+    link.symlink_to(file)
+    assert run("ipsecctl", "format", "-w", str(link)).code == 0
+    assert link.is_symlink()
+    assert file.read_text() == CANONICAL
+    assert file.stat().st_mode & 0o7777 == 0o640
+    assert sorted(file.parent.iterdir()) == [link, file]
+    assert "already" in run("ipsecctl", "format", "-w", str(link)).out
+
+
+def test_diff_of_two_files(run: Run, file: Path) -> None:
+    """Two files differ by what they mean, not by how they are written."""
+    other = file.with_name("other.yaml")
+    other.write_text(DOCUMENT)
+    assert run("ipsecctl", "diff", str(file), str(other)).code == 0
+    other.write_text(DOCUMENT.replace("80", "443"))
+    ran = run("ipsecctl", "diff", str(file), str(other))
+    assert ran.code == 1
+    assert "*=0:443:TCP" in ran.out
+    found = json.loads(run("ipsecctl", "diff", str(file), str(other), "--json").out)
+    assert found["equal"] is False
+    assert found["changes"] == ran.out.splitlines()
+
+
+def test_diff_with_the_stored_policy(daemon: FakeDaemon, run: Run, file: Path) -> None:
+    """One file is compared with the stored policy of its name; an absent one differs wholly."""
+    assert run("ipsecctl", "diff", str(file)).code == 0
+    assert daemon.calls == [("GetPolicy", {"name": "Web"})]
+    daemon.replies["GetPolicy"] = NotFound("no such policy")
+    ran = run("ipsecctl", "diff", str(file))
+    assert ran.code == 1
+    assert ran.out
+
+
+def explain(run: Run, file: Path, *args: str) -> list[dict[str, object]]:
+    ran = run("ipsecctl", "explain", "--offline", "--policy", str(file), "--json", *args)
+    assert (ran.code, ran.err) == (0, "")
+    return [json.loads(line) for line in ran.out.splitlines()]
+
+
+def test_explain_offline_line_by_line(
+    run: Run, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Packets on standard input are answered with one object a line, in their order."""
+    packets = "tcp 203.0.113.7:4000 > me:80\ntcp [2001:db8::7]:1 > me:81\n"
+    monkeypatch.setattr(sys, "stdin", io.StringIO(packets))
+    answers = explain(run, file, "--me", "192.0.2.1", "--me", "2001:db8::1", "-")
+    by = {
+        "store": "static",
+        "policy": "Web",
+        "rule": "Block web",
+        "filter": "*=0:80:TCP",
+        "action": "block",
+    }
+    assert answers == [
+        {"decision": "block", "by": by, "beaten": []},
+        {"decision": "permit", "by": None, "beaten": []},
+    ]
+
+
+def test_explain_offline_knows_links_by_name(run: Run, tmp_path: Path) -> None:
+    """A rule for dial-up links matches on ppp0 and not on eth0, and nothing matches on lo."""
+    file = tmp_path / "dialup.yaml"
+    file.write_text(DOCUMENT.replace("    filters", "    interface: dialup\n    filters"))
+    verdicts = {}
+    for name in ("ppp0", "eth0", "lo"):
+        packet = f"tcp 203.0.113.7:4000 > me:80 in {name}"
+        verdicts[name] = explain(run, file, "--me", "192.0.2.1", packet)[0]["decision"]
+    assert verdicts == {"ppp0": "block", "eth0": "permit", "lo": "permit"}
+
+
+def test_explain_offline_lets_essentials_pass(run: Run, tmp_path: Path) -> None:
+    """A block of everything does not stop the host's own DHCP client."""
+    file = tmp_path / "all.yaml"
+    file.write_text(DOCUMENT.replace("*=0:80:TCP", "0+*"))
+    assert explain(run, file, "--me", "192.0.2.1", "udp 192.0.2.9:67 > me:68") == [
+        {"decision": "permit", "by": None, "beaten": []}
+    ]
+    text = run("ipsecctl", "explain", "--offline", "--policy", str(file), "--me", "192.0.2.1",
+               "udp 192.0.2.9:67 > me:68")  # fmt: skip
+    assert "dhcp-client" in text.out

@@ -1,0 +1,362 @@
+"""Tests of the verbs that ask the daemon: the calls they make, their words and exit codes."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.ctl.conftest import Run
+from tests.ctl.fake_daemon import DOCUMENT, EXPLANATION, FILTERS, INTERFACES, STATUS, FakeDaemon
+
+from ipsecctl.__main__ import VERBS
+from ipsecd.errors import InvalidInput, NotFound, Refused
+
+
+def added(
+    *filters: str,
+    action: str = "block",
+    name: str | None = None,
+    ttl_s: float | None = None,
+    interface: str | None = None,
+) -> tuple[str, dict[str, Any]]:
+    given = {"filters": list(filters), "action": action, "name": name}
+    return ("AddDynamic", {**given, "ttl_s": ttl_s, "interface": interface})
+
+
+def put(action: str, interface: str | None, *, create: bool, assign: bool) -> tuple[str, Any]:
+    rule = {"name": "R", "action": action, "filters": ["*=0:80:TCP"], "interface": interface}
+    return ("PutRules", {"policy": "P", "rules": [rule], "create": create, "assign": assign})
+
+
+CALLS: list[tuple[str, list[tuple[str, dict[str, Any]]]]] = [
+    ("status", [("Status", {})]),
+    ("show", [("ListFilters", {})]),
+    ("show filters", [("ListFilters", {})]),
+    ("show policies", [("ListPolicies", {})]),
+    ("show policy Web", [("GetPolicy", {"name": "Web"})]),
+    ("show dynamic", [("ListDynamic", {})]),
+    ("show interfaces", [("ListInterfaces", {})]),
+    ("show exemptions", [("ListExemptions", {})]),
+    ("stats", [("Stats", {})]),
+    ("block udp/1434", [added("*=0:1434:UDP")]),
+    ("block *=0: 1434: UDP", [added("*=0:1434:UDP")]),
+    ("block 203.0.113.7 2001:db8::/32", [added("203.0.113.7=0", "[2001:db8::]/32=0")]),
+    ("block tcp/80 --for 10m --name web --lan",
+     [added("*=0:80:TCP", name="web", ttl_s=600.0, interface="lan")]),
+    ("permit --dialup --for=90 0+*",
+     [added("0+*", action="permit", ttl_s=90.0, interface="dialup")]),
+    ("unblock web", [("RemoveDynamic", {"selector": "web"})]),
+    ("flush", [("FlushDynamic", {})]),
+    ("policy list", [("ListPolicies", {})]),
+    ("policy show Web", [("GetPolicy", {"name": "Web"})]),
+    ("policy export Web", [("GetPolicy", {"name": "Web"})]),
+    ("policy create Web", [("CreatePolicy", {"name": "Web", "description": None})]),
+    ("policy create Web --description=x", [("CreatePolicy", {"name": "Web", "description": "x"})]),
+    ("policy delete Web",
+     [("DeletePolicy", {"name": "Web", "unassign": False, "missing_ok": False})]),
+    ("policy delete Web --unassign",
+     [("DeletePolicy", {"name": "Web", "unassign": True, "missing_ok": False})]),
+    ("policy assign Web", [("AssignPolicy", {"name": "Web"})]),
+    ("policy unassign Web", [("UnassignPolicy", {"name": "Web"})]),
+    ("policy unassign", [("UnassignPolicy", {"name": None})]),
+    ("rule add P R tcp/80 --action block", [put("block", None, create=False, assign=False)]),
+    ("rule add P R tcp/80 --action PERMIT --lan --create --assign",
+     [put("permit", "lan", create=True, assign=True)]),
+    ("rule remove P A B",
+     [("RemoveRules", {"policy": "P", "rules": ["A", "B"], "delete_empty": False})]),
+    ("rule remove P A --delete-empty",
+     [("RemoveRules", {"policy": "P", "rules": ["A"], "delete_empty": True})]),
+    ("explain tcp 203.0.113.7:4000 > me:80",
+     [("Explain", {"packet": "tcp 203.0.113.7:4000 > me:80"})]),
+    ("reload", [("Reload", {"resolve": False})]),
+    ("reload --resolve", [("Reload", {"resolve": True})]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("line", "calls"), CALLS, ids=[line for line, _ in CALLS])
+def test_verb_makes_its_calls(
+    daemon: FakeDaemon, run: Run, line: str, calls: list[tuple[str, dict[str, Any]]]
+) -> None:
+    """Every verb makes exactly its calls, prints something and succeeds."""
+    ran = run("ipsecctl", *line.split())
+    assert (ran.code, ran.err) == (0, "")
+    assert daemon.calls == calls
+    assert ran.out
+
+
+@pytest.mark.parametrize("line", [line for line, _ in CALLS])
+def test_json_of_every_verb(daemon: FakeDaemon, run: Run, line: str) -> None:
+    """With --json every verb prints one JSON value and nothing else."""
+    ran = run("ipsecctl", *line.split(), "--json")
+    assert ran.code == 0
+    assert json.loads(ran.out) is not None
+    assert daemon.calls
+
+
+def test_status_tells_what_is_in_force(daemon: FakeDaemon, run: Run) -> None:
+    """Status says in five lines what is enforced, with what, and what always passes."""
+    assert run("ipsecctl", "status").out.splitlines() == [
+        "ipsecd 0.1.0 · enforcing with nftables (owned, persistent)",
+        "  policy     'Block UDP 1434 Filter', assigned · 2 rules, 2 filters",
+        "  dynamic    none",
+        "  kernel     in step (digest 3f2a91c05d7e…)",
+        "  essentials neighbour-discovery, dhcp-client always pass",
+    ]
+    assert json.loads(run("ipsecctl", "status", "--json").out) == STATUS
+    assert daemon.calls
+
+
+def test_status_of_a_drifted_kernel(daemon: FakeDaemon, run: Run) -> None:
+    """When the kernel holds something else, that is said first and the exit code is 1."""
+    daemon.status(state="drifted", drift=["set s4 is missing"], observed="0badc0de0badc0de")
+    ran = run("ipsecctl", "status")
+    assert ran.code == 1
+    lines = ran.out.splitlines()
+    assert lines[:3] == [
+        "DRIFTED: the kernel does not hold what it should",
+        "  set s4 is missing",
+        "  what to do: put it back with 'systemctl restart ipsecd', and find out who changed it",
+    ]
+    assert "  kernel     NOT in step: wanted 3f2a91c05d7e…, found 0badc0de0bad…" in lines
+
+
+def test_status_of_a_failed_policy(daemon: FakeDaemon, run: Run) -> None:
+    """A policy that could not be loaded is said first and the exit code is 1."""
+    daemon.status(state="failed", failures=["web.yaml:3: no action"])
+    ran = run("ipsecctl", "status")
+    assert ran.code == 1
+    assert ran.out.startswith("FAILED: web.yaml:3: no action\n  what to do: ")
+    assert run("ipsecctl", "status", "--json").code == 1
+
+
+def test_status_of_a_stopped_daemon(daemon: FakeDaemon, run: Run) -> None:
+    """A daemon stopped on purpose says that nothing is enforced, and how to start it."""
+    daemon.status(state="stopped", observed=None, wanted="", policy_rules=0, policy_filters=0)
+    ran = run("ipsecctl", "status")
+    assert ran.code == 0
+    assert "stopped: nothing is enforced, 'ipsecctl net start policyagent' starts it" in ran.out
+    assert "  kernel     holds nothing of ours\n" in ran.out
+
+
+def test_status_warns_of_what_was_opened(daemon: FakeDaemon, run: Run) -> None:
+    """Exemptions beyond the essentials, and essentials switched off, have lines of their own."""
+    daemon.status(exemptions=[{"name": "kerberos", "reason": "r"}], unparsable="pass")
+    out = run("ipsecctl", "status").out
+    assert "  essentials switched off: a wide block cuts links\n" in out
+    assert "  exempt     kerberos pass every filter\n" in out
+    assert "  unparsable packets pass, even while something is blocked\n" in out
+
+
+def test_columns_are_aligned(daemon: FakeDaemon, run: Run) -> None:
+    """Lists are tables whose columns begin at the same place in every line."""
+    lines = run("ipsecctl", "show", "filters").out.splitlines()
+    assert len(lines) == 1 + len(FILTERS)
+    assert {line.index(column) for line, column in zip(
+        lines, ("STORE", "dynamic", "static"), strict=True
+    )} == {lines[0].index("STORE")}  # fmt: skip
+    assert "9m 58s" in lines[1]
+    assert daemon.calls
+
+
+def test_colour_only_where_it_is_wanted(
+    daemon: FakeDaemon, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A terminal gets colours, unless NO_COLOR is set; a pipe never does."""
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    assert "\x1b[" not in run("ipsecctl", "status").out
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert "\x1b[" in run("ipsecctl", "status").out
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b[" not in run("ipsecctl", "status").out
+    assert len(daemon.calls) == 3
+
+
+def test_empty_lists_are_said_in_words(daemon: FakeDaemon, run: Run) -> None:
+    """A list without entries is a sentence, not a lonely header."""
+    daemon.replies["ListFilters"] = {"filters": []}
+    assert run("ipsecctl", "show").out == "no filter is in force: everything passes\n"
+
+
+def test_block_says_what_the_daemon_did(daemon: FakeDaemon, run: Run) -> None:
+    """A change is confirmed with what the daemon has put in force, not with what was asked."""
+    daemon.replies["AddDynamic"] = {
+        "rule": {
+            "name": "web",
+            "action": "block",
+            "filters": ["*=0:80:TCP"],
+            "interface": "lan",
+            "remaining_s": 300.0,
+            "by": "uid 0 (root)",
+            "created": 1.0,
+        }
+    }
+    ran = run("ipsecctl", "block", "tcp/80", "--for", "10m")
+    assert ran.out == "block *=0:80:TCP on lan links · in force for 5m as 'web'\n"
+
+
+def test_unblock_tries_the_name_first(daemon: FakeDaemon, run: Run) -> None:
+    """What is no name is tried as a filter in canonical form; the refusal of that is final."""
+    daemon.replies["RemoveDynamic"] = NotFound("no such rule", "ipsecctl show dynamic")
+    ran = run("ipsecctl", "unblock", "udp/1434")
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err == "ipsecctl: no such rule\n  hint: ipsecctl show dynamic\n"
+    assert [given["selector"] for _, given in daemon.calls] == ["udp/1434", "*=0:1434:UDP"]
+
+
+def test_apply_passes_the_file_itself(daemon: FakeDaemon, run: Run, tmp_path: Path) -> None:
+    """The document goes to the daemon as an open file, never as text."""
+    file = tmp_path / "web.yaml"
+    file.write_text(DOCUMENT)
+    ran = run("ipsecctl", "apply", str(file), "--assign")
+    assert ran.out == "the change is made · assigned: 'Block UDP 1434 Filter'\n"
+    assert daemon.document == DOCUMENT.encode()
+    parameters = {"document": None, "source": str(file), "assign": True, "dry_run": False}
+    assert daemon.calls == [("ApplyPolicy", parameters)]
+
+
+def test_apply_reads_standard_input(
+    daemon: FakeDaemon, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``-`` takes the document from standard input."""
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(DOCUMENT.encode())))
+    assert run("ipsecctl", "apply", "-", "--dry-run", "--json").code == 0
+    assert daemon.document == DOCUMENT.encode()
+    assert daemon.calls[0][1]["dry_run"] is True
+    assert daemon.calls[0][1]["source"] == "<stdin>"
+
+
+def test_apply_of_a_missing_file(daemon: FakeDaemon, run: Run) -> None:
+    """A file that cannot be read is refused here, and the daemon hears nothing."""
+    ran = run("ipsecctl", "apply", "/nonexistent/web.yaml")
+    assert ran.code == 1
+    assert "cannot read '/nonexistent/web.yaml': No such file or directory" in ran.err
+    assert daemon.calls == []
+
+
+def test_export_is_the_bare_document(daemon: FakeDaemon, run: Run) -> None:
+    """An exported policy can be applied as it is."""
+    assert run("ipsecctl", "policy", "export", "Web").out == DOCUMENT
+    assert daemon.calls
+
+
+def test_explain_names_the_deciding_filter(daemon: FakeDaemon, run: Run) -> None:
+    """Explain prints the decision, its filter, and where that was written."""
+    ran = run("ipsecctl", "explain", "tcp 203.0.113.7:4000 > me:80")
+    first, second = ran.out.splitlines()
+    assert first.startswith("block  tcp 203.0.113.7:4000 > ")
+    for part in ("*=0:80:TCP", "static", "'Web'", "'Block web'"):
+        assert part in second
+    daemon.replies["Explain"] = {
+        "explanation": {**EXPLANATION, "by": None, "reason": "no filter", "decision": "permit"}
+    }
+    assert "no filter" in run("ipsecctl", "explain", "tcp 1.2.3.4:5 > me:6").out
+
+
+def test_bad_filter_is_shown_with_a_caret(daemon: FakeDaemon, run: Run) -> None:
+    """Input with a position is shown with a caret under the place, and nothing is sent."""
+    ran = run("ipsecctl", "block", "*=0:99999:TCP")
+    assert ran.code == 1
+    _message, text, caret, hint = ran.err.splitlines()[:4]
+    assert text == "  *=0:99999:TCP"
+    assert caret == "      ^"
+    assert hint.startswith("  hint: ")
+    assert daemon.calls == []
+
+
+def test_caret_cannot_carry_escapes(daemon: FakeDaemon, run: Run) -> None:
+    """What a terminal would obey is not printed as it was typed."""
+    ran = run("ipsecctl", "block", "*=0:\x1b[31m:TCP")
+    assert ran.code == 1
+    assert "\x1b" not in ran.err
+    assert daemon.calls == []
+
+
+def test_errors_of_the_daemon_keep_their_words(daemon: FakeDaemon, run: Run) -> None:
+    """A refusal is printed as the daemon worded it, with file and line when it has them."""
+    daemon.replies["Reload"] = InvalidInput("no action", "add one", source="web.yaml", line=3)
+    ran = run("ipsecctl", "reload")
+    assert ran.code == 1
+    assert ran.err == "ipsecctl: web.yaml:3: no action\n  hint: add one\n"
+    daemon.replies["Reload"] = Refused("stopped")
+    assert run("ipsecctl", "reload").err == "ipsecctl: stopped\n"
+
+
+@pytest.mark.usefixtures("no_daemon")
+@pytest.mark.parametrize("line", [line for line, _ in CALLS])
+def test_daemon_not_reachable(run: Run, line: str) -> None:
+    """Without a daemon every verb that needs one says what to do and exits with 3."""
+    ran = run("ipsecctl", *line.split())
+    assert (ran.code, ran.out) == (3, "")
+    assert "cannot be reached at" in ran.err
+    assert "systemctl start ipsecd" in ran.err
+
+
+def test_daemon_that_hangs_up(daemon: FakeDaemon, run: Run) -> None:
+    """A connection that ends without an answer, as for strangers, is exit 3 with the groups."""
+    daemon.silent = True
+    ran = run("ipsecctl", "status")
+    assert ran.code == 3
+    assert "'ipsec-view'" in ran.err
+
+
+def test_socket_option_wins(daemon: FakeDaemon, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """--socket before or after the verb wins over IPSECD_SOCKET, for dialects too."""
+    monkeypatch.setenv("IPSECD_SOCKET", "/nonexistent")
+    path = str(daemon.path)
+    assert run("ipsecctl", "--socket", path, "status").code == 0
+    assert run("ipsecctl", "status", f"--socket={path}").code == 0
+    assert run("ipsecctl", "--socket", path, "ipseccmd", "-u").code == 0
+    assert run("ipsecctl", "status").code == 3
+
+
+USAGE_ERRORS = [
+    "", "frobnicate", "status extra", "status --frob", "show nothing", "show policy",
+    "show filters extra", "block", "block tcp/80 --for soon", "block tcp/80 --for 0",
+    "block tcp/80 --for", "block tcp/80 --lan --dialup", "unblock", "unblock a b", "apply",
+    "policy", "policy frob", "policy create", "rule", "rule frob", "rule add P R",
+    "rule add P R tcp/80", "rule add P R tcp/80 --action maybe", "rule remove P", "explain",
+    "explain --offline udp", "explain --me 10.0.0.1 udp", "check", "format", "diff",
+    "--socket", "net start spooler", "net", "netdiag", "netdiag /test:dns", "gpupdate /frob",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("line", USAGE_ERRORS)
+def test_usage_errors(daemon: FakeDaemon, run: Run, line: str) -> None:
+    """A command line that does not exist is exit 2 with words on stderr, and calls nothing."""
+    ran = run("ipsecctl", *line.split())
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err
+    assert daemon.calls == []
+
+
+@pytest.mark.parametrize("verb", sorted(VERBS))
+def test_help_on_every_verb(run: Run, verb: str) -> None:
+    """Every verb has help, reached in two ways, and is in the overview."""
+    ran = run("ipsecctl", "help", verb)
+    assert ran.code == 0
+    assert ran.out.startswith(f"usage: ipsecctl {verb}")
+    assert run("ipsecctl", verb, "--help") == ran
+    assert f"\n  {verb} " in run("ipsecctl", "help").out
+
+
+def test_interfaces_are_listed(daemon: FakeDaemon, run: Run) -> None:
+    """Every interface has its type, state and addresses."""
+    out = run("ipsecctl", "show", "interfaces").out
+    for interface in INTERFACES:
+        assert str(interface["name"]) in out
+    assert "192.168.1.1/24 2001:db8::1/64" in out
+    assert daemon.calls
+
+
+def test_stats_are_counted_out(daemon: FakeDaemon, run: Run) -> None:
+    """Stats name each rule's packets and bytes, and what could not be parsed."""
+    out = run("ipsecctl", "stats").out
+    assert "1,234" in out
+    assert "56,789" in out
+    assert "3 packets dropped with headers that cannot be read" in out
+    assert daemon.calls
