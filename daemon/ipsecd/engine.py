@@ -188,9 +188,9 @@ class Engine:
         except BaseException:
             change.undo()
             raise
-        self.names = known
-        self.loaded = self._store.load()
-        self.loaded_from = "policy" if policy else "nothing"
+        self.names, self.loaded = known, change.after
+        if not untouched:
+            self.loaded_from = "policy" if policy else "nothing"
         self.failures = _failures(self.loaded)
         self._keep_last_good()
 

@@ -123,6 +123,10 @@ class Daemon:
             self._process.wait(20)
             self._process = None
 
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
     def log(self) -> str:
         return self._log.read_text()
 

@@ -149,7 +149,9 @@ def test_the_article_from_its_first_command_to_its_last(
         '-w REG -p "Block UDP 1434 Filter" -r "Block Inbound UDP 1434 Rule" '
         '-r "Block Outbound UDP 1434 Rule" -o'
     )
-    assert "Block Inbound UDP 1434 Rule" not in daemon.ctl("policy", "show", "Block UDP 1434 Filter")
+    assert "Block Inbound UDP 1434 Rule" not in daemon.ctl(
+        "policy", "show", "Block UDP 1434 Filter"
+    )
 
 
 @pytest.mark.parametrize("tool", ["IPSeccmd.exe", "Ipsecpol"])

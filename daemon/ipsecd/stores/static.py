@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 
@@ -76,11 +76,12 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A change that was prepared: its steps, and those that lead back."""
+    """A change that was prepared: its steps, those that lead back, and what is stored after it."""
 
     store: StaticStore
     forward: tuple[Step, ...]
     back: tuple[Step, ...]
+    after: Loaded
 
     def commit(self) -> None:
         """Make the change, on disk when this returns; after ``StoreFailed`` the old state is."""
@@ -139,26 +140,33 @@ class StaticStore:
         """
         forward: list[Step] = []
         back: list[Step] = []
-        paths = {name: stored.path for name, stored in expected.policies.items()}
+        policies = dict(expected.policies)
         for policy in put:
             known = expected.policies.get(policy.name)
-            path = known.path if known else self._new_path(policy.name, set(paths.values()))
-            paths[policy.name] = path
+            taken = {stored.path for stored in policies.values()}
+            path = known.path if known else self._new_path(policy.name, taken)
+            new = policies[policy.name] = StoredPolicy(policy, path, format_policy(policy))
             self._must_be(path, known.text if known else None)
-            forward.append(Step(path, text=format_policy(policy)))
+            forward.append(Step(path, text=new.text))
             back.append(Step(path, text=known.text if known else None))
         for name in delete:
-            known = expected.policies[name]
+            known = policies.pop(name)
             self._must_be(known.path, known.text)
             forward.append(Step(known.path))
             back.append(Step(known.path, text=known.text))
         if assign is not KEEP:
-            target = paths[assign] if isinstance(assign, str) else None
+            target = policies[assign].path if isinstance(assign, str) else None
             if self._link() != expected.link:
                 raise _edited(self._directory / ASSIGNED)
             forward.append(Step(ASSIGNED, target=target))
             back.append(Step(ASSIGNED, target=expected.link))
-        return Change(self, tuple(forward), tuple(back))
+            assigned = assign if isinstance(assign, str) else None
+            after = replace(
+                expected, policies=policies, link=target, assigned=assigned, assigned_error=None
+            )
+        else:
+            after = replace(expected, policies=policies)
+        return Change(self, tuple(forward), tuple(back), after)
 
     def carry_out(self, steps: Sequence[Step]) -> None:
         """Carry out prepared steps as one change; raises ``OSError``."""
