@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from importlib import import_module
@@ -40,6 +41,10 @@ DIALECTS = {
 def main(argv: list[str] | None = None) -> int:
     """Run the command that `argv` (``sys.argv``) is; the exit code."""
     words = list(sys.argv if argv is None else argv)
+    # A file name need not be text, nor a terminal able to show every letter.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     name = program_name(words[0]) if words else "ipsecctl"
     try:
         try:

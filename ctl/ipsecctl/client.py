@@ -9,7 +9,7 @@ import json
 import os
 import socket
 
-from ipsecctl.failures import UnreachableError
+from ipsecctl.failures import UnreachableError, UsageError
 
 TYPE_CHECKING = False  # typing itself would cost more start-up time than this module
 if TYPE_CHECKING:
@@ -34,10 +34,17 @@ class Client:
     ) -> dict[str, Any]:
         """What `method` gives back for `parameters`; `descriptor` is an open file to pass along.
 
-        Raises ``UnreachableError``, or the daemon's own error as the daemon worded it.
+        Raises ``UnreachableError``, or the daemon's own error as the daemon worded it, or
+        ``UsageError`` for text that cannot be sent.
         """
         message = {"method": f"{INTERFACE}.{method}", "parameters": parameters or {}}
-        frame = json.dumps(message, ensure_ascii=False).encode("utf-8", "replace") + b"\0"
+        try:
+            frame = json.dumps(message, ensure_ascii=False).encode() + b"\0"
+        except UnicodeEncodeError as error:
+            raise UsageError(
+                f"{error.object[error.start : error.end]!r} in an argument is not text",
+                "write names and filters in UTF-8",
+            ) from error
         try:
             connection = self._socket = self._socket or self._connect()
             sent = 0
@@ -52,6 +59,8 @@ class Client:
             ) from error
         except (ConnectionError, ValueError) as error:
             raise self._no_answer() from error
+        if not isinstance(reply, dict):
+            raise self._no_answer()
         if "error" in reply:
             from ipsecd.protocol.errors import from_wire
 

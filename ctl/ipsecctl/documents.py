@@ -59,6 +59,8 @@ def diff(client: Client, args: list[str]) -> int:
     new = _read(options.rest[-1])
     old = _read(options.rest[0]) if len(options.rest) == 2 else _stored(client, new.name)
     changes = diff_policies(old, new)
+    if old is None:
+        changes = (f"+ policy {new.name!r} is not stored yet", *changes)
     if options.has("--json"):
         print_json({"policy": new.name, "equal": not changes, "changes": list(changes)})
     elif changes:

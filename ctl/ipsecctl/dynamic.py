@@ -31,14 +31,15 @@ def unblock(client: Client, args: list[str]) -> int:
     selector = options.rest[0]
     try:
         removed = client.call("RemoveDynamic", {"selector": selector})["removed"]
-    except NotFound:
+    except NotFound as absent:
         try:
             canonical = canonical_filter(selector)
-        except InvalidInput:
-            canonical = selector
-        if canonical == selector:
-            raise
-        removed = client.call("RemoveDynamic", {"selector": canonical})["removed"]
+            if canonical == selector:
+                raise
+            removed = client.call("RemoveDynamic", {"selector": canonical})["removed"]
+        except (InvalidInput, NotFound):
+            # The refusal has to name what was typed.
+            raise absent from None
     if options.has("--json"):
         print_json({"removed": removed})
     else:

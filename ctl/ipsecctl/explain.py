@@ -55,7 +55,8 @@ def _offline(options: Options, text: str) -> int:
             "beaten": [_reference(one) for one in found.beaten],
         }
         if options.has("--json"):
-            print(json.dumps(answer, ensure_ascii=False))
+            # Whoever writes packets into a pipe may wait for each answer.
+            print(json.dumps(answer, ensure_ascii=False), flush=True)
         else:
             _print({**answer, "reason": found.reason, "packet": format_packet(packet)})
     return DONE

@@ -9,6 +9,7 @@ from ipsecctl.failures import DONE, REFUSED, USAGE, UsageError
 from ipsecctl.legacy_switches import Switches, parse_switches
 from ipsecctl.presentation import count, outcome_line
 from ipsecd.errors import IpsecdError, NotFound, Refused
+from ipsecd.language.documents import parse_policy
 
 USAGE_TEXT = """\
 usage: {0} -w REG -p POLICY[:MINUTES] -r RULE -f FILTER… -n BLOCK|PASS [-x] [-lan|-dialup]
@@ -103,13 +104,24 @@ def _dynamic(client: Client, switches: Switches) -> str:
             if filters:
                 given = {"filters": filters, "action": action, "interface": switches.interface}
                 added.append(client.call("AddDynamic", given)["rule"])
-    except IpsecdError:
+    except IpsecdError as refusal:
         # One command is one change: without its second half the first must not stay.
         for rule in added:
-            client.call("RemoveDynamic", {"selector": rule["name"]})
+            _take_back(client, str(rule["name"]), refusal)
         raise
     words = "; ".join(f"{rule['action']} {_texts(rule['filters'])}" for rule in added)
     return f"{words} in force until the agent stops"
+
+
+def _take_back(client: Client, name: str, refusal: IpsecdError) -> None:
+    """Remove a dynamic rule, or have `refusal` say that it is still in force."""
+    try:
+        client.call("RemoveDynamic", {"selector": name})
+    except IpsecdError as error:
+        raise IpsecdError(
+            f"{refusal.message}; and rule {name!r} could not be taken back: {error.message}",
+            f"see 'ipsecctl show dynamic', and run 'ipsecctl unblock {name}'",
+        ) from error
 
 
 def _texts(filters: object) -> str:
@@ -146,15 +158,19 @@ def _delete(client: Client, switches: Switches, *, tolerant: bool) -> str:
     if not switches.rules:
         given = {"name": name, "unassign": True, "missing_ok": tolerant}
         return _outcome(client, "DeletePolicy", given)
-    try:
-        if tolerant:
+    rules = list(switches.rules)
+    if tolerant:
+        try:
             client.call("UnassignPolicy", {"name": name})
-        removal = {"policy": name, "rules": list(switches.rules), "delete_empty": True}
-        return _outcome(client, "RemoveRules", removal)
-    except NotFound as error:
-        if not tolerant:
-            raise
-        return error.message
+            document = client.call("GetPolicy", {"name": name})["document"]
+        except NotFound as error:
+            return error.message
+        stored = {rule.name for rule in parse_policy(document).rules}
+        rules = [rule for rule in rules if rule in stored]
+        if not rules:
+            return f"policy {name!r} has no such rule"
+    removal = {"policy": name, "rules": rules, "delete_empty": True}
+    return _outcome(client, "RemoveRules", removal)
 
 
 def _outcome(client: Client, method: str, given: dict[str, object]) -> str:

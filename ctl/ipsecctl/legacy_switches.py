@@ -46,10 +46,12 @@ def parse_switches(args: list[str]) -> Switches:
         raise UsageError("-u stands alone", "it deletes every dynamic rule and does nothing else")
     if "-lan" in given and "-dialup" in given:
         raise UsageError("-lan and -dialup exclude each other", "leave both out for all links")
-    store = given.get("-w", [""])[0]
-    if store and store.lower() != "reg":
+    idle = next((s for s in ("-n", "-lan", "-dialup") if s in given and "-f" not in given), "")
+    if idle:
+        raise UsageError(f"{idle} is about filters, and there are none", "filters follow -f")
+    if "-w" in given and given["-w"][0].lower() != "reg":
         raise Refused(
-            f"-w {store} edits a directory, and policies are kept on this host only",
+            f"-w {given['-w'][0]} edits a directory, and policies are kept on this host only",
             "use -w REG; a domain policy comes from its central place, not from this tool",
         )
     policy, interval_min = _policy(given.get("-p", [""])[0])
@@ -57,8 +59,8 @@ def parse_switches(args: list[str]) -> Switches:
     action = _action(given["-n"]) if "-n" in given else ""
     return Switches(
         filters=tuple(_filter(text, action) for text in join_arguments(given.get("-f", []))),
-        static=bool(store or assumed),
-        assumed="" if store else assumed,
+        static="-w" in given or bool(assumed),
+        assumed="" if "-w" in given else assumed,
         policy=policy,
         interval_min=interval_min,
         rules=tuple(given.get("-r", [])),

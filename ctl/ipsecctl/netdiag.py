@@ -11,7 +11,7 @@ from ipsecctl.failures import DONE, REFUSED, UnreachableError, UsageError
 
 HEAD = "IP Security test . . . . . . . . . :"
 _IDS = uuid.UUID("b1c0a4f2-7a43-4d7e-8f0c-21d2c0d5c7aa")
-_NO_POLICY_ID = uuid.UUID(int=0)
+_NO_POLICY_ID = str(uuid.UUID(int=0))
 
 
 def run(client: Client, args: list[str]) -> int:
@@ -51,8 +51,12 @@ def _details(client: Client, status: dict[str, Any]) -> None:
     own = _own_addresses(client.call("ListInterfaces")["interfaces"])
     if status["policy_path"]:
         print(f"    IP Security Policy Path: {status['policy_path']}")
+    policies = {one["policy"] for one in filters if one["policy"]}
+    ids = {name: client.call("GetPolicy", {"name": name})["id"] for name in policies}
     blocks = [
-        _block_lines(one, block) for one in filters for block in blocks_of(one["filter"], own)
+        _block_lines(one, block, ids.get(one["policy"], _NO_POLICY_ID))
+        for one in filters
+        for block in blocks_of(one["filter"], own)
     ]
     if blocks:
         number = len(blocks)
@@ -71,9 +75,8 @@ def _own_addresses(interfaces: list[dict[str, Any]]) -> list[str]:
     return list(dict.fromkeys(addresses))
 
 
-def _block_lines(one: dict[str, Any], block: Block) -> list[str]:
+def _block_lines(one: dict[str, Any], block: Block, policy_id: str) -> list[str]:
     source, destination = block.source, block.destination
-    policy = uuid.uuid5(_IDS, one["policy"]) if one["policy"] else _NO_POLICY_ID
     origin = (one["store"], one["policy"], one["rule"], one["action"])
     identity = uuid.uuid5(_IDS, "\0".join((*origin, *block.words)))
     action = "Block" if one["action"] == "block" else "Pass"
@@ -81,7 +84,7 @@ def _block_lines(one: dict[str, Any], block: Block) -> list[str]:
     return [
         "    No Name",
         f"        Filter Id: {{{str(identity).upper()}}}",
-        f"        Policy Id: {{{str(policy).upper()}}}",
+        f"        Policy Id: {{{policy_id.upper()}}}",
         f"        Src Addr : {source.address} Src Mask : {source.mask}",
         f"        Dest Addr : {destination.address} Dest Mask : {destination.mask}",
         f"        Tunnel Addr : {block.any_address} {ports}",

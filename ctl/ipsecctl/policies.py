@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 
 from ipsecctl.client import Client
 from ipsecctl.failures import DONE, UsageError
-from ipsecctl.files import file_error
+from ipsecctl.files import file_error, read_bytes
 from ipsecctl.options import interface_of, parse_options
 from ipsecctl.presentation import print_outcome
 from ipsecctl.show import show_list, show_policy
@@ -127,17 +128,26 @@ def _add_rule(client: Client, args: list[str]) -> int:
 
 
 def _open(path: str) -> int:
-    """A descriptor of the document at `path`, at its start; ``-`` is standard input, copied.
+    """A descriptor of the document at `path`, at its start; ``-`` is standard input.
 
-    Copied because the daemon must not wait for whoever writes into a pipe.
+    What is no regular file is copied: the daemon must not wait for whoever writes into a pipe.
     """
-    if path != "-":
-        try:
-            return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError as error:
-            raise file_error("read", path, error) from error
+    if path == "-":
+        return _copied(read_bytes(path))
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return descriptor
+        with os.fdopen(descriptor, "rb") as pipe:
+            return _copied(pipe.read())
+    except OSError as error:
+        raise file_error("read", path, error) from error
+
+
+def _copied(content: bytes) -> int:
+    """A descriptor of a file in memory that holds `content`, at its start."""
     descriptor = os.memfd_create("policy")
     with os.fdopen(os.dup(descriptor), "wb") as copy:
-        copy.write(sys.stdin.buffer.read())
+        copy.write(content)
     os.lseek(descriptor, 0, os.SEEK_SET)
     return descriptor

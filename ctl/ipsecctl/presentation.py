@@ -71,7 +71,7 @@ def outcome_line(outcome: dict[str, Any]) -> str:
     assigned = outcome.get("assigned")
     now = f"assigned: {assigned!r}" if assigned else "no policy is assigned"
     message = str(outcome["message"]).rstrip(".")
-    if message == now:
+    if message == now or (assigned and message.startswith(f"policy {assigned!r} is assigned")):
         return message
     return f"{message}\n{now}" if "\n" in message else f"{message} · {now}"
 

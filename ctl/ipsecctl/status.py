@@ -73,7 +73,11 @@ def _state(status: dict[str, Any]) -> str:
 def _policy(status: dict[str, Any]) -> str:
     if status["assigned"] is None:
         return "none assigned"
-    return f"{status['assigned']!r}, assigned · {_amount(status, 'policy')}"
+    assigned = f"{status['assigned']!r}, assigned"
+    if status["state"] == "stopped" or status["loaded_from"] == "nothing":
+        return f"{assigned}, {paint('not in force', 'yellow')}"
+    version = " · as it last was good" if status["loaded_from"] == "last-good" else ""
+    return f"{assigned} · {_amount(status, 'policy')}{version}"
 
 
 def _amount(status: dict[str, Any], store: str) -> str:

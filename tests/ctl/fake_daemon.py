@@ -6,6 +6,7 @@ import array
 import json
 import os
 import socket
+import stat
 import threading
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ STATUS: dict[str, Any] = {
     "features": ["owned", "persistent"],
     "assigned": "Block UDP 1434 Filter",
     "policy_path": "/etc/ipsecd/policies/block-udp-1434-filter.yaml",
-    "loaded_from": "policies",
+    "loaded_from": "policy",
     "wanted": "3f2a91c05d7e66aa",
     "observed": "3f2a91c05d7e66aa",
     "drift": [],
@@ -110,7 +111,12 @@ REPLIES: dict[str, dict[str, Any]] = {
     "Status": {"status": STATUS},
     "ListFilters": {"filters": FILTERS},
     "ListPolicies": {"policies": [SUMMARY]},
-    "GetPolicy": {"document": DOCUMENT, "path": "/p/web.yaml", "assigned": False, "id": "1"},
+    "GetPolicy": {
+        "document": DOCUMENT,
+        "path": "/p/web.yaml",
+        "assigned": False,
+        "id": "509492ea-1214-4f50-bf43-9cac2b538518",
+    },
     "ListDynamic": {"rules": []},
     "ListInterfaces": {"interfaces": INTERFACES},
     "ListExemptions": {"exemptions": STATUS["exemptions"]},
@@ -130,6 +136,7 @@ class FakeDaemon:
         self.path = path
         self.calls: list[Call] = []
         self.document: bytes | None = None
+        self.regular = False
         self.replies: dict[str, dict[str, Any] | IpsecdError] = {}
         self.silent = False
         self.broken: list[str] = []
@@ -168,6 +175,7 @@ class FakeDaemon:
             for _, _, passed in control:
                 descriptor = array.array("i", passed)[0]
                 with os.fdopen(descriptor, "rb") as file:
+                    self.regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
                     self.document = file.read()
             if not data:
                 return b""

@@ -84,9 +84,6 @@ MEANINGS: list[tuple[str, list[Any]]] = [
      [("DeletePolicy", {"name": "Web", "unassign": True, "missing_ok": True})]),
     ("-w REG -p Web -r A -r B -o",
      [("RemoveRules", {"policy": "Web", "rules": ["A", "B"], "delete_empty": True})]),
-    ("-w REG -p Web -r A -y -o",
-     [("UnassignPolicy", {"name": "Web"}),
-      ("RemoveRules", {"policy": "Web", "rules": ["A"], "delete_empty": True})]),
     ("-w REG -p Web", [("GetPolicy", {"name": "Web"})]),
     ("-f [*=0:80:TCP]", [add("block", "*=0:80:TCP")]),
     ("-f *=0:80:TCP -n PASS -dialup", [add("permit", "*=0:80:TCP", interface="dialup")]),
@@ -138,7 +135,15 @@ def test_static_switch_without_w_warns(daemon: FakeDaemon, run: Run) -> None:
 
 
 def test_start_clean_tolerates_absence(daemon: FakeDaemon, run: Run) -> None:
-    """-y -o with rules succeeds when the policy is absent; -o alone does not."""
+    """-y -o succeeds when the policy or some of its rules are absent; -o alone does not."""
+    clean = ["-w", "REG", "-p", "Web", "-r", "A", "-r", "Block web", "-y", "-o"]
+    assert run("ipseccmd", *clean).code == 0
+    removal = {"policy": "Web", "rules": ["Block web"], "delete_empty": True}
+    assert [daemon.calls[0], daemon.calls[-1]] == [
+        ("UnassignPolicy", {"name": "Web"}),
+        ("RemoveRules", removal),
+    ]
+    assert "'Web' has no such rule" in run("ipseccmd", *clean[:6], "-y", "-o").out
     daemon.replies["UnassignPolicy"] = NotFound("there is no policy 'Web'")
     assert run("ipseccmd", *["-w", "REG", "-p", "Web", "-r", "A", "-y", "-o"]).code == 0
     daemon.replies["RemoveRules"] = NotFound("there is no policy 'Web'")
@@ -160,6 +165,9 @@ def test_half_a_command_does_not_stay(
     assert ran.code == 1
     assert ran.err.startswith("ipseccmd: the kernel is full")
     assert daemon.calls[2] == ("RemoveDynamic", {"selector": "dynamic-1"})
+    daemon.replies["RemoveDynamic"] = BackendFailed("no memory")
+    ran = run("ipseccmd", "-f", "[0+*]", "(0+*::ICMP)")
+    assert "'dynamic-4' could not be taken back: no memory" in ran.err
 
 
 REFUSALS = [
@@ -180,6 +188,7 @@ REFUSALS = [
     (r"\host -u", "ssh host ipsecctl"),
     ("-w DS:example.com -p Web -x", "-w REG"),
     ("-w REG -x", "-p NAME"),
+    ("-w REGISTRY -p Web -x", "-w REG"),
     ("-w REG -p Web -f *=0:80:TCP -n BLOCK", "-r"),
     ("-w REG -p Web -r A", "-r"),
     ("-w REG -p Web -x -y", "-x"),
@@ -203,7 +212,8 @@ def test_refusals(daemon: FakeDaemon, run: Run, line: str, word: str) -> None:
 
 @pytest.mark.parametrize(
     "line",
-    ["-frob", "-w REG -p", "-w REG -p -x", "-u -x", "stray", "-f *=0:80:TCP -n MAYBE", "-lan",
+    ["-frob", "-w REG -p Web -n BLOCK", "-w REG -p Web -x -lan",
+     "-w REG -p", "-w REG -p -x", "-u -x", "stray", "-f *=0:80:TCP -n MAYBE", "-lan",
      "-f *=0:80:TCP -n BLOCK -lan -dialup", "-w REG -p A -p B -x", "show", "show frob"],
 )  # fmt: skip
 def test_wrong_command_lines(daemon: FakeDaemon, run: Run, line: str) -> None:

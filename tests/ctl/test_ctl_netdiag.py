@@ -67,6 +67,7 @@ def test_debug_shows_every_filter(daemon: FakeDaemon, run: Run, switch: str) -> 
         "    There are 3 filters",
         "    No Name",
     ]
+    assert lines[7] == "        Policy Id: {509492EA-1214-4F50-BF43-9CAC2B538518}"
     assert lines[8:14] == [
         "        Src Addr : 0.0.0.0 Src Mask : 0.0.0.0",
         "        Dest Addr : 192.168.1.1 Dest Mask : 255.255.255.255",

@@ -88,6 +88,8 @@ def test_diff_with_the_stored_policy(daemon: FakeDaemon, run: Run, file: Path) -
     ran = run("ipsecctl", "diff", str(file))
     assert ran.code == 1
     assert ran.out
+    file.write_text("policy: Web\nrules: []\n")
+    assert run("ipsecctl", "diff", str(file)).out == "+ policy 'Web' is not stored yet\n"
 
 
 def explain(run: Run, file: Path, *args: str) -> list[dict[str, object]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,10 @@ def test_status_of_a_failed_policy(daemon: FakeDaemon, run: Run) -> None:
     ran = run("ipsecctl", "status")
     assert ran.code == 1
     assert ran.out.startswith("FAILED: web.yaml:3: no action\n  what to do: ")
+    daemon.status(state="failed", failures=["no action"], loaded_from="last-good")
+    assert "assigned · 2 rules, 2 filters · as it last was good\n" in run("ipsecctl", "status").out
+    daemon.status(state="failed", failures=["no action"], loaded_from="nothing")
+    assert "assigned, not in force\n" in run("ipsecctl", "status").out
     assert run("ipsecctl", "status", "--json").code == 1
 
 
@@ -140,6 +145,7 @@ def test_status_of_a_stopped_daemon(daemon: FakeDaemon, run: Run) -> None:
     assert ran.code == 0
     assert "stopped: nothing is enforced, 'ipsecctl net start policyagent' starts it" in ran.out
     assert "  kernel     holds nothing of ours\n" in ran.out
+    assert "  policy     'Block UDP 1434 Filter', assigned, not in force\n" in ran.out
 
 
 def test_status_warns_of_what_was_opened(daemon: FakeDaemon, run: Run) -> None:
@@ -208,6 +214,27 @@ def test_unblock_tries_the_name_first(daemon: FakeDaemon, run: Run) -> None:
     assert [given["selector"] for _, given in daemon.calls] == ["udp/1434", "*=0:1434:UDP"]
 
 
+def test_change_is_not_said_twice(daemon: FakeDaemon, run: Run) -> None:
+    """What is assigned now is not added to a message that says it already."""
+    for message, assigned in (
+        ("policy 'Web' is assigned", "Web"),
+        ("policy 'Web' is assigned already", "Web"),
+        ("no policy is assigned", None),
+    ):
+        outcome = {"changed": True, "message": message, "assigned": assigned}
+        daemon.replies["Reload"] = {"outcome": outcome}
+        assert run("ipsecctl", "reload").out == f"{message}\n"
+
+
+def test_text_that_is_no_text(daemon: FakeDaemon, run: Run) -> None:
+    """A name that is not UTF-8 is refused, and never sent as another name."""
+    ran = run("ipsecctl", "policy", "assign", "Web\udcff")
+    assert (ran.code, ran.out) == (2, "")
+    assert "UTF-8" in ran.err
+    assert "no such file" in run("ipsecctl", "check", "web\udcff.yaml").err.lower()
+    assert daemon.calls == []
+
+
 def test_apply_passes_the_file_itself(daemon: FakeDaemon, run: Run, tmp_path: Path) -> None:
     """The document goes to the daemon as an open file, never as text."""
     file = tmp_path / "web.yaml"
@@ -230,11 +257,25 @@ def test_apply_reads_standard_input(
     assert daemon.calls[0][1]["source"] == "<stdin>"
 
 
+def test_apply_reads_pipes_itself(daemon: FakeDaemon, run: Run) -> None:
+    """A pipe, as of a process substitution, is read here: the daemon must not wait for it."""
+    end, start = os.pipe()
+    os.write(start, DOCUMENT.encode())
+    os.close(start)
+    try:
+        assert run("ipsecctl", "apply", f"/dev/fd/{end}").code == 0
+    finally:
+        os.close(end)
+    assert daemon.document == DOCUMENT.encode()
+    assert daemon.regular
+
+
 def test_apply_of_a_missing_file(daemon: FakeDaemon, run: Run) -> None:
     """A file that cannot be read is refused here, and the daemon hears nothing."""
     ran = run("ipsecctl", "apply", "/nonexistent/web.yaml")
     assert ran.code == 1
     assert "cannot read '/nonexistent/web.yaml': No such file or directory" in ran.err
+    assert "cannot read '/': Is a directory" in run("ipsecctl", "apply", "/").err
     assert daemon.calls == []
 
 

@@ -1,0 +1,113 @@
+"""Forwarded packets: this host between a peer and a container that leaves under its address."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from netns import site
+from netns.site import PEER, PEER4, RECEIVE, SEND, Daemon, run
+
+pytestmark = pytest.mark.netns
+
+BOX, BOX4 = "box", "10.88.0.5"
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[Daemon]:
+    with site.daemon(tmp_path) as running:
+        run("ip", "netns", "add", BOX)
+        run("ip", "link", "add", "bridge0", "type", "veth", "peer", "name", "eth0", "netns", BOX)
+        run("ip", "address", "add", "10.88.0.1/24", "dev", "bridge0")
+        run("ip", "link", "set", "bridge0", "up")
+        run("ip", "-n", BOX, "address", "add", f"{BOX4}/24", "dev", "eth0")
+        run("ip", "-n", BOX, "link", "set", "eth0", "up")
+        run("ip", "-n", BOX, "route", "add", "default", "via", "10.88.0.1")
+        run("sysctl", "-qw", "net.ipv4.ip_forward=1")
+        subprocess.run(
+            ["nft", "-f", "-"],
+            input="""
+            table ip nat {
+              chain post { type nat hook postrouting priority 100; oif wire0 masquerade; }
+              chain pre { type nat hook prerouting priority -100;
+                iif wire0 udp dport 8080 dnat to 10.88.0.5:1434
+              }
+            }
+            """,
+            text=True,
+            check=True,
+        )
+        try:
+            yield running
+        finally:
+            run("nft", "delete", "table", "ip", "nat")
+            run("ip", "link", "delete", "bridge0")
+            run("ip", "netns", "delete", BOX)
+
+
+def arrives(source: str, target: str, address: str, port: int, listen: tuple[str, int]) -> int:
+    """How many of five datagrams from one namespace to `address` reach a listener in another."""
+    words = ["ip", "netns", "exec", target, sys.executable, "-I", "-c", RECEIVE]
+    with subprocess.Popen(
+        [*words, listen[0], str(listen[1]), "0.4"], stdout=subprocess.PIPE, text=True
+    ) as listening:
+        assert listening.stdout is not None
+        listening.stdout.readline()
+        sender = ["ip", "netns", "exec", source, sys.executable, "-I", "-c", SEND]
+        subprocess.run([*sender, address, str(port), "5", "20"], check=True)
+        return int(listening.stdout.readline())
+
+
+def out() -> int:
+    """How many of five datagrams from the box to the peer's UDP 1434 arrive."""
+    return arrives(BOX, PEER, PEER4, 1434, (PEER4, 1434))
+
+
+def published() -> int:
+    """How many of five datagrams from the peer to the port that the box publishes arrive."""
+    return arrives(PEER, BOX, site.HERE4, 8080, (BOX4, 1434))
+
+
+def test_what_leaves_under_our_address_is_ours(daemon: Daemon) -> None:
+    """A block of what this host sends covers what a container sends out under its address."""
+    assert out() == 5
+    daemon.ctl("block", "0=*:1434:UDP")
+    assert out() == 0
+    daemon.ctl("flush")
+    assert out() == 5
+
+
+def test_a_published_port_is_a_port_of_this_host(daemon: Daemon) -> None:
+    """A block of a port of this host covers what is translated from it to a container."""
+    assert published() == 5
+    daemon.ctl("block", "udp/8080")
+    assert published() == 0
+    daemon.ctl("flush")
+    daemon.ctl("block", "udp/1434")
+    assert published() == 5
+
+
+def test_a_permit_of_the_original_source_keeps_its_rank(daemon: Daemon) -> None:
+    """A permit that names the container is an exception although the packet leaves as ours."""
+    path = daemon.directory / "policy.yaml"
+    path.write_text(
+        'policy: P\nrules:\n  - rule: R\n    action: block\n    filters: ["0=*:1434:UDP"]\n'
+    )
+    daemon.ctl("apply", str(path), "--assign")
+    assert out() == 0
+    daemon.ctl("permit", f"{BOX4}=*:1434:UDP", "--name", "box")
+    assert out() == 5
+    daemon.ctl("unblock", "box")
+    assert out() == 0
+
+
+def test_a_forwarded_packet_is_judged_by_its_own_addresses(daemon: Daemon) -> None:
+    """A filter that names the container blocks it, when the packet arrives to be forwarded."""
+    daemon.ctl("block", f"{BOX4}=*:1434:UDP")
+    assert out() == 0
+    daemon.ctl("flush")
+    daemon.ctl("block", f"*={PEER4}:1434:UDP")
+    assert out() == 0
