@@ -6,7 +6,7 @@ PACKAGES := nftables iproute2 iputils-ping python3-venv socat
 # Tests and the demonstration touch firewalls, so they run in namespaces of their own.
 ISOLATED := unshare --net --mount sh -c 'mount --make-rprivate / && mount -t tmpfs run /run && mkdir -p /run/netns && ip link set lo up && export IPSECD_ISOLATED=1 && exec "$$@"' sh
 
-.PHONY: setup test demo lint
+.PHONY: setup test demo lint bench
 
 setup: $(VENV)/.done
 
@@ -27,3 +27,7 @@ test: setup
 
 demo: setup
 	$(ISOLATED) bash docs/demo.sh $(VENV)/bin
+
+bench: setup
+	$(ISOLATED) $(VENV)/bin/python bench/status.py
+	$(ISOLATED) $(VENV)/bin/python bench/dynamic_add.py
