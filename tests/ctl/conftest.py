@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import pytest
-from tests.ctl.fake_daemon import FakeDaemon
 
 from ipsecctl.__main__ import main
+from tests.ctl.fake_daemon import FakeDaemon
 
 
 class Ran(NamedTuple):

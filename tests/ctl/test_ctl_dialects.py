@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.ctl.conftest import Run
-from tests.ctl.fake_daemon import FakeDaemon
 
 from ipsecd.errors import BackendFailed, IpsecdError, NotFound
+from tests.ctl.conftest import Run
+from tests.ctl.fake_daemon import FakeDaemon
 
 COMMANDS = Path(__file__).parents[1] / "data" / "kb813878-commands.txt"
 ARTICLE = [line for line in COMMANDS.read_text().splitlines() if not line.startswith("#")]

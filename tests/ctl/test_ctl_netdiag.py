@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from tests.ctl.conftest import Run
-from tests.ctl.fake_daemon import FakeDaemon
 
 from ipsecctl.expansion import Block, Side, blocks_of
 from ipsecd.model.values import Family
+from tests.ctl.conftest import Run
+from tests.ctl.fake_daemon import FakeDaemon
 
 PASSED = "IP Security test . . . . . . . . . : Passed\n"
 FAILED = "IP Security test . . . . . . . . . : Failed\n"

@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.ctl.conftest import Run
-from tests.ctl.fake_daemon import DOCUMENT, FakeDaemon
 
 from ipsecd.errors import NotFound
 from ipsecd.language.documents import format_policy, parse_policy
+from tests.ctl.conftest import Run
+from tests.ctl.fake_daemon import DOCUMENT, FakeDaemon
 
 UNTIDY = DOCUMENT.replace("*=0:80:TCP", "*:0 = 0:80:tcp")
 CANONICAL = format_policy(parse_policy(DOCUMENT))

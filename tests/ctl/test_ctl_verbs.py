@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.ctl.conftest import Run
-from tests.ctl.fake_daemon import DOCUMENT, EXPLANATION, FILTERS, INTERFACES, STATUS, FakeDaemon
 
 from ipsecctl.__main__ import VERBS
 from ipsecd.errors import InvalidInput, NotFound, Refused
+from tests.ctl.conftest import Run
+from tests.ctl.fake_daemon import DOCUMENT, EXPLANATION, FILTERS, INTERFACES, STATUS, FakeDaemon
 
 
 def added(

@@ -27,7 +27,7 @@ from ipsecd.model.decide import decide
 from ipsecd.model.exemptions import ESSENTIALS
 from ipsecd.model.packets import Packet, Point
 from ipsecd.model.values import Family, InForce
-from strategies import in_force, packets
+from tests.strategies import in_force, packets
 
 NAMES = tuple(one.name for one in ESSENTIALS)
 RULES = """

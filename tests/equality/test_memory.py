@@ -18,7 +18,7 @@ from ipsecd.model.decide import decide
 from ipsecd.model.exemptions import ESSENTIALS
 from ipsecd.model.packets import Packet
 from ipsecd.model.values import InForce
-from strategies import HOST, in_force, packets
+from tests.strategies import HOST, in_force, packets
 
 NAMES = tuple(one.name for one in ESSENTIALS)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from hypothesis import given, settings
+
 from ipsecd.errors import InvalidInput
 from ipsecd.language.documents import format_policy, parse_policy
 from ipsecd.language.filters import (
@@ -14,7 +15,7 @@ from ipsecd.language.filters import (
     parse_spec,
 )
 from ipsecd.model.values import Action, Filter, Policy, Rule
-from strategies import filters
+from tests.strategies import filters
 
 GOLDEN = {
     "*=0:1434:UDP": "*=0:1434:UDP",

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Self
 
 import pytest
 
@@ -188,7 +189,7 @@ def delivered(
 class Flood:
     """A peer that sends to UDP 1434 without end, and a listener that counts what arrives."""
 
-    def __enter__(self) -> Flood:
+    def __enter__(self) -> Self:
         self._listening = subprocess.Popen(
             _python(RECEIVE, HERE4, "1434", "1000"), stdout=subprocess.PIPE, text=True
         )

@@ -13,8 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from netns import site
-from netns.site import HERE4, HERE6, PEER, PEER4, Daemon, delivered
+
+from tests.netns import site
+from tests.netns.site import HERE4, HERE6, PEER, PEER4, Daemon, delivered
 
 pytestmark = pytest.mark.netns
 

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from ipsecd.backend.nftables.backend import NftablesBackend
 from ipsecd.config import Config, Directories
 from ipsecd.engine import Engine
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.values import Action, Policy, Rule
-from netns import site
-from netns.site import HERE4, PEER4, Daemon, Flood, delivered
+from tests.netns import site
+from tests.netns.site import HERE4, PEER4, Daemon, Flood, delivered
 
 pytestmark = pytest.mark.netns
 

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from netns import site
-from netns.site import PEER, PEER4, RECEIVE, SEND, Daemon, run
+
+from tests.netns import site
+from tests.netns.site import PEER, PEER4, RECEIVE, SEND, Daemon, run
 
 pytestmark = pytest.mark.netns
 

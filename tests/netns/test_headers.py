@@ -9,13 +9,14 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+
 from ipsecd.backend.nftables.backend import NftablesBackend
 from ipsecd.compiler.policy import compile_filters
 from ipsecd.compiler.volatile import Volatile
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.values import Action, InForce, Origin
-from netns import site
-from netns.site import HERE4, HERE6, PEER, PEER4, PEER6, run
+from tests.netns import site
+from tests.netns.site import HERE4, HERE6, PEER, PEER4, PEER6, run
 
 pytestmark = pytest.mark.netns
 

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from netns import site
-from netns.site import HERE4, HERE6, PEER4, Daemon, Flood, delivered
+
+from tests.netns import site
+from tests.netns.site import HERE4, HERE6, PEER4, Daemon, Flood, delivered
 
 pytestmark = pytest.mark.netns
 
@@ -33,7 +34,8 @@ def put(daemon: Daemon, name: str, more: str = "") -> None:
     daemon.ctl("apply", str(path), "--assign")
 
 
-def test_a_flood_is_seen_without_a_policy(daemon: Daemon) -> None:
+@pytest.mark.usefixtures("daemon")
+def test_a_flood_is_seen_without_a_policy() -> None:
     """The counting of the tests below can fail: without a policy the flood arrives."""
     with Flood() as flood:
         time.sleep(0.2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from tests.fuzz.fuzz_frames import SEEDS, fuzz_one
 
 

@@ -12,12 +12,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.service.harness import FakeEngine
-
 from ipsecd import journal
 from ipsecd.config import Config, Directories
 from ipsecd.errors import BackendFailed, IpsecdError, Refused
 from ipsecd.lifecycle import Daemon
+from tests.service.harness import FakeEngine
 
 
 class Story(list[str]):

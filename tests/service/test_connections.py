@@ -17,6 +17,13 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from ipsecd.access import Peer
+from ipsecd.config import Limits
+from ipsecd.connections import Bounds, Connection, Unsent
+from ipsecd.descriptors import Descriptors
+from ipsecd.protocol.frames import MAX_FRAME_BYTES, encode_frame
+from ipsecd.protocol.messages import Call
 from tests.service.harness import (
     NOBODY,
     VIEW_GID,
@@ -27,13 +34,6 @@ from tests.service.harness import (
     running,
     wait_until,
 )
-
-from ipsecd.access import Peer
-from ipsecd.config import Limits
-from ipsecd.connections import Bounds, Connection, Unsent
-from ipsecd.descriptors import Descriptors
-from ipsecd.protocol.frames import MAX_FRAME_BYTES, encode_frame
-from ipsecd.protocol.messages import Call
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
 

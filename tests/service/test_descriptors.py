@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.service.harness import Running, open_descriptors, running, wait_until
 
 from ipsecd.descriptors import MAX_DOCUMENT_BYTES, Descriptors, read_document
 from ipsecd.errors import LimitExceeded, Refused
+from tests.service.harness import Running, open_descriptors, running, wait_until
 
 APPLY: dict[str, Any] = {"assign": False, "dry_run": False}
 

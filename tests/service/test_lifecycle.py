@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from tests.service.harness import Client, wait_until
 
 ROOT = Path(__file__).parents[2]

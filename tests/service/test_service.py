@@ -14,6 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from ipsecd.errors import InvalidInput
+from ipsecd.protocol.description import CONTROL, SERVICE, load_interface
+from ipsecd.resolver import Resolver
 from tests.service.harness import (
     NOBODY,
     VIEW_GID,
@@ -23,10 +27,6 @@ from tests.service.harness import (
     running,
     wait_until,
 )
-
-from ipsecd.errors import InvalidInput
-from ipsecd.protocol.description import CONTROL, SERVICE, load_interface
-from ipsecd.resolver import Resolver
 
 ADD: dict[str, Any] = {"filters": ["*=0:1434:UDP"], "action": "block"}
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can run clients as others")

@@ -10,9 +10,9 @@ from typing import Any
 import asyncvarlink
 import pytest
 from asyncvarlink.serviceinterface import VarlinkServiceInterface
-from tests.service.harness import Running, running
 
 from ipsecd.protocol.description import CONTROL, SERVICE, load_interface
+from tests.service.harness import Running, running
 
 Talk = Callable[[asyncvarlink.VarlinkClientProtocol], Awaitable[Any]]
 

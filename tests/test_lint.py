@@ -1,0 +1,24 @@
+"""Formatting, lint and types are promises like any other."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+COMMANDS = {
+    "format": ["ruff", "format", "--check", "."],
+    "lint": ["ruff", "check", "."],
+    "types": ["mypy", "daemon", "ctl", "tests"],
+}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_code_keeps_its_own_rules(name: str) -> None:
+    """Ruff and mypy strict have nothing to say about product and tests."""
+    words = [sys.executable, "-m", *COMMANDS[name]]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
