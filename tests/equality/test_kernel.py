@@ -124,7 +124,8 @@ def encode(packet: Packet, number: int) -> bytes:
         total = sum(struct.unpack(">10H", head))
         total = (total & 0xFFFF) + (total >> 16)
         total = ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF
-        return head[:10] + total.to_bytes(2, "big") + head[12:] + payload
+        checked: bytes = head[:10] + total.to_bytes(2, "big") + head[12:]
+        return checked + payload
     protocol = packet.protocol
     if packet.later_fragment:
         payload = struct.pack(">BBHI", protocol, 0, 100 << 3, number) + payload

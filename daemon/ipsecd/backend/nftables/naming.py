@@ -64,7 +64,7 @@ def _ports(ports: Ports) -> str:
 
 def counter_name(origin: Origin) -> str:
     """The counter object of a rule; stable for as long as the rule keeps its name."""
-    text = "\0".join((origin.store, origin.policy, origin.rule))
+    text = f"{origin.store}\0{origin.policy}\0{origin.rule}"
     return "rule_" + hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
