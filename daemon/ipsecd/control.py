@@ -353,10 +353,10 @@ def _unassign_policy(engine: Engine, request: Request) -> dict[str, Any]:
     if name is not None:
         engine.stored(name)
     if engine.loaded.link is None or name not in (None, engine.loaded.assigned):
-        what = f"policy {name!r}" if name else "a policy"
-        return _outcome(engine, f"{what} is not assigned", changed=False)
+        what = f"policy {name!r} was not assigned" if name else "nothing was assigned"
+        return _outcome(engine, what, changed=False)
     engine.change(assign=None)
-    return _outcome(engine, "no policy is assigned")
+    return _outcome(engine, f"policy {name!r} is unassigned" if name else "it is unassigned")
 
 
 def _put_rules(engine: Engine, request: Request) -> dict[str, Any]:

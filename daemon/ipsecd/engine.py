@@ -132,6 +132,11 @@ class Engine:
         problems = [str(file.error) for file in loaded.broken]
         if loaded.assigned_error and not any(f.path == loaded.link for f in loaded.broken):
             problems.append(str(loaded.assigned_error))
+        if loaded.assigned:
+            try:
+                self._enforceable(loaded.policies[loaded.assigned].policy, self.names)
+            except IpsecdError as error:
+                problems.append(str(error))
         return problems
 
     # -- what is in force ------------------------------------------------------------------------
