@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from hypothesis import strategies as st
 
 from ipsecd.errors import InvalidInput
@@ -13,12 +15,16 @@ from ipsecd.model.values import (
     Endpoint,
     Family,
     Filter,
+    HostName,
+    IcmpOfFamily,
     InForce,
     InterfaceType,
     Keyword,
     Network,
     Origin,
+    Policy,
     PortRange,
+    Rule,
 )
 
 V4, V6 = Family.IPV4, Family.IPV6
@@ -57,10 +63,14 @@ PORT_LISTS = st.one_of(
 PROTOCOLS = st.sampled_from([None, ICMP, 6, 17, 17, 6, 132, 1, 58, 47, 50, 255])
 
 
+NAMES = st.sampled_from([HostName(n) for n in ("example.com", "cafe", "a-b.example.", "tcp")])
+
+
 @st.composite
-def filters(draw: st.DrawFn) -> Filter:
-    source = Endpoint(draw(ADDRESSES), draw(PORT_LISTS))
-    destination = Endpoint(draw(ADDRESSES), draw(PORT_LISTS))
+def filters(draw: st.DrawFn, *, names: bool = False) -> Filter:
+    addresses = st.one_of(ADDRESSES, NAMES) if names else ADDRESSES
+    source = Endpoint(draw(addresses), draw(PORT_LISTS))
+    destination = Endpoint(draw(addresses), draw(PORT_LISTS))
     protocol = draw(PROTOCOLS)
     if protocol is not None and protocol not in PROTOCOLS_WITH_PORTS:
         source, destination = Endpoint(source.address), Endpoint(destination.address)
@@ -124,3 +134,124 @@ def packets(draw: st.DrawFn, points: tuple[Point, ...] = tuple(Point)) -> Packet
             arrived=arrived,
         )
     return packet
+
+
+@st.composite
+def wide_networks(draw: st.DrawFn) -> Network:
+    """Any network at all, but for IPv4 in the disguise of IPv6, which no text can name."""
+    family = draw(st.sampled_from(Family))
+    dropped = family.bits - draw(st.integers(0, family.bits))
+    address = draw(st.integers(0, (1 << family.bits) - 1)) >> dropped << dropped
+    if family is V6 and address >> 32 == 0xFFFF:
+        address |= 1 << 127
+    return Network(family, address, family.bits - dropped)
+
+
+@st.composite
+def wide_ports(draw: st.DrawFn) -> tuple[PortRange, ...]:
+    """Up to four disjoint port ranges, anywhere."""
+    bounds = sorted(draw(st.sets(st.integers(1, 65535), max_size=8)))
+    pairs = [PortRange(*bounds[n : n + 2]) for n in range(0, len(bounds) - 1, 2)]
+    single = [PortRange(bounds[-1], bounds[-1])] if len(bounds) % 2 else []
+    return (*pairs, *single)
+
+
+@st.composite
+def wide_filters(draw: st.DrawFn, *, names: bool = True) -> Filter:
+    """Any filter that text can name."""
+    words = st.sampled_from(Keyword)
+    addresses = st.one_of(words, wide_networks(), *([NAMES] if names else []))
+    protocol = draw(st.one_of(st.none(), st.just(ICMP), st.integers(0, 255), st.just(17)))
+    ports = protocol is None or protocol in PROTOCOLS_WITH_PORTS
+    ends = [
+        Endpoint(draw(addresses), draw(wide_ports()) if ports and draw(st.booleans()) else ())
+        for _ in range(2)
+    ]
+    try:
+        return Filter(ends[0], ends[1], protocol, draw(st.booleans()))
+    except InvalidInput:
+        return Filter(Endpoint(), ends[1], 6 if ports else 47, draw(st.booleans()))
+
+
+def _name(text: str) -> bool:
+    return text.isprintable() and text == text.strip()
+
+
+rule_names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12).filter(
+    _name
+)
+"""Names that a policy or rule can have."""
+descriptions = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
+
+
+@st.composite
+def rules(draw: st.DrawFn, *, names: bool = False) -> Rule:
+    """A rule of one to four filters; DNS names only when asked for."""
+    members = draw(
+        st.lists(st.one_of(filters(), wide_filters(names=names)), min_size=1, max_size=4)
+    )
+    kind = draw(st.sampled_from([None, *InterfaceType]))
+    return Rule(draw(rule_names), tuple(members), draw(st.sampled_from(Action)), kind)
+
+
+@st.composite
+def policies(draw: st.DrawFn, *, names: bool = False) -> Policy:
+    """A policy of up to four rules; DNS names only when asked for."""
+    found = draw(st.lists(rules(names=names), max_size=4, unique_by=lambda rule: rule.name))
+    return Policy(draw(rule_names), tuple(found), draw(descriptions))
+
+
+@st.composite
+def hosts(draw: st.DrawFn) -> Host:
+    """A host with loopback addresses and up to three others, in one or both IP versions."""
+    pool = [(family, value) for family in Family for value in (ME[family], *OTHERS[family][:2])]
+    own = draw(st.sets(st.sampled_from(pool), max_size=3))
+    return Host(frozenset({(V4, 0x7F000001), (V6, 1), *own}), frozenset({(V4, BROADCAST)}))
+
+
+@st.composite
+def packets_for(draw: st.DrawFn, policy: Policy, host: Host = HOST) -> Packet:
+    """A packet from the boundaries of the policy's filters, one step in or out of each."""
+    members = [flt for rule in policy.rules for flt in rule.filters]
+    ends = [end for flt in members for end in (flt.source, flt.destination)]
+    family = draw(st.sampled_from(Family))
+    addresses = st.sampled_from(_boundary_addresses(ends, family, host))
+    named = [one for flt in members for one in flt.protocols if one is not None]
+    numbers = {n.number(family) if isinstance(n, IcmpOfFamily) else n for n in named}
+    protocol = draw(st.sampled_from(sorted({1, 6, 17, 47, 58} | numbers)))
+    fragment = draw(st.integers(0, 7)) == 0
+    with_ports = protocol in PROTOCOLS_WITH_PORTS and not fragment
+    ports = st.sampled_from(_boundary_ports(ends)) if with_ports else st.none()
+    return Packet(
+        draw(st.sampled_from(Point)),
+        family,
+        draw(addresses),
+        draw(addresses),
+        protocol,
+        draw(ports),
+        draw(ports),
+        interface_type=draw(st.sampled_from([InterfaceType.LAN, InterfaceType.DIALUP, None])),
+        later_fragment=fragment,
+        icmp_type=draw(st.sampled_from([8, 128, 135])) if protocol in (1, 58) else None,
+        hop_limit=draw(st.sampled_from([64, 255])),
+    )
+
+
+def _boundary_addresses(ends: Sequence[Endpoint], family: Family, host: Host) -> list[int]:
+    found = {value for of, value in (*host.addresses, *host.broadcasts) if of is family}
+    found |= {ME[family], OTHERS[family][0], MULTICAST[family]}
+    for end in ends:
+        networks = end.address.addresses if isinstance(end.address, HostName) else (end.address,)
+        for network in networks:
+            if isinstance(network, Network) and network.family is family:
+                last = network.address | ((1 << (family.bits - network.length)) - 1)
+                found |= {network.address - 1, network.address, last, last + 1}
+    return sorted(value for value in found if 0 <= value < 1 << family.bits)
+
+
+def _boundary_ports(ends: Sequence[Endpoint]) -> list[int]:
+    found = {1, 80, 65535}
+    for end in ends:
+        for ports in end.ports:
+            found |= {ports.first - 1, ports.first, ports.last, ports.last + 1}
+    return sorted(port for port in found if 0 <= port <= 65535)

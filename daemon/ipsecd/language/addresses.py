@@ -10,12 +10,15 @@ from __future__ import annotations
 import socket
 
 from ipsecd.errors import InvalidInput
-from ipsecd.language.protocols import is_protocol_name
 from ipsecd.language.quoting import is_number, quote, wrong
 from ipsecd.model.values import Address, Family, HostName, Keyword, Network
 
 MAX_DNS_NAME = 253
 MAX_DNS_LABEL = 63
+ADDRESS_FORMS = (
+    "write 0 (this host), *, 192.168.1.5, 10.1.0.0/16, [2001:db8::1] or a DNS name of letters, "
+    "digits, hyphens and dots"
+)
 _MAPPED = 0xFFFF  # ::ffff:0:0/96, RFC 4291, section 2.5.5.2
 _HEXADECIMAL = frozenset("0123456789abcdefABCDEF:.")
 _LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
@@ -239,6 +242,8 @@ def _parse_wildcard(text: str) -> Network:
 
 
 def _parse_name(text: str) -> str:
+    if not text:
+        raise wrong(text, 0, "there is no address", ADDRESS_FORMS)
     name = text.lower()
     if name in _WORDS:
         raise wrong(
@@ -248,7 +253,7 @@ def _parse_name(text: str) -> str:
             f"write {_WORDS[name]} for {'this host' if _WORDS[name] == '0' else 'any address'}",
         )
     labels = name.removesuffix(".").split(".")
-    if ":" in text or is_number(labels[-1]) or _dots_and_digits(name):
+    if ":" in text or is_number(labels[-1]):
         raise _bad_number(text)
     valid = len(name) <= MAX_DNS_NAME and all(
         0 < len(label) <= MAX_DNS_LABEL
@@ -257,12 +262,8 @@ def _parse_name(text: str) -> str:
         for label in labels
     )
     if not valid:
-        raise wrong(text, 0, f"{quote(text)} is not an address", _name_hint(text))
+        raise wrong(text, 0, f"{quote(text)} is not an address", ADDRESS_FORMS)
     return name
-
-
-def _dots_and_digits(name: str) -> bool:
-    return all(character in "0123456789." for character in name)
 
 
 def _bad_number(text: str) -> InvalidInput:
@@ -272,14 +273,3 @@ def _bad_number(text: str) -> InvalidInput:
         message = f"{quote(text)} is not an IPv4 address"
         hint = "write four numbers from 0 to 255 without leading zeros, as in 192.168.1.5"
     return wrong(text, 0, message, hint)
-
-
-def _name_hint(text: str) -> str:
-    if not text:
-        return "write 0 for this host, * for any address, or an address"
-    if is_protocol_name(text):
-        return "the protocol stands at the far right, after the port, as in *=0:1434:UDP"
-    return (
-        "write 0 (this host), *, 192.168.1.5, 10.1.0.0/16, [2001:db8::1] "
-        "or a DNS name of letters, digits, hyphens and dots"
-    )

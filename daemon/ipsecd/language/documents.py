@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from difflib import get_close_matches
 from importlib.resources import files
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
@@ -23,6 +23,11 @@ MAX_DEPTH = 16
 
 _POLICY_KEYS = ("policy", "description", "rules")
 _RULE_KEYS = ("rule", "action", "interface", "filters")
+_WHITE = str.maketrans("", "", "\t\r")
+_PLAIN_MARKS = str.maketrans("", "", " -.")
+_YAML_WORDS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
+"""Words that other readers of YAML take for something else than text."""
+_Chosen = TypeVar("_Chosen", Action, InterfaceType)
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -32,7 +37,7 @@ def parse_policy(text: str | bytes, source: str = "<document>") -> Policy:
     top = _mapping(node, _POLICY_KEYS, source)
     if "policy" not in top:
         raise _wrong(node, source, "the document names no policy", "begin with: policy: NAME")
-    rules = tuple(_rule(one, source) for one in _sequence(top.get("rules"), source))
+    rules = _rules(top.get("rules"), source)
     description = _text(top["description"], source) if "description" in top else ""
     try:
         return Policy(_text(top["policy"], source), rules, description)
@@ -61,19 +66,17 @@ def diff_policies(old: Policy | None, new: Policy | None) -> tuple[str, ...]:
     before = {rule.name: rule for rule in old.rules} if old else {}
     after = {rule.name: rule for rule in new.rules} if new else {}
     lines = []
+    if old and new and old.name != new.name:
+        lines.append(f"~ policy: {_scalar(old.name)} becomes {_scalar(new.name)}")
     if old and new and old.description != new.description:
-        lines.append(f"~ description: {new.description}")
+        lines.append(f"~ description: {_scalar(new.description)}")
     for name in sorted({*before, *after}):
         was, now = before.get(name), after.get(name)
         if was == now:
             continue
         if was and now and _head(was) == _head(now):
-            lines += [
-                f'- rule "{name}": {format_filter(f)}' for f in was.filters if f not in now.filters
-            ]
-            lines += [
-                f'+ rule "{name}": {format_filter(f)}' for f in now.filters if f not in was.filters
-            ]
+            lines += _filter_lines("-", name, was.filters, frozenset(now.filters))
+            lines += _filter_lines("+", name, now.filters, frozenset(was.filters))
             continue
         for sign, rule in (("-", was), ("+", now)):
             if rule:
@@ -90,37 +93,63 @@ def policy_schema() -> dict[str, Any]:
     return found
 
 
+def _filter_lines(
+    sign: str, name: str, filters: tuple[Filter, ...], elsewhere: frozenset[Filter]
+) -> list[str]:
+    return [f'{sign} rule "{name}": {format_filter(f)}' for f in filters if f not in elsewhere]
+
+
 def _head(rule: Rule) -> str:
     interface = f" on {rule.interface_type.value}" if rule.interface_type else ""
     return f"{rule.action.value}{interface}"
 
 
 def _scalar(text: str) -> str:
-    """A scalar, plain where YAML reads it back as the same text, else in double quotes."""
-    plain = text.replace(" ", "").replace("-", "").replace(".", "").isalnum()
-    return text if plain and text[0].isalnum() and text.isascii() else json.dumps(text)
+    """A scalar, plain where every YAML reader takes it for this text, else in double quotes."""
+    plain = (
+        text.isascii()
+        and text[:1].isalpha()
+        and text[-1:] != " "
+        and text.translate(_PLAIN_MARKS).isalnum()
+        and text.casefold() not in _YAML_WORDS
+    )
+    return text if plain else '"' + "".join(map(_escape, text)) + '"'
+
+
+def _escape(character: str) -> str:
+    if character in '"\\':
+        return "\\" + character
+    return character if character.isprintable() else f"\\U{ord(character):08X}"
 
 
 def _compose(text: str | bytes, source: str) -> yaml.Node:
     size = len(text)
     if size > MAX_BYTES:
         raise InvalidInput(
-            f"the document is {size:,} bytes long", f"at most {MAX_BYTES:,} are read", source=source
+            f"the document is {size:,} bytes long",
+            f"at most {MAX_BYTES:,} are read",
+            source=source,
+            line=1,
         )
+    if isinstance(text, bytes):
+        text = _decode(text, source)
     try:
         _check_events(text, source)
         node = yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 0
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise InvalidInput(
             f"this is not YAML: {error.problem}",
-            "look at indentation and quotes",
+            "look at the indentation, the quotes and the colons near this line",
             source=source,
             line=line,
         ) from error
     except (yaml.YAMLError, UnicodeError) as error:
         raise InvalidInput(
-            f"this is not YAML: {error}", "save it as UTF-8 text", source=source, line=1
+            "this is not YAML: it holds a character that no text has",
+            "save it as plain UTF-8 text",
+            source=source,
+            line=_line_of_control_character(text),
         ) from error
     if node is None:
         raise InvalidInput(
@@ -129,7 +158,23 @@ def _compose(text: str | bytes, source: str) -> yaml.Node:
     return node
 
 
-def _check_events(text: str | bytes, source: str) -> None:
+def _decode(content: bytes, source: str) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise InvalidInput(
+            "the document is not UTF-8 text", "save it as UTF-8", source=source, line=line
+        ) from error
+
+
+def _line_of_control_character(text: str) -> int:
+    lines = text.split("\n")
+    bad = (n for n, one in enumerate(lines, 1) if not one.translate(_WHITE).isprintable())
+    return next(bad, 1)
+
+
+def _check_events(text: str, source: str) -> None:
     """Refuse what a document need not have, before anything is built from it."""
     depth = documents = 0
     for event in yaml.parse(text, Loader=_Loader):
@@ -179,7 +224,9 @@ def _sequence(node: yaml.Node | None, source: str) -> list[yaml.Node]:
     if node is None:
         return []
     if not isinstance(node, yaml.SequenceNode):
-        raise _wrong(node, source, "here must be a list", "begin each item with a dash")
+        raise _wrong(
+            node, source, "here must be a list", "begin each item with a dash, or write []"
+        )
     items: list[yaml.Node] = node.value
     return items
 
@@ -189,6 +236,21 @@ def _text(node: yaml.Node, source: str) -> str:
         raise _wrong(node, source, "here must be text", "quote it if it holds : or #")
     text: str = node.value
     return text
+
+
+def _rules(node: yaml.Node | None, source: str) -> tuple[Rule, ...]:
+    rules: dict[str, Rule] = {}
+    for one in _sequence(node, source):
+        rule = _rule(one, source)
+        if rule.name in rules:
+            raise _wrong(
+                one,
+                source,
+                f"there is a rule {quote(rule.name)} above already",
+                "give each rule a name of its own, or put the filters into one rule",
+            )
+        rules[rule.name] = rule
+    return tuple(rules.values())
 
 
 def _rule(node: yaml.Node, source: str) -> Rule:
@@ -205,7 +267,7 @@ def _rule(node: yaml.Node, source: str) -> Rule:
         raise _wrong(node, source, error.message, error.hint) from error
 
 
-def _choice(node: yaml.Node, kind: Any, source: str) -> Any:
+def _choice(node: yaml.Node, kind: type[_Chosen], source: str) -> _Chosen:
     text = _text(node, source)
     try:
         return kind(text.lower())

@@ -11,19 +11,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ipsecd.errors import InvalidInput
-from ipsecd.language.addresses import format_address, parse_address
+from ipsecd.language.addresses import format_address, ipv6_value, parse_address
 from ipsecd.language.protocols import format_protocol, is_protocol_name, parse_protocol
 from ipsecd.language.quoting import is_number, quote, trim, wrong, wrong_within
 from ipsecd.model.values import (
     Action,
     Endpoint,
     Filter,
+    HostName,
     IcmpOfFamily,
     Keyword,
     PortRange,
 )
 
-_MISPRINT = re.compile(r"^\s*\*\s*0\s*=\s*:")
+_MISPRINT = re.compile(r"\s*\*\s*0\s*[=+]")
 _BRACKETS = {"[": ("]", Action.BLOCK), "(": (")", Action.PERMIT)}
 
 
@@ -40,8 +41,8 @@ def parse_filter(text: str) -> Filter:
     if _MISPRINT.match(text):
         raise wrong(
             text,
-            text.index("0") + 1,
-            f"{quote(text.strip())} has no destination address: '*0' is not an address",
+            text.index("*"),
+            f"'*0' in {quote(text.strip())} is not an address",
             "for packets from this host to any other, write 0=*:port:protocol",
         )
     at = _separator(text)
@@ -85,7 +86,11 @@ def _closing(part: str) -> int:
 
 
 def parse_short(text: str) -> Filter:
-    """A filter in the grammar or in short: ``udp/1434`` at this host, or an address to it."""
+    """A filter in the grammar or in short: ``udp/1434`` at this host, or an address to it.
+
+    A bare ``*``, ``0`` or name without a dot is refused: what is most often a slip of the hand
+    must not block everything, nor wait for a name that nobody has.
+    """
     if "=" in text or "+" in text:
         return parse_filter(text)
     part, start = trim(text, 0, len(text))
@@ -96,6 +101,13 @@ def parse_short(text: str) -> Filter:
             return Filter(Endpoint(), to, parse_protocol(name))
         except InvalidInput as error:
             raise wrong_within(error, text, start + len(name) + 1) from error
+    if slash and not part[:1].isdigit() and ":" not in part and name not in ("0", "*", ""):
+        raise wrong(
+            text,
+            start,
+            f"{quote(name)} is not a known protocol",
+            "write udp/1434 or tcp/80,443, or a filter such as *=0:1434:UDP",
+        )
     bare = f"[{part}]" if part.count(":") > 1 and not part.startswith("[") else part
     try:
         address = parse_address(bare)
@@ -103,6 +115,13 @@ def parse_short(text: str) -> Filter:
         raise wrong(
             text, start, error.message, error.hint or "write a filter such as *=0:1434:UDP"
         ) from error
+    if isinstance(address, Keyword) or (isinstance(address, HostName) and "." not in part):
+        raise wrong(
+            text,
+            start,
+            f"{quote(part)} alone is not a filter",
+            f"write {part}=0 for what {part} sends to this host, or udp/1434, or an address",
+        )
     return Filter(Endpoint(address), Endpoint(Keyword.ME))
 
 
@@ -118,7 +137,7 @@ def join_arguments(arguments: Sequence[str]) -> list[str]:
         else:
             joined.append(argument)
     for one in joined:
-        if not set(one) & set("=+:./"):
+        if len(one) == 1 or not set(one) & set("=+:./"):
             raise InvalidInput(
                 f"{quote(one)} is not a filter; the shell may have made a file name of it",
                 "quote filters in brackets: '[*=0:80:TCP]'",
@@ -134,11 +153,15 @@ def format_filter(one: Filter) -> str:
         format_address(e.address) + (f":{_format_ports(e.ports)}" if e.ports else "")
         for e in (one.source, one.destination)
     )
-    protocol = ""
     if one.protocol is not None:
+        protocol = format_protocol(one.protocol)
         colon = ":" if one.destination.ports else "::"
-        protocol = colon + format_protocol(one.protocol)
-    return f"{source}{'+' if one.mirrored else '='}{destination}{protocol}"
+        named = isinstance(one.destination.address, HostName)
+        # The name "cafe" with protocol 99 would read as the IPv6 address cafe::99.
+        if named and ipv6_value(f"{destination}::{protocol}") is not None:
+            colon = ":*:"
+        destination += colon + protocol
+    return f"{source}{'+' if one.mirrored else '='}{destination}"
 
 
 def _separator(text: str) -> int:
@@ -179,13 +202,15 @@ def _side(
     text: str, start: int, end: int, *, last: bool
 ) -> tuple[Endpoint, int | IcmpOfFamily | None]:
     fields = _fields(text, start, end)
+    if len(fields) > 2 and fields[0][0] != "0":
+        _refuse_bare_ipv6(text, start, end)
     limit = 3 if last else 2
     if len(fields) > limit:
         part, offset = fields[limit]
         if not last and len(fields) == 3:
             hint = "the protocol stands once, at the far right: 0:80+*::TCP"
         else:
-            hint = "write IPv6 addresses in brackets: [2001:db8::1]"
+            hint = "write ADDRESS:PORT:PROTOCOL, and IPv6 addresses in brackets: [2001:db8::1]"
         raise wrong(text, offset, f"{quote(part)} is one field too many", hint)
     address_text, offset = fields[0]
     if not address_text:
@@ -211,6 +236,18 @@ def _side(
         raise wrong_within(error, text, fields[2][1]) from error
 
 
+def _refuse_bare_ipv6(text: str, start: int, end: int) -> None:
+    """Refuse one side of a filter that is an IPv6 address and could be read as fields too."""
+    side, offset = trim(text, start, end)
+    if ipv6_value(side.partition("/")[0].rstrip()) is not None:
+        raise wrong(
+            text,
+            offset,
+            f"IPv6 address {quote(side)} is not in brackets",
+            f"write [{side}], and a port after the bracket",
+        )
+
+
 def _ports(text: str) -> tuple[PortRange, ...]:
     if text in ("", "0", "*"):
         return ()
@@ -225,7 +262,9 @@ def _range(text: str) -> PortRange:
             hint = "the port stands before the protocol; for any port leave it empty: *=0::UDP"
         raise InvalidInput(f"{quote(text)} is not a port", hint)
     if max(len(first), len(last)) > 5:
-        raise InvalidInput(f"port {quote(text)} is not between 1 and 65535")
+        raise InvalidInput(
+            f"port {quote(text)} is not between 1 and 65535", "leave the port out for any port"
+        )
     return PortRange(int(first), int(last) if dash else int(first))
 
 

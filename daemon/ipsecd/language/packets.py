@@ -5,21 +5,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ipsecd.errors import InvalidInput
 from ipsecd.language.addresses import format_value, ipv4_value, ipv6_value
 from ipsecd.language.protocols import format_protocol, parse_protocol
-from ipsecd.language.quoting import is_number, quote, wrong
+from ipsecd.language.quoting import is_number, quote, wrong, wrong_within
 from ipsecd.model.packets import Host, Packet, Point
 from ipsecd.model.values import (
+    MAX_PORT,
     PROTOCOLS_WITH_PORTS,
     Family,
     IcmpOfFamily,
     InterfaceType,
     Keyword,
 )
+
+_WORD = re.compile(r"\S+")
+_FORM = "write PROTOCOL SOURCE[:PORT] > DESTINATION[:PORT], as in udp 203.0.113.7:4000 > me:1434"
 
 Side = tuple[Family, int] | Keyword
 
@@ -42,41 +47,18 @@ class PacketText:
 def parse_packet(text: str) -> PacketText:
     """The packet that `text` describes; raises ``InvalidInput`` with a position in `text`."""
     head, arrow, tail = text.partition(">")
-    left, right = head.split(), tail.split()
+    left, right = _words(head, 0), _words(tail, len(head) + 1)
     if not arrow or len(left) != 2 or not right:
-        raise wrong(
-            text,
-            0,
-            f"{quote(text)} is not a packet",
-            "write PROTOCOL SOURCE[:PORT] > DESTINATION[:PORT], as in "
-            "udp 203.0.113.7:4000 > me:1434",
-        )
-    protocol = parse_protocol(left[0])
-    source, source_port = _side(text, left[1])
-    destination, destination_port = _side(text, right[0])
-    words = right[1:]
-    fragment = words[:1] == ["fragment"]
-    words = words[1:] if fragment else words
-    if words and (len(words) != 2 or words[0] not in ("in", "out")):
-        raise wrong(
-            text,
-            text.rindex(words[0]),
-            f"{quote(' '.join(words))} is not understood",
-            "after the addresses there may be: fragment, then in IFACE or out IFACE",
-        )
-    has_ports = source_port is not None or destination_port is not None
-    if protocol in PROTOCOLS_WITH_PORTS and not fragment:
-        if source_port is None or destination_port is None:
-            raise wrong(
-                text,
-                0,
-                f"a {left[0].upper()} packet has two ports",
-                "give both, as in udp 203.0.113.7:4000 > me:1434, or say fragment",
-            )
-    elif has_ports:
-        what = "a later fragment" if fragment else f"a {left[0].upper()} packet"
-        raise wrong(text, 0, f"{what} has no ports", "leave them out")
-    direction, interface = words or ("", "")
+        raise wrong(text, 0, f"{quote(text)} is not a packet", _FORM)
+    name, place = left[0]
+    try:
+        protocol = parse_protocol(name)
+    except InvalidInput as error:
+        raise wrong_within(error, text, place) from error
+    source, source_port = _side(text, *left[1])
+    destination, destination_port = _side(text, *right[0])
+    fragment, direction, interface = _conditions(text, right[1:])
+    _check_ports(text, name, protocol, (source_port, destination_port), fragment=fragment)
     return PacketText(
         text,
         protocol,
@@ -152,17 +134,67 @@ def _format_side(family: Family, address: int, port: int | None) -> str:
     return f"[{text}]:{port}" if family is Family.IPV6 else f"{text}:{port}"
 
 
-def _side(text: str, side: str) -> tuple[Side, int | None]:
-    host, port = side, ""
+def _words(text: str, start: int) -> list[tuple[str, int]]:
+    """The words of `text`, which begins at offset `start` of the whole, with their offsets."""
+    return [(found.group(), start + found.start()) for found in _WORD.finditer(text)]
+
+
+def _conditions(text: str, words: list[tuple[str, int]]) -> tuple[bool, str, str]:
+    """What follows the addresses: whether it is a fragment, the direction and the interface."""
+    fragment = bool(words) and words[0][0] == "fragment"
+    rest = words[1:] if fragment else words
+    if not rest:
+        return fragment, "", ""
+    if len(rest) != 2 or rest[0][0] not in ("in", "out"):
+        said = " ".join(word for word, _ in rest)
+        raise wrong(
+            text,
+            rest[0][1],
+            f"{quote(said)} is not understood",
+            "after the addresses there may be: fragment, then in IFACE or out IFACE",
+        )
+    return fragment, rest[0][0], rest[1][0]
+
+
+def _check_ports(
+    text: str,
+    name: str,
+    protocol: int | IcmpOfFamily,
+    ports: tuple[int | None, int | None],
+    *,
+    fragment: bool,
+) -> None:
+    if protocol in PROTOCOLS_WITH_PORTS and not fragment:
+        if None in ports:
+            raise wrong(
+                text,
+                0,
+                f"{quote(text)} leaves a port out, and a packet of protocol {name} has two",
+                "give both, as in udp 203.0.113.7:4000 > me:1434, or say fragment",
+            )
+    elif ports != (None, None):
+        what = "a later fragment" if fragment else f"a packet of protocol {name}"
+        raise wrong(text, 0, f"{quote(text)} gives ports, and {what} has none", "leave them out")
+
+
+def _side(text: str, side: str, place: int) -> tuple[Side, int | None]:
+    """The address and port that `side`, which stands at offset `place` of `text`, names."""
+    colon, port = "", ""
     if side.startswith("["):
-        host, _, rest = side[1:].partition("]")
-        port = rest.removeprefix(":")
-    elif side.count(":") == 1:
-        host, _, port = side.partition(":")
-    place = text.index(side)
-    if port and (not is_number(port) or not 0 <= int(port[:6]) <= 65535):
-        raise wrong(text, place, f"{quote(port)} is not a port", "give a number up to 65535")
-    number = int(port) if port else None
+        host, close, rest = side[1:].partition("]")
+        if not close or (rest and not rest.startswith(":")) or ipv6_value(host) is None:
+            raise wrong(
+                text,
+                place,
+                f"{quote(side)} is not an IPv6 address in brackets",
+                "write [2001:db8::1]:443, or 2001:db8::1 without a port",
+            )
+        colon, port = rest[:1], rest[1:]
+    else:
+        host = side
+        if side.count(":") == 1:
+            host, colon, port = side.partition(":")
+    number = _port(text, port, place + len(side) - len(port)) if colon else None
     if host.casefold() in ("me", "0"):
         return Keyword.ME, number
     for family, value in ((Family.IPV4, ipv4_value(host)), (Family.IPV6, ipv6_value(host))):
@@ -173,13 +205,27 @@ def _side(text: str, side: str) -> tuple[Side, int | None]:
     )
 
 
+def _port(text: str, port: str, place: int) -> int:
+    if not is_number(port) or len(port) > 5 or int(port) > MAX_PORT:
+        raise wrong(
+            text, place, f"{quote(port)} is not a port", f"give a number from 0 to {MAX_PORT}"
+        )
+    return int(port)
+
+
 def _family(text: PacketText, host: Host) -> Family:
     families = {side[0] for side in (text.source, text.destination) if isinstance(side, tuple)}
     if len(families) > 1:
-        raise wrong(text.text, 0, "the addresses are of two IP versions", "give two of one")
+        raise wrong(
+            text.text,
+            0,
+            f"{quote(text.text)} goes from one IP version to the other",
+            "give two addresses of one version",
+        )
     if families:
         return families.pop()
-    return min((family for family, _ in host.addresses), default=Family.IPV4)
+    outside = (family for family, value in host.addresses if not _loopback(family, value))
+    return min(outside, default=Family.IPV4)
 
 
 def _address(text: PacketText, side: Side, family: Family, host: Host) -> int:
@@ -187,7 +233,9 @@ def _address(text: PacketText, side: Side, family: Family, host: Host) -> int:
         return side[1]
     own = sorted(value for f, value in host.addresses if f is family and not _loopback(f, value))
     if not own:
-        raise InvalidInput(
+        raise wrong(
+            text.text,
+            0,
             f"'me' in {quote(text.text)} has no IPv{int(family)} address",
             "give the address itself, or say which are this host's with --me",
         )

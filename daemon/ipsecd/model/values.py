@@ -260,6 +260,13 @@ class Policy:
 
     def __post_init__(self) -> None:
         check_name("policy", self.name)
+        try:
+            self.description.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidInput(
+                f"the description of policy {self.name!r} is not text",
+                "leave out the half of a surrogate pair in it",
+            ) from error
         seen: set[str] = set()
         for rule in self.rules:
             if rule.name in seen:

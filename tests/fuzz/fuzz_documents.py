@@ -1,0 +1,58 @@
+"""Fuzz target: any bytes are a policy that prints and reads back, or ``InvalidInput``."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+from ipsecd.errors import InvalidInput
+from ipsecd.language.documents import diff_policies, format_policy, parse_policy
+
+SEEDS = (
+    b'policy: P\nrules:\n  - rule: R\n    action: block\n    filters: ["*=0:1434:UDP"]\n',
+    b"policy: no\ndescription: |\n  two\n  lines\nrules: []\n",
+    b'{"policy": P, "rules": [{rule: R, action: PERMIT, interface: lan, filters: ["0+*"]}]}',
+    b"policy: &a P\nrules: *a\n",
+    b"policy: !!python/object/apply:os.system [id]\n",
+    b"a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\n",
+    b"policy: P\n---\npolicy: Q\n",
+    b"? [a]\n: b\n",
+    b"<<: {policy: P}\n",
+    b"%YAML 1.2\n---\npolicy: P\n...\n",
+    b"[" * 40 + b"]" * 40,
+    b"\xef\xbb\xbfpolicy: P\n",
+    b"\xff\xfep\x00o\x00",
+    b'policy: "\\ud800"\n',
+    b"policy: \x00\n",
+    b"",
+)
+
+
+def fuzz_one(data: bytes) -> None:
+    """Read `data` as a policy document."""
+    try:
+        policy = parse_policy(data, "fuzz.yaml")
+    except InvalidInput as error:
+        check(error)
+        return
+    again = parse_policy(format_policy(policy))
+    assert again == policy
+    assert diff_policies(policy, again) == ()
+
+
+def check(error: InvalidInput) -> None:
+    """An error names the document and a line in it."""
+    assert error.source == "fuzz.yaml"
+    assert error.line >= 1
+    assert error.message
+
+
+def main() -> None:
+    """Run under atheris, where it is installed."""
+    atheris = importlib.import_module("atheris")
+    atheris.Setup(sys.argv, fuzz_one)
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,223 @@
+"""Policy documents: round trips, refusals with their line, the schema, differences, speed."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import jsonschema
+import pytest
+import yaml
+from hypothesis import given, settings
+
+from ipsecd.errors import InvalidInput
+from ipsecd.language.documents import (
+    MAX_BYTES,
+    diff_policies,
+    format_policy,
+    parse_policy,
+    policy_schema,
+)
+from ipsecd.language.filters import parse_filter
+from ipsecd.model.values import Action, InterfaceType, Policy, Rule
+from tests.strategies import policies
+
+SLAMMER = """\
+policy: Block UDP 1434 Filter
+description: "Keeps the Slammer worm out, and in"
+rules:
+  - rule: Block Inbound UDP 1434 Rule
+    action: block
+    filters:
+      - "*=0:1434:UDP"
+  - rule: Let the branch in
+    action: permit
+    interface: dialup
+    filters:
+      - "10.1.0.0/16=0:80,443:TCP"
+      - "0+*::ICMP"
+"""
+POLICY = parse_policy(SLAMMER)
+RULE = 'policy: P\nrules:\n  - rule: R\n    action: block\n    filters: ["0+*"]\n'
+
+
+def test_the_canonical_form_is_stable() -> None:
+    """A canonical document is printed as it was read."""
+    assert format_policy(POLICY) == SLAMMER
+    assert POLICY.rules[1] == Rule(
+        "Let the branch in",
+        (parse_filter("10.1.0.0/16=0:80,443:TCP"), parse_filter("0+*::ICMP")),
+        Action.PERMIT,
+        InterfaceType.DIALUP,
+    )
+
+
+@settings(max_examples=300, deadline=None)
+@given(policies(names=True))
+def test_what_is_printed_reads_back(policy: Policy) -> None:
+    """parse(format(x)) == x, as text and as bytes, whatever characters the names have."""
+    text = format_policy(policy)
+    assert parse_policy(text) == policy
+    assert parse_policy(text.encode()) == policy
+
+
+@settings(max_examples=200, deadline=None)
+@given(policies(names=True))
+def test_other_readers_of_yaml_see_the_same_text(policy: Policy) -> None:
+    """A reader that makes ``no`` false and ``1`` a number still finds only text; it validates."""
+    found = yaml.safe_load(format_policy(policy))
+    assert found["policy"] == policy.name
+    assert [one["rule"] for one in found["rules"]] == [rule.name for rule in policy.rules]
+    jsonschema.validate(found, policy_schema())
+
+
+@pytest.mark.parametrize(
+    "name", ["no", "Yes", "null", "1434", "1e3", "a: b", "a #b", "~", "x.", "é\U0001f600"]
+)
+def test_every_name_is_text(name: str) -> None:
+    """Names that YAML has other ideas about stay names, and survive printing."""
+    assert parse_policy(format_policy(Policy(name))).name == name
+
+
+def test_unquoted_words_of_yaml_are_text() -> None:
+    """``policy: no`` is a policy called "no"."""
+    assert parse_policy("policy: no\nrules: []\n").name == "no"
+    assert parse_policy("policy: 2024-01-01\n").name == "2024-01-01"
+
+
+def test_letter_case_of_words_does_not_matter() -> None:
+    """``Block`` and ``LAN`` are accepted, and printed in lower case."""
+    text = RULE.replace("block", "Block").replace("    filters", "    interface: LAN\n    filters")
+    assert "action: block\n    interface: lan\n" in format_policy(parse_policy(text))
+
+
+BAD = [
+    ("", 1, "empty", "policy: NAME"),
+    ("- a\n", 1, "keys and values", "policy"),
+    ("rules: []\n", 1, "names no policy", "policy: NAME"),
+    ("policy: P\npolicy: Q\n", 2, "'policy' stands twice", "keep one"),
+    ("policy: P\nrulez: []\n", 2, "'rulez' is not known", "did you mean rules?"),
+    ("policy: P\nzzz: []\n", 2, "'zzz' is not known", "policy, description, rules"),
+    ("policy: P\nrules: R\n", 2, "a list", "dash"),
+    ("policy: [P]\n", 1, "text", ""),
+    ("policy: ''\n", 1, "'' cannot name a policy", "printable"),
+    ("policy: !!str P\n", 1, "tags", "plain YAML"),
+    ("policy: &a P\ndescription: *a\n", 1, "anchors", "plain YAML"),
+    ("policy: P\n---\npolicy: Q\n", 2, "more than one document", "plain YAML"),
+    ("policy: P\nrules: " + "[" * 17 + "]" * 17 + "\n", 2, "nested", "plain YAML"),
+    ("policy: P\n  bad: indent\n", 2, "not YAML", "indentation"),
+    ("policy: P\ndescription: \x07\n", 2, "no text has", "UTF-8"),
+    (RULE.replace("block", "drop"), 4, "'drop' is not block or permit", "block or permit"),
+    (RULE.replace("action: block", "interface: wifi"), 3, "no 'action'", "action:"),
+    (RULE + "    interface: wifi\n", 6, "'wifi' is not lan or dialup", "lan or dialup"),
+    (RULE + "    actoin: block\n", 6, "'actoin' is not known", "did you mean action?"),
+    (RULE.replace('["0+*"]', '"0+*"'), 5, "a list", "dash"),
+    (RULE.replace('["0+*"]', "[]"), 3, "no filters", "at least one"),
+    (RULE.replace('"0+*"', '"0+*",\n      "*=0:http"'), 6, "'http' is not a port", "number"),
+    (RULE + RULE[RULE.index("  - ") :], 6, "'R' above already", "a name of its own"),
+]
+
+
+@pytest.mark.parametrize(("document", "line", "what", "hint"), BAD)
+def test_a_bad_document_is_refused_with_its_line(
+    document: str, line: int, what: str, hint: str
+) -> None:
+    """Whatever is not a policy document is refused by file, line and reason, with a remedy."""
+    with pytest.raises(InvalidInput) as caught:
+        parse_policy(document, "p.yaml")
+    assert (caught.value.source, caught.value.line) == ("p.yaml", line)
+    assert what in caught.value.message
+    assert hint in caught.value.hint
+
+
+def test_bytes_that_are_not_utf8_are_refused_with_their_line() -> None:
+    """A file in another encoding is not guessed at."""
+    with pytest.raises(InvalidInput, match="not UTF-8") as caught:
+        parse_policy(b"policy: P\ndescription: \xe9\n")
+    assert caught.value.line == 2
+
+
+def test_a_document_that_is_too_large_is_refused_unread() -> None:
+    """The limit on size comes before any parsing."""
+    with pytest.raises(InvalidInput, match="bytes long"):
+        parse_policy(b"[" * (MAX_BYTES + 1))
+
+
+SCHEMA_BAD = [
+    "policy: ''",
+    "rules: []",
+    "policy: P\nrulez: []",
+    "policy: P\nrules: R",
+    RULE.replace("block", "drop"),
+    RULE.replace("    action: block\n", ""),
+    RULE + "    interface: wifi\n",
+    RULE.replace('["0+*"]', "[]"),
+    RULE.replace('["0+*"]', '"0+*"'),
+    RULE.replace("0+*", "nonsense"),
+]
+
+
+@pytest.mark.parametrize("document", [SLAMMER, RULE, "policy: P", "policy: P\nrules: []"])
+def test_the_schema_accepts_what_the_parser_accepts(document: str) -> None:
+    """Good documents are good by both."""
+    jsonschema.Draft202012Validator.check_schema(policy_schema())
+    jsonschema.validate(yaml.safe_load(document), policy_schema())
+    parse_policy(document)
+
+
+@pytest.mark.parametrize("document", SCHEMA_BAD)
+def test_the_schema_refuses_what_the_parser_refuses(document: str) -> None:
+    """Bad documents are bad by both."""
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(yaml.safe_load(document), policy_schema())
+    with pytest.raises(InvalidInput):
+        parse_policy(document)
+
+
+def test_a_difference_is_told_by_rule_and_filter() -> None:
+    """Added and removed rules show whole; a changed list of filters shows the change."""
+    first, second = POLICY.rules
+    smaller = replace(second, filters=second.filters[:1])
+    turned = replace(first, action=Action.PERMIT)
+    assert diff_policies(POLICY, POLICY) == ()
+    assert diff_policies(None, None) == ()
+    assert diff_policies(POLICY, replace(POLICY, rules=(first, smaller))) == (
+        '- rule "Let the branch in": 0+*::ICMP',
+    )
+    assert diff_policies(POLICY, replace(POLICY, rules=(turned, second))) == (
+        '- rule "Block Inbound UDP 1434 Rule": block *=0:1434:UDP',
+        '+ rule "Block Inbound UDP 1434 Rule": permit *=0:1434:UDP',
+    )
+    assert diff_policies(None, replace(POLICY, rules=(first,))) == (
+        '+ rule "Block Inbound UDP 1434 Rule": block *=0:1434:UDP',
+    )
+    assert diff_policies(POLICY, replace(POLICY, name="Q", description="")) == (
+        "~ policy: Block UDP 1434 Filter becomes Q",
+        '~ description: ""',
+    )
+
+
+@settings(max_examples=100, deadline=None)
+@given(policies(), policies())
+def test_only_equal_rules_differ_in_nothing(old: Policy, new: Policy) -> None:
+    """The difference is empty exactly when both hold the same rules and words."""
+
+    def content(policy: Policy) -> tuple[object, ...]:
+        rules = {(r.name, r.action, r.interface_type, frozenset(r.filters)) for r in policy.rules}
+        return policy.name, policy.description, rules
+
+    assert (diff_policies(old, new) == ()) == (content(old) == content(new))
+
+
+def test_a_hundred_thousand_filters_take_seconds() -> None:
+    """A large list is read and compared in a time that grows with its length only."""
+    lines = (f'    - "10.{n >> 16}.{n >> 8 & 255}.{n & 255}=0:1434:UDP"' for n in range(100_000))
+    document = "policy: P\nrules:\n- rule: R\n  action: block\n  filters:\n" + "\n".join(lines)
+    began = time.process_time()
+    policy = parse_policy(document)
+    changed = replace(policy.rules[0], filters=policy.rules[0].filters[1:])
+    assert diff_policies(policy, replace(policy, rules=(changed,))) == (
+        '- rule "R": 10.0.0.0=0:1434:UDP',
+    )
+    assert len(policy.rules[0].filters) == 100_000
+    assert time.process_time() - began < 15

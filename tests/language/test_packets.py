@@ -1,0 +1,139 @@
+"""Packet text: what it says, how a host sees it, and what is refused."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ipsecd.errors import InvalidInput
+from ipsecd.language.packets import format_packet, parse_packet, to_packet
+from ipsecd.model.packets import Host, Packet, Point
+from ipsecd.model.values import Family, InterfaceType
+from tests.strategies import packets_for, policies
+
+V4, V6 = Family.IPV4, Family.IPV6
+ME, PEER = 0x0A000001, 0x0A000002
+ME6 = 0xFD09 << 112 | 1
+HOST = Host(
+    frozenset({(V4, 0x7F000001), (V6, 1), (V4, ME), (V6, ME6)}), frozenset({(V4, 0x0A0000FF)})
+)
+LINKS = {"eth0": InterfaceType.LAN, "ppp0": InterfaceType.DIALUP, "lo": None}
+
+
+def seen(text: str, host: Host = HOST) -> Packet:
+    return to_packet(parse_packet(text), host, LINKS)
+
+
+def test_a_packet_to_me_arrives_at_my_address_of_its_ip_version() -> None:
+    """``me`` is the host's address of the other side's version, never a loopback one."""
+    packet = seen("udp 203.0.113.7:4000 > me:1434")
+    assert packet == Packet(Point.ARRIVING, V4, 0xCB007107, ME, 17, 4000, 1434, InterfaceType.LAN)
+    assert seen("tcp [2001:db8::1]:443 > me:5000").destination == ME6
+
+
+@pytest.mark.parametrize(
+    ("text", "point"),
+    [
+        ("icmp 10.0.0.2 > me", Point.ARRIVING),
+        ("icmp 10.0.0.2 > 10.0.0.255", Point.ARRIVING),
+        ("icmp 10.0.0.2 > 10.9.9.9", Point.ARRIVING),
+        ("icmp me > 10.0.0.2", Point.SENDING),
+        ("icmp 10.0.0.1 > 10.0.0.2", Point.SENDING),
+        ("icmp 10.0.0.3 > 10.0.0.2 out eth0", Point.SENDING),
+        ("icmp me > 10.0.0.2 in eth0", Point.ARRIVING),
+    ],
+)
+def test_where_a_packet_is_looked_at(text: str, point: Point) -> None:
+    """What the host itself sends is looked at as sent, all else as arriving, unless said."""
+    assert seen(text).point is point
+
+
+@pytest.mark.parametrize(
+    ("tail", "kind"),
+    [("", InterfaceType.LAN), (" in ppp0", InterfaceType.DIALUP), (" in lo", None)],
+)
+def test_the_interface_gives_the_kind_of_link(tail: str, kind: InterfaceType | None) -> None:
+    """No interface is a LAN, and loopback is none of the kinds."""
+    assert seen("icmp 10.0.0.2 > me" + tail).interface_type is kind
+
+
+def test_icmp_is_the_protocol_of_the_ip_version() -> None:
+    """``icmp`` is 1 in IPv4 and 58 in IPv6; a number is itself."""
+    assert seen("icmp 10.0.0.2 > me").protocol == 1
+    assert seen("icmp 2001:db8::1 > me").protocol == 58
+    assert seen("47 10.0.0.2 > me").protocol == 47
+
+
+def test_me_without_another_address_prefers_ipv4_from_outside() -> None:
+    """Loopback addresses do not make a host one of IPv4."""
+    assert seen("icmp me > me").family is V4
+    assert seen("icmp me > me", Host(frozenset({(V4, 0x7F000001), (V6, ME6)}))).family is V6
+
+
+def test_a_later_fragment_has_no_ports() -> None:
+    """``fragment`` stands for one after the first, and may be followed by the interface."""
+    packet = seen("udp 10.0.0.2 > me fragment in ppp0")
+    assert packet.later_fragment
+    assert (packet.source_port, packet.destination_port) == (None, None)
+    assert packet.interface_type is InterfaceType.DIALUP
+
+
+@pytest.mark.parametrize(
+    ("text", "position", "what"),
+    [
+        ("", 0, "is not a packet"),
+        ("udp 10.0.0.2:1", 0, "is not a packet"),
+        ("udp > me:1", 0, "is not a packet"),
+        (" foo 10.0.0.2 > me", 1, "'foo' is not a known protocol"),
+        ("udp 10.0.0.2 > me:53", 0, "leaves a port out"),
+        ("tcp 10.0.0.2:1 > me", 0, "leaves a port out"),
+        ("sctp 10.0.0.2 > me", 0, "leaves a port out"),
+        ("icmp 10.0.0.2:1 > me", 0, "has none"),
+        ("udp 10.0.0.2:1 > me:2 fragment", 0, "a later fragment has none"),
+        ("udp 10.0.0.2:65536 > me:2", 13, "'65536' is not a port"),
+        ("udp 10.0.0.2: > me:2", 13, "'' is not a port"),
+        ("udp 10.0.0.2:x > me:2", 13, "'x' is not a port"),
+        ("udp 10.0.0.2:1 > host:2", 17, "'host' is not an IP address"),
+        ("icmp 10.0.0.2 > 10.0.0.2.3", 16, "is not an IP address"),
+        ("tcp [::1:80 > me:2", 4, "in brackets"),
+        ("tcp [10.0.0.2]:80 > me:2", 4, "in brackets"),
+        ("tcp [::1]80 > me:2", 4, "in brackets"),
+        ("icmp 10.0.0.2 > me via eth0", 19, "'via eth0' is not understood"),
+        ("icmp 10.0.0.2 > me in", 19, "'in' is not understood"),
+        ("icmp 10.0.0.2 > ::1", 0, "one IP version to the other"),
+        ("icmp 10.0.0.2 > me in eth7", 22, "no interface 'eth7'"),
+    ],
+)
+def test_an_error_points_and_helps(text: str, position: int, what: str) -> None:
+    """What is no packet is refused at a place, with a reason and a remedy."""
+    with pytest.raises(InvalidInput) as caught:
+        seen(text)
+    assert (caught.value.source, caught.value.position) == (text, position)
+    assert what in caught.value.message
+    assert caught.value.hint
+
+
+def test_an_unknown_interface_is_answered_with_those_that_exist() -> None:
+    """The hint lists the interfaces."""
+    with pytest.raises(InvalidInput) as caught:
+        seen("icmp 10.0.0.2 > me in eth7")
+    assert caught.value.hint == "there are: eth0, lo, ppp0"
+
+
+def test_me_needs_an_address_of_the_ip_version() -> None:
+    """A host without IPv6 cannot be ``me`` for an IPv6 packet."""
+    with pytest.raises(InvalidInput, match="no IPv6 address"):
+        seen("icmp 2001:db8::1 > me", Host(frozenset({(V4, ME)})))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_a_packet_that_is_printed_reads_back(data: st.DataObject) -> None:
+    """The text of a packet gives its addresses, protocol, ports and fragment back."""
+    packet = data.draw(packets_for(data.draw(policies())))
+    again = to_packet(parse_packet(format_packet(packet)), Host(), {})
+    for name in ("family", "source", "destination", "protocol", "later_fragment"):
+        assert getattr(again, name) == getattr(packet, name)
+    assert again.source_port == packet.source_port
+    assert again.destination_port == packet.destination_port
