@@ -177,7 +177,7 @@ def test_the_kernel_decides_as_the_oracle_does(wire: Wire) -> None:
 
     @seed(1434)
     @settings(
-        max_examples=int(os.environ.get("IPSECD_EXAMPLES", "400")),
+        max_examples=int(os.environ.get("IPSECD_EXAMPLES", "1000")),
         deadline=None,
         database=None,
         phases=[Phase.generate],

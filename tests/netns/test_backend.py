@@ -1,0 +1,143 @@
+"""The nftables backend itself: what it leaves, what it keeps, and what it notices."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from ipsecd.backend.nftables.backend import NftablesBackend
+from ipsecd.compiler.classifier import Classifier
+from ipsecd.compiler.policy import compile_filters
+from ipsecd.compiler.tables import rows_of
+from ipsecd.compiler.volatile import Volatile
+from ipsecd.errors import BackendFailed
+from ipsecd.language.filters import parse_filter
+from ipsecd.model.values import Action, InForce, Origin
+from tests.netns import site
+from tests.netns.site import HERE4, delivered, run
+
+pytestmark = pytest.mark.netns
+
+
+@pytest.fixture
+def backend() -> Iterator[NftablesBackend]:
+    site.needs_isolation()
+    made = NftablesBackend()
+    yield made
+    made.remove()
+    made.close()
+
+
+def policy(*texts: str, names: tuple[str, ...] = ("R",)) -> Classifier:
+    return compile_filters(
+        InForce(Origin("static", "P", name), parse_filter(text), Action.BLOCK)
+        for text in texts
+        for name in names
+    )
+
+
+def names(kind: str) -> set[str]:
+    listed = json.loads(run("nft", "-j", "list", "table", "inet", "ipsecd"))["nftables"]
+    return {item[kind]["name"] for item in listed if kind in item}
+
+
+def test_what_a_crash_left_is_cleaned_up(
+    backend: NftablesBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between the switch and the cleaning up, the next process leaves nothing behind."""
+
+    class Killed(BaseException):
+        pass
+
+    def die() -> None:
+        raise Killed
+
+    backend.apply(policy("*=0:1:UDP"), Volatile())
+    monkeypatch.setattr(backend, "_clean_up", die)
+    with pytest.raises(Killed):
+        backend.apply(policy("*=0:2:UDP", names=("other",)), Volatile())
+    monkeypatch.undo()
+    assert len([name for name in names("set") if name.startswith("policy_")]) == 4
+    backend.close()
+    following = NftablesBackend()
+    following.apply(policy("*=0:3:UDP"), Volatile())
+    assert len([name for name in names("set") if name.startswith("policy_")]) == 2
+    assert len([name for name in names("counter") if name.startswith("rule_")]) == 1
+    assert following.observe().drift == ()
+    following.remove()
+    following.close()
+    backend.__init__()  # type: ignore[misc]
+
+
+def test_two_daemons_do_not_share_a_table(backend: NftablesBackend) -> None:
+    """A table that another process owns is refused by name, and left alone."""
+    backend.apply(policy("*=0:1:UDP"), Volatile())
+    before = run("nft", "list", "table", "inet", "ipsecd")
+    second = NftablesBackend()
+    with pytest.raises(BackendFailed, match="ipsecd"):
+        second.apply(policy("*=0:2:UDP"), Volatile())
+    second.close()
+    assert run("nft", "list", "table", "inet", "ipsecd") == before
+
+
+def test_counts_survive_a_policy_change_and_a_restart(backend: NftablesBackend) -> None:
+    """A rule that stays keeps its count when others change, and when the daemon is replaced."""
+    with site.wire():
+        origin = Origin("static", "P", "R")
+        backend.apply(policy("*=0:1434:UDP"), Volatile())
+        assert delivered(HERE4, 1434) == 0
+        assert backend.counts()[origin].packets == 5
+        backend.apply(policy("*=0:1434:UDP", "*=0:9:UDP"), Volatile())
+        assert delivered(HERE4, 1434) == 0
+        assert backend.counts()[origin].packets == 10
+        backend.close()
+        backend.__init__()  # type: ignore[misc]
+        backend.apply(policy("*=0:1434:UDP"), Volatile())
+        assert backend.counts()[origin].packets == 10
+
+
+def test_a_policy_change_does_not_touch_dynamic_sets(backend: NftablesBackend) -> None:
+    """The sets of dynamic rules, with their counts, stay as they are when the policy changes."""
+    volatile = Volatile()
+    backend.apply(policy("*=0:1:UDP"), volatile)
+    one = InForce(Origin("dynamic", "", "d"), parse_filter("203.0.113.7=0"), Action.BLOCK)
+    backend.change(volatile.change(add=rows_of([one])), volatile)
+    before = {name for name in names("set") if name.startswith("dynamic_")}
+    backend.apply(policy("*=0:2:UDP"), volatile)
+    assert {name for name in names("set") if name.startswith("dynamic_")} == before
+    backend.apply(policy(), volatile)
+    assert {name for name in names("set") if name.startswith("dynamic_")} == before
+    backend.change(volatile.change(remove=[one.origin]), volatile)
+    assert not {name for name in names("set") if name.startswith("dynamic_")}
+    assert backend.observe().drift == ()
+
+
+@pytest.mark.parametrize(
+    "tampering",
+    [
+        "delete table inet ipsecd",
+        "flush chain inet ipsecd arriving",
+        "add rule inet ipsecd arriving accept",
+        "insert rule inet ipsecd arriving_ip4_me accept",
+        "flush set inet ipsecd {set}",
+        "add chain inet ipsecd more",
+    ],
+)
+def test_every_foreign_change_is_noticed(tampering: str) -> None:
+    """Where the kernel does not keep others out, what they change is seen and put right."""
+    site.needs_isolation()
+    backend = NftablesBackend(protect=False)
+    wanted = policy("*=0:1:UDP", "10.0.0.0/8=0:2:UDP")
+    backend.apply(wanted, Volatile())
+    backend.changed()
+    assert backend.observe().drift == ()
+    one = min(name for name in names("set") if name.startswith("policy_block_ip4"))
+    run("nft", tampering.format(set=one))
+    assert backend.changed()
+    assert backend.observe().drift
+    backend.apply(wanted, Volatile())
+    assert backend.observe().drift == ()
+    backend.remove()
+    backend.close()
