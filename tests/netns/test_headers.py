@@ -6,6 +6,7 @@ import json
 import socket
 import struct
 import sys
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -148,3 +149,24 @@ def test_icmp_is_the_protocol_of_either_ip_version(
     block(backend, "*=0::58")
     assert wire.passes(echo4)
     assert not wire.passes(echo6)
+
+
+def test_link_local_and_multicast_destinations_are_this_host(
+    wire: Injector, backend: NftablesBackend
+) -> None:
+    """``me`` as a destination is every address that is delivered here, link-local ones too.
+
+    A tentative address is not yet: the kernel delivers nothing to it (RFC 4862, section 5.4).
+    """
+    while "tentative" in run("ip", "-6", "address", "show", "dev", "wire0"):
+        time.sleep(0.1)
+    found = json.loads(run("ip", "-j", "-6", "address", "show", "dev", "wire0", "scope", "link"))
+    local = next(one["local"] for link in found for one in link.get("addr_info", []) if one)
+    source = socket.inet_pton(10, "fe80::66")
+    for text in (local, "ff02::1", HERE6):
+        head = struct.pack(">IHBB", 6 << 28, 28, 17, 64)
+        packet = head + source + socket.inet_pton(10, text) + udp(1434)
+        block(backend)
+        assert wire.passes(packet)
+        block(backend, "*=0:1434:UDP")
+        assert not wire.passes(packet), text
