@@ -57,13 +57,15 @@ def test_an_error_within_brackets_points_into_the_whole_text() -> None:
         (["*=0:", "1434:", "UDP"], ["*=0: 1434: UDP"]),
         (["[*=0:", "80:", "TCP]", "(0+*)"], ["[*=0: 80: TCP]", "(0+*)"]),
         (["*+0:135:tcp", "*+0:445:tcp"], ["*+0:135:tcp", "*+0:445:tcp"]),
+        (["*=0:80:", "*=0:81:TCP"], ["*=0:80:", "*=0:81:TCP"]),
+        (["[", "*=0:", "80:", "TCP", "]", "(", "0+*)"], ["[ *=0: 80: TCP ]", "( 0+*)"]),
         ([], []),
     ],
 )
 def test_arguments_are_joined_as_the_article_types_them(
     typed: list[str], joined: list[str]
 ) -> None:
-    """Separate arguments belong together while one ends in a colon."""
+    """Separate arguments belong together while one ends in a colon, and so does a bracket."""
     assert join_arguments(typed) == joined
 
 
@@ -80,6 +82,7 @@ def test_what_a_glob_left_is_recognised(word: str) -> None:
     [
         ("udp/1434", "*=0:1434:UDP"),
         ("TCP/80,443", "*=0:80,443:TCP"),
+        ("17/1434", "*=0:1434:UDP"),
         ("tcp/1000-1999", "*=0:1000-1999:TCP"),
         ("icmp/", "*=0::ICMP"),
         ("203.0.113.7", "203.0.113.7=0"),
@@ -97,21 +100,27 @@ def test_short_forms_are_filters_to_this_host(text: str, canonical: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("text", "what"),
+    ("text", "what", "hint"),
     [
-        ("*", "alone is not a filter"),
-        ("0", "alone is not a filter"),
-        ("monitor", "alone is not a filter"),
-        ("foo/80", "'foo' is not a known protocol"),
-        ("tcp/http", "'http' is not a port"),
-        ("icmp/80", "has no ports"),
-        ("10.0.0.5/24", "beyond its mask"),
-        ("", "no address"),
+        ("*", "alone is not a filter", "*=0"),
+        ("0", "alone is not a filter", "0+*"),
+        ("monitor", "alone is not a filter", "monitor=0"),
+        ("icmp", "alone is not a filter", "write *=0::icmp"),
+        ("foo/80", "'foo' is not a known protocol", "udp/1434"),
+        ("0/0", "a mask cannot follow '0'", "0.0.0.0/0"),
+        ("10/8", "a mask cannot follow '10'", "four octets"),
+        ("tcp/http", "'http' is not a port", "services"),
+        ("icmp/80", "has no ports", "TCP"),
+        ("203.0.113.7:80", "'203.0.113.7:80' is not", "203.0.113.7:80=0"),
+        ("10.0.0.5/24", "beyond its mask", "10.0.0.0/24"),
+        ("[*=0:80:TCP]", "is in brackets", "the filter alone"),
+        ("", "no address", "this host"),
     ],
 )
-def test_a_slip_of_the_hand_is_not_a_short_form(text: str, what: str) -> None:
+def test_a_slip_of_the_hand_is_not_a_short_form(text: str, what: str, hint: str) -> None:
     """Words that could block everything, or nothing, by accident are refused."""
     with pytest.raises(InvalidInput) as caught:
         parse_short(text)
     assert what in caught.value.message
     assert caught.value.source == text
+    assert hint in caught.value.hint

@@ -24,7 +24,7 @@ from tests.strategies import policies
 
 SLAMMER = """\
 policy: Block UDP 1434 Filter
-description: "Keeps the Slammer worm out, and in"
+description: Keeps the Slammer worm out, and in
 rules:
   - rule: Block Inbound UDP 1434 Rule
     action: block
@@ -77,6 +77,20 @@ def test_other_readers_of_yaml_see_the_same_text(policy: Policy) -> None:
 def test_every_name_is_text(name: str) -> None:
     """Names that YAML has other ideas about stay names, and survive printing."""
     assert parse_policy(format_policy(Policy(name))).name == name
+
+
+def test_a_description_of_several_lines_is_legible() -> None:
+    """Line ends and tabs are printed as people write them, controls by their number."""
+    text = format_policy(Policy("P", (), 'one "1"\n\ttwo\x1b'))
+    assert text == 'policy: P\ndescription: "one \\"1\\"\\n\\ttwo\\U0000001B"\nrules: []\n'
+
+
+def test_an_error_of_a_filter_quotes_the_filter_once() -> None:
+    """A reader of the message finds the filter in the document, even without the line."""
+    for text in ("*=0:http:TCP", "*=0:80:ICMP", "nonsense"):
+        with pytest.raises(InvalidInput) as caught:
+            parse_policy(RULE.replace("0+*", text))
+        assert caught.value.message.count(repr(text)) == 1
 
 
 def test_unquoted_words_of_yaml_are_text() -> None:

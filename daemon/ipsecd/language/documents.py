@@ -24,7 +24,8 @@ MAX_DEPTH = 16
 _POLICY_KEYS = ("policy", "description", "rules")
 _RULE_KEYS = ("rule", "action", "interface", "filters")
 _WHITE = str.maketrans("", "", "\t\r")
-_PLAIN_MARKS = str.maketrans("", "", " -.")
+_PLAIN_MARKS = str.maketrans("", "", " -.,/_()'")
+_ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t"}
 _YAML_WORDS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
 """Words that other readers of YAML take for something else than text."""
 _Chosen = TypeVar("_Chosen", Action, InterfaceType)
@@ -117,8 +118,8 @@ def _scalar(text: str) -> str:
 
 
 def _escape(character: str) -> str:
-    if character in '"\\':
-        return "\\" + character
+    if character in _ESCAPES:
+        return _ESCAPES[character]
     return character if character.isprintable() else f"\\U{ord(character):08X}"
 
 
@@ -281,4 +282,6 @@ def _filter(node: yaml.Node, source: str) -> Filter:
     try:
         return parse_filter(text)
     except InvalidInput as error:
-        raise _wrong(node, source, f"filter {quote(text)}: {error.message}", error.hint) from error
+        quoted = quote(text)
+        message = error.message if quoted in error.message else f"{error.message}: filter {quoted}"
+        raise _wrong(node, source, message, error.hint) from error

@@ -15,6 +15,7 @@ from ipsecd.language.addresses import format_address, ipv6_value, parse_address
 from ipsecd.language.protocols import format_protocol, is_protocol_name, parse_protocol
 from ipsecd.language.quoting import is_number, quote, trim, wrong, wrong_within
 from ipsecd.model.values import (
+    PROTOCOLS_WITH_PORTS,
     Action,
     Endpoint,
     Filter,
@@ -25,6 +26,7 @@ from ipsecd.model.values import (
 )
 
 _MISPRINT = re.compile(r"\s*\*\s*0\s*[=+]")
+_NUMBERS_WITH_PORTS = frozenset(map(str, PROTOCOLS_WITH_PORTS))
 _BRACKETS = {"[": ("]", Action.BLOCK), "(": (")", Action.PERMIT)}
 
 
@@ -46,12 +48,14 @@ def parse_filter(text: str) -> Filter:
             "for packets from this host to any other, write 0=*:port:protocol",
         )
     at = _separator(text)
+    _refuse_brackets(text, at)
     source, _ = _side(text, 0, at, last=False)
     destination, protocol = _side(text, at + 1, len(text), last=True)
     try:
         return Filter(source, destination, protocol, text[at] == "+")
     except InvalidInput as error:
-        raise wrong(text, 0, error.message, error.hint) from error
+        _, place = _fields(text, at + 1, len(text))[-1]
+        raise wrong(text, place, f"{error.message}: {quote(text.strip())}", error.hint) from error
 
 
 def parse_spec(text: str) -> Spec:
@@ -95,7 +99,8 @@ def parse_short(text: str) -> Filter:
         return parse_filter(text)
     part, start = trim(text, 0, len(text))
     name, slash, ports = part.partition("/")
-    if slash and is_protocol_name(name):
+    # Only numbers whose protocol has ports: 10/8 and 0/0 are slips of somebody writing networks.
+    if slash and (is_protocol_name(name) or name in _NUMBERS_WITH_PORTS):
         try:
             to = Endpoint(Keyword.ME, _ports(ports))
             return Filter(Endpoint(), to, parse_protocol(name))
@@ -112,27 +117,36 @@ def parse_short(text: str) -> Filter:
     try:
         address = parse_address(bare)
     except InvalidInput as error:
-        raise wrong(
-            text, start, error.message, error.hint or "write a filter such as *=0:1434:UDP"
-        ) from error
+        hint = error.hint
+        if part.count(":") == 1:
+            hint = f"an address with a port needs both sides: write {part}=0, or 0={part}"
+        raise wrong(text, start, error.message, hint) from error
     if isinstance(address, Keyword) or (isinstance(address, HostName) and "." not in part):
-        raise wrong(
-            text,
-            start,
-            f"{quote(part)} alone is not a filter",
-            f"write {part}=0 for what {part} sends to this host, or udp/1434, or an address",
-        )
+        raise wrong(text, start, f"{quote(part)} alone is not a filter", _whole_filter(part))
     return Filter(Endpoint(address), Endpoint(Keyword.ME))
+
+
+def _whole_filter(part: str) -> str:
+    """What to write in place of a word that is too short to be a filter."""
+    if part in ("0", "*"):
+        return "write both sides: *=0 is all that arrives at this host, 0+* all to and from it"
+    if is_protocol_name(part):
+        return f"write *=0::{part} for all {part} that arrives at this host"
+    return f"write {part}=0 for what {part} sends to this host, or udp/1434, or an address"
 
 
 def join_arguments(arguments: Sequence[str]) -> list[str]:
     """The filters in a command's arguments: they are joined while one ends with ``:``.
 
+    A bracket that stands alone belongs to its neighbour; what has a ``=`` or ``+`` of its own
+    begins a filter, and the one before it ends in an empty field.
     Raises ``InvalidInput`` for an argument that only a shell can have made of a filter.
     """
     joined: list[str] = []
     for argument in arguments:
-        if joined and joined[-1].rstrip().endswith(":"):
+        before = joined[-1].rstrip() if joined else ""
+        goes_on = before.endswith(":") and not set(argument) & set("=+")
+        if goes_on or before in _BRACKETS or (before and argument.strip() in ("]", ")")):
             joined[-1] += " " + argument
         else:
             joined.append(argument)
@@ -171,13 +185,30 @@ def _separator(text: str) -> int:
             text,
             len(text),
             f"{quote(text)} has no '=' or '+' between source and destination",
-            "write SOURCE=DESTINATION:PORT:PROTOCOL, as in *=0:1434:UDP",
+            "write SOURCE=DESTINATION:PORT:PROTOCOL, as in *=0:1434:UDP, and quote it: "
+            "the shell may have made a file name of it",
         )
     if len(places) > 1:
         raise wrong(
             text, places[1], f"{quote(text)} has more than one '=' or '+'", "give one filter"
         )
     return places[0]
+
+
+def _refuse_brackets(text: str, at: int) -> None:
+    """Refuse the brackets that name an action where only a filter is expected."""
+    first, start = trim(text, 0, at)
+    last, place = trim(text, at + 1, len(text))
+    hint = "give the filter alone here; brackets say block and permit in dynamic commands"
+    opened = first[:1] == "(" or (first[:1] == "[" and "]" not in first)
+    closed = last[-1:] == ")" or (last[-1:] == "]" and "[" not in last)
+    # With a colon and no end, "[2001:db8::1=0" is rather an address that was not closed.
+    address = first[:1] == "[" and ":" in first and last[-1:] != "]"
+    if opened and not address:
+        raise wrong(text, start, f"{quote(text.strip())} is in brackets", hint)
+    if closed and not opened:
+        end = place + len(last) - 1
+        raise wrong(text, end, f"{quote(text.strip())} closes a bracket that is not open", hint)
 
 
 def _fields(text: str, start: int, end: int) -> list[tuple[str, int]]:
@@ -251,7 +282,16 @@ def _refuse_bare_ipv6(text: str, start: int, end: int) -> None:
 def _ports(text: str) -> tuple[PortRange, ...]:
     if text in ("", "0", "*"):
         return ()
-    return tuple(_range(part.strip()) for part in text.split(","))
+    found = []
+    begin = 0
+    for part in text.split(","):
+        one, place = trim(text, begin, begin + len(part))
+        try:
+            found.append(_range(one))
+        except InvalidInput as error:
+            raise wrong_within(error, text, place) from error
+        begin += len(part) + 1
+    return tuple(found)
 
 
 def _range(text: str) -> PortRange:
@@ -260,6 +300,8 @@ def _range(text: str) -> PortRange:
         hint = "give a number from 1 to 65535, a range 1000-1999 or a list 80,443"
         if is_protocol_name(text):
             hint = "the port stands before the protocol; for any port leave it empty: *=0::UDP"
+        elif text[:1].isalpha():
+            hint = "names of services are not looked up; give the port's number, as in 80"
         raise InvalidInput(f"{quote(text)} is not a port", hint)
     if max(len(first), len(last)) > 5:
         raise InvalidInput(
