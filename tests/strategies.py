@@ -10,6 +10,7 @@ from ipsecd.errors import InvalidInput
 from ipsecd.model.packets import Host, Packet, Point
 from ipsecd.model.values import (
     ICMP,
+    IPV6_EXTENSION_HEADERS,
     PROTOCOLS_WITH_PORTS,
     Action,
     Endpoint,
@@ -60,7 +61,11 @@ RANGES = st.sampled_from(
 PORT_LISTS = st.one_of(
     st.just(()), RANGES.map(lambda one: (one,)), st.just((PortRange(80, 80), PortRange(443, 443)))
 )
-PROTOCOLS = st.sampled_from([None, ICMP, 6, 17, 17, 6, 132, 1, 58, 47, 50, 255])
+RARE = (0, 2, 4, 33, 41, 43, 44, 51, 59, 60, 89, 103, 135, 136, 253)
+COMMON = (1, 6, 6, 17, 17, 17, 47, 50, 58, 132, 255)
+PROTOCOLS = st.one_of(
+    st.sampled_from([None, ICMP, 6, 17, 17, 6, 132, 1, 58, 47, 50, 255]), st.sampled_from(RARE)
+)
 
 
 NAMES = st.sampled_from([HostName(n) for n in ("example.com", "cafe", "a-b.example.", "tcp")])
@@ -104,7 +109,9 @@ def packets(draw: st.DrawFn, points: tuple[Point, ...] = tuple(Point)) -> Packet
         destination = draw(st.one_of(mine, mine, others, st.sampled_from(special)))
     else:
         source, destination = draw(st.one_of(mine, mine, others)), draw(others)
-    protocol = draw(st.sampled_from([1, 6, 6, 17, 17, 17, 47, 50, 58, 132, 255]))
+    protocol = draw(st.one_of(st.sampled_from(COMMON), st.sampled_from(RARE)))
+    if family is V6 and protocol in IPV6_EXTENSION_HEADERS:
+        protocol = 17
     fragment = draw(st.integers(0, 5)) == 0 and point is Point.ARRIVING
     ports = (None, None)
     if protocol in PROTOCOLS_WITH_PORTS and not fragment:

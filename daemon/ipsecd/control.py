@@ -311,7 +311,7 @@ def _apply_policy(engine: Engine, request: Request) -> dict[str, Any]:
         return _outcome(engine, message, changed=False)
     if changed:
         _change(engine, request, put=[policy], assign=policy.name if assign else None)
-    return _outcome(engine, f"policy {policy.name!r} is stored: {summary}", changed=changed)
+    return _outcome(engine, f"policy {policy.name!r} is stored:\n{summary}", changed=changed)
 
 
 def _create_policy(engine: Engine, request: Request) -> dict[str, Any]:
@@ -355,8 +355,9 @@ def _unassign_policy(engine: Engine, request: Request) -> dict[str, Any]:
     if engine.loaded.link is None or name not in (None, engine.loaded.assigned):
         what = f"policy {name!r} was not assigned" if name else "nothing was assigned"
         return _outcome(engine, what, changed=False)
+    was = engine.loaded.assigned or engine.loaded.link
     engine.change(assign=None)
-    return _outcome(engine, f"policy {name!r} is unassigned" if name else "it is unassigned")
+    return _outcome(engine, f"policy {was!r} is unassigned")
 
 
 def _put_rules(engine: Engine, request: Request) -> dict[str, Any]:
