@@ -109,6 +109,8 @@ def _status(engine: Engine, _: Request) -> dict[str, Any]:
     dynamic = list(engine.dynamic)
     if engine.stopped:
         state = "stopped"
+    elif engine.held:
+        state = "failed"
     elif seen.drift:
         state = "drifted"
     elif engine.failures:

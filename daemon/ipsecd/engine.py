@@ -63,6 +63,7 @@ class Engine:
         self.failures: tuple[str, ...] = ()
         self.loaded_from = "nothing"
         self.stopped = True
+        self.held = False
         self.dynamic = DynamicStore(config.limits.dynamic_rules)
         self.volatile = Volatile()
         self._now = Enforceable("", None, Classifier())
@@ -72,11 +73,17 @@ class Engine:
     def start(self) -> None:
         """Enforce the assigned policy, or the last good one if that cannot be loaded.
 
+        Where there is neither, and the kernel still holds what an earlier process enforced, that
+        is left as it is, until a policy can be loaded: nothing is opened by a mistake in a file.
         Raises ``BackendFailed`` if the kernel does not take it.
         """
         self.names = self._names_file.load()
         good = self._to_enforce()
-        self.backend.apply(good.classifier, self.volatile)
+        self.held = good is None and self.backend.observe().digest is not None
+        if good is None:
+            good = self._enforceable(None, {})
+        if not self.held:
+            self.backend.apply(good.classifier, self.volatile)
         self._now = good
         self.stopped = False
         for failure in self.failures:
@@ -96,7 +103,7 @@ class Engine:
         if self._backend:
             self._backend.remove()
         self._forget_dynamic()
-        self.stopped = True
+        self.stopped, self.held = True, False
         record(logging.WARNING, "stopped", in_force="nothing")
 
     def stop_on_purpose(self) -> None:
@@ -305,7 +312,7 @@ class Engine:
 
     def watch(self) -> None:
         """Put right what somebody else changed, and say so."""
-        if self.stopped or not self.backend.changed():
+        if self.stopped or self.held or not self.backend.changed():
             return
         drift = self.backend.observe().drift
         if drift:
@@ -317,8 +324,11 @@ class Engine:
 
     # -- inside ----------------------------------------------------------------------------------
 
-    def _to_enforce(self) -> Enforceable:
-        """What should be in force by the files, or by the last good state if they are broken."""
+    def _to_enforce(self) -> Enforceable | None:
+        """What should be in force by the files, or by the last good state if they are broken.
+
+        None if there is neither.
+        """
         kept = load(self._last_good)
         try:
             self.loaded = self._store.load()
@@ -333,7 +343,7 @@ class Engine:
             if text not in self.failures:
                 self.failures = (text, *self.failures)
             self.loaded_from = "last-good" if kept else "nothing"
-            return kept or self._enforceable(None, {})
+            return kept
 
     def _enforceable(
         self, policy: Policy | None, names: Names, kept: Enforceable | None = None
@@ -356,13 +366,14 @@ class Engine:
         return Enforceable(key, resolved, classifier)
 
     def _enforce(self, good: Enforceable) -> None:
-        if not self.stopped and good.key != self._now.key:
+        if not self.stopped and (self.held or good.key != self._now.key):
             self.backend.apply(good.classifier, self.volatile)
+            self.held = False
         self._now = good
 
     def _keep_last_good(self) -> None:
         """Keep what is in force for the next start; without it boot compiles, no worse."""
-        if self.loaded_from == "last-good":
+        if self.loaded_from == "last-good" or self.held:
             return
         names = (
             {n: self.names[n] for n in names_of(self.policy) if n in self.names}
@@ -379,6 +390,12 @@ class Engine:
             raise Refused(
                 "enforcement is stopped, so a dynamic rule would not be in force",
                 "start it first: ipsecctl net start policyagent",
+            )
+        if self.held:
+            raise Refused(
+                "the assigned policy cannot be loaded, and what an earlier daemon enforced is "
+                "still in force as it was",
+                "mend what ipsecctl status shows, then run: ipsecctl reload",
             )
 
     def _change_if_any(self, delta: Delta) -> None:

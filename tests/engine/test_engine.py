@@ -205,3 +205,23 @@ def test_two_files_with_one_name_are_told(site: Site, tmp_path: Path) -> None:
     assert not changed
     assert "is also in" in failures[0]
     assert site.blocks(1)
+
+
+def test_nothing_is_opened_when_nothing_can_be_loaded(site: Site, tmp_path: Path) -> None:
+    """A broken policy without a last good one leaves in force what an earlier daemon enforced."""
+    site.engine.change(put=[policy("*=0:1:UDP")], assign="P")
+    file = next((tmp_path / "etc/policies").iterdir())
+    good = file.read_text()
+    file.write_text("nonsense")
+    (tmp_path / "lib/last-good").unlink()
+    site.again()
+    assert site.blocks(1)
+    with pytest.raises(Refused, match="still in force"):
+        site.engine.add_dynamic(rule("a", "*=0:2:UDP"))
+    assert site.engine.flush() == 0
+    file.write_text(good.replace("0:1:", "0:3:"))
+    site.engine.reload({})
+    assert not site.blocks(1)
+    assert site.blocks(3)
+    site.engine.add_dynamic(rule("a", "*=0:2:UDP"))
+    assert site.blocks(2)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
+from math import inf
 
 import pytest
 
@@ -141,3 +143,35 @@ def test_every_foreign_change_is_noticed(tampering: str) -> None:
     assert backend.observe().drift == ()
     backend.remove()
     backend.close()
+
+
+def test_a_time_to_live_can_be_renewed_and_ended(backend: NftablesBackend) -> None:
+    """The same filter again with another deadline replaces the element, in one transaction."""
+    volatile = Volatile()
+    backend.apply(policy(), volatile)
+    origin = Origin("dynamic", "", "d")
+    one = InForce(origin, parse_filter("203.0.113.7=0"), Action.BLOCK)
+    now = time.monotonic()
+    for deadline in (now + 100, now + 1000, inf, now + 50):
+        delta = volatile.change(remove=[origin], add=rows_of([one]), deadline=deadline)
+        backend.change(delta, volatile)
+    listed = run("nft", "list", "table", "inet", "ipsecd")
+    assert "timeout 50s" in listed or "timeout 49s" in listed
+    assert listed.count("203.0.113.7") == 1
+
+
+def test_a_failure_to_look_back_does_not_deny_a_change(
+    backend: NftablesBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is in force is in force, even if it cannot be read back at that moment."""
+    backend.apply(policy("*=0:1:UDP"), Volatile())
+
+    def fail() -> str:
+        raise BackendFailed("no", "")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(backend._reader, "fingerprint", fail)
+        backend.apply(policy("*=0:2:UDP"), Volatile())
+    assert backend.observe().drift
+    backend.apply(policy("*=0:2:UDP"), Volatile())
+    assert backend.observe().drift == ()

@@ -117,8 +117,7 @@ class NftablesBackend:
         self._policy, self._dynamic = policy, dynamic
         self._chains = [*ruleset.chains, mark]
         self._classifier, self._drifted = classifier, False
-        self._clean_up()
-        self._fingerprint = self._reader.fingerprint()
+        self._settle()
 
     def change(self, delta: Delta, volatile: Volatile) -> None:
         """Add and remove elements; touch the rules only if a table came or went."""
@@ -142,7 +141,7 @@ class NftablesBackend:
         self._commit(steps)
         self._dynamic = dynamic
         self._chains = [*ruleset.chains, mark]
-        self._fingerprint = self._reader.fingerprint()
+        self._settle(clean_up=False)
 
     def observe(self) -> Observation:
         """Read the table back and compare its rules, sets and small sets' elements."""
@@ -257,6 +256,19 @@ class NftablesBackend:
             else:
                 return
 
+    def _settle(self, *, clean_up: bool = True) -> None:
+        """Do what follows a change that is in force; no failure here may deny that it is.
+
+        Without a fingerprint the next look at the table finds drift, and all is written anew.
+        """
+        self._fingerprint = ""
+        try:
+            if clean_up:
+                self._clean_up()
+            self._fingerprint = self._reader.fingerprint()
+        except IpsecdError:
+            return
+
     def _clean_up(self) -> None:
         """Delete the sets and counters that no rule uses, once no packet can see them any more.
 
@@ -276,10 +288,7 @@ class NftablesBackend:
         if not steps:
             return
         _wait_for_packets()
-        try:
-            self._commit(steps)
-        except IpsecdError:
-            return
+        self._commit(steps)
 
     def _read_back(self) -> Observation:
         if not self._reader.exists():

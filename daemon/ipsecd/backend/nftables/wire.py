@@ -38,6 +38,9 @@ NFNL_MSG_BATCH_END = 0x11
 NFPROTO_INET = 1
 NFNLGRP_NFTABLES = 7
 
+ANSWER_S = 30
+"""A dump of a million elements takes up to half of it."""
+
 _HEADER = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")
 _GENERIC = struct.Struct(">BBH")
@@ -95,6 +98,10 @@ class NftSocket:
         # Without this every error carries the whole message back, up to 64 KiB of elements.
         self._socket.setsockopt(SOL_NETLINK, NETLINK_CAP_ACK, 1)
         self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 8 << 20)
+        # An answer that never comes must not hold the daemon for ever (struct timeval).
+        self._socket.setsockopt(
+            socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", ANSWER_S, 0)
+        )
         self._send_buffer = 0
         self._sequence = 0
         self.port: int = self._socket.getsockname()[0]
@@ -128,8 +135,11 @@ class NftSocket:
         """
         while True:
             self._sequence += 1
-            self._socket.send(_nft_message(message, self._sequence))
-            found, interrupted = self._answers(message)
+            try:
+                self._socket.send(_nft_message(message, self._sequence))
+                found, interrupted = self._answers(message)
+            except OSError as error:
+                raise KernelError(error.errno or 0, 0, message.what, "") from error
             if not interrupted:
                 return found
 
