@@ -29,6 +29,7 @@ class BackendChoice(Enum):
 
     AUTO = "auto"
     NFTABLES = "nftables"
+    XDP = "xdp"
 
 
 class Unparsable(Enum):
@@ -77,7 +78,7 @@ class Config:
 
     def with_backend(self, text: str) -> Config:
         """The settings with another backend; raises as the key ``backend`` does."""
-        return replace(self, backend=_backend(text))
+        return replace(self, backend=_one_of(BackendChoice)(text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +130,7 @@ def parse_config(content: bytes, source: str = "<configuration>") -> Config:
         ("backend", "unparsable", "essentials", "default-exempt", "on-stop", "limits"),
     )
     return Config(
-        reader.scalar(keys, "backend", _backend, default.backend),
+        reader.scalar(keys, "backend", _one_of(BackendChoice), default.backend),
         reader.scalar(keys, "unparsable", _one_of(Unparsable), default.unparsable),
         reader.essentials(keys, default.essentials),
         reader.scalar(keys, "default-exempt", _default_exempt, default.default_exempt),
@@ -236,15 +237,6 @@ def _one_of(kind: type[E]) -> Callable[[str], E]:
         raise InvalidInput(f"{text!r} is not {names}")
 
     return parse
-
-
-def _backend(text: str) -> BackendChoice:
-    if text == "xdp":
-        raise Refused(
-            "backend 'xdp' is not part of this version",
-            "write nftables, or auto, which chooses what this host has",
-        )
-    return _one_of(BackendChoice)(text)
 
 
 def _essential(text: str) -> str:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from math import inf
 
 from ipsecd.backend.base import Backend, Observation
-from ipsecd.backend.nftables.backend import NftablesBackend
+from ipsecd.backend.choice import make_backend, withdraw_other
 from ipsecd.compiler.classifier import Classifier
 from ipsecd.compiler.policy import compile_filters
 from ipsecd.compiler.tables import rows_of
@@ -44,15 +44,21 @@ class Engine:
         self,
         config: Config,
         directories: Directories,
-        backend: Callable[[], Backend] = NftablesBackend,
+        backend: Callable[[], Backend] | None = None,
         disk: Disk | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`backend` is called when enforcement starts; `clock` is monotonic, in seconds."""
+        """`backend` is called when enforcement starts, in the place of what `config` names.
+
+        `clock` is monotonic, in seconds.
+        """
         self.config = config
         self.started = time.time()
-        self._make_backend = backend
+        self._make_backend = backend or (
+            lambda: make_backend(config.backend.value, directories.bpffs)
+        )
         self._clock = clock
+        self._bpffs = directories.bpffs
         self._store = StaticStore(directories.config, disk)
         self._names_file = NameStore(directories.state, disk)
         self._last_good = CheckedFile(directories.state / "last-good", disk)
@@ -84,6 +90,7 @@ class Engine:
             good = self._enforceable(None, {})
         if not self.held:
             self.backend.apply(good.classifier, self.volatile)
+            withdraw_other(self.config.backend.value, self._bpffs)
         self._now = good
         self.stopped = False
         for failure in self.failures:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from pyroute2 import IPRoute
 
@@ -17,6 +18,8 @@ from ipsecd.model.values import Family, InterfaceType
 
 _DIALUP_ARPHRD = frozenset({256, 257, 258, 259, 512, 519})
 _LOOPBACK_ARPHRD = 772
+_WITH_ETHERNET = frozenset({1, _LOOPBACK_ARPHRD})
+_XDP_MODES = {1: "IFLA_XDP_DRV_PROG_ID", 2: "IFLA_XDP_SKB_PROG_ID", 3: "IFLA_XDP_HW_PROG_ID"}
 _IFF_UP = 1
 _FAMILIES = {socket.AF_INET: Family.IPV4, socket.AF_INET6: Family.IPV6}
 _ADDRESS_ROUTES = {3: "broadcast", 4: "anycast"}
@@ -25,13 +28,24 @@ _ADDRESS_ROUTES = {3: "broadcast", 4: "anycast"}
 
 @dataclass(frozen=True, slots=True)
 class Interface:
-    """One network interface; ``type`` is None for the loopback interface."""
+    """One network interface; ``type`` is None for the loopback interface.
+
+    ``bare`` says that its packets have no link-layer header. ``kind`` is its driver as rtnetlink
+    names it ("" for hardware), ``port_of`` that of the bridge or bond whose port it is, and
+    ``lower`` the index of the interface that it lies on, 0 if on none here. ``xdp`` has the mode
+    (1 native, 2 generic, 3 offloaded) and number of the program that each mode runs.
+    """
 
     name: str
     index: int
     type: InterfaceType | None
     up: bool
     addresses: tuple[str, ...]
+    bare: bool = False
+    kind: str = ""
+    port_of: str = ""
+    lower: int = 0
+    xdp: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +87,34 @@ def read_host() -> HostState:
             _type(link["ifi_type"], link.get_attr("IFLA_IFNAME")),
             bool(link["flags"] & _IFF_UP),
             tuple(addresses.get(link["index"], ())),
+            link["ifi_type"] not in _WITH_ETHERNET,
+            _info(link, "IFLA_INFO_KIND"),
+            _info(link, "IFLA_INFO_SLAVE_KIND"),
+            0
+            if link.get_attr("IFLA_LINK_NETNSID") is not None
+            else link.get_attr("IFLA_LINK") or 0,
+            _xdp(link),
         )
         for link in links
     )
     return HostState(interfaces, Host(frozenset(own), frozenset(shared)))
+
+
+def _info(link: Any, name: str) -> str:
+    info = link.get_attr("IFLA_LINKINFO")
+    return (info.get_attr(name) if info else None) or ""
+
+
+def _xdp(link: Any) -> tuple[tuple[int, int], ...]:
+    xdp = link.get_attr("IFLA_XDP")
+    found = []
+    for mode, name in _XDP_MODES.items():
+        number = xdp.get_attr(name) if xdp else None
+        if number:
+            found.append((mode, number))
+    if xdp and not found and xdp.get_attr("IFLA_XDP_PROG_ID"):
+        found.append((xdp.get_attr("IFLA_XDP_ATTACHED"), xdp.get_attr("IFLA_XDP_PROG_ID")))
+    return tuple(found)
 
 
 def _type(arphrd: int, name: str) -> InterfaceType | None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import socket
-import struct
 import subprocess
 from collections.abc import Iterator
 
@@ -27,6 +26,7 @@ from ipsecd.model.decide import decide
 from ipsecd.model.exemptions import ESSENTIALS
 from ipsecd.model.packets import Packet, Point
 from ipsecd.model.values import Family, InForce
+from tests.frames import encode
 from tests.strategies import in_force, packets
 
 NAMES = tuple(one.name for one in ESSENTIALS)
@@ -103,38 +103,6 @@ class Wire:
         except OSError:
             return False
         return True
-
-
-def encode(packet: Packet, number: int) -> bytes:
-    """The packet's bytes, with `number` as its identification or flow label."""
-    if packet.source_port is not None and packet.destination_port is not None:
-        payload = struct.pack(">HHHHIHHHH", packet.source_port, packet.destination_port, 20, 0,
-                              0, 0x5002, 0, 0, 0)  # fmt: skip
-    elif packet.icmp_type is not None:
-        payload = bytes([packet.icmp_type]) + bytes(23)
-    else:
-        payload = struct.pack(">HH", 80, 1434) + bytes(20)
-    if packet.family is Family.IPV4:
-        offset = 100 if packet.later_fragment else 0
-        head = struct.pack(
-            ">BBHHHBBH4s4s", 0x45, 0, 20 + len(payload), number, offset, packet.hop_limit,
-            packet.protocol, 0, packet.source.to_bytes(4, "big"),
-            packet.destination.to_bytes(4, "big"),
-        )  # fmt: skip
-        total = sum(struct.unpack(">10H", head))
-        total = (total & 0xFFFF) + (total >> 16)
-        total = ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF
-        checked: bytes = head[:10] + total.to_bytes(2, "big") + head[12:]
-        return checked + payload
-    protocol = packet.protocol
-    if packet.later_fragment:
-        payload = struct.pack(">BBHI", protocol, 0, 100 << 3, number) + payload
-        protocol = 44
-    addresses = packet.source.to_bytes(16, "big") + packet.destination.to_bytes(16, "big")
-    first = 6 << 28 | number
-    return (
-        struct.pack(">IHBB", first, len(payload), protocol, packet.hop_limit) + addresses + payload
-    )
 
 
 @pytest.fixture(scope="module")

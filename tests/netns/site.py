@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import signal
@@ -15,9 +16,14 @@ from typing import Self
 
 import pytest
 
+from ipsecd.backend.xdp import abi, libbpf
+from ipsecd.backend.xdp.programs import pinned_state
+
 HERE4, PEER4 = "192.168.1.1", "192.168.1.66"
 HERE6, PEER6 = "fd09::1", "fd09::66"
 PEER = "peer"
+BPFFS = Path("/sys/fs/bpf/ipsecd")
+BACKENDS = ("nftables", "xdp")
 
 RECEIVE = """
 import socket, sys
@@ -87,8 +93,9 @@ def wire() -> Iterator[None]:
 class Daemon:
     """A real ``ipsecd`` with directories of its own."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, backend: str = "nftables") -> None:
         self.directory = directory
+        self.backend = backend
         self.policies = directory / "etc" / "policies"
         self._process: subprocess.Popen[str] | None = None
         self._log = directory / "log"
@@ -107,6 +114,8 @@ class Daemon:
                     *("--config-dir", str(self.directory / "etc")),
                     *("--state-dir", str(self.directory / "lib")),
                     *("--runtime-dir", str(self.directory / "run")),
+                    *("--bpffs-dir", str(BPFFS)),
+                    *("--backend", self.backend),
                 ],
                 stderr=log,
                 text=True,
@@ -148,12 +157,39 @@ class Daemon:
         return self.ctl(*shlex.split(line, posix=True), code=code)
 
 
+def dynamic_entries(daemon: Daemon) -> list[str]:
+    """The dynamic entries that the kernel holds."""
+    if daemon.backend == "nftables":
+        listed = json.loads(run("nft", "-j", "list", "table", "inet", "ipsecd"))["nftables"]
+        return [
+            json.dumps(element)
+            for item in listed
+            if "set" in item and item["set"]["name"].startswith("dynamic_")
+            for element in item["set"].get("elem", [])
+        ]
+    found = []
+    for name, size in (("dynamic_ipv4", abi.DYNAMIC4.size), ("dynamic_ipv6", abi.DYNAMIC6.size)):
+        for directory in BPFFS.glob("maps-*"):
+            descriptor = libbpf.get_pinned(directory / name)
+            found += [key.hex() for key in libbpf.keys(descriptor, size)]
+            os.close(descriptor)
+    return found
+
+
+def kernel_state(daemon: Daemon) -> str:
+    """What the kernel holds, as text that changes when it does."""
+    if daemon.backend == "nftables":
+        return run("nft", "list", "table", "inet", "ipsecd")
+    policies = [pinned_state(directory)[0] for directory in BPFFS.glob("maps-*")]
+    return f"{policies} {dynamic_entries(daemon)}"
+
+
 @contextmanager
-def daemon(directory: Path) -> Iterator[Daemon]:
+def daemon(directory: Path, backend: str = "nftables") -> Iterator[Daemon]:
     """A running daemon on a wire; nothing of it is left afterwards."""
     needs_isolation()
     with wire():
-        one = Daemon(directory)
+        one = Daemon(directory, backend)
         one.start()
         try:
             yield one

@@ -17,9 +17,9 @@ pytestmark = pytest.mark.netns
 BOX, BOX4 = "box", "10.88.0.5"
 
 
-@pytest.fixture
-def daemon(tmp_path: Path) -> Iterator[Daemon]:
-    with site.daemon(tmp_path) as running:
+@pytest.fixture(params=site.BACKENDS)
+def daemon(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Daemon]:
+    with site.daemon(tmp_path, request.param) as running:
         run("ip", "netns", "add", BOX)
         run("ip", "link", "add", "bridge0", "type", "veth", "peer", "name", "eth0", "netns", BOX)
         run("ip", "address", "add", "10.88.0.1/24", "dev", "bridge0")

@@ -22,9 +22,9 @@ rules:
 {more}"""
 
 
-@pytest.fixture
-def daemon(tmp_path: Path) -> Iterator[Daemon]:
-    with site.daemon(tmp_path) as running:
+@pytest.fixture(params=site.BACKENDS)
+def daemon(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Daemon]:
+    with site.daemon(tmp_path, request.param) as running:
         yield running
 
 

@@ -12,13 +12,13 @@ Invariants:
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ipsecd.backend.base import Count, Observation
+from ipsecd.backend.grace import wait_for_packets
 from ipsecd.backend.nftables import messages as nft
 from ipsecd.backend.nftables import transactions as tx
 from ipsecd.backend.nftables.expressions import NFPROTO
@@ -42,13 +42,11 @@ from ipsecd.compiler.classifier import Classifier, Table, in_order
 from ipsecd.compiler.tables import TableId
 from ipsecd.compiler.volatile import Delta, Volatile
 from ipsecd.errors import BackendFailed, IpsecdError
+from ipsecd.model.packets import Point
 from ipsecd.model.values import Origin
 
 COMPARED_ELEMENTS = 4096
 """Sets up to this size are compared element by element when the state is read back."""
-
-_MEMBARRIER_SYSCALL = 324
-_MEMBARRIER_GLOBAL = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +59,8 @@ class _PolicySet:
 
 class NftablesBackend:
     """Enforces a classifier with nftables in the network namespace it is made in.
+
+    ``points`` says where packets are looked at; set before ``apply``, and all by default.
 
     `protect` is whether to use ``owner`` and ``persist`` where the kernel has them; tests switch
     it off to see older kernels.
@@ -77,6 +77,7 @@ class NftablesBackend:
         self._protected = protect and _can_protect(self._socket)
         self._events = None if self._protected else EventSocket(TABLE, self._socket.port)
         self._generation = 0
+        self.points = frozenset(Point)
         self._forget()
 
     def _forget(self) -> None:
@@ -110,7 +111,7 @@ class NftablesBackend:
             dynamic = {table.id: self._kernel_table(table.id) for table in volatile.tables}
             steps += [tx.dynamic_set(kernel) for kernel in dynamic.values()]
             steps += tx.additions(volatile.entries(), dynamic, now)
-        ruleset = _ruleset(classifier, policy, dynamic)
+        ruleset = _ruleset(classifier, policy, dynamic, self.points)
         mark = STATE_PREFIX + classifier.digest
         steps += tx.replace_rules(ruleset, mark, self._chains)
         self._commit(steps)
@@ -134,7 +135,7 @@ class NftablesBackend:
         if not new and not gone:
             self._commit(steps)
             return
-        ruleset = _ruleset(self._classifier, self._policy, dynamic)
+        ruleset = _ruleset(self._classifier, self._policy, dynamic, self.points)
         mark = STATE_PREFIX + self._classifier.digest
         steps += tx.replace_rules(ruleset, mark, self._chains)
         steps += [nft.delete_set(TABLE, self._dynamic[table].set_name) for table in gone]
@@ -287,7 +288,7 @@ class NftablesBackend:
         steps += [nft.delete_counter(TABLE, name) for name in stale]
         if not steps:
             return
-        _wait_for_packets()
+        wait_for_packets()
         self._commit(steps)
 
     def _read_back(self) -> Observation:
@@ -322,9 +323,12 @@ def _ruleset(
     classifier: Classifier,
     policy: Mapping[TableId, _PolicySet],
     dynamic: Mapping[TableId, KernelTable],
+    points: frozenset[Point],
 ) -> Ruleset:
     tables = in_order([*(one.kernel for one in policy.values()), *dynamic.values()])
-    return render(tables, classifier.exemptions, drop_unparsable=classifier.drop_unparsable)
+    return render(
+        tables, classifier.exemptions, drop_unparsable=classifier.drop_unparsable, points=points
+    )
 
 
 def _can_protect(socket: NftSocket) -> bool:
@@ -341,16 +345,3 @@ def _can_protect(socket: NftSocket) -> bool:
     except KernelError as error:
         return error.index == 1
     return True
-
-
-def _wait_for_packets() -> None:
-    """Return when every packet that was on its way through the rules has left them.
-
-    membarrier(2) with MEMBARRIER_CMD_GLOBAL waits for one RCU grace period. Where a sandbox
-    forbids it, a twentieth of a second is far longer than any packet takes.
-    """
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.syscall.argtypes = [ctypes.c_long, ctypes.c_int, ctypes.c_uint, ctypes.c_int]
-    libc.syscall.restype = ctypes.c_long
-    if libc.syscall(_MEMBARRIER_SYSCALL, _MEMBARRIER_GLOBAL, 0, 0) != 0:
-        time.sleep(0.05)

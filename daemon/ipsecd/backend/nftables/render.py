@@ -60,9 +60,16 @@ class Ruleset:
 
 
 def render(
-    tables: Sequence[KernelTable], exemptions: Iterable[str], *, drop_unparsable: bool
+    tables: Sequence[KernelTable],
+    exemptions: Iterable[str],
+    *,
+    drop_unparsable: bool,
+    points: frozenset[Point] = frozenset(Point),
 ) -> Ruleset:
-    """The chains and rules for `tables`, which are in the order of their rank."""
+    """The chains and rules for `tables`, which are in the order of their rank.
+
+    Packets are looked at on `points` only; elsewhere somebody else does.
+    """
     rules = Ruleset()
     blocking = any(table.id.action is Action.BLOCK for table in tables)
     patterns = [(name, pattern) for name in exemptions for pattern in exemption(name).patterns]
@@ -70,7 +77,11 @@ def render(
         base = chain(point)
         rules.chains[base] = []
         for family in Family:
-            wanted = [t for t in tables if t.id.family is family and point in t.id.points]
+            wanted = [
+                t
+                for t in tables
+                if t.id.family is family and point in t.id.points and point in points
+            ]
             if point is Point.LEAVING:
                 wanted = _worth_looking_at(wanted)
             if not wanted:

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* The programs: for each way in which a link delivers packets, and each type of interface.
+ *
+ * A frame arrives at XDP, or at tc ingress where a link has an XDP program of somebody else;
+ * it leaves at tc egress. Which of them an interface gets does not change while it exists, so
+ * no packet has to look it up.
+ */
+#include <linux/bpf.h>
+#include <linux/pkt_cls.h>
+
+#include <bpf/bpf_helpers.h>
+
+#include "abi.h"
+#include "classify.h"
+#include "maps.h"
+#include "parse.h"
+
+#define MAX_HEADERS 2048
+
+static __always_inline int receive(struct xdp_md *frame, int bare, enum interface_type type)
+{
+	struct packet packet;
+	enum parse_result result = parse((void *)(long)frame->data,
+					 (void *)(long)frame->data_end, bare, &packet);
+	enum verdict verdict;
+
+	verdict = result == PARSED ? classify(&packet, POINT_ARRIVING, type) :
+				     judge_unparsed(result, POINT_ARRIVING);
+	return verdict == VERDICT_DROP ? XDP_DROP : XDP_PASS;
+}
+
+static __always_inline int filter(struct __sk_buff *frame, int bare, enum interface_type type,
+				  int egress)
+{
+	enum point point = POINT_ARRIVING;
+	enum parse_result result;
+	struct packet packet;
+	enum verdict verdict;
+
+	if (egress)
+		point = frame->ingress_ifindex ? POINT_LEAVING : POINT_SENDING;
+	result = parse((void *)(long)frame->data, (void *)(long)frame->data_end, bare, &packet);
+	if (result != PARSED && result != NOT_IP && frame->data_end - frame->data < frame->len) {
+		__u32 wanted = frame->len < MAX_HEADERS ? frame->len : MAX_HEADERS;
+
+		bpf_skb_pull_data(frame, wanted);
+		result = parse((void *)(long)frame->data, (void *)(long)frame->data_end, bare,
+			       &packet);
+	}
+	if (result != PARSED)
+		verdict = judge_unparsed(result, point);
+	else if (egress)
+		verdict = classify_leaving(&packet, point, type);
+	else
+		verdict = classify(&packet, point, type);
+	return verdict == VERDICT_DROP ? TC_ACT_SHOT : TC_ACT_UNSPEC;
+}
+
+#define PROGRAMS(name, bare, type)                                                               \
+	SEC("xdp.frags") int receive_##name(struct xdp_md *frame)                                \
+	{                                                                                        \
+		return receive(frame, bare, type);                                               \
+	}                                                                                        \
+	SEC("tc") int arrive_##name(struct __sk_buff *frame)                                     \
+	{                                                                                        \
+		return filter(frame, bare, type, 0);                                             \
+	}                                                                                        \
+	SEC("tc") int leave_##name(struct __sk_buff *frame)                                      \
+	{                                                                                        \
+		return filter(frame, bare, type, 1);                                             \
+	}
+
+PROGRAMS(lan, 0, INTERFACE_LAN)
+PROGRAMS(lan_bare, 1, INTERFACE_LAN)
+PROGRAMS(dialup, 0, INTERFACE_DIALUP)
+PROGRAMS(dialup_bare, 1, INTERFACE_DIALUP)
+
+char LICENSE[] SEC("license") = "GPL";

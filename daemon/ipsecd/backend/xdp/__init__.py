@@ -1,0 +1,1 @@
+"""Enforcement by XDP and tc programs."""

@@ -1,0 +1,241 @@
+"""Owns enforcement by XDP and tc: which programs are in force where; must not know nftables.
+
+Invariants:
+
+1. What is attached always judges by a whole state. A new process, and one that finds its maps
+   changed by somebody else, prepares maps and programs of its own and then puts them in the
+   place of the old ones, link by link.
+2. Pins lie in ``maps-NUMBER`` and ``links``; only the newest maps are kept.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from ipsecd.backend.base import Count, Observation
+from ipsecd.backend.xdp.coverage import wanted
+from ipsecd.backend.xdp.events import Events
+from ipsecd.backend.xdp.links import Links
+from ipsecd.backend.xdp.program import count_steps
+from ipsecd.backend.xdp.programs import Programs, pinned_state
+from ipsecd.compiler.classifier import Classifier
+from ipsecd.compiler.tables import TableId
+from ipsecd.compiler.volatile import Delta, Volatile
+from ipsecd.errors import BackendFailed, LimitExceeded
+from ipsecd.host import HostState, read_host
+from ipsecd.model.packets import Point
+from ipsecd.model.values import Origin
+
+_MAPS = "maps-"
+
+
+class XdpBackend:
+    """Programs on every interface but loopback, pinned below `directory`."""
+
+    name = "xdp"
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        host: Callable[[], HostState] = read_host,
+        tcx: bool = True,
+    ) -> None:
+        """`directory` must lie in a BPF file system; raises ``BackendFailed`` if it does not."""
+        _check_directory(directory)
+        self._directory = directory
+        self._host = host
+        self._links = Links(directory / "links", tcx=tcx)
+        self._programs: Programs | None = None
+        self._classifier: Classifier | None = None
+        self._drifted = False
+        self._events = Events()
+        self._names: dict[int, str] = {}
+        self.points = frozenset(Point)
+
+    def probe(self) -> tuple[str, ...]:
+        """How packets are caught, and on which interface in which way."""
+        how = "tcx" if self._links.uses_tcx else "clsact"
+        modes = [
+            f"{self._names.get(index, index)}: {mode}"
+            for index, mode in sorted(self._links.modes().items())
+        ]
+        return (how, *modes, *self._links.failures)
+
+    def check(self, classifier: Classifier) -> None:
+        """Raise ``LimitExceeded`` for a policy of more steps than a packet can take."""
+        limit = self._loaded().max_steps
+        steps = count_steps(classifier)
+        if steps > limit:
+            raise LimitExceeded(
+                f"the policy needs {steps} look-ups for one packet, and the XDP backend can do "
+                f"{limit} on this kernel",
+                "use fewer different port ranges and address lengths, or backend: nftables",
+            )
+
+    def apply(self, classifier: Classifier, volatile: Volatile) -> None:
+        """Put the whole state in force."""
+        if self._classifier is None or self._drifted:
+            self._install(classifier, volatile)
+        else:
+            programs = self._loaded()
+            programs.points = self.points
+            programs.apply(classifier, volatile)
+        self._classifier, self._drifted = classifier, False
+
+    def change(self, delta: Delta, volatile: Volatile) -> None:
+        """Add and remove dynamic entries."""
+        programs = self._loaded()
+        programs.points = self.points
+        programs.change(delta, volatile)
+
+    def observe(self) -> Observation:
+        """Read back the maps and the links."""
+        if self._programs is None or self._classifier is None:
+            digest, _ = self._pinned()
+            return Observation(digest)
+        drift = self._programs.drift()
+        digest = self._programs.digest()
+        if digest != self._classifier.digest:
+            drift.append(f"the kernel holds policy {digest}, not {self._classifier.digest}")
+        drift += [
+            f"the program on interface {self._names.get(index, index)} ({hook}) was detached"
+            for index, hook in self._links.lost()
+        ]
+        self._drifted = self._drifted or bool(drift)
+        return Observation(digest, tuple(drift))
+
+    def remove(self) -> None:
+        """Detach and unpin everything."""
+        self._links.remove()
+        for path in self._map_directories():
+            shutil.rmtree(path)
+        if self._programs:
+            self._programs.close()
+            self._programs = None
+        self._classifier, self._drifted = None, False
+        with suppress(OSError):
+            self._directory.rmdir()
+
+    def close(self) -> None:
+        """Let go of programs and maps; attached and pinned, they stay."""
+        self._links.close()
+        self._events.close()
+        if self._programs:
+            self._programs.close()
+            self._programs = None
+
+    def counts(self) -> Mapping[Origin, Count]:
+        """What every rule of the policy has matched."""
+        return self._programs.counts() if self._programs else {}
+
+    def volatile_counts(self) -> Mapping[tuple[TableId, bytes], Count]:
+        """What every dynamic entry has matched."""
+        return self._programs.volatile_counts() if self._programs else {}
+
+    def unparsable(self) -> int:
+        """How many frames could not be read as packets while anything was blocked."""
+        if not self._programs:
+            return 0
+        results = self._programs.parse_results()
+        return sum(count for name, count in results.items() if name != "not-ip")
+
+    def watch_fd(self) -> int:
+        """Readable when interfaces or addresses changed, and once a second."""
+        return self._events.fileno()
+
+    def changed(self) -> bool:
+        """Follow interfaces and addresses; whether a look at the rest is due (it always is)."""
+        self._events.drain()
+        if self._programs and self._classifier is not None:
+            self._follow(self._programs)
+        return True
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _loaded(self) -> Programs:
+        if self._programs is None:
+            self._programs = Programs()
+        return self._programs
+
+    def _install(self, classifier: Classifier, volatile: Volatile) -> None:
+        """Prepare new maps and programs, and put them in the place of what is attached."""
+        _, counts = self._pinned()
+        if self._programs and self._classifier is not None:
+            counts = {**counts, **self._programs.counts()}
+            fresh = Programs(len(classifier.origins))
+        else:
+            fresh = self._programs or Programs(len(classifier.origins))
+        self._programs, old = fresh, self._programs
+        try:
+            fresh.points = self.points
+            state = self._host()
+            fresh.set_host(state.host)
+            fresh.apply(classifier, volatile)
+            fresh.restore_counts(counts)
+            directories = self._map_directories()
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            number = 1 + max((_number(path) for path in directories), default=0)
+            fresh.pin(self._directory / f"{_MAPS}{number}")
+        except BaseException:
+            self._programs = old
+            if old is not fresh:
+                fresh.close()
+            raise
+        self._links.forget(self._links.lost())
+        self._sync(fresh, state)
+        self._links.replace(fresh.program)
+        if old and old is not fresh:
+            old.close()
+        for path in directories:
+            shutil.rmtree(path)
+
+    def _follow(self, programs: Programs) -> None:
+        state = self._host()
+        programs.set_host(state.host)
+        self._sync(programs, state)
+
+    def _sync(self, programs: Programs, state: HostState) -> None:
+        self._names = {one.index: one.name for one in state.interfaces}
+        self._links.sync(wanted(state.interfaces), programs.program)
+
+    def _map_directories(self) -> list[Path]:
+        if not self._directory.is_dir():
+            return []
+        return sorted(p for p in self._directory.iterdir() if p.name.startswith(_MAPS))
+
+    def _pinned(self) -> tuple[str | None, dict[Origin, Count]]:
+        """What an earlier process left: the digest of its policy, and the counts of its rules."""
+        for path in sorted(self._map_directories(), key=_number, reverse=True):
+            with suppress(OSError):
+                return pinned_state(path)
+        return None, {}
+
+
+def _number(path: Path) -> int:
+    text = path.name.removeprefix(_MAPS)
+    return int(text) if text.isdecimal() else 0
+
+
+def _check_directory(directory: Path) -> None:
+    path = directory.resolve()
+    while not path.exists():
+        path = path.parent
+    kinds = dict(_mounts())
+    while str(path) not in kinds:
+        path = path.parent
+    if kinds[str(path)] != "bpf":
+        raise BackendFailed(
+            f"{str(directory)!r} is not in a BPF file system",
+            "mount one: mount -t bpf bpf /sys/fs/bpf; or use backend: nftables",
+        )
+
+
+def _mounts() -> Iterator[tuple[str, str]]:
+    """Mount points and the types of what is mounted, the last mounted last (proc(5))."""
+    for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines():
+        before, _, after = line.partition(" - ")
+        yield before.split()[4], after.split()[0]

@@ -1,0 +1,532 @@
+"""Owns the calls into libbpf.so.1; must not know what the programs and maps are for.
+
+The functions are those of libbpf 1.0 and later, with their types as its headers declare them
+(bpf.h and libbpf.h). A call that fails raises ``OSError`` with the kernel's error number.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import mmap
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from ctypes import POINTER, byref, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ipsecd.errors import BackendFailed
+
+BPF_MAP_TYPE_ARRAY = 2
+BPF_F_MMAPABLE = 1 << 10
+BPF_F_INNER_MAP = 1 << 12
+BPF_ANY, BPF_NOEXIST = 0, 1
+BPF_PROG_TYPE_SCHED_CLS, BPF_PROG_TYPE_XDP = 3, 6
+BPF_FUNC_LOOP, BPF_FUNC_XDP_GET_BUFF_LEN = 181, 188
+BPF_XDP, BPF_TCX_INGRESS, BPF_TCX_EGRESS = 37, 46, 47
+BPF_TC_INGRESS, BPF_TC_EGRESS, BPF_TC_F_REPLACE = 1, 2, 1
+TC_HANDLE, TC_PRIORITY = 1, 0x1959
+XDP_FLAGS_SKB_MODE, XDP_FLAGS_DRV_MODE = 2, 4
+_LOG_LINES = 12
+
+
+class MapCreateOpts(ctypes.Structure):
+    """``struct bpf_map_create_opts``."""
+
+    _fields_ = (
+        ("sz", c_size_t),
+        ("btf_fd", c_uint32),
+        ("btf_key_type_id", c_uint32),
+        ("btf_value_type_id", c_uint32),
+        ("btf_vmlinux_value_type_id", c_uint32),
+        ("inner_map_fd", c_uint32),
+        ("map_flags", c_uint32),
+        ("map_extra", c_uint64),
+        ("numa_node", c_uint32),
+        ("map_ifindex", c_uint32),
+    )
+
+
+class LinkCreateOpts(ctypes.Structure):
+    """``struct bpf_link_create_opts`` with room for the union that follows."""
+
+    _fields_ = (
+        ("sz", c_size_t),
+        ("flags", c_uint32),
+        ("iter_info_len", c_uint32),
+        ("iter_info", c_void_p),
+        ("target_btf_id", c_uint32),
+        ("padding", c_uint32),
+        ("attachment", c_uint64 * 4),
+    )
+
+
+class TestRunOpts(ctypes.Structure):
+    """``struct bpf_test_run_opts``; sizes in bytes, ``duration`` in nanoseconds of one run."""
+
+    _fields_ = (
+        ("sz", c_size_t),
+        ("data_in", c_void_p),
+        ("data_out", c_void_p),
+        ("data_size_in", c_uint32),
+        ("data_size_out", c_uint32),
+        ("ctx_in", c_void_p),
+        ("ctx_out", c_void_p),
+        ("ctx_size_in", c_uint32),
+        ("ctx_size_out", c_uint32),
+        ("retval", c_uint32),
+        ("repeat", c_int),
+        ("duration", c_uint32),
+        ("flags", c_uint32),
+        ("cpu", c_uint32),
+        ("batch_size", c_uint32),
+    )
+
+
+class ProgInfo(ctypes.Structure):
+    """The beginning of ``struct bpf_prog_info``."""
+
+    _fields_ = (
+        ("type", c_uint32),
+        ("id", c_uint32),
+        ("tag", ctypes.c_uint8 * 8),
+        ("jited_prog_len", c_uint32),
+        ("xlated_prog_len", c_uint32),
+        ("jited_prog_insns", c_uint64),
+        ("xlated_prog_insns", c_uint64),
+        ("load_time", c_uint64),
+        ("created_by_uid", c_uint32),
+        ("nr_map_ids", c_uint32),
+        ("map_ids", c_uint64),
+        ("name", ctypes.c_char * 16),
+        ("rest", ctypes.c_uint8 * 152),
+    )
+
+
+class LinkInfo(ctypes.Structure):
+    """``struct bpf_link_info`` for links whose first member is an interface index."""
+
+    _fields_ = (
+        ("type", c_uint32),
+        ("id", c_uint32),
+        ("prog_id", c_uint32),
+        ("padding", c_uint32),
+        ("ifindex", c_uint32),
+        ("attach_type", c_uint32),
+        ("rest", ctypes.c_uint8 * 56),
+    )
+
+
+class MapInfo(ctypes.Structure):
+    """The beginning of ``struct bpf_map_info``."""
+
+    _fields_ = (
+        ("type", c_uint32),
+        ("id", c_uint32),
+        ("key_size", c_uint32),
+        ("value_size", c_uint32),
+        ("max_entries", c_uint32),
+        ("map_flags", c_uint32),
+        ("name", ctypes.c_char * 16),
+        ("rest", ctypes.c_uint8 * 64),
+    )
+
+
+class TcHook(ctypes.Structure):
+    """``struct bpf_tc_hook``."""
+
+    _fields_ = (
+        ("sz", c_size_t),
+        ("ifindex", c_int),
+        ("attach_point", c_int),
+        ("parent", c_uint32),
+        ("padding", c_uint32),
+    )
+
+
+class TcOpts(ctypes.Structure):
+    """``struct bpf_tc_opts``."""
+
+    _fields_ = (
+        ("sz", c_size_t),
+        ("prog_fd", c_int),
+        ("flags", c_uint32),
+        ("prog_id", c_uint32),
+        ("handle", c_uint32),
+        ("priority", c_uint32),
+        ("padding", c_uint32),
+    )
+
+
+_PrintFunction = ctypes.CFUNCTYPE(c_int, c_int, c_char_p, c_void_p)
+
+_PROTOTYPES: dict[str, tuple[Any, tuple[Any, ...]]] = {
+    "libbpf_set_print": (c_void_p, (_PrintFunction,)),
+    "libbpf_probe_bpf_helper": (c_int, (c_int, c_int, c_void_p)),
+    "bpf_object__open_file": (c_void_p, (c_char_p, c_void_p)),
+    "bpf_object__load": (c_int, (c_void_p,)),
+    "bpf_object__close": (None, (c_void_p,)),
+    "bpf_object__find_map_by_name": (c_void_p, (c_void_p, c_char_p)),
+    "bpf_object__find_program_by_name": (c_void_p, (c_void_p, c_char_p)),
+    "bpf_object__next_program": (c_void_p, (c_void_p, c_void_p)),
+    "bpf_program__name": (c_char_p, (c_void_p,)),
+    "bpf_program__fd": (c_int, (c_void_p,)),
+    "bpf_program__flags": (c_uint32, (c_void_p,)),
+    "bpf_program__set_flags": (c_int, (c_void_p, c_uint32)),
+    "bpf_program__set_autoload": (c_int, (c_void_p, ctypes.c_bool)),
+    "bpf_map__fd": (c_int, (c_void_p,)),
+    "bpf_map__reuse_fd": (c_int, (c_void_p, c_int)),
+    "bpf_map__set_max_entries": (c_int, (c_void_p, c_uint32)),
+    "bpf_map__set_initial_value": (c_int, (c_void_p, c_void_p, c_size_t)),
+    "bpf_map_create": (c_int, (c_int, c_char_p, c_uint32, c_uint32, c_uint32, c_void_p)),
+    "bpf_map_update_elem": (c_int, (c_int, c_void_p, c_void_p, c_uint64)),
+    "bpf_map_lookup_elem": (c_int, (c_int, c_void_p, c_void_p)),
+    "bpf_map_delete_elem": (c_int, (c_int, c_void_p)),
+    "bpf_map_get_next_key": (c_int, (c_int, c_void_p, c_void_p)),
+    "bpf_map_update_batch": (c_int, (c_int, c_void_p, c_void_p, POINTER(c_uint32), c_void_p)),
+    "bpf_map_freeze": (c_int, (c_int,)),
+    "bpf_map_get_fd_by_id": (c_int, (c_uint32,)),
+    "bpf_obj_pin": (c_int, (c_int, c_char_p)),
+    "bpf_obj_get": (c_int, (c_char_p,)),
+    "bpf_obj_get_info_by_fd": (c_int, (c_int, c_void_p, POINTER(c_uint32))),
+    "bpf_link_create": (c_int, (c_int, c_int, c_int, c_void_p)),
+    "bpf_link_update": (c_int, (c_int, c_int, c_void_p)),
+    "bpf_link_detach": (c_int, (c_int,)),
+    "bpf_prog_get_fd_by_id": (c_int, (c_uint32,)),
+    "bpf_tc_hook_create": (c_int, (c_void_p,)),
+    "bpf_tc_attach": (c_int, (c_void_p, c_void_p)),
+    "bpf_tc_detach": (c_int, (c_void_p, c_void_p)),
+    "bpf_tc_query": (c_int, (c_void_p, c_void_p)),
+    "bpf_prog_test_run_opts": (c_int, (c_int, c_void_p)),
+    "libbpf_num_possible_cpus": (c_int, ()),
+}
+
+
+class _Library:
+    """The loaded library, and what it last had to say."""
+
+    def __init__(self) -> None:
+        try:
+            self.calls = ctypes.CDLL("libbpf.so.1", use_errno=True)
+        except OSError as error:
+            raise BackendFailed(
+                f"libbpf.so.1 cannot be loaded: {error}",
+                "install libbpf1, or use backend: nftables",
+            ) from error
+        for name, (result, arguments) in _PROTOTYPES.items():
+            function = getattr(self.calls, name)
+            function.restype, function.argtypes = result, arguments
+        self.said: list[str] = []
+        self._libc = ctypes.CDLL(None)
+        self._libc.vsnprintf.argtypes = (c_char_p, c_size_t, c_char_p, c_void_p)
+        self._print = _PrintFunction(self._hear)
+        self.calls.libbpf_set_print(self._print)
+
+    def _hear(self, level: int, text: bytes, arguments: int) -> int:
+        if level == 0:
+            buffer = ctypes.create_string_buffer(4096)
+            self._libc.vsnprintf(buffer, len(buffer), text, arguments)
+            self.said = [*self.said, buffer.value.decode(errors="replace").strip()][-_LOG_LINES:]
+        return 0
+
+
+@cache
+def library() -> _Library:
+    """The library, loaded once; raises ``BackendFailed`` where there is none."""
+    return _Library()
+
+
+def _call(name: str, *arguments: Any) -> int:
+    result = getattr(library().calls, name)(*arguments)
+    if result is None or result < 0:
+        number = -result if result not in (None, -1) else ctypes.get_errno()
+        raise OSError(number, os.strerror(number), name)
+    return int(result)
+
+
+def has_helper(program_type: int, helper: int) -> bool:
+    """Whether the kernel has a helper for programs of a type."""
+    found: int = library().calls.libbpf_probe_bpf_helper(program_type, helper, None)
+    return found == 1
+
+
+def possible_cpus() -> int:
+    """How many values a per-CPU map holds for each key."""
+    return _call("libbpf_num_possible_cpus")
+
+
+class BpfObject:
+    """One object file with its maps and programs; closed when it is left."""
+
+    def __init__(self, path: Path) -> None:
+        self._pointer = library().calls.bpf_object__open_file(str(path).encode(), None)
+        if not self._pointer:
+            raise BackendFailed(
+                f"the program file {str(path)!r} cannot be opened: {'; '.join(library().said)}",
+                "install the package again",
+            )
+
+    def program_names(self) -> Iterator[str]:
+        """The names of all programs of the file."""
+        calls = library().calls
+        program = calls.bpf_object__next_program(self._pointer, None)
+        while program:
+            yield calls.bpf_program__name(program).decode()
+            program = calls.bpf_object__next_program(self._pointer, program)
+
+    def without_flags(self, name: str) -> None:
+        """Load a program without the flags that its section asks for."""
+        _call("bpf_program__set_flags", self._program(name), 0)
+
+    def leave_out(self, name: str) -> None:
+        """Do not load a program."""
+        _call("bpf_program__set_autoload", self._program(name), False)
+
+    def set_size(self, name: str, entries: int) -> None:
+        """How many entries a map will have."""
+        _call("bpf_map__set_max_entries", self._map(name), entries)
+
+    def set_constants(self, value: bytes) -> None:
+        """What the constants of the programs will be."""
+        _call("bpf_map__set_initial_value", self._map(".rodata"), value, len(value))
+
+    def reuse(self, name: str, descriptor: int) -> None:
+        """Use a map that exists already."""
+        _call("bpf_map__reuse_fd", self._map(name), descriptor)
+
+    def load(self) -> None:
+        """Create the maps and load the programs; raises ``BackendFailed`` with the reason."""
+        library().said.clear()
+        try:
+            _call("bpf_object__load", self._pointer)
+        except OSError as error:
+            said = [line for line in library().said if line]
+            raise BackendFailed(
+                f"the kernel did not take the programs: {error.strerror}"
+                + (f" ({said[-1]})" if said else ""),
+                "use backend: nftables",
+            ) from error
+
+    def map(self, name: str) -> int:
+        """A descriptor of a loaded map, which the caller closes."""
+        return os.dup(_call("bpf_map__fd", self._map(name)))
+
+    def program(self, name: str) -> int:
+        """A descriptor of a loaded program, which the caller closes."""
+        return os.dup(_call("bpf_program__fd", self._program(name)))
+
+    def close(self) -> None:
+        """Forget the file; descriptors that were handed out stay open."""
+        library().calls.bpf_object__close(self._pointer)
+
+    def _map(self, name: str) -> int:
+        found = library().calls.bpf_object__find_map_by_name(self._pointer, name.encode())
+        if not found:
+            raise BackendFailed(f"the program file has no map {name!r}", "install it again")
+        return int(found)
+
+    def _program(self, name: str) -> int:
+        found = library().calls.bpf_object__find_program_by_name(self._pointer, name.encode())
+        if not found:
+            raise BackendFailed(f"the program file has no program {name!r}", "install it again")
+        return int(found)
+
+
+def create_lines(name: str, content: bytes, *, freeze: bool) -> int:
+    """A descriptor of a new array of 64-byte lines that holds `content`.
+
+    Written through a mapping, at the speed of memory. A frozen one can never be changed again,
+    by nobody.
+    """
+    lines = max(1, len(content) // 64)
+    options = MapCreateOpts(
+        sz=ctypes.sizeof(MapCreateOpts), map_flags=BPF_F_MMAPABLE | BPF_F_INNER_MAP
+    )
+    descriptor = _call(
+        "bpf_map_create", BPF_MAP_TYPE_ARRAY, name.encode(), 4, 64, lines, byref(options)
+    )
+    try:
+        with map_lines(descriptor, lines) as memory:
+            memory[: len(content)] = content
+        if freeze:
+            _call("bpf_map_freeze", descriptor)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def map_lines(descriptor: int, lines: int, *, writable: bool = True) -> mmap.mmap:
+    """The content of an array of lines, as memory."""
+    length = (lines * 64 + mmap.PAGESIZE - 1) & -mmap.PAGESIZE
+    protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
+    return mmap.mmap(descriptor, length, mmap.MAP_SHARED, protection)
+
+
+def update(descriptor: int, key: bytes, value: bytes, flags: int = BPF_ANY) -> None:
+    """Set one entry of a map."""
+    _call("bpf_map_update_elem", descriptor, key, value, flags)
+
+
+def look_up(descriptor: int, key: bytes, size: int) -> bytes | None:
+    """The value of `size` bytes under a key, None if there is none."""
+    buffer = ctypes.create_string_buffer(size)
+    try:
+        _call("bpf_map_lookup_elem", descriptor, key, buffer)
+    except OSError as error:
+        if error.errno == errno.ENOENT:
+            return None
+        raise
+    return buffer.raw
+
+
+def delete(descriptor: int, key: bytes) -> bool:
+    """Remove one entry of a map; whether it was there."""
+    try:
+        _call("bpf_map_delete_elem", descriptor, key)
+    except OSError as error:
+        if error.errno == errno.ENOENT:
+            return False
+        raise
+    return True
+
+
+def keys(descriptor: int, size: int) -> Iterator[bytes]:
+    """The keys of a map, of `size` bytes each."""
+    key: Any = None
+    while True:
+        following = ctypes.create_string_buffer(size)
+        try:
+            _call("bpf_map_get_next_key", descriptor, key, following)
+        except OSError as error:
+            if error.errno == errno.ENOENT:
+                return
+            raise
+        key = following
+        yield following.raw
+
+
+def update_many(descriptor: int, all_keys: bytes, values: bytes, count: int) -> None:
+    """Set `count` entries of a map in one call."""
+    number = c_uint32(count)
+    _call("bpf_map_update_batch", descriptor, all_keys, values, byref(number), None)
+
+
+def pin(descriptor: int, path: Path) -> None:
+    """Give an object a name in the BPF file system, which keeps it alive."""
+    _call("bpf_obj_pin", descriptor, str(path).encode())
+
+
+def get_pinned(path: Path) -> int:
+    """A descriptor of a pinned object."""
+    return _call("bpf_obj_get", str(path).encode())
+
+
+def program_id(descriptor: int) -> int:
+    """The number by which the kernel knows a program."""
+    return int(_info(descriptor, ProgInfo()).id)
+
+
+def program_name(number: int) -> str:
+    """The name of the program that the kernel knows by `number`, "?" if it is gone."""
+    try:
+        descriptor = _call("bpf_prog_get_fd_by_id", number)
+    except OSError:
+        return "?"
+    try:
+        return bytes(_info(descriptor, ProgInfo()).name).decode(errors="replace")
+    finally:
+        os.close(descriptor)
+
+
+def map_info(descriptor: int) -> MapInfo:
+    """What the kernel says about a map."""
+    return _info(descriptor, MapInfo())
+
+
+def map_by_id(number: int) -> int:
+    """A descriptor of the map that the kernel knows by `number`."""
+    return _call("bpf_map_get_fd_by_id", number)
+
+
+def link_info(descriptor: int) -> LinkInfo:
+    """What the kernel says about a link; ``ifindex`` is 0 when its interface is gone."""
+    return _info(descriptor, LinkInfo())
+
+
+_Info = TypeVar("_Info", ProgInfo, LinkInfo, MapInfo)
+
+
+def _info(descriptor: int, into: _Info) -> _Info:
+    length = c_uint32(ctypes.sizeof(into))
+    _call("bpf_obj_get_info_by_fd", descriptor, byref(into), byref(length))
+    return into
+
+
+def create_link(program: int, ifindex: int, attach_type: int, flags: int = 0) -> int:
+    """A descriptor of a new link between a program and an interface."""
+    options = LinkCreateOpts(sz=ctypes.sizeof(LinkCreateOpts), flags=flags)
+    return _call("bpf_link_create", program, ifindex, attach_type, byref(options))
+
+
+def update_link(link: int, program: int) -> None:
+    """Put another program in the place of the one that a link holds, without a gap."""
+    _call("bpf_link_update", link, program, None)
+
+
+def detach_link(link: int) -> None:
+    """Take a link off its interface, whoever else holds it."""
+    _call("bpf_link_detach", link)
+
+
+def set_filter(ifindex: int, side: int, program: int) -> None:
+    """Put a program on an interface's clsact queueing discipline, in the place of ours if any."""
+    hook = _tc_hook(ifindex, side)
+    with suppress(FileExistsError):
+        _call("bpf_tc_hook_create", byref(hook))
+    _call("bpf_tc_attach", byref(hook), byref(_tc_options(program, BPF_TC_F_REPLACE)))
+
+
+def has_filter(ifindex: int, side: int) -> bool:
+    """Whether our filter is on an interface."""
+    try:
+        _call("bpf_tc_query", byref(_tc_hook(ifindex, side)), byref(_tc_options()))
+    except OSError:
+        return False
+    return True
+
+
+def delete_filter(ifindex: int, side: int) -> None:
+    """Take our filter off an interface; the queueing discipline stays, others may use it."""
+    _call("bpf_tc_detach", byref(_tc_hook(ifindex, side)), byref(_tc_options()))
+
+
+def _tc_hook(ifindex: int, side: int) -> TcHook:
+    return TcHook(sz=ctypes.sizeof(TcHook), ifindex=ifindex, attach_point=side)
+
+
+def _tc_options(program: int = 0, flags: int = 0) -> TcOpts:
+    return TcOpts(
+        sz=ctypes.sizeof(TcOpts),
+        prog_fd=program,
+        flags=flags,
+        handle=TC_HANDLE,
+        priority=TC_PRIORITY,
+    )
+
+
+def run_program(
+    program: int, frame: bytes, *, repeat: int = 1, context: bytes | None = None
+) -> tuple[int, int]:
+    """Run a program on a frame; what it returned, and the nanoseconds that one run took."""
+    options = TestRunOpts(sz=ctypes.sizeof(TestRunOpts))
+    data = ctypes.create_string_buffer(frame, len(frame))
+    options.data_in, options.data_size_in = ctypes.addressof(data), len(frame)
+    if context is not None:
+        held = ctypes.create_string_buffer(context, len(context))
+        options.ctx_in, options.ctx_size_in = ctypes.addressof(held), len(context)
+    options.repeat = repeat
+    _call("bpf_prog_test_run_opts", program, byref(options))
+    return int(options.retval), int(options.duration)

@@ -1,0 +1,467 @@
+"""Owns the loaded programs and their maps, and the state they judge by.
+
+Knows no interface: what is loaded here judges nothing until it is attached. Invariants:
+
+1. The state is replaced whole, by one update of the map that holds it. A packet takes it once.
+2. What a policy looks into is never written after it was put in force.
+3. Several entries of dynamic rules come and go together: they bear the generation of the state
+   from or until which they count, and one store makes it the next.
+"""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+import struct
+from collections.abc import Iterable, Mapping
+from math import inf
+from pathlib import Path
+
+from ipsecd.backend.base import Count
+from ipsecd.backend.grace import wait_for_packets
+from ipsecd.backend.xdp import abi, libbpf
+from ipsecd.backend.xdp.lines import host_lines
+from ipsecd.backend.xdp.program import Dynamic, Image, holds_all, packet_key, state_lines
+from ipsecd.compiler.classifier import Classifier
+from ipsecd.compiler.tables import TableId
+from ipsecd.compiler.volatile import Delta, Entry, Volatile
+from ipsecd.errors import BackendFailed, LimitExceeded
+from ipsecd.model.packets import Host, Point
+from ipsecd.model.values import Family, Origin
+
+OBJECT = Path(__file__).with_name("ipsecd.bpf.o")
+
+MAPS = (
+    "state",
+    "images",
+    "hosts",
+    "dynamic_ipv4",
+    "dynamic_ipv6",
+    "counters",
+    "origins",
+    "parsing",
+    "datagrams",
+)
+KINDS = ("lan", "lan_bare", "dialup", "dialup_bare")
+HOOKS = ("receive", "arrive", "leave")
+MIN_RULES = 1024
+_DYNAMIC_MAPS = {Family.IPV4: "dynamic_ipv4", Family.IPV6: "dynamic_ipv6"}
+COMPARED_ENTRIES = 4096
+
+
+class Programs:
+    """One set of maps, and the programs that read them."""
+
+    def __init__(self, rules: int = 0, path: Path = OBJECT) -> None:
+        """Load for at least `rules` rules of policies. Raises ``BackendFailed``."""
+        self.max_rules = max(MIN_RULES, 1 << (2 * rules).bit_length())
+        self._path = path
+        self._has_loop = libbpf.has_helper(libbpf.BPF_PROG_TYPE_XDP, libbpf.BPF_FUNC_LOOP)
+        self._takes_frags = libbpf.has_helper(
+            libbpf.BPF_PROG_TYPE_XDP, libbpf.BPF_FUNC_XDP_GET_BUFF_LEN
+        )
+        self.max_steps = abi.MAX_STEPS if self._has_loop else abi.MAX_STEPS_UNROLLED
+        self.maps: dict[str, int] = {}
+        self._loaded: dict[str, int] = {}
+        self._load()
+        self._cpus = libbpf.possible_cpus()
+        self._numbers: dict[Origin, int] = {}
+        self._tables: dict[TableId, int] = {}
+        self._next_table = 1
+        self._image = Image(0)
+        self._slots: dict[int, int] = {}
+        self._state: mmap.mmap | None = None
+        self._state_bytes = b""
+        self._volatile = Volatile()
+        self._host_bytes = b""
+        self._first_host = 0
+        self._hosts = libbpf.map_lines(self.maps["hosts"], 2 * abi.FAMILIES * abi.HOST_LINES)
+        self._generation = 1
+        self._classifier: Classifier | None = None
+        self.points: frozenset[Point] = frozenset(Point)
+
+    def pin(self, directory: Path) -> None:
+        """Pin the maps, so that what they hold can be found by the next process."""
+        directory.mkdir()
+        for name, descriptor in self.maps.items():
+            libbpf.pin(descriptor, directory / name)
+
+    def restore_counts(self, counts: Mapping[Origin, Count]) -> None:
+        """Go on counting from what the rules had counted before."""
+        for origin, count in counts.items():
+            number = self._numbers.get(origin)
+            if number is not None:
+                first = abi.COUNT.pack(*count)
+                value = first + bytes(len(first) * (self._cpus - 1))
+                libbpf.update(self.maps["counters"], struct.pack("=I", number), value)
+
+    def close(self) -> None:
+        """Close every descriptor; what is pinned or attached lives on."""
+        self._hosts.close()
+        if self._state:
+            self._state.close()
+        for descriptor in (*self.maps.values(), *self._loaded.values()):
+            os.close(descriptor)
+        self.maps, self._loaded = {}, {}
+
+    def program(self, name: str) -> int:
+        """A program by name (one of HOOKS, "_", and one of KINDS); loaded when first asked for.
+
+        The verifier takes a tenth of a second for each, and most hosts need two.
+        """
+        if name not in self._loaded:
+            self._load(name)
+        return self._loaded[name]
+
+    def _load(self, wanted: str = "") -> None:
+        """Create the maps, or load one program that reads them."""
+        obj = libbpf.BpfObject(self._path)
+        try:
+            for name in obj.program_names():
+                if name != wanted:
+                    obj.leave_out(name)
+                elif not self._takes_frags:
+                    obj.without_flags(name)
+            obj.set_size("counters", self.max_rules)
+            obj.set_size("origins", self.max_rules)
+            obj.set_constants(bytes((self._has_loop,)))
+            for name, descriptor in self.maps.items():
+                obj.reuse(name, descriptor)
+            obj.load()
+            if wanted:
+                self._loaded[wanted] = obj.program(wanted)
+            else:
+                self.maps = {name: obj.map(name) for name in MAPS}
+        finally:
+            obj.close()
+
+    # -- whole states ----------------------------------------------------------------------------
+
+    def apply(self, classifier: Classifier, volatile: Volatile) -> None:
+        """Judge by `classifier` and the dynamic rules from the next packet on."""
+        numbers = self._numbers
+        self._numbers = self._number_rules(classifier)
+        try:
+            tables = self._numbered_tables(table.id for table in volatile.tables)
+            if self._classifier is None:
+                for entry in volatile.entries():
+                    self._write(entry, tables[entry.table], 0)
+            self._switch(classifier, volatile, tables)
+        except BaseException:
+            self._numbers = numbers
+            raise
+
+    def change(self, delta: Delta, volatile: Volatile) -> None:
+        """Add and remove dynamic entries, at a cost that does not depend on how many there are.
+
+        Raises ``LimitExceeded`` when the map is full and ``BackendFailed``; then nothing changed.
+        """
+        if not delta.added and not delta.removed:
+            return
+        tables = {table.id for table in volatile.tables}
+        reshaped = tables != self._tables.keys()
+        number = self._numbered_tables(tables)
+        changed = {(e.table, e.key) for e in delta.removed} & {
+            (e.table, e.key) for e in delta.added
+        }
+        gone = [e for e in delta.removed if (e.table, e.key) not in changed]
+        if len(delta.added) + len(gone) == 1 and not reshaped:
+            for entry in delta.added:
+                self._write(entry, number[entry.table], 0)
+            for entry in gone:
+                self._erase(entry, number[entry.table])
+            return
+        following = self._generation + 1
+        done: list[Entry] = []
+        ending: list[Entry] = []
+        try:
+            for entry in delta.added:
+                in_place = (entry.table, entry.key) in changed
+                self._write(entry, number[entry.table], 0 if in_place else following)
+                if not in_place:
+                    done.append(entry)
+            for entry in gone:
+                ending.append(entry)
+                self._write(entry, number[entry.table], 0, until=following)
+            self._generation = following
+            if reshaped:
+                assert self._classifier is not None
+                self._switch(self._classifier, volatile, number)
+            else:
+                self._store(abi.GENERATION_OFFSET, struct.pack("=Q", following))
+        except BaseException:
+            self._generation = following - 1
+            for entry in done:
+                self._erase(entry, number[entry.table])
+            for entry in (*ending, *(e for e in delta.removed if (e.table, e.key) in changed)):
+                self._write(entry, number[entry.table], 0)
+            raise
+        for entry in gone:
+            self._erase(entry, number[entry.table])
+
+    def set_host(self, host: Host) -> bool:
+        """Take `host` for the addresses of this host; whether that is news."""
+        content = host_lines(host.addresses, host.broadcasts)
+        if content == self._host_bytes:
+            return False
+        # The half that is written now may have been in force until a moment ago.
+        wait_for_packets()
+        self._first_host = 0 if self._first_host else abi.FAMILIES * abi.HOST_LINES
+        at = self._first_host * abi.LINE
+        self._hosts[at : at + len(content)] = content
+        self._host_bytes = content
+        if self._state:
+            self._store(abi.FIRST_HOST_OFFSET, struct.pack("=I", self._first_host))
+        return True
+
+    # -- reading back ----------------------------------------------------------------------------
+
+    def counts(self) -> dict[Origin, Count]:
+        """What every rule of the policy has matched."""
+        return {origin: self._count(number) for origin, number in self._numbers.items()}
+
+    def volatile_counts(self) -> dict[tuple[TableId, bytes], Count]:
+        """What every dynamic entry has matched."""
+        found = {}
+        for entry in self._volatile.entries():
+            value = self._read(entry)
+            if value:
+                found[entry.table, entry.key] = Count(*abi.DYNAMIC_ENTRY.unpack(value)[3:])
+        return found
+
+    def parse_results(self) -> dict[str, int]:
+        """How many frames could not be read as packets, by what was wrong with them."""
+        return {
+            name: sum(struct.unpack(f"={self._cpus}Q", self._per_cpu("parsing", number, 8)))
+            for number, name in enumerate(abi.PARSE_RESULTS)
+            if number
+        }
+
+    def digest(self) -> str | None:
+        """The digest that the state in force bears, None if there is none."""
+        content = self._state_in_force()
+        if not content:
+            return None
+        at = abi.MARK_LINE * abi.LINE
+        return content[at : at + 32].hex()
+
+    def drift(self) -> list[str]:
+        """One sentence for each way in which the maps are not what was written to them."""
+        found = []
+        if self._state_in_force() != self._state_bytes:
+            found.append("the steps in map state were changed")
+        if any(self._inner_id("images", slot) != number for slot, number in self._slots.items()):
+            found.append("map images was changed")
+        at = self._first_host * abi.LINE
+        if self._hosts[at : at + len(self._host_bytes)] != self._host_bytes:
+            found.append("map hosts was changed")
+        entries = list(self._volatile.entries())
+        if len(entries) <= COMPARED_ENTRIES and not all(map(self._holds, entries)):
+            found.append("the dynamic entries were changed")
+        return found
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _switch(
+        self, classifier: Classifier, volatile: Volatile, tables: dict[TableId, int]
+    ) -> None:
+        """Replace the state by one made of `classifier` and the tables of `volatile`."""
+        used = {table.id: tables[table.id] for table in volatile.tables}
+        dynamic = [Dynamic(table, number) for table, number in used.items()]
+        image = self._image
+        if classifier is not self._classifier or not holds_all(image, classifier, dynamic):
+            image = Image(next(n for n in range(abi.IMAGES) if n not in self._slots))
+        lines = state_lines(
+            classifier,
+            dynamic,
+            image,
+            self._numbers,
+            points=self.points,
+            max_steps=self.max_steps,
+            first_host=self._first_host,
+            generation=self._generation,
+        )
+        fresh = image is not self._image
+        if fresh and image.lines > 1:
+            descriptor = self._put("images", image.slot, b"".join(image.chunks), "ipsecd_image")
+            self._slots[image.slot] = libbpf.map_info(descriptor).id
+            os.close(descriptor)
+        try:
+            self._replace_state(lines)
+        except BaseException:
+            if fresh:
+                self._clear_image(image.slot)
+            raise
+        old = self._image
+        self._tables, self._image, self._classifier = used, image, classifier
+        self._volatile = volatile
+        # No packet sees the old image any more: the update of an outer map waits for them.
+        image.chunks.clear()
+        if old.slot != image.slot:
+            self._clear_image(old.slot)
+
+    def _put(self, outer: str, slot: int, content: bytes, name: str) -> int:
+        """Put lines into a slot of an outer map; a descriptor of the inner one."""
+        try:
+            freeze = outer != "state"
+            descriptor = libbpf.create_lines(name, content, freeze=freeze)
+            libbpf.update(self.maps[outer], struct.pack("=I", slot), struct.pack("=I", descriptor))
+        except OSError as error:
+            raise BackendFailed(
+                f"the kernel did not take the change: {error.strerror}",
+                "the old rules are in force",
+            ) from error
+        return descriptor
+
+    def _replace_state(self, lines: bytes) -> None:
+        descriptor = self._put("state", 0, lines, "ipsecd_state")
+        if self._state:
+            self._state.close()
+        self._state = libbpf.map_lines(descriptor, len(lines) // abi.LINE)
+        self._state_bytes = lines
+        os.close(descriptor)
+
+    def _clear_image(self, slot: int) -> None:
+        if self._slots.pop(slot, None) is not None:
+            libbpf.delete(self.maps["images"], struct.pack("=I", slot))
+
+    def _store(self, offset: int, value: bytes) -> None:
+        """Write a number into the heads of all points; a packet reads one of them, once."""
+        assert self._state is not None
+        content = bytearray(self._state_bytes)
+        for head in range(abi.HEADS):
+            at = head * abi.LINE + offset
+            self._state[at : at + len(value)] = value
+            content[at : at + len(value)] = value
+        self._state_bytes = bytes(content)
+
+    def _numbered_tables(self, tables: Iterable[TableId]) -> dict[TableId, int]:
+        numbers = dict(self._tables)
+        for table in tables:
+            if table not in numbers:
+                numbers[table] = self._next_table
+                self._next_table += 1
+        return numbers
+
+    def _number_rules(self, classifier: Classifier) -> dict[Origin, int]:
+        """The number of every rule; new ones get numbers that nothing in force uses."""
+        numbers = {o: n for o, n in self._numbers.items() if o in classifier.origins}
+        used = set(self._numbers.values())
+        free = (number for number in range(self.max_rules) if number not in used)
+        for origin in sorted(classifier.origins - numbers.keys()):
+            number = next(free, None)
+            if number is None:
+                raise LimitExceeded(
+                    f"the policies of before and after have more than {self.max_rules} rules",
+                    "put filters of one action into one rule, or restart the daemon",
+                )
+            numbers[origin] = number
+            key = struct.pack("=I", number)
+            libbpf.update(self.maps["counters"], key, bytes(16 * self._cpus))
+            libbpf.update(self.maps["origins"], key, _origin_text(origin))
+        return numbers
+
+    def _write(self, entry: Entry, table: int, since: int, *, until: int = abi.FOREVER) -> None:
+        """Write a dynamic entry; what it has counted stays."""
+        key = _dynamic_key(entry, table)
+        descriptor = self.maps[_DYNAMIC_MAPS[entry.table.family]]
+        old = libbpf.look_up(descriptor, key, abi.DYNAMIC_ENTRY.size)
+        counted = abi.DYNAMIC_ENTRY.unpack(old)[3:] if old else (0, 0)
+        deadline = 0 if entry.deadline == inf else max(1, int(entry.deadline * 1e9))
+        value = abi.DYNAMIC_ENTRY.pack(deadline, since, until, *counted)
+        try:
+            libbpf.update(descriptor, key, value)
+        except OSError as error:
+            if error.errno == errno.E2BIG:
+                raise LimitExceeded(
+                    "the kernel's map of dynamic entries is full",
+                    "remove dynamic rules that are no longer needed",
+                ) from error
+            raise BackendFailed(
+                f"the kernel did not take the change: {error.strerror}",
+                "the old rules are in force",
+            ) from error
+
+    def _erase(self, entry: Entry, table: int) -> None:
+        libbpf.delete(self.maps[_DYNAMIC_MAPS[entry.table.family]], _dynamic_key(entry, table))
+
+    def _read(self, entry: Entry) -> bytes | None:
+        return libbpf.look_up(
+            self.maps[_DYNAMIC_MAPS[entry.table.family]],
+            _dynamic_key(entry, self._tables[entry.table]),
+            abi.DYNAMIC_ENTRY.size,
+        )
+
+    def _holds(self, entry: Entry) -> bool:
+        value = self._read(entry)
+        return value is not None and abi.DYNAMIC_ENTRY.unpack(value)[2] == abi.FOREVER
+
+    def _count(self, number: int) -> Count:
+        values = struct.unpack(f"={2 * self._cpus}Q", self._per_cpu("counters", number, 16))
+        return Count(sum(values[0::2]), sum(values[1::2]))
+
+    def _per_cpu(self, name: str, number: int, size: int) -> bytes:
+        value = libbpf.look_up(self.maps[name], struct.pack("=I", number), size * self._cpus)
+        return value or bytes(size * self._cpus)
+
+    def _inner_id(self, outer: str, slot: int) -> int:
+        value = libbpf.look_up(self.maps[outer], struct.pack("=I", slot), 4)
+        return int(struct.unpack("=I", value)[0]) if value else 0
+
+    def _state_in_force(self) -> bytes:
+        number = self._inner_id("state", 0)
+        if not number:
+            return b""
+        try:
+            descriptor = libbpf.map_by_id(number)
+        except OSError:
+            return b""
+        try:
+            lines = libbpf.map_info(descriptor).max_entries
+            with libbpf.map_lines(descriptor, lines, writable=False) as memory:
+                return bytes(memory[: lines * abi.LINE])
+        finally:
+            os.close(descriptor)
+
+
+def _dynamic_key(entry: Entry, table: int) -> bytes:
+    layout = abi.DYNAMIC4 if entry.table.family is Family.IPV4 else abi.DYNAMIC6
+    return layout.pack(table, packet_key(entry.table, entry.key))
+
+
+def _origin_text(origin: Origin) -> bytes:
+    text = f"{origin.store}\0{origin.policy}\0{origin.rule}\0".encode()
+    return text.ljust(abi.ORIGIN_BYTES, b"\0")
+
+
+def pinned_state(directory: Path) -> tuple[str | None, dict[Origin, Count]]:
+    """The digest and the counts of rules in maps that an earlier process pinned.
+
+    Nothing is taken from maps of another layout. Raises ``OSError``.
+    """
+    maps = {}
+    try:
+        for name in ("state", "counters", "origins"):
+            maps[name] = libbpf.get_pinned(directory / name)
+        number = libbpf.look_up(maps["state"], struct.pack("=I", 0), 4)
+        if number is None:
+            return None, {}
+        inner = libbpf.map_by_id(struct.unpack("=I", number)[0])
+        try:
+            mark = libbpf.look_up(inner, struct.pack("=I", abi.MARK_LINE), abi.LINE) or b""
+        finally:
+            os.close(inner)
+        cpus = libbpf.possible_cpus()
+        counts = {}
+        for key in libbpf.keys(maps["origins"], 4):
+            text = libbpf.look_up(maps["origins"], key, abi.ORIGIN_BYTES) or b""
+            value = libbpf.look_up(maps["counters"], key, 16 * cpus)
+            words = text.decode(errors="replace").split("\0")
+            if value and len(words) > 3:
+                numbers = struct.unpack(f"={2 * cpus}Q", value)
+                counts[Origin(*words[:3])] = Count(sum(numbers[0::2]), sum(numbers[1::2]))
+        return mark[:32].hex(), counts
+    finally:
+        for descriptor in maps.values():
+            os.close(descriptor)

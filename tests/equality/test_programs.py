@@ -1,0 +1,268 @@
+"""The chain of equalities over the loaded programs, run by the kernel on crafted bytes."""
+
+from __future__ import annotations
+
+import os
+import random
+import struct
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+
+from ipsecd.backend.xdp import libbpf
+from ipsecd.backend.xdp.program import needs_translation
+from ipsecd.backend.xdp.programs import Programs
+from ipsecd.compiler.policy import compile_filters
+from ipsecd.compiler.tables import TableId, rows_of
+from ipsecd.compiler.volatile import Volatile
+from ipsecd.errors import LimitExceeded
+from ipsecd.model.decide import decide
+from ipsecd.model.exemptions import BY_NAME
+from ipsecd.model.packets import Packet, Point
+from ipsecd.model.values import (
+    IPV6_EXTENSION_HEADERS,
+    Action,
+    Endpoint,
+    Family,
+    Filter,
+    InForce,
+    InterfaceType,
+    Keyword,
+    Network,
+    Origin,
+    PortRange,
+    Store,
+    filters_of,
+)
+from tests.frames import encode, frame
+from tests.strategies import HOST, ME, in_force, packets, packets_for, policies
+
+PASSES = {"receive": 2, "arrive": 0xFFFFFFFF, "leave": 0xFFFFFFFF}
+INGRESS_IFINDEX = 36
+"""Offset of ``ingress_ifindex`` in ``struct __sk_buff`` (linux/bpf.h)."""
+
+
+@pytest.fixture(scope="module")
+def programs() -> Iterator[Programs]:
+    if os.geteuid() != 0:
+        if os.environ.get("CI"):
+            pytest.fail("needs root")
+        pytest.skip("needs root")
+    loaded = Programs()
+    loaded.set_host(HOST)
+    yield loaded
+    loaded.close()
+
+
+def context(packet: Packet) -> bytes:
+    fields = bytearray(192)
+    if packet.point is Point.LEAVING:
+        struct.pack_into("=I", fields, INGRESS_IFINDEX, 1)
+    return bytes(fields)
+
+
+def can_be_sent(packet: Packet) -> bool:
+    """Whether bytes can say it: in IPv6 an extension header is no packet's protocol."""
+    return packet.family is Family.IPV4 or packet.protocol not in IPV6_EXTENSION_HEADERS
+
+
+def judge(programs: Programs, packet: Packet, number: int) -> set[Action]:
+    """What every program that meets such a packet does with it."""
+    found = set()
+    hooks = ("receive", "arrive") if packet.point is Point.ARRIVING else ("leave",)
+    kind = packet.interface_type or InterfaceType.LAN
+    for hook in hooks:
+        for suffix, data in (("", frame(packet, number)), ("_bare", encode(packet, number))):
+            descriptor = programs.program(f"{hook}_{kind.value}{suffix}")
+            given_context = None if hook == "receive" else context(packet)
+            value, _ = libbpf.run_program(descriptor, data, context=given_context)
+            found.add(Action.PERMIT if value == PASSES[hook] else Action.BLOCK)
+    return found
+
+
+def compare_all(
+    programs: Programs,
+    filters: list[InForce],
+    sent: list[Packet],
+    exempt: tuple[str, ...],
+) -> int:
+    """Enforce `filters` and judge packets; how many were compared."""
+    exemptions = [BY_NAME[name] for name in exempt]
+    volatile = Volatile()
+    policy = compile_filters([one for one in filters if not one.origin.volatile], exempt)
+    programs.apply(policy, volatile)
+    dynamic = [one for one in filters if one.origin.volatile]
+    programs.change(volatile.change(add=rows_of(dynamic)), volatile)
+    compared = 0
+    tables = [*policy.tables, *volatile.tables]
+    try:
+        for number, packet in enumerate(sent, 1):
+            if packet.interface_type is None or not can_be_sent(packet):
+                continue
+            if packet.point is Point.LEAVING and needs_translation(tables, packet.family):
+                continue
+            wanted = decide(filters, packet, HOST, exemptions)
+            assert judge(programs, packet, number) == {wanted.action}, (packet, wanted, filters)
+            compared += 1
+        assert not programs.drift()
+        assert programs.digest() == policy.digest
+    finally:
+        programs.change(volatile.change(remove={one.origin for one in dynamic}), volatile)
+    return compared
+
+
+@pytest.mark.netns
+@pytest.mark.timeout(900)
+def test_the_programs_decide_as_the_oracle_does(programs: Programs) -> None:
+    """What XDP and tc do with packets, Ethernet or bare, is what decide says."""
+    compared = 0
+
+    @seed(1434)
+    @settings(
+        max_examples=int(os.environ.get("IPSECD_EXAMPLES", "1000")),
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(
+        in_force(),
+        st.lists(packets(), min_size=20, max_size=30),
+        st.lists(st.sampled_from(sorted(BY_NAME)), max_size=3, unique=True),
+    )
+    def compare(filters: list[InForce], sent: list[Packet], exempt: list[str]) -> None:
+        nonlocal compared
+        compared += compare_all(programs, filters, sent, tuple(exempt))
+
+    compare()
+    assert compared > 1000
+
+
+@pytest.mark.netns
+@pytest.mark.timeout(900)
+def test_any_policy_decides_as_the_oracle_does(programs: Programs) -> None:
+    """Any addresses, port ranges and lists of prefixes, judged one step in and out of each."""
+    compared = 0
+
+    @st.composite
+    def cases(draw: st.DrawFn) -> tuple[list[InForce], list[Packet]]:
+        policy = draw(policies())
+        filters = list(filters_of(policy, Store.STATIC))
+        sent = draw(st.lists(packets_for(policy), min_size=10, max_size=20))
+        return filters, sent
+
+    @seed(1434)
+    @settings(
+        max_examples=int(os.environ.get("IPSECD_EXAMPLES", "1000")) // 2,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(cases())
+    def compare(case: tuple[list[InForce], list[Packet]]) -> None:
+        nonlocal compared
+        compared += compare_all(programs, *case, ())
+
+    compare()
+    assert compared > 500
+
+
+@pytest.mark.netns
+def test_a_wrong_rank_is_seen(programs: Programs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps in the wrong order break the chain of equalities."""
+
+    @seed(1434)
+    @settings(
+        max_examples=300,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(in_force(), st.lists(packets(), min_size=20, max_size=30))
+    def compare(filters: list[InForce], sent: list[Packet]) -> None:
+        compare_all(programs, filters, sent, ())
+
+    def wrong(table: TableId) -> tuple[object, ...]:
+        return (table.rank[0], *(-part for part in table.rank[1:]), repr(table))
+
+    monkeypatch.setattr(TableId, "order", property(wrong))
+    with pytest.raises(AssertionError):
+        compare()
+
+
+LIST_LENGTHS = {Family.IPV4: range(9, 33), Family.IPV6: range(20, 129)}
+
+
+@pytest.mark.netns
+@pytest.mark.parametrize("family", Family)
+@pytest.mark.parametrize("rules", [1, 3])
+def test_long_lists_of_prefixes_decide_as_the_oracle_does(
+    programs: Programs, family: Family, rules: int
+) -> None:
+    """A list of thousands of prefixes of all lengths, with a permit inside, is one look-up."""
+    luck = random.Random(family.value * 10 + rules)
+    near = (0x0A << 24) if family is Family.IPV4 else (0x2001 << 112)
+    found = set()
+    for _ in range(3000):
+        length = luck.choice(LIST_LENGTHS[family])
+        address = near | luck.getrandbits(family.bits - 9)
+        dropped = family.bits - length
+        found.add(Network(family, address >> dropped << dropped, length))
+    filters = [
+        InForce(
+            Origin("static", "P", f"r{number % rules}"),
+            Filter(Endpoint(network), Endpoint(Keyword.ME), *([17] if rules == 3 else [])),
+            Action.BLOCK,
+        )
+        for number, network in enumerate(sorted(found, key=lambda n: (n.address, n.length)))
+    ]
+    hole = Network(family, filters[0].filter.source.address.address, family.bits)
+    filters.append(
+        InForce(
+            Origin("static", "P", "hole"),
+            Filter(Endpoint(hole), Endpoint(Keyword.ME), 17),
+            Action.PERMIT,
+        )
+    )
+    sent = [
+        Packet(Point.ARRIVING, family, address, ME[family], 17, 53, 53)
+        for network in luck.sample(sorted(found, key=lambda n: n.address), 150)
+        for address in (
+            network.address - 1,
+            network.address,
+            network.address + (1 << (family.bits - network.length)) - 1,
+            min(network.address + (1 << (family.bits - network.length)), (1 << family.bits) - 1),
+        )
+    ]
+    sent.append(Packet(Point.ARRIVING, family, hole.address, ME[family], 17, 53, 53))
+    policy = compile_filters(filters)
+    programs.apply(policy, Volatile())
+    actions = set()
+    for number, packet in enumerate(sent, 1):
+        wanted = policy.lookup(packet, HOST).action
+        actions.add(wanted)
+        assert judge(programs, packet, number) == {wanted}, packet
+    assert len(actions) == 2
+
+
+@pytest.mark.netns
+def test_too_many_steps_are_refused_and_change_nothing(programs: Programs) -> None:
+    """A policy that needs more look-ups than the kernel allows is refused by name."""
+    filters = [
+        InForce(
+            Origin("static", "P", "r"),
+            Filter(Endpoint(), Endpoint(Keyword.ME, (PortRange(first, first + width),)), 17),
+            Action.BLOCK,
+        )
+        for first in range(1, 60000, 900)
+        for width in range(1, 70)
+    ]
+    before = programs.digest()
+    with pytest.raises(LimitExceeded, match="look-ups"):
+        programs.apply(compile_filters(filters), Volatile())
+    assert programs.digest() == before
+    assert not programs.drift()

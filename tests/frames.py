@@ -1,0 +1,46 @@
+"""Packets of the model as bytes."""
+
+from __future__ import annotations
+
+import struct
+
+from ipsecd.model.packets import Packet
+from ipsecd.model.values import Family
+
+
+def encode(packet: Packet, number: int) -> bytes:
+    """The packet's bytes, with `number` as its identification or flow label."""
+    if packet.source_port is not None and packet.destination_port is not None:
+        payload = struct.pack(">HHHHIHHHH", packet.source_port, packet.destination_port, 20, 0,
+                              0, 0x5002, 0, 0, 0)  # fmt: skip
+    elif packet.icmp_type is not None:
+        payload = bytes([packet.icmp_type]) + bytes(23)
+    else:
+        payload = struct.pack(">HH", 80, 1434) + bytes(20)
+    if packet.family is Family.IPV4:
+        offset = 100 if packet.later_fragment else 0
+        head = struct.pack(
+            ">BBHHHBBH4s4s", 0x45, 0, 20 + len(payload), number, offset, packet.hop_limit,
+            packet.protocol, 0, packet.source.to_bytes(4, "big"),
+            packet.destination.to_bytes(4, "big"),
+        )  # fmt: skip
+        total = sum(struct.unpack(">10H", head))
+        total = (total & 0xFFFF) + (total >> 16)
+        total = ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF
+        checked: bytes = head[:10] + total.to_bytes(2, "big") + head[12:]
+        return checked + payload
+    protocol = packet.protocol
+    if packet.later_fragment:
+        payload = struct.pack(">BBHI", protocol, 0, 100 << 3, number) + payload
+        protocol = 44
+    addresses = packet.source.to_bytes(16, "big") + packet.destination.to_bytes(16, "big")
+    first = 6 << 28 | number
+    return (
+        struct.pack(">IHBB", first, len(payload), protocol, packet.hop_limit) + addresses + payload
+    )
+
+
+def frame(packet: Packet, number: int) -> bytes:
+    """The packet in an Ethernet frame."""
+    kind = b"\x08\x00" if packet.family is Family.IPV4 else b"\x86\xdd"
+    return b"\x02" + bytes(11) + kind + encode(packet, number)
