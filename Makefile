@@ -44,6 +44,8 @@ test: setup
 demo: setup
 	$(ISOLATED) bash docs/demo.sh $(VENV)/bin
 
-bench: setup
+bench: setup build/floor.bpf.o
 	$(ISOLATED) $(VENV)/bin/python bench/status.py
 	$(ISOLATED) $(VENV)/bin/python bench/dynamic_add.py
+	$(ISOLATED) $(VENV)/bin/python -m bench.classify
+	$(ISOLATED) $(VENV)/bin/python -m bench.load

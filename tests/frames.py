@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from ipsecd.model.packets import Packet
+from ipsecd.model.packets import Packet, Point
 from ipsecd.model.values import Family
 
 
@@ -38,6 +38,12 @@ def encode(packet: Packet, number: int) -> bytes:
     return (
         struct.pack(">IHBB", first, len(payload), protocol, packet.hop_limit) + addresses + payload
     )
+
+
+def frame_of(*, source: int, destination: int, source_port: int, port: int) -> bytes:
+    """A UDP packet of IPv4 in an Ethernet frame."""
+    packet = Packet(Point.ARRIVING, Family.IPV4, source, destination, 17, source_port, port)
+    return frame(packet, 1)
 
 
 def frame(packet: Packet, number: int) -> bytes:

@@ -360,7 +360,12 @@ def create_lines(name: str, content: bytes, *, freeze: bool) -> int:
 
 def map_lines(descriptor: int, lines: int, *, writable: bool = True) -> mmap.mmap:
     """The content of an array of lines, as memory."""
-    length = (lines * 64 + mmap.PAGESIZE - 1) & -mmap.PAGESIZE
+    return map_memory(descriptor, lines * 64, writable=writable)
+
+
+def map_memory(descriptor: int, size: int, *, writable: bool = True) -> mmap.mmap:
+    """The content of an array that was made for it, as memory of at least `size` bytes."""
+    length = (size + mmap.PAGESIZE - 1) & -mmap.PAGESIZE
     protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
     return mmap.mmap(descriptor, length, mmap.MAP_SHARED, protection)
 

@@ -12,6 +12,7 @@ import sys
 from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from ipsecd.backend.xdp import abi
 from ipsecd.errors import LimitExceeded
@@ -22,6 +23,8 @@ _WORDS = {Family.IPV4: struct.Struct("=2Q"), Family.IPV6: struct.Struct("=5Q")}
 _PER_LINE = {Family.IPV4: 3, Family.IPV6: 1}
 
 _Line = list[tuple[bytes, int]]
+Numbers: TypeAlias = "array[int] | list[int]"
+"""Addresses: packed where 32 bits hold them."""
 
 
 def hash_lines(family: Family, entries: Sequence[tuple[bytes, int]]) -> bytes:
@@ -107,21 +110,27 @@ class RangeLines:
         )
 
 
-def disjoint(
-    family: Family, prefixes: Iterable[tuple[int, int, int]]
-) -> tuple[list[int], list[int], list[int]]:
-    """The firsts, lasts and rules of the ranges that cover `prefixes`.
+def prefix(address: int, length: int, rule: int) -> int:
+    """A prefix with the number of its rule, as one integer that sorts by address, then length.
 
-    Prefixes are an address, a length in bits and the number of a rule. Of two that overlap the
-    wider one is kept.
+    A million integers sort in half the time that tuples take, in half the memory.
     """
-    # One integer each: a million of them sort in half the time that tuples take.
+    return (address << 8 | length) << 32 | rule
+
+
+def disjoint(family: Family, prefixes: list[int]) -> tuple[Numbers, Numbers, array[int]]:
+    """The firsts, lasts and rules of the ranges that cover `prefixes`, which are sorted by it.
+
+    Of two prefixes that overlap the wider one is kept.
+    """
+    prefixes.sort()
     bits = family.bits
-    order = sorted((address << 8 | length) << 32 | rule for address, length, rule in prefixes)
     spans = [(1 << (bits - length)) - 1 for length in range(bits + 1)]
-    firsts, lasts, rules = [], [], []
+    firsts: Numbers = array("I") if family is Family.IPV4 else []
+    lasts: Numbers = array("I") if family is Family.IPV4 else []
+    rules = array("I")
     end = -1
-    for item in order:
+    for item in prefixes:
         first = item >> 40
         if first > end:
             end = first + spans[item >> 32 & 0xFF]
@@ -131,7 +140,7 @@ def disjoint(
     return firsts, lasts, rules
 
 
-def range_lines(family: Family, prefixes: Iterable[tuple[int, int, int]]) -> RangeLines:
+def range_lines(family: Family, prefixes: list[int]) -> RangeLines:
     """Lines that hold the ranges which cover `prefixes` (see ``disjoint``)."""
     firsts, lasts, rules = disjoint(family, prefixes)
     count = len(firsts)
@@ -161,14 +170,14 @@ def range_lines(family: Family, prefixes: Iterable[tuple[int, int, int]]) -> Ran
     at_entries = len(parts[0]) // abi.LINE
     at_rules = 0 if same else at_entries + len(parts[1]) // abi.LINE
     if not same:
-        parts.append(_padded(array("I", rules)))
+        parts.append(_padded(rules))
     return RangeLines(
         b"".join(parts), origin, shift, len(index), at_entries, at_rules, rules[0], count
     )
 
 
 def _index(
-    firsts: list[int], lasts: list[int], upper: int, origin: int, shift: int, buckets: int
+    firsts: Numbers, lasts: Numbers, upper: int, origin: int, shift: int, buckets: int
 ) -> array[int]:
     """For each bucket the first range that reaches into it, and log2 of how many do."""
     start = array("I", [0]) * buckets
@@ -183,10 +192,10 @@ def _index(
             here += 1
     return array(
         "I",
-        [
+        (
             first << 5 | ((wide - 1).bit_length() if wide else abi.NO_RANGES)
             for first, wide in zip(start, many, strict=True)
-        ],
+        ),
     )
 
 

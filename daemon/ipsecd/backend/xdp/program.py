@@ -12,14 +12,14 @@ Invariants:
 
 from __future__ import annotations
 
+import itertools
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
 from typing import NamedTuple
 
 from ipsecd.backend.xdp import abi
-from ipsecd.backend.xdp.lines import RangeLines, hash_lines, range_lines
+from ipsecd.backend.xdp.lines import RangeLines, hash_lines, prefix, range_lines
 from ipsecd.compiler.classifier import Classifier, Ranked, Table, in_order
 from ipsecd.compiler.tables import EXACT_PORT, ME, Ports, TableId
 from ipsecd.errors import LimitExceeded
@@ -104,7 +104,7 @@ def groups(tables: Sequence[Ranked], point: Point, family: Family) -> list[tuple
         and (point is not Point.LEAVING or table.id.source == ME)
     ]
     found: list[tuple[Ranked, ...]] = []
-    for _, run in groupby(wanted, lambda table: table.id.action):
+    for _, run in itertools.groupby(wanted, lambda table: table.id.action):
         shared: dict[TableId, list[Ranked]] = {}
         for table in run:
             shared.setdefault(_shares(table), []).append(table)
@@ -179,11 +179,11 @@ def count_steps(classifier: Classifier) -> int:
 
 def _as_lists(
     tables: Sequence[Table], rules: Mapping[Origin, int]
-) -> dict[Fixed, list[tuple[int, int, int]]] | None:
+) -> dict[Fixed, list[int]] | None:
     """Prefixes by the other fields of their keys; None if they are better hashed."""
     if not is_list(tuple(tables)):
         return None
-    lists: dict[Fixed, list[tuple[int, int, int]]] = {}
+    lists: dict[Fixed, list[int]] = {}
     for table in tables:
         _add_prefixes(table, rules, lists)
         if len(lists) > _COMBINATIONS:
@@ -191,9 +191,7 @@ def _as_lists(
     return lists
 
 
-def _add_prefixes(
-    table: Table, rules: Mapping[Origin, int], lists: dict[Fixed, list[tuple[int, int, int]]]
-) -> None:
+def _add_prefixes(table: Table, rules: Mapping[Origin, int], lists: dict[Fixed, list[int]]) -> None:
     one = table.id
     length = one.source if one.source > 0 else one.destination
     address_bytes = one.family.bits // 8
@@ -202,13 +200,10 @@ def _add_prefixes(
     writers = table.writers or None
     if not before and one.family is Family.IPV4:
         found = struct.unpack(f">{len(table)}I", table.keys)
-        if writers is None:
-            rule = numbers[0]
-            prefixes = [(address, length, rule) for address in found]
-        else:
-            prefixes = [
-                (address, length, numbers[w]) for address, w in zip(found, writers, strict=True)
-            ]
+        used = itertools.repeat(numbers[0]) if writers is None else (numbers[w] for w in writers)
+        prefixes = [
+            (address << 8 | length) << 32 | rule for address, rule in zip(found, used, strict=False)
+        ]
         lists.setdefault(Fixed(b"", b"", b""), []).extend(prefixes)
         return
     width = one.key_width
@@ -216,7 +211,7 @@ def _add_prefixes(
         key = table.keys[index * width : (index + 1) * width]
         address = int.from_bytes(key[before:], "big")
         rule = numbers[writers[index] if writers else 0]
-        lists.setdefault(_fixed(one, key), []).append((address, length, rule))
+        lists.setdefault(_fixed(one, key), []).append(prefix(address, length, rule))
 
 
 def _fixed(table: TableId, key: bytes) -> Fixed:

@@ -53,8 +53,14 @@ COMPARED_ENTRIES = 4096
 class Programs:
     """One set of maps, and the programs that read them."""
 
-    def __init__(self, rules: int = 0, path: Path = OBJECT) -> None:
-        """Load for at least `rules` rules of policies. Raises ``BackendFailed``."""
+    def __init__(
+        self, rules: int = 0, path: Path = OBJECT, more_maps: tuple[str, ...] = ()
+    ) -> None:
+        """Load for at least `rules` rules of policies. Raises ``BackendFailed``.
+
+        `path` may be an object that holds these programs and more, with `more_maps`.
+        """
+        self._names = (*MAPS, *more_maps)
         self.max_rules = max(MIN_RULES, 1 << (2 * rules).bit_length())
         self._path = path
         self._has_loop = libbpf.has_helper(libbpf.BPF_PROG_TYPE_XDP, libbpf.BPF_FUNC_LOOP)
@@ -132,7 +138,7 @@ class Programs:
             if wanted:
                 self._loaded[wanted] = obj.program(wanted)
             else:
-                self.maps = {name: obj.map(name) for name in MAPS}
+                self.maps = {name: obj.map(name) for name in self._names}
         finally:
             obj.close()
 
