@@ -63,7 +63,8 @@ def make(directory: Path) -> None:
     (directory / "rules").write_text(
         "table inet bench {\nset blocked { typeof ip saddr; flags interval;\nelements = {"
         + ",\n".join(texts)
-        + "} }\nchain c {\ntype filter hook prerouting priority raw; ip saddr @blocked drop;\n}\n}\n",
+        + "} }\nchain c {\ntype filter hook prerouting priority raw;\n"
+        + "ip saddr @blocked drop;\n}\n}\n",
         encoding="ascii",
     )
     print(f"{len(kept)} prefixes")

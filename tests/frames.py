@@ -40,6 +40,17 @@ def encode(packet: Packet, number: int) -> bytes:
     )
 
 
+def encode_udp(packet: Packet) -> bytes:
+    """A UDP packet of IPv4 that a socket accepts: its payload is ``worm``, without a checksum."""
+    head = bytearray(encode(packet, 1)[:20])
+    struct.pack_into(">H", head, 2, 32)
+    struct.pack_into(">H", head, 10, 0)
+    total = sum(struct.unpack(">10H", head))
+    struct.pack_into(">H", head, 10, ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF)
+    udp = struct.pack(">HHHH", packet.source_port or 0, packet.destination_port or 0, 12, 0)
+    return bytes(head) + udp + b"worm"
+
+
 def frame_of(*, source: int, destination: int, source_port: int, port: int) -> bytes:
     """A UDP packet of IPv4 in an Ethernet frame."""
     packet = Packet(Point.ARRIVING, Family.IPV4, source, destination, 17, source_port, port)

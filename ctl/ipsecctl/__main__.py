@@ -26,6 +26,7 @@ VERBS = {
     "format": "documents:format_document",
     "diff": "documents:diff",
     "explain": "explain:run",
+    "doctor": "doctor:run",
 }
 DIALECTS = {
     "ipseccmd": "ipseccmd:run",

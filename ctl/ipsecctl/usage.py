@@ -19,6 +19,7 @@ SYNOPSES = {
     "check": "ipsecctl check FILE… [--json]",
     "format": "ipsecctl format FILE [--write] [--json]",
     "diff": "ipsecctl diff FILE [FILE] [--json]",
+    "doctor": "ipsecctl doctor [--json]",
     "explain": "ipsecctl explain {PACKET | --offline --policy FILE [--me ADDRESS]… PACKET|-} "
     "[--json]",
 }

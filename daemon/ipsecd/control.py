@@ -14,6 +14,8 @@ from typing import Any
 
 from ipsecd import __version__
 from ipsecd.backend.base import Count
+from ipsecd.backend.examination import assess
+from ipsecd.config import BackendChoice
 from ipsecd.engine import Engine
 from ipsecd.errors import InvalidInput, NotFound, Refused
 from ipsecd.host import read_host
@@ -219,6 +221,32 @@ def _list_interfaces(_engine: Engine, _: Request) -> dict[str, Any]:
 
 def _list_exemptions(engine: Engine, _: Request) -> dict[str, Any]:
     return {"exemptions": _exemptions(engine)}
+
+
+def _examine(engine: Engine, _: Request) -> dict[str, Any]:
+    setting = engine.config.backend
+    why = (
+        "the configuration names it"
+        if setting is not BackendChoice.AUTO
+        else "auto stands for it: it needs nothing that a host may lack, and no packet waits for it"
+    )
+    return {
+        "examination": {
+            "setting": setting.value,
+            "backend": engine.backend.name,
+            "why": why,
+            "features": list(engine.backend.probe()),
+            "assessments": [
+                {
+                    "name": one.name,
+                    "usable": one.usable,
+                    "reasons_for": list(one.reasons_for),
+                    "reasons_against": list(one.reasons_against),
+                }
+                for one in assess(engine.bpffs, read_host().interfaces)
+            ],
+        }
+    }
 
 
 def _stats(engine: Engine, _: Request) -> dict[str, Any]:
@@ -494,6 +522,7 @@ _METHODS: dict[str, Callable[[Engine, Request], dict[str, Any]]] = {
     "ListDynamic": _list_dynamic,
     "ListInterfaces": _list_interfaces,
     "ListExemptions": _list_exemptions,
+    "Examine": _examine,
     "Stats": _stats,
     "Explain": _explain,
     "AddDynamic": _add_dynamic,

@@ -58,7 +58,7 @@ class Engine:
             lambda: make_backend(config.backend.value, directories.bpffs)
         )
         self._clock = clock
-        self._bpffs = directories.bpffs
+        self.bpffs = directories.bpffs
         self._store = StaticStore(directories.config, disk)
         self._names_file = NameStore(directories.state, disk)
         self._last_good = CheckedFile(directories.state / "last-good", disk)
@@ -90,7 +90,7 @@ class Engine:
             good = self._enforceable(None, {})
         if not self.held:
             self.backend.apply(good.classifier, self.volatile)
-            withdraw_other(self.config.backend.value, self._bpffs)
+            withdraw_other(self.config.backend.value, self.bpffs)
         self._now = good
         self.stopped = False
         for failure in self.failures:

@@ -107,6 +107,15 @@ COUNT = {
     "packets": 1234,
     "bytes": 56789,
 }
+EXAMINATION = {
+    "setting": "auto",
+    "backend": "nftables",
+    "why": "auto stands for it",
+    "features": ["owned"],
+    "assessments": [
+        {"name": "xdp", "usable": False, "reasons_for": ["fast"], "reasons_against": ["absent"]}
+    ],
+}
 REPLIES: dict[str, dict[str, Any]] = {
     "Status": {"status": STATUS},
     "ListFilters": {"filters": FILTERS},
@@ -120,6 +129,7 @@ REPLIES: dict[str, dict[str, Any]] = {
     "ListDynamic": {"rules": []},
     "ListInterfaces": {"interfaces": INTERFACES},
     "ListExemptions": {"exemptions": STATUS["exemptions"]},
+    "Examine": {"examination": EXAMINATION},
     "Stats": {"rules": [COUNT], "unparsable": 3},
     "Explain": {"explanation": EXPLANATION},
     "RemoveDynamic": {"removed": ["dynamic-1"]},

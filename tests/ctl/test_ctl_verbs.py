@@ -43,6 +43,7 @@ CALLS: list[tuple[str, list[tuple[str, dict[str, Any]]]]] = [
     ("show interfaces", [("ListInterfaces", {})]),
     ("show exemptions", [("ListExemptions", {})]),
     ("stats", [("Stats", {})]),
+    ("doctor", [("Examine", {})]),
     ("block udp/1434", [added("*=0:1434:UDP")]),
     ("block *=0: 1434: UDP", [added("*=0:1434:UDP")]),
     ("block 203.0.113.7 2001:db8::/32", [added("203.0.113.7=0", "[2001:db8::]/32=0")]),

@@ -1,8 +1,8 @@
-"""The chain of equalities over a real kernel: packets on a wire, and what nftables lets pass.
+"""The chain of equalities over a real kernel: packets on a wire, and what each backend lets pass.
 
-Packets are injected on a veth pair (arriving) or from raw sockets (sending). A second table of
-our own, hooked just behind ipsecd's, writes down the number that each packet carries in its IPv4
-identification or IPv6 flow label; what it has not seen was dropped.
+Packets are injected on a veth pair (arriving) or from raw sockets (sending). Tables of our own,
+behind ipsecd on the way in and at the far end on the way out, write down the number that each
+packet carries in its IPv4 identification or IPv6 flow label; what they have not seen was dropped.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
+from ipsecd.backend.base import Backend
+from ipsecd.backend.beside import XdpWithNftables
 from ipsecd.backend.nftables.backend import NftablesBackend
+from ipsecd.backend.xdp.backend import XdpBackend
 from ipsecd.compiler.policy import compile_filters
 from ipsecd.compiler.tables import rows_of
 from ipsecd.compiler.volatile import Volatile
@@ -27,6 +30,7 @@ from ipsecd.model.exemptions import ESSENTIALS
 from ipsecd.model.packets import Packet, Point
 from ipsecd.model.values import Family, InForce
 from tests.frames import encode
+from tests.netns.site import BPFFS
 from tests.strategies import in_force, packets
 
 NAMES = tuple(one.name for one in ESSENTIALS)
@@ -34,17 +38,19 @@ RULES = """
 table inet witness {
   set in4 { typeof ip id; flags dynamic; size 65535; }
   set in6 { typeof ip6 flowlabel; flags dynamic; size 65535; }
-  set out4 { typeof ip id; flags dynamic; size 65535; }
-  set out6 { typeof ip6 flowlabel; flags dynamic; size 65535; }
   chain arriving {
     type filter hook prerouting priority -299;
     iif wire meta nfproto ipv4 add @in4 { ip id };
     iif wire meta nfproto ipv6 add @in6 { ip6 flowlabel };
   }
-  chain sending {
-    type filter hook output priority -299;
-    oif wire meta nfproto ipv4 add @out4 { ip id };
-    oif wire meta nfproto ipv6 add @out6 { ip6 flowlabel };
+}
+table netdev witness {
+  set out4 { typeof ip id; flags dynamic; size 65535; }
+  set out6 { typeof ip6 flowlabel; flags dynamic; size 65535; }
+  chain sent {
+    type filter hook ingress device "nowhere" priority 0;
+    meta protocol ip add @out4 { ip id };
+    meta protocol ip6 add @out6 { ip6 flowlabel };
   }
 }
 """
@@ -116,36 +122,45 @@ def wire() -> Iterator[Wire]:
     made = Wire()
     run("nft", "-f", "-", text=RULES)
     yield made
-    run("nft", "delete", "table", "inet", "witness")
+    for table in TABLES:
+        run("nft", "delete", "table", *table)
     run("ip", "link", "delete", "wire")
 
 
 def witnessed() -> set[tuple[str, int]]:
     """The numbers of the packets that passed, with the set that has them."""
     found = set()
-    for item in json.loads(run("nft", "-j", "list", "table", "inet", "witness"))["nftables"]:
-        if "set" in item:
-            for value in item["set"].get("elem", []):
-                found.add((item["set"]["name"], int(value)))
-    run("nft", "-f", "-", text="".join(f"flush set inet witness {n};\n" for n in SETS))
+    for table in TABLES:
+        for item in json.loads(run("nft", "-j", "list", "table", *table))["nftables"]:
+            if "set" in item:
+                for value in item["set"].get("elem", []):
+                    found.add((item["set"]["name"], int(value)))
+    run("nft", "-f", "-", text="".join(f"flush set {n};\n" for n in SETS))
     return found
 
 
-SETS = ("in4", "in6", "out4", "out6")
+TABLES = (("inet", "witness"), ("netdev", "witness"))
+SETS = ("inet witness in4", "inet witness in6", "netdev witness out4", "netdev witness out6")
 POINTS = (Point.ARRIVING, Point.SENDING)
+
+
+def make(name: str) -> Backend:
+    return NftablesBackend() if name == "nftables" else XdpWithNftables(XdpBackend(BPFFS))
 
 
 @pytest.mark.netns
 @pytest.mark.timeout(600)
-def test_the_kernel_decides_as_the_oracle_does(wire: Wire) -> None:
-    """What nftables drops and lets pass, of real packets, is what decide says."""
+@pytest.mark.parametrize("name", ["nftables", "xdp"])
+def test_the_kernel_decides_as_the_oracle_does(wire: Wire, name: str) -> None:
+    """What a backend drops and lets pass, of real packets, is what decide says."""
     host = read_host().host
-    backend = NftablesBackend()
+    backend = make(name)
     compared = 0
 
     @seed(1434)
     @settings(
-        max_examples=int(os.environ.get("IPSECD_EXAMPLES", "1000")),
+        max_examples=int(os.environ.get("IPSECD_EXAMPLES", "1000"))
+        // (1 if name == "nftables" else 3),
         deadline=None,
         database=None,
         phases=[Phase.generate],
@@ -156,7 +171,8 @@ def test_the_kernel_decides_as_the_oracle_does(wire: Wire) -> None:
         nonlocal compared
         volatile = Volatile()
         policy = [one for one in filters if not one.origin.volatile]
-        backend.remove()
+        if name == "nftables":
+            backend.remove()
         backend.apply(compile_filters(policy, NAMES), volatile)
         dynamic = [one for one in filters if one.origin.volatile]
         delta = volatile.change(add=rows_of(dynamic))
@@ -173,6 +189,9 @@ def test_the_kernel_decides_as_the_oracle_does(wire: Wire) -> None:
                 continue
             assert seen == (wanted.action.value == "permit"), (packet, wanted, filters)
             compared += 1
+        gone = volatile.change(remove={one.origin for one in dynamic})
+        if gone.removed:
+            backend.change(gone, volatile)
 
     try:
         compare()

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from ipsecd.backend.xdp import libbpf
 from ipsecd.backend.xdp.program import needs_translation
 from ipsecd.backend.xdp.programs import Programs
+from ipsecd.compiler.classifier import Ranked
 from ipsecd.compiler.policy import compile_filters
 from ipsecd.compiler.tables import TableId, rows_of
 from ipsecd.compiler.volatile import Volatile
@@ -96,7 +97,7 @@ def compare_all(
     dynamic = [one for one in filters if one.origin.volatile]
     programs.change(volatile.change(add=rows_of(dynamic)), volatile)
     compared = 0
-    tables = [*policy.tables, *volatile.tables]
+    tables: list[Ranked] = [*policy.tables, *volatile.tables]
     try:
         for number, packet in enumerate(sent, 1):
             if packet.interface_type is None or not can_be_sent(packet):
@@ -215,12 +216,12 @@ def test_long_lists_of_prefixes_decide_as_the_oracle_does(
     filters = [
         InForce(
             Origin("static", "P", f"r{number % rules}"),
-            Filter(Endpoint(network), Endpoint(Keyword.ME), *([17] if rules == 3 else [])),
+            Filter(Endpoint(network), Endpoint(Keyword.ME), 17 if rules == 3 else None),
             Action.BLOCK,
         )
         for number, network in enumerate(sorted(found, key=lambda n: (n.address, n.length)))
     ]
-    hole = Network(family, filters[0].filter.source.address.address, family.bits)
+    hole = Network(family, min(network.address for network in found), family.bits)
     filters.append(
         InForce(
             Origin("static", "P", "hole"),

@@ -77,7 +77,6 @@ def test_directories_and_backend_reach_the_engine(main: Main, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        (["--backend", "xdp"], "backend 'xdp' is not part of this version"),
         (["--config", "/nonexistent/x.yaml"], "there is no configuration file"),
     ],
 )

@@ -15,7 +15,7 @@ from ipsecd.config import (
     load_config,
     parse_config,
 )
-from ipsecd.errors import InvalidInput, NotFound, Refused, StoreFailed
+from ipsecd.errors import InvalidInput, NotFound, StoreFailed
 
 EVERYTHING = b"""\
 # Settings of ipsecd.
@@ -134,12 +134,10 @@ def test_words_are_words() -> None:
         parse_config(b"backend: no\n")
 
 
-def test_the_backend_that_is_missing_is_refused_by_name() -> None:
-    """Xdp is known and not here: refused with the place, from the file and the command line."""
-    with pytest.raises(Refused, match=r"test\.yaml:2: backend 'xdp' is not part of this version"):
-        parse_config(b"on-stop: keep\nbackend: xdp\n", "test.yaml")
-    with pytest.raises(Refused, match="backend 'xdp' is not part of this version"):
-        Config().with_backend("xdp")
+def test_the_command_line_says_which_backend() -> None:
+    """A backend on the command line replaces the one of the settings."""
+    assert parse_config(b"backend: xdp\n", "test.yaml").backend is BackendChoice.XDP
+    assert Config().with_backend("xdp").backend is BackendChoice.XDP
     assert Config().with_backend("nftables").backend is BackendChoice.NFTABLES
 
 

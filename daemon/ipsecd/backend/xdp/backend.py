@@ -45,7 +45,11 @@ class XdpBackend:
         tcx: bool = True,
     ) -> None:
         """`directory` must lie in a BPF file system; raises ``BackendFailed`` if it does not."""
-        _check_directory(directory)
+        if not is_bpf_file_system(directory):
+            raise BackendFailed(
+                f"{str(directory)!r} is not in a BPF file system",
+                "mount one: mount -t bpf bpf /sys/fs/bpf; or use backend: nftables",
+            )
         self._directory = directory
         self._host = host
         self._links = Links(directory / "links", tcx=tcx)
@@ -220,18 +224,15 @@ def _number(path: Path) -> int:
     return int(text) if text.isdecimal() else 0
 
 
-def _check_directory(directory: Path) -> None:
+def is_bpf_file_system(directory: Path) -> bool:
+    """Whether pins can be made at `directory`, which need not exist yet."""
     path = directory.resolve()
     while not path.exists():
         path = path.parent
     kinds = dict(_mounts())
     while str(path) not in kinds:
         path = path.parent
-    if kinds[str(path)] != "bpf":
-        raise BackendFailed(
-            f"{str(directory)!r} is not in a BPF file system",
-            "mount one: mount -t bpf bpf /sys/fs/bpf; or use backend: nftables",
-        )
+    return kinds[str(path)] == "bpf"
 
 
 def _mounts() -> Iterator[tuple[str, str]]:

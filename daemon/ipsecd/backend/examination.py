@@ -1,0 +1,99 @@
+"""Owns what speaks for and against each backend on this host; changes nothing.
+
+``auto`` stands for nftables wherever it can be used: no interface waits for a program, the
+kernel itself answers what is ``me``, and other firewalls' administrators find it with the tools
+they know. XDP drops sooner and holds longer lists, for those who ask for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ipsecd.backend.nftables.backend import NftablesBackend
+from ipsecd.backend.xdp import libbpf
+from ipsecd.backend.xdp.backend import is_bpf_file_system
+from ipsecd.backend.xdp.programs import OBJECT
+from ipsecd.errors import IpsecdError
+from ipsecd.host import Interface
+
+_MODES = {1: "native", 2: "generic", 3: "offloaded"}
+_OURS = ("receive_", "arrive_", "leave_")
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """Whether a backend can be used here, with the reasons; each is a sentence without a stop."""
+
+    name: str
+    usable: bool
+    reasons_for: tuple[str, ...]
+    reasons_against: tuple[str, ...]
+
+
+def assess(bpffs: Path, interfaces: Iterable[Interface]) -> tuple[Assessment, ...]:
+    """What speaks for and against nftables and XDP on this host."""
+    return (_assess_nftables(), _assess_xdp(bpffs, tuple(interfaces)))
+
+
+def foreign_programs(interfaces: Iterable[Interface]) -> dict[str, str]:
+    """The XDP programs of others, by the name of the interface that they are on."""
+    found = {}
+    for one in interfaces:
+        for mode, number in one.xdp:
+            name = libbpf.program_name(number)
+            if not name.startswith(_OURS):
+                found[one.name] = f"{name} (program {number}, {_MODES.get(mode, 'unknown mode')})"
+    return found
+
+
+def _assess_nftables() -> Assessment:
+    good = [
+        "sees what the IP stack sees: new interfaces and addresses are covered at once",
+        "its rules can be read with nft",
+    ]
+    bad = ["a dropped packet has been through the driver and the socket buffer first"]
+    try:
+        backend = NftablesBackend()
+        features = backend.probe()
+        backend.close()
+    except (IpsecdError, OSError) as error:
+        return Assessment("nftables", False, (), (f"the kernel has no nf_tables: {error}",))
+    if "owned" in features:
+        good.append("this kernel keeps everybody else from our table (owner, persist)")
+    else:
+        bad.append(
+            "this kernel lets others change our table (before Linux 6.9): it is watched, and "
+            "put right within a second"
+        )
+    return Assessment("nftables", True, tuple(good), tuple(bad))
+
+
+def _assess_xdp(bpffs: Path, interfaces: tuple[Interface, ...]) -> Assessment:
+    missing = []
+    try:
+        loop = libbpf.has_helper(libbpf.BPF_PROG_TYPE_XDP, libbpf.BPF_FUNC_LOOP)
+    except IpsecdError as error:
+        return Assessment("xdp", False, (), (error.message,))
+    if not OBJECT.exists():
+        missing.append(f"the programs are not installed ({OBJECT})")
+    if not is_bpf_file_system(bpffs):
+        missing.append(f"{bpffs} is not in a BPF file system: mount -t bpf bpf /sys/fs/bpf")
+    good = [
+        "drops a packet before the stack sees it, at less than half the cost",
+        "a list of a million prefixes costs one look-up",
+    ]
+    bad = [
+        "a new interface or address is covered a few milliseconds after it appears",
+        "packets that raw sockets send are judged too, and local packets after translation",
+    ]
+    if not loop:
+        bad.append("this kernel (before Linux 5.17) takes policies of 24 look-ups at the most")
+    bad += [
+        f"{interface} has an XDP program of somebody else, {program}; packets would be judged "
+        "at tc ingress behind it; to have XDP there, take it off: "
+        f"ip link set dev {interface} xdp off"
+        for interface, program in foreign_programs(interfaces).items()
+    ]
+    return Assessment("xdp", not missing, tuple(good), (*missing, *bad))
