@@ -409,6 +409,12 @@ static __always_inline int match_policy(const struct packet *packet, const struc
 	return 1;
 }
 
+GLOBAL int match_policy_apart(const struct packet *packet, const struct step *step,
+			      __u32 first_host)
+{
+	return packet && step ? match_policy(packet, step, first_host) : 0;
+}
+
 /* Whether ports, protocol and interface type are those of the step. */
 static __always_inline int meets(const struct walk *walk, const struct step *step)
 {
@@ -438,18 +444,25 @@ static __always_inline int meets(const struct walk *walk, const struct step *ste
 	return 1;
 }
 
-/* One step; returns 1 when it decided, which ends the walk (bpf_loop's convention). */
-static __always_inline long take_step(__u32 number, struct walk *walk)
+/* One step; returns 1 when it decided, which ends the walk (bpf_loop's convention). In the first
+ * of a packet the look-up stands in line; the others call it, and the verifier sees it once. */
+static __always_inline long take_step(__u32 number, struct walk *walk, int in_line)
 {
 	__u32 at = walk->first_step + number;
 	struct step *step = bpf_map_lookup_elem(walk->state, &at);
+	int found;
 
 	if (!step)
 		return 1;
 	if (!meets(walk, step))
 		return 0;
-	if (step->kind == STEP_DYNAMIC ? !match_dynamic(walk->packet, step, walk->generation, walk->first_host) :
-					 !match_policy(walk->packet, step, walk->first_host))
+	if (step->kind == STEP_DYNAMIC)
+		found = match_dynamic(walk->packet, step, walk->generation, walk->first_host);
+	else if (in_line)
+		found = match_policy(walk->packet, step, walk->first_host);
+	else
+		found = match_policy_apart(walk->packet, step, walk->first_host);
+	if (!found)
 		return 0;
 	walk->decided = 1;
 	walk->verdict = step->conditions & BLOCKS ? VERDICT_DROP : VERDICT_PASS;
@@ -458,7 +471,7 @@ static __always_inline long take_step(__u32 number, struct walk *walk)
 
 static long take_step_callback(__u32 number, void *walk)
 {
-	return take_step(number, walk);
+	return take_step(number + 1, walk, 0);
 }
 
 static __always_inline int is_exempt(struct walk *walk, __u32 first, __u32 patterns)
@@ -530,13 +543,13 @@ static __always_inline enum verdict classify(struct packet *packet, enum point p
 	walk.first_host = head->first_host;
 	walk.first_step = head->first_step;
 	/* Most policies that drop a packet do so in the first step; it is spared the call. */
-	if (take_step(0, &walk) || head->steps == 1) {
+	if (take_step(0, &walk, 1) || head->steps == 1) {
 		;
 	} else if (has_loop) {
-		bpf_loop(head->steps, take_step_callback, &walk, 0);
+		bpf_loop(head->steps - 1, take_step_callback, &walk, 0);
 	} else {
-		for (__u32 i = 0; i < MAX_STEPS_UNROLLED; i++) {
-			if (i >= head->steps || take_step(i, &walk))
+		for (__u32 i = 1; i < MAX_STEPS_UNROLLED; i++) {
+			if (i >= head->steps || take_step(i, &walk, 0))
 				break;
 		}
 	}

@@ -174,28 +174,43 @@ class XdpBackend:
         else:
             fresh = self._programs or Programs(len(classifier.origins))
         self._programs, old = fresh, self._programs
+        directories = self._map_directories()
         try:
             fresh.points = self.points
             state = self._host()
             fresh.set_host(state.host)
             fresh.apply(classifier, volatile)
             fresh.restore_counts(counts)
-            directories = self._map_directories()
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             number = 1 + max((_number(path) for path in directories), default=0)
             fresh.pin(self._directory / f"{_MAPS}{number}")
-        except BaseException:
+            self._attach(fresh, old, state)
+        except BaseException as error:
             self._programs = old
             if old is not fresh:
                 fresh.close()
+            if isinstance(error, OSError):
+                raise BackendFailed(
+                    f"the programs could not be put in force: {error.strerror}",
+                    "what was in force still is",
+                ) from error
             raise
-        self._links.forget(self._links.lost())
-        self._sync(fresh, state)
-        self._links.replace(fresh.program)
         if old and old is not fresh:
             old.close()
         for path in directories:
-            shutil.rmtree(path)
+            shutil.rmtree(path, ignore_errors=True)
+
+    def _attach(self, fresh: Programs, old: Programs | None, state: HostState) -> None:
+        """Attach new programs everywhere, in the place of the old ones where there are any."""
+        self._links.prepare(wanted(state.interfaces), fresh.program)
+        self._links.forget(self._links.lost())
+        try:
+            self._sync(fresh, state)
+            self._links.replace(fresh.program)
+        except BaseException:
+            if old and old is not fresh:
+                self._links.replace(old.program)
+            raise
 
     def _follow(self, programs: Programs) -> None:
         state = self._host()

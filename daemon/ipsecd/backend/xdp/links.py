@@ -74,6 +74,15 @@ class Links:
             except OSError as error:
                 self.failures.append(f"{one.name}: NOT COVERED ({error.strerror})")
 
+    def prepare(self, interfaces: Iterable[Wanted], programs: Callable[[str], int]) -> None:
+        """Load what will be attached, so that no program is missing half-way."""
+        self._find_pinned()
+        attached = {index: hook for index, hook in self._links if hook != "leave"}
+        for one in interfaces:
+            hook = attached.get(one.ifindex, "receive")
+            for name in (f"{hook}_{one.suffix}", f"leave_{one.suffix}"):
+                programs(name)
+
     def replace(self, programs: Callable[[str], int]) -> None:
         """Put `programs` in the place of the attached ones."""
         for (index, hook), link in self._links.items():

@@ -15,6 +15,7 @@ import mmap
 import os
 import struct
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from math import inf
 from pathlib import Path
 
@@ -203,8 +204,10 @@ class Programs:
             for entry in (*ending, *(e for e in delta.removed if (e.table, e.key) in changed)):
                 self._write(entry, number[entry.table], 0)
             raise
-        for entry in gone:
-            self._erase(entry, number[entry.table])
+        # They count no more; if one cannot be erased it stays for nothing.
+        with suppress(OSError):
+            for entry in gone:
+                self._erase(entry, number[entry.table])
 
     def set_host(self, host: Host) -> bool:
         """Take `host` for the addresses of this host; whether that is news."""
@@ -277,7 +280,7 @@ class Programs:
         dynamic = [Dynamic(table, number) for table, number in used.items()]
         image = self._image
         if classifier is not self._classifier or not holds_all(image, classifier, dynamic):
-            image = Image(next(n for n in range(abi.IMAGES) if n not in self._slots))
+            image = Image((self._image.slot + 1) % abi.IMAGES)
         lines = state_lines(
             classifier,
             dynamic,
@@ -304,7 +307,7 @@ class Programs:
         self._volatile = volatile
         # No packet sees the old image any more: the update of an outer map waits for them.
         image.chunks.clear()
-        if old.slot != image.slot:
+        if fresh:
             self._clear_image(old.slot)
 
     def _put(self, outer: str, slot: int, content: bytes, name: str) -> int:
@@ -329,8 +332,10 @@ class Programs:
         os.close(descriptor)
 
     def _clear_image(self, slot: int) -> None:
+        """Free what no step names. If that fails, the next image but two takes its place."""
         if self._slots.pop(slot, None) is not None:
-            libbpf.delete(self.maps["images"], struct.pack("=I", slot))
+            with suppress(OSError):
+                libbpf.delete(self.maps["images"], struct.pack("=I", slot))
 
     def _store(self, offset: int, value: bytes) -> None:
         """Write a number into the heads of all points; a packet reads one of them, once."""
