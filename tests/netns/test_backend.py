@@ -45,6 +45,31 @@ def names(kind: str) -> set[str]:
     return {item[kind]["name"] for item in listed if kind in item}
 
 
+def test_a_flush_of_any_set_is_noticed_and_put_right() -> None:
+    """Where others can change the table, elements that are not compared count as changed too."""
+    site.needs_isolation()
+    watched = NftablesBackend(protect=False)
+    volatile = Volatile()
+    watched.apply(policy("*=0:1:UDP"), volatile)
+    blocked = InForce(Origin("dynamic", "", "d"), parse_filter("10.0.0.1=0"), Action.BLOCK)
+    watched.change(volatile.change(add=rows_of([blocked])), volatile)
+    (dynamic,) = [name for name in names("set") if name.startswith("dynamic_")]
+    for name in (dynamic, "protocols_with_ports", "dialup_types"):
+        assert watched.observe().drift == ()
+        run("nft", "flush", "set", "inet", "ipsecd", name)
+        assert watched.changed()
+        assert watched.observe().drift != ()
+        watched.apply(policy("*=0:1:UDP"), volatile)
+        assert not watched.changed()
+    listed = json.loads(run("nft", "-j", "list", "table", "inet", "ipsecd"))["nftables"]
+    held = {i["set"]["name"]: len(i["set"].get("elem", [])) for i in listed if "set" in i}
+    assert held["protocols_with_ports"] == 5
+    assert held["dialup_types"] == 6
+    assert sum(count for name, count in held.items() if name.startswith("dynamic_")) == 1
+    watched.remove()
+    watched.close()
+
+
 def test_what_a_crash_left_is_cleaned_up(
     backend: NftablesBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:

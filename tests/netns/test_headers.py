@@ -123,6 +123,15 @@ def test_a_packet_that_ends_before_its_ports_is_dropped_and_counted(
     assert all(wire.passes(packet) for packet in cut)
 
 
+def test_what_cannot_be_read_is_dropped_whatever_is_blocked(
+    wire: Injector, backend: NftablesBackend
+) -> None:
+    """A block of one address of one IP version is enough, for packets of both."""
+    cut = [ipv4(b"\x0f\xa0\x05"), ipv6(b"\x0f\xa0\x05")]
+    block(backend, "1.2.3.4=0:80:TCP")
+    assert not any(wire.passes(packet) for packet in cut)
+
+
 def test_a_later_fragment_has_no_ports(wire: Injector, backend: NftablesBackend) -> None:
     """What lies where ports would be is never taken for them; a filter without ports matches."""
     later = ipv4(udp(1434), offset=1480)

@@ -78,6 +78,18 @@ def test_nothing_gets_through_a_replacement(daemon: Daemon) -> None:
         assert flood.received() == 0
 
 
+def test_nothing_gets_through_a_replacement_of_a_dynamic_rule(daemon: Daemon) -> None:
+    """A rule in the place of one of its name, both blocking the flow: no packet in between."""
+    filters = ("192.168.1.66=0:1434:UDP", "192.168.1.0/24=0:1434:UDP")
+    for other in ("10.1.1.1=0:9:UDP", "10.1.1.0/24=0:9:UDP"):
+        daemon.ctl("block", other)
+    daemon.ctl("block", filters[0], "--name", "x")
+    with Flood() as flood:
+        for number in range(60):
+            daemon.ctl("block", filters[number % 2], "--name", "x")
+        assert flood.received() == 0
+
+
 def test_a_restart_that_hands_over_leaves_no_gap(daemon: Daemon) -> None:
     """SIGUSR1 ends the daemon and leaves everything in force for the next one."""
     put(daemon, "A")

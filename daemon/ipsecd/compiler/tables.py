@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
-from ipsecd.errors import Refused
+from ipsecd.errors import LimitExceeded, Refused
 from ipsecd.model.packets import Host, Packet, Point
 from ipsecd.model.precedence import ANY_PORT_WIDTH, Rank, rank
 from ipsecd.model.values import (
@@ -23,6 +23,7 @@ from ipsecd.model.values import (
     Action,
     Endpoint,
     Family,
+    Filter,
     HostName,
     IcmpOfFamily,
     InForce,
@@ -30,6 +31,9 @@ from ipsecd.model.values import (
     Network,
     PortRange,
 )
+
+MAX_PORT_PAIRS = 100_000
+"""Combinations of source and destination ports in one filter."""
 
 ME = -1
 """Stands in an address field of a shape for this host's own addresses."""
@@ -192,16 +196,28 @@ def rows_of(in_force: Iterable[InForce]) -> Iterator[Row]:
 
     Expands mirroring, IP versions, DNS names, lists of ports and ``ICMP``. A filter from ``me``
     to ``me`` has no entries: such packets never leave the loopback interface. Raises ``Refused``
-    for a DNS name that has not been resolved.
+    for a DNS name that has not been resolved and ``LimitExceeded`` for
+    lists of ports on both sides that are too long together.
     """
     for one in in_force:
         flt = one.filter
+        _check_size(flt)
         ways = [(flt.source, flt.destination)]
         if flt.mirrored:
             ways.append((flt.destination, flt.source))
         for source, destination in ways:
             for family in sorted(flt.families):
                 yield from _one_way(one, family, source, destination)
+
+
+def _check_size(flt: Filter) -> None:
+    """Raise ``LimitExceeded`` for lists whose combinations would fill the memory."""
+    ports = max(1, len(flt.source.ports)) * max(1, len(flt.destination.ports))
+    if ports > MAX_PORT_PAIRS:
+        raise LimitExceeded(
+            f"the filter's lists of ports make {ports} combinations, more than {MAX_PORT_PAIRS}",
+            "name ports on one side only, or use ranges",
+        )
 
 
 def _one_way(

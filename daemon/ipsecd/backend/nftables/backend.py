@@ -87,6 +87,7 @@ class NftablesBackend:
         self._chains: list[str] = []
         self._fingerprint = ""
         self._drifted = False
+        self._meddled = False
 
     def probe(self) -> tuple[str, ...]:
         """``owned`` and ``persistent`` where the kernel protects the table, else ``watched``."""
@@ -117,11 +118,35 @@ class NftablesBackend:
         self._commit(steps)
         self._policy, self._dynamic = policy, dynamic
         self._chains = [*ruleset.chains, mark]
-        self._classifier, self._drifted = classifier, False
+        self._classifier, self._drifted, self._meddled = classifier, False, False
         self._settle()
 
     def change(self, delta: Delta, volatile: Volatile) -> None:
-        """Add and remove elements; touch the rules only if a table came or went."""
+        """Add and remove elements; touch the rules only if a table came or went.
+
+        Where some go and others come, those that come do so first, and those that go only after
+        every packet on its way can see the new ones. In between both are in force, and of both
+        the highest-ranked decides: the verdict is that of the old rules or that of the new ones.
+        """
+        places = {(entry.table, entry.key) for entry in delta.removed}
+        stays = places & {(entry.table, entry.key) for entry in delta.added}
+        gone = tuple(e for e in delta.removed if (e.table, e.key) not in stays)
+        come = tuple(e for e in delta.added if (e.table, e.key) not in stays)
+        if not gone or not come:
+            self._change(delta, volatile)
+            return
+        kept = tuple(e for e in delta.removed if (e.table, e.key) in stays)
+        first = Delta(kept, delta.added)
+        self._change(first, volatile)
+        wait_for_packets()
+        try:
+            self._change(Delta(removed=gone), volatile)
+        except IpsecdError:
+            self._change(first.reversed(), volatile)
+            raise
+
+    def _change(self, delta: Delta, volatile: Volatile) -> None:
+        """Carry out one transaction of a change, of which `volatile` is the outcome."""
         assert self._classifier is not None
         touched = {entry.table for entry in (*delta.removed, *delta.added)}
         gone = [table for table in touched if table not in volatile and table in self._dynamic]
@@ -187,7 +212,9 @@ class NftablesBackend:
 
     def changed(self) -> bool:
         """Whether somebody else changed our table since the last call."""
-        return self._events.foreign_change() if self._events else False
+        if self._events and self._events.foreign_change():
+            self._meddled = True
+        return self._meddled
 
     def _take_over(self) -> list[Message]:
         """Own the table before anything else, and see what an earlier process left in it.
@@ -304,6 +331,14 @@ class NftablesBackend:
             drift.append(f"the kernel holds policy {digest}, not {self._classifier.digest}")
         if self._reader.fingerprint() != self._fingerprint:
             drift.append(f"the chains, rules or sets of table inet {TABLE} were changed")
+        if self._meddled:
+            # Not only what is compared can have changed: large sets and dynamic ones are not read.
+            drift.append(f"somebody else changed table inet {TABLE}")
+        drift += [
+            f"the elements of set {name} were changed"
+            for name, keys in tx.FIXED_SETS.items()
+            if {key for key, _ in self._reader.elements(name)} != set(keys)
+        ]
         drift += [
             f"the elements of set {one.kernel.set_name} were changed"
             for one in self._policy.values()

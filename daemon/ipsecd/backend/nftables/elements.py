@@ -69,8 +69,8 @@ def add_elements(table: str, name: str, elements: bytes) -> Message:
     return _change(NEWSETELEM, NLM_F_CREATE, table, name, elements)
 
 
-def delete_elements(table: str, name: str, elements: bytes) -> Message:
-    """Delete a list of encoded elements from a set."""
+def delete_elements(table: str, name: str, elements: bytes = b"") -> Message:
+    """Delete a list of encoded elements from a set, all of them if none is named."""
     return _change(DELSETELEM, 0, table, name, elements)
 
 
@@ -78,7 +78,7 @@ def _change(kind: int, flags: int, table: str, name: str, elements: bytes) -> Me
     encoded = (
         attribute(_TABLE, table.encode() + b"\0")
         + attribute(_SET, name.encode() + b"\0")
-        + attribute(_ELEMENTS, elements)
+        + (attribute(_ELEMENTS, elements) if elements else b"")
     )
     return Message(kind, flags, encoded, f"elements of set {name}")
 

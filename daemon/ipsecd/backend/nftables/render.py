@@ -84,7 +84,8 @@ def render(
             ]
             if point is Point.LEAVING:
                 wanted = _worth_looking_at(wanted)
-            if not wanted:
+            checked = blocking and drop_unparsable and point in points - {Point.LEAVING}
+            if not wanted and not checked:
                 continue
             if not rules.chains[base]:
                 _begin(rules, base, point)
@@ -209,10 +210,12 @@ class _Program:
         if self.point is not Point.LEAVING or table.source == ME:
             yield _key(table, _from_packet)
             return
-        for direction in (0, 1):
-            seen = ex.tracked(ex.CT_DIRECTION) + ex.compare(ex.EQ, bytes((direction,)))
-            yield seen + _key(table, _as_arrived(direction))
         state = ex.tracked(ex.CT_STATE)
+        # The addresses of a related ICMP error are not those of the connection it is about.
+        own = state + ex.masked(ex.host32(ex.CT_STATE_RELATED)) + ex.compare(ex.EQ, ex.host32(0))
+        for direction in (0, 1):
+            seen = own + ex.tracked(ex.CT_DIRECTION) + ex.compare(ex.EQ, bytes((direction,)))
+            yield seen + _key(table, _as_arrived(direction))
         mask = ex.masked(ex.host32(ex.CT_STATE_INVALID_OR_UNTRACKED))
         yield state + mask + ex.compare(ex.NEQ, ex.host32(0)) + _key(table, _from_packet)
 

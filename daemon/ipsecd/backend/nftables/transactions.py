@@ -37,7 +37,14 @@ from ipsecd.model.values import PROTOCOLS_WITH_PORTS
 
 DIALUP_ARPHRD = (256, 257, 258, 259, 512, 519)
 """SLIP and its variants, PPP, raw IP of mobile modems (include/uapi/linux/if_arp.h)."""
-_ARPHRD_TYPE, _PROTOCOL_TYPE = 21, 12
+FIXED_SETS = {
+    WITH_PORTS: tuple(bytes((n,)) for n in sorted(PROTOCOLS_WITH_PORTS)),
+    DIALUP_TYPES: tuple(host16(n) for n in DIALUP_ARPHRD),
+}
+"""The keys of the sets that are the same in every state."""
+FIXED_SET_ROOM = 32
+"""Their size: old and new elements stand side by side while a transaction fills them anew."""
+_KINDS = {WITH_PORTS: 12, DIALUP_TYPES: 21}
 
 BASE_CHAINS = frozenset(chain(point) for point in Point)
 
@@ -45,19 +52,19 @@ BASE_CHAINS = frozenset(chain(point) for point in Point)
 def foundation(flags: int, existing: Iterable[str] = ()) -> list[Message]:
     """What every state has: the table, its base chains, a counter, and fixed sets.
 
-    Those of the fixed sets that are among the `existing` ones are not made again.
+    Those of the fixed sets that are among the `existing` ones are filled anew.
     """
     steps = [nft.new_table(TABLE, flags)]
     steps += [nft.new_chain(TABLE, chain(point), *HOOKS[point]) for point in Point]
     steps.append(nft.new_counter(TABLE, UNPARSABLE, "dropped: headers cannot be read"))
-    fixed = (
-        (WITH_PORTS, _PROTOCOL_TYPE, [bytes((n,)) for n in sorted(PROTOCOLS_WITH_PORTS)]),
-        (DIALUP_TYPES, _ARPHRD_TYPE, [host16(n) for n in DIALUP_ARPHRD]),
-    )
-    for name, kind, keys in fixed:
-        if name not in existing:
-            steps.append(nft.new_set(TABLE, name, (kind,), len(keys[0]), len(keys), 0))
-            steps.append(add_elements(TABLE, name, b"".join(map(element, keys))))
+    for name, keys in FIXED_SETS.items():
+        if name in existing:
+            # Whoever had the table in between may have changed them.
+            steps.append(delete_elements(TABLE, name))
+        else:
+            size = max(len(keys), FIXED_SET_ROOM)
+            steps.append(nft.new_set(TABLE, name, (_KINDS[name],), len(keys[0]), size, 0))
+        steps.append(add_elements(TABLE, name, b"".join(map(element, keys))))
     return steps
 
 
