@@ -145,7 +145,18 @@ def _status(engine: Engine, _: Request) -> dict[str, Any]:
     return {"status": status}
 
 
+def _must_be_known(engine: Engine) -> None:
+    """Raise ``Refused`` while an earlier daemon's rules are in force and cannot be named."""
+    if engine.held:
+        raise Refused(
+            "what an earlier daemon enforced is in force, and the policy it was made from cannot "
+            "be loaded",
+            "mend what ipsecctl status shows, then run: ipsecctl reload",
+        )
+
+
 def _list_filters(engine: Engine, _: Request) -> dict[str, Any]:
+    _must_be_known(engine)
     remaining = {rule.name: _remaining(engine, rule) for rule in engine.dynamic}
     filters = [
         {
@@ -273,6 +284,7 @@ def _stats(engine: Engine, _: Request) -> dict[str, Any]:
 
 
 def _explain(engine: Engine, request: Request) -> dict[str, Any]:
+    _must_be_known(engine)
     state = read_host()
     packet = to_packet(parse_packet(request["packet"]), state.host, state.types)
     exemptions = () if engine.stopped else engine.config.exemptions

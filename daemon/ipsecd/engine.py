@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from math import inf
 
+from ipsecd import __version__
 from ipsecd.backend.base import Backend, Observation
 from ipsecd.backend.choice import make_backend, withdraw_other
 from ipsecd.compiler.classifier import Classifier
@@ -24,7 +25,7 @@ from ipsecd.compiler.policy import compile_filters
 from ipsecd.compiler.tables import rows_of
 from ipsecd.compiler.volatile import Delta, Volatile
 from ipsecd.config import Config, Directories, OnStop, Unparsable
-from ipsecd.errors import InvalidInput, IpsecdError, NotFound, Refused
+from ipsecd.errors import InvalidInput, IpsecdError, NotFound, Refused, StoreFailed
 from ipsecd.journal import record
 from ipsecd.lastgood import Enforceable, load, save
 from ipsecd.model.values import InForce, Network, Policy, Store, filters_of
@@ -68,6 +69,8 @@ class Engine:
         self.loaded = Loaded()
         self.failures: tuple[str, ...] = ()
         self.loaded_from = "nothing"
+        self._unread: tuple[str, ...] = ()
+        self._repair_due = False
         self.stopped = True
         self.held = False
         self.dynamic = DynamicStore(config.limits.dynamic_rules)
@@ -86,6 +89,8 @@ class Engine:
         self.names = self._names_file.load()
         good = self._to_enforce()
         self.held = good is None and self.backend.observe().digest is not None
+        if self.held:
+            self.backend.adopt()
         if good is None:
             good = self._enforceable(None, {})
         if not self.held:
@@ -196,22 +201,35 @@ class Engine:
             after.pop(name)
         assigned = self.loaded.assigned if isinstance(assign, Keep) else assign
         policy = after[assigned] if assigned is not None else None
+        if isinstance(self.loaded.assigned_error, StoreFailed):
+            raise Refused(
+                f"the stored policies could not be read: {self.loaded.assigned_error.message}",
+                "when they can be, run: ipsecctl reload",
+            )
         untouched = isinstance(assign, Keep) and self.loaded.assigned_error is not None
         good = self._now if untouched else self._enforceable(policy, known)
         change = self._store.change(self.loaded, put=put, delete=delete, assign=assign)
-        if known != self.names:
-            self._names_file.save(known)
         change.commit()
-        try:
-            self._enforce(good)
-        except BaseException:
-            change.undo()
-            raise
-        self.names, self.loaded = known, change.after
         if not untouched:
+            # What is in force while the assigned policy cannot be loaded is not in `good`.
+            try:
+                self._save_names(known)
+                self._enforce(good)
+            except BaseException:
+                change.undo()
+                self._save_names(self.names, after=known)
+                raise
             self.loaded_from = "policy" if policy else "nothing"
-        self.failures = _failures(self.loaded)
+        self.names, self.loaded = known, change.after
+        if not isinstance(assign, Keep):
+            self._unread = ()
+        self.failures = tuple(dict.fromkeys((*_failures(self.loaded), *self._unread)))
         self._keep_last_good()
+
+    def _save_names(self, names: Names, after: Names | None = None) -> None:
+        """Keep `names` on disk, if they differ from those that are there."""
+        if dict(names) != dict(self.names if after is None else after):
+            self._names_file.save(dict(names))
 
     def reload(self, names: Names) -> tuple[bool, tuple[str, ...]]:
         """Read the policy files again and enforce what they say now.
@@ -221,15 +239,19 @@ class Engine:
         """
         loaded = self._store.load()
         if loaded.assigned_error:
-            self.failures = _failures(loaded)
+            self._unread = self.failures = _failures(loaded)
             raise loaded.assigned_error
         known = {**self.names, **names}
         policy = loaded.policies[loaded.assigned].policy if loaded.assigned else None
         good = self._enforceable(policy, known)
         changed = good.key != self._now.key or loaded.policies != self.loaded.policies
-        if known != self.names:
-            self._names_file.save(known)
-        self._enforce(good)
+        try:
+            self._save_names(known)
+            self._enforce(good)
+        except BaseException:
+            self._save_names(self.names, after=known)
+            raise
+        self._unread = ()
         self.names, self.loaded = known, loaded
         self.loaded_from = "policy" if policy else "nothing"
         self.failures = _failures(loaded)
@@ -318,13 +340,20 @@ class Engine:
         return descriptor if descriptor >= 0 else self._never
 
     def watch(self) -> None:
-        """Put right what somebody else changed, and say so."""
-        if self.stopped or self.held or not self.backend.changed():
+        """Put right what somebody else changed, and say so.
+
+        What could not be put right is tried again at the next call.
+        """
+        if self._backend is None:
+            return
+        self._repair_due = self.backend.changed() or self._repair_due
+        if self.stopped or self.held or not self._repair_due:
             return
         drift = self.backend.observe().drift
         if drift:
             self.backend.apply(self.classifier, self.volatile)
             record(logging.WARNING, "foreign-change-undone", drift="; ".join(drift))
+        self._repair_due = False
 
     def ping(self) -> None:
         """Do nothing."""
@@ -346,6 +375,8 @@ class Engine:
             self.loaded_from = "policy" if policy else "nothing"
             return self._enforceable(policy, self.names, kept)
         except IpsecdError as error:
+            if isinstance(error, StoreFailed):
+                self.loaded = Loaded(assigned_error=error)
             text = str(error)
             if text not in self.failures:
                 self.failures = (text, *self.failures)
@@ -360,7 +391,8 @@ class Engine:
         known = {name: names[name] for name in used if name in names}
         exemptions = tuple(sorted(one.name for one in self.config.exemptions))
         drop = self.config.unparsable is Unparsable.DROP
-        hasher = hashlib.sha256(repr((policy, exemptions, drop)).encode())
+        # Another version may compile the same policy in another way.
+        hasher = hashlib.sha256(repr((__version__, policy, exemptions, drop)).encode())
         hasher.update(names_to_json(known))
         key = hasher.hexdigest()
         if kept and kept.key == key:

@@ -57,6 +57,7 @@ class Daemon:
         self._calls = Calls(self._thread, changed=self._changed.set)
         self._ending: asyncio.Future[Ending] | None = None
         self._reload_wanted = asyncio.Event()
+        self._watch_again = False
 
     async def run(self) -> None:
         """Start, serve until a signal, and end; raises ``IpsecdError`` if it cannot start."""
@@ -127,9 +128,13 @@ class Daemon:
 
     async def _watch_kernel(self) -> None:
         """Wait for news from the kernel, and have the engine look at them."""
-        descriptor = await self._thread.run(self._engine.watch_fd)
-        await wait_readable(descriptor)
+        if not self._watch_again:
+            descriptor = await self._thread.run(self._engine.watch_fd)
+            await wait_readable(descriptor)
+        # What fails is tried again without news: those that told of it have been read.
+        self._watch_again = True
         await self._thread.run(self._engine.watch)
+        self._watch_again = False
         await asyncio.sleep(WATCH_PAUSE_S)
 
     async def _reload_on_signal(self) -> None:

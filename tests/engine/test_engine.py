@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from math import inf
 from pathlib import Path
 
 import pytest
 
+from ipsecd.backend.base import Observation
 from ipsecd.backend.memory import MemoryBackend
 from ipsecd.compiler.volatile import Delta, Volatile
 from ipsecd.config import Config, Directories, Limits
 from ipsecd.engine import Engine
-from ipsecd.errors import BackendFailed, InvalidInput, LimitExceeded, Refused
+from ipsecd.errors import BackendFailed, InvalidInput, LimitExceeded, Refused, StoreFailed
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.packets import Host, Packet, Point
 from ipsecd.model.values import Action, Family, Network, Policy, Rule
 from ipsecd.stores.dynamic import DynamicRule
+from ipsecd.stores.files import Disk
 
 HOST = Host(frozenset({(Family.IPV4, 0x0A090001)}))
 
@@ -225,3 +229,186 @@ def test_nothing_is_opened_when_nothing_can_be_loaded(site: Site, tmp_path: Path
     assert site.blocks(3)
     site.engine.add_dynamic(rule("a", "*=0:2:UDP"))
     assert site.blocks(2)
+
+
+def broken_and_held(site: Site, tmp_path: Path) -> None:
+    site.engine.change(put=[policy("*=0:1:UDP")], assign="P")
+    next((tmp_path / "etc/policies").iterdir()).write_text("nonsense")
+    (tmp_path / "lib/last-good").unlink()
+    site.again()
+
+
+def test_an_unrelated_change_does_not_open_what_is_held(site: Site, tmp_path: Path) -> None:
+    """While nothing can be loaded, other policies can be stored, and nothing else happens."""
+    broken_and_held(site, tmp_path)
+    site.engine.change(put=[Policy("Unrelated")])
+    assert site.blocks(1)
+    assert site.engine.held
+    assert site.engine.failures
+
+
+def test_policies_that_could_not_be_read_are_not_taken_for_none(site: Site, tmp_path: Path) -> None:
+    """A directory that is not mounted yet at start is no reason to change anything later."""
+    site.engine.change(put=[policy("*=0:1:UDP")], assign="P")
+    policies = tmp_path / "etc/policies"
+    policies.rename(tmp_path / "elsewhere")
+    policies.symlink_to(tmp_path / "nowhere/at/all")
+    site.again()
+    assert site.blocks(1)
+    policies.unlink()
+    (tmp_path / "elsewhere").rename(policies)
+    with pytest.raises(Refused, match="could not be read"):
+        site.engine.change(put=[Policy("X")])
+    assert site.blocks(1)
+    assert site.engine.failures
+    site.engine.reload({})
+    site.engine.change(put=[Policy("X")])
+    assert site.blocks(1)
+    assert not site.engine.failures
+
+
+def test_assigned_must_be_a_link(site: Site, tmp_path: Path) -> None:
+    """A copy of the policy in the place of the link is a failure, not an absence."""
+    site.engine.change(put=[policy("*=0:1:UDP")], assign="P")
+    link = tmp_path / "etc/assigned"
+    content = link.read_text()
+    link.unlink()
+    link.write_text(content)
+    site.again()
+    assert site.blocks(1)
+    assert "is not a symbolic link" in site.engine.failures[0]
+
+
+def test_assigned_may_be_an_absolute_link(site: Site, tmp_path: Path) -> None:
+    """However the link is written, it leads to the file that it leads to."""
+    site.engine.change(put=[policy("*=0:1:UDP")], assign="P")
+    link = tmp_path / "etc/assigned"
+    target = link.resolve()
+    link.unlink()
+    link.symlink_to(target)
+    site.again()
+    assert site.engine.failures == ()
+    assert site.engine.loaded.assigned == "P"
+
+
+def test_a_file_with_other_line_ends_can_be_changed(site: Site, tmp_path: Path) -> None:
+    """CRLF is not an edit."""
+    site.engine.change(put=[policy("*=0:1:UDP")], assign="P")
+    file = next((tmp_path / "etc/policies").iterdir())
+    file.write_bytes(file.read_bytes().replace(b"\n", b"\r\n"))
+    site.engine.reload({})
+    site.engine.change(put=[policy("*=0:2:UDP")])
+    assert site.blocks(2)
+
+
+def test_a_failure_lasts_until_the_file_is_mended(site: Site, tmp_path: Path) -> None:
+    """An unrelated change does not make a broken assigned file unseen."""
+    site.engine.change(put=[policy("*=0:1:UDP")], assign="P")
+    file = next((tmp_path / "etc/policies").iterdir())
+    good = file.read_text()
+    file.write_text("nonsense")
+    with pytest.raises(InvalidInput):
+        site.engine.reload({})
+    site.engine.change(put=[Policy("Z")])
+    assert site.engine.failures
+    file.write_text(good)
+    site.engine.reload({})
+    assert not site.engine.failures
+
+
+def test_a_refused_change_leaves_the_old_names(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Addresses that came with a change which the kernel refused are not there after a restart."""
+    old, new = (Network(Family.IPV4, 0xCB007100 + n, 32) for n in (7, 8))
+    site.engine.change(put=[policy("h.example=0:1:UDP")], assign="P", names={"h.example": (old,)})
+
+    def refuse(*_: object) -> None:
+        raise BackendFailed("no", "")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(site.backend, "apply", refuse)
+        with pytest.raises(BackendFailed):
+            site.engine.change(put=[policy("h.example=0:2:UDP")], names={"h.example": (new,)})
+    site.again()
+    assert site.engine.names["h.example"] == (old,)
+    assert site.blocks(1)
+
+
+def test_rules_that_could_not_be_ended_are_ended_later(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failure to remove what has ended does not make it unending."""
+    site.engine.add_dynamic(rule("a", "*=0:1:UDP", site.clock.now + 5))
+    site.clock.now += 6
+
+    def refuse(*_: object) -> None:
+        raise BackendFailed("no", "")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(site.backend, "change", refuse)
+        with pytest.raises(BackendFailed):
+            site.engine.expire()
+    site.engine.expire()
+    assert len(site.engine.dynamic) == 0
+
+
+def test_deadlines_of_rules_that_are_gone_do_not_pile_up(site: Site) -> None:
+    """Renewing one rule for ever costs no memory."""
+    for number in range(5000):
+        site.engine.add_dynamic(rule("a", "*=0:1:UDP", site.clock.now + 1e6 + number))
+    assert len(site.engine.dynamic._deadlines) < 1100
+    assert site.engine.next_expiry() == site.clock.now + 1e6 + 4999
+
+
+def test_a_repair_that_failed_is_tried_again(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """News of a foreign change are read once; the repair is due until it is done."""
+    site.engine.change(put=[policy("*=0:1:UDP")], assign="P")
+    news = [True]
+    monkeypatch.setattr(site.backend, "changed", lambda: bool(news and news.pop()))
+    monkeypatch.setattr(
+        site.backend, "observe", lambda: Observation(None, ("the table is missing",))
+    )
+
+    def refuse(*_: object) -> None:
+        raise BackendFailed("no", "")
+
+    applied: list[object] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(site.backend, "apply", refuse)
+        with pytest.raises(BackendFailed):
+            site.engine.watch()
+    monkeypatch.setattr(site.backend, "apply", lambda *_: applied.append(1))
+    site.engine.watch()
+    site.engine.watch()
+    assert len(applied) == 1
+
+
+class FullDisk(Disk):
+    """Takes so many effects, and then has no space for anything."""
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+
+    def write(self, path: Path, content: bytes) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        super().write(path, content)
+
+
+@pytest.mark.parametrize("left", range(4))
+def test_a_change_refused_by_a_full_disk_does_not_come_back(site: Site, left: int) -> None:
+    """What was refused for want of space is not carried out at the next start or reload."""
+    site.engine.change(put=[policy("*=0:1:UDP")], assign="P")
+    full = FullDisk(left)
+    engine = Engine(site.config, site.directories, lambda: site.backend, full, site.clock)
+    engine.start()
+    full.left = left
+    try:
+        engine.change(put=[policy("*=0:2:UDP"), Policy("Q")])
+    except StoreFailed:
+        site.again()
+        assert site.blocks(1)
+        assert not site.blocks(2)
+        assert set(site.engine.loaded.policies) == {"P"}
+    else:
+        assert left == 3

@@ -68,6 +68,9 @@ class Backend(Protocol):
     def observe(self) -> Observation:
         """Read back what is in force, and compare it with what was applied."""
 
+    def adopt(self) -> None:
+        """Protect what an earlier process left in force, and leave it as it is."""
+
     def remove(self) -> None:
         """Withdraw everything."""
 

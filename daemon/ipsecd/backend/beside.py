@@ -95,6 +95,10 @@ class XdpWithNftables:
         beside = self._nftables.observe().drift if self._nftables else ()
         return replace(seen, drift=seen.drift + beside)
 
+    def adopt(self) -> None:
+        """Nothing to do for programs; a table that is left is judged by until there is a policy."""
+        self._xdp.adopt()
+
     def remove(self) -> None:
         """Withdraw everything."""
         self._xdp.remove()

@@ -95,6 +95,9 @@ class MemoryBackend:
         """What was applied: memory does not drift."""
         return Observation(self._classifier.digest if self._classifier else None)
 
+    def adopt(self) -> None:
+        """Nothing is left by an earlier process."""
+
     def remove(self) -> None:
         """Hold nothing."""
         self._classifier = None

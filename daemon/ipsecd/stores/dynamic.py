@@ -60,6 +60,10 @@ class DynamicRule:
         )
 
 
+SPARE_DEADLINES = 1000
+"""How many deadlines of rules that are gone are kept, besides as many as there are rules."""
+
+
 class DynamicStore:
     """All dynamic rules, by name."""
 
@@ -103,6 +107,10 @@ class DynamicStore:
             self._found_by.setdefault(key, {})[rule.name] = None
         if rule.deadline != inf:
             heapq.heappush(self._deadlines, (rule.deadline, rule.name))
+        if len(self._deadlines) > 2 * len(self._rules) + SPARE_DEADLINES:
+            # Those of rules that were removed or renewed early.
+            self._deadlines = [(r.deadline, r.name) for r in self if r.deadline != inf]
+            heapq.heapify(self._deadlines)
 
     def remove(self, name: str) -> None:
         """Remove a rule; one that is absent is no error."""
@@ -151,11 +159,14 @@ class DynamicStore:
         return None
 
     def ended(self, now: float) -> list[DynamicRule]:
-        """The rules whose deadline has come."""
+        """The rules whose deadline has come; they stay until they are removed."""
         found = []
+        passed = []
         while (deadline := self.next_deadline()) is not None and deadline <= now:
-            _, name = heapq.heappop(self._deadlines)
-            found.append(self._rules[name])
+            passed.append(heapq.heappop(self._deadlines))
+            found.append(self._rules[passed[-1][1]])
+        for one in passed:
+            heapq.heappush(self._deadlines, one)
         return found
 
 

@@ -10,8 +10,10 @@ Invariants:
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
@@ -20,7 +22,7 @@ from ipsecd.errors import InvalidInput, IpsecdError, NotFound, Refused, StoreFai
 from ipsecd.language.documents import format_policy, parse_policy
 from ipsecd.model.values import Policy
 from ipsecd.stores.files import TEMPORARY, Disk
-from ipsecd.stores.steps import Step, carry_out, recover
+from ipsecd.stores.steps import NotBegun, Step, abandon, carry_out, recover
 
 POLICIES = "policies"
 ASSIGNED = "assigned"
@@ -87,11 +89,14 @@ class Change:
         """Make the change, on disk when this returns; after ``StoreFailed`` the old state is."""
         try:
             self.store.carry_out(self.forward)
+        except NotBegun as error:
+            raise self.store.failure(error) from error
         except OSError as error:
             failure = self.store.failure(error)
             try:
                 self.undo()
             except StoreFailed as second:
+                self.store.abandon()
                 failure.hint += f"; putting the old state back failed too: {second.message}"
             raise failure from error
 
@@ -173,6 +178,11 @@ class StaticStore:
         if steps:
             carry_out(self._disk, self._directory, steps)
 
+    def abandon(self) -> None:
+        """Forget a change that could be neither made nor undone, as far as the disk lets us."""
+        with suppress(OSError):
+            abandon(self._disk, self._directory)
+
     def failure(self, error: OSError) -> StoreFailed:
         """The error for what the disk did not do."""
         where = error.filename or self._directory
@@ -206,12 +216,20 @@ class StaticStore:
         self, link: str | None, policies: Mapping[str, StoredPolicy], broken: Sequence[BrokenFile]
     ) -> tuple[str | None, IpsecdError | None]:
         if link is None:
-            return None, None
+            path = self._directory / ASSIGNED
+            if not os.path.lexists(path):
+                return None, None
+            return None, InvalidInput(
+                f"{str(path)!r} is not a symbolic link",
+                f"make it one, to a file in {POLICIES}/, or delete it and run: ipsecctl policy "
+                "assign NAME",
+            )
+        target = self._leads_to(link)
         for name, stored in policies.items():
-            if stored.path == link:
+            if stored.path == target:
                 return name, None
         for file in broken:
-            if file.path == link:
+            if file.path == target:
                 return None, file.error
         return None, NotFound(
             f"{str(self._directory / ASSIGNED)!r} leads to {link!r}, which is no policy file",
@@ -222,13 +240,18 @@ class StaticStore:
         path = self._directory / ASSIGNED
         return str(path.readlink()) if path.is_symlink() else None
 
+    def _leads_to(self, link: str) -> str:
+        """The target of the link as stored policies have their paths, if it is one of them."""
+        target = os.path.normpath(self._directory / link)
+        return os.path.relpath(target, os.path.normpath(self._directory))
+
     def _must_be(self, path: str, text: str | None) -> None:
         file = self._directory / path
         try:
-            found = file.read_text(encoding="utf-8") if file.exists() else None
-        except (OSError, UnicodeDecodeError):
+            found = file.read_bytes() if file.exists() else None
+        except OSError:
             raise _edited(file) from None
-        if found != text:
+        if found != (None if text is None else text.encode()):
             raise _edited(file)
 
     def _new_path(self, name: str, taken: set[str]) -> str:

@@ -1,8 +1,9 @@
 """Owns changes to several files that happen as one: a journal, written first, that can be redone.
 
-A change is a list of steps, each of which can be repeated without harm. The journal holds all of
-them with a checksum. Once it is on disk the change will happen: whoever finds a complete journal
-carries it out again from the start. An incomplete one is a change that never began.
+A change is a list of steps, each of which can be repeated without harm. All that needs space is
+written first, under names that nobody reads; then the journal, which holds all steps with a
+checksum. Once it is on disk the change will happen: whoever finds a complete journal carries it
+out again from the start. An incomplete one is a change that never began.
 """
 
 from __future__ import annotations
@@ -30,16 +31,33 @@ class Step:
     target: str | None = None
 
 
-def carry_out(disk: Disk, directory: Path, steps: Sequence[Step]) -> None:
-    """Carry out `steps` as one change, on disk when this returns; raises ``OSError``.
+class NotBegun(OSError):
+    """The disk refused before anything had changed."""
 
-    After an error it is not known how far it came: carry out the steps that lead back.
+
+def carry_out(disk: Disk, directory: Path, steps: Sequence[Step]) -> None:
+    """Carry out `steps` as one change, on disk when this returns.
+
+    Raises ``NotBegun`` if nothing has changed. After another ``OSError`` it is not known how far
+    it came: carry out the steps that lead back.
     """
     body = json.dumps([[s.path, s.text, s.target] for s in steps], ensure_ascii=False).encode()
     journal = directory / JOURNAL
-    replace_file(disk, journal, hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
-    _redo(disk, directory, steps)
+    try:
+        for step in steps:
+            _prepare(disk, directory / step.path, step)
+        replace_file(disk, journal, hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
+    except OSError as error:
+        abandon(disk, directory)
+        raise NotBegun(error.errno, error.strerror, error.filename) from error
+    _put(disk, directory, steps)
     disk.unlink(journal)
+    disk.sync_directory(directory)
+
+
+def abandon(disk: Disk, directory: Path) -> None:
+    """Forget a change, so that nobody carries it out later; raises ``OSError``."""
+    disk.unlink(directory / JOURNAL)
     disk.sync_directory(directory)
 
 
@@ -52,25 +70,34 @@ def recover(disk: Disk, directory: Path) -> bool:
         return False
     complete = hashlib.sha256(body).hexdigest().encode() == checksum
     if complete:
-        _redo(disk, directory, [Step(*fields) for fields in json.loads(body)])
+        steps = [Step(*fields) for fields in json.loads(body)]
+        for step in steps:
+            _prepare(disk, directory / step.path, step)
+        _put(disk, directory, steps)
     disk.unlink(journal)
     disk.sync_directory(directory)
     return complete
 
 
-def _redo(disk: Disk, directory: Path, steps: Sequence[Step]) -> None:
+def _prepare(disk: Disk, path: Path, step: Step) -> None:
+    if step.text is not None:
+        disk.write(_temporary(path), step.text.encode())
+    elif step.target is not None:
+        disk.link(_temporary(path), step.target)
+
+
+def _put(disk: Disk, directory: Path, steps: Sequence[Step]) -> None:
     parents: dict[Path, None] = {}
     for step in steps:
         path = directory / step.path
         parents[path.parent] = None
-        temporary = path.with_name(f".{path.name}{TEMPORARY}")
-        if step.text is not None:
-            disk.write(temporary, step.text.encode())
-            disk.rename(temporary, path)
-        elif step.target is not None:
-            disk.link(temporary, step.target)
-            disk.rename(temporary, path)
-        else:
+        if step.text is None and step.target is None:
             disk.unlink(path)
+        else:
+            disk.rename(_temporary(path), path)
     for parent in parents:
         disk.sync_directory(parent)
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}{TEMPORARY}")

@@ -175,6 +175,11 @@ class NftablesBackend:
         self._drifted = self._drifted or bool(found.drift)
         return found
 
+    def adopt(self) -> None:
+        """Own the table, so that nobody can flush it."""
+        if self._protected:
+            self._commit([nft.new_table(TABLE, nft.TABLE_OWNER | nft.TABLE_PERSIST)])
+
     def remove(self) -> None:
         """Delete the table."""
         if self._reader.exists():

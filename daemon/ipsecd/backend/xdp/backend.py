@@ -112,6 +112,9 @@ class XdpBackend:
         self._drifted = self._drifted or bool(drift)
         return Observation(digest, tuple(drift))
 
+    def adopt(self) -> None:
+        """Nothing to do: pinned links stay attached."""
+
     def remove(self) -> None:
         """Detach and unpin everything."""
         self._links.remove()
