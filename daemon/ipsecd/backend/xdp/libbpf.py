@@ -434,6 +434,11 @@ def program_id(descriptor: int) -> int:
     return int(_info(descriptor, ProgInfo()).id)
 
 
+def program_info(descriptor: int) -> ProgInfo:
+    """What the kernel says about a program."""
+    return _info(descriptor, ProgInfo())
+
+
 def program_name(number: int) -> str:
     """The name of the program that the kernel knows by `number`, "?" if it is gone."""
     try:
