@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import struct
 
 from ipsecctl.failures import UnreachableError, UsageError
 
@@ -70,9 +71,13 @@ class Client:
 
     def _connect(self) -> socket.socket:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        connection.settimeout(TIMEOUT_S)
+        # A timeout of Python's makes the socket non-blocking, and then a queue that is full for
+        # the moment is an error at once; the kernel's own makes connect(2) wait for its turn.
+        timeval = struct.pack("ll", int(TIMEOUT_S), 0)
         try:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeval)
             connection.connect(self.path)
+            connection.settimeout(TIMEOUT_S)
         except PermissionError as error:
             raise UnreachableError(
                 f"this user may not talk to the daemon at {self.path!r}",

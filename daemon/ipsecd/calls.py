@@ -54,6 +54,7 @@ class Calls:
         self._changed = changed
         self._interfaces = {name: load_interface(name) for name in (CONTROL, SERVICE)}
         self._readers = ThreadPoolExecutor(4, "document")
+        self._reading: dict[int, asyncio.Lock] = {}
 
     async def answer(self, peer: Peer, call: Call, descriptors: Descriptors) -> bytes:
         """The frame to reply with: what was asked for, or one error that says why not."""
@@ -88,11 +89,12 @@ class Calls:
         if method in BRINGS_FILTERS:
             needed = await self._engine.run(engine.names_needed, method, parameters, document)
             names = await self._resolver.resolve(needed)
+        if f"{CONTROL}.{method}" not in CHANGES:
+            return await self._engine.read(engine.call, method, parameters, by, names, document)
         try:
             return await self._engine.run(engine.call, method, parameters, by, names, document)
         finally:
-            if f"{CONTROL}.{method}" in CHANGES:
-                self._changed()
+            self._changed()
 
     def shut_down(self) -> None:
         """Take no more documents; one that cannot be read to its end is not waited for."""
@@ -119,7 +121,11 @@ class Calls:
         document = None
         if call.name == "ApplyPolicy":
             document = await self._document(parameters["document"], descriptors.take())
-        return await self.carry_out(call.name, parameters, str(peer), document)
+        if call.method in CHANGES:
+            return await self.carry_out(call.name, parameters, str(peer), document)
+        # One user's reads wait for each other, so they take turns with those of others.
+        async with self._reading.setdefault(peer.uid, asyncio.Lock()):
+            return await self.carry_out(call.name, parameters, str(peer), document)
 
     def _about_itself(self, method: str, parameters: dict[str, Any]) -> dict[str, Any]:
         if method == "GetInfo":

@@ -8,7 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import count
+from queue import PriorityQueue
+from threading import Thread
 from typing import Any, ParamSpec, Protocol, TypeVar
 
 from ipsecd.model.values import Network
@@ -71,17 +76,59 @@ class EngineLike(Protocol):
 
 
 class EngineThread:
-    """Runs functions in the engine's thread, one at a time and in the order they were asked for."""
+    """Runs functions in the engine's thread, one at a time, in the order they were asked for.
+
+    Reads wait for everything else: who may only look must not keep others from acting.
+    """
 
     def __init__(self, engine: EngineLike) -> None:
         self.engine = engine
-        self._executor = ThreadPoolExecutor(1, "engine")
+        self._numbers = count()
+        self._waiting: PriorityQueue[_Work] = PriorityQueue()
+        self._thread = Thread(target=self._work, name="engine", daemon=True)
+        self._thread.start()
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """What `function` returns or raises, once the engine's thread has come to it."""
-        future = self._executor.submit(function, *args, **kwargs)
-        return await asyncio.wrap_future(future)
+        return await self._submit(_ACTION, partial(function, *args, **kwargs))
+
+    async def read(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """As ``run``, for what changes nothing; it waits until there is nothing else to do."""
+        return await self._submit(_READ, partial(function, *args, **kwargs))
 
     def shut_down(self) -> None:
-        """Take no more work, and wait for what runs."""
-        self._executor.shutdown(wait=True, cancel_futures=True)
+        """Take no more work, forget what has not begun, and wait for what runs."""
+        self._waiting.put(_Work(_END, next(self._numbers)))
+        self._thread.join()
+
+    async def _submit(self, rank: int, function: Callable[[], T]) -> T:
+        work = _Work(rank, next(self._numbers), function)
+        self._waiting.put(work)
+        result: T = await asyncio.wrap_future(work.future)
+        return result
+
+    def _work(self) -> None:
+        while (work := self._waiting.get()).rank != _END:
+            if not work.future.set_running_or_notify_cancel():
+                continue
+            try:
+                result = work.function()
+            except BaseException as error:  # noqa: BLE001 - whoever asked is told
+                work.future.set_exception(error)
+            else:
+                work.future.set_result(result)
+        while not self._waiting.empty():
+            self._waiting.get().future.cancel()
+
+
+_END, _ACTION, _READ = range(3)
+
+
+@dataclass(order=True, slots=True)
+class _Work:
+    """One function that waits for its turn."""
+
+    rank: int
+    number: int
+    function: Callable[[], Any] = field(compare=False, default=lambda: None)
+    future: Future[Any] = field(compare=False, default_factory=Future)

@@ -17,7 +17,7 @@ from ipsecd.errors import IpsecdError, Refused, StoreFailed
 
 SOCKET_NAME = "ipsecd.sock"
 LOCK_NAME = "ipsecd.lock"
-BACKLOG = 512
+BACKLOG = 4096
 FIRST_PASSED_FD = 3
 MAX_PATH_BYTES = 107
 

@@ -9,6 +9,7 @@ import asyncio
 import errno
 import logging
 import socket
+import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,10 @@ from ipsecd.protocol.frames import encode_frame
 IDENTIFY_TIMEOUT_S = 5.0
 ACCEPTS_AT_ONCE = 64
 PAUSE_S = 0.5
+STRANGER_S = 1.0
+"""How long a user who was not admitted is turned away without being looked up again."""
+SILENCE_S = 5.0
+MAX_STRANGERS = 1024
 
 # What accept(2) says of one connection, or of a moment, and not of the socket it listens on.
 _OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -55,6 +60,8 @@ class Service:
         self._of_uid: Counter[int] = Counter()
         self._admitted_of_uid: Counter[int] = Counter()
         self._resume: asyncio.TimerHandle | None = None
+        self._strangers: dict[tuple[int, frozenset[int]], float] = {}
+        self._refusals: dict[int, tuple[float, int]] = {}
 
     def start(self) -> None:
         """Begin to accept; the running loop does the rest."""
@@ -99,9 +106,13 @@ class Service:
         self._resume = loop.call_later(PAUSE_S, self.start)
 
     def _take_in(self, sock: socket.socket, peer: Peer) -> None:
+        if self._strangers.get((peer.uid, peer.gids), 0.0) > time.monotonic():
+            self._record_refusal(peer, "not authorised")
+            sock.close()
+            return
         refusal = self._no_room(peer)
         if refusal is not None:
-            record(logging.WARNING, "connection-refused", peer=peer, reason=refusal.message)
+            self._record_refusal(peer, refusal.message)
             if peer.uid == 0 or self._admitted_of_uid[peer.uid]:
                 _send_at_once(sock, encode_frame(to_wire(refusal)))
             sock.close()
@@ -129,13 +140,34 @@ class Service:
     async def _serve(self, sock: socket.socket, peer: Peer) -> None:
         peer = await self._identify(peer)
         if not admitted(peer):
-            record(logging.WARNING, "connection-refused", peer=peer, reason="not authorised")
+            self._record_refusal(peer, "not authorised")
+            if len(self._strangers) >= MAX_STRANGERS:
+                self._strangers.clear()
+            self._strangers[peer.uid, peer.gids] = time.monotonic() + STRANGER_S
             return
         self._admitted_of_uid[peer.uid] += 1
         try:
             await Connection(sock, peer, self._bounds, self._unsent, self._answer).serve()
         finally:
             self._admitted_of_uid[peer.uid] -= 1
+
+    def _record_refusal(self, peer: Peer, reason: str) -> None:
+        """Log a refusal; of those of one user only the first in a while, with how many came."""
+        now = time.monotonic()
+        silent_until, left_out = self._refusals.get(peer.uid, (0.0, 0))
+        if now < silent_until:
+            self._refusals[peer.uid] = silent_until, left_out + 1
+            return
+        if len(self._refusals) >= MAX_STRANGERS:
+            self._refusals.clear()
+        self._refusals[peer.uid] = now + SILENCE_S, 0
+        record(
+            logging.WARNING,
+            "connection-refused",
+            peer=peer,
+            reason=reason,
+            not_logged=left_out or None,
+        )
 
     async def _identify(self, peer: Peer) -> Peer:
         """`peer` with its names; one that cannot be looked up in time is in no group.

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
+import socket
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ipsecctl.__main__ import VERBS
+from ipsecctl.client import Client
 from ipsecd.errors import InvalidInput, NotFound, Refused
 from tests.ctl.conftest import Run
 from tests.ctl.fake_daemon import DOCUMENT, EXPLANATION, FILTERS, INTERFACES, STATUS, FakeDaemon
@@ -402,3 +406,26 @@ def test_stats_are_counted_out(daemon: FakeDaemon, run: Run) -> None:
     assert "56,789" in out
     assert "3 packets dropped with headers that cannot be read" in out
     assert daemon.calls
+
+
+def test_a_full_queue_is_waited_for(tmp_path: Path) -> None:
+    """A daemon that is busy accepting others is not taken for one that is not there."""
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as listening, contextlib.ExitStack() as others:
+        listening.bind(str(path))
+        listening.listen(0)
+        waiting = others.enter_context(socket.socket(socket.AF_UNIX))
+        waiting.connect(str(path))
+        connected = threading.Event()
+
+        def connect() -> None:
+            Client(str(path))._connect().close()
+            connected.set()
+
+        thread = threading.Thread(target=connect)
+        thread.start()
+        assert not connected.wait(0.2)
+        for _ in range(2):
+            listening.accept()[0].close()
+        thread.join(20)
+        assert connected.is_set()

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from ipsecd.engine_thread import EngineThread
 from ipsecd.errors import InvalidInput
 from ipsecd.protocol.description import CONTROL, SERVICE, load_interface
 from ipsecd.resolver import Resolver
@@ -364,3 +365,40 @@ def test_a_call_that_takes_long_does_not_hold_up_the_loop() -> None:
         assert time.monotonic() - begun < 5
         release.set()
         assert slow.receive() is not None
+
+
+@as_root
+def test_a_stranger_who_insists_costs_little(caplog: pytest.LogCaptureFixture) -> None:
+    """Hundreds of refused connections are a few lines in the log, and root is served."""
+    insist = (
+        "import os, socket, sys\n"
+        f"os.setgroups([]); os.setgid({NOBODY}); os.setuid({NOBODY})\n"
+        "for _ in range(500):\n"
+        "    s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); s.close()\n"
+    )
+    with running() as service:
+        subprocess.run([sys.executable, "-I", "-c", insist, str(service.path)], check=True)
+        with service.client() as client:
+            assert "error" not in client.call("Stats")
+    refused = [r for r in caplog.records if r.message == "connection-refused"]
+    assert 1 <= len(refused) < 50
+
+
+def test_changes_do_not_wait_for_reads() -> None:
+    """However many reads wait, what changes something comes next."""
+    done: list[str] = []
+    gate = threading.Event()
+
+    async def scenario() -> None:
+        thread = EngineThread(FakeEngine())
+        running_now = asyncio.create_task(thread.run(gate.wait))
+        reads = [asyncio.create_task(thread.read(done.append, "read")) for _ in range(20)]
+        await asyncio.sleep(0.05)
+        change = asyncio.create_task(thread.run(done.append, "change"))
+        await asyncio.sleep(0.05)
+        gate.set()
+        await asyncio.gather(running_now, change, *reads)
+        thread.shut_down()
+
+    asyncio.run(scenario())
+    assert done == ["change"] + ["read"] * 20
