@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: GPL-2.0-or-later
 /* What the programs are compared with: the least that a filter can do, and one look-up.
  *
  * The programs named `random_` take the source address of each run from a list, as a flood has

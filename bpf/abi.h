@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0-only */
+/* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What the programs and the daemon share: the layout of every map, and its limits.
  *
  * The daemon's side is daemon/ipsecd/backend/xdp/abi.py; a test compares both with the type

@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0-only */
+/* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Finds what decides about a parsed packet; must not know where the packet came from.
  *
  * The steps of the packet's point and IP version are walked in the order of rank, and the first

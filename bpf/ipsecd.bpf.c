@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only
+// SPDX-License-Identifier: GPL-2.0-or-later
 /* The programs: for each way in which a link delivers packets, and each type of interface.
  *
  * A frame arrives at XDP, or at tc ingress where a link has an XDP program of somebody else;

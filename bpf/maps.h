@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0-only */
+/* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The maps, their sizes, and the settings that are fixed when the programs are loaded.
  *
  * What a policy consists of is replaced whole, by one update of an outer map, and never edited.

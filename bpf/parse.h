@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0-only */
+/* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Reads the headers of one frame; must not know what is done with the packet.
  *
  * Reads nothing beyond the linear part of the frame, and nothing beyond what the IP header says
