@@ -10,6 +10,7 @@ from math import inf
 import pytest
 
 from ipsecd.backend.nftables.backend import NftablesBackend
+from ipsecd.backend.nftables.wire import Message
 from ipsecd.compiler.classifier import Classifier
 from ipsecd.compiler.policy import compile_filters
 from ipsecd.compiler.tables import rows_of
@@ -199,4 +200,39 @@ def test_a_failure_to_look_back_does_not_deny_a_change(
         backend.apply(policy("*=0:2:UDP"), Volatile())
     assert backend.observe().drift
     backend.apply(policy("*=0:2:UDP"), Volatile())
+    assert backend.observe().drift == ()
+
+
+def test_a_replacement_that_fails_half_way_leaves_the_old_rule(
+    backend: NftablesBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes in the place of something is taken back if that cannot go."""
+    volatile = Volatile()
+    backend.apply(policy("*=0:1:UDP"), volatile)
+
+    def rule(text: str) -> InForce:
+        return InForce(Origin("dynamic", "", "d"), parse_filter(text), Action.BLOCK)
+
+    old, new = rule("10.0.0.1=0"), rule("10.0.0.0/24=0")
+    backend.change(volatile.change(add=rows_of([old])), volatile)
+    held = set(backend.volatile_counts())
+    commit, calls = backend._commit, 0
+
+    def fail_once(steps: list[Message]) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise BackendFailed("no", "")
+        commit(steps)
+
+    monkeypatch.setattr(backend, "_commit", fail_once)
+    delta = volatile.change(remove=[old.origin], add=rows_of([new]))
+    with pytest.raises(BackendFailed):
+        backend.change(delta, volatile)
+    assert calls == 3
+    assert set(backend.volatile_counts()) == held
+    volatile.change(remove=[new.origin], add=rows_of([old]))
+    backend.change(volatile.change(remove=[old.origin], add=rows_of([new])), volatile)
+    assert len(backend.volatile_counts()) == 1
+    assert set(backend.volatile_counts()) != held
     assert backend.observe().drift == ()
