@@ -49,3 +49,4 @@ bench: setup build/floor.bpf.o
 	$(ISOLATED) $(VENV)/bin/python bench/dynamic_add.py
 	$(ISOLATED) $(VENV)/bin/python -m bench.classify
 	$(ISOLATED) $(VENV)/bin/python -m bench.load
+	$(ISOLATED) $(VENV)/bin/python -m bench.xdp_filter

@@ -439,10 +439,15 @@ def program_info(descriptor: int) -> ProgInfo:
     return _info(descriptor, ProgInfo())
 
 
+def program_by_id(number: int) -> int:
+    """A descriptor of the program that the kernel knows by `number`."""
+    return _call("bpf_prog_get_fd_by_id", number)
+
+
 def program_name(number: int) -> str:
     """The name of the program that the kernel knows by `number`, "?" if it is gone."""
     try:
-        descriptor = _call("bpf_prog_get_fd_by_id", number)
+        descriptor = program_by_id(number)
     except OSError:
         return "?"
     try:
