@@ -6,6 +6,7 @@ A link that somebody detaches tells nobody, so it is looked for once a second.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import select
 import socket
@@ -54,9 +55,10 @@ class Events:
                 self._socket.recv(65536)
             except BlockingIOError:
                 return
-            except OSError:
-                # More news than the socket could hold (ENOBUFS): all is read anew anyway.
-                continue
+            except OSError as error:
+                # More news than the socket could hold: all is read anew anyway.
+                if error.errno != errno.ENOBUFS:
+                    raise
 
     def close(self) -> None:
         """Hear nothing more."""
