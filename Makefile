@@ -21,9 +21,9 @@ $(PROGRAMS): $(wildcard bpf/*.h bpf/*.c) | $(VENV)/.done
 	llvm-strip -g $@.tmp
 	mv $@.tmp $@
 
-build/floor.bpf.o: bench/floor.bpf.c $(wildcard bpf/*.h bpf/*.c) | $(VENV)/.done
+build/%.bpf.o: bench/%.bpf.c $(wildcard bench/*.bpf.c bpf/*.h bpf/*.c) | $(VENV)/.done
 	mkdir -p build
-	clang $(BPF_FLAGS) -c bench/floor.bpf.c -o $@
+	clang $(BPF_FLAGS) -c $< -o $@
 
 $(VENV)/.done: pyproject.toml
 	command -v bpftool clang clang-format ip llvm-strip nft ping socat sysctl >/dev/null && \
@@ -44,9 +44,10 @@ test: setup
 demo: setup
 	$(ISOLATED) bash docs/demo.sh $(VENV)/bin
 
-bench: setup build/floor.bpf.o
+bench: setup build/floor.bpf.o build/candidates.bpf.o
 	$(ISOLATED) $(VENV)/bin/python bench/status.py
 	$(ISOLATED) $(VENV)/bin/python bench/dynamic_add.py
 	$(ISOLATED) $(VENV)/bin/python -m bench.classify
 	$(ISOLATED) $(VENV)/bin/python -m bench.load
 	$(ISOLATED) $(VENV)/bin/python -m bench.xdp_filter
+	$(ISOLATED) $(VENV)/bin/python -m bench.candidates

@@ -92,6 +92,29 @@ def load_trie(descriptor: int, prefixes: dict[int, set[int]]) -> None:
         libbpf.update_many(descriptor, b"".join(part), bytes(8 * len(part)), len(part))
 
 
+def random_sources(
+    luck: random.Random, prefixes: Mapping[int, set[int]]
+) -> tuple[list[int], list[int]]:
+    """Addresses inside the prefixes, each of which is as likely, and addresses outside all."""
+    sample = [(a, n) for n, addresses in prefixes.items() for a in addresses]
+    hits = [
+        address | luck.getrandbits(32 - length)
+        for address, length in luck.choices(sample, k=SOURCES)
+    ]
+    misses: list[int] = []
+    while len(misses) < SOURCES:
+        address = luck.randrange(1 << 24, 224 << 24)
+        if not any(address >> (32 - n) << (32 - n) in prefixes[n] for n in LENGTHS):
+            misses.append(address)
+    return hits, misses
+
+
+def set_sources(descriptor: int, addresses: Iterable[int]) -> None:
+    """Where the programs named `random_` take the source of each run from."""
+    with libbpf.map_memory(descriptor, 8 * SOURCES) as memory:
+        memory[:] = struct.pack(f"={SOURCES}Q", *map(_swapped, addresses))
+
+
 def measure(runs: dict[str, Callable[[], int]]) -> dict[str, float]:
     """The median of each, all of them in turn."""
     found: dict[str, list[int]] = {name: [] for name in runs}
@@ -154,20 +177,10 @@ def long_list(programs: Programs) -> None:
     prefixes = prefix_list(luck)
     programs.apply(list_blocked(prefixes), Volatile())
     load_trie(programs.maps["prefixes"], prefixes)
-    sample = [(a, n) for n, addresses in prefixes.items() for a in addresses]
-    hits = [
-        address | luck.getrandbits(32 - length)
-        for address, length in luck.choices(sample, k=SOURCES)
-    ]
-    misses: list[int] = []
-    while len(misses) < SOURCES:
-        address = luck.randrange(1 << 24, 224 << 24)
-        if not any(address >> (32 - n) << (32 - n) in prefixes[n] for n in LENGTHS):
-            misses.append(address)
+    hits, misses = random_sources(luck, prefixes)
     frame = frame_of(source=0, destination=ME_ADDRESS, source_port=4000, port=53)
     for name, addresses, expected, limit in (("miss", misses, 2, 1 / 3), ("hit", hits, 1, 1 / 2)):
-        with libbpf.map_memory(programs.maps["sources"], 8 * SOURCES) as memory:
-            memory[:] = struct.pack(f"={SOURCES}Q", *map(_swapped, addresses))
+        set_sources(programs.maps["sources"], addresses)
         rows = measure(
             {
                 "floor": timed(programs.program("random_floor"), frame, 1),
