@@ -36,6 +36,12 @@ SEC("xdp") int drop_at_once(struct xdp_md *frame)
 	return frame->data_end > frame->data ? XDP_DROP : XDP_PASS;
 }
 
+/* Back out of the interface it came from: what sends a flood. */
+SEC("xdp") int transmit(struct xdp_md *frame)
+{
+	return frame->data_end > frame->data ? XDP_TX : XDP_DROP;
+}
+
 SEC("xdp") int one_hash(struct xdp_md *frame)
 {
 	struct packet packet;

@@ -12,7 +12,7 @@
 
 #include <linux/types.h>
 
-#define IPSECD_ABI 1
+#define IPSECD_ABI 2
 
 #define LINE_BYTES 64
 #define HOST_LINES 2048 /* of one IP version, in one half of the map */
@@ -204,6 +204,20 @@ struct host6 {
 struct line {
 	__u32 words[LINE_BYTES / 4];
 };
+
+/* What is known of an arriving packet by its IP version, protocol and destination port alone.
+ * One word for each: the outcome in the low bits, above them the rule that counts the packet. */
+enum shortcut {
+	SHORTCUT_NONE, /* the steps have to be walked */
+	SHORTCUT_PASS, /* no step can find anything */
+	SHORTCUT_DROP, /* the rule drops it, from wherever to wherever it goes */
+	SHORTCUT_DROP_ME, /* the rule drops it if it is for this host, else the steps are walked */
+};
+
+#define SHORTCUT_BITS 2
+#define SHORTCUT_PORTS 4096 /* lines of one IP version and protocol */
+#define SHORTCUT_PROTOCOLS 2 /* TCP, UDP */
+#define SHORTCUT_LINES (FAMILIES * SHORTCUT_PROTOCOLS * SHORTCUT_PORTS)
 
 struct dynamic4 {
 	__u32 table;

@@ -14,16 +14,24 @@
 #include "classify.h"
 #include "maps.h"
 #include "parse.h"
+#include "shortcut.h"
 
 #define MAX_HEADERS 2048
 
 static __always_inline int receive(struct xdp_md *frame, int bare, enum interface_type type)
 {
+	void *data = (void *)(long)frame->data, *end = (void *)(long)frame->data_end;
+	enum parse_result result;
 	struct packet packet;
-	enum parse_result result = parse((void *)(long)frame->data,
-					 (void *)(long)frame->data_end, bare, &packet);
 	enum verdict verdict;
 
+	if (!bare) {
+		int action = take_shortcut(data, end);
+
+		if (action != XDP_ABORTED)
+			return action;
+	}
+	result = parse(data, end, bare, &packet);
 	verdict = result == PARSED ? classify(&packet, POINT_ARRIVING, type) :
 				     judge_unparsed(result, POINT_ARRIVING);
 	return verdict == VERDICT_DROP ? XDP_DROP : XDP_PASS;

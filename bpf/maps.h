@@ -47,6 +47,17 @@ struct {
 	__uint(value_size, sizeof(struct line));
 } hosts SEC(".maps");
 
+/* By IP version, protocol and destination port; and a last line that begins with the line of
+ * `hosts` from which addresses count. What no shortcut is known for is always right: it says
+ * so of everything while the state is replaced. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, SHORTCUT_LINES + 1);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(struct line));
+} shortcuts SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);

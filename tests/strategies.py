@@ -98,6 +98,28 @@ def in_force(draw: st.DrawFn, most: int = 8) -> list[InForce]:
 
 
 @st.composite
+def ports_in_force(draw: st.DrawFn) -> list[InForce]:
+    """Blocks of ports for everybody, as most policies have them, and at most one other rule."""
+    found = [
+        InForce(
+            Origin("static", "P", f"p{number}"),
+            Filter(
+                Endpoint(),
+                Endpoint(
+                    draw(st.sampled_from([Keyword.ME, Keyword.ME, Keyword.ANY])),
+                    (PortRange(port, port),),
+                ),
+                draw(st.sampled_from([6, 17])),
+                mirrored=False,
+            ),
+            Action.BLOCK,
+        )
+        for number, port in enumerate(draw(st.lists(st.sampled_from(PORTS), min_size=1)))
+    ]
+    return found + (draw(in_force(1)) if draw(st.booleans()) else [])
+
+
+@st.composite
 def packets(draw: st.DrawFn, points: tuple[Point, ...] = tuple(Point)) -> Packet:
     point = draw(st.sampled_from(points))
     family = draw(st.sampled_from(Family))

@@ -38,7 +38,7 @@ from ipsecd.model.values import (
     filters_of,
 )
 from tests.frames import encode, frame
-from tests.strategies import HOST, ME, in_force, packets, packets_for, policies
+from tests.strategies import HOST, ME, in_force, packets, packets_for, policies, ports_in_force
 
 PASSES = {"receive": 2, "arrive": 0xFFFFFFFF, "leave": 0xFFFFFFFF}
 INGRESS_IFINDEX = 36
@@ -129,7 +129,7 @@ def test_the_programs_decide_as_the_oracle_does(programs: Programs) -> None:
         suppress_health_check=list(HealthCheck),
     )
     @given(
-        in_force(),
+        st.one_of(in_force(), in_force(), ports_in_force()),
         st.lists(packets(), min_size=20, max_size=30),
         st.lists(st.sampled_from(sorted(BY_NAME)), max_size=3, unique=True),
     )

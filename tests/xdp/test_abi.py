@@ -97,6 +97,8 @@ def test_limits_and_numbers_are_the_same() -> None:
         assert defined(name) == getattr(abi, name)
     for name in ("MAX_PATTERNS", "IMAGES", "ORIGIN_BYTES", "NO_RANGES", "HASH_CONTINUES"):
         assert defined(name) == getattr(abi, name)
+    for name in ("SHORTCUT_BITS", "SHORTCUT_PORTS", "SHORTCUT_PROTOCOLS"):
+        assert defined(name) == getattr(abi, name)
     assert defined("LINE_BYTES") == abi.LINE
 
 
@@ -118,6 +120,7 @@ def test_names_of_numbers_are_the_same() -> None:
     assert [getattr(abi, name) for name in members("pattern_field")] == [1, 2, 4, 8, 16]
     assert [getattr(abi, name) for name in members("cast")] == [0, 1, 2]
     assert [getattr(abi, name) for name in members("local")] == [1, 2]
+    assert [getattr(abi, name) for name in members("shortcut")] == [0, 1, 2, 3]
 
 
 @pytest.mark.netns

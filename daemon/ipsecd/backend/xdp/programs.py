@@ -4,7 +4,8 @@ Knows no interface: what is loaded here judges nothing until it is attached. Inv
 
 1. The state is replaced whole, by one update of the map that holds it. A packet takes it once.
 2. What a policy looks into is never written after it was put in force.
-3. Several entries of dynamic rules come and go together: they bear the generation of the state
+3. Shortcuts say nothing while the state is replaced, and of an entry before it is written.
+4. Several entries of dynamic rules come and go together: they bear the generation of the state
    from or until which they count, and one store makes it the next.
 """
 
@@ -24,6 +25,7 @@ from ipsecd.backend.grace import wait_for_packets
 from ipsecd.backend.xdp import abi, libbpf
 from ipsecd.backend.xdp.lines import host_lines
 from ipsecd.backend.xdp.program import Dynamic, Image, holds_all, packet_key, state_lines
+from ipsecd.backend.xdp.shortcuts import Shortcuts, shortcuts
 from ipsecd.compiler.classifier import Classifier
 from ipsecd.compiler.tables import TableId
 from ipsecd.compiler.volatile import Delta, Entry, Volatile
@@ -37,6 +39,7 @@ MAPS = (
     "state",
     "images",
     "hosts",
+    "shortcuts",
     "dynamic_ipv4",
     "dynamic_ipv6",
     "counters",
@@ -84,6 +87,9 @@ class Programs:
         self._host_bytes = b""
         self._first_host = 0
         self._hosts = libbpf.map_lines(self.maps["hosts"], 2 * abi.FAMILIES * abi.HOST_LINES)
+        self._shortcuts = Shortcuts(
+            libbpf.map_lines(self.maps["shortcuts"], abi.SHORTCUT_LINES + 1)
+        )
         self._generation = 1
         self._classifier: Classifier | None = None
         self.points: frozenset[Point] = frozenset(Point)
@@ -106,6 +112,7 @@ class Programs:
     def close(self) -> None:
         """Close every descriptor; what is pinned or attached lives on."""
         self._hosts.close()
+        self._shortcuts.close()
         if self._state:
             self._state.close()
         for descriptor in (*self.maps.values(), *self._loaded.values()):
@@ -222,6 +229,7 @@ class Programs:
         self._host_bytes = content
         if self._state:
             self._store(abi.FIRST_HOST_OFFSET, struct.pack("=I", self._first_host))
+        self._shortcuts.set_first_host(self._first_host)
         return True
 
     # -- reading back ----------------------------------------------------------------------------
@@ -265,6 +273,8 @@ class Programs:
         at = self._first_host * abi.LINE
         if self._hosts[at : at + len(self._host_bytes)] != self._host_bytes:
             found.append("map hosts was changed")
+        if self._shortcuts.are_changed():
+            found.append("map shortcuts was changed")
         entries = list(self._volatile.entries())
         if len(entries) <= COMPARED_ENTRIES and not all(map(self._holds, entries)):
             found.append("the dynamic entries were changed")
@@ -296,6 +306,8 @@ class Programs:
             descriptor = self._put("images", image.slot, b"".join(image.chunks), "ipsecd_image")
             self._slots[image.slot] = libbpf.map_info(descriptor).id
             os.close(descriptor)
+        words = shortcuts(classifier, volatile.tables, self._numbers, self.points)
+        self._shortcuts.clear()
         try:
             self._replace_state(lines)
         except BaseException:
@@ -305,6 +317,7 @@ class Programs:
         old = self._image
         self._tables, self._image, self._classifier = used, image, classifier
         self._volatile = volatile
+        self._shortcuts.set(words)
         # No packet sees the old image any more: the update of an outer map waits for them.
         image.chunks.clear()
         if fresh:
@@ -375,6 +388,7 @@ class Programs:
 
     def _write(self, entry: Entry, table: int, since: int, *, until: int = abi.FOREVER) -> None:
         """Write a dynamic entry; what it has counted stays."""
+        self._shortcuts.forget(entry.table, entry.key)
         key = _dynamic_key(entry, table)
         descriptor = self.maps[_DYNAMIC_MAPS[entry.table.family]]
         old = libbpf.look_up(descriptor, key, abi.DYNAMIC_ENTRY.size)

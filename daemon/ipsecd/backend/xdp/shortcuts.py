@@ -1,0 +1,185 @@
+"""Owns what is known of a packet by its destination port alone; must agree with the steps.
+
+Invariants:
+
+1. A port whose packets no step can match passes; one whose first possible match is a block that
+   looks at nothing but protocol, destination port and whether the packet is for this host, and
+   that nothing exempts, drops. Every other port has no shortcut, which is always right.
+2. While the state is replaced nothing has a shortcut, so that no packet is judged by the words
+   of one state and the steps of another.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+
+from ipsecd.backend.xdp import abi
+from ipsecd.compiler.classifier import Classifier, Ranked, Table, in_order
+from ipsecd.compiler.tables import ANY_PORT, EXACT_PORT, ME, TableId
+from ipsecd.compiler.volatile import VolatileTable
+from ipsecd.model.exemptions import Pattern, exemption
+from ipsecd.model.packets import Point
+from ipsecd.model.values import MAX_PORT, TCP, UDP, Action, Family, Origin
+
+PORTS = MAX_PORT + 1
+_FAMILIES = (Family.IPV4, Family.IPV6)
+_PROTOCOLS = (TCP, UDP)
+_WORD = struct.Struct("=I")
+_LOWEST_BYTE = 0 if sys.byteorder == "little" else _WORD.size - 1
+_BYTES = abi.SHORTCUT_LINES * abi.LINE
+MAX_ENTRIES = 4096
+"""Entries of a table that are looked at one by one; a longer one leaves no shortcut."""
+
+
+Section = tuple[Family, int]
+"""An IP version and a protocol."""
+
+_SECTIONS = [(family, protocol) for family in _FAMILIES for protocol in _PROTOCOLS]
+
+
+# For `bytes.translate`: what passes keeps its word, or what drops does; all else has none.
+_PASSING_ONLY = bytes(kind * (kind == abi.SHORTCUT_PASS) for kind in range(256))
+_DROPPING_ONLY = bytes(kind * (kind != abi.SHORTCUT_PASS) for kind in range(256))
+
+
+class Shortcuts:
+    """The words in the memory that the programs read."""
+
+    def __init__(self, memory: mmap.mmap) -> None:
+        """`memory` is that of the map, all zero."""
+        self._memory = memory
+        self._words = bytearray(_BYTES)
+
+    def close(self) -> None:
+        """Let go of the memory; the words stay in force."""
+        self._memory.close()
+
+    def clear(self) -> None:
+        """Let every packet walk the steps."""
+        self.set(bytes(_BYTES))
+
+    def set(self, words: bytes) -> None:
+        """Put `words` in force, which agree with the steps in force."""
+        # What a word says is in one byte of it, so no packet sees half of a change.
+        self._memory[:_BYTES] = words
+        self._words = bytearray(words)
+
+    def forget(self, table: TableId, key: bytes) -> None:
+        """Let packets that an entry of `table` under `key` can match walk the steps."""
+        if Point.ARRIVING not in table.points:
+            return
+        for section, first, last in _reach(table, (key,)):
+            at = (_SECTIONS.index(section) * PORTS + first) * _WORD.size
+            none = bytes((last - first + 1) * _WORD.size)
+            self._memory[at : at + len(none)] = none
+            self._words[at : at + len(none)] = none
+
+    def set_first_host(self, line: int) -> None:
+        """From which line of the hosts addresses count."""
+        self._memory[_BYTES : _BYTES + _WORD.size] = _WORD.pack(line)
+
+    def are_changed(self) -> bool:
+        """Whether somebody else wrote to them."""
+        return self._memory[:_BYTES] != self._words
+
+
+def shortcuts(
+    classifier: Classifier,
+    volatile: Sequence[VolatileTable],
+    rules: Mapping[Origin, int],
+    points: frozenset[Point],
+) -> bytes:
+    """The words that agree with the steps of `classifier` and `volatile`."""
+    kinds = {section: bytearray([abi.SHORTCUT_PASS]) * PORTS for section in _SECTIONS}
+    dropping: dict[Section, dict[int, int]] = {section: {} for section in _SECTIONS}
+    tables: list[Ranked] = [*classifier.tables, *volatile]
+    for table in in_order(tables) if Point.ARRIVING in points else ():
+        if Point.ARRIVING not in table.id.points:
+            continue
+        if isinstance(table, Table) and _is_plain_block(table.id) and len(table) <= MAX_ENTRIES:
+            _set_drops(kinds, dropping, table, rules)
+            continue
+        # What something of higher rank drops in any case stays dropped.
+        for section, first, last in _reach(table.id, _keys(table)):
+            found = kinds[section]
+            found[first : last + 1] = found[first : last + 1].translate(_DROPPING_ONLY)
+    for name in classifier.exemptions:
+        for pattern in exemption(name).patterns:
+            _exempt(kinds, pattern)
+    words = bytearray(_BYTES)
+    words[_LOWEST_BYTE :: _WORD.size] = b"".join(kinds.values())
+    for number, section in enumerate(_SECTIONS):
+        for port, word in dropping[section].items():
+            if kinds[section][port] != abi.SHORTCUT_NONE:
+                _WORD.pack_into(words, (number * PORTS + port) * _WORD.size, word)
+    return bytes(words)
+
+
+def _is_plain_block(table: TableId) -> bool:
+    return (
+        table.action is Action.BLOCK
+        and table.source == 0
+        and table.destination in {0, ME}
+        and table.source_ports == ANY_PORT
+        and table.destination_ports == EXACT_PORT
+        and not table.interface_type
+    )
+
+
+def _set_drops(
+    kinds: dict[Section, bytearray],
+    dropping: dict[Section, dict[int, int]],
+    table: Table,
+    rules: Mapping[Origin, int],
+) -> None:
+    kind = abi.SHORTCUT_DROP_ME if table.id.destination == ME else abi.SHORTCUT_DROP
+    for index, key in enumerate(_keys(table) or ()):
+        for section, port, _ in _reach(table.id, (key,)):
+            if kinds[section][port] == abi.SHORTCUT_PASS:
+                kinds[section][port] = kind
+                rule = rules[table.origin(index)]
+                dropping[section][port] = rule << abi.SHORTCUT_BITS | kind
+
+
+def _keys(table: Ranked) -> Iterable[bytes] | None:
+    """The keys of a table, None if there are too many to look at."""
+    if isinstance(table, VolatileTable):
+        return table.entries if len(table) <= MAX_ENTRIES else None
+    assert isinstance(table, Table)
+    width = table.id.key_width
+    if len(table) > MAX_ENTRIES:
+        return None
+    return [table.keys[i * width : (i + 1) * width] for i in range(len(table))]
+
+
+def _reach(table: TableId, keys: Iterable[bytes] | None) -> set[tuple[Section, int, int]]:
+    """The sections, and the first and last port, of packets that keys of `table` can match."""
+    first, last = 0, MAX_PORT
+    if table.destination_ports.kind == "range":
+        first, last = table.destination_ports.first, table.destination_ports.last
+    if keys is None:
+        return {((table.family, protocol), first, last) for protocol in _PROTOCOLS}
+    port_at = 4 * table.protocol + 4 * (table.source_ports == EXACT_PORT)
+    found = set()
+    for key in keys:
+        if table.destination_ports == EXACT_PORT:
+            first = last = int.from_bytes(key[port_at : port_at + 2], "big")
+        for protocol in _PROTOCOLS:
+            if not table.protocol or key[0] == protocol:
+                found.add(((table.family, protocol), first, last))
+    return found
+
+
+def _exempt(kinds: dict[Section, bytearray], pattern: Pattern) -> None:
+    """What may be exempt has to be looked at."""
+    if Point.ARRIVING not in pattern.points or pattern.icmp_types:
+        return
+    port = pattern.destination_port
+    first, last = (0, MAX_PORT) if port is None else (port, port)
+    for family, protocol in _SECTIONS:
+        if pattern.family in {None, family} and pattern.protocol in {None, protocol}:
+            found = kinds[family, protocol]
+            found[first : last + 1] = found[first : last + 1].translate(_PASSING_ONLY)
