@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
@@ -197,6 +197,26 @@ def daemon(directory: Path, backend: str = "nftables") -> Iterator[Daemon]:
             with suppress(subprocess.TimeoutExpired):
                 one.end()
             run("nft", "delete", "table", "inet", "ipsecd", check=False)
+
+
+def eventually(holds: Callable[[], bool], seconds: float = 3) -> bool:
+    """Whether something becomes true in time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if holds():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def block(daemon: Daemon, *filters: str) -> None:
+    """Assign a policy that blocks."""
+    path = daemon.directory / "blocks.yaml"
+    listed = ", ".join(f'"{one}"' for one in filters)
+    path.write_text(
+        f"policy: Blocks\nrules:\n  - rule: R\n    action: block\n    filters: [{listed}]\n"
+    )
+    daemon.ctl("apply", str(path), "--assign")
 
 
 def _python(code: str, *words: str, inside: str = "") -> list[str]:

@@ -11,7 +11,7 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,7 +21,18 @@ from ipsecd.model.packets import Packet, Point
 from ipsecd.model.values import Family
 from tests.frames import encode_udp
 from tests.netns import site
-from tests.netns.site import BPFFS, HERE4, PEER, PEER4, Daemon, Flood, delivered, run
+from tests.netns.site import (
+    BPFFS,
+    HERE4,
+    PEER,
+    PEER4,
+    Daemon,
+    Flood,
+    block,
+    delivered,
+    eventually,
+    run,
+)
 
 pytestmark = pytest.mark.netns
 
@@ -51,29 +62,9 @@ def foreign(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-def eventually(holds: Callable[[], bool], seconds: float = 3) -> bool:
-    """Whether something becomes true in time."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if holds():
-            return True
-        time.sleep(0.05)
-    return False
-
-
 def attached(name: str) -> bool:
     """Whether an XDP program is on an interface."""
     return "xdp" in json.loads(run("ip", "-j", "link", "show", name))[0]
-
-
-def block(daemon: Daemon, *filters: str) -> None:
-    """Assign a policy that blocks."""
-    path = daemon.directory / "blocks.yaml"
-    listed = ", ".join(f'"{one}"' for one in filters)
-    path.write_text(
-        f"policy: Blocks\nrules:\n  - rule: R\n    action: block\n    filters: [{listed}]\n"
-    )
-    daemon.ctl("apply", str(path), "--assign")
 
 
 def test_status_says_how_each_interface_is_covered(daemon: Daemon) -> None:
@@ -298,6 +289,6 @@ def test_one_backend_takes_over_from_the_other(daemon: Daemon, backends: tuple[s
         daemon.start()
         time.sleep(0.2)
         assert flood.received() == 0
-    tables = run("nft", "list", "tables")
-    assert ("ipsecd" in tables) == (backends[1] == "nftables")
+    left = "table inet ipsecd" if backends[1] == "nftables" else "table inet ipsecd_gate"
+    assert run("nft", "list", "tables").splitlines() == [left]
     assert BPFFS.exists() == (backends[1] == "xdp")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.netns import site
-from tests.netns.site import PEER, PEER4, RECEIVE, SEND, Daemon, run
+from tests.netns.site import PEER, PEER4, RECEIVE, SEND, Daemon, eventually, run
 
 pytestmark = pytest.mark.netns
 
@@ -112,3 +112,52 @@ def test_a_forwarded_packet_is_judged_by_its_own_addresses(daemon: Daemon) -> No
     daemon.ctl("flush")
     daemon.ctl("block", f"*={PEER4}:1434:UDP")
     assert out() == 0
+
+
+def sent(address: str, port: int) -> int:
+    """How many of five datagrams that this host sends reach UDP 1434 of the box."""
+    listener = ["ip", "netns", "exec", BOX, sys.executable, "-I", "-c", RECEIVE]
+    with subprocess.Popen(
+        [*listener, BOX4, "1434", "0.4"], stdout=subprocess.PIPE, text=True
+    ) as listening:
+        assert listening.stdout is not None
+        listening.stdout.readline()
+        subprocess.run(
+            [sys.executable, "-I", "-c", SEND, address, str(port), "5", "20"], check=True
+        )
+        return int(listening.stdout.readline())
+
+
+def test_what_this_host_sends_is_judged_before_its_destination_is_translated(
+    daemon: Daemon,
+) -> None:
+    """A filter sees the address and port that a local program wrote, not what they become."""
+    subprocess.run(
+        ["nft", "-f", "-"],
+        input="""
+        table ip nat {
+          chain out { type nat hook output priority -100;
+            ip daddr 203.0.113.9 udp dport 7000 dnat to 10.88.0.5:1434
+          }
+        }
+        """,
+        text=True,
+        check=True,
+    )
+    run("ip", "route", "add", "203.0.113.9/32", "via", PEER4)
+    try:
+        assert sent("203.0.113.9", 7000) == 5
+        daemon.ctl("block", "0=203.0.113.9:7000:UDP", "--name", "written")
+        assert eventually(lambda: sent("203.0.113.9", 7000) == 0)
+        assert sent(BOX4, 1434) == 5
+        daemon.ctl("unblock", "written")
+        daemon.ctl("block", f"0={BOX4}:1434:UDP", "--name", "becomes")
+        assert eventually(lambda: sent("203.0.113.9", 7000) == 5)
+        assert sent(BOX4, 1434) == 0
+        said = "before its destination is translated" in daemon.ctl("status")
+        assert said == (daemon.backend == "xdp")
+        run("nft", "delete", "chain", "ip", "nat", "out")
+        assert eventually(lambda: "before its" not in daemon.ctl("status"))
+        assert sent(BOX4, 1434) == 0
+    finally:
+        run("ip", "route", "del", "203.0.113.9/32")

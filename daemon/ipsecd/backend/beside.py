@@ -1,9 +1,13 @@
-"""Owns the one case in which XDP needs nftables beside it, and keeps the two in step.
+"""Owns what XDP needs nftables beside it for, and keeps the two in step.
 
-A permit that names the source of a forwarded packet keeps its rank against a block of what
-leaves as this host's only if the addresses before source translation are known. Connection
-tracking knows them and the tc programs do not, so for such a policy nftables judges what leaves
-(``Point.LEAVING``) and the programs judge the rest. Packets are never judged by neither.
+1. A permit that names the source of a forwarded packet keeps its rank against a block of what
+   leaves as this host's only if the addresses before source translation are known. Connection
+   tracking knows them and the tc programs do not: then nftables judges ``Point.LEAVING``.
+2. What this host sends is judged as it is sent. Where somebody translates its destination, the tc
+   programs would see another: then nftables judges ``Point.SENDING``.
+3. An interface has no program in its first moments: the gate drops what it passes.
+
+Packets are never judged by neither.
 """
 
 from __future__ import annotations
@@ -11,10 +15,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import TypeVar
 
 from ipsecd.backend.base import Count, Observation
+from ipsecd.backend.gate import Gate
 from ipsecd.backend.nftables.backend import NftablesBackend
+from ipsecd.backend.nftables.reading import translates_output
+from ipsecd.backend.nftables.wire import KernelError, NftSocket
 from ipsecd.backend.xdp.backend import XdpBackend
 from ipsecd.backend.xdp.program import needs_translation
 from ipsecd.compiler.classifier import Classifier, Ranked
@@ -22,31 +30,49 @@ from ipsecd.compiler.tables import TableId
 from ipsecd.compiler.volatile import Delta, Volatile
 from ipsecd.errors import IpsecdError
 from ipsecd.model.packets import Point
-from ipsecd.model.values import Family, Origin
+from ipsecd.model.values import Action, Family, Origin
 
 Key = TypeVar("Key")
 ALL = frozenset(Point)
-ONLY_LEAVING = frozenset({Point.LEAVING})
+NOWHERE: frozenset[Point] = frozenset()
+LEGACY_TABLES = (Path("/proc/net/ip_tables_names"), Path("/proc/net/ip6_tables_names"))
+"""The tables of x_tables that are loaded in this network namespace, one on each line."""
+
+_WORDS = {
+    Point.SENDING: "nftables for what this host sends, before its destination is translated",
+    Point.LEAVING: "nftables for what leaves after source translation",
+}
 
 
 class XdpWithNftables:
-    """XDP and tc, and nftables beside them where a policy needs it."""
+    """XDP and tc, and nftables beside them where a policy or the host needs it."""
 
     name = "xdp"
 
     def __init__(
-        self, xdp: XdpBackend, nftables: Callable[[], NftablesBackend] = NftablesBackend
+        self,
+        xdp: XdpBackend,
+        nftables: Callable[[], NftablesBackend] = NftablesBackend,
+        gate: Callable[[], Gate] = Gate,
     ) -> None:
-        """`nftables` is called when it is first needed."""
+        """`nftables` and `gate` are called when they are first needed."""
         self._xdp = xdp
         self._make_nftables = nftables
+        self._make_gate = gate
         self._nftables: NftablesBackend | None = None
+        self._gate: Gate | None = None
         self._classifier: Classifier | None = None
+        self._volatile = Volatile()
+        self._is_output_translated = False
+        self._trouble = ""
 
     def probe(self) -> tuple[str, ...]:
-        """How packets are caught, and whether nftables judges what leaves."""
-        beside = ("nftables for what leaves after source translation",)
-        return self._xdp.probe() + (beside if self._nftables else ())
+        """How packets are caught, and what nftables does beside."""
+        points = self._nftables.points if self._nftables else NOWHERE
+        beside = tuple(text for point, text in _WORDS.items() if point in points)
+        gate = ("new interfaces pass nothing until they have programs",) if self._gate else ()
+        trouble = (self._trouble,) if self._trouble else ()
+        return self._xdp.probe() + beside + gate + trouble
 
     def check(self, classifier: Classifier) -> None:
         """Raise ``LimitExceeded`` for what XDP cannot do."""
@@ -55,45 +81,50 @@ class XdpWithNftables:
     def apply(self, classifier: Classifier, volatile: Volatile) -> None:
         """Put the whole state in force; nftables first where it is needed, last where it goes."""
         before = self._classifier
-        added = self._begin(classifier, volatile)
+        self._is_output_translated = _is_output_translated()
+        wanted = self._points(classifier, volatile)
+        old = self._judge_beside(wanted, classifier, volatile)
+        self._xdp.points = ALL - wanted
         try:
             self._xdp.apply(classifier, volatile)
         except BaseException:
-            self._go_back(before, volatile, added=added)
+            self._go_back(old, before, volatile)
             raise
-        first = self._classifier is None
-        self._classifier = classifier
-        if first and not self._nftables:
-            self._withdraw_left_table()
-        self._end(volatile)
+        self._classifier, self._volatile = classifier, volatile
+        if before is None:
+            self._withdraw_what_is_left()
+        self._end(wanted)
 
     def change(self, delta: Delta, volatile: Volatile) -> None:
         """Change the dynamic rules in both; they may bring nftables in or let it go."""
         assert self._classifier is not None
-        was_beside = self._nftables is not None
-        added = False
-        if was_beside and _needed(self._classifier, volatile):
-            assert self._nftables is not None
+        wanted = self._points(self._classifier, volatile)
+        old = self._nftables.points if self._nftables else NOWHERE
+        if self._nftables and wanted == old:
             self._nftables.change(delta, volatile)
         else:
-            added = self._begin(self._classifier, volatile)
+            self._judge_beside(wanted, self._classifier, volatile)
+        self._xdp.points = ALL - wanted
         try:
             self._xdp.change(delta, volatile)
         except BaseException:
-            if added:
-                self._go_back(self._classifier, volatile, added=True)
-            elif self._nftables and _needed(self._classifier, volatile):
+            self._xdp.points = ALL - old
+            if not old:
+                self._drop_nftables()
+            elif self._nftables:
                 self._nftables.change(delta.reversed(), volatile)
             raise
-        self._end(volatile)
+        self._volatile = volatile
+        self._end(wanted)
 
     def observe(self) -> Observation:
-        """Read back both."""
+        """Read back all of it."""
         seen = self._xdp.observe()
         if self._classifier is None and seen.digest is None:
             return self._observe_left_table()
         beside = self._nftables.observe().drift if self._nftables else ()
-        return replace(seen, drift=seen.drift + beside)
+        gate = self._gate.drift() if self._gate else ()
+        return replace(seen, drift=seen.drift + beside + gate)
 
     def adopt(self) -> None:
         """Nothing to do for programs; a table that is left is judged by until there is a policy."""
@@ -101,15 +132,22 @@ class XdpWithNftables:
 
     def remove(self) -> None:
         """Withdraw everything."""
+        with suppress(IpsecdError, OSError):
+            gate = self._gate or self._make_gate()
+            gate.remove()
+            gate.close()
+        self._gate = None
         self._xdp.remove()
         self._drop_nftables()
         self._classifier = None
 
     def close(self) -> None:
-        """Let go of both and leave them in force."""
+        """Let go of all of it and leave it in force."""
         self._xdp.close()
         if self._nftables:
             self._nftables.close()
+        if self._gate:
+            self._gate.close()
 
     def counts(self) -> Mapping[Origin, Count]:
         """What every rule has matched, in both."""
@@ -121,53 +159,106 @@ class XdpWithNftables:
         return _sum(self._xdp.volatile_counts(), beside)
 
     def unparsable(self) -> int:
-        """How many frames could not be read; what leaves is not judged by that."""
-        return self._xdp.unparsable()
+        """How many packets could not be read; what leaves is not judged by that."""
+        return self._xdp.unparsable() + (self._nftables.unparsable() if self._nftables else 0)
 
     def watch_fd(self) -> int:
         """That of the programs: it is readable once a second, which is enough for both."""
         return self._xdp.watch_fd()
 
     def changed(self) -> bool:
-        """Follow interfaces and addresses; whether a look at the rest is due."""
-        return self._xdp.changed()
+        """Follow interfaces, addresses and translation; whether a look at the rest is due."""
+        due = self._xdp.changed()
+        if self._classifier is not None:
+            self._follow_gate()
+            self._is_output_translated = _is_output_translated()
+            now = self._nftables.points if self._nftables else NOWHERE
+            if self._points(self._classifier, self._volatile) != now:
+                try:
+                    self.apply(self._classifier, self._volatile)
+                except (IpsecdError, OSError) as error:
+                    self._trouble = f"NOT YET BESIDE NFTABLES ({error})"
+        return due
 
     # -- inside ----------------------------------------------------------------------------------
 
-    def _begin(self, classifier: Classifier, volatile: Volatile) -> bool:
-        """Have nftables judge what leaves, if it must; whether it did not before."""
-        if not _needed(classifier, volatile):
-            self._xdp.points = ALL
-            return False
-        added = self._nftables is None
+    def _points(self, classifier: Classifier, volatile: Volatile) -> frozenset[Point]:
+        """Where nftables must judge."""
+        tables: list[Ranked] = [*classifier.tables, *volatile.tables]
+        found = set()
+        if any(needs_translation(tables, family) for family in Family):
+            found.add(Point.LEAVING)
+        if self._is_output_translated and any(Point.SENDING in t.id.points for t in tables):
+            found.add(Point.SENDING)
+        return frozenset(found)
+
+    def _judge_beside(
+        self, wanted: frozenset[Point], classifier: Classifier, volatile: Volatile
+    ) -> frozenset[Point]:
+        """Have nftables judge at the points `wanted` and where it does; where it did."""
+        old = self._nftables.points if self._nftables else NOWHERE
+        if wanted | old:
+            self._set_nftables(wanted | old, classifier, volatile)
+        return old
+
+    def _set_nftables(
+        self, points: frozenset[Point], classifier: Classifier, volatile: Volatile
+    ) -> None:
         beside = self._nftables or self._make_nftables()
-        beside.points = ONLY_LEAVING
+        before, beside.points = beside.points, points
         try:
-            beside.apply(_leaving(classifier), volatile)
+            beside.apply(_part(classifier, points), volatile)
         except BaseException:
-            if added:
+            beside.points = before
+            if beside is not self._nftables:
                 beside.close()
             raise
         self._nftables = beside
-        self._xdp.points = ALL - ONLY_LEAVING
-        return added
 
-    def _end(self, volatile: Volatile) -> None:
-        """Let nftables go if it is no longer needed."""
+    def _end(self, wanted: frozenset[Point]) -> None:
+        """Let nftables go from where it is no longer needed; set the gate; no failure counts."""
         assert self._classifier is not None
-        if self._nftables and not _needed(self._classifier, volatile):
-            self._drop_nftables()
+        self._trouble = ""
+        try:
+            if self._nftables and not wanted:
+                self._drop_nftables()
+            elif self._nftables and self._nftables.points != wanted:
+                self._set_nftables(wanted, self._classifier, self._volatile)
+        except (IpsecdError, OSError) as error:
+            # Judging a packet twice by the same rules changes no verdict.
+            self._trouble = f"nftables stays beside ({error})"
+        self._follow_gate()
 
-    def _go_back(self, before: Classifier | None, volatile: Volatile, *, added: bool) -> None:
-        if added:
+    def _go_back(
+        self, old: frozenset[Point], before: Classifier | None, volatile: Volatile
+    ) -> None:
+        self._xdp.points = ALL - old
+        if not old:
             self._drop_nftables()
-            self._xdp.points = ALL
-        elif self._nftables and before is not None:
-            self._nftables.apply(_leaving(before), volatile)
-            self._xdp.points = ALL - ONLY_LEAVING
+        elif before is not None:
+            self._set_nftables(old, before, volatile)
 
-    def _withdraw_left_table(self) -> None:
-        """Remove the table of an earlier process that used nftables."""
+    def _follow_gate(self) -> None:
+        """Gate what has no programs, while anything is blocked."""
+        assert self._classifier is not None
+        tables: list[Ranked] = [*self._classifier.tables, *self._volatile.tables]
+        try:
+            if any(table.id.action is Action.BLOCK for table in tables):
+                self._gate = self._gate or self._make_gate()
+                self._gate.close_but_for(self._xdp.covered)
+            elif self._gate:
+                self._gate.remove()
+                self._gate.close()
+                self._gate = None
+        except (IpsecdError, OSError) as error:
+            self._trouble = f"new interfaces are NOT COVERED in their first moments ({error})"
+
+    def _withdraw_what_is_left(self) -> None:
+        """Take over the gate of an earlier process, and remove its table if it is not used."""
+        with suppress(IpsecdError, OSError):
+            self._gate = self._make_gate()
+        if self._nftables:
+            return
         with suppress(IpsecdError, OSError):
             left = self._make_nftables()
             left.remove()
@@ -190,14 +281,27 @@ class XdpWithNftables:
             self._nftables = None
 
 
-def _needed(classifier: Classifier, volatile: Volatile) -> bool:
-    tables: list[Ranked] = [*classifier.tables, *volatile.tables]
-    return any(needs_translation(tables, family) for family in Family)
+def _is_output_translated() -> bool:
+    """Whether somebody may translate what this host sends, by nftables or by x_tables."""
+    for names in LEGACY_TABLES:
+        with suppress(OSError):
+            if "nat" in names.read_text(encoding="ascii").split():
+                return True
+    try:
+        socket = NftSocket()
+    except OSError:
+        return False
+    try:
+        return translates_output(socket)
+    except KernelError:
+        return False
+    finally:
+        socket.close()
 
 
-def _leaving(classifier: Classifier) -> Classifier:
-    """The part of the policy that what leaves is judged by."""
-    tables = tuple(table for table in classifier.tables if Point.LEAVING in table.id.points)
+def _part(classifier: Classifier, points: frozenset[Point]) -> Classifier:
+    """The part of the policy that what passes at `points` is judged by."""
+    tables = tuple(table for table in classifier.tables if points & table.id.points)
     return replace(classifier, tables=tables)
 
 

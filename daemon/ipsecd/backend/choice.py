@@ -33,6 +33,6 @@ def withdraw_other(name: str, bpffs: Path) -> None:
     if name == "xdp" or not (bpffs / "links").is_dir():
         return
     with suppress(IpsecdError, OSError):
-        other = XdpBackend(bpffs)
+        other = XdpWithNftables(XdpBackend(bpffs))
         other.remove()
         other.close()

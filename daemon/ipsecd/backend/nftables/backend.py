@@ -74,7 +74,7 @@ class NftablesBackend:
         self._clock = clock
         self._socket = NftSocket()
         self._reader = TableReader(self._socket)
-        self._protected = protect and _can_protect(self._socket)
+        self._protected = protect and can_protect(self._socket)
         self._events = None if self._protected else EventSocket(TABLE, self._socket.port)
         self._generation = 0
         self.points = frozenset(Point)
@@ -371,7 +371,7 @@ def _ruleset(
     )
 
 
-def _can_protect(socket: NftSocket) -> bool:
+def can_protect(socket: NftSocket) -> bool:
     """Whether the kernel knows tables that are owned and persist (Linux 6.9 and later).
 
     Asked with a table of another name in a transaction whose last message must fail, so that

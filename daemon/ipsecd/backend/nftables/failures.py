@@ -22,7 +22,7 @@ def failure(error: KernelError) -> BackendFailed | LimitExceeded:
     if error.errno == errno.EPERM:
         return BackendFailed(
             f"the kernel does not let us change the rules: {error}",
-            "ipsecd needs CAP_NET_ADMIN, and table inet ipsecd must not belong to another "
+            "ipsecd needs CAP_NET_ADMIN, and its tables must not belong to another "
             "process: is another ipsecd running in this network namespace?",
         )
     return BackendFailed(

@@ -11,9 +11,18 @@ from ipsecd.backend.nftables import messages as nft
 from ipsecd.backend.nftables.elements import parse_counter, parse_elements
 from ipsecd.backend.nftables.failures import failure
 from ipsecd.backend.nftables.naming import TABLE
-from ipsecd.backend.nftables.wire import KernelError, NftSocket, attribute, attributes
+from ipsecd.backend.nftables.wire import (
+    NFPROTO_UNSPEC,
+    NLM_F_DUMP,
+    KernelError,
+    Message,
+    NftSocket,
+    attribute,
+    attributes,
+)
 
 _CHAIN_NAME, _SET_NAME, _OBJECT_NAME, _OBJECT_DATA = 3, 2, 2, 4
+_CHAIN_HOOK, _CHAIN_TYPE, _HOOK_NUMBER = 4, 7, 1
 
 _CHANGING: dict[int, tuple[int, ...]] = {
     nft.GETTABLE: (3,),
@@ -28,15 +37,16 @@ _SET_COUNT = 20
 
 
 class TableReader:
-    """Reads ``table inet ipsecd`` over a socket; a table that is missing reads as empty."""
+    """Reads one table of ours over a socket; a table that is missing reads as empty."""
 
-    def __init__(self, socket: NftSocket) -> None:
+    def __init__(self, socket: NftSocket, table: str = TABLE) -> None:
         self._socket = socket
+        self._table = table
 
     def exists(self) -> bool:
         """Whether the table is there."""
         try:
-            self._socket.request(nft.get_table(TABLE))
+            self._socket.request(nft.get_table(self._table))
         except KernelError as error:
             if error.errno == errno.ENOENT:
                 return False
@@ -83,16 +93,31 @@ class TableReader:
         for body in self._dump(kind):
             parts = dict(attributes(body))
             # Not every kind of dump is limited to the table that was asked for.
-            if _text(parts[1]) == TABLE:
+            if _text(parts[1]) == self._table:
                 yield parts
 
     def _dump(self, kind: int, *more: bytes) -> list[bytes]:
         try:
-            return self._socket.request(nft.dump(kind, TABLE, *more))
+            return self._socket.request(nft.dump(kind, self._table, *more))
         except KernelError as error:
             if error.errno == errno.ENOENT:
                 return []
             raise failure(error) from error
+
+
+def translates_output(socket: NftSocket) -> bool:
+    """Whether nftables may translate what this host sends, before it is at an interface.
+
+    True if there is a base chain of type nat at hook output, in a table of anybody's.
+    """
+    everything = Message(nft.GETCHAIN, NLM_F_DUMP, b"", "chains")
+    return any(
+        _text(parts.get(_CHAIN_TYPE, b"")) == "nat"
+        and int.from_bytes(dict(attributes(parts[_CHAIN_HOOK])).get(_HOOK_NUMBER, b""), "big")
+        == nft.HOOKS["output"]
+        for parts in map(dict, map(attributes, socket.request(everything, family=NFPROTO_UNSPEC)))
+        if _CHAIN_HOOK in parts
+    )
 
 
 def _text(payload: bytes) -> str:

@@ -35,6 +35,7 @@ NLMSGERR_ATTR_MSG = 1
 NFNL_SUBSYS_NFTABLES = 10
 NFNL_MSG_BATCH_BEGIN = 0x10
 NFNL_MSG_BATCH_END = 0x11
+NFPROTO_UNSPEC = 0
 NFPROTO_INET = 1
 NFNLGRP_NFTABLES = 7
 
@@ -128,15 +129,16 @@ class NftSocket:
                 what = messages[index].what if 0 <= index < len(messages) else "transaction"
                 raise KernelError(errno, index, what, text)
 
-    def request(self, message: Message) -> list[bytes]:
+    def request(self, message: Message, family: int = NFPROTO_INET) -> list[bytes]:
         """The attributes of every message that answers a dump or a look-up of one object.
 
-        A dump that a change interrupted is repeated. Raises ``KernelError``.
+        `family` is that of the tables that are meant (``NFPROTO_…``). A dump that a change
+        interrupted is repeated. Raises ``KernelError``.
         """
         while True:
             self._sequence += 1
             try:
-                self._socket.send(_nft_message(message, self._sequence))
+                self._socket.send(_nft_message(message, self._sequence, family))
                 found, interrupted = self._answers(message)
             except OSError as error:
                 raise KernelError(error.errno or 0, 0, message.what, "") from error
@@ -236,12 +238,12 @@ def _message(kind: int, flags: int, sequence: int, generic: bytes, body: bytes) 
     return _HEADER.pack(size, kind, flags, sequence, 0) + generic + body
 
 
-def _nft_message(message: Message, sequence: int) -> bytes:
+def _nft_message(message: Message, sequence: int, family: int = NFPROTO_INET) -> bytes:
     return _message(
         NFNL_SUBSYS_NFTABLES << 8 | message.kind,
         message.flags | NLM_F_REQUEST,
         sequence,
-        _GENERIC.pack(NFPROTO_INET, 0, 0),
+        _GENERIC.pack(family, 0, 0),
         message.attributes,
     )
 

@@ -67,7 +67,12 @@ class XdpBackend:
             f"{self._names.get(index, index)}: {mode}"
             for index, mode in sorted(self._links.modes().items())
         ]
-        return (how, *modes, *self._links.failures)
+        return (how, *modes, *self._links.failures.values())
+
+    @property
+    def covered(self) -> frozenset[int]:
+        """The interfaces whose packets all meet a program, there or on another, by index."""
+        return frozenset(self._names.keys() - self._links.failures.keys())
 
     def check(self, classifier: Classifier) -> None:
         """Raise ``LimitExceeded`` for a policy of more steps than a packet can take."""

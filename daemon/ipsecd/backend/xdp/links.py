@@ -47,7 +47,7 @@ class Links:
         self._directory = directory
         self._tcx = tcx
         self._links: dict[tuple[int, str], Link] = {}
-        self.failures: list[str] = []
+        self.failures: dict[int, str] = {}
 
     @property
     def uses_tcx(self) -> bool:
@@ -61,18 +61,19 @@ class Links:
     def sync(self, interfaces: Iterable[Wanted], programs: Callable[[str], int]) -> None:
         """Attach to interfaces that have no programs yet, and forget those that are gone.
 
-        An interface that takes no program is named in ``failures`` and tried again next time.
+        An interface that takes no program is in ``failures`` with the reason, by its index, and
+        tried again next time.
         """
         wanted = {one.ifindex: one for one in interfaces}
         self._find_pinned()
         for place in [place for place in self._links if place[0] not in wanted]:
             self._drop(*place)
-        self.failures = []
+        self.failures = {}
         for one in wanted.values():
             try:
                 self._cover(one, programs)
             except OSError as error:
-                self.failures.append(f"{one.name}: NOT COVERED ({error.strerror})")
+                self.failures[one.ifindex] = f"{one.name}: NOT COVERED ({error.strerror})"
 
     def prepare(self, interfaces: Iterable[Wanted], programs: Callable[[str], int]) -> None:
         """Load what will be attached, so that no program is missing half-way."""
