@@ -37,6 +37,7 @@ lint: setup
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy daemon ctl tests
+	clang-format --dry-run --Werror bpf/*.[ch] bench/*.c
 
 test: setup
 	$(ISOLATED) $(VENV)/bin/python -m pytest -q

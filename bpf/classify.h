@@ -51,9 +51,8 @@ static __always_inline int is_multicast(const struct packet *packet)
 /* What the kernel itself takes for broadcast: inet_addr_type in net/ipv4/fib_frontend.c. */
 static __always_inline int is_limited_broadcast(const struct packet *packet)
 {
-	return packet->family == FAMILY_IPV4 &&
-	       (packet->key.v4.daddr == 0xffffffff ||
-		!(packet->key.v4.daddr & bpf_htonl(0xff000000)));
+	return packet->family == FAMILY_IPV4 && (packet->key.v4.daddr == 0xffffffff ||
+						 !(packet->key.v4.daddr & bpf_htonl(0xff000000)));
 }
 
 /* What the host has in a line and those that follow it; 0 if the address is not there. */
@@ -129,8 +128,7 @@ static __always_inline int destination_local(const struct packet *packet, __u32 
 }
 
 /* Whether the addresses are this host's as far as a step asks. */
-static __always_inline int is_of_me(const struct packet *packet, __u32 conditions,
-				    __u32 first_host)
+static __always_inline int is_of_me(const struct packet *packet, __u32 conditions, __u32 first_host)
 {
 	if (conditions & IF_SOURCE_ME && !(source_local(packet, first_host) & LOCAL_OWN))
 		return 0;
@@ -388,7 +386,7 @@ GLOBAL int match_dynamic(const struct packet *packet, const struct step *step, _
 
 /* Whether an entry of the policy decides about the packet; if so, its rule has counted it. */
 static __always_inline int match_policy(const struct packet *packet, const struct step *step,
-					 __u32 first_host)
+					__u32 first_host)
 {
 	struct count *count;
 	__u32 rule;
@@ -555,8 +553,7 @@ static __always_inline enum verdict classify(struct packet *packet, enum point p
 	}
 	if (!walk.decided || walk.verdict == VERDICT_PASS)
 		return VERDICT_PASS;
-	return is_exempt(&walk, head->first_pattern, head->patterns) ? VERDICT_PASS :
-								       VERDICT_DROP;
+	return is_exempt(&walk, head->first_pattern, head->patterns) ? VERDICT_PASS : VERDICT_DROP;
 }
 
 static __always_inline void datagram_of(const struct packet *packet, struct datagram *datagram)

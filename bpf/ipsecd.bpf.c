@@ -64,18 +64,18 @@ static __always_inline int filter(struct __sk_buff *frame, int bare, enum interf
 	return verdict == VERDICT_DROP ? TC_ACT_SHOT : TC_ACT_UNSPEC;
 }
 
-#define PROGRAMS(name, bare, type)                                                               \
-	SEC("xdp.frags") int receive_##name(struct xdp_md *frame)                                \
-	{                                                                                        \
-		return receive(frame, bare, type);                                               \
-	}                                                                                        \
-	SEC("tc") int arrive_##name(struct __sk_buff *frame)                                     \
-	{                                                                                        \
-		return filter(frame, bare, type, 0);                                             \
-	}                                                                                        \
-	SEC("tc") int leave_##name(struct __sk_buff *frame)                                      \
-	{                                                                                        \
-		return filter(frame, bare, type, 1);                                             \
+#define PROGRAMS(name, bare, type)                                                                 \
+	SEC("xdp.frags") int receive_##name(struct xdp_md *frame)                                  \
+	{                                                                                          \
+		return receive(frame, bare, type);                                                 \
+	}                                                                                          \
+	SEC("tc") int arrive_##name(struct __sk_buff *frame)                                       \
+	{                                                                                          \
+		return filter(frame, bare, type, 0);                                               \
+	}                                                                                          \
+	SEC("tc") int leave_##name(struct __sk_buff *frame)                                        \
+	{                                                                                          \
+		return filter(frame, bare, type, 1);                                               \
 	}
 
 PROGRAMS(lan, 0, INTERFACE_LAN)

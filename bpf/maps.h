@@ -12,13 +12,13 @@
 
 #include "abi.h"
 
-#define INNER_LINES                                                                              \
-	struct {                                                                                 \
-		__uint(type, BPF_MAP_TYPE_ARRAY);                                                \
-		__uint(map_flags, BPF_F_INNER_MAP | BPF_F_MMAPABLE);                             \
-		__uint(max_entries, 1);                                                          \
-		__uint(key_size, sizeof(__u32));                                                 \
-		__uint(value_size, sizeof(struct line));                                         \
+#define INNER_LINES                                                                                \
+	struct {                                                                                   \
+		__uint(type, BPF_MAP_TYPE_ARRAY);                                                  \
+		__uint(map_flags, BPF_F_INNER_MAP | BPF_F_MMAPABLE);                               \
+		__uint(max_entries, 1);                                                            \
+		__uint(key_size, sizeof(__u32));                                                   \
+		__uint(value_size, sizeof(struct line));                                           \
 	}
 
 /* Heads, mark, steps and patterns. */

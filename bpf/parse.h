@@ -74,9 +74,8 @@ static __always_inline int is_extension_header(__u8 next)
 }
 
 /* Ports and the ICMP type: `transport` bytes into the packet, which ends at `limit`. */
-static __always_inline enum parse_result parse_transport(void *network, void *end,
-							 __u32 transport, __u32 limit,
-							 __u8 protocol, int icmp,
+static __always_inline enum parse_result parse_transport(void *network, void *end, __u32 transport,
+							 __u32 limit, __u8 protocol, int icmp,
 							 struct packet *packet)
 {
 	__be16 *ports;
@@ -108,8 +107,7 @@ static __always_inline enum parse_result parse_transport(void *network, void *en
 	return PARSED;
 }
 
-static __always_inline enum parse_result parse_ipv4(void *network, void *end,
-						    struct packet *packet)
+static __always_inline enum parse_result parse_ipv4(void *network, void *end, struct packet *packet)
 {
 	struct iphdr *ip = network;
 	__u32 header, limit;
@@ -140,8 +138,7 @@ static __always_inline enum parse_result parse_ipv4(void *network, void *end,
 	return parse_transport(network, end, header, limit, ip->protocol, IPPROTO_ICMP, packet);
 }
 
-static __always_inline enum parse_result parse_ipv6(void *network, void *end,
-						    struct packet *packet)
+static __always_inline enum parse_result parse_ipv6(void *network, void *end, struct packet *packet)
 {
 	struct ipv6hdr *ip = network;
 	__u32 offset = sizeof(*ip), limit;
@@ -157,7 +154,8 @@ static __always_inline enum parse_result parse_ipv6(void *network, void *end,
 	packet->hop_limit = ip->hop_limit;
 	next = ip->nexthdr;
 	limit = offset + bpf_ntohs(ip->payload_len);
-	/* RFC 2675 has no length here, nor have offloaded segments that are more than it can say. */
+	/* RFC 2675 has no length here, nor have offloaded segments that are more than it can say.
+	 */
 	if (!ip->payload_len &&
 	    (next == NEXT_HOP_BY_HOP || (__u32)(end - network) > MAX_PLAIN_PACKET))
 		limit = end - network;
@@ -168,7 +166,7 @@ static __always_inline enum parse_result parse_ipv6(void *network, void *end,
 			__u8 length;
 			__be16 offset;
 			__be32 id;
-		} *header;
+		} * header;
 		__u8 this = next;
 
 		if (!is_extension_header(next)) {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -22,3 +24,15 @@ def test_the_code_keeps_its_own_rules(name: str) -> None:
     words = [sys.executable, "-m", *COMMANDS[name]]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_programs_are_formatted_as_the_kernel_is() -> None:
+    """clang-format has nothing to change in the C sources."""
+    if shutil.which("clang-format") is None:
+        assert not os.environ.get("CI"), "needs clang-format"
+        pytest.skip("needs clang-format")
+    sources = [str(path) for part in ("bpf", "bench") for path in (ROOT / part).glob("*.[ch]")]
+    assert sources
+    words = ["clang-format", "--dry-run", "--Werror", *sources]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
