@@ -7,7 +7,7 @@ PACKAGES := bpftool clang clang-format iproute2 iputils-ping libbpf-dev linux-li
 # Tests and the demonstration touch firewalls, so they run in namespaces of their own.
 ISOLATED := unshare --net --mount sh -c 'mount --make-rprivate / && mount -t tmpfs run /run && mkdir -p /run/netns && mount -t bpf bpf /sys/fs/bpf && ip link set lo up && export IPSECD_ISOLATED=1 && exec "$$@"' sh
 
-.PHONY: setup test demo lint bench
+.PHONY: setup test demo lint bench programs deb install install-data
 
 # The programs are compiled here, once, and ship in the package: no host that runs them needs clang.
 PROGRAMS := daemon/ipsecd/backend/xdp/ipsecd.bpf.o
@@ -16,7 +16,9 @@ BPF_FLAGS := -O2 -g -target bpf -mcpu=v3 -Wall -Wextra -Werror -Wno-sign-compare
 
 setup: $(VENV)/.done $(PROGRAMS)
 
-$(PROGRAMS): $(wildcard bpf/*.h bpf/*.c) | $(VENV)/.done
+programs: $(PROGRAMS)
+
+$(PROGRAMS): $(wildcard bpf/*.h bpf/*.c)
 	clang $(BPF_FLAGS) -c bpf/ipsecd.bpf.c -o $@.tmp
 	llvm-strip -g $@.tmp
 	mv $@.tmp $@
@@ -24,6 +26,61 @@ $(PROGRAMS): $(wildcard bpf/*.h bpf/*.c) | $(VENV)/.done
 build/%.bpf.o: bench/%.bpf.c $(wildcard bench/*.bpf.c bpf/*.h bpf/*.c) | $(VENV)/.done
 	mkdir -p build
 	clang $(BPF_FLAGS) -c $< -o $@
+
+# What a package has besides the Python code. Every file is listed, so that none comes by accident.
+PREFIX := /usr/local
+SYSCONFDIR := /etc
+UNITDIR := $(PREFIX)/lib/systemd/system
+DATA := install -D -m 644
+
+install-data:
+	$(DATA) systemd/ipsecd.yaml $(DESTDIR)$(SYSCONFDIR)/ipsecd/ipsecd.yaml
+	for unit in ipsecd.service ipsecd.socket ipsecd-boot.service; do \
+	  install -d $(DESTDIR)$(UNITDIR) && \
+	  sed -e 's|/usr/sbin|$(PREFIX)/sbin|; s|/usr/libexec|$(PREFIX)/libexec|' systemd/$$unit \
+	    > $(DESTDIR)$(UNITDIR)/$$unit || exit 1; \
+	done
+	install -D -m 755 systemd/withdraw-if-stopped $(DESTDIR)$(PREFIX)/libexec/ipsecd/withdraw-if-stopped
+	$(DATA) systemd/ipsecd.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/ipsecd.conf
+	$(DATA) systemd/ipsecd.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/ipsecd.conf
+	for page in docs/man/*.[158]; do \
+	  $(DATA) $$page $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/} || exit 1; \
+	done
+	for name in ipsecpol netdiag secedit gpupdate ipseccmd.exe IPSeccmd IPSeccmd.exe \
+	    ipsecpol.exe Ipsecpol Ipsecpol.exe netdiag.exe; do \
+	  ln -sf ipseccmd.1 $(DESTDIR)$(PREFIX)/share/man/man1/$$name.1 || exit 1; \
+	done
+	$(DATA) ctl/completions/ipsecctl.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/ipsecctl
+	$(DATA) ctl/completions/_ipsecctl $(DESTDIR)$(PREFIX)/share/zsh/vendor-completions/_ipsecctl
+	$(DATA) ctl/completions/ipsecctl.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/ipsecctl.fish
+
+# For distributions without a package: a virtual environment with all that Python code needs, the
+# commands, and the same units. Then: systemd-sysusers && systemctl enable --now ipsecd.service
+install: programs install-data
+	$(PYTHON) -m venv $(DESTDIR)$(PREFIX)/lib/ipsecd
+	$(DESTDIR)$(PREFIX)/lib/ipsecd/bin/pip install --quiet --disable-pip-version-check .
+	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin
+	ln -sf ../lib/ipsecd/bin/ipsecd $(DESTDIR)$(PREFIX)/sbin/ipsecd
+	for name in ipsecctl ipseccmd ipseccmd.exe IPSeccmd IPSeccmd.exe ipsecpol ipsecpol.exe \
+	    Ipsecpol Ipsecpol.exe netdiag netdiag.exe secedit gpupdate; do \
+	  ln -sf ../lib/ipsecd/bin/$$name $(DESTDIR)$(PREFIX)/bin/$$name || exit 1; \
+	done
+
+# The package, in build/deb, made from a copy of this tree.
+DEB_PACKAGES := build-essential clang debhelper dh-python libbpf-dev lintian linux-libc-dev llvm \
+	pybuild-plugin-pyproject python3-all python3-setuptools
+DEB_VERSION :=
+
+deb:
+	dpkg-query -W $(DEB_PACKAGES) >/dev/null 2>&1 || \
+	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(DEB_PACKAGES); }
+	rm -rf build/deb && mkdir -p build/deb/ipsecd
+	tar -c --exclude-vcs --exclude=./build --exclude=./$(VENV) --exclude='*.egg-info' --exclude=__pycache__ \
+	  --exclude='.*_cache' --exclude=./.hypothesis . | tar -x -C build/deb/ipsecd
+	if [ -n "$(DEB_VERSION)" ]; then \
+	  sed -i '1s/([^)]*)/($(DEB_VERSION))/' build/deb/ipsecd/debian/changelog; fi
+	cd build/deb/ipsecd && PATH=/usr/sbin:/usr/bin:/sbin:/bin dpkg-buildpackage --build=binary --no-sign
+	lintian --fail-on error,warning build/deb/*.changes
 
 $(VENV)/.done: pyproject.toml
 	command -v bpftool clang clang-format ip llvm-strip nft ping socat sysctl >/dev/null && \

@@ -9,11 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ipsecd import __version__, journal
+from ipsecd.backend.choice import withdraw_all
 from ipsecd.config import DEFAULT_CONFIG, Config, Directories, load_config
 from ipsecd.control import Control
 from ipsecd.engine import Engine
 from ipsecd.errors import IpsecdError
 from ipsecd.lifecycle import Daemon
+from ipsecd.listener import RuntimeLock
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -22,7 +24,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     directories = Directories(
         options.config_dir, options.state_dir, options.runtime_dir, options.bpffs_dir
     )
+    if options.boot:
+        return _boot(options, directories)
     try:
+        if options.withdraw:
+            return _withdraw(directories)
         config = _config(options)
         engine = Engine(config, directories)
         if options.check:
@@ -32,6 +38,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except IpsecdError as error:
         sys.stderr.write(f"ipsecd: {error}\n")
         return 1
+    return 0
+
+
+def _boot(options: argparse.Namespace, directories: Directories) -> int:
+    """Enforce and leave; with settings that cannot be used, what the last good ones came to."""
+    journal.set_up()
+    wrong = None
+    try:
+        config = _config(options)
+    except IpsecdError as error:
+        config, wrong = Config(), error
+    try:
+        lock = RuntimeLock(directories.runtime)
+        try:
+            engine = Engine(config, directories)
+            try:
+                done = engine.boot(wrong)
+            finally:
+                engine.close()
+        finally:
+            lock.close()
+    except IpsecdError as error:
+        sys.stderr.write(f"ipsecd: {error}\n")
+        return 1
+    return 0 if done else 1
+
+
+def _withdraw(directories: Directories) -> int:
+    """Remove what an earlier daemon left in force; nothing is left of it."""
+    lock = RuntimeLock(directories.runtime)
+    try:
+        withdraw_all(directories.bpffs)
+    finally:
+        lock.close()
     return 0
 
 
@@ -76,10 +116,21 @@ def _parser() -> argparse.ArgumentParser:
         choices=("auto", "nftables", "xdp"),
         help="what enforces the rules, instead of what the settings say",
     )
-    parser.add_argument(
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument(
         "--check",
         action="store_true",
         help="read settings and policies, say whether they can be used, and change nothing",
+    )
+    instead.add_argument(
+        "--boot",
+        action="store_true",
+        help="put the assigned policy in force and exit, without serving or writing anything",
+    )
+    instead.add_argument(
+        "--withdraw",
+        action="store_true",
+        help="remove all that an ipsecd enforces in this network namespace, and exit",
     )
     parser.add_argument("--version", action="version", version=f"ipsecd {__version__}")
     return parser

@@ -46,6 +46,13 @@ class OnStop(Enum):
     KEEP = "keep"
 
 
+class Boot(Enum):
+    """What is in force while the host boots, until the assigned policy is."""
+
+    PERMIT = "permit"
+    BLOCK = "block"
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """How much clients may ask for; ``idle_timeout_s`` is in seconds."""
@@ -66,6 +73,7 @@ class Config:
     essentials: tuple[str, ...] = tuple(e.name for e in ESSENTIALS)
     default_exempt: int | None = None
     on_stop: OnStop = OnStop.WITHDRAW
+    boot: Boot = Boot.PERMIT
     limits: Limits = field(default_factory=Limits)
 
     @property
@@ -127,7 +135,7 @@ def parse_config(content: bytes, source: str = "<configuration>") -> Config:
     keys = reader.members(
         tree,
         "the configuration",
-        ("backend", "unparsable", "essentials", "default-exempt", "on-stop", "limits"),
+        ("backend", "unparsable", "essentials", "default-exempt", "on-stop", "boot", "limits"),
     )
     return Config(
         reader.scalar(keys, "backend", _one_of(BackendChoice), default.backend),
@@ -135,6 +143,7 @@ def parse_config(content: bytes, source: str = "<configuration>") -> Config:
         reader.essentials(keys, default.essentials),
         reader.scalar(keys, "default-exempt", _default_exempt, default.default_exempt),
         reader.scalar(keys, "on-stop", _one_of(OnStop), default.on_stop),
+        reader.scalar(keys, "boot", _one_of(Boot), default.boot),
         _limits(reader, keys.get("limits")),
     )
 

@@ -24,11 +24,21 @@ from ipsecd.compiler.classifier import Classifier
 from ipsecd.compiler.policy import compile_filters
 from ipsecd.compiler.tables import rows_of
 from ipsecd.compiler.volatile import Delta, Volatile
-from ipsecd.config import Config, Directories, OnStop, Unparsable
+from ipsecd.config import Boot, Config, Directories, OnStop, Unparsable
 from ipsecd.errors import InvalidInput, IpsecdError, NotFound, Refused, StoreFailed
 from ipsecd.journal import record
 from ipsecd.lastgood import Enforceable, load, save
-from ipsecd.model.values import InForce, Network, Policy, Store, filters_of
+from ipsecd.model.values import (
+    Action,
+    Endpoint,
+    Filter,
+    InForce,
+    Network,
+    Origin,
+    Policy,
+    Store,
+    filters_of,
+)
 from ipsecd.stores.cache import CheckedFile, NameStore, names_to_json
 from ipsecd.stores.dynamic import DynamicRule, DynamicStore
 from ipsecd.stores.files import Disk
@@ -84,11 +94,29 @@ class Engine:
 
         Where there is neither, and the kernel still holds what an earlier process enforced, that
         is left as it is, until a policy can be loaded: nothing is opened by a mistake in a file.
-        Raises ``BackendFailed`` if the kernel does not take it.
+        Where nothing at all can be used, the setting ``boot`` decides. Raises ``BackendFailed``
+        if the kernel does not take it.
         """
+        self._start(self._store.load)
+        self._keep_last_good()
+
+    def boot(self, config_error: IpsecdError | None = None) -> bool:
+        """Do what ``start`` does, but write nothing; whether all that was wanted is in force.
+
+        Until the policy is, the setting ``boot`` is in force. With a `config_error` the settings
+        are not known, and of the policies only the last good one is used: it has them in it.
+        """
+        if self.backend.observe().digest is None:
+            self._block_until_loaded()
+        self._start(self._store.look, config_error)
+        return not self.failures
+
+    def _start(self, read: Callable[[], Loaded], config_error: IpsecdError | None = None) -> None:
         self.names = self._names_file.load()
-        good = self._to_enforce()
-        self.held = good is None and self.backend.observe().digest is not None
+        good = self._last_good_only(config_error) if config_error else self._to_enforce(read)
+        self.held = good is None and (
+            self.backend.observe().digest is not None or self._block_until_loaded()
+        )
         if self.held:
             self.backend.adopt()
         if good is None:
@@ -108,7 +136,6 @@ class Engine:
             policy=good.policy.name if good.policy else None,
             digest=good.classifier.digest[:12],
         )
-        self._keep_last_good()
 
     def stop(self) -> None:
         """Withdraw everything and forget the dynamic rules; ``start`` begins anew."""
@@ -360,14 +387,14 @@ class Engine:
 
     # -- inside ----------------------------------------------------------------------------------
 
-    def _to_enforce(self) -> Enforceable | None:
+    def _to_enforce(self, read: Callable[[], Loaded]) -> Enforceable | None:
         """What should be in force by the files, or by the last good state if they are broken.
 
-        None if there is neither.
+        `read` reads the files. None if there is neither.
         """
         kept = load(self._last_good)
         try:
-            self.loaded = self._store.load()
+            self.loaded = read()
             self.failures = _failures(self.loaded)
             if self.loaded.assigned_error:
                 raise self.loaded.assigned_error
@@ -382,6 +409,27 @@ class Engine:
                 self.failures = (text, *self.failures)
             self.loaded_from = "last-good" if kept else "nothing"
             return kept
+
+    def _last_good_only(self, error: IpsecdError) -> Enforceable | None:
+        """What was in force last, because of an `error` in the settings."""
+        kept = load(self._last_good)
+        self.failures = (str(error),)
+        self.loaded_from = "last-good" if kept else "nothing"
+        return kept
+
+    def _block_until_loaded(self) -> bool:
+        """Block all but the essentials, if the setting ``boot`` wants that; whether it does."""
+        if self.config.boot is not Boot.BLOCK:
+            return False
+        everything = InForce(
+            Origin("boot", "", "until the policy is in force"),
+            Filter(Endpoint(), Endpoint()),
+            Action.BLOCK,
+        )
+        exemptions = (one.name for one in self.config.exemptions)
+        self.backend.apply(compile_filters([everything], exemptions), self.volatile)
+        record(logging.INFO, "blocking-all", until="the assigned policy is in force")
+        return True
 
     def _enforceable(
         self, policy: Policy | None, names: Names, kept: Enforceable | None = None

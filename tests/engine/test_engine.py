@@ -6,13 +6,14 @@ import errno
 import os
 from math import inf
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ipsecd.backend.base import Observation
 from ipsecd.backend.memory import MemoryBackend
 from ipsecd.compiler.volatile import Delta, Volatile
-from ipsecd.config import Config, Directories, Limits
+from ipsecd.config import Boot, Config, Directories, Limits
 from ipsecd.engine import Engine
 from ipsecd.errors import BackendFailed, InvalidInput, LimitExceeded, Refused, StoreFailed
 from ipsecd.language.filters import parse_filter
@@ -229,6 +230,79 @@ def test_nothing_is_opened_when_nothing_can_be_loaded(site: Site, tmp_path: Path
     assert site.blocks(3)
     site.engine.add_dynamic(rule("a", "*=0:2:UDP"))
     assert site.blocks(2)
+
+
+def booted(site: Site, boot: Boot, error: InvalidInput | None = None) -> bool:
+    """Boot as the first unit does, over a kernel that holds nothing."""
+    site.backend = MemoryBackend(site.clock)
+    engine = Engine(Config(boot=boot), site.directories, lambda: site.backend, clock=site.clock)
+    done = engine.boot(error)
+    engine.close()
+    return done
+
+
+def written(path: Path) -> dict[Path, bytes]:
+    """All files below a directory, with their content."""
+    return {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
+
+
+def test_boot_enforces_and_writes_nothing(site: Site, tmp_path: Path) -> None:
+    """The assigned policy is in force afterwards, and no file was touched."""
+    site.engine.change(put=[policy("*=0:1:UDP")], assign="P")
+    (tmp_path / "lib/last-good").unlink()
+    before = written(tmp_path)
+    assert booted(site, Boot.PERMIT)
+    assert site.blocks(1)
+    assert not site.blocks(2)
+    assert written(tmp_path) == before
+    site.again()
+    assert site.blocks(1)
+
+
+def test_boot_blocks_everything_until_the_policy_is_in_force(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With boot: block the first state has no hole, and the policy is the second."""
+    site.engine.change(put=[policy("*=0:1:UDP")], assign="P")
+    seen = []
+    apply = MemoryBackend.apply
+
+    def noted(backend: MemoryBackend, *state: Any) -> None:
+        apply(backend, *state)
+        seen.append((site.blocks(1), site.blocks(2)))
+
+    monkeypatch.setattr(MemoryBackend, "apply", noted)
+    assert booted(site, Boot.BLOCK)
+    assert seen == [(True, True), (True, False)]
+    seen.clear()
+    assert booted(site, Boot.PERMIT)
+    assert seen == [(True, False)]
+
+
+@pytest.mark.parametrize("boot", Boot)
+def test_boot_with_a_broken_policy_and_no_last_good_one(
+    site: Site, tmp_path: Path, boot: Boot
+) -> None:
+    """The setting decides; the daemon that follows keeps that up until the file is mended."""
+    broken_and_held(site, tmp_path)
+    assert not booted(site, boot)
+    assert site.blocks(1) == site.blocks(2) == (boot is Boot.BLOCK)
+    site.config = Config(boot=boot)
+    site.again()
+    assert site.blocks(2) == (boot is Boot.BLOCK)
+    assert site.engine.failures
+    text = "policy: P\nrules: [{rule: R, action: block, filters: ['*=0:3:UDP']}]\n"
+    next((tmp_path / "etc/policies").iterdir()).write_text(text)
+    site.engine.reload({})
+    assert site.blocks(3)
+    assert not site.blocks(2)
+
+
+def test_boot_with_settings_that_cannot_be_used(site: Site) -> None:
+    """What was in force last has the settings in it, and is enforced."""
+    site.engine.change(put=[policy("*=0:1:UDP")], assign="P")
+    assert not booted(site, Boot.PERMIT, InvalidInput("the configuration has no key 'x'"))
+    assert site.blocks(1)
 
 
 def broken_and_held(site: Site, tmp_path: Path) -> None:

@@ -13,17 +13,26 @@ import pytest
 
 from ipsecd.config import BackendChoice, Config, Directories
 from ipsecd.errors import InvalidInput
+from ipsecd.listener import RuntimeLock
 
 
 class NotedEngine:
     made: ClassVar[list[tuple[Config, Directories]]] = []
     problems: ClassVar[tuple[str, ...]] = ()
+    booted: ClassVar[list[object]] = []
 
     def __init__(self, config: Config, directories: Directories) -> None:
         self.made.append((config, directories))
 
     def check(self) -> tuple[str, ...]:
         return self.problems
+
+    def boot(self, config_error: InvalidInput | None) -> bool:
+        self.booted.append(config_error)
+        return config_error is None
+
+    def close(self) -> None:
+        self.booted.append("closed")
 
 
 Main = Callable[[list[str]], int]
@@ -104,7 +113,34 @@ def test_an_engine_that_cannot_check_says_why(
     assert capsys.readouterr().err == "ipsecd: p.yaml:3: broken\n"
 
 
-@pytest.mark.parametrize("options", [["--backend", "pf"], ["--conf", "x"], ["extra"]])
+def test_boot_enforces_and_leaves(main: Main, tmp_path: Path) -> None:
+    """With --boot the engine boots, and is let go of; settings that are wrong go to it."""
+    NotedEngine.booted.clear()
+    assert main(["--boot", "--runtime-dir", str(tmp_path)]) == 0
+    assert NotedEngine.booted == [None, "closed"]
+    wrong = tmp_path / "ipsecd.yaml"
+    wrong.write_text("no-such-key: 1\n")
+    assert main(["--boot", "--runtime-dir", str(tmp_path), "--config", str(wrong)]) == 1
+    assert "no-such-key" in str(NotedEngine.booted[2])
+    assert NotedEngine.made[1][0] == Config()
+
+
+@pytest.mark.parametrize("option", ["--boot", "--withdraw"])
+def test_beside_a_running_daemon_nothing_is_done(
+    main: Main, tmp_path: Path, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever has the lock owns the kernel's state."""
+    lock = RuntimeLock(tmp_path)
+    try:
+        assert main([option, "--runtime-dir", str(tmp_path)]) == 1
+    finally:
+        lock.close()
+    assert "another ipsecd runs" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "options", [["--boot", "--check"], ["--backend", "pf"], ["--conf", "x"], ["extra"]]
+)
 def test_wrong_usage_exits_with_2(main: Main, options: list[str]) -> None:
     """What is not an option is usage, abbreviations included."""
     with pytest.raises(SystemExit) as caught:

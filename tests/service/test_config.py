@@ -8,6 +8,7 @@ import pytest
 
 from ipsecd.config import (
     BackendChoice,
+    Boot,
     Config,
     Limits,
     OnStop,
@@ -24,6 +25,7 @@ unparsable: pass
 essentials: [dhcp-client]
 default-exempt: 3
 on-stop: keep
+boot: block
 limits:
   connections-per-user: 5
   connections: 50
@@ -41,6 +43,7 @@ def test_every_key_is_read() -> None:
         ("dhcp-client",),
         3,
         OnStop.KEEP,
+        Boot.BLOCK,
         Limits(5, 50, 65536, 1000, 10.0),
     )
 
@@ -57,6 +60,7 @@ def test_the_defaults_are_safe() -> None:
     assert config.unparsable is Unparsable.DROP
     assert [e.name for e in config.exemptions] == ["neighbour-discovery", "dhcp-client"]
     assert config.on_stop is OnStop.WITHDRAW
+    assert config.boot is Boot.PERMIT
 
 
 def test_exemptions_add_up() -> None:

@@ -35,7 +35,7 @@ from ipsecd.model.values import Action, Family, Origin
 Key = TypeVar("Key")
 ALL = frozenset(Point)
 NOWHERE: frozenset[Point] = frozenset()
-LEGACY_TABLES = (Path("/proc/net/ip_tables_names"), Path("/proc/net/ip6_tables_names"))
+LEGACY_TABLES = (Path("/proc/self/net/ip_tables_names"), Path("/proc/self/net/ip6_tables_names"))
 """The tables of x_tables that are loaded in this network namespace, one on each line."""
 
 _WORDS = {

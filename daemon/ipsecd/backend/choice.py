@@ -8,7 +8,7 @@ from pathlib import Path
 from ipsecd.backend.base import Backend
 from ipsecd.backend.beside import XdpWithNftables
 from ipsecd.backend.nftables.backend import NftablesBackend
-from ipsecd.backend.xdp.backend import XdpBackend
+from ipsecd.backend.xdp.backend import XdpBackend, is_bpf_file_system
 from ipsecd.errors import IpsecdError
 
 
@@ -36,3 +36,14 @@ def withdraw_other(name: str, bpffs: Path) -> None:
         other = XdpWithNftables(XdpBackend(bpffs))
         other.remove()
         other.close()
+
+
+def withdraw_all(bpffs: Path) -> None:
+    """Withdraw whatever any backend left in force; raises ``IpsecdError`` or ``OSError``."""
+    if is_bpf_file_system(bpffs):
+        xdp = XdpWithNftables(XdpBackend(bpffs))
+        xdp.remove()
+        xdp.close()
+    nftables = NftablesBackend()
+    nftables.remove()
+    nftables.close()

@@ -22,7 +22,7 @@ from ipsecd.errors import InvalidInput, IpsecdError, NotFound, Refused, StoreFai
 from ipsecd.language.documents import format_policy, parse_policy
 from ipsecd.model.values import Policy
 from ipsecd.stores.files import TEMPORARY, Disk
-from ipsecd.stores.steps import NotBegun, Step, abandon, carry_out, recover
+from ipsecd.stores.steps import NotBegun, Step, abandon, carry_out, is_interrupted, recover
 
 POLICIES = "policies"
 ASSIGNED = "assigned"
@@ -127,6 +127,21 @@ class StaticStore:
             for folder in (self._directory, self._directory / POLICIES):
                 for left_over in folder.glob(f".*{TEMPORARY}"):
                     self._disk.unlink(left_over)
+            return self._read()
+        except OSError as error:
+            raise self.failure(error) from error
+
+    def look(self) -> Loaded:
+        """Read everything and write nothing; raises ``StoreFailed`` if a change has to be finished.
+
+        For a file system that may not be writable yet.
+        """
+        try:
+            if is_interrupted(self._directory):
+                raise StoreFailed(
+                    f"a change to {str(self._directory)!r} was interrupted",
+                    "the daemon finishes it when it starts",
+                )
             return self._read()
         except OSError as error:
             raise self.failure(error) from error

@@ -61,6 +61,11 @@ def abandon(disk: Disk, directory: Path) -> None:
     disk.sync_directory(directory)
 
 
+def is_interrupted(directory: Path) -> bool:
+    """Whether ``recover`` has something to do."""
+    return (directory / JOURNAL).exists()
+
+
 def recover(disk: Disk, directory: Path) -> bool:
     """Finish a change that was interrupted; whether there was one. Raises ``OSError``."""
     journal = directory / JOURNAL

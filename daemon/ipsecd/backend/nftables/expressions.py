@@ -23,6 +23,7 @@ EQ, NEQ, GTE = 0, 1, 5
 FIB_RESULT_ADDRTYPE = 3
 FIB_SADDR, FIB_DADDR = 1, 2
 RTN_LOCAL, RTN_BROADCAST, RTN_MULTICAST = 2, 3, 5
+LOOKUP_INVERTED = 1
 IPPROTO_FRAGMENT = 44
 NFPROTO = {Family.IPV4: 2, Family.IPV6: 10}
 
@@ -77,7 +78,7 @@ def within(first: bytes, last: bytes, register: int = 0) -> bytes:
 
 def in_set(name: str, register: int = 0, *, inverted: bool = False) -> bytes:
     """Go on only if the key that begins in the register is in the set (or is not)."""
-    flags = frozenset({"NFT_LOOKUP_F_INV"} if inverted else ())
+    flags = LOOKUP_INVERTED if inverted else 0
     return _expression("lookup", ("SET", name), ("SREG", _register(register)), ("FLAGS", flags))
 
 

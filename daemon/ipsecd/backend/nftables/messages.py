@@ -1,8 +1,9 @@
 """Owns the encoding of nf_tables messages and expressions, by pyroute2's message classes.
 
-Expressions are cached as bytes: a rule is a few of them laid end to end. Three things that
-pyroute2 0.9.7 lacks are added here: counter objects, the numeric result of ``fib``, and a comment
-of any kind of object. Source of every constant: include/uapi/linux/netfilter/nf_tables.h.
+Expressions are cached as bytes: a rule is a few of them laid end to end. What pyroute2 lacks is
+added here: counter objects, the numeric result of ``fib``, flags as numbers, which versions since
+0.7.2 take in different ways, and a comment of any kind of object. Source of every constant:
+include/uapi/linux/netfilter/nf_tables.h.
 """
 
 from __future__ import annotations
@@ -53,13 +54,47 @@ class _Expression(nft.nft_contains_expr.nft_expr):  # type: ignore[misc]
             ("NFTA_FIB_FLAGS", "be32"),
         )
 
+    class nft_lookup(nft.nft_regs):  # type: ignore[misc] # noqa: N801 (pyroute2 finds it by name)
+        nla_map = (
+            ("NFTA_LOOKUP_UNSPEC", "none"),
+            ("NFTA_LOOKUP_SET", "asciiz"),
+            ("NFTA_LOOKUP_SREG", "regs"),
+            ("NFTA_LOOKUP_DREG", "regs"),
+            ("NFTA_LOOKUP_SET_ID", "be32"),
+            ("NFTA_LOOKUP_FLAGS", "be32"),
+        )
+
 
 class _Rule(nft.nft_rule_msg):  # type: ignore[misc]
     nft_expr = _Expression
 
 
-class _Set(nft.nft_set_msg):  # type: ignore[misc]
+class _Set(nfgen_msg):  # type: ignore[misc]
+    prefix = "NFTA_SET_"
+    nla_map = (
+        ("NFTA_SET_UNSPEC", "none"),
+        ("NFTA_SET_TABLE", "asciiz"),
+        ("NFTA_SET_NAME", "asciiz"),
+        ("NFTA_SET_FLAGS", "be32"),
+        ("NFTA_SET_KEY_TYPE", "be32"),
+        ("NFTA_SET_KEY_LEN", "be32"),
+        ("NFTA_SET_DATA_TYPE", "be32"),
+        ("NFTA_SET_DATA_LEN", "be32"),
+        ("NFTA_SET_POLICY", "be32"),
+        ("NFTA_SET_DESC", "description"),
+        ("NFTA_SET_ID", "be32"),
+        ("NFTA_SET_TIMEOUT", "be64"),
+        ("NFTA_SET_GC_INTERVAL", "be32"),
+        ("NFTA_SET_USERDATA", "cdata"),
+        ("NFTA_SET_PAD", "hex"),
+        ("NFTA_SET_OBJ_TYPE", "be32"),
+        ("NFTA_SET_HANDLE", "be64"),
+        ("NFTA_SET_EXPR", "nft_expr"),
+    )
     nft_expr = _Expression
+
+    class description(nla):  # type: ignore[misc] # noqa: N801 (pyroute2 finds it by name)
+        nla_map = (("NFTA_SET_DESC_UNSPEC", "none"), ("NFTA_SET_DESC_SIZE", "be32"))
 
 
 class _Object(nfgen_msg):  # type: ignore[misc]
@@ -187,7 +222,7 @@ def new_set(
     attrs: list[tuple[str, Any]] = [
         ("NFTA_SET_TABLE", table),
         ("NFTA_SET_NAME", name),
-        ("NFTA_SET_FLAGS", _bits(flags)),
+        ("NFTA_SET_FLAGS", flags),
         ("NFTA_SET_KEY_TYPE", key_type),
         ("NFTA_SET_KEY_LEN", key_bytes),
         ("NFTA_SET_ID", 1),
@@ -199,11 +234,6 @@ def new_set(
         counter = {"attrs": [("NFTA_EXPR_NAME", "counter"), ("NFTA_EXPR_DATA", {"attrs": []})]}
         attrs.append(("NFTA_SET_EXPR", counter))
     return Message(NEWSET, NLM_F_CREATE | NLM_F_EXCL, _encode(_Set(), attrs), f"set {name}")
-
-
-def _bits(flags: int) -> frozenset[str]:
-    names = _Set.set_flags.ops
-    return frozenset(name for bit, name in enumerate(names) if flags & 1 << bit)
 
 
 def delete_set(table: str, name: str) -> Message:
