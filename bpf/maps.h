@@ -47,8 +47,8 @@ struct {
 	__uint(value_size, sizeof(struct line));
 } hosts SEC(".maps");
 
-/* By IP version, protocol and destination port; and a last line that begins with the line of
- * `hosts` from which addresses count. What no shortcut is known for is always right: it says
+/* By IP version, protocol and destination port; and a last line: first the line of `hosts`
+ * from which addresses count, and from byte 32 the digest of the policy, for the daemon. What no shortcut is known for is always right: it says
  * so of everything while the state is replaced. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

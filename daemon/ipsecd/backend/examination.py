@@ -14,12 +14,12 @@ from pathlib import Path
 from ipsecd.backend.nftables.backend import NftablesBackend
 from ipsecd.backend.xdp import libbpf
 from ipsecd.backend.xdp.backend import is_bpf_file_system
+from ipsecd.backend.xdp.links import pinned_programs
 from ipsecd.backend.xdp.programs import OBJECT
 from ipsecd.errors import IpsecdError
 from ipsecd.host import Interface
 
 _MODES = {1: "native", 2: "generic", 3: "offloaded"}
-_OURS = ("receive_", "arrive_", "leave_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +37,14 @@ def assess(bpffs: Path, interfaces: Iterable[Interface]) -> tuple[Assessment, ..
     return (_assess_nftables(), _assess_xdp(bpffs, tuple(interfaces)))
 
 
-def foreign_programs(interfaces: Iterable[Interface]) -> dict[str, str]:
+def foreign_programs(bpffs: Path, interfaces: Iterable[Interface]) -> dict[str, str]:
     """The XDP programs of others, by the name of the interface that they are on."""
+    ours = pinned_programs(bpffs / "links")
     found = {}
     for one in interfaces:
         for mode, number in one.xdp:
-            name = libbpf.program_name(number)
-            if not name.startswith(_OURS):
+            if number not in ours:
+                name = libbpf.program_name(number)
                 found[one.name] = f"{name} (program {number}, {_MODES.get(mode, 'unknown mode')})"
     return found
 
@@ -85,8 +86,8 @@ def _assess_xdp(bpffs: Path, interfaces: tuple[Interface, ...]) -> Assessment:
         "a list of a million prefixes costs one look-up",
     ]
     bad = [
-        "a new interface or address is covered a few milliseconds after it appears",
-        "packets that raw sockets send are judged too, and local packets after translation",
+        "a new interface passes nothing for some milliseconds, until it has programs",
+        "a new address is this host's only some milliseconds after it appears",
     ]
     if not loop:
         bad.append("this kernel (before Linux 5.17) takes policies of 24 look-ups at the most")
@@ -94,6 +95,6 @@ def _assess_xdp(bpffs: Path, interfaces: tuple[Interface, ...]) -> Assessment:
         f"{interface} has an XDP program of somebody else, {program}; packets would be judged "
         "at tc ingress behind it; to have XDP there, take it off: "
         f"ip link set dev {interface} xdp off"
-        for interface, program in foreign_programs(interfaces).items()
+        for interface, program in foreign_programs(bpffs, interfaces).items()
     ]
     return Assessment("xdp", not missing, tuple(good), (*missing, *bad))

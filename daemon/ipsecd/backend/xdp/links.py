@@ -220,10 +220,22 @@ class Links:
         os.close(link.descriptor)
 
 
+def pinned_programs(directory: Path) -> frozenset[int]:
+    """The numbers of the programs in links that are pinned below `directory`."""
+    found = set()
+    for path in directory.iterdir() if directory.is_dir() else ():
+        descriptor = libbpf.get_pinned(path)
+        try:
+            found.add(libbpf.link_info(descriptor).prog_id)
+        finally:
+            os.close(descriptor)
+    return frozenset(found)
+
+
 def _mode_of(index: int) -> str:
     with IPRoute() as route:
         for link in route.get_links(index):
             xdp = link.get_attr("IFLA_XDP")
-            if xdp and xdp.get_attr("IFLA_XDP_ATTACHED") == 1:
+            if xdp and xdp.get_attr("IFLA_XDP_DRV_PROG_ID"):
                 return NATIVE
     return GENERIC

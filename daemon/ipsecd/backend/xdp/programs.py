@@ -83,6 +83,7 @@ class Programs:
         self._slots: dict[int, int] = {}
         self._state: mmap.mmap | None = None
         self._state_bytes = b""
+        self._state_id = 0
         self._volatile = Volatile()
         self._host_bytes = b""
         self._first_host = 0
@@ -317,7 +318,7 @@ class Programs:
         old = self._image
         self._tables, self._image, self._classifier = used, image, classifier
         self._volatile = volatile
-        self._shortcuts.set(words)
+        self._shortcuts.set(words, classifier.digest)
         # No packet sees the old image any more: the update of an outer map waits for them.
         image.chunks.clear()
         if fresh:
@@ -342,6 +343,7 @@ class Programs:
             self._state.close()
         self._state = libbpf.map_lines(descriptor, len(lines) // abi.LINE)
         self._state_bytes = lines
+        self._state_id = libbpf.map_info(descriptor).id
         os.close(descriptor)
 
     def _clear_image(self, slot: int) -> None:
@@ -435,19 +437,10 @@ class Programs:
         return int(struct.unpack("=I", value)[0]) if value else 0
 
     def _state_in_force(self) -> bytes:
-        number = self._inner_id("state", 0)
-        if not number:
+        """The lines that packets are judged by; empty if they are not ours."""
+        if self._state is None or self._inner_id("state", 0) != self._state_id:
             return b""
-        try:
-            descriptor = libbpf.map_by_id(number)
-        except OSError:
-            return b""
-        try:
-            lines = libbpf.map_info(descriptor).max_entries
-            with libbpf.map_lines(descriptor, lines, writable=False) as memory:
-                return bytes(memory[: lines * abi.LINE])
-        finally:
-            os.close(descriptor)
+        return self._state[: len(self._state_bytes)]
 
 
 def _dynamic_key(entry: Entry, table: int) -> bytes:
@@ -467,16 +460,12 @@ def pinned_state(directory: Path) -> tuple[str | None, dict[Origin, Count]]:
     """
     maps = {}
     try:
-        for name in ("state", "counters", "origins"):
+        for name in ("state", "shortcuts", "counters", "origins"):
             maps[name] = libbpf.get_pinned(directory / name)
-        number = libbpf.look_up(maps["state"], struct.pack("=I", 0), 4)
-        if number is None:
+        if libbpf.look_up(maps["state"], struct.pack("=I", 0), 4) is None:
             return None, {}
-        inner = libbpf.map_by_id(struct.unpack("=I", number)[0])
-        try:
-            mark = libbpf.look_up(inner, struct.pack("=I", abi.MARK_LINE), abi.LINE) or b""
-        finally:
-            os.close(inner)
+        last = struct.pack("=I", abi.SHORTCUT_LINES)
+        mark = libbpf.look_up(maps["shortcuts"], last, abi.LINE) or b""
         cpus = libbpf.possible_cpus()
         counts = {}
         for key in libbpf.keys(maps["origins"], 4):
@@ -486,7 +475,7 @@ def pinned_state(directory: Path) -> tuple[str | None, dict[Origin, Count]]:
             if value and len(words) > 3:
                 numbers = struct.unpack(f"={2 * cpus}Q", value)
                 counts[Origin(*words[:3])] = Count(sum(numbers[0::2]), sum(numbers[1::2]))
-        return mark[:32].hex(), counts
+        return mark[32:].hex(), counts
     finally:
         for descriptor in maps.values():
             os.close(descriptor)

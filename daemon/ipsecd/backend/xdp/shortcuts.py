@@ -30,6 +30,7 @@ _PROTOCOLS = (TCP, UDP)
 _WORD = struct.Struct("=I")
 _LOWEST_BYTE = 0 if sys.byteorder == "little" else _WORD.size - 1
 _BYTES = abi.SHORTCUT_LINES * abi.LINE
+_DIGEST_AT = _BYTES + 32
 MAX_ENTRIES = 4096
 """Entries of a table that are looked at one by one; a longer one leaves no shortcut."""
 
@@ -61,11 +62,15 @@ class Shortcuts:
         """Let every packet walk the steps."""
         self.set(bytes(_BYTES))
 
-    def set(self, words: bytes) -> None:
-        """Put `words` in force, which agree with the steps in force."""
+    def set(self, words: bytes, digest: str = "") -> None:
+        """Put `words` in force, which agree with the steps in force; they are of policy `digest`.
+
+        The next process reads the digest here, with no more privilege than it takes to load maps.
+        """
         # What a word says is in one byte of it, so no packet sees half of a change.
         self._memory[:_BYTES] = words
         self._words = bytearray(words)
+        self._memory[_DIGEST_AT : _DIGEST_AT + 32] = bytes.fromhex(digest).ljust(32, b"\0")
 
     def forget(self, table: TableId, key: bytes) -> None:
         """Let packets that an entry of `table` under `key` can match walk the steps."""
