@@ -7,7 +7,7 @@ PACKAGES := bpftool clang clang-format iproute2 iputils-ping libbpf-dev linux-li
 # Tests and the demonstration touch firewalls, so they run in namespaces of their own.
 ISOLATED := unshare --net --mount sh -c 'mount --make-rprivate / && mount -t tmpfs run /run && mkdir -p /run/netns && mount -t bpf bpf /sys/fs/bpf && ip link set lo up && export IPSECD_ISOLATED=1 && exec "$$@"' sh
 
-.PHONY: setup test demo lint bench programs deb install install-data
+.PHONY: setup test demo lint bench programs deb deb-tools base-system install install-data
 
 # The programs are compiled here, once, and ship in the package: no host that runs them needs clang.
 PROGRAMS := daemon/ipsecd/backend/xdp/ipsecd.bpf.o
@@ -71,9 +71,11 @@ DEB_PACKAGES := build-essential clang debhelper dh-python libbpf-dev lintian lin
 	pybuild-plugin-pyproject python3-all python3-setuptools
 DEB_VERSION :=
 
-deb:
+deb-tools:
 	dpkg-query -W $(DEB_PACKAGES) >/dev/null 2>&1 || \
 	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(DEB_PACKAGES); }
+
+deb: deb-tools
 	rm -rf build/deb && mkdir -p build/deb/ipsecd
 	tar -c --exclude-vcs --exclude=./build --exclude=./$(VENV) --exclude='*.egg-info' --exclude=__pycache__ \
 	  --exclude='.*_cache' --exclude=./.hypothesis . | tar -x -C build/deb/ipsecd
@@ -81,6 +83,12 @@ deb:
 	  sed -i '1s/([^)]*)/($(DEB_VERSION))/' build/deb/ipsecd/debian/changelog; fi
 	cd build/deb/ipsecd && PATH=/usr/sbin:/usr/bin:/sbin:/bin dpkg-buildpackage --build=binary --no-sign
 	lintian --fail-on error,warning build/deb/*.changes
+
+# What the tests boot: made once, with the network that they do not have.
+base-system: setup deb-tools
+	command -v debootstrap systemd-nspawn fish zsh >/dev/null || \
+	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq debootstrap fish systemd-container zsh; }
+	$(VENV)/bin/python -m tests.boot.base
 
 $(VENV)/.done: pyproject.toml
 	command -v bpftool clang clang-format ip llvm-strip nft ping socat sysctl >/dev/null && \
@@ -96,7 +104,7 @@ lint: setup
 	$(VENV)/bin/mypy daemon ctl tests
 	clang-format --dry-run --Werror bpf/*.[ch] bench/*.c
 
-test: setup
+test: setup base-system
 	$(ISOLATED) $(VENV)/bin/python -m pytest -q
 
 demo: setup

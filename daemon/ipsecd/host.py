@@ -14,7 +14,7 @@ from typing import Any
 from pyroute2 import IPRoute
 
 from ipsecd.model.packets import Host
-from ipsecd.model.values import Family, InterfaceType
+from ipsecd.model.values import Family, InterfaceType, Network
 
 _DIALUP_ARPHRD = frozenset({256, 257, 258, 259, 512, 519})
 _LOOPBACK_ARPHRD = 772
@@ -22,6 +22,7 @@ _WITH_ETHERNET = frozenset({1, _LOOPBACK_ARPHRD})
 _XDP_MODES = {1: "IFLA_XDP_DRV_PROG_ID", 2: "IFLA_XDP_SKB_PROG_ID", 3: "IFLA_XDP_HW_PROG_ID"}
 _IFF_UP = 1
 _FAMILIES = {socket.AF_INET: Family.IPV4, socket.AF_INET6: Family.IPV6}
+_LOCAL_ROUTE = 2
 _ADDRESS_ROUTES = {3: "broadcast", 4: "anycast"}
 """rtm_type of the routes in the local table that receive for more than one address."""
 
@@ -54,6 +55,8 @@ class HostState:
 
     interfaces: tuple[Interface, ...]
     host: Host
+    local_networks: frozenset[Network] = frozenset()
+    """Networks that are delivered here by a route alone, 127.0.0.0/8 among them."""
 
     @property
     def types(self) -> Mapping[str, InterfaceType | None]:
@@ -80,6 +83,15 @@ def read_host() -> HostState:
         for one in local
         if one["type"] in _ADDRESS_ROUTES and one.get_attr("RTA_DST")
     }
+    networks = set()
+    for one in local:
+        text, family = one.get_attr("RTA_DST"), _FAMILIES[one["family"]]
+        if one["type"] != _LOCAL_ROUTE or not text:
+            continue
+        if one["dst_len"] == family.bits:
+            own.add((family, _number(text)))
+        else:
+            networks.add(Network(family, _number(text), one["dst_len"]))
     interfaces = tuple(
         Interface(
             link.get_attr("IFLA_IFNAME"),
@@ -97,7 +109,7 @@ def read_host() -> HostState:
         )
         for link in links
     )
-    return HostState(interfaces, Host(frozenset(own), frozenset(shared)))
+    return HostState(interfaces, Host(frozenset(own), frozenset(shared)), frozenset(networks))
 
 
 def _info(link: Any, name: str) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ipsecd.backend.gate import Gate
+from ipsecd.backend.gate import Gate, Known
 from tests.netns import site
 from tests.netns.site import (
     PEER,
@@ -70,7 +70,7 @@ def test_nothing_passes_a_new_interface_before_its_program(daemon: Daemon) -> No
     """A flood over interfaces that appear again and again: nothing is delivered."""
     block(daemon, "*=0:1434:UDP")
     assert leaks(10) == 0
-    assert "new interfaces pass nothing until they have programs" in daemon.ctl("status")
+    assert "pass nothing until the programs know them" in daemon.ctl("status")
 
 
 def test_without_the_gate_the_first_packets_pass(daemon: Daemon) -> None:
@@ -132,21 +132,21 @@ def test_a_gate_that_was_tampered_with_is_put_right() -> None:
     gate = Gate()
     gate._flags = 0
     try:
-        gate.close_but_for(frozenset({2, 7}))
+        gate.close_but_for(Known(frozenset({2, 7})))
         assert gate.drift() == ()
-        gate.close_but_for(frozenset({7, 9}))
+        gate.close_but_for(Known(frozenset({7, 9})))
         listed = json.loads(run("nft", "-j", "list", "set", "inet", "ipsecd_gate", "covered"))
         assert len(listed["nftables"][1]["set"]["elem"]) == 2
         run("nft", "add", "element", "inet", "ipsecd_gate", "covered", "{ 3 }")
         assert gate.drift()
-        gate.close_but_for(frozenset({7, 9}))
+        gate.close_but_for(Known(frozenset({7, 9})))
         assert gate.drift() == ()
         run("nft", "flush", "chain", "inet", "ipsecd_gate", "arriving")
         assert gate.drift()
-        gate.close_but_for(frozenset({7, 9}))
+        gate.close_but_for(Known(frozenset({7, 9})))
         run("nft", "delete", "table", "inet", "ipsecd_gate")
         assert gate.drift()
-        gate.close_but_for(frozenset({7, 9}))
+        gate.close_but_for(Known(frozenset({7, 9})))
         assert "ipsecd_gate" in run("nft", "list", "tables")
     finally:
         gate.remove()
@@ -162,3 +162,55 @@ def test_a_flush_of_the_ruleset_does_not_open_the_gate(daemon: Daemon) -> None:
     while "ipsecd_gate" not in run("nft", "list", "tables"):
         assert time.monotonic() < deadline
     assert leaks(2) == 0
+
+
+def test_nothing_is_delivered_to_a_new_address_before_the_programs_know_it(daemon: Daemon) -> None:
+    """A flood to an address that is added and removed again and again; also without a daemon."""
+    block(daemon, "*=0:1434:UDP")
+    run("ip", "-n", PEER, "route", "add", "192.168.9.0/24", "dev", "wire1")
+    mac = json.loads(run("ip", "-j", "link", "show", "wire0"))[0]["address"]
+    run("ip", "-n", PEER, "neigh", "add", LATE, "lladdr", mac, "dev", "wire1")
+
+    def leaked(port: int) -> int:
+        with subprocess.Popen(
+            [sys.executable, "-I", "-c", RECEIVE, "0.0.0.0", str(port), "0.5"],
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as listening:
+            assert listening.stdout
+            listening.stdout.readline()
+            flood = ["ip", "netns", "exec", PEER, sys.executable, "-I", "-c", SEND, LATE]
+            with subprocess.Popen([*flood, str(port), "100000", "20"]) as sending:
+                for _ in range(5):
+                    run("ip", "address", "add", f"{LATE}/32", "dev", "wire0")
+                    time.sleep(0.2)
+                    run("ip", "address", "del", f"{LATE}/32", "dev", "wire0")
+                sending.kill()
+            return int(listening.stdout.readline())
+
+    assert leaked(1434) == 0
+    assert leaked(1435) > 0
+    daemon.end(signal.SIGKILL)
+    assert leaked(1434) == 0
+    assert leaked(1435) == 0
+    run("nft", "delete", "table", "inet", "ipsecd_gate")
+    assert leaked(1434) > 0
+
+
+def test_addresses_that_are_local_by_a_route_pass(daemon: Daemon) -> None:
+    """The gate does not take a network that is routed to this host for new addresses."""
+    run("ip", "route", "add", "local", "198.51.100.0/24", "dev", "lo")
+    run("ip", "-n", PEER, "route", "add", "198.51.100.0/24", "via", site.HERE4)
+    try:
+        block(daemon, "*=0:1434:UDP")
+        assert eventually(lambda: delivered("198.51.100.7", 1435) == 5)
+    finally:
+        run("ip", "route", "del", "local", "198.51.100.0/24", "dev", "lo")
+
+
+def test_a_filter_that_names_no_me_needs_no_gate_for_addresses(daemon: Daemon) -> None:
+    """Then a new address is judged rightly from the first packet on, and passes."""
+    block(daemon, "203.0.113.0/24=*")
+    assert "fib" not in run("nft", "list", "table", "inet", "ipsecd_gate")
+    daemon.ctl("block", "udp/1434")
+    assert "fib" in run("nft", "list", "table", "inet", "ipsecd_gate")

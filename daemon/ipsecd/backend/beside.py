@@ -5,7 +5,8 @@
    tracking knows them and the tc programs do not: then nftables judges ``Point.LEAVING``.
 2. What this host sends is judged as it is sent. Where somebody translates its destination, the tc
    programs would see another: then nftables judges ``Point.SENDING``.
-3. An interface has no program in its first moments: the gate drops what it passes.
+3. An interface has no program in its first moments, and the programs do not know an address in
+   its first moments: the gate drops what meets no program, and what they cannot judge.
 
 Packets are never judged by neither.
 """
@@ -19,16 +20,17 @@ from pathlib import Path
 from typing import TypeVar
 
 from ipsecd.backend.base import Count, Observation
-from ipsecd.backend.gate import Gate
+from ipsecd.backend.gate import Gate, Known
 from ipsecd.backend.nftables.backend import NftablesBackend
 from ipsecd.backend.nftables.reading import translates_output
 from ipsecd.backend.nftables.wire import KernelError, NftSocket
 from ipsecd.backend.xdp.backend import XdpBackend
 from ipsecd.backend.xdp.program import needs_translation
 from ipsecd.compiler.classifier import Classifier, Ranked
-from ipsecd.compiler.tables import TableId
+from ipsecd.compiler.tables import ME, TableId
 from ipsecd.compiler.volatile import Delta, Volatile
 from ipsecd.errors import IpsecdError
+from ipsecd.host import HostState
 from ipsecd.model.packets import Point
 from ipsecd.model.values import Action, Family, Origin
 
@@ -57,6 +59,7 @@ class XdpWithNftables:
     ) -> None:
         """`nftables` and `gate` are called when they are first needed."""
         self._xdp = xdp
+        xdp.before_news = self._narrow_gate
         self._make_nftables = nftables
         self._make_gate = gate
         self._nftables: NftablesBackend | None = None
@@ -70,7 +73,11 @@ class XdpWithNftables:
         """How packets are caught, and what nftables does beside."""
         points = self._nftables.points if self._nftables else NOWHERE
         beside = tuple(text for point, text in _WORDS.items() if point in points)
-        gate = ("new interfaces pass nothing until they have programs",) if self._gate else ()
+        gate = (
+            ("new interfaces and addresses pass nothing until the programs know them",)
+            if self._gate
+            else ()
+        )
         trouble = (self._trouble,) if self._trouble else ()
         return self._xdp.probe() + beside + gate + trouble
 
@@ -245,13 +252,30 @@ class XdpWithNftables:
         try:
             if any(table.id.action is Action.BLOCK for table in tables):
                 self._gate = self._gate or self._make_gate()
-                self._gate.close_but_for(self._xdp.covered)
+                self._gate.close_but_for(self._known(tables))
             elif self._gate:
                 self._gate.remove()
                 self._gate.close()
                 self._gate = None
         except (IpsecdError, OSError) as error:
-            self._trouble = f"new interfaces are NOT COVERED in their first moments ({error})"
+            self._trouble = (
+                f"new interfaces and addresses are NOT COVERED in their first moments ({error})"
+            )
+
+    def _narrow_gate(self, state: HostState) -> None:
+        """Take away from the gate the addresses that the programs are about to forget."""
+        if self._gate:
+            try:
+                self._gate.forget_addresses(state.host.addresses)
+            except (IpsecdError, OSError) as error:
+                self._trouble = f"the gate does not follow the addresses ({error})"
+
+    def _known(self, tables: Iterable[Ranked]) -> Known:
+        """What the programs judge rightly; addresses count only where a filter names ``me``."""
+        state = self._xdp.known
+        if state is None or not any(ME in (t.id.source, t.id.destination) for t in tables):
+            return Known(self._xdp.covered)
+        return Known(self._xdp.covered, state.host.addresses, state.local_networks)
 
     def _withdraw_what_is_left(self) -> None:
         """Take over the gate of an earlier process, and remove its table if it is not used."""

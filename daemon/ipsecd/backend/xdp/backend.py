@@ -58,6 +58,9 @@ class XdpBackend:
         self._drifted = False
         self._events = Events()
         self._names: dict[int, str] = {}
+        self._known: HostState | None = None
+        self.before_news: Callable[[HostState], None] = lambda _: None
+        """Called with what this host has become, before the programs are told."""
         self.points = frozenset(Point)
 
     def probe(self) -> tuple[str, ...]:
@@ -73,6 +76,11 @@ class XdpBackend:
     def covered(self) -> frozenset[int]:
         """The interfaces whose packets all meet a program, there or on another, by index."""
         return frozenset(self._names.keys() - self._links.failures.keys())
+
+    @property
+    def known(self) -> HostState | None:
+        """What the programs take this host for."""
+        return self._known
 
     def check(self, classifier: Classifier) -> None:
         """Raise ``LimitExceeded`` for a policy of more steps than a packet can take."""
@@ -186,6 +194,7 @@ class XdpBackend:
         try:
             fresh.points = self.points
             state = self._host()
+            self.before_news(state)
             fresh.set_host(state.host)
             fresh.apply(classifier, volatile)
             fresh.restore_counts(counts)
@@ -222,12 +231,14 @@ class XdpBackend:
 
     def _follow(self, programs: Programs) -> None:
         state = self._host()
+        self.before_news(state)
         programs.set_host(state.host)
         self._sync(programs, state)
 
     def _sync(self, programs: Programs, state: HostState) -> None:
         self._names = {one.index: one.name for one in state.interfaces}
         self._links.sync(wanted(state.interfaces), programs.program)
+        self._known = state
 
     def _map_directories(self) -> list[Path]:
         if not self._directory.is_dir():

@@ -1,0 +1,72 @@
+"""Makes the base system of the machines: a minimal Debian 12, kept between runs.
+
+``python -m tests.boot.base`` fetches packages, so it is run where there is a network; it writes
+nothing but the tree. The tree lies in ``IPSECD_CACHE``, or in the cache directory of the user.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+INCLUDED = "ca-certificates,iproute2,nftables,procps,systemd-sysv"
+CACHED = "libbpf1 python3 python3-pyroute2 python3-yaml"
+"""What the package needs is downloaded with the base, for machines that have no network."""
+SETTINGS = ("sources.list", "sources.list.d", "apt.conf.d", "auth.conf.d")
+NOT_OURS = ("docker-clean", "docker-gzip-indexes", "docker-no-languages")
+
+
+def base_path() -> Path:
+    """Where the tree is, or would be."""
+    cache = Path(os.environ.get("IPSECD_CACHE") or Path.home() / ".cache/ipsecd")
+    key = hashlib.sha256(f"{INCLUDED} {CACHED}".encode()).hexdigest()[:8]
+    return cache / f"debian-12-{key}"
+
+
+def main() -> None:
+    """Make the tree, unless it is there."""
+    tree = base_path()
+    tree.parent.mkdir(parents=True, exist_ok=True)
+    with (tree.parent / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if tree.is_dir():
+            return
+        making = Path(tempfile.mkdtemp(dir=tree.parent, prefix="making-"))
+        try:
+            making.chmod(0o755)
+            make(making)
+            making.rename(tree)
+        except BaseException:
+            shutil.rmtree(making)
+            raise
+
+
+def make(tree: Path) -> None:
+    """Make it from the repositories that apt knows here."""
+    words = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages"]
+    listed = subprocess.run(words, check=True, capture_output=True, text=True).stdout.split()
+    site = next(one for one in listed if "security" not in one)
+    words = ["debootstrap", "--variant=minbase", f"--include={INCLUDED}", "bookworm", str(tree)]
+    subprocess.run([*words, site], check=True, stdout=subprocess.DEVNULL)
+    (tree / "etc/apt/sources.list").unlink(missing_ok=True)
+    for name in SETTINGS:
+        ours = Path("/etc/apt") / name
+        if ours.is_dir():
+            shutil.copytree(ours, tree / "etc/apt" / name, dirs_exist_ok=True)
+        elif ours.exists():
+            shutil.copy(ours, tree / "etc/apt" / name)
+    for name in NOT_OURS:
+        (tree / "etc/apt/apt.conf.d" / name).unlink(missing_ok=True)
+    shutil.copytree("/usr/share/keyrings", tree / "usr/share/keyrings", dirs_exist_ok=True)
+    shutil.copy("/etc/resolv.conf", tree / "etc/resolv.conf")
+    command = f"apt-get -q update && apt-get -qy install --download-only {CACHED}"
+    subprocess.run(["chroot", tree, "sh", "-c", command], check=True, stdout=subprocess.DEVNULL)
+
+
+if __name__ == "__main__":
+    main()

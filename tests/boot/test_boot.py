@@ -1,0 +1,316 @@
+"""A machine that boots, restarts and upgrades under a flood: its service receives nothing."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.boot.machine import OTHER, WORM, Machine, needs_machines
+from tests.netns.site import eventually
+
+pytestmark = [pytest.mark.netns, pytest.mark.slow, pytest.mark.timeout(900)]
+
+ROOT = Path(__file__).parents[2]
+NEXT_VERSION = "99.0.0"
+SLAMMER = (
+    ("Block Inbound UDP 1434 Rule", "*=0:1434:UDP"),
+    ("Block Outbound UDP 1434 Rule", "0=*:1434:UDP"),
+)
+LATE = """
+[Unit]
+After=network-online.target listen.service
+Wants=network-online.target
+[Service]
+Type=notify
+ExecStartPre=/bin/sleep 1
+ExecStart=/usr/sbin/ipsecd
+[Install]
+WantedBy=multi-user.target
+"""
+POLICY = """
+policy: Edited
+rules:
+  - rule: R
+    action: block
+    filters: ["*=0:{port}:UDP"]
+"""
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The package, and one of a higher version."""
+    needs_machines()
+    directory = tmp_path_factory.mktemp("packages")
+    found = []
+    for version in ("", NEXT_VERSION):
+        done = subprocess.run(
+            ["make", "deb", f"DEB_VERSION={version}"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        (made,) = (ROOT / "build/deb").glob("ipsecd_*.deb")
+        found.append(Path(shutil.copy(made, directory)))
+    return found[0], found[1]
+
+
+@pytest.fixture(scope="module")
+def fresh(
+    packages: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Machine]:
+    """A minimal Debian on which nothing was prepared, but for the package file that lies there."""
+    machine = Machine(tmp_path_factory.mktemp("machine"))
+    try:
+        for path in packages:
+            shutil.copy(path, machine.root / "root" / path.name)
+        machine.boot()
+        yield machine
+    finally:
+        machine.close()
+
+
+@pytest.fixture(scope="module")
+def installed(fresh: Machine, packages: tuple[Path, Path]) -> Machine:
+    """The same with the package installed, and the article's policy assigned."""
+    fresh.run("apt-get", "install", "-qy", f"/root/{packages[0].name}")
+    for rule, text in SLAMMER:
+        words = ["-w", "REG", "-p", "Block UDP 1434 Filter", "-r", rule, "-f", text]
+        fresh.run("IPSeccmd.exe", *words, "-n", "BLOCK", "-x")
+    # It is written in Python, which came with the package.
+    fresh.ctl("restart", "listen.service")
+    return fresh
+
+
+@pytest.fixture
+def machine(installed: Machine) -> Iterator[Machine]:
+    """It runs and is flooded, and all is well with it."""
+    installed.flood()
+    installed.ctl("daemon-reload")
+    installed.ctl("start", "ipsecd.service")
+    assert eventually(lambda: installed.received()[1] > 0), installed.journal()
+    yield installed
+    installed.flood(False)
+
+
+def drop_in(machine: Machine, text: str) -> None:
+    """Change ipsecd.service until the machine has gone."""
+    path = "/run/systemd/system/ipsecd.service.d"
+    machine.run("mkdir", "-p", path)
+    machine.run("sh", "-c", f'printf "%b" "$1" > {path}/test.conf', "sh", text)
+    machine.ctl("daemon-reload")
+
+
+def no_drop_in(machine: Machine) -> None:
+    machine.run("rm", "-rf", "/run/systemd/system/ipsecd.service.d")
+    machine.ctl("daemon-reload")
+
+
+def test_one_command_installs_it(installed: Machine) -> None:
+    """On a minimal Debian apt brings all it needs; units run, groups and man pages are there."""
+    for unit in ("ipsecd.service", "ipsecd.socket", "ipsecd-boot.service"):
+        assert installed.ctl("is-enabled", unit).strip() == "enabled"
+    assert installed.ctl("is-active", "ipsecd.service", "ipsecd.socket").split() == ["active"] * 2
+    for group in ("ipsec", "ipsec-view"):
+        installed.run("getent", "group", group)
+    assert "Block UDP 1434 Filter" in installed.run("ipsecctl", "status")
+    listed = installed.run("dpkg", "-L", "ipsecd")
+    for page in ("ipsecd.8", "ipsecctl.1", "ipseccmd.1", "ipsecd.yaml.5", "ipsec-policy.5"):
+        assert f"/{page}.gz" in listed
+
+
+def test_the_units_are_right_and_tight(machine: Machine) -> None:
+    """Nothing is to be said about the units, and their exposure is at most 2.0."""
+    units = ("ipsecd.service", "ipsecd-boot.service", "ipsecd.socket")
+    assert machine.run("systemd-analyze", "verify", "--man=no", *units) == ""
+    for unit in units[:2]:
+        machine.run("systemd-analyze", "security", "--threshold=20", "--no-pager", unit)
+
+
+@pytest.mark.parametrize("backend", ["nftables", "xdp"])
+def test_nothing_gets_through_from_boot_on(machine: Machine, backend: str) -> None:
+    """The peer floods before, during and after a reboot; the service listens as early as it can."""
+    machine.put("etc/ipsecd/ipsecd.yaml", f"backend: {backend}\n")
+    machine.reboot()
+    assert eventually(lambda: machine.received()[1] > 1000, 30), machine.journal()
+    assert machine.received()[0] == 0
+    assert f"enforcing with {backend}" in machine.run("ipsecctl", "status")
+
+
+def test_a_unit_that_is_ordered_after_the_network_leaks(machine: Machine) -> None:
+    """The flood gets through where enforcement comes late: the test can see it."""
+    machine.put("etc/systemd/system/ipsecd.service", LATE)
+    machine.ctl("mask", "ipsecd-boot.service")
+    machine.reboot()
+    try:
+        assert eventually(lambda: machine.pid() > 0, 20)
+        assert machine.received()[0] > 0
+    finally:
+        (machine.root / "etc/systemd/system/ipsecd.service").unlink()
+        machine.ctl("unmask", "ipsecd-boot.service")
+        machine.put("etc/ipsecd/ipsecd.yaml", "backend: nftables\n")
+        machine.reboot()
+    assert eventually(lambda: machine.received()[1] > 100, 20)
+    assert machine.received()[0] == 0
+
+
+def test_a_restart_lets_nothing_through(machine: Machine) -> None:
+    """A restart hands over; dynamic rules are gone afterwards."""
+    machine.run("ipsecctl", "block", f"udp/{OTHER}")
+    before = machine.pid()
+    assert machine.leaked(lambda: machine.ctl("restart", "ipsecd.service")) == 0
+    assert machine.pid() != before
+    assert "dynamic    none" in machine.run("ipsecctl", "status")
+
+
+def test_a_killed_daemon_comes_back_and_lets_nothing_through(machine: Machine) -> None:
+    """Another is started, and the policy stays in force."""
+
+    def kill() -> None:
+        before = machine.pid()
+        machine.ctl("kill", "--signal=KILL", "ipsecd.service")
+        assert eventually(lambda: machine.pid() not in {0, before}, 20)
+
+    assert machine.leaked(kill) == 0
+
+
+def test_a_daemon_that_crashes_at_start_leaves_the_policy_in_force(machine: Machine) -> None:
+    """Over a reboot and again and again: what the first unit enforced stays."""
+    machine.put(
+        "etc/systemd/system/ipsecd.service.d/crash.conf",
+        "[Service]\nExecStart=\nExecStart=/bin/false\n",
+    )
+    machine.reboot()
+    try:
+        assert eventually(lambda: machine.received()[1] > 1000, 30)
+        assert machine.received()[0] == 0
+
+        def restarts() -> int:
+            shown = machine.ctl("show", "--property=NRestarts", "--value", "ipsecd.service")
+            return int(shown)
+
+        assert eventually(lambda: restarts() > 3, 20)
+        assert machine.received()[0] == 0
+    finally:
+        shutil.rmtree(machine.root / "etc/systemd/system/ipsecd.service.d")
+        machine.ctl("daemon-reload")
+    assert machine.leaked(lambda: machine.ctl("start", "ipsecd.service")) == 0
+
+
+def test_a_hung_daemon_is_replaced(machine: Machine) -> None:
+    """The watchdog kills a daemon that has stopped, and the policy stays in force."""
+    drop_in(machine, "[Service]\\nWatchdogSec=2\\n")
+    machine.ctl("restart", "ipsecd.service")
+    try:
+
+        def hang() -> None:
+            before = machine.pid()
+            machine.ctl("kill", "--signal=STOP", "ipsecd.service")
+            assert eventually(lambda: machine.pid() not in {0, before}, 30)
+
+        assert machine.leaked(hang) == 0
+    finally:
+        no_drop_in(machine)
+    assert "in step" in machine.run("ipsecctl", "status")
+
+
+def test_stop_withdraws_and_start_restores(machine: Machine) -> None:
+    """Stopped on purpose nothing is enforced, and no client starts it again by asking."""
+    machine.ctl("stop", "ipsecd.service")
+    assert machine.run("nft", "list", "tables") == ""
+    before = machine.received()[0]
+    assert eventually(lambda: machine.received()[0] > before + 50)
+    assert eventually(
+        lambda: machine.ctl("is-active", "ipsecd.socket", check=False).strip() == "inactive"
+    )
+    assert "cannot be reached" in machine.run("ipsecctl", "status", check=False)
+    machine.ctl("start", "ipsecd.service")
+    assert machine.leaked(lambda: machine.run("ipsecctl", "status")) == 0
+
+
+def test_reload_reads_edited_files_and_a_broken_one_opens_nothing(machine: Machine) -> None:
+    """A policy that was edited counts after a reload; nonsense is reported and changes nothing."""
+    machine.put("etc/ipsecd/policies/edited.yaml", POLICY.format(port=OTHER))
+    machine.ctl("reload", "ipsecd.service")
+    machine.run("ipsecctl", "policy", "assign", "Edited")
+    try:
+        machine.put("etc/ipsecd/policies/edited.yaml", POLICY.format(port=WORM))
+        machine.ctl("reload", "ipsecd.service")
+
+        def passes() -> bool:
+            explained = json.loads(
+                machine.run("ipsecctl", "explain", "--json", f"udp 192.0.2.1:9 > me:{OTHER}")
+            )
+            return bool(explained["decision"] == "permit")
+
+        assert eventually(passes)
+
+        def spoil() -> None:
+            machine.put("etc/ipsecd/policies/edited.yaml", "policy: [nonsense\n")
+            machine.ctl("reload", "ipsecd.service")
+            assert eventually(
+                lambda: "edited.yaml" in machine.run("ipsecctl", "status", check=False)
+            )
+
+        assert machine.leaked(spoil) == 0
+        # Nor does it open anything over a boot: the last good policy is enforced.
+        machine.reboot()
+        assert eventually(lambda: machine.received()[1] > 500, 30)
+        assert machine.received()[0] == 0
+    finally:
+        machine.put("etc/ipsecd/policies/edited.yaml", POLICY.format(port=WORM))
+        machine.ctl("reload", "ipsecd.service")
+        machine.run("ipsecctl", "policy", "assign", "Block UDP 1434 Filter")
+
+
+def test_boot_block_holds_everything_until_the_policy_can_be_used(machine: Machine) -> None:
+    """With boot: block and nothing that can be enforced, nothing gets through at all."""
+    link = machine.root / "etc/ipsecd/assigned"
+    assigned = link.resolve()
+    good = assigned.read_text()
+    machine.put("etc/ipsecd/ipsecd.yaml", "boot: block\n")
+    machine.ctl("stop", "ipsecd.service")
+    assigned.write_text("nonsense")
+    (machine.root / "var/lib/ipsecd/last-good").unlink()
+    machine.reboot()
+    try:
+        assert eventually(lambda: "systemd-networkd" in machine.ctl("status", "systemd-networkd"))
+        machine.run("sleep", "2")
+        assert machine.received() == (0, 0)
+        assert "FAILED" in machine.run("ipsecctl", "status", check=False)
+    finally:
+        assigned.write_text(good)
+        machine.put("etc/ipsecd/ipsecd.yaml", "")
+        machine.ctl("reload", "ipsecd.service")
+    assert eventually(lambda: machine.received()[1] > 100), machine.journal()
+    assert machine.received()[0] == 0
+
+
+def test_an_upgrade_lets_nothing_through(machine: Machine, packages: tuple[Path, Path]) -> None:
+    """The package is replaced by a higher version while the peer floods."""
+    before = machine.pid()
+    words = ("apt-get", "install", "-qy", f"/root/{packages[1].name}")
+    assert machine.leaked(lambda: machine.run(*words)) == 0
+    assert machine.pid() not in {0, before}
+    assert NEXT_VERSION in machine.run("dpkg-query", "--show", "ipsecd")
+    assert "in step" in machine.run("ipsecctl", "status")
+
+
+def test_a_purge_leaves_nothing(machine: Machine) -> None:
+    """No table, no pin, no file, and no process."""
+    machine.run("apt-get", "purge", "-qy", "ipsecd")
+    assert machine.run("nft", "list", "tables") == ""
+    left = machine.run(
+        *("find", "/etc", "/usr", "/lib", "/var", "/run", "/sys/fs/bpf", "-name", "*ipsecd*")
+    )
+    kept = ("/var/log/", "/var/cache/apt/", "/var/lib/dpkg/", "/run/log/", "/run/systemd/propagate")
+    assert [path for path in left.splitlines() if not path.startswith(kept)] == []
+    assert machine.run("pgrep", "ipsecd", check=False) == ""
+    before = machine.received()[0]
+    assert eventually(lambda: machine.received()[0] > before + 50)
