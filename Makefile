@@ -7,6 +7,9 @@ PACKAGES := bpftool clang clang-format iproute2 iputils-ping libbpf-dev linux-li
 # Tests and the demonstration touch firewalls, so they run in namespaces of their own.
 ISOLATED := unshare --net --mount sh -c 'mount --make-rprivate / && mount -t tmpfs run /run && mkdir -p /run/netns && mount -t bpf bpf /sys/fs/bpf && ip link set lo up && export IPSECD_ISOLATED=1 && exec "$$@"' sh
 
+# Whether all these commands are here.
+have = for command in $(1); do command -v $$command >/dev/null || exit 1; done
+
 .PHONY: setup test demo lint bench programs deb deb-tools base-system install install-data
 
 # The programs are compiled here, once, and ship in the package: no host that runs them needs clang.
@@ -59,6 +62,7 @@ install-data:
 install: programs install-data
 	$(PYTHON) -m venv $(DESTDIR)$(PREFIX)/lib/ipsecd
 	$(DESTDIR)$(PREFIX)/lib/ipsecd/bin/pip install --quiet --disable-pip-version-check .
+	if [ -n "$(DESTDIR)" ]; then sed -i '1s|$(DESTDIR)||' $(DESTDIR)$(PREFIX)/lib/ipsecd/bin/*; fi
 	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin
 	ln -sf ../lib/ipsecd/bin/ipsecd $(DESTDIR)$(PREFIX)/sbin/ipsecd
 	for name in ipsecctl ipseccmd ipseccmd.exe IPSeccmd IPSeccmd.exe ipsecpol ipsecpol.exe \
@@ -86,12 +90,12 @@ deb: deb-tools
 
 # What the tests boot: made once, with the network that they do not have.
 base-system: setup deb-tools
-	command -v debootstrap systemd-nspawn fish zsh >/dev/null || \
+	($(call have,debootstrap fish systemd-nspawn zsh)) || \
 	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq debootstrap fish systemd-container zsh; }
 	$(VENV)/bin/python -m tests.boot.base
 
 $(VENV)/.done: pyproject.toml
-	command -v bpftool clang clang-format ip llvm-strip nft ping socat sysctl >/dev/null && \
+	($(call have,bpftool clang clang-format ip llvm-strip nft ping socat sysctl)) && \
 	  test -e /usr/include/bpf/bpf_helpers.h && $(PYTHON) -c 'import ensurepip' || \
 	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(PACKAGES); }
 	$(PYTHON) -m venv $(VENV)
@@ -111,6 +115,7 @@ demo: setup
 	$(ISOLATED) bash docs/demo.sh $(VENV)/bin
 
 bench: setup build/floor.bpf.o build/candidates.bpf.o
+	($(call have,xdp-filter)) || { apt-get update -qq && apt-get install -y -qq xdp-tools; }
 	$(ISOLATED) $(VENV)/bin/python bench/status.py
 	$(ISOLATED) $(VENV)/bin/python bench/dynamic_add.py
 	$(ISOLATED) $(VENV)/bin/python -m bench.classify

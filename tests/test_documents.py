@@ -33,10 +33,10 @@ def test_every_verb_is_in_the_manual_and_in_the_completions(verb: str) -> None:
 
 @pytest.mark.parametrize(
     "key",
-    (
+    [
         *("backend", "boot", "default-exempt", "essentials", "limits", "on-stop", "unparsable"),
         *("connections-per-user", "connections", "frame-bytes", "dynamic-rules", "idle-timeout"),
-    ),
+    ],
 )
 def test_every_setting_is_in_the_manual(key: str) -> None:
     """The manual of ipsecd.yaml has every key that the daemon takes."""
