@@ -48,8 +48,8 @@ struct {
 } hosts SEC(".maps");
 
 /* By IP version, protocol and destination port; and a last line: first the line of `hosts`
- * from which addresses count, and from byte 32 the digest of the policy, for the daemon. What no shortcut is known for is always right: it says
- * so of everything while the state is replaced. */
+ * from which addresses count, and from byte 32 the digest of the policy, for the daemon. What no
+ * shortcut is known for is always right: it says so of everything while the state is replaced. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);

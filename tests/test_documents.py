@@ -35,6 +35,7 @@ def test_every_verb_is_in_the_manual_and_in_the_completions(verb: str) -> None:
     "key",
     [
         *("backend", "boot", "default-exempt", "essentials", "limits", "on-stop", "unparsable"),
+        "container-engines",
         *("connections-per-user", "connections", "frame-bytes", "dynamic-rules", "idle-timeout"),
     ],
 )

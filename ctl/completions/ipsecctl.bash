@@ -12,7 +12,7 @@ _ipsecctl() {
 	local cur prev words cword
 	_init_completion || return
 	local IFS=$'\n'
-	local verbs=$'status\nshow\nstats\nblock\npermit\nunblock\nflush\napply\npolicy\nrule\nreload\ncheck\nformat\ndiff\ndoctor\nexplain\nipseccmd\nipsecpol\nnetdiag\nhelp'
+	local verbs=$'status\nshow\nstats\nblock\npermit\nunblock\nflush\nquarantine\nrelease\napply\npolicy\nrule\nreload\ncheck\nformat\ndiff\ndoctor\nexplain\nipseccmd\nipsecpol\nnetdiag\nhelp'
 	if ((cword == 1)); then
 		COMPREPLY=($(compgen -W "$verbs" -- "$cur"))
 		return
@@ -33,7 +33,7 @@ _ipsecctl() {
 	esac
 	case ${words[1]} in
 	show)
-		COMPREPLY=($(compgen -W $'filters\npolicies\npolicy\ndynamic\ninterfaces\nexemptions\n--json' -- "$cur"))
+		COMPREPLY=($(compgen -W $'filters\npolicies\npolicy\ndynamic\ncontainers\ninterfaces\nexemptions\n--json' -- "$cur"))
 		;;
 	policy)
 		if ((cword == 2)); then

@@ -18,6 +18,8 @@ complete -c ipsecctl -n __fish_use_subcommand -a block -d 'block now, until the 
 complete -c ipsecctl -n __fish_use_subcommand -a permit -d 'permit now, until the daemon ends'
 complete -c ipsecctl -n __fish_use_subcommand -a unblock -d 'remove a dynamic rule'
 complete -c ipsecctl -n __fish_use_subcommand -a flush -d 'remove all dynamic rules'
+complete -c ipsecctl -n __fish_use_subcommand -a quarantine -d 'cut a container or this host off'
+complete -c ipsecctl -n __fish_use_subcommand -a release -d 'end a quarantine'
 complete -c ipsecctl -n __fish_use_subcommand -a apply -d 'store a policy'
 complete -c ipsecctl -n __fish_use_subcommand -a policy -d 'look after stored policies'
 complete -c ipsecctl -n __fish_use_subcommand -a rule -d 'change the rules of a policy'
@@ -28,7 +30,7 @@ complete -c ipsecctl -n __fish_use_subcommand -a diff -d 'how a file differs fro
 complete -c ipsecctl -n __fish_use_subcommand -a doctor -d 'what speaks for and against each backend'
 complete -c ipsecctl -n __fish_use_subcommand -a explain -d 'which filter decides about a packet'
 
-complete -c ipsecctl -n '__fish_seen_subcommand_from show' -a 'filters policies policy dynamic interfaces exemptions'
+complete -c ipsecctl -n '__fish_seen_subcommand_from show' -a 'filters policies policy dynamic containers interfaces exemptions'
 complete -c ipsecctl -n '__fish_seen_subcommand_from policy' -a 'list show export assign unassign create delete'
 complete -c ipsecctl -n '__fish_seen_subcommand_from policy' -a '(__ipsecctl_names policies)'
 complete -c ipsecctl -n '__fish_seen_subcommand_from rule' -a 'add remove'
@@ -38,6 +40,9 @@ complete -c ipsecctl -n '__fish_seen_subcommand_from unblock' -a '(__ipsecctl_na
 complete -c ipsecctl -n '__fish_seen_subcommand_from block permit' -l for -x -a '10m 1h 1d'
 complete -c ipsecctl -n '__fish_seen_subcommand_from block permit' -l name -x
 complete -c ipsecctl -n '__fish_seen_subcommand_from block permit rule' -l lan
+complete -c ipsecctl -n '__fish_seen_subcommand_from quarantine release' -l host
+complete -c ipsecctl -n '__fish_seen_subcommand_from quarantine' -l permit -x
+complete -c ipsecctl -n '__fish_seen_subcommand_from quarantine' -l for -x -a '10m 1h 1d'
 complete -c ipsecctl -n '__fish_seen_subcommand_from block permit rule' -l dialup
 complete -c ipsecctl -n '__fish_seen_subcommand_from apply rule' -l assign
 complete -c ipsecctl -n '__fish_seen_subcommand_from apply' -l dry-run

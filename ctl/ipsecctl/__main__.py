@@ -18,6 +18,8 @@ VERBS = {
     "permit": "dynamic:permit",
     "unblock": "dynamic:unblock",
     "flush": "dynamic:flush",
+    "quarantine": "quarantine:quarantine",
+    "release": "quarantine:release",
     "apply": "policies:apply",
     "policy": "policies:policy",
     "rule": "policies:rule",

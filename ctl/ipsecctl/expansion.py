@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 
-from ipsecd.language.addresses import format_value
+from ipsecd.language.addresses import format_address, format_value
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.values import (
     Endpoint,
@@ -20,6 +20,7 @@ from ipsecd.model.values import (
     Keyword,
     Network,
     PortRange,
+    Selector,
 )
 
 
@@ -80,7 +81,7 @@ def blocks_of(text: str, own: list[str]) -> Iterator[Block]:
 
 
 def _is_name(source: Endpoint, destination: Endpoint) -> bool:
-    return isinstance(source.address, HostName) or isinstance(destination.address, HostName)
+    return any(isinstance(one.address, HostName | Selector) for one in (source, destination))
 
 
 def _ways(source: Endpoint, destination: Endpoint) -> tuple[str, ...]:
@@ -102,6 +103,8 @@ def _sides(endpoint: Endpoint, family: Family, mine: list[str]) -> list[Side]:
         pairs = [(shown, _mask(family, address.length))]
     elif isinstance(address, HostName):
         pairs = [(address.name, full)]
+    elif isinstance(address, Selector):
+        pairs = [(format_address(address), full)]
     else:
         pairs = [(format_value(family, 0), _mask(family, 0))]
     return [Side(one, mask, port) for one, mask in pairs for port in ports]

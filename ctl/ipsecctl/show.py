@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,8 @@ from ipsecctl.client import Client
 from ipsecctl.failures import DONE, UsageError
 from ipsecctl.options import parse_options
 from ipsecctl.presentation import count, paint, print_json, print_table, span
+
+ANSWER_S, POLL_S = 5.0, 0.2
 
 Row = tuple[str, ...]
 
@@ -22,9 +25,12 @@ def run(client: Client, args: list[str]) -> int:
         if not rest:
             raise UsageError("'show policy' needs the name of a policy")
         return show_policy(client, rest[0], as_json=as_json)
+    if topic == "containers" and not rest:
+        return show_containers(client, as_json=as_json)
     if topic not in LISTS:
         raise UsageError(
-            f"there is no list {topic!r}", f"the lists are: {', '.join(LISTS)}, policy NAME"
+            f"there is no list {topic!r}",
+            f"the lists are: {', '.join(LISTS)}, containers, policy NAME",
         )
     if rest:
         raise UsageError(f"{rest[0]!r} is one argument too many")
@@ -53,6 +59,39 @@ def show_policy(client: Client, name: str, *, as_json: bool) -> int:
     state = paint("assigned", "green") if stored["assigned"] else "not assigned"
     print(f"# {state}, stored in {stored['path']}")
     print(stored["document"], end="" if stored["document"].endswith("\n") else "\n")
+    return DONE
+
+
+def show_containers(client: Client, *, as_json: bool) -> int:
+    """Print the containers that a filter can name; waits until their engine has been asked."""
+    deadline = time.monotonic() + ANSWER_S
+    while True:
+        reply = client.call("ListContainers")
+        waiting = [one for one in reply["engines"] if one["state"] == "unused"]
+        if not waiting or time.monotonic() > deadline:
+            break
+        time.sleep(POLL_S)
+    if as_json:
+        print_json({"containers": reply["containers"], "engines": reply["engines"]})
+        return DONE
+    rows: list[Row] = [
+        (
+            one["name"],
+            one["id"],
+            " ".join(f"{n['name']}={','.join(n['addresses'])}" for n in one["networks"]),
+            " ".join(one["labels"]),
+        )
+        for one in reply["containers"]
+    ]
+    if rows:
+        print_table(("CONTAINER", "ID", "NETWORKS", "LABELS"), rows)
+    else:
+        print("no container has an address")
+    for engine in reply["engines"]:
+        if engine["state"] not in ("connected", "absent"):
+            print(f"{engine['socket']}: {engine['state']}")
+    if all(engine["state"] == "absent" for engine in reply["engines"]):
+        print("there is no container engine: neither Podman nor Docker listens")
     return DONE
 
 

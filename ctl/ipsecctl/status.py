@@ -38,6 +38,7 @@ def _lines(status: dict[str, Any]) -> list[str]:
         f"  kernel     {_kernel(status)}",
         *_exempt(status["exemptions"]),
         *_unparsable(status),
+        *_containers(status),
     ]
 
 
@@ -112,3 +113,16 @@ def _unparsable(status: dict[str, Any]) -> list[str]:
     if status["unparsable"] != "pass":
         return []
     return [f"  unparsable {paint('packets pass', 'yellow')}, even while something is blocked"]
+
+
+def _containers(status: dict[str, Any]) -> list[str]:
+    """The container engines that are there and are needed."""
+    lines = []
+    for engine in status["container_engines"]:
+        state = engine["state"]
+        if state == "connected":
+            lines.append(f"  containers followed through {engine['socket']}")
+        elif state not in ("unused", "absent"):
+            shown = paint(state, "yellow")
+            lines.append(f"  containers {engine['socket']} {shown}; what was known is in force")
+    return lines

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 SYNOPSES = {
     "status": "ipsecctl status [--json]",
-    "show": "ipsecctl show [filters|policies|policy NAME|dynamic|interfaces|exemptions] [--json]",
+    "show": "ipsecctl show [filters|policies|policy NAME|dynamic|containers|"
+    "interfaces|exemptions] [--json]",
     "stats": "ipsecctl stats [--json]",
     "block": "ipsecctl block FILTER… [--for 10m] [--name NAME] [--lan|--dialup] [--json]",
     "permit": "ipsecctl permit FILTER… [--for 10m] [--name NAME] [--lan|--dialup] [--json]",
     "unblock": "ipsecctl unblock NAME|FILTER|ADDRESS [--json]",
     "flush": "ipsecctl flush [--json]",
+    "quarantine": "ipsecctl quarantine container:NAME|--host [--permit FILTER]… [--for 1h] "
+    "[--json]",
+    "release": "ipsecctl release container:NAME|--host [--json]",
     "apply": "ipsecctl apply FILE [--assign] [--dry-run] [--json]",
     "policy": "ipsecctl policy {list | show NAME | export NAME | assign NAME | unassign [NAME] | "
     "create NAME [--description TEXT] | delete NAME [--unassign]} [--json]",

@@ -29,6 +29,7 @@ READS = frozenset(
         "io.ipsecd.control.ListDynamic",
         "io.ipsecd.control.ListInterfaces",
         "io.ipsecd.control.ListExemptions",
+        "io.ipsecd.control.ListContainers",
         "io.ipsecd.control.Examine",
         "io.ipsecd.control.Stats",
         "io.ipsecd.control.Explain",

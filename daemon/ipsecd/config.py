@@ -20,6 +20,9 @@ from ipsecd.yamltree import Mapping, Node, Scalar, Sequence, load_tree
 DEFAULT_CONFIG = Path("/etc/ipsecd/ipsecd.yaml")
 MAX_CONFIG_BYTES = 64 << 10
 
+CONTAINER_ENGINES = (Path("/run/podman/podman.sock"), Path("/run/docker.sock"))
+"""Where Podman and Docker listen."""
+
 T = TypeVar("T")
 E = TypeVar("E", bound=Enum)
 
@@ -74,6 +77,7 @@ class Config:
     default_exempt: int | None = None
     on_stop: OnStop = OnStop.WITHDRAW
     boot: Boot = Boot.PERMIT
+    container_engines: tuple[Path, ...] = CONTAINER_ENGINES
     limits: Limits = field(default_factory=Limits)
 
     @property
@@ -135,7 +139,16 @@ def parse_config(content: bytes, source: str = "<configuration>") -> Config:
     keys = reader.members(
         tree,
         "the configuration",
-        ("backend", "unparsable", "essentials", "default-exempt", "on-stop", "boot", "limits"),
+        (
+            "backend",
+            "unparsable",
+            "essentials",
+            "default-exempt",
+            "on-stop",
+            "boot",
+            "container-engines",
+            "limits",
+        ),
     )
     return Config(
         reader.scalar(keys, "backend", _one_of(BackendChoice), default.backend),
@@ -144,6 +157,7 @@ def parse_config(content: bytes, source: str = "<configuration>") -> Config:
         reader.scalar(keys, "default-exempt", _default_exempt, default.default_exempt),
         reader.scalar(keys, "on-stop", _one_of(OnStop), default.on_stop),
         reader.scalar(keys, "boot", _one_of(Boot), default.boot),
+        reader.paths(keys, "container-engines", default.container_engines),
         _limits(reader, keys.get("limits")),
     )
 
@@ -191,6 +205,22 @@ class _Reader:
                 raise self._wrong(item, "essentials holds something that is not a name")
             names.append(self._parsed(item, "essentials", _essential))
         return tuple(dict.fromkeys(names))
+
+    def paths(
+        self, keys: dict[str, Node], name: str, default: tuple[Path, ...]
+    ) -> tuple[Path, ...]:
+        """The absolute paths under `name`: a list, which may be empty."""
+        if name not in keys:
+            return default
+        node = keys[name]
+        if not isinstance(node, Sequence):
+            raise self._wrong(node, f"{name} is not a list of paths", "write [] for none")
+        found = []
+        for item in node.items:
+            if not isinstance(item, Scalar) or not item.text.startswith("/"):
+                raise self._wrong(item, f"{name} holds something that is not an absolute path")
+            found.append(Path(item.text))
+        return tuple(dict.fromkeys(found))
 
     def _parsed(self, node: Scalar, name: str, parse: Callable[[str], T]) -> T:
         try:

@@ -19,10 +19,12 @@ from ipsecd.config import BackendChoice
 from ipsecd.engine import Engine
 from ipsecd.errors import InvalidInput, NotFound, Refused
 from ipsecd.host import read_host
+from ipsecd.language.addresses import format_value
 from ipsecd.language.documents import diff_policies, format_policy, parse_policy
 from ipsecd.language.filters import format_filter, parse_filter
 from ipsecd.language.packets import format_packet, parse_packet, to_packet
 from ipsecd.model.decide import decide
+from ipsecd.model.inventory import MIN_ID
 from ipsecd.model.values import (
     Action,
     Filter,
@@ -55,6 +57,12 @@ class Control:
         self.watch_fd = engine.watch_fd
         self.watch = engine.watch
         self.ping = engine.ping
+        self.set_container_engine = engine.set_container_engine
+        self.container_engines = engine.config.container_engines
+
+    def wants_containers(self) -> bool:
+        """Whether container engines have to be followed."""
+        return self._engine.selects_containers
 
     def call(
         self,
@@ -141,6 +149,7 @@ def _status(engine: Engine, _: Request) -> dict[str, Any]:
         "dynamic_filters": sum(len(rule.filters) for rule in dynamic),
         "exemptions": _exemptions(engine),
         "unparsable": engine.config.unparsable.value,
+        "container_engines": _container_engines(engine),
     }
     return {"status": status}
 
@@ -228,6 +237,34 @@ def _list_interfaces(_engine: Engine, _: Request) -> dict[str, Any]:
         for one in read_host().interfaces
     ]
     return {"interfaces": interfaces}
+
+
+def _container_engines(engine: Engine) -> list[dict[str, Any]]:
+    return [
+        {"socket": source, "state": state}
+        for source, state in sorted(engine.container_engines.items())
+    ]
+
+
+def _list_containers(engine: Engine, _: Request) -> dict[str, Any]:
+    engine.ask_for_containers()
+    containers = [
+        {
+            "id": one.id[:MIN_ID],
+            "name": one.name,
+            "labels": [f"{key}={value}" for key, value in sorted(one.labels)],
+            "networks": [
+                {"name": name, "addresses": [_host_text(n) for n in found]}
+                for name, found in sorted(one.networks.items())
+            ],
+        }
+        for one in sorted(engine.inventory.containers, key=lambda one: one.name)
+    ]
+    return {"containers": containers, "engines": _container_engines(engine)}
+
+
+def _host_text(network: Network) -> str:
+    return format_value(network.family, network.address)
 
 
 def _list_exemptions(engine: Engine, _: Request) -> dict[str, Any]:
@@ -534,6 +571,7 @@ _METHODS: dict[str, Callable[[Engine, Request], dict[str, Any]]] = {
     "ListDynamic": _list_dynamic,
     "ListInterfaces": _list_interfaces,
     "ListExemptions": _list_exemptions,
+    "ListContainers": _list_containers,
     "Examine": _examine,
     "Stats": _stats,
     "Explain": _explain,

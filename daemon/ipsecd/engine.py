@@ -15,19 +15,22 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from math import inf
 
 from ipsecd import __version__
 from ipsecd.backend.base import Backend, Observation
 from ipsecd.backend.choice import make_backend, withdraw_other
 from ipsecd.compiler.classifier import Classifier
-from ipsecd.compiler.policy import compile_filters
-from ipsecd.compiler.tables import rows_of
+from ipsecd.compiler.policy import compile_filters, merged
+from ipsecd.compiler.tables import Row, rows_of
 from ipsecd.compiler.volatile import Delta, Volatile
 from ipsecd.config import Boot, Config, Directories, OnStop, Unparsable
 from ipsecd.errors import InvalidInput, IpsecdError, NotFound, Refused, StoreFailed
 from ipsecd.journal import record
 from ipsecd.lastgood import Enforceable, load, save
+from ipsecd.model.inventory import Inventory, has_selectors, resolved
+from ipsecd.model.inventory import merged as merged_inventories
 from ipsecd.model.values import (
     Action,
     Endpoint,
@@ -42,10 +45,15 @@ from ipsecd.model.values import (
 from ipsecd.stores.cache import CheckedFile, NameStore, names_to_json
 from ipsecd.stores.dynamic import DynamicRule, DynamicStore
 from ipsecd.stores.files import Disk
+from ipsecd.stores.inventory import InventoryFile
 from ipsecd.stores.names import names_of, policy_with_addresses
 from ipsecd.stores.static import KEEP, Keep, Loaded, StaticStore
 
 Names = Mapping[str, tuple[Network, ...]]
+
+
+ASKED_S = 60.0
+"""How long a look at the containers keeps their engines being followed."""
 
 
 class Engine:
@@ -86,6 +94,13 @@ class Engine:
         self.dynamic = DynamicStore(config.limits.dynamic_rules)
         self.volatile = Volatile()
         self._now = Enforceable("", None, Classifier())
+        self._whole = self._now.classifier
+        self._inventory_file = InventoryFile(directories.runtime, disk)
+        self._inventories: dict[str, Inventory] = {}
+        self.inventory = Inventory()
+        self.container_engines: dict[str, str] = {}
+        self._selecting: dict[str, DynamicRule] = {}
+        self._asked_until = -inf
 
     # -- life ------------------------------------------------------------------------------------
 
@@ -113,6 +128,8 @@ class Engine:
 
     def _start(self, read: Callable[[], Loaded], config_error: IpsecdError | None = None) -> None:
         self.names = self._names_file.load()
+        self._inventories = self._inventory_file.load()
+        self.inventory = merged_inventories(self._inventories.values())
         good = self._last_good_only(config_error) if config_error else self._to_enforce(read)
         self.held = good is None and (
             self.backend.observe().digest is not None or self._block_until_loaded()
@@ -121,8 +138,9 @@ class Engine:
             self.backend.adopt()
         if good is None:
             good = self._enforceable(None, {})
+        self._whole = self._with_containers(good)
         if not self.held:
-            self.backend.apply(good.classifier, self.volatile)
+            self.backend.apply(self._whole, self.volatile)
             withdraw_other(self.config.backend.value, self.bpffs)
         self._now = good
         self.stopped = False
@@ -194,15 +212,21 @@ class Engine:
 
     @property
     def classifier(self) -> Classifier:
-        """The compiled policy in force."""
-        return self._now.classifier
+        """The compiled policy in force, with what its containers have for addresses."""
+        return self._whole
 
     def in_force(self) -> tuple[InForce, ...]:
         """Every filter in force: those of the policy, then the dynamic ones."""
         if self.stopped:
             return ()
         policy = filters_of(self.policy, Store.STATIC) if self.policy else ()
-        return (*policy, *(one for rule in self.dynamic for one in rule.in_force))
+        found = (*policy, *(one for rule in self.dynamic for one in rule.in_force))
+        return tuple(
+            replace(one, filter=self.inventory.known(one.filter))
+            if has_selectors(one.filter)
+            else one
+            for one in found
+        )
 
     def observe(self) -> Observation:
         """What the kernel holds."""
@@ -308,8 +332,9 @@ class Engine:
         """Enforce a dynamic rule, in the place of the one that has its name, if any."""
         self._must_run()
         self.dynamic.check_room(rule.name)
-        rows = tuple(rows_of(rule.in_force))
-        if not rows:
+        rows = self._rows(rule)
+        selects = any(map(has_selectors, rule.filters))
+        if not rows and not selects:
             raise InvalidInput(
                 "the filters match nothing: traffic from this host to itself is not filtered",
                 "one of the two addresses must be another's",
@@ -324,6 +349,9 @@ class Engine:
             self._restore(rule, old)
             raise
         self.dynamic.add(rule)
+        self._selecting.pop(rule.name, None)
+        if selects:
+            self._selecting[rule.name] = rule
 
     def remove_dynamic(self, rules: Sequence[DynamicRule]) -> None:
         """Take dynamic rules out of force, all at once."""
@@ -332,10 +360,11 @@ class Engine:
             self._change_if_any(delta)
         except BaseException:
             for rule in rules:
-                self.volatile.change(add=rows_of(rule.in_force), deadline=rule.deadline)
+                self.volatile.change(add=self._rows(rule), deadline=rule.deadline)
             raise
         for rule in rules:
             self.dynamic.remove(rule.name)
+            self._selecting.pop(rule.name, None)
 
     def flush(self) -> int:
         """Take all dynamic rules out of force; how many there were."""
@@ -358,6 +387,81 @@ class Engine:
     def now(self) -> float:
         """The time on the clock of deadlines, in seconds."""
         return self._clock()
+
+    # -- containers ------------------------------------------------------------------------------
+
+    @property
+    def selects_containers(self) -> bool:
+        """Whether any filter in force names what a container engine knows, or somebody asks."""
+        if self._clock() < self._asked_until:
+            return True
+        policy = self.policy.rules if self.policy else ()
+        return bool(self._selecting) or any(
+            has_selectors(one) for rule in policy for one in rule.filters
+        )
+
+    def ask_for_containers(self) -> None:
+        """Follow the container engines for a while, although no filter needs it."""
+        self._asked_until = self._clock() + ASKED_S
+
+    def set_container_engine(self, source: str, inventory: Inventory | None, state: str) -> None:
+        """Take the news of the engine behind `source`, if there are any, and its state."""
+        if inventory is not None:
+            self.set_inventory(source, inventory)
+        self.container_engines[source] = state
+
+    def set_inventory(self, source: str, inventory: Inventory) -> None:
+        """Enforce by what the engine behind `source` has for containers now.
+
+        Raises ``IpsecdError`` if the kernel does not take it; what was known is in force then.
+        """
+        if self._inventories.get(source) == inventory:
+            return
+        before = self.inventory
+        inventories = {**self._inventories, source: inventory}
+        self.inventory = merged_inventories(inventories.values())
+        try:
+            if not self.stopped and not self.held:
+                self._follow_containers()
+        except BaseException:
+            self.inventory = before
+            raise
+        self._inventories = inventories
+        try:
+            self._inventory_file.save(inventories)
+        except IpsecdError as error:
+            record(logging.WARNING, "containers-not-kept", reason=error.message)
+
+    def _follow_containers(self) -> None:
+        whole = self._with_containers(self._now)
+        if whole.digest != self._whole.digest:
+            self.backend.apply(whole, self.volatile)
+            self._whole = whole
+        for rule in self._selecting.values():
+            rows = self._rows(rule)
+            old = self.volatile.rows(rule.origin)
+            if {(row.table, row.key) for row in rows} == set(old):
+                continue
+            delta = self.volatile.change(remove=[rule.origin], add=rows, deadline=rule.deadline)
+            try:
+                self.backend.change(delta, self.volatile)
+            except BaseException:
+                one = rule.in_force[0]
+                back = [Row(table, key, one) for table, key in old]
+                self.volatile.change(remove=[rule.origin], add=back, deadline=rule.deadline)
+                raise
+
+    def _with_containers(self, good: Enforceable) -> Classifier:
+        """The compiled policy, and the entries for what its selectors stand for now."""
+        filters = filters_of(good.policy, Store.STATIC) if good.policy else ()
+        selecting = [one for one in filters if has_selectors(one.filter)]
+        if not selecting:
+            return good.classifier
+        return merged(good.classifier, compile_filters(resolved(selecting, self.inventory)))
+
+    def _rows(self, rule: DynamicRule) -> tuple[Row, ...]:
+        """The entries of a dynamic rule."""
+        return tuple(rows_of(resolved(rule.in_force, self.inventory)))
 
     # -- watching --------------------------------------------------------------------------------
 
@@ -445,16 +549,23 @@ class Engine:
         key = hasher.hexdigest()
         if kept and kept.key == key:
             return kept
-        resolved = policy_with_addresses(policy, known) if policy else None
-        filters = filters_of(resolved, Store.STATIC) if resolved else ()
+        named = policy_with_addresses(policy, known) if policy else None
+        # What containers have for addresses is no part of it: it is never enforced from disk.
+        filters = [
+            one
+            for one in (filters_of(named, Store.STATIC) if named else ())
+            if not has_selectors(one.filter)
+        ]
         classifier = compile_filters(filters, exemptions, drop_unparsable=drop)
         if self._backend:
             self._backend.check(classifier)
-        return Enforceable(key, resolved, classifier)
+        return Enforceable(key, named, classifier)
 
     def _enforce(self, good: Enforceable) -> None:
         if not self.stopped and (self.held or good.key != self._now.key):
-            self.backend.apply(good.classifier, self.volatile)
+            whole = self._with_containers(good)
+            self.backend.apply(whole, self.volatile)
+            self._whole = whole
             self.held = False
         self._now = good
 
@@ -492,12 +603,13 @@ class Engine:
     def _restore(self, rule: DynamicRule, old: DynamicRule | None) -> None:
         self.volatile.change(
             remove=[rule.origin],
-            add=rows_of(old.in_force) if old else (),
+            add=self._rows(old) if old else (),
             deadline=old.deadline if old else inf,
         )
 
     def _forget_dynamic(self) -> None:
         self.dynamic.clear()
+        self._selecting.clear()
         self.volatile = Volatile()
 
 

@@ -12,10 +12,12 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
+from pathlib import Path
 from queue import PriorityQueue
 from threading import Thread
 from typing import Any, ParamSpec, Protocol, TypeVar
 
+from ipsecd.model.inventory import Inventory
 from ipsecd.model.values import Network
 
 P = ParamSpec("P")
@@ -70,6 +72,16 @@ class EngineLike(Protocol):
 
     def watch(self) -> None:
         """Read the kernel's news, and put right what others changed."""
+
+    container_engines: tuple[Path, ...]
+    """The sockets of the container engines to follow."""
+
+    def wants_containers(self) -> bool:
+        """Whether they have to be followed; called from any thread."""
+        ...
+
+    def set_container_engine(self, source: str, inventory: Inventory | None, state: str) -> None:
+        """Enforce by what the engine behind a socket knows now, if there are news; its state."""
 
     def ping(self) -> None:
         """Do nothing; that it returns shows that the thread is alive."""

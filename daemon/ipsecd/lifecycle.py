@@ -21,10 +21,12 @@ from ipsecd import __version__
 from ipsecd.calls import Calls
 from ipsecd.config import Config, Directories
 from ipsecd.connections import wait_readable
+from ipsecd.containers import Follower
 from ipsecd.engine_thread import EngineLike, EngineThread
 from ipsecd.errors import IpsecdError
 from ipsecd.journal import record, record_bug
 from ipsecd.listener import RuntimeLock, open_listener
+from ipsecd.model.inventory import Inventory
 from ipsecd.notify import Notifier
 from ipsecd.service import Service
 
@@ -78,7 +80,7 @@ class Daemon:
         listener = open_listener(self._directories.runtime, os.environ)
         try:
             service = Service(listener.sock, self._calls.answer, self._config.limits)
-            async with self._duties():
+            async with self._duties(), self._followers():
                 service.start()
                 record(logging.INFO, "ready", version=__version__, pid=os.getpid())
                 self._notifier.ready("serving; ipsecctl status says what is in force")
@@ -115,6 +117,27 @@ class Daemon:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    @contextlib.asynccontextmanager
+    async def _followers(self) -> AsyncIterator[None]:
+        """Follow the container engines, as long as the block runs."""
+        loop = asyncio.get_running_loop()
+
+        def publish(source: str, inventory: Inventory | None, state: str) -> None:
+            told = self._thread.run(self._engine.set_container_engine, source, inventory, state)
+            asyncio.run_coroutine_threadsafe(told, loop).result()
+
+        found = [
+            Follower(path, self._engine.wants_containers, publish)
+            for path in self._engine.container_engines
+        ]
+        for one in found:
+            one.start()
+        try:
+            yield
+        finally:
+            for one in found:
+                one.stop()
 
     async def _expire_rules(self) -> None:
         """Wait for the next dynamic rule to end, or for a change of which is next."""

@@ -38,6 +38,7 @@ STATUS: dict[str, Any] = {
         {"name": "dhcp-client", "reason": "leases"},
     ],
     "unparsable": "drop",
+    "container_engines": [],
 }
 DOCUMENT = """\
 policy: Web
@@ -128,6 +129,17 @@ REPLIES: dict[str, dict[str, Any]] = {
     },
     "ListDynamic": {"rules": []},
     "ListInterfaces": {"interfaces": INTERFACES},
+    "ListContainers": {
+        "containers": [
+            {
+                "id": "425caf4023eb",
+                "name": "web",
+                "labels": ["app=db"],
+                "networks": [{"name": "front", "addresses": ["10.90.0.2", "fd90::2"]}],
+            }
+        ],
+        "engines": [{"socket": "/run/podman/podman.sock", "state": "connected"}],
+    },
     "ListExemptions": {"exemptions": STATUS["exemptions"]},
     "Examine": {"examination": EXAMINATION},
     "Stats": {"rules": [COUNT], "unparsable": 3},

@@ -19,6 +19,7 @@ from ipsecd.config import Limits
 from ipsecd.engine_thread import EngineThread
 from ipsecd.errors import NotFound
 from ipsecd.listener import open_listener
+from ipsecd.model.inventory import Inventory
 from ipsecd.model.values import Network
 from ipsecd.protocol.description import CONTROL, load_interface
 from ipsecd.resolver import Resolver
@@ -37,6 +38,7 @@ class FakeEngine:
     """
 
     def __init__(self) -> None:
+        self.container_engines: tuple[Path, ...] = ()
         self.rules: dict[str, dict[str, Any]] = {}
         self.hooks: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {}
         self.seen: list[tuple[str, dict[str, Any], str]] = []
@@ -105,6 +107,13 @@ class FakeEngine:
     def watch(self) -> None:
         os.read(self.news, 4096)
         self.story.append("watch")
+
+    def wants_containers(self) -> bool:
+        return False
+
+    def set_container_engine(self, source: str, inventory: Inventory | None, state: str) -> None:
+        del inventory
+        self.story.append(f"{source} {state}")
 
     def ping(self) -> None:
         self.threads.add(threading.current_thread().name)

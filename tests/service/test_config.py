@@ -26,6 +26,7 @@ essentials: [dhcp-client]
 default-exempt: 3
 on-stop: keep
 boot: block
+container-engines: [/run/x.sock]
 limits:
   connections-per-user: 5
   connections: 50
@@ -44,6 +45,7 @@ def test_every_key_is_read() -> None:
         3,
         OnStop.KEEP,
         Boot.BLOCK,
+        (Path("/run/x.sock"),),
         Limits(5, 50, 65536, 1000, 10.0),
     )
 

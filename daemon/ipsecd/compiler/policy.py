@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ipsecd.compiler.classifier import Classifier, pack
+from ipsecd.compiler.classifier import Classifier, Table, pack
 from ipsecd.compiler.tables import TableId, rows_of
 from ipsecd.model.values import Action, InForce, Origin
 
@@ -46,3 +46,21 @@ def _drop_shadowed(tables: dict[TableId, dict[bytes, Origin]]) -> None:
         if blocks:
             for key in permits.keys() & blocks.keys():
                 del permits[key]
+
+
+def merged(one: Classifier, more: Classifier) -> Classifier:
+    """Both in one, with the settings of the first; only tables that both have are made anew."""
+    tables = {table.id: table for table in one.tables}
+    for table in more.tables:
+        known = tables.get(table.id)
+        tables[table.id] = pack(table.id, _entries(known) | _entries(table)) if known else table
+    in_order = sorted(tables.values(), key=lambda table: table.id.order)
+    return Classifier(tuple(in_order), one.exemptions, one.drop_unparsable)
+
+
+def _entries(table: Table) -> dict[bytes, Origin]:
+    width = table.id.key_width
+    return {
+        table.keys[index * width : (index + 1) * width]: table.origin(index)
+        for index in range(len(table))
+    }

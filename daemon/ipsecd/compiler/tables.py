@@ -30,6 +30,7 @@ from ipsecd.model.values import (
     Keyword,
     Network,
     PortRange,
+    Selector,
 )
 
 MAX_PORT_PAIRS = 100_000
@@ -304,6 +305,8 @@ def _networks(endpoint: Endpoint, family: Family) -> list[tuple[int, int]]:
             raise Refused(
                 f"DNS name {address.name!r} has not been resolved", "resolve it, or use an address"
             )
+        return [(n.length, n.address) for n in address.addresses if n.family is family]
+    if isinstance(address, Selector):
         return [(n.length, n.address) for n in address.addresses if n.family is family]
     assert isinstance(address, Network)
     return [(address.length, address.address)] if address.family is family else []

@@ -11,7 +11,15 @@ import socket
 
 from ipsecd.errors import InvalidInput
 from ipsecd.language.quoting import is_number, quote, wrong
-from ipsecd.model.values import Address, Family, HostName, Keyword, Network
+from ipsecd.model.values import (
+    Address,
+    Family,
+    HostName,
+    Keyword,
+    Network,
+    Selector,
+    SelectorKind,
+)
 
 MAX_DNS_NAME = 253
 MAX_DNS_LABEL = 63
@@ -22,16 +30,21 @@ ADDRESS_FORMS = (
 _MAPPED = 0xFFFF  # ::ffff:0:0/96, RFC 4291, section 2.5.5.2
 _HEXADECIMAL = frozenset("0123456789abcdefABCDEF:.")
 _LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
+SELECTORS = frozenset(kind.value for kind in SelectorKind)
+"""Words before a colon that name what a container engine knows, and no DNS name."""
 _WORDS = {"me": "0", "my": "0", "self": "0", "localhost": "0", "any": "*", "all": "*"}
 
 
 def parse_address(text: str) -> Address:
-    """The address that `text` names: ``0``, ``*``, a host, a network or a DNS name.
+    """The address that `text` names: ``0``, ``*``, a host, a network, a DNS name or a container.
 
     IPv6 stands in brackets, with its prefix length inside or after them. Host bits beyond the
     mask are refused in IPv4; in IPv6 ``[2001:db8::1]/64`` is the network that it lies in, the
     form in which ``ip address`` shows it. Raises ``InvalidInput`` with a position in `text`.
     """
+    kind, colon, rest = text.partition(":")
+    if colon and kind in SELECTORS:
+        return _parse_selector(SelectorKind(kind), rest)
     if text == "0":
         return Keyword.ME
     if text == "*":
@@ -55,10 +68,20 @@ def format_address(address: Address) -> str:
         return address.value
     if isinstance(address, HostName):
         return address.name
+    if isinstance(address, Selector):
+        network = f"@{address.network}" if address.network else ""
+        return f"{address.kind.value}:{address.name}{network}"
     text = format_value(address.family, address.address)
     if address.family is Family.IPV6:
         text = f"[{text}]"
     return text if address.length == address.family.bits else f"{text}/{address.length}"
+
+
+def _parse_selector(kind: SelectorKind, text: str) -> Selector:
+    name, at, network = text.partition("@")
+    if at and not network:
+        raise wrong(text, len(name), f"{quote(text)} names no network", "write NAME@NETWORK")
+    return Selector(kind, name, network)
 
 
 def ipv4_value(text: str) -> int | None:

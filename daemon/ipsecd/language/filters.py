@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ipsecd.errors import InvalidInput
-from ipsecd.language.addresses import format_address, ipv6_value, parse_address
+from ipsecd.language.addresses import SELECTORS, format_address, ipv6_value, parse_address
 from ipsecd.language.protocols import format_protocol, is_protocol_name, parse_protocol
 from ipsecd.language.quoting import is_number, quote, trim, wrong, wrong_within
 from ipsecd.model.values import (
@@ -95,9 +95,14 @@ def parse_short(text: str) -> Filter:
     A bare ``*``, ``0`` or name without a dot is refused: what is most often a slip of the hand
     must not block everything, nor wait for a name that nobody has.
     """
-    if "=" in text or "+" in text:
+    if set(_without_labels(text)) & set("=+"):
         return parse_filter(text)
     part, start = trim(text, 0, len(text))
+    if part.partition(":")[0] in SELECTORS:
+        try:
+            return Filter(Endpoint(parse_address(part)), Endpoint(Keyword.ME))
+        except InvalidInput as error:
+            raise wrong(text, start, error.message, error.hint) from error
     name, slash, ports = part.partition("/")
     # Only numbers whose protocol has ports: 10/8 and 0/0 are slips of somebody writing networks.
     if slash and (is_protocol_name(name) or name in _NUMBERS_WITH_PORTS):
@@ -178,8 +183,21 @@ def format_filter(one: Filter) -> str:
     return f"{source}{'+' if one.mirrored else '='}{destination}"
 
 
+_LABEL = re.compile(r"(?:^|(?<=[=+]))\s*label:[^=+]*=")
+"""The beginning of an endpoint that holds a ``=`` of its own."""
+
+
+def _without_labels(text: str) -> str:
+    """`text` with the signs inside labels blotted out, at the same length."""
+    at = 0
+    while found := _LABEL.search(text, at):
+        at = found.end()
+        text = text[: at - 1] + "\0" + text[at:]
+    return text
+
+
 def _separator(text: str) -> int:
-    places = [n for n, letter in enumerate(text) if letter in "=+"]
+    places = [n for n, letter in enumerate(_without_labels(text)) if letter in "=+"]
     if not places:
         raise wrong(
             text,
@@ -226,6 +244,9 @@ def _fields(text: str, start: int, end: int) -> list[tuple[str, int]]:
             fields.append(trim(text, begin, n))
             begin = n + 1
     fields.append(trim(text, begin, end))
+    if len(fields) > 1 and fields[0][0] in SELECTORS:
+        (kind, offset), (name, _) = fields[:2]
+        fields[:2] = [(f"{kind}:{name}", offset)]
     return fields
 
 

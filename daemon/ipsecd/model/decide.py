@@ -25,6 +25,7 @@ from ipsecd.model.values import (
     Keyword,
     Network,
     PortRange,
+    Selector,
 )
 
 
@@ -183,13 +184,13 @@ def _bits(address: Address, family: Family, value: int) -> int | None:
                 f"DNS name {address.name!r} has not been resolved", "resolve it, or use an address"
             )
         networks: tuple[Network, ...] = address.addresses
+    elif isinstance(address, Selector):
+        networks = address.addresses
     else:
         assert isinstance(address, Network)
         networks = (address,)
-    for network in networks:
-        if network.family is family and value in network:
-            return network.length
-    return None
+    lengths = [n.length for n in networks if n.family is family and value in n]
+    return max(lengths, default=None)
 
 
 def _port_width(ports: tuple[PortRange, ...], port: int | None) -> int | None:

@@ -9,6 +9,7 @@ Invariants:
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from enum import Enum, IntEnum
 from itertools import pairwise
@@ -125,7 +126,50 @@ class HostName:
         object.__setattr__(self, "addresses", tuple(order))
 
 
-Address = Keyword | Network | HostName
+class SelectorKind(Enum):
+    """What a container engine knows by name: containers, networks, and labels of containers."""
+
+    CONTAINER = "container"
+    NETWORK = "network"
+    LABEL = "label"
+
+
+_SELECTOR_NAME = re.compile(r"[A-Za-z0-9_./-]+")
+_LABEL = re.compile(rf"{_SELECTOR_NAME.pattern}={_SELECTOR_NAME.pattern}")
+MAX_SELECTOR = 253
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """Addresses that a container engine gives out, by a name that may not exist yet.
+
+    ``name`` is that of a container or network, or KEY=VALUE for a label. ``network`` limits a
+    container to its addresses in one network. ``addresses`` are what it stands for at the moment,
+    sorted: none, and the filter matches nothing.
+    """
+
+    kind: SelectorKind
+    name: str
+    network: str = ""
+    addresses: tuple[Network, ...] = ()
+
+    def __post_init__(self) -> None:
+        pattern = _LABEL if self.kind is SelectorKind.LABEL else _SELECTOR_NAME
+        network = not self.network or (
+            self.kind is SelectorKind.CONTAINER and _SELECTOR_NAME.fullmatch(self.network)
+        )
+        if not pattern.fullmatch(self.name) or not network or len(self.name) > MAX_SELECTOR:
+            what = f"{self.name}@{self.network}" if self.network else self.name
+            raise InvalidInput(
+                f"{what!r} cannot name a {self.kind.value}",
+                "write container:NAME, container:NAME@NETWORK, network:NAME or label:KEY=VALUE, "
+                "of letters, digits, dots, hyphens, underscores and slashes",
+            )
+        order = sorted(set(self.addresses), key=lambda n: (n.family, n.address, n.length))
+        object.__setattr__(self, "addresses", tuple(order))
+
+
+Address = Keyword | Network | HostName | Selector
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -225,7 +269,7 @@ class Filter:
             address = endpoint.address
             if isinstance(address, Network):
                 found &= {address.family}
-            elif isinstance(address, HostName) and address.addresses:
+            elif isinstance(address, HostName | Selector) and address.addresses:
                 found &= {network.family for network in address.addresses}
         if isinstance(self.protocol, int) and self.protocol in IPV6_EXTENSION_HEADERS:
             found -= {Family.IPV6}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Hashable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from math import inf
 
@@ -23,6 +23,7 @@ from ipsecd.model.values import (
     Keyword,
     Network,
     Origin,
+    Selector,
     Store,
     check_name,
 )
@@ -179,6 +180,8 @@ def _keys(rule: DynamicRule) -> Iterator[Hashable]:
         for endpoint in (one.source, one.destination):
             if isinstance(endpoint.address, Network):
                 yield endpoint.address
+            elif isinstance(endpoint.address, Selector):
+                yield replace(endpoint.address, addresses=())
             elif isinstance(endpoint.address, HostName):
                 yield HostName(endpoint.address.name)
                 yield from endpoint.address.addresses
@@ -186,6 +189,8 @@ def _keys(rule: DynamicRule) -> Iterator[Hashable]:
 
 def _plain(endpoint: Endpoint) -> Endpoint:
     address = endpoint.address
+    if isinstance(address, Selector):
+        return Endpoint(replace(address, addresses=()), endpoint.ports)
     if isinstance(address, HostName):
         return Endpoint(HostName(address.name), endpoint.ports)
     return endpoint

@@ -1,0 +1,172 @@
+"""Owns following a container engine over its socket; must not know what is done with the news.
+
+Podman and Docker answer the same requests. One thread for each socket subscribes to the engine's
+events first and asks for everything after, so nothing is missed between the two; every event that
+can matter makes it ask again, and what it asks is always the whole. An engine that is absent,
+slow or gone delays nobody: what was known stays until there is something newer.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ipsecd.journal import record
+from ipsecd.language.addresses import ipv4_value, ipv6_value
+from ipsecd.model.inventory import Container, Inventory
+from ipsecd.model.values import Family, Network
+
+API_VERSION = "1.40"
+RETRY_S = 0.5
+ANSWER_S = 10
+REFRESH_S = 10.0
+"""How long news are believed to come by themselves, before everything is asked for again."""
+
+ABSENT, UNUSED, CONNECTED, UNREACHABLE = "absent", "unused", "connected", "unreachable"
+_GONE = frozenset({"exited", "dead", "removing", "stopped", "stopping"})
+_EVENTS = frozenset(
+    {
+        *("create", "init", "start", "restart", "unpause", "connect", "disconnect", "rename"),
+        *("die", "died", "stop", "kill", "cleanup", "remove", "destroy", "pause"),
+    }
+)
+
+Publish = Callable[[str, Inventory | None, str], None]
+
+
+class Follower:
+    """One thread that follows one engine."""
+
+    def __init__(self, path: Path, wanted: Callable[[], bool], publish: Publish) -> None:
+        """`wanted` says whether anybody needs to know; `publish` gets socket, news and state.
+
+        The news are None when only the state has changed.
+        """
+        self._path = path
+        self._wanted = wanted
+        self._publish = publish
+        self._end = threading.Event()
+        self._state = ""
+        self._thread = threading.Thread(target=self._work, name=f"follow {path}", daemon=True)
+
+    def start(self) -> None:
+        """Begin to follow."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Follow no longer; does not wait for an engine that does not answer."""
+        self._end.set()
+
+    def _work(self) -> None:
+        while not self._end.is_set():
+            if not self._path.exists():
+                self._tell(ABSENT)
+            elif not self._wanted():
+                self._tell(UNUSED)
+            else:
+                try:
+                    self._follow()
+                except Exception as error:  # noqa: BLE001 - the library raises of every kind
+                    self._tell(f"{UNREACHABLE}: {error}"[:300])
+            self._end.wait(RETRY_S)
+
+    def _follow(self) -> None:
+        """Publish everything whenever something may have changed; ends when the engine does."""
+        # It takes a tenth of a second to import, and most hosts have no filter that needs it.
+        import docker  # noqa: PLC0415
+
+        client = docker.APIClient(
+            base_url=f"unix://{self._path}", version=API_VERSION, timeout=ANSWER_S
+        )
+        try:
+            changed = threading.Event()
+            over = threading.Event()
+            events = client.events(decode=True, filters={"type": ["container", "network"]})
+            listener = threading.Thread(target=_listen, args=(events, changed, over), daemon=True)
+            listener.start()
+            changed.set()
+            while not self._end.is_set() and not over.is_set() and self._wanted():
+                changed.wait(REFRESH_S)
+                changed.clear()
+                if over.is_set():
+                    break
+                inventory = read_inventory(client.containers(all=True), client.networks())
+                self._tell(CONNECTED, inventory)
+        finally:
+            client.close()
+        if over.is_set():
+            self._tell(f"{UNREACHABLE}: it ended the connection")
+
+    def _tell(self, state: str, inventory: Inventory | None = None) -> None:
+        if state == self._state and inventory is None:
+            return
+        if state != self._state and not state.startswith((UNUSED, ABSENT)):
+            record(logging.INFO, "container-engine", socket=self._path, state=state)
+        self._publish(str(self._path), inventory, state)
+        self._state = state
+
+
+def _listen(events: Any, changed: threading.Event, over: threading.Event) -> None:
+    """Set `changed` for every event that can matter, and both when there will be no more."""
+    try:
+        for event in events:
+            action = str(event.get("Action") or event.get("status") or "").partition(":")[0]
+            if action in _EVENTS or event.get("Type") == "network":
+                changed.set()
+    except Exception as error:  # noqa: BLE001 - a broken stream ends in many ways
+        record(logging.DEBUG, "container-events-ended", reason=str(error))
+    over.set()
+    changed.set()
+
+
+def read_inventory(containers: list[dict[str, Any]], networks: list[dict[str, Any]]) -> Inventory:
+    """What the engine's answers to ``/containers/json`` and ``/networks`` say; pure.
+
+    A container counts from when it has addresses until it has ended.
+    """
+    found = []
+    for one in containers:
+        if str(one.get("State", "")).lower() in _GONE:
+            continue
+        settings = (one.get("NetworkSettings") or {}).get("Networks") or {}
+        addresses = {name: _addresses(entry or {}) for name, entry in settings.items()}
+        names = one.get("Names") or [one["Id"]]
+        found.append(
+            Container(
+                one["Id"],
+                names[0].removeprefix("/"),
+                frozenset((one.get("Labels") or {}).items()),
+                {name: known for name, known in addresses.items() if known},
+            )
+        )
+    found = [one for one in found if one.networks]
+    found.sort(key=lambda one: one.id)
+    subnets = {
+        one["Name"]: tuple(
+            network
+            for part in (one.get("IPAM") or {}).get("Config") or ()
+            if (network := _network(part.get("Subnet", ""))) is not None
+        )
+        for one in networks
+    }
+    return Inventory(tuple(found), {name: known for name, known in subnets.items() if known})
+
+
+def _addresses(entry: Mapping[str, Any]) -> tuple[Network, ...]:
+    texts = (entry.get("IPAddress"), entry.get("GlobalIPv6Address"))
+    return tuple(n for text in texts if text and (n := _network(text)) is not None)
+
+
+def _network(text: str) -> Network | None:
+    """An address or a subnet; None for what is neither."""
+    host, slash, length = text.partition("/")
+    for family, value in ((Family.IPV4, ipv4_value(host)), (Family.IPV6, ipv6_value(host))):
+        if value is not None:
+            bits = int(length) if slash and length.isdecimal() else family.bits
+            if bits > family.bits:
+                return None
+            return Network(family, value >> (family.bits - bits) << (family.bits - bits), bits)
+    return None
