@@ -16,7 +16,7 @@ from ipsecd.compiler.tables import TableId, rows_of
 from ipsecd.compiler.volatile import Volatile
 from ipsecd.model.decide import decide
 from ipsecd.model.exemptions import ESSENTIALS
-from ipsecd.model.packets import Packet
+from ipsecd.model.packets import Packet, Point
 from ipsecd.model.values import InForce
 from tests.strategies import HOST, in_force, packets
 
@@ -65,9 +65,9 @@ def test_a_wrong_rank_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
             wanted = decide(filters, packet, HOST).action
             assert classifier.lookup(packet, HOST).action is wanted
 
-    def wrong(table: TableId) -> tuple[object, ...]:
+    def wrong(table: TableId, _point: Point | None) -> tuple[object, ...]:
         return (table.rank[0], *(-part for part in table.rank[1:]), repr(table))
 
-    monkeypatch.setattr(TableId, "order", property(wrong))
+    monkeypatch.setattr(TableId, "order_at", wrong)
     with pytest.raises(AssertionError):
         compare()

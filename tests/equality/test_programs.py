@@ -187,10 +187,10 @@ def test_a_wrong_rank_is_seen(programs: Programs, monkeypatch: pytest.MonkeyPatc
     def compare(filters: list[InForce], sent: list[Packet]) -> None:
         compare_all(programs, filters, sent, ())
 
-    def wrong(table: TableId) -> tuple[object, ...]:
+    def wrong(table: TableId, _point: Point | None) -> tuple[object, ...]:
         return (table.rank[0], *(-part for part in table.rank[1:]), repr(table))
 
-    monkeypatch.setattr(TableId, "order", property(wrong))
+    monkeypatch.setattr(TableId, "order_at", wrong)
     with pytest.raises(AssertionError):
         compare()
 

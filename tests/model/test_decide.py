@@ -267,3 +267,15 @@ def test_dynamic_rules_of_the_article_let_ping_and_dns_through() -> None:
     assert verdict(replace(FROM_PEER, destination_port=53), *rules) is PERMIT
     assert verdict(replace(TO_PEER, source_port=53), *rules) is PERMIT
     assert verdict(Packet(Point.ARRIVING, V4, PEER, ME, 1, icmp_type=8), *rules) is PERMIT
+
+
+def test_who_names_a_container_means_it_more_than_who_names_the_host_it_leaves_as() -> None:
+    """At one rank a permit of the original source beats a block of what leaves as this host's."""
+    arrived = Packet(Point.ARRIVING, V4, 0x0A580005, PEER, 17, 4000, 1434)
+    left = replace(arrived, point=Point.LEAVING, source=ME, arrived=arrived)
+    worm = block("0=*:1434:UDP")
+    assert verdict(left, worm, permit("10.88.0.5=*:1434:UDP")) is PERMIT
+    assert verdict(left, worm, permit("10.88.0.0/16=*:1434:UDP")) is BLOCK
+    assert verdict(left, worm, permit("0=*:1434:UDP")) is BLOCK
+    dynamic = in_force(BLOCK, "0=*:1434:UDP", dynamic=True)
+    assert verdict(left, dynamic, permit("10.88.0.5=*:1434:UDP")) is BLOCK

@@ -129,7 +129,7 @@ class Classifier:
         """What is looked up for packets of `family` at `point`, first to last."""
         tables = [
             table
-            for table in in_order((*self.tables, *volatile))
+            for table in in_order((*self.tables, *volatile), point)
             if table.id.family is family and point in table.id.points
         ]
         return tuple(
@@ -160,9 +160,9 @@ class Classifier:
 AnyRanked = TypeVar("AnyRanked", bound=Ranked)
 
 
-def in_order(tables: Iterable[AnyRanked]) -> list[AnyRanked]:
-    """`tables`, the greatest rank first."""
-    return sorted(tables, key=lambda table: table.id.order)
+def in_order(tables: Iterable[AnyRanked], point: Point | None = None) -> list[AnyRanked]:
+    """`tables`, the greatest rank first, as they rank where packets are looked at `point`."""
+    return sorted(tables, key=lambda table: table.id.order_at(point))
 
 
 def pack(table: TableId, entries: Mapping[bytes, Origin]) -> Table:

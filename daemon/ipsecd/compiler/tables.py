@@ -76,7 +76,10 @@ class TableId(NamedTuple):
 
     @property
     def rank(self) -> Rank:
-        """The rank of every entry of the table."""
+        """The rank of every entry of the table, but where packets leave (see ``order_at``)."""
+        return self._rank_at(None)
+
+    def _rank_at(self, point: Point | None) -> Rank:
         bits = self.family.bits
         return rank(
             source_bits=bits if self.source == ME else self.source,
@@ -87,6 +90,7 @@ class TableId(NamedTuple):
             interface_given=bool(self.interface_type),
             volatile=self.volatile,
             action=self.action,
+            before_translation=point is Point.LEAVING and self.source != ME,
         )
 
     @property
@@ -124,8 +128,12 @@ class TableId(NamedTuple):
     @property
     def order(self) -> tuple[object, ...]:
         """Sorts tables: the greatest rank first, and one order among equal ranks."""
+        return self.order_at(None)
+
+    def order_at(self, point: Point | None) -> tuple[object, ...]:
+        """The same, where packets are looked at `point`."""
         return (
-            tuple(-part for part in self.rank),
+            tuple(-part for part in self._rank_at(point)),
             self.family.value,
             self.source,
             self.destination,

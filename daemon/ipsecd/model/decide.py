@@ -90,7 +90,8 @@ def _matches(one: InForce, packet: Packet, host: Host) -> Iterator[Rank]:
         if seen is None:
             continue
         for protocol in flt.protocols:
-            found = _match_one_way(one, source, destination, protocol, seen, host)
+            leaving = packet.point is Point.LEAVING
+            found = _match_one_way(one, source, destination, protocol, seen, host, leaving=leaving)
             if found is not None:
                 yield found
 
@@ -124,6 +125,8 @@ def _match_one_way(
     protocol: int | IcmpOfFamily | None,
     packet: Packet,
     host: Host,
+    *,
+    leaving: bool,
 ) -> Rank | None:
     if not _protocol_matches(protocol, packet):
         return None
@@ -149,6 +152,7 @@ def _match_one_way(
         interface_given=one.interface_type is not None,
         volatile=one.origin.volatile,
         action=one.action,
+        before_translation=leaving and source.address is not Keyword.ME,
     )
 
 

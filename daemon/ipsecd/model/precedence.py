@@ -19,12 +19,15 @@ def rank(
     interface_given: bool,
     volatile: bool,
     action: Action,
+    before_translation: bool = False,
 ) -> Rank:
     """The rank of one match; of those that match a packet the greatest decides.
 
     `source_bits` and `destination_bits` are prefix lengths, in which a host and ``me`` count as
     the full length and any address as 0. The widths count ports: 1 for a single port,
-    ``ANY_PORT_WIDTH`` for any. Ranks of one IP version compare as tuples.
+    ``ANY_PORT_WIDTH`` for any. Ranks of one IP version compare as tuples. `before_translation`
+    says that the match is of a permit with what a forwarded packet was before it left as this
+    host's: who names a container means it more than who names the host that it leaves as.
     """
     return (
         source_bits + destination_bits,
@@ -33,5 +36,5 @@ def rank(
         -source_width,
         int(interface_given),
         int(volatile),
-        int(action is Action.BLOCK),
+        2 if before_translation else int(action is Action.BLOCK),
     )

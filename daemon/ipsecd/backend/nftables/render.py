@@ -24,6 +24,7 @@ from ipsecd.backend.nftables.naming import (
     chain,
     describe,
 )
+from ipsecd.compiler.classifier import in_order
 from ipsecd.compiler.tables import EXACT_PORT, ME, Ports, TableId
 from ipsecd.model.exemptions import Cast, Pattern, exemption
 from ipsecd.model.packets import Point
@@ -77,11 +78,14 @@ def render(
         base = chain(point)
         rules.chains[base] = []
         for family in Family:
-            wanted = [
-                t
-                for t in tables
-                if t.id.family is family and point in t.id.points and point in points
-            ]
+            wanted = in_order(
+                (
+                    t
+                    for t in tables
+                    if t.id.family is family and point in t.id.points and point in points
+                ),
+                point,
+            )
             if point is Point.LEAVING:
                 wanted = _worth_looking_at(wanted)
             checked = blocking and drop_unparsable and point in points - {Point.LEAVING}

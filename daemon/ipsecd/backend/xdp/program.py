@@ -87,7 +87,7 @@ def needs_translation(tables: Iterable[Ranked], family: Family) -> bool:
     """
     leaving = [
         table.id
-        for table in in_order(tables)
+        for table in in_order(tables, Point.LEAVING)
         if table.id.family is family and Point.LEAVING in table.id.points
     ]
     blocks = [n for n, table in enumerate(leaving) if table.action is Action.BLOCK]
@@ -98,7 +98,7 @@ def groups(tables: Sequence[Ranked], point: Point, family: Family) -> list[tuple
     """The tables of one point and IP version, those that share a step together."""
     wanted = [
         table
-        for table in in_order(tables)
+        for table in in_order(tables, point)
         if table.id.family is family
         and point in table.id.points
         and (point is not Point.LEAVING or table.id.source == ME)

@@ -1,0 +1,274 @@
+"""What the documentation says about containers, with real ones, on both backends."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.containers.podman import HOST, OUTSIDE, Podman, passes, podman
+from tests.netns import site
+from tests.netns.site import (
+    HERE4,
+    HERE6,
+    PEER,
+    PEER4,
+    PEER6,
+    Daemon,
+    dynamic_entries,
+    eventually,
+    run,
+)
+
+pytestmark = [pytest.mark.netns, pytest.mark.slow, pytest.mark.timeout(600)]
+
+PUBLISHED = ("-p", "8080:80/tcp", "-p", "8053:53/udp")
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podman]:
+    with podman(tmp_path_factory.mktemp("podman")) as running:
+        yield running
+
+
+@pytest.fixture(params=site.BACKENDS)
+def daemon(engine: Podman, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Daemon]:
+    """A daemon beside two containers in two networks, one of which publishes ports."""
+    with site.daemon(tmp_path, request.param) as running:
+        run("ip", "-n", PEER, "route", "add", "default", "via", HERE4)
+        run("ip", "-n", PEER, "-6", "route", "add", "default", "via", HERE6)
+        run("ip", "route", "add", "default", "via", PEER4)
+        run("ip", "-6", "route", "add", "default", "via", PEER6)
+        engine.run("web", "--label", "role=front", *PUBLISHED, network="front")
+        engine.run("db", "--label", "role=back", network="back")
+        try:
+            yield running
+        finally:
+            engine("rm", "--all", "--force", "--time", "0")
+
+
+def assign(daemon: Daemon, **rules: str) -> None:
+    """Assign a policy of rules, each with its filters for ``block`` or ``permit``."""
+    path = daemon.directory / "policy.yaml"
+    lines = ["policy: P", "rules:"]
+    for name, filters in rules.items():
+        action = name.partition("_")[0]
+        lines += [f"  - rule: {name}", f"    action: {action}", f'    filters: ["{filters}"]']
+    path.write_text("\n".join(lines) + "\n")
+    daemon.ctl("apply", str(path), "--assign")
+
+
+def settled(daemon: Daemon, *names: str) -> None:
+    """Wait until the daemon knows the addresses of containers."""
+    assert eventually(
+        lambda: all(name in daemon.ctl("show", "containers") for name in names), 10
+    ), daemon.ctl("status") + daemon.log()
+
+
+def test_a_published_port_is_blocked_like_any_port(daemon: Daemon, engine: Podman) -> None:
+    """TCP and UDP, IPv4 and IPv6: a block of a port of this host covers what is published there."""
+    web = engine.inside("web")
+
+    def reached() -> list[bool]:
+        return [
+            passes(OUTSIDE, web, here, port, at=at, tcp=tcp)
+            for here in (HERE4, HERE6)
+            for port, at, tcp in ((8080, 80, True), (8053, 53, False))
+        ]
+
+    assert reached() == [True] * 4
+    daemon.ctl("block", "tcp/8080", "--name", "tcp")
+    assert reached() == [False, True] * 2
+    daemon.ctl("block", "udp/8053", "--name", "udp")
+    assert reached() == [False] * 4
+    # From this host the container itself is not a port of this host.
+    assert passes(HOST, web, engine.address("web"), 80, tcp=True)
+
+
+def test_what_containers_send_out_is_this_hosts(daemon: Daemon, engine: Podman) -> None:
+    """An outbound block covers what leaves under this host's address, in both IP versions."""
+    web = engine.inside("web")
+    assert passes(web, OUTSIDE, PEER4, 1434)
+    assert passes(web, OUTSIDE, PEER6, 1434)
+    daemon.ctl("block", "0=*:1434:UDP")
+    assert not passes(web, OUTSIDE, PEER4, 1434)
+    assert not passes(web, OUTSIDE, PEER6, 1434)
+    assert passes(web, OUTSIDE, PEER4, 1435)
+
+
+def test_a_permit_for_one_container_is_an_exception(daemon: Daemon, engine: Podman) -> None:
+    """It keeps its rank although the packet leaves under the host's address; others do not."""
+    assign(daemon, block_worm="0=*:1434:UDP", permit_web="container:web=*:1434:UDP")
+    settled(daemon, "web", "db")
+    web, db = engine.inside("web"), engine.inside("db")
+    assert passes(web, OUTSIDE, PEER4, 1434)
+    assert passes(web, OUTSIDE, PEER6, 1434)
+    assert not passes(db, OUTSIDE, PEER4, 1434)
+    assert not passes(HOST, OUTSIDE, PEER4, 1434)
+
+
+def test_names_of_every_kind_are_followed(daemon: Daemon, engine: Podman) -> None:
+    """By container, container in a network, network and label; as dynamic rules and in policies."""
+    web, db = engine.inside("web"), engine.inside("db")
+    address = engine.address("web")
+    for text in ("container:web", "container:web@front", "network:front", "label:role=front"):
+        daemon.ctl("block", f"*={text}:80:TCP", "--name", "one")
+        assert eventually(lambda: not passes(db, web, address, 80, tcp=True)), text
+        assert not passes(HOST, web, address, 80, tcp=True), text
+        assert passes(db, web, address, 81, tcp=True), text
+        daemon.ctl("unblock", "one")
+        assert passes(db, web, address, 80, tcp=True), text
+        assign(daemon, block_it=f"*={text}:80:TCP")
+        assert not passes(db, web, address, 80, tcp=True), text
+        daemon.ctl("policy", "unassign")
+        assert passes(db, web, address, 80, tcp=True), text
+    daemon.ctl("block", "*=container:web@back:80:TCP", "--name", "elsewhere")
+    assert passes(db, web, address, 80, tcp=True)
+
+
+def test_a_name_waits_for_its_container(daemon: Daemon, engine: Podman) -> None:
+    """It is accepted before there is one, holds when it starts, and follows it to a new network."""
+    daemon.ctl("block", "container:late=*:1434:UDP")
+    assert "container:late" in daemon.ctl("show", "dynamic")
+    engine.run("late")
+    late = engine.inside("late")
+    assert eventually(lambda: not passes(late, OUTSIDE, PEER4, 1434))
+    engine("network", "connect", "back", "late")
+    address = engine.address("late", "back")
+    explained = f"udp {address}:9 > {PEER4}:1434"
+    assert eventually(lambda: "block" in daemon.ctl("explain", explained).lower())
+    assert "container:late" in daemon.ctl("explain", explained)
+
+
+def test_who_inherits_an_address_inherits_no_rule(daemon: Daemon, engine: Podman) -> None:
+    """A stopped container's address is withdrawn before another can have it."""
+    assign(daemon, block_first="container:first=*:1434:UDP")
+    engine.run("first", "--ip", "10.90.0.77")
+    assert eventually(lambda: not passes(engine.inside("first"), OUTSIDE, PEER4, 1434))
+    engine("rm", "--force", "--time", "0", "first")
+    engine.run("second", "--ip", "10.90.0.77")
+    assert passes(engine.inside("second"), OUTSIDE, PEER4, 1434)
+
+
+def test_the_engine_may_go_and_come(daemon: Daemon, engine: Podman) -> None:
+    """Without it what is known stays, other changes work, and status says so."""
+    web = engine.inside("web")
+    daemon.ctl("block", "container:web=*:1434:UDP")
+    assert eventually(lambda: not passes(web, OUTSIDE, PEER4, 1434))
+    assert "followed through /run/podman/podman.sock" in daemon.ctl("status")
+    engine.end_service()
+    try:
+        assert eventually(lambda: "what was known is in force" in daemon.ctl("status"), 10)
+        assert not passes(web, OUTSIDE, PEER4, 1434)
+        daemon.ctl("block", "0=*:1435:UDP", "--name", "other")
+        assert not passes(web, OUTSIDE, PEER4, 1435)
+        daemon.end(signal.SIGKILL)
+        daemon.start()
+        # The dynamic rule ended with the daemon; one like it holds by what was known.
+        daemon.ctl("block", "container:web=*:1434:UDP")
+        assert not passes(web, OUTSIDE, PEER4, 1434)
+    finally:
+        engine.serve()
+    assert eventually(lambda: "followed through" in daemon.ctl("status"), 10)
+
+
+def test_show_containers_lists_what_filters_can_name(daemon: Daemon, engine: Podman) -> None:
+    """Names, networks with addresses, and labels, although no filter names a container."""
+    shown = daemon.ctl("show", "containers")
+    for text in ("web", "db", engine.address("web"), engine.address("web", version=6)):
+        assert text in shown
+    assert "role=front" in shown
+    assert "front=" in shown
+
+
+def test_quarantine_cuts_a_container_off(daemon: Daemon, engine: Podman) -> None:
+    """Whatever a policy permits it, nothing passes but what the operator permits."""
+    web, db = engine.inside("web"), engine.inside("db")
+    assign(
+        daemon,
+        block_all="container:web=*",
+        permit_names="container:web=*:53:UDP",
+        permit_web="*=container:web:80:TCP",
+    )
+    settled(daemon, "web")
+    assert passes(web, OUTSIDE, PEER4, 53)
+    assert passes(HOST, web, engine.address("web"), 81)
+    daemon.ctl("quarantine", "container:web", "--permit", "container:web+container:db:22:TCP")
+    for version, peer in ((4, PEER4), (6, PEER6)):
+        assert not passes(web, OUTSIDE, peer, 53)
+        address = engine.address("web", version=version)
+        assert not passes(HOST, web, address, 80, tcp=True)
+        assert not passes(db, web, address, 81)
+    assert passes(web, db, engine.address("db", "back"), 22, tcp=True)
+    assert passes(db, OUTSIDE, PEER4, 53)
+    assert "is released" in daemon.ctl("release", "container:web")
+    assert passes(web, OUTSIDE, PEER4, 53)
+    assert "not in quarantine" in daemon.ctl("release", "container:web", code=1)
+
+
+def test_quarantine_cuts_the_host_off(daemon: Daemon) -> None:
+    """All but the operator's own way in, and it ends by itself."""
+    assign(daemon, permit_web="*=0:80:TCP", permit_peer=f"{PEER4}=0:81:TCP")
+    assert passes(OUTSIDE, HOST, HERE4, 80, tcp=True)
+    daemon.ctl("quarantine", "--host", "--permit", f"{PEER4}+0:22:TCP", "--for", "6s")
+    assert not passes(OUTSIDE, HOST, HERE4, 80, tcp=True)
+    assert not passes(OUTSIDE, HOST, HERE4, 81, tcp=True)
+    assert not passes(HOST, OUTSIDE, PEER4, 53)
+    assert passes(OUTSIDE, HOST, HERE4, 22, tcp=True)
+    assert eventually(lambda: passes(OUTSIDE, HOST, HERE4, 80, tcp=True), 10)
+
+
+def wanted_addresses(engine: Podman, names: list[str]) -> set[str]:
+    """The IPv4 addresses of those of the containers that run."""
+    return {address for name in names if (address := engine.address(name))}
+
+
+def enforced_addresses(daemon: Daemon) -> set[str]:
+    """The IPv4 sources in the dynamic entries of the kernel."""
+    found = set()
+    for entry in dynamic_entries(daemon):
+        text = entry
+        if daemon.backend == "xdp":
+            raw = bytes.fromhex(entry)
+            if len(raw) != 20:
+                continue
+            text = ".".join(map(str, raw[4:8]))
+        found |= {word.strip('",}{[] ') for word in text.split() if word.count(".") == 3}
+    return found
+
+
+def test_a_hundred_starts_and_stops_leave_nothing_stale(daemon: Daemon, engine: Podman) -> None:
+    """With a rule by label, at each step the kernel has what runs; also after crashes."""
+    names = [f"worker{number}" for number in range(4)]
+    for name in names:
+        engine.create(name, "--label", "role=worker")
+    rule = ("block", "label:role=worker=*:1434:UDP", "--name", "workers")
+    daemon.ctl(*rule)
+
+    def right() -> bool:
+        return enforced_addresses(daemon) == wanted_addresses(engine, names)
+
+    for step in range(100):
+        name = names[step % len(names)]
+        engine("start", name)
+        assert wanted_addresses(engine, names)
+        assert eventually(right, 2), (step, enforced_addresses(daemon), daemon.log()[-2000:])
+        if step % 4 != 3:
+            engine("stop", "--time", "0", name)
+            assert eventually(right, 2), (step, enforced_addresses(daemon))
+        else:
+            engine("stop", "--time", "0", *names)
+        if step == 30:
+            daemon.end(signal.SIGKILL)
+            daemon.start()
+            daemon.ctl(*rule)
+            assert eventually(right, 2)
+        if step == 60:
+            engine.end_service()
+            engine("start", names[0])
+            engine.serve()
+            assert eventually(right, 2)
+            engine("stop", "--time", "0", names[0])
+    assert eventually(lambda: enforced_addresses(daemon) == set(), 2)
