@@ -34,6 +34,7 @@ build/%.bpf.o: bench/%.bpf.c $(wildcard bench/*.bpf.c bpf/*.h bpf/*.c) | $(VENV)
 PREFIX := /usr/local
 SYSCONFDIR := /etc
 UNITDIR := $(PREFIX)/lib/systemd/system
+HOOK_PYTHON := $(PREFIX)/lib/ipsecd/bin/python3
 DATA := install -D -m 644
 
 install-data:
@@ -44,6 +45,11 @@ install-data:
 	    > $(DESTDIR)$(UNITDIR)/$$unit || exit 1; \
 	done
 	install -D -m 755 systemd/withdraw-if-stopped $(DESTDIR)$(PREFIX)/libexec/ipsecd/withdraw-if-stopped
+	install -d $(DESTDIR)$(PREFIX)/share/containers/oci/hooks.d
+	sed -e 's|/usr/libexec|$(PREFIX)/libexec|' systemd/ipsecd-hook.json \
+	  > $(DESTDIR)$(PREFIX)/share/containers/oci/hooks.d/ipsecd.json
+	printf '#!/bin/sh\nexec %s -m ipsecctl.hook\n' $(HOOK_PYTHON) > $(DESTDIR)$(PREFIX)/libexec/ipsecd/container-hook
+	chmod 755 $(DESTDIR)$(PREFIX)/libexec/ipsecd/container-hook
 	$(DATA) systemd/ipsecd.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/ipsecd.conf
 	$(DATA) systemd/ipsecd.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/ipsecd.conf
 	for page in docs/man/*.[158]; do \
@@ -61,7 +67,7 @@ install-data:
 # commands, and the same units. Then: systemd-sysusers && systemctl enable --now ipsecd.service
 install: programs install-data
 	$(PYTHON) -m venv $(DESTDIR)$(PREFIX)/lib/ipsecd
-	$(DESTDIR)$(PREFIX)/lib/ipsecd/bin/pip install --quiet --disable-pip-version-check .
+	$(DESTDIR)$(PREFIX)/lib/ipsecd/bin/pip install --quiet --disable-pip-version-check '.[containers]'
 	if [ -n "$(DESTDIR)" ]; then sed -i '1s|$(DESTDIR)||' $(DESTDIR)$(PREFIX)/lib/ipsecd/bin/*; fi
 	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin
 	ln -sf ../lib/ipsecd/bin/ipsecd $(DESTDIR)$(PREFIX)/sbin/ipsecd
@@ -88,10 +94,12 @@ deb: deb-tools
 	cd build/deb/ipsecd && PATH=/usr/sbin:/usr/bin:/sbin:/bin dpkg-buildpackage --build=binary --no-sign
 	lintian --fail-on error,warning build/deb/*.changes
 
+MACHINE_PACKAGES := aardvark-dns busybox-static debootstrap fish netavark podman systemd-container ufw zsh
+
 # What the tests boot: made once, with the network that they do not have.
 base-system: setup deb-tools
-	($(call have,debootstrap fish systemd-nspawn zsh)) || \
-	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq debootstrap fish systemd-container zsh; }
+	($(call have,busybox debootstrap fish podman systemd-nspawn ufw zsh)) || \
+	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(MACHINE_PACKAGES); }
 	$(VENV)/bin/python -m tests.boot.base
 
 $(VENV)/.done: pyproject.toml

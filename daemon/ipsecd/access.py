@@ -37,6 +37,7 @@ READS = frozenset(
 )
 CHANGES = frozenset(
     {
+        "io.ipsecd.control.AnnounceContainer",
         "io.ipsecd.control.AddDynamic",
         "io.ipsecd.control.RemoveDynamic",
         "io.ipsecd.control.FlushDynamic",

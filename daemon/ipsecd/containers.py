@@ -2,8 +2,10 @@
 
 Podman and Docker answer the same requests. One thread for each socket subscribes to the engine's
 events first and asks for everything after, so nothing is missed between the two; every event that
-can matter makes it ask again, and what it asks is always the whole. An engine that is absent,
-slow or gone delays nobody: what was known stays until there is something newer.
+can matter makes it ask again, and what it asks is always the whole. Only of a container that was
+made just now the event itself is believed: Podman answers nothing about a container while it
+starts. An engine that is absent, slow or gone delays nobody: what was known stays until there is
+something newer.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +37,9 @@ _EVENTS = frozenset(
     }
 )
 
+_NO_LABELS = frozenset({"image", "containerExitCode", "exitCode", "podId", "signal", "execID"})
+"""What else events have among the attributes of a container."""
+
 Publish = Callable[[str, Inventory | None, str], None]
 
 
@@ -50,6 +56,9 @@ class Follower:
         self._publish = publish
         self._end = threading.Event()
         self._state = ""
+        self._lock = threading.Lock()
+        self._listed = Inventory()
+        self._made: dict[str, Container] = {}
         self._thread = threading.Thread(target=self._work, name=f"follow {path}", daemon=True)
 
     def start(self) -> None:
@@ -76,8 +85,11 @@ class Follower:
     def _follow(self) -> None:
         """Publish everything whenever something may have changed; ends when the engine does."""
         # It takes a tenth of a second to import, and most hosts have no filter that needs it.
-        import docker  # noqa: PLC0415
-
+        try:
+            import docker  # noqa: PLC0415
+        except ImportError:
+            self._tell(f"{UNREACHABLE}: install python3-docker")
+            return
         client = docker.APIClient(
             base_url=f"unix://{self._path}", version=API_VERSION, timeout=ANSWER_S
         )
@@ -85,8 +97,8 @@ class Follower:
             changed = threading.Event()
             over = threading.Event()
             events = client.events(decode=True, filters={"type": ["container", "network"]})
-            listener = threading.Thread(target=_listen, args=(events, changed, over), daemon=True)
-            listener.start()
+            arguments = (events, changed, over)
+            threading.Thread(target=self._listen, args=arguments, daemon=True).start()
             changed.set()
             while not self._end.is_set() and not over.is_set() and self._wanted():
                 changed.wait(REFRESH_S)
@@ -94,11 +106,45 @@ class Follower:
                 if over.is_set():
                     break
                 inventory = read_inventory(client.containers(all=True), client.networks())
-                self._tell(CONNECTED, inventory)
+                with self._lock:
+                    self._listed = inventory
+                    for one in inventory.containers:
+                        self._made.pop(one.id, None)
+                    self._tell(CONNECTED, self._everything())
         finally:
             client.close()
         if over.is_set():
             self._tell(f"{UNREACHABLE}: it ended the connection")
+
+    def _everything(self) -> Inventory:
+        """What was listed, and what was made since."""
+        known = {one.id for one in self._listed.containers}
+        made = tuple(one for one in self._made.values() if one.id not in known)
+        return replace(self._listed, containers=self._listed.containers + made)
+
+    def _listen(self, events: Any, changed: threading.Event, over: threading.Event) -> None:
+        """Set `changed` for every event that can matter, and both when there will be no more."""
+        try:
+            for event in events:
+                action = str(event.get("Action") or event.get("status") or "").partition(":")[0]
+                if event.get("Type") != "network" and action in {"create", "remove", "destroy"}:
+                    self._note(event, action)
+                if action in _EVENTS or event.get("Type") == "network":
+                    changed.set()
+        except Exception as error:  # noqa: BLE001 - a broken stream ends in many ways
+            record(logging.DEBUG, "container-events-ended", reason=str(error))
+        over.set()
+        changed.set()
+
+    def _note(self, event: Mapping[str, Any], action: str) -> None:
+        """Know a container by the event that tells of it, or forget it."""
+        one = read_event(event)
+        with self._lock:
+            if action == "create":
+                self._made[one.id] = one
+                self._tell(CONNECTED, self._everything())
+            else:
+                self._made.pop(one.id, None)
 
     def _tell(self, state: str, inventory: Inventory | None = None) -> None:
         if state == self._state and inventory is None:
@@ -109,23 +155,20 @@ class Follower:
         self._state = state
 
 
-def _listen(events: Any, changed: threading.Event, over: threading.Event) -> None:
-    """Set `changed` for every event that can matter, and both when there will be no more."""
-    try:
-        for event in events:
-            action = str(event.get("Action") or event.get("status") or "").partition(":")[0]
-            if action in _EVENTS or event.get("Type") == "network":
-                changed.set()
-    except Exception as error:  # noqa: BLE001 - a broken stream ends in many ways
-        record(logging.DEBUG, "container-events-ended", reason=str(error))
-    over.set()
-    changed.set()
+def read_event(event: Mapping[str, Any]) -> Container:
+    """The container that an event is about; its labels stand among its attributes. Pure."""
+    actor = event.get("Actor") or {}
+    attributes = dict(actor.get("Attributes") or {})
+    name = str(attributes.pop("name", ""))
+    labels = {key: str(value) for key, value in attributes.items() if key not in _NO_LABELS}
+    return Container(str(actor.get("ID") or event.get("id")), name, frozenset(labels.items()))
 
 
 def read_inventory(containers: list[dict[str, Any]], networks: list[dict[str, Any]]) -> Inventory:
     """What the engine's answers to ``/containers/json`` and ``/networks`` say; pure.
 
-    A container counts from when it has addresses until it has ended.
+    A container that was made and has not started is known too, without addresses: when it starts
+    its hook tells them before the engine does.
     """
     found = []
     for one in containers:
@@ -142,7 +185,6 @@ def read_inventory(containers: list[dict[str, Any]], networks: list[dict[str, An
                 {name: known for name, known in addresses.items() if known},
             )
         )
-    found = [one for one in found if one.networks]
     found.sort(key=lambda one: one.id)
     subnets = {
         one["Name"]: tuple(

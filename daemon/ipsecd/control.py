@@ -19,7 +19,7 @@ from ipsecd.config import BackendChoice
 from ipsecd.engine import Engine
 from ipsecd.errors import InvalidInput, NotFound, Refused
 from ipsecd.host import read_host
-from ipsecd.language.addresses import format_value
+from ipsecd.language.addresses import format_value, parse_address
 from ipsecd.language.documents import diff_policies, format_policy, parse_policy
 from ipsecd.language.filters import format_filter, parse_filter
 from ipsecd.language.packets import format_packet, parse_packet, to_packet
@@ -261,6 +261,21 @@ def _list_containers(engine: Engine, _: Request) -> dict[str, Any]:
         for one in sorted(engine.inventory.containers, key=lambda one: one.name)
     ]
     return {"containers": containers, "engines": _container_engines(engine)}
+
+
+def _announce_container(engine: Engine, request: Request) -> dict[str, Any]:
+    addresses = []
+    for text in request["addresses"]:
+        address = parse_address(f"[{text}]" if ":" in text else text)
+        if not isinstance(address, Network) or address.length != address.family.bits:
+            raise InvalidInput(f"{text!r} is not an address", "write it without a prefix length")
+        addresses.append(address)
+    if not engine.announce(request["id"], tuple(addresses)):
+        raise NotFound(
+            f"no container engine has told of container {request['id'][:MIN_ID]!r} yet",
+            "try again in a moment",
+        )
+    return {}
 
 
 def _host_text(network: Network) -> str:
@@ -572,6 +587,7 @@ _METHODS: dict[str, Callable[[Engine, Request], dict[str, Any]]] = {
     "ListInterfaces": _list_interfaces,
     "ListExemptions": _list_exemptions,
     "ListContainers": _list_containers,
+    "AnnounceContainer": _announce_container,
     "Examine": _examine,
     "Stats": _stats,
     "Explain": _explain,

@@ -54,6 +54,8 @@ Names = Mapping[str, tuple[Network, ...]]
 
 ASKED_S = 60.0
 """How long a look at the containers keeps their engines being followed."""
+ANNOUNCED_S = 10.0
+"""How long an announced address is believed without its engine."""
 
 
 class Engine:
@@ -101,6 +103,7 @@ class Engine:
         self.container_engines: dict[str, str] = {}
         self._selecting: dict[str, DynamicRule] = {}
         self._asked_until = -inf
+        self._announced: dict[str, tuple[float, tuple[Network, ...]]] = {}
 
     # -- life ------------------------------------------------------------------------------------
 
@@ -415,22 +418,48 @@ class Engine:
 
         Raises ``IpsecdError`` if the kernel does not take it; what was known is in force then.
         """
-        if self._inventories.get(source) == inventory:
+        if self._inventories.get(source) == inventory and not self._announced:
             return
-        before = self.inventory
         inventories = {**self._inventories, source: inventory}
-        self.inventory = merged_inventories(inventories.values())
+        self._take_inventories(inventories)
+        try:
+            self._inventory_file.save(inventories)
+        except IpsecdError as error:
+            record(logging.WARNING, "containers-not-kept", reason=error.message)
+
+    def announce(self, identity: str, addresses: tuple[Network, ...]) -> bool:
+        """Enforce by the addresses of a container that is about to start.
+
+        They count until its engine knows them, or for some seconds. False if no engine has told
+        of the container yet; that no filter names any is no reason to wait for it.
+        """
+        if not self.selects_containers:
+            return True
+        if not any(one.id == identity for one in self.inventory.containers):
+            return False
+        self._announced[identity] = (self._clock() + ANNOUNCED_S, addresses)
+        self._take_inventories(self._inventories)
+        return True
+
+    def _take_inventories(self, inventories: Mapping[str, Inventory]) -> None:
+        before = self.inventory
+        known = merged_inventories(inventories.values())
+        now = self._clock()
+        started = {one.id for one in known.containers if one.networks}
+        announced = {
+            identity: (until, addresses)
+            for identity, (until, addresses) in self._announced.items()
+            if until > now and identity not in started
+        }
+        self.inventory = known.with_announced({i: found for i, (_, found) in announced.items()})
         try:
             if not self.stopped and not self.held:
                 self._follow_containers()
         except BaseException:
             self.inventory = before
             raise
-        self._inventories = inventories
-        try:
-            self._inventory_file.save(inventories)
-        except IpsecdError as error:
-            record(logging.WARNING, "containers-not-kept", reason=error.message)
+        self._announced = announced
+        self._inventories = dict(inventories)
 
     def _follow_containers(self) -> None:
         whole = self._with_containers(self._now)

@@ -17,6 +17,7 @@ import pytest
 
 from tests.netns.site import PEER, RECEIVE, SEND, run
 
+ROOT = Path(__file__).parents[2]
 SOCKET = Path("/run/podman/podman.sock")
 CONFIGURATION = """
 [containers]
@@ -26,12 +27,13 @@ log_driver = "k8s-file"
 [engine]
 cgroup_manager = "cgroupfs"
 events_logger = "file"
+hooks_dir = ["{hooks}"]
 [network]
 network_backend = "netavark"
 """
 OWN = ("/var/lib/containers", "/etc/containers/networks")
 """Where Podman keeps what must not stay, nor meet what is there."""
-APPLETS = ("sh", "sleep")
+APPLETS = ("sh", "sleep", "tftp")
 NETWORKS = {"front": ("10.90.0.0/24", "fd90::/64"), "back": ("10.91.0.0/24", "fd91::/64")}
 
 Namespace = tuple[str, ...]
@@ -81,7 +83,9 @@ class Podman:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         configuration = directory / "containers.conf"
-        configuration.write_text(CONFIGURATION)
+        self._hooks = directory / "hooks"
+        self._hooks.mkdir()
+        configuration.write_text(CONFIGURATION.format(hooks=self._hooks))
         self._environment = {**os.environ, "CONTAINERS_CONF": str(configuration)}
         self._service: subprocess.Popen[bytes] | None = None
         self.root = directory / "rootfs"
@@ -103,6 +107,20 @@ class Podman:
         )
         assert done.returncode == 0 or not check, (words, done.stdout, done.stderr)
         return done.stdout
+
+    def install_hook(self, socket: str) -> None:
+        """Have every container announced to the daemon behind `socket` before it starts."""
+        command = self._directory / "container-hook"
+        command.write_text(
+            f"#!/bin/sh\nIPSECD_SOCKET={socket} exec {sys.executable} -m ipsecctl.hook\n"
+        )
+        command.chmod(0o755)
+        ours = (ROOT / "systemd/ipsecd-hook.json").read_text()
+        text = ours.replace("/usr/libexec/ipsecd/container-hook", str(command))
+        (self._hooks / "ipsecd.json").write_text(text)
+
+    def remove_hook(self) -> None:
+        (self._hooks / "ipsecd.json").unlink(missing_ok=True)
 
     def serve(self) -> None:
         """Start the API service."""
@@ -127,10 +145,12 @@ class Podman:
         self._service.wait(20)
         self._service = None
 
-    def run(self, name: str, *options: str, network: str = "front") -> None:
-        """Start a container that does nothing."""
+    def run(
+        self, name: str, *options: str, network: str = "front", command: str = "sleep 100000"
+    ) -> None:
+        """Start a container that does nothing, or runs a command of its shell."""
         words = ("run", "-d", "--name", name, "--network", network, *options)
-        self(*words, "--rootfs", str(self.root), "sleep", "100000")
+        self(*words, "--rootfs", str(self.root), "sh", "-c", command)
 
     def create(self, name: str, *options: str, network: str = "front") -> None:
         """Make a container without starting it."""

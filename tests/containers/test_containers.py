@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +19,7 @@ from tests.netns.site import (
     PEER,
     PEER4,
     PEER6,
+    RECEIVE,
     Daemon,
     dynamic_entries,
     eventually,
@@ -172,6 +176,35 @@ def test_the_engine_may_go_and_come(daemon: Daemon, engine: Podman) -> None:
     finally:
         engine.serve()
     assert eventually(lambda: "followed through" in daemon.ctl("status"), 10)
+
+
+def counted_starts(engine: Podman, times: int) -> int:
+    """How many datagrams leave for UDP 1434 of containers that send first of all, and at once."""
+    send = f"for n in 1 2 3; do tftp -g -r worm {PEER4} 1434 & done; sleep 100"
+    listener = [*OUTSIDE, sys.executable, "-I", "-c", RECEIVE, PEER4, "1434", "3"]
+    with subprocess.Popen(listener, stdout=subprocess.PIPE, text=True) as listening:
+        assert listening.stdout
+        listening.stdout.readline()
+        for _ in range(times):
+            engine.run("hasty", "--label", "role=hasty", command=send)
+            time.sleep(0.2)
+            engine("rm", "--force", "--time", "0", "hasty")
+        return int(listening.stdout.readline())
+
+
+def test_with_the_hook_not_even_the_first_packet_passes(daemon: Daemon, engine: Podman) -> None:
+    """A container that sends before anything else is blocked by name from its first packet on.
+
+    Without the hook the engine tells of it when it runs, and the first packets pass.
+    """
+    daemon.ctl("block", "container:hasty=*:1434:UDP", "label:role=hasty=*:1434:UDP")
+    assert eventually(lambda: "followed through" in daemon.ctl("status"), 10)
+    engine.install_hook(daemon.environment["IPSECD_SOCKET"])
+    try:
+        assert counted_starts(engine, 15) == 0
+    finally:
+        engine.remove_hook()
+    assert counted_starts(engine, 10) > 0
 
 
 def test_show_containers_lists_what_filters_can_name(daemon: Daemon, engine: Podman) -> None:

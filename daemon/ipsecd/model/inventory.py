@@ -88,6 +88,33 @@ class Inventory:
         address = replace(end.address, addresses=self.addresses(end.address))
         return replace(end, address=address)
 
+    def with_announced(self, announced: Mapping[str, tuple[Network, ...]]) -> Inventory:
+        """The same, with addresses that containers have before their engine says so, by id."""
+        if not announced:
+            return self
+        containers = tuple(
+            replace(one, networks=self._by_network(announced[one.id]))
+            if one.id in announced and not one.networks
+            else one
+            for one in self.containers
+        )
+        return replace(self, containers=containers)
+
+    def _by_network(self, addresses: Iterable[Network]) -> dict[str, tuple[Network, ...]]:
+        """Addresses by the network whose subnet they are in; "" where there is none."""
+        found: dict[str, tuple[Network, ...]] = {}
+        for one in addresses:
+            name = next(
+                (
+                    name
+                    for name, subnets in self.networks.items()
+                    if any(n.family is one.family and one.address in n for n in subnets)
+                ),
+                "",
+            )
+            found[name] = (*found.get(name, ()), one)
+        return found
+
 
 def has_selectors(one: Filter) -> bool:
     """Whether the filter names anything that a container engine knows."""

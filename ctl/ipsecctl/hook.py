@@ -1,0 +1,75 @@
+"""Owns what is done before a container starts: its addresses go to the daemon first.
+
+An OCI runtime runs this with the container's state on standard input (config.md of the runtime
+specification, createRuntime), when its network is there and nothing in it runs yet. A container is
+never kept from starting: without a daemon, or with one that has not heard of it, it starts anyway.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+from ipsecctl.client import Client
+from ipsecd.errors import IpsecdError, NotFound
+
+PATIENCE_S, PAUSE_S = 2.0, 0.02
+_LOOPBACK = "lo"
+
+
+def main() -> int:
+    """Announce the container; 0 in any case."""
+    try:
+        state = json.load(sys.stdin)
+        network = Path(f"/proc/{int(state['pid'])}/net")
+        announce(Client(), str(state["id"]), [*ipv4(network), *ipv6(network)])
+    except (IpsecdError, OSError, ValueError, KeyError, TypeError) as error:
+        print(f"ipsecd: the container starts without being announced: {error}", file=sys.stderr)
+    return 0
+
+
+def announce(client: Client, identity: str, addresses: list[str]) -> None:
+    """Tell the daemon, as often as it has not heard of the container; raises ``IpsecdError``."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            client.call("AnnounceContainer", {"id": identity, "addresses": addresses})
+        except NotFound:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(PAUSE_S)
+        else:
+            return
+
+
+def ipv4(network: Path) -> list[str]:
+    """The IPv4 addresses in a network namespace, but for 127.0.0.0/8 (fib_trie of proc(5))."""
+    found: dict[str, None] = {}
+    address = ""
+    for line in (network / "fib_trie").read_text(encoding="ascii").splitlines():
+        words = line.split()
+        if words[:1] == ["|--"]:
+            address = words[1]
+        elif words[:3] == ["/32", "host", "LOCAL"] and not address.startswith("127."):
+            found[address] = None
+    return list(found)
+
+
+def ipv6(network: Path) -> list[str]:
+    """The IPv6 addresses in a network namespace, but for loopback (if_inet6)."""
+    try:
+        lines = (network / "if_inet6").read_text(encoding="ascii").splitlines()
+    except FileNotFoundError:
+        return []
+    found = []
+    for line in lines:
+        digits, _, _, _, _, name = line.split()
+        if name != _LOOPBACK:
+            found.append(":".join(digits[n : n + 4] for n in range(0, 32, 4)))
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,117 @@
+"""What selectors stand for, and how engines' answers are read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ipsecd.containers import read_event, read_inventory
+from ipsecd.errors import InvalidInput
+from ipsecd.language.addresses import parse_address
+from ipsecd.language.filters import format_filter, parse_filter
+from ipsecd.model.inventory import Container, Inventory, merged, resolved
+from ipsecd.model.values import Action, Family, InForce, Network, Origin, Selector
+from ipsecd.stores.inventory import _from_json, _to_json
+
+V4, V6 = Family.IPV4, Family.IPV6
+WEB4, WEB6 = Network(V4, 0x0A5A0002, 32), Network(V6, 0xFD90 << 112 | 2, 128)
+BACK4 = Network(V4, 0x0A5B0002, 32)
+FRONT = Network(V4, 0x0A5A0000, 24)
+WEB = Container(
+    "425caf4023eb924a9a57",
+    "web",
+    frozenset({("app", "shop")}),
+    {"front": (WEB4, WEB6), "back": (BACK4,)},
+)
+INVENTORY = Inventory((WEB,), {"front": (FRONT,)})
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("container:web", {WEB4, WEB6, BACK4}),
+        ("container:425caf4023eb", {WEB4, WEB6, BACK4}),
+        ("container:425caf", set()),
+        ("container:web@back", {BACK4}),
+        ("container:web@none", set()),
+        ("container:db", set()),
+        ("network:front", {FRONT}),
+        ("network:none", set()),
+        ("label:app=shop", {WEB4, WEB6, BACK4}),
+        ("label:app=other", set()),
+    ],
+)
+def test_what_selectors_stand_for(text: str, wanted: set[Network]) -> None:
+    """Each kind finds its own, and nothing if there is no such thing."""
+    selector = parse_address(text)
+    assert isinstance(selector, Selector)
+    assert set(INVENTORY.addresses(selector)) == wanted
+
+
+def test_a_filter_that_can_match_nothing_is_left_out() -> None:
+    """A name that waits, and a pair of IP versions that never meet."""
+    origin = Origin("static", "P", "r")
+    texts = ("*=container:web:80:TCP", "*=container:db", "[fd00::1]=container:web@back", "*=0")
+    found = resolved([InForce(origin, parse_filter(t), Action.BLOCK) for t in texts], INVENTORY)
+    assert [format_filter(one.filter) for one in found] == ["*=container:web:80:TCP", "*=0"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("*=label:app:80", "*=container:", "*=container:a b", "label:x==*", "container:web@=*"),
+        *("network:a@b=*", "label:=x=*", "*=container:web:80:80:TCP"),
+    ],
+)
+def test_what_names_nothing_is_refused(text: str) -> None:
+    """With a place and a hint, as any other mistake in a filter."""
+    with pytest.raises(InvalidInput):
+        parse_filter(text)
+
+
+def test_an_announced_address_counts_until_the_engine_knows_better() -> None:
+    """It is put to the network that it lies in, and never over what is known."""
+    made = Container("abc", "new")
+    known = Inventory((WEB, made), {"front": (FRONT,)})
+    address = Network(V4, 0x0A5A0009, 32)
+    found = known.with_announced({"abc": (address,), WEB.id: (address,)})
+    assert found.containers[0] == WEB
+    assert found.containers[1].networks == {"front": (address,)}
+
+
+def test_inventories_survive_a_restart_and_add_up() -> None:
+    """What is written is read back; two engines are known together."""
+    assert _from_json(_to_json(INVENTORY)) == INVENTORY
+    both = merged([INVENTORY, Inventory((Container("x", "y"),), {"front": (BACK4,)})])
+    assert [one.name for one in both.containers] == ["web", "y"]
+    assert both.networks["front"] == (FRONT, BACK4)
+
+
+def test_answers_of_engines_are_read() -> None:
+    """Running containers with addresses and labels, subnets; what has ended does not count."""
+    network = {"IPAddress": "10.90.0.2", "GlobalIPv6Address": "fd90::2"}
+    listed: list[dict[str, Any]] = [
+        {
+            "Id": WEB.id,
+            "Names": ["/web"],
+            "Labels": {"app": "shop"},
+            "State": "running",
+            "NetworkSettings": {"Networks": {"front": network, "back": {"IPAddress": "10.91.0.2"}}},
+        },
+        {"Id": "b", "Names": ["/old"], "State": "exited", "NetworkSettings": None},
+        {"Id": "c", "Names": None, "Labels": None, "State": "created"},
+    ]
+    networks = [
+        {"Name": "front", "IPAM": {"Config": [{"Subnet": "10.90.0.0/24"}, {"Subnet": "junk"}]}},
+        {"Name": "none", "IPAM": {"Config": None}},
+    ]
+    found = read_inventory(listed, networks)
+    assert found == Inventory((WEB, Container("c", "c")), {"front": (FRONT,)})
+
+
+def test_an_event_tells_of_a_container_that_was_made() -> None:
+    """Its name and labels stand among the attributes."""
+    attributes = {"name": "web", "image": "x", "app": "shop", "containerExitCode": "0"}
+    event = {"Action": "create", "Actor": {"ID": "abc", "Attributes": attributes}}
+    assert read_event(event) == Container("abc", "web", frozenset({("app", "shop")}))
