@@ -20,6 +20,7 @@ from ipsecd.model.values import (
     Keyword,
     Network,
     PortRange,
+    Process,
     Selector,
 )
 
@@ -81,11 +82,13 @@ def blocks_of(text: str, own: list[str]) -> Iterator[Block]:
 
 
 def _is_name(source: Endpoint, destination: Endpoint) -> bool:
-    return any(isinstance(one.address, HostName | Selector) for one in (source, destination))
+    return any(
+        isinstance(one.address, HostName | Selector | Process) for one in (source, destination)
+    )
 
 
 def _ways(source: Endpoint, destination: Endpoint) -> tuple[str, ...]:
-    from_me = source.address is Keyword.ME
+    from_me = source.address is Keyword.ME or isinstance(source.address, Process)
     to_me = destination.address is Keyword.ME
     if from_me == to_me:
         return ("Inbound", "Outbound")
@@ -103,7 +106,7 @@ def _sides(endpoint: Endpoint, family: Family, mine: list[str]) -> list[Side]:
         pairs = [(shown, _mask(family, address.length))]
     elif isinstance(address, HostName):
         pairs = [(address.name, full)]
-    elif isinstance(address, Selector):
+    elif isinstance(address, Selector | Process):
         pairs = [(format_address(address), full)]
     else:
         pairs = [(format_value(family, 0), _mask(family, 0))]

@@ -57,6 +57,7 @@ class Control:
         self.watch_fd = engine.watch_fd
         self.watch = engine.watch
         self.ping = engine.ping
+        self.follow_senders = engine.follow_senders
         self.set_container_engine = engine.set_container_engine
         self.container_engines = engine.config.container_engines
 

@@ -337,6 +337,8 @@ class Engine:
         self.dynamic.check_room(rule.name)
         rows = self._rows(rule)
         selects = any(map(has_selectors, rule.filters))
+        if any(row.table.process for row in rows):
+            self.backend.check(compile_filters(rule.in_force))
         if not rows and not selects:
             raise InvalidInput(
                 "the filters match nothing: traffic from this host to itself is not filtered",
@@ -514,6 +516,11 @@ class Engine:
             self.backend.apply(self.classifier, self.volatile)
             record(logging.WARNING, "foreign-change-undone", drift="; ".join(drift))
         self._repair_due = False
+
+    def follow_senders(self) -> None:
+        """Enforce anew if a service that a filter names has been started or stopped."""
+        if self._backend and not self.stopped and not self.held and self.backend.is_stale():
+            self.backend.apply(self.classifier, self.volatile)
 
     def ping(self) -> None:
         """Do nothing."""

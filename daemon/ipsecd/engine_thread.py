@@ -83,6 +83,9 @@ class EngineLike(Protocol):
     def set_container_engine(self, source: str, inventory: Inventory | None, state: str) -> None:
         """Enforce by what the engine behind a socket knows now, if there are news; its state."""
 
+    def follow_senders(self) -> None:
+        """Look whether services that filters name have been started or stopped."""
+
     def ping(self) -> None:
         """Do nothing; that it returns shows that the thread is alive."""
 

@@ -31,6 +31,8 @@ from ipsecd.notify import Notifier
 from ipsecd.service import Service
 
 RETRY_S = 1.0
+SENDERS_S = 0.2
+"""Between two looks at the control groups of services that filters name."""
 LEAST_WAIT_S = 0.01
 """Between two rounds of expiry: rules that end together are removed together."""
 WATCH_PAUSE_S = 0.05
@@ -107,7 +109,12 @@ class Daemon:
     @contextlib.asynccontextmanager
     async def _duties(self) -> AsyncIterator[None]:
         """Run everything that the daemon does without being asked, as long as the block runs."""
-        duties = [self._expire_rules, self._watch_kernel, self._reload_on_signal]
+        duties = [
+            self._expire_rules,
+            self._watch_kernel,
+            self._reload_on_signal,
+            self._follow_senders,
+        ]
         if self._notifier.watchdog_s is not None:
             duties.append(self._feed_watchdog)
         tasks = [asyncio.create_task(_for_ever(duty)) for duty in duties]
@@ -159,6 +166,11 @@ class Daemon:
         await self._thread.run(self._engine.watch)
         self._watch_again = False
         await asyncio.sleep(WATCH_PAUSE_S)
+
+    async def _follow_senders(self) -> None:
+        """Look for services that came or went: of control groups there are no news to wait for."""
+        await self._thread.run(self._engine.follow_senders)
+        await asyncio.sleep(SENDERS_S)
 
     async def _reload_on_signal(self) -> None:
         """Wait for SIGHUP, and read the policy files again."""

@@ -115,6 +115,9 @@ class FakeEngine:
         del inventory
         self.story.append(f"{source} {state}")
 
+    def follow_senders(self) -> None:
+        return
+
     def ping(self) -> None:
         self.threads.add(threading.current_thread().name)
 

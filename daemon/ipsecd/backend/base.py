@@ -86,6 +86,9 @@ class Backend(Protocol):
     def unparsable(self) -> int:
         """How many packets were dropped because their headers could not be read."""
 
+    def is_stale(self) -> bool:
+        """Whether what rules name has changed without any news; ``apply`` puts it right."""
+
     def watch_fd(self) -> int:
         """A descriptor that is readable when somebody may have changed what is enforced.
 

@@ -4,7 +4,8 @@
    leaves as this host's only if the addresses before source translation are known. Connection
    tracking knows them and the tc programs do not: then nftables judges ``Point.LEAVING``.
 2. What this host sends is judged as it is sent. Where somebody translates its destination, the tc
-   programs would see another: then nftables judges ``Point.SENDING``.
+   programs would see another, and nowhere do they know the sender: then nftables judges
+   ``Point.SENDING``.
 3. An interface has no program in its first moments, and the programs do not know an address in
    its first moments: the gate drops what meets no program, and what they cannot judge.
 
@@ -21,6 +22,7 @@ from typing import TypeVar
 
 from ipsecd.backend.base import Count, Observation
 from ipsecd.backend.gate import Gate, Known
+from ipsecd.backend.nftables import cgroups
 from ipsecd.backend.nftables.backend import NftablesBackend
 from ipsecd.backend.nftables.reading import translates_output
 from ipsecd.backend.nftables.wire import KernelError, NftSocket
@@ -41,7 +43,7 @@ LEGACY_TABLES = (Path("/proc/self/net/ip_tables_names"), Path("/proc/self/net/ip
 """The tables of x_tables that are loaded in this network namespace, one on each line."""
 
 _WORDS = {
-    Point.SENDING: "nftables for what this host sends, before its destination is translated",
+    Point.SENDING: "nftables for what this host sends, by its sender and before translation",
     Point.LEAVING: "nftables for what leaves after source translation",
 }
 
@@ -82,8 +84,9 @@ class XdpWithNftables:
         return self._xdp.probe() + beside + gate + trouble
 
     def check(self, classifier: Classifier) -> None:
-        """Raise ``LimitExceeded`` for what XDP cannot do."""
+        """Raise ``LimitExceeded`` or ``Refused`` for what neither can do."""
         self._xdp.check(classifier)
+        cgroups.require(classifier.tables)
 
     def apply(self, classifier: Classifier, volatile: Volatile) -> None:
         """Put the whole state in force; nftables first where it is needed, last where it goes."""
@@ -169,6 +172,10 @@ class XdpWithNftables:
         """How many packets could not be read; what leaves is not judged by that."""
         return self._xdp.unparsable() + (self._nftables.unparsable() if self._nftables else 0)
 
+    def is_stale(self) -> bool:
+        """Whether a service that a rule names has been started or stopped."""
+        return self._nftables is not None and self._nftables.is_stale()
+
     def watch_fd(self) -> int:
         """That of the programs: it is readable once a second, which is enough for both."""
         return self._xdp.watch_fd()
@@ -195,7 +202,8 @@ class XdpWithNftables:
         found = set()
         if any(needs_translation(tables, family) for family in Family):
             found.add(Point.LEAVING)
-        if self._is_output_translated and any(Point.SENDING in t.id.points for t in tables):
+        sending = [t for t in tables if Point.SENDING in t.id.points]
+        if (self._is_output_translated and sending) or any(t.id.process for t in sending):
             found.add(Point.SENDING)
         return frozenset(found)
 

@@ -122,6 +122,10 @@ class MemoryBackend:
         """How many unparsable packets were dropped."""
         return self._unparsable
 
+    def is_stale(self) -> bool:
+        """Never: nothing is outside."""
+        return False
+
     def watch_fd(self) -> int:
         """Nobody else can change memory."""
         return -1

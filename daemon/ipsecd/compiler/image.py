@@ -16,7 +16,7 @@ from ipsecd.compiler.tables import Ports, TableId
 from ipsecd.errors import InvalidInput
 from ipsecd.model.values import Action, Family, Origin
 
-FORMAT = 1
+FORMAT = 2
 
 
 def to_image(classifier: Classifier) -> bytes:
@@ -68,7 +68,7 @@ def from_image(image: bytes) -> Classifier:
 
 
 def _table(entry: dict[str, Any], keys: bytes, writers: array[int]) -> Table:
-    family, volatile, action, source, destination, protocol, sports, dports, interface = entry["id"]
+    family, volatile, action, source, destination, protocol, sports, dports, *words = entry["id"]
     table_id = TableId(
         Family(family),
         bool(volatile),
@@ -78,7 +78,7 @@ def _table(entry: dict[str, Any], keys: bytes, writers: array[int]) -> Table:
         bool(protocol),
         Ports(*sports),
         Ports(*dports),
-        str(interface),
+        *map(str, words),
     )
     table = Table(table_id, keys, tuple(Origin(*origin) for origin in entry["origins"]), writers)
     if len(keys) != table_id.key_width * len(table):

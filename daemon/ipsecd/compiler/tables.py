@@ -30,6 +30,7 @@ from ipsecd.model.values import (
     Keyword,
     Network,
     PortRange,
+    Process,
     Selector,
 )
 
@@ -61,7 +62,8 @@ class TableId(NamedTuple):
     """What a table is: all that its entries have in common.
 
     ``source`` and ``destination`` are prefix lengths in bits; 0 is any address, ``ME`` is this
-    host. ``protocol`` says whether the key begins with one. ``interface_type`` is "" for any.
+    host. ``protocol`` says whether the key begins with one. ``interface_type`` is "" for any, and
+    ``process`` for any sender: else it is the text of the endpoint.
     """
 
     family: Family
@@ -73,6 +75,7 @@ class TableId(NamedTuple):
     source_ports: Ports
     destination_ports: Ports
     interface_type: str
+    process: str = ""
 
     @property
     def rank(self) -> Rank:
@@ -88,6 +91,7 @@ class TableId(NamedTuple):
             destination_width=self.destination_ports.width,
             source_width=self.source_ports.width,
             interface_given=bool(self.interface_type),
+            process_given=bool(self.process),
             volatile=self.volatile,
             action=self.action,
             before_translation=point is Point.LEAVING and self.source != ME,
@@ -100,6 +104,8 @@ class TableId(NamedTuple):
         What names ``me`` has one direction. A permit that does not is looked at once more when a
         packet leaves under this host's address, so that it keeps its rank against ``me``.
         """
+        if self.process:
+            return frozenset({Point.SENDING})
         if self.destination == ME:
             return frozenset() if self.source == ME else frozenset({Point.ARRIVING})
         if self.source == ME:
@@ -140,6 +146,7 @@ class TableId(NamedTuple):
             self.source_ports,
             self.destination_ports,
             self.interface_type,
+            self.process,
         )
 
     def key_of(self, packet: Packet, host: Host) -> bytes | None:
@@ -149,6 +156,8 @@ class TableId(NamedTuple):
         if self.interface_type and (
             packet.interface_type is None or packet.interface_type.value != self.interface_type
         ):
+            return None
+        if self.process and self.process not in {str(one) for one in packet.processes}:
             return None
         seen = packet
         if packet.point is Point.LEAVING and self.source != ME:
@@ -232,7 +241,8 @@ def _check_size(flt: Filter) -> None:
 def _one_way(
     one: InForce, family: Family, source: Endpoint, destination: Endpoint
 ) -> Iterator[Row]:
-    if source.address is Keyword.ME and destination.address is Keyword.ME:
+    process = source.address if isinstance(source.address, Process) else None
+    if destination.address is Keyword.ME and (process or source.address is Keyword.ME):
         return
     interface = one.interface_type.value if one.interface_type else ""
     volatile = one.origin.volatile
@@ -256,6 +266,7 @@ def _one_way(
                             sports,
                             dports,
                             interface,
+                            str(process) if process else "",
                         )
                         key = table.key(
                             number or 0,
@@ -278,6 +289,7 @@ def _table_id(
     source_ports: PortRange | None,
     destination_ports: PortRange | None,
     interface_type: str,
+    process: str,
 ) -> TableId:
     # Cached because a list of a million addresses asks for the same few tables a million times.
     return TableId(
@@ -290,6 +302,7 @@ def _table_id(
         _ports(source_ports),
         _ports(destination_ports),
         interface_type,
+        process,
     )
 
 
@@ -304,7 +317,7 @@ def _ports(ports: PortRange | None) -> Ports:
 def _networks(endpoint: Endpoint, family: Family) -> list[tuple[int, int]]:
     """The endpoint's addresses of one family as pairs of prefix length (or ``ME``) and address."""
     address = endpoint.address
-    if address is Keyword.ME:
+    if address is Keyword.ME or isinstance(address, Process):
         return [(ME, 0)]
     if address is Keyword.ANY:
         return [(0, 0)]

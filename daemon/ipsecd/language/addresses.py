@@ -17,6 +17,7 @@ from ipsecd.model.values import (
     HostName,
     Keyword,
     Network,
+    Process,
     Selector,
     SelectorKind,
 )
@@ -32,6 +33,8 @@ _HEXADECIMAL = frozenset("0123456789abcdefABCDEF:.")
 _LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
 SELECTORS = frozenset(kind.value for kind in SelectorKind)
 """Words before a colon that name what a container engine knows, and no DNS name."""
+PROCESSES = frozenset({"service", "cgroup"})
+"""Words before a colon that name local processes."""
 _WORDS = {"me": "0", "my": "0", "self": "0", "localhost": "0", "any": "*", "all": "*"}
 
 
@@ -43,6 +46,8 @@ def parse_address(text: str) -> Address:
     form in which ``ip address`` shows it. Raises ``InvalidInput`` with a position in `text`.
     """
     kind, colon, rest = text.partition(":")
+    if colon and kind in PROCESSES:
+        return Process(kind, rest)
     if colon and kind in SELECTORS:
         return _parse_selector(SelectorKind(kind), rest)
     if text == "0":
@@ -68,6 +73,8 @@ def format_address(address: Address) -> str:
         return address.value
     if isinstance(address, HostName):
         return address.name
+    if isinstance(address, Process):
+        return str(address)
     if isinstance(address, Selector):
         network = f"@{address.network}" if address.network else ""
         return f"{address.kind.value}:{address.name}{network}"

@@ -11,7 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ipsecd.errors import InvalidInput
-from ipsecd.language.addresses import SELECTORS, format_address, ipv6_value, parse_address
+from ipsecd.language.addresses import (
+    PROCESSES,
+    SELECTORS,
+    format_address,
+    ipv6_value,
+    parse_address,
+)
 from ipsecd.language.protocols import format_protocol, is_protocol_name, parse_protocol
 from ipsecd.language.quoting import is_number, quote, trim, wrong, wrong_within
 from ipsecd.model.values import (
@@ -98,6 +104,10 @@ def parse_short(text: str) -> Filter:
     if set(_without_labels(text)) & set("=+"):
         return parse_filter(text)
     part, start = trim(text, 0, len(text))
+    if part.partition(":")[0] in PROCESSES:
+        raise wrong(
+            text, start, f"{quote(part)} alone is not a filter", f"write {part}=* for all it sends"
+        )
     if part.partition(":")[0] in SELECTORS:
         try:
             return Filter(Endpoint(parse_address(part)), Endpoint(Keyword.ME))
@@ -244,7 +254,7 @@ def _fields(text: str, start: int, end: int) -> list[tuple[str, int]]:
             fields.append(trim(text, begin, n))
             begin = n + 1
     fields.append(trim(text, begin, end))
-    if len(fields) > 1 and fields[0][0] in SELECTORS:
+    if len(fields) > 1 and fields[0][0] in SELECTORS | PROCESSES:
         (kind, offset), (name, _) = fields[:2]
         fields[:2] = [(f"{kind}:{name}", offset)]
     return fields

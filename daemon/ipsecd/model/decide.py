@@ -25,6 +25,7 @@ from ipsecd.model.values import (
     Keyword,
     Network,
     PortRange,
+    Process,
     Selector,
 )
 
@@ -107,6 +108,8 @@ def _as_seen(
     """
     from_me = source.address is Keyword.ME
     to_me = destination.address is Keyword.ME
+    if isinstance(source.address, Process):
+        return packet if packet.point is Point.SENDING and not to_me else None
     if packet.point is Point.ARRIVING:
         return None if from_me else packet
     if to_me:
@@ -150,6 +153,7 @@ def _match_one_way(
         destination_width=destination_width,
         source_width=source_width,
         interface_given=one.interface_type is not None,
+        process_given=isinstance(source.address, Process),
         volatile=one.origin.volatile,
         action=one.action,
         before_translation=leaving and source.address is not Keyword.ME,
@@ -167,7 +171,9 @@ def _protocol_matches(protocol: int | IcmpOfFamily | None, packet: Packet) -> bo
 
 
 def _source_bits(address: Address, packet: Packet, host: Host) -> int | None:
-    if address is Keyword.ME:
+    if isinstance(address, Process) and address not in packet.processes:
+        return None
+    if address is Keyword.ME or isinstance(address, Process):
         return packet.family.bits if host.owns(packet.family, packet.source) else None
     return _bits(address, packet.family, packet.source)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from ipsecd.errors import InvalidInput
-from ipsecd.model.values import Family, InterfaceType, Network
+from ipsecd.model.values import Family, InterfaceType, Network, Process
 
 
 class Point(Enum):
@@ -33,6 +33,7 @@ class Packet:
     by, None for the loopback interface. ``parsed`` is False when its headers end too early or
     are too many, so that no filter can be applied. ``arrived`` is, for a LEAVING packet, the
     same packet as it was when it arrived; None when that is not known or was no different.
+    ``processes`` are, for a packet that this host sends, the endpoints that its sender is of.
     """
 
     point: Point
@@ -48,6 +49,7 @@ class Packet:
     hop_limit: int = 64
     parsed: bool = True
     arrived: Packet | None = None
+    processes: frozenset[Process] = frozenset()
 
     def __post_init__(self) -> None:
         if self.later_fragment and (self.source_port, self.destination_port) != (None, None):

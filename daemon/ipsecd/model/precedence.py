@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ipsecd.model.values import MAX_PORT, Action
 
-Rank = tuple[int, int, int, int, int, int, int]
+Rank = tuple[int, int, int, int, int, int, int, int]
 
 ANY_PORT_WIDTH = MAX_PORT + 1
 
@@ -17,6 +17,7 @@ def rank(
     destination_width: int,
     source_width: int,
     interface_given: bool,
+    process_given: bool = False,
     volatile: bool,
     action: Action,
     before_translation: bool = False,
@@ -35,6 +36,7 @@ def rank(
         -destination_width,
         -source_width,
         int(interface_given),
+        int(process_given),
         int(volatile),
         2 if before_translation else int(action is Action.BLOCK),
     )

@@ -169,7 +169,36 @@ class Selector:
         object.__setattr__(self, "addresses", tuple(order))
 
 
-Address = Keyword | Network | HostName | Selector
+_PROCESS = {
+    "service": re.compile(r"[A-Za-z0-9_.@\\-]+\.(service|scope|slice)"),
+    "cgroup": re.compile(r"(/[A-Za-z0-9_.@\\-]+)+"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """Local processes, as the source of what they send: those of a unit, or in a control group.
+
+    ``kind`` is ``service`` (``name`` is a unit of the system's service manager) or ``cgroup``
+    (``name`` is a path from the root of the hierarchy). Packets match that this host sends under
+    its own address, from a socket that was made there or further below.
+    """
+
+    kind: str
+    name: str
+
+    def __post_init__(self) -> None:
+        if not _PROCESS[self.kind].fullmatch(self.name):
+            raise InvalidInput(
+                f"{self.name!r} cannot name a {self.kind}",
+                "write service:NAME.service or cgroup:/PATH/OF/GROUP",
+            )
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.name}"
+
+
+Address = Keyword | Network | HostName | Selector | Process
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -240,6 +269,13 @@ class Filter:
             raise InvalidInput(
                 f"protocol {number if isinstance(number, int) else number.value} has no ports",
                 "leave the port empty, as in *=0::ICMP, or name TCP, UDP or SCTP",
+            )
+        if isinstance(self.destination.address, Process) or (
+            self.mirrored and isinstance(self.source.address, Process)
+        ):
+            raise InvalidInput(
+                "local processes cannot be a destination",
+                "they are known by what they send: name them on the left, with =",
             )
         if not self.families:
             raise InvalidInput(

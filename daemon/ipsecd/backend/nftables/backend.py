@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 from ipsecd.backend.base import Count, Observation
 from ipsecd.backend.grace import wait_for_packets
+from ipsecd.backend.nftables import cgroups
 from ipsecd.backend.nftables import messages as nft
 from ipsecd.backend.nftables import transactions as tx
 from ipsecd.backend.nftables.expressions import NFPROTO
@@ -85,6 +86,7 @@ class NftablesBackend:
         self._policy: dict[TableId, _PolicySet] = {}
         self._dynamic: dict[TableId, KernelTable] = {}
         self._chains: list[str] = []
+        self._groups: Mapping[str, cgroups.Group | None] = {}
         self._fingerprint = ""
         self._drifted = False
         self._meddled = False
@@ -94,7 +96,8 @@ class NftablesBackend:
         return ("owned", "persistent") if self._protected else ("watched",)
 
     def check(self, classifier: Classifier) -> None:
-        """Accept everything: there is nothing in the model that nftables cannot express."""
+        """Raise ``Refused`` for local processes where there are no control groups."""
+        cgroups.require(classifier.tables)
 
     def apply(self, classifier: Classifier, volatile: Volatile) -> None:
         """Put the whole state in force in one transaction, then delete what is no longer used.
@@ -112,10 +115,12 @@ class NftablesBackend:
             dynamic = {table.id: self._kernel_table(table.id) for table in volatile.tables}
             steps += [tx.dynamic_set(kernel) for kernel in dynamic.values()]
             steps += tx.additions(volatile.entries(), dynamic, now)
-        ruleset = _ruleset(classifier, policy, dynamic, self.points)
+        groups = _groups(policy, dynamic)
+        ruleset = _ruleset(classifier, policy, dynamic, self.points, groups)
         mark = STATE_PREFIX + classifier.digest
         steps += tx.replace_rules(ruleset, mark, self._chains)
         self._commit(steps)
+        self._groups = groups
         self._policy, self._dynamic = policy, dynamic
         self._chains = [*ruleset.chains, mark]
         self._classifier, self._drifted, self._meddled = classifier, False, False
@@ -160,11 +165,13 @@ class NftablesBackend:
         if not new and not gone:
             self._commit(steps)
             return
-        ruleset = _ruleset(self._classifier, self._policy, dynamic, self.points)
+        groups = _groups(self._policy, dynamic)
+        ruleset = _ruleset(self._classifier, self._policy, dynamic, self.points, groups)
         mark = STATE_PREFIX + self._classifier.digest
         steps += tx.replace_rules(ruleset, mark, self._chains)
         steps += [nft.delete_set(TABLE, self._dynamic[table].set_name) for table in gone]
         self._commit(steps)
+        self._groups = groups
         self._dynamic = dynamic
         self._chains = [*ruleset.chains, mark]
         self._settle(clean_up=False)
@@ -220,6 +227,10 @@ class NftablesBackend:
         if self._events and self._events.foreign_change():
             self._meddled = True
         return self._meddled
+
+    def is_stale(self) -> bool:
+        """Whether a service that a rule names has been started or stopped."""
+        return any(cgroups.find(name) != group for name, group in self._groups.items())
 
     def _take_over(self) -> list[Message]:
         """Own the table before anything else, and see what an earlier process left in it.
@@ -364,11 +375,22 @@ def _ruleset(
     policy: Mapping[TableId, _PolicySet],
     dynamic: Mapping[TableId, KernelTable],
     points: frozenset[Point],
+    groups: Mapping[str, cgroups.Group | None],
 ) -> Ruleset:
     tables = in_order([*(one.kernel for one in policy.values()), *dynamic.values()])
     return render(
-        tables, classifier.exemptions, drop_unparsable=classifier.drop_unparsable, points=points
+        tables,
+        classifier.exemptions,
+        drop_unparsable=classifier.drop_unparsable,
+        points=points,
+        groups=groups,
     )
+
+
+def _groups(
+    policy: Mapping[TableId, _PolicySet], dynamic: Mapping[TableId, KernelTable]
+) -> dict[str, cgroups.Group | None]:
+    return cgroups.find_all([*(one.kernel for one in policy.values()), *dynamic.values()])
 
 
 def can_protect(socket: NftSocket) -> bool:

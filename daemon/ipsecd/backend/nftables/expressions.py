@@ -24,6 +24,7 @@ FIB_RESULT_ADDRTYPE = 3
 FIB_SADDR, FIB_DADDR = 1, 2
 RTN_LOCAL, RTN_BROADCAST, RTN_MULTICAST = 2, 3, 5
 LOOKUP_INVERTED = 1
+SOCKET_CGROUPV2 = 3
 IPPROTO_FRAGMENT = 44
 NFPROTO = {Family.IPV4: 2, Family.IPV6: 10}
 
@@ -107,6 +108,13 @@ def tracked(key: int, register: int = 0, direction: int | None = None) -> bytes:
     return _expression("ct", *fields)
 
 
+def sender_group(level: int, register: int = 0) -> bytes:
+    """Load the number of the control group, so deep, of the socket that a packet is sent from."""
+    return _expression(
+        "socket", ("KEY", SOCKET_CGROUPV2), ("DREG", _register(register)), ("LEVEL", level)
+    )
+
+
 def fragment_offset(register: int = 0) -> bytes:
     """Load the offset field of an IPv6 fragment header; without one the rule does not match."""
     return _expression(
@@ -126,6 +134,11 @@ def verdict(code: int, chain: str = "") -> bytes:
 def host32(value: int) -> bytes:
     """A number of 32 bits as registers hold it: in the byte order of the machine."""
     return struct.pack("=I", value)
+
+
+def host64(value: int) -> bytes:
+    """A number of 64 bits in the byte order of the machine."""
+    return struct.pack("=Q", value)
 
 
 def host16(value: int) -> bytes:

@@ -64,6 +64,14 @@ class _Expression(nft.nft_contains_expr.nft_expr):  # type: ignore[misc]
             ("NFTA_LOOKUP_FLAGS", "be32"),
         )
 
+    class nft_socket(nft.nft_regs):  # type: ignore[misc] # noqa: N801 (pyroute2 finds it by name)
+        nla_map = (
+            ("NFTA_SOCKET_UNSPEC", "none"),
+            ("NFTA_SOCKET_KEY", "be32"),
+            ("NFTA_SOCKET_DREG", "regs"),
+            ("NFTA_SOCKET_LEVEL", "be32"),
+        )
+
 
 class _Rule(nft.nft_rule_msg):  # type: ignore[misc]
     nft_expr = _Expression

@@ -50,6 +50,8 @@ def set_name(table: TableId, generation: int) -> str:
     ]
     if table.interface_type:
         parts.append(table.interface_type)
+    if table.process:
+        parts.append(f"sender_{hashlib.sha256(table.process.encode()).hexdigest()[:12]}")
     parts.append(f"g{generation}")
     return "_".join(parts)
 

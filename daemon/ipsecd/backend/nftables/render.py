@@ -12,10 +12,12 @@ Pure: the same tables give the same rules. Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from ipsecd.backend.nftables import expressions as ex
+from ipsecd.backend.nftables.cgroups import Group
 from ipsecd.backend.nftables.messages import ACCEPT, DROP, GOTO, JUMP, RETURN
 from ipsecd.backend.nftables.naming import (
     DIALUP_TYPES,
@@ -66,10 +68,12 @@ def render(
     *,
     drop_unparsable: bool,
     points: frozenset[Point] = frozenset(Point),
+    groups: Mapping[str, Group | None] = MappingProxyType({}),
 ) -> Ruleset:
     """The chains and rules for `tables`, which are in the order of their rank.
 
-    Packets are looked at on `points` only; elsewhere somebody else does.
+    Packets are looked at on `points` only; elsewhere somebody else does. `groups` are the control
+    groups of processes that tables name; what has none sends nothing.
     """
     rules = Ruleset()
     blocking = any(table.id.action is Action.BLOCK for table in tables)
@@ -82,7 +86,10 @@ def render(
                 (
                     t
                     for t in tables
-                    if t.id.family is family and point in t.id.points and point in points
+                    if t.id.family is family
+                    and point in t.id.points
+                    and point in points
+                    and (not t.id.process or groups.get(t.id.process))
                 ),
                 point,
             )
@@ -100,7 +107,7 @@ def render(
                 ex.compare(ex.EQ, bytes((ex.NFPROTO[family],))),
                 ex.verdict(GOTO, entry),
             )
-            program = _Program(rules, point, family, wanted, patterns)
+            program = _Program(rules, point, family, wanted, patterns, groups)
             program.render(check=blocking, drop=drop_unparsable)
     return rules
 
@@ -130,6 +137,7 @@ class _Program:
     family: Family
     tables: list[KernelTable]
     patterns: list[tuple[str, Pattern]]
+    groups: Mapping[str, Group | None]
 
     def render(self, *, check: bool, drop: bool) -> None:
         entry = chain(self.point, self.family)
@@ -204,10 +212,16 @@ class _Program:
             for condition in _interface(table.id, self.point):
                 for key in self._keys(table.id):
                     found = ex.counted_in_map if table.mapped else ex.in_set
-                    parts = [condition, key, found(table.set_name)]
+                    parts = [condition, self._sender(table.id), key, found(table.set_name)]
                     if table.counter:
                         parts.append(ex.counted_by(table.counter))
                     self.rules.add(name, *parts, ex.verdict(code), comment=text)
+
+    def _sender(self, table: TableId) -> bytes:
+        group = self.groups.get(table.process)
+        if group is None:
+            return b""
+        return ex.sender_group(group.level) + ex.compare(ex.EQ, ex.host64(group.number))
 
     def _keys(self, table: TableId) -> Iterator[bytes]:
         """The expressions that lay the table's key into registers, for each way to see it."""

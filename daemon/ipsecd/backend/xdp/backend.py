@@ -163,6 +163,10 @@ class XdpBackend:
         results = self._programs.parse_results()
         return sum(count for name, count in results.items() if name != "not-ip")
 
+    def is_stale(self) -> bool:
+        """Never: interfaces and addresses are news, and senders are judged elsewhere."""
+        return False
+
     def watch_fd(self) -> int:
         """Readable when interfaces or addresses changed, and once a second."""
         return self._events.fileno()

@@ -1,0 +1,65 @@
+"""Owns finding control groups: what nf_tables knows them by, and whether this host has any.
+
+A group is known by its depth and the number of its directory, which is another when a service is
+started again. Source: nft_socket_cgroupv2 in net/netfilter/nft_socket.c.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from ipsecd.compiler.classifier import Ranked
+from ipsecd.errors import Refused
+
+ROOTS = (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified"))
+_SYSTEM = "system.slice"
+
+
+class Group(NamedTuple):
+    """A control group: how deep it lies (its parent's depth and 1), and its number."""
+
+    level: int
+    number: int
+
+
+def root() -> Path | None:
+    """Where the unified hierarchy is mounted; None if it is not."""
+    return next((path for path in ROOTS if (path / "cgroup.procs").exists()), None)
+
+
+def find(process: str) -> Group | None:
+    """The group of an endpoint ``service:NAME`` or ``cgroup:PATH``; None if there is none now."""
+    top = root()
+    if top is None:
+        return None
+    kind, _, name = process.partition(":")
+    if kind == "cgroup":
+        found = [top / name.lstrip("/")]
+    else:
+        # A unit lies in system.slice, or in a slice of its own in there, or has named another.
+        patterns = (f"{_SYSTEM}/{name}", f"{_SYSTEM}/*.slice/{name}", name, f"*.slice/{name}")
+        found = [path for pattern in patterns for path in sorted(top.glob(pattern))]
+    for path in found:
+        try:
+            number = path.stat().st_ino
+        except OSError:
+            continue
+        return Group(len(path.relative_to(top).parts), number)
+    return None
+
+
+def find_all(tables: Iterable[Ranked]) -> dict[str, Group | None]:
+    """The groups that tables name."""
+    return {process: find(process) for process in sorted({t.id.process for t in tables}) if process}
+
+
+def require(tables: Iterable[Ranked]) -> None:
+    """Raise ``Refused`` if a table names local processes and this host has no such groups."""
+    named = next((table.id.process for table in tables if table.id.process), None)
+    if named and root() is None:
+        raise Refused(
+            f"{named} cannot be told apart here: this host has no unified control group hierarchy",
+            "mount one: mount -t cgroup2 cgroup2 /sys/fs/cgroup",
+        )

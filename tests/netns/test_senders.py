@@ -1,0 +1,111 @@
+"""Filters that name the service or the control group of who sends."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from ipsecd.backend.nftables import cgroups
+from ipsecd.compiler.policy import compile_filters
+from ipsecd.errors import Refused
+from ipsecd.language.filters import parse_filter
+from ipsecd.model.values import Action, InForce, Origin
+from tests.netns import site
+from tests.netns.site import PEER, PEER4, PEER6, RECEIVE, SEND, Daemon, eventually
+
+pytestmark = pytest.mark.netns
+
+SERVICE = "system.slice/mailer.service"
+
+
+@pytest.fixture(params=site.BACKENDS)
+def daemon(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Daemon]:
+    with site.daemon(tmp_path, request.param) as running:
+        yield running
+
+
+@pytest.fixture
+def service() -> Iterator[Path]:
+    """The control group of a service, with one below it."""
+    site.needs_isolation()
+    top = cgroups.root()
+    assert top is not None
+    path = top / SERVICE
+    (path / "worker").mkdir(parents=True)
+    yield path
+    for one in (path / "worker", path, path.parent):
+        with suppress(OSError):
+            one.rmdir()
+
+
+def sent(group: Path | None, port: int, to: str = PEER4) -> int:
+    """How many of five datagrams to the peer arrive, sent by a process of a group."""
+    listener = ["ip", "netns", "exec", PEER, sys.executable, "-I", "-c", RECEIVE]
+    with subprocess.Popen(
+        [*listener, to, str(port), "0.4"], stdout=subprocess.PIPE, text=True
+    ) as listening:
+        assert listening.stdout is not None
+        listening.stdout.readline()
+        join = f"echo $$ > {group}/cgroup.procs; " if group else ""
+        words = ["sh", "-c", f'{join}exec "$@"', "sh", sys.executable, "-I", "-c", SEND]
+        subprocess.run([*words, to, str(port), "5", "20"], check=True)
+        return int(listening.stdout.readline())
+
+
+def assign(daemon: Daemon, *rules: tuple[str, str]) -> None:
+    path = daemon.directory / "policy.yaml"
+    listed = [
+        f'  - {{rule: r{n}, action: {action}, filters: ["{text}"]}}'
+        for n, (action, text) in enumerate(rules)
+    ]
+    path.write_text("\n".join(["policy: P", "rules:", *listed]) + "\n")
+    daemon.ctl("apply", str(path), "--assign")
+
+
+@pytest.mark.parametrize("text", ["service:mailer.service", f"cgroup:/{SERVICE}"])
+def test_a_block_of_a_service_holds_for_it_alone(daemon: Daemon, service: Path, text: str) -> None:
+    """Also for the groups below it; in a policy and as a dynamic rule, in both IP versions."""
+    assign(daemon, ("block", f"{text}=*:25:UDP"))
+    for group, wanted in ((service, 0), (service / "worker", 0), (None, 5)):
+        assert sent(group, 25) == wanted
+        assert sent(group, 25, PEER6) == wanted
+        assert sent(group, 26) == 5
+    daemon.ctl("policy", "unassign")
+    daemon.ctl("block", f"{text}=*:25:UDP", "--name", "one")
+    assert sent(service, 25) == 0
+    assert sent(None, 25) == 5
+    daemon.ctl("unblock", "one")
+    assert sent(service, 25) == 5
+
+
+def test_a_permit_of_a_service_is_an_exception(daemon: Daemon, service: Path) -> None:
+    """Who names the sender means it more than who names this host."""
+    assign(daemon, ("block", "0=*:1434:UDP"), ("permit", "service:mailer.service=*:1434:UDP"))
+    assert sent(service, 1434) == 5
+    assert sent(None, 1434) == 0
+
+
+def test_a_service_is_followed_when_it_starts_again(daemon: Daemon, service: Path) -> None:
+    """Its control group is another then; and a name may wait for its service."""
+    (service / "worker").rmdir()
+    service.rmdir()
+    daemon.ctl("block", "service:mailer.service=*:25:UDP")
+    for _ in range(2):
+        service.mkdir(parents=True, exist_ok=True)
+        assert eventually(lambda: sent(service, 25) == 0)
+        assert sent(None, 25) == 5
+        service.rmdir()
+    service.mkdir()
+
+
+def test_where_there_are_no_control_groups_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By name, with what to do."""
+    monkeypatch.setattr(cgroups, "ROOTS", ())
+    one = InForce(Origin("static", "P", "r"), parse_filter("service:x.service=*"), Action.BLOCK)
+    with pytest.raises(Refused, match=r"service:x\.service cannot be told apart here"):
+        cgroups.require(compile_filters([one]).tables)
