@@ -71,16 +71,24 @@ class Follower:
 
     def _work(self) -> None:
         while not self._end.is_set():
-            if not self._path.exists():
-                self._tell(ABSENT)
-            elif not self._wanted():
-                self._tell(UNUSED)
-            else:
-                try:
-                    self._follow()
-                except Exception as error:  # noqa: BLE001 - the library raises of every kind
-                    self._tell(f"{UNREACHABLE}: {error}"[:300])
+            try:
+                self._look()
+            except Exception as error:  # noqa: BLE001 - the daemon ends, and takes no more news
+                record(logging.DEBUG, "container-news-lost", reason=str(error))
             self._end.wait(RETRY_S)
+
+    def _look(self) -> None:
+        if not self._path.exists():
+            self._tell(ABSENT)
+        elif not self._wanted():
+            # Nobody follows from here on, so what is known now must not be believed later.
+            followed = self._state not in {"", ABSENT, UNUSED}
+            self._tell(UNUSED, Inventory() if followed else None)
+        else:
+            try:
+                self._follow()
+            except Exception as error:  # noqa: BLE001 - the library raises of every kind
+                self._tell(f"{UNREACHABLE}: {error}"[:300])
 
     def _follow(self) -> None:
         """Publish everything whenever something may have changed; ends when the engine does."""

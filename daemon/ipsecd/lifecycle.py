@@ -131,6 +131,8 @@ class Daemon:
         loop = asyncio.get_running_loop()
 
         def publish(source: str, inventory: Inventory | None, state: str) -> None:
+            if loop.is_closed():
+                return
             told = self._thread.run(self._engine.set_container_engine, source, inventory, state)
             asyncio.run_coroutine_threadsafe(told, loop).result()
 
