@@ -177,6 +177,14 @@ class Podman:
             self.end_service()
 
 
+def delete_foreign_tables() -> None:
+    """Remove the tables that iptables made for others: they would change what later tests see."""
+    for line in run("nft", "list", "tables").splitlines():
+        _, family, name = line.split()
+        if not name.startswith("ipsecd"):
+            run("nft", "delete", "table", family, name)
+
+
 @contextmanager
 def podman(directory: Path) -> Iterator[Podman]:
     """A running engine with two networks, in a mount namespace that is made ready for it."""
@@ -196,6 +204,7 @@ def podman(directory: Path) -> Iterator[Podman]:
         yield engine
     finally:
         engine.close()
+        delete_foreign_tables()
         for path in OWN:
             run("umount", path)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.containers.podman import HOST, OUTSIDE, passes, podman
+from tests.containers.podman import HOST, OUTSIDE, delete_foreign_tables, passes, podman
 from tests.netns import site
 from tests.netns.site import HERE4, run
 
@@ -41,6 +41,7 @@ def ufw(tmp_path: Path) -> Iterator[None]:
     run("ufw", "--force", "enable")
     yield
     run("ufw", "--force", "disable")
+    delete_foreign_tables()
     for path in reversed(CHANGED):
         run("umount", path)
     run("umount", str(layers))
