@@ -80,6 +80,14 @@ def test_an_announced_address_counts_until_the_engine_knows_better() -> None:
     assert found.containers[1].networks == {"front": (address,)}
 
 
+def test_who_announces_an_address_takes_it_from_whoever_had_it() -> None:
+    """A container that has ended may still be listed with what another has now."""
+    known = Inventory((WEB, Container("abc", "new")), {"front": (FRONT,)})
+    old, new = known.with_announced({"abc": (WEB4,)}).containers
+    assert old.networks == {"front": (WEB6,), "back": (BACK4,)}
+    assert new.networks == {"front": (WEB4,)}
+
+
 def test_inventories_survive_a_restart_and_add_up() -> None:
     """What is written is read back; two engines are known together."""
     assert _from_json(_to_json(INVENTORY)) == INVENTORY

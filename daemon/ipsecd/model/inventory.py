@@ -89,16 +89,26 @@ class Inventory:
         return replace(end, address=address)
 
     def with_announced(self, announced: Mapping[str, tuple[Network, ...]]) -> Inventory:
-        """The same, with addresses that containers have before their engine says so, by id."""
+        """The same, with addresses that containers have before their engine says so, by id.
+
+        Whoever had such an address before has it no longer, even if its engine has not said that.
+        """
         if not announced:
             return self
-        containers = tuple(
-            replace(one, networks=self._by_network(announced[one.id]))
-            if one.id in announced and not one.networks
-            else one
-            for one in self.containers
-        )
-        return replace(self, containers=containers)
+        taken = {address for found in announced.values() for address in found}
+        containers = []
+        for one in self.containers:
+            if one.id not in announced:
+                left = {
+                    name: tuple(address for address in found if address not in taken)
+                    for name, found in one.networks.items()
+                }
+                containers.append(replace(one, networks=left))
+            elif one.networks:
+                containers.append(one)
+            else:
+                containers.append(replace(one, networks=self._by_network(announced[one.id])))
+        return replace(self, containers=tuple(containers))
 
     def _by_network(self, addresses: Iterable[Network]) -> dict[str, tuple[Network, ...]]:
         """Addresses by the network whose subnet they are in; "" where there is none."""
