@@ -100,7 +100,7 @@ MACHINE_PACKAGES := aardvark-dns busybox-static debootstrap fish netavark podman
 base-system: setup deb-tools
 	($(call have,busybox debootstrap fish podman systemd-nspawn ufw zsh)) || \
 	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(MACHINE_PACKAGES); }
-	$(VENV)/bin/python -m tests.boot.base
+	$(VENV)/bin/python -m tests.boot.base || { [ -z "$$CI" ] && echo "no base system: tests that boot are skipped"; }
 
 $(VENV)/.done: pyproject.toml
 	($(call have,bpftool clang clang-format ip llvm-strip nft ping socat sysctl)) && \
