@@ -191,6 +191,13 @@ def _rules(known: Known) -> dict[str, list[bytes]]:
         flag = ex.FIB_DADDR if which else ex.FIB_SADDR
         local = ex.address_type(flag) + ex.compare(ex.EQ, ex.host32(ex.RTN_LOCAL))
         found[chain].append(local + drops)
+        if chain == _DELIVERED:
+            # What is delivered although its address is nobody's was on its way when the address
+            # went; but what a proxy takes for others bears a mark.
+            several = ex.within(ex.host32(ex.RTN_BROADCAST), ex.host32(ex.RTN_MULTICAST))
+            found[chain].append(ex.address_type(flag) + several + passes)
+            unmarked = ex.meta(ex.META_MARK) + ex.compare(ex.EQ, ex.host32(0))
+            found[chain].append(unmarked + drops)
     return found
 
 

@@ -12,6 +12,7 @@ from ipsecd.backend.nftables.messages import FIRST_REGISTER, VERDICT_REGISTER
 from ipsecd.backend.nftables.messages import expression as _expression
 from ipsecd.model.values import Family
 
+META_MARK = 3
 META_IIF, META_OIF, META_IIFNAME, META_OIFNAME, META_IIFTYPE, META_OIFTYPE = 4, 5, 6, 7, 8, 9
 META_NFPROTO, META_L4PROTO = 15, 16
 CT_STATE, CT_DIRECTION, CT_PROTO_SRC, CT_PROTO_DST = 0, 1, 11, 12
