@@ -188,11 +188,15 @@ def test_messages_before_the_broken_one_are_given_out() -> None:
     ],
 )
 def test_hostile_megabytes_cost_little(frame: bytes) -> None:
-    """The work is linear: a megabyte made to be slow takes well below a second."""
-    begun = time.process_time()
+    """The work is linear: what is not takes minutes for a megabyte made to be slow.
+
+    The bound is a hundred times what the parser needs, since it shares its processor and, through
+    garbage collection, the heap of all tests before it.
+    """
+    begun = time.thread_time()
     with contextlib.suppress(ProtocolError):
         parse_frame(frame)
-    assert time.process_time() - begun < 1.0
+    assert time.thread_time() - begun < 10
 
 
 def test_text_that_utf8_cannot_carry_is_sent_without_it() -> None:

@@ -109,15 +109,15 @@ def test_a_client_that_reads_nothing_is_cut_off_and_delays_nobody() -> None:
     engine = FakeEngine()
     big = {"rules": [], "unparsable": 0, "padding": "x" * 500_000}
     engine.hooks["Stats"] = lambda _: big
-    with running(engine=engine, write_timeout_s=1.0) as service, service.client() as slow:
+    with running(engine=engine, write_timeout_s=5.0) as service, service.client() as slow:
         slow.sock.sendall(slow.request("Stats") * 50)
         begun = time.monotonic()
         with service.client() as quick:
             for _ in range(20):
                 quick.call("ListExemptions")
-        assert time.monotonic() - begun < 1.0
+        assert time.monotonic() - begun < 4
         assert sum(method == "Stats" for method, _, _ in engine.seen) <= 2
-        time.sleep(1.5)
+        time.sleep(6)
         taken = 0
         while piece := _receive_quietly(slow):
             taken += len(piece)
