@@ -94,11 +94,23 @@ deb: deb-tools
 	cd build/deb/ipsecd && PATH=/usr/sbin:/usr/bin:/sbin:/bin dpkg-buildpackage --build=binary --no-sign
 	lintian --fail-on error,warning build/deb/*.changes
 
-MACHINE_PACKAGES := aardvark-dns busybox-static debootstrap fish netavark podman systemd-container ufw zsh
+MACHINE_PACKAGES := aardvark-dns busybox-static debootstrap fish iptables libdevmapper1.02.1 netavark podman \
+	systemd-container ufw zsh
+
+# Unpacked and not installed: an installed one starts at once, and changes the firewall of this host.
+DOCKER := build/docker
+DOWNLOAD := apt-get -qq -o APT::Sandbox::User=root download containerd docker.io runc
+
+$(DOCKER)/.done:
+	rm -rf $(DOCKER) && mkdir -p $(DOCKER)/packages && cd $(DOCKER)/packages && \
+	  { $(DOWNLOAD) || \
+	    { apt-get -qq update && $(DOWNLOAD); }; } && \
+	  for package in *.deb; do dpkg-deb -x $$package ..; done && rm -r ../packages && touch ../.done || \
+	  { [ -z "$$CI" ] && echo "no Docker: tests with it are skipped"; }
 
 # What the tests boot: made once, with the network that they do not have.
-base-system: setup deb-tools
-	($(call have,busybox debootstrap fish podman systemd-nspawn ufw zsh)) || \
+base-system: setup deb-tools $(DOCKER)/.done
+	($(call have,busybox debootstrap fish iptables podman systemd-nspawn ufw zsh)) || \
 	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(MACHINE_PACKAGES); }
 	$(VENV)/bin/python -m tests.boot.base || { [ -z "$$CI" ] && echo "no base system: tests that boot are skipped"; }
 

@@ -2,18 +2,20 @@
 
 Podman and Docker answer the same requests. One thread for each socket subscribes to the engine's
 events first and asks for everything after, so nothing is missed between the two; every event that
-can matter makes it ask again, and what it asks is always the whole. Only of a container that was
-made just now the event itself is believed: Podman answers nothing about a container while it
-starts. An engine that is absent, slow or gone delays nobody: what was known stays until there is
-something newer.
+can matter makes it ask again, and what it asks is always the whole. Two engines, two exceptions:
+Podman answers nothing about a container while it starts, so of one that was made just now the
+event itself is believed. Docker lists no address before a container runs, so the networks that it
+joins are asked, which know the address before its first process does. An engine that is absent,
+slow or gone delays nobody: what was known stays until there is something newer.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,8 @@ RETRY_S = 0.5
 ANSWER_S = 10
 REFRESH_S = 10.0
 """How long news are believed to come by themselves, before everything is asked for again."""
+AGAIN_S = (0.02, 0.1, 0.5, 2.0)
+"""When everything is asked for again after an event: Docker tells of some before they happen."""
 
 ABSENT, UNUSED, CONNECTED, UNREACHABLE = "absent", "unused", "connected", "unreachable"
 _GONE = frozenset({"exited", "dead", "removing", "stopped", "stopping"})
@@ -59,6 +63,8 @@ class Follower:
         self._lock = threading.Lock()
         self._listed = Inventory()
         self._made: dict[str, Container] = {}
+        self._joined: set[str] = set()
+        self._attached: dict[str, Attached] = {}
         self._thread = threading.Thread(target=self._work, name=f"follow {path}", daemon=True)
 
     def start(self) -> None:
@@ -108,12 +114,22 @@ class Follower:
             arguments = (events, changed, over)
             threading.Thread(target=self._listen, args=arguments, daemon=True).start()
             changed.set()
+            again: Iterator[float] = iter(())
             while not self._end.is_set() and not over.is_set() and self._wanted():
-                changed.wait(REFRESH_S)
-                changed.clear()
+                if changed.wait(next(again, REFRESH_S)):
+                    changed.clear()
+                    again = iter(AGAIN_S)
                 if over.is_set():
                     break
-                inventory = read_inventory(client.containers(all=True), client.networks())
+                self._ask_joined(client)
+                listed = client.containers(all=True)
+                inventory = read_inventory(listed, client.networks(), self._attached.values())
+                running = {one["Id"] for one in listed if one.get("State") == "running"}
+                self._attached = {
+                    key: one
+                    for key, one in self._attached.items()
+                    if one.addresses.keys() - running
+                }
                 with self._lock:
                     self._listed = inventory
                     for one in inventory.containers:
@@ -123,6 +139,16 @@ class Follower:
             client.close()
         if over.is_set():
             self._tell(f"{UNREACHABLE}: it ended the connection")
+
+    def _ask_joined(self, client: Any) -> None:
+        """Ask the networks that a container has joined or left, and those of one about to start."""
+        with self._lock:
+            asked, self._joined = self._joined | self._attached.keys(), set()
+        for network in asked:
+            self._attached.pop(network, None)
+            # A network that is gone has nobody; any other trouble shows in what is asked next.
+            with suppress(OSError):
+                self._attached[network] = read_network(client.inspect_network(network))
 
     def _everything(self) -> Inventory:
         """What was listed, and what was made since."""
@@ -135,6 +161,9 @@ class Follower:
         try:
             for event in events:
                 action = str(event.get("Action") or event.get("status") or "").partition(":")[0]
+                if event.get("Type") == "network" and action in {"connect", "disconnect"}:
+                    with self._lock:
+                        self._joined.add(str((event.get("Actor") or {}).get("ID")))
                 if event.get("Type") != "network" and action in {"create", "remove", "destroy"}:
                     self._note(event, action)
                 if action in _EVENTS or event.get("Type") == "network":
@@ -172,18 +201,46 @@ def read_event(event: Mapping[str, Any]) -> Container:
     return Container(str(actor.get("ID") or event.get("id")), name, frozenset(labels.items()))
 
 
-def read_inventory(containers: list[dict[str, Any]], networks: list[dict[str, Any]]) -> Inventory:
+@dataclass(frozen=True)
+class Attached:
+    """Who is in a network, as the network knows it: addresses by the container's identifier."""
+
+    network: str
+    addresses: Mapping[str, tuple[Network, ...]]
+
+
+def read_network(answer: Mapping[str, Any]) -> Attached:
+    """What the engine's answer to ``/networks/ID`` says; pure."""
+    found = {}
+    for container, entry in (answer.get("Containers") or {}).items():
+        texts = (str(entry.get(name) or "") for name in ("IPv4Address", "IPv6Address"))
+        hosts = (_network(text.partition("/")[0]) for text in texts)
+        found[container] = tuple(host for host in hosts if host is not None)
+    return Attached(str(answer.get("Name", "")), found)
+
+
+def read_inventory(
+    containers: list[dict[str, Any]],
+    networks: list[dict[str, Any]],
+    attached: Collection[Attached] = (),
+) -> Inventory:
     """What the engine's answers to ``/containers/json`` and ``/networks`` say; pure.
 
-    A container that was made and has not started is known too, without addresses: when it starts
-    its hook tells them before the engine does.
+    A container that was made and has not started is known too, with the addresses that networks
+    say are `attached` to it, or none: then its hook tells them before the engine does.
     """
     found = []
     for one in containers:
-        if str(one.get("State", "")).lower() in _GONE:
-            continue
+        state = str(one.get("State", "")).lower()
         settings = (one.get("NetworkSettings") or {}).get("Networks") or {}
         addresses = {name: _addresses(entry or {}) for name, entry in settings.items()}
+        if state != "running":
+            joined = {
+                a.network: a.addresses[one["Id"]] for a in attached if one["Id"] in a.addresses
+            }
+            if state in _GONE and not joined:
+                continue
+            addresses |= joined
         names = one.get("Names") or [one["Id"]]
         found.append(
             Container(

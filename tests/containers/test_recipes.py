@@ -8,18 +8,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.containers.podman import HOST, OUTSIDE, Podman, passes, podman
+from tests.containers.engines import ENGINES, Engine, passes
 from tests.netns import site
-from tests.netns.site import HERE4, HERE6, PEER, PEER4, Daemon, eventually, run
+from tests.netns.site import HERE4, HERE6, HOST, OUTSIDE, PEER, PEER4, Daemon, eventually, run
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow, pytest.mark.timeout(600)]
 
 PAGE = Path(__file__).parents[2] / "docs/containers.md"
 
 
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podman]:
-    with podman(tmp_path_factory.mktemp("podman")) as running:
+@pytest.fixture(scope="module", params=ENGINES)
+def engine(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Engine]:
+    with ENGINES[request.param](tmp_path_factory.mktemp(request.param)) as running:
         running.run("web", "-p", "8080:80/tcp")
         running.run("proxy")
         running.run("db", network="back")
@@ -27,7 +29,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Podman]:
 
 
 @pytest.fixture(params=site.BACKENDS)
-def daemon(engine: Podman, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Daemon]:
+def daemon(engine: Engine, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Daemon]:
     del engine
     with site.daemon(tmp_path, request.param) as running:
         run("ip", "-n", PEER, "address", "add", "198.51.100.66/24", "dev", "wire1")
@@ -47,7 +49,7 @@ def follow(daemon: Daemon, policy: str) -> None:
     daemon.ctl("apply", str(path), "--assign")
 
 
-def test_a_published_port_from_one_network_only(daemon: Daemon, engine: Podman) -> None:
+def test_a_published_port_from_one_network_only(daemon: Daemon, engine: Engine) -> None:
     """The office reaches it, and nobody else; without the policy everybody does."""
     web = engine.inside("web")
     elsewhere = "198.51.100.1"
@@ -57,7 +59,7 @@ def test_a_published_port_from_one_network_only(daemon: Daemon, engine: Podman) 
     assert not passes(OUTSIDE, web, elsewhere, 8080, at=80, tcp=True)
 
 
-def test_a_container_without_the_internet(daemon: Daemon, engine: Podman) -> None:
+def test_a_container_without_the_internet(daemon: Daemon, engine: Engine) -> None:
     """It sends nothing of its own, and answers those who come to its published port."""
     web = engine.inside("web")
     assert passes(web, OUTSIDE, PEER4, 443, tcp=True)
@@ -68,7 +70,7 @@ def test_a_container_without_the_internet(daemon: Daemon, engine: Podman) -> Non
     assert passes(engine.inside("proxy"), OUTSIDE, PEER4, 443, tcp=True)
 
 
-def test_only_the_proxy_reaches_the_database(daemon: Daemon, engine: Podman) -> None:
+def test_only_the_proxy_reaches_the_database(daemon: Daemon, engine: Engine) -> None:
     """Not another container, and not this host."""
     web, proxy, db = (engine.inside(name) for name in ("web", "proxy", "db"))
     address = engine.address("db", "back")

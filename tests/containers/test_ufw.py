@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.containers.podman import HOST, OUTSIDE, delete_foreign_tables, passes, podman
+from tests.containers.engines import delete_foreign_tables, passes, podman
 from tests.netns import site
-from tests.netns.site import HERE4, run
+from tests.netns.site import HERE4, HOST, OUTSIDE, run
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ipsecd.containers import read_event, read_inventory
+from ipsecd.containers import read_event, read_inventory, read_network
 from ipsecd.errors import InvalidInput
 from ipsecd.language.addresses import parse_address
 from ipsecd.language.filters import format_filter, parse_filter
@@ -116,6 +116,25 @@ def test_answers_of_engines_are_read() -> None:
     ]
     found = read_inventory(listed, networks)
     assert found == Inventory((WEB, Container("c", "c")), {"front": (FRONT,)})
+
+
+def test_a_network_tells_of_who_is_about_to_start() -> None:
+    """Its addresses count for containers that do not run; of those that do the list says more."""
+    entry = {"IPv4Address": "10.90.0.9/24", "IPv6Address": "", "MacAddress": "02:42:0a:5a:00:09"}
+    attached = read_network({"Name": "front", "Containers": {"a": entry, "b": entry, "c": entry}})
+    listed: list[dict[str, Any]] = [
+        {"Id": "a", "Names": ["/new"], "State": "created"},
+        {"Id": "b", "Names": ["/again"], "State": "exited"},
+        {"Id": "c", "Names": ["/runs"], "State": "running"},
+        {"Id": "d", "Names": ["/ended"], "State": "exited"},
+    ]
+    address = {"front": (Network(V4, 0x0A5A0009, 32),)}
+    assert read_inventory(listed, [], [attached]).containers == (
+        Container("a", "new", networks=address),
+        Container("b", "again", networks=address),
+        Container("c", "runs"),
+    )
+    assert read_network({"Name": "front", "Containers": None}).addresses == {}
 
 
 def test_an_event_tells_of_a_container_that_was_made() -> None:

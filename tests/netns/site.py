@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
@@ -25,22 +25,44 @@ PEER = "peer"
 BPFFS = Path("/sys/fs/bpf/ipsecd")
 BACKENDS = ("nftables", "xdp")
 
-RECEIVE = """
-import socket, sys
-address, port, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
+Namespace = tuple[str, ...]
+"""How to run a command in a network namespace: words to put before it, none for the host's."""
+
+HOST: Namespace = ()
+
+
+def inside(name: str) -> Namespace:
+    """A namespace that has a name."""
+    return ("ip", "netns", "exec", name)
+
+
+OUTSIDE = inside(PEER)
+
+LISTEN = """
+import select, socket, sys
+kind, address, port, silence = sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4])
 family = socket.AF_INET6 if ":" in address else socket.AF_INET
-sock = socket.socket(family, socket.SOCK_DGRAM)
+sock = socket.socket(family, socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM)
 sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
+if kind == "tcp":
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 sock.bind((address, port))
-sock.settimeout(seconds)
+if kind == "tcp":
+    sock.listen()
+sock.setblocking(False)
 print("ready", flush=True)
-got = 0
-try:
-    while sock.recv(65535) != b"end":
-        got += 1
-except TimeoutError:
-    pass
-print(got, flush=True)
+count = 0
+watched = [sock, sys.stdin]
+while found := select.select(watched, [], [], None if sys.stdin in watched else silence)[0]:
+    if sys.stdin in found:
+        watched.remove(sys.stdin)
+    try:
+        while sock in found:
+            sock.accept() if kind == "tcp" else sock.recv(65535)
+            count += 1
+    except BlockingIOError:
+        pass
+print(count, flush=True)
 """
 SEND = """
 import socket, sys
@@ -219,60 +241,72 @@ def block(daemon: Daemon, *filters: str) -> None:
     daemon.ctl("apply", str(path), "--assign")
 
 
-def _python(code: str, *words: str, inside: str = "") -> list[str]:
-    prefix = ["ip", "netns", "exec", inside] if inside else []
-    return [*prefix, sys.executable, "-I", "-c", code, *words]
+def python(where: Namespace, code: str, *words: str) -> list[str]:
+    """The command that runs a program with arguments in a namespace."""
+    return [*where, sys.executable, "-I", "-c", code, *words]
+
+
+@contextmanager
+def listening(
+    where: Namespace, address: str, port: int, *, tcp: bool = False, silence_s: float = 0.4
+) -> Iterator[Callable[[], int]]:
+    """A listener, and the function that tells how many datagrams or connections came to it.
+
+    Call that when all is sent: the count ends when nothing more comes for `silence_s`, however
+    long a busy machine took to send.
+    """
+    words = ("tcp" if tcp else "udp", address, str(port), str(silence_s))
+    with subprocess.Popen(
+        python(where, LISTEN, *words), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        entry, output = process.stdin, process.stdout
+
+        def heard() -> int:
+            entry.close()
+            return int(output.readline())
+
+        try:
+            yield heard
+        finally:
+            process.kill()
+
+
+def send(where: Namespace, address: str, port: int, count: int = 5, size: int = 20) -> None:
+    """Send datagrams to an address and port."""
+    subprocess.run(python(where, SEND, address, str(port), str(count), str(size)), check=True)
 
 
 def delivered(
     address: str, port: int, *, to_peer: bool = False, count: int = 5, size: int = 20
 ) -> int:
     """How many of `count` datagrams to `address` arrive; sent by the peer, or to it."""
-    receiver, sender = (PEER, "") if to_peer else ("", PEER)
-    with subprocess.Popen(
-        _python(RECEIVE, address, str(port), "0.4", inside=receiver),
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as listening:
-        assert listening.stdout is not None
-        listening.stdout.readline()
-        subprocess.run(
-            _python(SEND, address, str(port), str(count), str(size), inside=sender), check=True
-        )
-        return int(listening.stdout.readline())
+    receiver, sender = (OUTSIDE, HOST) if to_peer else (HOST, OUTSIDE)
+    with listening(receiver, address, port) as heard:
+        send(sender, address, port, count, size)
+        return heard()
 
 
 class Flood:
     """A peer that sends to UDP 1434 without end, and a listener that counts what arrives."""
 
     def __enter__(self) -> Self:
-        self._listening = subprocess.Popen(
-            _python(RECEIVE, HERE4, "1434", "1000"), stdout=subprocess.PIPE, text=True
-        )
-        assert self._listening.stdout is not None
-        self._listening.stdout.readline()
-        self._sending = subprocess.Popen(
-            _python(SEND, HERE4, "1434", str(10**9), "20", inside=PEER)
-        )
+        with ExitStack() as stack:
+            self._heard = stack.enter_context(listening(HOST, HERE4, 1434))
+            words = python(OUTSIDE, SEND, HERE4, "1434", str(10**9), "20")
+            self._sending = stack.enter_context(subprocess.Popen(words))
+            stack.callback(self._sending.kill)
+            self._stack = stack.pop_all()
         time.sleep(0.3)
         return self
 
     def __exit__(self, *_: object) -> None:
-        for process in (self._sending, self._listening):
-            process.kill()
-            process.wait()
+        self._stack.close()
 
     def received(self) -> int:
         """End the flood; how many datagrams were delivered while it lasted."""
         self._sending.kill()
         self._sending.wait()
-        subprocess.run(
-            _python(
-                "import socket\n"
-                "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
-                f"s.sendto(b'end', ('{HERE4}', 1434))"
-            ),
-            check=True,
-        )
-        assert self._listening.stdout is not None
-        return int(self._listening.stdout.readline())
+        return self._heard()

@@ -65,7 +65,7 @@ def fetches(address: str, *, inside: str = "") -> bool:
     prefix = ["ip", "netns", "exec", inside] if inside else []
     code = (
         "import sys, urllib.request\n"
-        "urllib.request.urlopen(f'http://{sys.argv[1]}/', timeout=1).read()\n"
+        "urllib.request.urlopen(f'http://{sys.argv[1]}/', timeout=2).read()\n"
     )
     words = [*prefix, sys.executable, "-I", "-c", code, address]
     return subprocess.run(words, capture_output=True, check=False).returncode == 0

@@ -9,7 +9,6 @@ import signal
 import socket
 import struct
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -184,16 +183,9 @@ def test_a_priority_tag_is_seen_through(daemon: Daemon) -> None:
     mac = json.loads(run("ip", "-j", "link", "show", "wire0"))[0]["address"].replace(":", "")
 
     def tagged(port: int) -> int:
-        with subprocess.Popen(
-            [sys.executable, "-I", "-c", site.RECEIVE, HERE4, str(port), "0.4"],
-            stdout=subprocess.PIPE,
-            text=True,
-        ) as listening:
-            assert listening.stdout is not None
-            listening.stdout.readline()
-            sender = ["ip", "netns", "exec", PEER, sys.executable, "-I", "-c", SEND_TAGGED]
-            run(*sender, mac, str(port), "1")
-            return int(listening.stdout.readline())
+        with site.listening(site.HOST, HERE4, port) as heard:
+            run(*site.python(site.OUTSIDE, SEND_TAGGED, mac, str(port), "1"))
+            return heard()
 
     assert tagged(1434) == 5
     block(daemon, "*=0:1434:UDP")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.netns import site
-from tests.netns.site import PEER, PEER4, RECEIVE, SEND, Daemon, eventually, run
+from tests.netns.site import HOST, PEER, PEER4, Daemon, eventually, inside, listening, run, send
 
 pytestmark = pytest.mark.netns
 
@@ -51,15 +50,9 @@ def daemon(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Daemon]:
 
 def arrives(source: str, target: str, address: str, port: int, listen: tuple[str, int]) -> int:
     """How many of five datagrams from one namespace to `address` reach a listener in another."""
-    words = ["ip", "netns", "exec", target, sys.executable, "-I", "-c", RECEIVE]
-    with subprocess.Popen(
-        [*words, listen[0], str(listen[1]), "0.4"], stdout=subprocess.PIPE, text=True
-    ) as listening:
-        assert listening.stdout is not None
-        listening.stdout.readline()
-        sender = ["ip", "netns", "exec", source, sys.executable, "-I", "-c", SEND]
-        subprocess.run([*sender, address, str(port), "5", "20"], check=True)
-        return int(listening.stdout.readline())
+    with listening(inside(target), *listen) as heard:
+        send(inside(source), address, port)
+        return heard()
 
 
 def out() -> int:
@@ -116,16 +109,9 @@ def test_a_forwarded_packet_is_judged_by_its_own_addresses(daemon: Daemon) -> No
 
 def sent(address: str, port: int) -> int:
     """How many of five datagrams that this host sends reach UDP 1434 of the box."""
-    listener = ["ip", "netns", "exec", BOX, sys.executable, "-I", "-c", RECEIVE]
-    with subprocess.Popen(
-        [*listener, BOX4, "1434", "0.4"], stdout=subprocess.PIPE, text=True
-    ) as listening:
-        assert listening.stdout is not None
-        listening.stdout.readline()
-        subprocess.run(
-            [sys.executable, "-I", "-c", SEND, address, str(port), "5", "20"], check=True
-        )
-        return int(listening.stdout.readline())
+    with listening(inside(BOX), BOX4, 1434) as heard:
+        send(HOST, address, port)
+        return heard()
 
 
 def test_what_this_host_sends_is_judged_before_its_destination_is_translated(

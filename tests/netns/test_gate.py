@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -16,14 +15,18 @@ import pytest
 from ipsecd.backend.gate import Gate, Known
 from tests.netns import site
 from tests.netns.site import (
+    HOST,
+    OUTSIDE,
     PEER,
-    RECEIVE,
     SEND,
     Daemon,
     block,
     delivered,
     eventually,
+    listening,
+    python,
     run,
+    send,
 )
 
 pytestmark = pytest.mark.netns
@@ -49,21 +52,14 @@ def appear(name: str) -> None:
 
 def leaks(times: int, port: int = 1434) -> int:
     """What a listener gets of a flood over an interface that appears so often, and goes again."""
-    with subprocess.Popen(
-        [sys.executable, "-I", "-c", RECEIVE, "0.0.0.0", str(port), "1"],
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as listening:
-        assert listening.stdout
-        listening.stdout.readline()
+    with listening(HOST, "0.0.0.0", port) as heard:
         for _ in range(times):
             appear("late0")
             run("ip", "-n", PEER, "address", "add", "192.168.9.66/24", "dev", "peer0")
             run("ip", "-n", PEER, "link", "set", "peer0", "up")
-            sender = ["ip", "netns", "exec", PEER, sys.executable, "-I", "-c", SEND]
-            run(*sender, LATE, str(port), "2000", "20")
+            send(OUTSIDE, LATE, port, 2000)
             run("ip", "link", "delete", "late0")
-        return int(listening.stdout.readline())
+        return heard()
 
 
 def test_nothing_passes_a_new_interface_before_its_program(daemon: Daemon) -> None:
@@ -172,21 +168,15 @@ def test_nothing_is_delivered_to_a_new_address_before_the_programs_know_it(daemo
     run("ip", "-n", PEER, "neigh", "add", LATE, "lladdr", mac, "dev", "wire1")
 
     def leaked(port: int) -> int:
-        with subprocess.Popen(
-            [sys.executable, "-I", "-c", RECEIVE, "0.0.0.0", str(port), "0.5"],
-            stdout=subprocess.PIPE,
-            text=True,
-        ) as listening:
-            assert listening.stdout
-            listening.stdout.readline()
-            flood = ["ip", "netns", "exec", PEER, sys.executable, "-I", "-c", SEND, LATE]
-            with subprocess.Popen([*flood, str(port), "100000", "20"]) as sending:
+        with listening(HOST, "0.0.0.0", port) as heard:
+            flood = python(OUTSIDE, SEND, LATE, str(port), str(10**9), "20")
+            with subprocess.Popen(flood) as sending:
                 for _ in range(5):
                     run("ip", "address", "add", f"{LATE}/32", "dev", "wire0")
                     time.sleep(0.2)
                     run("ip", "address", "del", f"{LATE}/32", "dev", "wire0")
                 sending.kill()
-            return int(listening.stdout.readline())
+            return heard()
 
     assert leaked(1434) == 0
     assert leaked(1435) > 0

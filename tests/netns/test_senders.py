@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -16,7 +14,7 @@ from ipsecd.errors import Refused
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.values import Action, InForce, Origin
 from tests.netns import site
-from tests.netns.site import PEER, PEER4, PEER6, RECEIVE, SEND, Daemon, eventually
+from tests.netns.site import OUTSIDE, PEER4, PEER6, Daemon, eventually, listening, send
 
 pytestmark = pytest.mark.netns
 
@@ -45,16 +43,11 @@ def service() -> Iterator[Path]:
 
 def sent(group: Path | None, port: int, to: str = PEER4) -> int:
     """How many of five datagrams to the peer arrive, sent by a process of a group."""
-    listener = ["ip", "netns", "exec", PEER, sys.executable, "-I", "-c", RECEIVE]
-    with subprocess.Popen(
-        [*listener, to, str(port), "0.4"], stdout=subprocess.PIPE, text=True
-    ) as listening:
-        assert listening.stdout is not None
-        listening.stdout.readline()
+    with listening(OUTSIDE, to, port) as heard:
         join = f"echo $$ > {group}/cgroup.procs; " if group else ""
-        words = ["sh", "-c", f'{join}exec "$@"', "sh", sys.executable, "-I", "-c", SEND]
-        subprocess.run([*words, to, str(port), "5", "20"], check=True)
-        return int(listening.stdout.readline())
+        in_group = ("sh", "-c", f'{join}exec "$@"', "sh")
+        send(in_group, to, port)
+        return heard()
 
 
 def assign(daemon: Daemon, *rules: tuple[str, str]) -> None:

@@ -1,0 +1,373 @@
+"""Real containers in the namespaces of the tests, of Podman and of Docker, and their traffic."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.netns.site import HOST, Namespace, eventually, listening, python, run, send
+
+ROOT = Path(__file__).parents[2]
+UNPACKED = ROOT / "build/docker"
+"""Docker's packages, not installed: that would start it, and change the firewall of this host."""
+CONFIGURATION = """
+[containers]
+cgroups = "disabled"
+default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
+log_driver = "k8s-file"
+[engine]
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+hooks_dir = ["{hooks}"]
+[network]
+network_backend = "netavark"
+"""
+CONTAINERD = """
+version = 2
+root = "{root}"
+state = "{state}"
+disabled_plugins = ["io.containerd.grpc.v1.cri"]
+[grpc]
+address = "{socket}"
+"""
+OWN = ("/var/lib/containers", "/etc/containers/networks")
+"""Where Podman keeps what must not stay, nor meet what is there."""
+APPLETS = ("sh", "sleep", "tftp")
+NETWORKS = {"front": ("10.90.0.0/24", "fd90::/64"), "back": ("10.91.0.0/24", "fd91::/64")}
+CONNECT = """
+import socket, sys
+address, port = sys.argv[1], int(sys.argv[2])
+try:
+    socket.create_connection((address, port), 0.8)
+except OSError:
+    pass
+"""
+
+
+def needs(*names: str) -> None:
+    """Fail in CI, skip elsewhere, without root, namespaces and these commands."""
+    missing = [name for name in ("busybox", *names) if not shutil.which(name)]
+    if os.geteuid() != 0 or "IPSECD_ISOLATED" not in os.environ or missing:
+        reason = f"needs root, namespaces of its own (make test), and {' '.join(missing)}"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+
+
+class Engine:
+    """What Podman and Docker have in common: their command, and a system for containers."""
+
+    command: str
+    socket: Path
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.environment = dict(os.environ)
+        self.service: subprocess.Popen[bytes] | None = None
+        self.root = directory / "rootfs"
+        for name in ("bin", "etc", "proc", "sys", "dev", "tmp"):
+            (self.root / name).mkdir(parents=True)
+        shutil.copy(shutil.which("busybox") or "", self.root / "bin/busybox")
+        for applet in APPLETS:
+            (self.root / "bin" / applet).symlink_to("busybox")
+
+    @property
+    def image(self) -> tuple[str, ...]:
+        """The words that name the system a container gets."""
+        raise NotImplementedError
+
+    @property
+    def service_command(self) -> tuple[str, ...]:
+        """What answers on the socket."""
+        raise NotImplementedError
+
+    def __call__(self, *words: str, check: bool = True) -> str:
+        """What the command prints."""
+        done = subprocess.run(
+            [self.command, *words],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            env=self.environment,
+            check=False,
+        )
+        assert done.returncode == 0 or not check, (words, done.stdout, done.stderr)
+        return done.stdout
+
+    def serve(self) -> None:
+        """Start the API service."""
+        self.socket.parent.mkdir(exist_ok=True)
+        self.socket.unlink(missing_ok=True)
+        with (self.directory / "service").open("ab") as log:
+            self.service = subprocess.Popen(
+                self.service_command, env=self.environment, stdout=log, stderr=log
+            )
+        assert eventually(self.answers, 30), (self.directory / "service").read_text()
+
+    def answers(self) -> bool:
+        """Whether the API service is there."""
+        return self.socket.exists()
+
+    def end_service(self, number: signal.Signals = signal.SIGKILL) -> None:
+        """End the API service; containers run on."""
+        assert self.service is not None
+        self.service.send_signal(number)
+        self.service.wait(20)
+        self.service = None
+
+    def make_networks(self) -> None:
+        """Make two networks, each with both IP versions."""
+        for name, subnets in NETWORKS.items():
+            options = [word for subnet in subnets for word in ("--subnet", subnet)]
+            self("network", "create", "--ipv6", *options, name)
+
+    def run(
+        self, name: str, *options: str, network: str = "front", command: str = "sleep 100000"
+    ) -> None:
+        """Start a container that does nothing, or runs a command of its shell."""
+        words = ("run", "-d", "--name", name, "--network", network, *options)
+        self(*words, *self.image, "sh", "-c", command)
+
+    def create(self, name: str, *options: str, network: str = "front") -> None:
+        """Make a container without starting it."""
+        words = ("create", "--name", name, "--network", network, *options)
+        self(*words, *self.image, "sleep", "100000")
+
+    def inside(self, name: str) -> Namespace:
+        """The network namespace of a running container."""
+        pid = self("inspect", "--format", "{{.State.Pid}}", name).strip()
+        return ("nsenter", f"--net=/proc/{pid}/ns/net", "--")
+
+    def settle(self, *names: str) -> None:
+        """Wait until the addresses of these containers, and of this host, can be used."""
+        places = [HOST, *map(self.inside, names)]
+
+        def settled() -> bool:
+            show = ("ip", "-6", "address", "show", "tentative")
+            return not any(run(*where, *show).strip() for where in places)
+
+        assert eventually(settled, 20)
+
+    def address(self, name: str, network: str = "front", version: int = 4) -> str:
+        """The address of a container in one network; "" if it is not running."""
+        (found,) = json.loads(self("inspect", name))
+        entry = found["NetworkSettings"]["Networks"].get(network) or {}
+        return str(entry.get("IPAddress" if version == 4 else "GlobalIPv6Address") or "")
+
+    def remove(self, *names: str) -> None:
+        """Remove containers, all of them if none is named."""
+        found = names or self("ps", "--all", "--quiet", check=False).split()
+        if found:
+            self("rm", "--force", *found, check=False)
+
+    def close(self) -> None:
+        """Remove every container and network."""
+        self.remove()
+        for name in NETWORKS:
+            self("network", "rm", name, check=False)
+        if self.service:
+            self.end_service(signal.SIGTERM)
+
+
+class Podman(Engine):
+    """Podman with storage of its own, and its API service."""
+
+    command = "podman"
+    socket = Path("/run/podman/podman.sock")
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        configuration = directory / "containers.conf"
+        self._hooks = directory / "hooks"
+        self._hooks.mkdir()
+        configuration.write_text(CONFIGURATION.format(hooks=self._hooks))
+        self.environment["CONTAINERS_CONF"] = str(configuration)
+
+    @property
+    def image(self) -> tuple[str, ...]:
+        return ("--rootfs", str(self.root))
+
+    @property
+    def service_command(self) -> tuple[str, ...]:
+        return ("podman", "system", "service", "-t", "0", f"unix://{self.socket}")
+
+    def remove(self, *names: str) -> None:
+        self("rm", "--force", "--time", "0", *(names or ("--all",)), check=False)
+
+    def install_hook(self, socket: str) -> None:
+        """Have every container announced to the daemon behind `socket` before it starts."""
+        command = self.directory / "container-hook"
+        command.write_text(
+            f"#!/bin/sh\nIPSECD_SOCKET={socket} exec {sys.executable} -m ipsecctl.hook\n"
+        )
+        command.chmod(0o755)
+        ours = (ROOT / "systemd/ipsecd-hook.json").read_text()
+        text = ours.replace("/usr/libexec/ipsecd/container-hook", str(command))
+        (self._hooks / "ipsecd.json").write_text(text)
+
+    def remove_hook(self) -> None:
+        (self._hooks / "ipsecd.json").unlink(missing_ok=True)
+
+
+class Docker(Engine):
+    """Docker with storage of its own; its containers live through the end of its daemon."""
+
+    command = "docker"
+    socket = Path("/run/docker.sock")
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        programs = f"{UNPACKED}/usr/bin:{UNPACKED}/usr/sbin"
+        self.environment["PATH"] = f"{programs}:{os.environ['PATH']}"
+        self.environment["DOCKER_HOST"] = f"unix://{self.socket}"
+        self._runtime_socket = Path("/run/docker-containerd/socket")
+        configuration = directory / "containerd.toml"
+        configuration.write_text(
+            CONTAINERD.format(
+                root=directory / "containerd",
+                state=self._runtime_socket.parent,
+                socket=self._runtime_socket,
+            )
+        )
+        with (directory / "runtime").open("ab") as log:
+            self._runtime = subprocess.Popen(
+                ["containerd", "--config", str(configuration)],
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+            )
+        assert eventually(self._runtime_socket.exists, 30)
+
+    @property
+    def image(self) -> tuple[str, ...]:
+        return ("base",)
+
+    @property
+    def service_command(self) -> tuple[str, ...]:
+        return (
+            "dockerd",
+            *("--data-root", str(self.directory / "data")),
+            *("--exec-root", "/run/docker", "--pidfile", "/run/docker.pid"),
+            *("--containerd", str(self._runtime_socket)),
+            *("--host", f"unix://{self.socket}", "--storage-driver", "vfs"),
+            *("--exec-opt", "native.cgroupdriver=cgroupfs", "--live-restore"),
+            *("--experimental", "--ip6tables"),
+        )
+
+    def close(self) -> None:
+        super().close()
+        self._runtime.terminate()
+        self._runtime.wait(20)
+
+    def answers(self) -> bool:
+        return bool(self("info", "--format", "{{.ServerVersion}}", check=False).strip())
+
+    def serve(self) -> None:
+        super().serve()
+        self._join_networks()
+
+    def make_networks(self) -> None:
+        super().make_networks()
+        self._join_networks()
+
+    def _join_networks(self) -> None:
+        """Undo what Docker does to keep its networks apart: a block of ours would not be seen."""
+        for command in ("iptables", "ip6tables"):
+            run(command, "-I", "FORWARD", "-j", "ACCEPT")
+
+    def make_image(self) -> None:
+        """Make an image of the system."""
+        pack = ("tar", "-C", str(self.root), "-c", ".")
+        with subprocess.Popen(pack, stdout=subprocess.PIPE) as packed:
+            words = [self.command, "import", "-", *self.image]
+            subprocess.run(
+                words, stdin=packed.stdout, env=self.environment, check=True, capture_output=True
+            )
+
+
+def delete_foreign_tables() -> None:
+    """Remove the tables that iptables made for others: they would change what later tests see."""
+    for line in run("nft", "list", "tables").splitlines():
+        _, family, name = line.split()
+        if not name.startswith("ipsecd"):
+            run("nft", "delete", "table", family, name)
+
+
+@contextmanager
+def podman(directory: Path) -> Iterator[Podman]:
+    """Podman with two networks, in a mount namespace that is made ready for it."""
+    needs("podman", "conmon", "crun")
+    _prepare()
+    for path in OWN:
+        Path(path).mkdir(parents=True, exist_ok=True)
+        run("mount", "-t", "tmpfs", "containers", path)
+    engine = Podman(directory)
+    try:
+        engine.serve()
+        engine.make_networks()
+        yield engine
+    finally:
+        engine.close()
+        delete_foreign_tables()
+        for path in OWN:
+            run("umount", path)
+
+
+@contextmanager
+def docker(directory: Path) -> Iterator[Docker]:
+    """Docker with the same two networks, in a mount namespace that is made ready for it."""
+    needs("iptables", f"{UNPACKED}/usr/sbin/dockerd")
+    _prepare()
+    engine = Docker(directory)
+    try:
+        engine.serve()
+        engine.make_image()
+        engine.make_networks()
+        yield engine
+    finally:
+        engine.close()
+        run("ip", "link", "delete", "docker0", check=False)
+        delete_foreign_tables()
+
+
+ENGINES = {"podman": podman, "docker": docker}
+
+
+def _prepare() -> None:
+    run("umount", "--recursive", "/sys/fs/cgroup", check=False)
+    run("mount", "-t", "cgroup2", "cgroup2", "/sys/fs/cgroup")
+    run("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
+
+
+def passes(
+    source: Namespace,
+    target: Namespace,
+    address: str,
+    port: int,
+    *,
+    at: int | None = None,
+    tcp: bool = False,
+) -> bool:
+    """Whether traffic from one namespace to an address and port gets to a listener in another.
+
+    `at` is the port that it listens on, if it is another. All of the datagrams, or none: a part
+    is an error.
+    """
+    everywhere = "::" if ":" in address else "0.0.0.0"
+    with listening(target, everywhere, at or port, tcp=tcp) as heard:
+        if tcp:
+            subprocess.run(python(source, CONNECT, address, str(port)), check=True)
+        else:
+            send(source, address, port)
+        got = heard()
+    assert got in ({0, 1} if tcp else {0, 5}), got
+    return got > 0
