@@ -97,6 +97,10 @@ def _print(found: dict[str, Any]) -> None:
         print(f"  by      {found['reason']}")
     for one in found["beaten"]:
         print(f"  beats   {_words(one)}")
+    leaving = found.get("leaving")
+    if leaving and leaving["by"]:
+        print("and if it leaves under this host's address:")
+        _print(leaving)
 
 
 def _words(one: dict[str, str]) -> str:

@@ -9,12 +9,14 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from math import inf
 from typing import Any
 
 from ipsecd import __version__
 from ipsecd.backend.base import Count
 from ipsecd.backend.examination import assess
+from ipsecd.backend.nftables import cgroups
 from ipsecd.config import BackendChoice
 from ipsecd.engine import Engine
 from ipsecd.errors import InvalidInput, NotFound, Refused
@@ -23,8 +25,9 @@ from ipsecd.language.addresses import format_value, parse_address
 from ipsecd.language.documents import diff_policies, format_policy, parse_policy
 from ipsecd.language.filters import format_filter, parse_filter
 from ipsecd.language.packets import format_packet, parse_packet, to_packet
-from ipsecd.model.decide import decide
+from ipsecd.model.decide import Decision, decide
 from ipsecd.model.inventory import MIN_ID
+from ipsecd.model.packets import Packet
 from ipsecd.model.values import (
     Action,
     Filter,
@@ -32,6 +35,7 @@ from ipsecd.model.values import (
     InterfaceType,
     Network,
     Policy,
+    Process,
     Rule,
 )
 from ipsecd.stores.dynamic import DynamicRule
@@ -339,17 +343,31 @@ def _stats(engine: Engine, _: Request) -> dict[str, Any]:
 def _explain(engine: Engine, request: Request) -> dict[str, Any]:
     _must_be_known(engine)
     state = read_host()
-    packet = to_packet(parse_packet(request["packet"]), state.host, state.types)
+    filters = engine.in_force()
+    text = parse_packet(request["packet"])
+    packet = to_packet(text, state.host, state.types, engine.inventory.addresses)
+    if text.sender:
+        named = {one.filter.source.address for one in filters}
+        senders = {p for p in named if isinstance(p, Process) and cgroups.holds(p, text.sender)}
+        packet = replace(packet, processes=packet.processes | senders)
     exemptions = () if engine.stopped else engine.config.exemptions
-    found = decide(engine.in_force(), packet, state.host, exemptions)
-    explanation = {
+    explanation, leaving = (
+        _judgement(decide(filters, one, state.host, exemptions), one) if one else None
+        for one in (packet, packet.leaving(state.host))
+    )
+    assert explanation is not None
+    passes = explanation["decision"] == Action.PERMIT.value
+    return {"explanation": {**explanation, "leaving": leaving if passes else None}}
+
+
+def _judgement(found: Decision, packet: Packet) -> dict[str, Any]:
+    return {
         "decision": found.action.value,
         "reason": found.reason,
         "by": _reference(found.by) if found.by else None,
         "beaten": [_reference(one) for one in found.beaten],
         "packet": format_packet(packet),
     }
-    return {"explanation": explanation}
 
 
 # -- dynamic rules -------------------------------------------------------------------------------

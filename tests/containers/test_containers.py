@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 from collections.abc import Iterator
@@ -238,6 +239,27 @@ def test_show_containers_lists_what_filters_can_name(daemon: Daemon, engine: Eng
         assert text in shown
     assert "role=front" in shown
     assert "front=" in shown
+
+
+def test_explain_takes_containers_and_says_what_leaves(daemon: Daemon, engine: Engine) -> None:
+    """Its verdict is what happens to real packets, on the way in and under this host's address."""
+    packet = f"udp container:web:4000 > {PEER4}:1434"
+    web = engine.inside("web")
+    daemon.ctl("block", "0=*:1434:UDP", "--name", "out")
+    daemon.ctl("permit", f"container:db={PEER4}:1434:UDP")
+    settled(daemon, "web", "db")
+    found = json.loads(daemon.ctl("explain", "--json", packet))
+    assert found["decision"] == "permit"
+    assert found["leaving"]["decision"] == "block"
+    assert "if it leaves under this host's address" in daemon.ctl("explain", packet)
+    assert not passes(web, OUTSIDE, PEER4, 1434)
+    found = json.loads(daemon.ctl("explain", "--json", packet.replace("web", "db")))
+    assert found["leaving"]["decision"] == "permit"
+    assert found["leaving"]["by"]["filter"] == f"container:db={PEER4}:1434:UDP"
+    daemon.ctl("block", "container:web=*:1434:UDP")
+    found = json.loads(daemon.ctl("explain", "--json", packet))
+    assert (found["decision"], found["leaving"]) == ("block", None)
+    assert "no address that is known" in daemon.ctl("explain", packet.replace("web", "x"), code=1)
 
 
 def test_quarantine_cuts_a_container_off(daemon: Daemon, engine: Engine) -> None:

@@ -78,7 +78,7 @@ INTERFACES = [
     },
 ]
 OUTCOME = {"changed": True, "message": "the change is made", "assigned": "Block UDP 1434 Filter"}
-EXPLANATION = {
+EXPLANATION: dict[str, Any] = {
     "decision": "block",
     "reason": "filter",
     "by": {
@@ -90,6 +90,7 @@ EXPLANATION = {
     },
     "beaten": [],
     "packet": "tcp 203.0.113.7:4000 > 192.168.1.1:80",
+    "leaving": None,
 }
 SUMMARY = {
     "name": "Web",

@@ -303,6 +303,21 @@ def test_explain_names_the_deciding_filter(daemon: FakeDaemon, run: Run) -> None
     assert "no filter" in run("ipsecctl", "explain", "tcp 1.2.3.4:5 > me:6").out
 
 
+def test_explain_tells_of_what_leaves_as_this_hosts(daemon: FakeDaemon, run: Run) -> None:
+    """A forwarded packet that may pass can be blocked when its source is translated."""
+    permitted = {**EXPLANATION, "by": None, "reason": "no filter", "decision": "permit"}
+    leaving = {key: value for key, value in EXPLANATION.items() if key != "leaving"}
+    daemon.replies["Explain"] = {"explanation": {**permitted, "leaving": leaving}}
+    lines = run("ipsecctl", "explain", "tcp 10.0.0.5:5 > 1.2.3.4:6").out.splitlines()
+    assert lines[0].startswith("permit")
+    assert lines[2] == "and if it leaves under this host's address:"
+    assert lines[3].startswith("block")
+    daemon.replies["Explain"] = {
+        "explanation": {**permitted, "leaving": {**leaving, "by": None, "decision": "permit"}}
+    }
+    assert "leaves" not in run("ipsecctl", "explain", "tcp 10.0.0.5:5 > 1.2.3.4:6").out
+
+
 def test_bad_filter_is_shown_with_a_caret(daemon: FakeDaemon, run: Run) -> None:
     """Input with a position is shown with a caret under the place, and nothing is sent."""
     ran = run("ipsecctl", "block", "*=0:99999:TCP")

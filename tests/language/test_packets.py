@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ipsecd.errors import InvalidInput
 from ipsecd.language.packets import format_packet, parse_packet, to_packet
 from ipsecd.model.packets import Host, Packet, Point
-from ipsecd.model.values import Family, InterfaceType
+from ipsecd.model.values import Family, InterfaceType, Network, Process, Selector
 from tests.strategies import packets_for, policies
 
 V4, V6 = Family.IPV4, Family.IPV6
@@ -69,6 +69,68 @@ def test_me_without_another_address_prefers_ipv4_from_outside() -> None:
     """Loopback addresses do not make a host one of IPv4."""
     assert seen("icmp me > me").family is V4
     assert seen("icmp me > me", Host(frozenset({(V4, 0x7F000001), (V6, ME6)}))).family is V6
+
+
+def known(selector: Selector) -> tuple[Network, ...]:
+    """A container of both IP versions, and one of IPv6 alone."""
+    six = Network(V6, 0xFD90 << 112 | 5, 128)
+    return {"web": (Network(V4, 0x0A5A0005, 32), six), "six": (six,)}.get(selector.name, ())
+
+
+def test_a_container_is_an_address_of_the_other_sides_ip_version() -> None:
+    """IPv4 where both are possible; with a port and a network, as in filters."""
+
+    def meant(text: str) -> Packet:
+        return to_packet(parse_packet(text), HOST, LINKS, known)
+
+    packet = meant("udp container:web:4000 > 203.0.113.7:53")
+    assert (packet.source, packet.source_port) == (0x0A5A0005, 4000)
+    assert meant("icmp 2001:db8::1 > container:web@front").destination == 0xFD90 << 112 | 5
+    assert meant("icmp container:web > me").family is V4
+    assert meant("icmp me > container:six").source == ME6
+
+
+def test_a_sender_is_named_at_the_end() -> None:
+    """It is one of what the packet's processes are; what arrives has none."""
+    packet = seen("tcp me:5000 > 10.0.0.2:25 out eth0 by service:mailer.service")
+    assert packet.processes == {Process("service", "mailer.service")}
+    assert seen("icmp me > 10.0.0.2 by cgroup:/a").processes == {Process("cgroup", "/a")}
+    assert seen("icmp me > 10.0.0.2").processes == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("icmp container:db > me", "container:db has no address that is known here"),
+        ("icmp container:six > 10.0.0.2", "from one IP version to the other"),
+        ("icmp network:front > me", "more than one address"),
+        ("icmp label:a=b > me", "more than one address"),
+        ("icmp container: > me", "cannot name a container"),
+        ("udp container:web:x > me:9", "'x' is not a port"),
+        ("icmp 10.0.0.2 > me by service:mailer.service", "this packet arrives"),
+        ("icmp me > 10.0.0.2 by mailer", "names no local processes"),
+        ("icmp me > 10.0.0.2 by service:mailer", "cannot name a service"),
+        ("icmp me > 10.0.0.2 by service:a.service in eth0", "is not understood"),
+    ],
+)
+def test_names_that_nobody_has_are_refused(text: str, said: str) -> None:
+    """With the place of the name, and what to write."""
+    with pytest.raises(InvalidInput, match=said) as caught:
+        to_packet(parse_packet(text), HOST, LINKS, known)
+    assert caught.value.position is not None
+
+
+def test_what_is_forwarded_may_leave_as_this_hosts() -> None:
+    """Under its address and with what it was before; what it receives or sends does not."""
+    packet = seen("udp 10.0.0.9:4000 > 203.0.113.7:53")
+    leaving = packet.leaving(HOST)
+    assert leaving is not None
+    assert leaving.point is Point.LEAVING
+    assert leaving.source in (ME, 0x7F000001)
+    assert leaving.arrived == packet
+    assert seen("udp 10.0.0.9:4000 > me:53").leaving(HOST) is None
+    assert seen("udp me:4000 > 10.0.0.9:53").leaving(HOST) is None
+    assert packet.leaving(Host()) is None
 
 
 def test_a_later_fragment_has_no_ports() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -58,6 +59,22 @@ def assign(daemon: Daemon, *rules: tuple[str, str]) -> None:
     ]
     path.write_text("\n".join(["policy: P", "rules:", *listed]) + "\n")
     daemon.ctl("apply", str(path), "--assign")
+
+
+def test_explain_takes_a_sender(daemon: Daemon, service: Path) -> None:
+    """Its verdict is that of real packets of the group, of one below it, and of nobody in it."""
+    assign(daemon, ("block", "service:mailer.service=*:25:UDP"), ("permit", "cgroup:/a=*:25:UDP"))
+    packet = f"udp me:4000 > {PEER4}:25"
+
+    def said(by: str) -> str:
+        return str(json.loads(daemon.ctl("explain", "--json", packet + by))["decision"])
+
+    assert said(" by service:mailer.service") == "block"
+    assert said(f" by cgroup:/{SERVICE}/worker") == "block"
+    assert said(" by cgroup:/system.slice") == "permit"
+    assert said("") == "permit"
+    assert sent(service / "worker", 25) == 0
+    assert sent(None, 25) == 5
 
 
 @pytest.mark.parametrize("text", ["service:mailer.service", f"cgroup:/{SERVICE}"])

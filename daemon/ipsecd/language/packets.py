@@ -1,16 +1,25 @@
 """Owns the text of packets, as ``explain`` takes them; must not know filters.
 
-``PROTOCOL SOURCE[:PORT] > DESTINATION[:PORT] [fragment] [in IFACE | out IFACE]``
+``PROTOCOL SOURCE[:PORT] > DESTINATION[:PORT] [fragment] [in IFACE | out IFACE] [by SENDER]``,
+where an address can be ``container:NAME`` and a sender is ``service:NAME`` or ``cgroup:PATH``.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ipsecd.errors import InvalidInput
-from ipsecd.language.addresses import format_value, ipv4_value, ipv6_value
+from ipsecd.language.addresses import (
+    PROCESSES,
+    SELECTORS,
+    format_address,
+    format_value,
+    ipv4_value,
+    ipv6_value,
+    parse_address,
+)
 from ipsecd.language.protocols import format_protocol, parse_protocol
 from ipsecd.language.quoting import is_number, quote, wrong, wrong_within
 from ipsecd.model.packets import Host, Packet, Point
@@ -21,17 +30,26 @@ from ipsecd.model.values import (
     IcmpOfFamily,
     InterfaceType,
     Keyword,
+    Network,
+    Process,
+    Selector,
+    SelectorKind,
 )
 
 _WORD = re.compile(r"\S+")
 _FORM = "write PROTOCOL SOURCE[:PORT] > DESTINATION[:PORT], as in udp 203.0.113.7:4000 > me:1434"
 
-Side = tuple[Family, int] | Keyword
+Side = tuple[Family, int] | Keyword | Selector
+Resolve = Callable[[Selector], tuple[Network, ...]]
 
 
 @dataclass(frozen=True, slots=True)
 class PacketText:
-    """A packet as it was written; ``direction`` is "in", "out" or "" and names ``interface``."""
+    """A packet as it was written.
+
+    ``direction`` is "in", "out" or "" and says what the packet does at ``interface``; ``sender``
+    are the local processes that it comes from, if they were named.
+    """
 
     text: str
     protocol: int | IcmpOfFamily
@@ -42,6 +60,7 @@ class PacketText:
     fragment: bool = False
     direction: str = ""
     interface: str = ""
+    sender: Process | None = None
 
 
 def parse_packet(text: str) -> PacketText:
@@ -57,7 +76,7 @@ def parse_packet(text: str) -> PacketText:
         raise wrong_within(error, text, place) from error
     source, source_port = _side(text, *left[1])
     destination, destination_port = _side(text, *right[0])
-    fragment, direction, interface = _conditions(text, right[1:])
+    fragment, direction, interface, sender = _conditions(text, right[1:])
     _check_ports(text, name, protocol, (source_port, destination_port), fragment=fragment)
     return PacketText(
         text,
@@ -69,23 +88,39 @@ def parse_packet(text: str) -> PacketText:
         fragment,
         direction,
         interface,
+        sender,
     )
 
 
+def _nobody(_: Selector) -> tuple[Network, ...]:
+    return ()
+
+
 def to_packet(
-    text: PacketText, host: Host, interface_types: Mapping[str, InterfaceType | None]
+    text: PacketText,
+    host: Host,
+    interface_types: Mapping[str, InterfaceType | None],
+    resolve: Resolve = _nobody,
 ) -> Packet:
     """The packet as `host` sees it; a type of None is the loopback interface.
 
-    ``me`` becomes an address of the host, of the other side's IP version. Without an interface
-    the packet arrives, unless its source is the host's own.
+    ``me`` becomes an address of the host, and a container one that `resolve` gives, of the other
+    side's IP version. Without an interface the packet arrives, unless its source is the host's own.
     """
-    family = _family(text, host)
-    source = _address(text, text.source, family, host)
-    destination = _address(text, text.destination, family, host)
+    sources = _candidates(text, text.source, host, resolve)
+    destinations = _candidates(text, text.destination, host, resolve)
+    family = _family(text, sources, destinations)
+    source, destination = sources[family], destinations[family]
     point = Point.ARRIVING
     if text.direction == "out" or (not text.direction and host.owns(family, source)):
         point = Point.SENDING
+    if text.sender and point is not Point.SENDING:
+        raise wrong(
+            text.text,
+            text.text.rindex(str(text.sender)),
+            "local processes send under this host's address, and this packet arrives",
+            "write me as its source",
+        )
     interface_type: InterfaceType | None = InterfaceType.LAN
     if text.interface:
         if text.interface not in interface_types:
@@ -109,6 +144,7 @@ def to_packet(
         text.destination_port,
         interface_type,
         later_fragment=text.fragment,
+        processes=frozenset({text.sender} if text.sender else ()),
     )
 
 
@@ -139,21 +175,43 @@ def _words(text: str, start: int) -> list[tuple[str, int]]:
     return [(found.group(), start + found.start()) for found in _WORD.finditer(text)]
 
 
-def _conditions(text: str, words: list[tuple[str, int]]) -> tuple[bool, str, str]:
-    """What follows the addresses: whether it is a fragment, the direction and the interface."""
+def _conditions(text: str, words: list[tuple[str, int]]) -> tuple[bool, str, str, Process | None]:
+    """What follows the addresses: whether it is a fragment, direction and interface, the sender."""
     fragment = bool(words) and words[0][0] == "fragment"
     rest = words[1:] if fragment else words
-    if not rest:
-        return fragment, "", ""
-    if len(rest) != 2 or rest[0][0] not in ("in", "out"):
+    direction, interface, sender = "", "", None
+    if len(rest) >= 2 and rest[0][0] in ("in", "out"):
+        direction, interface = rest[0][0], rest[1][0]
+        rest = rest[2:]
+    if len(rest) == 2 and rest[0][0] == "by":
+        sender = _sender(text, *rest[1])
+        rest = []
+    if rest:
         said = " ".join(word for word, _ in rest)
         raise wrong(
             text,
             rest[0][1],
             f"{quote(said)} is not understood",
-            "after the addresses there may be: fragment, then in IFACE or out IFACE",
+            "after the addresses there may be: fragment, then in IFACE or out IFACE, then "
+            "by service:NAME.service or by cgroup:/PATH",
         )
-    return fragment, rest[0][0], rest[1][0]
+    return fragment, direction, interface, sender
+
+
+def _sender(text: str, word: str, place: int) -> Process:
+    try:
+        if word.partition(":")[0] in PROCESSES and isinstance(
+            found := parse_address(word), Process
+        ):
+            return found
+    except InvalidInput as error:
+        raise wrong(text, place, error.message, error.hint) from error
+    raise wrong(
+        text,
+        place,
+        f"{quote(word)} names no local processes",
+        "write by service:NAME.service or by cgroup:/PATH",
+    )
 
 
 def _check_ports(
@@ -180,6 +238,8 @@ def _check_ports(
 def _side(text: str, side: str, place: int) -> tuple[Side, int | None]:
     """The address and port that `side`, which stands at offset `place` of `text`, names."""
     colon, port = "", ""
+    if side.partition(":")[0] in SELECTORS:
+        return _container(text, side, place)
     if side.startswith("["):
         host, close, rest = side[1:].partition("]")
         if not close or (rest and not rest.startswith(":")) or ipv6_value(host) is None:
@@ -205,6 +265,25 @@ def _side(text: str, side: str, place: int) -> tuple[Side, int | None]:
     )
 
 
+def _container(text: str, side: str, place: int) -> tuple[Side, int | None]:
+    """A container and a port at it; only a container is somebody who sends a packet."""
+    kind, _, rest = side.partition(":")
+    name, colon, port = rest.partition(":")
+    try:
+        address = parse_address(f"{kind}:{name}")
+    except InvalidInput as error:
+        raise wrong(text, place, error.message, error.hint) from error
+    if not isinstance(address, Selector) or address.kind is not SelectorKind.CONTAINER:
+        raise wrong(
+            text,
+            place,
+            f"{quote(side)} is more than one address",
+            "name one container, as in container:web or container:web@front, or an address",
+        )
+    number = _port(text, port, place + len(side) - len(port)) if colon else None
+    return address, number
+
+
 def _port(text: str, port: str, place: int) -> int:
     if not is_number(port) or len(port) > 5 or int(port) > MAX_PORT:
         raise wrong(
@@ -213,33 +292,45 @@ def _port(text: str, port: str, place: int) -> int:
     return int(port)
 
 
-def _family(text: PacketText, host: Host) -> Family:
-    families = {side[0] for side in (text.source, text.destination) if isinstance(side, tuple)}
-    if len(families) > 1:
-        raise wrong(
-            text.text,
-            0,
-            f"{quote(text.text)} goes from one IP version to the other",
-            "give two addresses of one version",
-        )
-    if families:
-        return families.pop()
-    outside = (family for family, value in host.addresses if not _loopback(family, value))
-    return min(outside, default=Family.IPV4)
-
-
-def _address(text: PacketText, side: Side, family: Family, host: Host) -> int:
+def _candidates(text: PacketText, side: Side, host: Host, resolve: Resolve) -> dict[Family, int]:
+    """The address that one side can be, in each IP version that it has."""
     if isinstance(side, tuple):
-        return side[1]
-    own = sorted(value for f, value in host.addresses if f is family and not _loopback(f, value))
-    if not own:
-        raise wrong(
-            text.text,
-            0,
-            f"'me' in {quote(text.text)} has no IPv{int(family)} address",
-            "give the address itself, or say which are this host's with --me",
-        )
-    return own[0]
+        return {side[0]: side[1]}
+    if isinstance(side, Selector):
+        found = {network.family: network.address for network in reversed(resolve(side))}
+        if not found:
+            name = format_address(side)
+            raise wrong(
+                text.text,
+                text.text.index(name),
+                f"{name} has no address that is known here",
+                "the containers that are known: ipsecctl show containers",
+            )
+        return found
+    own = (pair for pair in sorted(host.addresses, reverse=True) if not _loopback(*pair))
+    return dict(own)
+
+
+def _family(text: PacketText, source: dict[Family, int], destination: dict[Family, int]) -> Family:
+    """The one IP version of both sides; IPv4 where both are possible."""
+    common = source.keys() & destination.keys()
+    if common:
+        return min(common)
+    for side, other in ((text.source, destination), (text.destination, source)):
+        if side is Keyword.ME:
+            version = int(min(other, default=Family.IPV4))
+            raise wrong(
+                text.text,
+                0,
+                f"'me' in {quote(text.text)} has no IPv{version} address",
+                "give the address itself, or say which are this host's with --me",
+            )
+    raise wrong(
+        text.text,
+        0,
+        f"{quote(text.text)} goes from one IP version to the other",
+        "give two addresses of one version",
+    )
 
 
 def _loopback(family: Family, value: int) -> bool:

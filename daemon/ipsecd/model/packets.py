@@ -6,7 +6,7 @@ when it arrives, and, if it then leaves under an address of this host, when it l
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from ipsecd.errors import InvalidInput
@@ -58,6 +58,21 @@ class Packet:
             )
         if (self.source_port is None) != (self.destination_port is None):
             raise InvalidInput("a packet has both ports or none")
+
+    def leaving(self, host: Host) -> Packet | None:
+        """What becomes of an arriving packet if it leaves under an address of `host`.
+
+        None if it is not one to be forwarded, or if the host has no address to leave under. Of
+        several addresses the least is taken: filters see only that it is the host's.
+        """
+        own = (value for family, value in host.addresses if family is self.family)
+        source = min(own, default=None)
+        forwarded = self.point is Point.ARRIVING and not host.receives(
+            self.family, self.destination
+        )
+        if not forwarded or source is None:
+            return None
+        return replace(self, point=Point.LEAVING, source=source, arrived=self)
 
 
 MULTICAST = (Network(Family.IPV4, 0xE0000000, 4), Network(Family.IPV6, 0xFF << 120, 8))

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from ipsecd.compiler.classifier import Ranked
 from ipsecd.errors import Refused
+from ipsecd.model.values import Process
 
 ROOTS = (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified"))
 _SYSTEM = "system.slice"
@@ -34,20 +35,34 @@ def find(process: str) -> Group | None:
     top = root()
     if top is None:
         return None
-    kind, _, name = process.partition(":")
-    if kind == "cgroup":
-        found = [top / name.lstrip("/")]
-    else:
-        # A unit lies in system.slice, or in a slice of its own in there, or has named another.
-        patterns = (f"{_SYSTEM}/{name}", f"{_SYSTEM}/*.slice/{name}", name, f"*.slice/{name}")
-        found = [path for pattern in patterns for path in sorted(top.glob(pattern))]
-    for path in found:
+    for path in _paths(process, top):
         try:
             number = path.stat().st_ino
         except OSError:
             continue
         return Group(len(path.relative_to(top).parts), number)
     return None
+
+
+def holds(outer: Process, inner: Process) -> bool:
+    """Whether the local processes of one endpoint are all of another's too, as things are now."""
+    if outer == inner:
+        return True
+    top = root()
+    if top is None:
+        return False
+    of_outer, of_inner = (next(iter(_paths(str(one), top)), None) for one in (outer, inner))
+    return of_outer is not None and of_inner is not None and of_inner.is_relative_to(of_outer)
+
+
+def _paths(process: str, top: Path) -> list[Path]:
+    """Where the group of an endpoint may lie, the likeliest first."""
+    kind, _, name = process.partition(":")
+    if kind == "cgroup":
+        return [top / name.lstrip("/")]
+    # A unit lies in system.slice, or in a slice of its own in there, or has named another.
+    patterns = (f"{_SYSTEM}/{name}", f"{_SYSTEM}/*.slice/{name}", name, f"*.slice/{name}")
+    return [path for pattern in patterns for path in sorted(top.glob(pattern))]
 
 
 def find_all(tables: Iterable[Ranked]) -> dict[str, Group | None]:
