@@ -13,6 +13,7 @@ from ipsecd.model.values import (
     IPV6_EXTENSION_HEADERS,
     PROTOCOLS_WITH_PORTS,
     Action,
+    Address,
     Endpoint,
     Family,
     Filter,
@@ -25,6 +26,7 @@ from ipsecd.model.values import (
     Origin,
     Policy,
     PortRange,
+    Process,
     Rule,
 )
 
@@ -52,6 +54,8 @@ def networks(draw: st.DrawFn) -> Network:
     dropped = family.bits - length
     return Network(family, address >> dropped << dropped, length)
 
+
+WIDE = (Network(V4, 0, 1), Network(V6, 0, 1), Network(V6, 0xFD << 120, 8))
 
 ADDRESSES = st.one_of(st.just(Keyword.ANY), st.just(Keyword.ME), networks())
 RANGES = st.sampled_from(
@@ -94,6 +98,25 @@ def in_force(draw: st.DrawFn, most: int = 8) -> list[InForce]:
         action = draw(st.sampled_from(Action))
         kind = draw(st.sampled_from([None, None, None, InterfaceType.LAN, InterfaceType.DIALUP]))
         found.append(InForce(origin, draw(filters()), action, kind))
+    return found
+
+
+@st.composite
+def senders_in_force(draw: st.DrawFn, senders: Sequence[Process]) -> list[InForce]:
+    """Filters by the sender and for all that this host sends, wide enough to meet often."""
+    found = draw(in_force(2))
+    for number in range(draw(st.integers(2, 6))):
+        dynamic = draw(st.booleans())
+        origin = Origin("dynamic" if dynamic else "static", "" if dynamic else "P", f"s{number}")
+        ports = draw(st.sampled_from([(), (), (PortRange(1, 65535),), (PortRange(80, 443),)]))
+        sources: list[Address] = [*senders, Keyword.ME]
+        targets: list[Address] = [Keyword.ANY, Keyword.ANY, *WIDE]
+        one = Filter(
+            Endpoint(draw(st.sampled_from(sources))),
+            Endpoint(draw(st.sampled_from(targets)), ports),
+            draw(st.sampled_from([6, 17] if ports else [None, 6, 17])),
+        )
+        found.append(InForce(origin, one, draw(st.sampled_from(Action))))
     return found
 
 

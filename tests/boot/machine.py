@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from ipsecd.backend.nftables import cgroups
 from tests.boot.base import base_path
 from tests.netns.site import eventually, run
 
@@ -164,6 +165,7 @@ class Machine:
         """End it, and leave nothing of it."""
         self.flood(False)
         self.stop()
+        assert eventually(_without_groups, 20)
         run("ip", "netns", "delete", PEER)
         run("umount", str(self.root))
 
@@ -246,3 +248,14 @@ class Machine:
                 children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
                 found += map(int, children)
         return 0
+
+
+def _without_groups() -> bool:
+    """Remove the control groups of machines that have ended; whether none is left."""
+    top = cgroups.root()
+    groups = list(top.glob(f"ipsecd-{os.getpid()}-*")) if top else []
+    for group in groups:
+        for path in (*sorted(group.glob("**/"), reverse=True), group):
+            with suppress(OSError):
+                path.rmdir()
+    return not any(group.exists() for group in groups)

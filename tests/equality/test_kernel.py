@@ -12,13 +12,17 @@ import os
 import socket
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
+from pyroute2 import netns
 
 from ipsecd.backend.base import Backend
 from ipsecd.backend.beside import XdpWithNftables
+from ipsecd.backend.nftables import cgroups
 from ipsecd.backend.nftables.backend import NftablesBackend
 from ipsecd.backend.xdp.backend import XdpBackend
 from ipsecd.compiler.policy import compile_filters
@@ -28,12 +32,24 @@ from ipsecd.host import read_host
 from ipsecd.model.decide import decide
 from ipsecd.model.exemptions import ESSENTIALS
 from ipsecd.model.packets import Packet, Point
-from ipsecd.model.values import Family, InForce
+from ipsecd.model.values import Family, InForce, Process
 from tests.frames import encode
 from tests.netns.site import BPFFS
-from tests.strategies import in_force, packets
+from tests.strategies import in_force, packets, senders_in_force
 
 NAMES = tuple(one.name for one in ESSENTIALS)
+SERVICE, OUTER, INNER = SENDERS = (
+    Process("service", "ipsecd-test.service"),
+    Process("cgroup", "/ipsecd-test"),
+    Process("cgroup", "/ipsecd-test/inner"),
+)
+NOBODY: frozenset[Process] = frozenset()
+GROUPS = {
+    "system.slice/ipsecd-test.service": frozenset({SERVICE}),
+    "ipsecd-test": frozenset({OUTER}),
+    "ipsecd-test/inner": frozenset({OUTER, INNER}),
+}
+"""Control groups, and who a packet that is sent from there comes from."""
 RULES = """
 table inet witness {
   set in4 { typeof ip id; flags dynamic; size 65535; }
@@ -44,6 +60,8 @@ table inet witness {
     iif wire meta nfproto ipv6 add @in6 { ip6 flowlabel };
   }
 }
+"""
+FAR_RULES = """
 table netdev witness {
   set out4 { typeof ip id; flags dynamic; size 65535; }
   set out6 { typeof ip6 flowlabel; flags dynamic; size 65535; }
@@ -61,35 +79,47 @@ def run(*words: str, text: str = "") -> str:
     return done.stdout
 
 
-def hardware_address(name: str) -> str:
-    address: str = json.loads(run("ip", "-j", "link", "show", name))[0]["address"]
+def hardware_address(*where: str, name: str) -> str:
+    address: str = json.loads(run(*where, "ip", "-j", "link", "show", name))[0]["address"]
     return address
 
 
+def raw_sockets() -> tuple[socket.socket, socket.socket]:
+    """Sockets for whole packets of each IP version; their sender is in our group of now."""
+    raw4 = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+    raw6 = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_RAW)
+    for sock in (raw4, raw6):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"wire\0")
+    raw6.setsockopt(socket.IPPROTO_IPV6, 36, 1)  # IPV6_HDRINCL
+    return raw4, raw6
+
+
 class Wire:
-    """A link with an end here and an end in nowhere, and sockets to put packets on both."""
+    """A link with an end here and an end in another namespace, and sockets to send on both."""
 
     def __init__(self) -> None:
-        run("ip", "link", "add", "wire", "type", "veth", "peer", "name", "nowhere")
-        for name in ("wire", "nowhere"):
-            run("ip", "link", "set", name, "up")
+        run("ip", "netns", "add", "nowhere")
+        peer = ("peer", "name", "nowhere", "netns", "nowhere")
+        run("ip", "link", "add", "wire", "type", "veth", *peer)
+        run("ip", "link", "set", "wire", "up")
+        run("ip", "-n", "nowhere", "link", "set", "nowhere", "up")
         run("ip", "address", "add", "10.9.0.1/24", "brd", "+", "dev", "wire")
         run("ip", "address", "add", "fd09::1/64", "dev", "wire", "nodad")
-        mac = hardware_address("nowhere")
+        mac = hardware_address(*FAR, name="nowhere")
         for gateway in ("10.9.0.254", "fd09::fe"):
             run("ip", "neigh", "add", gateway, "lladdr", mac, "dev", "wire")
             family = "-6" if ":" in gateway else "-4"
             run("ip", family, "route", "add", "default", "via", gateway)
         for other in ("10.9.0.2", "fd09::2"):
             run("ip", "neigh", "add", other, "lladdr", mac, "dev", "wire")
-        self.mac = bytes.fromhex(hardware_address("wire").replace(":", ""))
-        self.far = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
-        self.far.bind(("nowhere", 0))
-        self.raw4 = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
-        self.raw6 = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_RAW)
-        for sock in (self.raw4, self.raw6):
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"wire\0")
-        self.raw6.setsockopt(socket.IPPROTO_IPV6, 36, 1)  # IPV6_HDRINCL
+        self.mac = bytes.fromhex(hardware_address(name="wire").replace(":", ""))
+        netns.pushns("nowhere")
+        try:
+            self.far = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+            self.far.bind(("nowhere", 0))
+        finally:
+            netns.popns()
+        self.raw = {NOBODY: raw_sockets()}
 
     def send(self, packet: Packet, number: int) -> bool:
         """Put a packet on its way; False if the kernel has no way for it."""
@@ -100,10 +130,10 @@ class Wire:
                 self.far.send(self.mac + bytes(6) + kind + data)
             elif packet.family is Family.IPV4:
                 target = socket.inet_ntop(socket.AF_INET, packet.destination.to_bytes(4, "big"))
-                self.raw4.sendto(data, (target, 0))
+                self.raw[packet.processes][0].sendto(data, (target, 0))
             else:
                 target = socket.inet_ntop(socket.AF_INET6, packet.destination.to_bytes(16, "big"))
-                self.raw6.sendto(data, (target, 0))
+                self.raw[packet.processes][1].sendto(data, (target, 0))
         except PermissionError:
             return True  # dropped in the output hook, which is an answer
         except OSError:
@@ -121,26 +151,53 @@ def wire() -> Iterator[Wire]:
         pytest.skip("needs a network namespace of its own: run it with make test")
     made = Wire()
     run("nft", "-f", "-", text=RULES)
+    run(*FAR, "nft", "-f", "-", text=FAR_RULES)
     yield made
-    for table in TABLES:
-        run("nft", "delete", "table", *table)
+    run("nft", "delete", "table", "inet", "witness")
     run("ip", "link", "delete", "wire")
+    run("ip", "netns", "delete", "nowhere")
+
+
+@pytest.fixture
+def senders(wire: Wire) -> Iterator[None]:
+    """Control groups, and sockets that were made in each of them."""
+    top = cgroups.root()
+    assert top is not None
+    (line,) = (
+        line for line in Path("/proc/self/cgroup").read_text().splitlines() if line[:3] == "0::"
+    )
+    home = top / line[3:].lstrip("/")
+    pid = str(os.getpid())
+    for name, processes in GROUPS.items():
+        (top / name).mkdir(parents=True, exist_ok=True)
+        (top / name / "cgroup.procs").write_text(pid)
+        try:
+            wire.raw[processes] = raw_sockets()
+        finally:
+            (home / "cgroup.procs").write_text(pid)
+    yield
+    for name, processes in reversed(GROUPS.items()):
+        for sock in wire.raw.pop(processes):
+            sock.close()
+        (top / name).rmdir()
 
 
 def witnessed() -> set[tuple[str, int]]:
     """The numbers of the packets that passed, with the set that has them."""
     found = set()
-    for table in TABLES:
-        for item in json.loads(run("nft", "-j", "list", "table", *table))["nftables"]:
+    for where, table in (((), "inet witness"), (FAR, "netdev witness")):
+        listed = run(*where, "nft", "-j", "list", "table", *table.split())
+        names = []
+        for item in json.loads(listed)["nftables"]:
             if "set" in item:
-                for value in item["set"].get("elem", []):
-                    found.add((item["set"]["name"], int(value)))
-    run("nft", "-f", "-", text="".join(f"flush set {n};\n" for n in SETS))
+                names.append(item["set"]["name"])
+                found |= {(names[-1], int(value)) for value in item["set"].get("elem", [])}
+        flush = "".join(f"flush set {table} {name};\n" for name in names)
+        run(*where, "nft", "-f", "-", text=flush)
     return found
 
 
-TABLES = (("inet", "witness"), ("netdev", "witness"))
-SETS = ("inet witness in4", "inet witness in6", "netdev witness out4", "netdev witness out6")
+FAR = ("ip", "netns", "exec", "nowhere")
 POINTS = (Point.ARRIVING, Point.SENDING)
 
 
@@ -153,6 +210,26 @@ def make(name: str) -> Backend:
 @pytest.mark.parametrize("name", ["nftables", "xdp"])
 def test_the_kernel_decides_as_the_oracle_does(wire: Wire, name: str) -> None:
     """What a backend drops and lets pass, of real packets, is what decide says."""
+    compare(wire, name, POINTS)
+
+
+@pytest.mark.netns
+@pytest.mark.timeout(600)
+@pytest.mark.usefixtures("senders")
+@pytest.mark.parametrize("name", ["nftables", "xdp"])
+def test_the_kernel_knows_senders_as_the_oracle_does(wire: Wire, name: str) -> None:
+    """The same where filters name services and control groups, and packets come from there."""
+    compare(wire, name, (Point.SENDING,), SENDERS, share=5)
+
+
+def compare(
+    wire: Wire,
+    name: str,
+    points: tuple[Point, ...],
+    senders: tuple[Process, ...] = (),
+    share: int = 1,
+) -> None:
+    """Compare a backend with the oracle over so many generated policies, and that by `share`."""
     host = read_host().host
     backend = make(name)
     compared = 0
@@ -160,15 +237,22 @@ def test_the_kernel_decides_as_the_oracle_does(wire: Wire, name: str) -> None:
     @seed(1434)
     @settings(
         max_examples=int(os.environ.get("IPSECD_EXAMPLES", "1000"))
-        // (1 if name == "nftables" else 3),
+        // (1 if name == "nftables" else 3)
+        // share,
         deadline=None,
         database=None,
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-    @given(in_force(), st.lists(packets(POINTS), min_size=20, max_size=30))
-    def compare(filters: list[InForce], sent: list[Packet]) -> None:
+    @given(
+        senders_in_force(senders) if senders else in_force(),
+        st.lists(
+            st.tuples(packets(points), st.sampled_from(list(wire.raw))), min_size=20, max_size=30
+        ),
+    )
+    def compare_one(filters: list[InForce], drawn: list[tuple[Packet, frozenset[Process]]]) -> None:
         nonlocal compared
+        sent = [replace(packet, processes=processes) for packet, processes in drawn]
         volatile = Volatile()
         policy = [one for one in filters if not one.origin.volatile]
         if name == "nftables":
@@ -194,8 +278,8 @@ def test_the_kernel_decides_as_the_oracle_does(wire: Wire, name: str) -> None:
             backend.change(gone, volatile)
 
     try:
-        compare()
+        compare_one()
     finally:
         backend.remove()
         backend.close()
-    assert compared > 1000
+    assert compared > 1000 // share
