@@ -214,6 +214,7 @@ static __always_inline enum parse_result parse(void *data, void *end, int bare,
 	struct ethhdr *ethernet = data;
 	void *network = data;
 	__be16 type;
+	int priority = 0;
 
 	__builtin_memset(packet, 0, sizeof(*packet));
 	if (bare) {
@@ -233,7 +234,7 @@ static __always_inline enum parse_result parse(void *data, void *end, int bare,
 		return LINK_TRUNCATED;
 	type = ethernet->h_proto;
 #pragma unroll
-	for (int i = 0; i < 2; i++) {
+	for (int i = 0; i < 3; i++) {
 		struct {
 			__be16 tag;
 			__be16 type;
@@ -245,6 +246,12 @@ static __always_inline enum parse_result parse(void *data, void *end, int bare,
 		if (network > end)
 			return LINK_TRUNCATED;
 		type = vlan->type;
+		priority |= !(vlan->tag & bpf_htons(0x0fff));
+		/* The kernel takes off any number of tags of VLAN 0 and delivers what is inside.
+		 * More than two tags of others lead to an interface that has a program of its own.
+		 */
+		if (i == 2)
+			return priority ? TOO_MANY_HEADERS : NOT_IP;
 	}
 	if (type == bpf_htons(ETH_P_IP))
 		return parse_ipv4(network, end, packet);

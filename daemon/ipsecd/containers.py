@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -124,11 +124,8 @@ class Follower:
                 self._ask_joined(client)
                 listed = client.containers(all=True)
                 inventory = read_inventory(listed, client.networks(), self._attached.values())
-                running = {one["Id"] for one in listed if one.get("State") == "running"}
                 self._attached = {
-                    key: one
-                    for key, one in self._attached.items()
-                    if one.addresses.keys() - running
+                    key: one for key, one in self._attached.items() if one.is_ahead_of(listed)
                 }
                 with self._lock:
                     self._listed = inventory
@@ -208,6 +205,15 @@ class Attached:
     network: str
     addresses: Mapping[str, tuple[Network, ...]]
 
+    def is_ahead_of(self, listed: Iterable[Mapping[str, Any]]) -> bool:
+        """Whether it knows addresses that the list of containers does not have yet."""
+        return any(self.news_of(one) for one in listed)
+
+    def news_of(self, one: Mapping[str, Any]) -> tuple[Network, ...]:
+        """The addresses of a listed container, if the list has not all of them."""
+        known = self.addresses.get(one["Id"], ())
+        return known if set(known) - set(_listed_addresses(one).get(self.network, ())) else ()
+
 
 def read_network(answer: Mapping[str, Any]) -> Attached:
     """What the engine's answer to ``/networks/ID`` says; pure."""
@@ -226,21 +232,17 @@ def read_inventory(
 ) -> Inventory:
     """What the engine's answers to ``/containers/json`` and ``/networks`` say; pure.
 
-    A container that was made and has not started is known too, with the addresses that networks
-    say are `attached` to it, or none: then its hook tells them before the engine does.
+    What networks say is `attached` to a container is newer than the list, where the two differ. A
+    container that was made and has not started is known too: its hook may tell of its addresses
+    before the engine does.
     """
     found = []
     for one in containers:
         state = str(one.get("State", "")).lower()
-        settings = (one.get("NetworkSettings") or {}).get("Networks") or {}
-        addresses = {name: _addresses(entry or {}) for name, entry in settings.items()}
-        if state != "running":
-            joined = {
-                a.network: a.addresses[one["Id"]] for a in attached if one["Id"] in a.addresses
-            }
-            if state in _GONE and not joined:
-                continue
-            addresses |= joined
+        joined = {network.network: news for network in attached if (news := network.news_of(one))}
+        if state in _GONE and not joined:
+            continue
+        addresses = _listed_addresses(one) | joined
         names = one.get("Names") or [one["Id"]]
         found.append(
             Container(
@@ -260,6 +262,12 @@ def read_inventory(
         for one in networks
     }
     return Inventory(tuple(found), {name: known for name, known in subnets.items() if known})
+
+
+def _listed_addresses(one: Mapping[str, Any]) -> dict[str, tuple[Network, ...]]:
+    """The addresses of a container in each network, as the list has them."""
+    settings = (one.get("NetworkSettings") or {}).get("Networks") or {}
+    return {name: _addresses(entry or {}) for name, entry in settings.items()}
 
 
 def _addresses(entry: Mapping[str, Any]) -> tuple[Network, ...]:

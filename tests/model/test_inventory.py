@@ -119,21 +119,28 @@ def test_answers_of_engines_are_read() -> None:
 
 
 def test_a_network_tells_of_who_is_about_to_start() -> None:
-    """Its addresses count for containers that do not run; of those that do the list says more."""
+    """Its addresses are newer than the list's, also of one that is listed as running still."""
     entry = {"IPv4Address": "10.90.0.9/24", "IPv6Address": "", "MacAddress": "02:42:0a:5a:00:09"}
     attached = read_network({"Name": "front", "Containers": {"a": entry, "b": entry, "c": entry}})
     listed: list[dict[str, Any]] = [
         {"Id": "a", "Names": ["/new"], "State": "created"},
         {"Id": "b", "Names": ["/again"], "State": "exited"},
-        {"Id": "c", "Names": ["/runs"], "State": "running"},
+        {
+            "Id": "c",
+            "Names": ["/runs"],
+            "State": "running",
+            "NetworkSettings": {"Networks": {"front": {"IPAddress": "10.90.0.7"}}},
+        },
         {"Id": "d", "Names": ["/ended"], "State": "exited"},
     ]
     address = {"front": (Network(V4, 0x0A5A0009, 32),)}
     assert read_inventory(listed, [], [attached]).containers == (
         Container("a", "new", networks=address),
         Container("b", "again", networks=address),
-        Container("c", "runs"),
+        Container("c", "runs", networks=address),
     )
+    assert attached.is_ahead_of(listed)
+    assert not attached.is_ahead_of([{"Id": "d", "NetworkSettings": None}])
     assert read_network({"Name": "front", "Containers": None}).addresses == {}
 
 

@@ -173,24 +173,93 @@ head = bytes.fromhex("450000200000400040110000") + bytes((192, 168, 1, 66, 192, 
 total = sum(int.from_bytes(head[n:n + 2], "big") for n in range(0, 20, 2))
 total = 0xffff ^ ((total & 0xffff) + (total >> 16))
 head = head[:10] + total.to_bytes(2, "big") + head[12:]
+link = mac + bytes.fromhex("020000000001") + bytes.fromhex("81000000") * tags
 for _ in range(count):
-    sock.send(mac + bytes(6) + bytes.fromhex("81000000") * tags + b"\\x08\\x00" + head + udp)
+    sock.send(link + b"\\x08\\x00" + head + udp)
 """
 
 
-def test_a_priority_tag_is_seen_through(daemon: Daemon) -> None:
-    """A frame with an 802.1p tag, which the stack delivers, is judged like one without."""
+def tagged(mac: str, port: int, tags: int) -> int:
+    """How many of five datagrams in frames with so many tags of VLAN 0 are delivered."""
+    with site.listening(site.HOST, HERE4, port) as heard:
+        run(*site.python(site.OUTSIDE, SEND_TAGGED, mac, str(port), str(tags)))
+        return heard()
+
+
+@pytest.mark.parametrize("tags", [1, 2, 3, 5])
+def test_priority_tags_are_seen_through(daemon: Daemon, tags: int) -> None:
+    """Frames with 802.1p tags, which the stack takes off, are judged like those without.
+
+    What has more than two passes nowhere while anything is blocked, as all that is unreadable.
+    """
     mac = json.loads(run("ip", "-j", "link", "show", "wire0"))[0]["address"].replace(":", "")
-
-    def tagged(port: int) -> int:
-        with site.listening(site.HOST, HERE4, port) as heard:
-            run(*site.python(site.OUTSIDE, SEND_TAGGED, mac, str(port), "1"))
-            return heard()
-
-    assert tagged(1434) == 5
+    assert tagged(mac, 1434, tags) == 5
     block(daemon, "*=0:1434:UDP")
-    assert tagged(1434) == 0
-    assert tagged(1435) == 5
+    assert tagged(mac, 1434, tags) == 0
+    assert tagged(mac, 1435, tags) == 5 or tags > 2
+
+
+def test_a_port_of_a_bridge_is_no_way_around(daemon: Daemon) -> None:
+    """What the stack takes from a port itself, past the bridge, and what is sent from there."""
+    run("ip", "link", "add", "bridge0", "type", "bridge")
+    try:
+        run("ip", "address", "flush", "dev", "wire0")
+        run("ip", "link", "set", "wire0", "master", "bridge0")
+        run("ip", "address", "add", f"{HERE4}/24", "dev", "bridge0")
+        run("ip", "link", "set", "bridge0", "up")
+        assert eventually(lambda: tagged(LINK_LOCAL_GROUP, 1434, 0) == 5)
+        assert sent_from_port(1434) == 5
+        block(daemon, "*=0:1434:UDP", "0=*:1434:UDP")
+        assert eventually(lambda: "in step" in daemon.ctl("status"))
+        assert tagged(LINK_LOCAL_GROUP, 1434, 0) == 0
+        assert sent_from_port(1434) == 0
+        assert delivered(HERE4, 1435) == 5
+    finally:
+        run("ip", "link", "delete", "bridge0")
+
+
+LINK_LOCAL_GROUP = "0180c200000e"
+"""Frames to it are never forwarded by a bridge (IEEE 802.1D, table 7-10)."""
+
+SEND_FROM_PORT = """
+import socket, sys
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"wire0")
+sock.bind((sys.argv[1], 0))
+for _ in range(5):
+    try:
+        sock.sendto(b"worm", ("224.0.0.77", int(sys.argv[2])))
+    except PermissionError:
+        pass
+"""
+COUNT_SENT = """
+import select, socket, struct, sys
+sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x0800))
+sock.bind(("wire1", 0))
+print("ready", flush=True)
+count = 0
+while found := select.select([sock, sys.stdin], [], [])[0]:
+    if sock in found:
+        packet = sock.recv(2000)
+        count += packet[9] == 17 and packet[22:24] == struct.pack(">H", int(sys.argv[1]))
+    else:
+        break
+print(count, flush=True)
+"""
+
+
+def sent_from_port(port: int) -> int:
+    """How many of five datagrams from a socket that is bound to the port reach the wire."""
+    words = site.python(site.OUTSIDE, COUNT_SENT, str(port))
+    with subprocess.Popen(
+        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as counting:
+        assert counting.stdin is not None
+        assert counting.stdout is not None
+        counting.stdout.readline()
+        run(*site.python(site.HOST, SEND_FROM_PORT, HERE4, str(port)))
+        counting.stdin.close()
+        return int(counting.stdout.readline())
 
 
 def test_a_link_without_a_header_is_covered(daemon: Daemon) -> None:

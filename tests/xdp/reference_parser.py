@@ -36,15 +36,15 @@ def number(data: bytes, offset: int, size: int) -> int:
 def read_frame(frame: bytes) -> Seen | str:
     """What is in an Ethernet frame, or the name of the parse result that says why not."""
     at, kind = 14, number(frame, 12, 2)
-    for _ in range(2):
-        if len(frame) < at:
-            return "link-truncated"
-        if kind not in TAGS:
-            break
+    vlans: list[int] = []
+    while len(frame) >= at and kind in TAGS and len(vlans) < 3:
+        vlans.append(number(frame, at, 2) & 0xFFF)
         kind = number(frame, at + 2, 2)
         at += 4
     if len(frame) < at:
         return "link-truncated"
+    if len(vlans) == 3:
+        return "too-many-headers" if 0 in vlans else "not-ip"
     if kind not in (0x0800, 0x86DD):
         return "not-ip"
     return read_packet(frame[at:], 4 if kind == 0x0800 else 6)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import mmap
 import os
 from collections.abc import Iterator
 from math import inf
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from ipsecd.backend.base import Count
 from ipsecd.backend.xdp import libbpf
 from ipsecd.backend.xdp.backend import XdpBackend
 from ipsecd.compiler.classifier import Classifier
@@ -40,16 +42,25 @@ class Faults:
         self.left = -1
         self.error: BaseException | None = None
         self._call = libbpf._call
+        self._map_lines = libbpf.map_lines
         monkeypatch.setattr(libbpf, "_call", self.call)
+        monkeypatch.setattr(libbpf, "map_lines", self.map_lines)
 
     def call(self, name: str, *arguments: Any) -> int:
+        self._count(name)
+        return self._call(name, *arguments)
+
+    def map_lines(self, descriptor: int, lines: int) -> mmap.mmap:
+        self._count("create memory")
+        return self._map_lines(descriptor, lines)
+
+    def _count(self, name: str) -> None:
         if self.left >= 0 and any(word in name for word in MUTATING):
             if self.left == 0:
                 assert self.error is not None
                 self.left = -1
                 raise self.error
             self.left -= 1
-        return self._call(name, *arguments)
 
 
 def policy(*filters: str) -> Classifier:
@@ -167,6 +178,78 @@ def test_a_crash_at_any_call_leaves_something_whole(monkeypatch: pytest.MonkeyPa
     assert crashes > 10
     assert judged_by(dying) == NEW.digest
     dying.close()
+
+
+def rules(**filters: str) -> Classifier:
+    return compile_filters(
+        [
+            InForce(Origin("static", "P", name), parse_filter(text), Action.BLOCK)
+            for name, text in filters.items()
+        ]
+    )
+
+
+@pytest.mark.usefixtures("link")
+def test_a_take_over_that_fails_leaves_nothing_of_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the links still judge by is what the next process finds."""
+    first = XdpBackend(DIRECTORY)
+    first.apply(OLD, Volatile())
+    first.close()
+    second = XdpBackend(DIRECTORY)
+    with monkeypatch.context() as patch:
+        patch.setattr(libbpf, "update_link", _refuse)
+        with pytest.raises(IpsecdError):
+            second.apply(NEW, Volatile())
+    assert second.observe().digest == OLD.digest
+    assert len(list(DIRECTORY.glob("maps-*"))) == 1
+    second.close()
+
+
+@pytest.mark.usefixtures("link")
+def test_counts_of_a_rule_that_came_back_are_its_own() -> None:
+    """What it had counted before it went is not what a later process finds."""
+    backend = XdpBackend(DIRECTORY)
+    backend.apply(rules(a="*=0:1:UDP", b="*=0:2:UDP"), Volatile())
+    b = Origin("static", "P", "b")
+    programs = backend._programs
+    assert programs is not None
+    programs.restore_counts({b: Count(111, 111)})
+    backend.apply(rules(c="*=0:3:UDP"), Volatile())
+    backend.apply(rules(b="*=0:2:UDP"), Volatile())
+    programs.restore_counts({b: Count(5, 5)})
+    backend.close()
+    following = XdpBackend(DIRECTORY)
+    following.apply(rules(b="*=0:2:UDP"), Volatile())
+    assert following.counts() == {b: Count(5, 5)}
+    following.close()
+
+
+@pytest.mark.usefixtures("link")
+def test_refused_changes_cost_no_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often the kernel refuses; and the policy in force is still known to be that."""
+    backend = XdpBackend(DIRECTORY)
+    backend.apply(OLD, Volatile())
+    update = libbpf.update
+
+    def refuse_state(descriptor: int, *arguments: Any) -> None:
+        assert backend._programs is not None
+        if descriptor == backend._programs.maps["state"]:
+            _refuse()
+        update(descriptor, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(libbpf, "update", refuse_state)
+        before = len(list(Path("/proc/self/fd").iterdir()))
+        for _ in range(10):
+            with pytest.raises(IpsecdError):
+                backend.apply(NEW, Volatile())
+        assert len(list(Path("/proc/self/fd").iterdir())) == before
+    backend.close()
+    assert XdpBackend(DIRECTORY).observe().digest == OLD.digest
+
+
+def _refuse(*_: Any) -> None:
+    raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
 
 
 @pytest.mark.usefixtures("link")

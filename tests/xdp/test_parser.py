@@ -218,9 +218,13 @@ def test_what_is_not_ip_passes(observer: Observer, kind: int) -> None:
     assert not observer.run("receive", frame)
 
 
-def test_three_tags_are_not_seen_through(observer: Observer) -> None:
-    """A third tag is not ours to read; the stack does not read it either."""
-    assert agree(observer, ethernet(PACKETS["udp"], 0x0800, (0x8100,) * 3)) == "not-ip"
+@pytest.mark.parametrize("vlans", [(5, 6, 7), (0, 5, 6), (5, 0, 6), (5, 6, 0), (0, 0, 0)])
+def test_a_third_tag(observer: Observer, vlans: tuple[int, ...]) -> None:
+    """Of VLANs it is read elsewhere; with VLAN 0, whose tags the stack takes off, unreadable."""
+    tags = b"".join(struct.pack(">HH", 0x8100, vlan) for vlan in vlans)
+    frame = bytes(12) + tags + struct.pack(">H", 0x0800) + PACKETS["udp"]
+    assert agree(observer, frame) == ("too-many-headers" if 0 in vlans else "not-ip")
+    assert observer.run("receive", frame) == (0 in vlans)
 
 
 def test_unreadable_packets_are_dropped_while_anything_is_blocked(observer: Observer) -> None:

@@ -125,7 +125,7 @@ def test_a_dynamic_entry_takes_away_only_its_port() -> None:
     """What is added is walked to, and every other port keeps its shortcut."""
     with mmap.mmap(-1, (abi.SHORTCUT_LINES + 1) * abi.LINE) as memory:
         ours = Shortcuts(memory)
-        ours.set(shortcuts(blocked("*=0:1434:UDP"), (), {RULE: 7}, POINTS))
+        ours.set(shortcuts(blocked("*=0:1434:UDP"), (), {RULE: 7}, POINTS), "")
         volatile = Volatile()
         one = InForce(Origin("dynamic", "", "x"), parse_filter("*=0:53:UDP"), Action.BLOCK)
         for entry in volatile.change(add=rows_of([one])).added:

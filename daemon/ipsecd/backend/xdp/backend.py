@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ipsecd.backend.base import Count, Observation
-from ipsecd.backend.xdp.coverage import wanted
+from ipsecd.backend.xdp.coverage import BUNDLES, wanted
 from ipsecd.backend.xdp.events import Events
 from ipsecd.backend.xdp.links import Links
 from ipsecd.backend.xdp.program import count_steps
@@ -58,6 +58,7 @@ class XdpBackend:
         self._drifted = False
         self._events = Events()
         self._names: dict[int, str] = {}
+        self._ports: frozenset[int] = frozenset()
         self._known: HostState | None = None
         self.before_news: Callable[[HostState], None] = lambda _: None
         """Called with what this host has become, before the programs are told."""
@@ -74,8 +75,12 @@ class XdpBackend:
 
     @property
     def covered(self) -> frozenset[int]:
-        """The interfaces whose packets all meet a program, there or on another, by index."""
-        return frozenset(self._names.keys() - self._links.failures.keys())
+        """The interfaces whose packets all meet a program, there or on another, by index.
+
+        No port of a bridge is one: a frame to 01:80:c2:00:00:0e is received on the port itself,
+        and a socket bound to the port sends there.
+        """
+        return frozenset(self._names.keys() - self._links.failures.keys() - self._ports)
 
     @property
     def known(self) -> HostState | None:
@@ -195,6 +200,8 @@ class XdpBackend:
             fresh = self._programs or Programs(len(classifier.origins))
         self._programs, old = fresh, self._programs
         directories = self._map_directories()
+        number = 1 + max((_number(path) for path in directories), default=0)
+        pins = self._directory / f"{_MAPS}{number}"
         try:
             fresh.points = self.points
             state = self._host()
@@ -203,13 +210,13 @@ class XdpBackend:
             fresh.apply(classifier, volatile)
             fresh.restore_counts(counts)
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            number = 1 + max((_number(path) for path in directories), default=0)
-            fresh.pin(self._directory / f"{_MAPS}{number}")
+            fresh.pin(pins)
             self._attach(fresh, old, state)
         except BaseException as error:
             self._programs = old
             if old is not fresh:
                 fresh.close()
+            shutil.rmtree(pins, ignore_errors=True)
             if isinstance(error, OSError):
                 raise BackendFailed(
                     f"the programs could not be put in force: {error.strerror}",
@@ -241,6 +248,7 @@ class XdpBackend:
 
     def _sync(self, programs: Programs, state: HostState) -> None:
         self._names = {one.index: one.name for one in state.interfaces}
+        self._ports = frozenset(one.index for one in state.interfaces if one.port_of in BUNDLES)
         self._links.sync(wanted(state.interfaces), programs.program)
         self._known = state
 

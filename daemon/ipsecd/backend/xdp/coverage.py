@@ -12,8 +12,8 @@ from typing import NamedTuple
 from ipsecd.host import Interface
 from ipsecd.model.values import InterfaceType
 
-_BUNDLES = frozenset({"bridge", "bond", "team", "openvswitch", "hsr"})
-"""What has ports: their packets reach the stack on it, not on them."""
+BUNDLES = frozenset({"bridge", "bond", "team", "openvswitch", "hsr"})
+"""What has ports: their packets reach the stack on it, and only few of a kind on them."""
 
 MAX_TAGS = 2
 """How many VLAN tags the programs see through."""
@@ -39,13 +39,13 @@ def wanted(interfaces: Iterable[Interface]) -> list[Wanted]:
 
 def _seen_below(one: Interface, found: dict[int, Interface]) -> bool:
     """Whether the programs of another interface see all packets of this one."""
-    if one.port_of in _BUNDLES:
+    if one.port_of in BUNDLES:
         return True
     tags = 0
     while one.kind == "vlan" and one.lower in found:
         one = found[one.lower]
         tags += 1
-    return tags > 0 and tags <= MAX_TAGS and one.port_of not in _BUNDLES and one.type is not None
+    return tags > 0 and tags <= MAX_TAGS and one.port_of not in BUNDLES and one.type is not None
 
 
 def _suffix(one: Interface) -> str:

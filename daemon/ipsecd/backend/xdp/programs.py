@@ -114,7 +114,7 @@ class Programs:
         """Close every descriptor; what is pinned or attached lives on."""
         self._hosts.close()
         self._shortcuts.close()
-        if self._state:
+        if self._state is not None:
             self._state.close()
         for descriptor in (*self.maps.values(), *self._loaded.values()):
             os.close(descriptor)
@@ -166,6 +166,10 @@ class Programs:
         except BaseException:
             self._numbers = numbers
             raise
+        # Else the next process would take their counts for those of rules of the same names.
+        with suppress(OSError):
+            for number in set(numbers.values()) - set(self._numbers.values()):
+                libbpf.delete(self.maps["origins"], struct.pack("=I", number))
 
     def change(self, delta: Delta, volatile: Volatile) -> None:
         """Add and remove dynamic entries, at a cost that does not depend on how many there are.
@@ -228,7 +232,7 @@ class Programs:
         at = self._first_host * abi.LINE
         self._hosts[at : at + len(content)] = content
         self._host_bytes = content
-        if self._state:
+        if self._state is not None:
             self._store(abi.FIRST_HOST_OFFSET, struct.pack("=I", self._first_host))
         self._shortcuts.set_first_host(self._first_host)
         return True
@@ -304,9 +308,7 @@ class Programs:
         )
         fresh = image is not self._image
         if fresh and image.lines > 1:
-            descriptor = self._put("images", image.slot, b"".join(image.chunks), "ipsecd_image")
-            self._slots[image.slot] = libbpf.map_info(descriptor).id
-            os.close(descriptor)
+            self._put_image(image)
         words = shortcuts(classifier, volatile.tables, self._numbers, self.points)
         self._shortcuts.clear()
         try:
@@ -324,27 +326,44 @@ class Programs:
         if fresh:
             self._clear_image(old.slot)
 
-    def _put(self, outer: str, slot: int, content: bytes, name: str) -> int:
-        """Put lines into a slot of an outer map; a descriptor of the inner one."""
+    def _put_image(self, image: Image) -> None:
+        """Put an image into its slot, where no step names it yet."""
         try:
-            freeze = outer != "state"
-            descriptor = libbpf.create_lines(name, content, freeze=freeze)
-            libbpf.update(self.maps[outer], struct.pack("=I", slot), struct.pack("=I", descriptor))
+            descriptor = libbpf.create_lines("ipsecd_image", b"".join(image.chunks), freeze=True)
+            try:
+                number = libbpf.map_info(descriptor).id
+                self._put("images", image.slot, descriptor)
+            finally:
+                os.close(descriptor)
         except OSError as error:
-            raise BackendFailed(
-                f"the kernel did not take the change: {error.strerror}",
-                "the old rules are in force",
-            ) from error
-        return descriptor
+            raise _not_taken(error) from error
+        self._slots[image.slot] = number
 
     def _replace_state(self, lines: bytes) -> None:
-        descriptor = self._put("state", 0, lines, "ipsecd_state")
-        if self._state:
-            self._state.close()
-        self._state = libbpf.map_lines(descriptor, len(lines) // abi.LINE)
-        self._state_bytes = lines
-        self._state_id = libbpf.map_info(descriptor).id
-        os.close(descriptor)
+        """Have packets judged by other lines; all that can fail comes before that."""
+        memory = None
+        try:
+            descriptor = libbpf.create_lines("ipsecd_state", lines, freeze=False)
+            try:
+                memory = libbpf.map_lines(descriptor, len(lines) // abi.LINE)
+                number = libbpf.map_info(descriptor).id
+                self._put("state", 0, descriptor)
+            finally:
+                os.close(descriptor)
+        except BaseException as error:
+            if memory is not None:
+                memory.close()
+            if isinstance(error, OSError):
+                raise _not_taken(error) from error
+            raise
+        old, self._state = self._state, memory
+        self._state_bytes, self._state_id = lines, number
+        if old is not None:
+            old.close()
+
+    def _put(self, outer: str, slot: int, descriptor: int) -> None:
+        """Put an inner map into a slot of an outer one."""
+        libbpf.update(self.maps[outer], struct.pack("=I", slot), struct.pack("=I", descriptor))
 
     def _clear_image(self, slot: int) -> None:
         """Free what no step names. If that fails, the next image but two takes its place."""
@@ -405,10 +424,7 @@ class Programs:
                     "the kernel's map of dynamic entries is full",
                     "remove dynamic rules that are no longer needed",
                 ) from error
-            raise BackendFailed(
-                f"the kernel did not take the change: {error.strerror}",
-                "the old rules are in force",
-            ) from error
+            raise _not_taken(error) from error
 
     def _erase(self, entry: Entry, table: int) -> None:
         libbpf.delete(self.maps[_DYNAMIC_MAPS[entry.table.family]], _dynamic_key(entry, table))
@@ -441,6 +457,12 @@ class Programs:
         if self._state is None or self._inner_id("state", 0) != self._state_id:
             return b""
         return self._state[: len(self._state_bytes)]
+
+
+def _not_taken(error: OSError) -> BackendFailed:
+    return BackendFailed(
+        f"the kernel did not take the change: {error.strerror}", "the old rules are in force"
+    )
 
 
 def _dynamic_key(entry: Entry, table: int) -> bytes:

@@ -59,18 +59,21 @@ class Shortcuts:
         self._memory.close()
 
     def clear(self) -> None:
-        """Let every packet walk the steps."""
-        self.set(bytes(_BYTES))
+        """Let every packet walk the steps; these are still of the same policy."""
+        self._set(bytes(_BYTES))
 
-    def set(self, words: bytes, digest: str = "") -> None:
+    def set(self, words: bytes, digest: str) -> None:
         """Put `words` in force, which agree with the steps in force; they are of policy `digest`.
 
         The next process reads the digest here, with no more privilege than it takes to load maps.
         """
+        self._set(words)
+        self._memory[_DIGEST_AT : _DIGEST_AT + 32] = bytes.fromhex(digest).ljust(32, b"\0")
+
+    def _set(self, words: bytes) -> None:
         # What a word says is in one byte of it, so no packet sees half of a change.
         self._memory[:_BYTES] = words
         self._words = bytearray(words)
-        self._memory[_DIGEST_AT : _DIGEST_AT + 32] = bytes.fromhex(digest).ljust(32, b"\0")
 
     def forget(self, table: TableId, key: bytes) -> None:
         """Let packets that an entry of `table` under `key` can match walk the steps."""
