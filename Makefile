@@ -35,19 +35,23 @@ PREFIX := /usr/local
 SYSCONFDIR := /etc
 UNITDIR := $(PREFIX)/lib/systemd/system
 HOOK_PYTHON := $(PREFIX)/lib/ipsecd/bin/python3
+# Where Podman looks for what is not part of the distribution, and zsh.
+HOOKDIR := $(SYSCONFDIR)/containers/oci/hooks.d
+ZSHDIR := $(PREFIX)/share/zsh/site-functions
 DATA := install -D -m 644
 
 install-data:
-	$(DATA) systemd/ipsecd.yaml $(DESTDIR)$(SYSCONFDIR)/ipsecd/ipsecd.yaml
+	test -e $(DESTDIR)$(SYSCONFDIR)/ipsecd/ipsecd.yaml || \
+	  $(DATA) systemd/ipsecd.yaml $(DESTDIR)$(SYSCONFDIR)/ipsecd/ipsecd.yaml
 	for unit in ipsecd.service ipsecd.socket ipsecd-boot.service; do \
 	  install -d $(DESTDIR)$(UNITDIR) && \
 	  sed -e 's|/usr/sbin|$(PREFIX)/sbin|; s|/usr/libexec|$(PREFIX)/libexec|' systemd/$$unit \
 	    > $(DESTDIR)$(UNITDIR)/$$unit || exit 1; \
 	done
 	install -D -m 755 systemd/withdraw-if-stopped $(DESTDIR)$(PREFIX)/libexec/ipsecd/withdraw-if-stopped
-	install -d $(DESTDIR)$(PREFIX)/share/containers/oci/hooks.d
+	install -d $(DESTDIR)$(HOOKDIR)
 	sed -e 's|/usr/libexec|$(PREFIX)/libexec|' systemd/ipsecd-hook.json \
-	  > $(DESTDIR)$(PREFIX)/share/containers/oci/hooks.d/ipsecd.json
+	  > $(DESTDIR)$(HOOKDIR)/ipsecd.json
 	printf '#!/bin/sh\nexec %s -m ipsecctl.hook\n' $(HOOK_PYTHON) > $(DESTDIR)$(PREFIX)/libexec/ipsecd/container-hook
 	chmod 755 $(DESTDIR)$(PREFIX)/libexec/ipsecd/container-hook
 	$(DATA) systemd/ipsecd.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/ipsecd.conf
@@ -60,11 +64,11 @@ install-data:
 	  ln -sf ipseccmd.1 $(DESTDIR)$(PREFIX)/share/man/man1/$$name.1 || exit 1; \
 	done
 	$(DATA) ctl/completions/ipsecctl.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/ipsecctl
-	$(DATA) ctl/completions/_ipsecctl $(DESTDIR)$(PREFIX)/share/zsh/vendor-completions/_ipsecctl
+	$(DATA) ctl/completions/_ipsecctl $(DESTDIR)$(ZSHDIR)/_ipsecctl
 	$(DATA) ctl/completions/ipsecctl.fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/ipsecctl.fish
 
 # For distributions without a package: a virtual environment with all that Python code needs, the
-# commands, and the same units. Then: systemd-sysusers && systemctl enable --now ipsecd.service
+# commands, and the same units. README.md says what it needs and what to do then.
 install: programs install-data
 	$(PYTHON) -m venv $(DESTDIR)$(PREFIX)/lib/ipsecd
 	$(DESTDIR)$(PREFIX)/lib/ipsecd/bin/pip install --quiet --disable-pip-version-check '.[containers]'

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ipsecd import __version__, journal
 from ipsecd.backend.choice import withdraw_all
-from ipsecd.config import DEFAULT_CONFIG, Config, Directories, load_config
+from ipsecd.config import DEFAULT_CONFIG, Config, Directories, boot_despite_errors, load_config
 from ipsecd.control import Control
 from ipsecd.engine import Engine
 from ipsecd.errors import IpsecdError
@@ -42,13 +42,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _boot(options: argparse.Namespace, directories: Directories) -> int:
-    """Enforce and leave; with settings that cannot be used, what the last good ones came to."""
+    """Enforce and leave; with settings that cannot be used, by the last good ones or defaults."""
     journal.set_up()
     wrong = None
     try:
         config = _config(options)
     except IpsecdError as error:
-        config, wrong = Config(), error
+        config, wrong = Config(boot=boot_despite_errors(options.config)), error
     try:
         lock = RuntimeLock(directories.runtime)
         try:

@@ -7,6 +7,7 @@ with the line it stands in: a setting that is silently ignored is a hole.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -127,6 +128,19 @@ def load_config(path: Path | None = None) -> Config:
             "look at its owner and mode",
         ) from error
     return parse_config(content, str(wanted))
+
+
+_BLOCKS = re.compile(rb"""^boot\s*:\s*["']?block["']?\s*(#.*)?$""", re.MULTILINE)
+
+
+def boot_despite_errors(path: Path | None = None) -> Boot:
+    """The setting ``boot`` of a file that cannot be used as a whole, as far as it can be read."""
+    try:
+        with (path or DEFAULT_CONFIG).open("rb") as file:
+            content = file.read(MAX_CONFIG_BYTES)
+    except OSError:
+        return Boot.PERMIT
+    return Boot.BLOCK if _BLOCKS.search(content) else Boot.PERMIT
 
 
 def parse_config(content: bytes, source: str = "<configuration>") -> Config:

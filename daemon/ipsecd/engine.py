@@ -46,7 +46,7 @@ from ipsecd.stores.cache import CheckedFile, NameStore, names_to_json
 from ipsecd.stores.dynamic import DynamicRule, DynamicStore
 from ipsecd.stores.files import Disk
 from ipsecd.stores.inventory import InventoryFile
-from ipsecd.stores.names import names_of, policy_with_addresses
+from ipsecd.stores.names import names_of, policy_with_addresses, without_names
 from ipsecd.stores.static import KEEP, Keep, Loaded, StaticStore
 
 Names = Mapping[str, tuple[Network, ...]]
@@ -115,25 +115,30 @@ class Engine:
         Where nothing at all can be used, the setting ``boot`` decides. Raises ``BackendFailed``
         if the kernel does not take it.
         """
-        self._start(self._store.load)
+        self._start(lambda: self._to_enforce(self._store.load))
         self._keep_last_good()
 
     def boot(self, config_error: IpsecdError | None = None) -> bool:
         """Do what ``start`` does, but write nothing; whether all that was wanted is in force.
 
         Until the policy is, the setting ``boot`` is in force. With a `config_error` the settings
-        are not known, and of the policies only the last good one is used: it has them in it.
+        are not known: the last good policy has them in it, and without one the assigned policy is
+        enforced with the defaults. Without the file of DNS names, which may lie on a file system
+        that is mounted later, their filters are left out.
         """
         if self.backend.observe().digest is None:
             self._block_until_loaded()
-        self._start(self._store.look, config_error)
+        if config_error:
+            self._start(lambda: self._despite(config_error))
+        else:
+            self._start(lambda: self._to_enforce(self._store.look, booting=True))
         return not self.failures
 
-    def _start(self, read: Callable[[], Loaded], config_error: IpsecdError | None = None) -> None:
+    def _start(self, find: Callable[[], Enforceable | None]) -> None:
         self.names = self._names_file.load()
         self._inventories = self._inventory_file.load()
         self.inventory = merged_inventories(self._inventories.values())
-        good = self._last_good_only(config_error) if config_error else self._to_enforce(read)
+        good = find()
         self.held = good is None and (
             self.backend.observe().digest is not None or self._block_until_loaded()
         )
@@ -527,10 +532,13 @@ class Engine:
 
     # -- inside ----------------------------------------------------------------------------------
 
-    def _to_enforce(self, read: Callable[[], Loaded]) -> Enforceable | None:
+    def _to_enforce(
+        self, read: Callable[[], Loaded], *, booting: bool = False
+    ) -> Enforceable | None:
         """What should be in force by the files, or by the last good state if they are broken.
 
-        `read` reads the files. None if there is neither.
+        `read` reads the files. None if there is neither. When `booting`, what the files say counts
+        but for filters by DNS names that are not known.
         """
         kept = load(self._last_good)
         try:
@@ -539,6 +547,11 @@ class Engine:
             if self.loaded.assigned_error:
                 raise self.loaded.assigned_error
             policy = self.stored(self.loaded.assigned) if self.loaded.assigned else None
+            unknown = names_of(policy) - self.names.keys() if policy and booting else frozenset()
+            if policy and unknown and kept is None:
+                policy = without_names(policy, unknown)
+                text = f"addresses of {', '.join(sorted(unknown))} are not known yet"
+                self.failures = (f"{text}: filters by these names wait for the daemon",)
             self.loaded_from = "policy" if policy else "nothing"
             return self._enforceable(policy, self.names, kept)
         except IpsecdError as error:
@@ -550,12 +563,16 @@ class Engine:
             self.loaded_from = "last-good" if kept else "nothing"
             return kept
 
-    def _last_good_only(self, error: IpsecdError) -> Enforceable | None:
-        """What was in force last, because of an `error` in the settings."""
-        kept = load(self._last_good)
-        self.failures = (str(error),)
-        self.loaded_from = "last-good" if kept else "nothing"
-        return kept
+    def _despite(self, error: IpsecdError) -> Enforceable | None:
+        """What was in force last, or else the assigned policy, after an `error` in the settings."""
+        good = load(self._last_good)
+        if good:
+            self.failures = ()
+            self.loaded_from = "last-good"
+        else:
+            good = self._to_enforce(self._store.look, booting=True)
+        self.failures = (str(error), *self.failures)
+        return good
 
     def _block_until_loaded(self) -> bool:
         """Block all but the essentials, if the setting ``boot`` wants that; whether it does."""

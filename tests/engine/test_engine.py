@@ -301,8 +301,29 @@ def test_boot_with_a_broken_policy_and_no_last_good_one(
 def test_boot_with_settings_that_cannot_be_used(site: Site) -> None:
     """What was in force last has the settings in it, and is enforced."""
     site.engine.change(put=[policy("*=0:1:UDP")], assign="P")
+    error = InvalidInput("the configuration has no key 'x'")
+    assert not booted(site, Boot.PERMIT, error)
+    assert site.blocks(1)
+
+
+def test_boot_with_neither_settings_nor_a_last_good_policy(site: Site, tmp_path: Path) -> None:
+    """The assigned policy is enforced with the default settings."""
+    site.engine.change(put=[policy("*=0:1:UDP")], assign="P")
+    (tmp_path / "lib/last-good").unlink()
     assert not booted(site, Boot.PERMIT, InvalidInput("the configuration has no key 'x'"))
     assert site.blocks(1)
+    assert not site.blocks(2)
+
+
+def test_boot_without_the_addresses_of_names(site: Site, tmp_path: Path) -> None:
+    """Filters by DNS names are left out, and all others of the policy are in force."""
+    names = {"worm.example.com": (Network(Family.IPV4, 0xCB007107, 32),)}
+    site.engine.change(put=[policy("*=0:1:UDP", "worm.example.com=0")], assign="P", names=names)
+    for name in ("last-good", "names"):
+        (tmp_path / "lib" / name).unlink()
+    assert not booted(site, Boot.PERMIT)
+    assert site.blocks(1)
+    assert not site.blocks(2)
 
 
 def broken_and_held(site: Site, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from ipsecd.config import BackendChoice, Config, Directories
+from ipsecd.config import BackendChoice, Boot, Config, Directories
 from ipsecd.errors import InvalidInput
 from ipsecd.listener import RuntimeLock
 
@@ -119,10 +119,10 @@ def test_boot_enforces_and_leaves(main: Main, tmp_path: Path) -> None:
     assert main(["--boot", "--runtime-dir", str(tmp_path)]) == 0
     assert NotedEngine.booted == [None, "closed"]
     wrong = tmp_path / "ipsecd.yaml"
-    wrong.write_text("no-such-key: 1\n")
+    wrong.write_text("no-such-key: 1\nboot: block # until then\n")
     assert main(["--boot", "--runtime-dir", str(tmp_path), "--config", str(wrong)]) == 1
     assert "no-such-key" in str(NotedEngine.booted[2])
-    assert NotedEngine.made[1][0] == Config()
+    assert NotedEngine.made[1][0] == Config(boot=Boot.BLOCK)
 
 
 @pytest.mark.parametrize("option", ["--boot", "--withdraw"])

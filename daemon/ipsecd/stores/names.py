@@ -42,6 +42,16 @@ def policy_with_addresses(policy: Policy, names: Mapping[str, tuple[Network, ...
     return replace(policy, rules=rules)
 
 
+def without_names(policy: Policy, names: frozenset[str]) -> Policy:
+    """The policy without the filters that use any of these names."""
+    rules = []
+    for rule in policy.rules:
+        kept = tuple(one for one in rule.filters if not names_in([one]) & names)
+        if kept:
+            rules.append(replace(rule, filters=kept))
+    return replace(policy, rules=tuple(rules))
+
+
 def _resolved(endpoint: Endpoint, names: Mapping[str, tuple[Network, ...]]) -> Endpoint:
     address = endpoint.address
     if not isinstance(address, HostName) or address.name not in names:
