@@ -25,8 +25,9 @@ _CHUNK = 1 << 16
 class Client:
     """A connection to the daemon, made when the first call is."""
 
-    def __init__(self, path: str | None = None) -> None:
+    def __init__(self, path: str | None = None, timeout_s: float = TIMEOUT_S) -> None:
         """`path` is that of the socket; None: where ``IPSECD_SOCKET`` says, or the default."""
+        self._timeout_s = timeout_s
         self.path = path or os.environ.get("IPSECD_SOCKET") or DEFAULT_PATH
         self._socket: socket.socket | None = None
 
@@ -55,7 +56,7 @@ class Client:
             reply = json.loads(self._receive(connection))
         except TimeoutError as error:
             raise UnreachableError(
-                f"the daemon did not answer within {TIMEOUT_S:g} s",
+                f"the daemon did not answer within {self._timeout_s:g} s",
                 "whether it did what was asked is not known: see 'ipsecctl status'",
             ) from error
         except (ConnectionError, ValueError) as error:
@@ -73,11 +74,11 @@ class Client:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         # A timeout of Python's makes the socket non-blocking, and then a queue that is full for
         # the moment is an error at once; the kernel's own makes connect(2) wait for its turn.
-        timeval = struct.pack("ll", int(TIMEOUT_S), 0)
+        timeval = struct.pack("ll", max(1, int(self._timeout_s)), 0)
         try:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeval)
             connection.connect(self.path)
-            connection.settimeout(TIMEOUT_S)
+            connection.settimeout(self._timeout_s)
         except PermissionError as error:
             raise UnreachableError(
                 f"this user may not talk to the daemon at {self.path!r}",

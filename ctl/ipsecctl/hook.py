@@ -15,7 +15,9 @@ from pathlib import Path
 from ipsecctl.client import Client
 from ipsecd.errors import IpsecdError, NotFound
 
-PATIENCE_S, PAUSE_S = 2.0, 0.02
+PATIENCE_S, PAUSE_S = 1.5, 0.02
+ANSWER_S = 2.0
+"""With PATIENCE_S less than the runtime gives a hook, before it gives the container up."""
 _LOOPBACK = "lo"
 
 
@@ -24,7 +26,7 @@ def main() -> int:
     try:
         state = json.load(sys.stdin)
         network = Path(f"/proc/{int(state['pid'])}/net")
-        announce(Client(), str(state["id"]), [*ipv4(network), *ipv6(network)])
+        announce(Client(timeout_s=ANSWER_S), str(state["id"]), [*ipv4(network), *ipv6(network)])
     except (IpsecdError, OSError, ValueError, KeyError, TypeError) as error:
         print(f"ipsecd: the container starts without being announced: {error}", file=sys.stderr)
     return 0
@@ -65,8 +67,8 @@ def ipv6(network: Path) -> list[str]:
         return []
     found = []
     for line in lines:
-        digits, _, _, _, _, name = line.split()
-        if name != _LOOPBACK:
+        digits, _, _, scope, _, name = line.split()
+        if name != _LOOPBACK and scope != "20":
             found.append(":".join(digits[n : n + 4] for n in range(0, 32, 4)))
     return found
 

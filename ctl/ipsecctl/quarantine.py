@@ -1,13 +1,13 @@
 """Owns ``quarantine`` and ``release``: ordinary dynamic rules that cut a container or the host off.
 
-A wide block alone would not hold: a narrower permit of a policy outranks it. So every permit that
-a policy has is blocked as well, where it concerns whoever is in quarantine; at the same rank a
-dynamic block beats it. What the operator permits is more specific, or left out of those blocks.
+A wide block alone would not hold: a narrower permit outranks it. So every permit in force is
+blocked as well, where it concerns whoever is in quarantine; at the same rank a dynamic block beats
+it. What the operator permits is left out of those blocks, or permitted as narrowly as they block.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from ipsecctl.client import Client
@@ -15,12 +15,27 @@ from ipsecctl.dynamic import add_dynamic, canonical_filter, rule_line
 from ipsecctl.failures import DONE, UsageError
 from ipsecctl.options import Options, duration_s, parse_options
 from ipsecctl.presentation import print_json
-from ipsecd.errors import IpsecdError, NotFound
+from ipsecd.errors import InvalidInput, IpsecdError, NotFound
 from ipsecd.language.addresses import format_address, parse_address
 from ipsecd.language.filters import format_filter, parse_filter
-from ipsecd.model.values import Address, Endpoint, Filter, Keyword, Selector
+from ipsecd.model.values import (
+    Address,
+    Endpoint,
+    Filter,
+    Keyword,
+    Network,
+    PortRange,
+    Process,
+    Selector,
+)
 
-BLOCKED, PERMITTED = "quarantine {}", "quarantine {}: permitted"
+PERMITTED = "quarantine {}: permitted"
+INTERFACES = {
+    None: "quarantine {}",
+    "lan": "quarantine {}: on lan",
+    "dialup": "quarantine {}: on dialup",
+}
+PATTERNS = (*INTERFACES.values(), PERMITTED)
 
 
 def quarantine(client: Client, args: list[str]) -> int:
@@ -30,23 +45,31 @@ def quarantine(client: Client, args: list[str]) -> int:
     lifetime = options.value("--for")
     ttl_s = None if lifetime is None else duration_s(lifetime)
     permits = [canonical_filter(text) for text in options.values.get("--permit", [])]
-    name = _name(who)
-    rules = []
-    if permits:
-        permitted = PERMITTED.format(name)
-        rules.append(add_dynamic(client, permits, "permit", name=permitted, ttl_s=ttl_s))
-    filters = blocks(who, permits, _static_permits(client))
+    ours = [pattern.format(_name(who)) for pattern in PATTERNS]
+    others = [
+        (parse_filter(one["filter"]), one["interface"])
+        for one in client.call("ListFilters")["filters"]
+        if one["action"] == "permit" and not (one["store"] == "dynamic" and one["rule"] in ours)
+    ]
+    wanted = rules(who, [parse_filter(text) for text in permits], others)
+    made: list[str] = []
+    answers = []
     try:
-        blocked = BLOCKED.format(name)
-        rules.append(add_dynamic(client, filters, "block", name=blocked, ttl_s=ttl_s))
+        for pattern, (action, interface, filters) in wanted.items():
+            name = pattern.format(_name(who))
+            answers.append(
+                add_dynamic(client, filters, action, name=name, ttl_s=ttl_s, interface=interface)
+            )
+            made.append(name)
     except IpsecdError:
-        if permits:
-            client.call("RemoveDynamic", {"selector": PERMITTED.format(name)})
+        _remove(client, made)
         raise
+    # What an earlier quarantine of the same permitted, and this one does not.
+    _remove(client, [name for name in ours if name not in made])
     if options.has("--json"):
-        print_json(rules)
+        print_json(answers)
     else:
-        for rule in rules:
+        for rule in answers:
             print(rule_line(rule))
     return DONE
 
@@ -55,12 +78,7 @@ def release(client: Client, args: list[str]) -> int:
     """End a quarantine."""
     options = parse_options(args, ("--host", "--json"), most=1)
     name = _name(_who(options))
-    removed = []
-    for pattern in (BLOCKED, PERMITTED):
-        try:
-            removed += client.call("RemoveDynamic", {"selector": pattern.format(name)})["removed"]
-        except NotFound:
-            continue
+    removed = _remove(client, [pattern.format(name) for pattern in PATTERNS])
     if not removed:
         raise NotFound(f"{name} is not in quarantine", "ipsecctl show dynamic lists who is")
     if options.has("--json"):
@@ -70,20 +88,32 @@ def release(client: Client, args: list[str]) -> int:
     return DONE
 
 
-def blocks(who: Address, permits: Iterable[str], static: Iterable[str]) -> list[str]:
-    """The filters of a quarantine of `who`, given what it and what policies permit."""
-    spared = {way for text in permits for way in _ways(parse_filter(text))}
-    found = {Filter(Endpoint(who), Endpoint(), mirrored=True): None}
-    for text in static:
-        for way in _ways(parse_filter(text)):
-            for narrowed in (
-                replace(way, source=replace(way.source, address=who)),
-                replace(way, destination=replace(way.destination, address=who)),
-            ):
-                within = narrowed.source.address == narrowed.destination.address == Keyword.ME
-                if narrowed not in spared and not within:
-                    found[narrowed] = None
-    return [format_filter(one) for one in found]
+def rules(
+    who: Address, permits: Sequence[Filter], others: Sequence[tuple[Filter, str | None]]
+) -> dict[str, tuple[str, str | None, list[str]]]:
+    """The dynamic rules of a quarantine by the pattern of their names: action, interface, filters.
+
+    `permits` are the operator's; `others` are the permits in force, each with its interface type.
+    """
+    permitted = {way: None for one in permits for way in _ways(one)}
+    blocked: dict[str | None, dict[Filter, None]] = {kind: {} for kind in INTERFACES}
+    for one, interface in others:
+        for way in _ways(one):
+            for narrowed in _narrowed(way, who):
+                overlaps = {_intersection(narrowed, permit) for permit in permitted}
+                if narrowed not in overlaps:
+                    blocked[interface][narrowed] = None
+                    # Where the two overlap, the permit must be the more specific one.
+                    permitted |= dict.fromkeys(overlap for overlap in overlaps if overlap)
+    found: dict[str, tuple[str, str | None, list[str]]] = {}
+    if permitted:
+        found[PERMITTED] = ("permit", None, [*map(format_filter, permitted)])
+    everything = Filter(Endpoint(who), Endpoint(), mirrored=True)
+    for kind, pattern in INTERFACES.items():
+        filters = [*([everything] if kind is None else []), *blocked[kind]]
+        if filters:
+            found[pattern] = ("block", kind, [*map(format_filter, filters)])
+    return found
 
 
 def _ways(one: Filter) -> Iterator[Filter]:
@@ -93,12 +123,75 @@ def _ways(one: Filter) -> Iterator[Filter]:
         yield replace(one, source=one.destination, destination=one.source, mirrored=False)
 
 
-def _static_permits(client: Client) -> list[str]:
-    return [
-        one["filter"]
-        for one in client.call("ListFilters")["filters"]
-        if one["action"] == "permit" and one["store"] != "dynamic"
-    ]
+def _narrowed(way: Filter, who: Address) -> Iterator[Filter]:
+    """What of `way` concerns `who`, as source and as destination."""
+    if isinstance(way.source.address, Process):
+        # Who sends it is this host, and never a container.
+        if who is Keyword.ME:
+            yield way
+        return
+    for one in (
+        replace(way, source=replace(way.source, address=who)),
+        replace(way, destination=replace(way.destination, address=who)),
+    ):
+        if not one.source.address == one.destination.address == Keyword.ME:
+            yield one
+
+
+def _intersection(one: Filter, other: Filter) -> Filter | None:
+    """What both filters match, as far as a filter can say it; None if that is nothing."""
+    ends = []
+    for left, right in ((one.source, other.source), (one.destination, other.destination)):
+        address = _both(left.address, right.address)
+        ports = _common_ports(left.ports, right.ports)
+        if address is None or ports is None:
+            return None
+        ends.append(Endpoint(address, ports))
+    protocols = {p.protocol for p in (one, other)} - {None}
+    if len(protocols) > 1:
+        return None
+    try:
+        return Filter(ends[0], ends[1], protocols.pop() if protocols else None)
+    except InvalidInput:
+        return None
+
+
+def _both(one: Address, other: Address) -> Address | None:
+    if one == other or other is Keyword.ANY:
+        return one
+    if one is Keyword.ANY:
+        return other
+    if isinstance(one, Process) and other is Keyword.ME:
+        return one
+    if isinstance(one, Network) and isinstance(other, Network) and one.family is other.family:
+        wide, narrow = sorted((one, other), key=lambda network: network.length)
+        return narrow if narrow.address in wide else None
+    return None
+
+
+def _common_ports(
+    one: tuple[PortRange, ...], other: tuple[PortRange, ...]
+) -> tuple[PortRange, ...] | None:
+    if not one or not other:
+        return one or other
+    common = tuple(
+        PortRange(first, last)
+        for a in one
+        for b in other
+        if (first := max(a.first, b.first)) <= (last := min(a.last, b.last))
+    )
+    return common or None
+
+
+def _remove(client: Client, names: Iterable[str]) -> list[str]:
+    """Remove dynamic rules that may not be there; those that were."""
+    removed = []
+    for name in names:
+        try:
+            removed += client.call("RemoveDynamic", {"selector": name})["removed"]
+        except NotFound:
+            continue
+    return removed
 
 
 def _who(options: Options) -> Address:

@@ -14,7 +14,8 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from math import inf
 
@@ -23,7 +24,7 @@ from ipsecd.backend.base import Backend, Observation
 from ipsecd.backend.choice import make_backend, withdraw_other
 from ipsecd.compiler.classifier import Classifier
 from ipsecd.compiler.policy import compile_filters, merged
-from ipsecd.compiler.tables import Row, rows_of
+from ipsecd.compiler.tables import Row, TableId, rows_of
 from ipsecd.compiler.volatile import Delta, Volatile
 from ipsecd.config import Boot, Config, Directories, OnStop, Unparsable
 from ipsecd.errors import InvalidInput, IpsecdError, NotFound, Refused, StoreFailed
@@ -427,12 +428,7 @@ class Engine:
         """
         if self._inventories.get(source) == inventory and not self._announced:
             return
-        inventories = {**self._inventories, source: inventory}
-        self._take_inventories(inventories)
-        try:
-            self._inventory_file.save(inventories)
-        except IpsecdError as error:
-            record(logging.WARNING, "containers-not-kept", reason=error.message)
+        self._take_inventories({**self._inventories, source: inventory}, source)
 
     def announce(self, identity: str, addresses: tuple[Network, ...]) -> bool:
         """Enforce by the addresses of a container that is about to start.
@@ -448,17 +444,32 @@ class Engine:
         self._take_inventories(self._inventories)
         return True
 
-    def _take_inventories(self, inventories: Mapping[str, Inventory]) -> None:
+    def _take_inventories(self, inventories: Mapping[str, Inventory], fresh: str = "") -> None:
+        """Enforce by what engines know and was announced; the news of the engine `fresh` are new.
+
+        An announcement counts until its engine lists all of it, or has had the time to.
+        """
         before = self.inventory
         known = merged_inventories(inventories.values())
         now = self._clock()
-        started = {one.id for one in known.containers if one.networks}
+        listed = {
+            one.id: {address for found in one.networks.values() for address in found}
+            for one in known.containers
+        }
+        of_others = {
+            one.id
+            for source, inventory in inventories.items()
+            if source != fresh
+            for one in inventory.containers
+        }
         announced = {
             identity: (until, addresses)
             for identity, (until, addresses) in self._announced.items()
-            if until > now and identity not in started
+            if (until > now or identity in of_others)
+            and not listed.get(identity, set()) >= set(addresses)
         }
-        self.inventory = known.with_announced({i: found for i, (_, found) in announced.items()})
+        told = {identity: found for identity, (_, found) in announced.items()}
+        self.inventory = known.with_announced(told)
         try:
             if not self.stopped and not self.held:
                 self._follow_containers()
@@ -467,25 +478,46 @@ class Engine:
             raise
         self._announced = announced
         self._inventories = dict(inventories)
+        try:
+            self._inventory_file.save(
+                {source: one.with_announced(told) for source, one in inventories.items()}
+            )
+        except IpsecdError as error:
+            record(logging.WARNING, "containers-not-kept", reason=error.message)
 
     def _follow_containers(self) -> None:
-        whole = self._with_containers(self._now)
-        if whole.digest != self._whole.digest:
+        before, whole = self._whole, self._with_containers(self._now)
+        if whole.digest != before.digest:
             self.backend.apply(whole, self.volatile)
             self._whole = whole
-        for rule in self._selecting.values():
-            rows = self._rows(rule)
-            old = self.volatile.rows(rule.origin)
-            if {(row.table, row.key) for row in rows} == set(old):
-                continue
-            delta = self.volatile.change(remove=[rule.origin], add=rows, deadline=rule.deadline)
-            try:
-                self.backend.change(delta, self.volatile)
-            except BaseException:
-                one = rule.in_force[0]
-                back = [Row(table, key, one) for table, key in old]
-                self.volatile.change(remove=[rule.origin], add=back, deadline=rule.deadline)
-                raise
+        done: list[tuple[DynamicRule, Sequence[tuple[TableId, bytes]]]] = []
+        try:
+            for rule in self._selecting.values():
+                rows = self._rows(rule)
+                old = tuple(self.volatile.rows(rule.origin))
+                if {(row.table, row.key) for row in rows} == set(old):
+                    continue
+                delta = self.volatile.change(remove=[rule.origin], add=rows, deadline=rule.deadline)
+                try:
+                    self.backend.change(delta, self.volatile)
+                except BaseException:
+                    self._put_back(rule, old)
+                    raise
+                done.append((rule, old))
+        except BaseException:
+            with suppress(IpsecdError):
+                for rule, had in done:
+                    self.backend.change(self._put_back(rule, had), self.volatile)
+                if whole.digest != before.digest:
+                    self.backend.apply(before, self.volatile)
+            self._whole = before
+            raise
+
+    def _put_back(self, rule: DynamicRule, keys: Iterable[tuple[TableId, bytes]]) -> Delta:
+        """Let a rule have the entries again that it had."""
+        one = rule.in_force[0]
+        rows = [Row(table, key, one) for table, key in keys]
+        return self.volatile.change(remove=[rule.origin], add=rows, deadline=rule.deadline)
 
     def _with_containers(self, good: Enforceable) -> Classifier:
         """The compiled policy, and the entries for what its selectors stand for now."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -210,9 +211,35 @@ def test_with_the_hook_not_even_the_first_packet_passes(daemon: Daemon, engine: 
     engine.install_hook(daemon.environment["IPSECD_SOCKET"])
     try:
         assert counted_starts(engine, 15) == 0
+        with listening(OUTSIDE, PEER4, 1434) as heard:
+            engine.run("hasty", "--label", "role=hasty", command=HASTY)
+            # It gets another address each time, while the old one is still listed.
+            for _ in range(4):
+                time.sleep(1)
+                engine("restart", "--time", "0", "hasty")
+            time.sleep(0.5)
+            assert heard() == 0
+        engine.remove("hasty")
     finally:
         engine.remove_hook()
     assert counted_starts(engine, 10) > 0
+
+
+@with_podman
+def test_a_daemon_that_hangs_keeps_no_container_from_starting(
+    engine: Podman, tmp_path: Path
+) -> None:
+    """The hook waits for an answer for less than the runtime waits for the hook."""
+    path = str(tmp_path / "socket")
+    with socket.socket(socket.AF_UNIX) as deaf:
+        deaf.bind(path)
+        deaf.listen()
+        engine.install_hook(path)
+        try:
+            engine.run("patient")
+        finally:
+            engine.remove_hook()
+            engine.remove("patient")
 
 
 @with_docker

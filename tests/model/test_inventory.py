@@ -71,12 +71,12 @@ def test_what_names_nothing_is_refused(text: str) -> None:
 
 
 def test_an_announced_address_counts_until_the_engine_knows_better() -> None:
-    """It is put to the network that it lies in, and never over what is known."""
+    """It is put to the network that it lies in, and is newer than what is listed."""
     made = Container("abc", "new")
     known = Inventory((WEB, made), {"front": (FRONT,)})
     address = Network(V4, 0x0A5A0009, 32)
-    found = known.with_announced({"abc": (address,), WEB.id: (address,)})
-    assert found.containers[0] == WEB
+    found = known.with_announced({"abc": (address,), WEB.id: (WEB4,)})
+    assert found.containers[0].networks == {"front": (WEB4,)}
     assert found.containers[1].networks == {"front": (address,)}
 
 

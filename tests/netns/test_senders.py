@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +17,7 @@ from ipsecd.errors import Refused
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.values import Action, InForce, Origin
 from tests.netns import site
-from tests.netns.site import OUTSIDE, PEER4, PEER6, Daemon, eventually, listening, send
+from tests.netns.site import OUTSIDE, PEER4, PEER6, Daemon, eventually, listening, run, send
 
 pytestmark = pytest.mark.netns
 
@@ -59,6 +61,34 @@ def assign(daemon: Daemon, *rules: tuple[str, str]) -> None:
     ]
     path.write_text("\n".join(["policy: P", "rules:", *listed]) + "\n")
     daemon.ctl("apply", str(path), "--assign")
+
+
+def test_a_block_by_sender_joins_what_nftables_judges_already(
+    daemon: Daemon, service: Path
+) -> None:
+    """With XDP, nftables is beside for what leaves; a dynamic rule brings it more to judge."""
+    assign(daemon, ("block", "0=*:1434:UDP"), ("permit", "10.88.0.5=*:1434:UDP"))
+    for _ in range(2):
+        daemon.ctl("block", "service:mailer.service=*:25:UDP", "--name", "mail")
+        assert sent(service, 25) == 0
+        assert sent(None, 25) == 5
+        daemon.ctl("unblock", "mail")
+        assert sent(service, 25) == 5
+
+
+def test_nobody_flushes_what_is_held(daemon: Daemon, service: Path) -> None:
+    """A policy that cannot be loaded leaves all in force, and the daemon keeps it there."""
+    assign(daemon, ("block", "service:mailer.service=*:25:UDP"))
+    daemon.end(signal.SIGKILL)
+    (daemon.directory / "lib/last-good").unlink()
+    for file in (daemon.directory / "etc/policies").glob("*.yaml"):
+        file.write_text("policy: [")
+    daemon.start()
+    assert sent(service, 25) == 0
+    run("nft", "flush", "ruleset", check=False)
+    time.sleep(1.5)
+    assert sent(service, 25) == 0
+    assert sent(None, 25) == 5
 
 
 def test_explain_takes_a_sender(daemon: Daemon, service: Path) -> None:

@@ -66,6 +66,7 @@ class XdpWithNftables:
         self._make_gate = gate
         self._nftables: NftablesBackend | None = None
         self._gate: Gate | None = None
+        self._adopted: list[NftablesBackend | Gate] = []
         self._classifier: Classifier | None = None
         self._volatile = Volatile()
         self._is_output_translated = False
@@ -90,6 +91,7 @@ class XdpWithNftables:
 
     def apply(self, classifier: Classifier, volatile: Volatile) -> None:
         """Put the whole state in force; nftables first where it is needed, last where it goes."""
+        self._let_go()
         before = self._classifier
         self._is_output_translated = _is_output_translated()
         wanted = self._points(classifier, volatile)
@@ -110,12 +112,13 @@ class XdpWithNftables:
         assert self._classifier is not None
         wanted = self._points(self._classifier, volatile)
         old = self._nftables.points if self._nftables else NOWHERE
-        if self._nftables and wanted == old:
+        if self._nftables:
+            # A table that is there takes over no dynamic rules when it is applied anew.
             self._nftables.change(delta, volatile)
-        else:
-            self._judge_beside(wanted, self._classifier, volatile)
-        self._xdp.points = ALL - wanted
         try:
+            if wanted != old:
+                self._judge_beside(wanted, self._classifier, volatile)
+            self._xdp.points = ALL - wanted
             self._xdp.change(delta, volatile)
         except BaseException:
             self._xdp.points = ALL - old
@@ -137,11 +140,27 @@ class XdpWithNftables:
         return replace(seen, drift=seen.drift + beside + gate)
 
     def adopt(self) -> None:
-        """Nothing to do for programs; a table that is left is judged by until there is a policy."""
+        """Own the tables that were left, so that nobody can flush them; programs stay attached."""
         self._xdp.adopt()
+        with suppress(IpsecdError, OSError):
+            left = self._make_nftables()
+            self._adopted.append(left)
+            if left.observe().digest is not None:
+                left.adopt()
+        with suppress(IpsecdError, OSError):
+            gate = self._make_gate()
+            self._adopted.append(gate)
+            gate.adopt()
+
+    def _let_go(self) -> None:
+        """Leave the tables that were adopted to whoever enforces next."""
+        for one in self._adopted:
+            one.close()
+        self._adopted.clear()
 
     def remove(self) -> None:
         """Withdraw everything."""
+        self._let_go()
         with suppress(IpsecdError, OSError):
             gate = self._gate or self._make_gate()
             gate.remove()
@@ -153,6 +172,7 @@ class XdpWithNftables:
 
     def close(self) -> None:
         """Let go of all of it and leave it in force."""
+        self._let_go()
         self._xdp.close()
         if self._nftables:
             self._nftables.close()

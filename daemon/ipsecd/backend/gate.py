@@ -123,6 +123,14 @@ class Gate:
         self._known = None
         return (f"table inet {TABLE} was changed",)
 
+    def adopt(self) -> None:
+        """Own the table of an earlier process, if there is one. Raises ``BackendFailed``."""
+        try:
+            if self._reader.exists():
+                self._own()
+        except KernelError as error:
+            raise failure(error) from error
+
     def remove(self) -> None:
         """Let everything through."""
         self._known = None

@@ -104,8 +104,6 @@ class Inventory:
                     for name, found in one.networks.items()
                 }
                 containers.append(replace(one, networks=left))
-            elif one.networks:
-                containers.append(one)
             else:
                 containers.append(replace(one, networks=self._by_network(announced[one.id])))
         return replace(self, containers=tuple(containers))

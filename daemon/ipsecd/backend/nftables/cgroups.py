@@ -6,7 +6,7 @@ started again. Source: nft_socket_cgroupv2 in net/netfilter/nft_socket.c.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,18 +51,25 @@ def holds(outer: Process, inner: Process) -> bool:
     top = root()
     if top is None:
         return False
-    of_outer, of_inner = (next(iter(_paths(str(one), top)), None) for one in (outer, inner))
+    of_outer, of_inner = (next(_paths(str(one), top), None) for one in (outer, inner))
     return of_outer is not None and of_inner is not None and of_inner.is_relative_to(of_outer)
 
 
-def _paths(process: str, top: Path) -> list[Path]:
-    """Where the group of an endpoint may lie, the likeliest first."""
+def _paths(process: str, top: Path) -> Iterator[Path]:
+    """Where the group of an endpoint may lie: a service is in some slice, and slices are nested."""
     kind, _, name = process.partition(":")
     if kind == "cgroup":
-        return [top / name.lstrip("/")]
-    # A unit lies in system.slice, or in a slice of its own in there, or has named another.
-    patterns = (f"{_SYSTEM}/{name}", f"{_SYSTEM}/*.slice/{name}", name, f"*.slice/{name}")
-    return [path for pattern in patterns for path in sorted(top.glob(pattern))]
+        yield top / name.lstrip("/")
+        return
+    for slice_ in (top / _SYSTEM, *_slices(top)):
+        if (slice_ / name).is_dir():
+            yield slice_ / name
+
+
+def _slices(top: Path) -> Iterator[Path]:
+    yield top
+    for path in sorted(top.glob("*.slice")):
+        yield from _slices(path)
 
 
 def find_all(tables: Iterable[Ranked]) -> dict[str, Group | None]:

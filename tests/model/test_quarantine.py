@@ -1,0 +1,122 @@
+"""Quarantine: whatever else is permitted, nothing but the operator's own permits holds."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ipsecctl.quarantine import rules
+from ipsecd.language.addresses import parse_address
+from ipsecd.language.filters import parse_filter
+from ipsecd.model.decide import decide
+from ipsecd.model.inventory import Container, Inventory, resolved
+from ipsecd.model.packets import Packet, Point
+from ipsecd.model.values import (
+    Action,
+    Family,
+    Filter,
+    InForce,
+    InterfaceType,
+    Network,
+    Origin,
+    Process,
+)
+from tests.strategies import HOST, ME, filters, packets
+
+V4 = Family.IPV4
+BOX, OTHER = 0x0A580005, 0xCB007107
+WEB = Inventory((Container("a" * 64, "web", networks={"front": (Network(V4, BOX, 32),)}),))
+LAN = InterfaceType.LAN
+
+Permit = tuple[Filter, str | None]
+
+
+def in_quarantine(who: str, operators: list[str], others: list[Permit]) -> list[InForce]:
+    """What is in force: the permits of others, static and dynamic, and the quarantine."""
+    wanted = rules(parse_address(who), [parse_filter(text) for text in operators], others)
+    found = [
+        InForce(
+            Origin(store, "P" if store == "static" else "", f"other{number}"),
+            one,
+            Action.PERMIT,
+            InterfaceType(kind) if kind else None,
+        )
+        for store in ("static", "dynamic")
+        for number, (one, kind) in enumerate(others)
+    ]
+    found += [
+        InForce(
+            Origin("dynamic", "", name),
+            parse_filter(text),
+            Action(action),
+            InterfaceType(kind) if kind else None,
+        )
+        for name, (action, kind, texts) in wanted.items()
+        for text in texts
+    ]
+    return list(resolved(found, WEB))
+
+
+def packet(source: int, destination: int, port: int, protocol: int = 6) -> Packet:
+    point = Point.SENDING if source == ME[V4] else Point.ARRIVING
+    return Packet(point, V4, source, destination, protocol, 4000, port)
+
+
+@pytest.mark.parametrize(
+    ("permitted", "kind", "seen"),
+    [
+        ("container:web=*:443:TCP", "lan", packet(BOX, OTHER, 443)),
+        ("*=*:443:TCP", "lan", packet(BOX, OTHER, 443)),
+        ("203.0.113.0/24+container:web:443:TCP", None, packet(OTHER, BOX, 443)),
+        ("10.88.0.5=203.0.113.7:443:TCP", "lan", packet(BOX, OTHER, 443)),
+    ],
+)
+def test_no_permit_of_others_holds_for_a_container(
+    permitted: str, kind: str | None, seen: Packet
+) -> None:
+    """Not one for a type of interface, nor a dynamic one; it would have held without quarantine."""
+    force = in_quarantine("container:web", [], [(parse_filter(permitted), kind)])
+    found = decide(force, seen, HOST)
+    assert found.action is Action.BLOCK
+
+
+def test_a_service_of_a_host_in_quarantine_sends_nothing() -> None:
+    """A permit of what sends is more specific than one of the host, and blocked as such."""
+    mailer = parse_filter("service:mailer.service=*:25:TCP")
+    sender = mailer.source.address
+    assert isinstance(sender, Process)
+    sent = Packet(Point.SENDING, V4, ME[V4], OTHER, 6, 4000, 25, processes=frozenset({sender}))
+    assert decide(in_quarantine("0", [], [(mailer, None)]), sent, HOST).action is Action.BLOCK
+    permitted = in_quarantine("0", ["0=*:25:TCP"], [(mailer, None)])
+    assert decide(permitted, sent, HOST).action is Action.PERMIT
+
+
+@pytest.mark.parametrize(
+    ("operator", "other"),
+    [
+        ("*+0:22:TCP", "10.0.0.0/8=*:22:TCP"),
+        ("10.0.0.0/8+0:22:TCP", "10.0.0.5=*:22:TCP"),
+        ("*+0:22:TCP", "10.0.0.5=0"),
+        ("*+0:22:TCP", "10.0.0.5=0:1-1000:TCP"),
+    ],
+)
+@pytest.mark.parametrize("kind", [None, "lan"])
+def test_the_operators_way_in_stays_open(operator: str, other: str, kind: str | None) -> None:
+    """Also where a policy permits a part of it more narrowly, which is blocked for the rest."""
+    force = in_quarantine("0", [operator], [(parse_filter(other), kind)])
+    assert decide(force, packet(0x0A000005, ME[V4], 22), HOST).action is Action.PERMIT
+    assert decide(force, packet(0x0A000005, ME[V4], 80), HOST).action is Action.BLOCK
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    st.lists(st.tuples(filters(), st.sampled_from([None, "lan", "dialup"])), max_size=5),
+    packets((Point.ARRIVING, Point.SENDING)),
+)
+def test_nothing_of_a_host_in_quarantine_passes(others: list[Permit], seen: Packet) -> None:
+    """Whatever permits there are, to or from this host; what only passes it is not its own."""
+    own = HOST.owns(seen.family, seen.source) or HOST.owns(seen.family, seen.destination)
+    if not own:
+        return
+    assert decide(in_quarantine("0", [], others), seen, HOST).action is Action.BLOCK
