@@ -12,7 +12,12 @@ _ipsecctl() {
 	local cur prev words cword
 	_init_completion || return
 	local IFS=$'\n'
-	local verbs=$'status\nshow\nstats\nblock\npermit\nunblock\nflush\nquarantine\nrelease\napply\npolicy\nrule\nreload\ncheck\nformat\ndiff\ndoctor\nexplain\nipseccmd\nipsecpol\nnetdiag\nhelp'
+	# The verb stands after --socket PATH, if that is there.
+	if [[ ${words[1]} == --socket && $cword -gt 2 ]]; then
+		words=("${words[0]}" "${words[@]:3}")
+		((cword -= 2))
+	fi
+	local verbs=$'status\nshow\nstats\nblock\npermit\nunblock\nflush\nquarantine\nrelease\napply\npolicy\nrule\nreload\ncheck\nformat\ndiff\ndoctor\nexplain\nipseccmd\nipsecpol\nnetdiag\nnet\nsecedit\ngpupdate\nhelp'
 	if ((cword == 1)); then
 		COMPREPLY=($(compgen -W "$verbs" -- "$cur"))
 		return
@@ -38,6 +43,8 @@ _ipsecctl() {
 	policy)
 		if ((cword == 2)); then
 			COMPREPLY=($(compgen -W $'list\nshow\nexport\nassign\nunassign\ncreate\ndelete' -- "$cur"))
+		elif [[ $cur == -* ]]; then
+			COMPREPLY=($(compgen -W $'--description\n--unassign\n--json' -- "$cur"))
 		elif ((cword == 3)); then
 			COMPREPLY=($(compgen -W "$(_ipsecctl_names policies)" -- "$cur"))
 			COMPREPLY=("${COMPREPLY[@]// /\\ }")
@@ -56,14 +63,23 @@ _ipsecctl() {
 	block | permit)
 		COMPREPLY=($(compgen -W $'--for\n--name\n--lan\n--dialup\n--json\ntcp/\nudp/' -- "$cur"))
 		;;
+	quarantine)
+		COMPREPLY=($(compgen -W $'--host\n--permit\n--for\n--json\ncontainer:' -- "$cur"))
+		;;
+	release)
+		COMPREPLY=($(compgen -W $'--host\n--json\ncontainer:' -- "$cur"))
+		;;
 	unblock)
 		COMPREPLY=($(compgen -W "$(_ipsecctl_names dynamic)" -- "$cur"))
 		;;
 	apply)
 		[[ $cur == -* ]] && COMPREPLY=($(compgen -W $'--assign\n--dry-run\n--json' -- "$cur")) || _filedir '@(yaml|yml)'
 		;;
-	check | format | diff)
+	format)
 		[[ $cur == -* ]] && COMPREPLY=($(compgen -W $'--write\n--json' -- "$cur")) || _filedir '@(yaml|yml)'
+		;;
+	check | diff)
+		[[ $cur == -* ]] && COMPREPLY=($(compgen -W '--json' -- "$cur")) || _filedir '@(yaml|yml)'
 		;;
 	reload)
 		COMPREPLY=($(compgen -W $'--resolve\n--json' -- "$cur"))

@@ -30,7 +30,7 @@ complete -c ipsecctl -n __fish_use_subcommand -a diff -d 'how a file differs fro
 complete -c ipsecctl -n __fish_use_subcommand -a doctor -d 'what speaks for and against each backend'
 complete -c ipsecctl -n __fish_use_subcommand -a explain -d 'which filter decides about a packet'
 
-complete -c ipsecctl -n '__fish_seen_subcommand_from show' -a 'filters policies policy dynamic containers interfaces exemptions'
+complete -c ipsecctl -n '__fish_seen_subcommand_from show; and not __fish_seen_subcommand_from policy' -a 'filters policies policy dynamic containers interfaces exemptions'
 complete -c ipsecctl -n '__fish_seen_subcommand_from policy' -a 'list show export assign unassign create delete'
 complete -c ipsecctl -n '__fish_seen_subcommand_from policy' -a '(__ipsecctl_names policies)'
 complete -c ipsecctl -n '__fish_seen_subcommand_from rule' -a 'add remove'
@@ -45,6 +45,10 @@ complete -c ipsecctl -n '__fish_seen_subcommand_from quarantine' -l permit -x
 complete -c ipsecctl -n '__fish_seen_subcommand_from quarantine' -l for -x -a '10m 1h 1d'
 complete -c ipsecctl -n '__fish_seen_subcommand_from block permit rule' -l dialup
 complete -c ipsecctl -n '__fish_seen_subcommand_from apply rule' -l assign
+complete -c ipsecctl -n '__fish_seen_subcommand_from rule' -l create
+complete -c ipsecctl -n '__fish_seen_subcommand_from rule' -l delete-empty
+complete -c ipsecctl -n '__fish_seen_subcommand_from policy' -l description -x
+complete -c ipsecctl -n '__fish_seen_subcommand_from policy' -l unassign
 complete -c ipsecctl -n '__fish_seen_subcommand_from apply' -l dry-run
 complete -c ipsecctl -n '__fish_seen_subcommand_from reload' -l resolve
 complete -c ipsecctl -n '__fish_seen_subcommand_from format' -l write

@@ -33,7 +33,7 @@ AGAIN_S = (0.02, 0.1, 0.5, 2.0)
 """When everything is asked for again after an event: Docker tells of some before they happen."""
 
 ABSENT, UNUSED, CONNECTED, UNREACHABLE = "absent", "unused", "connected", "unreachable"
-_GONE = frozenset({"exited", "dead", "removing", "stopped", "stopping"})
+_ENDED = frozenset({"exited", "dead", "removing", "stopped", "stopping"})
 _EVENTS = frozenset(
     {
         *("create", "init", "start", "restart", "unpause", "connect", "disconnect", "rename"),
@@ -233,16 +233,14 @@ def read_inventory(
     """What the engine's answers to ``/containers/json`` and ``/networks`` say; pure.
 
     What networks say is `attached` to a container is newer than the list, where the two differ. A
-    container that was made and has not started is known too: its hook may tell of its addresses
-    before the engine does.
+    container that does not run is known too, without addresses: if it starts, its hook tells of
+    them before the engine does.
     """
     found = []
     for one in containers:
         state = str(one.get("State", "")).lower()
         joined = {network.network: news for network in attached if (news := network.news_of(one))}
-        if state in _GONE and not joined:
-            continue
-        addresses = _listed_addresses(one) | joined
+        addresses = joined if state in _ENDED else _listed_addresses(one) | joined
         names = one.get("Names") or [one["Id"]]
         found.append(
             Container(

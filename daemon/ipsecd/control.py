@@ -264,6 +264,7 @@ def _list_containers(engine: Engine, _: Request) -> dict[str, Any]:
             ],
         }
         for one in sorted(engine.inventory.containers, key=lambda one: one.name)
+        if one.networks
     ]
     return {"containers": containers, "engines": _container_engines(engine)}
 

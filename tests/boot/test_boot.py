@@ -294,10 +294,17 @@ def test_boot_block_holds_everything_until_the_policy_can_be_used(machine: Machi
 
 def test_an_upgrade_lets_nothing_through(machine: Machine, packages: tuple[Path, Path]) -> None:
     """The package is replaced by a higher version while the peer floods."""
-    before = machine.pid()
+
+    def since() -> list[str]:
+        """When the socket and the first unit were started: they are no part of the restart."""
+        names = ("ipsecd.socket", "ipsecd-boot.service")
+        return [machine.ctl("show", "--property=ActiveEnterTimestamp", name) for name in names]
+
+    before, started = machine.pid(), since()
     words = ("apt-get", "install", "-qy", f"/root/{packages[1].name}")
     assert machine.leaked(lambda: machine.run(*words)) == 0
     assert machine.pid() not in {0, before}
+    assert since() == started
     assert NEXT_VERSION in machine.run("dpkg-query", "--show", "ipsecd")
     assert "in step" in machine.run("ipsecctl", "status")
 

@@ -113,7 +113,7 @@ def test_news_are_in_force_whole_or_not_at_all(bench: Bench) -> None:
         bench.backend.apply = apply  # type: ignore[method-assign]
         bench.backend.change = change  # type: ignore[method-assign]
         apply(*state)
-        bench.backend.change = refuse  # type: ignore[method-assign]
+        bench.backend.change = refuse  # type: ignore[method-assign,assignment]
 
     bench.backend.apply = apply_and_refuse  # type: ignore[method-assign,assignment]
     with pytest.raises(BackendFailed):

@@ -97,7 +97,7 @@ def test_inventories_survive_a_restart_and_add_up() -> None:
 
 
 def test_answers_of_engines_are_read() -> None:
-    """Running containers with addresses and labels, subnets; what has ended does not count."""
+    """Running containers with addresses and labels, others without addresses; subnets."""
     network = {"IPAddress": "10.90.0.2", "GlobalIPv6Address": "fd90::2"}
     listed: list[dict[str, Any]] = [
         {
@@ -107,7 +107,12 @@ def test_answers_of_engines_are_read() -> None:
             "State": "running",
             "NetworkSettings": {"Networks": {"front": network, "back": {"IPAddress": "10.91.0.2"}}},
         },
-        {"Id": "b", "Names": ["/old"], "State": "exited", "NetworkSettings": None},
+        {
+            "Id": "b",
+            "Names": ["/old"],
+            "State": "exited",
+            "NetworkSettings": {"Networks": {"front": network}},
+        },
         {"Id": "c", "Names": None, "Labels": None, "State": "created"},
     ]
     networks = [
@@ -115,7 +120,8 @@ def test_answers_of_engines_are_read() -> None:
         {"Name": "none", "IPAM": {"Config": None}},
     ]
     found = read_inventory(listed, networks)
-    assert found == Inventory((WEB, Container("c", "c")), {"front": (FRONT,)})
+    others = (Container("b", "old"), Container("c", "c"))
+    assert found == Inventory((WEB, *others), {"front": (FRONT,)})
 
 
 def test_a_network_tells_of_who_is_about_to_start() -> None:
@@ -138,6 +144,7 @@ def test_a_network_tells_of_who_is_about_to_start() -> None:
         Container("a", "new", networks=address),
         Container("b", "again", networks=address),
         Container("c", "runs", networks=address),
+        Container("d", "ended"),
     )
     assert attached.is_ahead_of(listed)
     assert not attached.is_ahead_of([{"Id": "d", "NetworkSettings": None}])
