@@ -232,6 +232,19 @@ def test_nothing_is_opened_when_nothing_can_be_loaded(site: Site, tmp_path: Path
     assert site.blocks(2)
 
 
+def test_a_rule_of_several_filters_for_one_address_can_be_removed(site: Site) -> None:
+    """It is found by its name and by the address, and then it is gone."""
+    several = DynamicRule(
+        "a",
+        (parse_filter("10.0.0.2=0:1:UDP"), parse_filter("10.0.0.2+0:2:UDP")),
+        Action.BLOCK,
+    )
+    for selector in ("a", "10.0.0.2"):
+        site.engine.add_dynamic(several)
+        site.engine.remove_dynamic(site.engine.dynamic.find(selector))
+        assert len(site.engine.dynamic) == 0
+
+
 def booted(site: Site, boot: Boot, error: InvalidInput | None = None) -> bool:
     """Boot as the first unit does, over a kernel that holds nothing."""
     site.backend = MemoryBackend(site.clock)

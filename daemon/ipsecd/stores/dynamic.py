@@ -116,7 +116,8 @@ class DynamicStore:
     def remove(self, name: str) -> None:
         """Remove a rule; one that is absent is no error."""
         rule = self._rules.pop(name, None)
-        for key in _keys(rule) if rule else ():
+        # Several filters of a rule can be found by one address.
+        for key in set(_keys(rule)) if rule else ():
             names = self._found_by[key]
             names.pop(name, None)
             if not names:
