@@ -19,6 +19,8 @@ from ipsecd.model.values import Family, InterfaceType, Network
 _DIALUP_ARPHRD = frozenset({256, 257, 258, 259, 512, 519})
 _LOOPBACK_ARPHRD = 772
 _WITH_ETHERNET = frozenset({1, _LOOPBACK_ARPHRD})
+_BARE_ARPHRD = _DIALUP_ARPHRD | {768, 769, 776, 778, 823, 0xFFFE}
+"""Links without a header of their own: PPP, raw IP, IP tunnels, GRE, tun (linux/if_arp.h)."""
 _XDP_MODES = {1: "IFLA_XDP_DRV_PROG_ID", 2: "IFLA_XDP_SKB_PROG_ID", 3: "IFLA_XDP_HW_PROG_ID"}
 _IFF_UP = 1
 _FAMILIES = {socket.AF_INET: Family.IPV4, socket.AF_INET6: Family.IPV6}
@@ -34,7 +36,8 @@ class Interface:
     ``bare`` says that its packets have no link-layer header. ``kind`` is its driver as rtnetlink
     names it ("" for hardware), ``port_of`` that of the bridge or bond whose port it is, and
     ``lower`` the index of the interface that it lies on, 0 if on none here. ``xdp`` has the mode
-    (1 native, 2 generic, 3 offloaded) and number of the program that each mode runs.
+    (1 native, 2 generic, 3 offloaded) and number of the program that each mode runs. Not
+    ``readable`` is a link whose headers are neither Ethernet's nor absent.
     """
 
     name: str
@@ -47,6 +50,7 @@ class Interface:
     port_of: str = ""
     lower: int = 0
     xdp: tuple[tuple[int, int], ...] = ()
+    readable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +110,7 @@ def read_host() -> HostState:
             if link.get_attr("IFLA_LINK_NETNSID") is not None
             else link.get_attr("IFLA_LINK") or 0,
             _xdp(link),
+            link["ifi_type"] in _WITH_ETHERNET | _BARE_ARPHRD,
         )
         for link in links
     )

@@ -36,6 +36,7 @@ from tests.netns.site import (
 pytestmark = pytest.mark.netns
 
 TUNSETIFF, IFF_TUN, IFF_NO_PI = 0x400454CA, 1, 0x1000
+TUNSETLINK, ARPHRD_INFINIBAND = 0x400454CD, 32
 FOREIGN = """
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
@@ -260,6 +261,29 @@ def sent_from_port(port: int) -> int:
         run(*site.python(site.HOST, SEND_FROM_PORT, HERE4, str(port)))
         counting.stdin.close()
         return int(counting.stdout.readline())
+
+
+def test_a_link_that_no_program_reads_is_shut_and_said_so(daemon: Daemon) -> None:
+    """What has other headers than Ethernet's passes nothing while anything is blocked."""
+    tunnel = os.open("/dev/net/tun", os.O_RDWR)
+    try:
+        fcntl.ioctl(tunnel, TUNSETIFF, struct.pack("16sH", b"odd0", IFF_TUN | IFF_NO_PI))
+        fcntl.ioctl(tunnel, TUNSETLINK, ARPHRD_INFINIBAND)
+        run("ip", "address", "add", "10.98.0.1/24", "dev", "odd0")
+        run("ip", "link", "set", "odd0", "up")
+        assert eventually(lambda: "odd0: NOT COVERED" in daemon.ctl("status"))
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
+            receiver.bind(("10.98.0.1", 1435))
+            receiver.settimeout(0.4)
+            packet = Packet(Point.ARRIVING, Family.IPV4, 0x0A620042, 0x0A620001, 17, 4000, 1435)
+            os.write(tunnel, encode_udp(packet))
+            assert receiver.recv(100) == b"worm"
+            daemon.ctl("block", "udp/1434")
+            os.write(tunnel, encode_udp(packet))
+            with pytest.raises(TimeoutError):
+                receiver.recv(100)
+    finally:
+        os.close(tunnel)
 
 
 def test_a_link_without_a_header_is_covered(daemon: Daemon) -> None:

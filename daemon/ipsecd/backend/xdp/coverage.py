@@ -20,7 +20,10 @@ MAX_TAGS = 2
 
 
 class Wanted(NamedTuple):
-    """An interface that must have programs; ``suffix`` ends the names of those it gets."""
+    """An interface that must have programs; ``suffix`` ends the names of those it gets.
+
+    It is empty where no program can read the headers of the link.
+    """
 
     ifindex: int
     name: str
@@ -49,5 +52,7 @@ def _seen_below(one: Interface, found: dict[int, Interface]) -> bool:
 
 
 def _suffix(one: Interface) -> str:
+    if not one.readable:
+        return ""
     kind = (one.type or InterfaceType.LAN).value
     return f"{kind}_bare" if one.bare else kind

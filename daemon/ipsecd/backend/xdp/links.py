@@ -15,6 +15,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 
 from pyroute2 import IPRoute
@@ -70,6 +71,11 @@ class Links:
             self._drop(*place)
         self.failures = {}
         for one in wanted.values():
+            if not one.suffix:
+                self.failures[one.ifindex] = (
+                    f"{one.name}: NOT COVERED (it is no Ethernet or IP link)"
+                )
+                continue
             try:
                 self._cover(one, programs)
             except OSError as error:
@@ -79,7 +85,7 @@ class Links:
         """Load what will be attached, so that no program is missing half-way."""
         self._find_pinned()
         attached = {index: hook for index, hook in self._links if hook != "leave"}
-        for one in interfaces:
+        for one in filter(attrgetter("suffix"), interfaces):
             hook = attached.get(one.ifindex, "receive")
             for name in (f"{hook}_{one.suffix}", f"leave_{one.suffix}"):
                 programs(name)
