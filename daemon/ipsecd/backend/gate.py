@@ -87,11 +87,12 @@ class Gate:
         except KernelError as error:
             raise failure(error) from error
         self._known: Known | None = None
+        self._asked: Known | None = None
         self._fingerprint = ""
 
     def close_but_for(self, known: Known) -> None:
         """Let through only what is `known`. Raises ``BackendFailed``."""
-        old = self._known
+        old, self._asked = self._known, known
         if known == old:
             return
         try:
@@ -107,8 +108,8 @@ class Gate:
 
     def forget_addresses(self, but: frozenset[tuple[Family, int]]) -> None:
         """Let nothing through any more for an address that is none of `but`."""
-        if self._known:
-            self.close_but_for(self._known.only(but))
+        if self._asked:
+            self.close_but_for(self._asked.only(but))
 
     def drift(self) -> tuple[str, ...]:
         """One sentence if somebody else changed the table; the next call puts it right."""
@@ -133,7 +134,7 @@ class Gate:
 
     def remove(self) -> None:
         """Let everything through."""
-        self._known = None
+        self._known = self._asked = None
         if not self._reader.exists():
             return
         try:
