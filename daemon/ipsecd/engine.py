@@ -440,6 +440,11 @@ class Engine:
             return True
         if not any(one.id == identity for one in self.inventory.containers):
             return False
+        # Whoever had an address before, and has ended before it was listed, has it no more.
+        self._announced = {
+            other: (until, tuple(one for one in found if one not in addresses))
+            for other, (until, found) in self._announced.items()
+        }
         self._announced[identity] = (self._clock() + ANNOUNCED_S, addresses)
         self._take_inventories(self._inventories)
         return True

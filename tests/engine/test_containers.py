@@ -89,6 +89,16 @@ def test_only_its_own_engine_ends_an_announcement(bench: Bench) -> None:
     assert not bench.blocks(NEW)
 
 
+def test_the_last_to_be_announced_with_an_address_has_it(bench: Bench) -> None:
+    """A container that ended before it was listed leaves nothing to the one that follows."""
+    both = Inventory((*known(WEB, "web").containers, *known(DB, "db").containers))
+    bench.engine.set_inventory("podman", both)
+    bench.engine.announce(WEB, networks(NEW))
+    assert bench.blocks(NEW)
+    bench.engine.announce(DB, networks(NEW))
+    assert not bench.blocks(NEW)
+
+
 def test_announcements_survive(bench: Bench) -> None:
     """The end of the daemon, and a stop and start of enforcement."""
     bench.engine.set_inventory("podman", known(WEB, "web"))
