@@ -19,6 +19,8 @@ PATIENCE_S, PAUSE_S = 1.5, 0.02
 ANSWER_S = 2.0
 """With PATIENCE_S less than the runtime gives a hook, before it gives the container up."""
 _LOOPBACK = "lo"
+_LINK_LOCAL = "20"
+"""The scope of addresses that no engine lists, in the hexadecimal of if_inet6 (linux/ipv6.h)."""
 
 
 def main() -> int:
@@ -60,7 +62,7 @@ def ipv4(network: Path) -> list[str]:
 
 
 def ipv6(network: Path) -> list[str]:
-    """The IPv6 addresses in a network namespace, but for loopback (if_inet6)."""
+    """The IPv6 addresses in a network namespace, but for local ones (if_inet6 of proc)."""
     try:
         lines = (network / "if_inet6").read_text(encoding="ascii").splitlines()
     except FileNotFoundError:
@@ -68,7 +70,7 @@ def ipv6(network: Path) -> list[str]:
     found = []
     for line in lines:
         digits, _, _, scope, _, name = line.split()
-        if name != _LOOPBACK and scope != "20":
+        if name != _LOOPBACK and scope != _LINK_LOCAL:
             found.append(":".join(digits[n : n + 4] for n in range(0, 32, 4)))
     return found
 

@@ -11,17 +11,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from ipsecctl.client import Client
-from ipsecctl.dynamic import add_dynamic, canonical_filter, rule_line
+from ipsecctl.dynamic import add_dynamic, rule_line
 from ipsecctl.failures import DONE, UsageError
 from ipsecctl.options import Options, duration_s, parse_options
 from ipsecctl.presentation import print_json
 from ipsecd.errors import InvalidInput, IpsecdError, NotFound
 from ipsecd.language.addresses import format_address, parse_address
-from ipsecd.language.filters import format_filter, parse_filter
+from ipsecd.language.filters import format_filter, parse_filter, parse_short
 from ipsecd.model.values import (
     Address,
     Endpoint,
     Filter,
+    InterfaceType,
     Keyword,
     Network,
     PortRange,
@@ -30,10 +31,9 @@ from ipsecd.model.values import (
 )
 
 PERMITTED = "quarantine {}: permitted"
-INTERFACES = {
+INTERFACES: dict[str | None, str] = {
     None: "quarantine {}",
-    "lan": "quarantine {}: on lan",
-    "dialup": "quarantine {}: on dialup",
+    **{kind.value: f"quarantine {{}}: on {kind.value}" for kind in InterfaceType},
 }
 PATTERNS = (*INTERFACES.values(), PERMITTED)
 
@@ -44,14 +44,14 @@ def quarantine(client: Client, args: list[str]) -> int:
     who = _who(options)
     lifetime = options.value("--for")
     ttl_s = None if lifetime is None else duration_s(lifetime)
-    permits = [canonical_filter(text) for text in options.values.get("--permit", [])]
+    permits = [parse_short(text) for text in options.values.get("--permit", [])]
     ours = [pattern.format(_name(who)) for pattern in PATTERNS]
     others = [
         (parse_filter(one["filter"]), one["interface"])
         for one in client.call("ListFilters")["filters"]
         if one["action"] == "permit" and not (one["store"] == "dynamic" and one["rule"] in ours)
     ]
-    wanted = rules(who, [parse_filter(text) for text in permits], others)
+    wanted = rules(who, permits, others)
     made: list[str] = []
     answers = []
     try:

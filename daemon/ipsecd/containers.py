@@ -212,7 +212,10 @@ class Attached:
     def news_of(self, one: Mapping[str, Any]) -> tuple[Network, ...]:
         """The addresses of a listed container, if the list has not all of them."""
         known = self.addresses.get(one["Id"], ())
-        return known if set(known) - set(_listed_addresses(one).get(self.network, ())) else ()
+        if not known:
+            return ()
+        listed = _listed_addresses(one).get(self.network, ())
+        return known if set(known) - set(listed) else ()
 
 
 def read_network(answer: Mapping[str, Any]) -> Attached:

@@ -352,13 +352,12 @@ def _explain(engine: Engine, request: Request) -> dict[str, Any]:
         senders = {p for p in named if isinstance(p, Process) and cgroups.holds(p, text.sender)}
         packet = replace(packet, processes=packet.processes | senders)
     exemptions = () if engine.stopped else engine.config.exemptions
-    explanation, leaving = (
-        _judgement(decide(filters, one, state.host, exemptions), one) if one else None
-        for one in (packet, packet.leaving(state.host))
+    found = decide(filters, packet, state.host, exemptions)
+    leaving = packet.leaving(state.host) if found.action is Action.PERMIT else None
+    judged = (
+        _judgement(decide(filters, leaving, state.host, exemptions), leaving) if leaving else None
     )
-    assert explanation is not None
-    passes = explanation["decision"] == Action.PERMIT.value
-    return {"explanation": {**explanation, "leaving": leaving if passes else None}}
+    return {"explanation": {**_judgement(found, packet), "leaving": judged}}
 
 
 def _judgement(found: Decision, packet: Packet) -> dict[str, Any]:

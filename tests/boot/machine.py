@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,7 +18,7 @@ import pytest
 
 from ipsecd.backend.nftables import cgroups
 from tests.boot.base import base_path
-from tests.netns.site import eventually, run
+from tests.netns.site import eventually, inside, python, run
 
 GUEST, PEER = "machine", "machine-peer"
 HERE, THERE, MAC = "192.168.1.1", "192.168.1.66", "02:00:00:00:00:01"
@@ -199,7 +198,7 @@ class Machine:
             self._flood.wait()
             self._flood = None
         if on:
-            words = ["ip", "netns", "exec", PEER, sys.executable, "-I", "-c", FLOOD]
+            words = python(inside(PEER), FLOOD)
             self._flood = subprocess.Popen(words)
 
     def received(self) -> tuple[int, int]:

@@ -14,7 +14,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.netns.site import HOST, Namespace, eventually, listening, python, run, send
+from tests.netns.site import (
+    HOST,
+    Namespace,
+    eventually,
+    listening,
+    needs_isolation,
+    python,
+    run,
+    send,
+)
 
 ROOT = Path(__file__).parents[2]
 UNPACKED = ROOT / "build/docker"
@@ -55,9 +64,10 @@ except OSError:
 
 def needs(*names: str) -> None:
     """Fail in CI, skip elsewhere, without root, namespaces and these commands."""
+    needs_isolation()
     missing = [name for name in ("busybox", *names) if not shutil.which(name)]
-    if os.geteuid() != 0 or "IPSECD_ISOLATED" not in os.environ or missing:
-        reason = f"needs root, namespaces of its own (make test), and {' '.join(missing)}"
+    if missing:
+        reason = f"needs {' '.join(missing)}"
         if os.environ.get("CI"):
             pytest.fail(reason)
         pytest.skip(reason)
@@ -107,11 +117,13 @@ class Engine:
         """Start the API service."""
         self.socket.parent.mkdir(exist_ok=True)
         self.socket.unlink(missing_ok=True)
-        with (self.directory / "service").open("ab") as log:
-            self.service = subprocess.Popen(
-                self.service_command, env=self.environment, stdout=log, stderr=log
-            )
+        self.service = self.launch("service", *self.service_command)
         assert eventually(self.answers, 30), (self.directory / "service").read_text()
+
+    def launch(self, log: str, *words: str) -> subprocess.Popen[bytes]:
+        """Start a service that writes to a file of its own."""
+        with (self.directory / log).open("ab") as file:
+            return subprocess.Popen(words, env=self.environment, stdout=file, stderr=file)
 
     def answers(self) -> bool:
         """Whether the API service is there."""
@@ -238,13 +250,7 @@ class Docker(Engine):
                 socket=self._runtime_socket,
             )
         )
-        with (directory / "runtime").open("ab") as log:
-            self._runtime = subprocess.Popen(
-                ["containerd", "--config", str(configuration)],
-                env=self.environment,
-                stdout=log,
-                stderr=log,
-            )
+        self._runtime = self.launch("runtime", "containerd", "--config", str(configuration))
         assert eventually(self._runtime_socket.exists, 30)
 
     @property

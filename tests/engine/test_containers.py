@@ -2,57 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import inf
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ipsecd.backend.memory import MemoryBackend
 from ipsecd.backend.nftables import cgroups
-from ipsecd.config import Config, Directories
-from ipsecd.engine import ANNOUNCED_S, Engine
+from ipsecd.engine import ANNOUNCED_S
 from ipsecd.errors import BackendFailed
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.inventory import Container, Inventory
-from ipsecd.model.packets import Host, Packet, Point
 from ipsecd.model.values import Action, Family, Network, Policy, Rule
 from ipsecd.stores.dynamic import DynamicRule
+from tests.engine.site import Site
 
-HOST = Host(frozenset({(Family.IPV4, 0x0A090001)}))
-OLD, NEW, OTHER = 0x0A580002, 0x0A580003, 0x0A590002
+OLD, NEW, OTHER, OUTSIDE = 0x0A580002, 0x0A580003, 0x0A590002, 0x08080808
 WEB, DB = "a" * 64, "b" * 64
 
 
-class Bench:
-    """An engine over memory, with a policy and a dynamic rule that block a container."""
-
-    def __init__(self, directory: Path) -> None:
-        self.clock = 1000.0
-        self.backend = MemoryBackend(lambda: self.clock)
-        self._directories = Directories(*(directory / name for name in ("etc", "lib", "run")))
-        self.engine = self.again()
-        policy = Policy("P", (Rule("R", (parse_filter("container:web=*:53:UDP"),), Action.BLOCK),))
-        self.engine.change(put=[policy], assign="P")
-        filters = (parse_filter("container:web=*:54:UDP"),)
-        self.engine.add_dynamic(DynamicRule("d", filters, Action.BLOCK, None, inf))
-
-    def again(self) -> Engine:
-        """Start another one in the place of the first."""
-        clock: Callable[[], float] = lambda: self.clock  # noqa: E731 - the engine wants a function
-        self.engine = Engine(Config(), self._directories, lambda: self.backend, clock=clock)
-        self.engine.start()
-        return self.engine
-
-    def blocks(self, source: int, port: int = 53) -> bool:
-        sent = Packet(Point.ARRIVING, Family.IPV4, source, 0x08080808, 17, 4000, port)
-        return self.backend.judge(sent, HOST).action is Action.BLOCK
-
-
 @pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return Bench(tmp_path)
+def bench(site: Site) -> Site:
+    """With a policy and a dynamic rule that block a container."""
+    policy = Policy("P", (Rule("R", (parse_filter("container:web=*:53:UDP"),), Action.BLOCK),))
+    site.engine.change(put=[policy], assign="P")
+    filters = (parse_filter("container:web=*:54:UDP"),)
+    site.engine.add_dynamic(DynamicRule("d", filters, Action.BLOCK, None, inf))
+    return site
+
+
+def blocks(bench: Site, source: int, port: int = 53) -> bool:
+    """Whether what an address sends out through this host is blocked."""
+    return bench.blocks(port, source, OUTSIDE)
 
 
 def networks(*addresses: int) -> tuple[Network, ...]:
@@ -65,52 +46,52 @@ def known(identity: str, name: str, *addresses: int) -> Inventory:
     return Inventory((Container(identity, name, networks=found),))
 
 
-def test_an_announced_address_is_enforced_over_the_listed_one(bench: Bench) -> None:
+def test_an_announced_address_is_enforced_over_the_listed_one(bench: Site) -> None:
     """A container that is started again is still listed with the address that it had."""
     bench.engine.set_inventory("podman", known(WEB, "web", OLD))
     assert bench.engine.announce(WEB, networks(NEW))
-    assert bench.blocks(NEW)
-    assert bench.blocks(NEW, 54)
+    assert blocks(bench, NEW)
+    assert blocks(bench, NEW, 54)
     bench.engine.set_inventory("podman", known(WEB, "web", OLD))
-    assert bench.blocks(NEW)
+    assert blocks(bench, NEW)
     bench.engine.set_inventory("podman", known(WEB, "web", NEW))
-    assert bench.blocks(NEW)
-    assert not bench.blocks(OLD)
+    assert blocks(bench, NEW)
+    assert not blocks(bench, OLD)
 
 
-def test_only_its_own_engine_ends_an_announcement(bench: Bench) -> None:
+def test_only_its_own_engine_ends_an_announcement(bench: Site) -> None:
     """An engine that is slow keeps what was told of its containers; its own news end it in time."""
     bench.engine.set_inventory("podman", known(WEB, "web"))
     bench.engine.announce(WEB, networks(NEW))
-    bench.clock += ANNOUNCED_S + 1
+    bench.clock.now += ANNOUNCED_S + 1
     bench.engine.set_inventory("docker", known(DB, "db", OTHER))
-    assert bench.blocks(NEW)
+    assert blocks(bench, NEW)
     bench.engine.set_inventory("podman", known(WEB, "web"))
-    assert not bench.blocks(NEW)
+    assert not blocks(bench, NEW)
 
 
-def test_the_last_to_be_announced_with_an_address_has_it(bench: Bench) -> None:
+def test_the_last_to_be_announced_with_an_address_has_it(bench: Site) -> None:
     """A container that ended before it was listed leaves nothing to the one that follows."""
     both = Inventory((*known(WEB, "web").containers, *known(DB, "db").containers))
     bench.engine.set_inventory("podman", both)
     bench.engine.announce(WEB, networks(NEW))
-    assert bench.blocks(NEW)
+    assert blocks(bench, NEW)
     bench.engine.announce(DB, networks(NEW))
-    assert not bench.blocks(NEW)
+    assert not blocks(bench, NEW)
 
 
-def test_announcements_survive(bench: Bench) -> None:
+def test_announcements_survive(bench: Site) -> None:
     """The end of the daemon, and a stop and start of enforcement."""
     bench.engine.set_inventory("podman", known(WEB, "web"))
     bench.engine.announce(WEB, networks(NEW))
     bench.again()
-    assert bench.blocks(NEW)
+    assert blocks(bench, NEW)
     bench.engine.stop()
     bench.engine.start()
-    assert bench.blocks(NEW)
+    assert blocks(bench, NEW)
 
 
-def test_news_are_in_force_whole_or_not_at_all(bench: Bench) -> None:
+def test_news_are_in_force_whole_or_not_at_all(bench: Site) -> None:
     """If the kernel takes those of the policy and not those of a dynamic rule, the old ones are."""
     bench.engine.set_inventory("podman", known(WEB, "web", OLD))
     apply, change = bench.backend.apply, bench.backend.change
@@ -129,11 +110,11 @@ def test_news_are_in_force_whole_or_not_at_all(bench: Bench) -> None:
     with pytest.raises(BackendFailed):
         bench.engine.set_inventory("podman", known(WEB, "web", NEW))
     for port in (53, 54):
-        assert bench.blocks(OLD, port)
-        assert not bench.blocks(NEW, port)
+        assert blocks(bench, OLD, port)
+        assert not blocks(bench, NEW, port)
     bench.engine.set_inventory("podman", known(WEB, "web", NEW))
-    assert bench.blocks(NEW)
-    assert bench.blocks(NEW, 54)
+    assert blocks(bench, NEW)
+    assert blocks(bench, NEW, 54)
 
 
 def test_a_service_is_found_in_slices_of_slices(

@@ -13,49 +13,14 @@ import pytest
 from ipsecd.backend.base import Observation
 from ipsecd.backend.memory import MemoryBackend
 from ipsecd.compiler.volatile import Delta, Volatile
-from ipsecd.config import Boot, Config, Directories, Limits
+from ipsecd.config import Boot, Config, Limits
 from ipsecd.engine import Engine
 from ipsecd.errors import BackendFailed, InvalidInput, LimitExceeded, Refused, StoreFailed
 from ipsecd.language.filters import parse_filter
-from ipsecd.model.packets import Host, Packet, Point
 from ipsecd.model.values import Action, Family, Network, Policy, Rule
 from ipsecd.stores.dynamic import DynamicRule
 from ipsecd.stores.files import Disk
-
-HOST = Host(frozenset({(Family.IPV4, 0x0A090001)}))
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-class Site:
-    """An engine over memory, whose backends are all one."""
-
-    def __init__(self, path: Path, limits: Limits | None = None) -> None:
-        self.clock = Clock()
-        self.backend = MemoryBackend(self.clock)
-        self.directories = Directories(path / "etc", path / "lib", path / "run")
-        self.config = Config(limits=limits or Limits())
-        self.engine = self.again()
-
-    def again(self) -> Engine:
-        self.engine = Engine(self.config, self.directories, lambda: self.backend, clock=self.clock)
-        self.engine.start()
-        return self.engine
-
-    def blocks(self, port: int, source: int = 0xCB007107) -> bool:
-        packet = Packet(Point.ARRIVING, Family.IPV4, source, 0x0A090001, 17, 4000, port)
-        return self.backend.judge(packet, HOST).action is Action.BLOCK
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return Site(tmp_path)
+from tests.engine.site import Site
 
 
 def rule(name: str, text: str, deadline: float = inf) -> DynamicRule:

@@ -34,7 +34,7 @@ from ipsecd.model.exemptions import ESSENTIALS
 from ipsecd.model.packets import Packet, Point
 from ipsecd.model.values import Family, InForce, Process
 from tests.frames import encode
-from tests.netns.site import BPFFS
+from tests.netns.site import BPFFS, inside
 from tests.strategies import in_force, packets, senders_in_force
 
 NAMES = tuple(one.name for one in ESSENTIALS)
@@ -197,7 +197,7 @@ def witnessed() -> set[tuple[str, int]]:
     return found
 
 
-FAR = ("ip", "netns", "exec", "nowhere")
+FAR = inside("nowhere")
 POINTS = (Point.ARRIVING, Point.SENDING)
 
 

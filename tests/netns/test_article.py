@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +14,17 @@ from pathlib import Path
 import pytest
 
 from tests.netns import site
-from tests.netns.site import HERE4, HERE6, PEER, PEER4, Daemon, delivered
+from tests.netns.site import (
+    HERE4,
+    HERE6,
+    HOST,
+    OUTSIDE,
+    PEER4,
+    Daemon,
+    Namespace,
+    delivered,
+    python,
+)
 
 pytestmark = pytest.mark.netns
 
@@ -36,9 +45,8 @@ def daemon(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Daemon]:
 
 
 @contextmanager
-def web_server(directory: Path, address: str, inside: str = "") -> Iterator[None]:
+def web_server(directory: Path, address: str, where: Namespace = HOST) -> Iterator[None]:
     """A real HTTP server, here or at the peer."""
-    prefix = ["ip", "netns", "exec", inside] if inside else []
     code = (
         "import http.server, sys\n"
         "server = http.server.HTTPServer((sys.argv[1], 80), "
@@ -47,7 +55,7 @@ def web_server(directory: Path, address: str, inside: str = "") -> Iterator[None
         "server.serve_forever()\n"
     )
     with subprocess.Popen(
-        [*prefix, sys.executable, "-I", "-c", code, address],
+        python(where, code, address),
         cwd=directory,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -60,14 +68,13 @@ def web_server(directory: Path, address: str, inside: str = "") -> Iterator[None
             server.kill()
 
 
-def fetches(address: str, *, inside: str = "") -> bool:
+def fetches(address: str, where: Namespace = HOST) -> bool:
     """Whether a real HTTP client gets an answer from port 80."""
-    prefix = ["ip", "netns", "exec", inside] if inside else []
     code = (
         "import sys, urllib.request\n"
         "urllib.request.urlopen(f'http://{sys.argv[1]}/', timeout=2).read()\n"
     )
-    words = [*prefix, sys.executable, "-I", "-c", code, address]
+    words = python(where, code, address)
     return subprocess.run(words, capture_output=True, check=False).returncode == 0
 
 
@@ -93,13 +100,13 @@ def test_the_article_from_its_first_command_to_its_last(
     assert delivered(PEER4, 1434, to_peer=True) == 5
     assert daemon.type("netdiag /test:ipsec") == ACTIVE.format("Block UDP 1434 Filter")
 
-    with web_server(tmp_path, HERE4), web_server(tmp_path, PEER4, PEER):
-        assert fetches(HERE4, inside=PEER)
+    with web_server(tmp_path, HERE4), web_server(tmp_path, PEER4, OUTSIDE):
+        assert fetches(HERE4, OUTSIDE)
         typed(
             '-w REG -p "Block TCP 80 Filter" -r "Block Inbound TCP 80 Rule" '
             "-f *=0:80:TCP -n BLOCK -x"
         )
-        assert not fetches(HERE4, inside=PEER)
+        assert not fetches(HERE4, OUTSIDE)
         assert fetches(PEER4)
     assert daemon.type("netdiag /test:ipsec") == ACTIVE.format("Block TCP 80 Filter")
     assert delivered(HERE4, 1434) == 5
@@ -132,13 +139,13 @@ def test_the_article_from_its_first_command_to_its_last(
     ):
         assert line in report
 
-    with web_server(tmp_path, HERE4), web_server(tmp_path, PEER4, PEER):
-        assert fetches(HERE4, inside=PEER)
+    with web_server(tmp_path, HERE4), web_server(tmp_path, PEER4, OUTSIDE):
+        assert fetches(HERE4, OUTSIDE)
         typed(
             '-p "Block UDP 1434 Filter" -w REG -r "Block Inbound TCP 80 Rule" '
             "-f *=0:80:TCP -n BLOCK"
         )
-        assert not fetches(HERE4, inside=PEER)
+        assert not fetches(HERE4, OUTSIDE)
         assert fetches(PEER4)
     typed('-p "Block UDP 1434 Filter" -w REG -r "Block TCP 99 Rule" -f *=0: 99: TCP -n BLOCK')
 

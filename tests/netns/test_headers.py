@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import socket
 import struct
-import sys
 import time
 from collections.abc import Iterator
 
@@ -17,7 +16,7 @@ from ipsecd.compiler.volatile import Volatile
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.values import Action, InForce, Origin
 from tests.netns import site
-from tests.netns.site import HERE4, HERE6, PEER, PEER4, PEER6, run
+from tests.netns.site import HERE4, HERE6, OUTSIDE, PEER4, PEER6, python, run
 
 pytestmark = pytest.mark.netns
 
@@ -44,7 +43,7 @@ class Injector:
             "s.bind(('wire1', 0))\n"
             f"s.send({self._to + bytes(6) + kind + packet!r})\n"
         )
-        run("ip", "netns", "exec", PEER, sys.executable, "-I", "-c", code)
+        run(*python(OUTSIDE, code))
         return self._seen() > before
 
     def _seen(self) -> int:

@@ -1,0 +1,42 @@
+"""An engine over memory, for tests of what it puts in force."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ipsecd.backend.memory import MemoryBackend
+from ipsecd.config import Config, Directories, Limits
+from ipsecd.engine import Engine
+from ipsecd.model.packets import Host, Packet, Point
+from ipsecd.model.values import Action, Family
+
+ME = 0x0A090001
+HOST = Host(frozenset({(Family.IPV4, ME)}))
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Site:
+    """An engine over memory, whose backends are all one."""
+
+    def __init__(self, path: Path, limits: Limits | None = None) -> None:
+        self.clock = Clock()
+        self.backend = MemoryBackend(self.clock)
+        self.directories = Directories(path / "etc", path / "lib", path / "run")
+        self.config = Config(limits=limits or Limits())
+        self.engine = self.again()
+
+    def again(self) -> Engine:
+        self.engine = Engine(self.config, self.directories, lambda: self.backend, clock=self.clock)
+        self.engine.start()
+        return self.engine
+
+    def blocks(self, port: int, source: int = 0xCB007107, destination: int = ME) -> bool:
+        packet = Packet(Point.ARRIVING, Family.IPV4, source, destination, 17, 4000, port)
+        return self.backend.judge(packet, HOST).action is Action.BLOCK
