@@ -149,16 +149,18 @@ class _Program:
     def _check_headers(self, entry: str, *, drop: bool) -> None:
         code = DROP if drop else ACCEPT
         end = ex.counted_by(UNPARSABLE) + ex.verdict(code)
+        # Before the headers: the first of those that follow may lie in an earlier fragment, and
+        # then this one has no protocol, and only tables without one can match it.
+        fragments = chain(self.point, self.family, "fragment")
+        self.rules.add(
+            entry, self._is_later_fragment(), ex.verdict(GOTO, fragments), comment="no ports"
+        )
         if self.family is Family.IPV6:
             headers = chain(self.point, self.family, "headers")
             readable = ex.meta(ex.META_L4PROTO) + ex.compare(ex.GTE, b"\0")
             self.rules.add(entry, ex.verdict(JUMP, headers))
             self.rules.add(headers, readable, ex.verdict(RETURN))
             self.rules.add(headers, end, comment="too many or broken extension headers")
-        fragments = chain(self.point, self.family, "fragment")
-        self.rules.add(
-            entry, self._is_later_fragment(), ex.verdict(GOTO, fragments), comment="no ports"
-        )
         self.rules.chains[fragments] = []
         self._exempt(fragments, fragment=True)
         self._split(fragments, [t for t in self.tables if not t.id.needs_ports], "fragment")
