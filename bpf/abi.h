@@ -12,7 +12,7 @@
 
 #include <linux/types.h>
 
-#define IPSECD_ABI 2
+#define IPSECD_ABI 3
 
 #define LINE_BYTES 64
 #define HOST_LINES 2048 /* of one IP version, in one half of the map */
@@ -240,14 +240,6 @@ struct dynamic_entry {
 struct count {
 	__u64 packets;
 	__u64 bytes; /* of the network layer, header included */
-};
-
-/* Where a rule was written, by its number: store, policy and rule, each ended by a zero byte.
- * The programs do not read it: it leads from a counter back to what a person wrote. */
-#define ORIGIN_BYTES 2112
-
-struct origin {
-	char text[ORIGIN_BYTES];
 };
 
 /* What became of the first fragment of a datagram that this host sends, for the later ones. */

@@ -95,7 +95,7 @@ def test_limits_and_numbers_are_the_same() -> None:
     assert defined("IPSECD_ABI") == abi.ABI
     for name in ("HOST_LINES", "HOST_PROBES", "HASH_PROBES", "MAX_STEPS", "MAX_STEPS_UNROLLED"):
         assert defined(name) == getattr(abi, name)
-    for name in ("MAX_PATTERNS", "IMAGES", "ORIGIN_BYTES", "NO_RANGES", "HASH_CONTINUES"):
+    for name in ("MAX_PATTERNS", "IMAGES", "NO_RANGES", "HASH_CONTINUES"):
         assert defined(name) == getattr(abi, name)
     for name in ("SHORTCUT_BITS", "SHORTCUT_PORTS", "SHORTCUT_PROTOCOLS"):
         assert defined(name) == getattr(abi, name)

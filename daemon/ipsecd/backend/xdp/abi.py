@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 
-ABI = 2
+ABI = 3
 
 LINE = 64
 HOST_LINES = 2048
@@ -18,7 +18,6 @@ MAX_STEPS = 4096
 MAX_STEPS_UNROLLED = 24
 MAX_PATTERNS = 16
 IMAGES = 4
-ORIGIN_BYTES = 2112
 
 FAMILIES = 2
 HEADS = 3 * FAMILIES

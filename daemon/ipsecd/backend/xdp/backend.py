@@ -3,8 +3,8 @@
 Invariants:
 
 1. What is attached always judges by a whole state. A new process, and one that finds its maps
-   changed by somebody else, prepares maps and programs of its own and then puts them in the
-   place of the old ones, link by link.
+   changed by somebody else or too small for the counts of a new policy, prepares maps and
+   programs of its own and then puts them in the place of the old ones, link by link.
 2. Pins lie in ``maps-NUMBER`` and ``links``; only the newest maps are kept.
 """
 
@@ -100,7 +100,7 @@ class XdpBackend:
 
     def apply(self, classifier: Classifier, volatile: Volatile) -> None:
         """Put the whole state in force."""
-        if self._classifier is None or self._drifted:
+        if self._classifier is None or self._drifted or not self._loaded().has_room(classifier):
             self._install(classifier, volatile)
         else:
             programs = self._loaded()
@@ -197,6 +197,9 @@ class XdpBackend:
             counts = {**counts, **self._programs.counts()}
             fresh = Programs(len(classifier.origins))
         else:
+            if self._programs and not self._programs.has_room(classifier):
+                self._programs.close()
+                self._programs = None
             fresh = self._programs or Programs(len(classifier.origins))
         self._programs, old = fresh, self._programs
         directories = self._map_directories()

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from ipsecd.errors import BackendFailed
 
 BPF_MAP_TYPE_ARRAY = 2
+BPF_MAP_TYPE_ARRAY_OF_MAPS = 12
 BPF_F_MMAPABLE = 1 << 10
 BPF_F_INNER_MAP = 1 << 12
 BPF_ANY, BPF_NOEXIST = 0, 1

@@ -24,6 +24,7 @@ from ipsecd.backend.base import Count
 from ipsecd.backend.grace import wait_for_packets
 from ipsecd.backend.xdp import abi, libbpf
 from ipsecd.backend.xdp.lines import host_lines
+from ipsecd.backend.xdp.origins import put_origins, read_origins
 from ipsecd.backend.xdp.program import Dynamic, Image, holds_all, packet_key, state_lines
 from ipsecd.backend.xdp.shortcuts import Shortcuts, shortcuts
 from ipsecd.compiler.classifier import Classifier
@@ -49,7 +50,7 @@ MAPS = (
 )
 KINDS = ("lan", "lan_bare", "dialup", "dialup_bare")
 HOOKS = ("receive", "arrive", "leave")
-MIN_RULES = 1024
+SPARE_RULES = 1024
 _DYNAMIC_MAPS = {Family.IPV4: "dynamic_ipv4", Family.IPV6: "dynamic_ipv6"}
 COMPARED_ENTRIES = 4096
 
@@ -60,12 +61,12 @@ class Programs:
     def __init__(
         self, rules: int = 0, path: Path = OBJECT, more_maps: tuple[str, ...] = ()
     ) -> None:
-        """Load for at least `rules` rules of policies. Raises ``BackendFailed``.
+        """Load for `rules` rules of policies and some that come later. Raises ``BackendFailed``.
 
         `path` may be an object that holds these programs and more, with `more_maps`.
         """
         self._names = (*MAPS, *more_maps)
-        self.max_rules = max(MIN_RULES, 1 << (2 * rules).bit_length())
+        self.max_rules = rules + max(SPARE_RULES, rules // 4)
         self._path = path
         self._has_loop = libbpf.has_helper(libbpf.BPF_PROG_TYPE_XDP, libbpf.BPF_FUNC_LOOP)
         self._takes_frags = libbpf.has_helper(
@@ -77,6 +78,7 @@ class Programs:
         self._load()
         self._cpus = libbpf.possible_cpus()
         self._numbers: dict[Origin, int] = {}
+        self._numbered = 0
         self._tables: dict[TableId, int] = {}
         self._next_table = 1
         self._image = Image(0)
@@ -139,7 +141,6 @@ class Programs:
                 elif not self._takes_frags:
                     obj.without_flags(name)
             obj.set_size("counters", self.max_rules)
-            obj.set_size("origins", self.max_rules)
             obj.set_constants(bytes((self._has_loop,)))
             for name, descriptor in self.maps.items():
                 obj.reuse(name, descriptor)
@@ -152,6 +153,10 @@ class Programs:
             obj.close()
 
     # -- whole states ----------------------------------------------------------------------------
+
+    def has_room(self, classifier: Classifier) -> bool:
+        """Whether the rules of `classifier` can be counted beside those in force."""
+        return len(self._numbers.keys() | classifier.origins) <= self.max_rules
 
     def apply(self, classifier: Classifier, volatile: Volatile) -> None:
         """Judge by `classifier` and the dynamic rules from the next packet on."""
@@ -167,9 +172,9 @@ class Programs:
             self._numbers = numbers
             raise
         # Else the next process would take their counts for those of rules of the same names.
-        with suppress(OSError):
-            for number in set(numbers.values()) - set(self._numbers.values()):
-                libbpf.delete(self.maps["origins"], struct.pack("=I", number))
+        if numbers.keys() - self._numbers.keys():
+            with suppress(OSError):
+                put_origins(self.maps["origins"], self._numbers)
 
     def change(self, delta: Delta, volatile: Volatile) -> None:
         """Add and remove dynamic entries, at a cost that does not depend on how many there are.
@@ -391,20 +396,29 @@ class Programs:
 
     def _number_rules(self, classifier: Classifier) -> dict[Origin, int]:
         """The number of every rule; new ones get numbers that nothing in force uses."""
-        numbers = {o: n for o, n in self._numbers.items() if o in classifier.origins}
+        origins = classifier.origins
+        numbers = {o: n for o, n in self._numbers.items() if o in origins}
+        new = sorted(origins - numbers.keys())
+        if not new:
+            return numbers
         used = set(self._numbers.values())
         free = (number for number in range(self.max_rules) if number not in used)
-        for origin in sorted(classifier.origins - numbers.keys()):
-            number = next(free, None)
-            if number is None:
-                raise LimitExceeded(
-                    f"the policies of before and after have more than {self.max_rules} rules",
-                    "put filters of one action into one rule, or restart the daemon",
-                )
-            numbers[origin] = number
-            key = struct.pack("=I", number)
-            libbpf.update(self.maps["counters"], key, bytes(16 * self._cpus))
-            libbpf.update(self.maps["origins"], key, _origin_text(origin))
+        numbers.update(zip(new, free, strict=False))
+        if len(numbers) < len(origins):
+            raise LimitExceeded(
+                f"the policies of before and after have more than {self.max_rules} rules",
+                "change the policy in several steps",
+            )
+        try:
+            for number in (numbers[origin] for origin in new):
+                # Those that no rule had yet are zero.
+                if number < self._numbered:
+                    key = struct.pack("=I", number)
+                    libbpf.update(self.maps["counters"], key, bytes(16 * self._cpus))
+            put_origins(self.maps["origins"], {**self._numbers, **numbers})
+        except OSError as error:
+            raise _not_taken(error) from error
+        self._numbered = max(self._numbered, 1 + max(numbers.values()))
         return numbers
 
     def _write(self, entry: Entry, table: int, since: int, *, until: int = abi.FOREVER) -> None:
@@ -470,11 +484,6 @@ def _dynamic_key(entry: Entry, table: int) -> bytes:
     return layout.pack(table, packet_key(entry.table, entry.key))
 
 
-def _origin_text(origin: Origin) -> bytes:
-    text = f"{origin.store}\0{origin.policy}\0{origin.rule}\0".encode()
-    return text.ljust(abi.ORIGIN_BYTES, b"\0")
-
-
 def pinned_state(directory: Path) -> tuple[str | None, dict[Origin, Count]]:
     """The digest and the counts of rules in maps that an earlier process pinned.
 
@@ -490,13 +499,11 @@ def pinned_state(directory: Path) -> tuple[str | None, dict[Origin, Count]]:
         mark = libbpf.look_up(maps["shortcuts"], last, abi.LINE) or b""
         cpus = libbpf.possible_cpus()
         counts = {}
-        for key in libbpf.keys(maps["origins"], 4):
-            text = libbpf.look_up(maps["origins"], key, abi.ORIGIN_BYTES) or b""
-            value = libbpf.look_up(maps["counters"], key, 16 * cpus)
-            words = text.decode(errors="replace").split("\0")
-            if value and len(words) > 3:
+        for origin, number in read_origins(maps["origins"]).items():
+            value = libbpf.look_up(maps["counters"], struct.pack("=I", number), 16 * cpus)
+            if value:
                 numbers = struct.unpack(f"={2 * cpus}Q", value)
-                counts[Origin(*words[:3])] = Count(sum(numbers[0::2]), sum(numbers[1::2]))
+                counts[origin] = Count(sum(numbers[0::2]), sum(numbers[1::2]))
         return mark[32:].hex(), counts
     finally:
         for descriptor in maps.values():
