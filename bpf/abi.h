@@ -15,7 +15,8 @@
 #define IPSECD_ABI 3
 
 #define LINE_BYTES 64
-#define HOST_LINES 2048 /* of one IP version, in one half of the map */
+#define HOST_LINE_BITS 14
+#define HOST_LINES (1 << HOST_LINE_BITS) /* of one IP version, in one half of the map */
 #define HOST_PROBES 8
 #define HASH_PROBES 8
 #define MAX_STEPS 4096 /* of one point and IP version */
@@ -98,6 +99,7 @@ enum condition {
 	IF_PROTOCOL = 8, /* ranges only: elsewhere it is part of the key */
 	OF_DESTINATION = 16, /* ranges are of the destination, not of the source */
 	BLOCKS = 32,
+	COUNTS = 64, /* what the step finds is counted here, and not by whoever judges after it */
 };
 
 /* Where the sorted, disjoint ranges of a step lie: `index` holds for each bucket of the address

@@ -72,13 +72,19 @@ class NftablesBackend:
     """
 
     name = "nftables"
+    failures: tuple[str, ...] = ()
 
     def __init__(
         self, clock: Callable[[], float] = time.monotonic, *, protect: bool = True
     ) -> None:
+        """Raises ``BackendFailed`` where the kernel has no nf_tables."""
         self._clock = clock
-        self._socket = NftSocket()
+        try:
+            self._socket = NftSocket()
+        except OSError as error:
+            raise BackendFailed(f"the kernel has no nf_tables: {error.strerror}") from error
         self._reader = TableReader(self._socket)
+        self._reader.exists()
         self._protected = protect and can_protect(self._socket)
         self._events = None if self._protected else EventSocket(TABLE, self._socket.port)
         self._generation = 0
@@ -96,6 +102,11 @@ class NftablesBackend:
         self._fingerprint = ""
         self._drifted = False
         self._meddled = False
+
+    @property
+    def is_protected(self) -> bool:
+        """Whether the kernel keeps everybody else from our table."""
+        return self._protected
 
     def probe(self) -> tuple[str, ...]:
         """``owned`` and ``persistent`` where the kernel protects the table, else ``watched``."""

@@ -59,13 +59,20 @@ class Programs:
     """One set of maps, and the programs that read them."""
 
     def __init__(
-        self, rules: int = 0, path: Path = OBJECT, more_maps: tuple[str, ...] = ()
+        self,
+        rules: int = 0,
+        path: Path = OBJECT,
+        more_maps: tuple[str, ...] = (),
+        *,
+        alone: bool = True,
     ) -> None:
         """Load for `rules` rules of policies and some that come later. Raises ``BackendFailed``.
 
-        `path` may be an object that holds these programs and more, with `more_maps`.
+        `path` may be an object that holds these programs and more, with `more_maps`. `alone`
+        says that nobody judges what they let pass.
         """
         self._names = (*MAPS, *more_maps)
+        self._alone = alone
         self.max_rules = rules + max(SPARE_RULES, rules // 4)
         self._path = path
         self._has_loop = libbpf.has_helper(libbpf.BPF_PROG_TYPE_XDP, libbpf.BPF_FUNC_LOOP)
@@ -77,6 +84,7 @@ class Programs:
         self._loaded: dict[str, int] = {}
         self._load()
         self._cpus = libbpf.possible_cpus()
+        self._clock_ahead = _clock_offset_ns()
         self._numbers: dict[Origin, int] = {}
         self._numbered = 0
         self._tables: dict[TableId, int] = {}
@@ -88,6 +96,7 @@ class Programs:
         self._state_id = 0
         self._volatile = Volatile()
         self._host_bytes = b""
+        self._host: Host | None = None
         self._first_host = 0
         self._hosts = libbpf.map_lines(self.maps["hosts"], 2 * abi.FAMILIES * abi.HOST_LINES)
         self._shortcuts = Shortcuts(
@@ -228,15 +237,15 @@ class Programs:
 
     def set_host(self, host: Host) -> bool:
         """Take `host` for the addresses of this host; whether that is news."""
-        content = host_lines(host.addresses, host.broadcasts)
-        if content == self._host_bytes:
+        if host == self._host:
             return False
+        content = host_lines(host.addresses, host.broadcasts)
         # The half that is written now may have been in force until a moment ago.
         wait_for_packets()
         self._first_host = 0 if self._first_host else abi.FAMILIES * abi.HOST_LINES
         at = self._first_host * abi.LINE
         self._hosts[at : at + len(content)] = content
-        self._host_bytes = content
+        self._host_bytes, self._host = content, host
         if self._state is not None:
             self._store(abi.FIRST_HOST_OFFSET, struct.pack("=I", self._first_host))
         self._shortcuts.set_first_host(self._first_host)
@@ -307,6 +316,7 @@ class Programs:
             image,
             self._numbers,
             points=self.points,
+            alone=self._alone,
             max_steps=self.max_steps,
             first_host=self._first_host,
             generation=self._generation,
@@ -428,7 +438,9 @@ class Programs:
         descriptor = self.maps[_DYNAMIC_MAPS[entry.table.family]]
         old = libbpf.look_up(descriptor, key, abi.DYNAMIC_ENTRY.size)
         counted = abi.DYNAMIC_ENTRY.unpack(old)[3:] if old else (0, 0)
-        deadline = 0 if entry.deadline == inf else max(1, int(entry.deadline * 1e9))
+        deadline = 0
+        if entry.deadline != inf:
+            deadline = max(1, int(entry.deadline * 1e9) - self._clock_ahead)
         value = abi.DYNAMIC_ENTRY.pack(deadline, since, until, *counted)
         try:
             libbpf.update(descriptor, key, value)
@@ -471,6 +483,19 @@ class Programs:
         if self._state is None or self._inner_id("state", 0) != self._state_id:
             return b""
         return self._state[: len(self._state_bytes)]
+
+
+def _clock_offset_ns() -> int:
+    """By how much CLOCK_MONOTONIC of this time namespace is ahead of the programs' clock.
+
+    Programs see the clock of the initial one (time_namespaces(7)).
+    """
+    with suppress(OSError):
+        for line in Path("/proc/self/timens_offsets").read_text(encoding="ascii").splitlines():
+            clock, seconds, nanoseconds = line.split()
+            if clock in {"monotonic", "1"}:
+                return int(seconds) * 1_000_000_000 + int(nanoseconds)
+    return 0
 
 
 def _not_taken(error: OSError) -> BackendFailed:
