@@ -21,7 +21,7 @@ from math import inf
 
 from ipsecd import __version__
 from ipsecd.backend.base import Backend, Observation
-from ipsecd.backend.choice import make_backend, withdraw_other
+from ipsecd.backend.choice import make_backend, other_backend, withdraw_other
 from ipsecd.compiler.classifier import Classifier
 from ipsecd.compiler.policy import compile_filters, merged
 from ipsecd.compiler.tables import Row, TableId, rows_of
@@ -69,16 +69,19 @@ class Engine:
         backend: Callable[[], Backend] | None = None,
         disk: Disk | None = None,
         clock: Callable[[], float] = time.monotonic,
+        other: Callable[[IpsecdError], Backend] | None = None,
     ) -> None:
         """`backend` is called when enforcement starts, in the place of what `config` names.
 
-        `clock` is monotonic, in seconds.
+        `other` is called with the reason when that does not take its first state; it makes
+        another, or raises. `clock` is monotonic, in seconds.
         """
         self.config = config
         self.started = time.time()
         self._make_backend = backend or (
             lambda: make_backend(config.backend.value, directories.bpffs)
         )
+        self._make_other = other or (lambda reason: other_backend(reason, directories.bpffs))
         self._clock = clock
         self.bpffs = directories.bpffs
         self._store = StaticStore(directories.config, disk)
@@ -164,17 +167,34 @@ class Engine:
         )
 
     def _enforce_first(self) -> None:
-        """Put in force what was found; if the kernel refuses it, leave what is, or the block."""
+        """Put in force what should be, with another backend if this one fails.
+
+        If that fails too, what an earlier process enforced stays, or the setting ``boot`` decides.
+        """
         try:
             self.backend.apply(self._whole, self.volatile)
         except IpsecdError as error:
-            self.failures = (str(error), *self.failures)
-            self.loaded_from = "nothing"
-            self.held = True
-            if self.backend.observe().digest is None:
-                self._block_until_loaded()
+            if not self._enforce_otherwise(error):
+                self.failures = (str(error), *self.failures)
+                self.held = True
+                if self.backend.observe().digest is None:
+                    self._block_until_loaded()
             return
         withdraw_other(self.backend, self.bpffs)
+
+    def _enforce_otherwise(self, reason: IpsecdError) -> bool:
+        """Have another backend enforce, after the failure of the first; whether it does."""
+        other = None
+        try:
+            other = self._make_other(reason)
+            other.apply(self._whole, self.volatile)
+        except IpsecdError:
+            if other:
+                other.close()
+            return False
+        self.backend.close()
+        self._backend = other
+        return True
 
     def stop(self) -> None:
         """Withdraw everything and forget the dynamic rules; ``start`` begins anew."""
