@@ -46,19 +46,24 @@ class Events:
         """The descriptor."""
         return self._epoll.fileno()
 
-    def drain(self) -> None:
-        """Read all news; what they say is read from the kernel itself."""
+    def drain(self) -> bool:
+        """Read all news, and return whether there were any; False if only the time had come.
+
+        What the news say is read from the kernel itself. News that were lost count as some.
+        """
         with suppress(BlockingIOError):
             os.read(self._timer, 8)
+        news = False
         while True:
             try:
                 self._socket.recv(65536)
             except BlockingIOError:
-                return
+                return news
             except OSError as error:
                 # More news than the socket could hold: all is read anew anyway.
                 if error.errno != errno.ENOBUFS:
                     raise
+            news = True
 
     def close(self) -> None:
         """Hear nothing more."""
