@@ -13,7 +13,7 @@ MAY_USE = {
     "language": {"language", "model", "errors"},
     "protocol": {"protocol", "model", "errors"},
     "compiler": {"compiler", "model", "errors"},
-    "backend": {"backend", "compiler", "host", "model", "errors"},
+    "backend": {"backend", "compiler", "host", "netlink", "model", "errors"},
     "stores": {"stores", "compiler", "language", "model", "errors"},
 }
 

@@ -11,15 +11,8 @@ from ipsecd.backend.nftables import messages as nft
 from ipsecd.backend.nftables.elements import parse_counter, parse_elements
 from ipsecd.backend.nftables.failures import failure
 from ipsecd.backend.nftables.naming import TABLE
-from ipsecd.backend.nftables.wire import (
-    NFPROTO_UNSPEC,
-    NLM_F_DUMP,
-    KernelError,
-    Message,
-    NftSocket,
-    attribute,
-    attributes,
-)
+from ipsecd.backend.nftables.wire import NFPROTO_UNSPEC, KernelError, Message, NftSocket
+from ipsecd.netlink import NLM_F_DUMP, attribute, attributes
 
 _CHAIN_NAME, _SET_NAME, _OBJECT_NAME, _OBJECT_DATA = 3, 2, 2, 4
 _CHAIN_HOOK, _CHAIN_TYPE, _HOOK_NUMBER = 4, 7, 1
