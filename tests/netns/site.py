@@ -24,6 +24,8 @@ HERE6, PEER6 = "fd09::1", "fd09::66"
 PEER = "peer"
 BPFFS = Path("/sys/fs/bpf/ipsecd")
 BACKENDS = ("nftables", "xdp")
+PATIENCE = float(os.environ.get("IPSECD_PATIENCE", "1"))
+"""How many times longer to wait for what must happen; an emulated machine is slow."""
 
 Namespace = tuple[str, ...]
 """How to run a command in a network namespace: words to put before it, none for the host's."""
@@ -142,7 +144,7 @@ class Daemon:
                 stderr=log,
                 text=True,
             )
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 20 * PATIENCE
         while not socket_path.exists():
             assert self._process.poll() is None, self.log()
             assert time.monotonic() < deadline, self.log()
@@ -152,7 +154,7 @@ class Daemon:
         """End it with a signal and wait for it."""
         if self._process is not None:
             self._process.send_signal(number)
-            self._process.wait(20)
+            self._process.wait(20 * PATIENCE)
             self._process = None
 
     @property
@@ -222,8 +224,8 @@ def daemon(directory: Path, backend: str = "nftables") -> Iterator[Daemon]:
 
 
 def eventually(holds: Callable[[], bool], seconds: float = 3) -> bool:
-    """Whether something becomes true in time."""
-    deadline = time.monotonic() + seconds
+    """Whether something becomes true in time, which is longer on a slow machine."""
+    deadline = time.monotonic() + seconds * PATIENCE
     while time.monotonic() < deadline:
         if holds():
             return True
