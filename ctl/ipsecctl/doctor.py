@@ -1,11 +1,14 @@
-"""Owns what ``doctor`` prints: what enforces the rules on this host, why, and what else could."""
+"""Owns what ``doctor`` prints: if anything is wrong, what enforces and why, and what else could."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from ipsecctl.client import Client
 from ipsecctl.failures import DONE
 from ipsecctl.options import parse_options
-from ipsecctl.presentation import paint, print_json
+from ipsecctl.presentation import first_lines, one_line, paint
+from ipsecd.output import say, say_json
 
 
 def run(client: Client, args: list[str]) -> int:
@@ -13,18 +16,27 @@ def run(client: Client, args: list[str]) -> int:
     options = parse_options(args, ("--json",), most=0)
     found = client.call("Examine")["examination"]
     if options.has("--json"):
-        print_json(found)
+        say_json(found)
         return DONE
-    print(
-        f"backend {paint(found['backend'], 'bold')}: {found['why']} (backend: {found['setting']})"
-    )
-    for feature in found["features"]:
-        print(f"  {feature}")
+    say(*_verdict(found), "")
+    say(f"backend {paint(found['backend'], 'bold')}: {found['why']} (backend: {found['setting']})")
+    say(*(f"  {feature}" for feature in found["features"]))
     for one in found["assessments"]:
         can = paint("can be used", "green") if one["usable"] else paint("cannot be used", "red")
-        print(f"\n{paint(one['name'], 'bold')} {can} here")
-        for reason in one["reasons_for"]:
-            print(f"  + {reason}")
-        for reason in one["reasons_against"]:
-            print(f"  - {reason}")
+        say("", f"{paint(one['name'], 'bold')} {can} here")
+        say(*(f"  + {reason}" for reason in one["reasons_for"]))
+        say(*(f"  - {reason}" for reason in one["reasons_against"]))
     return DONE
+
+
+def _verdict(found: dict[str, Any]) -> list[str]:
+    """Whether anything is wrong, before all that may be so."""
+    wrong = [one_line(trouble) for trouble in found["troubles"]]
+    wrong += [
+        f"{one['name']} enforces, and cannot be used by what was tried now"
+        for one in found["assessments"]
+        if one["name"] == found["backend"] and not one["usable"]
+    ]
+    lines = [paint(f"WRONG: {line}", "red") for line in first_lines(wrong)]
+    lines += [f"{paint('warning', 'yellow')}: {line}" for line in first_lines(found["warnings"])]
+    return lines or [paint("nothing is wrong here", "green")]
