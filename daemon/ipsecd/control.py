@@ -93,6 +93,7 @@ class Control:
                 "usable": one.usable,
                 "reasons_for": list(one.reasons_for),
                 "reasons_against": list(one.reasons_against),
+                "untried": one.untried,
             }
             for one in assess(self._engine.bpffs, read_host().interfaces)
         ]

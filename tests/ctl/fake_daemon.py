@@ -116,7 +116,7 @@ COUNT = {
     "packets": 1234,
     "bytes": 56789,
 }
-EXAMINATION = {
+EXAMINATION: dict[str, Any] = {
     "setting": "auto",
     "backend": "nftables",
     "why": "auto stands for it",
@@ -124,8 +124,20 @@ EXAMINATION = {
     "troubles": [],
     "warnings": [],
     "assessments": [
-        {"name": "nftables", "usable": True, "reasons_for": ["tried"], "reasons_against": []},
-        {"name": "xdp", "usable": False, "reasons_for": ["fast"], "reasons_against": ["absent"]},
+        {
+            "name": "nftables",
+            "usable": True,
+            "reasons_for": ["tried"],
+            "reasons_against": [],
+            "untried": "",
+        },
+        {
+            "name": "xdp",
+            "usable": False,
+            "reasons_for": ["fast"],
+            "reasons_against": ["absent"],
+            "untried": "",
+        },
     ],
 }
 REPLIES: dict[str, dict[str, Any]] = {

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import socket
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -275,10 +276,53 @@ def test_doctor_says_first_whether_anything_is_wrong(daemon: FakeDaemon, run: Ru
     daemon.replies["Examine"] = {"examination": {**EXAMINATION, "troubles": troubles}}
     first = run("ipsecctl", "doctor").out.splitlines()[0]
     assert first == "WRONG: web.yaml:3: no action; hint: add one"
-    refused = {"name": "nftables", "usable": False, "reasons_for": [], "reasons_against": ["no"]}
+    refused = {**EXAMINATION["assessments"][0], "usable": False, "reasons_against": ["no"]}
     daemon.replies["Examine"] = {"examination": {**EXAMINATION, "assessments": [refused]}}
     first = run("ipsecctl", "doctor").out.splitlines()[0]
     assert first == "WRONG: nftables enforces, and cannot be used by what was tried now"
+
+
+@pytest.mark.parametrize(
+    ("refusal", "done", "said"),
+    [
+        ("", "a table was made", "  + tried: a table was made"),
+        ("Operation not supported", "", "  - the kernel refused it: Operation not supported"),
+    ],
+)
+def test_doctor_tries_what_the_daemon_may_not(
+    daemon: FakeDaemon,
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    refusal: str,
+    done: str,
+    said: str,
+) -> None:
+    """Where the service may make no namespace, whoever runs the command may be able to."""
+    untried = {**EXAMINATION["assessments"][0], "reasons_for": [], "untried": "not allowed"}
+    daemon.replies["Examine"] = {"examination": {**EXAMINATION, "assessments": [untried]}}
+    answer = {"refusal": refusal, "done": done, "untried": "", "features": []}
+
+    def answered(words: list[str], **_: object) -> subprocess.CompletedProcess[bytes]:
+        assert words[-2:] == ["ipsecd.backend.trial", "nftables"]
+        return subprocess.CompletedProcess(words, 0, json.dumps(answer).encode(), b"")
+
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(subprocess, "run", answered)
+    ran = run("ipsecctl", "doctor")
+    assert said in ran.out
+    assert "not allowed" not in ran.out
+    assert ("WRONG: nftables enforces" in ran.out) == bool(refusal)
+
+
+def test_doctor_says_what_nobody_could_try(
+    daemon: FakeDaemon, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without root nothing is tried here, and what was left out is said with the reason."""
+    untried = {**EXAMINATION["assessments"][0], "untried": "not allowed"}
+    daemon.replies["Examine"] = {"examination": {**EXAMINATION, "assessments": [untried]}}
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("it was tried"))
+    assert "  - not tried: not allowed" in run("ipsecctl", "doctor").out
 
 
 def test_long_lists_are_summed_up(daemon: FakeDaemon, run: Run) -> None:

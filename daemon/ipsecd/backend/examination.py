@@ -24,12 +24,16 @@ _MODES = {1: "native", 2: "generic", 3: "offloaded"}
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
-    """Whether a backend can be used here, with the reasons; each is a sentence without a stop."""
+    """Whether a backend can be used here, with the reasons; each is a sentence without a stop.
+
+    ``untried`` says why a part of it was not tried, "" if all was.
+    """
 
     name: str
     usable: bool
     reasons_for: tuple[str, ...]
     reasons_against: tuple[str, ...]
+    untried: str = ""
 
 
 def assess(bpffs: Path, interfaces: Iterable[Interface]) -> tuple[Assessment, ...]:
@@ -64,7 +68,6 @@ def _assess_nftables(trial: Trial) -> Assessment:
         "its rules can be read with nft",
     ]
     bad = [
-        *_untried(trial),
         "a dropped packet has been through the driver and the socket buffer first",
     ]
     if "owned" in trial.features:
@@ -74,7 +77,7 @@ def _assess_nftables(trial: Trial) -> Assessment:
             "this kernel lets others change our table (before Linux 6.9): it is watched, and "
             "put right within a second"
         )
-    return Assessment(NFTABLES, True, tuple(good), tuple(bad))
+    return Assessment(NFTABLES, True, tuple(good), tuple(bad), trial.untried)
 
 
 def _assess_xdp(trial: Trial, bpffs: Path, interfaces: tuple[Interface, ...]) -> Assessment:
@@ -95,7 +98,6 @@ def _assess_xdp(trial: Trial, bpffs: Path, interfaces: tuple[Interface, ...]) ->
         "a list of a million prefixes costs one look-up",
     ]
     bad = [
-        *_untried(trial),
         "a new interface passes nothing for some milliseconds, until it has programs",
         "a new address is this host's only some milliseconds after it appears",
     ]
@@ -107,13 +109,8 @@ def _assess_xdp(trial: Trial, bpffs: Path, interfaces: tuple[Interface, ...]) ->
         f"ip link set dev {interface} xdp off"
         for interface, program in foreign_programs(bpffs, interfaces).items()
     ]
-    return Assessment(XDP, not missing, tuple(good), (*missing, *bad))
+    return Assessment(XDP, not missing, tuple(good), (*missing, *bad), trial.untried)
 
 
 def _outcome(done: str) -> list[str]:
     return [f"tried: {done}"] if done else []
-
-
-def _untried(trial: Trial) -> list[str]:
-    what = "not tried further" if trial.done else "not tried"
-    return [f"{what}: {trial.untried}"] if trial.untried else []
