@@ -40,9 +40,11 @@ from ipsecd.model.values import (
     Network,
     Origin,
     Policy,
+    Process,
     Store,
     filters_of,
 )
+from ipsecd.quoting import quote
 from ipsecd.stores.cache import CheckedFile, NameStore, names_to_json
 from ipsecd.stores.dynamic import DynamicRule, DynamicStore
 from ipsecd.stores.files import Disk
@@ -106,6 +108,7 @@ class Engine:
         self.inventory = Inventory()
         self.container_engines: dict[str, str] = {}
         self._selecting: dict[str, DynamicRule] = {}
+        self._by_name: tuple[Policy | None, tuple[Filter, ...]] = (None, ())
         self._asked_until = -inf
         self._announced: dict[str, tuple[float, tuple[Network, ...]]] = {}
 
@@ -358,7 +361,7 @@ class Engine:
         """The stored policy called `name`; raises ``NotFound``."""
         if name not in self.loaded.policies:
             raise NotFound(
-                f"there is no policy {name!r}",
+                f"there is no policy {quote(name)}",
                 "ipsecctl policy list shows those there are; names are case-sensitive",
             )
         return self.loaded.policies[name].policy
@@ -438,10 +441,22 @@ class Engine:
         """Whether any filter in force names what a container engine knows, or somebody asks."""
         if self._clock() < self._asked_until:
             return True
-        policy = self.policy.rules if self.policy else ()
-        return bool(self._selecting) or any(
-            has_selectors(one) for rule in policy for one in rule.filters
-        )
+        return bool(self._selecting) or any(map(has_selectors, self.policy_filters_by_name()))
+
+    def policy_filters_by_name(self) -> tuple[Filter, ...]:
+        """The filters of the policy in force that name containers or local processes."""
+        if self._by_name[0] is not self.policy:
+            rules = self.policy.rules if self.policy else ()
+            found = tuple(one for rule in rules for one in rule.filters if _goes_by_name(one))
+            self._by_name = (self.policy, found)
+        return self._by_name[1]
+
+    def dynamic_filters_by_name(self) -> tuple[Filter, ...]:
+        """The same of dynamic rules."""
+        rules = {rule.name: rule for rule in self._selecting.values()}
+        if any(table.id.process for table in self.volatile.tables):
+            rules |= {rule.name: rule for rule in self.dynamic}
+        return tuple(one for rule in rules.values() for one in rule.filters if _goes_by_name(one))
 
     def ask_for_containers(self) -> None:
         """Follow the container engines for a while, although no filter needs it."""
@@ -737,6 +752,10 @@ class Engine:
         self.dynamic.clear()
         self._selecting.clear()
         self.volatile = Volatile()
+
+
+def _goes_by_name(one: Filter) -> bool:
+    return has_selectors(one) or isinstance(one.source.address, Process)
 
 
 def _failures(loaded: Loaded) -> tuple[str, ...]:
