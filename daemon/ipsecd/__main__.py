@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import resource
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from ipsecd import __version__, journal
@@ -21,6 +23,7 @@ from ipsecd.listener import RuntimeLock
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the daemon, or check what it would run with; 0 done, 1 refused (2 usage)."""
     options = _parser().parse_args(arguments)
+    _raise_descriptor_limit()
     directories = Directories(
         options.config_dir, options.state_dir, options.runtime_dir, options.bpffs_dir
     )
@@ -39,6 +42,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"ipsecd: {error}\n")
         return 1
     return 0
+
+
+def _raise_descriptor_limit() -> None:
+    """Allow as many descriptors as may be had: 1,024 are few on a host with a thousand links."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        # Under the filter of system calls of the units, where both limits are set, it is refused.
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _boot(options: argparse.Namespace, directories: Directories) -> int:
