@@ -78,7 +78,7 @@ def _types(interface: str) -> dict[str, InterfaceType | None]:
     """What kind of link `interface` is, of which only the name is known here."""
     if interface == "lo":
         return {interface: None}
-    dialup = interface.startswith(("ppp", "wwan", "dialup"))
+    dialup = interface.startswith(("ppp", "ww", "dialup"))
     return {interface: InterfaceType.DIALUP if dialup else InterfaceType.LAN}
 
 

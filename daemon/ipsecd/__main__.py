@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import resource
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -32,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    _raise_descriptor_limit()
     directories = Directories(
         options.config_dir, options.state_dir, options.runtime_dir, options.bpffs_dir
     )
@@ -50,6 +53,15 @@ def _run(options: argparse.Namespace) -> int:
         complain_text(f"ipsecd: {error}")
         return 1
     return 0
+
+
+def _raise_descriptor_limit() -> None:
+    """Allow as many descriptors as may be had: 1,024 are few on a host with a thousand links."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        # Under the filter of system calls of the units, where both limits are set, it is refused.
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _boot(options: argparse.Namespace, directories: Directories) -> int:

@@ -180,5 +180,6 @@ def _number(value: bytes) -> int:
 def _type(arphrd: int, name: str) -> InterfaceType | None:
     if arphrd == _LOOPBACK_ARPHRD:
         return None
-    dialup = arphrd in _DIALUP_ARPHRD or name.startswith("wwan")
+    # systemd names every modem so, wwan0 and wwp0s20u2i4 alike (systemd.net-naming-scheme(7)).
+    dialup = arphrd in _DIALUP_ARPHRD or name.startswith("ww")
     return InterfaceType.DIALUP if dialup else InterfaceType.LAN

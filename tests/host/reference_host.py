@@ -46,7 +46,7 @@ def interface(link: Any, addresses: tuple[str, ...]) -> Interface:
     info = link.get_attr("IFLA_LINKINFO")
     foreign = link.get_attr("IFLA_LINK_NETNSID") is not None
     arphrd, name = link["ifi_type"], link.get_attr("IFLA_IFNAME")
-    dialup = arphrd in DIALUP or name.startswith("wwan")
+    dialup = arphrd in DIALUP or name.startswith("ww")
     lan = InterfaceType.DIALUP if dialup else InterfaceType.LAN
     return Interface(
         name,

@@ -357,6 +357,6 @@ def _interface(table: TableId, point: Point) -> list[bytes]:
     kind = ex.meta(ex.META_IIFTYPE if incoming else ex.META_OIFTYPE)
     name = ex.meta(ex.META_IIFNAME if incoming else ex.META_OIFNAME)
     if table.interface_type == "dialup":
-        by_name = kind + ex.in_set(DIALUP_TYPES, inverted=True) + name + ex.compare(ex.EQ, b"wwan")
+        by_name = kind + ex.in_set(DIALUP_TYPES, inverted=True) + name + ex.compare(ex.EQ, b"ww")
         return [kind + ex.in_set(DIALUP_TYPES), by_name]
-    return [kind + ex.in_set(DIALUP_TYPES, inverted=True) + name + ex.compare(ex.NEQ, b"wwan")]
+    return [kind + ex.in_set(DIALUP_TYPES, inverted=True) + name + ex.compare(ex.NEQ, b"ww")]
