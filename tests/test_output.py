@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ipsecctl
@@ -92,6 +92,7 @@ def test_what_drives_a_terminal_is_escaped(sign: str, capsys: pytest.CaptureFixt
     assert out == err == f"a{escape}b\n"
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(st.characters(exclude_categories=())), max_size=3))
 def test_a_line_is_a_line(lines: list[str]) -> None:
     """Whatever is said, it is as many printable lines as were meant."""
@@ -106,6 +107,7 @@ def test_a_line_is_a_line(lines: list[str]) -> None:
     assert said.replace("\n", "").isprintable()
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(exclude_categories=())))
 def test_json_is_ascii_and_the_same_value(text: str) -> None:
     """JSON holds no raw control character, DEL among them, and reads back as it was."""
@@ -133,6 +135,7 @@ def test_a_colour_cannot_be_forged(
     assert capsys.readouterr().out == "\x1b[31mred\\u001b[0m\\u001b[32m\x1b[0m\n"
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(exclude_categories=()), max_size=2000), st.integers(0, 2000))
 def test_what_is_quoted_is_short(text: str, position: int) -> None:
     """A quotation is a line of bounded length, and an excerpt shows the place it is about."""

@@ -119,7 +119,7 @@ def test_explain_offline_line_by_line(
 
 
 def test_explain_offline_knows_links_by_name(run: Run, tmp_path: Path) -> None:
-    """A rule for dial-up links matches on ppp0 and a modem, not on eth0, and nothing matches on lo."""
+    """A rule for dial-up links matches on ppp0 and a modem, not on eth0, and nothing does on lo."""
     file = tmp_path / "dialup.yaml"
     file.write_text(DOCUMENT.replace("    filters", "    interface: dialup\n    filters"))
     verdicts = {}
