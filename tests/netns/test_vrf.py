@@ -151,6 +151,7 @@ def test_what_is_sent_in_a_vrf_is_from_me(
     assert counted(backend) == 5
     enforce(backend, permit, replace(rule(Action.BLOCK, "0=*"), origin=Origin("static", "P", "B")))
     assert goes_out(address, device) == 5
+    assert counted(backend) == 5
     assert goes_out(address, device, 1435) == 0
 
 

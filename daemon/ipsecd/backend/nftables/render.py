@@ -140,6 +140,10 @@ def _begin(rules: Ruleset, look: Look, *, translated: bool) -> None:
     if look.point is Point.LEAVING:
         not_forwarded = ex.compare(ex.EQ, ex.host32(0))
         rules.add(look.base, ex.meta(ex.META_IIF), not_forwarded, ex.verdict(ACCEPT))
+        # In a VRF what this host sends seems to come in by it, but has the socket it was sent from.
+        has_socket = ex.meta(ex.META_SKUID) + ex.compare(ex.GTE, ex.host32(0))
+        in_vrf = ex.link_kind(ex.META_IIFKIND, "vrf")
+        rules.add(look.base, in_vrf, has_socket, ex.verdict(ACCEPT), comment="sent in a VRF")
     if look.again:
         _let_pass_what_others_sent_here(rules, look.base, translated=translated)
 
