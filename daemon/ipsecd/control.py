@@ -57,6 +57,7 @@ class Control:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._read: tuple[bytes, str, Policy] | None = None
         self.start = engine.start
         self.stop_on_purpose = engine.stop_on_purpose
         self.close = engine.close
@@ -82,7 +83,7 @@ class Control:
         document: bytes | None,
     ) -> dict[str, Any]:
         """Carry out one call and give its reply's parameters; raises ``IpsecdError``."""
-        request = Request(parameters, by, names, document)
+        request = Request(parameters, by, names, self._policy(document, parameters))
         return _METHODS[method](self._engine, request)
 
     def assessments(self) -> list[dict[str, Any]]:
@@ -108,23 +109,40 @@ class Control:
             texts = [text for rule in parameters["rules"] for text in rule["filters"]]
             return names_in(map(parse_filter, texts))
         if method == "ApplyPolicy":
-            return names_of(parse_policy(document or b"", parameters.get("source") or "<document>"))
+            policy = self._policy(document, parameters)
+            if document is not None and policy:
+                self._read = (document, _source(parameters), policy)
+            return names_of(policy) if policy else frozenset()
         loaded = self._engine.read_files()
         found: frozenset[str] = frozenset()
         for stored in loaded.policies.values():
             found |= names_of(stored.policy)
         return found if parameters["resolve"] else found - self._engine.names.keys()
 
+    def _policy(self, document: bytes | None, parameters: Parameters) -> Policy | None:
+        """The policy in the document of a call, which is read once for names and call."""
+        read, self._read = self._read, None
+        if document is None:
+            return None
+        source = _source(parameters)
+        if read and read[0] is document and read[1] == source:
+            return read[2]
+        return parse_policy(document, source)
+
+
+def _source(parameters: Parameters) -> str:
+    return parameters.get("source") or "<document>"
+
 
 class Request:
-    """One call: its parameters, who makes it, resolved names and a document."""
+    """One call: its parameters, who makes it, resolved names and the policy of a document."""
 
     def __init__(
-        self, parameters: Parameters, by: str, names: Names, document: bytes | None
+        self, parameters: Parameters, by: str, names: Names, policy: Policy | None
     ) -> None:
         self.by = by
         self.names = names
-        self.document = document
+        self.policy = policy
         self._parameters = parameters
 
     def __getitem__(self, name: str) -> Any:
@@ -437,7 +455,9 @@ def _flush_dynamic(engine: Engine, _: Request) -> dict[str, Any]:
 
 
 def _apply_policy(engine: Engine, request: Request) -> dict[str, Any]:
-    policy = parse_policy(request.document or b"", request["source"] or "<document>")
+    policy = request.policy
+    if policy is None:
+        raise InvalidInput("there is no document", "pass one, or the file that holds it")
     known = engine.loaded.policies.get(policy.name)
     lines = diff_policies(known.policy if known else None, policy)
     assign = bool(request["assign"])

@@ -685,7 +685,12 @@ class Engine:
         exemptions = tuple(sorted(one.name for one in self.config.exemptions))
         drop = self.config.unparsable is Unparsable.DROP
         # Another version may compile the same policy in another way.
-        hasher = hashlib.sha256(repr((__version__, policy, exemptions, drop)).encode())
+        hasher = hashlib.sha256(repr((__version__, exemptions, drop)).encode())
+        if policy:
+            hasher.update(repr((policy.name, policy.description)).encode())
+            # Rule by rule: all of them as one text took more memory than the policy itself.
+            for rule in policy.rules:
+                hasher.update(repr(rule).encode())
         hasher.update(names_to_json(known))
         key = hasher.hexdigest()
         if kept and kept.key == key:
