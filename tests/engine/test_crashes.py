@@ -59,6 +59,9 @@ class FatefulDisk(Disk):
     def link(self, path: Path, target: str) -> None:
         self.fate.meets(lambda: super(FatefulDisk, self).link(path, target))
 
+    def keep(self, path: Path, name: Path) -> None:
+        self.fate.meets(lambda: super(FatefulDisk, self).keep(path, name))
+
     def rename(self, old: Path, new: Path) -> None:
         self.fate.meets(lambda: super(FatefulDisk, self).rename(old, new))
 
@@ -89,7 +92,7 @@ def policy(name: str, *texts: str) -> Policy:
 
 
 A, A2, B = policy("A", "*=0:1:UDP"), policy("A", "*=0:2:UDP"), policy("B", "0=*:3:TCP")
-CHANGES: dict[str, Callable[[Engine], None]] = {
+CHANGES: dict[str, Callable[[Engine], object]] = {
     "create and assign": lambda engine: engine.change(put=[B], assign="B"),
     "replace the assigned": lambda engine: engine.change(put=[A2]),
     "delete and unassign": lambda engine: engine.change(delete=["A"], assign=None),
@@ -137,7 +140,7 @@ def prepared(path: Path) -> tuple[Engine, Fate]:
     return engine, fate
 
 
-def before_and_after(tmp_path: Path, change: Callable[[Engine], None]) -> tuple[State, State]:
+def before_and_after(tmp_path: Path, change: Callable[[Engine], object]) -> tuple[State, State]:
     engine, _ = prepared(tmp_path / "model")
     before = state_of(engine)
     change(engine)
