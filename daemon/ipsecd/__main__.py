@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 from ipsecd import __version__, journal
@@ -16,6 +17,7 @@ from ipsecd.engine import Engine
 from ipsecd.errors import IpsecdError
 from ipsecd.lifecycle import Daemon
 from ipsecd.listener import RuntimeLock
+from ipsecd.namespace_lock import NamespaceLock
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,7 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.check:
             return _report(engine.check())
         journal.set_up()
-        asyncio.run(Daemon(Control(engine), config, directories).run())
+        with closing(NamespaceLock()):
+            asyncio.run(Daemon(Control(engine), config, directories).run())
     except IpsecdError as error:
         sys.stderr.write(f"ipsecd: {error}\n")
         return 1
@@ -50,15 +53,12 @@ def _boot(options: argparse.Namespace, directories: Directories) -> int:
     except IpsecdError as error:
         config, wrong = Config(boot=boot_despite_errors(options.config)), error
     try:
-        lock = RuntimeLock(directories.runtime)
-        try:
-            engine = Engine(config, directories)
-            try:
-                done = engine.boot(wrong)
-            finally:
-                engine.close()
-        finally:
-            lock.close()
+        with (
+            closing(RuntimeLock(directories.runtime)),
+            closing(NamespaceLock()),
+            closing(Engine(config, directories)) as engine,
+        ):
+            done = engine.boot(wrong)
     except IpsecdError as error:
         sys.stderr.write(f"ipsecd: {error}\n")
         return 1
@@ -67,11 +67,8 @@ def _boot(options: argparse.Namespace, directories: Directories) -> int:
 
 def _withdraw(directories: Directories) -> int:
     """Remove what an earlier daemon left in force; nothing is left of it."""
-    lock = RuntimeLock(directories.runtime)
-    try:
+    with closing(RuntimeLock(directories.runtime)), closing(NamespaceLock()):
         withdraw_all(directories.bpffs)
-    finally:
-        lock.close()
     return 0
 
 
