@@ -63,3 +63,16 @@ def test_a_name_that_nobody_listens_on_is_a_strangers() -> None:
     with closing(socket.socket(socket.AF_UNIX)) as sock:
         sock.bind(namespace_lock.NAME)
         NamespaceLock().close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a network namespace")
+def test_namespaces_share_nothing() -> None:
+    """A daemon in another network namespace has a lock of its own."""
+    words = (
+        "import sys; from ipsecd import namespace_lock as n; n.NAME = '\\0' + sys.argv[1]; "
+        "n.NamespaceLock()"
+    )
+    child = [sys.executable, "-c", words, namespace_lock.NAME.removeprefix("\0")]
+    with closing(NamespaceLock()):
+        assert subprocess.run(child, check=False, capture_output=True).returncode == 1
+        subprocess.run(["unshare", "--net", *child], check=True)
