@@ -33,9 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _withdraw(directories)
         config = _config(options)
         engine = Engine(config, directories)
+        journal.set_up()
         if options.check:
             return _report(engine.check())
-        journal.set_up()
         with closing(NamespaceLock()):
             asyncio.run(Daemon(Control(engine), config, directories).run())
     except IpsecdError as error:

@@ -229,3 +229,41 @@ def test_without_the_journal_the_crash_is_seen(
     monkeypatch.setattr(static, "carry_out", unsafe)
     with pytest.raises((AssertionError, IpsecdError)):
         test_a_crash_leaves_the_old_state_or_the_new(tmp_path, "create and assign", after=True)
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("is_link", [False, True])
+def test_a_crash_while_a_broken_file_is_replaced_loses_nothing(
+    tmp_path: Path, is_link: bool, after: bool
+) -> None:
+    """The file holds the broken bytes or the new policy, and the broken bytes are always there."""
+    seen = set()
+    number = 0
+    while True:
+        number += 1
+        path = tmp_path / str(number)
+        engine, fate = prepared(path)
+        file = real = path / "etc/policies/a.yaml"
+        if is_link:
+            real = path / "elsewhere.yaml"
+            file.rename(real)
+            file.symlink_to(real)
+        real.write_text("nonsense")
+        fate.set(number, Crash(), after=after)
+        try:
+            engine.change(put=[A2], repair=True)
+        except Crash:
+            pass
+        else:
+            break
+        again = engine_in_again(path)
+        kept = [one.read_text() for one in real.parent.glob(f"{real.name}.broken-*")]
+        replaced = real.read_text() != "nonsense"
+        seen.add(replaced)
+        assert again.loaded_from == ("policy" if replaced else "last-good")
+        assert bool(again.failures) != replaced
+        assert not replaced or kept == ["nonsense"]
+        assert file.is_symlink() == is_link
+        assert not list(path.rglob("*.tmp"))
+    assert number > 5
+    assert seen == {False, True}

@@ -278,3 +278,10 @@ def test_a_change_that_cannot_be_finished_is_told_until_somebody_looks(site: Bro
         site.engine().stored("Q")
     (site.path / "etc/journal.broken").unlink()
     assert check(site, Engine.start).warnings == ()
+
+
+def test_a_reason_is_no_longer_than_a_line_or_two(site: Broken) -> None:
+    """It may quote what is wrong, and that may be megabytes."""
+    names = json.dumps({"x" * 1_000_000: []}).encode()
+    (site.path / FILES["names"]).write_bytes(sealed("names", names))
+    assert all(len(one) < 1000 for one in check(site, Engine.start).warnings)

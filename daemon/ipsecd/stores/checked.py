@@ -21,6 +21,8 @@ from ipsecd.stores.files import Disk, replace_file, temporary_of
 _HEADER = re.compile(rb"ipsecd ([a-z-]{1,32}) ([0-9]{1,9}) ([0-9a-f]{64})")
 _CHECKSUM_ALONE = re.compile(rb"[0-9a-f]{64}")
 _HEADER_BYTES = 128
+MAX_REASON = 300
+"""Characters of a reason that are told: it may quote what is wrong, which may be anything."""
 
 Content = TypeVar("Content")
 
@@ -119,5 +121,7 @@ class CheckedFile:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, IpsecdError):
-        return error.message
-    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+        text = error.message
+    else:
+        text = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    return text if len(text) <= MAX_REASON else f"{text[:MAX_REASON]}…"
