@@ -42,6 +42,7 @@ from ipsecd.model.values import (
 from ipsecd.quoting import quote
 from ipsecd.stores.dynamic import DynamicRule
 from ipsecd.stores.names import names_in, names_of, with_addresses
+from ipsecd.stores.static import KEEP
 
 Parameters = dict[str, Any]
 Names = Mapping[str, tuple[Network, ...]]
@@ -174,6 +175,7 @@ def _status(engine: Engine, _: Request) -> dict[str, Any]:
         "since": engine.started,
         "state": state,
         "failures": failures,
+        "file_warnings": list(engine.warnings),
         "backend": engine.backend.name,
         "features": list(engine.backend.probe()),
         "assigned": policy.name if policy and not engine.stopped else assigned,
@@ -243,12 +245,12 @@ def _list_policies(engine: Engine, _: Request) -> dict[str, Any]:
             "name": file.path.rpartition("/")[2],
             "description": "",
             "path": file.path,
-            "assigned": file.path == loaded.link,
+            "assigned": file.path == loaded.assigned_path,
             "rules": 0,
             "filters": 0,
             "error": str(file.error),
         }
-        for file in loaded.broken
+        for file in engine.broken
     ]
     return {"policies": found}
 
@@ -461,7 +463,12 @@ def _apply_policy(engine: Engine, request: Request) -> dict[str, Any]:
     known = engine.loaded.policies.get(policy.name)
     lines = diff_policies(known.policy if known else None, policy)
     assign = bool(request["assign"])
-    changed = bool(lines) or known is None or (assign and engine.loaded.assigned != policy.name)
+    changed = (
+        bool(lines)
+        or known is None
+        or (assign and engine.loaded.assigned != policy.name)
+        or not engine.is_on_disk(policy.name)
+    )
     short = diff_policies(known.policy if known else None, policy, most=SHOWN_FILTERS)
     summary = "\n".join(short[:SHOWN_LINES]) or "no rule changes"
     if len(short) > SHOWN_LINES:
@@ -469,9 +476,12 @@ def _apply_policy(engine: Engine, request: Request) -> dict[str, Any]:
     if request["dry_run"]:
         message = f"policy {policy.name!r} would be stored:\n{summary}"
         return _outcome(engine, message, changed=False, changes=lines)
+    kept: tuple[str, ...] = ()
     if changed:
-        _change(engine, request, put=[policy], assign=policy.name if assign else None)
-    message = f"policy {policy.name!r} is stored:\n{summary}"
+        assigned = policy.name if assign else KEEP
+        kept = engine.change(put=[policy], assign=assigned, names=request.names, repair=True)
+    replaced = "".join(f"\nthe file that could not be used is kept as {name!r}" for name in kept)
+    message = f"policy {policy.name!r} is stored:\n{summary}{replaced}"
     return _outcome(engine, message, changed=changed, changes=lines, warns=True)
 
 
@@ -538,7 +548,7 @@ def _put_rules(engine: Engine, request: Request) -> dict[str, Any]:
             _interface(given.get("interface")),
         )
         policy = policy.with_rule(rule)
-    _change(engine, request, put=[policy], assign=name if request["assign"] else None)
+    engine.change(put=[policy], assign=name if request["assign"] else KEEP, names=request.names)
     rules = ", ".join(repr(rule["name"]) for rule in request["rules"])
     return _outcome(engine, f"rule {rules} is stored in policy {name!r}", warns=True)
 
@@ -586,13 +596,6 @@ def _start(engine: Engine, _: Request) -> dict[str, Any]:
 
 
 # -- parts of replies ----------------------------------------------------------------------------
-
-
-def _change(engine: Engine, request: Request, put: list[Policy], assign: str | None) -> None:
-    if assign is None:
-        engine.change(put=put, names=request.names)
-    else:
-        engine.change(put=put, assign=assign, names=request.names)
 
 
 def _outcome(
