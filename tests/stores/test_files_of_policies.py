@@ -81,7 +81,7 @@ class Store:
         site.engine.start()
 
     def call(self, method: str, document: str = "", **parameters: Any) -> dict[str, Any]:
-        return Control(self.engine).call(method, parameters, "uid 0", {}, document.encode())
+        return Control(self.engine).call(method, parameters, "uid 0", {}, document.encode() or None)
 
     def apply(self, document: str, *, assign: bool = False) -> str:
         reply = self.call("ApplyPolicy", document, assign=assign, source=None, dry_run=False)
