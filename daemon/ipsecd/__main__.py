@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import resource
 import sys
 from collections.abc import Sequence
 from contextlib import closing, suppress
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
 from ipsecd import __version__, journal
-from ipsecd.backend.choice import withdraw_all
+from ipsecd.backend.choice import make_backend, withdraw_all
 from ipsecd.config import DEFAULT_CONFIG, Config, Directories, boot_despite_errors, load_config
 from ipsecd.control import Control
 from ipsecd.engine import Engine
 from ipsecd.errors import MAX_MESSAGE, IpsecdError
+from ipsecd.keeping import keep_owner, take_owner
 from ipsecd.lifecycle import Daemon
 from ipsecd.listener import RuntimeLock
 from ipsecd.namespace_lock import NamespaceLock
+from ipsecd.notify import Notifier
 from ipsecd.output import begin, complain, complain_text, finish, say
 from ipsecd.quoting import cut
 
@@ -45,8 +49,14 @@ def _run(options: argparse.Namespace) -> int:
         if options.withdraw:
             return _withdraw(directories)
         config = _config(options)
-        engine = Engine(config, directories)
         journal.set_up()
+        owner = take_owner(os.environ)
+        engine = Engine(
+            config,
+            directories,
+            lambda: make_backend(config.backend.value, directories.bpffs, owner),
+            keep_owner=partial(keep_owner, Notifier(os.environ)),
+        )
         if options.check:
             return _report(engine.check())
         with closing(NamespaceLock()):

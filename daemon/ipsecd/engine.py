@@ -73,11 +73,13 @@ class Engine:
         disk: Disk | None = None,
         clock: Callable[[], float] = time.monotonic,
         other: Callable[[IpsecdError], Backend] | None = None,
+        keep_owner: Callable[[int], None] = lambda _: None,
     ) -> None:
         """`backend` is called when enforcement starts, in the place of what `config` names.
 
         `other` is called with the reason when that does not take its first state; it makes
-        another, or raises. `clock` is monotonic, in seconds.
+        another, or raises. `keep_owner` is told what keeps others from what is enforced while it
+        is open. `clock` is monotonic, in seconds.
         """
         self.config = config
         self.started = time.time()
@@ -85,6 +87,7 @@ class Engine:
             lambda: make_backend(config.backend.value, directories.bpffs)
         )
         self._make_other = other or (lambda reason: other_backend(reason, directories.bpffs))
+        self._keep_owner = keep_owner
         self._clock = clock
         self.bpffs = directories.bpffs
         self._store = StaticStore(directories.config, disk)
@@ -123,6 +126,8 @@ class Engine:
         decides. Raises ``BackendFailed`` if this kernel has nothing to enforce with.
         """
         self._start(lambda: self._to_enforce(self._store.load))
+        if (owner := self.backend.owner_fd()) >= 0:
+            self._keep_owner(owner)
         self._keep_last_good()
 
     def boot(self, config_error: IpsecdError | None = None) -> bool:

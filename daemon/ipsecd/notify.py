@@ -8,8 +8,9 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import struct
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from ipsecd.journal import record
 from ipsecd.quoting import visible
@@ -53,7 +54,11 @@ class Notifier:
         """The daemon is alive."""
         self._send("WATCHDOG=1")
 
-    def _send(self, *lines: str) -> None:
+    def keep(self, descriptor: int, *lines: str) -> None:
+        """Have the service manager hold a descriptor, as `lines` say."""
+        self._send(*lines, descriptors=(descriptor,))
+
+    def _send(self, *lines: str, descriptors: Sequence[int] = ()) -> None:
         if not self._address:
             return
         # "@" stands for the NUL byte that begins an abstract address (unix(7)).
@@ -64,6 +69,15 @@ class Notifier:
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
                 sender.setblocking(False)
-                sender.sendto(message, address)
+                # Of Python 3.11 `socket.send_fds` does not send to an address.
+                sender.sendmsg([message], _rights(descriptors), 0, address)
         except OSError as error:
             record(logging.WARNING, "notify-failed", socket=self._address, reason=error.strerror)
+
+
+def _rights(descriptors: Sequence[int]) -> list[tuple[int, int, bytes]]:
+    """The ancillary data that hands over `descriptors` (unix(7))."""
+    if not descriptors:
+        return []
+    numbers = struct.pack(f"={len(descriptors)}i", *descriptors)
+    return [(socket.SOL_SOCKET, socket.SCM_RIGHTS, numbers)]

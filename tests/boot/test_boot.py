@@ -180,6 +180,30 @@ def test_a_killed_daemon_comes_back_and_lets_nothing_through(machine: Machine) -
     assert machine.leaked(kill) == 0
 
 
+def test_nobody_flushes_the_rules_of_a_dead_daemon(machine: Machine) -> None:
+    """The service manager holds what owns them, until the next daemon goes on with it."""
+    machine.put("etc/systemd/system/ipsecd.service.d/late.conf", "[Service]\nRestartSec=3s\n")
+    machine.ctl("daemon-reload")
+
+    def flush() -> None:
+        before = machine.pid()
+        machine.ctl("kill", "--signal=KILL", "ipsecd.service")
+        assert eventually(lambda: machine.pid() == 0, 20)
+        for _ in range(10):
+            machine.run("nft", "flush", "ruleset")
+        assert "ipsecd" in machine.run("nft", "list", "tables")
+        assert eventually(lambda: machine.pid() not in {0, before}, 20)
+
+    try:
+        for _ in range(2):
+            assert machine.leaked(flush) == 0
+        assert machine.leaked(lambda: machine.ctl("restart", "ipsecd.service")) == 0
+        assert "in step" in machine.run("ipsecctl", "status")
+    finally:
+        (machine.root / "etc/systemd/system/ipsecd.service.d/late.conf").unlink()
+        machine.ctl("daemon-reload")
+
+
 def test_a_daemon_that_crashes_at_start_leaves_the_policy_in_force(machine: Machine) -> None:
     """Over a reboot and again and again: what the first unit enforced stays."""
     machine.put(

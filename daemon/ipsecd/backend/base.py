@@ -72,6 +72,9 @@ class Backend(Protocol):
     def observe(self) -> Observation:
         """Read back what is in force, and compare it with what was applied."""
 
+    def owner_fd(self) -> int:
+        """A descriptor that keeps others from what is enforced as long as it is open; or -1."""
+
     def adopt(self) -> None:
         """Protect what an earlier process left in force, and leave it as it is."""
 

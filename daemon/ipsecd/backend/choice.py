@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -13,8 +14,10 @@ from ipsecd.backend.xdp.backend import XdpBackend, is_bpf_file_system
 from ipsecd.errors import BackendFailed, IpsecdError
 
 
-def make_backend(name: str, bpffs: Path) -> Backend:
+def make_backend(name: str, bpffs: Path, owner: socket.socket | None = None) -> Backend:
     """The backend called `name`: ``nftables``, ``xdp`` or ``auto``; `bpffs` is for pins.
+
+    `owner` is the socket that owned the table of an earlier process, if it is still open.
 
     nftables decides in all of them. ``xdp`` has programs that drop before it; so has ``auto``, and
     ``nftables`` itself, at tc, where the kernel lets everybody flush our table: they hold while it
@@ -22,7 +25,7 @@ def make_backend(name: str, bpffs: Path) -> Backend:
     where there is neither.
     """
     try:
-        nftables = NftablesBackend()
+        nftables = NftablesBackend(owner=owner)
     except BackendFailed as error:
         return other_backend(error, bpffs)
     if name == "xdp":

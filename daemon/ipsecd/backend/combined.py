@@ -97,6 +97,10 @@ class NftablesWithPrograms:
             return replace(seen, drift=seen.drift + self._programs.observe().drift)
         return seen
 
+    def owner_fd(self) -> int:
+        """That of nftables."""
+        return self._nftables.owner_fd()
+
     def adopt(self) -> None:
         """Own the table, so that nobody can flush it; programs stay attached."""
         self._nftables.adopt()

@@ -96,6 +96,10 @@ class MemoryBackend:
         """What was applied: memory does not drift."""
         return Observation(self._classifier.digest if self._classifier else None)
 
+    def owner_fd(self) -> int:
+        """Nobody else can change memory."""
+        return -1
+
     def adopt(self) -> None:
         """Nothing is left by an earlier process."""
 

@@ -13,6 +13,7 @@ Invariants:
 from __future__ import annotations
 
 import errno
+import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -76,12 +77,19 @@ class NftablesBackend:
     failures: tuple[str, ...] = ()
 
     def __init__(
-        self, clock: Callable[[], float] = time.monotonic, *, protect: bool = True
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        protect: bool = True,
+        owner: socket.socket | None = None,
     ) -> None:
-        """Raises ``BackendFailed`` where the kernel has no nf_tables."""
+        """`owner` is the socket that owned the table, if it is still open.
+
+        Raises ``BackendFailed`` where the kernel has no nf_tables.
+        """
         self._clock = clock
         try:
-            self._socket = NftSocket()
+            self._socket = NftSocket(owner)
         except OSError as error:
             raise BackendFailed(f"the kernel has no nf_tables: {error.strerror}") from error
         self._reader = TableReader(self._socket)
@@ -103,6 +111,10 @@ class NftablesBackend:
         self._fingerprint = ""
         self._drifted = False
         self._meddled = False
+
+    def owner_fd(self) -> int:
+        """The descriptor of the socket that owns the table; -1 where tables have no owners."""
+        return self._socket.fileno() if self._protected else -1
 
     @property
     def is_protected(self) -> bool:

@@ -74,11 +74,16 @@ class KernelError(Exception):
 class NftSocket:
     """A netlink socket to nf_tables of the network namespace it is opened in."""
 
-    def __init__(self) -> None:
-        self._socket = socket.socket(
-            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER
-        )
-        self._socket.bind((0, 0))
+    def __init__(self, opened: socket.socket | None = None) -> None:
+        """`opened` is such a socket that an earlier process had; a new one is made without it."""
+        if opened:
+            self._socket = opened
+            _forget_answers(opened)
+        else:
+            self._socket = socket.socket(
+                socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER
+            )
+            self._socket.bind((0, 0))
         self._socket.setsockopt(SOL_NETLINK, NETLINK_EXT_ACK, 1)
         # Without this every error carries the whole message back, up to 64 KiB of elements.
         self._socket.setsockopt(SOL_NETLINK, NETLINK_CAP_ACK, 1)
@@ -92,8 +97,12 @@ class NftSocket:
         self.port: int = self._socket.getsockname()[0]
 
     def close(self) -> None:
-        """Close the socket; a table it owns becomes an orphan."""
+        """Close the socket; a table it owns becomes an orphan, unless somebody else holds it."""
         self._socket.close()
+
+    def fileno(self) -> int:
+        """The descriptor of the socket."""
+        return self._socket.fileno()
 
     def commit(self, messages: Sequence[Message]) -> None:
         """Carry out `messages` as one transaction; raises ``KernelError`` if it is refused."""
@@ -162,6 +171,18 @@ class NftSocket:
         if size > self._send_buffer:
             self._send_buffer = size + (1 << 16)
             self._socket.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, self._send_buffer)
+
+
+def _forget_answers(opened: socket.socket) -> None:
+    """Read what the kernel answered to another process."""
+    while True:
+        try:
+            opened.recv(_RECEIVE_BYTES, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            if error.errno != ENOBUFS:
+                raise
 
 
 class EventSocket:

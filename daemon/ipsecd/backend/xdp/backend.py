@@ -124,6 +124,10 @@ class XdpBackend:
         self._drifted = self._drifted or bool(drift)
         return Observation(digest, tuple(drift))
 
+    def owner_fd(self) -> int:
+        """Whoever may can change maps."""
+        return -1
+
     def adopt(self) -> None:
         """Nothing to do: pinned links stay attached."""
 

@@ -1,0 +1,52 @@
+"""Owns what the service manager keeps for the next daemon: the socket that owns the table.
+
+A table belongs to a netlink socket, and everybody may flush it when the socket is closed. One that
+the service manager holds too stays open while no daemon runs (sd_pid_notify_with_fds(3),
+FileDescriptorStoreMax= in systemd.service(5)).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import MutableMapping
+
+from ipsecd.journal import record
+from ipsecd.listener import FIRST_PASSED_FD
+from ipsecd.notify import Notifier
+
+NAME = "nftables-owner"
+
+
+def keep_owner(notifier: Notifier, descriptor: int) -> None:
+    """Have the service manager hold the socket; it holds one once, however often it is told."""
+    # Without FDPOLL=0 it would let go of a socket that has an error to report.
+    notifier.keep(descriptor, "FDSTORE=1", f"FDNAME={NAME}", "FDPOLL=0")
+
+
+def take_owner(environment: MutableMapping[str, str]) -> socket.socket | None:
+    """The socket that an earlier daemon left with the service manager, if there is one.
+
+    The variables then tell of the other descriptors only, which come before it
+    (sd_listen_fds_with_names(3)).
+    """
+    names = environment.get("LISTEN_FDNAMES", "").split(":")
+    if environment.get("LISTEN_PID") != str(os.getpid()) or names[-1] != NAME:
+        return None
+    if environment.get("LISTEN_FDS") != str(len(names)):
+        return None
+    descriptor = FIRST_PASSED_FD + len(names) - 1
+    environment["LISTEN_FDS"] = str(len(names) - 1)
+    environment["LISTEN_FDNAMES"] = ":".join(names[:-1])
+    try:
+        owner = socket.socket(fileno=descriptor)
+    except OSError as error:
+        record(logging.WARNING, "kept-socket-unusable", reason=error.strerror)
+        return None
+    if owner.family != socket.AF_NETLINK:
+        record(logging.WARNING, "kept-socket-unusable", reason="it is no netlink socket")
+        owner.close()
+        return None
+    os.set_inheritable(descriptor, False)
+    return owner
