@@ -45,13 +45,13 @@ class Laboratory:
             self.close()
             raise
 
-    def outcome(self, name: str, file: str) -> Outcome:
-        """What came of the tests of one file, when all of them have ended."""
+    def outcome(self, name: str, argument: str) -> Outcome:
+        """What came of the tests that an argument names, when all of them have ended."""
         report = self._reports[name]
         while True:
             over = not self._guests[name].running
             report.read()
-            outcome = report.outcomes.get(file, Outcome())
+            outcome = report.outcome(argument)
             if report.finished or (report.collected and not outcome.waiting):
                 return outcome
             if over or time.monotonic() > self._deadline:
@@ -69,5 +69,5 @@ class Laboratory:
         reason = "the guest ended" if over else f"its {self._limit_s:.0f} s were over"
         words = guest.output()[-LAST_WORDS:] + guest.console()[-LAST_WORDS:]
         text = f"no result: {reason} before; its last words:\n{words}"
-        outcome.failures |= dict.fromkeys(sorted(outcome.waiting) or ["collecting"], text)
+        outcome.failures |= dict.fromkeys(outcome.waiting or ["collecting"], text)
         return outcome

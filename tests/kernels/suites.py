@@ -31,8 +31,8 @@ def limit_s() -> float:
     return WHOLE_LIMIT_S if whole() else QUICK_LIMIT_S
 
 
-def files() -> list[tuple[str, str]]:
-    """Kernels, and the files that run there."""
+def selection() -> list[tuple[str, str]]:
+    """Kernels, and the tests that run there, as pytest names them."""
     if not whole():
         return [(kernel, file) for kernel in KERNELS for file in QUICK[kernel]]
     found = [CHECKS]
