@@ -19,6 +19,8 @@ from tests.kernels.report import Outcome, Report
 ROOT = Path(__file__).parents[2]
 PYTEST = (".venv/bin/python", "-m", "pytest", "-q", "-p", "no:cacheprovider")
 REPORTING = ("-p", "tests.kernels.inside", "--lab-report", "/lab/report")
+LIGHT = ("-p", "no:hypothesispytest")
+"""Its tests run without its plugin too, which takes longer to load than most tests to run."""
 LAST_WORDS = 3000
 """How much of its output is shown of a guest that ended too early, in characters."""
 
@@ -40,7 +42,7 @@ class Laboratory:
                 share.mkdir()
                 self._guests[name] = Guest(Kernel(name), share)
                 self._reports[name] = Report(share / "report")
-                self._guests[name].start([*PYTEST, *REPORTING, *arguments], ROOT)
+                self._guests[name].start([*PYTEST, *REPORTING, *LIGHT, *arguments], ROOT)
         except BaseException:
             self.close()
             raise
