@@ -36,7 +36,8 @@ def laboratory(
     booted.close()
 
 
-@pytest.mark.parametrize(("kernel", "tests"), selection())
+# Names longer than pytest's own limit would be replaced by numbers.
+@pytest.mark.parametrize(("kernel", "tests"), selection(), ids=list(map("-".join, selection())))
 def test_it_holds_on_the_kernel(laboratory: Laboratory, kernel: str, tests: str) -> None:
     """Every one of the tests passes in the guest; what is skipped there is skipped here."""
     if needed := lacking(kernel):
