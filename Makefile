@@ -145,6 +145,7 @@ lint: setup
 test: setup base-system kernels
 	mkdir -p build
 	$(VENV)/bin/python -m pytest -q -p no:cacheprovider tests/kernels >build/kernels.log 2>&1 & guests=$$!; \
+	trap 'kill $$guests' INT TERM; \
 	$(ISOLATED) $(VENV)/bin/python -m pytest -q --ignore=tests/kernels; result=$$?; \
 	wait $$guests; others=$$?; cat build/kernels.log; exit $$((result | others))
 

@@ -19,7 +19,7 @@ from tests.kernels.initrd import BUSYBOX, make_initrd
 from tests.kernels.packages import Kernel
 
 QEMU = "qemu-system-x86_64"
-CARRIED_OVER = ("CI", "HYPOTHESIS_PROFILE")
+CARRIED_OVER = ("CI", "IPSECD_CACHE")
 """Settings of the host that the command gets too."""
 COMMAND = """
 cd {directory}

@@ -63,8 +63,6 @@ class _Reporter:
         line = {"nodeid": nodeid, "when": when, "outcome": outcome}
         if report is not None and report.outcome != "passed":
             line["text"] = _text(report)
-        if isinstance(report, pytest.TestReport):
-            line["seconds"] = f"{report.duration:.3f}"
         self._file.write(json.dumps(line) + "\n")
 
 

@@ -19,6 +19,8 @@ from tests.kernels.report import Outcome, Report
 ROOT = Path(__file__).parents[2]
 PYTEST = (".venv/bin/python", "-m", "pytest", "-q", "-p", "no:cacheprovider")
 REPORTING = ("-p", "tests.kernels.inside", "--lab-report", "/lab/report")
+LIGHT = ("-p", "no:hypothesispytest")
+"""Its tests run without its plugin too, which takes longer to load than most tests to run."""
 LAST_WORDS = 3000
 """How much of its output is shown of a guest that ended too early, in characters."""
 
@@ -40,18 +42,18 @@ class Laboratory:
                 share.mkdir()
                 self._guests[name] = Guest(Kernel(name), share)
                 self._reports[name] = Report(share / "report")
-                self._guests[name].start([*PYTEST, *REPORTING, *arguments], ROOT)
+                self._guests[name].start([*PYTEST, *REPORTING, *LIGHT, *arguments], ROOT)
         except BaseException:
             self.close()
             raise
 
-    def outcome(self, name: str, file: str) -> Outcome:
-        """What came of the tests of one file, when all of them have ended."""
+    def outcome(self, name: str, argument: str) -> Outcome:
+        """What came of the tests that an argument names, when all of them have ended."""
         report = self._reports[name]
         while True:
             over = not self._guests[name].running
             report.read()
-            outcome = report.outcomes.get(file, Outcome())
+            outcome = report.outcome(argument)
             if report.finished or (report.collected and not outcome.waiting):
                 return outcome
             if over or time.monotonic() > self._deadline:
@@ -69,5 +71,5 @@ class Laboratory:
         reason = "the guest ended" if over else f"its {self._limit_s:.0f} s were over"
         words = guest.output()[-LAST_WORDS:] + guest.console()[-LAST_WORDS:]
         text = f"no result: {reason} before; its last words:\n{words}"
-        outcome.failures |= dict.fromkeys(sorted(outcome.waiting) or ["collecting"], text)
+        outcome.failures |= dict.fromkeys(outcome.waiting or ["collecting"], text)
         return outcome

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -123,6 +124,17 @@ class _Apt:
         ).stdout
 
 
+def main() -> int:
+    """Unpack all that can be had, and say which cannot."""
+    result = 0
+    for name in KERNELS:
+        try:
+            unpack(name)
+        except (NoKernel, subprocess.CalledProcessError) as error:
+            print(f"kernel {name} cannot be unpacked: {error}", file=sys.stderr)
+            result = 1
+    return result
+
+
 if __name__ == "__main__":
-    for kernel in KERNELS:
-        unpack(kernel)
+    sys.exit(main())

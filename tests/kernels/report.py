@@ -6,28 +6,47 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-PHASES = ("setup", "call", "teardown")
+import pytest
+
+
+@dataclass
+class Result:
+    """Of one test, or of a file that could not be collected."""
+
+    ended: bool = False
+    skip: str = ""
+    failures: dict[str, str] = field(default_factory=dict)
+    """What it said in each phase that failed."""
 
 
 @dataclass
 class Outcome:
-    """Of one file of tests: which there are, and what came of those that have ended."""
+    """Of the tests that one argument of pytest names."""
 
-    waiting: set[str] = field(default_factory=set)
-    passed: int = 0
-    failures: dict[str, str] = field(default_factory=dict)
-    skips: dict[str, str] = field(default_factory=dict)
-    seconds: float = 0
+    waiting: list[str]
+    passed: list[str]
+    skips: set[str]
+    failures: dict[str, str]
+
+    def pass_on(self, where: str) -> None:
+        """Fail as the tests did, or skip as all of them were skipped; no test at all fails."""
+        if self.failures:
+            texts = [f"==== {name}\n{text}" for name, text in self.failures.items()]
+            pytest.fail("\n".join([f"{where}:", *texts]), pytrace=False)
+        if self.skips and not self.passed:
+            pytest.skip(f"{where}: {', '.join(sorted(self.skips))}")
+        if not self.passed:
+            pytest.fail(f"{where}: no test was run", pytrace=False)
 
 
 class Report:
-    """The outcomes so far, by file."""
+    """The results so far, by the name of the test."""
 
     def __init__(self, path: Path) -> None:
         """Nothing need be at `path` yet."""
         self._path = path
         self._read = 0
-        self.outcomes: dict[str, Outcome] = {}
+        self._results: dict[str, Result] = {}
         self.collected = False
         self.finished = False
 
@@ -42,21 +61,37 @@ class Report:
         for line in whole.splitlines():
             self._take(json.loads(line))
 
+    def outcome(self, argument: str) -> Outcome:
+        """What came so far of the tests of a file, or of one test with all its parameters."""
+        results = {
+            name: result
+            for name, result in self._results.items()
+            if name == argument or name.startswith((f"{argument}::", f"{argument}["))
+        }
+        return Outcome(
+            [name for name, result in results.items() if not result.ended],
+            [
+                name
+                for name, result in results.items()
+                if result.ended and not result.skip and not result.failures
+            ],
+            {result.skip for result in results.values() if result.skip},
+            {
+                f"{name} ({when})": text
+                for name, result in results.items()
+                for when, text in result.failures.items()
+            },
+        )
+
     def _take(self, line: dict[str, str]) -> None:
-        name, when, result = line["nodeid"], line["when"], line["outcome"]
+        name, when, outcome = line["nodeid"], line["when"], line["outcome"]
         if when in {"all collected", "finished"}:
             self.collected = True
             self.finished = when == "finished"
             return
-        outcome = self.outcomes.setdefault(name.partition("::")[0], Outcome())
-        outcome.seconds += float(line.get("seconds", 0))
-        if result == "failed":
-            outcome.failures[f"{name} ({when})"] = line["text"]
-        elif result == "skipped":
-            outcome.skips[name] = line["text"]
-        if when == "collected":
-            outcome.waiting.add(name)
-        elif when == "teardown":
-            outcome.waiting.discard(name)
-            ended = outcome.failures.keys() & {f"{name} ({phase})" for phase in PHASES}
-            outcome.passed += not ended and name not in outcome.skips
+        result = self._results.setdefault(name, Result())
+        if outcome == "failed":
+            result.failures[when] = line["text"]
+        elif outcome == "skipped":
+            result.skip = line["text"]
+        result.ended = when in {"teardown", "collecting"}

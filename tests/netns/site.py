@@ -291,17 +291,25 @@ def delivered(
         return heard()
 
 
+def _sent_by_peer() -> int:
+    """How many packets the peer has put on the wire."""
+    listed = json.loads(run("ip", "-n", PEER, "-json", "-stats", "link", "show", "wire1"))
+    return int(listed[0]["stats64"]["tx"]["packets"])
+
+
 class Flood:
     """A peer that sends to UDP 1434 without end, and a listener that counts what arrives."""
 
     def __enter__(self) -> Self:
+        before = _sent_by_peer()
         with ExitStack() as stack:
             self._heard = stack.enter_context(listening(HOST, HERE4, 1434))
             words = python(OUTSIDE, SEND, HERE4, "1434", str(10**9), "20")
             self._sending = stack.enter_context(subprocess.Popen(words))
             stack.callback(self._sending.kill)
+            # Starting the sender takes seconds on a slow machine, and until then nothing is tested.
+            assert eventually(lambda: _sent_by_peer() > before + 100, 10)
             self._stack = stack.pop_all()
-        time.sleep(0.3)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -122,6 +122,8 @@ def test_a_hundred_thousand_rules_take_the_place_of_as_many_others(
 
 def test_two_daemons_do_not_share_a_table(backend: NftablesBackend) -> None:
     """A table that another process owns is refused by name, and left alone."""
+    if "owned" not in backend.probe():
+        pytest.skip("this kernel has no tables that are owned (before Linux 6.9)")
     backend.apply(policy("*=0:1:UDP"), Volatile())
     before = run("nft", "list", "table", "inet", "ipsecd")
     second = NftablesBackend()
