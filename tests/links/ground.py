@@ -1,0 +1,138 @@
+"""Owns what a link is built on: this host, its peer behind a wire, and what was there before."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+
+from tests.links.probes import End
+from tests.netns.site import PEER, run
+
+HOST4, PEER4, HOST6, PEER6 = "10.77.0.1", "10.77.0.66", "fd77::1", "fd77::66"
+"""The addresses at the two ends of the link that is tried. The wire below has others."""
+PORT = "link add port0 type veth peer name port1 netns peer\nlink set port0 up\n"
+"""Lines that make a wire of its own, for links that take a whole one."""
+
+
+class CannotBuild(Exception):
+    """A link cannot be built; the text is what the kernel, or ``ip``, says."""
+
+
+class Ground:
+    """Runs commands at the two ends. ``settle`` waits until the daemon, if any, has seen them."""
+
+    def __init__(self, settle: Callable[[], None] | None = None) -> None:
+        self._settle = settle
+
+    def settle(self) -> None:
+        if self._settle:
+            self._settle()
+
+    def host(self, commands: str) -> None:
+        """Run lines of ``ip`` here."""
+        _batch(("ip",), commands)
+
+    def peer(self, commands: str) -> None:
+        """Run lines of ``ip`` at the peer."""
+        _batch(("ip", "-n", PEER), commands)
+
+    def bridge(self, commands: str) -> None:
+        """Run lines of ``bridge`` here."""
+        _batch(("bridge",), commands)
+
+
+def _batch(words: tuple[str, ...], commands: str) -> None:
+    lines = "".join(f"{line.strip()}\n" for line in commands.splitlines() if line.strip())
+    done = subprocess.run(
+        [*words, "-batch", "-"], input=lines, capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        where = re.search(r"Command failed -:(\d+)", done.stderr)
+        failed = lines.splitlines()[int(where[1]) - 1] if where else lines
+        said = done.stderr.partition("\n")[0].removeprefix("Error: ").rstrip(".")
+        raise CannotBuild(f"{said}, to: {words[0]} {failed}")
+
+
+def at_host(device: str) -> str:
+    """Lines of ``ip`` that give a device the host's addresses and set it up."""
+    return _addressed(device, HOST4, HOST6)
+
+
+def at_peer(device: str) -> str:
+    """Lines of ``ip`` that give a device the peer's addresses and set it up."""
+    return _addressed(device, PEER4, PEER6)
+
+
+def _addressed(device: str, ipv4: str, ipv6: str) -> str:
+    return f"""
+        link set {device} up
+        address add {ipv4}/24 dev {device}
+        address add {ipv6}/64 dev {device} nodad
+    """
+
+
+Build = Callable[[Ground], AbstractContextManager[None]]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of link, and how to build one between this host and the peer.
+
+    ``bound_to`` is a device that services here are bound to. ``since`` is the first kernel that has
+    such links; an older one may lack them.
+    """
+
+    title: str
+    build: Build
+    versions: tuple[int, ...] = (4, 6)
+    bound_to: str | None = None
+    since: tuple[int, int] = (0, 0)
+
+    @property
+    def host(self) -> End:
+        return End(None, {4: HOST4, 6: HOST6}, self.bound_to)
+
+    @property
+    def peer(self) -> End:
+        return End(PEER, {4: PEER4, 6: PEER6})
+
+
+def scripts(host: str, peer: str) -> Build:
+    """Builds a link by lines of ``ip`` here, then there; the word ``settle`` is a line as well."""
+
+    @contextmanager
+    def build(ground: Ground) -> Iterator[None]:
+        for number, part in enumerate(host.split("settle\n")):
+            if number:
+                ground.settle()
+            ground.host(part)
+        ground.peer(peer)
+        yield
+
+    return build
+
+
+@contextmanager
+def built(kind: Kind, ground: Ground) -> Iterator[None]:
+    """A link of this kind; nothing of it is left afterwards."""
+    before_here, before_there = devices(), devices("-n", PEER)
+    try:
+        with kind.build(ground):
+            yield
+    finally:
+        for where, before in (((), before_here), (("-n", PEER), before_there)):
+            for name in reversed(devices(*where)):
+                if name not in before:
+                    run("ip", *where, "link", "delete", name, check=False)
+            for name in ("state", "policy"):
+                run("ip", *where, "xfrm", name, "flush", check=False)
+
+
+def devices(*where: str) -> list[str]:
+    """The names of the links of a namespace, in the order in which they came."""
+    listed = json.loads(run("ip", *where, "-j", "link"))
+    return [link["ifname"] for link in sorted(listed, key=lambda link: int(link["ifindex"]))]
