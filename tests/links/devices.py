@@ -8,10 +8,12 @@ import secrets
 import select
 import socket
 import struct
+import subprocess
 import threading
 from base64 import b64encode
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
 
 from pyroute2 import WireGuard
 from pyroute2.netlink import NLM_F_ACK, NLM_F_REQUEST, genlmsg, nla
@@ -22,23 +24,24 @@ from tests.links.ground import Build, CannotBuild, Ground, at_host, at_peer
 from tests.links.probes import within
 from tests.netns.site import HERE4, PEER, PEER4
 
+TUN = Path("/dev/net/tun")
 TUNSETIFF, IFF_TUN, IFF_TAP, IFF_NO_PI = 0x400454CA, 1, 2, 0x1000
 
 
 @contextmanager
 def opened(namespace: str | None, flags: int) -> Iterator[int]:
     """The device ``link0`` of a namespace as a file."""
-    with within(namespace):
-        descriptor = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
-        try:
-            fcntl.ioctl(descriptor, TUNSETIFF, struct.pack("16sH", b"link0", flags))
-        except OSError as error:
-            os.close(descriptor)
-            raise CannotBuild(f"/dev/net/tun says: {error.strerror}") from error
-    try:
+    if not TUN.exists():  # udev would make it, and opening it would load the module
+        subprocess.run(["modprobe", "tun"], check=False)
+    with ExitStack() as stack:
+        with within(namespace):
+            try:
+                descriptor = os.open(TUN, os.O_RDWR | os.O_NONBLOCK)
+                stack.callback(os.close, descriptor)
+                fcntl.ioctl(descriptor, TUNSETIFF, struct.pack("16sH", b"link0", flags))
+            except OSError as error:
+                raise CannotBuild(f"{TUN} says: {error.strerror}") from error
         yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 def relayed(*, tap: bool = False, information: bool = False) -> Build:

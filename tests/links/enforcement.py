@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tests.links.ground import HOST4, HOST6, PEER4, PEER6
 from tests.links.probes import IN_BY_ADDRESS, IN_BY_ME, OUT_BY_ADDRESS, OUT_BY_ME, PROTOCOLS
-from tests.netns.site import Daemon
+from tests.netns.site import Daemon, eventually, run
 
 FILTERS = [
     text
@@ -41,3 +42,19 @@ def enforcing(directory: Path, backend: str) -> Iterator[Daemon]:
         yield daemon
     finally:
         daemon.end()
+
+
+def settled() -> None:
+    """Give the daemon time to put programs on the links that it puts any on."""
+    eventually(covered, 1.5)
+
+
+def covered() -> bool:
+    """Whether each link of this host but VLANs has an XDP program."""
+    links = json.loads(run("ip", "-d", "-j", "link"))
+    return all(
+        "xdp" in link
+        or link["ifname"] == "lo"
+        or link.get("linkinfo", {}).get("info_kind") == "vlan"
+        for link in links
+    )

@@ -32,7 +32,11 @@ def tags(*protocols: str) -> str:
 def vlans(title: str, protocols: Sequence[str]) -> Kind:
     lines = tags(*protocols)
     here, there = (lines.replace("{wire}", wire) for wire in ("wire0", "wire1"))
-    return Kind(title, scripts(here + at_host("link0"), there + at_peer("link0")))
+    return Kind(
+        title,
+        scripts(here + at_host("link0"), there + at_peer("link0")),
+        ordered="QinQ" in title,
+    )
 
 
 @contextmanager
@@ -96,6 +100,7 @@ def bond(mode: str) -> Kind:
             """,
             PLAIN_PEER,
         ),
+        ordered=True,
     )
 
 
@@ -141,6 +146,7 @@ KINDS = (
             + at_host("link0"),
             PLAIN_PEER,
         ),
+        ordered=True,
     ),
     Kind(
         "bridge with VLAN filtering",
@@ -165,6 +171,7 @@ KINDS = (
             """,
             TAGGED_PEER,
         ),
+        ordered=True,
     ),
     Kind("VLAN on a bridge with VLAN filtering", vlan_on_filtering_bridge),
     Kind(
@@ -181,6 +188,7 @@ KINDS = (
             """,
             TAGGED_PEER,
         ),
+        ordered=True,
     ),
     Kind(
         "VLAN on a port of a bridge",
@@ -196,6 +204,7 @@ KINDS = (
             """,
             TAGGED_PEER,
         ),
+        ordered=True,
     ),
     bond("active-backup"),
     bond("balance-rr"),
@@ -215,8 +224,9 @@ KINDS = (
             """,
             TAGGED_PEER,
         ),
+        ordered=True,
     ),
-    Kind("team", team),
+    Kind("team", team, ordered=True),
     *(
         Kind(
             f"{kind}, {mode}",
@@ -249,6 +259,7 @@ KINDS = (
             PLAIN_PEER,
         ),
         bound_to="vrf0",
+        ordered=True,
     ),
     Kind("netkit", scripts(NETKIT + at_host("link0"), at_peer("link0")), since=(6, 7)),
 )

@@ -51,10 +51,10 @@ def _batch(words: tuple[str, ...], commands: str) -> None:
         [*words, "-batch", "-"], input=lines, capture_output=True, text=True, check=False
     )
     if done.returncode != 0:
-        where = re.search(r"Command failed -:(\d+)", done.stderr)
-        failed = lines.splitlines()[int(where[1]) - 1] if where else lines
         said = done.stderr.partition("\n")[0].removeprefix("Error: ").rstrip(".")
-        raise CannotBuild(f"{said}, to: {words[0]} {failed}")
+        where = re.search(r"Command failed -:(\d+)", done.stderr)
+        line = f", to: {words[0]} {lines.splitlines()[int(where[1]) - 1]}" if where else ""
+        raise CannotBuild(said + line)
 
 
 def at_host(device: str) -> str:
@@ -83,7 +83,8 @@ class Kind:
     """A kind of link, and how to build one between this host and the peer.
 
     ``bound_to`` is a device that services here are bound to. ``since`` is the first kernel that has
-    such links; an older one may lack them.
+    such links; an older one may lack them. ``ordered`` says that it matters to the kernel what is
+    on a link when the next is made of it: then it is also tried with a daemon that comes later.
     """
 
     title: str
@@ -91,6 +92,7 @@ class Kind:
     versions: tuple[int, ...] = (4, 6)
     bound_to: str | None = None
     since: tuple[int, int] = (0, 0)
+    ordered: bool = False
 
     @property
     def host(self) -> End:

@@ -19,6 +19,8 @@ import pytest
 from tests.links.probes import BLOCKED, COUNT, DIRECTIONS, OPEN, Probe
 
 VARIABLE = "IPSECD_LINK_RESULTS"
+BEFORE = ", there before the daemon"
+"""What the name of a link ends with if it was made first."""
 HELD, NOT_HELD, NOT_POSSIBLE = "held", "not held", "not possible here"
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tests.links import results
-from tests.links.kinds import KINDS
+from tests.links.kinds import ROWS
 from tests.links.probes import DIRECTIONS
 from tests.links.results import Cell
 from tests.netns.site import BACKENDS
@@ -22,8 +22,8 @@ INTRODUCTION = """# Links
 What came out when every kind of link was tried on each kernel, with each backend. `in` is what
 arrives at this host, `out` what it sends. **held** means: of five UDP datagrams and a TCP
 connection, over IPv4 and IPv6, none came to a port that was blocked, be it in words of this host or
-with addresses, and all came to a port that was not. Each link was there before the daemon, and was
-made anew while it ran. Without the daemon everything came through.
+with addresses, and all came to a port that was not. Links were made while the daemon ran, or
+were there before it where the name says so. Without the daemon everything came through.
 
 `python -m tests.links.table` makes this page of what the tests in `tests/links` left in the
 directory of `IPSECD_LINK_RESULTS`.
@@ -45,9 +45,9 @@ def render(cells: Iterable[Cell]) -> str:
             _row("link", *(f"{backend}, {direction}" for backend, direction in COLUMNS)),
             _row(*["---"] * (len(COLUMNS) + 1)),
         ]
-        for kind in KINDS:
-            row = [by_key.get((kind.title, kernel, *column)) for column in COLUMNS]
-            lines.append(_row(kind.title, *(str(cell) if cell else "" for cell in row)))
+        for title in ROWS:
+            row = [by_key.get((title, kernel, *column)) for column in COLUMNS]
+            lines.append(_row(title, *(str(cell) if cell else "" for cell in row)))
         lines.append("")
     return "\n".join(lines)
 

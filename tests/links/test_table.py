@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.links import results
-from tests.links.kinds import KINDS
+from tests.links.kinds import ROWS
 from tests.links.results import HELD, NOT_HELD, NOT_POSSIBLE, Cell
 from tests.links.table import COLUMNS, PAGE, render, rows
 
@@ -18,19 +18,19 @@ KERNELS = {"6.1", "6.12", "6.18"}
 def unfinished(page: str) -> list[str]:
     """What a page lacks."""
     said = []
-    tried = {(kernel, title): cells for kernel, (title, *cells) in rows(page)}
-    for kernel, kind in product(sorted(KERNELS), KINDS):
-        cells = tried.get((kernel, kind.title), [])
+    tried = {(kernel, link): cells for kernel, (link, *cells) in rows(page)}
+    for kernel, title in product(sorted(KERNELS), ROWS):
+        cells = tried.get((kernel, title), [])
         held = [cell == HELD or cell.startswith(f"{NOT_POSSIBLE}: ") for cell in cells]
         if len(cells) != len(COLUMNS) or not all(held):
-            said.append(f"Linux {kernel}, {kind.title}: {cells}")
+            said.append(f"Linux {kernel}, {title}: {cells}")
     return said
 
 
 def whole() -> list[Cell]:
     return [
-        Cell(kind.title, kernel, *column, HELD)
-        for kind, kernel, column in product(KINDS, sorted(KERNELS), COLUMNS)
+        Cell(title, kernel, *column, HELD)
+        for title, kernel, column in product(ROWS, sorted(KERNELS), COLUMNS)
     ]
 
 
@@ -43,7 +43,7 @@ def test_a_page_that_lacks_something_is_noticed() -> None:
     """A row, a cell, a reason: each can be missed; what was not held is no result to publish."""
     cells = whole()
     assert unfinished(render(cells)) == []
-    lost = [cell for cell in cells if cell.link != KINDS[3].title]
+    lost = [cell for cell in cells if cell.link != ROWS[3]]
     assert len(unfinished(render(lost))) == len(KERNELS)
     assert len(unfinished(render(cells[1:]))) == 1
     for outcome, why in ((NOT_HELD, "a | b"), (NOT_POSSIBLE, "")):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.links import devices
+from tests.links import devices, ground
 from tests.links.ground import Kind, at_host, at_peer, scripts
 from tests.netns.site import HERE4, HERE6, PEER4, PEER6
 
@@ -19,13 +19,29 @@ def tunnel(
     return Kind(title, scripts(here + at_host("link0"), there + at_peer("link0")), versions)
 
 
+def gpe(addressed: str, remote: str, others: tuple[str, str]) -> str:
+    """Lines for one end of a VXLAN without Ethernet headers; each route says where it leads."""
+    return f"""
+        link add link0 type vxlan dstport 4790 gpe external
+        {addressed}
+        route add {others[0]}/32 encap ip id 5 dst {remote} dev link0
+        route add {others[1]}/128 encap ip id 5 dst {remote} dev link0
+    """
+
+
 KINDS = (
     Kind("tun", devices.relayed()),
     Kind("tun with packet information", devices.relayed(information=True)),
     Kind("WireGuard", devices.wireguard),
     tunnel("VXLAN", "vxlan id 5 dstport 4789"),
     tunnel("VXLAN over IPv6", "vxlan id 5 dstport 4789", OVER6),
-    tunnel("VXLAN with GPE", "vxlan id 5 dstport 4790 gpe external"),
+    Kind(
+        "VXLAN with GPE",
+        scripts(
+            gpe(at_host("link0"), PEER4, (ground.PEER4, ground.PEER6)),
+            gpe(at_peer("link0"), HERE4, (ground.HOST4, ground.HOST6)),
+        ),
+    ),
     tunnel("Geneve", "geneve id 5", REMOTE4),
     tunnel("GRE", "gre"),
     tunnel("GRE with key and sequence", "gre key 7 seq csum"),

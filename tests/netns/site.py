@@ -25,6 +25,9 @@ PEER = "peer"
 BPFFS = Path("/sys/fs/bpf/ipsecd")
 BACKENDS = ("nftables", "xdp")
 
+START_S = 90
+"""How long a daemon may take to start; on an emulated machine much of it may pass."""
+
 Namespace = tuple[str, ...]
 """How to run a command in a network namespace: words to put before it, none for the host's."""
 
@@ -142,7 +145,7 @@ class Daemon:
                 stderr=log,
                 text=True,
             )
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + START_S
         while not socket_path.exists():
             assert self._process.poll() is None, self.log()
             assert time.monotonic() < deadline, self.log()
