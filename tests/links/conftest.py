@@ -13,11 +13,11 @@ from tests.netns import site
 def _asked_for(session: pytest.Session) -> list[Kind]:
     """The kinds of link that the selected tests are about."""
     asked = {
-        item.callspec.params["kind"].title
+        value.title
         for item in session.items
-        if isinstance(item, pytest.Function)
-        and hasattr(item, "callspec")
-        and "kind" in item.callspec.params
+        if isinstance(item, pytest.Function) and hasattr(item, "callspec")
+        for value in item.callspec.params.values()
+        if isinstance(value, Kind)
     }
     return [kind for kind in KINDS if kind.title in asked]
 
