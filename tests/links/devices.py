@@ -40,7 +40,7 @@ def opened(namespace: str | None, flags: int) -> Iterator[int]:
                 stack.callback(os.close, descriptor)
                 fcntl.ioctl(descriptor, TUNSETIFF, struct.pack("16sH", b"link0", flags))
             except OSError as error:
-                raise CannotBuild(f"{TUN} says: {error.strerror}") from error
+                raise CannotBuild(os.strerror(error.errno or 0), str(TUN)) from error
         yield descriptor
 
 
@@ -148,4 +148,4 @@ def set_team_mode(name: str, mode: str) -> None:
         try:
             sock.nlm_request(message, msg_type=sock.prid, msg_flags=NLM_F_REQUEST | NLM_F_ACK)
         except NetlinkError as error:
-            raise CannotBuild(f"the team driver says: {error}") from error
+            raise CannotBuild(str(error), "the mode of a team") from error

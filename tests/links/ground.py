@@ -19,7 +19,11 @@ PORT = "link add port0 type veth peer name port1 netns peer\nlink set port0 up\n
 
 
 class CannotBuild(Exception):
-    """A link cannot be built; the text is what the kernel, or ``ip``, says."""
+    """A link cannot be built. ``said`` is the kernel's word, or that of ``ip``, about a command."""
+
+    def __init__(self, said: str, command: str) -> None:
+        super().__init__(f"{said}, to: {command}")
+        self.said = said
 
 
 class Ground:
@@ -52,9 +56,10 @@ def _batch(words: tuple[str, ...], commands: str) -> None:
     )
     if done.returncode != 0:
         said = done.stderr.partition("\n")[0].removeprefix("Error: ").rstrip(".")
+        said = said.removeprefix("RTNETLINK answers: ")
         where = re.search(r"Command failed -:(\d+)", done.stderr)
-        line = f", to: {words[0]} {lines.splitlines()[int(where[1]) - 1]}" if where else ""
-        raise CannotBuild(said + line)
+        failed = lines.splitlines()[int(where[1]) - 1] if where else ""
+        raise CannotBuild(said, f"{words[0]} {failed}")
 
 
 def at_host(device: str) -> str:
