@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import secrets
@@ -148,4 +149,6 @@ def set_team_mode(name: str, mode: str) -> None:
         try:
             sock.nlm_request(message, msg_type=sock.prid, msg_flags=NLM_F_REQUEST | NLM_F_ACK)
         except NetlinkError as error:
+            if error.code == errno.ESRCH:  # it is set, and nobody listens for the news of it
+                return
             raise CannotBuild(str(error), "the mode of a team") from error

@@ -67,9 +67,24 @@ class Security:
         return "\n".join(lines)
 
 
+def secured(host: str, peer: str) -> Build:
+    """Builds a link by lines of ``ip``; states and policies of both ends go afterwards."""
+
+    @contextmanager
+    def build(ground: Ground) -> Iterator[None]:
+        try:
+            with scripts(host, peer)(ground):
+                yield
+        finally:
+            for flush in (ground.host, ground.peer):
+                flush("xfrm state flush\nxfrm policy flush")
+
+    return build
+
+
 def without_device(security: Security) -> Build:
     """Addresses on a wire of their own; states and policies, and no device for them."""
-    return scripts(
+    return secured(
         PORT + at_host("port0") + security.lines(here=True),
         at_peer("port1") + security.lines(here=False),
     )
@@ -101,7 +116,7 @@ KINDS = (
     Kind("ESP tunnel mode", without_device(TUNNEL), ordered=True),
     Kind(
         "ESP transport mode, in through an xfrm interface",
-        scripts(
+        secured(
             PORT
             + at_host("port0")
             + DEVICE.format(wire="port0")
@@ -112,7 +127,7 @@ KINDS = (
     ),
     Kind(
         "xfrm interface (ESP tunnel mode)",
-        scripts(
+        secured(
             DEVICE.format(wire="wire0")
             + at_host("link0")
             + TUNNEL.lines(here=True, if_id="if_id 7"),

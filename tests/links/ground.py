@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
-from tests.links.probes import End
-from tests.netns.site import PEER, run
+from tests.links.probes import End, within
+from tests.netns.site import PEER
 
 HOST4, PEER4, HOST6, PEER6 = "10.77.0.1", "10.77.0.66", "fd77::1", "fd77::66"
 """The addresses at the two ends of the link that is tried. The wire below has others."""
@@ -126,20 +126,22 @@ def scripts(host: str, peer: str) -> Build:
 @contextmanager
 def built(kind: Kind, ground: Ground) -> Iterator[None]:
     """A link of this kind; nothing of it is left afterwards."""
-    before_here, before_there = devices(), devices("-n", PEER)
+    before = {where: devices(where) for where in (None, PEER)}
     try:
         with kind.build(ground):
             yield
     finally:
-        for where, before in (((), before_here), (("-n", PEER), before_there)):
-            for name in reversed(devices(*where)):
-                if name not in before:
-                    run("ip", *where, "link", "delete", name, check=False)
-            for name in ("state", "policy"):
-                run("ip", *where, "xfrm", name, "flush", check=False)
+        for where, names in before.items():
+            lines = "".join(
+                f"link delete {name}\n" for name in reversed(devices(where)) if name not in names
+            )
+            words = ("ip", "-force") if where is None else ("ip", "-force", "-n", where)
+            subprocess.run(
+                [*words, "-batch", "-"], input=lines, text=True, capture_output=True, check=False
+            )
 
 
-def devices(*where: str) -> list[str]:
+def devices(namespace: str | None) -> list[str]:
     """The names of the links of a namespace, in the order in which they came."""
-    listed = json.loads(run("ip", *where, "-j", "link"))
-    return [link["ifname"] for link in sorted(listed, key=lambda link: int(link["ifindex"]))]
+    with within(namespace):
+        return [name for _, name in sorted(socket.if_nameindex())]

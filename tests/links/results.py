@@ -55,6 +55,10 @@ def kernel() -> str:
     return f"{major}.{minor}"
 
 
+LACKING = ("Unknown device type", "Operation not supported", "Requested ")
+"""What the kernel says first when it has no such link, bridge or cipher at all."""
+
+
 def excuse(reason: str, since: tuple[int, int] = (0, 0)) -> NoReturn:
     """Skip what this kernel lacks; fail where it must not: Debian's have every link of their time.
 
