@@ -8,7 +8,7 @@ from tests.links.probes import COUNT, probe
 from tests.links.results import Fault
 from tests.netns.site import eventually
 
-READY_S = 15
+READY_S = 5
 """How long a link that has just been made may take until it carries packets."""
 
 

@@ -24,9 +24,8 @@ HERE6, PEER6 = "fd09::1", "fd09::66"
 PEER = "peer"
 BPFFS = Path("/sys/fs/bpf/ipsecd")
 BACKENDS = ("nftables", "xdp")
-
-START_S = 90
-"""How long a daemon may take to start; on an emulated machine much of it may pass."""
+PATIENCE = float(os.environ.get("IPSECD_PATIENCE", "1"))
+"""How many times longer to wait for what must happen; an emulated machine is slow."""
 
 Namespace = tuple[str, ...]
 """How to run a command in a network namespace: words to put before it, none for the host's."""
@@ -145,7 +144,7 @@ class Daemon:
                 stderr=log,
                 text=True,
             )
-        deadline = time.monotonic() + START_S
+        deadline = time.monotonic() + 20 * PATIENCE
         while not socket_path.exists():
             assert self._process.poll() is None, self.log()
             assert time.monotonic() < deadline, self.log()
@@ -155,7 +154,7 @@ class Daemon:
         """End it with a signal and wait for it."""
         if self._process is not None:
             self._process.send_signal(number)
-            self._process.wait(20)
+            self._process.wait(20 * PATIENCE)
             self._process = None
 
     @property
@@ -225,8 +224,8 @@ def daemon(directory: Path, backend: str = "nftables") -> Iterator[Daemon]:
 
 
 def eventually(holds: Callable[[], bool], seconds: float = 3) -> bool:
-    """Whether something becomes true in time."""
-    deadline = time.monotonic() + seconds
+    """Whether something becomes true in time, which is longer on a slow machine."""
+    deadline = time.monotonic() + seconds * PATIENCE
     while time.monotonic() < deadline:
         if holds():
             return True
