@@ -46,7 +46,7 @@ def enforcing(directory: Path, backend: str) -> Iterator[Daemon]:
 
 def settled() -> None:
     """Give the daemon time to put programs on the links that it puts any on."""
-    eventually(covered, 1.5)
+    eventually(covered, 0.7)
 
 
 def covered() -> bool:
