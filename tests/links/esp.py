@@ -113,7 +113,7 @@ def in_udp(ground: Ground) -> Iterator[None]:
 
 KINDS = (
     Kind("ESP transport mode", without_device(TRANSPORT)),
-    Kind("ESP tunnel mode", without_device(TUNNEL), ordered=True),
+    Kind("ESP tunnel mode", without_device(TUNNEL)),
     Kind(
         "ESP transport mode, in through an xfrm interface",
         secured(

@@ -35,7 +35,6 @@ def vlans(title: str, protocols: Sequence[str]) -> Kind:
     return Kind(
         title,
         scripts(here + at_host("link0"), there + at_peer("link0")),
-        ordered="QinQ" in title,
     )
 
 
@@ -146,7 +145,6 @@ KINDS = (
             + at_host("link0"),
             PLAIN_PEER,
         ),
-        ordered=True,
     ),
     Kind(
         "bridge with VLAN filtering",
@@ -171,7 +169,6 @@ KINDS = (
             """,
             TAGGED_PEER,
         ),
-        ordered=True,
     ),
     Kind("VLAN on a bridge with VLAN filtering", vlan_on_filtering_bridge),
     Kind(
@@ -188,7 +185,6 @@ KINDS = (
             """,
             TAGGED_PEER,
         ),
-        ordered=True,
     ),
     Kind(
         "VLAN on a port of a bridge",
@@ -204,7 +200,6 @@ KINDS = (
             """,
             TAGGED_PEER,
         ),
-        ordered=True,
     ),
     bond("active-backup"),
     bond("balance-rr"),
@@ -226,7 +221,7 @@ KINDS = (
         ),
         ordered=True,
     ),
-    Kind("team", team, ordered=True),
+    Kind("team", team),
     *(
         Kind(
             f"{kind}, {mode}",
