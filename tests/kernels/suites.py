@@ -24,7 +24,7 @@ QUICK = {
 }
 """Most of what a test costs under emulation is the programs that it starts, so the ones here start
 few, or are what the whole is about."""
-DIRECTORIES = ("tests/netns", "tests/equality", "tests/xdp", "tests/boot")
+DIRECTORIES = ("tests/netns", "tests/links", "tests/equality", "tests/xdp", "tests/boot")
 QUICK_LIMIT_S, WHOLE_LIMIT_S = 12 * 60.0, 6 * 3600.0
 
 
