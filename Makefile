@@ -10,7 +10,7 @@ ISOLATED := unshare --net --mount sh -c 'mount --make-rprivate / && mount -t tmp
 # Whether all these commands are here.
 have = for command in $(1); do command -v $$command >/dev/null || exit 1; done
 
-.PHONY: setup test demo lint bench programs deb deb-tools base-system install install-data
+.PHONY: setup test test-moments demo lint bench programs deb deb-tools base-system install install-data
 
 # The programs are compiled here, once, and ship in the package: no host that runs them needs clang.
 PROGRAMS := daemon/ipsecd/backend/xdp/ipsecd.bpf.o
@@ -130,10 +130,16 @@ lint: setup
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy daemon ctl tests
-	clang-format --dry-run --Werror bpf/*.[ch] bench/*.c
+	clang-format --dry-run --Werror bpf/*.[ch] bench/*.c tests/*/*.c
 
 test: setup base-system
 	$(ISOLATED) $(VENV)/bin/python -m pytest -q
+
+# The long form of what happens under a flood: everything a thousand times, which takes hours.
+MOMENTS := 1000
+
+test-moments: setup
+	IPSECD_MOMENTS=$(MOMENTS) $(ISOLATED) $(VENV)/bin/python -m pytest -q --timeout 7200 tests/moments
 
 demo: setup
 	$(ISOLATED) bash docs/demo.sh $(VENV)/bin

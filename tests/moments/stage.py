@@ -1,0 +1,138 @@
+"""Owns the stage of the moments: a host whose daemon blocks, all links prepared, and the count."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.moments.flood import BLOCKED, MAC, OPEN, Counter, Flood, Outages, Target, build
+from tests.moments.moments import Moment, perform
+from tests.netns import site
+from tests.netns.site import HERE4, HERE6, Daemon, block, eventually, run
+
+STATES = ("alive", "stopped", "dead")
+PAUSES_S = (0.002, 0.01, 0.08)
+"""A daemon that is alive is met before it hears of a change, while it acts, and when it has."""
+SHORT_S = 0.002
+LONGEST_OUTAGE_S = 0.3
+"""More than a busy machine keeps the flood from the processor, less than a cut that is felt."""
+
+
+def repetitions(short: int) -> int:
+    """How often something is tried: the short form in the suite, or what is asked for."""
+    return int(os.environ.get("IPSECD_MOMENTS", short))
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was counted while something happened."""
+
+    leaked: int
+    passed: int
+    outage_s: float
+    sent: int
+    rate: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.leaked} leaked and {self.passed} permitted passed of {self.sent} sent"
+            f" ({self.rate:.0f}/s), the longest outage was {self.outage_s:.2f} s"
+        )
+
+
+class Stage:
+    """A host under a flood."""
+
+    def __init__(self, daemon: Daemon, program: Path, chance: random.Random) -> None:
+        self.daemon, self.chance = daemon, chance
+        self.counters = (Counter(BLOCKED), Counter(OPEN))
+        self._program = program
+        self.state = "alive"
+
+    def prepare(self, chosen: tuple[Moment, ...]) -> None:
+        """Do what the moments need before the first time, and wait until the daemon has seen it."""
+        for moment in chosen:
+            perform(moment.prepare, self.counters)
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait until the daemon enforces everywhere what it should."""
+        assert eventually(lambda: "in step" in self.daemon.ctl("status"), 10), self.daemon.log()
+
+    def enter(self, state: str) -> None:
+        """Have the daemon alive, stopped, or dead."""
+        if self.state == "stopped":
+            assert self.daemon.pid
+            os.kill(self.daemon.pid, signal.SIGCONT)
+        if self.state == "dead":
+            self.daemon.start()
+        if state == "stopped":
+            assert self.daemon.pid
+            os.kill(self.daemon.pid, signal.SIGSTOP)
+        if state == "dead":
+            self.daemon.end(signal.SIGKILL)
+        self.state = state
+
+    def pause(self) -> None:
+        """Wait for a moment, or for as long as the daemon may need to follow."""
+        time.sleep(self.chance.choice(PAUSES_S) if self.state == "alive" else SHORT_S)
+
+    def repeat(self, moment: Moment, count: int) -> Result:
+        """A moment, there and back so many times, under a flood to its targets."""
+
+        def happen() -> None:
+            for _ in range(count):
+                for lines in (moment.there, moment.back):
+                    perform(lines, self.counters)
+                    self.pause()
+
+        return self.under_flood(moment.targets, happen)
+
+    def under_flood(self, targets: tuple[Target, ...], happen: Callable[[], None]) -> Result:
+        """What is counted of a flood that lasts until something has happened."""
+        before = [counter.value() for counter in self.counters]
+        with (
+            Flood(self._program, targets) as flood,
+            Outages(self.counters[1]) as outages,
+        ):
+            happen()
+        leaked, passed = (
+            (counter.value() - value) & 0xFFFFFFFF
+            for counter, value in zip(self.counters, before, strict=True)
+        )
+        return Result(leaked, passed, outages.longest_s, flood.sent, flood.rate)
+
+
+def _links() -> set[str]:
+    return {link["ifname"] for link in json.loads(run("ip", "-j", "link", "show"))}
+
+
+@contextmanager
+def stage(directory: Path, backend: str, seed: int) -> Iterator[Stage]:
+    """A host with the blocked port blocked; nothing that moments made is left afterwards."""
+    site.needs_isolation()
+    program = build(directory)
+    before = _links()
+    with site.daemon(directory, backend) as daemon:
+        run("ip", "link", "set", "wire0", "address", MAC)
+        made = Stage(daemon, program, random.Random(seed))
+        try:
+            targets = tuple(Target("wire1", address) for address in (HERE4, HERE6))
+            unblocked = made.under_flood(targets, lambda: time.sleep(0.05))
+            assert unblocked.leaked > unblocked.passed > 0, "the count does not count"
+            block(daemon, f"*=0:{BLOCKED}:UDP")
+            yield made
+        finally:
+            made.enter("alive")
+            for counter in made.counters:
+                counter.close()
+            for name in _links() - before:
+                run("ip", "link", "delete", name, check=False)
+            perform("sysctl net.ipv6.conf.all.forwarding=0")
