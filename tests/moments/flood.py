@@ -13,8 +13,8 @@ import struct
 import subprocess
 import threading
 import time
-from collections.abc import Iterable
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Address, ip_address
 from pathlib import Path
@@ -29,6 +29,7 @@ LEAST_RATE = 100_000
 MAC = "02:00:00:00:00:01"
 """Every link that is protected has this address, so that no frame has to be made anew."""
 PEER_MAC = "02:00:00:00:00:66"
+CLONE_NEWNET = 0x40000000
 SO_ATTACH_FILTER, SO_MEMINFO, SK_MEMINFO_DROPS = 26, 55, 8
 SOURCE = Path(__file__).with_name("flood.c")
 
@@ -131,6 +132,19 @@ class Flood:
 
 
 # -- the count -----------------------------------------------------------------------------------
+
+
+@contextmanager
+def in_namespace(name: str) -> Iterator[None]:
+    """Sockets that this thread opens are those of a network namespace."""
+    setns = ctypes.CDLL(None, use_errno=True).setns
+    setns.argtypes = (ctypes.c_int, ctypes.c_int)
+    with Path("/proc/thread-self/ns/net").open() as own, Path("/run/netns", name).open() as other:
+        assert setns(other.fileno(), CLONE_NEWNET) == 0, ctypes.get_errno()
+        try:
+            yield
+        finally:
+            assert setns(own.fileno(), CLONE_NEWNET) == 0, ctypes.get_errno()
 
 
 class _Filter(ctypes.Structure):
