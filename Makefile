@@ -10,7 +10,7 @@ ISOLATED := unshare --net --mount sh -c 'mount --make-rprivate / && mount -t tmp
 # Whether all these commands are here.
 have = for command in $(1); do command -v $$command >/dev/null || exit 1; done
 
-.PHONY: setup test test-moments demo lint bench programs deb deb-tools base-system install install-data
+.PHONY: setup test test-moments soak demo lint bench programs deb deb-tools base-system install install-data
 
 # The programs are compiled here, once, and ship in the package: no host that runs them needs clang.
 PROGRAMS := daemon/ipsecd/backend/xdp/ipsecd.bpf.o
@@ -140,6 +140,13 @@ MOMENTS := 1000
 
 test-moments: setup
 	IPSECD_MOMENTS=$(MOMENTS) $(ISOLATED) $(VENV)/bin/python -m pytest -q --timeout 7200 tests/moments
+
+# Random changes under a flood, so many seconds for each backend; it says its seed.
+SECONDS := 7200
+SEED :=
+
+soak: setup
+	$(ISOLATED) $(VENV)/bin/python -m tests.moments.soak --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 demo: setup
 	$(ISOLATED) bash docs/demo.sh $(VENV)/bin

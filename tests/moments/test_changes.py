@@ -10,6 +10,7 @@ import pytest
 
 from tests.moments.changes import Changes, flush_ruleset
 from tests.moments.flood import LEAST_RATE, Target
+from tests.moments.moments import moments, perform, possible
 from tests.moments.stage import LONGEST_OUTAGE_S, STATES, Stage, repetitions, stage
 from tests.netns.site import BACKENDS, HERE4, HERE6
 
@@ -82,3 +83,19 @@ def test_nothing_leaks_while_others_flush_all_rules(host: Stage, state: str) -> 
         hold(host, flush_ruleset, repetitions(20))
     finally:
         host.enter("alive")
+
+
+def test_the_daemon_starts_whatever_changed_while_it_was_dead(host: Stage) -> None:
+    """Links have gone, come, moved away and been renamed, addresses too: it starts, and covers."""
+    chosen = tuple(moment for moment in moments() if possible(moment))
+    targets = tuple(target for moment in chosen for target in moment.targets)
+    host.prepare(chosen)
+    for direction in ("there", "back"):
+        host.enter("dead")
+        for moment in chosen:
+            perform(getattr(moment, direction), host.counters)
+        host.enter("alive")
+        host.settle()
+        result = host.under_flood(targets, lambda: time.sleep(0.2))
+        assert result.leaked == 0, f"{direction}: {result}"
+        assert result.passed > 0, f"{direction}: {result}"
