@@ -1,8 +1,9 @@
 // Sends frames without end, at a chosen rate, over interfaces that come, go and change their names.
 //
-// Usage: flood RATE < LINES, where a line is the name of an interface, a space and a frame in
-// hexadecimal. It says "ready", sends until SIGTERM, and says how many frames the interfaces took
-// and in how many seconds.
+// Usage: flood RATE COUNT < LINES, where a line is the name of an interface, a space and a frame
+// in hexadecimal, and COUNT a file of eight bytes in which the number of frames that the interfaces
+// took can be read meanwhile. It says "ready", sends until SIGTERM, and says that number and in how
+// many seconds.
 //
 // Frames go to the driver past the queueing discipline, many with one system call, so that two
 // processors are enough for the flood and for what it tries. An interface that is not there is
@@ -11,6 +12,7 @@
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/if_packet.h>
 #include <net/ethernet.h>
 #include <net/if.h>
@@ -19,6 +21,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -138,15 +141,29 @@ static unsigned int send_over(int sock, struct link *link)
 	return 0;
 }
 
+static volatile uint64_t *shared_count(const char *path)
+{
+	int file = open(path, O_RDWR);
+	void *memory;
+
+	if (file < 0)
+		fail(path);
+	memory = mmap(NULL, sizeof(uint64_t), PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+	if (memory == MAP_FAILED)
+		fail(path);
+	return memory;
+}
+
 int main(int count, char **words)
 {
-	const uint64_t rate = count == 2 ? strtoull(words[1], NULL, 10) : 0;
+	const uint64_t rate = count == 3 ? strtoull(words[1], NULL, 10) : 0;
 	const int on = 1;
 
 	if (!rate) {
-		fprintf(stderr, "usage: flood RATE < LINES\n");
+		fprintf(stderr, "usage: flood RATE COUNT < LINES\n");
 		return 2;
 	}
+	volatile uint64_t *sent = shared_count(words[2]);
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	signal(SIGTERM, end);
 	read_frames();
@@ -158,13 +175,13 @@ int main(int count, char **words)
 	fflush(stdout);
 
 	const uint64_t begun = now_ns();
-	uint64_t due = begun, sent = 0;
+	uint64_t due = begun;
 	while (!ended) {
 		unsigned int round = 0;
 
 		for (unsigned int n = 0; n < link_count; n++)
 			round += send_over(sock, links[n]);
-		sent += round;
+		*sent += round;
 		due += (round ? round : LEAST_BATCH) * SECOND_NS / rate;
 		uint64_t now = now_ns();
 		if (due + CATCH_UP_NS < now)
@@ -175,6 +192,6 @@ int main(int count, char **words)
 			nanosleep(&pause, NULL);
 		}
 	}
-	printf("%llu %.3f\n", (unsigned long long)sent, (now_ns() - begun) / 1e9);
+	printf("%llu %.3f\n", (unsigned long long)*sent, (now_ns() - begun) / 1e9);
 	return 0;
 }

@@ -8,11 +8,12 @@ so that a packet costs little, none is lost in a queue, and the kernel's count o
 from __future__ import annotations
 
 import ctypes
+import mmap
+import os
 import socket
 import struct
 import subprocess
 import threading
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -102,14 +103,23 @@ class Flood:
             for target in targets
             for port in (BLOCKED,) * 7 + (OPEN,)
         ]
+        self.asked_rate = rate
         self._words = (*inside(PEER), str(program), str(rate))
         self._lines = "".join(lines)
         self.sent, self.seconds = 0, 0.0
 
     def __enter__(self) -> Self:
+        count = os.memfd_create("count")
+        os.truncate(count, 8)
+        self._sent = mmap.mmap(count, 8)
         self._process = subprocess.Popen(
-            self._words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            (*self._words, f"/proc/self/fd/{count}"),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            pass_fds=(count,),
+            text=True,
         )
+        os.close(count)
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(self._lines)
@@ -125,10 +135,15 @@ class Flood:
         self._process.stdout.close()
         self.sent, self.seconds = int(sent), float(seconds)
 
+    def sent_so_far(self) -> int:
+        """How many packets were sent until now."""
+        (count,) = struct.unpack("=Q", self._sent[:8])
+        return int(count)
+
     @property
     def rate(self) -> float:
         """Packets that were sent in a second."""
-        return self.sent / self.seconds
+        return self.sent / max(self.seconds, 0.001)
 
 
 # -- the count -----------------------------------------------------------------------------------
@@ -203,13 +218,16 @@ class Counter:
 
 
 class Outages:
-    """The longest time in which a counter did not grow, looked at again and again."""
+    """The longest time in which a counter did not grow while a flood was sent.
 
-    def __init__(self, counter: Counter) -> None:
-        self._counter = counter
+    Time is counted in packets of the flood: what keeps it from the processor is no outage.
+    """
+
+    def __init__(self, counter: Counter, flood: Flood) -> None:
+        self._counter, self._flood = counter, flood
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch)
-        self.longest_s = 0.0
+        self._longest = 0
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -219,14 +237,14 @@ class Outages:
         self._over.set()
         self._thread.join()
 
+    @property
+    def longest_s(self) -> float:
+        return self._longest / self._flood.asked_rate
+
     def _watch(self) -> None:
-        value, grown_at, looked_at = self._counter.value(), time.monotonic(), time.monotonic()
+        value, sent_then = self._counter.value(), self._flood.sent_so_far()
         while not self._over.wait(0.002):
-            now = time.monotonic()
-            # A watcher that was kept from the processor for long has not seen an outage.
-            if now - looked_at > 0.05:
-                grown_at = now
-            looked_at = now
-            if (new := self._counter.value()) != value:
-                value, grown_at = new, now
-            self.longest_s = max(self.longest_s, now - grown_at)
+            sent = self._flood.sent_so_far()
+            if (new := self._counter.value()) == value:
+                self._longest = max(self._longest, sent - sent_then)
+            value, sent_then = (value, sent_then) if new == value else (new, sent)
