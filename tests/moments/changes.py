@@ -13,12 +13,13 @@ from tests.moments.flood import BLOCKED, OPEN
 from tests.netns.site import Daemon
 
 UNRELATED = ["203.0.113.7=0:80:TCP", "0=198.51.100.0/24::UDP", "[2001:db8::7]=0:9:UDP"]
+OUTWARD = f"0=*:{BLOCKED}:UDP"
 BLOCKS = (
     f'"*=0:{BLOCKED}:UDP"',
     f'"*=0:{BLOCKED}"',
     '"*=0::UDP"',
     f'"192.168.0.0/16=0:{BLOCKED}:UDP", "[fd09::/64]=0:{BLOCKED}:UDP"',
-    f'"*=0:{BLOCKED}:UDP", "*=0:{BLOCKED}:TCP", "0=*:{BLOCKED}:UDP", "10.0.0.0/8=0:22:TCP"',
+    f'"*=0:{BLOCKED}:UDP", "*=0:{BLOCKED}:TCP", "10.0.0.0/8=0:22:TCP"',
 )
 """Different ways to block the flood; each becomes a policy of its own."""
 
@@ -31,7 +32,7 @@ def policy(number: int, more: int = 0) -> str:
     )
     return (
         f"policy: P{number}\nrules:\n"
-        f"  - rule: Flood\n    action: block\n    filters: [{BLOCKS[number]}]\n"
+        f'  - rule: Flood\n    action: block\n    filters: [{BLOCKS[number]}, "{OUTWARD}"]\n'
         f'  - rule: Open\n    action: permit\n    filters: ["*=0:{OPEN}:UDP"]{others}\n'
     )
 
@@ -63,17 +64,17 @@ class Changes:
 
     def hand_block_over(self) -> None:
         """A dynamic rule blocks while no policy does."""
-        self._add("keeper", [f"*=0:{BLOCKED}:UDP"])
+        self._add("keeper", [f"*=0:{BLOCKED}:UDP", OUTWARD])
         self._call("UnassignPolicy", name=None)
         self.apply()
         self._call("RemoveDynamic", selector="keeper")
 
     def replace_dynamic(self) -> None:
         """A dynamic rule is replaced by others of its name, which alone block the flood."""
-        self._add("keeper", [f"*=0:{BLOCKED}:UDP"])
+        self._add("keeper", [f"*=0:{BLOCKED}:UDP", OUTWARD])
         self._call("UnassignPolicy", name=None)
         for filters in (["*=0::UDP"], ["192.168.1.0/24=0::UDP", "[fd09::/64]=0::UDP"]):
-            self._add("keeper", filters)
+            self._add("keeper", [*filters, OUTWARD])
         self.apply()
         self._call("RemoveDynamic", selector="keeper")
 

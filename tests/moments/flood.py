@@ -21,7 +21,7 @@ from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 from typing import Self
 
-from tests.netns.site import PEER, inside
+from tests.netns.site import HOST, PEER, inside, python
 
 BLOCKED, OPEN = 1434, 1435
 """The ports: what arrives at the first has leaked, what arrives at the second is permitted."""
@@ -144,6 +144,39 @@ class Flood:
     def rate(self) -> float:
         """Packets that were sent in a second."""
         return self.sent / max(self.seconds, 0.001)
+
+
+SEND_OUTWARD = """
+import socket, sys, time
+ports = [int(port) for port in sys.argv[1].split(",")]
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+print("ready", flush=True)
+while True:
+    for address in sys.argv[2:]:
+        for port in ports:
+            try:
+                sock.sendto(b"moment", (address, port))
+            except OSError:
+                pass
+    time.sleep(0.0001)
+"""
+
+
+@contextmanager
+def outward(addresses: Iterable[str]) -> Iterator[None]:
+    """A flood from a socket of this host, as fast as the other leaves time for it."""
+    if not (chosen := tuple(addresses)):
+        yield
+        return
+    ports = ",".join(str(port) for port in (BLOCKED,) * 3 + (OPEN,))
+    words = python(HOST, SEND_OUTWARD, ports, *chosen)
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        try:
+            yield
+        finally:
+            process.kill()
 
 
 # -- the count -----------------------------------------------------------------------------------

@@ -38,6 +38,8 @@ class Moment:
     """A type of link that not every kernel has."""
     uninterrupted: bool = False
     """Whether permitted packets have a way all the time."""
+    outward: str = ""
+    """An address of the peer to which this host sends over the link."""
 
 
 def perform(lines: str, counters: Sequence[Counter] = ()) -> None:
@@ -79,6 +81,14 @@ def wire(name: str, *, here: str = "", there: str = "") -> str:
     """
 
 
+def _way_out(name: str, number: int) -> str:
+    """The route over a link to an address of the peer, which nobody has to be asked for."""
+    return f"""
+        ip route replace 10.99.{number}.1 dev {name}
+        ip neigh replace 10.99.{number}.1 dev {name} lladdr {EVERYBODY} nud permanent
+    """
+
+
 def _bridge(name: str) -> str:
     return f"""
         ip link add {name} address {MAC} type bridge
@@ -96,7 +106,7 @@ def _moved_in(name: str, more: str = "") -> str:
     """
 
 
-def _enslaved(kind: str) -> Moment:
+def _enslaved(kind: str, number: int) -> Moment:
     """A link enters and leaves an aggregate of links that the administrator has made."""
     link, master = f"m{kind}", f"{kind}0"
     mode = "mode active-backup" if kind == "bond" else ""
@@ -106,6 +116,7 @@ def _enslaved(kind: str) -> Moment:
         f"""
             ip link add {master} address {MAC} type {kind} {mode}
             ip link set {master} up
+            {_way_out(master, number)}
             {wire(link)}
         """,
         f"""
@@ -118,6 +129,7 @@ def _enslaved(kind: str) -> Moment:
             ip link set {link} up
         """,
         needs=kind,
+        outward=f"10.99.{number}.1",
     )
 
 
@@ -216,23 +228,27 @@ def _links() -> tuple[Moment, ...]:
                 ip address add 10.1.9.1/24 dev mlc
                 peer link set mlcp up
                 ip link set mlc up
+                {_way_out("mlc", 9)}
             """,
             "ip link delete mlc",
+            outward="10.99.9.1",
         ),
         Moment(
             "a link goes down and up",
             (Target("mdup", HERE4), Target("mdup", HERE6)),
-            wire("mdu"),
+            f"{wire('mdu')}\n{_way_out('mdu', 10)}",
             "ip link set mdu down",
-            "ip link set mdu up",
+            f"ip link set mdu up\n{_way_out('mdu', 10)}",
+            outward="10.99.10.1",
         ),
         Moment(
             "a link is renamed",
             (Target("mrnp", HERE4), Target("mrnp", HERE6)),
-            wire("mrn"),
+            f"{wire('mrn')}\n{_way_out('mrn', 12)}",
             "ip link set mrn name mrnx",
             "ip link set mrnx name mrn",
             uninterrupted=True,
+            outward="10.99.12.1",
         ),
         Moment(
             "a link moves between namespaces",
@@ -243,18 +259,26 @@ def _links() -> tuple[Moment, ...]:
                 peer link set mns netns {os.getpid()}
                 ip address add 10.1.11.1/24 dev mns
                 ip link set mns up
+                {_way_out("mns", 11)}
             """,
+            outward="10.99.11.1",
         ),
         Moment(
             "the number of an interface is used again",
             (Target("mixp", HERE4), Target("mixp", HERE6)),
             wire("mix", here=f"index {REUSED}"),
-            f"ip link delete mix\n{wire('mix', here=f'index {REUSED}')}",
+            f"""
+                ip link delete mix
+                {wire("mix", here=f"index {REUSED}")}
+                {_way_out("mix", 13)}
+            """,
             f"""
                 ip link delete mix
                 {_moved_in("mix", f"index {REUSED}")}
                 ip link set mix up
+                {_way_out("mix", 13)}
             """,
+            outward="10.99.13.1",
         ),
     )
 
@@ -268,10 +292,11 @@ def _stacked() -> tuple[Moment, ...]:
                 Target("mbrp", HERE6),
                 Target("mbrp", HERE4, mac=LINK_LOCAL_GROUP),
             ),
-            f"{wire('mbr')}\n{_bridge('brp')}",
+            f"{wire('mbr')}\n{_way_out('mbr', 14)}\n{_bridge('brp')}",
             "ip link set mbr master brp",
             "ip link set mbr nomaster",
             uninterrupted=True,
+            outward="10.99.14.1",
         ),
         Moment(
             "the lower link of a VLAN enters and leaves a bridge",
@@ -315,8 +340,8 @@ def _stacked() -> tuple[Moment, ...]:
             "ip link delete mv0",
             needs="macvlan",
         ),
-        _enslaved("bond"),
-        _enslaved("team"),
+        _enslaved("bond", 15),
+        _enslaved("team", 16),
     )
 
 

@@ -158,8 +158,8 @@ class Soak:
                 self._watched(name, event)
                 time.sleep(self._chance.uniform(0, LONGEST_PAUSE_S))
 
-        result = self._host.under_flood(targets, happen)
-        self.report.leaked += result.leaked
+        result = self._host.under_flood(targets, happen, chosen)
+        self.report.leaked += result.leaked + result.leaked_out
         self.report.passed += result.passed
         self.report.sent += result.sent
 
@@ -188,11 +188,12 @@ class Soak:
 
     def _watched(self, name: str, event: Callable[[], object]) -> None:
         """Have an event happen, and note what leaked meanwhile and since the one before."""
-        before = self._host.counters[0].value()
+        watched = (self._host.counters[0], self._host.outside[0])
+        before = sum(counter.value() for counter in watched)
         event()
         self.report.events[name] += 1
         self._latest = [*self._latest[-3:], f"{name} ({self._host.state})"]
-        if leaked := self._host.counters[0].value() - before:
+        if leaked := sum(counter.value() for counter in watched) - before:
             when = time.monotonic() - self._begun
             self.report.causes[self._latest[-1]] += leaked
             self.report.leaks.append(f"{leaked} leaked at {when:.1f} s: {', '.join(self._latest)}")

@@ -7,15 +7,26 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.moments.flood import BLOCKED, MAC, OPEN, Counter, Flood, Outages, Target, build
+from tests.moments.flood import (
+    BLOCKED,
+    MAC,
+    OPEN,
+    Counter,
+    Flood,
+    Outages,
+    Target,
+    build,
+    in_namespace,
+    outward,
+)
 from tests.moments.moments import Moment, perform
 from tests.netns import site
-from tests.netns.site import HERE4, HERE6, Daemon, block, eventually, run
+from tests.netns.site import HERE4, HERE6, PEER, Daemon, block, eventually, run
 
 STATES = ("alive", "stopped", "dead")
 PAUSES_S = (0.002, 0.01, 0.08)
@@ -36,6 +47,8 @@ class Result:
 
     leaked: int
     passed: int
+    leaked_out: int
+    passed_out: int
     outage_s: float
     sent: int
     rate: float
@@ -43,7 +56,8 @@ class Result:
     def __str__(self) -> str:
         return (
             f"{self.leaked} leaked and {self.passed} permitted passed of {self.sent} sent"
-            f" ({self.rate:.0f}/s), the longest outage was {self.outage_s:.2f} s"
+            f" ({self.rate:.0f}/s), the longest outage was {self.outage_s:.2f} s;"
+            f" out {self.leaked_out} leaked and {self.passed_out} passed"
         )
 
 
@@ -53,6 +67,8 @@ class Stage:
     def __init__(self, daemon: Daemon, program: Path, chance: random.Random) -> None:
         self.daemon, self.chance = daemon, chance
         self.counters = (Counter(BLOCKED), Counter(OPEN))
+        with in_namespace(PEER):
+            self.outside = (Counter(BLOCKED), Counter(OPEN))
         self._program = program
         self.state = "alive"
 
@@ -60,6 +76,8 @@ class Stage:
         """Do what the moments need before the first time, and wait until the daemon has seen it."""
         for moment in chosen:
             perform(moment.prepare, self.counters)
+            if moment.outward:
+                perform(f"peer address add {moment.outward}/32 dev lo")
         self.settle()
 
     def settle(self) -> None:
@@ -68,7 +86,7 @@ class Stage:
             # In step it is too before it has heard of new links; a link that takes no program may
             # be one of these, so there is no more to it than patience.
             eventually(_all_have_programs)
-        assert eventually(lambda: "in step" in self.daemon.ctl("status"), 10), self.daemon.log()
+        assert eventually(lambda: "in step" in self.daemon.ctl("status"), 60), self.daemon.log()
 
     def enter(self, state: str) -> None:
         """Have the daemon alive, stopped, or dead."""
@@ -97,21 +115,33 @@ class Stage:
                     perform(lines, self.counters)
                     self.pause()
 
-        return self.under_flood(moment.targets, happen)
+        return self.under_flood(moment.targets, happen, (moment,))
 
-    def under_flood(self, targets: tuple[Target, ...], happen: Callable[[], None]) -> Result:
-        """What is counted of a flood that lasts until something has happened."""
-        before = [counter.value() for counter in self.counters]
+    def under_flood(
+        self,
+        targets: tuple[Target, ...],
+        happen: Callable[[], None],
+        chosen: Iterable[Moment] = (),
+    ) -> Result:
+        """What is counted of a flood that lasts until something has happened.
+
+        Another goes out to where the chosen moments have this host send.
+        """
+        counters = (*self.counters, *self.outside)
+        before = [counter.value() for counter in counters]
         with (
+            outward(moment.outward for moment in chosen if moment.outward),
             Flood(self._program, targets) as flood,
             Outages(self.counters[1], flood) as outages,
         ):
             happen()
-        leaked, passed = (
+        leaked, passed, leaked_out, passed_out = (
             (counter.value() - value) & 0xFFFFFFFF
-            for counter, value in zip(self.counters, before, strict=True)
+            for counter, value in zip(counters, before, strict=True)
         )
-        return Result(leaked, passed, outages.longest_s, flood.sent, flood.rate)
+        return Result(
+            leaked, passed, leaked_out, passed_out, outages.longest_s, flood.sent, flood.rate
+        )
 
 
 def _links() -> set[str]:
@@ -137,13 +167,13 @@ def stage(directory: Path, backend: str, seed: int) -> Iterator[Stage]:
             targets = tuple(Target("wire1", address) for address in (HERE4, HERE6))
             unblocked = made.under_flood(targets, lambda: time.sleep(0.05))
             assert unblocked.leaked > unblocked.passed > 0, "the count does not count"
-            block(daemon, f"*=0:{BLOCKED}:UDP")
+            block(daemon, f"*=0:{BLOCKED}:UDP", f"0=*:{BLOCKED}:UDP")
             yield made
         finally:
             # That a daemon does not start has been told already.
             with suppress(AssertionError):
                 made.enter("alive")
-            for counter in made.counters:
+            for counter in (*made.counters, *made.outside):
                 counter.close()
             for name in _links() - before:
                 run("ip", "link", "delete", name, check=False)

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, ExitStack, suppress
 import pytest
 
 from tests.moments import foreign
-from tests.moments.flood import BLOCKED, OPEN, Counter, Target, in_namespace
+from tests.moments.flood import BLOCKED, OPEN, Target
 from tests.moments.foreign import (
     BPF_F_AFTER,
     BPF_F_BEFORE,
@@ -21,7 +21,7 @@ from tests.moments.foreign import (
     tcx,
 )
 from tests.moments.stage import Stage, stage
-from tests.netns.site import BACKENDS, HERE4, HERE6, PEER, PEER4, PEER6, block, eventually, run
+from tests.netns.site import BACKENDS, HERE4, HERE6, PEER4, PEER6, eventually, run
 
 pytestmark = pytest.mark.netns
 
@@ -35,12 +35,6 @@ class Host:
 
     def __init__(self, made: Stage) -> None:
         self.stage = made
-        with in_namespace(PEER):
-            self._peer = (Counter(BLOCKED), Counter(OPEN))
-
-    def close(self) -> None:
-        for counter in self._peer:
-            counter.close()
 
     def restart_behind(self, programs: ExitStack, others: Others) -> None:
         """Stop the daemon, put programs of others on the link, and start it again."""
@@ -61,7 +55,7 @@ class Host:
 
     def _sent(self, awaited: int) -> tuple[int, int]:
         """How many of ten packets to each of the peer's ports arrive there."""
-        before = [counter.value() for counter in self._peer]
+        before = [counter.value() for counter in self.stage.outside]
         for port in (BLOCKED, OPEN):
             for family, address in ((socket.AF_INET, PEER4), (socket.AF_INET6, PEER6)):
                 with socket.socket(family, socket.SOCK_DGRAM) as sock:
@@ -69,9 +63,10 @@ class Host:
                         # A hook that drops may say so to who sends.
                         with suppress(OSError):
                             sock.sendto(b"moment", (address, port))
-        eventually(lambda: self._peer[1].value() - before[1] >= awaited, 0.5)
+        eventually(lambda: self.stage.outside[1].value() - before[1] >= awaited, 0.5)
         blocked, permitted = (
-            counter.value() - value for counter, value in zip(self._peer, before, strict=True)
+            counter.value() - value
+            for counter, value in zip(self.stage.outside, before, strict=True)
         )
         return blocked, permitted
 
@@ -88,11 +83,9 @@ def host(
         foreign.load(directory)
         host = Host(made)
         try:
-            block(made.daemon, f"*=0:{BLOCKED}:UDP", f"0=*:{BLOCKED}:UDP")
             host.holds("without programs of others")
             yield host
         finally:
-            host.close()
             foreign.unload()
 
 

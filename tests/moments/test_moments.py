@@ -38,5 +38,7 @@ def test_nothing_leaks_while(host: Stage, moment: Moment) -> None:
     result = host.repeat(moment, repetitions(30 if host.state != "alive" else 20))
     assert result.leaked == 0, str(result)
     assert result.passed > 0, str(result)
+    assert result.leaked_out == 0, str(result)
+    assert result.passed_out > 0 or not moment.outward, str(result)
     if moment.uninterrupted:
         assert result.outage_s < LONGEST_OUTAGE_S, str(result)

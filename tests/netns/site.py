@@ -145,7 +145,7 @@ class Daemon:
                 stderr=log,
                 text=True,
             )
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not socket_path.exists():
             assert self._process.poll() is None, self.log()
             assert time.monotonic() < deadline, self.log()
@@ -155,7 +155,7 @@ class Daemon:
         """End it with a signal and wait for it."""
         if self._process is not None:
             self._process.send_signal(number)
-            self._process.wait(20)
+            self._process.wait(60)
             self._process = None
 
     @property
