@@ -73,7 +73,8 @@ class Changes:
         """A dynamic rule is replaced by others of its name, which alone block the flood."""
         self._add("keeper", [f"*=0:{BLOCKED}:UDP", OUTWARD])
         self._call("UnassignPolicy", name=None)
-        for filters in (["*=0::UDP"], ["192.168.1.0/24=0::UDP", "[fd09::/64]=0::UDP"]):
+        for sources in ("192.168.0.0/16", "[fd09::/64]"), ("192.168.1.0/24", "[fd09::/96]"):
+            filters = [f"{network}=0:{BLOCKED}:UDP" for network in sources]
             self._add("keeper", [*filters, OUTWARD])
         self.apply()
         self._call("RemoveDynamic", selector="keeper")

@@ -285,8 +285,8 @@ def main() -> int:
     for backend in asked.backend or BACKENDS:
         print(f"{backend}: {asked.seconds:g} s, seed {asked.seed}", flush=True)
         faults, report = soak(backend, asked.seconds, asked.seed)
-        print(*(f"  {line}" for line in report), sep="\n")
-        print(*(f"  FAULT: {fault}" for fault in faults), sep="\n", flush=True)
+        for line in (*report, *(f"FAULT: {fault}" for fault in faults)):
+            print(f"  {line}", flush=True)
         ended_well = ended_well and not faults
     return 0 if ended_well else 1
 
