@@ -159,3 +159,4 @@ bench: setup build/floor.bpf.o build/candidates.bpf.o
 	$(ISOLATED) $(VENV)/bin/python -m bench.load
 	$(ISOLATED) $(VENV)/bin/python -m bench.xdp_filter
 	$(ISOLATED) $(VENV)/bin/python -m bench.candidates
+	$(ISOLATED) $(VENV)/bin/python -m bench.second_look

@@ -12,10 +12,11 @@
 
 #include <linux/types.h>
 
-#define IPSECD_ABI 2
+#define IPSECD_ABI 3
 
 #define LINE_BYTES 64
-#define HOST_LINES 2048 /* of one IP version, in one half of the map */
+#define HOST_LINE_BITS 14
+#define HOST_LINES (1 << HOST_LINE_BITS) /* of one IP version, in one half of the map */
 #define HOST_PROBES 8
 #define HASH_PROBES 8
 #define MAX_STEPS 4096 /* of one point and IP version */
@@ -98,6 +99,7 @@ enum condition {
 	IF_PROTOCOL = 8, /* ranges only: elsewhere it is part of the key */
 	OF_DESTINATION = 16, /* ranges are of the destination, not of the source */
 	BLOCKS = 32,
+	COUNTS = 64, /* what the step finds is counted here, and not by whoever judges after it */
 };
 
 /* Where the sorted, disjoint ranges of a step lie: `index` holds for each bucket of the address
@@ -240,14 +242,6 @@ struct dynamic_entry {
 struct count {
 	__u64 packets;
 	__u64 bytes; /* of the network layer, header included */
-};
-
-/* Where a rule was written, by its number: store, policy and rule, each ended by a zero byte.
- * The programs do not read it: it leads from a counter back to what a person wrote. */
-#define ORIGIN_BYTES 2112
-
-struct origin {
-	char text[ORIGIN_BYTES];
 };
 
 /* What became of the first fragment of a datagram that this host sends, for the later ones. */

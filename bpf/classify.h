@@ -37,9 +37,13 @@ struct walk {
 	__u32 first_host;
 	__u32 first_step;
 	__u32 interface_type;
-	__u32 decided;
+	__u32 decided; /* by the step in this line; 0 for none */
 	__u32 verdict;
+	__u32 uncertain; /* an address that is not known here may yet be this host's */
 };
+
+/* What came of looking a packet up in a step. */
+enum match { NO_MATCH, MATCH, NOT_OF_ME };
 
 static __always_inline int is_multicast(const struct packet *packet)
 {
@@ -79,7 +83,7 @@ GLOBAL int search_local4(__u32 address, __u32 first, __u32 line)
 
 static __always_inline int look_up_local4(__u32 address, __u32 first)
 {
-	__u32 line = (address * 0x9e3779b1u) >> 21, at = first + line;
+	__u32 line = (address * 0x9e3779b1u) >> (32 - HOST_LINE_BITS), at = first + line;
 	struct host4 *host = bpf_map_lookup_elem(&hosts, &at);
 
 	if (!host)
@@ -91,7 +95,8 @@ static __always_inline int look_up_local4(__u32 address, __u32 first)
 
 GLOBAL int look_up_local6(__u64 high, __u64 low, __u32 first)
 {
-	__u32 line = mix(mix(MIX_2, high), low) & (HOST_LINES - 1);
+	/* Once more than there are words, or the last byte of an address would not count. */
+	__u32 line = mix(mix(mix(MIX_2, high), low), 0) & (HOST_LINES - 1);
 
 	for (int i = 0; i < HOST_PROBES; i++) {
 		__u32 at = first + HOST_LINES + line;
@@ -366,27 +371,31 @@ static __always_inline struct dynamic_entry *find_dynamic(const struct packet *p
 	}
 }
 
-/* Whether a dynamic entry decides about the packet; if so, it has counted it. */
+/* What a dynamic entry has for the packet. It counts `weight` packets if it matches: 1, 0 where
+ * it should not count, and -1 to take back what it did. */
 GLOBAL int match_dynamic(const struct packet *packet, const struct step *step, __u64 generation,
-			 __u32 first_host)
+			 __u32 first_host, __u64 weight)
 {
 	struct dynamic_entry *entry;
 
 	if (!packet || !step)
-		return 0;
+		return NO_MATCH;
 	entry = find_dynamic(packet, step);
 	if (!entry || generation < entry->since || generation >= entry->until ||
-	    (entry->deadline && bpf_ktime_get_ns() >= entry->deadline) ||
-	    !is_of_me(packet, step->conditions, first_host))
-		return 0;
-	__sync_fetch_and_add(&entry->packets, 1);
-	__sync_fetch_and_add(&entry->bytes, packet->bytes);
-	return 1;
+	    (entry->deadline && bpf_ktime_get_ns() >= entry->deadline))
+		return NO_MATCH;
+	if (!is_of_me(packet, step->conditions, first_host))
+		return NOT_OF_ME;
+	if (weight) {
+		__sync_fetch_and_add(&entry->packets, weight);
+		__sync_fetch_and_add(&entry->bytes, weight * packet->bytes);
+	}
+	return MATCH;
 }
 
-/* Whether an entry of the policy decides about the packet; if so, its rule has counted it. */
+/* What the entries of the policy have for the packet; the rule counts as dynamic entries do. */
 static __always_inline int match_policy(const struct packet *packet, const struct step *step,
-					__u32 first_host)
+					__u32 first_host, __u64 weight)
 {
 	struct count *count;
 	__u32 rule;
@@ -397,20 +406,24 @@ static __always_inline int match_policy(const struct packet *packet, const struc
 	else
 		rule = packet->family == FAMILY_IPV4 ? find_range4(packet, step) :
 						       find_range6(packet, step);
-	if (rule == NO_RULE || !is_of_me(packet, step->conditions, first_host))
-		return 0;
+	if (rule == NO_RULE)
+		return NO_MATCH;
+	if (!is_of_me(packet, step->conditions, first_host))
+		return NOT_OF_ME;
+	if (!weight)
+		return MATCH;
 	count = bpf_map_lookup_elem(&counters, &rule);
 	if (count) {
-		count->packets++;
-		count->bytes += packet->bytes;
+		count->packets += weight;
+		count->bytes += weight * packet->bytes;
 	}
-	return 1;
+	return MATCH;
 }
 
 GLOBAL int match_policy_apart(const struct packet *packet, const struct step *step,
-			      __u32 first_host)
+			      __u32 first_host, __u64 weight)
 {
-	return packet && step ? match_policy(packet, step, first_host) : 0;
+	return packet && step ? match_policy(packet, step, first_host, weight) : NO_MATCH;
 }
 
 /* Whether ports, protocol and interface type are those of the step. */
@@ -448,23 +461,45 @@ static __always_inline long take_step(__u32 number, struct walk *walk, int in_li
 {
 	__u32 at = walk->first_step + number;
 	struct step *step = bpf_map_lookup_elem(walk->state, &at);
+	__u64 weight;
 	int found;
 
 	if (!step)
 		return 1;
 	if (!meets(walk, step))
 		return 0;
+	weight = step->conditions & COUNTS && !walk->uncertain;
 	if (step->kind == STEP_DYNAMIC)
-		found = match_dynamic(walk->packet, step, walk->generation, walk->first_host);
+		found = match_dynamic(walk->packet, step, walk->generation, walk->first_host,
+				      weight);
 	else if (in_line)
-		found = match_policy(walk->packet, step, walk->first_host);
+		found = match_policy(walk->packet, step, walk->first_host, weight);
 	else
-		found = match_policy_apart(walk->packet, step, walk->first_host);
-	if (!found)
+		found = match_policy_apart(walk->packet, step, walk->first_host, weight);
+	/* A permit that is not counted here is one of those that nftables judges by once more, and
+	 * nftables asks the routing tables what is this host's: what it may let through is not
+	 * dropped. */
+	if (found == NOT_OF_ME && !(step->conditions & (BLOCKS | COUNTS)))
+		walk->uncertain = 1;
+	if (found != MATCH)
 		return 0;
-	walk->decided = 1;
+	walk->decided = at;
 	walk->verdict = step->conditions & BLOCKS ? VERDICT_DROP : VERDICT_PASS;
 	return 1;
+}
+
+/* Have the step that decided count the packet no more. */
+static __always_inline void take_back(const struct walk *walk)
+{
+	__u32 at = walk->decided;
+	struct step *step = bpf_map_lookup_elem(walk->state, &at);
+
+	if (!step || !(step->conditions & COUNTS))
+		return;
+	if (step->kind == STEP_DYNAMIC)
+		match_dynamic(walk->packet, step, walk->generation, walk->first_host, -1);
+	else
+		match_policy_apart(walk->packet, step, walk->first_host, -1);
 }
 
 static long take_step_callback(__u32 number, void *walk)
@@ -551,9 +586,12 @@ static __always_inline enum verdict classify(struct packet *packet, enum point p
 				break;
 		}
 	}
-	if (!walk.decided || walk.verdict == VERDICT_PASS)
+	if (!walk.decided || walk.verdict == VERDICT_PASS || walk.uncertain)
 		return VERDICT_PASS;
-	return is_exempt(&walk, head->first_pattern, head->patterns) ? VERDICT_PASS : VERDICT_DROP;
+	if (!is_exempt(&walk, head->first_pattern, head->patterns))
+		return VERDICT_DROP;
+	take_back(&walk);
+	return VERDICT_PASS;
 }
 
 static __always_inline void datagram_of(const struct packet *packet, struct datagram *datagram)

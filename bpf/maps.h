@@ -82,13 +82,13 @@ struct {
 	__type(value, struct count);
 } counters SEC(".maps");
 
-/* As many as there can be counters. */
+/* Where each rule was written, by its number: text, in lines. The programs do not read it: it
+ * leads from a counter back to what a person wrote. */
 struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 1024);
-	__uint(key_size, sizeof(__u32));
-	__uint(value_size, sizeof(struct origin));
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__array(values, INNER_LINES);
 } origins SEC(".maps");
 
 /* By parse_result; PARSED counts nothing. */

@@ -160,6 +160,9 @@ static __always_inline enum parse_result parse_ipv6(void *network, void *end, st
 	    (next == NEXT_HOP_BY_HOP || (__u32)(end - network) > MAX_PLAIN_PACKET))
 		limit = end - network;
 	packet->bytes = limit;
+	/* Unrolled, because Linux 6.1 refuses a loop whose end falls through into its beginning,
+	 * and how a compiler lays one out is its own business. */
+#pragma unroll
 	for (int i = 0; i <= MAX_EXTENSION_HEADERS; i++) {
 		struct {
 			__u8 next;
@@ -188,10 +191,12 @@ static __always_inline enum parse_result parse_ipv6(void *network, void *end, st
 
 			packet->id = header->id;
 			if (fragment & IPV6_FRAGMENT_OFFSET) {
+				/* What follows is payload, whatever it is called: the headers lie in
+				 * the first fragment (RFC 8200, section 4.5). */
 				packet->fragment = LATER_FRAGMENT;
-				/* What follows lies in an earlier fragment. */
-				if (is_extension_header(next))
-					return HEADERS_TRUNCATED;
+				packet->key.v6.protocol = next;
+				packet->icmp_type = NO_ICMP_TYPE;
+				return PARSED;
 			} else if (fragment & IPV6_MORE_FRAGMENTS) {
 				packet->fragment = FIRST_FRAGMENT;
 			}

@@ -155,9 +155,9 @@ def packets(draw: st.DrawFn, points: tuple[Point, ...] = tuple(Point)) -> Packet
     else:
         source, destination = draw(st.one_of(mine, mine, others)), draw(others)
     protocol = draw(st.one_of(st.sampled_from(COMMON), st.sampled_from(RARE)))
-    if family is V6 and protocol in IPV6_EXTENSION_HEADERS:
-        protocol = 17
     fragment = draw(st.integers(0, 5)) == 0 and point is Point.ARRIVING
+    if family is V6 and protocol in IPV6_EXTENSION_HEADERS and not fragment:
+        protocol = 17
     ports = (None, None)
     if protocol in PROTOCOLS_WITH_PORTS and not fragment:
         ports = (draw(st.sampled_from(PORTS)), draw(st.sampled_from(PORTS)))  # type: ignore[assignment]

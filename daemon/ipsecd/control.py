@@ -122,13 +122,14 @@ def _status(engine: Engine, _: Request) -> dict[str, Any]:
     policy = engine.policy
     assigned = engine.loaded.assigned
     dynamic = list(engine.dynamic)
+    failures = [*engine.failures, *engine.backend.failures]
     if engine.stopped:
         state = "stopped"
     elif engine.held:
         state = "failed"
     elif seen.drift:
         state = "drifted"
-    elif engine.failures:
+    elif failures:
         state = "failed"
     else:
         state = "enforcing" if policy or dynamic else "idle"
@@ -137,7 +138,7 @@ def _status(engine: Engine, _: Request) -> dict[str, Any]:
         "pid": os.getpid(),
         "since": engine.started,
         "state": state,
-        "failures": list(engine.failures),
+        "failures": failures,
         "backend": engine.backend.name,
         "features": list(engine.backend.probe()),
         "assigned": policy.name if policy and not engine.stopped else assigned,

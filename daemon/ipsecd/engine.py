@@ -113,8 +113,8 @@ class Engine:
 
         Where there is neither, and the kernel still holds what an earlier process enforced, that
         is left as it is, until a policy can be loaded: nothing is opened by a mistake in a file.
-        Where nothing at all can be used, the setting ``boot`` decides. Raises ``BackendFailed``
-        if the kernel does not take it.
+        Where nothing at all can be used, or the kernel does not take it, the setting ``boot``
+        decides. Raises ``BackendFailed`` if this kernel has nothing to enforce with.
         """
         self._start(lambda: self._to_enforce(self._store.load))
         self._keep_last_good()
@@ -149,8 +149,7 @@ class Engine:
             good = self._enforceable(None, {})
         self._whole = self._with_containers(good)
         if not self.held:
-            self.backend.apply(self._whole, self.volatile)
-            withdraw_other(self.config.backend.value, self.bpffs)
+            self._enforce_first()
         self._now = good
         self.stopped = False
         for failure in self.failures:
@@ -163,6 +162,19 @@ class Engine:
             policy=good.policy.name if good.policy else None,
             digest=good.classifier.digest[:12],
         )
+
+    def _enforce_first(self) -> None:
+        """Put in force what was found; if the kernel refuses it, leave what is, or the block."""
+        try:
+            self.backend.apply(self._whole, self.volatile)
+        except IpsecdError as error:
+            self.failures = (str(error), *self.failures)
+            self.loaded_from = "nothing"
+            self.held = True
+            if self.backend.observe().digest is None:
+                self._block_until_loaded()
+            return
+        withdraw_other(self.backend, self.bpffs)
 
     def stop(self) -> None:
         """Withdraw everything and forget the dynamic rules; ``start`` begins anew."""
@@ -621,7 +633,11 @@ class Engine:
             Action.BLOCK,
         )
         exemptions = (one.name for one in self.config.exemptions)
-        self.backend.apply(compile_filters([everything], exemptions), self.volatile)
+        try:
+            self.backend.apply(compile_filters([everything], exemptions), self.volatile)
+        except IpsecdError as error:
+            self.failures = (str(error), *self.failures)
+            return False
         record(logging.INFO, "blocking-all", until="the assigned policy is in force")
         return True
 

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from pyroute2 import netns
 
 from ipsecd.backend.base import Backend
-from ipsecd.backend.beside import XdpWithNftables
+from ipsecd.backend.combined import NftablesWithPrograms
 from ipsecd.backend.nftables import cgroups
 from ipsecd.backend.nftables.backend import NftablesBackend
 from ipsecd.backend.xdp.backend import XdpBackend
@@ -202,7 +202,13 @@ POINTS = (Point.ARRIVING, Point.SENDING)
 
 
 def make(name: str) -> Backend:
-    return NftablesBackend() if name == "nftables" else XdpWithNftables(XdpBackend(BPFFS))
+    return (
+        NftablesBackend()
+        if name == "nftables"
+        else NftablesWithPrograms(
+            "xdp", NftablesBackend(), lambda: XdpBackend(BPFFS, alone=False), required=True
+        )
+    )
 
 
 @pytest.mark.netns

@@ -11,7 +11,14 @@ from ipsecd.language.filters import parse_filter
 from ipsecd.model.decide import Decision, decide
 from ipsecd.model.exemptions import ESSENTIALS, NO_DEFAULT_EXEMPT
 from ipsecd.model.packets import Host, Packet, Point
-from ipsecd.model.values import Action, Family, InForce, InterfaceType, Origin
+from ipsecd.model.values import (
+    IPV6_EXTENSION_HEADERS,
+    Action,
+    Family,
+    InForce,
+    InterfaceType,
+    Origin,
+)
 
 V4, V6 = Family.IPV4, Family.IPV6
 BLOCK, PERMIT = Action.BLOCK, Action.PERMIT
@@ -186,6 +193,21 @@ def test_a_later_fragment_matches_only_filters_without_ports() -> None:
     assert verdict(fragment, block("*=0:1434:UDP")) is PERMIT
     assert verdict(fragment, block("*=0:1-65535:UDP")) is PERMIT
     assert verdict(fragment, block("*=0::UDP")) is BLOCK
+
+
+@pytest.mark.parametrize("number", sorted(IPV6_EXTENSION_HEADERS))
+def test_a_later_fragment_may_have_no_protocol(number: int) -> None:
+    """In IPv6 the first header of the datagram can be an extension header, and no filter's."""
+    fragment = Packet(Point.ARRIVING, Family.IPV6, 2, 1, number, later_fragment=True)
+    host = Host(frozenset({(Family.IPV6, 1)}))
+
+    def blocked(text: str) -> bool:
+        return decide([in_force(BLOCK, text)], fragment, host).action is BLOCK
+
+    assert blocked("*=0")
+    assert not blocked(f"*=0::{number}")
+    assert not blocked("*=0::UDP")
+    assert not blocked("*=0:1434:UDP")
 
 
 def test_an_interface_type_limits_a_filter() -> None:

@@ -149,6 +149,8 @@ def test_a_policy_change_does_not_touch_dynamic_sets(backend: NftablesBackend) -
         "flush chain inet ipsecd arriving",
         "add rule inet ipsecd arriving accept",
         "insert rule inet ipsecd arriving_ip4_me accept",
+        "flush chain inet ipsecd delivered",
+        "insert rule inet ipsecd delivered_ip6 accept",
         "flush set inet ipsecd {set}",
         "add chain inet ipsecd more",
     ],

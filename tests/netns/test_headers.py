@@ -143,6 +143,24 @@ def test_a_later_fragment_has_no_ports(wire: Injector, backend: NftablesBackend)
     assert wire.passes(later)
 
 
+@pytest.mark.parametrize("following", [0, 43, 51, 60])
+def test_a_later_fragment_may_have_its_headers_in_the_first(
+    wire: Injector, backend: NftablesBackend, following: int
+) -> None:
+    """So it is read, and what matches it is a filter with neither ports nor a protocol."""
+    later = ipv6(struct.pack(">BBHI", following, 0, 1448, 9) + udp(1434), 44)
+    cut = ipv6(struct.pack(">BBHI", following, 0, 0, 9) + b"\x11", 44)
+    block(backend, "*=0:1434:UDP")
+    assert wire.passes(later)
+    assert not wire.passes(cut)
+    assert backend.unparsable() == 1
+    block(backend, "*=0::UDP", "*=0::TCP")
+    assert wire.passes(later)
+    block(backend, "*=0")
+    assert not wire.passes(later)
+    assert backend.unparsable() == 1
+
+
 def test_icmp_is_the_protocol_of_either_ip_version(
     wire: Injector, backend: NftablesBackend
 ) -> None:

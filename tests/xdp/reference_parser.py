@@ -88,13 +88,12 @@ def _ipv6(packet: bytes) -> Seen:
     if payload == 0 and (packet[6] == HOP_BY_HOP or len(packet) > 65535):
         whole = len(packet)
     inside = packet[:whole]
-    following, at, later = packet[6], 40, False
+    following, at = packet[6], 40
+    addresses = (number(packet, 8, 16), number(packet, 24, 16))
     for seen in range(MAX_EXTENSIONS + 1):
         if following not in EXTENSIONS:
-            ports = _ports(inside, at, following, later=later)
-            return Seen(
-                Family.IPV6, number(packet, 8, 16), number(packet, 24, 16), following, *ports, later
-            )
+            ports = _ports(inside, at, following, later=False)
+            return Seen(Family.IPV6, *addresses, following, *ports, False)
         if seen == MAX_EXTENSIONS:
             break
         if len(inside) < at + 8:
@@ -102,9 +101,7 @@ def _ipv6(packet: bytes) -> Seen:
         this, following = following, inside[at]
         if this == FRAGMENT:
             if number(inside, at + 2, 2) & 0xFFF8:
-                later = True
-                if following in EXTENSIONS:
-                    raise Unreadable("headers-truncated")
+                return Seen(Family.IPV6, *addresses, following, None, None, True)
             at += 8
         elif this == AUTHENTICATION:
             at += 4 * (inside[at + 1] + 2)

@@ -93,9 +93,9 @@ def defined(name: str) -> int:
 def test_limits_and_numbers_are_the_same() -> None:
     """Each number that is written in both languages is one number."""
     assert defined("IPSECD_ABI") == abi.ABI
-    for name in ("HOST_LINES", "HOST_PROBES", "HASH_PROBES", "MAX_STEPS", "MAX_STEPS_UNROLLED"):
+    for name in ("HOST_LINE_BITS", "HOST_PROBES", "HASH_PROBES", "MAX_STEPS", "MAX_STEPS_UNROLLED"):
         assert defined(name) == getattr(abi, name)
-    for name in ("MAX_PATTERNS", "IMAGES", "ORIGIN_BYTES", "NO_RANGES", "HASH_CONTINUES"):
+    for name in ("MAX_PATTERNS", "IMAGES", "NO_RANGES", "HASH_CONTINUES"):
         assert defined(name) == getattr(abi, name)
     for name in ("SHORTCUT_BITS", "SHORTCUT_PORTS", "SHORTCUT_PROTOCOLS"):
         assert defined(name) == getattr(abi, name)
@@ -116,7 +116,7 @@ def test_names_of_numbers_are_the_same() -> None:
     assert tuple(results[:-1]) == abi.PARSE_RESULTS
     kinds = [abi.STEP_HASH, abi.STEP_RANGES, abi.STEP_DYNAMIC]
     assert [getattr(abi, name) for name in members("step_kind")] == kinds == [0, 1, 2]
-    assert [getattr(abi, name) for name in members("condition")] == [1, 2, 4, 8, 16, 32]
+    assert [getattr(abi, name) for name in members("condition")] == [1, 2, 4, 8, 16, 32, 64]
     assert [getattr(abi, name) for name in members("pattern_field")] == [1, 2, 4, 8, 16]
     assert [getattr(abi, name) for name in members("cast")] == [0, 1, 2]
     assert [getattr(abi, name) for name in members("local")] == [1, 2]

@@ -50,9 +50,10 @@ class Faults:
         self._count(name)
         return self._call(name, *arguments)
 
-    def map_lines(self, descriptor: int, lines: int) -> mmap.mmap:
-        self._count("create memory")
-        return self._map_lines(descriptor, lines)
+    def map_lines(self, descriptor: int, lines: int, *, writable: bool = True) -> mmap.mmap:
+        if writable:
+            self._count("create memory")
+        return self._map_lines(descriptor, lines, writable=writable)
 
     def _count(self, name: str) -> None:
         if self.left >= 0 and any(word in name for word in MUTATING):

@@ -45,6 +45,10 @@ class Backend(Protocol):
 
     name: str
 
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """What keeps it from being what was asked for, in sentences; something else enforces."""
+
     def probe(self) -> tuple[str, ...]:
         """The features that were found and are used, as words for ``status``."""
 

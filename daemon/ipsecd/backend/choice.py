@@ -1,49 +1,65 @@
-"""Owns which backend enforces: the one that was asked for, or the one that ``auto`` stands for."""
+"""Owns which backend enforces: the one asked for, or the nearest that this kernel takes."""
 
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from ipsecd.backend.base import Backend
-from ipsecd.backend.beside import XdpWithNftables
+from ipsecd.backend.combined import NftablesWithPrograms
 from ipsecd.backend.nftables.backend import NftablesBackend
 from ipsecd.backend.xdp.backend import XdpBackend, is_bpf_file_system
-from ipsecd.errors import IpsecdError
+from ipsecd.errors import BackendFailed, IpsecdError
 
 
 def make_backend(name: str, bpffs: Path) -> Backend:
     """The backend called `name`: ``nftables``, ``xdp`` or ``auto``; `bpffs` is for pins.
 
-    ``auto`` is nftables wherever the kernel has it: it sees what the IP stack sees, keeps no
-    interface waiting for a program, and asks the routing tables themselves what is ``me``. XDP
-    is for those who ask for its speed. Raises ``BackendFailed`` where it cannot be used.
+    nftables decides in all of them. ``xdp`` has programs that drop before it; so has ``auto``, and
+    ``nftables`` itself, at tc, where the kernel lets everybody flush our table: they hold while it
+    is away. Where the kernel has no nf_tables, programs judge alone. Raises ``BackendFailed``
+    where there is neither.
     """
+    try:
+        nftables = NftablesBackend()
+    except BackendFailed as error:
+        return _programs_alone(error, bpffs)
     if name == "xdp":
-        return XdpWithNftables(XdpBackend(bpffs))
-    return NftablesBackend()
+        programs = partial(XdpBackend, bpffs, alone=False)
+        return NftablesWithPrograms("xdp", nftables, programs, required=True)
+    if nftables.is_protected:
+        return nftables
+    guard = partial(XdpBackend, bpffs, alone=False, xdp=False)
+    return NftablesWithPrograms("nftables", nftables, guard, required=False)
 
 
-def withdraw_other(name: str, bpffs: Path) -> None:
-    """Withdraw what another backend than `name` left in force, when it is enforced in its place.
+def _programs_alone(reason: BackendFailed, bpffs: Path) -> Backend:
+    try:
+        return XdpBackend(bpffs, reason=f"no nftables: {reason.message}; programs judge alone")
+    except IpsecdError:
+        raise reason from None
 
-    What cannot be withdrawn stays, and is tried again at the next start. The XDP backend, which
-    can need nftables beside it, sees to a table that was left by itself.
+
+def withdraw_other(backend: Backend, bpffs: Path) -> None:
+    """Withdraw programs that were left in force, if `backend` has none.
+
+    What cannot be withdrawn stays, and is tried again at the next start.
     """
-    if name == "xdp" or not (bpffs / "links").is_dir():
+    if not isinstance(backend, NftablesBackend) or not (bpffs / "links").is_dir():
         return
     with suppress(IpsecdError, OSError):
-        other = XdpWithNftables(XdpBackend(bpffs))
-        other.remove()
-        other.close()
+        programs = XdpBackend(bpffs)
+        programs.remove()
+        programs.close()
 
 
 def withdraw_all(bpffs: Path) -> None:
     """Withdraw whatever any backend left in force; raises ``IpsecdError`` or ``OSError``."""
     if is_bpf_file_system(bpffs):
-        xdp = XdpWithNftables(XdpBackend(bpffs))
-        xdp.remove()
-        xdp.close()
+        programs = XdpBackend(bpffs)
+        programs.remove()
+        programs.close()
     nftables = NftablesBackend()
     nftables.remove()
     nftables.close()

@@ -36,6 +36,7 @@ class MemoryBackend:
     """A backend whose ``judge`` really evaluates packets; it enforces nothing."""
 
     name = "memory"
+    failures: tuple[str, ...] = ()
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock

@@ -118,7 +118,7 @@ class Classifier:
             hasher.update(table.digest.encode())
         return hasher.hexdigest()
 
-    @property
+    @cached_property
     def origins(self) -> frozenset[Origin]:
         """Every rule that has an entry."""
         return frozenset(origin for table in self.tables for origin in table.origins)

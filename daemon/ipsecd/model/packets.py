@@ -29,10 +29,12 @@ class Packet:
     """One packet at one point.
 
     Addresses are integers in host order. Ports are None where the protocol has none and in a
-    later fragment. ``interface_type`` is that of the link it came in by (ARRIVING) or goes out
-    by, None for the loopback interface. ``parsed`` is False when its headers end too early or
-    are too many, so that no filter can be applied. ``arrived`` is, for a LEAVING packet, the
-    same packet as it was when it arrived; None when that is not known or was no different.
+    later fragment; a later fragment of IPv6 whose datagram begins with an extension header has
+    the number of that header as its protocol, and no filter for a protocol matches it
+    (RFC 8200, section 4.5). ``interface_type`` is that of the link it came in by (ARRIVING) or
+    goes out by, None for the loopback interface. ``parsed`` is False when its headers end too
+    early or are too many, so that no filter can be applied. ``arrived`` is, for a LEAVING packet,
+    the same packet as it was when it arrived; None when that is not known or was no different.
     ``processes`` are, for a packet that this host sends, the endpoints that its sender is of.
     """
 

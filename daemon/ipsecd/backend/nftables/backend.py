@@ -38,6 +38,7 @@ from ipsecd.backend.nftables.naming import (
 )
 from ipsecd.backend.nftables.reading import TableReader
 from ipsecd.backend.nftables.render import KernelTable, Ruleset, render
+from ipsecd.backend.nftables.translation import is_translated
 from ipsecd.backend.nftables.wire import EventSocket, KernelError, Message, NftSocket
 from ipsecd.compiler.classifier import Classifier, Table, in_order
 from ipsecd.compiler.tables import TableId
@@ -45,6 +46,9 @@ from ipsecd.compiler.volatile import Delta, Volatile
 from ipsecd.errors import BackendFailed, IpsecdError
 from ipsecd.model.packets import Point
 from ipsecd.model.values import Origin
+
+TRANSLATION_S = 1.0
+"""How often to ask whether somebody translates addresses: a dump of all chains there are."""
 
 COMPARED_ELEMENTS = 4096
 """Sets up to this size are compared element by element when the state is read back."""
@@ -68,13 +72,19 @@ class NftablesBackend:
     """
 
     name = "nftables"
+    failures: tuple[str, ...] = ()
 
     def __init__(
         self, clock: Callable[[], float] = time.monotonic, *, protect: bool = True
     ) -> None:
+        """Raises ``BackendFailed`` where the kernel has no nf_tables."""
         self._clock = clock
-        self._socket = NftSocket()
+        try:
+            self._socket = NftSocket()
+        except OSError as error:
+            raise BackendFailed(f"the kernel has no nf_tables: {error.strerror}") from error
         self._reader = TableReader(self._socket)
+        self._reader.exists()
         self._protected = protect and can_protect(self._socket)
         self._events = None if self._protected else EventSocket(TABLE, self._socket.port)
         self._generation = 0
@@ -87,9 +97,16 @@ class NftablesBackend:
         self._dynamic: dict[TableId, KernelTable] = {}
         self._chains: list[str] = []
         self._groups: Mapping[str, cgroups.Group | None] = {}
+        self._translated = False
+        self._asked = 0.0
         self._fingerprint = ""
         self._drifted = False
         self._meddled = False
+
+    @property
+    def is_protected(self) -> bool:
+        """Whether the kernel keeps everybody else from our table."""
+        return self._protected
 
     def probe(self) -> tuple[str, ...]:
         """``owned`` and ``persistent`` where the kernel protects the table, else ``watched``."""
@@ -113,14 +130,15 @@ class NftablesBackend:
         steps += sets
         if not trusted:
             dynamic = {table.id: self._kernel_table(table.id) for table in volatile.tables}
-            steps += [tx.dynamic_set(kernel) for kernel in dynamic.values()]
+            steps += [step for kernel in dynamic.values() for step in tx.dynamic_sets(kernel)]
             steps += tx.additions(volatile.entries(), dynamic, now)
         groups = _groups(policy, dynamic)
-        ruleset = _ruleset(classifier, policy, dynamic, self.points, groups)
+        translated = self._is_translated()
+        ruleset = _ruleset(classifier, policy, dynamic, self.points, groups, translated)
         mark = STATE_PREFIX + classifier.digest
         steps += tx.replace_rules(ruleset, mark, self._chains)
         self._commit(steps)
-        self._groups = groups
+        self._groups, self._translated = groups, translated
         self._policy, self._dynamic = policy, dynamic
         self._chains = [*ruleset.chains, mark]
         self._classifier, self._drifted, self._meddled = classifier, False, False
@@ -159,17 +177,21 @@ class NftablesBackend:
         new = [table for table in touched if table in volatile and table not in dynamic]
         dynamic |= {table: self._kernel_table(table) for table in new}
         now = self._clock()
-        steps = [tx.dynamic_set(dynamic[table]) for table in new]
+        steps = [step for table in new for step in tx.dynamic_sets(dynamic[table])]
         steps += tx.removals(delta.removed, dynamic, now)
         steps += tx.additions(delta.added, dynamic, now)
         if not new and not gone:
             self._commit(steps)
             return
         groups = _groups(self._policy, dynamic)
-        ruleset = _ruleset(self._classifier, self._policy, dynamic, self.points, groups)
+        ruleset = _ruleset(
+            self._classifier, self._policy, dynamic, self.points, groups, self._translated
+        )
         mark = STATE_PREFIX + self._classifier.digest
         steps += tx.replace_rules(ruleset, mark, self._chains)
-        steps += [nft.delete_set(TABLE, self._dynamic[table].set_name) for table in gone]
+        steps += [
+            nft.delete_set(TABLE, name) for table in gone for name in self._dynamic[table].sets
+        ]
         self._commit(steps)
         self._groups = groups
         self._dynamic = dynamic
@@ -229,8 +251,23 @@ class NftablesBackend:
         return self._meddled
 
     def is_stale(self) -> bool:
-        """Whether a service that a rule names has been started or stopped."""
-        return any(cgroups.find(name) != group for name, group in self._groups.items())
+        """Whether a service that a rule names has been started or stopped.
+
+        Once a second also whether somebody has begun or ceased to translate addresses.
+        """
+        if any(cgroups.find(name) != group for name, group in self._groups.items()):
+            return True
+        if self._classifier is None or self._clock() < self._asked + TRANSLATION_S:
+            return False
+        return self._is_translated() != self._translated
+
+    def _is_translated(self) -> bool:
+        """Whether somebody translates addresses; as it was, if the kernel does not tell."""
+        self._asked = self._clock()
+        try:
+            return is_translated(self._socket)
+        except KernelError:
+            return self._translated
 
     def _take_over(self) -> list[Message]:
         """Own the table before anything else, and see what an earlier process left in it.
@@ -319,7 +356,7 @@ class NftablesBackend:
         What cannot be deleted now is found again after the next change; it decides nothing.
         """
         used = {one.kernel.set_name for one in self._policy.values()}
-        used |= {kernel.set_name for kernel in self._dynamic.values()}
+        used |= {name for kernel in self._dynamic.values() for name in kernel.sets}
         counters = (
             {UNPARSABLE, *map(counter_name, self._classifier.origins)}
             if (self._classifier)
@@ -376,6 +413,7 @@ def _ruleset(
     dynamic: Mapping[TableId, KernelTable],
     points: frozenset[Point],
     groups: Mapping[str, cgroups.Group | None],
+    translated: bool,
 ) -> Ruleset:
     tables = in_order([*(one.kernel for one in policy.values()), *dynamic.values()])
     return render(
@@ -384,6 +422,7 @@ def _ruleset(
         drop_unparsable=classifier.drop_unparsable,
         points=points,
         groups=groups,
+        translated=translated,
     )
 
 

@@ -14,13 +14,16 @@ from ipsecd.model.values import Family
 
 META_MARK = 3
 META_IIF, META_OIF, META_IIFNAME, META_OIFNAME, META_IIFTYPE, META_OIFTYPE = 4, 5, 6, 7, 8, 9
-META_NFPROTO, META_L4PROTO = 15, 16
-CT_STATE, CT_DIRECTION, CT_PROTO_SRC, CT_PROTO_DST = 0, 1, 11, 12
+META_NFPROTO, META_L4PROTO, META_IIFKIND, META_OIFKIND = 15, 16, 26, 27
+CT_STATE, CT_DIRECTION, CT_STATUS, CT_PROTO_SRC, CT_PROTO_DST = 0, 1, 2, 11, 12
 CT_SRC_IP, CT_DST_IP, CT_SRC_IP6, CT_DST_IP6 = 19, 20, 21, 22
 CT_STATE_INVALID_OR_UNTRACKED = 1 | 1 << 6
 CT_STATE_RELATED = 1 << 2
+CT_STATUS_TRANSLATED = 1 << 4 | 1 << 5
+"""IPS_SRC_NAT and IPS_DST_NAT of include/uapi/linux/netfilter/nf_conntrack_common.h."""
 NETWORK_HEADER, TRANSPORT_HEADER = 1, 2
 EQ, NEQ, GTE = 0, 1, 5
+LINK_NAME_BYTES = 16
 FIB_RESULT_ADDRTYPE = 3
 FIB_SADDR, FIB_DADDR = 1, 2
 RTN_LOCAL, RTN_BROADCAST, RTN_MULTICAST = 2, 3, 5
@@ -67,12 +70,12 @@ def compare(operator: int, value: bytes, register: int = 0) -> bytes:
     return _expression("cmp", ("SREG", _register(register)), ("OP", operator), ("DATA", value))
 
 
-def within(first: bytes, last: bytes, register: int = 0) -> bytes:
-    """Go on with the rule only if the register is from `first` to `last`."""
+def within(first: bytes, last: bytes, register: int = 0, *, inverted: bool = False) -> bytes:
+    """Go on with the rule only if the register is from `first` to `last` (or is not)."""
     return _expression(
         "range",
         ("SREG", _register(register)),
-        ("OP", 0),
+        ("OP", NEQ if inverted else EQ),
         ("FROM_DATA", first),
         ("TO_DATA", last),
     )
@@ -107,6 +110,11 @@ def tracked(key: int, register: int = 0, direction: int | None = None) -> bytes:
     if direction is not None:
         fields.append(("DIRECTION", direction))
     return _expression("ct", *fields)
+
+
+def link_kind(key: int, kind: str) -> bytes:
+    """Go on only if the link is of a kind that ``ip link add type`` knows; hardware has none."""
+    return meta(key) + compare(EQ, kind.encode().ljust(LINK_NAME_BYTES, b"\0"))
 
 
 def sender_group(level: int, register: int = 0) -> bytes:

@@ -217,12 +217,19 @@ def new_rule(table: str, chain: str, expressions: bytes, text: str) -> Message:
 
 
 def new_set(
-    table: str, name: str, key_types: tuple[int, ...], key_bytes: int, size: int, flags: int
+    table: str,
+    name: str,
+    key_types: tuple[int, ...],
+    key_bytes: int,
+    size: int,
+    flags: int,
+    *,
+    counted: bool = False,
 ) -> Message:
     """Create a hash set. `key_types` are nft's numbers of the data types in the key.
 
-    With ``SET_TIMEOUT`` its elements have counters and may end by themselves; with
-    ``SET_OBJECT`` they are mapped to counter objects.
+    With ``SET_TIMEOUT`` its elements may end by themselves; with ``SET_OBJECT`` they are mapped
+    to counter objects. If it is `counted`, every element has a counter of its own.
     """
     key_type = 0
     for one in key_types:
@@ -238,7 +245,7 @@ def new_set(
     ]
     if flags & SET_OBJECT:
         attrs.append(("NFTA_SET_OBJ_TYPE", OBJECT_COUNTER))
-    if flags & SET_TIMEOUT:
+    if counted:
         counter = {"attrs": [("NFTA_EXPR_NAME", "counter"), ("NFTA_EXPR_DATA", {"attrs": []})]}
         attrs.append(("NFTA_SET_EXPR", counter))
     return Message(NEWSET, NLM_F_CREATE | NLM_F_EXCL, _encode(_Set(), attrs), f"set {name}")

@@ -18,20 +18,25 @@ WITH_PORTS = "protocols_with_ports"
 DIALUP_TYPES = "dialup_types"
 STATE_PREFIX = "state_"
 
+DELIVERED = "delivered"
+"""The chain for what arrives and is delivered here, which is looked at a second time."""
+
 HOOKS = {
-    Point.ARRIVING: ("prerouting", -301),
-    Point.SENDING: ("output", -301),
-    Point.LEAVING: ("postrouting", 101),
+    Point.ARRIVING.value: ("prerouting", -301),
+    DELIVERED: ("input", -301),
+    Point.SENDING.value: ("output", -301),
+    Point.LEAVING.value: ("postrouting", 101),
 }
-"""Arriving before raw (-300), so before connection tracking and DNAT; leaving after srcnat (100).
-``enum nf_ip_hook_priorities`` in include/uapi/linux/netfilter_ipv4.h."""
+"""Where the base chains are: arriving before raw (-300), so before connection tracking and DNAT;
+leaving after srcnat (100). ``enum nf_ip_hook_priorities`` in
+include/uapi/linux/netfilter_ipv4.h."""
 
 _TYPE_NFPROTO, _TYPE_IPV4, _TYPE_IPV6, _TYPE_PROTOCOL, _TYPE_SERVICE = 2, 7, 8, 12, 13
 
 
-def chain(point: Point, family: Family | None = None, *parts: str) -> str:
-    """The chain for packets at `point`, of one IP version, and narrower parts of them."""
-    words = [point.value, f"ip{family.value}" if family else "", *parts]
+def chain(base: str, family: Family | None = None, *parts: str) -> str:
+    """The chain for packets that `base` branches to, of one IP version, and parts of them."""
+    words = [base, f"ip{family.value}" if family else "", *parts]
     return "_".join(filter(None, words))
 
 
@@ -54,6 +59,11 @@ def set_name(table: TableId, generation: int) -> str:
         parts.append(f"sender_{hashlib.sha256(table.process.encode()).hexdigest()[:12]}")
     parts.append(f"g{generation}")
     return "_".join(parts)
+
+
+def uncounted_name(name: str) -> str:
+    """The set that holds the same keys as the dynamic set `name` and counts nothing."""
+    return name.replace("dynamic_", "dynamic_uncounted_", 1)
 
 
 def _side(word: str, length: int) -> str:

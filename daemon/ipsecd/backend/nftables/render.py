@@ -7,33 +7,50 @@ Pure: the same tables give the same rules. Invariants:
 2. What needs ports is never looked up for a later fragment, nor for a packet whose ports cannot
    be read: such packets take a chain of their own, or are dropped as unparsable.
 3. No rule loads anything that connection tracking knows unless a permit has to keep its rank
-   against a block of what leaves under this host's address.
+   against a block of what leaves under this host's address, or somebody translates addresses.
+4. A packet counts once: a permit that is looked at again, because the packet is delivered here
+   or leaves, counts no more; a block that is looked at again has not dropped it before.
+
+What arrives is looked at twice (docs/decisions/0009-second-look-at-input.md). The first look asks
+whether the destination is this host's before the stack decides on that; what is delivered here is
+looked at again with the answer of the stack.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from ipsecd.backend.nftables import expressions as ex
 from ipsecd.backend.nftables.cgroups import Group
+from ipsecd.backend.nftables.exempt import conditions
+from ipsecd.backend.nftables.keys import as_arrived, from_packet, key_of
 from ipsecd.backend.nftables.messages import ACCEPT, DROP, GOTO, JUMP, RETURN
 from ipsecd.backend.nftables.naming import (
+    DELIVERED,
     DIALUP_TYPES,
     UNPARSABLE,
     WITH_PORTS,
     chain,
     describe,
+    uncounted_name,
 )
 from ipsecd.compiler.classifier import in_order
-from ipsecd.compiler.tables import EXACT_PORT, ME, Ports, TableId
-from ipsecd.model.exemptions import Cast, Pattern, exemption
+from ipsecd.compiler.tables import ME, TableId
+from ipsecd.model.exemptions import Pattern, exemption
 from ipsecd.model.packets import Point
 from ipsecd.model.values import Action, Family, Origin
 
 LOOPBACK_INDEX = 1
 """The loopback interface of every network namespace (LOOPBACK_IFINDEX)."""
+
+_DELIVERED_TYPES = ex.host32(ex.RTN_LOCAL), ex.host32(ex.RTN_MULTICAST)
+"""The first and the last routing type of destinations that are delivered here."""
+_SHARED_TYPES = ex.host32(ex.RTN_BROADCAST), ex.host32(ex.RTN_MULTICAST)
+"""The same of those that a bridge may pass on to others as well."""
+_BRIDGES = ("bridge", "vlan")
+"""Kinds of links that bridged frames seem to come in by, with ``bridge-nf-call-iptables``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +58,8 @@ class KernelTable:
     """A table as the kernel holds it: its set, and what to count a match on.
 
     ``counter`` is the counter object of the one rule that wrote it. ``mapped`` says that the set
-    maps each key to the counter of its own rule. With neither, its elements count for themselves.
+    maps each key to the counter of its own rule. With neither, its elements count for themselves,
+    whenever they are looked up.
     """
 
     id: TableId
@@ -49,6 +67,29 @@ class KernelTable:
     counter: str = ""
     mapped: bool = False
     origin: Origin | None = None
+
+    @property
+    def uncounted(self) -> str:
+        """The set to look into for a permit that counts elsewhere."""
+        return uncounted_name(self.set_name) if self.id.volatile else self.set_name
+
+    @property
+    def sets(self) -> tuple[str, ...]:
+        """All sets that hold its keys."""
+        again = self.id.volatile and self.id.action is Action.PERMIT
+        return (self.set_name, self.uncounted) if again else (self.set_name,)
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """A place where packets are looked at; ``again``, if they were before."""
+
+    base: str
+    point: Point
+    again: bool = False
+
+
+_LOOKS = (*(_Look(point.value, point) for point in Point), _Look(DELIVERED, Point.ARRIVING, True))
 
 
 @dataclass(slots=True)
@@ -69,63 +110,104 @@ def render(
     drop_unparsable: bool,
     points: frozenset[Point] = frozenset(Point),
     groups: Mapping[str, Group | None] = MappingProxyType({}),
+    translated: bool = False,
 ) -> Ruleset:
     """The chains and rules for `tables`, which are in the order of their rank.
 
     Packets are looked at on `points` only; elsewhere somebody else does. `groups` are the control
-    groups of processes that tables name; what has none sends nothing.
+    groups of processes that tables name; what has none sends nothing. `translated` says that
+    somebody may translate addresses here.
     """
     rules = Ruleset()
     blocking = any(table.id.action is Action.BLOCK for table in tables)
     patterns = [(name, pattern) for name in exemptions for pattern in exemption(name).patterns]
-    for point in Point:
-        base = chain(point)
-        rules.chains[base] = []
+    for look in _LOOKS:
+        rules.chains[look.base] = []
         for family in Family:
-            wanted = in_order(
-                (
-                    t
-                    for t in tables
-                    if t.id.family is family
-                    and point in t.id.points
-                    and point in points
-                    and (not t.id.process or groups.get(t.id.process))
-                ),
-                point,
-            )
-            if point is Point.LEAVING:
-                wanted = _worth_looking_at(wanted)
-            checked = blocking and drop_unparsable and point in points - {Point.LEAVING}
-            if not wanted and not checked:
+            wanted = [
+                table
+                for table in tables
+                if table.id.family is family
+                and look.point in table.id.points & points
+                and (not table.id.process or groups.get(table.id.process))
+            ]
+            wanted = _worth_looking_at(in_order(wanted, look.point), look)
+            checked = blocking and drop_unparsable and look.point in points - {Point.LEAVING}
+            if not wanted and not (checked and not look.again):
                 continue
-            if not rules.chains[base]:
-                _begin(rules, base, point)
-            entry = chain(point, family)
+            if not rules.chains[look.base]:
+                _begin(rules, look, translated=translated)
+            entry = chain(look.base, family)
             rules.add(
-                base,
+                look.base,
                 ex.meta(ex.META_NFPROTO),
                 ex.compare(ex.EQ, bytes((ex.NFPROTO[family],))),
                 ex.verdict(GOTO, entry),
             )
-            program = _Program(rules, point, family, wanted, patterns, groups)
+            program = _Program(rules, look, family, wanted, patterns, groups)
             program.render(check=blocking, drop=drop_unparsable)
     return rules
 
 
-def _worth_looking_at(tables: list[KernelTable]) -> list[KernelTable]:
-    """Of what is looked at on leaving, all that ranks above the last block."""
-    blocks = [n for n, table in enumerate(tables) if table.id.action is Action.BLOCK]
+def _worth_looking_at(tables: list[KernelTable], look: _Look) -> list[KernelTable]:
+    """Of the tables in their order, those that can change what happens to a packet.
+
+    What leaves is only looked at for blocks, and for permits above them. What is delivered was
+    looked at by all tables but, perhaps, those to ``me``: nothing else can block it now.
+    """
+    if look.again:
+        tables = [table for table in tables if not _is_block(table) or _is_to_me(table)]
+    elif look.point is not Point.LEAVING:
+        return tables
+    blocks = [n for n, table in enumerate(tables) if _is_block(table)]
     return tables[: blocks[-1] + 1] if blocks else []
 
 
-def _begin(rules: Ruleset, base: str, point: Point) -> None:
+def _is_block(table: KernelTable) -> bool:
+    return table.id.action is Action.BLOCK
+
+
+def _is_to_me(table: KernelTable) -> bool:
+    return table.id.destination == ME
+
+
+def _begin(rules: Ruleset, look: _Look, *, translated: bool) -> None:
     """Let pass what is not looked at: loopback, and on leaving what was not forwarded."""
-    key = ex.META_IIF if point is Point.ARRIVING else ex.META_OIF
+    key = ex.META_IIF if look.point is Point.ARRIVING else ex.META_OIF
     loopback = ex.compare(ex.EQ, ex.host32(LOOPBACK_INDEX))
-    rules.add(base, ex.meta(key), loopback, ex.verdict(ACCEPT))
-    if point is Point.LEAVING:
+    rules.add(look.base, ex.meta(key), loopback, ex.verdict(ACCEPT))
+    if look.point is Point.LEAVING:
         not_forwarded = ex.compare(ex.EQ, ex.host32(0))
-        rules.add(base, ex.meta(ex.META_IIF), not_forwarded, ex.verdict(ACCEPT))
+        rules.add(look.base, ex.meta(ex.META_IIF), not_forwarded, ex.verdict(ACCEPT))
+    if look.again:
+        _let_pass_what_others_sent_here(rules, look.base, translated=translated)
+
+
+def _let_pass_what_others_sent_here(rules: Ruleset, base: str, *, translated: bool) -> None:
+    """What was for others when it arrived, and is delivered because this host's rules say so.
+
+    Translated addresses are not those that filters are about. What a transparent proxy takes is
+    for others too: it bears a mark, which nobody outside can give it, and no address here. The
+    routing type is asked without the mark, so this is true of no address of this host.
+    """
+    if translated:
+        status = ex.tracked(ex.CT_STATUS) + ex.masked(ex.host32(ex.CT_STATUS_TRANSLATED))
+        changed = status + ex.compare(ex.NEQ, ex.host32(0))
+        rules.add(base, changed, ex.verdict(ACCEPT), comment="judged before translation")
+    marked = chain(base, None, "marked")
+    rules.add(
+        base,
+        ex.meta(ex.META_MARK) + ex.compare(ex.NEQ, ex.host32(0)),
+        ex.verdict(JUMP, marked),
+    )
+    # Kernels before 6.12 do not find the addresses of a VRF there.
+    rules.add(marked, ex.link_kind(ex.META_IIFKIND, "vrf"), ex.verdict(RETURN))
+    rules.add(
+        marked,
+        ex.address_type(ex.FIB_DADDR) + ex.within(*_DELIVERED_TYPES, inverted=True),
+        ex.verdict(ACCEPT),
+        comment="taken by a transparent proxy",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,36 +215,39 @@ class _Program:
     """What is done with packets of one IP version at one point."""
 
     rules: Ruleset
-    point: Point
+    look: _Look
     family: Family
     tables: list[KernelTable]
     patterns: list[tuple[str, Pattern]]
     groups: Mapping[str, Group | None]
 
     def render(self, *, check: bool, drop: bool) -> None:
-        entry = chain(self.point, self.family)
+        entry = chain(self.look.base, self.family)
         if check:
-            self._check_headers(entry, drop=drop and self.point is not Point.LEAVING)
+            self._check_headers(entry, drop=drop and self.look.point is not Point.LEAVING)
         self._exempt(entry, fragment=False)
         self._split(entry, self.tables, "")
 
     def _check_headers(self, entry: str, *, drop: bool) -> None:
-        code = DROP if drop else ACCEPT
-        end = ex.counted_by(UNPARSABLE) + ex.verdict(code)
+        # What passes at the first look is counted there.
+        counted = ex.counted_by(UNPARSABLE) if drop or not self.look.again else b""
+        end = counted + ex.verdict(DROP if drop else ACCEPT)
+        # Before the headers: the first of those that follow may lie in an earlier fragment, and
+        # then this one has no protocol, and only tables without one can match it.
+        fragments = chain(self.look.base, self.family, "fragment")
+        self.rules.add(
+            entry, self._is_later_fragment(), ex.verdict(GOTO, fragments), comment="no ports"
+        )
         if self.family is Family.IPV6:
-            headers = chain(self.point, self.family, "headers")
+            headers = chain(self.look.base, self.family, "headers")
             readable = ex.meta(ex.META_L4PROTO) + ex.compare(ex.GTE, b"\0")
             self.rules.add(entry, ex.verdict(JUMP, headers))
             self.rules.add(headers, readable, ex.verdict(RETURN))
             self.rules.add(headers, end, comment="too many or broken extension headers")
-        fragments = chain(self.point, self.family, "fragment")
-        self.rules.add(
-            entry, self._is_later_fragment(), ex.verdict(GOTO, fragments), comment="no ports"
-        )
         self.rules.chains[fragments] = []
         self._exempt(fragments, fragment=True)
         self._split(fragments, [t for t in self.tables if not t.id.needs_ports], "fragment")
-        ports = chain(self.point, self.family, "ports")
+        ports = chain(self.look.base, self.family, "ports")
         self.rules.add(
             entry, ex.meta(ex.META_L4PROTO), ex.in_set(WITH_PORTS), ex.verdict(JUMP, ports)
         )
@@ -179,43 +264,68 @@ class _Program:
 
     def _exempt(self, name: str, *, fragment: bool) -> None:
         for label, pattern in self.patterns:
-            if self.point not in pattern.points or pattern.family not in (None, self.family):
+            if self.look.point not in pattern.points or pattern.family not in (None, self.family):
                 continue
-            for parts in _pattern(pattern, self.family, fragment=fragment):
+            for parts in conditions(pattern, self.family, fragment=fragment):
                 self.rules.add(name, parts, ex.verdict(ACCEPT), comment=f"exempt: {label}")
 
     def _split(self, entry: str, tables: list[KernelTable], part: str) -> None:
         """Send a packet to the tables it can match: with ``me``, or without."""
+        if self.look.again:
+            self._look_up(entry, tables)
+            return
         parts = (part,) if part else ()
-        me = chain(self.point, self.family, *parts, "me")
-        other = chain(self.point, self.family, *parts, "other")
+        me = chain(self.look.base, self.family, *parts, "me")
+        other = chain(self.look.base, self.family, *parts, "other")
         if any(ME in (table.id.source, table.id.destination) for table in tables):
+            self._spare_bridged(entry, tables, parts)
             self.rules.add(entry, self._is_me(), ex.verdict(GOTO, me))
             self._look_up(me, tables)
         # What leaves under another source than ours was judged when it arrived.
         elsewhere = [table for table in tables if ME not in (table.id.source, table.id.destination)]
-        if elsewhere and self.point is not Point.LEAVING:
+        if elsewhere and self.look.point is not Point.LEAVING:
             self.rules.add(entry, ex.verdict(GOTO, other))
             self._look_up(other, elsewhere)
 
+    def _spare_bridged(self, entry: str, tables: list[KernelTable], parts: tuple[str, ...]) -> None:
+        """Leave blocks to ``me`` of what a bridge may only pass on to where it is delivered."""
+        spared = [table for table in tables if not (_is_block(table) and _is_to_me(table))]
+        if len(spared) == len(tables) or self.look.point is not Point.ARRIVING:
+            return
+        bridged = chain(self.look.base, self.family, *parts, "bridged")
+        for kind in _BRIDGES:
+            self.rules.add(
+                entry,
+                ex.link_kind(ex.META_IIFKIND, kind),
+                ex.address_type(ex.FIB_DADDR) + ex.within(*_SHARED_TYPES),
+                ex.verdict(GOTO, bridged),
+            )
+        self._look_up(bridged, spared)
+
     def _is_me(self) -> bytes:
-        if self.point is Point.ARRIVING:
-            first, last = ex.host32(ex.RTN_LOCAL), ex.host32(ex.RTN_MULTICAST)
-            return ex.address_type(ex.FIB_DADDR) + ex.within(first, last)
+        if self.look.point is Point.ARRIVING:
+            return ex.address_type(ex.FIB_DADDR) + ex.within(*_DELIVERED_TYPES)
         return ex.address_type(ex.FIB_SADDR) + ex.compare(ex.EQ, ex.host32(ex.RTN_LOCAL))
 
     def _look_up(self, name: str, tables: list[KernelTable]) -> None:
-        self.rules.chains[name] = []
+        self.rules.chains.setdefault(name, [])
         for table in tables:
-            code = DROP if table.id.action is Action.BLOCK else ACCEPT
+            verdict = ex.verdict(DROP if _is_block(table) else ACCEPT)
             text = describe(table.origin) if table.origin else ""
-            for condition in _interface(table.id, self.point):
+            for condition in _interface(table.id, self.look.point):
                 for key in self._keys(table.id):
-                    found = ex.counted_in_map if table.mapped else ex.in_set
-                    parts = [condition, self._sender(table.id), key, found(table.set_name)]
-                    if table.counter:
-                        parts.append(ex.counted_by(table.counter))
-                    self.rules.add(name, *parts, ex.verdict(code), comment=text)
+                    parts = (condition, self._sender(table.id), key, self._match(table), verdict)
+                    self.rules.add(name, *parts, comment=text)
+
+    def _match(self, table: KernelTable) -> bytes:
+        """Go on if the key is in the table, and count that unless it counts elsewhere."""
+        leaving = self.look.point is Point.LEAVING and table.id.source != ME
+        if not _is_block(table) and (self.look.again or leaving):
+            return ex.in_set(table.uncounted)
+        if table.mapped:
+            return ex.counted_in_map(table.set_name)
+        count = ex.counted_by(table.counter) if table.counter else b""
+        return ex.in_set(table.set_name) + count
 
     def _sender(self, table: TableId) -> bytes:
         group = self.groups.get(table.process)
@@ -225,81 +335,17 @@ class _Program:
 
     def _keys(self, table: TableId) -> Iterator[bytes]:
         """The expressions that lay the table's key into registers, for each way to see it."""
-        if self.point is not Point.LEAVING or table.source == ME:
-            yield _key(table, _from_packet)
+        if self.look.point is not Point.LEAVING or table.source == ME:
+            yield key_of(table, from_packet)
             return
         state = ex.tracked(ex.CT_STATE)
         # The addresses of a related ICMP error are not those of the connection it is about.
         own = state + ex.masked(ex.host32(ex.CT_STATE_RELATED)) + ex.compare(ex.EQ, ex.host32(0))
         for direction in (0, 1):
             seen = own + ex.tracked(ex.CT_DIRECTION) + ex.compare(ex.EQ, bytes((direction,)))
-            yield seen + _key(table, _as_arrived(direction))
+            yield seen + key_of(table, as_arrived(direction))
         mask = ex.masked(ex.host32(ex.CT_STATE_INVALID_OR_UNTRACKED))
-        yield state + mask + ex.compare(ex.NEQ, ex.host32(0)) + _key(table, _from_packet)
-
-
-Loader = Callable[[str, Family, int], bytes]
-
-
-def _key(table: TableId, load: Loader) -> bytes:
-    """Load the fields of the table's key into registers, after checking what is not in it."""
-    parts: list[bytes] = []
-    for name, ports in (("sport", table.source_ports), ("dport", table.destination_ports)):
-        if ports.kind == "range":
-            parts.append(load(name, table.family, 0) + _port_range(ports))
-    register = 0
-    if table.protocol:
-        parts.append(ex.meta(ex.META_L4PROTO, register))
-        register += 1
-    for name, ports in (("sport", table.source_ports), ("dport", table.destination_ports)):
-        if ports == EXACT_PORT:
-            parts.append(load(name, table.family, register))
-            register += 1
-    for name, length in (("saddr", table.source), ("daddr", table.destination)):
-        if length > 0:
-            parts.append(load(name, table.family, register))
-            if length < table.family.bits:
-                parts.append(ex.masked(_mask(table.family, length), register))
-            register += table.family.bits // 32
-    if not register:
-        parts.append(ex.meta(ex.META_NFPROTO))
-    return b"".join(parts)
-
-
-def _from_packet(name: str, family: Family, register: int) -> bytes:
-    """Load a field from the packet as it is now."""
-    if name in ("sport", "dport"):
-        return ex.payload(ex.TRANSPORT_HEADER, 0 if name == "sport" else 2, 2, register)
-    size = family.bits // 8
-    source = 12 if family is Family.IPV4 else 8
-    offset = source if name == "saddr" else source + size
-    return ex.payload(ex.NETWORK_HEADER, offset, size, register)
-
-
-def _as_arrived(direction: int) -> Loader:
-    """Load a field from what connection tracking saw when the packet arrived."""
-    keys = {
-        (Family.IPV4, "saddr"): ex.CT_SRC_IP,
-        (Family.IPV4, "daddr"): ex.CT_DST_IP,
-        (Family.IPV6, "saddr"): ex.CT_SRC_IP6,
-        (Family.IPV6, "daddr"): ex.CT_DST_IP6,
-    }
-
-    def load(name: str, family: Family, register: int) -> bytes:
-        ports = {"sport": ex.CT_PROTO_SRC, "dport": ex.CT_PROTO_DST}
-        key = ports.get(name) or keys[family, name]
-        return ex.tracked(key, register, direction)
-
-    return load
-
-
-def _port_range(ports: Ports) -> bytes:
-    return ex.within(ports.first.to_bytes(2, "big"), ports.last.to_bytes(2, "big"))
-
-
-def _mask(family: Family, length: int) -> bytes:
-    bits = family.bits
-    return ((1 << bits) - (1 << (bits - length))).to_bytes(bits // 8, "big")
+        yield state + mask + ex.compare(ex.NEQ, ex.host32(0)) + key_of(table, from_packet)
 
 
 def _interface(table: TableId, point: Point) -> list[bytes]:
@@ -314,40 +360,3 @@ def _interface(table: TableId, point: Point) -> list[bytes]:
         by_name = kind + ex.in_set(DIALUP_TYPES, inverted=True) + name + ex.compare(ex.EQ, b"wwan")
         return [kind + ex.in_set(DIALUP_TYPES), by_name]
     return [kind + ex.in_set(DIALUP_TYPES, inverted=True) + name + ex.compare(ex.NEQ, b"wwan")]
-
-
-def _pattern(pattern: Pattern, family: Family, *, fragment: bool) -> Iterator[bytes]:
-    """The conditions of an exempt pattern, one for each ICMP type; none if it cannot match."""
-    ports = (pattern.source_port, pattern.destination_port)
-    if fragment and (ports != (None, None) or pattern.icmp_types):
-        return
-    if pattern.cast is Cast.BROADCAST and family is Family.IPV6:
-        return
-    parts = []
-    if pattern.protocol is not None:
-        parts.append(ex.meta(ex.META_L4PROTO) + ex.compare(ex.EQ, bytes((pattern.protocol,))))
-    for offset, port in ((0, ports[0]), (2, ports[1])):
-        if port is not None:
-            loaded = ex.payload(ex.TRANSPORT_HEADER, offset, 2)
-            parts.append(loaded + ex.compare(ex.EQ, port.to_bytes(2, "big")))
-    if pattern.hop_limit is not None:
-        loaded = ex.payload(ex.NETWORK_HEADER, 8 if family is Family.IPV4 else 7, 1)
-        parts.append(loaded + ex.compare(ex.EQ, bytes((pattern.hop_limit,))))
-    if pattern.cast is Cast.MULTICAST:
-        parts.append(_multicast(family))
-    elif pattern.cast is Cast.BROADCAST:
-        kind = ex.address_type(ex.FIB_DADDR)
-        parts.append(kind + ex.compare(ex.EQ, ex.host32(ex.RTN_BROADCAST)))
-    fixed = b"".join(parts)
-    if not pattern.icmp_types:
-        yield fixed
-    for number in sorted(pattern.icmp_types):
-        loaded = ex.payload(ex.TRANSPORT_HEADER, 0, 1)
-        yield fixed + loaded + ex.compare(ex.EQ, bytes((number,)))
-
-
-def _multicast(family: Family) -> bytes:
-    if family is Family.IPV4:
-        high = ex.payload(ex.NETWORK_HEADER, 16, 1) + ex.masked(b"\xf0")
-        return high + ex.compare(ex.EQ, b"\xe0")
-    return ex.payload(ex.NETWORK_HEADER, 24, 1) + ex.compare(ex.EQ, b"\xff")

@@ -20,7 +20,6 @@ from ipsecd.backend.nftables.naming import (
     TABLE,
     UNPARSABLE,
     WITH_PORTS,
-    chain,
     counter_name,
     kernel_key_width,
     kernel_keys,
@@ -32,7 +31,6 @@ from ipsecd.backend.nftables.wire import Message
 from ipsecd.compiler.classifier import Table
 from ipsecd.compiler.tables import TableId
 from ipsecd.compiler.volatile import Entry
-from ipsecd.model.packets import Point
 from ipsecd.model.values import PROTOCOLS_WITH_PORTS
 
 DIALUP_ARPHRD = (256, 257, 258, 259, 512, 519)
@@ -46,7 +44,7 @@ FIXED_SET_ROOM = 32
 """Their size: old and new elements stand side by side while a transaction fills them anew."""
 _KINDS = {WITH_PORTS: 12, DIALUP_TYPES: 21}
 
-BASE_CHAINS = frozenset(chain(point) for point in Point)
+BASE_CHAINS = frozenset(HOOKS)
 
 
 def foundation(flags: int, existing: Iterable[str] = ()) -> list[Message]:
@@ -55,7 +53,7 @@ def foundation(flags: int, existing: Iterable[str] = ()) -> list[Message]:
     Those of the fixed sets that are among the `existing` ones are filled anew.
     """
     steps = [nft.new_table(TABLE, flags)]
-    steps += [nft.new_chain(TABLE, chain(point), *HOOKS[point]) for point in Point]
+    steps += [nft.new_chain(TABLE, name, *hook) for name, hook in HOOKS.items()]
     steps.append(nft.new_counter(TABLE, UNPARSABLE, "dropped: headers cannot be read"))
     for name, keys in FIXED_SETS.items():
         if name in existing:
@@ -85,16 +83,20 @@ def policy_set(table: Table, kernel: KernelTable) -> list[Message]:
     return steps
 
 
-def dynamic_set(kernel: KernelTable) -> Message:
-    """Create an empty set for dynamic rules, whose elements may end by themselves."""
-    return nft.new_set(
-        TABLE,
-        kernel.set_name,
-        key_types(kernel.id),
-        kernel_key_width(kernel.id),
-        DYNAMIC_SET_SIZE,
-        set_flags(kernel.id, mapped=False),
-    )
+def dynamic_sets(kernel: KernelTable) -> list[Message]:
+    """Create empty sets for dynamic rules, whose elements may end by themselves."""
+    return [
+        nft.new_set(
+            TABLE,
+            name,
+            key_types(kernel.id),
+            kernel_key_width(kernel.id),
+            DYNAMIC_SET_SIZE,
+            set_flags(kernel.id, mapped=False),
+            counted=name == kernel.set_name,
+        )
+        for name in kernel.sets
+    ]
 
 
 def additions(
@@ -107,7 +109,7 @@ def additions(
         if entry.deadline != inf:
             timeout_ms = max(1, round((entry.deadline - now) * 1000))
         one = element(_set_key(entry), timeout_ms=timeout_ms)
-        steps.append(add_elements(TABLE, dynamic[entry.table].set_name, one))
+        steps += [add_elements(TABLE, name, one) for name in dynamic[entry.table].sets]
     return steps
 
 
@@ -116,9 +118,10 @@ def removals(
 ) -> list[Message]:
     """Remove dynamic entries from the sets that stay; the kernel has ended what is past `now`."""
     return [
-        delete_elements(TABLE, dynamic[entry.table].set_name, element(_set_key(entry)))
+        delete_elements(TABLE, name, element(_set_key(entry)))
         for entry in entries
         if entry.deadline > now and entry.table in dynamic
+        for name in dynamic[entry.table].sets
     ]
 
 

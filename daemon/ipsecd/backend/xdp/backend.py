@@ -1,22 +1,23 @@
-"""Owns enforcement by XDP and tc: which programs are in force where; must not know nftables.
+"""Owns the programs in force, XDP and tc: which are attached where; must not know nftables.
 
-Invariants:
+They judge alone, or drop early what somebody who sees every packet judges after them. Invariants:
 
 1. What is attached always judges by a whole state. A new process, and one that finds its maps
-   changed by somebody else, prepares maps and programs of its own and then puts them in the
-   place of the old ones, link by link.
+   changed by somebody else or too small for the counts of a new policy, prepares maps and
+   programs of its own and then puts them in the place of the old ones, link by link.
 2. Pins lie in ``maps-NUMBER`` and ``links``; only the newest maps are kept.
 """
 
 from __future__ import annotations
 
 import shutil
+import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from ipsecd.backend.base import Count, Observation
-from ipsecd.backend.xdp.coverage import BUNDLES, wanted
+from ipsecd.backend.xdp.coverage import wanted
 from ipsecd.backend.xdp.events import Events
 from ipsecd.backend.xdp.links import Links
 from ipsecd.backend.xdp.program import count_steps
@@ -42,9 +43,17 @@ class XdpBackend:
         directory: Path,
         *,
         host: Callable[[], HostState] = read_host,
+        alone: bool = True,
+        xdp: bool = True,
         tcx: bool = True,
+        reason: str = "",
     ) -> None:
-        """`directory` must lie in a BPF file system; raises ``BackendFailed`` if it does not."""
+        """`directory` must lie in a BPF file system; raises ``BackendFailed`` if it does not.
+
+        `alone` says that nobody judges what the programs let pass, and `reason` why that is a
+        failure, if it is one. Without `xdp` they are at tc
+        only, where they change nothing in how a driver works.
+        """
         if not is_bpf_file_system(directory):
             raise BackendFailed(
                 f"{str(directory)!r} is not in a BPF file system",
@@ -52,16 +61,14 @@ class XdpBackend:
             )
         self._directory = directory
         self._host = host
-        self._links = Links(directory / "links", tcx=tcx)
+        self._alone = alone
+        self._links = Links(directory / "links", xdp=xdp, tcx=tcx)
         self._programs: Programs | None = None
         self._classifier: Classifier | None = None
         self._drifted = False
         self._events = Events()
         self._names: dict[int, str] = {}
-        self._ports: frozenset[int] = frozenset()
-        self._known: HostState | None = None
-        self.before_news: Callable[[HostState], None] = lambda _: None
-        """Called with what this host has become, before the programs are told."""
+        self.failures = (reason,) if reason else ()
         self.points = frozenset(Point)
 
     def probe(self) -> tuple[str, ...]:
@@ -72,20 +79,6 @@ class XdpBackend:
             for index, mode in sorted(self._links.modes().items())
         ]
         return (how, *modes, *self._links.failures.values())
-
-    @property
-    def covered(self) -> frozenset[int]:
-        """The interfaces whose packets all meet a program, there or on another, by index.
-
-        No port of a bridge is one: a frame to 01:80:c2:00:00:0e is received on the port itself,
-        and a socket bound to the port sends there.
-        """
-        return frozenset(self._names.keys() - self._links.failures.keys() - self._ports)
-
-    @property
-    def known(self) -> HostState | None:
-        """What the programs take this host for."""
-        return self._known
 
     def check(self, classifier: Classifier) -> None:
         """Raise ``LimitExceeded`` for a policy of more steps than a packet can take."""
@@ -100,7 +93,7 @@ class XdpBackend:
 
     def apply(self, classifier: Classifier, volatile: Volatile) -> None:
         """Put the whole state in force."""
-        if self._classifier is None or self._drifted:
+        if self._classifier is None or self._drifted or not self._loaded().has_room(classifier):
             self._install(classifier, volatile)
         else:
             programs = self._loaded()
@@ -126,6 +119,7 @@ class XdpBackend:
         drift += [
             f"the program on interface {self._names.get(index, index)} ({hook}) was detached"
             for index, hook in self._links.lost()
+            if _exists(index)
         ]
         self._drifted = self._drifted or bool(drift)
         return Observation(digest, tuple(drift))
@@ -134,7 +128,7 @@ class XdpBackend:
         """Nothing to do: pinned links stay attached."""
 
     def remove(self) -> None:
-        """Detach and unpin everything."""
+        """Detach and unpin everything; needs nothing of the kernel that it could refuse."""
         self._links.remove()
         for path in self._map_directories():
             shutil.rmtree(path)
@@ -147,7 +141,6 @@ class XdpBackend:
 
     def close(self) -> None:
         """Let go of programs and maps; attached and pinned, they stay."""
-        self._links.close()
         self._events.close()
         if self._programs:
             self._programs.close()
@@ -176,10 +169,14 @@ class XdpBackend:
         """Readable when interfaces or addresses changed, and once a second."""
         return self._events.fileno()
 
+    def watch(self, descriptor: int) -> None:
+        """Have ``watch_fd`` be readable when `descriptor` is, too."""
+        self._events.add(descriptor)
+
     def changed(self) -> bool:
         """Follow interfaces and addresses; whether a look at the rest is due (it always is)."""
-        self._events.drain()
-        if self._programs and self._classifier is not None:
+        news = self._events.drain()
+        if self._programs and self._classifier is not None and (news or self._links.failures):
             self._follow(self._programs)
         return True
 
@@ -187,7 +184,7 @@ class XdpBackend:
 
     def _loaded(self) -> Programs:
         if self._programs is None:
-            self._programs = Programs()
+            self._programs = Programs(alone=self._alone)
         return self._programs
 
     def _install(self, classifier: Classifier, volatile: Volatile) -> None:
@@ -195,9 +192,12 @@ class XdpBackend:
         _, counts = self._pinned()
         if self._programs and self._classifier is not None:
             counts = {**counts, **self._programs.counts()}
-            fresh = Programs(len(classifier.origins))
+            fresh = Programs(len(classifier.origins), alone=self._alone)
         else:
-            fresh = self._programs or Programs(len(classifier.origins))
+            if self._programs and not self._programs.has_room(classifier):
+                self._programs.close()
+                self._programs = None
+            fresh = self._programs or Programs(len(classifier.origins), alone=self._alone)
         self._programs, old = fresh, self._programs
         directories = self._map_directories()
         number = 1 + max((_number(path) for path in directories), default=0)
@@ -205,7 +205,6 @@ class XdpBackend:
         try:
             fresh.points = self.points
             state = self._host()
-            self.before_news(state)
             fresh.set_host(state.host)
             fresh.apply(classifier, volatile)
             fresh.restore_counts(counts)
@@ -231,7 +230,7 @@ class XdpBackend:
     def _attach(self, fresh: Programs, old: Programs | None, state: HostState) -> None:
         """Attach new programs everywhere, in the place of the old ones where there are any."""
         self._links.prepare(wanted(state.interfaces), fresh.program)
-        self._links.forget(self._links.lost())
+        self._links.forget_lost()
         try:
             self._sync(fresh, state)
             self._links.replace(fresh.program)
@@ -242,15 +241,13 @@ class XdpBackend:
 
     def _follow(self, programs: Programs) -> None:
         state = self._host()
-        self.before_news(state)
         programs.set_host(state.host)
+        self._links.forget_lost()
         self._sync(programs, state)
 
     def _sync(self, programs: Programs, state: HostState) -> None:
-        self._names = {one.index: one.name for one in state.interfaces}
-        self._ports = frozenset(one.index for one in state.interfaces if one.port_of in BUNDLES)
+        self._names = {interface.index: interface.name for interface in state.interfaces}
         self._links.sync(wanted(state.interfaces), programs.program)
-        self._known = state
 
     def _map_directories(self) -> list[Path]:
         if not self._directory.is_dir():
@@ -263,6 +260,14 @@ class XdpBackend:
             with suppress(OSError):
                 return pinned_state(path)
         return None, {}
+
+
+def _exists(index: int) -> bool:
+    try:
+        socket.if_indextoname(index)
+    except OSError:
+        return False
+    return True
 
 
 def _number(path: Path) -> int:

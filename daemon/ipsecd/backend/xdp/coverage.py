@@ -1,7 +1,8 @@
-"""Owns which interfaces must have programs, and which program each gets; pure.
+"""Owns which interfaces get programs, and which program each gets; pure.
 
-A packet of the IP stack must meet a program once on its way in and once on its way out, on the
-interface where nftables would see it. Frames that a bridge only passes on are not the stack's.
+A packet of the IP stack should meet a program once on its way in and once on its way out. Frames
+that a bridge only passes on are not the stack's. What meets no program is judged all the same, by
+nftables.
 """
 
 from __future__ import annotations
@@ -12,47 +13,59 @@ from typing import NamedTuple
 from ipsecd.host import Interface
 from ipsecd.model.values import InterfaceType
 
-BUNDLES = frozenset({"bridge", "bond", "team", "openvswitch", "hsr"})
-"""What has ports: their packets reach the stack on it, and only few of a kind on them."""
+BRIDGES = frozenset({"bridge", "openvswitch", "hsr"})
+"""What has ports whose frames are mostly passed on: only those for this host come up to it."""
+
+BUNDLES = frozenset({"bond", "team"})
+"""What has ports whose packets are all its own. An XDP program on it keeps ports from joining that
+have one, so what arrives is looked at on the ports."""
 
 MAX_TAGS = 2
 """How many VLAN tags the programs see through."""
 
 
 class Wanted(NamedTuple):
-    """An interface that must have programs; ``suffix`` ends the names of those it gets.
+    """An interface that should have programs; ``suffix`` ends the names of those it gets.
 
-    It is empty where no program can read the headers of the link.
+    ``arriving`` and ``leaving`` say which of its packets they look at.
     """
 
     ifindex: int
     name: str
     suffix: str
+    arriving: bool = True
+    leaving: bool = True
 
 
 def wanted(interfaces: Iterable[Interface]) -> list[Wanted]:
-    """The interfaces that must have programs, by index."""
-    found = {one.index: one for one in interfaces}
+    """The interfaces that should have programs, by index."""
+    by_index = {interface.index: interface for interface in interfaces}
     return [
-        Wanted(one.index, one.name, _suffix(one))
-        for one in sorted(found.values(), key=lambda one: one.index)
-        if one.type is not None and not _seen_below(one, found)
+        Wanted(
+            interface.index,
+            interface.name,
+            _suffix(interface),
+            arriving=interface.kind not in BUNDLES,
+            leaving=interface.port_of not in BUNDLES,
+        )
+        for _, interface in sorted(by_index.items())
+        if interface.type is not None
+        and interface.readable
+        and not _seen_elsewhere(interface, by_index)
     ]
 
 
-def _seen_below(one: Interface, found: dict[int, Interface]) -> bool:
+def _seen_elsewhere(interface: Interface, by_index: dict[int, Interface]) -> bool:
     """Whether the programs of another interface see all packets of this one."""
-    if one.port_of in BUNDLES:
+    if interface.port_of in BRIDGES:
         return True
     tags = 0
-    while one.kind == "vlan" and one.lower in found:
-        one = found[one.lower]
+    while interface.kind == "vlan" and interface.lower in by_index:
+        interface = by_index[interface.lower]
         tags += 1
-    return tags > 0 and tags <= MAX_TAGS and one.port_of not in BUNDLES and one.type is not None
+    return 0 < tags <= MAX_TAGS and not interface.port_of and interface.type is not None
 
 
-def _suffix(one: Interface) -> str:
-    if not one.readable:
-        return ""
-    kind = (one.type or InterfaceType.LAN).value
-    return f"{kind}_bare" if one.bare else kind
+def _suffix(interface: Interface) -> str:
+    kind = (interface.type or InterfaceType.LAN).value
+    return f"{kind}_bare" if interface.bare else kind

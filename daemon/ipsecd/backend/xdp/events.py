@@ -46,19 +46,25 @@ class Events:
         """The descriptor."""
         return self._epoll.fileno()
 
-    def drain(self) -> None:
-        """Read all news; what they say is read from the kernel itself."""
+    def add(self, descriptor: int) -> None:
+        """Be readable when `descriptor` is, too."""
+        self._epoll.register(descriptor, select.EPOLLIN)
+
+    def drain(self) -> bool:
+        """Read all news, and whether there were any; what they say is read from the kernel."""
         with suppress(BlockingIOError):
             os.read(self._timer, 8)
+        news = False
         while True:
             try:
                 self._socket.recv(65536)
             except BlockingIOError:
-                return
+                return news
             except OSError as error:
                 # More news than the socket could hold: all is read anew anyway.
                 if error.errno != errno.ENOBUFS:
                     raise
+            news = True
 
     def close(self) -> None:
         """Hear nothing more."""

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from ipsecd.errors import BackendFailed
 
 BPF_MAP_TYPE_ARRAY = 2
+BPF_MAP_TYPE_ARRAY_OF_MAPS = 12
 BPF_F_MMAPABLE = 1 << 10
 BPF_F_INNER_MAP = 1 << 12
 BPF_ANY, BPF_NOEXIST = 0, 1
@@ -30,6 +31,8 @@ BPF_TC_INGRESS, BPF_TC_EGRESS, BPF_TC_F_REPLACE = 1, 2, 1
 TC_HANDLE, TC_PRIORITY = 1, 0x1959
 XDP_FLAGS_SKB_MODE, XDP_FLAGS_DRV_MODE = 2, 4
 _LOG_LINES = 12
+_MAX_PROGRAMS = 64
+"""BPF_MPROG_MAX of the kernel: at one tcx hook there can be no more."""
 
 
 class MapCreateOpts(ctypes.Structure):
@@ -195,6 +198,11 @@ _PROTOTYPES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "bpf_link_update": (c_int, (c_int, c_int, c_void_p)),
     "bpf_link_detach": (c_int, (c_int,)),
     "bpf_prog_get_fd_by_id": (c_int, (c_uint32,)),
+    "bpf_prog_query": (
+        c_int,
+        (c_int, c_int, c_uint32, POINTER(c_uint32), POINTER(c_uint32), POINTER(c_uint32)),
+    ),
+    "bpf_xdp_query_id": (c_int, (c_int, c_int, POINTER(c_uint32))),
     "bpf_tc_hook_create": (c_int, (c_void_p,)),
     "bpf_tc_attach": (c_int, (c_void_p, c_void_p)),
     "bpf_tc_detach": (c_int, (c_void_p, c_void_p)),
@@ -494,6 +502,30 @@ def update_link(link: int, program: int) -> None:
 def detach_link(link: int) -> None:
     """Take a link off its interface, whoever else holds it."""
     _call("bpf_link_detach", link)
+
+
+def xdp_program(ifindex: int, flags: int) -> int:
+    """The number of the XDP program that an interface runs in a mode, 0 if there is none."""
+    number = c_uint32()
+    try:
+        _call("bpf_xdp_query_id", ifindex, flags, byref(number))
+    except OSError:
+        return 0
+    return number.value
+
+
+def programs_at(ifindex: int, attach_type: int) -> frozenset[int]:
+    """The numbers of the programs at a hook of an interface of this network namespace."""
+    if attach_type == BPF_XDP:
+        modes = (XDP_FLAGS_DRV_MODE, XDP_FLAGS_SKB_MODE)
+        return frozenset(filter(None, (xdp_program(ifindex, mode) for mode in modes)))
+    flags, count = c_uint32(), c_uint32(_MAX_PROGRAMS)
+    numbers = (c_uint32 * _MAX_PROGRAMS)()
+    try:
+        _call("bpf_prog_query", ifindex, attach_type, 0, byref(flags), numbers, byref(count))
+    except OSError:
+        return frozenset()
+    return frozenset(numbers[: count.value])
 
 
 def set_filter(ifindex: int, side: int, program: int) -> None:

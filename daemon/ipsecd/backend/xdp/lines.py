@@ -218,8 +218,8 @@ def host_lines(
 
 def _host_lines(family: Family, local: dict[tuple[Family, int], int]) -> bytes:
     room = 12 if family is Family.IPV4 else 3
-    lines: list[_Line] = [[] for _ in range(abi.HOST_LINES)]
-    continued = bytearray(abi.HOST_LINES)
+    lines: dict[int, _Line] = {}
+    continued: set[int] = set()
     for (its_family, address), kind in sorted(local.items()):
         if its_family is not family:
             continue
@@ -227,28 +227,32 @@ def _host_lines(family: Family, local: dict[tuple[Family, int], int]) -> bytes:
         place = _host_place(family, data)
         for probe in range(abi.HOST_PROBES):
             at = (place + probe) % abi.HOST_LINES
-            if len(lines[at]) < room:
-                lines[at].append((data, kind))
+            line = lines.setdefault(at, [])
+            if len(line) < room:
+                line.append((data, kind))
                 break
-            continued[at] = 1
+            continued.add(at)
         else:
             raise LimitExceeded(
-                f"this host has more IPv{int(family)} addresses than the XDP backend can hold",
-                "use backend: nftables",
+                f"this host has more IPv{int(family)} addresses than the programs can hold",
+                "nftables holds them all",
             )
     encode = abi.HOST4 if family is Family.IPV4 else abi.HOST6
-    return b"".join(
-        encode.pack(
+    content = bytearray(abi.HOST_LINES * abi.LINE)
+    for at, line in lines.items():
+        encode.pack_into(
+            content,
+            at * abi.LINE,
             b"".join(data for data, _ in line),
             bytes(kind for _, kind in line),
-            len(line) | goes_on * abi.HASH_CONTINUES,
+            len(line) | (abi.HASH_CONTINUES if at in continued else 0),
         )
-        for line, goes_on in zip(lines, continued, strict=True)
-    )
+    return bytes(content)
 
 
 def _host_place(family: Family, data: bytes) -> int:
     if family is Family.IPV4:
         word = int.from_bytes(data, sys.byteorder)
-        return (word * 0x9E3779B1 & 0xFFFFFFFF) >> 21
-    return abi.hash_words(struct.unpack("=2Q", data)) & (abi.HOST_LINES - 1)
+        return (word * 0x9E3779B1 & 0xFFFFFFFF) >> (32 - abi.HOST_LINE_BITS)
+    # Once more than there are words, or the last byte of an address would not count.
+    return abi.hash_words((*struct.unpack("=2Q", data), 0)) & (abi.HOST_LINES - 1)

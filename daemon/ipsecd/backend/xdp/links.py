@@ -5,7 +5,8 @@ Invariants:
 1. A program of somebody else is never replaced. Where one holds XDP, packets that arrive are
    judged at tc ingress, behind it.
 2. Links are pinned, so they outlive the daemon; a program is replaced in its link, so there is
-   no moment without one.
+   no moment without one. No descriptor is held: a host may have more links than a process may
+   have descriptors.
 """
 
 from __future__ import annotations
@@ -13,12 +14,9 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from operator import attrgetter
 from pathlib import Path
-
-from pyroute2 import IPRoute
 
 from ipsecd.backend.xdp import libbpf
 from ipsecd.backend.xdp.coverage import Wanted
@@ -29,25 +27,28 @@ _FOREIGN = frozenset({errno.EBUSY, errno.EEXIST})
 _TC = {"arrive": libbpf.BPF_TC_INGRESS, "leave": libbpf.BPF_TC_EGRESS}
 _TCX = {"arrive": libbpf.BPF_TCX_INGRESS, "leave": libbpf.BPF_TCX_EGRESS}
 
+Place = tuple[int, str]
+"""An interface by its index, and the hook: ``receive`` (XDP), ``arrive`` or ``leave`` (tc)."""
+
 
 @dataclass(slots=True)
 class Link:
-    """One program on one interface. ``descriptor`` is -1 for a tc filter, which has no link."""
+    """One program on one interface; not ``pinned`` is a tc filter, which has no link."""
 
-    descriptor: int
-    hook: str
     mode: str
     program: str
+    pinned: bool = True
 
 
 class Links:
     """All attachments, pinned below a directory of the BPF file system."""
 
-    def __init__(self, directory: Path, *, tcx: bool = True) -> None:
-        """`tcx` false: use clsact even where the kernel has tcx."""
+    def __init__(self, directory: Path, *, xdp: bool = True, tcx: bool = True) -> None:
+        """Without `xdp` use tc for what arrives too; without `tcx`, clsact for tc."""
         self._directory = directory
+        self._arriving = ("receive", "arrive") if xdp else ("arrive",)
         self._tcx = tcx
-        self._links: dict[tuple[int, str], Link] = {}
+        self._links: dict[Place, Link] = {}
         self.failures: dict[int, str] = {}
 
     @property
@@ -60,48 +61,59 @@ class Links:
         return {index: link.mode for (index, hook), link in self._links.items() if hook != "leave"}
 
     def sync(self, interfaces: Iterable[Wanted], programs: Callable[[str], int]) -> None:
-        """Attach to interfaces that have no programs yet, and forget those that are gone.
+        """Attach to interfaces that have no programs yet, and let go of those that need none.
 
         An interface that takes no program is in ``failures`` with the reason, by its index, and
         tried again next time.
         """
-        wanted = {one.ifindex: one for one in interfaces}
+        wanted = {interface.ifindex: interface for interface in interfaces}
         self._find_pinned()
-        for place in [place for place in self._links if place[0] not in wanted]:
-            self._drop(*place)
+        for place in list(self._links):
+            if place[0] not in wanted or place[1] not in self._hooks(wanted[place[0]]):
+                self._drop(*place)
         self.failures = {}
-        for one in wanted.values():
-            if not one.suffix:
-                self.failures[one.ifindex] = (
-                    f"{one.name}: NOT COVERED (it is no Ethernet or IP link)"
-                )
-                continue
+        for interface in wanted.values():
             try:
-                self._cover(one, programs)
+                self._cover(interface, programs)
             except OSError as error:
-                self.failures[one.ifindex] = f"{one.name}: NOT COVERED ({error.strerror})"
+                self.failures[interface.ifindex] = (
+                    f"{interface.name}: no program ({error.strerror})"
+                )
 
     def prepare(self, interfaces: Iterable[Wanted], programs: Callable[[str], int]) -> None:
         """Load what will be attached, so that no program is missing half-way."""
         self._find_pinned()
         attached = {index: hook for index, hook in self._links if hook != "leave"}
-        for one in filter(attrgetter("suffix"), interfaces):
-            hook = attached.get(one.ifindex, "receive")
-            for name in (f"{hook}_{one.suffix}", f"leave_{one.suffix}"):
-                programs(name)
+        for interface in interfaces:
+            first = attached.get(interface.ifindex, self._arriving[0])
+            for hook, needed in ((first, interface.arriving), ("leave", interface.leaving)):
+                if needed:
+                    programs(f"{hook}_{interface.suffix}")
 
     def replace(self, programs: Callable[[str], int]) -> None:
         """Put `programs` in the place of the attached ones."""
         for (index, hook), link in self._links.items():
             self._renew(index, hook, link, programs)
 
-    def lost(self) -> list[tuple[int, str]]:
-        """Attachments that somebody else has ended, by interface index and hook."""
-        return [place for place, link in self._links.items() if not self._holds(place[0], link)]
+    def lost(self) -> list[Place]:
+        """Attachments that somebody else has ended."""
+        return [place for place, link in self._links.items() if not self._holds(*place, link)]
 
-    def forget(self, places: Iterable[tuple[int, str]]) -> None:
-        """Drop attachments, so that ``sync`` makes them anew."""
-        for place in places:
+    def moved(self) -> list[Place]:
+        """Attachments to what is another interface now: the old one has gone elsewhere.
+
+        A link goes with its interface into another network namespace, where it may have the same
+        index.
+        """
+        return [
+            place
+            for place, link in self._links.items()
+            if link.pinned and not self._is_here(*place)
+        ]
+
+    def forget_lost(self) -> None:
+        """Let go of what is attached no more, or elsewhere, so that ``sync`` attaches it anew."""
+        for place in dict.fromkeys((*self.lost(), *self._moved())):
             self._drop(*place)
 
     def remove(self) -> None:
@@ -112,136 +124,166 @@ class Links:
         with suppress(FileNotFoundError):
             self._directory.rmdir()
 
-    def close(self) -> None:
-        """Let go of the links; they stay."""
-        for link in self._links.values():
-            if link.descriptor >= 0:
-                os.close(link.descriptor)
-        self._links.clear()
-
     # -- inside ----------------------------------------------------------------------------------
 
-    def _cover(self, one: Wanted, programs: Callable[[str], int]) -> None:
-        for hooks in (("receive", "arrive"), ("leave",)):
-            known = next((hook for hook in hooks if (one.ifindex, hook) in self._links), None)
-            if known:
-                link = self._links[one.ifindex, known]
-                if link.program != f"{known}_{one.suffix}":
-                    link.program = f"{known}_{one.suffix}"
-                    self._renew(one.ifindex, known, link, programs)
-                continue
-            self._attach(one, hooks[0], programs)
+    def _hooks(self, interface: Wanted) -> tuple[str, ...]:
+        """The hooks at which an interface may have programs of ours."""
+        arriving = self._arriving if interface.arriving else ()
+        return (*arriving, "leave") if interface.leaving else arriving
 
-    def _attach(self, one: Wanted, hook: str, programs: Callable[[str], int]) -> None:
+    def _cover(self, interface: Wanted, programs: Callable[[str], int]) -> None:
+        hooks = self._hooks(interface)
+        for ways in (tuple(hook for hook in hooks if hook != "leave"), ("leave",)):
+            if not set(ways) & set(hooks):
+                continue
+            taken = next((hook for hook in ways if (interface.ifindex, hook) in self._links), None)
+            if not taken:
+                self._attach(interface, ways[0], programs)
+                continue
+            link = self._links[interface.ifindex, taken]
+            if link.program != f"{taken}_{interface.suffix}":
+                link.program = f"{taken}_{interface.suffix}"
+                self._renew(interface.ifindex, taken, link, programs)
+
+    def _attach(self, interface: Wanted, hook: str, programs: Callable[[str], int]) -> None:
+        index = interface.ifindex
         if hook == "receive":
+            name = f"receive_{interface.suffix}"
             for mode, flags in (
                 (NATIVE, libbpf.XDP_FLAGS_DRV_MODE),
                 (GENERIC, libbpf.XDP_FLAGS_SKB_MODE),
             ):
-                name = f"receive_{one.suffix}"
                 try:
-                    link = libbpf.create_link(programs(name), one.ifindex, libbpf.BPF_XDP, flags)
+                    link = libbpf.create_link(programs(name), index, libbpf.BPF_XDP, flags)
                 except OSError as error:
                     if error.errno in _FOREIGN:
                         break
                     if error.errno not in _REFUSED_BY_DRIVER or mode is GENERIC:
                         raise
                 else:
-                    self._keep(one.ifindex, Link(link, "receive", mode, name))
+                    self._keep((index, "receive"), link, Link(mode, name))
                     return
             hook = "arrive"
-        name = f"{hook}_{one.suffix}"
+        name = f"{hook}_{interface.suffix}"
         if self._tcx:
             try:
-                link = libbpf.create_link(programs(name), one.ifindex, _TCX[hook])
+                link = libbpf.create_link(programs(name), index, _TCX[hook])
             except OSError as error:
                 if error.errno != errno.EINVAL:
                     raise
                 self._tcx = False
             else:
-                self._keep(one.ifindex, Link(link, hook, TC, name))
+                self._keep((index, hook), link, Link(TC, name))
                 return
-        libbpf.set_filter(one.ifindex, _TC[hook], programs(name))
-        self._links[one.ifindex, hook] = Link(-1, hook, TC, name)
+        libbpf.set_filter(index, _TC[hook], programs(name))
+        self._links[index, hook] = Link(TC, name, pinned=False)
 
-    def _keep(self, index: int, link: Link) -> None:
+    def _keep(self, place: Place, descriptor: int, link: Link) -> None:
         try:
             self._directory.mkdir(exist_ok=True)
-            path = self._path(index, link.hook)
+            path = self._path(*place)
             path.unlink(missing_ok=True)
-            libbpf.pin(link.descriptor, path)
-        except OSError:
-            os.close(link.descriptor)
-            raise
-        self._links[index, link.hook] = link
+            libbpf.pin(descriptor, path)
+        finally:
+            os.close(descriptor)
+        self._links[place] = link
 
     def _renew(self, index: int, hook: str, link: Link, programs: Callable[[str], int]) -> None:
-        if link.descriptor < 0:
+        if not link.pinned:
             libbpf.set_filter(index, _TC[hook], programs(link.program))
             return
+        program = programs(link.program)
         try:
-            libbpf.update_link(link.descriptor, programs(link.program))
+            with self._opened(index, hook) as descriptor:
+                libbpf.update_link(descriptor, program)
         except OSError as error:
-            if error.errno != errno.ENOLINK:
+            # Its interface is gone, or somebody else took the pin away: it is attached anew.
+            if error.errno not in {errno.ENOLINK, errno.ENOENT}:
                 raise
 
     def _path(self, index: int, hook: str) -> Path:
         return self._directory / f"{index}-{hook}"
+
+    @contextmanager
+    def _opened(self, index: int, hook: str) -> Iterator[int]:
+        descriptor = libbpf.get_pinned(self._path(index, hook))
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
 
     def _find_pinned(self) -> None:
         """Take over the links that an earlier process pinned."""
         for index, hook in self._pinned():
             if (index, hook) in self._links:
                 continue
-            path = self._path(index, hook)
-            descriptor = libbpf.get_pinned(path)
-            info = libbpf.link_info(descriptor)
-            if info.ifindex != index:
-                path.unlink()
-                os.close(descriptor)
+            if not self._is_here(index, hook):
+                self._path(index, hook).unlink()
                 continue
+            with self._opened(index, hook) as descriptor:
+                info = libbpf.link_info(descriptor)
             name = libbpf.program_name(info.prog_id)
             mode = TC if hook != "receive" else _mode_of(index)
-            self._links[index, hook] = Link(descriptor, hook, mode, name)
+            self._links[index, hook] = Link(mode, name)
 
-    def _pinned(self) -> Iterator[tuple[int, str]]:
+    def _pinned(self) -> Iterator[Place]:
         if not self._directory.is_dir():
             return
         for path in sorted(self._directory.iterdir()):
             number, _, hook = path.name.partition("-")
             yield int(number), hook
 
-    def _holds(self, index: int, link: Link) -> bool:
-        if link.descriptor < 0:
-            return libbpf.has_filter(index, _TC[link.hook])
-        return bool(libbpf.link_info(link.descriptor).ifindex == index)
+    def _holds(self, index: int, hook: str, link: Link) -> bool:
+        if not link.pinned:
+            return libbpf.has_filter(index, _TC[hook])
+        try:
+            with self._opened(index, hook) as descriptor:
+                return bool(libbpf.link_info(descriptor).ifindex == index)
+        except FileNotFoundError:
+            return False
+
+    def _moved(self) -> list[Place]:
+        """Attachments to what is not here any more.
+
+        A link goes with its interface into another network namespace, where it may have the same
+        index.
+        """
+        return [
+            place
+            for place, link in self._links.items()
+            if link.pinned and not self._is_here(*place)
+        ]
+
+    def _is_here(self, index: int, hook: str) -> bool:
+        """Whether the link that is pinned for an interface is on it, in this network namespace."""
+        try:
+            with self._opened(index, hook) as descriptor:
+                info = libbpf.link_info(descriptor)
+        except FileNotFoundError:
+            return False
+        kind = libbpf.BPF_XDP if hook == "receive" else _TCX[hook]
+        return info.ifindex == index and info.prog_id in libbpf.programs_at(index, kind)
 
     def _drop(self, index: int, hook: str) -> None:
         link = self._links.pop((index, hook))
-        if link.descriptor < 0:
-            with suppress(OSError):
-                libbpf.delete_filter(index, _TC[hook])
+        if link.pinned:
+            self._path(index, hook).unlink(missing_ok=True)
             return
-        self._path(index, hook).unlink(missing_ok=True)
-        os.close(link.descriptor)
+        with suppress(OSError):
+            libbpf.delete_filter(index, _TC[hook])
 
 
 def pinned_programs(directory: Path) -> frozenset[int]:
     """The numbers of the programs in links that are pinned below `directory`."""
-    found = set()
+    numbers = set()
     for path in directory.iterdir() if directory.is_dir() else ():
         descriptor = libbpf.get_pinned(path)
         try:
-            found.add(libbpf.link_info(descriptor).prog_id)
+            numbers.add(libbpf.link_info(descriptor).prog_id)
         finally:
             os.close(descriptor)
-    return frozenset(found)
+    return frozenset(numbers)
 
 
 def _mode_of(index: int) -> str:
-    with IPRoute() as route:
-        for link in route.get_links(index):
-            xdp = link.get_attr("IFLA_XDP")
-            if xdp and xdp.get_attr("IFLA_XDP_DRV_PROG_ID"):
-                return NATIVE
-    return GENERIC
+    return NATIVE if libbpf.xdp_program(index, libbpf.XDP_FLAGS_DRV_MODE) else GENERIC

@@ -265,10 +265,14 @@ def _hash_entries(table: Table, rules: Mapping[Origin, int]) -> Iterable[tuple[b
         yield packet_key(table.id, key), rules[table.origin(index)]
 
 
-def steps(group: tuple[Ranked, ...], image: Image) -> list[bytes]:
-    """The steps of a group, whose entries are in `image`."""
+def steps(group: tuple[Ranked, ...], image: Image, *, alone: bool) -> list[bytes]:
+    """The steps of a group, whose entries are in `image`.
+
+    Who judges `alone` counts whatever matches; else what passes is counted by who judges next.
+    """
     one = group[0].id
     conditions = abi.BLOCKS if one.action is Action.BLOCK else 0
+    conditions |= abi.COUNTS if alone or one.action is Action.BLOCK else 0
     conditions |= abi.IF_SOURCE_ME if one.source == ME else 0
     conditions |= abi.IF_DESTINATION_ME if one.destination == ME else 0
     conditions |= abi.IF_PORTS if one.needs_ports else 0
@@ -348,11 +352,12 @@ def state_lines(
     rules: Mapping[Origin, int],
     *,
     points: frozenset[Point],
+    alone: bool,
     max_steps: int,
     first_host: int,
     generation: int,
 ) -> bytes:
-    """The lines of the state map; places in `image` what is not there yet.
+    """The lines of the state map; places in `image` what is not there yet (`alone`: see ``steps``).
 
     Raises ``LimitExceeded`` for more than `max_steps` steps of one point and IP version.
     """
@@ -362,18 +367,19 @@ def state_lines(
     heads: list[bytes] = []
     body: list[bytes] = []
     for point in POINTS:
-        drop = blocking and classifier.drop_unparsable and point is not Point.LEAVING
+        # Who judges after the programs may be able to read what they cannot.
+        drop = alone and blocking and classifier.drop_unparsable and point is not Point.LEAVING
         for family in FAMILY_ORDER:
             first = abi.FIRST_STEP_LINE + len(body)
             found = []
             for group in groups(tables, point, family) if point in points else ():
                 place(image, group, rules)
-                found += steps(group, image)
+                found += steps(group, image, alone=alone)
             if len(found) > max_steps:
                 raise LimitExceeded(
                     f"the policy needs {len(found)} look-ups for one packet, and the XDP backend "
                     f"can do {max_steps} on this kernel",
-                    "use fewer different port ranges and address lengths, or backend: nftables",
+                    "use fewer different port ranges and address lengths",
                 )
             body += found
             exempt = _patterns(patterns, point, family)

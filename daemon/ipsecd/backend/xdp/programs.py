@@ -24,6 +24,7 @@ from ipsecd.backend.base import Count
 from ipsecd.backend.grace import wait_for_packets
 from ipsecd.backend.xdp import abi, libbpf
 from ipsecd.backend.xdp.lines import host_lines
+from ipsecd.backend.xdp.origins import put_origins, read_origins
 from ipsecd.backend.xdp.program import Dynamic, Image, holds_all, packet_key, state_lines
 from ipsecd.backend.xdp.shortcuts import Shortcuts, shortcuts
 from ipsecd.compiler.classifier import Classifier
@@ -49,7 +50,7 @@ MAPS = (
 )
 KINDS = ("lan", "lan_bare", "dialup", "dialup_bare")
 HOOKS = ("receive", "arrive", "leave")
-MIN_RULES = 1024
+SPARE_RULES = 1024
 _DYNAMIC_MAPS = {Family.IPV4: "dynamic_ipv4", Family.IPV6: "dynamic_ipv6"}
 COMPARED_ENTRIES = 4096
 
@@ -58,14 +59,21 @@ class Programs:
     """One set of maps, and the programs that read them."""
 
     def __init__(
-        self, rules: int = 0, path: Path = OBJECT, more_maps: tuple[str, ...] = ()
+        self,
+        rules: int = 0,
+        path: Path = OBJECT,
+        more_maps: tuple[str, ...] = (),
+        *,
+        alone: bool = True,
     ) -> None:
-        """Load for at least `rules` rules of policies. Raises ``BackendFailed``.
+        """Load for `rules` rules of policies and some that come later. Raises ``BackendFailed``.
 
-        `path` may be an object that holds these programs and more, with `more_maps`.
+        `path` may be an object that holds these programs and more, with `more_maps`. `alone`
+        says that nobody judges what they let pass.
         """
         self._names = (*MAPS, *more_maps)
-        self.max_rules = max(MIN_RULES, 1 << (2 * rules).bit_length())
+        self._alone = alone
+        self.max_rules = rules + max(SPARE_RULES, rules // 4)
         self._path = path
         self._has_loop = libbpf.has_helper(libbpf.BPF_PROG_TYPE_XDP, libbpf.BPF_FUNC_LOOP)
         self._takes_frags = libbpf.has_helper(
@@ -76,7 +84,9 @@ class Programs:
         self._loaded: dict[str, int] = {}
         self._load()
         self._cpus = libbpf.possible_cpus()
+        self._clock_ahead = _clock_offset_ns()
         self._numbers: dict[Origin, int] = {}
+        self._numbered = 0
         self._tables: dict[TableId, int] = {}
         self._next_table = 1
         self._image = Image(0)
@@ -86,6 +96,7 @@ class Programs:
         self._state_id = 0
         self._volatile = Volatile()
         self._host_bytes = b""
+        self._host: Host | None = None
         self._first_host = 0
         self._hosts = libbpf.map_lines(self.maps["hosts"], 2 * abi.FAMILIES * abi.HOST_LINES)
         self._shortcuts = Shortcuts(
@@ -139,7 +150,6 @@ class Programs:
                 elif not self._takes_frags:
                     obj.without_flags(name)
             obj.set_size("counters", self.max_rules)
-            obj.set_size("origins", self.max_rules)
             obj.set_constants(bytes((self._has_loop,)))
             for name, descriptor in self.maps.items():
                 obj.reuse(name, descriptor)
@@ -152,6 +162,10 @@ class Programs:
             obj.close()
 
     # -- whole states ----------------------------------------------------------------------------
+
+    def has_room(self, classifier: Classifier) -> bool:
+        """Whether the rules of `classifier` can be counted beside those in force."""
+        return len(self._numbers.keys() | classifier.origins) <= self.max_rules
 
     def apply(self, classifier: Classifier, volatile: Volatile) -> None:
         """Judge by `classifier` and the dynamic rules from the next packet on."""
@@ -167,9 +181,9 @@ class Programs:
             self._numbers = numbers
             raise
         # Else the next process would take their counts for those of rules of the same names.
-        with suppress(OSError):
-            for number in set(numbers.values()) - set(self._numbers.values()):
-                libbpf.delete(self.maps["origins"], struct.pack("=I", number))
+        if numbers.keys() - self._numbers.keys():
+            with suppress(OSError):
+                put_origins(self.maps["origins"], self._numbers)
 
     def change(self, delta: Delta, volatile: Volatile) -> None:
         """Add and remove dynamic entries, at a cost that does not depend on how many there are.
@@ -223,15 +237,15 @@ class Programs:
 
     def set_host(self, host: Host) -> bool:
         """Take `host` for the addresses of this host; whether that is news."""
-        content = host_lines(host.addresses, host.broadcasts)
-        if content == self._host_bytes:
+        if host == self._host:
             return False
+        content = host_lines(host.addresses, host.broadcasts)
         # The half that is written now may have been in force until a moment ago.
         wait_for_packets()
         self._first_host = 0 if self._first_host else abi.FAMILIES * abi.HOST_LINES
         at = self._first_host * abi.LINE
         self._hosts[at : at + len(content)] = content
-        self._host_bytes = content
+        self._host_bytes, self._host = content, host
         if self._state is not None:
             self._store(abi.FIRST_HOST_OFFSET, struct.pack("=I", self._first_host))
         self._shortcuts.set_first_host(self._first_host)
@@ -302,6 +316,7 @@ class Programs:
             image,
             self._numbers,
             points=self.points,
+            alone=self._alone,
             max_steps=self.max_steps,
             first_host=self._first_host,
             generation=self._generation,
@@ -391,20 +406,29 @@ class Programs:
 
     def _number_rules(self, classifier: Classifier) -> dict[Origin, int]:
         """The number of every rule; new ones get numbers that nothing in force uses."""
-        numbers = {o: n for o, n in self._numbers.items() if o in classifier.origins}
+        origins = classifier.origins
+        numbers = {o: n for o, n in self._numbers.items() if o in origins}
+        new = sorted(origins - numbers.keys())
+        if not new:
+            return numbers
         used = set(self._numbers.values())
         free = (number for number in range(self.max_rules) if number not in used)
-        for origin in sorted(classifier.origins - numbers.keys()):
-            number = next(free, None)
-            if number is None:
-                raise LimitExceeded(
-                    f"the policies of before and after have more than {self.max_rules} rules",
-                    "put filters of one action into one rule, or restart the daemon",
-                )
-            numbers[origin] = number
-            key = struct.pack("=I", number)
-            libbpf.update(self.maps["counters"], key, bytes(16 * self._cpus))
-            libbpf.update(self.maps["origins"], key, _origin_text(origin))
+        numbers.update(zip(new, free, strict=False))
+        if len(numbers) < len(origins):
+            raise LimitExceeded(
+                f"the policies of before and after have more than {self.max_rules} rules",
+                "change the policy in several steps",
+            )
+        try:
+            for number in (numbers[origin] for origin in new):
+                # Those that no rule had yet are zero.
+                if number < self._numbered:
+                    key = struct.pack("=I", number)
+                    libbpf.update(self.maps["counters"], key, bytes(16 * self._cpus))
+            put_origins(self.maps["origins"], {**self._numbers, **numbers})
+        except OSError as error:
+            raise _not_taken(error) from error
+        self._numbered = max(self._numbered, 1 + max(numbers.values()))
         return numbers
 
     def _write(self, entry: Entry, table: int, since: int, *, until: int = abi.FOREVER) -> None:
@@ -414,7 +438,9 @@ class Programs:
         descriptor = self.maps[_DYNAMIC_MAPS[entry.table.family]]
         old = libbpf.look_up(descriptor, key, abi.DYNAMIC_ENTRY.size)
         counted = abi.DYNAMIC_ENTRY.unpack(old)[3:] if old else (0, 0)
-        deadline = 0 if entry.deadline == inf else max(1, int(entry.deadline * 1e9))
+        deadline = 0
+        if entry.deadline != inf:
+            deadline = max(1, int(entry.deadline * 1e9) - self._clock_ahead)
         value = abi.DYNAMIC_ENTRY.pack(deadline, since, until, *counted)
         try:
             libbpf.update(descriptor, key, value)
@@ -459,6 +485,19 @@ class Programs:
         return self._state[: len(self._state_bytes)]
 
 
+def _clock_offset_ns() -> int:
+    """By how much CLOCK_MONOTONIC of this time namespace is ahead of the programs' clock.
+
+    Programs see the clock of the initial one (time_namespaces(7)).
+    """
+    with suppress(OSError):
+        for line in Path("/proc/self/timens_offsets").read_text(encoding="ascii").splitlines():
+            clock, seconds, nanoseconds = line.split()
+            if clock in {"monotonic", "1"}:
+                return int(seconds) * 1_000_000_000 + int(nanoseconds)
+    return 0
+
+
 def _not_taken(error: OSError) -> BackendFailed:
     return BackendFailed(
         f"the kernel did not take the change: {error.strerror}", "the old rules are in force"
@@ -468,11 +507,6 @@ def _not_taken(error: OSError) -> BackendFailed:
 def _dynamic_key(entry: Entry, table: int) -> bytes:
     layout = abi.DYNAMIC4 if entry.table.family is Family.IPV4 else abi.DYNAMIC6
     return layout.pack(table, packet_key(entry.table, entry.key))
-
-
-def _origin_text(origin: Origin) -> bytes:
-    text = f"{origin.store}\0{origin.policy}\0{origin.rule}\0".encode()
-    return text.ljust(abi.ORIGIN_BYTES, b"\0")
 
 
 def pinned_state(directory: Path) -> tuple[str | None, dict[Origin, Count]]:
@@ -490,13 +524,11 @@ def pinned_state(directory: Path) -> tuple[str | None, dict[Origin, Count]]:
         mark = libbpf.look_up(maps["shortcuts"], last, abi.LINE) or b""
         cpus = libbpf.possible_cpus()
         counts = {}
-        for key in libbpf.keys(maps["origins"], 4):
-            text = libbpf.look_up(maps["origins"], key, abi.ORIGIN_BYTES) or b""
-            value = libbpf.look_up(maps["counters"], key, 16 * cpus)
-            words = text.decode(errors="replace").split("\0")
-            if value and len(words) > 3:
+        for origin, number in read_origins(maps["origins"]).items():
+            value = libbpf.look_up(maps["counters"], struct.pack("=I", number), 16 * cpus)
+            if value:
                 numbers = struct.unpack(f"={2 * cpus}Q", value)
-                counts[Origin(*words[:3])] = Count(sum(numbers[0::2]), sum(numbers[1::2]))
+                counts[origin] = Count(sum(numbers[0::2]), sum(numbers[1::2]))
         return mark[32:].hex(), counts
     finally:
         for descriptor in maps.values():

@@ -1,0 +1,227 @@
+"""Owns the pairing of nftables, which decides, with programs that drop before and after it.
+
+Invariants:
+
+1. nftables holds the whole ranking at every point. What no program sees, or a program cannot
+   judge, is judged all the same: another link, a new address, the inside of a tunnel.
+2. A program drops only what nftables would drop. Where a program cannot know that (before source
+   translation, after translation of what this host sends, the sender), it does not look.
+3. Programs that cannot take a state are taken away: nothing is judged by an old one, and nothing is
+   opened by it. The next state is tried on them again.
+4. Programs count what they drop, and nftables the rest, so that no packet counts twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+from ipsecd.backend.base import Count, Observation
+from ipsecd.backend.nftables.backend import NftablesBackend
+from ipsecd.backend.nftables.reading import translates_output
+from ipsecd.backend.nftables.wire import KernelError, NftSocket
+from ipsecd.backend.xdp.backend import XdpBackend
+from ipsecd.backend.xdp.program import needs_translation
+from ipsecd.compiler.classifier import Classifier, Ranked
+from ipsecd.compiler.tables import TableId
+from ipsecd.compiler.volatile import Delta, Volatile
+from ipsecd.errors import IpsecdError
+from ipsecd.model.packets import Point
+from ipsecd.model.values import Family, Origin
+
+Key = TypeVar("Key")
+LEGACY_TABLES = (Path("/proc/self/net/ip_tables_names"), Path("/proc/self/net/ip6_tables_names"))
+"""The tables of x_tables that are loaded in this network namespace, one on each line."""
+
+
+class NftablesWithPrograms:
+    """nftables, and programs beside it."""
+
+    def __init__(
+        self,
+        name: str,
+        nftables: NftablesBackend,
+        programs: Callable[[], XdpBackend],
+        *,
+        required: bool,
+    ) -> None:
+        """`programs` are made when they are first needed, and again after they failed.
+
+        They are `required` where somebody asked for them: then it is a failure if there are none.
+        """
+        self.name = name
+        self._nftables = nftables
+        self._make_programs = programs
+        self._required = required
+        self._programs: XdpBackend | None = None
+        self._classifier: Classifier | None = None
+        self._volatile = Volatile()
+        self._left: dict[Origin, Count] = {}
+        self._trouble = ""
+
+    def probe(self) -> tuple[str, ...]:
+        """What nftables has, how packets are caught before it, and why they are not."""
+        programs = self._programs.probe() if self._programs and not self._trouble else ()
+        trouble = (self._trouble,) if self._trouble else ()
+        return (*self._nftables.probe(), *programs, *trouble)
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """Why there are no programs, if somebody asked for them."""
+        return (self._trouble,) if self._trouble and self._required else ()
+
+    def check(self, classifier: Classifier) -> None:
+        """Raise what nftables cannot do; what programs cannot do, nftables does."""
+        self._nftables.check(classifier)
+
+    def apply(self, classifier: Classifier, volatile: Volatile) -> None:
+        """Put the whole state in force; raises only if nftables does not take it."""
+        self._nftables.apply(classifier, volatile)
+        self._classifier, self._volatile = classifier, volatile
+        self._trouble = ""
+        self._have_programs(lambda programs: programs.apply(classifier, volatile))
+
+    def change(self, delta: Delta, volatile: Volatile) -> None:
+        """Change the dynamic rules; raises only if nftables does not take it."""
+        self._nftables.change(delta, volatile)
+        self._volatile = volatile
+        if not self._trouble:
+            self._have_programs(lambda programs: programs.change(delta, volatile))
+
+    def observe(self) -> Observation:
+        """Read back all of it."""
+        seen = self._nftables.observe()
+        if self._programs is None or self._trouble or self._classifier is None:
+            return seen
+        with suppress(OSError):
+            return replace(seen, drift=seen.drift + self._programs.observe().drift)
+        return seen
+
+    def adopt(self) -> None:
+        """Own the table, so that nobody can flush it; programs stay attached."""
+        self._nftables.adopt()
+
+    def remove(self) -> None:
+        """Withdraw everything, programs first; raises if nftables cannot be withdrawn."""
+        self._classifier = None
+        self._trouble = ""
+        with suppress(IpsecdError, OSError):
+            (self._programs or self._make_programs()).remove()
+        self._drop_programs()
+        self._nftables.remove()
+
+    def close(self) -> None:
+        """Let go of all of it and leave it in force."""
+        self._drop_programs()
+        self._nftables.close()
+
+    def counts(self) -> Mapping[Origin, Count]:
+        """What every rule has matched, in both."""
+        programs = self._programs.counts() if self._programs else {}
+        counts = _sum(_sum(self._nftables.counts(), programs), self._left)
+        rules = self._classifier.origins if self._classifier else frozenset()
+        return {origin: count for origin, count in counts.items() if origin in rules}
+
+    def volatile_counts(self) -> Mapping[tuple[TableId, bytes], Count]:
+        """What every dynamic entry has matched, in both."""
+        programs = self._programs.volatile_counts() if self._programs else {}
+        return _sum(self._nftables.volatile_counts(), programs)
+
+    def unparsable(self) -> int:
+        """How many packets could not be read; programs leave that to nftables."""
+        return self._nftables.unparsable()
+
+    def is_stale(self) -> bool:
+        """Whether a service that a rule names has been started or stopped."""
+        return self._nftables.is_stale()
+
+    def watch_fd(self) -> int:
+        """That of the programs, which hears for both; without programs, that of nftables."""
+        return self._programs.watch_fd() if self._programs else self._nftables.watch_fd()
+
+    def changed(self) -> bool:
+        """Follow interfaces, addresses and translation; whether a look at the rest is due."""
+        due = self._nftables.changed()
+        if self._programs is None or self._classifier is None or self._trouble:
+            return due
+        classifier, volatile = self._classifier, self._volatile
+        points = self._programs.points
+        self._have_programs(lambda programs: programs.changed())
+        if self._programs.points != points and not self._trouble:
+            self._have_programs(lambda programs: programs.apply(classifier, volatile))
+        return due or self._has_drifted()
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _have_programs(self, do: Callable[[XdpBackend], object]) -> None:
+        """Have the programs do something; if they cannot, take them away and say why."""
+        assert self._classifier is not None
+        try:
+            if self._programs is None:
+                self._programs = self._make_programs()
+                if (descriptor := self._nftables.watch_fd()) >= 0:
+                    self._programs.watch(descriptor)
+            self._programs.points = self._judgeable(self._classifier, self._volatile)
+            do(self._programs)
+        except (IpsecdError, OSError) as error:
+            reason = error.message if isinstance(error, IpsecdError) else str(error)
+            self._trouble = f"no programs: {reason}; nftables judges everything"
+            self._step_aside()
+
+    def _step_aside(self) -> None:
+        """Take away the programs, also those that an earlier process attached."""
+        if self._programs:
+            with suppress(IpsecdError, OSError):
+                self._left = _sum(self._left, self._programs.counts())
+            with suppress(IpsecdError, OSError):
+                self._programs.remove()
+
+    def _drop_programs(self) -> None:
+        if self._programs:
+            self._programs.close()
+            self._programs = None
+
+    def _has_drifted(self) -> bool:
+        if self._programs is None or self._trouble:
+            return False
+        try:
+            return bool(self._programs.observe().drift)
+        except OSError:
+            return True
+
+    def _judgeable(self, classifier: Classifier, volatile: Volatile) -> frozenset[Point]:
+        """Where a program that sees a packet knows what nftables knows of it."""
+        tables: list[Ranked] = [*classifier.tables, *volatile.tables]
+        points = {Point.ARRIVING}
+        if not any(needs_translation(tables, family) for family in Family):
+            points.add(Point.LEAVING)
+        sending = [table for table in tables if Point.SENDING in table.id.points]
+        if sending and not any(t.id.process for t in sending) and not _is_output_translated():
+            points.add(Point.SENDING)
+        return frozenset(points)
+
+
+def _is_output_translated() -> bool:
+    """Whether somebody may translate what this host sends, by nftables or by x_tables."""
+    for names in LEGACY_TABLES:
+        with suppress(OSError):
+            if "nat" in names.read_text(encoding="ascii").split():
+                return True
+    try:
+        socket = NftSocket()
+    except OSError:
+        return False
+    try:
+        return translates_output(socket)
+    except KernelError:
+        return False
+    finally:
+        socket.close()
+
+
+def _sum(counts: Mapping[Key, Count], others: Mapping[Key, Count]) -> dict[Key, Count]:
+    keys: Iterable[Key] = counts.keys() | others.keys()
+    return {key: counts.get(key, Count()) + others.get(key, Count()) for key in keys}

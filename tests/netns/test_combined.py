@@ -1,0 +1,214 @@
+"""nftables with programs beside it: each holds while the other is away."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from ipsecd.backend.combined import NftablesWithPrograms
+from ipsecd.backend.nftables.backend import NftablesBackend
+from ipsecd.backend.xdp import abi, libbpf
+from ipsecd.backend.xdp.backend import XdpBackend
+from ipsecd.compiler.classifier import Classifier
+from ipsecd.compiler.policy import compile_filters
+from ipsecd.compiler.tables import rows_of
+from ipsecd.compiler.volatile import Volatile
+from ipsecd.errors import IpsecdError
+from ipsecd.language.filters import parse_filter
+from ipsecd.model.values import Action, InForce, Origin
+from tests.netns import site
+from tests.netns.site import BPFFS, HERE4, HERE6, PEER4, delivered, eventually, run
+
+pytestmark = pytest.mark.netns
+
+MUTATING = ("update", "delete", "create", "pin", "load", "freeze", "attach", "get")
+
+
+def in_force(text: str, action: Action = Action.BLOCK, store: str = "static") -> InForce:
+    return InForce(Origin(store, "P", text), parse_filter(text), action)
+
+
+def policy(*filters: str) -> Classifier:
+    return compile_filters([in_force(text) for text in filters])
+
+
+POLICY = policy("*=0:1434:UDP", "0=*:1434:UDP")
+
+
+@pytest.fixture(params=["tc", "xdp"])
+def backend(request: pytest.FixtureRequest) -> Iterator[NftablesWithPrograms]:
+    """As on a kernel that lets everybody change our table."""
+    site.needs_isolation()
+    with site.wire():
+        made = NftablesWithPrograms(
+            "nftables",
+            NftablesBackend(protect=False),
+            lambda: XdpBackend(BPFFS, alone=False, xdp=request.param == "xdp"),
+            required=True,
+        )
+        yield made
+        made.remove()
+        made.close()
+
+
+def holds(*, blocked: int = 1434, open_port: int = 1435) -> bool:
+    """Whether the blocked port is closed, and the other open, both ways."""
+    return [
+        delivered(HERE4, blocked),
+        delivered(HERE6, blocked),
+        delivered(PEER4, blocked, to_peer=True),
+        delivered(HERE4, open_port),
+        delivered(PEER4, open_port, to_peer=True),
+    ] == [0, 0, 0, 5, 5]
+
+
+def follows(backend: NftablesWithPrograms, name: str) -> bool:
+    """Whether programs are on an interface, after a look at the news."""
+    backend.changed()
+    return name in " ".join(backend.probe())
+
+
+def test_programs_hold_while_the_table_is_away(backend: NftablesWithPrograms) -> None:
+    """A flush of all rules opens nothing, with a daemon that sees to it and with a dead one."""
+    backend.apply(POLICY, Volatile())
+    assert backend.failures == ()
+    run("nft", "flush", "ruleset")
+    assert holds()
+    assert backend.changed()
+    assert backend.observe().drift
+    backend.apply(POLICY, Volatile())
+    assert backend.observe().drift == ()
+    backend._drop_programs()
+    run("nft", "flush", "ruleset")
+    assert holds()
+
+
+def test_what_is_dropped_counts_once(backend: NftablesWithPrograms) -> None:
+    """Whoever drops a packet counts it, and what passes is counted by nftables alone."""
+    both = compile_filters(
+        [in_force("*=0:1434:UDP"), in_force("*=0:1435:UDP", Action.PERMIT), in_force("*=0::UDP")]
+    )
+    backend.apply(both, Volatile())
+    assert [delivered(HERE4, port) for port in (1434, 1435, 1436)] == [0, 5, 0]
+    packets = {origin.rule: count.packets for origin, count in backend.counts().items()}
+    assert packets == {"*=0:1434:UDP": 5, "*=0:1435:UDP": 5, "*=0::UDP": 5}
+
+
+def test_dynamic_rules_count_once(backend: NftablesWithPrograms) -> None:
+    """The same of dynamic ones, and they end in both."""
+    volatile = Volatile()
+    backend.apply(policy(), volatile)
+    rule = in_force("*=0:1434:UDP", store="dynamic")
+    backend.change(volatile.change(add=tuple(rows_of([rule]))), volatile)
+    assert [delivered(HERE4, port) for port in (1434, 1435)] == [0, 5]
+    assert sorted(count.packets for count in backend.volatile_counts().values()) == [0, 5]
+    backend.change(volatile.change(remove=[rule.origin]), volatile)
+    assert delivered(HERE4, 1434) == 5
+
+
+class Refusals:
+    """Has the kernel refuse the call of a number, counted from 0, that changes something."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.left = -1
+        self._call = libbpf._call
+        monkeypatch.setattr(libbpf, "_call", self.call)
+
+    def call(self, name: str, *arguments: Any) -> int:
+        if self.left >= 0 and any(word in name for word in MUTATING):
+            self.left -= 1
+            if self.left < 0:
+                raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM), name)
+        return self._call(name, *arguments)
+
+
+def test_programs_that_fail_open_nothing(
+    backend: NftablesWithPrograms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever call the kernel refuses the programs, nftables enforces; they are tried again."""
+    refusals = Refusals(monkeypatch)
+    failed = 0
+    for number in range(200):
+        blocked = 1434 + number % 2
+        wanted = policy(f"*=0:{blocked}:UDP", f"0=*:{blocked}:UDP")
+        refusals.left = number
+        backend.apply(wanted, Volatile())
+        done, refusals.left = refusals.left >= 0, -1
+        failed += bool(backend.failures)
+        if backend.failures:
+            assert "nftables judges everything" in backend.failures[0]
+        if number % 32 == 0 or done:
+            assert holds(blocked=blocked, open_port=2869 - blocked)
+        if done:
+            break
+    assert failed > 10
+    assert backend.failures == ()
+    assert backend.observe().drift == ()
+
+
+def test_too_many_addresses_take_the_programs_away(
+    backend: NftablesWithPrograms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What programs cannot hold opens and closes nothing, and is said."""
+    backend.apply(POLICY, Volatile())
+    monkeypatch.setattr(abi, "HOST_PROBES", 0)
+    run("ip", "address", "add", "192.168.1.200/24", "dev", "wire0")
+    assert eventually(lambda: (backend.changed(), bool(backend.failures))[1])
+    assert "more IPv" in backend.failures[0]
+    assert holds()
+    assert delivered("192.168.1.200", 1435) == 5
+    monkeypatch.undo()
+    backend.apply(POLICY, Volatile())
+    assert backend.failures == ()
+    assert holds()
+
+
+def test_a_link_that_moved_away_is_let_go(backend: NftablesWithPrograms) -> None:
+    """A pin of a link that is in another network namespace now does not stop the next process."""
+    backend.apply(POLICY, Volatile())
+    run("ip", "link", "add", "gone0", "type", "veth", "peer", "name", "gone1")
+    assert eventually(lambda: follows(backend, "gone0"))
+    index = str(socket.if_nametoindex("gone0"))
+    backend._drop_programs()
+    run("ip", "link", "set", "gone0", "netns", site.PEER)
+    following = NftablesWithPrograms(
+        "nftables",
+        NftablesBackend(protect=False),
+        lambda: XdpBackend(BPFFS, alone=False),
+        required=True,
+    )
+    try:
+        following.apply(POLICY, Volatile())
+        assert following.failures == ()
+        assert not list((BPFFS / "links").glob(f"{index}-*"))
+        run("ip", "link", "add", "new0", "index", index, "type", "veth", "peer", "name", "new1")
+        assert eventually(lambda: follows(following, "new0: native"))
+    finally:
+        following.remove()
+        following.close()
+        for name in ("gone1", "new0"):
+            subprocess.run(["ip", "link", "delete", name], check=False)
+
+
+def test_nftables_that_is_refused_changes_nothing(
+    backend: NftablesWithPrograms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A policy that nftables does not take leaves the old one in force in both."""
+    backend.apply(POLICY, Volatile())
+
+    def refuse(*_: object) -> None:
+        raise IpsecdError("no")
+
+    commit: Callable[..., None] = backend._nftables._commit
+    monkeypatch.setattr(backend._nftables, "_commit", refuse)
+    with pytest.raises(IpsecdError):
+        backend.apply(policy("*=0:1435:UDP"), Volatile())
+    monkeypatch.setattr(backend._nftables, "_commit", commit)
+    assert holds()
+    assert backend.observe().drift == ()

@@ -1,0 +1,143 @@
+"""However many rules a policy has, each one is counted and can be told by name."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pytest
+
+from ipsecd.backend.base import Count
+from ipsecd.backend.xdp.backend import XdpBackend
+from ipsecd.backend.xdp.programs import SPARE_RULES, Programs, pinned_state
+from ipsecd.compiler.classifier import Classifier
+from ipsecd.compiler.policy import compile_filters
+from ipsecd.compiler.volatile import Volatile
+from ipsecd.errors import IpsecdError, LimitExceeded
+from ipsecd.language.filters import parse_filter
+from ipsecd.model.values import Action, InForce, Origin
+from tests.netns.site import needs_isolation, run
+from tests.xdp.test_faults import Faults
+
+pytestmark = pytest.mark.netns
+
+DIRECTORY = Path("/sys/fs/bpf/ipsecd-rules")
+
+
+def rule(number: int) -> Origin:
+    return Origin("static", "P", f"rule {number}")
+
+
+def policy(numbers: Iterable[int]) -> Classifier:
+    """A rule for each number, which blocks an address of its own."""
+    return compile_filters(
+        InForce(rule(n), parse_filter(f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}=0"), Action.BLOCK)
+        for n in numbers
+    )
+
+
+@pytest.fixture
+def backend() -> Iterator[XdpBackend]:
+    """A backend with one link to be on."""
+    needs_isolation()
+    run("ip", "link", "add", "rules0", "type", "veth", "peer", "name", "rules1")
+    made = XdpBackend(DIRECTORY)
+    yield made
+    made.remove()
+    made.close()
+    run("ip", "link", "delete", "rules0")
+
+
+def in_force(backend: XdpBackend, classifier: Classifier) -> bool:
+    seen = backend.observe()
+    return (seen.digest, seen.drift) == (classifier.digest, ())
+
+
+@pytest.mark.parametrize("count", [SPARE_RULES, 10 * SPARE_RULES])
+def test_as_many_rules_take_the_place_of_as_many_others(backend: XdpBackend, count: int) -> None:
+    """Neither the first policy nor one of other rules is refused for their number."""
+    before, after = policy(range(count)), policy(range(count, 2 * count))
+    backend.check(before)
+    for following in (before, after, before):
+        backend.apply(following, Volatile())
+        assert in_force(backend, following)
+        assert backend.counts().keys() == following.origins
+    assert len(list(DIRECTORY.glob("maps-*"))) == 1
+
+
+def test_rules_that_stay_keep_their_counts_in_larger_maps(backend: XdpBackend) -> None:
+    """When maps are replaced because there is no room, what was counted goes along."""
+    backend.apply(policy(range(10)), Volatile())
+    counted = {rule(n): Count(n, 100 * n) for n in range(10)}
+    programs = backend._programs
+    assert programs is not None
+    programs.restore_counts(counted)
+    many = policy(range(5, 3 * SPARE_RULES))
+    backend.apply(many, Volatile())
+    assert backend._programs is not programs
+    counts = backend.counts()
+    assert {rule(n): counts[rule(n)] for n in range(5, 10)} == {
+        origin: count for origin, count in counted.items() if origin in many.origins
+    }
+    assert sum(count.packets for count in counts.values()) == sum(range(5, 10))
+
+
+@pytest.mark.timeout(280)
+def test_a_refused_call_while_maps_are_replaced_changes_nothing(
+    backend: XdpBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever call the kernel refuses on the way to larger maps, the old policy is in force."""
+    few, many = policy(range(2)), policy(range(2, SPARE_RULES + 4))
+    faults = Faults(monkeypatch)
+    backend.apply(few, Volatile())
+    failures = 0
+    for number in range(200):
+        faults.left, faults.error = number, OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+        try:
+            backend.apply(many, Volatile())
+        except (IpsecdError, OSError):
+            failures += 1
+            faults.left = -1
+            assert in_force(backend, few)
+            assert backend.counts().keys() == few.origins
+        else:
+            break
+    faults.left = -1
+    assert failures > 3
+    assert in_force(backend, many)
+
+
+def test_every_rule_can_be_told_from_pinned_maps(backend: XdpBackend) -> None:
+    """Names of any length lead back from a counter, for whoever has the maps and nothing else."""
+    origins = [Origin("static", "P" * 1000, f"{number} {'ü' * 500}") for number in range(20)]
+    made = compile_filters(
+        InForce(origin, parse_filter(f"10.0.0.{number}=0"), Action.BLOCK)
+        for number, origin in enumerate(origins)
+    )
+    backend.apply(made, Volatile())
+    programs = backend._programs
+    assert programs is not None
+    counted = {origin: Count(n, n * n) for n, origin in enumerate(origins)}
+    programs.restore_counts(counted)
+    (pins,) = DIRECTORY.glob("maps-*")
+    assert pinned_state(pins) == (made.digest, counted)
+    backend.apply(policy(range(1)), Volatile())
+    assert pinned_state(pins)[1] == {rule(0): Count()}
+
+
+def test_a_number_that_is_given_again_counts_from_zero() -> None:
+    """What a rule had counted is not told of the one that gets its number."""
+    needs_isolation()
+    programs = Programs()
+    programs.apply(policy(range(SPARE_RULES - 1)), Volatile())
+    programs.restore_counts({rule(0): Count(5, 500)})
+    programs.apply(policy(range(1, SPARE_RULES)), Volatile())
+    programs.apply(policy(range(1, SPARE_RULES + 1)), Volatile())
+    assert set(programs.counts().values()) == {Count()}
+    too_many = policy(range(SPARE_RULES + 1))
+    assert not programs.has_room(too_many)
+    with pytest.raises(LimitExceeded, match="1024 rules"):
+        programs.apply(too_many, Volatile())
+    programs.close()
