@@ -10,7 +10,8 @@ ISOLATED := unshare --net --mount sh -c 'mount --make-rprivate / && mount -t tmp
 # Whether all these commands are here.
 have = for command in $(1); do command -v $$command >/dev/null || exit 1; done
 
-.PHONY: setup test test-moments soak demo lint bench programs deb deb-tools base-system install install-data
+.PHONY: setup test test-moments test-kernels kernels soak demo lint bench programs deb deb-tools base-system install \
+	install-data
 
 # The programs are compiled here, once, and ship in the package: no host that runs them needs clang.
 PROGRAMS := daemon/ipsecd/backend/xdp/ipsecd.bpf.o
@@ -118,6 +119,15 @@ base-system: setup deb-tools $(DOCKER)/.done
 	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(MACHINE_PACKAGES); }
 	$(VENV)/bin/python -m tests.boot.base || { [ -z "$$CI" ] && echo "no base system: tests that boot are skipped"; }
 
+# What the guests need: an emulator, and kernels, unpacked below build/kernels and not installed.
+KERNEL_PACKAGES := busybox-static kmod qemu-system-x86 util-linux
+
+kernels: setup
+	($(call have,busybox depmod qemu-system-x86_64 setpriv)) || { apt-get update -qq && \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(KERNEL_PACKAGES); } || \
+	  { [ -z "$$CI" ] && echo "no emulator: tests on other kernels are skipped"; }
+	$(VENV)/bin/python -m tests.kernels.packages || { [ -z "$$CI" ] && echo "no kernels: tests on them are skipped"; }
+
 $(VENV)/.done: pyproject.toml
 	($(call have,bpftool clang clang-format ip llvm-strip nft ping socat sysctl)) && \
 	  test -e /usr/include/bpf/bpf_helpers.h && $(PYTHON) -c 'import ensurepip' || \
@@ -132,8 +142,16 @@ lint: setup
 	$(VENV)/bin/mypy daemon ctl tests
 	clang-format --dry-run --Werror bpf/*.[ch] bench/*.c tests/*/*.c
 
-test: setup base-system
-	$(ISOLATED) $(VENV)/bin/python -m pytest -q
+# The guests run beside the other tests, and are waited for; what they said is printed last.
+test: setup base-system kernels
+	mkdir -p build
+	$(VENV)/bin/python -m pytest -q -p no:cacheprovider tests/kernels >build/kernels.log 2>&1 & guests=$$!; \
+	$(ISOLATED) $(VENV)/bin/python -m pytest -q --ignore=tests/kernels; result=$$?; \
+	wait $$guests; others=$$?; cat build/kernels.log; exit $$((result | others))
+
+# Everything that enforcement is tested with, on every kernel: hours.
+test-kernels: setup base-system kernels
+	IPSECD_KERNELS=whole $(VENV)/bin/python -m pytest -q tests/kernels
 
 # The long form of what happens under a flood: everything a thousand times, which takes hours.
 MOMENTS := 1000

@@ -9,12 +9,12 @@ import ipsecd
 
 ROOT = Path(ipsecd.__file__).parent
 MAY_USE = {
-    "model": {"model", "errors"},
-    "language": {"language", "model", "errors"},
-    "protocol": {"protocol", "model", "errors"},
-    "compiler": {"compiler", "model", "errors"},
-    "backend": {"backend", "compiler", "host", "model", "errors"},
-    "stores": {"stores", "compiler", "language", "model", "errors"},
+    "model": {"model", "errors", "quoting"},
+    "language": {"language", "model", "errors", "quoting"},
+    "protocol": {"protocol", "model", "errors", "quoting"},
+    "compiler": {"compiler", "model", "errors", "quoting"},
+    "backend": {"backend", "compiler", "host", "netlink", "model", "output", "errors", "quoting"},
+    "stores": {"stores", "compiler", "language", "model", "errors", "quoting"},
 }
 
 

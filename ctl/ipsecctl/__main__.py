@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
-import os
 import sys
 from importlib import import_module
 
-from ipsecctl.failures import DONE, USAGE, UsageError, describe, exit_code
+from ipsecctl.failures import DONE, INTERRUPTED, USAGE, UsageError, describe, exit_code
 from ipsecd.errors import IpsecdError
+from ipsecd.output import begin, complain_text, finish, flush, say, say_text
+from ipsecd.quoting import quote
 
 VERBS = {
     "status": "status:run",
@@ -44,25 +44,18 @@ DIALECTS = {
 def main(argv: list[str] | None = None) -> int:
     """Run the command that `argv` (``sys.argv``) is; the exit code."""
     words = list(sys.argv if argv is None else argv)
-    # A file name need not be text, nor a terminal able to show every letter.
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    begin()
     name = program_name(words[0]) if words else "ipsecctl"
     try:
-        try:
-            return _dispatch(name, words[1:])
-        finally:
-            sys.stdout.flush()
-    except BrokenPipeError:
-        # Who read our output has seen enough; nor must the interpreter complain when it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return DONE
+        code = _dispatch(name, words[1:])
     except KeyboardInterrupt:
-        return 130
+        code = INTERRUPTED
     except IpsecdError as error:
-        print(describe(error, name), file=sys.stderr)
-        return exit_code(error)
+        # What was said before stands before it.
+        flush()
+        complain_text(describe(error, name))
+        code = exit_code(error)
+    return finish(code, name)
 
 
 def program_name(path: str) -> str:
@@ -78,7 +71,7 @@ def _dispatch(name: str, args: list[str]) -> int:
     if not args:
         from ipsecctl.usage import overview
 
-        print(overview(), file=sys.stderr)
+        complain_text(overview())
         return USAGE
     verb, rest = args[0], args[1:]
     dialect = verb.lower().removesuffix(".exe")
@@ -87,19 +80,19 @@ def _dispatch(name: str, args: list[str]) -> int:
     if verb in ("help", "--help", "-h", "-?"):
         from ipsecctl.usage import help_on
 
-        print(help_on(rest[0] if rest else None))
+        say_text(help_on(rest[0] if rest else None))
         return DONE
     if verb in ("--version", "version"):
         from ipsecd import __version__
 
-        print(f"ipsecctl {__version__}")
+        say(f"ipsecctl {__version__}")
         return DONE
     if verb not in VERBS:
-        raise UsageError(f"there is no command {verb!r}", "'ipsecctl help' lists all")
+        raise UsageError(f"there is no command {quote(verb)}", "'ipsecctl help' lists all")
     if "--help" in rest or "-h" in rest:
         from ipsecctl.usage import help_on
 
-        print(help_on(verb))
+        say_text(help_on(verb))
         return DONE
     later, rest = _take_socket(rest, leading=False)
     try:

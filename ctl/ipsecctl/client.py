@@ -11,6 +11,8 @@ import socket
 import struct
 
 from ipsecctl.failures import UnreachableError, UsageError
+from ipsecd.output import change_made
+from ipsecd.quoting import quote, quote_path
 
 TYPE_CHECKING = False  # typing itself would cost more start-up time than this module
 if TYPE_CHECKING:
@@ -20,6 +22,8 @@ INTERFACE = "io.ipsecd.control"
 DEFAULT_PATH = "/run/ipsecd/ipsecd.sock"
 TIMEOUT_S = 120.0
 _CHUNK = 1 << 16
+_READS = ("Get", "List", "Status", "Stats", "Explain", "Examine")
+"""How the names of the methods begin that change nothing."""
 
 
 class Client:
@@ -44,7 +48,7 @@ class Client:
             frame = json.dumps(message, ensure_ascii=False).encode() + b"\0"
         except UnicodeEncodeError as error:
             raise UsageError(
-                f"{error.object[error.start : error.end]!r} in an argument is not text",
+                f"{quote(error.object[error.start : error.end])} in an argument is not text",
                 "write names and filters in UTF-8",
             ) from error
         try:
@@ -68,6 +72,8 @@ class Client:
 
             raise from_wire(str(reply["error"]), reply.get("parameters") or {})
         answer: dict[str, Any] = reply.get("parameters") or {}
+        if not (method.startswith(_READS) or (parameters or {}).get("dry_run")):
+            change_made()
         return answer
 
     def _connect(self) -> socket.socket:
@@ -81,12 +87,13 @@ class Client:
             connection.settimeout(self._timeout_s)
         except PermissionError as error:
             raise UnreachableError(
-                f"this user may not talk to the daemon at {self.path!r}",
+                f"this user may not talk to the daemon at {quote_path(self.path)}",
                 "run it as root, or join group 'ipsec' (to change) or 'ipsec-view' (to read)",
             ) from error
         except OSError as error:
             raise UnreachableError(
-                f"the daemon cannot be reached at {self.path!r}: {error.strerror or error}",
+                f"the daemon cannot be reached at {quote_path(self.path)}: "
+                f"{error.strerror or error}",
                 "start it with 'systemctl start ipsecd', or say where it is with --socket or "
                 "IPSECD_SOCKET",
             ) from error
@@ -104,7 +111,7 @@ class Client:
 
     def _no_answer(self) -> UnreachableError:
         return UnreachableError(
-            f"the daemon at {self.path!r} ended the connection without an answer",
+            f"the daemon at {quote_path(self.path)} ended the connection without an answer",
             "it answers root and the groups 'ipsec' and 'ipsec-view' only; its log says more: "
             "journalctl -u ipsecd",
         )

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 from ipsecctl.client import Client
 from ipsecctl.failures import DONE, REFUSED, UsageError, describe
 from ipsecctl.files import read_bytes, replace_text
 from ipsecctl.options import parse_options
-from ipsecctl.presentation import count, paint, print_json
+from ipsecctl.presentation import count, paint
 from ipsecd.errors import InvalidInput, NotFound
 from ipsecd.language.documents import diff_policies, format_policy, parse_policy
 from ipsecd.model.values import Policy
+from ipsecd.output import change_made, complain_text, say, say_json, say_text
 
 
 def check(_: Client, args: list[str]) -> int:
@@ -21,10 +21,10 @@ def check(_: Client, args: list[str]) -> int:
     found = [_check(path) for path in options.rest]
     if options.has("--json"):
         verdicts = [verdict for verdict, _ in found]
-        print_json(verdicts if len(verdicts) > 1 else verdicts[0])
+        say_json(verdicts if len(verdicts) > 1 else verdicts[0])
     else:
         for verdict, words in found:
-            print(words, file=sys.stdout if verdict["valid"] else sys.stderr)
+            (say_text if verdict["valid"] else complain_text)(words)
     return DONE if all(verdict["valid"] for verdict, _ in found) else REFUSED
 
 
@@ -37,19 +37,20 @@ def format_document(_: Client, args: list[str]) -> int:
     text = format_policy(policy)
     if not (options.has("--write") or options.has("-w")):
         if options.has("--json"):
-            print_json({"policy": policy.name, "document": text})
+            say_json({"policy": policy.name, "document": text})
         else:
-            print(text, end="")
+            say_text(text)
         return DONE
     if path == "-":
         raise UsageError("standard input cannot be written back", "leave --write out")
     changed = content != text.encode("utf-8")
     if changed:
         replace_text(path, text)
+        change_made()
     if options.has("--json"):
-        print_json({"policy": policy.name, "file": path, "changed": changed})
+        say_json({"policy": policy.name, "file": path, "changed": changed})
     else:
-        print(f"{path}: {'rewritten' if changed else 'already'} in canonical form")
+        say(f"{path}: {'rewritten' if changed else 'already'} in canonical form")
     return DONE
 
 
@@ -62,12 +63,12 @@ def diff(client: Client, args: list[str]) -> int:
     if old is None:
         changes = (f"+ policy {new.name!r} is not stored yet", *changes)
     if options.has("--json"):
-        print_json({"policy": new.name, "equal": not changes, "changes": list(changes)})
+        say_json({"policy": new.name, "equal": not changes, "changes": list(changes)})
     elif changes:
         for line in changes:
-            print(_coloured(line))
+            say(_coloured(line))
     else:
-        print(f"policy {new.name!r} is the same in both")
+        say(f"policy {new.name!r} is the same in both")
     return REFUSED if changes else DONE
 
 

@@ -7,9 +7,10 @@ from typing import Any
 from ipsecctl.client import Client
 from ipsecctl.failures import DONE
 from ipsecctl.options import duration_s, interface_of, parse_options
-from ipsecctl.presentation import count, paint_action, print_json, span
+from ipsecctl.presentation import count, few, paint_action, print_warnings, span
 from ipsecd.errors import InvalidInput, NotFound
 from ipsecd.language.filters import format_filter, join_arguments, parse_short
+from ipsecd.output import say, say_json
 
 
 def block(client: Client, args: list[str]) -> int:
@@ -41,9 +42,10 @@ def unblock(client: Client, args: list[str]) -> int:
             # The refusal has to name what was typed.
             raise absent from None
     if options.has("--json"):
-        print_json({"removed": removed})
+        say_json({"removed": removed})
     else:
-        print(f"removed {count(len(removed), 'dynamic rule')}: {', '.join(map(repr, removed))}")
+        names = few([*map(repr, removed)])
+        say(f"removed {count(len(removed), 'dynamic rule')}: {names}")
     return DONE
 
 
@@ -52,9 +54,9 @@ def flush(client: Client, args: list[str]) -> int:
     options = parse_options(args, ("--json",))
     removed = client.call("FlushDynamic")["removed"]
     if options.has("--json"):
-        print_json({"removed": removed})
+        say_json({"removed": removed})
     else:
-        print(flushed_line(removed))
+        say(flushed_line(removed))
     return DONE
 
 
@@ -72,7 +74,7 @@ def add_dynamic(
     ttl_s: float | None = None,
     interface: str | None = None,
 ) -> dict[str, Any]:
-    """The dynamic rule as the daemon has put it in force."""
+    """The dynamic rule as the daemon has put it in force, and its ``warnings``."""
     parameters = {
         "filters": filters,
         "action": action,
@@ -80,15 +82,13 @@ def add_dynamic(
         "ttl_s": ttl_s,
         "interface": interface,
     }
-    rule: dict[str, Any] = client.call("AddDynamic", parameters)["rule"]
-    return rule
+    reply = client.call("AddDynamic", parameters)
+    return {**reply["rule"], "warnings": reply["warnings"]}
 
 
 def rule_line(rule: dict[str, Any]) -> str:
     """What a dynamic rule does, for how long and where, as the daemon says."""
-    shown = ", ".join(rule["filters"][:8])
-    if len(rule["filters"]) > 8:
-        shown += f" and {len(rule['filters']) - 8:,} more"
+    shown = few(rule["filters"])
     left = rule["remaining_s"]
     life = "until the daemon stops" if left is None else f"for {span(left)}"
     where = f" on {rule['interface']} links" if rule["interface"] else ""
@@ -116,7 +116,8 @@ def _add(client: Client, args: list[str], action: str) -> int:
         interface=interface_of(options),
     )
     if options.has("--json"):
-        print_json(rule)
+        say_json(rule)
     else:
-        print(rule_line(rule))
+        say(rule_line(rule))
+        print_warnings(rule["warnings"])
     return DONE

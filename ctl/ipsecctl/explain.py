@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from typing import Any
 
 from ipsecctl.client import Client
 from ipsecctl.failures import DONE, UsageError
-from ipsecctl.files import read_bytes
+from ipsecctl.files import lines_of, read_bytes
 from ipsecctl.options import Options, parse_options
-from ipsecctl.presentation import paint_action, print_json
+from ipsecctl.presentation import paint_action
 from ipsecd.language.documents import parse_policy
 from ipsecd.language.filters import format_filter
 from ipsecd.language.packets import format_packet, parse_packet, to_packet
@@ -18,6 +16,8 @@ from ipsecd.model.decide import decide
 from ipsecd.model.exemptions import ESSENTIALS
 from ipsecd.model.packets import Host
 from ipsecd.model.values import InForce, InterfaceType, Network, Store, filters_of
+from ipsecd.output import broken, flush, say, say_json
+from ipsecd.quoting import quote
 
 
 def run(client: Client, args: list[str]) -> int:
@@ -30,7 +30,7 @@ def run(client: Client, args: list[str]) -> int:
         raise UsageError("--policy and --me go with --offline")
     found = client.call("Explain", {"packet": text})["explanation"]
     if options.has("--json"):
-        print_json(found)
+        say_json(found)
     else:
         _print(found)
     return DONE
@@ -43,7 +43,9 @@ def _offline(options: Options, text: str) -> int:
     policy = parse_policy(read_bytes(path), path)
     filters = filters_of(policy, Store.STATIC)
     host = Host(frozenset(_own(one) for one in options.values.get("--me", [])))
-    for line in sys.stdin if text == "-" else [text]:
+    for line in lines_of(text):
+        if broken():
+            break
         if not line.strip():
             continue
         parsed = parse_packet(line.strip())
@@ -56,7 +58,8 @@ def _offline(options: Options, text: str) -> int:
         }
         if options.has("--json"):
             # Whoever writes packets into a pipe may wait for each answer.
-            print(json.dumps(answer, ensure_ascii=False), flush=True)
+            say_json(answer, indent=None)
+            flush()
         else:
             _print({**answer, "reason": found.reason, "packet": format_packet(packet)})
     return DONE
@@ -67,7 +70,7 @@ def _own(text: str) -> tuple[Any, int]:
 
     address = parse_address(f"[{text}]" if ":" in text and "[" not in text else text)
     if not isinstance(address, Network):
-        raise UsageError(f"--me {text!r} is not an IP address")
+        raise UsageError(f"--me {quote(text)} is not an IP address")
     return address.family, address.address
 
 
@@ -75,7 +78,7 @@ def _types(interface: str) -> dict[str, InterfaceType | None]:
     """What kind of link `interface` is, of which only the name is known here."""
     if interface == "lo":
         return {interface: None}
-    dialup = interface.startswith(("ppp", "wwan", "dialup"))
+    dialup = interface.startswith(("ppp", "ww", "dialup"))
     return {interface: InterfaceType.DIALUP if dialup else InterfaceType.LAN}
 
 
@@ -90,16 +93,16 @@ def _reference(one: InForce) -> dict[str, str]:
 
 
 def _print(found: dict[str, Any]) -> None:
-    print(f"{paint_action(found['decision'])}  {found['packet']}")
+    say(f"{paint_action(found['decision'])}  {found['packet']}")
     if found["by"]:
-        print(f"  by      {_words(found['by'])}")
+        say(f"  by      {_words(found['by'])}")
     else:
-        print(f"  by      {found['reason']}")
+        say(f"  by      {found['reason']}")
     for one in found["beaten"]:
-        print(f"  beats   {_words(one)}")
+        say(f"  beats   {_words(one)}")
     leaving = found.get("leaving")
     if leaving and leaving["by"]:
-        print("and if it leaves under this host's address:")
+        say("and if it leaves under this host's address:")
         _print(leaving)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from ipsecd.errors import InvalidInput, IpsecdError
+from ipsecd.errors import IpsecdError
 
 DONE, REFUSED, USAGE, UNREACHABLE = 0, 1, 2, 3
+INTERRUPTED = 130
+"""128 and the number of SIGINT, as shells say it."""
 
 
 class UsageError(IpsecdError):
@@ -24,17 +26,4 @@ def exit_code(error: IpsecdError) -> int:
 
 def describe(error: IpsecdError, program: str) -> str:
     """`error` as lines for stderr: what happened, where, and what to do about it."""
-    where = ""
-    if isinstance(error, InvalidInput) and error.line > 0:
-        where = f"{error.source}:{error.line}: "
-    lines = [f"{program}: {where}{error.message}"]
-    if isinstance(error, InvalidInput) and error.line <= 0 <= error.position and error.source:
-        lines += [f"  {_printable(error.source)}", f"  {' ' * error.position}^"]
-    if error.hint:
-        lines.append(f"  hint: {error.hint}")
-    return "\n".join(lines)
-
-
-def _printable(text: str) -> str:
-    """`text` with one sign in the place of each that would move the caret or the cursor."""
-    return "".join(sign if sign.isprintable() else "?" for sign in text)
+    return f"{program}: {error}"

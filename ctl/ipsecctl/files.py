@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import tempfile
+from collections.abc import Iterable
 
 from ipsecd.errors import IpsecdError
+from ipsecd.quoting import quote_path
 
 
 def read_bytes(path: str) -> bytes:
     """The content of the file at `path`, or of standard input for ``-``."""
     try:
         if path == "-":
+            if sys.stdin is None:
+                raise OSError(errno.EBADF, "it is closed")  # noqa: TRY301 - as any other failure
             return sys.stdin.buffer.read()
         with open(path, "rb") as file:  # noqa: PTH123 - pathlib takes 8 ms to import
             return file.read()
     except OSError as error:
         raise file_error("read", path, error) from error
+
+
+def lines_of(text: str) -> Iterable[str]:
+    """`text` as one line, or for ``-`` the lines of standard input as they come."""
+    if text != "-":
+        return [text]
+    return sys.stdin if sys.stdin is not None else []
 
 
 def replace_text(path: str, text: str) -> None:
@@ -45,6 +57,6 @@ def replace_text(path: str, text: str) -> None:
 def file_error(doing: str, path: str, error: OSError) -> IpsecdError:
     """What kept us from reading or writing the file at `path`."""
     return IpsecdError(
-        f"cannot {doing} {path!r}: {error.strerror or error}",
+        f"cannot {doing} {quote_path(path)}: {error.strerror or error}",
         "check the path and who may use it",
     )

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ipsecctl.client import Client
 from ipsecd.errors import IpsecdError, NotFound
+from ipsecd.output import begin, complain_text, finish
 
 PATIENCE_S, PAUSE_S = 1.5, 0.02
 ANSWER_S = 2.0
@@ -25,13 +26,14 @@ _LINK_LOCAL = "20"
 
 def main() -> int:
     """Announce the container; 0 in any case."""
+    begin()
     try:
         state = json.load(sys.stdin)
         network = Path(f"/proc/{int(state['pid'])}/net")
         announce(Client(timeout_s=ANSWER_S), str(state["id"]), [*ipv4(network), *ipv6(network)])
     except (IpsecdError, OSError, ValueError, KeyError, TypeError) as error:
-        print(f"ipsecd: the container starts without being announced: {error}", file=sys.stderr)
-    return 0
+        complain_text(f"ipsecd: the container starts without being announced: {error}")
+    return finish(0, "ipsecctl")
 
 
 def announce(client: Client, identity: str, addresses: list[str]) -> None:

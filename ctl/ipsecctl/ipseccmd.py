@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-
 from ipsecctl.client import Client
 from ipsecctl.failures import DONE, REFUSED, USAGE, UsageError
 from ipsecctl.legacy_switches import Switches, parse_switches
-from ipsecctl.presentation import count, outcome_line
+from ipsecctl.presentation import count, few, outcome_line, print_warnings
 from ipsecd.errors import IpsecdError, NotFound, Refused
 from ipsecd.language.documents import parse_policy
+from ipsecd.output import ask, complain, say, say_text
+from ipsecd.quoting import quote
 
 USAGE_TEXT = """\
 usage: {0} -w REG -p POLICY[:MINUTES] -r RULE -f FILTER… -n BLOCK|PASS [-x] [-lan|-dialup]
@@ -38,7 +38,7 @@ def run_ipsecpol(client: Client, args: list[str]) -> int:
 
 def _run(client: Client, args: list[str], usage: str) -> int:
     if not args or any(arg in ("-?", "/?", "-h", "--help") for arg in args):
-        print(usage)
+        say_text(usage)
         return DONE if args else USAGE
     switches = parse_switches(args)
     if switches.static:
@@ -46,21 +46,21 @@ def _run(client: Client, args: list[str], usage: str) -> int:
     elif not switches.filters and "-u" not in switches.flags:
         raise UsageError("there is no filter", 'begin with -f, as in -f "[*=0:80:TCP]"')
     if switches.assumed:
-        print(f"warning: {switches.assumed} without -w is taken as -w REG", file=sys.stderr)
+        complain(f"warning: {switches.assumed} without -w is taken as -w REG")
     if switches.interval_min is not None:
-        print(
+        say(
             f"Changes act at once: a polling interval of {count(switches.interval_min, 'minute')} "
             "is not needed."
         )
     if "-confirm" in switches.flags and not _confirmed(switches):
-        print("Nothing was changed.")
+        say("Nothing was changed.")
         return REFUSED
     if "-u" in switches.flags:
         removed = client.call("FlushDynamic")["removed"]
         line = f"{count(removed, 'dynamic rule')} deleted, none is in force"
     else:
         line = _static(client, switches) if switches.static else _dynamic(client, switches)
-    print(f"The command completed successfully: {line}.")
+    say_text(f"The command completed successfully: {line}.")
     return DONE
 
 
@@ -84,15 +84,11 @@ def _check_static(switches: Switches) -> None:
 def _confirmed(switches: Switches) -> bool:
     """Whether the person says yes to what is about to be done."""
     for text, action in switches.filters:
-        print(f"{action} {text}")
+        say(f"{action} {text}")
     if switches.policy:
         what = " ".join(sorted(switches.flags - {"-confirm"}))
-        print(f"policy {switches.policy!r} {what}".rstrip())
-    print("Carry this out? [y/N] ", end="", flush=True)
-    answer = sys.stdin.readline()
-    if not answer.endswith("\n"):
-        print()
-    return answer.strip().lower() in ("y", "yes")
+        say(f"policy {switches.policy!r} {what}".rstrip())
+    return ask("Carry this out? [y/N] ").lower() in ("y", "yes")
 
 
 def _dynamic(client: Client, switches: Switches) -> str:
@@ -103,7 +99,9 @@ def _dynamic(client: Client, switches: Switches) -> str:
             filters = [text for text, one in switches.filters if one == action]
             if filters:
                 given = {"filters": filters, "action": action, "interface": switches.interface}
-                added.append(client.call("AddDynamic", given)["rule"])
+                reply = client.call("AddDynamic", given)
+                added.append(reply["rule"])
+                print_warnings(reply["warnings"])
     except IpsecdError as refusal:
         # One command is one change: without its second half the first must not stay.
         for rule in added:
@@ -125,7 +123,7 @@ def _take_back(client: Client, name: str, refusal: IpsecdError) -> None:
 
 
 def _texts(filters: object) -> str:
-    return ", ".join(filters) if isinstance(filters, list) else ""
+    return few(filters) if isinstance(filters, list) else ""
 
 
 def _static(client: Client, switches: Switches) -> str:
@@ -174,7 +172,9 @@ def _delete(client: Client, switches: Switches, *, tolerant: bool) -> str:
 
 
 def _outcome(client: Client, method: str, given: dict[str, object]) -> str:
-    return outcome_line(client.call(method, given)["outcome"])
+    outcome = client.call(method, given)["outcome"]
+    print_warnings(outcome["warnings"])
+    return outcome_line(outcome)
 
 
 def _show(client: Client, args: list[str]) -> int:
@@ -184,7 +184,7 @@ def _show(client: Client, args: list[str]) -> int:
     unknown = set(words) - {"all", *_SHOWS}
     if not words or unknown:
         raise UsageError(
-            f"'show' has no {min(unknown)!r}" if unknown else "'show' needs to know what",
+            f"'show' has no {quote(min(unknown))}" if unknown else "'show' needs to know what",
             f"one of: all, {', '.join(_SHOWS)}",
         )
     for word in _SHOWS if "all" in words else dict.fromkeys(words):
@@ -193,8 +193,8 @@ def _show(client: Client, args: list[str]) -> int:
         elif word == "stats":
             show.stats(client, [])
         elif word == "gpo":
-            print("There is no domain policy on this host.")
+            say("There is no domain policy on this host.")
         else:
             what = "authentication methods" if word == "auth" else "security associations"
-            print(f"There are no {what}: this system blocks and permits and does not encrypt.")
+            say(f"There are no {what}: this system blocks and permits and does not encrypt.")
     return DONE

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from ipsecctl.failures import UsageError
 from ipsecd.errors import InvalidInput, Refused
 from ipsecd.language.filters import format_filter, join_arguments, parse_spec
+from ipsecd.quoting import quote, shorten
 
 _ONE_VALUE = ("-w", "-p", "-r")
 _VALUES = ("-f", "-n")
@@ -78,8 +79,8 @@ def _collect(args: list[str]) -> dict[str, list[str]]:
         switch = arg.lower()
         if arg.startswith("\\"):
             raise Refused(
-                f"{arg!r} names another computer, and this tool changes this one only",
-                f"run it there: ssh {arg.lstrip(chr(92)) or 'HOST'} ipsecctl …",
+                f"{quote(arg)} names another computer, and this tool changes this one only",
+                f"run it there: ssh {shorten(arg.lstrip(chr(92))) or 'HOST'} ipsecctl …",
             )
         if switch in _IKE:
             raise Refused(
@@ -93,10 +94,11 @@ def _collect(args: list[str]) -> dict[str, list[str]]:
                 raise UsageError(f"{arg} is given twice")
             given.setdefault(switch, []).extend(_values(arg, waiting, many=switch in _VALUES))
         elif arg.startswith("-"):
-            raise UsageError(f"there is no switch {arg!r}", "-? shows those there are")
+            raise UsageError(f"there is no switch {quote(arg)}", "-? shows those there are")
         else:
             raise UsageError(
-                f"{arg!r} belongs to no switch", "filters follow -f; quote names that hold spaces"
+                f"{quote(arg)} belongs to no switch",
+                "filters follow -f; quote names that hold spaces",
             )
     return given
 
@@ -123,13 +125,13 @@ def _action(texts: list[str]) -> str:
         word = text.upper()
         if word.startswith(("INPASS", "ESP", "AH")):
             raise Refused(
-                f"-n {text} asks for IPsec protection: {_NO_ENCRYPTION}", "use BLOCK or PASS"
+                f"-n {quote(text)} asks for IPsec protection: {_NO_ENCRYPTION}", "use BLOCK or PASS"
             )
     if len(texts) > 1:
-        raise UsageError(f"{texts[1]!r} belongs to no switch", "filters follow -f")
+        raise UsageError(f"{quote(texts[1])} belongs to no switch", "filters follow -f")
     actions = {"BLOCK": "block", "PASS": "permit", "PERMIT": "permit"}
     if texts[0].upper() not in actions:
-        raise UsageError(f"-n {texts[0]} is not an action", "use BLOCK or PASS")
+        raise UsageError(f"-n {quote(texts[0])} is not an action", "use BLOCK or PASS")
     return actions[texts[0].upper()]
 
 
@@ -139,12 +141,12 @@ def _filter(text: str, action: str) -> tuple[str, str]:
     bracketed = spec.action.value if spec.action else ""
     if bracketed and action and bracketed != action:
         raise Refused(
-            f"the brackets of {text!r} say {bracketed} and -n says {action}",
+            f"the brackets of {quote(text)} say {bracketed} and -n says {action}",
             "leave one of them out",
         )
     if not bracketed and not action:
         raise InvalidInput(
-            f"nothing says what to do with {text!r}",
+            f"nothing says what to do with {quote(text)}",
             "add -n BLOCK or -n PASS, or write '[FILTER]' to block and '(FILTER)' to permit",
         )
     return format_filter(spec.filter), bracketed or action

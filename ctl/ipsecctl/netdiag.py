@@ -8,6 +8,8 @@ from typing import Any
 from ipsecctl.client import Client
 from ipsecctl.expansion import Block, blocks_of
 from ipsecctl.failures import DONE, REFUSED, UnreachableError, UsageError
+from ipsecctl.presentation import one_line
+from ipsecd.output import say
 
 HEAD = "IP Security test . . . . . . . . . :"
 _IDS = uuid.UUID("b1c0a4f2-7a43-4d7e-8f0c-21d2c0d5c7aa")
@@ -27,20 +29,20 @@ def run(client: Client, args: list[str]) -> int:
         return _failed("The IPSec policy service is stopped; nothing is in force.")
     if status["state"] in ("failed", "drifted"):
         return _failed(*status["failures"], *status["drift"])
-    print(f"{HEAD} Passed")
+    say(f"{HEAD} Passed")
     if status["assigned"] is None:
-        print("    IPSec policy service is active, but no policy is assigned.")
+        say("    IPSec policy service is active, but no policy is assigned.")
     else:
-        print(f"    Local IPSec Policy Active: '{status['assigned']}'")
+        say(f"    Local IPSec Policy Active: '{status['assigned']}'")
     if len(words) > 1:
         _details(client, status)
     return DONE
 
 
 def _failed(*reasons: str) -> int:
-    print(f"{HEAD} Failed")
+    say(f"{HEAD} Failed")
     for reason in reasons:
-        print(f"    {reason}")
+        say(f"    {one_line(reason)}")
     return REFUSED
 
 
@@ -50,7 +52,7 @@ def _details(client: Client, status: dict[str, Any]) -> None:
     filters.sort(key=lambda one: one["store"] == "dynamic")
     own = _own_addresses(client.call("ListInterfaces")["interfaces"])
     if status["policy_path"]:
-        print(f"    IP Security Policy Path: {status['policy_path']}")
+        say(f"    IP Security Policy Path: {status['policy_path']}")
     policies = {one["policy"] for one in filters if one["policy"]}
     ids = {name: client.call("GetPolicy", {"name": name})["id"] for name in policies}
     blocks = [
@@ -60,8 +62,8 @@ def _details(client: Client, status: dict[str, Any]) -> None:
     ]
     if blocks:
         number = len(blocks)
-        print("\n    There is 1 filter" if number == 1 else f"\n    There are {number} filters")
-        print("\n".join(line for lines in blocks for line in lines))
+        say("", "    There is 1 filter" if number == 1 else f"    There are {number} filters")
+        say(*(line for lines in blocks for line in lines))
 
 
 def _own_addresses(interfaces: list[dict[str, Any]]) -> list[str]:

@@ -6,6 +6,7 @@ By hand, because argparse alone would take as long to import as ``status`` takes
 from __future__ import annotations
 
 from ipsecctl.failures import UsageError
+from ipsecd.quoting import quote
 
 _UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -62,11 +63,11 @@ def parse_options(
             options.values.setdefault(name, []).append(value)
         else:
             known = ", ".join((*flags, *values)) or "none"
-            raise UsageError(f"there is no option {arg!r} here", f"the options are: {known}")
+            raise UsageError(f"there is no option {quote(arg)} here", f"the options are: {known}")
     if len(options.rest) < least:
         raise UsageError("an argument is missing")
     if most is not None and len(options.rest) > most:
-        raise UsageError(f"{options.rest[most]!r} is one argument too many")
+        raise UsageError(f"{quote(options.rest[most])} is one argument too many")
     return options
 
 
@@ -75,7 +76,7 @@ def duration_s(text: str) -> float:
     number, unit = (text[:-1], text[-1]) if text[-1:] in _UNIT_S else (text, "s")
     if not (number.isascii() and number.isdecimal()) or int(number) == 0:
         raise UsageError(
-            f"{text!r} is not a length of time", "write it as 30s, 10m, 2h, 1d, or in seconds"
+            f"{quote(text)} is not a length of time", "write it as 30s, 10m, 2h, 1d, or in seconds"
         )
     return float(int(number) * _UNIT_S[unit])
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-import sys
 
 from ipsecctl.client import Client
 from ipsecctl.failures import DONE, UsageError
@@ -12,6 +11,8 @@ from ipsecctl.files import file_error, read_bytes
 from ipsecctl.options import interface_of, parse_options
 from ipsecctl.presentation import print_outcome
 from ipsecctl.show import show_list, show_policy
+from ipsecd.output import say_text
+from ipsecd.quoting import quote
 
 
 def apply(client: Client, args: list[str]) -> int:
@@ -47,10 +48,10 @@ def policy(client: Client, args: list[str]) -> int:
         options = parse_options(rest, ("--json",), least=1, most=1)
         if action == "show" or options.has("--json"):
             return show_policy(client, options.rest[0], as_json=options.has("--json"))
-        sys.stdout.write(client.call("GetPolicy", {"name": options.rest[0]})["document"])
+        say_text(client.call("GetPolicy", {"name": options.rest[0]})["document"])
         return DONE
     if action not in ("create", "delete", "assign", "unassign"):
-        raise UsageError(f"'policy' cannot {action!r}")
+        raise UsageError(f"'policy' cannot {quote(action)}")
     flags = ("--unassign", "--json") if action == "delete" else ("--json",)
     values = ("--description",) if action == "create" else ()
     options = parse_options(rest, flags, values, least=int(action != "unassign"), most=1)
@@ -71,7 +72,9 @@ def rule(client: Client, args: list[str]) -> int:
     if action == "add":
         return _add_rule(client, rest)
     if action != "remove":
-        raise UsageError(f"'rule' cannot {action!r}" if action else "'rule' needs add or remove")
+        raise UsageError(
+            f"'rule' cannot {quote(action)}" if action else "'rule' needs add or remove"
+        )
     options = parse_options(rest, ("--delete-empty", "--json"), least=2, most=None)
     reply = client.call(
         "RemoveRules",

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import os
-import sys
+from ipsecd import output
+from ipsecd.output import complain, say, say_json, say_text
+from ipsecd.quoting import visible
 
 TYPE_CHECKING = False  # typing itself would cost more start-up time than this module
 if TYPE_CHECKING:
-    from typing import Any, TextIO
+    from typing import Any
 
-_CODES = {"red": "31", "green": "32", "yellow": "33", "bold": "1", "dim": "2"}
+_COLOURS = {"red": 31, "green": 32, "yellow": 33, "bold": 1}
+MAX_LINES = 10
 _SPANS_S = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 
 
-def paint(text: str, colour: str, stream: TextIO | None = None) -> str:
-    """`text` in `colour`, if `stream` (stdout) is a terminal that shows colours."""
-    out = stream or sys.stdout
-    if not out.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
-        return text
-    return f"\x1b[{_CODES[colour]}m{text}\x1b[0m"
+def paint(text: str, colour: str) -> str:
+    """`text` in `colour`, if standard output is a terminal that shows colours."""
+    return output.paint(text, _COLOURS[colour])
 
 
 def paint_action(action: str) -> str:
@@ -34,6 +32,11 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun[:-1]}ies" if noun.endswith("y") else f"{number:,} {noun}s"
 
 
+def one_line(text: str) -> str:
+    """An error with its hint, as the daemon has it, on one line."""
+    return "; ".join(line.strip() for line in text.split("\n"))
+
+
 def span(seconds: float) -> str:
     """A length of time by its two largest units: ``9m 58s``."""
     left = max(0, round(seconds))
@@ -45,21 +48,23 @@ def span(seconds: float) -> str:
     return " ".join(parts[:2]) or "0s"
 
 
-def print_json(value: Any) -> None:
-    """Print `value` for programs to read, on lines for people to read too."""
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+def few(items: list[str], most: int = 8) -> str:
+    """The first of `items` on a line, and how many more there are."""
+    more = f" and {len(items) - most:,} more" if len(items) > most else ""
+    return ", ".join(items[:most]) + more
 
 
 def print_table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     """Print rows of plain text in columns; a cell ``block`` or ``permit`` has its colour."""
+    rows = [tuple(map(visible, row)) for row in rows]
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    print(paint(_line(header, widths), "bold"))
+    say(paint(_line(header, widths), "bold"))
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
         for n, cell in enumerate(row):
             if cell in ("block", "permit"):
                 cells[n] = paint_action(cell) + cells[n][len(cell) :]
-        print("  ".join(cells).rstrip())
+        say("  ".join(cells).rstrip())
 
 
 def _line(cells: tuple[str, ...], widths: list[int]) -> str:
@@ -79,6 +84,18 @@ def outcome_line(outcome: dict[str, Any]) -> str:
 def print_outcome(outcome: dict[str, Any], *, as_json: bool) -> None:
     """Print what a change did."""
     if as_json:
-        print_json(outcome)
+        say_json(outcome)
     else:
-        print(outcome_line(outcome))
+        say_text(outcome_line(outcome))
+        print_warnings(outcome["warnings"])
+
+
+def print_warnings(warnings: list[str]) -> None:
+    """Say on standard error which filters match nothing now; what was asked for is done."""
+    complain(*(f"warning: {line}" for line in first_lines(warnings)))
+
+
+def first_lines(lines: list[str]) -> list[str]:
+    """So many of `lines` as one reads, and how many more there are."""
+    left = len(lines) - MAX_LINES
+    return [*lines[:MAX_LINES], f"and {left:,} more"] if left > 0 else lines

@@ -14,7 +14,7 @@ from ipsecctl.client import Client
 from ipsecctl.dynamic import add_dynamic, rule_line
 from ipsecctl.failures import DONE, UsageError
 from ipsecctl.options import Options, duration_s, parse_options
-from ipsecctl.presentation import print_json
+from ipsecctl.presentation import print_warnings
 from ipsecd.errors import InvalidInput, IpsecdError, NotFound
 from ipsecd.language.addresses import format_address, parse_address
 from ipsecd.language.filters import format_filter, parse_filter, parse_short
@@ -29,6 +29,8 @@ from ipsecd.model.values import (
     Process,
     Selector,
 )
+from ipsecd.output import say, say_json
+from ipsecd.quoting import quote
 
 PERMITTED = "quarantine {}: permitted"
 INTERFACES: dict[str | None, str] = {
@@ -67,10 +69,11 @@ def quarantine(client: Client, args: list[str]) -> int:
     # What an earlier quarantine of the same permitted, and this one does not.
     _remove(client, [name for name in ours if name not in made])
     if options.has("--json"):
-        print_json(answers)
+        say_json(answers)
     else:
         for rule in answers:
-            print(rule_line(rule))
+            say(rule_line(rule))
+        print_warnings([*dict.fromkeys(line for rule in answers for line in rule["warnings"])])
     return DONE
 
 
@@ -82,9 +85,9 @@ def release(client: Client, args: list[str]) -> int:
     if not removed:
         raise NotFound(f"{name} is not in quarantine", "ipsecctl show dynamic lists who is")
     if options.has("--json"):
-        print_json({"removed": removed})
+        say_json({"removed": removed})
     else:
-        print(f"{name} is released")
+        say(f"{name} is released")
     return DONE
 
 
@@ -202,7 +205,7 @@ def _who(options: Options) -> Address:
     address = parse_address(options.rest[0])
     if not isinstance(address, Selector):
         raise UsageError(
-            f"{options.rest[0]!r} is not a container",
+            f"{quote(options.rest[0])} is not a container",
             "write container:NAME; to block an address: ipsecctl block ADDRESS",
         )
     return address

@@ -9,7 +9,9 @@ from typing import Any
 from ipsecctl.client import Client
 from ipsecctl.failures import DONE, UsageError
 from ipsecctl.options import parse_options
-from ipsecctl.presentation import count, paint, print_json, print_table, span
+from ipsecctl.presentation import count, one_line, paint, print_table, span
+from ipsecd.output import say, say_json, say_text
+from ipsecd.quoting import quote
 
 ANSWER_S, POLL_S = 5.0, 0.2
 
@@ -29,11 +31,11 @@ def run(client: Client, args: list[str]) -> int:
         return show_containers(client, as_json=as_json)
     if topic not in LISTS:
         raise UsageError(
-            f"there is no list {topic!r}",
+            f"there is no list {quote(topic)}",
             f"the lists are: {', '.join(LISTS)}, containers, policy NAME",
         )
     if rest:
-        raise UsageError(f"{rest[0]!r} is one argument too many")
+        raise UsageError(f"{quote(rest[0])} is one argument too many")
     show_list(client, topic, as_json=as_json)
     return DONE
 
@@ -43,22 +45,22 @@ def show_list(client: Client, topic: str, *, as_json: bool = False) -> None:
     method, member, header, row, none = LISTS[topic]
     entries = client.call(method)[member]
     if as_json:
-        print_json(entries)
+        say_json(entries)
     elif entries:
         print_table(header, [row(entry) for entry in entries])
     else:
-        print(none)
+        say(none)
 
 
 def show_policy(client: Client, name: str, *, as_json: bool) -> int:
     """Print one stored policy, as its canonical document and where it stands."""
     stored = client.call("GetPolicy", {"name": name})
     if as_json:
-        print_json({"name": name, **stored})
+        say_json({"name": name, **stored})
         return DONE
     state = paint("assigned", "green") if stored["assigned"] else "not assigned"
-    print(f"# {state}, stored in {stored['path']}")
-    print(stored["document"], end="" if stored["document"].endswith("\n") else "\n")
+    say(f"# {state}, stored in {stored['path']}")
+    say_text(stored["document"])
     return DONE
 
 
@@ -72,7 +74,7 @@ def show_containers(client: Client, *, as_json: bool) -> int:
             break
         time.sleep(POLL_S)
     if as_json:
-        print_json({"containers": reply["containers"], "engines": reply["engines"]})
+        say_json({"containers": reply["containers"], "engines": reply["engines"]})
         return DONE
     rows: list[Row] = [
         (
@@ -86,12 +88,12 @@ def show_containers(client: Client, *, as_json: bool) -> int:
     if rows:
         print_table(("CONTAINER", "ID", "NETWORKS", "LABELS"), rows)
     else:
-        print("no container has an address")
+        say("no container has an address")
     for engine in reply["engines"]:
         if engine["state"] not in ("connected", "absent"):
-            print(f"{engine['socket']}: {engine['state']}")
+            say(f"{engine['socket']}: {engine['state']}")
     if all(engine["state"] == "absent" for engine in reply["engines"]):
-        print("there is no container engine: neither Podman nor Docker listens")
+        say("there is no container engine: neither Podman nor Docker listens")
     return DONE
 
 
@@ -100,7 +102,7 @@ def stats(client: Client, args: list[str]) -> int:
     options = parse_options(args, ("--json",))
     counts = client.call("Stats")
     if options.has("--json"):
-        print_json(counts)
+        say_json(counts)
         return DONE
     if counts["rules"]:
         print_table(
@@ -118,9 +120,9 @@ def stats(client: Client, args: list[str]) -> int:
             ],
         )
     else:
-        print("no rule is in force, so nothing is counted")
+        say("no rule is in force, so nothing is counted")
     if counts["unparsable"]:
-        print(f"{count(counts['unparsable'], 'packet')} dropped with headers that cannot be read")
+        say(f"{count(counts['unparsable'], 'packet')} dropped with headers that cannot be read")
     return DONE
 
 
@@ -143,7 +145,7 @@ def _filter(entry: dict[str, Any]) -> Row:
 
 def _policy(entry: dict[str, Any]) -> Row:
     if entry["error"]:
-        return ("UNUSABLE", entry["name"], "-", "-", f"{entry['path']}: {entry['error']}")
+        return ("UNUSABLE", entry["name"], "-", "-", f"{entry['path']}: {one_line(entry['error'])}")
     state = "assigned" if entry["assigned"] else "-"
     return (state, entry["name"], str(entry["rules"]), str(entry["filters"]), entry["path"])
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-
 from ipsecctl.client import Client
 from ipsecctl.failures import DONE, REFUSED
 from ipsecctl.options import parse_options
-from ipsecctl.presentation import count, paint, print_json
+from ipsecctl.presentation import count, first_lines, paint
+from ipsecd.output import say, say_json
 
 TYPE_CHECKING = False  # typing itself would cost more start-up time than this module
 if TYPE_CHECKING:
@@ -22,10 +21,10 @@ def run(client: Client, args: list[str]) -> int:
     options = parse_options(args, ("--json",))
     status = client.call("Status")["status"]
     if options.has("--json"):
-        print_json(status)
+        say_json(status)
     else:
         # One write: what a terminal shows is then never half of it.
-        sys.stdout.write("\n".join(_lines(status)) + "\n")
+        say(*_lines(status))
     return REFUSED if status["state"] in ("failed", "drifted") else DONE
 
 
@@ -39,13 +38,14 @@ def _lines(status: dict[str, Any]) -> list[str]:
         *_exempt(status["exemptions"]),
         *_unparsable(status),
         *_containers(status),
+        *_warnings(status["warnings"]),
     ]
 
 
 def _troubles(status: dict[str, Any]) -> list[str]:
     """What is wrong and what to do about it, before anything else."""
     if status["state"] == "failed":
-        wrong = [f"FAILED: {reason}" for reason in status["failures"]] or ["FAILED"]
+        wrong = [line for reason in status["failures"] for line in _failure(reason)] or ["FAILED"]
         todo = "mend the policy and run 'ipsecctl reload'; what is in force is stated below"
     elif status["state"] == "drifted":
         wrong = ["DRIFTED: the kernel does not hold what it should"]
@@ -54,6 +54,12 @@ def _troubles(status: dict[str, Any]) -> list[str]:
     else:
         return []
     return [*(paint(line, "red") for line in wrong), f"  what to do: {todo}"]
+
+
+def _failure(reason: str) -> list[str]:
+    """A failure, and its hint on a line of its own."""
+    first, *rest = reason.split("\n")
+    return [f"FAILED: {first}", *(f"  {line.strip()}" for line in rest)]
 
 
 def _state(status: dict[str, Any]) -> str:
@@ -113,6 +119,12 @@ def _unparsable(status: dict[str, Any]) -> list[str]:
     if status["unparsable"] != "pass":
         return []
     return [f"  unparsable {paint('packets pass', 'yellow')}, even while something is blocked"]
+
+
+def _warnings(warnings: list[str]) -> list[str]:
+    """The filters in force that match nothing now."""
+    lines = first_lines(warnings)
+    return [f"  {paint('without', 'yellow')}    {line}" for line in lines]
 
 
 def _containers(status: dict[str, Any]) -> list[str]:

@@ -4,23 +4,37 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import resource
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
 from ipsecd import __version__, journal
 from ipsecd.backend.choice import withdraw_all
 from ipsecd.config import DEFAULT_CONFIG, Config, Directories, boot_despite_errors, load_config
 from ipsecd.control import Control
 from ipsecd.engine import Engine
-from ipsecd.errors import IpsecdError
+from ipsecd.errors import MAX_MESSAGE, IpsecdError
 from ipsecd.lifecycle import Daemon
 from ipsecd.listener import RuntimeLock
+from ipsecd.output import begin, complain, complain_text, finish, say
+from ipsecd.quoting import cut
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the daemon, or check what it would run with; 0 done, 1 refused (2 usage)."""
-    options = _parser().parse_args(arguments)
+    begin()
+    try:
+        options = _parser().parse_args(arguments)
+    except SystemExit as end:
+        raise SystemExit(finish(int(end.code or 0), "ipsecd")) from None
+    return finish(_run(options), "ipsecd")
+
+
+def _run(options: argparse.Namespace) -> int:
+    _raise_descriptor_limit()
     directories = Directories(
         options.config_dir, options.state_dir, options.runtime_dir, options.bpffs_dir
     )
@@ -36,9 +50,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         journal.set_up()
         asyncio.run(Daemon(Control(engine), config, directories).run())
     except IpsecdError as error:
-        sys.stderr.write(f"ipsecd: {error}\n")
+        complain_text(f"ipsecd: {error}")
         return 1
     return 0
+
+
+def _raise_descriptor_limit() -> None:
+    """Allow as many descriptors as may be had: 1,024 are few on a host with a thousand links."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        # Under the filter of system calls of the units, where both limits are set, it is refused.
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _boot(options: argparse.Namespace, directories: Directories) -> int:
@@ -60,7 +83,7 @@ def _boot(options: argparse.Namespace, directories: Directories) -> int:
         finally:
             lock.close()
     except IpsecdError as error:
-        sys.stderr.write(f"ipsecd: {error}\n")
+        complain_text(f"ipsecd: {error}")
         return 1
     return 0 if done else 1
 
@@ -82,15 +105,25 @@ def _config(options: argparse.Namespace) -> Config:
 
 def _report(problems: Sequence[str]) -> int:
     for problem in problems:
-        sys.stderr.write(f"ipsecd: {problem}\n")
+        complain_text(f"ipsecd: {problem}")
     if not problems:
-        sys.stdout.write("configuration and policies are valid\n")
+        say("configuration and policies are valid")
     return 1 if problems else 0
+
+
+class _Parser(argparse.ArgumentParser):
+    """Quotes wrong arguments as everything else is quoted."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong with the arguments, and end."""
+        complain_text(self.format_usage())
+        complain(f"{self.prog}: error: {cut(message, MAX_MESSAGE)}")
+        raise SystemExit(2)
 
 
 def _parser() -> argparse.ArgumentParser:
     default = Directories()
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="ipsecd",
         description="Enforces IPsec-style block and permit rules; ipsecctl tells it which.",
         allow_abbrev=False,

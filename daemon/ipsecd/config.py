@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from ipsecd.errors import InvalidInput, IpsecdError, NotFound, Refused, StoreFailed
 from ipsecd.model.exemptions import ESSENTIALS, NO_DEFAULT_EXEMPT, Exemption
+from ipsecd.quoting import quote
 from ipsecd.yamltree import Mapping, Node, Scalar, Sequence, load_tree
 
 DEFAULT_CONFIG = Path("/etc/ipsecd/ipsecd.yaml")
@@ -190,7 +191,7 @@ class _Reader:
             if key.text not in known:
                 near = difflib.get_close_matches(key.text, known, 1)
                 hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(known)}"
-                raise self._wrong(key, f"{what} has no key {key.text!r}", hint)
+                raise self._wrong(key, f"{what} has no key {quote(key.text)}", hint)
         return {key.text: value for key, value in node.members.items()}
 
     def scalar(self, keys: dict[str, Node], name: str, parse: Callable[[str], T], default: T) -> T:
@@ -276,7 +277,7 @@ def _integer(least: int, most: int) -> Callable[[str], int]:
         # isdecimal() takes digits of every script, and int() has its own limit on length.
         if text.isascii() and text.isdecimal() and len(text) < 20 and least <= int(text) <= most:
             return int(text)
-        raise InvalidInput(f"{text!r} is not a whole number from {least} to {most}")
+        raise InvalidInput(f"{quote(text)} is not a whole number from {least} to {most}")
 
     return parse
 
@@ -287,7 +288,7 @@ def _one_of(kind: type[E]) -> Callable[[str], E]:
             if member.value == text:
                 return member
         names = " or ".join(member.value for member in kind)
-        raise InvalidInput(f"{text!r} is not {names}")
+        raise InvalidInput(f"{quote(text)} is not {names}")
 
     return parse
 
@@ -295,7 +296,9 @@ def _one_of(kind: type[E]) -> Callable[[str], E]:
 def _essential(text: str) -> str:
     names = [e.name for e in ESSENTIALS]
     if text not in names:
-        raise InvalidInput(f"there is no essential {text!r}", f"the names are {', '.join(names)}")
+        raise InvalidInput(
+            f"there is no essential {quote(text)}", f"the names are {', '.join(names)}"
+        )
     return text
 
 
@@ -304,6 +307,6 @@ def _default_exempt(text: str) -> int | None:
         return None
     if text not in ("0", "1", "2", "3"):
         raise InvalidInput(
-            f"{text!r} is not 0, 1, 2, 3 or none", "the values are those of NoDefaultExempt"
+            f"{quote(text)} is not 0, 1, 2, 3 or none", "the values are those of NoDefaultExempt"
         )
     return int(text)

@@ -8,12 +8,13 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from math import inf
 from typing import Any
 
 from ipsecd import __version__
+from ipsecd.absences import absences, filters_by_name, policy_filters
 from ipsecd.backend.base import Count
 from ipsecd.backend.examination import assess
 from ipsecd.backend.nftables import cgroups
@@ -38,6 +39,7 @@ from ipsecd.model.values import (
     Process,
     Rule,
 )
+from ipsecd.quoting import quote
 from ipsecd.stores.dynamic import DynamicRule
 from ipsecd.stores.names import names_in, names_of, with_addresses
 
@@ -46,6 +48,8 @@ Names = Mapping[str, tuple[Network, ...]]
 
 _IDS = uuid.UUID("6f1d4c1e-5d0b-4a8e-9d57-3b7b2c1a9e40")
 """The name space of policy ids: an id is the same on every host, for as long as the name is."""
+SHOWN_FILTERS, SHOWN_LINES = 10, 40
+"""How much of a changed policy is said in words; the whole of it goes to programs."""
 
 
 class Control:
@@ -80,6 +84,19 @@ class Control:
         """Carry out one call and give its reply's parameters; raises ``IpsecdError``."""
         request = Request(parameters, by, names, document)
         return _METHODS[method](self._engine, request)
+
+    def assessments(self) -> list[dict[str, Any]]:
+        """What speaks for and against each backend, tried out; for any thread, as it takes long."""
+        return [
+            {
+                "name": one.name,
+                "usable": one.usable,
+                "reasons_for": list(one.reasons_for),
+                "reasons_against": list(one.reasons_against),
+                "untried": one.untried,
+            }
+            for one in assess(self._engine.bpffs, read_host().interfaces)
+        ]
 
     def names_needed(
         self, method: str, parameters: Parameters, document: bytes | None
@@ -156,6 +173,7 @@ def _status(engine: Engine, _: Request) -> dict[str, Any]:
         "exemptions": _exemptions(engine),
         "unparsable": engine.config.unparsable.value,
         "container_engines": _container_engines(engine),
+        "warnings": absences(engine, filters_by_name(engine)),
     }
     return {"status": status}
 
@@ -275,11 +293,13 @@ def _announce_container(engine: Engine, request: Request) -> dict[str, Any]:
     for text in request["addresses"]:
         address = parse_address(f"[{text}]" if ":" in text else text)
         if not isinstance(address, Network) or address.length != address.family.bits:
-            raise InvalidInput(f"{text!r} is not an address", "write it without a prefix length")
+            raise InvalidInput(
+                f"{quote(text)} is not an address", "write it without a prefix length"
+            )
         addresses.append(address)
     if not engine.announce(request["id"], tuple(addresses)):
         raise NotFound(
-            f"no container engine has told of container {request['id'][:MIN_ID]!r} yet",
+            f"no container engine has told of container {quote(request['id'][:MIN_ID])} yet",
             "try again in a moment",
         )
     return {}
@@ -306,17 +326,19 @@ def _examine(engine: Engine, _: Request) -> dict[str, Any]:
             "backend": engine.backend.name,
             "why": why,
             "features": list(engine.backend.probe()),
-            "assessments": [
-                {
-                    "name": one.name,
-                    "usable": one.usable,
-                    "reasons_for": list(one.reasons_for),
-                    "reasons_against": list(one.reasons_against),
-                }
-                for one in assess(engine.bpffs, read_host().interfaces)
-            ],
+            "troubles": _troubles(engine),
+            "warnings": absences(engine, filters_by_name(engine)),
+            "assessments": [],
         }
     }
+
+
+def _troubles(engine: Engine) -> list[str]:
+    """What is wrong with what is in force, in words."""
+    if engine.stopped:
+        return ["enforcement is stopped, so nothing is in force: ipsecctl net start policyagent"]
+    drift = engine.observe().drift
+    return [*engine.failures, *(f"the kernel does not hold what it should: {one}" for one in drift)]
 
 
 def _stats(engine: Engine, _: Request) -> dict[str, Any]:
@@ -392,14 +414,15 @@ def _add_dynamic(engine: Engine, request: Request) -> dict[str, Any]:
         request.by,
     )
     engine.add_dynamic(rule)
-    return {"rule": _dynamic(engine, rule)}
+    return {"rule": _dynamic(engine, rule), "warnings": absences(engine, rule.filters)}
 
 
 def _remove_dynamic(engine: Engine, request: Request) -> dict[str, Any]:
     found = engine.dynamic.find(request["selector"])
     if not found:
         raise NotFound(
-            f"no dynamic rule is called {request['selector']!r} or has it as filter or address",
+            f"no dynamic rule is called {quote(request['selector'])} "
+            "or has it as filter or address",
             "ipsecctl show dynamic lists those there are",
         )
     engine.remove_dynamic(found)
@@ -419,19 +442,25 @@ def _apply_policy(engine: Engine, request: Request) -> dict[str, Any]:
     lines = diff_policies(known.policy if known else None, policy)
     assign = bool(request["assign"])
     changed = bool(lines) or known is None or (assign and engine.loaded.assigned != policy.name)
-    summary = "\n".join(lines) or "no rule changes"
+    short = diff_policies(known.policy if known else None, policy, most=SHOWN_FILTERS)
+    summary = "\n".join(short[:SHOWN_LINES]) or "no rule changes"
+    if len(short) > SHOWN_LINES:
+        summary += f"\nand {len(short) - SHOWN_LINES:,} more lines"
     if request["dry_run"]:
         message = f"policy {policy.name!r} would be stored:\n{summary}"
-        return _outcome(engine, message, changed=False)
+        return _outcome(engine, message, changed=False, changes=lines)
     if changed:
         _change(engine, request, put=[policy], assign=policy.name if assign else None)
-    return _outcome(engine, f"policy {policy.name!r} is stored:\n{summary}", changed=changed)
+    message = f"policy {policy.name!r} is stored:\n{summary}"
+    return _outcome(engine, message, changed=changed, changes=lines, warns=True)
 
 
 def _create_policy(engine: Engine, request: Request) -> dict[str, Any]:
     name = request["name"]
     if name in engine.loaded.policies:
-        raise Refused(f"there is a policy {name!r} already", "choose another name, or add rules")
+        raise Refused(
+            f"there is a policy {quote(name)} already", "choose another name, or add rules"
+        )
     engine.change(put=[Policy(name, (), request["description"] or "")])
     return _outcome(engine, f"policy {name!r} is created")
 
@@ -439,7 +468,7 @@ def _create_policy(engine: Engine, request: Request) -> dict[str, Any]:
 def _delete_policy(engine: Engine, request: Request) -> dict[str, Any]:
     name = request["name"]
     if name not in engine.loaded.policies and request["missing_ok"]:
-        return _outcome(engine, f"there is no policy {name!r}", changed=False)
+        return _outcome(engine, f"there is no policy {quote(name)}", changed=False)
     engine.stored(name)
     assigned = engine.loaded.assigned == name
     if assigned and not request["unassign"]:
@@ -459,7 +488,7 @@ def _assign_policy(engine: Engine, request: Request) -> dict[str, Any]:
     if engine.loaded.assigned == name:
         return _outcome(engine, f"policy {name!r} is assigned already", changed=False)
     engine.change(assign=name)
-    return _outcome(engine, f"policy {name!r} is assigned")
+    return _outcome(engine, f"policy {name!r} is assigned", warns=True)
 
 
 def _unassign_policy(engine: Engine, request: Request) -> dict[str, Any]:
@@ -491,7 +520,7 @@ def _put_rules(engine: Engine, request: Request) -> dict[str, Any]:
         policy = policy.with_rule(rule)
     _change(engine, request, put=[policy], assign=name if request["assign"] else None)
     rules = ", ".join(repr(rule["name"]) for rule in request["rules"])
-    return _outcome(engine, f"rule {rules} is stored in policy {name!r}")
+    return _outcome(engine, f"rule {rules} is stored in policy {name!r}", warns=True)
 
 
 def _remove_rules(engine: Engine, request: Request) -> dict[str, Any]:
@@ -501,7 +530,8 @@ def _remove_rules(engine: Engine, request: Request) -> dict[str, Any]:
     missing = sorted(names - {rule.name for rule in policy.rules})
     if missing:
         raise NotFound(
-            f"policy {name!r} has no rule {missing[0]!r}", f"run: ipsecctl policy show {name!r}"
+            f"policy {name!r} has no rule {quote(missing[0])}",
+            f"run: ipsecctl policy show {name!r}",
         )
     rest = policy.without_rules(names)
     if rest.rules or not request["delete_empty"]:
@@ -519,7 +549,7 @@ def _reload(engine: Engine, request: Request) -> dict[str, Any]:
     message = "the policy files are loaded" if changed else "nothing has changed"
     if wrong:
         message += "; these cannot be used:\n" + "\n".join(wrong)
-    return _outcome(engine, message, changed=changed)
+    return _outcome(engine, message, changed=changed, warns=True)
 
 
 def _stop(engine: Engine, _: Request) -> dict[str, Any]:
@@ -532,7 +562,7 @@ def _start(engine: Engine, _: Request) -> dict[str, Any]:
     if not engine.stopped:
         return _outcome(engine, "enforcement is running already", changed=False)
     engine.start()
-    return _outcome(engine, "enforcement is started")
+    return _outcome(engine, "enforcement is started", warns=True)
 
 
 # -- parts of replies ----------------------------------------------------------------------------
@@ -545,9 +575,23 @@ def _change(engine: Engine, request: Request, put: list[Policy], assign: str | N
         engine.change(put=put, assign=assign, names=request.names)
 
 
-def _outcome(engine: Engine, message: str, *, changed: bool = True) -> dict[str, Any]:
-    assigned = engine.loaded.assigned
-    return {"outcome": {"changed": changed, "message": message, "assigned": assigned}}
+def _outcome(
+    engine: Engine,
+    message: str,
+    *,
+    changed: bool = True,
+    changes: Sequence[str] = (),
+    warns: bool = False,
+) -> dict[str, Any]:
+    """What a change did; with `warns` also which filters of the policy match nothing by it."""
+    outcome = {
+        "changed": changed,
+        "message": message,
+        "changes": list(changes),
+        "assigned": engine.loaded.assigned,
+        "warnings": absences(engine, policy_filters(engine)) if warns else [],
+    }
+    return {"outcome": outcome}
 
 
 def _reference(one: InForce) -> dict[str, str]:
@@ -588,14 +632,16 @@ def _action(text: str) -> Action:
     try:
         return Action(text.lower())
     except ValueError:
-        raise InvalidInput(f"{text!r} is not an action", "write block or permit") from None
+        raise InvalidInput(f"{quote(text)} is not an action", "write block or permit") from None
 
 
 def _interface(text: str | None) -> InterfaceType | None:
     try:
         return InterfaceType(text.lower()) if text else None
     except ValueError:
-        raise InvalidInput(f"{text!r} is not an interface type", "write lan or dialup") from None
+        raise InvalidInput(
+            f"{quote(str(text))} is not an interface type", "write lan or dialup"
+        ) from None
 
 
 _METHODS: dict[str, Callable[[Engine, Request], dict[str, Any]]] = {

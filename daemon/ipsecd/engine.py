@@ -21,7 +21,7 @@ from math import inf
 
 from ipsecd import __version__
 from ipsecd.backend.base import Backend, Observation
-from ipsecd.backend.choice import make_backend, withdraw_other
+from ipsecd.backend.choice import make_backend, other_backend, withdraw_other
 from ipsecd.compiler.classifier import Classifier
 from ipsecd.compiler.policy import compile_filters, merged
 from ipsecd.compiler.tables import Row, TableId, rows_of
@@ -40,9 +40,11 @@ from ipsecd.model.values import (
     Network,
     Origin,
     Policy,
+    Process,
     Store,
     filters_of,
 )
+from ipsecd.quoting import quote
 from ipsecd.stores.cache import CheckedFile, NameStore, names_to_json
 from ipsecd.stores.dynamic import DynamicRule, DynamicStore
 from ipsecd.stores.files import Disk
@@ -69,16 +71,19 @@ class Engine:
         backend: Callable[[], Backend] | None = None,
         disk: Disk | None = None,
         clock: Callable[[], float] = time.monotonic,
+        other: Callable[[IpsecdError], Backend] | None = None,
     ) -> None:
         """`backend` is called when enforcement starts, in the place of what `config` names.
 
-        `clock` is monotonic, in seconds.
+        `other` is called with the reason when that does not take its first state; it makes
+        another, or raises. `clock` is monotonic, in seconds.
         """
         self.config = config
         self.started = time.time()
         self._make_backend = backend or (
             lambda: make_backend(config.backend.value, directories.bpffs)
         )
+        self._make_other = other or (lambda reason: other_backend(reason, directories.bpffs))
         self._clock = clock
         self.bpffs = directories.bpffs
         self._store = StaticStore(directories.config, disk)
@@ -103,6 +108,7 @@ class Engine:
         self.inventory = Inventory()
         self.container_engines: dict[str, str] = {}
         self._selecting: dict[str, DynamicRule] = {}
+        self._by_name: tuple[Policy | None, tuple[Filter, ...]] = (None, ())
         self._asked_until = -inf
         self._announced: dict[str, tuple[float, tuple[Network, ...]]] = {}
 
@@ -164,17 +170,34 @@ class Engine:
         )
 
     def _enforce_first(self) -> None:
-        """Put in force what was found; if the kernel refuses it, leave what is, or the block."""
+        """Put in force what should be, with another backend if this one fails.
+
+        If that fails too, what an earlier process enforced stays, or the setting ``boot`` decides.
+        """
         try:
             self.backend.apply(self._whole, self.volatile)
         except IpsecdError as error:
-            self.failures = (str(error), *self.failures)
-            self.loaded_from = "nothing"
-            self.held = True
-            if self.backend.observe().digest is None:
-                self._block_until_loaded()
+            if not self._enforce_otherwise(error):
+                self.failures = (str(error), *self.failures)
+                self.held = True
+                if self.backend.observe().digest is None:
+                    self._block_until_loaded()
             return
         withdraw_other(self.backend, self.bpffs)
+
+    def _enforce_otherwise(self, reason: IpsecdError) -> bool:
+        """Have another backend enforce, after the failure of the first; whether it does."""
+        other = None
+        try:
+            other = self._make_other(reason)
+            other.apply(self._whole, self.volatile)
+        except IpsecdError:
+            if other:
+                other.close()
+            return False
+        self.backend.close()
+        self._backend = other
+        return True
 
     def stop(self) -> None:
         """Withdraw everything and forget the dynamic rules; ``start`` begins anew."""
@@ -338,7 +361,7 @@ class Engine:
         """The stored policy called `name`; raises ``NotFound``."""
         if name not in self.loaded.policies:
             raise NotFound(
-                f"there is no policy {name!r}",
+                f"there is no policy {quote(name)}",
                 "ipsecctl policy list shows those there are; names are case-sensitive",
             )
         return self.loaded.policies[name].policy
@@ -418,10 +441,22 @@ class Engine:
         """Whether any filter in force names what a container engine knows, or somebody asks."""
         if self._clock() < self._asked_until:
             return True
-        policy = self.policy.rules if self.policy else ()
-        return bool(self._selecting) or any(
-            has_selectors(one) for rule in policy for one in rule.filters
-        )
+        return bool(self._selecting) or any(map(has_selectors, self.policy_filters_by_name()))
+
+    def policy_filters_by_name(self) -> tuple[Filter, ...]:
+        """The filters of the policy in force that name containers or local processes."""
+        if self._by_name[0] is not self.policy:
+            rules = self.policy.rules if self.policy else ()
+            found = tuple(one for rule in rules for one in rule.filters if _goes_by_name(one))
+            self._by_name = (self.policy, found)
+        return self._by_name[1]
+
+    def dynamic_filters_by_name(self) -> tuple[Filter, ...]:
+        """The same of dynamic rules."""
+        rules = {rule.name: rule for rule in self._selecting.values()}
+        if any(table.id.process for table in self.volatile.tables):
+            rules |= {rule.name: rule for rule in self.dynamic}
+        return tuple(one for rule in rules.values() for one in rule.filters if _goes_by_name(one))
 
     def ask_for_containers(self) -> None:
         """Follow the container engines for a while, although no filter needs it."""
@@ -717,6 +752,10 @@ class Engine:
         self.dynamic.clear()
         self._selecting.clear()
         self.volatile = Volatile()
+
+
+def _goes_by_name(one: Filter) -> bool:
+    return has_selectors(one) or isinstance(one.source.address, Process)
 
 
 def _failures(loaded: Loaded) -> tuple[str, ...]:

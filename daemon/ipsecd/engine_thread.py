@@ -59,6 +59,10 @@ class EngineLike(Protocol):
         """The DNS names that must be looked up before `method` can be carried out."""
         ...
 
+    def assessments(self) -> list[dict[str, Any]]:
+        """What speaks for and against each backend here; called from any thread."""
+        ...
+
     def next_expiry(self) -> float | None:
         """When the next dynamic rule ends, in monotonic seconds; None if none does."""
         ...

@@ -6,6 +6,12 @@ outside this tree is a bug: the service logs it with its traceback, and nothing 
 
 from __future__ import annotations
 
+from ipsecd.quoting import cut, excerpt, shorten
+
+MAX_MESSAGE = 4000
+MAX_HINT = 500
+"""Characters that are kept, whoever forgot to quote what a user wrote."""
+
 
 class IpsecdError(Exception):
     """What happened, and what to do about it.
@@ -18,8 +24,8 @@ class IpsecdError(Exception):
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message = cut(message, MAX_MESSAGE)
+        self.hint = cut(hint, MAX_HINT)
 
     def __str__(self) -> str:
         return f"{self.message}\n  hint: {self.hint}" if self.hint else self.message
@@ -48,12 +54,24 @@ class InvalidInput(IpsecdError):
         self.line = line
         self.position = position
 
+    @property
+    def where(self) -> str:
+        """File and line as they stand before the message; "" if the line is not known."""
+        return f"{shorten(self.source)}:{self.line}: " if self.line > 0 else ""
+
+    @property
+    def pointer(self) -> tuple[str, ...]:
+        """Two lines: what of the text is around the wrong character, and a mark below it."""
+        if self.line > 0 or self.position < 0 or not self.source:
+            return ()
+        part, position = excerpt(self.source, self.position)
+        # An escape would move what is marked away from the mark.
+        shown = "".join(sign if sign.isprintable() else "?" for sign in part)
+        return (f"  {shown}", f"  {' ' * position}^")
+
     def __str__(self) -> str:
-        where = f"{self.source}:{self.line}: " if self.line else ""
-        text = where + self.message
-        if self.position >= 0 and self.source and not self.line:
-            text += f"\n  {self.source}\n  {' ' * self.position}^"
-        return f"{text}\n  hint: {self.hint}" if self.hint else text
+        lines = [self.where + self.message, *self.pointer]
+        return "\n".join([*lines, f"  hint: {self.hint}"] if self.hint else lines)
 
 
 class NotFound(IpsecdError):

@@ -7,26 +7,33 @@ answered by the routing tables themselves.
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
-
-from pyroute2 import IPRoute
 
 from ipsecd.model.packets import Host
 from ipsecd.model.values import Family, InterfaceType, Network
+from ipsecd.netlink import attributes
+from ipsecd.rtnetlink import IFADDRMSG, IFINFOMSG, RTMSG, RouteSocket
 
 _DIALUP_ARPHRD = frozenset({256, 257, 258, 259, 512, 519})
 _LOOPBACK_ARPHRD = 772
 _WITH_ETHERNET = frozenset({1, _LOOPBACK_ARPHRD})
 _BARE_ARPHRD = _DIALUP_ARPHRD | {768, 769, 776, 778, 823, 0xFFFE}
 """Links without a header of their own: PPP, raw IP, IP tunnels, GRE, tun (linux/if_arp.h)."""
-_XDP_MODES = {1: "IFLA_XDP_DRV_PROG_ID", 2: "IFLA_XDP_SKB_PROG_ID", 3: "IFLA_XDP_HW_PROG_ID"}
+_IFLA_IFNAME, _IFLA_LINK, _IFLA_LINKINFO, _IFLA_LINK_NETNSID, _IFLA_XDP = 3, 5, 18, 37, 43
+_IFLA_INFO_KIND, _IFLA_INFO_SLAVE_KIND = 1, 4
+_IFLA_XDP_ATTACHED, _IFLA_XDP_PROG_ID = 2, 4
+_XDP_MODES = {1: 5, 2: 6, 3: 7}
+"""By mode, the attribute that has its program: IFLA_XDP_DRV_PROG_ID and the two that follow."""
+_IFA_ADDRESS, _IFA_LOCAL = 1, 2
+_RTA_DST = 1
 _IFF_UP = 1
-_FAMILIES = {socket.AF_INET: Family.IPV4, socket.AF_INET6: Family.IPV6}
+_FAMILIES: Mapping[int, Family] = {socket.AF_INET: Family.IPV4, socket.AF_INET6: Family.IPV6}
 _LOCAL_ROUTE = 2
-_ADDRESS_ROUTES = {3: "broadcast", 4: "anycast"}
-"""rtm_type of the routes in the local table that receive for more than one address."""
+_ADDRESS_ROUTES = frozenset({3, 4})
+"""rtm_type of routes in the local table: broadcast and anycast, which receive for more than one
+host."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,77 +77,109 @@ class HostState:
 
 def read_host() -> HostState:
     """Ask the kernel for the interfaces and addresses of this network namespace."""
-    with IPRoute() as route:
-        links = list(route.get_links())
-        found = list(route.get_addr())
-        local = list(route.get_routes(table=255))
+    with RouteSocket() as route:
+        links = route.links()
+        found = [(family, route.addresses(family)) for family in _FAMILIES]
+        local = [(family, route.local_routes(family)) for family in _FAMILIES]
     addresses: dict[int, list[str]] = {}
-    own = set()
-    for one in found:
-        text = one.get_attr("IFA_LOCAL") or one.get_attr("IFA_ADDRESS")
-        family = _FAMILIES.get(one["family"])
-        if text and family:
-            addresses.setdefault(one["index"], []).append(f"{text}/{one['prefixlen']}")
-            own.add((family, _number(text)))
-    shared = {
-        (_FAMILIES[one["family"]], _number(one.get_attr("RTA_DST")))
-        for one in local
-        if one["type"] in _ADDRESS_ROUTES and one.get_attr("RTA_DST")
-    }
-    networks = set()
-    for one in local:
-        text, family = one.get_attr("RTA_DST"), _FAMILIES[one["family"]]
-        if one["type"] != _LOCAL_ROUTE or not text:
-            continue
-        if one["dst_len"] == family.bits:
-            own.add((family, _number(text)))
-        else:
-            networks.add(Network(family, _number(text), one["dst_len"]))
-    interfaces = tuple(
-        Interface(
-            link.get_attr("IFLA_IFNAME"),
-            link["index"],
-            _type(link["ifi_type"], link.get_attr("IFLA_IFNAME")),
-            bool(link["flags"] & _IFF_UP),
-            tuple(addresses.get(link["index"], ())),
-            link["ifi_type"] not in _WITH_ETHERNET,
-            _info(link, "IFLA_INFO_KIND"),
-            _info(link, "IFLA_INFO_SLAVE_KIND"),
-            0
-            if link.get_attr("IFLA_LINK_NETNSID") is not None
-            else link.get_attr("IFLA_LINK") or 0,
-            _xdp(link),
-            link["ifi_type"] in _WITH_ETHERNET | _BARE_ARPHRD,
-        )
-        for link in links
-    )
+    own: set[tuple[Family, int]] = set()
+    shared: set[tuple[Family, int]] = set()
+    networks: set[Network] = set()
+    for number, answers in found:
+        _add_addresses(number, answers, addresses, own)
+    for number, answers in local:
+        _add_routes(_FAMILIES[number], answers, own, shared, networks)
+    interfaces = tuple(_interface(link, addresses) for link in links)
     return HostState(interfaces, Host(frozenset(own), frozenset(shared)), frozenset(networks))
 
 
-def _info(link: Any, name: str) -> str:
-    info = link.get_attr("IFLA_LINKINFO")
-    return (info.get_attr(name) if info else None) or ""
+def _add_addresses(
+    number: int,
+    answers: Iterable[bytes],
+    addresses: dict[int, list[str]],
+    own: set[tuple[Family, int]],
+) -> None:
+    """Add the addresses that `answers` tell to those by interface and to those of the host."""
+    family = _FAMILIES[number]
+    for answer in answers:
+        _, length, _, _, index = IFADDRMSG.unpack_from(answer)
+        told = dict(attributes(answer, IFADDRMSG.size))
+        # IFA_ADDRESS is the peer's where there is one.
+        value = told.get(_IFA_LOCAL) or told.get(_IFA_ADDRESS)
+        if value:
+            text = f"{socket.inet_ntop(number, value)}/{length}"
+            addresses.setdefault(index, []).append(text)
+            own.add((family, int.from_bytes(value, "big")))
 
 
-def _xdp(link: Any) -> tuple[tuple[int, int], ...]:
-    xdp = link.get_attr("IFLA_XDP")
-    found = []
-    for mode, name in _XDP_MODES.items():
-        number = xdp.get_attr(name) if xdp else None
-        if number:
-            found.append((mode, number))
-    if xdp and not found and xdp.get_attr("IFLA_XDP_PROG_ID"):
-        found.append((xdp.get_attr("IFLA_XDP_ATTACHED"), xdp.get_attr("IFLA_XDP_PROG_ID")))
-    return tuple(found)
+def _add_routes(
+    family: Family,
+    answers: Iterable[bytes],
+    own: set[tuple[Family, int]],
+    shared: set[tuple[Family, int]],
+    networks: set[Network],
+) -> None:
+    """Add what the routes of the local table deliver here."""
+    for answer in answers:
+        _, length, _, _, _, _, _, kind, _ = RTMSG.unpack_from(answer)
+        if kind != _LOCAL_ROUTE and kind not in _ADDRESS_ROUTES:
+            continue
+        for name, value in attributes(answer, RTMSG.size):
+            if name == _RTA_DST:
+                destination = int.from_bytes(value, "big")
+                if kind in _ADDRESS_ROUTES:
+                    shared.add((family, destination))
+                elif length == family.bits:
+                    own.add((family, destination))
+                else:
+                    networks.add(Network(family, destination, length))
+                break
+
+
+def _interface(link: bytes, addresses: Mapping[int, list[str]]) -> Interface:
+    _, arphrd, index, flags, _ = IFINFOMSG.unpack_from(link)
+    told = dict(attributes(link, IFINFOMSG.size))
+    name = _text(told[_IFLA_IFNAME])
+    info = dict(attributes(told.get(_IFLA_LINKINFO, b"")))
+    return Interface(
+        name,
+        index,
+        _type(arphrd, name),
+        bool(flags & _IFF_UP),
+        tuple(addresses.get(index, ())),
+        arphrd not in _WITH_ETHERNET,
+        _text(info.get(_IFLA_INFO_KIND, b"")),
+        _text(info.get(_IFLA_INFO_SLAVE_KIND, b"")),
+        # The number of an interface in another namespace says nothing here.
+        0 if _IFLA_LINK_NETNSID in told else _number(told.get(_IFLA_LINK, b"")),
+        _xdp(dict(attributes(told.get(_IFLA_XDP, b"")))),
+        arphrd in _WITH_ETHERNET or arphrd in _BARE_ARPHRD,
+    )
+
+
+def _xdp(told: Mapping[int, bytes]) -> tuple[tuple[int, int], ...]:
+    """The mode and number of every program, from the attributes in IFLA_XDP."""
+    programs = [(mode, _number(told.get(name, b""))) for mode, name in _XDP_MODES.items()]
+    running = tuple((mode, program) for mode, program in programs if program)
+    program = _number(told.get(_IFLA_XDP_PROG_ID, b""))
+    if not running and program:
+        return ((_number(told.get(_IFLA_XDP_ATTACHED, b"")), program),)
+    return running
+
+
+def _text(value: bytes) -> str:
+    # The kernel takes any bytes but "/", ":" and white space for a name.
+    return value.rstrip(b"\0").decode(errors="backslashreplace")
+
+
+def _number(value: bytes) -> int:
+    """A number as the kernel has it, one or four bytes; 0 if it was not told."""
+    return int.from_bytes(value, sys.byteorder)
 
 
 def _type(arphrd: int, name: str) -> InterfaceType | None:
     if arphrd == _LOOPBACK_ARPHRD:
         return None
-    dialup = arphrd in _DIALUP_ARPHRD or name.startswith("wwan")
+    # systemd names every modem so, wwan0 and wwp0s20u2i4 alike (systemd.net-naming-scheme(7)).
+    dialup = arphrd in _DIALUP_ARPHRD or name.startswith("ww")
     return InterfaceType.DIALUP if dialup else InterfaceType.LAN
-
-
-def _number(text: str) -> int:
-    family = socket.AF_INET6 if ":" in text else socket.AF_INET
-    return int.from_bytes(socket.inet_pton(family, text), "big")

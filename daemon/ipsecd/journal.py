@@ -9,8 +9,10 @@ from __future__ import annotations
 import logging
 import os
 import re
-import sys
 import traceback
+
+from ipsecd.output import complain
+from ipsecd.quoting import visible
 
 MAX_VALUE = 8192
 """Characters of one value that are kept; a traceback is the longest that occurs."""
@@ -58,9 +60,21 @@ class LineFormatter(logging.Formatter):
         return f"<{_priority(record.levelno)}>{line}" if self._priorities else line
 
 
+class _Complaints(logging.Handler):
+    """Standard error. A line that it does not take is lost, and ends nothing."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the line of one record."""
+        try:
+            line = self.format(record)
+        except Exception as error:  # noqa: BLE001 - a record that cannot be rendered is a bug
+            line = format_event("log", {"unreadable": record.name, "error": repr(error)})
+        complain(line)
+
+
 def set_up(level: int = logging.INFO) -> None:
     """Send all logging to standard error, with priorities when the journal reads it."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Complaints()
     handler.setFormatter(LineFormatter(priorities="JOURNAL_STREAM" in os.environ))
     logging.basicConfig(level=level, handlers=[handler], force=True)
 
@@ -77,13 +91,7 @@ def _quoted(value: object) -> str:
         text = f"{text[:half]}…{text[-half:]}"
     if _PLAIN.fullmatch(text):
         return text
-    return '"' + "".join(_SHORT.get(char) or _visible(char) for char in text) + '"'
-
-
-def _visible(char: str) -> str:
-    if char.isprintable():
-        return char
-    return f"\\u{ord(char):04x}" if ord(char) <= 0xFFFF else f"\\U{ord(char):08x}"
+    return '"' + "".join(_SHORT.get(char) or visible(char) for char in text) + '"'
 
 
 def _priority(level: int) -> int:

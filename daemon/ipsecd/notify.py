@@ -12,6 +12,7 @@ import time
 from collections.abc import Mapping
 
 from ipsecd.journal import record
+from ipsecd.quoting import visible
 
 
 class Notifier:
@@ -57,7 +58,9 @@ class Notifier:
             return
         # "@" stands for the NUL byte that begins an abstract address (unix(7)).
         address = "\0" + self._address[1:] if self._address[0] == "@" else self._address
-        message = "\n".join(line.replace("\n", " ") for line in lines).encode("utf-8", "replace")
+        message = "\n".join(visible(line.replace("\n", " ")) for line in lines).encode(
+            "utf-8", "replace"
+        )
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
                 sender.setblocking(False)

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable
 
 from ipsecd.errors import Refused
 from ipsecd.model.values import Family, Network
+from ipsecd.quoting import quote
 
 TIMEOUT_S = 5.0
 AT_ONCE = 8
@@ -71,6 +72,6 @@ def _host(text: str) -> Network:
 
 def _unresolved(name: str, reason: str) -> Refused:
     return Refused(
-        f"DNS name {name!r} cannot be resolved: {reason}",
+        f"DNS name {quote(name)} cannot be resolved: {reason}",
         "nothing has changed; check the name and the resolver, or give the addresses",
     )

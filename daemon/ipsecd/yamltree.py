@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import yaml
 
 from ipsecd.errors import InvalidInput
+from ipsecd.quoting import quote
 
 MAX_DEPTH = 16
 
@@ -96,7 +97,7 @@ class _Composer:
             raise self._wrong(event, f"anchor &{event.anchor} is not allowed", "leave it out")
         tag = getattr(event, "tag", None)
         if tag is not None:
-            raise self._wrong(event, f"tag {tag!r} is not allowed", "leave it out")
+            raise self._wrong(event, f"tag {quote(tag)} is not allowed", "leave it out")
         line = _line(event)
         if isinstance(event, yaml.SequenceStartEvent):
             return Sequence(tuple(self._items(depth)), line)
@@ -120,7 +121,7 @@ class _Composer:
                 first = names[key.text]
                 raise self._wrong(
                     event,
-                    f"key {key.text!r} stands twice, first in line {first}",
+                    f"key {quote(key.text)} stands twice, first in line {first}",
                     "keep one of the two",
                 )
             names[key.text] = key.line

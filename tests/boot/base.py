@@ -46,13 +46,22 @@ def main() -> None:
             raise
 
 
+def repository() -> str:
+    """Where apt on this host has Debian itself from."""
+    words = ["apt-get", "indextargets", "--format", "$(REPO_URI)"]
+    listed = subprocess.run(
+        [*words, "Created-By: Packages", "Label: Debian"],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.split()
+    return listed[0]
+
+
 def make(tree: Path) -> None:
     """Make it from the repositories that apt knows here."""
-    words = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages"]
-    listed = subprocess.run(words, check=True, capture_output=True, text=True).stdout.split()
-    site = next(one for one in listed if "security" not in one)
     words = ["debootstrap", "--variant=minbase", f"--include={INCLUDED}", "bookworm", str(tree)]
-    subprocess.run([*words, site], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([*words, repository()], check=True, stdout=subprocess.DEVNULL)
     (tree / "etc/apt/sources.list").unlink(missing_ok=True)
     for name in SETTINGS:
         ours = Path("/etc/apt") / name

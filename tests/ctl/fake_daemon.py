@@ -39,6 +39,7 @@ STATUS: dict[str, Any] = {
     ],
     "unparsable": "drop",
     "container_engines": [],
+    "warnings": [],
 }
 DOCUMENT = """\
 policy: Web
@@ -77,7 +78,13 @@ INTERFACES = [
         "addresses": ["192.168.1.1/24", "2001:db8::1/64"],
     },
 ]
-OUTCOME = {"changed": True, "message": "the change is made", "assigned": "Block UDP 1434 Filter"}
+OUTCOME = {
+    "changed": True,
+    "message": "the change is made",
+    "changes": [],
+    "assigned": "Block UDP 1434 Filter",
+    "warnings": [],
+}
 EXPLANATION: dict[str, Any] = {
     "decision": "block",
     "reason": "filter",
@@ -109,13 +116,28 @@ COUNT = {
     "packets": 1234,
     "bytes": 56789,
 }
-EXAMINATION = {
+EXAMINATION: dict[str, Any] = {
     "setting": "auto",
     "backend": "nftables",
     "why": "auto stands for it",
     "features": ["owned"],
+    "troubles": [],
+    "warnings": [],
     "assessments": [
-        {"name": "xdp", "usable": False, "reasons_for": ["fast"], "reasons_against": ["absent"]}
+        {
+            "name": "nftables",
+            "usable": True,
+            "reasons_for": ["tried"],
+            "reasons_against": [],
+            "untried": "",
+        },
+        {
+            "name": "xdp",
+            "usable": False,
+            "reasons_for": ["fast"],
+            "reasons_against": ["absent"],
+            "untried": "",
+        },
     ],
 }
 REPLIES: dict[str, dict[str, Any]] = {
@@ -227,4 +249,4 @@ class FakeDaemon:
         rule = {name: given[name] for name in ("action", "filters", "interface")}
         name = given["name"] or f"dynamic-{len(self.calls)}"
         left = {"remaining_s": given["ttl_s"], "by": "uid 0 (root)", "created": 1.0}
-        return {"rule": {"name": name, **rule, **left}}
+        return {"rule": {"name": name, **rule, **left}, "warnings": []}

@@ -12,7 +12,7 @@ import pytest
 
 from ipsecd.errors import BackendFailed, IpsecdError, NotFound
 from tests.ctl.conftest import Run
-from tests.ctl.fake_daemon import FakeDaemon
+from tests.ctl.fake_daemon import OUTCOME, FakeDaemon
 
 COMMANDS = Path(__file__).parents[1] / "data" / "kb813878-commands.txt"
 ARTICLE = [line for line in COMMANDS.read_text().splitlines() if not line.startswith("#")]
@@ -278,7 +278,7 @@ def test_net_starts_and_stops(daemon: FakeDaemon, run: Run) -> None:
 
 def test_nothing_is_said_twice(daemon: FakeDaemon, run: Run) -> None:
     """A message that is itself about what is assigned is not followed by the same words."""
-    outcome = {"changed": True, "message": "no policy is assigned", "assigned": None}
+    outcome = {**OUTCOME, "message": "no policy is assigned", "assigned": None}
     daemon.replies["UnassignPolicy"] = {"outcome": outcome}
     out = run("ipseccmd", "-w", "REG", "-p", "Web", "-y").out
     assert out == "The command completed successfully: no policy is assigned.\n"

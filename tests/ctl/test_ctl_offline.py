@@ -119,14 +119,15 @@ def test_explain_offline_line_by_line(
 
 
 def test_explain_offline_knows_links_by_name(run: Run, tmp_path: Path) -> None:
-    """A rule for dial-up links matches on ppp0 and not on eth0, and nothing matches on lo."""
+    """A rule for dial-up links matches on ppp0 and a modem, not on eth0, and nothing does on lo."""
     file = tmp_path / "dialup.yaml"
     file.write_text(DOCUMENT.replace("    filters", "    interface: dialup\n    filters"))
     verdicts = {}
-    for name in ("ppp0", "eth0", "lo"):
+    for name in ("ppp0", "wwp0s20u2", "eth0", "lo"):
         packet = f"tcp 203.0.113.7:4000 > me:80 in {name}"
         verdicts[name] = explain(run, file, "--me", "192.0.2.1", packet)[0]["decision"]
-    assert verdicts == {"ppp0": "block", "eth0": "permit", "lo": "permit"}
+    expected = {"ppp0": "block", "wwp0s20u2": "block", "eth0": "permit", "lo": "permit"}
+    assert verdicts == expected
 
 
 def test_explain_offline_lets_essentials_pass(run: Run, tmp_path: Path) -> None:

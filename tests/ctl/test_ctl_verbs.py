@@ -7,6 +7,7 @@ import io
 import json
 import os
 import socket
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -18,7 +19,16 @@ from ipsecctl.__main__ import VERBS
 from ipsecctl.client import Client
 from ipsecd.errors import InvalidInput, NotFound, Refused
 from tests.ctl.conftest import Run
-from tests.ctl.fake_daemon import DOCUMENT, EXPLANATION, FILTERS, INTERFACES, STATUS, FakeDaemon
+from tests.ctl.fake_daemon import (
+    DOCUMENT,
+    EXAMINATION,
+    EXPLANATION,
+    FILTERS,
+    INTERFACES,
+    OUTCOME,
+    STATUS,
+    FakeDaemon,
+)
 
 
 def added(
@@ -204,10 +214,124 @@ def test_block_says_what_the_daemon_did(daemon: FakeDaemon, run: Run) -> None:
             "remaining_s": 300.0,
             "by": "uid 0 (root)",
             "created": 1.0,
-        }
+        },
+        "warnings": [],
     }
     ran = run("ipsecctl", "block", "tcp/80", "--for", "10m")
     assert ran.out == "block *=0:80:TCP on lan links · in force for 5m as 'web'\n"
+
+
+ABSENT = "container:web matches nothing at the moment: no container engine listens"
+
+
+@pytest.mark.parametrize(
+    ("command", "method", "member"),
+    [
+        ("block container:web=*", "AddDynamic", ""),
+        ("permit container:web=*", "AddDynamic", ""),
+        ("ipseccmd -f [container:web=*]", "AddDynamic", ""),
+        ("policy assign Web", "AssignPolicy", "outcome"),
+        ("reload", "Reload", "outcome"),
+        ("rule add P R container:web=* --action block", "PutRules", "outcome"),
+        ("ipseccmd -w REG -p Web -x", "AssignPolicy", "outcome"),
+        ("net start policyagent", "Start", "outcome"),
+    ],
+)
+def test_what_matches_nothing_now_is_done_and_said(
+    daemon: FakeDaemon, run: Run, command: str, method: str, member: str
+) -> None:
+    """A filter for what is not there yet is accepted, and standard error says that it waits."""
+    made = daemon.make_up(method, {"name": "x", "action": "block", "filters": [], "interface": None,
+                                   "ttl_s": None})  # fmt: skip
+    assert isinstance(made, dict)
+    if member:
+        made = {member: {**made[member], "warnings": [ABSENT]}}
+    else:
+        made["warnings"] = [ABSENT]
+    daemon.replies[method] = made
+    ran = run("ipsecctl", *command.split(" "))
+    assert ran.code == 0
+    assert ran.err == f"warning: {ABSENT}\n"
+
+
+def test_status_and_doctor_say_what_matches_nothing(daemon: FakeDaemon, run: Run) -> None:
+    """Both name it with the reason; many of them are a screen, and all are in --json."""
+    many = [f"container:c{n} matches nothing at the moment: no engine" for n in range(500)]
+    daemon.status(warnings=[ABSENT, *many])
+    daemon.replies["Examine"] = {"examination": {**EXAMINATION, "warnings": [ABSENT, *many]}}
+    for verb in ("status", "doctor"):
+        ran = run("ipsecctl", verb)
+        assert ran.code == 0
+        assert ABSENT in ran.out
+        assert "and 491 more" in ran.out
+        assert len(ran.out.splitlines()) < 35
+        assert many[-1] in run("ipsecctl", verb, "--json").out
+        assert "nothing is wrong" not in ran.out
+
+
+def test_doctor_says_first_whether_anything_is_wrong(daemon: FakeDaemon, run: Run) -> None:
+    """That nothing is wrong is a sentence; what is wrong is named before all that may be so."""
+    assert run("ipsecctl", "doctor").out.splitlines()[0] == "nothing is wrong here"
+    troubles = ["web.yaml:3: no action\n  hint: add one"]
+    daemon.replies["Examine"] = {"examination": {**EXAMINATION, "troubles": troubles}}
+    first = run("ipsecctl", "doctor").out.splitlines()[0]
+    assert first == "WRONG: web.yaml:3: no action; hint: add one"
+    refused = {**EXAMINATION["assessments"][0], "usable": False, "reasons_against": ["no"]}
+    daemon.replies["Examine"] = {"examination": {**EXAMINATION, "assessments": [refused]}}
+    first = run("ipsecctl", "doctor").out.splitlines()[0]
+    assert first == "WRONG: nftables enforces, and cannot be used by what was tried now"
+
+
+@pytest.mark.parametrize(
+    ("refusal", "done", "said"),
+    [
+        ("", "a table was made", "  + tried: a table was made"),
+        ("Operation not supported", "", "  - the kernel refused it: Operation not supported"),
+    ],
+)
+def test_doctor_tries_what_the_daemon_may_not(
+    daemon: FakeDaemon,
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    refusal: str,
+    done: str,
+    said: str,
+) -> None:
+    """Where the service may make no namespace, whoever runs the command may be able to."""
+    untried = {**EXAMINATION["assessments"][0], "reasons_for": [], "untried": "not allowed"}
+    daemon.replies["Examine"] = {"examination": {**EXAMINATION, "assessments": [untried]}}
+    answer = {"refusal": refusal, "done": done, "untried": "", "features": []}
+
+    def answered(words: list[str], **_: object) -> subprocess.CompletedProcess[bytes]:
+        assert words[-2:] == ["ipsecd.backend.trial", "nftables"]
+        return subprocess.CompletedProcess(words, 0, json.dumps(answer).encode(), b"")
+
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(subprocess, "run", answered)
+    ran = run("ipsecctl", "doctor")
+    assert said in ran.out
+    assert "not allowed" not in ran.out
+    assert ("WRONG: nftables enforces" in ran.out) == bool(refusal)
+
+
+def test_doctor_says_what_nobody_could_try(
+    daemon: FakeDaemon, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without root nothing is tried here, and what was left out is said with the reason."""
+    untried = {**EXAMINATION["assessments"][0], "untried": "not allowed"}
+    daemon.replies["Examine"] = {"examination": {**EXAMINATION, "assessments": [untried]}}
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("it was tried"))
+    assert "  - not tried: not allowed" in run("ipsecctl", "doctor").out
+
+
+def test_long_lists_are_summed_up(daemon: FakeDaemon, run: Run) -> None:
+    """What was removed is counted, with its first names."""
+    daemon.replies["RemoveDynamic"] = {"removed": [f"ban-{n}" for n in range(60_000)]}
+    out = run("ipsecctl", "unblock", "203.0.113.7").out
+    assert out.startswith("removed 60,000 dynamic rules: 'ban-0', 'ban-1'")
+    assert out.endswith(" and 59,992 more\n")
+    assert len(out) < 200
 
 
 def test_unblock_tries_the_name_first(daemon: FakeDaemon, run: Run) -> None:
@@ -226,7 +350,7 @@ def test_change_is_not_said_twice(daemon: FakeDaemon, run: Run) -> None:
         ("policy 'Web' is assigned already", "Web"),
         ("no policy is assigned", None),
     ):
-        outcome = {"changed": True, "message": message, "assigned": assigned}
+        outcome = {**OUTCOME, "message": message, "assigned": assigned}
         daemon.replies["Reload"] = {"outcome": outcome}
         assert run("ipsecctl", "reload").out == f"{message}\n"
 

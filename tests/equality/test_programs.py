@@ -65,8 +65,12 @@ def context(packet: Packet) -> bytes:
 
 
 def can_be_sent(packet: Packet) -> bool:
-    """Whether bytes can say it: in IPv6 an extension header is no packet's protocol."""
-    return packet.family is Family.IPV4 or packet.protocol not in IPV6_EXTENSION_HEADERS
+    """Whether bytes can say it: in IPv6 an extension header is no whole packet's protocol."""
+    return (
+        packet.family is Family.IPV4
+        or packet.later_fragment
+        or packet.protocol not in IPV6_EXTENSION_HEADERS
+    )
 
 
 def judge(programs: Programs, packet: Packet, number: int) -> set[Action]:

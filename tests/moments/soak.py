@@ -132,6 +132,7 @@ class Soak:
         self._changes = Changes(host.daemon, chance)
         self._begun = time.monotonic()
         self._latest = ["the start"]
+        self._counted = self._count()
 
     def run(self, seconds: float) -> None:
         """Half of the time with everything, half with the daemon living on."""
@@ -188,15 +189,18 @@ class Soak:
 
     def _watched(self, name: str, event: Callable[[], object]) -> None:
         """Have an event happen, and note what leaked meanwhile and since the one before."""
-        watched = (self._host.counters[0], self._host.outside[0])
-        before = sum(counter.value() for counter in watched)
         event()
         self.report.events[name] += 1
         self._latest = [*self._latest[-3:], f"{name} ({self._host.state})"]
-        if leaked := sum(counter.value() for counter in watched) - before:
+        before, self._counted = self._counted, self._count()
+        if leaked := self._counted - before:
             when = time.monotonic() - self._begun
             self.report.causes[self._latest[-1]] += leaked
             self.report.leaks.append(f"{leaked} leaked at {when:.1f} s: {', '.join(self._latest)}")
+
+    def _count(self) -> int:
+        """What has leaked so far, inwards and outwards."""
+        return self._host.counters[0].value() + self._host.outside[0].value()
 
     def _turn(self, moment: Moment) -> None:
         """Have a moment happen that has not, or undo it."""

@@ -16,7 +16,8 @@ from tests.netns.site import BACKENDS, HERE4, Daemon, Namespace, delivered, even
 
 pytestmark = pytest.mark.netns
 
-LIFE_S = 3
+LIVES_S = (3, 30)
+"""The second is for a machine that is too busy to look within the first."""
 
 
 @contextmanager
@@ -48,7 +49,7 @@ def offset(sign: int) -> int:
 def test_a_time_to_live_is_counted_by_the_clock_of_the_kernel(
     tmp_path: Path, backend: str, sign: int
 ) -> None:
-    """Three seconds are three seconds, with the daemon or without."""
+    """Seconds are seconds, with the daemon or without."""
     site.needs_isolation()
     with time_namespace(offset(sign)) as where, site.wire():
         own = time.monotonic()
@@ -58,14 +59,18 @@ def test_a_time_to_live_is_counted_by_the_clock_of_the_kernel(
         daemon.start()
         try:
             assert delivered(HERE4, 1434) == 5
-            daemon.ctl("block", "udp/1434", "--for", f"{LIFE_S}s")
-            added = time.monotonic()
-            assert delivered(HERE4, 1434) == 0
-            assert "1434" in daemon.ctl("show", "dynamic")
+            for life_s in LIVES_S:
+                begun = time.monotonic()
+                daemon.ctl("block", "udp/1434", "--for", f"{life_s}s")
+                passed, shown = delivered(HERE4, 1434), daemon.ctl("show", "dynamic")
+                if time.monotonic() < begun + life_s:
+                    break
+            assert passed == 0
+            assert "1434" in shown
             # What a daemon that is alive ends by its own clock could hide what the kernel does.
             daemon.end(signal.SIGKILL)
-            assert eventually(lambda: delivered(HERE4, 1434) == 5, 2 * LIFE_S)
-            assert time.monotonic() - added > LIFE_S - 1
+            assert eventually(lambda: delivered(HERE4, 1434) == 5, life_s + 10)
+            assert time.monotonic() > begun + life_s
             daemon.start()
         finally:
             daemon.end()

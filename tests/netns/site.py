@@ -24,6 +24,8 @@ HERE6, PEER6 = "fd09::1", "fd09::66"
 PEER = "peer"
 BPFFS = Path("/sys/fs/bpf/ipsecd")
 BACKENDS = ("nftables", "xdp")
+PATIENCE = float(os.environ.get("IPSECD_PATIENCE", "1"))
+"""How many times longer to wait for what must happen; an emulated machine is slow."""
 
 Namespace = tuple[str, ...]
 """How to run a command in a network namespace: words to put before it, none for the host's."""
@@ -145,7 +147,7 @@ class Daemon:
                 stderr=log,
                 text=True,
             )
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 20 * PATIENCE
         while not socket_path.exists():
             assert self._process.poll() is None, self.log()
             assert time.monotonic() < deadline, self.log()
@@ -155,7 +157,7 @@ class Daemon:
         """End it with a signal and wait for it."""
         if self._process is not None:
             self._process.send_signal(number)
-            self._process.wait(60)
+            self._process.wait(20 * PATIENCE)
             self._process = None
 
     @property
@@ -225,8 +227,8 @@ def daemon(directory: Path, backend: str = "nftables") -> Iterator[Daemon]:
 
 
 def eventually(holds: Callable[[], bool], seconds: float = 3) -> bool:
-    """Whether something becomes true in time."""
-    deadline = time.monotonic() + seconds
+    """Whether something becomes true in time, which is longer on a slow machine."""
+    deadline = time.monotonic() + seconds * PATIENCE
     while time.monotonic() < deadline:
         if holds():
             return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -94,6 +95,8 @@ def test_a_permit_of_the_original_source_keeps_its_rank(daemon: Daemon) -> None:
     assert out() == 0
     daemon.ctl("permit", f"{BOX4}=*:1434:UDP", "--name", "box")
     assert out() == 5
+    rules = json.loads(daemon.ctl("stats", "--json"))["rules"]
+    assert next(one["packets"] for one in rules if one["rule"] == "box") == 5
     daemon.ctl("unblock", "box")
     assert out() == 0
 

@@ -28,7 +28,15 @@ from ipsecd.service import Service
 VIEW_GID = 4242
 NOBODY = 65534
 
-OUTCOME = {"outcome": {"changed": True, "message": "done", "assigned": None}}
+OUTCOME = {
+    "outcome": {
+        "changed": True,
+        "message": "done",
+        "changes": [],
+        "assigned": None,
+        "warnings": [],
+    }
+}
 
 
 class FakeEngine:
@@ -94,6 +102,10 @@ class FakeEngine:
         self.threads.add(threading.current_thread().name)
         return self.needed
 
+    def assessments(self) -> list[dict[str, Any]]:
+        self.threads.add(threading.current_thread().name)
+        return []
+
     def next_expiry(self) -> float | None:
         return self.expires_at
 
@@ -133,7 +145,7 @@ class FakeEngine:
             "created": 0.0,
         }
         self.rules[name] = rule
-        return {"rule": rule}
+        return {"rule": rule, "warnings": []}
 
     def _RemoveDynamic(self, parameters: dict[str, Any], _by: str) -> dict[str, Any]:  # noqa: N802
         name = parameters["selector"]

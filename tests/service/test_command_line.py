@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar
@@ -65,6 +67,49 @@ def test_a_check_that_finds_something_fails(
     monkeypatch.setattr(NotedEngine, "problems", ("a.yaml:1: bad", "b.yaml:2: worse"))
     assert main(["--check"]) == 1
     assert capsys.readouterr().err == "ipsecd: a.yaml:1: bad\nipsecd: b.yaml:2: worse\n"
+
+
+EVIL = "\x1b]0;owned\x07\x9b2J\u202e\x7f\nFORGED"
+
+
+def test_the_daemon_drives_no_terminal_either(
+    main: Main, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wrong arguments and what was found in files are escaped, and never echoed at length."""
+    monkeypatch.setattr(NotedEngine, "problems", (f"a.yaml:1: {EVIL}",))
+    assert main(["--check"]) == 1
+    for options in (["--" + EVIL], ["--backend", EVIL], ["--config", "/nowhere/" + EVIL]):
+        with suppress(SystemExit):
+            main(options)
+    error = capsys.readouterr().err
+    assert error.replace("\n", "").isprintable()
+    with pytest.raises(SystemExit):
+        main(["x" * 14_000_000])
+    assert len(capsys.readouterr().err) < 6000
+
+
+@pytest.mark.parametrize("redirection", [">/dev/full", ">&-"])
+def test_a_check_whose_answer_is_lost_fails(tmp_path: Path, redirection: str) -> None:
+    """Without a traceback, and with a line on standard error."""
+    script = f'exec "$@" {redirection}'
+    command = [sys.executable, "-m", "ipsecd", "--check", f"--config-dir={tmp_path}"]
+    command += [f"--{name}-dir={tmp_path}" for name in ("state", "runtime")]
+    done = subprocess.run(
+        ["sh", "-c", script, "sh", *command], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("ipsecd: the output could not be written: ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("redirection", ["2>/dev/full", "2>&-"])
+def test_errors_need_no_standard_error(redirection: str) -> None:
+    """The exit code is what it would be."""
+    script = f'exec "$@" {redirection}'
+    command = ["sh", "-c", script, "sh", sys.executable, "-m", "ipsecd"]
+    for options, code in ((["--config", "/nowhere"], 1), (["--nonsense"], 2)):
+        done = subprocess.run([*command, *options], capture_output=True, check=False)
+        assert (done.returncode, done.stdout) == (code, b"")
 
 
 def test_directories_and_backend_reach_the_engine(main: Main, tmp_path: Path) -> None:

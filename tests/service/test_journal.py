@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import logging
+import os
 import sys
 
 import pytest
@@ -86,6 +89,32 @@ def test_libraries_are_logged_in_one_line_too() -> None:
     line = LineFormatter(priorities=False).format(entry)
     assert line.startswith('log logger=asyncio message="oh no\\nTraceback')
     assert "ValueError: invalid literal" in line
+
+
+class FullDisk(io.StringIO):
+    def write(self, text: str) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), text)
+
+
+@pytest.mark.parametrize("stream", [None, FullDisk()], ids=["closed", "full"])
+def test_a_log_that_cannot_be_written_ends_nothing(
+    monkeypatch: pytest.MonkeyPatch, stream: io.StringIO | None
+) -> None:
+    """A line is lost with the disk it was for; the daemon goes on, and so does its log."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    try:
+        set_up()
+        monkeypatch.setattr(sys, "stderr", stream)
+        record(logging.INFO, "call", method="Stop")
+        monkeypatch.setattr(sys, "stderr", told := io.StringIO())
+        record(logging.INFO, "call", method="Start", object="\x1b[2J\x9b\u202e")
+        logging.getLogger("lib").error("oh \x1b %s", "\x9b")
+    finally:
+        logging.basicConfig(handlers=handlers, level=level, force=True)
+    assert told.getvalue().splitlines()[0].startswith("call method=Start")
+    assert len(told.getvalue().splitlines()) == 2
+    assert told.getvalue().replace("\n", "").isprintable()
 
 
 def test_events_reach_standard_error(

@@ -50,6 +50,31 @@ def test_a_call_reaches_the_engine_and_comes_back() -> None:
         assert by.endswith(f" pid {os.getpid()}")
 
 
+def test_trying_backends_delays_nobody() -> None:
+    """While ``doctor`` tries, which takes its time, the engine goes on answering."""
+    tried, over = threading.Event(), threading.Event()
+
+    def assessments() -> list[dict[str, Any]]:
+        tried.set()
+        assert over.wait(20)
+        return [{"name": "xdp", "usable": True, "reasons_for": [], "reasons_against": []}]
+
+    def examine(_: dict[str, Any]) -> dict[str, Any]:
+        return {"examination": {"assessments": []}}
+
+    with running() as service:
+        service.engine.hooks["Examine"] = examine
+        service.engine.assessments = assessments  # type: ignore[method-assign]
+        with ThreadPoolExecutor(1) as pool, service.client() as doctor, service.client() as other:
+            examined = pool.submit(doctor.call, "Examine")
+            assert tried.wait(10)
+            assert "parameters" in other.call("AddDynamic", **ADD)
+            assert not examined.done()
+            over.set()
+            reply = examined.result(10)
+        assert reply["parameters"]["examination"]["assessments"][0]["name"] == "xdp"
+
+
 def test_the_engine_lives_in_one_thread() -> None:
     """Whatever clients do at once, the engine meets one thread, and never the loop's."""
     with running() as service:

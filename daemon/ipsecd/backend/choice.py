@@ -24,7 +24,7 @@ def make_backend(name: str, bpffs: Path) -> Backend:
     try:
         nftables = NftablesBackend()
     except BackendFailed as error:
-        return _programs_alone(error, bpffs)
+        return other_backend(error, bpffs)
     if name == "xdp":
         programs = partial(XdpBackend, bpffs, alone=False)
         return NftablesWithPrograms("xdp", nftables, programs, required=True)
@@ -34,7 +34,8 @@ def make_backend(name: str, bpffs: Path) -> Backend:
     return NftablesWithPrograms("nftables", nftables, guard, required=False)
 
 
-def _programs_alone(reason: BackendFailed, bpffs: Path) -> Backend:
+def other_backend(reason: IpsecdError, bpffs: Path) -> Backend:
+    """What judges where nftables cannot for a `reason`, which is raised where there is nothing."""
     try:
         return XdpBackend(bpffs, reason=f"no nftables: {reason.message}; programs judge alone")
     except IpsecdError:

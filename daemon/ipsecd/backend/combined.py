@@ -16,12 +16,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import TypeVar
 
 from ipsecd.backend.base import Count, Observation
 from ipsecd.backend.nftables.backend import NftablesBackend
-from ipsecd.backend.nftables.reading import translates_output
+from ipsecd.backend.nftables.translation import is_output_translated
 from ipsecd.backend.nftables.wire import KernelError, NftSocket
 from ipsecd.backend.xdp.backend import XdpBackend
 from ipsecd.backend.xdp.program import needs_translation
@@ -33,8 +32,6 @@ from ipsecd.model.packets import Point
 from ipsecd.model.values import Family, Origin
 
 Key = TypeVar("Key")
-LEGACY_TABLES = (Path("/proc/self/net/ip_tables_names"), Path("/proc/self/net/ip6_tables_names"))
-"""The tables of x_tables that are loaded in this network namespace, one on each line."""
 
 
 class NftablesWithPrograms:
@@ -199,25 +196,17 @@ class NftablesWithPrograms:
         if not any(needs_translation(tables, family) for family in Family):
             points.add(Point.LEAVING)
         sending = [table for table in tables if Point.SENDING in table.id.points]
-        if sending and not any(t.id.process for t in sending) and not _is_output_translated():
+        if sending and not any(t.id.process for t in sending) and not _may_translate_output():
             points.add(Point.SENDING)
         return frozenset(points)
 
 
-def _is_output_translated() -> bool:
-    """Whether somebody may translate what this host sends, by nftables or by x_tables."""
-    for names in LEGACY_TABLES:
-        with suppress(OSError):
-            if "nat" in names.read_text(encoding="ascii").split():
-                return True
+def _may_translate_output() -> bool:
+    socket = NftSocket()
     try:
-        socket = NftSocket()
-    except OSError:
-        return False
-    try:
-        return translates_output(socket)
+        return is_output_translated(socket)
     except KernelError:
-        return False
+        return True
     finally:
         socket.close()
 

@@ -1,4 +1,4 @@
-"""Owns what speaks for and against each backend on this host; changes nothing.
+"""Owns what speaks for and against each backend on this host; changes nothing of it.
 
 ``auto`` stands for nftables wherever it can be used: no interface waits for a program, the
 kernel itself answers what is ``me``, and other firewalls' administrators find it with the tools
@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ipsecd.backend.nftables.backend import NftablesBackend
+from ipsecd.backend.trial import NFTABLES, XDP, Trial, try_backend
 from ipsecd.backend.xdp import libbpf
 from ipsecd.backend.xdp.backend import is_bpf_file_system
 from ipsecd.backend.xdp.links import pinned_programs
@@ -24,17 +24,27 @@ _MODES = {1: "native", 2: "generic", 3: "offloaded"}
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
-    """Whether a backend can be used here, with the reasons; each is a sentence without a stop."""
+    """Whether a backend can be used here, with the reasons; each is a sentence without a stop.
+
+    ``untried`` says why a part of it was not tried, "" if all was.
+    """
 
     name: str
     usable: bool
     reasons_for: tuple[str, ...]
     reasons_against: tuple[str, ...]
+    untried: str = ""
 
 
 def assess(bpffs: Path, interfaces: Iterable[Interface]) -> tuple[Assessment, ...]:
-    """What speaks for and against nftables and XDP on this host."""
-    return (_assess_nftables(), _assess_xdp(bpffs, tuple(interfaces)))
+    """What speaks for and against nftables and XDP on this host.
+
+    Both are tried, which takes some tenths of a second; may be called from any thread.
+    """
+    return (
+        _assess_nftables(try_backend(NFTABLES)),
+        _assess_xdp(try_backend(XDP), bpffs, tuple(interfaces)),
+    )
 
 
 def foreign_programs(bpffs: Path, interfaces: Iterable[Interface]) -> dict[str, str]:
@@ -49,52 +59,61 @@ def foreign_programs(bpffs: Path, interfaces: Iterable[Interface]) -> dict[str, 
     return found
 
 
-def _assess_nftables() -> Assessment:
+def _assess_nftables(trial: Trial) -> Assessment:
+    if trial.refusal:
+        return Assessment(NFTABLES, False, (), (f"the kernel refused it: {trial.refusal}",))
     good = [
+        *_outcome(trial.done),
         "sees what the IP stack sees: new interfaces and addresses are covered at once",
         "its rules can be read with nft",
     ]
-    bad = ["a dropped packet has been through the driver and the socket buffer first"]
-    try:
-        backend = NftablesBackend()
-        features = backend.probe()
-        backend.close()
-    except (IpsecdError, OSError) as error:
-        return Assessment("nftables", False, (), (f"the kernel has no nf_tables: {error}",))
-    if "owned" in features:
+    bad = [
+        "a dropped packet has been through the driver and the socket buffer first",
+    ]
+    if "owned" in trial.features:
         good.append("this kernel keeps everybody else from our table (owner, persist)")
-    else:
+    elif trial.features:
         bad.append(
-            "this kernel lets others change our table (before Linux 6.9): it is watched, and "
-            "put right within a second"
+            "this kernel lets others change our table (before Linux 6.9): it is put right within "
+            "a second, and programs at tc hold meanwhile where they can be used"
         )
-    return Assessment("nftables", True, tuple(good), tuple(bad))
+    return Assessment(NFTABLES, True, tuple(good), tuple(bad), trial.untried)
 
 
-def _assess_xdp(bpffs: Path, interfaces: tuple[Interface, ...]) -> Assessment:
+def _assess_xdp(trial: Trial, bpffs: Path, interfaces: tuple[Interface, ...]) -> Assessment:
     missing = []
     try:
         loop = libbpf.has_helper(libbpf.BPF_PROG_TYPE_XDP, libbpf.BPF_FUNC_LOOP)
     except IpsecdError as error:
-        return Assessment("xdp", False, (), (error.message,))
+        return Assessment(XDP, False, (), (error.message,))
     if not OBJECT.exists():
         missing.append(f"the programs are not installed ({OBJECT})")
+    elif trial.refusal:
+        missing.append(f"the kernel refused it: {trial.refusal}")
     if not is_bpf_file_system(bpffs):
         missing.append(f"{bpffs} is not in a BPF file system: mount -t bpf bpf /sys/fs/bpf")
     good = [
+        *_outcome(trial.done),
         "drops a packet before the stack sees it, at less than half the cost",
         "a list of a million prefixes costs one look-up",
     ]
     bad = [
-        "a new interface passes nothing for some milliseconds, until it has programs",
-        "a new address is this host's only some milliseconds after it appears",
+        "what passes is judged twice, by a program and by nftables",
+        "a policy lies in the kernel twice",
     ]
     if not loop:
-        bad.append("this kernel (before Linux 5.17) takes policies of 24 look-ups at the most")
+        bad.append(
+            "on this kernel (before Linux 5.17) nftables alone enforces a policy of more than 24 "
+            "look-ups"
+        )
     bad += [
-        f"{interface} has an XDP program of somebody else, {program}; packets would be judged "
-        "at tc ingress behind it; to have XDP there, take it off: "
+        f"{interface} has an XDP program of somebody else, {program}; ours would be at tc ingress, "
+        "behind it; to have XDP there, take it off: "
         f"ip link set dev {interface} xdp off"
         for interface, program in foreign_programs(bpffs, interfaces).items()
     ]
-    return Assessment("xdp", not missing, tuple(good), (*missing, *bad))
+    return Assessment(XDP, not missing, tuple(good), (*missing, *bad), trial.untried)
+
+
+def _outcome(done: str) -> list[str]:
+    return [f"tried: {done}"] if done else []

@@ -33,6 +33,7 @@ from ipsecd.model.values import (
     Process,
     Selector,
 )
+from ipsecd.quoting import quote
 
 MAX_PORT_PAIRS = 100_000
 """Combinations of source and destination ports in one filter."""
@@ -324,7 +325,8 @@ def _networks(endpoint: Endpoint, family: Family) -> list[tuple[int, int]]:
     if isinstance(address, HostName):
         if not address.addresses:
             raise Refused(
-                f"DNS name {address.name!r} has not been resolved", "resolve it, or use an address"
+                f"DNS name {quote(address.name)} has not been resolved",
+                "resolve it, or use an address",
             )
         return [(n.length, n.address) for n in address.addresses if n.family is family]
     if isinstance(address, Selector):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import socket
 
 from ipsecd.errors import InvalidInput
-from ipsecd.language.quoting import is_number, quote, wrong
+from ipsecd.language.quoting import is_number, wrong
 from ipsecd.model.values import (
     Address,
     Family,
@@ -21,6 +21,7 @@ from ipsecd.model.values import (
     Selector,
     SelectorKind,
 )
+from ipsecd.quoting import quote
 
 MAX_DNS_NAME = 253
 MAX_DNS_LABEL = 63
@@ -158,7 +159,7 @@ def _parse_bracketed(text: str) -> Network:
         raise wrong(
             text,
             close + 1,
-            f"{quote(tail)} cannot stand after the IPv6 address {text[: close + 1]!r}",
+            f"{quote(tail)} cannot stand after the IPv6 address {quote(text[: close + 1])}",
             "a prefix length follows as [2001:db8::]/64, a port as [2001:db8::1]:443",
         )
     if "/" in inside and tail:

@@ -7,6 +7,7 @@ every scalar is text: ``policy: no`` is a policy called "no".
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib.resources import files
 from typing import Any, TypeVar
@@ -15,8 +16,8 @@ import yaml
 
 from ipsecd.errors import InvalidInput
 from ipsecd.language.filters import format_filter, parse_filter
-from ipsecd.language.quoting import quote
 from ipsecd.model.values import Action, Filter, InterfaceType, Policy, Rule
+from ipsecd.quoting import quote
 
 MAX_BYTES = 16 << 20
 MAX_DEPTH = 16
@@ -62,8 +63,14 @@ def format_policy(policy: Policy) -> str:
     return "\n".join(lines) + "\n"
 
 
-def diff_policies(old: Policy | None, new: Policy | None) -> tuple[str, ...]:
-    """What changes from `old` to `new`, a line for each rule or filter; empty if nothing does."""
+def diff_policies(
+    old: Policy | None, new: Policy | None, *, most: int | None = None
+) -> tuple[str, ...]:
+    """What changes from `old` to `new`, a line for each rule or filter; empty if nothing does.
+
+    With `most` no line has more filters than that, and no rule more lines: what is left out is
+    counted instead.
+    """
     before = {rule.name: rule for rule in old.rules} if old else {}
     after = {rule.name: rule for rule in new.rules} if new else {}
     lines = []
@@ -76,13 +83,14 @@ def diff_policies(old: Policy | None, new: Policy | None) -> tuple[str, ...]:
         if was == now:
             continue
         if was and now and _head(was) == _head(now):
-            lines += _filter_lines("-", name, was.filters, frozenset(now.filters))
-            lines += _filter_lines("+", name, now.filters, frozenset(was.filters))
+            lines += _filter_lines("-", name, was.filters, frozenset(now.filters), most)
+            lines += _filter_lines("+", name, now.filters, frozenset(was.filters), most)
             continue
         for sign, rule in (("-", was), ("+", now)):
             if rule:
-                text = " ".join(map(format_filter, rule.filters))
-                lines.append(f'{sign} rule "{name}": {_head(rule)} {text}')
+                text = " ".join(map(format_filter, rule.filters[:most]))
+                more = _more(rule.filters, most)
+                lines.append(f'{sign} rule "{name}": {_head(rule)} {text}{more}')
     return tuple(lines)
 
 
@@ -95,9 +103,22 @@ def policy_schema() -> dict[str, Any]:
 
 
 def _filter_lines(
-    sign: str, name: str, filters: tuple[Filter, ...], elsewhere: frozenset[Filter]
+    sign: str,
+    name: str,
+    filters: tuple[Filter, ...],
+    elsewhere: frozenset[Filter],
+    most: int | None,
 ) -> list[str]:
-    return [f'{sign} rule "{name}": {format_filter(f)}' for f in filters if f not in elsewhere]
+    changed = [one for one in filters if one not in elsewhere]
+    lines = [f'{sign} rule "{name}": {format_filter(one)}' for one in changed[:most]]
+    more = _more(changed, most)
+    return [*lines, f'{sign} rule "{name}":{more}'] if more else lines
+
+
+def _more(filters: Sequence[Filter], most: int | None) -> str:
+    """How many filters come after the first `most`."""
+    left = 0 if most is None else len(filters) - most
+    return f" and {left:,} more" if left > 0 else ""
 
 
 def _head(rule: Rule) -> str:
@@ -186,7 +207,7 @@ def _check_events(text: str, source: str) -> None:
         elif isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
             problem = "anchors and aliases are not allowed"
         elif tag := getattr(event, "tag", None):
-            problem = f"tags such as {tag} are not allowed"
+            problem = f"tags such as {quote(tag)} are not allowed"
         elif isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             problem = f"it is nested more than {MAX_DEPTH} deep" if depth > MAX_DEPTH else ""

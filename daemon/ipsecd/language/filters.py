@@ -19,7 +19,7 @@ from ipsecd.language.addresses import (
     parse_address,
 )
 from ipsecd.language.protocols import format_protocol, is_protocol_name, parse_protocol
-from ipsecd.language.quoting import is_number, quote, trim, wrong, wrong_within
+from ipsecd.language.quoting import is_number, trim, wrong, wrong_within
 from ipsecd.model.values import (
     PROTOCOLS_WITH_PORTS,
     Action,
@@ -30,6 +30,7 @@ from ipsecd.model.values import (
     Keyword,
     PortRange,
 )
+from ipsecd.quoting import quote
 
 _MISPRINT = re.compile(r"\s*\*\s*0\s*[=+]")
 _NUMBERS_WITH_PORTS = frozenset(map(str, PROTOCOLS_WITH_PORTS))

@@ -21,7 +21,7 @@ from ipsecd.language.addresses import (
     parse_address,
 )
 from ipsecd.language.protocols import format_protocol, parse_protocol
-from ipsecd.language.quoting import is_number, quote, wrong, wrong_within
+from ipsecd.language.quoting import is_number, wrong, wrong_within
 from ipsecd.model.packets import Host, Packet, Point
 from ipsecd.model.values import (
     MAX_PORT,
@@ -35,6 +35,7 @@ from ipsecd.model.values import (
     Selector,
     SelectorKind,
 )
+from ipsecd.quoting import quote
 
 _WORD = re.compile(r"\S+")
 _FORM = "write PROTOCOL SOURCE[:PORT] > DESTINATION[:PORT], as in udp 203.0.113.7:4000 > me:1434"
@@ -127,7 +128,7 @@ def to_packet(
             raise wrong(
                 text.text,
                 text.text.rindex(text.interface),
-                f"there is no interface {text.interface!r}",
+                f"there is no interface {quote(text.interface)}",
                 f"there are: {', '.join(sorted(interface_types)) or 'none'}",
             )
         interface_type = interface_types[text.interface]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from difflib import get_close_matches
 
 from ipsecd.errors import InvalidInput
-from ipsecd.language.quoting import is_number, quote
+from ipsecd.language.quoting import is_number
 from ipsecd.model.values import ICMP, IcmpOfFamily
+from ipsecd.quoting import quote
 
 MAX_PROTOCOL = 255
 

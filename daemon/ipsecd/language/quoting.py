@@ -1,17 +1,8 @@
-"""Owns how a piece of the user's text is shown and pointed at; must not know what it means."""
+"""Owns pieces of the user's text: what they are, and how an error points at one."""
 
 from __future__ import annotations
 
 from ipsecd.errors import InvalidInput
-
-MAX_QUOTED = 80
-
-
-def quote(text: str) -> str:
-    """`text` in quotes on one line, control characters escaped, cut after 80 characters."""
-    if len(text) > MAX_QUOTED:
-        return repr(text[:MAX_QUOTED] + "…")
-    return repr(text)
 
 
 def is_number(text: str) -> bool:

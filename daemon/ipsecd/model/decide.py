@@ -28,6 +28,7 @@ from ipsecd.model.values import (
     Process,
     Selector,
 )
+from ipsecd.quoting import quote
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +192,8 @@ def _bits(address: Address, family: Family, value: int) -> int | None:
     if isinstance(address, HostName):
         if not address.addresses:
             raise Refused(
-                f"DNS name {address.name!r} has not been resolved", "resolve it, or use an address"
+                f"DNS name {quote(address.name)} has not been resolved",
+                "resolve it, or use an address",
             )
         networks: tuple[Network, ...] = address.addresses
     elif isinstance(address, Selector):

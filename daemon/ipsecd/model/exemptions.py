@@ -11,6 +11,7 @@ from enum import Enum
 from ipsecd.errors import InvalidInput
 from ipsecd.model.packets import LIMITED_BROADCAST, ZERO_NETWORK, Host, Packet, Point, is_multicast
 from ipsecd.model.values import TCP, UDP, Family
+from ipsecd.quoting import quote
 
 
 class Cast(Enum):
@@ -132,7 +133,7 @@ def exemption(name: str) -> Exemption:
     """The exemption called `name`; raises ``InvalidInput`` for a name that does not exist."""
     if name not in BY_NAME:
         raise InvalidInput(
-            f"there is no exemption {name!r}", f"the names are {', '.join(sorted(BY_NAME))}"
+            f"there is no exemption {quote(name)}", f"the names are {', '.join(sorted(BY_NAME))}"
         )
     return BY_NAME[name]
 

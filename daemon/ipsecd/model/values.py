@@ -15,6 +15,7 @@ from enum import Enum, IntEnum
 from itertools import pairwise
 
 from ipsecd.errors import InvalidInput
+from ipsecd.quoting import quote
 
 MAX_PORT = 65535
 MAX_NAME = 256
@@ -119,10 +120,10 @@ class HostName:
 
     def __post_init__(self) -> None:
         if not self.name or len(self.name) > 253:
-            raise InvalidInput(f"{self.name!r} is not a DNS name")
+            raise InvalidInput(f"{quote(self.name)} is not a DNS name")
         order = sorted(set(self.addresses), key=lambda n: (n.family, n.address))
         if any(n.length != n.family.bits for n in order):
-            raise InvalidInput(f"DNS name {self.name!r} can only stand for hosts")
+            raise InvalidInput(f"DNS name {quote(self.name)} can only stand for hosts")
         object.__setattr__(self, "addresses", tuple(order))
 
 
@@ -161,7 +162,7 @@ class Selector:
         if not pattern.fullmatch(self.name) or not network or len(self.name) > MAX_SELECTOR:
             what = f"{self.name}@{self.network}" if self.network else self.name
             raise InvalidInput(
-                f"{what!r} cannot name a {self.kind.value}",
+                f"{quote(what)} cannot name a {self.kind.value}",
                 "write container:NAME, container:NAME@NETWORK, network:NAME or label:KEY=VALUE, "
                 "of letters, digits, dots, hyphens, underscores and slashes",
             )
@@ -190,7 +191,7 @@ class Process:
     def __post_init__(self) -> None:
         if not _PROCESS[self.kind].fullmatch(self.name):
             raise InvalidInput(
-                f"{self.name!r} cannot name a {self.kind}",
+                f"{quote(self.name)} cannot name a {self.kind}",
                 "write service:NAME.service or cgroup:/PATH/OF/GROUP",
             )
 
@@ -325,7 +326,8 @@ class Rule:
         check_name("rule", self.name)
         if not self.filters:
             raise InvalidInput(
-                f"rule {self.name!r} has no filters", 'give at least one, such as "*=0:1434:UDP"'
+                f"rule {quote(self.name)} has no filters",
+                'give at least one, such as "*=0:1434:UDP"',
             )
         object.__setattr__(self, "filters", tuple(dict.fromkeys(self.filters)))
 
@@ -344,14 +346,14 @@ class Policy:
             self.description.encode()
         except UnicodeEncodeError as error:
             raise InvalidInput(
-                f"the description of policy {self.name!r} is not text",
+                f"the description of policy {quote(self.name)} is not text",
                 "leave out the half of a surrogate pair in it",
             ) from error
         seen: set[str] = set()
         for rule in self.rules:
             if rule.name in seen:
                 raise InvalidInput(
-                    f"policy {self.name!r} has two rules named {rule.name!r}",
+                    f"policy {quote(self.name)} has two rules named {quote(rule.name)}",
                     "give each rule a name of its own, or put the filters into one rule",
                 )
             seen.add(rule.name)
@@ -406,6 +408,6 @@ def check_name(kind: str, name: str) -> None:
     """Raise ``InvalidInput`` unless `name` can name a policy or rule: printable, 1 to 256 long."""
     if not name or len(name) > MAX_NAME or not name.isprintable() or name != name.strip():
         raise InvalidInput(
-            f"{name!r} cannot name a {kind}",
+            f"{quote(name)} cannot name a {kind}",
             f"use 1 to {MAX_NAME} printable characters with no space at either end",
         )

@@ -13,6 +13,7 @@ from ipsecd.errors import (
     Refused,
     StoreFailed,
 )
+from ipsecd.quoting import MAX_PATH, cut, excerpt, quote
 
 PREFIX = "io.ipsecd.control."
 VARLINK_PREFIX = "org.varlink.service."
@@ -51,19 +52,25 @@ class VarlinkError(Exception):
 def interface_not_found(interface: str) -> VarlinkError:
     """The call names an interface that this service does not have."""
     return VarlinkError(
-        "InterfaceNotFound", {"interface": interface}, f"there is no interface {interface!r}"
+        "InterfaceNotFound",
+        {"interface": cut(interface, MAX_PATH)},
+        f"there is no interface {quote(interface)}",
     )
 
 
 def method_not_found(method: str) -> VarlinkError:
     """The call names a method that its interface does not have; `method` is its full name."""
-    return VarlinkError("MethodNotFound", {"method": method}, f"there is no method {method!r}")
+    return VarlinkError(
+        "MethodNotFound", {"method": cut(method, MAX_PATH)}, f"there is no method {quote(method)}"
+    )
 
 
 def invalid_parameter(parameter: str, reason: str) -> VarlinkError:
     """A parameter is missing, unknown or of the wrong type; `parameter` is written as a path."""
     return VarlinkError(
-        "InvalidParameter", {"parameter": parameter}, f"parameter {parameter!r} {reason}"
+        "InvalidParameter",
+        {"parameter": cut(parameter, MAX_PATH)},
+        f"parameter {quote(parameter)} {reason}",
     )
 
 
@@ -73,7 +80,12 @@ def to_wire(error: IpsecdError | VarlinkError) -> dict[str, Any]:
         return {"error": VARLINK_PREFIX + error.name, "parameters": dict(error.parameters)}
     parameters: dict[str, Any] = {"message": error.message, "hint": error.hint}
     if isinstance(error, InvalidInput):
-        parameters |= {"source": error.source, "line": error.line, "position": error.position}
+        source, position = error.source, error.position
+        if error.line > 0:
+            source = cut(source, MAX_PATH)
+        elif position >= 0:
+            source, position = excerpt(source, position)
+        parameters |= {"source": source, "line": error.line, "position": position}
     return {"error": PREFIX + error.wire, "parameters": parameters}
 
 
@@ -92,7 +104,7 @@ def from_wire(name: str, parameters: dict[str, Any]) -> IpsecdError:
         )
     if wire in _KINDS:
         return _KINDS[wire](message, hint)
-    details = ", ".join(f"{key} {value!r}" for key, value in parameters.items())
+    details = ", ".join(f"{key} {quote(str(value))}" for key, value in parameters.items())
     return IpsecdError(
         f"the daemon answered {name}" + (f" ({details})" if details else ""),
         "the daemon and this command may be of different versions",

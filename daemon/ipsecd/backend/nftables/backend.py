@@ -24,6 +24,7 @@ from ipsecd.backend.nftables import messages as nft
 from ipsecd.backend.nftables import transactions as tx
 from ipsecd.backend.nftables.expressions import NFPROTO
 from ipsecd.backend.nftables.failures import failure
+from ipsecd.backend.nftables.looks import KernelTable, Ruleset
 from ipsecd.backend.nftables.naming import (
     STATE_PREFIX,
     TABLE,
@@ -37,7 +38,7 @@ from ipsecd.backend.nftables.naming import (
     table_key,
 )
 from ipsecd.backend.nftables.reading import TableReader
-from ipsecd.backend.nftables.render import KernelTable, Ruleset, render
+from ipsecd.backend.nftables.render import render
 from ipsecd.backend.nftables.translation import is_translated
 from ipsecd.backend.nftables.wire import EventSocket, KernelError, Message, NftSocket
 from ipsecd.compiler.classifier import Classifier, Table, in_order

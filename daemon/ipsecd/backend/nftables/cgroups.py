@@ -13,6 +13,7 @@ from typing import NamedTuple
 from ipsecd.compiler.classifier import Ranked
 from ipsecd.errors import Refused
 from ipsecd.model.values import Process
+from ipsecd.quoting import quote
 
 ROOTS = (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified"))
 _SYSTEM = "system.slice"
@@ -82,6 +83,7 @@ def require(tables: Iterable[Ranked]) -> None:
     named = next((table.id.process for table in tables if table.id.process), None)
     if named and root() is None:
         raise Refused(
-            f"{named} cannot be told apart here: this host has no unified control group hierarchy",
+            f"{quote(named)} cannot be told apart here: "
+            "this host has no unified control group hierarchy",
             "mount one: mount -t cgroup2 cgroup2 /sys/fs/cgroup",
         )

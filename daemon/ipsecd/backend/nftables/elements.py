@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from ipsecd.backend.nftables.messages import DELSETELEM, NEWSETELEM, NLM_F_CREATE
-from ipsecd.backend.nftables.wire import Message, attribute, attributes
+from ipsecd.backend.nftables.wire import Message
+from ipsecd.netlink import attribute, attributes
 
 _LIST_BYTES = 60_000
 _KEY, _TIMEOUT, _EXPRESSION, _OBJECT = 1, 4, 7, 9

@@ -11,18 +11,10 @@ from ipsecd.backend.nftables import messages as nft
 from ipsecd.backend.nftables.elements import parse_counter, parse_elements
 from ipsecd.backend.nftables.failures import failure
 from ipsecd.backend.nftables.naming import TABLE
-from ipsecd.backend.nftables.wire import (
-    NFPROTO_UNSPEC,
-    NLM_F_DUMP,
-    KernelError,
-    Message,
-    NftSocket,
-    attribute,
-    attributes,
-)
+from ipsecd.backend.nftables.wire import KernelError, NftSocket
+from ipsecd.netlink import attribute, attributes
 
 _CHAIN_NAME, _SET_NAME, _OBJECT_NAME, _OBJECT_DATA = 3, 2, 2, 4
-_CHAIN_HOOK, _CHAIN_TYPE, _HOOK_NUMBER = 4, 7, 1
 
 _CHANGING: dict[int, tuple[int, ...]] = {
     nft.GETTABLE: (3,),
@@ -103,21 +95,6 @@ class TableReader:
             if error.errno == errno.ENOENT:
                 return []
             raise failure(error) from error
-
-
-def translates_output(socket: NftSocket) -> bool:
-    """Whether nftables may translate what this host sends, before it is at an interface.
-
-    True if there is a base chain of type nat at hook output, in a table of anybody's.
-    """
-    everything = Message(nft.GETCHAIN, NLM_F_DUMP, b"", "chains")
-    return any(
-        _text(parts.get(_CHAIN_TYPE, b"")) == "nat"
-        and int.from_bytes(dict(attributes(parts[_CHAIN_HOOK])).get(_HOOK_NUMBER, b""), "big")
-        == nft.HOOKS["output"]
-        for parts in map(dict, map(attributes, socket.request(everything, family=NFPROTO_UNSPEC)))
-        if _CHAIN_HOOK in parts
-    )
 
 
 def _text(payload: bytes) -> str:

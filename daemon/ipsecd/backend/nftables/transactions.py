@@ -14,6 +14,7 @@ from ipsecd.backend.nftables.elements import (
 )
 from ipsecd.backend.nftables.expressions import NFPROTO, host16
 from ipsecd.backend.nftables.failures import DYNAMIC_SET_SIZE
+from ipsecd.backend.nftables.looks import KernelTable, Ruleset
 from ipsecd.backend.nftables.naming import (
     DIALUP_TYPES,
     HOOKS,
@@ -26,7 +27,6 @@ from ipsecd.backend.nftables.naming import (
     key_types,
     set_flags,
 )
-from ipsecd.backend.nftables.render import KernelTable, Ruleset
 from ipsecd.backend.nftables.wire import Message
 from ipsecd.compiler.classifier import Table
 from ipsecd.compiler.tables import TableId

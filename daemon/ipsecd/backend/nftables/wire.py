@@ -10,26 +10,29 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from errno import ENOBUFS
 from typing import NamedTuple
 
-NETLINK_NETFILTER = 12
-NETLINK_ADD_MEMBERSHIP = 1
-NETLINK_EXT_ACK = 11
-NETLINK_CAP_ACK = 10
-SOL_NETLINK = 270
-SO_SNDBUFFORCE = 32
-SO_RCVBUFFORCE = 33
+from ipsecd.netlink import (
+    HEADER,
+    NETLINK_ADD_MEMBERSHIP,
+    NETLINK_CAP_ACK,
+    NETLINK_EXT_ACK,
+    NLM_F_ACK_TLVS,
+    NLM_F_CAPPED,
+    NLM_F_DUMP_INTR,
+    NLM_F_REQUEST,
+    NLMSG_DONE,
+    NLMSG_ERROR,
+    SO_RCVBUFFORCE,
+    SO_SNDBUFFORCE,
+    SOL_NETLINK,
+    attributes,
+    split,
+)
 
-NLMSG_ERROR = 2
-NLMSG_DONE = 3
-NLM_F_REQUEST = 0x1
-NLM_F_ACK = 0x4
-NLM_F_DUMP = 0x300
-NLM_F_DUMP_INTR = 0x10
-NLM_F_CAPPED = 0x100
-NLM_F_ACK_TLVS = 0x200
+NETLINK_NETFILTER = 12
 NLMSGERR_ATTR_MSG = 1
 
 NFNL_SUBSYS_NFTABLES = 10
@@ -42,8 +45,6 @@ NFNLGRP_NFTABLES = 7
 ANSWER_S = 30
 """A dump of a million elements takes up to half of it."""
 
-_HEADER = struct.Struct("=IHHII")
-_ATTRIBUTE = struct.Struct("=HH")
 _GENERIC = struct.Struct(">BBH")
 _RECEIVE_BYTES = 1 << 20
 
@@ -68,23 +69,6 @@ class KernelError(Exception):
         self.errno = errno
         self.index = index
         self.what = what
-
-
-def attribute(kind: int, payload: bytes) -> bytes:
-    """One netlink attribute: length, `kind`, `payload`, padded to four bytes."""
-    size = 4 + len(payload)
-    return _ATTRIBUTE.pack(size, kind) + payload + b"\0" * (-size % 4)
-
-
-def attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """The attributes laid end to end in `data`, as pairs of kind and payload."""
-    offset = 0
-    while offset + 4 <= len(data):
-        size, kind = _ATTRIBUTE.unpack_from(data, offset)
-        if size < 4:
-            return
-        yield kind & 0x3FFF, data[offset + 4 : offset + size]
-        offset += (size + 3) & ~3
 
 
 class NftSocket:
@@ -149,7 +133,7 @@ class NftSocket:
         found: list[bytes] = []
         interrupted = False
         while True:
-            for kind, flags, sequence, body in _split(self._socket.recv(_RECEIVE_BYTES)):
+            for kind, flags, sequence, body in split(self._socket.recv(_RECEIVE_BYTES)):
                 if sequence != self._sequence:
                     continue
                 interrupted = interrupted or bool(flags & NLM_F_DUMP_INTR)
@@ -169,7 +153,7 @@ class NftSocket:
                 data = self._socket.recv(_RECEIVE_BYTES, socket.MSG_DONTWAIT)
             except BlockingIOError:
                 return
-            for kind, flags, sequence, body in _split(data):
+            for kind, flags, sequence, body in split(data):
                 if kind == NLMSG_ERROR:
                     yield sequence, *_error(flags, body)
 
@@ -222,20 +206,20 @@ class EventSocket:
 
     def _concerns_us(self, data: bytes) -> bool:
         offset = 0
-        while offset + _HEADER.size <= len(data):
-            size, _, _, _, port = _HEADER.unpack_from(data, offset)
-            body = data[offset + _HEADER.size : offset + size]
+        while offset + HEADER.size <= len(data):
+            size, _, _, _, port = HEADER.unpack_from(data, offset)
+            body = data[offset + HEADER.size : offset + size]
             if port != self._own_port and body[0] == NFPROTO_INET:
                 name = dict(attributes(body[4:])).get(1)
                 if name == self._table:
                     return True
-            offset += max((size + 3) & ~3, _HEADER.size)
+            offset += max((size + 3) & ~3, HEADER.size)
         return False
 
 
 def _message(kind: int, flags: int, sequence: int, generic: bytes, body: bytes) -> bytes:
-    size = _HEADER.size + len(generic) + len(body)
-    return _HEADER.pack(size, kind, flags, sequence, 0) + generic + body
+    size = HEADER.size + len(generic) + len(body)
+    return HEADER.pack(size, kind, flags, sequence, 0) + generic + body
 
 
 def _nft_message(message: Message, sequence: int, family: int = NFPROTO_INET) -> bytes:
@@ -248,20 +232,12 @@ def _nft_message(message: Message, sequence: int, family: int = NFPROTO_INET) ->
     )
 
 
-def _split(data: bytes) -> Iterable[tuple[int, int, int, bytes]]:
-    offset = 0
-    while offset + _HEADER.size <= len(data):
-        size, kind, flags, sequence, _ = _HEADER.unpack_from(data, offset)
-        yield kind, flags, sequence, data[offset + _HEADER.size : offset + size]
-        offset += max((size + 3) & ~3, _HEADER.size)
-
-
 def _error(flags: int, body: bytes) -> tuple[int, str]:
     """The errno (0 for an acknowledgement) and the kernel's own words in an NLMSG_ERROR."""
     (negative,) = struct.unpack_from("=i", body)
     if not flags & NLM_F_ACK_TLVS:
         return -negative, ""
     (size,) = struct.unpack_from("=I", body, 4)
-    start = 4 + _HEADER.size if flags & NLM_F_CAPPED else 4 + size
+    start = 4 + HEADER.size if flags & NLM_F_CAPPED else 4 + size
     text = dict(attributes(body[start:])).get(NLMSGERR_ATTR_MSG, b"")
     return -negative, text.rstrip(b"\0").decode(errors="replace")

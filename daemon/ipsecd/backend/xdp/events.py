@@ -51,7 +51,10 @@ class Events:
         self._epoll.register(descriptor, select.EPOLLIN)
 
     def drain(self) -> bool:
-        """Read all news, and whether there were any; what they say is read from the kernel."""
+        """Read all news, and return whether there were any; False if only the time had come.
+
+        What the news say is read from the kernel itself. News that were lost count as some.
+        """
         with suppress(BlockingIOError):
             os.read(self._timer, 8)
         news = False

@@ -132,39 +132,46 @@ class Links:
         return (*arriving, "leave") if interface.leaving else arriving
 
     def _cover(self, interface: Wanted, programs: Callable[[str], int]) -> None:
-        hooks = self._hooks(interface)
+        index, hooks = interface.ifindex, self._hooks(interface)
         for ways in (tuple(hook for hook in hooks if hook != "leave"), ("leave",)):
             if not set(ways) & set(hooks):
                 continue
-            taken = next((hook for hook in ways if (interface.ifindex, hook) in self._links), None)
-            if not taken:
-                self._attach(interface, ways[0], programs)
+            taken = next((hook for hook in ways if (index, hook) in self._links), None)
+            if taken != ways[0] and self._attach_xdp(interface, ways[0], programs):
+                if taken:
+                    self._drop(index, taken)
                 continue
-            link = self._links[interface.ifindex, taken]
+            if not taken:
+                self._attach_tc(interface, ways[-1], programs)
+                continue
+            link = self._links[index, taken]
             if link.program != f"{taken}_{interface.suffix}":
                 link.program = f"{taken}_{interface.suffix}"
-                self._renew(interface.ifindex, taken, link, programs)
+                self._renew(index, taken, link, programs)
 
-    def _attach(self, interface: Wanted, hook: str, programs: Callable[[str], int]) -> None:
-        index = interface.ifindex
-        if hook == "receive":
-            name = f"receive_{interface.suffix}"
-            for mode, flags in (
-                (NATIVE, libbpf.XDP_FLAGS_DRV_MODE),
-                (GENERIC, libbpf.XDP_FLAGS_SKB_MODE),
-            ):
-                try:
-                    link = libbpf.create_link(programs(name), index, libbpf.BPF_XDP, flags)
-                except OSError as error:
-                    if error.errno in _FOREIGN:
-                        break
-                    if error.errno not in _REFUSED_BY_DRIVER or mode is GENERIC:
-                        raise
-                else:
-                    self._keep((index, "receive"), link, Link(mode, name))
-                    return
-            hook = "arrive"
-        name = f"{hook}_{interface.suffix}"
+    def _attach_xdp(self, interface: Wanted, hook: str, programs: Callable[[str], int]) -> bool:
+        """Attach to XDP if `hook` is that; False where somebody else holds it."""
+        if hook != "receive":
+            return False
+        name = f"receive_{interface.suffix}"
+        for mode, flags in (
+            (NATIVE, libbpf.XDP_FLAGS_DRV_MODE),
+            (GENERIC, libbpf.XDP_FLAGS_SKB_MODE),
+        ):
+            try:
+                link = libbpf.create_link(programs(name), interface.ifindex, libbpf.BPF_XDP, flags)
+            except OSError as error:
+                if error.errno in _FOREIGN:
+                    return False
+                if error.errno not in _REFUSED_BY_DRIVER or mode is GENERIC:
+                    raise
+            else:
+                self._keep((interface.ifindex, "receive"), link, Link(mode, name))
+                return True
+        return False
+
+    def _attach_tc(self, interface: Wanted, hook: str, programs: Callable[[str], int]) -> None:
+        index, name = interface.ifindex, f"{hook}_{interface.suffix}"
         if self._tcx:
             try:
                 link = libbpf.create_link(programs(name), index, _TCX[hook])

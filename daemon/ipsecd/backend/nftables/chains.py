@@ -1,0 +1,206 @@
+"""Owns what is done with the packets of one IP version in one place, as chains of rules.
+
+Invariants: those of ``render``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from ipsecd.backend.nftables import expressions as ex
+from ipsecd.backend.nftables.cgroups import Group
+from ipsecd.backend.nftables.exempt import conditions
+from ipsecd.backend.nftables.keys import as_arrived, from_packet, key_of
+from ipsecd.backend.nftables.looks import KernelTable, Look, Ruleset, is_block, is_of_me
+from ipsecd.backend.nftables.messages import ACCEPT, DROP, GOTO, JUMP, RETURN
+from ipsecd.backend.nftables.naming import (
+    DIALUP_TYPES,
+    UNPARSABLE,
+    WITH_PORTS,
+    chain,
+    describe,
+)
+from ipsecd.compiler.tables import ME, TableId
+from ipsecd.model.exemptions import Pattern
+from ipsecd.model.packets import Point
+from ipsecd.model.values import Family
+
+DELIVERED_TYPES = ex.host32(ex.RTN_LOCAL), ex.host32(ex.RTN_MULTICAST)
+"""The first and the last routing type of destinations that are delivered here."""
+_SHARED_TYPES = ex.host32(ex.RTN_BROADCAST), ex.host32(ex.RTN_MULTICAST)
+"""The same of those that a bridge may pass on to others as well."""
+_BRIDGES = ("bridge", "vlan")
+"""Kinds of links that bridged frames seem to come in by, with ``bridge-nf-call-iptables``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What is done with packets of one IP version at one point."""
+
+    rules: Ruleset
+    look: Look
+    family: Family
+    tables: list[KernelTable]
+    patterns: list[tuple[str, Pattern]]
+    groups: Mapping[str, Group | None]
+
+    def render(self, *, check: bool, drop: bool) -> None:
+        """Write the rules; `check` the headers, and `drop` or pass what cannot be read."""
+        entry = chain(self.look.base, self.family)
+        if check:
+            self._check_headers(entry, drop=drop and self.look.point is not Point.LEAVING)
+        self._exempt(entry, fragment=False)
+        self._split(entry, self.tables, "")
+
+    def _check_headers(self, entry: str, *, drop: bool) -> None:
+        # What passes at the first look is counted there.
+        counted = ex.counted_by(UNPARSABLE) if drop or not self.look.again else b""
+        end = counted + ex.verdict(DROP if drop else ACCEPT)
+        # Before the headers: the first of those that follow may lie in an earlier fragment, and
+        # then this one has no protocol, and only tables without one can match it.
+        fragments = chain(self.look.base, self.family, "fragment")
+        self.rules.add(
+            entry, self._is_later_fragment(), ex.verdict(GOTO, fragments), comment="no ports"
+        )
+        if self.family is Family.IPV6:
+            headers = chain(self.look.base, self.family, "headers")
+            readable = ex.meta(ex.META_L4PROTO) + ex.compare(ex.GTE, b"\0")
+            self.rules.add(entry, ex.verdict(JUMP, headers))
+            self.rules.add(headers, readable, ex.verdict(RETURN))
+            self.rules.add(headers, end, comment="too many or broken extension headers")
+        self.rules.chains[fragments] = []
+        self._exempt(fragments, fragment=True)
+        self._split(fragments, [t for t in self.tables if not t.id.needs_ports], "fragment")
+        ports = chain(self.look.base, self.family, "ports")
+        self.rules.add(
+            entry, ex.meta(ex.META_L4PROTO), ex.in_set(WITH_PORTS), ex.verdict(JUMP, ports)
+        )
+        readable = ex.payload(ex.TRANSPORT_HEADER, 0, 4) + ex.compare(ex.GTE, b"\0\0\0\0")
+        self.rules.add(ports, readable, ex.verdict(RETURN))
+        self.rules.add(ports, end, comment="ends before its ports")
+
+    def _is_later_fragment(self) -> bytes:
+        if self.family is Family.IPV4:
+            offset = ex.payload(ex.NETWORK_HEADER, 6, 2) + ex.masked(b"\x1f\xff")
+        else:
+            offset = ex.fragment_offset() + ex.masked(b"\xff\xf8")
+        return offset + ex.compare(ex.NEQ, b"\0\0")
+
+    def _exempt(self, name: str, *, fragment: bool) -> None:
+        for label, pattern in self.patterns:
+            if self.look.point not in pattern.points or pattern.family not in (None, self.family):
+                continue
+            for parts in conditions(pattern, self.family, fragment=fragment):
+                self.rules.add(name, parts, ex.verdict(ACCEPT), comment=f"exempt: {label}")
+
+    def _split(self, entry: str, tables: list[KernelTable], part: str) -> None:
+        """Send a packet to the tables it can match: with ``me``, or without."""
+        if self.look.again:
+            self._look_up(entry, tables)
+            return
+        parts = (part,) if part else ()
+        me = chain(self.look.base, self.family, *parts, "me")
+        other = chain(self.look.base, self.family, *parts, "other")
+        if any(map(is_of_me, tables)):
+            self._spare_bridged(entry, tables, parts)
+            for is_me in self._is_me():
+                self.rules.add(entry, is_me, ex.verdict(GOTO, me))
+            self._look_up(me, tables)
+        # What leaves under another source than ours was judged when it arrived.
+        elsewhere = [table for table in tables if not is_of_me(table)]
+        if elsewhere and self.look.point is not Point.LEAVING:
+            self.rules.add(entry, ex.verdict(GOTO, other))
+            self._look_up(other, elsewhere)
+
+    def _spare_bridged(self, entry: str, tables: list[KernelTable], parts: tuple[str, ...]) -> None:
+        """Leave blocks to ``me`` of what a bridge may only pass on to where it is delivered."""
+        spared = [table for table in tables if not (is_block(table) and is_of_me(table))]
+        if len(spared) == len(tables) or self.look.point is not Point.ARRIVING:
+            return
+        bridged = chain(self.look.base, self.family, *parts, "bridged")
+        for kind in _BRIDGES:
+            self.rules.add(
+                entry,
+                ex.link_kind(ex.META_IIFKIND, kind),
+                ex.address_type(ex.FIB_DADDR) + ex.within(*_SHARED_TYPES),
+                ex.verdict(GOTO, bridged),
+            )
+        self._look_up(bridged, spared)
+
+    def _is_me(self) -> list[bytes]:
+        """The conditions under which a packet is to (or from) this host, each of them enough.
+
+        Kernels before 6.12 look for an address in the VRF of a link only when asked about that
+        link, and then for no address of another.
+        """
+        if self.look.point is Point.ARRIVING:
+            address, link, kinds = ex.FIB_DADDR, ex.FIB_IIF, ex.within(*DELIVERED_TYPES)
+        else:
+            address, link = ex.FIB_SADDR, ex.FIB_OIF
+            kinds = ex.compare(ex.EQ, ex.host32(ex.RTN_LOCAL))
+        return [ex.address_type(flags) + kinds for flags in (address, address | link)]
+
+    def _look_up(self, name: str, tables: list[KernelTable]) -> None:
+        self.rules.chains.setdefault(name, [])
+        for table in tables:
+            verdict = ex.verdict(DROP if is_block(table) else ACCEPT)
+            text = describe(table.origin) if table.origin else ""
+            for condition in self._links(table):
+                for key in self._keys(table.id):
+                    parts = (condition, self._sender(table.id), key, self._match(table), verdict)
+                    self.rules.add(name, *parts, comment=text)
+
+    def _links(self, table: KernelTable) -> list[bytes]:
+        """The conditions on the link, each of them enough.
+
+        With a VRF the link itself is unknown: what counts for some links only must not block
+        there, nor be outranked.
+        """
+        if self.look.in_vrf and table.id.interface_type:
+            return [] if is_block(table) else [b""]
+        return _interface(table.id, self.look.point)
+
+    def _match(self, table: KernelTable) -> bytes:
+        """Go on if the key is in the table, and count that unless it counts elsewhere."""
+        leaving = self.look.point is Point.LEAVING and table.id.source != ME
+        if not is_block(table) and (self.look.again or leaving):
+            return ex.in_set(table.uncounted)
+        if table.mapped:
+            return ex.counted_in_map(table.set_name)
+        count = ex.counted_by(table.counter) if table.counter else b""
+        return ex.in_set(table.set_name) + count
+
+    def _sender(self, table: TableId) -> bytes:
+        group = self.groups.get(table.process)
+        if group is None:
+            return b""
+        return ex.sender_group(group.level) + ex.compare(ex.EQ, ex.host64(group.number))
+
+    def _keys(self, table: TableId) -> Iterator[bytes]:
+        """The expressions that lay the table's key into registers, for each way to see it."""
+        if self.look.point is not Point.LEAVING or table.source == ME:
+            yield key_of(table, from_packet)
+            return
+        state = ex.tracked(ex.CT_STATE)
+        # The addresses of a related ICMP error are not those of the connection it is about.
+        own = state + ex.masked(ex.host32(ex.CT_STATE_RELATED)) + ex.compare(ex.EQ, ex.host32(0))
+        for direction in (0, 1):
+            seen = own + ex.tracked(ex.CT_DIRECTION) + ex.compare(ex.EQ, bytes((direction,)))
+            yield seen + key_of(table, as_arrived(direction))
+        mask = ex.masked(ex.host32(ex.CT_STATE_INVALID_OR_UNTRACKED))
+        yield state + mask + ex.compare(ex.NEQ, ex.host32(0)) + key_of(table, from_packet)
+
+
+def _interface(table: TableId, point: Point) -> list[bytes]:
+    """The conditions on the link, each of them enough; one empty one if any link will do."""
+    if not table.interface_type:
+        return [b""]
+    # A permit that names no ``me`` was judged by the link it came in by.
+    incoming = point is Point.ARRIVING or (point is Point.LEAVING and table.source != ME)
+    kind = ex.meta(ex.META_IIFTYPE if incoming else ex.META_OIFTYPE)
+    name = ex.meta(ex.META_IIFNAME if incoming else ex.META_OIFNAME)
+    if table.interface_type == "dialup":
+        by_name = kind + ex.in_set(DIALUP_TYPES, inverted=True) + name + ex.compare(ex.EQ, b"ww")
+        return [kind + ex.in_set(DIALUP_TYPES), by_name]
+    return [kind + ex.in_set(DIALUP_TYPES, inverted=True) + name + ex.compare(ex.NEQ, b"ww")]

@@ -1,0 +1,106 @@
+"""What becomes of enforcement where a backend cannot do its work: never an open host by itself."""
+
+from __future__ import annotations
+
+from math import inf
+
+import pytest
+
+from ipsecd.backend.memory import MemoryBackend
+from ipsecd.compiler.classifier import Classifier
+from ipsecd.compiler.volatile import Volatile
+from ipsecd.config import Boot, Config
+from ipsecd.engine import Engine
+from ipsecd.errors import BackendFailed, IpsecdError
+from ipsecd.language.filters import parse_filter
+from ipsecd.model.packets import Packet, Point
+from ipsecd.model.values import Action, Family, Policy, Rule
+from ipsecd.stores.dynamic import DynamicRule
+from tests.engine.site import HOST, ME, Site
+
+POLICY = Policy("P", (Rule("R", (parse_filter("*=0:1:UDP"),), Action.BLOCK),))
+BAN = DynamicRule("ban", (parse_filter("*=0:3:UDP"),), Action.BLOCK, None, inf)
+
+
+class Unable(MemoryBackend):
+    """A backend whose kernel takes nothing, or nothing but a block of everything."""
+
+    def __init__(self, *, takes_block: bool = False) -> None:
+        super().__init__()
+        self.takes_block = takes_block
+        self.works = False
+
+    def apply(self, classifier: Classifier, volatile: Volatile) -> None:
+        is_block = {origin.store for origin in classifier.origins} == {"boot"}
+        if not self.works and not (is_block and self.takes_block):
+            raise BackendFailed("the kernel takes nothing", "mend it")
+        super().apply(classifier, volatile)
+
+
+def unable_engine(site: Site, unable: Unable, other: MemoryBackend | None, boot: Boot) -> Engine:
+    def make_other(reason: IpsecdError) -> MemoryBackend:
+        if other is None:
+            raise reason
+        other.failures = (reason.message,)
+        return other
+
+    config = Config(boot=boot)
+    return Engine(config, site.directories, lambda: unable, clock=site.clock, other=make_other)
+
+
+def blocks(backend: MemoryBackend, port: int) -> bool:
+    packet = Packet(Point.ARRIVING, Family.IPV4, 0xCB007107, ME, 17, 4000, port)
+    return backend.judge(packet, HOST).action is Action.BLOCK
+
+
+def test_where_a_backend_fails_at_start_the_other_enforces(site: Site) -> None:
+    """The policy is in force, and status says why not as was asked for; at boot as well."""
+    site.engine.change(put=[POLICY], assign="P")
+    for start in (Engine.start, Engine.boot):
+        other = MemoryBackend()
+        engine = unable_engine(site, Unable(), other, Boot.PERMIT)
+        start(engine)
+        assert blocks(other, 1)
+        assert not blocks(other, 2)
+        assert engine.backend is other
+        assert engine.backend.failures == ("the kernel takes nothing",)
+        engine.close()
+
+
+@pytest.mark.parametrize("boot", Boot)
+def test_where_no_backend_takes_the_policy_the_setting_decides(site: Site, boot: Boot) -> None:
+    """The daemon lives, says what failed, refuses to pretend, and enforces when it can again."""
+    site.engine.change(put=[POLICY], assign="P")
+    unable = Unable(takes_block=True)
+    engine = unable_engine(site, unable, Unable(), boot)
+    assert not engine.boot()
+    engine = unable_engine(site, unable, Unable(), boot)
+    engine.start()
+    assert engine.held
+    assert any("the kernel takes nothing" in text for text in engine.failures)
+    assert blocks(unable, 2) == (boot is Boot.BLOCK)
+    with pytest.raises(IpsecdError):
+        engine.add_dynamic(BAN)
+    unable.works = True
+    engine.reload({})
+    assert blocks(unable, 1)
+    assert not blocks(unable, 2)
+    assert engine.failures == ()
+    engine.close()
+
+
+def test_where_a_backend_fails_at_start_what_is_in_force_stays(site: Site) -> None:
+    """What an earlier daemon left in the kernel is not touched by one that cannot enforce."""
+    unable = Unable()
+    unable.works = True
+    site.engine.change(put=[POLICY], assign="P")
+    engine = unable_engine(site, unable, None, Boot.BLOCK)
+    engine.start()
+    engine.close()
+    unable.works = False
+    engine = unable_engine(site, unable, None, Boot.BLOCK)
+    engine.start()
+    assert engine.held
+    assert blocks(unable, 1)
+    assert not blocks(unable, 2)
+    engine.close()
