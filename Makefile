@@ -175,6 +175,7 @@ bench: setup build/floor.bpf.o build/candidates.bpf.o
 	$(ISOLATED) $(VENV)/bin/python bench/dynamic_add.py
 	$(ISOLATED) $(VENV)/bin/python -m bench.classify
 	$(ISOLATED) $(VENV)/bin/python -m bench.load
+	$(ISOLATED) $(VENV)/bin/python -m bench.rules
 	$(ISOLATED) $(VENV)/bin/python -m bench.xdp_filter
 	$(ISOLATED) $(VENV)/bin/python -m bench.candidates
 	$(ISOLATED) $(VENV)/bin/python -m bench.second_look

@@ -31,6 +31,7 @@ def run(client: Client, args: list[str]) -> int:
 def _lines(status: dict[str, Any]) -> list[str]:
     return [
         *_troubles(status),
+        *(paint(f"warning: {reason}", "yellow") for reason in status["file_warnings"]),
         f"{paint('ipsecd ' + status['version'], 'bold')} · {_state(status)}",
         f"  policy     {_policy(status)}",
         f"  dynamic    {_amount(status, 'dynamic')}",

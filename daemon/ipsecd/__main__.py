@@ -7,7 +7,7 @@ import asyncio
 import resource
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -19,6 +19,7 @@ from ipsecd.engine import Engine
 from ipsecd.errors import MAX_MESSAGE, IpsecdError
 from ipsecd.lifecycle import Daemon
 from ipsecd.listener import RuntimeLock
+from ipsecd.namespace_lock import NamespaceLock
 from ipsecd.output import begin, complain, complain_text, finish, say
 from ipsecd.quoting import cut
 
@@ -45,10 +46,11 @@ def _run(options: argparse.Namespace) -> int:
             return _withdraw(directories)
         config = _config(options)
         engine = Engine(config, directories)
+        journal.set_up()
         if options.check:
             return _report(engine.check())
-        journal.set_up()
-        asyncio.run(Daemon(Control(engine), config, directories).run())
+        with closing(NamespaceLock()):
+            asyncio.run(Daemon(Control(engine), config, directories).run())
     except IpsecdError as error:
         complain_text(f"ipsecd: {error}")
         return 1
@@ -73,15 +75,12 @@ def _boot(options: argparse.Namespace, directories: Directories) -> int:
     except IpsecdError as error:
         config, wrong = Config(boot=boot_despite_errors(options.config)), error
     try:
-        lock = RuntimeLock(directories.runtime)
-        try:
-            engine = Engine(config, directories)
-            try:
-                done = engine.boot(wrong)
-            finally:
-                engine.close()
-        finally:
-            lock.close()
+        with (
+            closing(RuntimeLock(directories.runtime)),
+            closing(NamespaceLock()),
+            closing(Engine(config, directories)) as engine,
+        ):
+            done = engine.boot(wrong)
     except IpsecdError as error:
         complain_text(f"ipsecd: {error}")
         return 1
@@ -90,11 +89,8 @@ def _boot(options: argparse.Namespace, directories: Directories) -> int:
 
 def _withdraw(directories: Directories) -> int:
     """Remove what an earlier daemon left in force; nothing is left of it."""
-    lock = RuntimeLock(directories.runtime)
-    try:
+    with closing(RuntimeLock(directories.runtime)), closing(NamespaceLock()):
         withdraw_all(directories.bpffs)
-    finally:
-        lock.close()
     return 0
 
 

@@ -42,6 +42,7 @@ from ipsecd.model.values import (
 from ipsecd.quoting import quote
 from ipsecd.stores.dynamic import DynamicRule
 from ipsecd.stores.names import names_in, names_of, with_addresses
+from ipsecd.stores.static import KEEP
 
 Parameters = dict[str, Any]
 Names = Mapping[str, tuple[Network, ...]]
@@ -57,6 +58,7 @@ class Control:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._read: tuple[bytes, str, Policy] | None = None
         self.start = engine.start
         self.stop_on_purpose = engine.stop_on_purpose
         self.close = engine.close
@@ -82,7 +84,7 @@ class Control:
         document: bytes | None,
     ) -> dict[str, Any]:
         """Carry out one call and give its reply's parameters; raises ``IpsecdError``."""
-        request = Request(parameters, by, names, document)
+        request = Request(parameters, by, names, self._policy(document, parameters))
         return _METHODS[method](self._engine, request)
 
     def assessments(self) -> list[dict[str, Any]]:
@@ -108,23 +110,40 @@ class Control:
             texts = [text for rule in parameters["rules"] for text in rule["filters"]]
             return names_in(map(parse_filter, texts))
         if method == "ApplyPolicy":
-            return names_of(parse_policy(document or b"", parameters.get("source") or "<document>"))
+            policy = self._policy(document, parameters)
+            if document is not None and policy:
+                self._read = (document, _source(parameters), policy)
+            return names_of(policy) if policy else frozenset()
         loaded = self._engine.read_files()
         found: frozenset[str] = frozenset()
         for stored in loaded.policies.values():
             found |= names_of(stored.policy)
         return found if parameters["resolve"] else found - self._engine.names.keys()
 
+    def _policy(self, document: bytes | None, parameters: Parameters) -> Policy | None:
+        """The policy in the document of a call, which is read once for names and call."""
+        read, self._read = self._read, None
+        if document is None:
+            return None
+        source = _source(parameters)
+        if read and read[0] is document and read[1] == source:
+            return read[2]
+        return parse_policy(document, source)
+
+
+def _source(parameters: Parameters) -> str:
+    return parameters.get("source") or "<document>"
+
 
 class Request:
-    """One call: its parameters, who makes it, resolved names and a document."""
+    """One call: its parameters, who makes it, resolved names and the policy of a document."""
 
     def __init__(
-        self, parameters: Parameters, by: str, names: Names, document: bytes | None
+        self, parameters: Parameters, by: str, names: Names, policy: Policy | None
     ) -> None:
         self.by = by
         self.names = names
-        self.document = document
+        self.policy = policy
         self._parameters = parameters
 
     def __getitem__(self, name: str) -> Any:
@@ -156,6 +175,7 @@ def _status(engine: Engine, _: Request) -> dict[str, Any]:
         "since": engine.started,
         "state": state,
         "failures": failures,
+        "file_warnings": list(engine.warnings),
         "backend": engine.backend.name,
         "features": list(engine.backend.probe()),
         "assigned": policy.name if policy and not engine.stopped else assigned,
@@ -225,12 +245,12 @@ def _list_policies(engine: Engine, _: Request) -> dict[str, Any]:
             "name": file.path.rpartition("/")[2],
             "description": "",
             "path": file.path,
-            "assigned": file.path == loaded.link,
+            "assigned": file.path == loaded.assigned_path,
             "rules": 0,
             "filters": 0,
             "error": str(file.error),
         }
-        for file in loaded.broken
+        for file in engine.broken
     ]
     return {"policies": found}
 
@@ -437,11 +457,18 @@ def _flush_dynamic(engine: Engine, _: Request) -> dict[str, Any]:
 
 
 def _apply_policy(engine: Engine, request: Request) -> dict[str, Any]:
-    policy = parse_policy(request.document or b"", request["source"] or "<document>")
+    policy = request.policy
+    if policy is None:
+        raise InvalidInput("there is no document", "pass one, or the file that holds it")
     known = engine.loaded.policies.get(policy.name)
     lines = diff_policies(known.policy if known else None, policy)
     assign = bool(request["assign"])
-    changed = bool(lines) or known is None or (assign and engine.loaded.assigned != policy.name)
+    changed = (
+        bool(lines)
+        or known is None
+        or (assign and engine.loaded.assigned != policy.name)
+        or not engine.is_on_disk(policy.name)
+    )
     short = diff_policies(known.policy if known else None, policy, most=SHOWN_FILTERS)
     summary = "\n".join(short[:SHOWN_LINES]) or "no rule changes"
     if len(short) > SHOWN_LINES:
@@ -449,9 +476,12 @@ def _apply_policy(engine: Engine, request: Request) -> dict[str, Any]:
     if request["dry_run"]:
         message = f"policy {policy.name!r} would be stored:\n{summary}"
         return _outcome(engine, message, changed=False, changes=lines)
+    kept: tuple[str, ...] = ()
     if changed:
-        _change(engine, request, put=[policy], assign=policy.name if assign else None)
-    message = f"policy {policy.name!r} is stored:\n{summary}"
+        assigned = policy.name if assign else KEEP
+        kept = engine.change(put=[policy], assign=assigned, names=request.names, repair=True)
+    replaced = "".join(f"\nthe file that could not be used is kept as {name!r}" for name in kept)
+    message = f"policy {policy.name!r} is stored:\n{summary}{replaced}"
     return _outcome(engine, message, changed=changed, changes=lines, warns=True)
 
 
@@ -518,7 +548,7 @@ def _put_rules(engine: Engine, request: Request) -> dict[str, Any]:
             _interface(given.get("interface")),
         )
         policy = policy.with_rule(rule)
-    _change(engine, request, put=[policy], assign=name if request["assign"] else None)
+    engine.change(put=[policy], assign=name if request["assign"] else KEEP, names=request.names)
     rules = ", ".join(repr(rule["name"]) for rule in request["rules"])
     return _outcome(engine, f"rule {rules} is stored in policy {name!r}", warns=True)
 
@@ -566,13 +596,6 @@ def _start(engine: Engine, _: Request) -> dict[str, Any]:
 
 
 # -- parts of replies ----------------------------------------------------------------------------
-
-
-def _change(engine: Engine, request: Request, put: list[Policy], assign: str | None) -> None:
-    if assign is None:
-        engine.change(put=put, names=request.names)
-    else:
-        engine.change(put=put, assign=assign, names=request.names)
 
 
 def _outcome(

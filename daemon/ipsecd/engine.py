@@ -29,7 +29,8 @@ from ipsecd.compiler.volatile import Delta, Volatile
 from ipsecd.config import Boot, Config, Directories, OnStop, Unparsable
 from ipsecd.errors import InvalidInput, IpsecdError, NotFound, Refused, StoreFailed
 from ipsecd.journal import record
-from ipsecd.lastgood import Enforceable, load, save
+from ipsecd.kept import Kept
+from ipsecd.lastgood import Enforceable
 from ipsecd.model.inventory import Inventory, has_selectors, resolved
 from ipsecd.model.inventory import merged as merged_inventories
 from ipsecd.model.values import (
@@ -45,12 +46,12 @@ from ipsecd.model.values import (
     filters_of,
 )
 from ipsecd.quoting import quote
-from ipsecd.stores.cache import CheckedFile, NameStore, names_to_json
+from ipsecd.stores.cache import names_to_json
 from ipsecd.stores.dynamic import DynamicRule, DynamicStore
 from ipsecd.stores.files import Disk
-from ipsecd.stores.inventory import InventoryFile
 from ipsecd.stores.names import names_of, policy_with_addresses, without_names
-from ipsecd.stores.static import KEEP, Keep, Loaded, StaticStore
+from ipsecd.stores.reading import BrokenFile, Loaded, StoredPolicy
+from ipsecd.stores.static import KEEP, Keep, StaticStore
 
 Names = Mapping[str, tuple[Network, ...]]
 
@@ -87,15 +88,15 @@ class Engine:
         self._clock = clock
         self.bpffs = directories.bpffs
         self._store = StaticStore(directories.config, disk)
-        self._names_file = NameStore(directories.state, disk)
-        self._last_good = CheckedFile(directories.state / "last-good", disk)
+        self._kept = Kept(directories, disk)
         self._backend: Backend | None = None
         self._never = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self.names: dict[str, tuple[Network, ...]] = {}
         self.loaded = Loaded()
         self.failures: tuple[str, ...] = ()
         self.loaded_from = "nothing"
-        self._unread: tuple[str, ...] = ()
+        self._refused: Loaded | None = None
+        self._offered: Mapping[str, StoredPolicy] = {}
         self._repair_due = False
         self.stopped = True
         self.held = False
@@ -103,7 +104,6 @@ class Engine:
         self.volatile = Volatile()
         self._now = Enforceable("", None, Classifier())
         self._whole = self._now.classifier
-        self._inventory_file = InventoryFile(directories.runtime, disk)
         self._inventories: dict[str, Inventory] = {}
         self.inventory = Inventory()
         self.container_engines: dict[str, str] = {}
@@ -142,8 +142,8 @@ class Engine:
         return not self.failures
 
     def _start(self, find: Callable[[], Enforceable | None]) -> None:
-        self.names = self._names_file.load()
-        self._inventories = self._inventory_file.load()
+        self.names = self._kept.names()
+        self._inventories = self._kept.inventories()
         self.inventory = merged_inventories(self._inventories.values())
         good = find()
         self.held = good is None and (
@@ -232,13 +232,13 @@ class Engine:
 
     def check(self) -> list[str]:
         """What is wrong with the stored policies, in words; touches no kernel state."""
-        self.names = self._names_file.load()
+        self.names = self._kept.names()
         try:
             loaded = self._store.load()
         except IpsecdError as error:
             return [str(error)]
         problems = [str(file.error) for file in loaded.broken]
-        if loaded.assigned_error and not any(f.path == loaded.link for f in loaded.broken):
+        if loaded.assigned_error and not any(f.path == loaded.assigned_path for f in loaded.broken):
             problems.append(str(loaded.assigned_error))
         if loaded.assigned:
             try:
@@ -287,44 +287,77 @@ class Engine:
         delete: Sequence[str] = (),
         assign: str | Keep | None = KEEP,
         names: Names | None = None,
-    ) -> None:
-        """Store, delete and assign policies as one change, durable and enforced at the end."""
+        repair: bool = False,
+    ) -> tuple[str, ...]:
+        """Store, delete and assign policies as one change, durable and enforced at the end.
+
+        With `repair`, files that cannot be used are replaced by what is put. Returns the names
+        under which those were kept.
+        """
         known = {**self.names, **(names or {})}
-        after = {name: stored.policy for name, stored in self.loaded.policies.items()}
-        after |= {policy.name: policy for policy in put}
-        for name in delete:
-            after.pop(name)
-        assigned = self.loaded.assigned if isinstance(assign, Keep) else assign
-        policy = after[assigned] if assigned is not None else None
         if isinstance(self.loaded.assigned_error, StoreFailed):
             raise Refused(
                 f"the stored policies could not be read: {self.loaded.assigned_error.message}",
                 "when they can be, run: ipsecctl reload",
             )
-        untouched = isinstance(assign, Keep) and self.loaded.assigned_error is not None
+        change = self._store.change(
+            self.loaded,
+            put=put,
+            delete=delete,
+            assign=assign,
+            repair=repair,
+            is_refused=self._is_refused,
+        )
+        after = change.after
+        policy = after.policies[after.assigned].policy if after.assigned is not None else None
+        untouched = after.assigned_error is not None
         good = self._now if untouched else self._enforceable(policy, known)
-        change = self._store.change(self.loaded, put=put, delete=delete, assign=assign)
+        if not untouched:
+            self._kept.check(good, known)
         change.commit()
         if not untouched:
             # What is in force while the assigned policy cannot be loaded is not in `good`.
             try:
-                self._save_names(known)
+                self._kept.save_names(known, self.names)
                 self._enforce(good)
             except BaseException:
                 change.undo()
-                self._save_names(self.names, after=known)
+                self._kept.save_names(self.names, known)
                 raise
             self.loaded_from = "policy" if policy else "nothing"
-        self.names, self.loaded = known, change.after
-        if not isinstance(assign, Keep):
-            self._unread = ()
-        self.failures = tuple(dict.fromkeys((*_failures(self.loaded), *self._unread)))
+        self.names, self.loaded = known, after
+        if self._refused:
+            mended = self._refused.mended(change.written)
+            self._refused = mended if isinstance(assign, Keep) and mended.assigned_error else None
+        self.failures = _failures(self.loaded, self._refused)
         self._keep_last_good()
+        return change.kept
 
-    def _save_names(self, names: Names, after: Names | None = None) -> None:
-        """Keep `names` on disk, if they differ from those that are there."""
-        if dict(names) != dict(self.names if after is None else after):
-            self._names_file.save(dict(names))
+    def _is_refused(self, edited: StoredPolicy) -> bool:
+        """Whether a reload has read this edit of a file, and it cannot be put in force."""
+        if self._offered.get(edited.path) != edited:
+            return False
+        try:
+            self._enforceable(edited.policy, self.names)
+        except IpsecdError:
+            return True
+        return False
+
+    def is_on_disk(self, name: str) -> bool:
+        """Whether the file of the stored policy called `name` holds it still."""
+        return self._store.is_on_disk(self.loaded.policies[name])
+
+    @property
+    def broken(self) -> tuple[BrokenFile, ...]:
+        """The files that could not be used when they were last read."""
+        return (self._refused or self.loaded).broken
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is wrong with files, and keeps nothing from being in force that should be."""
+        told = "\n".join(self.failures)
+        broken = [text for file in self.broken if (text := str(file.error)) not in told]
+        return (*broken, *self._kept.warnings)
 
     def reload(self, names: Names) -> tuple[bool, tuple[str, ...]]:
         """Read the policy files again and enforce what they say now.
@@ -332,30 +365,34 @@ class Engine:
         Returns whether anything changed, and what is wrong with files that are not assigned.
         Raises what is wrong with the assigned one; then all stays as it was.
         """
-        loaded = self._store.load()
+        loaded = self.read_files()
         if loaded.assigned_error:
-            self._unread = self.failures = _failures(loaded)
+            self._refused = loaded
+            self.failures = _failures(loaded)
             raise loaded.assigned_error
         known = {**self.names, **names}
         policy = loaded.policies[loaded.assigned].policy if loaded.assigned else None
         good = self._enforceable(policy, known)
         changed = good.key != self._now.key or loaded.policies != self.loaded.policies
+        self._kept.check(good, known)
         try:
-            self._save_names(known)
+            self._kept.save_names(known, self.names)
             self._enforce(good)
         except BaseException:
-            self._save_names(self.names, after=known)
+            self._kept.save_names(self.names, known)
             raise
-        self._unread = ()
+        self._refused, self._offered = None, {}
         self.names, self.loaded = known, loaded
         self.loaded_from = "policy" if policy else "nothing"
-        self.failures = _failures(loaded)
+        self.failures = ()
         self._keep_last_good()
-        return changed, self.failures
+        return changed, tuple(str(file.error) for file in loaded.broken)
 
     def read_files(self) -> Loaded:
         """What the policy files say now, without enforcing it."""
-        return self._store.load()
+        loaded = self._store.load()
+        self._offered = {stored.path: stored for stored in loaded.policies.values()}
+        return loaded
 
     def stored(self, name: str) -> Policy:
         """The stored policy called `name`; raises ``NotFound``."""
@@ -530,12 +567,9 @@ class Engine:
             raise
         self._announced = announced
         self._inventories = dict(inventories)
-        try:
-            self._inventory_file.save(
-                {source: one.with_announced(told) for source, one in inventories.items()}
-            )
-        except IpsecdError as error:
-            record(logging.WARNING, "containers-not-kept", reason=error.message)
+        self._kept.save_inventories(
+            {source: one.with_announced(told) for source, one in inventories.items()}
+        )
 
     def _follow_containers(self) -> None:
         before, whole = self._whole, self._with_containers(self._now)
@@ -624,10 +658,10 @@ class Engine:
         `read` reads the files. None if there is neither. When `booting`, what the files say counts
         but for filters by DNS names that are not known.
         """
-        kept = load(self._last_good)
+        kept = self._kept.last_good()
         try:
             self.loaded = read()
-            self.failures = _failures(self.loaded)
+            self.failures = ()
             if self.loaded.assigned_error:
                 raise self.loaded.assigned_error
             policy = self.stored(self.loaded.assigned) if self.loaded.assigned else None
@@ -649,7 +683,7 @@ class Engine:
 
     def _despite(self, error: IpsecdError) -> Enforceable | None:
         """What was in force last, or else the assigned policy, after an `error` in the settings."""
-        good = load(self._last_good)
+        good = self._kept.last_good()
         if good:
             self.failures = ()
             self.loaded_from = "last-good"
@@ -685,7 +719,12 @@ class Engine:
         exemptions = tuple(sorted(one.name for one in self.config.exemptions))
         drop = self.config.unparsable is Unparsable.DROP
         # Another version may compile the same policy in another way.
-        hasher = hashlib.sha256(repr((__version__, policy, exemptions, drop)).encode())
+        hasher = hashlib.sha256(repr((__version__, exemptions, drop)).encode())
+        if policy:
+            hasher.update(repr((policy.name, policy.description)).encode())
+            # Rule by rule: all of them as one text took more memory than the policy itself.
+            for rule in policy.rules:
+                hasher.update(repr(rule).encode())
         hasher.update(names_to_json(known))
         key = hasher.hexdigest()
         if kept and kept.key == key:
@@ -714,15 +753,7 @@ class Engine:
         """Keep what is in force for the next start; without it boot compiles, no worse."""
         if self.loaded_from == "last-good" or self.held:
             return
-        names = (
-            {n: self.names[n] for n in names_of(self.policy) if n in self.names}
-            if (self.policy)
-            else {}
-        )
-        try:
-            save(self._last_good, self._now, names)
-        except IpsecdError as error:
-            record(logging.ERROR, "last-good-not-kept", reason=error.message)
+        self._kept.save_last_good(self._now, self.names)
 
     def _must_run(self) -> None:
         if self.stopped:
@@ -758,9 +789,7 @@ def _goes_by_name(one: Filter) -> bool:
     return has_selectors(one) or isinstance(one.source.address, Process)
 
 
-def _failures(loaded: Loaded) -> tuple[str, ...]:
-    """What is wrong with the stored policies, in words."""
-    found = [str(file.error) for file in loaded.broken]
-    if loaded.assigned_error and str(loaded.assigned_error) not in found:
-        found.insert(0, str(loaded.assigned_error))
-    return tuple(found)
+def _failures(loaded: Loaded, refused: Loaded | None = None) -> tuple[str, ...]:
+    """Why what is assigned is not in force, in words."""
+    errors = (one.assigned_error for one in (loaded, refused) if one)
+    return tuple(dict.fromkeys(str(error) for error in errors if error))

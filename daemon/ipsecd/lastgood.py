@@ -1,4 +1,4 @@
-"""Owns the form of the last good policy on disk: what was in force, whole, so that boot can.
+"""Owns the last good policy on disk: what was in force, whole, so that boot can.
 
 The file holds the policy as people wrote it, the addresses its names had, and its classifier.
 """
@@ -7,14 +7,24 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 
 from ipsecd.compiler.classifier import Classifier
 from ipsecd.compiler.image import from_image, to_image
-from ipsecd.errors import IpsecdError
 from ipsecd.language.documents import format_policy, parse_policy
-from ipsecd.model.values import Policy
-from ipsecd.stores.cache import CheckedFile, Names, names_from_json, names_to_json
+from ipsecd.model.values import Origin, Policy, Store
+from ipsecd.stores.cache import Names, names_from_json, names_to_json
+from ipsecd.stores.checked import CheckedFile, Form
+from ipsecd.stores.files import Disk
 from ipsecd.stores.names import policy_with_addresses
+from ipsecd.stores.shapes import decode, members, text
+
+FORM = Form(
+    "last-good",
+    1,
+    1 << 30,
+    "nothing need be done if the assigned policy is in force: it is written again then",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,28 +36,47 @@ class Enforceable:
     classifier: Classifier
 
 
-def save(file: CheckedFile, good: Enforceable, names: Names) -> None:
-    """Keep what is in force; raises ``StoreFailed``."""
+class LastGood:
+    """The file, replaced as a whole."""
+
+    def __init__(self, state_dir: Path, disk: Disk | None = None) -> None:
+        self._file = CheckedFile(state_dir / "last-good", FORM, disk)
+
+    def check(self, content: bytes) -> None:
+        """Raise ``LimitExceeded`` if `content` is too large to be read again."""
+        self._file.check(content)
+
+    def save(self, content: bytes) -> None:
+        """Keep what ``encode`` made; raises ``StoreFailed``, or ``LimitExceeded``."""
+        self._file.save(content)
+
+    def load(self) -> Enforceable | None:
+        """What was kept last, None if nothing was; raises ``StoreFailed`` if it cannot be used."""
+        return self._file.load(decode_good)
+
+
+def encode_good(good: Enforceable, names: Names) -> bytes:
+    """What is in force, as bytes, with the addresses of the names that it uses."""
     header = {
         "key": good.key,
         "document": format_policy(good.policy) if good.policy else None,
         "names": names_to_json(names).decode(),
     }
-    file.save(json.dumps(header, ensure_ascii=False).encode() + b"\n" + to_image(good.classifier))
+    return json.dumps(header, ensure_ascii=False).encode() + b"\n" + to_image(good.classifier)
 
 
-def load(file: CheckedFile) -> Enforceable | None:
-    """What was kept last; None if there is nothing, or nothing that this version can read."""
-    content = file.load()
-    if content is None:
-        return None
-    try:
-        line, _, image = content.partition(b"\n")
-        header = json.loads(line)
-        names = names_from_json(header["names"].encode())
-        policy = parse_policy(header["document"]) if header["document"] is not None else None
-        if policy:
-            policy = policy_with_addresses(policy, names)
-        return Enforceable(str(header["key"]), policy, from_image(image))
-    except (IpsecdError, ValueError, KeyError, TypeError):
-        return None
+def decode_good(content: bytes) -> Enforceable:
+    """The inverse of ``encode_good``; raises ``ValueError`` or ``IpsecdError``."""
+    line, _, image = content.partition(b"\n")
+    header = members(decode(line), "the header", ("key", "document", "names"))
+    names = names_from_json(text(header["names"], "names").encode())
+    policy = None
+    if header["document"] is not None:
+        document = text(header["document"], "the document")
+        policy = policy_with_addresses(parse_policy(document), names)
+    classifier = from_image(image)
+    name, rules = (policy.name, policy.rules) if policy else ("", ())
+    origins = {Origin(Store.STATIC.value, name, rule.name) for rule in rules}
+    if not classifier.origins <= origins or any(one.id.volatile for one in classifier.tables):
+        raise ValueError("the compiled policy has rules that the document does not have")
+    return Enforceable(text(header["key"], "the key"), policy, classifier)

@@ -21,6 +21,7 @@ STATUS: dict[str, Any] = {
     "since": 1.0,
     "state": "enforcing",
     "failures": [],
+    "file_warnings": [],
     "backend": "nftables",
     "features": ["owned", "persistent"],
     "assigned": "Block UDP 1434 Filter",

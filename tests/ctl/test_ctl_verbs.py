@@ -153,6 +153,14 @@ def test_status_of_a_failed_policy(daemon: FakeDaemon, run: Run) -> None:
     assert run("ipsecctl", "status", "--json").code == 1
 
 
+def test_status_of_a_file_that_cannot_be_used(daemon: FakeDaemon, run: Run) -> None:
+    """A warning is said first, and is no failure."""
+    daemon.status(file_warnings=["a.yaml cannot be read"])
+    ran = run("ipsecctl", "status")
+    assert ran.code == 0
+    assert ran.out.startswith("warning: a.yaml cannot be read\n")
+
+
 def test_status_of_a_stopped_daemon(daemon: FakeDaemon, run: Run) -> None:
     """A daemon stopped on purpose says that nothing is enforced, and how to start it."""
     daemon.status(state="stopped", observed=None, wanted="", policy_rules=0, policy_filters=0)

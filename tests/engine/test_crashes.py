@@ -59,6 +59,9 @@ class FatefulDisk(Disk):
     def link(self, path: Path, target: str) -> None:
         self.fate.meets(lambda: super(FatefulDisk, self).link(path, target))
 
+    def keep(self, path: Path, name: Path) -> None:
+        self.fate.meets(lambda: super(FatefulDisk, self).keep(path, name))
+
     def rename(self, old: Path, new: Path) -> None:
         self.fate.meets(lambda: super(FatefulDisk, self).rename(old, new))
 
@@ -89,7 +92,7 @@ def policy(name: str, *texts: str) -> Policy:
 
 
 A, A2, B = policy("A", "*=0:1:UDP"), policy("A", "*=0:2:UDP"), policy("B", "0=*:3:TCP")
-CHANGES: dict[str, Callable[[Engine], None]] = {
+CHANGES: dict[str, Callable[[Engine], object]] = {
     "create and assign": lambda engine: engine.change(put=[B], assign="B"),
     "replace the assigned": lambda engine: engine.change(put=[A2]),
     "delete and unassign": lambda engine: engine.change(delete=["A"], assign=None),
@@ -137,7 +140,7 @@ def prepared(path: Path) -> tuple[Engine, Fate]:
     return engine, fate
 
 
-def before_and_after(tmp_path: Path, change: Callable[[Engine], None]) -> tuple[State, State]:
+def before_and_after(tmp_path: Path, change: Callable[[Engine], object]) -> tuple[State, State]:
     engine, _ = prepared(tmp_path / "model")
     before = state_of(engine)
     change(engine)
@@ -226,3 +229,41 @@ def test_without_the_journal_the_crash_is_seen(
     monkeypatch.setattr(static, "carry_out", unsafe)
     with pytest.raises((AssertionError, IpsecdError)):
         test_a_crash_leaves_the_old_state_or_the_new(tmp_path, "create and assign", after=True)
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("is_link", [False, True])
+def test_a_crash_while_a_broken_file_is_replaced_loses_nothing(
+    tmp_path: Path, is_link: bool, after: bool
+) -> None:
+    """The file holds the broken bytes or the new policy, and the broken bytes are always there."""
+    seen = set()
+    number = 0
+    while True:
+        number += 1
+        path = tmp_path / str(number)
+        engine, fate = prepared(path)
+        file = real = path / "etc/policies/a.yaml"
+        if is_link:
+            real = path / "elsewhere.yaml"
+            file.rename(real)
+            file.symlink_to(real)
+        real.write_text("nonsense")
+        fate.set(number, Crash(), after=after)
+        try:
+            engine.change(put=[A2], repair=True)
+        except Crash:
+            pass
+        else:
+            break
+        again = engine_in_again(path)
+        kept = [one.read_text() for one in real.parent.glob(f"{real.name}.broken-*")]
+        replaced = real.read_text() != "nonsense"
+        seen.add(replaced)
+        assert again.loaded_from == ("policy" if replaced else "last-good")
+        assert bool(again.failures) != replaced
+        assert not replaced or kept == ["nonsense"]
+        assert file.is_symlink() == is_link
+        assert not list(path.rglob("*.tmp"))
+    assert number > 5
+    assert seen == {False, True}

@@ -9,9 +9,10 @@ from math import inf
 
 import pytest
 
+from ipsecd.backend.base import Observation
 from ipsecd.backend.nftables.backend import NftablesBackend
 from ipsecd.backend.nftables.wire import Message
-from ipsecd.compiler.classifier import Classifier
+from ipsecd.compiler.classifier import Classifier, pack
 from ipsecd.compiler.policy import compile_filters
 from ipsecd.compiler.tables import rows_of
 from ipsecd.compiler.volatile import Volatile
@@ -97,6 +98,26 @@ def test_what_a_crash_left_is_cleaned_up(
     following.remove()
     following.close()
     backend.__init__()  # type: ignore[misc]
+
+
+@pytest.mark.timeout(280)
+def test_a_hundred_thousand_rules_take_the_place_of_as_many_others(
+    backend: NftablesBackend,
+) -> None:
+    """Each has its counter, those that went have none, and nothing of it is refused."""
+    count = 100_000
+    blocked = InForce(Origin("static", "P", "R"), parse_filter("10.0.0.0=0"), Action.BLOCK)
+    (row,) = rows_of([blocked])
+    for start in (0, count // 2):
+        entries = {
+            (10 << 24 | number).to_bytes(4, "big"): Origin("static", "P", f"rule {number}")
+            for number in range(start, start + count)
+        }
+        many = Classifier((pack(row.table, entries),))
+        backend.apply(many, Volatile())
+        assert backend.observe() == Observation(many.digest)
+        assert backend.counts().keys() == many.origins
+    assert len(backend._reader.counters()) == count + 1
 
 
 def test_two_daemons_do_not_share_a_table(backend: NftablesBackend) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -48,6 +49,7 @@ def main(monkeypatch: pytest.MonkeyPatch) -> Iterator[Main]:
     monkeypatch.setitem(sys.modules, "ipsecd.engine", stand_in)
     monkeypatch.delitem(sys.modules, "ipsecd.__main__", raising=False)
     monkeypatch.setattr(NotedEngine, "made", [])
+    monkeypatch.setattr("ipsecd.namespace_lock.NAME", f"\0ipsecd test {uuid.uuid4()}")
     monkeypatch.setattr("ipsecd.config.DEFAULT_CONFIG", Path("/nonexistent/ipsecd.yaml"))
     yield importlib.import_module("ipsecd.__main__").main
     sys.modules.pop("ipsecd.__main__", None)

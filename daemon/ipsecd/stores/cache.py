@@ -1,68 +1,48 @@
-"""Owns what the daemon keeps for its next start: the last good policy, and resolved names.
+"""Owns the DNS names on disk: those in use, with the addresses they had when last looked up.
 
-Both can be lost without harm to what people wrote; a damaged file reads as none.
+The file can be lost without harm to what people wrote.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from ipsecd.errors import InvalidInput, StoreFailed
-from ipsecd.model.values import Family, Network
-from ipsecd.stores.files import Disk, replace_file
+from ipsecd.model.values import Family, HostName, Network
+from ipsecd.stores.checked import CheckedFile, Form
+from ipsecd.stores.files import Disk
+from ipsecd.stores.shapes import decode, items, members, text, whole
 
 Names = Mapping[str, tuple[Network, ...]]
 
-
-class CheckedFile:
-    """A file with a checksum in its first line, replaced as a whole."""
-
-    def __init__(self, path: Path, disk: Disk | None = None) -> None:
-        self._path = path
-        self._disk = disk or Disk()
-
-    def save(self, content: bytes) -> None:
-        """Replace the content, on disk when this returns; raises ``StoreFailed``."""
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            checksum = hashlib.sha256(content).hexdigest().encode()
-            replace_file(self._disk, self._path, checksum + b"\n" + content)
-        except OSError as error:
-            raise StoreFailed(
-                f"{str(self._path)!r} cannot be written: {error.strerror}",
-                "look at the free space, the mount options and the owner of the directory",
-            ) from error
-
-    def load(self) -> bytes | None:
-        """The content; None if there is no file or it is damaged."""
-        try:
-            checksum, _, content = self._path.read_bytes().partition(b"\n")
-        except OSError:
-            return None
-        return content if hashlib.sha256(content).hexdigest().encode() == checksum else None
+FORM = Form(
+    "names",
+    1,
+    16 << 20,
+    "the names are looked up again by: ipsecctl reload --resolve",
+)
+_HEXADECIMAL = re.compile(r"[0-9a-f]{1,32}")
 
 
 class NameStore:
-    """The DNS names in use, with the addresses they had when they were last looked up."""
+    """The names and their addresses, replaced as a whole."""
 
     def __init__(self, state_dir: Path, disk: Disk | None = None) -> None:
-        self._file = CheckedFile(state_dir / "names", disk)
+        self._file = CheckedFile(state_dir / "names", FORM, disk)
+
+    def check(self, names: Names) -> None:
+        """Raise ``LimitExceeded`` if `names` are too many to be read again."""
+        self._file.check(names_to_json(names))
 
     def save(self, names: Names) -> None:
         """Keep `names`; raises ``StoreFailed``."""
         self._file.save(names_to_json(names))
 
     def load(self) -> dict[str, tuple[Network, ...]]:
-        """What was kept last; nothing if it cannot be read."""
-        content = self._file.load()
-        try:
-            return names_from_json(content) if content else {}
-        except (ValueError, KeyError, TypeError, InvalidInput):
-            return {}
+        """What was kept last; raises ``StoreFailed`` if the file cannot be used."""
+        return self._file.load(names_from_json) or {}
 
 
 def names_to_json(names: Names) -> bytes:
@@ -75,12 +55,21 @@ def names_to_json(names: Names) -> bytes:
 
 
 def names_from_json(content: bytes) -> dict[str, tuple[Network, ...]]:
-    """The inverse of ``names_to_json``; raises what malformed content leads to."""
-    plain: dict[str, Any] = json.loads(content)
-    return {
-        name: tuple(
-            Network(Family(number), int(address, 16), Family(number).bits)
-            for number, address in networks
-        )
-        for name, networks in plain.items()
-    }
+    """The inverse of ``names_to_json``; raises ``ValueError`` or ``InvalidInput``."""
+    found = {}
+    for name, networks in members(decode(content), "the whole").items():
+        hosts = tuple(_host(node, name) for node in items(networks, repr(name)))
+        if not hosts:
+            raise ValueError(f"{name!r} has no addresses")
+        HostName(name, hosts)
+        found[name] = hosts
+    return found
+
+
+def _host(node: object, name: str) -> Network:
+    number, address = items(node, f"an address of {name!r}", 2)
+    family = Family(whole(number, "an IP version", 4, 6))
+    digits = text(address, "an address")
+    if not _HEXADECIMAL.fullmatch(digits):
+        raise ValueError(f"an address of {name!r} is not hexadecimal")
+    return Network(family, int(digits, 16), family.bits)

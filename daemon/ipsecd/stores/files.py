@@ -2,15 +2,36 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from pathlib import Path
 
 TEMPORARY = ".tmp"
 """Ends the names of files that are being written; whoever finds one may delete it."""
 
+CHUNK = 1 << 20
+
 
 class Disk:
     """The disk. Each method is one effect, durable or atomic as it says; all raise ``OSError``."""
+
+    def read(self, path: Path, max_bytes: int) -> bytes:
+        """The content of a regular file; others can block for ever or never end."""
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+            pieces = []
+            left = max_bytes + 1
+            while left and (piece := os.read(descriptor, min(left, CHUNK))):
+                pieces.append(piece)
+                left -= len(piece)
+        finally:
+            os.close(descriptor)
+        if not left:
+            raise OSError(errno.EFBIG, f"it is larger than {max_bytes:,} bytes", str(path))
+        return b"".join(pieces)
 
     def write(self, path: Path, content: bytes) -> None:
         """Write a file that nobody reads yet, and wait until its content is on disk."""
@@ -27,6 +48,10 @@ class Disk:
         """Make a symbolic link that nobody reads yet."""
         path.unlink(missing_ok=True)
         path.symlink_to(target)
+
+    def keep(self, path: Path, name: Path) -> None:
+        """Give a file a second name, under which it stays when the first is given to another."""
+        os.link(path, name, follow_symlinks=False)
 
     def rename(self, old: Path, new: Path) -> None:
         """Put a file in the place of another, atomically."""
@@ -47,7 +72,12 @@ class Disk:
 
 def replace_file(disk: Disk, path: Path, content: bytes) -> None:
     """Replace one file, atomically and durably."""
-    temporary = path.with_name(f".{path.name}{TEMPORARY}")
+    temporary = temporary_of(path)
     disk.write(temporary, content)
     disk.rename(temporary, path)
     disk.sync_directory(path.parent)
+
+
+def temporary_of(path: Path) -> Path:
+    """The name of a file while it is being written."""
+    return path.with_name(f".{path.name}{TEMPORARY}")

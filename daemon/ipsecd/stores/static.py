@@ -3,31 +3,48 @@
 Invariants:
 
 1. A change to any number of files is one change: after a crash it has happened or it has not.
-2. What was edited by hand since it was loaded is never overwritten.
+2. What was edited by hand since it was loaded is never lost: a good edit is not overwritten, and
+   one that cannot be used is kept under another name when the policy is stored anew.
 3. A file that cannot be used is reported, and is in nobody's way.
+4. What is written can be read again.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 
-from ipsecd.errors import InvalidInput, IpsecdError, NotFound, Refused, StoreFailed
-from ipsecd.language.documents import format_policy, parse_policy
+from ipsecd.errors import IpsecdError, LimitExceeded, Refused, StoreFailed
+from ipsecd.language.documents import format_policy
 from ipsecd.model.values import Policy
-from ipsecd.stores.files import TEMPORARY, Disk
-from ipsecd.stores.steps import NotBegun, Step, abandon, carry_out, is_interrupted, recover
-
-POLICIES = "policies"
-ASSIGNED = "assigned"
-SUFFIX = ".yaml"
-MAX_FILE_BYTES = 16 << 20
+from ipsecd.stores.files import TEMPORARY, Disk, temporary_of
+from ipsecd.stores.reading import (
+    ASSIGNED,
+    MAX_FILE_BYTES,
+    POLICIES,
+    SUFFIX,
+    Loaded,
+    StoredPolicy,
+    parse_file,
+    path_of_link,
+    read_link,
+    read_store,
+)
+from ipsecd.stores.steps import (
+    NotBegun,
+    Step,
+    UnusableJournal,
+    abandon,
+    carry_out,
+    followed,
+    interrupted,
+    recover,
+)
 
 
 class Keep(Enum):
@@ -40,50 +57,22 @@ KEEP = Keep.KEEP
 
 
 @dataclass(frozen=True, slots=True)
-class StoredPolicy:
-    """A policy with the file it is in; ``path`` is relative to the store's directory."""
-
-    policy: Policy
-    path: str
-    text: str
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of the file, in hexadecimal."""
-        return hashlib.sha256(self.text.encode()).hexdigest()
-
-
-@dataclass(frozen=True, slots=True)
-class BrokenFile:
-    """A policy file that cannot be used, and why."""
-
-    path: str
-    error: IpsecdError
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """What the store held when it was read.
-
-    ``link`` is the target of the assigned link, None without one; ``assigned`` is the policy it
-    leads to. ``assigned_error`` says why it leads to none.
-    """
-
-    policies: Mapping[str, StoredPolicy] = field(default_factory=dict)
-    broken: tuple[BrokenFile, ...] = ()
-    link: str | None = None
-    assigned: str | None = None
-    assigned_error: IpsecdError | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Change:
-    """A change that was prepared: its steps, those that lead back, and what is stored after it."""
+    """A change that was prepared: its steps, those that lead back, and what is stored after it.
+
+    ``kept`` are the names under which files stay that could not be used and were replaced.
+    """
 
     store: StaticStore
     forward: tuple[Step, ...]
     back: tuple[Step, ...]
     after: Loaded
+    kept: tuple[str, ...]
+
+    @property
+    def written(self) -> tuple[str, ...]:
+        """The paths of what the change writes."""
+        return tuple(step.path for step in self.forward)
 
     def commit(self) -> None:
         """Make the change, on disk when this returns; after ``StoreFailed`` the old state is."""
@@ -124,10 +113,8 @@ class StaticStore:
         try:
             (self._directory / POLICIES).mkdir(parents=True, exist_ok=True)
             recover(self._disk, self._directory)
-            for folder in (self._directory, self._directory / POLICIES):
-                for left_over in folder.glob(f".*{TEMPORARY}"):
-                    self._disk.unlink(left_over)
-            return self._read()
+            self._sweep()
+            return read_store(self._disk, self._directory)
         except OSError as error:
             raise self.failure(error) from error
 
@@ -137,14 +124,22 @@ class StaticStore:
         For a file system that may not be writable yet.
         """
         try:
-            if is_interrupted(self._directory):
-                raise StoreFailed(
-                    f"a change to {str(self._directory)!r} was interrupted",
-                    "the daemon finishes it when it starts",
-                )
-            return self._read()
+            with suppress(UnusableJournal):
+                if interrupted(self._disk, self._directory) is not None:
+                    raise StoreFailed(
+                        f"a change to {str(self._directory)!r} was interrupted",
+                        "the daemon finishes it when it starts",
+                    )
+            return read_store(self._disk, self._directory)
         except OSError as error:
             raise self.failure(error) from error
+
+    def is_on_disk(self, stored: StoredPolicy) -> bool:
+        """Whether the policy's file says what was loaded from it."""
+        try:
+            return self._content(stored.path) == stored.text.encode()
+        except OSError:
+            return False
 
     def change(
         self,
@@ -153,40 +148,38 @@ class StaticStore:
         put: Sequence[Policy] = (),
         delete: Sequence[str] = (),
         assign: str | Keep | None = KEEP,
+        repair: bool = False,
+        is_refused: Callable[[StoredPolicy], bool] = lambda _: False,
     ) -> Change:
         """Prepare a change to what was `expected`; nothing is written yet.
 
-        Raises ``Refused`` if a file it concerns, or the assigned link, was edited since.
+        With `repair`, a file that cannot be used, or holds an edit that `is_refused`, is replaced
+        and kept under another name. Raises ``Refused`` if a file the change concerns, or the
+        assigned link, was edited otherwise, and ``LimitExceeded`` for a policy whose file could
+        not be read again.
         """
-        forward: list[Step] = []
-        back: list[Step] = []
+        plan = _Plan(self._directory, self._disk, repair, is_refused)
         policies = dict(expected.policies)
         for policy in put:
             known = expected.policies.get(policy.name)
             taken = {stored.path for stored in policies.values()}
-            path = known.path if known else self._new_path(policy.name, taken)
-            new = policies[policy.name] = StoredPolicy(policy, path, format_policy(policy))
-            self._must_be(path, known.text if known else None)
-            forward.append(Step(path, text=new.text))
-            back.append(Step(path, text=known.text if known else None))
+            path = known.path if known else self._path_for(policy.name, taken, expected, repair)
+            new = policies[policy.name] = StoredPolicy(policy, path, _readable_text(policy))
+            plan.write(path, new.text, known.text if known else None)
         for name in delete:
             known = policies.pop(name)
-            self._must_be(known.path, known.text)
-            forward.append(Step(known.path))
-            back.append(Step(known.path, text=known.text))
+            plan.delete(known.path, known.text)
+        after = replace(expected, policies=policies).mended(step.path for step in plan.forward)
         if assign is not KEEP:
             target = policies[assign].path if isinstance(assign, str) else None
-            if self._link() != expected.link:
-                raise _edited(self._directory / ASSIGNED)
-            forward.append(Step(ASSIGNED, target=target))
-            back.append(Step(ASSIGNED, target=expected.link))
+            plan.assign(target, expected)
             assigned = assign if isinstance(assign, str) else None
             after = replace(
-                expected, policies=policies, link=target, assigned=assigned, assigned_error=None
+                after, link=target, assigned_path=target, assigned=assigned, assigned_error=None
             )
-        else:
-            after = replace(expected, policies=policies)
-        return Change(self, tuple(forward), tuple(back), after)
+        elif expected.assigned_error and not after.assigned_error:
+            after = replace(after, assigned=_name_at(after.assigned_path, policies))
+        return Change(self, tuple(plan.forward), tuple(plan.back), after, tuple(plan.kept))
 
     def carry_out(self, steps: Sequence[Step]) -> None:
         """Carry out prepared steps as one change; raises ``OSError``."""
@@ -206,100 +199,174 @@ class StaticStore:
             "look at the free space, the mount options and the owner of the directory",
         )
 
-    def _read(self) -> Loaded:
-        policies: dict[str, StoredPolicy] = {}
-        broken: list[BrokenFile] = []
-        for file in sorted((self._directory / POLICIES).glob(f"[!.]*{SUFFIX}")):
-            path = f"{POLICIES}/{file.name}"
-            try:
-                text = _read_text(file)
-                policy = parse_policy(text, str(file))
-                if policy.name in policies:
-                    raise InvalidInput(
-                        f"policy {policy.name!r} is also in {policies[policy.name].path!r}",
-                        "give it a name of its own, or delete one of the files",
-                        source=str(file),
-                    )
-                policies[policy.name] = StoredPolicy(policy, path, text)
-            except IpsecdError as error:
-                broken.append(BrokenFile(path, error))
-        link = self._link()
-        assigned, error_of_link = self._assigned(link, policies, broken)
-        return Loaded(policies, tuple(broken), link, assigned, error_of_link)
+    def _sweep(self) -> None:
+        """Delete what interrupted changes have left over, as far as it can be."""
+        folders = (self._directory, self._directory / POLICIES)
+        left_over = [file for folder in folders for file in folder.glob(f".*{TEMPORARY}")]
+        links = (self._directory / POLICIES).glob(f"[!.]*{SUFFIX}")
+        elsewhere = [temporary_of(file) for link in links if (file := followed(link)) != link]
+        for file in (*left_over, *filter(os.path.lexists, elsewhere)):
+            with suppress(OSError):
+                self._disk.unlink(file)
 
-    def _assigned(
-        self, link: str | None, policies: Mapping[str, StoredPolicy], broken: Sequence[BrokenFile]
-    ) -> tuple[str | None, IpsecdError | None]:
-        if link is None:
-            path = self._directory / ASSIGNED
-            if not os.path.lexists(path):
-                return None, None
-            return None, InvalidInput(
-                f"{str(path)!r} is not a symbolic link",
-                f"make it one, to a file in {POLICIES}/, or delete it and run: ipsecctl policy "
-                "assign NAME",
-            )
-        target = self._leads_to(link)
-        for name, stored in policies.items():
-            if stored.path == target:
-                return name, None
-        for file in broken:
-            if file.path == target:
-                return None, file.error
-        return None, NotFound(
-            f"{str(self._directory / ASSIGNED)!r} leads to {link!r}, which is no policy file",
-            f"let it lead to a file in {POLICIES}/, or run: ipsecctl policy assign NAME",
-        )
+    def _is_folder(self, path: str) -> bool:
+        return os.path.isdir(self._directory / path)  # noqa: PTH112 - raises nothing
 
-    def _link(self) -> str | None:
-        path = self._directory / ASSIGNED
-        return str(path.readlink()) if path.is_symlink() else None
+    def _content(self, path: str) -> bytes:
+        return self._disk.read(self._directory / path, MAX_FILE_BYTES)
 
-    def _leads_to(self, link: str) -> str:
-        """The target of the link as stored policies have their paths, if it is one of them."""
-        target = os.path.normpath(self._directory / link)
-        return os.path.relpath(target, os.path.normpath(self._directory))
-
-    def _must_be(self, path: str, text: str | None) -> None:
-        file = self._directory / path
-        try:
-            found = file.read_bytes() if file.exists() else None
-        except OSError:
-            raise _edited(file) from None
-        if found != (None if text is None else text.encode()):
-            raise _edited(file)
-
-    def _new_path(self, name: str, taken: set[str]) -> str:
+    def _path_for(self, name: str, taken: set[str], expected: Loaded, repair: bool) -> str:
+        """The file of a policy that is stored for the first time, or replaces a broken file."""
         slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:64] or "policy"
+        if repair:
+            for file in expected.broken:
+                unnamed = file.policy is None and file.path == f"{POLICIES}/{slug}{SUFFIX}"
+                free = file.path not in taken and not self._is_folder(file.path)
+                if free and (unnamed or file.policy == name):
+                    return file.path
         number = 1
         while True:
             path = f"{POLICIES}/{slug}{f'-{number}' if number > 1 else ''}{SUFFIX}"
-            if path not in taken and not (self._directory / path).exists():
+            if path not in taken and not os.path.lexists(self._directory / path):
                 return path
             number += 1
 
 
-def _read_text(file: Path) -> str:
-    if not file.is_file():
-        raise InvalidInput(f"{str(file)!r} is not a regular file", "move it elsewhere")
-    with file.open("rb") as stream:
-        content = stream.read(MAX_FILE_BYTES + 1)
-    if len(content) > MAX_FILE_BYTES:
-        raise InvalidInput(
-            f"{str(file)!r} is larger than {MAX_FILE_BYTES >> 20} MiB", "split the policy"
+class _Plan:
+    """The steps of a change, each with the one that leads back, as they are found out."""
+
+    def __init__(
+        self,
+        directory: Path,
+        disk: Disk,
+        repair: bool,
+        is_refused: Callable[[StoredPolicy], bool],
+    ) -> None:
+        self._directory = directory
+        self._disk = disk
+        self._repair = repair
+        self._is_refused = is_refused
+        self.forward: list[Step] = []
+        self.back: list[Step] = []
+        self.kept: list[str] = []
+
+    def write(self, path: str, text: str, expected: str | None) -> None:
+        """Replace a file that was `expected` to hold this text, or not to be there (None)."""
+        file = self._directory / path
+        if self._is_as(file, expected):
+            self.forward.append(Step(path, text=text))
+            self.back.append(self._present(path, expected))
+            return
+        self._check_replaceable(path)
+        if os.path.lexists(file):
+            name = _free_name(followed(file))
+            self.kept.append(str(followed(file).with_name(name)))
+            self.forward.append(Step(path, text=text, kept=name))
+            self.back.append(Step(path, moved=name))
+        else:
+            self.forward.append(Step(path, text=text))
+            self.back.append(self._present(path, None))
+
+    def delete(self, path: str, expected: str) -> None:
+        """Delete a file that was `expected` to hold this text."""
+        if not self._is_as(self._directory / path, expected):
+            raise self._edited(path)
+        self.forward.append(Step(path))
+        link, _ = read_link(self._directory / path)
+        self.back.append(Step(path, target=link) if link else Step(path, text=expected))
+
+    def assign(self, target: str | None, expected: Loaded) -> None:
+        """Let the assigned link lead to `target`, or be absent."""
+        link, error = read_link(self._directory / ASSIGNED)
+        if link != expected.link and not error and self._is_good(link):
+            raise _edited_since(self._directory / ASSIGNED)
+        if error:
+            name = _free_name(self._directory / ASSIGNED)
+            self.kept.append(str(self._directory / name))
+            self.forward.append(Step(ASSIGNED, target=target, kept=name))
+            self.back.append(Step(ASSIGNED, moved=name))
+        else:
+            self.forward.append(Step(ASSIGNED, target=target))
+            self.back.append(Step(ASSIGNED, target=link))
+
+    def _present(self, path: str, expected: str | None) -> Step:
+        """The step that leads back to a file as it is now, which holds what was expected."""
+        link, _ = read_link(self._directory / path)
+        if expected is None and link:
+            return Step(path, target=link)
+        return Step(path, text=expected)
+
+    def _is_as(self, file: Path, expected: str | None) -> bool:
+        try:
+            found = self._disk.read(file, MAX_FILE_BYTES)
+        except FileNotFoundError:
+            return expected is None
+        except OSError:
+            return False
+        return expected is not None and found == expected.encode()
+
+    def _check_replaceable(self, path: str) -> None:
+        """Raise ``Refused`` if what is at `path` is somebody's good edit."""
+        if not self._repair:
+            raise self._edited(path)
+        try:
+            stored = parse_file(self._disk, self._directory, path)
+        except (IpsecdError, FileNotFoundError):
+            return
+        if not self._is_refused(stored):
+            raise _edited_since(self._directory / path)
+
+    def _edited(self, path: str) -> Refused:
+        """The error for an edit, which tells how to go on from a good one or a bad one."""
+        try:
+            parse_file(self._disk, self._directory, path)
+        except (IpsecdError, FileNotFoundError) as error:
+            reason = error.message if isinstance(error, IpsecdError) else "it is not there"
+            return Refused(
+                f"{str(self._directory / path)!r} was edited since it was loaded, and cannot be "
+                f"used: {reason}",
+                "mend it and run: ipsecctl reload; or replace it, which keeps it beside, with: "
+                "ipsecctl apply FILE",
+            )
+        return _edited_since(self._directory / path)
+
+    def _is_good(self, link: str | None) -> bool:
+        """Whether the assigned link can be used: it is absent, or leads to a policy."""
+        path = path_of_link(self._directory, link)
+        if path is None:
+            return True
+        try:
+            parse_file(self._disk, self._directory, path)
+        except (IpsecdError, OSError):
+            return False
+        return True
+
+
+def _readable_text(policy: Policy) -> str:
+    """The policy as its file holds it; raises ``LimitExceeded`` if it would be too large."""
+    text = format_policy(policy)
+    size = len(text.encode())
+    if size > MAX_FILE_BYTES:
+        raise LimitExceeded(
+            f"the file of policy {policy.name!r} would be {size:,} bytes long, and at most "
+            f"{MAX_FILE_BYTES:,} can be read again",
+            "merge filters into prefixes, or split the policy; nothing has changed",
         )
-    try:
-        return content.decode()
-    except UnicodeDecodeError as error:
-        raise InvalidInput(
-            f"{str(file)!r} is not UTF-8 text: {error.reason} at byte {error.start}",
-            "save it as UTF-8",
-            source=str(file),
-            line=content.count(b"\n", 0, error.start) + 1,
-        ) from error
+    return text
 
 
-def _edited(path: Path) -> Refused:
+def _free_name(file: Path) -> str:
+    number = 1
+    while os.path.lexists(file.with_name(f"{file.name}.broken-{number}")):
+        number += 1
+    return f"{file.name}.broken-{number}"
+
+
+def _name_at(path: str | None, policies: dict[str, StoredPolicy]) -> str | None:
+    return next((name for name, stored in policies.items() if stored.path == path), None)
+
+
+def _edited_since(path: Path) -> Refused:
     return Refused(
         f"{str(path)!r} was edited since it was loaded", "run: ipsecctl reload, then try again"
     )

@@ -3,36 +3,54 @@
 A change is a list of steps, each of which can be repeated without harm. All that needs space is
 written first, under names that nobody reads; then the journal, which holds all steps with a
 checksum. Once it is on disk the change will happen: whoever finds a complete journal carries it
-out again from the start. An incomplete one is a change that never began.
+out again from the start. One that cannot be used is set aside and reported.
 """
 
 from __future__ import annotations
 
-import hashlib
+import errno
 import json
+import os
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ipsecd.stores.files import TEMPORARY, Disk, replace_file
+from ipsecd.stores.checked import seal, unseal
+from ipsecd.stores.files import Disk, replace_file, temporary_of
+from ipsecd.stores.shapes import decode, items, members, text
 
 JOURNAL = ".journal"
+SET_ASIDE = "journal.broken"
+KIND, VERSION = "change", 1
+MAX_BYTES = 256 << 20
+_NAME = re.compile(r"[^./\0][^/\0]{0,254}")
+_KEYS = ("path", "text", "target", "kept", "moved")
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One file's new state: its text, the target of a link, or (both None) its absence.
+    """One file's new state: its text, the target of a link, or its absence.
 
-    ``path`` is relative to the directory of the journal.
+    ``path`` is relative to the directory of the journal; a text goes where a link there leads.
+    With ``kept``, what lies there gets this name too, and stays under it. ``moved`` undoes that: it
+    is the name beside ``path`` under which the file's former self lies.
     """
 
     path: str
     text: str | None = None
     target: str | None = None
+    kept: str | None = None
+    moved: str | None = None
 
 
 class NotBegun(OSError):
     """The disk refused before anything had changed."""
+
+
+class UnusableJournal(Exception):
+    """There is a journal, and it cannot be carried out; says why."""
 
 
 def carry_out(disk: Disk, directory: Path, steps: Sequence[Step]) -> None:
@@ -41,68 +59,193 @@ def carry_out(disk: Disk, directory: Path, steps: Sequence[Step]) -> None:
     Raises ``NotBegun`` if nothing has changed. After another ``OSError`` it is not known how far
     it came: carry out the steps that lead back.
     """
-    body = json.dumps([[s.path, s.text, s.target] for s in steps], ensure_ascii=False).encode()
-    journal = directory / JOURNAL
+    content = journal_of(steps)
+    if len(content) > MAX_BYTES:
+        raise NotBegun(errno.EFBIG, "the change is too large", str(directory / JOURNAL))
     try:
         for step in steps:
             _prepare(disk, directory / step.path, step)
-        replace_file(disk, journal, hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
+        replace_file(disk, directory / JOURNAL, content)
     except OSError as error:
         abandon(disk, directory)
+        _discard(disk, directory, steps)
         raise NotBegun(error.errno, error.strerror, error.filename) from error
     _put(disk, directory, steps)
-    disk.unlink(journal)
-    disk.sync_directory(directory)
-
-
-def abandon(disk: Disk, directory: Path) -> None:
-    """Forget a change, so that nobody carries it out later; raises ``OSError``."""
     disk.unlink(directory / JOURNAL)
     disk.sync_directory(directory)
 
 
-def is_interrupted(directory: Path) -> bool:
-    """Whether ``recover`` has something to do."""
-    return (directory / JOURNAL).exists()
+def journal_of(steps: Sequence[Step]) -> bytes:
+    """The journal of a change, as it is on disk."""
+    return seal(KIND, VERSION, json.dumps([asdict(s) for s in steps], ensure_ascii=False).encode())
 
 
-def recover(disk: Disk, directory: Path) -> bool:
-    """Finish a change that was interrupted; whether there was one. Raises ``OSError``."""
-    journal = directory / JOURNAL
+def abandon(disk: Disk, directory: Path) -> None:
+    """Forget a change, so that nobody carries it out later; raises ``OSError``."""
+    # A file system that is read-only refuses to delete even what is not there.
+    if os.path.lexists(directory / JOURNAL):
+        disk.unlink(directory / JOURNAL)
+        disk.sync_directory(directory)
+
+
+def interrupted(disk: Disk, directory: Path, name: str = JOURNAL) -> tuple[Step, ...] | None:
+    """The steps of a change that was interrupted, None if there is none.
+
+    Raises ``UnusableJournal``.
+    """
+    journal = directory / name
     try:
-        checksum, _, body = journal.read_bytes().partition(b"\n")
+        return _steps(unseal(KIND, VERSION, disk.read(journal, MAX_BYTES)))
     except FileNotFoundError:
-        return False
-    complete = hashlib.sha256(body).hexdigest().encode() == checksum
-    if complete:
-        steps = [Step(*fields) for fields in json.loads(body)]
-        for step in steps:
-            _prepare(disk, directory / step.path, step)
-        _put(disk, directory, steps)
-    disk.unlink(journal)
+        return None
+    except OSError as error:
+        raise UnusableJournal(error.strerror) from error
+    except ValueError as error:
+        raise UnusableJournal(str(error)) from error
+
+
+def recover(disk: Disk, directory: Path) -> None:
+    """Finish a change that was interrupted, if there is one.
+
+    One that cannot be used is set aside, as far as the disk lets us. Raises ``OSError``.
+    """
+    try:
+        steps = interrupted(disk, directory)
+    except UnusableJournal:
+        with suppress(OSError):
+            disk.rename(directory / JOURNAL, directory / SET_ASIDE)
+            disk.sync_directory(directory)
+        return
+    if steps is None:
+        return
+    for step in steps:
+        _prepare(disk, directory / step.path, step)
+    _put(disk, directory, steps)
+    disk.unlink(directory / JOURNAL)
     disk.sync_directory(directory)
-    return complete
+
+
+def unusable(disk: Disk, directory: Path) -> dict[str, str]:
+    """The journals that cannot be used, with the reason of each."""
+    found = {}
+    for name in (JOURNAL, SET_ASIDE):
+        try:
+            if interrupted(disk, directory, name) is not None and name == SET_ASIDE:
+                found[name] = "it was set aside by another version of ipsecd"
+        except UnusableJournal as error:
+            found[name] = str(error)
+    return found
+
+
+def followed(path: Path) -> Path:
+    """Where a file is, behind the links that lead to it; the path itself if they lead nowhere."""
+    real = os.path.realpath(path)
+    # Whatever links do, a loop or a folder that is not ours, neither of the two raises.
+    there = os.path.islink(path) and os.path.exists(real)  # noqa: PTH110, PTH114
+    return Path(real) if there else path
 
 
 def _prepare(disk: Disk, path: Path, step: Step) -> None:
+    place = followed(path) if step.text is not None else path
+    _keep(disk, place, step)
     if step.text is not None:
-        disk.write(_temporary(path), step.text.encode())
+        disk.write(temporary_of(place), step.text.encode())
     elif step.target is not None:
-        disk.link(_temporary(path), step.target)
+        disk.link(temporary_of(place), step.target)
+
+
+def _keep(disk: Disk, path: Path, step: Step) -> None:
+    if step.kept is None:
+        return
+    name = path.with_name(step.kept)
+    if not os.path.lexists(name):
+        try:
+            disk.keep(path, name)
+        except OSError:
+            # Not every file system has hard links, and not every file may be linked.
+            disk.write(name, disk.read(path, MAX_BYTES))
+    disk.sync_directory(path.parent)
+
+
+def _discard(disk: Disk, directory: Path, steps: Sequence[Step]) -> None:
+    """Delete what was prepared for a change that does not happen, as far as the disk lets us."""
+    for step in steps:
+        path = directory / step.path
+        real = followed(path) if step.text is not None else path
+        with suppress(OSError):
+            disk.unlink(temporary_of(real))
+        if step.kept is not None:
+            with suppress(OSError):
+                disk.unlink(real.with_name(step.kept))
 
 
 def _put(disk: Disk, directory: Path, steps: Sequence[Step]) -> None:
     parents: dict[Path, None] = {}
     for step in steps:
         path = directory / step.path
-        parents[path.parent] = None
-        if step.text is None and step.target is None:
+        if step.text is not None:
+            path = followed(path)
+        if step.moved is not None:
+            path = _place_of(path, step.moved)
+            _move_back(disk, path, path.with_name(step.moved))
+        elif step.text is None and step.target is None:
             disk.unlink(path)
         else:
-            disk.rename(_temporary(path), path)
+            disk.rename(temporary_of(path), path)
+        parents[path.parent] = None
     for parent in parents:
         disk.sync_directory(parent)
 
 
-def _temporary(path: Path) -> Path:
-    return path.with_name(f".{path.name}{TEMPORARY}")
+def _place_of(path: Path, name: str) -> Path:
+    """The path, or where it leads: the one that has a file called `name` beside it."""
+    real = followed(path)
+    return real if os.path.lexists(real.with_name(name)) else path
+
+
+def _move_back(disk: Disk, path: Path, name: Path) -> None:
+    if not os.path.lexists(name):
+        return
+    # Renaming one of two names of a file to the other does nothing (rename(2)).
+    if os.path.lexists(path) and os.path.samestat(os.lstat(path), os.lstat(name)):
+        disk.unlink(name)
+    else:
+        disk.rename(name, path)
+
+
+def _steps(content: bytes) -> tuple[Step, ...]:
+    return tuple(map(_step, items(decode(content), "the change")))
+
+
+def _step(node: object) -> Step:
+    # Before there were versions a step was a list of three.
+    if isinstance(node, list):
+        node = dict(zip(_KEYS, [*items(node, "a step", 3), None, None], strict=True))
+    found = members(node, "a step", _KEYS)
+    path = text(found["path"], "a path")
+    rest = {
+        key: None if found[key] is None else text(found[key], f"the {key}") for key in _KEYS[1:]
+    }
+    folder, _, name = path.rpartition("/")
+    if not _NAME.fullmatch(name) or folder not in {"", "policies"}:
+        raise ValueError(f"{path!r} is not a path of the store")
+    for key in ("kept", "moved"):
+        word = rest[key]
+        if word is not None and not _NAME.fullmatch(word):
+            raise ValueError(f"{word!r} is not a name beside {path!r}")
+    if sum(rest[key] is not None for key in ("text", "target", "moved")) > 1:
+        raise ValueError(f"the step for {path!r} says two things")
+    if rest["target"] == "" or "\0" in (rest["target"] or ""):
+        raise ValueError(f"the link {path!r} leads nowhere")
+    for value in (path, *rest.values()):
+        if value is not None and not _is_text(value):
+            raise ValueError(f"the step for {path!r} holds a character that no text has")
+    return Step(path, **rest)
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,110 @@
+"""Owns what the daemon keeps for its next start, and what is wrong with it, in words.
+
+Each file can be lost without harm to what people wrote and to the other files: what cannot be read
+counts as absent, what cannot be written leaves the former content, and both are told until cured.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+from ipsecd.config import Directories
+from ipsecd.errors import IpsecdError, StoreFailed
+from ipsecd.journal import record
+from ipsecd.lastgood import Enforceable, LastGood, encode_good
+from ipsecd.model.inventory import Inventory
+from ipsecd.model.values import Network
+from ipsecd.stores.cache import Names, NameStore
+from ipsecd.stores.files import Disk
+from ipsecd.stores.inventory import InventoryFile
+from ipsecd.stores.names import names_of
+
+LAST_GOOD, NAMES, CONTAINERS = "last-good", "names", "containers"
+Content = TypeVar("Content")
+
+
+class Kept:
+    """The last good policy, the addresses of DNS names, and what container engines said."""
+
+    def __init__(self, directories: Directories, disk: Disk | None = None) -> None:
+        self._last_good = LastGood(directories.state, disk)
+        self._names = NameStore(directories.state, disk)
+        self._inventories = InventoryFile(directories.runtime, disk)
+        self._wrong: dict[str, str] = {}
+        self._encoded: tuple[Enforceable, bytes] | None = None
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is wrong with the files now, each with what to do."""
+        return tuple(self._wrong.values())
+
+    def last_good(self) -> Enforceable | None:
+        """What was in force last, None if it is not known."""
+        return self._read(LAST_GOOD, self._last_good.load, None)
+
+    def names(self) -> dict[str, tuple[Network, ...]]:
+        """The addresses that DNS names had."""
+        return self._read(NAMES, self._names.load, {})
+
+    def inventories(self) -> dict[str, Inventory]:
+        """What each container engine said last."""
+        return self._read(CONTAINERS, self._inventories.load, {})
+
+    def check(self, good: Enforceable, names: Names) -> None:
+        """Raise ``LimitExceeded`` if these could not be read again at the next start."""
+        self._names.check(names)
+        content = encode_good(good, _of(good, names))
+        self._last_good.check(content)
+        self._encoded = good, content
+
+    def save_names(self, names: Names, before: Names) -> None:
+        """Keep `names`, if those on disk, which were `before`, differ; raises ``StoreFailed``."""
+        if dict(names) != dict(before) or NAMES in self._wrong:
+            self._names.save(names)
+            self._wrong.pop(NAMES, None)
+
+    def save_last_good(self, good: Enforceable, names: Names) -> None:
+        """Keep what is in force; without it boot compiles, or has an older one."""
+        content = self._encoded[1] if self._encoded and self._encoded[0] is good else None
+        self._encoded = None
+        try:
+            self._last_good.save(content or encode_good(good, _of(good, names)))
+        except IpsecdError as error:
+            self._is_wrong(
+                LAST_GOOD,
+                "last-good-not-kept",
+                f"the last good policy on disk is an older one: {error.message}",
+                f"{error.hint}; then run: ipsecctl reload",
+            )
+        else:
+            self._wrong.pop(LAST_GOOD, None)
+
+    def save_inventories(self, inventories: Mapping[str, Inventory]) -> None:
+        """Keep what container engines said."""
+        try:
+            self._inventories.save(inventories)
+        except IpsecdError as error:
+            self._is_wrong(CONTAINERS, "containers-not-kept", error.message, error.hint)
+        else:
+            self._wrong.pop(CONTAINERS, None)
+
+    def _read(self, name: str, load: Callable[[], Content], otherwise: Content) -> Content:
+        try:
+            content = load()
+        except StoreFailed as error:
+            self._is_wrong(name, "file-not-used", error.message, error.hint)
+            return otherwise
+        self._wrong.pop(name, None)
+        return content
+
+    def _is_wrong(self, name: str, event: str, message: str, hint: str) -> None:
+        self._wrong[name] = f"{message}\n  hint: {hint}"
+        record(logging.ERROR, event, reason=message, hint=hint)
+
+
+def _of(good: Enforceable, names: Names) -> Names:
+    """Those of `names` that the policy uses."""
+    used = names_of(good.policy) if good.policy else frozenset()
+    return {name: names[name] for name in used if name in names}

@@ -1,0 +1,216 @@
+"""Owns the reading of policy documents, from YAML to a policy; must not know how one is written.
+
+Read event by event, as the schema goes: of a document of any length there is never more in memory
+than what was read of the policy, and what is wrong is told when it is met, with its line. There
+are no tags, aliases or repeated keys, and every scalar is text: ``policy: no`` is a policy called
+"no".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from difflib import get_close_matches
+from typing import Any, TypeVar
+
+import yaml
+
+from ipsecd.errors import InvalidInput
+from ipsecd.language.filters import parse_filter
+from ipsecd.model.values import Action, Filter, InterfaceType, Policy, Rule
+from ipsecd.quoting import quote
+
+MAX_BYTES = 16 << 20
+
+_WHITE = str.maketrans("", "", "\t\r")
+_Chosen = TypeVar("_Chosen", Action, InterfaceType)
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_Readers = Mapping[str, Callable[[yaml.Event], Any]]
+
+
+def parse_policy(text: str | bytes, source: str = "<document>") -> Policy:
+    """The policy in a document; raises ``InvalidInput`` with `source` and line."""
+    if len(text) > MAX_BYTES:
+        raise InvalidInput(
+            f"the document is {len(text):,} bytes long",
+            f"at most {MAX_BYTES:,} are read",
+            source=source,
+            line=1,
+        )
+    if isinstance(text, bytes):
+        text = _decode(text, source)
+    try:
+        return _Reading(text, source).policy()
+    except InvalidInput as error:
+        wrong = error.with_traceback(None)
+    except yaml.MarkedYAMLError as error:
+        wrong = InvalidInput(
+            f"this is not YAML: {error.problem}",
+            "look at the indentation, the quotes and the colons near this line",
+            source=source,
+            line=error.problem_mark.line + 1 if error.problem_mark else 1,
+        )
+    except (yaml.YAMLError, UnicodeError):
+        wrong = InvalidInput(
+            "this is not YAML: it holds a character that no text has",
+            "save it as plain UTF-8 text",
+            source=source,
+            line=_line_of_control_character(text),
+        )
+    # An error may be kept as long as its file is; what was read must not be kept with it.
+    text, wrong.__context__ = "", None
+    raise wrong from None
+
+
+class _Reading:
+    """One document; its methods take the first event of what they read, and consume the rest."""
+
+    def __init__(self, text: str, source: str) -> None:
+        self._events: Iterator[yaml.Event] = yaml.parse(text, Loader=_Loader)
+        self._source = source
+
+    def policy(self) -> Policy:
+        self._next()
+        if isinstance(self._next(), yaml.StreamEndEvent):
+            raise InvalidInput(
+                "the document is empty", "begin with: policy: NAME", source=self._source, line=1
+            )
+        first = self._next()
+        readers: _Readers = {
+            "policy": self._text,
+            "description": self._text,
+            "rules": self._rules,
+        }
+        top = self._mapping(first, readers)
+        self._next()
+        following = self._next()
+        if not isinstance(following, yaml.StreamEndEvent):
+            raise self._wrong(following, "there is more than one document", "write plain YAML")
+        if "policy" not in top:
+            raise self._wrong(first, "the document names no policy", "begin with: policy: NAME")
+        try:
+            return Policy(top["policy"], top.get("rules", ()), top.get("description", ""))
+        except InvalidInput as error:
+            raise self._wrong(first, error.message, error.hint) from error
+
+    def _rules(self, event: yaml.Event) -> tuple[Rule, ...]:
+        rules: dict[str, Rule] = {}
+        for one in self._items(event):
+            rule = self._rule(one)
+            if rule.name in rules:
+                raise self._wrong(
+                    one,
+                    f"there is a rule {quote(rule.name)} above already",
+                    "give each rule a name of its own, or put the filters into one rule",
+                )
+            rules[rule.name] = rule
+        return tuple(rules.values())
+
+    def _rule(self, event: yaml.Event) -> Rule:
+        readers: _Readers = {
+            "rule": self._text,
+            "action": self._action,
+            "interface": self._interface,
+            "filters": self._filters,
+        }
+        found = self._mapping(event, readers)
+        for needed in ("rule", "action", "filters"):
+            if needed not in found:
+                raise self._wrong(event, f"the rule has no {needed!r}", f"add a line {needed}: …")
+        try:
+            return Rule(found["rule"], found["filters"], found["action"], found.get("interface"))
+        except InvalidInput as error:
+            raise self._wrong(event, error.message, error.hint) from error
+
+    def _action(self, event: yaml.Event) -> Action:
+        return self._choice(event, Action)
+
+    def _interface(self, event: yaml.Event) -> InterfaceType:
+        return self._choice(event, InterfaceType)
+
+    def _choice(self, event: yaml.Event, kind: type[_Chosen]) -> _Chosen:
+        text = self._text(event)
+        try:
+            return kind(text.lower())
+        except ValueError:
+            names = " or ".join(one.value for one in kind)
+            problem = f"{quote(text)} is not {names}"
+            raise self._wrong(event, problem, f"write {names}") from None
+
+    def _filters(self, event: yaml.Event) -> tuple[Filter, ...]:
+        return tuple(map(self._filter, self._items(event)))
+
+    def _filter(self, event: yaml.Event) -> Filter:
+        text = self._text(event)
+        try:
+            return parse_filter(text)
+        except InvalidInput as error:
+            quoted = quote(text)
+            named = quoted in error.message
+            message = error.message if named else f"{error.message}: filter {quoted}"
+            raise self._wrong(event, message, error.hint) from error
+
+    # -- YAML ------------------------------------------------------------------------------------
+
+    def _next(self) -> yaml.Event:
+        """The next event; refuses what a document need not have."""
+        event = next(self._events)
+        problem = ""
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+            problem = "anchors and aliases are not allowed"
+        elif tag := getattr(event, "tag", None):
+            problem = f"tags such as {quote(tag)} are not allowed"
+        if problem:
+            raise self._wrong(event, problem, "write plain YAML")
+        return event
+
+    def _mapping(self, event: yaml.Event, readers: _Readers) -> dict[str, Any]:
+        if not isinstance(event, yaml.MappingStartEvent):
+            keys = f"keys are {', '.join(readers)}"
+            raise self._wrong(event, "here must be keys and values", keys)
+        found: dict[str, Any] = {}
+        while not isinstance(key := self._next(), yaml.MappingEndEvent):
+            name = self._text(key)
+            if name in found:
+                raise self._wrong(key, f"the key {quote(name)} stands twice", "keep one of them")
+            if name not in readers:
+                close = get_close_matches(name, readers, 1)
+                hint = (
+                    f"did you mean {close[0]}?" if close else f"the keys are {', '.join(readers)}"
+                )
+                raise self._wrong(key, f"the key {quote(name)} is not known", hint)
+            found[name] = readers[name](self._next())
+        return found
+
+    def _items(self, event: yaml.Event) -> Iterator[yaml.Event]:
+        """The first event of every item; whoever takes it reads the item before the next."""
+        if not isinstance(event, yaml.SequenceStartEvent):
+            hint = "begin each item with a dash, or write []"
+            raise self._wrong(event, "here must be a list", hint)
+        while not isinstance(item := self._next(), yaml.SequenceEndEvent):
+            yield item
+
+    def _text(self, event: yaml.Event) -> str:
+        if not isinstance(event, yaml.ScalarEvent):
+            raise self._wrong(event, "here must be text", "quote it if it holds : or #")
+        text: str = event.value
+        return text
+
+    def _wrong(self, event: yaml.Event, message: str, hint: str) -> InvalidInput:
+        line = event.start_mark.line + 1 if event.start_mark else 0
+        return InvalidInput(message, hint, source=self._source, line=line)
+
+
+def _decode(content: bytes, source: str) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise InvalidInput(
+            "the document is not UTF-8 text", "save it as UTF-8", source=source, line=line
+        ) from None
+
+
+def _line_of_control_character(text: str) -> int:
+    lines = text.split("\n")
+    bad = (n for n, one in enumerate(lines, 1) if not one.translate(_WHITE).isprintable())
+    return next(bad, 1)

@@ -1,0 +1,96 @@
+"""Owns the lock of a network namespace: one ipsecd writes to its kernel state at a time.
+
+The lock is an abstract Unix socket: such a name belongs to the network namespace (unix(7)), so
+daemons in several namespaces share nothing; it is gone with its process, and no deleted directory
+frees it. Anybody can take the name, so it counts only in the hands of root: a stranger who holds it
+keeps no rules from being enforced.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import socket
+import struct
+import time
+from dataclasses import dataclass
+
+from ipsecd.errors import Refused
+from ipsecd.journal import record
+
+NAME = "\0io.ipsecd.control/lock"
+WAIT_S = 1.0
+"""How long a holder that does not listen yet is taken for one that is about to."""
+RETRY_S = 0.02
+_CREDENTIALS = struct.Struct("=iII")
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """The process that has the lock."""
+
+    pid: int
+    uid: int
+
+
+class NamespaceLock:
+    """The lock of the network namespace that the process is in, held until it is closed."""
+
+    def __init__(self) -> None:
+        """Take the lock; raises ``Refused`` if another process of the same user has it."""
+        self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        try:
+            self._take()
+        except BaseException:
+            self._sock.close()
+            raise
+
+    def close(self) -> None:
+        """Let the next one have it."""
+        self._sock.close()
+
+    def _take(self) -> None:
+        deadline = time.monotonic() + WAIT_S
+        while True:
+            try:
+                self._sock.bind(NAME)
+                self._sock.listen(1)
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise Refused(
+                        f"the lock of the network namespace cannot be taken: {error.strerror}",
+                        "let the daemon use sockets of the family AF_UNIX",
+                    ) from error
+            else:
+                return
+            holder = _holder()
+            if holder is not None and holder.uid in {0, os.geteuid()}:
+                raise Refused(
+                    f"another ipsecd runs in this network namespace, as process {holder.pid}",
+                    "stop it first: two of them would undo each other's rules",
+                )
+            if holder is not None or time.monotonic() > deadline:
+                record(
+                    logging.WARNING,
+                    "lock-held-by-stranger",
+                    pid=holder.pid if holder else None,
+                    uid=holder.uid if holder else None,
+                    consequence="another ipsecd with other directories would not be noticed",
+                )
+                return
+            time.sleep(RETRY_S)
+
+
+def _holder() -> Holder | None:
+    """Who listens on the name; None if nobody does, or who does cannot be told."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as sock:
+        try:
+            sock.connect(NAME)
+        except OSError:
+            return None
+        size = _CREDENTIALS.size
+        pid, uid, _ = _CREDENTIALS.unpack(
+            sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
+        )
+        return Holder(pid, uid)

@@ -1,0 +1,127 @@
+"""Owns the form of files that the daemon writes for itself: a header, and the content below it.
+
+The header is a line ``ipsecd KIND VERSION SHA256``. Before there were versions it was the checksum
+alone, and the content was that of version 1. Whatever else a file holds, it is refused by name,
+with the reason; what it was to hold is then missing, and nothing else is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from ipsecd.errors import IpsecdError, LimitExceeded, StoreFailed
+from ipsecd.stores.files import Disk, replace_file, temporary_of
+
+_HEADER = re.compile(rb"ipsecd ([a-z-]{1,32}) ([0-9]{1,9}) ([0-9a-f]{64})")
+_CHECKSUM_ALONE = re.compile(rb"[0-9a-f]{64}")
+_HEADER_BYTES = 128
+MAX_REASON = 300
+"""Characters of a reason that are told: it may quote what is wrong, which may be anything."""
+
+Content = TypeVar("Content")
+
+
+def seal(kind: str, version: int, content: bytes) -> bytes:
+    """The `content` below its header."""
+    checksum = hashlib.sha256(content).hexdigest()
+    return f"ipsecd {kind} {version} {checksum}\n".encode() + content
+
+
+def unseal(kind: str, version: int, sealed: bytes) -> bytes:
+    """The content that was sealed; raises ``ValueError`` with the reason for anything else."""
+    end = sealed.find(b"\n", 0, _HEADER_BYTES)
+    line = sealed[: max(end, 0)]
+    if header := _HEADER.fullmatch(line):
+        found, number, checksum = header.groups()
+        if found.decode() != kind:
+            raise ValueError(f"it holds {found.decode()!r}, where {kind!r} belongs")
+        if int(number) != version:
+            raise ValueError(
+                f"another version of ipsecd wrote it: its form is {int(number)}, and this version "
+                f"reads {version}"
+            )
+    elif _CHECKSUM_ALONE.fullmatch(line):
+        checksum = line
+    else:
+        raise ValueError("it does not begin with a header that ipsecd writes")
+    content = sealed[end + 1 :]
+    if hashlib.sha256(content).hexdigest().encode() != checksum:
+        raise ValueError("it is damaged: its checksum is another's")
+    return content
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What a file holds: its kind and version, how large it may be, and what to do without it."""
+
+    kind: str
+    version: int
+    max_bytes: int
+    remedy: str
+
+
+class CheckedFile:
+    """A file in a checked form, replaced as a whole."""
+
+    def __init__(self, path: Path, form: Form, disk: Disk | None = None) -> None:
+        self._path = path
+        self._form = form
+        self._disk = disk or Disk()
+
+    def check(self, content: bytes) -> None:
+        """Raise ``LimitExceeded`` if `content` could not be read again."""
+        if len(content) + _HEADER_BYTES > self._form.max_bytes:
+            raise LimitExceeded(
+                f"{str(self._path)!r} would be {len(content):,} bytes long, and at most "
+                f"{self._form.max_bytes:,} can be read again",
+                "use fewer or shorter filters; nothing has changed",
+            )
+
+    def save(self, content: bytes) -> None:
+        """Replace the content, on disk when this returns.
+
+        Raises ``StoreFailed``, or ``LimitExceeded`` for what could not be read again.
+        """
+        self.check(content)
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            sealed = seal(self._form.kind, self._form.version, content)
+            replace_file(self._disk, self._path, sealed)
+        except OSError as error:
+            # What there is of it takes the space that is wanting.
+            with suppress(OSError):
+                self._disk.unlink(temporary_of(self._path))
+            raise StoreFailed(
+                f"{str(self._path)!r} cannot be written: {error.strerror}",
+                "look at the free space, the mount options and the owner of the directory",
+            ) from error
+
+    def load(self, parse: Callable[[bytes], Content]) -> Content | None:
+        """What `parse` makes of the content; None if there is no file.
+
+        `parse` raises ``ValueError`` or ``IpsecdError``. Raises ``StoreFailed`` for a file that
+        cannot be used, with what to do.
+        """
+        try:
+            sealed = self._disk.read(self._path, self._form.max_bytes)
+            return parse(unseal(self._form.kind, self._form.version, sealed))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, IpsecdError) as error:
+            raise StoreFailed(
+                f"{str(self._path)!r} cannot be used: {_reason(error)}", self._form.remedy
+            ) from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, IpsecdError):
+        text = error.message
+    else:
+        text = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    return text if len(text) <= MAX_REASON else f"{text[:MAX_REASON]}…"

@@ -1,0 +1,217 @@
+"""Owns what the policy files say: all of them, each for itself; must not write.
+
+A file that cannot be read or used disables itself only. Where two files have one name, the file
+that is assigned has it, or else the one that sorts first; the other is reported.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ipsecd.errors import InvalidInput, IpsecdError, NotFound
+from ipsecd.language.documents import parse_policy
+from ipsecd.model.values import Policy
+from ipsecd.stores.files import Disk
+from ipsecd.stores.steps import unusable
+
+POLICIES = "policies"
+ASSIGNED = "assigned"
+SUFFIX = ".yaml"
+MAX_FILE_BYTES = 16 << 20
+_NAME_LINE = re.compile(rb"^policy:[^\n]*$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPolicy:
+    """A policy with the file it is in; ``path`` is relative to the store's directory."""
+
+    policy: Policy
+    path: str
+    text: str
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the file, in hexadecimal."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class BrokenFile:
+    """A file that cannot be used, and why; ``policy`` is the name it gives, as far as it does."""
+
+    path: str
+    error: IpsecdError
+    policy: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What the store held when it was read.
+
+    ``link`` is the target of the assigned link, None without one, and ``assigned_path`` the same
+    as policies have their paths; ``assigned`` is the policy it leads to. ``assigned_error`` says
+    why it leads to none.
+    """
+
+    policies: Mapping[str, StoredPolicy] = field(default_factory=dict)
+    broken: tuple[BrokenFile, ...] = ()
+    link: str | None = None
+    assigned_path: str | None = None
+    assigned: str | None = None
+    assigned_error: IpsecdError | None = None
+
+    def mended(self, paths: Iterable[str]) -> Loaded:
+        """The same, once the broken files at `paths` have been replaced by good ones."""
+        written = frozenset(paths)
+        broken = tuple(file for file in self.broken if file.path not in written)
+        error = None if self.assigned_path in written else self.assigned_error
+        return replace(self, broken=broken, assigned_error=error)
+
+
+def read_store(disk: Disk, directory: Path) -> Loaded:
+    """What the files in `directory` say; raises ``OSError`` if they cannot even be listed."""
+    link, link_error = read_link(directory / ASSIGNED)
+    path = path_of_link(directory, link)
+    policies: dict[str, StoredPolicy] = {}
+    broken = [
+        BrokenFile(
+            name,
+            InvalidInput(
+                f"a change was interrupted, and {str(directory / name)!r} cannot finish it: "
+                f"{reason}",
+                "look at the policy files, delete it, and run: ipsecctl reload",
+            ),
+        )
+        for name, reason in unusable(disk, directory).items()
+    ]
+    names = sorted(
+        file.name
+        for file in (directory / POLICIES).iterdir()
+        if file.name.endswith(SUFFIX) and not file.name.startswith(".")
+    )
+    # The file that is assigned comes first, so that no other can take its name.
+    for name in sorted(names, key=lambda name: f"{POLICIES}/{name}" != path):
+        found = _read_file(disk, directory, f"{POLICIES}/{name}", policies)
+        if isinstance(found, BrokenFile):
+            broken.append(found)
+        elif found is not None:
+            policies[found.policy.name] = found
+    broken.sort(key=lambda file: file.path)
+    assigned, error = _assigned(directory, link, path, policies, broken)
+    return Loaded(policies, tuple(broken), link, path, assigned, link_error or error)
+
+
+def read_link(path: Path) -> tuple[str | None, IpsecdError | None]:
+    """Where the assigned link leads, None without one; and why it is none."""
+    try:
+        return str(path.readlink()), None
+    except FileNotFoundError:
+        return None, None
+    except OSError:
+        return None, InvalidInput(
+            f"{str(path)!r} is not a symbolic link",
+            f"make it one, to a file in {POLICIES}/, or delete it and run: ipsecctl policy "
+            "assign NAME",
+        )
+
+
+def path_of_link(directory: Path, link: str | None) -> str | None:
+    """Where the assigned link leads, as stored policies have their paths."""
+    if link is None:
+        return None
+    target = os.path.normpath(directory / link)
+    return os.path.relpath(target, os.path.normpath(directory))
+
+
+def parse_file(disk: Disk, directory: Path, path: str) -> StoredPolicy:
+    """The policy in a file; raises ``InvalidInput``, or ``FileNotFoundError`` if there is none."""
+    file = directory / path
+    text = _text(file, _content(disk, file))
+    return StoredPolicy(parse_policy(text, str(file)), path, text)
+
+
+def _read_file(
+    disk: Disk, directory: Path, path: str, policies: Mapping[str, StoredPolicy]
+) -> StoredPolicy | BrokenFile | None:
+    """What is in one file; None if it has gone since it was listed."""
+    file = directory / path
+    try:
+        stored = parse_file(disk, directory, path)
+        if stored.policy.name in policies:
+            raise InvalidInput(
+                f"{str(file)!r} is not used: policy {stored.policy.name!r} is also in "
+                f"{policies[stored.policy.name].path!r}",
+                "give it a name of its own, or delete one of the files",
+                source=str(file),
+            )
+    except FileNotFoundError:
+        if not file.is_symlink():
+            return None
+        return BrokenFile(
+            path,
+            InvalidInput(
+                f"{str(file)!r} is a link that leads nowhere", "mend the link, or delete it"
+            ),
+        )
+    except IpsecdError as error:
+        return BrokenFile(path, error, _name_in(disk, file))
+    return stored
+
+
+def _content(disk: Disk, file: Path) -> bytes:
+    try:
+        return disk.read(file, MAX_FILE_BYTES)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise InvalidInput(
+            f"{str(file)!r} cannot be read: {error.strerror}",
+            "look at its size, its owner and mode and where it leads, or move it elsewhere",
+        ) from error
+
+
+def _text(file: Path, content: bytes) -> str:
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidInput(
+            f"{str(file)!r} is not UTF-8 text: {error.reason} at byte {error.start}",
+            "save it as UTF-8",
+            source=str(file),
+            line=content.count(b"\n", 0, error.start) + 1,
+        ) from error
+
+
+def _name_in(disk: Disk, file: Path) -> str | None:
+    """The name of the policy that a broken file was to hold, if its line can be read."""
+    try:
+        line = _NAME_LINE.search(disk.read(file, MAX_FILE_BYTES))
+        return parse_policy(line.group()).name if line else None
+    except (OSError, IpsecdError):
+        return None
+
+
+def _assigned(
+    directory: Path,
+    link: str | None,
+    path: str | None,
+    policies: Mapping[str, StoredPolicy],
+    broken: Sequence[BrokenFile],
+) -> tuple[str | None, IpsecdError | None]:
+    if link is None:
+        return None, None
+    for name, stored in policies.items():
+        if stored.path == path:
+            return name, None
+    for file in broken:
+        if file.path == path:
+            return None, file.error
+    return None, NotFound(
+        f"{str(directory / ASSIGNED)!r} leads to {link!r}, which is no policy file",
+        f"let it lead to a file in {POLICIES}/, or run: ipsecctl policy assign NAME",
+    )
