@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -73,10 +74,21 @@ def test_nothing_leaks_while_the_daemon_is_replaced(
     hold(host, lambda: changes.restart(number), repetitions(4))
 
 
+def has_owners() -> bool:
+    """Whether this kernel lets a table have an owner (6.9); on others programs guard it."""
+    major, minor = os.uname().release.split(".")[:2]
+    return (int(major), int(minor)) >= (6, 9)
+
+
 @pytest.mark.parametrize("state", STATES)
 @pytest.mark.usefixtures("changes")
-def test_nothing_leaks_while_others_flush_all_rules(host: Stage, state: str) -> None:
+def test_nothing_leaks_while_others_flush_all_rules(
+    host: Stage, state: str, request: pytest.FixtureRequest
+) -> None:
     """``nft flush ruleset``, with the daemon alive, stopped, or dead."""
+    if state == "dead" and host.daemon.backend == "nftables" and has_owners():
+        reason = "a table whose owner is dead can be flushed: a limit that docs/design.md names"
+        request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
     host.settle()
     host.enter(state)
     try:
