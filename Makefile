@@ -10,7 +10,8 @@ ISOLATED := unshare --net --mount sh -c 'mount --make-rprivate / && mount -t tmp
 # Whether all these commands are here.
 have = for command in $(1); do command -v $$command >/dev/null || exit 1; done
 
-.PHONY: setup test test-kernels kernels demo lint bench programs deb deb-tools base-system install install-data
+.PHONY: setup test test-moments test-kernels kernels soak demo lint bench programs deb deb-tools base-system install \
+	install-data
 
 # The programs are compiled here, once, and ship in the package: no host that runs them needs clang.
 PROGRAMS := daemon/ipsecd/backend/xdp/ipsecd.bpf.o
@@ -139,7 +140,7 @@ lint: setup
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy daemon ctl tests
-	clang-format --dry-run --Werror bpf/*.[ch] bench/*.c
+	clang-format --dry-run --Werror bpf/*.[ch] bench/*.c tests/*/*.c
 
 # The guests run beside the other tests, and are waited for; what they said is printed last.
 test: setup base-system kernels
@@ -152,6 +153,19 @@ test: setup base-system kernels
 # Everything that enforcement is tested with, on every kernel: hours.
 test-kernels: setup base-system kernels
 	IPSECD_KERNELS=whole $(VENV)/bin/python -m pytest -q tests/kernels
+
+# The long form of what happens under a flood: everything a thousand times, which takes hours.
+MOMENTS := 1000
+
+test-moments: setup
+	IPSECD_MOMENTS=$(MOMENTS) $(ISOLATED) $(VENV)/bin/python -m pytest -q --timeout 7200 tests/moments
+
+# Random changes under a flood, so many seconds for each backend; it says its seed.
+SECONDS := 7200
+SEED :=
+
+soak: setup
+	$(ISOLATED) $(VENV)/bin/python -m tests.moments.soak --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 demo: setup
 	$(ISOLATED) bash docs/demo.sh $(VENV)/bin

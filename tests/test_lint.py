@@ -31,7 +31,8 @@ def test_the_programs_are_formatted_as_the_kernel_is() -> None:
     if shutil.which("clang-format") is None:
         assert not os.environ.get("CI"), "needs clang-format"
         pytest.skip("needs clang-format")
-    sources = [str(path) for part in ("bpf", "bench") for path in (ROOT / part).glob("*.[ch]")]
+    parts = ("bpf/*.[ch]", "bench/*.c", "tests/*/*.c")
+    sources = [str(path) for part in parts for path in ROOT.glob(part)]
     assert sources
     words = ["clang-format", "--dry-run", "--Werror", *sources]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)

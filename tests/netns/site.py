@@ -117,9 +117,11 @@ def wire() -> Iterator[None]:
 class Daemon:
     """A real ``ipsecd`` with directories of its own."""
 
-    def __init__(self, directory: Path, backend: str = "nftables") -> None:
+    def __init__(self, directory: Path, backend: str = "nftables", where: Namespace = HOST) -> None:
+        """`where`: what runs it in namespaces of its own; the process has to be the daemon's."""
         self.directory = directory
         self.backend = backend
+        self.where = where
         self.policies = directory / "etc" / "policies"
         self._process: subprocess.Popen[str] | None = None
         self._log = directory / "log"
@@ -134,6 +136,7 @@ class Daemon:
         with self._log.open("a") as log:
             self._process = subprocess.Popen(
                 [
+                    *self.where,
                     *(sys.executable, "-m", "ipsecd"),
                     *("--config-dir", str(self.directory / "etc")),
                     *("--state-dir", str(self.directory / "lib")),

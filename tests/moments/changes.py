@@ -1,0 +1,106 @@
+"""Owns the changes of what is in force: the flood is blocked before, after and in between."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from ipsecctl.client import Client
+from tests.moments.flood import BLOCKED, OPEN
+from tests.netns.site import Daemon
+
+UNRELATED = ["203.0.113.7=0:80:TCP", "0=198.51.100.0/24::UDP", "[2001:db8::7]=0:9:UDP"]
+OUTWARD = f"0=*:{BLOCKED}:UDP"
+BLOCKS = (
+    f'"*=0:{BLOCKED}:UDP"',
+    f'"*=0:{BLOCKED}"',
+    '"*=0::UDP"',
+    f'"192.168.0.0/16=0:{BLOCKED}:UDP", "[fd09::/64]=0:{BLOCKED}:UDP"',
+    f'"*=0:{BLOCKED}:UDP", "*=0:{BLOCKED}:TCP", "10.0.0.0/8=0:22:TCP"',
+)
+"""Different ways to block the flood; each becomes a policy of its own."""
+
+
+def policy(number: int, more: int = 0) -> str:
+    """A policy that blocks the flood in one of the ways, and as many other rules as said."""
+    others = "".join(
+        f'\n  - {{rule: N{n}, action: block, filters: ["10.{n >> 8}.{n & 255}.0/24=0:{n}:TCP"]}}'
+        for n in range(1, more + 1)
+    )
+    return (
+        f"policy: P{number}\nrules:\n"
+        f'  - rule: Flood\n    action: block\n    filters: [{BLOCKS[number]}, "{OUTWARD}"]\n'
+        f'  - rule: Open\n    action: permit\n    filters: ["*=0:{OPEN}:UDP"]{others}\n'
+    )
+
+
+class Changes:
+    """One connection to a daemon, and the changes that can be made over it."""
+
+    def __init__(self, daemon: Daemon, chance: random.Random) -> None:
+        self._daemon, self._chance = daemon, chance
+        self._client = self._connect()
+        self.all: tuple[Callable[[], None], ...] = (
+            self.apply,
+            self.turn_dynamic,
+            self.hand_block_over,
+            self.replace_dynamic,
+        )
+
+    def apply(self) -> None:
+        """One policy in the place of another; both block the flood."""
+        text = policy(self._chance.randrange(len(BLOCKS)), self._chance.choice((0, 3, 200)))
+        self._call("ApplyPolicy", document=text, source=None, assign=True, dry_run=False)
+
+    def turn_dynamic(self) -> None:
+        """Unrelated rules come, and go again."""
+        for action in ("block", "permit"):
+            self._add(action, UNRELATED, action)
+        for name in ("permit", "block"):
+            self._call("RemoveDynamic", selector=name)
+
+    def hand_block_over(self) -> None:
+        """A dynamic rule blocks while no policy does."""
+        self._add("keeper", [f"*=0:{BLOCKED}:UDP", OUTWARD])
+        self._call("UnassignPolicy", name=None)
+        self.apply()
+        self._call("RemoveDynamic", selector="keeper")
+
+    def replace_dynamic(self) -> None:
+        """A dynamic rule is replaced by others of its name, which alone block the flood."""
+        self._add("keeper", [f"*=0:{BLOCKED}:UDP", OUTWARD])
+        self._call("UnassignPolicy", name=None)
+        for sources in ("192.168.0.0/16", "[fd09::/64]"), ("192.168.1.0/24", "[fd09::/96]"):
+            filters = [f"{network}=0:{BLOCKED}:UDP" for network in sources]
+            self._add("keeper", [*filters, OUTWARD])
+        self.apply()
+        self._call("RemoveDynamic", selector="keeper")
+
+    def restart(self, number: signal.Signals) -> None:
+        """The daemon ends, by a crash or to hand over, and another one starts."""
+        self._daemon.end(number)
+        self._daemon.start()
+        self.reconnect()
+
+    def reconnect(self) -> None:
+        """Talk to a daemon that was started anew."""
+        self._client = self._connect()
+
+    def _connect(self) -> Client:
+        return Client(str(Path(self._daemon.environment["IPSECD_SOCKET"])))
+
+    def _add(self, name: str, filters: list[str], action: str = "block") -> None:
+        self._call(
+            "AddDynamic", filters=filters, action=action, name=name, ttl_s=None, interface=None
+        )
+
+    def _call(self, method: str, **parameters: object) -> None:
+        self._client.call(method, parameters)
+
+
+def flush_ruleset() -> None:
+    """What an administrator or another firewall does to everybody's rules."""
+    subprocess.run(["nft", "flush", "ruleset"], capture_output=True, check=False)
