@@ -8,6 +8,8 @@ Invariants:
 
 from __future__ import annotations
 
+import os
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -34,6 +36,7 @@ class Laboratory:
         self._deadline = time.monotonic() + limit_s
         self._guests: dict[str, Guest] = {}
         self._reports: dict[str, Report] = {}
+        self._shares = [directory / name for name in wanted]
         try:
             for name, arguments in wanted.items():
                 share = directory / name
@@ -60,9 +63,13 @@ class Laboratory:
             time.sleep(0.2)
 
     def close(self) -> None:
-        """End all guests."""
+        """End all guests; what came out about links goes where the host keeps such results."""
         for guest in self._guests.values():
             guest.stop()
+        if kept := os.environ.get("IPSECD_LINK_RESULTS"):
+            for share in self._shares:
+                if (share / "links").is_dir():
+                    shutil.copytree(share / "links", kept, dirs_exist_ok=True)
 
     def _lost(self, name: str, outcome: Outcome, *, over: bool) -> Outcome:
         guest = self._guests[name]

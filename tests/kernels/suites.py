@@ -17,7 +17,7 @@ QUICK = {
     "6.1": (CHECKS, "tests/xdp/test_loading.py", "tests/netns/test_article.py"),
     "6.12": (CHECKS, "tests/xdp/test_loading.py", "tests/netns/test_article.py"),
 }
-DIRECTORIES = ("tests/netns", "tests/equality", "tests/xdp", "tests/boot")
+DIRECTORIES = ("tests/netns", "tests/links", "tests/equality", "tests/xdp", "tests/boot")
 QUICK_LIMIT_S, WHOLE_LIMIT_S = 12 * 60.0, 6 * 3600.0
 
 
