@@ -79,6 +79,7 @@ class Guest:
             directory=shlex.quote(str(directory)), command=shlex.join(words), busybox=BUSYBOX
         )
         (self._share / "command").write_text(text)
+        (self._share / "checkout").write_text(str(directory.resolve()))
         with (self._share / "console").open("wb") as console:
             self._process = subprocess.Popen(
                 self._words, stdin=subprocess.DEVNULL, stdout=console, stderr=console
