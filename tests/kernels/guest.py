@@ -49,7 +49,8 @@ class Guest:
         """`share` is a directory of its own, which is ``/lab`` in the guest."""
         self._kernel, self._share = kernel, share
         self._words = [
-            *("setpriv", "--pdeathsig", "KILL", QEMU),
+            # Tests that run beside it on this host wait for events; a guest has time.
+            *("nice", "-n", "19", "setpriv", "--pdeathsig", "KILL", QEMU),
             *("-accel", "tcg,thread=multi", "-cpu", "max"),
             *("-smp", str(processors), "-m", str(memory_mib), "-rtc", "base=utc,clock=host"),
             *("-nodefaults", "-display", "none", "-no-reboot", "-serial", "stdio"),
