@@ -77,7 +77,8 @@ struct head {
 	__u32 drop_unparsable;
 	__u32 first_host; /* which half of the hosts map counts: its first line */
 	__u64 generation; /* which dynamic entries count: since <= generation < until */
-	__u8 unused[32];
+	__u32 pass_fragments; /* whether the later ones are left to whoever sees datagrams whole */
+	__u8 unused[28];
 };
 
 /* The line after the heads: the digest of the classifier that the state was made from. */

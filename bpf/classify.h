@@ -572,6 +572,10 @@ static __always_inline enum verdict classify(struct packet *packet, enum point p
 	head = head_of(walk.state, point, packet->family);
 	if (!head || !head->steps)
 		return VERDICT_PASS;
+	/* nftables sees a datagram whole where it is put together before, and then it has ports. Of
+	 * one that is blocked the first fragment does not pass. */
+	if (packet->fragment == LATER_FRAGMENT && head->pass_fragments)
+		return VERDICT_PASS;
 	walk.generation = head->generation;
 	walk.first_host = head->first_host;
 	walk.first_step = head->first_step;

@@ -6,6 +6,7 @@
  * no packet has to look it up.
  */
 #include <linux/bpf.h>
+#include <linux/if_packet.h>
 #include <linux/pkt_cls.h>
 
 #include <bpf/bpf_helpers.h>
@@ -45,6 +46,9 @@ static __always_inline int filter(struct __sk_buff *frame, int bare, enum interf
 	struct packet packet;
 	enum verdict verdict;
 
+	/* The stack drops it, or a link above takes it, in another namespace maybe. */
+	if (!egress && frame->pkt_type == PACKET_OTHERHOST)
+		return TC_ACT_UNSPEC;
 	if (egress)
 		point = frame->ingress_ifindex ? POINT_LEAVING : POINT_SENDING;
 	result = parse((void *)(long)frame->data, (void *)(long)frame->data_end, bare, &packet);

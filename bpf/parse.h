@@ -191,8 +191,8 @@ static __always_inline enum parse_result parse_ipv6(void *network, void *end, st
 
 			packet->id = header->id;
 			if (fragment & IPV6_FRAGMENT_OFFSET) {
-				/* What follows is payload, whatever it is called: the headers lie in
-				 * the first fragment (RFC 8200, section 4.5). */
+				/* What follows is payload, whatever it is called: the headers lie
+				 * in the first fragment (RFC 8200, section 4.5). */
 				packet->fragment = LATER_FRAGMENT;
 				packet->key.v6.protocol = next;
 				packet->icmp_type = NO_ICMP_TYPE;

@@ -47,7 +47,9 @@ def _troubles(status: dict[str, Any]) -> list[str]:
     """What is wrong and what to do about it, before anything else."""
     if status["state"] == "failed":
         wrong = [line for reason in status["failures"] for line in _failure(reason)] or ["FAILED"]
-        todo = "mend the policy and run 'ipsecctl reload'; what is in force is stated below"
+        todo = (
+            "mend what is named above and run 'ipsecctl reload'; what is in force is stated below"
+        )
     elif status["state"] == "drifted":
         wrong = ["DRIFTED: the kernel does not hold what it should"]
         wrong += [f"  {line}" for line in status["drift"]]

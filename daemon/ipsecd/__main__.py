@@ -18,7 +18,7 @@ from ipsecd.backend.choice import make_backend, withdraw_all
 from ipsecd.config import DEFAULT_CONFIG, Config, Directories, boot_despite_errors, load_config
 from ipsecd.control import Control
 from ipsecd.engine import Engine
-from ipsecd.errors import MAX_MESSAGE, IpsecdError
+from ipsecd.errors import MAX_MESSAGE, BackendFailed, IpsecdError
 from ipsecd.keeping import keep_owner, take_owner
 from ipsecd.lifecycle import Daemon
 from ipsecd.listener import RuntimeLock
@@ -55,7 +55,7 @@ def _run(options: argparse.Namespace) -> int:
             config,
             directories,
             lambda: make_backend(config.backend.value, directories.bpffs, owner),
-            keep_owner=partial(keep_owner, Notifier(os.environ)),
+            keep_owner=partial(keep_owner, Notifier(os.environ), owner),
         )
         if options.check:
             return _report(engine.check())
@@ -100,7 +100,10 @@ def _boot(options: argparse.Namespace, directories: Directories) -> int:
 def _withdraw(directories: Directories) -> int:
     """Remove what an earlier daemon left in force; nothing is left of it."""
     with closing(RuntimeLock(directories.runtime)), closing(NamespaceLock()):
-        withdraw_all(directories.bpffs)
+        try:
+            withdraw_all(directories.bpffs)
+        except OSError as error:
+            raise BackendFailed(f"the kernel did not let go of it: {error}") from error
     return 0
 
 

@@ -20,7 +20,7 @@ from ipsecd.backend.examination import assess
 from ipsecd.backend.nftables import cgroups
 from ipsecd.config import BackendChoice
 from ipsecd.engine import Engine
-from ipsecd.errors import InvalidInput, NotFound, Refused
+from ipsecd.errors import BackendFailed, InvalidInput, NotFound, Refused
 from ipsecd.host import read_host
 from ipsecd.language.addresses import format_value, parse_address
 from ipsecd.language.documents import diff_policies, format_policy, parse_policy
@@ -202,8 +202,8 @@ def _must_be_known(engine: Engine) -> None:
     """Raise ``Refused`` while an earlier daemon's rules are in force and cannot be named."""
     if engine.held:
         raise Refused(
-            "what an earlier daemon enforced is in force, and the policy it was made from cannot "
-            "be loaded",
+            "what should be in force is not, and what the kernel holds in its place is not known "
+            "here",
             "mend what ipsecctl status shows, then run: ipsecctl reload",
         )
 
@@ -358,7 +358,8 @@ def _troubles(engine: Engine) -> list[str]:
     if engine.stopped:
         return ["enforcement is stopped, so nothing is in force: ipsecctl net start policyagent"]
     drift = engine.observe().drift
-    return [*engine.failures, *(f"the kernel does not hold what it should: {one}" for one in drift)]
+    failures = (*engine.failures, *engine.backend.failures)
+    return [*failures, *(f"the kernel does not hold what it should: {one}" for one in drift)]
 
 
 def _stats(engine: Engine, _: Request) -> dict[str, Any]:
@@ -468,6 +469,7 @@ def _apply_policy(engine: Engine, request: Request) -> dict[str, Any]:
         or known is None
         or (assign and engine.loaded.assigned != policy.name)
         or not engine.is_on_disk(policy.name)
+        or (engine.is_due and engine.loaded.assigned == policy.name)
     )
     short = diff_policies(known.policy if known else None, policy, most=SHOWN_FILTERS)
     summary = "\n".join(short[:SHOWN_LINES]) or "no rule changes"
@@ -515,7 +517,7 @@ def _delete_policy(engine: Engine, request: Request) -> dict[str, Any]:
 def _assign_policy(engine: Engine, request: Request) -> dict[str, Any]:
     name = request["name"]
     engine.stored(name)
-    if engine.loaded.assigned == name:
+    if engine.loaded.assigned == name and not engine.is_due:
         return _outcome(engine, f"policy {name!r} is assigned already", changed=False)
     engine.change(assign=name)
     return _outcome(engine, f"policy {name!r} is assigned", warns=True)
@@ -589,9 +591,15 @@ def _stop(engine: Engine, _: Request) -> dict[str, Any]:
 
 
 def _start(engine: Engine, _: Request) -> dict[str, Any]:
-    if not engine.stopped:
+    if not engine.stopped and not engine.held:
         return _outcome(engine, "enforcement is running already", changed=False)
     engine.start()
+    if engine.held:
+        reason = engine.failures[0].partition("\n")[0]
+        raise BackendFailed(
+            f"enforcement is started, and what should be in force is not: {reason}",
+            "mend what ipsecctl status shows, then run: ipsecctl reload",
+        )
     return _outcome(engine, "enforcement is started", warns=True)
 
 

@@ -56,6 +56,8 @@ from ipsecd.stores.static import KEEP, Keep, StaticStore
 Names = Mapping[str, tuple[Network, ...]]
 
 
+RETRY_S = 5.0
+"""Between two tries of what the kernel refused at start."""
 ASKED_S = 60.0
 """How long a look at the containers keeps their engines being followed."""
 ANNOUNCED_S = 10.0
@@ -103,6 +105,9 @@ class Engine:
         self._repair_due = False
         self.stopped = True
         self.held = False
+        self._due: Enforceable | None = None
+        self._before_refusal: tuple[str, tuple[str, ...]] = ("nothing", ())
+        self._retry_at = inf
         self.dynamic = DynamicStore(config.limits.dynamic_rules)
         self.volatile = Volatile()
         self._now = Enforceable("", None, Classifier())
@@ -123,7 +128,8 @@ class Engine:
         Where there is neither, and the kernel still holds what an earlier process enforced, that
         is left as it is, until a policy can be loaded: nothing is opened by a mistake in a file.
         Where nothing at all can be used, or the kernel does not take it, the setting ``boot``
-        decides. Raises ``BackendFailed`` if this kernel has nothing to enforce with.
+        decides: that is no error, and ``held`` says so. Raises ``BackendFailed`` if this kernel has
+        nothing to enforce with.
         """
         self._start(lambda: self._to_enforce(self._store.load))
         if (owner := self.backend.owner_fd()) >= 0:
@@ -161,6 +167,10 @@ class Engine:
         self._whole = self._with_containers(good)
         if not self.held:
             self._enforce_first()
+            if self.held:
+                self._due, self._retry_at = good, self._clock() + RETRY_S
+                good = self._enforceable(None, {})
+                self.loaded_from = "nothing"
         self._now = good
         self.stopped = False
         for failure in self.failures:
@@ -183,6 +193,7 @@ class Engine:
             self.backend.apply(self._whole, self.volatile)
         except IpsecdError as error:
             if not self._enforce_otherwise(error):
+                self._before_refusal = (self.loaded_from, self.failures)
                 self.failures = (str(error), *self.failures)
                 self.held = True
                 if self.backend.observe().digest is None:
@@ -196,10 +207,15 @@ class Engine:
         try:
             other = self._make_other(reason)
             other.apply(self._whole, self.volatile)
-        except IpsecdError:
+        except (IpsecdError, OSError):
             if other:
                 other.close()
             return False
+        try:
+            # What it holds from before would judge beside the new one.
+            self.backend.give_way()
+        except IpsecdError as error:
+            self.failures = (str(error), *self.failures)
         self.backend.close()
         self._backend = other
         return True
@@ -209,7 +225,7 @@ class Engine:
         if self._backend:
             self._backend.remove()
         self._forget_dynamic()
-        self.stopped, self.held = True, False
+        self.stopped, self.held, self._due = True, False, None
         record(logging.WARNING, "stopped", in_force="nothing")
 
     def stop_on_purpose(self) -> None:
@@ -253,6 +269,11 @@ class Engine:
         return problems
 
     # -- what is in force ------------------------------------------------------------------------
+
+    @property
+    def is_due(self) -> bool:
+        """Whether what is assigned is not in force, and should be tried when somebody asks."""
+        return not self.stopped and (self.held or self.loaded_from == "last-good")
 
     @property
     def policy(self) -> Policy | None:
@@ -645,8 +666,27 @@ class Engine:
             record(logging.WARNING, "foreign-change-undone", drift="; ".join(drift))
         self._repair_due = False
 
+    def _try_again(self, good: Enforceable) -> None:
+        """Enforce what the kernel refused at start, if it takes it now."""
+        self._retry_at = self._clock() + RETRY_S
+        whole = self._with_containers(good)
+        try:
+            self.backend.apply(whole, self.volatile)
+        except IpsecdError:
+            return
+        self._now, self._whole, self._due, self.held = good, whole, None, False
+        self.loaded_from, self.failures = self._before_refusal
+        withdraw_other(self.backend, self.bpffs)
+        record(logging.INFO, "enforcing", policy=good.policy.name if good.policy else None)
+        self._keep_last_good()
+
     def follow_senders(self) -> None:
-        """Enforce anew if a service that a filter names has been started or stopped."""
+        """Enforce anew if a service that a filter names has been started or stopped.
+
+        And try again what the kernel refused at start.
+        """
+        if self.held and self._due and self._clock() >= self._retry_at:
+            self._try_again(self._due)
         if self._backend and not self.stopped and not self.held and self.backend.is_stale():
             self.backend.apply(self.classifier, self.volatile)
 
@@ -747,10 +787,12 @@ class Engine:
         return Enforceable(key, named, classifier)
 
     def _enforce(self, good: Enforceable) -> None:
-        if not self.stopped and (self.held or good.key != self._now.key):
+        if not self.stopped and (self.held or good.key != self._now.key or self.backend.failures):
             whole = self._with_containers(good)
             self.backend.apply(whole, self.volatile)
-            self._whole = whole
+            if self.held:
+                withdraw_other(self.backend, self.bpffs)
+            self._whole, self._due = whole, None
             self.held = False
         self._now = good
 
@@ -768,8 +810,8 @@ class Engine:
             )
         if self.held:
             raise Refused(
-                "the assigned policy cannot be loaded, and what an earlier daemon enforced is "
-                "still in force as it was",
+                "what should be in force is not, and what the kernel holds in its place is not "
+                "known here",
                 "mend what ipsecctl status shows, then run: ipsecctl reload",
             )
 

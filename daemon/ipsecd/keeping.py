@@ -19,8 +19,12 @@ from ipsecd.notify import Notifier
 NAME = "nftables-owner"
 
 
-def keep_owner(notifier: Notifier, descriptor: int) -> None:
-    """Have the service manager hold the socket; it holds one once, however often it is told."""
+def keep_owner(notifier: Notifier, taken: socket.socket | None, descriptor: int) -> None:
+    """Have the service manager hold the socket, unless it is the one that was `taken` from it."""
+    if taken and taken.fileno() == descriptor:
+        return
+    # It holds one: what could not be used would be in the way.
+    notifier.let_go(NAME)
     # Without FDPOLL=0 it would let go of a socket that has an error to report.
     notifier.keep(descriptor, "FDSTORE=1", f"FDNAME={NAME}", "FDPOLL=0")
 

@@ -1,6 +1,7 @@
 """Owns the daemon's life: the order of start and end, signals, and what it does by itself.
 
-1. The lock of the runtime directory comes first: two daemons never meet in the kernel.
+1. The locks come first, of the network namespace and of the runtime directory: two daemons never
+   meet in the kernel.
 2. Clients are let in, and readiness is said, only when the assigned policy is enforced.
 3. However it ends, the engine is closed, and closing leaves the kernel as it is.
 """

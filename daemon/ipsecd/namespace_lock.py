@@ -13,7 +13,9 @@ import logging
 import os
 import socket
 import struct
+import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 
 from ipsecd.errors import Refused
@@ -23,6 +25,8 @@ NAME = "\0io.ipsecd.control/lock"
 WAIT_S = 1.0
 """How long a holder that does not listen yet is taken for one that is about to."""
 RETRY_S = 0.02
+BACKLOG = 4096
+"""As many may ask at once as the kernel lets wait."""
 _CREDENTIALS = struct.Struct("=iII")
 
 
@@ -40,6 +44,7 @@ class NamespaceLock:
     def __init__(self) -> None:
         """Take the lock; raises ``Refused`` if another process of the same user has it."""
         self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        self._turning_away: threading.Thread | None = None
         try:
             self._take()
         except BaseException:
@@ -48,6 +53,11 @@ class NamespaceLock:
 
     def close(self) -> None:
         """Let the next one have it."""
+        if self._turning_away:
+            # A thread that waits for a connection would keep the name.
+            with suppress(OSError):
+                self._sock.shutdown(socket.SHUT_RDWR)
+            self._turning_away.join()
         self._sock.close()
 
     def _take(self) -> None:
@@ -55,7 +65,7 @@ class NamespaceLock:
         while True:
             try:
                 self._sock.bind(NAME)
-                self._sock.listen(1)
+                self._sock.listen(BACKLOG)
             except OSError as error:
                 if error.errno != errno.EADDRINUSE:
                     raise Refused(
@@ -63,6 +73,10 @@ class NamespaceLock:
                         "let the daemon use sockets of the family AF_UNIX",
                     ) from error
             else:
+                self._sock.setblocking(True)
+                self._turning_away = threading.Thread(target=_turn_away, args=(self._sock,))
+                self._turning_away.daemon = True
+                self._turning_away.start()
                 return
             holder = _holder()
             if holder is not None and holder.uid in {0, os.geteuid()}:
@@ -78,6 +92,17 @@ class NamespaceLock:
                     uid=holder.uid if holder else None,
                     consequence="another ipsecd with other directories would not be noticed",
                 )
+                return
+            time.sleep(RETRY_S)
+
+
+def _turn_away(sock: socket.socket) -> None:
+    """End every connection: a queue that is full would hide who holds the lock."""
+    while True:
+        try:
+            sock.accept()[0].close()
+        except OSError as error:
+            if error.errno not in {errno.ECONNABORTED, errno.EMFILE, errno.ENFILE, errno.ENOMEM}:
                 return
             time.sleep(RETRY_S)
 

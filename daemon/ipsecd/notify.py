@@ -58,6 +58,10 @@ class Notifier:
         """Have the service manager hold a descriptor, as `lines` say."""
         self._send(*lines, descriptors=(descriptor,))
 
+    def let_go(self, name: str) -> None:
+        """Have the service manager close the descriptors that it holds under a name."""
+        self._send("FDSTOREREMOVE=1", f"FDNAME={name}")
+
     def _send(self, *lines: str, descriptors: Sequence[int] = ()) -> None:
         if not self._address:
             return

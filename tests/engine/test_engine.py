@@ -186,7 +186,7 @@ def test_nothing_is_opened_when_nothing_can_be_loaded(site: Site, tmp_path: Path
     (tmp_path / "lib/last-good").unlink()
     site.again()
     assert site.blocks(1)
-    with pytest.raises(Refused, match="still in force"):
+    with pytest.raises(Refused, match="what the kernel holds"):
         site.engine.add_dynamic(rule("a", "*=0:2:UDP"))
     assert site.engine.flush() == 0
     file.write_text(good.replace("0:1:", "0:3:"))

@@ -10,6 +10,7 @@ from ipsecd.backend.memory import MemoryBackend
 from ipsecd.compiler.classifier import Classifier
 from ipsecd.compiler.volatile import Volatile
 from ipsecd.config import Boot, Config
+from ipsecd.control import Control
 from ipsecd.engine import Engine
 from ipsecd.errors import BackendFailed, IpsecdError
 from ipsecd.language.filters import parse_filter
@@ -81,11 +82,59 @@ def test_where_no_backend_takes_the_policy_the_setting_decides(site: Site, boot:
     assert blocks(unable, 2) == (boot is Boot.BLOCK)
     with pytest.raises(IpsecdError):
         engine.add_dynamic(BAN)
+    assert engine.loaded_from == "nothing"
     unable.works = True
     engine.reload({})
     assert blocks(unable, 1)
     assert not blocks(unable, 2)
     assert engine.failures == ()
+    engine.close()
+
+
+def test_what_the_kernel_refused_at_start_is_tried_again(site: Site) -> None:
+    """A failure that passes needs nobody: after some seconds the policy is in force."""
+    site.engine.change(put=[POLICY], assign="P")
+    unable = Unable()
+    engine = unable_engine(site, unable, None, Boot.PERMIT)
+    engine.start()
+    unable.works = True
+    engine.follow_senders()
+    assert engine.held
+    site.clock.now += 10
+    engine.follow_senders()
+    assert not engine.held
+    assert blocks(unable, 1)
+    assert engine.failures == ()
+    assert engine.loaded_from == "policy"
+    engine.add_dynamic(BAN)
+    engine.close()
+
+
+def test_who_asks_while_nothing_is_in_force_is_told(site: Site) -> None:
+    """A start is refused, and to assign what is assigned is to try it."""
+    site.engine.change(put=[POLICY], assign="P")
+    unable = Unable()
+    engine = unable_engine(site, unable, None, Boot.PERMIT)
+    engine.start()
+    control = Control(engine)
+    for method in ("Start", "AssignPolicy"):
+        with pytest.raises(BackendFailed):
+            control.call(method, {"name": "P"}, "uid 0", {}, None)
+    unable.works = True
+    control.call("AssignPolicy", {"name": "P"}, "uid 0", {}, None)
+    assert blocks(unable, 1)
+    assert not engine.held
+    engine.close()
+
+
+def test_what_gave_way_judges_no_more(site: Site) -> None:
+    """A block of everything until the policy is in force does not stay beside the other backend."""
+    site.engine.change(put=[POLICY], assign="P")
+    unable, other = Unable(takes_block=True), MemoryBackend()
+    engine = unable_engine(site, unable, other, Boot.BLOCK)
+    assert engine.boot()
+    assert engine.backend is other
+    assert unable.observe().digest is None
     engine.close()
 
 

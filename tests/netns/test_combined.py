@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from ipsecd.backend.choice import withdraw_all
 from ipsecd.backend.combined import NftablesWithPrograms
 from ipsecd.backend.nftables.backend import NftablesBackend
 from ipsecd.backend.xdp import abi, libbpf
@@ -212,3 +214,94 @@ def test_nftables_that_is_refused_changes_nothing(
     monkeypatch.setattr(backend._nftables, "_commit", commit)
     assert holds()
     assert backend.observe().drift == ()
+
+
+def test_filters_without_pins_are_withdrawn_by_another_process() -> None:
+    """As before Linux 6.6, where a tc filter outlives its process and nothing tells of it."""
+    site.needs_isolation()
+    with site.wire():
+        left = NftablesWithPrograms(
+            "nftables",
+            NftablesBackend(protect=False),
+            lambda: XdpBackend(BPFFS, alone=False, xdp=False, tcx=False),
+            required=True,
+        )
+        left.apply(POLICY, Volatile())
+        left.close()
+        assert delivered(HERE4, 1434) == 0
+        withdraw_all(BPFFS)
+        assert delivered(HERE4, 1434) == 5
+        assert delivered(PEER4, 1434, to_peer=True) == 5
+
+
+def test_news_are_heard_after_a_stop(backend: NftablesWithPrograms) -> None:
+    """The descriptor that is waited on stays the same, and is quiet when all is read."""
+    descriptor = backend.watch_fd()
+    backend.apply(POLICY, Volatile())
+    backend.remove()
+    backend.changed()
+    assert backend.watch_fd() == descriptor
+    backend.apply(POLICY, Volatile())
+    backend.changed()
+    run("ip", "address", "add", "192.168.1.200/24", "dev", "wire0")
+    assert select.select([descriptor], [], [], 0.9)[0]
+    backend.changed()
+    assert backend.failures == ()
+    assert delivered("192.168.1.200", 1434) == 0
+
+
+def test_datagrams_in_fragments_pass_where_they_may(backend: NftablesWithPrograms) -> None:
+    """Connection tracking puts them together before nftables sees them; programs see pieces."""
+    run("nft", "add", "table", "inet", "tracking")
+    hook = "{ type filter hook prerouting priority -150; }"
+    run("nft", "add", "chain", "inet", "tracking", "seen", hook)
+    run("nft", "add", "rule", "inet", "tracking", "seen", "ct", "state", "new", "counter")
+    try:
+        rules = [in_force("*=0::UDP"), in_force("*=0:1435:UDP", Action.PERMIT)]
+        backend.apply(compile_filters(rules), Volatile())
+        assert backend.failures == ()
+        assert delivered(HERE4, 1435, size=4000) == 5
+        assert delivered(HERE4, 1434, size=4000) == 0
+    finally:
+        run("nft", "delete", "table", "inet", "tracking", check=False)
+
+
+def test_what_is_translated_on_its_way_out_is_judged_before(backend: NftablesWithPrograms) -> None:
+    """A permit for the address that a program wrote holds, whatever the packet leaves as."""
+    run("ip", "address", "add", "10.77.0.9/32", "dev", "wire0")
+    run("nft", "add", "table", "ip", "translating")
+    hook = "{ type nat hook postrouting priority 100; }"
+    run("nft", "add", "chain", "ip", "translating", "out", hook)
+    rule = f"ip saddr 10.77.0.9 snat to {HERE4}"
+    run("nft", "add", "rule", "ip", "translating", "out", *rule.split())
+    try:
+        rules = [in_force("0=*::UDP"), in_force(f"10.77.0.9={PEER4}::UDP", Action.PERMIT)]
+        backend.apply(compile_filters(rules), Volatile())
+        assert backend.failures == ()
+        with site.listening(site.OUTSIDE, PEER4, 1435) as heard:
+            code = (
+                "import socket, sys\n"
+                "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('10.77.0.9', 0))\n"
+                "for _ in range(5): s.sendto(b'x', (sys.argv[1], 1435))"
+            )
+            run(*site.python(site.HOST, code, PEER4))
+            assert heard() == 5
+        assert delivered(PEER4, 1435, to_peer=True) == 0
+    finally:
+        run("nft", "delete", "table", "ip", "translating", check=False)
+
+
+def test_files_of_others_among_the_pins_are_left_alone(backend: NftablesWithPrograms) -> None:
+    """They stop neither a start nor a withdrawal."""
+    backend.apply(POLICY, Volatile())
+    for name in ("other", "3-x"):
+        (BPFFS / "links" / name).mkdir()
+    backend._drop_programs()
+    backend.apply(POLICY, Volatile())
+    assert backend.failures == ()
+    backend.remove()
+    assert delivered(HERE4, 1434) == 5
+    for name in ("other", "3-x"):
+        (BPFFS / "links" / name).rmdir()
+    (BPFFS / "links").rmdir()
+    BPFFS.rmdir()

@@ -143,10 +143,7 @@ def test_what_this_host_sends_is_judged_before_its_destination_is_translated(
         daemon.ctl("block", f"0={BOX4}:1434:UDP", "--name", "becomes")
         assert eventually(lambda: sent("203.0.113.9", 7000) == 5)
         assert sent(BOX4, 1434) == 0
-        said = "nftables for what this host sends" in daemon.ctl("status")
-        assert said == (daemon.backend == "xdp")
         run("nft", "delete", "chain", "ip", "nat", "out")
-        assert eventually(lambda: "for what this host sends" not in daemon.ctl("status"))
         assert sent(BOX4, 1434) == 0
     finally:
         run("ip", "route", "del", "203.0.113.9/32")

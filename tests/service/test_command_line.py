@@ -24,7 +24,7 @@ class NotedEngine:
     problems: ClassVar[tuple[str, ...]] = ()
     booted: ClassVar[list[object]] = []
 
-    def __init__(self, config: Config, directories: Directories) -> None:
+    def __init__(self, config: Config, directories: Directories, *_: object, **__: object) -> None:
         self.made.append((config, directories))
 
     def check(self) -> tuple[str, ...]:

@@ -38,7 +38,10 @@ def test_the_service_manager_is_given_the_socket(tmp_path: Path) -> None:
     """It gets the descriptor, its name, and the word not to watch it."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
-        keep_owner(Notifier({"NOTIFY_SOCKET": str(tmp_path / "notify")}), manager.fileno())
+        notifier = Notifier({"NOTIFY_SOCKET": str(tmp_path / "notify")})
+        keep_owner(notifier, manager, manager.fileno())
+        keep_owner(notifier, None, manager.fileno())
+        assert manager.recv(1000).decode().split("\n") == ["FDSTOREREMOVE=1", f"FDNAME={NAME}"]
         message, descriptors, _, _ = socket.recv_fds(manager, 1000, 2)
         assert message.decode().split("\n") == ["FDSTORE=1", f"FDNAME={NAME}", "FDPOLL=0"]
         assert len(descriptors) == 1

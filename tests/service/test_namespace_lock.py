@@ -29,6 +29,15 @@ def test_one_at_a_time() -> None:
     NamespaceLock().close()
 
 
+def test_many_rivals_are_refused() -> None:
+    """However many have asked before, the next one is told who holds it."""
+    with closing(NamespaceLock()):
+        for _ in range(8):
+            with pytest.raises(Refused, match=f"as process {os.getpid()}"):
+                NamespaceLock()
+    NamespaceLock().close()
+
+
 def test_the_lock_ends_with_its_process() -> None:
     """A daemon that was killed keeps nobody from starting."""
     words = (

@@ -460,3 +460,13 @@ def test_a_last_good_policy_that_is_an_older_one_is_told(
     assert store.status["state"] == "enforcing"
     store.engine.reload({})
     assert store.status["file_warnings"] == []
+
+
+def test_a_file_whose_name_is_no_text(store: Store) -> None:
+    """It is reported, and is in the way of no change of the policy that it holds."""
+    (store.folder / os.fsdecode(b"\xff.yaml")).write_text(format_policy(policy("X", "*=0:7:TCP")))
+    store.engine.reload({})
+    assert "not UTF-8" in store.status["file_warnings"][0]
+    store.engine.change(put=[policy("X", "*=0:8:TCP")], assign="X")
+    store.engine.change(delete=["X"], assign="P")
+    assert store.site.blocks(1)

@@ -81,6 +81,12 @@ class Backend(Protocol):
     def remove(self) -> None:
         """Withdraw everything."""
 
+    def give_way(self) -> None:
+        """Withdraw what would judge beside another backend that takes the place of this one.
+
+        Raises ``BackendFailed``.
+        """
+
     def close(self) -> None:
         """Let go of what is enforced and leave it in force."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 
@@ -52,18 +52,15 @@ def withdraw_other(backend: Backend, bpffs: Path) -> None:
     """
     if not isinstance(backend, NftablesBackend) or not (bpffs / "links").is_dir():
         return
-    with suppress(IpsecdError, OSError):
-        programs = XdpBackend(bpffs)
+    with suppress(IpsecdError, OSError), closing(XdpBackend(bpffs)) as programs:
         programs.remove()
-        programs.close()
 
 
 def withdraw_all(bpffs: Path) -> None:
     """Withdraw whatever any backend left in force; raises ``IpsecdError`` or ``OSError``."""
     if is_bpf_file_system(bpffs):
-        programs = XdpBackend(bpffs)
-        programs.remove()
-        programs.close()
+        with closing(XdpBackend(bpffs)) as programs:
+            programs.remove()
     nftables = NftablesBackend()
     nftables.remove()
     nftables.close()

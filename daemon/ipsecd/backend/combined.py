@@ -13,6 +13,7 @@ Invariants:
 
 from __future__ import annotations
 
+import select
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -20,7 +21,7 @@ from typing import TypeVar
 
 from ipsecd.backend.base import Count, Observation
 from ipsecd.backend.nftables.backend import NftablesBackend
-from ipsecd.backend.nftables.translation import is_output_translated
+from ipsecd.backend.nftables.translation import may_be_translated
 from ipsecd.backend.nftables.wire import KernelError, NftSocket
 from ipsecd.backend.xdp.backend import XdpBackend
 from ipsecd.backend.xdp.program import needs_translation
@@ -58,6 +59,10 @@ class NftablesWithPrograms:
         self._volatile = Volatile()
         self._left: dict[Origin, Count] = {}
         self._trouble = ""
+        self._are_left = False
+        self._epoll = select.epoll()
+        if (descriptor := nftables.watch_fd()) >= 0:
+            self._epoll.register(descriptor, select.EPOLLIN)
 
     def probe(self) -> tuple[str, ...]:
         """What nftables has, how packets are caught before it, and why they are not."""
@@ -78,6 +83,7 @@ class NftablesWithPrograms:
         """Put the whole state in force; raises only if nftables does not take it."""
         self._nftables.apply(classifier, volatile)
         self._classifier, self._volatile = classifier, volatile
+        self._left = {o: count for o, count in self._left.items() if o in classifier.origins}
         self._trouble = ""
         self._have_programs(lambda programs: programs.apply(classifier, volatile))
 
@@ -110,13 +116,17 @@ class NftablesWithPrograms:
         self._classifier = None
         self._trouble = ""
         with suppress(IpsecdError, OSError):
-            (self._programs or self._make_programs()).remove()
-        self._drop_programs()
+            self._ready_programs().remove()
+        self._nftables.remove()
+
+    def give_way(self) -> None:
+        """Delete the table; the programs that are attached are the other's now."""
         self._nftables.remove()
 
     def close(self) -> None:
         """Let go of all of it and leave it in force."""
         self._drop_programs()
+        self._epoll.close()
         self._nftables.close()
 
     def counts(self) -> Mapping[Origin, Count]:
@@ -140,13 +150,19 @@ class NftablesWithPrograms:
         return self._nftables.is_stale()
 
     def watch_fd(self) -> int:
-        """That of the programs, which hears for both; without programs, that of nftables."""
-        return self._programs.watch_fd() if self._programs else self._nftables.watch_fd()
+        """One that is readable when either has news, whenever the programs are made."""
+        return self._epoll.fileno()
 
     def changed(self) -> bool:
         """Follow interfaces, addresses and translation; whether a look at the rest is due."""
         due = self._nftables.changed()
-        if self._programs is None or self._classifier is None or self._trouble:
+        if self._programs is None:
+            return due
+        if self._are_left:
+            self._step_aside()
+        if self._classifier is None or self._trouble:
+            # What there is to hear is read, or it would be told of without end.
+            self._programs.changed()
             return due
         classifier, volatile = self._classifier, self._volatile
         points = self._programs.points
@@ -161,24 +177,36 @@ class NftablesWithPrograms:
         """Have the programs do something; if they cannot, take them away and say why."""
         assert self._classifier is not None
         try:
-            if self._programs is None:
-                self._programs = self._make_programs()
-                if (descriptor := self._nftables.watch_fd()) >= 0:
-                    self._programs.watch(descriptor)
-            self._programs.points = self._judgeable(self._classifier, self._volatile)
-            do(self._programs)
+            programs = self._ready_programs()
+            programs.points = self._judgeable(self._classifier, self._volatile)
+            do(programs)
         except (IpsecdError, OSError) as error:
             reason = error.message if isinstance(error, IpsecdError) else str(error)
             self._trouble = f"no programs: {reason}; nftables judges everything"
             self._step_aside()
 
+    def _ready_programs(self) -> XdpBackend:
+        """The programs, made if there are none yet; raises ``IpsecdError``."""
+        if self._programs is None:
+            self._programs = self._make_programs()
+            self._epoll.register(self._programs.watch_fd(), select.EPOLLIN)
+        return self._programs
+
     def _step_aside(self) -> None:
-        """Take away the programs, also those that an earlier process attached."""
-        if self._programs:
-            with suppress(IpsecdError, OSError):
-                self._left = _sum(self._left, self._programs.counts())
-            with suppress(IpsecdError, OSError):
-                self._programs.remove()
+        """Take away the programs, also those that an earlier process attached.
+
+        What cannot be taken away is tried again at the next news, which come every second.
+        """
+        if not self._programs:
+            return
+        with suppress(IpsecdError, OSError):
+            self._left = _sum(self._left, self._programs.counts())
+        try:
+            self._programs.remove()
+        except (IpsecdError, OSError):
+            self._are_left = True
+        else:
+            self._are_left = False
 
     def _drop_programs(self) -> None:
         if self._programs:
@@ -200,15 +228,15 @@ class NftablesWithPrograms:
         if not any(needs_translation(tables, family) for family in Family):
             points.add(Point.LEAVING)
         sending = [table for table in tables if Point.SENDING in table.id.points]
-        if sending and not any(t.id.process for t in sending) and not _may_translate_output():
+        if sending and not any(t.id.process for t in sending) and not _may_translate():
             points.add(Point.SENDING)
         return frozenset(points)
 
 
-def _may_translate_output() -> bool:
+def _may_translate() -> bool:
     socket = NftSocket()
     try:
-        return is_output_translated(socket)
+        return may_be_translated(socket)
     except KernelError:
         return True
     finally:

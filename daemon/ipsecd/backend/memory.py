@@ -108,6 +108,10 @@ class MemoryBackend:
         self._classifier = None
         self._live = {}
 
+    def give_way(self) -> None:
+        """Hold nothing."""
+        self.remove()
+
     def close(self) -> None:
         """Nothing to let go of."""
 

@@ -131,6 +131,8 @@ def path_of_link(directory: Path, link: str | None) -> str | None:
 def parse_file(disk: Disk, directory: Path, path: str) -> StoredPolicy:
     """The policy in a file; raises ``InvalidInput``, or ``FileNotFoundError`` if there is none."""
     file = directory / path
+    if not _is_text(path):
+        raise InvalidInput(f"{str(file)!r} has a name that is not UTF-8", "rename it")
     text = _text(file, _content(disk, file))
     return StoredPolicy(parse_policy(text, str(file)), path, text)
 
@@ -159,8 +161,17 @@ def _read_file(
             ),
         )
     except IpsecdError as error:
-        return BrokenFile(path, error, _name_in(disk, file))
+        return BrokenFile(path, error, _name_in(disk, file) if _is_text(path) else None)
     return stored
+
+
+def _is_text(path: str) -> bool:
+    """Whether a journal can tell of the file: names are bytes to the kernel."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _content(disk: Disk, file: Path) -> bytes:

@@ -228,6 +228,10 @@ class NftablesBackend:
             self._commit([nft.delete_table(TABLE)])
         self._forget()
 
+    def give_way(self) -> None:
+        """Delete the table."""
+        self.remove()
+
     def close(self) -> None:
         """Close the socket; the table stays, as an orphan, until it is adopted."""
         self._socket.close()

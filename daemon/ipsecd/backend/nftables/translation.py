@@ -13,9 +13,8 @@ from ipsecd.netlink import NLM_F_DUMP, attributes
 LEGACY_TABLES = (Path("/proc/self/net/ip_tables_names"), Path("/proc/self/net/ip6_tables_names"))
 """The tables of x_tables that are loaded in this network namespace, one on each line."""
 
-_CHAIN_HOOK, _CHAIN_USE, _CHAIN_TYPE = 4, 6, 7
-"""Where a base chain is, how many rules it has, its type (``enum nft_chain_attributes``)."""
-_HOOK_NUMBER = 1
+_CHAIN_USE, _CHAIN_TYPE = 6, 7
+"""How many rules a chain has, and the type of a base chain (``enum nft_chain_attributes``)."""
 
 
 def is_translated(socket: NftSocket) -> bool:
@@ -27,17 +26,13 @@ def is_translated(socket: NftSocket) -> bool:
     return _has_legacy_nat() or any(any(chain[_CHAIN_USE]) for chain in _nat_chains(socket))
 
 
-def is_output_translated(socket: NftSocket) -> bool:
-    """Whether what this host sends may be translated before it is at an interface.
+def may_be_translated(socket: NftSocket) -> bool:
+    """Whether there is a base chain of type nat, with rules or without, or that of x_tables.
 
-    By a base chain of type nat at hook output, with rules or without, or by x_tables. Raises
-    ``KernelError``.
+    What this host sends may be another packet then when it is at an interface, by a chain at any
+    hook: answers are translated back. Raises ``KernelError``.
     """
-    return _has_legacy_nat() or any(
-        int.from_bytes(dict(attributes(chain[_CHAIN_HOOK])).get(_HOOK_NUMBER, b""), "big")
-        == nft.HOOKS["output"]
-        for chain in _nat_chains(socket)
-    )
+    return _has_legacy_nat() or any(True for _ in _nat_chains(socket))
 
 
 def _has_legacy_nat() -> bool:
@@ -53,4 +48,4 @@ def _nat_chains(socket: NftSocket) -> Iterator[dict[int, bytes]]:
     for body in socket.request(everything, family=NFPROTO_UNSPEC):
         chain = dict(attributes(body))
         if chain.get(_CHAIN_TYPE, b"").rstrip(b"\0") == b"nat":
-            yield {_CHAIN_HOOK: b"", _CHAIN_USE: b"", **chain}
+            yield {_CHAIN_USE: b"", **chain}

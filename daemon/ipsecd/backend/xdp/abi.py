@@ -53,7 +53,7 @@ PARSE_RESULTS = (
 )
 UNPARSABLE = PARSE_RESULTS[2:]
 
-HEAD = struct.Struct("=IIIIIIQ32x")
+HEAD = struct.Struct("=IIIIIIQI28x")
 FIRST_HOST_OFFSET, GENERATION_OFFSET = 20, 24
 MARK = struct.Struct("=32s32x")
 STEP = struct.Struct("=BBBBIIIHHHH40s")

@@ -133,15 +133,20 @@ class XdpBackend:
 
     def remove(self) -> None:
         """Detach and unpin everything; needs nothing of the kernel that it could refuse."""
-        self._links.remove()
-        for path in self._map_directories():
-            shutil.rmtree(path)
-        if self._programs:
-            self._programs.close()
-            self._programs = None
         self._classifier, self._drifted = None, False
-        with suppress(OSError):
-            self._directory.rmdir()
+        programs, self._programs = self._programs, None
+        try:
+            self._links.remove()
+            for path in self._map_directories():
+                shutil.rmtree(path)
+            with suppress(OSError):
+                self._directory.rmdir()
+        finally:
+            if programs:
+                programs.close()
+
+    def give_way(self) -> None:
+        """Nothing: other programs have taken the place of those that were attached."""
 
     def close(self) -> None:
         """Let go of programs and maps; attached and pinned, they stay."""
@@ -172,10 +177,6 @@ class XdpBackend:
     def watch_fd(self) -> int:
         """Readable when interfaces or addresses changed, and once a second."""
         return self._events.fileno()
-
-    def watch(self, descriptor: int) -> None:
-        """Have ``watch_fd`` be readable when `descriptor` is, too."""
-        self._events.add(descriptor)
 
     def changed(self) -> bool:
         """Follow interfaces and addresses; whether a look at the rest is due (it always is)."""

@@ -20,6 +20,9 @@ BUNDLES = frozenset({"bond", "team"})
 """What has ports whose packets are all its own. An XDP program on it keeps ports from joining that
 have one, so what arrives is looked at on the ports."""
 
+SHARING = frozenset({"macvlan", "macvtap", "ipvlan", "ipvtap"})
+"""What takes frames of the link below that are not this host's, in another namespace maybe."""
+
 MAX_TAGS = 2
 """How many VLAN tags the programs see through."""
 
@@ -40,12 +43,17 @@ class Wanted(NamedTuple):
 def wanted(interfaces: Iterable[Interface]) -> list[Wanted]:
     """The interfaces that should have programs, by index."""
     by_index = {interface.index: interface for interface in interfaces}
+    shared = {
+        interface.lower
+        for interface in by_index.values()
+        if interface.kind in SHARING or (interface.kind == "vlan" and interface.port_of in BRIDGES)
+    }
     return [
         Wanted(
             interface.index,
             interface.name,
             _suffix(interface),
-            arriving=interface.kind not in BUNDLES,
+            arriving=interface.kind not in BUNDLES and interface.index not in shared,
             leaving=interface.port_of not in BUNDLES,
         )
         for _, interface in sorted(by_index.items())

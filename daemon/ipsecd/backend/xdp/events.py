@@ -46,10 +46,6 @@ class Events:
         """The descriptor."""
         return self._epoll.fileno()
 
-    def add(self, descriptor: int) -> None:
-        """Be readable when `descriptor` is, too."""
-        self._epoll.register(descriptor, select.EPOLLIN)
-
     def drain(self) -> bool:
         """Read all news, and return whether there were any; False if only the time had come.
 

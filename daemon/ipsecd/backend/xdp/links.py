@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -49,6 +50,7 @@ class Links:
         self._arriving = ("receive", "arrive") if xdp else ("arrive",)
         self._tcx = tcx
         self._links: dict[Place, Link] = {}
+        self._is_new = True
         self.failures: dict[int, str] = {}
 
     @property
@@ -99,29 +101,21 @@ class Links:
         """Attachments that somebody else has ended."""
         return [place for place, link in self._links.items() if not self._holds(*place, link)]
 
-    def moved(self) -> list[Place]:
-        """Attachments to what is another interface now: the old one has gone elsewhere.
-
-        A link goes with its interface into another network namespace, where it may have the same
-        index.
-        """
-        return [
-            place
-            for place, link in self._links.items()
-            if link.pinned and not self._is_here(*place)
-        ]
-
     def forget_lost(self) -> None:
         """Let go of what is attached no more, or elsewhere, so that ``sync`` attaches it anew."""
         for place in dict.fromkeys((*self.lost(), *self._moved())):
             self._drop(*place)
 
     def remove(self) -> None:
-        """Detach everything."""
-        self._find_pinned()
-        for place in list(self._links):
-            self._drop(*place)
-        with suppress(FileNotFoundError):
+        """Detach everything; opens nothing, so that a want of descriptors cannot keep it."""
+        self._find_filters()
+        for index, hook in [place for place, link in self._links.items() if not link.pinned]:
+            with suppress(OSError):
+                libbpf.delete_filter(index, _TC[hook])
+        for index, hook in self._pinned():
+            self._path(index, hook).unlink(missing_ok=True)
+        self._links.clear()
+        with suppress(OSError):
             self._directory.rmdir()
 
     # -- inside ----------------------------------------------------------------------------------
@@ -219,8 +213,18 @@ class Links:
         finally:
             os.close(descriptor)
 
+    def _find_filters(self) -> None:
+        """Take over the tc filters that an earlier process made: they have no pins."""
+        for index, _ in socket.if_nameindex():
+            for hook, side in _TC.items():
+                if (index, hook) not in self._links and libbpf.has_filter(index, side):
+                    self._links[index, hook] = Link(TC, "", pinned=False)
+
     def _find_pinned(self) -> None:
-        """Take over the links that an earlier process pinned."""
+        """Take over what an earlier process attached."""
+        if self._is_new:
+            self._find_filters()
+            self._is_new = False
         for index, hook in self._pinned():
             if (index, hook) in self._links:
                 continue
@@ -238,7 +242,8 @@ class Links:
             return
         for path in sorted(self._directory.iterdir()):
             number, _, hook = path.name.partition("-")
-            yield int(number), hook
+            if number.isdecimal() and hook in {"receive", *_TC}:
+                yield int(number), hook
 
     def _holds(self, index: int, hook: str, link: Link) -> bool:
         if not link.pinned:
@@ -284,11 +289,13 @@ def pinned_programs(directory: Path) -> frozenset[int]:
     """The numbers of the programs in links that are pinned below `directory`."""
     numbers = set()
     for path in directory.iterdir() if directory.is_dir() else ():
-        descriptor = libbpf.get_pinned(path)
-        try:
-            numbers.add(libbpf.link_info(descriptor).prog_id)
-        finally:
-            os.close(descriptor)
+        # Somebody else may have put something there, or taken it away since.
+        with suppress(OSError):
+            descriptor = libbpf.get_pinned(path)
+            try:
+                numbers.add(libbpf.link_info(descriptor).prog_id)
+            finally:
+                os.close(descriptor)
     return frozenset(numbers)
 
 

@@ -394,6 +394,7 @@ def state_lines(
                     int(drop and point in points),
                     first_host,
                     generation,
+                    int(not alone and point is Point.ARRIVING),
                 )
             )
     mark = abi.MARK.pack(bytes.fromhex(classifier.digest))

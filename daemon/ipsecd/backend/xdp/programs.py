@@ -105,6 +105,7 @@ class Programs:
         self._generation = 1
         self._classifier: Classifier | None = None
         self.points: frozenset[Point] = frozenset(Point)
+        self._judged = self.points
 
     def pin(self, directory: Path) -> None:
         """Pin the maps, so that what they hold can be found by the next process."""
@@ -190,10 +191,10 @@ class Programs:
 
         Raises ``LimitExceeded`` when the map is full and ``BackendFailed``; then nothing changed.
         """
-        if not delta.added and not delta.removed:
-            return
         tables = {table.id for table in volatile.tables}
-        reshaped = tables != self._tables.keys()
+        reshaped = tables != self._tables.keys() or self.points != self._judged
+        if not delta.added and not delta.removed and not reshaped:
+            return
         number = self._numbered_tables(tables)
         changed = {(e.table, e.key) for e in delta.removed} & {
             (e.table, e.key) for e in delta.added
@@ -334,6 +335,7 @@ class Programs:
             raise
         old = self._image
         self._tables, self._image, self._classifier = used, image, classifier
+        self._judged = self.points
         self._volatile = volatile
         self._shortcuts.set(words, classifier.digest)
         # No packet sees the old image any more: the update of an outer map waits for them.
