@@ -361,22 +361,22 @@ def test_many_starts_and_stops_leave_nothing_stale(daemon: Daemon, engine: Engin
         name = names[step % len(names)]
         engine("start", name)
         assert wanted_addresses(engine, names)
-        assert eventually(right, 2), (step, enforced_addresses(daemon), daemon.log()[-2000:])
+        assert eventually(right), (step, enforced_addresses(daemon), daemon.log()[-2000:])
         if step % 4 != 3:
             engine("stop", "--time", "0", name)
-            assert eventually(right, 2), (step, enforced_addresses(daemon))
+            assert eventually(right), (step, enforced_addresses(daemon))
         else:
             engine("stop", "--time", "0", *names)
         if step == steps * 3 // 10:
             daemon.end(signal.SIGKILL)
             daemon.start()
             daemon.ctl(*rule)
-            assert eventually(right, 2)
+            assert eventually(right)
         if step == steps * 6 // 10:
             engine.end_service()
             if isinstance(engine, Podman):
                 engine("start", names[0])
             engine.serve()
-            assert eventually(right, 2)
+            assert eventually(right)
             engine("stop", "--time", "0", names[0])
-    assert eventually(lambda: enforced_addresses(daemon) == set(), 2)
+    assert eventually(lambda: enforced_addresses(daemon) == set())

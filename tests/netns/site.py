@@ -226,7 +226,7 @@ def daemon(directory: Path, backend: str = "nftables") -> Iterator[Daemon]:
             run("nft", "delete", "table", "inet", "ipsecd", check=False)
 
 
-def eventually(holds: Callable[[], bool], seconds: float = 3) -> bool:
+def eventually(holds: Callable[[], bool], seconds: float = 10) -> bool:
     """Whether something becomes true in time, which is longer on a slow machine."""
     deadline = time.monotonic() + seconds * PATIENCE
     while time.monotonic() < deadline:
