@@ -217,6 +217,15 @@ class Machine:
         assert eventually(lambda: self.received()[1] > after[1] + 50), self.journal()
         return self.received()[0] - before[0]
 
+    def is_quiet(self) -> bool:
+        """Whether nothing for the worm's port gets through for half a second.
+
+        What got through before is counted late on a busy machine.
+        """
+        before = self.received()[0]
+        time.sleep(0.5)
+        return self.received()[0] == before
+
     def pid(self) -> int:
         """The daemon's, inside the machine; 0 if there is none."""
         return int(self.ctl("show", "--property=MainPID", "--value", "ipsecd.service"))

@@ -255,6 +255,7 @@ def test_stop_withdraws_and_start_restores(machine: Machine) -> None:
     )
     assert "cannot be reached" in machine.run("ipsecctl", "status", check=False)
     machine.ctl("start", "ipsecd.service")
+    assert eventually(machine.is_quiet)
     assert machine.leaked(lambda: machine.run("ipsecctl", "status")) == 0
 
 
