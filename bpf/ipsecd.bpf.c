@@ -47,7 +47,7 @@ static __always_inline int filter(struct __sk_buff *frame, int bare, enum interf
 	enum verdict verdict;
 
 	/* The stack drops it, or a link above takes it, in another namespace maybe. */
-	if (!egress && frame->pkt_type == PACKET_OTHERHOST)
+	if (!egress && !bare && frame->pkt_type == PACKET_OTHERHOST)
 		return TC_ACT_UNSPEC;
 	if (egress)
 		point = frame->ingress_ifindex ? POINT_LEAVING : POINT_SENDING;
