@@ -123,12 +123,15 @@ def test_the_verdict_follows_the_trial(monkeypatch: pytest.MonkeyPatch) -> None:
     assert xdp.untried == "no"
 
 
-def test_a_trial_that_breaks_is_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trial_that_breaks_is_no_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that ends without an answer, or does not end, says nothing of the kernel."""
     monkeypatch.setattr(sys, "executable", "/bin/false")
     assert try_backend(XDP).untried == "the trial ended without an answer: 1"
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     assert "No such file" in try_backend(XDP).untried
     monkeypatch.setattr(trial, "TIMEOUT_S", 0.001)
-    monkeypatch.setattr(sys, "executable", "/usr/bin/yes")
+    endless = tmp_path / "endless"
+    endless.write_text("#!/bin/sh\nexec sleep 100\n")
+    endless.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(endless))
     assert "did not end within" in try_backend(XDP).untried
