@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from ipsecd.backend.xdp import libbpf
 from ipsecd.model.packets import Packet, Point
 from ipsecd.model.values import Family
 from tests.frames import encode_udp
@@ -363,6 +364,23 @@ def test_stopping_leaves_nothing_behind(daemon: Daemon) -> None:
     assert not attached("wire0")
     daemon.start()
     assert delivered(HERE4, 1434) == 0
+
+
+def test_a_program_goes_although_somebody_else_looks_at_its_link(daemon: Daemon) -> None:
+    """Its link is ended by a call: without its pin alone it would live as long as whoever looks."""
+    daemon.ctl("block", "udp/1434")
+    directory = BPFFS / "links"
+    assert attached("wire0")
+    looked_at = [libbpf.get_pinned(path) for path in directory.iterdir()]
+    try:
+        daemon.ctl("net", "stop", "policyagent")
+        assert not attached("wire0")
+        assert not any(
+            libbpf.programs_at(index, libbpf.BPF_TCX_EGRESS) for index, _ in socket.if_nameindex()
+        )
+    finally:
+        for descriptor in looked_at:
+            os.close(descriptor)
 
 
 @pytest.mark.parametrize("backends", [("nftables", "xdp"), ("xdp", "nftables")])

@@ -107,13 +107,13 @@ class Links:
             self._drop(*place)
 
     def remove(self) -> None:
-        """Detach everything; opens nothing, so that a want of descriptors cannot keep it."""
+        """Detach everything, even where there is not one more descriptor to be had."""
         self._find_filters()
         for index, hook in [place for place, link in self._links.items() if not link.pinned]:
             with suppress(OSError):
                 libbpf.delete_filter(index, _TC[hook])
-        for index, hook in self._pinned():
-            self._path(index, hook).unlink(missing_ok=True)
+        for place in self._pinned():
+            self._end(*place)
         self._links.clear()
         with suppress(OSError):
             self._directory.rmdir()
@@ -183,7 +183,7 @@ class Links:
         try:
             self._directory.mkdir(exist_ok=True)
             path = self._path(*place)
-            path.unlink(missing_ok=True)
+            self._end(*place)
             libbpf.pin(descriptor, path)
         finally:
             os.close(descriptor)
@@ -229,7 +229,7 @@ class Links:
             if (index, hook) in self._links:
                 continue
             if not self._is_here(index, hook):
-                self._path(index, hook).unlink()
+                self._end(index, hook)
                 continue
             with self._opened(index, hook) as descriptor:
                 info = libbpf.link_info(descriptor)
@@ -279,10 +279,26 @@ class Links:
     def _drop(self, index: int, hook: str) -> None:
         link = self._links.pop((index, hook))
         if link.pinned:
-            self._path(index, hook).unlink(missing_ok=True)
+            self._end(index, hook)
             return
         with suppress(OSError):
             libbpf.delete_filter(index, _TC[hook])
+
+    def _end(self, index: int, hook: str) -> None:
+        """End a pinned link; without a descriptor to be had, by its pin alone."""
+        path = self._path(index, hook)
+        try:
+            descriptor = libbpf.get_pinned(path)
+        except OSError:
+            path.unlink(missing_ok=True)
+            return
+        try:
+            path.unlink(missing_ok=True)
+            # Its interface may have ended it.
+            with suppress(OSError):
+                libbpf.detach_link(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def pinned_programs(directory: Path) -> frozenset[int]:
