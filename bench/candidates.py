@@ -28,6 +28,7 @@ from bench.classify import (
     timed,
 )
 from ipsecd.backend.xdp import libbpf
+from ipsecd.backend.xdp.library import library
 from ipsecd.backend.xdp.programs import Programs
 from ipsecd.compiler.volatile import Volatile
 from tests.frames import frame_of
@@ -58,7 +59,7 @@ def bitmap(prefixes: Mapping[int, Iterable[int]]) -> bytes:
 
 def load_bloom(descriptor: int, prefixes: Mapping[int, Iterable[int]]) -> None:
     """Put every prefix into the bloom filter, which takes them one by one, without a key."""
-    update = libbpf.library().calls.bpf_map_update_elem
+    update = library().calls.bpf_map_update_elem
     for length, addresses in prefixes.items():
         head = struct.pack("=I", length)
         for address in addresses:

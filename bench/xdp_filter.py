@@ -30,6 +30,7 @@ from socket import if_nametoindex
 
 from bench.classify import HOST, ME_ADDRESS, NAMES, OBJECT, measure, timed
 from ipsecd.backend.xdp import libbpf
+from ipsecd.backend.xdp.library import TestRunOpts, library
 from ipsecd.backend.xdp.programs import Programs
 from ipsecd.compiler.policy import compile_filters
 from ipsecd.compiler.volatile import Volatile
@@ -109,8 +110,8 @@ def transmit_many(program: int, frame: bytes, index: int, count: int) -> None:
     """Send copies of a frame from an interface (Documentation/bpf/bpf_prog_run.rst)."""
     data = ctypes.create_string_buffer(frame, len(frame))
     context = ctypes.create_string_buffer(struct.pack("=6I", 0, len(frame), 0, index, 0, 0), 24)
-    options = libbpf.TestRunOpts(
-        sz=ctypes.sizeof(libbpf.TestRunOpts),
+    options = TestRunOpts(
+        sz=ctypes.sizeof(TestRunOpts),
         data_in=ctypes.addressof(data),
         data_size_in=len(frame),
         ctx_in=ctypes.addressof(context),
@@ -118,7 +119,7 @@ def transmit_many(program: int, frame: bytes, index: int, count: int) -> None:
         repeat=count,
         flags=BPF_F_TEST_XDP_LIVE_FRAMES,
     )
-    done = libbpf.library().calls.bpf_prog_test_run_opts(program, ctypes.byref(options))
+    done = library().calls.bpf_prog_test_run_opts(program, ctypes.byref(options))
     assert done == 0, done
 
 
@@ -184,7 +185,7 @@ def xdp_filter(rule: Rule) -> Iterator[tuple[int, int]]:
             (link,) = json.loads(run("ip", "-json", "link", "show", name))
             assert link["xdp"]["mode"] == 1, "not native"
             number = link["xdp"]["prog"]["id"]
-            descriptor = libbpf.library().calls.bpf_prog_get_fd_by_id(number)
+            descriptor = library().calls.bpf_prog_get_fd_by_id(number)
             assert descriptor >= 0, number
             descriptors.append(descriptor)
         yield descriptors[0], descriptors[1]

@@ -10,6 +10,7 @@ from ctypes import byref, sizeof
 from pathlib import Path
 
 from ipsecd.backend.xdp import libbpf
+from ipsecd.backend.xdp.library import LinkCreateOpts
 from tests.netns.site import run
 
 SOURCE = """
@@ -57,8 +58,8 @@ class Foreign:
         descriptor = self._loaded.program(program)
         self._stack.callback(os.close, descriptor)
         for hook in HOOKS.values():
-            options = libbpf.LinkCreateOpts(
-                sz=sizeof(libbpf.LinkCreateOpts), flags=BPF_F_BEFORE if in_front else 0
+            options = LinkCreateOpts(
+                sz=sizeof(LinkCreateOpts), flags=BPF_F_BEFORE if in_front else 0
             )
             link = libbpf._call(
                 "bpf_link_create", descriptor, socket.if_nametoindex(device), hook, byref(options)

@@ -7,6 +7,7 @@ import platform
 import pytest
 
 from ipsecd.backend.xdp import libbpf
+from ipsecd.backend.xdp.library import library
 from ipsecd.backend.xdp.programs import OBJECT, Programs
 from ipsecd.errors import BackendFailed
 from tests.netns.site import needs_isolation
@@ -30,6 +31,6 @@ def test_the_kernel_takes_every_program(helpers: str, monkeypatch: pytest.Monkey
         try:
             programs.program(name)
         except BackendFailed:
-            refused[name] = "\n".join(libbpf.library().said)
+            refused[name] = "\n".join(library().said)
     programs.close()
     assert not refused, "\n".join([f"Linux {platform.release()}", *refused, *refused.values()])

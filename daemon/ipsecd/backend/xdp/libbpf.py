@@ -1,7 +1,6 @@
 """Owns the calls into libbpf.so.1; must not know what the programs and maps are for.
 
-The functions are those of libbpf 1.0 and later, with their types as its headers declare them
-(bpf.h and libbpf.h). A call that fails raises ``OSError`` with the kernel's error number.
+A call that fails raises ``OSError`` with the kernel's error number.
 """
 
 from __future__ import annotations
@@ -12,11 +11,21 @@ import mmap
 import os
 from collections.abc import Iterator
 from contextlib import suppress
-from ctypes import POINTER, byref, c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
-from functools import cache
+from ctypes import byref, c_uint32
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ipsecd.backend.xdp.library import (
+    LinkCreateOpts,
+    LinkInfo,
+    MapCreateOpts,
+    MapInfo,
+    ProgInfo,
+    TcHook,
+    TcOpts,
+    TestRunOpts,
+    library,
+)
 from ipsecd.errors import BackendFailed
 
 BPF_MAP_TYPE_ARRAY = 2
@@ -30,220 +39,8 @@ BPF_XDP, BPF_TCX_INGRESS, BPF_TCX_EGRESS = 37, 46, 47
 BPF_TC_INGRESS, BPF_TC_EGRESS, BPF_TC_F_REPLACE = 1, 2, 1
 TC_HANDLE, TC_PRIORITY = 1, 0x1959
 XDP_FLAGS_SKB_MODE, XDP_FLAGS_DRV_MODE = 2, 4
-_LOG_LINES = 12
 _MAX_PROGRAMS = 64
 """BPF_MPROG_MAX of the kernel: at one tcx hook there can be no more."""
-
-
-class MapCreateOpts(ctypes.Structure):
-    """``struct bpf_map_create_opts``."""
-
-    _fields_ = (
-        ("sz", c_size_t),
-        ("btf_fd", c_uint32),
-        ("btf_key_type_id", c_uint32),
-        ("btf_value_type_id", c_uint32),
-        ("btf_vmlinux_value_type_id", c_uint32),
-        ("inner_map_fd", c_uint32),
-        ("map_flags", c_uint32),
-        ("map_extra", c_uint64),
-        ("numa_node", c_uint32),
-        ("map_ifindex", c_uint32),
-    )
-
-
-class LinkCreateOpts(ctypes.Structure):
-    """``struct bpf_link_create_opts`` with room for the union that follows."""
-
-    _fields_ = (
-        ("sz", c_size_t),
-        ("flags", c_uint32),
-        ("iter_info_len", c_uint32),
-        ("iter_info", c_void_p),
-        ("target_btf_id", c_uint32),
-        ("padding", c_uint32),
-        ("attachment", c_uint64 * 4),
-    )
-
-
-class TestRunOpts(ctypes.Structure):
-    """``struct bpf_test_run_opts``; sizes in bytes, ``duration`` in nanoseconds of one run."""
-
-    _fields_ = (
-        ("sz", c_size_t),
-        ("data_in", c_void_p),
-        ("data_out", c_void_p),
-        ("data_size_in", c_uint32),
-        ("data_size_out", c_uint32),
-        ("ctx_in", c_void_p),
-        ("ctx_out", c_void_p),
-        ("ctx_size_in", c_uint32),
-        ("ctx_size_out", c_uint32),
-        ("retval", c_uint32),
-        ("repeat", c_int),
-        ("duration", c_uint32),
-        ("flags", c_uint32),
-        ("cpu", c_uint32),
-        ("batch_size", c_uint32),
-    )
-
-
-class ProgInfo(ctypes.Structure):
-    """The beginning of ``struct bpf_prog_info``."""
-
-    _fields_ = (
-        ("type", c_uint32),
-        ("id", c_uint32),
-        ("tag", ctypes.c_uint8 * 8),
-        ("jited_prog_len", c_uint32),
-        ("xlated_prog_len", c_uint32),
-        ("jited_prog_insns", c_uint64),
-        ("xlated_prog_insns", c_uint64),
-        ("load_time", c_uint64),
-        ("created_by_uid", c_uint32),
-        ("nr_map_ids", c_uint32),
-        ("map_ids", c_uint64),
-        ("name", ctypes.c_char * 16),
-        ("rest", ctypes.c_uint8 * 152),
-    )
-
-
-class LinkInfo(ctypes.Structure):
-    """``struct bpf_link_info`` for links whose first member is an interface index."""
-
-    _fields_ = (
-        ("type", c_uint32),
-        ("id", c_uint32),
-        ("prog_id", c_uint32),
-        ("padding", c_uint32),
-        ("ifindex", c_uint32),
-        ("attach_type", c_uint32),
-        ("rest", ctypes.c_uint8 * 56),
-    )
-
-
-class MapInfo(ctypes.Structure):
-    """The beginning of ``struct bpf_map_info``."""
-
-    _fields_ = (
-        ("type", c_uint32),
-        ("id", c_uint32),
-        ("key_size", c_uint32),
-        ("value_size", c_uint32),
-        ("max_entries", c_uint32),
-        ("map_flags", c_uint32),
-        ("name", ctypes.c_char * 16),
-        ("rest", ctypes.c_uint8 * 64),
-    )
-
-
-class TcHook(ctypes.Structure):
-    """``struct bpf_tc_hook``."""
-
-    _fields_ = (
-        ("sz", c_size_t),
-        ("ifindex", c_int),
-        ("attach_point", c_int),
-        ("parent", c_uint32),
-        ("padding", c_uint32),
-    )
-
-
-class TcOpts(ctypes.Structure):
-    """``struct bpf_tc_opts``."""
-
-    _fields_ = (
-        ("sz", c_size_t),
-        ("prog_fd", c_int),
-        ("flags", c_uint32),
-        ("prog_id", c_uint32),
-        ("handle", c_uint32),
-        ("priority", c_uint32),
-        ("padding", c_uint32),
-    )
-
-
-_PrintFunction = ctypes.CFUNCTYPE(c_int, c_int, c_char_p, c_void_p)
-
-_PROTOTYPES: dict[str, tuple[Any, tuple[Any, ...]]] = {
-    "libbpf_set_print": (c_void_p, (_PrintFunction,)),
-    "libbpf_probe_bpf_helper": (c_int, (c_int, c_int, c_void_p)),
-    "bpf_object__open_file": (c_void_p, (c_char_p, c_void_p)),
-    "bpf_object__load": (c_int, (c_void_p,)),
-    "bpf_object__close": (None, (c_void_p,)),
-    "bpf_object__find_map_by_name": (c_void_p, (c_void_p, c_char_p)),
-    "bpf_object__find_program_by_name": (c_void_p, (c_void_p, c_char_p)),
-    "bpf_object__next_program": (c_void_p, (c_void_p, c_void_p)),
-    "bpf_program__name": (c_char_p, (c_void_p,)),
-    "bpf_program__fd": (c_int, (c_void_p,)),
-    "bpf_program__flags": (c_uint32, (c_void_p,)),
-    "bpf_program__set_flags": (c_int, (c_void_p, c_uint32)),
-    "bpf_program__set_autoload": (c_int, (c_void_p, ctypes.c_bool)),
-    "bpf_map__fd": (c_int, (c_void_p,)),
-    "bpf_map__reuse_fd": (c_int, (c_void_p, c_int)),
-    "bpf_map__set_max_entries": (c_int, (c_void_p, c_uint32)),
-    "bpf_map__set_initial_value": (c_int, (c_void_p, c_void_p, c_size_t)),
-    "bpf_map_create": (c_int, (c_int, c_char_p, c_uint32, c_uint32, c_uint32, c_void_p)),
-    "bpf_map_update_elem": (c_int, (c_int, c_void_p, c_void_p, c_uint64)),
-    "bpf_map_lookup_elem": (c_int, (c_int, c_void_p, c_void_p)),
-    "bpf_map_delete_elem": (c_int, (c_int, c_void_p)),
-    "bpf_map_get_next_key": (c_int, (c_int, c_void_p, c_void_p)),
-    "bpf_map_update_batch": (c_int, (c_int, c_void_p, c_void_p, POINTER(c_uint32), c_void_p)),
-    "bpf_map_freeze": (c_int, (c_int,)),
-    "bpf_map_get_fd_by_id": (c_int, (c_uint32,)),
-    "bpf_obj_pin": (c_int, (c_int, c_char_p)),
-    "bpf_obj_get": (c_int, (c_char_p,)),
-    "bpf_obj_get_info_by_fd": (c_int, (c_int, c_void_p, POINTER(c_uint32))),
-    "bpf_link_create": (c_int, (c_int, c_int, c_int, c_void_p)),
-    "bpf_link_update": (c_int, (c_int, c_int, c_void_p)),
-    "bpf_link_detach": (c_int, (c_int,)),
-    "bpf_prog_get_fd_by_id": (c_int, (c_uint32,)),
-    "bpf_prog_query": (
-        c_int,
-        (c_int, c_int, c_uint32, POINTER(c_uint32), POINTER(c_uint32), POINTER(c_uint32)),
-    ),
-    "bpf_xdp_query_id": (c_int, (c_int, c_int, POINTER(c_uint32))),
-    "bpf_tc_hook_create": (c_int, (c_void_p,)),
-    "bpf_tc_attach": (c_int, (c_void_p, c_void_p)),
-    "bpf_tc_detach": (c_int, (c_void_p, c_void_p)),
-    "bpf_tc_query": (c_int, (c_void_p, c_void_p)),
-    "bpf_prog_test_run_opts": (c_int, (c_int, c_void_p)),
-    "libbpf_num_possible_cpus": (c_int, ()),
-}
-
-
-class _Library:
-    """The loaded library, and what it last had to say."""
-
-    def __init__(self) -> None:
-        try:
-            self.calls = ctypes.CDLL("libbpf.so.1", use_errno=True)
-        except OSError as error:
-            raise BackendFailed(
-                f"libbpf.so.1 cannot be loaded: {error}",
-                "install libbpf1, or use backend: nftables",
-            ) from error
-        for name, (result, arguments) in _PROTOTYPES.items():
-            function = getattr(self.calls, name)
-            function.restype, function.argtypes = result, arguments
-        self.said: list[str] = []
-        self._libc = ctypes.CDLL(None)
-        self._libc.vsnprintf.argtypes = (c_char_p, c_size_t, c_char_p, c_void_p)
-        self._print = _PrintFunction(self._hear)
-        self.calls.libbpf_set_print(self._print)
-
-    def _hear(self, level: int, text: bytes, arguments: int) -> int:
-        if level == 0:
-            buffer = ctypes.create_string_buffer(4096)
-            self._libc.vsnprintf(buffer, len(buffer), text, arguments)
-            self.said = [*self.said, buffer.value.decode(errors="replace").strip()][-_LOG_LINES:]
-        return 0
-
-
-@cache
-def library() -> _Library:
-    """The library, loaded once; raises ``BackendFailed`` where there is none."""
-    return _Library()
 
 
 def _call(name: str, *arguments: Any) -> int:
