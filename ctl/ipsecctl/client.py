@@ -22,7 +22,7 @@ INTERFACE = "io.ipsecd.control"
 DEFAULT_PATH = "/run/ipsecd/ipsecd.sock"
 TIMEOUT_S = 120.0
 _CHUNK = 1 << 16
-_READS = ("Get", "List", "Status", "Stats", "Explain", "Examine")
+READS = ("Get", "List", "Status", "Stats", "Explain", "Examine")
 """How the names of the methods begin that change nothing."""
 
 
@@ -72,7 +72,7 @@ class Client:
 
             raise from_wire(str(reply["error"]), reply.get("parameters") or {})
         answer: dict[str, Any] = reply.get("parameters") or {}
-        if not (method.startswith(_READS) or (parameters or {}).get("dry_run")):
+        if not (method.startswith(READS) or (parameters or {}).get("dry_run")):
             change_made()
         return answer
 

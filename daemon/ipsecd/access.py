@@ -15,44 +15,18 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from ipsecd.control import METHODS
+from ipsecd.control.method import Role
+from ipsecd.protocol.description import CONTROL, SERVICE, load_interface
+
 CHANGE_GROUP = "ipsec"
 VIEW_GROUP = "ipsec-view"
 
-READS = frozenset(
-    {
-        "org.varlink.service.GetInfo",
-        "org.varlink.service.GetInterfaceDescription",
-        "io.ipsecd.control.Status",
-        "io.ipsecd.control.ListFilters",
-        "io.ipsecd.control.ListPolicies",
-        "io.ipsecd.control.GetPolicy",
-        "io.ipsecd.control.ListDynamic",
-        "io.ipsecd.control.ListInterfaces",
-        "io.ipsecd.control.ListExemptions",
-        "io.ipsecd.control.ListContainers",
-        "io.ipsecd.control.Examine",
-        "io.ipsecd.control.Stats",
-        "io.ipsecd.control.Explain",
-    }
-)
-CHANGES = frozenset(
-    {
-        "io.ipsecd.control.AnnounceContainer",
-        "io.ipsecd.control.AddDynamic",
-        "io.ipsecd.control.RemoveDynamic",
-        "io.ipsecd.control.FlushDynamic",
-        "io.ipsecd.control.ApplyPolicy",
-        "io.ipsecd.control.CreatePolicy",
-        "io.ipsecd.control.DeletePolicy",
-        "io.ipsecd.control.AssignPolicy",
-        "io.ipsecd.control.UnassignPolicy",
-        "io.ipsecd.control.PutRules",
-        "io.ipsecd.control.RemoveRules",
-        "io.ipsecd.control.Reload",
-        "io.ipsecd.control.Stop",
-        "io.ipsecd.control.Start",
-    }
-)
+ROLES: dict[str, Role] = {
+    **{f"{CONTROL}.{method.name}": method.role for method in METHODS.values()},
+    **dict.fromkeys((f"{SERVICE}.{name}" for name in load_interface(SERVICE).methods), Role.VIEW),
+}
+"""What each method takes, by its full name."""
 
 SO_PEERGROUPS = 59  # asm-generic/socket.h, since Linux 4.13
 
@@ -88,9 +62,10 @@ class Peer:
 
 def may(peer: Peer, method: str) -> bool:
     """Whether `peer` may call `method`, a full name; nobody may call one that is in no table."""
-    if method in CHANGES:
+    role = ROLES.get(method)
+    if role is Role.CHANGE:
         return peer.uid == 0 or CHANGE_GROUP in peer.groups
-    return method in READS and admitted(peer)
+    return role is Role.VIEW and admitted(peer)
 
 
 def admitted(peer: Peer) -> bool:

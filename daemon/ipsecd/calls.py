@@ -14,7 +14,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from ipsecd import __version__
-from ipsecd.access import CHANGE_GROUP, CHANGES, Peer, may
+from ipsecd.access import CHANGE_GROUP, ROLES, Peer, may
+from ipsecd.control import METHODS
+from ipsecd.control.method import Role
 from ipsecd.descriptors import Descriptors, read_document
 from ipsecd.engine_thread import EngineThread
 from ipsecd.errors import BackendFailed, IpsecdError, Refused, StoreFailed
@@ -31,9 +33,6 @@ from ipsecd.protocol.errors import (
 from ipsecd.protocol.frames import encode_frame
 from ipsecd.protocol.messages import Call, reply_of
 from ipsecd.resolver import Resolver
-
-BRINGS_FILTERS = frozenset({"AddDynamic", "PutRules", "ApplyPolicy", "Reload"})
-"""The methods whose filters may hold DNS names that nobody has looked up yet."""
 
 READ_TIMEOUT_S = 10.0
 MAX_OBJECT = 200
@@ -60,7 +59,7 @@ class Calls:
         """The frame to reply with: what was asked for, or one error that says why not."""
         begun = time.monotonic()
         outcome, level, message = "done", logging.DEBUG, None
-        if call.method in CHANGES:
+        if ROLES.get(call.method) is Role.CHANGE:
             level = logging.INFO
         try:
             reply = await self._reply(peer, call, descriptors)
@@ -86,10 +85,10 @@ class Calls:
         """Have the engine carry out `method`, all DNS names that it needs looked up first."""
         engine = self._engine.engine
         names = {}
-        if method in BRINGS_FILTERS:
+        if METHODS[method].names:
             needed = await self._engine.run(engine.names_needed, method, parameters, document)
             names = await self._resolver.resolve(needed)
-        if f"{CONTROL}.{method}" not in CHANGES:
+        if METHODS[method].role is Role.VIEW:
             reply = await self._engine.read(engine.call, method, parameters, by, names, document)
             if method == "Examine":
                 # Backends are tried for some tenths of a second, and nobody has to wait for that.
@@ -124,9 +123,9 @@ class Calls:
         if call.interface == SERVICE:
             return self._about_itself(call.name, parameters)
         document = None
-        if call.name == "ApplyPolicy":
+        if METHODS[call.name].takes_document:
             document = await self._document(parameters["document"], descriptors.take())
-        if call.method in CHANGES:
+        if METHODS[call.name].role is Role.CHANGE:
             return await self.carry_out(call.name, parameters, str(peer), document)
         # One user's reads wait for each other, so they take turns with those of others.
         async with self._reading.setdefault(peer.uid, asyncio.Lock()):

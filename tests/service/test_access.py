@@ -12,7 +12,10 @@ from collections.abc import Callable
 
 import pytest
 
-from ipsecd.access import CHANGES, READS, Peer, admitted, credentials, group_id, may, named
+from ipsecctl.client import READS
+from ipsecd.access import ROLES, Peer, admitted, credentials, group_id, may, named
+from ipsecd.control import METHODS as RECORDS
+from ipsecd.control.method import Role, Work
 from ipsecd.protocol.description import CONTROL, SERVICE, load_interface
 
 METHODS = [
@@ -30,9 +33,23 @@ def peer(uid: int, groups: frozenset[str] = frozenset()) -> Peer:
 
 
 def test_every_method_is_either_a_read_or_a_change() -> None:
-    """No method of the contract is forgotten in the table, and none stands there twice."""
-    assert sorted(READS | CHANGES) == sorted(METHODS)
-    assert not READS & CHANGES
+    """No method of the contract is forgotten in the table, and none is there that is not in it."""
+    assert sorted(ROLES) == sorted(METHODS)
+
+
+def test_records_agree_with_the_contract() -> None:
+    """Every method of the interface has one record, and documents go where the contract has one."""
+    methods = load_interface(CONTROL).methods
+    assert RECORDS.keys() == methods.keys()
+    for name, method in methods.items():
+        assert RECORDS[name].takes_document == ("document" in method.parameters.fields), name
+
+
+def test_who_may_only_look_causes_no_change() -> None:
+    """A method that everybody who is admitted may call is no change, and the client knows it."""
+    for name, record in RECORDS.items():
+        assert record.role is Role.CHANGE or record.work is not Work.CHANGE, name
+        assert name.startswith(READS) == (record.role is Role.VIEW), name
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -45,7 +62,7 @@ def test_root_may_call_everything(method: str) -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_groups_give_what_the_table_says(method: str, groups: frozenset[str]) -> None:
     """Group ipsec changes and reads, group ipsec-view reads, and no other group gives anything."""
-    allowed = "ipsec" in groups or ("ipsec-view" in groups and method in READS)
+    allowed = "ipsec" in groups or ("ipsec-view" in groups and ROLES[method] is Role.VIEW)
     assert may(peer(1000, groups), method) == allowed
 
 

@@ -1,0 +1,105 @@
+"""Owns the table of the methods of ``io.ipsecd.control``, and carries calls out by it.
+
+A method is a record beside its handler, in the module of its noun; this names the modules.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ipsecd.backend.examination import assess
+from ipsecd.control import (
+    containers,
+    dynamic,
+    enforcement,
+    explain,
+    policies,
+    rules,
+    status,
+)
+from ipsecd.control.method import Method, Names, Parameters, Request
+from ipsecd.engine import Engine
+from ipsecd.host import read_host
+from ipsecd.language.documents import parse_policy
+from ipsecd.model.values import Policy
+
+METHODS: dict[str, Method] = {
+    method.name: method
+    for noun in (status, explain, policies, rules, dynamic, containers, enforcement)
+    for method in noun.METHODS
+}
+"""Every method, by its name without the interface."""
+
+
+class Control:
+    """Answers calls with an engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._read: tuple[bytes, str, Policy] | None = None
+        self.start = engine.start
+        self.stop_on_purpose = engine.stop_on_purpose
+        self.close = engine.close
+        self.next_expiry = engine.next_expiry
+        self.expire = engine.expire
+        self.watch_fd = engine.watch_fd
+        self.watch = engine.watch
+        self.ping = engine.ping
+        self.follow_senders = engine.follow_senders
+        self.set_container_engine = engine.set_container_engine
+        self.container_engines = engine.config.container_engines
+
+    def wants_containers(self) -> bool:
+        """Whether container engines have to be followed."""
+        return self._engine.selects_containers
+
+    def call(
+        self,
+        method: str,
+        parameters: Parameters,
+        by: str,
+        names: Names,
+        document: bytes | None,
+    ) -> dict[str, Any]:
+        """Carry out one call and give its reply's parameters; raises ``IpsecdError``."""
+        request = Request(parameters, by, names, self._policy(document, parameters))
+        return METHODS[method].handler(self._engine, request)
+
+    def assessments(self) -> list[dict[str, Any]]:
+        """What speaks for and against each backend, tried out; for any thread, as it takes long."""
+        return [
+            {
+                "name": one.name,
+                "usable": one.usable,
+                "reasons_for": list(one.reasons_for),
+                "reasons_against": list(one.reasons_against),
+                "untried": one.untried,
+            }
+            for one in assess(self._engine.bpffs, read_host().interfaces)
+        ]
+
+    def names_needed(
+        self, method: str, parameters: Parameters, document: bytes | None
+    ) -> frozenset[str]:
+        """The DNS names that have to be looked up before `method` can be carried out."""
+        names = METHODS[method].names
+        if names is None:
+            return frozenset()
+        policy = self._policy(document, parameters)
+        if document is not None and policy:
+            self._read = (document, _source(parameters), policy)
+        return names(self._engine, Request(parameters, policy=policy))
+
+    def _policy(self, document: bytes | None, parameters: Parameters) -> Policy | None:
+        """The policy in the document of a call, which is read once for names and call."""
+        read, self._read = self._read, None
+        if document is None:
+            return None
+        source = _source(parameters)
+        if read and read[0] is document and read[1] == source:
+            return read[2]
+        return parse_policy(document, source)
+
+
+def _source(parameters: Parameters) -> str:
+    return parameters.get("source") or "<document>"

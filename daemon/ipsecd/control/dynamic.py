@@ -1,0 +1,71 @@
+"""Owns the methods about dynamic rules."""
+
+from __future__ import annotations
+
+import time
+from math import inf
+from typing import Any
+
+from ipsecd.absences import absences
+from ipsecd.control.method import Method, Request, Role, Work
+from ipsecd.control.parameters import read_action, read_filters, read_interface
+from ipsecd.control.replies import dynamic_rule
+from ipsecd.engine import Engine
+from ipsecd.errors import InvalidInput, NotFound
+from ipsecd.language.filters import parse_filter
+from ipsecd.quoting import quote
+from ipsecd.stores.dynamic import DynamicRule
+from ipsecd.stores.names import names_in
+
+
+def _list_dynamic(engine: Engine, _: Request) -> dict[str, Any]:
+    return {"rules": [dynamic_rule(engine, rule) for rule in engine.dynamic]}
+
+
+def _add_dynamic(engine: Engine, request: Request) -> dict[str, Any]:
+    filters = read_filters(request["filters"], request.names)
+    ttl_s = request["ttl_s"]
+    if ttl_s is not None and not 0.001 <= ttl_s <= 10 * 365 * 86400:
+        raise InvalidInput(
+            f"a time to live of {ttl_s:g} s is not between a millisecond and ten years",
+            "leave it out for a rule that stays until it is removed",
+        )
+    rule = DynamicRule(
+        request["name"] or engine.dynamic.free_name(),
+        filters,
+        read_action(request["action"]),
+        read_interface(request["interface"]),
+        inf if ttl_s is None else engine.now() + ttl_s,
+        time.time(),
+        request.by,
+    )
+    engine.add_dynamic(rule)
+    return {"rule": dynamic_rule(engine, rule), "warnings": absences(engine, rule.filters)}
+
+
+def _remove_dynamic(engine: Engine, request: Request) -> dict[str, Any]:
+    found = engine.dynamic.find(request["selector"])
+    if not found:
+        raise NotFound(
+            f"no dynamic rule is called {quote(request['selector'])} "
+            "or has it as filter or address",
+            "ipsecctl show dynamic lists those there are",
+        )
+    engine.remove_dynamic(found)
+    return {"removed": [rule.name for rule in found]}
+
+
+def _flush_dynamic(engine: Engine, _: Request) -> dict[str, Any]:
+    return {"removed": engine.flush()}
+
+
+def _names_of_filters(_: Engine, request: Request) -> frozenset[str]:
+    return names_in(map(parse_filter, request["filters"]))
+
+
+METHODS = (
+    Method("ListDynamic", Role.VIEW, Work.LONG, _list_dynamic),
+    Method("AddDynamic", Role.CHANGE, Work.QUICK, _add_dynamic, names=_names_of_filters),
+    Method("RemoveDynamic", Role.CHANGE, Work.QUICK, _remove_dynamic),
+    Method("FlushDynamic", Role.CHANGE, Work.QUICK, _flush_dynamic),
+)

@@ -1,0 +1,66 @@
+"""Owns what a method of ``io.ipsecd.control`` is to the daemon; must not know any of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from ipsecd.engine import Engine
+from ipsecd.model.values import Network, Policy
+
+Parameters = dict[str, Any]
+Names = Mapping[str, tuple[Network, ...]]
+
+
+class Role(Enum):
+    """What somebody must be allowed to do who calls a method."""
+
+    VIEW = "view"
+    CHANGE = "change"
+
+
+class Work(Enum):
+    """How long a method keeps others waiting who want something of the engine."""
+
+    QUICK = "quick"
+    """As long as a few system calls, whatever is in force."""
+    LONG = "long"
+    """A read whose time grows with what is in force, or that asks the kernel for much."""
+    CHANGE = "change"
+    """A change of policies: parsed, compiled, stored and enforced, one after the other."""
+
+
+class Request:
+    """One call: its parameters, who makes it, resolved names and the policy of a document."""
+
+    def __init__(
+        self,
+        parameters: Parameters,
+        by: str = "",
+        names: Names | None = None,
+        policy: Policy | None = None,
+    ) -> None:
+        self.by = by
+        self.names: Names = names or {}
+        self.policy = policy
+        self._parameters = parameters
+
+    def __getitem__(self, name: str) -> Any:
+        return self._parameters.get(name)
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One method: who may call it, what it costs, what it needs, and what carries it out.
+
+    ``names`` gives the DNS names that have to be looked up first; None where there never are any.
+    """
+
+    name: str
+    role: Role
+    work: Work
+    handler: Callable[[Engine, Request], dict[str, Any]]
+    names: Callable[[Engine, Request], frozenset[str]] | None = None
+    takes_document: bool = False

@@ -1,0 +1,33 @@
+"""Owns how words in the parameters of calls become values of the model."""
+
+from __future__ import annotations
+
+from ipsecd.control.method import Names
+from ipsecd.errors import InvalidInput
+from ipsecd.language.filters import parse_filter
+from ipsecd.model.values import Action, Filter, InterfaceType
+from ipsecd.quoting import quote
+from ipsecd.stores.names import with_addresses
+
+
+def read_filters(texts: list[str], names: Names) -> tuple[Filter, ...]:
+    """The filters with the addresses of their DNS names; raises ``InvalidInput``."""
+    return tuple(with_addresses(parse_filter(text), names) for text in texts)
+
+
+def read_action(text: str) -> Action:
+    """The action called `text`, in any letter case; raises ``InvalidInput``."""
+    try:
+        return Action(text.lower())
+    except ValueError:
+        raise InvalidInput(f"{quote(text)} is not an action", "write block or permit") from None
+
+
+def read_interface(text: str | None) -> InterfaceType | None:
+    """The interface type called `text`, None for all; raises ``InvalidInput``."""
+    try:
+        return InterfaceType(text.lower()) if text else None
+    except ValueError:
+        raise InvalidInput(
+            f"{quote(str(text))} is not an interface type", "write lan or dialup"
+        ) from None

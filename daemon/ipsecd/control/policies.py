@@ -1,0 +1,176 @@
+"""Owns the methods about stored policies as wholes."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from ipsecd.control.method import Method, Request, Role, Work
+from ipsecd.control.replies import outcome
+from ipsecd.engine import Engine
+from ipsecd.errors import InvalidInput, Refused
+from ipsecd.language.documents import diff_policies, format_policy
+from ipsecd.model.values import Policy
+from ipsecd.quoting import quote
+from ipsecd.stores.names import names_of
+from ipsecd.stores.static import KEEP
+
+_IDS = uuid.UUID("6f1d4c1e-5d0b-4a8e-9d57-3b7b2c1a9e40")
+"""The name space of policy ids: an id is the same on every host, for as long as the name is."""
+SHOWN_FILTERS, SHOWN_LINES = 10, 40
+"""How much of a changed policy is said in words; the whole of it goes to programs."""
+
+
+def _list_policies(engine: Engine, _: Request) -> dict[str, Any]:
+    loaded = engine.loaded
+    found = [
+        {
+            "name": name,
+            "description": stored.policy.description,
+            "path": engine.path_of(name),
+            "assigned": name == loaded.assigned,
+            "rules": len(stored.policy.rules),
+            "filters": sum(len(rule.filters) for rule in stored.policy.rules),
+            "error": None,
+        }
+        for name, stored in sorted(loaded.policies.items())
+    ]
+    found += [
+        {
+            "name": file.path.rpartition("/")[2],
+            "description": "",
+            "path": file.path,
+            "assigned": file.path == loaded.assigned_path,
+            "rules": 0,
+            "filters": 0,
+            "error": str(file.error),
+        }
+        for file in engine.broken
+    ]
+    return {"policies": found}
+
+
+def _get_policy(engine: Engine, request: Request) -> dict[str, Any]:
+    name = request["name"]
+    return {
+        "document": format_policy(engine.stored(name)),
+        "path": engine.path_of(name),
+        "assigned": name == engine.loaded.assigned,
+        "id": str(uuid.uuid5(_IDS, name)),
+    }
+
+
+def _apply_policy(engine: Engine, request: Request) -> dict[str, Any]:
+    policy = request.policy
+    if policy is None:
+        raise InvalidInput("there is no document", "pass one, or the file that holds it")
+    known = engine.loaded.policies.get(policy.name)
+    lines = diff_policies(known.policy if known else None, policy)
+    assign = bool(request["assign"])
+    changed = (
+        bool(lines)
+        or known is None
+        or (assign and engine.loaded.assigned != policy.name)
+        or not engine.is_on_disk(policy.name)
+        or (engine.is_due and engine.loaded.assigned == policy.name)
+    )
+    short = diff_policies(known.policy if known else None, policy, most=SHOWN_FILTERS)
+    summary = "\n".join(short[:SHOWN_LINES]) or "no rule changes"
+    if len(short) > SHOWN_LINES:
+        summary += f"\nand {len(short) - SHOWN_LINES:,} more lines"
+    if request["dry_run"]:
+        message = f"policy {policy.name!r} would be stored:\n{summary}"
+        return outcome(engine, message, changed=False, changes=lines)
+    kept: tuple[str, ...] = ()
+    if changed:
+        assigned = policy.name if assign else KEEP
+        kept = engine.change(put=[policy], assign=assigned, names=request.names, repair=True)
+    replaced = "".join(f"\nthe file that could not be used is kept as {name!r}" for name in kept)
+    message = f"policy {policy.name!r} is stored:\n{summary}{replaced}"
+    return outcome(engine, message, changed=changed, changes=lines, warns=True)
+
+
+def _create_policy(engine: Engine, request: Request) -> dict[str, Any]:
+    name = request["name"]
+    if name in engine.loaded.policies:
+        raise Refused(
+            f"there is a policy {quote(name)} already", "choose another name, or add rules"
+        )
+    engine.change(put=[Policy(name, (), request["description"] or "")])
+    return outcome(engine, f"policy {name!r} is created")
+
+
+def _delete_policy(engine: Engine, request: Request) -> dict[str, Any]:
+    name = request["name"]
+    if name not in engine.loaded.policies and request["missing_ok"]:
+        return outcome(engine, f"there is no policy {quote(name)}", changed=False)
+    engine.stored(name)
+    assigned = engine.loaded.assigned == name
+    if assigned and not request["unassign"]:
+        raise Refused(
+            f"policy {name!r} is assigned", f"run first: ipsecctl policy unassign {name!r}"
+        )
+    if assigned:
+        engine.change(delete=[name], assign=None)
+    else:
+        engine.change(delete=[name])
+    return outcome(engine, f"policy {name!r} is deleted")
+
+
+def _assign_policy(engine: Engine, request: Request) -> dict[str, Any]:
+    name = request["name"]
+    engine.stored(name)
+    if engine.loaded.assigned == name and not engine.is_due:
+        return outcome(engine, f"policy {name!r} is assigned already", changed=False)
+    engine.change(assign=name)
+    return outcome(engine, f"policy {name!r} is assigned", warns=True)
+
+
+def _unassign_policy(engine: Engine, request: Request) -> dict[str, Any]:
+    name = request["name"]
+    if name is not None:
+        engine.stored(name)
+    if engine.loaded.link is None or name not in (None, engine.loaded.assigned):
+        what = f"policy {name!r} was not assigned" if name else "nothing was assigned"
+        return outcome(engine, what, changed=False)
+    was = engine.loaded.assigned or engine.loaded.link
+    engine.change(assign=None)
+    return outcome(engine, f"policy {was!r} is unassigned")
+
+
+def _reload(engine: Engine, request: Request) -> dict[str, Any]:
+    changed, wrong = engine.reload(request.names)
+    message = "the policy files are loaded" if changed else "nothing has changed"
+    if wrong:
+        message += "; these cannot be used:\n" + "\n".join(wrong)
+    return outcome(engine, message, changed=changed, warns=True)
+
+
+def _names_of_document(_: Engine, request: Request) -> frozenset[str]:
+    return names_of(request.policy) if request.policy else frozenset()
+
+
+def _names_of_files(engine: Engine, request: Request) -> frozenset[str]:
+    """Those nobody has looked up yet, or all of them if that is asked for."""
+    policies = (stored.policy for stored in engine.read_files().policies.values())
+    names: frozenset[str] = frozenset().union(*map(names_of, policies))
+    return names if request["resolve"] else names - engine.names.keys()
+
+
+METHODS = (
+    Method("ListPolicies", Role.VIEW, Work.QUICK, _list_policies),
+    Method("GetPolicy", Role.VIEW, Work.LONG, _get_policy),
+    Method(
+        "ApplyPolicy",
+        Role.CHANGE,
+        Work.CHANGE,
+        _apply_policy,
+        names=_names_of_document,
+        takes_document=True,
+    ),
+    Method("CreatePolicy", Role.CHANGE, Work.CHANGE, _create_policy),
+    Method("DeletePolicy", Role.CHANGE, Work.CHANGE, _delete_policy),
+    Method("AssignPolicy", Role.CHANGE, Work.CHANGE, _assign_policy),
+    Method("UnassignPolicy", Role.CHANGE, Work.CHANGE, _unassign_policy),
+    Method("Reload", Role.CHANGE, Work.CHANGE, _reload, names=_names_of_files),
+)

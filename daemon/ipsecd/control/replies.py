@@ -1,0 +1,85 @@
+"""Owns the parts of replies that several methods share; must not change anything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import inf
+from typing import Any
+
+from ipsecd.absences import absences, policy_filters
+from ipsecd.engine import Engine
+from ipsecd.errors import Refused
+from ipsecd.language.filters import format_filter
+from ipsecd.model.values import InForce
+from ipsecd.stores.dynamic import DynamicRule
+
+
+def outcome(
+    engine: Engine,
+    message: str,
+    *,
+    changed: bool = True,
+    changes: Sequence[str] = (),
+    warns: bool = False,
+) -> dict[str, Any]:
+    """What a change did; with `warns` also which filters of the policy match nothing by it."""
+    done = {
+        "changed": changed,
+        "message": message,
+        "changes": list(changes),
+        "assigned": engine.loaded.assigned,
+        "warnings": absences(engine, policy_filters(engine)) if warns else [],
+    }
+    return {"outcome": done}
+
+
+def reference(one: InForce) -> dict[str, str]:
+    """A filter in force and where it comes from."""
+    return {
+        "store": one.origin.store,
+        "policy": one.origin.policy,
+        "rule": one.origin.rule,
+        "filter": format_filter(one.filter),
+        "action": one.action.value,
+    }
+
+
+def dynamic_rule(engine: Engine, rule: DynamicRule) -> dict[str, Any]:
+    """A dynamic rule, as the type ``DynamicRule`` of the interface has it."""
+    return {
+        "name": rule.name,
+        "action": rule.action.value,
+        "filters": [format_filter(one) for one in rule.filters],
+        "interface": rule.interface_type.value if rule.interface_type else None,
+        "remaining_s": remaining_s(engine, rule),
+        "by": rule.by,
+        "created": rule.created,
+    }
+
+
+def remaining_s(engine: Engine, rule: DynamicRule) -> float | None:
+    """The seconds that a dynamic rule has left; None if it has no end."""
+    return None if rule.deadline == inf else max(0.0, rule.deadline - engine.now())
+
+
+def exemptions(engine: Engine) -> list[dict[str, str]]:
+    """What passes every filter."""
+    return [{"name": one.name, "reason": one.reason} for one in engine.config.exemptions]
+
+
+def container_engines(engine: Engine) -> list[dict[str, Any]]:
+    """The container engines that there may be, and how each is."""
+    return [
+        {"socket": source, "state": state}
+        for source, state in sorted(engine.container_engines.items())
+    ]
+
+
+def must_be_known(engine: Engine) -> None:
+    """Raise ``Refused`` while an earlier daemon's rules are in force and cannot be named."""
+    if engine.held:
+        raise Refused(
+            "what should be in force is not, and what the kernel holds in its place is not known "
+            "here",
+            "mend what ipsecctl status shows, then run: ipsecctl reload",
+        )

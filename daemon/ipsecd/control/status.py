@@ -1,0 +1,139 @@
+"""Owns the methods that tell how the daemon and its host are; must not change anything."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from ipsecd import __version__
+from ipsecd.absences import absences, filters_by_name
+from ipsecd.backend.base import Count
+from ipsecd.config import BackendChoice
+from ipsecd.control.method import Method, Request, Role, Work
+from ipsecd.control.replies import container_engines, exemptions
+from ipsecd.engine import Engine
+from ipsecd.host import read_host
+
+
+def _status(engine: Engine, _: Request) -> dict[str, Any]:
+    seen = engine.observe()
+    policy = engine.policy
+    assigned = engine.loaded.assigned
+    dynamic = list(engine.dynamic)
+    failures = [*engine.failures, *engine.backend.failures]
+    if engine.stopped:
+        state = "stopped"
+    elif engine.held:
+        state = "failed"
+    elif seen.drift:
+        state = "drifted"
+    elif failures:
+        state = "failed"
+    else:
+        state = "enforcing" if policy or dynamic else "idle"
+    status = {
+        "version": __version__,
+        "pid": os.getpid(),
+        "since": engine.started,
+        "state": state,
+        "failures": failures,
+        "file_warnings": list(engine.warnings),
+        "backend": engine.backend.name,
+        "features": list(engine.backend.probe()),
+        "assigned": policy.name if policy and not engine.stopped else assigned,
+        "policy_path": engine.path_of(assigned) if assigned else None,
+        "loaded_from": engine.loaded_from,
+        "wanted": "" if engine.stopped else engine.classifier.digest,
+        "observed": seen.digest,
+        "drift": list(seen.drift),
+        "policy_rules": len(policy.rules) if policy and not engine.stopped else 0,
+        "policy_filters": (
+            sum(len(rule.filters) for rule in policy.rules) if policy and not engine.stopped else 0
+        ),
+        "dynamic_rules": len(dynamic),
+        "dynamic_filters": sum(len(rule.filters) for rule in dynamic),
+        "exemptions": exemptions(engine),
+        "unparsable": engine.config.unparsable.value,
+        "container_engines": container_engines(engine),
+        "warnings": absences(engine, filters_by_name(engine)),
+    }
+    return {"status": status}
+
+
+def _stats(engine: Engine, _: Request) -> dict[str, Any]:
+    if engine.stopped:
+        return {"rules": [], "unparsable": 0}
+    counts = engine.backend.counts()
+    places = engine.backend.volatile_counts()
+    rules = []
+    for origin, action in dict.fromkeys((one.origin, one.action) for one in engine.in_force()):
+        count = counts.get(origin, Count())
+        for place in engine.volatile.rows(origin):
+            count += places.get(place, Count())
+        rules.append(
+            {
+                "store": origin.store,
+                "policy": origin.policy,
+                "rule": origin.rule,
+                "action": action.value,
+                "packets": count.packets,
+                "bytes": count.bytes,
+            }
+        )
+    return {"rules": rules, "unparsable": engine.backend.unparsable()}
+
+
+def _list_interfaces(_engine: Engine, _: Request) -> dict[str, Any]:
+    interfaces = [
+        {
+            "name": one.name,
+            "index": one.index,
+            "type": one.type.value if one.type else "loopback",
+            "up": one.up,
+            "addresses": list(one.addresses),
+        }
+        for one in read_host().interfaces
+    ]
+    return {"interfaces": interfaces}
+
+
+def _list_exemptions(engine: Engine, _: Request) -> dict[str, Any]:
+    return {"exemptions": exemptions(engine)}
+
+
+def _examine(engine: Engine, _: Request) -> dict[str, Any]:
+    setting = engine.config.backend
+    why = (
+        "the configuration names it"
+        if setting is not BackendChoice.AUTO
+        else "auto stands for it: it needs nothing that a host may lack, and no packet waits for it"
+    )
+    return {
+        "examination": {
+            "setting": setting.value,
+            "backend": engine.backend.name,
+            "why": why,
+            "features": list(engine.backend.probe()),
+            "troubles": _troubles(engine),
+            "warnings": absences(engine, filters_by_name(engine)),
+            "assessments": [],
+        }
+    }
+
+
+def _troubles(engine: Engine) -> list[str]:
+    """What is wrong with what is in force, in words."""
+    if engine.stopped:
+        return ["enforcement is stopped, so nothing is in force: ipsecctl net start policyagent"]
+    drift = engine.observe().drift
+    failures = (*engine.failures, *engine.backend.failures)
+    return [*failures, *(f"the kernel does not hold what it should: {one}" for one in drift)]
+
+
+METHODS = (
+    Method("Status", Role.VIEW, Work.QUICK, _status),
+    Method("Stats", Role.VIEW, Work.LONG, _stats),
+    Method("ListInterfaces", Role.VIEW, Work.LONG, _list_interfaces),
+    Method("ListExemptions", Role.VIEW, Work.QUICK, _list_exemptions),
+    Method("Examine", Role.VIEW, Work.LONG, _examine),
+)
