@@ -38,6 +38,8 @@ GROWTH_KIB = 8 * 1024
 DESCRIPTORS = 4
 """As many are of connections that end at this moment."""
 KERNEL_GROWTH_KIB = 64 * 1024
+SAID_EVERY_S = 600
+"""Between two lines that say how it goes, so that something is known of one that is broken off."""
 LONG_S = 600
 """From this on the memory of the kernel is judged: before, it is that of others."""
 
@@ -130,7 +132,7 @@ class Soak:
         self._foreign: dict[str, ExitStack] = {}
         host.prepare(self._moments)
         self._changes = Changes(host.daemon, chance)
-        self._begun = time.monotonic()
+        self._begun = self._said = time.monotonic()
         self._latest = ["the start"]
         self._counted = self._count()
 
@@ -163,6 +165,9 @@ class Soak:
         self.report.leaked += result.leaked + result.leaked_out
         self.report.passed += result.passed
         self.report.sent += result.sent
+        if time.monotonic() - self._said >= SAID_EVERY_S:
+            self._said = time.monotonic()
+            print(f"  after {self._said - self._begun:.0f} s: {self.report.lines()[0]}", flush=True)
 
     def _event(self, chosen: list[Moment], *, replaces: bool) -> tuple[str, Callable[[], object]]:
         """What happens next, and its name: mostly to the links and addresses under the flood."""
