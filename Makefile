@@ -5,7 +5,7 @@ PACKAGES := bpftool clang clang-format iproute2 iputils-ping libbpf-dev linux-li
 	python3-venv socat
 
 # Tests and the demonstration touch firewalls, so they run in namespaces of their own.
-ISOLATED := unshare --net --mount sh -c 'mount --make-rprivate / && mount -t tmpfs run /run && mkdir -p /run/netns && mount -t bpf bpf /sys/fs/bpf && ip link set lo up && export IPSECD_ISOLATED=1 && exec "$$@"' sh
+ISOLATED := tests/isolated
 
 # Whether all these commands are here.
 have = for command in $(1); do command -v $$command >/dev/null || exit 1; done
@@ -142,12 +142,18 @@ lint: setup
 	$(VENV)/bin/mypy daemon ctl tests
 	clang-format --dry-run --Werror bpf/*.[ch] bench/*.c tests/*/*.c
 
+# How many tests run at a time, and after how many seconds the whole run is ended, and says where.
+WORKERS := 1
+LIMIT := 4800
+PYTEST := $(VENV)/bin/python -m pytest -q -p tests.limit --limit $(LIMIT) --durations 20
+
 # The guests run beside the other tests, and are waited for; what they said is printed last.
 test: setup base-system kernels
 	mkdir -p build
-	$(VENV)/bin/python -m pytest -q -p no:cacheprovider tests/kernels >build/kernels.log 2>&1 & guests=$$!; \
+	nice -n 19 $(PYTEST) -p no:cacheprovider tests/kernels >build/kernels.log 2>&1 & guests=$$!; \
 	trap 'kill $$guests' INT TERM; \
-	$(ISOLATED) $(VENV)/bin/python -m pytest -q --ignore=tests/kernels; result=$$?; \
+	IPSECD_PATIENCE=$(WORKERS) $(PYTEST) -p tests.parallel --workers $(WORKERS) --ignore=tests/kernels; \
+	result=$$?; \
 	wait $$guests; others=$$?; cat build/kernels.log; exit $$((result | others))
 
 # Everything that enforcement is tested with, on every kernel: hours.

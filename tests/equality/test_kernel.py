@@ -34,20 +34,21 @@ from ipsecd.model.exemptions import ESSENTIALS
 from ipsecd.model.packets import Packet, Point
 from ipsecd.model.values import Family, InForce, Process
 from tests.frames import encode
-from tests.netns.site import BPFFS, inside
+from tests.netns.site import BPFFS, inside, make_group, own_name
 from tests.strategies import in_force, packets, senders_in_force
 
 NAMES = tuple(one.name for one in ESSENTIALS)
+OWN = own_name("ipsecd-test")
 SERVICE, OUTER, INNER = SENDERS = (
-    Process("service", "ipsecd-test.service"),
-    Process("cgroup", "/ipsecd-test"),
-    Process("cgroup", "/ipsecd-test/inner"),
+    Process("service", f"{OWN}.service"),
+    Process("cgroup", f"/{OWN}"),
+    Process("cgroup", f"/{OWN}/inner"),
 )
 NOBODY: frozenset[Process] = frozenset()
 GROUPS = {
-    "system.slice/ipsecd-test.service": frozenset({SERVICE}),
-    "ipsecd-test": frozenset({OUTER}),
-    "ipsecd-test/inner": frozenset({OUTER, INNER}),
+    f"system.slice/{OWN}.service": frozenset({SERVICE}),
+    OWN: frozenset({OUTER}),
+    f"{OWN}/inner": frozenset({OUTER, INNER}),
 }
 """Control groups, and who a packet that is sent from there comes from."""
 RULES = """
@@ -141,7 +142,7 @@ class Wire:
         return True
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def wire() -> Iterator[Wire]:
     if os.geteuid() != 0:
         if os.environ.get("CI"):
@@ -169,7 +170,7 @@ def senders(wire: Wire) -> Iterator[None]:
     home = top / line[3:].lstrip("/")
     pid = str(os.getpid())
     for name, processes in GROUPS.items():
-        (top / name).mkdir(parents=True, exist_ok=True)
+        make_group(top / name)
         (top / name / "cgroup.procs").write_text(pid)
         try:
             wire.raw[processes] = raw_sockets()

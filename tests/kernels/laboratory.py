@@ -21,8 +21,8 @@ from tests.kernels.report import Outcome, Report
 ROOT = Path(__file__).parents[2]
 PYTEST = (".venv/bin/python", "-m", "pytest", "-q", "-p", "no:cacheprovider")
 REPORTING = ("-p", "tests.kernels.inside", "--lab-report", "/lab/report")
-LIGHT = ("-p", "no:hypothesispytest")
-"""Its tests run without its plugin too, which takes longer to load than most tests to run."""
+LIGHT = ("-p", "no:hypothesispytest", "-p", "no:xdist", "-p", "no:xdist.looponfail")
+"""What its tests run without as well, and what takes longer to load than most tests to run."""
 LAST_WORDS = 3000
 """How much of its output is shown of a guest that ended too early, in characters."""
 

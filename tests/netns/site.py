@@ -33,6 +33,19 @@ Namespace = tuple[str, ...]
 HOST: Namespace = ()
 
 
+def own_name(name: str) -> str:
+    """A name that no other process of tests has, for what is not in a namespace."""
+    return f"{name}-{os.getpid()}"
+
+
+def make_group(path: Path) -> None:
+    """Make a control group; it may be left of a run that was ended."""
+    while not path.is_dir():
+        # Whoever else was in the parent removes that when it has become empty.
+        with suppress(FileNotFoundError):
+            path.mkdir(parents=True, exist_ok=True)
+
+
 def inside(name: str) -> Namespace:
     """A namespace that has a name."""
     return ("ip", "netns", "exec", name)

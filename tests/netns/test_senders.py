@@ -17,11 +17,23 @@ from ipsecd.errors import Refused
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.values import Action, InForce, Origin
 from tests.netns import site
-from tests.netns.site import OUTSIDE, PEER4, PEER6, Daemon, eventually, listening, run, send
+from tests.netns.site import (
+    OUTSIDE,
+    PEER4,
+    PEER6,
+    Daemon,
+    eventually,
+    listening,
+    make_group,
+    own_name,
+    run,
+    send,
+)
 
 pytestmark = pytest.mark.netns
 
-SERVICE = "system.slice/mailer.service"
+NAME = own_name("mailer") + ".service"
+SERVICE = f"system.slice/{NAME}"
 
 
 @pytest.fixture(params=site.BACKENDS)
@@ -37,8 +49,7 @@ def service() -> Iterator[Path]:
     top = cgroups.root()
     assert top is not None
     path = top / SERVICE
-    # It may be left of a run that was ended.
-    (path / "worker").mkdir(parents=True, exist_ok=True)
+    make_group(path / "worker")
     yield path
     for one in (path / "worker", path, path.parent):
         with suppress(OSError):
@@ -70,7 +81,7 @@ def test_a_block_by_sender_joins_what_nftables_judges_already(
     """With XDP, nftables is beside for what leaves; a dynamic rule brings it more to judge."""
     assign(daemon, ("block", "0=*:1434:UDP"), ("permit", "10.88.0.5=*:1434:UDP"))
     for _ in range(2):
-        daemon.ctl("block", "service:mailer.service=*:25:UDP", "--name", "mail")
+        daemon.ctl("block", f"service:{NAME}=*:25:UDP", "--name", "mail")
         assert sent(service, 25) == 0
         assert sent(None, 25) == 5
         daemon.ctl("unblock", "mail")
@@ -79,7 +90,7 @@ def test_a_block_by_sender_joins_what_nftables_judges_already(
 
 def test_nobody_flushes_what_is_held(daemon: Daemon, service: Path) -> None:
     """A policy that cannot be loaded leaves all in force, and the daemon keeps it there."""
-    assign(daemon, ("block", "service:mailer.service=*:25:UDP"))
+    assign(daemon, ("block", f"service:{NAME}=*:25:UDP"))
     daemon.end(signal.SIGKILL)
     (daemon.directory / "lib/last-good").unlink()
     for file in (daemon.directory / "etc/policies").glob("*.yaml"):
@@ -94,13 +105,13 @@ def test_nobody_flushes_what_is_held(daemon: Daemon, service: Path) -> None:
 
 def test_explain_takes_a_sender(daemon: Daemon, service: Path) -> None:
     """Its verdict is that of real packets of the group, of one below it, and of nobody in it."""
-    assign(daemon, ("block", "service:mailer.service=*:25:UDP"), ("permit", "cgroup:/a=*:25:UDP"))
+    assign(daemon, ("block", f"service:{NAME}=*:25:UDP"), ("permit", "cgroup:/a=*:25:UDP"))
     packet = f"udp me:4000 > {PEER4}:25"
 
     def said(by: str) -> str:
         return str(json.loads(daemon.ctl("explain", "--json", packet + by))["decision"])
 
-    assert said(" by service:mailer.service") == "block"
+    assert said(f" by service:{NAME}") == "block"
     assert said(f" by cgroup:/{SERVICE}/worker") == "block"
     assert said(" by cgroup:/system.slice") == "permit"
     assert said("") == "permit"
@@ -108,7 +119,9 @@ def test_explain_takes_a_sender(daemon: Daemon, service: Path) -> None:
     assert sent(None, 25) == 5
 
 
-@pytest.mark.parametrize("text", ["service:mailer.service", f"cgroup:/{SERVICE}"])
+@pytest.mark.parametrize(
+    "text", [f"service:{NAME}", f"cgroup:/{SERVICE}"], ids=["service", "group"]
+)
 def test_a_block_of_a_service_holds_for_it_alone(daemon: Daemon, service: Path, text: str) -> None:
     """Also for the groups below it; in a policy and as a dynamic rule, in both IP versions."""
     assign(daemon, ("block", f"{text}=*:25:UDP"))
@@ -126,7 +139,7 @@ def test_a_block_of_a_service_holds_for_it_alone(daemon: Daemon, service: Path, 
 
 def test_a_permit_of_a_service_is_an_exception(daemon: Daemon, service: Path) -> None:
     """Who names the sender means it more than who names this host."""
-    assign(daemon, ("block", "0=*:1434:UDP"), ("permit", "service:mailer.service=*:1434:UDP"))
+    assign(daemon, ("block", "0=*:1434:UDP"), ("permit", f"service:{NAME}=*:1434:UDP"))
     assert sent(service, 1434) == 5
     assert sent(None, 1434) == 0
 
@@ -135,13 +148,13 @@ def test_a_service_is_followed_when_it_starts_again(daemon: Daemon, service: Pat
     """Its control group is another then; and a name may wait for its service."""
     (service / "worker").rmdir()
     service.rmdir()
-    daemon.ctl("block", "service:mailer.service=*:25:UDP")
+    daemon.ctl("block", f"service:{NAME}=*:25:UDP")
     for _ in range(2):
-        service.mkdir(parents=True, exist_ok=True)
+        make_group(service)
         assert eventually(lambda: sent(service, 25) == 0)
         assert sent(None, 25) == 5
         service.rmdir()
-    service.mkdir()
+    make_group(service)
 
 
 def test_where_there_are_no_control_groups_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
