@@ -134,7 +134,7 @@ def test_names_of_every_kind_are_followed(daemon: Daemon, engine: Engine) -> Non
         daemon.ctl("unblock", "one")
         assert passes(db, web, address, 80, tcp=True), text
         assign(daemon, block_it=f"*={text}:80:TCP")
-        assert not passes(db, web, address, 80, tcp=True), text
+        assert eventually(lambda: not passes(db, web, address, 80, tcp=True)), text
         daemon.ctl("policy", "unassign")
         assert passes(db, web, address, 80, tcp=True), text
     daemon.ctl("block", "*=container:web@back:80:TCP", "--name", "elsewhere")

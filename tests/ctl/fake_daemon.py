@@ -195,7 +195,7 @@ class FakeDaemon:
 
     def close(self) -> None:
         self._socket.shutdown(socket.SHUT_RDWR)
-        self._thread.join(10)
+        self._thread.join(60)
         self._socket.close()
         assert self.broken == []
 

@@ -574,5 +574,5 @@ def test_a_full_queue_is_waited_for(tmp_path: Path) -> None:
         assert not connected.wait(0.2)
         for _ in range(2):
             listening.accept()[0].close()
-        thread.join(20)
+        thread.join(60)
         assert connected.is_set()

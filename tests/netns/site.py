@@ -249,6 +249,25 @@ def eventually(holds: Callable[[], bool], seconds: float = 10) -> bool:
     return False
 
 
+def ends_without_the_daemon(daemon: Daemon) -> bool:
+    """Whether a rule with a time to live holds, with the daemon and without, and then ends.
+
+    The longer lives are for a machine that is too busy to look within the first.
+    """
+    for life_s in (2, 10, 60):
+        begun = time.monotonic()
+        daemon.ctl("block", "udp/1434", "--for", f"{life_s}s")
+        passed = delivered(HERE4, 1434)
+        daemon.end(signal.SIGKILL)
+        passed += delivered(HERE4, 1434)
+        if time.monotonic() < begun + life_s:
+            break
+        daemon.start()
+    ended = passed == 0 and eventually(lambda: delivered(HERE4, 1434) == 5, life_s + 10)
+    daemon.start()
+    return ended and time.monotonic() > begun + life_s
+
+
 def block(daemon: Daemon, *filters: str) -> None:
     """Assign a policy that blocks."""
     path = daemon.directory / "blocks.yaml"

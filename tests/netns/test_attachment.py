@@ -329,12 +329,7 @@ def test_a_link_without_a_header_is_covered(daemon: Daemon) -> None:
 
 def test_the_kernel_ends_a_dynamic_rule_without_the_daemon(daemon: Daemon) -> None:
     """A time to live ends although the daemon is dead."""
-    daemon.ctl("block", "udp/1434", "--for", "2s")
-    assert delivered(HERE4, 1434) == 0
-    daemon.end(signal.SIGKILL)
-    time.sleep(2)
-    assert delivered(HERE4, 1434) == 5
-    daemon.start()
+    assert site.ends_without_the_daemon(daemon)
 
 
 def test_later_fragments_follow_the_first_on_the_way_out(daemon: Daemon) -> None:

@@ -121,13 +121,7 @@ def test_fragments_of_a_blocked_datagram_are_not_delivered(daemon: Daemon, addre
 
 def test_a_dynamic_rule_ends_by_itself(daemon: Daemon) -> None:
     """A time to live is ended by the kernel, even if the daemon is dead."""
-    daemon.ctl("block", "udp/1434", "--for", "2s")
-    assert delivered(HERE4, 1434) == 0
-    daemon.end(signal.SIGKILL)
-    assert delivered(HERE4, 1434) == 0
-    time.sleep(2)
-    assert delivered(HERE4, 1434) == 5
-    daemon.start()
+    assert site.ends_without_the_daemon(daemon)
 
 
 def test_a_broken_file_changes_nothing_that_is_in_force(daemon: Daemon) -> None:

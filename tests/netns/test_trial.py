@@ -41,7 +41,7 @@ def watched() -> Iterator[None]:
     assert (run("nft", "list", "ruleset"), run("ip", "-o", "link")) == before
     for monitor in monitors:
         monitor.terminate()
-        seen, _ = monitor.communicate(timeout=10)
+        seen, _ = monitor.communicate(timeout=60)
         assert seen == ""
 
 

@@ -26,6 +26,8 @@ from ipsecd.resolver import Resolver
 from ipsecd.service import Service
 
 VIEW_GID = 4242
+PATIENCE_S = 60.0
+"""How long to wait for what must happen: on a machine that does nothing else it takes no time."""
 NOBODY = 65534
 
 OUTCOME = {
@@ -169,7 +171,7 @@ class FakeEngine:
 class Client:
     """A blocking varlink client that can also misbehave."""
 
-    def __init__(self, path: Path, timeout_s: float = 20.0) -> None:
+    def __init__(self, path: Path, timeout_s: float = PATIENCE_S) -> None:
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(timeout_s)
         self.sock.connect(str(path))
@@ -241,14 +243,14 @@ class Running:
 
     def start(self) -> None:
         self._thread.start()
-        assert self._up.wait(10), "the service did not start"
+        assert self._up.wait(PATIENCE_S), "the service did not start"
 
     def stop(self) -> None:
         self._loop.call_soon_threadsafe(self._done.set)
-        self._thread.join(10)
+        self._thread.join(PATIENCE_S)
         assert not self._thread.is_alive(), "the service did not stop"
 
-    def client(self, timeout_s: float = 20.0) -> Client:
+    def client(self, timeout_s: float = PATIENCE_S) -> Client:
         return Client(self.path, timeout_s)
 
     def _run(self) -> None:
@@ -304,7 +306,7 @@ def open_descriptors() -> int:
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
-def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 10.0) -> None:
+def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = PATIENCE_S) -> None:
     """Return once `condition` holds; fail with `what` if it does not in time."""
     deadline = time.monotonic() + timeout_s
     while not condition():

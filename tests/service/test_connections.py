@@ -41,7 +41,7 @@ ASK_AS = """
 import os, socket, sys
 os.setgroups([int(g) for g in sys.argv[3].split(",") if g])
 os.setgid(65534); os.setuid(int(sys.argv[2]))
-s = socket.socket(socket.AF_UNIX); s.settimeout(20); s.connect(sys.argv[1])
+s = socket.socket(socket.AF_UNIX); s.settimeout(60); s.connect(sys.argv[1])
 try:
     for m in sys.argv[4:]:
         s.sendall(b'{"method":"io.ipsecd.control.' + m.encode() + b'"}\\0')

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.service.harness import Client, wait_until
+from tests.service.harness import PATIENCE_S, Client, wait_until
 
 ROOT = Path(__file__).parents[2]
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="the daemon's own uid counts if it is 0")
@@ -30,7 +30,7 @@ class LoneDaemon:
         self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         address = directory / f"notify-{time.monotonic_ns()}"
         self._notify.bind(str(address))
-        self._notify.settimeout(10)
+        self._notify.settimeout(PATIENCE_S)
         environment = {**os.environ, "NOTIFY_SOCKET": str(address), "PYTHONPATH": str(ROOT)}
         if watchdog_s is not None:
             environment["WATCHDOG_USEC"] = str(int(watchdog_s * 1_000_000))
@@ -63,7 +63,7 @@ class LoneDaemon:
         return self.wait()
 
     def wait(self) -> tuple[int, list[str], str]:
-        story, log = self.process.communicate(timeout=20)
+        story, log = self.process.communicate(timeout=PATIENCE_S)
         return self.process.returncode, story.split(), log
 
     def close(self) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from ipsecd.notify import Notifier
+from tests.service.harness import PATIENCE_S
 
 
 @pytest.fixture(params=["path", "abstract"])
@@ -28,7 +29,7 @@ def manager(request: pytest.FixtureRequest) -> Iterator[tuple[socket.socket, Not
         else:
             address = f"@ipsecd-test-{secrets.token_hex(8)}"
             sock.bind("\0" + address[1:])
-        sock.settimeout(5)
+        sock.settimeout(PATIENCE_S)
         yield sock, Notifier({"NOTIFY_SOCKET": address})
 
 

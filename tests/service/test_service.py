@@ -21,6 +21,7 @@ from ipsecd.protocol.description import CONTROL, SERVICE, load_interface
 from ipsecd.resolver import Resolver
 from tests.service.harness import (
     NOBODY,
+    PATIENCE_S,
     VIEW_GID,
     FakeEngine,
     Running,
@@ -56,7 +57,7 @@ def test_trying_backends_delays_nobody() -> None:
 
     def assessments() -> list[dict[str, Any]]:
         tried.set()
-        assert over.wait(20)
+        assert over.wait(PATIENCE_S)
         return [{"name": "xdp", "usable": True, "reasons_for": [], "reasons_against": []}]
 
     def examine(_: dict[str, Any]) -> dict[str, Any]:
@@ -67,11 +68,11 @@ def test_trying_backends_delays_nobody() -> None:
         service.engine.assessments = assessments  # type: ignore[method-assign]
         with ThreadPoolExecutor(1) as pool, service.client() as doctor, service.client() as other:
             examined = pool.submit(doctor.call, "Examine")
-            assert tried.wait(10)
+            assert tried.wait(PATIENCE_S)
             assert "parameters" in other.call("AddDynamic", **ADD)
             assert not examined.done()
             over.set()
-            reply = examined.result(10)
+            reply = examined.result(PATIENCE_S)
         assert reply["parameters"]["examination"]["assessments"][0]["name"] == "xdp"
 
 
@@ -287,7 +288,7 @@ def test_a_slow_look_up_holds_up_nobody_else() -> None:
 CLIENT = """
 import json, socket, sys
 sock = socket.socket(socket.AF_UNIX)
-sock.settimeout(10)
+sock.settimeout(60)
 sock.connect(sys.argv[1])
 for method in sys.argv[2:]:
     try:
@@ -378,7 +379,7 @@ def test_a_call_that_takes_long_does_not_hold_up_the_loop() -> None:
     release = threading.Event()
 
     def work(_: dict[str, Any]) -> dict[str, Any]:
-        release.wait(10)
+        release.wait(PATIENCE_S)
         return {"outcome": {"changed": True, "message": "", "assigned": None}}
 
     engine = FakeEngine()

@@ -12,7 +12,7 @@ import pytest
 from asyncvarlink.serviceinterface import VarlinkServiceInterface
 
 from ipsecd.protocol.description import CONTROL, SERVICE, load_interface
-from tests.service.harness import Running, running
+from tests.service.harness import PATIENCE_S, Running, running
 
 Talk = Callable[[asyncvarlink.VarlinkClientProtocol], Awaitable[Any]]
 
@@ -25,7 +25,7 @@ def talk_to(service: Running, talk: Talk) -> Any:
             asyncvarlink.VarlinkClientProtocol, service.path
         )
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE_S):
                 return await talk(protocol)
         finally:
             transport.close()
