@@ -10,7 +10,7 @@ ISOLATED := tests/isolated
 # Whether all these commands are here.
 have = for command in $(1); do command -v $$command >/dev/null || exit 1; done
 
-.PHONY: setup test test-moments test-kernels kernels soak demo lint bench programs deb deb-tools base-system install \
+.PHONY: setup generated test test-moments test-kernels kernels soak demo lint bench programs deb deb-tools base-system install \
 	install-data
 
 # The programs are compiled here, once, and ship in the package: no host that runs them needs clang.
@@ -135,6 +135,10 @@ $(VENV)/.done: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -e '.[test]'
 	touch $@
+
+# What is written from the table of verbs: completions, and the synopses of the manual page.
+generated: setup
+	$(VENV)/bin/python -m ipsecctl.generate
 
 lint: setup
 	$(VENV)/bin/ruff format --check .

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ipsecctl.usage import SYNOPSES
+from ipsecctl.generate.__main__ import texts
+from ipsecctl.generate.leaves import leaves
 from ipsecd.__main__ import main
 
 ROOT = Path(__file__).parents[1]
@@ -23,12 +24,91 @@ def plain(page: Path) -> str:
     return re.sub(r"\\f.|\\", "", page.read_text())
 
 
-@pytest.mark.parametrize("verb", SYNOPSES)
-def test_every_verb_is_in_the_manual_and_in_the_completions(verb: str) -> None:
-    """Whoever adds a verb adds it everywhere."""
-    assert re.search(rf"\b{verb}\b", plain(MAN / "ipsecctl.1"))
-    for file in COMPLETIONS.iterdir():
-        assert re.search(rf"(\\n|\b){verb}\b", file.read_text()), file
+def test_what_is_written_from_the_table_is_not_stale() -> None:
+    """Completions and synopses are what the table of verbs says; make generated writes them."""
+    for path, text in texts():
+        assert path.read_text() == text, f"{path}: run make generated"
+    assert {path.parent for path, _ in texts()} == {COMPLETIONS, MAN}
+    assert {path for path, _ in texts()} > {*COMPLETIONS.iterdir()}
+
+
+def test_every_verb_and_option_is_in_the_manual() -> None:
+    """What the table only names, the manual describes."""
+    described = plain(MAN / "ipsecctl.1").partition(".SH DESCRIPTION")[2]
+    for word, action, verb in leaves():
+        for name in (word, action, *(option.name for option in verb.options)):
+            assert re.search(rf"(?<![\w-]){name}\b", described), (word, name)
+
+
+NAMES = """#!/bin/sh
+[ "$1" = show ] && echo '[{"name": "Web of '$2'"}, {"name": "Old"}]'
+"""
+BASH = """
+_init_completion() {
+    words=("${COMP_WORDS[@]}") cword=$COMP_CWORD cur=${words[cword]} prev=${words[cword-1]}
+}
+_filedir() { COMPREPLY=(a.yaml); }
+. "$1"; shift
+COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
+_ipsecctl
+printf '%s\\n' "${COMPREPLY[@]}"
+"""
+OFFERED = [
+    ("ipsecctl stat", {"status", "stats"}),
+    ("ipsecctl policy ", {"list", "show", "export", "assign", "unassign", "create", "delete"}),
+    ("ipsecctl policy show ", {"Web of policies", "Old"}),
+    ("ipsecctl policy create --d", {"--description"}),
+    ("ipsecctl show policy W", {"Web of policies"}),
+    ("ipsecctl unblock O", {"Old"}),
+    ("ipsecctl rule add P R --action ", {"block", "permit"}),
+    ("ipsecctl rule add --action block P R t", {"tcp/"}),
+    ("ipsecctl block udp/1 --for ", {"10m", "1h", "1d"}),
+    ("ipsecctl apply --", {"--assign", "--dry-run", "--json"}),
+    ("ipsecctl apply a", {"a.yaml"}),
+    ("ipsecctl stats --", {"--json"}),
+]
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory with a document, where the command ipsecctl knows some names."""
+    command = tmp_path / "bin/ipsecctl"
+    command.parent.mkdir()
+    command.write_text(NAMES)
+    command.chmod(0o755)
+    (tmp_path / "a.yaml").touch()
+    monkeypatch.setenv("PATH", f"{command.parent}:/usr/bin:/bin")
+    return tmp_path
+
+
+def need(shell: str) -> None:
+    if shutil.which(shell) is None:
+        assert not os.environ.get("CI"), f"needs {shell}"
+        pytest.skip(f"needs {shell}")
+
+
+def said(words: list[str | Path], place: Path) -> list[str]:
+    done = subprocess.run(words, cwd=place, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize(("line", "offered"), OFFERED)
+def test_bash_offers_what_may_follow(place: Path, line: str, offered: set[str]) -> None:
+    """Words, options and names, each at its place, and spaces in names escaped."""
+    need("bash")
+    words: list[str | Path] = ["bash", "-c", BASH, "bash", COMPLETIONS / "ipsecctl.bash"]
+    found = said([*words, *line.split(" ")], place)
+    assert {text.replace("\\ ", " ") for text in found} == offered
+
+
+@pytest.mark.parametrize(("line", "offered"), OFFERED)
+def test_fish_offers_what_may_follow(place: Path, line: str, offered: set[str]) -> None:
+    """The same in fish, where --socket is an option of every verb."""
+    need("fish")
+    script = f"source {COMPLETIONS / 'ipsecctl.fish'}; complete -C '{line}'"
+    found = said(["fish", "--no-config", "-c", script], place)
+    assert {text.partition("\t")[0] for text in found} - {"--socket"} == offered
 
 
 @pytest.mark.parametrize(
@@ -60,9 +140,7 @@ def test_every_option_of_the_daemon_is_in_the_manual(capsys: pytest.CaptureFixtu
 )
 def test_completions_can_be_read(shell: str, file: str) -> None:
     """Each shell finds no mistake in its own."""
-    if shutil.which(shell) is None:
-        assert not os.environ.get("CI"), f"needs {shell}"
-        pytest.skip(f"needs {shell}")
+    need(shell)
     done = subprocess.run(
         [shell, "-n", COMPLETIONS / file], capture_output=True, text=True, check=False
     )

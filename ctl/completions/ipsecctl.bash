@@ -1,11 +1,16 @@
-# bash completion for ipsecctl(1)
+# bash completion for ipsecctl(1); written by make generated
 
 _ipsecctl_names() {
-	# The second column of a list is not wanted; a daemon that is not there offers nothing.
+	# A daemon that is not there offers nothing.
 	ipsecctl show "$1" --json 2>/dev/null | python3 -c '
 import json, sys
 for one in json.load(sys.stdin):
     print(one["name"])' 2>/dev/null
+}
+
+_ipsecctl_offer() {
+	COMPREPLY=($(compgen -W "$1" -- "$cur"))
+	COMPREPLY=("${COMPREPLY[@]// /\\ }")
 }
 
 _ipsecctl() {
@@ -17,78 +22,218 @@ _ipsecctl() {
 		words=("${words[0]}" "${words[@]:3}")
 		((cword -= 2))
 	fi
-	local verbs=$'status\nshow\nstats\nblock\npermit\nunblock\nflush\nquarantine\nrelease\napply\npolicy\nrule\nreload\ncheck\nformat\ndiff\ndoctor\nexplain\nipseccmd\nipsecpol\nnetdiag\nnet\nsecedit\ngpupdate\nhelp'
-	if ((cword == 1)); then
-		COMPREPLY=($(compgen -W "$verbs" -- "$cur"))
-		return
-	fi
-	case $prev in
-	--for)
-		COMPREPLY=($(compgen -W $'10m\n1h\n1d' -- "$cur"))
-		return
-		;;
-	--action)
-		COMPREPLY=($(compgen -W $'block\npermit' -- "$cur"))
-		return
-		;;
-	--policy | --socket)
+	if [[ $prev == --socket ]]; then
 		_filedir
 		return
-		;;
-	esac
+	fi
+	if ((cword == 1)); then
+		_ipsecctl_offer $'status\nshow\nstats\nexplain\ndoctor\nblock\npermit\nunblock\nflush\nquarantine\nrelease\napply\npolicy\nrule\nreload\ncheck\nformat\ndiff\nipseccmd\nipsecpol\nnetdiag\nsecedit\ngpupdate\nnet\nhelp'
+		return
+	fi
+	# What may stand here: options, those of them that take a value, and arguments in their order.
+	local options valued first=2
+	local -a arguments=('')
 	case ${words[1]} in
+	status)
+		options=$'--json'
+		;;
 	show)
-		COMPREPLY=($(compgen -W $'filters\npolicies\npolicy\ndynamic\ncontainers\ninterfaces\nexemptions\n--json' -- "$cur"))
+		if ((cword == 2)); then
+			_ipsecctl_offer $'filters\npolicies\npolicy\ndynamic\ncontainers\ninterfaces\nexemptions\n--json'
+			return
+		fi
+		first=3
+		case ${words[2]} in
+		filters)
+			options=$'--json'
+			;;
+		policies)
+			options=$'--json'
+			;;
+		policy)
+			options=$'--json'
+			arguments=(:names:policies)
+			;;
+		dynamic)
+			options=$'--json'
+			;;
+		containers)
+			options=$'--json'
+			;;
+		interfaces)
+			options=$'--json'
+			;;
+		exemptions)
+			options=$'--json'
+			;;
+		esac
+		;;
+	stats)
+		options=$'--json'
+		;;
+	explain)
+		options=$'--offline\n--policy\n--me\n--json'
+		valued='--policy --me'
+		arguments=('')
+		;;
+	doctor)
+		options=$'--json'
+		;;
+	block)
+		options=$'--for\n--name\n--lan\n--dialup\n--json'
+		valued='--for --name'
+		arguments=($'tcp/\nudp/')
+		;;
+	permit)
+		options=$'--for\n--name\n--lan\n--dialup\n--json'
+		valued='--for --name'
+		arguments=($'tcp/\nudp/')
+		;;
+	unblock)
+		options=$'--json'
+		arguments=(:names:dynamic)
+		;;
+	flush)
+		options=$'--json'
+		;;
+	quarantine)
+		options=$'--host\n--permit\n--for\n--json'
+		valued='--permit --for'
+		arguments=($'container:')
+		;;
+	release)
+		options=$'--host\n--json'
+		arguments=($'container:')
+		;;
+	apply)
+		options=$'--assign\n--dry-run\n--json'
+		arguments=(:documents)
 		;;
 	policy)
 		if ((cword == 2)); then
-			COMPREPLY=($(compgen -W $'list\nshow\nexport\nassign\nunassign\ncreate\ndelete' -- "$cur"))
-		elif [[ $cur == -* ]]; then
-			COMPREPLY=($(compgen -W $'--description\n--unassign\n--json' -- "$cur"))
-		elif ((cword == 3)); then
-			COMPREPLY=($(compgen -W "$(_ipsecctl_names policies)" -- "$cur"))
-			COMPREPLY=("${COMPREPLY[@]// /\\ }")
+			_ipsecctl_offer $'list\nshow\nexport\nassign\nunassign\ncreate\ndelete'
+			return
 		fi
+		first=3
+		case ${words[2]} in
+		list)
+			options=$'--json'
+			;;
+		show)
+			options=$'--json'
+			arguments=(:names:policies)
+			;;
+		export)
+			options=$'--json'
+			arguments=(:names:policies)
+			;;
+		assign)
+			options=$'--json'
+			arguments=(:names:policies)
+			;;
+		unassign)
+			options=$'--json'
+			arguments=(:names:policies)
+			;;
+		create)
+			options=$'--description\n--json'
+			valued='--description'
+			arguments=('')
+			;;
+		delete)
+			options=$'--unassign\n--json'
+			arguments=(:names:policies)
+			;;
+		esac
 		;;
 	rule)
 		if ((cword == 2)); then
-			COMPREPLY=($(compgen -W $'add\nremove' -- "$cur"))
-		elif ((cword == 3)); then
-			COMPREPLY=($(compgen -W "$(_ipsecctl_names policies)" -- "$cur"))
-			COMPREPLY=("${COMPREPLY[@]// /\\ }")
-		else
-			COMPREPLY=($(compgen -W $'--action\n--lan\n--dialup\n--create\n--assign\n--delete-empty\n--json' -- "$cur"))
+			_ipsecctl_offer $'add\nremove'
+			return
 		fi
-		;;
-	block | permit)
-		COMPREPLY=($(compgen -W $'--for\n--name\n--lan\n--dialup\n--json\ntcp/\nudp/' -- "$cur"))
-		;;
-	quarantine)
-		COMPREPLY=($(compgen -W $'--host\n--permit\n--for\n--json\ncontainer:' -- "$cur"))
-		;;
-	release)
-		COMPREPLY=($(compgen -W $'--host\n--json\ncontainer:' -- "$cur"))
-		;;
-	unblock)
-		COMPREPLY=($(compgen -W "$(_ipsecctl_names dynamic)" -- "$cur"))
-		;;
-	apply)
-		[[ $cur == -* ]] && COMPREPLY=($(compgen -W $'--assign\n--dry-run\n--json' -- "$cur")) || _filedir '@(yaml|yml)'
-		;;
-	format)
-		[[ $cur == -* ]] && COMPREPLY=($(compgen -W $'--write\n--json' -- "$cur")) || _filedir '@(yaml|yml)'
-		;;
-	check | diff)
-		[[ $cur == -* ]] && COMPREPLY=($(compgen -W '--json' -- "$cur")) || _filedir '@(yaml|yml)'
+		first=3
+		case ${words[2]} in
+		add)
+			options=$'--action\n--lan\n--dialup\n--create\n--assign\n--json'
+			valued='--action'
+			arguments=(:names:policies '' $'tcp/\nudp/')
+			;;
+		remove)
+			options=$'--delete-empty\n--json'
+			arguments=(:names:policies '')
+			;;
+		esac
 		;;
 	reload)
-		COMPREPLY=($(compgen -W $'--resolve\n--json' -- "$cur"))
+		options=$'--resolve\n--json'
 		;;
-	explain)
-		COMPREPLY=($(compgen -W $'--offline\n--policy\n--me\n--json' -- "$cur"))
+	check)
+		options=$'--json'
+		arguments=(:documents)
+		;;
+	format)
+		options=$'--write\n-w\n--json'
+		arguments=(:documents)
+		;;
+	diff)
+		options=$'--json'
+		arguments=(:documents)
 		;;
 	*)
-		COMPREPLY=($(compgen -W '--json' -- "$cur"))
+		return
+		;;
+	esac
+	case $prev in
+	--policy)
+		_filedir
+		return
+		;;
+	--me)
+		:
+		return
+		;;
+	--for)
+		_ipsecctl_offer $'10m\n1h\n1d'
+		return
+		;;
+	--name)
+		:
+		return
+		;;
+	--permit)
+		:
+		return
+		;;
+	--description)
+		:
+		return
+		;;
+	--action)
+		_ipsecctl_offer $'block\npermit'
+		return
+		;;
+	esac
+	local n place=0
+	for ((n = first; n < cword; n++)); do
+		[[ ${words[n]} == -* || " $valued " == *" ${words[n - 1]} "* ]] || ((++place))
+	done
+	if [[ $cur == -* ]]; then
+		_ipsecctl_offer "$options"
+		return
+	fi
+	((place < ${#arguments[@]})) || place=$((${#arguments[@]} - 1))
+	case ${arguments[place]} in
+	:names:*)
+		_ipsecctl_offer "$(_ipsecctl_names "${arguments[place]#:names:}")"
+		;;
+	:documents)
+		_filedir '@(yaml|yml)'
+		;;
+	:files)
+		_filedir
+		;;
+	*)
+		_ipsecctl_offer "${arguments[place]:+${arguments[place]}$IFS}$options"
 		;;
 	esac
 }

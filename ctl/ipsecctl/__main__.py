@@ -3,42 +3,12 @@
 from __future__ import annotations
 
 import sys
-from importlib import import_module
 
 from ipsecctl.failures import DONE, INTERRUPTED, USAGE, UsageError, describe, exit_code
+from ipsecctl.options import find_action, parse_options
+from ipsecctl.verbs import DIALECTS, VERBS
 from ipsecd.errors import IpsecdError
 from ipsecd.output import begin, complain_text, finish, flush, say, say_text
-from ipsecd.quoting import quote
-
-VERBS = {
-    "status": "status:run",
-    "show": "show:run",
-    "stats": "show:stats",
-    "block": "dynamic:block",
-    "permit": "dynamic:permit",
-    "unblock": "dynamic:unblock",
-    "flush": "dynamic:flush",
-    "quarantine": "quarantine:quarantine",
-    "release": "quarantine:release",
-    "apply": "policies:apply",
-    "policy": "policies:policy",
-    "rule": "policies:rule",
-    "reload": "policies:reload",
-    "check": "documents:check",
-    "format": "documents:format_document",
-    "diff": "documents:diff",
-    "explain": "explain:run",
-    "doctor": "doctor:run",
-}
-DIALECTS = {
-    "ipseccmd": "ipseccmd:run",
-    "ipsecpol": "ipseccmd:run_ipsecpol",
-    "netdiag": "netdiag:run",
-    "secedit": "agent:secedit",
-    "gpupdate": "agent:gpupdate",
-    "net": "agent:net",
-}
-"""The legacy commands; under their own names as after ``ipsecctl``, in any letter case."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -73,41 +43,48 @@ def _dispatch(name: str, args: list[str]) -> int:
 
         complain_text(overview())
         return USAGE
-    verb, rest = args[0], args[1:]
-    dialect = verb.lower().removesuffix(".exe")
+    word, rest = args[0], args[1:]
+    dialect = word.lower().removesuffix(".exe")
     if dialect in DIALECTS:
         return _run(DIALECTS[dialect], path, rest)
-    if verb in ("help", "--help", "-h", "-?"):
-        from ipsecctl.usage import help_on
-
-        say_text(help_on(rest[0] if rest else None))
-        return DONE
-    if verb in ("--version", "version"):
+    if word in ("help", "--help", "-h", "-?"):
+        return _help(rest)
+    if word in ("--version", "version"):
         from ipsecd import __version__
 
         say(f"ipsecctl {__version__}")
         return DONE
-    if verb not in VERBS:
-        raise UsageError(f"there is no command {quote(verb)}", "'ipsecctl help' lists all")
-    if "--help" in rest or "-h" in rest:
-        from ipsecctl.usage import help_on
+    verb = VERBS.get(word)
+    if verb is None:
+        from ipsecctl.usage import no_verb
 
-        say_text(help_on(verb))
-        return DONE
+        raise no_verb(word)
+    if "--help" in rest or "-h" in rest:
+        return _help([word, *rest])
     later, rest = _take_socket(rest, leading=False)
     try:
-        return _run(VERBS[verb], later or path, rest)
+        verb, rest = find_action(verb, rest)
+        return _run(verb.handler, later or path, parse_options(verb, rest))
     except UsageError as error:
         from ipsecctl.usage import synopsis
 
-        raise UsageError(error.message, error.hint or synopsis(verb)) from error
+        raise UsageError(error.message, error.hint or f"write: {synopsis(verb)}") from error
 
 
-def _run(target: str, path: str | None, args: list[str]) -> int:
+def _help(words: list[str]) -> int:
+    from ipsecctl.usage import help_on
+
+    say_text(help_on([word for word in words if not word.startswith("-")]))
+    return DONE
+
+
+def _run(target: str, path: str | None, given: object) -> int:
     from ipsecctl.client import Client
 
     module, _, function = target.partition(":")
-    code: int = getattr(import_module(f"ipsecctl.{module}"), function)(Client(path), args)
+    # The module importlib would take longer to import than the table of verbs.
+    imported = __import__(f"ipsecctl.{module}", fromlist=[function])
+    code: int = getattr(imported, function)(Client(path), given)
     return code
 
 
@@ -119,7 +96,7 @@ def _take_socket(args: list[str], *, leading: bool) -> tuple[str | None, list[st
         option, given, value = rest[at].partition("=")
         if option == "--socket":
             if not given and at + 1 == len(rest):
-                raise UsageError("option --socket needs a value")
+                raise UsageError("option --socket needs a value", "write --socket PATH")
             path = value if given else rest[at + 1]
             del rest[at : at + (1 if given else 2)]
         elif leading:

@@ -10,16 +10,15 @@ from typing import Any
 
 from ipsecctl.client import Client
 from ipsecctl.failures import DONE
-from ipsecctl.options import parse_options
+from ipsecctl.options import Options
 from ipsecctl.presentation import first_lines, one_line, paint
 from ipsecd.output import say, say_json
 
 TRIAL_S = 60.0
 
 
-def run(client: Client, args: list[str]) -> int:
+def run(client: Client, options: Options) -> int:
     """Print the examination of this host."""
-    options = parse_options(args, ("--json",), most=0)
     found = client.call("Examine")["examination"]
     for one in found["assessments"]:
         if one["untried"]:

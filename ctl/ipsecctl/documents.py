@@ -7,7 +7,7 @@ from typing import Any
 from ipsecctl.client import Client
 from ipsecctl.failures import DONE, REFUSED, UsageError, describe
 from ipsecctl.files import read_bytes, replace_text
-from ipsecctl.options import parse_options
+from ipsecctl.options import Options
 from ipsecctl.presentation import count, paint
 from ipsecd.errors import InvalidInput, NotFound
 from ipsecd.language.documents import diff_policies, format_policy, parse_policy
@@ -15,9 +15,8 @@ from ipsecd.model.values import Policy
 from ipsecd.output import change_made, complain_text, say, say_json, say_text
 
 
-def check(_: Client, args: list[str]) -> int:
+def check(_: Client, options: Options) -> int:
     """Say of every file whether it is a policy; 1 if one is not."""
-    options = parse_options(args, ("--json",), least=1, most=None)
     found = [_check(path) for path in options.rest]
     if options.has("--json"):
         verdicts = [verdict for verdict, _ in found]
@@ -28,14 +27,13 @@ def check(_: Client, args: list[str]) -> int:
     return DONE if all(verdict["valid"] for verdict, _ in found) else REFUSED
 
 
-def format_document(_: Client, args: list[str]) -> int:
+def format_document(_: Client, options: Options) -> int:
     """Print the policy of a file in canonical form, or put that into the file."""
-    options = parse_options(args, ("--write", "-w", "--json"), least=1, most=1)
-    path = options.rest[0]
+    path = options.argument()
     content = read_bytes(path)
     policy = parse_policy(content, _source(path))
     text = format_policy(policy)
-    if not (options.has("--write") or options.has("-w")):
+    if not options.has("--write"):
         if options.has("--json"):
             say_json({"policy": policy.name, "document": text})
         else:
@@ -54,9 +52,8 @@ def format_document(_: Client, args: list[str]) -> int:
     return DONE
 
 
-def diff(client: Client, args: list[str]) -> int:
+def diff(client: Client, options: Options) -> int:
     """Compare the stored policy with a file's, or two files; 0 if equal, 1 if different."""
-    options = parse_options(args, ("--json",), least=1, most=2)
     new = _read(options.rest[-1])
     old = _read(options.rest[0]) if len(options.rest) == 2 else _stored(client, new.name)
     changes = diff_policies(old, new)

@@ -6,30 +6,29 @@ from typing import Any
 
 from ipsecctl.client import Client
 from ipsecctl.failures import DONE
-from ipsecctl.options import duration_s, interface_of, parse_options
+from ipsecctl.options import Options, duration_s, interface_of
 from ipsecctl.presentation import count, few, paint_action, print_warnings, span
 from ipsecd.errors import InvalidInput, NotFound
 from ipsecd.language.filters import format_filter, join_arguments, parse_short
 from ipsecd.output import say, say_json
 
 
-def block(client: Client, args: list[str]) -> int:
+def block(client: Client, options: Options) -> int:
     """Add a dynamic rule that blocks."""
-    return _add(client, args, "block")
+    return _add(client, options, "block")
 
 
-def permit(client: Client, args: list[str]) -> int:
+def permit(client: Client, options: Options) -> int:
     """Add a dynamic rule that permits."""
-    return _add(client, args, "permit")
+    return _add(client, options, "permit")
 
 
-def unblock(client: Client, args: list[str]) -> int:
+def unblock(client: Client, options: Options) -> int:
     """Remove dynamic rules by name, by filter or by address.
 
     As typed first, so that a name always wins over a filter that is spelled like it.
     """
-    options = parse_options(args, ("--json",), least=1, most=1)
-    selector = options.rest[0]
+    selector = options.argument()
     try:
         removed = client.call("RemoveDynamic", {"selector": selector})["removed"]
     except NotFound as absent:
@@ -49,9 +48,8 @@ def unblock(client: Client, args: list[str]) -> int:
     return DONE
 
 
-def flush(client: Client, args: list[str]) -> int:
+def flush(client: Client, options: Options) -> int:
     """Remove every dynamic rule."""
-    options = parse_options(args, ("--json",))
     removed = client.call("FlushDynamic")["removed"]
     if options.has("--json"):
         say_json({"removed": removed})
@@ -102,10 +100,7 @@ def flushed_line(removed: int) -> str:
     return f"removed {count(removed, 'dynamic rule')}; none is in force"
 
 
-def _add(client: Client, args: list[str], action: str) -> int:
-    options = parse_options(
-        args, ("--lan", "--dialup", "--json"), ("--for", "--name"), least=1, most=None
-    )
+def _add(client: Client, options: Options, action: str) -> int:
     lifetime = options.value("--for")
     rule = add_dynamic(
         client,

@@ -7,7 +7,7 @@ from typing import Any
 from ipsecctl.client import Client
 from ipsecctl.failures import DONE, UsageError
 from ipsecctl.files import lines_of, read_bytes
-from ipsecctl.options import Options, parse_options
+from ipsecctl.options import Options
 from ipsecctl.presentation import paint_action
 from ipsecd.language.documents import parse_policy
 from ipsecd.language.filters import format_filter
@@ -20,15 +20,12 @@ from ipsecd.output import broken, flush, say, say_json
 from ipsecd.quoting import quote
 
 
-def run(client: Client, args: list[str]) -> int:
+def run(client: Client, options: Options) -> int:
     """Explain one packet, or with ``--offline`` and ``-`` one a line."""
-    options = parse_options(args, ("--json", "--offline"), ("--policy", "--me"), least=1, most=None)
-    text = " ".join(options.rest)
-    if options.has("--offline"):
-        return _offline(options, text)
-    if options.values:
-        raise UsageError("--policy and --me go with --offline")
-    found = client.call("Explain", {"packet": text})["explanation"]
+    path = options.value("--policy")
+    if path is not None:
+        return _offline(options, path)
+    found = client.call("Explain", {"packet": options.argument()})["explanation"]
     if options.has("--json"):
         say_json(found)
     else:
@@ -36,14 +33,11 @@ def run(client: Client, args: list[str]) -> int:
     return DONE
 
 
-def _offline(options: Options, text: str) -> int:
-    path = options.value("--policy")
-    if path is None:
-        raise UsageError("--offline needs --policy FILE")
+def _offline(options: Options, path: str) -> int:
     policy = parse_policy(read_bytes(path), path)
     filters = filters_of(policy, Store.STATIC)
     host = Host(frozenset(_own(one) for one in options.values.get("--me", [])))
-    for line in lines_of(text):
+    for line in lines_of(options.argument()):
         if broken():
             break
         if not line.strip():
@@ -70,7 +64,7 @@ def _own(text: str) -> tuple[Any, int]:
 
     address = parse_address(f"[{text}]" if ":" in text and "[" not in text else text)
     if not isinstance(address, Network):
-        raise UsageError(f"--me {quote(text)} is not an IP address")
+        raise UsageError(f"--me {quote(text)} is not an IP address", "write one, as --me 192.0.2.1")
     return address.family, address.address
 
 

@@ -191,7 +191,7 @@ def _show(client: Client, args: list[str]) -> int:
         if word in ("filters", "policies"):
             show.show_list(client, word)
         elif word == "stats":
-            show.stats(client, [])
+            show.print_stats(client)
         elif word == "gpo":
             say("There is no domain policy on this host.")
         else:

@@ -1,4 +1,4 @@
-"""Owns how the options of a verb are told from its arguments; must not know any verb.
+"""Owns how what follows a verb is read by the verb's record; must not know any verb.
 
 By hand, because argparse alone would take as long to import as ``status`` takes in all.
 """
@@ -8,41 +8,76 @@ from __future__ import annotations
 from ipsecctl.failures import UsageError
 from ipsecd.quoting import quote
 
+TYPE_CHECKING = False  # typing itself would cost more start-up time than this module
+if TYPE_CHECKING:
+    from ipsecctl.grammar import Option, Verb
+
 _UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 class Options:
-    """What was given: flags by name, values by name in their order, and the rest in its order."""
+    """What was given: flags by name, values by name in their order, and the rest in its order.
 
-    def __init__(self) -> None:
+    ``verb`` is the verb or the action of a verb that all this follows.
+    """
+
+    def __init__(self, verb: Verb) -> None:
+        self.verb = verb
         self.flags: set[str] = set()
         self.values: dict[str, list[str]] = {}
         self.rest: list[str] = []
 
-    def has(self, flag: str) -> bool:
-        """Whether `flag` was given."""
-        return flag in self.flags
+    def has(self, name: str) -> bool:
+        """Whether option `name` was given, with a value or without."""
+        return name in self.flags or name in self.values
 
     def value(self, name: str) -> str | None:
         """The value of option `name`, None when it was not given, the last one if repeated."""
         given = self.values.get(name)
         return given[-1] if given else None
 
+    def argument(self) -> str:
+        """The one argument that there is; words that are one text are joined."""
+        return " ".join(self.rest)
 
-def parse_options(
-    args: list[str],
-    flags: tuple[str, ...] = (),
-    values: tuple[str, ...] = (),
-    *,
-    least: int = 0,
-    most: int | None = 0,
-) -> Options:
-    """The options among `args`; raises ``UsageError`` for what is not one of them.
 
-    ``--name VALUE`` and ``--name=VALUE`` are the same, ``--`` ends the options. The number of
-    other arguments is between `least` and `most` (None: any number).
+def find_action(verb: Verb, args: list[str]) -> tuple[Verb, list[str]]:
+    """The action of `verb` that `args` name, and the arguments without its name.
+
+    Options may stand before it. Raises ``UsageError`` where there is none.
     """
-    options = Options()
+    if not verb.actions:
+        return verb, args
+    every = {o.name: o for action in verb.actions.values() for o in action.options}
+    at = 0
+    while at < len(args) and args[at].startswith("-"):
+        name, given, _ = args[at].partition("=")
+        at += 2 if name in every and every[name].value and not given else 1
+    if at >= len(args):
+        if verb.default:
+            return verb.actions[verb.default], args
+        raise UsageError(
+            f"{verb.name!r} needs to know what to do", f"one of: {', '.join(verb.actions)}"
+        )
+    if args[at] not in verb.actions:
+        from ipsecctl.usage import meant
+
+        known = ", ".join(verb.actions)
+        raise UsageError(
+            f"{verb.name!r} has no {quote(args[at])}",
+            meant(args[at], verb.actions.values(), f"{verb.path} ") + f"one of: {known}",
+        )
+    return verb.actions[args[at]], [*args[:at], *args[at + 1 :]]
+
+
+def parse_options(verb: Verb, args: list[str]) -> Options:
+    """What `args` give `verb`; raises ``UsageError`` for what it does not take, or lacks.
+
+    ``--name VALUE`` and ``--name=VALUE`` are the same, ``--`` ends the options.
+    """
+    options = Options(verb)
+    known = {option.name: option for option in verb.options}
+    known |= {option.short: option for option in verb.options if option.short}
     waiting = list(reversed(args))
     while waiting:
         arg = waiting.pop()
@@ -53,22 +88,72 @@ def parse_options(
             options.rest.append(arg)
             continue
         name, given, value = arg.partition("=")
-        if name in flags and not given:
-            options.flags.add(name)
-        elif name in values:
-            if not given:
-                if not waiting:
-                    raise UsageError(f"option {name} needs a value")
-                value = waiting.pop()
-            options.values.setdefault(name, []).append(value)
-        else:
-            known = ", ".join((*flags, *values)) or "none"
-            raise UsageError(f"there is no option {quote(arg)} here", f"the options are: {known}")
-    if len(options.rest) < least:
-        raise UsageError("an argument is missing")
-    if most is not None and len(options.rest) > most:
-        raise UsageError(f"{quote(options.rest[most])} is one argument too many")
+        option = known.get(name)
+        if option is None:
+            raise _unknown(verb, arg)
+        if not option.value:
+            if given:
+                raise UsageError(f"option {name} takes no value", f"write {name}")
+            options.flags.add(option.name)
+            continue
+        if not given:
+            if not waiting:
+                raise UsageError(f"option {name} needs a value", f"write {option.written}")
+            value = waiting.pop()
+        options.values.setdefault(option.name, []).append(_checked(option, value))
+    _check_number(options)
+    _check_together(options)
     return options
+
+
+def _unknown(verb: Verb, arg: str) -> UsageError:
+    from ipsecctl.usage import meant
+
+    names = ", ".join(option.name for option in verb.options)
+    hint = meant(arg.partition("=")[0], verb.options) + f"the options are: {names}"
+    return UsageError(f"there is no option {quote(arg)} here", hint)
+
+
+def _checked(option: Option, value: str) -> str:
+    """`value` if it is one that `option` takes; one of several words in any letter case."""
+    if not option.choices:
+        return value
+    if value.lower() not in option.choices:
+        raise UsageError(
+            f"{quote(value)} is nothing that {option.name} takes", f"write {option.written}"
+        )
+    return value.lower()
+
+
+def _check_number(options: Options) -> None:
+    """Raise for an argument too few, or too many."""
+    number = len(options.rest)
+    for argument in options.verb.arguments:
+        if number < argument.least:
+            raise UsageError(f"{argument.name} is missing")
+        number = 0 if argument.most is None or argument.joined else max(0, number - argument.most)
+    if number:
+        raise UsageError(f"{quote(options.rest[-number])} is one argument too many")
+
+
+def _check_together(options: Options) -> None:
+    """Raise for options that exclude each other, or lack the one that they belong to."""
+    verb = options.verb
+    optional = {one.name for one in verb.arguments if not one.least}
+    for option in verb.options:
+        given = options.has(option.name)
+        if option.instead in optional and given == bool(options.rest):
+            raise UsageError(f"give {option.instead} or {option.name}, and not both")
+        if given and options.has(option.instead):
+            raise UsageError(
+                f"{option.instead} and {option.name} exclude each other", "leave both out for all"
+            )
+        if given and option.within and not options.has(option.within):
+            raise UsageError(f"{option.name} goes with {option.within}")
+        needed = option.required and (not option.within or options.has(option.within))
+        if needed and not given:
+            first = option.within or f"'{verb.path.removeprefix('ipsecctl ')}'"
+            raise UsageError(f"{first} needs {option.written}")
 
 
 def duration_s(text: str) -> float:
@@ -83,8 +168,6 @@ def duration_s(text: str) -> float:
 
 def interface_of(options: Options) -> str | None:
     """The interface type that ``--lan`` or ``--dialup`` asks for."""
-    if options.has("--lan") and options.has("--dialup"):
-        raise UsageError("--lan and --dialup exclude each other", "leave both out for all")
     if options.has("--lan"):
         return "lan"
     return "dialup" if options.has("--dialup") else None

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import os
 import stat
+from typing import Any
 
+from ipsecctl import show
 from ipsecctl.client import Client
-from ipsecctl.failures import DONE, UsageError
+from ipsecctl.failures import DONE
 from ipsecctl.files import file_error, read_bytes
-from ipsecctl.options import interface_of, parse_options
+from ipsecctl.options import Options, interface_of
 from ipsecctl.presentation import print_outcome
-from ipsecctl.show import show_list, show_policy
 from ipsecd.output import say_text
-from ipsecd.quoting import quote
 
 
-def apply(client: Client, args: list[str]) -> int:
+def apply(client: Client, options: Options) -> int:
     """Store the policy of a file, in the place of the policy of its name."""
-    options = parse_options(args, ("--assign", "--dry-run", "--json"), least=1, most=1)
-    path = options.rest[0]
+    path = options.argument()
     descriptor = _open(path)
     try:
         reply = client.call(
@@ -36,97 +35,75 @@ def apply(client: Client, args: list[str]) -> int:
     return DONE
 
 
-def policy(client: Client, args: list[str]) -> int:
-    """List, show, create, delete, assign, unassign or export policies."""
-    if not args:
-        raise UsageError("'policy' needs to know what to do")
-    action, rest = args[0], args[1:]
-    if action == "list":
-        show_list(client, "policies", as_json=parse_options(rest, ("--json",)).has("--json"))
-        return DONE
-    if action in ("show", "export"):
-        options = parse_options(rest, ("--json",), least=1, most=1)
-        if action == "show" or options.has("--json"):
-            return show_policy(client, options.rest[0], as_json=options.has("--json"))
-        say_text(client.call("GetPolicy", {"name": options.rest[0]})["document"])
-        return DONE
-    if action not in ("create", "delete", "assign", "unassign"):
-        raise UsageError(f"'policy' cannot {quote(action)}")
-    flags = ("--unassign", "--json") if action == "delete" else ("--json",)
-    values = ("--description",) if action == "create" else ()
-    options = parse_options(rest, flags, values, least=int(action != "unassign"), most=1)
+def export(client: Client, options: Options) -> int:
+    """Print the document of a stored policy, and nothing else."""
+    if options.has("--json"):
+        return show.policy(client, options)
+    say_text(client.call("GetPolicy", {"name": options.argument()})["document"])
+    return DONE
+
+
+def create(client: Client, options: Options) -> int:
+    """Store a policy without rules."""
+    description = options.value("--description")
+    given = {"name": options.argument(), "description": description}
+    return _change(client, options, "CreatePolicy", given)
+
+
+def delete(client: Client, options: Options) -> int:
+    """Delete a stored policy."""
+    unassign = options.has("--unassign")
+    given = {"name": options.argument(), "unassign": unassign, "missing_ok": False}
+    return _change(client, options, "DeletePolicy", given)
+
+
+def assign(client: Client, options: Options) -> int:
+    """Have a stored policy in force."""
+    return _change(client, options, "AssignPolicy", {"name": options.argument()})
+
+
+def unassign(client: Client, options: Options) -> int:
+    """Have no stored policy in force."""
     name = options.rest[0] if options.rest else None
-    parameters: dict[str, str | bool | None] = {"name": name}
-    if action == "create":
-        parameters["description"] = options.value("--description")
-    elif action == "delete":
-        parameters |= {"unassign": options.has("--unassign"), "missing_ok": False}
-    reply = client.call(f"{action.capitalize()}Policy", parameters)
-    print_outcome(reply["outcome"], as_json=options.has("--json"))
-    return DONE
+    return _change(client, options, "UnassignPolicy", {"name": name})
 
 
-def rule(client: Client, args: list[str]) -> int:
-    """Add a rule to a policy, or remove rules from one."""
-    action, rest = (args[0], args[1:]) if args else ("", [])
-    if action == "add":
-        return _add_rule(client, rest)
-    if action != "remove":
-        raise UsageError(
-            f"'rule' cannot {quote(action)}" if action else "'rule' needs add or remove"
-        )
-    options = parse_options(rest, ("--delete-empty", "--json"), least=2, most=None)
-    reply = client.call(
-        "RemoveRules",
-        {
-            "policy": options.rest[0],
-            "rules": options.rest[1:],
-            "delete_empty": options.has("--delete-empty"),
-        },
-    )
-    print_outcome(reply["outcome"], as_json=options.has("--json"))
-    return DONE
+def remove_rules(client: Client, options: Options) -> int:
+    """Remove rules from a policy."""
+    name, *rules = options.rest
+    given = {"policy": name, "rules": rules, "delete_empty": options.has("--delete-empty")}
+    return _change(client, options, "RemoveRules", given)
 
 
-def reload(client: Client, args: list[str]) -> int:
-    """Have the policy files read again."""
-    options = parse_options(args, ("--resolve", "--json"))
-    outcome = client.call("Reload", {"resolve": options.has("--resolve")})["outcome"]
-    print_outcome(outcome, as_json=options.has("--json"))
-    return DONE
-
-
-def _add_rule(client: Client, args: list[str]) -> int:
+def add_rule(client: Client, options: Options) -> int:
+    """Store a rule in a policy."""
     from ipsecctl.dynamic import canonical_filter
     from ipsecd.language.filters import join_arguments
 
-    options = parse_options(
-        args,
-        ("--lan", "--dialup", "--create", "--assign", "--json"),
-        ("--action",),
-        least=3,
-        most=None,
-    )
-    action = (options.value("--action") or "").lower()
-    if action not in ("block", "permit"):
-        raise UsageError("a rule needs --action block or --action permit")
     name, rule_name, *filters = options.rest
     added = {
         "name": rule_name,
-        "action": action,
+        "action": options.value("--action"),
         "filters": [canonical_filter(text) for text in join_arguments(filters)],
         "interface": interface_of(options),
     }
-    reply = client.call(
-        "PutRules",
-        {
-            "policy": name,
-            "rules": [added],
-            "create": options.has("--create"),
-            "assign": options.has("--assign"),
-        },
-    )
-    print_outcome(reply["outcome"], as_json=options.has("--json"))
+    given = {
+        "policy": name,
+        "rules": [added],
+        "create": options.has("--create"),
+        "assign": options.has("--assign"),
+    }
+    return _change(client, options, "PutRules", given)
+
+
+def reload(client: Client, options: Options) -> int:
+    """Have the policy files read again."""
+    return _change(client, options, "Reload", {"resolve": options.has("--resolve")})
+
+
+def _change(client: Client, options: Options, method: str, given: dict[str, Any]) -> int:
+    outcome = client.call(method, given)["outcome"]
+    print_outcome(outcome, as_json=options.has("--json"))
     return DONE
 
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from ipsecctl.client import Client
 from ipsecctl.dynamic import add_dynamic, rule_line
 from ipsecctl.failures import DONE, UsageError
-from ipsecctl.options import Options, duration_s, parse_options
+from ipsecctl.options import Options, duration_s
 from ipsecctl.presentation import print_warnings
 from ipsecd.errors import InvalidInput, IpsecdError, NotFound
 from ipsecd.language.addresses import format_address, parse_address
@@ -40,9 +40,8 @@ INTERFACES: dict[str | None, str] = {
 PATTERNS = (*INTERFACES.values(), PERMITTED)
 
 
-def quarantine(client: Client, args: list[str]) -> int:
+def quarantine(client: Client, options: Options) -> int:
     """Block all traffic of a container, or of this host, but what is permitted."""
-    options = parse_options(args, ("--host", "--json"), ("--permit", "--for"), most=1)
     who = _who(options)
     lifetime = options.value("--for")
     ttl_s = None if lifetime is None else duration_s(lifetime)
@@ -77,9 +76,8 @@ def quarantine(client: Client, args: list[str]) -> int:
     return DONE
 
 
-def release(client: Client, args: list[str]) -> int:
+def release(client: Client, options: Options) -> int:
     """End a quarantine."""
-    options = parse_options(args, ("--host", "--json"), most=1)
     name = _name(_who(options))
     removed = _remove(client, [pattern.format(name) for pattern in PATTERNS])
     if not removed:
@@ -198,14 +196,12 @@ def _remove(client: Client, names: Iterable[str]) -> list[str]:
 
 
 def _who(options: Options) -> Address:
-    if options.has("--host") == bool(options.rest):
-        raise UsageError("name a container, as container:NAME, or --host, and not both")
     if options.has("--host"):
         return Keyword.ME
-    address = parse_address(options.rest[0])
+    address = parse_address(options.argument())
     if not isinstance(address, Selector):
         raise UsageError(
-            f"{quote(options.rest[0])} is not a container",
+            f"{quote(options.argument())} is not a container",
             "write container:NAME; to block an address: ipsecctl block ADDRESS",
         )
     return address

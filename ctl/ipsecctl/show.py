@@ -7,36 +7,38 @@ from collections.abc import Callable
 from typing import Any
 
 from ipsecctl.client import Client
-from ipsecctl.failures import DONE, UsageError
-from ipsecctl.options import parse_options
+from ipsecctl.failures import DONE
+from ipsecctl.options import Options
 from ipsecctl.presentation import count, one_line, paint, print_table, span
 from ipsecd.output import say, say_json, say_text
-from ipsecd.quoting import quote
 
 ANSWER_S, POLL_S = 5.0, 0.2
 
 Row = tuple[str, ...]
 
 
-def run(client: Client, args: list[str]) -> int:
-    """Print one list, or one policy; the filters in force if no list is named."""
-    options = parse_options(args, ("--json",), most=2)
-    topic, *rest = options.rest or ["filters"]
-    as_json = options.has("--json")
-    if topic == "policy":
-        if not rest:
-            raise UsageError("'show policy' needs the name of a policy")
-        return show_policy(client, rest[0], as_json=as_json)
-    if topic == "containers" and not rest:
-        return show_containers(client, as_json=as_json)
-    if topic not in LISTS:
-        raise UsageError(
-            f"there is no list {quote(topic)}",
-            f"the lists are: {', '.join(LISTS)}, containers, policy NAME",
-        )
-    if rest:
-        raise UsageError(f"{quote(rest[0])} is one argument too many")
-    show_list(client, topic, as_json=as_json)
+def run(client: Client, options: Options) -> int:
+    """Print the list that the verb names."""
+    show_list(client, options.verb.name, as_json=options.has("--json"))
+    return DONE
+
+
+def policies(client: Client, options: Options) -> int:
+    """Print the stored policies."""
+    show_list(client, "policies", as_json=options.has("--json"))
+    return DONE
+
+
+def policy(client: Client, options: Options) -> int:
+    """Print one stored policy, as its canonical document and where it stands."""
+    name = options.argument()
+    stored = client.call("GetPolicy", {"name": name})
+    if options.has("--json"):
+        say_json({"name": name, **stored})
+        return DONE
+    state = paint("assigned", "green") if stored["assigned"] else "not assigned"
+    say(f"# {state}, stored in {stored['path']}")
+    say_text(stored["document"])
     return DONE
 
 
@@ -52,19 +54,7 @@ def show_list(client: Client, topic: str, *, as_json: bool = False) -> None:
         say(none)
 
 
-def show_policy(client: Client, name: str, *, as_json: bool) -> int:
-    """Print one stored policy, as its canonical document and where it stands."""
-    stored = client.call("GetPolicy", {"name": name})
-    if as_json:
-        say_json({"name": name, **stored})
-        return DONE
-    state = paint("assigned", "green") if stored["assigned"] else "not assigned"
-    say(f"# {state}, stored in {stored['path']}")
-    say_text(stored["document"])
-    return DONE
-
-
-def show_containers(client: Client, *, as_json: bool) -> int:
+def containers(client: Client, options: Options) -> int:
     """Print the containers that a filter can name; waits until their engine has been asked."""
     deadline = time.monotonic() + ANSWER_S
     while True:
@@ -73,7 +63,7 @@ def show_containers(client: Client, *, as_json: bool) -> int:
         if not waiting or time.monotonic() > deadline:
             break
         time.sleep(POLL_S)
-    if as_json:
+    if options.has("--json"):
         say_json({"containers": reply["containers"], "engines": reply["engines"]})
         return DONE
     rows: list[Row] = [
@@ -97,13 +87,18 @@ def show_containers(client: Client, *, as_json: bool) -> int:
     return DONE
 
 
-def stats(client: Client, args: list[str]) -> int:
+def stats(client: Client, options: Options) -> int:
     """Print what every rule has matched."""
-    options = parse_options(args, ("--json",))
+    print_stats(client, as_json=options.has("--json"))
+    return DONE
+
+
+def print_stats(client: Client, *, as_json: bool = False) -> None:
+    """Print the counters of every rule in force."""
     counts = client.call("Stats")
-    if options.has("--json"):
+    if as_json:
         say_json(counts)
-        return DONE
+        return
     if counts["rules"]:
         print_table(
             ("PACKETS", "BYTES", "ACTION", "STORE", "POLICY", "RULE"),
@@ -123,7 +118,6 @@ def stats(client: Client, args: list[str]) -> int:
         say("no rule is in force, so nothing is counted")
     if counts["unparsable"]:
         say(f"{count(counts['unparsable'], 'packet')} dropped with headers that cannot be read")
-    return DONE
 
 
 def remaining(entry: dict[str, Any]) -> str:

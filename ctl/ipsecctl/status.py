@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ipsecctl.client import Client
 from ipsecctl.failures import DONE, REFUSED
-from ipsecctl.options import parse_options
+from ipsecctl.options import Options
 from ipsecctl.presentation import count, first_lines, paint
 from ipsecd.output import say, say_json
 
@@ -16,9 +16,8 @@ ESSENTIALS = ("neighbour-discovery", "dhcp-client")
 _DIGEST_SHOWN = 12
 
 
-def run(client: Client, args: list[str]) -> int:
+def run(client: Client, options: Options) -> int:
     """Print the state of the daemon; 1 if it has failed or the kernel has drifted, else 0."""
-    options = parse_options(args, ("--json",))
     status = client.call("Status")["status"]
     if options.has("--json"):
         say_json(status)

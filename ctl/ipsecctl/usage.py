@@ -1,58 +1,158 @@
-"""Owns the help texts."""
+"""Owns how verbs are explained in words: synopses, help, and what somebody may have meant."""
 
 from __future__ import annotations
 
-SYNOPSES = {
-    "status": "ipsecctl status [--json]",
-    "show": "ipsecctl show [filters|policies|policy NAME|dynamic|containers|"
-    "interfaces|exemptions] [--json]",
-    "stats": "ipsecctl stats [--json]",
-    "block": "ipsecctl block FILTER… [--for 10m] [--name NAME] [--lan|--dialup] [--json]",
-    "permit": "ipsecctl permit FILTER… [--for 10m] [--name NAME] [--lan|--dialup] [--json]",
-    "unblock": "ipsecctl unblock NAME|FILTER|ADDRESS [--json]",
-    "flush": "ipsecctl flush [--json]",
-    "quarantine": "ipsecctl quarantine container:NAME|--host [--permit FILTER]… [--for 1h] "
-    "[--json]",
-    "release": "ipsecctl release container:NAME|--host [--json]",
-    "apply": "ipsecctl apply FILE [--assign] [--dry-run] [--json]",
-    "policy": "ipsecctl policy {list | show NAME | export NAME | assign NAME | unassign [NAME] | "
-    "create NAME [--description TEXT] | delete NAME [--unassign]} [--json]",
-    "rule": "ipsecctl rule {add POLICY RULE FILTER… --action block|permit [--lan|--dialup] "
-    "[--create] [--assign] | remove POLICY RULE… [--delete-empty]} [--json]",
-    "reload": "ipsecctl reload [--resolve] [--json]",
-    "check": "ipsecctl check FILE… [--json]",
-    "format": "ipsecctl format FILE [--write] [--json]",
-    "diff": "ipsecctl diff FILE [FILE] [--json]",
-    "doctor": "ipsecctl doctor [--json]",
-    "explain": "ipsecctl explain {PACKET | --offline --policy FILE [--me ADDRESS]… PACKET|-} "
-    "[--json]",
-}
-DIALECTS = (
-    "ipseccmd, ipsecpol, netdiag, net {start|stop} policyagent, secedit, gpupdate: as they were"
-)
+from collections.abc import Iterable
+from itertools import zip_longest
+
+from ipsecctl.failures import UsageError
+from ipsecctl.grammar import JSON, Argument, Option, Verb
+from ipsecctl.verbs import DIALECTS, GROUPS, VERBS
+from ipsecd.quoting import quote
+
+MOST = 30
+"""Characters of a word that is compared with what there is: nobody mistypes more."""
+WIDTH, LINE = 20, 80
+"""Of the column of names, and of a line."""
+DETAILS = """
+--socket PATH         where the daemon listens, before or after the command;
+                      else $IPSECD_SOCKET, else /run/ipsecd/ipsecd.sock
+exit                  0 done · 1 refused; 'status': failed or drifted; 'diff': different · 2 usage
+                      3 daemon not reachable"""
 
 
-def synopsis(verb: str) -> str:
-    """How `verb` is written."""
-    return SYNOPSES[verb]
+def synopsis(verb: Verb) -> str:
+    """How a verb without actions, or an action, is written."""
+    return " ".join([verb.path, *_arguments(verb), *_options(verb)])
+
+
+def synopses(verb: Verb) -> list[str]:
+    """How `verb` is written, a line for each of its actions."""
+    if not verb.actions:
+        return [synopsis(verb)]
+    lines = []
+    for action in verb.actions.values():
+        text = synopsis(action)
+        if action.name == verb.default:
+            text = text.replace(action.path, f"{verb.path} [{action.name}]", 1)
+        lines.append(text)
+    return lines
 
 
 def overview() -> str:
     """All verbs, a line each."""
-    lines = ["usage: ipsecctl [--socket PATH] COMMAND …", ""]
-    lines += [f"  {text.removeprefix('ipsecctl ')}" for text in SYNOPSES.values()]
-    return "\n".join([*lines, "", f"  {DIALECTS}", DETAILS])
+    lines = ["usage: ipsecctl [--socket PATH] COMMAND …"]
+    for title, names in GROUPS.items():
+        lines += ["", title, *(f"  {name:<{WIDTH}}{VERBS[name].does}" for name in names)]
+    lines += ["", "The old commands, as they were", f"  {', '.join(DIALECTS)}"]
+    return "\n".join([*lines, DETAILS, "", "'ipsecctl help COMMAND' explains one of them"])
 
 
-DETAILS = """
-FILTER   *=0:1434:UDP, or short: udp/1434 to this host, or an address that sends to this host
-PACKET   udp 203.0.113.7:4000 > me:1434
---for    30s, 10m, 2h, 1d, or seconds
---socket where the daemon listens; else $IPSECD_SOCKET, else /run/ipsecd/ipsecd.sock
-exit     0 done · 1 refused; 'status': failed or drifted; 'diff': different · 2 usage
-         3 daemon not reachable"""
+def help_on(words: list[str]) -> str:
+    """The help on the verb or action that `words` name, or on all; raises ``UsageError``."""
+    if not words or words[0].lower() in DIALECTS:
+        return overview()
+    verb = VERBS.get(words[0])
+    if verb is None:
+        raise no_verb(words[0])
+    for word in words[1:]:
+        verb = verb.actions.get(word, verb)
+    head, *more = synopses(verb)
+    lines = [f"usage: {head}", *(f"       {line}" for line in more), ""]
+    lines += [f"{verb.does[0].upper()}{verb.does[1:]}.", ""]
+    entries = [(action.name, action.does) for action in verb.actions.values()]
+    explained: dict[str, Argument | Option] = {}
+    every = (verb, *verb.actions.values())
+    explained |= {a.name: a for one in every for a in one.arguments}
+    explained |= {_named(o): o for one in every for o in one.options if o is not JSON}
+    explained[JSON.name] = JSON
+    entries += [(name, one.explanation) for name, one in explained.items()]
+    lines += [line for name, text in entries for line in _entry(name, text)]
+    return "\n".join([*lines, "", f"example: {verb.example}"])
 
 
-def help_on(verb: str | None) -> str:
-    """The help on one verb, or on all."""
-    return f"usage: {SYNOPSES[verb]}" if verb in SYNOPSES else overview()
+def no_verb(word: str) -> UsageError:
+    """That there is no verb `word`, and which may have been meant."""
+    if word.startswith("-"):
+        return UsageError(
+            f"there is no option {quote(word)} before a command",
+            "options follow the command, as in: ipsecctl status --json",
+        )
+    found = meant(word, VERBS.values(), "ipsecctl ")
+    if not found and (near := _near(word.lower(), DIALECTS)):
+        found = f"did you mean 'ipsecctl {near}'? "
+    return UsageError(f"there is no command {quote(word)}", f"{found}'ipsecctl help' lists all")
+
+
+def meant(word: str, things: Iterable[Verb | Option], before: str = "") -> str:
+    """The question whether one of `things` was meant by `word`, or nothing if none is like it.
+
+    `before` is what is written before its name.
+    """
+    names: dict[str, str] = {}
+    for thing in things:
+        others = thing.also if isinstance(thing, Verb) else ()
+        names |= dict.fromkeys((*others, thing.name), thing.name)
+    near = _near(word.lower(), names)
+    return f"did you mean '{before}{names[near]}'? " if near else ""
+
+
+def _near(word: str, names: Iterable[str]) -> str:
+    from difflib import get_close_matches
+
+    if len(word) > MOST:
+        return ""
+    return (get_close_matches(word, names, 1) or [""])[0]
+
+
+def _entry(name: str, text: str) -> list[str]:
+    from textwrap import wrap
+
+    lines = wrap(text, LINE - WIDTH - 2)
+    if len(name) >= WIDTH:
+        lines = ["", *lines]
+    return [
+        f"  {first:<{WIDTH}}{rest}".rstrip()
+        for first, rest in zip_longest([name], lines, fillvalue="")
+    ]
+
+
+def _named(option: Option) -> str:
+    return f"{option.short}, {option.written}" if option.short else option.written
+
+
+def _arguments(verb: Verb) -> list[str]:
+    words = []
+    for one in verb.arguments:
+        stand_ins = [option.name for option in verb.options if option.instead == one.name]
+        if stand_ins:
+            words.append(f"{{{'|'.join([one.name, *stand_ins])}}}")
+        elif not one.least:
+            words.append(f"[{one.name}]")
+        elif one.most is None:
+            words.append(f"{one.name}…")
+        else:
+            words += [one.name, *[f"[{one.name}]"] * (one.most - 1)]
+    return words
+
+
+def _options(verb: Verb) -> list[str]:
+    words = []
+    names = {option.name for option in verb.options}
+    arguments = {one.name for one in verb.arguments}
+    for option in verb.options:
+        if option.within or option.instead in (names | arguments):
+            continue
+        others = [one.written for one in verb.options if one.instead == option.name]
+        inner = [_repeated(one) for one in verb.options if one.within == option.name]
+        text = " ".join(["|".join([option.written, *others]), *inner])
+        words.append(text if option.required else _optional(option, text))
+    return words
+
+
+def _repeated(option: Option) -> str:
+    return option.written if option.required else _optional(option, option.written)
+
+
+def _optional(option: Option, text: str) -> str:
+    return f"[{text}]…" if option.repeats else f"[{text}]"

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ipsecctl.__main__ import VERBS
+from ipsecctl.verbs import VERBS
 from ipsecd.errors import InvalidInput, IpsecdError, Refused
 from tests.ctl.conftest import Run
 from tests.ctl.fake_daemon import REPLIES, FakeDaemon

@@ -10,7 +10,8 @@ from tests.ctl.fake_daemon import FakeDaemon
 
 HEAVY = {
     "argparse", "asyncio", "dataclasses", "inspect", "ipaddress", "ipsecctl.ipseccmd",
-    "ipsecctl.dynamic", "ipsecd.language", "ipsecd.model", "pyroute2", "subprocess", "uuid", "yaml",
+    "difflib", "importlib", "ipsecctl.dynamic", "ipsecctl.policies", "ipsecctl.show",
+    "ipsecctl.usage", "ipsecd.language", "ipsecd.model", "pyroute2", "subprocess", "uuid", "yaml",
 }  # fmt: skip
 PROGRAM = """
 import sys

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from ipsecctl.__main__ import VERBS
 from ipsecctl.client import Client
+from ipsecctl.verbs import VERBS
 from ipsecd.errors import InvalidInput, NotFound, Refused
 from tests.ctl.conftest import Run
 from tests.ctl.fake_daemon import (

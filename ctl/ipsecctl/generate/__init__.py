@@ -1,0 +1,1 @@
+"""Everything outside the program that is written from the table of verbs; not installed."""

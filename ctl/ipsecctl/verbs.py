@@ -1,0 +1,172 @@
+"""Owns the table of verbs: all that ``ipsecctl`` understands, in one record each.
+
+Parsing, help, completions and the synopses of the manual come from it. Must not know what a verb
+does: its handler is a name here.
+"""
+
+from __future__ import annotations
+
+from ipsecctl.grammar import Argument, Option, Verb
+
+FILTER = Argument(
+    "FILTER",
+    '"*=0:1434:UDP", or short: udp/1434 to this host, or an address that sends to it',
+    most=None,
+    offers=("tcp/", "udp/"),
+)
+POLICY = Argument("POLICY", "the name of a stored policy", offers="policies")
+DOCUMENT = Argument("FILE", "a policy document; - is standard input", offers="documents")
+LAN = Option("--lan", "only on LAN interfaces")
+DIALUP = Option("--dialup", "only on dial-up interfaces", instead="--lan")
+TIME = Option(
+    "--for", "end it after TIME: 30s, 10m, 2h, 1d, or seconds", "TIME", offers=("10m", "1h", "1d")
+)
+NAME = Option("--name", "call the rule NAME; a rule of that name is replaced", "NAME")
+WHO = Argument("container:NAME", "the container to cut off", least=0, offers=("container:",))
+HOST = Option("--host", "this host in the place of a container", instead=WHO.name)
+ASSIGN = Option("--assign", "and have it in force")
+
+_SHOW = (
+    Verb("filters", "every filter in force, and where it comes from", "show:run",
+         example="ipsecctl show filters"),
+    Verb("policies", "the policies that are stored", "show:run",
+         example="ipsecctl show policies"),
+    Verb("policy", "one stored policy", "show:policy", (POLICY,),
+         example='ipsecctl show policy "Block UDP 1434 Filter"'),
+    Verb("dynamic", "the dynamic rules, and how long each has left", "show:run",
+         example="ipsecctl show dynamic"),
+    Verb("containers", "the containers that a filter can name", "show:containers",
+         example="ipsecctl show containers"),
+    Verb("interfaces", "the interfaces of this host, with their types", "show:run",
+         example="ipsecctl show interfaces"),
+    Verb("exemptions", "what passes every filter, and why", "show:run",
+         example="ipsecctl show exemptions"),
+)  # fmt: skip
+
+_POLICY = (
+    Verb("list", "the policies that are stored", "show:policies",
+         example="ipsecctl policy list"),
+    Verb("show", "one of them, and where it is stored", "show:policy", (POLICY,),
+         example="ipsecctl policy show Web"),
+    Verb("export", "its document alone", "policies:export", (POLICY,),
+         example="ipsecctl policy export Web > web.yaml"),
+    Verb("assign", "have it in force, in the place of the one that is", "policies:assign",
+         (POLICY,), example="ipsecctl policy assign Web"),
+    Verb("unassign", "have no policy in force; with a name only if it is that one",
+         "policies:unassign",
+         (Argument("POLICY", POLICY.explanation, least=0, offers="policies"),),
+         example="ipsecctl policy unassign"),
+    Verb("create", "store a policy without rules", "policies:create",
+         (Argument("POLICY", "the name of the new policy"),),
+         (Option("--description", "what it is for", "TEXT"),),
+         example='ipsecctl policy create Web --description "for the web servers"'),
+    Verb("delete", "delete a stored policy", "policies:delete", (POLICY,),
+         (Option("--unassign", "even if it is assigned"),),
+         example="ipsecctl policy delete Web --unassign", also=("remove",)),
+)  # fmt: skip
+
+_RULE = (
+    Verb("add", "store a rule in a policy, in the place of one of that name",
+         "policies:add_rule",
+         (POLICY, Argument("RULE", "the name of the rule"), FILTER),
+         (
+             Option("--action", "what the rule does", choices=("block", "permit"), required=True),
+             LAN,
+             DIALUP,
+             Option("--create", "store the policy too, if there is none of that name"),
+             ASSIGN,
+         ),
+         example='ipsecctl rule add Web "No telnet" tcp/23 --action block'),
+    Verb("remove", "remove rules from a policy", "policies:remove_rules",
+         (POLICY, Argument("RULE", "the name of a rule", most=None)),
+         (Option("--delete-empty", "delete a policy that has no rule left"),),
+         example='ipsecctl rule remove Web "No telnet"', also=("delete",)),
+)  # fmt: skip
+
+_GROUPS: dict[str, tuple[Verb, ...]] = {
+    "What is in force": (
+        Verb("status", "what should be enforced, and what is", "status:run",
+             example="ipsecctl status", also=("state",)),
+        Verb("show", "the parts of what is in force, and what is stored", actions=_SHOW,
+             default="filters", example="ipsecctl show dynamic", also=("list", "ls")),
+        Verb("stats", "what every rule has matched", "show:stats",
+             example="ipsecctl stats", also=("counters",)),
+        Verb("explain", "which filter decides about a packet, and which it beats", "explain:run",
+             (Argument("PACKET", 'such as "udp 203.0.113.7:4000 > me:1434"; with --offline, - '
+                       "reads one a line from standard input", joined=True),),
+             (
+                 Option("--offline", "ask no daemon; --json answers with one object a line"),
+                 Option("--policy", "what is in force, for --offline", "FILE", required=True,
+                        within="--offline", offers="documents"),
+                 Option("--me", "an address of this host, for --offline; can be repeated",
+                        "ADDRESS",
+                        repeats=True, within="--offline"),
+             ),
+             example='ipsecctl explain "udp 203.0.113.7:4000 > me:1434"', also=("why",)),
+        Verb("doctor", "whether anything is wrong, and which backends can be used here",
+             "doctor:run", example="ipsecctl doctor", also=("diagnose",)),
+    ),
+    "Dynamic rules: now, until the daemon ends": (
+        Verb("block", "block what filters match", "dynamic:block", (FILTER,),
+             (TIME, NAME, LAN, DIALUP),
+             example="ipsecctl block 203.0.113.7 --for 10m",
+             also=("ban", "deny", "drop", "reject")),
+        Verb("permit", "let through what filters match", "dynamic:permit", (FILTER,),
+             (TIME, NAME, LAN, DIALUP),
+             example="ipsecctl permit tcp/22 --name ssh",
+             also=("accept", "allow", "pass")),
+        Verb("unblock", "remove a dynamic rule, of either kind", "dynamic:unblock",
+             (Argument("RULE", "its name, a filter of it, or an address that it is about",
+                       offers="dynamic"),),
+             example="ipsecctl unblock ssh", also=("unban", "remove", "delete", "del")),
+        Verb("flush", "remove all dynamic rules", "dynamic:flush",
+             example="ipsecctl flush", also=("clear", "reset")),
+        Verb("quarantine", "cut a container, or this host, off from everything but what is "
+             "permitted here", "quarantine:quarantine", (WHO,),
+             (
+                 HOST,
+                 Option("--permit", "what may pass all the same; can be repeated", "FILTER",
+                        repeats=True),
+                 TIME,
+             ),
+             example="ipsecctl quarantine container:web --for 1h", also=("isolate",)),
+        Verb("release", "end a quarantine", "quarantine:release", (WHO,), (HOST,),
+             example="ipsecctl release container:web"),
+    ),
+    "Policies: for good": (
+        Verb("apply", "store a policy, in the place of the policy of its name", "policies:apply",
+             (DOCUMENT,), (ASSIGN, Option("--dry-run", "only say what would change")),
+             example="ipsecctl apply policy.yaml --assign", also=("import", "load")),
+        Verb("policy", "look after stored policies", actions=_POLICY,
+             example="ipsecctl policy assign Web"),
+        Verb("rule", "change the rules of a stored policy", actions=_RULE,
+             example='ipsecctl rule add Web "No telnet" tcp/23 --action block'),
+        Verb("reload", "read edited files anew", "policies:reload", (),
+             (Option("--resolve", "and look all DNS names up anew"),),
+             example="ipsecctl reload", also=("refresh",)),
+        Verb("check", "whether files are policies; needs no daemon", "documents:check",
+             (Argument("FILE", DOCUMENT.explanation, most=None, offers="documents"),),
+             example="ipsecctl check policy.yaml", also=("lint", "validate", "verify")),
+        Verb("format", "the canonical form of a policy; needs no daemon",
+             "documents:format_document", (DOCUMENT,),
+             (Option("--write", "put it in the place of what is in the file", short="-w"),),
+             example="ipsecctl format policy.yaml --write", also=("fmt",)),
+        Verb("diff", "how a file differs from the stored policy, or two files from each other",
+             "documents:diff",
+             (Argument("FILE", DOCUMENT.explanation, most=2, offers="documents"),),
+             example="ipsecctl diff policy.yaml", also=("compare",)),
+    ),
+}  # fmt: skip
+GROUPS = {title: tuple(verb.name for verb in verbs) for title, verbs in _GROUPS.items()}
+"""The names of all verbs in the order in which people read them."""
+VERBS: dict[str, Verb] = {verb.name: verb for verbs in _GROUPS.values() for verb in verbs}
+
+DIALECTS = {
+    "ipseccmd": "ipseccmd:run",
+    "ipsecpol": "ipseccmd:run_ipsecpol",
+    "netdiag": "netdiag:run",
+    "secedit": "agent:secedit",
+    "gpupdate": "agent:gpupdate",
+    "net": "agent:net",
+}
+"""The legacy commands; under their own names as after ``ipsecctl``, in any letter case."""
