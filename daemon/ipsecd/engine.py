@@ -30,6 +30,7 @@ from ipsecd.config import Boot, Config, Directories, OnStop, Unparsable
 from ipsecd.errors import InvalidInput, IpsecdError, NotFound, Refused, StoreFailed
 from ipsecd.journal import record
 from ipsecd.kept import Kept
+from ipsecd.language.documents import format_policy
 from ipsecd.lastgood import Enforceable
 from ipsecd.model.inventory import Inventory, has_selectors, resolved
 from ipsecd.model.inventory import merged as merged_inventories
@@ -51,6 +52,7 @@ from ipsecd.stores.dynamic import DynamicRule, DynamicStore
 from ipsecd.stores.files import Disk
 from ipsecd.stores.names import names_of, policy_with_addresses, without_names
 from ipsecd.stores.reading import BrokenFile, Loaded, StoredPolicy
+from ipsecd.stores.remembered import digest_of
 from ipsecd.stores.static import KEEP, Keep, StaticStore
 
 Names = Mapping[str, tuple[Network, ...]]
@@ -92,8 +94,8 @@ class Engine:
         self._keep_owner = keep_owner
         self._clock = clock
         self.bpffs = directories.bpffs
-        self._store = StaticStore(directories.config, disk)
         self._kept = Kept(directories, disk)
+        self._store = StaticStore(directories.config, disk, self._kept.reader)
         self._backend: Backend | None = None
         self._never = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self.names: dict[str, tuple[Network, ...]] = {}
@@ -116,7 +118,6 @@ class Engine:
         self.inventory = Inventory()
         self.container_engines: dict[str, str] = {}
         self._selecting: dict[str, DynamicRule] = {}
-        self._by_name: tuple[Policy | None, tuple[Filter, ...]] = (None, ())
         self._asked_until = -inf
         self._announced: dict[str, tuple[float, tuple[Network, ...]]] = {}
 
@@ -154,6 +155,7 @@ class Engine:
 
     def _start(self, find: Callable[[], Enforceable | None]) -> None:
         self.names = self._kept.names()
+        self._kept.recall_policies()
         self._inventories = self._kept.inventories()
         self.inventory = merged_inventories(self._inventories.values())
         good = find()
@@ -263,7 +265,7 @@ class Engine:
             problems.append(str(loaded.assigned_error))
         if loaded.assigned:
             try:
-                self._enforceable(loaded.policies[loaded.assigned].policy, self.names)
+                self._enforceable(loaded.policies[loaded.assigned], self.names)
             except IpsecdError as error:
                 problems.append(str(error))
         return problems
@@ -297,6 +299,17 @@ class Engine:
             else one
             for one in found
         )
+
+    def rules(self) -> dict[Origin, Action]:
+        """Every rule in force with its action; nothing of a policy is read for that."""
+        if self.stopped:
+            return {}
+        policy = self.policy
+        found = {}
+        if policy:
+            for name, action in policy.facts.actions.items():
+                found[Origin(Store.STATIC.value, policy.name, name)] = action
+        return found | {rule.origin: rule.action for rule in self.dynamic}
 
     def observe(self) -> Observation:
         """What the kernel holds."""
@@ -335,9 +348,9 @@ class Engine:
             is_refused=self._is_refused,
         )
         after = change.after
-        policy = after.policies[after.assigned].policy if after.assigned is not None else None
+        stored = after.policies[after.assigned] if after.assigned is not None else None
         untouched = after.assigned_error is not None
-        good = self._now if untouched else self._enforceable(policy, known)
+        good = self._now if untouched else self._enforceable(stored, known, self._now)
         if not untouched:
             self._kept.check(good, known)
         change.commit()
@@ -350,7 +363,7 @@ class Engine:
                 change.undo()
                 self._kept.save_names(self.names, known)
                 raise
-            self.loaded_from = "policy" if policy else "nothing"
+            self.loaded_from = "policy" if stored else "nothing"
         self.names, self.loaded = known, after
         if self._refused:
             mended = self._refused.mended(change.written)
@@ -364,7 +377,7 @@ class Engine:
         if self._offered.get(edited.path) != edited:
             return False
         try:
-            self._enforceable(edited.policy, self.names)
+            self._enforceable(edited, self.names)
         except IpsecdError:
             return True
         return False
@@ -397,8 +410,8 @@ class Engine:
             self.failures = _failures(loaded)
             raise loaded.assigned_error
         known = {**self.names, **names}
-        policy = loaded.policies[loaded.assigned].policy if loaded.assigned else None
-        good = self._enforceable(policy, known)
+        stored = loaded.policies[loaded.assigned] if loaded.assigned else None
+        good = self._enforceable(stored, known, self._now)
         changed = good.key != self._now.key or loaded.policies != self.loaded.policies
         self._kept.check(good, known)
         try:
@@ -409,7 +422,7 @@ class Engine:
             raise
         self._refused, self._offered = None, {}
         self.names, self.loaded = known, loaded
-        self.loaded_from = "policy" if policy else "nothing"
+        self.loaded_from = "policy" if stored else "nothing"
         self.failures = ()
         self._keep_last_good()
         return changed, tuple(str(file.error) for file in loaded.broken)
@@ -508,11 +521,8 @@ class Engine:
 
     def policy_filters_by_name(self) -> tuple[Filter, ...]:
         """The filters of the policy in force that name containers or local processes."""
-        if self._by_name[0] is not self.policy:
-            rules = self.policy.rules if self.policy else ()
-            found = tuple(one for rule in rules for one in rule.filters if _goes_by_name(one))
-            self._by_name = (self.policy, found)
-        return self._by_name[1]
+        rules = self.policy.facts.by_name if self.policy else ()
+        return tuple(one for rule in rules for one in rule.filters)
 
     def dynamic_filters_by_name(self) -> tuple[Filter, ...]:
         """The same of dynamic rules."""
@@ -633,7 +643,10 @@ class Engine:
 
     def _with_containers(self, good: Enforceable) -> Classifier:
         """The compiled policy, and the entries for what its selectors stand for now."""
-        filters = filters_of(good.policy, Store.STATIC) if good.policy else ()
+        if not good.policy:
+            return good.classifier
+        by_name = Policy(good.policy.name, good.policy.facts.by_name)
+        filters = filters_of(by_name, Store.STATIC)
         selecting = [one for one in filters if has_selectors(one.filter)]
         if not selecting:
             return good.classifier
@@ -709,14 +722,17 @@ class Engine:
             self.failures = ()
             if self.loaded.assigned_error:
                 raise self.loaded.assigned_error
-            policy = self.stored(self.loaded.assigned) if self.loaded.assigned else None
-            unknown = names_of(policy) - self.names.keys() if policy and booting else frozenset()
-            if policy and unknown and kept is None:
-                policy = without_names(policy, unknown)
+            name = self.loaded.assigned
+            stored = self.loaded.policies[name] if name is not None else None
+            needed = names_of(stored.policy) if stored and booting else frozenset()
+            unknown = needed - self.names.keys()
+            if stored and unknown and kept is None:
+                policy = without_names(stored.policy, unknown)
+                stored = StoredPolicy(policy, stored.path, format_policy(policy))
                 text = f"addresses of {', '.join(sorted(unknown))} are not known yet"
                 self.failures = (f"{text}: filters by these names wait for the daemon",)
-            self.loaded_from = "policy" if policy else "nothing"
-            return self._enforceable(policy, self.names, kept)
+            self.loaded_from = "policy" if stored else "nothing"
+            return self._enforceable(stored, self.names, kept)
         except IpsecdError as error:
             if isinstance(error, StoreFailed):
                 self.loaded = Loaded(assigned_error=error)
@@ -756,25 +772,23 @@ class Engine:
         return True
 
     def _enforceable(
-        self, policy: Policy | None, names: Names, kept: Enforceable | None = None
+        self, stored: StoredPolicy | None, names: Names, kept: Enforceable | None = None
     ) -> Enforceable:
-        """`policy` compiled with the settings; `kept` is used if it was made from the same."""
+        """A policy compiled with the settings; `kept` is used if it was made from the same."""
+        policy = stored.policy if stored else None
         used = names_of(policy) if policy else frozenset()
         known = {name: names[name] for name in used if name in names}
         exemptions = tuple(sorted(one.name for one in self.config.exemptions))
         drop = self.config.unparsable is Unparsable.DROP
         # Another version may compile the same policy in another way.
-        hasher = hashlib.sha256(repr((__version__, exemptions, drop)).encode())
-        if policy:
-            hasher.update(repr((policy.name, policy.description)).encode())
-            # Rule by rule: all of them as one text took more memory than the policy itself.
-            for rule in policy.rules:
-                hasher.update(repr(rule).encode())
-        hasher.update(names_to_json(known))
-        key = hasher.hexdigest()
-        if kept and kept.key == key:
-            return kept
+        made_from = (__version__, exemptions, drop, stored.digest if stored else None)
+        key = hashlib.sha256(repr(made_from).encode() + names_to_json(known)).hexdigest()
         named = policy_with_addresses(policy, known) if policy else None
+        document = stored.text if stored else None
+        if kept and kept.key == key:
+            return (
+                kept if kept.policy is named else Enforceable(key, named, kept.classifier, document)
+            )
         # What containers have for addresses is no part of it: it is never enforced from disk.
         filters = [
             one
@@ -784,7 +798,7 @@ class Engine:
         classifier = compile_filters(filters, exemptions, drop_unparsable=drop)
         if self._backend:
             self._backend.check(classifier)
-        return Enforceable(key, named, classifier)
+        return Enforceable(key, named, classifier, document)
 
     def _enforce(self, good: Enforceable) -> None:
         if not self.stopped and (self.held or good.key != self._now.key or self.backend.failures):
@@ -798,6 +812,10 @@ class Engine:
 
     def _keep_last_good(self) -> None:
         """Keep what is in force for the next start; without it boot compiles, no worse."""
+        digests = {stored.digest for stored in self.loaded.policies.values()}
+        if self.loaded_from == "last-good" and self._now.document is not None:
+            digests.add(digest_of(self._now.document))
+        self._kept.save_policies(digests)
         if self.loaded_from == "last-good" or self.held:
             return
         self._kept.save_last_good(self._now, self.names)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import TypeVar
 
 from ipsecd.config import Directories
@@ -17,21 +18,33 @@ from ipsecd.lastgood import Enforceable, LastGood, encode_good
 from ipsecd.model.inventory import Inventory
 from ipsecd.model.values import Network
 from ipsecd.stores.cache import Names, NameStore
+from ipsecd.stores.checked import CheckedFile, Form
 from ipsecd.stores.files import Disk
 from ipsecd.stores.inventory import InventoryFile
 from ipsecd.stores.names import names_of
+from ipsecd.stores.remembered import Known, PolicyReader, known_from_json, known_to_json
 
-LAST_GOOD, NAMES, CONTAINERS = "last-good", "names", "containers"
+LAST_GOOD, NAMES, CONTAINERS, POLICIES = "last-good", "names", "containers", "policies"
+FORM = Form(
+    "policies",
+    1,
+    1 << 30,
+    "nothing need be done: the policy files are read anew, and it is written again",
+)
 Content = TypeVar("Content")
 
 
 class Kept:
-    """The last good policy, the addresses of DNS names, and what container engines said."""
+    """The last good policy, what policies say, addresses of DNS names, and what engines said."""
 
     def __init__(self, directories: Directories, disk: Disk | None = None) -> None:
         self._last_good = LastGood(directories.state, disk)
         self._names = NameStore(directories.state, disk)
         self._inventories = InventoryFile(directories.runtime, disk)
+        self._policies = CheckedFile(directories.state / "policies", FORM, disk)
+        self.reader = PolicyReader()
+        self._saved = ""
+        self._saved_policies = b""
         self._wrong: dict[str, str] = {}
         self._encoded: tuple[Enforceable, bytes] | None = None
 
@@ -42,11 +55,20 @@ class Kept:
 
     def last_good(self) -> Enforceable | None:
         """What was in force last, None if it is not known."""
-        return self._read(LAST_GOOD, self._last_good.load, None)
+        good = self._read(LAST_GOOD, lambda: self._last_good.load(self.reader), None)
+        self._saved = good.key if good else ""
+        return good
 
     def names(self) -> dict[str, tuple[Network, ...]]:
         """The addresses that DNS names had."""
         return self._read(NAMES, self._names.load, {})
+
+    def recall_policies(self) -> None:
+        """Let the reader know what policies said when they were read by an earlier process."""
+        known: Mapping[str, Known] = self._read(
+            POLICIES, lambda: self._policies.load(known_from_json) or {}, {}
+        )
+        self.reader.remember(known)
 
     def inventories(self) -> dict[str, Inventory]:
         """What each container engine said last."""
@@ -55,6 +77,8 @@ class Kept:
     def check(self, good: Enforceable, names: Names) -> None:
         """Raise ``LimitExceeded`` if these could not be read again at the next start."""
         self._names.check(names)
+        if self._is_saved(good):
+            return
         content = encode_good(good, _of(good, names))
         self._last_good.check(content)
         self._encoded = good, content
@@ -67,6 +91,8 @@ class Kept:
 
     def save_last_good(self, good: Enforceable, names: Names) -> None:
         """Keep what is in force; without it boot compiles, or has an older one."""
+        if self._is_saved(good):
+            return
         content = self._encoded[1] if self._encoded and self._encoded[0] is good else None
         self._encoded = None
         try:
@@ -80,6 +106,25 @@ class Kept:
             )
         else:
             self._wrong.pop(LAST_GOOD, None)
+            self._saved = good.key
+
+    def _is_saved(self, good: Enforceable) -> bool:
+        """Whether the file of the last good policy holds just this."""
+        return self._saved == good.key and self._last_good.is_there()
+
+    def save_policies(self, digests: AbstractSet[str]) -> None:
+        """Keep what was read of these policies; without it they are read again at the start."""
+        content = known_to_json(self.reader.keep_only(digests))
+        if content == self._saved_policies:
+            return
+        try:
+            self._policies.save(content)
+        except IpsecdError as error:
+            # A start that takes longer is nothing that anybody has to mend.
+            record(logging.WARNING, "policies-not-kept", reason=error.message, hint=error.hint)
+        else:
+            self._wrong.pop(POLICIES, None)
+            self._saved_policies = content
 
     def save_inventories(self, inventories: Mapping[str, Inventory]) -> None:
         """Keep what container engines said."""

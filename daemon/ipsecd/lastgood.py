@@ -11,12 +11,12 @@ from pathlib import Path
 
 from ipsecd.compiler.classifier import Classifier
 from ipsecd.compiler.image import from_image, to_image
-from ipsecd.language.documents import format_policy, parse_policy
 from ipsecd.model.values import Origin, Policy, Store
 from ipsecd.stores.cache import Names, names_from_json, names_to_json
 from ipsecd.stores.checked import CheckedFile, Form
 from ipsecd.stores.files import Disk
 from ipsecd.stores.names import policy_with_addresses
+from ipsecd.stores.remembered import PolicyReader
 from ipsecd.stores.shapes import decode, members, text
 
 FORM = Form(
@@ -29,18 +29,24 @@ FORM = Form(
 
 @dataclass(frozen=True, slots=True)
 class Enforceable:
-    """A policy with its classifier; ``key`` changes when anything that it was made from does."""
+    """A policy with its document and classifier; ``key`` tells it from what is made otherwise."""
 
     key: str
     policy: Policy | None
     classifier: Classifier
+    document: str | None = None
 
 
 class LastGood:
     """The file, replaced as a whole."""
 
     def __init__(self, state_dir: Path, disk: Disk | None = None) -> None:
-        self._file = CheckedFile(state_dir / "last-good", FORM, disk)
+        self._path = state_dir / "last-good"
+        self._file = CheckedFile(self._path, FORM, disk)
+
+    def is_there(self) -> bool:
+        """Whether the file is where it was written."""
+        return self._path.exists()
 
     def check(self, content: bytes) -> None:
         """Raise ``LimitExceeded`` if `content` is too large to be read again."""
@@ -50,33 +56,33 @@ class LastGood:
         """Keep what ``encode`` made; raises ``StoreFailed``, or ``LimitExceeded``."""
         self._file.save(content)
 
-    def load(self) -> Enforceable | None:
+    def load(self, reader: PolicyReader) -> Enforceable | None:
         """What was kept last, None if nothing was; raises ``StoreFailed`` if it cannot be used."""
-        return self._file.load(decode_good)
+        return self._file.load(lambda content: decode_good(content, reader))
 
 
 def encode_good(good: Enforceable, names: Names) -> bytes:
     """What is in force, as bytes, with the addresses of the names that it uses."""
     header = {
         "key": good.key,
-        "document": format_policy(good.policy) if good.policy else None,
+        "document": good.document,
         "names": names_to_json(names).decode(),
     }
     return json.dumps(header, ensure_ascii=False).encode() + b"\n" + to_image(good.classifier)
 
 
-def decode_good(content: bytes) -> Enforceable:
+def decode_good(content: bytes, reader: PolicyReader) -> Enforceable:
     """The inverse of ``encode_good``; raises ``ValueError`` or ``IpsecdError``."""
     line, _, image = content.partition(b"\n")
     header = members(decode(line), "the header", ("key", "document", "names"))
     names = names_from_json(text(header["names"], "names").encode())
-    policy = None
+    policy = document = None
     if header["document"] is not None:
         document = text(header["document"], "the document")
-        policy = policy_with_addresses(parse_policy(document), names)
+        policy = policy_with_addresses(reader.read(document, "<document>"), names)
     classifier = from_image(image)
-    name, rules = (policy.name, policy.rules) if policy else ("", ())
-    origins = {Origin(Store.STATIC.value, name, rule.name) for rule in rules}
+    name, rules = (policy.name, policy.facts.actions) if policy else ("", ())
+    origins = {Origin(Store.STATIC.value, name, rule) for rule in rules}
     if not classifier.origins <= origins or any(one.id.volatile for one in classifier.tables):
         raise ValueError("the compiled policy has rules that the document does not have")
-    return Enforceable(text(header["key"], "the key"), policy, classifier)
+    return Enforceable(text(header["key"], "the key"), policy, classifier, document)

@@ -34,6 +34,7 @@ FILES = {
     "last-good": "lib/last-good",
     "names": "lib/names",
     "containers": "run/containers",
+    "policies": "lib/policies",
     "change": f"etc/{JOURNAL}",
 }
 

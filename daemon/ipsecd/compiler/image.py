@@ -10,7 +10,8 @@ import sys
 from array import array
 from collections.abc import Iterator
 from enum import Enum
-from itertools import pairwise
+from itertools import islice, pairwise
+from operator import lt
 from typing import Any
 
 from ipsecd.compiler.classifier import Classifier, Table
@@ -84,11 +85,11 @@ def _table(entry: dict[str, Any], keys: bytes, writers: array[int]) -> Table:
         raise InvalidInput("the compiled policy has a table that holds nothing")
     if len(writers) != (len(table) if len(origins) > 1 else 0):
         raise InvalidInput("the compiled policy does not say who wrote its entries")
-    if any(writer >= len(origins) for writer in writers):
+    if max(writers, default=0) >= len(origins):
         raise InvalidInput("the compiled policy names a rule that it does not hold")
     width = table_id.key_width
-    entries = (keys[at : at + width] for at in range(0, len(keys), width or 1))
-    if any(one >= two for one, two in pairwise(entries)):
+    entries = [keys[at : at + width] for at in range(0, len(keys), width or 1)]
+    if not all(map(lt, entries, islice(entries, 1, None))):
         raise InvalidInput("the compiled policy has entries in another order")
     for offset, allowed in _forms_of_bytes(table_id):
         if keys[offset::width].translate(None, allowed):

@@ -29,8 +29,8 @@ def _list_policies(engine: Engine, _: Request) -> dict[str, Any]:
             "description": stored.policy.description,
             "path": engine.path_of(name),
             "assigned": name == loaded.assigned,
-            "rules": len(stored.policy.rules),
-            "filters": sum(len(rule.filters) for rule in stored.policy.rules),
+            "rules": len(stored.policy.facts.actions),
+            "filters": stored.policy.facts.filters,
             "error": None,
         }
         for name, stored in sorted(loaded.policies.items())

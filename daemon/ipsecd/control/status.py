@@ -46,10 +46,8 @@ def _status(engine: Engine, _: Request) -> dict[str, Any]:
         "wanted": "" if engine.stopped else engine.classifier.digest,
         "observed": seen.digest,
         "drift": list(seen.drift),
-        "policy_rules": len(policy.rules) if policy and not engine.stopped else 0,
-        "policy_filters": (
-            sum(len(rule.filters) for rule in policy.rules) if policy and not engine.stopped else 0
-        ),
+        "policy_rules": len(policy.facts.actions) if policy and not engine.stopped else 0,
+        "policy_filters": policy.facts.filters if policy and not engine.stopped else 0,
         "dynamic_rules": len(dynamic),
         "dynamic_filters": sum(len(rule.filters) for rule in dynamic),
         "exemptions": exemptions(engine),
@@ -66,7 +64,7 @@ def _stats(engine: Engine, _: Request) -> dict[str, Any]:
     counts = engine.backend.counts()
     places = engine.backend.volatile_counts()
     rules = []
-    for origin, action in dict.fromkeys((one.origin, one.action) for one in engine.in_force()):
+    for origin, action in engine.rules().items():
         count = counts.get(origin, Count())
         for place in engine.volatile.rows(origin):
             count += places.get(place, Count())

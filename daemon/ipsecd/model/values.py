@@ -10,8 +10,10 @@ Invariants:
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import Enum, IntEnum
+from functools import cached_property
 from itertools import pairwise
 
 from ipsecd.errors import InvalidInput
@@ -333,6 +335,20 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
+class Facts:
+    """What is asked of a policy all the time, found out by one look at all of its filters.
+
+    ``actions`` has every rule by its name, ``names`` the DNS names. ``by_name`` are the rules
+    with those filters that name containers or local processes, which come and go.
+    """
+
+    actions: Mapping[str, Action]
+    filters: int
+    names: frozenset[str]
+    by_name: tuple[Rule, ...]
+
+
+@dataclass(frozen=True)
 class Policy:
     """A named list of rules; their order has no meaning and their names are unique."""
 
@@ -358,17 +374,40 @@ class Policy:
                 )
             seen.add(rule.name)
 
+    @cached_property
+    def facts(self) -> Facts:
+        """What is asked of it all the time."""
+        names: set[str] = set()
+        by_name = []
+        for rule in self.rules:
+            going: list[Filter] = []
+            for one in rule.filters:
+                for address in (one.source.address, one.destination.address):
+                    if isinstance(address, HostName):
+                        names.add(address.name)
+                    elif isinstance(address, Selector | Process) and one not in going[-1:]:
+                        going.append(one)
+            if going:
+                by_name.append(replace(rule, filters=tuple(going)))
+        return Facts(
+            {rule.name: rule.action for rule in self.rules},
+            sum(len(rule.filters) for rule in self.rules),
+            frozenset(names),
+            tuple(by_name),
+        )
+
     def with_rule(self, rule: Rule) -> Policy:
         """The policy with `rule` added, in the place of the one that has its name, if any."""
         if any(old.name == rule.name for old in self.rules):
             rules = tuple(rule if old.name == rule.name else old for old in self.rules)
         else:
             rules = (*self.rules, rule)
-        return replace(self, rules=rules)
+        return Policy(self.name, rules, self.description)
 
     def without_rules(self, names: frozenset[str]) -> Policy:
         """The policy without the rules named in `names`."""
-        return replace(self, rules=tuple(r for r in self.rules if r.name not in names))
+        rules = tuple(rule for rule in self.rules if rule.name not in names)
+        return Policy(self.name, rules, self.description)
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from ipsecd.model.values import Endpoint, Filter, HostName, Network, Policy
+from ipsecd.model.remembered import RememberedPolicy
+from ipsecd.model.values import Endpoint, Filter, HostName, Network, Policy, Rule
 
 
 def names_in(filters: Iterable[Filter]) -> frozenset[str]:
@@ -20,7 +21,7 @@ def names_in(filters: Iterable[Filter]) -> frozenset[str]:
 
 def names_of(policy: Policy) -> frozenset[str]:
     """The DNS names that a policy uses."""
-    return names_in(one for rule in policy.rules for one in rule.filters)
+    return policy.facts.names
 
 
 def with_addresses(one: Filter, names: Mapping[str, tuple[Network, ...]]) -> Filter:
@@ -32,14 +33,19 @@ def with_addresses(one: Filter, names: Mapping[str, tuple[Network, ...]]) -> Fil
 
 
 def policy_with_addresses(policy: Policy, names: Mapping[str, tuple[Network, ...]]) -> Policy:
-    """The policy with the addresses of its DNS names filled in, where they are known."""
+    """The policy with the addresses of its DNS names filled in, where they are known.
+
+    Its rules are not read for that before somebody asks for them.
+    """
     if not names_of(policy):
         return policy
-    rules = tuple(
-        replace(rule, filters=tuple(with_addresses(one, names) for one in rule.filters))
-        for rule in policy.rules
+    facts = replace(policy.facts, by_name=_rules_with_addresses(policy.facts.by_name, names))
+    return RememberedPolicy(
+        policy.name,
+        policy.description,
+        facts,
+        lambda: _rules_with_addresses(policy.rules, names),
     )
-    return replace(policy, rules=rules)
 
 
 def without_names(policy: Policy, names: frozenset[str]) -> Policy:
@@ -49,7 +55,16 @@ def without_names(policy: Policy, names: frozenset[str]) -> Policy:
         kept = tuple(one for one in rule.filters if not names_in([one]) & names)
         if kept:
             rules.append(replace(rule, filters=kept))
-    return replace(policy, rules=tuple(rules))
+    return Policy(policy.name, tuple(rules), policy.description)
+
+
+def _rules_with_addresses(
+    rules: Iterable[Rule], names: Mapping[str, tuple[Network, ...]]
+) -> tuple[Rule, ...]:
+    return tuple(
+        replace(rule, filters=tuple(with_addresses(one, names) for one in rule.filters))
+        for rule in rules
+    )
 
 
 def _resolved(endpoint: Endpoint, names: Mapping[str, tuple[Network, ...]]) -> Endpoint:

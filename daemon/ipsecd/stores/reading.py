@@ -6,17 +6,18 @@ that is assigned has it, or else the one that sorts first; the other is reported
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 from ipsecd.errors import InvalidInput, IpsecdError, NotFound
 from ipsecd.language.documents import parse_policy
 from ipsecd.model.values import Policy
 from ipsecd.stores.files import Disk
+from ipsecd.stores.remembered import PolicyReader, digest_of
 from ipsecd.stores.steps import unusable
 
 POLICIES = "policies"
@@ -26,18 +27,19 @@ MAX_FILE_BYTES = 16 << 20
 _NAME_LINE = re.compile(rb"^policy:[^\n]*$", re.MULTILINE)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class StoredPolicy:
     """A policy with the file it is in; ``path`` is relative to the store's directory."""
 
-    policy: Policy
+    # The text says it all, and comparing policies takes long.
+    policy: Policy = field(compare=False)
     path: str
     text: str
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of the file, in hexadecimal."""
-        return hashlib.sha256(self.text.encode()).hexdigest()
+        return digest_of(self.text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ class Loaded:
         return replace(self, broken=broken, assigned_error=error)
 
 
-def read_store(disk: Disk, directory: Path) -> Loaded:
+def read_store(disk: Disk, directory: Path, reader: PolicyReader) -> Loaded:
     """What the files in `directory` say; raises ``OSError`` if they cannot even be listed."""
     link, link_error = read_link(directory / ASSIGNED)
     path = path_of_link(directory, link)
@@ -96,7 +98,7 @@ def read_store(disk: Disk, directory: Path) -> Loaded:
     )
     # The file that is assigned comes first, so that no other can take its name.
     for name in sorted(names, key=lambda name: f"{POLICIES}/{name}" != path):
-        found = _read_file(disk, directory, f"{POLICIES}/{name}", policies)
+        found = _read_file(disk, directory, f"{POLICIES}/{name}", policies, reader)
         if isinstance(found, BrokenFile):
             broken.append(found)
         elif found is not None:
@@ -128,22 +130,26 @@ def path_of_link(directory: Path, link: str | None) -> str | None:
     return os.path.relpath(target, os.path.normpath(directory))
 
 
-def parse_file(disk: Disk, directory: Path, path: str) -> StoredPolicy:
+def parse_file(disk: Disk, directory: Path, path: str, reader: PolicyReader) -> StoredPolicy:
     """The policy in a file; raises ``InvalidInput``, or ``FileNotFoundError`` if there is none."""
     file = directory / path
     if not _is_text(path):
         raise InvalidInput(f"{str(file)!r} has a name that is not UTF-8", "rename it")
     text = _text(file, _content(disk, file))
-    return StoredPolicy(parse_policy(text, str(file)), path, text)
+    return StoredPolicy(reader.read(text, str(file)), path, text)
 
 
 def _read_file(
-    disk: Disk, directory: Path, path: str, policies: Mapping[str, StoredPolicy]
+    disk: Disk,
+    directory: Path,
+    path: str,
+    policies: Mapping[str, StoredPolicy],
+    reader: PolicyReader,
 ) -> StoredPolicy | BrokenFile | None:
     """What is in one file; None if it has gone since it was listed."""
     file = directory / path
     try:
-        stored = parse_file(disk, directory, path)
+        stored = parse_file(disk, directory, path, reader)
         if stored.policy.name in policies:
             raise InvalidInput(
                 f"{str(file)!r} is not used: policy {stored.policy.name!r} is also in "

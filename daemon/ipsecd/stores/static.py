@@ -35,6 +35,7 @@ from ipsecd.stores.reading import (
     read_link,
     read_store,
 )
+from ipsecd.stores.remembered import PolicyReader
 from ipsecd.stores.steps import (
     NotBegun,
     Step,
@@ -100,9 +101,13 @@ class Change:
 class StaticStore:
     """The policies under one directory."""
 
-    def __init__(self, directory: Path, disk: Disk | None = None) -> None:
+    def __init__(
+        self, directory: Path, disk: Disk | None = None, reader: PolicyReader | None = None
+    ) -> None:
+        """`reader` knows what need not be read again."""
         self._directory = directory
         self._disk = disk or Disk()
+        self._reader = reader or PolicyReader()
 
     def path(self, stored: StoredPolicy) -> Path:
         """Where a policy's file is."""
@@ -114,7 +119,7 @@ class StaticStore:
             (self._directory / POLICIES).mkdir(parents=True, exist_ok=True)
             recover(self._disk, self._directory)
             self._sweep()
-            return read_store(self._disk, self._directory)
+            return read_store(self._disk, self._directory, self._reader)
         except OSError as error:
             raise self.failure(error) from error
 
@@ -130,7 +135,7 @@ class StaticStore:
                         f"a change to {str(self._directory)!r} was interrupted",
                         "the daemon finishes it when it starts",
                     )
-            return read_store(self._disk, self._directory)
+            return read_store(self._disk, self._directory, self._reader)
         except OSError as error:
             raise self.failure(error) from error
 
@@ -158,7 +163,7 @@ class StaticStore:
         assigned link, was edited otherwise, and ``LimitExceeded`` for a policy whose file could
         not be read again.
         """
-        plan = _Plan(self._directory, self._disk, repair, is_refused)
+        plan = _Plan(self._directory, self._disk, self._reader, repair, is_refused)
         policies = dict(expected.policies)
         for policy in put:
             known = expected.policies.get(policy.name)
@@ -166,6 +171,7 @@ class StaticStore:
             path = known.path if known else self._path_for(policy.name, taken, expected, repair)
             new = policies[policy.name] = StoredPolicy(policy, path, _readable_text(policy))
             plan.write(path, new.text, known.text if known else None)
+            self._reader.note(new.text, policy)
         for name in delete:
             known = policies.pop(name)
             plan.delete(known.path, known.text)
@@ -239,11 +245,13 @@ class _Plan:
         self,
         directory: Path,
         disk: Disk,
+        reader: PolicyReader,
         repair: bool,
         is_refused: Callable[[StoredPolicy], bool],
     ) -> None:
         self._directory = directory
         self._disk = disk
+        self._reader = reader
         self._repair = repair
         self._is_refused = is_refused
         self.forward: list[Step] = []
@@ -310,7 +318,7 @@ class _Plan:
         if not self._repair:
             raise self._edited(path)
         try:
-            stored = parse_file(self._disk, self._directory, path)
+            stored = parse_file(self._disk, self._directory, path, self._reader)
         except (IpsecdError, FileNotFoundError):
             return
         if not self._is_refused(stored):
@@ -319,7 +327,7 @@ class _Plan:
     def _edited(self, path: str) -> Refused:
         """The error for an edit, which tells how to go on from a good one or a bad one."""
         try:
-            parse_file(self._disk, self._directory, path)
+            parse_file(self._disk, self._directory, path, self._reader)
         except (IpsecdError, FileNotFoundError) as error:
             reason = error.message if isinstance(error, IpsecdError) else "it is not there"
             return Refused(
@@ -336,7 +344,7 @@ class _Plan:
         if path is None:
             return True
         try:
-            parse_file(self._disk, self._directory, path)
+            parse_file(self._disk, self._directory, path, self._reader)
         except (IpsecdError, OSError):
             return False
         return True
