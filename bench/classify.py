@@ -18,10 +18,11 @@ from ipsecd.backend.xdp import libbpf
 from ipsecd.backend.xdp.programs import Programs
 from ipsecd.compiler.classifier import Classifier, Table
 from ipsecd.compiler.policy import compile_filters
-from ipsecd.compiler.tables import ANY_PORT, ME, TableId
+from ipsecd.compiler.tables import TableId
 from ipsecd.compiler.volatile import Volatile
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.exemptions import ESSENTIALS
+from ipsecd.model.fields import ME
 from ipsecd.model.packets import Host
 from ipsecd.model.values import Action, Family, InForce, Origin
 from tests.frames import frame_of
@@ -71,7 +72,7 @@ def list_blocked(prefixes: Mapping[int, Iterable[int]]) -> Classifier:
     origin = Origin("static", "P", "list")
     tables: list[Table] = []
     for length, addresses in prefixes.items():
-        table = TableId(Family.IPV4, False, Action.BLOCK, length, ME, False, ANY_PORT, ANY_PORT, "")
+        table = TableId.of(Family.IPV4, False, Action.BLOCK, source=length, destination=ME)
         keys = array("I", sorted(addresses))
         if sys.byteorder == "little":
             keys.byteswap()

@@ -66,6 +66,7 @@ union key {
 	struct key4 v4;
 	struct key6 v6;
 	__u64 words[5];
+	__u32 halves[10];
 };
 
 /* The first lines of the state map: line `point * FAMILIES + family`. */
@@ -224,12 +225,18 @@ enum shortcut {
 
 struct dynamic4 {
 	__u32 table;
-	struct key4 key;
+	union {
+		struct key4 key;
+		__u32 words[4];
+	};
 };
 
 struct dynamic6 {
 	__u32 table;
-	struct key6 key;
+	union {
+		struct key6 key;
+		__u32 words[10];
+	};
 };
 
 struct dynamic_entry {

@@ -350,23 +350,16 @@ static __always_inline struct dynamic_entry *find_dynamic(const struct packet *p
 	if (packet->family == FAMILY_IPV4) {
 		struct dynamic4 key = { .table = step->first };
 
-		key.key.saddr = packet->key.v4.saddr & step->mask.v4.saddr;
-		key.key.daddr = packet->key.v4.daddr & step->mask.v4.daddr;
-		key.key.sport = packet->key.v4.sport & step->mask.v4.sport;
-		key.key.dport = packet->key.v4.dport & step->mask.v4.dport;
-		key.key.protocol = packet->key.v4.protocol & step->mask.v4.protocol;
+#pragma unroll
+		for (int i = 0; i < 4; i++)
+			key.words[i] = packet->key.halves[i] & step->mask.halves[i];
 		return bpf_map_lookup_elem(&dynamic_ipv4, &key);
 	} else {
 		struct dynamic6 key = { .table = step->first };
 
 #pragma unroll
-		for (int i = 0; i < 4; i++) {
-			key.key.saddr[i] = packet->key.v6.saddr[i] & step->mask.v6.saddr[i];
-			key.key.daddr[i] = packet->key.v6.daddr[i] & step->mask.v6.daddr[i];
-		}
-		key.key.sport = packet->key.v6.sport & step->mask.v6.sport;
-		key.key.dport = packet->key.v6.dport & step->mask.v6.dport;
-		key.key.protocol = packet->key.v6.protocol & step->mask.v6.protocol;
+		for (int i = 0; i < 10; i++)
+			key.words[i] = packet->key.halves[i] & step->mask.halves[i];
 		return bpf_map_lookup_elem(&dynamic_ipv6, &key);
 	}
 }

@@ -152,7 +152,13 @@ def _intersection(one: Filter, other: Filter) -> Filter | None:
     if len(protocols) > 1:
         return None
     try:
-        return Filter(ends[0], ends[1], protocols.pop() if protocols else None)
+        return replace(
+            one,
+            source=ends[0],
+            destination=ends[1],
+            protocol=protocols.pop() if protocols else None,
+            mirrored=False,
+        )
     except InvalidInput:
         return None
 

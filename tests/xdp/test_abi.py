@@ -11,6 +11,11 @@ import pytest
 
 from ipsecd.backend.xdp import abi, libbpf
 from ipsecd.backend.xdp.programs import HOOKS, KINDS, MAPS, Programs
+from ipsecd.backend.xdp.slots import MEMBERS, mask_of, packet_key
+from ipsecd.compiler.shapes import EXACT
+from ipsecd.compiler.tables import TableId
+from ipsecd.model.fields import FIELDS, Field, Kind
+from ipsecd.model.values import Action, Family
 from tests.netns.site import needs_isolation, run
 
 ROOT = Path(__file__).parents[2]
@@ -80,6 +85,23 @@ def test_members_lie_where_the_daemon_puts_them(types: dict[str, dict[str, Any]]
     assert [offset(types, "host6", m) for m in ("addresses", "local", "used")] == [0, 48, 60]
     words = ("deadline", "since", "until", "packets", "bytes")
     assert [offset(types, "dynamic_entry", m) for m in words] == [0, 8, 16, 24, 32]
+
+
+@pytest.mark.parametrize("field", [one for one in FIELDS if one.place is not None])
+@pytest.mark.parametrize("family", Family)
+def test_fields_lie_where_the_programs_look(
+    types: dict[str, dict[str, Any]], field: Field, family: Family
+) -> None:
+    """A table that looks at one field puts its key and its mask where the header has the member."""
+    assert field.place is not None
+    shape: Any = {Kind.PREFIX: family.bits, Kind.NUMBER: True, Kind.RANGE: EXACT}[field.kind]
+    table = TableId.of(family, False, Action.BLOCK, **{field.name: shape})
+    key = b"\xff" * field.bytes_in(family) + bytes(-field.bytes_in(family) % 4)
+    name = f"key{family.value}"
+    at = offset(types, name, MEMBERS[field.place])
+    wanted = bytes(at) + b"\xff" * field.bytes_in(family)
+    assert packet_key(table, key) == wanted.ljust(types[name]["size"], b"\0")
+    assert mask_of(table) == packet_key(table, key)
 
 
 def defined(name: str) -> int:

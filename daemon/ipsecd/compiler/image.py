@@ -9,18 +9,19 @@ import json
 import sys
 from array import array
 from collections.abc import Iterator
-from enum import Enum
 from itertools import islice, pairwise
 from operator import lt
 from typing import Any
 
 from ipsecd.compiler.classifier import Classifier, Table
-from ipsecd.compiler.tables import ANY_PORT, EXACT_PORT, ME, Ports, TableId
+from ipsecd.compiler.shapes import SHAPES, whole
+from ipsecd.compiler.tables import TableId
 from ipsecd.errors import InvalidInput
 from ipsecd.model.exemptions import exemption
-from ipsecd.model.values import MAX_PORT, Action, Family, InterfaceType, Origin, Process
+from ipsecd.model.fields import FIELDS
+from ipsecd.model.values import Action, Family, Origin
 
-FORMAT = 2
+FORMAT = 3
 _HEADER_KEYS = frozenset({"format", "exemptions", "drop_unparsable", "tables"})
 
 
@@ -32,7 +33,8 @@ def to_image(classifier: Classifier) -> bytes:
         "drop_unparsable": classifier.drop_unparsable,
         "tables": [
             {
-                "id": [part.value if isinstance(part, Enum) else part for part in table.id],
+                "id": [table.id.family.value, table.id.volatile, table.id.action.value],
+                "looks": table.id.looks,
                 "origins": [[o.store, o.policy, o.rule] for o in table.origins],
                 "keys": len(table.keys),
                 "writers": len(table.writers),
@@ -60,7 +62,7 @@ def from_image(image: bytes) -> Classifier:
         tables = []
         offset = 0
         for entry in _list(header["tables"]):
-            size, writers = (_whole(entry[name], 0, len(body)) for name in ("keys", "writers"))
+            size, writers = (whole(entry[name], 0, len(body)) for name in ("keys", "writers"))
             keys = body[offset : offset + size]
             offset += size
             tables.append(_table(entry, keys, _numbers(body[offset : offset + 4 * writers])))
@@ -76,7 +78,7 @@ def from_image(image: bytes) -> Classifier:
 
 
 def _table(entry: dict[str, Any], keys: bytes, writers: array[int]) -> Table:
-    table_id = _table_id(_list(entry["id"]))
+    table_id = _table_id(_list(entry["id"]), entry["looks"])
     origins = tuple(Origin(*map(_text, _list(origin))) for origin in _list(entry["origins"]))
     table = Table(table_id, keys, origins, writers)
     if len(keys) != table_id.key_width * len(table):
@@ -99,54 +101,29 @@ def _table(entry: dict[str, Any], keys: bytes, writers: array[int]) -> Table:
 
 def _forms_of_bytes(table_id: TableId) -> Iterator[tuple[int, bytes]]:
     """The bytes of a key that cannot have every value: where they are, and what they can be."""
-    offset = 0
-    fields = [1] * table_id.protocol
-    fields += [2] * (table_id.source_ports == EXACT_PORT)
-    fields += [2] * (table_id.destination_ports == EXACT_PORT)
-    for used in fields:
-        yield from ((offset + at, b"\0") for at in range(used, 4))
-        offset += 4
-    for length in (table_id.source, table_id.destination):
-        if length > 0:
-            for at in range(length // 8, table_id.family.bits // 8):
-                free_bits = max(0, 8 - max(0, length - 8 * at))
-                yield offset + at, bytes(range(0, 256, 1 << free_bits))
-            offset += table_id.family.bits // 8
+    for part in table_id.parts:
+        mask = SHAPES[part.field.kind].mask(part.shape, part.field, table_id.family)
+        for at, bits in enumerate(mask.ljust(part.size + -part.size % 4, b"\0")):
+            if bits != 0xFF:
+                yield part.offset + at, bytes(value for value in range(256) if not value & ~bits)
 
 
-def _table_id(parts: list[Any]) -> TableId:
-    family, volatile, action, source, destination, protocol, sports, dports, *words = parts
-    version = Family(_whole(family, 4, 6))
-    interface_type, process = map(_text, words)
-    table_id = TableId(
-        version,
-        _flag(volatile),
-        Action(_text(action)),
-        _whole(source, ME, version.bits),
-        _whole(destination, ME, version.bits),
-        _flag(protocol),
-        _ports(_list(sports)),
-        _ports(_list(dports)),
-        InterfaceType(interface_type).value if interface_type else "",
-        str(Process(*process.split(":", 1))) if process else "",
-    )
-    if not table_id.points or (table_id.needs_ports and not protocol):
+def _table_id(parts: list[Any], looks: dict[str, Any]) -> TableId:
+    family, volatile, action = parts
+    if type(looks) is not dict:
+        raise InvalidInput("the compiled policy does not say what it looks at")
+    version = Family(whole(family, 4, 6))
+    shapes = {
+        field.name: SHAPES[field.kind].read(looks[field.name], field, version)
+        for field in FIELDS
+        if field.name in looks
+    }
+    table_id = TableId.of(version, _flag(volatile), Action(_text(action)), **shapes)
+    if table_id.looks != shapes or len(shapes) != len(looks):
+        raise InvalidInput("the compiled policy looks at fields that do not exist")
+    if not table_id.points or (table_id.needs_transport and not table_id.protocol):
         raise InvalidInput("the compiled policy has a table that no policy makes")
     return table_id
-
-
-def _ports(parts: list[Any]) -> Ports:
-    kind, first, last = parts
-    ports = Ports(_text(kind), _whole(first, 0, MAX_PORT), _whole(last, 0, MAX_PORT))
-    if ports in (ANY_PORT, EXACT_PORT) or (kind == "range" and 0 < first < last):
-        return ports
-    raise InvalidInput("the compiled policy looks at ports that do not exist")
-
-
-def _whole(node: Any, least: int, most: int) -> int:
-    if type(node) is not int or not least <= node <= most:
-        raise InvalidInput(f"the compiled policy has {node!r:.40} for a number")
-    return node
 
 
 def _flag(node: Any) -> bool:

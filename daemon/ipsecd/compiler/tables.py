@@ -1,82 +1,113 @@
 """Owns the normal form: which table a filter's matches go into, and with which keys.
 
 A table holds matches that look at the same fields of a packet in the same way, so one look-up of
-one key decides all of them. Invariants:
+one key decides all of them. Must not know which fields there are. Invariants:
 
 1. All entries of a table have one rank, and at most one of them matches a packet: they differ
    in the key, which is made of exactly the fields that the table looks at.
 2. A key is laid out as a kernel concatenation: every field in network byte order, padded to four
-   bytes, in the order protocol, source port, destination port, source, destination.
+   bytes, in the order of ``fields.Place``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from itertools import product
+from typing import Any, NamedTuple
 
-from ipsecd.errors import LimitExceeded, Refused
+from ipsecd.compiler.shapes import SHAPES, Encode, Span
+from ipsecd.errors import LimitExceeded
+from ipsecd.model.fields import FIELDS, ME, Field, Header, Way
 from ipsecd.model.packets import Host, Packet, Point
-from ipsecd.model.precedence import ANY_PORT_WIDTH, Rank, rank
+from ipsecd.model.precedence import Rank, narrowness, rank
 from ipsecd.model.values import (
-    IPV6_EXTENSION_HEADERS,
     Action,
     Endpoint,
     Family,
     Filter,
-    HostName,
-    IcmpOfFamily,
     InForce,
     Keyword,
-    Network,
-    PortRange,
     Process,
-    Selector,
 )
-from ipsecd.quoting import quote
 
 MAX_PORT_PAIRS = 100_000
 """Combinations of source and destination ports in one filter."""
 
-ME = -1
-"""Stands in an address field of a shape for this host's own addresses."""
+_UNUSED = {field.name: SHAPES[field.kind].any for field in FIELDS}
+_PLACE = {field.name: number for number, field in enumerate(FIELDS)}
 
 
-class Ports(NamedTuple):
-    """How a table looks at one port: any, in the key (first and last are 0), or in one range."""
+class Part(NamedTuple):
+    """A field in the keys of a table: its shape, where it begins, its bytes without padding."""
 
-    kind: str
-    first: int = 0
-    last: int = 0
-
-    @property
-    def width(self) -> int:
-        """How many ports one entry covers."""
-        return {"any": ANY_PORT_WIDTH, "exact": 1}.get(self.kind, self.last - self.first + 1)
-
-
-ANY_PORT = Ports("any")
-EXACT_PORT = Ports("exact")
+    field: Field
+    shape: Any
+    offset: int
+    size: int
 
 
 class TableId(NamedTuple):
     """What a table is: all that its entries have in common.
 
-    ``source`` and ``destination`` are prefix lengths in bits; 0 is any address, ``ME`` is this
-    host. ``protocol`` says whether the key begins with one. ``interface_type`` is "" for any, and
-    ``process`` for any sender: else it is the text of the endpoint.
+    ``shapes`` say how it looks at each of ``fields.FIELDS``, in their order.
     """
 
     family: Family
     volatile: bool
     action: Action
-    source: int
-    destination: int
-    protocol: bool
-    source_ports: Ports
-    destination_ports: Ports
-    interface_type: str
-    process: str = ""
+    shapes: tuple[Any, ...]
+
+    @classmethod
+    def of(cls, family: Family, volatile: bool, action: Action, **shapes: Any) -> TableId:
+        """The table that looks at fields, by their names, in `shapes` and at nothing else."""
+        return cls(family, volatile, action, tuple((_UNUSED | shapes).values()))
+
+    def reshaped(self, **shapes: Any) -> TableId:
+        """The table that looks at some fields in other shapes."""
+        return TableId.of(self.family, self.volatile, self.action, **(self.looks | shapes))
+
+    @property
+    def source(self) -> int:
+        """A prefix length in bits; 0 is any address, ``ME`` is this host."""
+        length: int = self.shapes[_PLACE["source"]]
+        return length
+
+    @property
+    def destination(self) -> int:
+        """The same of the destination."""
+        length: int = self.shapes[_PLACE["destination"]]
+        return length
+
+    @property
+    def protocol(self) -> bool:
+        """Whether the table looks at the protocol."""
+        return bool(self.shapes[_PLACE["protocol"]])
+
+    @property
+    def destination_ports(self) -> Span:
+        """How the table looks at the destination port."""
+        span: Span = self.shapes[_PLACE["destination_ports"]]
+        return span
+
+    @property
+    def interface_type(self) -> str:
+        """The type of interface, "" for any."""
+        return str(self.shapes[_PLACE["interface_type"]])
+
+    @property
+    def process(self) -> str:
+        """The text of the endpoint that names local processes, "" for any sender."""
+        return str(self.shapes[_PLACE["process"]])
+
+    @property
+    def looks(self) -> dict[str, Any]:
+        """The shapes of the fields that the table looks at, by name."""
+        return {
+            field.name: shape
+            for field, shape in zip(FIELDS, self.shapes, strict=True)
+            if SHAPES[field.kind].looks(shape)
+        }
 
     @property
     def rank(self) -> Rank:
@@ -84,15 +115,11 @@ class TableId(NamedTuple):
         return self._rank_at(None)
 
     def _rank_at(self, point: Point | None) -> Rank:
-        bits = self.family.bits
         return rank(
-            source_bits=bits if self.source == ME else self.source,
-            destination_bits=bits if self.destination == ME else self.destination,
-            protocol_given=self.protocol,
-            destination_width=self.destination_ports.width,
-            source_width=self.source_ports.width,
-            interface_given=bool(self.interface_type),
-            process_given=bool(self.process),
+            {
+                field.name: narrowness(field, SHAPES[field.kind].width(shape, self.family))
+                for field, shape in zip(FIELDS, self.shapes, strict=True)
+            },
             volatile=self.volatile,
             action=self.action,
             before_translation=point is Point.LEAVING and self.source != ME,
@@ -105,32 +132,37 @@ class TableId(NamedTuple):
         What names ``me`` has one direction. A permit that does not is looked at once more when a
         packet leaves under this host's address, so that it keeps its rank against ``me``.
         """
-        if self.process:
-            return frozenset({Point.SENDING})
+        points = frozenset(Point)
         if self.destination == ME:
-            return frozenset() if self.source == ME else frozenset({Point.ARRIVING})
-        if self.source == ME:
-            return frozenset({Point.SENDING, Point.LEAVING})
-        if self.action is Action.PERMIT:
-            return frozenset(Point)
-        return frozenset({Point.ARRIVING, Point.SENDING})
+            points = frozenset() if self.source == ME else frozenset({Point.ARRIVING})
+        elif self.source == ME:
+            points = frozenset({Point.SENDING, Point.LEAVING})
+        elif self.action is not Action.PERMIT:
+            points = frozenset({Point.ARRIVING, Point.SENDING})
+        for field, shape in zip(FIELDS, self.shapes, strict=True):
+            if SHAPES[field.kind].looks(shape):
+                points &= field.points
+        return points
 
     @property
-    def needs_ports(self) -> bool:
-        """Whether a packet without ports can match nothing here."""
-        return self.source_ports != ANY_PORT or self.destination_ports != ANY_PORT
+    def needs_transport(self) -> bool:
+        """Whether a packet without a header of its transport can match nothing here."""
+        return any(
+            field.location is not None
+            and field.location.header is Header.TRANSPORT
+            and SHAPES[field.kind].looks(shape)
+            for field, shape in zip(FIELDS, self.shapes, strict=True)
+        )
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """What keys are made of, first to last."""
+        return _parts(self.family, self.shapes)
 
     @property
     def key_width(self) -> int:
         """The length of a key in bytes; 0 where the table looks at no field."""
-        address = self.family.bits // 8
-        return (
-            4 * self.protocol
-            + 4 * (self.source_ports == EXACT_PORT)
-            + 4 * (self.destination_ports == EXACT_PORT)
-            + address * (self.source > 0)
-            + address * (self.destination > 0)
-        )
+        return _width(self.parts)
 
     @property
     def order(self) -> tuple[object, ...]:
@@ -139,67 +171,58 @@ class TableId(NamedTuple):
 
     def order_at(self, point: Point | None) -> tuple[object, ...]:
         """The same, where packets are looked at `point`."""
-        return (
-            tuple(-part for part in self._rank_at(point)),
-            self.family.value,
-            self.source,
-            self.destination,
-            self.source_ports,
-            self.destination_ports,
-            self.interface_type,
-            self.process,
-        )
+        ranked = tuple(-part for part in self._rank_at(point))
+        return (ranked, self.family.value, *self.shapes)
 
     def key_of(self, packet: Packet, host: Host) -> bytes | None:
         """The key under which `packet` would stand in the table, None if it cannot."""
         if packet.family is not self.family or packet.point not in self.points:
             return None
-        if self.interface_type and (
-            packet.interface_type is None or packet.interface_type.value != self.interface_type
-        ):
-            return None
-        if self.process and self.process not in {str(one) for one in packet.processes}:
-            return None
         seen = packet
         if packet.point is Point.LEAVING and self.source != ME:
             seen = packet.arrived or packet
-        if self.source == ME and not host.owns(seen.family, seen.source):
-            return None
-        if self.destination == ME and not host.receives(seen.family, seen.destination):
-            return None
-        for ports, port in (
-            (self.source_ports, seen.source_port),
-            (self.destination_ports, seen.destination_port),
-        ):
-            if ports != ANY_PORT and port is None:
+        values = []
+        for field, shape in zip(FIELDS, self.shapes, strict=True):
+            has = field.seen(seen)
+            value = SHAPES[field.kind].value_of(field, shape, has, self.family, host)
+            if value is None:
                 return None
-            if ports.kind == "range" and not ports.first <= (port or 0) <= ports.last:
-                return None
-        return self.key(
-            seen.protocol,
-            seen.source_port or 0,
-            seen.destination_port or 0,
-            seen.source,
-            seen.destination,
-        )
+            values.append(value)
+        return _key(_encoders(self.family, self.shapes), values)
 
-    def key(
-        self, protocol: int, source_port: int, destination_port: int, source: int, destination: int
-    ) -> bytes:
-        """The key of one entry; addresses are masked to the table's prefix lengths."""
-        parts = []
-        if self.protocol:
-            parts.append(bytes((protocol, 0, 0, 0)))
-        if self.source_ports == EXACT_PORT:
-            parts.append(source_port.to_bytes(2, "big") + b"\0\0")
-        if self.destination_ports == EXACT_PORT:
-            parts.append(destination_port.to_bytes(2, "big") + b"\0\0")
-        bits = self.family.bits
-        for length, address in ((self.source, source), (self.destination, destination)):
-            if length > 0:
-                dropped = bits - length
-                parts.append((address >> dropped << dropped).to_bytes(bits // 8, "big"))
-        return b"".join(parts)
+
+@lru_cache(maxsize=4096)
+def _parts(family: Family, shapes: tuple[Any, ...]) -> tuple[Part, ...]:
+    in_key = [
+        (field, shape)
+        for field, shape in zip(FIELDS, shapes, strict=True)
+        if SHAPES[field.kind].in_key(shape)
+    ]
+    offset = 0
+    parts = []
+    for field, shape in sorted(in_key, key=lambda pair: pair[0].place or 0):
+        size = field.bytes_in(family)
+        parts.append(Part(field, shape, offset, size))
+        offset += size + -size % 4
+    return tuple(parts)
+
+
+def _width(parts: tuple[Part, ...]) -> int:
+    return parts[-1].offset + parts[-1].size + -parts[-1].size % 4 if parts else 0
+
+
+@lru_cache(maxsize=4096)
+def _encoders(family: Family, shapes: tuple[Any, ...]) -> tuple[tuple[int, Encode], ...]:
+    """For each part of a key the number of its field, and what lays out a value of it."""
+    return tuple(
+        (FIELDS.index(part.field), SHAPES[part.field.kind].encoder(part.shape, family))
+        for part in _parts(family, shapes)
+    )
+
+
+def _key(encoders: tuple[tuple[int, Encode], ...], values: Sequence[int]) -> bytes:
+    """The key of one entry, of a value for each field."""
+    return b"".join([encode(values[number]) for number, encode in encoders])
 
 
 class Row(NamedTuple):
@@ -239,97 +262,28 @@ def _check_size(flt: Filter) -> None:
         )
 
 
+_SHAPED = tuple((field.wanted, SHAPES[field.kind].shaped) for field in FIELDS)
+
+
 def _one_way(
     one: InForce, family: Family, source: Endpoint, destination: Endpoint
 ) -> Iterator[Row]:
-    process = source.address if isinstance(source.address, Process) else None
-    if destination.address is Keyword.ME and (process or source.address is Keyword.ME):
+    if destination.address is Keyword.ME and (
+        source.address is Keyword.ME or isinstance(source.address, Process)
+    ):
         return
-    interface = one.interface_type.value if one.interface_type else ""
-    volatile = one.origin.volatile
-    source_networks = _networks(source, family)
-    destination_networks = _networks(destination, family)
-    for protocol in one.filter.protocols:
-        number = protocol.number(family) if isinstance(protocol, IcmpOfFamily) else protocol
-        if family is Family.IPV6 and protocol in IPV6_EXTENSION_HEADERS:
-            continue
-        for sports in source.ports or (None,):
-            for dports in destination.ports or (None,):
-                for source_length, source_address in source_networks:
-                    for length, address in destination_networks:
-                        table = _table_id(
-                            family,
-                            volatile,
-                            one.action,
-                            source_length,
-                            length,
-                            number is not None,
-                            sports,
-                            dports,
-                            interface,
-                            str(process) if process else "",
-                        )
-                        key = table.key(
-                            number or 0,
-                            sports.first if sports else 0,
-                            dports.first if dports else 0,
-                            source_address,
-                            address,
-                        )
-                        yield Row(table, key, one)
+    way = Way(one, family, source, destination)
+    volatile, action = one.origin.volatile, one.action
+    choices = [[shaped(asked) for asked in wanted(way)] for wanted, shaped in _SHAPED]
+    for chosen in product(*choices):
+        shapes, values = zip(*chosen, strict=True)
+        table, encoders = _table(family, volatile, action, shapes)
+        yield Row(table, _key(encoders, values), one)
 
 
 @lru_cache(maxsize=4096)
-def _table_id(
-    family: Family,
-    volatile: bool,
-    action: Action,
-    source: int,
-    destination: int,
-    protocol: bool,
-    source_ports: PortRange | None,
-    destination_ports: PortRange | None,
-    interface_type: str,
-    process: str,
-) -> TableId:
+def _table(
+    family: Family, volatile: bool, action: Action, shapes: tuple[Any, ...]
+) -> tuple[TableId, tuple[tuple[int, Encode], ...]]:
     # Cached because a list of a million addresses asks for the same few tables a million times.
-    return TableId(
-        family,
-        volatile,
-        action,
-        source,
-        destination,
-        protocol,
-        _ports(source_ports),
-        _ports(destination_ports),
-        interface_type,
-        process,
-    )
-
-
-def _ports(ports: PortRange | None) -> Ports:
-    if ports is None:
-        return ANY_PORT
-    if ports.width == 1:
-        return EXACT_PORT
-    return Ports("range", ports.first, ports.last)
-
-
-def _networks(endpoint: Endpoint, family: Family) -> list[tuple[int, int]]:
-    """The endpoint's addresses of one family as pairs of prefix length (or ``ME``) and address."""
-    address = endpoint.address
-    if address is Keyword.ME or isinstance(address, Process):
-        return [(ME, 0)]
-    if address is Keyword.ANY:
-        return [(0, 0)]
-    if isinstance(address, HostName):
-        if not address.addresses:
-            raise Refused(
-                f"DNS name {quote(address.name)} has not been resolved",
-                "resolve it, or use an address",
-            )
-        return [(n.length, n.address) for n in address.addresses if n.family is family]
-    if isinstance(address, Selector):
-        return [(n.length, n.address) for n in address.addresses if n.family is family]
-    assert isinstance(address, Network)
-    return [(address.length, address.address)] if address.family is family else []
+    return TableId(family, volatile, action, shapes), _encoders(family, shapes)

@@ -148,13 +148,15 @@ def _match_one_way(
     ):
         return None
     return rank(
-        source_bits=source_bits,
-        destination_bits=destination_bits,
-        protocol_given=protocol is not None,
-        destination_width=destination_width,
-        source_width=source_width,
-        interface_given=one.interface_type is not None,
-        process_given=isinstance(source.address, Process),
+        {
+            "source": source_bits,
+            "destination": destination_bits,
+            "protocol": int(protocol is not None),
+            "source_ports": ANY_PORT_WIDTH - source_width,
+            "destination_ports": ANY_PORT_WIDTH - destination_width,
+            "interface_type": int(one.interface_type is not None),
+            "process": int(isinstance(source.address, Process)),
+        },
         volatile=one.origin.volatile,
         action=one.action,
         before_translation=leaving and source.address is not Keyword.ME,

@@ -2,41 +2,53 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from ipsecd.model.fields import FIELDS, Criterion, Field, Kind
 from ipsecd.model.values import MAX_PORT, Action
 
-Rank = tuple[int, int, int, int, int, int, int, int]
+Rank = tuple[int, ...]
 
 ANY_PORT_WIDTH = MAX_PORT + 1
 
+_ORDER = (
+    Criterion.ADDRESSES,
+    Criterion.PROTOCOL,
+    Criterion.DESTINATION_PORTS,
+    Criterion.SOURCE_PORTS,
+    Criterion.INTERFACE,
+    Criterion.SENDER,
+)
+_FIELDS_OF = tuple(
+    tuple(field.name for field in FIELDS if field.criterion is criterion) for criterion in _ORDER
+)
+
+
+def narrowness(field: Field, width: int) -> int:
+    """How narrow a match is in `field`: 0 where it takes anything.
+
+    `width` is a prefix length in bits for a PREFIX, where a host and ``me`` have the full length;
+    how many numbers match for a RANGE; and for others, whether one is given.
+    """
+    return ANY_PORT_WIDTH - width if field.kind is Kind.RANGE else width
+
 
 def rank(
+    narrow: Mapping[str, int],
     *,
-    source_bits: int,
-    destination_bits: int,
-    protocol_given: bool,
-    destination_width: int,
-    source_width: int,
-    interface_given: bool,
-    process_given: bool = False,
     volatile: bool,
     action: Action,
     before_translation: bool = False,
 ) -> Rank:
     """The rank of one match; of those that match a packet the greatest decides.
 
-    `source_bits` and `destination_bits` are prefix lengths, in which a host and ``me`` count as
-    the full length and any address as 0. The widths count ports: 1 for a single port,
-    ``ANY_PORT_WIDTH`` for any. Ranks of one IP version compare as tuples. `before_translation`
-    says that the match is of a permit with what a forwarded packet was before it left as this
-    host's: who names a container means it more than who names the host that it leaves as.
+    `narrow` says how narrow the match is in each field, by its name (see ``narrowness``). Ranks of
+    one IP version compare as tuples. `before_translation` says that the match is of a permit with
+    what a forwarded packet was before it left as this host's: who names a container means it more
+    than who names the host that it leaves as. Raises ``KeyError`` for a field that is left out.
     """
     return (
-        source_bits + destination_bits,
-        int(protocol_given),
-        -destination_width,
-        -source_width,
-        int(interface_given),
-        int(process_given),
+        *(sum(narrow[name] for name in names) for names in _FIELDS_OF),
         int(volatile),
         2 if before_translation else int(action is Action.BLOCK),
     )

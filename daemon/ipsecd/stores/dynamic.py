@@ -143,8 +143,8 @@ class DynamicStore:
             except InvalidInput:
                 return []
             address = one.source.address
-            bare = one == Filter(one.source, Endpoint(Keyword.ME))
-            keys = [one, address] if bare and not one.has_ports else [one]
+            bare = one == Filter(Endpoint(address), Endpoint(Keyword.ME))
+            keys = [one, address] if bare else [one]
         for key in keys:
             if names := self._found_by.get(key):
                 return [self._rules[name] for name in names]
@@ -176,7 +176,7 @@ def _keys(rule: DynamicRule) -> Iterator[Hashable]:
     """What a rule can be found by, besides its name: each filter, and each address in one."""
     for one in rule.filters:
         # A filter is found by what was written, whatever its DNS names stand for today.
-        plain = Filter(_plain(one.source), _plain(one.destination), one.protocol, one.mirrored)
+        plain = replace(one, source=_plain(one.source), destination=_plain(one.destination))
         yield plain
         for endpoint in (one.source, one.destination):
             if isinstance(endpoint.address, Network):
@@ -191,7 +191,7 @@ def _keys(rule: DynamicRule) -> Iterator[Hashable]:
 def _plain(endpoint: Endpoint) -> Endpoint:
     address = endpoint.address
     if isinstance(address, Selector):
-        return Endpoint(replace(address, addresses=()), endpoint.ports)
+        return replace(endpoint, address=replace(address, addresses=()))
     if isinstance(address, HostName):
-        return Endpoint(HostName(address.name), endpoint.ports)
+        return replace(endpoint, address=replace(address, addresses=()))
     return endpoint

@@ -21,8 +21,9 @@ from ipsecd.backend.nftables.naming import (
     chain,
     describe,
 )
-from ipsecd.compiler.tables import ME, TableId
+from ipsecd.compiler.tables import TableId
 from ipsecd.model.exemptions import Pattern
+from ipsecd.model.fields import ME
 from ipsecd.model.packets import Point
 from ipsecd.model.values import Family
 
@@ -71,7 +72,7 @@ class Program:
             self.rules.add(headers, end, comment="too many or broken extension headers")
         self.rules.chains[fragments] = []
         self._exempt(fragments, fragment=True)
-        self._split(fragments, [t for t in self.tables if not t.id.needs_ports], "fragment")
+        self._split(fragments, [t for t in self.tables if not t.id.needs_transport], "fragment")
         ports = chain(self.look.base, self.family, "ports")
         self.rules.add(
             entry, ex.meta(ex.META_L4PROTO), ex.in_set(WITH_PORTS), ex.verdict(JUMP, ports)

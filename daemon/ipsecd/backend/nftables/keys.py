@@ -5,68 +5,56 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ipsecd.backend.nftables import expressions as ex
-from ipsecd.compiler.tables import EXACT_PORT, Ports, TableId
+from ipsecd.compiler.shapes import SHAPES
+from ipsecd.compiler.tables import TableId
+from ipsecd.model.fields import BY_NAME, Field, Header, Kind, Place
 from ipsecd.model.values import Family
 
-Loader = Callable[[str, Family, int], bytes]
+Loader = Callable[[Field, Family, int], bytes]
+
+_HEADERS = {Header.NETWORK: ex.NETWORK_HEADER, Header.TRANSPORT: ex.TRANSPORT_HEADER}
+_TRACKED = {
+    Place.SOURCE: {Family.IPV4: ex.CT_SRC_IP, Family.IPV6: ex.CT_SRC_IP6},
+    Place.DESTINATION: {Family.IPV4: ex.CT_DST_IP, Family.IPV6: ex.CT_DST_IP6},
+    Place.SOURCE_PORT: dict.fromkeys(Family, ex.CT_PROTO_SRC),
+    Place.DESTINATION_PORT: dict.fromkeys(Family, ex.CT_PROTO_DST),
+}
+"""What connection tracking keeps of the fields that lie in a header, by their place in keys."""
 
 
 def key_of(table: TableId, load: Loader) -> bytes:
     """Load the fields of the table's key into registers, after checking what is not in it."""
-    parts: list[bytes] = []
-    for name, ports in (("sport", table.source_ports), ("dport", table.destination_ports)):
-        if ports.kind == "range":
-            parts.append(load(name, table.family, 0) + _port_range(ports))
-    register = 0
-    if table.protocol:
-        parts.append(ex.meta(ex.META_L4PROTO, register))
-        register += 1
-    for name, ports in (("sport", table.source_ports), ("dport", table.destination_ports)):
-        if ports == EXACT_PORT:
-            parts.append(load(name, table.family, register))
-            register += 1
-    for name, length in (("saddr", table.source), ("daddr", table.destination)):
-        if length > 0:
-            parts.append(load(name, table.family, register))
-            if length < table.family.bits:
-                parts.append(ex.masked(_mask(table.family, length), register))
-            register += table.family.bits // 32
-    if not register:
-        parts.append(ex.meta(ex.META_NFPROTO))
-    return b"".join(parts)
+    family = table.family
+    loaded: list[bytes] = []
+    for name, shape in table.looks.items():
+        field = BY_NAME[name]
+        if field.kind is Kind.RANGE and not SHAPES[field.kind].in_key(shape):
+            bounds = (number.to_bytes(field.width, "big") for number in shape.bounds)
+            loaded.append(load(field, family, 0) + ex.within(*bounds))
+    for part in table.parts:
+        register = part.offset // 4
+        loaded.append(load(part.field, family, register))
+        mask = SHAPES[part.field.kind].mask(part.shape, part.field, family)
+        if mask.strip(b"\xff"):
+            loaded.append(ex.masked(mask, register))
+    return b"".join(loaded) if table.parts else b"".join((*loaded, ex.meta(ex.META_NFPROTO)))
 
 
-def from_packet(name: str, family: Family, register: int) -> bytes:
+def from_packet(field: Field, family: Family, register: int) -> bytes:
     """Load a field from the packet as it is now."""
-    if name in ("sport", "dport"):
-        return ex.payload(ex.TRANSPORT_HEADER, 0 if name == "sport" else 2, 2, register)
-    size = family.bits // 8
-    source = 12 if family is Family.IPV4 else 8
-    offset = source if name == "saddr" else source + size
-    return ex.payload(ex.NETWORK_HEADER, offset, size, register)
+    where = field.location
+    if where is None:
+        return ex.meta(ex.META_L4PROTO, register)
+    size = field.bytes_in(family)
+    return ex.payload(_HEADERS[where.header], where.offset(family), size, register)
 
 
 def as_arrived(direction: int) -> Loader:
     """Load a field from what connection tracking saw when the packet arrived."""
-    keys = {
-        (Family.IPV4, "saddr"): ex.CT_SRC_IP,
-        (Family.IPV4, "daddr"): ex.CT_DST_IP,
-        (Family.IPV6, "saddr"): ex.CT_SRC_IP6,
-        (Family.IPV6, "daddr"): ex.CT_DST_IP6,
-    }
 
-    def load(name: str, family: Family, register: int) -> bytes:
-        ports = {"sport": ex.CT_PROTO_SRC, "dport": ex.CT_PROTO_DST}
-        key = ports.get(name) or keys[family, name]
-        return ex.tracked(key, register, direction)
+    def load(field: Field, family: Family, register: int) -> bytes:
+        if field.location is None or field.place is None:
+            return from_packet(field, family, register)
+        return ex.tracked(_TRACKED[field.place][family], register, direction)
 
     return load
-
-
-def _port_range(ports: Ports) -> bytes:
-    return ex.within(ports.first.to_bytes(2, "big"), ports.last.to_bytes(2, "big"))
-
-
-def _mask(family: Family, length: int) -> bytes:
-    bits = family.bits
-    return ((1 << bits) - (1 << (bits - length))).to_bytes(bits // 8, "big")

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 from ipsecd.backend.nftables import expressions as ex
 from ipsecd.backend.nftables.naming import DELIVERED, uncounted_name
-from ipsecd.compiler.tables import ME, TableId
+from ipsecd.compiler.tables import TableId
+from ipsecd.model.fields import ME
 from ipsecd.model.packets import Point
 from ipsecd.model.values import Action, Origin
 

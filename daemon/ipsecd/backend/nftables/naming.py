@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 from ipsecd.backend.nftables.messages import (
     SET_OBJECT,
     SET_TIMEOUT,
 )
-from ipsecd.compiler.tables import ANY_PORT, EXACT_PORT, ME, Ports, TableId
+from ipsecd.compiler.shapes import EXACT
+from ipsecd.compiler.tables import TableId
+from ipsecd.model.fields import BY_NAME, ME, Field, Kind
 from ipsecd.model.packets import Point
 from ipsecd.model.values import Family, Origin
 
@@ -44,19 +47,12 @@ def set_name(table: TableId, generation: int) -> str:
     """The set that holds a table's keys; `generation` tells old content from new."""
     owner = "dynamic" if table.volatile else "policy"
     parts = [owner, table.action.value, f"ip{table.family.value}"]
-    parts.append(_side("from", table.source))
-    parts.append(_side("to", table.destination))
-    if table.protocol:
-        parts.append("proto")
+    parts += [_side("source", table.source), _side("destination", table.destination)]
     parts += [
-        f"{name}{_ports(ports)}"
-        for name, ports in (("sport", table.source_ports), ("dport", table.destination_ports))
-        if ports != ANY_PORT
+        _shape(BY_NAME[name], shape)
+        for name, shape in table.looks.items()
+        if BY_NAME[name].kind is not Kind.PREFIX
     ]
-    if table.interface_type:
-        parts.append(table.interface_type)
-    if table.process:
-        parts.append(f"sender_{hashlib.sha256(table.process.encode()).hexdigest()[:12]}")
     parts.append(f"g{generation}")
     return "_".join(parts)
 
@@ -66,12 +62,19 @@ def uncounted_name(name: str) -> str:
     return name.replace("dynamic_", "dynamic_uncounted_", 1)
 
 
-def _side(word: str, length: int) -> str:
-    return word + {ME: "_me", 0: "_any"}.get(length, f"_{length}")
+def _side(name: str, length: int) -> str:
+    return BY_NAME[name].word + {ME: "_me", 0: "_any"}.get(length, f"_{length}")
 
 
-def _ports(ports: Ports) -> str:
-    return "" if ports == EXACT_PORT else f"_{ports.first}_{ports.last}"
+def _shape(field: Field, shape: Any) -> str:
+    """How a table looks at a field, in words that a name can have."""
+    if field.kind is Kind.RANGE and shape != EXACT:
+        return f"{field.word}_{shape.first}_{shape.last}"
+    if field.kind is Kind.WORD:
+        text: str = shape
+        digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+        return text if text.isalpha() else f"{field.word}_{digest}"
+    return field.word
 
 
 def counter_name(origin: Origin) -> str:
@@ -88,14 +91,8 @@ def describe(origin: Origin) -> str:
 def key_types(table: TableId) -> tuple[int, ...]:
     """Nft's data types of the fields in the table's key."""
     address = _TYPE_IPV4 if table.family is Family.IPV4 else _TYPE_IPV6
-    types = [
-        *([_TYPE_PROTOCOL] if table.protocol else []),
-        *([_TYPE_SERVICE] if table.source_ports == EXACT_PORT else []),
-        *([_TYPE_SERVICE] if table.destination_ports == EXACT_PORT else []),
-        *([address] if table.source > 0 else []),
-        *([address] if table.destination > 0 else []),
-    ]
-    return tuple(types) or (_TYPE_NFPROTO,)
+    types = {Kind.PREFIX: address, Kind.NUMBER: _TYPE_PROTOCOL, Kind.RANGE: _TYPE_SERVICE}
+    return tuple(types[part.field.kind] for part in table.parts) or (_TYPE_NFPROTO,)
 
 
 def kernel_key_width(table: TableId) -> int:

@@ -20,12 +20,14 @@ from typing import NamedTuple
 
 from ipsecd.backend.xdp import abi
 from ipsecd.backend.xdp.lines import RangeLines, hash_lines, prefix, range_lines
+from ipsecd.backend.xdp.slots import Fixed, fixed_of, mask_of, packet_key, port_bounds
 from ipsecd.compiler.classifier import Classifier, Ranked, Table, in_order
-from ipsecd.compiler.tables import EXACT_PORT, ME, Ports, TableId
+from ipsecd.compiler.tables import TableId
 from ipsecd.errors import LimitExceeded
 from ipsecd.model.exemptions import Cast, Pattern, exemption
+from ipsecd.model.fields import ME
 from ipsecd.model.packets import Point
-from ipsecd.model.values import MAX_PORT, Action, Family, Origin
+from ipsecd.model.values import Action, Family, Origin
 
 POINTS = (Point.ARRIVING, Point.SENDING, Point.LEAVING)
 FAMILY_ORDER = (Family.IPV4, Family.IPV6)
@@ -42,14 +44,6 @@ class Dynamic(NamedTuple):
 
     id: TableId
     number: int
-
-
-class Fixed(NamedTuple):
-    """The fields besides one address that all entries of a list of prefixes share."""
-
-    protocol: bytes
-    source_port: bytes
-    destination_port: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +110,9 @@ def _shares(table: Ranked) -> TableId:
     """What tables have in common whose prefixes can be put into one list."""
     one = table.id
     if isinstance(table, Table) and one.source > 0 >= one.destination:
-        return one._replace(source=1)
+        return one.reshaped(source=1)
     if isinstance(table, Table) and one.destination > 0 >= one.source:
-        return one._replace(destination=1)
+        return one.reshaped(destination=1)
     return one
 
 
@@ -211,51 +205,7 @@ def _add_prefixes(table: Table, rules: Mapping[Origin, int], lists: dict[Fixed, 
         key = table.keys[index * width : (index + 1) * width]
         address = int.from_bytes(key[before:], "big")
         rule = numbers[writers[index] if writers else 0]
-        lists.setdefault(_fixed(one, key), []).append(prefix(address, length, rule))
-
-
-def _fixed(table: TableId, key: bytes) -> Fixed:
-    protocol = source = destination = b""
-    offset = 0
-    if table.protocol:
-        protocol = key[:1]
-        offset = 4
-    if table.source_ports == EXACT_PORT:
-        source = key[offset : offset + 2]
-        offset += 4
-    if table.destination_ports == EXACT_PORT:
-        destination = key[offset : offset + 2]
-    return Fixed(protocol, source, destination)
-
-
-def packet_key(table: TableId, key: bytes) -> bytes:
-    """A key of `table` in the layout in which the programs have those of packets."""
-    fixed = _fixed(table, key)
-    size = table.family.bits // 8
-    offset = 4 * (bool(fixed.protocol) + bool(fixed.source_port) + bool(fixed.destination_port))
-    addresses = [b"", b""]
-    for place_, length in enumerate((table.source, table.destination)):
-        if length > 0:
-            addresses[place_] = key[offset : offset + size]
-            offset += size
-    layout = abi.KEY4 if table.family is Family.IPV4 else abi.KEY6
-    protocol = fixed.protocol[0] if fixed.protocol else 0
-    return layout.pack(*addresses, fixed.source_port, fixed.destination_port, protocol)
-
-
-def mask_of(table: TableId) -> bytes:
-    """Which bits of a packet's key count in `table`."""
-    bits = table.family.bits
-    addresses = [
-        ((1 << bits) - (1 << (bits - max(length, 0)))).to_bytes(bits // 8, "big")
-        for length in (table.source, table.destination)
-    ]
-    ports = [
-        b"\xff\xff" if ports == EXACT_PORT else b""
-        for ports in (table.source_ports, table.destination_ports)
-    ]
-    layout = abi.KEY4 if table.family is Family.IPV4 else abi.KEY6
-    return layout.pack(*addresses, *ports, 255 * table.protocol)
+        lists.setdefault(fixed_of(one, key), []).append(prefix(address, length, rule))
 
 
 def _hash_entries(table: Table, rules: Mapping[Origin, int]) -> Iterable[tuple[bytes, int]]:
@@ -275,9 +225,9 @@ def steps(group: tuple[Ranked, ...], image: Image, *, alone: bool) -> list[bytes
     conditions |= abi.COUNTS if alone or one.action is Action.BLOCK else 0
     conditions |= abi.IF_SOURCE_ME if one.source == ME else 0
     conditions |= abi.IF_DESTINATION_ME if one.destination == ME else 0
-    conditions |= abi.IF_PORTS if one.needs_ports else 0
+    conditions |= abi.IF_PORTS if one.needs_transport else 0
     interface = _INTERFACES[one.interface_type]
-    ports = (*_port_range(one.source_ports), *_port_range(one.destination_ports))
+    ports = port_bounds(one)
     first = group[0]
     if isinstance(first, Dynamic):
         number = first.number
@@ -321,12 +271,6 @@ def _range_step(
         conditions |= abi.IF_PROTOCOL
     if one.destination > 0:
         conditions |= abi.OF_DESTINATION
-    ports: list[int] = []
-    for exact, range_ in (
-        (fixed.source_port, one.source_ports),
-        (fixed.destination_port, one.destination_ports),
-    ):
-        ports += [int.from_bytes(exact, "big")] * 2 if exact else _port_range(range_)
     protocol = fixed.protocol[0] if fixed.protocol else 0
     return abi.STEP.pack(
         abi.STEP_RANGES,
@@ -336,13 +280,9 @@ def _range_step(
         found.rule,
         0,
         0,
-        *ports,
+        *port_bounds(one, fixed),
         found.describe(at, protocol),
     )
-
-
-def _port_range(ports: Ports) -> tuple[int, int]:
-    return (ports.first, ports.last) if ports.kind == "range" else (0, MAX_PORT)
 
 
 def state_lines(

@@ -25,8 +25,9 @@ from ipsecd.backend.grace import wait_for_packets
 from ipsecd.backend.xdp import abi, libbpf
 from ipsecd.backend.xdp.lines import host_lines
 from ipsecd.backend.xdp.origins import put_origins, read_origins
-from ipsecd.backend.xdp.program import Dynamic, Image, holds_all, packet_key, state_lines
+from ipsecd.backend.xdp.program import Dynamic, Image, holds_all, state_lines
 from ipsecd.backend.xdp.shortcuts import Shortcuts, shortcuts
+from ipsecd.backend.xdp.slots import packet_key
 from ipsecd.compiler.classifier import Classifier
 from ipsecd.compiler.tables import TableId
 from ipsecd.compiler.volatile import Delta, Entry, Volatile

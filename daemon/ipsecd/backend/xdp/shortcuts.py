@@ -18,9 +18,11 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from ipsecd.backend.xdp import abi
 from ipsecd.compiler.classifier import Classifier, Ranked, Table, in_order
-from ipsecd.compiler.tables import ANY_PORT, EXACT_PORT, ME, TableId
+from ipsecd.compiler.shapes import EXACT
+from ipsecd.compiler.tables import TableId
 from ipsecd.compiler.volatile import VolatileTable
 from ipsecd.model.exemptions import Pattern, exemption
+from ipsecd.model.fields import ME
 from ipsecd.model.packets import Point
 from ipsecd.model.values import MAX_PORT, TCP, UDP, Action, Family, Origin
 
@@ -127,14 +129,15 @@ def shortcuts(
 
 
 def _is_plain_block(table: TableId) -> bool:
-    return (
-        table.action is Action.BLOCK
-        and table.source == 0
-        and table.destination in {0, ME}
-        and table.source_ports == ANY_PORT
-        and table.destination_ports == EXACT_PORT
-        and not table.interface_type
+    plain = TableId.of(
+        table.family,
+        table.volatile,
+        Action.BLOCK,
+        destination=table.destination,
+        protocol=True,
+        destination_ports=EXACT,
     )
+    return table == plain and table.destination in {0, ME}
 
 
 def _set_drops(
@@ -165,18 +168,16 @@ def _keys(table: Ranked) -> Iterable[bytes] | None:
 
 def _reach(table: TableId, keys: Iterable[bytes] | None) -> set[tuple[Section, int, int]]:
     """The sections, and the first and last port, of packets that keys of `table` can match."""
-    first, last = 0, MAX_PORT
-    if table.destination_ports.kind == "range":
-        first, last = table.destination_ports.first, table.destination_ports.last
+    first, last = table.destination_ports.bounds
     if keys is None:
         return {((table.family, protocol), first, last) for protocol in _PROTOCOLS}
-    port_at = 4 * table.protocol + 4 * (table.source_ports == EXACT_PORT)
+    at = {part.field.name: slice(part.offset, part.offset + part.size) for part in table.parts}
     found = set()
     for key in keys:
-        if table.destination_ports == EXACT_PORT:
-            first = last = int.from_bytes(key[port_at : port_at + 2], "big")
+        if "destination_ports" in at:
+            first = last = int.from_bytes(key[at["destination_ports"]], "big")
         for protocol in _PROTOCOLS:
-            if not table.protocol or key[0] == protocol:
+            if not table.protocol or key[at["protocol"]] == bytes((protocol,)):
                 found.add(((table.family, protocol), first, last))
     return found
 

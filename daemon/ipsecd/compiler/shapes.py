@@ -1,0 +1,240 @@
+"""Owns how tables look at fields: what a shape says, asks, stores and puts into keys.
+
+A shape is how one table looks at one field: a prefix length for a PREFIX, whether it is given for
+a NUMBER, a ``Span`` for a RANGE and a word for a WORD. Must not know which fields there are.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from ipsecd.errors import InvalidInput
+from ipsecd.model.fields import ME, Field, Kind
+from ipsecd.model.packets import Host
+from ipsecd.model.precedence import ANY_PORT_WIDTH
+from ipsecd.model.values import MAX_PORT, Family
+
+Encode = Callable[[int], bytes]
+"""Lays out the value of one field in a key."""
+
+
+class Span(NamedTuple):
+    """How a table looks at 16 bits: not at all, in the key (first and last are 0), or a range."""
+
+    kind: str
+    first: int = 0
+    last: int = 0
+
+    @property
+    def width(self) -> int:
+        """How many numbers one entry covers."""
+        return {"any": ANY_PORT_WIDTH, "exact": 1}.get(self.kind, self.last - self.first + 1)
+
+    @property
+    def bounds(self) -> tuple[int, int]:
+        """The first and the last number that the table itself lets pass."""
+        return (self.first, self.last) if self.kind == "range" else (0, MAX_PORT)
+
+
+ANY = Span("any")
+EXACT = Span("exact")
+
+
+class Shapes(ABC):
+    """What can be said of the shapes of one kind of field."""
+
+    any: Any
+    """The shape of a table that does not look at the field."""
+
+    def looks(self, shape: Any) -> bool:
+        """Whether a table of this shape looks at the field."""
+        return bool(shape != self.any)
+
+    @abstractmethod
+    def in_key(self, shape: Any) -> bool:
+        """Whether its keys hold the field."""
+
+    @abstractmethod
+    def width(self, shape: Any, family: Family) -> int:
+        """The width of its entries, as ``precedence.narrowness`` has it."""
+
+    @abstractmethod
+    def shaped(self, wanted: Any) -> tuple[Any, int]:
+        """The shape for what a filter wants, and the value for the key."""
+
+    @abstractmethod
+    def value_of(
+        self, field: Field, shape: Any, seen: Any, family: Family, host: Host
+    ) -> int | None:
+        """The value that a packet has in the key; None if it matches nothing in such a table."""
+
+    @abstractmethod
+    def read(self, node: Any, field: Field, family: Family) -> Any:
+        """The shape that was stored; raises ``InvalidInput`` or ``ValueError`` for none."""
+
+    def encoder(self, shape: Any, family: Family) -> Encode:
+        """What lays out a value in a key, where it begins at a multiple of four bytes."""
+        del shape, family
+        raise NotImplementedError
+
+    def mask(self, shape: Any, field: Field, family: Family) -> bytes:
+        """Which bits of the field its keys hold."""
+        del shape
+        return b"\xff" * field.bytes_in(family)
+
+
+class _Prefixes(Shapes):
+    any = 0
+
+    def in_key(self, shape: Any) -> bool:
+        return bool(shape > 0)
+
+    def width(self, shape: Any, family: Family) -> int:
+        return family.bits if shape == ME else int(shape)
+
+    def shaped(self, wanted: Any) -> tuple[Any, int]:
+        length, address = wanted
+        return length, address
+
+    def value_of(
+        self, field: Field, shape: Any, seen: Any, family: Family, host: Host
+    ) -> int | None:
+        assert field.mine is not None
+        if shape == ME and not field.mine(host, family, seen):
+            return None
+        return int(seen)
+
+    def encoder(self, shape: Any, family: Family) -> Encode:
+        size, dropped = family.bits // 8, family.bits - int(shape)
+        return lambda value: (value >> dropped << dropped).to_bytes(size, "big")
+
+    def mask(self, shape: Any, field: Field, family: Family) -> bytes:
+        bits = family.bits
+        mask = (1 << bits) - (1 << (bits - max(int(shape), 0)))
+        return mask.to_bytes(field.bytes_in(family), "big")
+
+    def read(self, node: Any, field: Field, family: Family) -> Any:
+        del field
+        return whole(node, ME, family.bits)
+
+
+class _Numbers(Shapes):
+    any = False
+
+    def in_key(self, shape: Any) -> bool:
+        return bool(shape)
+
+    def width(self, shape: Any, family: Family) -> int:
+        del family
+        return int(shape)
+
+    def shaped(self, wanted: Any) -> tuple[Any, int]:
+        return (False, 0) if wanted is None else (True, wanted)
+
+    def value_of(
+        self, field: Field, shape: Any, seen: Any, family: Family, host: Host
+    ) -> int | None:
+        del field, family, host
+        if seen is None:
+            return None if shape else 0
+        return int(seen)
+
+    def encoder(self, shape: Any, family: Family) -> Encode:
+        del shape, family
+        return lambda value: bytes((value, 0, 0, 0))
+
+    def read(self, node: Any, field: Field, family: Family) -> Any:
+        del field, family
+        if not isinstance(node, bool):
+            raise InvalidInput(f"the compiled policy has {node!r:.40} for true or false")
+        return node
+
+
+class _Ranges(Shapes):
+    any = ANY
+
+    def in_key(self, shape: Any) -> bool:
+        return bool(shape == EXACT)
+
+    def width(self, shape: Any, family: Family) -> int:
+        del family
+        return int(shape.width)
+
+    def shaped(self, wanted: Any) -> tuple[Any, int]:
+        if wanted is None:
+            return ANY, 0
+        first, last = wanted
+        return (EXACT, first) if first == last else (_span(first, last), first)
+
+    def value_of(
+        self, field: Field, shape: Any, seen: Any, family: Family, host: Host
+    ) -> int | None:
+        del field, family, host
+        if seen is None:
+            return 0 if shape == ANY else None
+        first, last = shape.bounds
+        return int(seen) if first <= seen <= last else None
+
+    def encoder(self, shape: Any, family: Family) -> Encode:
+        del shape, family
+        return lambda value: value.to_bytes(2, "big") + b"\0\0"
+
+    def read(self, node: Any, field: Field, family: Family) -> Any:
+        del field, family
+        kind, first, last = node
+        if not isinstance(kind, str):
+            raise InvalidInput(f"the compiled policy has {kind!r:.40} for a text")
+        span = Span(kind, whole(first, 0, MAX_PORT), whole(last, 0, MAX_PORT))
+        if span not in (ANY, EXACT) and not (kind == "range" and span.first < span.last):
+            raise InvalidInput("the compiled policy looks at ports that do not exist")
+        return span
+
+
+class _Words(Shapes):
+    any = ""
+
+    def in_key(self, shape: Any) -> bool:
+        del shape
+        return False
+
+    def width(self, shape: Any, family: Family) -> int:
+        del family
+        return int(bool(shape))
+
+    def shaped(self, wanted: Any) -> tuple[Any, int]:
+        return wanted, 0
+
+    def value_of(
+        self, field: Field, shape: Any, seen: Any, family: Family, host: Host
+    ) -> int | None:
+        del field, family, host
+        return 0 if not shape or shape in seen else None
+
+    def read(self, node: Any, field: Field, family: Family) -> Any:
+        del family
+        if not isinstance(node, str):
+            raise InvalidInput(f"the compiled policy has {node!r:.40} for a text")
+        return field.canonical(node) if node else ""
+
+
+SHAPES: dict[Kind, Shapes] = {
+    Kind.PREFIX: _Prefixes(),
+    Kind.NUMBER: _Numbers(),
+    Kind.RANGE: _Ranges(),
+    Kind.WORD: _Words(),
+}
+
+
+@lru_cache(maxsize=4096)
+def _span(first: int, last: int) -> Span:
+    return Span("range", first, last)
+
+
+def whole(node: Any, least: int, most: int) -> int:
+    """A stored number from `least` to `most`; raises ``InvalidInput`` for anything else."""
+    if type(node) is not int or not least <= node <= most:
+        raise InvalidInput(f"the compiled policy has {node!r:.40} for a number")
+    return node

@@ -1,0 +1,204 @@
+"""No consumer forgets a match field: what differs in one field differs everywhere."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from ipsecctl.expansion import blocks_of
+from ipsecctl.quarantine import _intersection
+from ipsecd.backend.nftables import keys, naming
+from ipsecd.backend.nftables.cgroups import Group
+from ipsecd.backend.nftables.looks import KernelTable
+from ipsecd.backend.nftables.render import render
+from ipsecd.backend.xdp import abi
+from ipsecd.backend.xdp.program import Image, place, steps
+from ipsecd.backend.xdp.shortcuts import shortcuts
+from ipsecd.backend.xdp.slots import MEMBERS
+from ipsecd.compiler.classifier import Classifier
+from ipsecd.compiler.image import from_image, to_image
+from ipsecd.compiler.policy import compile_filters
+from ipsecd.language.filters import format_filter, parse_filter
+from ipsecd.model.decide import decide
+from ipsecd.model.fields import BY_NAME, FIELDS, Place
+from ipsecd.model.packets import Host, Packet, Point
+from ipsecd.model.precedence import rank
+from ipsecd.model.values import Action, Endpoint, Family, Filter, InForce, InterfaceType, Origin
+from ipsecd.model.values import Process as Sender
+from ipsecd.stores.dynamic import DynamicRule, DynamicStore
+
+ME, PEER = 0x0A000001, 0x0A000002
+HOST = Host(frozenset({(Family.IPV4, ME)}))
+ARRIVES = Packet(Point.ARRIVING, Family.IPV4, PEER, ME, 17, 4000, 1434)
+SENT = Packet(
+    Point.SENDING,
+    Family.IPV4,
+    ME,
+    PEER,
+    6,
+    4000,
+    443,
+    processes=frozenset({Sender("service", "a.service")}),
+)
+
+EXAMPLES: dict[str, tuple[str, str, str, Packet]] = {
+    "source": ("10.0.0.2=*", "10.0.0.3=*", "*=*", ARRIVES),
+    "destination": ("*=0", "*=10.0.0.9", "*=*", ARRIVES),
+    "protocol": ("*=*::UDP", "*=*::TCP", "*=*", ARRIVES),
+    "source_ports": ("*:4000=*::UDP", "*:4001=*::UDP", "*=*::UDP", ARRIVES),
+    "destination_ports": ("*=*:1434:UDP", "*=*:1435:UDP", "*=*::UDP", ARRIVES),
+    "interface_type": ("*=*", "*=*", "*=*", ARRIVES),
+    "process": ("service:a.service=*", "service:b.service=*", "0=*", SENT),
+}
+"""For each field a filter that asks something of it, one that asks something else, one that asks
+nothing and is no different otherwise, and a packet that the first and the third match."""
+
+INTERFACES = (InterfaceType.LAN, InterfaceType.DIALUP, None)
+
+names = pytest.mark.parametrize("name", EXAMPLES)
+textual = pytest.mark.parametrize("name", [n for n in EXAMPLES if n != "interface_type"])
+"""What the text of a filter says: interfaces are the rule's."""
+seen_by_programs = pytest.mark.parametrize("name", [n for n in EXAMPLES if n != "process"])
+"""Who sends a packet is asked of no program, and is no part of a quarantine."""
+
+
+def members(name: str, action: Action = Action.BLOCK) -> list[InForce]:
+    """The three filters of a field, in force."""
+    texts = EXAMPLES[name][:3]
+    kinds = INTERFACES if name == "interface_type" else (None, None, None)
+    return [
+        InForce(Origin("static", "P", f"r{n}"), parse_filter(text), action, kind)
+        for n, (text, kind) in enumerate(zip(texts, kinds, strict=True))
+    ]
+
+
+def compiled(name: str) -> list[Classifier]:
+    return [compile_filters([replace(one, origin=RULE)]) for one in members(name)]
+
+
+RULE = Origin("static", "P", "R")
+
+
+def test_there_is_an_example_of_every_field() -> None:
+    """Whoever adds a field has to say what it is about, and every consumer is asked then."""
+    assert list(EXAMPLES) == [field.name for field in FIELDS]
+
+
+def test_every_field_has_its_place_in_every_layout() -> None:
+    """What is in keys has a member in those of the programs, and what is in headers is tracked."""
+    assert set(MEMBERS) == set(Place)
+    assert set(MEMBERS.values()) == set(abi.KEY_MEMBERS)
+    assert set(keys._TRACKED) == {field.place for field in FIELDS if field.location}
+
+
+def test_a_rank_cannot_leave_a_field_out() -> None:
+    """The oracle and the compiler name every field to the one order of precedence."""
+    for left_out in BY_NAME:
+        narrow = {name: 0 for name in BY_NAME if name != left_out}
+        with pytest.raises(KeyError):
+            rank(narrow, volatile=False, action=Action.BLOCK)
+
+
+@names
+def test_the_oracle_and_the_compiler_judge_by_it(name: str) -> None:
+    """What asks for it matches what has it, and outranks what does not ask."""
+    packet = EXAMPLES[name][3]
+    mine, other, none = members(name)
+    permit = replace(mine, action=Action.PERMIT)
+    for filters, wanted in (
+        ([mine], Action.BLOCK),
+        ([other], Action.PERMIT),
+        ([permit, none], Action.PERMIT),
+        ([none], Action.BLOCK),
+    ):
+        assert decide(filters, packet, HOST).action is wanted
+        assert compile_filters(filters).lookup(packet, HOST).action is wanted
+
+
+@names
+def test_it_is_written_and_stored(name: str) -> None:
+    """Texts, digests and stored forms of what differs in it differ, and give it back."""
+    if name != "interface_type":
+        filters = [one.filter for one in members(name)]
+        texts = [format_filter(one) for one in filters]
+        assert len(set(texts)) == 3
+        assert [parse_filter(text) for text in texts] == filters
+    classifiers = compiled(name)
+    assert len({one.digest for one in classifiers}) == 3
+    assert [from_image(to_image(one)) for one in classifiers] == classifiers
+
+
+def rules_of(classifier: Classifier) -> str:
+    """The rules in the kernel's tables, whatever the names of its sets, and what the sets hold."""
+    tables = [KernelTable(table.id, "set") for table in classifier.tables]
+    groups = {f"service:{name}.service": Group(2, n) for n, name in enumerate("ab", 70)}
+    ruleset = render(tables, (), drop_unparsable=True, groups=groups)
+    held = [(naming.key_types(table.id), table.keys) for table in classifier.tables]
+    return repr((ruleset.chains, held))
+
+
+@names
+def test_nftables_looks_at_it(name: str) -> None:
+    """Sets and rules for what differs in it differ, and the names of sets that differ in shape."""
+    classifiers = compiled(name)
+    assert len({rules_of(one) for one in classifiers}) == 3
+    sets = [naming.set_name(one.tables[0].id, 1) for one in classifiers]
+    assert sets[0] != sets[2]
+
+
+@seen_by_programs
+def test_the_programs_look_at_it(name: str) -> None:
+    """Steps and entries for what differs in it differ; who sends a packet they are never asked."""
+    found = set()
+    for classifier in compiled(name):
+        image = Image(0)
+        group = classifier.tables[:1]
+        place(image, group, {RULE: 0})
+        found.add((*steps(group, image, alone=True), *image.chunks))
+    assert len(found) == 3
+
+
+@names
+def test_a_port_alone_decides_only_what_asks_nothing_else(name: str) -> None:
+    """A block of a port that asks for one field more has no shortcut."""
+    base, *_ = compile_filters([InForce(RULE, parse_filter("*=0:80:UDP"), Action.BLOCK)]).tables
+    asking = compiled(name)[0].tables[0].id
+    table = replace(base, id=base.id.reshaped(**{name: asking.looks[name]}))
+    plain = table.id == base.id or name in {"destination", "destination_ports"}
+    words = shortcuts(Classifier((table,)), (), {RULE: 0}, frozenset(Point))
+    dropping = {word & 3 for word in memoryview(words).cast("I")} - {
+        abi.SHORTCUT_NONE,
+        abi.SHORTCUT_PASS,
+    }
+    assert bool(dropping) == plain, table.id
+
+
+@textual
+def test_dynamic_rules_are_told_apart_by_it(name: str) -> None:
+    """A rule is found by its own filter, and by no other."""
+    store = DynamicStore(10)
+    for n, one in enumerate(members(name)):
+        store.add(DynamicRule(f"r{n}", (one.filter,), Action.BLOCK))
+    for n, text in enumerate(EXAMPLES[name][:3]):
+        assert [rule.name for rule in store.find(text)] == [f"r{n}"]
+
+
+@seen_by_programs
+def test_quarantine_keeps_it(name: str) -> None:
+    """What a filter has in common with everything is that filter."""
+    for one in members(name):
+        for pair in (
+            (one.filter, Filter(Endpoint(), Endpoint())),
+            (Filter(Endpoint(), Endpoint()), one.filter),
+        ):
+            assert _intersection(*pair) == one.filter
+
+
+@textual
+def test_netdiag_tells_it(name: str) -> None:
+    """Blocks of the old report that differ in it have other identities."""
+    words = {
+        tuple(block.words for block in blocks_of(text, ["10.0.0.1"])) for text in EXAMPLES[name][:3]
+    }
+    assert len(words) == 3
