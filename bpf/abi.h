@@ -12,7 +12,7 @@
 
 #include <linux/types.h>
 
-#define IPSECD_ABI 3
+#define IPSECD_ABI 4
 
 #define LINE_BYTES 64
 #define HOST_LINE_BITS 14
@@ -95,7 +95,7 @@ enum step_kind {
 };
 
 enum condition {
-	IF_PORTS = 1, /* the packet has ports, each in the range of the step */
+	IF_PORTS = 1, /* the packet has ports (or type and code), each in the range of the step */
 	IF_SOURCE_ME = 2,
 	IF_DESTINATION_ME = 4,
 	IF_PROTOCOL = 8, /* ranges only: elsewhere it is part of the key */

@@ -37,11 +37,11 @@ enum fragment { NOT_FRAGMENT, FIRST_FRAGMENT, LATER_FRAGMENT };
 #define NO_ICMP_TYPE 256
 
 struct packet {
-	union key key; /* without ports: they are 0 */
+	union key key; /* without ports they are 0; ICMP has type and code as destination port */
 	__u32 bytes;
 	__u32 id; /* of the datagram that a fragment belongs to */
 	__u16 icmp_type;
-	__u8 has_ports;
+	__u8 has_ports; /* or type and code */
 	__u8 hop_limit;
 	__u8 fragment;
 	__u8 family;
@@ -73,12 +73,13 @@ static __always_inline int is_extension_header(__u8 next)
 	       next == NEXT_AUTHENTICATION || next == NEXT_DESTINATION;
 }
 
-/* Ports and the ICMP type: `transport` bytes into the packet, which ends at `limit`. */
+/* Ports, or type and code of ICMP: `transport` bytes into the packet, which ends at `limit`. Both
+ * lie in the first four bytes, and what ends within them cannot be judged. */
 static __always_inline enum parse_result parse_transport(void *network, void *end, __u32 transport,
 							 __u32 limit, __u8 protocol, int icmp,
 							 struct packet *packet)
 {
-	__be16 *ports;
+	__be16 *ports, source, destination;
 
 	packet->icmp_type = NO_ICMP_TYPE;
 	if (packet->fragment == LATER_FRAGMENT)
@@ -86,24 +87,26 @@ static __always_inline enum parse_result parse_transport(void *network, void *en
 	transport &= 0x7fff;
 	OPAQUE(transport);
 	transport &= 0x7fff;
-	if (has_port_numbers(protocol)) {
-		ports = network + transport;
-		if (transport + 4 > limit || (void *)(ports + 2) > end)
-			return TRANSPORT_TRUNCATED;
-		if (packet->family == FAMILY_IPV4) {
-			packet->key.v4.sport = ports[0];
-			packet->key.v4.dport = ports[1];
-		} else {
-			packet->key.v6.sport = ports[0];
-			packet->key.v6.dport = ports[1];
-		}
-		packet->has_ports = 1;
-	} else if (protocol == icmp) {
-		__u8 *type = network + transport;
-
-		if (transport < limit && (void *)(type + 1) <= end)
-			packet->icmp_type = *type;
+	if (!has_port_numbers(protocol) && protocol != icmp)
+		return PARSED;
+	ports = network + transport;
+	if (transport + 4 > limit || (void *)(ports + 2) > end)
+		return TRANSPORT_TRUNCATED;
+	source = ports[0];
+	destination = ports[1];
+	if (protocol == icmp) {
+		packet->icmp_type = *(__u8 *)ports;
+		destination = source;
+		source = 0;
 	}
+	if (packet->family == FAMILY_IPV4) {
+		packet->key.v4.sport = source;
+		packet->key.v4.dport = destination;
+	} else {
+		packet->key.v6.sport = source;
+		packet->key.v6.dport = destination;
+	}
+	packet->has_ports = 1;
 	return PARSED;
 }
 

@@ -56,7 +56,7 @@ def test_a_flush_of_any_set_is_noticed_and_put_right() -> None:
     blocked = InForce(Origin("dynamic", "", "d"), parse_filter("10.0.0.1=0"), Action.BLOCK)
     watched.change(volatile.change(add=rows_of([blocked])), volatile)
     (dynamic,) = [name for name in names("set") if name.startswith("dynamic_")]
-    for name in (dynamic, "protocols_with_ports", "dialup_types"):
+    for name in (dynamic, "protocols_with_transport_ip4", "dialup_types"):
         assert watched.observe().drift == ()
         run("nft", "flush", "set", "inet", "ipsecd", name)
         assert watched.changed()
@@ -65,7 +65,7 @@ def test_a_flush_of_any_set_is_noticed_and_put_right() -> None:
         assert not watched.changed()
     listed = json.loads(run("nft", "-j", "list", "table", "inet", "ipsecd"))["nftables"]
     held = {i["set"]["name"]: len(i["set"].get("elem", [])) for i in listed if "set" in i}
-    assert held["protocols_with_ports"] == 5
+    assert held["protocols_with_transport_ip4"] == 6
     assert held["dialup_types"] == 6
     assert sum(count for name, count in held.items() if name.startswith("dynamic_")) == 1
     watched.remove()

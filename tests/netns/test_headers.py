@@ -114,10 +114,11 @@ def test_a_packet_that_ends_before_its_ports_is_dropped_and_counted(
 ) -> None:
     """While anything is blocked, what cannot be read does not pass; by configuration it does."""
     cut = [ipv4(b"\x0f\xa0\x05"), ipv6(b"\x0f\xa0\x05"), ipv6(b"", 17, 0)]
+    cut += [ipv4(b"\x08\0\0", 1), ipv4(b"", 1), ipv6(b"\x80", 58), ipv6(b"\x80\0", 58, 60)]
     assert all(wire.passes(packet) for packet in cut)
     block(backend, "*=0:9:TCP")
     assert not any(wire.passes(packet) for packet in cut)
-    assert backend.unparsable() == 3
+    assert backend.unparsable() == 7
     block(backend, "*=0:9:TCP", drop=False)
     assert all(wire.passes(packet) for packet in cut)
 

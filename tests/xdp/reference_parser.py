@@ -14,7 +14,10 @@ MAX_EXTENSIONS = 8
 
 @dataclass(frozen=True)
 class Seen:
-    """What filters see of a packet; ports are None where there are none."""
+    """What filters see of a packet; ports are None where there are none, as is the message.
+
+    That is the type and code of ICMP (RFC 792, 4443).
+    """
 
     family: Family
     source: int
@@ -23,6 +26,7 @@ class Seen:
     source_port: int | None
     destination_port: int | None
     later_fragment: bool
+    message: tuple[int, int] | None = None
 
 
 class Unreadable(Exception):
@@ -75,7 +79,8 @@ def _ipv4(packet: bytes) -> Seen:
     later = number(packet, 6, 2) & 0x1FFF != 0
     ports = _ports(packet[:length], header, packet[9], later=later)
     addresses = number(packet, 12, 4), number(packet, 16, 4)
-    return Seen(Family.IPV4, *addresses, packet[9], *ports, later)
+    message = _message(packet[:length], header, icmp=packet[9] == 1 and not later)
+    return Seen(Family.IPV4, *addresses, packet[9], *ports, later, message)
 
 
 def _ipv6(packet: bytes) -> Seen:
@@ -93,7 +98,8 @@ def _ipv6(packet: bytes) -> Seen:
     for seen in range(MAX_EXTENSIONS + 1):
         if following not in EXTENSIONS:
             ports = _ports(inside, at, following, later=False)
-            return Seen(Family.IPV6, *addresses, following, *ports, False)
+            message = _message(inside, at, icmp=following == 58)
+            return Seen(Family.IPV6, *addresses, following, *ports, False, message)
         if seen == MAX_EXTENSIONS:
             break
         if len(inside) < at + 8:
@@ -116,3 +122,11 @@ def _ports(inside: bytes, at: int, protocol: int, *, later: bool) -> tuple[int |
     if len(inside) < at + 4:
         raise Unreadable("transport-truncated")
     return number(inside, at, 2), number(inside, at + 2, 2)
+
+
+def _message(inside: bytes, at: int, *, icmp: bool) -> tuple[int, int] | None:
+    if not icmp:
+        return None
+    if len(inside) < at + 4:
+        raise Unreadable("transport-truncated")
+    return inside[at], inside[at + 1]

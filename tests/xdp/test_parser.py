@@ -110,6 +110,14 @@ PACKETS = {
     "udp-lite": ipv4(UDP, 136),
     "icmp": ipv4(b"\x08\0" + bytes(6), 1),
     "icmpv6": ipv6(b"\x80\0" + bytes(6), 58),
+    "icmp with a code": ipv4(b"\x03\x04" + bytes(6), 1),
+    "icmpv6 behind headers": ipv6(b"\x01\x03" + bytes(6), 58, (0, 60)),
+    "short icmp": ipv4(b"\x08\0\0", 1),
+    "short icmpv6": ipv6(b"\x80\0\0", 58),
+    "empty icmp": ipv4(b"", 1),
+    "later fragment of icmp": ipv4(b"\x08", 1, fragment=3),
+    "icmp in ipv6": ipv6(b"\x08", 1),
+    "icmpv6 in ipv4": ipv4(b"\x80", 58),
     "gre": ipv4(UDP, 47),
     "esp": ipv6(UDP, 50),
     "no next header": ipv6(b"", 59),
@@ -132,6 +140,9 @@ EXPECTED = {
     "header too short": "network-invalid",
     "wrong version": "network-invalid",
     "length below the header": "network-invalid",
+    "short icmp": "transport-truncated",
+    "short icmpv6": "transport-truncated",
+    "empty icmp": "transport-truncated",
     "ports beyond the length": "transport-truncated",
     "ports beyond the length of ipv6": "transport-truncated",
 }
@@ -194,7 +205,16 @@ def test_chains_of_extension_headers(observer: Observer, kinds: tuple[int, ...])
 
 
 @pytest.mark.parametrize(
-    "name", ["udp", "ipv4 options", "udp in ipv6", "atomic fragment of ipv6", "later fragment"]
+    "name",
+    [
+        "udp",
+        "ipv4 options",
+        "udp in ipv6",
+        "atomic fragment of ipv6",
+        "later fragment",
+        "icmp",
+        "icmpv6",
+    ],
 )
 @pytest.mark.parametrize("tags", [(), (0x8100,)])
 def test_truncation_at_every_byte(observer: Observer, name: str, tags: tuple[int, ...]) -> None:

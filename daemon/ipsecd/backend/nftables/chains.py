@@ -17,7 +17,7 @@ from ipsecd.backend.nftables.messages import ACCEPT, DROP, GOTO, JUMP, RETURN
 from ipsecd.backend.nftables.naming import (
     DIALUP_TYPES,
     UNPARSABLE,
-    WITH_PORTS,
+    WITH_TRANSPORT,
     chain,
     describe,
 )
@@ -74,12 +74,11 @@ class Program:
         self._exempt(fragments, fragment=True)
         self._split(fragments, [t for t in self.tables if not t.id.needs_transport], "fragment")
         ports = chain(self.look.base, self.family, "ports")
-        self.rules.add(
-            entry, ex.meta(ex.META_L4PROTO), ex.in_set(WITH_PORTS), ex.verdict(JUMP, ports)
-        )
+        known = ex.in_set(WITH_TRANSPORT[self.family])
+        self.rules.add(entry, ex.meta(ex.META_L4PROTO), known, ex.verdict(JUMP, ports))
         readable = ex.payload(ex.TRANSPORT_HEADER, 0, 4) + ex.compare(ex.GTE, b"\0\0\0\0")
         self.rules.add(ports, readable, ex.verdict(RETURN))
-        self.rules.add(ports, end, comment="ends before its ports")
+        self.rules.add(ports, end, comment="ends before its ports or its type")
 
     def _is_later_fragment(self) -> bytes:
         if self.family is Family.IPV4:

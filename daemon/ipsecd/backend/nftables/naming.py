@@ -17,7 +17,8 @@ from ipsecd.model.values import Family, Origin
 
 TABLE = "ipsecd"
 UNPARSABLE = "unparsable"
-WITH_PORTS = "protocols_with_ports"
+WITH_TRANSPORT = {family: f"protocols_with_transport_ip{family.value}" for family in Family}
+"""The protocols of which ports, or type and code, are read, in each IP version."""
 DIALUP_TYPES = "dialup_types"
 STATE_PREFIX = "state_"
 

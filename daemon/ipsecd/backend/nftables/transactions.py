@@ -20,7 +20,7 @@ from ipsecd.backend.nftables.naming import (
     HOOKS,
     TABLE,
     UNPARSABLE,
-    WITH_PORTS,
+    WITH_TRANSPORT,
     counter_name,
     kernel_key_width,
     kernel_keys,
@@ -31,18 +31,21 @@ from ipsecd.backend.nftables.wire import Message
 from ipsecd.compiler.classifier import Table
 from ipsecd.compiler.tables import TableId
 from ipsecd.compiler.volatile import Entry
-from ipsecd.model.values import PROTOCOLS_WITH_PORTS
+from ipsecd.model.values import ICMP, PROTOCOLS_WITH_PORTS
 
 DIALUP_ARPHRD = (256, 257, 258, 259, 512, 519)
 """SLIP and its variants, PPP, raw IP of mobile modems (include/uapi/linux/if_arp.h)."""
 FIXED_SETS = {
-    WITH_PORTS: tuple(bytes((n,)) for n in sorted(PROTOCOLS_WITH_PORTS)),
+    **{
+        name: tuple(bytes((n,)) for n in sorted({*PROTOCOLS_WITH_PORTS, ICMP.number(family)}))
+        for family, name in WITH_TRANSPORT.items()
+    },
     DIALUP_TYPES: tuple(host16(n) for n in DIALUP_ARPHRD),
 }
 """The keys of the sets that are the same in every state."""
 FIXED_SET_ROOM = 32
 """Their size: old and new elements stand side by side while a transaction fills them anew."""
-_KINDS = {WITH_PORTS: 12, DIALUP_TYPES: 21}
+_KINDS = {**dict.fromkeys(WITH_TRANSPORT.values(), 12), DIALUP_TYPES: 21}
 
 BASE_CHAINS = frozenset(HOOKS)
 

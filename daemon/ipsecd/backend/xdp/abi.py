@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 
-ABI = 3
+ABI = 4
 
 LINE = 64
 HOST_LINE_BITS = 14
