@@ -19,6 +19,10 @@ MAY_USE = {
         *("control", "engine", "absences", "backend", "config", "host", "stores", "language"),
         *("model", "errors", "quoting"),
     },
+    "engine": {
+        *("engine", "backend", "stores", "compiler", "language", "model", "errors", "quoting"),
+        *("config", "journal", "kept", "lastgood"),
+    },
 }
 
 

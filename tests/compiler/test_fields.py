@@ -26,7 +26,7 @@ from ipsecd.model.packets import Host, Packet, Point
 from ipsecd.model.precedence import rank
 from ipsecd.model.values import Action, Endpoint, Family, Filter, InForce, InterfaceType, Origin
 from ipsecd.model.values import Process as Sender
-from ipsecd.stores.dynamic import DynamicRule, DynamicStore
+from ipsecd.stores.dynamic import DynamicRule, DynamicRules
 
 ME, PEER = 0x0A000001, 0x0A000002
 HOST = Host(frozenset({(Family.IPV4, ME)}))
@@ -177,11 +177,11 @@ def test_a_port_alone_decides_only_what_asks_nothing_else(name: str) -> None:
 @textual
 def test_dynamic_rules_are_told_apart_by_it(name: str) -> None:
     """A rule is found by its own filter, and by no other."""
-    store = DynamicStore(10)
+    rules = DynamicRules()
     for n, one in enumerate(members(name)):
-        store.add(DynamicRule(f"r{n}", (one.filter,), Action.BLOCK))
+        rules = rules.with_rule(DynamicRule(f"r{n}", (one.filter,), Action.BLOCK))
     for n, text in enumerate(EXAMPLES[name][:3]):
-        assert [rule.name for rule in store.find(text)] == [f"r{n}"]
+        assert [rule.name for rule in rules.find(text)] == [f"r{n}"]
 
 
 @seen_by_programs

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ipsecd.backend.nftables import cgroups
-from ipsecd.engine import ANNOUNCED_S
+from ipsecd.engine.containers import ANNOUNCED_S
 from ipsecd.errors import BackendFailed
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.inventory import Container, Inventory
@@ -91,30 +91,49 @@ def test_announcements_survive(bench: Site) -> None:
     assert blocks(bench, NEW)
 
 
-def test_news_are_in_force_whole_or_not_at_all(bench: Site) -> None:
-    """If the kernel takes those of the policy and not those of a dynamic rule, the old ones are."""
+@pytest.mark.parametrize("effect", ["apply", "change"])
+def test_news_are_in_force_whole_or_not_at_all(
+    bench: Site, effect: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the kernel refuses leaves the old ones, of the policy and of dynamic rules."""
     bench.engine.set_inventory("podman", known(WEB, "web", OLD))
-    apply, change = bench.backend.apply, bench.backend.change
+    ports = [53, 54]
+    if effect == "change":
+        # Without the policy, the dynamic rule is all that there is to change.
+        bench.engine.change(assign=None)
+        ports = [54]
 
     def refuse(*_: Any) -> None:
-        bench.backend.change = change  # type: ignore[method-assign]
         raise BackendFailed("no memory", "free some")
 
-    def apply_and_refuse(*state: Any) -> None:
-        bench.backend.apply = apply  # type: ignore[method-assign]
-        bench.backend.change = change  # type: ignore[method-assign]
-        apply(*state)
-        bench.backend.change = refuse  # type: ignore[method-assign,assignment]
-
-    bench.backend.apply = apply_and_refuse  # type: ignore[method-assign,assignment]
-    with pytest.raises(BackendFailed):
-        bench.engine.set_inventory("podman", known(WEB, "web", NEW))
-    for port in (53, 54):
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.backend, effect, refuse)
+        with pytest.raises(BackendFailed):
+            bench.engine.set_inventory("podman", known(WEB, "web", NEW))
+    for port in ports:
         assert blocks(bench, OLD, port)
         assert not blocks(bench, NEW, port)
     bench.engine.set_inventory("podman", known(WEB, "web", NEW))
-    assert blocks(bench, NEW)
-    assert blocks(bench, NEW, 54)
+    for port in ports:
+        assert blocks(bench, NEW, port)
+        assert not blocks(bench, OLD, port)
+
+
+def test_news_of_policy_and_dynamic_rules_are_one_effect(
+    bench: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No packet is judged by new addresses in the policy and old ones in a dynamic rule."""
+    seen: list[tuple[bool, bool]] = []
+    bench.engine.set_inventory("podman", known(WEB, "web", OLD))
+    apply = bench.backend.apply
+
+    def noted(*state: Any) -> None:
+        apply(*state)
+        seen.append((blocks(bench, NEW), blocks(bench, NEW, 54)))
+
+    monkeypatch.setattr(bench.backend, "apply", noted)
+    bench.engine.set_inventory("podman", known(WEB, "web", NEW))
+    assert seen == [(True, True)]
 
 
 def test_a_service_is_found_in_slices_of_slices(

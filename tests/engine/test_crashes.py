@@ -12,7 +12,7 @@ import pytest
 from ipsecd.backend.base import Backend
 from ipsecd.backend.memory import MemoryBackend
 from ipsecd.compiler.classifier import Classifier
-from ipsecd.compiler.volatile import Volatile
+from ipsecd.compiler.volatile import Delta, Volatile
 from ipsecd.config import Config, Directories
 from ipsecd.engine import Engine
 from ipsecd.errors import BackendFailed, IpsecdError, StoreFailed
@@ -73,15 +73,24 @@ class FatefulDisk(Disk):
 
 
 class FatefulBackend(MemoryBackend):
-    """As in a kernel, ``apply`` is one effect: it happens as a whole or not at all."""
+    """As in a kernel, each call is one effect: it happens as a whole or not at all."""
 
     def __init__(self, fate: Fate) -> None:
         super().__init__()
         self.fate = fate
 
     def apply(self, classifier: Classifier, volatile: Volatile) -> None:
+        # Memory has the entries by a change to itself, which is no effect of its own.
+        memory = MemoryBackend()
+        self._meet(lambda: memory.apply(classifier, volatile))
+        self._classifier, self._live = memory._classifier, memory._live
+
+    def change(self, delta: Delta, volatile: Volatile) -> None:
+        self._meet(lambda: super(FatefulBackend, self).change(delta, volatile))
+
+    def _meet(self, effect: Callable[[], None]) -> None:
         try:
-            self.fate.meets(lambda: super(FatefulBackend, self).apply(classifier, volatile))
+            self.fate.meets(effect)
         except OSError as error:
             raise BackendFailed(str(error), "the old rules are in force") from error
 

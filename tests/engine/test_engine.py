@@ -428,7 +428,7 @@ def test_deadlines_of_rules_that_are_gone_do_not_pile_up(site: Site) -> None:
     """Renewing one rule for ever costs no memory."""
     for number in range(5000):
         site.engine.add_dynamic(rule("a", "*=0:1:UDP", site.clock.now + 1e6 + number))
-    assert len(site.engine.dynamic._deadlines) < 1100
+    assert len(site.engine._dynamic.deadlines) < 1100
     assert site.engine.next_expiry() == site.clock.now + 1e6 + 4999
 
 

@@ -417,10 +417,10 @@ def test_a_link_is_there_again_after_a_refused_change(
     """Whether it was to be written or to be deleted."""
     target = linked(store, tmp_path)
 
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise StoreFailed("no", "")
 
-    monkeypatch.setattr(store.engine, "_enforce", refuse)
+    monkeypatch.setattr(store.engine._enforcement, "become", refuse)
     for change in ({"put": [P2]}, {"delete": ["P"], "assign": None}):
         with pytest.raises(StoreFailed):
             store.engine.change(**change)

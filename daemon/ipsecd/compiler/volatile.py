@@ -1,17 +1,19 @@
 """Owns the compiled form of dynamic rules; must not know the time: deadlines are only numbers.
 
-It is changed in place, at a cost that does not depend on how many rules there are. Several rules
-may share an entry. It stays while any of them does, until the last deadline.
+A change and a copy cost the same however many rules there are: what is in force stays as it is
+while the next state is made from it. Several rules may share an entry. It stays while any of them
+does, until the last deadline.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from math import inf
 from typing import NamedTuple
 
 from ipsecd.compiler.tables import Row, TableId
+from ipsecd.model.persistent import PersistentMap
 from ipsecd.model.values import Origin
 
 
@@ -33,17 +35,20 @@ class Delta:
     removed: tuple[Entry, ...] = ()
     added: tuple[Entry, ...] = ()
 
+    def __bool__(self) -> bool:
+        return bool(self.removed or self.added)
+
     def reversed(self) -> Delta:
         """The change that undoes this one."""
         return Delta(self.added, self.removed)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class VolatileTable:
     """The entries of one table: for each key its writers with their deadlines."""
 
     id: TableId
-    entries: dict[bytes, dict[Origin, float]] = field(default_factory=dict)
+    entries: PersistentMap[bytes, Mapping[Origin, float]] = field(default_factory=PersistentMap)
 
     def find(self, key: bytes) -> Origin | None:
         """One of the rules that wrote the entry under `key`, None if there is none."""
@@ -54,12 +59,20 @@ class VolatileTable:
         return len(self.entries)
 
 
+Places = tuple[tuple[TableId, bytes], ...]
+"""Where the entries of one rule are: tables and keys."""
+
+
 class Volatile:
     """All entries of all dynamic rules."""
 
-    def __init__(self) -> None:
-        self._tables: dict[TableId, VolatileTable] = {}
-        self._rows: dict[Origin, tuple[tuple[TableId, bytes], ...]] = {}
+    def __init__(
+        self,
+        tables: Mapping[TableId, VolatileTable] | None = None,
+        rows: PersistentMap[Origin, Places] | None = None,
+    ) -> None:
+        self._tables = dict(tables or {})
+        self._rows: PersistentMap[Origin, Places] = PersistentMap() if rows is None else rows
 
     @property
     def tables(self) -> tuple[VolatileTable, ...]:
@@ -75,9 +88,20 @@ class Volatile:
             for key, writers in table.entries.items():
                 yield Entry(table.id, key, max(writers.values()))
 
-    def rows(self, origin: Origin) -> Sequence[tuple[TableId, bytes]]:
+    def rows(self, origin: Origin) -> Places:
         """The entries that the rule of `origin` wrote."""
         return self._rows.get(origin, ())
+
+    def copy(self) -> Volatile:
+        """Another that holds the same, and can be changed without this one."""
+        return Volatile(self._tables, self._rows)
+
+    def changed(
+        self, remove: Iterable[Origin] = (), add: Iterable[tuple[Row, float]] = ()
+    ) -> tuple[Volatile, Delta]:
+        """This one after a change, and what came and went; each new row has its deadline."""
+        other = self.copy()
+        return other, other.carry_out(remove, add)
 
     def change(
         self,
@@ -89,20 +113,25 @@ class Volatile:
 
         A rule whose rows are added must not have any, or be among those removed.
         """
+        return self.carry_out(remove, ((row, deadline) for row in add))
+
+    def carry_out(self, remove: Iterable[Origin], add: Iterable[tuple[Row, float]]) -> Delta:
+        """Do what ``change`` does, where each new row has a deadline of its own."""
         before: dict[tuple[TableId, bytes], float | None] = {}
         for origin in remove:
-            for place in self._rows.pop(origin, ()):
+            places = self._rows.get(origin, ())
+            self._rows = self._rows.without(origin)
+            for place in places:
                 before.setdefault(place, self._deadline(*place))
                 self._take(*place, origin)
         new: dict[Origin, dict[tuple[TableId, bytes], None]] = {}
-        for row in add:
+        for row, deadline in add:
             place = (row.table, row.key)
             before.setdefault(place, self._deadline(*place))
-            table = self._tables.setdefault(row.table, VolatileTable(row.table))
-            table.entries.setdefault(row.key, {})[row.one.origin] = deadline
+            self._give(*place, row.one.origin, deadline)
             new.setdefault(row.one.origin, {})[place] = None
-        for origin, places in new.items():
-            self._rows[origin] = tuple(places)
+        for origin, added_places in new.items():
+            self._rows = self._rows.with_item(origin, tuple(added_places))
         removed, added = [], []
         for place, old in before.items():
             now = self._deadline(*place)
@@ -119,11 +148,16 @@ class Volatile:
         writers = found.entries.get(key) if found else None
         return max(writers.values()) if writers else None
 
+    def _give(self, table: TableId, key: bytes, origin: Origin, deadline: float) -> None:
+        entries = self._tables.get(table, VolatileTable(table)).entries
+        writers = {**entries.get(key, {}), origin: deadline}
+        self._tables[table] = VolatileTable(table, entries.with_item(key, writers))
+
     def _take(self, table: TableId, key: bytes, origin: Origin) -> None:
-        found = self._tables[table]
-        writers = found.entries[key]
-        del writers[origin]
-        if not writers:
-            del found.entries[key]
-        if not found.entries:
+        entries = self._tables[table].entries
+        writers = {other: until for other, until in entries[key].items() if other != origin}
+        left = entries.with_item(key, writers) if writers else entries.without(key)
+        if left:
+            self._tables[table] = VolatileTable(table, left)
+        else:
             del self._tables[table]

@@ -1,18 +1,21 @@
-"""Owns the dynamic rules, in memory; must not know the time, which callers pass in.
+"""Owns the dynamic rules, in memory; must not know the time: deadlines are only numbers.
 
-Adding, removing and finding a rule cost the same however many there are.
+Adding, removing and finding a rule cost the same however many there are, and leave the rules that
+there were as they are.
 """
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Hashable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import count
 from math import inf
+from operator import itemgetter
 
 from ipsecd.errors import InvalidInput, LimitExceeded
 from ipsecd.language.filters import parse_filter, parse_short
+from ipsecd.model.inventory import has_selectors
+from ipsecd.model.persistent import PersistentMap
 from ipsecd.model.values import (
     Action,
     Endpoint,
@@ -54,6 +57,11 @@ class DynamicRule:
         return Origin(Store.DYNAMIC.value, "", self.name)
 
     @property
+    def ends(self) -> bool:
+        """Whether it has an end."""
+        return self.deadline != inf
+
+    @property
     def in_force(self) -> tuple[InForce, ...]:
         """Its filters as they are in force."""
         return tuple(
@@ -61,78 +69,87 @@ class DynamicRule:
         )
 
 
-SPARE_DEADLINES = 1000
-"""How many deadlines of rules that are gone are kept, besides as many as there are rules."""
+@dataclass(frozen=True, slots=True)
+class DynamicRules:
+    """All dynamic rules, by name, in the order in which they were made; a change makes others.
 
+    ``selecting`` has those whose filters name what a container engine knows. ``by_name`` has each
+    with the number of its making, ``found_by`` the names of those that a filter or address finds,
+    and ``numbered`` is the last of the names that were given in a row.
+    """
 
-class DynamicStore:
-    """All dynamic rules, by name."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._rules: dict[str, DynamicRule] = {}
-        self._found_by: dict[Hashable, dict[str, None]] = {}
-        self._deadlines: list[tuple[float, str]] = []
-        self._numbers = count(1)
+    selecting: PersistentMap[str, DynamicRule] = field(default_factory=PersistentMap)
+    by_name: PersistentMap[str, tuple[int, DynamicRule]] = field(default_factory=PersistentMap)
+    found_by: PersistentMap[Hashable, PersistentMap[str, None]] = field(
+        default_factory=PersistentMap
+    )
+    made: int = 0
+    numbered: int = 0
 
     def __len__(self) -> int:
-        return len(self._rules)
+        return len(self.by_name)
 
     def __iter__(self) -> Iterator[DynamicRule]:
-        return iter(self._rules.values())
+        return (rule for _, rule in sorted(self.by_name.values(), key=itemgetter(0)))
 
     def get(self, name: str) -> DynamicRule | None:
         """The rule called `name`, if there is one."""
-        return self._rules.get(name)
+        numbered = self.by_name.get(name)
+        return numbered[1] if numbered else None
 
-    def check_room(self, name: str) -> None:
-        """Raise ``LimitExceeded`` if a rule called `name` would be one too many."""
-        if name not in self._rules and len(self._rules) >= self._limit:
+    def check_room(self, name: str, limit: int) -> None:
+        """Raise ``LimitExceeded`` if a rule called `name` would be one more than `limit`."""
+        if name not in self.by_name and len(self.by_name) >= limit:
             raise LimitExceeded(
-                f"there are {len(self._rules):,} dynamic rules already",
+                f"there are {len(self.by_name):,} dynamic rules already",
                 "put long lists into a policy, or raise limits: dynamic-rules in ipsecd.yaml",
             )
 
     def free_name(self) -> str:
         """A name that no rule has."""
-        while True:
-            name = f"dynamic-{next(self._numbers)}"
-            if name not in self._rules:
-                return name
+        names = (_numbered_name(number) for number in count(self.numbered + 1))
+        return next(name for name in names if name not in self.by_name)
 
-    def add(self, rule: DynamicRule) -> None:
-        """Add a rule in the place of the one that has its name, if any."""
-        self.remove(rule.name)
-        self._rules[rule.name] = rule
+    def with_rule(self, rule: DynamicRule) -> DynamicRules:
+        """These with a rule in the place of the one that has its name, if any."""
+        rest = self.without(rule.name)
+        found_by = rest.found_by
         for key in _keys(rule):
-            self._found_by.setdefault(key, {})[rule.name] = None
-        if rule.deadline != inf:
-            heapq.heappush(self._deadlines, (rule.deadline, rule.name))
-        if len(self._deadlines) > 2 * len(self._rules) + SPARE_DEADLINES:
-            # Those of rules that were removed or renewed early.
-            self._deadlines = [(r.deadline, r.name) for r in self if r.deadline != inf]
-            heapq.heapify(self._deadlines)
+            found_by = found_by.with_item(
+                key, found_by.get(key, _NO_NAMES).with_item(rule.name, None)
+            )
+        selects = any(map(has_selectors, rule.filters))
+        return replace(
+            rest,
+            selecting=rest.selecting.with_item(rule.name, rule) if selects else rest.selecting,
+            by_name=rest.by_name.with_item(rule.name, (self.made, rule)),
+            found_by=found_by,
+            made=self.made + 1,
+            numbered=self.numbered + (rule.name == _numbered_name(self.numbered + 1)),
+        )
 
-    def remove(self, name: str) -> None:
-        """Remove a rule; one that is absent is no error."""
-        rule = self._rules.pop(name, None)
+    def without(self, name: str) -> DynamicRules:
+        """These without a rule; one that is absent is no error."""
+        rule = self.get(name)
+        if rule is None:
+            return self
+        found_by = self.found_by
         # Several filters of a rule can be found by one address.
-        for key in set(_keys(rule)) if rule else ():
-            names = self._found_by[key]
-            names.pop(name, None)
-            if not names:
-                del self._found_by[key]
-
-    def clear(self) -> None:
-        """Remove all rules."""
-        self._rules.clear()
-        self._found_by.clear()
-        self._deadlines.clear()
+        for key in set(_keys(rule)):
+            names = found_by[key].without(name)
+            found_by = found_by.with_item(key, names) if names else found_by.without(key)
+        return replace(
+            self,
+            selecting=self.selecting.without(name),
+            by_name=self.by_name.without(name),
+            found_by=found_by,
+        )
 
     def find(self, selector: str) -> list[DynamicRule]:
         """The rules that `selector` means: by name, else by filter, else by address."""
-        if selector in self._rules:
-            return [self._rules[selector]]
+        rule = self.get(selector)
+        if rule:
+            return [rule]
         keys: list[Hashable] = []
         try:
             one = parse_filter(selector)
@@ -146,30 +163,17 @@ class DynamicStore:
             bare = one == Filter(Endpoint(address), Endpoint(Keyword.ME))
             keys = [one, address] if bare else [one]
         for key in keys:
-            if names := self._found_by.get(key):
-                return [self._rules[name] for name in names]
+            if names := self.found_by.get(key):
+                numbered = sorted((self.by_name[name] for name in names), key=itemgetter(0))
+                return [rule for _, rule in numbered]
         return []
 
-    def next_deadline(self) -> float | None:
-        """When the next rule ends, None if none does."""
-        while self._deadlines:
-            deadline, name = self._deadlines[0]
-            rule = self._rules.get(name)
-            if rule and rule.deadline == deadline:
-                return deadline
-            heapq.heappop(self._deadlines)
-        return None
 
-    def ended(self, now: float) -> list[DynamicRule]:
-        """The rules whose deadline has come; they stay until they are removed."""
-        found = []
-        passed = []
-        while (deadline := self.next_deadline()) is not None and deadline <= now:
-            passed.append(heapq.heappop(self._deadlines))
-            found.append(self._rules[passed[-1][1]])
-        for one in passed:
-            heapq.heappush(self._deadlines, one)
-        return found
+_NO_NAMES: PersistentMap[str, None] = PersistentMap()
+
+
+def _numbered_name(number: int) -> str:
+    return f"dynamic-{number}"
 
 
 def _keys(rule: DynamicRule) -> Iterator[Hashable]:

@@ -1,0 +1,142 @@
+"""Owns what is known of containers, and enforcing by it; must not know how it is found out.
+
+An announcement counts until its engine lists all of it, or has had the time to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from math import inf
+
+from ipsecd.compiler.tables import Row
+from ipsecd.engine.compiling import rows_for, with_containers
+from ipsecd.engine.enforcement import Enforcement
+from ipsecd.engine.state import Announced, News, State
+from ipsecd.engine.view import policy_filters_by_name
+from ipsecd.kept import Kept
+from ipsecd.model.inventory import Inventory, has_selectors, merged
+from ipsecd.model.values import Network, Origin
+
+ASKED_S = 60.0
+"""How long a look at the containers keeps their engines being followed."""
+ANNOUNCED_S = 10.0
+"""How long an announced address is believed without its engine."""
+
+
+@dataclass(slots=True)
+class Containers:
+    """Takes news and announcements; ``engines`` has the state of each engine in a word."""
+
+    enforcement: Enforcement
+    kept: Kept
+    clock: Callable[[], float]
+    engines: dict[str, str] = field(default_factory=dict)
+    _asked_until: float = -inf
+
+    @property
+    def are_selected(self) -> bool:
+        """Whether any filter in force names what a container engine knows, or somebody asks."""
+        if self.clock() < self._asked_until:
+            return True
+        state = self.enforcement.state
+        return bool(state.dynamic.selecting) or any(
+            map(has_selectors, policy_filters_by_name(state))
+        )
+
+    def ask(self) -> None:
+        """Follow the container engines for a while, although no filter needs it."""
+        self._asked_until = self.clock() + ASKED_S
+
+    def set_engine(self, source: str, inventory: Inventory | None, state: str) -> None:
+        """Take the news of the engine behind `source`, if there are any, and its state."""
+        if inventory is not None:
+            self.set_inventory(source, inventory)
+        self.engines[source] = state
+
+    def set_inventory(self, source: str, inventory: Inventory) -> None:
+        """Enforce by what the engine behind `source` has for containers now.
+
+        Raises ``IpsecdError`` if the kernel does not take it; what was known is in force then.
+        """
+        news = self.enforcement.state.news
+        if news.inventories.get(source) == inventory and not news.announced:
+            return
+        inventories = {**news.inventories, source: inventory}
+        self._take(News(inventories, self._awaited(inventories, news.announced, source)))
+
+    def announce(self, identity: str, addresses: tuple[Network, ...]) -> bool:
+        """Enforce by the addresses of a container that is about to start.
+
+        They count until its engine knows them, or for some seconds. False if no engine has told
+        of the container yet; that no filter names any is no reason to wait for it.
+        """
+        if not self.are_selected:
+            return True
+        state = self.enforcement.state
+        if not any(one.id == identity for one in state.inventory.containers):
+            return False
+        # Whoever had an address before, and has ended before it was listed, has it no more.
+        announced = {
+            other: replace(
+                told, addresses=tuple(one for one in told.addresses if one not in addresses)
+            )
+            for other, told in state.news.announced.items()
+        }
+        announced[identity] = Announced(self.clock() + ANNOUNCED_S, addresses)
+        inventories = state.news.inventories
+        self._take(News(inventories, self._awaited(inventories, announced)))
+        return True
+
+    def _awaited(
+        self,
+        inventories: Mapping[str, Inventory],
+        announced: Mapping[str, Announced],
+        fresh: str = "",
+    ) -> dict[str, Announced]:
+        """Those that still count, by news of which those of the engine `fresh` are new."""
+        now = self.clock()
+        listed = {
+            one.id: {address for found in one.networks.values() for address in found}
+            for one in merged(inventories.values()).containers
+        }
+        of_others = {
+            one.id
+            for source, inventory in inventories.items()
+            if source != fresh
+            for one in inventory.containers
+        }
+        return {
+            identity: told
+            for identity, told in announced.items()
+            if (told.until > now or identity in of_others)
+            and not listed.get(identity, set()) >= set(told.addresses)
+        }
+
+    def _take(self, news: News) -> None:
+        """Enforce by what engines know and was announced, and keep it."""
+        told = {identity: one.addresses for identity, one in news.announced.items()}
+        inventory = merged(news.inventories.values()).with_announced(told)
+        new = replace(self.enforcement.state, news=news, inventory=inventory)
+        if new.enforcing:
+            self._enforce(new)
+        else:
+            self.enforcement.note(new)
+        self.kept.save_inventories(
+            {source: one.with_announced(told) for source, one in news.inventories.items()}
+        )
+
+    def _enforce(self, new: State) -> None:
+        """Put what selectors stand for now in force, in one effect in the kernel."""
+        whole = with_containers(new.good, new.inventory)
+        gone: list[Origin] = []
+        come: list[tuple[Row, float]] = []
+        for rule in new.dynamic.selecting.values():
+            rows = rows_for(rule, new.inventory)
+            if {(row.table, row.key) for row in rows} != set(new.volatile.rows(rule.origin)):
+                gone.append(rule.origin)
+                come += [(row, rule.deadline) for row in rows]
+        volatile, delta = new.volatile.changed(gone, come)
+        new = replace(new, whole=whole, volatile=volatile)
+        unchanged = whole.digest == self.enforcement.state.whole.digest
+        self.enforcement.become(new, delta if unchanged else None)

@@ -1,0 +1,217 @@
+"""Owns the backend and the state that it was last given; must not know where a state comes from.
+
+1. ``state`` is what the kernel holds, unless it says that this is not known.
+2. Whatever fails here, the kernel holds what it held, and the state is the one before.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from math import inf
+from pathlib import Path
+
+from ipsecd.backend.base import Backend, Observation
+from ipsecd.backend.choice import withdraw_other
+from ipsecd.compiler.classifier import Classifier
+from ipsecd.compiler.volatile import Delta, Volatile
+from ipsecd.engine.attempt import Attempt
+from ipsecd.engine.compiling import with_containers
+from ipsecd.engine.state import Condition, Due, State
+from ipsecd.errors import IpsecdError
+from ipsecd.journal import record
+from ipsecd.stores.dynamic import DynamicRules
+
+RETRY_S = 5.0
+"""Between two tries of what the kernel refused at start."""
+
+
+class Enforcement:
+    """What is in force, and what enforces it."""
+
+    def __init__(
+        self,
+        make: Callable[[], Backend],
+        make_other: Callable[[IpsecdError], Backend],
+        bpffs: Path,
+        clock: Callable[[], float],
+    ) -> None:
+        self.state = State()
+        self._make = make
+        self._make_other = make_other
+        self._bpffs = bpffs
+        self._clock = clock
+        self._backend: Backend | None = None
+        self._never = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._retry_at = inf
+        self._repair_due = False
+
+    @property
+    def backend(self) -> Backend:
+        """What enforces, made when it is first needed."""
+        if self._backend is None:
+            self._backend = self._make()
+        return self._backend
+
+    def check(self, classifier: Classifier) -> None:
+        """Raise ``Refused`` for what the backend cannot enforce, if there is one yet."""
+        if self._backend:
+            self._backend.check(classifier)
+
+    @property
+    def holds_something(self) -> bool:
+        """Whether the kernel holds a state, whoever put it there."""
+        return self.backend.observe().digest is not None
+
+    def observe(self) -> Observation:
+        """What the kernel holds."""
+        return Observation(None) if self.state.stopped else self.backend.observe()
+
+    # -- beginning and end -----------------------------------------------------------------------
+
+    def block_all(self, everything: Classifier) -> None:
+        """Block `everything` until there is a state; raises ``IpsecdError``."""
+        self.backend.apply(everything, self.state.volatile)
+        record(logging.INFO, "blocking-all", until="the assigned policy is in force")
+
+    def hold(self, state: State) -> None:
+        """Leave what the kernel holds as it is, and protect it."""
+        self.backend.adopt()
+        self.state = replace(state, condition=Condition.HELD)
+
+    def begin(self, state: State, nothing: State) -> None:
+        """Put the first state in force, with another backend if this one fails.
+
+        If that fails too, the outcome is `nothing` of it, which says that it is tried again.
+        """
+        wanted = replace(state, condition=Condition.ENFORCING, due=None)
+        try:
+            self.backend.apply(wanted.whole, wanted.volatile)
+        except IpsecdError as error:
+            failure = self._begin_otherwise(wanted, error)
+            if failure is None:
+                return
+            self._retry_at = self._clock() + RETRY_S
+            self.state = replace(
+                nothing,
+                condition=Condition.FAILED,
+                failures=(failure, *wanted.failures),
+                due=Due(wanted.good, wanted.source, wanted.failures),
+            )
+            return
+        self.state = wanted
+        withdraw_other(self.backend, self._bpffs)
+
+    def _begin_otherwise(self, wanted: State, reason: IpsecdError) -> str | None:
+        """Have another backend enforce what the first did not take; why not, None if it does."""
+        try:
+            with Attempt() as attempt:
+                other = attempt.step(lambda: self._make_other(reason), lambda made: made.close())
+                other.apply(wanted.whole, wanted.volatile)
+        except (IpsecdError, OSError):
+            return str(reason)
+        failures = wanted.failures
+        try:
+            # What it holds from before would judge beside the new one.
+            self.backend.give_way()
+        except IpsecdError as error:
+            failures = (str(error), *failures)
+        self.backend.close()
+        self._backend = other
+        self.state = replace(wanted, failures=failures)
+        return None
+
+    def withdraw(self) -> None:
+        """Withdraw everything; the dynamic rules are gone with it."""
+        if self._backend:
+            self._backend.remove()
+        self.state = replace(
+            self.state,
+            condition=Condition.STOPPED,
+            dynamic=DynamicRules(),
+            volatile=Volatile(),
+            due=None,
+        )
+
+    def close(self) -> None:
+        """Let go of the kernel and leave it as it is."""
+        if self._backend:
+            self._backend.close()
+            self._backend = None
+        if self._never >= 0:
+            os.close(self._never)
+            self._never = -1
+
+    # -- change ----------------------------------------------------------------------------------
+
+    def become(self, new: State, delta: Delta | None = None, *, settle: bool = False) -> None:
+        """Put `new` in force in the place of what is; raises ``IpsecdError``, and nothing changed.
+
+        With a `delta`, only dynamic rules change, and that is how. With `settle` the kernel is
+        given all of it as well where something enforces less well than was asked for.
+        """
+        old = self.state
+        if delta is not None:
+            if delta:
+                self.backend.change(delta, new.volatile)
+        elif new.enforcing and (
+            not old.enforcing
+            or new.good.key != old.good.key
+            or new.whole.digest != old.whole.digest
+            or (settle and self.backend.failures)
+        ):
+            self.backend.apply(new.whole, new.volatile)
+            if old.held:
+                withdraw_other(self.backend, self._bpffs)
+        self.state = new
+
+    def note(self, new: State) -> None:
+        """Make `new` the state, which has nothing else in force."""
+        self.state = new
+
+    # -- watching --------------------------------------------------------------------------------
+
+    def watch_fd(self) -> int:
+        """A descriptor that is readable when somebody may have changed the kernel's state."""
+        descriptor = self._backend.watch_fd() if self._backend else -1
+        return descriptor if descriptor >= 0 else self._never
+
+    def watch(self) -> None:
+        """Put right what somebody else changed, and say so.
+
+        What could not be put right is tried again at the next call.
+        """
+        if self._backend is None:
+            return
+        self._repair_due = self._backend.changed() or self._repair_due
+        if not self.state.enforcing or not self._repair_due:
+            return
+        drift = self._backend.observe().drift
+        if drift:
+            self._backend.apply(self.state.whole, self.state.volatile)
+            record(logging.WARNING, "foreign-change-undone", drift="; ".join(drift))
+        self._repair_due = False
+
+    def follow_senders(self) -> None:
+        """Enforce anew if a service that a filter names has been started or stopped."""
+        if self._backend and self.state.enforcing and self._backend.is_stale():
+            self._backend.apply(self.state.whole, self.state.volatile)
+
+    def try_again(self) -> bool:
+        """Enforce what the kernel refused at start, if it is time and it takes it now."""
+        state = self.state
+        due = state.due
+        if due is None or self._clock() < self._retry_at:
+            return False
+        self._retry_at = self._clock() + RETRY_S
+        whole = with_containers(due.good, state.inventory)
+        new = replace(state.with_policy(due.source, due.good, whole), failures=due.failures)
+        try:
+            self.become(new)
+        except IpsecdError:
+            return False
+        policy = due.good.policy
+        record(logging.INFO, "enforcing", policy=policy.name if policy else None)
+        return True

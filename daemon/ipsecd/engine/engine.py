@@ -1,0 +1,363 @@
+"""Owns the engine as its callers see it; what it does is done in the modules beside it.
+
+The only writer of kernel state; works without a socket, in one thread. Invariants:
+
+1. What is in force is one immutable state; a change makes the next one, or leaves it.
+2. What cannot be loaded is reported; what was in force stays in force.
+3. Dynamic rules end with the engine; nothing of them is on disk.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from ipsecd.backend.base import Backend, Observation
+from ipsecd.backend.choice import make_backend, other_backend
+from ipsecd.compiler.classifier import Classifier
+from ipsecd.compiler.volatile import Volatile
+from ipsecd.config import Config, Directories, OnStop
+from ipsecd.engine.compiling import Compiling, Names
+from ipsecd.engine.containers import Containers
+from ipsecd.engine.dynamic import Dynamic
+from ipsecd.engine.enforcement import Enforcement
+from ipsecd.engine.policies import Policies
+from ipsecd.engine.sources import Source, SourceName
+from ipsecd.engine.starting import Starting
+from ipsecd.engine.state import State
+from ipsecd.engine.view import (
+    dynamic_filters_by_name,
+    filters_in_force,
+    policy_filters_by_name,
+    rules_in_force,
+)
+from ipsecd.errors import IpsecdError
+from ipsecd.journal import record
+from ipsecd.kept import Kept
+from ipsecd.model.inventory import Inventory
+from ipsecd.model.values import Action, Filter, InForce, Network, Origin, Policy
+from ipsecd.stores.dynamic import DynamicRule, DynamicRules
+from ipsecd.stores.files import Disk
+from ipsecd.stores.reading import BrokenFile, Loaded
+from ipsecd.stores.static import KEEP, Keep, StaticStore
+
+
+class Engine:
+    """Everything that is or should be in force on this host."""
+
+    def __init__(
+        self,
+        config: Config,
+        directories: Directories,
+        backend: Callable[[], Backend] | None = None,
+        disk: Disk | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        other: Callable[[IpsecdError], Backend] | None = None,
+        keep_owner: Callable[[int], None] = lambda _: None,
+        before: Sequence[Source] = (),
+    ) -> None:
+        """`backend` is called when enforcement starts, in the place of what `config` names.
+
+        `other` is called with the reason when that does not take its first state; it makes
+        another, or raises. `keep_owner` is told what keeps others from what is enforced while it
+        is open. `clock` is monotonic, in seconds. A policy of the sources `before` the static
+        store replaces that of the store.
+        """
+        self.config = config
+        self.started = time.time()
+        self.bpffs = directories.bpffs
+        self._clock = clock
+        self._keep_owner = keep_owner
+        self._kept = Kept(directories, disk)
+        self._store = StaticStore(directories.config, disk, self._kept.reader)
+        self._enforcement = Enforcement(
+            backend or (lambda: make_backend(config.backend.value, directories.bpffs)),
+            other or (lambda reason: other_backend(reason, directories.bpffs)),
+            directories.bpffs,
+            clock,
+        )
+        compiling = Compiling(config, self._enforcement.check)
+        parts = (self._store, self._kept, compiling, self._enforcement, before)
+        self._starting = Starting(config, *parts)
+        self._policies = Policies(*parts)
+        self._dynamic = Dynamic(self._enforcement, config.limits.dynamic_rules, clock)
+        self._containers = Containers(self._enforcement, self._kept, clock)
+
+    # -- life ------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Enforce the assigned policy, or the last good one if that cannot be loaded.
+
+        Where there is neither, and the kernel still holds what an earlier process enforced, that
+        is left as it is, until a policy can be loaded: nothing is opened by a mistake in a file.
+        Where nothing at all can be used, or the kernel does not take it, the setting ``boot``
+        decides: that is no error, and ``held`` says so. Raises ``BackendFailed`` if this kernel has
+        nothing to enforce with.
+        """
+        self._starting.start()
+        if (owner := self.backend.owner_fd()) >= 0:
+            self._keep_owner(owner)
+        self._policies.keep_last_good()
+
+    def boot(self, config_error: IpsecdError | None = None) -> bool:
+        """Do what ``start`` does, but write nothing; whether all that was wanted is in force.
+
+        Until the policy is, the setting ``boot`` is in force. With a `config_error` the settings
+        are not known: the last good policy has them in it, and without one the assigned policy is
+        enforced with the defaults. Without the file of DNS names, which may lie on a file system
+        that is mounted later, their filters are left out.
+        """
+        return self._starting.boot(config_error)
+
+    def check(self) -> list[str]:
+        """What is wrong with the stored policies, in words; touches no kernel state."""
+        return self._starting.check()
+
+    def stop(self) -> None:
+        """Withdraw everything and forget the dynamic rules; ``start`` begins anew."""
+        self._enforcement.withdraw()
+        record(logging.WARNING, "stopped", in_force="nothing")
+
+    def stop_on_purpose(self) -> None:
+        """Withdraw what is enforced, unless the configuration keeps the policy in force."""
+        if self.config.on_stop is OnStop.WITHDRAW:
+            self.stop()
+        elif not self.stopped:
+            self.flush()
+
+    def close(self) -> None:
+        """Let go of the kernel and leave it as it is."""
+        self._enforcement.close()
+
+    # -- what is in force ------------------------------------------------------------------------
+
+    @property
+    def state(self) -> State:
+        """What is in force now, as a value that stays as it is; for any thread."""
+        return self._enforcement.state
+
+    @property
+    def backend(self) -> Backend:
+        """What enforces, made when it is first needed."""
+        return self._enforcement.backend
+
+    @property
+    def stopped(self) -> bool:
+        """Whether nothing is in force by intent."""
+        return self.state.stopped
+
+    @property
+    def held(self) -> bool:
+        """Whether the kernel holds what is not known here."""
+        return self.state.held
+
+    @property
+    def is_due(self) -> bool:
+        """Whether what is assigned is not in force, and should be tried when somebody asks."""
+        state = self.state
+        return not state.stopped and (state.held or state.source is SourceName.LAST_GOOD)
+
+    @property
+    def loaded_from(self) -> str:
+        """The source of what is in force, in a word."""
+        return self.state.source.value
+
+    @property
+    def policy(self) -> Policy | None:
+        """The policy in force, its DNS names resolved; None if none is."""
+        return self.state.good.policy
+
+    @property
+    def classifier(self) -> Classifier:
+        """The compiled policy in force, with what its containers have for addresses."""
+        return self.state.whole
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """Why what should be in force is not, in words."""
+        return self.state.failures
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is wrong with files, and keeps nothing from being in force that should be."""
+        told = "\n".join(self.failures)
+        broken = [text for file in self.broken if (text := str(file.error)) not in told]
+        return (*broken, *self._kept.warnings)
+
+    @property
+    def names(self) -> Names:
+        """The DNS names that are known, with their addresses."""
+        return self.state.names
+
+    def in_force(self) -> tuple[InForce, ...]:
+        """Every filter in force: those of the policy, then the dynamic ones."""
+        return filters_in_force(self.state)
+
+    def rules(self) -> dict[Origin, Action]:
+        """Every rule in force with its action; nothing of a policy is read for that."""
+        return rules_in_force(self.state)
+
+    def observe(self) -> Observation:
+        """What the kernel holds."""
+        return self._enforcement.observe()
+
+    # -- the static store ------------------------------------------------------------------------
+
+    def change(
+        self,
+        *,
+        put: Sequence[Policy] = (),
+        delete: Sequence[str] = (),
+        assign: str | Keep | None = KEEP,
+        names: Names | None = None,
+        repair: bool = False,
+    ) -> tuple[str, ...]:
+        """Store, delete and assign policies as one change, durable and enforced at the end.
+
+        With `repair`, files that cannot be used are replaced by what is put. Returns the names
+        under which those were kept.
+        """
+        return self._policies.change(put, delete, assign, names or {}, repair=repair)
+
+    def reload(self, names: Names) -> tuple[bool, tuple[str, ...]]:
+        """Read the policy files again and enforce what they say now.
+
+        Returns whether anything changed, and what is wrong with files that are not assigned.
+        Raises what is wrong with the assigned one; then all stays as it was.
+        """
+        return self._policies.reload(names)
+
+    def read_files(self) -> Loaded:
+        """What the policy files say now, without enforcing it."""
+        return self._policies.read_files()
+
+    @property
+    def loaded(self) -> Loaded:
+        """What the static store holds."""
+        return self.state.loaded
+
+    @property
+    def broken(self) -> tuple[BrokenFile, ...]:
+        """The files that could not be used when they were last read."""
+        return (self.state.refused or self.state.loaded).broken
+
+    def is_on_disk(self, name: str) -> bool:
+        """Whether the file of the stored policy called `name` holds it still."""
+        return self._store.is_on_disk(self.loaded.policies[name])
+
+    def stored(self, name: str) -> Policy:
+        """The stored policy called `name`; raises ``NotFound``."""
+        return self._policies.stored(name)
+
+    def path_of(self, name: str) -> str:
+        """Where the stored policy called `name` is."""
+        return str(self._store.path(self.loaded.policies[name]))
+
+    # -- dynamic rules ---------------------------------------------------------------------------
+
+    @property
+    def dynamic(self) -> DynamicRules:
+        """The dynamic rules."""
+        return self.state.dynamic
+
+    @property
+    def volatile(self) -> Volatile:
+        """The dynamic rules, compiled."""
+        return self.state.volatile
+
+    def add_dynamic(self, rule: DynamicRule) -> None:
+        """Enforce a dynamic rule, in the place of the one that has its name, if any."""
+        self._dynamic.add(rule)
+
+    def remove_dynamic(self, rules: Sequence[DynamicRule]) -> None:
+        """Take dynamic rules out of force, all at once."""
+        self._dynamic.remove(rules)
+
+    def flush(self) -> int:
+        """Take all dynamic rules out of force; how many there were."""
+        return self._dynamic.flush()
+
+    def next_expiry(self) -> float | None:
+        """When the next dynamic rule ends, in monotonic seconds; None if none does."""
+        return self._dynamic.next_expiry()
+
+    def expire(self) -> None:
+        """Forget the dynamic rules that have ended; the kernel ended them by itself."""
+        self._dynamic.expire()
+
+    def now(self) -> float:
+        """The time on the clock of deadlines, in seconds."""
+        return self._clock()
+
+    # -- containers ------------------------------------------------------------------------------
+
+    @property
+    def inventory(self) -> Inventory:
+        """The containers that are known, with what was announced."""
+        return self.state.inventory
+
+    @property
+    def container_engines(self) -> Mapping[str, str]:
+        """The state of each container engine that was heard of, in a word."""
+        return self._containers.engines
+
+    @property
+    def selects_containers(self) -> bool:
+        """Whether any filter in force names what a container engine knows, or somebody asks."""
+        return self._containers.are_selected
+
+    def policy_filters_by_name(self) -> tuple[Filter, ...]:
+        """The filters of the policy in force that name containers or local processes."""
+        return policy_filters_by_name(self.state)
+
+    def dynamic_filters_by_name(self) -> tuple[Filter, ...]:
+        """The same of dynamic rules."""
+        return dynamic_filters_by_name(self.state)
+
+    def ask_for_containers(self) -> None:
+        """Follow the container engines for a while, although no filter needs it."""
+        self._containers.ask()
+
+    def set_container_engine(self, source: str, inventory: Inventory | None, state: str) -> None:
+        """Take the news of the engine behind `source`, if there are any, and its state."""
+        self._containers.set_engine(source, inventory, state)
+
+    def set_inventory(self, source: str, inventory: Inventory) -> None:
+        """Enforce by what the engine behind `source` has for containers now.
+
+        Raises ``IpsecdError`` if the kernel does not take it; what was known is in force then.
+        """
+        self._containers.set_inventory(source, inventory)
+
+    def announce(self, identity: str, addresses: tuple[Network, ...]) -> bool:
+        """Enforce by the addresses of a container that is about to start.
+
+        False if no engine has told of the container yet, and a filter names any.
+        """
+        return self._containers.announce(identity, addresses)
+
+    # -- watching --------------------------------------------------------------------------------
+
+    def watch_fd(self) -> int:
+        """A descriptor that is readable when somebody may have changed the kernel's state."""
+        return self._enforcement.watch_fd()
+
+    def watch(self) -> None:
+        """Put right what somebody else changed, and say so.
+
+        What could not be put right is tried again at the next call.
+        """
+        self._enforcement.watch()
+
+    def follow_senders(self) -> None:
+        """Enforce anew if a service that a filter names has been started or stopped.
+
+        And try again what the kernel refused at start.
+        """
+        if self._enforcement.try_again():
+            self._policies.keep_last_good()
+        self._enforcement.follow_senders()
+
+    def ping(self) -> None:
+        """Do nothing."""

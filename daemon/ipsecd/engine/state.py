@@ -1,0 +1,126 @@
+"""Owns what is in force at one moment, as one value that never changes; must not know how.
+
+Every change makes a new state from the one before. Whoever has one may read it in any thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+
+from ipsecd.compiler.classifier import Classifier
+from ipsecd.compiler.volatile import Volatile
+from ipsecd.engine.sources import SourceName
+from ipsecd.errors import Refused
+from ipsecd.lastgood import Enforceable
+from ipsecd.model.inventory import Inventory
+from ipsecd.model.values import Network
+from ipsecd.stores.dynamic import DynamicRules
+from ipsecd.stores.reading import Loaded
+
+
+class Condition(Enum):
+    """How what is in force came about."""
+
+    STOPPED = "stopped"
+    """Nothing is in force, because somebody wants that, or nothing has been started yet."""
+    HELD = "held"
+    """No policy could be loaded; what an earlier process or ``boot`` left is in force."""
+    FAILED = "failed"
+    """The kernel did not take what should be in force; it is offered again, and HELD until then."""
+    ENFORCING = "enforcing"
+    """What this state says is in force."""
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What the kernel did not take at start, with what to say once it does."""
+
+    good: Enforceable
+    source: SourceName
+    failures: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """Addresses that a container is said to have, believed until a monotonic time in seconds."""
+
+    until: float
+    addresses: tuple[Network, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What is known of containers: the inventory of each engine, and announcements by id."""
+
+    inventories: Mapping[str, Inventory] = field(default_factory=dict)
+    announced: Mapping[str, Announced] = field(default_factory=dict)
+
+
+NOTHING = Enforceable("", None, Classifier())
+"""What is in force where nothing is."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """All that is in force, and what it was made from.
+
+    ``good`` is the policy in force, ``whole`` its classifier with what containers have for
+    addresses. ``loaded`` is what the static
+    store holds, and ``refused`` what a reload has read of it since and could not put in force.
+    """
+
+    condition: Condition = Condition.STOPPED
+    source: SourceName = SourceName.NOTHING
+    good: Enforceable = NOTHING
+    whole: Classifier = NOTHING.classifier
+    dynamic: DynamicRules = field(default_factory=DynamicRules)
+    volatile: Volatile = field(default_factory=Volatile)
+    news: News = field(default_factory=News)
+    inventory: Inventory = field(default_factory=Inventory)
+    names: Mapping[str, tuple[Network, ...]] = field(default_factory=dict)
+    loaded: Loaded = field(default_factory=Loaded)
+    refused: Loaded | None = None
+    failures: tuple[str, ...] = ()
+    due: Due | None = None
+
+    @property
+    def stopped(self) -> bool:
+        """Whether nothing is in force by intent."""
+        return self.condition is Condition.STOPPED
+
+    @property
+    def held(self) -> bool:
+        """Whether the kernel holds what is not known here."""
+        return self.condition in {Condition.HELD, Condition.FAILED}
+
+    @property
+    def enforcing(self) -> bool:
+        """Whether the kernel holds what this state says."""
+        return self.condition is Condition.ENFORCING
+
+    def with_policy(self, source: SourceName, good: Enforceable, whole: Classifier) -> State:
+        """This state with another policy in force, from now on if it was not stopped."""
+        return replace(
+            self,
+            condition=Condition.STOPPED if self.stopped else Condition.ENFORCING,
+            source=source,
+            good=good,
+            whole=whole,
+            due=None,
+        )
+
+    def must_run(self) -> None:
+        """Raise ``Refused`` unless this state is in force."""
+        if self.stopped:
+            raise Refused(
+                "enforcement is stopped, so a dynamic rule would not be in force",
+                "start it first: ipsecctl net start policyagent",
+            )
+        if self.held:
+            raise Refused(
+                "what should be in force is not, and what the kernel holds in its place is not "
+                "known here",
+                "mend what ipsecctl status shows, then run: ipsecctl reload",
+            )

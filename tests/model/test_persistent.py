@@ -1,0 +1,59 @@
+"""A map that is changed by making another: it is as a dictionary is, and the former one stays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ipsecd.model.persistent import PersistentMap
+
+
+@dataclass(frozen=True)
+class Alike:
+    """A key whose hash is that of many others."""
+
+    number: int
+
+    def __hash__(self) -> int:
+        return self.number % 300
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(-40, 40)), max_size=200))
+def test_it_is_as_a_dictionary_is(steps: list[tuple[bool, int]]) -> None:
+    """After any additions, replacements and removals; absent keys may be removed."""
+    ours: PersistentMap[int, int] = PersistentMap()
+    theirs: dict[int, int] = {}
+    for number, (adds, key) in enumerate(steps):
+        former, content = ours, dict(theirs)
+        if adds:
+            ours = ours.with_item(key, number)
+            theirs[key] = number
+        else:
+            ours = ours.without(key)
+            theirs.pop(key, None)
+        assert dict(former) == content
+        assert len(former) == len(content)
+    assert dict(ours) == theirs
+    assert len(ours) == len(theirs) == len(list(ours))
+    assert all(ours.get(key) == theirs.get(key) for key in range(-40, 41))
+
+
+@pytest.mark.parametrize("key", [int, str, Alike, lambda number: (number << 70, -number)])
+def test_many_keys_are_found_and_removed(key: type[object]) -> None:
+    """Also those whose hashes agree, which lie together."""
+    numbers = list(range(3000))
+    Random(1).shuffle(numbers)
+    whole: PersistentMap[object, int] = PersistentMap()
+    for number in numbers:
+        whole = whole.with_item(key(number), number)  # type: ignore[call-arg]
+    left = whole
+    for number in numbers[:2000]:
+        left = left.without(key(number))  # type: ignore[call-arg]
+    assert sorted(whole.values()) == list(range(3000))
+    assert sorted(left.values()) == sorted(numbers[2000:])
+    assert key(numbers[0]) not in left  # type: ignore[call-arg]
+    assert left[key(numbers[-1])] == numbers[-1]  # type: ignore[call-arg]
