@@ -84,7 +84,6 @@ install: programs install-data
 # The package, in build/deb, made from a copy of this tree.
 DEB_PACKAGES := build-essential clang debhelper dh-python libbpf-dev lintian linux-libc-dev llvm \
 	pybuild-plugin-pyproject python3-all python3-setuptools
-DEB_VERSION :=
 
 deb-tools:
 	dpkg-query -W $(DEB_PACKAGES) >/dev/null 2>&1 || \
@@ -94,8 +93,6 @@ deb: deb-tools
 	rm -rf build/deb && mkdir -p build/deb/ipsecd
 	tar -c --exclude-vcs --exclude=./build --exclude=./$(VENV) --exclude='*.egg-info' --exclude=__pycache__ \
 	  --exclude='.*_cache' --exclude=./.hypothesis . | tar -x -C build/deb/ipsecd
-	if [ -n "$(DEB_VERSION)" ]; then \
-	  sed -i '1s/([^)]*)/($(DEB_VERSION))/' build/deb/ipsecd/debian/changelog; fi
 	cd build/deb/ipsecd && PATH=/usr/sbin:/usr/bin:/sbin:/bin dpkg-buildpackage --build=binary --no-sign
 	lintian --fail-on error,warning build/deb/*.changes
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.boot.machine import OTHER, WORM, Machine, needs_machines
-from tests.netns.site import eventually
+from tests.netns.site import eventually, run
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -46,19 +47,20 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The package, and one of a higher version."""
     needs_machines()
     directory = tmp_path_factory.mktemp("packages")
-    found = []
-    for version in ("", NEXT_VERSION):
-        done = subprocess.run(
-            ["make", "deb", f"DEB_VERSION={version}"],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        (made,) = (ROOT / "build/deb").glob("ipsecd_*.deb")
-        found.append(Path(shutil.copy(made, directory)))
-    return found[0], found[1]
+    done = subprocess.run(["make", "deb"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (made,) = (ROOT / "build/deb").glob("ipsecd_*.deb")
+    package = Path(shutil.copy(made, directory))
+    # Packed again and not made again, which takes half a minute.
+    tree = directory / "next"
+    run("dpkg-deb", "--raw-extract", str(package), str(tree))
+    control = tree / "DEBIAN/control"
+    text, count = re.subn(r"(?m)^Version: .*", f"Version: {NEXT_VERSION}", control.read_text())
+    assert count == 1
+    control.write_text(text)
+    run("dpkg-deb", "--root-owner-group", "--build", str(tree), str(directory))
+    (next_package,) = directory.glob(f"ipsecd_{NEXT_VERSION}_*.deb")
+    return package, next_package
 
 
 @pytest.fixture(scope="module")
