@@ -11,8 +11,9 @@ from typing import Any
 from ipsecctl.client import Client
 from ipsecctl.failures import DONE
 from ipsecctl.options import Options
-from ipsecctl.presentation import first_lines, one_line, paint
+from ipsecctl.presentation import one_line, paint
 from ipsecd.output import say, say_json
+from ipsecd.quoting import first_lines
 
 TRIAL_S = 60.0
 

@@ -8,11 +8,12 @@ from ipsecctl.client import Client
 from ipsecctl.failures import DONE, REFUSED, UsageError, describe
 from ipsecctl.files import read_bytes, replace_text
 from ipsecctl.options import Options
-from ipsecctl.presentation import count, paint
+from ipsecctl.presentation import paint
 from ipsecd.errors import InvalidInput, NotFound
 from ipsecd.language.documents import diff_policies, format_policy, parse_policy
 from ipsecd.model.values import Policy
 from ipsecd.output import change_made, complain_text, say, say_json, say_text
+from ipsecd.quoting import count
 
 
 def check(_: Client, options: Options) -> int:

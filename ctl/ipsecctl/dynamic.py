@@ -7,10 +7,11 @@ from typing import Any
 from ipsecctl.client import Client
 from ipsecctl.failures import DONE
 from ipsecctl.options import Options, duration_s, interface_of
-from ipsecctl.presentation import count, few, paint_action, print_warnings, span
+from ipsecctl.presentation import paint_action, print_warnings, span
 from ipsecd.errors import InvalidInput, NotFound
 from ipsecd.language.filters import format_filter, join_arguments, parse_short
 from ipsecd.output import say, say_json
+from ipsecd.quoting import count, few
 
 
 def block(client: Client, options: Options) -> int:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from ipsecctl.client import Client
 from ipsecctl.failures import DONE, REFUSED, USAGE, UsageError
 from ipsecctl.legacy_switches import Switches, parse_switches
-from ipsecctl.presentation import count, few, outcome_line, print_warnings
+from ipsecctl.presentation import outcome_line, print_warnings
 from ipsecd.errors import IpsecdError, NotFound, Refused
 from ipsecd.language.documents import parse_policy
 from ipsecd.output import ask, complain, say, say_text
-from ipsecd.quoting import quote
+from ipsecd.quoting import count, few, quote
 
 USAGE_TEXT = """\
 usage: {0} -w REG -p POLICY[:MINUTES] -r RULE -f FILTER… -n BLOCK|PASS [-x] [-lan|-dialup]

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from ipsecd import output
 from ipsecd.output import complain, say, say_json, say_text
-from ipsecd.quoting import visible
+from ipsecd.quoting import first_lines, visible
 
 TYPE_CHECKING = False  # typing itself would cost more start-up time than this module
 if TYPE_CHECKING:
     from typing import Any
 
 _COLOURS = {"red": 31, "green": 32, "yellow": 33, "bold": 1}
-MAX_LINES = 10
 _SPANS_S = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 
 
@@ -23,13 +22,6 @@ def paint(text: str, colour: str) -> str:
 def paint_action(action: str) -> str:
     """An action in the colour it always has."""
     return paint(action, "red" if action == "block" else "green")
-
-
-def count(number: int, noun: str) -> str:
-    """``1 rule``, ``2 rules``, ``2 policies``."""
-    if number == 1:
-        return f"1 {noun}"
-    return f"{number:,} {noun[:-1]}ies" if noun.endswith("y") else f"{number:,} {noun}s"
 
 
 def one_line(text: str) -> str:
@@ -46,12 +38,6 @@ def span(seconds: float) -> str:
             parts.append(f"{left // size}{unit}")
             left %= size
     return " ".join(parts[:2]) or "0s"
-
-
-def few(items: list[str], most: int = 8) -> str:
-    """The first of `items` on a line, and how many more there are."""
-    more = f" and {len(items) - most:,} more" if len(items) > most else ""
-    return ", ".join(items[:most]) + more
 
 
 def print_table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
@@ -93,9 +79,3 @@ def print_outcome(outcome: dict[str, Any], *, as_json: bool) -> None:
 def print_warnings(warnings: list[str]) -> None:
     """Say on standard error which filters match nothing now; what was asked for is done."""
     complain(*(f"warning: {line}" for line in first_lines(warnings)))
-
-
-def first_lines(lines: list[str]) -> list[str]:
-    """So many of `lines` as one reads, and how many more there are."""
-    left = len(lines) - MAX_LINES
-    return [*lines[:MAX_LINES], f"and {left:,} more"] if left > 0 else lines

@@ -9,8 +9,9 @@ from typing import Any
 from ipsecctl.client import Client
 from ipsecctl.failures import DONE
 from ipsecctl.options import Options
-from ipsecctl.presentation import count, one_line, paint, print_table, span
+from ipsecctl.presentation import one_line, paint, print_table, span
 from ipsecd.output import say, say_json, say_text
+from ipsecd.quoting import count
 
 ANSWER_S, POLL_S = 5.0, 0.2
 

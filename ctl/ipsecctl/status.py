@@ -5,8 +5,9 @@ from __future__ import annotations
 from ipsecctl.client import Client
 from ipsecctl.failures import DONE, REFUSED
 from ipsecctl.options import Options
-from ipsecctl.presentation import count, first_lines, paint
+from ipsecctl.presentation import paint
 from ipsecd.output import say, say_json
+from ipsecd.quoting import count, first_lines
 
 TYPE_CHECKING = False  # typing itself would cost more start-up time than this module
 if TYPE_CHECKING:

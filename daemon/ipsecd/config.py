@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from ipsecd.errors import InvalidInput, IpsecdError, NotFound, Refused, StoreFailed
 from ipsecd.model.exemptions import ESSENTIALS, NO_DEFAULT_EXEMPT, Exemption
-from ipsecd.quoting import quote
+from ipsecd.quoting import quote, quote_path
 from ipsecd.yamltree import Mapping, Node, Scalar, Sequence, load_tree
 
 DEFAULT_CONFIG = Path("/etc/ipsecd/ipsecd.yaml")
@@ -120,12 +120,12 @@ def load_config(path: Path | None = None) -> Config:
         if path is None:
             return Config()
         raise NotFound(
-            f"there is no configuration file {str(path)!r}",
+            f"there is no configuration file {quote_path(str(path))}",
             "leave --config out to run with the defaults",
         ) from error
     except OSError as error:
         raise StoreFailed(
-            f"the configuration file {str(wanted)!r} cannot be read: {error.strerror}",
+            f"the configuration file {quote_path(str(wanted))} cannot be read: {error.strerror}",
             "look at its owner and mode",
         ) from error
     return parse_config(content, str(wanted))

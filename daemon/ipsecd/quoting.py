@@ -1,4 +1,4 @@
-"""Owns how text that somebody else wrote is shown: escaped, and not longer than one can read.
+"""Owns how what somebody else wrote is shown: escaped, not longer than one can read, or counted.
 
 Nothing here knows what the text means, nor where it is printed.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 MAX_QUOTED = 80
 MAX_PATH = 256
+MAX_LINES = 10
 _CUT = "…"
 
 
@@ -55,6 +56,25 @@ def excerpt(text: str, position: int) -> tuple[str, int]:
     if start + MAX_QUOTED < len(text):
         part = part[:-1] + _CUT
     return part, position - start
+
+
+def count(number: int, noun: str) -> str:
+    """``1 rule``, ``2 rules``, ``2 policies``."""
+    if number == 1:
+        return f"1 {noun}"
+    return f"{number:,} {noun[:-1]}ies" if noun.endswith("y") else f"{number:,} {noun}s"
+
+
+def few(items: list[str], most: int = 8) -> str:
+    """The first of `items` on a line, and how many more there are."""
+    more = f" and {len(items) - most:,} more" if len(items) > most else ""
+    return ", ".join(items[:most]) + more
+
+
+def first_lines(lines: list[str]) -> list[str]:
+    """So many of `lines` as one reads, and how many more there are."""
+    left = len(lines) - MAX_LINES
+    return [*lines[:MAX_LINES], f"and {left:,} more"] if left > 0 else lines
 
 
 def _visible(char: str) -> str:

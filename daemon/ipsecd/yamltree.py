@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import yaml
 
 from ipsecd.errors import InvalidInput
-from ipsecd.quoting import quote
+from ipsecd.quoting import quote, quote_path
 
 MAX_DEPTH = 16
 
@@ -51,7 +51,7 @@ def load_tree(content: bytes, source: str, *, max_bytes: int) -> Node | None:
     Raises ``InvalidInput`` with `source` and the line.
     """
     if len(content) > max_bytes:
-        raise InvalidInput(f"{source!r} is larger than {max_bytes} bytes", source=source)
+        raise InvalidInput(f"{quote_path(source)} is larger than {max_bytes} bytes", source=source)
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -7,18 +7,17 @@ from typing import Any
 
 from ipsecd.control.method import Method, Request, Role, Work
 from ipsecd.control.replies import outcome
+from ipsecd.control.summary import summary
 from ipsecd.engine import Engine
 from ipsecd.errors import InvalidInput, Refused
 from ipsecd.language.documents import diff_policies, format_policy
 from ipsecd.model.values import Policy
-from ipsecd.quoting import quote
+from ipsecd.quoting import first_lines, quote
 from ipsecd.stores.names import names_of
 from ipsecd.stores.static import KEEP
 
 _IDS = uuid.UUID("6f1d4c1e-5d0b-4a8e-9d57-3b7b2c1a9e40")
 """The name space of policy ids: an id is the same on every host, for as long as the name is."""
-SHOWN_FILTERS, SHOWN_LINES = 10, 40
-"""How much of a changed policy is said in words; the whole of it goes to programs."""
 
 
 def _list_policies(engine: Engine, _: Request) -> dict[str, Any]:
@@ -74,19 +73,16 @@ def _apply_policy(engine: Engine, request: Request) -> dict[str, Any]:
         or not engine.is_on_disk(policy.name)
         or (engine.is_due and engine.loaded.assigned == policy.name)
     )
-    short = diff_policies(known.policy if known else None, policy, most=SHOWN_FILTERS)
-    summary = "\n".join(short[:SHOWN_LINES]) or "no rule changes"
-    if len(short) > SHOWN_LINES:
-        summary += f"\nand {len(short) - SHOWN_LINES:,} more lines"
+    words = summary(known.policy if known else None, policy)
     if request["dry_run"]:
-        message = f"policy {policy.name!r} would be stored:\n{summary}"
+        message = f"policy {policy.name!r} would be stored{words}"
         return outcome(engine, message, changed=False, changes=lines)
     kept: tuple[str, ...] = ()
     if changed:
         assigned = policy.name if assign else KEEP
         kept = engine.change(put=[policy], assign=assigned, names=request.names, repair=True)
     replaced = "".join(f"\nthe file that could not be used is kept as {name!r}" for name in kept)
-    message = f"policy {policy.name!r} is stored:\n{summary}{replaced}"
+    message = f"policy {policy.name!r} is stored{words}{replaced}"
     return outcome(engine, message, changed=changed, changes=lines, warns=True)
 
 
@@ -142,7 +138,7 @@ def _reload(engine: Engine, request: Request) -> dict[str, Any]:
     changed, wrong = engine.reload(request.names)
     message = "the policy files are loaded" if changed else "nothing has changed"
     if wrong:
-        message += "; these cannot be used:\n" + "\n".join(wrong)
+        message += "; these cannot be used:\n" + "\n".join(first_lines(list(wrong)))
     return outcome(engine, message, changed=changed, warns=True)
 
 

@@ -11,7 +11,7 @@ from ipsecd.engine import Engine
 from ipsecd.errors import NotFound
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.values import Policy, Rule
-from ipsecd.quoting import quote
+from ipsecd.quoting import few, quote
 from ipsecd.stores.names import names_in
 from ipsecd.stores.static import KEEP
 
@@ -32,8 +32,9 @@ def _put_rules(engine: Engine, request: Request) -> dict[str, Any]:
         )
         policy = policy.with_rule(rule)
     engine.change(put=[policy], assign=name if request["assign"] else KEEP, names=request.names)
-    rules = ", ".join(repr(rule["name"]) for rule in request["rules"])
-    return outcome(engine, f"rule {rules} is stored in policy {name!r}", warns=True)
+    rules = [repr(rule["name"]) for rule in request["rules"]]
+    verb = f"rules {few(rules)} are" if len(rules) > 1 else f"rule {few(rules)} is"
+    return outcome(engine, f"{verb} stored in policy {name!r}", warns=True)
 
 
 def _remove_rules(engine: Engine, request: Request) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ipsecd.model.values import Family, HostName, Network
+from ipsecd.quoting import quote
 from ipsecd.stores.checked import CheckedFile, Form
 from ipsecd.stores.files import Disk
 from ipsecd.stores.shapes import decode, items, members, text, whole
@@ -58,18 +59,18 @@ def names_from_json(content: bytes) -> dict[str, tuple[Network, ...]]:
     """The inverse of ``names_to_json``; raises ``ValueError`` or ``InvalidInput``."""
     found = {}
     for name, networks in members(decode(content), "the whole").items():
-        hosts = tuple(_host(node, name) for node in items(networks, repr(name)))
+        hosts = tuple(_host(node, name) for node in items(networks, quote(name)))
         if not hosts:
-            raise ValueError(f"{name!r} has no addresses")
+            raise ValueError(f"{quote(name)} has no addresses")
         HostName(name, hosts)
         found[name] = hosts
     return found
 
 
 def _host(node: object, name: str) -> Network:
-    number, address = items(node, f"an address of {name!r}", 2)
+    number, address = items(node, f"an address of {quote(name)}", 2)
     family = Family(whole(number, "an IP version", 4, 6))
     digits = text(address, "an address")
     if not _HEXADECIMAL.fullmatch(digits):
-        raise ValueError(f"an address of {name!r} is not hexadecimal")
+        raise ValueError(f"an address of {quote(name)} is not hexadecimal")
     return Network(family, int(digits, 16), family.bits)
