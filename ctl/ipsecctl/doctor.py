@@ -48,7 +48,7 @@ def _verdict(found: dict[str, Any]) -> list[str]:
         for one in found["assessments"]
         if one["name"] == found["backend"] and not one["usable"]
     ]
-    lines = [paint(f"WRONG: {line}", "red") for line in first_lines(wrong)]
+    lines = [paint(line, "red") for line in first_lines([f"WRONG: {line}" for line in wrong])]
     lines += [f"{paint('warning', 'yellow')}: {line}" for line in first_lines(found["warnings"])]
     return lines or [paint("nothing is wrong here", "green")]
 

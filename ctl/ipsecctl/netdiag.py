@@ -10,6 +10,7 @@ from ipsecctl.expansion import Block, blocks_of
 from ipsecctl.failures import DONE, REFUSED, UnreachableError, UsageError
 from ipsecctl.presentation import one_line
 from ipsecd.output import say
+from ipsecd.quoting import first_lines
 
 HEAD = "IP Security test . . . . . . . . . :"
 _IDS = uuid.UUID("b1c0a4f2-7a43-4d7e-8f0c-21d2c0d5c7aa")
@@ -41,7 +42,7 @@ def run(client: Client, args: list[str]) -> int:
 
 def _failed(*reasons: str) -> int:
     say(f"{HEAD} Failed")
-    for reason in reasons:
+    for reason in first_lines([*reasons]):
         say(f"    {one_line(reason)}")
     return REFUSED
 

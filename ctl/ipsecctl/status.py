@@ -31,7 +31,7 @@ def run(client: Client, options: Options) -> int:
 def _lines(status: dict[str, Any]) -> list[str]:
     return [
         *_troubles(status),
-        *(paint(f"warning: {reason}", "yellow") for reason in status["file_warnings"]),
+        *_file_warnings(status["file_warnings"]),
         f"{paint('ipsecd ' + status['version'], 'bold')} · {_state(status)}",
         f"  policy     {_policy(status)}",
         f"  dynamic    {_amount(status, 'dynamic')}",
@@ -46,13 +46,14 @@ def _lines(status: dict[str, Any]) -> list[str]:
 def _troubles(status: dict[str, Any]) -> list[str]:
     """What is wrong and what to do about it, before anything else."""
     if status["state"] == "failed":
-        wrong = [line for reason in status["failures"] for line in _failure(reason)] or ["FAILED"]
+        reasons = first_lines([f"FAILED: {reason}" for reason in status["failures"]])
+        wrong = [line for reason in reasons for line in _failure(reason)] or ["FAILED"]
         todo = (
             "mend what is named above and run 'ipsecctl reload'; what is in force is stated below"
         )
     elif status["state"] == "drifted":
         wrong = ["DRIFTED: the kernel does not hold what it should"]
-        wrong += [f"  {line}" for line in status["drift"]]
+        wrong += [f"  {line}" for line in first_lines(status["drift"])]
         todo = "put it back with 'systemctl restart ipsecd', and find out who changed it"
     else:
         return []
@@ -62,7 +63,13 @@ def _troubles(status: dict[str, Any]) -> list[str]:
 def _failure(reason: str) -> list[str]:
     """A failure, and its hint on a line of its own."""
     first, *rest = reason.split("\n")
-    return [f"FAILED: {first}", *(f"  {line.strip()}" for line in rest)]
+    return [first, *(f"  {line.strip()}" for line in rest)]
+
+
+def _file_warnings(reasons: list[str]) -> list[str]:
+    return [
+        paint(line, "yellow") for line in first_lines([f"warning: {reason}" for reason in reasons])
+    ]
 
 
 def _state(status: dict[str, Any]) -> str:

@@ -161,6 +161,19 @@ def test_status_of_a_file_that_cannot_be_used(daemon: FakeDaemon, run: Run) -> N
     assert ran.out.startswith("warning: a.yaml cannot be read\n")
 
 
+@pytest.mark.parametrize("state", ["failed", "drifted"])
+def test_status_of_very_much_that_is_wrong(daemon: FakeDaemon, run: Run, state: str) -> None:
+    """A directory full of files that cannot be used is a screen, and all are in --json."""
+    many = [f"file {n} cannot be used\n  hint: mend it" for n in range(2000)]
+    daemon.status(state=state, failures=many, drift=many, file_warnings=many)
+    for words in (("ipsecctl", "status"), ("netdiag", "/test:ipsec")):
+        ran = run(*words)
+        assert ran.code == 1
+        assert "990 more\n" in ran.out
+        assert len(ran.out.splitlines()) < 60
+    assert len(json.loads(run("ipsecctl", "status", "--json").out)["failures"]) == 2000
+
+
 def test_status_of_a_stopped_daemon(daemon: FakeDaemon, run: Run) -> None:
     """A daemon stopped on purpose says that nothing is enforced, and how to start it."""
     daemon.status(state="stopped", observed=None, wanted="", policy_rules=0, policy_filters=0)
