@@ -17,8 +17,8 @@ WIDTH, LINE = 20, 80
 DETAILS = """
 --socket PATH         where the daemon listens, before or after the command;
                       else $IPSECD_SOCKET, else /run/ipsecd/ipsecd.sock
-exit                  0 done · 1 refused; 'status': failed or drifted; 'diff': different · 2 usage
-                      3 daemon not reachable"""
+exit                  0 done · 1 refused; 'status': failed or drifted;
+                      'diff': different · 2 usage · 3 daemon not reachable"""
 
 
 def synopsis(verb: Verb) -> str:

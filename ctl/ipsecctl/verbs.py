@@ -103,7 +103,7 @@ _GROUPS: dict[str, tuple[Verb, ...]] = {
                         repeats=True, within="--offline"),
              ),
              example='ipsecctl explain "udp 203.0.113.7:4000 > me:1434"', also=("why",)),
-        Verb("doctor", "whether anything is wrong, and which backends can be used here",
+        Verb("doctor", "whether anything is wrong, and which backends can be used",
              "doctor:run", example="ipsecctl doctor", also=("diagnose",)),
     ),
     "Dynamic rules: now, until the daemon ends": (
@@ -121,8 +121,8 @@ _GROUPS: dict[str, tuple[Verb, ...]] = {
              example="ipsecctl unblock ssh", also=("unban", "remove", "delete", "del")),
         Verb("flush", "remove all dynamic rules", "dynamic:flush",
              example="ipsecctl flush", also=("clear", "reset")),
-        Verb("quarantine", "cut a container, or this host, off from everything but what is "
-             "permitted here", "quarantine:quarantine", (WHO,),
+        Verb("quarantine", "cut a container or this host off from all but its permits",
+             "quarantine:quarantine", (WHO,),
              (
                  HOST,
                  Option("--permit", "what may pass all the same; can be repeated", "FILTER",
@@ -151,7 +151,7 @@ _GROUPS: dict[str, tuple[Verb, ...]] = {
              "documents:format_document", (DOCUMENT,),
              (Option("--write", "put it in the place of what is in the file", short="-w"),),
              example="ipsecctl format policy.yaml --write", also=("fmt",)),
-        Verb("diff", "how a file differs from the stored policy, or two files from each other",
+        Verb("diff", "how a file differs from what is stored, or from another",
              "documents:diff",
              (Argument("FILE", DOCUMENT.explanation, most=2, offers="documents"),),
              example="ipsecctl diff policy.yaml", also=("compare",)),

@@ -69,6 +69,14 @@ def test_examples_of_verbs_with_actions(word: str) -> None:
         assert f"\n  {action.name} " in help_on([word])
 
 
+def test_the_overview_fits_a_terminal() -> None:
+    """Every verb is a line of it, and no line is wider than 80 columns."""
+    lines = help_on([]).splitlines()
+    assert max(map(len, lines)) <= 80
+    for verb in VERBS.values():
+        assert f"  {verb.name:<20}{verb.does}" in lines
+
+
 def test_json_is_everywhere() -> None:
     """Every verb and every action answers as JSON if it is told to."""
     assert all(JSON in verb.options for verb in LEAVES.values())
