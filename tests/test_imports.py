@@ -10,7 +10,7 @@ import ipsecd
 ROOT = Path(ipsecd.__file__).parent
 MAY_USE = {
     "model": {"model", "errors", "quoting"},
-    "language": {"language", "model", "errors", "quoting"},
+    "language": {"language", "garbage", "model", "errors", "quoting"},
     "protocol": {"protocol", "model", "errors", "quoting"},
     "compiler": {"compiler", "model", "errors", "quoting"},
     "backend": {"backend", "compiler", "host", "netlink", "model", "output", "errors", "quoting"},

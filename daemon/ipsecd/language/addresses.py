@@ -7,6 +7,7 @@ module costs more than all the rest of a filter together.
 
 from __future__ import annotations
 
+import re
 import socket
 
 from ipsecd.errors import InvalidInput
@@ -30,6 +31,8 @@ ADDRESS_FORMS = (
     "digits, hyphens and dots"
 )
 _MAPPED = 0xFFFF  # ::ffff:0:0/96, RFC 4291, section 2.5.5.2
+_OCTET = "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+_IPV4 = re.compile(rf"{_OCTET}\.{_OCTET}\.{_OCTET}\.{_OCTET}")
 _HEXADECIMAL = frozenset("0123456789abcdefABCDEF:.")
 _LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
 SELECTORS = frozenset(kind.value for kind in SelectorKind)
@@ -97,18 +100,11 @@ def ipv4_value(text: str) -> int | None:
 
     Leading zeros are refused, because some programs read such octets as octal.
     """
-    octets = text.split(".")
-    if len(octets) != 4:
+    found = _IPV4.fullmatch(text)
+    if not found:
         return None
-    value = 0
-    for octet in octets:
-        if not is_number(octet) or len(octet) > 3 or (octet[0] == "0" and octet != "0"):
-            return None
-        number = int(octet)
-        if number > 255:
-            return None
-        value = value << 8 | number
-    return value
+    a, b, c, d = map(int, found.groups())
+    return a << 24 | b << 16 | c << 8 | d
 
 
 def ipv6_value(text: str) -> int | None:

@@ -15,7 +15,9 @@ from typing import Any, TypeVar
 import yaml
 
 from ipsecd.errors import InvalidInput
+from ipsecd.garbage import collection_paused
 from ipsecd.language.filters import parse_filter
+from ipsecd.language.runs import fold
 from ipsecd.model.values import Action, Filter, InterfaceType, Policy, Rule
 from ipsecd.quoting import quote
 
@@ -39,7 +41,8 @@ def parse_policy(text: str | bytes, source: str = "<document>") -> Policy:
     if isinstance(text, bytes):
         text = _decode(text, source)
     try:
-        return _Reading(text, source).policy()
+        with collection_paused():
+            return _folded_policy(text, source) or _Reading(text, source).policy()
     except InvalidInput as error:
         wrong = error.with_traceback(None)
     except yaml.MarkedYAMLError as error:
@@ -61,12 +64,32 @@ def parse_policy(text: str | bytes, source: str = "<document>") -> Policy:
     raise wrong from None
 
 
-class _Reading:
-    """One document; its methods take the first event of what they read, and consume the rest."""
+def _folded_policy(text: str, source: str) -> Policy | None:
+    """The policy in a document with long lists of filters; None for any other, or a wrong one.
 
-    def __init__(self, text: str, source: str) -> None:
+    A wrong one is read again as it is, so that its error is that of the text.
+    """
+    folded, runs = fold(text)
+    if not runs:
+        return None
+    reading = _Reading(folded, source, runs)
+    try:
+        policy = reading.policy()
+    except (InvalidInput, yaml.YAMLError, UnicodeError):
+        return None
+    return None if reading.runs else policy
+
+
+class _Reading:
+    """One document; its methods take the first event of what they read, and consume the rest.
+
+    ``runs`` has the filters that single items stand for, as long as these have not been met.
+    """
+
+    def __init__(self, text: str, source: str, runs: dict[str, list[str]] | None = None) -> None:
         self._events: Iterator[yaml.Event] = yaml.parse(text, Loader=_Loader)
         self._source = source
+        self.runs = runs or {}
 
     def policy(self) -> Policy:
         self._next()
@@ -137,7 +160,11 @@ class _Reading:
             raise self._wrong(event, problem, f"write {names}") from None
 
     def _filters(self, event: yaml.Event) -> tuple[Filter, ...]:
-        return tuple(map(self._filter, self._items(event)))
+        found: list[Filter] = []
+        for item in self._items(event):
+            run = self.runs.pop(self._text(item), None) if self.runs else None
+            found += map(parse_filter, run) if run else [self._filter(item)]
+        return tuple(found)
 
     def _filter(self, event: yaml.Event) -> Filter:
         text = self._text(event)

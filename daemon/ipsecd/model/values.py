@@ -35,6 +35,9 @@ class Family(IntEnum):
         return 32 if self is Family.IPV4 else 128
 
 
+_FAMILIES = frozenset(Family)
+
+
 class Action(Enum):
     """What a filter does with a packet: drop it silently, or let it through."""
 
@@ -241,6 +244,8 @@ class Endpoint:
     ports: tuple[PortRange, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.ports == ():
+            return
         order = sorted(set(self.ports))
         for left, right in pairwise(order):
             if right.first <= left.last:
@@ -303,7 +308,7 @@ class Filter:
     @property
     def families(self) -> frozenset[Family]:
         """The IP versions whose packets can match. An unresolved name counts as both."""
-        found = frozenset(Family)
+        found = _FAMILIES
         for endpoint in (self.source, self.destination):
             address = endpoint.address
             if isinstance(address, Network):
