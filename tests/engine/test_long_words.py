@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from ipsecd.control import Control
 from ipsecd.errors import IpsecdError
+from ipsecd.protocol.errors import to_wire
 from tests.engine.site import Site
 
 LONG = "a" * 2_000_000
@@ -26,6 +28,7 @@ CALLS: list[tuple[str, dict[str, Any]]] = [
     ("AddDynamic", {**DYNAMIC, "name": LONG}),
     ("RemoveDynamic", {"selector": LONG}),
     ("ApplyPolicy", {"source": LONG, "content": LONG.encode()}),
+    ("ApplyPolicy", {"source": LONG, "content": b"#" * ((16 << 20) + 1)}),
     ("ApplyPolicy", {"source": LONG, "content": DOCUMENT.replace(b"block", b"no")}),
     ("CreatePolicy", {"name": LONG}),
     ("DeletePolicy", {"name": LONG}),
@@ -54,6 +57,7 @@ def test_no_method_echoes_what_is_too_long(site: Site, number: int) -> None:
         call(site, method, **given)
     assert len(str(caught.value)) < 800
     assert "a" * 1000 not in str(caught.value)
+    assert len(json.dumps(to_wire(caught.value))) < 1500
 
 
 def test_long_and_many_changes_are_summed_up(site: Site) -> None:

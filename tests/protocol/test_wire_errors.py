@@ -39,6 +39,13 @@ def test_bad_input_keeps_its_place() -> None:
     assert (back.source, back.line, back.position) == ("p.yaml", 3, 7)
 
 
+@pytest.mark.parametrize(("line", "position"), [(3, -1), (0, 7), (0, -1)])
+def test_long_sources_are_not_sent_back(line: int, position: int) -> None:
+    """Whatever place an error names, or none, of a long text or name a part is sent."""
+    wire = to_wire(InvalidInput("bad", source="a" * 1_000_000, line=line, position=position))
+    assert 80 <= len(wire["parameters"]["source"]) < 300
+
+
 def test_varlinks_own_errors_have_its_names() -> None:
     """A parameter that does not fit is told by varlink's own error."""
     assert to_wire(invalid_parameter("ttl_s", "is not a number")) == {

@@ -81,9 +81,9 @@ def to_wire(error: IpsecdError | VarlinkError) -> dict[str, Any]:
     parameters: dict[str, Any] = {"message": error.message, "hint": error.hint}
     if isinstance(error, InvalidInput):
         source, position = error.source, error.position
-        if error.line > 0:
+        if error.line > 0 or position < 0:
             source = cut(source, MAX_PATH)
-        elif position >= 0:
+        else:
             source, position = excerpt(source, position)
         parameters |= {"source": source, "line": error.line, "position": position}
     return {"error": PREFIX + error.wire, "parameters": parameters}
