@@ -7,7 +7,7 @@ import os
 import select
 import socket
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -19,9 +19,7 @@ from ipsecd.backend.xdp import abi, libbpf
 from ipsecd.backend.xdp.backend import XdpBackend
 from ipsecd.compiler.classifier import Classifier
 from ipsecd.compiler.policy import compile_filters
-from ipsecd.compiler.tables import rows_of
 from ipsecd.compiler.volatile import Volatile
-from ipsecd.errors import IpsecdError
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.values import Action, InForce, Origin
 from tests.netns import site
@@ -32,8 +30,8 @@ pytestmark = pytest.mark.netns
 MUTATING = ("update", "delete", "create", "pin", "load", "freeze", "attach", "get")
 
 
-def in_force(text: str, action: Action = Action.BLOCK, store: str = "static") -> InForce:
-    return InForce(Origin(store, "P", text), parse_filter(text), action)
+def in_force(text: str, action: Action = Action.BLOCK) -> InForce:
+    return InForce(Origin("static", "P", text), parse_filter(text), action)
 
 
 def policy(*filters: str) -> Classifier:
@@ -89,29 +87,6 @@ def test_programs_hold_while_the_table_is_away(backend: NftablesWithPrograms) ->
     backend._drop_programs()
     run("nft", "flush", "ruleset")
     assert holds()
-
-
-def test_what_is_dropped_counts_once(backend: NftablesWithPrograms) -> None:
-    """Whoever drops a packet counts it, and what passes is counted by nftables alone."""
-    both = compile_filters(
-        [in_force("*=0:1434:UDP"), in_force("*=0:1435:UDP", Action.PERMIT), in_force("*=0::UDP")]
-    )
-    backend.apply(both, Volatile())
-    assert [delivered(HERE4, port) for port in (1434, 1435, 1436)] == [0, 5, 0]
-    packets = {origin.rule: count.packets for origin, count in backend.counts().items()}
-    assert packets == {"*=0:1434:UDP": 5, "*=0:1435:UDP": 5, "*=0::UDP": 5}
-
-
-def test_dynamic_rules_count_once(backend: NftablesWithPrograms) -> None:
-    """The same of dynamic ones, and they end in both."""
-    volatile = Volatile()
-    backend.apply(policy(), volatile)
-    rule = in_force("*=0:1434:UDP", store="dynamic")
-    backend.change(volatile.change(add=tuple(rows_of([rule]))), volatile)
-    assert [delivered(HERE4, port) for port in (1434, 1435)] == [0, 5]
-    assert sorted(count.packets for count in backend.volatile_counts().values()) == [0, 5]
-    backend.change(volatile.change(remove=[rule.origin]), volatile)
-    assert delivered(HERE4, 1434) == 5
 
 
 class Refusals:
@@ -196,24 +171,6 @@ def test_a_link_that_moved_away_is_let_go(backend: NftablesWithPrograms) -> None
         following.close()
         for name in ("gone1", "new0"):
             subprocess.run(["ip", "link", "delete", name], check=False)
-
-
-def test_nftables_that_is_refused_changes_nothing(
-    backend: NftablesWithPrograms, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A policy that nftables does not take leaves the old one in force in both."""
-    backend.apply(POLICY, Volatile())
-
-    def refuse(*_: object) -> None:
-        raise IpsecdError("no")
-
-    commit: Callable[..., None] = backend._nftables._commit
-    monkeypatch.setattr(backend._nftables, "_commit", refuse)
-    with pytest.raises(IpsecdError):
-        backend.apply(policy("*=0:1435:UDP"), Volatile())
-    monkeypatch.setattr(backend._nftables, "_commit", commit)
-    assert holds()
-    assert backend.observe().drift == ()
 
 
 def test_filters_without_pins_are_withdrawn_by_another_process() -> None:

@@ -6,7 +6,6 @@ import errno
 import mmap
 import os
 from collections.abc import Iterator
-from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from ipsecd.backend.xdp import libbpf
 from ipsecd.backend.xdp.backend import XdpBackend
 from ipsecd.compiler.classifier import Classifier
 from ipsecd.compiler.policy import compile_filters
-from ipsecd.compiler.tables import rows_of
 from ipsecd.compiler.volatile import Volatile
 from ipsecd.errors import IpsecdError
 from ipsecd.language.filters import parse_filter
@@ -72,10 +70,6 @@ def policy(*filters: str) -> Classifier:
 
 OLD = policy("*=0:1434:UDP")
 NEW = policy("*=0:1434:UDP", "*=0:1435:UDP", "10.0.0.0/8=0", "10.1.0.0/16=0")
-DYNAMIC = [
-    InForce(Origin("dynamic", "", "d"), parse_filter(text), Action.BLOCK)
-    for text in ("203.0.113.7=0", "203.0.113.8=0", "203.0.113.0/28=0:80:TCP")
-]
 
 
 @pytest.fixture
@@ -92,60 +86,6 @@ def judged_by(backend: XdpBackend) -> str | None:
     seen = backend.observe()
     assert seen.drift == ()
     return seen.digest
-
-
-@pytest.mark.usefixtures("link")
-@pytest.mark.timeout(280)
-def test_a_refused_call_leaves_the_old_state(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whichever call of a policy change the kernel refuses, the old policy is in force, whole."""
-    faults = Faults(monkeypatch)
-    backend = XdpBackend(DIRECTORY)
-    volatile = Volatile()
-    backend.apply(OLD, volatile)
-    failures = 0
-    for number in range(100):
-        faults.left, faults.error = number, OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
-        try:
-            backend.apply(NEW, volatile)
-        except (IpsecdError, OSError):
-            failures += 1
-            faults.left = -1
-            assert judged_by(backend) == OLD.digest
-        else:
-            break
-    faults.left = -1
-    assert failures > 3
-    assert judged_by(backend) == NEW.digest
-    backend.close()
-
-
-@pytest.mark.usefixtures("link")
-@pytest.mark.timeout(280)
-def test_a_refused_call_leaves_the_old_dynamic_rules(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A dynamic rule of several entries is there whole or not at all."""
-    faults = Faults(monkeypatch)
-    backend = XdpBackend(DIRECTORY)
-    volatile = Volatile()
-    backend.apply(OLD, volatile)
-    failures = 0
-    for number in range(100):
-        delta = volatile.change(add=rows_of(DYNAMIC), deadline=inf)
-        faults.left, faults.error = number, OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
-        try:
-            backend.change(delta, volatile)
-        except (IpsecdError, OSError):
-            failures += 1
-            faults.left = -1
-            volatile.change(remove=[DYNAMIC[0].origin])
-            assert judged_by(backend) == OLD.digest
-            assert backend.volatile_counts() == {}
-        else:
-            break
-    faults.left = -1
-    assert failures > 3
-    assert len(backend.volatile_counts()) == 3
-    assert judged_by(backend) == OLD.digest
-    backend.close()
 
 
 @pytest.mark.usefixtures("link")

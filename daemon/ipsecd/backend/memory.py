@@ -53,11 +53,15 @@ class MemoryBackend:
         """Accept everything."""
 
     def apply(self, classifier: Classifier, volatile: Volatile) -> None:
-        """Hold `classifier` and a copy of the entries of `volatile`."""
+        """Hold `classifier` and a copy of the entries of `volatile`; what stays keeps its count."""
         self._classifier = classifier
-        self._counts = {o: c for o, c in self._counts.items() if o in classifier.origins}
+        self._counts = {o: self._counts.get(o, Count()) for o in classifier.origins}
+        counts = self.volatile_counts()
         self._live = {}
         self.change(Delta(added=tuple(volatile.entries())), volatile)
+        for (table, key), count in counts.items():
+            if table in self._live and key in self._live[table].deadlines:
+                self._live[table].counts[key] = count
 
     def change(self, delta: Delta, volatile: Volatile) -> None:
         """Remove and add entries; drop tables that are empty after it."""
@@ -107,6 +111,7 @@ class MemoryBackend:
         """Hold nothing."""
         self._classifier = None
         self._live = {}
+        self._counts = {}
 
     def give_way(self) -> None:
         """Hold nothing."""

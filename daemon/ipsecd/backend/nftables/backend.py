@@ -16,6 +16,7 @@ import errno
 import socket
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from ipsecd.backend.base import Count, Observation
@@ -360,12 +361,12 @@ class NftablesBackend:
         Without a fingerprint the next look at the table finds drift, and all is written anew.
         """
         self._fingerprint = ""
-        try:
-            if clean_up:
+        if clean_up:
+            # What is left then is seen in the fingerprint, and is not taken for somebody's change.
+            with suppress(IpsecdError):
                 self._clean_up()
+        with suppress(IpsecdError):
             self._fingerprint = self._reader.fingerprint()
-        except IpsecdError:
-            return
 
     def _clean_up(self) -> None:
         """Delete the sets and counters that no rule uses, once no packet can see them any more.

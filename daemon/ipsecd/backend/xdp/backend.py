@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import shutil
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,13 +22,14 @@ from ipsecd.backend.xdp.events import Events
 from ipsecd.backend.xdp.links import Links
 from ipsecd.backend.xdp.program import count_steps
 from ipsecd.backend.xdp.programs import Programs, pinned_state
-from ipsecd.compiler.classifier import Classifier
+from ipsecd.compiler.classifier import Classifier, Ranked
 from ipsecd.compiler.tables import TableId
 from ipsecd.compiler.volatile import Delta, Volatile
-from ipsecd.errors import BackendFailed, LimitExceeded
+from ipsecd.errors import BackendFailed, LimitExceeded, Refused
 from ipsecd.host import HostState, read_host
 from ipsecd.model.packets import Point
 from ipsecd.model.values import Origin
+from ipsecd.quoting import quote
 
 _MAPS = "maps-"
 
@@ -81,7 +82,11 @@ class XdpBackend:
         return (how, *modes, *self._links.failures.values())
 
     def check(self, classifier: Classifier) -> None:
-        """Raise ``LimitExceeded`` for a policy of more steps than a packet can take."""
+        """Raise ``LimitExceeded`` for a policy of more steps than a packet can take.
+
+        And ``Refused`` for local processes, if nobody else judges: programs do not see who sends.
+        """
+        self._require_no_senders(classifier.tables)
         limit = self._loaded().max_steps
         steps = count_steps(classifier)
         if steps > limit:
@@ -93,6 +98,7 @@ class XdpBackend:
 
     def apply(self, classifier: Classifier, volatile: Volatile) -> None:
         """Put the whole state in force."""
+        self._require_no_senders((*classifier.tables, *volatile.tables))
         if self._classifier is None or self._drifted or not self._loaded().has_room(classifier):
             self._install(classifier, volatile)
         else:
@@ -103,6 +109,7 @@ class XdpBackend:
 
     def change(self, delta: Delta, volatile: Volatile) -> None:
         """Add and remove dynamic entries."""
+        self._require_no_senders(volatile.tables)
         programs = self._loaded()
         programs.points = self.points
         programs.change(delta, volatile)
@@ -186,6 +193,15 @@ class XdpBackend:
         return True
 
     # -- inside ----------------------------------------------------------------------------------
+
+    def _require_no_senders(self, tables: Iterable[Ranked]) -> None:
+        named = next((table.id.process for table in tables if table.id.process), None)
+        if named and self._alone:
+            raise Refused(
+                f"{quote(named)} cannot be told apart here: this kernel has no nf_tables, and "
+                "programs do not see who sends a packet",
+                "name addresses or ports, or use a kernel with nf_tables",
+            )
 
     def _loaded(self) -> Programs:
         if self._programs is None:

@@ -1,0 +1,87 @@
+"""Counts: every packet is credited once, to the rule that explain names."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from ipsecd.model.values import Origin
+from tests.conformance.stages import DATAGRAMS, Stage, block, permit
+from tests.conformance.wire import Datagram
+
+POLICY = (
+    block("*=0:1434:UDP", "port"),
+    block("10.9.0.0/24=0::UDP", "prefix"),
+    permit("10.9.0.3=0::UDP", "host"),
+    block("10.9.0.3=0:1435-1436:UDP", "range"),
+    permit("0=*:1434:UDP", "out"),
+    block("0=[fd09::3]::UDP", "out to a host"),
+    block("[fd09::2]=0:1436:UDP", "twin b"),
+    block("[fd09::2]=0:1436:UDP", "twin a"),
+    permit("[fd09::2]=0:1436:UDP", "twin that loses"),
+)
+DYNAMIC = (
+    block("10.9.0.2=0:1436:UDP", "d", "dynamic"),
+    permit("[fd09::3]=0::UDP", "e", "dynamic"),
+    block("*=0:1435:UDP", "f", "dynamic"),
+)
+
+
+def named(stage: Stage, *datagrams: Datagram) -> Counter[Origin]:
+    """How often explain names each rule for these datagrams."""
+    decisions = [stage.expected(one) for one in datagrams]
+    return Counter(decision.by.origin for decision in decisions if decision.by)
+
+
+def test_a_packet_is_credited_to_the_rule_that_explain_names(stage: Stage) -> None:
+    """Among rules that match too, blocks and permits, and rules that say the same."""
+    stage.put(*POLICY)
+    stage.passes(*DATAGRAMS)
+    assert stage.credited() == named(stage, *DATAGRAMS)
+    assert {origin.rule for origin in stage.credited()} >= {"host", "range", "twin a", "out"}
+
+
+def test_so_it_is_with_dynamic_rules(stage: Stage) -> None:
+    """Each for itself, beside those of the policy."""
+    stage.put(*POLICY)
+    for one in DYNAMIC:
+        stage.add(one)
+    stage.passes(*DATAGRAMS)
+    assert stage.credited() == named(stage, *DATAGRAMS)
+    assert {one.origin for one in DYNAMIC} <= stage.credited().keys()
+
+
+def test_every_rule_of_the_policy_has_a_count(stage: Stage) -> None:
+    """Of nothing, too; those that others always beat have none."""
+    stage.put(*POLICY)
+    wanted = {one.origin.rule for one in POLICY} - {"twin b", "twin that loses"}
+    assert {origin.rule for origin in stage.backend.counts()} == wanted
+    assert {count.packets for count in stage.backend.counts().values()} == {0}
+    assert stage.backend.unparsable() == 0
+
+
+def test_counts_are_carried_over_policy_changes_by_rule(stage: Stage) -> None:
+    """Whatever else changes, and also if the rule itself says something else now."""
+    stage.put(*POLICY)
+    stage.passes(*DATAGRAMS)
+    before = stage.credited()
+    stage.put(*POLICY[:2], block("*=0:1400-1499:UDP", "more"), permit("10.9.0.3=0", "host"))
+    kept = {"port", "prefix", "host"}
+    assert stage.credited() == {o: n for o, n in before.items() if o.rule in kept}
+    more = named(stage, *DATAGRAMS)
+    stage.passes(*DATAGRAMS)
+    wanted = Counter({o: n for o, n in before.items() if o.rule in kept}) + more
+    assert stage.credited() == wanted
+
+
+def test_a_rule_that_went_and_came_back_counts_from_nothing(stage: Stage) -> None:
+    """Of the policy, and a dynamic one."""
+    stage.put(*POLICY)
+    stage.add(DYNAMIC[0])
+    stage.passes(*DATAGRAMS)
+    stage.put()
+    stage.drop(DYNAMIC[0])
+    stage.put(*POLICY)
+    stage.add(DYNAMIC[0])
+    assert stage.credited() == {}
+    stage.passes(*DATAGRAMS)
+    assert stage.credited() == named(stage, *DATAGRAMS)

@@ -1,0 +1,77 @@
+"""What a backend cannot express it refuses by name, and it never weakens a rule."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import islice, product
+
+import pytest
+
+from ipsecd.compiler.policy import compile_filters
+from ipsecd.errors import IpsecdError, LimitExceeded, Refused
+from ipsecd.model.values import InForce, InterfaceType, Origin
+from tests.conformance.refusals import error_of
+from tests.conformance.stages import PORTS, Stage, block, permit
+from tests.conformance.wire import Datagram
+
+
+def ranges(count: int) -> tuple[InForce, ...]:
+    """As many filters, each of which has to be looked up for itself."""
+    found = product(range(1, 60000, 900), range(1, 70))
+    return tuple(
+        block(f"*=0:{first}-{first + width}:UDP", f"{first} {width}")
+        for first, width in islice(found, count)
+    )
+
+
+HARD: dict[str, tuple[InForce, ...]] = {
+    "many ranges": ranges(200),
+    "who sends it": (
+        block("0=*:1434:UDP"),
+        block("cgroup:/nobody-is-here=*:1435:UDP"),
+        permit("cgroup:/nobody-is-here=*:1434:UDP"),
+    ),
+    "kinds of links": (
+        replace(block("*=0:1434:UDP"), interface_type=InterfaceType.LAN),
+        replace(block("*=0:1435:UDP"), interface_type=InterfaceType.DIALUP),
+    ),
+}
+
+
+def assert_named(error: IpsecdError | OSError | None) -> None:
+    """Whoever is refused learns what it was, and what to do."""
+    if error:
+        assert isinstance(error, Refused | LimitExceeded)
+        assert error.message
+        assert error.hint
+
+
+SENT = tuple(Datagram(port, outgoing=outgoing) for port in PORTS for outgoing in (False, True))
+
+
+@pytest.mark.parametrize("name", HARD)
+def test_it_is_refused_by_name_or_enforced(stage: Stage, name: str) -> None:
+    """A check that raises says what and what to do; what it lets pass packets really meet."""
+    rules = HARD[name]
+    stage.put(block("*=0:1436:UDP"))
+    assert_named(error_of(lambda: stage.put(*rules)))
+    assert stage.is_in_force(SENT)
+
+
+@pytest.mark.parametrize("name", HARD)
+def test_so_it_is_with_dynamic_rules(stage: Stage, name: str) -> None:
+    """They are checked as a policy of their own before they are added."""
+    stage.put(block("*=0:1436:UDP"))
+    rules = [replace(one, origin=Origin("dynamic", "", one.origin.rule)) for one in HARD[name]]
+    refused = error_of(lambda: stage.backend.check(compile_filters(rules)))
+    assert_named(refused)
+    if not refused:
+        stage.change([], rules)
+    assert stage.is_in_force(SENT)
+
+
+def test_what_is_too_large_is_refused_before_anything_is_changed(stage: Stage) -> None:
+    """A check that raises says what and what to do; the policy of before stays in force."""
+    stage.put(block("*=0:1436:UDP"))
+    assert_named(error_of(lambda: stage.backend.check(compile_filters(ranges(4500)))))
+    assert stage.is_in_force()
