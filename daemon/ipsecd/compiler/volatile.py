@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from ipsecd.compiler.tables import Row, TableId
 from ipsecd.model.persistent import PersistentMap
+from ipsecd.model.precedence import credited
 from ipsecd.model.values import Origin
 
 
@@ -51,9 +52,9 @@ class VolatileTable:
     entries: PersistentMap[bytes, Mapping[Origin, float]] = field(default_factory=PersistentMap)
 
     def find(self, key: bytes) -> Origin | None:
-        """One of the rules that wrote the entry under `key`, None if there is none."""
+        """Of the rules that wrote the entry under `key` the credited one, None if there is none."""
         writers = self.entries.get(key)
-        return min(writers) if writers else None
+        return credited(writers) if writers else None
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -102,6 +103,15 @@ class Volatile:
         """This one after a change, and what came and went; each new row has its deadline."""
         other = self.copy()
         return other, other.carry_out(remove, add)
+
+    def credits(self, origin: Origin) -> Iterator[tuple[TableId, bytes]]:
+        """The entries whose packets are counted for the rule of `origin`.
+
+        What it shares with another rule counts for one of them.
+        """
+        for table, key in self.rows(origin):
+            if self._tables[table].find(key) == origin:
+                yield table, key
 
     def change(
         self,

@@ -66,7 +66,7 @@ def _stats(engine: Engine, _: Request) -> dict[str, Any]:
     rules = []
     for origin, action in engine.rules().items():
         count = counts.get(origin, Count())
-        for place in engine.volatile.rows(origin):
+        for place in engine.volatile.credits(origin):
             count += places.get(place, Count())
         rules.append(
             {

@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 
 from ipsecd import __version__
 from ipsecd.compiler.classifier import Classifier
-from ipsecd.compiler.policy import compile_filters, merged
+from ipsecd.compiler.merge import merged
+from ipsecd.compiler.policy import compile_filters
 from ipsecd.compiler.tables import Row, rows_of
 from ipsecd.config import Config, Unparsable
 from ipsecd.lastgood import Enforceable

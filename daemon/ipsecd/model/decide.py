@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ipsecd.errors import Refused
 from ipsecd.model.exemptions import Exemption
 from ipsecd.model.packets import Host, Packet, Point
-from ipsecd.model.precedence import ANY_PORT_WIDTH, Rank, rank
+from ipsecd.model.precedence import ANY_PORT_WIDTH, Place, Rank, place, rank
 from ipsecd.model.values import (
     IPV6_EXTENSION_HEADERS,
     Action,
@@ -68,21 +69,32 @@ def decide(
     for exempt in exemptions:
         if any(pattern.matches(packet, host) for pattern in exempt.patterns):
             return Decision(Action.PERMIT, exempt.name)
-    matching: list[tuple[Rank, InForce]] = []
+    matching: list[tuple[Match, InForce]] = []
     for one in filters:
-        ranks = list(_matches(one, packet, host))
-        if ranks:
-            matching.append((max(ranks), one))
+        ways = sorted(_matches(one, packet, host), key=_best_first)
+        if ways:
+            matching.append((ways[0], one))
     if not matching:
         return Decision(Action.PERMIT, "no filter")
-    matching.sort(key=lambda match: match[1].origin)
-    matching.sort(key=lambda match: match[0], reverse=True)
+    # Of those that rank alike none is better, but one is named: the one that counts the packet.
+    matching.sort(key=lambda match: (_best_first(match[0]), match[1].origin))
     best, *others = (one for _, one in matching)
     return Decision(best.action, "filter", best, tuple(others))
 
 
-def _matches(one: InForce, packet: Packet, host: Host) -> Iterator[Rank]:
-    """The rank of every way in which one filter matches the packet."""
+class Match(NamedTuple):
+    """How a filter matches a packet: the rank of it, and its place among those of one rank."""
+
+    rank: Rank
+    place: Place
+
+
+def _best_first(match: Match) -> tuple[Rank, Place]:
+    return tuple(-part for part in match.rank), match.place
+
+
+def _matches(one: InForce, packet: Packet, host: Host) -> Iterator[Match]:
+    """Every way in which one filter matches the packet."""
     flt = one.filter
     ways = [(flt.source, flt.destination)]
     if flt.mirrored:
@@ -131,36 +143,45 @@ def _match_one_way(
     host: Host,
     *,
     leaving: bool,
-) -> Rank | None:
+) -> Match | None:
     if not _protocol_matches(protocol, packet):
         return None
     if one.interface_type not in (None, packet.interface_type):
         return None
     source_bits = _source_bits(source.address, packet, host)
     destination_bits = _destination_bits(destination.address, packet, host)
-    source_width = _port_width(source.ports, packet.source_port)
-    destination_width = _port_width(destination.ports, packet.destination_port)
-    if (
-        source_bits is None
-        or destination_bits is None
-        or source_width is None
-        or destination_width is None
-    ):
+    sports = _ports_around(source.ports, packet.source_port)
+    dports = _ports_around(destination.ports, packet.destination_port)
+    if source_bits is None or destination_bits is None or sports is None or dports is None:
         return None
-    return rank(
+    sender = str(source.address) if isinstance(source.address, Process) else ""
+    from_me = bool(sender) or source.address is Keyword.ME
+    ranked = rank(
         {
             "source": source_bits,
             "destination": destination_bits,
             "protocol": int(protocol is not None),
-            "source_ports": ANY_PORT_WIDTH - source_width,
-            "destination_ports": ANY_PORT_WIDTH - destination_width,
+            "source_ports": ANY_PORT_WIDTH - sports.width,
+            "destination_ports": ANY_PORT_WIDTH - dports.width,
             "interface_type": int(one.interface_type is not None),
-            "process": int(isinstance(source.address, Process)),
+            "process": int(bool(sender)),
         },
         volatile=one.origin.volatile,
         action=one.action,
         before_translation=leaving and source.address is not Keyword.ME,
     )
+    placed = place(
+        {
+            "source": -1 if from_me else source_bits,
+            "destination": -1 if destination.address is Keyword.ME else destination_bits,
+            "protocol": int(protocol is not None),
+            "source_ports": sports.first,
+            "destination_ports": dports.first,
+            "interface_type": one.interface_type.value if one.interface_type else "",
+            "process": sender,
+        }
+    )
+    return Match(ranked, placed)
 
 
 def _protocol_matches(protocol: int | IcmpOfFamily | None, packet: Packet) -> bool:
@@ -207,13 +228,21 @@ def _bits(address: Address, family: Family, value: int) -> int | None:
     return max(lengths, default=None)
 
 
-def _port_width(ports: tuple[PortRange, ...], port: int | None) -> int | None:
-    """The width of the range that `port` is in, or None if it is in none."""
+class Around(NamedTuple):
+    """The ports that a filter gives around one of a packet; ``first`` is 0 but for a range."""
+
+    width: int
+    first: int = 0
+
+
+def _ports_around(ports: tuple[PortRange, ...], port: int | None) -> Around | None:
+    """The range that `port` is in, or None if it is in none."""
     if not ports:
-        return ANY_PORT_WIDTH
+        return Around(ANY_PORT_WIDTH)
     if port is None:
         return None
     for ports_range in ports:
         if port in ports_range:
-            return ports_range.width
+            width = ports_range.width
+            return Around(width, ports_range.first if width > 1 else 0)
     return None

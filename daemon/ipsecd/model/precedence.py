@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from ipsecd.model.fields import FIELDS, Criterion, Field, Kind
-from ipsecd.model.values import MAX_PORT, Action
+from ipsecd.model.values import MAX_PORT, Action, Origin
 
 Rank = tuple[int, ...]
+Place = tuple[int | str, ...]
 
 ANY_PORT_WIDTH = MAX_PORT + 1
 
@@ -52,3 +53,19 @@ def rank(
         int(volatile),
         2 if before_translation else int(action is Action.BLOCK),
     )
+
+
+def place(shape: Mapping[str, int | str]) -> Place:
+    """Orders the matches of one rank that a packet can have in several ways; the least is named.
+
+    The verdict is the same: this says only which filter explains it and counts the packet. `shape`
+    has, by the name of each field, what tables are sorted by: a prefix length, or -1 for ``me``;
+    whether a number is given; the first of a range, and 0 where it is no range; a word, or "".
+    Raises ``KeyError`` for a field that is left out.
+    """
+    return tuple(shape[field.name] for field in FIELDS)
+
+
+def credited(origins: Iterable[Origin]) -> Origin:
+    """Of rules with the same match and action the one that is named and counts."""
+    return min(origins)

@@ -1,0 +1,82 @@
+"""Owns what becomes of matches that several rules have: only here is one credited to a rule.
+
+The rule that is credited is the one that ``decide`` names, so that counters and ``explain`` agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ipsecd.compiler.classifier import Classifier, Table, pack
+from ipsecd.compiler.tables import Row, TableId
+from ipsecd.model.precedence import credited
+from ipsecd.model.values import Action, Origin
+
+Entries = dict[bytes, Origin]
+
+
+def credit(entries: Entries, key: bytes, origin: Origin) -> None:
+    """Add an entry to those of a table; where it is there, one of its rules is credited."""
+    known = entries.get(key)
+    entries[key] = origin if known is None else credited((known, origin))
+
+
+def merged_rows(rows: Iterable[Row]) -> dict[TableId, Entries]:
+    """The entries of each table, without those that never decide."""
+    tables: dict[TableId, Entries] = {}
+    for row in rows:
+        credit(tables.setdefault(row.table, {}), row.key, row.one.origin)
+    for table, permits in tables.items():
+        blocks = tables.get(table._replace(action=Action.BLOCK))
+        if table.action is Action.PERMIT and blocks:
+            for key in _shadowed(permits, blocks):
+                del permits[key]
+    return {table: entries for table, entries in tables.items() if entries}
+
+
+def merged(one: Classifier, more: Classifier) -> Classifier:
+    """Both in one, with the settings of the first; only tables that change are made anew.
+
+    It is what would be compiled from the filters of both.
+    """
+    tables = {table.id: table for table in one.tables}
+    for table in more.tables:
+        known = tables.get(table.id)
+        if known:
+            entries = entries_of(known)
+            for key, origin in entries_of(table).items():
+                credit(entries, key, origin)
+            tables[table.id] = pack(table.id, entries)
+        else:
+            tables[table.id] = table
+    for table in more.tables:
+        permits = tables.get(table.id._replace(action=Action.PERMIT))
+        blocks = tables.get(table.id._replace(action=Action.BLOCK))
+        if permits and blocks:
+            left = entries_of(permits)
+            for key in _shadowed(left, entries_of(blocks)):
+                del left[key]
+            if not left:
+                del tables[permits.id]
+            elif len(left) < len(permits):
+                tables[permits.id] = pack(permits.id, left)
+    in_order = sorted(tables.values(), key=lambda table: table.id.order)
+    return Classifier(tuple(in_order), one.exemptions, one.drop_unparsable)
+
+
+def entries_of(table: Table) -> Entries:
+    """What a packed table holds."""
+    width = table.id.key_width
+    return {
+        table.keys[index * width : (index + 1) * width]: table.origin(index)
+        for index in range(len(table))
+    }
+
+
+def _shadowed(permits: Entries, blocks: Entries) -> set[bytes]:
+    """The permits that a block with exactly the same match always beats.
+
+    No other entry can be shadowed: what matches a superset of an entry's packets has shorter
+    prefixes, fewer protocols or wider ports, and so a lower rank, unless the two are equal.
+    """
+    return permits.keys() & blocks.keys()

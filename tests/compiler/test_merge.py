@@ -1,0 +1,120 @@
+"""A packet is credited to the rule that decide names, however the compiled form was made."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from ipsecd.compiler.merge import merged
+from ipsecd.compiler.policy import compile_filters
+from ipsecd.compiler.tables import rows_of
+from ipsecd.compiler.volatile import Volatile
+from ipsecd.language.filters import parse_filter
+from ipsecd.model.decide import decide
+from ipsecd.model.inventory import Container, Inventory, has_selectors, resolved
+from ipsecd.model.packets import Packet, Point
+from ipsecd.model.values import (
+    Action,
+    Endpoint,
+    Family,
+    Filter,
+    InForce,
+    Network,
+    Origin,
+    Process,
+    Selector,
+    SelectorKind,
+)
+from tests.strategies import HOST, OTHERS, in_force, packets
+
+V4, V6 = Family.IPV4, Family.IPV6
+
+
+def hosts(*numbers: int) -> tuple[Network, ...]:
+    """Addresses that literal filters and packets have too."""
+    return tuple(Network(f, OTHERS[f][number], f.bits) for f in Family for number in numbers)
+
+
+INVENTORY = Inventory(
+    (
+        Container("a" * 64, "web", frozenset({("app", "shop")}), {"front": hosts(0, 1)}),
+        Container("b" * 64, "db", frozenset({("app", "shop")}), {"front": hosts(1, 2)}),
+    ),
+    {"front": (Network(V4, 0x0A090000, 24), Network(V6, 0xFD09 << 112, 64))},
+)
+SELECTORS = (
+    Selector(SelectorKind.CONTAINER, "web"),
+    Selector(SelectorKind.CONTAINER, "db"),
+    Selector(SelectorKind.LABEL, "app=shop"),
+    Selector(SelectorKind.NETWORK, "front"),
+)
+
+
+@st.composite
+def with_selectors(draw: st.DrawFn) -> list[InForce]:
+    """Filters some of which name containers, and rules whose names come in any order."""
+    found = []
+    for number, one in enumerate(draw(in_force(10))):
+        source, destination = one.filter.source, one.filter.destination
+        which = draw(st.sampled_from(["neither", "source", "destination"]))
+        selector = draw(st.sampled_from(SELECTORS))
+        if which == "source" and not isinstance(source.address, Process):
+            source = Endpoint(selector, source.ports)
+        if which == "destination":
+            destination = Endpoint(selector, destination.ports)
+        flt = Filter(source, destination, one.filter.protocol, one.filter.mirrored)
+        origin = replace(one.origin, rule=f"{draw(st.integers(0, 9))}{number}")
+        found.append(replace(one, origin=origin, filter=flt))
+    return found
+
+
+def static(rule: str, text: str) -> InForce:
+    return InForce(Origin("static", "P", rule), parse_filter(text), Action.BLOCK)
+
+
+FROM_WEB = Packet(Point.ARRIVING, V4, OTHERS[V4][0], OTHERS[V4][3], 17, 1000, 53)
+FROM_WEB_TO_ME = replace(FROM_WEB, destination=0x0A090001)
+
+
+@settings(max_examples=600, deadline=None)
+@given(with_selectors(), st.lists(packets(), min_size=4, max_size=12))
+@example([static("a", "10.9.0.2=*:53:UDP"), static("b", "container:web=*:53:UDP")], [FROM_WEB])
+@example([static("b", "10.9.0.2=*:53:UDP"), static("a", "container:web=*:53:UDP")], [FROM_WEB])
+@example([static("b", "10.9.0.2=*"), static("a", "*=0")], [FROM_WEB_TO_ME])
+@example([static("a", "10.9.0.2=*"), static("b", "*=0")], [FROM_WEB_TO_ME])
+def test_the_rule_that_is_credited_is_the_one_that_decide_names(
+    filters: list[InForce], sent: list[Packet]
+) -> None:
+    """Of literal filters and selectors merged, beside dynamic rules; and it is as if compiled."""
+    dynamic = [one for one in filters if one.origin.volatile]
+    policy = [one for one in filters if not one.origin.volatile]
+    literal = [one for one in policy if not has_selectors(one.filter)]
+    selecting = resolved([one for one in policy if has_selectors(one.filter)], INVENTORY)
+    both = merged(compile_filters(literal), compile_filters(selecting))
+    assert both.digest == compile_filters([*literal, *selecting]).digest
+    volatile = Volatile()
+    volatile.change(add=rows_of(resolved(dynamic, INVENTORY)))
+    known = resolved(filters, INVENTORY)
+    for packet in sent:
+        wanted = decide(known, packet, HOST)
+        seen = both.lookup(packet, HOST, volatile.tables)
+        assert seen.action is wanted.action
+        assert seen.origin == (wanted.by.origin if wanted.by else None)
+
+
+def test_an_entry_of_several_dynamic_rules_counts_for_one_of_them() -> None:
+    """For the one that decide names, and when it goes for the next."""
+    one, other = (
+        InForce(Origin("dynamic", "", name), parse_filter("10.9.0.2=0"), Action.BLOCK)
+        for name in "ab"
+    )
+    volatile = Volatile()
+    volatile.change(add=rows_of([other]))
+    (place,) = volatile.credits(other.origin)
+    volatile.change(add=rows_of([one]))
+    assert list(volatile.credits(one.origin)) == [place]
+    assert list(volatile.credits(other.origin)) == []
+    volatile.change(remove=[one.origin])
+    assert list(volatile.credits(other.origin)) == [place]
