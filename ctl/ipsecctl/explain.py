@@ -10,12 +10,12 @@ from ipsecctl.files import lines_of, read_bytes
 from ipsecctl.options import Options
 from ipsecctl.presentation import paint_action
 from ipsecd.language.documents import parse_policy
-from ipsecd.language.filters import format_filter
-from ipsecd.language.packets import format_packet, parse_packet, to_packet
-from ipsecd.model.decide import decide
+from ipsecd.language.explanations import answer_to_json, explanation_to_json
+from ipsecd.language.packets import parse_packet, to_packet
 from ipsecd.model.exemptions import ESSENTIALS
+from ipsecd.model.explanation import explain
 from ipsecd.model.packets import Host
-from ipsecd.model.values import InForce, InterfaceType, Network, Store, filters_of
+from ipsecd.model.values import InterfaceType, Network, Store, filters_of
 from ipsecd.output import broken, flush, say, say_json
 from ipsecd.quoting import quote
 
@@ -44,18 +44,13 @@ def _offline(options: Options, path: str) -> int:
             continue
         parsed = parse_packet(line.strip())
         packet = to_packet(parsed, host, _types(parsed.interface))
-        found = decide(filters, packet, host, ESSENTIALS)
-        answer = {
-            "decision": found.action.value,
-            "by": _reference(found.by) if found.by else None,
-            "beaten": [_reference(one) for one in found.beaten],
-        }
+        found = explain(filters, packet, host, ESSENTIALS)
         if options.has("--json"):
             # Whoever writes packets into a pipe may wait for each answer.
-            say_json(answer, indent=None)
+            say_json(answer_to_json(found), indent=None)
             flush()
         else:
-            _print({**answer, "reason": found.reason, "packet": format_packet(packet)})
+            _print(explanation_to_json(found))
     return DONE
 
 
@@ -74,16 +69,6 @@ def _types(interface: str) -> dict[str, InterfaceType | None]:
         return {interface: None}
     dialup = interface.startswith(("ppp", "ww", "dialup"))
     return {interface: InterfaceType.DIALUP if dialup else InterfaceType.LAN}
-
-
-def _reference(one: InForce) -> dict[str, str]:
-    return {
-        "store": one.origin.store,
-        "policy": one.origin.policy,
-        "rule": one.origin.rule,
-        "filter": format_filter(one.filter),
-        "action": one.action.value,
-    }
 
 
 def _print(found: dict[str, Any]) -> None:

@@ -20,9 +20,9 @@ MUTATING = ("update", "delete", "create", "pin", "load", "freeze", "attach")
 
 
 def turns(last: int = 500) -> Iterator[int]:
-    """Which calls are refused, one in each try: each of the first, then every seventh."""
-    yield from range(12)
-    yield from range(12, last, 7)
+    """Which calls are refused, one in each try: each of the first, then every thirteenth."""
+    yield from range(6)
+    yield from range(6, last, 13)
 
 
 def error_of(call: Callable[[], object]) -> IpsecdError | OSError | None:

@@ -140,3 +140,16 @@ def test_explain_offline_lets_essentials_pass(run: Run, tmp_path: Path) -> None:
     text = run("ipsecctl", "explain", "--offline", "--policy", str(file), "--me", "192.0.2.1",
                "udp 192.0.2.9:67 > me:68")  # fmt: skip
     assert "dhcp-client" in text.out
+
+
+def test_explain_offline_tells_of_what_leaves_as_this_hosts(run: Run, tmp_path: Path) -> None:
+    """The text is that of the daemon: a forwarded packet may be blocked when it leaves."""
+    file = tmp_path / "out.yaml"
+    file.write_text(DOCUMENT.replace("*=0:80:TCP", "0=*:80:TCP"))
+    words = ("explain", "--offline", "--policy", str(file), "--me", "192.0.2.1")
+    lines = run("ipsecctl", *words, "tcp 10.0.0.5:5 > 203.0.113.7:80").out.splitlines()
+    assert lines[0].startswith("permit")
+    assert lines[2] == "and if it leaves under this host's address:"
+    assert lines[3].startswith("block")
+    assert "'Block web'" in lines[4]
+    assert "leaves" not in run("ipsecctl", *words, "tcp 10.0.0.5:5 > 203.0.113.7:81").out

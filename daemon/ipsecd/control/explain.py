@@ -7,14 +7,14 @@ from typing import Any
 
 from ipsecd.backend.nftables import cgroups
 from ipsecd.control.method import Method, Request, Role, Work
-from ipsecd.control.replies import must_be_known, reference, remaining_s
+from ipsecd.control.replies import must_be_known, remaining_s
 from ipsecd.engine import Engine
 from ipsecd.host import read_host
+from ipsecd.language.explanations import explanation_to_json
 from ipsecd.language.filters import format_filter
-from ipsecd.language.packets import format_packet, parse_packet, to_packet
-from ipsecd.model.decide import Decision, decide
-from ipsecd.model.packets import Packet
-from ipsecd.model.values import Action, Process
+from ipsecd.language.packets import parse_packet, to_packet
+from ipsecd.model.explanation import explain
+from ipsecd.model.values import Process
 
 
 def _list_filters(engine: Engine, _: Request) -> dict[str, Any]:
@@ -46,22 +46,8 @@ def _explain(engine: Engine, request: Request) -> dict[str, Any]:
         senders = {p for p in named if isinstance(p, Process) and cgroups.holds(p, text.sender)}
         packet = replace(packet, processes=packet.processes | senders)
     exemptions = () if engine.stopped else engine.config.exemptions
-    found = decide(filters, packet, state.host, exemptions)
-    leaving = packet.leaving(state.host) if found.action is Action.PERMIT else None
-    judged = (
-        _judgement(decide(filters, leaving, state.host, exemptions), leaving) if leaving else None
-    )
-    return {"explanation": {**_judgement(found, packet), "leaving": judged}}
-
-
-def _judgement(found: Decision, packet: Packet) -> dict[str, Any]:
-    return {
-        "decision": found.action.value,
-        "reason": found.reason,
-        "by": reference(found.by) if found.by else None,
-        "beaten": [reference(one) for one in found.beaten],
-        "packet": format_packet(packet),
-    }
+    found = explain(filters, packet, state.host, exemptions)
+    return {"explanation": explanation_to_json(found)}
 
 
 METHODS = (

@@ -10,7 +10,6 @@ from ipsecd.absences import absences, policy_filters
 from ipsecd.engine import Engine
 from ipsecd.errors import Refused
 from ipsecd.language.filters import format_filter
-from ipsecd.model.values import InForce
 from ipsecd.stores.dynamic import DynamicRule
 
 
@@ -31,17 +30,6 @@ def outcome(
         "warnings": absences(engine, policy_filters(engine)) if warns else [],
     }
     return {"outcome": done}
-
-
-def reference(one: InForce) -> dict[str, str]:
-    """A filter in force and where it comes from."""
-    return {
-        "store": one.origin.store,
-        "policy": one.origin.policy,
-        "rule": one.origin.rule,
-        "filter": format_filter(one.filter),
-        "action": one.action.value,
-    }
 
 
 def dynamic_rule(engine: Engine, rule: DynamicRule) -> dict[str, Any]:
