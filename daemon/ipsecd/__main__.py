@@ -15,6 +15,7 @@ from typing import NoReturn
 
 from ipsecd import __version__, journal
 from ipsecd.backend.choice import make_backend, withdraw_all
+from ipsecd.backend.registry import NAMES
 from ipsecd.config import DEFAULT_CONFIG, Config, Directories, boot_despite_errors, load_config
 from ipsecd.control import Control
 from ipsecd.engine import Engine
@@ -54,7 +55,7 @@ def _run(options: argparse.Namespace) -> int:
         engine = Engine(
             config,
             directories,
-            lambda: make_backend(config.backend.value, directories.bpffs, owner),
+            lambda: make_backend(config.backend, directories.bpffs, owner),
             keep_owner=partial(keep_owner, Notifier(os.environ), owner),
         )
         if options.check:
@@ -155,7 +156,7 @@ def _parser() -> argparse.ArgumentParser:
         )
     parser.add_argument(
         "--backend",
-        choices=("auto", "nftables", "xdp"),
+        choices=NAMES,
         help="what enforces the rules, instead of what the settings say",
     )
     instead = parser.add_mutually_exclusive_group()

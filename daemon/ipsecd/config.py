@@ -14,6 +14,7 @@ from enum import Enum
 from pathlib import Path
 from typing import TypeVar
 
+from ipsecd.backend.registry import AUTO, NAMES
 from ipsecd.errors import InvalidInput, IpsecdError, NotFound, Refused, StoreFailed
 from ipsecd.model.exemptions import ESSENTIALS, NO_DEFAULT_EXEMPT, Exemption
 from ipsecd.quoting import quote, quote_path
@@ -27,14 +28,6 @@ CONTAINER_ENGINES = (Path("/run/podman/podman.sock"), Path("/run/docker.sock"))
 
 T = TypeVar("T")
 E = TypeVar("E", bound=Enum)
-
-
-class BackendChoice(Enum):
-    """What enforces the rules; ``auto`` leaves the choice to the daemon."""
-
-    AUTO = "auto"
-    NFTABLES = "nftables"
-    XDP = "xdp"
 
 
 class Unparsable(Enum):
@@ -71,9 +64,13 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """All settings; ``default_exempt`` is a value of Windows' NoDefaultExempt, or None."""
+    """All settings.
 
-    backend: BackendChoice = BackendChoice.AUTO
+    ``backend`` is one of ``registry.NAMES``, ``default_exempt`` a value of Windows'
+    NoDefaultExempt, or None.
+    """
+
+    backend: str = AUTO
     unparsable: Unparsable = Unparsable.DROP
     essentials: tuple[str, ...] = tuple(e.name for e in ESSENTIALS)
     default_exempt: int | None = None
@@ -92,7 +89,7 @@ class Config:
 
     def with_backend(self, text: str) -> Config:
         """The settings with another backend; raises as the key ``backend`` does."""
-        return replace(self, backend=_one_of(BackendChoice)(text))
+        return replace(self, backend=_backend(text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +163,7 @@ def parse_config(content: bytes, source: str = "<configuration>") -> Config:
         ),
     )
     return Config(
-        reader.scalar(keys, "backend", _one_of(BackendChoice), default.backend),
+        reader.scalar(keys, "backend", _backend, default.backend),
         reader.scalar(keys, "unparsable", _one_of(Unparsable), default.unparsable),
         reader.essentials(keys, default.essentials),
         reader.scalar(keys, "default-exempt", _default_exempt, default.default_exempt),
@@ -291,6 +288,12 @@ def _one_of(kind: type[E]) -> Callable[[str], E]:
         raise InvalidInput(f"{quote(text)} is not {names}")
 
     return parse
+
+
+def _backend(text: str) -> str:
+    if text not in NAMES:
+        raise InvalidInput(f"{quote(text)} is not {' or '.join(NAMES)}")
+    return text
 
 
 def _essential(text: str) -> str:

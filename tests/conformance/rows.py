@@ -41,15 +41,13 @@ NFT = (
 class Row:
     """One way to enforce.
 
-    ``stage`` makes its trial, and asks for a wire if it needs one. ``outlives`` is whether what
-    it enforces stays when its process ends, and ``offered`` the name under which it can be asked
-    for, or "".
+    ``stage`` makes its trial, and asks for a wire if it needs one. ``record`` is the name of the
+    product's record that makes it, on some kernel.
     """
 
     name: str
     stage: Callable[[Callable[[], Wire]], Stage]
-    outlives: bool = True
-    offered: str = ""
+    record: str
 
 
 def _nftables() -> Backend:
@@ -142,16 +140,17 @@ def _no_table() -> None:
 
 
 ROWS = (
-    Row("memory", lambda _: MemoryStage(), outlives=False),
-    Row("nftables", _kernel(_nftables, nft=_is_open), offered="nftables"),
+    Row("memory", lambda _: MemoryStage(), "memory"),
+    Row("nftables", _kernel(_nftables, nft=_is_open), "nftables"),
     Row(
         "nftables with a guard",
         _kernel(partial(_combined, protect=False, xdp=False), nft=_always, bpf=True),
+        "nftables",
     ),
     Row(
         "nftables with programs",
         _kernel(partial(_combined, protect=True, xdp=True), nft=_is_open, bpf=True),
-        offered="xdp",
+        "xdp",
     ),
-    Row("programs alone", _kernel(programs_alone, nft=_no_table, bpf=True)),
+    Row("programs alone", _kernel(programs_alone, nft=_no_table, bpf=True), "programs"),
 )

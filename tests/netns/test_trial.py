@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from ipsecd.backend import trial
-from ipsecd.backend.examination import assess
 from ipsecd.backend.nftables.backend import NftablesBackend
-from ipsecd.backend.trial import NFTABLES, XDP, Trial, try_backend
+from ipsecd.backend.registry import OFFERED, assess
+from ipsecd.backend.trial import Trial, try_backend
 from ipsecd.backend.xdp import programs
 from tests.netns.site import BPFFS, needs_isolation, run
 
@@ -48,17 +48,17 @@ def watched() -> Iterator[None]:
 @pytest.mark.usefixtures("watched")
 def test_both_backends_are_tried_apart() -> None:
     """Tables and attachments are made, and this namespace sees nothing of it."""
-    tried = try_backend(NFTABLES)
+    tried = try_backend("nftables")
     assert (tried.refusal, tried.untried) == ("", "")
     assert tried.done == "a table of every kind of set was made, read back and removed"
     assert tried.features
-    tried = try_backend(XDP)
+    tried = try_backend("xdp")
     assert (tried.refusal, tried.untried) == ("", "")
     assert "programs were loaded, and attached to a link as native XDP and tc" in tried.done
 
 
 @pytest.mark.usefixtures("watched")
-@pytest.mark.parametrize("name", [NFTABLES, XDP])
+@pytest.mark.parametrize("name", OFFERED)
 def test_without_a_namespace_nothing_is_attached(name: str) -> None:
     """Who may not make a namespace is told so; programs are loaded, and nothing more is done."""
     done = subprocess.run(
@@ -90,7 +90,7 @@ def test_what_the_kernel_refuses_is_said(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(programs, "MAPS", ())
     answers: list[dict[str, object]] = []
     monkeypatch.setattr(trial, "say_json", answers.append)
-    assert trial.main([XDP]) == 0
+    assert trial.main(["xdp"]) == 0
     assert answers[0]["refusal"]
 
 
@@ -104,18 +104,18 @@ def test_a_table_that_cannot_be_made_is_said(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(NftablesBackend, "apply", refuse)
     answers: list[dict[str, object]] = []
     monkeypatch.setattr(trial, "say_json", answers.append)
-    assert trial.main([NFTABLES]) == 0
+    assert trial.main(["nftables"]) == 0
     assert answers[0]["refusal"] == "Operation not supported"
 
 
 def test_the_verdict_follows_the_trial(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was refused cannot be used, and what was left out is not said to have been tried."""
-    came = {NFTABLES: Trial(refusal="Operation not supported"), XDP: Trial(refusal="back-edge")}
-    monkeypatch.setattr("ipsecd.backend.examination.try_backend", came.__getitem__)
+    came = {"nftables": Trial(refusal="Operation not supported"), "xdp": Trial(refusal="back-edge")}
+    monkeypatch.setattr("ipsecd.backend.registry.try_backend", came.__getitem__)
     for one, words in zip(assess(BPFFS, ()), ("Operation not supported", "back-edge"), strict=True):
         assert not one.usable
         assert one.reasons_against[0] == f"the kernel refused it: {words}"
-    came |= {NFTABLES: Trial(untried="no"), XDP: Trial(done="loaded", untried="no")}
+    came |= {"nftables": Trial(untried="no"), "xdp": Trial(done="loaded", untried="no")}
     nftables, xdp = assess(BPFFS, ())
     assert nftables.usable
     assert nftables.untried == "no"
@@ -126,12 +126,12 @@ def test_the_verdict_follows_the_trial(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_trial_that_breaks_is_no_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that ends without an answer, or does not end, says nothing of the kernel."""
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    assert try_backend(XDP).untried == "the trial ended without an answer: 1"
+    assert try_backend("xdp").untried == "the trial ended without an answer: 1"
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
-    assert "No such file" in try_backend(XDP).untried
+    assert "No such file" in try_backend("xdp").untried
     monkeypatch.setattr(trial, "TIMEOUT_S", 0.001)
     endless = tmp_path / "endless"
     endless.write_text("#!/bin/sh\nexec sleep 100\n")
     endless.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(endless))
-    assert "did not end within" in try_backend(XDP).untried
+    assert "did not end within" in try_backend("xdp").untried

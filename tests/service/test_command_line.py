@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from ipsecd.config import BackendChoice, Boot, Config, Directories
+from ipsecd.config import Boot, Config, Directories
 from ipsecd.errors import InvalidInput
 from ipsecd.listener import RuntimeLock
 
@@ -124,7 +124,7 @@ def test_directories_and_backend_reach_the_engine(main: Main, tmp_path: Path) ->
     assert main(["--check", "--config", str(settings), "--backend", "nftables", *options]) == 0
     assert NotedEngine.made == [
         (
-            Config(backend=BackendChoice.NFTABLES, default_exempt=2),
+            Config(backend="nftables", default_exempt=2),
             Directories(*(tmp_path / name for name in ("config", "state", "runtime", "bpffs"))),
         )
     ]

@@ -4,43 +4,38 @@ from __future__ import annotations
 
 import socket
 from contextlib import closing, suppress
-from functools import partial
 from pathlib import Path
 
 from ipsecd.backend.base import Backend
-from ipsecd.backend.combined import NftablesWithPrograms
 from ipsecd.backend.nftables.backend import NftablesBackend
+from ipsecd.backend.registry import BY_NAME, Place, asked_for
 from ipsecd.backend.xdp.backend import XdpBackend, is_bpf_file_system
 from ipsecd.errors import BackendFailed, IpsecdError
 
 
 def make_backend(name: str, bpffs: Path, owner: socket.socket | None = None) -> Backend:
-    """The backend called `name`: ``nftables``, ``xdp`` or ``auto``; `bpffs` is for pins.
+    """The backend that `name` means, one of ``registry.NAMES``; `bpffs` is for pins.
 
     `owner` is the socket that owned the table of an earlier process, if it is still open.
-
-    nftables decides in all of them. ``xdp`` has programs that drop before it; so has ``auto``, and
-    ``nftables`` itself, at tc, where the kernel lets everybody flush our table: they hold while it
-    is away. Where the kernel has no nf_tables, programs judge alone. Raises ``BackendFailed``
-    where there is neither.
+    Raises ``BackendFailed`` where this host has neither what it needs nor what it falls back to.
     """
     try:
-        nftables = NftablesBackend(owner=owner)
+        return asked_for(name).make(Place(bpffs, owner))
     except BackendFailed as error:
-        return other_backend(error, bpffs)
-    if name == "xdp":
-        programs = partial(XdpBackend, bpffs, alone=False)
-        return NftablesWithPrograms("xdp", nftables, programs, required=True)
-    if nftables.is_protected:
-        return nftables
-    guard = partial(XdpBackend, bpffs, alone=False, xdp=False)
-    return NftablesWithPrograms("nftables", nftables, guard, required=False)
+        return other_backend(name, error, bpffs)
 
 
-def other_backend(reason: IpsecdError, bpffs: Path) -> Backend:
-    """What judges where nftables cannot for a `reason`, which is raised where there is nothing."""
+def other_backend(name: str, reason: IpsecdError, bpffs: Path) -> Backend:
+    """What judges where the backend that `name` means cannot for a `reason`.
+
+    That is raised where there is nothing.
+    """
+    asked = asked_for(name)
+    if not asked.falls_back_to:
+        raise reason
+    words = f"no nftables: {reason.message}; programs judge alone"
     try:
-        return XdpBackend(bpffs, reason=f"no nftables: {reason.message}; programs judge alone")
+        return BY_NAME[asked.falls_back_to].make(Place(bpffs, reason=words))
     except IpsecdError:
         raise reason from None
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ipsecd.backend.trial import NFTABLES, XDP, Trial, try_backend
+from ipsecd.backend.trial import Trial
 from ipsecd.backend.xdp import libbpf
 from ipsecd.backend.xdp.backend import is_bpf_file_system
 from ipsecd.backend.xdp.links import pinned_programs
@@ -36,17 +36,6 @@ class Assessment:
     untried: str = ""
 
 
-def assess(bpffs: Path, interfaces: Iterable[Interface]) -> tuple[Assessment, ...]:
-    """What speaks for and against nftables and XDP on this host.
-
-    Both are tried, which takes some tenths of a second; may be called from any thread.
-    """
-    return (
-        _assess_nftables(try_backend(NFTABLES)),
-        _assess_xdp(try_backend(XDP), bpffs, tuple(interfaces)),
-    )
-
-
 def foreign_programs(bpffs: Path, interfaces: Iterable[Interface]) -> dict[str, str]:
     """The XDP programs of others, by the name of the interface that they are on."""
     ours = pinned_programs(bpffs / "links")
@@ -59,9 +48,10 @@ def foreign_programs(bpffs: Path, interfaces: Iterable[Interface]) -> dict[str, 
     return found
 
 
-def _assess_nftables(trial: Trial) -> Assessment:
+def assess_nftables(trial: Trial, _: Path, __: tuple[Interface, ...]) -> Assessment:
+    """What speaks for and against nftables, after a trial."""
     if trial.refusal:
-        return Assessment(NFTABLES, False, (), (f"the kernel refused it: {trial.refusal}",))
+        return Assessment("nftables", False, (), (f"the kernel refused it: {trial.refusal}",))
     good = [
         *_outcome(trial.done),
         "sees what the IP stack sees: new interfaces and addresses are covered at once",
@@ -77,15 +67,16 @@ def _assess_nftables(trial: Trial) -> Assessment:
             "this kernel lets others change our table (before Linux 6.9): it is put right within "
             "a second, and programs at tc hold meanwhile where they can be used"
         )
-    return Assessment(NFTABLES, True, tuple(good), tuple(bad), trial.untried)
+    return Assessment("nftables", True, tuple(good), tuple(bad), trial.untried)
 
 
-def _assess_xdp(trial: Trial, bpffs: Path, interfaces: tuple[Interface, ...]) -> Assessment:
+def assess_xdp(trial: Trial, bpffs: Path, interfaces: tuple[Interface, ...]) -> Assessment:
+    """What speaks for and against programs with pins in `bpffs`, after a trial."""
     missing = []
     try:
         loop = libbpf.has_helper(libbpf.BPF_PROG_TYPE_XDP, libbpf.BPF_FUNC_LOOP)
     except IpsecdError as error:
-        return Assessment(XDP, False, (), (error.message,))
+        return Assessment("xdp", False, (), (error.message,))
     if not OBJECT.exists():
         missing.append(f"the programs are not installed ({OBJECT})")
     elif trial.refusal:
@@ -112,7 +103,7 @@ def _assess_xdp(trial: Trial, bpffs: Path, interfaces: tuple[Interface, ...]) ->
         f"ip link set dev {interface} xdp off"
         for interface, program in foreign_programs(bpffs, interfaces).items()
     ]
-    return Assessment(XDP, not missing, tuple(good), (*missing, *bad), trial.untried)
+    return Assessment("xdp", not missing, tuple(good), (*missing, *bad), trial.untried)
 
 
 def _outcome(done: str) -> list[str]:

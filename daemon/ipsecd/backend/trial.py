@@ -36,7 +36,6 @@ from ipsecd.model.values import (
 from ipsecd.output import say_json
 
 TIMEOUT_S = 60.0
-NFTABLES, XDP = "nftables", "xdp"
 _CLONE_NEWNET = 0x40000000
 _LINKS = ("ipsecd-try0", "ipsecd-try1")
 
@@ -81,10 +80,13 @@ def try_backend(name: str) -> Trial:
 
 def main(arguments: list[str]) -> int:
     """Try one backend here and print what came of it; 0 in any case."""
+    from ipsecd.backend.registry import BY_NAME  # noqa: PLC0415 - which knows this module
+
+    offer = BY_NAME[arguments[0]].offer
+    assert offer is not None
     refused = leave_network()
-    attempt = {NFTABLES: _try_nftables, XDP: _try_xdp}[arguments[0]]
     try:
-        trial = attempt(refused)
+        trial = offer.attempt(refused)
     except IpsecdError as error:
         trial = Trial(refusal=error.message)
     except OSError as error:
@@ -105,7 +107,8 @@ def leave_network() -> str:
     )
 
 
-def _try_nftables(untried: str) -> Trial:
+def try_nftables(untried: str) -> Trial:
+    """Make a table of every kind of set; without a namespace, for the reason `untried`, nothing."""
     from ipsecd.backend.nftables.backend import NftablesBackend  # noqa: PLC0415 - not for xdp
     from ipsecd.compiler.policy import compile_filters  # noqa: PLC0415
     from ipsecd.compiler.tables import rows_of  # noqa: PLC0415
@@ -132,7 +135,8 @@ def _try_nftables(untried: str) -> Trial:
         backend.close()
 
 
-def _try_xdp(untried: str) -> Trial:
+def try_xdp(untried: str) -> Trial:
+    """Load all programs, and attach them to a link if `untried` is no reason against it."""
     from ipsecd.backend.xdp import libbpf  # noqa: PLC0415 - not for nftables
     from ipsecd.backend.xdp.programs import OBJECT, Programs  # noqa: PLC0415
 

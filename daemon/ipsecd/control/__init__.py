@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ipsecd.backend.examination import assess
+from ipsecd.backend.registry import assess
 from ipsecd.control import (
     containers,
     dynamic,

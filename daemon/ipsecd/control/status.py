@@ -8,7 +8,7 @@ from typing import Any
 from ipsecd import __version__
 from ipsecd.absences import absences, filters_by_name
 from ipsecd.backend.base import Count
-from ipsecd.config import BackendChoice
+from ipsecd.backend.registry import AUTO
 from ipsecd.control.method import Method, Request, Role, Work
 from ipsecd.control.replies import container_engines, exemptions
 from ipsecd.engine import Engine
@@ -103,12 +103,12 @@ def _examine(engine: Engine, _: Request) -> dict[str, Any]:
     setting = engine.config.backend
     why = (
         "the configuration names it"
-        if setting is not BackendChoice.AUTO
+        if setting != AUTO
         else "auto stands for it: it needs nothing that a host may lack, and no packet waits for it"
     )
     return {
         "examination": {
-            "setting": setting.value,
+            "setting": setting,
             "backend": engine.backend.name,
             "why": why,
             "features": list(engine.backend.probe()),

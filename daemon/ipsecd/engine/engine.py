@@ -72,8 +72,8 @@ class Engine:
         self._kept = Kept(directories, disk)
         self._store = StaticStore(directories.config, disk, self._kept.reader)
         self._enforcement = Enforcement(
-            backend or (lambda: make_backend(config.backend.value, directories.bpffs)),
-            other or (lambda reason: other_backend(reason, directories.bpffs)),
+            backend or (lambda: make_backend(config.backend, directories.bpffs)),
+            other or (lambda reason: other_backend(config.backend, reason, directories.bpffs)),
             directories.bpffs,
             clock,
         )

@@ -1,0 +1,128 @@
+"""Owns which backends there are: one record for each; nothing else compares their names.
+
+A backend is added with a record here and a row in ``tests/conformance``, which it has to pass.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from ipsecd.backend.base import Backend
+from ipsecd.backend.combined import NftablesWithPrograms
+from ipsecd.backend.examination import Assessment, assess_nftables, assess_xdp
+from ipsecd.backend.memory import MemoryBackend
+from ipsecd.backend.nftables.backend import NftablesBackend
+from ipsecd.backend.trial import Trial, try_backend, try_nftables, try_xdp
+from ipsecd.backend.xdp.backend import XdpBackend
+from ipsecd.host import Interface
+
+AUTO = "auto"
+"""The name that leaves the choice to the daemon."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a backend is made with: where pins are, and what an earlier process has left open.
+
+    ``reason`` is why this backend is made in the place of another, "" if it is the one asked for.
+    """
+
+    bpffs: Path
+    owner: socket.socket | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """How a backend that can be asked for is tried, and judged by what came of it.
+
+    ``attempt`` is carried out in a process of its own; it is told why that may not touch a
+    network, or "". ``assess`` is told what came of it.
+    """
+
+    attempt: Callable[[str], Trial]
+    assess: Callable[[Trial, Path, tuple[Interface, ...]], Assessment]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One backend.
+
+    ``make`` raises ``BackendFailed`` where this host lacks what the backend ``needs``;
+    ``falls_back_to`` names what is made then, "" for nothing. ``offer`` is None for a backend
+    that nobody can ask for by its name.
+    """
+
+    name: str
+    make: Callable[[Place], Backend]
+    needs: str
+    falls_back_to: str = ""
+    offer: Offer | None = None
+
+
+def _make_nftables(place: Place) -> Backend:
+    """nftables, and where the kernel lets everybody flush our table programs at tc beside it."""
+    nftables = NftablesBackend(owner=place.owner)
+    if nftables.is_protected:
+        return nftables
+    guard = partial(XdpBackend, place.bpffs, alone=False, xdp=False)
+    return NftablesWithPrograms("nftables", nftables, guard, required=False)
+
+
+def _make_xdp(place: Place) -> Backend:
+    """nftables, and programs that drop before it."""
+    programs = partial(XdpBackend, place.bpffs, alone=False)
+    nftables = NftablesBackend(owner=place.owner)
+    return NftablesWithPrograms("xdp", nftables, programs, required=True)
+
+
+def _make_programs(place: Place) -> Backend:
+    return XdpBackend(place.bpffs, reason=place.reason)
+
+
+PROGRAMS = Record("programs", _make_programs, "a BPF file system, and XDP or tc")
+RECORDS = (
+    Record(
+        "nftables",
+        _make_nftables,
+        "nf_tables",
+        falls_back_to=PROGRAMS.name,
+        offer=Offer(try_nftables, assess_nftables),
+    ),
+    Record(
+        "xdp",
+        _make_xdp,
+        "nf_tables; a BPF file system, and XDP or tc",
+        falls_back_to=PROGRAMS.name,
+        offer=Offer(try_xdp, assess_xdp),
+    ),
+    PROGRAMS,
+    Record("memory", lambda _: MemoryBackend(), "nothing"),
+)
+BY_NAME = {record.name: record for record in RECORDS}
+STANDS_FOR_AUTO = RECORDS[0]
+OFFERED = tuple(record.name for record in RECORDS if record.offer)
+NAMES = (AUTO, *OFFERED)
+"""What can be asked for in the settings and on the command line."""
+
+
+def asked_for(name: str) -> Record:
+    """The backend that one of NAMES means; raises ``KeyError`` for any other."""
+    return STANDS_FOR_AUTO if name == AUTO else BY_NAME[name]
+
+
+def assess(bpffs: Path, interfaces: Iterable[Interface]) -> tuple[Assessment, ...]:
+    """What speaks for and against each backend that can be asked for on this host.
+
+    All are tried, which takes some tenths of a second; may be called from any thread.
+    """
+    found = tuple(interfaces)
+    return tuple(
+        record.offer.assess(try_backend(record.name), bpffs, found)
+        for record in RECORDS
+        if record.offer
+    )
