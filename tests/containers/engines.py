@@ -201,6 +201,7 @@ class Podman(Engine):
         configuration = directory / "containers.conf"
         self._hooks = directory / "hooks"
         self._hooks.mkdir()
+        self._said = directory / "hook-said"
         configuration.write_text(CONFIGURATION.format(hooks=self._hooks))
         self.environment["CONTAINERS_CONF"] = str(configuration)
 
@@ -218,13 +219,21 @@ class Podman(Engine):
     def install_hook(self, socket: str) -> None:
         """Have every container announced to the daemon behind `socket` before it starts."""
         command = self.directory / "container-hook"
+        self._said.write_text("")
         command.write_text(
-            f"#!/bin/sh\nIPSECD_SOCKET={socket} exec {sys.executable} -m ipsecctl.hook\n"
+            f"#!/bin/sh\nexport IPSECD_SOCKET={socket}\n"
+            f"exec {sys.executable} -m ipsecctl.hook 2>>{self._said}\n"
         )
         command.chmod(0o755)
         ours = (ROOT / "systemd/ipsecd-hook.json").read_text()
         text = ours.replace("/usr/libexec/ipsecd/container-hook", str(command))
         (self._hooks / "ipsecd.json").write_text(text)
+
+    def gave_up(self) -> str:
+        """What the hook said, since the last time, of containers that started unannounced."""
+        said = self._said.read_text()
+        self._said.write_text("")
+        return said
 
     def remove_hook(self) -> None:
         (self._hooks / "ipsecd.json").unlink(missing_ok=True)

@@ -6,7 +6,7 @@ import json
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -200,6 +200,30 @@ def counted_starts(engine: Engine, times: int) -> int:
         return heard()
 
 
+def counted_restarts(engine: Engine, times: int) -> int:
+    """The same of one that starts again, at another address while the old one is still listed."""
+    with listening(OUTSIDE, PEER4, 1434) as heard:
+        engine.run("hasty", "--label", "role=hasty", command=HASTY)
+        for _ in range(times):
+            time.sleep(1)
+            engine("restart", "--time", "0", "hasty")
+        time.sleep(0.5)
+        engine.remove("hasty")
+        return heard()
+
+
+def announced(engine: Podman, count: Callable[[], int]) -> int:
+    """A count of starts, made again if the hook gave a container up and said so.
+
+    A container is never kept from starting, so it does give up where all are too busy to answer.
+    """
+    for _ in range(5):
+        counted = count()
+        if counted == 0 or not engine.gave_up():
+            return counted
+    pytest.fail("the hook gives up again and again")
+
+
 @with_podman
 def test_with_the_hook_not_even_the_first_packet_passes(daemon: Daemon, engine: Podman) -> None:
     """A container that sends before anything else is blocked by name from its first packet on.
@@ -210,16 +234,8 @@ def test_with_the_hook_not_even_the_first_packet_passes(daemon: Daemon, engine: 
     assert eventually(lambda: "followed through" in daemon.ctl("status"), 10)
     engine.install_hook(daemon.environment["IPSECD_SOCKET"])
     try:
-        assert counted_starts(engine, 15) == 0
-        with listening(OUTSIDE, PEER4, 1434) as heard:
-            engine.run("hasty", "--label", "role=hasty", command=HASTY)
-            # It gets another address each time, while the old one is still listed.
-            for _ in range(4):
-                time.sleep(1)
-                engine("restart", "--time", "0", "hasty")
-            time.sleep(0.5)
-            assert heard() == 0
-        engine.remove("hasty")
+        assert announced(engine, lambda: counted_starts(engine, 15)) == 0
+        assert announced(engine, lambda: counted_restarts(engine, 4)) == 0
     finally:
         engine.remove_hook()
     assert counted_starts(engine, 10) > 0

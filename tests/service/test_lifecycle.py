@@ -177,7 +177,7 @@ def test_dynamic_rules_end_in_time() -> None:
                 client.call("AddDynamic", filters=["0+*"], action="block", ttl_s=ttl_s)
         assert lone.word() == "start"
         assert lone.word() == "expire"
-        assert 0.25 < time.monotonic() - begun < 10
+        assert 0.25 < time.monotonic() - begun < PATIENCE_S
 
 
 @as_root
@@ -194,12 +194,13 @@ def test_news_from_the_kernel_are_looked_at() -> None:
 
 def test_the_watchdog_is_fed() -> None:
     """While loop and engine answer, the service manager hears of it in half of its time."""
-    with daemon(watchdog_s=0.4) as lone:
+    with daemon(watchdog_s=4.0) as lone:
         lone.wait_ready()
         begun = time.monotonic()
-        for _ in range(5):
+        for _ in range(2):
             assert lone.heard() == {"WATCHDOG": "1"}
-        assert time.monotonic() - begun < 5
+        # Half of its time, twice, and what a busy machine adds to it.
+        assert time.monotonic() - begun < 2 * 4.0
 
 
 def test_the_watchdog_starves_with_the_engine() -> None:
@@ -230,6 +231,6 @@ def test_open_connections_do_not_hold_up_the_end() -> None:
             begun = time.monotonic()
             code, _, log = lone.end(signal.SIGTERM)
             assert code == 0, log
-            assert time.monotonic() - begun < 10
+            assert time.monotonic() - begun < PATIENCE_S
             assert idle.receive() is None
         wait_until(lambda: not lone.path.exists(), "the socket is gone")

@@ -388,7 +388,7 @@ def test_a_call_that_takes_long_does_not_hold_up_the_loop() -> None:
         slow.send("Stop")
         begun = time.monotonic()
         assert "error" not in other.call(f"{SERVICE}.GetInfo")
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < PATIENCE_S / 2
         release.set()
         assert slow.receive() is not None
 
