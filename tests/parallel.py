@@ -28,7 +28,7 @@ from xdist.workermanage import WorkerController
 ROOT = Path(__file__).parents[1]
 KNOWN, MEASURED = Path("tests/durations.json"), Path("build/durations.json")
 """Below the root of the tests: what units took before, and what they take in this run."""
-LONG_S = 2
+LONG_S = 5
 """Units that take less are not worth to be known."""
 
 
