@@ -245,7 +245,7 @@ def test_with_the_hook_not_even_the_first_packet_passes(daemon: Daemon, engine: 
 def test_a_daemon_that_hangs_keeps_no_container_from_starting(
     engine: Podman, tmp_path: Path
 ) -> None:
-    """The hook waits for an answer for less than the runtime waits for the hook."""
+    """The hook waits for an answer for less than the runtime waits for the hook, and says so."""
     path = str(tmp_path / "socket")
     with socket.socket(socket.AF_UNIX) as deaf:
         deaf.bind(path)
@@ -253,6 +253,7 @@ def test_a_daemon_that_hangs_keeps_no_container_from_starting(
         engine.install_hook(path)
         try:
             engine.run("patient")
+            assert "starts without being announced" in engine.gave_up()
         finally:
             engine.remove_hook()
             engine.remove("patient")
