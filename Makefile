@@ -49,7 +49,7 @@ install-data:
 	  sed -e 's|/usr/sbin|$(PREFIX)/sbin|; s|/usr/libexec|$(PREFIX)/libexec|' systemd/$$unit \
 	    > $(DESTDIR)$(UNITDIR)/$$unit || exit 1; \
 	done
-	install -D -m 755 systemd/withdraw-if-stopped $(DESTDIR)$(PREFIX)/libexec/ipsecd/withdraw-if-stopped
+	install -D -m 755 systemd/end-on-purpose $(DESTDIR)$(PREFIX)/libexec/ipsecd/end-on-purpose
 	install -d $(DESTDIR)$(HOOKDIR)
 	sed -e 's|/usr/libexec|$(PREFIX)/libexec|' systemd/ipsecd-hook.json \
 	  > $(DESTDIR)$(HOOKDIR)/ipsecd.json

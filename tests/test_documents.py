@@ -165,10 +165,10 @@ def test_data_is_installed_where_it_belongs(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     unit = (tmp_path / "opt/x/lib/systemd/system/ipsecd.service").read_text()
     assert "ExecStart=/opt/x/sbin/ipsecd" in unit
-    assert "ExecStop=/opt/x/libexec/ipsecd/withdraw-if-stopped" in unit
+    assert "ExecStop=/opt/x/libexec/ipsecd/end-on-purpose" in unit
     for path in (
         "etc/ipsecd/ipsecd.yaml",
-        "opt/x/libexec/ipsecd/withdraw-if-stopped",
+        "opt/x/libexec/ipsecd/end-on-purpose",
         "opt/x/lib/sysusers.d/ipsecd.conf",
         "opt/x/lib/tmpfiles.d/ipsecd.conf",
         "opt/x/share/man/man5/ipsec-policy.5",

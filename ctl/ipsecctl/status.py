@@ -35,6 +35,7 @@ def _lines(status: dict[str, Any]) -> list[str]:
         f"{paint('ipsecd ' + status['version'], 'bold')} · {_state(status)}",
         f"  policy     {_policy(status)}",
         f"  dynamic    {_amount(status, 'dynamic')}",
+        *_taken_over(status["dynamic_taken_over"]),
         f"  kernel     {_kernel(status)}",
         *_exempt(status["exemptions"]),
         *_unparsable(status),
@@ -100,6 +101,11 @@ def _policy(status: dict[str, Any]) -> str:
 def _amount(status: dict[str, Any], store: str) -> str:
     rules, filters = status[f"{store}_rules"], status[f"{store}_filters"]
     return f"{count(rules, 'rule')}, {count(filters, 'filter')}" if rules else "none"
+
+
+def _taken_over(number: int) -> list[str]:
+    """How many dynamic rules were there before this daemon."""
+    return [f"  taken over {count(number, 'rule')} of the daemon before this one"] if number else []
 
 
 def _kernel(status: dict[str, Any]) -> str:

@@ -27,6 +27,7 @@ from ipsecd.namespace_lock import NamespaceLock
 from ipsecd.notify import Notifier
 from ipsecd.output import begin, complain, complain_text, finish, say
 from ipsecd.quoting import cut
+from ipsecd.stores.dynamic_file import DynamicFile
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -105,6 +106,8 @@ def _withdraw(directories: Directories) -> int:
             withdraw_all(directories.bpffs)
         except OSError as error:
             raise BackendFailed(f"the kernel did not let go of it: {error}") from error
+        # The next daemon must not have the dynamic rules again.
+        DynamicFile(directories.runtime).clear()
     return 0
 
 

@@ -33,6 +33,9 @@ class EngineLike(Protocol):
     def stop_on_purpose(self) -> None:
         """Withdraw what is enforced, or keep it, as the configuration's ``on-stop`` says."""
 
+    def end_for_restart(self) -> None:
+        """Leave the policy in force for the next process, and no dynamic rule."""
+
     def close(self) -> None:
         """Let go of everything and leave the kernel as it is."""
 

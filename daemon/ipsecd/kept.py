@@ -1,4 +1,4 @@
-"""Owns what the daemon keeps for its next start, and what is wrong with it, in words.
+"""Owns what the daemon keeps for the next one, and what is wrong with it, in words.
 
 Each file can be lost without harm to what people wrote and to the other files: what cannot be read
 counts as absent, what cannot be written leaves the former content, and both are told until cured.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
+from functools import partial
 from typing import TypeVar
 
 from ipsecd.config import Directories
@@ -19,6 +20,7 @@ from ipsecd.model.inventory import Inventory
 from ipsecd.model.values import Network
 from ipsecd.stores.cache import Names, NameStore
 from ipsecd.stores.checked import CheckedFile, Form
+from ipsecd.stores.dynamic_file import DynamicFile
 from ipsecd.stores.files import Disk
 from ipsecd.stores.inventory import InventoryFile
 from ipsecd.stores.names import names_of
@@ -35,7 +37,10 @@ Content = TypeVar("Content")
 
 
 class Kept:
-    """The last good policy, what policies say, addresses of DNS names, and what engines said."""
+    """The last good policy, what policies say, addresses of DNS names, and what engines said.
+
+    And the dynamic rules: ``dynamic`` has to be told whenever one comes or goes.
+    """
 
     def __init__(self, directories: Directories, disk: Disk | None = None) -> None:
         self._last_good = LastGood(directories.state, disk)
@@ -45,13 +50,16 @@ class Kept:
         self.reader = PolicyReader()
         self._saved = ""
         self._saved_policies = b""
+        self.dynamic = DynamicFile(
+            directories.runtime, disk, tell=partial(_log, "dynamic-rules-not-kept")
+        )
         self._wrong: dict[str, str] = {}
         self._encoded: tuple[Enforceable, bytes] | None = None
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What is wrong with the files now, each with what to do."""
-        return tuple(self._wrong.values())
+        return (*self._wrong.values(), *self.dynamic.warnings)
 
     def last_good(self) -> Enforceable | None:
         """What was in force last, None if it is not known."""
@@ -146,7 +154,11 @@ class Kept:
 
     def _is_wrong(self, name: str, event: str, message: str, hint: str) -> None:
         self._wrong[name] = f"{message}\n  hint: {hint}"
-        record(logging.ERROR, event, reason=message, hint=hint)
+        _log(event, message, hint)
+
+
+def _log(event: str, message: str, hint: str) -> None:
+    record(logging.ERROR, event, reason=message, hint=hint)
 
 
 def _of(good: Enforceable, names: Names) -> Names:

@@ -46,7 +46,9 @@ class Ending(Enum):
     STOP = "stop"
     """On purpose: what is enforced is withdrawn, unless the configuration keeps it."""
     HAND_OVER = "hand-over"
-    """For a restart or an upgrade: all that is enforced stays, for the next daemon to adopt."""
+    """For an upgrade: all that is enforced stays, for the next daemon to take over."""
+    RESTART = "restart"
+    """On purpose: the policy stays for the next daemon, and dynamic rules are forgotten."""
 
 
 class Daemon:
@@ -95,12 +97,15 @@ class Daemon:
             listener.close()
         if why is Ending.STOP:
             await self._thread.run(self._engine.stop_on_purpose)
+        elif why is Ending.RESTART:
+            await self._thread.run(self._engine.end_for_restart)
 
     def _catch_signals(self) -> None:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._end, Ending.STOP)
         loop.add_signal_handler(signal.SIGINT, self._end, Ending.STOP)
         loop.add_signal_handler(signal.SIGUSR1, self._end, Ending.HAND_OVER)
+        loop.add_signal_handler(signal.SIGUSR2, self._end, Ending.RESTART)
         loop.add_signal_handler(signal.SIGHUP, self._reload_wanted.set)
 
     def _end(self, why: Ending) -> None:

@@ -139,7 +139,9 @@ def test_the_units_are_right_and_tight(machine: Machine) -> None:
 def test_nothing_gets_through_from_boot_on(machine: Machine, backend: str) -> None:
     """The peer floods before, during and after a reboot; the service listens as early as it can."""
     machine.put("etc/ipsecd/ipsecd.yaml", f"backend: {backend}\n")
+    machine.run("ipsecctl", "block", "192.0.2.9")
     machine.reboot()
+    assert "192.0.2.9" not in machine.run("ipsecctl", "show", "dynamic")
     assert eventually(lambda: machine.received()[1] > 1000, 30), machine.journal()
     assert machine.received()[0] == 0
     assert f"enforcing with {backend}" in machine.run("ipsecctl", "status")
@@ -163,23 +165,30 @@ def test_a_unit_that_is_ordered_after_the_network_leaks(machine: Machine) -> Non
 
 
 def test_a_restart_lets_nothing_through(machine: Machine) -> None:
-    """A restart hands over; dynamic rules are gone afterwards."""
+    """The policy stays in force; dynamic rules are gone afterwards."""
     machine.run("ipsecctl", "block", f"udp/{OTHER}")
     before = machine.pid()
     assert machine.leaked(lambda: machine.ctl("restart", "ipsecd.service")) == 0
     assert machine.pid() != before
     assert "dynamic    none" in machine.run("ipsecctl", "status")
+    assert "dynamic" not in machine.run("ls", "/run/ipsecd").split()
 
 
 def test_a_killed_daemon_comes_back_and_lets_nothing_through(machine: Machine) -> None:
-    """Another is started, and the policy stays in force."""
+    """Another is started, and the policy and dynamic rules stay in force; a stop ends these."""
 
     def kill() -> None:
         before = machine.pid()
         machine.ctl("kill", "--signal=KILL", "ipsecd.service")
         assert eventually(lambda: machine.pid() not in {0, before}, 20)
 
+    machine.run("ipsecctl", "block", "192.0.2.7", "--for", "1h")
     assert machine.leaked(kill) == 0
+    assert "192.0.2.7" in machine.run("ipsecctl", "show", "dynamic")
+    assert "taken over 1 rule" in machine.run("ipsecctl", "status")
+    machine.ctl("stop", "ipsecd.service")
+    machine.ctl("start", "ipsecd.service")
+    assert "dynamic    none" in machine.run("ipsecctl", "status")
 
 
 def test_nobody_flushes_the_rules_of_a_dead_daemon(machine: Machine) -> None:
@@ -327,13 +336,17 @@ def test_an_upgrade_lets_nothing_through(machine: Machine, packages: tuple[Path,
         names = ("ipsecd.socket", "ipsecd-boot.service")
         return [machine.ctl("show", "--property=ActiveEnterTimestamp", name) for name in names]
 
+    machine.run("ipsecctl", "block", "192.0.2.8", "--for", "1h")
     before, started = machine.pid(), since()
     words = ("apt-get", "install", "-qy", f"/root/{packages[1].name}")
     assert machine.leaked(lambda: machine.run(*words)) == 0
     assert machine.pid() not in {0, before}
     assert since() == started
     assert NEXT_VERSION in machine.run("dpkg-query", "--show", "ipsecd")
-    assert "in step" in machine.run("ipsecctl", "status")
+    status = machine.run("ipsecctl", "status")
+    assert "in step" in status
+    assert "taken over 1 rule" in status
+    assert "192.0.2.8" in machine.run("ipsecctl", "show", "dynamic")
 
 
 def test_a_purge_leaves_nothing(machine: Machine) -> None:

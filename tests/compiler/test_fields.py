@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 
 from ipsecctl.expansion import blocks_of
-from ipsecctl.quarantine import _intersection
 from ipsecd.backend.nftables import keys, naming
 from ipsecd.backend.nftables.cgroups import Group
 from ipsecd.backend.nftables.looks import KernelTable
@@ -24,6 +23,7 @@ from ipsecd.model.decide import decide
 from ipsecd.model.fields import BY_NAME, FIELDS, Place
 from ipsecd.model.packets import Host, Packet, Point
 from ipsecd.model.precedence import rank
+from ipsecd.model.quarantine import _intersection
 from ipsecd.model.values import Action, Endpoint, Family, Filter, InForce, InterfaceType, Origin
 from ipsecd.model.values import Process as Sender
 from ipsecd.stores.dynamic import DynamicRule, DynamicRules

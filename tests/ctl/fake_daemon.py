@@ -33,6 +33,7 @@ STATUS: dict[str, Any] = {
     "policy_rules": 2,
     "policy_filters": 2,
     "dynamic_rules": 0,
+    "dynamic_taken_over": 0,
     "dynamic_filters": 0,
     "exemptions": [
         {"name": "neighbour-discovery", "reason": "links"},
@@ -170,6 +171,21 @@ REPLIES: dict[str, dict[str, Any]] = {
     "Explain": {"explanation": EXPLANATION},
     "RemoveDynamic": {"removed": ["dynamic-1"]},
     "FlushDynamic": {"removed": 2},
+    "Quarantine": {
+        "rules": [
+            {
+                "name": "quarantine container:web",
+                "action": "block",
+                "filters": ["container:web+*"],
+                "interface": None,
+                "remaining_s": None,
+                "by": "uid 0 (root) pid 17",
+                "created": 1.0,
+            }
+        ],
+        "warnings": [],
+    },
+    "Release": {"name": "container:web", "removed": ["quarantine container:web"]},
 }
 
 Call = tuple[str, dict[str, Any]]

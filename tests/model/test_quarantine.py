@@ -6,21 +6,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ipsecctl.quarantine import rules
 from ipsecd.language.addresses import parse_address
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.decide import decide
 from ipsecd.model.inventory import Container, Inventory, resolved
 from ipsecd.model.packets import Packet, Point
+from ipsecd.model.quarantine import Permit, parts
 from ipsecd.model.values import (
     Action,
     Family,
     Filter,
     InForce,
     InterfaceType,
+    Keyword,
     Network,
     Origin,
     Process,
+    Selector,
 )
 from tests.strategies import HOST, ME, filters, packets
 
@@ -29,31 +31,25 @@ BOX, OTHER = 0x0A580005, 0xCB007107
 WEB = Inventory((Container("a" * 64, "web", networks={"front": (Network(V4, BOX, 32),)}),))
 LAN = InterfaceType.LAN
 
-Permit = tuple[Filter, str | None]
 
-
-def in_quarantine(who: str, operators: list[str], others: list[Permit]) -> list[InForce]:
+def in_quarantine(text: str, operators: list[Filter], others: list[Permit]) -> list[InForce]:
     """What is in force: the permits of others, static and dynamic, and the quarantine."""
-    wanted = rules(parse_address(who), [parse_filter(text) for text in operators], others)
+    who = parse_address(text)
+    assert who is Keyword.ME or isinstance(who, Selector)
     found = [
         InForce(
             Origin(store, "P" if store == "static" else "", f"other{number}"),
             one,
             Action.PERMIT,
-            InterfaceType(kind) if kind else None,
+            kind,
         )
         for store in ("static", "dynamic")
         for number, (one, kind) in enumerate(others)
     ]
     found += [
-        InForce(
-            Origin("dynamic", "", name),
-            parse_filter(text),
-            Action(action),
-            InterfaceType(kind) if kind else None,
-        )
-        for name, (action, kind, texts) in wanted.items()
-        for text in texts
+        InForce(Origin("dynamic", "", part.pattern), one, part.action, part.interface_type)
+        for part in parts(who, operators, others)
+        for one in part.filters
     ]
     return list(resolved(found, WEB))
 
@@ -66,14 +62,14 @@ def packet(source: int, destination: int, port: int, protocol: int = 6) -> Packe
 @pytest.mark.parametrize(
     ("permitted", "kind", "seen"),
     [
-        ("container:web=*:443:TCP", "lan", packet(BOX, OTHER, 443)),
-        ("*=*:443:TCP", "lan", packet(BOX, OTHER, 443)),
+        ("container:web=*:443:TCP", LAN, packet(BOX, OTHER, 443)),
+        ("*=*:443:TCP", LAN, packet(BOX, OTHER, 443)),
         ("203.0.113.0/24+container:web:443:TCP", None, packet(OTHER, BOX, 443)),
-        ("10.88.0.5=203.0.113.7:443:TCP", "lan", packet(BOX, OTHER, 443)),
+        ("10.88.0.5=203.0.113.7:443:TCP", LAN, packet(BOX, OTHER, 443)),
     ],
 )
 def test_no_permit_of_others_holds_for_a_container(
-    permitted: str, kind: str | None, seen: Packet
+    permitted: str, kind: InterfaceType | None, seen: Packet
 ) -> None:
     """Not one for a type of interface, nor a dynamic one; it would have held without quarantine."""
     force = in_quarantine("container:web", [], [(parse_filter(permitted), kind)])
@@ -88,7 +84,7 @@ def test_a_service_of_a_host_in_quarantine_sends_nothing() -> None:
     assert isinstance(sender, Process)
     sent = Packet(Point.SENDING, V4, ME[V4], OTHER, 6, 4000, 25, processes=frozenset({sender}))
     assert decide(in_quarantine("0", [], [(mailer, None)]), sent, HOST).action is Action.BLOCK
-    permitted = in_quarantine("0", ["0=*:25:TCP"], [(mailer, None)])
+    permitted = in_quarantine("0", [parse_filter("0=*:25:TCP")], [(mailer, None)])
     assert decide(permitted, sent, HOST).action is Action.PERMIT
 
 
@@ -101,22 +97,38 @@ def test_a_service_of_a_host_in_quarantine_sends_nothing() -> None:
         ("*+0:22:TCP", "10.0.0.5=0:1-1000:TCP"),
     ],
 )
-@pytest.mark.parametrize("kind", [None, "lan"])
-def test_the_operators_way_in_stays_open(operator: str, other: str, kind: str | None) -> None:
+@pytest.mark.parametrize("kind", [None, LAN])
+def test_the_operators_way_in_stays_open(
+    operator: str, other: str, kind: InterfaceType | None
+) -> None:
     """Also where a policy permits a part of it more narrowly, which is blocked for the rest."""
-    force = in_quarantine("0", [operator], [(parse_filter(other), kind)])
+    force = in_quarantine("0", [parse_filter(operator)], [(parse_filter(other), kind)])
     assert decide(force, packet(0x0A000005, ME[V4], 22), HOST).action is Action.PERMIT
     assert decide(force, packet(0x0A000005, ME[V4], 80), HOST).action is Action.BLOCK
 
 
+permits = st.lists(st.tuples(filters(), st.sampled_from([None, *InterfaceType])), max_size=5)
+
+
 @settings(max_examples=500, deadline=None)
-@given(
-    st.lists(st.tuples(filters(), st.sampled_from([None, "lan", "dialup"])), max_size=5),
-    packets((Point.ARRIVING, Point.SENDING)),
-)
+@given(permits, packets((Point.ARRIVING, Point.SENDING)))
 def test_nothing_of_a_host_in_quarantine_passes(others: list[Permit], seen: Packet) -> None:
     """Whatever permits there are, to or from this host; what only passes it is not its own."""
-    own = HOST.owns(seen.family, seen.source) or HOST.owns(seen.family, seen.destination)
-    if not own:
-        return
-    assert decide(in_quarantine("0", [], others), seen, HOST).action is Action.BLOCK
+    if is_own(seen):
+        assert decide(in_quarantine("0", [], others), seen, HOST).action is Action.BLOCK
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.lists(filters(), max_size=3), permits, packets((Point.ARRIVING, Point.SENDING)))
+def test_nothing_passes_but_what_the_operator_permits(
+    operators: list[Filter], others: list[Permit], seen: Packet
+) -> None:
+    """Whatever others permit beside it."""
+    alone = [InForce(Origin("dynamic", "", "o"), one, Action.PERMIT) for one in operators]
+    if is_own(seen) and decide(alone, seen, HOST).by is None:
+        force = in_quarantine("0", operators, others)
+        assert decide(force, seen, HOST).action is Action.BLOCK
+
+
+def is_own(seen: Packet) -> bool:
+    return HOST.owns(seen.family, seen.source) or HOST.owns(seen.family, seen.destination)

@@ -68,6 +68,9 @@ class FakeEngine:
     def stop_on_purpose(self) -> None:
         self.story.append("stop")
 
+    def end_for_restart(self) -> None:
+        self.story.append("restart")
+
     def close(self) -> None:
         self.story.append("close")
         os.close(self.news)

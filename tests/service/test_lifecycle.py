@@ -112,6 +112,14 @@ def test_a_hand_over_leaves_everything_in_force() -> None:
         assert (code, story) == (0, ["start", "close"]), log
 
 
+def test_a_restart_on_purpose_forgets_dynamic_rules() -> None:
+    """SIGUSR2 ends the daemon without withdrawing the policy; the engine is told before it ends."""
+    with daemon() as lone:
+        lone.wait_ready()
+        code, story, log = lone.end(signal.SIGUSR2)
+        assert (code, story) == (0, ["start", "restart", "close"]), log
+
+
 def test_a_failed_start_is_told_and_closed() -> None:
     """When the policy cannot be enforced there is no readiness, no socket, and exit code 1."""
     with daemon("failing-start") as lone:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from ipsecd.compiler.tables import Row, TableId
 from ipsecd.model.persistent import PersistentMap
 from ipsecd.model.precedence import credited
-from ipsecd.model.values import Origin
+from ipsecd.model.values import Origin, Store
 
 
 class Entry(NamedTuple):
@@ -62,6 +62,10 @@ class VolatileTable:
 
 Places = tuple[tuple[TableId, bytes], ...]
 """Where the entries of one rule are: tables and keys."""
+
+
+ENDING = Origin(Store.DYNAMIC.value, "", "")
+"""What writes entries that are about to go."""
 
 
 class Volatile:
@@ -112,6 +116,20 @@ class Volatile:
         for table, key in self.rows(origin):
             if self._tables[table].find(key) == origin:
                 yield table, key
+
+    def difference(self, other: Volatile) -> Delta:
+        """The change that makes `other` of this one; it takes a look at every entry of both."""
+        if other is self:
+            return Delta()
+        mine, theirs = frozenset(self.entries()), frozenset(other.entries())
+        return Delta(tuple(mine - theirs), tuple(theirs - mine))
+
+    def with_entries(self, entries: Iterable[Entry]) -> Volatile:
+        """This one with entries of another besides, which belong to no rule that has a name."""
+        other = self.copy()
+        for entry in entries:
+            other._give(entry.table, entry.key, ENDING, entry.deadline)  # noqa: SLF001 - its own
+        return other
 
     def change(
         self,

@@ -14,6 +14,7 @@ from ipsecd.control import (
     enforcement,
     explain,
     policies,
+    quarantine,
     rules,
     status,
 )
@@ -25,7 +26,7 @@ from ipsecd.model.values import Policy
 
 METHODS: dict[str, Method] = {
     method.name: method
-    for noun in (status, explain, policies, rules, dynamic, containers, enforcement)
+    for noun in (status, explain, policies, rules, dynamic, quarantine, containers, enforcement)
     for method in noun.METHODS
 }
 """Every method, by its name without the interface."""
@@ -39,6 +40,7 @@ class Control:
         self._read: tuple[bytes, str, Policy] | None = None
         self.start = engine.start
         self.stop_on_purpose = engine.stop_on_purpose
+        self.end_for_restart = engine.end_for_restart
         self.close = engine.close
         self.next_expiry = engine.next_expiry
         self.expire = engine.expire

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import time
-from math import inf
 from typing import Any
 
 from ipsecd.absences import absences
 from ipsecd.control.method import Method, Request, Role, Work
-from ipsecd.control.parameters import read_action, read_filters, read_interface
+from ipsecd.control.parameters import read_action, read_deadline, read_filters, read_interface
 from ipsecd.control.replies import dynamic_rule
 from ipsecd.engine import Engine
-from ipsecd.errors import InvalidInput, NotFound
+from ipsecd.errors import NotFound
 from ipsecd.language.filters import parse_filter
 from ipsecd.quoting import quote
 from ipsecd.stores.dynamic import DynamicRule
@@ -24,18 +23,12 @@ def _list_dynamic(engine: Engine, _: Request) -> dict[str, Any]:
 
 def _add_dynamic(engine: Engine, request: Request) -> dict[str, Any]:
     filters = read_filters(request["filters"], request.names)
-    ttl_s = request["ttl_s"]
-    if ttl_s is not None and not 0.001 <= ttl_s <= 10 * 365 * 86400:
-        raise InvalidInput(
-            f"a time to live of {ttl_s:g} s is not between a millisecond and ten years",
-            "leave it out for a rule that stays until it is removed",
-        )
     rule = DynamicRule(
         request["name"] or engine.dynamic.free_name(),
         filters,
         read_action(request["action"]),
         read_interface(request["interface"]),
-        inf if ttl_s is None else engine.now() + ttl_s,
+        read_deadline(request["ttl_s"], engine.now()),
         time.time(),
         request.by,
     )
@@ -51,8 +44,8 @@ def _remove_dynamic(engine: Engine, request: Request) -> dict[str, Any]:
             "or has it as filter or address",
             "ipsecctl show dynamic lists those there are",
         )
-    engine.remove_dynamic(found)
-    return {"removed": [rule.name for rule in found]}
+    removed = engine.remove_dynamic(found)
+    return {"removed": [rule.name for rule in removed]}
 
 
 def _flush_dynamic(engine: Engine, _: Request) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 from ipsecd.control.method import Names
 from ipsecd.errors import InvalidInput
 from ipsecd.language.filters import parse_filter
@@ -21,6 +23,18 @@ def read_action(text: str) -> Action:
         return Action(text.lower())
     except ValueError:
         raise InvalidInput(f"{quote(text)} is not an action", "write block or permit") from None
+
+
+def read_deadline(ttl_s: float | None, now: float) -> float:
+    """When what lives so long ends, in seconds on the clock of `now`; raises ``InvalidInput``."""
+    if ttl_s is None:
+        return inf
+    if not 0.001 <= ttl_s <= 10 * 365 * 86400:
+        raise InvalidInput(
+            f"a time to live of {ttl_s:g} s is not between a millisecond and ten years",
+            "leave it out for a rule that stays until it is removed",
+        )
+    return now + ttl_s
 
 
 def read_interface(text: str | None) -> InterfaceType | None:

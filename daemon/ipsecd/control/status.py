@@ -50,6 +50,7 @@ def _status(engine: Engine, _: Request) -> dict[str, Any]:
         "policy_filters": policy.facts.filters if policy and not engine.stopped else 0,
         "dynamic_rules": len(dynamic),
         "dynamic_filters": sum(len(rule.filters) for rule in dynamic),
+        "dynamic_taken_over": engine.taken_over,
         "exemptions": exemptions(engine),
         "unparsable": engine.config.unparsable.value,
         "container_engines": container_engines(engine),

@@ -138,5 +138,4 @@ class Containers:
                 come += [(row, rule.deadline) for row in rows]
         volatile, delta = new.volatile.changed(gone, come)
         new = replace(new, whole=whole, volatile=volatile)
-        unchanged = whole.digest == self.enforcement.state.whole.digest
-        self.enforcement.become(new, delta if unchanged else None)
+        self.enforcement.become(new, delta)

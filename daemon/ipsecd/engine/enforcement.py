@@ -19,6 +19,7 @@ from ipsecd.compiler.classifier import Classifier
 from ipsecd.compiler.volatile import Delta, Volatile
 from ipsecd.engine.attempt import Attempt
 from ipsecd.engine.compiling import with_containers
+from ipsecd.engine.quarantines import changed
 from ipsecd.engine.state import Condition, Due, State
 from ipsecd.errors import IpsecdError
 from ipsecd.journal import record
@@ -44,6 +45,7 @@ class Enforcement:
         self._bpffs = bpffs
         self._clock = clock
         self._backend: Backend | None = None
+        self._given: Volatile | None = None
         self._never = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._retry_at = inf
         self._repair_due = False
@@ -73,7 +75,7 @@ class Enforcement:
 
     def block_all(self, everything: Classifier) -> None:
         """Block `everything` until there is a state; raises ``IpsecdError``."""
-        self.backend.apply(everything, self.state.volatile)
+        self._apply(everything, self.state.volatile)
         record(logging.INFO, "blocking-all", until="the assigned policy is in force")
 
     def hold(self, state: State) -> None:
@@ -88,7 +90,7 @@ class Enforcement:
         """
         wanted = replace(state, condition=Condition.ENFORCING, due=None)
         try:
-            self.backend.apply(wanted.whole, wanted.volatile)
+            self._apply(wanted.whole, wanted.volatile)
         except IpsecdError as error:
             failure = self._begin_otherwise(wanted, error)
             if failure is None:
@@ -119,7 +121,7 @@ class Enforcement:
         except IpsecdError as error:
             failures = (str(error), *failures)
         self.backend.close()
-        self._backend = other
+        self._backend, self._given = other, wanted.volatile
         self.state = replace(wanted, failures=failures)
         return None
 
@@ -127,10 +129,13 @@ class Enforcement:
         """Withdraw everything; the dynamic rules are gone with it."""
         if self._backend:
             self._backend.remove()
+            self._given = None
         self.state = replace(
             self.state,
             condition=Condition.STOPPED,
             dynamic=DynamicRules(),
+            quarantines={},
+            taken_over=0,
             volatile=Volatile(),
             due=None,
         )
@@ -146,26 +151,65 @@ class Enforcement:
 
     # -- change ----------------------------------------------------------------------------------
 
-    def become(self, new: State, delta: Delta | None = None, *, settle: bool = False) -> None:
+    def become(self, new: State, delta: Delta = Delta(), *, settle: bool = False) -> None:  # noqa: B008 - it never changes
         """Put `new` in force in the place of what is; raises ``IpsecdError``, and nothing changed.
 
-        With a `delta`, only dynamic rules change, and that is how. With `settle` the kernel is
-        given all of it as well where something enforces less well than was asked for.
+        `delta` is how the entries of dynamic rules change; quarantines are held against another
+        policy here. With `settle` the kernel is given all of it as well where something enforces
+        less well than was asked for.
         """
         old = self.state
-        if delta is not None:
-            if delta:
-                self.backend.change(delta, new.volatile)
-        elif new.enforcing and (
+        if new.quarantines and new.good is not old.good:
+            new, delta = changed(new, permits_changed=True)
+        if new.enforcing and (
             not old.enforcing
             or new.good.key != old.good.key
             or new.whole.digest != old.whole.digest
             or (settle and self.backend.failures)
         ):
-            self.backend.apply(new.whole, new.volatile)
+            if old.enforcing and not delta:
+                self._apply(new.whole, new.volatile)
+            else:
+                self._replace(old, new)
             if old.held:
                 withdraw_other(self.backend, self._bpffs)
+        elif delta:
+            self._change(delta, new.volatile)
         self.state = new
+
+    def _replace(self, old: State, new: State) -> None:
+        """Put a policy in force together with other dynamic rules.
+
+        A backend that holds some takes them apart from the policy. So those that come do so before
+        the policy does, and those that go only after: in between no rule is missing.
+        """
+        given = self._given
+        if given is None:
+            self._apply(new.whole, new.volatile)
+            return
+        delta = given.difference(new.volatile)
+        kept = {(one.table, one.key) for one in delta.added}
+        gone = tuple(one for one in delta.removed if (one.table, one.key) not in kept)
+        come = Delta(tuple(one for one in delta.removed if one not in gone), delta.added)
+        both = new.volatile.with_entries(gone)
+        with Attempt() as attempt:
+            attempt.step(
+                lambda: self._change(come, both), lambda _: self._change(come.reversed(), given)
+            )
+            attempt.step(
+                lambda: self._apply(new.whole, both),
+                lambda _: self._apply(old.whole, both) if old.enforcing else None,
+            )
+            self._change(Delta(removed=gone), new.volatile)
+
+    def _apply(self, whole: Classifier, volatile: Volatile) -> None:
+        self.backend.apply(whole, volatile)
+        self._given = volatile
+
+    def _change(self, delta: Delta, volatile: Volatile) -> None:
+        if delta:
+            self.backend.change(delta, volatile)
+            self._given = volatile
 
     def note(self, new: State) -> None:
         """Make `new` the state, which has nothing else in force."""

@@ -4,7 +4,8 @@ The only writer of kernel state; works without a socket, in one thread. Invarian
 
 1. What is in force is one immutable state; a change makes the next one, or leaves it.
 2. What cannot be loaded is reported; what was in force stays in force.
-3. Dynamic rules end with the engine; nothing of them is on disk.
+3. Dynamic rules end when the engine is stopped, or ends for a restart, and not with its process:
+   the next one takes them over, with their ends.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from ipsecd.errors import IpsecdError
 from ipsecd.journal import record
 from ipsecd.kept import Kept
 from ipsecd.model.inventory import Inventory
+from ipsecd.model.quarantine import Quarantine
 from ipsecd.model.values import Action, Filter, InForce, Network, Origin, Policy
 from ipsecd.stores.dynamic import DynamicRule, DynamicRules
 from ipsecd.stores.files import Disk
@@ -79,9 +81,11 @@ class Engine:
         )
         compiling = Compiling(config, self._enforcement.check)
         parts = (self._store, self._kept, compiling, self._enforcement, before)
-        self._starting = Starting(config, *parts)
+        self._dynamic = Dynamic(
+            self._enforcement, self._kept.dynamic, config.limits.dynamic_rules, clock
+        )
+        self._starting = Starting(config, *parts, self._dynamic.taken_over)
         self._policies = Policies(*parts)
-        self._dynamic = Dynamic(self._enforcement, config.limits.dynamic_rules, clock)
         self._containers = Containers(self._enforcement, self._kept, clock)
 
     # -- life ------------------------------------------------------------------------------------
@@ -117,14 +121,21 @@ class Engine:
     def stop(self) -> None:
         """Withdraw everything and forget the dynamic rules; ``start`` begins anew."""
         self._enforcement.withdraw()
+        self._kept.dynamic.clear()
         record(logging.WARNING, "stopped", in_force="nothing")
 
     def stop_on_purpose(self) -> None:
         """Withdraw what is enforced, unless the configuration keeps the policy in force."""
         if self.config.on_stop is OnStop.WITHDRAW:
             self.stop()
-        elif not self.stopped:
+        else:
+            self.end_for_restart()
+
+    def end_for_restart(self) -> None:
+        """Leave the policy in force for the next process, and no dynamic rule."""
+        if self.state.enforcing:
             self.flush()
+        self._kept.dynamic.clear()
 
     def close(self) -> None:
         """Let go of the kernel and leave it as it is."""
@@ -270,13 +281,29 @@ class Engine:
         """Enforce a dynamic rule, in the place of the one that has its name, if any."""
         self._dynamic.add(rule)
 
-    def remove_dynamic(self, rules: Sequence[DynamicRule]) -> None:
-        """Take dynamic rules out of force, all at once."""
-        self._dynamic.remove(rules)
+    def remove_dynamic(self, rules: Sequence[DynamicRule]) -> Sequence[DynamicRule]:
+        """Take dynamic rules out of force, all at once, but for those of quarantines.
+
+        Returns which they were; raises ``Refused`` if there are no others.
+        """
+        return self._dynamic.remove(rules)
 
     def flush(self) -> int:
-        """Take all dynamic rules out of force; how many there were."""
+        """Take all dynamic rules out of force, end all quarantines; how many rules there were."""
         return self._dynamic.flush()
+
+    def impose(self, quarantine: Quarantine) -> tuple[DynamicRule, ...]:
+        """Cut off who is in a quarantine, from now on whatever is permitted; by which rules."""
+        return self._dynamic.impose(quarantine)
+
+    def release(self, name: str) -> tuple[str, ...]:
+        """End a quarantine, if there is one of this name; the names of the rules that it had."""
+        return self._dynamic.release([name])
+
+    @property
+    def taken_over(self) -> int:
+        """How many dynamic rules and quarantines an earlier process had left."""
+        return self.state.taken_over
 
     def next_expiry(self) -> float | None:
         """When the next dynamic rule ends, in monotonic seconds; None if none does."""

@@ -111,6 +111,7 @@ class Policies:
             self._enforce(attempt, new, choice)
         self._offered = {}
         self.keep_last_good()
+        self.kept.dynamic.mend()
         return changed, tuple(str(file.error) for file in loaded.broken)
 
     def read_files(self) -> Loaded:

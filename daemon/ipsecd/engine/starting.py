@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from ipsecd.config import Boot, Config
 from ipsecd.engine.compiling import Compiling, with_containers
 from ipsecd.engine.enforcement import Enforcement
+from ipsecd.engine.quarantines import changed
 from ipsecd.engine.sources import Choice, Given, LastGood, Source, SourceName, Static, choose
 from ipsecd.engine.state import Condition, News, State
 from ipsecd.errors import IpsecdError
@@ -38,13 +39,17 @@ class Starting:
     enforcement: Enforcement
     before: Sequence[Source]
     """The sources that come before the static store."""
+    take_over: Callable[[State], State]
+    """Gives a state the dynamic rules that an earlier process has left."""
 
     def start(self) -> None:
         """Enforce by the first source that has a policy; raises ``BackendFailed``."""
+        self._look_around()
         self._start(self.store.load)
 
     def boot(self, config_error: IpsecdError | None = None) -> bool:
         """Do what ``start`` does, but write nothing; whether all that was wanted is in force."""
+        self._look_around()
         if not self.enforcement.holds_something:
             self._blocked(self.enforcement.state)
         self._start(self.store.look, config_error, booting=True)
@@ -66,6 +71,15 @@ class Starting:
             except IpsecdError as error:
                 problems.append(str(error))
         return problems
+
+    def _look_around(self) -> None:
+        """Know the containers, and what dynamic rules there are, before anything is enforced.
+
+        The kernel holds these still, and the first state has them: nothing passes meanwhile.
+        """
+        inventories, now = self.kept.inventories(), self.enforcement.state
+        state = replace(now, news=News(inventories), inventory=merged(inventories.values()))
+        self.enforcement.note(self.take_over(state) if now.stopped else state)
 
     def _start(
         self,
@@ -105,7 +119,7 @@ class Starting:
     ) -> tuple[State, Choice | None]:
         names = self.kept.names()
         self.kept.recall_policies()
-        inventories, good = self.kept.inventories(), self.kept.last_good()
+        good = self.kept.last_good()
         failures: list[str] = []
 
         def fail(error: IpsecdError) -> None:
@@ -131,8 +145,6 @@ class Starting:
         state = replace(
             self.enforcement.state,
             names=names,
-            news=News(inventories),
-            inventory=merged(inventories.values()),
             loaded=loaded,
             refused=None,
             failures=(*([str(config_error)] if config_error else []), *failures),
@@ -142,7 +154,8 @@ class Starting:
     def _with(self, state: State, choice: Choice | None) -> State:
         choice = choice or Choice(SourceName.NOTHING, self.compiling.enforceable(None, {}))
         whole = with_containers(choice.good, state.inventory)
-        return state.with_policy(choice.source, choice.good, whole)
+        state = state.with_policy(choice.source, choice.good, whole)
+        return changed(state, permits_changed=True)[0]
 
     def _blocked(self, state: State) -> tuple[bool, State]:
         """Block all but the essentials, if the setting ``boot`` wants that; whether it does.

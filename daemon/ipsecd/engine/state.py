@@ -15,6 +15,7 @@ from ipsecd.engine.sources import SourceName
 from ipsecd.errors import Refused
 from ipsecd.lastgood import Enforceable
 from ipsecd.model.inventory import Inventory
+from ipsecd.model.quarantine import Quarantine
 from ipsecd.model.values import Network
 from ipsecd.stores.dynamic import DynamicRules
 from ipsecd.stores.reading import Loaded
@@ -66,6 +67,8 @@ NOTHING = Enforceable("", None, Classifier())
 class State:
     """All that is in force, and what it was made from.
 
+    ``dynamic`` has all dynamic rules, also those of the ``quarantines``, which are by name; and
+    ``taken_over`` is how many of both an earlier process had left.
     ``good`` is the policy in force, ``whole`` its classifier with what containers have for
     addresses. ``loaded`` is what the static
     store holds, and ``refused`` what a reload has read of it since and could not put in force.
@@ -76,6 +79,8 @@ class State:
     good: Enforceable = NOTHING
     whole: Classifier = NOTHING.classifier
     dynamic: DynamicRules = field(default_factory=DynamicRules)
+    quarantines: Mapping[str, Quarantine] = field(default_factory=dict)
+    taken_over: int = 0
     volatile: Volatile = field(default_factory=Volatile)
     news: News = field(default_factory=News)
     inventory: Inventory = field(default_factory=Inventory)

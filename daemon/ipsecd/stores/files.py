@@ -44,6 +44,16 @@ class Disk:
         finally:
             os.close(descriptor)
 
+    def append(self, path: Path, content: bytes) -> None:
+        """Add to the end of a file that is there; it need not survive the host, only us."""
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            view = memoryview(content)
+            while view:
+                view = view[os.write(descriptor, view) :]
+        finally:
+            os.close(descriptor)
+
     def link(self, path: Path, target: str) -> None:
         """Make a symbolic link that nobody reads yet."""
         path.unlink(missing_ok=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from math import isfinite
 
 
 def decode(content: bytes) -> object:
@@ -37,6 +38,16 @@ def whole(node: object, what: str, least: int, most: int) -> int:
     if not least <= node <= most:
         raise ValueError(f"{what} is not between {least} and {most}")
     return node
+
+
+def number(node: object, what: str) -> float:
+    """A number that is finite."""
+    if type(node) not in (int, float):
+        raise _other(node, what, "a number")
+    assert isinstance(node, int | float)
+    if not isfinite(node):
+        raise ValueError(f"{what} is not finite")
+    return float(node)
 
 
 def flag(node: object, what: str) -> bool:

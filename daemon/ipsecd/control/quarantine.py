@@ -1,0 +1,69 @@
+"""Owns the methods about quarantines."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from ipsecd.absences import absences
+from ipsecd.control.method import Method, Request, Role, Work
+from ipsecd.control.parameters import read_deadline, read_filters
+from ipsecd.control.replies import dynamic_rule
+from ipsecd.engine import Engine
+from ipsecd.errors import InvalidInput, NotFound
+from ipsecd.language.addresses import format_address, parse_address
+from ipsecd.language.filters import parse_filter
+from ipsecd.model.quarantine import Quarantine
+from ipsecd.model.values import Keyword, Selector
+from ipsecd.quoting import quote
+from ipsecd.stores.names import names_in
+
+
+def _quarantine(engine: Engine, request: Request) -> dict[str, Any]:
+    who = _who(request["who"])
+    rules = engine.impose(
+        Quarantine(
+            _name(who),
+            who,
+            read_filters(request["permits"], request.names),
+            read_deadline(request["ttl_s"], engine.now()),
+            time.time(),
+            request.by,
+        )
+    )
+    filters = [one for rule in rules for one in rule.filters]
+    return {
+        "rules": [dynamic_rule(engine, rule) for rule in rules],
+        "warnings": absences(engine, filters),
+    }
+
+
+def _release(engine: Engine, request: Request) -> dict[str, Any]:
+    name = _name(_who(request["who"]))
+    removed = engine.release(name)
+    if not removed:
+        raise NotFound(f"{name} is not in quarantine", "ipsecctl show dynamic lists who is")
+    return {"name": name, "removed": list(removed)}
+
+
+def _who(text: str) -> Keyword | Selector:
+    who = parse_address(text)
+    if who is Keyword.ME or isinstance(who, Selector):
+        return who
+    raise InvalidInput(
+        f"{quote(text)} cannot be in quarantine", "write container:NAME, or 0 for this host"
+    )
+
+
+def _name(who: Keyword | Selector) -> str:
+    return "this host" if who is Keyword.ME else format_address(who)
+
+
+def _names_of_permits(_: Engine, request: Request) -> frozenset[str]:
+    return names_in(map(parse_filter, request["permits"]))
+
+
+METHODS = (
+    Method("Quarantine", Role.CHANGE, Work.CHANGE, _quarantine, names=_names_of_permits),
+    Method("Release", Role.CHANGE, Work.CHANGE, _release),
+)
