@@ -208,8 +208,9 @@ def counted_restarts(engine: Engine, times: int) -> int:
             time.sleep(1)
             engine("restart", "--time", "0", "hasty")
         time.sleep(0.5)
-        engine.remove("hasty")
-        return heard()
+        counted = heard()
+    engine.remove("hasty")
+    return counted
 
 
 @with_podman
