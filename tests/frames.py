@@ -14,7 +14,7 @@ def encode(packet: Packet, number: int) -> bytes:
         payload = struct.pack(">HHHHIHHHH", packet.source_port, packet.destination_port, 20, 0,
                               0, 0x5002, 0, 0, 0)  # fmt: skip
     elif packet.icmp_type is not None:
-        payload = bytes([packet.icmp_type]) + bytes(23)
+        payload = bytes([packet.icmp_type, packet.icmp_code]) + bytes(22)
     else:
         payload = struct.pack(">HH", 80, 1434) + bytes(20)
     if packet.family is Family.IPV4:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from hypothesis import strategies as st
 
 from ipsecd.errors import InvalidInput
+from ipsecd.model.icmp import NAMES as ICMP_NAMES
+from ipsecd.model.icmp import IcmpMessage
 from ipsecd.model.packets import Host, Packet, Point
 from ipsecd.model.values import (
     ICMP,
+    ICMP_VERSIONS,
     IPV6_EXTENSION_HEADERS,
     PROTOCOLS_WITH_PORTS,
     Action,
@@ -72,6 +76,36 @@ PROTOCOLS = st.one_of(
 )
 
 
+TYPES = (0, 3, 8, 11, 128, 135)
+MESSAGES = st.one_of(
+    st.sampled_from(sorted(ICMP_NAMES)).map(lambda name: IcmpMessage(*ICMP_NAMES[name])),
+    st.builds(
+        lambda number, code: IcmpMessage(number, number, code),
+        st.sampled_from(TYPES),
+        st.sampled_from([None, 0, 4, 255]),
+    ),
+    st.just(IcmpMessage(8, 128, 0)),
+    st.just(IcmpMessage(3, 1)),
+)
+
+
+def message_for(draw: st.DrawFn, protocol: int | IcmpOfFamily | None) -> IcmpMessage | None:
+    """A message that a filter for `protocol` can ask for, or none."""
+    versions = ICMP_VERSIONS.get(protocol)
+    message = draw(MESSAGES) if versions and draw(st.booleans()) else None
+    if message and versions and any(message.number(version) is not None for version in versions):
+        return message
+    return None
+
+
+def with_message(draw: st.DrawFn, packet: Packet, types: Sequence[int]) -> Packet:
+    """The packet with a type and code, if it is whole and of ICMP."""
+    if packet.later_fragment or packet.protocol != ICMP.number(packet.family):
+        return packet
+    code = draw(st.sampled_from([0, 0, 1, 4, 255]))
+    return replace(packet, icmp_type=draw(st.sampled_from(types)), icmp_code=code)
+
+
 NAMES = st.sampled_from([HostName(n) for n in ("example.com", "cafe", "a-b.example.", "tcp")])
 
 
@@ -84,7 +118,8 @@ def filters(draw: st.DrawFn, *, names: bool = False) -> Filter:
     if protocol is not None and protocol not in PROTOCOLS_WITH_PORTS:
         source, destination = Endpoint(source.address), Endpoint(destination.address)
     try:
-        return Filter(source, destination, protocol, draw(st.booleans()))
+        message = message_for(draw, protocol)
+        return Filter(source, destination, protocol, draw(st.booleans()), message)
     except InvalidInput:
         return Filter(Endpoint(), Endpoint(Keyword.ME), 17)
 
@@ -169,22 +204,12 @@ def packets(draw: st.DrawFn, points: tuple[Point, ...] = tuple(Point)) -> Packet
         protocol,
         *ports,
         later_fragment=fragment,
-        icmp_type=draw(st.sampled_from([8, 128, 135])) if protocol in (1, 58) else None,
         hop_limit=draw(st.sampled_from([64, 255])),
     )
+    packet = with_message(draw, packet, TYPES)
     if point is Point.LEAVING and draw(st.booleans()):
-        arrived = Packet(Point.ARRIVING, family, draw(others), destination, protocol, *ports)
-        packet = Packet(
-            point,
-            family,
-            source,
-            destination,
-            protocol,
-            *ports,
-            icmp_type=packet.icmp_type,
-            hop_limit=packet.hop_limit,
-            arrived=arrived,
-        )
+        arrived = replace(packet, point=Point.ARRIVING, source=draw(others), hop_limit=64)
+        packet = replace(packet, arrived=arrived)
     return packet
 
 
@@ -220,7 +245,8 @@ def wide_filters(draw: st.DrawFn, *, names: bool = True) -> Filter:
         for _ in range(2)
     ]
     try:
-        return Filter(ends[0], ends[1], protocol, draw(st.booleans()))
+        message = message_for(draw, protocol)
+        return Filter(ends[0], ends[1], protocol, draw(st.booleans()), message)
     except InvalidInput:
         return Filter(Endpoint(), ends[1], 6 if ports else 47, draw(st.booleans()))
 
@@ -274,7 +300,7 @@ def packets_for(draw: st.DrawFn, policy: Policy, host: Host = HOST) -> Packet:
     fragment = draw(st.integers(0, 7)) == 0
     with_ports = protocol in PROTOCOLS_WITH_PORTS and not fragment
     ports = st.sampled_from(_boundary_ports(ends)) if with_ports else st.none()
-    return Packet(
+    packet = Packet(
         draw(st.sampled_from(Point)),
         family,
         draw(addresses),
@@ -284,9 +310,9 @@ def packets_for(draw: st.DrawFn, policy: Policy, host: Host = HOST) -> Packet:
         draw(ports),
         interface_type=draw(st.sampled_from([InterfaceType.LAN, InterfaceType.DIALUP, None])),
         later_fragment=fragment,
-        icmp_type=draw(st.sampled_from([8, 128, 135])) if protocol in (1, 58) else None,
         hop_limit=draw(st.sampled_from([64, 255])),
     )
+    return with_message(draw, packet, _boundary_types(members, family))
 
 
 def _boundary_addresses(ends: Sequence[Endpoint], family: Family, host: Host) -> list[int]:
@@ -299,6 +325,15 @@ def _boundary_addresses(ends: Sequence[Endpoint], family: Family, host: Host) ->
                 last = network.address | ((1 << (family.bits - network.length)) - 1)
                 found |= {network.address - 1, network.address, last, last + 1}
     return sorted(value for value in found if 0 <= value < 1 << family.bits)
+
+
+def _boundary_types(members: Sequence[Filter], family: Family) -> list[int]:
+    found = {8, 128, 135}
+    for flt in members:
+        number = flt.message.number(family) if flt.message else None
+        if number is not None:
+            found |= {number - 1, number, number + 1}
+    return sorted(number for number in found if 0 <= number <= 255)
 
 
 def _boundary_ports(ends: Sequence[Endpoint]) -> list[int]:

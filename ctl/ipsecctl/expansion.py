@@ -12,6 +12,7 @@ from itertools import product
 
 from ipsecd.language.addresses import format_address, format_value
 from ipsecd.language.filters import parse_filter
+from ipsecd.model.icmp import IcmpMessage
 from ipsecd.model.values import (
     Endpoint,
     Family,
@@ -36,12 +37,15 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One way of one filter between two addresses; ``ways`` holds Inbound, Outbound or both."""
+    """One way of one filter between two addresses; ``ways`` holds Inbound, Outbound or both.
+
+    ``protocol`` is its number, with the type and code of ICMP behind it where they are given.
+    """
 
     family: Family
     source: Side
     destination: Side
-    protocol: int
+    protocol: str
     ways: tuple[str, ...]
 
     @property
@@ -54,7 +58,7 @@ class Block:
         """All that tells this block from the others of its filter's rule."""
         sides = (self.source, self.destination)
         texts = (text for side in sides for text in (side.address, side.mask, side.ports))
-        return (*texts, str(self.protocol), *self.ways)
+        return (*texts, self.protocol, *self.ways)
 
 
 def blocks_of(text: str, own: list[str]) -> Iterator[Block]:
@@ -76,9 +80,8 @@ def blocks_of(text: str, own: list[str]) -> Iterator[Block]:
             mine = [address for address in own if (":" in address) is (family is Family.IPV6)]
             sides = product(_sides(source, family, mine), _sides(destination, family, mine))
             for (left, right), protocol in product(sides, flt.protocols):
-                yield Block(
-                    family, left, right, _number(protocol, family), _ways(source, destination)
-                )
+                number = _number(protocol, family) + _message(flt.message, family)
+                yield Block(family, left, right, number, _ways(source, destination))
 
 
 def _is_name(source: Endpoint, destination: Endpoint) -> bool:
@@ -117,10 +120,16 @@ def _ports(ports: PortRange) -> str:
     return str(ports.first) if ports.width == 1 else f"{ports.first}-{ports.last}"
 
 
-def _number(protocol: int | IcmpOfFamily | None, family: Family) -> int:
-    if protocol is None:
-        return 0
-    return protocol.number(family) if isinstance(protocol, IcmpOfFamily) else protocol
+def _number(protocol: int | IcmpOfFamily | None, family: Family) -> str:
+    number = protocol.number(family) if isinstance(protocol, IcmpOfFamily) else protocol
+    return str(number or 0)
+
+
+def _message(message: IcmpMessage | None, family: Family) -> str:
+    if message is None:
+        return ""
+    code = "" if message.code is None else f"/{message.code}"
+    return f"/{message.number(family)}{code}"
 
 
 def _mask(family: Family, length: int) -> str:

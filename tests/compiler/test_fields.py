@@ -22,6 +22,7 @@ from ipsecd.language.filters import format_filter, parse_filter
 from ipsecd.model.decide import decide
 from ipsecd.model.fields import BY_NAME, FIELDS, Place
 from ipsecd.model.packets import Host, Packet, Point
+from ipsecd.model.precedence import place as place_of
 from ipsecd.model.precedence import rank
 from ipsecd.model.quarantine import _intersection
 from ipsecd.model.values import Action, Endpoint, Family, Filter, InForce, InterfaceType, Origin
@@ -42,12 +43,15 @@ SENT = Packet(
     processes=frozenset({Sender("service", "a.service")}),
 )
 
+PATH = Packet(Point.ARRIVING, Family.IPV4, PEER, ME, 1, icmp_type=3, icmp_code=4)
+
 EXAMPLES: dict[str, tuple[str, str, str, Packet]] = {
     "source": ("10.0.0.2=*", "10.0.0.3=*", "*=*", ARRIVES),
     "destination": ("*=0", "*=10.0.0.9", "*=*", ARRIVES),
     "protocol": ("*=*::UDP", "*=*::TCP", "*=*", ARRIVES),
     "source_ports": ("*:4000=*::UDP", "*:4001=*::UDP", "*=*::UDP", ARRIVES),
     "destination_ports": ("*=*:1434:UDP", "*=*:1435:UDP", "*=*::UDP", ARRIVES),
+    "message": ("*=*::ICMP/3/4", "*=*::ICMP/3/1", "*=*::ICMP", PATH),
     "interface_type": ("*=*", "*=*", "*=*", ARRIVES),
     "process": ("service:a.service=*", "service:b.service=*", "0=*", SENT),
 }
@@ -98,6 +102,8 @@ def test_a_rank_cannot_leave_a_field_out() -> None:
         narrow = {name: 0 for name in BY_NAME if name != left_out}
         with pytest.raises(KeyError):
             rank(narrow, volatile=False, action=Action.BLOCK)
+        with pytest.raises(KeyError):
+            place_of(narrow)
 
 
 @names

@@ -87,7 +87,7 @@ def test_debug_shows_every_filter(daemon: FakeDaemon, run: Run, switch: str) -> 
     assert daemon.calls
 
 
-def blocks(text: str) -> list[tuple[str, str, str, str, int, str]]:
+def blocks(text: str) -> list[tuple[str, str, str, str, str, str]]:
     """The blocks of a filter, shortly."""
     return [
         (
@@ -105,10 +105,10 @@ def blocks(text: str) -> list[tuple[str, str, str, str, int, str]]:
 def test_mirrored_filter_is_two_ways() -> None:
     """A mirrored filter is written out inbound and outbound, ports swapped."""
     assert blocks("0:80+10.0.0.1::TCP") == [
-        ("192.168.1.1", "80", "10.0.0.1", "0", 6, "Outbound"),
-        ("192.168.1.2", "80", "10.0.0.1", "0", 6, "Outbound"),
-        ("10.0.0.1", "0", "192.168.1.1", "80", 6, "Inbound"),
-        ("10.0.0.1", "0", "192.168.1.2", "80", 6, "Inbound"),
+        ("192.168.1.1", "80", "10.0.0.1", "0", "6", "Outbound"),
+        ("192.168.1.2", "80", "10.0.0.1", "0", "6", "Outbound"),
+        ("10.0.0.1", "0", "192.168.1.1", "80", "6", "Inbound"),
+        ("10.0.0.1", "0", "192.168.1.2", "80", "6", "Inbound"),
     ]
 
 
@@ -116,10 +116,10 @@ def test_ports_without_protocol_are_tcp_and_udp() -> None:
     """Ranges and lists have a block each, for TCP and for UDP when no protocol is given."""
     found = blocks("10.0.0.1=10.0.0.2:80,1000-1999")
     assert [(one[3], one[4]) for one in found] == [
-        ("80", 6),
-        ("80", 17),
-        ("1000-1999", 6),
-        ("1000-1999", 17),
+        ("80", "6"),
+        ("80", "17"),
+        ("1000-1999", "6"),
+        ("1000-1999", "17"),
     ]
     assert {one[5] for one in found} == {"Inbound Outbound"}
 
@@ -127,9 +127,16 @@ def test_ports_without_protocol_are_tcp_and_udp() -> None:
 def test_both_families_are_written_out() -> None:
     """A filter between any addresses has a block for IPv4 and one for IPv6; ICMP is 1 and 58."""
     assert blocks("*=*::ICMP") == [
-        ("0.0.0.0", "0", "0.0.0.0", "0", 1, "Inbound Outbound"),
-        ("::", "0", "::", "0", 58, "Inbound Outbound"),
+        ("0.0.0.0", "0", "0.0.0.0", "0", "1", "Inbound Outbound"),
+        ("::", "0", "::", "0", "58", "Inbound Outbound"),
     ]
+
+
+def test_types_of_icmp_stand_behind_the_protocol() -> None:
+    """Filters that differ in type or code only are different blocks."""
+    assert [one[4] for one in blocks("*=*::ICMP/echo-request")] == ["1/8", "58/128"]
+    assert [one[4] for one in blocks("*=*::ICMPv6/packet-too-big")] == ["58/2"]
+    assert [one[4] for one in blocks("*=*::1/3/4")] == ["1/3/4"]
 
 
 def test_masks() -> None:
@@ -141,7 +148,7 @@ def test_masks() -> None:
         Family.IPV4,
         Side("host.example", "255.255.255.255", "0"),
         Side("10.0.0.0", "255.0.0.0", "0"),
-        0,
+        "0",
         ("Inbound", "Outbound"),
     )
 

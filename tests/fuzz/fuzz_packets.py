@@ -16,6 +16,8 @@ SEEDS = (
     b"udp 203.0.113.7:4000 > me:1434",
     b"tcp [2001:db8::1]:443 > [fd09::2]:5000",
     b"icmp 10.0.0.1 > 10.0.0.2",
+    b"icmp/echo-request 10.0.0.1 > me",
+    b"icmpv6/3/4 ::1 > fe80::1",
     b"47 10.0.0.1 > me",
     b"udp me > 10.0.0.2 fragment out ppp0",
     b"icmp ::1 > fe80::1 in lo",

@@ -85,6 +85,8 @@ def test_what_a_glob_left_is_recognised(word: str) -> None:
         ("17/1434", "*=0:1434:UDP"),
         ("tcp/1000-1999", "*=0:1000-1999:TCP"),
         ("icmp/", "*=0::ICMP"),
+        ("icmp/echo-request", "*=0::ICMP/echo-request"),
+        ("ICMPv6/packet-too-big", "*=0::ICMPv6/packet-too-big"),
         ("203.0.113.7", "203.0.113.7=0"),
         ("203.0.113.0/24", "203.0.113.0/24=0"),
         ("2001:db8::7", "[2001:db8::7]=0"),

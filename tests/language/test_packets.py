@@ -65,6 +65,40 @@ def test_icmp_is_the_protocol_of_the_ip_version() -> None:
     assert seen("47 10.0.0.2 > me").protocol == 47
 
 
+@pytest.mark.parametrize(
+    ("text", "kind", "code", "printed"),
+    [
+        ("icmp/echo-request 10.0.0.2 > me", 8, 0, "icmp/echo-request 10.0.0.2 > 10.0.0.1"),
+        ("icmp/3/4 10.0.0.2 > me", 3, 4, "icmp/destination-unreachable/4 10.0.0.2 > 10.0.0.1"),
+        ("icmpv6/2 2001:db8::1 > me", 2, 0, "icmp/packet-too-big 2001:db8::1 > "),
+        ("icmp/echo-request 2001:db8::1 > me", 128, 0, "icmp/echo-request 2001:db8::1 > "),
+        ("icmp/200 10.0.0.2 > me", 200, 0, "icmp/200 10.0.0.2 > 10.0.0.1"),
+    ],
+)
+def test_the_type_of_icmp_stands_behind_the_protocol(
+    text: str, kind: int, code: int, printed: str
+) -> None:
+    """A name is the type of the packet's IP version, and a code that is left out is 0."""
+    packet = seen(text)
+    assert (packet.icmp_type, packet.icmp_code) == (kind, code)
+    assert format_packet(packet).startswith(printed)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("icmp/packet-too-big 10.0.0.2 > me", "IPv4 does not have"),
+        ("icmpv6/128 10.0.0.2 > me", "not ICMP in IPv4"),
+        ("udp/8 10.0.0.2:1 > me:2", "has no types"),
+        ("icmp/echo-request 10.0.0.2 > me fragment", "a later fragment has none"),
+    ],
+)
+def test_a_type_that_the_packet_cannot_have_is_refused(text: str, said: str) -> None:
+    """By its IP version, its protocol, or because it has no header of its own."""
+    with pytest.raises(InvalidInput, match=said):
+        seen(text)
+
+
 def test_me_without_another_address_prefers_ipv4_from_outside() -> None:
     """Loopback addresses do not make a host one of IPv4."""
     assert seen("icmp me > me").family is V4

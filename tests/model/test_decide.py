@@ -134,6 +134,43 @@ def test_icmp_is_of_the_ip_version_and_a_number_is_exact() -> None:
     assert verdict(ping4, block("*=0::ICMPv6")) is PERMIT
 
 
+def test_a_type_of_icmp_is_that_of_the_ip_version() -> None:
+    """A name is the type of each IP version, a number is that number, a code is one of its type."""
+    ping4 = Packet(Point.ARRIVING, V4, PEER, ME, 1, icmp_type=8)
+    ping6 = Packet(Point.ARRIVING, V6, PEER6, ME6, 58, icmp_type=128)
+    for text, of4, of6 in (
+        ("*=0::ICMP/echo-request", BLOCK, BLOCK),
+        ("*=0::ICMP/8", BLOCK, PERMIT),
+        ("*=0::ICMP/128", PERMIT, BLOCK),
+        ("*=0::ICMPv6/echo-request", PERMIT, BLOCK),
+        ("*=0::1/echo-request", BLOCK, PERMIT),
+        ("*=0::ICMP/echo-request/0", BLOCK, BLOCK),
+        ("*=0::ICMP/echo-request/1", PERMIT, PERMIT),
+        ("*=0::ICMP/echo-reply", PERMIT, PERMIT),
+    ):
+        assert (verdict(ping4, block(text)), verdict(ping6, block(text))) == (of4, of6), text
+
+
+def test_type_and_code_outrank_a_type_and_a_type_outranks_none() -> None:
+    """They rank where narrower destination ports do; a later fragment has neither."""
+    packet = Packet(Point.ARRIVING, V4, PEER, ME, 1, icmp_type=3, icmp_code=4)
+    assert verdict(packet, block("*=0::ICMP"), permit("*=0::ICMP/3")) is PERMIT
+    assert verdict(packet, block("*=0::ICMP/3"), permit("*=0::ICMP/3/4")) is PERMIT
+    assert verdict(packet, permit("*=0::ICMP/3/4"), block("10.0.0.2=0::ICMP")) is BLOCK
+    fragment = Packet(Point.ARRIVING, V4, PEER, ME, 1, later_fragment=True)
+    assert verdict(fragment, block("*=0::ICMP/3")) is PERMIT
+    assert verdict(fragment, block("*=0::ICMP")) is BLOCK
+
+
+def test_a_mirrored_filter_has_its_type_both_ways() -> None:
+    """The answer to a message is another one, which has to be named."""
+    ping = Packet(Point.ARRIVING, V4, PEER, ME, 1, icmp_type=8)
+    sent = Packet(Point.SENDING, V4, ME, PEER, 1, icmp_type=8)
+    for packet in (ping, sent):
+        assert verdict(packet, block("0+*::ICMP/echo-request")) is BLOCK
+        assert verdict(replace(packet, icmp_type=0), block("0+*::ICMP/echo-request")) is PERMIT
+
+
 @pytest.mark.parametrize(("protocol", "action"), [(6, BLOCK), (17, BLOCK), (132, PERMIT)])
 def test_ports_without_a_protocol_are_those_of_tcp_and_udp(protocol: int, action: Action) -> None:
     """SCTP has ports, and has to be named."""

@@ -7,11 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ipsecd.language.addresses import parse_address
-from ipsecd.language.filters import parse_filter
+from ipsecd.language.filters import format_filter, parse_filter
 from ipsecd.model.decide import decide
 from ipsecd.model.inventory import Container, Inventory, resolved
 from ipsecd.model.packets import Packet, Point
-from ipsecd.model.quarantine import Permit, parts
+from ipsecd.model.quarantine import Permit, _intersection, parts
 from ipsecd.model.values import (
     Action,
     Family,
@@ -132,3 +132,24 @@ def test_nothing_passes_but_what_the_operator_permits(
 
 def is_own(seen: Packet) -> bool:
     return HOST.owns(seen.family, seen.source) or HOST.owns(seen.family, seen.destination)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "common"),
+    [
+        ("*=0::ICMP", "*=0::ICMP/3/4", "*=0::ICMP/3/4"),
+        ("*=0::ICMP/3", "*=0::ICMP/3/4", "*=0::ICMP/3/4"),
+        ("*=0::ICMP/3/1", "*=0::ICMP/3/4", None),
+        ("*=0::ICMP/8", "*=0::ICMP/echo-request", "*=0::1/echo-request"),
+        ("*=0::ICMP/echo-request", "*=0::58/128", "*=0::ICMPv6/echo-request"),
+        ("*=0::ICMP", "*=0::58/128", "*=0::ICMPv6/echo-request"),
+        ("*=0::1", "*=0::58", None),
+        ("*=0::ICMP/packet-too-big", "*=0::ICMP/source-quench", None),
+        ("*=0::TCP", "*=0::ICMP/3", None),
+    ],
+)
+def test_what_filters_for_messages_have_in_common(one: str, other: str, common: str | None) -> None:
+    """The messages of both, in the IP versions that have them in both."""
+    for pair in ((one, other), (other, one)):
+        found = _intersection(*map(parse_filter, pair))
+        assert (format_filter(found) if found else None) == common

@@ -178,6 +178,22 @@ def test_icmp_is_the_protocol_of_either_ip_version(
     assert not wire.passes(echo6)
 
 
+def test_types_and_codes_of_icmp(wire: Injector, backend: NftablesBackend) -> None:
+    """A filter for a type lets others pass, and so does one for a code; fragments have neither."""
+    echo4, echo6 = ipv4(b"\x08\0" + bytes(6), 1), ipv6(b"\x80\0" + bytes(6), 58, 0, 60)
+    block(backend, "*=0::ICMP/echo-request")
+    assert not wire.passes(echo4)
+    assert not wire.passes(echo6)
+    assert wire.passes(ipv4(b"\0\0" + bytes(6), 1))
+    assert wire.passes(ipv6(b"\x81\0" + bytes(6), 58))
+    assert wire.passes(ipv4(b"\x08\0" + bytes(6), 253))
+    block(backend, "*=0::ICMP/3/4", "*=0::ICMPv6/200")
+    assert not wire.passes(ipv4(b"\x03\x04" + bytes(6), 1))
+    assert wire.passes(ipv4(b"\x03\x01" + bytes(6), 1))
+    assert not wire.passes(ipv6(b"\xc8\x07" + bytes(6), 58))
+    assert wire.passes(ipv6(b"\x01\x04" + bytes(6), 58))
+
+
 def test_link_local_and_multicast_destinations_are_this_host(
     wire: Injector, backend: NftablesBackend
 ) -> None:

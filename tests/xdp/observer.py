@@ -11,8 +11,10 @@ from ipsecd.backend.xdp.programs import Programs
 from ipsecd.compiler.policy import compile_filters
 from ipsecd.compiler.tables import rows_of
 from ipsecd.compiler.volatile import Volatile
+from ipsecd.model.icmp import IcmpMessage
 from ipsecd.model.packets import Host
 from ipsecd.model.values import (
+    ICMP,
     IPV6_EXTENSION_HEADERS,
     Action,
     Endpoint,
@@ -61,6 +63,7 @@ class Observer:
                 for two in ((), (PortRange(1, 1),))
             ]
             shapes.append(Filter(first, second))
+            shapes.append(Filter(first, second, ICMP, message=IcmpMessage(255, 255, 255)))
             for number, shape in enumerate(shapes):
                 origin = Origin("dynamic", "", f"{family}-{number}")
                 rows = rows_of([InForce(origin, shape, Action.BLOCK)])
@@ -109,4 +112,5 @@ def exactly(seen: Seen) -> Filter:
         )
     ]
     hidden = seen.family is Family.IPV6 and seen.protocol in IPV6_EXTENSION_HEADERS
-    return Filter(ends[0], ends[1], None if hidden else seen.protocol)
+    message = IcmpMessage(seen.message[0], *seen.message) if seen.message else None
+    return Filter(ends[0], ends[1], None if hidden else seen.protocol, message=message)

@@ -1,7 +1,7 @@
 """Owns the text of filters, in the legacy grammar; must not know rules or policies.
 
-``addr[:port] ("=" | "+") addr[:port[:protocol]]``: the left side is the source, ``=`` is one way
-and ``+`` is mirrored. Spaces around separators are ignored.
+``addr[:port] ("=" | "+") addr[:port[:protocol[/type[/code]]]]``: the left side is the source,
+``=`` is one way and ``+`` is mirrored. Spaces around separators are ignored.
 """
 
 from __future__ import annotations
@@ -19,9 +19,12 @@ from ipsecd.language.addresses import (
     ipv6_value,
     parse_address,
 )
-from ipsecd.language.protocols import format_protocol, is_protocol_name, parse_protocol
+from ipsecd.language.icmp import format_protocol_and_message, parse_protocol_and_message
+from ipsecd.language.protocols import is_protocol_name, parse_protocol
 from ipsecd.language.quoting import is_number, trim, wrong, wrong_within
+from ipsecd.model.icmp import IcmpMessage
 from ipsecd.model.values import (
+    ICMP_VERSIONS,
     PROTOCOLS_WITH_PORTS,
     Action,
     Endpoint,
@@ -33,8 +36,13 @@ from ipsecd.model.values import (
 )
 from ipsecd.quoting import quote
 
+_Protocol = tuple[int | IcmpOfFamily | None, IcmpMessage | None]
+"""A protocol and, of ICMP, its message."""
+
 _PLAIN_SIDE = r"(\*|0|[0-9.]+(?:/[0-9]+)?|\[[0-9A-Fa-f:]+\](?:/[0-9]+)?)"
-_PLAIN = re.compile(rf"{_PLAIN_SIDE}(|:[0-9,-]*)([=+]){_PLAIN_SIDE}(|:[0-9,-]*(?::[0-9A-Za-z]*)?)")
+_PLAIN = re.compile(
+    rf"{_PLAIN_SIDE}(|:[0-9,-]*)([=+]){_PLAIN_SIDE}(|:[0-9,-]*(?::[0-9A-Za-z/-]*)?)"
+)
 """What nearly all filters of long documents look like."""
 _MISPRINT = re.compile(r"\s*\*\s*0\s*[=+]")
 _NUMBERS_WITH_PORTS = frozenset(map(str, PROTOCOLS_WITH_PORTS))
@@ -72,9 +80,9 @@ def _parse_carefully(text: str) -> Filter:
     at = _separator(text)
     _refuse_brackets(text, at)
     source, _ = _side(text, 0, at, last=False)
-    destination, protocol = _side(text, at + 1, len(text), last=True)
+    destination, (protocol, message) = _side(text, at + 1, len(text), last=True)
     try:
-        return Filter(source, destination, protocol, text[at] == "+")
+        return Filter(source, destination, protocol, text[at] == "+", message)
     except InvalidInput as error:
         _, place = _fields(text, at + 1, len(text))[-1]
         raise wrong(text, place, f"{error.message}: {quote(text.strip())}", error.hint) from error
@@ -86,19 +94,18 @@ def _plain_filter(source: str, ports: str, sign: str, destination: str, rest: st
     Raises ``InvalidInput`` without a position.
     """
     one, _ = _after_address(ports, last=False)
-    two, protocol = _after_address(rest, last=True)
+    two, (protocol, message) = _after_address(rest, last=True)
     return Filter(
         Endpoint(parse_address(source), one),
         Endpoint(parse_address(destination), two),
         protocol,
         sign == "+",
+        message,
     )
 
 
 @lru_cache(maxsize=4096)
-def _after_address(
-    text: str, *, last: bool
-) -> tuple[tuple[PortRange, ...], int | IcmpOfFamily | None]:
+def _after_address(text: str, *, last: bool) -> tuple[tuple[PortRange, ...], _Protocol]:
     """The ports and the protocol that follow an address: of a few kinds in the longest document."""
     endpoint, protocol = _side(f"0{text}", 0, len(text) + 1, last=last)
     return endpoint.ports, protocol
@@ -154,6 +161,13 @@ def parse_short(text: str) -> Filter:
         except InvalidInput as error:
             raise wrong(text, start, error.message, error.hint) from error
     name, slash, ports = part.partition("/")
+    # By name only: a number is a slip of somebody writing ports.
+    if ports[:1].isalpha() and is_protocol_name(name) and parse_protocol(name) in ICMP_VERSIONS:
+        try:
+            protocol, message = parse_protocol_and_message(part)
+            return Filter(Endpoint(), Endpoint(Keyword.ME), protocol, message=message)
+        except InvalidInput as error:
+            raise wrong(text, start + len(name) + 1, error.message, error.hint) from error
     # Only numbers whose protocol has ports: 10/8 and 0/0 are slips of somebody writing networks.
     if slash and (is_protocol_name(name) or name in _NUMBERS_WITH_PORTS):
         try:
@@ -223,11 +237,11 @@ def format_filter(one: Filter) -> str:
         for e in (one.source, one.destination)
     )
     if one.protocol is not None:
-        protocol = format_protocol(one.protocol)
+        protocol = format_protocol_and_message(one.protocol, one.message)
         colon = ":" if one.destination.ports else "::"
         named = isinstance(one.destination.address, HostName)
         # The name "cafe" with protocol 99 would read as the IPv6 address cafe::99.
-        if named and ipv6_value(f"{destination}::{protocol}") is not None:
+        if named and ipv6_value(f"{destination}::{protocol.partition('/')[0]}") is not None:
             colon = ":*:"
         destination += colon + protocol
     return f"{source}{'+' if one.mirrored else '='}{destination}"
@@ -300,9 +314,7 @@ def _fields(text: str, start: int, end: int) -> list[tuple[str, int]]:
     return fields
 
 
-def _side(
-    text: str, start: int, end: int, *, last: bool
-) -> tuple[Endpoint, int | IcmpOfFamily | None]:
+def _side(text: str, start: int, end: int, *, last: bool) -> tuple[Endpoint, _Protocol]:
     fields = _fields(text, start, end)
     if len(fields) > 2 and fields[0][0] != "0":
         _refuse_bare_ipv6(text, start, end)
@@ -331,9 +343,9 @@ def _side(
             raise wrong_within(error, text, fields[1][1]) from error
     endpoint = Endpoint(address, ports)
     if len(fields) < 3 or fields[2][0] in ("", "*"):
-        return endpoint, None
+        return endpoint, (None, None)
     try:
-        return endpoint, parse_protocol(fields[2][0])
+        return endpoint, parse_protocol_and_message(fields[2][0])
     except InvalidInput as error:
         raise wrong_within(error, text, fields[2][1]) from error
 

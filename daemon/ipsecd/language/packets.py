@@ -1,7 +1,8 @@
 """Owns the text of packets, as ``explain`` takes them; must not know filters.
 
-``PROTOCOL SOURCE[:PORT] > DESTINATION[:PORT] [fragment] [in IFACE | out IFACE] [by SENDER]``,
-where an address can be ``container:NAME`` and a sender is ``service:NAME`` or ``cgroup:PATH``.
+``PROTOCOL[/TYPE[/CODE]] SOURCE[:PORT] > DESTINATION[:PORT] [fragment]
+[in IFACE | out IFACE] [by SENDER]``, where an address can be ``container:NAME`` and a sender is
+``service:NAME`` or ``cgroup:PATH``. A code that is left out is 0.
 """
 
 from __future__ import annotations
@@ -20,10 +21,13 @@ from ipsecd.language.addresses import (
     ipv6_value,
     parse_address,
 )
-from ipsecd.language.protocols import format_protocol, parse_protocol
+from ipsecd.language.icmp import format_type, parse_protocol_and_message
+from ipsecd.language.protocols import format_protocol
 from ipsecd.language.quoting import is_number, wrong, wrong_within
+from ipsecd.model.icmp import IcmpMessage
 from ipsecd.model.packets import Host, Packet, Point
 from ipsecd.model.values import (
+    ICMP_VERSIONS,
     MAX_PORT,
     PROTOCOLS_WITH_PORTS,
     Family,
@@ -62,6 +66,7 @@ class PacketText:
     direction: str = ""
     interface: str = ""
     sender: Process | None = None
+    message: IcmpMessage | None = None
 
 
 def parse_packet(text: str) -> PacketText:
@@ -72,12 +77,15 @@ def parse_packet(text: str) -> PacketText:
         raise wrong(text, 0, f"{quote(text)} is not a packet", _FORM)
     name, place = left[0]
     try:
-        protocol = parse_protocol(name)
+        protocol, message = parse_protocol_and_message(name)
     except InvalidInput as error:
         raise wrong_within(error, text, place) from error
     source, source_port = _side(text, *left[1])
     destination, destination_port = _side(text, *right[0])
     fragment, direction, interface, sender = _conditions(text, right[1:])
+    if fragment and message:
+        what = f"{quote(text)} gives a type of ICMP, and a later fragment has none"
+        raise wrong(text, place, what, "leave it out, or leave out fragment")
     _check_ports(text, name, protocol, (source_port, destination_port), fragment=fragment)
     return PacketText(
         text,
@@ -90,6 +98,7 @@ def parse_packet(text: str) -> PacketText:
         direction,
         interface,
         sender,
+        message,
     )
 
 
@@ -135,6 +144,14 @@ def to_packet(
     number = text.protocol
     if isinstance(number, IcmpOfFamily):
         number = number.number(family)
+    message = text.message
+    if message and (number not in ICMP_VERSIONS or family not in ICMP_VERSIONS[number]):
+        what = f"protocol {number} is not ICMP in IPv{int(family)}"
+        raise wrong(text.text, 0, what, "write icmp, which is that of either IP version")
+    icmp_type = message.number(family) if message else None
+    if message and icmp_type is None:
+        what = f"{quote(text.text)} has a type of ICMP that IPv{int(family)} does not have"
+        raise wrong(text.text, 0, what, "give a number, or a name that it has")
     return Packet(
         point,
         family,
@@ -145,6 +162,8 @@ def to_packet(
         text.destination_port,
         interface_type,
         later_fragment=text.fragment,
+        icmp_type=icmp_type,
+        icmp_code=(message.code if message else None) or 0,
         processes=frozenset({text.sender} if text.sender else ()),
     )
 
@@ -160,6 +179,12 @@ def format_packet(packet: Packet) -> str:
     )
     icmp = packet.protocol == (1 if packet.family is Family.IPV4 else 58)
     name = "icmp" if icmp else format_protocol(packet.protocol).lower()
+    if packet.icmp_type is not None:
+        message = IcmpMessage(packet.icmp_type, packet.icmp_type).within(
+            ICMP_VERSIONS[packet.protocol]
+        )
+        code = f"/{packet.icmp_code}" if packet.icmp_code else ""
+        name += f"/{format_type(packet.protocol, message)}{code}"
     fragment = " fragment" if packet.later_fragment else ""
     return f"{name} {source} > {destination}{fragment}"
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from ipsecd.errors import Refused
 from ipsecd.model.exemptions import Exemption
+from ipsecd.model.icmp import IcmpMessage
 from ipsecd.model.packets import Host, Packet, Point
 from ipsecd.model.precedence import ANY_PORT_WIDTH, Place, Rank, place, rank
 from ipsecd.model.values import (
@@ -146,6 +147,9 @@ def _match_one_way(
 ) -> Match | None:
     if not _protocol_matches(protocol, packet):
         return None
+    message = _message_around(one.filter.message, packet)
+    if message is None:
+        return None
     if one.interface_type not in (None, packet.interface_type):
         return None
     source_bits = _source_bits(source.address, packet, host)
@@ -163,6 +167,7 @@ def _match_one_way(
             "protocol": int(protocol is not None),
             "source_ports": ANY_PORT_WIDTH - sports.width,
             "destination_ports": ANY_PORT_WIDTH - dports.width,
+            "message": ANY_PORT_WIDTH - message.width,
             "interface_type": int(one.interface_type is not None),
             "process": int(bool(sender)),
         },
@@ -177,6 +182,7 @@ def _match_one_way(
             "protocol": int(protocol is not None),
             "source_ports": sports.first,
             "destination_ports": dports.first,
+            "message": message.first,
             "interface_type": one.interface_type.value if one.interface_type else "",
             "process": sender,
         }
@@ -229,7 +235,10 @@ def _bits(address: Address, family: Family, value: int) -> int | None:
 
 
 class Around(NamedTuple):
-    """The ports that a filter gives around one of a packet; ``first`` is 0 but for a range."""
+    """The ports, or types and codes, that a filter gives around those of a packet.
+
+    ``first`` is 0 but for a range.
+    """
 
     width: int
     first: int = 0
@@ -246,3 +255,14 @@ def _ports_around(ports: tuple[PortRange, ...], port: int | None) -> Around | No
             width = ports_range.width
             return Around(width, ports_range.first if width > 1 else 0)
     return None
+
+
+def _message_around(message: IcmpMessage | None, packet: Packet) -> Around | None:
+    """The types and codes, as 16 bits, that a filter gives; None if the packet has none of them."""
+    if message is None:
+        return Around(ANY_PORT_WIDTH)
+    if packet.icmp_type is None or packet.icmp_type != message.number(packet.family):
+        return None
+    if message.code is None:
+        return Around(256, packet.icmp_type << 8)
+    return Around(1) if packet.icmp_code == message.code else None

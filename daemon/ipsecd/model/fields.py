@@ -159,6 +159,16 @@ def _ports(endpoint: Endpoint) -> Sequence[tuple[int, int] | None]:
     return [(ports.first, ports.last) for ports in endpoint.ports] or [None]
 
 
+def _messages(way: Way) -> Sequence[tuple[int, int] | None]:
+    """The type and code of ICMP as 16 bits; all codes of a type are a range."""
+    message = way.one.filter.message
+    number = message.number(way.family) if message else None
+    if message is None or number is None:
+        return [None]
+    codes = (0, 255) if message.code is None else (message.code, message.code)
+    return [(number << 8 | codes[0], number << 8 | codes[1])]
+
+
 def _senders(way: Way) -> Sequence[str]:
     address = way.source.address
     return [str(address) if isinstance(address, Process) else ""]
@@ -218,6 +228,17 @@ FIELDS = (
         width=2,
         place=Place.DESTINATION_PORT,
         location=Location(Header.TRANSPORT, 2, 2),
+    ),
+    Field(
+        "message",
+        Kind.RANGE,
+        "icmp",
+        Criterion.DESTINATION_PORTS,
+        wanted=_messages,
+        seen=lambda packet: packet.message,
+        width=2,
+        place=Place.DESTINATION_PORT,
+        location=Location(Header.TRANSPORT, 0, 0),
     ),
     Field(
         "interface_type",

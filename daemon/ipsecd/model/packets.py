@@ -28,14 +28,15 @@ class Point(Enum):
 class Packet:
     """One packet at one point.
 
-    Addresses are integers in host order. Ports are None where the protocol has none and in a
-    later fragment; a later fragment of IPv6 whose datagram begins with an extension header has
-    the number of that header as its protocol, and no filter for a protocol matches it
-    (RFC 8200, section 4.5). ``interface_type`` is that of the link it came in by (ARRIVING) or
-    goes out by, None for the loopback interface. ``parsed`` is False when its headers end too
-    early or are too many, so that no filter can be applied. ``arrived`` is, for a LEAVING packet,
-    the same packet as it was when it arrived; None when that is not known or was no different.
-    ``processes`` are, for a packet that this host sends, the endpoints that its sender is of.
+    Addresses are integers in host order. Ports are None where the protocol has none and in a later
+    fragment, as is the type of ICMP (``icmp_code`` means nothing then); a later fragment of IPv6
+    whose datagram begins with an extension header has the number of that header as its protocol,
+    and no filter for a protocol matches it (RFC 8200, section 4.5). ``interface_type`` is that of
+    the link it came in by (ARRIVING) or goes out by, None for the loopback interface. ``parsed`` is
+    False when its headers end too early or are too many, so that no filter can be applied.
+    ``arrived`` is, for a LEAVING packet, the same packet as it was when it arrived; None when that
+    is not known or was no different. ``processes`` are, for a packet that this host sends, the
+    endpoints that its sender is of.
     """
 
     point: Point
@@ -48,6 +49,7 @@ class Packet:
     interface_type: InterfaceType | None = InterfaceType.LAN
     later_fragment: bool = False
     icmp_type: int | None = None
+    icmp_code: int = 0
     hop_limit: int = 64
     parsed: bool = True
     arrived: Packet | None = None
@@ -58,8 +60,17 @@ class Packet:
             raise InvalidInput(
                 "a later fragment has no ports", "leave the ports out, or leave out 'fragment'"
             )
+        if self.later_fragment and self.icmp_type is not None:
+            raise InvalidInput(
+                "a later fragment has no type of ICMP", "leave it out, or leave out 'fragment'"
+            )
         if (self.source_port is None) != (self.destination_port is None):
             raise InvalidInput("a packet has both ports or none")
+
+    @property
+    def message(self) -> int | None:
+        """Type and code of ICMP as the 16 bits that they are in the packet."""
+        return None if self.icmp_type is None else self.icmp_type << 8 | self.icmp_code
 
     def leaving(self, host: Host) -> Packet | None:
         """What becomes of an arriving packet if it leaves under an address of `host`.

@@ -13,6 +13,8 @@ from math import inf
 
 from ipsecd.errors import InvalidInput
 from ipsecd.model.values import (
+    ICMP,
+    ICMP_VERSIONS,
     Action,
     Address,
     Endpoint,
@@ -132,6 +134,15 @@ def _intersection(one: Filter, other: Filter) -> Filter | None:
             return None
         ends.append(Endpoint(address, ports))
     protocols = {p.protocol for p in (one, other)} - {None}
+    if ICMP in protocols and protocols <= ICMP_VERSIONS.keys():
+        protocols = protocols - {ICMP} or protocols
+    message = one.message or other.message
+    if one.message and other.message:
+        message = one.message.common(other.message)
+        if message is None:
+            return None
+        if message not in (one.message, other.message) and None in (message.ipv4, message.ipv6):
+            protocols = {58 if message.ipv4 is None else 1}
     if len(protocols) > 1:
         return None
     try:
@@ -141,6 +152,7 @@ def _intersection(one: Filter, other: Filter) -> Filter | None:
             destination=ends[1],
             protocol=protocols.pop() if protocols else None,
             mirrored=False,
+            message=message,
         )
     except InvalidInput:
         return None

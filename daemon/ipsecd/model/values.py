@@ -17,6 +17,7 @@ from functools import cached_property
 from itertools import pairwise
 
 from ipsecd.errors import InvalidInput
+from ipsecd.model.icmp import IcmpMessage
 from ipsecd.quoting import quote
 
 MAX_PORT = 65535
@@ -78,6 +79,12 @@ class IcmpOfFamily(Enum):
 
 
 ICMP = IcmpOfFamily.ICMP
+ICMP_VERSIONS: dict[int | IcmpOfFamily | None, frozenset[int]] = {
+    ICMP: frozenset({4, 6}),
+    1: frozenset({4}),
+    58: frozenset({6}),
+}
+"""The protocols that have messages of ICMP, and in which IP versions."""
 
 TCP, UDP, DCCP, SCTP, UDPLITE = 6, 17, 33, 132, 136
 PROTOCOLS_WITH_PORTS = frozenset({TCP, UDP, DCCP, SCTP, UDPLITE})
@@ -261,16 +268,21 @@ class Filter:
     """A match on one packet, one way or mirrored.
 
     ``protocol`` is a number from 0 to 255, ``ICMP``, or None for any. Ports without a protocol
-    stand for TCP and UDP.
+    stand for TCP and UDP. ``message`` is of the IP versions that the protocol belongs to.
     """
 
     source: Endpoint
     destination: Endpoint
     protocol: int | IcmpOfFamily | None = None
     mirrored: bool = False
+    message: IcmpMessage | None = None
 
     def __post_init__(self) -> None:
         number = self.protocol
+        if self.message is not None:
+            if number not in ICMP_VERSIONS:
+                raise InvalidInput("only ICMP has types", "name ICMP or ICMPv6 as the protocol")
+            object.__setattr__(self, "message", self.message.within(ICMP_VERSIONS[number]))
         if isinstance(number, int) and not 0 <= number <= 255:
             raise InvalidInput(f"protocol {number} is not between 0 and 255")
         if self.has_ports and number is not None and number not in PROTOCOLS_WITH_PORTS:
@@ -288,7 +300,8 @@ class Filter:
         if not self.families:
             raise InvalidInput(
                 "the filter matches neither IPv4 nor IPv6 packets",
-                "both addresses must be of one IP version, and extension headers of IPv6 "
+                "both addresses must be of one IP version, which must have the type of ICMP if "
+                "one is given, and extension headers of IPv6 "
                 "(protocols 0, 43, 44, 51, 60) are seen through, so no IPv6 packet has one of "
                 "them as its protocol",
             )
@@ -317,6 +330,8 @@ class Filter:
                 found &= {network.family for network in address.addresses}
         if isinstance(self.protocol, int) and self.protocol in IPV6_EXTENSION_HEADERS:
             found -= {Family.IPV6}
+        if self.message is not None:
+            found -= {family for family in found if self.message.number(family) is None}
         return found
 
 
