@@ -37,6 +37,7 @@ from ipsecd.model.values import (
     Store,
     filters_of,
 )
+from tests.equality import rows
 from tests.frames import encode, frame
 from tests.strategies import HOST, ME, in_force, packets, packets_for, policies, ports_in_force
 
@@ -197,6 +198,30 @@ def test_a_wrong_rank_is_seen(programs: Programs, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(TableId, "order_at", wrong)
     with pytest.raises(AssertionError):
         compare()
+
+
+def wrong_verdicts(programs: Programs) -> list[tuple[tuple[str, ...], Packet]]:
+    """The policies and packets of the cases that are written out in which programs are wrong."""
+    wrong = []
+    for number, (policy, packet, wanted) in enumerate(rows.CASES, 1):
+        programs.apply(compile_filters(rows.in_force(policy)), Volatile())
+        if judge(programs, packet, number) != {wanted}:
+            wrong.append((policy, packet))
+    return wrong
+
+
+@pytest.mark.netns
+def test_every_field_is_looked_at_where_it_lies(programs: Programs) -> None:
+    """Verdicts that are written out by hand, which a wrong row of the fields would change."""
+    assert not wrong_verdicts(programs)
+
+
+@pytest.mark.netns
+@pytest.mark.parametrize("name", [name for name in rows.BROKEN if name not in rows.IN_PACKETS])
+def test_a_wrong_row_is_seen(programs: Programs, name: str) -> None:
+    """A field in the wrong place, too short, or of the wrong rank changes a verdict."""
+    with rows.broken(name):
+        assert wrong_verdicts(programs)
 
 
 LIST_LENGTHS = {Family.IPV4: range(9, 33), Family.IPV6: range(20, 129)}

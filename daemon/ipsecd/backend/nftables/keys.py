@@ -29,7 +29,7 @@ def key_of(table: TableId, load: Loader) -> bytes:
     for name, shape in table.looks.items():
         field = BY_NAME[name]
         if field.kind is Kind.RANGE and not SHAPES[field.kind].in_key(shape):
-            bounds = (number.to_bytes(field.width, "big") for number in shape.bounds)
+            bounds = (number.to_bytes(2, "big") for number in shape.bounds)
             loaded.append(load(field, family, 0) + ex.within(*bounds))
     for part in table.parts:
         register = part.offset // 4
