@@ -101,6 +101,24 @@ def test_a_permit_of_the_original_source_keeps_its_rank(daemon: Daemon) -> None:
     assert out() == 0
 
 
+def pings() -> bool:
+    """Whether an echo request of the box is answered by the peer."""
+    words = (*inside(BOX), "ping", "-c", "1", "-W", "1", PEER4)
+    return subprocess.run(words, capture_output=True, check=False).returncode == 0
+
+
+def test_a_permit_of_a_type_of_icmp_keeps_its_rank(daemon: Daemon) -> None:
+    """What connection tracking keeps of a message is its type and code as it arrived."""
+    assert eventually(pings)
+    daemon.ctl("block", "0=*::ICMP", "--name", "mine")
+    assert not pings()
+    daemon.ctl("permit", f"{BOX4}=*::ICMP/echo-reply", "--name", "box")
+    assert not pings()
+    daemon.ctl("unblock", "box")
+    daemon.ctl("permit", f"{BOX4}=*::ICMP/echo-request/0", "--name", "box")
+    assert pings()
+
+
 def test_a_forwarded_packet_is_judged_by_its_own_addresses(daemon: Daemon) -> None:
     """A filter that names the container blocks it, when the packet arrives to be forwarded."""
     daemon.ctl("block", f"{BOX4}=*:1434:UDP")
