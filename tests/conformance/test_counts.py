@@ -40,6 +40,39 @@ def test_a_packet_is_credited_to_the_rule_that_explain_names(stage: Stage) -> No
     assert {origin.rule for origin in stage.credited()} >= {"host", "range", "twin a", "out"}
 
 
+def test_of_nested_prefixes_the_narrowest_is_credited(stage: Stage) -> None:
+    """Of one rule and of several, in lists short and long."""
+    prefixes = ("10.0.0.0/8", "10.9.0.0/24", "10.9.0.2/31", "10.9.0.2", "[fd00::/8]", "[fd09::2]")
+    others = [block(f"10.{n}.0.0/16=0::UDP", "list") for n in range(20, 60)]
+    for more in ([], others):
+        stage.put(*(block(f"{one}=0::UDP") for one in prefixes), *more)
+        stage.passes(*DATAGRAMS)
+        assert stage.credited() == named(stage, *DATAGRAMS)
+        stage.put()
+
+
+def test_what_blocks_overlap_in_is_credited_once(stage: Stage) -> None:
+    """To a rule that explain lists: programs look up all lengths of prefixes in one step.
+
+    So another rule, which ranks between the shortest and the longest, may be named first.
+    """
+    stage.put(
+        block("10.9.0.2=0::UDP", "host"),
+        block("10.9.0.0/24=0:1434:UDP", "port of a network"),
+        block("10.9.0.0/24=0::UDP", "network"),
+        block("*=0:1435:UDP", "port"),
+        block("10.0.0.0/8=0:1435-1436:UDP", "range of a network"),
+    )
+    for one in DATAGRAMS:
+        decision = stage.expected(one)
+        before = stage.credited()
+        stage.passes(one)
+        more = stage.credited() - before
+        assert more.total() == bool(decision.by)
+        listed = {decision.by, *decision.beaten} - {None}
+        assert more.keys() <= {found.origin for found in listed if found}
+
+
 def test_so_it_is_with_dynamic_rules(stage: Stage) -> None:
     """Each for itself, beside those of the policy."""
     stage.put(*POLICY)

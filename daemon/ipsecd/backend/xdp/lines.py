@@ -7,6 +7,7 @@ few of them can hold an address: a miss mostly reads one word.
 
 from __future__ import annotations
 
+import itertools
 import struct
 import sys
 from array import array
@@ -121,7 +122,7 @@ def prefix(address: int, length: int, rule: int) -> int:
 def disjoint(family: Family, prefixes: list[int]) -> tuple[Numbers, Numbers, array[int]]:
     """The firsts, lasts and rules of the ranges that cover `prefixes`, which are sorted by it.
 
-    Of two prefixes that overlap the wider one is kept.
+    Each address has the rule of the narrowest prefix that it is in, which is the one that counts.
     """
     prefixes.sort()
     bits = family.bits
@@ -129,14 +130,38 @@ def disjoint(family: Family, prefixes: list[int]) -> tuple[Numbers, Numbers, arr
     firsts: Numbers = array("I") if family is Family.IPV4 else []
     lasts: Numbers = array("I") if family is Family.IPV4 else []
     rules = array("I")
-    end = -1
-    for item in prefixes:
-        first = item >> 40
-        if first > end:
-            end = first + spans[item >> 32 & 0xFF]
-            firsts.append(first)
-            lasts.append(end)
-            rules.append(item & 0xFFFFFFFF)
+    if len({item & 0xFFFFFFFF for item in prefixes}) == 1:
+        # Lists of one rule, which may be long, take half the time: the widest covers the others.
+        end = -1
+        for item in prefixes:
+            first = item >> 40
+            if first > end:
+                end = first + spans[item >> 32 & 0xFF]
+                firsts.append(first)
+                lasts.append(end)
+        return firsts, lasts, array("I", [prefixes[0] & 0xFFFFFFFF]) * len(firsts)
+    # Last addresses and rules of the prefixes that the next one may lie in, the widest first.
+    around: list[tuple[int, int]] = []
+    covered = -1
+    for item in itertools.chain(prefixes, [1 << bits + 40]):
+        first, rule = item >> 40, item & 0xFFFFFFFF
+        while around and around[-1][0] < first:
+            end, outer = around.pop()
+            if end > covered:
+                firsts.append(covered + 1)
+                lasts.append(end)
+                rules.append(outer)
+                covered = end
+        if around:
+            outer = around[-1][1]
+            if outer == rule:
+                continue
+            if first > covered + 1:
+                firsts.append(covered + 1)
+                lasts.append(first - 1)
+                rules.append(outer)
+        around.append((first + spans[item >> 32 & 0xFF], rule))
+        covered = first - 1
     return firsts, lasts, rules
 
 
