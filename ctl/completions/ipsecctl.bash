@@ -39,7 +39,7 @@ _ipsecctl() {
 		;;
 	show)
 		if ((cword == 2)); then
-			_ipsecctl_offer $'filters\npolicies\npolicy\ndynamic\ncontainers\ninterfaces\nexemptions\n--json'
+			_ipsecctl_offer $'filters\npolicies\npolicy\ndynamic\nnames\ncontainers\ninterfaces\nexemptions\n--json'
 			return
 		fi
 		first=3
@@ -55,6 +55,9 @@ _ipsecctl() {
 			arguments=(:names:policies)
 			;;
 		dynamic)
+			options=$'--json'
+			;;
+		names)
 			options=$'--json'
 			;;
 		containers)

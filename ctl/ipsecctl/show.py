@@ -167,6 +167,20 @@ def _exemption(entry: dict[str, Any]) -> Row:
     return (entry["name"], entry["reason"])
 
 
+def _name(entry: dict[str, Any]) -> Row:
+    at = entry["looked_up"]
+    when = "before the daemon" if at is None else f"{span(max(0.0, time.time() - at))} ago"
+    rules = [
+        f"{one['policy']}/{one['rule']}" if one["policy"] else one["rule"] for one in entry["rules"]
+    ]
+    return (
+        entry["name"],
+        when if entry["resolved"] else f"{when}, no answer since",
+        " ".join(entry["addresses"]),
+        ", ".join(rules[:3]) + (f" … and {len(rules) - 3:,} more" if len(rules) > 3 else ""),
+    )
+
+
 LISTS: dict[str, tuple[str, str, Row, Callable[[dict[str, Any]], Row], str]] = {
     "filters": (
         "ListFilters",
@@ -188,6 +202,13 @@ LISTS: dict[str, tuple[str, str, Row, Callable[[dict[str, Any]], Row], str]] = {
         ("ACTION", "NAME", "LINKS", "LEFT", "BY", "FILTERS"),
         _dynamic,
         "there is no dynamic rule",
+    ),
+    "names": (
+        "ListNames",
+        "names",
+        ("NAME", "LOOKED UP", "ADDRESSES", "RULES"),
+        _name,
+        "no DNS name is in force",
     ),
     "interfaces": (
         "ListInterfaces",

@@ -35,6 +35,8 @@ _SHOW = (
          example='ipsecctl show policy "Block UDP 1434 Filter"'),
     Verb("dynamic", "the dynamic rules, and how long each has left", "show:run",
          example="ipsecctl show dynamic"),
+    Verb("names", "the DNS names in force, and the addresses they stand for", "show:run",
+         example="ipsecctl show names"),
     Verb("containers", "the containers that a filter can name", "show:containers",
          example="ipsecctl show containers"),
     Verb("interfaces", "the interfaces of this host, with their types", "show:run",

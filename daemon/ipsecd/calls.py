@@ -21,6 +21,7 @@ from ipsecd.descriptors import Descriptors, read_document
 from ipsecd.engine_thread import EngineThread
 from ipsecd.errors import BackendFailed, IpsecdError, Refused, StoreFailed
 from ipsecd.journal import record, record_bug
+from ipsecd.model.values import Network
 from ipsecd.protocol.description import CONTROL, SERVICE, load_interface
 from ipsecd.protocol.errors import (
     AccessDenied,
@@ -84,10 +85,10 @@ class Calls:
     ) -> dict[str, Any]:
         """Have the engine carry out `method`, all DNS names that it needs looked up first."""
         engine = self._engine.engine
-        names = {}
+        names: dict[str, tuple[Network, ...]] = {}
         if METHODS[method].names:
             needed = await self._engine.run(engine.names_needed, method, parameters, document)
-            names = await self._resolver.resolve(needed)
+            names = await self._look_up(method, needed)
         if METHODS[method].role is Role.VIEW:
             reply = await self._engine.read(engine.call, method, parameters, by, names, document)
             if method == "Examine":
@@ -99,6 +100,14 @@ class Calls:
             return await self._engine.run(engine.call, method, parameters, by, names, document)
         finally:
             self._changed()
+
+    async def _look_up(self, method: str, needed: frozenset[str]) -> dict[str, tuple[Network, ...]]:
+        if not METHODS[method].keeps_names:
+            return await self._resolver.resolve(needed)
+        names, failures = await self._resolver.resolve_those_there_are(needed)
+        for failure in failures:
+            record(logging.WARNING, "name-keeps-addresses", reason=failure.message)
+        return names
 
     def shut_down(self) -> None:
         """Take no more documents; one that cannot be read to its end is not waited for."""

@@ -43,6 +43,25 @@ class Resolver:
                 task.cancel()
         return dict(zip(wanted, found, strict=True))
 
+    async def resolve_those_there_are(
+        self, names: Iterable[str]
+    ) -> tuple[dict[str, tuple[Network, ...]], tuple[Refused, ...]]:
+        """The addresses of every name, none for one that has none; and why these have none."""
+        wanted = sorted(names)
+        tasks = [self._resolve_one(name) for name in wanted]
+        answers = await asyncio.gather(*tasks, return_exceptions=True)
+        found: dict[str, tuple[Network, ...]] = {}
+        failures = []
+        for name, answer in zip(wanted, answers, strict=True):
+            if isinstance(answer, Refused):
+                failures.append(answer)
+                found[name] = ()
+            elif isinstance(answer, BaseException):
+                raise answer
+            else:
+                found[name] = answer
+        return found, tuple(failures)
+
     async def _resolve_one(self, name: str) -> tuple[Network, ...]:
         async with self._slots:
             try:

@@ -153,6 +153,20 @@ REPLIES: dict[str, dict[str, Any]] = {
         "id": "509492ea-1214-4f50-bf43-9cac2b538518",
     },
     "ListDynamic": {"rules": []},
+    "ListNames": {
+        "names": [
+            {
+                "name": "worm.example",
+                "addresses": ["203.0.113.7", "2001:db8::7"],
+                "looked_up": None,
+                "resolved": False,
+                "rules": [
+                    {"store": "static", "policy": "Web", "rule": "Block web"},
+                    {"store": "dynamic", "policy": "", "rule": "ban"},
+                ],
+            }
+        ]
+    },
     "ListInterfaces": {"interfaces": INTERFACES},
     "ListContainers": {
         "containers": [

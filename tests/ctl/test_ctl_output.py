@@ -37,6 +37,7 @@ READING: dict[str, list[str]] = {
     "show policies": ["show", "policies"],
     "show dynamic": ["show", "dynamic"],
     "show interfaces": ["show", "interfaces"],
+    "show names": ["show", "names"],
     "show exemptions": ["show", "exemptions"],
     "show containers": ["show", "containers"],
     "policy list": ["policy", "list"],

@@ -55,6 +55,7 @@ CALLS: list[tuple[str, list[tuple[str, dict[str, Any]]]]] = [
     ("show policy Web", [("GetPolicy", {"name": "Web"})]),
     ("show dynamic", [("ListDynamic", {})]),
     ("show interfaces", [("ListInterfaces", {})]),
+    ("show names", [("ListNames", {})]),
     ("show exemptions", [("ListExemptions", {})]),
     ("stats", [("Stats", {})]),
     ("doctor", [("Examine", {})]),

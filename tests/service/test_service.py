@@ -263,6 +263,22 @@ def test_names_are_looked_up_before_the_engine_is_asked() -> None:
         assert len(engine.seen) == 1
 
 
+def test_a_reload_goes_on_without_the_names_that_have_no_answer() -> None:
+    """The engine gets these with no addresses, and all others with theirs."""
+
+    async def lookup(name: str) -> list[str]:
+        return {"good.example": ["192.0.2.1"]}.get(name, [])
+
+    engine = FakeEngine()
+    engine.needed = frozenset({"good.example", "bad.example"})
+    with running(engine=engine, resolver=Resolver(lookup)) as service, service.client() as client:
+        assert "error" not in client.call("Reload", resolve=True)
+        assert {name: len(found) for name, found in engine.names[0].items()} == {
+            "bad.example": 0,
+            "good.example": 1,
+        }
+
+
 def test_a_slow_look_up_holds_up_nobody_else() -> None:
     """While one client waits for DNS, others change what they like."""
     release = threading.Event()

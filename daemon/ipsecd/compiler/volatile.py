@@ -44,6 +44,9 @@ class Delta:
         return Delta(self.added, self.removed)
 
 
+NO_CHANGE = Delta()
+
+
 @dataclass(frozen=True, slots=True)
 class VolatileTable:
     """The entries of one table: for each key its writers with their deadlines."""
@@ -120,7 +123,7 @@ class Volatile:
     def difference(self, other: Volatile) -> Delta:
         """The change that makes `other` of this one; it takes a look at every entry of both."""
         if other is self:
-            return Delta()
+            return NO_CHANGE
         mine, theirs = frozenset(self.entries()), frozenset(other.entries())
         return Delta(tuple(mine - theirs), tuple(theirs - mine))
 

@@ -13,6 +13,7 @@ from ipsecd.control import (
     dynamic,
     enforcement,
     explain,
+    names,
     policies,
     quarantine,
     rules,
@@ -26,7 +27,17 @@ from ipsecd.model.values import Policy
 
 METHODS: dict[str, Method] = {
     method.name: method
-    for noun in (status, explain, policies, rules, dynamic, quarantine, containers, enforcement)
+    for noun in (
+        status,
+        explain,
+        policies,
+        names,
+        rules,
+        dynamic,
+        quarantine,
+        containers,
+        enforcement,
+    )
     for method in noun.METHODS
 }
 """Every method, by its name without the interface."""
@@ -84,13 +95,13 @@ class Control:
         self, method: str, parameters: Parameters, document: bytes | None
     ) -> frozenset[str]:
         """The DNS names that have to be looked up before `method` can be carried out."""
-        names = METHODS[method].names
-        if names is None:
+        needed = METHODS[method].names
+        if needed is None:
             return frozenset()
         policy = self._policy(document, parameters)
         if document is not None and policy:
             self._read = (document, _source(parameters), policy)
-        return names(self._engine, Request(parameters, policy=policy))
+        return needed(self._engine, Request(parameters, policy=policy))
 
     def _policy(self, document: bytes | None, parameters: Parameters) -> Policy | None:
         """The policy in the document of a call, which is read once for names and call."""

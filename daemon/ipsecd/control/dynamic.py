@@ -29,8 +29,9 @@ def _add_dynamic(engine: Engine, request: Request) -> dict[str, Any]:
         read_action(request["action"]),
         read_interface(request["interface"]),
         read_deadline(request["ttl_s"], engine.now()),
-        time.time(),
+        now := time.time(),
         request.by,
+        now if request.names else 0.0,
     )
     engine.add_dynamic(rule)
     return {"rule": dynamic_rule(engine, rule), "warnings": absences(engine, rule.filters)}

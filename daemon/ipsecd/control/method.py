@@ -63,4 +63,7 @@ class Method:
     work: Work
     handler: Callable[[Engine, Request], dict[str, Any]]
     names: Callable[[Engine, Request], frozenset[str]] | None = None
+    keeps_names: bool = False
+    """Whether a name that cannot be looked up is given to it without addresses, and is no refusal:
+    it keeps those that the name had."""
     takes_document: bool = False

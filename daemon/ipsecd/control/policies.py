@@ -13,7 +13,7 @@ from ipsecd.errors import InvalidInput, Refused
 from ipsecd.language.documents import diff_policies, format_policy
 from ipsecd.model.values import Policy
 from ipsecd.quoting import first_lines, quote
-from ipsecd.stores.names import names_of
+from ipsecd.stores.names import names_in, names_of
 from ipsecd.stores.static import KEEP
 
 _IDS = uuid.UUID("6f1d4c1e-5d0b-4a8e-9d57-3b7b2c1a9e40")
@@ -137,6 +137,10 @@ def _unassign_policy(engine: Engine, request: Request) -> dict[str, Any]:
 def _reload(engine: Engine, request: Request) -> dict[str, Any]:
     changed, wrong = engine.reload(request.names)
     message = "the policy files are loaded" if changed else "nothing has changed"
+    kept = sorted(name for name, found in request.names.items() if not found)
+    if kept:
+        listed = ", ".join(first_lines([*map(quote, kept)]))
+        message += f"; these names could not be looked up, and keep their addresses: {listed}"
     if wrong:
         message += "; these cannot be used:\n" + "\n".join(first_lines(list(wrong)))
     return outcome(engine, message, changed=changed, warns=True)
@@ -150,7 +154,11 @@ def _names_of_files(engine: Engine, request: Request) -> frozenset[str]:
     """Those nobody has looked up yet, or all of them if that is asked for."""
     policies = (stored.policy for stored in engine.read_files().policies.values())
     names: frozenset[str] = frozenset().union(*map(names_of, policies))
-    return names if request["resolve"] else names - engine.names.keys()
+    if not request["resolve"]:
+        return names - engine.names.keys()
+    dynamic = (one for rule in engine.dynamic for one in rule.filters)
+    permits = (one for held in engine.state.quarantines.values() for one in held.permits)
+    return names | names_in(dynamic) | names_in(permits)
 
 
 METHODS = (
@@ -168,5 +176,5 @@ METHODS = (
     Method("DeletePolicy", Role.CHANGE, Work.CHANGE, _delete_policy),
     Method("AssignPolicy", Role.CHANGE, Work.CHANGE, _assign_policy),
     Method("UnassignPolicy", Role.CHANGE, Work.CHANGE, _unassign_policy),
-    Method("Reload", Role.CHANGE, Work.CHANGE, _reload, names=_names_of_files),
+    Method("Reload", Role.CHANGE, Work.CHANGE, _reload, names=_names_of_files, keeps_names=True),
 )

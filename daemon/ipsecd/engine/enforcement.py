@@ -16,7 +16,7 @@ from pathlib import Path
 from ipsecd.backend.base import Backend, Observation
 from ipsecd.backend.choice import withdraw_other
 from ipsecd.compiler.classifier import Classifier
-from ipsecd.compiler.volatile import Delta, Volatile
+from ipsecd.compiler.volatile import NO_CHANGE, Delta, Volatile
 from ipsecd.engine.attempt import Attempt
 from ipsecd.engine.compiling import with_containers
 from ipsecd.engine.quarantines import changed
@@ -151,7 +151,7 @@ class Enforcement:
 
     # -- change ----------------------------------------------------------------------------------
 
-    def become(self, new: State, delta: Delta = Delta(), *, settle: bool = False) -> None:  # noqa: B008 - it never changes
+    def become(self, new: State, delta: Delta = NO_CHANGE, *, settle: bool = False) -> None:
         """Put `new` in force in the place of what is; raises ``IpsecdError``, and nothing changed.
 
         `delta` is how the entries of dynamic rules change; quarantines are held against another
@@ -160,7 +160,8 @@ class Enforcement:
         """
         old = self.state
         if new.quarantines and new.good is not old.good:
-            new, delta = changed(new, permits_changed=True)
+            new, _ = changed(new, permits_changed=True)
+            delta = old.volatile.difference(new.volatile)
         if new.enforcing and (
             not old.enforcing
             or new.good.key != old.good.key

@@ -39,6 +39,7 @@ from ipsecd.kept import Kept
 from ipsecd.model.inventory import Inventory
 from ipsecd.model.quarantine import Quarantine
 from ipsecd.model.values import Action, Filter, InForce, Network, Origin, Policy
+from ipsecd.quoting import quote
 from ipsecd.stores.dynamic import DynamicRule, DynamicRules
 from ipsecd.stores.files import Disk
 from ipsecd.stores.reading import BrokenFile, Loaded
@@ -194,7 +195,12 @@ class Engine:
         """What is wrong with files, and keeps nothing from being in force that should be."""
         told = "\n".join(self.failures)
         broken = [text for file in self.broken if (text := str(file.error)) not in told]
-        return (*broken, *self._kept.warnings)
+        unresolved = [
+            f"DNS name {quote(name)} could not be looked up: it has the addresses that it had\n"
+            "  hint: the log says why; then run: ipsecctl reload --resolve"
+            for name in sorted(self.state.unresolved)
+        ]
+        return (*broken, *unresolved, *self._kept.warnings)
 
     @property
     def names(self) -> Names:

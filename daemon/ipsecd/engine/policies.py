@@ -7,13 +7,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+from ipsecd.compiler.volatile import NO_CHANGE, Delta
 from ipsecd.engine.attempt import Attempt
 from ipsecd.engine.compiling import Compiling, Names, with_containers
 from ipsecd.engine.enforcement import Enforcement
+from ipsecd.engine.names import renewed
 from ipsecd.engine.sources import (
     Choice,
     Given,
@@ -57,6 +60,7 @@ class Policies:
         """Make one change, durable and enforced at the end; the names of files that were kept."""
         now = self.enforcement.state
         known = {**now.names, **names}
+        looked_up = {**now.looked_up, **dict.fromkeys(names, time.time())}
         if isinstance(now.loaded.assigned_error, StoreFailed):
             raise Refused(
                 f"the stored policies could not be read: {now.loaded.assigned_error.message}",
@@ -75,7 +79,13 @@ class Policies:
         if refused and not (isinstance(assign, Keep) and refused.assigned_error):
             refused = None
         new = replace(
-            now, names=known, loaded=after, refused=refused, failures=_failures(after, refused)
+            now,
+            names=known,
+            looked_up=looked_up,
+            unresolved=now.unresolved - names.keys(),
+            loaded=after,
+            refused=refused,
+            failures=_failures(after, refused),
         )
         choice = self._chosen_despite(after, known)
         if choice:
@@ -90,14 +100,16 @@ class Policies:
         return change.kept
 
     def reload(self, names: Names) -> tuple[bool, tuple[str, ...]]:
-        """Read the policy files again and enforce what they say now.
+        """Read the policy files again and enforce what they say now, by `names`.
 
-        Returns whether anything changed, and what is wrong with files that are not assigned.
-        Raises what is wrong with the assigned one; then all stays as it was.
+        Dynamic rules are enforced by these too. A name with none could not be looked up: it keeps
+        those that it had. Returns whether anything changed, and what is wrong with files that are
+        not assigned. Raises what is wrong with the assigned one; then all stays as it was.
         """
         now = self.enforcement.state
         loaded = self.read_files()
-        known = {**now.names, **names}
+        answered = {name: found for name, found in names.items() if found}
+        known = {**now.names, **answered}
         try:
             choice = self._chosen(loaded, known)
         except IpsecdError as error:
@@ -106,12 +118,28 @@ class Policies:
             raise
         changed = choice.good.key != now.good.key or loaded.policies != now.loaded.policies
         self.kept.check(choice.good, known)
-        new = replace(now, names=known, loaded=loaded, refused=None, failures=_failures(loaded))
+        at = time.time()
+        new = replace(
+            now,
+            names=known,
+            looked_up={**now.looked_up, **dict.fromkeys(answered, at)},
+            unresolved=(now.unresolved | names.keys()) - answered.keys(),
+            loaded=loaded,
+            refused=None,
+            failures=_failures(loaded),
+        )
+        new, delta, rules = renewed(new, answered, at)
         with Attempt() as attempt:
-            self._enforce(attempt, new, choice)
+            self._enforce(attempt, new, choice, delta)
         self._offered = {}
         self.keep_last_good()
+        for rule in rules:
+            self.kept.dynamic.added(rule)
+        for quarantine in new.quarantines.values():
+            if quarantine != now.quarantines.get(quarantine.name):
+                self.kept.dynamic.imposed(quarantine)
         self.kept.dynamic.mend()
+        changed = changed or bool(delta)
         return changed, tuple(str(file.error) for file in loaded.broken)
 
     def read_files(self) -> Loaded:
@@ -140,7 +168,9 @@ class Policies:
             )
         return policies[name].policy
 
-    def _enforce(self, attempt: Attempt, new: State, choice: Choice) -> None:
+    def _enforce(
+        self, attempt: Attempt, new: State, choice: Choice, delta: Delta = NO_CHANGE
+    ) -> None:
         """Keep the names of `new` and put the choice in force, as the last steps of an attempt."""
         before = self.enforcement.state.names
         attempt.step(
@@ -148,7 +178,8 @@ class Policies:
             lambda _: self.kept.save_names(before, new.names),
         )
         whole = with_containers(choice.good, new.inventory)
-        self.enforcement.become(new.with_policy(choice.source, choice.good, whole), settle=True)
+        new = new.with_policy(choice.source, choice.good, whole)
+        self.enforcement.become(new, delta, settle=True)
 
     def _chosen(self, loaded: Loaded, names: Names) -> Choice:
         """What is to be in force if the static store holds `loaded`; raises why it cannot be."""

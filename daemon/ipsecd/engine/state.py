@@ -69,6 +69,8 @@ class State:
 
     ``dynamic`` has all dynamic rules, also those of the ``quarantines``, which are by name; and
     ``taken_over`` is how many of both an earlier process had left.
+    ``looked_up`` says of the DNS names of policies when this process had them looked up, in seconds
+    since the epoch, and ``unresolved`` names those that had no answer when that was last tried.
     ``good`` is the policy in force, ``whole`` its classifier with what containers have for
     addresses. ``loaded`` is what the static
     store holds, and ``refused`` what a reload has read of it since and could not put in force.
@@ -85,6 +87,8 @@ class State:
     news: News = field(default_factory=News)
     inventory: Inventory = field(default_factory=Inventory)
     names: Mapping[str, tuple[Network, ...]] = field(default_factory=dict)
+    looked_up: Mapping[str, float] = field(default_factory=dict)
+    unresolved: frozenset[str] = frozenset()
     loaded: Loaded = field(default_factory=Loaded)
     refused: Loaded | None = None
     failures: tuple[str, ...] = ()

@@ -37,7 +37,7 @@ class DynamicRule:
     """One dynamic rule.
 
     ``deadline`` is in monotonic seconds, ``inf`` for none; ``created`` in seconds since the
-    epoch; ``by`` says who made it.
+    epoch; ``by`` says who made it. ``looked_up`` is when its DNS names were, likewise.
     """
 
     name: str
@@ -47,6 +47,7 @@ class DynamicRule:
     deadline: float = inf
     created: float = 0.0
     by: str = ""
+    looked_up: float = 0.0
 
     def __post_init__(self) -> None:
         check_name("rule", self.name)

@@ -164,6 +164,7 @@ def _record(rule: DynamicRule) -> Record:
         "action": rule.action.value,
         **_filters_record(rule.filters),
         "interface": rule.interface_type.value if rule.interface_type else None,
+        "looked_up": rule.looked_up,
         **_circumstances(rule),
     }
 
@@ -210,7 +211,7 @@ def _read(key: str, content: object) -> DynamicRule | Quarantine:
 
 
 def _rule(name: str, content: object) -> DynamicRule:
-    record = members(content, "the record", ("action", "interface", *_COMMON))
+    record = members(content, "the record", ("action", "interface", "looked_up", *_COMMON))
     filters = _filters(record)
     if not filters:
         raise ValueError("it has no filters")
@@ -223,6 +224,7 @@ def _rule(name: str, content: object) -> DynamicRule:
         _end(record),
         number(record["created"], "the time"),
         text(record["by"], "who made it"),
+        number(record["looked_up"], "the time of the look-up"),
     )
 
 
