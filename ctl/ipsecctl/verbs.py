@@ -108,7 +108,7 @@ _GROUPS: dict[str, tuple[Verb, ...]] = {
         Verb("doctor", "whether anything is wrong, and which backends can be used",
              "doctor:run", example="ipsecctl doctor", also=("diagnose",)),
     ),
-    "Dynamic rules: now, until the daemon ends": (
+    "Dynamic rules: now, until the daemon is stopped": (
         Verb("block", "block what filters match", "dynamic:block", (FILTER,),
              (TIME, NAME, LAN, DIALUP),
              example="ipsecctl block 203.0.113.7 --for 10m",

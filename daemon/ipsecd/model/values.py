@@ -440,7 +440,7 @@ class Origin:
 
     @property
     def volatile(self) -> bool:
-        """Whether the filter is gone when the daemon is."""
+        """Whether the filter is gone when the daemon is stopped."""
         return self.store == Store.DYNAMIC.value
 
 
