@@ -187,3 +187,5 @@ bench: setup build/floor.bpf.o build/candidates.bpf.o
 	$(ISOLATED) $(VENV)/bin/python -m bench.xdp_filter
 	$(ISOLATED) $(VENV)/bin/python -m bench.candidates
 	$(ISOLATED) $(VENV)/bin/python -m bench.second_look
+	$(VENV)/bin/python -m bench.structure
+	$(ISOLATED) $(VENV)/bin/python -m bench.idle

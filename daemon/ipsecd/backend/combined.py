@@ -162,11 +162,11 @@ class NftablesWithPrograms:
             self._step_aside()
         if self._classifier is None or self._trouble:
             # What there is to hear is read, or it would be told of without end.
-            self._programs.changed()
+            self._programs.follow()
             return due
         classifier, volatile = self._classifier, self._volatile
         points = self._programs.points
-        self._have_programs(lambda programs: programs.changed())
+        self._have_programs(lambda programs: programs.follow())
         if self._programs.points != points and not self._trouble:
             self._have_programs(lambda programs: programs.apply(classifier, volatile))
         return due or self._has_drifted()
@@ -217,7 +217,7 @@ class NftablesWithPrograms:
         if self._programs is None or self._trouble:
             return False
         try:
-            return bool(self._programs.observe().drift)
+            return self._programs.has_drifted()
         except OSError:
             return True
 

@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import shutil
 import socket
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from ipsecd.backend.base import Count, Observation
 from ipsecd.backend.xdp.coverage import wanted
 from ipsecd.backend.xdp.events import Events
-from ipsecd.backend.xdp.links import Links
+from ipsecd.backend.xdp.links import Links, Place
 from ipsecd.backend.xdp.program import count_steps
 from ipsecd.backend.xdp.programs import Programs, pinned_state
 from ipsecd.compiler.classifier import Classifier, Ranked
@@ -32,6 +32,8 @@ from ipsecd.model.values import Origin
 from ipsecd.quoting import quote
 
 _MAPS = "maps-"
+LINKS_A_LOOK = 128
+"""How many attachments are looked at in a second: all of them on a host of sixty interfaces."""
 
 
 class XdpBackend:
@@ -119,17 +121,33 @@ class XdpBackend:
         if self._programs is None or self._classifier is None:
             digest, _ = self._pinned()
             return Observation(digest)
-        drift = self._programs.drift()
-        digest = self._programs.digest()
-        if digest != self._classifier.digest:
-            drift.append(f"the kernel holds policy {digest}, not {self._classifier.digest}")
+        drift = self._drift(self._programs, self._classifier, self._links.lost())
+        return Observation(self._programs.digest(), drift)
+
+    def has_drifted(self) -> bool:
+        """Whether a short look finds what is not as it was applied: at all maps, and some links.
+
+        The kernel locks the links of the whole host for each that is looked at.
+        """
+        if self._programs is None or self._classifier is None:
+            return False
+        lost = self._links.lost_among(LINKS_A_LOOK)
+        return bool(self._drift(self._programs, self._classifier, lost))
+
+    def _drift(
+        self, programs: Programs, classifier: Classifier, lost: Sequence[Place]
+    ) -> tuple[str, ...]:
+        drift = programs.drift()
+        digest = programs.digest()
+        if digest != classifier.digest:
+            drift.append(f"the kernel holds policy {digest}, not {classifier.digest}")
         drift += [
             f"the program on interface {self._names.get(index, index)} ({hook}) was detached"
-            for index, hook in self._links.lost()
+            for index, hook in lost
             if _exists(index)
         ]
         self._drifted = self._drifted or bool(drift)
-        return Observation(digest, tuple(drift))
+        return tuple(drift)
 
     def owner_fd(self) -> int:
         """Whoever may can change maps."""
@@ -186,11 +204,15 @@ class XdpBackend:
         return self._events.fileno()
 
     def changed(self) -> bool:
-        """Follow interfaces and addresses; whether a look at the rest is due (it always is)."""
+        """Follow interfaces and addresses; whether a short look at the rest finds a change."""
+        self.follow()
+        return self.has_drifted()
+
+    def follow(self) -> None:
+        """Follow interfaces and addresses, if there are news of any."""
         news = self._events.drain()
         if self._programs and self._classifier is not None and (news or self._links.failures):
             self._follow(self._programs)
-        return True
 
     # -- inside ----------------------------------------------------------------------------------
 

@@ -51,6 +51,7 @@ class Links:
         self._tcx = tcx
         self._links: dict[Place, Link] = {}
         self._is_new = True
+        self._looked_at = 0
         self.failures: dict[int, str] = {}
 
     @property
@@ -100,6 +101,14 @@ class Links:
     def lost(self) -> list[Place]:
         """Attachments that somebody else has ended."""
         return [place for place, link in self._links.items() if not self._holds(*place, link)]
+
+    def lost_among(self, most: int) -> list[Place]:
+        """The same among the next `most`, in turn: the kernel locks all links for each look."""
+        places = list(self._links)
+        at = self._looked_at % max(len(places), 1)
+        in_turn = [*places[at:], *places[:at]][:most]
+        self._looked_at = at + len(in_turn)
+        return [place for place in in_turn if not self._holds(*place, self._links[place])]
 
     def forget_lost(self) -> None:
         """Let go of what is attached no more, or elsewhere, so that ``sync`` attaches it anew."""
