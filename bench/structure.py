@@ -30,7 +30,7 @@ def document(filters: int) -> bytes:
     lines = ["policy: P", "rules:", "  - rule: hosts", "    action: block", "    filters:"]
     lines += [f'      - "10.{n >> 16}.{n >> 8 & 255}.{n & 255}=0:80:TCP"' for n in range(filters)]
     lines += ["  - rule: container", "    action: block", "    filters:"]
-    lines += ['      - "*=container:web:80:TCP"']
+    lines += ['      - "container:web=0:80:TCP"']
     return ("\n".join(lines) + "\n").encode()
 
 

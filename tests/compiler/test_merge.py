@@ -104,6 +104,24 @@ def test_the_rule_that_is_credited_is_the_one_that_decide_names(
         assert seen.origin == (wanted.by.origin if wanted.by else None)
 
 
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.sampled_from("bd"), min_size=80, max_size=80),
+    st.lists(st.tuples(st.sampled_from("abcde"), st.integers(0, 170)), min_size=1, max_size=8),
+    st.sampled_from(Action),
+)
+@example(["b"] * 80, [("b", 1), ("b", 161)], Action.BLOCK)
+@example(["b"] * 80, [("a", 0), ("c", 2)], Action.PERMIT)
+def test_what_is_put_into_a_long_table_is_as_if_compiled(
+    rules: list[str], more: list[tuple[str, int]], action: Action
+) -> None:
+    """Wherever it belongs in the order of keys and of rules, and whatever is there already."""
+    long = [static(rule, f"10.9.0.{2 * n + 1}=0:53:UDP") for n, rule in enumerate(rules)]
+    few = [replace(static(rule, f"10.9.0.{n}=0:53:UDP"), action=action) for rule, n in more]
+    both = merged(compile_filters(long), compile_filters(few))
+    assert both == compile_filters([*long, *few])
+
+
 def test_an_entry_of_several_dynamic_rules_counts_for_one_of_them() -> None:
     """For the one that decide names, and when it goes for the next."""
     one, other = (

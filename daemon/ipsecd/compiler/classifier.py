@@ -78,12 +78,17 @@ class Table:
         width = self.id.key_width
         if not width:
             return self.origins[0]
-        index = bisect_left(
-            range(len(self)), key, key=lambda i: self.keys[i * width : (i + 1) * width]
-        )
+        index = self.place(key)
         if self.keys[index * width : (index + 1) * width] != key:
             return None
         return self.origin(index)
+
+    def place(self, key: bytes) -> int:
+        """How many entries of a table with keys stand before `key`."""
+        width = self.id.key_width
+        return bisect_left(
+            range(len(self)), key, key=lambda i: self.keys[i * width : (i + 1) * width]
+        )
 
     def origin(self, index: int) -> Origin:
         """Where entry number `index` was written."""

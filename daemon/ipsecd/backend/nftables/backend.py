@@ -311,9 +311,10 @@ class NftablesBackend:
     ) -> tuple[dict[TableId, _PolicySet], list[Message]]:
         """The sets of a policy: those that are there with the same content, and new ones."""
         policy: dict[TableId, _PolicySet] = {}
+        counted = {origin for one in known.values() for origin in one.table.origins}
         steps = [
             nft.new_counter(TABLE, counter_name(origin), describe(origin))
-            for origin in sorted(classifier.origins)
+            for origin in sorted(classifier.origins - counted)
         ]
         for table in classifier.tables:
             old = known.get(table.id)
