@@ -21,7 +21,7 @@ MAY_USE = {
     },
     "engine": {
         *("engine", "backend", "stores", "compiler", "language", "model", "errors", "quoting"),
-        *("config", "journal", "kept", "lastgood"),
+        *("config", "garbage", "journal", "kept", "lastgood"),
     },
 }
 

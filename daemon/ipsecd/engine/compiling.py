@@ -14,6 +14,7 @@ from ipsecd.compiler.merge import merged
 from ipsecd.compiler.policy import compile_filters
 from ipsecd.compiler.tables import Row, rows_of
 from ipsecd.config import Config, Unparsable
+from ipsecd.garbage import collection_paused
 from ipsecd.lastgood import Enforceable
 from ipsecd.model.inventory import Inventory, has_selectors, resolved
 from ipsecd.model.values import (
@@ -62,14 +63,15 @@ class Compiling:
                 kept if kept.policy is named else Enforceable(key, named, kept.classifier, document)
             )
         # What containers have for addresses is no part of it: it is never enforced from disk.
-        filters = [
-            one
-            for one in (filters_of(named, Store.STATIC) if named else ())
-            if not has_selectors(one.filter)
-        ]
-        classifier = compile_filters(
-            filters, self._exemptions, drop_unparsable=self._drop_unparsable
-        )
+        with collection_paused():
+            filters = [
+                one
+                for one in (filters_of(named, Store.STATIC) if named else ())
+                if not has_selectors(one.filter)
+            ]
+            classifier = compile_filters(
+                filters, self._exemptions, drop_unparsable=self._drop_unparsable
+            )
         self._check(classifier)
         return Enforceable(key, named, classifier, document)
 
