@@ -7,8 +7,9 @@ import stat
 from collections.abc import Iterable
 
 from ipsecd.errors import LimitExceeded, Refused
+from ipsecd.language.reading import MAX_BYTES
 
-MAX_DOCUMENT_BYTES = 16 << 20
+MAX_DOCUMENT_BYTES = MAX_BYTES
 
 
 class Descriptors:

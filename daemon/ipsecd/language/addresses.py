@@ -13,6 +13,7 @@ import socket
 from ipsecd.errors import InvalidInput
 from ipsecd.language.quoting import is_number, wrong
 from ipsecd.model.values import (
+    MAX_DNS_NAME,
     Address,
     Family,
     HostName,
@@ -24,7 +25,6 @@ from ipsecd.model.values import (
 )
 from ipsecd.quoting import quote
 
-MAX_DNS_NAME = 253
 MAX_DNS_LABEL = 63
 ADDRESS_FORMS = (
     "write 0 (this host), *, 192.168.1.5, 10.1.0.0/16, [2001:db8::1] or a DNS name of letters, "

@@ -22,6 +22,7 @@ from ipsecd.model.values import Action, Filter, InterfaceType, Policy, Rule
 from ipsecd.quoting import quote
 
 MAX_BYTES = 16 << 20
+"""Of a policy document, wherever it comes from."""
 
 _WHITE = str.maketrans("", "", "\t\r")
 _Chosen = TypeVar("_Chosen", Action, InterfaceType)

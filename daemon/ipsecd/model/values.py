@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum, IntEnum
 from functools import cached_property
 from itertools import pairwise
@@ -22,10 +22,14 @@ from ipsecd.quoting import quote
 
 MAX_PORT = 65535
 MAX_NAME = 256
+MAX_DNS_NAME = 253
 
 
 class Family(IntEnum):
     """An IP version."""
+
+    # That of enumerations is a function in Python, and is half of the cost of a filter's.
+    __hash__ = int.__hash__
 
     IPV4 = 4
     IPV6 = 6
@@ -66,6 +70,8 @@ class Keyword(Enum):
 
     ANY = "*"
     ME = "0"
+
+    __hash__ = object.__hash__
 
 
 class IcmpOfFamily(Enum):
@@ -131,7 +137,7 @@ class HostName:
     addresses: tuple[Network, ...] = ()
 
     def __post_init__(self) -> None:
-        if not self.name or len(self.name) > 253:
+        if not self.name or len(self.name) > MAX_DNS_NAME:
             raise InvalidInput(f"{quote(self.name)} is not a DNS name")
         order = sorted(set(self.addresses), key=lambda n: (n.family, n.address))
         if any(n.length != n.family.bits for n in order):
@@ -149,7 +155,7 @@ class SelectorKind(Enum):
 
 _SELECTOR_NAME = re.compile(r"[A-Za-z0-9_./-]+")
 _LABEL = re.compile(rf"{_SELECTOR_NAME.pattern}={_SELECTOR_NAME.pattern}")
-MAX_SELECTOR = 253
+MAX_SELECTOR = MAX_DNS_NAME
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,6 +282,9 @@ class Filter:
     protocol: int | IcmpOfFamily | None = None
     mirrored: bool = False
     message: IcmpMessage | None = None
+    # Found out when it is first asked for: filters are compared with those of other policies in
+    # several ways, and each time it took as long as reading the filter.
+    _hash: int = field(default=0, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         number = self.protocol
@@ -305,6 +314,14 @@ class Filter:
                 "(protocols 0, 43, 44, 51, 60) are seen through, so no IPv6 packet has one of "
                 "them as its protocol",
             )
+
+    def __hash__(self) -> int:
+        """As the fields say, of which two equal filters have equal ones."""
+        if not self._hash:
+            ends = (self.source, self.destination)
+            parts = (*ends, self.protocol, self.mirrored, self.message)
+            object.__setattr__(self, "_hash", hash(parts))
+        return self._hash
 
     @property
     def has_ports(self) -> bool:

@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 
 from ipsecd.errors import InvalidInput, IpsecdError, NotFound
-from ipsecd.language.documents import parse_policy
+from ipsecd.language.documents import MAX_BYTES, parse_policy
 from ipsecd.model.values import Policy
 from ipsecd.stores.files import Disk
 from ipsecd.stores.remembered import PolicyReader, digest_of
@@ -23,7 +23,8 @@ from ipsecd.stores.steps import unusable
 POLICIES = "policies"
 ASSIGNED = "assigned"
 SUFFIX = ".yaml"
-MAX_FILE_BYTES = 16 << 20
+MAX_FILE_BYTES = MAX_BYTES
+"""A file may be as long as any document."""
 _NAME_LINE = re.compile(rb"^policy:[^\n]*$", re.MULTILINE)
 
 
