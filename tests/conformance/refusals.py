@@ -19,12 +19,6 @@ MUTATING = ("update", "delete", "create", "pin", "load", "freeze", "attach")
 """Words in the names of the calls of libbpf that change something."""
 
 
-def turns(last: int = 500) -> Iterator[int]:
-    """Which calls are refused, one in each try: each of the first, then every thirteenth."""
-    yield from range(6)
-    yield from range(6, last, 13)
-
-
 def error_of(call: Callable[[], object]) -> IpsecdError | OSError | None:
     """What a call raises, if it is what a backend may raise."""
     try:
@@ -46,6 +40,15 @@ class Refusals:
         self.left -= 1
         self.refused = self.refused or self.left == -1
         return self.left == -1
+
+
+def following(number: int, error: Exception | None) -> int:
+    """Which call to refuse after the one of a `number`: the next, if that raised an `error`.
+
+    Where it did not, programs were taken away, and loading them again takes long: a few of those
+    calls are tried here, and every one in ``tests/netns/test_combined.py``.
+    """
+    return number + (1 if error else 23)
 
 
 @contextmanager

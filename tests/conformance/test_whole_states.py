@@ -6,7 +6,7 @@ import pytest
 
 from ipsecd.backend.base import Observation
 from ipsecd.model.values import InForce
-from tests.conformance.refusals import error_of, turns
+from tests.conformance.refusals import error_of, following
 from tests.conformance.stages import EMPTY, KernelStage, Stage, block, permit
 from tests.conformance.wire import Datagram
 
@@ -75,21 +75,24 @@ def test_what_is_refused_has_changed_nothing(stage: Stage) -> None:
     """Whichever call the kernel refuses: if apply raises, the old state is in force, whole."""
     old, new = POLICIES["a port"], POLICIES["prefixes"]
     stage.put(*old)
-    for number in turns():
+    number, refused = 0, 0
+    while True:
         with stage.refusing(number) as refusals:
             error = error_of(lambda: stage.put(*new))
         assert refusals.refused or not error, error
         assert stage.is_in_force()
         if not refusals.refused:
             break
+        refused += 1
+        number = following(number, error)
         stage.put(*old)
     assert stage.rules == new
-    assert number > (0 if isinstance(stage, KernelStage) else -1)
+    assert bool(refused) == isinstance(stage, KernelStage)
 
 
 def test_a_first_state_is_whole_or_not_there(stage: Stage) -> None:
     """The same where nothing was in force: after a refusal nothing is, or all that was asked."""
-    for number in (0, 1, 5, 20):
+    for number in (0, 20):
         stage.backend.remove()
         stage.rules = ()
         with stage.refusing(number) as refusals:
