@@ -16,7 +16,7 @@ from typing import Any
 from ipsecd import __version__
 from ipsecd.access import CHANGE_GROUP, ROLES, Peer, may
 from ipsecd.control import METHODS
-from ipsecd.control.method import Role
+from ipsecd.control.method import Role, Work
 from ipsecd.descriptors import Descriptors, read_document
 from ipsecd.engine_thread import EngineThread
 from ipsecd.errors import BackendFailed, IpsecdError, Refused, StoreFailed
@@ -85,19 +85,27 @@ class Calls:
     ) -> dict[str, Any]:
         """Have the engine carry out `method`, all DNS names that it needs looked up first."""
         engine = self._engine.engine
+        work, role = METHODS[method].work, METHODS[method].role
+        run = self._engine.run
+        if work is Work.CHANGE:
+            run = self._engine.change
+        elif work is Work.LONG:
+            run = self._engine.read
+        elif role is Role.VIEW:
+            run = self._engine.look
         names: dict[str, tuple[Network, ...]] = {}
         if METHODS[method].names:
-            needed = await self._engine.run(engine.names_needed, method, parameters, document)
+            needed = await run(engine.names_needed, method, parameters, document)
             names = await self._look_up(method, needed)
-        if METHODS[method].role is Role.VIEW:
-            reply = await self._engine.read(engine.call, method, parameters, by, names, document)
+        if role is Role.VIEW:
+            reply = await run(engine.call, method, parameters, by, names, document)
             if method == "Examine":
                 # Backends are tried for some tenths of a second, and nobody has to wait for that.
                 tried = await asyncio.to_thread(engine.assessments)
                 reply["examination"]["assessments"] = tried
             return reply
         try:
-            return await self._engine.run(engine.call, method, parameters, by, names, document)
+            return await run(engine.call, method, parameters, by, names, document)
         finally:
             self._changed()
 

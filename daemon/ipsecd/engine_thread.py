@@ -1,12 +1,18 @@
-"""Owns the one thread that the engine lives in; must not know what the engine does.
+"""Owns the threads that the engine works in; must not know what the engine does.
 
-The engine is synchronous and belongs to one thread. Whoever wants something of it waits in
-line here, and the event loop never does.
+The engine is synchronous. Whoever wants something of it waits here, and the event loop never does.
+There are three lines of work, one thread each, which do one thing after the other:
+
+1. The kernel's: whatever speaks to the kernel or makes the next state, all of it short.
+2. Changes of policies: they parse, compile and write files, and bring to the kernel's line only
+   the moment in which what they made is put in force.
+3. Reads that take long: they have the state as it was when they began.
 """
 
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -14,9 +20,10 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 from queue import PriorityQueue
-from threading import Thread
+from threading import Thread, current_thread
 from typing import Any, ParamSpec, Protocol, TypeVar
 
+from ipsecd.backend.base import Line
 from ipsecd.model.inventory import Inventory
 from ipsecd.model.values import Network
 
@@ -25,7 +32,10 @@ T = TypeVar("T")
 
 
 class EngineLike(Protocol):
-    """What the service asks of an engine. Every method is called from one and the same thread."""
+    """What the service asks of an engine, in the kernel's line where nothing else is said."""
+
+    def use_line(self, line: Line) -> None:
+        """Have `line` run all that speaks to the kernel, whichever line it is wanted in."""
 
     def start(self) -> None:
         """Enforce the assigned policy; returns once it is enforced."""
@@ -48,6 +58,8 @@ class EngineLike(Protocol):
         document: bytes | None,
     ) -> dict[str, Any]:
         """Carry out `method`, named without its interface, and give its reply's parameters.
+
+        Called in the line that its ``Work`` says.
 
         `parameters` has every name that the method declares, None where one was left out. `by`
         is who asks, as ``uid 0 (root) pid 123``; `names` has the addresses of each DNS name that
@@ -90,44 +102,97 @@ class EngineLike(Protocol):
     def set_container_engine(self, source: str, inventory: Inventory | None, state: str) -> None:
         """Enforce by what the engine behind a socket knows now, if there are news; its state."""
 
-    def follow_senders(self) -> None:
-        """Look whether services that filters name have been started or stopped."""
+    def follow_senders(self) -> bool:
+        """Look whether services that filters name have been started or stopped.
+
+        Whether ``keep_last_good`` is due.
+        """
+        ...
+
+    def keep_last_good(self) -> None:
+        """Keep what is in force for the next start; called in the line of changes."""
 
     def ping(self) -> None:
         """Do nothing; that it returns shows that the thread is alive."""
 
 
 class EngineThread:
-    """Runs functions in the engine's thread, one at a time, in the order they were asked for.
+    """Runs functions in the engine's lines of work.
 
-    Reads wait for everything else: who may only look must not keep others from acting.
+    In the kernel's line reads wait for everything else: who may only look must not keep others from
+    acting.
     """
 
     def __init__(self, engine: EngineLike) -> None:
         self.engine = engine
-        self._numbers = count()
-        self._waiting: PriorityQueue[_Work] = PriorityQueue()
-        self._thread = Thread(target=self._work, name="engine", daemon=True)
-        self._thread.start()
+        self._kernel = _Line("engine")
+        self._changes = _Line("changes")
+        self._reads = _Line("reads")
+        # Pure work of other lines keeps the kernel's from running for so long at the most.
+        sys.setswitchinterval(SWITCH_S)
+        engine.use_line(self.at_once)
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """What `function` returns or raises, once the engine's thread has come to it."""
-        return await self._submit(_ACTION, partial(function, *args, **kwargs))
+        """What `function` returns or raises, once the kernel's line has come to it."""
+        return await self._kernel.submit(_ACTION, partial(function, *args, **kwargs))
+
+    async def look(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """As ``run``, for what changes nothing; it waits until there is nothing else to do."""
+        return await self._kernel.submit(_READ, partial(function, *args, **kwargs))
 
     async def read(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """As ``run``, for what changes nothing; it waits until there is nothing else to do."""
-        return await self._submit(_READ, partial(function, *args, **kwargs))
+        """The same, in the line of reads that take long."""
+        return await self._reads.submit(_ACTION, partial(function, *args, **kwargs))
+
+    async def change(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The same, in the line of changes."""
+        return await self._changes.submit(_ACTION, partial(function, *args, **kwargs))
+
+    def at_once(self, work: Callable[[], T]) -> T:
+        """What `work` returns or raises in the kernel's line, waited for in another one."""
+        return self._kernel.wait_for(work)
+
+    async def end_changes(self) -> None:
+        """Take no more changes and long reads, and wait for what runs; the kernel's goes on."""
+        for line in (self._changes, self._reads):
+            await asyncio.to_thread(line.end)
 
     def shut_down(self) -> None:
         """Take no more work, forget what has not begun, and wait for what runs."""
-        self._waiting.put(_Work(_END, next(self._numbers)))
+        for line in (self._changes, self._reads, self._kernel):
+            line.end()
+
+
+class _Line:
+    """One thread, and the work that waits for it: by rank, and then in the order it came."""
+
+    def __init__(self, name: str) -> None:
+        self._numbers = count()
+        self._waiting: PriorityQueue[_Work] = PriorityQueue()
+        self._thread = Thread(target=self._work, name=name, daemon=True)
+        self._thread.start()
+
+    async def submit(self, rank: int, function: Callable[[], T]) -> T:
+        """What `function` returns or raises, awaited in the event loop."""
+        result: T = await asyncio.wrap_future(self._put(rank, function))
+        return result
+
+    def wait_for(self, function: Callable[[], T]) -> T:
+        """The same, waited for in whichever thread this is; in this one it is run at once."""
+        if current_thread() is self._thread:
+            return function()
+        result: T = self._put(_ACTION, function).result()
+        return result
+
+    def end(self) -> None:
+        """Take no more work, forget what has not begun, and wait for what runs."""
+        self._put(_END, lambda: None)
         self._thread.join()
 
-    async def _submit(self, rank: int, function: Callable[[], T]) -> T:
+    def _put(self, rank: int, function: Callable[[], object]) -> Future[Any]:
         work = _Work(rank, next(self._numbers), function)
         self._waiting.put(work)
-        result: T = await asyncio.wrap_future(work.future)
-        return result
+        return work.future
 
     def _work(self) -> None:
         while (work := self._waiting.get()).rank != _END:
@@ -143,6 +208,8 @@ class EngineThread:
             self._waiting.get().future.cancel()
 
 
+SWITCH_S = 0.001
+"""How long a thread may keep the interpreter while another waits; Python's own is five times it."""
 _END, _ACTION, _READ = range(3)
 
 

@@ -73,6 +73,8 @@ class Daemon:
             await self._run()
         finally:
             self._calls.shut_down()
+            # What is under way would make what is closed anew.
+            await self._thread.end_changes()
             await self._thread.run(self._engine.close)
             self._thread.shut_down()
             lock.close()
@@ -95,6 +97,7 @@ class Daemon:
             await service.close()
         finally:
             listener.close()
+        await self._thread.end_changes()
         if why is Ending.STOP:
             await self._thread.run(self._engine.stop_on_purpose)
         elif why is Ending.RESTART:
@@ -177,7 +180,8 @@ class Daemon:
 
     async def _follow_senders(self) -> None:
         """Look for services that came or went: of control groups there are no news to wait for."""
-        await self._thread.run(self._engine.follow_senders)
+        if await self._thread.run(self._engine.follow_senders):
+            await self._thread.change(self._engine.keep_last_good)
         await asyncio.sleep(SENDERS_S)
 
     async def _reload_on_signal(self) -> None:

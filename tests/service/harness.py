@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
+from ipsecd.backend.base import Line
 from ipsecd.calls import Calls
 from ipsecd.config import Limits
 from ipsecd.engine_thread import EngineThread
@@ -61,6 +62,9 @@ class FakeEngine:
         self.news, self._newsman = os.pipe()
         os.set_blocking(self.news, False)
         self._interface = load_interface(CONTROL)
+
+    def use_line(self, line: Line) -> None:
+        self.line = line
 
     def start(self) -> None:
         self.story.append("start")
@@ -132,8 +136,11 @@ class FakeEngine:
         del inventory
         self.story.append(f"{source} {state}")
 
-    def follow_senders(self) -> None:
-        return
+    def follow_senders(self) -> bool:
+        return False
+
+    def keep_last_good(self) -> None:
+        self.story.append("keep")
 
     def ping(self) -> None:
         self.threads.add(threading.current_thread().name)

@@ -434,7 +434,7 @@ def test_changes_do_not_wait_for_reads() -> None:
     async def scenario() -> None:
         thread = EngineThread(FakeEngine())
         running_now = asyncio.create_task(thread.run(gate.wait))
-        reads = [asyncio.create_task(thread.read(done.append, "read")) for _ in range(20)]
+        reads = [asyncio.create_task(thread.look(done.append, "read")) for _ in range(20)]
         await asyncio.sleep(0.05)
         change = asyncio.create_task(thread.run(done.append, "change"))
         await asyncio.sleep(0.05)

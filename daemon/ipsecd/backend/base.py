@@ -6,14 +6,16 @@ cannot express it refuses by name; it never weakens a rule. A call that raises h
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 from ipsecd.compiler.classifier import Classifier
 from ipsecd.compiler.tables import TableId
 from ipsecd.compiler.volatile import Delta, Volatile
 from ipsecd.model.values import Origin
+
+T = TypeVar("T")
 
 
 class Count(NamedTuple):
@@ -40,6 +42,14 @@ class Observation:
     drift: tuple[str, ...] = ()
 
 
+class Line(Protocol):
+    """What runs work where the kernel is spoken to, and waits for its outcome."""
+
+    def __call__(self, work: Callable[[], T], /) -> T:
+        """What `work` returns or raises."""
+        ...
+
+
 class Backend(Protocol):
     """What enforces a classifier and the dynamic rules beside it."""
 
@@ -54,6 +64,17 @@ class Backend(Protocol):
 
     def check(self, classifier: Classifier) -> None:
         """Raise ``Refused`` if the classifier holds what this backend cannot enforce."""
+
+    def prepare(self, classifier: Classifier, run: Line) -> None:
+        """Do beforehand what takes long when `classifier` is applied; what is in force stays.
+
+        Called in another thread than everything else: what speaks to the kernel is given to `run`
+        in short pieces, between which dynamic rules may change. ``apply`` does without it as well.
+        Raises ``BackendFailed`` or ``LimitExceeded``.
+        """
+
+    def discard(self) -> None:
+        """Forget what was prepared and has not been applied."""
 
     def apply(self, classifier: Classifier, volatile: Volatile) -> None:
         """Put the whole state in force at once, in the place of whatever is.

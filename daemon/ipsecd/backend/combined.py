@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TypeVar
 
-from ipsecd.backend.base import Count, Observation
+from ipsecd.backend.base import Count, Line, Observation
 from ipsecd.backend.nftables.backend import NftablesBackend
 from ipsecd.backend.nftables.translation import may_be_translated
 from ipsecd.backend.nftables.wire import KernelError, NftSocket
@@ -78,6 +78,14 @@ class NftablesWithPrograms:
     def check(self, classifier: Classifier) -> None:
         """Raise what nftables cannot do; what programs cannot do, nftables does."""
         self._nftables.check(classifier)
+
+    def prepare(self, classifier: Classifier, run: Line) -> None:
+        """Have nftables load what is large."""
+        self._nftables.prepare(classifier, run)
+
+    def discard(self) -> None:
+        """Have nftables forget what it loaded."""
+        self._nftables.discard()
 
     def apply(self, classifier: Classifier, volatile: Volatile) -> None:
         """Put the whole state in force; raises only if nftables does not take it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from time import monotonic
 
-from ipsecd.backend.base import Count, Observation
+from ipsecd.backend.base import Count, Line, Observation
 from ipsecd.compiler.classifier import Classifier, Verdict
 from ipsecd.compiler.tables import TableId
 from ipsecd.compiler.volatile import Delta, Volatile
@@ -51,6 +51,12 @@ class MemoryBackend:
 
     def check(self, classifier: Classifier) -> None:
         """Accept everything."""
+
+    def prepare(self, classifier: Classifier, run: Line) -> None:
+        """Nothing takes long."""
+
+    def discard(self) -> None:
+        """Nothing was prepared."""
 
     def apply(self, classifier: Classifier, volatile: Volatile) -> None:
         """Hold `classifier` and a copy of the entries of `volatile`; what stays keeps its count."""

@@ -19,7 +19,7 @@ from ipsecd.control import (
     rules,
     status,
 )
-from ipsecd.control.method import Method, Names, Parameters, Request
+from ipsecd.control.method import Method, Names, Parameters, Request, Work
 from ipsecd.engine import Engine
 from ipsecd.host import read_host
 from ipsecd.language.documents import parse_policy
@@ -59,6 +59,8 @@ class Control:
         self.watch = engine.watch
         self.ping = engine.ping
         self.follow_senders = engine.follow_senders
+        self.keep_last_good = engine.keep_last_good
+        self.use_line = engine.use_line
         self.set_container_engine = engine.set_container_engine
         self.container_engines = engine.config.container_engines
 
@@ -76,7 +78,8 @@ class Control:
     ) -> dict[str, Any]:
         """Carry out one call and give its reply's parameters; raises ``IpsecdError``."""
         request = Request(parameters, by, names, self._policy(document, parameters))
-        return METHODS[method].handler(self._engine, request)
+        engine = self._engine.snapshot() if METHODS[method].work is Work.LONG else self._engine
+        return METHODS[method].handler(engine, request)
 
     def assessments(self) -> list[dict[str, Any]]:
         """What speaks for and against each backend, tried out; for any thread, as it takes long."""

@@ -22,10 +22,10 @@ class Role(Enum):
 
 
 class Work(Enum):
-    """How long a method keeps others waiting who want something of the engine."""
+    """How long a method takes, and so in which line of work it is carried out."""
 
     QUICK = "quick"
-    """As long as a few system calls, whatever is in force."""
+    """As long as a few system calls, whatever is in force; or what must not wait for longer."""
     LONG = "long"
     """A read whose time grows with what is in force, or that asks the kernel for much."""
     CHANGE = "change"

@@ -64,6 +64,6 @@ def _names_of_permits(_: Engine, request: Request) -> frozenset[str]:
 
 
 METHODS = (
-    Method("Quarantine", Role.CHANGE, Work.CHANGE, _quarantine, names=_names_of_permits),
-    Method("Release", Role.CHANGE, Work.CHANGE, _release),
+    Method("Quarantine", Role.CHANGE, Work.QUICK, _quarantine, names=_names_of_permits),
+    Method("Release", Role.CHANGE, Work.QUICK, _release),
 )

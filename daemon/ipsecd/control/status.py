@@ -19,7 +19,7 @@ def _status(engine: Engine, _: Request) -> dict[str, Any]:
     seen = engine.observe()
     policy = engine.policy
     assigned = engine.loaded.assigned
-    dynamic = list(engine.dynamic)
+    dynamic = engine.dynamic
     failures = [*engine.failures, *engine.backend.failures]
     if engine.stopped:
         state = "stopped"
@@ -49,7 +49,7 @@ def _status(engine: Engine, _: Request) -> dict[str, Any]:
         "policy_rules": len(policy.facts.actions) if policy and not engine.stopped else 0,
         "policy_filters": policy.facts.filters if policy and not engine.stopped else 0,
         "dynamic_rules": len(dynamic),
-        "dynamic_filters": sum(len(rule.filters) for rule in dynamic),
+        "dynamic_filters": dynamic.filters,
         "dynamic_taken_over": engine.taken_over,
         "exemptions": exemptions(engine),
         "unparsable": engine.config.unparsable.value,
@@ -62,8 +62,9 @@ def _status(engine: Engine, _: Request) -> dict[str, Any]:
 def _stats(engine: Engine, _: Request) -> dict[str, Any]:
     if engine.stopped:
         return {"rules": [], "unparsable": 0}
-    counts = engine.backend.counts()
-    places = engine.backend.volatile_counts()
+    counts, places, unparsable = engine.ask(
+        lambda backend: (backend.counts(), backend.volatile_counts(), backend.unparsable())
+    )
     rules = []
     for origin, action in engine.rules().items():
         count = counts.get(origin, Count())
@@ -79,7 +80,7 @@ def _stats(engine: Engine, _: Request) -> dict[str, Any]:
                 "bytes": count.bytes,
             }
         )
-    return {"rules": rules, "unparsable": engine.backend.unparsable()}
+    return {"rules": rules, "unparsable": unparsable}
 
 
 def _list_interfaces(_engine: Engine, _: Request) -> dict[str, Any]:
@@ -107,12 +108,13 @@ def _examine(engine: Engine, _: Request) -> dict[str, Any]:
         if setting != AUTO
         else "auto stands for it: it needs nothing that a host may lack, and no packet waits for it"
     )
+    name, features = engine.ask(lambda backend: (backend.name, backend.probe()))
     return {
         "examination": {
             "setting": setting,
-            "backend": engine.backend.name,
+            "backend": name,
             "why": why,
-            "features": list(engine.backend.probe()),
+            "features": list(features),
             "troubles": _troubles(engine),
             "warnings": absences(engine, filters_by_name(engine)),
             "assessments": [],
@@ -125,7 +127,7 @@ def _troubles(engine: Engine) -> list[str]:
     if engine.stopped:
         return ["enforcement is stopped, so nothing is in force: ipsecctl net start policyagent"]
     drift = engine.observe().drift
-    failures = (*engine.failures, *engine.backend.failures)
+    failures = (*engine.failures, *engine.ask(lambda backend: backend.failures))
     return [*failures, *(f"the kernel does not hold what it should: {one}" for one in drift)]
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from ipsecd.compiler.policy import compile_filters
-from ipsecd.compiler.volatile import Delta
+from ipsecd.compiler.volatile import Delta, Volatile
 from ipsecd.engine.compiling import rows_for
 from ipsecd.engine.deadlines import Deadlines
 from ipsecd.engine.enforcement import Enforcement
@@ -102,14 +102,13 @@ class Dynamic:
     def flush(self) -> int:
         """Take all rules out of force, and end all quarantines; how many rules there were."""
         now = self.enforcement.state
-        rules = list(now.dynamic)
-        if rules:
+        if now.dynamic:
             now.must_run()
-        new, delta = changed(replace(now, quarantines={}), rules)
-        self._become(new, delta)
-        self.file.removed(rule.name for rule in rules)
+        new = replace(now, quarantines={}, dynamic=now.dynamic.cleared(), volatile=Volatile())
+        self._become(new, Delta(removed=tuple(now.volatile.entries())))
+        self.file.removed(rule.name for rule in now.dynamic)
         self.file.released(now.quarantines)
-        return len(rules)
+        return len(now.dynamic)
 
     def impose(self, quarantine: Quarantine) -> tuple[DynamicRule, ...]:
         """Cut off who is in a quarantine, from now on whatever is permitted; by which rules."""

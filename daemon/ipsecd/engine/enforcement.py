@@ -2,6 +2,8 @@
 
 1. ``state`` is what the kernel holds, unless it says that this is not known.
 2. Whatever fails here, the kernel holds what it held, and the state is the one before.
+3. All of it runs in one thread, in short pieces, but for ``state``, ``check`` and ``run``: what
+   comes from another thread is brought here by ``run``.
 """
 
 from __future__ import annotations
@@ -12,8 +14,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from math import inf
 from pathlib import Path
+from typing import TypeVar
 
-from ipsecd.backend.base import Backend, Observation
+from ipsecd.backend.base import Backend, Line, Observation
 from ipsecd.backend.choice import withdraw_other
 from ipsecd.compiler.classifier import Classifier
 from ipsecd.compiler.volatile import NO_CHANGE, Delta, Volatile
@@ -29,6 +32,14 @@ RETRY_S = 5.0
 """Between two tries of what the kernel refused at start."""
 
 
+T = TypeVar("T")
+
+
+def at_once(work: Callable[[], T]) -> T:
+    """Run `work` here and now, as is right where there is one thread."""
+    return work()
+
+
 class Enforcement:
     """What is in force, and what enforces it."""
 
@@ -40,6 +51,7 @@ class Enforcement:
         clock: Callable[[], float],
     ) -> None:
         self.state = State()
+        self.run: Line = at_once
         self._make = make
         self._make_other = make_other
         self._bpffs = bpffs
@@ -69,7 +81,7 @@ class Enforcement:
 
     def observe(self) -> Observation:
         """What the kernel holds."""
-        return Observation(None) if self.state.stopped else self.backend.observe()
+        return self.run(lambda: Observation(None) if self.state.stopped else self.backend.observe())
 
     # -- beginning and end -----------------------------------------------------------------------
 
@@ -150,6 +162,20 @@ class Enforcement:
             self._never = -1
 
     # -- change ----------------------------------------------------------------------------------
+
+    def prepare(self, whole: Classifier) -> None:
+        """Do beforehand what takes long when `whole` is put in force; called in any thread."""
+        state = self.state
+        is_there = state.enforcing and whole.digest == state.whole.digest
+        if self._backend and not state.stopped and not is_there:
+            with Attempt() as attempt:
+                attempt.step(lambda: None, lambda _: self.discard())
+                self._backend.prepare(whole, self.run)
+
+    def discard(self) -> None:
+        """Forget what was prepared; called in any thread."""
+        if self._backend:
+            self.run(self._backend.discard)
 
     def become(self, new: State, delta: Delta = NO_CHANGE, *, settle: bool = False) -> None:
         """Put `new` in force in the place of what is; raises ``IpsecdError``, and nothing changed.

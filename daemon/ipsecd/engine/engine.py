@@ -13,40 +13,37 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
+from typing import TypeVar
 
-from ipsecd.backend.base import Backend, Observation
+from ipsecd.backend.base import Backend, Line, Observation
 from ipsecd.backend.choice import make_backend, other_backend
-from ipsecd.compiler.classifier import Classifier
-from ipsecd.compiler.volatile import Volatile
 from ipsecd.config import Config, Directories, OnStop
 from ipsecd.engine.compiling import Compiling, Names
 from ipsecd.engine.containers import Containers
 from ipsecd.engine.dynamic import Dynamic
 from ipsecd.engine.enforcement import Enforcement
 from ipsecd.engine.policies import Policies
-from ipsecd.engine.sources import Source, SourceName
+from ipsecd.engine.sources import Source
 from ipsecd.engine.starting import Starting
 from ipsecd.engine.state import State
-from ipsecd.engine.view import (
-    dynamic_filters_by_name,
-    filters_in_force,
-    policy_filters_by_name,
-    rules_in_force,
-)
+from ipsecd.engine.view import View
 from ipsecd.errors import IpsecdError
 from ipsecd.journal import record
 from ipsecd.kept import Kept
 from ipsecd.model.inventory import Inventory
 from ipsecd.model.quarantine import Quarantine
-from ipsecd.model.values import Action, Filter, InForce, Network, Origin, Policy
+from ipsecd.model.values import Network, Policy
 from ipsecd.quoting import quote
-from ipsecd.stores.dynamic import DynamicRule, DynamicRules
+from ipsecd.stores.dynamic import DynamicRule
 from ipsecd.stores.files import Disk
-from ipsecd.stores.reading import BrokenFile, Loaded
+from ipsecd.stores.reading import Loaded
 from ipsecd.stores.static import KEEP, Keep, StaticStore
 
+T = TypeVar("T")
 
-class Engine:
+
+class Engine(View):
     """Everything that is or should be in force on this host."""
 
     def __init__(
@@ -70,6 +67,7 @@ class Engine:
         self.config = config
         self.started = time.time()
         self.bpffs = directories.bpffs
+        self.fixed: State | None = None
         self._clock = clock
         self._keep_owner = keep_owner
         self._kept = Kept(directories, disk)
@@ -100,10 +98,13 @@ class Engine:
         decides: that is no error, and ``held`` says so. Raises ``BackendFailed`` if this kernel has
         nothing to enforce with.
         """
+        self._enforcement.run(self._begin)
+        self._policies.keep_last_good()
+
+    def _begin(self) -> None:
         self._starting.start()
         if (owner := self.backend.owner_fd()) >= 0:
             self._keep_owner(owner)
-        self._policies.keep_last_good()
 
     def boot(self, config_error: IpsecdError | None = None) -> bool:
         """Do what ``start`` does, but write nothing; whether all that was wanted is in force.
@@ -121,9 +122,12 @@ class Engine:
 
     def stop(self) -> None:
         """Withdraw everything and forget the dynamic rules; ``start`` begins anew."""
+        self._enforcement.run(self._withdraw)
+        record(logging.WARNING, "stopped", in_force="nothing")
+
+    def _withdraw(self) -> None:
         self._enforcement.withdraw()
         self._kept.dynamic.clear()
-        record(logging.WARNING, "stopped", in_force="nothing")
 
     def stop_on_purpose(self) -> None:
         """Withdraw what is enforced, unless the configuration keeps the policy in force."""
@@ -142,53 +146,33 @@ class Engine:
         """Let go of the kernel and leave it as it is."""
         self._enforcement.close()
 
+    # -- threads ---------------------------------------------------------------------------------
+
+    def use_line(self, line: Line) -> None:
+        """Have `line` run all that speaks to the kernel, whichever thread it is wanted in."""
+        self._enforcement.run = line
+
+    def ask(self, question: Callable[[Backend], T]) -> T:
+        """What the backend answers; for any thread."""
+        return self._enforcement.run(lambda: question(self._enforcement.backend))
+
+    def snapshot(self) -> Engine:
+        """An engine for questions, whose state stays as it is now."""
+        other = copy(self)
+        other.fixed = self.state
+        return other
+
     # -- what is in force ------------------------------------------------------------------------
 
     @property
     def state(self) -> State:
         """What is in force now, as a value that stays as it is; for any thread."""
-        return self._enforcement.state
+        return self.fixed or self._enforcement.state
 
     @property
     def backend(self) -> Backend:
         """What enforces, made when it is first needed."""
         return self._enforcement.backend
-
-    @property
-    def stopped(self) -> bool:
-        """Whether nothing is in force by intent."""
-        return self.state.stopped
-
-    @property
-    def held(self) -> bool:
-        """Whether the kernel holds what is not known here."""
-        return self.state.held
-
-    @property
-    def is_due(self) -> bool:
-        """Whether what is assigned is not in force, and should be tried when somebody asks."""
-        state = self.state
-        return not state.stopped and (state.held or state.source is SourceName.LAST_GOOD)
-
-    @property
-    def loaded_from(self) -> str:
-        """The source of what is in force, in a word."""
-        return self.state.source.value
-
-    @property
-    def policy(self) -> Policy | None:
-        """The policy in force, its DNS names resolved; None if none is."""
-        return self.state.good.policy
-
-    @property
-    def classifier(self) -> Classifier:
-        """The compiled policy in force, with what its containers have for addresses."""
-        return self.state.whole
-
-    @property
-    def failures(self) -> tuple[str, ...]:
-        """Why what should be in force is not, in words."""
-        return self.state.failures
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -201,19 +185,6 @@ class Engine:
             for name in sorted(self.state.unresolved)
         ]
         return (*broken, *unresolved, *self._kept.warnings)
-
-    @property
-    def names(self) -> Names:
-        """The DNS names that are known, with their addresses."""
-        return self.state.names
-
-    def in_force(self) -> tuple[InForce, ...]:
-        """Every filter in force: those of the policy, then the dynamic ones."""
-        return filters_in_force(self.state)
-
-    def rules(self) -> dict[Origin, Action]:
-        """Every rule in force with its action; nothing of a policy is read for that."""
-        return rules_in_force(self.state)
 
     def observe(self) -> Observation:
         """What the kernel holds."""
@@ -249,23 +220,9 @@ class Engine:
         """What the policy files say now, without enforcing it."""
         return self._policies.read_files()
 
-    @property
-    def loaded(self) -> Loaded:
-        """What the static store holds."""
-        return self.state.loaded
-
-    @property
-    def broken(self) -> tuple[BrokenFile, ...]:
-        """The files that could not be used when they were last read."""
-        return (self.state.refused or self.state.loaded).broken
-
     def is_on_disk(self, name: str) -> bool:
         """Whether the file of the stored policy called `name` holds it still."""
         return self._store.is_on_disk(self.loaded.policies[name])
-
-    def stored(self, name: str) -> Policy:
-        """The stored policy called `name`; raises ``NotFound``."""
-        return self._policies.stored(name)
 
     def path_of(self, name: str) -> str:
         """Where the stored policy called `name` is."""
@@ -273,43 +230,28 @@ class Engine:
 
     # -- dynamic rules ---------------------------------------------------------------------------
 
-    @property
-    def dynamic(self) -> DynamicRules:
-        """The dynamic rules."""
-        return self.state.dynamic
-
-    @property
-    def volatile(self) -> Volatile:
-        """The dynamic rules, compiled."""
-        return self.state.volatile
-
     def add_dynamic(self, rule: DynamicRule) -> None:
         """Enforce a dynamic rule, in the place of the one that has its name, if any."""
-        self._dynamic.add(rule)
+        self._enforcement.run(lambda: self._dynamic.add(rule))
 
     def remove_dynamic(self, rules: Sequence[DynamicRule]) -> Sequence[DynamicRule]:
         """Take dynamic rules out of force, all at once, but for those of quarantines.
 
         Returns which they were; raises ``Refused`` if there are no others.
         """
-        return self._dynamic.remove(rules)
+        return self._enforcement.run(lambda: self._dynamic.remove(rules))
 
     def flush(self) -> int:
         """Take all dynamic rules out of force, end all quarantines; how many rules there were."""
-        return self._dynamic.flush()
+        return self._enforcement.run(self._dynamic.flush)
 
     def impose(self, quarantine: Quarantine) -> tuple[DynamicRule, ...]:
         """Cut off who is in a quarantine, from now on whatever is permitted; by which rules."""
-        return self._dynamic.impose(quarantine)
+        return self._enforcement.run(lambda: self._dynamic.impose(quarantine))
 
     def release(self, name: str) -> tuple[str, ...]:
         """End a quarantine, if there is one of this name; the names of the rules that it had."""
-        return self._dynamic.release([name])
-
-    @property
-    def taken_over(self) -> int:
-        """How many dynamic rules and quarantines an earlier process had left."""
-        return self.state.taken_over
+        return self._enforcement.run(lambda: self._dynamic.release([name]))
 
     def next_expiry(self) -> float | None:
         """When the next dynamic rule ends, in monotonic seconds; None if none does."""
@@ -326,11 +268,6 @@ class Engine:
     # -- containers ------------------------------------------------------------------------------
 
     @property
-    def inventory(self) -> Inventory:
-        """The containers that are known, with what was announced."""
-        return self.state.inventory
-
-    @property
     def container_engines(self) -> Mapping[str, str]:
         """The state of each container engine that was heard of, in a word."""
         return self._containers.engines
@@ -340,35 +277,27 @@ class Engine:
         """Whether any filter in force names what a container engine knows, or somebody asks."""
         return self._containers.are_selected
 
-    def policy_filters_by_name(self) -> tuple[Filter, ...]:
-        """The filters of the policy in force that name containers or local processes."""
-        return policy_filters_by_name(self.state)
-
-    def dynamic_filters_by_name(self) -> tuple[Filter, ...]:
-        """The same of dynamic rules."""
-        return dynamic_filters_by_name(self.state)
-
     def ask_for_containers(self) -> None:
         """Follow the container engines for a while, although no filter needs it."""
         self._containers.ask()
 
     def set_container_engine(self, source: str, inventory: Inventory | None, state: str) -> None:
         """Take the news of the engine behind `source`, if there are any, and its state."""
-        self._containers.set_engine(source, inventory, state)
+        self._enforcement.run(lambda: self._containers.set_engine(source, inventory, state))
 
     def set_inventory(self, source: str, inventory: Inventory) -> None:
         """Enforce by what the engine behind `source` has for containers now.
 
         Raises ``IpsecdError`` if the kernel does not take it; what was known is in force then.
         """
-        self._containers.set_inventory(source, inventory)
+        self._enforcement.run(lambda: self._containers.set_inventory(source, inventory))
 
     def announce(self, identity: str, addresses: tuple[Network, ...]) -> bool:
         """Enforce by the addresses of a container that is about to start.
 
         False if no engine has told of the container yet, and a filter names any.
         """
-        return self._containers.announce(identity, addresses)
+        return self._enforcement.run(lambda: self._containers.announce(identity, addresses))
 
     # -- watching --------------------------------------------------------------------------------
 
@@ -383,14 +312,18 @@ class Engine:
         """
         self._enforcement.watch()
 
-    def follow_senders(self) -> None:
+    def follow_senders(self) -> bool:
         """Enforce anew if a service that a filter names has been started or stopped.
 
-        And try again what the kernel refused at start.
+        And try again what the kernel refused at start: whether ``keep_last_good`` is due.
         """
-        if self._enforcement.try_again():
-            self._policies.keep_last_good()
+        again = self._enforcement.try_again()
         self._enforcement.follow_senders()
+        return again
+
+    def keep_last_good(self) -> None:
+        """Keep what is in force for the next start."""
+        self._policies.keep_last_good()
 
     def ping(self) -> None:
         """Do nothing."""

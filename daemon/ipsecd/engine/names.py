@@ -14,10 +14,11 @@ from ipsecd.engine.state import State
 from ipsecd.stores.dynamic import DynamicRule
 from ipsecd.stores.names import names_in, with_addresses
 
+Renewed = tuple[State, Delta, tuple[DynamicRule, ...]]
+"""A state, what that does to the entries of dynamic rules, and the rules that changed."""
 
-def renewed(
-    state: State, names: Names, looked_up: float
-) -> tuple[State, Delta, tuple[DynamicRule, ...]]:
+
+def renewed(state: State, names: Names, looked_up: float) -> Renewed:
     """The state whose dynamic rules and quarantines have the addresses of `names`.
 
     `looked_up` is when these were, in seconds since the epoch. Returns also what that does to the

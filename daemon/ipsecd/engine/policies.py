@@ -1,22 +1,24 @@
 """Owns changes to the static store, and what they put in force; must not know the kernel.
 
-1. A change is compiled and checked first, then made durable, then enforced. Whatever fails on the
-   way, the old state is in force and on disk.
+1. A change is compiled, checked and prepared first, then made durable, then enforced. Whatever
+   fails on the way, the old state is in force and on disk.
 2. A source that comes before the static store stays in force whatever changes there.
+3. Changes come one after the other, in a thread of their own, and the state may change meanwhile in
+   what is not theirs: each makes the next state from the one that it finds when it is in force.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from ipsecd.compiler.volatile import NO_CHANGE, Delta
+from ipsecd.compiler.volatile import NO_CHANGE
 from ipsecd.engine.attempt import Attempt
 from ipsecd.engine.compiling import Compiling, Names, with_containers
 from ipsecd.engine.enforcement import Enforcement
-from ipsecd.engine.names import renewed
+from ipsecd.engine.names import Renewed, renewed
 from ipsecd.engine.sources import (
     Choice,
     Given,
@@ -27,10 +29,9 @@ from ipsecd.engine.sources import (
     strictly,
 )
 from ipsecd.engine.state import State
-from ipsecd.errors import IpsecdError, NotFound, Refused, StoreFailed
+from ipsecd.errors import IpsecdError, Refused, StoreFailed
 from ipsecd.kept import Kept
 from ipsecd.model.values import Policy
-from ipsecd.quoting import quote
 from ipsecd.stores.reading import Loaded, StoredPolicy
 from ipsecd.stores.remembered import digest_of
 from ipsecd.stores.static import Keep, StaticStore
@@ -78,24 +79,30 @@ class Policies:
         refused = now.refused.mended(change.written) if now.refused else None
         if refused and not (isinstance(assign, Keep) and refused.assigned_error):
             refused = None
-        new = replace(
-            now,
-            names=known,
-            looked_up=looked_up,
-            unresolved=now.unresolved - names.keys(),
-            loaded=after,
-            refused=refused,
-            failures=_failures(after, refused),
-        )
+
+        def after_it(state: State) -> State:
+            return replace(
+                state,
+                names=known,
+                looked_up=looked_up,
+                unresolved=state.unresolved - names.keys(),
+                loaded=after,
+                refused=refused,
+                failures=_failures(after, refused),
+            )
+
         choice = self._chosen_despite(after, known)
         if choice:
             self.kept.check(choice.good, known)
         with Attempt() as attempt:
-            attempt.step(change.commit, lambda _: change.undo())
+            wanted = None
             if choice:
-                self._enforce(attempt, new, choice)
+                wanted = self._prepared(attempt, choice, lambda now: (after_it(now), NO_CHANGE, ()))
+            attempt.step(change.commit, lambda _: change.undo())
+            if wanted:
+                self._switch(attempt, wanted, known)
             else:
-                self.enforcement.note(new)
+                self._note(after_it)
         self.keep_last_good()
         return change.kept
 
@@ -114,32 +121,32 @@ class Policies:
             choice = self._chosen(loaded, known)
         except IpsecdError as error:
             if error is loaded.assigned_error:
-                self.enforcement.note(replace(now, refused=loaded, failures=_failures(loaded)))
+                failures = _failures(loaded)
+                self._note(lambda state: replace(state, refused=loaded, failures=failures))
             raise
         changed = choice.good.key != now.good.key or loaded.policies != now.loaded.policies
         self.kept.check(choice.good, known)
         at = time.time()
-        new = replace(
-            now,
-            names=known,
-            looked_up={**now.looked_up, **dict.fromkeys(answered, at)},
-            unresolved=(now.unresolved | names.keys()) - answered.keys(),
-            loaded=loaded,
-            refused=None,
-            failures=_failures(loaded),
-        )
-        new, delta, rules = renewed(new, answered, at)
+
+        def after_it(state: State) -> State:
+            return replace(
+                state,
+                names=known,
+                looked_up={**state.looked_up, **dict.fromkeys(answered, at)},
+                unresolved=(state.unresolved | names.keys()) - answered.keys(),
+                loaded=loaded,
+                refused=None,
+                failures=_failures(loaded),
+            )
+
         with Attempt() as attempt:
-            self._enforce(attempt, new, choice, delta)
+            wanted = self._prepared(
+                attempt, choice, lambda now: renewed(after_it(now), answered, at)
+            )
+            changed = self._switch(attempt, wanted, known) or changed
         self._offered = {}
         self.keep_last_good()
-        for rule in rules:
-            self.kept.dynamic.added(rule)
-        for quarantine in new.quarantines.values():
-            if quarantine != now.quarantines.get(quarantine.name):
-                self.kept.dynamic.imposed(quarantine)
-        self.kept.dynamic.mend()
-        changed = changed or bool(delta)
+        self.enforcement.run(self.kept.dynamic.mend)
         return changed, tuple(str(file.error) for file in loaded.broken)
 
     def read_files(self) -> Loaded:
@@ -158,28 +165,51 @@ class Policies:
         if state.source is not SourceName.LAST_GOOD and not state.held:
             self.kept.save_last_good(state.good, state.names)
 
-    def stored(self, name: str) -> Policy:
-        """The stored policy called `name`; raises ``NotFound``."""
-        policies = self.enforcement.state.loaded.policies
-        if name not in policies:
-            raise NotFound(
-                f"there is no policy {quote(name)}",
-                "ipsecctl policy list shows those there are; names are case-sensitive",
-            )
-        return policies[name].policy
+    def _prepared(
+        self, attempt: Attempt, choice: Choice, after_it: Callable[[State], Renewed]
+    ) -> Callable[[], Renewed]:
+        """Do what takes long of putting the choice in force; what gives the state to switch to."""
+        inventory = self.enforcement.state.inventory
+        whole = with_containers(choice.good, inventory)
 
-    def _enforce(
-        self, attempt: Attempt, new: State, choice: Choice, delta: Delta = NO_CHANGE
-    ) -> None:
-        """Keep the names of `new` and put the choice in force, as the last steps of an attempt."""
+        def wanted() -> Renewed:
+            # Dynamic rules and containers may have changed since the choice was made.
+            now = self.enforcement.state
+            known = now.inventory is inventory
+            there = whole if known else with_containers(choice.good, now.inventory)
+            new, delta, rules = after_it(now)
+            return new.with_policy(choice.source, choice.good, there), delta, rules
+
+        attempt.step(lambda: self.enforcement.prepare(whole), lambda _: self.enforcement.discard())
+        return wanted
+
+    def _switch(self, attempt: Attempt, wanted: Callable[[], Renewed], names: Names) -> bool:
+        """Keep `names` and put what is wanted in force, as the last steps of an attempt.
+
+        Whether dynamic rules changed with it.
+        """
         before = self.enforcement.state.names
         attempt.step(
-            partial(self.kept.save_names, new.names, before),
-            lambda _: self.kept.save_names(before, new.names),
+            partial(self.kept.save_names, names, before),
+            lambda _: self.kept.save_names(before, names),
         )
-        whole = with_containers(choice.good, new.inventory)
-        new = new.with_policy(choice.source, choice.good, whole)
-        self.enforcement.become(new, delta, settle=True)
+
+        def switch() -> bool:
+            now = self.enforcement.state
+            new, delta, rules = wanted()
+            self.enforcement.become(new, delta, settle=True)
+            for rule in rules:
+                self.kept.dynamic.added(rule)
+            for quarantine in new.quarantines.values():
+                if quarantine != now.quarantines.get(quarantine.name):
+                    self.kept.dynamic.imposed(quarantine)
+            return bool(delta)
+
+        return self.enforcement.run(switch)
+
+    def _note(self, after_it: Callable[[State], State]) -> None:
+        """Make a state that has nothing else in force."""
+        self.enforcement.run(lambda: self.enforcement.note(after_it(self.enforcement.state)))
 
     def _chosen(self, loaded: Loaded, names: Names) -> Choice:
         """What is to be in force if the static store holds `loaded`; raises why it cannot be."""

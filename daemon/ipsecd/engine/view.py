@@ -4,9 +4,26 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ipsecd.compiler.classifier import Classifier
+from ipsecd.compiler.volatile import Volatile
+from ipsecd.engine.compiling import Names
+from ipsecd.engine.sources import SourceName
 from ipsecd.engine.state import State
-from ipsecd.model.inventory import has_selectors
-from ipsecd.model.values import Action, Filter, InForce, Origin, Process, Store, filters_of
+from ipsecd.errors import NotFound
+from ipsecd.model.inventory import Inventory, has_selectors
+from ipsecd.model.values import (
+    Action,
+    Filter,
+    InForce,
+    Origin,
+    Policy,
+    Process,
+    Store,
+    filters_of,
+)
+from ipsecd.quoting import quote
+from ipsecd.stores.dynamic import DynamicRules
+from ipsecd.stores.reading import BrokenFile, Loaded
 
 
 def filters_in_force(state: State) -> tuple[InForce, ...]:
@@ -49,3 +66,108 @@ def dynamic_filters_by_name(state: State) -> tuple[Filter, ...]:
 
 def _goes_by_name(one: Filter) -> bool:
     return has_selectors(one) or isinstance(one.source.address, Process)
+
+
+class View:
+    """A state in the words of those who ask."""
+
+    @property
+    def state(self) -> State:
+        """What is in force, as a value that stays as it is; for any thread."""
+        raise NotImplementedError
+
+    @property
+    def stopped(self) -> bool:
+        """Whether nothing is in force by intent."""
+        return self.state.stopped
+
+    @property
+    def held(self) -> bool:
+        """Whether the kernel holds what is not known here."""
+        return self.state.held
+
+    @property
+    def is_due(self) -> bool:
+        """Whether what is assigned is not in force, and should be tried when somebody asks."""
+        state = self.state
+        return not state.stopped and (state.held or state.source is SourceName.LAST_GOOD)
+
+    @property
+    def loaded_from(self) -> str:
+        """The source of what is in force, in a word."""
+        return self.state.source.value
+
+    @property
+    def policy(self) -> Policy | None:
+        """The policy in force, its DNS names resolved; None if none is."""
+        return self.state.good.policy
+
+    @property
+    def classifier(self) -> Classifier:
+        """The compiled policy in force, with what its containers have for addresses."""
+        return self.state.whole
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """Why what should be in force is not, in words."""
+        return self.state.failures
+
+    @property
+    def names(self) -> Names:
+        """The DNS names that are known, with their addresses."""
+        return self.state.names
+
+    def in_force(self) -> tuple[InForce, ...]:
+        """Every filter in force: those of the policy, then the dynamic ones."""
+        return filters_in_force(self.state)
+
+    def rules(self) -> dict[Origin, Action]:
+        """Every rule in force with its action; nothing of a policy is read for that."""
+        return rules_in_force(self.state)
+
+    @property
+    def loaded(self) -> Loaded:
+        """What the static store holds."""
+        return self.state.loaded
+
+    @property
+    def broken(self) -> tuple[BrokenFile, ...]:
+        """The files that could not be used when they were last read."""
+        return (self.state.refused or self.state.loaded).broken
+
+    def stored(self, name: str) -> Policy:
+        """The stored policy called `name`; raises ``NotFound``."""
+        if name not in self.loaded.policies:
+            raise NotFound(
+                f"there is no policy {quote(name)}",
+                "ipsecctl policy list shows those there are; names are case-sensitive",
+            )
+        return self.loaded.policies[name].policy
+
+    @property
+    def dynamic(self) -> DynamicRules:
+        """The dynamic rules."""
+        return self.state.dynamic
+
+    @property
+    def volatile(self) -> Volatile:
+        """The dynamic rules, compiled."""
+        return self.state.volatile
+
+    @property
+    def taken_over(self) -> int:
+        """How many dynamic rules and quarantines an earlier process had left."""
+        return self.state.taken_over
+
+    @property
+    def inventory(self) -> Inventory:
+        """The containers that are known, with what was announced."""
+        return self.state.inventory
+
+    def policy_filters_by_name(self) -> tuple[Filter, ...]:
+        """The filters of the policy in force that name containers or local processes."""
+        return policy_filters_by_name(self.state)
+
+    def dynamic_filters_by_name(self) -> tuple[Filter, ...]:
+        """The same of dynamic rules."""
+        return dynamic_filters_by_name(self.state)

@@ -76,7 +76,8 @@ class DynamicRules:
 
     ``selecting`` has those whose filters name what a container engine knows. ``by_name`` has each
     with the number of its making, ``found_by`` the names of those that a filter or address finds,
-    and ``numbered`` is the last of the names that were given in a row.
+    ``numbered`` is the last of the names that were given in a row, and ``filters`` how many filters
+    all of them have.
     """
 
     selecting: PersistentMap[str, DynamicRule] = field(default_factory=PersistentMap)
@@ -86,6 +87,7 @@ class DynamicRules:
     )
     made: int = 0
     numbered: int = 0
+    filters: int = 0
 
     def __len__(self) -> int:
         return len(self.by_name)
@@ -126,6 +128,7 @@ class DynamicRules:
             by_name=rest.by_name.with_item(rule.name, (self.made, rule)),
             found_by=found_by,
             made=self.made + 1,
+            filters=rest.filters + len(rule.filters),
             numbered=self.numbered + (rule.name == _numbered_name(self.numbered + 1)),
         )
 
@@ -143,8 +146,13 @@ class DynamicRules:
             self,
             selecting=self.selecting.without(name),
             by_name=self.by_name.without(name),
+            filters=self.filters - len(rule.filters),
             found_by=found_by,
         )
+
+    def cleared(self) -> DynamicRules:
+        """No rules; names go on where these have come to."""
+        return DynamicRules(made=self.made, numbered=self.numbered)
 
     def find(self, selector: str) -> list[DynamicRule]:
         """The rules that `selector` means: by name, else by filter, else by address."""

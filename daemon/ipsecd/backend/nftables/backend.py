@@ -18,12 +18,14 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
-from ipsecd.backend.base import Count, Observation
+from ipsecd.backend.base import Count, Line, Observation
 from ipsecd.backend.grace import wait_for_packets
 from ipsecd.backend.nftables import cgroups
 from ipsecd.backend.nftables import messages as nft
 from ipsecd.backend.nftables import transactions as tx
+from ipsecd.backend.nftables.early import LARGE, EarlySets
 from ipsecd.backend.nftables.expressions import NFPROTO
 from ipsecd.backend.nftables.failures import failure
 from ipsecd.backend.nftables.looks import KernelTable, Ruleset
@@ -112,6 +114,7 @@ class NftablesBackend:
         self._fingerprint = ""
         self._drifted = False
         self._meddled = False
+        self._early = EarlySets()
 
     def owner_fd(self) -> int:
         """The descriptor of the socket that owns the table; -1 where tables have no owners."""
@@ -130,6 +133,38 @@ class NftablesBackend:
         """Raise ``Refused`` for local processes where there are no control groups."""
         cgroups.require(classifier.tables)
 
+    def prepare(self, classifier: Classifier, run: Line) -> None:
+        """Load large sets of `classifier` in small transactions; no rule uses them yet."""
+        if self._classifier is None or self._drifted:
+            return
+        early = EarlySets()
+        run(lambda: self._begin_early(early))
+        for table in classifier.tables:
+            known = self._policy.get(table.id)
+            if len(table) < LARGE or (known and known.table.digest == table.digest):
+                continue
+            kernel = run(partial(self._kernel_table, table.id, table.origins))
+            for messages in early.transactions(table, kernel):
+                if not run(partial(self._load_early, early, messages)):
+                    return
+            early.is_loaded(table, kernel)
+
+    def discard(self) -> None:
+        """Delete the sets that were loaded and that no rule uses."""
+        self._early = EarlySets()
+        self._settle()
+
+    def _begin_early(self, early: EarlySets) -> None:
+        self._early = early
+
+    def _load_early(self, early: EarlySets, messages: list[Message]) -> bool:
+        """Carry out a transaction that loads sets; not if they have been given up meanwhile."""
+        if early is not self._early:
+            return False
+        self._commit(messages)
+        self._settle(clean_up=False)
+        return True
+
     def apply(self, classifier: Classifier, volatile: Volatile) -> None:
         """Put the whole state in force in one transaction, then delete what is no longer used.
 
@@ -139,6 +174,8 @@ class NftablesBackend:
         now = self._clock()
         known = self._policy if trusted else {}
         dynamic = self._dynamic
+        if not trusted:
+            self._early = EarlySets()
         steps = [] if trusted else self._take_over()
         policy, sets = self._policy_sets(classifier, known)
         steps += sets
@@ -155,6 +192,8 @@ class NftablesBackend:
         self._groups, self._translated = groups, translated
         self._policy, self._dynamic = policy, dynamic
         self._chains = [*ruleset.chains, mark]
+        if classifier is not self._classifier:
+            self._early = EarlySets()
         self._classifier, self._drifted, self._meddled = classifier, False, False
         self._settle()
 
@@ -312,6 +351,7 @@ class NftablesBackend:
         """The sets of a policy: those that are there with the same content, and new ones."""
         policy: dict[TableId, _PolicySet] = {}
         counted = {origin for one in known.values() for origin in one.table.origins}
+        counted |= self._early.origins
         steps = [
             nft.new_counter(TABLE, counter_name(origin), describe(origin))
             for origin in sorted(classifier.origins - counted)
@@ -320,6 +360,10 @@ class NftablesBackend:
             old = known.get(table.id)
             if old and old.table.digest == table.digest:
                 policy[table.id] = old
+                continue
+            early = self._early.take(table)
+            if early:
+                policy[table.id] = _PolicySet(table, early)
                 continue
             kernel = self._kernel_table(table.id, table.origins)
             policy[table.id] = _PolicySet(table, kernel)
@@ -376,12 +420,14 @@ class NftablesBackend:
         """
         used = {one.kernel.set_name for one in self._policy.values()}
         used |= {name for kernel in self._dynamic.values() for name in kernel.sets}
+        used |= self._early.names
         counters = (
             {UNPARSABLE, *map(counter_name, self._classifier.origins)}
             if (self._classifier)
             else set()
         )
         sets = [n for n in self._reader.sets() if generation_of(n) and n not in used]
+        counters |= set(map(counter_name, self._early.origins))
         stale = [name for name in self._reader.counters() if name not in counters]
         steps = [nft.delete_set(TABLE, name) for name in sets]
         steps += [nft.delete_counter(TABLE, name) for name in stale]

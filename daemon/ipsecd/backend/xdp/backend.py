@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from ipsecd.backend.base import Count, Observation
+from ipsecd.backend.base import Count, Line, Observation
 from ipsecd.backend.xdp.coverage import wanted
 from ipsecd.backend.xdp.events import Events
 from ipsecd.backend.xdp.links import Links, Place
@@ -97,6 +97,12 @@ class XdpBackend:
                 f"{limit} on this kernel",
                 "use fewer different port ranges and address lengths, or backend: nftables",
             )
+
+    def prepare(self, classifier: Classifier, run: Line) -> None:
+        """Leave all of it to ``apply``: what it fills is bound to the state that is switched to."""
+
+    def discard(self) -> None:
+        """Nothing was prepared."""
 
     def apply(self, classifier: Classifier, volatile: Volatile) -> None:
         """Put the whole state in force."""

@@ -1,0 +1,110 @@
+"""How long a ban takes while a long policy is applied, and while nothing else is done.
+
+The ban goes the way that the service sends it, through the lines of work, to the kernel. Run it
+with ``make bench``; it needs a network namespace of its own.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from ipsecd.config import Config, Directories
+from ipsecd.control import Control
+from ipsecd.engine import Engine
+from ipsecd.engine_thread import EngineThread
+from ipsecd.language.filters import parse_filter
+from ipsecd.model.values import Action
+from ipsecd.stores.dynamic import DynamicRule
+
+FILTERS, RULES = 50_000, 50
+PARAMETERS = {"source": None, "assign": True, "dry_run": False}
+PAUSE_S = 0.005
+
+
+def address(number: int) -> str:
+    return f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
+
+
+def document() -> bytes:
+    lines = ["policy: long", "rules:"]
+    each = FILTERS // RULES
+    for rule in range(RULES):
+        lines += [f"- rule: rule {rule}", "  action: block", "  filters:"]
+        lines += [f'  - "{address(rule * each + number)}=0"' for number in range(each)]
+    return "\n".join(lines).encode()
+
+
+class Bench:
+    """An engine with its lines of work, and nothing around it."""
+
+    def __init__(self, path: Path) -> None:
+        directories = Directories(path / "etc", path / "lib", path / "run")
+        self.engine = Engine(Config(), directories)
+        self.control = Control(self.engine)
+        self.lines = EngineThread(self.control)
+        self.lines.at_once(self.engine.start)
+        self._bans = 0
+
+    def ban_ms(self) -> float:
+        """Milliseconds for one ban, another each time."""
+        self._bans += 1
+        filters = (parse_filter(f"{address(1 << 20 | self._bans)}=0"),)
+        rule = DynamicRule(f"ban {self._bans}", filters, Action.BLOCK)
+        begun = time.perf_counter()
+        self.lines.at_once(lambda: self.engine.add_dynamic(rule))
+        return (time.perf_counter() - begun) * 1e3
+
+    def bans_until(self, done: threading.Event) -> list[float]:
+        taken = []
+        while not done.is_set():
+            taken.append(self.ban_ms())
+            time.sleep(PAUSE_S)
+        return taken
+
+    def apply(self, content: bytes, done: threading.Event) -> None:
+        try:
+            self.control.names_needed("ApplyPolicy", PARAMETERS, content)
+            self.control.call("ApplyPolicy", PARAMETERS, "bench", {}, content)
+        finally:
+            done.set()
+
+    def close(self) -> None:
+        self.lines.at_once(self.engine.stop)
+        self.lines.at_once(self.engine.close)
+        self.lines.shut_down()
+
+
+def said(taken: list[float]) -> str:
+    ordered = sorted(taken)
+    return (
+        f"median {statistics.median(ordered):6.1f}   "
+        f"99 % {ordered[int(len(ordered) * 0.99)]:6.1f}   most {ordered[-1]:6.1f}"
+    )
+
+
+def main() -> None:
+    content = document()
+    with tempfile.TemporaryDirectory() as name:
+        bench = Bench(Path(name))
+        idle = [bench.ban_ms() for _ in range(300)]
+        done = threading.Event()
+        changing = threading.Thread(target=bench.apply, args=(content, done))
+        begun = time.perf_counter()
+        changing.start()
+        busy = bench.bans_until(done)
+        taken_s = time.perf_counter() - begun
+        changing.join()
+        bench.close()
+    print("one ban, milliseconds")
+    print(f"  nothing else is done:                       {said(idle)}")
+    print(f"  {FILTERS:,} filters are applied, in {taken_s:4.1f} s:     {said(busy)}")
+    print("  (promised: 100 at most, on a machine that has a processor for each)")
+    sys.stdout.flush()
+
+
+main()

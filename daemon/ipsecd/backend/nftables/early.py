@@ -1,0 +1,58 @@
+"""Owns the sets of a policy that are loaded before any rule uses them; sends nothing itself.
+
+The kernel carries out a transaction as a whole, and nothing else is done meanwhile: half a second
+for some hundred thousand elements. Where a rule comes to use a set is a transaction of its own, so
+how its elements got there can be many short ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ipsecd.backend.nftables import messages as nft
+from ipsecd.backend.nftables import transactions as tx
+from ipsecd.backend.nftables.looks import KernelTable
+from ipsecd.backend.nftables.naming import TABLE, counter_name, describe
+from ipsecd.backend.nftables.wire import Message
+from ipsecd.compiler.classifier import Table
+from ipsecd.compiler.tables import TableId
+from ipsecd.model.values import Origin
+
+LARGE = 2000
+"""How many elements make a set worth loading early: a transaction of them takes milliseconds."""
+LISTS_AT_ONCE = 2
+"""How many lists of elements, each of as many as a message holds, are one transaction."""
+COUNTERS_AT_ONCE = 500
+
+
+class EarlySets:
+    """The sets that are being loaded, and those that are loaded."""
+
+    def __init__(self) -> None:
+        self.names: frozenset[str] = frozenset()
+        self.origins: frozenset[Origin] = frozenset()
+        self._loaded: dict[tuple[TableId, str], KernelTable] = {}
+
+    def transactions(self, table: Table, kernel: KernelTable) -> Iterator[list[Message]]:
+        """What creates the set of a table and fills it, each part being made when it is due."""
+        self.names |= {kernel.set_name}
+        self.origins |= frozenset(table.origins)
+        for start in range(0, len(table.origins), COUNTERS_AT_ONCE):
+            part = table.origins[start : start + COUNTERS_AT_ONCE]
+            yield [nft.new_counter(TABLE, counter_name(one), describe(one)) for one in part]
+        batch: list[Message] = []
+        for message in tx.policy_set(table, kernel):
+            batch.append(message)
+            if len(batch) == LISTS_AT_ONCE:
+                yield batch
+                batch = []
+        if batch:
+            yield batch
+
+    def is_loaded(self, table: Table, kernel: KernelTable) -> None:
+        """Have the set found from now on."""
+        self._loaded[table.id, table.digest] = kernel
+
+    def take(self, table: Table) -> KernelTable | None:
+        """The loaded set of a table; None if there is none."""
+        return self._loaded.get((table.id, table.digest))

@@ -1,0 +1,178 @@
+"""Large sets are loaded before any rule uses them, and between two parts others get their turn."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import pytest
+
+from ipsecd.backend.base import Observation
+from ipsecd.backend.nftables.backend import NftablesBackend
+from ipsecd.backend.nftables.early import LARGE
+from ipsecd.compiler.classifier import Classifier, pack
+from ipsecd.compiler.tables import rows_of
+from ipsecd.compiler.volatile import Volatile
+from ipsecd.errors import BackendFailed
+from ipsecd.language.filters import parse_filter
+from ipsecd.model.values import Action, InForce, Origin
+from tests.netns import site
+from tests.netns.site import run
+
+pytestmark = pytest.mark.netns
+
+T = TypeVar("T")
+
+PARTS_WITH_A_SET = 4
+"""After so many parts of a preparation the set is there, and not yet full."""
+
+
+@pytest.fixture
+def backend() -> Iterator[NftablesBackend]:
+    site.needs_isolation()
+    made = NftablesBackend()
+    made.apply(Classifier(), Volatile())
+    yield made
+    made.remove()
+    made.close()
+
+
+def many(count: int, rules: int, start: int = 10 << 24) -> Classifier:
+    """A policy of so many addresses, in so many rules."""
+    one = InForce(Origin("static", "P", "R"), parse_filter("10.0.0.0=0"), Action.BLOCK)
+    (row,) = rows_of([one])
+    entries = {
+        (start + number).to_bytes(4, "big"): Origin("static", "P", f"rule {number % rules}")
+        for number in range(count)
+    }
+    return Classifier((pack(row.table, entries),))
+
+
+def at_once(work: Callable[[], T]) -> T:
+    return work()
+
+
+def policy_sets() -> set[str]:
+    listed = json.loads(run("nft", "-j", "list", "table", "inet", "ipsecd"))["nftables"]
+    return {
+        name
+        for item in listed
+        if "set" in item or "map" in item
+        if (name := (item.get("set") or item["map"])["name"]).startswith("policy_")
+    }
+
+
+@pytest.mark.parametrize("rules", [1, 50])
+def test_what_was_prepared_is_what_is_applied(backend: NftablesBackend, rules: int) -> None:
+    """In several short transactions, after none of which anything is drift or in force."""
+    wanted = many(3 * LARGE, rules)
+    seen = []
+
+    def noted(work: Callable[[], T]) -> T:
+        result = work()
+        seen.append(backend.observe())
+        return result
+
+    backend.prepare(wanted, noted)
+    assert len(seen) > 3
+    assert set(seen) == {Observation(Classifier().digest)}
+    prepared = policy_sets()
+    assert len(prepared) == 1
+    backend.apply(wanted, Volatile())
+    assert backend.observe() == Observation(wanted.digest)
+    assert policy_sets() == prepared
+    assert len(list(backend._reader.elements(prepared.pop()))) == 3 * LARGE
+    assert len(backend.counts()) == rules
+
+
+def test_bans_and_repairs_between_the_parts_keep_what_is_prepared(
+    backend: NftablesBackend,
+) -> None:
+    """A ban is in force at once; the state before it, applied anew, deletes nothing of it."""
+    wanted = many(3 * LARGE, 1)
+    volatile = Volatile()
+    ban = InForce(Origin("dynamic", "", "d"), parse_filter("*=0:9:UDP"), Action.BLOCK)
+    before = backend._classifier
+    assert before is not None
+    parts = 0
+    seen = []
+
+    def interrupted(work: Callable[[], T]) -> T:
+        nonlocal parts
+        parts += 1
+        result = work()
+        if parts == PARTS_WITH_A_SET:
+            backend.change(volatile.change(add=rows_of([ban])), volatile)
+            seen.append(backend.observe())
+            backend.apply(before, volatile)
+        return result
+
+    backend.prepare(wanted, interrupted)
+    prepared = policy_sets()
+    backend.apply(wanted, volatile)
+    assert policy_sets() == prepared
+    assert backend.observe() == Observation(wanted.digest)
+    assert len(list(backend._reader.elements(prepared.pop()))) == 3 * LARGE
+    assert set(seen) == {Observation(before.digest)}
+    assert len(backend.volatile_counts()) == 2
+
+
+def test_what_was_prepared_and_is_not_wanted_goes(backend: NftablesBackend) -> None:
+    """By a word, or with the next state that is another; counters too."""
+    wanted = many(2 * LARGE, 3)
+    backend.prepare(wanted, at_once)
+    backend.discard()
+    assert policy_sets() == set()
+    assert set(backend._reader.counters()) == {"unparsable"}
+    assert backend.observe().drift == ()
+    backend.prepare(wanted, at_once)
+    backend.apply(many(1, 1), Volatile())
+    assert len(policy_sets()) == 1
+    backend.apply(wanted, Volatile())
+    assert backend.observe() == Observation(wanted.digest)
+
+
+def test_an_unrelated_state_ends_a_preparation_that_is_under_way(backend: NftablesBackend) -> None:
+    """As when containers change what is in force; what was wanted is then loaded as a whole."""
+    wanted, other = many(3 * LARGE, 1), many(3, 1, 11 << 24)
+    parts = 0
+
+    def interrupted(work: Callable[[], T]) -> T:
+        nonlocal parts
+        parts += 1
+        if parts == PARTS_WITH_A_SET:
+            backend.apply(other, Volatile())
+        return work()
+
+    backend.prepare(wanted, interrupted)
+    assert backend.observe() == Observation(other.digest)
+    assert len(policy_sets()) == 1
+    backend.apply(wanted, Volatile())
+    assert backend.observe() == Observation(wanted.digest)
+
+
+def test_a_preparation_that_the_kernel_refuses_leaves_what_is_in_force(
+    backend: NftablesBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was loaded of it goes, and the state can be tried again."""
+    wanted = many(3 * LARGE, 1)
+    commit, left = backend._commit, 2
+
+    def refuse(steps: list[object]) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise BackendFailed("no memory", "free some")
+        commit(steps)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(backend, "_commit", refuse)
+        with pytest.raises(BackendFailed):
+            backend.prepare(wanted, at_once)
+    backend.discard()
+    assert policy_sets() == set()
+    assert backend.observe() == Observation(Classifier().digest)
+    backend.prepare(wanted, at_once)
+    backend.apply(wanted, Volatile())
+    assert backend.observe() == Observation(wanted.digest)

@@ -1,0 +1,209 @@
+"""The daemon answers while it works: a change of policies keeps nothing else waiting.
+
+No test here measures time: the backend works for as long as the test wants.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ipsecd.backend.base import Line
+from ipsecd.backend.memory import MemoryBackend
+from ipsecd.calls import Calls
+from ipsecd.compiler.classifier import Classifier
+from ipsecd.compiler.volatile import Volatile
+from ipsecd.config import Config, Directories
+from ipsecd.control import Control
+from ipsecd.engine import Engine
+from ipsecd.engine_thread import EngineThread
+from ipsecd.errors import BackendFailed
+from ipsecd.model.inventory import Container, Inventory
+from ipsecd.model.packets import Host, Packet, Point
+from ipsecd.model.values import Action, Family, Network
+from tests.service.harness import PATIENCE_S
+
+WEB = "a" * 64
+OLD, NEW, ME = 0x0A580002, 0x0A580003, 0x0A090001
+DOCUMENT = b"""\
+policy: P
+rules: [{rule: R, action: block, filters: ["*=0:1:UDP", "container:web=*:53:UDP"]}]
+"""
+BAN = {"filters": ["*=0:2:UDP"], "action": "block", "name": "ban", "ttl_s": None, "interface": None}
+
+
+class SlowBackend(MemoryBackend):
+    """Prepares until it is allowed to go on, once it is told to be slow."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun, self.may_go_on = threading.Event(), threading.Event()
+        self.threads: set[str] = set()
+        self.discarded = 0
+        self.refuses = self.refuses_early = False
+
+    def prepare(self, classifier: Classifier, run: Line) -> None:
+        del classifier, run
+        self.begun.set()
+        assert self.may_go_on.wait(PATIENCE_S)
+        if self.refuses_early:
+            raise BackendFailed("no memory", "free some")
+
+    def discard(self) -> None:
+        self.threads.add(threading.current_thread().name)
+        self.discarded += 1
+
+    def apply(self, classifier: Classifier, volatile: Volatile) -> None:
+        self.threads.add(threading.current_thread().name)
+        if self.refuses:
+            raise BackendFailed("no memory", "free some")
+        super().apply(classifier, volatile)
+
+    def blocks(self, port: int, source: int = 0xCB007107, destination: int = ME) -> bool:
+        packet = Packet(Point.ARRIVING, Family.IPV4, source, destination, 17, 4000, port)
+        host = Host(frozenset({(Family.IPV4, ME)}))
+        return self.judge(packet, host).action is Action.BLOCK
+
+
+class Daemon:
+    """An engine over a slow backend, with its lines of work, which calls are made of."""
+
+    def __init__(self, path: Path) -> None:
+        self.backend = SlowBackend()
+        directories = Directories(path / "etc", path / "lib", path / "run")
+        self.engine = Engine(Config(), directories, lambda: self.backend)
+        self.lines = EngineThread(Control(self.engine))
+        self.calls = Calls(self.lines)
+
+    async def call(self, method: str, **parameters: Any) -> dict[str, Any]:
+        document = DOCUMENT if method == "ApplyPolicy" else None
+        called = self.calls.carry_out(method, parameters, "test", document)
+        return await asyncio.wait_for(called, PATIENCE_S)
+
+    def apply(self) -> asyncio.Task[dict[str, Any]]:
+        return asyncio.create_task(self.call("ApplyPolicy", assign=True, dry_run=False))
+
+
+def scenario(path: Path, story: Callable[[Daemon], Awaitable[None]]) -> None:
+    """Tell a story that begins while a policy is being put in force."""
+
+    async def told() -> None:
+        daemon = Daemon(path)
+        await daemon.lines.run(daemon.engine.start)
+        try:
+            await story(daemon)
+        finally:
+            daemon.backend.may_go_on.set()
+            daemon.calls.shut_down()
+            await daemon.lines.end_changes()
+            await daemon.lines.run(daemon.engine.close)
+            daemon.lines.shut_down()
+
+    asyncio.run(told())
+
+
+def test_everything_else_is_answered_while_a_policy_is_loaded(tmp_path: Path) -> None:
+    """Bans, status, reads, containers and the watchdog; and what was banned stays so after it."""
+
+    async def story(daemon: Daemon) -> None:
+        change = daemon.apply()
+        await asyncio.to_thread(daemon.backend.begun.wait, PATIENCE_S)
+        await daemon.call("AddDynamic", **BAN)
+        assert daemon.backend.blocks(2)
+        status = (await daemon.call("Status"))["status"]
+        assert status["dynamic_rules"] == 1
+        assert status["assigned"] is None
+        for method in ("ListFilters", "ListDynamic", "ListPolicies", "Stats"):
+            await daemon.call(method)
+        await daemon.call("RemoveDynamic", selector="ban")
+        await daemon.call("AddDynamic", **{**BAN, "filters": ["*=0:3:UDP"]})
+        await daemon.lines.run(daemon.lines.engine.ping)
+        assert not change.done()
+        assert not daemon.backend.blocks(1)
+        daemon.backend.may_go_on.set()
+        await change
+        assert [port for port in (1, 2, 3) if daemon.backend.blocks(port)] == [1, 3]
+        assert daemon.backend.threads == {"engine"}
+
+    scenario(tmp_path, story)
+
+
+def test_what_containers_have_meanwhile_counts_when_the_policy_is_in_force(tmp_path: Path) -> None:
+    """News that come while a policy is loaded are no older for it."""
+
+    async def story(daemon: Daemon) -> None:
+        def inventory(address: int) -> Inventory:
+            networks = {"front": (Network(Family.IPV4, address, 32),)}
+            return Inventory((Container(WEB, "web", networks=networks),))
+
+        news = daemon.engine.set_container_engine
+        await daemon.lines.run(news, "podman", inventory(OLD), "connected")
+        change = daemon.apply()
+        await asyncio.to_thread(daemon.backend.begun.wait, PATIENCE_S)
+        await daemon.lines.run(news, "podman", inventory(NEW), "connected")
+        daemon.backend.may_go_on.set()
+        await change
+        assert daemon.backend.blocks(53, NEW, 0x08080808)
+        assert not daemon.backend.blocks(53, OLD, 0x08080808)
+
+    scenario(tmp_path, story)
+
+
+def test_changes_of_policies_come_one_after_the_other(tmp_path: Path) -> None:
+    """The second has what the first one stored before it."""
+
+    async def story(daemon: Daemon) -> None:
+        first = daemon.apply()
+        await asyncio.to_thread(daemon.backend.begun.wait, PATIENCE_S)
+        second = asyncio.create_task(daemon.call("DeletePolicy", name="P", unassign=True))
+        await daemon.call("Status")
+        assert not second.done()
+        daemon.backend.may_go_on.set()
+        await asyncio.gather(first, second)
+        assert not daemon.backend.blocks(1)
+        assert not daemon.engine.loaded.policies
+
+    scenario(tmp_path, story)
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_what_was_prepared_for_a_refused_change_is_discarded(tmp_path: Path, early: bool) -> None:
+    """And the ban that came meanwhile is in force."""
+
+    async def story(daemon: Daemon) -> None:
+        change = daemon.apply()
+        await asyncio.to_thread(daemon.backend.begun.wait, PATIENCE_S)
+        await daemon.call("AddDynamic", **BAN)
+        daemon.backend.refuses, daemon.backend.refuses_early = not early, early
+        daemon.backend.may_go_on.set()
+        with pytest.raises(BackendFailed):
+            await change
+        assert daemon.backend.discarded == 1
+        assert daemon.backend.threads == {"engine"}
+        assert daemon.backend.blocks(2)
+        assert not daemon.engine.loaded.policies
+        assert [rule.name for rule in daemon.engine.dynamic] == ["ban"]
+
+    scenario(tmp_path, story)
+
+
+def test_a_change_that_is_under_way_ends_before_the_engine_does(tmp_path: Path) -> None:
+    """Nothing speaks to the kernel once the engine is closed."""
+
+    async def story(daemon: Daemon) -> None:
+        change = daemon.apply()
+        await asyncio.to_thread(daemon.backend.begun.wait, PATIENCE_S)
+        ended = asyncio.create_task(daemon.lines.end_changes())
+        await daemon.call("Status")
+        assert not ended.done()
+        daemon.backend.may_go_on.set()
+        await ended
+        await change
+        assert daemon.backend.blocks(1)
+
+    scenario(tmp_path, story)
