@@ -16,10 +16,10 @@ from pathlib import Path
 from ipsecd.config import Config, Directories
 from ipsecd.control import Control
 from ipsecd.engine import Engine
-from ipsecd.engine_thread import EngineThread
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.values import Action
-from ipsecd.stores.dynamic import DynamicRule
+from ipsecd.service.engine_lines import EngineThread
+from ipsecd.sources.dynamic import DynamicRule
 
 FILTERS, RULES = 50_000, 50
 PARAMETERS = {"source": None, "assign": True, "dry_run": False}

@@ -16,7 +16,7 @@ from ipsecd.config import Config, Directories
 from ipsecd.engine import Engine
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.values import Action
-from ipsecd.stores.dynamic import DynamicRule
+from ipsecd.sources.dynamic import DynamicRule
 
 ROUNDS = 400
 

@@ -60,7 +60,7 @@ def _try_here(one: dict[str, Any]) -> None:
     paths = os.pathsep.join(path for path in sys.path if path)
     try:
         done = subprocess.run(  # noqa: S603 - a part of the daemon, as the command finds it
-            [sys.executable, "-P", "-m", "ipsecd.backend.trial", one["name"]],
+            [sys.executable, "-P", "-m", "ipsecd.backend.trial_process", one["name"]],
             env={**os.environ, "PYTHONPATH": paths},
             stdin=subprocess.DEVNULL,
             capture_output=True,

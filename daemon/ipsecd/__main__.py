@@ -13,21 +13,21 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-from ipsecd import __version__, journal
+from ipsecd import __version__, log
 from ipsecd.backend.choice import make_backend, withdraw_all
 from ipsecd.backend.registry import NAMES
 from ipsecd.config import DEFAULT_CONFIG, Config, Directories, boot_despite_errors, load_config
 from ipsecd.control import Control
 from ipsecd.engine import Engine
 from ipsecd.errors import MAX_MESSAGE, BackendFailed, IpsecdError
-from ipsecd.keeping import keep_owner, take_owner
-from ipsecd.lifecycle import Daemon
-from ipsecd.listener import RuntimeLock
-from ipsecd.namespace_lock import NamespaceLock
-from ipsecd.notify import Notifier
 from ipsecd.output import begin, complain, complain_text, finish, say
 from ipsecd.quoting import cut
-from ipsecd.stores.dynamic_file import DynamicFile
+from ipsecd.service.keeping import keep_owner, take_owner
+from ipsecd.service.lifecycle import Daemon
+from ipsecd.service.listener import RuntimeLock
+from ipsecd.service.namespace_lock import NamespaceLock
+from ipsecd.service.notify import Notifier
+from ipsecd.sources.dynamic_file import DynamicFile
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,7 +51,7 @@ def _run(options: argparse.Namespace) -> int:
         if options.withdraw:
             return _withdraw(directories)
         config = _config(options)
-        journal.set_up()
+        log.set_up()
         owner = take_owner(os.environ)
         engine = Engine(
             config,
@@ -80,7 +80,7 @@ def _raise_descriptor_limit() -> None:
 
 def _boot(options: argparse.Namespace, directories: Directories) -> int:
     """Enforce and leave; with settings that cannot be used, by the last good ones or defaults."""
-    journal.set_up()
+    log.set_up()
     wrong = None
     try:
         config = _config(options)

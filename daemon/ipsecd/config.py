@@ -16,9 +16,9 @@ from typing import TypeVar
 
 from ipsecd.backend.registry import AUTO, NAMES
 from ipsecd.errors import InvalidInput, IpsecdError, NotFound, Refused, StoreFailed
+from ipsecd.language.yamltree import Mapping, Node, Scalar, Sequence, load_tree
 from ipsecd.model.exemptions import ESSENTIALS, NO_DEFAULT_EXEMPT, Exemption
 from ipsecd.quoting import quote, quote_path
-from ipsecd.yamltree import Mapping, Node, Scalar, Sequence, load_tree
 
 DEFAULT_CONFIG = Path("/etc/ipsecd/ipsecd.yaml")
 MAX_CONFIG_BYTES = 64 << 10

@@ -27,7 +27,7 @@ from ipsecd.model.precedence import rank
 from ipsecd.model.quarantine import _intersection
 from ipsecd.model.values import Action, Endpoint, Family, Filter, InForce, InterfaceType, Origin
 from ipsecd.model.values import Process as Sender
-from ipsecd.stores.dynamic import DynamicRule, DynamicRules
+from ipsecd.sources.dynamic import DynamicRule, DynamicRules
 
 ME, PEER = 0x0A000001, 0x0A000002
 HOST = Host(frozenset({(Family.IPV4, ME)}))

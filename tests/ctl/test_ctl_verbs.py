@@ -331,7 +331,7 @@ def test_doctor_tries_what_the_daemon_may_not(
     answer = {"refusal": refusal, "done": done, "untried": "", "features": []}
 
     def answered(words: list[str], **_: object) -> subprocess.CompletedProcess[bytes]:
-        assert words[-2:] == ["ipsecd.backend.trial", "nftables"]
+        assert words[-2:] == ["ipsecd.backend.trial_process", "nftables"]
         return subprocess.CompletedProcess(words, 0, json.dumps(answer).encode(), b"")
 
     monkeypatch.setattr(os, "geteuid", lambda: 0)

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from ipsecd.backend.nftables import cgroups
-from ipsecd.containers import ABSENT, CONNECTED, UNREACHABLE, UNUSED
 from ipsecd.control import Control
+from ipsecd.host.container_engines import ABSENT, CONNECTED, UNREACHABLE, UNUSED
 from ipsecd.model.inventory import Container, Inventory
 from ipsecd.model.values import Family, Network
 from tests.engine.site import Site

@@ -14,7 +14,7 @@ from ipsecd.errors import BackendFailed
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.inventory import Container, Inventory
 from ipsecd.model.values import Action, Family, Network, Policy, Rule
-from ipsecd.stores.dynamic import DynamicRule
+from ipsecd.sources.dynamic import DynamicRule
 from tests.engine.site import Site
 
 OLD, NEW, OTHER, OUTSIDE = 0x0A580002, 0x0A580003, 0x0A590002, 0x08080808

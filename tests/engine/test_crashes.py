@@ -18,9 +18,9 @@ from ipsecd.engine import Engine
 from ipsecd.errors import BackendFailed, IpsecdError, StoreFailed
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.values import Action, Policy, Rule
-from ipsecd.stores import static
-from ipsecd.stores import steps as steps_module
-from ipsecd.stores.files import Disk
+from ipsecd.sources import static
+from ipsecd.sources import steps as steps_module
+from ipsecd.sources.files import Disk
 
 
 class Crash(BaseException):

@@ -18,8 +18,8 @@ from ipsecd.engine import Engine
 from ipsecd.errors import BackendFailed, InvalidInput, LimitExceeded, Refused, StoreFailed
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.values import Action, Family, Network, Policy, Rule
-from ipsecd.stores.dynamic import DynamicRule
-from ipsecd.stores.files import Disk
+from ipsecd.sources.dynamic import DynamicRule
+from ipsecd.sources.files import Disk
 from tests.engine.site import Site
 
 

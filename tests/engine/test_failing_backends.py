@@ -16,7 +16,7 @@ from ipsecd.errors import BackendFailed, IpsecdError
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.packets import Packet, Point
 from ipsecd.model.values import Action, Family, Policy, Rule
-from ipsecd.stores.dynamic import DynamicRule
+from ipsecd.sources.dynamic import DynamicRule
 from tests.engine.site import HOST, ME, Site
 
 POLICY = Policy("P", (Rule("R", (parse_filter("*=0:1:UDP"),), Action.BLOCK),))

@@ -35,7 +35,7 @@ from ipsecd.model.values import (
     Selector,
     SelectorKind,
 )
-from ipsecd.stores.dynamic import DynamicRule
+from ipsecd.sources.dynamic import DynamicRule
 from tests.engine.site import Site
 from tests.strategies import HOST as WIDE_HOST
 from tests.strategies import filters, packets_for

@@ -10,8 +10,8 @@ from ipsecd.errors import IpsecdError, StoreFailed
 from ipsecd.language.documents import format_policy
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.values import Action, Policy, Rule
-from ipsecd.stores.dynamic import DynamicRule
-from ipsecd.stores.reading import StoredPolicy
+from ipsecd.sources.dynamic import DynamicRule
+from ipsecd.sources.reading import StoredPolicy
 from tests.engine.site import Site
 
 

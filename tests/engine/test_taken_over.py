@@ -18,9 +18,9 @@ from ipsecd.errors import BackendFailed, Refused
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.inventory import Container, Inventory
 from ipsecd.model.values import Action, Family, Network, Policy, Rule
-from ipsecd.stores.dynamic import DynamicRule
-from ipsecd.stores.files import Disk
-from ipsecd.stores.names import with_addresses
+from ipsecd.sources.dynamic import DynamicRule
+from ipsecd.sources.files import Disk
+from ipsecd.sources.names import with_addresses
 from tests.engine.site import Site
 
 PEER = Network(Family.IPV4, 0xCB007107, 32)

@@ -17,7 +17,7 @@ from ipsecd.errors import BackendFailed, StoreFailed
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.inventory import Container, Inventory
 from ipsecd.model.values import Action, Family, Network, Policy, Rule
-from ipsecd.stores.dynamic import DynamicRule
+from ipsecd.sources.dynamic import DynamicRule
 from tests.engine.test_crashes import Fate, FatefulBackend, FatefulDisk
 
 WEB = "a" * 64

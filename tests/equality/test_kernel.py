@@ -29,7 +29,7 @@ from ipsecd.backend.xdp.backend import XdpBackend
 from ipsecd.compiler.policy import compile_filters
 from ipsecd.compiler.tables import rows_of
 from ipsecd.compiler.volatile import Volatile
-from ipsecd.host import read_host
+from ipsecd.host.interfaces import read_host
 from ipsecd.model.decide import decide
 from ipsecd.model.exemptions import ESSENTIALS
 from ipsecd.model.packets import Packet, Point

@@ -7,7 +7,7 @@ from typing import Any
 
 from pyroute2 import IPRoute
 
-from ipsecd.host import HostState, Interface
+from ipsecd.host.interfaces import HostState, Interface
 from ipsecd.model.packets import Host
 from ipsecd.model.values import Family, InterfaceType, Network
 

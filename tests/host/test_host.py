@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ipsecd.backend.xdp.events import Events
-from ipsecd.host import read_host
+from ipsecd.host.interfaces import read_host
 from ipsecd.model.values import Family
 from tests.host.reference_host import reference_host
 from tests.netns.site import needs_isolation, run

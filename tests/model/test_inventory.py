@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from ipsecd.containers import read_event, read_inventory, read_network
 from ipsecd.errors import InvalidInput
+from ipsecd.host.container_engines import read_event, read_inventory, read_network
 from ipsecd.language.addresses import parse_address
 from ipsecd.language.filters import format_filter, parse_filter
 from ipsecd.model.inventory import Container, Inventory, merged, resolved
 from ipsecd.model.values import Action, Family, InForce, Network, Origin, Selector
-from ipsecd.stores.inventory import _from_json, _to_json
+from ipsecd.sources.inventory import _from_json, _to_json
 
 V4, V6 = Family.IPV4, Family.IPV6
 WEB4, WEB6 = Network(V4, 0x0A5A0002, 32), Network(V6, 0xFD90 << 112 | 2, 128)

@@ -14,7 +14,7 @@ from ipsecd.engine import Engine
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.inventory import Container, Inventory
 from ipsecd.model.values import Action, Family, Network, Policy, Rule
-from ipsecd.stores.dynamic import DynamicRule
+from ipsecd.sources.dynamic import DynamicRule
 from tests.netns.site import needs_isolation, run
 
 pytestmark = pytest.mark.netns

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ipsecd.backend import trial
+from ipsecd.backend import trial, trial_process
 from ipsecd.backend.nftables.backend import NftablesBackend
 from ipsecd.backend.registry import OFFERED, assess
 from ipsecd.backend.trial import Trial, try_backend
@@ -62,7 +62,7 @@ def test_both_backends_are_tried_apart() -> None:
 def test_without_a_namespace_nothing_is_attached(name: str) -> None:
     """Who may not make a namespace is told so; programs are loaded, and nothing more is done."""
     done = subprocess.run(
-        [*UNPRIVILEGED, sys.executable, "-P", "-m", "ipsecd.backend.trial", name],
+        [*UNPRIVILEGED, sys.executable, "-P", "-m", "ipsecd.backend.trial_process", name],
         capture_output=True,
         text=True,
         check=False,
@@ -84,27 +84,27 @@ def test_what_the_kernel_refuses_is_said(tmp_path: Path, monkeypatch: pytest.Mon
     )
     include = f"-I/usr/include/{run('uname', '-m').strip()}-linux-gnu"
     run("clang", "-O2", "-g", "-target", "bpf", include, "-c", str(source), "-o", str(made))
-    monkeypatch.setattr(trial, "leave_network", lambda: "not here")
+    monkeypatch.setattr(trial_process, "leave_network", lambda: "not here")
     monkeypatch.setattr(programs, "OBJECT", made)
     monkeypatch.setattr(programs.Programs.__init__, "__defaults__", (0, made, ()))
     monkeypatch.setattr(programs, "MAPS", ())
     answers: list[dict[str, object]] = []
-    monkeypatch.setattr(trial, "say_json", answers.append)
-    assert trial.main(["xdp"]) == 0
+    monkeypatch.setattr(trial_process, "say_json", answers.append)
+    assert trial_process.main(["xdp"]) == 0
     assert answers[0]["refusal"]
 
 
 def test_a_table_that_cannot_be_made_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     """What nf_tables answers stands in the trial."""
-    monkeypatch.setattr(trial, "leave_network", lambda: "")
+    monkeypatch.setattr(trial_process, "leave_network", lambda: "")
 
     def refuse(*_: object) -> None:
         raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
 
     monkeypatch.setattr(NftablesBackend, "apply", refuse)
     answers: list[dict[str, object]] = []
-    monkeypatch.setattr(trial, "say_json", answers.append)
-    assert trial.main(["nftables"]) == 0
+    monkeypatch.setattr(trial_process, "say_json", answers.append)
+    assert trial_process.main(["nftables"]) == 0
     assert answers[0]["refusal"] == "Operation not supported"
 
 

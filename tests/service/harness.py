@@ -15,16 +15,16 @@ from pathlib import Path
 from typing import Any, Self
 
 from ipsecd.backend.base import Line
-from ipsecd.calls import Calls
 from ipsecd.config import Limits
-from ipsecd.engine_thread import EngineThread
 from ipsecd.errors import NotFound
-from ipsecd.listener import open_listener
+from ipsecd.host.resolver import Resolver
 from ipsecd.model.inventory import Inventory
 from ipsecd.model.values import Network
 from ipsecd.protocol.description import CONTROL, load_interface
-from ipsecd.resolver import Resolver
-from ipsecd.service import Service
+from ipsecd.service.admission import Service
+from ipsecd.service.calls import Calls
+from ipsecd.service.engine_lines import EngineThread
+from ipsecd.service.listener import open_listener
 
 VIEW_GID = 4242
 PATIENCE_S = 60.0

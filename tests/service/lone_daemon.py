@@ -12,10 +12,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ipsecd import journal
+from ipsecd import log
 from ipsecd.config import Config, Directories
 from ipsecd.errors import BackendFailed, IpsecdError, Refused
-from ipsecd.lifecycle import Daemon
+from ipsecd.service.lifecycle import Daemon
 from tests.service.harness import FakeEngine
 
 
@@ -62,7 +62,7 @@ class ToldEngine(FakeEngine):
 
 
 def main() -> int:
-    journal.set_up()
+    log.set_up()
     runtime = Path(sys.argv[1])
     engine = ToldEngine(set(sys.argv[2:]))
     try:

@@ -13,10 +13,10 @@ from collections.abc import Callable
 import pytest
 
 from ipsecctl.client import READS
-from ipsecd.access import ROLES, Peer, admitted, credentials, group_id, may, named
 from ipsecd.control import METHODS as RECORDS
 from ipsecd.control.method import Role, Work
 from ipsecd.protocol.description import CONTROL, SERVICE, load_interface
+from ipsecd.service.access import ROLES, Peer, admitted, credentials, group_id, may, named
 
 METHODS = [
     f"{name}.{method}" for name in (CONTROL, SERVICE) for method in load_interface(name).methods
@@ -91,7 +91,7 @@ def test_more_groups_than_a_getsockopt_buffer_holds_are_all_seen() -> None:
     """A peer in a thousand groups has each of them."""
     script = (
         "import os, socket; os.setgroups(list(range(5000, 6000)));"
-        "from ipsecd.access import credentials;"
+        "from ipsecd.service.access import credentials;"
         "a, b = socket.socketpair(); print(len(credentials(a).gids & set(range(5000, 6000))))"
     )
     assert _output(script) == "1000"

@@ -15,17 +15,17 @@ import pytest
 
 from ipsecd.backend.base import Line
 from ipsecd.backend.memory import MemoryBackend
-from ipsecd.calls import Calls
 from ipsecd.compiler.classifier import Classifier
 from ipsecd.compiler.volatile import Volatile
 from ipsecd.config import Config, Directories
 from ipsecd.control import Control
 from ipsecd.engine import Engine
-from ipsecd.engine_thread import EngineThread
 from ipsecd.errors import BackendFailed
 from ipsecd.model.inventory import Container, Inventory
 from ipsecd.model.packets import Host, Packet, Point
 from ipsecd.model.values import Action, Family, Network
+from ipsecd.service.calls import Calls
+from ipsecd.service.engine_lines import EngineThread
 from tests.service.harness import PATIENCE_S
 
 WEB = "a" * 64

@@ -16,7 +16,7 @@ import pytest
 
 from ipsecd.config import Boot, Config, Directories
 from ipsecd.errors import InvalidInput
-from ipsecd.listener import RuntimeLock
+from ipsecd.service.listener import RuntimeLock
 
 
 class NotedEngine:
@@ -49,7 +49,7 @@ def main(monkeypatch: pytest.MonkeyPatch) -> Iterator[Main]:
     monkeypatch.setitem(sys.modules, "ipsecd.engine", stand_in)
     monkeypatch.delitem(sys.modules, "ipsecd.__main__", raising=False)
     monkeypatch.setattr(NotedEngine, "made", [])
-    monkeypatch.setattr("ipsecd.namespace_lock.NAME", f"\0ipsecd test {uuid.uuid4()}")
+    monkeypatch.setattr("ipsecd.service.namespace_lock.NAME", f"\0ipsecd test {uuid.uuid4()}")
     monkeypatch.setattr("ipsecd.config.DEFAULT_CONFIG", Path("/nonexistent/ipsecd.yaml"))
     yield importlib.import_module("ipsecd.__main__").main
     sys.modules.pop("ipsecd.__main__", None)

@@ -19,12 +19,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ipsecd.access import Peer
 from ipsecd.config import Limits
-from ipsecd.connections import Bounds, Connection, Unsent
-from ipsecd.descriptors import Descriptors
 from ipsecd.protocol.frames import MAX_FRAME_BYTES, encode_frame
 from ipsecd.protocol.messages import Call
+from ipsecd.service.access import Peer
+from ipsecd.service.connections import Bounds, Connection, Unsent
+from ipsecd.service.descriptors import Descriptors
 from tests.service.harness import (
     NOBODY,
     PATIENCE_S,

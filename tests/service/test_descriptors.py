@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from ipsecd.descriptors import MAX_DOCUMENT_BYTES, Descriptors, read_document
 from ipsecd.errors import LimitExceeded, Refused
+from ipsecd.service.descriptors import MAX_DOCUMENT_BYTES, Descriptors, read_document
 from tests.service.harness import Running, open_descriptors, running, wait_until
 
 APPLY: dict[str, Any] = {"assign": False, "dry_run": False}

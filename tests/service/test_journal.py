@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipsecd.journal import MAX_VALUE, LineFormatter, format_event, record, record_bug, set_up
+from ipsecd.log import MAX_VALUE, LineFormatter, format_event, record, record_bug, set_up
 
 
 def test_plain_words_stand_as_they_are() -> None:

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from ipsecd import keeping
 from ipsecd.backend.nftables.backend import NftablesBackend
 from ipsecd.compiler.policy import compile_filters
 from ipsecd.compiler.volatile import Volatile
-from ipsecd.keeping import NAME, keep_owner, take_owner
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.values import Action, InForce, Origin
-from ipsecd.notify import Notifier
+from ipsecd.service import keeping
+from ipsecd.service.keeping import NAME, keep_owner, take_owner
+from ipsecd.service.notify import Notifier
 from tests.netns.site import needs_isolation, run
 
 POLICY = compile_filters(

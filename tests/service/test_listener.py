@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from ipsecd.errors import Refused, StoreFailed
-from ipsecd.listener import RuntimeLock, open_listener, passed_socket
+from ipsecd.service.listener import RuntimeLock, open_listener, passed_socket
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_the_lock_ends_with_its_process(runtime_dir: Path) -> None:
     """A killed daemon does not lock its successor out."""
     program = (
         "import os, pathlib, signal, sys\n"
-        "from ipsecd.listener import RuntimeLock\n"
+        "from ipsecd.service.listener import RuntimeLock\n"
         "lock = RuntimeLock(pathlib.Path(sys.argv[1]))\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
@@ -101,7 +101,7 @@ def test_the_runtime_directory_is_made(runtime_dir: Path) -> None:
 ACTIVATED = """
 import os, pathlib, socket, sys
 from ipsecd.errors import IpsecdError
-from ipsecd.listener import open_listener
+from ipsecd.service.listener import open_listener
 kind, count, pid = sys.argv[2:5]
 style = socket.SOCK_DGRAM if kind == "datagram" else socket.SOCK_STREAM
 sock = socket.socket(socket.AF_UNIX, style)

@@ -11,9 +11,9 @@ from contextlib import closing
 
 import pytest
 
-from ipsecd import namespace_lock
 from ipsecd.errors import Refused
-from ipsecd.namespace_lock import NamespaceLock
+from ipsecd.service import namespace_lock
+from ipsecd.service.namespace_lock import NamespaceLock
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ipsecd.notify import Notifier
+from ipsecd.service.notify import Notifier
 from tests.service.harness import PATIENCE_S
 
 

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from ipsecd.errors import Refused
+from ipsecd.host.resolver import AT_ONCE, Resolver, system_lookup
 from ipsecd.model.values import Family, Network
-from ipsecd.resolver import AT_ONCE, Resolver, system_lookup
 
 
 def resolve(resolver: Resolver, *names: str) -> dict[str, tuple[Network, ...]]:

@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from ipsecd.engine_thread import EngineThread
 from ipsecd.errors import InvalidInput
+from ipsecd.host.resolver import Resolver
 from ipsecd.protocol.description import CONTROL, SERVICE, load_interface
-from ipsecd.resolver import Resolver
+from ipsecd.service.engine_lines import EngineThread
 from tests.service.harness import (
     NOBODY,
     PATIENCE_S,

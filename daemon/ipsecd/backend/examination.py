@@ -17,7 +17,7 @@ from ipsecd.backend.xdp.backend import is_bpf_file_system
 from ipsecd.backend.xdp.links import pinned_programs
 from ipsecd.backend.xdp.programs import OBJECT
 from ipsecd.errors import IpsecdError
-from ipsecd.host import Interface
+from ipsecd.host.interfaces import Interface
 
 _MODES = {1: "native", 2: "generic", 3: "offloaded"}
 

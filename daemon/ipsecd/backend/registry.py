@@ -18,7 +18,7 @@ from ipsecd.backend.memory import MemoryBackend
 from ipsecd.backend.nftables.backend import NftablesBackend
 from ipsecd.backend.trial import Trial, try_backend, try_nftables, try_xdp
 from ipsecd.backend.xdp.backend import XdpBackend
-from ipsecd.host import Interface
+from ipsecd.host.interfaces import Interface
 
 AUTO = "auto"
 """The name that leaves the choice to the daemon."""

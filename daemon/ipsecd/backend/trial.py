@@ -13,11 +13,10 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import product
 from math import inf
 
-from ipsecd.errors import IpsecdError
 from ipsecd.model.values import (
     TCP,
     UDP,
@@ -33,7 +32,6 @@ from ipsecd.model.values import (
     Origin,
     PortRange,
 )
-from ipsecd.output import say_json
 
 TIMEOUT_S = 60.0
 _CLONE_NEWNET = 0x40000000
@@ -60,7 +58,7 @@ def try_backend(name: str) -> Trial:
     paths = os.pathsep.join(path for path in sys.path if path)
     try:
         done = subprocess.run(  # noqa: S603 - this very program
-            [sys.executable, "-P", "-m", "ipsecd.backend.trial", name],
+            [sys.executable, "-P", "-m", "ipsecd.backend.trial_process", name],
             env={**os.environ, "PYTHONPATH": paths},
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -76,23 +74,6 @@ def try_backend(name: str) -> Trial:
     except (ValueError, TypeError, KeyError):
         last = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
         return Trial(untried=f"the trial ended without an answer: {last or done.returncode}")
-
-
-def main(arguments: list[str]) -> int:
-    """Try one backend here and print what came of it; 0 in any case."""
-    from ipsecd.backend.registry import BY_NAME  # noqa: PLC0415 - which knows this module
-
-    offer = BY_NAME[arguments[0]].offer
-    assert offer is not None
-    refused = leave_network()
-    try:
-        trial = offer.attempt(refused)
-    except IpsecdError as error:
-        trial = Trial(refusal=error.message)
-    except OSError as error:
-        trial = Trial(refusal=error.strerror or str(error))
-    say_json(asdict(trial))
-    return 0
 
 
 def leave_network() -> str:
@@ -209,7 +190,3 @@ def _filters(store: str) -> tuple[InForce, ...]:
             product(filters, Action, (None, InterfaceType.LAN))
         )
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

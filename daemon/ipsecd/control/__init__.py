@@ -21,7 +21,7 @@ from ipsecd.control import (
 )
 from ipsecd.control.method import Method, Names, Parameters, Request, Work
 from ipsecd.engine import Engine
-from ipsecd.host import read_host
+from ipsecd.host.interfaces import read_host
 from ipsecd.language.documents import parse_policy
 from ipsecd.model.values import Policy
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from ipsecd.absences import absences
+from ipsecd.control.absences import absences
 from ipsecd.control.method import Method, Request, Role, Work
 from ipsecd.control.parameters import read_action, read_deadline, read_filters, read_interface
 from ipsecd.control.replies import dynamic_rule
@@ -13,8 +13,8 @@ from ipsecd.engine import Engine
 from ipsecd.errors import NotFound
 from ipsecd.language.filters import parse_filter
 from ipsecd.quoting import quote
-from ipsecd.stores.dynamic import DynamicRule
-from ipsecd.stores.names import names_in
+from ipsecd.sources.dynamic import DynamicRule
+from ipsecd.sources.names import names_in
 
 
 def _list_dynamic(engine: Engine, _: Request) -> dict[str, Any]:

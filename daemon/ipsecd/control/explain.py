@@ -9,7 +9,7 @@ from ipsecd.backend.nftables import cgroups
 from ipsecd.control.method import Method, Request, Role, Work
 from ipsecd.control.replies import must_be_known, remaining_s
 from ipsecd.engine import Engine
-from ipsecd.host import read_host
+from ipsecd.host.interfaces import read_host
 from ipsecd.language.explanations import explanation_to_json
 from ipsecd.language.filters import format_filter
 from ipsecd.language.packets import parse_packet, to_packet

@@ -9,7 +9,7 @@ from ipsecd.errors import InvalidInput
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.values import Action, Filter, InterfaceType
 from ipsecd.quoting import quote
-from ipsecd.stores.names import with_addresses
+from ipsecd.sources.names import with_addresses
 
 
 def read_filters(texts: list[str], names: Names) -> tuple[Filter, ...]:

@@ -13,8 +13,8 @@ from ipsecd.errors import InvalidInput, Refused
 from ipsecd.language.documents import diff_policies, format_policy
 from ipsecd.model.values import Policy
 from ipsecd.quoting import first_lines, quote
-from ipsecd.stores.names import names_in, names_of
-from ipsecd.stores.static import KEEP
+from ipsecd.sources.names import names_in, names_of
+from ipsecd.sources.static import KEEP
 
 _IDS = uuid.UUID("6f1d4c1e-5d0b-4a8e-9d57-3b7b2c1a9e40")
 """The name space of policy ids: an id is the same on every host, for as long as the name is."""

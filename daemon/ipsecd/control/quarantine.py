@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from ipsecd.absences import absences
+from ipsecd.control.absences import absences
 from ipsecd.control.method import Method, Request, Role, Work
 from ipsecd.control.parameters import read_deadline, read_filters
 from ipsecd.control.replies import dynamic_rule
@@ -16,7 +16,7 @@ from ipsecd.language.filters import parse_filter
 from ipsecd.model.quarantine import Quarantine
 from ipsecd.model.values import Keyword, Selector
 from ipsecd.quoting import quote
-from ipsecd.stores.names import names_in
+from ipsecd.sources.names import names_in
 
 
 def _quarantine(engine: Engine, request: Request) -> dict[str, Any]:

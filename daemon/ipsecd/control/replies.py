@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from math import inf
 from typing import Any
 
-from ipsecd.absences import absences, policy_filters
+from ipsecd.control.absences import absences, policy_filters
 from ipsecd.engine import Engine
 from ipsecd.errors import Refused
 from ipsecd.language.filters import format_filter
-from ipsecd.stores.dynamic import DynamicRule
+from ipsecd.sources.dynamic import DynamicRule
 
 
 def outcome(

@@ -12,8 +12,8 @@ from ipsecd.errors import NotFound
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.values import Policy, Rule
 from ipsecd.quoting import few, quote
-from ipsecd.stores.names import names_in
-from ipsecd.stores.static import KEEP
+from ipsecd.sources.names import names_in
+from ipsecd.sources.static import KEEP
 
 
 def _put_rules(engine: Engine, request: Request) -> dict[str, Any]:

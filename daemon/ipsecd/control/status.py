@@ -6,13 +6,13 @@ import os
 from typing import Any
 
 from ipsecd import __version__
-from ipsecd.absences import absences, filters_by_name
 from ipsecd.backend.base import Count
 from ipsecd.backend.registry import AUTO
+from ipsecd.control.absences import absences, filters_by_name
 from ipsecd.control.method import Method, Request, Role, Work
 from ipsecd.control.replies import container_engines, exemptions
 from ipsecd.engine import Engine
-from ipsecd.host import read_host
+from ipsecd.host.interfaces import read_host
 
 
 def _status(engine: Engine, _: Request) -> dict[str, Any]:

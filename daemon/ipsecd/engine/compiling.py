@@ -15,7 +15,6 @@ from ipsecd.compiler.policy import compile_filters
 from ipsecd.compiler.tables import Row, rows_of
 from ipsecd.config import Config, Unparsable
 from ipsecd.garbage import collection_paused
-from ipsecd.lastgood import Enforceable
 from ipsecd.model.inventory import Inventory, has_selectors, resolved
 from ipsecd.model.values import (
     Action,
@@ -28,10 +27,11 @@ from ipsecd.model.values import (
     Store,
     filters_of,
 )
-from ipsecd.stores.cache import names_to_json
-from ipsecd.stores.dynamic import DynamicRule
-from ipsecd.stores.names import names_of, policy_with_addresses
-from ipsecd.stores.reading import StoredPolicy
+from ipsecd.sources.cache import names_to_json
+from ipsecd.sources.dynamic import DynamicRule
+from ipsecd.sources.last_good import Enforceable
+from ipsecd.sources.names import names_of, policy_with_addresses
+from ipsecd.sources.reading import StoredPolicy
 
 Names = Mapping[str, tuple[Network, ...]]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 
-from ipsecd.stores.dynamic import DynamicRule, DynamicRules
+from ipsecd.sources.dynamic import DynamicRule, DynamicRules
 
 SPARE = 1000
 """How many deadlines of rules that are gone are kept, besides as many as there are rules."""

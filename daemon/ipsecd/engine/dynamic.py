@@ -18,12 +18,12 @@ from ipsecd.engine.enforcement import Enforcement
 from ipsecd.engine.quarantines import changed, rule_names
 from ipsecd.engine.state import State
 from ipsecd.errors import InvalidInput, IpsecdError, Refused
-from ipsecd.journal import record
+from ipsecd.log import record
 from ipsecd.model.inventory import has_selectors
 from ipsecd.model.quarantine import Quarantine
 from ipsecd.quoting import quote
-from ipsecd.stores.dynamic import DynamicRule
-from ipsecd.stores.dynamic_file import DynamicFile
+from ipsecd.sources.dynamic import DynamicRule
+from ipsecd.sources.dynamic_file import DynamicFile
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,8 +25,8 @@ from ipsecd.engine.compiling import with_containers
 from ipsecd.engine.quarantines import changed
 from ipsecd.engine.state import Condition, Due, State
 from ipsecd.errors import IpsecdError
-from ipsecd.journal import record
-from ipsecd.stores.dynamic import DynamicRules
+from ipsecd.log import record
+from ipsecd.sources.dynamic import DynamicRules
 
 RETRY_S = 5.0
 """Between two tries of what the kernel refused at start."""

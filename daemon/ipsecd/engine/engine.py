@@ -29,16 +29,16 @@ from ipsecd.engine.starting import Starting
 from ipsecd.engine.state import State
 from ipsecd.engine.view import View
 from ipsecd.errors import IpsecdError
-from ipsecd.journal import record
-from ipsecd.kept import Kept
+from ipsecd.log import record
 from ipsecd.model.inventory import Inventory
 from ipsecd.model.quarantine import Quarantine
 from ipsecd.model.values import Network, Policy
 from ipsecd.quoting import quote
-from ipsecd.stores.dynamic import DynamicRule
-from ipsecd.stores.files import Disk
-from ipsecd.stores.reading import Loaded
-from ipsecd.stores.static import KEEP, Keep, StaticStore
+from ipsecd.sources.dynamic import DynamicRule
+from ipsecd.sources.files import Disk
+from ipsecd.sources.kept import Kept
+from ipsecd.sources.reading import Loaded
+from ipsecd.sources.static import KEEP, Keep, StaticStore
 
 T = TypeVar("T")
 

@@ -11,8 +11,8 @@ from ipsecd.compiler.volatile import NO_CHANGE, Delta
 from ipsecd.engine.compiling import Names, rows_for
 from ipsecd.engine.quarantines import changed
 from ipsecd.engine.state import State
-from ipsecd.stores.dynamic import DynamicRule
-from ipsecd.stores.names import names_in, with_addresses
+from ipsecd.sources.dynamic import DynamicRule
+from ipsecd.sources.names import names_in, with_addresses
 
 Renewed = tuple[State, Delta, tuple[DynamicRule, ...]]
 """A state, what that does to the entries of dynamic rules, and the rules that changed."""

@@ -30,11 +30,11 @@ from ipsecd.engine.sources import (
 )
 from ipsecd.engine.state import State
 from ipsecd.errors import IpsecdError, Refused, StoreFailed
-from ipsecd.kept import Kept
 from ipsecd.model.values import Policy
-from ipsecd.stores.reading import Loaded, StoredPolicy
-from ipsecd.stores.remembered import digest_of
-from ipsecd.stores.static import Keep, StaticStore
+from ipsecd.sources.kept import Kept
+from ipsecd.sources.reading import Loaded, StoredPolicy
+from ipsecd.sources.remembered import digest_of
+from ipsecd.sources.static import Keep, StaticStore
 
 
 @dataclass(slots=True)

@@ -16,7 +16,7 @@ from ipsecd.engine.compiling import rows_for
 from ipsecd.engine.state import State
 from ipsecd.model.quarantine import Permit, Quarantine, parts
 from ipsecd.model.values import Action, Rule
-from ipsecd.stores.dynamic import DynamicRule
+from ipsecd.sources.dynamic import DynamicRule
 
 
 def changed(

@@ -12,8 +12,8 @@ from enum import StrEnum
 from typing import Protocol
 
 from ipsecd.errors import IpsecdError
-from ipsecd.lastgood import Enforceable
-from ipsecd.stores.reading import Loaded, StoredPolicy
+from ipsecd.sources.last_good import Enforceable
+from ipsecd.sources.reading import Loaded, StoredPolicy
 
 
 class SourceName(StrEnum):

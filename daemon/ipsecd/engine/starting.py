@@ -18,14 +18,14 @@ from ipsecd.engine.quarantines import changed
 from ipsecd.engine.sources import Choice, Given, LastGood, Source, SourceName, Static, choose
 from ipsecd.engine.state import Condition, News, State
 from ipsecd.errors import IpsecdError
-from ipsecd.journal import record
-from ipsecd.kept import Kept
 from ipsecd.language.documents import format_policy
-from ipsecd.lastgood import Enforceable
+from ipsecd.log import record
 from ipsecd.model.inventory import merged
-from ipsecd.stores.names import names_of, without_names
-from ipsecd.stores.reading import Loaded, StoredPolicy
-from ipsecd.stores.static import StaticStore
+from ipsecd.sources.kept import Kept
+from ipsecd.sources.last_good import Enforceable
+from ipsecd.sources.names import names_of, without_names
+from ipsecd.sources.reading import Loaded, StoredPolicy
+from ipsecd.sources.static import StaticStore
 
 
 @dataclass(frozen=True, slots=True)

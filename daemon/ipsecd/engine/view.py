@@ -22,8 +22,8 @@ from ipsecd.model.values import (
     filters_of,
 )
 from ipsecd.quoting import quote
-from ipsecd.stores.dynamic import DynamicRules
-from ipsecd.stores.reading import BrokenFile, Loaded
+from ipsecd.sources.dynamic import DynamicRules
+from ipsecd.sources.reading import BrokenFile, Loaded
 
 
 def filters_in_force(state: State) -> tuple[InForce, ...]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from ipsecd.backend.nftables.messages import DELSETELEM, NEWSETELEM, NLM_F_CREATE
 from ipsecd.backend.nftables.wire import Message
-from ipsecd.netlink import attribute, attributes
+from ipsecd.host.netlink import attribute, attributes
 
 _LIST_BYTES = 60_000
 _KEY, _TIMEOUT, _EXPRESSION, _OBJECT = 1, 4, 7, 9

@@ -16,7 +16,7 @@ from pyroute2.netlink.nfnetlink import nfgen_msg
 from pyroute2.netlink.nfnetlink import nftsocket as nft
 
 from ipsecd.backend.nftables.wire import Message
-from ipsecd.netlink import NLM_F_ACK, NLM_F_DUMP, attribute
+from ipsecd.host.netlink import NLM_F_ACK, NLM_F_DUMP, attribute
 
 NEWTABLE, GETTABLE, DELTABLE = 0, 1, 2
 NEWCHAIN, GETCHAIN, DELCHAIN = 3, 4, 5

@@ -12,7 +12,7 @@ from ipsecd.backend.nftables.elements import parse_counter, parse_elements
 from ipsecd.backend.nftables.failures import failure
 from ipsecd.backend.nftables.naming import TABLE
 from ipsecd.backend.nftables.wire import KernelError, NftSocket
-from ipsecd.netlink import attribute, attributes
+from ipsecd.host.netlink import attribute, attributes
 
 _CHAIN_NAME, _SET_NAME, _OBJECT_NAME, _OBJECT_DATA = 3, 2, 2, 4
 

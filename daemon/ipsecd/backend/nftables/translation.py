@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ipsecd.backend.nftables import messages as nft
 from ipsecd.backend.nftables.wire import NFPROTO_UNSPEC, Message, NftSocket
-from ipsecd.netlink import NLM_F_DUMP, attributes
+from ipsecd.host.netlink import NLM_F_DUMP, attributes
 
 LEGACY_TABLES = (Path("/proc/self/net/ip_tables_names"), Path("/proc/self/net/ip6_tables_names"))
 """The tables of x_tables that are loaded in this network namespace, one on each line."""

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from errno import ENOBUFS
 from typing import NamedTuple
 
-from ipsecd.netlink import (
+from ipsecd.host.netlink import (
     HEADER,
     NETLINK_ADD_MEMBERSHIP,
     NETLINK_CAP_ACK,

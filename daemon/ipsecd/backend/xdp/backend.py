@@ -26,7 +26,7 @@ from ipsecd.compiler.classifier import Classifier, Ranked
 from ipsecd.compiler.tables import TableId
 from ipsecd.compiler.volatile import Delta, Volatile
 from ipsecd.errors import BackendFailed, LimitExceeded, Refused
-from ipsecd.host import HostState, read_host
+from ipsecd.host.interfaces import HostState, read_host
 from ipsecd.model.packets import Point
 from ipsecd.model.values import Origin
 from ipsecd.quoting import quote

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from ipsecd.host import Interface
+from ipsecd.host.interfaces import Interface
 from ipsecd.model.values import InterfaceType
 
 BRIDGES = frozenset({"bridge", "openvswitch", "hsr"})

@@ -19,12 +19,12 @@ from ipsecd.language.filters import format_filter, parse_filter
 from ipsecd.model.quarantine import Quarantine
 from ipsecd.model.values import Action, Filter, HostName, InterfaceType, Keyword, Selector
 from ipsecd.quoting import cut, quote
-from ipsecd.stores.cache import Names, names_from_json, names_to_json
-from ipsecd.stores.dynamic import DynamicRule
-from ipsecd.stores.files import Disk
-from ipsecd.stores.names import with_addresses
-from ipsecd.stores.record_file import Form, Record, RecordFile
-from ipsecd.stores.shapes import items, members, number, text
+from ipsecd.sources.cache import Names, names_from_json, names_to_json
+from ipsecd.sources.dynamic import DynamicRule
+from ipsecd.sources.files import Disk
+from ipsecd.sources.names import with_addresses
+from ipsecd.sources.record_file import Form, Record, RecordFile
+from ipsecd.sources.shapes import items, members, number, text
 
 NAME, VERSION = "dynamic", 1
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")

@@ -14,17 +14,17 @@ from typing import TypeVar
 
 from ipsecd.config import Directories
 from ipsecd.errors import IpsecdError, StoreFailed
-from ipsecd.journal import record
-from ipsecd.lastgood import Enforceable, LastGood, encode_good
+from ipsecd.log import record
 from ipsecd.model.inventory import Inventory
 from ipsecd.model.values import Network
-from ipsecd.stores.cache import Names, NameStore
-from ipsecd.stores.checked import CheckedFile, Form
-from ipsecd.stores.dynamic_file import DynamicFile
-from ipsecd.stores.files import Disk
-from ipsecd.stores.inventory import InventoryFile
-from ipsecd.stores.names import names_of
-from ipsecd.stores.remembered import Known, PolicyReader, known_from_json, known_to_json
+from ipsecd.sources.cache import Names, NameStore
+from ipsecd.sources.checked import CheckedFile, Form
+from ipsecd.sources.dynamic_file import DynamicFile
+from ipsecd.sources.files import Disk
+from ipsecd.sources.inventory import InventoryFile
+from ipsecd.sources.last_good import Enforceable, LastGood, encode_good
+from ipsecd.sources.names import names_of
+from ipsecd.sources.remembered import Known, PolicyReader, known_from_json, known_to_json
 
 LAST_GOOD, NAMES, CONTAINERS, POLICIES = "last-good", "names", "containers", "policies"
 FORM = Form(

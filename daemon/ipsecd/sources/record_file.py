@@ -21,8 +21,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ipsecd.stores.files import Disk, replace_file, temporary_of
-from ipsecd.stores.shapes import decode, items, members, text
+from ipsecd.sources.files import Disk, replace_file, temporary_of
+from ipsecd.sources.shapes import decode, items, members, text
 
 MAX_BYTES = 1 << 30
 SPARE_LINES = 1000

@@ -22,8 +22,8 @@ from pathlib import Path
 from ipsecd.errors import IpsecdError, LimitExceeded, Refused, StoreFailed
 from ipsecd.language.documents import format_policy
 from ipsecd.model.values import Policy
-from ipsecd.stores.files import TEMPORARY, Disk, temporary_of
-from ipsecd.stores.reading import (
+from ipsecd.sources.files import TEMPORARY, Disk, temporary_of
+from ipsecd.sources.reading import (
     ASSIGNED,
     MAX_FILE_BYTES,
     POLICIES,
@@ -35,8 +35,8 @@ from ipsecd.stores.reading import (
     read_link,
     read_store,
 )
-from ipsecd.stores.remembered import PolicyReader
-from ipsecd.stores.steps import (
+from ipsecd.sources.remembered import PolicyReader
+from ipsecd.sources.steps import (
     NotBegun,
     Step,
     UnusableJournal,

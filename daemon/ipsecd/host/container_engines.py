@@ -19,8 +19,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ipsecd.journal import record
 from ipsecd.language.addresses import ipv4_value, ipv6_value
+from ipsecd.log import record
 from ipsecd.model.inventory import Container, Inventory
 from ipsecd.model.values import Family, Network
 

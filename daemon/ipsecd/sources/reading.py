@@ -16,9 +16,9 @@ from pathlib import Path
 from ipsecd.errors import InvalidInput, IpsecdError, NotFound
 from ipsecd.language.documents import MAX_BYTES, parse_policy
 from ipsecd.model.values import Policy
-from ipsecd.stores.files import Disk
-from ipsecd.stores.remembered import PolicyReader, digest_of
-from ipsecd.stores.steps import unusable
+from ipsecd.sources.files import Disk
+from ipsecd.sources.remembered import PolicyReader, digest_of
+from ipsecd.sources.steps import unusable
 
 POLICIES = "policies"
 ASSIGNED = "assigned"

@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
-from ipsecd import lastgood
 from ipsecd.control import Control
 from ipsecd.language import filters, reading
 from ipsecd.language.documents import format_policy, parse_policy
 from ipsecd.model.inventory import Container, Inventory
 from ipsecd.model.values import Family, Filter, Network, Policy
-from ipsecd.stores import remembered
-from ipsecd.stores.cache import Names
-from ipsecd.stores.checked import seal, unseal
-from ipsecd.stores.remembered import Known, known_from_json, known_to_json
+from ipsecd.sources import last_good as lastgood
+from ipsecd.sources import remembered
+from ipsecd.sources.cache import Names
+from ipsecd.sources.checked import seal, unseal
+from ipsecd.sources.remembered import Known, known_from_json, known_to_json
 from tests.engine.site import ME, Site
 
 TEXT = """\
@@ -216,7 +216,7 @@ def test_a_last_good_policy_is_written_only_when_it_is_another(
         encoded.append(good)
         return lastgood.encode_good(good, names)
 
-    monkeypatch.setattr("ipsecd.kept.encode_good", encode_good)
+    monkeypatch.setattr("ipsecd.sources.kept.encode_good", encode_good)
     site.again()
     reload(site)
     assert not encoded

@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from ipsecd.errors import Refused
-from ipsecd.journal import record
+from ipsecd.log import record
 
 NAME = "\0io.ipsecd.control/lock"
 WAIT_S = 1.0

@@ -15,13 +15,13 @@ import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from ipsecd.access import Peer
-from ipsecd.descriptors import Descriptors
 from ipsecd.errors import InvalidInput, LimitExceeded
-from ipsecd.journal import record
+from ipsecd.log import record
 from ipsecd.protocol.errors import to_wire
 from ipsecd.protocol.frames import MAX_FRAME_BYTES, FrameDecoder, ProtocolError, encode_frame
 from ipsecd.protocol.messages import Call, call_of
+from ipsecd.service.access import Peer
+from ipsecd.service.descriptors import Descriptors
 
 PIECE_BYTES = 64 << 10
 DESCRIPTOR_BYTES = array.array("i").itemsize

@@ -14,13 +14,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from ipsecd import __version__
-from ipsecd.access import CHANGE_GROUP, ROLES, Peer, may
 from ipsecd.control import METHODS
 from ipsecd.control.method import Role, Work
-from ipsecd.descriptors import Descriptors, read_document
-from ipsecd.engine_thread import EngineThread
 from ipsecd.errors import BackendFailed, IpsecdError, Refused, StoreFailed
-from ipsecd.journal import record, record_bug
+from ipsecd.host.resolver import Resolver
+from ipsecd.log import record, record_bug
 from ipsecd.model.values import Network
 from ipsecd.protocol.description import CONTROL, SERVICE, load_interface
 from ipsecd.protocol.errors import (
@@ -33,7 +31,9 @@ from ipsecd.protocol.errors import (
 )
 from ipsecd.protocol.frames import encode_frame
 from ipsecd.protocol.messages import Call, reply_of
-from ipsecd.resolver import Resolver
+from ipsecd.service.access import CHANGE_GROUP, ROLES, Peer, may
+from ipsecd.service.descriptors import Descriptors, read_document
+from ipsecd.service.engine_lines import EngineThread
 
 READ_TIMEOUT_S = 10.0
 MAX_OBJECT = 200

@@ -12,7 +12,7 @@ import struct
 import time
 from collections.abc import Mapping, Sequence
 
-from ipsecd.journal import record
+from ipsecd.log import record
 from ipsecd.quoting import visible
 
 

@@ -17,7 +17,7 @@ from ipsecd import __version__
 from ipsecd.language.documents import format_policy, parse_policy
 from ipsecd.model.remembered import RememberedPolicy
 from ipsecd.model.values import Action, Facts, Policy, check_name
-from ipsecd.stores.shapes import decode, items, members, text, whole
+from ipsecd.sources.shapes import decode, items, members, text, whole
 
 MAX_FILTERS = 1 << 32
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from ipsecd.model.inventory import Container, Inventory
 from ipsecd.model.values import Family, Network
-from ipsecd.stores.checked import CheckedFile, Form
-from ipsecd.stores.files import Disk
-from ipsecd.stores.shapes import decode, items, members, text, whole
+from ipsecd.sources.checked import CheckedFile, Form
+from ipsecd.sources.files import Disk
+from ipsecd.sources.shapes import decode, items, members, text, whole
 
 FORM = Form(
     "containers",

@@ -13,7 +13,7 @@ import struct
 from contextlib import suppress
 from typing import Self
 
-from ipsecd.netlink import (
+from ipsecd.host.netlink import (
     HEADER,
     NETLINK_GET_STRICT_CHK,
     NLM_F_DUMP,

@@ -14,13 +14,13 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from ipsecd.access import Peer, admitted, credentials, group_id, named
 from ipsecd.config import Limits
-from ipsecd.connections import Answer, Bounds, Connection, Unsent
 from ipsecd.errors import LimitExceeded
-from ipsecd.journal import record, record_bug
+from ipsecd.log import record, record_bug
 from ipsecd.protocol.errors import to_wire
 from ipsecd.protocol.frames import encode_frame
+from ipsecd.service.access import Peer, admitted, credentials, group_id, named
+from ipsecd.service.connections import Answer, Bounds, Connection, Unsent
 
 IDENTIFY_TIMEOUT_S = 5.0
 ACCEPTS_AT_ONCE = 64

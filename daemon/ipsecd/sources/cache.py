@@ -12,9 +12,9 @@ from pathlib import Path
 
 from ipsecd.model.values import Family, HostName, Network
 from ipsecd.quoting import quote
-from ipsecd.stores.checked import CheckedFile, Form
-from ipsecd.stores.files import Disk
-from ipsecd.stores.shapes import decode, items, members, text, whole
+from ipsecd.sources.checked import CheckedFile, Form
+from ipsecd.sources.files import Disk
+from ipsecd.sources.shapes import decode, items, members, text, whole
 
 Names = Mapping[str, tuple[Network, ...]]
 

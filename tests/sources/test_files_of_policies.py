@@ -15,8 +15,8 @@ from ipsecd.errors import InvalidInput, IpsecdError, LimitExceeded, Refused, Sto
 from ipsecd.language.documents import format_policy
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.values import Action, Policy, Rule
-from ipsecd.stores import static, steps
-from ipsecd.stores.files import Disk
+from ipsecd.sources import static, steps
+from ipsecd.sources.files import Disk
 from tests.engine.site import Site
 
 

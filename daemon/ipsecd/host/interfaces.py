@@ -11,10 +11,10 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from ipsecd.host.netlink import attributes
+from ipsecd.host.rtnetlink import IFADDRMSG, IFINFOMSG, RTMSG, RouteSocket
 from ipsecd.model.packets import Host
 from ipsecd.model.values import Family, InterfaceType, Network
-from ipsecd.netlink import attributes
-from ipsecd.rtnetlink import IFADDRMSG, IFINFOMSG, RTMSG, RouteSocket
 
 _DIALUP_ARPHRD = frozenset({256, 257, 258, 259, 512, 519})
 _LOOPBACK_ARPHRD = 772

@@ -17,9 +17,9 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ipsecd.stores.checked import seal, unseal
-from ipsecd.stores.files import Disk, replace_file, temporary_of
-from ipsecd.stores.shapes import decode, items, members, text
+from ipsecd.sources.checked import seal, unseal
+from ipsecd.sources.files import Disk, replace_file, temporary_of
+from ipsecd.sources.shapes import decode, items, members, text
 
 JOURNAL = ".journal"
 SET_ASIDE = "journal.broken"

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from ipsecd.backend.nftables import cgroups
-from ipsecd.containers import ABSENT, CONNECTED, UNUSED
+from ipsecd.host.container_engines import ABSENT, CONNECTED, UNUSED
 from ipsecd.language.addresses import format_address
 from ipsecd.language.filters import format_filter
 from ipsecd.model.inventory import Inventory, has_selectors

@@ -17,11 +17,11 @@ from ipsecd.language.addresses import parse_address
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.quarantine import Quarantine
 from ipsecd.model.values import Action, Family, InterfaceType, Keyword, Network, Selector
-from ipsecd.stores import record_file
-from ipsecd.stores.dynamic import DynamicRule
-from ipsecd.stores.dynamic_file import BOOT_VARIABLE, DynamicFile, Left, boot_of
-from ipsecd.stores.files import Disk
-from ipsecd.stores.names import with_addresses
+from ipsecd.sources import record_file
+from ipsecd.sources.dynamic import DynamicRule
+from ipsecd.sources.dynamic_file import BOOT_VARIABLE, DynamicFile, Left, boot_of
+from ipsecd.sources.files import Disk
+from ipsecd.sources.names import with_addresses
 from tests.strategies import rule_names, wide_filters
 
 BOOT = "0123456789abcdef" * 2
@@ -315,7 +315,7 @@ def test_the_boot_is_known_in_a_sandbox_too(
 ) -> None:
     """The service manager tells it where the file is hidden."""
     assert boot_of({}) == boot_of({BOOT_VARIABLE: BOOT}) != BOOT
-    monkeypatch.setattr("ipsecd.stores.dynamic_file.BOOT_ID", tmp_path / "none")
+    monkeypatch.setattr("ipsecd.sources.dynamic_file.BOOT_ID", tmp_path / "none")
     assert boot_of({BOOT_VARIABLE: BOOT}) == BOOT
     assert boot_of({BOOT_VARIABLE: BOOT.upper()}) == BOOT
     assert boot_of({BOOT_VARIABLE: "nonsense"}) == boot_of({})

@@ -19,17 +19,17 @@ from enum import Enum
 from typing import Any
 
 from ipsecd import __version__
-from ipsecd.calls import Calls
 from ipsecd.config import Config, Directories
-from ipsecd.connections import wait_readable
-from ipsecd.containers import Follower
-from ipsecd.engine_thread import EngineLike, EngineThread
 from ipsecd.errors import IpsecdError
-from ipsecd.journal import record, record_bug
-from ipsecd.listener import RuntimeLock, open_listener
+from ipsecd.host.container_engines import Follower
+from ipsecd.log import record, record_bug
 from ipsecd.model.inventory import Inventory
-from ipsecd.notify import Notifier
-from ipsecd.service import Service
+from ipsecd.service.admission import Service
+from ipsecd.service.calls import Calls
+from ipsecd.service.connections import wait_readable
+from ipsecd.service.engine_lines import EngineLike, EngineThread
+from ipsecd.service.listener import RuntimeLock, open_listener
+from ipsecd.service.notify import Notifier
 
 RETRY_S = 1.0
 SENDERS_S = 0.2

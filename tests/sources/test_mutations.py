@@ -24,8 +24,8 @@ from ipsecd.language.filters import parse_filter
 from ipsecd.model.inventory import Container, Inventory
 from ipsecd.model.packets import Packet, Point
 from ipsecd.model.values import Action, Family, Network, Policy, Rule
-from ipsecd.stores.files import Disk
-from ipsecd.stores.steps import JOURNAL, Step, journal_of
+from ipsecd.sources.files import Disk
+from ipsecd.sources.steps import JOURNAL, Step, journal_of
 from tests.engine.site import HOST, ME
 
 PEER = Network(Family.IPV4, 0xCB007107, 32)

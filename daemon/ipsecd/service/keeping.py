@@ -12,9 +12,9 @@ import os
 import socket
 from collections.abc import MutableMapping
 
-from ipsecd.journal import record
-from ipsecd.listener import FIRST_PASSED_FD
-from ipsecd.notify import Notifier
+from ipsecd.log import record
+from ipsecd.service.listener import FIRST_PASSED_FD
+from ipsecd.service.notify import Notifier
 
 NAME = "nftables-owner"
 

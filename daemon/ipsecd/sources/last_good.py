@@ -12,12 +12,12 @@ from pathlib import Path
 from ipsecd.compiler.classifier import Classifier
 from ipsecd.compiler.image import from_image, to_image
 from ipsecd.model.values import Origin, Policy, Store
-from ipsecd.stores.cache import Names, names_from_json, names_to_json
-from ipsecd.stores.checked import CheckedFile, Form
-from ipsecd.stores.files import Disk
-from ipsecd.stores.names import policy_with_addresses
-from ipsecd.stores.remembered import PolicyReader
-from ipsecd.stores.shapes import decode, members, text
+from ipsecd.sources.cache import Names, names_from_json, names_to_json
+from ipsecd.sources.checked import CheckedFile, Form
+from ipsecd.sources.files import Disk
+from ipsecd.sources.names import policy_with_addresses
+from ipsecd.sources.remembered import PolicyReader
+from ipsecd.sources.shapes import decode, members, text
 
 FORM = Form(
     "last-good",

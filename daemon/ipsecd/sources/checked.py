@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ipsecd.errors import IpsecdError, LimitExceeded, StoreFailed
-from ipsecd.stores.files import Disk, replace_file, temporary_of
+from ipsecd.sources.files import Disk, replace_file, temporary_of
 
 _HEADER = re.compile(rb"ipsecd ([a-z-]{1,32}) ([0-9]{1,9}) ([0-9a-f]{64})")
 _CHECKSUM_ALONE = re.compile(rb"[0-9a-f]{64}")

@@ -1,0 +1,1 @@
+"""What this host is at the moment, asked of its kernel and of the container engines on it."""
