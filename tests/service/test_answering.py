@@ -207,3 +207,15 @@ def test_a_change_that_is_under_way_ends_before_the_engine_does(tmp_path: Path) 
         assert daemon.backend.blocks(1)
 
     scenario(tmp_path, story)
+
+
+def test_work_that_comes_too_late_is_cancelled(tmp_path: Path) -> None:
+    """Who asks a line that has ended is told at once, and waits for nothing."""
+
+    async def story(daemon: Daemon) -> None:
+        await daemon.lines.end_changes()
+        with pytest.raises(asyncio.CancelledError):
+            await daemon.call("CreatePolicy", name="P", description=None)
+        await daemon.call("Status")
+
+    scenario(tmp_path, story)

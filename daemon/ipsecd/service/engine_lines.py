@@ -20,7 +20,7 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 from queue import PriorityQueue
-from threading import Thread, current_thread
+from threading import Lock, Thread, current_thread
 from typing import Any, ParamSpec, Protocol, TypeVar
 
 from ipsecd.backend.base import Line
@@ -169,6 +169,8 @@ class _Line:
     def __init__(self, name: str) -> None:
         self._numbers = count()
         self._waiting: PriorityQueue[_Work] = PriorityQueue()
+        self._lock = Lock()
+        self._is_open = True
         self._thread = Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
@@ -191,7 +193,11 @@ class _Line:
 
     def _put(self, rank: int, function: Callable[[], object]) -> Future[Any]:
         work = _Work(rank, next(self._numbers), function)
-        self._waiting.put(work)
+        with self._lock:
+            if self._is_open:
+                self._waiting.put(work)
+            else:
+                work.future.cancel()
         return work.future
 
     def _work(self) -> None:
@@ -204,8 +210,10 @@ class _Line:
                 work.future.set_exception(error)
             else:
                 work.future.set_result(result)
-        while not self._waiting.empty():
-            self._waiting.get().future.cancel()
+        with self._lock:
+            self._is_open = False
+            while not self._waiting.empty():
+                self._waiting.get().future.cancel()
 
 
 SWITCH_S = 0.001
