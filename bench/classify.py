@@ -21,10 +21,11 @@ from ipsecd.compiler.policy import compile_filters
 from ipsecd.compiler.tables import TableId
 from ipsecd.compiler.volatile import Volatile
 from ipsecd.language.filters import parse_filter
+from ipsecd.model.addresses import Family
 from ipsecd.model.exemptions import ESSENTIALS
 from ipsecd.model.fields import ME
 from ipsecd.model.packets import Host
-from ipsecd.model.values import Action, Family, InForce, Origin
+from ipsecd.model.values import Action, InForce, Origin
 from tests.frames import frame_of
 
 OBJECT = Path("build/floor.bpf.o")

@@ -18,8 +18,8 @@ from ipsecd.config import Config, Directories
 from ipsecd.control import Control
 from ipsecd.engine import Engine
 from ipsecd.language.addresses import parse_address
+from ipsecd.model.addresses import Network
 from ipsecd.model.inventory import Container, Inventory
-from ipsecd.model.values import Network
 
 SIZES = (20_000,)
 IDENTITY = "0123456789abcdef"

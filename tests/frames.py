@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import struct
 
+from ipsecd.model.addresses import Family
 from ipsecd.model.packets import Packet, Point
-from ipsecd.model.values import Family
 
 
 def encode(packet: Packet, number: int) -> bytes:

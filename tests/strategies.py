@@ -8,6 +8,7 @@ from dataclasses import replace
 from hypothesis import strategies as st
 
 from ipsecd.errors import InvalidInput
+from ipsecd.model.addresses import Address, Family, HostName, Keyword, Network, Process
 from ipsecd.model.icmp import NAMES as ICMP_NAMES
 from ipsecd.model.icmp import IcmpMessage
 from ipsecd.model.packets import Host, Packet, Point
@@ -17,20 +18,14 @@ from ipsecd.model.values import (
     IPV6_EXTENSION_HEADERS,
     PROTOCOLS_WITH_PORTS,
     Action,
-    Address,
     Endpoint,
-    Family,
     Filter,
-    HostName,
     IcmpOfFamily,
     InForce,
     InterfaceType,
-    Keyword,
-    Network,
     Origin,
     Policy,
     PortRange,
-    Process,
     Rule,
 )
 

@@ -12,18 +12,9 @@ from itertools import product
 
 from ipsecd.language.addresses import format_address, format_value
 from ipsecd.language.filters import parse_filter
+from ipsecd.model.addresses import Family, HostName, Keyword, Network, Process, Selector
 from ipsecd.model.icmp import IcmpMessage
-from ipsecd.model.values import (
-    Endpoint,
-    Family,
-    HostName,
-    IcmpOfFamily,
-    Keyword,
-    Network,
-    PortRange,
-    Process,
-    Selector,
-)
+from ipsecd.model.values import Endpoint, IcmpOfFamily, PortRange
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,11 @@ from ipsecctl.presentation import paint_action
 from ipsecd.language.documents import parse_policy
 from ipsecd.language.explanations import answer_to_json, explanation_to_json
 from ipsecd.language.packets import parse_packet, to_packet
+from ipsecd.model.addresses import Network
 from ipsecd.model.exemptions import ESSENTIALS
 from ipsecd.model.explanation import explain
 from ipsecd.model.packets import Host
-from ipsecd.model.values import InterfaceType, Network, Store, filters_of
+from ipsecd.model.values import InterfaceType, Store, filters_of
 from ipsecd.output import broken, flush, say, say_json
 from ipsecd.quoting import quote
 

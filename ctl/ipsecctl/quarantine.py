@@ -8,7 +8,7 @@ from ipsecctl.failures import DONE, UsageError
 from ipsecctl.options import Options, duration_s
 from ipsecctl.presentation import print_warnings
 from ipsecd.language.addresses import format_address, parse_address
-from ipsecd.model.values import Keyword, Selector
+from ipsecd.model.addresses import Keyword, Selector
 from ipsecd.output import say, say_json
 from ipsecd.quoting import quote
 

@@ -19,14 +19,15 @@ from ipsecd.compiler.classifier import Classifier
 from ipsecd.compiler.image import from_image, to_image
 from ipsecd.compiler.policy import compile_filters
 from ipsecd.language.filters import format_filter, parse_filter
+from ipsecd.model.addresses import Family
+from ipsecd.model.addresses import Process as Sender
 from ipsecd.model.decide import decide
 from ipsecd.model.fields import BY_NAME, FIELDS, Place
 from ipsecd.model.packets import Host, Packet, Point
 from ipsecd.model.precedence import place as place_of
 from ipsecd.model.precedence import rank
 from ipsecd.model.quarantine import _intersection
-from ipsecd.model.values import Action, Endpoint, Family, Filter, InForce, InterfaceType, Origin
-from ipsecd.model.values import Process as Sender
+from ipsecd.model.values import Action, Endpoint, Filter, InForce, InterfaceType, Origin
 from ipsecd.sources.dynamic import DynamicRule, DynamicRules
 
 ME, PEER = 0x0A000001, 0x0A000002

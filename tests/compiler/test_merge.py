@@ -12,21 +12,11 @@ from ipsecd.compiler.policy import compile_filters
 from ipsecd.compiler.tables import rows_of
 from ipsecd.compiler.volatile import Volatile
 from ipsecd.language.filters import parse_filter
+from ipsecd.model.addresses import Family, Network, Process, Selector, SelectorKind
 from ipsecd.model.decide import decide
 from ipsecd.model.inventory import Container, Inventory, has_selectors, resolved
 from ipsecd.model.packets import Packet, Point
-from ipsecd.model.values import (
-    Action,
-    Endpoint,
-    Family,
-    Filter,
-    InForce,
-    Network,
-    Origin,
-    Process,
-    Selector,
-    SelectorKind,
-)
+from ipsecd.model.values import Action, Endpoint, Filter, InForce, Origin
 from tests.strategies import HOST, OTHERS, in_force, packets
 
 V4, V6 = Family.IPV4, Family.IPV6

@@ -6,7 +6,8 @@ import pytest
 
 from ipsecd.compiler.tables import rows_of
 from ipsecd.errors import LimitExceeded
-from ipsecd.model.values import Action, Endpoint, Filter, InForce, Keyword, Origin, PortRange
+from ipsecd.model.addresses import Keyword
+from ipsecd.model.values import Action, Endpoint, Filter, InForce, Origin, PortRange
 
 
 def test_lists_of_ports_on_both_sides_are_bounded() -> None:

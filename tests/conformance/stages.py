@@ -19,9 +19,10 @@ from ipsecd.compiler.policy import compile_filters
 from ipsecd.compiler.tables import rows_of
 from ipsecd.compiler.volatile import Volatile
 from ipsecd.language.filters import parse_filter
+from ipsecd.model.addresses import Family
 from ipsecd.model.decide import Decision, decide
 from ipsecd.model.packets import Host, Packet, Point
-from ipsecd.model.values import UDP, Action, Family, InForce, Origin
+from ipsecd.model.values import UDP, Action, InForce, Origin
 from tests.conformance.refusals import Refusals, refusals
 from tests.conformance.wire import ME, Datagram, Wire
 from tests.netns.site import eventually

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from pyroute2 import netns
 
-from ipsecd.model.values import Family
+from ipsecd.model.addresses import Family
 from tests.netns.site import PATIENCE, run
 
 PEER = "conformance"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ipsecctl.expansion import Block, Side, blocks_of
-from ipsecd.model.values import Family
+from ipsecd.model.addresses import Family
 from tests.ctl.conftest import Run
 from tests.ctl.fake_daemon import FakeDaemon
 

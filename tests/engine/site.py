@@ -7,8 +7,9 @@ from pathlib import Path
 from ipsecd.backend.memory import MemoryBackend
 from ipsecd.config import Config, Directories, Limits
 from ipsecd.engine import Engine
+from ipsecd.model.addresses import Family
 from ipsecd.model.packets import Host, Packet, Point
-from ipsecd.model.values import Action, Family
+from ipsecd.model.values import Action
 
 ME = 0x0A090001
 HOST = Host(frozenset({(Family.IPV4, ME)}))

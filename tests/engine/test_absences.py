@@ -10,8 +10,8 @@ import pytest
 from ipsecd.backend.nftables import cgroups
 from ipsecd.control import Control
 from ipsecd.host.container_engines import ABSENT, CONNECTED, UNREACHABLE, UNUSED
+from ipsecd.model.addresses import Family, Network
 from ipsecd.model.inventory import Container, Inventory
-from ipsecd.model.values import Family, Network
 from tests.engine.site import Site
 
 PODMAN, DOCKER = "/run/podman/podman.sock", "/run/docker.sock"

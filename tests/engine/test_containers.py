@@ -12,8 +12,9 @@ from ipsecd.backend.nftables import cgroups
 from ipsecd.engine.containers import ANNOUNCED_S
 from ipsecd.errors import BackendFailed
 from ipsecd.language.filters import parse_filter
+from ipsecd.model.addresses import Family, Network
 from ipsecd.model.inventory import Container, Inventory
-from ipsecd.model.values import Action, Family, Network, Policy, Rule
+from ipsecd.model.values import Action, Policy, Rule
 from ipsecd.sources.dynamic import DynamicRule
 from tests.engine.site import Site
 

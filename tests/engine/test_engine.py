@@ -17,7 +17,8 @@ from ipsecd.config import Boot, Config, Limits
 from ipsecd.engine import Engine
 from ipsecd.errors import BackendFailed, InvalidInput, LimitExceeded, Refused, StoreFailed
 from ipsecd.language.filters import parse_filter
-from ipsecd.model.values import Action, Family, Network, Policy, Rule
+from ipsecd.model.addresses import Family, Network
+from ipsecd.model.values import Action, Policy, Rule
 from ipsecd.sources.dynamic import DynamicRule
 from ipsecd.sources.files import Disk
 from tests.engine.site import Site

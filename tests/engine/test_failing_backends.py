@@ -14,8 +14,9 @@ from ipsecd.control import Control
 from ipsecd.engine import Engine
 from ipsecd.errors import BackendFailed, IpsecdError
 from ipsecd.language.filters import parse_filter
+from ipsecd.model.addresses import Family
 from ipsecd.model.packets import Packet, Point
-from ipsecd.model.values import Action, Family, Policy, Rule
+from ipsecd.model.values import Action, Policy, Rule
 from ipsecd.sources.dynamic import DynamicRule
 from tests.engine.site import HOST, ME, Site
 

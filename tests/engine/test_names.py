@@ -12,7 +12,8 @@ from ipsecd.backend.memory import MemoryBackend
 from ipsecd.control import Control
 from ipsecd.errors import BackendFailed, Refused
 from ipsecd.language.filters import parse_filter
-from ipsecd.model.values import Action, Family, Network, Policy, Rule
+from ipsecd.model.addresses import Family, Network
+from ipsecd.model.values import Action, Policy, Rule
 from tests.engine.site import Site
 
 OLD, NEW, OTHER = 0xCB007107, 0xCB007108, 0xCB007109

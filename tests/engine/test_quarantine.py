@@ -18,23 +18,12 @@ from ipsecd.config import Limits
 from ipsecd.engine import Engine
 from ipsecd.errors import BackendFailed, InvalidInput, LimitExceeded, Refused
 from ipsecd.language.filters import parse_filter
+from ipsecd.model.addresses import Family, Keyword, Network, Selector, SelectorKind
 from ipsecd.model.decide import decide
 from ipsecd.model.inventory import Container, Inventory
 from ipsecd.model.packets import Packet, Point
 from ipsecd.model.quarantine import Quarantine
-from ipsecd.model.values import (
-    Action,
-    Family,
-    Filter,
-    InForce,
-    Keyword,
-    Network,
-    Origin,
-    Policy,
-    Rule,
-    Selector,
-    SelectorKind,
-)
+from ipsecd.model.values import Action, Filter, InForce, Origin, Policy, Rule
 from ipsecd.sources.dynamic import DynamicRule
 from tests.engine.site import Site
 from tests.strategies import HOST as WIDE_HOST

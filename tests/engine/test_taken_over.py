@@ -16,8 +16,9 @@ from ipsecd.config import Boot, Config, OnStop
 from ipsecd.engine import Engine
 from ipsecd.errors import BackendFailed, Refused
 from ipsecd.language.filters import parse_filter
+from ipsecd.model.addresses import Family, Network
 from ipsecd.model.inventory import Container, Inventory
-from ipsecd.model.values import Action, Family, Network, Policy, Rule
+from ipsecd.model.values import Action, Policy, Rule
 from ipsecd.sources.dynamic import DynamicRule
 from ipsecd.sources.files import Disk
 from ipsecd.sources.names import with_addresses

@@ -10,9 +10,10 @@ from typing import Any
 from ipsecd.compiler import tables
 from ipsecd.language.filters import parse_spec
 from ipsecd.model import precedence
+from ipsecd.model.addresses import Family
 from ipsecd.model.fields import BY_NAME, FIELDS, Criterion, Header, Location, Place
 from ipsecd.model.packets import Packet, Point
-from ipsecd.model.values import Action, Family, InForce, Origin
+from ipsecd.model.values import Action, InForce, Origin
 from tests.strategies import ME, OTHERS
 
 V4, V6 = Family.IPV4, Family.IPV6

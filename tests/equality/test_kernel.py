@@ -30,10 +30,11 @@ from ipsecd.compiler.policy import compile_filters
 from ipsecd.compiler.tables import rows_of
 from ipsecd.compiler.volatile import Volatile
 from ipsecd.host.interfaces import read_host
+from ipsecd.model.addresses import Family, Process
 from ipsecd.model.decide import decide
 from ipsecd.model.exemptions import ESSENTIALS
 from ipsecd.model.packets import Packet, Point
-from ipsecd.model.values import Family, InForce, Process
+from ipsecd.model.values import InForce
 from tests.equality import rows
 from tests.frames import encode
 from tests.netns.site import BPFFS, make_group, own_name

@@ -15,10 +15,11 @@ from ipsecd.compiler.image import from_image, to_image
 from ipsecd.compiler.policy import compile_filters
 from ipsecd.compiler.tables import TableId, rows_of
 from ipsecd.compiler.volatile import Volatile
+from ipsecd.model.addresses import Process
 from ipsecd.model.decide import decide
 from ipsecd.model.exemptions import ESSENTIALS
 from ipsecd.model.packets import Packet, Point
-from ipsecd.model.values import InForce, Process
+from ipsecd.model.values import InForce
 from tests.strategies import HOST, in_force, packets, senders_in_force
 
 NAMES = tuple(one.name for one in ESSENTIALS)

@@ -19,6 +19,7 @@ from ipsecd.compiler.policy import compile_filters
 from ipsecd.compiler.tables import TableId, rows_of
 from ipsecd.compiler.volatile import Volatile
 from ipsecd.errors import LimitExceeded
+from ipsecd.model.addresses import Family, Keyword, Network
 from ipsecd.model.decide import decide
 from ipsecd.model.exemptions import BY_NAME
 from ipsecd.model.packets import Packet, Point
@@ -26,12 +27,9 @@ from ipsecd.model.values import (
     IPV6_EXTENSION_HEADERS,
     Action,
     Endpoint,
-    Family,
     Filter,
     InForce,
     InterfaceType,
-    Keyword,
-    Network,
     Origin,
     PortRange,
     Store,

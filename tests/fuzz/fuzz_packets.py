@@ -7,8 +7,9 @@ import sys
 
 from ipsecd.errors import InvalidInput
 from ipsecd.language.packets import format_packet, parse_packet, to_packet
+from ipsecd.model.addresses import Family
 from ipsecd.model.packets import Host
-from ipsecd.model.values import Family, InterfaceType
+from ipsecd.model.values import InterfaceType
 
 HOST = Host(frozenset({(Family.IPV4, 0x0A000001)}))
 LINKS = {"eth0": InterfaceType.LAN, "ppp0": InterfaceType.DIALUP, "lo": None}

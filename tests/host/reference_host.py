@@ -8,8 +8,9 @@ from typing import Any
 from pyroute2 import IPRoute
 
 from ipsecd.host.interfaces import HostState, Interface
+from ipsecd.model.addresses import Family, Network
 from ipsecd.model.packets import Host
-from ipsecd.model.values import Family, InterfaceType, Network
+from ipsecd.model.values import InterfaceType
 
 FAMILIES = {socket.AF_INET: Family.IPV4, socket.AF_INET6: Family.IPV6}
 LOCAL, BROADCAST, ANYCAST = 2, 3, 4

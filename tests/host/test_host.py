@@ -13,7 +13,7 @@ import pytest
 
 from ipsecd.backend.xdp.events import Events
 from ipsecd.host.interfaces import read_host
-from ipsecd.model.values import Family
+from ipsecd.model.addresses import Family
 from tests.host.reference_host import reference_host
 from tests.netns.site import needs_isolation, run
 

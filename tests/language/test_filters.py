@@ -7,7 +7,8 @@ from hypothesis import given, settings
 
 from ipsecd.errors import InvalidInput
 from ipsecd.language.filters import format_filter, parse_filter
-from ipsecd.model.values import Filter, Keyword
+from ipsecd.model.addresses import Keyword
+from ipsecd.model.values import Filter
 from tests.strategies import filters, wide_filters
 
 GOLDEN = {

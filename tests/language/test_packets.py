@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from ipsecd.errors import InvalidInput
 from ipsecd.language.packets import format_packet, parse_packet, to_packet
+from ipsecd.model.addresses import Family, Network, Process, Selector
 from ipsecd.model.packets import Host, Packet, Point
-from ipsecd.model.values import Family, InterfaceType, Network, Process, Selector
+from ipsecd.model.values import InterfaceType
 from tests.strategies import packets_for, policies
 
 V4, V6 = Family.IPV4, Family.IPV6

@@ -8,17 +8,11 @@ import pytest
 
 from ipsecd.errors import Refused
 from ipsecd.language.filters import parse_filter
+from ipsecd.model.addresses import Family
 from ipsecd.model.decide import Decision, decide
 from ipsecd.model.exemptions import ESSENTIALS, NO_DEFAULT_EXEMPT
 from ipsecd.model.packets import Host, Packet, Point
-from ipsecd.model.values import (
-    IPV6_EXTENSION_HEADERS,
-    Action,
-    Family,
-    InForce,
-    InterfaceType,
-    Origin,
-)
+from ipsecd.model.values import IPV6_EXTENSION_HEADERS, Action, InForce, InterfaceType, Origin
 
 V4, V6 = Family.IPV4, Family.IPV6
 BLOCK, PERMIT = Action.BLOCK, Action.PERMIT

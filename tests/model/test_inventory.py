@@ -10,8 +10,9 @@ from ipsecd.errors import InvalidInput
 from ipsecd.host.container_engines import read_event, read_inventory, read_network
 from ipsecd.language.addresses import parse_address
 from ipsecd.language.filters import format_filter, parse_filter
+from ipsecd.model.addresses import Family, Network, Selector
 from ipsecd.model.inventory import Container, Inventory, merged, resolved
-from ipsecd.model.values import Action, Family, InForce, Network, Origin, Selector
+from ipsecd.model.values import Action, InForce, Origin
 from ipsecd.sources.inventory import _from_json, _to_json
 
 V4, V6 = Family.IPV4, Family.IPV6

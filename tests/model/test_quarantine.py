@@ -8,22 +8,12 @@ from hypothesis import strategies as st
 
 from ipsecd.language.addresses import parse_address
 from ipsecd.language.filters import format_filter, parse_filter
+from ipsecd.model.addresses import Family, Keyword, Network, Process, Selector
 from ipsecd.model.decide import decide
 from ipsecd.model.inventory import Container, Inventory, resolved
 from ipsecd.model.packets import Packet, Point
 from ipsecd.model.quarantine import Permit, _intersection, parts
-from ipsecd.model.values import (
-    Action,
-    Family,
-    Filter,
-    InForce,
-    InterfaceType,
-    Keyword,
-    Network,
-    Origin,
-    Process,
-    Selector,
-)
+from ipsecd.model.values import Action, Filter, InForce, InterfaceType, Origin
 from tests.strategies import HOST, ME, filters, packets
 
 V4 = Family.IPV4

@@ -8,17 +8,14 @@ from dataclasses import FrozenInstanceError
 import pytest
 
 from ipsecd.errors import InvalidInput
+from ipsecd.model.addresses import Family, HostName, Keyword, Network
 from ipsecd.model.exemptions import exemption
 from ipsecd.model.packets import Packet, Point
 from ipsecd.model.values import (
     ICMP,
     Action,
     Endpoint,
-    Family,
     Filter,
-    HostName,
-    Keyword,
-    Network,
     Policy,
     PortRange,
     Rule,

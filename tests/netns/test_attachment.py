@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from ipsecd.backend.xdp import libbpf
+from ipsecd.model.addresses import Family
 from ipsecd.model.packets import Packet, Point
-from ipsecd.model.values import Family
 from tests.frames import encode_udp
 from tests.netns import site
 from tests.netns.site import (

@@ -12,8 +12,9 @@ from ipsecd.backend.nftables.backend import NftablesBackend
 from ipsecd.config import Config, Directories
 from ipsecd.engine import Engine
 from ipsecd.language.filters import parse_filter
+from ipsecd.model.addresses import Family, Network
 from ipsecd.model.inventory import Container, Inventory
-from ipsecd.model.values import Action, Family, Network, Policy, Rule
+from ipsecd.model.values import Action, Policy, Rule
 from ipsecd.sources.dynamic import DynamicRule
 from tests.netns.site import needs_isolation, run
 

@@ -18,8 +18,8 @@ from ipsecd.backend.base import Line
 from ipsecd.config import Limits
 from ipsecd.errors import NotFound
 from ipsecd.host.resolver import Resolver
+from ipsecd.model.addresses import Network
 from ipsecd.model.inventory import Inventory
-from ipsecd.model.values import Network
 from ipsecd.protocol.description import CONTROL, load_interface
 from ipsecd.service.admission import Service
 from ipsecd.service.calls import Calls

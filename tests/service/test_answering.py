@@ -21,9 +21,10 @@ from ipsecd.config import Config, Directories
 from ipsecd.control import Control
 from ipsecd.engine import Engine
 from ipsecd.errors import BackendFailed
+from ipsecd.model.addresses import Family, Network
 from ipsecd.model.inventory import Container, Inventory
 from ipsecd.model.packets import Host, Packet, Point
-from ipsecd.model.values import Action, Family, Network
+from ipsecd.model.values import Action
 from ipsecd.service.calls import Calls
 from ipsecd.service.engine_lines import EngineThread
 from tests.service.harness import PATIENCE_S

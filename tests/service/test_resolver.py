@@ -8,7 +8,7 @@ import pytest
 
 from ipsecd.errors import Refused
 from ipsecd.host.resolver import AT_ONCE, Resolver, system_lookup
-from ipsecd.model.values import Family, Network
+from ipsecd.model.addresses import Family, Network
 
 
 def resolve(resolver: Resolver, *names: str) -> dict[str, tuple[Network, ...]]:

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from ipsecd.language.addresses import parse_address
 from ipsecd.language.filters import parse_filter
+from ipsecd.model.addresses import Family, Keyword, Network, Selector
 from ipsecd.model.quarantine import Quarantine
-from ipsecd.model.values import Action, Family, InterfaceType, Keyword, Network, Selector
+from ipsecd.model.values import Action, InterfaceType
 from ipsecd.sources import record_file
 from ipsecd.sources.dynamic import DynamicRule
 from ipsecd.sources.dynamic_file import BOOT_VARIABLE, DynamicFile, Left, boot_of

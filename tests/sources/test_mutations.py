@@ -21,9 +21,10 @@ from ipsecd.config import Boot, Config, Directories
 from ipsecd.engine import Engine
 from ipsecd.errors import IpsecdError
 from ipsecd.language.filters import parse_filter
+from ipsecd.model.addresses import Family, Network
 from ipsecd.model.inventory import Container, Inventory
 from ipsecd.model.packets import Packet, Point
-from ipsecd.model.values import Action, Family, Network, Policy, Rule
+from ipsecd.model.values import Action, Policy, Rule
 from ipsecd.sources.files import Disk
 from ipsecd.sources.steps import JOURNAL, Step, journal_of
 from tests.engine.site import HOST, ME

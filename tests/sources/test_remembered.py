@@ -12,8 +12,9 @@ import pytest
 from ipsecd.control import Control
 from ipsecd.language import filters, reading
 from ipsecd.language.documents import format_policy, parse_policy
+from ipsecd.model.addresses import Family, Network
 from ipsecd.model.inventory import Container, Inventory
-from ipsecd.model.values import Family, Filter, Network, Policy
+from ipsecd.model.values import Filter, Policy
 from ipsecd.sources import last_good as lastgood
 from ipsecd.sources import remembered
 from ipsecd.sources.cache import Names

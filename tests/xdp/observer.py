@@ -11,6 +11,7 @@ from ipsecd.backend.xdp.programs import Programs
 from ipsecd.compiler.policy import compile_filters
 from ipsecd.compiler.tables import rows_of
 from ipsecd.compiler.volatile import Volatile
+from ipsecd.model.addresses import Family, Network
 from ipsecd.model.icmp import IcmpMessage
 from ipsecd.model.packets import Host
 from ipsecd.model.values import (
@@ -18,10 +19,8 @@ from ipsecd.model.values import (
     IPV6_EXTENSION_HEADERS,
     Action,
     Endpoint,
-    Family,
     Filter,
     InForce,
-    Network,
     Origin,
     PortRange,
 )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ipsecd.model.values import PROTOCOLS_WITH_PORTS, Family
+from ipsecd.model.addresses import Family
+from ipsecd.model.values import PROTOCOLS_WITH_PORTS
 
 TAGS = (0x8100, 0x88A8)
 HOP_BY_HOP, ROUTING, FRAGMENT, AUTHENTICATION, DESTINATION = 0, 43, 44, 51, 60

@@ -14,8 +14,9 @@ from ipsecd.backend.xdp.programs import HOOKS, KINDS, MAPS, Programs
 from ipsecd.backend.xdp.slots import MEMBERS, mask_of, packet_key
 from ipsecd.compiler.shapes import EXACT
 from ipsecd.compiler.tables import TableId
+from ipsecd.model.addresses import Family
 from ipsecd.model.fields import FIELDS, Field, Kind
-from ipsecd.model.values import Action, Family
+from ipsecd.model.values import Action
 from tests.netns.site import needs_isolation, run
 
 ROOT = Path(__file__).parents[2]

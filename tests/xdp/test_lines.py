@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ipsecd.backend.xdp.lines import disjoint, prefix
-from ipsecd.model.values import Family
+from ipsecd.model.addresses import Family
 
 
 @st.composite

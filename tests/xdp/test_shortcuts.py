@@ -19,9 +19,10 @@ from ipsecd.compiler.policy import compile_filters
 from ipsecd.compiler.tables import rows_of
 from ipsecd.compiler.volatile import Volatile
 from ipsecd.language.filters import parse_filter
+from ipsecd.model.addresses import Family
 from ipsecd.model.exemptions import BY_NAME
 from ipsecd.model.packets import Packet, Point
-from ipsecd.model.values import TCP, UDP, Action, Family, InForce, InterfaceType, Origin
+from ipsecd.model.values import TCP, UDP, Action, InForce, InterfaceType, Origin
 from tests.netns.site import needs_isolation
 from tests.strategies import HOST, ME, in_force, packets, ports_in_force
 

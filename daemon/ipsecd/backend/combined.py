@@ -29,8 +29,9 @@ from ipsecd.compiler.classifier import Classifier, Ranked
 from ipsecd.compiler.tables import TableId
 from ipsecd.compiler.volatile import Delta, Volatile
 from ipsecd.errors import IpsecdError
+from ipsecd.model.addresses import Family
 from ipsecd.model.packets import Point
-from ipsecd.model.values import Family, Origin
+from ipsecd.model.values import Origin
 
 Key = TypeVar("Key")
 

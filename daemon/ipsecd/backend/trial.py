@@ -17,18 +17,16 @@ from dataclasses import dataclass
 from itertools import product
 from math import inf
 
+from ipsecd.model.addresses import Family, Keyword, Network
 from ipsecd.model.values import (
     TCP,
     UDP,
     Action,
     Endpoint,
-    Family,
     Filter,
     IcmpOfFamily,
     InForce,
     InterfaceType,
-    Keyword,
-    Network,
     Origin,
     PortRange,
 )

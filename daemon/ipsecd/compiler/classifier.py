@@ -17,9 +17,10 @@ from operator import attrgetter
 from typing import Protocol, TypeVar
 
 from ipsecd.compiler.tables import TableId
+from ipsecd.model.addresses import Family
 from ipsecd.model.exemptions import exemption
 from ipsecd.model.packets import Host, Packet, Point
-from ipsecd.model.values import Action, Family, Origin
+from ipsecd.model.values import Action, Origin
 
 
 @dataclass(frozen=True, slots=True)

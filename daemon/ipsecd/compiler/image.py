@@ -17,9 +17,10 @@ from ipsecd.compiler.classifier import Classifier, Table
 from ipsecd.compiler.shapes import SHAPES, whole
 from ipsecd.compiler.tables import TableId
 from ipsecd.errors import InvalidInput
+from ipsecd.model.addresses import Family
 from ipsecd.model.exemptions import exemption
 from ipsecd.model.fields import FIELDS
-from ipsecd.model.values import Action, Family, Origin
+from ipsecd.model.values import Action, Origin
 
 FORMAT = 3
 _HEADER_KEYS = frozenset({"format", "exemptions", "drop_unparsable", "tables"})

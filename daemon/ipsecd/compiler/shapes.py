@@ -12,10 +12,11 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from ipsecd.errors import InvalidInput
+from ipsecd.model.addresses import Family
 from ipsecd.model.fields import ME, Field, Kind
 from ipsecd.model.packets import Host
 from ipsecd.model.precedence import ANY_PORT_WIDTH
-from ipsecd.model.values import MAX_PORT, Family
+from ipsecd.model.values import MAX_PORT
 
 Encode = Callable[[int], bytes]
 """Lays out the value of one field in a key."""

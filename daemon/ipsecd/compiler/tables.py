@@ -18,18 +18,11 @@ from typing import Any, NamedTuple
 
 from ipsecd.compiler.shapes import SHAPES, Encode, Span
 from ipsecd.errors import LimitExceeded
+from ipsecd.model.addresses import Family, Keyword, Process
 from ipsecd.model.fields import FIELDS, ME, Field, Header, Way
 from ipsecd.model.packets import Host, Packet, Point
 from ipsecd.model.precedence import Rank, narrowness, rank
-from ipsecd.model.values import (
-    Action,
-    Endpoint,
-    Family,
-    Filter,
-    InForce,
-    Keyword,
-    Process,
-)
+from ipsecd.model.values import Action, Endpoint, Filter, InForce
 
 MAX_PORT_PAIRS = 100_000
 """Combinations of source and destination ports in one filter."""

@@ -12,8 +12,9 @@ from ipsecd.backend.nftables import cgroups
 from ipsecd.host.container_engines import ABSENT, CONNECTED, UNUSED
 from ipsecd.language.addresses import format_address
 from ipsecd.language.filters import format_filter
+from ipsecd.model.addresses import Process, Selector, SelectorKind
 from ipsecd.model.inventory import Inventory, has_selectors
-from ipsecd.model.values import Filter, Process, Selector, SelectorKind
+from ipsecd.model.values import Filter
 
 if TYPE_CHECKING:
     from ipsecd.engine import Engine

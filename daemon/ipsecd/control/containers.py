@@ -9,8 +9,8 @@ from ipsecd.control.replies import container_engines
 from ipsecd.engine import Engine
 from ipsecd.errors import InvalidInput, NotFound
 from ipsecd.language.addresses import format_value, parse_address
+from ipsecd.model.addresses import Network
 from ipsecd.model.inventory import MIN_ID
-from ipsecd.model.values import Network
 from ipsecd.quoting import quote
 
 

@@ -13,8 +13,8 @@ from ipsecd.host.interfaces import read_host
 from ipsecd.language.explanations import explanation_to_json
 from ipsecd.language.filters import format_filter
 from ipsecd.language.packets import parse_packet, to_packet
+from ipsecd.model.addresses import Process
 from ipsecd.model.explanation import explain
-from ipsecd.model.values import Process
 
 
 def _list_filters(engine: Engine, _: Request) -> dict[str, Any]:

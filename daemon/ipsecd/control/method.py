@@ -8,7 +8,8 @@ from enum import Enum
 from typing import Any
 
 from ipsecd.engine import Engine
-from ipsecd.model.values import Network, Policy
+from ipsecd.model.addresses import Network
+from ipsecd.model.values import Policy
 
 Parameters = dict[str, Any]
 Names = Mapping[str, tuple[Network, ...]]

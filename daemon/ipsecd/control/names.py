@@ -8,7 +8,8 @@ from typing import Any
 from ipsecd.control.method import Method, Request, Role, Work
 from ipsecd.engine import Engine
 from ipsecd.language.addresses import format_value
-from ipsecd.model.values import Filter, HostName, Origin, Store
+from ipsecd.model.addresses import HostName
+from ipsecd.model.values import Filter, Origin, Store
 
 
 def _list_names(engine: Engine, _: Request) -> dict[str, Any]:

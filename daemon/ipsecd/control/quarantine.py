@@ -13,8 +13,8 @@ from ipsecd.engine import Engine
 from ipsecd.errors import InvalidInput, NotFound
 from ipsecd.language.addresses import format_address, parse_address
 from ipsecd.language.filters import parse_filter
+from ipsecd.model.addresses import Keyword, Selector
 from ipsecd.model.quarantine import Quarantine
-from ipsecd.model.values import Keyword, Selector
 from ipsecd.quoting import quote
 from ipsecd.sources.names import names_in
 

@@ -15,18 +15,9 @@ from ipsecd.compiler.policy import compile_filters
 from ipsecd.compiler.tables import Row, rows_of
 from ipsecd.config import Config, Unparsable
 from ipsecd.garbage import collection_paused
+from ipsecd.model.addresses import Network
 from ipsecd.model.inventory import Inventory, has_selectors, resolved
-from ipsecd.model.values import (
-    Action,
-    Endpoint,
-    Filter,
-    InForce,
-    Network,
-    Origin,
-    Policy,
-    Store,
-    filters_of,
-)
+from ipsecd.model.values import Action, Endpoint, Filter, InForce, Origin, Policy, Store, filters_of
 from ipsecd.sources.cache import names_to_json
 from ipsecd.sources.dynamic import DynamicRule
 from ipsecd.sources.last_good import Enforceable

@@ -14,8 +14,9 @@ from ipsecd.engine.compiling import rows_for, with_containers
 from ipsecd.engine.enforcement import Enforcement
 from ipsecd.engine.state import Announced, News, State
 from ipsecd.engine.view import policy_filters_by_name
+from ipsecd.model.addresses import Network
 from ipsecd.model.inventory import Inventory, has_selectors, merged
-from ipsecd.model.values import Network, Origin
+from ipsecd.model.values import Origin
 from ipsecd.sources.kept import Kept
 
 ASKED_S = 60.0

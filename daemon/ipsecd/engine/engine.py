@@ -30,9 +30,10 @@ from ipsecd.engine.state import State
 from ipsecd.engine.view import View
 from ipsecd.errors import IpsecdError
 from ipsecd.log import record
+from ipsecd.model.addresses import Network
 from ipsecd.model.inventory import Inventory
 from ipsecd.model.quarantine import Quarantine
-from ipsecd.model.values import Network, Policy
+from ipsecd.model.values import Policy
 from ipsecd.quoting import quote
 from ipsecd.sources.dynamic import DynamicRule
 from ipsecd.sources.files import Disk

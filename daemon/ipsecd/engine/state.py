@@ -13,9 +13,9 @@ from ipsecd.compiler.classifier import Classifier
 from ipsecd.compiler.volatile import Volatile
 from ipsecd.engine.sources import SourceName
 from ipsecd.errors import Refused
+from ipsecd.model.addresses import Network
 from ipsecd.model.inventory import Inventory
 from ipsecd.model.quarantine import Quarantine
-from ipsecd.model.values import Network
 from ipsecd.sources.dynamic import DynamicRules
 from ipsecd.sources.last_good import Enforceable
 from ipsecd.sources.reading import Loaded

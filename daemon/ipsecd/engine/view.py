@@ -10,17 +10,9 @@ from ipsecd.engine.compiling import Names
 from ipsecd.engine.sources import SourceName
 from ipsecd.engine.state import State
 from ipsecd.errors import NotFound
+from ipsecd.model.addresses import Process
 from ipsecd.model.inventory import Inventory, has_selectors
-from ipsecd.model.values import (
-    Action,
-    Filter,
-    InForce,
-    Origin,
-    Policy,
-    Process,
-    Store,
-    filters_of,
-)
+from ipsecd.model.values import Action, Filter, InForce, Origin, Policy, Store, filters_of
 from ipsecd.quoting import quote
 from ipsecd.sources.dynamic import DynamicRules
 from ipsecd.sources.reading import BrokenFile, Loaded

@@ -21,8 +21,8 @@ from typing import Any
 
 from ipsecd.language.addresses import ipv4_value, ipv6_value
 from ipsecd.log import record
+from ipsecd.model.addresses import Family, Network
 from ipsecd.model.inventory import Container, Inventory
-from ipsecd.model.values import Family, Network
 
 API_VERSION = "1.40"
 RETRY_S = 0.5

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 from ipsecd.host.netlink import attributes
 from ipsecd.host.rtnetlink import IFADDRMSG, IFINFOMSG, RTMSG, RouteSocket
+from ipsecd.model.addresses import Family, Network
 from ipsecd.model.packets import Host
-from ipsecd.model.values import Family, InterfaceType, Network
+from ipsecd.model.values import InterfaceType
 
 _DIALUP_ARPHRD = frozenset({256, 257, 258, 259, 512, 519})
 _LOOPBACK_ARPHRD = 772

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Awaitable, Callable, Iterable
 
 from ipsecd.errors import Refused
-from ipsecd.model.values import Family, Network
+from ipsecd.model.addresses import Family, Network
 from ipsecd.quoting import quote
 
 TIMEOUT_S = 5.0

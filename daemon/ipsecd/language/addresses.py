@@ -12,7 +12,7 @@ import socket
 
 from ipsecd.errors import InvalidInput
 from ipsecd.language.quoting import is_number, wrong
-from ipsecd.model.values import (
+from ipsecd.model.addresses import (
     MAX_DNS_NAME,
     Address,
     Family,

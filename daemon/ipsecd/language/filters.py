@@ -22,6 +22,7 @@ from ipsecd.language.addresses import (
 from ipsecd.language.icmp import format_protocol_and_message, parse_protocol_and_message
 from ipsecd.language.protocols import is_protocol_name, parse_protocol
 from ipsecd.language.quoting import is_number, trim, wrong, wrong_within
+from ipsecd.model.addresses import HostName, Keyword
 from ipsecd.model.icmp import IcmpMessage
 from ipsecd.model.values import (
     ICMP_VERSIONS,
@@ -29,9 +30,7 @@ from ipsecd.model.values import (
     Action,
     Endpoint,
     Filter,
-    HostName,
     IcmpOfFamily,
-    Keyword,
     PortRange,
 )
 from ipsecd.quoting import quote

@@ -24,20 +24,15 @@ from ipsecd.language.addresses import (
 from ipsecd.language.icmp import format_type, parse_protocol_and_message
 from ipsecd.language.protocols import format_protocol
 from ipsecd.language.quoting import is_number, wrong, wrong_within
+from ipsecd.model.addresses import Family, Keyword, Network, Process, Selector, SelectorKind
 from ipsecd.model.icmp import IcmpMessage
 from ipsecd.model.packets import Host, Packet, Point
 from ipsecd.model.values import (
     ICMP_VERSIONS,
     MAX_PORT,
     PROTOCOLS_WITH_PORTS,
-    Family,
     IcmpOfFamily,
     InterfaceType,
-    Keyword,
-    Network,
-    Process,
-    Selector,
-    SelectorKind,
 )
 from ipsecd.quoting import quote
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ipsecd.errors import Refused
+from ipsecd.model.addresses import Address, Family, HostName, Keyword, Network, Process, Selector
 from ipsecd.model.exemptions import Exemption
 from ipsecd.model.icmp import IcmpMessage
 from ipsecd.model.packets import Host, Packet, Point
@@ -18,17 +19,10 @@ from ipsecd.model.precedence import ANY_PORT_WIDTH, Place, Rank, place, rank
 from ipsecd.model.values import (
     IPV6_EXTENSION_HEADERS,
     Action,
-    Address,
     Endpoint,
-    Family,
-    HostName,
     IcmpOfFamily,
     InForce,
-    Keyword,
-    Network,
     PortRange,
-    Process,
-    Selector,
 )
 from ipsecd.quoting import quote
 

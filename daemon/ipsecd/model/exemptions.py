@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from enum import Enum
 
 from ipsecd.errors import InvalidInput
+from ipsecd.model.addresses import Family
 from ipsecd.model.packets import LIMITED_BROADCAST, ZERO_NETWORK, Host, Packet, Point, is_multicast
-from ipsecd.model.values import TCP, UDP, Family
+from ipsecd.model.values import TCP, UDP
 from ipsecd.quoting import quote
 
 

@@ -16,19 +16,14 @@ from enum import Enum, IntEnum
 from typing import Any, NamedTuple
 
 from ipsecd.errors import Refused
+from ipsecd.model.addresses import Family, HostName, Keyword, Network, Process, Selector
 from ipsecd.model.packets import Host, Packet, Point
 from ipsecd.model.values import (
     IPV6_EXTENSION_HEADERS,
     Endpoint,
-    Family,
-    HostName,
     IcmpOfFamily,
     InForce,
     InterfaceType,
-    Keyword,
-    Network,
-    Process,
-    Selector,
 )
 from ipsecd.quoting import quote
 

@@ -10,14 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from ipsecd.errors import InvalidInput
-from ipsecd.model.values import (
-    Endpoint,
-    Filter,
-    InForce,
-    Network,
-    Selector,
-    SelectorKind,
-)
+from ipsecd.model.addresses import Network, Selector, SelectorKind
+from ipsecd.model.values import Endpoint, Filter, InForce
 
 
 @dataclass(frozen=True, slots=True)

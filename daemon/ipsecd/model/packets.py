@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from ipsecd.errors import InvalidInput
-from ipsecd.model.values import Family, InterfaceType, Network, Process
+from ipsecd.model.addresses import Family, Network, Process
+from ipsecd.model.values import InterfaceType
 
 
 class Point(Enum):

@@ -12,19 +12,15 @@ from dataclasses import dataclass, replace
 from math import inf
 
 from ipsecd.errors import InvalidInput
+from ipsecd.model.addresses import Address, Keyword, Network, Process, Selector
 from ipsecd.model.values import (
     ICMP,
     ICMP_VERSIONS,
     Action,
-    Address,
     Endpoint,
     Filter,
     InterfaceType,
-    Keyword,
-    Network,
     PortRange,
-    Process,
-    Selector,
 )
 
 PERMITTED = "quarantine {}: permitted"

@@ -9,35 +9,19 @@ Invariants:
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from enum import Enum, IntEnum
+from enum import Enum
 from functools import cached_property
 from itertools import pairwise
 
 from ipsecd.errors import InvalidInput
+from ipsecd.model.addresses import Address, Family, HostName, Keyword, Network, Process, Selector
 from ipsecd.model.icmp import IcmpMessage
 from ipsecd.quoting import quote
 
 MAX_PORT = 65535
 MAX_NAME = 256
-MAX_DNS_NAME = 253
-
-
-class Family(IntEnum):
-    """An IP version."""
-
-    # That of enumerations is a function in Python, and is half of the cost of a filter's.
-    __hash__ = int.__hash__
-
-    IPV4 = 4
-    IPV6 = 6
-
-    @property
-    def bits(self) -> int:
-        """The length of an address in bits: 32 or 128."""
-        return 32 if self is Family.IPV4 else 128
 
 
 _FAMILIES = frozenset(Family)
@@ -65,15 +49,6 @@ class InterfaceType(Enum):
     DIALUP = "dialup"
 
 
-class Keyword(Enum):
-    """The two addresses that are words: any address, and this host's own."""
-
-    ANY = "*"
-    ME = "0"
-
-    __hash__ = object.__hash__
-
-
 class IcmpOfFamily(Enum):
     """The protocol ``ICMP``: number 1 in IPv4 and number 58 in IPv6."""
 
@@ -97,127 +72,6 @@ PROTOCOLS_WITH_PORTS = frozenset({TCP, UDP, DCCP, SCTP, UDPLITE})
 
 IPV6_EXTENSION_HEADERS = frozenset({0, 43, 44, 51, 60})
 """Protocol numbers that in IPv6 are headers to be seen through (RFC 8200, RFC 4302)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Network:
-    """An address with a prefix length in bits; a host has the full length."""
-
-    family: Family
-    address: int
-    length: int
-
-    def __post_init__(self) -> None:
-        bits = self.family.bits
-        if not 0 <= self.length <= bits:
-            raise InvalidInput(
-                f"prefix length {self.length} is not between 0 and {bits}",
-                f"an IPv{int(self.family)} prefix has at most {bits} bits",
-            )
-        if not 0 <= self.address < 1 << bits:
-            raise InvalidInput(f"address {self.address} does not fit into {bits} bits")
-        if self.address & ((1 << (bits - self.length)) - 1):
-            raise InvalidInput(
-                f"the network address has bits set beyond its prefix length {self.length}",
-                "write the network's first address, or leave the mask out for one host",
-            )
-
-    def __contains__(self, address: int) -> bool:
-        return (address ^ self.address) >> (self.family.bits - self.length) == 0
-
-
-@dataclass(frozen=True, slots=True)
-class HostName:
-    """A DNS name with the addresses it had when it was last resolved.
-
-    ``addresses`` are host networks, sorted; it is empty until the name is resolved.
-    """
-
-    name: str
-    addresses: tuple[Network, ...] = ()
-
-    def __post_init__(self) -> None:
-        if not self.name or len(self.name) > MAX_DNS_NAME:
-            raise InvalidInput(f"{quote(self.name)} is not a DNS name")
-        order = sorted(set(self.addresses), key=lambda n: (n.family, n.address))
-        if any(n.length != n.family.bits for n in order):
-            raise InvalidInput(f"DNS name {quote(self.name)} can only stand for hosts")
-        object.__setattr__(self, "addresses", tuple(order))
-
-
-class SelectorKind(Enum):
-    """What a container engine knows by name: containers, networks, and labels of containers."""
-
-    CONTAINER = "container"
-    NETWORK = "network"
-    LABEL = "label"
-
-
-_SELECTOR_NAME = re.compile(r"[A-Za-z0-9_./-]+")
-_LABEL = re.compile(rf"{_SELECTOR_NAME.pattern}={_SELECTOR_NAME.pattern}")
-MAX_SELECTOR = MAX_DNS_NAME
-
-
-@dataclass(frozen=True, slots=True)
-class Selector:
-    """Addresses that a container engine gives out, by a name that may not exist yet.
-
-    ``name`` is that of a container or network, or KEY=VALUE for a label. ``network`` limits a
-    container to its addresses in one network. ``addresses`` are what it stands for at the moment,
-    sorted: none, and the filter matches nothing.
-    """
-
-    kind: SelectorKind
-    name: str
-    network: str = ""
-    addresses: tuple[Network, ...] = ()
-
-    def __post_init__(self) -> None:
-        pattern = _LABEL if self.kind is SelectorKind.LABEL else _SELECTOR_NAME
-        network = not self.network or (
-            self.kind is SelectorKind.CONTAINER and _SELECTOR_NAME.fullmatch(self.network)
-        )
-        if not pattern.fullmatch(self.name) or not network or len(self.name) > MAX_SELECTOR:
-            what = f"{self.name}@{self.network}" if self.network else self.name
-            raise InvalidInput(
-                f"{quote(what)} cannot name a {self.kind.value}",
-                "write container:NAME, container:NAME@NETWORK, network:NAME or label:KEY=VALUE, "
-                "of letters, digits, dots, hyphens, underscores and slashes",
-            )
-        order = sorted(set(self.addresses), key=lambda n: (n.family, n.address, n.length))
-        object.__setattr__(self, "addresses", tuple(order))
-
-
-_PROCESS = {
-    "service": re.compile(r"[A-Za-z0-9_.@\\-]+\.(service|scope|slice)"),
-    "cgroup": re.compile(r"(/[A-Za-z0-9_.@\\-]+)+"),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Process:
-    """Local processes, as the source of what they send: those of a unit, or in a control group.
-
-    ``kind`` is ``service`` (``name`` is a unit of the system's service manager) or ``cgroup``
-    (``name`` is a path from the root of the hierarchy). Packets match that this host sends under
-    its own address, from a socket that was made there or further below.
-    """
-
-    kind: str
-    name: str
-
-    def __post_init__(self) -> None:
-        if not _PROCESS[self.kind].fullmatch(self.name):
-            raise InvalidInput(
-                f"{quote(self.name)} cannot name a {self.kind}",
-                "write service:NAME.service or cgroup:/PATH/OF/GROUP",
-            )
-
-    def __str__(self) -> str:
-        return f"{self.kind}:{self.name}"
-
-
-Address = Keyword | Network | HostName | Selector | Process
 
 
 @dataclass(frozen=True, slots=True, order=True)

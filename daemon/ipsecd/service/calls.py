@@ -19,7 +19,7 @@ from ipsecd.control.method import Role, Work
 from ipsecd.errors import BackendFailed, IpsecdError, Refused, StoreFailed
 from ipsecd.host.resolver import Resolver
 from ipsecd.log import record, record_bug
-from ipsecd.model.values import Network
+from ipsecd.model.addresses import Network
 from ipsecd.protocol.description import CONTROL, SERVICE, load_interface
 from ipsecd.protocol.errors import (
     AccessDenied,

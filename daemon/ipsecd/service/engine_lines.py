@@ -24,8 +24,8 @@ from threading import Lock, Thread, current_thread
 from typing import Any, ParamSpec, Protocol, TypeVar
 
 from ipsecd.backend.base import Line
+from ipsecd.model.addresses import Network
 from ipsecd.model.inventory import Inventory
-from ipsecd.model.values import Network
 
 P = ParamSpec("P")
 T = TypeVar("T")

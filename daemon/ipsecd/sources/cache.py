@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from ipsecd.model.values import Family, HostName, Network
+from ipsecd.model.addresses import Family, HostName, Network
 from ipsecd.quoting import quote
 from ipsecd.sources.checked import CheckedFile, Form
 from ipsecd.sources.files import Disk

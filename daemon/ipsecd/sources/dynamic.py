@@ -14,19 +14,16 @@ from operator import itemgetter
 
 from ipsecd.errors import InvalidInput, LimitExceeded
 from ipsecd.language.filters import parse_filter, parse_short
+from ipsecd.model.addresses import HostName, Keyword, Network, Selector
 from ipsecd.model.inventory import has_selectors
 from ipsecd.model.persistent import PersistentMap
 from ipsecd.model.values import (
     Action,
     Endpoint,
     Filter,
-    HostName,
     InForce,
     InterfaceType,
-    Keyword,
-    Network,
     Origin,
-    Selector,
     Store,
     check_name,
 )

@@ -16,8 +16,9 @@ from pathlib import Path
 from ipsecd.errors import IpsecdError
 from ipsecd.language.addresses import format_address, parse_address
 from ipsecd.language.filters import format_filter, parse_filter
+from ipsecd.model.addresses import HostName, Keyword, Selector
 from ipsecd.model.quarantine import Quarantine
-from ipsecd.model.values import Action, Filter, HostName, InterfaceType, Keyword, Selector
+from ipsecd.model.values import Action, Filter, InterfaceType
 from ipsecd.quoting import cut, quote
 from ipsecd.sources.cache import Names, names_from_json, names_to_json
 from ipsecd.sources.dynamic import DynamicRule

@@ -9,8 +9,8 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from ipsecd.model.addresses import Family, Network
 from ipsecd.model.inventory import Container, Inventory
-from ipsecd.model.values import Family, Network
 from ipsecd.sources.checked import CheckedFile, Form
 from ipsecd.sources.files import Disk
 from ipsecd.sources.shapes import decode, items, members, text, whole

@@ -15,8 +15,8 @@ from typing import TypeVar
 from ipsecd.config import Directories
 from ipsecd.errors import IpsecdError, StoreFailed
 from ipsecd.log import record
+from ipsecd.model.addresses import Network
 from ipsecd.model.inventory import Inventory
-from ipsecd.model.values import Network
 from ipsecd.sources.cache import Names, NameStore
 from ipsecd.sources.checked import CheckedFile, Form
 from ipsecd.sources.dynamic_file import DynamicFile

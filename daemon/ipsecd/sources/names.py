@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from ipsecd.model.addresses import HostName, Network
 from ipsecd.model.remembered import RememberedPolicy
-from ipsecd.model.values import Endpoint, Filter, HostName, Network, Policy, Rule
+from ipsecd.model.values import Endpoint, Filter, Policy, Rule
 
 
 def names_in(filters: Iterable[Filter]) -> frozenset[str]:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from ipsecd.compiler.classifier import Ranked
 from ipsecd.errors import Refused
-from ipsecd.model.values import Process
+from ipsecd.model.addresses import Process
 from ipsecd.quoting import quote
 
 ROOTS = (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified"))

@@ -22,10 +22,10 @@ from ipsecd.backend.nftables.naming import (
     describe,
 )
 from ipsecd.compiler.tables import TableId
+from ipsecd.model.addresses import Family
 from ipsecd.model.exemptions import Pattern
 from ipsecd.model.fields import ME
 from ipsecd.model.packets import Point
-from ipsecd.model.values import Family
 
 DELIVERED_TYPES = ex.host32(ex.RTN_LOCAL), ex.host32(ex.RTN_MULTICAST)
 """The first and the last routing type of destinations that are delivered here."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ipsecd.backend.nftables import expressions as ex
+from ipsecd.model.addresses import Family
 from ipsecd.model.exemptions import Cast, Pattern
-from ipsecd.model.values import Family
 
 
 def conditions(pattern: Pattern, family: Family, *, fragment: bool) -> Iterator[bytes]:

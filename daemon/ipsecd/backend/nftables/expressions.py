@@ -10,7 +10,7 @@ import struct
 
 from ipsecd.backend.nftables.messages import FIRST_REGISTER, VERDICT_REGISTER
 from ipsecd.backend.nftables.messages import expression as _expression
-from ipsecd.model.values import Family
+from ipsecd.model.addresses import Family
 
 META_MARK = 3
 META_IIF, META_OIF, META_IIFNAME, META_OIFNAME, META_IIFTYPE, META_OIFTYPE = 4, 5, 6, 7, 8, 9

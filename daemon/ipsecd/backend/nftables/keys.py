@@ -7,8 +7,8 @@ from collections.abc import Callable
 from ipsecd.backend.nftables import expressions as ex
 from ipsecd.compiler.shapes import SHAPES
 from ipsecd.compiler.tables import TableId
+from ipsecd.model.addresses import Family
 from ipsecd.model.fields import BY_NAME, Field, Header, Kind, Place
-from ipsecd.model.values import Family
 
 Loader = Callable[[Field, Family, int], bytes]
 

@@ -11,9 +11,10 @@ from ipsecd.backend.nftables.messages import (
 )
 from ipsecd.compiler.shapes import EXACT
 from ipsecd.compiler.tables import TableId
+from ipsecd.model.addresses import Family
 from ipsecd.model.fields import BY_NAME, ME, Field, Kind
 from ipsecd.model.packets import Point
-from ipsecd.model.values import Family, Origin
+from ipsecd.model.values import Origin
 
 TABLE = "ipsecd"
 UNPARSABLE = "unparsable"

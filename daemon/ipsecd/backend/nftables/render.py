@@ -36,9 +36,9 @@ from ipsecd.backend.nftables.looks import (
 from ipsecd.backend.nftables.messages import ACCEPT, GOTO, JUMP, RETURN
 from ipsecd.backend.nftables.naming import chain
 from ipsecd.compiler.classifier import in_order
+from ipsecd.model.addresses import Family
 from ipsecd.model.exemptions import exemption
 from ipsecd.model.packets import Point
-from ipsecd.model.values import Family
 
 LOOPBACK_INDEX = 1
 """The loopback interface of every network namespace (LOOPBACK_IFINDEX)."""

@@ -17,7 +17,7 @@ from typing import TypeAlias
 
 from ipsecd.backend.xdp import abi
 from ipsecd.errors import LimitExceeded
-from ipsecd.model.values import Family
+from ipsecd.model.addresses import Family
 
 _MAX_BUCKETS = 1 << 20
 _WORDS = {Family.IPV4: struct.Struct("=2Q"), Family.IPV6: struct.Struct("=5Q")}

@@ -24,10 +24,11 @@ from ipsecd.backend.xdp.slots import Fixed, fixed_of, mask_of, packet_key, port_
 from ipsecd.compiler.classifier import Classifier, Ranked, Table, in_order
 from ipsecd.compiler.tables import TableId
 from ipsecd.errors import LimitExceeded
+from ipsecd.model.addresses import Family
 from ipsecd.model.exemptions import Cast, Pattern, exemption
 from ipsecd.model.fields import ME
 from ipsecd.model.packets import Point
-from ipsecd.model.values import Action, Family, Origin
+from ipsecd.model.values import Action, Origin
 
 POINTS = (Point.ARRIVING, Point.SENDING, Point.LEAVING)
 FAMILY_ORDER = (Family.IPV4, Family.IPV6)

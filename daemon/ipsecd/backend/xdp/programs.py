@@ -32,8 +32,9 @@ from ipsecd.compiler.classifier import Classifier
 from ipsecd.compiler.tables import TableId
 from ipsecd.compiler.volatile import Delta, Entry, Volatile
 from ipsecd.errors import BackendFailed, LimitExceeded
+from ipsecd.model.addresses import Family
 from ipsecd.model.packets import Host, Point
-from ipsecd.model.values import Family, Origin
+from ipsecd.model.values import Origin
 
 OBJECT = Path(__file__).with_name("ipsecd.bpf.o")
 

@@ -21,10 +21,11 @@ from ipsecd.compiler.classifier import Classifier, Ranked, Table, in_order
 from ipsecd.compiler.shapes import EXACT
 from ipsecd.compiler.tables import TableId
 from ipsecd.compiler.volatile import VolatileTable
+from ipsecd.model.addresses import Family
 from ipsecd.model.exemptions import Pattern, exemption
 from ipsecd.model.fields import ME
 from ipsecd.model.packets import Point
-from ipsecd.model.values import MAX_PORT, TCP, UDP, Action, Family, Origin
+from ipsecd.model.values import MAX_PORT, TCP, UDP, Action, Origin
 
 PORTS = MAX_PORT + 1
 _FAMILIES = (Family.IPV4, Family.IPV6)

@@ -10,8 +10,8 @@ from typing import NamedTuple
 from ipsecd.backend.xdp import abi
 from ipsecd.compiler.shapes import ANY, SHAPES
 from ipsecd.compiler.tables import TableId
+from ipsecd.model.addresses import Family
 from ipsecd.model.fields import BY_NAME, Kind, Place
-from ipsecd.model.values import Family
 
 MEMBERS = {
     Place.SOURCE: "saddr",
