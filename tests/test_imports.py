@@ -1,44 +1,88 @@
-"""Imports point one way."""
+"""Imports point one way, and say so here: whoever needs a new one decides about the layers."""
 
 from __future__ import annotations
 
-import ast
-from pathlib import Path
+import pytest
 
-import ipsecd
+from tests.import_graph import circle, imports, part_of, parts
 
-ROOT = Path(ipsecd.__file__).parent
+EVERYWHERE = {"errors", "ipsecd", "quoting"}
+"""What is below all layers; ``ipsecd`` itself is the version."""
+
 MAY_USE = {
-    "model": {"model", "errors", "quoting"},
-    "language": {"language", "garbage", "model", "errors", "quoting"},
-    "protocol": {"protocol", "model", "errors", "quoting"},
-    "compiler": {"compiler", "model", "errors", "quoting"},
-    "backend": {"backend", "compiler", "host", "netlink", "model", "output", "errors", "quoting"},
-    "stores": {"stores", "compiler", "language", "model", "errors", "quoting"},
-    "control": {
-        *("control", "engine", "absences", "backend", "config", "host", "stores", "language"),
-        *("model", "errors", "quoting"),
-    },
+    "quoting": set(),
+    "errors": set(),
+    "garbage": set(),
+    "output": set(),
+    "log": {"output"},
+    "model": set(),
+    "language": {"garbage", "model"},
+    "protocol": set(),
+    "compiler": {"model"},
+    "host": {"language", "log", "model"},
+    "backend": {"compiler", "host", "model", "output"},
+    "config": {"backend", "language", "model"},
+    "sources": {"compiler", "config", "language", "log", "model"},
     "engine": {
-        *("engine", "backend", "stores", "compiler", "language", "model", "errors", "quoting"),
-        *("config", "garbage", "journal", "kept", "lastgood"),
+        *("backend", "compiler", "config", "garbage", "language", "log", "model"),
+        "sources",
     },
+    "control": {"backend", "engine", "host", "language", "model", "sources"},
+    "service": {
+        *("backend", "config", "control", "host", "language", "log", "model"),
+        "protocol",
+    },
+    "__main__": {"backend", "config", "control", "engine", "log", "output", "service", "sources"},
+    "ipsecctl": {"language", "model", "output", "protocol"},
 }
+"""The layers from below to above; each with those that it uses."""
+
+GRAPH = imports()
 
 
-def imported(path: Path) -> set[str]:
-    """The parts of ipsecd that a module imports."""
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            words = node.module.split(".")
-            if words[0] == "ipsecd" and len(words) > 1:
-                found.add(words[1])
-    return found
+@pytest.mark.parametrize("part", parts(GRAPH))
+def test_a_layer_uses_what_it_is_said_to_use(part: str) -> None:
+    """No more, and no less: what is not used any more is taken off the list."""
+    assert parts(GRAPH)[part] - EVERYWHERE == (MAY_USE[part] if part != "ipsecd" else set())
 
 
-def test_layers_import_only_what_lies_below_them() -> None:
-    """No layer, from the model to the methods of the interface, knows anything above it."""
-    for layer, allowed in MAY_USE.items():
-        for path in (ROOT / layer).rglob("*.py"):
-            assert imported(path) <= allowed, path
+def test_the_layers_are_in_order() -> None:
+    """Each uses only what stands above it in the list."""
+    order = list(MAY_USE)
+    for part, used in MAY_USE.items():
+        assert all(order.index(other) < order.index(part) for other in used), part
+
+
+def test_there_are_no_circles() -> None:
+    """Neither of modules nor of layers, imports inside of functions included."""
+    assert not circle(GRAPH)
+    assert not circle(parts(GRAPH))
+
+
+def test_a_circle_would_be_seen() -> None:
+    """The search finds one, so that its silence means something."""
+    assert circle({"a": frozenset({"b"}), "b": frozenset({"a"})})
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("ipsecd.model.decide", "ipsecd.compiler"),
+        ("ipsecd.compiler", "ipsecd.model.decide"),
+        ("ipsecd.backend.nftables", "ipsecd.backend.xdp"),
+        ("ipsecd.backend.xdp", "ipsecd.backend.nftables"),
+    ],
+)
+def test_what_is_tested_against_one_another_shares_nothing(one: str, other: str) -> None:
+    """The meaning and its compilation, and the two backends, know nothing of one another."""
+    for module, used in GRAPH.items():
+        if module.startswith(one):
+            assert not [name for name in used if name.startswith(other)], module
+
+
+def test_the_pure_part_does_no_input_or_output() -> None:
+    """Model, language, compiler and the memory backend use nothing of this host."""
+    pure = {"model", "language", "compiler"}
+    for module, used in GRAPH.items():
+        if part_of(module) in pure or module == "ipsecd.backend.memory":
+            assert not {part_of(name) for name in used} & {"host", "sources", "config", "log"}

@@ -17,7 +17,7 @@ from typing import Self
 import pytest
 
 from ipsecd.backend.xdp import abi, libbpf
-from ipsecd.backend.xdp.programs import pinned_state
+from ipsecd.backend.xdp.counters import pinned_state
 
 HERE4, PEER4 = "192.168.1.1", "192.168.1.66"
 HERE6, PEER6 = "fd09::1", "fd09::66"

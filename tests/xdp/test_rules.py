@@ -11,7 +11,8 @@ import pytest
 
 from ipsecd.backend.base import Count
 from ipsecd.backend.xdp.backend import XdpBackend
-from ipsecd.backend.xdp.programs import SPARE_RULES, Programs, pinned_state
+from ipsecd.backend.xdp.counters import pinned_state
+from ipsecd.backend.xdp.programs import SPARE_RULES, Programs
 from ipsecd.compiler.classifier import Classifier, pack
 from ipsecd.compiler.policy import compile_filters
 from ipsecd.compiler.tables import rows_of

@@ -39,6 +39,12 @@ class Delta:
     def __bool__(self) -> bool:
         return bool(self.removed or self.added)
 
+    @property
+    def renewed(self) -> frozenset[tuple[TableId, bytes]]:
+        """The places whose entry is in both: it stays, with another deadline."""
+        removed = {(entry.table, entry.key) for entry in self.removed}
+        return frozenset(removed & {(entry.table, entry.key) for entry in self.added})
+
     def reversed(self) -> Delta:
         """The change that undoes this one."""
         return Delta(self.added, self.removed)

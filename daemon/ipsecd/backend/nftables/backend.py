@@ -15,9 +15,9 @@ from __future__ import annotations
 import errno
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 
 from ipsecd.backend.base import Count, Line, Observation
@@ -25,10 +25,10 @@ from ipsecd.backend.grace import wait_for_packets
 from ipsecd.backend.nftables import cgroups
 from ipsecd.backend.nftables import messages as nft
 from ipsecd.backend.nftables import transactions as tx
-from ipsecd.backend.nftables.early import LARGE, EarlySets
-from ipsecd.backend.nftables.expressions import NFPROTO
-from ipsecd.backend.nftables.failures import failure
-from ipsecd.backend.nftables.looks import KernelTable, Ruleset
+from ipsecd.backend.nftables.comparison import PolicySet, compare, unused
+from ipsecd.backend.nftables.early import EarlySets
+from ipsecd.backend.nftables.failures import commit, failure
+from ipsecd.backend.nftables.looks import KernelTable, Ruleset, kernel_table
 from ipsecd.backend.nftables.naming import (
     STATE_PREFIX,
     TABLE,
@@ -36,14 +36,13 @@ from ipsecd.backend.nftables.naming import (
     counter_name,
     describe,
     generation_of,
-    kernel_key_width,
-    kernel_keys,
     set_name,
     table_key,
 )
+from ipsecd.backend.nftables.owning import can_protect
 from ipsecd.backend.nftables.reading import TableReader
 from ipsecd.backend.nftables.render import render
-from ipsecd.backend.nftables.translation import is_translated
+from ipsecd.backend.nftables.surroundings import Surroundings, Surveyor
 from ipsecd.backend.nftables.wire import EventSocket, KernelError, Message, NftSocket
 from ipsecd.compiler.classifier import Classifier, Table, in_order
 from ipsecd.compiler.tables import TableId
@@ -51,20 +50,6 @@ from ipsecd.compiler.volatile import Delta, Volatile
 from ipsecd.errors import BackendFailed, IpsecdError
 from ipsecd.model.packets import Point
 from ipsecd.model.values import Origin
-
-TRANSLATION_S = 1.0
-"""How often to ask whether somebody translates addresses: a dump of all chains there are."""
-
-COMPARED_ELEMENTS = 4096
-"""Sets up to this size are compared element by element when the state is read back."""
-
-
-@dataclass(frozen=True, slots=True)
-class _PolicySet:
-    """A set of the policy that is in the kernel."""
-
-    table: Table
-    kernel: KernelTable
 
 
 class NftablesBackend:
@@ -97,6 +82,7 @@ class NftablesBackend:
             raise BackendFailed(f"the kernel has no nf_tables: {error.strerror}") from error
         self._reader = TableReader(self._socket)
         self._reader.exists()
+        self._surveyor = Surveyor(self._socket, clock)
         self._protected = protect and can_protect(self._socket)
         self._events = None if self._protected else EventSocket(TABLE, self._socket.port)
         self._generation = 0
@@ -105,12 +91,10 @@ class NftablesBackend:
 
     def _forget(self) -> None:
         self._classifier: Classifier | None = None
-        self._policy: dict[TableId, _PolicySet] = {}
+        self._policy: dict[TableId, PolicySet] = {}
         self._dynamic: dict[TableId, KernelTable] = {}
         self._chains: list[str] = []
-        self._groups: Mapping[str, cgroups.Group | None] = {}
-        self._translated = False
-        self._asked = 0.0
+        self._surroundings = Surroundings()
         self._fingerprint = ""
         self._drifted = False
         self._meddled = False
@@ -139,20 +123,17 @@ class NftablesBackend:
             return
         early = EarlySets()
         run(lambda: self._begin_early(early))
-        for table in classifier.tables:
-            known = self._policy.get(table.id)
-            if len(table) < LARGE or (known and known.table.digest == table.digest):
-                continue
-            kernel = run(partial(self._kernel_table, table.id, table.origins))
-            for messages in early.transactions(table, kernel):
-                if not run(partial(self._load_early, early, messages)):
-                    return
-            early.is_loaded(table, kernel)
+        missing = [table for table in classifier.tables if not self._is_loaded(table)]
+        early.load(missing, self._kernel_table, run, partial(self._load_early, early))
 
     def discard(self) -> None:
         """Delete the sets that were loaded and that no rule uses."""
         self._early = EarlySets()
         self._settle()
+
+    def _is_loaded(self, table: Table) -> bool:
+        known = self._policy.get(table.id)
+        return bool(known and known.table.digest == table.digest)
 
     def _begin_early(self, early: EarlySets) -> None:
         self._early = early
@@ -183,13 +164,13 @@ class NftablesBackend:
             dynamic = {table.id: self._kernel_table(table.id) for table in volatile.tables}
             steps += [step for kernel in dynamic.values() for step in tx.dynamic_sets(kernel)]
             steps += tx.additions(volatile.entries(), dynamic, now)
-        groups = _groups(policy, dynamic)
-        translated = self._is_translated()
-        ruleset = _ruleset(classifier, policy, dynamic, self.points, groups, translated)
+        tables = _in_kernel(policy, dynamic)
+        surroundings = self._surveyor.look(tables, self._surroundings)
+        ruleset = self._rules(classifier, tables, surroundings)
         mark = STATE_PREFIX + classifier.digest
         steps += tx.replace_rules(ruleset, mark, self._chains)
         self._commit(steps)
-        self._groups, self._translated = groups, translated
+        self._surroundings = surroundings
         self._policy, self._dynamic = policy, dynamic
         self._chains = [*ruleset.chains, mark]
         if classifier is not self._classifier:
@@ -204,8 +185,7 @@ class NftablesBackend:
         every packet on its way can see the new ones. In between both are in force, and of both
         the highest-ranked decides: the verdict is that of the old rules or that of the new ones.
         """
-        places = {(entry.table, entry.key) for entry in delta.removed}
-        stays = places & {(entry.table, entry.key) for entry in delta.added}
+        stays = delta.renewed
         gone = tuple(e for e in delta.removed if (e.table, e.key) not in stays)
         come = tuple(e for e in delta.added if (e.table, e.key) not in stays)
         if not gone or not come:
@@ -236,24 +216,29 @@ class NftablesBackend:
         if not new and not gone:
             self._commit(steps)
             return
-        groups = _groups(self._policy, dynamic)
-        ruleset = _ruleset(
-            self._classifier, self._policy, dynamic, self.points, groups, self._translated
-        )
+        tables = _in_kernel(self._policy, dynamic)
+        surroundings = replace(self._surroundings, groups=cgroups.find_all(tables))
+        ruleset = self._rules(self._classifier, tables, surroundings)
         mark = STATE_PREFIX + self._classifier.digest
         steps += tx.replace_rules(ruleset, mark, self._chains)
         steps += [
             nft.delete_set(TABLE, name) for table in gone for name in self._dynamic[table].sets
         ]
         self._commit(steps)
-        self._groups = groups
+        self._surroundings = surroundings
         self._dynamic = dynamic
         self._chains = [*ruleset.chains, mark]
         self._settle(clean_up=False)
 
     def observe(self) -> Observation:
         """Read the table back and compare its rules, sets and small sets' elements."""
-        found = self._read_back()
+        found = compare(
+            self._reader,
+            self._classifier,
+            self._policy.values(),
+            self._fingerprint,
+            meddled=self._meddled,
+        )
         self._drifted = self._drifted or bool(found.drift)
         return found
 
@@ -281,8 +266,7 @@ class NftablesBackend:
     def counts(self) -> Mapping[Origin, Count]:
         """What every rule of the policy has matched, from its counter object."""
         origins = self._classifier.origins if self._classifier else frozenset()
-        found = self._reader.counters()
-        names = {origin: counter_name(origin) for origin in origins}
+        found, names = self._reader.counters(), {one: counter_name(one) for one in origins}
         return {origin: found[name] for origin, name in names.items() if name in found}
 
     def volatile_counts(self) -> Mapping[tuple[TableId, bytes], Count]:
@@ -312,19 +296,7 @@ class NftablesBackend:
 
         Once a second also whether somebody has begun or ceased to translate addresses.
         """
-        if any(cgroups.find(name) != group for name, group in self._groups.items()):
-            return True
-        if self._classifier is None or self._clock() < self._asked + TRANSLATION_S:
-            return False
-        return self._is_translated() != self._translated
-
-    def _is_translated(self) -> bool:
-        """Whether somebody translates addresses; as it was, if the kernel does not tell."""
-        self._asked = self._clock()
-        try:
-            return is_translated(self._socket)
-        except KernelError:
-            return self._translated
+        return self._classifier is not None and self._surveyor.has_changed(self._surroundings)
 
     def _take_over(self) -> list[Message]:
         """Own the table before anything else, and see what an earlier process left in it.
@@ -346,10 +318,10 @@ class NftablesBackend:
         return tx.foundation(flags, existing)
 
     def _policy_sets(
-        self, classifier: Classifier, known: Mapping[TableId, _PolicySet]
-    ) -> tuple[dict[TableId, _PolicySet], list[Message]]:
+        self, classifier: Classifier, known: Mapping[TableId, PolicySet]
+    ) -> tuple[dict[TableId, PolicySet], list[Message]]:
         """The sets of a policy: those that are there with the same content, and new ones."""
-        policy: dict[TableId, _PolicySet] = {}
+        policy: dict[TableId, PolicySet] = {}
         counted = {origin for one in known.values() for origin in one.table.origins}
         counted |= self._early.origins
         steps = [
@@ -363,42 +335,32 @@ class NftablesBackend:
                 continue
             early = self._early.take(table)
             if early:
-                policy[table.id] = _PolicySet(table, early)
+                policy[table.id] = PolicySet(table, early)
                 continue
             kernel = self._kernel_table(table.id, table.origins)
-            policy[table.id] = _PolicySet(table, kernel)
+            policy[table.id] = PolicySet(table, kernel)
             steps += tx.policy_set(table, kernel)
         return policy, steps
 
+    def _rules(
+        self, classifier: Classifier, tables: Sequence[KernelTable], surroundings: Surroundings
+    ) -> Ruleset:
+        return render(
+            tables,
+            classifier.exemptions,
+            drop_unparsable=classifier.drop_unparsable,
+            points=self.points,
+            groups=surroundings.groups,
+            translated=surroundings.translated,
+        )
+
     def _kernel_table(self, table: TableId, origins: tuple[Origin, ...] = ()) -> KernelTable:
         self._generation += 1
-        alone = origins[0] if len(origins) == 1 else None
-        return KernelTable(
-            table,
-            set_name(table, self._generation),
-            counter=counter_name(alone) if alone else "",
-            mapped=len(origins) > 1,
-            origin=alone,
-        )
+        return kernel_table(table, set_name(table, self._generation), origins)
 
     def _commit(self, steps: list[Message]) -> None:
         """Carry out a transaction; raises ``BackendFailed`` or ``LimitExceeded``."""
-        while steps:
-            try:
-                self._socket.commit(steps)
-            except KernelError as error:
-                ended = error.errno == errno.ENOENT and error.index >= 0
-                if not ended or steps[error.index].kind != nft.DELSETELEM:
-                    raise failure(error) from error
-                # The kernel ended the element after we looked at the clock.
-                steps = [*steps[: error.index], *steps[error.index + 1 :]]
-            except OSError as error:
-                raise BackendFailed(
-                    f"the kernel did not take the change: {error.strerror}",
-                    "the old rules are in force",
-                ) from error
-            else:
-                return
+        commit(self._socket, steps)
 
     def _settle(self, *, clean_up: bool = True) -> None:
         """Do what follows a change that is in force; no failure here may deny that it is.
@@ -418,96 +380,20 @@ class NftablesBackend:
 
         What cannot be deleted now is found again after the next change; it decides nothing.
         """
-        used = {one.kernel.set_name for one in self._policy.values()}
-        used |= {name for kernel in self._dynamic.values() for name in kernel.sets}
-        used |= self._early.names
-        counters = (
-            {UNPARSABLE, *map(counter_name, self._classifier.origins)}
-            if (self._classifier)
-            else set()
-        )
-        sets = [n for n in self._reader.sets() if generation_of(n) and n not in used]
-        counters |= set(map(counter_name, self._early.origins))
-        stale = [name for name in self._reader.counters() if name not in counters]
-        steps = [nft.delete_set(TABLE, name) for name in sets]
-        steps += [nft.delete_counter(TABLE, name) for name in stale]
+        sets = {one.kernel.set_name for one in self._policy.values()} | self._early.names
+        sets |= {name for kernel in self._dynamic.values() for name in kernel.sets}
+        counters = set(map(counter_name, self._early.origins))
+        if self._classifier:
+            counters |= {UNPARSABLE, *map(counter_name, self._classifier.origins)}
+        steps = unused(self._reader, sets, counters)
         if not steps:
             return
         wait_for_packets()
         self._commit(steps)
 
-    def _read_back(self) -> Observation:
-        if not self._reader.exists():
-            missing = (f"table inet {TABLE} is missing",) if self._classifier else ()
-            return Observation(None, missing)
-        marks = [name for name in self._reader.chains() if name.startswith(STATE_PREFIX)]
-        digest = marks[0].removeprefix(STATE_PREFIX) if len(marks) == 1 else None
-        if self._classifier is None:
-            return Observation(digest, (f"table inet {TABLE} is there and should not be",))
-        drift: list[str] = []
-        if digest != self._classifier.digest:
-            drift.append(f"the kernel holds policy {digest}, not {self._classifier.digest}")
-        if self._reader.fingerprint() != self._fingerprint:
-            drift.append(f"the chains, rules or sets of table inet {TABLE} were changed")
-        if self._meddled:
-            # Not only what is compared can have changed: large sets and dynamic ones are not read.
-            drift.append(f"somebody else changed table inet {TABLE}")
-        drift += [
-            f"the elements of set {name} were changed"
-            for name, keys in tx.FIXED_SETS.items()
-            if {key for key, _ in self._reader.elements(name)} != set(keys)
-        ]
-        drift += [
-            f"the elements of set {one.kernel.set_name} were changed"
-            for one in self._policy.values()
-            if len(one.table) <= COMPARED_ELEMENTS and not self._holds(one)
-        ]
-        return Observation(digest, tuple(drift))
 
-    def _holds(self, one: _PolicySet) -> bool:
-        table = one.table
-        keys = kernel_keys(table.id, table.keys, NFPROTO[table.id.family])
-        width = kernel_key_width(table.id)
-        wanted = {keys[i : i + width] for i in range(0, len(keys), width)}
-        return {key for key, _ in self._reader.elements(one.kernel.set_name)} == wanted
-
-
-def _ruleset(
-    classifier: Classifier,
-    policy: Mapping[TableId, _PolicySet],
-    dynamic: Mapping[TableId, KernelTable],
-    points: frozenset[Point],
-    groups: Mapping[str, cgroups.Group | None],
-    translated: bool,
-) -> Ruleset:
-    tables = in_order([*(one.kernel for one in policy.values()), *dynamic.values()])
-    return render(
-        tables,
-        classifier.exemptions,
-        drop_unparsable=classifier.drop_unparsable,
-        points=points,
-        groups=groups,
-        translated=translated,
-    )
-
-
-def _groups(
-    policy: Mapping[TableId, _PolicySet], dynamic: Mapping[TableId, KernelTable]
-) -> dict[str, cgroups.Group | None]:
-    return cgroups.find_all([*(one.kernel for one in policy.values()), *dynamic.values()])
-
-
-def can_protect(socket: NftSocket) -> bool:
-    """Whether the kernel knows tables that are owned and persist (Linux 6.9 and later).
-
-    Asked with a table of another name in a transaction whose last message must fail, so that
-    nothing is left of it whatever the answer is.
-    """
-    name = TABLE + "_probe"
-    probe = nft.new_table(name, nft.TABLE_OWNER | nft.TABLE_PERSIST)
-    impossible = nft.delete_chain(name, "none")
-    try:
-        socket.commit([probe, impossible])
-    except KernelError as error:
-        return error.index == 1
-    return True
+def _in_kernel(
+    policy: Mapping[TableId, PolicySet], dynamic: Mapping[TableId, KernelTable]
+) -> list[KernelTable]:
+    """All tables that the kernel holds, in the order of their rank."""
+    return in_order([*(one.kernel for one in policy.values()), *dynamic.values()])

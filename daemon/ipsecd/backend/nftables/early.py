@@ -1,4 +1,4 @@
-"""Owns the sets of a policy that are loaded before any rule uses them; sends nothing itself.
+"""Owns the sets of a policy that are loaded before any rule uses them.
 
 The kernel carries out a transaction as a whole, and nothing else is done meanwhile: half a second
 for some hundred thousand elements. Where a rule comes to use a set is a transaction of its own, so
@@ -7,8 +7,10 @@ how its elements got there can be many short ones.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
+from ipsecd.backend.base import Line
 from ipsecd.backend.nftables import messages as nft
 from ipsecd.backend.nftables import transactions as tx
 from ipsecd.backend.nftables.looks import KernelTable
@@ -33,6 +35,27 @@ class EarlySets:
         self.origins: frozenset[Origin] = frozenset()
         self._loaded: dict[tuple[TableId, str], KernelTable] = {}
 
+    def load(
+        self,
+        tables: Iterable[Table],
+        make: Callable[[TableId, tuple[Origin, ...]], KernelTable],
+        run: Line,
+        commit: Callable[[list[Message]], bool],
+    ) -> None:
+        """Load the large ones of `tables`, in steps that are each carried out with `run`.
+
+        `make` gives a new set for a table; `commit` returns False where the sets have been given
+        up meanwhile.
+        """
+        for table in tables:
+            if len(table) < LARGE:
+                continue
+            kernel = run(partial(make, table.id, table.origins))
+            for messages in self.transactions(table, kernel):
+                if not run(partial(commit, messages)):
+                    return
+            self._loaded[table.id, table.digest] = kernel
+
     def transactions(self, table: Table, kernel: KernelTable) -> Iterator[list[Message]]:
         """What creates the set of a table and fills it, each part being made when it is due."""
         self.names |= {kernel.set_name}
@@ -48,10 +71,6 @@ class EarlySets:
                 batch = []
         if batch:
             yield batch
-
-    def is_loaded(self, table: Table, kernel: KernelTable) -> None:
-        """Have the set found from now on."""
-        self._loaded[table.id, table.digest] = kernel
 
     def take(self, table: Table) -> KernelTable | None:
         """The loaded set of a table; None if there is none."""

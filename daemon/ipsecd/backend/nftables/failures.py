@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 
-from ipsecd.backend.nftables.wire import KernelError
+from ipsecd.backend.nftables import messages as nft
+from ipsecd.backend.nftables.wire import KernelError, Message, NftSocket
 from ipsecd.errors import BackendFailed, LimitExceeded
 
 DYNAMIC_SET_SIZE = 1 << 20
@@ -28,3 +29,23 @@ def failure(error: KernelError) -> BackendFailed | LimitExceeded:
     return BackendFailed(
         f"the kernel did not take the change: {error}", "the old rules are in force"
     )
+
+
+def commit(socket: NftSocket, steps: list[Message]) -> None:
+    """Carry out a transaction; raises ``BackendFailed`` or ``LimitExceeded``."""
+    while steps:
+        try:
+            socket.commit(steps)
+        except KernelError as error:
+            ended = error.errno == errno.ENOENT and error.index >= 0
+            if not ended or steps[error.index].kind != nft.DELSETELEM:
+                raise failure(error) from error
+            # The kernel ended the element after we looked at the clock.
+            steps = [*steps[: error.index], *steps[error.index + 1 :]]
+        except OSError as error:
+            raise BackendFailed(
+                f"the kernel did not take the change: {error.strerror}",
+                "the old rules are in force",
+            ) from error
+        else:
+            return

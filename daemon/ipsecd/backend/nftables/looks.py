@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ipsecd.backend.nftables import expressions as ex
-from ipsecd.backend.nftables.naming import DELIVERED, uncounted_name
+from ipsecd.backend.nftables.naming import DELIVERED, counter_name, uncounted_name
 from ipsecd.compiler.tables import TableId
 from ipsecd.model.fields import ME
 from ipsecd.model.packets import Point
@@ -37,6 +37,18 @@ class KernelTable:
         """All sets that hold its keys."""
         again = self.id.volatile and self.id.action is Action.PERMIT
         return (self.set_name, self.uncounted) if again else (self.set_name,)
+
+
+def kernel_table(table: TableId, name: str, origins: tuple[Origin, ...] = ()) -> KernelTable:
+    """A table with a set called `name`; without `origins` its elements count for themselves."""
+    alone = origins[0] if len(origins) == 1 else None
+    return KernelTable(
+        table,
+        name,
+        counter=counter_name(alone) if alone else "",
+        mapped=len(origins) > 1,
+        origin=alone,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,11 +17,12 @@ from contextlib import suppress
 from pathlib import Path
 
 from ipsecd.backend.base import Count, Line, Observation
+from ipsecd.backend.xdp.counters import pinned_state
 from ipsecd.backend.xdp.coverage import wanted
 from ipsecd.backend.xdp.events import Events
 from ipsecd.backend.xdp.links import Links, Place
 from ipsecd.backend.xdp.program import count_steps
-from ipsecd.backend.xdp.programs import Programs, pinned_state
+from ipsecd.backend.xdp.programs import Programs
 from ipsecd.compiler.classifier import Classifier, Ranked
 from ipsecd.compiler.tables import TableId
 from ipsecd.compiler.volatile import Delta, Volatile

@@ -11,49 +11,40 @@ Knows no interface: what is loaded here judges nothing until it is attached. Inv
 
 from __future__ import annotations
 
-import errno
 import mmap
 import os
 import struct
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from math import inf
 from pathlib import Path
 
 from ipsecd.backend.base import Count
 from ipsecd.backend.grace import wait_for_packets
 from ipsecd.backend.xdp import abi, libbpf
+from ipsecd.backend.xdp.counters import Counters
+from ipsecd.backend.xdp.entries import DynamicEntries
+from ipsecd.backend.xdp.failures import not_taken
 from ipsecd.backend.xdp.lines import host_lines
-from ipsecd.backend.xdp.origins import put_origins, read_origins
+from ipsecd.backend.xdp.loading import LoadedFile
+from ipsecd.backend.xdp.origins import put_origins
 from ipsecd.backend.xdp.program import Dynamic, Image, holds_all, state_lines
 from ipsecd.backend.xdp.shortcuts import Shortcuts, shortcuts
-from ipsecd.backend.xdp.slots import packet_key
 from ipsecd.compiler.classifier import Classifier
 from ipsecd.compiler.tables import TableId
 from ipsecd.compiler.volatile import Delta, Entry, Volatile
-from ipsecd.errors import BackendFailed, LimitExceeded
-from ipsecd.model.addresses import Family
+from ipsecd.errors import LimitExceeded
 from ipsecd.model.packets import Host, Point
 from ipsecd.model.values import Origin
 
 OBJECT = Path(__file__).with_name("ipsecd.bpf.o")
 
 MAPS = (
-    "state",
-    "images",
-    "hosts",
-    "shortcuts",
-    "dynamic_ipv4",
-    "dynamic_ipv6",
-    "counters",
-    "origins",
-    "parsing",
-    "datagrams",
+    *("state", "images", "hosts", "shortcuts", "dynamic_ipv4", "dynamic_ipv6"),
+    *("counters", "origins", "parsing", "datagrams"),
 )
 KINDS = ("lan", "lan_bare", "dialup", "dialup_bare")
 HOOKS = ("receive", "arrive", "leave")
 SPARE_RULES = 1024
-_DYNAMIC_MAPS = {Family.IPV4: "dynamic_ipv4", Family.IPV6: "dynamic_ipv6"}
 COMPARED_ENTRIES = 4096
 
 
@@ -73,20 +64,13 @@ class Programs:
         `path` may be an object that holds these programs and more, with `more_maps`. `alone`
         says that nobody judges what they let pass.
         """
-        self._names = (*MAPS, *more_maps)
         self._alone = alone
         self.max_rules = rules + max(SPARE_RULES, rules // 4)
-        self._path = path
-        self._has_loop = libbpf.has_helper(libbpf.BPF_PROG_TYPE_XDP, libbpf.BPF_FUNC_LOOP)
-        self._takes_frags = libbpf.has_helper(
-            libbpf.BPF_PROG_TYPE_XDP, libbpf.BPF_FUNC_XDP_GET_BUFF_LEN
-        )
-        self.max_steps = abi.MAX_STEPS if self._has_loop else abi.MAX_STEPS_UNROLLED
-        self.maps: dict[str, int] = {}
-        self._loaded: dict[str, int] = {}
-        self._load()
-        self._cpus = libbpf.possible_cpus()
-        self._clock_ahead = _clock_offset_ns()
+        self._file = LoadedFile(path, (*MAPS, *more_maps), self.max_rules)
+        self.maps = self._file.maps
+        self.max_steps = self._file.max_steps
+        self._counters = Counters(self.maps["counters"], self.maps["parsing"])
+        self._entries = DynamicEntries(self.maps["dynamic_ipv4"], self.maps["dynamic_ipv6"])
         self._numbers: dict[Origin, int] = {}
         self._numbered = 0
         self._tables: dict[TableId, int] = {}
@@ -111,18 +95,18 @@ class Programs:
 
     def pin(self, directory: Path) -> None:
         """Pin the maps, so that what they hold can be found by the next process."""
-        directory.mkdir()
-        for name, descriptor in self.maps.items():
-            libbpf.pin(descriptor, directory / name)
+        self._file.pin(directory)
+
+    def program(self, name: str) -> int:
+        """A program by name: one of HOOKS, "_", and one of KINDS."""
+        return self._file.program(name)
 
     def restore_counts(self, counts: Mapping[Origin, Count]) -> None:
         """Go on counting from what the rules had counted before."""
         for origin, count in counts.items():
             number = self._numbers.get(origin)
             if number is not None:
-                first = abi.COUNT.pack(*count)
-                value = first + bytes(len(first) * (self._cpus - 1))
-                libbpf.update(self.maps["counters"], struct.pack("=I", number), value)
+                self._counters.set_rule(number, count)
 
     def close(self) -> None:
         """Close every descriptor; what is pinned or attached lives on."""
@@ -130,39 +114,7 @@ class Programs:
         self._shortcuts.close()
         if self._state is not None:
             self._state.close()
-        for descriptor in (*self.maps.values(), *self._loaded.values()):
-            os.close(descriptor)
-        self.maps, self._loaded = {}, {}
-
-    def program(self, name: str) -> int:
-        """A program by name (one of HOOKS, "_", and one of KINDS); loaded when first asked for.
-
-        The verifier takes a tenth of a second for each, and most hosts need two.
-        """
-        if name not in self._loaded:
-            self._load(name)
-        return self._loaded[name]
-
-    def _load(self, wanted: str = "") -> None:
-        """Create the maps, or load one program that reads them."""
-        obj = libbpf.BpfObject(self._path)
-        try:
-            for name in obj.program_names():
-                if name != wanted:
-                    obj.leave_out(name)
-                elif not self._takes_frags:
-                    obj.without_flags(name)
-            obj.set_size("counters", self.max_rules)
-            obj.set_constants(bytes((self._has_loop,)))
-            for name, descriptor in self.maps.items():
-                obj.reuse(name, descriptor)
-            obj.load()
-            if wanted:
-                self._loaded[wanted] = obj.program(wanted)
-            else:
-                self.maps = {name: obj.map(name) for name in self._names}
-        finally:
-            obj.close()
+        self._file.close()
 
     # -- whole states ----------------------------------------------------------------------------
 
@@ -198,15 +150,13 @@ class Programs:
         if not delta.added and not delta.removed and not reshaped:
             return
         number = self._numbered_tables(tables)
-        changed = {(e.table, e.key) for e in delta.removed} & {
-            (e.table, e.key) for e in delta.added
-        }
+        changed = delta.renewed
         gone = [e for e in delta.removed if (e.table, e.key) not in changed]
         if len(delta.added) + len(gone) == 1 and not reshaped:
             for entry in delta.added:
                 self._write(entry, number[entry.table], 0)
             for entry in gone:
-                self._erase(entry, number[entry.table])
+                self._entries.erase(entry, number[entry.table])
             return
         following = self._generation + 1
         done: list[Entry] = []
@@ -229,14 +179,14 @@ class Programs:
         except BaseException:
             self._generation = following - 1
             for entry in done:
-                self._erase(entry, number[entry.table])
+                self._entries.erase(entry, number[entry.table])
             for entry in (*ending, *(e for e in delta.removed if (e.table, e.key) in changed)):
                 self._write(entry, number[entry.table], 0)
             raise
         # They count no more; if one cannot be erased it stays for nothing.
         with suppress(OSError):
             for entry in gone:
-                self._erase(entry, number[entry.table])
+                self._entries.erase(entry, number[entry.table])
 
     def set_host(self, host: Host) -> bool:
         """Take `host` for the addresses of this host; whether that is news."""
@@ -258,24 +208,20 @@ class Programs:
 
     def counts(self) -> dict[Origin, Count]:
         """What every rule of the policy has matched."""
-        return {origin: self._count(number) for origin, number in self._numbers.items()}
+        return {origin: self._counters.of_rule(number) for origin, number in self._numbers.items()}
 
     def volatile_counts(self) -> dict[tuple[TableId, bytes], Count]:
         """What every dynamic entry has matched."""
         found = {}
         for entry in self._volatile.entries():
-            value = self._read(entry)
-            if value:
-                found[entry.table, entry.key] = Count(*abi.DYNAMIC_ENTRY.unpack(value)[3:])
+            count = self._entries.count(entry, self._tables[entry.table])
+            if count is not None:
+                found[entry.table, entry.key] = count
         return found
 
     def parse_results(self) -> dict[str, int]:
         """How many frames could not be read as packets, by what was wrong with them."""
-        return {
-            name: sum(struct.unpack(f"={self._cpus}Q", self._per_cpu("parsing", number, 8)))
-            for number, name in enumerate(abi.PARSE_RESULTS)
-            if number
-        }
+        return self._counters.parse_results()
 
     def digest(self) -> str | None:
         """The digest that the state in force bears, None if there is none."""
@@ -298,7 +244,9 @@ class Programs:
         if self._shortcuts.are_changed():
             found.append("map shortcuts was changed")
         entries = list(self._volatile.entries())
-        if len(entries) <= COMPARED_ENTRIES and not all(map(self._holds, entries)):
+        if len(entries) <= COMPARED_ENTRIES and not all(
+            self._entries.holds(entry, self._tables[entry.table]) for entry in entries
+        ):
             found.append("the dynamic entries were changed")
         return found
 
@@ -355,7 +303,7 @@ class Programs:
             finally:
                 os.close(descriptor)
         except OSError as error:
-            raise _not_taken(error) from error
+            raise not_taken(error) from error
         self._slots[image.slot] = number
 
     def _replace_state(self, lines: bytes) -> None:
@@ -373,7 +321,7 @@ class Programs:
             if memory is not None:
                 memory.close()
             if isinstance(error, OSError):
-                raise _not_taken(error) from error
+                raise not_taken(error) from error
             raise
         old, self._state = self._state, memory
         self._state_bytes, self._state_id = lines, number
@@ -427,56 +375,16 @@ class Programs:
             for number in (numbers[origin] for origin in new):
                 # Those that no rule had yet are zero.
                 if number < self._numbered:
-                    key = struct.pack("=I", number)
-                    libbpf.update(self.maps["counters"], key, bytes(16 * self._cpus))
+                    self._counters.set_rule(number, Count())
             put_origins(self.maps["origins"], {**self._numbers, **numbers})
         except OSError as error:
-            raise _not_taken(error) from error
+            raise not_taken(error) from error
         self._numbered = max(self._numbered, 1 + max(numbers.values()))
         return numbers
 
     def _write(self, entry: Entry, table: int, since: int, *, until: int = abi.FOREVER) -> None:
-        """Write a dynamic entry; what it has counted stays."""
         self._shortcuts.forget(entry.table, entry.key)
-        key = _dynamic_key(entry, table)
-        descriptor = self.maps[_DYNAMIC_MAPS[entry.table.family]]
-        old = libbpf.look_up(descriptor, key, abi.DYNAMIC_ENTRY.size)
-        counted = abi.DYNAMIC_ENTRY.unpack(old)[3:] if old else (0, 0)
-        deadline = 0
-        if entry.deadline != inf:
-            deadline = max(1, int(entry.deadline * 1e9) - self._clock_ahead)
-        value = abi.DYNAMIC_ENTRY.pack(deadline, since, until, *counted)
-        try:
-            libbpf.update(descriptor, key, value)
-        except OSError as error:
-            if error.errno == errno.E2BIG:
-                raise LimitExceeded(
-                    "the kernel's map of dynamic entries is full",
-                    "remove dynamic rules that are no longer needed",
-                ) from error
-            raise _not_taken(error) from error
-
-    def _erase(self, entry: Entry, table: int) -> None:
-        libbpf.delete(self.maps[_DYNAMIC_MAPS[entry.table.family]], _dynamic_key(entry, table))
-
-    def _read(self, entry: Entry) -> bytes | None:
-        return libbpf.look_up(
-            self.maps[_DYNAMIC_MAPS[entry.table.family]],
-            _dynamic_key(entry, self._tables[entry.table]),
-            abi.DYNAMIC_ENTRY.size,
-        )
-
-    def _holds(self, entry: Entry) -> bool:
-        value = self._read(entry)
-        return value is not None and abi.DYNAMIC_ENTRY.unpack(value)[2] == abi.FOREVER
-
-    def _count(self, number: int) -> Count:
-        values = struct.unpack(f"={2 * self._cpus}Q", self._per_cpu("counters", number, 16))
-        return Count(sum(values[0::2]), sum(values[1::2]))
-
-    def _per_cpu(self, name: str, number: int, size: int) -> bytes:
-        value = libbpf.look_up(self.maps[name], struct.pack("=I", number), size * self._cpus)
-        return value or bytes(size * self._cpus)
+        self._entries.write(entry, table, since, until=until)
 
     def _inner_id(self, outer: str, slot: int) -> int:
         value = libbpf.look_up(self.maps[outer], struct.pack("=I", slot), 4)
@@ -487,53 +395,3 @@ class Programs:
         if self._state is None or self._inner_id("state", 0) != self._state_id:
             return b""
         return self._state[: len(self._state_bytes)]
-
-
-def _clock_offset_ns() -> int:
-    """By how much CLOCK_MONOTONIC of this time namespace is ahead of the programs' clock.
-
-    Programs see the clock of the initial one (time_namespaces(7)).
-    """
-    with suppress(OSError):
-        for line in Path("/proc/self/timens_offsets").read_text(encoding="ascii").splitlines():
-            clock, seconds, nanoseconds = line.split()
-            if clock in {"monotonic", "1"}:
-                return int(seconds) * 1_000_000_000 + int(nanoseconds)
-    return 0
-
-
-def _not_taken(error: OSError) -> BackendFailed:
-    return BackendFailed(
-        f"the kernel did not take the change: {error.strerror}", "the old rules are in force"
-    )
-
-
-def _dynamic_key(entry: Entry, table: int) -> bytes:
-    layout = abi.DYNAMIC4 if entry.table.family is Family.IPV4 else abi.DYNAMIC6
-    return layout.pack(table, packet_key(entry.table, entry.key))
-
-
-def pinned_state(directory: Path) -> tuple[str | None, dict[Origin, Count]]:
-    """The digest and the counts of rules in maps that an earlier process pinned.
-
-    Nothing is taken from maps of another layout. Raises ``OSError``.
-    """
-    maps = {}
-    try:
-        for name in ("state", "shortcuts", "counters", "origins"):
-            maps[name] = libbpf.get_pinned(directory / name)
-        if libbpf.look_up(maps["state"], struct.pack("=I", 0), 4) is None:
-            return None, {}
-        last = struct.pack("=I", abi.SHORTCUT_LINES)
-        mark = libbpf.look_up(maps["shortcuts"], last, abi.LINE) or b""
-        cpus = libbpf.possible_cpus()
-        counts = {}
-        for origin, number in read_origins(maps["origins"]).items():
-            value = libbpf.look_up(maps["counters"], struct.pack("=I", number), 16 * cpus)
-            if value:
-                numbers = struct.unpack(f"={2 * cpus}Q", value)
-                counts[origin] = Count(sum(numbers[0::2]), sum(numbers[1::2]))
-        return mark[32:].hex(), counts
-    finally:
-        for descriptor in maps.values():
-            os.close(descriptor)

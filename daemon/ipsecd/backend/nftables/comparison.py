@@ -1,0 +1,93 @@
+"""Owns the comparison of the table in the kernel with what was written to it; changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from ipsecd.backend.base import Observation
+from ipsecd.backend.nftables import messages as nft
+from ipsecd.backend.nftables import transactions as tx
+from ipsecd.backend.nftables.expressions import NFPROTO
+from ipsecd.backend.nftables.looks import KernelTable
+from ipsecd.backend.nftables.naming import (
+    STATE_PREFIX,
+    TABLE,
+    generation_of,
+    kernel_key_width,
+    kernel_keys,
+)
+from ipsecd.backend.nftables.reading import TableReader
+from ipsecd.backend.nftables.wire import Message
+from ipsecd.compiler.classifier import Classifier, Table
+
+COMPARED_ELEMENTS = 4096
+"""Sets up to this size are compared element by element when the state is read back."""
+
+
+@dataclass(frozen=True, slots=True)
+class PolicySet:
+    """A set of the policy that is in the kernel."""
+
+    table: Table
+    kernel: KernelTable
+
+
+def compare(
+    reader: TableReader,
+    classifier: Classifier | None,
+    sets: Iterable[PolicySet],
+    fingerprint: str,
+    *,
+    meddled: bool,
+) -> Observation:
+    """What the table holds, and in which ways that is not `classifier` in `sets`.
+
+    `fingerprint` is what the reader said after the last change; `meddled` is whether somebody else
+    is known to have changed the table since. Without a classifier there should be no table.
+    """
+    if not reader.exists():
+        missing = (f"table inet {TABLE} is missing",) if classifier else ()
+        return Observation(None, missing)
+    marks = [name for name in reader.chains() if name.startswith(STATE_PREFIX)]
+    digest = marks[0].removeprefix(STATE_PREFIX) if len(marks) == 1 else None
+    if classifier is None:
+        return Observation(digest, (f"table inet {TABLE} is there and should not be",))
+    drift: list[str] = []
+    if digest != classifier.digest:
+        drift.append(f"the kernel holds policy {digest}, not {classifier.digest}")
+    if reader.fingerprint() != fingerprint:
+        drift.append(f"the chains, rules or sets of table inet {TABLE} were changed")
+    if meddled:
+        # Not only what is compared can have changed: large sets and dynamic ones are not read.
+        drift.append(f"somebody else changed table inet {TABLE}")
+    drift += [f"the elements of set {name} were changed" for name in _changed_sets(reader, sets)]
+    return Observation(digest, tuple(drift))
+
+
+def unused(reader: TableReader, sets: set[str], counters: set[str]) -> list[Message]:
+    """What deletes the sets and counters of the table that are not among those in use."""
+    found = [name for name in reader.sets() if generation_of(name) and name not in sets]
+    stale = [name for name in reader.counters() if name not in counters]
+    return [
+        *(nft.delete_set(TABLE, name) for name in found),
+        *(nft.delete_counter(TABLE, name) for name in stale),
+    ]
+
+
+def _changed_sets(reader: TableReader, sets: Iterable[PolicySet]) -> Iterator[str]:
+    """The names of the sets whose elements are not what was written."""
+    for name, keys in tx.FIXED_SETS.items():
+        if {key for key, _ in reader.elements(name)} != set(keys):
+            yield name
+    for one in sets:
+        if len(one.table) <= COMPARED_ELEMENTS and not _holds(reader, one):
+            yield one.kernel.set_name
+
+
+def _holds(reader: TableReader, one: PolicySet) -> bool:
+    table = one.table
+    keys = kernel_keys(table.id, table.keys, NFPROTO[table.id.family])
+    width = kernel_key_width(table.id)
+    wanted = {keys[i : i + width] for i in range(0, len(keys), width)}
+    return {key for key, _ in reader.elements(one.kernel.set_name)} == wanted

@@ -1,0 +1,53 @@
+"""Owns what rules depend on and what changes without any news; must not know the rules.
+
+Those are the control groups that rules name, and whether somebody translates addresses here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from ipsecd.backend.nftables import cgroups
+from ipsecd.backend.nftables.looks import KernelTable
+from ipsecd.backend.nftables.translation import is_translated
+from ipsecd.backend.nftables.wire import KernelError, NftSocket
+
+TRANSLATION_S = 1.0
+"""How often to ask whether somebody translates addresses: a dump of all chains there are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """The control groups by the endpoints that name them, and whether addresses are translated."""
+
+    groups: Mapping[str, cgroups.Group | None] = field(default_factory=dict)
+    translated: bool = False
+
+
+class Surveyor:
+    """Looks at the surroundings, at translation not more often than it has to."""
+
+    def __init__(self, socket: NftSocket, clock: Callable[[], float]) -> None:
+        self._socket = socket
+        self._clock = clock
+        self._asked = 0.0
+
+    def look(self, tables: Iterable[KernelTable], last: Surroundings) -> Surroundings:
+        """The surroundings of `tables`; translation is as it was `last`, if nobody tells."""
+        return Surroundings(cgroups.find_all(tables), self._is_translated(last))
+
+    def has_changed(self, last: Surroundings) -> bool:
+        """Whether anything is not as it was `last`; of translation that is asked once a second."""
+        if any(cgroups.find(name) != group for name, group in last.groups.items()):
+            return True
+        if self._clock() < self._asked + TRANSLATION_S:
+            return False
+        return self._is_translated(last) != last.translated
+
+    def _is_translated(self, last: Surroundings) -> bool:
+        self._asked = self._clock()
+        try:
+            return is_translated(self._socket)
+        except KernelError:
+            return last.translated
