@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -185,6 +186,20 @@ def test_the_engine_may_go_and_come(daemon: Daemon, engine: Engine) -> None:
     finally:
         engine.serve()
     assert eventually(lambda: "followed through" in daemon.ctl("status"), 10)
+
+
+def test_a_container_that_is_being_stopped_is_still_blocked(daemon: Daemon, engine: Engine) -> None:
+    """One that takes its time to end may send as long as it does."""
+    daemon.ctl("block", "container:slow=*:1434:UDP")
+    engine.run("slow", command="trap '' TERM; sleep 100000")
+    slow = engine.inside("slow")
+    assert eventually(lambda: not passes(slow, OUTSIDE, PEER4, 1434))
+    words = (engine.command, "stop", "--time", "60", "slow")
+    with subprocess.Popen(words, env=engine.environment, stdout=subprocess.DEVNULL) as stopping:
+        passed = [passes(slow, OUTSIDE, PEER4, 1434) for _ in range(3)]
+        assert stopping.poll() is None
+        engine("kill", "slow")
+    assert passed == [False] * 3
 
 
 HASTY = f"for n in 1 2 3; do tftp -g -r worm {PEER4} 1434 & done; sleep 100"

@@ -125,6 +125,15 @@ def test_answers_of_engines_are_read() -> None:
     assert found == Inventory((WEB, *others), {"front": (FRONT,)})
 
 
+@pytest.mark.parametrize("state", ["stopping", "stopped", "removing", "paused", "restarting"])
+def test_a_container_that_is_ending_keeps_its_address(state: str) -> None:
+    """What runs in it may send until it has ended, and what shares its network after that."""
+    networks = {"Networks": {"front": {"IPAddress": "10.90.0.2"}}}
+    one = {"Id": "a", "Names": ["/web"], "State": state, "NetworkSettings": networks}
+    (found,) = read_inventory([one], []).containers
+    assert found.networks == {"front": (WEB4,)}
+
+
 def test_a_network_tells_of_who_is_about_to_start() -> None:
     """Its addresses are newer than the list's, also of one that is listed as running still."""
     entry = {"IPv4Address": "10.90.0.9/24", "IPv6Address": "", "MacAddress": "02:42:0a:5a:00:09"}

@@ -33,7 +33,9 @@ AGAIN_S = (0.02, 0.1, 0.5, 2.0)
 """When everything is asked for again after an event: Docker tells of some before they happen."""
 
 ABSENT, UNUSED, CONNECTED, UNREACHABLE = "absent", "unused", "connected", "unreachable"
-_ENDED = frozenset({"exited", "dead", "removing", "stopped", "stopping"})
+_ENDED = frozenset({"exited", "dead"})
+"""States in which nothing can be sent any more. In Podman's "stopping" the processes run, for as
+long as they take to end, and in "stopped" a pod or another container may still use the network."""
 _EVENTS = frozenset(
     {
         *("create", "init", "start", "restart", "unpause", "connect", "disconnect", "rename"),
@@ -237,7 +239,7 @@ def read_inventory(
 
     What networks say is `attached` to a container is newer than the list, where the two differ. A
     container that does not run is known too, without addresses: if it starts, its hook tells of
-    them before the engine does.
+    them before the engine does. One that is ending keeps what is listed until it has ended.
     """
     found = []
     for one in containers:
