@@ -65,7 +65,7 @@ def test_a_container_that_is_not_there_is_named_with_the_reason(
 ) -> None:
     """The rule is in force, and the answer and the status say what it waits for."""
     for socket, state in states.items():
-        site.engine.set_container_engine(socket, None, state)
+        site.engine.set_container_engine(socket, None, state, 0.0)
     (warning,) = block(site, "container:web=*")
     assert warning.startswith("container:web matches nothing at the moment: ")
     assert reason in warning
@@ -87,7 +87,7 @@ def test_a_container_that_is_not_there_is_named_with_the_reason(
 )
 def test_what_a_connected_engine_lacks_is_said(site: Site, text: str, reason: str) -> None:
     """Containers, networks and labels each have words of their own."""
-    site.engine.set_container_engine(PODMAN, IPV6_ONLY, CONNECTED)
+    site.engine.set_container_engine(PODMAN, IPV6_ONLY, CONNECTED, 0.0)
     (warning,) = block(site, text)
     assert warning.endswith(f"matches nothing at the moment: {reason}")
 
@@ -95,7 +95,7 @@ def test_what_a_connected_engine_lacks_is_said(site: Site, text: str, reason: st
 def test_what_is_there_is_not_warned_of(site: Site, groups: Path) -> None:
     """Nothing is said of containers with addresses, of services that run and of addresses."""
     assert groups.is_dir()
-    site.engine.set_container_engine(PODMAN, IPV6_ONLY, CONNECTED)
+    site.engine.set_container_engine(PODMAN, IPV6_ONLY, CONNECTED, 0.0)
     filters = ("container:six=*", "label:app=db=*", "service:web.service=*", "10.0.0.1=0")
     assert block(site, *filters) == []
     assert call(site, "Status")["status"]["warnings"] == []

@@ -60,6 +60,54 @@ def test_an_announced_address_is_enforced_over_the_listed_one(bench: Site) -> No
     assert not blocks(bench, OLD)
 
 
+@pytest.mark.parametrize("late_s", [0.0, 2 * ANNOUNCED_S])
+@pytest.mark.parametrize("listed", [(), (OLD,)])
+def test_what_was_asked_before_an_announcement_does_not_end_it(
+    bench: Site, listed: tuple[int, ...], late_s: float
+) -> None:
+    """It tells of the run before, and comes as late as the machine is busy.
+
+    A container may start again at the address that it had, and is still listed with.
+    """
+    bench.engine.set_inventory("podman", known(WEB, "web", OLD))
+    asked_at = bench.clock.now
+    bench.clock.now += 0.1
+    assert bench.engine.announce(WEB, networks(OLD))
+    bench.clock.now += late_s + 0.1
+    for found in (listed, ()):
+        bench.engine.set_inventory("podman", known(WEB, "web", *found), asked_at)
+        assert blocks(bench, OLD)
+        assert blocks(bench, OLD, 54)
+    bench.engine.set_inventory("podman", known(WEB, "web", OLD))
+    bench.engine.set_inventory("podman", known(WEB, "web"))
+    assert not blocks(bench, OLD)
+
+
+def test_a_second_start_is_not_ended_by_news_of_the_first(bench: Site) -> None:
+    """Two announcements in a row: what was asked between the two lists the first address."""
+    bench.engine.set_inventory("podman", known(WEB, "web"))
+    assert bench.engine.announce(WEB, networks(OLD))
+    bench.clock.now += 0.1
+    between = bench.clock.now
+    bench.clock.now += 0.1
+    assert bench.engine.announce(WEB, networks(NEW))
+    bench.engine.set_inventory("podman", known(WEB, "web", OLD), between)
+    assert blocks(bench, NEW)
+    assert not blocks(bench, OLD)
+    bench.engine.set_inventory("podman", known(WEB, "web"), between)
+    assert blocks(bench, NEW)
+
+
+def test_who_was_removed_takes_no_address(bench: Site) -> None:
+    """What it was announced with belongs to whoever is listed with it now."""
+    both = Inventory((*known(WEB, "web").containers, *known(DB, "db").containers))
+    bench.engine.set_inventory("podman", both)
+    assert bench.engine.announce(DB, networks(NEW))
+    bench.clock.now += 0.1
+    bench.engine.set_inventory("podman", known(WEB, "web", NEW))
+    assert blocks(bench, NEW)
+
+
 def test_only_its_own_engine_ends_an_announcement(bench: Site) -> None:
     """An engine that is slow keeps what was told of its containers; its own news end it in time."""
     bench.engine.set_inventory("podman", known(WEB, "web"))

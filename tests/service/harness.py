@@ -132,8 +132,10 @@ class FakeEngine:
     def wants_containers(self) -> bool:
         return False
 
-    def set_container_engine(self, source: str, inventory: Inventory | None, state: str) -> None:
-        del inventory
+    def set_container_engine(
+        self, source: str, news: Inventory | None, state: str, at: float
+    ) -> None:
+        del news, at
         self.story.append(f"{source} {state}")
 
     def follow_senders(self) -> bool:

@@ -143,10 +143,10 @@ def test_what_containers_have_meanwhile_counts_when_the_policy_is_in_force(tmp_p
             return Inventory((Container(WEB, "web", networks=networks),))
 
         news = daemon.engine.set_container_engine
-        await daemon.lines.run(news, "podman", inventory(OLD), "connected")
+        await daemon.lines.run(news, "podman", inventory(OLD), "connected", 0.0)
         change = daemon.apply()
         await asyncio.to_thread(daemon.backend.begun.wait, PATIENCE_S)
-        await daemon.lines.run(news, "podman", inventory(NEW), "connected")
+        await daemon.lines.run(news, "podman", inventory(NEW), "connected", 1.0)
         daemon.backend.may_go_on.set()
         await change
         assert daemon.backend.blocks(53, NEW, 0x08080808)

@@ -1,6 +1,7 @@
 """Owns what is known of containers, and enforcing by it; must not know how it is found out.
 
-An announcement counts until its engine lists all of it, or has had the time to.
+An announcement counts until its engine, asked after it, lists all of it or has had the time to.
+What an engine was asked before tells of an earlier run of the container, however late it comes.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from ipsecd.sources.kept import Kept
 ASKED_S = 60.0
 """How long a look at the containers keeps their engines being followed."""
 ANNOUNCED_S = 10.0
-"""How long an announced address is believed without its engine."""
+"""How long after an announcement its engine may be asked, and not know of it yet."""
 
 
 @dataclass(slots=True)
@@ -49,28 +50,34 @@ class Containers:
         """Follow the container engines for a while, although no filter needs it."""
         self._asked_until = self.clock() + ASKED_S
 
-    def set_engine(self, source: str, inventory: Inventory | None, state: str) -> None:
+    def set_engine(
+        self, source: str, inventory: Inventory | None, state: str, asked_at: float
+    ) -> None:
         """Take the news of the engine behind `source`, if there are any, and its state."""
         if inventory is not None:
-            self.set_inventory(source, inventory)
+            self.set_inventory(source, inventory, asked_at)
         self.engines[source] = state
 
-    def set_inventory(self, source: str, inventory: Inventory) -> None:
-        """Enforce by what the engine behind `source` has for containers now.
+    def set_inventory(
+        self, source: str, inventory: Inventory, asked_at: float | None = None
+    ) -> None:
+        """Enforce by what the engine behind `source` has for containers.
 
-        Raises ``IpsecdError`` if the kernel does not take it; what was known is in force then.
+        It was asked for that at `asked_at`, in monotonic seconds, or just now. Raises
+        ``IpsecdError`` if the kernel does not take it; what was known is in force then.
         """
         news = self.enforcement.state.news
         if news.inventories.get(source) == inventory and not news.announced:
             return
+        asked = self.clock() if asked_at is None else asked_at
         inventories = {**news.inventories, source: inventory}
-        self._take(News(inventories, self._awaited(inventories, news.announced, source)))
+        self._take(News(inventories, _awaited(inventories, news.announced, source, asked)))
 
     def announce(self, identity: str, addresses: tuple[Network, ...]) -> bool:
         """Enforce by the addresses of a container that is about to start.
 
-        They count until its engine knows them, or for some seconds. False if no engine has told
-        of the container yet; that no filter names any is no reason to wait for it.
+        False if no engine has told of the container yet; that no filter names any is no reason to
+        wait for it.
         """
         if not self.are_selected:
             return True
@@ -84,39 +91,17 @@ class Containers:
             )
             for other, told in state.news.announced.items()
         }
-        announced[identity] = Announced(self.clock() + ANNOUNCED_S, addresses)
-        inventories = state.news.inventories
-        self._take(News(inventories, self._awaited(inventories, announced)))
+        announced[identity] = Announced(self.clock(), addresses)
+        self._take(News(state.news.inventories, announced))
         return True
-
-    def _awaited(
-        self,
-        inventories: Mapping[str, Inventory],
-        announced: Mapping[str, Announced],
-        fresh: str = "",
-    ) -> dict[str, Announced]:
-        """Those that still count, by news of which those of the engine `fresh` are new."""
-        now = self.clock()
-        listed = {
-            one.id: {address for found in one.networks.values() for address in found}
-            for one in merged(inventories.values()).containers
-        }
-        of_others = {
-            one.id
-            for source, inventory in inventories.items()
-            if source != fresh
-            for one in inventory.containers
-        }
-        return {
-            identity: told
-            for identity, told in announced.items()
-            if (told.until > now or identity in of_others)
-            and not listed.get(identity, set()) >= set(told.addresses)
-        }
 
     def _take(self, news: News) -> None:
         """Enforce by what engines know and was announced, and keep it."""
-        told = {identity: one.addresses for identity, one in news.announced.items()}
+        known = {one.id for each in news.inventories.values() for one in each.containers}
+        # One that was removed takes no address from whoever has it now.
+        told = {
+            identity: one.addresses for identity, one in news.announced.items() if identity in known
+        }
         inventory = merged(news.inventories.values()).with_announced(told)
         new = replace(self.enforcement.state, news=news, inventory=inventory)
         if new.enforcing:
@@ -140,3 +125,30 @@ class Containers:
         volatile, delta = new.volatile.changed(gone, come)
         new = replace(new, whole=whole, volatile=volatile)
         self.enforcement.become(new, delta)
+
+
+def _awaited(
+    inventories: Mapping[str, Inventory],
+    announced: Mapping[str, Announced],
+    source: str,
+    asked_at: float,
+) -> dict[str, Announced]:
+    """Those that still count after the engine behind `source` has been asked at that time."""
+    listed = {
+        one.id: {address for found in one.networks.values() for address in found}
+        for one in inventories[source].containers
+    }
+    of_others = {
+        one.id
+        for other, inventory in inventories.items()
+        if other != source
+        for one in inventory.containers
+    }
+
+    def counts(identity: str, told: Announced) -> bool:
+        if identity in of_others or asked_at <= told.at:
+            return True
+        late = asked_at >= told.at + ANNOUNCED_S
+        return not (late or listed.get(identity, set()) >= set(told.addresses))
+
+    return {identity: told for identity, told in announced.items() if counts(identity, told)}

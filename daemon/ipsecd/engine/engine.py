@@ -282,16 +282,18 @@ class Engine(View):
         """Follow the container engines for a while, although no filter needs it."""
         self._containers.ask()
 
-    def set_container_engine(self, source: str, inventory: Inventory | None, state: str) -> None:
-        """Take the news of the engine behind `source`, if there are any, and its state."""
-        self._enforcement.run(lambda: self._containers.set_engine(source, inventory, state))
+    def set_container_engine(
+        self, source: str, news: Inventory | None, state: str, at: float
+    ) -> None:
+        """Take the news of the engine behind `source`, asked for `at` a time, and its state."""
+        self._enforcement.run(lambda: self._containers.set_engine(source, news, state, at))
 
-    def set_inventory(self, source: str, inventory: Inventory) -> None:
-        """Enforce by what the engine behind `source` has for containers now.
+    def set_inventory(self, source: str, inventory: Inventory, at: float | None = None) -> None:
+        """Enforce by what the engine behind `source` has for containers, asked for `at` a time.
 
         Raises ``IpsecdError`` if the kernel does not take it; what was known is in force then.
         """
-        self._enforcement.run(lambda: self._containers.set_inventory(source, inventory))
+        self._enforcement.run(lambda: self._containers.set_inventory(source, inventory, at))
 
     def announce(self, identity: str, addresses: tuple[Network, ...]) -> bool:
         """Enforce by the addresses of a container that is about to start.

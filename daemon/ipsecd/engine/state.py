@@ -45,9 +45,9 @@ class Due:
 
 @dataclass(frozen=True, slots=True)
 class Announced:
-    """Addresses that a container is said to have, believed until a monotonic time in seconds."""
+    """Addresses that a container is said to have, and when that was told, in monotonic seconds."""
 
-    until: float
+    at: float
     addresses: tuple[Network, ...]
 
 

@@ -13,9 +13,11 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -46,16 +48,17 @@ _EVENTS = frozenset(
 _NO_LABELS = frozenset({"image", "containerExitCode", "exitCode", "podId", "signal", "execID"})
 """What else events have among the attributes of a container."""
 
-Publish = Callable[[str, Inventory | None, str], None]
+Publish = Callable[[str, Inventory | None, str, float], None]
 
 
 class Follower:
     """One thread that follows one engine."""
 
     def __init__(self, path: Path, wanted: Callable[[], bool], publish: Publish) -> None:
-        """`wanted` says whether anybody needs to know; `publish` gets socket, news and state.
+        """`wanted` says whether anybody needs to know; `publish` gets socket, news, state and time.
 
-        The news are None when only the state has changed.
+        The news are None when only the state has changed. The time, in monotonic seconds, is when
+        the engine was asked for the news: what happened since may not be among them.
         """
         self._path = path
         self._wanted = wanted
@@ -64,6 +67,7 @@ class Follower:
         self._state = ""
         self._lock = threading.Lock()
         self._listed = Inventory()
+        self._asked_at = -inf
         self._made: dict[str, Container] = {}
         self._joined: set[str] = set()
         self._attached: dict[str, Attached] = {}
@@ -123,6 +127,7 @@ class Follower:
                     again = iter(AGAIN_S)
                 if over.is_set():
                     break
+                asked_at = time.monotonic()
                 self._ask_joined(client)
                 listed = client.containers(all=True)
                 inventory = read_inventory(listed, client.networks(), self._attached.values())
@@ -130,7 +135,7 @@ class Follower:
                     key: one for key, one in self._attached.items() if one.is_ahead_of(listed)
                 }
                 with self._lock:
-                    self._listed = inventory
+                    self._listed, self._asked_at = inventory, asked_at
                     for one in inventory.containers:
                         self._made.pop(one.id, None)
                     self._tell(CONNECTED, self._everything())
@@ -187,7 +192,7 @@ class Follower:
             return
         if state != self._state and not state.startswith((UNUSED, ABSENT)):
             record(logging.INFO, "container-engine", socket=self._path, state=state)
-        self._publish(str(self._path), inventory, state)
+        self._publish(str(self._path), inventory, state, self._asked_at)
         self._state = state
 
 

@@ -99,8 +99,10 @@ class EngineLike(Protocol):
         """Whether they have to be followed; called from any thread."""
         ...
 
-    def set_container_engine(self, source: str, inventory: Inventory | None, state: str) -> None:
-        """Enforce by what the engine behind a socket knows now, if there are news; its state."""
+    def set_container_engine(
+        self, source: str, news: Inventory | None, state: str, at: float
+    ) -> None:
+        """Enforce by what the engine behind a socket knew when it was asked, if there are news."""
 
     def follow_senders(self) -> bool:
         """Look whether services that filters name have been started or stopped.

@@ -139,10 +139,10 @@ class Daemon:
         """Follow the container engines, as long as the block runs."""
         loop = asyncio.get_running_loop()
 
-        def publish(source: str, inventory: Inventory | None, state: str) -> None:
+        def publish(source: str, news: Inventory | None, state: str, at: float) -> None:
             if loop.is_closed():
                 return
-            told = self._thread.run(self._engine.set_container_engine, source, inventory, state)
+            told = self._thread.run(self._engine.set_container_engine, source, news, state, at)
             asyncio.run_coroutine_threadsafe(told, loop).result()
 
         found = [
