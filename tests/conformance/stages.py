@@ -126,15 +126,11 @@ class Stage(ABC):
         self, remove: Sequence[Origin], add: Sequence[InForce], deadline: float = inf
     ) -> None:
         """Change the dynamic rules; what was told stays as it was if that is refused."""
-        before = {o: self._dynamic[o] for o in remove if o in self._dynamic}
-        delta = self.volatile.change(remove=remove, add=rows_of(add), deadline=deadline)
-        try:
-            self.backend.change(delta, self.volatile)
-        except BaseException:
-            self.volatile.change(remove=[one.origin for one in add])
-            for origin, (filters, until) in before.items():
-                self.volatile.change(remove=[origin], add=rows_of(filters), deadline=until)
-            raise
+        before = [origin for origin in remove if origin in self._dynamic]
+        rows = ((row, deadline) for row in rows_of(add))
+        volatile, delta = self.volatile.changed(remove, rows)
+        self.backend.change(delta, volatile)
+        self.volatile = volatile
         for origin in before:
             del self._dynamic[origin]
         for one in add:

@@ -39,6 +39,19 @@ def test_what_is_added_counts_at_once_until_it_is_removed(stage: Stage) -> None:
     assert stage.backend.volatile_counts() == {}
 
 
+def test_rules_of_one_table_come_and_go_apart(stage: Stage) -> None:
+    """None of them is taken for a foreign change, and each has counts of its own."""
+    stage.put(*POLICY)
+    rules = [dynamic(f"*=0:{port}:UDP", f"port {port}") for port in (1435, 1436, 1437)]
+    for one in rules:
+        stage.add(one)
+        assert stage.is_in_force()
+    assert len(stage.backend.volatile_counts()) == 2 * len(rules)
+    stage.drop(rules[1])
+    assert stage.is_in_force()
+    assert len(stage.backend.volatile_counts()) == 2 * (len(rules) - 1)
+
+
 def test_it_ends_when_its_time_is_over(stage: Stage) -> None:
     """Without a word from anybody; what has no end or a later one stays."""
     stage.put(*POLICY)

@@ -133,9 +133,9 @@ class MemoryBackend:
     def volatile_counts(self) -> Mapping[tuple[TableId, bytes], Count]:
         """Packets judged, by entry."""
         return {
-            (table, key): count
+            (table, key): live.counts.get(key, Count())
             for table, live in self._live.items()
-            for key, count in live.counts.items()
+            for key in live.deadlines
         }
 
     def unparsable(self) -> int:

@@ -67,8 +67,7 @@ class Programs:
         self._alone = alone
         self.max_rules = rules + max(SPARE_RULES, rules // 4)
         self._file = LoadedFile(path, (*MAPS, *more_maps), self.max_rules)
-        self.maps = self._file.maps
-        self.max_steps = self._file.max_steps
+        self.maps, self.max_steps = self._file.maps, self._file.max_steps
         self._counters = Counters(self.maps["counters"], self.maps["parsing"])
         self._entries = DynamicEntries(self.maps["dynamic_ipv4"], self.maps["dynamic_ipv6"])
         self._numbers: dict[Origin, int] = {}
@@ -143,8 +142,12 @@ class Programs:
     def change(self, delta: Delta, volatile: Volatile) -> None:
         """Add and remove dynamic entries, at a cost that does not depend on how many there are.
 
-        Raises ``LimitExceeded`` when the map is full and ``BackendFailed``; then nothing changed.
+        Raises ``LimitExceeded`` or ``BackendFailed``, and then nothing has changed.
         """
+        self._change(delta, volatile)
+        self._volatile = volatile
+
+    def _change(self, delta: Delta, volatile: Volatile) -> None:
         tables = {table.id for table in volatile.tables}
         reshaped = tables != self._tables.keys() or self.points != self._judged
         if not delta.added and not delta.removed and not reshaped:
