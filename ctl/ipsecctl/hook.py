@@ -1,15 +1,18 @@
 """Owns what is done before a container starts: its addresses go to the daemon first.
 
 An OCI runtime runs this with the container's state on standard input (config.md of the runtime
-specification, createRuntime), when its network is there and nothing in it runs yet. A container is
-never kept from starting: without a daemon, or with one that has not heard of it, it starts anyway.
+specification, createRuntime), when its network is there and nothing in it runs yet. One that uses
+the network of this host has no addresses of its own, and is not announced. A container is never
+kept from starting: without a daemon, or with one that has not heard of it, it starts anyway.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from ipsecctl.client import Client
@@ -19,6 +22,7 @@ from ipsecd.output import begin, complain_text, finish
 PATIENCE_S, PAUSE_S = 1.5, 0.02
 ANSWER_S = 2.0
 """With PATIENCE_S less than the runtime gives a hook, before it gives the container up."""
+PROCESSES = Path("/proc")
 _LOOPBACK = "lo"
 _LINK_LOCAL = "20"
 """The scope of addresses that no engine lists, in the hexadecimal of if_inet6 (linux/ipv6.h)."""
@@ -29,25 +33,42 @@ def main() -> int:
     begin()
     try:
         state = json.load(sys.stdin)
-        network = Path(f"/proc/{int(state['pid'])}/net")
-        announce(Client(timeout_s=ANSWER_S), str(state["id"]), [*ipv4(network), *ipv6(network)])
+        process = PROCESSES / str(int(state["pid"]))
+        others = sharing(process)
+        if os.getpid() not in others:
+            addresses = [*ipv4(process / "net"), *ipv6(process / "net")]
+            client = Client(timeout_s=ANSWER_S)
+            announce(client, str(state["id"]), addresses, shared=bool(others))
     except (IpsecdError, OSError, ValueError, KeyError, TypeError) as error:
         complain_text(f"ipsecd: the container starts without being announced: {error}")
     return finish(0, "ipsecctl")
 
 
-def announce(client: Client, identity: str, addresses: list[str]) -> None:
+def announce(client: Client, identity: str, addresses: list[str], *, shared: bool) -> None:
     """Tell the daemon, as often as it has not heard of the container; raises ``IpsecdError``."""
+    parameters = {"id": identity, "addresses": addresses, "shared": shared}
     deadline = time.monotonic() + PATIENCE_S
     while True:
         try:
-            client.call("AnnounceContainer", {"id": identity, "addresses": addresses})
+            client.call("AnnounceContainer", parameters)
         except NotFound:
             if time.monotonic() > deadline:
                 raise
             time.sleep(PAUSE_S)
         else:
             return
+
+
+def sharing(process: Path) -> set[int]:
+    """The other processes that are in the same network namespace, as in a pod."""
+    namespace = (process / "ns/net").stat().st_ino
+    found = set()
+    for other in PROCESSES.glob("[0-9]*"):
+        # Processes end at any time.
+        with suppress(OSError):
+            if other != process and (other / "ns/net").stat().st_ino == namespace:
+                found.add(int(other.name))
+    return found
 
 
 def ipv4(network: Path) -> list[str]:

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -23,9 +24,11 @@ from tests.netns.site import (
     PEER4,
     PEER6,
     Daemon,
+    Namespace,
     dynamic_entries,
     eventually,
     listening,
+    python,
     run,
 )
 
@@ -202,6 +205,12 @@ def test_a_container_that_is_being_stopped_is_still_blocked(daemon: Daemon, engi
     assert passed == [False] * 3
 
 
+SEND_ON = """
+import socket, sys, time
+while True:
+    socket.socket(type=socket.SOCK_DGRAM).sendto(b"x", (sys.argv[1], int(sys.argv[2])))
+    time.sleep(0.005)
+"""
 HASTY = f"for n in 1 2 3; do tftp -g -r worm {PEER4} 1434 & done; sleep 100"
 
 
@@ -244,6 +253,42 @@ def test_with_the_hook_not_even_the_first_packet_passes(daemon: Daemon, engine: 
     finally:
         engine.remove_hook()
     assert counted_starts(engine, 10) > 0
+
+
+@contextmanager
+def sending(where: Namespace, address: str, port: int) -> Iterator[None]:
+    """Send datagrams for as long as the block runs."""
+    with subprocess.Popen(python(where, SEND_ON, address, str(port))) as process:
+        try:
+            yield
+        finally:
+            process.kill()
+
+
+@with_podman
+def test_who_joins_the_network_of_a_container_is_blocked_beside_it(
+    daemon: Daemon, engine: Podman
+) -> None:
+    """It has the same address, from its first packet on, and takes it from nobody."""
+    daemon.ctl("block", "container:web=*:1434:UDP")
+    daemon.ctl("block", "container:member=*:1435:UDP")
+    web = engine.inside("web")
+    assert eventually(lambda: not passes(web, OUTSIDE, PEER4, 1434))
+    engine.install_hook(daemon.environment["IPSECD_SOCKET"])
+    try:
+        with (
+            listening(OUTSIDE, PEER4, 1434) as of_web,
+            listening(OUTSIDE, PEER4, 1435) as of_member,
+            sending(web, PEER4, 1434),
+        ):
+            for _ in range(5):
+                hasty = HASTY.replace(" 1434 ", " 1435 ")
+                engine.run("member", network="container:web", command=hasty)
+                time.sleep(0.2)
+                engine.remove("member")
+            assert (of_web(), of_member()) == (0, 0)
+    finally:
+        engine.remove_hook()
 
 
 @with_podman

@@ -98,8 +98,33 @@ def test_a_second_start_is_not_ended_by_news_of_the_first(bench: Site) -> None:
     assert blocks(bench, NEW)
 
 
+def test_who_shares_an_address_takes_it_from_nobody(bench: Site) -> None:
+    """A container that joins the network of another, or a pod, leaves the others what they have."""
+    both = Inventory((*known(WEB, "web", OLD).containers, *known(DB, "db").containers))
+    bench.engine.set_inventory("podman", both)
+    assert bench.engine.announce(DB, networks(OLD), shared=True)
+    assert blocks(bench, OLD)
+    bench.clock.now += 0.1
+    assert bench.engine.announce(WEB, networks(OLD, NEW))
+    assert bench.engine.announce(DB, networks(OLD, NEW), shared=True)
+    for port in (53, 54):
+        assert blocks(bench, OLD, port)
+        assert blocks(bench, NEW, port)
+
+
+def test_who_ended_takes_no_address(bench: Site) -> None:
+    """What it was announced with belongs to whoever is listed with it by an engine asked since."""
+    both = Inventory((*known(WEB, "web").containers, *known(DB, "db").containers))
+    bench.engine.set_inventory("podman", both)
+    assert bench.engine.announce(DB, networks(NEW))
+    bench.clock.now += 0.1
+    both = Inventory((*known(WEB, "web", NEW).containers, *known(DB, "db").containers))
+    bench.engine.set_inventory("podman", both)
+    assert blocks(bench, NEW)
+
+
 def test_who_was_removed_takes_no_address(bench: Site) -> None:
-    """What it was announced with belongs to whoever is listed with it now."""
+    """So it is when its engine does not have it any more."""
     both = Inventory((*known(WEB, "web").containers, *known(DB, "db").containers))
     bench.engine.set_inventory("podman", both)
     assert bench.engine.announce(DB, networks(NEW))
@@ -135,8 +160,13 @@ def test_announcements_survive(bench: Site) -> None:
     bench.engine.announce(WEB, networks(NEW))
     bench.again()
     assert blocks(bench, NEW)
+    asked_at = bench.clock.now
+    bench.clock.now += 1
+    bench.engine.announce(WEB, networks(NEW))
     bench.engine.stop()
     bench.engine.start()
+    assert blocks(bench, NEW)
+    bench.engine.set_inventory("podman", known(WEB, "web"), asked_at)
     assert blocks(bench, NEW)
 
 

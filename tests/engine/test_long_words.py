@@ -18,7 +18,7 @@ DYNAMIC = {"filters": ["*=0:80:TCP"], "action": "block"}
 RULE = {"name": "R", "action": "block", "filters": ["*=0:80:TCP"], "interface": None}
 CALLS: list[tuple[str, dict[str, Any]]] = [
     ("GetPolicy", {"name": LONG}),
-    ("AnnounceContainer", {"id": LONG, "addresses": [LONG]}),
+    ("AnnounceContainer", {"id": LONG, "addresses": [LONG], "shared": False}),
     ("Explain", {"packet": LONG}),
     ("Explain", {"packet": f"tcp {LONG} > me:80"}),
     ("Explain", {"packet": f"tcp 192.0.2.1:1 > me:{LONG}"}),

@@ -84,8 +84,11 @@ def test_an_announced_address_counts_until_the_engine_knows_better() -> None:
 def test_who_announces_an_address_takes_it_from_whoever_had_it() -> None:
     """A container that has ended may still be listed with what another has now."""
     known = Inventory((WEB, Container("abc", "new")), {"front": (FRONT,)})
-    old, new = known.with_announced({"abc": (WEB4,)}).containers
+    old, new = known.with_announced({"abc": (WEB4,)}, {WEB4}).containers
     assert old.networks == {"front": (WEB6,), "back": (BACK4,)}
+    assert new.networks == {"front": (WEB4,)}
+    shared, new = known.with_announced({"abc": (WEB4,)}).containers
+    assert shared.networks == WEB.networks
     assert new.networks == {"front": (WEB4,)}
 
 

@@ -41,7 +41,7 @@ def _announce_container(engine: Engine, request: Request) -> dict[str, Any]:
                 f"{quote(text)} is not an address", "write it without a prefix length"
             )
         addresses.append(address)
-    if not engine.announce(request["id"], tuple(addresses)):
+    if not engine.announce(request["id"], tuple(addresses), shared=request["shared"]):
         raise NotFound(
             f"no container engine has told of container {quote(request['id'][:MIN_ID])} yet",
             "try again in a moment",

@@ -69,48 +69,42 @@ class Containers:
         news = self.enforcement.state.news
         if news.inventories.get(source) == inventory and not news.announced:
             return
-        asked = self.clock() if asked_at is None else asked_at
+        asked = {**news.asked_at, source: self.clock() if asked_at is None else asked_at}
         inventories = {**news.inventories, source: inventory}
-        self._take(News(inventories, _awaited(inventories, news.announced, source, asked)))
+        announced = _awaited(inventories, news.announced, source, asked[source])
+        self._take(News(inventories, announced, asked))
 
-    def announce(self, identity: str, addresses: tuple[Network, ...]) -> bool:
+    def announce(self, identity: str, addresses: tuple[Network, ...], *, shared: bool) -> bool:
         """Enforce by the addresses of a container that is about to start.
 
-        False if no engine has told of the container yet; that no filter names any is no reason to
-        wait for it.
+        They are taken from whoever had them, who has ended, unless they are shared with others that
+        are in the same network namespace. False if no engine has told of the container yet; that no
+        filter names any is no reason to wait for it.
         """
         if not self.are_selected:
             return True
         state = self.enforcement.state
         if not any(one.id == identity for one in state.inventory.containers):
             return False
-        # Whoever had an address before, and has ended before it was listed, has it no more.
+        taken = () if shared else addresses
         announced = {
-            other: replace(
-                told, addresses=tuple(one for one in told.addresses if one not in addresses)
-            )
+            other: replace(told, addresses=tuple(one for one in told.addresses if one not in taken))
             for other, told in state.news.announced.items()
         }
-        announced[identity] = Announced(self.clock(), addresses)
-        self._take(News(state.news.inventories, announced))
+        announced[identity] = Announced(self.clock(), addresses, shared)
+        self._take(replace(state.news, announced=announced))
         return True
 
     def _take(self, news: News) -> None:
         """Enforce by what engines know and was announced, and keep it."""
-        known = {one.id for each in news.inventories.values() for one in each.containers}
-        # One that was removed takes no address from whoever has it now.
-        told = {
-            identity: one.addresses for identity, one in news.announced.items() if identity in known
-        }
-        inventory = merged(news.inventories.values()).with_announced(told)
+        inventories = news.with_announced()
+        inventory = merged(inventories.values())
         new = replace(self.enforcement.state, news=news, inventory=inventory)
         if new.enforcing:
             self._enforce(new)
         else:
             self.enforcement.note(new)
-        self.kept.save_inventories(
-            {source: one.with_announced(told) for source, one in news.inventories.items()}
-        )
+        self.kept.save_inventories(inventories)
 
     def _enforce(self, new: State) -> None:
         """Put what selectors stand for now in force, in one effect in the kernel."""

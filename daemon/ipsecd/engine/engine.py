@@ -295,12 +295,15 @@ class Engine(View):
         """
         self._enforcement.run(lambda: self._containers.set_inventory(source, inventory, at))
 
-    def announce(self, identity: str, addresses: tuple[Network, ...]) -> bool:
-        """Enforce by the addresses of a container that is about to start.
+    def announce(
+        self, identity: str, addresses: tuple[Network, ...], *, shared: bool = False
+    ) -> bool:
+        """Enforce by the addresses of a container that is about to start, also if they are shared.
 
         False if no engine has told of the container yet, and a filter names any.
         """
-        return self._enforcement.run(lambda: self._containers.announce(identity, addresses))
+        announce = self._containers.announce
+        return self._enforcement.run(lambda: announce(identity, addresses, shared=shared))
 
     # -- watching --------------------------------------------------------------------------------
 

@@ -77,8 +77,10 @@ class Starting:
 
         The kernel holds these still, and the first state has them: nothing passes meanwhile.
         """
-        inventories, now = self.kept.inventories(), self.enforcement.state
-        state = replace(now, news=News(inventories), inventory=merged(inventories.values()))
+        now = self.enforcement.state
+        news = now.news if now.news.inventories else News(self.kept.inventories())
+        inventory = merged(news.with_announced().values())
+        state = replace(now, news=news, inventory=inventory)
         self.enforcement.note(self.take_over(state) if now.stopped else state)
 
     def _start(

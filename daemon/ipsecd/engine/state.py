@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from math import inf
 
 from ipsecd.compiler.classifier import Classifier
 from ipsecd.compiler.volatile import Volatile
@@ -45,18 +46,48 @@ class Due:
 
 @dataclass(frozen=True, slots=True)
 class Announced:
-    """Addresses that a container is said to have, and when that was told, in monotonic seconds."""
+    """Addresses that a container is said to have, and when that was told, in monotonic seconds.
+
+    They are its own from then on, unless they are ``shared`` with others in a network namespace.
+    """
 
     at: float
     addresses: tuple[Network, ...]
+    shared: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """What is known of containers: the inventory of each engine, and announcements by id."""
+    """What is known of containers: the inventory of each engine, and announcements by id.
+
+    ``asked_at`` says when an engine was asked for it; what happened since may be missing in it.
+    """
 
     inventories: Mapping[str, Inventory] = field(default_factory=dict)
     announced: Mapping[str, Announced] = field(default_factory=dict)
+    asked_at: Mapping[str, float] = field(default_factory=dict)
+
+    def with_announced(self) -> dict[str, Inventory]:
+        """The inventories with the addresses that were announced.
+
+        Whoever was listed with one before has it no more, unless it is shared.
+        """
+        told = {identity: one.addresses for identity, one in self.announced.items()}
+        return {
+            source: inventory.with_announced(
+                told, self._taken_since(self.asked_at.get(source, -inf))
+            )
+            for source, inventory in self.inventories.items()
+        }
+
+    def _taken_since(self, asked_at: float) -> set[Network]:
+        """What was announced as somebody's own after an engine was asked."""
+        return {
+            address
+            for one in self.announced.values()
+            if one.at >= asked_at and not one.shared
+            for address in one.addresses
+        }
 
 
 NOTHING = Enforceable("", None, Classifier())

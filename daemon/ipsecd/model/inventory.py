@@ -7,6 +7,7 @@ it: a block covers both, and so does a permit.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 
 from ipsecd.errors import InvalidInput
@@ -82,14 +83,17 @@ class Inventory:
         address = replace(end.address, addresses=self.addresses(end.address))
         return replace(end, address=address)
 
-    def with_announced(self, announced: Mapping[str, tuple[Network, ...]]) -> Inventory:
+    def with_announced(
+        self,
+        announced: Mapping[str, tuple[Network, ...]],
+        taken: AbstractSet[Network] = frozenset(),
+    ) -> Inventory:
         """The same, with addresses that containers have before their engine says so, by id.
 
-        Whoever had such an address before has it no longer, even if its engine has not said that.
+        Whoever else had one that is `taken` has it no longer, even if its engine has not said that.
         """
         if not announced:
             return self
-        taken = {address for found in announced.values() for address in found}
         containers = []
         for one in self.containers:
             if one.id not in announced:
