@@ -16,8 +16,8 @@ from ipsecd.backend.xdp.program import Image, place, steps
 from ipsecd.backend.xdp.shortcuts import shortcuts
 from ipsecd.backend.xdp.slots import MEMBERS
 from ipsecd.compiler.classifier import Classifier
-from ipsecd.compiler.image import from_image, to_image
 from ipsecd.compiler.policy import compile_filters
+from ipsecd.compiler.stored import from_stored, to_stored
 from ipsecd.language.filters import format_filter, parse_filter
 from ipsecd.model.addresses import Family
 from ipsecd.model.addresses import Process as Sender
@@ -133,7 +133,7 @@ def test_it_is_written_and_stored(name: str) -> None:
         assert [parse_filter(text) for text in texts] == filters
     classifiers = compiled(name)
     assert len({one.digest for one in classifiers}) == 3
-    assert [from_image(to_image(one)) for one in classifiers] == classifiers
+    assert [from_stored(to_stored(one)) for one in classifiers] == classifiers
 
 
 def rules_of(classifier: Classifier) -> str:

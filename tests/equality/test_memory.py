@@ -11,8 +11,8 @@ from hypothesis import Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from ipsecd.backend.memory import MemoryBackend
-from ipsecd.compiler.image import from_image, to_image
 from ipsecd.compiler.policy import compile_filters
+from ipsecd.compiler.stored import from_stored, to_stored
 from ipsecd.compiler.tables import TableId, rows_of
 from ipsecd.compiler.volatile import Volatile
 from ipsecd.model.addresses import Process
@@ -32,7 +32,7 @@ def test_all_compiled_forms_decide_as_the_oracle_does(
 ) -> None:
     """decide, the classifier, its image and the memory backend agree about every packet."""
     everything = compile_filters(filters, NAMES)
-    stored = from_image(to_image(everything))
+    stored = from_stored(to_stored(everything))
     assert stored.digest == everything.digest
     backend = MemoryBackend(clock=lambda: 0.0)
     volatile = Volatile()
@@ -60,7 +60,7 @@ def test_filters_by_sender_decide_as_the_oracle_does(
 ) -> None:
     """Of packets whose sender is of one process endpoint, of two, or of none."""
     classifier = compile_filters(filters, NAMES)
-    assert from_image(to_image(classifier)).digest == classifier.digest
+    assert from_stored(to_stored(classifier)).digest == classifier.digest
     for packet in sent:
         for senders in (SENDERS, SENDERS[:1], SENDERS[1:], ()):
             known = replace(packet, processes=frozenset(senders))

@@ -71,7 +71,9 @@ def _why_no_address(engine: Engine, selector: Selector) -> str:
     sockets = engine.config.container_engines
     if not sockets:
         return "the settings name no container engine"
-    states = {str(path): engine.container_engines.get(str(path), UNUSED) for path in sockets}
+    states = {
+        str(path): engine.states_of_container_engines.get(str(path), UNUSED) for path in sockets
+    }
     silent = [
         f"the container engine at {socket} does not answer ({state})"
         for socket, state in states.items()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ipsecd.control.method import Method, Request, Role, Work
-from ipsecd.control.replies import container_engines
+from ipsecd.control.replies import states_of_engines
 from ipsecd.engine import Engine
 from ipsecd.errors import InvalidInput, NotFound
 from ipsecd.language.addresses import format_value, parse_address
@@ -29,7 +29,7 @@ def _list_containers(engine: Engine, _: Request) -> dict[str, Any]:
         for one in sorted(engine.inventory.containers, key=lambda one: one.name)
         if one.networks
     ]
-    return {"containers": containers, "engines": container_engines(engine)}
+    return {"containers": containers, "engines": states_of_engines(engine)}
 
 
 def _announce_container(engine: Engine, request: Request) -> dict[str, Any]:

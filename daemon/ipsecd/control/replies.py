@@ -55,11 +55,11 @@ def exemptions(engine: Engine) -> list[dict[str, str]]:
     return [{"name": one.name, "reason": one.reason} for one in engine.config.exemptions]
 
 
-def container_engines(engine: Engine) -> list[dict[str, Any]]:
+def states_of_engines(engine: Engine) -> list[dict[str, Any]]:
     """The container engines that there may be, and how each is."""
     return [
         {"socket": source, "state": state}
-        for source, state in sorted(engine.container_engines.items())
+        for source, state in sorted(engine.states_of_container_engines.items())
     ]
 
 

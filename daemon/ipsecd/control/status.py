@@ -10,7 +10,7 @@ from ipsecd.backend.base import Count
 from ipsecd.backend.registry import AUTO
 from ipsecd.control.absences import absences, filters_by_name
 from ipsecd.control.method import Method, Request, Role, Work
-from ipsecd.control.replies import container_engines, exemptions
+from ipsecd.control.replies import exemptions, states_of_engines
 from ipsecd.engine import Engine
 from ipsecd.host.interfaces import read_host
 
@@ -53,7 +53,7 @@ def _status(engine: Engine, _: Request) -> dict[str, Any]:
         "dynamic_taken_over": engine.taken_over,
         "exemptions": exemptions(engine),
         "unparsable": engine.config.unparsable.value,
-        "container_engines": container_engines(engine),
+        "container_engines": states_of_engines(engine),
         "warnings": absences(engine, filters_by_name(engine)),
     }
     return {"status": status}

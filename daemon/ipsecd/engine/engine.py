@@ -269,7 +269,7 @@ class Engine(View):
     # -- containers ------------------------------------------------------------------------------
 
     @property
-    def container_engines(self) -> Mapping[str, str]:
+    def states_of_container_engines(self) -> Mapping[str, str]:
         """The state of each container engine that was heard of, in a word."""
         return self._containers.engines
 

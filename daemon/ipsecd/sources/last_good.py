@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ipsecd.compiler.classifier import Classifier
-from ipsecd.compiler.image import from_image, to_image
+from ipsecd.compiler.stored import from_stored, to_stored
 from ipsecd.model.values import Origin, Policy, Store
 from ipsecd.sources.cache import Names, names_from_json, names_to_json
 from ipsecd.sources.checked import CheckedFile, Form
@@ -68,19 +68,19 @@ def encode_good(good: Enforceable, names: Names) -> bytes:
         "document": good.document,
         "names": names_to_json(names).decode(),
     }
-    return json.dumps(header, ensure_ascii=False).encode() + b"\n" + to_image(good.classifier)
+    return json.dumps(header, ensure_ascii=False).encode() + b"\n" + to_stored(good.classifier)
 
 
 def decode_good(content: bytes, reader: PolicyReader) -> Enforceable:
     """The inverse of ``encode_good``; raises ``ValueError`` or ``IpsecdError``."""
-    line, _, image = content.partition(b"\n")
+    line, _, compiled = content.partition(b"\n")
     header = members(decode(line), "the header", ("key", "document", "names"))
     names = names_from_json(text(header["names"], "names").encode())
     policy = document = None
     if header["document"] is not None:
         document = text(header["document"], "the document")
         policy = policy_with_addresses(reader.read(document, "<document>"), names)
-    classifier = from_image(image)
+    classifier = from_stored(compiled)
     name, rules = (policy.name, policy.facts.actions) if policy else ("", ())
     origins = {Origin(Store.STATIC.value, name, rule) for rule in rules}
     if not classifier.origins <= origins or any(one.id.volatile for one in classifier.tables):

@@ -35,7 +35,7 @@ from ipsecd.backend.nftables.naming import (
     UNPARSABLE,
     counter_name,
     describe,
-    generation_of,
+    serial_of,
     set_name,
     table_key,
 )
@@ -85,7 +85,7 @@ class NftablesBackend:
         self._surveyor = Surveyor(self._socket, clock)
         self._protected = protect and can_protect(self._socket)
         self._events = None if self._protected else EventSocket(TABLE, self._socket.port)
-        self._generation = 0
+        self._serial = 0
         self.points = frozenset(Point)
         self._forget()
 
@@ -314,7 +314,7 @@ class NftablesBackend:
             return [nft.delete_table(TABLE), *tx.foundation(flags)]
         self._chains = self._reader.chains()
         existing = self._reader.sets()
-        self._generation = max([self._generation, *map(generation_of, existing)])
+        self._serial = max([self._serial, *map(serial_of, existing)])
         return tx.foundation(flags, existing)
 
     def _policy_sets(
@@ -355,8 +355,8 @@ class NftablesBackend:
         )
 
     def _kernel_table(self, table: TableId, origins: tuple[Origin, ...] = ()) -> KernelTable:
-        self._generation += 1
-        return kernel_table(table, set_name(table, self._generation), origins)
+        self._serial += 1
+        return kernel_table(table, set_name(table, self._serial), origins)
 
     def _commit(self, steps: list[Message]) -> None:
         """Carry out a transaction; raises ``BackendFailed`` or ``LimitExceeded``."""

@@ -13,9 +13,9 @@ from ipsecd.backend.nftables.looks import KernelTable
 from ipsecd.backend.nftables.naming import (
     STATE_PREFIX,
     TABLE,
-    generation_of,
     kernel_key_width,
     kernel_keys,
+    serial_of,
 )
 from ipsecd.backend.nftables.reading import TableReader
 from ipsecd.backend.nftables.wire import Message
@@ -67,7 +67,7 @@ def compare(
 
 def unused(reader: TableReader, sets: set[str], counters: set[str]) -> list[Message]:
     """What deletes the sets and counters of the table that are not among those in use."""
-    found = [name for name in reader.sets() if generation_of(name) and name not in sets]
+    found = [name for name in reader.sets() if serial_of(name) and name not in sets]
     stale = [name for name in reader.counters() if name not in counters]
     return [
         *(nft.delete_set(TABLE, name) for name in found),

@@ -45,8 +45,8 @@ def chain(base: str, family: Family | None = None, *parts: str) -> str:
     return "_".join(filter(None, words))
 
 
-def set_name(table: TableId, generation: int) -> str:
-    """The set that holds a table's keys; `generation` tells old content from new."""
+def set_name(table: TableId, serial: int) -> str:
+    """The set that holds a table's keys; `serial`, a number, tells old content from new."""
     owner = "dynamic" if table.volatile else "policy"
     parts = [owner, table.action.value, f"ip{table.family.value}"]
     parts += [_side("source", table.source), _side("destination", table.destination)]
@@ -55,7 +55,7 @@ def set_name(table: TableId, generation: int) -> str:
         for name, shape in table.looks.items()
         if BY_NAME[name].kind is not Kind.PREFIX
     ]
-    parts.append(f"g{generation}")
+    parts.append(f"g{serial}")
     return "_".join(parts)
 
 
@@ -124,7 +124,7 @@ def table_key(table: TableId, key: bytes) -> bytes:
     return (key + bytes(3))[: table.key_width] if len(key) < 4 else key
 
 
-def generation_of(name: str) -> int:
-    """The generation at the end of a set's name; 0 for the fixed sets."""
+def serial_of(name: str) -> int:
+    """The serial number at the end of a set's name; 0 for the fixed sets."""
     _, found, number = name.rpartition("_g")
     return int(number) if found and number.isdigit() else 0

@@ -26,8 +26,8 @@ FORMAT = 3
 _HEADER_KEYS = frozenset({"format", "exemptions", "drop_unparsable", "tables"})
 
 
-def to_image(classifier: Classifier) -> bytes:
-    """The classifier as bytes; ``from_image`` gives an equal one back."""
+def to_stored(classifier: Classifier) -> bytes:
+    """The classifier as bytes; ``from_stored`` gives an equal one back."""
     header = {
         "format": FORMAT,
         "exemptions": classifier.exemptions,
@@ -49,10 +49,10 @@ def to_image(classifier: Classifier) -> bytes:
     return b"".join(parts)
 
 
-def from_image(image: bytes) -> Classifier:
-    """The classifier that ``to_image`` wrote; raises ``InvalidInput`` for anything else."""
+def from_stored(content: bytes) -> Classifier:
+    """The classifier that ``to_stored`` wrote; raises ``InvalidInput`` for anything else."""
     try:
-        line, _, body = image.partition(b"\n")
+        line, _, body = content.partition(b"\n")
         header = json.loads(line)
         if type(header) is not dict or header.keys() != _HEADER_KEYS:
             raise InvalidInput("the compiled policy has another header")
