@@ -16,7 +16,10 @@ from ipsecd.quoting import quote, quote_path
 
 TYPE_CHECKING = False  # typing itself would cost more start-up time than this module
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
+
+    Hear = Callable[[dict[str, Any]], None]
 
 INTERFACE = "io.ipsecd.control"
 DEFAULT_PATH = "/run/ipsecd/ipsecd.sock"
@@ -34,16 +37,27 @@ class Client:
         self._timeout_s = timeout_s
         self.path = path or os.environ.get("IPSECD_SOCKET") or DEFAULT_PATH
         self._socket: socket.socket | None = None
+        self._received = b""
 
     def call(
-        self, method: str, parameters: dict[str, Any] | None = None, descriptor: int | None = None
+        self,
+        method: str,
+        parameters: dict[str, Any] | None = None,
+        descriptor: int | None = None,
+        hear: Hear | None = None,
     ) -> dict[str, Any]:
         """What `method` gives back for `parameters`; `descriptor` is an open file to pass along.
 
-        Raises ``UnreachableError``, or the daemon's own error as the daemon worded it, or
+        With `hear` the daemon is asked for replies before the last, and their parameters are given
+        to that. Raises ``UnreachableError``, or the daemon's own error as the daemon worded it, or
         ``UsageError`` for text that cannot be sent.
         """
-        message = {"method": f"{INTERFACE}.{method}", "parameters": parameters or {}}
+        message: dict[str, Any] = {
+            "method": f"{INTERFACE}.{method}",
+            "parameters": parameters or {},
+        }
+        if hear is not None:
+            message["more"] = True
         try:
             frame = json.dumps(message, ensure_ascii=False).encode() + b"\0"
         except UnicodeEncodeError as error:
@@ -57,7 +71,10 @@ class Client:
             if descriptor is not None:
                 sent = socket.send_fds(connection, [frame], [descriptor])
             connection.sendall(frame[sent:])
-            reply = json.loads(self._receive(connection))
+            reply = self._reply(connection)
+            while hear is not None and reply.get("continues") is True:
+                hear(reply.get("parameters") or {})
+                reply = self._reply(connection)
         except TimeoutError as error:
             raise UnreachableError(
                 f"the daemon did not answer within {self._timeout_s:g} s",
@@ -65,8 +82,6 @@ class Client:
             ) from error
         except (ConnectionError, ValueError) as error:
             raise self._no_answer() from error
-        if not isinstance(reply, dict):
-            raise self._no_answer()
         if "error" in reply:
             from ipsecd.protocol.errors import from_wire
 
@@ -99,15 +114,25 @@ class Client:
             ) from error
         return connection
 
+    def _reply(self, connection: socket.socket) -> dict[str, Any]:
+        """The next reply; raises ``ValueError`` for what is none."""
+        reply = json.loads(self._receive(connection))
+        if not isinstance(reply, dict):
+            raise self._no_answer()
+        return reply
+
     def _receive(self, connection: socket.socket) -> bytes:
-        chunks = []
+        """The next frame, without the NUL at its end; what came after it waits for its turn."""
+        pieces = []
+        chunk = self._received
         while True:
+            piece, end, self._received = chunk.partition(b"\0")
+            pieces.append(piece)
+            if end:
+                return b"".join(pieces)
             chunk = connection.recv(_CHUNK)
             if not chunk:
                 raise self._no_answer()
-            chunks.append(chunk)
-            if chunk.endswith(b"\0"):
-                return b"".join(chunks)[:-1]
 
     def _no_answer(self) -> UnreachableError:
         return UnreachableError(

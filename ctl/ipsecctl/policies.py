@@ -12,6 +12,7 @@ from ipsecctl.failures import DONE
 from ipsecctl.files import file_error, read_bytes
 from ipsecctl.options import Options, interface_of
 from ipsecctl.presentation import print_outcome
+from ipsecctl.progress import listener
 from ipsecd.output import say_text
 
 
@@ -28,6 +29,7 @@ def apply(client: Client, options: Options) -> int:
                 "dry_run": options.has("--dry-run"),
             },
             descriptor,
+            listener(options),
         )
     finally:
         os.close(descriptor)
@@ -98,7 +100,10 @@ def add_rule(client: Client, options: Options) -> int:
 
 def reload(client: Client, options: Options) -> int:
     """Have the policy files read again."""
-    return _change(client, options, "Reload", {"resolve": options.has("--resolve")})
+    given = {"resolve": options.has("--resolve")}
+    outcome = client.call("Reload", given, hear=listener(options))["outcome"]
+    print_outcome(outcome, as_json=options.has("--json"))
+    return DONE
 
 
 def _change(client: Client, options: Options, method: str, given: dict[str, Any]) -> int:

@@ -6,6 +6,7 @@ Nobody else writes to them. Invariants:
    else somebody wrote into a name, a label or a path is escaped.
 2. Output that cannot be written raises nothing. ``finish`` says so, and once a change was made it
    does not alter the exit code, which tells about the change.
+3. A line that is shown for the moment is gone before anything else is said, and at the end.
 """
 
 from __future__ import annotations
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 
 _SEAL = os.urandom(8).hex()
 """Marks the escapes made here: no text from outside can hold it."""
+_ERASE = "\x1b[K"
+"""From here to the end of the line (EL of ECMA-48)."""
+_COLUMNS = 80
+"""Of a terminal that does not say how wide it is."""
 
 
 class _State:
@@ -31,6 +36,7 @@ class _State:
     def __init__(self) -> None:
         self.failure: OSError | None = None
         self.change_made = False
+        self.shows_line = False
 
 
 _state = _State()
@@ -75,19 +81,35 @@ def ask(question: str) -> str:
 
 def complain(*lines: str) -> None:
     """Write lines to standard error, if that can be written to."""
-    text = "".join(f"{_rendered(line)}\n" for line in lines)
-    try:
-        if sys.stderr is not None:
-            sys.stderr.write(text)
-            sys.stderr.flush()
-    except (OSError, ValueError):
-        # There is nobody left to tell.
-        return
+    _hide()
+    _to_stderr("".join(f"{_rendered(line)}\n" for line in lines))
 
 
 def complain_text(text: str) -> None:
     """Write a text that holds its own line breaks to standard error."""
     complain(*_lines(text))
+
+
+def can_show() -> bool:
+    """Whether standard error is a terminal that can write a line anew."""
+    try:
+        shows = sys.stderr is not None and sys.stderr.isatty()
+    except ValueError:
+        return False
+    return shows and os.environ.get("TERM") != "dumb"
+
+
+def show(line: str) -> None:
+    """Show a line on the terminal for the moment, in the place of the one that is shown.
+
+    It is cut where the terminal's own line ends: what is wrapped could not be taken back.
+    """
+    try:
+        columns = os.get_terminal_size(sys.stderr.fileno()).columns
+    except (OSError, ValueError):
+        columns = 0
+    _state.shows_line = True
+    _to_stderr(f"\r{_rendered(line)[: (columns or _COLUMNS) - 1]}{_ERASE}")
 
 
 def flush() -> None:
@@ -116,6 +138,7 @@ def finish(code: int, program: str) -> int:
 
     The interpreter finds nothing more to write, and so nothing to complain about.
     """
+    _hide()
     flush()
     try:
         if sys.stderr is not None:
@@ -151,7 +174,25 @@ def _lines(text: str) -> list[str]:
     return text.removesuffix("\n").split("\n")
 
 
+def _hide() -> None:
+    """Take back the line that is shown, if there is one."""
+    if _state.shows_line:
+        _state.shows_line = False
+        _to_stderr(f"\r{_ERASE}")
+
+
+def _to_stderr(text: str) -> None:
+    try:
+        if sys.stderr is not None:
+            sys.stderr.write(text)
+            sys.stderr.flush()
+    except (OSError, ValueError):
+        # There is nobody left to tell.
+        return
+
+
 def _to_stdout(text: str) -> None:
+    _hide()
     if _state.failure:
         return
     try:

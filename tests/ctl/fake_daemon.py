@@ -206,7 +206,11 @@ Call = tuple[str, dict[str, Any]]
 
 
 class FakeDaemon:
-    """Answers on a socket at `path`; ``replies`` replaces an answer, or gives an error instead."""
+    """Answers on a socket at `path`; ``replies`` replaces an answer, or gives an error instead.
+
+    ``more`` says of every call whether more replies than one were asked for; then it is told of
+    ``progress``.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -215,6 +219,8 @@ class FakeDaemon:
         self.regular = False
         self.replies: dict[str, dict[str, Any] | IpsecdError] = {}
         self.silent = False
+        self.more: list[bool] = []
+        self.progress: list[dict[str, Any]] = []
         self.broken: list[str] = []
         self._interface = load_interface(CONTROL)
         self._socket = socket.socket(socket.AF_UNIX)
@@ -241,7 +247,14 @@ class FakeDaemon:
                 return
             with connection:
                 while not self.silent and (frame := self._receive(connection)):
-                    connection.sendall(json.dumps(self._answer(json.loads(frame))).encode() + b"\0")
+                    message = json.loads(frame)
+                    self.more.append(message.get("more", False))
+                    told = [
+                        {"parameters": {"progress": one}, "continues": True}
+                        for one in (self.progress if self.more[-1] else ())
+                    ]
+                    replies = [*told, self._answer(message)]
+                    connection.sendall(b"".join(json.dumps(r).encode() + b"\0" for r in replies))
 
     def _receive(self, connection: socket.socket) -> bytes:
         received = b""

@@ -17,6 +17,7 @@ from ipsecd.compiler.volatile import Volatile
 from ipsecd.errors import BackendFailed
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.values import Action, InForce, Origin
+from ipsecd.progress import Phase, Progress
 from tests.netns import site
 from tests.netns.site import run
 
@@ -84,6 +85,19 @@ def test_what_was_prepared_is_what_is_applied(backend: NftablesBackend, rules: i
     assert policy_sets() == prepared
     assert len(list(backend._reader.elements(prepared.pop()))) == 3 * LARGE
     assert len(backend.counts()) == rules
+
+
+@pytest.mark.parametrize("rules", [1, 50])
+def test_how_much_is_loaded_is_told(backend: NftablesBackend, rules: int) -> None:
+    """It rises from part to part and ends with all of what has to be loaded, over all sets."""
+    (one,), (other,) = many(3 * LARGE, rules).tables, many(2 * LARGE, rules, 11 << 24).tables
+    told: list[Progress] = []
+    backend.prepare(Classifier((one, other)), at_once, told.append)
+    shares = [progress.done for progress in told]
+    assert len(set(shares)) > 3
+    assert shares == sorted(shares)
+    assert shares[-1] == 5 * LARGE
+    assert {(progress.phase, progress.total) for progress in told} == {(Phase.LOADING, 5 * LARGE)}
 
 
 def test_bans_and_repairs_between_the_parts_keep_what_is_prepared(

@@ -20,6 +20,7 @@ from ipsecd.errors import NotFound
 from ipsecd.host.resolver import Resolver
 from ipsecd.model.addresses import Network
 from ipsecd.model.inventory import Inventory
+from ipsecd.progress import Tell, silent
 from ipsecd.protocol.description import CONTROL, load_interface
 from ipsecd.service.admission import Service
 from ipsecd.service.calls import Calls
@@ -45,7 +46,8 @@ OUTCOME = {
 class FakeEngine:
     """An engine that keeps dynamic rules in a dict and checks its replies against the contract.
 
-    ``hooks`` replaces single methods; ``seen`` holds every call; ``threads`` those it ran in.
+    ``hooks`` replaces single methods; ``seen`` holds every call; ``threads`` those it ran in;
+    ``tell`` takes how far the call is that is carried out.
     """
 
     def __init__(self) -> None:
@@ -58,6 +60,7 @@ class FakeEngine:
         self.needed: frozenset[str] = frozenset()
         self.threads: set[str] = set()
         self.story: list[str] = []
+        self.tell: Tell = silent
         self.expires_at: float | None = None
         self.news, self._newsman = os.pipe()
         os.set_blocking(self.news, False)
@@ -93,7 +96,9 @@ class FakeEngine:
         by: str,
         names: Mapping[str, tuple[Network, ...]],
         document: bytes | None,
+        tell: Tell = silent,
     ) -> dict[str, Any]:
+        self.tell = tell
         self.threads.add(threading.current_thread().name)
         self.seen.append((method, parameters, by))
         self.documents.append(document)
@@ -105,9 +110,13 @@ class FakeEngine:
         return self._interface.check_reply(method, reply)
 
     def names_needed(
-        self, method: str, parameters: dict[str, Any], document: bytes | None
+        self,
+        method: str,
+        parameters: dict[str, Any],
+        document: bytes | None,
+        tell: Tell = silent,
     ) -> frozenset[str]:
-        del method, parameters, document
+        del method, parameters, document, tell
         self.threads.add(threading.current_thread().name)
         return self.needed
 

@@ -25,6 +25,7 @@ from ipsecd.model.addresses import Family, Network
 from ipsecd.model.inventory import Container, Inventory
 from ipsecd.model.packets import Host, Packet, Point
 from ipsecd.model.values import Action
+from ipsecd.progress import Tell, silent
 from ipsecd.service.calls import Calls
 from ipsecd.service.engine_lines import EngineThread
 from tests.service.harness import PATIENCE_S
@@ -48,8 +49,8 @@ class SlowBackend(MemoryBackend):
         self.discarded = 0
         self.refuses = self.refuses_early = False
 
-    def prepare(self, classifier: Classifier, run: Line) -> None:
-        del classifier, run
+    def prepare(self, classifier: Classifier, run: Line, tell: Tell = silent) -> None:
+        del classifier, run, tell
         self.begun.set()
         assert self.may_go_on.wait(PATIENCE_S)
         if self.refuses_early:

@@ -20,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ipsecd.config import Limits
+from ipsecd.progress import Tell
 from ipsecd.protocol.frames import MAX_FRAME_BYTES, encode_frame
 from ipsecd.protocol.messages import Call
 from ipsecd.service.access import Peer
@@ -301,7 +302,7 @@ def test_a_reply_beyond_the_common_limit_is_refused() -> None:
     """A client whose reply finds no room is told so, and its connection goes on."""
 
     async def session() -> list[dict[str, Any]]:
-        async def answer(_peer: Peer, call: Call, _held: Descriptors) -> bytes:
+        async def answer(_peer: Peer, call: Call, _held: Descriptors, _tell: Tell) -> bytes:
             return encode_frame(
                 {"parameters": {"padding": "x" * (90 if call.name == "Big" else 1)}}
             )

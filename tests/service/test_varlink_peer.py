@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -11,8 +12,9 @@ import asyncvarlink
 import pytest
 from asyncvarlink.serviceinterface import VarlinkServiceInterface
 
+from ipsecd.progress import Phase, Progress
 from ipsecd.protocol.description import CONTROL, SERVICE, load_interface
-from tests.service.harness import PATIENCE_S, Running, running
+from tests.service.harness import OUTCOME, PATIENCE_S, FakeEngine, Running, running
 
 Talk = Callable[[asyncvarlink.VarlinkClientProtocol], Awaitable[Any]]
 
@@ -112,3 +114,36 @@ def test_it_understands_errors(method: str, parameters: dict[str, Any], error: s
 
     with running() as service:
         assert talk_to(service, talk) == error
+
+
+def test_it_asks_for_more_and_hears_of_progress() -> None:
+    """Its replies that continue end with one that does not, and the connection goes on."""
+    engine, heard = FakeEngine(), threading.Event()
+
+    def work(_parameters: dict[str, Any]) -> dict[str, Any]:
+        engine.tell(Progress(Phase.LOADING, 3, 5))
+        assert heard.wait(PATIENCE_S)
+        return OUTCOME
+
+    engine.hooks["Reload"] = work
+
+    async def talk(protocol: asyncvarlink.VarlinkClientProtocol) -> list[Any]:
+        request = asyncvarlink.VarlinkMethodCall(f"{CONTROL}.Reload", {"resolve": False}, more=True)
+        replies = []
+        async for reply, _ in protocol.call_more(request):
+            replies.append(reply)
+            heard.set()
+        replies.append(await call(protocol, f"{CONTROL}.Stats"))
+        return replies
+
+    with running(engine=engine) as service:
+        told, last, stats = talk_to(service, talk)
+    assert told.continues
+    assert told.parameters["progress"] == {
+        "phase": "loading into the kernel",
+        "done": 3,
+        "total": 5,
+    }
+    assert not last.continues
+    assert last.parameters == OUTCOME
+    assert stats.error is None

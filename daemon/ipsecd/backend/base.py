@@ -14,6 +14,7 @@ from ipsecd.compiler.classifier import Classifier
 from ipsecd.compiler.tables import TableId
 from ipsecd.compiler.volatile import Delta, Volatile
 from ipsecd.model.values import Origin
+from ipsecd.progress import Tell, silent
 
 T = TypeVar("T")
 
@@ -65,12 +66,12 @@ class Backend(Protocol):
     def check(self, classifier: Classifier) -> None:
         """Raise ``Refused`` if the classifier holds what this backend cannot enforce."""
 
-    def prepare(self, classifier: Classifier, run: Line) -> None:
+    def prepare(self, classifier: Classifier, run: Line, tell: Tell = silent) -> None:
         """Do beforehand what takes long when `classifier` is applied; what is in force stays.
 
         Called in another thread than everything else: what speaks to the kernel is given to `run`
         in short pieces, between which dynamic rules may change. ``apply`` does without it as well.
-        Raises ``BackendFailed`` or ``LimitExceeded``.
+        `tell` hears how far it is. Raises ``BackendFailed`` or ``LimitExceeded``.
         """
 
     def discard(self) -> None:

@@ -32,6 +32,7 @@ from ipsecd.errors import IpsecdError
 from ipsecd.model.addresses import Family
 from ipsecd.model.packets import Point
 from ipsecd.model.values import Origin
+from ipsecd.progress import Tell, silent
 
 Key = TypeVar("Key")
 
@@ -80,9 +81,9 @@ class NftablesWithPrograms:
         """Raise what nftables cannot do; what programs cannot do, nftables does."""
         self._nftables.check(classifier)
 
-    def prepare(self, classifier: Classifier, run: Line) -> None:
+    def prepare(self, classifier: Classifier, run: Line, tell: Tell = silent) -> None:
         """Have nftables load what is large."""
-        self._nftables.prepare(classifier, run)
+        self._nftables.prepare(classifier, run, tell)
 
     def discard(self) -> None:
         """Have nftables forget what it loaded."""

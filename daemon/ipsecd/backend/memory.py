@@ -11,6 +11,7 @@ from ipsecd.compiler.tables import TableId
 from ipsecd.compiler.volatile import Delta, Volatile
 from ipsecd.model.packets import Host, Packet
 from ipsecd.model.values import Origin
+from ipsecd.progress import Tell, silent
 
 
 class _LiveTable:
@@ -52,7 +53,7 @@ class MemoryBackend:
     def check(self, classifier: Classifier) -> None:
         """Accept everything."""
 
-    def prepare(self, classifier: Classifier, run: Line) -> None:
+    def prepare(self, classifier: Classifier, run: Line, tell: Tell = silent) -> None:
         """Nothing takes long."""
 
     def discard(self) -> None:

@@ -24,6 +24,7 @@ from ipsecd.engine import Engine
 from ipsecd.host.interfaces import read_host
 from ipsecd.language.documents import parse_policy
 from ipsecd.model.values import Policy
+from ipsecd.progress import Phase, Progress, Tell, silent
 
 METHODS: dict[str, Method] = {
     method.name: method
@@ -75,9 +76,11 @@ class Control:
         by: str,
         names: Names,
         document: bytes | None,
+        tell: Tell = silent,
     ) -> dict[str, Any]:
         """Carry out one call and give its reply's parameters; raises ``IpsecdError``."""
-        request = Request(parameters, by, names, self._policy(document, parameters))
+        tell(Progress(Phase.READING))
+        request = Request(parameters, by, names, self._policy(document, parameters), tell)
         engine = self._engine.snapshot() if METHODS[method].work is Work.LONG else self._engine
         return METHODS[method].handler(engine, request)
 
@@ -95,12 +98,17 @@ class Control:
         ]
 
     def names_needed(
-        self, method: str, parameters: Parameters, document: bytes | None
+        self,
+        method: str,
+        parameters: Parameters,
+        document: bytes | None,
+        tell: Tell = silent,
     ) -> frozenset[str]:
         """The DNS names that have to be looked up before `method` can be carried out."""
         needed = METHODS[method].names
         if needed is None:
             return frozenset()
+        tell(Progress(Phase.READING))
         policy = self._policy(document, parameters)
         if document is not None and policy:
             self._read = (document, _source(parameters), policy)

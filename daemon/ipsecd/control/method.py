@@ -10,6 +10,7 @@ from typing import Any
 from ipsecd.engine import Engine
 from ipsecd.model.addresses import Network
 from ipsecd.model.values import Policy
+from ipsecd.progress import Tell, silent
 
 Parameters = dict[str, Any]
 Names = Mapping[str, tuple[Network, ...]]
@@ -34,7 +35,10 @@ class Work(Enum):
 
 
 class Request:
-    """One call: its parameters, who makes it, resolved names and the policy of a document."""
+    """One call: its parameters, who makes it, resolved names and the policy of a document.
+
+    ``tell`` takes how far it is.
+    """
 
     def __init__(
         self,
@@ -42,8 +46,10 @@ class Request:
         by: str = "",
         names: Names | None = None,
         policy: Policy | None = None,
+        tell: Tell = silent,
     ) -> None:
         self.by = by
+        self.tell = tell
         self.names: Names = names or {}
         self.policy = policy
         self._parameters = parameters
@@ -68,3 +74,5 @@ class Method:
     """Whether a name that cannot be looked up is given to it without addresses, and is no refusal:
     it keeps those that the name had."""
     takes_document: bool = False
+    tells_progress: bool = False
+    """Whether it replies with its progress too, to who asks for more than one reply."""

@@ -80,7 +80,9 @@ def _apply_policy(engine: Engine, request: Request) -> dict[str, Any]:
     kept: tuple[str, ...] = ()
     if changed:
         assigned = policy.name if assign else KEEP
-        kept = engine.change(put=[policy], assign=assigned, names=request.names, repair=True)
+        kept = engine.change(
+            put=[policy], assign=assigned, names=request.names, repair=True, tell=request.tell
+        )
     replaced = "".join(f"\nthe file that could not be used is kept as {name!r}" for name in kept)
     message = f"policy {policy.name!r} is stored{words}{replaced}"
     return outcome(engine, message, changed=changed, changes=lines, warns=True)
@@ -135,7 +137,7 @@ def _unassign_policy(engine: Engine, request: Request) -> dict[str, Any]:
 
 
 def _reload(engine: Engine, request: Request) -> dict[str, Any]:
-    changed, wrong = engine.reload(request.names)
+    changed, wrong = engine.reload(request.names, request.tell)
     message = "the policy files are loaded" if changed else "nothing has changed"
     kept = sorted(name for name, found in request.names.items() if not found)
     if kept:
@@ -171,10 +173,19 @@ METHODS = (
         _apply_policy,
         names=_names_of_document,
         takes_document=True,
+        tells_progress=True,
     ),
     Method("CreatePolicy", Role.CHANGE, Work.CHANGE, _create_policy),
     Method("DeletePolicy", Role.CHANGE, Work.CHANGE, _delete_policy),
     Method("AssignPolicy", Role.CHANGE, Work.CHANGE, _assign_policy),
     Method("UnassignPolicy", Role.CHANGE, Work.CHANGE, _unassign_policy),
-    Method("Reload", Role.CHANGE, Work.CHANGE, _reload, names=_names_of_files, keeps_names=True),
+    Method(
+        "Reload",
+        Role.CHANGE,
+        Work.CHANGE,
+        _reload,
+        names=_names_of_files,
+        keeps_names=True,
+        tells_progress=True,
+    ),
 )

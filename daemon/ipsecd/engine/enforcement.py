@@ -26,6 +26,7 @@ from ipsecd.engine.quarantines import changed
 from ipsecd.engine.state import Condition, Due, State
 from ipsecd.errors import IpsecdError
 from ipsecd.log import record
+from ipsecd.progress import Phase, Progress, Tell, silent
 from ipsecd.sources.dynamic import DynamicRules
 
 RETRY_S = 5.0
@@ -163,14 +164,15 @@ class Enforcement:
 
     # -- change ----------------------------------------------------------------------------------
 
-    def prepare(self, whole: Classifier) -> None:
+    def prepare(self, whole: Classifier, tell: Tell = silent) -> None:
         """Do beforehand what takes long when `whole` is put in force; called in any thread."""
         state = self.state
         is_there = state.enforcing and whole.digest == state.whole.digest
         if self._backend and not state.stopped and not is_there:
             with Attempt() as attempt:
                 attempt.step(lambda: None, lambda _: self.discard())
-                self._backend.prepare(whole, self.run)
+                tell(Progress(Phase.LOADING))
+                self._backend.prepare(whole, self.run, tell)
 
     def discard(self) -> None:
         """Forget what was prepared; called in any thread."""

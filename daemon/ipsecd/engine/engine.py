@@ -34,6 +34,7 @@ from ipsecd.model.addresses import Network
 from ipsecd.model.inventory import Inventory
 from ipsecd.model.quarantine import Quarantine
 from ipsecd.model.values import Policy
+from ipsecd.progress import Tell, silent
 from ipsecd.quoting import quote
 from ipsecd.sources.dynamic import DynamicRule
 from ipsecd.sources.files import Disk
@@ -201,21 +202,23 @@ class Engine(View):
         assign: str | Keep | None = KEEP,
         names: Names | None = None,
         repair: bool = False,
+        tell: Tell = silent,
     ) -> tuple[str, ...]:
         """Store, delete and assign policies as one change, durable and enforced at the end.
 
-        With `repair`, files that cannot be used are replaced by what is put. Returns the names
-        under which those were kept.
+        With `repair`, files that cannot be used are replaced by what is put. `tell` hears how far
+        it is. Returns the names under which those were kept.
         """
-        return self._policies.change(put, delete, assign, names or {}, repair=repair)
+        return self._policies.change(put, delete, assign, names or {}, tell, repair=repair)
 
-    def reload(self, names: Names) -> tuple[bool, tuple[str, ...]]:
+    def reload(self, names: Names, tell: Tell = silent) -> tuple[bool, tuple[str, ...]]:
         """Read the policy files again and enforce what they say now.
 
         Returns whether anything changed, and what is wrong with files that are not assigned.
-        Raises what is wrong with the assigned one; then all stays as it was.
+        Raises what is wrong with the assigned one; then all stays as it was. `tell` hears how far
+        it is.
         """
-        return self._policies.reload(names)
+        return self._policies.reload(names, tell)
 
     def read_files(self) -> Loaded:
         """What the policy files say now, without enforcing it."""

@@ -31,6 +31,7 @@ from ipsecd.engine.sources import (
 from ipsecd.engine.state import State
 from ipsecd.errors import IpsecdError, Refused, StoreFailed
 from ipsecd.model.values import Policy
+from ipsecd.progress import Phase, Progress, Tell
 from ipsecd.sources.kept import Kept
 from ipsecd.sources.reading import Loaded, StoredPolicy
 from ipsecd.sources.remembered import digest_of
@@ -55,6 +56,7 @@ class Policies:
         delete: Sequence[str],
         assign: str | Keep | None,
         names: Names,
+        tell: Tell,
         *,
         repair: bool,
     ) -> tuple[str, ...]:
@@ -67,6 +69,7 @@ class Policies:
                 f"the stored policies could not be read: {now.loaded.assigned_error.message}",
                 "when they can be, run: ipsecctl reload",
             )
+        tell(Progress(Phase.COMPILING))
         change = self.store.change(
             now.loaded,
             put=put,
@@ -97,16 +100,21 @@ class Policies:
         with Attempt() as attempt:
             wanted = None
             if choice:
-                wanted = self._prepared(attempt, choice, lambda now: (after_it(now), NO_CHANGE, ()))
+                wanted = self._prepared(
+                    attempt, choice, lambda now: (after_it(now), NO_CHANGE, ()), tell
+                )
+            tell(Progress(Phase.WRITING))
             attempt.step(change.commit, lambda _: change.undo())
             if wanted:
+                tell(Progress(Phase.SWITCHING))
                 self._switch(attempt, wanted, known)
             else:
                 self._note(after_it)
+        tell(Progress(Phase.KEEPING))
         self.keep_last_good()
         return change.kept
 
-    def reload(self, names: Names) -> tuple[bool, tuple[str, ...]]:
+    def reload(self, names: Names, tell: Tell) -> tuple[bool, tuple[str, ...]]:
         """Read the policy files again and enforce what they say now, by `names`.
 
         Dynamic rules are enforced by these too. A name with none could not be looked up: it keeps
@@ -117,6 +125,7 @@ class Policies:
         loaded = self.read_files()
         answered = {name: found for name, found in names.items() if found}
         known = {**now.names, **answered}
+        tell(Progress(Phase.COMPILING))
         try:
             choice = self._chosen(loaded, known)
         except IpsecdError as error:
@@ -141,10 +150,12 @@ class Policies:
 
         with Attempt() as attempt:
             wanted = self._prepared(
-                attempt, choice, lambda now: renewed(after_it(now), answered, at)
+                attempt, choice, lambda now: renewed(after_it(now), answered, at), tell
             )
+            tell(Progress(Phase.SWITCHING))
             changed = self._switch(attempt, wanted, known) or changed
         self._offered = {}
+        tell(Progress(Phase.KEEPING))
         self.keep_last_good()
         self.enforcement.run(self.kept.dynamic.mend)
         return changed, tuple(str(file.error) for file in loaded.broken)
@@ -166,7 +177,7 @@ class Policies:
             self.kept.save_last_good(state.good, state.names)
 
     def _prepared(
-        self, attempt: Attempt, choice: Choice, after_it: Callable[[State], Renewed]
+        self, attempt: Attempt, choice: Choice, after_it: Callable[[State], Renewed], tell: Tell
     ) -> Callable[[], Renewed]:
         """Do what takes long of putting the choice in force; what gives the state to switch to."""
         inventory = self.enforcement.state.inventory
@@ -180,7 +191,9 @@ class Policies:
             new, delta, rules = after_it(now)
             return new.with_policy(choice.source, choice.good, there), delta, rules
 
-        attempt.step(lambda: self.enforcement.prepare(whole), lambda _: self.enforcement.discard())
+        attempt.step(
+            lambda: self.enforcement.prepare(whole, tell), lambda _: self.enforcement.discard()
+        )
         return wanted
 
     def _switch(self, attempt: Attempt, wanted: Callable[[], Renewed], names: Names) -> bool:

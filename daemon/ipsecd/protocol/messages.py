@@ -48,9 +48,10 @@ def call_of(message: dict[str, Any]) -> Call:
     )
 
 
-def reply_of(parameters: dict[str, Any]) -> dict[str, Any]:
-    """The reply that gives `parameters` back."""
-    return {"parameters": parameters}
+def reply_of(parameters: dict[str, Any], *, continues: bool = False) -> dict[str, Any]:
+    """The reply that gives `parameters` back; if it `continues`, it is not the last."""
+    reply: dict[str, Any] = {"parameters": parameters}
+    return {**reply, "continues": True} if continues else reply
 
 
 def _flag(message: dict[str, Any], name: str) -> bool:

@@ -20,6 +20,7 @@ from ipsecd.errors import BackendFailed, IpsecdError, Refused, StoreFailed
 from ipsecd.host.resolver import Resolver
 from ipsecd.log import record, record_bug
 from ipsecd.model.addresses import Network
+from ipsecd.progress import Phase, Progress, Tell, silent
 from ipsecd.protocol.description import CONTROL, SERVICE, load_interface
 from ipsecd.protocol.errors import (
     AccessDenied,
@@ -56,14 +57,19 @@ class Calls:
         self._readers = ThreadPoolExecutor(4, "document")
         self._reading: dict[int, asyncio.Lock] = {}
 
-    async def answer(self, peer: Peer, call: Call, descriptors: Descriptors) -> bytes:
-        """The frame to reply with: what was asked for, or one error that says why not."""
+    async def answer(
+        self, peer: Peer, call: Call, descriptors: Descriptors, tell: Tell = silent
+    ) -> bytes:
+        """The frame to reply with: what was asked for, or one error that says why not.
+
+        `tell` takes how far it is, if the method has that to tell.
+        """
         begun = time.monotonic()
         outcome, level, message = "done", logging.DEBUG, None
         if ROLES.get(call.method) is Role.CHANGE:
             level = logging.INFO
         try:
-            reply = await self._reply(peer, call, descriptors)
+            reply = await self._reply(peer, call, descriptors, tell)
             message = reply.get("outcome", {}).get("message")
             frame = encode_frame(reply_of(reply))
         except (IpsecdError, VarlinkError) as error:
@@ -81,7 +87,12 @@ class Calls:
         return frame
 
     async def carry_out(
-        self, method: str, parameters: dict[str, Any], by: str, document: bytes | None = None
+        self,
+        method: str,
+        parameters: dict[str, Any],
+        by: str,
+        document: bytes | None = None,
+        tell: Tell = silent,
     ) -> dict[str, Any]:
         """Have the engine carry out `method`, all DNS names that it needs looked up first."""
         engine = self._engine.engine
@@ -93,9 +104,13 @@ class Calls:
             run = self._engine.read
         elif role is Role.VIEW:
             run = self._engine.look
+        if not METHODS[method].tells_progress:
+            tell = silent
         names: dict[str, tuple[Network, ...]] = {}
+        tell(Progress(Phase.WAITING))
         if METHODS[method].names:
-            needed = await run(engine.names_needed, method, parameters, document)
+            needed = await run(engine.names_needed, method, parameters, document, tell)
+            tell(Progress(Phase.LOOKING_UP if needed else Phase.WAITING))
             names = await self._look_up(method, needed)
         if role is Role.VIEW:
             reply = await run(engine.call, method, parameters, by, names, document)
@@ -105,7 +120,7 @@ class Calls:
                 reply["examination"]["assessments"] = tried
             return reply
         try:
-            return await run(engine.call, method, parameters, by, names, document)
+            return await run(engine.call, method, parameters, by, names, document, tell)
         finally:
             self._changed()
 
@@ -121,7 +136,9 @@ class Calls:
         """Take no more documents; one that cannot be read to its end is not waited for."""
         self._readers.shutdown(wait=False, cancel_futures=True)
 
-    async def _reply(self, peer: Peer, call: Call, descriptors: Descriptors) -> dict[str, Any]:
+    async def _reply(
+        self, peer: Peer, call: Call, descriptors: Descriptors, tell: Tell
+    ) -> dict[str, Any]:
         if call.upgrade:
             raise Refused(
                 "a connection cannot be upgraded to another protocol", "leave out upgrade"
@@ -143,7 +160,7 @@ class Calls:
         if METHODS[call.name].takes_document:
             document = await self._document(parameters["document"], descriptors.take())
         if METHODS[call.name].role is Role.CHANGE:
-            return await self.carry_out(call.name, parameters, str(peer), document)
+            return await self.carry_out(call.name, parameters, str(peer), document, tell)
         # One user's reads wait for each other, so they take turns with those of others.
         async with self._reading.setdefault(peer.uid, asyncio.Lock()):
             return await self.carry_out(call.name, parameters, str(peer), document)

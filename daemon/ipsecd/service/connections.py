@@ -1,7 +1,8 @@
 """Owns one client's connection: its bytes in and out, in time; must not know what calls mean.
 
 1. Calls are answered one after the other, and nothing is read while one is being answered, so a
-   connection never keeps more than one frame coming in and one reply going out.
+   connection never keeps more than one frame coming in and one reply going out. Of the progress
+   of a call only the newest is kept for it, and nobody waits until it is read.
 2. Whoever is slow waits alone: every wait is a turn of the event loop, and has an end.
 3. Every descriptor that came in is closed when its connection is, if not before.
 """
@@ -13,21 +14,25 @@ import asyncio
 import logging
 import socket
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from ipsecd.errors import InvalidInput, LimitExceeded
 from ipsecd.log import record
+from ipsecd.progress import Latest, Tell, silent
 from ipsecd.protocol.errors import to_wire
 from ipsecd.protocol.frames import MAX_FRAME_BYTES, FrameDecoder, ProtocolError, encode_frame
-from ipsecd.protocol.messages import Call, call_of
+from ipsecd.protocol.messages import Call, call_of, reply_of
 from ipsecd.service.access import Peer
 from ipsecd.service.descriptors import Descriptors
 
 PIECE_BYTES = 64 << 10
 DESCRIPTOR_BYTES = array.array("i").itemsize
 UNSENT_BYTES = 256 << 20
+PROGRESS_PAUSE_S = 0.25
+"""Before a client hears how far its call is, and between twice: a person reads no faster."""
 
-Answer = Callable[[Peer, Call, Descriptors], Awaitable[bytes]]
+Answer = Callable[[Peer, Call, Descriptors, Tell], Awaitable[bytes]]
 """Gives the frame to reply with, and raises nothing; descriptors it takes are its to close."""
 
 
@@ -76,12 +81,13 @@ class Connection:
         self._answer = answer
         self._decoder = FrameDecoder(bounds.frame_bytes)
         self._descriptors = Descriptors()
+        self._begun = memoryview(b"")
 
     async def serve(self) -> None:
         """Answer calls until the client goes, is too slow or breaks the protocol."""
         try:
             while (call := await self._next_call()) is not None:
-                reply = await self._answer(self._peer, call, self._descriptors)
+                reply = await self._answered(call)
                 if not call.oneway:
                     await self._send(reply)
                 # A client that has many calls ready must not keep the loop to itself.
@@ -95,6 +101,39 @@ class Connection:
             record(logging.DEBUG, "connection-lost", peer=self._peer, reason=error.strerror)
         finally:
             self._descriptors.close()
+
+    async def _answered(self, call: Call) -> bytes:
+        """The last frame to reply with; who asked for more hears of the progress before it."""
+        if call.oneway or not call.more:
+            return await self._answer(self._peer, call, self._descriptors, silent)
+        latest = Latest()
+        telling = asyncio.create_task(self._tell(latest))
+        try:
+            return await self._answer(self._peer, call, self._descriptors, latest.tell)
+        finally:
+            telling.cancel()
+            await asyncio.wait({telling})
+
+    async def _tell(self, latest: Latest) -> None:
+        """Tell the client how far its call is, as often as it reads, until this is cancelled."""
+        told = None
+        # That the client is gone is seen when there is a reply for it.
+        with suppress(OSError):
+            while True:
+                await asyncio.sleep(PROGRESS_PAUSE_S)
+                await wait_writable(self._sock)
+                progress = latest.progress
+                if progress is None or progress == told:
+                    continue
+                told = progress
+                words = {
+                    "phase": progress.phase.value,
+                    "done": progress.done,
+                    "total": progress.total,
+                }
+                reply = reply_of({"progress": words}, continues=True)
+                self._begun = memoryview(encode_frame(reply))
+                await self._send_begun()
 
     async def _next_call(self) -> Call | None:
         """The next call, or None at the end; raises ``TimeoutError`` if it takes too long."""
@@ -144,13 +183,19 @@ class Connection:
             self._unsent.give_back(len(frame))
 
     async def _write(self, frame: bytes) -> None:
-        rest = memoryview(frame)
+        self._begun = memoryview(bytes(self._begun) + frame if self._begun else frame)
         async with asyncio.timeout(self._bounds.write_timeout_s):
-            while rest:
-                try:
-                    rest = rest[self._sock.send(rest, socket.MSG_NOSIGNAL) :]
-                except BlockingIOError:
-                    await wait_writable(self._sock)
+            await self._send_begun()
+
+    async def _send_begun(self) -> None:
+        """Send what is left of a frame; if this is cancelled, what is left then stays."""
+        while self._begun:
+            try:
+                self._begun = self._begun[self._sock.send(self._begun, socket.MSG_NOSIGNAL) :]
+            except BlockingIOError:
+                await wait_writable(self._sock)
+        # What is empty would keep the whole frame.
+        self._begun = memoryview(b"")
 
     async def _say_goodbye(self, error: ProtocolError) -> None:
         refusal = InvalidInput(

@@ -26,6 +26,7 @@ from typing import Any, ParamSpec, Protocol, TypeVar
 from ipsecd.backend.base import Line
 from ipsecd.model.addresses import Network
 from ipsecd.model.inventory import Inventory
+from ipsecd.progress import Tell, silent
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -56,6 +57,7 @@ class EngineLike(Protocol):
         by: str,
         names: Mapping[str, tuple[Network, ...]],
         document: bytes | None,
+        tell: Tell = silent,
     ) -> dict[str, Any]:
         """Carry out `method`, named without its interface, and give its reply's parameters.
 
@@ -64,12 +66,16 @@ class EngineLike(Protocol):
         `parameters` has every name that the method declares, None where one was left out. `by`
         is who asks, as ``uid 0 (root) pid 123``; `names` has the addresses of each DNS name that
         ``names_needed`` gave; `document` is the policy document of ``ApplyPolicy``, however it
-        came. Raises ``IpsecdError``.
+        came; `tell` takes how far the work is. Raises ``IpsecdError``.
         """
         ...
 
     def names_needed(
-        self, method: str, parameters: dict[str, Any], document: bytes | None
+        self,
+        method: str,
+        parameters: dict[str, Any],
+        document: bytes | None,
+        tell: Tell = silent,
     ) -> frozenset[str]:
         """The DNS names that must be looked up before `method` can be carried out."""
         ...

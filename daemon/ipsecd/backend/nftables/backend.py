@@ -50,6 +50,7 @@ from ipsecd.compiler.volatile import Delta, Volatile
 from ipsecd.errors import BackendFailed, IpsecdError
 from ipsecd.model.packets import Point
 from ipsecd.model.values import Origin
+from ipsecd.progress import Tell, silent
 
 
 class NftablesBackend:
@@ -117,14 +118,14 @@ class NftablesBackend:
         """Raise ``Refused`` for local processes where there are no control groups."""
         cgroups.require(classifier.tables)
 
-    def prepare(self, classifier: Classifier, run: Line) -> None:
+    def prepare(self, classifier: Classifier, run: Line, tell: Tell = silent) -> None:
         """Load large sets of `classifier` in small transactions; no rule uses them yet."""
         if self._classifier is None or self._drifted:
             return
         early = EarlySets()
         run(lambda: self._begin_early(early))
         missing = [table for table in classifier.tables if not self._is_loaded(table)]
-        early.load(missing, self._kernel_table, run, partial(self._load_early, early))
+        early.load(missing, self._kernel_table, run, partial(self._load_early, early), tell)
 
     def discard(self) -> None:
         """Delete the sets that were loaded and that no rule uses."""

@@ -19,6 +19,7 @@ from ipsecd.backend.nftables.wire import Message
 from ipsecd.compiler.classifier import Table
 from ipsecd.compiler.tables import TableId
 from ipsecd.model.values import Origin
+from ipsecd.progress import Phase, Progress, Tell
 
 LARGE = 2000
 """How many elements make a set worth loading early: a transaction of them takes milliseconds."""
@@ -41,36 +42,40 @@ class EarlySets:
         make: Callable[[TableId, tuple[Origin, ...]], KernelTable],
         run: Line,
         commit: Callable[[list[Message]], bool],
+        tell: Tell,
     ) -> None:
         """Load the large ones of `tables`, in steps that are each carried out with `run`.
 
         `make` gives a new set for a table; `commit` returns False where the sets have been given
-        up meanwhile.
+        up meanwhile; `tell` hears how many elements are loaded.
         """
-        for table in tables:
-            if len(table) < LARGE:
-                continue
+        large = [table for table in tables if len(table) >= LARGE]
+        before, total = 0, sum(map(len, large))
+        for table in large:
             kernel = run(partial(make, table.id, table.origins))
-            for messages in self.transactions(table, kernel):
+            for messages, done in self.transactions(table, kernel):
                 if not run(partial(commit, messages)):
                     return
+                tell(Progress(Phase.LOADING, before + done, total))
+            before += len(table)
             self._loaded[table.id, table.digest] = kernel
 
-    def transactions(self, table: Table, kernel: KernelTable) -> Iterator[list[Message]]:
-        """What creates the set of a table and fills it, each part being made when it is due."""
+    def transactions(
+        self, table: Table, kernel: KernelTable
+    ) -> Iterator[tuple[list[Message], int]]:
+        """What creates the set of a table and fills it, each part being made when it is due.
+
+        With each the number of elements that are loaded after it, as if all messages had as many.
+        """
         self.names |= {kernel.set_name}
         self.origins |= frozenset(table.origins)
         for start in range(0, len(table.origins), COUNTERS_AT_ONCE):
             part = table.origins[start : start + COUNTERS_AT_ONCE]
-            yield [nft.new_counter(TABLE, counter_name(one), describe(one)) for one in part]
-        batch: list[Message] = []
-        for message in tx.policy_set(table, kernel):
-            batch.append(message)
-            if len(batch) == LISTS_AT_ONCE:
-                yield batch
-                batch = []
-        if batch:
-            yield batch
+            yield [nft.new_counter(TABLE, counter_name(one), describe(one)) for one in part], 0
+        messages = tx.policy_set(table, kernel)
+        for start in range(0, len(messages), LISTS_AT_ONCE):
+            end = min(start + LISTS_AT_ONCE, len(messages))
+            yield messages[start:end], len(table) * end // len(messages)
 
     def take(self, table: Table) -> KernelTable | None:
         """The loaded set of a table; None if there is none."""

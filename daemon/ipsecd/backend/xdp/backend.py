@@ -30,6 +30,7 @@ from ipsecd.errors import BackendFailed, LimitExceeded, Refused
 from ipsecd.host.interfaces import HostState, read_host
 from ipsecd.model.packets import Point
 from ipsecd.model.values import Origin
+from ipsecd.progress import Tell, silent
 from ipsecd.quoting import quote
 
 _MAPS = "maps-"
@@ -99,7 +100,7 @@ class XdpBackend:
                 "use fewer different port ranges and address lengths, or backend: nftables",
             )
 
-    def prepare(self, classifier: Classifier, run: Line) -> None:
+    def prepare(self, classifier: Classifier, run: Line, tell: Tell = silent) -> None:
         """Leave all of it to ``apply``: what it fills is bound to the state that is switched to."""
 
     def discard(self) -> None:

@@ -1,0 +1,51 @@
+"""Owns how it is told how far work is that takes long; must not know the work, nor who listens.
+
+Telling costs an assignment and waits for nobody: it is for any thread, and often.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Phase(Enum):
+    """What a change of policies is busy with, in words for people."""
+
+    WAITING = "waiting for another change"
+    READING = "reading"
+    LOOKING_UP = "looking up names"
+    COMPILING = "compiling"
+    LOADING = "loading into the kernel"
+    WRITING = "writing to disk"
+    SWITCHING = "switching"
+    KEEPING = "keeping it for the next start"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A phase, and how much of it is done; ``total`` is 0 where that is not counted."""
+
+    phase: Phase
+    done: int = 0
+    total: int = 0
+
+
+Tell = Callable[[Progress], None]
+"""Takes what there is to tell, from any thread, and returns at once."""
+
+
+def silent(_: Progress) -> None:
+    """Tell nobody."""
+
+
+class Latest:
+    """Keeps the newest of what was told: who asks seldom misses what was before."""
+
+    def __init__(self) -> None:
+        self.progress: Progress | None = None
+
+    def tell(self, progress: Progress) -> None:
+        """Keep `progress` in the place of what was told before."""
+        self.progress = progress
