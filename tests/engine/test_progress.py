@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from ipsecd.control import Control
+from ipsecd.engine import compiling
 from ipsecd.errors import InvalidInput
 from ipsecd.progress import Phase, Progress
 from tests.engine.site import Site
@@ -58,6 +59,18 @@ def test_a_reload_tells_too(site: Site) -> None:
         Phase.KEEPING,
     ]
     assert site.blocks(2)
+
+
+def test_how_many_filters_are_compiled_is_told(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It rises to all of them."""
+    monkeypatch.setattr(compiling, "TOLD_EVERY", 2)
+    site.engine.start()
+    filters = ", ".join(f'"*=0:{port}:UDP"' for port in range(1, 6))
+    content = f"policy: P\nrules: [{{rule: R, action: block, filters: [{filters}]}}]\n".encode()
+    told: list[Progress] = []
+    Control(site.engine).call("ApplyPolicy", APPLY, "test", {}, content, told.append)
+    counted = [(one.done, one.total) for one in told if one.phase is Phase.COMPILING]
+    assert counted == [(0, 0), (0, 5), (2, 5), (4, 5), (5, 5)]
 
 
 def test_a_document_that_is_none_is_told_as_read(site: Site) -> None:

@@ -6,7 +6,7 @@ Pure but for asking the backend whether it can enforce the outcome.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from ipsecd import __version__
 from ipsecd.compiler.classifier import Classifier
@@ -18,6 +18,7 @@ from ipsecd.garbage import collection_paused
 from ipsecd.model.addresses import Network
 from ipsecd.model.inventory import Inventory, has_selectors, resolved
 from ipsecd.model.values import Action, Endpoint, Filter, InForce, Origin, Policy, Store, filters_of
+from ipsecd.progress import Phase, Progress, Tell, silent
 from ipsecd.sources.cache import names_to_json
 from ipsecd.sources.dynamic import DynamicRule
 from ipsecd.sources.last_good import Enforceable
@@ -25,6 +26,8 @@ from ipsecd.sources.names import names_of, policy_with_addresses
 from ipsecd.sources.reading import StoredPolicy
 
 Names = Mapping[str, tuple[Network, ...]]
+TOLD_EVERY = 1000
+"""How many filters are compiled between two times that it is told how many: milliseconds."""
 
 
 class Compiling:
@@ -37,9 +40,16 @@ class Compiling:
         self._check = check
 
     def enforceable(
-        self, stored: StoredPolicy | None, names: Names, kept: Enforceable | None = None
+        self,
+        stored: StoredPolicy | None,
+        names: Names,
+        kept: Enforceable | None = None,
+        tell: Tell = silent,
     ) -> Enforceable:
-        """A policy compiled with the settings; `kept` is used if it was made from the same."""
+        """A policy compiled with the settings; `kept` is used if it was made from the same.
+
+        `tell` hears how many of its filters are compiled.
+        """
         policy = stored.policy if stored else None
         used = names_of(policy) if policy else frozenset()
         known = {name: names[name] for name in used if name in names}
@@ -61,7 +71,7 @@ class Compiling:
                 if not has_selectors(one.filter)
             ]
             classifier = compile_filters(
-                filters, self._exemptions, drop_unparsable=self._drop_unparsable
+                _counted(filters, tell), self._exemptions, drop_unparsable=self._drop_unparsable
             )
         self._check(classifier)
         return Enforceable(key, named, classifier, document)
@@ -74,6 +84,15 @@ class Compiling:
             Action.BLOCK,
         )
         return compile_filters([everything], self._exemptions)
+
+
+def _counted(filters: Sequence[InForce], tell: Tell) -> Iterator[InForce]:
+    """The filters; `tell` hears how many of them were taken."""
+    for number, one in enumerate(filters):
+        if number % TOLD_EVERY == 0:
+            tell(Progress(Phase.COMPILING, number, len(filters)))
+        yield one
+    tell(Progress(Phase.COMPILING, len(filters), len(filters)))
 
 
 def with_containers(good: Enforceable, inventory: Inventory) -> Classifier:

@@ -94,7 +94,7 @@ class Policies:
                 failures=_failures(after, refused),
             )
 
-        choice = self._chosen_despite(after, known)
+        choice = self._chosen_despite(after, known, tell)
         if choice:
             self.kept.check(choice.good, known)
         with Attempt() as attempt:
@@ -127,7 +127,7 @@ class Policies:
         known = {**now.names, **answered}
         tell(Progress(Phase.COMPILING))
         try:
-            choice = self._chosen(loaded, known)
+            choice = self._chosen(loaded, known, tell)
         except IpsecdError as error:
             if error is loaded.assigned_error:
                 failures = _failures(loaded)
@@ -224,18 +224,18 @@ class Policies:
         """Make a state that has nothing else in force."""
         self.enforcement.run(lambda: self.enforcement.note(after_it(self.enforcement.state)))
 
-    def _chosen(self, loaded: Loaded, names: Names) -> Choice:
+    def _chosen(self, loaded: Loaded, names: Names, tell: Tell) -> Choice:
         """What is to be in force if the static store holds `loaded`; raises why it cannot be."""
         good = self.enforcement.state.good
-        compiled = partial(self.compiling.enforceable, names=names, kept=good)
+        compiled = partial(self.compiling.enforceable, names=names, kept=good, tell=tell)
         choice = choose((*self.before, Static()), Given(loaded), compiled, strictly)
         assert choice is not None, "a strict choice ends with the first failure"
         return choice
 
-    def _chosen_despite(self, loaded: Loaded, names: Names) -> Choice | None:
+    def _chosen_despite(self, loaded: Loaded, names: Names, tell: Tell) -> Choice | None:
         """The same; None where the assigned policy cannot be loaded, so that what is stays."""
         try:
-            return self._chosen(loaded, names)
+            return self._chosen(loaded, names, tell)
         except IpsecdError as error:
             if error is not loaded.assigned_error:
                 raise

@@ -110,7 +110,8 @@ class Calls:
         tell(Progress(Phase.WAITING))
         if METHODS[method].names:
             needed = await run(engine.names_needed, method, parameters, document, tell)
-            tell(Progress(Phase.LOOKING_UP if needed else Phase.WAITING))
+            if needed:
+                tell(Progress(Phase.LOOKING_UP))
             names = await self._look_up(method, needed)
         if role is Role.VIEW:
             reply = await run(engine.call, method, parameters, by, names, document)
