@@ -36,6 +36,8 @@ from ipsecd.quoting import quote
 _MAPS = "maps-"
 LINKS_A_LOOK = 128
 """How many attachments are looked at in a second: all of them on a host of sixty interfaces."""
+LOOK_S = 0.05
+"""How long a look may keep others waiting, a container that is about to start among them."""
 
 
 class XdpBackend:
@@ -139,7 +141,7 @@ class XdpBackend:
         """
         if self._programs is None or self._classifier is None:
             return False
-        lost = self._links.lost_among(LINKS_A_LOOK)
+        lost = self._links.lost_among(LINKS_A_LOOK, LOOK_S)
         return bool(self._drift(self._programs, self._classifier, lost))
 
     def _drift(

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 
 from ipsecd.backend.xdp import libbpf
 from ipsecd.backend.xdp.coverage import Wanted
@@ -102,13 +103,22 @@ class Links:
         """Attachments that somebody else has ended."""
         return [place for place, link in self._links.items() if not self._holds(*place, link)]
 
-    def lost_among(self, most: int) -> list[Place]:
-        """The same among the next `most`, in turn: the kernel locks all links for each look."""
+    def lost_among(self, most: int, within_s: float) -> list[Place]:
+        """The same among the next `most`, in turn, or fewer when so many seconds have passed.
+
+        The kernel locks all links of the host for each look, and somebody else may have that lock.
+        """
         places = list(self._links)
         at = self._looked_at % max(len(places), 1)
-        in_turn = [*places[at:], *places[:at]][:most]
-        self._looked_at = at + len(in_turn)
-        return [place for place in in_turn if not self._holds(*place, self._links[place])]
+        lost = []
+        end = monotonic() + within_s
+        for looked, place in enumerate([*places[at:], *places[:at]][:most], 1):
+            self._looked_at = at + looked
+            if not self._holds(*place, self._links[place]):
+                lost.append(place)
+            if monotonic() >= end:
+                break
+        return lost
 
     def forget_lost(self) -> None:
         """Let go of what is attached no more, or elsewhere, so that ``sync`` attaches it anew."""
