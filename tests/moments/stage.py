@@ -61,6 +61,10 @@ class Result:
         )
 
 
+LEAST_SENT = 1000
+"""How many packets come at least after what happened: less than a hundredth of a second of them."""
+
+
 class Stage:
     """A host under a flood."""
 
@@ -135,6 +139,9 @@ class Stage:
             Outages(self.counters[1], flood) as outages,
         ):
             happen()
+            # On a busy machine the sender may not have had its turn yet.
+            so_far = flood.sent_so_far()
+            assert eventually(lambda: flood.sent_so_far() >= so_far + LEAST_SENT)
         leaked, passed, leaked_out, passed_out = (
             (counter.value() - value) & 0xFFFFFFFF
             for counter, value in zip(counters, before, strict=True)
