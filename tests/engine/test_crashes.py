@@ -56,6 +56,9 @@ class FatefulDisk(Disk):
     def write(self, path: Path, content: bytes) -> None:
         self.fate.meets(lambda: super(FatefulDisk, self).write(path, content))
 
+    def write_for_this_boot(self, path: Path, content: bytes) -> None:
+        self.fate.meets(lambda: super(FatefulDisk, self).write_for_this_boot(path, content))
+
     def link(self, path: Path, target: str) -> None:
         self.fate.meets(lambda: super(FatefulDisk, self).link(path, target))
 

@@ -41,7 +41,7 @@ def test_many_rivals_are_refused() -> None:
 def test_the_lock_ends_with_its_process() -> None:
     """A daemon that was killed keeps nobody from starting."""
     words = (
-        "import sys; from ipsecd import namespace_lock as n; n.NAME = sys.argv[1]; "
+        "import sys; from ipsecd.service import namespace_lock as n; n.NAME = sys.argv[1]; "
         "lock = n.NamespaceLock(); print('held', flush=True); sys.stdin.read()"
     )
     name = namespace_lock.NAME.removeprefix("\0")
@@ -78,7 +78,7 @@ def test_a_name_that_nobody_listens_on_is_a_strangers() -> None:
 def test_namespaces_share_nothing() -> None:
     """A daemon in another network namespace has a lock of its own."""
     words = (
-        "import sys; from ipsecd import namespace_lock as n; n.NAME = '\\0' + sys.argv[1]; "
+        "import sys; from ipsecd.service import namespace_lock as n; n.NAME = '\\0' + sys.argv[1]; "
         "n.NamespaceLock()"
     )
     child = [sys.executable, "-c", words, namespace_lock.NAME.removeprefix("\0")]

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ipsecd.errors import IpsecdError, LimitExceeded, StoreFailed
-from ipsecd.sources.files import Disk, replace_file, temporary_of
+from ipsecd.sources.files import Disk, replace_file, replace_for_this_boot, temporary_of
 
 _HEADER = re.compile(rb"ipsecd ([a-z-]{1,32}) ([0-9]{1,9}) ([0-9a-f]{64})")
 _CHECKSUM_ALONE = re.compile(rb"[0-9a-f]{64}")
@@ -58,12 +58,16 @@ def unseal(kind: str, version: int, sealed: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """What a file holds: its kind and version, how large it may be, and what to do without it."""
+    """What a file holds: its kind and version, how large it may be, and what to do without it.
+
+    What is not ``durable`` is of this boot only, and is written without waiting for a disk.
+    """
 
     kind: str
     version: int
     max_bytes: int
     remedy: str
+    durable: bool = True
 
 
 class CheckedFile:
@@ -84,7 +88,7 @@ class CheckedFile:
             )
 
     def save(self, content: bytes) -> None:
-        """Replace the content, on disk when this returns.
+        """Replace the content, on disk when this returns if it is durable.
 
         Raises ``StoreFailed``, or ``LimitExceeded`` for what could not be read again.
         """
@@ -92,7 +96,8 @@ class CheckedFile:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             sealed = seal(self._form.kind, self._form.version, content)
-            replace_file(self._disk, self._path, sealed)
+            replace = replace_file if self._form.durable else replace_for_this_boot
+            replace(self._disk, self._path, sealed)
         except OSError as error:
             # What there is of it takes the space that is wanting.
             with suppress(OSError):

@@ -35,14 +35,11 @@ class Disk:
 
     def write(self, path: Path, content: bytes) -> None:
         """Write a file that nobody reads yet, and wait until its content is on disk."""
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-        try:
-            view = memoryview(content)
-            while view:
-                view = view[os.write(descriptor, view) :]
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        _write(path, content, sync=True)
+
+    def write_for_this_boot(self, path: Path, content: bytes) -> None:
+        """Write a file that nobody reads yet, and that a reboot may forget."""
+        _write(path, content, sync=False)
 
     def append(self, path: Path, content: bytes) -> None:
         """Add to the end of a file that is there; it need not survive the host, only us."""
@@ -86,6 +83,25 @@ def replace_file(disk: Disk, path: Path, content: bytes) -> None:
     disk.write(temporary, content)
     disk.rename(temporary, path)
     disk.sync_directory(path.parent)
+
+
+def replace_for_this_boot(disk: Disk, path: Path, content: bytes) -> None:
+    """Replace one file, atomically; a crash of the host may take it."""
+    temporary = temporary_of(path)
+    disk.write_for_this_boot(temporary, content)
+    disk.rename(temporary, path)
+
+
+def _write(path: Path, content: bytes, *, sync: bool) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    try:
+        view = memoryview(content)
+        while view:
+            view = view[os.write(descriptor, view) :]
+        if sync:
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def temporary_of(path: Path) -> Path:

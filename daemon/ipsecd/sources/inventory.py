@@ -20,6 +20,7 @@ FORM = Form(
     1,
     64 << 20,
     "nothing need be done: it is written again when a container engine answers",
+    durable=False,
 )
 
 
