@@ -182,6 +182,7 @@ bench: setup build/floor.bpf.o build/candidates.bpf.o
 	$(ISOLATED) $(VENV)/bin/python bench/status.py
 	$(ISOLATED) $(VENV)/bin/python bench/dynamic_add.py
 	$(ISOLATED) $(VENV)/bin/python bench/answering.py
+	$(ISOLATED) $(VENV)/bin/python -m bench.announce
 	$(ISOLATED) $(VENV)/bin/python -m bench.classify
 	$(ISOLATED) $(VENV)/bin/python -m bench.load
 	$(ISOLATED) $(VENV)/bin/python -m bench.rules

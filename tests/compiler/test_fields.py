@@ -12,7 +12,8 @@ from ipsecd.backend.nftables.cgroups import Group
 from ipsecd.backend.nftables.looks import KernelTable
 from ipsecd.backend.nftables.render import render
 from ipsecd.backend.xdp import abi
-from ipsecd.backend.xdp.program import Image, place, steps
+from ipsecd.backend.xdp.images import Image, place
+from ipsecd.backend.xdp.program import steps
 from ipsecd.backend.xdp.shortcuts import shortcuts
 from ipsecd.backend.xdp.slots import MEMBERS
 from ipsecd.compiler.classifier import Classifier

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -77,13 +78,13 @@ FROM_WEB_TO_ME = replace(FROM_WEB, destination=0x0A090001)
 def test_the_rule_that_is_credited_is_the_one_that_decide_names(
     filters: list[InForce], sent: list[Packet]
 ) -> None:
-    """Of literal filters and selectors merged, beside dynamic rules; and it is as if compiled."""
+    """Of literal filters and selectors merged, beside dynamic rules."""
     dynamic = [one for one in filters if one.origin.volatile]
     policy = [one for one in filters if not one.origin.volatile]
     literal = [one for one in policy if not has_selectors(one.filter)]
     selecting = resolved([one for one in policy if has_selectors(one.filter)], INVENTORY)
     both = merged(compile_filters(literal), compile_filters(selecting))
-    assert both.digest == compile_filters([*literal, *selecting]).digest
+    assert [one.id.order for one in both.tables] == sorted(one.id.order for one in both.tables)
     volatile = Volatile()
     volatile.change(add=rows_of(resolved(dynamic, INVENTORY)))
     known = resolved(filters, INVENTORY)
@@ -106,10 +107,27 @@ def test_what_is_put_into_a_long_table_is_as_if_compiled(
     rules: list[str], more: list[tuple[str, int]], action: Action
 ) -> None:
     """Wherever it belongs in the order of keys and of rules, and whatever is there already."""
-    long = [static(rule, f"10.9.0.{2 * n + 1}=0:53:UDP") for n, rule in enumerate(rules)]
-    few = [replace(static(rule, f"10.9.0.{n}=0:53:UDP"), action=action) for rule, n in more]
+    long = [static(rule, f"10.9.{2 * n + 1}.0/24=0:53:UDP") for n, rule in enumerate(rules)]
+    few = [replace(static(rule, f"10.9.{n}.0/24=0:53:UDP"), action=action) for rule, n in more]
     both = merged(compile_filters(long), compile_filters(few))
     assert both == compile_filters([*long, *few])
+
+
+@pytest.mark.parametrize(("rule", "credited"), [("a", "a"), ("c", "b")])
+def test_hosts_that_selectors_stand_for_leave_tables_of_the_same_form_as_they_are(
+    rule: str, credited: str
+) -> None:
+    """Whoever enforces those has nothing to do; of two rules the right one counts all the same."""
+    base = compile_filters([static("b", "10.9.0.2=*:53:UDP"), static("b", "10.9.0.9=*:53:UDP")])
+    selecting = [static(rule, "container:web=*:53:UDP"), static(rule, "network:front=*:53:UDP")]
+    both = merged(base, compile_filters(resolved(selecting, INVENTORY)))
+    (table,) = base.tables
+    assert [one for one in both.tables if one is table]
+    apart = [one.id for one in both.tables if one.id.selected]
+    assert {one._replace(selected=False) for one in apart} >= {table.id}
+    assert all(one.is_of_hosts for one in apart)
+    seen = both.lookup(FROM_WEB, HOST)
+    assert seen.origin == Origin("static", "P", credited)
 
 
 def test_an_entry_of_several_dynamic_rules_counts_for_one_of_them() -> None:

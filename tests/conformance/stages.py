@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -15,6 +15,7 @@ from math import inf
 from ipsecd.backend.base import Backend, Observation
 from ipsecd.backend.memory import MemoryBackend
 from ipsecd.compiler.classifier import Classifier
+from ipsecd.compiler.merge import merged
 from ipsecd.compiler.policy import compile_filters
 from ipsecd.compiler.tables import rows_of
 from ipsecd.compiler.volatile import Volatile
@@ -56,6 +57,11 @@ def packet_of(one: Datagram) -> Packet:
     return Packet(point, one.family, source, target, UDP, 40_000, one.port)
 
 
+def compiled(rules: Iterable[InForce], selected: Iterable[InForce]) -> Classifier:
+    """The policy of `rules`, and entries for what selectors stand for, as the daemon has both."""
+    return merged(compile_filters(rules), compile_filters(selected))
+
+
 @dataclass(frozen=True, slots=True)
 class Disturbance:
     """Something that somebody else does to what is enforced; ``takes`` is whether it is let."""
@@ -74,6 +80,7 @@ class Stage(ABC):
     def __init__(self) -> None:
         self.backend = self.make()
         self.rules: tuple[InForce, ...] = ()
+        self.selected: tuple[InForce, ...] = ()
         self.volatile = Volatile()
         self._dynamic: dict[Origin, tuple[tuple[InForce, ...], float]] = {}
         self.backend.apply(EMPTY, self.volatile)
@@ -106,12 +113,12 @@ class Stage(ABC):
 
     # -- what is told ----------------------------------------------------------------------------
 
-    def put(self, *rules: InForce) -> Classifier:
-        """Apply a policy of these rules, beside the dynamic ones."""
-        classifier = compile_filters(rules)
+    def put(self, *rules: InForce, selected: Sequence[InForce] = ()) -> Classifier:
+        """Apply a policy of these rules and what is `selected`, beside the dynamic ones."""
+        classifier = compiled(rules, selected)
         self.backend.check(classifier)
         self.backend.apply(classifier, self.volatile)
-        self.rules = rules
+        self.rules, self.selected = rules, tuple(selected)
         return classifier
 
     def add(self, one: InForce, deadline: float = inf) -> None:
@@ -170,7 +177,7 @@ class Stage(ABC):
         dynamic = [
             one for filters, deadline in self._dynamic.values() if deadline > now for one in filters
         ]
-        return decide([*self.rules, *dynamic], packet_of(one), HOST)
+        return decide([*self.rules, *self.selected, *dynamic], packet_of(one), HOST)
 
     def disagreements(self, datagrams: Sequence[Datagram] = DATAGRAMS) -> list[object]:
         """The datagrams that are not treated as decide says, with what it says."""
@@ -185,7 +192,7 @@ class Stage(ABC):
     def is_in_force(self, datagrams: Sequence[Datagram] = DATAGRAMS) -> bool:
         """Whether what was told is what is read back, and what packets meet."""
         seen = self.backend.observe()
-        assert seen == Observation(compile_filters(self.rules).digest)
+        assert seen == Observation(compiled(self.rules, self.selected).digest)
         assert self.disagreements(datagrams) == []
         return True
 

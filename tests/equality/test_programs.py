@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
@@ -15,6 +15,7 @@ from ipsecd.backend.xdp import libbpf
 from ipsecd.backend.xdp.program import needs_translation
 from ipsecd.backend.xdp.programs import Programs
 from ipsecd.compiler.classifier import Ranked
+from ipsecd.compiler.merge import merged
 from ipsecd.compiler.policy import compile_filters
 from ipsecd.compiler.tables import TableId, rows_of
 from ipsecd.compiler.volatile import Volatile
@@ -39,6 +40,7 @@ from tests.equality import rows
 from tests.frames import encode, frame
 from tests.strategies import HOST, ME, in_force, packets, packets_for, policies, ports_in_force
 
+SENT = st.lists(packets(), min_size=10, max_size=20)
 PASSES = {"receive": 2, "arrive": 0xFFFFFFFF, "leave": 0xFFFFFFFF}
 INGRESS_IFINDEX = 36
 """Offset of ``ingress_ifindex`` in ``struct __sk_buff`` (linux/bpf.h)."""
@@ -91,11 +93,14 @@ def compare_all(
     filters: list[InForce],
     sent: list[Packet],
     exempt: tuple[str, ...],
+    selected: Sequence[InForce] = (),
 ) -> int:
-    """Enforce `filters` and judge packets; how many were compared."""
+    """Enforce `filters` and what is `selected`, and judge packets; how many were compared."""
     exemptions = [BY_NAME[name] for name in exempt]
     volatile = Volatile()
-    policy = compile_filters([one for one in filters if not one.origin.volatile], exempt)
+    static = [one for one in filters if not one.origin.volatile]
+    policy = merged(compile_filters(static, exempt), compile_filters(selected))
+    filters = [*filters, *selected]
     programs.apply(policy, volatile)
     dynamic = [one for one in filters if one.origin.volatile]
     programs.change(volatile.change(add=rows_of(dynamic)), volatile)
@@ -169,6 +174,44 @@ def test_any_policy_decides_as_the_oracle_does(programs: Programs) -> None:
     def compare(case: tuple[list[InForce], list[Packet]]) -> None:
         nonlocal compared
         compared += compare_all(programs, *case, ())
+
+    compare()
+    assert compared > 500
+
+
+@pytest.mark.netns
+@pytest.mark.timeout(900)
+def test_what_changes_beside_tables_that_stay_decides_as_the_oracle_does(
+    programs: Programs,
+) -> None:
+    """Policies one after another that share filters, with hosts in tables of their own."""
+    compared = 0
+
+    @st.composite
+    def cases(draw: st.DrawFn) -> tuple[list[InForce], list[list[InForce]], list[Packet]]:
+        if draw(st.booleans()):
+            return draw(in_force()), draw(st.lists(in_force(3), max_size=3)), draw(SENT)
+        policy = draw(policies())
+        filters = list(filters_of(policy, Store.STATIC))
+        some = st.lists(st.sampled_from(filters), max_size=4) if filters else st.just([])
+        sent = draw(st.lists(packets_for(policy), min_size=10, max_size=20))
+        return filters[::2], draw(st.lists(some, max_size=3)), sent
+
+    @seed(1434)
+    @settings(
+        max_examples=int(os.environ.get("IPSECD_EXAMPLES", "1000")) // 3,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(cases())
+    def compare(case: tuple[list[InForce], list[list[InForce]], list[Packet]]) -> None:
+        nonlocal compared
+        filters, changes, sent = case
+        for more in ([], *changes):
+            selected = [one for one in more if not one.origin.volatile]
+            compared += compare_all(programs, filters, sent, (), selected)
 
     compare()
     assert compared > 500

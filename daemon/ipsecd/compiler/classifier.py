@@ -69,7 +69,8 @@ class Table:
     @cached_property
     def digest(self) -> str:
         """SHA-256 over all that the table holds, in hexadecimal."""
-        hasher = hashlib.sha256(repr((self.id[:-1], self.id.looks, self.origins)).encode())
+        kind = (self.id.family, self.id.volatile, self.id.action, self.id.selected)
+        hasher = hashlib.sha256(repr((kind, self.id.looks, self.origins)).encode())
         hasher.update(self.keys)
         hasher.update(self.writers.tobytes())
         return hasher.hexdigest()

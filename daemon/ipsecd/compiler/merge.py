@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable
+from dataclasses import replace
 
 from ipsecd.compiler.classifier import Classifier, Table, pack
 from ipsecd.compiler.tables import Row, TableId
@@ -37,20 +38,27 @@ def merged_rows(rows: Iterable[Row]) -> dict[TableId, Entries]:
     return {table: entries for table, entries in tables.items() if entries}
 
 
-def merged(one: Classifier, more: Classifier) -> Classifier:
-    """Both in one, with the settings of the first; only tables that change are made anew.
+def merged(one: Classifier, selected: Classifier) -> Classifier:
+    """Both in one, with the settings of the first: the second has what selectors stand for.
 
-    It is what would be compiled from the filters of both, at a cost that depends on the second:
-    of the first, only bytes are copied.
+    Its hosts lie in tables of their own, which are looked at before those of the same form, so
+    that whatever enforces the first has nothing to do when they change. Prefixes are put into the
+    tables of the first, at a cost that depends on the second: of the first, only bytes are copied.
     """
     tables = {table.id: table for table in one.tables}
-    for table in more.tables:
+    for table in selected.tables:
         known = tables.get(table.id)
-        tables[table.id] = _with_entries(known, entries_of(table)) if known else table
-    for table in more.tables:
+        made: Table | None = table
+        if table.id.is_of_hosts:
+            made = _beside(table, known)
+        elif known:
+            made = _with_entries(known, entries_of(table))
+        if made:
+            tables[made.id] = made
+    for table in selected.tables:
         permits = tables.get(table.id._replace(action=Action.PERMIT))
         blocks = tables.get(table.id._replace(action=Action.BLOCK))
-        if not permits or not blocks:
+        if table.id.is_of_hosts or not permits or not blocks:
             continue
         new = entries_of(table)
         beaten = {key for key in new if permits.find(key) and blocks.find(key)}
@@ -61,6 +69,19 @@ def merged(one: Classifier, more: Classifier) -> Classifier:
             tables[permits.id] = pack(permits.id, left)
     in_order = sorted(tables.values(), key=lambda table: table.id.order)
     return Classifier(tuple(in_order), one.exemptions, one.drop_unparsable)
+
+
+def _beside(table: Table, known: Table | None) -> Table | None:
+    """A table to look at before the `known` one of its form, without what that is credited for."""
+    apart = table.id._replace(selected=True)
+    if known is None:
+        return replace(table, id=apart)
+    entries = {}
+    for key, origin in entries_of(table).items():
+        other = known.find(key)
+        if other is None or credited((other, origin)) != other:
+            entries[key] = origin
+    return pack(apart, entries) if entries else None
 
 
 def _with_entries(known: Table, more: Entries) -> Table:

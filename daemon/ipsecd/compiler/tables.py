@@ -43,13 +43,15 @@ class Part(NamedTuple):
 class TableId(NamedTuple):
     """What a table is: all that its entries have in common.
 
-    ``shapes`` say how it looks at each of ``fields.FIELDS``, in their order.
+    ``shapes`` say how it looks at each of ``fields.FIELDS``, in their order. ``selected`` tells
+    the hosts that selectors stand for from those that filters name: they change by themselves.
     """
 
     family: Family
     volatile: bool
     action: Action
     shapes: tuple[Any, ...]
+    selected: bool = False
 
     @classmethod
     def of(cls, family: Family, volatile: bool, action: Action, **shapes: Any) -> TableId:
@@ -58,7 +60,7 @@ class TableId(NamedTuple):
 
     def reshaped(self, **shapes: Any) -> TableId:
         """The table that looks at some fields in other shapes."""
-        return TableId.of(self.family, self.volatile, self.action, **(self.looks | shapes))
+        return self._replace(shapes=tuple((_UNUSED | self.looks | shapes).values()))
 
     @property
     def source(self) -> int:
@@ -119,6 +121,12 @@ class TableId(NamedTuple):
         )
 
     @property
+    def is_of_hosts(self) -> bool:
+        """Whether its entries name an address, and no prefix that holds more than one."""
+        prefixes = [side for side in (self.source, self.destination) if side > 0]
+        return bool(prefixes) and all(side == self.family.bits for side in prefixes)
+
+    @property
     def points(self) -> frozenset[Point]:
         """Where packets are looked up in the table.
 
@@ -165,7 +173,7 @@ class TableId(NamedTuple):
     def order_at(self, point: Point | None) -> tuple[object, ...]:
         """The same, where packets are looked at `point`."""
         ranked = tuple(-part for part in self._rank_at(point))
-        return (ranked, self.family.value, *self.shapes)
+        return (ranked, self.family.value, *self.shapes, not self.selected)
 
     def key_of(self, packet: Packet, host: Host) -> bytes | None:
         """The key under which `packet` would stand in the table, None if it cannot."""

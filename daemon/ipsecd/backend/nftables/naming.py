@@ -48,7 +48,8 @@ def chain(base: str, family: Family | None = None, *parts: str) -> str:
 def set_name(table: TableId, serial: int) -> str:
     """The set that holds a table's keys; `serial`, a number, tells old content from new."""
     owner = "dynamic" if table.volatile else "policy"
-    parts = [owner, table.action.value, f"ip{table.family.value}"]
+    selected = ["selected"] if table.selected else []
+    parts = [owner, *selected, table.action.value, f"ip{table.family.value}"]
     parts += [_side("source", table.source), _side("destination", table.destination)]
     parts += [
         _shape(BY_NAME[name], shape)

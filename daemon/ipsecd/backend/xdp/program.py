@@ -1,4 +1,4 @@
-"""Owns the translation of tables into steps and images; pure: the same tables, the same lines.
+"""Owns the translation of tables into steps; pure: the same tables, the same lines.
 
 Invariants:
 
@@ -15,12 +15,12 @@ from __future__ import annotations
 import itertools
 import struct
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ipsecd.backend.xdp import abi
-from ipsecd.backend.xdp.lines import RangeLines, hash_lines, prefix, range_lines
-from ipsecd.backend.xdp.slots import Fixed, fixed_of, mask_of, packet_key, port_bounds
+from ipsecd.backend.xdp.images import Image, as_lists, key_of, place
+from ipsecd.backend.xdp.lines import RangeLines
+from ipsecd.backend.xdp.slots import Fixed, mask_of, port_bounds
 from ipsecd.compiler.classifier import Classifier, Ranked, Table, in_order
 from ipsecd.compiler.tables import TableId
 from ipsecd.errors import LimitExceeded
@@ -35,9 +35,6 @@ FAMILY_ORDER = (Family.IPV4, Family.IPV6)
 
 _INTERFACES = {"": abi.INTERFACE_ANY, "lan": abi.INTERFACE_LAN, "dialup": abi.INTERFACE_DIALUP}
 _CASTS = {None: 0, Cast.MULTICAST: abi.CAST_MULTICAST, Cast.BROADCAST: abi.CAST_BROADCAST}
-_COMBINATIONS = 8
-"""Into how many steps a list is split by protocol and port, before a hash for each length is
-better."""
 
 
 class Dynamic(NamedTuple):
@@ -45,34 +42,6 @@ class Dynamic(NamedTuple):
 
     id: TableId
     number: int
-
-
-@dataclass(frozen=True, slots=True)
-class Placed:
-    """Where the lines of one or more tables lie in an image: as hashes, or together as ranges.
-
-    A hash has its table, its first line, and the number of its lines less one.
-    """
-
-    hashes: tuple[tuple[TableId, int, int], ...] = ()
-    ranges: tuple[tuple[Fixed, RangeLines, int], ...] = ()
-
-
-@dataclass(slots=True)
-class Image:
-    """Lines that steps look into; ``places`` knows where those of which tables are."""
-
-    slot: int
-    chunks: list[bytes] = field(default_factory=lambda: [bytes(abi.LINE)])
-    lines: int = 1
-    places: dict[tuple[TableId, ...], Placed] = field(default_factory=dict)
-
-    def put(self, chunk: bytes) -> int:
-        """Append lines; the number of the first."""
-        first = self.lines
-        self.chunks.append(chunk)
-        self.lines += len(chunk) // abi.LINE
-        return first
 
 
 def needs_translation(tables: Iterable[Ranked], family: Family) -> bool:
@@ -117,47 +86,6 @@ def _shares(table: Ranked) -> TableId:
     return one
 
 
-def holds_all(image: Image, classifier: Classifier, dynamic: Sequence[Dynamic]) -> bool:
-    """Whether `image` has the lines of every group of tables."""
-    tables: list[Ranked] = [*classifier.tables, *dynamic]
-    return all(
-        tuple(table.id for table in group) in image.places
-        for point in POINTS
-        for family in FAMILY_ORDER
-        for group in groups(tables, point, family)
-        if isinstance(group[0], Table)
-    )
-
-
-def place(image: Image, group: tuple[Ranked, ...], rules: Mapping[Origin, int]) -> None:
-    """Put the entries of the tables of a group into `image`, unless they are there."""
-    tables = [table for table in group if isinstance(table, Table)]
-    key = tuple(table.id for table in tables)
-    if not tables or key in image.places:
-        return
-    lists = _as_lists(tables, rules)
-    if lists is None:
-        hashes = []
-        for table in tables:
-            chunk = hash_lines(table.id.family, list(_hash_entries(table, rules)))
-            hashes.append((table.id, image.put(chunk), len(chunk) // abi.LINE - 1))
-        image.places[key] = Placed(hashes=tuple(hashes))
-        return
-    ranges = []
-    for fixed, prefixes in sorted(lists.items()):
-        found = range_lines(tables[0].id.family, prefixes)
-        ranges.append((fixed, found, image.put(found.lines)))
-    image.places[key] = Placed(ranges=tuple(ranges))
-
-
-def is_list(group: tuple[Ranked, ...]) -> bool:
-    """Whether the group is looked up as prefixes: more than one length, or many of one."""
-    tables = [table for table in group if isinstance(table, Table)]
-    if not tables or (tables[0].id.source > 0) == (tables[0].id.destination > 0):
-        return False
-    return len(tables) > 1 or len(tables[0]) > 64
-
-
 def count_steps(classifier: Classifier) -> int:
     """The most steps that a packet can take through the policy."""
     rules = dict.fromkeys(classifier.origins, 0)
@@ -166,54 +94,10 @@ def count_steps(classifier: Classifier) -> int:
         for family in FAMILY_ORDER:
             found = 0
             for group in groups(classifier.tables, point, family):
-                lists = _as_lists([t for t in group if isinstance(t, Table)], rules)
+                lists = as_lists([t for t in group if isinstance(t, Table)], rules)
                 found += len(group) if lists is None else len(lists)
             most = max(most, found)
     return most
-
-
-def _as_lists(
-    tables: Sequence[Table], rules: Mapping[Origin, int]
-) -> dict[Fixed, list[int]] | None:
-    """Prefixes by the other fields of their keys; None if they are better hashed."""
-    if not is_list(tuple(tables)):
-        return None
-    lists: dict[Fixed, list[int]] = {}
-    for table in tables:
-        _add_prefixes(table, rules, lists)
-        if len(lists) > _COMBINATIONS:
-            return None
-    return lists
-
-
-def _add_prefixes(table: Table, rules: Mapping[Origin, int], lists: dict[Fixed, list[int]]) -> None:
-    one = table.id
-    length = one.source if one.source > 0 else one.destination
-    address_bytes = one.family.bits // 8
-    before = one.key_width - address_bytes
-    numbers = [rules[origin] for origin in table.origins]
-    writers = table.writers or None
-    if not before and one.family is Family.IPV4:
-        found = struct.unpack(f">{len(table)}I", table.keys)
-        used = itertools.repeat(numbers[0]) if writers is None else (numbers[w] for w in writers)
-        prefixes = [
-            (address << 8 | length) << 32 | rule for address, rule in zip(found, used, strict=False)
-        ]
-        lists.setdefault(Fixed(b"", b"", b""), []).extend(prefixes)
-        return
-    width = one.key_width
-    for index in range(len(table)):
-        key = table.keys[index * width : (index + 1) * width]
-        address = int.from_bytes(key[before:], "big")
-        rule = numbers[writers[index] if writers else 0]
-        lists.setdefault(fixed_of(one, key), []).append(prefix(address, length, rule))
-
-
-def _hash_entries(table: Table, rules: Mapping[Origin, int]) -> Iterable[tuple[bytes, int]]:
-    width = table.id.key_width
-    for index in range(len(table)):
-        key = table.keys[index * width : (index + 1) * width]
-        yield packet_key(table.id, key), rules[table.origin(index)]
 
 
 def steps(group: tuple[Ranked, ...], image: Image, *, alone: bool) -> list[bytes]:
@@ -237,14 +121,13 @@ def steps(group: tuple[Ranked, ...], image: Image, *, alone: bool) -> list[bytes
                 abi.STEP_DYNAMIC, conditions, interface, 0, 0, number, 0, *ports, mask_of(one)
             )
         ]
-    tables = [table for table in group if isinstance(table, Table)]
-    placed = image.places[tuple(table.id for table in tables)]
+    placed = image.places[key_of(group)]
     hashed = [
         abi.STEP.pack(
             abi.STEP_HASH,
             conditions,
             interface,
-            image.slot,
+            placed.slot,
             0,
             first_line,
             lines,
@@ -254,7 +137,7 @@ def steps(group: tuple[Ranked, ...], image: Image, *, alone: bool) -> list[bytes
         for table_id, first_line, lines in placed.hashes
     ]
     return hashed + [
-        _range_step(one, conditions, interface, image.slot, fixed, found, at)
+        _range_step(one, conditions, interface, placed.slot, fixed, found, at)
         for fixed, found, at in placed.ranges
     ]
 

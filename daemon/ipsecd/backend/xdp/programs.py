@@ -24,10 +24,11 @@ from ipsecd.backend.xdp import abi, libbpf
 from ipsecd.backend.xdp.counters import Counters
 from ipsecd.backend.xdp.entries import DynamicEntries
 from ipsecd.backend.xdp.failures import not_taken
+from ipsecd.backend.xdp.images import Image, following
 from ipsecd.backend.xdp.lines import host_lines
 from ipsecd.backend.xdp.loading import LoadedFile
 from ipsecd.backend.xdp.origins import put_origins
-from ipsecd.backend.xdp.program import Dynamic, Image, holds_all, state_lines
+from ipsecd.backend.xdp.program import Dynamic, state_lines
 from ipsecd.backend.xdp.shortcuts import Shortcuts, shortcuts
 from ipsecd.compiler.classifier import Classifier
 from ipsecd.compiler.tables import TableId
@@ -261,9 +262,7 @@ class Programs:
         """Replace the state by one made of `classifier` and the tables of `volatile`."""
         used = {table.id: tables[table.id] for table in volatile.tables}
         dynamic = [Dynamic(table, number) for table, number in used.items()]
-        image = self._image
-        if classifier is not self._classifier or not holds_all(image, classifier, dynamic):
-            image = Image((self._image.slot + 1) % abi.IMAGES)
+        image = following(self._image, classifier)
         lines = state_lines(
             classifier,
             dynamic,
@@ -275,26 +274,23 @@ class Programs:
             first_host=self._first_host,
             generation=self._generation,
         )
-        fresh = image is not self._image
-        if fresh and image.lines > 1:
+        if image.is_needed:
             self._put_image(image)
         words = shortcuts(classifier, volatile.tables, self._numbers, self.points)
         self._shortcuts.clear()
         try:
             self._replace_state(lines)
         except BaseException:
-            if fresh:
-                self._clear_image(image.slot)
+            self._clear_image(image.slot)
             raise
-        old = self._image
         self._tables, self._image, self._classifier = used, image, classifier
         self._judged = self.points
         self._volatile = volatile
         self._shortcuts.set(words, classifier.digest)
-        # No packet sees the old image any more: the update of an outer map waits for them.
         image.chunks.clear()
-        if fresh:
-            self._clear_image(old.slot)
+        # No packet sees an old image any more: the update of an outer map waits for them.
+        for slot in self._slots.keys() - image.slots:
+            self._clear_image(slot)
 
     def _put_image(self, image: Image) -> None:
         """Put an image into its slot, where no step names it yet."""
@@ -336,7 +332,7 @@ class Programs:
         libbpf.update(self.maps[outer], struct.pack("=I", slot), struct.pack("=I", descriptor))
 
     def _clear_image(self, slot: int) -> None:
-        """Free what no step names. If that fails, the next image but two takes its place."""
+        """Free what no step names. If that fails, the next image that gets the slot does it."""
         if self._slots.pop(slot, None) is not None:
             with suppress(OSError):
                 libbpf.delete(self.maps["images"], struct.pack("=I", slot))

@@ -1,0 +1,113 @@
+"""Milliseconds until an announced container is enforced beside a policy of N filters.
+
+With nftables and with programs (which stand beside nftables). The policy's filters lie in a table
+of another form than the container's, or of the same. Beside it, in the same run, what a user
+would use instead: ``nft add element`` for the address on a set of as many. The policy's table is
+made by hand, as reading so many filters takes far longer than this. It needs namespaces of its
+own. Arguments: numbers of filters.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+
+from ipsecd.backend.base import Observation
+from ipsecd.backend.registry import BY_NAME, Place
+from ipsecd.compiler.classifier import Classifier, Table
+from ipsecd.compiler.policy import compile_filters
+from ipsecd.config import Directories
+from ipsecd.engine.containers import Containers
+from ipsecd.engine.enforcement import Enforcement
+from ipsecd.engine.sources import SourceName
+from ipsecd.engine.state import State
+from ipsecd.language.filters import parse_filter
+from ipsecd.model.addresses import Family, Network
+from ipsecd.model.inventory import Container, Inventory
+from ipsecd.model.values import Action, InForce, Origin, Policy, Rule
+from ipsecd.sources.kept import Kept
+from ipsecd.sources.last_good import Enforceable
+
+SIZES, ROUNDS = (100_000, 600_000), 60
+IDENTITY = "0123456789abcdef"
+BPFFS = Path("/sys/fs/bpf/bench-announce")
+FORMS = {"another": "10.0.0.0=0:1:UDP", "the same": "10.0.0.0=0:80:TCP"}
+
+
+def hosts(filters: int, first: str) -> Classifier:
+    """What so many filters like the `first` are compiled to, of addresses one after another."""
+    one = InForce(Origin("static", "P", "hosts"), parse_filter(first), Action.BLOCK)
+    (table,) = compile_filters([one]).tables
+    (part,) = (part for part in table.id.parts if part.field.name == "source")
+    before, after = table.keys[: part.offset], table.keys[part.offset + 4 :]
+    numbers = ((10 << 24 | n).to_bytes(4, "big") for n in range(filters))
+    keys = sorted(before + number + after for number in numbers)
+    return Classifier((Table(table.id, b"".join(keys), table.origins),))
+
+
+def announcing_ms(backend: str, classifier: Classifier, directory: Path) -> list[float]:
+    """Milliseconds of each announcement, of an address that changes every time."""
+    places = Directories(*(directory / part for part in ("etc", "lib", "run")))
+    places.runtime.mkdir()
+    make = partial(BY_NAME[backend].make, Place(BPFFS))
+    enforcement = Enforcement(make, lambda _: make(), BPFFS, time.monotonic)
+    containers = Containers(enforcement, Kept(places), time.monotonic)
+    rule = Rule("container", (parse_filter("container:web=0:80:TCP"),), Action.BLOCK)
+    good = Enforceable("bench", Policy("P", (rule,)), classifier)
+    enforcement.begin(State(source=SourceName.STATIC, good=good, whole=classifier), State())
+    try:
+        containers.set_inventory("bench", Inventory((Container(IDENTITY, "web"),)))
+        found = []
+        for last in range(ROUNDS):
+            address = Network(Family.IPV4, 0xAC110001 + last, 32)
+            begun = time.perf_counter()
+            assert containers.announce(IDENTITY, (address,), shared=False)
+            found.append((time.perf_counter() - begun) * 1e3)
+        assert enforcement.observe() == Observation(enforcement.state.whole.digest)
+        assert not enforcement.backend.failures
+        return found
+    finally:
+        enforcement.withdraw()
+        enforcement.close()
+
+
+def nft_ms(filters: int) -> list[float]:
+    """Milliseconds of ``nft add element`` processes on a set of so many addresses."""
+    elements = ",".join(f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}" for n in range(filters))
+    content = "add table ip other\nadd set ip other s { type ipv4_addr; size 2000000; }\n"
+    content += f"add element ip other s {{ {elements} }}\n"
+    subprocess.run(["nft", "-f", "-"], input=content, text=True, check=True)
+    found = []
+    for n in range(20):
+        begun = time.perf_counter()
+        subprocess.run(["nft", f"add element ip other s {{ 172.17.0.{n} }}"], check=True)
+        found.append((time.perf_counter() - begun) * 1e3)
+    subprocess.run(["nft", "delete table ip other"], check=True)
+    return found
+
+
+def show(what: str, found: list[float]) -> None:
+    """One line: half of them, and 99 in 100, took less."""
+    in_order = sorted(found)
+    half, most = in_order[len(found) // 2], in_order[len(found) * 99 // 100]
+    print(f"  {what:32} median {half:8.1f}   p99 {most:8.1f}", flush=True)
+
+
+def main() -> None:
+    for size in [int(word) for word in sys.argv[1:]] or SIZES:
+        print(f"an announced container beside {size:,} filters, milliseconds")
+        for backend in ("nftables", "xdp"):
+            for form, first in FORMS.items():
+                with tempfile.TemporaryDirectory() as directory:
+                    classifier = hosts(size, first)
+                    found = announcing_ms(backend, classifier, Path(directory))
+                show(f"{backend}, of {form} form", found)
+        show("nft add element", nft_ms(size))
+
+
+if __name__ == "__main__":
+    main()
