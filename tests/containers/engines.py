@@ -177,9 +177,16 @@ class Engine:
 
     def remove(self, *names: str) -> None:
         """Remove containers, all of them if none is named."""
-        found = names or self("ps", "--all", "--quiet", check=False).split()
+        found = set(names or self("ps", "--all", "--quiet", check=False).split())
+        everything = ("ps", "--all", "--format", "{{.ID}} {{.Names}}")
+
+        def gone() -> bool:
+            # On a busy machine Docker cannot always end a process in the time that it gives it.
+            self("rm", "--force", *sorted(found), check=False)
+            return not found & set(self(*everything, check=False).split())
+
         if found:
-            self("rm", "--force", *found, check=False)
+            eventually(gone, 20)
 
     def close(self) -> None:
         """Remove every container and network."""
