@@ -144,7 +144,7 @@ lint: setup
 	clang-format --dry-run --Werror bpf/*.[ch] bench/*.c tests/*/*.c
 
 # How many tests run at a time, and after how many seconds the whole run is ended, and says where.
-WORKERS := 1
+WORKERS := 4
 LIMIT := 4800
 PYTEST := $(VENV)/bin/python -m pytest -q -p tests.limit --limit $(LIMIT) --durations 20
 
