@@ -4,9 +4,10 @@
 
 Invariants:
 
-1. Tests that share a fixture, or a parameter of one, beyond one test are a unit: one worker runs
+1. No fixture but pytest's own is of the whole session.
+2. Tests that share a fixture, or a parameter of one, beyond one test are a unit: one worker runs
    them one after another. All others are units by themselves.
-2. Every worker has the same order: units by the seconds that they took before, the longest first.
+3. Every worker has the same order: units by the seconds that they took before, the longest first.
 """
 
 from __future__ import annotations
@@ -71,6 +72,9 @@ def _unit(item: pytest.Item) -> str:
     """The name of what a test belongs to: its file and the parameters it shares, or its own."""
     assert isinstance(item, pytest.Function)
     definitions = item._fixtureinfo.name2fixturedefs
+    for name, found in definitions.items():
+        # It would stay among all that the worker runs later, and so would what it made.
+        assert found[-1]._scope is not Scope.Session or not found[-1].baseid, name
     shared = sorted(
         name
         for name, found in definitions.items()

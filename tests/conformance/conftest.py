@@ -12,7 +12,7 @@ from tests.conformance.wire import Wire
 from tests.netns.site import needs_isolation
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def wire() -> Iterator[Wire]:
     needs_isolation()
     made = Wire()
@@ -20,13 +20,13 @@ def wire() -> Iterator[Wire]:
     made.close()
 
 
-@pytest.fixture(scope="session", params=ROWS, ids=lambda row: row.name)
+@pytest.fixture(scope="module", params=ROWS, ids=lambda row: row.name)
 def row(request: pytest.FixtureRequest) -> Row:
     found: Row = request.param
     return found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def shared_stage(row: Row, request: pytest.FixtureRequest) -> Iterator[Stage]:
     """Made once for a row: loading programs takes longer than most of the tests."""
     made = row.stage(lambda: request.getfixturevalue("wire"))

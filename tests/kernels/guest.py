@@ -70,7 +70,7 @@ class Guest:
             "HOME": "/root",
             "LANG": "C.UTF-8",
             "IPSECD_ISOLATED": "1",
-            "IPSECD_PATIENCE": "10",
+            "IPSECD_PATIENCE": "40",
             "IPSECD_LINK_RESULTS": "/lab/links",
             "IPSECD_BOOTED": f"{self._kernel.release} {time.time()}",
             **{name: os.environ[name] for name in CARRIED_OVER if name in os.environ},
