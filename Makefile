@@ -151,7 +151,7 @@ PYTEST := $(VENV)/bin/python -m pytest -q -p tests.limit --limit $(LIMIT) --dura
 # The guests run beside the other tests, and are waited for; what they said is printed last.
 test: setup base-system kernels
 	mkdir -p build
-	nice -n 5 $(PYTEST) -p no:cacheprovider tests/kernels >build/kernels.log 2>&1 & guests=$$!; \
+	$(PYTEST) -p no:cacheprovider tests/kernels >build/kernels.log 2>&1 & guests=$$!; \
 	trap 'kill $$guests' INT TERM; \
 	IPSECD_PATIENCE=$(WORKERS) $(PYTEST) -p tests.parallel --workers $(WORKERS) --ignore=tests/kernels; \
 	result=$$?; \

@@ -50,7 +50,7 @@ class Guest:
         self._kernel, self._share = kernel, share
         self._words = [
             # Tests that run beside it on this host wait for events; a guest has time.
-            *("nice", "-n", "19", "setpriv", "--pdeathsig", "KILL", QEMU),
+            *("nice", "-n", "5", "setpriv", "--pdeathsig", "KILL", QEMU),
             *("-accel", "tcg,thread=multi", "-cpu", "max"),
             *("-smp", str(processors), "-m", str(memory_mib), "-rtc", "base=utc,clock=host"),
             *("-nodefaults", "-display", "none", "-no-reboot", "-serial", "stdio"),
