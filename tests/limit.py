@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-LAST_WORDS_S = 5
+LAST_WORDS_S = 30
 """How long the processes have to write down where they are."""
 
 # Tests that run have their output captured, so the place for last words is kept before that.
