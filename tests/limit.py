@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
-LAST_WORDS_S = 30
-"""How long the processes have to write down where they are."""
+LAST_WORDS_S = 5
+"""How long each process has to write down where it is, alone, so that nothing is mixed up."""
 
 # Tests that run have their output captured, so the place for last words is kept before that.
 _STDERR = os.fdopen(os.dup(2), "w", buffering=1)
@@ -67,8 +67,8 @@ class _Limit:
             print(f"process {pid}: {_command(pid)}", file=_STDERR)
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGUSR1)
+            time.sleep(LAST_WORDS_S)
         faulthandler.dump_traceback(file=_STDERR, all_threads=True)
-        time.sleep(LAST_WORDS_S)
         for pid in _below(os.getpid()):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
