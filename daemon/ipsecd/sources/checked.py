@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ipsecd.errors import IpsecdError, LimitExceeded, StoreFailed
-from ipsecd.sources.files import Disk, replace_file, replace_for_this_boot, temporary_of
+from ipsecd.sources.files import Disk, replace_file, temporary_of
 
 _HEADER = re.compile(rb"ipsecd ([a-z-]{1,32}) ([0-9]{1,9}) ([0-9a-f]{64})")
 _CHECKSUM_ALONE = re.compile(rb"[0-9a-f]{64}")
@@ -96,8 +96,7 @@ class CheckedFile:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             sealed = seal(self._form.kind, self._form.version, content)
-            replace = replace_file if self._form.durable else replace_for_this_boot
-            replace(self._disk, self._path, sealed)
+            replace_file(self._disk, self._path, sealed, durable=self._form.durable)
         except OSError as error:
             # What there is of it takes the space that is wanting.
             with suppress(OSError):

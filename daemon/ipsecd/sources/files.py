@@ -35,21 +35,15 @@ class Disk:
 
     def write(self, path: Path, content: bytes) -> None:
         """Write a file that nobody reads yet, and wait until its content is on disk."""
-        _write(path, content, sync=True)
+        _write(path, os.O_CREAT | os.O_TRUNC, content, sync=True)
 
     def write_for_this_boot(self, path: Path, content: bytes) -> None:
         """Write a file that nobody reads yet, and that a reboot may forget."""
-        _write(path, content, sync=False)
+        _write(path, os.O_CREAT | os.O_TRUNC, content)
 
     def append(self, path: Path, content: bytes) -> None:
         """Add to the end of a file that is there; it need not survive the host, only us."""
-        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW)
-        try:
-            view = memoryview(content)
-            while view:
-                view = view[os.write(descriptor, view) :]
-        finally:
-            os.close(descriptor)
+        _write(path, os.O_APPEND | os.O_NOFOLLOW, content)
 
     def link(self, path: Path, target: str) -> None:
         """Make a symbolic link that nobody reads yet."""
@@ -77,23 +71,20 @@ class Disk:
             os.close(descriptor)
 
 
-def replace_file(disk: Disk, path: Path, content: bytes) -> None:
-    """Replace one file, atomically and durably."""
+def replace_file(disk: Disk, path: Path, content: bytes, *, durable: bool = True) -> None:
+    """Replace one file, atomically; a crash of the host may take one that is not `durable`."""
     temporary = temporary_of(path)
-    disk.write(temporary, content)
+    if durable:
+        disk.write(temporary, content)
+    else:
+        disk.write_for_this_boot(temporary, content)
     disk.rename(temporary, path)
-    disk.sync_directory(path.parent)
+    if durable:
+        disk.sync_directory(path.parent)
 
 
-def replace_for_this_boot(disk: Disk, path: Path, content: bytes) -> None:
-    """Replace one file, atomically; a crash of the host may take it."""
-    temporary = temporary_of(path)
-    disk.write_for_this_boot(temporary, content)
-    disk.rename(temporary, path)
-
-
-def _write(path: Path, content: bytes, *, sync: bool) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+def _write(path: Path, flags: int, content: bytes, *, sync: bool = False) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC | flags, 0o644)
     try:
         view = memoryview(content)
         while view:
