@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 
+from ipsecd.backend.failures import not_taken
 from ipsecd.backend.nftables import messages as nft
 from ipsecd.backend.nftables.wire import KernelError, Message, NftSocket
 from ipsecd.errors import BackendFailed, LimitExceeded
@@ -26,9 +27,7 @@ def failure(error: KernelError) -> BackendFailed | LimitExceeded:
             "ipsecd needs CAP_NET_ADMIN, and its tables must not belong to another "
             "process: is another ipsecd running in this network namespace?",
         )
-    return BackendFailed(
-        f"the kernel did not take the change: {error}", "the old rules are in force"
-    )
+    return not_taken(error)
 
 
 def commit(socket: NftSocket, steps: list[Message]) -> None:
@@ -43,9 +42,6 @@ def commit(socket: NftSocket, steps: list[Message]) -> None:
             # The kernel ended the element after we looked at the clock.
             steps = [*steps[: error.index], *steps[error.index + 1 :]]
         except OSError as error:
-            raise BackendFailed(
-                f"the kernel did not take the change: {error.strerror}",
-                "the old rules are in force",
-            ) from error
+            raise not_taken(error.strerror) from error
         else:
             return

@@ -11,8 +11,8 @@ from math import inf
 from pathlib import Path
 
 from ipsecd.backend.base import Count
+from ipsecd.backend.failures import not_taken
 from ipsecd.backend.xdp import abi, libbpf
-from ipsecd.backend.xdp.failures import not_taken
 from ipsecd.backend.xdp.slots import packet_key
 from ipsecd.compiler.volatile import Entry
 from ipsecd.errors import LimitExceeded
@@ -45,7 +45,7 @@ class DynamicEntries:
                     "the kernel's map of dynamic entries is full",
                     "remove dynamic rules that are no longer needed",
                 ) from error
-            raise not_taken(error) from error
+            raise not_taken(error.strerror) from error
 
     def erase(self, entry: Entry, table: int) -> None:
         """Take a dynamic entry away, if it is there."""

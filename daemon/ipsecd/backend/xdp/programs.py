@@ -19,11 +19,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from ipsecd.backend.base import Count
+from ipsecd.backend.failures import not_taken
 from ipsecd.backend.grace import wait_for_packets
 from ipsecd.backend.xdp import abi, libbpf
 from ipsecd.backend.xdp.counters import Counters
 from ipsecd.backend.xdp.entries import DynamicEntries
-from ipsecd.backend.xdp.failures import not_taken
 from ipsecd.backend.xdp.images import Image, following
 from ipsecd.backend.xdp.lines import host_lines
 from ipsecd.backend.xdp.loading import LoadedFile
@@ -302,7 +302,7 @@ class Programs:
             finally:
                 os.close(descriptor)
         except OSError as error:
-            raise not_taken(error) from error
+            raise not_taken(error.strerror) from error
         self._slots[image.slot] = number
 
     def _replace_state(self, lines: bytes) -> None:
@@ -320,7 +320,7 @@ class Programs:
             if memory is not None:
                 memory.close()
             if isinstance(error, OSError):
-                raise not_taken(error) from error
+                raise not_taken(error.strerror) from error
             raise
         old, self._state = self._state, memory
         self._state_bytes, self._state_id = lines, number
@@ -377,7 +377,7 @@ class Programs:
                     self._counters.set_rule(number, Count())
             put_origins(self.maps["origins"], {**self._numbers, **numbers})
         except OSError as error:
-            raise not_taken(error) from error
+            raise not_taken(error.strerror) from error
         self._numbered = max(self._numbered, 1 + max(numbers.values()))
         return numbers
 
