@@ -30,11 +30,6 @@ def absences(engine: Engine, filters: Iterable[Filter]) -> list[str]:
     return list(found)
 
 
-def policy_filters(engine: Engine) -> tuple[Filter, ...]:
-    """The filters of the policy in force that can be said something of."""
-    return engine.policy_filters_by_name()
-
-
 def filters_by_name(engine: Engine) -> tuple[Filter, ...]:
     """All filters in force that can be said something of."""
     return (*engine.policy_filters_by_name(), *engine.dynamic_filters_by_name())

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import inf
 from typing import Any
 
-from ipsecd.control.absences import absences, policy_filters
+from ipsecd.control.absences import absences
 from ipsecd.engine import Engine
 from ipsecd.errors import Refused
 from ipsecd.language.filters import format_filter
@@ -27,7 +27,7 @@ def outcome(
         "message": message,
         "changes": list(changes),
         "assigned": engine.loaded.assigned,
-        "warnings": absences(engine, policy_filters(engine)) if warns else [],
+        "warnings": absences(engine, engine.policy_filters_by_name()) if warns else [],
     }
     return {"outcome": done}
 
