@@ -28,8 +28,13 @@ def credit(entries: Entries, key: bytes, origin: Origin) -> None:
 def merged_rows(rows: Iterable[Row]) -> dict[TableId, Entries]:
     """The entries of each table, without those that never decide."""
     tables: dict[TableId, Entries] = {}
-    for row in rows:
-        credit(tables.setdefault(row.table, {}), row.key, row.one.origin)
+    # Most rows are of the table of the row before, and the hash of a table is dear.
+    table_before: TableId | None = None
+    entries: Entries = {}
+    for table, key, filter_in_force in rows:
+        if table is not table_before:
+            table_before, entries = table, tables.setdefault(table, {})
+        credit(entries, key, filter_in_force.origin)
     for table, permits in tables.items():
         blocks = tables.get(table._replace(action=Action.BLOCK))
         if table.action is Action.PERMIT and blocks:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from ipsecd.errors import InvalidInput
 from ipsecd.model.addresses import Family
 from ipsecd.model.fields import ME, Field, Kind
-from ipsecd.model.packets import Host
+from ipsecd.model.packets import Host, Packet
 from ipsecd.model.precedence import ANY_PORT_WIDTH
 from ipsecd.model.values import MAX_PORT
 
@@ -67,9 +67,7 @@ class Shapes(ABC):
         """The shape for what a filter wants, and the value for the key."""
 
     @abstractmethod
-    def value_of(
-        self, field: Field, shape: Any, seen: Any, family: Family, host: Host
-    ) -> int | None:
+    def value_of(self, field: Field, shape: Any, packet: Packet, host: Host) -> int | None:
         """The value that a packet has in the key; None if it matches nothing in such a table."""
 
     @abstractmethod
@@ -100,13 +98,11 @@ class _Prefixes(Shapes):
         length, address = wanted
         return length, address
 
-    def value_of(
-        self, field: Field, shape: Any, seen: Any, family: Family, host: Host
-    ) -> int | None:
+    def value_of(self, field: Field, shape: Any, packet: Packet, host: Host) -> int | None:
         assert field.mine is not None
-        if shape == ME and not field.mine(host, family, seen):
+        if shape == ME and not field.mine(host, packet):
             return None
-        return int(seen)
+        return int(field.seen(packet))
 
     def encoder(self, shape: Any, family: Family) -> Encode:
         size, dropped = family.bits // 8, family.bits - int(shape)
@@ -135,10 +131,9 @@ class _Numbers(Shapes):
     def shaped(self, wanted: Any) -> tuple[Any, int]:
         return (False, 0) if wanted is None else (True, wanted)
 
-    def value_of(
-        self, field: Field, shape: Any, seen: Any, family: Family, host: Host
-    ) -> int | None:
-        del field, family, host
+    def value_of(self, field: Field, shape: Any, packet: Packet, host: Host) -> int | None:
+        del host
+        seen = field.seen(packet)
         if seen is None:
             return None if shape else 0
         return int(seen)
@@ -170,10 +165,9 @@ class _Ranges(Shapes):
         first, last = wanted
         return (EXACT, first) if first == last else (_span(first, last), first)
 
-    def value_of(
-        self, field: Field, shape: Any, seen: Any, family: Family, host: Host
-    ) -> int | None:
-        del field, family, host
+    def value_of(self, field: Field, shape: Any, packet: Packet, host: Host) -> int | None:
+        del host
+        seen = field.seen(packet)
         if seen is None:
             return 0 if shape == ANY else None
         first, last = shape.bounds
@@ -208,10 +202,9 @@ class _Words(Shapes):
     def shaped(self, wanted: Any) -> tuple[Any, int]:
         return wanted, 0
 
-    def value_of(
-        self, field: Field, shape: Any, seen: Any, family: Family, host: Host
-    ) -> int | None:
-        del field, family, host
+    def value_of(self, field: Field, shape: Any, packet: Packet, host: Host) -> int | None:
+        del host
+        seen = field.seen(packet)
         return 0 if not shape or shape in seen else None
 
     def read(self, node: Any, field: Field, family: Family) -> Any:

@@ -12,13 +12,15 @@ one key decides all of them. Must not know which fields there are. Invariants:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import fields
 from functools import lru_cache
 from itertools import product
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from ipsecd.compiler.shapes import SHAPES, Encode, Span
 from ipsecd.errors import LimitExceeded
-from ipsecd.model.addresses import Family, Keyword, Process
+from ipsecd.model.addresses import Address, Family, Keyword, Network, Process
 from ipsecd.model.fields import FIELDS, ME, Field, Header, Way
 from ipsecd.model.packets import Host, Packet, Point
 from ipsecd.model.precedence import Rank, narrowness, rank
@@ -184,8 +186,7 @@ class TableId(NamedTuple):
             seen = packet.arrived or packet
         values = []
         for field, shape in zip(FIELDS, self.shapes, strict=True):
-            has = field.seen(seen)
-            value = SHAPES[field.kind].value_of(field, shape, has, self.family, host)
+            value = SHAPES[field.kind].value_of(field, shape, seen, host)
             if value is None:
                 return None
             values.append(value)
@@ -242,15 +243,103 @@ def rows_of(in_force: Iterable[InForce]) -> Iterator[Row]:
     for a DNS name that has not been resolved and ``LimitExceeded`` for
     lists of ports on both sides that are too long together.
     """
-    for one in in_force:
-        flt = one.filter
-        _check_size(flt)
-        ways = [(flt.source, flt.destination)]
-        if flt.mirrored:
-            ways.append((flt.destination, flt.source))
-        for source, destination in ways:
-            for family in sorted(flt.families):
-                yield from _one_way(one, family, source, destination)
+    likeness_before: object = None
+    patterns_by_form: dict[object, tuple[_Pattern, ...]] = {}
+    for filter_in_force in in_force:
+        flt = filter_in_force.filter
+        source, destination = flt.source.address, flt.destination.address
+        form = _form(source), _form(destination)
+        if None in form:
+            yield from (row for row, _ in _expanded(filter_in_force))
+            continue
+        likeness = _LIKENESS(filter_in_force)
+        if likeness != likeness_before:
+            likeness_before, patterns_by_form = likeness, {}
+        patterns = patterns_by_form.get(form)
+        if patterns is None:
+            patterns = patterns_by_form[form] = _patterns(filter_in_force)
+        source_bits = source.address if isinstance(source, Network) else 0
+        destination_bits = destination.address if isinstance(destination, Network) else 0
+        for table, width, rest, source_factor, destination_factor in patterns:
+            bits = rest + source_bits * source_factor + destination_bits * destination_factor
+            yield Row(table, bits.to_bytes(width, "big"), filter_in_force)
+
+
+class _Pattern(NamedTuple):
+    """The entry that each of many filters has that differ only in the bits of their addresses.
+
+    Its key, taken as a number of ``width`` bytes, is ``rest`` plus the address on the left of the
+    filter and the one on its right, each times its factor. A factor is 0 where the key does not
+    hold that address.
+    """
+
+    table: TableId
+    width: int
+    rest: int
+    source_factor: int
+    destination_factor: int
+
+
+_LIKENESS = attrgetter(
+    "origin.store",
+    *(field.name for field in fields(InForce) if field.name not in {"origin", "filter"}),
+    *(
+        f"filter.{field.name}"
+        for field in fields(Filter)
+        if field.compare and field.name not in {"source", "destination"}
+    ),
+    *(
+        f"filter.{end}.{field.name}"
+        for end in ("source", "destination")
+        for field in fields(Endpoint)
+        if field.name != "address"
+    ),
+)
+"""All of a filter in force that decides about its entries, except its addresses."""
+
+
+def _form(address: Address) -> object:
+    """What addresses have in common that differ only in their bits; None for lists of them."""
+    if isinstance(address, Network):
+        return address.family, address.length
+    return address if isinstance(address, Keyword) else None
+
+
+def _patterns(filter_in_force: InForce) -> tuple[_Pattern, ...]:
+    """The patterns of a filter, and of all that are like it and have addresses of its forms."""
+    left, right = (
+        end.address.address if isinstance(end.address, Network) else 0
+        for end in (filter_in_force.filter.source, filter_in_force.filter.destination)
+    )
+    patterns = []
+    for (table, key, _), swapped in _expanded(filter_in_force):
+        factors = [_factor(table, name) for name in ("source", "destination")]
+        if swapped:
+            factors.reverse()
+        rest = int.from_bytes(key, "big") - left * factors[0] - right * factors[1]
+        patterns.append(_Pattern(table, table.key_width, rest, *factors))
+    return tuple(patterns)
+
+
+def _factor(table: TableId, field: str) -> int:
+    """What an address is multiplied by for its place in the keys of a table; 0 if it has none."""
+    for part in table.parts:
+        if part.field.name == field:
+            return 1 << 8 * (table.key_width - part.offset - part.size)
+    return 0
+
+
+def _expanded(filter_in_force: InForce) -> Iterator[tuple[Row, bool]]:
+    """The entries of a filter, and for each whether the filter's sides are swapped in it."""
+    flt = filter_in_force.filter
+    _check_size(flt)
+    ways = [(flt.source, flt.destination, False)]
+    if flt.mirrored:
+        ways.append((flt.destination, flt.source, True))
+    for source, destination, swapped in ways:
+        for family in sorted(flt.families):
+            for row in _one_way(filter_in_force, family, source, destination):
+                yield row, swapped
 
 
 def _check_size(flt: Filter) -> None:

@@ -39,6 +39,7 @@ SELECTORS = frozenset(kind.value for kind in SelectorKind)
 """Words before a colon that name what a container engine knows, and no DNS name."""
 PROCESSES = frozenset({"service", "cgroup"})
 """Words before a colon that name local processes."""
+_TEXT_OF = {keyword: keyword.value for keyword in Keyword}
 _WORDS = {"me": "0", "my": "0", "self": "0", "localhost": "0", "any": "*", "all": "*"}
 
 
@@ -73,19 +74,19 @@ def parse_address(text: str) -> Address:
 
 def format_address(address: Address) -> str:
     """The canonical text of `address`; a name is printed without the addresses it stands for."""
+    if isinstance(address, Network):
+        text = format_value(address.family, address.address)
+        if address.family is Family.IPV6:
+            text = f"[{text}]"
+        return text if address.length == address.family.bits else f"{text}/{address.length}"
     if isinstance(address, Keyword):
-        return address.value
+        return _TEXT_OF[address]
     if isinstance(address, HostName):
         return address.name
     if isinstance(address, Process):
         return str(address)
-    if isinstance(address, Selector):
-        network = f"@{address.network}" if address.network else ""
-        return f"{address.kind.value}:{address.name}{network}"
-    text = format_value(address.family, address.address)
-    if address.family is Family.IPV6:
-        text = f"[{text}]"
-    return text if address.length == address.family.bits else f"{text}/{address.length}"
+    network = f"@{address.network}" if address.network else ""
+    return f"{address.kind.value}:{address.name}{network}"
 
 
 def _parse_selector(kind: SelectorKind, text: str) -> Selector:
@@ -125,7 +126,7 @@ def is_mapped(value: int) -> bool:
 def format_value(family: Family, value: int) -> str:
     """The text of an address without mask or brackets; IPv6 as RFC 5952 wants it."""
     if family is Family.IPV4:
-        return f"{value >> 24}.{value >> 16 & 255}.{value >> 8 & 255}.{value & 255}"
+        return socket.inet_ntop(socket.AF_INET, value.to_bytes(4, "big"))
     groups = [value >> shift & 0xFFFF for shift in range(112, -1, -16)]
     start, length = _longest_zeros(groups)
     if length < 2:

@@ -92,22 +92,23 @@ def _plain_filter(source: str, ports: str, sign: str, destination: str, rest: st
 
     Raises ``InvalidInput`` without a position.
     """
-    one, _ = _after_address(ports, last=False)
-    two, (protocol, message) = _after_address(rest, last=True)
-    return Filter(
-        Endpoint(parse_address(source), one),
-        Endpoint(parse_address(destination), two),
-        protocol,
-        sign == "+",
-        message,
-    )
+    left, _ = _plain_side(source, ports, last=False)
+    right, (protocol, message) = _plain_side(destination, rest, last=True)
+    return Filter(left, right, protocol, sign == "+", message)
+
+
+def _plain_side(address: str, rest: str, *, last: bool) -> tuple[Endpoint, _Protocol]:
+    """An endpoint of a plain text, with the protocol that follows it."""
+    if address in {"*", "0"}:
+        return _side_in_words(address + rest, last=last)
+    endpoint, protocol = _side_in_words(f"*{rest}", last=last)
+    return Endpoint(parse_address(address), endpoint.ports), protocol
 
 
 @lru_cache(maxsize=4096)
-def _after_address(text: str, *, last: bool) -> tuple[tuple[PortRange, ...], _Protocol]:
-    """The ports and the protocol that follow an address: of a few kinds in the longest document."""
-    endpoint, protocol = _side(f"0{text}", 0, len(text) + 1, last=last)
-    return endpoint.ports, protocol
+def _side_in_words(text: str, *, last: bool) -> tuple[Endpoint, _Protocol]:
+    """A side whose address is ``*`` or ``0``: there are few, however long the document is."""
+    return _side(text, 0, len(text), last=last)
 
 
 def parse_spec(text: str) -> Spec:
@@ -231,10 +232,7 @@ def join_arguments(arguments: Sequence[str]) -> list[str]:
 
 def format_filter(one: Filter) -> str:
     """The canonical text of a filter; ``parse_filter`` gives an equal one back."""
-    source, destination = (
-        format_address(e.address) + (f":{_format_ports(e.ports)}" if e.ports else "")
-        for e in (one.source, one.destination)
-    )
+    source, destination = _format_endpoint(one.source), _format_endpoint(one.destination)
     if one.protocol is not None:
         protocol = format_protocol_and_message(one.protocol, one.message)
         colon = ":" if one.destination.ports else "::"
@@ -392,7 +390,12 @@ def _range(text: str) -> PortRange:
     return PortRange(int(first), int(last) if dash else int(first))
 
 
-def _format_ports(ports: tuple[PortRange, ...]) -> str:
-    return ",".join(
-        str(one.first) if one.width == 1 else f"{one.first}-{one.last}" for one in ports
-    )
+def _format_endpoint(endpoint: Endpoint) -> str:
+    address = format_address(endpoint.address)
+    if not endpoint.ports:
+        return address
+    ports = [
+        str(ports.first) if ports.first == ports.last else f"{ports.first}-{ports.last}"
+        for ports in endpoint.ports
+    ]
+    return f"{address}:{','.join(ports)}"

@@ -198,7 +198,7 @@ def _source_bits(address: Address, packet: Packet, host: Host) -> int | None:
     if isinstance(address, Process) and address not in packet.processes:
         return None
     if address is Keyword.ME or isinstance(address, Process):
-        return packet.family.bits if host.owns(packet.family, packet.source) else None
+        return packet.family.bits if host.sends(packet) else None
     return _bits(address, packet.family, packet.source)
 
 

@@ -116,7 +116,7 @@ class Field:
     place: Place | None = None
     location: Location | None = None
     points: frozenset[Point] = frozenset(Point)
-    mine: Callable[[Host, Family, int], bool] | None = None
+    mine: Callable[[Host, Packet], bool] | None = None
     canonical: Callable[[str], str] = str
 
     def bytes_in(self, family: Family) -> int:
@@ -179,7 +179,7 @@ FIELDS = (
         seen=lambda packet: packet.source,
         place=Place.SOURCE,
         location=Location(Header.NETWORK, 12, 8),
-        mine=Host.owns,
+        mine=Host.sends,
     ),
     Field(
         "destination",
@@ -190,7 +190,7 @@ FIELDS = (
         seen=lambda packet: packet.destination,
         place=Place.DESTINATION,
         location=Location(Header.NETWORK, 16, 24),
-        mine=Host.receives,
+        mine=lambda host, packet: host.receives(packet.family, packet.destination),
     ),
     Field(
         "protocol",

@@ -92,6 +92,8 @@ class Packet:
 MULTICAST = (Network(Family.IPV4, 0xE0000000, 4), Network(Family.IPV6, 0xFF << 120, 8))
 ZERO_NETWORK = Network(Family.IPV4, 0, 8)
 LIMITED_BROADCAST = 0xFFFFFFFF
+UNSPECIFIED = 0
+"""The source of a host that has no address yet (RFC 1122, section 3.2.1.3; RFC 4291)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +108,19 @@ class Host:
     broadcasts: frozenset[tuple[Family, int]] = field(default_factory=frozenset)
 
     def owns(self, family: Family, address: int) -> bool:
-        """Whether `address` is this host's: ``me`` as a source."""
+        """Whether `address` is this host's."""
         return (family, address) in self.addresses
+
+    def sends(self, packet: Packet) -> bool:
+        """Whether `packet` is from this host: ``me`` as a source.
+
+        What this host makes itself is from it with any address, except the unspecified one. An
+        address can go while packets from it are on their way, sockets of IPv6 go on sending from
+        one that has gone, and ``ip_nonlocal_bind`` lets others send from any. The sockets of
+        transparent proxies, which send for others, are not told apart here.
+        """
+        made_here = packet.point is Point.SENDING and packet.source != UNSPECIFIED
+        return made_here or self.owns(packet.family, packet.source)
 
     def receives(self, family: Family, address: int) -> bool:
         """Whether arriving packets to `address` are delivered here: ``me`` as a destination.

@@ -25,6 +25,7 @@ MAX_NAME = 256
 
 
 _FAMILIES = frozenset(Family)
+_ALONE = {family: frozenset({family}) for family in Family}
 
 
 class Action(Enum):
@@ -192,18 +193,17 @@ class Filter:
     @property
     def families(self) -> frozenset[Family]:
         """The IP versions whose packets can match. An unresolved name counts as both."""
-        found = _FAMILIES
-        for endpoint in (self.source, self.destination):
-            address = endpoint.address
+        families = _FAMILIES
+        for address in (self.source.address, self.destination.address):
             if isinstance(address, Network):
-                found &= {address.family}
+                families &= _ALONE[address.family]
             elif isinstance(address, HostName | Selector) and address.addresses:
-                found &= {network.family for network in address.addresses}
-        if isinstance(self.protocol, int) and self.protocol in IPV6_EXTENSION_HEADERS:
-            found -= {Family.IPV6}
+                families &= {network.family for network in address.addresses}
+        if self.protocol in IPV6_EXTENSION_HEADERS:
+            families -= {Family.IPV6}
         if self.message is not None:
-            found -= {family for family in found if self.message.number(family) is None}
-        return found
+            families -= {family for family in families if self.message.number(family) is None}
+        return families
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,7 @@ class Program:
     tables: list[KernelTable]
     patterns: list[tuple[str, Pattern]]
     groups: Mapping[str, Group | None]
+    sees_sockets: bool
 
     def render(self, *, check: bool, drop: bool) -> None:
         """Write the rules; `check` the headers, and `drop` or pass what cannot be read."""
@@ -139,7 +140,20 @@ class Program:
         else:
             address, link = ex.FIB_SADDR, ex.FIB_OIF
             kinds = ex.compare(ex.EQ, ex.host32(ex.RTN_LOCAL))
-        return [ex.address_type(flags) + kinds for flags in (address, address | link)]
+        conditions = [ex.address_type(flags) + kinds for flags in (address, address | link)]
+        if self.look.point is Point.SENDING and self.sees_sockets:
+            conditions.append(self._is_sent_by_this_host())
+        return conditions
+
+    def _is_sent_by_this_host(self) -> bytes:
+        """What a socket sends from no address of this host, or from one that has just gone.
+
+        The unspecified address is that of a host that has none yet, and a transparent proxy sends
+        for others.
+        """
+        offset, size = (12, 4) if self.family is Family.IPV4 else (8, 16)
+        has_address = ex.payload(ex.NETWORK_HEADER, offset, size) + ex.compare(ex.NEQ, bytes(size))
+        return has_address + ex.is_sent_for_others() + ex.compare(ex.EQ, b"\0")
 
     def _look_up(self, name: str, tables: list[KernelTable]) -> None:
         self.rules.chains.setdefault(name, [])

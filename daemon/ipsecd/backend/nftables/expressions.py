@@ -29,7 +29,7 @@ FIB_RESULT_ADDRTYPE = 3
 FIB_SADDR, FIB_DADDR, FIB_IIF, FIB_OIF = 1, 2, 8, 16
 RTN_LOCAL, RTN_BROADCAST, RTN_MULTICAST = 2, 3, 5
 LOOKUP_INVERTED = 1
-SOCKET_CGROUPV2 = 3
+SOCKET_TRANSPARENT, SOCKET_CGROUPV2 = 0, 3
 IPPROTO_FRAGMENT = 44
 NFPROTO = {Family.IPV4: 2, Family.IPV6: 10}
 
@@ -123,6 +123,14 @@ def sender_group(level: int, register: int = 0) -> bytes:
     return _expression(
         "socket", ("KEY", SOCKET_CGROUPV2), ("DREG", _register(register)), ("LEVEL", level)
     )
+
+
+def is_sent_for_others(register: int = 0) -> bytes:
+    """Load 1 if the packet's socket is that of a transparent proxy (IP_TRANSPARENT), else 0.
+
+    A packet without a socket does not match.
+    """
+    return _expression("socket", ("KEY", SOCKET_TRANSPARENT), ("DREG", _register(register)))
 
 
 def fragment_offset(register: int = 0) -> bytes:

@@ -52,14 +52,16 @@ def render(
     points: frozenset[Point] = frozenset(Point),
     groups: Mapping[str, Group | None] = MappingProxyType({}),
     translated: bool = False,
+    sees_sockets: bool = True,
 ) -> Ruleset:
     """The chains and rules for `tables`, which are in the order of their rank.
 
     Packets are looked at on `points` only; elsewhere somebody else does. `groups` are the control
     groups of processes that tables name; what has none sends nothing. `translated` says that
-    somebody may translate addresses here.
+    somebody may translate addresses here, `sees_sockets` that the kernel can be asked about the
+    socket that a packet is sent from.
     """
-    drafts = _Drafts(tables, exemptions, drop_unparsable, points, groups)
+    drafts = _Drafts(tables, exemptions, drop_unparsable, points, groups, sees_sockets)
     for look in LOOKS:
         drafts.rules.chains[look.base] = []
         programs = drafts.programs(look)
@@ -79,6 +81,7 @@ class _Drafts:
     drop_unparsable: bool
     points: frozenset[Point]
     groups: Mapping[str, Group | None]
+    sees_sockets: bool
     rules: Ruleset = field(default_factory=Ruleset)
 
     def programs(self, look: Look) -> list[Program]:
@@ -98,7 +101,11 @@ class _Drafts:
             ]
             tables = worth_looking_at(in_order(tables, look.point), look)
             if tables or checked:
-                found.append(Program(self.rules, look, family, tables, patterns, self.groups))
+                found.append(
+                    Program(
+                        self.rules, look, family, tables, patterns, self.groups, self.sees_sockets
+                    )
+                )
         return found
 
     def branch(self, look: Look, programs: list[Program]) -> None:

@@ -1,0 +1,41 @@
+"""Owns what is asked of the kernel about itself; leaves nothing in it by asking.
+
+Every question is a transaction about a table of another name, whose last message must fail. So
+nothing is left of it, whatever the answer is.
+"""
+
+from __future__ import annotations
+
+from ipsecd.backend.nftables import expressions as ex
+from ipsecd.backend.nftables import messages as nft
+from ipsecd.backend.nftables.naming import HOOKS, TABLE
+from ipsecd.backend.nftables.wire import KernelError, Message, NftSocket
+from ipsecd.model.packets import Point
+
+_NAME = TABLE + "_probe"
+
+
+def can_protect(socket: NftSocket) -> bool:
+    """Whether the kernel knows tables that are owned and persist (Linux 6.9 and later)."""
+    return _takes(socket, [nft.new_table(_NAME, nft.TABLE_OWNER | nft.TABLE_PERSIST)])
+
+
+def can_see_sockets(socket: NftSocket) -> bool:
+    """Whether the kernel has the module that asks about sockets (CONFIG_NFT_SOCKET)."""
+    return _takes(
+        socket,
+        [
+            nft.new_table(_NAME, 0),
+            nft.new_chain(_NAME, "probe", *HOOKS[Point.SENDING.value]),
+            nft.new_rule(_NAME, "probe", ex.is_sent_for_others(), ""),
+        ],
+    )
+
+
+def _takes(socket: NftSocket, messages: list[Message]) -> bool:
+    impossible = nft.delete_chain(_NAME, "none")
+    try:
+        socket.commit([*messages, impossible])
+    except KernelError as error:
+        return error.index == len(messages)
+    return True
