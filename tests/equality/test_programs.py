@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from ipsecd.backend.xdp import libbpf
 from ipsecd.backend.xdp.program import needs_translation
 from ipsecd.backend.xdp.programs import Programs
-from ipsecd.compiler.classifier import Ranked
+from ipsecd.compiler.classifier import HasTableId
 from ipsecd.compiler.merge import merged
 from ipsecd.compiler.policy import compile_filters
 from ipsecd.compiler.tables import TableId, rows_of
@@ -105,7 +105,7 @@ def compare_all(
     dynamic = [one for one in filters if one.origin.volatile]
     programs.change(volatile.change(add=rows_of(dynamic)), volatile)
     compared = 0
-    tables: list[Ranked] = [*policy.tables, *volatile.tables]
+    tables: list[HasTableId] = [*policy.tables, *volatile.tables]
     try:
         for number, packet in enumerate(sent, 1):
             if packet.interface_type is None or not can_be_sent(packet):

@@ -25,7 +25,7 @@ from ipsecd.backend.nftables.translation import may_be_translated
 from ipsecd.backend.nftables.wire import KernelError, NftSocket
 from ipsecd.backend.xdp.backend import XdpBackend
 from ipsecd.backend.xdp.program import needs_translation
-from ipsecd.compiler.classifier import Classifier, Ranked
+from ipsecd.compiler.classifier import Classifier, HasTableId
 from ipsecd.compiler.tables import TableId
 from ipsecd.compiler.volatile import Delta, Volatile
 from ipsecd.errors import IpsecdError
@@ -233,7 +233,7 @@ class NftablesWithPrograms:
 
     def _judgeable(self, classifier: Classifier, volatile: Volatile) -> frozenset[Point]:
         """Where a program that sees a packet knows what nftables knows of it."""
-        tables: list[Ranked] = [*classifier.tables, *volatile.tables]
+        tables: list[HasTableId] = [*classifier.tables, *volatile.tables]
         points = {Point.ARRIVING}
         if not any(needs_translation(tables, family) for family in Family):
             points.add(Point.LEAVING)

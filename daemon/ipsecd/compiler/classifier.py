@@ -1,7 +1,7 @@
 """Owns the compiled policy: tables in the order of their rank, and a digest of all of it.
 
-A classifier is immutable. It says what to look up and in which order; it must not know who does
-the looking up.
+A classifier is immutable. It says what to look up and in which order; it must not know what does
+the look-ups.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ class Verdict:
 PASS = Verdict(Action.PERMIT)
 
 
-class Ranked(Protocol):
-    """Anything that stands for one table."""
+class HasTableId(Protocol):
+    """Anything that belongs to one table and has its identifier."""
 
     @property
     def id(self) -> TableId:
         """What the table looks at."""
 
 
-class Findable(Ranked, Protocol):
-    """A table that can be asked for one key: part of a classifier, or a volatile one."""
+class SearchableTable(HasTableId, Protocol):
+    """A table in which a key can be looked up: part of a classifier, or a volatile one."""
 
     def find(self, key: bytes) -> Origin | None:
         """Where the entry under `key` was written, None if there is no such entry."""
@@ -89,7 +89,7 @@ class Table:
         """How many entries of a table with keys stand before `key`."""
         width = self.id.key_width
         return bisect_left(
-            range(len(self)), key, key=lambda i: self.keys[i * width : (i + 1) * width]
+            range(len(self)), key, key=lambda index: self.keys[index * width : (index + 1) * width]
         )
 
     def origin(self, index: int) -> Origin:
@@ -99,10 +99,10 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A run of tables of one action; inside it order does not matter to the verdict."""
+    """A run of tables of one action; their order among each other does not change the verdict."""
 
     action: Action
-    tables: tuple[Findable, ...]
+    tables: tuple[SearchableTable, ...]
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ class Classifier:
         return frozenset(origin for table in self.tables for origin in table.origins)
 
     def stages(
-        self, point: Point, family: Family, volatile: Sequence[Findable] = ()
+        self, point: Point, family: Family, volatile: Sequence[SearchableTable] = ()
     ) -> tuple[Stage, ...]:
         """What is looked up for packets of `family` at `point`, first to last."""
         tables = [
@@ -144,7 +144,9 @@ class Classifier:
             Stage(action, tuple(run)) for action, run in groupby(tables, lambda t: t.id.action)
         )
 
-    def lookup(self, packet: Packet, host: Host, volatile: Sequence[Findable] = ()) -> Verdict:
+    def lookup(
+        self, packet: Packet, host: Host, volatile: Sequence[SearchableTable] = ()
+    ) -> Verdict:
         """What the tables, together with `volatile` ones, do with `packet` on `host`."""
         if packet.interface_type is None:
             return PASS
@@ -165,20 +167,20 @@ class Classifier:
         return PASS
 
 
-_written = attrgetter("store", "policy", "rule")
-"""Orders origins as they order themselves, at a quarter of the cost."""
-AnyRanked = TypeVar("AnyRanked", bound=Ranked)
+_origin_order = attrgetter("store", "policy", "rule")
+"""A sort key that orders origins as their own comparison does, at a quarter of the cost."""
+AnyTable = TypeVar("AnyTable", bound=HasTableId)
 
 
-def in_order(tables: Iterable[AnyRanked], point: Point | None = None) -> list[AnyRanked]:
-    """`tables`, the greatest rank first, as they rank where packets are looked at `point`."""
+def in_order(tables: Iterable[AnyTable], point: Point | None = None) -> list[AnyTable]:
+    """`tables` with the greatest rank first, in the order that counts for packets at `point`."""
     return sorted(tables, key=lambda table: table.id.order_at(point))
 
 
 def pack(table: TableId, entries: Mapping[bytes, Origin]) -> Table:
     """The packed table of `entries`, which map each key to where it was written."""
     keys = sorted(entries)
-    origins = tuple(sorted(set(entries.values()), key=_written))
+    origins = tuple(sorted(set(entries.values()), key=_origin_order))
     index = {origin: number for number, origin in enumerate(origins)}
     writers = array("I", (index[entries[key]] for key in keys)) if len(origins) > 1 else array("I")
     return Table(table, b"".join(keys), origins, writers)

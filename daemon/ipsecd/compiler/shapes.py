@@ -1,7 +1,8 @@
-"""Owns how tables look at fields: what a shape says, asks, stores and puts into keys.
+"""Owns how tables look at fields: what each shape asks of a packet, puts into keys and stores.
 
-A shape is how one table looks at one field: a prefix length for a PREFIX, whether it is given for
-a NUMBER, a ``Span`` for a RANGE and a word for a WORD. Must not know which fields there are.
+A shape is how one table looks at one field. For a PREFIX it is a prefix length, for a NUMBER
+whether the number is given, for a RANGE a ``Span`` and for a WORD the word. This module must not
+know which fields there are.
 """
 
 from __future__ import annotations
@@ -23,7 +24,11 @@ Encode = Callable[[int], bytes]
 
 
 class Span(NamedTuple):
-    """How a table looks at 16 bits: not at all, in the key (first and last are 0), or a range."""
+    """How a table looks at a number of 16 bits.
+
+    ``kind`` is "any" if it does not look, "exact" if the number is in the key (``first`` and
+    ``last`` are 0 then), and "range" if it looks for a number from ``first`` to ``last``.
+    """
 
     kind: str
     first: int = 0
@@ -45,7 +50,7 @@ EXACT = Span("exact")
 
 
 class Shapes(ABC):
-    """What can be said of the shapes of one kind of field."""
+    """The operations on the shapes of one kind of field."""
 
     any: Any
     """The shape of a table that does not look at the field."""
@@ -56,11 +61,11 @@ class Shapes(ABC):
 
     @abstractmethod
     def in_key(self, shape: Any) -> bool:
-        """Whether its keys hold the field."""
+        """Whether the keys of a table of this shape hold the field."""
 
     @abstractmethod
     def width(self, shape: Any, family: Family) -> int:
-        """The width of its entries, as ``precedence.narrowness`` has it."""
+        """The width of the entries of such a table, in the units of ``precedence.narrowness``."""
 
     @abstractmethod
     def shaped(self, wanted: Any) -> tuple[Any, int]:
@@ -71,16 +76,16 @@ class Shapes(ABC):
         """The value that a packet has in the key; None if it matches nothing in such a table."""
 
     @abstractmethod
-    def read(self, node: Any, field: Field, family: Family) -> Any:
-        """The shape that was stored; raises ``InvalidInput`` or ``ValueError`` for none."""
+    def read(self, stored: Any, field: Field, family: Family) -> Any:
+        """The shape that was `stored`; raises ``InvalidInput`` or ``ValueError`` if it is none."""
 
     def encoder(self, shape: Any, family: Family) -> Encode:
-        """What lays out a value in a key, where it begins at a multiple of four bytes."""
+        """The function that lays out a value for a key; fields begin at multiples of four bytes."""
         del shape, family
         raise NotImplementedError
 
     def mask(self, shape: Any, field: Field, family: Family) -> bytes:
-        """Which bits of the field its keys hold."""
+        """A mask of the bits of the field that the keys of such a table hold."""
         del shape
         return b"\xff" * field.bytes_in(family)
 
@@ -113,9 +118,9 @@ class _Prefixes(Shapes):
         mask = (1 << bits) - (1 << (bits - max(int(shape), 0)))
         return mask.to_bytes(field.bytes_in(family), "big")
 
-    def read(self, node: Any, field: Field, family: Family) -> Any:
+    def read(self, stored: Any, field: Field, family: Family) -> Any:
         del field
-        return whole(node, ME, family.bits)
+        return whole(stored, ME, family.bits)
 
 
 class _Numbers(Shapes):
@@ -133,20 +138,20 @@ class _Numbers(Shapes):
 
     def value_of(self, field: Field, shape: Any, packet: Packet, host: Host) -> int | None:
         del host
-        seen = field.seen(packet)
-        if seen is None:
+        packet_value = field.seen(packet)
+        if packet_value is None:
             return None if shape else 0
-        return int(seen)
+        return int(packet_value)
 
     def encoder(self, shape: Any, family: Family) -> Encode:
         del shape, family
         return lambda value: bytes((value, 0, 0, 0))
 
-    def read(self, node: Any, field: Field, family: Family) -> Any:
+    def read(self, stored: Any, field: Field, family: Family) -> Any:
         del field, family
-        if not isinstance(node, bool):
-            raise InvalidInput(f"the compiled policy has {node!r:.40} for true or false")
-        return node
+        if not isinstance(stored, bool):
+            raise InvalidInput(f"the compiled policy has {stored!r:.40} for true or false")
+        return stored
 
 
 class _Ranges(Shapes):
@@ -167,19 +172,19 @@ class _Ranges(Shapes):
 
     def value_of(self, field: Field, shape: Any, packet: Packet, host: Host) -> int | None:
         del host
-        seen = field.seen(packet)
-        if seen is None:
+        packet_value = field.seen(packet)
+        if packet_value is None:
             return 0 if shape == ANY else None
         first, last = shape.bounds
-        return int(seen) if first <= seen <= last else None
+        return int(packet_value) if first <= packet_value <= last else None
 
     def encoder(self, shape: Any, family: Family) -> Encode:
         del shape, family
         return lambda value: value.to_bytes(2, "big") + b"\0\0"
 
-    def read(self, node: Any, field: Field, family: Family) -> Any:
+    def read(self, stored: Any, field: Field, family: Family) -> Any:
         del field, family
-        kind, first, last = node
+        kind, first, last = stored
         if not isinstance(kind, str):
             raise InvalidInput(f"the compiled policy has {kind!r:.40} for a text")
         span = Span(kind, whole(first, 0, MAX_PORT), whole(last, 0, MAX_PORT))
@@ -204,14 +209,14 @@ class _Words(Shapes):
 
     def value_of(self, field: Field, shape: Any, packet: Packet, host: Host) -> int | None:
         del host
-        seen = field.seen(packet)
-        return 0 if not shape or shape in seen else None
+        packet_value = field.seen(packet)
+        return 0 if not shape or shape in packet_value else None
 
-    def read(self, node: Any, field: Field, family: Family) -> Any:
+    def read(self, stored: Any, field: Field, family: Family) -> Any:
         del family
-        if not isinstance(node, str):
-            raise InvalidInput(f"the compiled policy has {node!r:.40} for a text")
-        return field.canonical(node) if node else ""
+        if not isinstance(stored, str):
+            raise InvalidInput(f"the compiled policy has {stored!r:.40} for a text")
+        return field.canonical(stored) if stored else ""
 
 
 SHAPES: dict[Kind, Shapes] = {
@@ -227,8 +232,8 @@ def _span(first: int, last: int) -> Span:
     return Span("range", first, last)
 
 
-def whole(node: Any, least: int, most: int) -> int:
+def whole(stored: Any, least: int, most: int) -> int:
     """A stored number from `least` to `most`; raises ``InvalidInput`` for anything else."""
-    if type(node) is not int or not least <= node <= most:
-        raise InvalidInput(f"the compiled policy has {node!r:.40} for a number")
-    return node
+    if type(stored) is not int or not least <= stored <= most:
+        raise InvalidInput(f"the compiled policy has {stored!r:.40} for a number")
+    return stored

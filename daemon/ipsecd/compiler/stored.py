@@ -70,7 +70,7 @@ def from_stored(content: bytes) -> Classifier:
             offset += 4 * writers
         if offset != len(body):
             raise InvalidInput(f"the compiled policy has {len(body) - offset} bytes too many")
-        if any(one.id.order >= two.id.order for one, two in pairwise(tables)):
+        if any(table.id.order >= following.id.order for table, following in pairwise(tables)):
             raise InvalidInput("the compiled policy has its tables in another order")
         exemptions = tuple(exemption(_text(name)).name for name in _list(header["exemptions"]))
         return Classifier(tuple(tables), exemptions, _flag(header["drop_unparsable"]))
@@ -101,12 +101,12 @@ def _table(entry: dict[str, Any], keys: bytes, writers: array[int]) -> Table:
 
 
 def _forms_of_bytes(table_id: TableId) -> Iterator[tuple[int, bytes]]:
-    """The bytes of a key that cannot have every value: where they are, and what they can be."""
+    """The bytes of a key that cannot have every value: the offset of each, and its values."""
     for part in table_id.parts:
         mask = SHAPES[part.field.kind].mask(part.shape, part.field, table_id.family)
-        for at, bits in enumerate(mask.ljust(part.size + -part.size % 4, b"\0")):
+        for index, bits in enumerate(mask.ljust(part.size + -part.size % 4, b"\0")):
             if bits != 0xFF:
-                yield part.offset + at, bytes(value for value in range(256) if not value & ~bits)
+                yield part.offset + index, bytes(value for value in range(256) if not value & ~bits)
 
 
 def _table_id(parts: list[Any], looks: dict[str, Any]) -> TableId:
@@ -127,22 +127,22 @@ def _table_id(parts: list[Any], looks: dict[str, Any]) -> TableId:
     return table_id
 
 
-def _flag(node: Any) -> bool:
-    if not isinstance(node, bool):
-        raise InvalidInput(f"the compiled policy has {node!r:.40} for true or false")
-    return node
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidInput(f"the compiled policy has {value!r:.40} for true or false")
+    return value
 
 
-def _text(node: Any) -> str:
-    if not isinstance(node, str):
-        raise InvalidInput(f"the compiled policy has {node!r:.40} for a text")
-    return node
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise InvalidInput(f"the compiled policy has {value!r:.40} for a text")
+    return value
 
 
-def _list(node: Any) -> list[Any]:
-    if not isinstance(node, list):
-        raise InvalidInput(f"the compiled policy has {node!r:.40} for a list")
-    return node
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise InvalidInput(f"the compiled policy has {value!r:.40} for a list")
+    return value
 
 
 def _little_endian(numbers: array[int]) -> bytes:

@@ -1,8 +1,8 @@
 """Owns the compiled form of dynamic rules; must not know the time: deadlines are only numbers.
 
-A change and a copy cost the same however many rules there are: what is in force stays as it is
-while the next state is made from it. Several rules may share an entry. It stays while any of them
-does, until the last deadline.
+A change and a copy cost the same however many rules there are, because what is in force stays as
+it is while the next state is made from it. Several rules may share an entry: it stays as long as
+any of them does, until the latest of their deadlines.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ipsecd.model.values import Origin, Store
 
 
 class Entry(NamedTuple):
-    """One entry with its deadline; ``inf`` for one that stays until it is removed."""
+    """One entry. Its deadline is ``inf`` if it stays until it is removed."""
 
     table: TableId
     key: bytes
@@ -30,7 +30,7 @@ class Entry(NamedTuple):
 class Delta:
     """What a change to the dynamic rules does to the entries: removals first, then additions.
 
-    An entry whose deadline changes is in both.
+    An entry whose deadline changes is both in ``removed`` and in ``added``.
     """
 
     removed: tuple[Entry, ...] = ()
@@ -41,7 +41,7 @@ class Delta:
 
     @property
     def renewed(self) -> frozenset[tuple[TableId, bytes]]:
-        """The places whose entry is in both: it stays, with another deadline."""
+        """Table and key of every entry that stays and gets another deadline."""
         removed = {(entry.table, entry.key) for entry in self.removed}
         return frozenset(removed & {(entry.table, entry.key) for entry in self.added})
 
@@ -61,7 +61,7 @@ class VolatileTable:
     entries: PersistentMap[bytes, Mapping[Origin, float]] = field(default_factory=PersistentMap)
 
     def find(self, key: bytes) -> Origin | None:
-        """Of the rules that wrote the entry under `key` the credited one, None if there is none."""
+        """The rule that is credited for the entry under `key`, None if there is no such entry."""
         writers = self.entries.get(key)
         return credited(writers) if writers else None
 
@@ -74,7 +74,7 @@ Places = tuple[tuple[TableId, bytes], ...]
 
 
 ENDING = Origin(Store.DYNAMIC.value, "", "")
-"""What writes entries that are about to go."""
+"""The origin of entries that are about to be removed and belong to no rule that has a name."""
 
 
 class Volatile:
@@ -107,38 +107,38 @@ class Volatile:
         return self._rows.get(origin, ())
 
     def copy(self) -> Volatile:
-        """Another that holds the same, and can be changed without this one."""
+        """A copy; a change to it does not change this one."""
         return Volatile(self._tables, self._rows)
 
     def changed(
         self, remove: Iterable[Origin] = (), add: Iterable[tuple[Row, float]] = ()
     ) -> tuple[Volatile, Delta]:
-        """This one after a change, and what came and went; each new row has its deadline."""
-        other = self.copy()
-        return other, other.carry_out(remove, add)
+        """A copy after a change, and what came and went; each new row has its deadline."""
+        changed = self.copy()
+        return changed, changed.carry_out(remove, add)
 
     def credits(self, origin: Origin) -> Iterator[tuple[TableId, bytes]]:
         """The entries whose packets are counted for the rule of `origin`.
 
-        What it shares with another rule counts for one of them.
+        An entry that several rules share counts for one of them only.
         """
         for table, key in self.rows(origin):
             if self._tables[table].find(key) == origin:
                 yield table, key
 
-    def difference(self, other: Volatile) -> Delta:
-        """The change that makes `other` of this one; it takes a look at every entry of both."""
-        if other is self:
+    def difference(self, target: Volatile) -> Delta:
+        """The change that turns this one into `target`; compares every entry of both."""
+        if target is self:
             return NO_CHANGE
-        mine, theirs = frozenset(self.entries()), frozenset(other.entries())
+        mine, theirs = frozenset(self.entries()), frozenset(target.entries())
         return Delta(tuple(mine - theirs), tuple(theirs - mine))
 
     def with_entries(self, entries: Iterable[Entry]) -> Volatile:
-        """This one with entries of another besides, which belong to no rule that has a name."""
-        other = self.copy()
+        """A copy that has `entries` too, which belong to no rule that has a name."""
+        extended = self.copy()
         for entry in entries:
-            other._give(entry.table, entry.key, ENDING, entry.deadline)  # noqa: SLF001 - its own
-        return other
+            extended._add_writer(entry.table, entry.key, ENDING, entry.deadline)  # noqa: SLF001 - its own
+        return extended
 
     def change(
         self,
@@ -153,19 +153,19 @@ class Volatile:
         return self.carry_out(remove, ((row, deadline) for row in add))
 
     def carry_out(self, remove: Iterable[Origin], add: Iterable[tuple[Row, float]]) -> Delta:
-        """Do what ``change`` does, where each new row has a deadline of its own."""
+        """Do what ``change`` does, with a deadline for each new row."""
         before: dict[tuple[TableId, bytes], float | None] = {}
         for origin in remove:
             places = self._rows.get(origin, ())
             self._rows = self._rows.without(origin)
             for place in places:
                 before.setdefault(place, self._deadline(*place))
-                self._take(*place, origin)
+                self._remove_writer(*place, origin)
         new: dict[Origin, dict[tuple[TableId, bytes], None]] = {}
         for row, deadline in add:
             place = (row.table, row.key)
             before.setdefault(place, self._deadline(*place))
-            self._give(*place, row.one.origin, deadline)
+            self._add_writer(*place, row.one.origin, deadline)
             new.setdefault(row.one.origin, {})[place] = None
         for origin, added_places in new.items():
             self._rows = self._rows.with_item(origin, tuple(added_places))
@@ -181,20 +181,20 @@ class Volatile:
         return Delta(tuple(removed), tuple(added))
 
     def _deadline(self, table: TableId, key: bytes) -> float | None:
-        found = self._tables.get(table)
-        writers = found.entries.get(key) if found else None
+        volatile_table = self._tables.get(table)
+        writers = volatile_table.entries.get(key) if volatile_table else None
         return max(writers.values()) if writers else None
 
-    def _give(self, table: TableId, key: bytes, origin: Origin, deadline: float) -> None:
+    def _add_writer(self, table: TableId, key: bytes, origin: Origin, deadline: float) -> None:
         entries = self._tables.get(table, VolatileTable(table)).entries
         writers = {**entries.get(key, {}), origin: deadline}
         self._tables[table] = VolatileTable(table, entries.with_item(key, writers))
 
-    def _take(self, table: TableId, key: bytes, origin: Origin) -> None:
+    def _remove_writer(self, table: TableId, key: bytes, origin: Origin) -> None:
         entries = self._tables[table].entries
-        writers = {other: until for other, until in entries[key].items() if other != origin}
-        left = entries.with_item(key, writers) if writers else entries.without(key)
-        if left:
-            self._tables[table] = VolatileTable(table, left)
+        writers = {writer: until for writer, until in entries[key].items() if writer != origin}
+        remaining = entries.with_item(key, writers) if writers else entries.without(key)
+        if remaining:
+            self._tables[table] = VolatileTable(table, remaining)
         else:
             del self._tables[table]

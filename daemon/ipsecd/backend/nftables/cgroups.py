@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from ipsecd.compiler.classifier import Ranked
+from ipsecd.compiler.classifier import HasTableId
 from ipsecd.errors import Refused
 from ipsecd.model.addresses import Process
 from ipsecd.quoting import quote
@@ -73,12 +73,12 @@ def _slices(top: Path) -> Iterator[Path]:
         yield from _slices(path)
 
 
-def find_all(tables: Iterable[Ranked]) -> dict[str, Group | None]:
+def find_all(tables: Iterable[HasTableId]) -> dict[str, Group | None]:
     """The groups that tables name."""
     return {process: find(process) for process in sorted({t.id.process for t in tables}) if process}
 
 
-def require(tables: Iterable[Ranked]) -> None:
+def require(tables: Iterable[HasTableId]) -> None:
     """Raise ``Refused`` if a table names local processes and this host has no such groups."""
     named = next((table.id.process for table in tables if table.id.process), None)
     if named and root() is None:

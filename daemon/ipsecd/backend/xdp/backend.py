@@ -23,7 +23,7 @@ from ipsecd.backend.xdp.events import Events
 from ipsecd.backend.xdp.links import Links, Place
 from ipsecd.backend.xdp.program import count_steps
 from ipsecd.backend.xdp.programs import Programs
-from ipsecd.compiler.classifier import Classifier, Ranked
+from ipsecd.compiler.classifier import Classifier, HasTableId
 from ipsecd.compiler.tables import TableId
 from ipsecd.compiler.volatile import Delta, Volatile
 from ipsecd.errors import BackendFailed, LimitExceeded, Refused
@@ -226,7 +226,7 @@ class XdpBackend:
 
     # -- inside ----------------------------------------------------------------------------------
 
-    def _require_no_senders(self, tables: Iterable[Ranked]) -> None:
+    def _require_no_senders(self, tables: Iterable[HasTableId]) -> None:
         named = next((table.id.process for table in tables if table.id.process), None)
         if named and self._alone:
             raise Refused(

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from ipsecd.backend.xdp import abi
 from ipsecd.backend.xdp.lines import RangeLines, hash_lines, prefix, range_lines
 from ipsecd.backend.xdp.slots import Fixed, fixed_of, packet_key
-from ipsecd.compiler.classifier import Classifier, Ranked, Table
+from ipsecd.compiler.classifier import Classifier, HasTableId, Table
 from ipsecd.compiler.tables import TableId
 from ipsecd.model.addresses import Family
 from ipsecd.model.values import Origin
@@ -94,12 +94,12 @@ def following(image: Image, classifier: Classifier) -> Image:
     return Image(free, there, {slot: image.sizes[slot] for slot in stay})
 
 
-def key_of(group: Iterable[Ranked]) -> Key:
+def key_of(group: Iterable[HasTableId]) -> Key:
     """What the lines of a group are known by."""
     return tuple(table.digest for table in group if isinstance(table, Table))
 
 
-def place(image: Image, group: Sequence[Ranked], rules: Mapping[Origin, int]) -> None:
+def place(image: Image, group: Sequence[HasTableId], rules: Mapping[Origin, int]) -> None:
     """Put the entries of the tables of a group into `image`, unless they are there."""
     tables = [table for table in group if isinstance(table, Table)]
     key = key_of(tables)

@@ -21,7 +21,7 @@ from ipsecd.backend.xdp import abi
 from ipsecd.backend.xdp.images import Image, as_lists, key_of, place
 from ipsecd.backend.xdp.lines import RangeLines
 from ipsecd.backend.xdp.slots import Fixed, mask_of, port_bounds
-from ipsecd.compiler.classifier import Classifier, Ranked, Table, in_order
+from ipsecd.compiler.classifier import Classifier, HasTableId, Table, in_order
 from ipsecd.compiler.tables import TableId
 from ipsecd.errors import LimitExceeded
 from ipsecd.model.addresses import Family
@@ -44,7 +44,7 @@ class Dynamic(NamedTuple):
     number: int
 
 
-def needs_translation(tables: Iterable[Ranked], family: Family) -> bool:
+def needs_translation(tables: Iterable[HasTableId], family: Family) -> bool:
     """Whether a permit that names no ``me`` outranks a block of what leaves as this host's.
 
     It keeps its rank only if the addresses before source translation are known.
@@ -58,7 +58,9 @@ def needs_translation(tables: Iterable[Ranked], family: Family) -> bool:
     return bool(blocks) and any(table.source != ME for table in leaving[: blocks[-1]])
 
 
-def groups(tables: Sequence[Ranked], point: Point, family: Family) -> list[tuple[Ranked, ...]]:
+def groups(
+    tables: Sequence[HasTableId], point: Point, family: Family
+) -> list[tuple[HasTableId, ...]]:
     """The tables of one point and IP version, those that share a step together."""
     wanted = [
         table
@@ -67,16 +69,16 @@ def groups(tables: Sequence[Ranked], point: Point, family: Family) -> list[tuple
         and point in table.id.points
         and (point is not Point.LEAVING or table.id.source == ME)
     ]
-    found: list[tuple[Ranked, ...]] = []
+    found: list[tuple[HasTableId, ...]] = []
     for _, run in itertools.groupby(wanted, lambda table: table.id.action):
-        shared: dict[TableId, list[Ranked]] = {}
+        shared: dict[TableId, list[HasTableId]] = {}
         for table in run:
             shared.setdefault(_shares(table), []).append(table)
         found += [tuple(group) for group in shared.values()]
     return found
 
 
-def _shares(table: Ranked) -> TableId:
+def _shares(table: HasTableId) -> TableId:
     """What tables have in common whose prefixes can be put into one list."""
     one = table.id
     if isinstance(table, Table) and one.source > 0 >= one.destination:
@@ -100,7 +102,7 @@ def count_steps(classifier: Classifier) -> int:
     return most
 
 
-def steps(group: tuple[Ranked, ...], image: Image, *, alone: bool) -> list[bytes]:
+def steps(group: tuple[HasTableId, ...], image: Image, *, alone: bool) -> list[bytes]:
     """The steps of a group, whose entries are in `image`.
 
     Who judges `alone` counts whatever matches; else what passes is counted by who judges next.
@@ -185,7 +187,7 @@ def state_lines(
 
     Raises ``LimitExceeded`` for more than `max_steps` steps of one point and IP version.
     """
-    tables: list[Ranked] = [*classifier.tables, *dynamic]
+    tables: list[HasTableId] = [*classifier.tables, *dynamic]
     blocking = any(table.id.action is Action.BLOCK for table in tables)
     patterns = [pattern for name in classifier.exemptions for pattern in exemption(name).patterns]
     heads: list[bytes] = []

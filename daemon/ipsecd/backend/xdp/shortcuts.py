@@ -17,7 +17,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 
 from ipsecd.backend.xdp import abi
-from ipsecd.compiler.classifier import Classifier, Ranked, Table, in_order
+from ipsecd.compiler.classifier import Classifier, HasTableId, Table, in_order
 from ipsecd.compiler.shapes import EXACT
 from ipsecd.compiler.tables import TableId
 from ipsecd.compiler.volatile import VolatileTable
@@ -106,7 +106,7 @@ def shortcuts(
     """The words that agree with the steps of `classifier` and `volatile`."""
     kinds = {section: bytearray([abi.SHORTCUT_PASS]) * PORTS for section in _SECTIONS}
     dropping: dict[Section, dict[int, int]] = {section: {} for section in _SECTIONS}
-    tables: list[Ranked] = [*classifier.tables, *volatile]
+    tables: list[HasTableId] = [*classifier.tables, *volatile]
     for table in in_order(tables) if Point.ARRIVING in points else ():
         if Point.ARRIVING not in table.id.points:
             continue
@@ -156,7 +156,7 @@ def _set_drops(
                 dropping[section][port] = rule << abi.SHORTCUT_BITS | kind
 
 
-def _keys(table: Ranked) -> Iterable[bytes] | None:
+def _keys(table: HasTableId) -> Iterable[bytes] | None:
     """The keys of a table, None if there are too many to look at."""
     if isinstance(table, VolatileTable):
         return table.entries if len(table) <= MAX_ENTRIES else None
