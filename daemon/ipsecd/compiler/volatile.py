@@ -130,8 +130,8 @@ class Volatile:
         """The change that turns this one into `target`; compares every entry of both."""
         if target is self:
             return NO_CHANGE
-        mine, theirs = frozenset(self.entries()), frozenset(target.entries())
-        return Delta(tuple(mine - theirs), tuple(theirs - mine))
+        present, wanted = frozenset(self.entries()), frozenset(target.entries())
+        return Delta(tuple(present - wanted), tuple(wanted - present))
 
     def with_entries(self, entries: Iterable[Entry]) -> Volatile:
         """A copy that has `entries` too, which belong to no rule that has a name."""

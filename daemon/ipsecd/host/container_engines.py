@@ -1,12 +1,12 @@
 """Owns following a container engine over its socket; must not know what is done with the news.
 
-Podman and Docker answer the same requests. One thread for each socket subscribes to the engine's
-events first and asks for everything after, so nothing is missed between the two; every event that
-can matter makes it ask again, and what it asks is always the whole. Two engines, two exceptions:
-Podman answers nothing about a container while it starts, so of one that was made just now the
-event itself is believed. Docker lists no address before a container runs, so the networks that it
-joins are asked, which know the address before its first process does. An engine that is absent,
-slow or gone delays nobody: what was known stays until there is something newer.
+Podman and Docker answer the same requests. For each socket one thread first subscribes to the
+engine's events and then asks for everything, so nothing is missed between the two. Every event that
+can matter makes it ask for everything again. Each engine needs an exception. Podman answers
+nothing about a container while that starts, so the event that tells of a new container is believed
+by itself. Docker lists no address before a container runs, so the networks that it joins are
+asked: they know the address before the container's first process does. An engine that is absent,
+slow or gone delays nobody: the last news stay valid until there are newer ones.
 """
 
 from __future__ import annotations
@@ -30,14 +30,15 @@ API_VERSION = "1.40"
 RETRY_S = 0.5
 ANSWER_S = 10
 REFRESH_S = 10.0
-"""How long news are believed to come by themselves, before everything is asked for again."""
+"""After so long without an event everything is asked for again."""
 AGAIN_S = (0.02, 0.1, 0.5, 2.0)
-"""When everything is asked for again after an event: Docker tells of some before they happen."""
+"""The waits after an event, each followed by asking for everything again: Docker tells of some
+events before they have happened."""
 
 ABSENT, UNUSED, CONNECTED, UNREACHABLE = "absent", "unused", "connected", "unreachable"
 _ENDED = frozenset({"exited", "dead"})
-"""States in which nothing can be sent any more. In Podman's "stopping" the processes run, for as
-long as they take to end, and in "stopped" a pod or another container may still use the network."""
+"""States in which a container can send nothing any more. In Podman's "stopping" its processes still
+run until they have ended, and in "stopped" a pod or another container may still use the network."""
 _EVENTS = frozenset(
     {
         *("create", "init", "start", "restart", "unpause", "connect", "disconnect", "rename"),
@@ -46,7 +47,7 @@ _EVENTS = frozenset(
 )
 
 _NO_LABELS = frozenset({"image", "containerExitCode", "exitCode", "podId", "signal", "execID"})
-"""What else events have among the attributes of a container."""
+"""The attributes of a container in an event that are not its labels."""
 
 Publish = Callable[[str, Inventory | None, str, float], None]
 
@@ -55,7 +56,7 @@ class Follower:
     """One thread that follows one engine."""
 
     def __init__(self, path: Path, wanted: Callable[[], bool], publish: Publish) -> None:
-        """`wanted` says whether anybody needs to know; `publish` gets socket, news, state and time.
+        """`wanted` says whether anybody needs news; `publish` gets socket, news, state and time.
 
         The news are None when only the state has changed. The time, in monotonic seconds, is when
         the engine was asked for the news: what happened since may not be among them.
@@ -66,11 +67,11 @@ class Follower:
         self._end = threading.Event()
         self._state = ""
         self._lock = threading.Lock()
-        self._listed = Inventory()
+        self._inventory = Inventory()
         self._asked_at = -inf
-        self._made: dict[str, Container] = {}
-        self._joined: set[str] = set()
-        self._attached: dict[str, Attached] = {}
+        self._created: dict[str, Container] = {}
+        self._changed_networks: set[str] = set()
+        self._members: dict[str, NetworkMembers] = {}
         self._thread = threading.Thread(target=self._work, name=f"follow {path}", daemon=True)
 
     def start(self) -> None:
@@ -93,7 +94,7 @@ class Follower:
         if not self._path.exists():
             self._tell(ABSENT)
         elif not self._wanted():
-            # Nobody follows from here on, so what is known now must not be believed later.
+            # Nobody follows from here on, so what was published must not be believed later.
             followed = self._state not in {"", ABSENT, UNUSED}
             self._tell(UNUSED, Inventory() if followed else None)
         else:
@@ -128,48 +129,52 @@ class Follower:
                 if over.is_set():
                     break
                 asked_at = time.monotonic()
-                self._ask_joined(client)
+                self._ask_changed_networks(client)
                 listed = client.containers(all=True)
-                inventory = read_inventory(listed, client.networks(), self._attached.values())
-                self._attached = {
-                    key: one for key, one in self._attached.items() if one.is_ahead_of(listed)
+                inventory = read_inventory(listed, client.networks(), self._members.values())
+                self._members = {
+                    network: members
+                    for network, members in self._members.items()
+                    if members.is_ahead_of(listed)
                 }
                 with self._lock:
-                    self._listed, self._asked_at = inventory, asked_at
-                    for one in inventory.containers:
-                        self._made.pop(one.id, None)
+                    self._inventory, self._asked_at = inventory, asked_at
+                    for container in inventory.containers:
+                        self._created.pop(container.id, None)
                     self._tell(CONNECTED, self._everything())
         finally:
             client.close()
         if over.is_set():
             self._tell(f"{UNREACHABLE}: it ended the connection")
 
-    def _ask_joined(self, client: Any) -> None:
-        """Ask the networks that a container has joined or left, and those of one about to start."""
+    def _ask_changed_networks(self, client: Any) -> None:
+        """Ask the networks that a container has joined or left, or joins before it is listed."""
         with self._lock:
-            asked, self._joined = self._joined | self._attached.keys(), set()
-        for network in asked:
-            self._attached.pop(network, None)
-            # A network that is gone has nobody; any other trouble shows in what is asked next.
+            networks, self._changed_networks = self._changed_networks | self._members.keys(), set()
+        for network in networks:
+            self._members.pop(network, None)
+            # A network that is gone has no members; any other failure repeats in the next request.
             with suppress(OSError):
-                self._attached[network] = read_network(client.inspect_network(network))
+                self._members[network] = read_network(client.inspect_network(network))
 
     def _everything(self) -> Inventory:
-        """What was listed, and what was made since."""
-        known = {one.id for one in self._listed.containers}
-        made = tuple(one for one in self._made.values() if one.id not in known)
-        return replace(self._listed, containers=self._listed.containers + made)
+        """The containers that were listed, and those that were created since."""
+        listed = self._inventory.containers
+        listed_ids = {container.id for container in listed}
+        created = self._created.values()
+        new = tuple(container for container in created if container.id not in listed_ids)
+        return replace(self._inventory, containers=listed + new)
 
     def _listen(self, events: Any, changed: threading.Event, over: threading.Event) -> None:
-        """Set `changed` for every event that can matter, and both when there will be no more."""
+        """Set `changed` for every event that can matter, and both when no more events will come."""
         try:
             for event in events:
                 action = str(event.get("Action") or event.get("status") or "").partition(":")[0]
                 if event.get("Type") == "network" and action in {"connect", "disconnect"}:
                     with self._lock:
-                        self._joined.add(str((event.get("Actor") or {}).get("ID")))
+                        self._changed_networks.add(str((event.get("Actor") or {}).get("ID")))
                 if event.get("Type") != "network" and action in {"create", "remove", "destroy"}:
-                    self._note(event, action)
+                    self._follow_container(event, action)
                 if action in _EVENTS or event.get("Type") == "network":
                     changed.set()
         except Exception as error:  # noqa: BLE001 - a broken stream ends in many ways
@@ -177,15 +182,15 @@ class Follower:
         over.set()
         changed.set()
 
-    def _note(self, event: Mapping[str, Any], action: str) -> None:
-        """Know a container by the event that tells of it, or forget it."""
-        one = read_event(event)
+    def _follow_container(self, event: Mapping[str, Any], action: str) -> None:
+        """Publish a container that an event says was created, or forget one that was removed."""
+        container = read_event(event)
         with self._lock:
             if action == "create":
-                self._made[one.id] = one
+                self._created[container.id] = container
                 self._tell(CONNECTED, self._everything())
             else:
-                self._made.pop(one.id, None)
+                self._created.pop(container.id, None)
 
     def _tell(self, state: str, inventory: Inventory | None = None) -> None:
         if state == self._state and inventory is None:
@@ -206,81 +211,89 @@ def read_event(event: Mapping[str, Any]) -> Container:
 
 
 @dataclass(frozen=True)
-class Attached:
-    """Who is in a network, as the network knows it: addresses by the container's identifier."""
+class NetworkMembers:
+    """The members of one network, as the engine lists them: addresses by container identifier."""
 
     network: str
     addresses: Mapping[str, tuple[Network, ...]]
 
     def is_ahead_of(self, listed: Iterable[Mapping[str, Any]]) -> bool:
-        """Whether it knows addresses that the list of containers does not have yet."""
-        return any(self.news_of(one) for one in listed)
+        """Whether it has addresses that the list of containers does not have yet."""
+        return any(self.news_of(container) for container in listed)
 
-    def news_of(self, one: Mapping[str, Any]) -> tuple[Network, ...]:
-        """The addresses of a listed container, if the list has not all of them."""
-        known = self.addresses.get(one["Id"], ())
-        if not known:
+    def news_of(self, container: Mapping[str, Any]) -> tuple[Network, ...]:
+        """The addresses of a listed container in this network, () if the list has all of them."""
+        addresses = self.addresses.get(container["Id"], ())
+        if not addresses:
             return ()
-        listed = _listed_addresses(one).get(self.network, ())
-        return known if set(known) - set(listed) else ()
+        listed = _listed_addresses(container).get(self.network, ())
+        return addresses if set(addresses) - set(listed) else ()
 
 
-def read_network(answer: Mapping[str, Any]) -> Attached:
+def read_network(answer: Mapping[str, Any]) -> NetworkMembers:
     """What the engine's answer to ``/networks/ID`` says; pure."""
-    found = {}
+    addresses = {}
     for container, entry in (answer.get("Containers") or {}).items():
         texts = (str(entry.get(name) or "") for name in ("IPv4Address", "IPv6Address"))
         hosts = (_network(text.partition("/")[0]) for text in texts)
-        found[container] = tuple(host for host in hosts if host is not None)
-    return Attached(str(answer.get("Name", "")), found)
+        addresses[container] = tuple(host for host in hosts if host is not None)
+    return NetworkMembers(str(answer.get("Name", "")), addresses)
 
 
 def read_inventory(
     containers: list[dict[str, Any]],
     networks: list[dict[str, Any]],
-    attached: Collection[Attached] = (),
+    memberships: Collection[NetworkMembers] = (),
 ) -> Inventory:
     """What the engine's answers to ``/containers/json`` and ``/networks`` say; pure.
 
-    What networks say is `attached` to a container is newer than the list, where the two differ. A
-    container that does not run is known too, without addresses: if it starts, its hook tells of
-    them before the engine does. One that is ending keeps what is listed until it has ended.
+    Where `memberships` differ from the list of containers, they are newer. A container that does
+    not run is in the inventory too, without addresses: if it starts, its hook tells of them before
+    the engine does. One that is ending keeps the listed addresses until it has ended.
     """
-    found = []
-    for one in containers:
-        state = str(one.get("State", "")).lower()
-        joined = {network.network: news for network in attached if (news := network.news_of(one))}
-        addresses = joined if state in _ENDED else _listed_addresses(one) | joined
-        names = one.get("Names") or [one["Id"]]
-        found.append(
+    read_containers = []
+    for listed in containers:
+        state = str(listed.get("State", "")).lower()
+        newer = {
+            members.network: addresses
+            for members in memberships
+            if (addresses := members.news_of(listed))
+        }
+        by_network = newer if state in _ENDED else _listed_addresses(listed) | newer
+        names = listed.get("Names") or [listed["Id"]]
+        read_containers.append(
             Container(
-                one["Id"],
+                listed["Id"],
                 names[0].removeprefix("/"),
-                frozenset((one.get("Labels") or {}).items()),
-                {name: known for name, known in addresses.items() if known},
+                frozenset((listed.get("Labels") or {}).items()),
+                _without_empty(by_network),
             )
         )
-    found.sort(key=lambda one: one.id)
+    read_containers.sort(key=lambda container: container.id)
     subnets = {
-        one["Name"]: tuple(
-            network
-            for part in (one.get("IPAM") or {}).get("Config") or ()
-            if (network := _network(part.get("Subnet", ""))) is not None
+        network["Name"]: tuple(
+            subnet
+            for part in (network.get("IPAM") or {}).get("Config") or ()
+            if (subnet := _network(part.get("Subnet", ""))) is not None
         )
-        for one in networks
+        for network in networks
     }
-    return Inventory(tuple(found), {name: known for name, known in subnets.items() if known})
+    return Inventory(tuple(read_containers), _without_empty(subnets))
 
 
-def _listed_addresses(one: Mapping[str, Any]) -> dict[str, tuple[Network, ...]]:
-    """The addresses of a container in each network, as the list has them."""
-    settings = (one.get("NetworkSettings") or {}).get("Networks") or {}
+def _without_empty(by_name: Mapping[str, tuple[Network, ...]]) -> dict[str, tuple[Network, ...]]:
+    return {name: networks for name, networks in by_name.items() if networks}
+
+
+def _listed_addresses(container: Mapping[str, Any]) -> dict[str, tuple[Network, ...]]:
+    """The addresses of a container in each network, as the list of containers has them."""
+    settings = (container.get("NetworkSettings") or {}).get("Networks") or {}
     return {name: _addresses(entry or {}) for name, entry in settings.items()}
 
 
 def _addresses(entry: Mapping[str, Any]) -> tuple[Network, ...]:
     texts = (entry.get("IPAddress"), entry.get("GlobalIPv6Address"))
-    return tuple(n for text in texts if text and (n := _network(text)) is not None)
+    return tuple(host for text in texts if text and (host := _network(text)) is not None)
 
 
 def _network(text: str) -> Network | None:

@@ -26,15 +26,14 @@ _IFLA_IFNAME, _IFLA_LINK, _IFLA_LINKINFO, _IFLA_LINK_NETNSID, _IFLA_XDP = 3, 5, 
 _IFLA_INFO_KIND, _IFLA_INFO_SLAVE_KIND = 1, 4
 _IFLA_XDP_ATTACHED, _IFLA_XDP_PROG_ID = 2, 4
 _XDP_MODES = {1: 5, 2: 6, 3: 7}
-"""By mode, the attribute that has its program: IFLA_XDP_DRV_PROG_ID and the two that follow."""
+"""For each mode the attribute with its program: IFLA_XDP_DRV_PROG_ID and the two that follow."""
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _RTA_DST = 1
 _IFF_UP = 1
 _FAMILIES: Mapping[int, Family] = {socket.AF_INET: Family.IPV4, socket.AF_INET6: Family.IPV6}
 _LOCAL_ROUTE = 2
 _ADDRESS_ROUTES = frozenset({3, 4})
-"""rtm_type of routes in the local table: broadcast and anycast, which receive for more than one
-host."""
+"""rtm_type of the routes of broadcast and anycast addresses, which more than one host receives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +41,10 @@ class Interface:
     """One network interface; ``type`` is None for the loopback interface.
 
     ``bare`` says that its packets have no link-layer header. ``kind`` is its driver as rtnetlink
-    names it ("" for hardware), ``port_of`` that of the bridge or bond whose port it is, and
-    ``lower`` the index of the interface that it lies on, 0 if on none here. ``xdp`` has the mode
-    (1 native, 2 generic, 3 offloaded) and number of the program that each mode runs. Not
-    ``readable`` is a link whose headers are neither Ethernet's nor absent.
+    names it ("" for hardware), and ``port_of`` the kind of the bridge or bond whose port it is.
+    ``lower`` is the index of the interface that it lies on, 0 if there is none in this namespace.
+    ``xdp`` has the mode (1 native, 2 generic, 3 offloaded) and the number of each XDP program that
+    it runs. ``readable`` says that its headers are those of Ethernet, or that it has none.
     """
 
     name: str
@@ -68,7 +67,7 @@ class HostState:
     interfaces: tuple[Interface, ...]
     host: Host
     local_networks: frozenset[Network] = frozenset()
-    """Networks that are delivered here by a route alone, 127.0.0.0/8 among them."""
+    """Networks whose packets a route alone delivers here, 127.0.0.0/8 among them."""
 
     @property
     def types(self) -> Mapping[str, InterfaceType | None]:
@@ -80,15 +79,15 @@ def read_host() -> HostState:
     """Ask the kernel for the interfaces and addresses of this network namespace."""
     with RouteSocket() as route:
         links = route.links()
-        found = [(family, route.addresses(family)) for family in _FAMILIES]
-        local = [(family, route.local_routes(family)) for family in _FAMILIES]
+        address_answers = [(number, route.addresses(number)) for number in _FAMILIES]
+        route_answers = [(number, route.local_routes(number)) for number in _FAMILIES]
     addresses: dict[int, list[str]] = {}
     own: set[tuple[Family, int]] = set()
     shared: set[tuple[Family, int]] = set()
     networks: set[Network] = set()
-    for number, answers in found:
+    for number, answers in address_answers:
         _add_addresses(number, answers, addresses, own)
-    for number, answers in local:
+    for number, answers in route_answers:
         _add_routes(_FAMILIES[number], answers, own, shared, networks)
     interfaces = tuple(_interface(link, addresses) for link in links)
     return HostState(interfaces, Host(frozenset(own), frozenset(shared)), frozenset(networks))
@@ -100,13 +99,13 @@ def _add_addresses(
     addresses: dict[int, list[str]],
     own: set[tuple[Family, int]],
 ) -> None:
-    """Add the addresses that `answers` tell to those by interface and to those of the host."""
+    """Add the addresses in `answers` to `addresses`, by interface, and to those that are `own`."""
     family = _FAMILIES[number]
     for answer in answers:
         _, length, _, _, index = IFADDRMSG.unpack_from(answer)
-        told = dict(attributes(answer, IFADDRMSG.size))
-        # IFA_ADDRESS is the peer's where there is one.
-        value = told.get(_IFA_LOCAL) or told.get(_IFA_ADDRESS)
+        parts = dict(attributes(answer, IFADDRMSG.size))
+        # Where there is a peer, IFA_ADDRESS is the address of the peer.
+        value = parts.get(_IFA_LOCAL) or parts.get(_IFA_ADDRESS)
         if value:
             text = f"{socket.inet_ntop(number, value)}/{length}"
             addresses.setdefault(index, []).append(text)
@@ -120,7 +119,7 @@ def _add_routes(
     shared: set[tuple[Family, int]],
     networks: set[Network],
 ) -> None:
-    """Add what the routes of the local table deliver here."""
+    """Add the destinations that the routes of the local table deliver here."""
     for answer in answers:
         _, length, _, _, _, _, _, kind, _ = RTMSG.unpack_from(answer)
         if kind != _LOCAL_ROUTE and kind not in _ADDRESS_ROUTES:
@@ -139,9 +138,9 @@ def _add_routes(
 
 def _interface(link: bytes, addresses: Mapping[int, list[str]]) -> Interface:
     _, arphrd, index, flags, _ = IFINFOMSG.unpack_from(link)
-    told = dict(attributes(link, IFINFOMSG.size))
-    name = _text(told[_IFLA_IFNAME])
-    info = dict(attributes(told.get(_IFLA_LINKINFO, b"")))
+    parts = dict(attributes(link, IFINFOMSG.size))
+    name = _text(parts[_IFLA_IFNAME])
+    info = dict(attributes(parts.get(_IFLA_LINKINFO, b"")))
     return Interface(
         name,
         index,
@@ -151,36 +150,36 @@ def _interface(link: bytes, addresses: Mapping[int, list[str]]) -> Interface:
         arphrd not in _WITH_ETHERNET,
         _text(info.get(_IFLA_INFO_KIND, b"")),
         _text(info.get(_IFLA_INFO_SLAVE_KIND, b"")),
-        # The number of an interface in another namespace says nothing here.
-        0 if _IFLA_LINK_NETNSID in told else _number(told.get(_IFLA_LINK, b"")),
-        _xdp(dict(attributes(told.get(_IFLA_XDP, b"")))),
+        # The index of an interface in another namespace means nothing in this one.
+        0 if _IFLA_LINK_NETNSID in parts else _number(parts.get(_IFLA_LINK, b"")),
+        _xdp(dict(attributes(parts.get(_IFLA_XDP, b"")))),
         arphrd in _WITH_ETHERNET or arphrd in _BARE_ARPHRD,
     )
 
 
-def _xdp(told: Mapping[int, bytes]) -> tuple[tuple[int, int], ...]:
+def _xdp(parts: Mapping[int, bytes]) -> tuple[tuple[int, int], ...]:
     """The mode and number of every program, from the attributes in IFLA_XDP."""
-    programs = [(mode, _number(told.get(name, b""))) for mode, name in _XDP_MODES.items()]
+    programs = [(mode, _number(parts.get(name, b""))) for mode, name in _XDP_MODES.items()]
     running = tuple((mode, program) for mode, program in programs if program)
-    program = _number(told.get(_IFLA_XDP_PROG_ID, b""))
+    program = _number(parts.get(_IFLA_XDP_PROG_ID, b""))
     if not running and program:
-        return ((_number(told.get(_IFLA_XDP_ATTACHED, b"")), program),)
+        return ((_number(parts.get(_IFLA_XDP_ATTACHED, b"")), program),)
     return running
 
 
 def _text(value: bytes) -> str:
-    # The kernel takes any bytes but "/", ":" and white space for a name.
+    # The kernel takes any bytes but "/", ":" and white space as a name.
     return value.rstrip(b"\0").decode(errors="backslashreplace")
 
 
 def _number(value: bytes) -> int:
-    """A number as the kernel has it, one or four bytes; 0 if it was not told."""
+    """A number of one or four bytes in the kernel's byte order; 0 if there are no bytes."""
     return int.from_bytes(value, sys.byteorder)
 
 
 def _type(arphrd: int, name: str) -> InterfaceType | None:
     if arphrd == _LOOPBACK_ARPHRD:
         return None
-    # systemd names every modem so, wwan0 and wwp0s20u2i4 alike (systemd.net-naming-scheme(7)).
+    # systemd names modems wwan0 or wwp0s20u2i4, for example (systemd.net-naming-scheme(7)).
     dialup = arphrd in _DIALUP_ARPHRD or name.startswith("ww")
     return InterfaceType.DIALUP if dialup else InterfaceType.LAN

@@ -47,7 +47,7 @@ def attributes(data: bytes, offset: int = 0) -> Iterator[tuple[int, bytes]]:
 
 
 def split(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
-    """The messages in what was received: kind, flags, sequence number, what follows the header."""
+    """The messages in received `data`: kind, flags, sequence number, what follows the header."""
     offset = 0
     while offset + HEADER.size <= len(data):
         size, kind, flags, sequence, _ = HEADER.unpack_from(data, offset)

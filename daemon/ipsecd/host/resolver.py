@@ -34,35 +34,35 @@ class Resolver:
 
     async def resolve(self, names: Iterable[str]) -> dict[str, tuple[Network, ...]]:
         """The addresses of every name; raises ``Refused`` for the first that has none."""
-        wanted = sorted(names)
-        tasks = [asyncio.create_task(self._resolve_one(name)) for name in wanted]
+        sorted_names = sorted(names)
+        tasks = [asyncio.create_task(self._resolve_name(name)) for name in sorted_names]
         try:
-            found = await asyncio.gather(*tasks)
+            addresses = await asyncio.gather(*tasks)
         finally:
             for task in tasks:
                 task.cancel()
-        return dict(zip(wanted, found, strict=True))
+        return dict(zip(sorted_names, addresses, strict=True))
 
     async def resolve_those_there_are(
         self, names: Iterable[str]
     ) -> tuple[dict[str, tuple[Network, ...]], tuple[Refused, ...]]:
-        """The addresses of every name, none for one that has none; and why these have none."""
-        wanted = sorted(names)
-        tasks = [self._resolve_one(name) for name in wanted]
+        """The addresses of every name, and for each name that has none the reason why."""
+        sorted_names = sorted(names)
+        tasks = [self._resolve_name(name) for name in sorted_names]
         answers = await asyncio.gather(*tasks, return_exceptions=True)
-        found: dict[str, tuple[Network, ...]] = {}
+        addresses: dict[str, tuple[Network, ...]] = {}
         failures = []
-        for name, answer in zip(wanted, answers, strict=True):
+        for name, answer in zip(sorted_names, answers, strict=True):
             if isinstance(answer, Refused):
                 failures.append(answer)
-                found[name] = ()
+                addresses[name] = ()
             elif isinstance(answer, BaseException):
                 raise answer
             else:
-                found[name] = answer
-        return found, tuple(failures)
+                addresses[name] = answer
+        return addresses, tuple(failures)
 
-    async def _resolve_one(self, name: str) -> tuple[Network, ...]:
+    async def _resolve_name(self, name: str) -> tuple[Network, ...]:
         async with self._slots:
             try:
                 async with asyncio.timeout(self._timeout_s):
@@ -76,11 +76,11 @@ class Resolver:
         hosts = {_host(text) for text in texts}
         if not hosts:
             raise _unresolved(name, "it has no addresses")
-        return tuple(sorted(hosts, key=lambda n: (n.family, n.address)))
+        return tuple(sorted(hosts, key=lambda host: (host.family, host.address)))
 
 
 def _host(text: str) -> Network:
-    """The host whose address is `text`, a scope such as ``%eth0`` left out."""
+    """The host whose address is `text`, without a scope such as ``%eth0``."""
     address = text.partition("%")[0]
     kind, family = (
         (socket.AF_INET6, Family.IPV6) if ":" in address else (socket.AF_INET, Family.IPV4)

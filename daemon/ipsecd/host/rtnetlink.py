@@ -1,7 +1,7 @@
-"""Owns asking rtnetlink for links, addresses and local routes; knows not what they mean here.
+"""Owns asking rtnetlink for links, addresses and local routes; must not know what they mean.
 
-Only the kernel's bytes are handed on: decoding every attribute of ten thousand addresses takes
-seconds. Sources: net/core/rtnetlink.c, rtnetlink(7).
+It hands on the kernel's bytes as they are, because to decode every attribute of ten thousand
+addresses takes seconds. Sources: net/core/rtnetlink.c, rtnetlink(7).
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ RTMSG = struct.Struct("=BBBBBBBBI")
 flags."""
 
 ATTEMPTS = 5
-"""How often a dump that changes interrupt is asked for again. Where changes never cease, the last
-answer is taken: each change also makes news, which are followed by another reading."""
+"""How often to ask for a dump that changes interrupt. If changes never cease, the last answer is
+taken: each change also makes news, after which everything is read again."""
 ANSWER_S = 30
 _RECEIVE_BYTES = 1 << 16
 """The kernel fills at most 32 KiB at a time."""
@@ -56,7 +56,7 @@ class RouteSocket:
             socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE
         )
         self._sequence = 0
-        # Kernels that do not check do not filter either; the answers are told apart anyway.
+        # Kernels that cannot check do not filter either, so all answers are filtered here as well.
         with suppress(OSError):
             self._socket.setsockopt(SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1)
         with suppress(PermissionError):
@@ -80,7 +80,7 @@ class RouteSocket:
     def addresses(self, family: int) -> list[bytes]:
         """Every address of a family (``AF_…``): ``IFADDRMSG``, then its attributes."""
         answers = self._dump(RTM_GETADDR, IFADDRMSG.pack(family, 0, 0, 0, 0))
-        # A family that the kernel lacks is answered with all that it has.
+        # Asked for a family that it lacks, the kernel answers with the addresses of all families.
         return [answer for answer in answers if answer[0] == family]
 
     def local_routes(self, family: int) -> list[bytes]:
@@ -89,7 +89,7 @@ class RouteSocket:
         try:
             answers = self._dump(RTM_GETROUTE, request)
         except FileNotFoundError:
-            # The table is made with the first address.
+            # The kernel makes the table when it gets its first address.
             return []
         return [answer for answer in answers if answer[0] == family and answer[4] == RT_TABLE_LOCAL]
 
@@ -105,7 +105,7 @@ class RouteSocket:
         return answers
 
     def _answers(self) -> tuple[list[bytes], bool]:
-        """What answers the last request, and whether changes came between its parts."""
+        """The answers to the last request, and whether something changed while they came."""
         answers: list[bytes] = []
         interrupted = False
         while True:
@@ -121,7 +121,7 @@ class RouteSocket:
                     continue
                 interrupted = interrupted or bool(flags & NLM_F_DUMP_INTR)
                 if kind in (NLMSG_DONE, NLMSG_ERROR):
-                    # NLMSG_DONE carries an error that came when the dump had begun.
+                    # NLMSG_DONE carries an error that happened after the dump had begun.
                     code = -struct.unpack_from("=i", body)[0] if len(body) >= 4 else 0
                     if code:
                         raise OSError(code, f"rtnetlink: {os.strerror(code)}")
