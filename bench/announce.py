@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from ipsecd.backend.base import Observation
-from ipsecd.backend.registry import BY_NAME, Place
+from ipsecd.backend.registry import BY_NAME, BackendArguments
 from ipsecd.compiler.classifier import Classifier, Table
 from ipsecd.compiler.policy import compile_filters
 from ipsecd.config import Directories
@@ -53,7 +53,7 @@ def announcing_ms(backend: str, classifier: Classifier, directory: Path) -> list
     """Milliseconds of each announcement, of an address that changes every time."""
     places = Directories(*(directory / part for part in ("etc", "lib", "run")))
     places.runtime.mkdir()
-    make = partial(BY_NAME[backend].make, Place(BPFFS))
+    make = partial(BY_NAME[backend].make, BackendArguments(BPFFS))
     enforcement = Enforcement(make, lambda _: make(), BPFFS, time.monotonic)
     containers = Containers(enforcement, Kept(places), time.monotonic)
     rule = Rule("container", (parse_filter("container:web=0:80:TCP"),), Action.BLOCK)

@@ -84,7 +84,7 @@ def test_programs_hold_while_the_table_is_away(backend: NftablesWithPrograms) ->
     assert backend.observe().drift
     backend.apply(POLICY, Volatile())
     assert backend.observe().drift == ()
-    backend._drop_programs()
+    backend._close_programs()
     run("nft", "flush", "ruleset")
     assert holds()
 
@@ -152,7 +152,7 @@ def test_a_link_that_moved_away_is_let_go(backend: NftablesWithPrograms) -> None
     run("ip", "link", "add", "gone0", "type", "veth", "peer", "name", "gone1")
     assert eventually(lambda: follows(backend, "gone0"))
     index = str(socket.if_nametoindex("gone0"))
-    backend._drop_programs()
+    backend._close_programs()
     run("ip", "link", "set", "gone0", "netns", site.PEER)
     following = NftablesWithPrograms(
         "nftables",
@@ -253,7 +253,7 @@ def test_files_of_others_among_the_pins_are_left_alone(backend: NftablesWithProg
     backend.apply(POLICY, Volatile())
     for name in ("other", "3-x"):
         (BPFFS / "links" / name).mkdir()
-    backend._drop_programs()
+    backend._close_programs()
     backend.apply(POLICY, Volatile())
     assert backend.failures == ()
     backend.remove()

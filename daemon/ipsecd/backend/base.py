@@ -1,7 +1,8 @@
 """Owns the contract of what enforces a classifier; must not know any kernel interface.
 
-A backend has verbs on whole states and one fast path, ``change``, for dynamic rules. What it
-cannot express it refuses by name; it never weakens a rule. A call that raises has changed nothing.
+A backend's methods work on whole states, but for ``change``, the fast path for dynamic rules. A
+backend refuses what it cannot express, and names it; it never weakens a rule. A call that raises
+has changed nothing.
 """
 
 from __future__ import annotations
@@ -33,10 +34,10 @@ class Count(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What is in force as read back from where it is enforced.
+    """What is in force, as it was read back from where it is enforced.
 
-    ``digest`` is that of the policy's classifier, None if nothing is enforced. ``drift`` has one
-    sentence for every way in which this is not what was applied.
+    ``digest`` is the digest of the policy's classifier, None if nothing is enforced. ``drift`` has
+    one sentence for every way in which this differs from what was applied.
     """
 
     digest: str | None
@@ -44,7 +45,7 @@ class Observation:
 
 
 class Line(Protocol):
-    """What runs work where the kernel is spoken to, and waits for its outcome."""
+    """Runs work in the one thread that speaks to the kernel, and waits for its outcome."""
 
     def __call__(self, work: Callable[[], T], /) -> T:
         """What `work` returns or raises."""
@@ -52,13 +53,13 @@ class Line(Protocol):
 
 
 class Backend(Protocol):
-    """What enforces a classifier and the dynamic rules beside it."""
+    """What enforces a classifier and the dynamic rules."""
 
     name: str
 
     @property
     def failures(self) -> tuple[str, ...]:
-        """What keeps it from being what was asked for, in sentences; something else enforces."""
+        """Why something else enforces than what was asked for; one sentence for each reason."""
 
     def probe(self) -> tuple[str, ...]:
         """The features that were found and are used, as words for ``status``."""
@@ -69,16 +70,16 @@ class Backend(Protocol):
     def prepare(self, classifier: Classifier, run: Line, tell: Tell = silent) -> None:
         """Do beforehand what takes long when `classifier` is applied; what is in force stays.
 
-        Called in another thread than everything else: what speaks to the kernel is given to `run`
-        in short pieces, between which dynamic rules may change. ``apply`` does without it as well.
-        `tell` hears how far it is. Raises ``BackendFailed`` or ``LimitExceeded``.
+        This runs in another thread than all other methods. It hands what speaks to the kernel to
+        `run`, in short pieces, between which dynamic rules may change. ``apply`` works without it
+        too. `tell` is told how far it is. Raises ``BackendFailed`` or ``LimitExceeded``.
         """
 
     def discard(self) -> None:
         """Forget what was prepared and has not been applied."""
 
     def apply(self, classifier: Classifier, volatile: Volatile) -> None:
-        """Put the whole state in force at once, in the place of whatever is.
+        """Put the whole state in force at once, in the place of what was in force.
 
         Rules that stay keep their counts. Raises ``BackendFailed``, and then the old state is
         in force.
@@ -95,7 +96,7 @@ class Backend(Protocol):
         """Read back what is in force, and compare it with what was applied."""
 
     def owner_fd(self) -> int:
-        """A descriptor that keeps others from what is enforced as long as it is open; or -1."""
+        """A descriptor that keeps others from changing the rules while it is open; -1 for none."""
 
     def adopt(self) -> None:
         """Protect what an earlier process left in force, and leave it as it is."""
@@ -104,7 +105,7 @@ class Backend(Protocol):
         """Withdraw everything."""
 
     def give_way(self) -> None:
-        """Withdraw what would judge beside another backend that takes the place of this one.
+        """Withdraw whatever would still judge packets when another backend takes over.
 
         Raises ``BackendFailed``.
         """
@@ -122,7 +123,7 @@ class Backend(Protocol):
         """How many packets were dropped because their headers could not be read."""
 
     def is_stale(self) -> bool:
-        """Whether what rules name has changed without any news; ``apply`` puts it right."""
+        """Whether something that rules name has changed unannounced; ``apply`` puts it right."""
 
     def watch_fd(self) -> int:
         """A descriptor that is readable when somebody may have changed what is enforced.
@@ -131,4 +132,4 @@ class Backend(Protocol):
         """
 
     def changed(self) -> bool:
-        """Read what ``watch_fd`` has, and return whether somebody else changed our state."""
+        """Read the news of ``watch_fd``; return whether somebody else changed what is enforced."""

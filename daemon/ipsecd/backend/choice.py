@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ipsecd.backend.base import Backend
 from ipsecd.backend.nftables.backend import NftablesBackend
-from ipsecd.backend.registry import BY_NAME, Place, asked_for
+from ipsecd.backend.registry import BY_NAME, BackendArguments, asked_for
 from ipsecd.backend.xdp.backend import XdpBackend, is_bpf_file_system
 from ipsecd.errors import BackendFailed, IpsecdError
 
@@ -20,22 +20,22 @@ def make_backend(name: str, bpffs: Path, owner: socket.socket | None = None) -> 
     Raises ``BackendFailed`` where this host has neither what it needs nor what it falls back to.
     """
     try:
-        return asked_for(name).make(Place(bpffs, owner))
+        return asked_for(name).make(BackendArguments(bpffs, owner))
     except BackendFailed as error:
         return other_backend(name, error, bpffs)
 
 
 def other_backend(name: str, reason: IpsecdError, bpffs: Path) -> Backend:
-    """What judges where the backend that `name` means cannot for a `reason`.
+    """The backend to use in the place of the one that `name` means, which failed for `reason`.
 
-    That is raised where there is nothing.
+    Raises `reason` where there is none.
     """
-    asked = asked_for(name)
-    if not asked.falls_back_to:
+    record = asked_for(name)
+    if not record.falls_back_to:
         raise reason
     words = f"no nftables: {reason.message}; programs judge alone"
     try:
-        return BY_NAME[asked.falls_back_to].make(Place(bpffs, reason=words))
+        return BY_NAME[record.falls_back_to].make(BackendArguments(bpffs, reason=words))
     except IpsecdError:
         raise reason from None
 

@@ -4,11 +4,12 @@ Invariants:
 
 1. nftables holds the whole ranking at every point. What no program sees, or a program cannot
    judge, is judged all the same: another link, a new address, the inside of a tunnel.
-2. A program drops only what nftables would drop. Where a program cannot know that (before source
-   translation, after translation of what this host sends, the sender), it does not look.
-3. Programs that cannot take a state are taken away: nothing is judged by an old one, and nothing is
-   opened by it. The next state is tried on them again.
-4. Programs count what they drop, and nftables the rest, so that no packet counts twice.
+2. A program drops only what nftables would drop. Where it cannot know that, it does not look: it
+   does not know who sends, nor the addresses before source translation, nor those after what this
+   host sends has been translated.
+3. Programs that cannot take a state are removed, so that no packet is judged by an old state. The
+   next state is tried on them again. Without programs nothing passes that nftables would drop.
+4. Programs count what they drop, and nftables counts all else, so that no packet counts twice.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ Key = TypeVar("Key")
 
 
 class NftablesWithPrograms:
-    """nftables, and programs beside it."""
+    """nftables, and programs that drop some packets before or after it."""
 
     def __init__(
         self,
@@ -50,7 +51,7 @@ class NftablesWithPrograms:
     ) -> None:
         """`programs` are made when they are first needed, and again after they failed.
 
-        They are `required` where somebody asked for them: then it is a failure if there are none.
+        They are `required` if somebody asked for them; it is a failure then if there are none.
         """
         self.name = name
         self._nftables = nftables
@@ -59,26 +60,26 @@ class NftablesWithPrograms:
         self._programs: XdpBackend | None = None
         self._classifier: Classifier | None = None
         self._volatile = Volatile()
-        self._left: dict[Origin, Count] = {}
-        self._trouble = ""
-        self._are_left = False
+        self._earlier_counts: dict[Origin, Count] = {}
+        self._failure = ""
+        self._must_remove = False
         self._epoll = select.epoll()
         if (descriptor := nftables.watch_fd()) >= 0:
             self._epoll.register(descriptor, select.EPOLLIN)
 
     def probe(self) -> tuple[str, ...]:
-        """What nftables has, how packets are caught before it, and why they are not."""
-        programs = self._programs.probe() if self._programs and not self._trouble else ()
-        trouble = (self._trouble,) if self._trouble else ()
-        return (*self._nftables.probe(), *programs, *trouble)
+        """The features of nftables, how programs catch packets, or why there are no programs."""
+        programs = self._programs.probe() if self._programs and not self._failure else ()
+        failure = (self._failure,) if self._failure else ()
+        return (*self._nftables.probe(), *programs, *failure)
 
     @property
     def failures(self) -> tuple[str, ...]:
         """Why there are no programs, if somebody asked for them."""
-        return (self._trouble,) if self._trouble and self._required else ()
+        return (self._failure,) if self._failure and self._required else ()
 
     def check(self, classifier: Classifier) -> None:
-        """Raise what nftables cannot do; what programs cannot do, nftables does."""
+        """Raise if nftables cannot do it; what programs cannot do, nftables does."""
         self._nftables.check(classifier)
 
     def prepare(self, classifier: Classifier, run: Line, tell: Tell = silent) -> None:
@@ -93,25 +94,27 @@ class NftablesWithPrograms:
         """Put the whole state in force; raises only if nftables does not take it."""
         self._nftables.apply(classifier, volatile)
         self._classifier, self._volatile = classifier, volatile
-        self._left = {o: count for o, count in self._left.items() if o in classifier.origins}
-        self._trouble = ""
-        self._have_programs(lambda programs: programs.apply(classifier, volatile))
+        self._earlier_counts = {
+            o: count for o, count in self._earlier_counts.items() if o in classifier.origins
+        }
+        self._failure = ""
+        self._with_programs(lambda programs: programs.apply(classifier, volatile))
 
     def change(self, delta: Delta, volatile: Volatile) -> None:
         """Change the dynamic rules; raises only if nftables does not take it."""
         self._nftables.change(delta, volatile)
         self._volatile = volatile
-        if not self._trouble:
-            self._have_programs(lambda programs: programs.change(delta, volatile))
+        if not self._failure:
+            self._with_programs(lambda programs: programs.change(delta, volatile))
 
     def observe(self) -> Observation:
         """Read back all of it."""
-        seen = self._nftables.observe()
-        if self._programs is None or self._trouble or self._classifier is None:
-            return seen
+        observation = self._nftables.observe()
+        if self._programs is None or self._failure or self._classifier is None:
+            return observation
         with suppress(OSError):
-            return replace(seen, drift=seen.drift + self._programs.observe().drift)
-        return seen
+            return replace(observation, drift=observation.drift + self._programs.observe().drift)
+        return observation
 
     def owner_fd(self) -> int:
         """That of nftables."""
@@ -124,25 +127,25 @@ class NftablesWithPrograms:
     def remove(self) -> None:
         """Withdraw everything, programs first; raises if nftables cannot be withdrawn."""
         self._classifier = None
-        self._trouble = ""
+        self._failure = ""
         with suppress(IpsecdError, OSError):
-            self._ready_programs().remove()
+            self._ensure_programs().remove()
         self._nftables.remove()
 
     def give_way(self) -> None:
-        """Delete the table; the programs that are attached are the other's now."""
+        """Delete the table; the attached programs belong to the backend that takes over."""
         self._nftables.remove()
 
     def close(self) -> None:
         """Let go of all of it and leave it in force."""
-        self._drop_programs()
+        self._close_programs()
         self._epoll.close()
         self._nftables.close()
 
     def counts(self) -> Mapping[Origin, Count]:
         """What every rule has matched, in both."""
         programs = self._programs.counts() if self._programs else {}
-        counts = _sum(_sum(self._nftables.counts(), programs), self._left)
+        counts = _sum(_sum(self._nftables.counts(), programs), self._earlier_counts)
         rules = self._classifier.origins if self._classifier else frozenset()
         return {origin: count for origin, count in counts.items() if origin in rules}
 
@@ -160,71 +163,71 @@ class NftablesWithPrograms:
         return self._nftables.is_stale()
 
     def watch_fd(self) -> int:
-        """One that is readable when either has news, whenever the programs are made."""
+        """A descriptor that is readable when nftables or the programs have news."""
         return self._epoll.fileno()
 
     def changed(self) -> bool:
-        """Follow interfaces, addresses and translation; whether a look at the rest is due."""
+        """Follow interfaces, addresses and translation; whether all else has to be looked at."""
         due = self._nftables.changed()
         if self._programs is None:
             return due
-        if self._are_left:
-            self._step_aside()
-        if self._classifier is None or self._trouble:
-            # What there is to hear is read, or it would be told of without end.
+        if self._must_remove:
+            self._remove_programs()
+        if self._classifier is None or self._failure:
+            # The news are read, or the descriptor would stay readable for ever.
             self._programs.follow()
             return due
         classifier, volatile = self._classifier, self._volatile
         points = self._programs.points
-        self._have_programs(lambda programs: programs.follow())
-        if self._programs.points != points and not self._trouble:
-            self._have_programs(lambda programs: programs.apply(classifier, volatile))
+        self._with_programs(lambda programs: programs.follow())
+        if self._programs.points != points and not self._failure:
+            self._with_programs(lambda programs: programs.apply(classifier, volatile))
         return due or self._has_drifted()
 
     # -- inside ----------------------------------------------------------------------------------
 
-    def _have_programs(self, do: Callable[[XdpBackend], object]) -> None:
-        """Have the programs do something; if they cannot, take them away and say why."""
+    def _with_programs(self, do: Callable[[XdpBackend], object]) -> None:
+        """Call `do` with the programs; if it fails, remove them and remember why."""
         assert self._classifier is not None
         try:
-            programs = self._ready_programs()
+            programs = self._ensure_programs()
             programs.points = self._judgeable(self._classifier, self._volatile)
             do(programs)
         except (IpsecdError, OSError) as error:
             reason = error.message if isinstance(error, IpsecdError) else str(error)
-            self._trouble = f"no programs: {reason}; nftables judges everything"
-            self._step_aside()
+            self._failure = f"no programs: {reason}; nftables judges everything"
+            self._remove_programs()
 
-    def _ready_programs(self) -> XdpBackend:
-        """The programs, made if there are none yet; raises ``IpsecdError``."""
+    def _ensure_programs(self) -> XdpBackend:
+        """The programs; makes them if there are none yet. Raises ``IpsecdError``."""
         if self._programs is None:
             self._programs = self._make_programs()
             self._epoll.register(self._programs.watch_fd(), select.EPOLLIN)
         return self._programs
 
-    def _step_aside(self) -> None:
-        """Take away the programs, also those that an earlier process attached.
+    def _remove_programs(self) -> None:
+        """Remove the programs, also those that an earlier process attached.
 
-        What cannot be taken away is tried again at the next news, which come every second.
+        If that fails it is tried again at the next news, which come every second.
         """
         if not self._programs:
             return
         with suppress(IpsecdError, OSError):
-            self._left = _sum(self._left, self._programs.counts())
+            self._earlier_counts = _sum(self._earlier_counts, self._programs.counts())
         try:
             self._programs.remove()
         except (IpsecdError, OSError):
-            self._are_left = True
+            self._must_remove = True
         else:
-            self._are_left = False
+            self._must_remove = False
 
-    def _drop_programs(self) -> None:
+    def _close_programs(self) -> None:
         if self._programs:
             self._programs.close()
             self._programs = None
 
     def _has_drifted(self) -> bool:
-        if self._programs is None or self._trouble:
+        if self._programs is None or self._failure:
             return False
         try:
             return self._programs.has_drifted()
@@ -232,7 +235,7 @@ class NftablesWithPrograms:
             return True
 
     def _judgeable(self, classifier: Classifier, volatile: Volatile) -> frozenset[Point]:
-        """Where a program that sees a packet knows what nftables knows of it."""
+        """The points at which a program knows all of a packet that nftables would judge it by."""
         tables: list[HasTableId] = [*classifier.tables, *volatile.tables]
         points = {Point.ARRIVING}
         if not any(needs_translation(tables, family) for family in Family):

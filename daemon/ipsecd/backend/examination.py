@@ -1,8 +1,8 @@
-"""Owns what speaks for and against each backend on this host; changes nothing of it.
+"""Owns what speaks for and against each backend on this host; changes nothing on it.
 
-``auto`` stands for nftables wherever it can be used: no interface waits for a program, the
-kernel itself answers what is ``me``, and other firewalls' administrators find it with the tools
-they know. XDP drops sooner and holds longer lists, for those who ask for it.
+``auto`` stands for nftables wherever that can be used: no interface waits for a program, the
+kernel itself knows which addresses are ``me``, and administrators of other firewalls find it with
+the tools they know. XDP drops sooner and holds longer lists, for those who ask for it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _MODES = {1: "native", 2: "generic", 3: "offloaded"}
 class Assessment:
     """Whether a backend can be used here, with the reasons; each is a sentence without a stop.
 
-    ``untried`` says why a part of it was not tried, "" if all was.
+    ``untried`` says why a part of it was not tried, "" if all of it was.
     """
 
     name: str
@@ -39,13 +39,13 @@ class Assessment:
 def foreign_programs(bpffs: Path, interfaces: Iterable[Interface]) -> dict[str, str]:
     """The XDP programs of others, by the name of the interface that they are on."""
     ours = pinned_programs(bpffs / "links")
-    found = {}
-    for one in interfaces:
-        for mode, number in one.xdp:
+    programs = {}
+    for interface in interfaces:
+        for mode, number in interface.xdp:
             if number not in ours:
-                name = libbpf.program_name(number)
-                found[one.name] = f"{name} (program {number}, {_MODES.get(mode, 'unknown mode')})"
-    return found
+                name, mode_name = libbpf.program_name(number), _MODES.get(mode, "unknown mode")
+                programs[interface.name] = f"{name} (program {number}, {mode_name})"
+    return programs
 
 
 def assess_nftables(trial: Trial, _: Path, __: tuple[Interface, ...]) -> Assessment:

@@ -14,8 +14,8 @@ def wait_for_packets() -> None:
     """Return when every packet that was on its way through the rules has left them.
 
     membarrier(2) with MEMBARRIER_CMD_GLOBAL waits for one RCU grace period. Where a sandbox
-    forbids it, or the number of the call is not known, a twentieth of a second is far longer
-    than any packet takes.
+    forbids the call, or its number is not known, it waits a twentieth of a second, which is far
+    longer than any packet takes.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     libc.syscall.argtypes = [ctypes.c_long, ctypes.c_int, ctypes.c_uint, ctypes.c_int]

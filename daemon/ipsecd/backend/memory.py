@@ -15,7 +15,7 @@ from ipsecd.progress import Tell, silent
 
 
 class _LiveTable:
-    """A dynamic table as a kernel holds it: entries with deadlines that end by themselves."""
+    """A dynamic table as a kernel holds it: each entry ends by itself at its deadline."""
 
     def __init__(self, table: TableId, clock: Callable[[], float]) -> None:
         self.id = table
@@ -54,10 +54,10 @@ class MemoryBackend:
         """Accept everything."""
 
     def prepare(self, classifier: Classifier, run: Line, tell: Tell = silent) -> None:
-        """Nothing takes long."""
+        """Do nothing: nothing takes long."""
 
     def discard(self) -> None:
-        """Nothing was prepared."""
+        """Do nothing: nothing was prepared."""
 
     def apply(self, classifier: Classifier, volatile: Volatile) -> None:
         """Hold `classifier` and a copy of the entries of `volatile`; what stays keeps its count."""
@@ -82,7 +82,7 @@ class MemoryBackend:
         self._live = {table: live for table, live in self._live.items() if table in volatile}
 
     def judge(self, packet: Packet, host: Host) -> Verdict:
-        """What is in force does with `packet`; counts it."""
+        """The verdict of what is in force on `packet`, which is counted."""
         if self._classifier is None:
             return Classifier().lookup(packet, host)
         live = tuple(self._live.values())
@@ -90,8 +90,8 @@ class MemoryBackend:
         if verdict.origin is DYNAMIC:
             self._count_dynamic(packet, host)
         elif verdict.origin is not None:
-            one = Count(1, 0)
-            self._counts[verdict.origin] = self._counts.get(verdict.origin, Count()) + one
+            count = self._counts.get(verdict.origin, Count())
+            self._counts[verdict.origin] = count + Count(1, 0)
         elif not packet.parsed and verdict.action.value == "block":
             self._unparsable += 1
         return verdict
@@ -104,7 +104,7 @@ class MemoryBackend:
                 return
 
     def observe(self) -> Observation:
-        """What was applied: memory does not drift."""
+        """The state that was applied: memory does not drift."""
         return Observation(self._classifier.digest if self._classifier else None)
 
     def owner_fd(self) -> int:
@@ -112,7 +112,7 @@ class MemoryBackend:
         return -1
 
     def adopt(self) -> None:
-        """Nothing is left by an earlier process."""
+        """Do nothing: an earlier process has left nothing."""
 
     def remove(self) -> None:
         """Hold nothing."""
@@ -125,7 +125,7 @@ class MemoryBackend:
         self.remove()
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Do nothing: there is nothing to let go of."""
 
     def counts(self) -> Mapping[Origin, Count]:
         """Packets judged, by rule; bytes are not known here."""
@@ -144,7 +144,7 @@ class MemoryBackend:
         return self._unparsable
 
     def is_stale(self) -> bool:
-        """Never: nothing is outside."""
+        """Never: it depends on nothing outside this process."""
         return False
 
     def watch_fd(self) -> int:

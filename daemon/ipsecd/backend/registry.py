@@ -25,9 +25,10 @@ AUTO = "auto"
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """What a backend is made with: where pins are, and what an earlier process has left open.
+class BackendArguments:
+    """What a backend is made with.
 
+    ``bpffs`` is where pins are, and ``owner`` the socket that an earlier process left open.
     ``reason`` is why this backend is made in the place of another, "" if it is the one asked for.
     """
 
@@ -38,10 +39,10 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """How a backend that can be asked for is tried, and judged by what came of it.
+    """How a backend that can be asked for is tried and assessed.
 
-    ``attempt`` is carried out in a process of its own; it is told why that may not touch a
-    network, or "". ``assess`` is told what came of it.
+    ``attempt`` runs in a process of its own. Its argument says why that process may not touch a
+    network, "" if it may. ``assess`` judges the outcome.
     """
 
     attempt: Callable[[str], Trial]
@@ -58,30 +59,30 @@ class Record:
     """
 
     name: str
-    make: Callable[[Place], Backend]
+    make: Callable[[BackendArguments], Backend]
     needs: str
     falls_back_to: str = ""
     offer: Offer | None = None
 
 
-def _make_nftables(place: Place) -> Backend:
-    """nftables, and where the kernel lets everybody flush our table programs at tc beside it."""
-    nftables = NftablesBackend(owner=place.owner)
+def _make_nftables(arguments: BackendArguments) -> Backend:
+    """nftables; where the kernel lets everybody flush our table, programs at tc guard it."""
+    nftables = NftablesBackend(owner=arguments.owner)
     if nftables.is_protected:
         return nftables
-    guard = partial(XdpBackend, place.bpffs, alone=False, xdp=False)
+    guard = partial(XdpBackend, arguments.bpffs, alone=False, xdp=False)
     return NftablesWithPrograms("nftables", nftables, guard, required=False)
 
 
-def _make_xdp(place: Place) -> Backend:
+def _make_xdp(arguments: BackendArguments) -> Backend:
     """nftables, and programs that drop before it."""
-    programs = partial(XdpBackend, place.bpffs, alone=False)
-    nftables = NftablesBackend(owner=place.owner)
+    programs = partial(XdpBackend, arguments.bpffs, alone=False)
+    nftables = NftablesBackend(owner=arguments.owner)
     return NftablesWithPrograms("xdp", nftables, programs, required=True)
 
 
-def _make_programs(place: Place) -> Backend:
-    return XdpBackend(place.bpffs, reason=place.reason)
+def _make_programs(arguments: BackendArguments) -> Backend:
+    return XdpBackend(arguments.bpffs, reason=arguments.reason)
 
 
 PROGRAMS = Record("programs", _make_programs, "a BPF file system, and XDP or tc")
@@ -107,7 +108,7 @@ BY_NAME = {record.name: record for record in RECORDS}
 STANDS_FOR_AUTO = RECORDS[0]
 OFFERED = tuple(record.name for record in RECORDS if record.offer)
 NAMES = (AUTO, *OFFERED)
-"""What can be asked for in the settings and on the command line."""
+"""The names that can be given in the settings and on the command line."""
 
 
 def asked_for(name: str) -> Record:
@@ -120,9 +121,9 @@ def assess(bpffs: Path, interfaces: Iterable[Interface]) -> tuple[Assessment, ..
 
     All are tried, which takes some tenths of a second; may be called from any thread.
     """
-    found = tuple(interfaces)
+    all_interfaces = tuple(interfaces)
     return tuple(
-        record.offer.assess(try_backend(record.name), bpffs, found)
+        record.offer.assess(try_backend(record.name), bpffs, all_interfaces)
         for record in RECORDS
         if record.offer
     )

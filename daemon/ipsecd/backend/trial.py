@@ -1,8 +1,8 @@
-"""Owns trying a backend: what it needs is done once, in a network namespace made for that.
+"""Owns trying a backend: it does once what the backend needs, in a network namespace made for it.
 
-Runs in a process of its own, because a namespace belongs to a thread and all of its children. It
-does nothing to a network before it has left the one that it was started in. Programs are loaded
-even where it may not leave: they judge nothing until they are attached.
+This runs in a process of its own, because a namespace belongs to a thread and its children. The
+process does nothing to a network before it has left the namespace that it was started in. It loads
+programs even if it may not leave, because they judge nothing until they are attached.
 """
 
 from __future__ import annotations
@@ -38,10 +38,11 @@ _LINKS = ("ipsecd-try0", "ipsecd-try1")
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What came of trying one backend.
+    """The outcome of trying one backend.
 
-    ``refusal`` is what the kernel said when it refused ("" if it did not), ``done`` what it took,
-    and ``untried`` why something was left out ("" if nothing was). ``features`` are the backend's.
+    ``refusal`` is what the kernel said if it refused, ``done`` says what was done, and ``untried``
+    why something was left out; each is "" if there is nothing to say. ``features`` are those of the
+    backend.
     """
 
     refusal: str = ""
@@ -52,7 +53,7 @@ class Trial:
 
 def try_backend(name: str) -> Trial:
     """Try the backend called `name` in a process of its own; takes some tenths of a second."""
-    # The process has to find what this one has found, however it was started.
+    # The process has to import from the same directories as this one, however this one was started.
     paths = os.pathsep.join(path for path in sys.path if path)
     try:
         done = subprocess.run(  # noqa: S603 - this very program
@@ -75,7 +76,7 @@ def try_backend(name: str) -> Trial:
 
 
 def leave_network() -> str:
-    """Go on in a new network namespace; what the kernel said if it does not let us."""
+    """Go on in a new network namespace; returns why that is not possible, "" if it is."""
     library = ctypes.CDLL(None, use_errno=True)
     library.unshare.argtypes, library.unshare.restype = (ctypes.c_int,), ctypes.c_int
     if library.unshare(_CLONE_NEWNET) == 0:
@@ -87,7 +88,7 @@ def leave_network() -> str:
 
 
 def try_nftables(untried: str) -> Trial:
-    """Make a table of every kind of set; without a namespace, for the reason `untried`, nothing."""
+    """Make a table with every kind of set, unless `untried` says why that is not possible."""
     from ipsecd.backend.nftables.backend import NftablesBackend  # noqa: PLC0415 - not for xdp
     from ipsecd.compiler.policy import compile_filters  # noqa: PLC0415
     from ipsecd.compiler.tables import rows_of  # noqa: PLC0415
@@ -101,10 +102,10 @@ def try_nftables(untried: str) -> Trial:
         volatile.change(add=rows_of(_filters("dynamic")), deadline=inf)
         classifier = compile_filters(_filters("static"))
         backend.apply(classifier, volatile)
-        seen = backend.observe()
+        observation = backend.observe()
         backend.remove()
-        if seen.digest != classifier.digest or seen.drift:
-            drift = "; ".join(seen.drift) or "it cannot be read back"
+        if observation.digest != classifier.digest or observation.drift:
+            drift = "; ".join(observation.drift) or "it cannot be read back"
             return Trial(refusal=f"a table that it took is not as it was written: {drift}")
         return Trial(
             done="a table of every kind of set was made, read back and removed",
@@ -115,7 +116,7 @@ def try_nftables(untried: str) -> Trial:
 
 
 def try_xdp(untried: str) -> Trial:
-    """Load all programs, and attach them to a link if `untried` is no reason against it."""
+    """Load all programs; attach them to a link, unless `untried` says why that is not possible."""
     from ipsecd.backend.xdp import libbpf  # noqa: PLC0415 - not for nftables
     from ipsecd.backend.xdp.programs import OBJECT, Programs  # noqa: PLC0415
 
@@ -136,7 +137,7 @@ def try_xdp(untried: str) -> Trial:
 
 
 def _attach(program: Callable[[str], int]) -> str:
-    """Attach to a link made for it, at both ends of the packet's way; how that was done."""
+    """Attach to a link made for it, for what arrives and what leaves; returns how that was done."""
     from pyroute2 import IPRoute  # noqa: PLC0415 - not before the namespace is left
 
     from ipsecd.backend.xdp import libbpf  # noqa: PLC0415
@@ -171,7 +172,7 @@ def _first(modes: tuple[tuple[str, int], ...], attach: Callable[[int], int]) -> 
 
 
 def _filters(store: str) -> tuple[InForce, ...]:
-    """Filters whose tables have every kind of field that rules have."""
+    """Filters whose tables together have every kind of field."""
     web = Endpoint(Keyword.ME, (PortRange(80, 80),))
     some = Endpoint(Keyword.ME, (PortRange(1000, 1999),))
     network = Network(Family.IPV4, 0xCB007100, 24)
@@ -183,8 +184,8 @@ def _filters(store: str) -> tuple[InForce, ...]:
         Filter(Endpoint(host), Endpoint(Keyword.ME), IcmpOfFamily.ICMP),
     )
     return tuple(
-        InForce(Origin(store, "", f"trial {number}"), one, action, kind)
-        for number, (one, action, kind) in enumerate(
+        InForce(Origin(store, "", f"trial {number}"), flt, action, interface_type)
+        for number, (flt, action, interface_type) in enumerate(
             product(filters, Action, (None, InterfaceType.LAN))
         )
     )

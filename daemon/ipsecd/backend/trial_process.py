@@ -12,12 +12,12 @@ from ipsecd.output import say_json
 
 
 def main(arguments: list[str]) -> int:
-    """Try one backend here and print what came of it; 0 in any case."""
+    """Try one backend here and print the outcome; returns 0 in any case."""
     offer = BY_NAME[arguments[0]].offer
     assert offer is not None
-    refused = leave_network()
+    untried = leave_network()
     try:
-        trial = offer.attempt(refused)
+        trial = offer.attempt(untried)
     except IpsecdError as error:
         trial = Trial(refusal=error.message)
     except OSError as error:
