@@ -12,7 +12,7 @@ from ipsecd.backend.nftables.cgroups import Group
 from ipsecd.backend.nftables.looks import KernelTable
 from ipsecd.backend.nftables.render import render
 from ipsecd.backend.xdp import abi
-from ipsecd.backend.xdp.images import Image, place
+from ipsecd.backend.xdp.images import Image, place_tables
 from ipsecd.backend.xdp.program import steps
 from ipsecd.backend.xdp.shortcuts import shortcuts
 from ipsecd.backend.xdp.slots import MEMBERS
@@ -162,7 +162,7 @@ def test_the_programs_look_at_it(name: str) -> None:
     for classifier in compiled(name):
         image = Image(0)
         group = classifier.tables[:1]
-        place(image, group, {RULE: 0})
+        place_tables(image, group, {RULE: 0})
         found.add((*steps(group, image, alone=True), *image.chunks))
     assert len(found) == 3
 

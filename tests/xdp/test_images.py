@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ipsecd.backend.xdp import abi, libbpf
-from ipsecd.backend.xdp.images import Image, following, key_of, place
+from ipsecd.backend.xdp.images import Image, group_key, next_image, place_tables
 from ipsecd.backend.xdp.programs import Programs
 from ipsecd.compiler.classifier import Classifier
 from ipsecd.compiler.merge import merged
@@ -31,9 +31,9 @@ def policy(filters: Sequence[str]) -> Classifier:
 
 def after(image: Image, classifier: Classifier) -> Image:
     """The image that a state of `classifier` is made with, each table being a group of its own."""
-    made = following(image, classifier)
+    made = next_image(image, classifier)
     for table in classifier.tables:
-        place(made, (table,), {RULE: 0})
+        place_tables(made, (table,), {RULE: 0})
     return made
 
 
@@ -66,8 +66,8 @@ def test_no_image_in_use_is_written_and_there_is_always_a_slot(
         assert len(image.slots) < abi.IMAGES
         if image.is_needed:
             lines[image.slot] = image.chunks
-        assert {key_of((table,)) for table in classifier.tables} == image.places.keys()
-        for placed in image.places.values():
+        assert {group_key((table,)) for table in classifier.tables} == image.locations.keys()
+        for placed in image.locations.values():
             assert (
                 sum(len(one) for one in lines[placed.slot]) == image.sizes[placed.slot] * abi.LINE
             )
@@ -76,13 +76,13 @@ def test_no_image_in_use_is_written_and_there_is_always_a_slot(
 def test_a_table_that_stays_lies_where_it_was() -> None:
     """However often another one changes."""
     image = after(Image(0), policy(LONG))
-    (first,) = image.places.values()
+    (first,) = image.locations.values()
     for number in range(9):
         classifier = merged(policy(LONG), policy([f"172.17.0.{number}=0:80:TCP"]))
         image = after(image, classifier)
-        assert first in image.places.values()
+        assert first in image.locations.values()
         assert 1 < image.lines < 4
-        assert len(image.places) == 2
+        assert len(image.locations) == 2
 
 
 def test_what_is_mostly_unused_is_given_up() -> None:

@@ -31,6 +31,6 @@ def test_the_kernel_takes_every_program(helpers: str, monkeypatch: pytest.Monkey
         try:
             programs.program(name)
         except BackendFailed:
-            refused[name] = "\n".join(library().said)
+            refused[name] = "\n".join(library().messages)
     programs.close()
     assert not refused, "\n".join([f"Linux {platform.release()}", *refused, *refused.values()])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ipsecd.backend.xdp.links import Link, Links, Place
+from ipsecd.backend.xdp.links import Attachment, Link, Links
 
 
 class Looked(Links):
@@ -20,7 +20,7 @@ class Looked(Links):
         self.looked: list[int] = []
         self.gone: set[int] = set()
 
-    def _holds(self, index: int, hook: str, link: Link) -> bool:
+    def _is_attached(self, index: int, hook: str, link: Link) -> bool:
         self.looked.append(index)
         assert (hook, link.mode) == ("receive", "native")
         return index not in self.gone
@@ -42,7 +42,7 @@ def test_what_is_lost_is_found_in_its_turn() -> None:
     """Also when there are fewer attachments than at the last look."""
     links = Looked(8)
     links.gone = {5}
-    lost: list[list[Place]] = [links.lost_among(3, inf) for _ in range(3)]
+    lost: list[list[Attachment]] = [links.lost_among(3, inf) for _ in range(3)]
     assert lost == [[], [(5, "receive")], []]
     for index in range(1, 8):
         del links._links[index, "receive"]

@@ -1,4 +1,4 @@
-"""Owns the layout of what the programs read, as bpf/abi.h has it; must not know what it means.
+"""Owns the layout of what the programs read, equal to bpf/abi.h; must not know what it means.
 
 Every map of a compiled policy consists of lines of 64 bytes. Numbers are in the byte order of
 the host; keys, addresses and ports in that of the network.

@@ -1,10 +1,11 @@
-"""Owns the programs in force, XDP and tc: which are attached where; must not know nftables.
+"""Owns the XDP and tc programs in force and where they are attached; must not know nftables.
 
-They judge alone, or drop early what somebody who sees every packet judges after them. Invariants:
+The programs judge alone, or they drop early and another backend judges every packet that they
+let pass. Invariants:
 
-1. What is attached always judges by a whole state. A new process, and one that finds its maps
-   changed by somebody else or too small for the counts of a new policy, prepares maps and
-   programs of its own and then puts them in the place of the old ones, link by link.
+1. Attached programs always judge by a whole state. A new process prepares maps and programs of its
+   own and then puts them in the place of the old ones, link by link. So does a process that finds
+   its maps changed by somebody else, or too small for the counts of a new policy.
 2. Pins lie in ``maps-NUMBER`` and ``links``; only the newest maps are kept.
 """
 
@@ -18,9 +19,9 @@ from pathlib import Path
 
 from ipsecd.backend.base import Count, Line, Observation
 from ipsecd.backend.xdp.counters import pinned_state
-from ipsecd.backend.xdp.coverage import wanted
+from ipsecd.backend.xdp.coverage import covered_interfaces
 from ipsecd.backend.xdp.events import Events
-from ipsecd.backend.xdp.links import Links, Place
+from ipsecd.backend.xdp.links import Attachment, Links
 from ipsecd.backend.xdp.program import count_steps
 from ipsecd.backend.xdp.programs import Programs
 from ipsecd.compiler.classifier import Classifier, HasTableId
@@ -35,9 +36,9 @@ from ipsecd.quoting import quote
 
 _MAPS = "maps-"
 LINKS_A_LOOK = 128
-"""How many attachments are looked at in a second: all of them on a host of sixty interfaces."""
+"""How many attachments are checked each second: all of them on a host of sixty interfaces."""
 LOOK_S = 0.05
-"""How long a look may keep others waiting, a container that is about to start among them."""
+"""How long a check may keep others waiting, such as a container that is about to start."""
 
 
 class XdpBackend:
@@ -57,9 +58,9 @@ class XdpBackend:
     ) -> None:
         """`directory` must lie in a BPF file system; raises ``BackendFailed`` if it does not.
 
-        `alone` says that nobody judges what the programs let pass, and `reason` why that is a
-        failure, if it is one. Without `xdp` they are at tc
-        only, where they change nothing in how a driver works.
+        `alone` says that nobody else judges what the programs let pass, and `reason` why that is a
+        failure, "" if it is none. Without `xdp` the programs are at tc only, where they change
+        nothing in how a driver works.
         """
         if not is_bpf_file_system(directory):
             raise BackendFailed(
@@ -90,7 +91,7 @@ class XdpBackend:
     def check(self, classifier: Classifier) -> None:
         """Raise ``LimitExceeded`` for a policy of more steps than a packet can take.
 
-        And ``Refused`` for local processes, if nobody else judges: programs do not see who sends.
+        Raise ``Refused`` for local processes if nobody else judges: programs do not see who sends.
         """
         self._require_no_senders(classifier.tables)
         limit = self._loaded().max_steps
@@ -103,10 +104,10 @@ class XdpBackend:
             )
 
     def prepare(self, classifier: Classifier, run: Line, tell: Tell = silent) -> None:
-        """Leave all of it to ``apply``: what it fills is bound to the state that is switched to."""
+        """Do nothing: all that ``apply`` writes belongs to the state that it switches to."""
 
     def discard(self) -> None:
-        """Nothing was prepared."""
+        """Do nothing: nothing was prepared."""
 
     def apply(self, classifier: Classifier, volatile: Volatile) -> None:
         """Put the whole state in force."""
@@ -135,9 +136,9 @@ class XdpBackend:
         return Observation(self._programs.digest(), drift)
 
     def has_drifted(self) -> bool:
-        """Whether a short look finds what is not as it was applied: at all maps, and some links.
+        """Whether a short check of all maps and of some links finds drift.
 
-        The kernel locks the links of the whole host for each that is looked at.
+        Only some links, because for each the kernel locks the links of the whole host.
         """
         if self._programs is None or self._classifier is None:
             return False
@@ -145,7 +146,7 @@ class XdpBackend:
         return bool(self._drift(self._programs, self._classifier, lost))
 
     def _drift(
-        self, programs: Programs, classifier: Classifier, lost: Sequence[Place]
+        self, programs: Programs, classifier: Classifier, lost: Sequence[Attachment]
     ) -> tuple[str, ...]:
         drift = programs.drift()
         digest = programs.digest()
@@ -160,14 +161,14 @@ class XdpBackend:
         return tuple(drift)
 
     def owner_fd(self) -> int:
-        """Whoever may can change maps."""
+        """-1: the kernel lets everybody with the privilege change maps."""
         return -1
 
     def adopt(self) -> None:
-        """Nothing to do: pinned links stay attached."""
+        """Do nothing: pinned links stay attached."""
 
     def remove(self) -> None:
-        """Detach and unpin everything; needs nothing of the kernel that it could refuse."""
+        """Detach and unpin everything, in ways that the kernel cannot refuse."""
         self._classifier, self._drifted = None, False
         programs, self._programs = self._programs, None
         try:
@@ -181,10 +182,10 @@ class XdpBackend:
                 programs.close()
 
     def give_way(self) -> None:
-        """Nothing: other programs have taken the place of those that were attached."""
+        """Do nothing: the programs of the next backend have replaced the attached ones."""
 
     def close(self) -> None:
-        """Let go of programs and maps; attached and pinned, they stay."""
+        """Let go of programs and maps; what is attached or pinned stays."""
         self._events.close()
         if self._programs:
             self._programs.close()
@@ -206,7 +207,7 @@ class XdpBackend:
         return sum(count for name, count in results.items() if name != "not-ip")
 
     def is_stale(self) -> bool:
-        """Never: interfaces and addresses are news, and senders are judged elsewhere."""
+        """Never: interfaces and addresses make news, and programs do not judge senders."""
         return False
 
     def watch_fd(self) -> int:
@@ -214,7 +215,7 @@ class XdpBackend:
         return self._events.fileno()
 
     def changed(self) -> bool:
-        """Follow interfaces and addresses; whether a short look at the rest finds a change."""
+        """Follow interfaces and addresses; returns whether a short check finds drift."""
         self.follow()
         return self.has_drifted()
 
@@ -241,7 +242,7 @@ class XdpBackend:
         return self._programs
 
     def _install(self, classifier: Classifier, volatile: Volatile) -> None:
-        """Prepare new maps and programs, and put them in the place of what is attached."""
+        """Prepare new maps and programs, and replace the attached programs by them."""
         _, counts = self._pinned()
         if self._programs and self._classifier is not None:
             counts = {**counts, **self._programs.counts()}
@@ -281,8 +282,8 @@ class XdpBackend:
             shutil.rmtree(path, ignore_errors=True)
 
     def _attach(self, fresh: Programs, old: Programs | None, state: HostState) -> None:
-        """Attach new programs everywhere, in the place of the old ones where there are any."""
-        self._links.prepare(wanted(state.interfaces), fresh.program)
+        """Attach new programs everywhere, and replace the old ones where there are any."""
+        self._links.prepare(covered_interfaces(state.interfaces), fresh.program)
         self._links.forget_lost()
         try:
             self._sync(fresh, state)
@@ -300,7 +301,7 @@ class XdpBackend:
 
     def _sync(self, programs: Programs, state: HostState) -> None:
         self._names = {interface.index: interface.name for interface in state.interfaces}
-        self._links.sync(wanted(state.interfaces), programs.program)
+        self._links.sync(covered_interfaces(state.interfaces), programs.program)
 
     def _map_directories(self) -> list[Path]:
         if not self._directory.is_dir():
@@ -340,7 +341,7 @@ def is_bpf_file_system(directory: Path) -> bool:
 
 
 def _mounts() -> Iterator[tuple[str, str]]:
-    """Mount points and the types of what is mounted, the last mounted last (proc(5))."""
+    """Mount points and types of file systems, in the order of mounting (proc(5))."""
     for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines():
         before, _, after = line.partition(" - ")
         yield before.split()[4], after.split()[0]

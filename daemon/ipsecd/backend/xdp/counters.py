@@ -57,9 +57,9 @@ def pinned_state(directory: Path) -> tuple[str | None, dict[Origin, Count]]:
             return None, {}
         last = struct.pack("=I", abi.SHORTCUT_LINES)
         mark = libbpf.look_up(maps["shortcuts"], last, abi.LINE) or b""
-        counted = Counters(maps["counters"], maps["parsing"])
+        counters = Counters(maps["counters"], maps["parsing"])
         counts = {
-            origin: counted.of_rule(number)
+            origin: counters.of_rule(number)
             for origin, number in read_origins(maps["origins"]).items()
         }
         return mark[32:].hex(), counts

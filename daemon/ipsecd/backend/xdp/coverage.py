@@ -1,8 +1,8 @@
 """Owns which interfaces get programs, and which program each gets; pure.
 
 A packet of the IP stack should meet a program once on its way in and once on its way out. Frames
-that a bridge only passes on are not the stack's. What meets no program is judged all the same, by
-nftables.
+that a bridge only passes on do not belong to the stack. nftables judges also the packets that meet
+no program.
 """
 
 from __future__ import annotations
@@ -14,23 +14,25 @@ from ipsecd.host.interfaces import Interface
 from ipsecd.model.values import InterfaceType
 
 BRIDGES = frozenset({"bridge", "openvswitch", "hsr"})
-"""What has ports whose frames are mostly passed on: only those for this host come up to it."""
+"""Kinds of links that pass frames on between their ports, and get only those for this host."""
 
 BUNDLES = frozenset({"bond", "team"})
-"""What has ports whose packets are all its own. An XDP program on it keeps ports from joining that
-have one, so what arrives is looked at on the ports."""
+"""Kinds of links that get all packets of their ports. An XDP program on such a link keeps ports
+with a program from joining it, so arriving packets are looked at on the ports."""
 
 SHARING = frozenset({"macvlan", "macvtap", "ipvlan", "ipvtap"})
-"""What takes frames of the link below that are not this host's, in another namespace maybe."""
+"""Kinds of links that take frames from the link below for others than this host, such as another
+namespace."""
 
 MAX_TAGS = 2
 """How many VLAN tags the programs see through."""
 
 
-class Wanted(NamedTuple):
-    """An interface that should have programs; ``suffix`` ends the names of those it gets.
+class CoveredInterface(NamedTuple):
+    """An interface that should have programs.
 
-    ``arriving`` and ``leaving`` say which of its packets they look at.
+    ``suffix`` ends the names of its programs. ``arriving`` and ``leaving`` say which of its packets
+    they look at.
     """
 
     ifindex: int
@@ -40,7 +42,7 @@ class Wanted(NamedTuple):
     leaving: bool = True
 
 
-def wanted(interfaces: Iterable[Interface]) -> list[Wanted]:
+def covered_interfaces(interfaces: Iterable[Interface]) -> list[CoveredInterface]:
     """The interfaces that should have programs, by index."""
     by_index = {interface.index: interface for interface in interfaces}
     shared = {
@@ -49,7 +51,7 @@ def wanted(interfaces: Iterable[Interface]) -> list[Wanted]:
         if interface.kind in SHARING or (interface.kind == "vlan" and interface.port_of in BRIDGES)
     }
     return [
-        Wanted(
+        CoveredInterface(
             interface.index,
             interface.name,
             _suffix(interface),
@@ -59,11 +61,11 @@ def wanted(interfaces: Iterable[Interface]) -> list[Wanted]:
         for _, interface in sorted(by_index.items())
         if interface.type is not None
         and interface.readable
-        and not _seen_elsewhere(interface, by_index)
+        and not _is_covered_elsewhere(interface, by_index)
     ]
 
 
-def _seen_elsewhere(interface: Interface, by_index: dict[int, Interface]) -> bool:
+def _is_covered_elsewhere(interface: Interface, by_index: dict[int, Interface]) -> bool:
     """Whether the programs of another interface see all packets of this one."""
     if interface.port_of in BRIDGES:
         return True

@@ -1,6 +1,7 @@
 """Owns the entries of dynamic rules in the maps; must not know when they come and go.
 
-An entry has a deadline, the generation of the state from which it counts, and the one until which.
+An entry has a deadline, the generation of the state from which it counts, and the generation until
+which it counts.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ class DynamicEntries:
         )
 
     def holds(self, entry: Entry, table: int) -> bool:
-        """Whether an entry is there, for as long as nobody takes it away."""
+        """Whether an entry is there and has no generation at which it ends."""
         value = self._read(entry, table)
         return value is not None and abi.DYNAMIC_ENTRY.unpack(value)[2] == abi.FOREVER
 

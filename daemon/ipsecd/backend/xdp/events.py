@@ -1,6 +1,6 @@
-"""Owns hearing that interfaces or addresses changed, and that it is time to look at the links.
+"""Owns the news that interfaces or addresses changed, and the timer for checks of the links.
 
-A link that somebody detaches tells nobody, so it is looked for once a second.
+The kernel tells nobody when a link is detached, so the links are checked once a second.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ class Events:
         return self._epoll.fileno()
 
     def drain(self) -> bool:
-        """Read all news, and return whether there were any; False if only the time had come.
+        """Read all news, and return whether there were any; False if only the timer fired.
 
-        What the news say is read from the kernel itself. News that were lost count as some.
+        The caller asks the kernel itself what has changed. Lost news count as news.
         """
         with suppress(BlockingIOError):
             os.read(self._timer, 8)
@@ -60,20 +60,20 @@ class Events:
             except BlockingIOError:
                 return news
             except OSError as error:
-                # More news than the socket could hold: all is read anew anyway.
+                # There were more news than the socket could hold; the caller reads everything anew.
                 if error.errno != errno.ENOBUFS:
                     raise
             news = True
 
     def close(self) -> None:
-        """Hear nothing more."""
+        """Close all descriptors."""
         self._epoll.close()
         self._socket.close()
         os.close(self._timer)
 
 
 def _timer(interval_s: int) -> int:
-    """A descriptor that is readable every so many seconds (timerfd_create(2))."""
+    """A descriptor that is readable every `interval_s` seconds (timerfd_create(2))."""
     libc = ctypes.CDLL(None, use_errno=True)
     libc.timerfd_settime.argtypes = (
         ctypes.c_int,

@@ -1,11 +1,11 @@
-"""Owns which lines of which tables lie in which image; pure, must not know steps nor the kernel.
+"""Owns which lines of which tables lie in which image; pure, knows neither steps nor the kernel.
 
 Invariants:
 
-1. An image is written once. Tables that stay as they are stay where they are, so that a change
-   costs by the tables that it makes anew.
-2. No more images are in use than leave a slot of ``abi.IMAGES`` free for the next one.
-3. Of an image that stays at least half was in use when it was last looked at.
+1. An image is written once. Tables that do not change stay where they are, so that the cost of a
+   change depends only on the tables that are new.
+2. Of the ``abi.IMAGES`` slots one is always free for the next image.
+3. An image stays only if at least half of its lines were in use at the last change.
 """
 
 from __future__ import annotations
@@ -18,50 +18,52 @@ from dataclasses import dataclass, field, replace
 
 from ipsecd.backend.xdp import abi
 from ipsecd.backend.xdp.lines import RangeLines, hash_lines, prefix, range_lines
-from ipsecd.backend.xdp.slots import Fixed, fixed_of, packet_key
+from ipsecd.backend.xdp.slots import SharedFields, packet_key, shared_fields
 from ipsecd.compiler.classifier import Classifier, HasTableId, Table
 from ipsecd.compiler.tables import TableId
 from ipsecd.model.addresses import Family
 from ipsecd.model.values import Origin
 
 _COMBINATIONS = 8
-"""Into how many steps a list is split by protocol and port, before a hash for each length is
-better."""
+"""The most steps into which a list is split by protocol and port; with more of them a hash for each
+prefix length is better."""
 
-Key = tuple[str, ...]
+GroupKey = tuple[str, ...]
 """The digests of the tables of a group."""
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
+class LineLocation:
     """Where the lines of one or more tables lie in an image: as hashes, or together as ranges.
 
-    A hash has its table, its first line, and the number of its lines less one. ``lines`` is how
-    many there are of all of them.
+    For each hash ``hashes`` has the table, the first line, and the number of lines less one; for
+    each list of ranges ``ranges`` has the fields that all its entries share, the list without its
+    lines, and the first line. ``lines`` is the number of all lines.
     """
 
     slot: int
     lines: int
     hashes: tuple[tuple[TableId, int, int], ...] = ()
-    ranges: tuple[tuple[Fixed, RangeLines, int], ...] = ()
+    ranges: tuple[tuple[SharedFields, RangeLines, int], ...] = ()
 
 
 @dataclass(slots=True)
 class Image:
-    """Lines that are made for the steps of a state; ``places`` knows where they all are.
+    """The new lines for a state; ``locations`` says where the lines of all its tables are.
 
-    What is ``there`` lies in earlier images, of which ``sizes`` has the numbers of lines.
+    ``earlier`` has the tables whose lines lie in earlier images. ``sizes`` has the number of lines
+    of each image, by slot.
     """
 
     slot: int
-    there: Mapping[Key, Placed] = field(default_factory=dict)
+    earlier: Mapping[GroupKey, LineLocation] = field(default_factory=dict)
     sizes: dict[int, int] = field(default_factory=dict)
     chunks: list[bytes] = field(default_factory=lambda: [bytes(abi.LINE)])
     lines: int = 1
-    places: dict[Key, Placed] = field(default_factory=dict)
+    locations: dict[GroupKey, LineLocation] = field(default_factory=dict)
 
     def put(self, chunk: bytes) -> int:
-        """Append lines; the number of the first."""
+        """Append lines; returns the number of the first."""
         first = self.lines
         self.chunks.append(chunk)
         self.lines += len(chunk) // abi.LINE
@@ -70,73 +72,75 @@ class Image:
 
     @property
     def is_needed(self) -> bool:
-        """Whether any line is new."""
+        """Whether there are new lines, after the empty one that every image begins with."""
         return self.lines > 1
 
     @property
     def slots(self) -> frozenset[int]:
-        """The slots of the images that its state looks into."""
-        return frozenset(placed.slot for placed in self.places.values())
+        """The slots of all images that the state looks into."""
+        return frozenset(location.slot for location in self.locations.values())
 
 
-def following(image: Image, classifier: Classifier) -> Image:
-    """The image for what `classifier` has and the images that are in use with `image` have not."""
-    wanted = {table.digest for table in classifier.tables}
-    known = {key: placed for key, placed in image.places.items() if wanted.issuperset(key)}
+def next_image(image: Image, classifier: Classifier) -> Image:
+    """The image for the tables of `classifier` that no image in use together with `image` has."""
+    digests = {table.digest for table in classifier.tables}
+    kept = {key: location for key, location in image.locations.items() if digests.issuperset(key)}
     used: Counter[int] = Counter()
-    for placed in known.values():
-        used[placed.slot] += placed.lines
+    for location in kept.values():
+        used[location.slot] += location.lines
     stay = {
         slot for slot, lines in used.most_common(abi.IMAGES - 2) if 2 * lines >= image.sizes[slot]
     }
     free = min(set(range(abi.IMAGES)) - image.slots)
-    there = {key: placed for key, placed in known.items() if placed.slot in stay}
-    return Image(free, there, {slot: image.sizes[slot] for slot in stay})
+    earlier = {key: location for key, location in kept.items() if location.slot in stay}
+    return Image(free, earlier, {slot: image.sizes[slot] for slot in stay})
 
 
-def key_of(group: Iterable[HasTableId]) -> Key:
-    """What the lines of a group are known by."""
+def group_key(group: Iterable[HasTableId]) -> GroupKey:
+    """The key under which the lines of a group are kept."""
     return tuple(table.digest for table in group if isinstance(table, Table))
 
 
-def place(image: Image, group: Sequence[HasTableId], rules: Mapping[Origin, int]) -> None:
-    """Put the entries of the tables of a group into `image`, unless they are there."""
+def place_tables(image: Image, group: Sequence[HasTableId], rules: Mapping[Origin, int]) -> None:
+    """Put the entries of the tables of a group into `image`, unless they are in an earlier one."""
     tables = [table for table in group if isinstance(table, Table)]
-    key = key_of(tables)
-    if not tables or key in image.places:
+    key = group_key(tables)
+    if not tables or key in image.locations:
         return
-    image.places[key] = image.there.get(key) or _put(image, tables, rules)
+    image.locations[key] = image.earlier.get(key) or _put(image, tables, rules)
 
 
-def _put(image: Image, tables: Sequence[Table], rules: Mapping[Origin, int]) -> Placed:
-    lists = as_lists(tables, rules)
+def _put(image: Image, tables: Sequence[Table], rules: Mapping[Origin, int]) -> LineLocation:
+    lists = prefix_lists(tables, rules)
     before = image.lines
     if lists is None:
         hashes = []
         for table in tables:
             chunk = hash_lines(table.id.family, list(_hash_entries(table, rules)))
             hashes.append((table.id, image.put(chunk), len(chunk) // abi.LINE - 1))
-        return Placed(image.slot, image.lines - before, hashes=tuple(hashes))
+        return LineLocation(image.slot, image.lines - before, hashes=tuple(hashes))
     ranges = []
-    for fixed, prefixes in sorted(lists.items()):
-        found = range_lines(tables[0].id.family, prefixes)
-        first = image.put(found.lines)
-        ranges.append((fixed, replace(found, lines=b""), first))
-    return Placed(image.slot, image.lines - before, ranges=tuple(ranges))
+    for shared, prefixes in sorted(lists.items()):
+        encoded = range_lines(tables[0].id.family, prefixes)
+        first = image.put(encoded.lines)
+        ranges.append((shared, replace(encoded, lines=b""), first))
+    return LineLocation(image.slot, image.lines - before, ranges=tuple(ranges))
 
 
-def is_list(tables: Sequence[Table]) -> bool:
-    """Whether the group is looked up as prefixes: more than one length, or many of one."""
+def is_prefix_list(tables: Sequence[Table]) -> bool:
+    """Whether the group is looked up as a list of prefixes: of several lengths, or many of one."""
     if not tables or (tables[0].id.source > 0) == (tables[0].id.destination > 0):
         return False
     return len(tables) > 1 or len(tables[0]) > 64
 
 
-def as_lists(tables: Sequence[Table], rules: Mapping[Origin, int]) -> dict[Fixed, list[int]] | None:
-    """Prefixes by the other fields of their keys; None if they are better hashed."""
-    if not is_list(tables):
+def prefix_lists(
+    tables: Sequence[Table], rules: Mapping[Origin, int]
+) -> dict[SharedFields, list[int]] | None:
+    """The prefixes of a group by the other fields of their keys; None if hashes are better."""
+    if not is_prefix_list(tables):
         return None
-    lists: dict[Fixed, list[int]] = {}
+    lists: dict[SharedFields, list[int]] = {}
     for table in tables:
         _add_prefixes(table, rules, lists)
         if len(lists) > _COMBINATIONS:
@@ -144,27 +148,32 @@ def as_lists(tables: Sequence[Table], rules: Mapping[Origin, int]) -> dict[Fixed
     return lists
 
 
-def _add_prefixes(table: Table, rules: Mapping[Origin, int], lists: dict[Fixed, list[int]]) -> None:
-    one = table.id
-    length = one.source if one.source > 0 else one.destination
-    address_bytes = one.family.bits // 8
-    before = one.key_width - address_bytes
+def _add_prefixes(
+    table: Table, rules: Mapping[Origin, int], lists: dict[SharedFields, list[int]]
+) -> None:
+    table_id = table.id
+    length = table_id.source if table_id.source > 0 else table_id.destination
+    address_bytes = table_id.family.bits // 8
+    offset = table_id.key_width - address_bytes
     numbers = [rules[origin] for origin in table.origins]
     writers = table.writers or None
-    if not before and one.family is Family.IPV4:
-        found = struct.unpack(f">{len(table)}I", table.keys)
-        used = itertools.repeat(numbers[0]) if writers is None else (numbers[w] for w in writers)
+    if not offset and table_id.family is Family.IPV4:
+        addresses = struct.unpack(f">{len(table)}I", table.keys)
+        numbers_by_entry = (
+            itertools.repeat(numbers[0]) if writers is None else (numbers[w] for w in writers)
+        )
         prefixes = [
-            (address << 8 | length) << 32 | rule for address, rule in zip(found, used, strict=False)
+            (address << 8 | length) << 32 | rule
+            for address, rule in zip(addresses, numbers_by_entry, strict=False)
         ]
-        lists.setdefault(Fixed(b"", b"", b""), []).extend(prefixes)
+        lists.setdefault(SharedFields(b"", b"", b""), []).extend(prefixes)
         return
-    width = one.key_width
+    width = table_id.key_width
     for index in range(len(table)):
         key = table.keys[index * width : (index + 1) * width]
-        address = int.from_bytes(key[before:], "big")
+        address = int.from_bytes(key[offset:], "big")
         rule = numbers[writers[index] if writers else 0]
-        lists.setdefault(fixed_of(one, key), []).append(prefix(address, length, rule))
+        lists.setdefault(shared_fields(table_id, key), []).append(prefix(address, length, rule))
 
 
 def _hash_entries(table: Table, rules: Mapping[Origin, int]) -> Iterable[tuple[bytes, int]]:

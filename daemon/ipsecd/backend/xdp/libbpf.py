@@ -53,8 +53,8 @@ def _call(name: str, *arguments: Any) -> int:
 
 def has_helper(program_type: int, helper: int) -> bool:
     """Whether the kernel has a helper for programs of a type."""
-    found: int = library().calls.libbpf_probe_bpf_helper(program_type, helper, None)
-    return found == 1
+    answer: int = library().calls.libbpf_probe_bpf_helper(program_type, helper, None)
+    return answer == 1
 
 
 def possible_cpus() -> int:
@@ -63,13 +63,13 @@ def possible_cpus() -> int:
 
 
 class BpfObject:
-    """One object file with its maps and programs; closed when it is left."""
+    """One object file with its maps and programs, which the caller closes."""
 
     def __init__(self, path: Path) -> None:
         self._pointer = library().calls.bpf_object__open_file(str(path).encode(), None)
         if not self._pointer:
             raise BackendFailed(
-                f"the program file {str(path)!r} cannot be opened: {'; '.join(library().said)}",
+                f"the program file {str(path)!r} cannot be opened: {'; '.join(library().messages)}",
                 "install the package again",
             )
 
@@ -82,35 +82,35 @@ class BpfObject:
             program = calls.bpf_object__next_program(self._pointer, program)
 
     def without_flags(self, name: str) -> None:
-        """Load a program without the flags that its section asks for."""
+        """Have a program loaded without the flags that its section asks for."""
         _call("bpf_program__set_flags", self._program(name), 0)
 
     def leave_out(self, name: str) -> None:
-        """Do not load a program."""
+        """Have a program not loaded."""
         _call("bpf_program__set_autoload", self._program(name), False)
 
     def set_size(self, name: str, entries: int) -> None:
-        """How many entries a map will have."""
+        """Set how many entries a map will have."""
         _call("bpf_map__set_max_entries", self._map(name), entries)
 
     def set_constants(self, value: bytes) -> None:
-        """What the constants of the programs will be."""
+        """Set the values of the constants of the programs."""
         _call("bpf_map__set_initial_value", self._map(".rodata"), value, len(value))
 
     def reuse(self, name: str, descriptor: int) -> None:
-        """Use a map that exists already."""
+        """Have the programs use a map that exists already."""
         _call("bpf_map__reuse_fd", self._map(name), descriptor)
 
     def load(self) -> None:
         """Create the maps and load the programs; raises ``BackendFailed`` with the reason."""
-        library().said.clear()
+        library().messages.clear()
         try:
             _call("bpf_object__load", self._pointer)
         except OSError as error:
-            said = [line for line in library().said if line]
+            messages = [line for line in library().messages if line]
             raise BackendFailed(
                 f"the kernel did not take the programs: {error.strerror}"
-                + (f" ({said[-1]})" if said else ""),
+                + (f" ({messages[-1]})" if messages else ""),
                 "use backend: nftables",
             ) from error
 
@@ -127,23 +127,23 @@ class BpfObject:
         library().calls.bpf_object__close(self._pointer)
 
     def _map(self, name: str) -> int:
-        found = library().calls.bpf_object__find_map_by_name(self._pointer, name.encode())
-        if not found:
+        pointer = library().calls.bpf_object__find_map_by_name(self._pointer, name.encode())
+        if not pointer:
             raise BackendFailed(f"the program file has no map {name!r}", "install it again")
-        return int(found)
+        return int(pointer)
 
     def _program(self, name: str) -> int:
-        found = library().calls.bpf_object__find_program_by_name(self._pointer, name.encode())
-        if not found:
+        pointer = library().calls.bpf_object__find_program_by_name(self._pointer, name.encode())
+        if not pointer:
             raise BackendFailed(f"the program file has no program {name!r}", "install it again")
-        return int(found)
+        return int(pointer)
 
 
 def create_lines(name: str, content: bytes, *, freeze: bool) -> int:
     """A descriptor of a new array of 64-byte lines that holds `content`.
 
-    Written through a mapping, at the speed of memory. A frozen one can never be changed again,
-    by nobody.
+    It is written through a memory mapping, at the speed of memory. Nobody can ever change a frozen
+    array.
     """
     lines = max(1, len(content) // 64)
     options = MapCreateOpts(
@@ -169,7 +169,7 @@ def map_lines(descriptor: int, lines: int, *, writable: bool = True) -> mmap.mma
 
 
 def map_memory(descriptor: int, size: int, *, writable: bool = True) -> mmap.mmap:
-    """The content of an array that was made for it, as memory of at least `size` bytes."""
+    """The content of an array with BPF_F_MMAPABLE, as memory of at least `size` bytes."""
     length = (size + mmap.PAGESIZE - 1) & -mmap.PAGESIZE
     protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
     return mmap.mmap(descriptor, length, mmap.MAP_SHARED, protection)
@@ -193,7 +193,7 @@ def look_up(descriptor: int, key: bytes, size: int) -> bytes | None:
 
 
 def delete(descriptor: int, key: bytes) -> bool:
-    """Remove one entry of a map; whether it was there."""
+    """Remove one entry of a map; returns whether it was there."""
     try:
         _call("bpf_map_delete_elem", descriptor, key)
     except OSError as error:
@@ -292,12 +292,12 @@ def create_link(program: int, ifindex: int, attach_type: int, flags: int = 0) ->
 
 
 def update_link(link: int, program: int) -> None:
-    """Put another program in the place of the one that a link holds, without a gap."""
+    """Replace the program of a link, with no moment without a program."""
     _call("bpf_link_update", link, program, None)
 
 
 def detach_link(link: int) -> None:
-    """Take a link off its interface, whoever else holds it."""
+    """Detach a link from its interface, even if others hold the link too."""
     _call("bpf_link_detach", link)
 
 
@@ -326,7 +326,7 @@ def programs_at(ifindex: int, attach_type: int) -> frozenset[int]:
 
 
 def set_filter(ifindex: int, side: int, program: int) -> None:
-    """Put a program on an interface's clsact queueing discipline, in the place of ours if any."""
+    """Put a program on the clsact queueing discipline of an interface; replaces our last one."""
     hook = _tc_hook(ifindex, side)
     with suppress(FileExistsError):
         _call("bpf_tc_hook_create", byref(hook))
@@ -343,7 +343,7 @@ def has_filter(ifindex: int, side: int) -> bool:
 
 
 def delete_filter(ifindex: int, side: int) -> None:
-    """Take our filter off an interface; the queueing discipline stays, others may use it."""
+    """Remove our filter from an interface; the queueing discipline stays: others may use it."""
     _call("bpf_tc_detach", byref(_tc_hook(ifindex, side)), byref(_tc_options()))
 
 
@@ -364,13 +364,13 @@ def _tc_options(program: int = 0, flags: int = 0) -> TcOpts:
 def run_program(
     program: int, frame: bytes, *, repeat: int = 1, context: bytes | None = None
 ) -> tuple[int, int]:
-    """Run a program on a frame; what it returned, and the nanoseconds that one run took."""
+    """Run a program on a frame; returns its result and the nanoseconds that one run took."""
     options = TestRunOpts(sz=ctypes.sizeof(TestRunOpts))
-    data = ctypes.create_string_buffer(frame, len(frame))
-    options.data_in, options.data_size_in = ctypes.addressof(data), len(frame)
+    frame_buffer = ctypes.create_string_buffer(frame, len(frame))
+    options.data_in, options.data_size_in = ctypes.addressof(frame_buffer), len(frame)
     if context is not None:
-        held = ctypes.create_string_buffer(context, len(context))
-        options.ctx_in, options.ctx_size_in = ctypes.addressof(held), len(context)
+        context_buffer = ctypes.create_string_buffer(context, len(context))
+        options.ctx_in, options.ctx_size_in = ctypes.addressof(context_buffer), len(context)
     options.repeat = repeat
     _call("bpf_prog_test_run_opts", program, byref(options))
     return int(options.retval), int(options.duration)

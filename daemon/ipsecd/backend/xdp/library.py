@@ -1,6 +1,7 @@
 """Owns the loaded libbpf.so.1: its functions and structures, typed as its headers declare them.
 
-They are those of libbpf 1.0 and later (bpf.h and libbpf.h); must not know what they are called for.
+The headers are bpf.h and libbpf.h of libbpf 1.0 and later. This module must not know what the
+functions are used for.
 """
 
 from __future__ import annotations
@@ -193,7 +194,7 @@ _PROTOTYPES: dict[str, tuple[Any, tuple[Any, ...]]] = {
 
 
 class _Library:
-    """The loaded library, and what it last had to say."""
+    """The loaded library, and its last error messages."""
 
     def __init__(self) -> None:
         try:
@@ -206,17 +207,19 @@ class _Library:
         for name, (result, arguments) in _PROTOTYPES.items():
             function = getattr(self.calls, name)
             function.restype, function.argtypes = result, arguments
-        self.said: list[str] = []
+        self.messages: list[str] = []
         self._libc = ctypes.CDLL(None)
         self._libc.vsnprintf.argtypes = (c_char_p, c_size_t, c_char_p, c_void_p)
-        self._print = _PrintFunction(self._hear)
+        self._print = _PrintFunction(self._take_message)
         self.calls.libbpf_set_print(self._print)
 
-    def _hear(self, level: int, text: bytes, arguments: int) -> int:
+    def _take_message(self, level: int, text: bytes, arguments: int) -> int:
         if level == 0:
             buffer = ctypes.create_string_buffer(4096)
             self._libc.vsnprintf(buffer, len(buffer), text, arguments)
-            self.said = [*self.said, buffer.value.decode(errors="replace").strip()][-_LOG_LINES:]
+            self.messages = [*self.messages, buffer.value.decode(errors="replace").strip()][
+                -_LOG_LINES:
+            ]
         return 0
 
 

@@ -1,8 +1,8 @@
 """Owns how entries are laid out in lines for the programs to look up; pure.
 
-A hash fills lines of its own, so that a key is found in the line that its hash names or one of
-the few after it. Ranges are sorted and disjoint, and an index over the address space says which
-few of them can hold an address: a miss mostly reads one word.
+A hash table fills lines of its own: a key lies in the line that its hash names, or in one of the
+few lines after that. Ranges are sorted and disjoint, and an index over the address space says which
+few of them can hold an address, so that most look-ups without a match read only one word.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _PER_LINE = {Family.IPV4: 3, Family.IPV6: 1}
 
 _Line = list[tuple[bytes, int]]
 Numbers: TypeAlias = "array[int] | list[int]"
-"""Addresses: packed where 32 bits hold them."""
+"""Addresses, as a packed array where 32 bits hold each of them."""
 
 
 def hash_lines(family: Family, entries: Sequence[tuple[bytes, int]]) -> bytes:
@@ -39,21 +39,25 @@ def hash_lines(family: Family, entries: Sequence[tuple[bytes, int]]) -> bytes:
     while lines * _PER_LINE[family] < 2 * len(entries) and len(entries) > 1:
         lines *= 2
     while True:
-        placed = _place(family, entries, hashes, lines)
-        if placed is not None:
+        filled = _place(family, entries, hashes, lines)
+        if filled is not None:
             break
         lines *= 2
     encode = _hash4 if family is Family.IPV4 else _hash6
-    buckets, continued = placed
+    buckets, continued = filled
     return b"".join(
-        encode(bucket, goes_on) for bucket, goes_on in zip(buckets, continued, strict=True)
+        encode(bucket, is_continued)
+        for bucket, is_continued in zip(buckets, continued, strict=True)
     )
 
 
 def _place(
     family: Family, entries: Sequence[tuple[bytes, int]], hashes: Sequence[int], lines: int
 ) -> tuple[list[_Line], bytearray] | None:
-    """Every entry in a line near its own, or None if one finds no room near enough."""
+    """Every entry in the line of its hash or one soon after it; None if there is no room.
+
+    The second value says of each line whether entries that had no room in it lie further on.
+    """
     room = _PER_LINE[family]
     buckets: list[_Line] = [[] for _ in range(lines)]
     continued = bytearray(lines)
@@ -69,23 +73,24 @@ def _place(
     return buckets, continued
 
 
-def _hash4(bucket: _Line, goes_on: int) -> bytes:
+def _hash4(bucket: _Line, is_continued: int) -> bytes:
     keys = b"".join(key for key, _ in bucket).ljust(48, b"\0")
     rules = [rule for _, rule in bucket] + [0] * (3 - len(bucket))
-    return abi.HASH4.pack(keys, *rules, len(bucket) | goes_on * abi.HASH_CONTINUES)
+    return abi.HASH4.pack(keys, *rules, len(bucket) | is_continued * abi.HASH_CONTINUES)
 
 
-def _hash6(bucket: _Line, goes_on: int) -> bytes:
+def _hash6(bucket: _Line, is_continued: int) -> bytes:
     key, rule = bucket[0] if bucket else (b"", 0)
-    return abi.HASH6.pack(key, rule, len(bucket) | goes_on * abi.HASH_CONTINUES)
+    return abi.HASH6.pack(key, rule, len(bucket) | is_continued * abi.HASH_CONTINUES)
 
 
 @dataclass(frozen=True, slots=True)
 class RangeLines:
     """Ranges in lines: the index, then the ranges, then their rules if they differ.
 
-    ``origin`` and ``shift`` place an address in one of ``buckets``; ``rule`` is what all ranges
-    have if ``rules`` is 0.
+    ``origin`` and ``shift`` say in which of the ``buckets`` of the index an address is.
+    ``entries`` and ``rules`` are the first lines of the ranges and of their rules; if ``rules`` is
+    0, all ``count`` ranges have the one ``rule``.
     """
 
     lines: bytes
@@ -114,15 +119,15 @@ class RangeLines:
 def prefix(address: int, length: int, rule: int) -> int:
     """A prefix with the number of its rule, as one integer that sorts by address, then length.
 
-    A million integers sort in half the time that tuples take, in half the memory.
+    A million integers sort in half the time of as many tuples, and take half the memory.
     """
     return (address << 8 | length) << 32 | rule
 
 
 def disjoint(family: Family, prefixes: list[int]) -> tuple[Numbers, Numbers, array[int]]:
-    """The firsts, lasts and rules of the ranges that cover `prefixes`, which are sorted by it.
+    """The first and last addresses and the rules of the ranges that cover `prefixes`; sorts these.
 
-    Each address has the rule of the narrowest prefix that it is in, which is the one that counts.
+    Each address has the rule of the narrowest prefix that it is in, because that one decides.
     """
     prefixes.sort()
     bits = family.bits
@@ -130,37 +135,37 @@ def disjoint(family: Family, prefixes: list[int]) -> tuple[Numbers, Numbers, arr
     firsts: Numbers = array("I") if family is Family.IPV4 else []
     lasts: Numbers = array("I") if family is Family.IPV4 else []
     rules = array("I")
-    if len({item & 0xFFFFFFFF for item in prefixes}) == 1:
-        # Lists of one rule, which may be long, take half the time: the widest covers the others.
+    if len({packed & 0xFFFFFFFF for packed in prefixes}) == 1:
+        # Lists of one rule, which may be long, take half the time here: only the widest count.
         end = -1
-        for item in prefixes:
-            first = item >> 40
+        for packed in prefixes:
+            first = packed >> 40
             if first > end:
-                end = first + spans[item >> 32 & 0xFF]
+                end = first + spans[packed >> 32 & 0xFF]
                 firsts.append(first)
                 lasts.append(end)
         return firsts, lasts, array("I", [prefixes[0] & 0xFFFFFFFF]) * len(firsts)
-    # Last addresses and rules of the prefixes that the next one may lie in, the widest first.
-    around: list[tuple[int, int]] = []
+    # The last addresses and the rules of the prefixes in which the next may lie, widest first.
+    enclosing: list[tuple[int, int]] = []
     covered = -1
-    for item in itertools.chain(prefixes, [1 << bits + 40]):
-        first, rule = item >> 40, item & 0xFFFFFFFF
-        while around and around[-1][0] < first:
-            end, outer = around.pop()
+    for packed in itertools.chain(prefixes, [1 << bits + 40]):
+        first, rule = packed >> 40, packed & 0xFFFFFFFF
+        while enclosing and enclosing[-1][0] < first:
+            end, outer = enclosing.pop()
             if end > covered:
                 firsts.append(covered + 1)
                 lasts.append(end)
                 rules.append(outer)
                 covered = end
-        if around:
-            outer = around[-1][1]
+        if enclosing:
+            outer = enclosing[-1][1]
             if outer == rule:
                 continue
             if first > covered + 1:
                 firsts.append(covered + 1)
                 lasts.append(first - 1)
                 rules.append(outer)
-        around.append((first + spans[item >> 32 & 0xFF], rule))
+        enclosing.append((first + spans[packed >> 32 & 0xFF], rule))
         covered = first - 1
     return firsts, lasts, rules
 
@@ -205,21 +210,21 @@ def _index(
     firsts: Numbers, lasts: Numbers, upper: int, origin: int, shift: int, buckets: int
 ) -> array[int]:
     """For each bucket the first range that reaches into it, and log2 of how many do."""
-    start = array("I", [0]) * buckets
-    many = array("I", [0]) * buckets
+    starts = array("I", [0]) * buckets
+    counts = array("I", [0]) * buckets
     for number, (first, last) in enumerate(zip(firsts, lasts, strict=True)):
-        here = ((first >> upper) - origin) >> shift
-        there = ((last >> upper) - origin) >> shift
-        while here <= there:
-            if not many[here]:
-                start[here] = number
-            many[here] += 1
-            here += 1
+        bucket = ((first >> upper) - origin) >> shift
+        last_bucket = ((last >> upper) - origin) >> shift
+        while bucket <= last_bucket:
+            if not counts[bucket]:
+                starts[bucket] = number
+            counts[bucket] += 1
+            bucket += 1
     return array(
         "I",
         (
-            first << 5 | ((wide - 1).bit_length() if wide else abi.NO_RANGES)
-            for first, wide in zip(start, many, strict=True)
+            first << 5 | ((count - 1).bit_length() if count else abi.NO_RANGES)
+            for first, count in zip(starts, counts, strict=True)
         ),
     )
 
@@ -234,10 +239,10 @@ def host_lines(
 ) -> bytes:
     """The lines that answer which addresses are this host's; raises ``LimitExceeded``."""
     local: dict[tuple[Family, int], int] = {}
-    for one in addresses:
-        local[one] = local.get(one, 0) | abi.LOCAL_OWN
-    for one in broadcasts:
-        local[one] = local.get(one, 0) | abi.LOCAL_BROADCAST
+    for address in addresses:
+        local[address] = local.get(address, 0) | abi.LOCAL_OWN
+    for address in broadcasts:
+        local[address] = local.get(address, 0) | abi.LOCAL_BROADCAST
     return _host_lines(Family.IPV4, local) + _host_lines(Family.IPV6, local)
 
 
@@ -245,13 +250,13 @@ def _host_lines(family: Family, local: dict[tuple[Family, int], int]) -> bytes:
     room = 12 if family is Family.IPV4 else 3
     lines: dict[int, _Line] = {}
     continued: set[int] = set()
-    for (its_family, address), kind in sorted(local.items()):
-        if its_family is not family:
+    for (address_family, address), kind in sorted(local.items()):
+        if address_family is not family:
             continue
         data = address.to_bytes(family.bits // 8, "big")
-        place = _host_place(family, data)
+        hashed_line = _host_place(family, data)
         for probe in range(abi.HOST_PROBES):
-            at = (place + probe) % abi.HOST_LINES
+            at = (hashed_line + probe) % abi.HOST_LINES
             line = lines.setdefault(at, [])
             if len(line) < room:
                 line.append((data, kind))
@@ -279,5 +284,5 @@ def _host_place(family: Family, data: bytes) -> int:
     if family is Family.IPV4:
         word = int.from_bytes(data, sys.byteorder)
         return (word * 0x9E3779B1 & 0xFFFFFFFF) >> (32 - abi.HOST_LINE_BITS)
-    # Once more than there are words, or the last byte of an address would not count.
+    # The zero is a third word: without it the last byte of an address would not change the line.
     return abi.hash_words((*struct.unpack("=2Q", data), 0)) & (abi.HOST_LINES - 1)

@@ -1,12 +1,12 @@
-"""Owns the attachment of programs to interfaces; must not know what the programs do.
+"""Owns attaching programs to interfaces; must not know what the programs do.
 
 Invariants:
 
-1. A program of somebody else is never replaced. Where one holds XDP, packets that arrive are
-   judged at tc ingress, behind it.
-2. Links are pinned, so they outlive the daemon; a program is replaced in its link, so there is
-   no moment without one. No descriptor is held: a host may have more links than a process may
-   have descriptors.
+1. A program of somebody else is never replaced. Where an interface runs one at XDP, arriving
+   packets are judged behind it, at tc ingress.
+2. Links are pinned, so they outlive the daemon. A program is replaced in its link, so there is no
+   moment without a program. No descriptor is kept open: a host may have more links than a process
+   may have descriptors.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 from time import monotonic
 
 from ipsecd.backend.xdp import libbpf
-from ipsecd.backend.xdp.coverage import Wanted
+from ipsecd.backend.xdp.coverage import CoveredInterface
 
 NATIVE, GENERIC, TC = "native", "generic", "tc"
 _REFUSED_BY_DRIVER = frozenset({errno.EOPNOTSUPP, errno.EINVAL, errno.ERANGE, errno.ENOMEM})
@@ -29,13 +29,13 @@ _FOREIGN = frozenset({errno.EBUSY, errno.EEXIST})
 _TC = {"arrive": libbpf.BPF_TC_INGRESS, "leave": libbpf.BPF_TC_EGRESS}
 _TCX = {"arrive": libbpf.BPF_TCX_INGRESS, "leave": libbpf.BPF_TCX_EGRESS}
 
-Place = tuple[int, str]
+Attachment = tuple[int, str]
 """An interface by its index, and the hook: ``receive`` (XDP), ``arrive`` or ``leave`` (tc)."""
 
 
 @dataclass(slots=True)
 class Link:
-    """One program on one interface; not ``pinned`` is a tc filter, which has no link."""
+    """One program on one interface; ``pinned`` is False for a tc filter, which has no link."""
 
     mode: str
     program: str
@@ -46,13 +46,13 @@ class Links:
     """All attachments, pinned below a directory of the BPF file system."""
 
     def __init__(self, directory: Path, *, xdp: bool = True, tcx: bool = True) -> None:
-        """Without `xdp` use tc for what arrives too; without `tcx`, clsact for tc."""
+        """Without `xdp` use tc for arriving packets too; without `tcx` use clsact for tc."""
         self._directory = directory
         self._arriving = ("receive", "arrive") if xdp else ("arrive",)
         self._tcx = tcx
-        self._links: dict[Place, Link] = {}
-        self._is_new = True
-        self._looked_at = 0
+        self._links: dict[Attachment, Link] = {}
+        self._is_first_look = True
+        self._next_to_check = 0
         self.failures: dict[int, str] = {}
 
     @property
@@ -64,19 +64,21 @@ class Links:
         """How arriving packets meet a program, by interface index."""
         return {index: link.mode for (index, hook), link in self._links.items() if hook != "leave"}
 
-    def sync(self, interfaces: Iterable[Wanted], programs: Callable[[str], int]) -> None:
-        """Attach to interfaces that have no programs yet, and let go of those that need none.
+    def sync(self, interfaces: Iterable[CoveredInterface], programs: Callable[[str], int]) -> None:
+        """Attach to interfaces that have no programs yet, and detach from those that need none.
 
-        An interface that takes no program is in ``failures`` with the reason, by its index, and
-        tried again next time.
+        An interface that takes no program gets into ``failures``, by its index and with the
+        reason, and is tried again next time.
         """
-        wanted = {interface.ifindex: interface for interface in interfaces}
-        self._find_pinned()
-        for place in list(self._links):
-            if place[0] not in wanted or place[1] not in self._hooks(wanted[place[0]]):
-                self._drop(*place)
+        covered = {interface.ifindex: interface for interface in interfaces}
+        self._take_over_pinned()
+        for attachment in list(self._links):
+            if attachment[0] not in covered or attachment[1] not in self._hooks(
+                covered[attachment[0]]
+            ):
+                self._detach(*attachment)
         self.failures = {}
-        for interface in wanted.values():
+        for interface in covered.values():
             try:
                 self._cover(interface, programs)
             except OSError as error:
@@ -84,9 +86,11 @@ class Links:
                     f"{interface.name}: no program ({error.strerror})"
                 )
 
-    def prepare(self, interfaces: Iterable[Wanted], programs: Callable[[str], int]) -> None:
-        """Load what will be attached, so that no program is missing half-way."""
-        self._find_pinned()
+    def prepare(
+        self, interfaces: Iterable[CoveredInterface], programs: Callable[[str], int]
+    ) -> None:
+        """Load the programs that will be attached, so that loading fails before any change."""
+        self._take_over_pinned()
         attached = {index: hook for index, hook in self._links if hook != "leave"}
         for interface in interfaces:
             first = attached.get(interface.ifindex, self._arriving[0])
@@ -99,71 +103,84 @@ class Links:
         for (index, hook), link in self._links.items():
             self._renew(index, hook, link, programs)
 
-    def lost(self) -> list[Place]:
+    def lost(self) -> list[Attachment]:
         """Attachments that somebody else has ended."""
-        return [place for place, link in self._links.items() if not self._holds(*place, link)]
+        return [
+            attachment
+            for attachment, link in self._links.items()
+            if not self._is_attached(*attachment, link)
+        ]
 
-    def lost_among(self, most: int, within_s: float) -> list[Place]:
-        """The same among the next `most`, in turn, or fewer when so many seconds have passed.
+    def lost_among(self, most: int, within_s: float) -> list[Attachment]:
+        """The lost ones among the next `most` attachments, in turn.
 
-        The kernel locks all links of the host for each look, and somebody else may have that lock.
+        It checks fewer of them if `within_s` seconds have passed: for each check the kernel locks
+        all links of the host, and somebody else may hold that lock.
         """
-        places = list(self._links)
-        at = self._looked_at % max(len(places), 1)
+        attachments = list(self._links)
+        at = self._next_to_check % max(len(attachments), 1)
         lost = []
         end = monotonic() + within_s
-        for looked, place in enumerate([*places[at:], *places[:at]][:most], 1):
-            self._looked_at = at + looked
-            if not self._holds(*place, self._links[place]):
-                lost.append(place)
+        for looked, attachment in enumerate([*attachments[at:], *attachments[:at]][:most], 1):
+            self._next_to_check = at + looked
+            if not self._is_attached(*attachment, self._links[attachment]):
+                lost.append(attachment)
             if monotonic() >= end:
                 break
         return lost
 
     def forget_lost(self) -> None:
-        """Let go of what is attached no more, or elsewhere, so that ``sync`` attaches it anew."""
-        for place in dict.fromkeys((*self.lost(), *self._moved())):
-            self._drop(*place)
+        """Forget what is detached or moved elsewhere, so that ``sync`` attaches it anew."""
+        for attachment in dict.fromkeys((*self.lost(), *self._moved())):
+            self._detach(*attachment)
 
     def remove(self) -> None:
-        """Detach everything, even where there is not one more descriptor to be had."""
-        self._find_filters()
-        for index, hook in [place for place, link in self._links.items() if not link.pinned]:
+        """Detach everything, even if the process can open no more descriptors."""
+        self._take_over_filters()
+        for index, hook in [
+            attachment for attachment, link in self._links.items() if not link.pinned
+        ]:
             with suppress(OSError):
                 libbpf.delete_filter(index, _TC[hook])
-        for place in self._pinned():
-            self._end(*place)
+        for attachment in self._pinned():
+            self._detach_pinned(*attachment)
         self._links.clear()
         with suppress(OSError):
             self._directory.rmdir()
 
     # -- inside ----------------------------------------------------------------------------------
 
-    def _hooks(self, interface: Wanted) -> tuple[str, ...]:
+    def _hooks(self, interface: CoveredInterface) -> tuple[str, ...]:
         """The hooks at which an interface may have programs of ours."""
         arriving = self._arriving if interface.arriving else ()
         return (*arriving, "leave") if interface.leaving else arriving
 
-    def _cover(self, interface: Wanted, programs: Callable[[str], int]) -> None:
+    def _cover(self, interface: CoveredInterface, programs: Callable[[str], int]) -> None:
         index, hooks = interface.ifindex, self._hooks(interface)
-        for ways in (tuple(hook for hook in hooks if hook != "leave"), ("leave",)):
-            if not set(ways) & set(hooks):
+        for side_hooks in (tuple(hook for hook in hooks if hook != "leave"), ("leave",)):
+            if not set(side_hooks) & set(hooks):
                 continue
-            taken = next((hook for hook in ways if (index, hook) in self._links), None)
-            if taken != ways[0] and self._attach_xdp(interface, ways[0], programs):
-                if taken:
-                    self._drop(index, taken)
+            attached_hook = next(
+                (hook for hook in side_hooks if (index, hook) in self._links), None
+            )
+            if attached_hook != side_hooks[0] and self._attach_xdp(
+                interface, side_hooks[0], programs
+            ):
+                if attached_hook:
+                    self._detach(index, attached_hook)
                 continue
-            if not taken:
-                self._attach_tc(interface, ways[-1], programs)
+            if not attached_hook:
+                self._attach_tc(interface, side_hooks[-1], programs)
                 continue
-            link = self._links[index, taken]
-            if link.program != f"{taken}_{interface.suffix}":
-                link.program = f"{taken}_{interface.suffix}"
-                self._renew(index, taken, link, programs)
+            link = self._links[index, attached_hook]
+            if link.program != f"{attached_hook}_{interface.suffix}":
+                link.program = f"{attached_hook}_{interface.suffix}"
+                self._renew(index, attached_hook, link, programs)
 
-    def _attach_xdp(self, interface: Wanted, hook: str, programs: Callable[[str], int]) -> bool:
-        """Attach to XDP if `hook` is that; False where somebody else holds it."""
+    def _attach_xdp(
+        self, interface: CoveredInterface, hook: str, programs: Callable[[str], int]
+    ) -> bool:
+        """Attach to XDP if `hook` is ``receive``; False if it is not, or if XDP is taken."""
         if hook != "receive":
             return False
         name = f"receive_{interface.suffix}"
@@ -179,11 +196,13 @@ class Links:
                 if error.errno not in _REFUSED_BY_DRIVER or mode is GENERIC:
                     raise
             else:
-                self._keep((interface.ifindex, "receive"), link, Link(mode, name))
+                self._pin((interface.ifindex, "receive"), link, Link(mode, name))
                 return True
         return False
 
-    def _attach_tc(self, interface: Wanted, hook: str, programs: Callable[[str], int]) -> None:
+    def _attach_tc(
+        self, interface: CoveredInterface, hook: str, programs: Callable[[str], int]
+    ) -> None:
         index, name = interface.ifindex, f"{hook}_{interface.suffix}"
         if self._tcx:
             try:
@@ -193,20 +212,20 @@ class Links:
                     raise
                 self._tcx = False
             else:
-                self._keep((index, hook), link, Link(TC, name))
+                self._pin((index, hook), link, Link(TC, name))
                 return
         libbpf.set_filter(index, _TC[hook], programs(name))
         self._links[index, hook] = Link(TC, name, pinned=False)
 
-    def _keep(self, place: Place, descriptor: int, link: Link) -> None:
+    def _pin(self, attachment: Attachment, descriptor: int, link: Link) -> None:
         try:
             self._directory.mkdir(exist_ok=True)
-            path = self._path(*place)
-            self._end(*place)
+            path = self._path(*attachment)
+            self._detach_pinned(*attachment)
             libbpf.pin(descriptor, path)
         finally:
             os.close(descriptor)
-        self._links[place] = link
+        self._links[attachment] = link
 
     def _renew(self, index: int, hook: str, link: Link, programs: Callable[[str], int]) -> None:
         if not link.pinned:
@@ -217,7 +236,7 @@ class Links:
             with self._opened(index, hook) as descriptor:
                 libbpf.update_link(descriptor, program)
         except OSError as error:
-            # Its interface is gone, or somebody else took the pin away: it is attached anew.
+            # The interface or the pin is gone; ``sync`` attaches the program anew.
             if error.errno not in {errno.ENOLINK, errno.ENOENT}:
                 raise
 
@@ -232,23 +251,23 @@ class Links:
         finally:
             os.close(descriptor)
 
-    def _find_filters(self) -> None:
+    def _take_over_filters(self) -> None:
         """Take over the tc filters that an earlier process made: they have no pins."""
         for index, _ in socket.if_nameindex():
             for hook, side in _TC.items():
                 if (index, hook) not in self._links and libbpf.has_filter(index, side):
                     self._links[index, hook] = Link(TC, "", pinned=False)
 
-    def _find_pinned(self) -> None:
+    def _take_over_pinned(self) -> None:
         """Take over what an earlier process attached."""
-        if self._is_new:
-            self._find_filters()
-            self._is_new = False
+        if self._is_first_look:
+            self._take_over_filters()
+            self._is_first_look = False
         for index, hook in self._pinned():
             if (index, hook) in self._links:
                 continue
             if not self._is_here(index, hook):
-                self._end(index, hook)
+                self._detach_pinned(index, hook)
                 continue
             with self._opened(index, hook) as descriptor:
                 info = libbpf.link_info(descriptor)
@@ -256,7 +275,7 @@ class Links:
             mode = TC if hook != "receive" else _mode_of(index)
             self._links[index, hook] = Link(mode, name)
 
-    def _pinned(self) -> Iterator[Place]:
+    def _pinned(self) -> Iterator[Attachment]:
         if not self._directory.is_dir():
             return
         for path in sorted(self._directory.iterdir()):
@@ -264,7 +283,7 @@ class Links:
             if number.isdecimal() and hook in {"receive", *_TC}:
                 yield int(number), hook
 
-    def _holds(self, index: int, hook: str, link: Link) -> bool:
+    def _is_attached(self, index: int, hook: str, link: Link) -> bool:
         if not link.pinned:
             return libbpf.has_filter(index, _TC[hook])
         try:
@@ -273,16 +292,15 @@ class Links:
         except FileNotFoundError:
             return False
 
-    def _moved(self) -> list[Place]:
-        """Attachments to what is not here any more.
+    def _moved(self) -> list[Attachment]:
+        """Attachments whose interface is no longer in this network namespace.
 
-        A link goes with its interface into another network namespace, where it may have the same
-        index.
+        A link goes with its interface into another namespace, where that may have the same index.
         """
         return [
-            place
-            for place, link in self._links.items()
-            if link.pinned and not self._is_here(*place)
+            attachment
+            for attachment, link in self._links.items()
+            if link.pinned and not self._is_here(*attachment)
         ]
 
     def _is_here(self, index: int, hook: str) -> bool:
@@ -295,16 +313,16 @@ class Links:
         kind = libbpf.BPF_XDP if hook == "receive" else _TCX[hook]
         return info.ifindex == index and info.prog_id in libbpf.programs_at(index, kind)
 
-    def _drop(self, index: int, hook: str) -> None:
+    def _detach(self, index: int, hook: str) -> None:
         link = self._links.pop((index, hook))
         if link.pinned:
-            self._end(index, hook)
+            self._detach_pinned(index, hook)
             return
         with suppress(OSError):
             libbpf.delete_filter(index, _TC[hook])
 
-    def _end(self, index: int, hook: str) -> None:
-        """End a pinned link; without a descriptor to be had, by its pin alone."""
+    def _detach_pinned(self, index: int, hook: str) -> None:
+        """End a pinned link; if no descriptor can be opened, by removing its pin alone."""
         path = self._path(index, hook)
         try:
             descriptor = libbpf.get_pinned(path)
@@ -313,7 +331,7 @@ class Links:
             return
         try:
             path.unlink(missing_ok=True)
-            # Its interface may have ended it.
+            # The link may have ended with its interface.
             with suppress(OSError):
                 libbpf.detach_link(descriptor)
         finally:
@@ -324,7 +342,7 @@ def pinned_programs(directory: Path) -> frozenset[int]:
     """The numbers of the programs in links that are pinned below `directory`."""
     numbers = set()
     for path in directory.iterdir() if directory.is_dir() else ():
-        # Somebody else may have put something there, or taken it away since.
+        # Somebody else may have put other files there, or have removed some just now.
         with suppress(OSError):
             descriptor = libbpf.get_pinned(path)
             try:

@@ -1,6 +1,6 @@
-"""Owns the object file as it is loaded: its maps, and its programs as they are needed.
+"""Owns loading the object file: its maps, and each program when it is first needed.
 
-What is loaded judges nothing until it is attached.
+A loaded program judges nothing until it is attached.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from ipsecd.backend.xdp import abi, libbpf
 
 
 class LoadedFile:
-    """The maps of an object file by name, and those of its programs that were asked for."""
+    """The maps of an object file, and its programs that were asked for, by name."""
 
     def __init__(self, path: Path, names: tuple[str, ...], rules: int) -> None:
         """Create the maps with `names`, with counters for `rules`; raises ``BackendFailed``."""

@@ -1,7 +1,7 @@
-"""Owns the text that leads from the number of a rule back to what a person wrote.
+"""Owns the text that says for the number of a rule which rule a person wrote.
 
-The programs do not read it. It is one array of lines, replaced whole, in a slot of the map
-``origins``: for each rule its number, store, policy and name, each ended by a zero byte.
+The programs do not read it. It is one array of lines in a slot of the map ``origins``, and is only
+replaced as a whole. For each rule it has number, store, policy and name, each ended by a zero byte.
 """
 
 from __future__ import annotations
@@ -18,8 +18,11 @@ _WORDS = 4
 
 
 def put_origins(outer: int, numbers: Mapping[Origin, int]) -> None:
-    """Have `outer` say what wrote each rule. Raises ``OSError``; then it says what it said."""
-    words = (f"{n}\0{o.store}\0{o.policy}\0{o.rule}\0" for o, n in numbers.items())
+    """Write the origin of each rule into `outer`. Raises ``OSError``; then nothing has changed."""
+    words = (
+        f"{number}\0{origin.store}\0{origin.policy}\0{origin.rule}\0"
+        for origin, number in numbers.items()
+    )
     descriptor = libbpf.create_lines("ipsecd_origins", _lines("".join(words).encode()), freeze=True)
     try:
         libbpf.update(outer, _SLOT, struct.pack("=I", descriptor))
@@ -32,10 +35,10 @@ def read_origins(outer: int) -> dict[Origin, int]:
     info = libbpf.map_info(outer)
     if (info.type, info.key_size) != (libbpf.BPF_MAP_TYPE_ARRAY_OF_MAPS, len(_SLOT)):
         return {}
-    held = libbpf.look_up(outer, _SLOT, len(_SLOT))
-    if held is None:
+    inner_id = libbpf.look_up(outer, _SLOT, len(_SLOT))
+    if inner_id is None:
         return {}
-    descriptor = libbpf.map_by_id(struct.unpack("=I", held)[0])
+    descriptor = libbpf.map_by_id(struct.unpack("=I", inner_id)[0])
     try:
         lines = libbpf.map_info(descriptor).max_entries
         with libbpf.map_lines(descriptor, lines, writable=False) as memory:
@@ -43,9 +46,9 @@ def read_origins(outer: int) -> dict[Origin, int]:
     finally:
         os.close(descriptor)
     return {
-        Origin(*words[at + 1 : at + _WORDS]): int(words[at])
-        for at in range(0, len(words) - _WORDS, _WORDS)
-        if words[at].isdecimal()
+        Origin(*words[index + 1 : index + _WORDS]): int(words[index])
+        for index in range(0, len(words) - _WORDS, _WORDS)
+        if words[index].isdecimal()
     }
 
 

@@ -1,13 +1,13 @@
-"""Owns the translation of tables into steps; pure: the same tables, the same lines.
+"""Owns the translation of tables into steps; pure: the same tables give the same lines.
 
 Invariants:
 
-1. The steps of a point and IP version are in the order of rank, and the first that finds an
-   entry decides. Inside a run of tables of equal action the order has no meaning, and only
-   there are prefixes of different lengths put into one step.
-2. A step never finds an entry whose table has a condition that the step does not have.
-3. What leaves is judged by what it leaves as: tables that would have to know the addresses
-   that a packet arrived with are not in the steps of that point (see ``needs_translation``).
+1. The steps of a point and IP version are in the order of rank, and the first step that finds an
+   entry decides. Inside a run of tables of equal action the order has no meaning; only there are
+   prefixes of different lengths put into one step.
+2. A step has every condition of the tables whose entries it can find.
+3. Leaving packets are judged by the addresses that they leave with. Tables that need the addresses
+   with which a packet arrived have no steps at that point (see ``needs_translation``).
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from ipsecd.backend.xdp import abi
-from ipsecd.backend.xdp.images import Image, as_lists, key_of, place
+from ipsecd.backend.xdp.images import Image, group_key, place_tables, prefix_lists
 from ipsecd.backend.xdp.lines import RangeLines
-from ipsecd.backend.xdp.slots import Fixed, mask_of, port_bounds
+from ipsecd.backend.xdp.slots import SharedFields, mask_of, port_bounds
 from ipsecd.compiler.classifier import Classifier, HasTableId, Table, in_order
 from ipsecd.compiler.tables import TableId
 from ipsecd.errors import LimitExceeded
@@ -37,17 +37,17 @@ _INTERFACES = {"": abi.INTERFACE_ANY, "lan": abi.INTERFACE_LAN, "dialup": abi.IN
 _CASTS = {None: 0, Cast.MULTICAST: abi.CAST_MULTICAST, Cast.BROADCAST: abi.CAST_BROADCAST}
 
 
-class Dynamic(NamedTuple):
-    """A table of dynamic rules, by its number in the map of dynamic entries."""
+class DynamicTable(NamedTuple):
+    """A table of dynamic rules, and its number in the map of dynamic entries."""
 
     id: TableId
     number: int
 
 
 def needs_translation(tables: Iterable[HasTableId], family: Family) -> bool:
-    """Whether a permit that names no ``me`` outranks a block of what leaves as this host's.
+    """Whether a permit that names no ``me`` outranks a block of packets that leave from ``me``.
 
-    It keeps its rank only if the addresses before source translation are known.
+    Such a permit keeps its rank only where the addresses before source translation are known.
     """
     leaving = [
         table.id
@@ -61,31 +61,31 @@ def needs_translation(tables: Iterable[HasTableId], family: Family) -> bool:
 def groups(
     tables: Sequence[HasTableId], point: Point, family: Family
 ) -> list[tuple[HasTableId, ...]]:
-    """The tables of one point and IP version, those that share a step together."""
-    wanted = [
+    """The tables of one point and IP version; those that share a step are one group."""
+    looked_up = [
         table
         for table in in_order(tables, point)
         if table.id.family is family
         and point in table.id.points
         and (point is not Point.LEAVING or table.id.source == ME)
     ]
-    found: list[tuple[HasTableId, ...]] = []
-    for _, run in itertools.groupby(wanted, lambda table: table.id.action):
+    all_groups: list[tuple[HasTableId, ...]] = []
+    for _, run in itertools.groupby(looked_up, lambda table: table.id.action):
         shared: dict[TableId, list[HasTableId]] = {}
         for table in run:
-            shared.setdefault(_shares(table), []).append(table)
-        found += [tuple(group) for group in shared.values()]
-    return found
+            shared.setdefault(_shared_id(table), []).append(table)
+        all_groups += [tuple(group) for group in shared.values()]
+    return all_groups
 
 
-def _shares(table: HasTableId) -> TableId:
-    """What tables have in common whose prefixes can be put into one list."""
-    one = table.id
-    if isinstance(table, Table) and one.source > 0 >= one.destination:
-        return one.reshaped(source=1)
-    if isinstance(table, Table) and one.destination > 0 >= one.source:
-        return one.reshaped(destination=1)
-    return one
+def _shared_id(table: HasTableId) -> TableId:
+    """What is equal for all tables whose prefixes can be put into one list."""
+    table_id = table.id
+    if isinstance(table, Table) and table_id.source > 0 >= table_id.destination:
+        return table_id.reshaped(source=1)
+    if isinstance(table, Table) and table_id.destination > 0 >= table_id.source:
+        return table_id.reshaped(destination=1)
+    return table_id
 
 
 def count_steps(classifier: Classifier) -> int:
@@ -94,86 +94,94 @@ def count_steps(classifier: Classifier) -> int:
     most = 0
     for point in POINTS:
         for family in FAMILY_ORDER:
-            found = 0
+            count = 0
             for group in groups(classifier.tables, point, family):
-                lists = as_lists([t for t in group if isinstance(t, Table)], rules)
-                found += len(group) if lists is None else len(lists)
-            most = max(most, found)
+                lists = prefix_lists([t for t in group if isinstance(t, Table)], rules)
+                count += len(group) if lists is None else len(lists)
+            most = max(most, count)
     return most
 
 
 def steps(group: tuple[HasTableId, ...], image: Image, *, alone: bool) -> list[bytes]:
     """The steps of a group, whose entries are in `image`.
 
-    Who judges `alone` counts whatever matches; else what passes is counted by who judges next.
+    Programs that judge `alone` count all matches; else the next backend counts what they permit.
     """
-    one = group[0].id
-    conditions = abi.BLOCKS if one.action is Action.BLOCK else 0
-    conditions |= abi.COUNTS if alone or one.action is Action.BLOCK else 0
-    conditions |= abi.IF_SOURCE_ME if one.source == ME else 0
-    conditions |= abi.IF_DESTINATION_ME if one.destination == ME else 0
-    conditions |= abi.IF_PORTS if one.needs_transport else 0
-    interface = _INTERFACES[one.interface_type]
-    ports = port_bounds(one)
-    first = group[0]
-    if isinstance(first, Dynamic):
-        number = first.number
+    table_id = group[0].id
+    conditions = abi.BLOCKS if table_id.action is Action.BLOCK else 0
+    conditions |= abi.COUNTS if alone or table_id.action is Action.BLOCK else 0
+    conditions |= abi.IF_SOURCE_ME if table_id.source == ME else 0
+    conditions |= abi.IF_DESTINATION_ME if table_id.destination == ME else 0
+    conditions |= abi.IF_PORTS if table_id.needs_transport else 0
+    interface = _INTERFACES[table_id.interface_type]
+    ports = port_bounds(table_id)
+    table = group[0]
+    if isinstance(table, DynamicTable):
+        number = table.number
         return [
             abi.STEP.pack(
-                abi.STEP_DYNAMIC, conditions, interface, 0, 0, number, 0, *ports, mask_of(one)
+                abi.STEP_DYNAMIC,
+                conditions,
+                interface,
+                0,
+                0,
+                number,
+                0,
+                *ports,
+                mask_of(table_id),
             )
         ]
-    placed = image.places[key_of(group)]
+    location = image.locations[group_key(group)]
     hashed = [
         abi.STEP.pack(
             abi.STEP_HASH,
             conditions,
             interface,
-            placed.slot,
+            location.slot,
             0,
             first_line,
             lines,
             *ports,
-            mask_of(table_id),
+            mask_of(hash_table_id),
         )
-        for table_id, first_line, lines in placed.hashes
+        for hash_table_id, first_line, lines in location.hashes
     ]
     return hashed + [
-        _range_step(one, conditions, interface, placed.slot, fixed, found, at)
-        for fixed, found, at in placed.ranges
+        _range_step(table_id, conditions, interface, location.slot, shared, range_lines, range_line)
+        for shared, range_lines, range_line in location.ranges
     ]
 
 
 def _range_step(
-    one: TableId,
+    table_id: TableId,
     conditions: int,
     interface: int,
     slot: int,
-    fixed: Fixed,
-    found: RangeLines,
-    at: int,
+    shared: SharedFields,
+    range_lines: RangeLines,
+    first_line: int,
 ) -> bytes:
-    if fixed.protocol:
+    if shared.protocol:
         conditions |= abi.IF_PROTOCOL
-    if one.destination > 0:
+    if table_id.destination > 0:
         conditions |= abi.OF_DESTINATION
-    protocol = fixed.protocol[0] if fixed.protocol else 0
+    protocol = shared.protocol[0] if shared.protocol else 0
     return abi.STEP.pack(
         abi.STEP_RANGES,
         conditions,
         interface,
         slot,
-        found.rule,
+        range_lines.rule,
         0,
         0,
-        *port_bounds(one, fixed),
-        found.describe(at, protocol),
+        *port_bounds(table_id, shared),
+        range_lines.describe(first_line, protocol),
     )
 
 
 def state_lines(
     classifier: Classifier,
-    dynamic: Sequence[Dynamic],
+    dynamic: Sequence[DynamicTable],
     image: Image,
     rules: Mapping[Origin, int],
     *,
@@ -183,7 +191,7 @@ def state_lines(
     first_host: int,
     generation: int,
 ) -> bytes:
-    """The lines of the state map; places in `image` what is not there yet (`alone`: see ``steps``).
+    """The lines of the state map; puts new tables into `image`. For `alone` see ``steps``.
 
     Raises ``LimitExceeded`` for more than `max_steps` steps of one point and IP version.
     """
@@ -193,28 +201,28 @@ def state_lines(
     heads: list[bytes] = []
     body: list[bytes] = []
     for point in POINTS:
-        # Who judges after the programs may be able to read what they cannot.
+        # A backend that judges after the programs may be able to read what they cannot.
         drop = alone and blocking and classifier.drop_unparsable and point is not Point.LEAVING
         for family in FAMILY_ORDER:
             first = abi.FIRST_STEP_LINE + len(body)
-            found = []
+            steps_of_point = []
             for group in groups(tables, point, family) if point in points else ():
-                place(image, group, rules)
-                found += steps(group, image, alone=alone)
-            if len(found) > max_steps:
+                place_tables(image, group, rules)
+                steps_of_point += steps(group, image, alone=alone)
+            if len(steps_of_point) > max_steps:
                 raise LimitExceeded(
-                    f"the policy needs {len(found)} look-ups for one packet, and the XDP backend "
-                    f"can do {max_steps} on this kernel",
+                    f"the policy needs {len(steps_of_point)} look-ups for one packet, and the XDP "
+                    f"backend can do {max_steps} on this kernel",
                     "use fewer different port ranges and address lengths",
                 )
-            body += found
+            body += steps_of_point
             exempt = _patterns(patterns, point, family)
             first_pattern = abi.FIRST_STEP_LINE + len(body)
             body += exempt
             heads.append(
                 abi.HEAD.pack(
                     first,
-                    len(found),
+                    len(steps_of_point),
                     first_pattern,
                     len(exempt),
                     int(drop and point in points),
@@ -228,7 +236,7 @@ def state_lines(
 
 
 def _patterns(patterns: Iterable[Pattern], point: Point, family: Family) -> list[bytes]:
-    """What is exempt at one point."""
+    """The lines of the patterns that are exempt at a point."""
     return [
         _pattern(pattern)
         for pattern in patterns
@@ -238,14 +246,14 @@ def _patterns(patterns: Iterable[Pattern], point: Point, family: Family) -> list
 
 def _pattern(pattern: Pattern) -> bytes:
     fields = 0
-    for given, bit in (
+    for value, bit in (
         (pattern.protocol, abi.HAS_PROTOCOL),
         (pattern.source_port, abi.HAS_SPORT),
         (pattern.destination_port, abi.HAS_DPORT),
         (pattern.hop_limit, abi.HAS_HOP_LIMIT),
         (pattern.icmp_types or None, abi.HAS_ICMP_TYPES),
     ):
-        fields |= bit if given is not None else 0
+        fields |= bit if value is not None else 0
     types = sorted(pattern.icmp_types)
     types += types[-1:] * (4 - len(types))
     return abi.PATTERN.pack(

@@ -1,12 +1,12 @@
-"""Owns the loaded programs and their maps, and the state they judge by.
+"""Owns the loaded programs and their maps, and the state by which they judge.
 
-Knows no interface: what is loaded here judges nothing until it is attached. Invariants:
+It must not know interfaces: what is loaded here judges nothing until it is attached. Invariants:
 
-1. The state is replaced whole, by one update of the map that holds it. A packet takes it once.
-2. What a policy looks into is never written after it was put in force.
-3. Shortcuts say nothing while the state is replaced, and of an entry before it is written.
-4. Several entries of dynamic rules come and go together: they bear the generation of the state
-   from or until which they count, and one store makes it the next.
+1. The state is replaced as a whole, by one update of the map that holds it. A packet takes it once.
+2. The images of a policy are never written to after they were put in force.
+3. There are no shortcuts while the state is replaced, and none for an entry before it is written.
+4. Several entries of dynamic rules come and go together: they bear the generation of the state from
+   or until which they count, and one write makes the next generation the present one.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from ipsecd.backend.grace import wait_for_packets
 from ipsecd.backend.xdp import abi, libbpf
 from ipsecd.backend.xdp.counters import Counters
 from ipsecd.backend.xdp.entries import DynamicEntries
-from ipsecd.backend.xdp.images import Image, following
+from ipsecd.backend.xdp.images import Image, next_image
 from ipsecd.backend.xdp.lines import host_lines
 from ipsecd.backend.xdp.loading import LoadedFile
 from ipsecd.backend.xdp.origins import put_origins
-from ipsecd.backend.xdp.program import Dynamic, state_lines
+from ipsecd.backend.xdp.program import DynamicTable, state_lines
 from ipsecd.backend.xdp.shortcuts import Shortcuts, shortcuts
 from ipsecd.compiler.classifier import Classifier
 from ipsecd.compiler.tables import TableId
@@ -62,8 +62,8 @@ class Programs:
     ) -> None:
         """Load for `rules` rules of policies and some that come later. Raises ``BackendFailed``.
 
-        `path` may be an object that holds these programs and more, with `more_maps`. `alone`
-        says that nobody judges what they let pass.
+        `path` may be an object file with these and more programs, and with `more_maps`. `alone`
+        says that nobody else judges what they let pass.
         """
         self._alone = alone
         self.max_rules = rules + max(SPARE_RULES, rules // 4)
@@ -71,12 +71,12 @@ class Programs:
         self.maps, self.max_steps = self._file.maps, self._file.max_steps
         self._counters = Counters(self.maps["counters"], self.maps["parsing"])
         self._entries = DynamicEntries(self.maps["dynamic_ipv4"], self.maps["dynamic_ipv6"])
-        self._numbers: dict[Origin, int] = {}
-        self._numbered = 0
-        self._tables: dict[TableId, int] = {}
+        self._rule_numbers: dict[Origin, int] = {}
+        self._first_new_number = 0
+        self._table_numbers: dict[TableId, int] = {}
         self._next_table = 1
         self._image = Image(0)
-        self._slots: dict[int, int] = {}
+        self._image_ids: dict[int, int] = {}
         self._state: mmap.mmap | None = None
         self._state_bytes = b""
         self._state_id = 0
@@ -91,7 +91,7 @@ class Programs:
         self._generation = 1
         self._classifier: Classifier | None = None
         self.points: frozenset[Point] = frozenset(Point)
-        self._judged = self.points
+        self._points_in_force = self.points
 
     def pin(self, directory: Path) -> None:
         """Pin the maps, so that what they hold can be found by the next process."""
@@ -104,7 +104,7 @@ class Programs:
     def restore_counts(self, counts: Mapping[Origin, Count]) -> None:
         """Go on counting from what the rules had counted before."""
         for origin, count in counts.items():
-            number = self._numbers.get(origin)
+            number = self._rule_numbers.get(origin)
             if number is not None:
                 self._counters.set_rule(number, count)
 
@@ -119,13 +119,13 @@ class Programs:
     # -- whole states ----------------------------------------------------------------------------
 
     def has_room(self, classifier: Classifier) -> bool:
-        """Whether the rules of `classifier` can be counted beside those in force."""
-        return len(self._numbers.keys() | classifier.origins) <= self.max_rules
+        """Whether there are counters enough for the rules of `classifier` and those in force."""
+        return len(self._rule_numbers.keys() | classifier.origins) <= self.max_rules
 
     def apply(self, classifier: Classifier, volatile: Volatile) -> None:
         """Judge by `classifier` and the dynamic rules from the next packet on."""
-        numbers = self._numbers
-        self._numbers = self._number_rules(classifier)
+        numbers = self._rule_numbers
+        self._rule_numbers = self._number_rules(classifier)
         try:
             tables = self._numbered_tables(table.id for table in volatile.tables)
             if self._classifier is None:
@@ -133,12 +133,12 @@ class Programs:
                     self._write(entry, tables[entry.table], 0)
             self._switch(classifier, volatile, tables)
         except BaseException:
-            self._numbers = numbers
+            self._rule_numbers = numbers
             raise
-        # Else the next process would take their counts for those of rules of the same names.
-        if numbers.keys() - self._numbers.keys():
+        # Without this the next process would count on for a new rule with a removed one's name.
+        if numbers.keys() - self._rule_numbers.keys():
             with suppress(OSError):
-                put_origins(self.maps["origins"], self._numbers)
+                put_origins(self.maps["origins"], self._rule_numbers)
 
     def change(self, delta: Delta, volatile: Volatile) -> None:
         """Add and remove dynamic entries, at a cost that does not depend on how many there are.
@@ -150,61 +150,61 @@ class Programs:
 
     def _change(self, delta: Delta, volatile: Volatile) -> None:
         tables = {table.id for table in volatile.tables}
-        reshaped = tables != self._tables.keys() or self.points != self._judged
+        reshaped = tables != self._table_numbers.keys() or self.points != self._points_in_force
         if not delta.added and not delta.removed and not reshaped:
             return
-        number = self._numbered_tables(tables)
-        changed = delta.renewed
-        gone = [e for e in delta.removed if (e.table, e.key) not in changed]
+        numbers = self._numbered_tables(tables)
+        renewed = delta.renewed
+        gone = [e for e in delta.removed if (e.table, e.key) not in renewed]
         if len(delta.added) + len(gone) == 1 and not reshaped:
             for entry in delta.added:
-                self._write(entry, number[entry.table], 0)
+                self._write(entry, numbers[entry.table], 0)
             for entry in gone:
-                self._entries.erase(entry, number[entry.table])
+                self._entries.erase(entry, numbers[entry.table])
             return
-        following = self._generation + 1
-        done: list[Entry] = []
+        next_generation = self._generation + 1
+        written: list[Entry] = []
         ending: list[Entry] = []
         try:
             for entry in delta.added:
-                in_place = (entry.table, entry.key) in changed
-                self._write(entry, number[entry.table], 0 if in_place else following)
+                in_place = (entry.table, entry.key) in renewed
+                self._write(entry, numbers[entry.table], 0 if in_place else next_generation)
                 if not in_place:
-                    done.append(entry)
+                    written.append(entry)
             for entry in gone:
                 ending.append(entry)
-                self._write(entry, number[entry.table], 0, until=following)
-            self._generation = following
+                self._write(entry, numbers[entry.table], 0, until=next_generation)
+            self._generation = next_generation
             if reshaped:
                 assert self._classifier is not None
-                self._switch(self._classifier, volatile, number)
+                self._switch(self._classifier, volatile, numbers)
             else:
-                self._store(abi.GENERATION_OFFSET, struct.pack("=Q", following))
+                self._write_into_heads(abi.GENERATION_OFFSET, struct.pack("=Q", next_generation))
         except BaseException:
-            self._generation = following - 1
-            for entry in done:
-                self._entries.erase(entry, number[entry.table])
-            for entry in (*ending, *(e for e in delta.removed if (e.table, e.key) in changed)):
-                self._write(entry, number[entry.table], 0)
+            self._generation = next_generation - 1
+            for entry in written:
+                self._entries.erase(entry, numbers[entry.table])
+            for entry in (*ending, *(e for e in delta.removed if (e.table, e.key) in renewed)):
+                self._write(entry, numbers[entry.table], 0)
             raise
-        # They count no more; if one cannot be erased it stays for nothing.
+        # They no longer count. An entry that cannot be erased stays without an effect.
         with suppress(OSError):
             for entry in gone:
-                self._entries.erase(entry, number[entry.table])
+                self._entries.erase(entry, numbers[entry.table])
 
     def set_host(self, host: Host) -> bool:
-        """Take `host` for the addresses of this host; whether that is news."""
+        """Take the addresses of `host` as those of this host; returns whether they have changed."""
         if host == self._host:
             return False
         content = host_lines(host.addresses, host.broadcasts)
-        # The half that is written now may have been in force until a moment ago.
+        # The half of the map that is written now may have been in force until a moment ago.
         wait_for_packets()
         self._first_host = 0 if self._first_host else abi.FAMILIES * abi.HOST_LINES
         at = self._first_host * abi.LINE
         self._hosts[at : at + len(content)] = content
         self._host_bytes, self._host = content, host
         if self._state is not None:
-            self._store(abi.FIRST_HOST_OFFSET, struct.pack("=I", self._first_host))
+            self._write_into_heads(abi.FIRST_HOST_OFFSET, struct.pack("=I", self._first_host))
         self._shortcuts.set_first_host(self._first_host)
         return True
 
@@ -212,16 +212,18 @@ class Programs:
 
     def counts(self) -> dict[Origin, Count]:
         """What every rule of the policy has matched."""
-        return {origin: self._counters.of_rule(number) for origin, number in self._numbers.items()}
+        return {
+            origin: self._counters.of_rule(number) for origin, number in self._rule_numbers.items()
+        }
 
     def volatile_counts(self) -> dict[tuple[TableId, bytes], Count]:
         """What every dynamic entry has matched."""
-        found = {}
+        counts = {}
         for entry in self._volatile.entries():
-            count = self._entries.count(entry, self._tables[entry.table])
+            count = self._entries.count(entry, self._table_numbers[entry.table])
             if count is not None:
-                found[entry.table, entry.key] = count
-        return found
+                counts[entry.table, entry.key] = count
+        return counts
 
     def parse_results(self) -> dict[str, int]:
         """How many frames could not be read as packets, by what was wrong with them."""
@@ -237,37 +239,39 @@ class Programs:
 
     def drift(self) -> list[str]:
         """One sentence for each way in which the maps are not what was written to them."""
-        found = []
+        differences = []
         if self._state_in_force() != self._state_bytes:
-            found.append("the steps in map state were changed")
-        if any(self._inner_id("images", slot) != number for slot, number in self._slots.items()):
-            found.append("map images was changed")
+            differences.append("the steps in map state were changed")
+        if any(
+            self._inner_id("images", slot) != image_id for slot, image_id in self._image_ids.items()
+        ):
+            differences.append("map images was changed")
         at = self._first_host * abi.LINE
         if self._hosts[at : at + len(self._host_bytes)] != self._host_bytes:
-            found.append("map hosts was changed")
+            differences.append("map hosts was changed")
         if self._shortcuts.are_changed():
-            found.append("map shortcuts was changed")
+            differences.append("map shortcuts was changed")
         entries = list(self._volatile.entries())
         if len(entries) <= COMPARED_ENTRIES and not all(
-            self._entries.holds(entry, self._tables[entry.table]) for entry in entries
+            self._entries.holds(entry, self._table_numbers[entry.table]) for entry in entries
         ):
-            found.append("the dynamic entries were changed")
-        return found
+            differences.append("the dynamic entries were changed")
+        return differences
 
     # -- inside ----------------------------------------------------------------------------------
 
     def _switch(
         self, classifier: Classifier, volatile: Volatile, tables: dict[TableId, int]
     ) -> None:
-        """Replace the state by one made of `classifier` and the tables of `volatile`."""
-        used = {table.id: tables[table.id] for table in volatile.tables}
-        dynamic = [Dynamic(table, number) for table, number in used.items()]
-        image = following(self._image, classifier)
+        """Replace the state by the one of `classifier` and the tables of `volatile`."""
+        table_numbers = {table.id: tables[table.id] for table in volatile.tables}
+        dynamic = [DynamicTable(table, number) for table, number in table_numbers.items()]
+        image = next_image(self._image, classifier)
         lines = state_lines(
             classifier,
             dynamic,
             image,
-            self._numbers,
+            self._rule_numbers,
             points=self.points,
             alone=self._alone,
             max_steps=self.max_steps,
@@ -276,44 +280,44 @@ class Programs:
         )
         if image.is_needed:
             self._put_image(image)
-        words = shortcuts(classifier, volatile.tables, self._numbers, self.points)
+        words = shortcuts(classifier, volatile.tables, self._rule_numbers, self.points)
         self._shortcuts.clear()
         try:
             self._replace_state(lines)
         except BaseException:
             self._clear_image(image.slot)
             raise
-        self._tables, self._image, self._classifier = used, image, classifier
-        self._judged = self.points
+        self._table_numbers, self._image, self._classifier = table_numbers, image, classifier
+        self._points_in_force = self.points
         self._volatile = volatile
         self._shortcuts.set(words, classifier.digest)
         image.chunks.clear()
-        # No packet sees an old image any more: the update of an outer map waits for them.
-        for slot in self._slots.keys() - image.slots:
+        # No packet uses an old image any more: the update of an outer map waits for such packets.
+        for slot in self._image_ids.keys() - image.slots:
             self._clear_image(slot)
 
     def _put_image(self, image: Image) -> None:
-        """Put an image into its slot, where no step names it yet."""
+        """Put an image into its slot, which no step names yet."""
         try:
             descriptor = libbpf.create_lines("ipsecd_image", b"".join(image.chunks), freeze=True)
             try:
                 number = libbpf.map_info(descriptor).id
-                self._put("images", image.slot, descriptor)
+                self._put_inner_map("images", image.slot, descriptor)
             finally:
                 os.close(descriptor)
         except OSError as error:
             raise not_taken(error.strerror) from error
-        self._slots[image.slot] = number
+        self._image_ids[image.slot] = number
 
     def _replace_state(self, lines: bytes) -> None:
-        """Have packets judged by other lines; all that can fail comes before that."""
+        """Have packets judged by new lines; whatever can fail comes before the change."""
         memory = None
         try:
             descriptor = libbpf.create_lines("ipsecd_state", lines, freeze=False)
             try:
                 memory = libbpf.map_lines(descriptor, len(lines) // abi.LINE)
                 number = libbpf.map_info(descriptor).id
-                self._put("state", 0, descriptor)
+                self._put_inner_map("state", 0, descriptor)
             finally:
                 os.close(descriptor)
         except BaseException as error:
@@ -327,17 +331,17 @@ class Programs:
         if old is not None:
             old.close()
 
-    def _put(self, outer: str, slot: int, descriptor: int) -> None:
+    def _put_inner_map(self, outer: str, slot: int, descriptor: int) -> None:
         """Put an inner map into a slot of an outer one."""
         libbpf.update(self.maps[outer], struct.pack("=I", slot), struct.pack("=I", descriptor))
 
     def _clear_image(self, slot: int) -> None:
-        """Free what no step names. If that fails, the next image that gets the slot does it."""
-        if self._slots.pop(slot, None) is not None:
+        """Free an image that no step names; if that fails, the next image replaces it."""
+        if self._image_ids.pop(slot, None) is not None:
             with suppress(OSError):
                 libbpf.delete(self.maps["images"], struct.pack("=I", slot))
 
-    def _store(self, offset: int, value: bytes) -> None:
+    def _write_into_heads(self, offset: int, value: bytes) -> None:
         """Write a number into the heads of all points; a packet reads one of them, once."""
         assert self._state is not None
         content = bytearray(self._state_bytes)
@@ -348,7 +352,7 @@ class Programs:
         self._state_bytes = bytes(content)
 
     def _numbered_tables(self, tables: Iterable[TableId]) -> dict[TableId, int]:
-        numbers = dict(self._tables)
+        numbers = dict(self._table_numbers)
         for table in tables:
             if table not in numbers:
                 numbers[table] = self._next_table
@@ -358,11 +362,11 @@ class Programs:
     def _number_rules(self, classifier: Classifier) -> dict[Origin, int]:
         """The number of every rule; new ones get numbers that nothing in force uses."""
         origins = classifier.origins
-        numbers = {o: n for o, n in self._numbers.items() if o in origins}
+        numbers = {o: n for o, n in self._rule_numbers.items() if o in origins}
         new = sorted(origins - numbers.keys())
         if not new:
             return numbers
-        used = set(self._numbers.values())
+        used = set(self._rule_numbers.values())
         free = (number for number in range(self.max_rules) if number not in used)
         numbers.update(zip(new, free, strict=False))
         if len(numbers) < len(origins):
@@ -372,13 +376,13 @@ class Programs:
             )
         try:
             for number in (numbers[origin] for origin in new):
-                # Those that no rule had yet are zero.
-                if number < self._numbered:
+                # A number that no rule has had yet has a counter of zero.
+                if number < self._first_new_number:
                     self._counters.set_rule(number, Count())
-            put_origins(self.maps["origins"], {**self._numbers, **numbers})
+            put_origins(self.maps["origins"], {**self._rule_numbers, **numbers})
         except OSError as error:
             raise not_taken(error.strerror) from error
-        self._numbered = max(self._numbered, 1 + max(numbers.values()))
+        self._first_new_number = max(self._first_new_number, 1 + max(numbers.values()))
         return numbers
 
     def _write(self, entry: Entry, table: int, since: int, *, until: int = abi.FOREVER) -> None:

@@ -1,12 +1,12 @@
-"""Owns what is known of a packet by its destination port alone; must agree with the steps.
+"""Owns the shortcuts: verdicts on packets by their destination port alone, equal to the steps'.
 
 Invariants:
 
-1. A port whose packets no step can match passes; one whose first possible match is a block that
-   looks at nothing but protocol, destination port and whether the packet is for this host, and
-   that nothing exempts, drops. Every other port has no shortcut, which is always right.
-2. While the state is replaced nothing has a shortcut, so that no packet is judged by the words
-   of one state and the steps of another.
+1. A port passes if no step can match its packets. It drops if the first step that can match is a
+   block which looks only at protocol, destination port and whether the packet is for this host,
+   and if nothing exempts its packets. No other port has a shortcut; to have none is always right.
+2. While the state is replaced there are no shortcuts, so that no packet is judged by the words of
+   one state and the steps of another.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _LOWEST_BYTE = 0 if sys.byteorder == "little" else _WORD.size - 1
 _BYTES = abi.SHORTCUT_LINES * abi.LINE
 _DIGEST_AT = _BYTES + 32
 MAX_ENTRIES = 4096
-"""Entries of a table that are looked at one by one; a longer one leaves no shortcut."""
+"""The most entries of a table that are looked at one by one; longer tables leave no shortcut."""
 
 
 Section = tuple[Family, int]
@@ -44,7 +44,7 @@ Section = tuple[Family, int]
 _SECTIONS = [(family, protocol) for family in _FAMILIES for protocol in _PROTOCOLS]
 
 
-# For `bytes.translate`: what passes keeps its word, or what drops does; all else has none.
+# For `bytes.translate`: only words that pass stay, or only those that drop; all others become 0.
 _PASSING_ONLY = bytes(kind * (kind == abi.SHORTCUT_PASS) for kind in range(256))
 _DROPPING_ONLY = bytes(kind * (kind != abi.SHORTCUT_PASS) for kind in range(256))
 
@@ -62,19 +62,19 @@ class Shortcuts:
         self._memory.close()
 
     def clear(self) -> None:
-        """Let every packet walk the steps; these are still of the same policy."""
+        """Let every packet walk the steps; the digest stays that of the policy in force."""
         self._set(bytes(_BYTES))
 
     def set(self, words: bytes, digest: str) -> None:
-        """Put `words` in force, which agree with the steps in force; they are of policy `digest`.
+        """Put `words` in force, which agree with the steps in force, and the policy's `digest`.
 
-        The next process reads the digest here, with no more privilege than it takes to load maps.
+        The next process reads the digest here: that takes no more privilege than to load maps.
         """
         self._set(words)
         self._memory[_DIGEST_AT : _DIGEST_AT + 32] = bytes.fromhex(digest).ljust(32, b"\0")
 
     def _set(self, words: bytes) -> None:
-        # What a word says is in one byte of it, so no packet sees half of a change.
+        # The verdict of a word is in one byte of it, so no packet sees half of a change.
         self._memory[:_BYTES] = words
         self._words = bytearray(words)
 
@@ -89,7 +89,7 @@ class Shortcuts:
             self._words[at : at + len(none)] = none
 
     def set_first_host(self, line: int) -> None:
-        """From which line of the hosts addresses count."""
+        """Set from which line of the map of hosts on addresses are this host's."""
         self._memory[_BYTES : _BYTES + _WORD.size] = _WORD.pack(line)
 
     def are_changed(self) -> bool:
@@ -113,10 +113,10 @@ def shortcuts(
         if isinstance(table, Table) and _is_plain_block(table.id) and len(table) <= MAX_ENTRIES:
             _set_drops(kinds, dropping, table, rules)
             continue
-        # What something of higher rank drops in any case stays dropped.
+        # Packets that a table of higher rank drops in any case stay dropped.
         for section, first, last in _reach(table.id, _keys(table)):
-            found = kinds[section]
-            found[first : last + 1] = found[first : last + 1].translate(_DROPPING_ONLY)
+            ports = kinds[section]
+            ports[first : last + 1] = ports[first : last + 1].translate(_DROPPING_ONLY)
     for name in classifier.exemptions:
         for pattern in exemption(name).patterns:
             _exempt(kinds, pattern)
@@ -173,23 +173,23 @@ def _reach(table: TableId, keys: Iterable[bytes] | None) -> set[tuple[Section, i
     if keys is None:
         return {((table.family, protocol), first, last) for protocol in _PROTOCOLS}
     at = {part.field.name: slice(part.offset, part.offset + part.size) for part in table.parts}
-    found = set()
+    reached = set()
     for key in keys:
         if "destination_ports" in at:
             first = last = int.from_bytes(key[at["destination_ports"]], "big")
         for protocol in _PROTOCOLS:
             if not table.protocol or key[at["protocol"]] == bytes((protocol,)):
-                found.add(((table.family, protocol), first, last))
-    return found
+                reached.add(((table.family, protocol), first, last))
+    return reached
 
 
 def _exempt(kinds: dict[Section, bytearray], pattern: Pattern) -> None:
-    """What may be exempt has to be looked at."""
+    """Take away the drops for packets that `pattern` may exempt."""
     if Point.ARRIVING not in pattern.points or pattern.icmp_types:
         return
     port = pattern.destination_port
     first, last = (0, MAX_PORT) if port is None else (port, port)
     for family, protocol in _SECTIONS:
         if pattern.family in {None, family} and pattern.protocol in {None, protocol}:
-            found = kinds[family, protocol]
-            found[first : last + 1] = found[first : last + 1].translate(_PASSING_ONLY)
+            ports = kinds[family, protocol]
+            ports[first : last + 1] = ports[first : last + 1].translate(_PASSING_ONLY)

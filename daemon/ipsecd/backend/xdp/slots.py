@@ -1,6 +1,6 @@
-"""Owns where the fields of a table lie in what the programs read: keys, masks, ranges of ports.
+"""Owns where the programs find the fields of a table: in keys, masks and ranges of ports.
 
-Goes over the rows of ``model.fields``; the layout is that of ``abi``. Pure.
+It goes over the rows of ``model.fields``; the layout is that of ``abi``. Pure.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ MEMBERS = {
     Place.DESTINATION_PORT: "dport",
     Place.PROTOCOL: "protocol",
 }
-"""The member of a key (``abi.KEY_MEMBERS``) that has the fields of each place."""
+"""For each place the member of a key (``abi.KEY_MEMBERS``) that holds its fields."""
 
 _PLACES = {member: place for place, member in MEMBERS.items()}
 
 
-class Fixed(NamedTuple):
-    """The fields besides one address that all entries of a list of prefixes share; b"" for any."""
+class SharedFields(NamedTuple):
+    """The fields that all entries of a list of prefixes share, beside addresses; b"" for any."""
 
     protocol: bytes
     source_port: bytes
@@ -62,30 +62,30 @@ def mask_of(table: TableId) -> bytes:
     return _packed(table.family, masks)
 
 
-def fixed_of(table: TableId, key: bytes) -> Fixed:
-    """What a key of `table` holds besides addresses."""
+def shared_fields(table: TableId, key: bytes) -> SharedFields:
+    """The fields of a key of `table` other than addresses."""
     values = _values(table, key)
-    return Fixed(
+    return SharedFields(
         values.get(Place.PROTOCOL, b""),
         values.get(Place.SOURCE_PORT, b""),
         values.get(Place.DESTINATION_PORT, b""),
     )
 
 
-def port_bounds(table: TableId, fixed: Fixed | None = None) -> list[int]:
+def port_bounds(table: TableId, shared: SharedFields | None = None) -> list[int]:
     """The first and last source port and the first and last destination port of a step.
 
-    `fixed` has the ports of steps whose entries do not have them.
+    `shared` has the ports of a step whose entries do not have them.
     """
     bounds = dict.fromkeys((Place.SOURCE_PORT, Place.DESTINATION_PORT), ANY.bounds)
     for name, shape in table.looks.items():
         field = BY_NAME[name]
         if field.kind is Kind.RANGE and field.place is not None:
             bounds[field.place] = shape.bounds
-    if fixed:
+    if shared:
         for place, port in (
-            (Place.SOURCE_PORT, fixed.source_port),
-            (Place.DESTINATION_PORT, fixed.destination_port),
+            (Place.SOURCE_PORT, shared.source_port),
+            (Place.DESTINATION_PORT, shared.destination_port),
         ):
             if port:
                 bounds[place] = (int.from_bytes(port, "big"),) * 2
