@@ -1,13 +1,13 @@
-"""Owns the nftables backend: one table ``inet ipsecd``, one transaction for each change.
+"""Owns the nftables backend: the one table ``inet ipsecd``, and one transaction for each change.
 
 Invariants:
 
 1. A set of the policy never changes once packets can see it. A packet on its way through the old
-   rules looks into the old sets to the end: nf_tables fixes the rules of a packet when it enters
-   the hook, but looks at set elements as they are at that moment. So new content gets a new set,
-   and the old set is deleted only after every packet that could see it has gone.
-2. Sets of dynamic rules are apart from those of the policy; a policy change does not touch them.
-3. All goes through one netlink socket, because the kernel binds a table's ownership to it.
+   rules looks into the old sets to the end: nf_tables fixes the rules for a packet when it enters
+   the hook, but reads set elements as they are at the moment of each look-up. So new content gets
+   a new set, and the old set is deleted only after every packet that could see it has gone.
+2. Dynamic rules have sets of their own, which a change of the policy does not touch.
+3. All requests go through one netlink socket, because the kernel binds the table's ownership to it.
 """
 
 from __future__ import annotations
@@ -56,10 +56,10 @@ from ipsecd.progress import Tell, silent
 class NftablesBackend:
     """Enforces a classifier with nftables in the network namespace it is made in.
 
-    ``points`` says where packets are looked at; set before ``apply``, and all by default.
+    ``points`` says where packets are looked at: everywhere, unless it is set before ``apply``.
 
     `protect` is whether to use ``owner`` and ``persist`` where the kernel has them; tests switch
-    it off to see older kernels.
+    it off to behave as on older kernels.
     """
 
     name = "nftables"
@@ -99,7 +99,7 @@ class NftablesBackend:
         self._surroundings = Surroundings()
         self._fingerprint = ""
         self._drifted = False
-        self._meddled = False
+        self._foreign_change = False
         self._early = EarlySets()
 
     def owner_fd(self) -> int:
@@ -134,8 +134,8 @@ class NftablesBackend:
         self._settle()
 
     def _is_loaded(self, table: Table) -> bool:
-        known = self._policy.get(table.id)
-        return bool(known and known.table.digest == table.digest)
+        policy_set = self._policy.get(table.id)
+        return bool(policy_set and policy_set.table.digest == table.digest)
 
     def _begin_early(self, early: EarlySets) -> None:
         self._early = early
@@ -151,16 +151,16 @@ class NftablesBackend:
     def apply(self, classifier: Classifier, volatile: Volatile) -> None:
         """Put the whole state in force in one transaction, then delete what is no longer used.
 
-        At first, and after drift, nothing in the kernel is trusted and all sets are written anew.
+        The first time, and after drift, it trusts nothing in the kernel and writes all sets anew.
         """
         trusted = self._classifier is not None and not self._drifted
         now = self._clock()
-        known = self._policy if trusted else {}
+        present = self._policy if trusted else {}
         dynamic = self._dynamic
         if not trusted:
             self._early = EarlySets()
         steps = [] if trusted else self._take_over()
-        policy, sets = self._policy_sets(classifier, known)
+        policy, sets = self._policy_sets(classifier, present)
         steps += sets
         if not trusted:
             dynamic = {table.id: self._kernel_table(table.id) for table in volatile.tables}
@@ -177,34 +177,34 @@ class NftablesBackend:
         self._chains = [*ruleset.chains, mark]
         if classifier is not self._classifier:
             self._early = EarlySets()
-        self._classifier, self._drifted, self._meddled = classifier, False, False
+        self._classifier, self._drifted, self._foreign_change = classifier, False, False
         self._settle()
 
     def change(self, delta: Delta, volatile: Volatile) -> None:
         """Add and remove elements; touch the rules only if a table came or went.
 
-        Where some go and others come, those that come do so first, and those that go only after
-        every packet on its way can see the new ones. In between both are in force, and of both
-        the highest-ranked decides: the verdict is that of the old rules or that of the new ones.
+        If some elements are added and others removed, they are added first, and removed only when
+        every packet on its way can see the new ones. In between both are in force, and the
+        highest-ranked of both decides: the verdict is that of the old or that of the new rules.
         """
-        stays = delta.renewed
-        gone = tuple(e for e in delta.removed if (e.table, e.key) not in stays)
-        come = tuple(e for e in delta.added if (e.table, e.key) not in stays)
-        if not gone or not come:
+        renewed = delta.renewed
+        removed = tuple(e for e in delta.removed if (e.table, e.key) not in renewed)
+        added = tuple(e for e in delta.added if (e.table, e.key) not in renewed)
+        if not removed or not added:
             self._change(delta, volatile)
             return
-        kept = tuple(e for e in delta.removed if (e.table, e.key) in stays)
+        kept = tuple(e for e in delta.removed if (e.table, e.key) in renewed)
         first = Delta(kept, delta.added)
         self._change(first, volatile)
         wait_for_packets()
         try:
-            self._change(Delta(removed=gone), volatile)
+            self._change(Delta(removed=removed), volatile)
         except IpsecdError:
             self._change(first.reversed(), volatile)
             raise
 
     def _change(self, delta: Delta, volatile: Volatile) -> None:
-        """Carry out one transaction of a change, of which `volatile` is the outcome."""
+        """Carry out one transaction of a change whose outcome is `volatile`."""
         assert self._classifier is not None
         touched = {entry.table for entry in (*delta.removed, *delta.added)}
         gone = [table for table in touched if table not in volatile and table in self._dynamic]
@@ -234,15 +234,15 @@ class NftablesBackend:
 
     def observe(self) -> Observation:
         """Read the table back and compare its rules, sets and small sets' elements."""
-        found = compare(
+        observation = compare(
             self._reader,
             self._classifier,
             self._policy.values(),
             self._fingerprint,
-            meddled=self._meddled,
+            foreign_change=self._foreign_change,
         )
-        self._drifted = self._drifted or bool(found.drift)
-        return found
+        self._drifted = self._drifted or bool(observation.drift)
+        return observation
 
     def adopt(self) -> None:
         """Own the table, so that nobody can flush it."""
@@ -268,8 +268,8 @@ class NftablesBackend:
     def counts(self) -> Mapping[Origin, Count]:
         """What every rule of the policy has matched, from its counter object."""
         origins = self._classifier.origins if self._classifier else frozenset()
-        found, names = self._reader.counters(), {one: counter_name(one) for one in origins}
-        return {origin: found[name] for origin, name in names.items() if name in found}
+        counts, names = self._reader.counters(), {o: counter_name(o) for o in origins}
+        return {origin: counts[name] for origin, name in names.items() if name in counts}
 
     def volatile_counts(self) -> Mapping[tuple[TableId, bytes], Count]:
         """What every dynamic entry has matched, from the counters of its element."""
@@ -290,21 +290,21 @@ class NftablesBackend:
     def changed(self) -> bool:
         """Whether somebody else changed our table since the last call."""
         if self._events and self._events.foreign_change():
-            self._meddled = True
-        return self._meddled
+            self._foreign_change = True
+        return self._foreign_change
 
     def is_stale(self) -> bool:
         """Whether a service that a rule names has been started or stopped.
 
-        Once a second also whether somebody has begun or ceased to translate addresses.
+        Once a second it also asks whether somebody has begun or ceased to translate addresses.
         """
         return self._classifier is not None and self._surveyor.has_changed(self._surroundings)
 
     def _take_over(self) -> list[Message]:
-        """Own the table before anything else, and see what an earlier process left in it.
+        """Own the table before anything else, and read what an earlier process left in it.
 
-        Returns the first messages of the transaction. A table that cannot be owned in place is
-        replaced within it.
+        Returns the first messages of the transaction that follows. A table that cannot be owned in
+        place is replaced in that transaction.
         """
         flags = nft.TABLE_OWNER | nft.TABLE_PERSIST if self._protected else 0
         self._chains = []
@@ -320,18 +320,18 @@ class NftablesBackend:
         return tx.foundation(flags, existing)
 
     def _policy_sets(
-        self, classifier: Classifier, known: Mapping[TableId, PolicySet]
+        self, classifier: Classifier, present: Mapping[TableId, PolicySet]
     ) -> tuple[dict[TableId, PolicySet], list[Message]]:
-        """The sets of a policy: those that are there with the same content, and new ones."""
+        """The sets of a policy, and what makes those that are not `present` with this content."""
         policy: dict[TableId, PolicySet] = {}
-        counted = {origin for one in known.values() for origin in one.table.origins}
+        counted = {origin for policy_set in present.values() for origin in policy_set.table.origins}
         counted |= self._early.origins
         steps = [
             nft.new_counter(TABLE, counter_name(origin), describe(origin))
             for origin in sorted(classifier.origins - counted)
         ]
         for table in classifier.tables:
-            old = known.get(table.id)
+            old = present.get(table.id)
             if old and old.table.digest == table.digest:
                 policy[table.id] = old
                 continue
@@ -366,13 +366,13 @@ class NftablesBackend:
         commit(self._socket, steps)
 
     def _settle(self, *, clean_up: bool = True) -> None:
-        """Do what follows a change that is in force; no failure here may deny that it is.
+        """Clean up after a change and take the fingerprint; if this fails, the change stands.
 
         Without a fingerprint the next look at the table finds drift, and all is written anew.
         """
         self._fingerprint = ""
         if clean_up:
-            # What is left then is seen in the fingerprint, and is not taken for somebody's change.
+            # What remains if this fails is part of the fingerprint, so it is not taken for drift.
             with suppress(IpsecdError):
                 self._clean_up()
         with suppress(IpsecdError):
@@ -381,9 +381,9 @@ class NftablesBackend:
     def _clean_up(self) -> None:
         """Delete the sets and counters that no rule uses, once no packet can see them any more.
 
-        What cannot be deleted now is found again after the next change; it decides nothing.
+        What cannot be deleted now decides nothing, and is tried again after the next change.
         """
-        sets = {one.kernel.set_name for one in self._policy.values()} | self._early.names
+        sets = {kept.kernel.set_name for kept in self._policy.values()} | self._early.names
         sets |= {name for kernel in self._dynamic.values() for name in kernel.sets}
         counters = set(map(counter_name, self._early.origins))
         if self._classifier:
@@ -399,4 +399,4 @@ def _in_kernel(
     policy: Mapping[TableId, PolicySet], dynamic: Mapping[TableId, KernelTable]
 ) -> list[KernelTable]:
     """All tables that the kernel holds, in the order of their rank."""
-    return in_order([*(one.kernel for one in policy.values()), *dynamic.values()])
+    return in_order([*(policy_set.kernel for policy_set in policy.values()), *dynamic.values()])

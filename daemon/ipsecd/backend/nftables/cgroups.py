@@ -1,7 +1,7 @@
-"""Owns finding control groups: what nf_tables knows them by, and whether this host has any.
+"""Owns finding control groups: how nf_tables identifies them, and whether this host has any.
 
-A group is known by its depth and the number of its directory, which is another when a service is
-started again. Source: nft_socket_cgroupv2 in net/netfilter/nft_socket.c.
+nf_tables identifies a group by its depth and the inode number of its directory. A service that is
+started again has another number. Source: nft_socket_cgroupv2 in net/netfilter/nft_socket.c.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _SYSTEM = "system.slice"
 
 
 class Group(NamedTuple):
-    """A control group: how deep it lies (its parent's depth and 1), and its number."""
+    """A control group: its depth below the root, and its inode number."""
 
     level: int
     number: int
@@ -46,18 +46,20 @@ def find(process: str) -> Group | None:
 
 
 def holds(outer: Process, inner: Process) -> bool:
-    """Whether the local processes of one endpoint are all of another's too, as things are now."""
+    """Whether at the moment all local processes of `inner` are processes of `outer` too."""
     if outer == inner:
         return True
     top = root()
     if top is None:
         return False
-    of_outer, of_inner = (next(_paths(str(one), top), None) for one in (outer, inner))
-    return of_outer is not None and of_inner is not None and of_inner.is_relative_to(of_outer)
+    outer_path, inner_path = (next(_paths(str(process), top), None) for process in (outer, inner))
+    if outer_path is None or inner_path is None:
+        return False
+    return inner_path.is_relative_to(outer_path)
 
 
 def _paths(process: str, top: Path) -> Iterator[Path]:
-    """Where the group of an endpoint may lie: a service is in some slice, and slices are nested."""
+    """Where the group of an endpoint may be: a service is in some slice, and slices are nested."""
     kind, _, name = process.partition(":")
     if kind == "cgroup":
         yield top / name.lstrip("/")
@@ -79,7 +81,7 @@ def find_all(tables: Iterable[HasTableId]) -> dict[str, Group | None]:
 
 
 def require(tables: Iterable[HasTableId]) -> None:
-    """Raise ``Refused`` if a table names local processes and this host has no such groups."""
+    """Raise ``Refused`` if a table names local processes and this host has no control groups."""
     named = next((table.id.process for table in tables if table.id.process), None)
     if named and root() is None:
         raise Refused(

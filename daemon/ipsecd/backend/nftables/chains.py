@@ -1,6 +1,6 @@
-"""Owns what is done with the packets of one IP version in one place, as chains of rules.
+"""Owns the chains of rules that judge the packets of one IP version at one place.
 
-Invariants: those of ``render``.
+The invariants are those of the module ``render``.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from ipsecd.model.fields import ME
 from ipsecd.model.packets import Point
 
 DELIVERED_TYPES = ex.host32(ex.RTN_LOCAL), ex.host32(ex.RTN_MULTICAST)
-"""The first and the last routing type of destinations that are delivered here."""
+"""The first and the last routing type (RTN_…) of destinations that are delivered here."""
 _SHARED_TYPES = ex.host32(ex.RTN_BROADCAST), ex.host32(ex.RTN_MULTICAST)
-"""The same of those that a bridge may pass on to others as well."""
+"""The first and the last routing type of destinations that a bridge may pass on as well."""
 _BRIDGES = ("bridge", "vlan")
-"""Kinds of links that bridged frames seem to come in by, with ``bridge-nf-call-iptables``."""
+"""Kinds of links by which bridged frames seem to arrive, with ``bridge-nf-call-iptables``."""
 
 
 @dataclass(frozen=True, slots=True)
-class Program:
-    """What is done with packets of one IP version at one point."""
+class FamilyChains:
+    """What is to be done with packets of one IP version at one place, and the rules for it."""
 
     rules: Ruleset
     look: Look
@@ -48,7 +48,7 @@ class Program:
     sees_sockets: bool
 
     def render(self, *, check: bool, drop: bool) -> None:
-        """Write the rules; `check` the headers, and `drop` or pass what cannot be read."""
+        """Write the rules; `check` the headers, and `drop` or pass packets that are unparsable."""
         entry = chain(self.look.base, self.family)
         if check:
             self._check_headers(entry, drop=drop and self.look.point is not Point.LEAVING)
@@ -56,11 +56,11 @@ class Program:
         self._split(entry, self.tables, "")
 
     def _check_headers(self, entry: str, *, drop: bool) -> None:
-        # What passes at the first look is counted there.
+        # A packet that passes at the first look was counted there.
         counted = ex.counted_by(UNPARSABLE) if drop or not self.look.again else b""
         end = counted + ex.verdict(DROP if drop else ACCEPT)
-        # Before the headers: the first of those that follow may lie in an earlier fragment, and
-        # then this one has no protocol, and only tables without one can match it.
+        # This comes before the headers are checked: the header that follows may be in an earlier
+        # fragment. Then this one has no protocol, and only tables without a protocol match it.
         fragments = chain(self.look.base, self.family, "fragment")
         self.rules.add(
             entry, self._is_later_fragment(), ex.verdict(GOTO, fragments), comment="no ports"
@@ -75,8 +75,8 @@ class Program:
         self._exempt(fragments, fragment=True)
         self._split(fragments, [t for t in self.tables if not t.id.needs_transport], "fragment")
         ports = chain(self.look.base, self.family, "ports")
-        known = ex.in_set(WITH_TRANSPORT[self.family])
-        self.rules.add(entry, ex.meta(ex.META_L4PROTO), known, ex.verdict(JUMP, ports))
+        has_transport = ex.in_set(WITH_TRANSPORT[self.family])
+        self.rules.add(entry, ex.meta(ex.META_L4PROTO), has_transport, ex.verdict(JUMP, ports))
         readable = ex.payload(ex.TRANSPORT_HEADER, 0, 4) + ex.compare(ex.GTE, b"\0\0\0\0")
         self.rules.add(ports, readable, ex.verdict(RETURN))
         self.rules.add(ports, end, comment="ends before its ports or its type")
@@ -96,26 +96,26 @@ class Program:
                 self.rules.add(name, parts, ex.verdict(ACCEPT), comment=f"exempt: {label}")
 
     def _split(self, entry: str, tables: list[KernelTable], part: str) -> None:
-        """Send a packet to the tables it can match: with ``me``, or without."""
+        """Send a packet to the tables that it can match: all of them if it is from or to ``me``."""
         if self.look.again:
             self._look_up(entry, tables)
             return
         parts = (part,) if part else ()
-        me = chain(self.look.base, self.family, *parts, "me")
-        other = chain(self.look.base, self.family, *parts, "other")
+        with_me = chain(self.look.base, self.family, *parts, "me")
+        without_me = chain(self.look.base, self.family, *parts, "other")
         if any(map(is_of_me, tables)):
             self._spare_bridged(entry, tables, parts)
             for is_me in self._is_me():
-                self.rules.add(entry, is_me, ex.verdict(GOTO, me))
-            self._look_up(me, tables)
-        # What leaves under another source than ours was judged when it arrived.
-        elsewhere = [table for table in tables if not is_of_me(table)]
-        if elsewhere and self.look.point is not Point.LEAVING:
-            self.rules.add(entry, ex.verdict(GOTO, other))
-            self._look_up(other, elsewhere)
+                self.rules.add(entry, is_me, ex.verdict(GOTO, with_me))
+            self._look_up(with_me, tables)
+        # A leaving packet whose source is not this host was judged when it arrived.
+        tables_without_me = [table for table in tables if not is_of_me(table)]
+        if tables_without_me and self.look.point is not Point.LEAVING:
+            self.rules.add(entry, ex.verdict(GOTO, without_me))
+            self._look_up(without_me, tables_without_me)
 
     def _spare_bridged(self, entry: str, tables: list[KernelTable], parts: tuple[str, ...]) -> None:
-        """Leave blocks to ``me`` of what a bridge may only pass on to where it is delivered."""
+        """Do not block what a bridge may only pass on; it is judged again if it is delivered."""
         spared = [table for table in tables if not (is_block(table) and is_of_me(table))]
         if len(spared) == len(tables) or self.look.point is not Point.ARRIVING:
             return
@@ -130,10 +130,10 @@ class Program:
         self._look_up(bridged, spared)
 
     def _is_me(self) -> list[bytes]:
-        """The conditions under which a packet is to (or from) this host, each of them enough.
+        """The conditions under which a packet is to (or from) this host; any of them is enough.
 
-        Kernels before 6.12 look for an address in the VRF of a link only when asked about that
-        link, and then for no address of another.
+        Kernels before 6.12 find an address in the VRF of a link only when they are asked about
+        that link, and then they find no other addresses.
         """
         if self.look.point is Point.ARRIVING:
             address, link, kinds = ex.FIB_DADDR, ex.FIB_IIF, ex.within(*DELIVERED_TYPES)
@@ -166,17 +166,17 @@ class Program:
                     self.rules.add(name, *parts, comment=text)
 
     def _links(self, table: KernelTable) -> list[bytes]:
-        """The conditions on the link, each of them enough.
+        """The conditions on the link, any of which is enough.
 
-        With a VRF the link itself is unknown: what counts for some links only must not block
-        there, nor be outranked.
+        Where the link is a VRF, the link in it is unknown. A table for one type of link must not
+        block there, and must not be outranked.
         """
         if self.look.in_vrf and table.id.interface_type:
             return [] if is_block(table) else [b""]
         return _interface(table.id, self.look.point)
 
     def _match(self, table: KernelTable) -> bytes:
-        """Go on if the key is in the table, and count that unless it counts elsewhere."""
+        """Go on if the key is in the table, and count the match unless it counts elsewhere."""
         leaving = self.look.point is Point.LEAVING and table.id.source != ME
         if not is_block(table) and (self.look.again or leaving):
             return ex.in_set(table.uncounted)
@@ -200,17 +200,18 @@ class Program:
         # The addresses of a related ICMP error are not those of the connection it is about.
         own = state + ex.masked(ex.host32(ex.CT_STATE_RELATED)) + ex.compare(ex.EQ, ex.host32(0))
         for direction in (0, 1):
-            seen = own + ex.tracked(ex.CT_DIRECTION) + ex.compare(ex.EQ, bytes((direction,)))
-            yield seen + key_of(table, as_arrived(direction))
+            is_direction = ex.compare(ex.EQ, bytes((direction,)))
+            condition = own + ex.tracked(ex.CT_DIRECTION) + is_direction
+            yield condition + key_of(table, as_arrived(direction))
         mask = ex.masked(ex.host32(ex.CT_STATE_INVALID_OR_UNTRACKED))
         yield state + mask + ex.compare(ex.NEQ, ex.host32(0)) + key_of(table, from_packet)
 
 
 def _interface(table: TableId, point: Point) -> list[bytes]:
-    """The conditions on the link, each of them enough; one empty one if any link will do."""
+    """The conditions on the link, any of which is enough; a single empty one allows every link."""
     if not table.interface_type:
         return [b""]
-    # A permit that names no ``me`` was judged by the link it came in by.
+    # A permit that names no ``me`` goes by the link by which the packet arrived.
     incoming = point is Point.ARRIVING or (point is Point.LEAVING and table.source != ME)
     kind = ex.meta(ex.META_IIFTYPE if incoming else ex.META_OIFTYPE)
     name = ex.meta(ex.META_IIFNAME if incoming else ex.META_OIFNAME)

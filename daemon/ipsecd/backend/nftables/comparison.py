@@ -39,12 +39,12 @@ def compare(
     sets: Iterable[PolicySet],
     fingerprint: str,
     *,
-    meddled: bool,
+    foreign_change: bool,
 ) -> Observation:
-    """What the table holds, and in which ways that is not `classifier` in `sets`.
+    """What the table holds, and how it differs from `classifier`, whose tables are in `sets`.
 
-    `fingerprint` is what the reader said after the last change; `meddled` is whether somebody else
-    is known to have changed the table since. Without a classifier there should be no table.
+    `fingerprint` is that of the table after the last change. `foreign_change` says that somebody
+    else has changed the table since. Without a classifier there should be no table.
     """
     if not reader.exists():
         missing = (f"table inet {TABLE} is missing",) if classifier else ()
@@ -58,20 +58,20 @@ def compare(
         drift.append(f"the kernel holds policy {digest}, not {classifier.digest}")
     if reader.fingerprint() != fingerprint:
         drift.append(f"the chains, rules or sets of table inet {TABLE} were changed")
-    if meddled:
-        # Not only what is compared can have changed: large sets and dynamic ones are not read.
+    if foreign_change:
+        # The change may be in what is not compared: large sets and dynamic ones are not read.
         drift.append(f"somebody else changed table inet {TABLE}")
     drift += [f"the elements of set {name} were changed" for name in _changed_sets(reader, sets)]
     return Observation(digest, tuple(drift))
 
 
 def unused(reader: TableReader, sets: set[str], counters: set[str]) -> list[Message]:
-    """What deletes the sets and counters of the table that are not among those in use."""
-    found = [name for name in reader.sets() if serial_of(name) and name not in sets]
-    stale = [name for name in reader.counters() if name not in counters]
+    """Messages that delete the sets and counters of the table, except those that are given."""
+    unused_sets = [name for name in reader.sets() if serial_of(name) and name not in sets]
+    unused_counters = [name for name in reader.counters() if name not in counters]
     return [
-        *(nft.delete_set(TABLE, name) for name in found),
-        *(nft.delete_counter(TABLE, name) for name in stale),
+        *(nft.delete_set(TABLE, name) for name in unused_sets),
+        *(nft.delete_counter(TABLE, name) for name in unused_counters),
     ]
 
 
@@ -80,14 +80,14 @@ def _changed_sets(reader: TableReader, sets: Iterable[PolicySet]) -> Iterator[st
     for name, keys in tx.FIXED_SETS.items():
         if {key for key, _ in reader.elements(name)} != set(keys):
             yield name
-    for one in sets:
-        if len(one.table) <= COMPARED_ELEMENTS and not _holds(reader, one):
-            yield one.kernel.set_name
+    for policy_set in sets:
+        if len(policy_set.table) <= COMPARED_ELEMENTS and not _is_unchanged(reader, policy_set):
+            yield policy_set.kernel.set_name
 
 
-def _holds(reader: TableReader, one: PolicySet) -> bool:
-    table = one.table
+def _is_unchanged(reader: TableReader, policy_set: PolicySet) -> bool:
+    table = policy_set.table
     keys = kernel_keys(table.id, table.keys, NFPROTO[table.id.family])
     width = kernel_key_width(table.id)
     wanted = {keys[i : i + width] for i in range(0, len(keys), width)}
-    return {key for key, _ in reader.elements(one.kernel.set_name)} == wanted
+    return {key for key, _ in reader.elements(policy_set.kernel.set_name)} == wanted

@@ -1,8 +1,8 @@
 """Owns the sets of a policy that are loaded before any rule uses them.
 
-The kernel carries out a transaction as a whole, and nothing else is done meanwhile: half a second
-for some hundred thousand elements. Where a rule comes to use a set is a transaction of its own, so
-how its elements got there can be many short ones.
+The kernel carries out a transaction as a whole, and does nothing else meanwhile: some hundred
+thousand elements take half a second. A rule begins to use a set in a later transaction, so the set
+can be filled before that, in many short transactions.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from ipsecd.model.values import Origin
 from ipsecd.progress import Phase, Progress, Tell
 
 LARGE = 2000
-"""How many elements make a set worth loading early: a transaction of them takes milliseconds."""
+"""A set of so many elements is loaded early; a transaction of fewer takes only milliseconds."""
 LISTS_AT_ONCE = 2
-"""How many lists of elements, each of as many as a message holds, are one transaction."""
+"""How many lists of elements go into one transaction; each list fills a message."""
 COUNTERS_AT_ONCE = 500
 
 
@@ -46,8 +46,8 @@ class EarlySets:
     ) -> None:
         """Load the large ones of `tables`, in steps that are each carried out with `run`.
 
-        `make` gives a new set for a table; `commit` returns False where the sets have been given
-        up meanwhile; `tell` hears how many elements are loaded.
+        `make` gives a new set for a table. `commit` returns False if the sets have been given up
+        meanwhile. `tell` is told how many elements are loaded.
         """
         large = [table for table in tables if len(table) >= LARGE]
         before, total = 0, sum(map(len, large))
@@ -63,15 +63,19 @@ class EarlySets:
     def transactions(
         self, table: Table, kernel: KernelTable
     ) -> Iterator[tuple[list[Message], int]]:
-        """What creates the set of a table and fills it, each part being made when it is due.
+        """The transactions that create the set of a table and fill it, made one by one.
 
-        With each the number of elements that are loaded after it, as if all messages had as many.
+        Each comes with the number of elements that are loaded after it, which is an estimate: it
+        takes all messages to have equally many.
         """
         self.names |= {kernel.set_name}
         self.origins |= frozenset(table.origins)
         for start in range(0, len(table.origins), COUNTERS_AT_ONCE):
             part = table.origins[start : start + COUNTERS_AT_ONCE]
-            yield [nft.new_counter(TABLE, counter_name(one), describe(one)) for one in part], 0
+            counters = (
+                nft.new_counter(TABLE, counter_name(origin), describe(origin)) for origin in part
+            )
+            yield list(counters), 0
         messages = tx.policy_set(table, kernel)
         for start in range(0, len(messages), LISTS_AT_ONCE):
             end = min(start + LISTS_AT_ONCE, len(messages))

@@ -1,4 +1,4 @@
-"""Owns set elements as bytes: a million of them are laid out in one pass, without objects.
+"""Owns set elements as bytes; lays out a million of them in one pass, without objects for each.
 
 Source: nf_tables_newsetelem in net/netfilter/nf_tables_api.c. An attribute is at most 65,535
 bytes long, so elements are sent in several messages of one transaction.
@@ -32,14 +32,15 @@ def element(key: bytes, *, timeout_ms: int = 0, counter: str = "") -> bytes:
 def packed_elements(keys: bytes, width: int, counters: Sequence[str] = ()) -> Iterator[bytes]:
     """Lists of elements for keys of `width` bytes that lie end to end in `keys`.
 
-    `counters` names for each key the counter object it maps to; none: plain set elements.
+    `counters` names for each key the counter object it maps to; without them the elements are
+    plain.
     """
     count = len(keys) // width
     if counters:
-        whole = (
+        encoded = (
             element(keys[i * width : (i + 1) * width], counter=counters[i]) for i in range(count)
         )
-        yield from _chunks(whole)
+        yield from _chunks(encoded)
         return
     sample = element(bytes(width))
     padding = -width % 4
@@ -55,12 +56,12 @@ def packed_elements(keys: bytes, width: int, counters: Sequence[str] = ()) -> It
 def _chunks(elements: Iterable[bytes]) -> Iterator[bytes]:
     part: list[bytes] = []
     size = 0
-    for one in elements:
-        if size + len(one) > _LIST_BYTES:
+    for encoded in elements:
+        if size + len(encoded) > _LIST_BYTES:
             yield b"".join(part)
             part, size = [], 0
-        part.append(one)
-        size += len(one)
+        part.append(encoded)
+        size += len(encoded)
     if part:
         yield b"".join(part)
 

@@ -1,4 +1,4 @@
-"""Owns what is said when the kernel refuses: one place from errno to words."""
+"""Owns the errors for transactions that the kernel refuses: the one place from errno to words."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from ipsecd.backend.nftables.wire import KernelError, Message, NftSocket
 from ipsecd.errors import BackendFailed, LimitExceeded
 
 DYNAMIC_SET_SIZE = 1 << 20
-"""The most entries of one dynamic table. It costs nothing until they are there; without a size
-the kernel would stop at 65,535 on its own."""
+"""The most entries of one dynamic table. Room costs nothing until it is used; without a size the
+kernel would take no more than 65,535."""
 
 
 def failure(error: KernelError) -> BackendFailed | LimitExceeded:
@@ -36,8 +36,8 @@ def commit(socket: NftSocket, steps: list[Message]) -> None:
         try:
             socket.commit(steps)
         except KernelError as error:
-            ended = error.errno == errno.ENOENT and error.index >= 0
-            if not ended or steps[error.index].kind != nft.DELSETELEM:
+            is_missing = error.errno == errno.ENOENT and error.index >= 0
+            if not is_missing or steps[error.index].kind != nft.DELSETELEM:
                 raise failure(error) from error
             # The kernel ended the element after we looked at the clock.
             steps = [*steps[: error.index], *steps[error.index + 1 :]]

@@ -1,4 +1,4 @@
-"""Owns laying the key of a table into registers, from a packet or from what is tracked of it."""
+"""Owns laying the key of a table into registers, from a packet or from connection tracking."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _TRACKED = {
     Place.SOURCE_PORT: dict.fromkeys(Family, ex.CT_PROTO_SRC),
     Place.DESTINATION_PORT: dict.fromkeys(Family, ex.CT_PROTO_DST),
 }
-"""What connection tracking keeps of the fields that lie in a header, by their place in keys."""
+"""The keys of connection tracking for the fields that lie in a header, by their place in keys."""
 
 
 def key_of(table: TableId, load: Loader) -> bytes:
-    """Load the fields of the table's key into registers, after checking what is not in it."""
+    """Load the table's key into registers, after checking the fields that are not in the key."""
     family = table.family
     loaded: list[bytes] = []
     for name, shape in table.looks.items():
@@ -42,15 +42,15 @@ def key_of(table: TableId, load: Loader) -> bytes:
 
 def from_packet(field: Field, family: Family, register: int) -> bytes:
     """Load a field from the packet as it is now."""
-    where = field.location
-    if where is None:
+    location = field.location
+    if location is None:
         return ex.meta(ex.META_L4PROTO, register)
     size = field.bytes_in(family)
-    return ex.payload(_HEADERS[where.header], where.offset(family), size, register)
+    return ex.payload(_HEADERS[location.header], location.offset(family), size, register)
 
 
 def as_arrived(direction: int) -> Loader:
-    """Load a field from what connection tracking saw when the packet arrived."""
+    """A loader of fields as connection tracking saw them when the packet arrived."""
 
     def load(field: Field, family: Family, register: int) -> bytes:
         if field.location is None or field.place is None:

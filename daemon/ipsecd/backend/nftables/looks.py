@@ -1,4 +1,4 @@
-"""Owns what is rendered from and into: tables in the kernel, places to look, chains of rules."""
+"""Owns the input and output of rendering: tables in the kernel, places to look, chains of rules."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ipsecd.model.values import Action, Origin
 
 @dataclass(frozen=True, slots=True)
 class KernelTable:
-    """A table as the kernel holds it: its set, and what to count a match on.
+    """A table as the kernel holds it: its set, and where a match is counted.
 
-    ``counter`` is the counter object of the one rule that wrote it. ``mapped`` says that the set
-    maps each key to the counter of its own rule. With neither, its elements count for themselves,
-    whenever they are looked up.
+    ``counter`` is the counter object of the rule that alone wrote the table. ``mapped`` says that
+    the set maps each key to the counter of its rule. Without either, each element of the set has a
+    counter of its own, and counts whenever it is looked up.
     """
 
     id: TableId
@@ -29,7 +29,7 @@ class KernelTable:
 
     @property
     def uncounted(self) -> str:
-        """The set to look into for a permit that counts elsewhere."""
+        """The set in which to look up a permit whose match counts elsewhere."""
         return uncounted_name(self.set_name) if self.id.volatile else self.set_name
 
     @property
@@ -40,14 +40,14 @@ class KernelTable:
 
 
 def kernel_table(table: TableId, name: str, origins: tuple[Origin, ...] = ()) -> KernelTable:
-    """A table with a set called `name`; without `origins` its elements count for themselves."""
-    alone = origins[0] if len(origins) == 1 else None
+    """A table with a set called `name`; without `origins` each element has its own counter."""
+    only_origin = origins[0] if len(origins) == 1 else None
     return KernelTable(
         table,
         name,
-        counter=counter_name(alone) if alone else "",
+        counter=counter_name(only_origin) if only_origin else "",
         mapped=len(origins) > 1,
-        origin=alone,
+        origin=only_origin,
     )
 
 
@@ -55,8 +55,9 @@ def kernel_table(table: TableId, name: str, origins: tuple[Origin, ...] = ()) ->
 class Look:
     """A place where packets are looked at.
 
-    ``again``: they are looked at elsewhere with all tables, and here they are from or to ``me``.
-    ``in_vrf``: the link is the VRF, and which link of it is used is known elsewhere.
+    ``again`` says that they are looked at elsewhere with all tables, and that here they are from
+    or to ``me``. ``in_vrf`` says that the link is a VRF; which of its links is used is known
+    elsewhere.
     """
 
     base: str
@@ -66,12 +67,12 @@ class Look:
 
     @property
     def link_kind(self) -> int:
-        """What tells of which kind the link is that the packet comes in or goes out by."""
+        """The key that loads the kind of the link by which the packet comes in or goes out."""
         return ex.META_IIFKIND if self.point is Point.ARRIVING else ex.META_OIFKIND
 
     @property
     def vrf(self) -> Look | None:
-        """The look at what passes here with a VRF as its link; None if it is like any other.
+        """The look at packets whose link is a VRF; None where they are treated like all others.
 
         A packet passes prerouting and output twice: with the VRF and with the link itself.
         """
@@ -95,10 +96,11 @@ class Ruleset:
 
 
 def worth_looking_at(tables: list[KernelTable], look: Look) -> list[KernelTable]:
-    """Of the tables in their order, those that can change what happens to a packet.
+    """Those of the `tables`, in their order, that can change what happens to a packet.
 
-    What leaves is only looked at for blocks, and for permits above them. What is looked at again
-    meets all tables elsewhere but, perhaps, those of ``me``: here nothing else can block it.
+    Leaving packets are looked at only for blocks, and for permits above them. A packet that is
+    looked at again meets elsewhere all tables except, perhaps, those of ``me``: only these can
+    block it here.
     """
     if look.again:
         tables = [table for table in tables if not is_block(table) or is_of_me(table)]
@@ -109,7 +111,7 @@ def worth_looking_at(tables: list[KernelTable], look: Look) -> list[KernelTable]
 
 
 def is_block(table: KernelTable) -> bool:
-    """Whether what the table holds is blocked."""
+    """Whether packets that match the table are blocked."""
     return table.id.action is Action.BLOCK
 
 

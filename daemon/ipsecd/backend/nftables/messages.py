@@ -1,8 +1,8 @@
 """Owns the encoding of nf_tables messages and expressions, by pyroute2's message classes.
 
-Expressions are cached as bytes: a rule is a few of them laid end to end. What pyroute2 lacks is
-added here: the numeric result of ``fib``, flags as numbers, which versions since
-0.7.2 take in different ways, and a comment of any kind of object. Source of every constant:
+Expressions are cached as bytes; a rule is a few of them laid end to end. This module adds what
+pyroute2 lacks: the numeric result of ``fib``, comments on every kind of object, and flags as
+numbers, which versions since 0.7.2 take in different ways. Source of every constant:
 include/uapi/linux/netfilter/nf_tables.h.
 """
 
@@ -132,7 +132,7 @@ def expression(name: str, *fields: tuple[str, Any]) -> bytes:
     """
     attrs = [(f"NFTA_{name.upper()}_{field}", _value(value)) for field, value in fields]
     exprs = [{"attrs": [("NFTA_EXPR_NAME", name), ("NFTA_EXPR_DATA", {"attrs": attrs})]}]
-    # The message holds one attribute, the list; behind its header lies the element.
+    # The message holds one attribute, the list; the element lies behind the header of the list.
     return _encode(_Rule(), [("NFTA_RULE_EXPRESSIONS", exprs)])[4:]
 
 
@@ -149,7 +149,7 @@ def _value(value: Any) -> Any:
 
 
 def new_table(table: str, flags: int) -> Message:
-    """Create the table, or adopt it when `flags` say that it is owned."""
+    """Create the table; adopt one that exists if `flags` say that it is owned."""
     attrs = [("NFTA_TABLE_NAME", table), ("NFTA_TABLE_FLAGS", flags)]
     encoded = _encode(nft.nft_table_msg(), attrs)
     return Message(NEWTABLE, NLM_F_CREATE | NLM_F_ACK, encoded, f"table {table}")
@@ -213,8 +213,8 @@ def new_set(
     to counter objects. If it is `counted`, every element has a counter of its own.
     """
     key_type = 0
-    for one in key_types:
-        key_type = key_type << 6 | one
+    for type_number in key_types:
+        key_type = key_type << 6 | type_number
     attrs: list[tuple[str, Any]] = [
         ("NFTA_SET_TABLE", table),
         ("NFTA_SET_NAME", name),
@@ -250,14 +250,14 @@ def delete_counter(table: str, name: str) -> Message:
 
 
 def _counter(table: str, name: str) -> bytes:
-    # By hand: there is one for every rule, and pyroute2 takes a tenth of a millisecond.
+    # This is encoded by hand: every rule has one, and pyroute2 takes a tenth of a millisecond.
     return (
         attribute(1, table.encode() + b"\0") + attribute(2, name.encode() + b"\0") + _COUNTER_TYPE
     )
 
 
 def dump(kind: int, table: str, *more: bytes) -> Message:
-    """Ask for all objects of a kind in the table; attribute 1 is the table's name in all."""
+    """Ask for all objects of a kind in the table, whose name is attribute 1 of every request."""
     encoded = attribute(1, table.encode() + b"\0") + b"".join(more)
     return Message(kind, NLM_F_DUMP, encoded, f"contents of table {table}")
 

@@ -19,7 +19,7 @@ from ipsecd.model.values import Origin
 TABLE = "ipsecd"
 UNPARSABLE = "unparsable"
 WITH_TRANSPORT = {family: f"protocols_with_transport_ip{family.value}" for family in Family}
-"""The protocols of which ports, or type and code, are read, in each IP version."""
+"""For each IP version the set of the protocols whose ports, or type and code, are read."""
 DIALUP_TYPES = "dialup_types"
 STATE_PREFIX = "state_"
 
@@ -32,21 +32,21 @@ HOOKS = {
     Point.SENDING.value: ("output", -301),
     Point.LEAVING.value: ("postrouting", 101),
 }
-"""Where the base chains are: arriving before raw (-300), so before connection tracking and DNAT;
-leaving after srcnat (100). ``enum nf_ip_hook_priorities`` in
+"""Hook and priority of the base chains. Arriving packets are looked at before raw (-300), so before
+connection tracking and DNAT; leaving ones after srcnat (100). ``enum nf_ip_hook_priorities`` in
 include/uapi/linux/netfilter_ipv4.h."""
 
 _TYPE_NFPROTO, _TYPE_IPV4, _TYPE_IPV6, _TYPE_PROTOCOL, _TYPE_SERVICE = 2, 7, 8, 12, 13
 
 
 def chain(base: str, family: Family | None = None, *parts: str) -> str:
-    """The chain for packets that `base` branches to, of one IP version, and parts of them."""
+    """The chain to which `base` branches for an IP version; `parts` name chains below that one."""
     words = [base, f"ip{family.value}" if family else "", *parts]
     return "_".join(filter(None, words))
 
 
 def set_name(table: TableId, serial: int) -> str:
-    """The set that holds a table's keys; `serial`, a number, tells old content from new."""
+    """The set that holds a table's keys; its `serial` number tells old content from new."""
     owner = "dynamic" if table.volatile else "policy"
     selected = ["selected"] if table.selected else []
     parts = [owner, *selected, table.action.value, f"ip{table.family.value}"]
@@ -70,7 +70,7 @@ def _side(name: str, length: int) -> str:
 
 
 def _shape(field: Field, shape: Any) -> str:
-    """How a table looks at a field, in words that a name can have."""
+    """How a table looks at a field, in words that are allowed in a name."""
     if field.kind is Kind.RANGE and shape != EXACT:
         return f"{field.word}_{shape.first}_{shape.last}"
     if field.kind is Kind.WORD:
@@ -81,7 +81,7 @@ def _shape(field: Field, shape: Any) -> str:
 
 
 def counter_name(origin: Origin) -> str:
-    """The counter object of a rule; stable for as long as the rule keeps its name."""
+    """The counter object of a rule; the same as long as the rule keeps its name."""
     text = f"{origin.store}\0{origin.policy}\0{origin.rule}"
     return "rule_" + hashlib.sha256(text.encode()).hexdigest()[:24]
 
@@ -127,5 +127,5 @@ def table_key(table: TableId, key: bytes) -> bytes:
 
 def serial_of(name: str) -> int:
     """The serial number at the end of a set's name; 0 for the fixed sets."""
-    _, found, number = name.rpartition("_g")
-    return int(number) if found and number.isdigit() else 0
+    _, separator, number = name.rpartition("_g")
+    return int(number) if separator and number.isdigit() else 0

@@ -22,10 +22,11 @@ _CHANGING: dict[int, tuple[int, ...]] = {
     nft.GETRULE: (),
     nft.GETSET: (),
 }
-"""Attributes that say how much there is at the moment: use counts and counters."""
+"""Attributes that change by themselves: use counts and counters."""
 
 _SET_COUNT = 20
-"""How many elements a set has (Linux 6.16 and later). Only dynamic sets may change in it."""
+"""The attribute with the number of elements of a set (Linux 6.16 and later). Only in dynamic sets
+may it change by itself."""
 
 
 class TableReader:
@@ -84,7 +85,7 @@ class TableReader:
     def _objects(self, kind: int) -> Iterator[dict[int, bytes]]:
         for body in self._dump(kind):
             parts = dict(attributes(body))
-            # Not every kind of dump is limited to the table that was asked for.
+            # Some kinds of dump are not limited to the table that was asked for.
             if _text(parts[1]) == self._table:
                 yield parts
 

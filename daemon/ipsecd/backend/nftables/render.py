@@ -1,19 +1,19 @@
-"""Owns the translation of tables into chains and rules: which set is looked into where.
+"""Owns the translation of tables into chains and rules: which sets are looked into, and where.
 
 Pure: the same tables give the same rules. Invariants:
 
-1. A packet meets the tables in the order of their rank, and the first one that has its key
-   decides; so the rules of a chain are in that order.
-2. What needs ports is never looked up for a later fragment, nor for a packet whose ports cannot
-   be read: such packets take a chain of their own, or are dropped as unparsable.
-3. No rule loads anything that connection tracking knows unless a permit has to keep its rank
-   against a block of what leaves under this host's address, or somebody translates addresses.
-4. A packet counts once: a permit that is looked at again, because the packet is delivered here
-   or leaves, counts no more; a block that is looked at again has not dropped it before.
+1. A packet meets the tables in the order of their rank, and the first table that has its key
+   decides. So the rules of a chain are in that order.
+2. A table that needs ports is never looked up for a later fragment, nor for a packet whose ports
+   cannot be read: a fragment takes a chain of its own, the other packet is dropped as unparsable.
+3. No rule loads what connection tracking knows, except where a permit has to keep its rank against
+   a block of packets that leave from this host's addresses, or where somebody translates addresses.
+4. A packet counts once. A permit does not count when it is looked at again because the packet is
+   delivered here or leaves. A block counts then, because it has not dropped the packet before.
 
-What arrives is looked at twice (docs/decisions/0009-second-look-at-input.md). The first look asks
-whether the destination is this host's before the stack decides on that; what is delivered here is
-looked at again with the answer of the stack.
+Arriving packets are looked at twice (docs/decisions/0009-second-look-at-input.md). The first look
+asks whether the destination is this host's before the stack decides that. Packets that are then
+delivered here are looked at again, with the answer of the stack.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from types import MappingProxyType
 
 from ipsecd.backend.nftables import expressions as ex
 from ipsecd.backend.nftables.cgroups import Group
-from ipsecd.backend.nftables.chains import DELIVERED_TYPES, Program
+from ipsecd.backend.nftables.chains import DELIVERED_TYPES, FamilyChains
 from ipsecd.backend.nftables.looks import (
     LOOKS,
     KernelTable,
@@ -56,25 +56,25 @@ def render(
 ) -> Ruleset:
     """The chains and rules for `tables`, which are in the order of their rank.
 
-    Packets are looked at on `points` only; elsewhere somebody else does. `groups` are the control
-    groups of processes that tables name; what has none sends nothing. `translated` says that
-    somebody may translate addresses here, `sees_sockets` that the kernel can be asked about the
-    socket that a packet is sent from.
+    Packets are looked at only on `points`; another backend looks at the others. `groups` has the
+    control groups of the processes that tables name; processes without a group send nothing.
+    `translated` says that somebody may translate addresses here, and `sees_sockets` that the
+    kernel can be asked about the socket that a packet is sent from.
     """
-    drafts = _Drafts(tables, exemptions, drop_unparsable, points, groups, sees_sockets)
+    rendering = _Rendering(tables, exemptions, drop_unparsable, points, groups, sees_sockets)
     for look in LOOKS:
-        drafts.rules.chains[look.base] = []
-        programs = drafts.programs(look)
-        if programs:
-            _begin(drafts.rules, look, translated=translated)
-            _branch_to_vrf(drafts, look)
-            drafts.branch(look, programs)
-    return drafts.rules
+        rendering.rules.chains[look.base] = []
+        chains_of_families = rendering.family_chains(look)
+        if chains_of_families:
+            _begin(rendering.rules, look, translated=translated)
+            _branch_to_vrf(rendering, look)
+            rendering.branch(look, chains_of_families)
+    return rendering.rules
 
 
 @dataclass(frozen=True, slots=True)
-class _Drafts:
-    """What rules are made of, and the rules so far."""
+class _Rendering:
+    """The input of ``render``, and the rules that are written so far."""
 
     tables: Sequence[KernelTable]
     exemptions: Iterable[str]
@@ -84,13 +84,15 @@ class _Drafts:
     sees_sockets: bool
     rules: Ruleset = field(default_factory=Ruleset)
 
-    def programs(self, look: Look) -> list[Program]:
-        """What is done with packets of each IP version of which anything is to be asked."""
+    def family_chains(self, look: Look) -> list[FamilyChains]:
+        """The chains for each IP version whose packets have to be looked at."""
         blocking = any(map(is_block, self.tables))
-        patterns = [(name, one) for name in self.exemptions for one in exemption(name).patterns]
+        patterns = [
+            (name, pattern) for name in self.exemptions for pattern in exemption(name).patterns
+        ]
         checks_all = blocking and self.drop_unparsable and not look.again
         checked = checks_all and look.point in self.points - {Point.LEAVING}
-        found = []
+        chains_of_families = []
         for family in Family:
             tables = [
                 table
@@ -101,53 +103,53 @@ class _Drafts:
             ]
             tables = worth_looking_at(in_order(tables, look.point), look)
             if tables or checked:
-                found.append(
-                    Program(
+                chains_of_families.append(
+                    FamilyChains(
                         self.rules, look, family, tables, patterns, self.groups, self.sees_sockets
                     )
                 )
-        return found
+        return chains_of_families
 
-    def branch(self, look: Look, programs: list[Program]) -> None:
-        """Send packets of each IP version to what is done with them."""
-        for program in programs:
+    def branch(self, look: Look, chains_of_families: list[FamilyChains]) -> None:
+        """Send packets of each IP version to their chains, and write these."""
+        for family_chains in chains_of_families:
             self.rules.add(
                 look.base,
                 ex.meta(ex.META_NFPROTO),
-                ex.compare(ex.EQ, bytes((ex.NFPROTO[program.family],))),
-                ex.verdict(GOTO, chain(look.base, program.family)),
+                ex.compare(ex.EQ, bytes((ex.NFPROTO[family_chains.family],))),
+                ex.verdict(GOTO, chain(look.base, family_chains.family)),
             )
-            program.render(check=any(map(is_block, self.tables)), drop=self.drop_unparsable)
+            family_chains.render(check=any(map(is_block, self.tables)), drop=self.drop_unparsable)
 
 
-def _branch_to_vrf(drafts: _Drafts, look: Look) -> None:
-    """What passes with a VRF as its link has rules of its own, or none.
+def _branch_to_vrf(rendering: _Rendering, look: Look) -> None:
+    """Give packets whose link is a VRF rules of their own, or none.
 
-    What arrives is judged by the link of the VRF that it came in by, and what is made in the VRF
-    for itself came in by none.
+    An arriving packet is judged by the link in the VRF by which it came; a packet that was made in
+    the VRF for the VRF came by none.
     """
     if look.point is Point.LEAVING:
         return
-    programs = drafts.programs(look.vrf) if look.vrf else []
-    if look.again and not any(table.id.interface_type for table in drafts.tables):
+    chains_of_families = rendering.family_chains(look.vrf) if look.vrf else []
+    if look.again and not any(table.id.interface_type for table in rendering.tables):
         return
     in_vrf = ex.link_kind(look.link_kind, "vrf")
-    if look.vrf and programs:
-        drafts.rules.add(look.base, in_vrf, ex.verdict(GOTO, look.vrf.base))
-        drafts.branch(look.vrf, programs)
+    if look.vrf and chains_of_families:
+        rendering.rules.add(look.base, in_vrf, ex.verdict(GOTO, look.vrf.base))
+        rendering.branch(look.vrf, chains_of_families)
     elif not look.again:
-        drafts.rules.add(look.base, in_vrf, ex.verdict(ACCEPT), comment="judged by its link")
+        rendering.rules.add(look.base, in_vrf, ex.verdict(ACCEPT), comment="judged by its link")
 
 
 def _begin(rules: Ruleset, look: Look, *, translated: bool) -> None:
-    """Let pass what is not looked at: loopback, and on leaving what was not forwarded."""
+    """Let pass what is not looked at: loopback, and leaving packets that were not forwarded."""
     key = ex.META_IIF if look.point is Point.ARRIVING else ex.META_OIF
     loopback = ex.compare(ex.EQ, ex.host32(LOOPBACK_INDEX))
     rules.add(look.base, ex.meta(key), loopback, ex.verdict(ACCEPT))
     if look.point is Point.LEAVING:
         not_forwarded = ex.compare(ex.EQ, ex.host32(0))
         rules.add(look.base, ex.meta(ex.META_IIF), not_forwarded, ex.verdict(ACCEPT))
-        # In a VRF what this host sends seems to come in by it, but has the socket it was sent from.
+        # Packets that this host sends in a VRF seem to arrive by it, but they have a socket.
         has_socket = ex.meta(ex.META_SKUID) + ex.compare(ex.GTE, ex.host32(0))
         in_vrf = ex.link_kind(ex.META_IIFKIND, "vrf")
         rules.add(look.base, in_vrf, has_socket, ex.verdict(ACCEPT), comment="sent in a VRF")
@@ -156,11 +158,11 @@ def _begin(rules: Ruleset, look: Look, *, translated: bool) -> None:
 
 
 def _let_pass_what_others_sent_here(rules: Ruleset, base: str, *, translated: bool) -> None:
-    """What was for others when it arrived, and is delivered because this host's rules say so.
+    """Let pass what was for others when it arrived, and is delivered because of rules of this host.
 
-    Translated addresses are not those that filters are about. What a transparent proxy takes is
-    for others too: it bears a mark, which nobody outside can give it, and no address here. The
-    routing type is asked without the mark, so this is true of no address of this host.
+    Filters do not apply to translated addresses. Packets that a transparent proxy takes are for
+    others too: they bear a mark, which nobody outside can set, and no address of this host. The
+    routing type is asked without the mark, so no address of this host passes by it.
     """
     if translated:
         status = ex.tracked(ex.CT_STATUS) + ex.masked(ex.host32(ex.CT_STATUS_TRANSLATED))
@@ -172,7 +174,7 @@ def _let_pass_what_others_sent_here(rules: Ruleset, base: str, *, translated: bo
         ex.meta(ex.META_MARK) + ex.compare(ex.NEQ, ex.host32(0)),
         ex.verdict(JUMP, marked),
     )
-    # Kernels before 6.12 do not find the addresses of a VRF there.
+    # Kernels before 6.12 do not find the addresses of a VRF in that way.
     rules.add(marked, ex.link_kind(ex.META_IIFKIND, "vrf"), ex.verdict(RETURN))
     rules.add(
         marked,

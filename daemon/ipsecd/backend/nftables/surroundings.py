@@ -1,6 +1,6 @@
 """Owns what rules depend on and what changes without any news; must not know the rules.
 
-Those are the control groups that rules name, and whether somebody translates addresses here.
+That is which control groups the named processes have, and whether somebody translates addresses.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ipsecd.backend.nftables.translation import is_translated
 from ipsecd.backend.nftables.wire import KernelError, NftSocket
 
 TRANSLATION_S = 1.0
-"""How often to ask whether somebody translates addresses: a dump of all chains there are."""
+"""How often to ask whether somebody translates addresses: that takes a dump of all chains."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Surroundings:
 
 
 class Surveyor:
-    """Looks at the surroundings, at translation not more often than it has to."""
+    """Finds out the surroundings, and asks about translation as seldom as it can."""
 
     def __init__(self, socket: NftSocket, clock: Callable[[], float]) -> None:
         self._socket = socket
@@ -34,11 +34,11 @@ class Surveyor:
         self._asked = 0.0
 
     def look(self, tables: Iterable[KernelTable], last: Surroundings) -> Surroundings:
-        """The surroundings of `tables`; translation is as it was `last`, if nobody tells."""
+        """The surroundings of `tables`; translation is as it was `last` if asking fails."""
         return Surroundings(cgroups.find_all(tables), self._is_translated(last))
 
     def has_changed(self, last: Surroundings) -> bool:
-        """Whether anything is not as it was `last`; of translation that is asked once a second."""
+        """Whether anything differs from `last`; asks about translation once a second."""
         if any(cgroups.find(name) != group for name, group in last.groups.items()):
             return True
         if self._clock() < self._asked + TRANSLATION_S:

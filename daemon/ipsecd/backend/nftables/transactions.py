@@ -1,4 +1,4 @@
-"""Owns the parts of a transaction as lists of messages; sends nothing and reads nothing."""
+"""Owns the parts of transactions, as lists of messages; sends nothing and reads nothing."""
 
 from __future__ import annotations
 
@@ -44,23 +44,23 @@ FIXED_SETS = {
 }
 """The keys of the sets that are the same in every state."""
 FIXED_SET_ROOM = 32
-"""Their size: old and new elements stand side by side while a transaction fills them anew."""
+"""The size of these sets: while a transaction fills one anew it holds old and new elements."""
 _KINDS = {**dict.fromkeys(WITH_TRANSPORT.values(), 12), DIALUP_TYPES: 21}
 
 BASE_CHAINS = frozenset(HOOKS)
 
 
 def foundation(flags: int, existing: Iterable[str] = ()) -> list[Message]:
-    """What every state has: the table, its base chains, a counter, and fixed sets.
+    """Create what every state has: the table, its base chains, a counter, and fixed sets.
 
-    Those of the fixed sets that are among the `existing` ones are filled anew.
+    Fixed sets that are among the `existing` ones are filled anew.
     """
     steps = [nft.new_table(TABLE, flags)]
     steps += [nft.new_chain(TABLE, name, *hook) for name, hook in HOOKS.items()]
     steps.append(nft.new_counter(TABLE, UNPARSABLE, "dropped: headers cannot be read"))
     for name, keys in FIXED_SETS.items():
         if name in existing:
-            # Whoever had the table in between may have changed them.
+            # Whoever had the table in between may have changed its elements.
             steps.append(delete_elements(TABLE, name))
         else:
             size = max(len(keys), FIXED_SET_ROOM)
@@ -111,15 +111,15 @@ def additions(
         timeout_ms = 0
         if entry.deadline != inf:
             timeout_ms = max(1, round((entry.deadline - now) * 1000))
-        one = element(_set_key(entry), timeout_ms=timeout_ms)
-        steps += [add_elements(TABLE, name, one) for name in dynamic[entry.table].sets]
+        encoded = element(_set_key(entry), timeout_ms=timeout_ms)
+        steps += [add_elements(TABLE, name, encoded) for name in dynamic[entry.table].sets]
     return steps
 
 
 def removals(
     entries: Iterable[Entry], dynamic: Mapping[TableId, KernelTable], now: float
 ) -> list[Message]:
-    """Remove dynamic entries from the sets that stay; the kernel has ended what is past `now`."""
+    """Remove dynamic entries from the sets that stay; those before `now` the kernel has removed."""
     return [
         delete_elements(TABLE, name, element(_set_key(entry)))
         for entry in entries

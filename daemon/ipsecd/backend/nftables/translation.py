@@ -20,8 +20,8 @@ _CHAIN_USE, _CHAIN_TYPE = 6, 7
 def is_translated(socket: NftSocket) -> bool:
     """Whether there is a base chain of type nat with rules, or the nat table of x_tables.
 
-    Of a chain without rules nobody is translated, and connection tracking may be off. Raises
-    ``KernelError``.
+    A chain without rules translates nothing, and with no others connection tracking may be off.
+    Raises ``KernelError``.
     """
     return _has_legacy_nat() or any(any(chain[_CHAIN_USE]) for chain in _nat_chains(socket))
 
@@ -29,8 +29,8 @@ def is_translated(socket: NftSocket) -> bool:
 def may_be_translated(socket: NftSocket) -> bool:
     """Whether there is a base chain of type nat, with rules or without, or that of x_tables.
 
-    What this host sends may be another packet then when it is at an interface, by a chain at any
-    hook: answers are translated back. Raises ``KernelError``.
+    Then a packet that this host sends may have other addresses when it is at an interface. A chain
+    at any hook can do that, because answers are translated back. Raises ``KernelError``.
     """
     return _has_legacy_nat() or any(True for _ in _nat_chains(socket))
 

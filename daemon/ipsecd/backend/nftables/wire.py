@@ -1,4 +1,4 @@
-"""Owns one netlink socket to nf_tables: transactions and dumps as bytes; knows no rule of ours.
+"""Owns one netlink socket to nf_tables: transactions and dumps as bytes; must not know our rules.
 
 A transaction is sent in one write, and the kernel has answered all of it when the write returns:
 either every message took effect at once, or none did. Sources: nfnetlink_rcv_batch in
@@ -43,7 +43,7 @@ NFPROTO_INET = 1
 NFNLGRP_NFTABLES = 7
 
 ANSWER_S = 30
-"""A dump of a million elements takes up to half of it."""
+"""A dump of a million elements takes up to half of this time."""
 
 _GENERIC = struct.Struct(">BBH")
 _RECEIVE_BYTES = 1 << 20
@@ -75,7 +75,7 @@ class NftSocket:
     """A netlink socket to nf_tables of the network namespace it is opened in."""
 
     def __init__(self, opened: socket.socket | None = None) -> None:
-        """`opened` is such a socket that an earlier process had; a new one is made without it."""
+        """`opened` is the socket of an earlier process; without one a new socket is made."""
         if opened:
             self._socket = opened
             _forget_answers(opened)
@@ -132,14 +132,14 @@ class NftSocket:
             self._sequence += 1
             try:
                 self._socket.send(_nft_message(message, self._sequence, family))
-                found, interrupted = self._answers(message)
+                bodies, interrupted = self._answers(message)
             except OSError as error:
                 raise KernelError(error.errno or 0, 0, message.what, "") from error
             if not interrupted:
-                return found
+                return bodies
 
     def _answers(self, message: Message) -> tuple[list[bytes], bool]:
-        found: list[bytes] = []
+        bodies: list[bytes] = []
         interrupted = False
         while True:
             for kind, flags, sequence, body in split(self._socket.recv(_RECEIVE_BYTES)):
@@ -147,16 +147,16 @@ class NftSocket:
                     continue
                 interrupted = interrupted or bool(flags & NLM_F_DUMP_INTR)
                 if kind == NLMSG_DONE:
-                    return found, interrupted
+                    return bodies, interrupted
                 if kind == NLMSG_ERROR:
                     errno, text = _error(flags, body)
                     if errno:
                         raise KernelError(errno, 0, message.what, text)
-                    return found, interrupted
-                found.append(body[4:])
+                    return bodies, interrupted
+                bodies.append(body[4:])
 
     def _errors(self) -> Iterator[tuple[int, int, str]]:
-        """Every acknowledgement that is waiting: sequence number, errno (0: done), text."""
+        """The waiting acknowledgements: sequence number, errno (0 for success), text."""
         while True:
             try:
                 data = self._socket.recv(_RECEIVE_BYTES, socket.MSG_DONTWAIT)
@@ -167,14 +167,14 @@ class NftSocket:
                     yield sequence, *_error(flags, body)
 
     def _reserve(self, size: int) -> None:
-        # The kernel takes a transaction in one piece only, so the buffer must hold all of it.
+        # The kernel takes a transaction only in one piece, so the buffer must hold all of it.
         if size > self._send_buffer:
             self._send_buffer = size + (1 << 16)
             self._socket.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, self._send_buffer)
 
 
 def _forget_answers(opened: socket.socket) -> None:
-    """Read what the kernel answered to another process."""
+    """Discard what the kernel answered to an earlier process."""
     while True:
         try:
             opened.recv(_RECEIVE_BYTES, socket.MSG_DONTWAIT)
@@ -186,7 +186,7 @@ def _forget_answers(opened: socket.socket) -> None:
 
 
 class EventSocket:
-    """A netlink socket that hears of changes to one table made by anybody but one socket."""
+    """A netlink socket that gets the changes to a table by anybody except one own socket."""
 
     def __init__(self, table: str, own_port: int) -> None:
         self._table = table.encode() + b"\0"
