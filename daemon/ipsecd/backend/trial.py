@@ -56,7 +56,7 @@ def try_backend(name: str) -> Trial:
     # The process has to import from the same directories as this one, however this one was started.
     paths = os.pathsep.join(path for path in sys.path if path)
     try:
-        done = subprocess.run(  # noqa: S603 - this very program
+        finished = subprocess.run(  # noqa: S603 - this very program
             [sys.executable, "-P", "-m", "ipsecd.backend.trial_process", name],
             env={**os.environ, "PYTHONPATH": paths},
             stdin=subprocess.DEVNULL,
@@ -64,15 +64,17 @@ def try_backend(name: str) -> Trial:
             timeout=TIMEOUT_S,
             check=False,
         )
-        answer = json.loads(done.stdout)
+        answer = json.loads(finished.stdout)
         return Trial(**{**answer, "features": tuple(answer["features"])})
     except subprocess.TimeoutExpired:
         return Trial(untried=f"the trial did not end within {TIMEOUT_S:g} s")
     except OSError as error:
         return Trial(untried=f"no process could be started for it: {error.strerror}")
     except (ValueError, TypeError, KeyError):
-        last = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-        return Trial(untried=f"the trial ended without an answer: {last or done.returncode}")
+        last_line = finished.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        return Trial(
+            untried=f"the trial ended without an answer: {last_line or finished.returncode}"
+        )
 
 
 def leave_network() -> str:
@@ -146,7 +148,7 @@ def _attach(program: Callable[[str], int]) -> str:
         route.link("add", ifname=_LINKS[0], kind="veth", peer=_LINKS[1])
         (index,) = route.link_lookup(ifname=_LINKS[0])
     modes = (("native", libbpf.XDP_FLAGS_DRV_MODE), ("generic", libbpf.XDP_FLAGS_SKB_MODE))
-    mode = _first(
+    mode = _first_accepted_mode(
         modes,
         lambda flags: libbpf.create_link(program("receive_lan"), index, libbpf.BPF_XDP, flags),
     )
@@ -158,7 +160,7 @@ def _attach(program: Callable[[str], int]) -> str:
     return f"{mode} XDP and tcx"
 
 
-def _first(modes: tuple[tuple[str, int], ...], attach: Callable[[int], int]) -> str:
+def _first_accepted_mode(modes: tuple[tuple[str, int], ...], attach: Callable[[int], int]) -> str:
     """The first of `modes` in which the kernel attaches; raises ``OSError`` if it takes none."""
     for name, flags in modes[:-1]:
         try:

@@ -1,4 +1,4 @@
-"""Owns compilation: filters in force to a classifier; pure and independent of their order."""
+"""Owns compilation of filters in force to a classifier; pure, whatever the order of the filters."""
 
 from __future__ import annotations
 

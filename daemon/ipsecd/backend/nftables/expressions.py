@@ -1,4 +1,4 @@
-"""Owns the vocabulary of rules: one function per nf_tables expression, giving encoded bytes.
+"""Owns the vocabulary of rules: one function for each nf_tables expression, which it encodes.
 
 Registers are numbered 0 to 15 here, four bytes each. Sources: include/uapi/linux/netfilter/
 nf_tables.h, and for the offsets RFC 791, RFC 8200, RFC 768.
@@ -106,7 +106,7 @@ def address_type(flag: int, register: int = 0) -> bytes:
 
 
 def tracked(key: int, register: int = 0, direction: int | None = None) -> bytes:
-    """Load what connection tracking knows; using it turns connection tracking on."""
+    """Load what connection tracking knows of the packet; this turns connection tracking on."""
     fields = [("DREG", _register(register)), ("KEY", key)]
     if direction is not None:
         fields.append(("DIRECTION", direction))
@@ -119,7 +119,7 @@ def link_kind(key: int, kind: str) -> bytes:
 
 
 def sender_group(level: int, register: int = 0) -> bytes:
-    """Load the number of the control group, so deep, of the socket that a packet is sent from."""
+    """Load the number of the control group at depth `level` of the socket that sends a packet."""
     return _expression(
         "socket", ("KEY", SOCKET_CGROUPV2), ("DREG", _register(register)), ("LEVEL", level)
     )

@@ -24,7 +24,7 @@ DIALUP_TYPES = "dialup_types"
 STATE_PREFIX = "state_"
 
 DELIVERED = "delivered"
-"""The chain for what arrives and is delivered here, which is looked at a second time."""
+"""The chain for arriving packets that are delivered here; it looks at them a second time."""
 
 HOOKS = {
     Point.ARRIVING.value: ("prerouting", -301),
@@ -114,7 +114,7 @@ def kernel_keys(table: TableId, keys: bytes, nfproto: int) -> bytes:
 
 
 def set_flags(table: TableId, *, mapped: bool) -> int:
-    """Dynamic sets have elements that end by themselves; others may map to counters."""
+    """The flags of a table's set: dynamic elements end by themselves, others may be mapped."""
     if table.volatile:
         return SET_TIMEOUT
     return SET_OBJECT if mapped else 0

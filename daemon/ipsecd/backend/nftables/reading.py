@@ -55,7 +55,7 @@ class TableReader:
         return self._names(nft.GETSET, _SET_NAME)
 
     def fingerprint(self) -> str:
-        """A digest of the table's chains, rules and sets, as the kernel tells them."""
+        """A digest of the table's chains, rules and sets, as the kernel lists them."""
         hasher = hashlib.sha256()
         for kind, changing in _CHANGING.items():
             for parts in self._objects(kind):

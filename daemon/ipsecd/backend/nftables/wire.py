@@ -186,7 +186,7 @@ def _forget_answers(opened: socket.socket) -> None:
 
 
 class EventSocket:
-    """A netlink socket that gets the changes to a table by anybody except one own socket."""
+    """A netlink socket that hears of changes to a table, except those made by our own socket."""
 
     def __init__(self, table: str, own_port: int) -> None:
         self._table = table.encode() + b"\0"

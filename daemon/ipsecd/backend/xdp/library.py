@@ -85,7 +85,7 @@ class ProgInfo(ctypes.Structure):
         ("nr_map_ids", c_uint32),
         ("map_ids", c_uint64),
         ("name", ctypes.c_char * 16),
-        ("rest", ctypes.c_uint8 * 152),
+        ("unread", ctypes.c_uint8 * 152),
     )
 
 
@@ -99,7 +99,7 @@ class LinkInfo(ctypes.Structure):
         ("padding", c_uint32),
         ("ifindex", c_uint32),
         ("attach_type", c_uint32),
-        ("rest", ctypes.c_uint8 * 56),
+        ("unread", ctypes.c_uint8 * 56),
     )
 
 
@@ -114,7 +114,7 @@ class MapInfo(ctypes.Structure):
         ("max_entries", c_uint32),
         ("map_flags", c_uint32),
         ("name", ctypes.c_char * 16),
-        ("rest", ctypes.c_uint8 * 64),
+        ("unread", ctypes.c_uint8 * 64),
     )
 
 

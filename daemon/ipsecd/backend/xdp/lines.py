@@ -237,7 +237,7 @@ def _padded(numbers: array[int]) -> bytes:
 def host_lines(
     addresses: Iterable[tuple[Family, int]], broadcasts: Iterable[tuple[Family, int]]
 ) -> bytes:
-    """The lines that answer which addresses are this host's; raises ``LimitExceeded``."""
+    """The lines that hold this host's addresses; raises ``LimitExceeded`` for too many."""
     local: dict[tuple[Family, int], int] = {}
     for address in addresses:
         local[address] = local.get(address, 0) | abi.LOCAL_OWN

@@ -61,7 +61,7 @@ class Links:
         return self._tcx
 
     def modes(self) -> Mapping[int, str]:
-        """How arriving packets meet a program, by interface index."""
+        """The mode of the program for arriving packets, by interface index."""
         return {index: link.mode for (index, hook), link in self._links.items() if hook != "leave"}
 
     def sync(self, interfaces: Iterable[CoveredInterface], programs: Callable[[str], int]) -> None:
@@ -99,7 +99,7 @@ class Links:
                     programs(f"{hook}_{interface.suffix}")
 
     def replace(self, programs: Callable[[str], int]) -> None:
-        """Put `programs` in the place of the attached ones."""
+        """Replace the attached programs by those of the same names in `programs`."""
         for (index, hook), link in self._links.items():
             self._renew(index, hook, link, programs)
 

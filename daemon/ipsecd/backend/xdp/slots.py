@@ -39,7 +39,7 @@ def _packed(family: Family, members: dict[Place, bytes]) -> bytes:
 
 
 def _values(table: TableId, key: bytes) -> dict[Place, bytes]:
-    """What a key of `table` holds, by place."""
+    """The fields that a key of `table` holds, by place."""
     return {
         part.field.place: key[part.offset : part.offset + part.size]
         for part in table.parts
@@ -48,7 +48,7 @@ def _values(table: TableId, key: bytes) -> dict[Place, bytes]:
 
 
 def packet_key(table: TableId, key: bytes) -> bytes:
-    """A key of `table` in the layout in which the programs have those of packets."""
+    """A key of `table` in the layout in which the programs build the keys of packets."""
     return _packed(table.family, _values(table, key))
 
 
