@@ -266,7 +266,7 @@ def read_inventory(
                 listed["Id"],
                 names[0].removeprefix("/"),
                 frozenset((listed.get("Labels") or {}).items()),
-                _without_empty(by_network),
+                {name: addresses for name, addresses in by_network.items() if addresses},
             )
         )
     read_containers.sort(key=lambda container: container.id)
@@ -278,11 +278,8 @@ def read_inventory(
         )
         for network in networks
     }
-    return Inventory(tuple(read_containers), _without_empty(subnets))
-
-
-def _without_empty(by_name: Mapping[str, tuple[Network, ...]]) -> dict[str, tuple[Network, ...]]:
-    return {name: networks for name, networks in by_name.items() if networks}
+    not_empty = {name: parts for name, parts in subnets.items() if parts}
+    return Inventory(tuple(read_containers), not_empty)
 
 
 def _listed_addresses(container: Mapping[str, Any]) -> dict[str, tuple[Network, ...]]:
