@@ -29,7 +29,7 @@ from ipsecd.language.filters import parse_filter
 from ipsecd.model.addresses import Family, Network
 from ipsecd.model.inventory import Container, Inventory
 from ipsecd.model.values import Action, InForce, Origin, Policy, Rule
-from ipsecd.sources.kept import Kept
+from ipsecd.sources.kept import KeptFiles
 from ipsecd.sources.last_good import CompiledPolicy
 
 SIZES, ROUNDS = (100_000, 600_000), 60
@@ -55,7 +55,7 @@ def announcing_ms(backend: str, classifier: Classifier, directory: Path) -> list
     places.runtime.mkdir()
     make = partial(BY_NAME[backend].make, BackendArguments(BPFFS))
     enforcement = Enforcement(make, lambda _: make(), BPFFS, time.monotonic)
-    containers = Containers(enforcement, Kept(places), time.monotonic)
+    containers = Containers(enforcement, KeptFiles(places), time.monotonic)
     rule = Rule("container", (parse_filter("container:web=0:80:TCP"),), Action.BLOCK)
     policy = CompiledPolicy("bench", Policy("P", (rule,)), classifier)
     enforcement.begin(

@@ -13,7 +13,7 @@ from ipsecd.language.filters import format_filter, parse_filter
 from ipsecd.model.addresses import Family, Network, Selector
 from ipsecd.model.inventory import Container, Inventory, merged, resolved
 from ipsecd.model.values import Action, InForce, Origin
-from ipsecd.sources.inventory import _from_json, _to_json
+from ipsecd.sources.inventory_file import _from_json, _to_json
 
 V4, V6 = Family.IPV4, Family.IPV6
 WEB4, WEB6 = Network(V4, 0x0A5A0002, 32), Network(V6, 0xFD90 << 112 | 2, 128)

@@ -20,7 +20,7 @@ from ipsecd.model.quarantine import Quarantine
 from ipsecd.model.values import Action, InterfaceType
 from ipsecd.sources import record_file
 from ipsecd.sources.dynamic import DynamicRule
-from ipsecd.sources.dynamic_file import BOOT_VARIABLE, DynamicFile, Left, boot_of
+from ipsecd.sources.dynamic_file import BOOT_VARIABLE, DynamicFile, SavedDynamic, name_of_boot
 from ipsecd.sources.files import Disk
 from ipsecd.sources.names import with_addresses
 from tests.strategies import rule_names, wide_filters
@@ -128,8 +128,8 @@ def test_quarantines_are_kept_beside_rules(tmp_path: Path, who: str) -> None:
     file.imposed(Quarantine("other", Keyword.ME))
     file.added(rule("other"))
     file.released(["other", "none"])
-    assert opened(tmp_path).load(9) == Left((rule("other"),), (kept,))
-    assert opened(tmp_path).load(9.5) == Left((rule("other"),))
+    assert opened(tmp_path).load(9) == SavedDynamic((rule("other"),), (kept,))
+    assert opened(tmp_path).load(9.5) == SavedDynamic((rule("other"),))
 
 
 def test_rules_that_have_ended_are_left_out(tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_rules_of_another_boot_are_none(tmp_path: Path) -> None:
     """Their ends are by another clock, and a reboot forgets them."""
     opened(tmp_path).added(rule("old"))
     other = opened(tmp_path, boot=BOOT[::-1])
-    assert other.load(0) == Left()
+    assert other.load(0) == SavedDynamic()
     assert not other.warnings
     other.added(rule("new"))
     assert read(tmp_path, BOOT[::-1]) == [rule("new")]
@@ -224,7 +224,7 @@ def test_a_file_that_is_none_of_ours(tmp_path: Path, content: bytes | None, reas
         (tmp_path / "dynamic").write_bytes(content)
     told: list[str] = []
     file = DynamicFile(tmp_path, None, BOOT, lambda message, _: told.append(message))
-    assert file.load(0) == Left()
+    assert file.load(0) == SavedDynamic()
     assert reason in told[0]
     assert reason in file.warnings[0]
     if content is not None:
@@ -315,9 +315,9 @@ def test_the_boot_is_known_in_a_sandbox_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The service manager tells it where the file is hidden."""
-    assert boot_of({}) == boot_of({BOOT_VARIABLE: BOOT}) != BOOT
+    assert name_of_boot({}) == name_of_boot({BOOT_VARIABLE: BOOT}) != BOOT
     monkeypatch.setattr("ipsecd.sources.dynamic_file.BOOT_ID", tmp_path / "none")
-    assert boot_of({BOOT_VARIABLE: BOOT}) == BOOT
-    assert boot_of({BOOT_VARIABLE: BOOT.upper()}) == BOOT
-    assert boot_of({BOOT_VARIABLE: "nonsense"}) == boot_of({})
-    assert len(boot_of({})) == 32
+    assert name_of_boot({BOOT_VARIABLE: BOOT}) == BOOT
+    assert name_of_boot({BOOT_VARIABLE: BOOT.upper()}) == BOOT
+    assert name_of_boot({BOOT_VARIABLE: "nonsense"}) == name_of_boot({})
+    assert len(name_of_boot({})) == 32

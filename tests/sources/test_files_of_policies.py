@@ -125,7 +125,7 @@ def test_a_change_whose_keepsakes_would_be_too_large_is_refused(
     def refuse(_: object) -> None:
         raise LimitExceeded("too large", "less")
 
-    monkeypatch.setattr(getattr(store.engine._kept, kind), "check", refuse)
+    monkeypatch.setattr(getattr(store.engine._kept_files, kind), "check", refuse)
     with pytest.raises(LimitExceeded):
         store.engine.change(put=[P2])
     assert store.file.read_text() == OLD

@@ -17,9 +17,9 @@ from ipsecd.model.inventory import Container, Inventory
 from ipsecd.model.values import Filter, Policy
 from ipsecd.sources import last_good as lastgood
 from ipsecd.sources import remembered
-from ipsecd.sources.cache import Names
 from ipsecd.sources.checked import seal, unseal
-from ipsecd.sources.remembered import Known, known_from_json, known_to_json
+from ipsecd.sources.names_file import Names
+from ipsecd.sources.remembered import PolicyExcerpt, excerpts_from_json, excerpts_to_json
 from tests.engine.site import ME, Site
 
 TEXT = """\
@@ -213,11 +213,11 @@ def test_a_last_good_policy_is_written_only_when_it_is_another(
     """Unless somebody deleted it."""
     encoded: list[lastgood.CompiledPolicy] = []
 
-    def encode_good(good: lastgood.CompiledPolicy, names: Names) -> bytes:
+    def encode_last_good(good: lastgood.CompiledPolicy, names: Names) -> bytes:
         encoded.append(good)
-        return lastgood.encode_good(good, names)
+        return lastgood.encode_last_good(good, names)
 
-    monkeypatch.setattr("ipsecd.sources.kept.encode_good", encode_good)
+    monkeypatch.setattr("ipsecd.sources.kept.encode_last_good", encode_last_good)
     site.again()
     reload(site)
     assert not encoded
@@ -230,19 +230,19 @@ def test_a_last_good_policy_is_written_only_when_it_is_another(
 def test_what_is_kept_says_what_the_document_said() -> None:
     """There and back it is the same, without the filters."""
     policy = parse_policy(TEXT)
-    ((digest, known),) = known_from_json(known_to_json({"x": policy})).items()
+    ((digest, excerpt),) = excerpts_from_json(excerpts_to_json({"x": policy})).items()
     assert digest == "x"
-    assert known == Known("P", "said by a person", policy.facts)
-    assert known.policy(TEXT) == policy
-    assert hash(known.policy(TEXT)) == hash(policy)
+    assert excerpt == PolicyExcerpt("P", "said by a person", policy.facts)
+    assert excerpt.policy(TEXT) == policy
+    assert hash(excerpt.policy(TEXT)) == hash(policy)
 
 
 def test_a_filter_by_name_belongs_to_a_rule_that_is_there() -> None:
     """Facts that contradict themselves are none."""
-    content = json.loads(known_to_json({"x": parse_policy(TEXT)}))
+    content = json.loads(excerpts_to_json({"x": parse_policy(TEXT)}))
     content["policies"]["x"]["actions"][1][1] = "block"
     with pytest.raises(ValueError, match="not there"):
-        known_from_json(json.dumps(content).encode())
+        excerpts_from_json(json.dumps(content).encode())
 
 
 def test_nothing_of_the_filters_is_kept(site: Site) -> None:

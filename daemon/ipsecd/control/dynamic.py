@@ -14,7 +14,7 @@ from ipsecd.errors import NotFound
 from ipsecd.language.filters import parse_filter
 from ipsecd.quoting import quote
 from ipsecd.sources.dynamic import DynamicRule
-from ipsecd.sources.names import names_in
+from ipsecd.sources.names import dns_names_in
 
 
 def _list_dynamic(engine: Engine, _: Request) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def _flush_dynamic(engine: Engine, _: Request) -> dict[str, Any]:
 
 
 def _names_of_filters(_: Engine, request: Request) -> frozenset[str]:
-    return names_in(map(parse_filter, request["filters"]))
+    return dns_names_in(map(parse_filter, request["filters"]))
 
 
 METHODS = (

@@ -13,7 +13,7 @@ from ipsecd.errors import InvalidInput, Refused
 from ipsecd.language.documents import diff_policies, format_policy
 from ipsecd.model.values import Policy
 from ipsecd.quoting import first_lines, quote
-from ipsecd.sources.names import names_in, names_of
+from ipsecd.sources.names import dns_names_in, dns_names_of
 from ipsecd.sources.static import KEEP
 
 _IDS = uuid.UUID("6f1d4c1e-5d0b-4a8e-9d57-3b7b2c1a9e40")
@@ -149,18 +149,18 @@ def _reload(engine: Engine, request: Request) -> dict[str, Any]:
 
 
 def _names_of_document(_: Engine, request: Request) -> frozenset[str]:
-    return names_of(request.policy) if request.policy else frozenset()
+    return dns_names_of(request.policy) if request.policy else frozenset()
 
 
 def _names_of_files(engine: Engine, request: Request) -> frozenset[str]:
     """Those nobody has looked up yet, or all of them if that is asked for."""
     policies = (stored.policy for stored in engine.read_files().policies.values())
-    names: frozenset[str] = frozenset().union(*map(names_of, policies))
+    names: frozenset[str] = frozenset().union(*map(dns_names_of, policies))
     if not request["resolve"]:
         return names - engine.names.keys()
     dynamic = (one for rule in engine.dynamic for one in rule.filters)
     permits = (one for held in engine.state.quarantines.values() for one in held.permits)
-    return names | names_in(dynamic) | names_in(permits)
+    return names | dns_names_in(dynamic) | dns_names_in(permits)
 
 
 METHODS = (

@@ -16,7 +16,7 @@ from ipsecd.language.filters import parse_filter
 from ipsecd.model.addresses import Keyword, Selector
 from ipsecd.model.quarantine import Quarantine
 from ipsecd.quoting import quote
-from ipsecd.sources.names import names_in
+from ipsecd.sources.names import dns_names_in
 
 
 def _quarantine(engine: Engine, request: Request) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def _name(who: Keyword | Selector) -> str:
 
 
 def _names_of_permits(_: Engine, request: Request) -> frozenset[str]:
-    return names_in(map(parse_filter, request["permits"]))
+    return dns_names_in(map(parse_filter, request["permits"]))
 
 
 METHODS = (

@@ -12,7 +12,7 @@ from ipsecd.errors import NotFound
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.values import Policy, Rule
 from ipsecd.quoting import few, quote
-from ipsecd.sources.names import names_in
+from ipsecd.sources.names import dns_names_in
 from ipsecd.sources.static import KEEP
 
 
@@ -60,7 +60,7 @@ def _remove_rules(engine: Engine, request: Request) -> dict[str, Any]:
 
 def _names_of_rules(_: Engine, request: Request) -> frozenset[str]:
     texts = (text for rule in request["rules"] for text in rule["filters"])
-    return names_in(map(parse_filter, texts))
+    return dns_names_in(map(parse_filter, texts))
 
 
 METHODS = (

@@ -19,10 +19,10 @@ from ipsecd.model.addresses import Network
 from ipsecd.model.inventory import Inventory, has_selectors, resolved
 from ipsecd.model.values import Action, Endpoint, Filter, InForce, Origin, Policy, Store, filters_of
 from ipsecd.progress import Phase, Progress, Tell, silent
-from ipsecd.sources.cache import names_to_json
 from ipsecd.sources.dynamic import DynamicRule
 from ipsecd.sources.last_good import CompiledPolicy
-from ipsecd.sources.names import names_of, policy_with_addresses
+from ipsecd.sources.names import dns_names_of, policy_with_addresses
+from ipsecd.sources.names_file import names_to_json
 from ipsecd.sources.reading import StoredPolicy
 
 Names = Mapping[str, tuple[Network, ...]]
@@ -51,7 +51,7 @@ class Compiling:
         `tell` hears how many of its filters are compiled.
         """
         policy = stored.policy if stored else None
-        used = names_of(policy) if policy else frozenset()
+        used = dns_names_of(policy) if policy else frozenset()
         addresses = {name: names[name] for name in used if name in names}
         # Another version may compile the same policy in another way.
         digest = stored.digest if stored else None

@@ -19,7 +19,7 @@ from ipsecd.engine.view import policy_filters_by_name
 from ipsecd.model.addresses import Network
 from ipsecd.model.inventory import Inventory, has_selectors, merged
 from ipsecd.model.values import Origin
-from ipsecd.sources.kept import Kept
+from ipsecd.sources.kept import KeptFiles
 
 ASKED_S = 60.0
 """How long container engines are followed after somebody has looked at the containers."""
@@ -32,7 +32,7 @@ class Containers:
     """Takes what engines tell and what is announced; ``engines`` has their states in a word."""
 
     enforcement: Enforcement
-    kept: Kept
+    kept_files: KeptFiles
     clock: Callable[[], float]
     engines: dict[str, str] = field(default_factory=dict)
     _asked_until: float = -inf
@@ -110,7 +110,7 @@ class Containers:
             self._enforce(new)
         else:
             self.enforcement.record_state(new)
-        self.kept.save_inventories(inventories)
+        self.kept_files.save_inventories(inventories)
 
     def _enforce(self, new: State) -> None:
         """Put in force what selectors stand for now, as one change in the kernel."""

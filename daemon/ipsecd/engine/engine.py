@@ -38,7 +38,7 @@ from ipsecd.progress import Tell, silent
 from ipsecd.quoting import quote
 from ipsecd.sources.dynamic import DynamicRule
 from ipsecd.sources.files import Disk
-from ipsecd.sources.kept import Kept
+from ipsecd.sources.kept import KeptFiles
 from ipsecd.sources.reading import Loaded
 from ipsecd.sources.static import KEEP, Keep, StaticStore
 
@@ -72,8 +72,8 @@ class Engine(View):
         self.frozen_state: State | None = None
         self._clock = clock
         self._keep_owner = keep_owner
-        self._kept = Kept(directories, disk)
-        self._store = StaticStore(directories.config, disk, self._kept.reader)
+        self._kept_files = KeptFiles(directories, disk)
+        self._store = StaticStore(directories.config, disk, self._kept_files.reader)
         self._enforcement = Enforcement(
             backend or (lambda: make_backend(config.backend, directories.bpffs)),
             make_other or (lambda reason: other_backend(config.backend, reason, directories.bpffs)),
@@ -81,13 +81,13 @@ class Engine(View):
             clock,
         )
         compiling = Compiling(config, self._enforcement.check)
-        parts = (self._store, self._kept, compiling, self._enforcement, earlier_sources)
+        parts = (self._store, self._kept_files, compiling, self._enforcement, earlier_sources)
         self._dynamic = DynamicRuleChanges(
-            self._enforcement, self._kept.dynamic, config.limits.dynamic_rules, clock
+            self._enforcement, self._kept_files.dynamic, config.limits.dynamic_rules, clock
         )
         self._starting = Starting(config, *parts, self._dynamic.taken_over)
         self._policies = Policies(*parts)
-        self._containers = Containers(self._enforcement, self._kept, clock)
+        self._containers = Containers(self._enforcement, self._kept_files, clock)
 
     # -- life ------------------------------------------------------------------------------------
 
@@ -129,7 +129,7 @@ class Engine(View):
 
     def _withdraw(self) -> None:
         self._enforcement.withdraw()
-        self._kept.dynamic.clear()
+        self._kept_files.dynamic.clear()
 
     def stop_on_purpose(self) -> None:
         """Withdraw what is enforced, unless the configuration keeps the policy in force."""
@@ -142,7 +142,7 @@ class Engine(View):
         """Leave the policy in force for the next process, and no dynamic rule."""
         if self.state.enforcing:
             self.flush()
-        self._kept.dynamic.clear()
+        self._kept_files.dynamic.clear()
 
     def close(self) -> None:
         """Let go of the kernel and leave it as it is."""
@@ -186,7 +186,7 @@ class Engine(View):
             "  hint: the log says why; then run: ipsecctl reload --resolve"
             for name in sorted(self.state.unresolved)
         ]
-        return (*broken, *unresolved, *self._kept.warnings)
+        return (*broken, *unresolved, *self._kept_files.warnings)
 
     def observe(self) -> Observation:
         """What the kernel holds."""

@@ -12,7 +12,7 @@ from ipsecd.engine.compiling import Names, rows_for
 from ipsecd.engine.quarantines import change_dynamic_rules, names_of_quarantine_rules
 from ipsecd.engine.state import State
 from ipsecd.sources.dynamic import DynamicRule
-from ipsecd.sources.names import names_in, with_addresses
+from ipsecd.sources.names import dns_names_in, with_addresses
 
 StateChange = tuple[State, Delta, tuple[DynamicRule, ...]]
 """A new state, how it changes the entries of dynamic rules, and the rules that changed."""
@@ -41,7 +41,7 @@ def with_new_addresses(state: State, names: Names, looked_up: float) -> StateCha
             looked_up=looked_up,
         )
         for rule in state.dynamic
-        if rule.name not in of_quarantines and names_in(rule.filters) & names.keys()
+        if rule.name not in of_quarantines and dns_names_in(rule.filters) & names.keys()
     )
     new, delta = change_dynamic_rules(
         replace(state, quarantines=quarantines),

@@ -32,7 +32,7 @@ from ipsecd.engine.state import State
 from ipsecd.errors import IpsecdError, Refused, StoreFailed
 from ipsecd.model.values import Policy
 from ipsecd.progress import Phase, Progress, Tell
-from ipsecd.sources.kept import Kept
+from ipsecd.sources.kept import KeptFiles
 from ipsecd.sources.reading import Loaded, StoredPolicy
 from ipsecd.sources.remembered import digest_of
 from ipsecd.sources.static import Keep, StaticStore
@@ -43,7 +43,7 @@ class Policies:
     """The policies that people keep on this host."""
 
     store: StaticStore
-    kept: Kept
+    kept_files: KeptFiles
     compiling: Compiling
     enforcement: Enforcement
     earlier_sources: Sequence[Source]
@@ -99,7 +99,7 @@ class Policies:
 
         choice = self._choose_or_keep(content, known_names, tell)
         if choice:
-            self.kept.check(choice.compiled, known_names)
+            self.kept_files.check(choice.compiled, known_names)
         with Attempt() as attempt:
             make_state = None
             if choice:
@@ -115,7 +115,7 @@ class Policies:
                 self._note(next_state)
         tell(Progress(Phase.KEEPING))
         self.keep_last_good()
-        return change.kept
+        return change.kept_copies
 
     def reload(self, names: Names, tell: Tell) -> tuple[bool, tuple[str, ...]]:
         """Read the policy files again and enforce what they say now, by `names`.
@@ -140,7 +140,7 @@ class Policies:
         is_changed = (
             choice.compiled.key != now.compiled.key or loaded.policies != now.loaded.policies
         )
-        self.kept.check(choice.compiled, known_names)
+        self.kept_files.check(choice.compiled, known_names)
         looked_up = time.time()
 
         def next_state(state: State) -> State:
@@ -166,7 +166,7 @@ class Policies:
         self._files_read = {}
         tell(Progress(Phase.KEEPING))
         self.keep_last_good()
-        self.enforcement.run(self.kept.dynamic.mend)
+        self.enforcement.run(self.kept_files.dynamic.mend)
         return is_changed, tuple(str(file.error) for file in loaded.broken)
 
     def read_files(self) -> Loaded:
@@ -181,9 +181,9 @@ class Policies:
         digests = {stored.digest for stored in state.loaded.policies.values()}
         if state.source is not SourceName.STATIC and state.compiled.document is not None:
             digests.add(digest_of(state.compiled.document))
-        self.kept.save_policies(digests)
+        self.kept_files.save_policies(digests)
         if state.source is not SourceName.LAST_GOOD and not state.held:
-            self.kept.save_last_good(state.compiled, state.names)
+            self.kept_files.save_last_good(state.compiled, state.names)
 
     def _prepare(
         self,
@@ -224,8 +224,8 @@ class Policies:
         """
         before = self.enforcement.state.names
         attempt.step(
-            partial(self.kept.save_names, names, before),
-            lambda _: self.kept.save_names(before, names),
+            partial(self.kept_files.save_names, names, before),
+            lambda _: self.kept_files.save_names(before, names),
         )
 
         def switch() -> bool:
@@ -233,10 +233,10 @@ class Policies:
             new, delta, rules = make_state()
             self.enforcement.put_in_force(new, delta, retry_failures=True)
             for rule in rules:
-                self.kept.dynamic.added(rule)
+                self.kept_files.dynamic.added(rule)
             for quarantine in new.quarantines.values():
                 if quarantine != now.quarantines.get(quarantine.name):
-                    self.kept.dynamic.imposed(quarantine)
+                    self.kept_files.dynamic.imposed(quarantine)
             return bool(delta)
 
         return self.enforcement.run(switch)

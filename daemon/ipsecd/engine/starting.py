@@ -21,9 +21,9 @@ from ipsecd.errors import IpsecdError
 from ipsecd.language.documents import format_policy
 from ipsecd.log import record
 from ipsecd.model.inventory import merged
-from ipsecd.sources.kept import Kept
+from ipsecd.sources.kept import KeptFiles
 from ipsecd.sources.last_good import CompiledPolicy
-from ipsecd.sources.names import names_of, without_names
+from ipsecd.sources.names import dns_names_of, without_names
 from ipsecd.sources.reading import Loaded, StoredPolicy
 from ipsecd.sources.static import StaticStore
 
@@ -34,7 +34,7 @@ class Starting:
 
     config: Config
     store: StaticStore
-    kept: Kept
+    kept_files: KeptFiles
     compiling: Compiling
     enforcement: Enforcement
     earlier_sources: Sequence[Source]
@@ -52,12 +52,12 @@ class Starting:
         self._load_what_was_left()
         if not self.enforcement.holds_something:
             self._block_at_boot(self.enforcement.state)
-        self._start(self.store.look, config_error, booting=True)
+        self._start(self.store.load_read_only, config_error, booting=True)
         return not self.enforcement.state.failures
 
     def check(self) -> list[str]:
         """What is wrong with the stored policies, in words; touches no kernel state."""
-        names = self.kept.names()
+        names = self.kept_files.names()
         try:
             loaded = self.store.load()
         except IpsecdError as error:
@@ -82,7 +82,7 @@ class Starting:
         now = self.enforcement.state
         news = now.container_news
         if not news.inventories:
-            news = ContainerNews(self.kept.inventories())
+            news = ContainerNews(self.kept_files.inventories())
         inventory = merged(news.with_announced().values())
         state = replace(now, container_news=news, inventory=inventory)
         self.enforcement.record_state(self.take_over(state) if now.stopped else state)
@@ -124,9 +124,9 @@ class Starting:
     def _choose(
         self, read: Callable[[], Loaded], config_error: IpsecdError | None, *, booting: bool
     ) -> tuple[State, Choice | None]:
-        names = self.kept.names()
-        self.kept.recall_policies()
-        compiled = self.kept.last_good()
+        names = self.kept_files.names()
+        self.kept_files.load_excerpts()
+        compiled = self.kept_files.last_good()
         failures: list[str] = []
 
         def note_failure(error: IpsecdError) -> None:
@@ -134,7 +134,7 @@ class Starting:
                 failures.insert(0, str(error))
 
         def compile_stored(stored: StoredPolicy | None) -> CompiledPolicy:
-            needed = names_of(stored.policy) if stored and booting else frozenset()
+            needed = dns_names_of(stored.policy) if stored and booting else frozenset()
             unresolved = needed - names.keys()
             if stored and unresolved and compiled is None:
                 text = f"addresses of {', '.join(sorted(unresolved))} are not known yet"

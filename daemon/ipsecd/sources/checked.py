@@ -1,8 +1,8 @@
 """Owns the form of files that the daemon writes for itself: a header, and the content below it.
 
-The header is a line ``ipsecd KIND VERSION SHA256``. Before there were versions it was the checksum
-alone, and the content was that of version 1. Whatever else a file holds, it is refused by name,
-with the reason; what it was to hold is then missing, and nothing else is.
+The header is a line ``ipsecd KIND VERSION SHA256``. Older files have the checksum alone, and
+content of version 1. A file that holds anything else is refused, and the error names the file and
+the reason. Its content counts as missing then; no other file is concerned.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ _HEADER = re.compile(rb"ipsecd ([a-z-]{1,32}) ([0-9]{1,9}) ([0-9a-f]{64})")
 _CHECKSUM_ALONE = re.compile(rb"[0-9a-f]{64}")
 _HEADER_BYTES = 128
 MAX_REASON = 300
-"""Characters of a reason that are told: it may quote what is wrong, which may be anything."""
+"""How many characters of a reason are shown: it may quote content of any length."""
 
 Content = TypeVar("Content")
 
 
 def seal(kind: str, version: int, content: bytes) -> bytes:
-    """The `content` below its header."""
+    """`content` with its header in front."""
     checksum = hashlib.sha256(content).hexdigest()
     return f"ipsecd {kind} {version} {checksum}\n".encode() + content
 
@@ -38,9 +38,9 @@ def unseal(kind: str, version: int, sealed: bytes) -> bytes:
     end = sealed.find(b"\n", 0, _HEADER_BYTES)
     line = sealed[: max(end, 0)]
     if header := _HEADER.fullmatch(line):
-        found, number, checksum = header.groups()
-        if found.decode() != kind:
-            raise ValueError(f"it holds {found.decode()!r}, where {kind!r} belongs")
+        kind_in_file, number, checksum = header.groups()
+        if kind_in_file.decode() != kind:
+            raise ValueError(f"it holds {kind_in_file.decode()!r}, where {kind!r} belongs")
         if int(number) != version:
             raise ValueError(
                 f"another version of ipsecd wrote it: its form is {int(number)}, and this version "
@@ -58,9 +58,9 @@ def unseal(kind: str, version: int, sealed: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """What a file holds: its kind and version, how large it may be, and what to do without it.
+    """What a file holds: its kind and version, how large it may be, what to do if it is unusable.
 
-    What is not ``durable`` is of this boot only, and is written without waiting for a disk.
+    A file that is not ``durable`` is for this boot only: writing it does not wait for the disk.
     """
 
     kind: str
@@ -88,9 +88,9 @@ class CheckedFile:
             )
 
     def save(self, content: bytes) -> None:
-        """Replace the content, on disk when this returns if it is durable.
+        """Replace the content. If the form is durable, it is on disk when this returns.
 
-        Raises ``StoreFailed``, or ``LimitExceeded`` for what could not be read again.
+        Raises ``StoreFailed``, or ``LimitExceeded`` for content that could not be read again.
         """
         self.check(content)
         try:
@@ -98,7 +98,7 @@ class CheckedFile:
             sealed = seal(self._form.kind, self._form.version, content)
             replace_file(self._disk, self._path, sealed, durable=self._form.durable)
         except OSError as error:
-            # What there is of it takes the space that is wanting.
+            # The unfinished file takes up space, which may be what was short.
             with suppress(OSError):
                 self._disk.unlink(temporary_of(self._path))
             raise StoreFailed(
@@ -109,8 +109,8 @@ class CheckedFile:
     def load(self, parse: Callable[[bytes], Content]) -> Content | None:
         """What `parse` makes of the content; None if there is no file.
 
-        `parse` raises ``ValueError`` or ``IpsecdError``. Raises ``StoreFailed`` for a file that
-        cannot be used, with what to do.
+        `parse` may raise ``ValueError`` or ``IpsecdError``. Raises ``StoreFailed``, with what to
+        do, for a file that cannot be used.
         """
         try:
             sealed = self._disk.read(self._path, self._form.max_bytes)

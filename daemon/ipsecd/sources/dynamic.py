@@ -1,7 +1,7 @@
 """Owns the dynamic rules, in memory; must not know the time: deadlines are only numbers.
 
-Adding, removing and finding a rule cost the same however many there are, and leave the rules that
-there were as they are.
+Adding, removing and finding a rule cost the same however many rules there are. A change makes a new
+value and leaves the old one as it was.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from ipsecd.model.values import (
 class DynamicRule:
     """One dynamic rule.
 
-    ``deadline`` is in monotonic seconds, ``inf`` for none; ``created`` in seconds since the
-    epoch; ``by`` says who made it. ``looked_up`` is when its DNS names were, likewise.
+    ``deadline`` is in monotonic seconds, ``inf`` for none. ``created`` is in seconds since the
+    epoch, as is ``looked_up``, when its DNS names were looked up. ``by`` says who made it.
     """
 
     name: str
@@ -51,7 +51,7 @@ class DynamicRule:
 
     @property
     def origin(self) -> Origin:
-        """What its filters have as their origin."""
+        """The origin of its filters."""
         return Origin(Store.DYNAMIC.value, "", self.name)
 
     @property
@@ -63,27 +63,29 @@ class DynamicRule:
     def in_force(self) -> tuple[InForce, ...]:
         """Its filters as they are in force."""
         return tuple(
-            InForce(self.origin, one, self.action, self.interface_type) for one in self.filters
+            InForce(self.origin, rule_filter, self.action, self.interface_type)
+            for rule_filter in self.filters
         )
 
 
 @dataclass(frozen=True, slots=True)
 class DynamicRules:
-    """All dynamic rules, by name, in the order in which they were made; a change makes others.
+    """All dynamic rules, by name, in the order in which they were made; immutable.
 
-    ``selecting`` has those whose filters name what a container engine knows. ``by_name`` has each
-    with the number of its making, ``found_by`` the names of those that a filter or address finds,
-    ``numbered`` is the last of the names that were given in a row, and ``filters`` how many filters
-    all of them have.
+    ``selecting`` has the rules whose filters name what a container engine knows. ``by_name`` has
+    each rule with its number in the order of making; ``rules_made`` is the next number.
+    ``names_by_key`` has the names of the rules that a filter or address finds. ``last_number`` is
+    the number in the last name that was given without a gap, as in ``dynamic-3``. ``filters`` is
+    how many filters all rules have together.
     """
 
     selecting: PersistentMap[str, DynamicRule] = field(default_factory=PersistentMap)
     by_name: PersistentMap[str, tuple[int, DynamicRule]] = field(default_factory=PersistentMap)
-    found_by: PersistentMap[Hashable, PersistentMap[str, None]] = field(
+    names_by_key: PersistentMap[Hashable, PersistentMap[str, None]] = field(
         default_factory=PersistentMap
     )
-    made: int = 0
-    numbered: int = 0
+    rules_made: int = 0
+    last_number: int = 0
     filters: int = 0
 
     def __len__(self) -> int:
@@ -94,8 +96,8 @@ class DynamicRules:
 
     def get(self, name: str) -> DynamicRule | None:
         """The rule called `name`, if there is one."""
-        numbered = self.by_name.get(name)
-        return numbered[1] if numbered else None
+        number_and_rule = self.by_name.get(name)
+        return number_and_rule[1] if number_and_rule else None
 
     def check_room(self, name: str, limit: int) -> None:
         """Raise ``LimitExceeded`` if a rule called `name` would be one more than `limit`."""
@@ -107,71 +109,73 @@ class DynamicRules:
 
     def free_name(self) -> str:
         """A name that no rule has."""
-        names = (_numbered_name(number) for number in count(self.numbered + 1))
+        names = (_numbered_name(number) for number in count(self.last_number + 1))
         return next(name for name in names if name not in self.by_name)
 
     def with_rule(self, rule: DynamicRule) -> DynamicRules:
-        """These with a rule in the place of the one that has its name, if any."""
-        rest = self.without(rule.name)
-        found_by = rest.found_by
+        """These rules and `rule`, which replaces the rule of its name, if there is one."""
+        others = self.without(rule.name)
+        names_by_key = others.names_by_key
         for key in _keys(rule):
-            found_by = found_by.with_item(
-                key, found_by.get(key, _NO_NAMES).with_item(rule.name, None)
+            names_by_key = names_by_key.with_item(
+                key, names_by_key.get(key, _NO_NAMES).with_item(rule.name, None)
             )
         selects = any(map(has_selectors, rule.filters))
         return replace(
-            rest,
-            selecting=rest.selecting.with_item(rule.name, rule) if selects else rest.selecting,
-            by_name=rest.by_name.with_item(rule.name, (self.made, rule)),
-            found_by=found_by,
-            made=self.made + 1,
-            filters=rest.filters + len(rule.filters),
-            numbered=self.numbered + (rule.name == _numbered_name(self.numbered + 1)),
+            others,
+            selecting=others.selecting.with_item(rule.name, rule) if selects else others.selecting,
+            by_name=others.by_name.with_item(rule.name, (self.rules_made, rule)),
+            names_by_key=names_by_key,
+            rules_made=self.rules_made + 1,
+            filters=others.filters + len(rule.filters),
+            last_number=self.last_number + (rule.name == _numbered_name(self.last_number + 1)),
         )
 
     def without(self, name: str) -> DynamicRules:
-        """These without a rule; one that is absent is no error."""
+        """These rules without the one called `name`; it is no error if there is none."""
         rule = self.get(name)
         if rule is None:
             return self
-        found_by = self.found_by
+        names_by_key = self.names_by_key
         # Several filters of a rule can be found by one address.
         for key in set(_keys(rule)):
-            names = found_by[key].without(name)
-            found_by = found_by.with_item(key, names) if names else found_by.without(key)
+            names = names_by_key[key].without(name)
+            names_by_key = (
+                names_by_key.with_item(key, names) if names else names_by_key.without(key)
+            )
         return replace(
             self,
             selecting=self.selecting.without(name),
             by_name=self.by_name.without(name),
             filters=self.filters - len(rule.filters),
-            found_by=found_by,
+            names_by_key=names_by_key,
         )
 
     def cleared(self) -> DynamicRules:
-        """No rules; names go on where these have come to."""
-        return DynamicRules(made=self.made, numbered=self.numbered)
+        """No rules. New names continue the numbers that were given so far."""
+        return DynamicRules(rules_made=self.rules_made, last_number=self.last_number)
 
     def find(self, selector: str) -> list[DynamicRule]:
-        """The rules that `selector` means: by name, else by filter, else by address."""
+        """The rules that `selector` stands for: by name, else by filter, else by address."""
         rule = self.get(selector)
         if rule:
             return [rule]
         keys: list[Hashable] = []
         try:
-            one = parse_filter(selector)
-            keys = [one]
+            wanted = parse_filter(selector)
+            keys = [wanted]
         except InvalidInput:
             try:
-                one = parse_short(selector)
+                wanted = parse_short(selector)
             except InvalidInput:
                 return []
-            address = one.source.address
-            bare = one == Filter(Endpoint(address), Endpoint(Keyword.ME))
-            keys = [one, address] if bare else [one]
+            address = wanted.source.address
+            is_address_alone = wanted == Filter(Endpoint(address), Endpoint(Keyword.ME))
+            keys = [wanted, address] if is_address_alone else [wanted]
         for key in keys:
-            if names := self.found_by.get(key):
-                numbered = sorted((self.by_name[name] for name in names), key=itemgetter(0))
-                return [rule for _, rule in numbered]
+            if names := self.names_by_key.get(key):
+                in_order = sorted((self.by_name[name] for name in names), key=itemgetter(0))
+                return [rule for _, rule in in_order]
         return []
 
 
@@ -183,12 +187,16 @@ def _numbered_name(number: int) -> str:
 
 
 def _keys(rule: DynamicRule) -> Iterator[Hashable]:
-    """What a rule can be found by, besides its name: each filter, and each address in one."""
-    for one in rule.filters:
+    """What a rule can be found by, besides its name: each filter, and each address in a filter."""
+    for rule_filter in rule.filters:
         # A filter is found by what was written, whatever its DNS names stand for today.
-        plain = replace(one, source=_plain(one.source), destination=_plain(one.destination))
-        yield plain
-        for endpoint in (one.source, one.destination):
+        source, destination = rule_filter.source, rule_filter.destination
+        yield replace(
+            rule_filter,
+            source=_without_addresses(source),
+            destination=_without_addresses(destination),
+        )
+        for endpoint in (source, destination):
             if isinstance(endpoint.address, Network):
                 yield endpoint.address
             elif isinstance(endpoint.address, Selector):
@@ -198,7 +206,7 @@ def _keys(rule: DynamicRule) -> Iterator[Hashable]:
                 yield from endpoint.address.addresses
 
 
-def _plain(endpoint: Endpoint) -> Endpoint:
+def _without_addresses(endpoint: Endpoint) -> Endpoint:
     address = endpoint.address
     if isinstance(address, Selector):
         return replace(endpoint, address=replace(address, addresses=()))

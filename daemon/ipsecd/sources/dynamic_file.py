@@ -1,7 +1,7 @@
-"""Owns what is dynamic on disk, rules and quarantines, for the next daemon of this boot.
+"""Owns the file of dynamic rules and quarantines, for the next daemon of this boot.
 
-It lies where a reboot forgets it, and the boot is written into the file besides, since the
-monotonic clock, by which rules end, is each boot's own.
+It is where a reboot deletes it. The file also names the boot, since rules end by the monotonic
+clock, which starts anew with each boot.
 """
 
 from __future__ import annotations
@@ -20,32 +20,32 @@ from ipsecd.model.addresses import HostName, Keyword, Selector
 from ipsecd.model.quarantine import Quarantine
 from ipsecd.model.values import Action, Filter, InterfaceType
 from ipsecd.quoting import cut, quote
-from ipsecd.sources.cache import Names, names_from_json, names_to_json
 from ipsecd.sources.dynamic import DynamicRule
 from ipsecd.sources.files import Disk
 from ipsecd.sources.names import with_addresses
+from ipsecd.sources.names_file import Names, names_from_json, names_to_json
 from ipsecd.sources.record_file import Form, Record, RecordFile
-from ipsecd.sources.shapes import items, members, number, text
+from ipsecd.sources.strict_json import items, members, number, text
 
 NAME, VERSION = "dynamic", 1
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 BOOT_VARIABLE = "IPSECD_BOOT_ID"
-"""Has the same where a sandbox hides the file."""
+"""The environment variable that has the boot's id where a sandbox hides the file."""
 MAX_TOLD, MAX_REASON = 3, 300
 _RULE, _QUARANTINE = "rule ", "quarantine "
 _BOOT = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, slots=True)
-class Left:
-    """What an earlier daemon of this boot had."""
+class SavedDynamic:
+    """The dynamic rules and quarantines that an earlier daemon of this boot saved."""
 
     rules: tuple[DynamicRule, ...] = ()
     quarantines: tuple[Quarantine, ...] = ()
 
 
 class DynamicFile:
-    """The file, and what is wrong with it in words, each with what to do."""
+    """The file, and warnings about it that say what to do."""
 
     def __init__(
         self,
@@ -54,89 +54,90 @@ class DynamicFile:
         boot: str | None = None,
         tell: Callable[[str, str], None] = lambda _message, _hint: None,
     ) -> None:
-        """`boot` names the boot; `tell` hears what is wrong, and what to do, when it comes up."""
+        """`boot` names the boot. `tell` is called with each new warning and what to do about it."""
         self._path = runtime_dir / NAME
-        form = Form(NAME, VERSION, boot_of(os.environ) if boot is None else boot)
+        form = Form(NAME, VERSION, name_of_boot(os.environ) if boot is None else boot)
         self._file = RecordFile(self._path, form, disk)
         self._tell = tell
-        self._unread: tuple[str, ...] = ()
-        self._unwritten: tuple[str, ...] = ()
+        self._read_warnings: tuple[str, ...] = ()
+        self._write_warnings: tuple[str, ...] = ()
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What is wrong now."""
-        return (*self._unread, *self._unwritten)
+        """The warnings that still hold."""
+        return (*self._read_warnings, *self._write_warnings)
 
-    def load(self, now: float) -> Left:
-        """What an earlier daemon of this boot had, but for what ended by `now`.
+    def load(self, now: float) -> SavedDynamic:
+        """What an earlier daemon of this boot saved, without what has ended by `now`.
 
-        Nothing is written.
+        Writes nothing.
         """
         contents = self._file.load()
-        wrong = list(contents.wrong)
-        rules, quarantines, gone = [], [], []
+        problems = list(contents.problems)
+        rules, quarantines, left_out = [], [], []
         for key, content in contents.records.items():
             try:
-                had = _read(key, content)
+                rule_or_quarantine = _read(key, content)
             except (ValueError, IpsecdError) as error:
                 reason = error.message if isinstance(error, IpsecdError) else str(error)
-                wrong.append(f"{quote(key)}: {reason}")
-                gone.append(key)
+                problems.append(f"{quote(key)}: {reason}")
+                left_out.append(key)
                 continue
-            if had.deadline <= now:
-                gone.append(key)
-            elif isinstance(had, Quarantine):
-                quarantines.append(had)
+            if rule_or_quarantine.deadline <= now:
+                left_out.append(key)
+            elif isinstance(rule_or_quarantine, Quarantine):
+                quarantines.append(rule_or_quarantine)
             else:
-                rules.append(had)
-        self._unread = ()
-        if wrong:
-            told = "; ".join(cut(reason, MAX_REASON) for reason in wrong[:MAX_TOLD])
-            more = f", and {len(wrong) - MAX_TOLD:,} more" if len(wrong) > MAX_TOLD else ""
-            self._unread = self._warn(
-                f"of the dynamic rules in {str(self._path)!r} some cannot be used: {told}{more}",
+                rules.append(rule_or_quarantine)
+        self._read_warnings = ()
+        if problems:
+            reasons = "; ".join(cut(problem, MAX_REASON) for problem in problems[:MAX_TOLD])
+            unnamed = len(problems) - MAX_TOLD
+            more = f", and {unnamed:,} more" if unnamed > 0 else ""
+            self._read_warnings = self._warn(
+                f"of the dynamic rules in {str(self._path)!r} some cannot be used: {reasons}{more}",
                 "see what is in force with: ipsecctl show dynamic; then run: ipsecctl reload",
             )
-        self._file.leave_out(gone)
-        return Left(tuple(rules), tuple(quarantines))
+        self._file.leave_out(left_out)
+        return SavedDynamic(tuple(rules), tuple(quarantines))
 
     def added(self, rule: DynamicRule) -> None:
-        """Keep a rule, in the place of the one that has its name, if any."""
+        """Save a rule. It replaces the rule of its name, if there is one."""
         self._file.put(_RULE + rule.name, _record(rule))
-        self._look()
+        self._note_failure()
 
     def removed(self, names: Iterable[str]) -> None:
-        """Forget rules."""
+        """Delete rules from the file."""
         self._file.drop(_RULE + name for name in names)
-        self._look()
+        self._note_failure()
 
     def imposed(self, quarantine: Quarantine) -> None:
-        """Keep a quarantine, in the place of the one that has its name, if any."""
+        """Save a quarantine. It replaces the one of its name, if there is one."""
         self._file.put(_QUARANTINE + quarantine.name, _quarantine_record(quarantine))
-        self._look()
+        self._note_failure()
 
     def released(self, names: Iterable[str]) -> None:
-        """Forget quarantines."""
+        """Delete quarantines from the file."""
         self._file.drop(_QUARANTINE + name for name in names)
-        self._look()
+        self._note_failure()
 
     def clear(self) -> None:
-        """Forget everything."""
-        self._unread = ()
+        """Delete everything."""
+        self._read_warnings = ()
         self._file.clear()
-        self._look()
+        self._note_failure()
 
     def mend(self) -> None:
-        """Try again to write what could not be written; what could not be read has been told."""
-        self._unread = ()
+        """Try again to write what could not be written, and forget warnings about reading."""
+        self._read_warnings = ()
         self._file.mend()
-        self._look()
+        self._note_failure()
 
-    def _look(self) -> None:
+    def _note_failure(self) -> None:
         if not self._file.failure:
-            self._unwritten = ()
-        elif not self._unwritten:
-            self._unwritten = self._warn(
+            self._write_warnings = ()
+        elif not self._write_warnings:
+            self._write_warnings = self._warn(
                 "dynamic rules would not survive a crash of the daemon: "
                 f"{str(self._path)!r} cannot be written: {self._file.failure}",
                 "look at the free space and the mount options; then run: ipsecctl reload",
@@ -147,16 +148,17 @@ class DynamicFile:
         return (f"{message}\n  hint: {hint}",)
 
 
-def boot_of(environment: Mapping[str, str]) -> str:
+def name_of_boot(environment: Mapping[str, str]) -> str:
     """The name of this boot, 32 hexadecimal digits.
 
-    Where it is not told there is one name for all: that the directory is cleared has to do.
+    Where it cannot be found out, all boots have the same name: then only the directory, which a
+    reboot clears, tells boots apart.
     """
     try:
-        found = BOOT_ID.read_text(encoding="ascii")
+        boot_id = BOOT_ID.read_text(encoding="ascii")
     except (OSError, UnicodeDecodeError):
-        found = environment.get(BOOT_VARIABLE, "")
-    name = found.strip().replace("-", "").lower()
+        boot_id = environment.get(BOOT_VARIABLE, "")
+    name = boot_id.strip().replace("-", "").lower()
     return name if _BOOT.fullmatch(name) else "0" * 32
 
 
@@ -166,7 +168,7 @@ def _record(rule: DynamicRule) -> Record:
         **_filters_record(rule.filters),
         "interface": rule.interface_type.value if rule.interface_type else None,
         "looked_up": rule.looked_up,
-        **_circumstances(rule),
+        **_common_record(rule),
     }
 
 
@@ -174,28 +176,28 @@ def _quarantine_record(quarantine: Quarantine) -> Record:
     return {
         "who": format_address(quarantine.who),
         **_filters_record(quarantine.permits),
-        **_circumstances(quarantine),
+        **_common_record(quarantine),
     }
 
 
 def _filters_record(filters: tuple[Filter, ...]) -> Record:
     names: Names = {
-        end.address.name: end.address.addresses
-        for one in filters
-        for end in (one.source, one.destination)
-        if isinstance(end.address, HostName) and end.address.addresses
+        endpoint.address.name: endpoint.address.addresses
+        for rule_filter in filters
+        for endpoint in (rule_filter.source, rule_filter.destination)
+        if isinstance(endpoint.address, HostName) and endpoint.address.addresses
     }
     return {
-        "filters": [format_filter(one) for one in filters],
+        "filters": [format_filter(rule_filter) for rule_filter in filters],
         "names": names_to_json(names).decode() if names else None,
     }
 
 
-def _circumstances(had: DynamicRule | Quarantine) -> Record:
+def _common_record(rule_or_quarantine: DynamicRule | Quarantine) -> Record:
     return {
-        "ends": None if had.deadline == inf else had.deadline,
-        "created": had.created,
-        "by": had.by,
+        "ends": None if rule_or_quarantine.deadline == inf else rule_or_quarantine.deadline,
+        "created": rule_or_quarantine.created,
+        "by": rule_or_quarantine.by,
     }
 
 
@@ -222,7 +224,7 @@ def _rule(name: str, content: object) -> DynamicRule:
         filters,
         Action(text(record["action"], "the action")),
         None if interface is None else InterfaceType(text(interface, "the interface type")),
-        _end(record),
+        _deadline(record),
         number(record["created"], "the time"),
         text(record["by"], "who made it"),
         number(record["looked_up"], "the time of the look-up"),
@@ -238,19 +240,19 @@ def _quarantine(name: str, content: object) -> Quarantine:
         name,
         who,
         _filters(record),
-        _end(record),
+        _deadline(record),
         number(record["created"], "the time"),
         text(record["by"], "who made it"),
     )
 
 
 def _filters(record: Record) -> tuple[Filter, ...]:
-    texts = [text(one, "a filter") for one in items(record["filters"], "filters")]
+    texts = [text(item, "a filter") for item in items(record["filters"], "filters")]
     names: Names = {}
     if record["names"] is not None:
         names = names_from_json(text(record["names"], "names").encode())
-    return tuple(with_addresses(parse_filter(one), names) for one in texts)
+    return tuple(with_addresses(parse_filter(filter_text), names) for filter_text in texts)
 
 
-def _end(record: Record) -> float:
+def _deadline(record: Record) -> float:
     return inf if record["ends"] is None else number(record["ends"], "the end")

@@ -1,4 +1,4 @@
-"""Owns every effect on disk, one method each, so that tests can fail or crash at any of them."""
+"""Owns every effect on the disk, each as one method, so that tests can fail or crash at any."""
 
 from __future__ import annotations
 
@@ -8,28 +8,31 @@ import stat
 from pathlib import Path
 
 TEMPORARY = ".tmp"
-"""Ends the names of files that are being written; whoever finds one may delete it."""
+"""The end of the names of files that are being written; leftovers may be deleted."""
 
 CHUNK = 1 << 20
 
 
 class Disk:
-    """The disk. Each method is one effect, durable or atomic as it says; all raise ``OSError``."""
+    """The disk. Each method is one effect, and says if it is durable or atomic.
+
+    All raise ``OSError``.
+    """
 
     def read(self, path: Path, max_bytes: int) -> bytes:
-        """The content of a regular file; others can block for ever or never end."""
+        """The content of a regular file. Others are refused: they may block or never end."""
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise OSError(errno.EINVAL, "it is not a regular file", str(path))
             pieces = []
-            left = max_bytes + 1
-            while left and (piece := os.read(descriptor, min(left, CHUNK))):
+            unread = max_bytes + 1
+            while unread and (piece := os.read(descriptor, min(unread, CHUNK))):
                 pieces.append(piece)
-                left -= len(piece)
+                unread -= len(piece)
         finally:
             os.close(descriptor)
-        if not left:
+        if not unread:
             raise OSError(errno.EFBIG, f"it is larger than {max_bytes:,} bytes", str(path))
         return b"".join(pieces)
 
@@ -42,7 +45,7 @@ class Disk:
         _write(path, os.O_CREAT | os.O_TRUNC, content)
 
     def append(self, path: Path, content: bytes) -> None:
-        """Add to the end of a file that is there; it need not survive the host, only us."""
+        """Add to the end of an existing file. It need not survive a crash of the host."""
         _write(path, os.O_APPEND | os.O_NOFOLLOW, content)
 
     def link(self, path: Path, target: str) -> None:
@@ -51,19 +54,19 @@ class Disk:
         path.symlink_to(target)
 
     def keep(self, path: Path, name: Path) -> None:
-        """Give a file a second name, under which it stays when the first is given to another."""
+        """Give a file a second name: it stays there when another file takes the first name."""
         os.link(path, name, follow_symlinks=False)
 
     def rename(self, old: Path, new: Path) -> None:
-        """Put a file in the place of another, atomically."""
+        """Rename a file, atomically; it replaces the file of the new name."""
         old.replace(new)
 
     def unlink(self, path: Path) -> None:
-        """Delete a file; one that is absent is no error."""
+        """Delete a file; it is no error if there is none."""
         path.unlink(missing_ok=True)
 
     def sync_directory(self, path: Path) -> None:
-        """Wait until what was renamed and deleted in a directory is on disk."""
+        """Wait until renames and deletions in a directory are on disk."""
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(descriptor)
@@ -72,7 +75,7 @@ class Disk:
 
 
 def replace_file(disk: Disk, path: Path, content: bytes, *, durable: bool = True) -> None:
-    """Replace one file, atomically; a crash of the host may take one that is not `durable`."""
+    """Replace one file atomically. If it is not `durable`, a crash of the host may lose it."""
     temporary = temporary_of(path)
     if durable:
         disk.write(temporary, content)

@@ -1,7 +1,8 @@
-"""Owns what the daemon keeps for the next one, and what is wrong with it, in words.
+"""Owns the files that the daemon keeps for the next one, and the warnings about them.
 
-Each file can be lost without harm to what people wrote and to the other files: what cannot be read
-counts as absent, what cannot be written leaves the former content, and both are told until cured.
+Losing one of them does no harm to what people wrote, nor to the other files. A file that cannot be
+read counts as absent. One that cannot be written keeps its former content. Both are reported until
+they are mended.
 """
 
 from __future__ import annotations
@@ -17,14 +18,19 @@ from ipsecd.errors import IpsecdError, StoreFailed
 from ipsecd.log import record
 from ipsecd.model.addresses import Network
 from ipsecd.model.inventory import Inventory
-from ipsecd.sources.cache import Names, NameStore
 from ipsecd.sources.checked import CheckedFile, Form
 from ipsecd.sources.dynamic_file import DynamicFile
 from ipsecd.sources.files import Disk
-from ipsecd.sources.inventory import InventoryFile
-from ipsecd.sources.last_good import CompiledPolicy, LastGood, encode_good
-from ipsecd.sources.names import names_of
-from ipsecd.sources.remembered import Known, PolicyReader, known_from_json, known_to_json
+from ipsecd.sources.inventory_file import InventoryFile
+from ipsecd.sources.last_good import CompiledPolicy, LastGood, encode_last_good
+from ipsecd.sources.names import dns_names_of
+from ipsecd.sources.names_file import Names, NamesFile
+from ipsecd.sources.remembered import (
+    PolicyExcerpt,
+    PolicyReader,
+    excerpts_from_json,
+    excerpts_to_json,
+)
 
 LAST_GOOD, NAMES, CONTAINERS, POLICIES = "last-good", "names", "containers", "policies"
 FORM = Form(
@@ -36,124 +42,126 @@ FORM = Form(
 Content = TypeVar("Content")
 
 
-class Kept:
-    """The last good policy, what policies say, addresses of DNS names, and what engines said.
+class KeptFiles:
+    """The last good policy, excerpts of policies, addresses of DNS names, and inventories.
 
-    And the dynamic rules: ``dynamic`` has to be told whenever one comes or goes.
+    Also the dynamic rules: ``dynamic`` has to be told whenever one is added or removed.
     """
 
     def __init__(self, directories: Directories, disk: Disk | None = None) -> None:
         self._last_good = LastGood(directories.state, disk)
-        self._names = NameStore(directories.state, disk)
+        self._names = NamesFile(directories.state, disk)
         self._inventories = InventoryFile(directories.runtime, disk)
         self._policies = CheckedFile(directories.state / "policies", FORM, disk)
         self.reader = PolicyReader()
-        self._saved = ""
+        self._saved_key = ""
         self._saved_policies = b""
         self.dynamic = DynamicFile(
             directories.runtime, disk, tell=partial(_log, "dynamic-rules-not-kept")
         )
-        self._wrong: dict[str, str] = {}
+        self._warnings_by_file: dict[str, str] = {}
         self._encoded: tuple[CompiledPolicy, bytes] | None = None
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What is wrong with the files now, each with what to do."""
-        return (*self._wrong.values(), *self.dynamic.warnings)
+        """What is wrong with the files now, with what to do."""
+        return (*self._warnings_by_file.values(), *self.dynamic.warnings)
 
     def last_good(self) -> CompiledPolicy | None:
-        """What was in force last, None if it is not known."""
-        good = self._read(LAST_GOOD, lambda: self._last_good.load(self.reader), None)
-        self._saved = good.key if good else ""
-        return good
+        """The policy that was in force last, None if it is not known."""
+        compiled = self._read(LAST_GOOD, lambda: self._last_good.load(self.reader), None)
+        self._saved_key = compiled.key if compiled else ""
+        return compiled
 
     def names(self) -> dict[str, tuple[Network, ...]]:
         """The addresses that DNS names had."""
         return self._read(NAMES, self._names.load, {})
 
-    def recall_policies(self) -> None:
-        """Let the reader know what policies said when they were read by an earlier process."""
-        known: Mapping[str, Known] = self._read(
-            POLICIES, lambda: self._policies.load(known_from_json) or {}, {}
+    def load_excerpts(self) -> None:
+        """Give the reader the excerpts of policies that an earlier process has read."""
+        excerpts: Mapping[str, PolicyExcerpt] = self._read(
+            POLICIES, lambda: self._policies.load(excerpts_from_json) or {}, {}
         )
-        self.reader.remember(known)
+        self.reader.use_excerpts(excerpts)
 
     def inventories(self) -> dict[str, Inventory]:
         """What each container engine said last."""
         return self._read(CONTAINERS, self._inventories.load, {})
 
-    def check(self, good: CompiledPolicy, names: Names) -> None:
+    def check(self, compiled: CompiledPolicy, names: Names) -> None:
         """Raise ``LimitExceeded`` if these could not be read again at the next start."""
         self._names.check(names)
-        if self._is_saved(good):
+        if self._is_saved(compiled):
             return
-        content = encode_good(good, _of(good, names))
+        content = encode_last_good(compiled, _names_used(compiled, names))
         self._last_good.check(content)
-        self._encoded = good, content
+        self._encoded = compiled, content
 
     def save_names(self, names: Names, before: Names) -> None:
-        """Keep `names`, if those on disk, which were `before`, differ; raises ``StoreFailed``."""
-        if dict(names) != dict(before) or NAMES in self._wrong:
+        """Save `names` unless `before`, which is on disk, is the same; raises ``StoreFailed``."""
+        if dict(names) != dict(before) or NAMES in self._warnings_by_file:
             self._names.save(names)
-            self._wrong.pop(NAMES, None)
+            self._warnings_by_file.pop(NAMES, None)
 
-    def save_last_good(self, good: CompiledPolicy, names: Names) -> None:
-        """Keep what is in force; without it boot compiles, or has an older one."""
-        if self._is_saved(good):
+    def save_last_good(self, compiled: CompiledPolicy, names: Names) -> None:
+        """Save what is in force. Without it, boot compiles the policy, or uses an older one."""
+        if self._is_saved(compiled):
             return
-        content = self._encoded[1] if self._encoded and self._encoded[0] is good else None
+        content = self._encoded[1] if self._encoded and self._encoded[0] is compiled else None
         self._encoded = None
         try:
-            self._last_good.save(content or encode_good(good, _of(good, names)))
+            self._last_good.save(
+                content or encode_last_good(compiled, _names_used(compiled, names))
+            )
         except IpsecdError as error:
-            self._is_wrong(
+            self._warn(
                 LAST_GOOD,
                 "last-good-not-kept",
                 f"the last good policy on disk is an older one: {error.message}",
                 f"{error.hint}; then run: ipsecctl reload",
             )
         else:
-            self._wrong.pop(LAST_GOOD, None)
-            self._saved = good.key
+            self._warnings_by_file.pop(LAST_GOOD, None)
+            self._saved_key = compiled.key
 
-    def _is_saved(self, good: CompiledPolicy) -> bool:
-        """Whether the file of the last good policy holds just this."""
-        return self._saved == good.key and self._last_good.is_there()
+    def _is_saved(self, compiled: CompiledPolicy) -> bool:
+        """Whether the file of the last good policy holds just this one."""
+        return self._saved_key == compiled.key and self._last_good.is_there()
 
     def save_policies(self, digests: AbstractSet[str]) -> None:
-        """Keep what was read of these policies; without it they are read again at the start."""
-        content = known_to_json(self.reader.keep_only(digests))
+        """Save excerpts of these policies. Without them the next start reads the policies again."""
+        content = excerpts_to_json(self.reader.keep_only(digests))
         if content == self._saved_policies:
             return
         try:
             self._policies.save(content)
         except IpsecdError as error:
-            # A start that takes longer is nothing that anybody has to mend.
+            # The next start only takes longer, so nobody has to do anything.
             record(logging.WARNING, "policies-not-kept", reason=error.message, hint=error.hint)
         else:
-            self._wrong.pop(POLICIES, None)
+            self._warnings_by_file.pop(POLICIES, None)
             self._saved_policies = content
 
     def save_inventories(self, inventories: Mapping[str, Inventory]) -> None:
-        """Keep what container engines said."""
+        """Save what container engines said."""
         try:
             self._inventories.save(inventories)
         except IpsecdError as error:
-            self._is_wrong(CONTAINERS, "containers-not-kept", error.message, error.hint)
+            self._warn(CONTAINERS, "containers-not-kept", error.message, error.hint)
         else:
-            self._wrong.pop(CONTAINERS, None)
+            self._warnings_by_file.pop(CONTAINERS, None)
 
-    def _read(self, name: str, load: Callable[[], Content], otherwise: Content) -> Content:
+    def _read(self, name: str, load: Callable[[], Content], default: Content) -> Content:
         try:
             content = load()
         except StoreFailed as error:
-            self._is_wrong(name, "file-not-used", error.message, error.hint)
-            return otherwise
-        self._wrong.pop(name, None)
+            self._warn(name, "file-not-used", error.message, error.hint)
+            return default
+        self._warnings_by_file.pop(name, None)
         return content
 
-    def _is_wrong(self, name: str, event: str, message: str, hint: str) -> None:
-        self._wrong[name] = f"{message}\n  hint: {hint}"
+    def _warn(self, name: str, event: str, message: str, hint: str) -> None:
+        self._warnings_by_file[name] = f"{message}\n  hint: {hint}"
         _log(event, message, hint)
 
 
@@ -161,7 +169,7 @@ def _log(event: str, message: str, hint: str) -> None:
     record(logging.ERROR, event, reason=message, hint=hint)
 
 
-def _of(good: CompiledPolicy, names: Names) -> Names:
-    """Those of `names` that the policy uses."""
-    used = names_of(good.policy) if good.policy else frozenset()
+def _names_used(compiled: CompiledPolicy, names: Names) -> Names:
+    """The part of `names` that the policy uses."""
+    used = dns_names_of(compiled.policy) if compiled.policy else frozenset()
     return {name: names[name] for name in used if name in names}

@@ -1,6 +1,6 @@
-"""Owns the last good policy on disk: what was in force, whole, so that boot can.
+"""Owns the last good policy on disk: all that boot needs to put in force again what was in force.
 
-The file holds the policy as people wrote it, the addresses its names had, and its classifier.
+The file holds the policy as people wrote it, the addresses of its DNS names, and its classifier.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from pathlib import Path
 from ipsecd.compiler.classifier import Classifier
 from ipsecd.compiler.stored import from_stored, to_stored
 from ipsecd.model.values import Origin, Policy, Store
-from ipsecd.sources.cache import Names, names_from_json, names_to_json
 from ipsecd.sources.checked import CheckedFile, Form
 from ipsecd.sources.files import Disk
 from ipsecd.sources.names import policy_with_addresses
+from ipsecd.sources.names_file import Names, names_from_json, names_to_json
 from ipsecd.sources.remembered import PolicyReader
-from ipsecd.sources.shapes import decode, members, text
+from ipsecd.sources.strict_json import decode, members, text
 
 FORM = Form(
     "last-good",
@@ -29,7 +29,10 @@ FORM = Form(
 
 @dataclass(frozen=True, slots=True)
 class CompiledPolicy:
-    """A policy with its document and classifier; ``key`` tells it from what is made otherwise."""
+    """A policy with its document and classifier.
+
+    ``key`` differs if it was compiled from another document, or with other settings or addresses.
+    """
 
     key: str
     policy: Policy | None
@@ -38,14 +41,14 @@ class CompiledPolicy:
 
 
 class LastGood:
-    """The file, replaced as a whole."""
+    """The file, which is always replaced as a whole."""
 
     def __init__(self, state_dir: Path, disk: Disk | None = None) -> None:
         self._path = state_dir / "last-good"
         self._file = CheckedFile(self._path, FORM, disk)
 
     def is_there(self) -> bool:
-        """Whether the file is where it was written."""
+        """Whether the file exists."""
         return self._path.exists()
 
     def check(self, content: bytes) -> None:
@@ -53,36 +56,36 @@ class LastGood:
         self._file.check(content)
 
     def save(self, content: bytes) -> None:
-        """Keep what ``encode`` made; raises ``StoreFailed``, or ``LimitExceeded``."""
+        """Save what ``encode_last_good`` made; raises ``StoreFailed``, or ``LimitExceeded``."""
         self._file.save(content)
 
     def load(self, reader: PolicyReader) -> CompiledPolicy | None:
-        """What was kept last, None if nothing was; raises ``StoreFailed`` if it cannot be used."""
-        return self._file.load(lambda content: decode_good(content, reader))
+        """What was saved last, None if nothing was; raises ``StoreFailed`` if it cannot be used."""
+        return self._file.load(lambda content: decode_last_good(content, reader))
 
 
-def encode_good(good: CompiledPolicy, names: Names) -> bytes:
-    """What is in force, as bytes, with the addresses of the names that it uses."""
+def encode_last_good(compiled: CompiledPolicy, names: Names) -> bytes:
+    """A compiled policy as bytes, with the addresses of the DNS names that it uses."""
     header = {
-        "key": good.key,
-        "document": good.document,
+        "key": compiled.key,
+        "document": compiled.document,
         "names": names_to_json(names).decode(),
     }
-    return json.dumps(header, ensure_ascii=False).encode() + b"\n" + to_stored(good.classifier)
+    return json.dumps(header, ensure_ascii=False).encode() + b"\n" + to_stored(compiled.classifier)
 
 
-def decode_good(content: bytes, reader: PolicyReader) -> CompiledPolicy:
-    """The inverse of ``encode_good``; raises ``ValueError`` or ``IpsecdError``."""
-    line, _, compiled = content.partition(b"\n")
+def decode_last_good(content: bytes, reader: PolicyReader) -> CompiledPolicy:
+    """The inverse of ``encode_last_good``; raises ``ValueError`` or ``IpsecdError``."""
+    line, _, classifier_bytes = content.partition(b"\n")
     header = members(decode(line), "the header", ("key", "document", "names"))
     names = names_from_json(text(header["names"], "names").encode())
     policy = document = None
     if header["document"] is not None:
         document = text(header["document"], "the document")
         policy = policy_with_addresses(reader.read(document, "<document>"), names)
-    classifier = from_stored(compiled)
+    classifier = from_stored(classifier_bytes)
     name, rules = (policy.name, policy.facts.actions) if policy else ("", ())
     origins = {Origin(Store.STATIC.value, name, rule) for rule in rules}
-    if not classifier.origins <= origins or any(one.id.volatile for one in classifier.tables):
+    if not classifier.origins <= origins or any(table.id.volatile for table in classifier.tables):
         raise ValueError("the compiled policy has rules that the document does not have")
     return CompiledPolicy(text(header["key"], "the key"), policy, classifier, document)

@@ -1,4 +1,4 @@
-"""Owns putting addresses to DNS names in filters; must not know where they come from."""
+"""Owns filling in the addresses of DNS names in filters; must not know where they come from."""
 
 from __future__ import annotations
 
@@ -10,35 +10,36 @@ from ipsecd.model.remembered import RememberedPolicy
 from ipsecd.model.values import Endpoint, Filter, Policy, Rule
 
 
-def names_in(filters: Iterable[Filter]) -> frozenset[str]:
+def dns_names_in(filters: Iterable[Filter]) -> frozenset[str]:
     """The DNS names that `filters` use."""
     return frozenset(
         endpoint.address.name
-        for one in filters
-        for endpoint in (one.source, one.destination)
+        for rule_filter in filters
+        for endpoint in (rule_filter.source, rule_filter.destination)
         if isinstance(endpoint.address, HostName)
     )
 
 
-def names_of(policy: Policy) -> frozenset[str]:
+def dns_names_of(policy: Policy) -> frozenset[str]:
     """The DNS names that a policy uses."""
     return policy.facts.names
 
 
-def with_addresses(one: Filter, names: Mapping[str, tuple[Network, ...]]) -> Filter:
+def with_addresses(rule_filter: Filter, names: Mapping[str, tuple[Network, ...]]) -> Filter:
     """The filter with the addresses of its DNS names filled in, where they are known."""
-    source, destination = (_resolved(e, names) for e in (one.source, one.destination))
-    if source is one.source and destination is one.destination:
-        return one
-    return replace(one, source=source, destination=destination)
+    source = _resolved(rule_filter.source, names)
+    destination = _resolved(rule_filter.destination, names)
+    if source is rule_filter.source and destination is rule_filter.destination:
+        return rule_filter
+    return replace(rule_filter, source=source, destination=destination)
 
 
 def policy_with_addresses(policy: Policy, names: Mapping[str, tuple[Network, ...]]) -> Policy:
     """The policy with the addresses of its DNS names filled in, where they are known.
 
-    Its rules are not read for that before somebody asks for them.
+    Its rules are read, and addresses filled in, only when somebody asks for them.
     """
-    if not names_of(policy):
+    if not dns_names_of(policy):
         return policy
     facts = replace(policy.facts, by_name=_rules_with_addresses(policy.facts.by_name, names))
     return RememberedPolicy(
@@ -53,9 +54,11 @@ def without_names(policy: Policy, names: frozenset[str]) -> Policy:
     """The policy without the filters that use any of these names."""
     rules = []
     for rule in policy.rules:
-        kept = tuple(one for one in rule.filters if not names_in([one]) & names)
-        if kept:
-            rules.append(replace(rule, filters=kept))
+        remaining = tuple(
+            rule_filter for rule_filter in rule.filters if not dns_names_in([rule_filter]) & names
+        )
+        if remaining:
+            rules.append(replace(rule, filters=remaining))
     return Policy(policy.name, tuple(rules), policy.description)
 
 
@@ -63,7 +66,10 @@ def _rules_with_addresses(
     rules: Iterable[Rule], names: Mapping[str, tuple[Network, ...]]
 ) -> tuple[Rule, ...]:
     return tuple(
-        replace(rule, filters=tuple(with_addresses(one, names) for one in rule.filters))
+        replace(
+            rule,
+            filters=tuple(with_addresses(rule_filter, names) for rule_filter in rule.filters),
+        )
         for rule in rules
     )
 

@@ -1,7 +1,7 @@
-"""Owns what the policy files say: all of them, each for itself; must not write.
+"""Owns reading the policy files, each on its own; must not write.
 
-A file that cannot be read or used disables itself only. Where two files have one name, the file
-that is assigned has it, or else the one that sorts first; the other is reported.
+A file that cannot be read or used concerns no other. Where two files hold policies of one name, the
+assigned file counts, or else the one that sorts first; the other is reported.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _NAME_LINE = re.compile(rb"^policy:[^\n]*$", re.MULTILINE)
 class StoredPolicy:
     """A policy with the file it is in; ``path`` is relative to the store's directory."""
 
-    # The text says it all, and comparing policies takes long.
+    # Comparing the texts is enough, and comparing policies takes long.
     policy: Policy = field(compare=False)
     path: str
     text: str
@@ -45,7 +45,7 @@ class StoredPolicy:
 
 @dataclass(frozen=True, slots=True)
 class BrokenFile:
-    """A file that cannot be used, and why; ``policy`` is the name it gives, as far as it does."""
+    """A file that cannot be used, and why; ``policy`` is the name in it, if that can be read."""
 
     path: str
     error: IpsecdError
@@ -56,9 +56,9 @@ class BrokenFile:
 class Loaded:
     """What the store held when it was read.
 
-    ``link`` is the target of the assigned link, None without one, and ``assigned_path`` the same
-    as policies have their paths; ``assigned`` is the policy it leads to. ``assigned_error`` says
-    why it leads to none.
+    ``link`` is the target of the assigned link, None if there is no link. ``assigned_path`` is
+    where it leads, relative to the store's directory like the paths of policies. ``assigned`` is
+    the name of the policy there, and ``assigned_error`` says why there is none.
     """
 
     policies: Mapping[str, StoredPolicy] = field(default_factory=dict)
@@ -69,7 +69,7 @@ class Loaded:
     assigned_error: IpsecdError | None = None
 
     def mended(self, paths: Iterable[str]) -> Loaded:
-        """The same, once the broken files at `paths` have been replaced by good ones."""
+        """The same content after the broken files at `paths` were replaced by good ones."""
         written = frozenset(paths)
         broken = tuple(file for file in self.broken if file.path not in written)
         error = None if self.assigned_path in written else self.assigned_error
@@ -77,7 +77,7 @@ class Loaded:
 
 
 def read_store(disk: Disk, directory: Path, reader: PolicyReader) -> Loaded:
-    """What the files in `directory` say; raises ``OSError`` if they cannot even be listed."""
+    """Read the files in `directory`; raises ``OSError`` if they cannot be listed."""
     link, link_error = read_link(directory / ASSIGNED)
     path = path_of_link(directory, link)
     policies: dict[str, StoredPolicy] = {}
@@ -99,18 +99,18 @@ def read_store(disk: Disk, directory: Path, reader: PolicyReader) -> Loaded:
     )
     # The file that is assigned comes first, so that no other can take its name.
     for name in sorted(names, key=lambda name: f"{POLICIES}/{name}" != path):
-        found = _read_file(disk, directory, f"{POLICIES}/{name}", policies, reader)
-        if isinstance(found, BrokenFile):
-            broken.append(found)
-        elif found is not None:
-            policies[found.policy.name] = found
+        stored = _read_file(disk, directory, f"{POLICIES}/{name}", policies, reader)
+        if isinstance(stored, BrokenFile):
+            broken.append(stored)
+        elif stored is not None:
+            policies[stored.policy.name] = stored
     broken.sort(key=lambda file: file.path)
     assigned, error = _assigned(directory, link, path, policies, broken)
     return Loaded(policies, tuple(broken), link, path, assigned, link_error or error)
 
 
 def read_link(path: Path) -> tuple[str | None, IpsecdError | None]:
-    """Where the assigned link leads, None without one; and why it is none."""
+    """Where the assigned link leads, None if there is no link; and the error if it is no link."""
     try:
         return str(path.readlink()), None
     except FileNotFoundError:
@@ -124,7 +124,7 @@ def read_link(path: Path) -> tuple[str | None, IpsecdError | None]:
 
 
 def path_of_link(directory: Path, link: str | None) -> str | None:
-    """Where the assigned link leads, as stored policies have their paths."""
+    """Where the assigned link leads, relative to the store's directory like paths of policies."""
     if link is None:
         return None
     target = os.path.normpath(directory / link)
@@ -147,7 +147,7 @@ def _read_file(
     policies: Mapping[str, StoredPolicy],
     reader: PolicyReader,
 ) -> StoredPolicy | BrokenFile | None:
-    """What is in one file; None if it has gone since it was listed."""
+    """What is in one file; None if it was deleted since it was listed."""
     file = directory / path
     try:
         stored = parse_file(disk, directory, path, reader)
@@ -173,7 +173,7 @@ def _read_file(
 
 
 def _is_text(path: str) -> bool:
-    """Whether a journal can tell of the file: names are bytes to the kernel."""
+    """Whether a path is text, so that a journal can hold it: to the kernel, names are bytes."""
     try:
         path.encode()
     except UnicodeEncodeError:
@@ -206,7 +206,7 @@ def _text(file: Path, content: bytes) -> str:
 
 
 def _name_in(disk: Disk, file: Path) -> str | None:
-    """The name of the policy that a broken file was to hold, if its line can be read."""
+    """The name of the policy in a broken file, if the line with it can be read."""
     try:
         line = _NAME_LINE.search(disk.read(file, MAX_FILE_BYTES))
         return parse_policy(line.group()).name if line else None

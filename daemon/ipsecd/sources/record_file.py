@@ -1,14 +1,14 @@
-"""Owns the form of a file of records that come and go one by one; must not know what they hold.
+"""Owns the form of a file of records that are added and dropped one by one.
 
-The file is for the next process of this boot, not for the next boot: nothing waits for a disk. A
-line ``ipsecd KIND VERSION BOOT`` says whose it is, and each line below it puts one record or drops
-some: a checksum, and JSON. Invariants:
+It must not know what they hold. The file is for the next process of this boot, not for the next
+boot: nothing waits for a disk. The first line, ``ipsecd KIND VERSION BOOT``, says whose file it is.
+Each further line adds one record or drops some: it is a checksum and JSON. Invariants:
 
-1. A record costs the same however many there are: it is appended, and what is superseded is left
-   out when the whole is written anew, once there is more of it than of the rest.
-2. A line that cannot be read takes nothing with it but itself.
-3. No failure to write is raised: a rule is in force whether or not it can be kept. It is told in
-   words until it is mended, and the file is gone meanwhile: what is old must not come back.
+1. Adding a record costs the same however many there are: it is appended. Once more lines are out
+   of date than count, the file is written anew without them.
+2. A line that cannot be read does not keep others from being read.
+3. A failure to write is not raised: a rule is in force whether or not it can be saved. ``failure``
+   says it until it is mended. Meanwhile there is no file, so that old records cannot come back.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ipsecd.sources.files import Disk, replace_file, temporary_of
-from ipsecd.sources.shapes import decode, items, members, text
+from ipsecd.sources.strict_json import decode, items, members, text
 
 MAX_BYTES = 1 << 30
 SPARE_LINES = 1000
-"""How many lines that count no more are left in the file, besides as many as count."""
+"""How many lines may be out of date, besides as many as there are records."""
 _HEADER = re.compile(rb"ipsecd ([a-z-]{1,32}) ([0-9]{1,9}) ([0-9a-f]{32})")
 _HEADER_BYTES = 128
 
@@ -49,14 +49,14 @@ class Form:
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """What was read: the records by their keys, and in words what could not be read."""
+    """What was read: the records by their keys, and the reasons why others could not be read."""
 
     records: Mapping[str, Record]
-    wrong: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
 
 
 class RecordFile:
-    """Records by key, in memory as they are in the file."""
+    """Records by key, in memory and in the file."""
 
     def __init__(self, path: Path, form: Form, disk: Disk | None = None) -> None:
         self.path = path
@@ -68,25 +68,25 @@ class RecordFile:
         self._forget_file()
 
     def _forget_file(self) -> None:
-        self._in_file = 0
-        self._is_whole = False
-        self._missed = 0
+        self._lines_in_file = 0
+        self._is_complete = False
+        self._changes_missed = 0
 
     def load(self) -> Contents:
-        """What the file holds: nothing if it is absent, or that of another boot.
+        """Read the file. The outcome has no records if it is absent or of another boot.
 
-        What is kept from now on comes on top of it.
+        Records that are put from now on are added to these.
         """
         self._lines = {}
         self._forget_file()
         try:
-            whole = self._disk.read(self.path, MAX_BYTES)
+            content = self._disk.read(self.path, MAX_BYTES)
         except FileNotFoundError:
             return Contents({})
         except OSError as error:
             return Contents({}, (error.strerror or str(error),))
-        end = whole.find(b"\n", 0, _HEADER_BYTES)
-        header = _HEADER.fullmatch(whole[: max(end, 0)])
+        end = content.find(b"\n", 0, _HEADER_BYTES)
+        header = _HEADER.fullmatch(content[: max(end, 0)])
         if not header or header[1].decode() != self._form.kind:
             return Contents({}, ("it does not begin with a header that ipsecd writes",))
         if int(header[2]) != self._form.version:
@@ -97,28 +97,28 @@ class RecordFile:
             return Contents({}, (reason,))
         if header[3].decode() != self._form.boot:
             return Contents({})
-        return self._read_lines(whole[end + 1 :])
+        return self._read_lines(content[end + 1 :])
 
     def put(self, key: str, content: Record) -> None:
-        """Keep a record in the place of the one under `key`, if any."""
+        """Add a record. It replaces the record of this key, if there is one."""
         line = _line({"put": key, "record": content})
         self._lines[key] = line
         self._append(line)
 
     def drop(self, keys: Iterable[str]) -> None:
-        """Forget records; one that is not there is no error."""
-        gone = [key for key in keys if self._lines.pop(key, None)]
-        if gone:
-            self._append(_line({"drop": gone}))
+        """Drop records; it is no error if there is none of a key."""
+        dropped = [key for key in keys if self._lines.pop(key, None)]
+        if dropped:
+            self._append(_line({"drop": dropped}))
 
     def leave_out(self, keys: Iterable[str]) -> None:
-        """Forget records that were read, without writing: they are gone with the next change."""
+        """Drop records that were read. The next change deletes them from the file."""
         for key in keys:
             del self._lines[key]
-            self._is_whole = False
+            self._is_complete = False
 
     def clear(self) -> None:
-        """Forget all records, and have no file."""
+        """Drop all records and delete the file."""
         self._lines = {}
         self._forget_file()
         self.failure = ""
@@ -134,28 +134,28 @@ class RecordFile:
 
     def _read_lines(self, content: bytes) -> Contents:
         records: dict[str, Record] = {}
-        wrong = []
+        problems = []
         lines = content.split(b"\n")
         torn = lines.pop()
         for number, line in enumerate(lines, 2):
             try:
-                _take(line, records, self._lines)
+                _apply_line(line, records, self._lines)
             except ValueError as error:
-                wrong.append(f"line {number}: {error}")
+                problems.append(f"line {number}: {error}")
         if torn:
-            wrong.append(f"line {len(lines) + 2}: it has no end")
-        self._in_file = len(lines)
-        self._is_whole = not wrong
-        return Contents(records, tuple(wrong))
+            problems.append(f"line {len(lines) + 2}: it has no end")
+        self._lines_in_file = len(lines)
+        self._is_complete = not problems
+        return Contents(records, tuple(problems))
 
     def _append(self, line: bytes) -> None:
         if self.failure:
-            # Trying to write all of it at every change would cost more the more there is.
-            self._missed += 1
-            if self._missed > len(self._lines):
+            # Trying to write the whole file at every change costs more the more records there are.
+            self._changes_missed += 1
+            if self._changes_missed > len(self._lines):
                 self._rewrite()
             return
-        if not self._is_whole or self._in_file >= 2 * len(self._lines) + SPARE_LINES:
+        if not self._is_complete or self._lines_in_file >= 2 * len(self._lines) + SPARE_LINES:
             self._rewrite()
             return
         try:
@@ -166,7 +166,7 @@ class RecordFile:
         except OSError as error:
             self._fail(error)
         else:
-            self._in_file += 1
+            self._lines_in_file += 1
 
     def _rewrite(self) -> None:
         self._forget_file()
@@ -177,7 +177,7 @@ class RecordFile:
         except OSError as error:
             self._fail(error)
         else:
-            self._in_file, self._is_whole, self.failure = len(self._lines), True, ""
+            self._lines_in_file, self._is_complete, self.failure = len(self._lines), True, ""
 
     def _fail(self, error: OSError) -> None:
         self._forget_file()
@@ -187,24 +187,24 @@ class RecordFile:
                 self._disk.unlink(path)
 
 
-def _line(node: Record) -> bytes:
-    content = json.dumps(node, separators=(",", ":")).encode()
+def _line(change: Record) -> bytes:
+    content = json.dumps(change, separators=(",", ":")).encode()
     return b"%08x %b\n" % (zlib.crc32(content), content)
 
 
-def _take(line: bytes, records: dict[str, Record], lines: dict[str, bytes]) -> None:
-    """Carry out one line; raises ``ValueError`` with the reason if it cannot be read."""
+def _apply_line(line: bytes, records: dict[str, Record], lines: dict[str, bytes]) -> None:
+    """Apply one line to `records` and `lines`; raises ``ValueError`` if it cannot be read."""
     checksum, _, content = line.partition(b" ")
     if checksum != b"%08x" % zlib.crc32(content):
         raise ValueError("it is damaged: its checksum is another's")
-    node = members(decode(content), "the line")
-    if "put" in node:
-        members(node, "the line", ("put", "record"))
-        key = text(node["put"], "the key")
-        records[key] = members(node["record"], "the record")
+    change = members(decode(content), "the line")
+    if "put" in change:
+        members(change, "the line", ("put", "record"))
+        key = text(change["put"], "the key")
+        records[key] = members(change["record"], "the record")
         lines[key] = line + b"\n"
         return
-    for gone in items(members(node, "the line", ("drop",))["drop"], "what is dropped"):
-        key = text(gone, "a key")
+    for dropped in items(members(change, "the line", ("drop",))["drop"], "what is dropped"):
+        key = text(dropped, "a key")
         records.pop(key, None)
         lines.pop(key, None)

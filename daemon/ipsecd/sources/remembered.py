@@ -1,8 +1,8 @@
-"""Owns what is kept of policies that were read, so that none is read twice; must not know files.
+"""Owns excerpts of policies that were read, so that none is read twice; must not know files.
 
-A policy is known by the SHA-256 of its document: whatever else changes, the same bytes are the
-same policy, as long as the same version of ipsecd reads them. What is kept holds no filters but
-those that name containers or processes. The others are read when somebody asks for them.
+A policy is recognised by the SHA-256 of its document: the same bytes are the same policy, as long
+as the same version of ipsecd reads them. An excerpt has only those filters that name containers or
+processes. The others are read when somebody asks for them.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from ipsecd import __version__
 from ipsecd.language.documents import format_policy, parse_policy
 from ipsecd.model.remembered import RememberedPolicy
 from ipsecd.model.values import Action, Facts, Policy, check_name
-from ipsecd.sources.shapes import decode, items, members, text, whole
+from ipsecd.sources.strict_json import decode, integer, items, members, text
 
 MAX_FILTERS = 1 << 32
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class PolicyExcerpt:
     """What is kept of one policy."""
 
     name: str
@@ -38,63 +38,66 @@ class Known:
 
 
 class PolicyReader:
-    """Reads documents, each only once."""
+    """Reads documents, each of them only once."""
 
     def __init__(self) -> None:
-        self._known: dict[str, Policy] = {}
-        self._kept: Mapping[str, Known] = {}
+        self._policies_by_digest: dict[str, Policy] = {}
+        self._excerpts_by_digest: Mapping[str, PolicyExcerpt] = {}
 
     def read(self, document: str, source: str) -> Policy:
         """The policy in `document`; raises ``InvalidInput`` with `source` and line."""
         digest = digest_of(document)
-        policy = self._known.get(digest)
-        if policy is None and digest in self._kept:
-            policy = self._kept[digest].policy(document)
+        policy = self._policies_by_digest.get(digest)
+        if policy is None and digest in self._excerpts_by_digest:
+            policy = self._excerpts_by_digest[digest].policy(document)
         if policy is None:
             policy = parse_policy(document, source)
-        self._known[digest] = policy
+        self._policies_by_digest[digest] = policy
         return policy
 
-    def note(self, document: str, policy: Policy) -> None:
-        """Know the `policy` that `document` was written from."""
-        self._known[digest_of(document)] = policy
+    def remember(self, document: str, policy: Policy) -> None:
+        """Remember the `policy` that `document` was written from, so that it need not be read."""
+        self._policies_by_digest[digest_of(document)] = policy
 
-    def remember(self, kept: Mapping[str, Known]) -> None:
-        """Know what an earlier process knew, as ``known_from_json`` gave it."""
-        self._kept = kept
+    def use_excerpts(self, excerpts: Mapping[str, PolicyExcerpt]) -> None:
+        """Use what an earlier process has read, as ``excerpts_from_json`` gave it."""
+        self._excerpts_by_digest = excerpts
 
     def keep_only(self, digests: AbstractSet[str]) -> Mapping[str, Policy]:
         """Forget all but the policies of these `digests`, and return them."""
-        self._kept = {}
-        self._known = {one: self._known[one] for one in sorted(digests & self._known.keys())}
-        return self._known
+        self._excerpts_by_digest = {}
+        self._policies_by_digest = {
+            digest: self._policies_by_digest[digest]
+            for digest in sorted(digests & self._policies_by_digest.keys())
+        }
+        return self._policies_by_digest
 
 
 def digest_of(document: str) -> str:
-    """By what a document is known."""
+    """What a document is recognised by: its SHA-256, in hexadecimal."""
     return hashlib.sha256(document.encode()).hexdigest()
 
 
-def known_to_json(policies: Mapping[str, Policy]) -> bytes:
-    """What is kept of policies, by the digests of their documents."""
-    facts = {digest: known_to_node(policy) for digest, policy in sorted(policies.items())}
+def excerpts_to_json(policies: Mapping[str, Policy]) -> bytes:
+    """Excerpts of `policies`, which are by the digests of their documents, as JSON."""
+    facts = {digest: excerpt_to_object(policy) for digest, policy in sorted(policies.items())}
     return json.dumps({"reader": __version__, "policies": facts}, ensure_ascii=False).encode()
 
 
-def known_from_json(content: bytes) -> dict[str, Known]:
-    """The inverse, by the same digests; raises ``ValueError`` or ``InvalidInput``.
+def excerpts_from_json(content: bytes) -> dict[str, PolicyExcerpt]:
+    """The inverse of ``excerpts_to_json``; raises ``ValueError`` or ``InvalidInput``.
 
-    Nothing if another version read the policies: it may have read them in another way.
+    Empty if another version read the policies: it may have read them in another way.
     """
-    found = members(decode(content), "the whole", ("reader", "policies"))
-    policies = members(found["policies"], "the policies")
-    if text(found["reader"], "the version") != __version__:
+    excerpts = members(decode(content), "the whole", ("reader", "policies"))
+    policies = members(excerpts["policies"], "the policies")
+    if text(excerpts["reader"], "the version") != __version__:
         return {}
-    return {digest: known_from_node(node) for digest, node in policies.items()}
+    return {digest: excerpt_from_object(excerpt) for digest, excerpt in policies.items()}
 
 
-def known_to_node(policy: Policy) -> dict[str, object]:
-    """All of a policy but the filters that its document has."""
+def excerpt_to_object(policy: Policy) -> dict[str, object]:
+    """All of a policy except the filters that are only in its document, for JSON."""
     facts = policy.facts
     by_name = Policy(policy.name, facts.by_name, policy.description)
     return {
@@ -105,22 +108,22 @@ def known_to_node(policy: Policy) -> dict[str, object]:
     }
 
 
-def known_from_node(node: object) -> Known:
-    """What ``known_to_node`` made; raises ``ValueError`` or ``InvalidInput``."""
-    facts = members(node, "the facts", ("actions", "filters", "names", "by_name"))
+def excerpt_from_object(excerpt: object) -> PolicyExcerpt:
+    """The inverse of ``excerpt_to_object``; raises ``ValueError`` or ``InvalidInput``."""
+    members_by_key = members(excerpt, "the facts", ("actions", "filters", "names", "by_name"))
     actions = {}
-    for pair in items(facts["actions"], "the actions"):
+    for pair in items(members_by_key["actions"], "the actions"):
         name, action = items(pair, "an action", 2)
         rule = text(name, "a rule")
         check_name("rule", rule)
         actions[rule] = Action(text(action, "an action"))
-    by_name = parse_policy(text(facts["by_name"], "the filters by name"))
+    by_name = parse_policy(text(members_by_key["by_name"], "the filters by name"))
     if any(actions.get(rule.name) is not rule.action for rule in by_name.rules):
         raise ValueError("a filter goes by a name in a rule that is not there")
-    known = Facts(
+    facts = Facts(
         actions,
-        whole(facts["filters"], "the number of filters", len(actions), MAX_FILTERS),
-        frozenset(text(name, "a DNS name") for name in items(facts["names"], "the names")),
+        integer(members_by_key["filters"], "the number of filters", len(actions), MAX_FILTERS),
+        frozenset(text(name, "a DNS name") for name in items(members_by_key["names"], "the names")),
         by_name.rules,
     )
-    return Known(by_name.name, by_name.description, known)
+    return PolicyExcerpt(by_name.name, by_name.description, facts)

@@ -2,10 +2,10 @@
 
 Invariants:
 
-1. A change to any number of files is one change: after a crash it has happened or it has not.
-2. What was edited by hand since it was loaded is never lost: a good edit is not overwritten, and
-   one that cannot be used is kept under another name when the policy is stored anew.
-3. A file that cannot be used is reported, and is in nobody's way.
+1. A change to any number of files is one change: after a crash all of it has happened, or nothing.
+2. An edit by hand since a file was loaded is never lost: a good edit is not overwritten, and a file
+   that cannot be used is kept under another name when the policy is stored anew.
+3. A file that cannot be used is reported, and does not keep others from being used.
 4. What is written can be read again.
 """
 
@@ -42,14 +42,14 @@ from ipsecd.sources.steps import (
     UnusableJournal,
     abandon,
     carry_out,
-    followed,
+    file_behind_links,
     interrupted,
     recover,
 )
 
 
 class Keep(Enum):
-    """Says that whichever policy is assigned stays so."""
+    """Says that the policy that is assigned stays assigned."""
 
     KEEP = "keep"
 
@@ -59,24 +59,27 @@ KEEP = Keep.KEEP
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A change that was prepared: its steps, those that lead back, and what is stored after it.
+    """A prepared change: its steps, the steps that undo it, and what the store holds after it.
 
-    ``kept`` are the names under which files stay that could not be used and were replaced.
+    ``kept_copies`` are the paths of copies of files that cannot be used and are replaced.
     """
 
     store: StaticStore
     forward: tuple[Step, ...]
     back: tuple[Step, ...]
     after: Loaded
-    kept: tuple[str, ...]
+    kept_copies: tuple[str, ...]
 
     @property
     def written(self) -> tuple[str, ...]:
-        """The paths of what the change writes."""
+        """The paths of the files that the change writes or deletes."""
         return tuple(step.path for step in self.forward)
 
     def commit(self) -> None:
-        """Make the change, on disk when this returns; after ``StoreFailed`` the old state is."""
+        """Make the change, which is on disk when this returns.
+
+        After ``StoreFailed`` the old state is on disk.
+        """
         try:
             self.store.carry_out(self.forward)
         except NotBegun as error:
@@ -85,9 +88,9 @@ class Change:
             failure = self.store.failure(error)
             try:
                 self.undo()
-            except StoreFailed as second:
+            except StoreFailed as undo_error:
                 self.store.abandon()
-                failure.hint += f"; putting the old state back failed too: {second.message}"
+                failure.hint += f"; putting the old state back failed too: {undo_error.message}"
             raise failure from error
 
     def undo(self) -> None:
@@ -104,29 +107,29 @@ class StaticStore:
     def __init__(
         self, directory: Path, disk: Disk | None = None, reader: PolicyReader | None = None
     ) -> None:
-        """`reader` knows what need not be read again."""
+        """`reader` remembers the policies that need not be read again."""
         self._directory = directory
         self._disk = disk or Disk()
         self._reader = reader or PolicyReader()
 
     def path(self, stored: StoredPolicy) -> Path:
-        """Where a policy's file is."""
+        """The path of a policy's file."""
         return self._directory / stored.path
 
     def load(self) -> Loaded:
-        """Read everything; finishes a change that a crash interrupted. Raises ``StoreFailed``."""
+        """Finish a change that a crash interrupted, and read everything; raises ``StoreFailed``."""
         try:
             (self._directory / POLICIES).mkdir(parents=True, exist_ok=True)
             recover(self._disk, self._directory)
-            self._sweep()
+            self._delete_leftovers()
             return read_store(self._disk, self._directory, self._reader)
         except OSError as error:
             raise self.failure(error) from error
 
-    def look(self) -> Loaded:
+    def load_read_only(self) -> Loaded:
         """Read everything and write nothing; raises ``StoreFailed`` if a change has to be finished.
 
-        For a file system that may not be writable yet.
+        This is for a file system that may not be writable yet.
         """
         try:
             with suppress(UnusableJournal):
@@ -140,7 +143,7 @@ class StaticStore:
             raise self.failure(error) from error
 
     def is_on_disk(self, stored: StoredPolicy) -> bool:
-        """Whether the policy's file says what was loaded from it."""
+        """Whether the policy's file still has the content that was loaded from it."""
         try:
             return self._content(stored.path) == stored.text.encode()
         except OSError:
@@ -156,25 +159,29 @@ class StaticStore:
         repair: bool = False,
         is_refused: Callable[[StoredPolicy], bool] = lambda _: False,
     ) -> Change:
-        """Prepare a change to what was `expected`; nothing is written yet.
+        """Prepare a change; nothing is written yet. The files should hold what is `expected`.
 
-        With `repair`, a file that cannot be used, or holds an edit that `is_refused`, is replaced
-        and kept under another name. Raises ``Refused`` if a file the change concerns, or the
+        With `repair`, a file that cannot be used, or holds an edit for which `is_refused` is true,
+        is replaced and a copy kept. Raises ``Refused`` if a file that the change concerns, or the
         assigned link, was edited otherwise, and ``LimitExceeded`` for a policy whose file could
         not be read again.
         """
         plan = _Plan(self._directory, self._disk, self._reader, repair, is_refused)
         policies = dict(expected.policies)
         for policy in put:
-            known = expected.policies.get(policy.name)
-            taken = {stored.path for stored in policies.values()}
-            path = known.path if known else self._path_for(policy.name, taken, expected, repair)
+            stored = expected.policies.get(policy.name)
+            paths_taken = {policy_file.path for policy_file in policies.values()}
+            path = (
+                stored.path
+                if stored
+                else self._path_for(policy.name, paths_taken, expected, repair)
+            )
             new = policies[policy.name] = StoredPolicy(policy, path, _readable_text(policy))
-            plan.write(path, new.text, known.text if known else None)
-            self._reader.note(new.text, policy)
+            plan.write(path, new.text, stored.text if stored else None)
+            self._reader.remember(new.text, policy)
         for name in delete:
-            known = policies.pop(name)
-            plan.delete(known.path, known.text)
+            stored = policies.pop(name)
+            plan.delete(stored.path, stored.text)
         after = replace(expected, policies=policies).mended(step.path for step in plan.forward)
         if assign is not KEEP:
             target = policies[assign].path if isinstance(assign, str) else None
@@ -185,7 +192,7 @@ class StaticStore:
             )
         elif expected.assigned_error and not after.assigned_error:
             after = replace(after, assigned=_name_at(after.assigned_path, policies))
-        return Change(self, tuple(plan.forward), tuple(plan.back), after, tuple(plan.kept))
+        return Change(self, tuple(plan.forward), tuple(plan.back), after, tuple(plan.kept_copies))
 
     def carry_out(self, steps: Sequence[Step]) -> None:
         """Carry out prepared steps as one change; raises ``OSError``."""
@@ -193,25 +200,27 @@ class StaticStore:
             carry_out(self._disk, self._directory, steps)
 
     def abandon(self) -> None:
-        """Forget a change that could be neither made nor undone, as far as the disk lets us."""
+        """Forget a change that could be neither made nor undone, if the disk permits it."""
         with suppress(OSError):
             abandon(self._disk, self._directory)
 
     def failure(self, error: OSError) -> StoreFailed:
-        """The error for what the disk did not do."""
+        """The error to raise when the disk fails."""
         where = error.filename or self._directory
         return StoreFailed(
             f"{str(where)!r} cannot be read or written: {error.strerror}",
             "look at the free space, the mount options and the owner of the directory",
         )
 
-    def _sweep(self) -> None:
-        """Delete what interrupted changes have left over, as far as it can be."""
+    def _delete_leftovers(self) -> None:
+        """Delete what interrupted changes have left over, if the disk permits it."""
         folders = (self._directory, self._directory / POLICIES)
-        left_over = [file for folder in folders for file in folder.glob(f".*{TEMPORARY}")]
+        temporaries = [file for folder in folders for file in folder.glob(f".*{TEMPORARY}")]
         links = (self._directory / POLICIES).glob(f"[!.]*{SUFFIX}")
-        elsewhere = [temporary_of(file) for link in links if (file := followed(link)) != link]
-        for file in (*left_over, *filter(os.path.lexists, elsewhere)):
+        behind_links = [
+            temporary_of(file) for link in links if (file := file_behind_links(link)) != link
+        ]
+        for file in (*temporaries, *filter(os.path.lexists, behind_links)):
             with suppress(OSError):
                 self._disk.unlink(file)
 
@@ -221,25 +230,25 @@ class StaticStore:
     def _content(self, path: str) -> bytes:
         return self._disk.read(self._directory / path, MAX_FILE_BYTES)
 
-    def _path_for(self, name: str, taken: set[str], expected: Loaded, repair: bool) -> str:
-        """The file of a policy that is stored for the first time, or replaces a broken file."""
+    def _path_for(self, name: str, paths_taken: set[str], expected: Loaded, repair: bool) -> str:
+        """The path for a policy that is new, or that replaces a broken file."""
         slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:64] or "policy"
         if repair:
             for file in expected.broken:
                 unnamed = file.policy is None and file.path == f"{POLICIES}/{slug}{SUFFIX}"
-                free = file.path not in taken and not self._is_folder(file.path)
+                free = file.path not in paths_taken and not self._is_folder(file.path)
                 if free and (unnamed or file.policy == name):
                     return file.path
         number = 1
         while True:
             path = f"{POLICIES}/{slug}{f'-{number}' if number > 1 else ''}{SUFFIX}"
-            if path not in taken and not os.path.lexists(self._directory / path):
+            if path not in paths_taken and not os.path.lexists(self._directory / path):
                 return path
             number += 1
 
 
 class _Plan:
-    """The steps of a change, each with the one that leads back, as they are found out."""
+    """Collects the steps of a change, each with the step that undoes it."""
 
     def __init__(
         self,
@@ -256,28 +265,28 @@ class _Plan:
         self._is_refused = is_refused
         self.forward: list[Step] = []
         self.back: list[Step] = []
-        self.kept: list[str] = []
+        self.kept_copies: list[str] = []
 
     def write(self, path: str, text: str, expected: str | None) -> None:
-        """Replace a file that was `expected` to hold this text, or not to be there (None)."""
+        """Write a file that should hold the text `expected`, or not exist if that is None."""
         file = self._directory / path
-        if self._is_as(file, expected):
+        if self._holds(file, expected):
             self.forward.append(Step(path, text=text))
-            self.back.append(self._present(path, expected))
+            self.back.append(self._restoring_step(path, expected))
             return
         self._check_replaceable(path)
         if os.path.lexists(file):
-            name = _free_name(followed(file))
-            self.kept.append(str(followed(file).with_name(name)))
+            name = _free_name(file_behind_links(file))
+            self.kept_copies.append(str(file_behind_links(file).with_name(name)))
             self.forward.append(Step(path, text=text, kept=name))
             self.back.append(Step(path, moved=name))
         else:
             self.forward.append(Step(path, text=text))
-            self.back.append(self._present(path, None))
+            self.back.append(self._restoring_step(path, None))
 
     def delete(self, path: str, expected: str) -> None:
-        """Delete a file that was `expected` to hold this text."""
-        if not self._is_as(self._directory / path, expected):
+        """Delete a file that should hold the text `expected`."""
+        if not self._holds(self._directory / path, expected):
             raise self._edited(path)
         self.forward.append(Step(path))
         link, _ = read_link(self._directory / path)
@@ -290,31 +299,31 @@ class _Plan:
             raise _edited_since(self._directory / ASSIGNED)
         if error:
             name = _free_name(self._directory / ASSIGNED)
-            self.kept.append(str(self._directory / name))
+            self.kept_copies.append(str(self._directory / name))
             self.forward.append(Step(ASSIGNED, target=target, kept=name))
             self.back.append(Step(ASSIGNED, moved=name))
         else:
             self.forward.append(Step(ASSIGNED, target=target))
             self.back.append(Step(ASSIGNED, target=link))
 
-    def _present(self, path: str, expected: str | None) -> Step:
-        """The step that leads back to a file as it is now, which holds what was expected."""
+    def _restoring_step(self, path: str, expected: str | None) -> Step:
+        """The step that restores a file as it is now, which holds what was expected."""
         link, _ = read_link(self._directory / path)
         if expected is None and link:
             return Step(path, target=link)
         return Step(path, text=expected)
 
-    def _is_as(self, file: Path, expected: str | None) -> bool:
+    def _holds(self, file: Path, expected: str | None) -> bool:
         try:
-            found = self._disk.read(file, MAX_FILE_BYTES)
+            content = self._disk.read(file, MAX_FILE_BYTES)
         except FileNotFoundError:
             return expected is None
         except OSError:
             return False
-        return expected is not None and found == expected.encode()
+        return expected is not None and content == expected.encode()
 
     def _check_replaceable(self, path: str) -> None:
-        """Raise ``Refused`` if what is at `path` is somebody's good edit."""
+        """Raise ``Refused`` if somebody has edited the file at `path` and it can be used."""
         if not self._repair:
             raise self._edited(path)
         try:
@@ -325,7 +334,7 @@ class _Plan:
             raise _edited_since(self._directory / path)
 
     def _edited(self, path: str) -> Refused:
-        """The error for an edit, which tells how to go on from a good one or a bad one."""
+        """The error for an edited file, with a hint for a good edit or for a bad one."""
         try:
             parse_file(self._disk, self._directory, path, self._reader)
         except (IpsecdError, FileNotFoundError) as error:

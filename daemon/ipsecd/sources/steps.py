@@ -1,9 +1,9 @@
-"""Owns changes to several files that happen as one: a journal, written first, that can be redone.
+"""Owns changes to several files that happen as one, by a journal that is written first.
 
 A change is a list of steps, each of which can be repeated without harm. All that needs space is
 written first, under names that nobody reads; then the journal, which holds all steps with a
-checksum. Once it is on disk the change will happen: whoever finds a complete journal carries it
-out again from the start. One that cannot be used is set aside and reported.
+checksum. Once the journal is on disk the change will happen: after a crash it is carried out again
+from the start. A journal that cannot be used is set aside and reported.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 
 from ipsecd.sources.checked import seal, unseal
 from ipsecd.sources.files import Disk, replace_file, temporary_of
-from ipsecd.sources.shapes import decode, items, members, text
+from ipsecd.sources.strict_json import decode, items, members, text
 
 JOURNAL = ".journal"
 SET_ASIDE = "journal.broken"
@@ -33,9 +33,9 @@ _KEYS = ("path", "text", "target", "kept", "moved")
 class Step:
     """One file's new state: its text, the target of a link, or its absence.
 
-    ``path`` is relative to the directory of the journal; a text goes where a link there leads.
-    With ``kept``, what lies there gets this name too, and stays under it. ``moved`` undoes that: it
-    is the name beside ``path`` under which the file's former self lies.
+    ``path`` is relative to the directory of the journal; if a link is there, the text is written to
+    its target. With ``kept``, the file that is there gets this second name in its directory, and
+    stays under it. ``moved`` undoes that: the file of this name becomes ``path`` again.
     """
 
     path: str
@@ -50,14 +50,14 @@ class NotBegun(OSError):
 
 
 class UnusableJournal(Exception):
-    """There is a journal, and it cannot be carried out; says why."""
+    """There is a journal that cannot be carried out, for the reason in the error."""
 
 
 def carry_out(disk: Disk, directory: Path, steps: Sequence[Step]) -> None:
-    """Carry out `steps` as one change, on disk when this returns.
+    """Carry out `steps` as one change, which is on disk when this returns.
 
-    Raises ``NotBegun`` if nothing has changed. After another ``OSError`` it is not known how far
-    it came: carry out the steps that lead back.
+    Raises ``NotBegun`` if nothing has changed. After any other ``OSError`` some of the steps may
+    have happened: carry out the steps that undo them.
     """
     content = journal_of(steps)
     if len(content) > MAX_BYTES:
@@ -77,7 +77,9 @@ def carry_out(disk: Disk, directory: Path, steps: Sequence[Step]) -> None:
 
 def journal_of(steps: Sequence[Step]) -> bytes:
     """The journal of a change, as it is on disk."""
-    return seal(KIND, VERSION, json.dumps([asdict(s) for s in steps], ensure_ascii=False).encode())
+    return seal(
+        KIND, VERSION, json.dumps([asdict(step) for step in steps], ensure_ascii=False).encode()
+    )
 
 
 def abandon(disk: Disk, directory: Path) -> None:
@@ -107,7 +109,7 @@ def interrupted(disk: Disk, directory: Path, name: str = JOURNAL) -> tuple[Step,
 def recover(disk: Disk, directory: Path) -> None:
     """Finish a change that was interrupted, if there is one.
 
-    One that cannot be used is set aside, as far as the disk lets us. Raises ``OSError``.
+    A journal that cannot be used is set aside, if the disk permits it. Raises ``OSError``.
     """
     try:
         steps = interrupted(disk, directory)
@@ -127,26 +129,26 @@ def recover(disk: Disk, directory: Path) -> None:
 
 def unusable(disk: Disk, directory: Path) -> dict[str, str]:
     """The journals that cannot be used, with the reason of each."""
-    found = {}
+    reasons = {}
     for name in (JOURNAL, SET_ASIDE):
         try:
             if interrupted(disk, directory, name) is not None and name == SET_ASIDE:
-                found[name] = "it was set aside by another version of ipsecd"
+                reasons[name] = "it was set aside by another version of ipsecd"
         except UnusableJournal as error:
-            found[name] = str(error)
-    return found
+            reasons[name] = str(error)
+    return reasons
 
 
-def followed(path: Path) -> Path:
-    """Where a file is, behind the links that lead to it; the path itself if they lead nowhere."""
+def file_behind_links(path: Path) -> Path:
+    """The file that the links at `path` lead to; `path` itself if there is no such file."""
     real = os.path.realpath(path)
-    # Whatever links do, a loop or a folder that is not ours, neither of the two raises.
-    there = os.path.islink(path) and os.path.exists(real)  # noqa: PTH110, PTH114
-    return Path(real) if there else path
+    # These two raise for no link, not even for a loop or where a directory cannot be read.
+    leads_to_file = os.path.islink(path) and os.path.exists(real)  # noqa: PTH110, PTH114
+    return Path(real) if leads_to_file else path
 
 
 def _prepare(disk: Disk, path: Path, step: Step) -> None:
-    place = followed(path) if step.text is not None else path
+    place = file_behind_links(path) if step.text is not None else path
     _keep(disk, place, step)
     if step.text is not None:
         disk.write(temporary_of(place), step.text.encode())
@@ -162,16 +164,16 @@ def _keep(disk: Disk, path: Path, step: Step) -> None:
         try:
             disk.keep(path, name)
         except OSError:
-            # Not every file system has hard links, and not every file may be linked.
+            # Some file systems have no hard links, and some files may not be linked.
             disk.write(name, disk.read(path, MAX_BYTES))
     disk.sync_directory(path.parent)
 
 
 def _discard(disk: Disk, directory: Path, steps: Sequence[Step]) -> None:
-    """Delete what was prepared for a change that does not happen, as far as the disk lets us."""
+    """Delete what was prepared for a change that does not happen, if the disk permits it."""
     for step in steps:
         path = directory / step.path
-        real = followed(path) if step.text is not None else path
+        real = file_behind_links(path) if step.text is not None else path
         with suppress(OSError):
             disk.unlink(temporary_of(real))
         if step.kept is not None:
@@ -184,7 +186,7 @@ def _put(disk: Disk, directory: Path, steps: Sequence[Step]) -> None:
     for step in steps:
         path = directory / step.path
         if step.text is not None:
-            path = followed(path)
+            path = file_behind_links(path)
         if step.moved is not None:
             path = _place_of(path, step.moved)
             _move_back(disk, path, path.with_name(step.moved))
@@ -198,8 +200,8 @@ def _put(disk: Disk, directory: Path, steps: Sequence[Step]) -> None:
 
 
 def _place_of(path: Path, name: str) -> Path:
-    """The path, or where it leads: the one that has a file called `name` beside it."""
-    real = followed(path)
+    """`path`, or the file it leads to if there is a file called `name` in that one's directory."""
+    real = file_behind_links(path)
     return real if os.path.lexists(real.with_name(name)) else path
 
 
@@ -217,30 +219,32 @@ def _steps(content: bytes) -> tuple[Step, ...]:
     return tuple(map(_step, items(decode(content), "the change")))
 
 
-def _step(node: object) -> Step:
-    # Before there were versions a step was a list of three.
-    if isinstance(node, list):
-        node = dict(zip(_KEYS, [*items(node, "a step", 3), None, None], strict=True))
-    found = members(node, "a step", _KEYS)
-    path = text(found["path"], "a path")
-    rest = {
-        key: None if found[key] is None else text(found[key], f"the {key}") for key in _KEYS[1:]
+def _step(json_step: object) -> Step:
+    # In files without a version a step is a list of three.
+    if isinstance(json_step, list):
+        values = [*items(json_step, "a step", 3), None, None]
+        json_step = dict(zip(_KEYS, values, strict=True))
+    json_members = members(json_step, "a step", _KEYS)
+    path = text(json_members["path"], "a path")
+    fields = {
+        key: None if json_members[key] is None else text(json_members[key], f"the {key}")
+        for key in _KEYS[1:]
     }
     folder, _, name = path.rpartition("/")
     if not _NAME.fullmatch(name) or folder not in {"", "policies"}:
         raise ValueError(f"{path!r} is not a path of the store")
     for key in ("kept", "moved"):
-        word = rest[key]
+        word = fields[key]
         if word is not None and not _NAME.fullmatch(word):
             raise ValueError(f"{word!r} is not a name beside {path!r}")
-    if sum(rest[key] is not None for key in ("text", "target", "moved")) > 1:
+    if sum(fields[key] is not None for key in ("text", "target", "moved")) > 1:
         raise ValueError(f"the step for {path!r} says two things")
-    if rest["target"] == "" or "\0" in (rest["target"] or ""):
+    if fields["target"] == "" or "\0" in (fields["target"] or ""):
         raise ValueError(f"the link {path!r} leads nowhere")
-    for value in (path, *rest.values()):
+    for value in (path, *fields.values()):
         if value is not None and not _is_text(value):
             raise ValueError(f"the step for {path!r} holds a character that no text has")
-    return Step(path, **rest)
+    return Step(path, **fields)
 
 
 def _is_text(value: str) -> bool:

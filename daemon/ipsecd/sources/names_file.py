@@ -1,6 +1,6 @@
 """Owns the DNS names on disk: those in use, with the addresses they had when last looked up.
 
-The file can be lost without harm to what people wrote.
+Losing the file does no harm to what people wrote.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ipsecd.model.addresses import Family, HostName, Network
 from ipsecd.quoting import quote
 from ipsecd.sources.checked import CheckedFile, Form
 from ipsecd.sources.files import Disk
-from ipsecd.sources.shapes import decode, items, members, text, whole
+from ipsecd.sources.strict_json import decode, integer, items, members, text
 
 Names = Mapping[str, tuple[Network, ...]]
 
@@ -27,8 +27,8 @@ FORM = Form(
 _HEXADECIMAL = re.compile(r"[0-9a-f]{1,32}")
 
 
-class NameStore:
-    """The names and their addresses, replaced as a whole."""
+class NamesFile:
+    """The file of names and their addresses, which is always replaced as a whole."""
 
     def __init__(self, state_dir: Path, disk: Disk | None = None) -> None:
         self._file = CheckedFile(state_dir / "names", FORM, disk)
@@ -38,18 +38,18 @@ class NameStore:
         self._file.check(names_to_json(names))
 
     def save(self, names: Names) -> None:
-        """Keep `names`; raises ``StoreFailed``."""
+        """Save `names`; raises ``StoreFailed``."""
         self._file.save(names_to_json(names))
 
     def load(self) -> dict[str, tuple[Network, ...]]:
-        """What was kept last; raises ``StoreFailed`` if the file cannot be used."""
+        """What was saved last; raises ``StoreFailed`` if the file cannot be used."""
         return self._file.load(names_from_json) or {}
 
 
 def names_to_json(names: Names) -> bytes:
-    """The names in one order, as JSON."""
+    """The names as JSON, always in the same order."""
     plain = {
-        name: [[int(n.family), f"{n.address:x}"] for n in networks]
+        name: [[int(network.family), f"{network.address:x}"] for network in networks]
         for name, networks in sorted(names.items())
     }
     return json.dumps(plain, ensure_ascii=False).encode()
@@ -57,19 +57,19 @@ def names_to_json(names: Names) -> bytes:
 
 def names_from_json(content: bytes) -> dict[str, tuple[Network, ...]]:
     """The inverse of ``names_to_json``; raises ``ValueError`` or ``InvalidInput``."""
-    found = {}
+    addresses_by_name = {}
     for name, networks in members(decode(content), "the whole").items():
-        hosts = tuple(_host(node, name) for node in items(networks, quote(name)))
+        hosts = tuple(_host(address, name) for address in items(networks, quote(name)))
         if not hosts:
             raise ValueError(f"{quote(name)} has no addresses")
         HostName(name, hosts)
-        found[name] = hosts
-    return found
+        addresses_by_name[name] = hosts
+    return addresses_by_name
 
 
-def _host(node: object, name: str) -> Network:
-    number, address = items(node, f"an address of {quote(name)}", 2)
-    family = Family(whole(number, "an IP version", 4, 6))
+def _host(family_and_address: object, name: str) -> Network:
+    number, address = items(family_and_address, f"an address of {quote(name)}", 2)
+    family = Family(integer(number, "an IP version", 4, 6))
     digits = text(address, "an address")
     if not _HEXADECIMAL.fullmatch(digits):
         raise ValueError(f"an address of {quote(name)} is not hexadecimal")
