@@ -1,6 +1,6 @@
-"""Owns the table of the methods of ``io.ipsecd.control``, and carries calls out by it.
+"""Owns the table of the methods of ``io.ipsecd.control``, and carries out calls.
 
-A method is a record beside its handler, in the module of its noun; this names the modules.
+Each method is a record, in the module that has its handler. This module names those modules.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ipsecd.progress import Phase, Progress, Tell, silent
 
 METHODS: dict[str, Method] = {
     method.name: method
-    for noun in (
+    for module in (
         status,
         explain,
         policies,
@@ -39,7 +39,7 @@ METHODS: dict[str, Method] = {
         containers,
         enforcement,
     )
-    for method in noun.METHODS
+    for method in module.METHODS
 }
 """Every method, by its name without the interface."""
 
@@ -49,7 +49,7 @@ class Control:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._read: tuple[bytes, str, Policy] | None = None
+        self._last_read: tuple[bytes, str, Policy] | None = None
         self.start = engine.start
         self.stop_on_purpose = engine.stop_on_purpose
         self.end_for_restart = engine.end_for_restart
@@ -78,23 +78,23 @@ class Control:
         document: bytes | None,
         tell: Tell = silent,
     ) -> dict[str, Any]:
-        """Carry out one call and give its reply's parameters; raises ``IpsecdError``."""
+        """Carry out one call and return the parameters of its reply; raises ``IpsecdError``."""
         tell(Progress(Phase.READING))
         request = Request(parameters, by, names, self._policy(document, parameters), tell)
         engine = self._engine.snapshot() if METHODS[method].work is Work.LONG else self._engine
         return METHODS[method].handler(engine, request)
 
     def assessments(self) -> list[dict[str, Any]]:
-        """What speaks for and against each backend, tried out; for any thread, as it takes long."""
+        """Try out each backend: what speaks for it and against it. Takes long; for any thread."""
         return [
             {
-                "name": one.name,
-                "usable": one.usable,
-                "reasons_for": list(one.reasons_for),
-                "reasons_against": list(one.reasons_against),
-                "untried": one.untried,
+                "name": assessment.name,
+                "usable": assessment.usable,
+                "reasons_for": list(assessment.reasons_for),
+                "reasons_against": list(assessment.reasons_against),
+                "untried": assessment.untried,
             }
-            for one in assess(self._engine.bpffs, read_host().interfaces)
+            for assessment in assess(self._engine.bpffs, read_host().interfaces)
         ]
 
     def names_needed(
@@ -111,17 +111,20 @@ class Control:
         tell(Progress(Phase.READING))
         policy = self._policy(document, parameters)
         if document is not None and policy:
-            self._read = (document, _source(parameters), policy)
+            self._last_read = (document, _source(parameters), policy)
         return needed(self._engine, Request(parameters, policy=policy))
 
     def _policy(self, document: bytes | None, parameters: Parameters) -> Policy | None:
-        """The policy in the document of a call, which is read once for names and call."""
-        read, self._read = self._read, None
+        """The policy in the document of a call.
+
+        ``names_needed`` and ``call`` are given the same document, which is read only once.
+        """
+        last_read, self._last_read = self._last_read, None
         if document is None:
             return None
         source = _source(parameters)
-        if read and read[0] is document and read[1] == source:
-            return read[2]
+        if last_read and last_read[0] is document and last_read[1] == source:
+            return last_read[2]
         return parse_policy(document, source)
 
 

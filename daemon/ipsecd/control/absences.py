@@ -1,6 +1,6 @@
-"""Owns what is said of filters in force that match nothing at the moment, and why.
+"""Owns telling which filters in force match nothing at the moment, and why.
 
-Such a filter is no mistake: a container or a service may come later, and is covered when it does.
+Such a filter is no mistake: the container or service may be started later, and is covered then.
 """
 
 from __future__ import annotations
@@ -24,32 +24,34 @@ def absences(engine: Engine, filters: Iterable[Filter]) -> list[str]:
     """A sentence for each name in `filters` that stands for nothing now; each only once."""
     if engine.stopped or engine.held:
         return []
-    found: dict[str, None] = {}
-    for one in filters:
-        found |= dict.fromkeys(_about(engine, one))
-    return list(found)
+    sentences: dict[str, None] = {}
+    for rule_filter in filters:
+        sentences |= dict.fromkeys(_absences_in(engine, rule_filter))
+    return list(sentences)
 
 
 def filters_by_name(engine: Engine) -> tuple[Filter, ...]:
-    """All filters in force that can be said something of."""
+    """All filters in force that name containers or local processes."""
     return (*engine.policy_filters_by_name(), *engine.dynamic_filters_by_name())
 
 
-def _about(engine: Engine, one: Filter) -> Iterator[str]:
-    nameless = True
-    for end in (one.source, one.destination):
-        address = end.address
+def _absences_in(engine: Engine, rule_filter: Filter) -> Iterator[str]:
+    all_names_stand_for_something = True
+    for endpoint in (rule_filter.source, rule_filter.destination):
+        address = endpoint.address
         why = ""
         if isinstance(address, Selector) and not engine.inventory.addresses(address):
             why = _why_no_address(engine, address)
         elif isinstance(address, Process) and cgroups.find(str(address)) is None:
             why = _why_no_group(address)
         if why:
-            nameless = False
+            all_names_stand_for_something = False
             yield f"{format_address(address)} matches nothing at the moment: {why}"
-    if nameless and has_selectors(one) and engine.inventory.resolve(one) is None:
+    if not all_names_stand_for_something or not has_selectors(rule_filter):
+        return
+    if engine.inventory.resolve(rule_filter) is None:
         yield (
-            f"{format_filter(one)} matches nothing at the moment: "
+            f"{format_filter(rule_filter)} matches nothing at the moment: "
             "its two sides have no addresses of the same IP version"
         )
 
@@ -87,7 +89,7 @@ def _why_no_address(engine: Engine, selector: Selector) -> str:
 def _why_not_there(inventory: Inventory, selector: Selector) -> str:
     if selector.kind is SelectorKind.NETWORK:
         return "there is no such network, or it has no subnet"
-    matching = [one for one in inventory.containers if one.matches(selector)]
+    matching = [container for container in inventory.containers if container.matches(selector)]
     labelled = selector.kind is SelectorKind.LABEL
     what = "container with this label" if labelled else "such container"
     if not matching:

@@ -1,4 +1,4 @@
-"""Owns the methods about containers: those there are, and one that is about to start."""
+"""Owns the methods about containers: to list them, and to announce one that is about to start."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ def _list_containers(engine: Engine, _: Request) -> dict[str, Any]:
     engine.ask_for_containers()
     containers = [
         {
-            "id": one.id[:MIN_ID],
-            "name": one.name,
-            "labels": [f"{key}={value}" for key, value in sorted(one.labels)],
+            "id": container.id[:MIN_ID],
+            "name": container.name,
+            "labels": [f"{key}={value}" for key, value in sorted(container.labels)],
             "networks": [
-                {"name": name, "addresses": [_host_text(n) for n in found]}
-                for name, found in sorted(one.networks.items())
+                {"name": name, "addresses": [_host_text(address) for address in addresses]}
+                for name, addresses in sorted(container.networks.items())
             ],
         }
-        for one in sorted(engine.inventory.containers, key=lambda one: one.name)
-        if one.networks
+        for container in sorted(engine.inventory.containers, key=lambda container: container.name)
+        if container.networks
     ]
     return {"containers": containers, "engines": states_of_engines(engine)}
 
@@ -49,8 +49,8 @@ def _announce_container(engine: Engine, request: Request) -> dict[str, Any]:
     return {}
 
 
-def _host_text(network: Network) -> str:
-    return format_value(network.family, network.address)
+def _host_text(host: Network) -> str:
+    return format_value(host.family, host.address)
 
 
 METHODS = (

@@ -38,14 +38,14 @@ def _add_dynamic(engine: Engine, request: Request) -> dict[str, Any]:
 
 
 def _remove_dynamic(engine: Engine, request: Request) -> dict[str, Any]:
-    found = engine.dynamic.find(request["selector"])
-    if not found:
+    selected = engine.dynamic.find(request["selector"])
+    if not selected:
         raise NotFound(
             f"no dynamic rule is called {quote(request['selector'])} "
             "or has it as filter or address",
             "ipsecctl show dynamic lists those there are",
         )
-    removed = engine.remove_dynamic(found)
+    removed = engine.remove_dynamic(selected)
     return {"removed": [rule.name for rule in removed]}
 
 

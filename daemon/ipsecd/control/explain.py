@@ -7,7 +7,7 @@ from typing import Any
 
 from ipsecd.backend.nftables import cgroups
 from ipsecd.control.method import Method, Request, Role, Work
-from ipsecd.control.replies import must_be_known, remaining_s
+from ipsecd.control.replies import remaining_s, require_known_state
 from ipsecd.engine import Engine
 from ipsecd.host.interfaces import read_host
 from ipsecd.language.explanations import explanation_to_json
@@ -18,36 +18,42 @@ from ipsecd.model.explanation import explain
 
 
 def _list_filters(engine: Engine, _: Request) -> dict[str, Any]:
-    must_be_known(engine)
+    require_known_state(engine)
     remaining = {rule.name: remaining_s(engine, rule) for rule in engine.dynamic}
     filters = [
         {
-            "store": one.origin.store,
-            "policy": one.origin.policy,
-            "rule": one.origin.rule,
-            "filter": format_filter(one.filter),
-            "action": one.action.value,
-            "interface": one.interface_type.value if one.interface_type else None,
-            "remaining_s": remaining.get(one.origin.rule) if one.origin.volatile else None,
+            "store": in_force.origin.store,
+            "policy": in_force.origin.policy,
+            "rule": in_force.origin.rule,
+            "filter": format_filter(in_force.filter),
+            "action": in_force.action.value,
+            "interface": in_force.interface_type.value if in_force.interface_type else None,
+            "remaining_s": (
+                remaining.get(in_force.origin.rule) if in_force.origin.volatile else None
+            ),
         }
-        for one in engine.in_force()
+        for in_force in engine.in_force()
     ]
     return {"filters": filters}
 
 
 def _explain(engine: Engine, request: Request) -> dict[str, Any]:
-    must_be_known(engine)
-    state = read_host()
+    require_known_state(engine)
+    host_state = read_host()
     filters = engine.in_force()
-    text = parse_packet(request["packet"])
-    packet = to_packet(text, state.host, state.types, engine.inventory.addresses)
-    if text.sender:
-        named = {one.filter.source.address for one in filters}
-        senders = {p for p in named if isinstance(p, Process) and cgroups.holds(p, text.sender)}
+    described = parse_packet(request["packet"])
+    packet = to_packet(described, host_state.host, host_state.types, engine.inventory.addresses)
+    if described.sender:
+        sources = {in_force.filter.source.address for in_force in filters}
+        senders = {
+            source
+            for source in sources
+            if isinstance(source, Process) and cgroups.holds(source, described.sender)
+        }
         packet = replace(packet, processes=packet.processes | senders)
     exemptions = () if engine.stopped else engine.config.exemptions
-    found = explain(filters, packet, state.host, exemptions)
-    return {"explanation": explanation_to_json(found)}
+    explanation = explain(filters, packet, host_state.host, exemptions)
+    return {"explanation": explanation_to_json(explanation)}
 
 
 METHODS = (

@@ -1,4 +1,4 @@
-"""Owns what a method of ``io.ipsecd.control`` is to the daemon; must not know any of them."""
+"""Owns the record that describes a method of ``io.ipsecd.control``; must not know any method."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Names = Mapping[str, tuple[Network, ...]]
 
 
 class Role(Enum):
-    """What somebody must be allowed to do who calls a method."""
+    """What the caller of a method must be allowed to do."""
 
     VIEW = "view"
     CHANGE = "change"
@@ -35,9 +35,9 @@ class Work(Enum):
 
 
 class Request:
-    """One call: its parameters, who makes it, resolved names and the policy of a document.
+    """One call: its parameters, who makes it, addresses of DNS names, the policy in its document.
 
-    ``tell`` takes how far it is.
+    ``tell`` is called with the progress.
     """
 
     def __init__(
@@ -60,9 +60,9 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One method: who may call it, what it costs, what it needs, and what carries it out.
+    """One method: who may call it, what it costs, what it needs, and its handler.
 
-    ``names`` gives the DNS names that have to be looked up first; None where there never are any.
+    ``names`` gives the DNS names that have to be looked up first; None if there never are any.
     """
 
     name: str
@@ -71,8 +71,8 @@ class Method:
     handler: Callable[[Engine, Request], dict[str, Any]]
     names: Callable[[Engine, Request], frozenset[str]] | None = None
     keeps_names: bool = False
-    """Whether a name that cannot be looked up is given to it without addresses, and is no refusal:
-    it keeps those that the name had."""
+    """Whether a name that cannot be looked up is no error: the handler gets it without addresses,
+    and the name keeps those that it had."""
     takes_document: bool = False
     tells_progress: bool = False
-    """Whether it replies with its progress too, to who asks for more than one reply."""
+    """Whether it also replies with its progress, if the caller asks for more than one reply."""

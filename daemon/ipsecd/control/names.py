@@ -13,19 +13,22 @@ from ipsecd.model.values import Filter, Origin, Store
 
 
 def _list_names(engine: Engine, _: Request) -> dict[str, Any]:
-    """Those that were looked up at different times are listed apart: they may differ."""
+    """List the names. A name has an entry for each time it was looked up: addresses may differ."""
     unresolved = engine.state.unresolved
-    users: dict[tuple[HostName, float | None], dict[Origin, None]] = {}
+    origins_by_name: dict[tuple[HostName, float | None], dict[Origin, None]] = {}
     for origin, filters, looked_up in _rules(engine):
-        for one in filters:
-            for end in (one.source, one.destination):
-                if isinstance(end.address, HostName):
-                    at = looked_up or engine.state.looked_up.get(end.address.name)
-                    users.setdefault((end.address, at), {})[origin] = None
+        for rule_filter in filters:
+            for endpoint in (rule_filter.source, rule_filter.destination):
+                address = endpoint.address
+                if isinstance(address, HostName):
+                    at = looked_up or engine.state.looked_up.get(address.name)
+                    origins_by_name.setdefault((address, at), {})[origin] = None
     names = [
         {
             "name": name.name,
-            "addresses": [format_value(one.family, one.address) for one in name.addresses],
+            "addresses": [
+                format_value(address.family, address.address) for address in name.addresses
+            ],
             "looked_up": at,
             "resolved": name.name not in unresolved,
             "rules": [
@@ -33,19 +36,20 @@ def _list_names(engine: Engine, _: Request) -> dict[str, Any]:
                 for origin in origins
             ],
         }
-        for (name, at), origins in users.items()
+        for (name, at), origins in origins_by_name.items()
     ]
-    return {"names": sorted(names, key=lambda one: (one["name"], one["addresses"]))}
+    return {"names": sorted(names, key=lambda entry: (entry["name"], entry["addresses"]))}
 
 
 def _rules(engine: Engine) -> Iterator[tuple[Origin, tuple[Filter, ...], float | None]]:
-    """The rules in force, and when their names were looked up, where they say it themselves."""
+    """The rules in force, and when their names were looked up; None for rules of the policy."""
     policy = engine.policy
     if policy and not engine.stopped:
         for rule in policy.rules:
             yield Origin(Store.STATIC.value, policy.name, rule.name), rule.filters, None
-    for one in engine.dynamic:
-        yield one.origin, one.filters, one.looked_up or one.created
+    for dynamic_rule in engine.dynamic:
+        looked_up = dynamic_rule.looked_up or dynamic_rule.created
+        yield dynamic_rule.origin, dynamic_rule.filters, looked_up
 
 
 METHODS = (Method("ListNames", Role.VIEW, Work.LONG, _list_names),)

@@ -1,4 +1,4 @@
-"""Owns how words in the parameters of calls become values of the model."""
+"""Owns turning the parameters of calls into values of the model."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def read_action(text: str) -> Action:
 
 
 def read_deadline(ttl_s: float | None, now: float) -> float:
-    """When what lives so long ends, in seconds on the clock of `now`; raises ``InvalidInput``."""
+    """When something ends that lives `ttl_s`, on the clock of `now`; raises ``InvalidInput``."""
     if ttl_s is None:
         return inf
     if not 0.001 <= ttl_s <= 10 * 365 * 86400:

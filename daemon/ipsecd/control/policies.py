@@ -1,4 +1,4 @@
-"""Owns the methods about stored policies as wholes."""
+"""Owns the methods that list, change and assign whole stored policies."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from ipsecd.sources.names import dns_names_in, dns_names_of
 from ipsecd.sources.static import KEEP
 
 _IDS = uuid.UUID("6f1d4c1e-5d0b-4a8e-9d57-3b7b2c1a9e40")
-"""The name space of policy ids: an id is the same on every host, for as long as the name is."""
+"""The UUID name space of policy ids: a policy name has the same id on every host."""
 
 
 def _list_policies(engine: Engine, _: Request) -> dict[str, Any]:
     loaded = engine.loaded
-    found = [
+    policies = [
         {
             "name": name,
             "description": stored.policy.description,
@@ -34,7 +34,7 @@ def _list_policies(engine: Engine, _: Request) -> dict[str, Any]:
         }
         for name, stored in sorted(loaded.policies.items())
     ]
-    found += [
+    policies += [
         {
             "name": file.path.rpartition("/")[2],
             "description": "",
@@ -46,7 +46,7 @@ def _list_policies(engine: Engine, _: Request) -> dict[str, Any]:
         }
         for file in engine.broken
     ]
-    return {"policies": found}
+    return {"policies": policies}
 
 
 def _get_policy(engine: Engine, request: Request) -> dict[str, Any]:
@@ -63,27 +63,28 @@ def _apply_policy(engine: Engine, request: Request) -> dict[str, Any]:
     policy = request.policy
     if policy is None:
         raise InvalidInput("there is no document", "pass one, or the file that holds it")
-    known = engine.loaded.policies.get(policy.name)
-    lines = diff_policies(known.policy if known else None, policy)
+    stored = engine.loaded.policies.get(policy.name)
+    old_policy = stored.policy if stored else None
+    lines = diff_policies(old_policy, policy)
     assign = bool(request["assign"])
     changed = (
         bool(lines)
-        or known is None
+        or stored is None
         or (assign and engine.loaded.assigned != policy.name)
         or not engine.is_on_disk(policy.name)
         or (engine.assigned_is_not_in_force and engine.loaded.assigned == policy.name)
     )
-    words = summary(known.policy if known else None, policy)
+    words = summary(old_policy, policy)
     if request["dry_run"]:
         message = f"policy {policy.name!r} would be stored{words}"
         return outcome(engine, message, changed=False, changes=lines)
-    kept: tuple[str, ...] = ()
+    copies: tuple[str, ...] = ()
     if changed:
         assigned = policy.name if assign else KEEP
-        kept = engine.change(
+        copies = engine.change(
             put=[policy], assign=assigned, names=request.names, repair=True, tell=request.tell
         )
-    replaced = "".join(f"\nthe file that could not be used is kept as {name!r}" for name in kept)
+    replaced = "".join(f"\nthe file that could not be used is kept as {name!r}" for name in copies)
     message = f"policy {policy.name!r} is stored{words}{replaced}"
     return outcome(engine, message, changed=changed, changes=lines, warns=True)
 
@@ -137,14 +138,14 @@ def _unassign_policy(engine: Engine, request: Request) -> dict[str, Any]:
 
 
 def _reload(engine: Engine, request: Request) -> dict[str, Any]:
-    changed, wrong = engine.reload(request.names, request.tell)
+    changed, problems = engine.reload(request.names, request.tell)
     message = "the policy files are loaded" if changed else "nothing has changed"
-    kept = sorted(name for name, found in request.names.items() if not found)
-    if kept:
-        listed = ", ".join(first_lines([*map(quote, kept)]))
+    unresolved = sorted(name for name, addresses in request.names.items() if not addresses)
+    if unresolved:
+        listed = ", ".join(first_lines([*map(quote, unresolved)]))
         message += f"; these names could not be looked up, and keep their addresses: {listed}"
-    if wrong:
-        message += "; these cannot be used:\n" + "\n".join(first_lines(list(wrong)))
+    if problems:
+        message += "; these cannot be used:\n" + "\n".join(first_lines(list(problems)))
     return outcome(engine, message, changed=changed, warns=True)
 
 
@@ -153,13 +154,15 @@ def _names_of_document(_: Engine, request: Request) -> frozenset[str]:
 
 
 def _names_of_files(engine: Engine, request: Request) -> frozenset[str]:
-    """Those nobody has looked up yet, or all of them if that is asked for."""
+    """The names that were never looked up, or all names if the call asks to resolve them again."""
     policies = (stored.policy for stored in engine.read_files().policies.values())
     names: frozenset[str] = frozenset().union(*map(dns_names_of, policies))
     if not request["resolve"]:
         return names - engine.names.keys()
-    dynamic = (one for rule in engine.dynamic for one in rule.filters)
-    permits = (one for held in engine.state.quarantines.values() for one in held.permits)
+    dynamic = (rule_filter for rule in engine.dynamic for rule_filter in rule.filters)
+    permits = (
+        permit for quarantine in engine.state.quarantines.values() for permit in quarantine.permits
+    )
     return names | dns_names_in(dynamic) | dns_names_in(permits)
 
 

@@ -31,7 +31,7 @@ def _quarantine(engine: Engine, request: Request) -> dict[str, Any]:
             request.by,
         )
     )
-    filters = [one for rule in rules for one in rule.filters]
+    filters = [rule_filter for rule in rules for rule_filter in rule.filters]
     return {
         "rules": [dynamic_rule(engine, rule) for rule in rules],
         "warnings": absences(engine, filters),

@@ -1,4 +1,4 @@
-"""Owns the parts of replies that several methods share; must not change anything."""
+"""Owns the parts of replies that several methods share; must not change the engine."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ def outcome(
     changes: Sequence[str] = (),
     warns: bool = False,
 ) -> dict[str, Any]:
-    """What a change did; with `warns` also which filters of the policy match nothing by it."""
-    done = {
-        "changed": changed,
-        "message": message,
-        "changes": list(changes),
-        "assigned": engine.loaded.assigned,
-        "warnings": absences(engine, engine.policy_filters_by_name()) if warns else [],
+    """The reply to a change. With `warns`, it says which filters of the policy match nothing."""
+    return {
+        "outcome": {
+            "changed": changed,
+            "message": message,
+            "changes": list(changes),
+            "assigned": engine.loaded.assigned,
+            "warnings": absences(engine, engine.policy_filters_by_name()) if warns else [],
+        }
     }
-    return {"outcome": done}
 
 
 def dynamic_rule(engine: Engine, rule: DynamicRule) -> dict[str, Any]:
@@ -37,7 +38,7 @@ def dynamic_rule(engine: Engine, rule: DynamicRule) -> dict[str, Any]:
     return {
         "name": rule.name,
         "action": rule.action.value,
-        "filters": [format_filter(one) for one in rule.filters],
+        "filters": [format_filter(rule_filter) for rule_filter in rule.filters],
         "interface": rule.interface_type.value if rule.interface_type else None,
         "remaining_s": remaining_s(engine, rule),
         "by": rule.by,
@@ -51,19 +52,22 @@ def remaining_s(engine: Engine, rule: DynamicRule) -> float | None:
 
 
 def exemptions(engine: Engine) -> list[dict[str, str]]:
-    """What passes every filter."""
-    return [{"name": one.name, "reason": one.reason} for one in engine.config.exemptions]
+    """The exemptions, which pass before any filter."""
+    return [
+        {"name": exemption.name, "reason": exemption.reason}
+        for exemption in engine.config.exemptions
+    ]
 
 
 def states_of_engines(engine: Engine) -> list[dict[str, Any]]:
-    """The container engines that there may be, and how each is."""
+    """The container engines that are followed, and the state of each in a word."""
     return [
         {"socket": source, "state": state}
         for source, state in sorted(engine.states_of_container_engines.items())
     ]
 
 
-def must_be_known(engine: Engine) -> None:
+def require_known_state(engine: Engine) -> None:
     """Raise ``Refused`` while an earlier daemon's rules are in force and cannot be named."""
     if engine.held:
         raise Refused(

@@ -18,17 +18,17 @@ from ipsecd.sources.static import KEEP
 
 def _put_rules(engine: Engine, request: Request) -> dict[str, Any]:
     name = request["policy"]
-    known = engine.loaded.policies.get(name)
-    if known is None and not request["create"]:
+    stored = engine.loaded.policies.get(name)
+    if stored is None and not request["create"]:
         engine.stored(name)
-    policy = known.policy if known else Policy(name)
-    for given in request["rules"]:
-        # Names are resolved apart, and stored beside the policy: the document keeps the name.
+    policy = stored.policy if stored else Policy(name)
+    for parameters in request["rules"]:
+        # DNS names stay names in the document. Their addresses are stored in a file of their own.
         rule = Rule(
-            given["name"],
-            tuple(map(parse_filter, given["filters"])),
-            read_action(given["action"]),
-            read_interface(given.get("interface")),
+            parameters["name"],
+            tuple(map(parse_filter, parameters["filters"])),
+            read_action(parameters["action"]),
+            read_interface(parameters.get("interface")),
         )
         policy = policy.with_rule(rule)
     engine.change(put=[policy], assign=name if request["assign"] else KEEP, names=request.names)
@@ -47,9 +47,9 @@ def _remove_rules(engine: Engine, request: Request) -> dict[str, Any]:
             f"policy {name!r} has no rule {quote(missing[0])}",
             f"run: ipsecctl policy show {name!r}",
         )
-    rest = policy.without_rules(names)
-    if rest.rules or not request["delete_empty"]:
-        engine.change(put=[rest])
+    reduced = policy.without_rules(names)
+    if reduced.rules or not request["delete_empty"]:
+        engine.change(put=[reduced])
         return outcome(engine, f"{len(names)} rules are removed from policy {name!r}")
     if engine.loaded.assigned == name:
         engine.change(delete=[name], assign=None)

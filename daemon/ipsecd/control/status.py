@@ -1,4 +1,4 @@
-"""Owns the methods that tell how the daemon and its host are; must not change anything."""
+"""Owns the methods that tell the state of the daemon and its host; must not change anything."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ipsecd.host.interfaces import read_host
 
 
 def _status(engine: Engine, _: Request) -> dict[str, Any]:
-    seen = engine.observe()
+    observation = engine.observe()
     policy = engine.policy
     assigned = engine.loaded.assigned
     dynamic = engine.dynamic
@@ -25,7 +25,7 @@ def _status(engine: Engine, _: Request) -> dict[str, Any]:
         state = "stopped"
     elif engine.held:
         state = "failed"
-    elif seen.drift:
+    elif observation.drift:
         state = "drifted"
     elif failures:
         state = "failed"
@@ -44,8 +44,8 @@ def _status(engine: Engine, _: Request) -> dict[str, Any]:
         "policy_path": engine.path_of(assigned) if assigned else None,
         "loaded_from": engine.loaded_from,
         "wanted": "" if engine.stopped else engine.classifier.digest,
-        "observed": seen.digest,
-        "drift": list(seen.drift),
+        "observed": observation.digest,
+        "drift": list(observation.drift),
         "policy_rules": len(policy.facts.actions) if policy and not engine.stopped else 0,
         "policy_filters": policy.facts.filters if policy and not engine.stopped else 0,
         "dynamic_rules": len(dynamic),
@@ -62,14 +62,14 @@ def _status(engine: Engine, _: Request) -> dict[str, Any]:
 def _stats(engine: Engine, _: Request) -> dict[str, Any]:
     if engine.stopped:
         return {"rules": [], "unparsable": 0}
-    counts, places, unparsable = engine.ask(
+    counts, entry_counts, unparsable = engine.ask(
         lambda backend: (backend.counts(), backend.volatile_counts(), backend.unparsable())
     )
     rules = []
     for origin, action in engine.rules().items():
         count = counts.get(origin, Count())
-        for place in engine.volatile.credits(origin):
-            count += places.get(place, Count())
+        for entry in engine.volatile.credits(origin):
+            count += entry_counts.get(entry, Count())
         rules.append(
             {
                 "store": origin.store,
@@ -86,13 +86,13 @@ def _stats(engine: Engine, _: Request) -> dict[str, Any]:
 def _list_interfaces(_engine: Engine, _: Request) -> dict[str, Any]:
     interfaces = [
         {
-            "name": one.name,
-            "index": one.index,
-            "type": one.type.value if one.type else "loopback",
-            "up": one.up,
-            "addresses": list(one.addresses),
+            "name": interface.name,
+            "index": interface.index,
+            "type": interface.type.value if interface.type else "loopback",
+            "up": interface.up,
+            "addresses": list(interface.addresses),
         }
-        for one in read_host().interfaces
+        for interface in read_host().interfaces
     ]
     return {"interfaces": interfaces}
 
@@ -123,12 +123,15 @@ def _examine(engine: Engine, _: Request) -> dict[str, Any]:
 
 
 def _troubles(engine: Engine) -> list[str]:
-    """What is wrong with what is in force, in words."""
+    """Why what is in force is not what should be, in words."""
     if engine.stopped:
         return ["enforcement is stopped, so nothing is in force: ipsecctl net start policyagent"]
     drift = engine.observe().drift
     failures = (*engine.failures, *engine.ask(lambda backend: backend.failures))
-    return [*failures, *(f"the kernel does not hold what it should: {one}" for one in drift)]
+    return [
+        *failures,
+        *(f"the kernel does not hold what it should: {difference}" for difference in drift),
+    ]
 
 
 METHODS = (
