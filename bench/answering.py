@@ -18,7 +18,7 @@ from ipsecd.control import Control
 from ipsecd.engine import Engine
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.values import Action
-from ipsecd.service.engine_lines import EngineThread
+from ipsecd.service.engine_lines import EngineLines
 from ipsecd.sources.dynamic import DynamicRule
 
 FILTERS, RULES = 50_000, 50
@@ -46,7 +46,7 @@ class Bench:
         directories = Directories(path / "etc", path / "lib", path / "run")
         self.engine = Engine(Config(), directories)
         self.control = Control(self.engine)
-        self.lines = EngineThread(self.control)
+        self.lines = EngineLines(self.control)
         self.lines.at_once(self.engine.start)
         self._bans = 0
 

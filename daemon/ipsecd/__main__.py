@@ -22,11 +22,11 @@ from ipsecd.engine import Engine
 from ipsecd.errors import MAX_MESSAGE, BackendFailed, IpsecdError
 from ipsecd.output import begin, complain, complain_text, finish, say
 from ipsecd.quoting import cut
-from ipsecd.service.keeping import keep_owner, take_owner
 from ipsecd.service.lifecycle import Daemon
 from ipsecd.service.listener import RuntimeLock
 from ipsecd.service.namespace_lock import NamespaceLock
 from ipsecd.service.notify import Notifier
+from ipsecd.service.owner_socket import keep_owner, take_owner
 from ipsecd.sources.dynamic_file import DynamicFile
 
 

@@ -40,7 +40,7 @@ def silent(_: Progress) -> None:
     """Tell nobody."""
 
 
-class Latest:
+class LatestProgress:
     """Keeps the newest of what was told: who asks seldom misses what was before."""
 
     def __init__(self) -> None:

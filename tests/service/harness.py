@@ -24,7 +24,7 @@ from ipsecd.progress import Tell, silent
 from ipsecd.protocol.description import CONTROL, load_interface
 from ipsecd.service.admission import Service
 from ipsecd.service.calls import Calls
-from ipsecd.service.engine_lines import EngineThread
+from ipsecd.service.engine_lines import EngineLines
 from ipsecd.service.listener import open_listener
 
 VIEW_GID = 4242
@@ -280,7 +280,7 @@ class Running:
 
     async def _serve(self) -> None:
         listener = open_listener(self._directory, {})
-        thread = EngineThread(self.engine)
+        thread = EngineLines(self.engine)
         calls = Calls(thread, self._resolver)
         service = Service(
             listener.sock,

@@ -16,7 +16,15 @@ from ipsecctl.client import READS
 from ipsecd.control import METHODS as RECORDS
 from ipsecd.control.method import Role, Work
 from ipsecd.protocol.description import CONTROL, SERVICE, load_interface
-from ipsecd.service.access import ROLES, Peer, admitted, credentials, group_id, may, named
+from ipsecd.service.access import (
+    ROLES,
+    Peer,
+    credentials,
+    group_id,
+    is_admitted,
+    may_call,
+    with_account,
+)
 
 METHODS = [
     f"{name}.{method}" for name in (CONTROL, SERVICE) for method in load_interface(name).methods
@@ -55,7 +63,7 @@ def test_who_may_only_look_causes_no_change() -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_root_may_call_everything(method: str) -> None:
     """Root needs no group."""
-    assert may(peer(0), method)
+    assert may_call(peer(0), method)
 
 
 @pytest.mark.parametrize("groups", GROUP_SETS, ids=lambda groups: ",".join(sorted(groups)))
@@ -63,18 +71,18 @@ def test_root_may_call_everything(method: str) -> None:
 def test_groups_give_what_the_table_says(method: str, groups: frozenset[str]) -> None:
     """Group ipsec changes and reads, group ipsec-view reads, and no other group gives anything."""
     allowed = "ipsec" in groups or ("ipsec-view" in groups and ROLES[method] is Role.VIEW)
-    assert may(peer(1000, groups), method) == allowed
+    assert may_call(peer(1000, groups), method) == allowed
 
 
 @pytest.mark.parametrize("groups", GROUP_SETS, ids=lambda groups: ",".join(sorted(groups)))
 def test_only_members_are_admitted(groups: frozenset[str]) -> None:
     """Who is in neither group gets no answer at all."""
-    assert admitted(peer(1000, groups)) == bool(groups & {"ipsec", "ipsec-view"})
+    assert is_admitted(peer(1000, groups)) == bool(groups & {"ipsec", "ipsec-view"})
 
 
 def test_methods_of_no_table_are_for_nobody() -> None:
     """A method that the table does not know is not even root's."""
-    assert not may(peer(0), "io.ipsecd.control.Nonsense")
+    assert not may_call(peer(0), "io.ipsecd.control.Nonsense")
 
 
 def test_the_kernel_names_the_peer() -> None:
@@ -100,15 +108,15 @@ def test_more_groups_than_a_getsockopt_buffer_holds_are_all_seen() -> None:
 def test_groups_are_known_by_number_only_where_they_exist() -> None:
     """A group that the host does not have is nobody's, whatever numbers the peer brings."""
     someone = Peer(1, 65534, frozenset({7, 8}))
-    assert named(someone, _lookup(ipsec=7)).groups == {"ipsec"}
-    assert named(someone, _lookup(**{"ipsec": 9, "ipsec-view": 8})).groups == {"ipsec-view"}
-    assert named(someone, _lookup()).groups == frozenset()
+    assert with_account(someone, _lookup(ipsec=7)).groups == {"ipsec"}
+    assert with_account(someone, _lookup(**{"ipsec": 9, "ipsec-view": 8})).groups == {"ipsec-view"}
+    assert with_account(someone, _lookup()).groups == frozenset()
 
 
 def test_roots_group_is_nothing() -> None:
     """Group number 0 is not the user root, and a user of the daemon's own uid is not either."""
-    assert not admitted(Peer(1, 1000, frozenset({0})))
-    assert not admitted(named(Peer(1, os.getuid() or 1000, frozenset({0})), _lookup()))
+    assert not is_admitted(Peer(1, 1000, frozenset({0})))
+    assert not is_admitted(with_account(Peer(1, os.getuid() or 1000, frozenset({0})), _lookup()))
 
 
 def test_groups_of_the_system_are_looked_up() -> None:
@@ -122,7 +130,7 @@ def test_names_are_for_people() -> None:
     """A peer is written with the name of its user, where it has one."""
     assert str(Peer(5, 0, frozenset(), user="root")) == "uid 0 (root) pid 5"
     assert str(Peer(5, 4321, frozenset())) == "uid 4321 pid 5"
-    assert named(Peer(5, 0, frozenset()), _lookup()).user == "root"
+    assert with_account(Peer(5, 0, frozenset()), _lookup()).user == "root"
 
 
 def _lookup(**numbers: int) -> Callable[[str], int | None]:

@@ -27,7 +27,7 @@ from ipsecd.model.packets import Host, Packet, Point
 from ipsecd.model.values import Action
 from ipsecd.progress import Tell, silent
 from ipsecd.service.calls import Calls
-from ipsecd.service.engine_lines import EngineThread
+from ipsecd.service.engine_lines import EngineLines
 from tests.service.harness import PATIENCE_S
 
 WEB = "a" * 64
@@ -79,7 +79,7 @@ class Daemon:
         self.backend = SlowBackend()
         directories = Directories(path / "etc", path / "lib", path / "run")
         self.engine = Engine(Config(), directories, lambda: self.backend)
-        self.lines = EngineThread(Control(self.engine))
+        self.lines = EngineLines(Control(self.engine))
         self.calls = Calls(self.lines)
 
     async def call(self, method: str, **parameters: Any) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from ipsecd.progress import Tell
 from ipsecd.protocol.frames import MAX_FRAME_BYTES, encode_frame
 from ipsecd.protocol.messages import Call
 from ipsecd.service.access import Peer
-from ipsecd.service.connections import Bounds, Connection, Unsent
+from ipsecd.service.connections import Connection, ConnectionLimits, UnsentBytes
 from ipsecd.service.descriptors import Descriptors
 from tests.service.harness import (
     NOBODY,
@@ -287,7 +287,7 @@ def test_a_slow_reader_gets_all_of_a_large_reply() -> None:
 
 def test_replies_that_nobody_reads_have_a_common_limit() -> None:
     """All unread replies share one limit, a single one always fits, and room is given back."""
-    unsent = Unsent(100)
+    unsent = UnsentBytes(100)
     assert unsent.take(500)
     assert not unsent.take(1)
     unsent.give_back(500)
@@ -307,7 +307,7 @@ def test_a_reply_beyond_the_common_limit_is_refused() -> None:
                 {"parameters": {"padding": "x" * (90 if call.name == "Big" else 1)}}
             )
 
-        unsent = Unsent(120)
+        unsent = UnsentBytes(120)
         assert unsent.take(60)
         ours, theirs = socket.socketpair()
         with ours, theirs:
@@ -315,7 +315,7 @@ def test_a_reply_beyond_the_common_limit_is_refused() -> None:
             theirs.sendall(b'{"method":"a.Big"}\0{"method":"a.Small"}\0')
             theirs.shutdown(socket.SHUT_WR)
             peer = Peer(1, 0, frozenset())
-            await Connection(ours, peer, Bounds(), unsent, answer).serve()
+            await Connection(ours, peer, ConnectionLimits(), unsent, answer).serve()
             frames = theirs.recv(65536).split(b"\0")[:-1]
         return [json.loads(frame) for frame in frames]
 

@@ -14,9 +14,9 @@ from ipsecd.compiler.policy import compile_filters
 from ipsecd.compiler.volatile import Volatile
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.values import Action, InForce, Origin
-from ipsecd.service import keeping
-from ipsecd.service.keeping import NAME, keep_owner, take_owner
+from ipsecd.service import owner_socket
 from ipsecd.service.notify import Notifier
+from ipsecd.service.owner_socket import NAME, keep_owner, take_owner
 from tests.netns.site import needs_isolation, run
 
 POLICY = compile_filters(
@@ -26,7 +26,7 @@ POLICY = compile_filters(
 
 def passed(monkeypatch: pytest.MonkeyPatch, descriptor: int, *names: str) -> dict[str, str]:
     """The environment of a process that got descriptors of these names, the last `descriptor`."""
-    monkeypatch.setattr(keeping, "FIRST_PASSED_FD", descriptor - len(names) + 1)
+    monkeypatch.setattr(owner_socket, "FIRST_PASSED_FD", descriptor - len(names) + 1)
     return {
         "LISTEN_PID": str(os.getpid()),
         "LISTEN_FDS": str(len(names)),

@@ -19,7 +19,7 @@ from ipsecd.protocol.interface import Named, Nullable
 from ipsecd.protocol.messages import Call, reply_of
 from ipsecd.service import connections
 from ipsecd.service.access import Peer
-from ipsecd.service.connections import Bounds, Connection, Unsent
+from ipsecd.service.connections import Connection, ConnectionLimits, UnsentBytes
 from ipsecd.service.descriptors import Descriptors
 from tests.service.harness import OUTCOME, PATIENCE_S, FakeEngine, running, wait_until
 
@@ -177,7 +177,9 @@ def test_a_slow_client_gets_the_newest_and_the_last(monkeypatch: pytest.MonkeyPa
                     filling += ours.send(b" " * 4096)
             except BlockingIOError:
                 pass
-            serving = Connection(ours, Peer(1, 0, frozenset()), Bounds(), Unsent(), answer).serve()
+            serving = Connection(
+                ours, Peer(1, 0, frozenset()), ConnectionLimits(), UnsentBytes(), answer
+            ).serve()
             task = asyncio.create_task(serving)
             heard = await tell.get()
             for n in range(1, 101):
@@ -238,7 +240,7 @@ def test_a_frame_that_was_begun_is_ended_before_the_last(monkeypatch: pytest.Mon
             theirs.sendall(b'{"method":"a.Much","more":true}\0')
             theirs.shutdown(socket.SHUT_WR)
             peer = Peer(1, 0, frozenset())
-            await Connection(narrow, peer, Bounds(), Unsent(), answer).serve()  # type: ignore[arg-type]
+            await Connection(narrow, peer, ConnectionLimits(), UnsentBytes(), answer).serve()  # type: ignore[arg-type]
             return theirs.recv(65536)
 
     told, last, rest = asyncio.run(session()).split(b"\0")

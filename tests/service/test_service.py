@@ -18,7 +18,7 @@ import pytest
 from ipsecd.errors import InvalidInput
 from ipsecd.host.resolver import Resolver
 from ipsecd.protocol.description import CONTROL, SERVICE, load_interface
-from ipsecd.service.engine_lines import EngineThread
+from ipsecd.service.engine_lines import EngineLines
 from tests.service.harness import (
     NOBODY,
     PATIENCE_S,
@@ -432,9 +432,9 @@ def test_changes_do_not_wait_for_reads() -> None:
     gate = threading.Event()
 
     async def scenario() -> None:
-        thread = EngineThread(FakeEngine())
+        thread = EngineLines(FakeEngine())
         running_now = asyncio.create_task(thread.run(gate.wait))
-        reads = [asyncio.create_task(thread.look(done.append, "read")) for _ in range(20)]
+        reads = [asyncio.create_task(thread.run_when_idle(done.append, "read")) for _ in range(20)]
         await asyncio.sleep(0.05)
         change = asyncio.create_task(thread.run(done.append, "change"))
         await asyncio.sleep(0.05)

@@ -1,6 +1,7 @@
-"""Owns who may call what; must not know sockets, except how the kernel names a peer.
+"""Owns who may call which method; of sockets it must know only how the kernel names a peer.
 
-Root and group ``ipsec`` change, group ``ipsec-view`` reads, nobody else gets an answer.
+Root and the group ``ipsec`` may change things, the group ``ipsec-view`` may read, and nobody else
+gets an answer.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ ROLES: dict[str, Role] = {
     **{f"{CONTROL}.{method.name}": method.role for method in METHODS.values()},
     **dict.fromkeys((f"{SERVICE}.{name}" for name in load_interface(SERVICE).methods), Role.VIEW),
 }
-"""What each method takes, by its full name."""
+"""The role that each method demands, by its full name."""
 
 SO_PEERGROUPS = 59  # asm-generic/socket.h, since Linux 4.13
 
@@ -43,10 +44,10 @@ _libc.getsockopt.restype = ctypes.c_int
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Who is at the other end, as the kernel knew them when they connected.
+    """The process at the other end, as the kernel knew it when it connected.
 
-    ``groups`` holds those of the daemon's own two groups that the peer is in; ``user`` is the
-    name of ``uid``, for logs only.
+    ``groups`` says which of the daemon's two groups the peer is in; ``user`` is the name of
+    ``uid``, for logs only.
     """
 
     pid: int
@@ -60,15 +61,15 @@ class Peer:
         return f"uid {self.uid}{name} pid {self.pid}"
 
 
-def may(peer: Peer, method: str) -> bool:
-    """Whether `peer` may call `method`, a full name; nobody may call one that is in no table."""
+def may_call(peer: Peer, method: str) -> bool:
+    """Whether `peer` may call `method`, a full name; nobody may call what is not in ``ROLES``."""
     role = ROLES.get(method)
     if role is Role.CHANGE:
         return peer.uid == 0 or CHANGE_GROUP in peer.groups
-    return role is Role.VIEW and admitted(peer)
+    return role is Role.VIEW and is_admitted(peer)
 
 
-def admitted(peer: Peer) -> bool:
+def is_admitted(peer: Peer) -> bool:
     """Whether `peer` gets any answer at all."""
     return peer.uid == 0 or not peer.groups.isdisjoint({CHANGE_GROUP, VIEW_GROUP})
 
@@ -84,9 +85,9 @@ def credentials(connection: socket.socket) -> Peer:
     return Peer(pid, uid, frozenset({gid}) | _supplementary_groups(connection))
 
 
-def named(peer: Peer, gid_of: Callable[[str], int | None]) -> Peer:
+def with_account(peer: Peer, gid_of: Callable[[str], int | None]) -> Peer:
     """`peer` with its name and groups looked up, which may wait for a directory server."""
-    groups = frozenset(g for g in (CHANGE_GROUP, VIEW_GROUP) if gid_of(g) in peer.gids)
+    groups = frozenset(group for group in (CHANGE_GROUP, VIEW_GROUP) if gid_of(group) in peer.gids)
     return Peer(peer.pid, peer.uid, peer.gids, groups, _user_name(peer.uid))
 
 

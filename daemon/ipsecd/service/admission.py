@@ -1,6 +1,7 @@
-"""Owns the accept loop: who gets in, and how many at once; must not know calls or the engine.
+"""Owns accepting connections: whose, and how many at once; must not know calls or the engine.
 
-The order of questions to a newcomer: is there room, who is it, and are they let in at all.
+For each new connection it is asked first whether there is room, then whose it is, and then whether
+that user is admitted.
 """
 
 from __future__ import annotations
@@ -19,18 +20,18 @@ from ipsecd.errors import LimitExceeded
 from ipsecd.log import record, record_bug
 from ipsecd.protocol.errors import to_wire
 from ipsecd.protocol.frames import encode_frame
-from ipsecd.service.access import Peer, admitted, credentials, group_id, named
-from ipsecd.service.connections import Answer, Bounds, Connection, Unsent
+from ipsecd.service.access import Peer, credentials, group_id, is_admitted, with_account
+from ipsecd.service.connections import Answer, Connection, ConnectionLimits, UnsentBytes
 
 IDENTIFY_TIMEOUT_S = 5.0
 ACCEPTS_AT_ONCE = 64
 PAUSE_S = 0.5
 STRANGER_S = 1.0
-"""How long a user who was not admitted is turned away without being looked up again."""
+"""How long a user who was not admitted is refused without being looked up again."""
 SILENCE_S = 5.0
 MAX_STRANGERS = 1024
 
-# What accept(2) says of one connection, or of a moment, and not of the socket it listens on.
+# Errors of accept(2) that pass by themselves: the listening socket itself is in order.
 _OUT_OF_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
@@ -46,29 +47,29 @@ class Service:
         write_timeout_s: float = 30.0,
         gid_of: Callable[[str], int | None] = group_id,
     ) -> None:
-        """`gid_of` looks a group up by its name; it runs in a thread and may take its time."""
+        """`gid_of` looks a group up by its name; it runs in a thread, so it may take long."""
         self._listener = listener
         self._answer = answer
         self._limits = limits or Limits()
-        self._bounds = Bounds(
+        self._bounds = ConnectionLimits(
             self._limits.frame_bytes, self._limits.idle_timeout_s, write_timeout_s
         )
         self._gid_of = gid_of
         self._accounts = ThreadPoolExecutor(2, "accounts")
-        self._unsent = Unsent()
+        self._unsent = UnsentBytes()
         self._clients: dict[asyncio.Task[None], tuple[int, socket.socket]] = {}
-        self._of_uid: Counter[int] = Counter()
-        self._admitted_of_uid: Counter[int] = Counter()
+        self._connections_by_uid: Counter[int] = Counter()
+        self._admitted_by_uid: Counter[int] = Counter()
         self._resume: asyncio.TimerHandle | None = None
         self._strangers: dict[tuple[int, frozenset[int]], float] = {}
         self._refusals: dict[int, tuple[float, int]] = {}
 
     def start(self) -> None:
-        """Begin to accept; the running loop does the rest."""
+        """Accept connections from now on, in the running event loop."""
         asyncio.get_running_loop().add_reader(self._listener, self._accept)
 
     async def close(self) -> None:
-        """Accept nobody any more, and end all connections; the listener stays open."""
+        """Accept no more connections and end those there are; the listening socket stays open."""
         asyncio.get_running_loop().remove_reader(self._listener)
         if self._resume is not None:
             self._resume.cancel()
@@ -79,7 +80,7 @@ class Service:
         self._accounts.shutdown(wait=False, cancel_futures=True)
 
     def _accept(self) -> None:
-        """Take a batch of newcomers; the others come with the loop's next turn."""
+        """Accept a batch of connections; more are accepted in the event loop's next turn."""
         for _ in range(ACCEPTS_AT_ONCE):
             try:
                 sock, _ = self._listener.accept()
@@ -113,19 +114,19 @@ class Service:
         refusal = self._no_room(peer)
         if refusal is not None:
             self._record_refusal(peer, refusal.message)
-            if peer.uid == 0 or self._admitted_of_uid[peer.uid]:
+            if peer.uid == 0 or self._admitted_by_uid[peer.uid]:
                 _send_at_once(sock, encode_frame(to_wire(refusal)))
             sock.close()
             return
         task = asyncio.get_running_loop().create_task(self._serve(sock, peer))
         self._clients[task] = peer.uid, sock
-        self._of_uid[peer.uid] += 1
+        self._connections_by_uid[peer.uid] += 1
         task.add_done_callback(self._forget)
 
     def _no_room(self, peer: Peer) -> LimitExceeded | None:
-        """Why there is no room for `peer`, or None. Others cannot take root's place."""
+        """Why there is no room for `peer`, or None. There is always room for root."""
         per_user = self._limits.connections_per_user
-        if self._of_uid[peer.uid] >= per_user:
+        if self._connections_by_uid[peer.uid] >= per_user:
             return LimitExceeded(
                 f"uid {peer.uid} has {per_user} connections already",
                 "close some, or raise limits: connections-per-user in the configuration",
@@ -139,24 +140,24 @@ class Service:
 
     async def _serve(self, sock: socket.socket, peer: Peer) -> None:
         peer = await self._identify(peer)
-        if not admitted(peer):
+        if not is_admitted(peer):
             self._record_refusal(peer, "not authorised")
             if len(self._strangers) >= MAX_STRANGERS:
                 self._strangers.clear()
             self._strangers[peer.uid, peer.gids] = time.monotonic() + STRANGER_S
             return
-        self._admitted_of_uid[peer.uid] += 1
+        self._admitted_by_uid[peer.uid] += 1
         try:
             await Connection(sock, peer, self._bounds, self._unsent, self._answer).serve()
         finally:
-            self._admitted_of_uid[peer.uid] -= 1
+            self._admitted_by_uid[peer.uid] -= 1
 
     def _record_refusal(self, peer: Peer, reason: str) -> None:
-        """Log a refusal; of those of one user only the first in a while, with how many came."""
+        """Log a refusal; of one user only the first in a while, with how many were not logged."""
         now = time.monotonic()
-        silent_until, left_out = self._refusals.get(peer.uid, (0.0, 0))
+        silent_until, not_logged = self._refusals.get(peer.uid, (0.0, 0))
         if now < silent_until:
-            self._refusals[peer.uid] = silent_until, left_out + 1
+            self._refusals[peer.uid] = silent_until, not_logged + 1
             return
         if len(self._refusals) >= MAX_STRANGERS:
             self._refusals.clear()
@@ -166,17 +167,17 @@ class Service:
             "connection-refused",
             peer=peer,
             reason=reason,
-            not_logged=left_out or None,
+            not_logged=not_logged or None,
         )
 
     async def _identify(self, peer: Peer) -> Peer:
-        """`peer` with its names; one that cannot be looked up in time is in no group.
+        """`peer` with its user name and groups; if the look-up takes too long, it is in no group.
 
         Root needs no look-up, and so gets in when the directory server is down.
         """
         if peer.uid == 0:
             return Peer(peer.pid, 0, peer.gids, user="root")
-        future = asyncio.wrap_future(self._accounts.submit(named, peer, self._gid_of))
+        future = asyncio.wrap_future(self._accounts.submit(with_account, peer, self._gid_of))
         try:
             async with asyncio.timeout(IDENTIFY_TIMEOUT_S):
                 return await future
@@ -187,8 +188,8 @@ class Service:
     def _forget(self, task: asyncio.Task[None]) -> None:
         uid, sock = self._clients.pop(task)
         sock.close()
-        self._of_uid[uid] -= 1
-        for counter in (self._of_uid, self._admitted_of_uid):
+        self._connections_by_uid[uid] -= 1
+        for counter in (self._connections_by_uid, self._admitted_by_uid):
             if not counter[uid]:
                 del counter[uid]
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -196,7 +197,7 @@ class Service:
 
 
 def _send_at_once(sock: socket.socket, frame: bytes) -> None:
-    """Send what fits into an empty socket buffer; nobody waits for a client that is not let in."""
+    """Send what fits into the empty socket buffer, without waiting for a refused client."""
     try:
         sock.send(frame, socket.MSG_NOSIGNAL)
     except OSError as error:

@@ -1,6 +1,6 @@
-"""Owns what becomes of one call: who may make it, what it needs first, who did what in the log.
+"""Owns answering a call: who may make it, what it needs first, and the log of who did what.
 
-Must not know sockets, nor what the engine does with it.
+Must not know sockets, nor what the engine does.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ from ipsecd.protocol.errors import (
 )
 from ipsecd.protocol.frames import encode_frame
 from ipsecd.protocol.messages import Call, reply_of
-from ipsecd.service.access import CHANGE_GROUP, ROLES, Peer, may
+from ipsecd.service.access import CHANGE_GROUP, ROLES, Peer, may_call
 from ipsecd.service.descriptors import Descriptors, read_document
-from ipsecd.service.engine_lines import EngineThread
+from ipsecd.service.engine_lines import EngineLines
 
 READ_TIMEOUT_S = 10.0
 MAX_OBJECT = 200
 
 
 class Calls:
-    """Answers calls, in whatever order their connections bring them."""
+    """Answers calls of all connections."""
 
     def __init__(
         self,
-        engine: EngineThread,
+        engine: EngineLines,
         resolver: Resolver | None = None,
         changed: Callable[[], None] = lambda: None,
     ) -> None:
@@ -60,9 +60,9 @@ class Calls:
     async def answer(
         self, peer: Peer, call: Call, descriptors: Descriptors, tell: Tell = silent
     ) -> bytes:
-        """The frame to reply with: what was asked for, or one error that says why not.
+        """The frame to reply with: the result, or an error that says why there is none.
 
-        `tell` takes how far it is, if the method has that to tell.
+        `tell` is called with the progress, if the method tells it.
         """
         begun = time.monotonic()
         outcome, level, message = "done", logging.DEBUG, None
@@ -76,7 +76,7 @@ class Calls:
             outcome, level, message = _name(error), max(level, _level(error)), error.message
             frame = encode_frame(to_wire(error))
         except asyncio.CancelledError:
-            # The daemon ends. What the engine has begun it finishes, so the log must tell of it.
+            # The daemon ends, but the engine finishes what it has begun, so it must be in the log.
             _record(peer, call, begun, "interrupted", logging.WARNING)
             raise
         except Exception as error:  # noqa: BLE001 - a bug in one call must not end the daemon
@@ -94,7 +94,7 @@ class Calls:
         document: bytes | None = None,
         tell: Tell = silent,
     ) -> dict[str, Any]:
-        """Have the engine carry out `method`, all DNS names that it needs looked up first."""
+        """Have the engine carry out `method`, after looking up all DNS names that it needs."""
         engine = self._engine.engine
         work, role = METHODS[method].work, METHODS[method].role
         run = self._engine.run
@@ -103,7 +103,7 @@ class Calls:
         elif work is Work.LONG:
             run = self._engine.read
         elif role is Role.VIEW:
-            run = self._engine.look
+            run = self._engine.run_when_idle
         if not METHODS[method].tells_progress:
             tell = silent
         names: dict[str, tuple[Network, ...]] = {}
@@ -116,9 +116,9 @@ class Calls:
         if role is Role.VIEW:
             reply = await run(engine.call, method, parameters, by, names, document)
             if method == "Examine":
-                # Backends are tried for some tenths of a second, and nobody has to wait for that.
-                tried = await asyncio.to_thread(engine.assessments)
-                reply["examination"]["assessments"] = tried
+                # Trying backends takes some tenths of a second, and no call must wait for it.
+                assessments = await asyncio.to_thread(engine.assessments)
+                reply["examination"]["assessments"] = assessments
             return reply
         try:
             return await run(engine.call, method, parameters, by, names, document, tell)
@@ -134,7 +134,7 @@ class Calls:
         return names
 
     def shut_down(self) -> None:
-        """Take no more documents; one that cannot be read to its end is not waited for."""
+        """Read no more documents, and do not wait for those that are being read."""
         self._readers.shutdown(wait=False, cancel_futures=True)
 
     async def _reply(
@@ -149,7 +149,7 @@ class Calls:
             raise interface_not_found(call.interface)
         if call.name not in interface.methods:
             raise method_not_found(call.method)
-        if not may(peer, call.method):
+        if not may_call(peer, call.method):
             raise AccessDenied(
                 f"{peer} may read, and may not call {call.name}",
                 f"run it as root, or join the group {CHANGE_GROUP!r} and log in again",
@@ -162,7 +162,7 @@ class Calls:
             document = await self._document(parameters["document"], descriptors.take())
         if METHODS[call.name].role is Role.CHANGE:
             return await self.carry_out(call.name, parameters, str(peer), document, tell)
-        # One user's reads wait for each other, so they take turns with those of others.
+        # The reads of one user run one after the other, so that users take turns.
         async with self._reading.setdefault(peer.uid, asyncio.Lock()):
             return await self.carry_out(call.name, parameters, str(peer), document)
 
@@ -181,7 +181,7 @@ class Calls:
         return {"description": self._interfaces[name].description}
 
     async def _document(self, text: str | None, descriptor: int | None) -> bytes:
-        """The document of a call: its text, or what is behind the descriptor it brought."""
+        """The document of a call: its text, or the content of the file that was passed with it."""
         if descriptor is None:
             if text is None:
                 raise invalid_parameter("document", "is missing, and no file was passed")
@@ -189,7 +189,7 @@ class Calls:
         if text is not None:
             os.close(descriptor)
             raise invalid_parameter("document", "is given, and a file was passed too")
-        # A file can be on a server that does not answer: this waits in a thread of its own.
+        # The file can be on a server that does not answer, so it is read in another thread.
         reading = self._readers.submit(read_document, descriptor)
         reading.add_done_callback(_closer(descriptor))
         try:
@@ -203,7 +203,7 @@ class Calls:
 
 
 def object_of(parameters: dict[str, Any]) -> str | None:
-    """What a call is about, for the log: the name it gives, else the filters; None if neither."""
+    """What a call is about, for the log: the name in it, else the filters; None if neither."""
     for key in ("name", "policy", "selector", "packet", "source"):
         value = parameters.get(key)
         if isinstance(value, str) and value:
@@ -217,7 +217,7 @@ def object_of(parameters: dict[str, Any]) -> str | None:
 def _record(
     peer: Peer, call: Call, begun: float, outcome: str, level: int, message: str | None = None
 ) -> None:
-    """Log who called what and what came of it; `begun` is in monotonic seconds."""
+    """Log who called what, and the outcome; `begun` is in monotonic seconds."""
     record(
         level,
         "call",
@@ -233,7 +233,7 @@ def _record(
 
 
 def _closer(descriptor: int) -> Callable[[Future[bytes]], None]:
-    """Closes `descriptor` once its reading is over, or was called off before it began."""
+    """A callback that closes `descriptor` once it was read, or its reading was cancelled."""
 
     def close(_: Future[bytes]) -> None:
         os.close(descriptor)

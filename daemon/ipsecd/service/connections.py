@@ -1,10 +1,10 @@
 """Owns one client's connection: its bytes in and out, in time; must not know what calls mean.
 
-1. Calls are answered one after the other, and nothing is read while one is being answered, so a
-   connection never keeps more than one frame coming in and one reply going out. Of the progress
-   of a call only the newest is kept for it, and nobody waits until it is read.
-2. Whoever is slow waits alone: every wait is a turn of the event loop, and has an end.
-3. Every descriptor that came in is closed when its connection is, if not before.
+1. Calls are answered one after the other, and nothing is read while one is being answered. So a
+   connection holds at most one frame that comes in and one reply that goes out. Of the progress of
+   a call only the newest is kept, and nothing waits until the client has read it.
+2. A slow client delays nobody else: every wait leaves the event loop free, and has a time limit.
+3. Every descriptor that was received is closed when its connection is, if not before.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from ipsecd.errors import InvalidInput, LimitExceeded
 from ipsecd.log import record
-from ipsecd.progress import Latest, Tell, silent
+from ipsecd.progress import LatestProgress, Tell, silent
 from ipsecd.protocol.errors import to_wire
 from ipsecd.protocol.frames import MAX_FRAME_BYTES, FrameDecoder, ProtocolError, encode_frame
 from ipsecd.protocol.messages import Call, call_of, reply_of
@@ -30,18 +30,18 @@ PIECE_BYTES = 64 << 10
 DESCRIPTOR_BYTES = array.array("i").itemsize
 UNSENT_BYTES = 256 << 20
 PROGRESS_PAUSE_S = 0.25
-"""Before a client hears how far its call is, and between twice: a person reads no faster."""
+"""The time before and between messages about progress: a person reads no faster."""
 
 Answer = Callable[[Peer, Call, Descriptors, Tell], Awaitable[bytes]]
-"""Gives the frame to reply with, and raises nothing; descriptors it takes are its to close."""
+"""Gives the frame to reply with, and raises nothing. It closes the descriptors that it takes."""
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
-    """What one connection may take: bytes in a frame, and seconds for a call and for a reply.
+class ConnectionLimits:
+    """How many bytes a frame may have, and how many seconds a call and a reply may take.
 
-    ``idle_timeout_s`` is the time from one reply to the end of the next call, so it ends a
-    client that says nothing and one that trickles alike.
+    ``idle_timeout_s`` is the time from one reply to the end of the next call. So it ends the
+    connection of a client that sends nothing, and of one that sends very slowly.
     """
 
     frame_bytes: int = MAX_FRAME_BYTES
@@ -49,7 +49,7 @@ class Bounds:
     write_timeout_s: float = 30.0
 
 
-class Unsent:
+class UnsentBytes:
     """How many bytes of replies wait to be read by their clients, over all connections."""
 
     def __init__(self, limit: int = UNSENT_BYTES) -> None:
@@ -57,31 +57,36 @@ class Unsent:
         self._waiting = 0
 
     def take(self, size: int) -> bool:
-        """Count `size` bytes in, if they fit beside what others wait for, or if none does."""
+        """Add `size` bytes if the limit permits it or nothing else waits; whether they were."""
         if self._waiting and self._waiting + size > self._limit:
             return False
         self._waiting += size
         return True
 
     def give_back(self, size: int) -> None:
-        """Count `size` bytes out again."""
+        """Subtract `size` bytes, which have been sent or given up."""
         self._waiting -= size
 
 
 class Connection:
-    """One accepted, non-blocking socket and what is said on it; the socket is the caller's."""
+    """One connection on an accepted, non-blocking socket, which the caller closes."""
 
     def __init__(
-        self, sock: socket.socket, peer: Peer, bounds: Bounds, unsent: Unsent, answer: Answer
+        self,
+        sock: socket.socket,
+        peer: Peer,
+        bounds: ConnectionLimits,
+        unsent: UnsentBytes,
+        answer: Answer,
     ) -> None:
         self._sock = sock
         self._peer = peer
         self._bounds = bounds
-        self._unsent = unsent
+        self._unsent_bytes = unsent
         self._answer = answer
         self._decoder = FrameDecoder(bounds.frame_bytes)
         self._descriptors = Descriptors()
-        self._begun = memoryview(b"")
+        self._unsent_frame = memoryview(b"")
 
     async def serve(self) -> None:
         """Answer calls until the client goes, is too slow or breaks the protocol."""
@@ -90,7 +95,7 @@ class Connection:
                 reply = await self._answered(call)
                 if not call.oneway:
                     await self._send(reply)
-                # A client that has many calls ready must not keep the loop to itself.
+                # Let others have a turn: this client may have many calls ready.
                 await asyncio.sleep(0)
         except ProtocolError as error:
             record(logging.WARNING, "protocol-error", peer=self._peer, reason=error.message)
@@ -103,10 +108,10 @@ class Connection:
             self._descriptors.close()
 
     async def _answered(self, call: Call) -> bytes:
-        """The last frame to reply with; who asked for more hears of the progress before it."""
+        """The last frame to reply with. A client that asked for more gets the progress first."""
         if call.oneway or not call.more:
             return await self._answer(self._peer, call, self._descriptors, silent)
-        latest = Latest()
+        latest = LatestProgress()
         telling = asyncio.create_task(self._tell(latest))
         try:
             return await self._answer(self._peer, call, self._descriptors, latest.tell)
@@ -114,33 +119,33 @@ class Connection:
             telling.cancel()
             await asyncio.wait({telling})
 
-    async def _tell(self, latest: Latest) -> None:
-        """Tell the client how far its call is, as often as it reads, until this is cancelled."""
-        told = None
-        # That the client is gone is seen when there is a reply for it.
+    async def _tell(self, latest: LatestProgress) -> None:
+        """Send the progress to the client, as fast as it reads, until this is cancelled."""
+        last_sent = None
+        # If the client is gone, that is noticed when the reply is sent.
         with suppress(OSError):
             while True:
                 await asyncio.sleep(PROGRESS_PAUSE_S)
                 await wait_writable(self._sock)
                 progress = latest.progress
-                if progress is None or progress == told:
+                if progress is None or progress == last_sent:
                     continue
-                told = progress
+                last_sent = progress
                 words = {
                     "phase": progress.phase.value,
                     "done": progress.done,
                     "total": progress.total,
                 }
                 reply = reply_of({"progress": words}, continues=True)
-                self._begun = memoryview(encode_frame(reply))
-                await self._send_begun()
+                self._unsent_frame = memoryview(encode_frame(reply))
+                await self._send_unsent_frame()
 
     async def _next_call(self) -> Call | None:
         """The next call, or None at the end; raises ``TimeoutError`` if it takes too long."""
         async with asyncio.timeout(self._bounds.idle_timeout_s):
             while (message := self._decoder.next_message()) is None:
                 if not self._decoder.pending:
-                    # No call is left that what came with the last bytes could belong to.
+                    # No call is unfinished, so descriptors that were received belong to none.
                     self._descriptors.close()
                 await wait_readable(self._sock)
                 piece = self._receive()
@@ -150,10 +155,10 @@ class Connection:
         return call_of(message)
 
     def _receive(self) -> bytes | None:
-        """What has arrived, b"" at the end, or None when it was nothing after all.
+        """What has arrived, b"" at the end, or None if there is nothing after all.
 
         The kernel does not read on past bytes that carry descriptors, so at most one call in a
-        piece has any (af_unix.c), and there is room for one: the kernel closes all others.
+        piece has any (af_unix.c). There is room for one descriptor: the kernel closes all others.
         """
         try:
             piece, ancillary, _, _ = self._sock.recvmsg(
@@ -169,7 +174,7 @@ class Connection:
         return piece
 
     async def _send(self, frame: bytes) -> None:
-        if not self._unsent.take(len(frame)):
+        if not self._unsent_bytes.take(len(frame)):
             refusal = LimitExceeded(
                 f"the reply of {len(frame)} bytes does not fit beside those that other clients "
                 "have not read yet",
@@ -180,22 +185,26 @@ class Connection:
         try:
             await self._write(frame)
         finally:
-            self._unsent.give_back(len(frame))
+            self._unsent_bytes.give_back(len(frame))
 
     async def _write(self, frame: bytes) -> None:
-        self._begun = memoryview(bytes(self._begun) + frame if self._begun else frame)
+        self._unsent_frame = memoryview(
+            bytes(self._unsent_frame) + frame if self._unsent_frame else frame
+        )
         async with asyncio.timeout(self._bounds.write_timeout_s):
-            await self._send_begun()
+            await self._send_unsent_frame()
 
-    async def _send_begun(self) -> None:
-        """Send what is left of a frame; if this is cancelled, what is left then stays."""
-        while self._begun:
+    async def _send_unsent_frame(self) -> None:
+        """Send the unsent bytes of a frame. If this is cancelled, those still unsent are kept."""
+        while self._unsent_frame:
             try:
-                self._begun = self._begun[self._sock.send(self._begun, socket.MSG_NOSIGNAL) :]
+                self._unsent_frame = self._unsent_frame[
+                    self._sock.send(self._unsent_frame, socket.MSG_NOSIGNAL) :
+                ]
             except BlockingIOError:
                 await wait_writable(self._sock)
-        # What is empty would keep the whole frame.
-        self._begun = memoryview(b"")
+        # An empty view of the frame would keep the whole frame in memory.
+        self._unsent_frame = memoryview(b"")
 
     async def _say_goodbye(self, error: ProtocolError) -> None:
         refusal = InvalidInput(
@@ -203,12 +212,12 @@ class Connection:
         )
         try:
             await self._write(encode_frame(to_wire(refusal)))
-        except OSError as lost:
-            record(logging.DEBUG, "connection-lost", peer=self._peer, reason=lost.strerror)
+        except OSError as send_error:
+            record(logging.DEBUG, "connection-lost", peer=self._peer, reason=send_error.strerror)
 
 
 async def wait_readable(sock: socket.socket | int) -> None:
-    """Return once `sock` has something to read, or an end or error to tell."""
+    """Return once `sock` has something to read, or is at its end, or has an error."""
     loop = asyncio.get_running_loop()
     ready: asyncio.Future[None] = loop.create_future()
     loop.add_reader(sock, _set, ready)
@@ -219,7 +228,7 @@ async def wait_readable(sock: socket.socket | int) -> None:
 
 
 async def wait_writable(sock: socket.socket) -> None:
-    """Return once `sock` takes more bytes, or has an error to tell."""
+    """Return once `sock` takes more bytes, or has an error."""
     loop = asyncio.get_running_loop()
     ready: asyncio.Future[None] = loop.create_future()
     loop.add_writer(sock, _set, ready)

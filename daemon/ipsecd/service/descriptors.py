@@ -1,4 +1,4 @@
-"""Owns the file descriptors that clients pass: none is leaked, and what is read is bounded."""
+"""Owns the file descriptors that clients pass: all are closed, and reading has a limit."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ MAX_DOCUMENT_BYTES = MAX_BYTES
 
 
 class Descriptors:
-    """What one connection has received and no call has taken yet: one descriptor at most."""
+    """The descriptor that a connection has received and no call has taken yet, at most one."""
 
     def __init__(self) -> None:
         self._held: int | None = None
 
     def add(self, received: Iterable[int]) -> None:
-        """Keep the first of `received` if none is held, and close all others."""
+        """Keep the first of `received` if there is none yet, and close all others."""
         for descriptor in received:
             if self._held is None:
                 self._held = descriptor
@@ -27,12 +27,12 @@ class Descriptors:
                 os.close(descriptor)
 
     def take(self) -> int | None:
-        """The descriptor, which is now the caller's to close; None if there is none."""
+        """The descriptor, which the caller must close from now on; None if there is none."""
         descriptor, self._held = self._held, None
         return descriptor
 
     def close(self) -> None:
-        """Close what nobody took."""
+        """Close the descriptor if no call has taken it."""
         if self._held is not None:
             os.close(self._held)
             self._held = None
@@ -41,7 +41,7 @@ class Descriptors:
 def read_document(descriptor: int) -> bytes:
     """All that the file behind `descriptor` holds, from its beginning; leaves it open.
 
-    Regular files and memfds only: others can block for ever or never end. Raises ``Refused``
+    Only regular files and memfds are read: others may block or never end. Raises ``Refused``
     for those and for what cannot be read, ``LimitExceeded`` beyond 16 MiB.
     """
     try:

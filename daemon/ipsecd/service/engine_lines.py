@@ -1,12 +1,12 @@
 """Owns the threads that the engine works in; must not know what the engine does.
 
-The engine is synchronous. Whoever wants something of it waits here, and the event loop never does.
-There are three lines of work, one thread each, which do one thing after the other:
+The engine is synchronous, and the event loop must never wait for it. So its work is done in three
+lines of work. Each is a thread that does one thing after the other:
 
-1. The kernel's: whatever speaks to the kernel or makes the next state, all of it short.
-2. Changes of policies: they parse, compile and write files, and bring to the kernel's line only
-   the moment in which what they made is put in force.
-3. Reads that take long: they have the state as it was when they began.
+1. The kernel's line has all work that uses the kernel or makes the next state; all of it is short.
+2. The line of changes has changes of policies: they parse, compile and write files. Only the moment
+   in which the outcome is put in force is in the kernel's line.
+3. The line of reads has reads that take long. They use the state as it was when they began.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ T = TypeVar("T")
 
 
 class EngineLike(Protocol):
-    """What the service asks of an engine, in the kernel's line where nothing else is said."""
+    """What the service needs of an engine; called in the kernel's line unless it says otherwise."""
 
     def use_line(self, line: Line) -> None:
-        """Have `line` run all that speaks to the kernel, whichever line it is wanted in."""
+        """Have `line` run all work on the kernel, whichever thread asks for it."""
 
     def start(self) -> None:
         """Enforce the assigned policy; returns once it is enforced."""
 
     def stop_on_purpose(self) -> None:
-        """Withdraw what is enforced, or keep it, as the configuration's ``on-stop`` says."""
+        """Withdraw what is enforced, or keep it, as the setting ``on-stop`` says."""
 
     def end_for_restart(self) -> None:
         """Leave the policy in force for the next process, and no dynamic rule."""
 
     def close(self) -> None:
-        """Let go of everything and leave the kernel as it is."""
+        """Close everything and leave the kernel as it is."""
 
     def call(
         self,
@@ -59,14 +59,14 @@ class EngineLike(Protocol):
         document: bytes | None,
         tell: Tell = silent,
     ) -> dict[str, Any]:
-        """Carry out `method`, named without its interface, and give its reply's parameters.
+        """Carry out `method`, named without its interface, and return the parameters of its reply.
 
-        Called in the line that its ``Work`` says.
+        It is called in the line that the ``Work`` of the method says.
 
-        `parameters` has every name that the method declares, None where one was left out. `by`
+        `parameters` has every name that the method declares, None for one that was left out. `by`
         is who asks, as ``uid 0 (root) pid 123``; `names` has the addresses of each DNS name that
         ``names_needed`` gave; `document` is the policy document of ``ApplyPolicy``, however it
-        came; `tell` takes how far the work is. Raises ``IpsecdError``.
+        came; `tell` is called with the progress. Raises ``IpsecdError``.
         """
         ...
 
@@ -81,7 +81,7 @@ class EngineLike(Protocol):
         ...
 
     def assessments(self) -> list[dict[str, Any]]:
-        """What speaks for and against each backend here; called from any thread."""
+        """What speaks for and against each backend on this host; called in any thread."""
         ...
 
     def next_expiry(self) -> float | None:
@@ -92,43 +92,43 @@ class EngineLike(Protocol):
         """Remove the dynamic rules that have ended."""
 
     def watch_fd(self) -> int:
-        """A descriptor that is readable when the kernel has news; one from start to close."""
+        """A descriptor that is readable when the kernel has news; the same from start to close."""
         ...
 
     def watch(self) -> None:
-        """Read the kernel's news, and put right what others changed."""
+        """Read the kernel's news, and undo what others changed."""
 
     container_engines: tuple[Path, ...]
     """The sockets of the container engines to follow."""
 
     def wants_containers(self) -> bool:
-        """Whether they have to be followed; called from any thread."""
+        """Whether container engines have to be followed; called in any thread."""
         ...
 
     def set_container_engine(
-        self, source: str, news: Inventory | None, state: str, at: float
+        self, source: str, inventory: Inventory | None, state: str, asked_at: float
     ) -> None:
-        """Enforce by what the engine behind a socket knew when it was asked, if there are news."""
+        """Take the state of the container engine behind a socket, and what it told, if it did."""
 
     def follow_senders(self) -> bool:
         """Look whether services that filters name have been started or stopped.
 
-        Whether ``keep_last_good`` is due.
+        Returns whether ``keep_last_good`` should be called.
         """
         ...
 
     def keep_last_good(self) -> None:
-        """Keep what is in force for the next start; called in the line of changes."""
+        """Save what is in force for the next start; called in the line of changes."""
 
     def ping(self) -> None:
-        """Do nothing; that it returns shows that the thread is alive."""
+        """Do nothing: returning shows that the thread is alive."""
 
 
-class EngineThread:
+class EngineLines:
     """Runs functions in the engine's lines of work.
 
-    In the kernel's line reads wait for everything else: who may only look must not keep others from
-    acting.
+    In the kernel's line reads wait for everything else: a client that may only read must not delay
+    those that change something.
     """
 
     def __init__(self, engine: EngineLike) -> None:
@@ -136,16 +136,16 @@ class EngineThread:
         self._kernel = _Line("engine")
         self._changes = _Line("changes")
         self._reads = _Line("reads")
-        # Pure work of other lines keeps the kernel's from running for so long at the most.
+        # The threads share one interpreter: the kernel's line waits at most so long for the others.
         sys.setswitchinterval(SWITCH_S)
         engine.use_line(self.at_once)
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """What `function` returns or raises, once the kernel's line has come to it."""
+        """Run `function` in the kernel's line, and return or raise what it does."""
         return await self._kernel.submit(_ACTION, partial(function, *args, **kwargs))
 
-    async def look(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """As ``run``, for what changes nothing; it waits until there is nothing else to do."""
+    async def run_when_idle(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The same, for a function that changes nothing: it waits until the line is idle."""
         return await self._kernel.submit(_READ, partial(function, *args, **kwargs))
 
     async def read(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -157,11 +157,14 @@ class EngineThread:
         return await self._changes.submit(_ACTION, partial(function, *args, **kwargs))
 
     def at_once(self, work: Callable[[], T]) -> T:
-        """What `work` returns or raises in the kernel's line, waited for in another one."""
+        """Run `work` in the kernel's line, and wait for it in the thread that calls this."""
         return self._kernel.wait_for(work)
 
     async def end_changes(self) -> None:
-        """Take no more changes and long reads, and wait for what runs; the kernel's goes on."""
+        """Take no more changes and long reads, and wait for those that run.
+
+        The kernel's line goes on.
+        """
         for line in (self._changes, self._reads):
             await asyncio.to_thread(line.end)
 
@@ -172,7 +175,7 @@ class EngineThread:
 
 
 class _Line:
-    """One thread, and the work that waits for it: by rank, and then in the order it came."""
+    """One thread and the work that waits for it, by rank and then in the order it was submitted."""
 
     def __init__(self, name: str) -> None:
         self._numbers = count()
@@ -183,12 +186,12 @@ class _Line:
         self._thread.start()
 
     async def submit(self, rank: int, function: Callable[[], T]) -> T:
-        """What `function` returns or raises, awaited in the event loop."""
+        """Run `function` in this line, and await it in the event loop."""
         result: T = await asyncio.wrap_future(self._put(rank, function))
         return result
 
     def wait_for(self, function: Callable[[], T]) -> T:
-        """The same, waited for in whichever thread this is; in this one it is run at once."""
+        """Run `function` in this line, and wait for it; in the line's own thread run it at once."""
         if current_thread() is self._thread:
             return function()
         result: T = self._put(_ACTION, function).result()
@@ -225,7 +228,7 @@ class _Line:
 
 
 SWITCH_S = 0.001
-"""How long a thread may keep the interpreter while another waits; Python's own is five times it."""
+"""How long a thread may keep the interpreter while another waits. Python's default is 5 ms."""
 _END, _ACTION, _READ = range(3)
 
 

@@ -1,9 +1,10 @@
 """Owns the daemon's life: the order of start and end, signals, and what it does by itself.
 
-1. The locks come first, of the network namespace and of the runtime directory: two daemons never
-   meet in the kernel.
-2. Clients are let in, and readiness is said, only when the assigned policy is enforced.
-3. However it ends, the engine is closed, and closing leaves the kernel as it is.
+1. The locks of the network namespace and of the runtime directory are taken first, so that two
+   daemons never use the same kernel state.
+2. Clients are admitted, and the daemon reports itself ready, only when the assigned policy is
+   enforced.
+3. However the daemon ends, the engine is closed, and closing leaves the kernel as it is.
 """
 
 from __future__ import annotations
@@ -27,17 +28,17 @@ from ipsecd.model.inventory import Inventory
 from ipsecd.service.admission import Service
 from ipsecd.service.calls import Calls
 from ipsecd.service.connections import wait_readable
-from ipsecd.service.engine_lines import EngineLike, EngineThread
+from ipsecd.service.engine_lines import EngineLike, EngineLines
 from ipsecd.service.listener import RuntimeLock, open_listener
 from ipsecd.service.notify import Notifier
 
 RETRY_S = 1.0
 SENDERS_S = 0.2
-"""Between two looks at the control groups of services that filters name."""
+"""The time between two looks at the control groups of services that filters name."""
 LEAST_WAIT_S = 0.01
-"""Between two rounds of expiry: rules that end together are removed together."""
+"""The least time between two rounds of expiry: rules that end together are removed as one."""
 WATCH_PAUSE_S = 0.05
-"""Between two looks at the kernel's news: others may change their own tables in bursts."""
+"""The time between two looks at the kernel's news: others may change their tables in bursts."""
 
 
 class Ending(Enum):
@@ -56,12 +57,12 @@ class Daemon:
 
     def __init__(self, engine: EngineLike, config: Config, directories: Directories) -> None:
         self._engine = engine
-        self._thread = EngineThread(engine)
+        self._engine_lines = EngineLines(engine)
         self._config = config
         self._directories = directories
         self._notifier = Notifier(os.environ)
         self._changed = asyncio.Event()
-        self._calls = Calls(self._thread, changed=self._changed.set)
+        self._calls = Calls(self._engine_lines, changed=self._changed.set)
         self._ending: asyncio.Future[Ending] | None = None
         self._reload_wanted = asyncio.Event()
         self._watch_again = False
@@ -73,17 +74,17 @@ class Daemon:
             await self._run()
         finally:
             self._calls.shut_down()
-            # What is under way would make what is closed anew.
-            await self._thread.end_changes()
-            await self._thread.run(self._engine.close)
-            self._thread.shut_down()
+            # A change that still runs would open again what is closed here.
+            await self._engine_lines.end_changes()
+            await self._engine_lines.run(self._engine.close)
+            self._engine_lines.shut_down()
             lock.close()
 
     async def _run(self) -> None:
         ending = self._ending = asyncio.get_running_loop().create_future()
         self._catch_signals()
         self._notifier.status("putting the assigned policy in force")
-        await self._thread.run(self._engine.start)
+        await self._engine_lines.run(self._engine.start)
         listener = open_listener(self._directories.runtime, os.environ)
         try:
             service = Service(listener.sock, self._calls.answer, self._config.limits)
@@ -91,17 +92,17 @@ class Daemon:
                 service.start()
                 record(logging.INFO, "ready", version=__version__, pid=os.getpid())
                 self._notifier.ready("serving; ipsecctl status says what is in force")
-                why = await ending
-            record(logging.INFO, "ending", why=why.value)
-            self._notifier.stopping("withdrawing" if why is Ending.STOP else "handing over")
+                reason = await ending
+            record(logging.INFO, "ending", why=reason.value)
+            self._notifier.stopping("withdrawing" if reason is Ending.STOP else "handing over")
             await service.close()
         finally:
             listener.close()
-        await self._thread.end_changes()
-        if why is Ending.STOP:
-            await self._thread.run(self._engine.stop_on_purpose)
-        elif why is Ending.RESTART:
-            await self._thread.run(self._engine.end_for_restart)
+        await self._engine_lines.end_changes()
+        if reason is Ending.STOP:
+            await self._engine_lines.run(self._engine.stop_on_purpose)
+        elif reason is Ending.RESTART:
+            await self._engine_lines.run(self._engine.end_for_restart)
 
     def _catch_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -117,7 +118,7 @@ class Daemon:
 
     @contextlib.asynccontextmanager
     async def _duties(self) -> AsyncIterator[None]:
-        """Run everything that the daemon does without being asked, as long as the block runs."""
+        """Do everything that the daemon does by itself, as long as the block runs."""
         duties = [
             self._expire_rules,
             self._watch_kernel,
@@ -139,49 +140,51 @@ class Daemon:
         """Follow the container engines, as long as the block runs."""
         loop = asyncio.get_running_loop()
 
-        def publish(source: str, news: Inventory | None, state: str, at: float) -> None:
+        def publish(source: str, inventory: Inventory | None, state: str, asked_at: float) -> None:
             if loop.is_closed():
                 return
-            told = self._thread.run(self._engine.set_container_engine, source, news, state, at)
-            asyncio.run_coroutine_threadsafe(told, loop).result()
+            taking = self._engine_lines.run(
+                self._engine.set_container_engine, source, inventory, state, asked_at
+            )
+            asyncio.run_coroutine_threadsafe(taking, loop).result()
 
-        found = [
+        followers = [
             Follower(path, self._engine.wants_containers, publish)
             for path in self._engine.container_engines
         ]
-        for one in found:
-            one.start()
+        for follower in followers:
+            follower.start()
         try:
             yield
         finally:
-            for one in found:
-                one.stop()
+            for follower in followers:
+                follower.stop()
 
     async def _expire_rules(self) -> None:
-        """Wait for the next dynamic rule to end, or for a change of which is next."""
+        """Wait until the next dynamic rule ends, or until another one may be the next."""
         self._changed.clear()
-        deadline = await self._thread.run(self._engine.next_expiry)
+        deadline = await self._engine_lines.run(self._engine.next_expiry)
         try:
             async with asyncio.timeout(_seconds_until(deadline)):
                 await self._changed.wait()
         except TimeoutError:
-            await self._thread.run(self._engine.expire)
+            await self._engine_lines.run(self._engine.expire)
 
     async def _watch_kernel(self) -> None:
-        """Wait for news from the kernel, and have the engine look at them."""
+        """Wait for news from the kernel, and have the engine read them."""
         if not self._watch_again:
-            descriptor = await self._thread.run(self._engine.watch_fd)
+            descriptor = await self._engine_lines.run(self._engine.watch_fd)
             await wait_readable(descriptor)
-        # What fails is tried again without news: those that told of it have been read.
+        # If this fails it is tried again without waiting for news: those have been read already.
         self._watch_again = True
-        await self._thread.run(self._engine.watch)
+        await self._engine_lines.run(self._engine.watch)
         self._watch_again = False
         await asyncio.sleep(WATCH_PAUSE_S)
 
     async def _follow_senders(self) -> None:
-        """Look for services that came or went: of control groups there are no news to wait for."""
-        if await self._thread.run(self._engine.follow_senders):
-            await self._thread.change(self._engine.keep_last_good)
+        """Look for services that were started or stopped: control groups send no news of that."""
+        if await self._engine_lines.run(self._engine.follow_senders):
+            await self._engine_lines.change(self._engine.keep_last_good)
         await asyncio.sleep(SENDERS_S)
 
     async def _reload_on_signal(self) -> None:
@@ -204,13 +207,13 @@ class Daemon:
         interval = self._notifier.watchdog_s
         assert interval is not None
         begun = time.monotonic()
-        await self._thread.run(self._engine.ping)
+        await self._engine_lines.run(self._engine.ping)
         self._notifier.watchdog()
         await asyncio.sleep(max(0.0, begun + interval / 2 - time.monotonic()))
 
 
 async def _for_ever(duty: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Repeat `duty`; what goes wrong in it is logged, and tried again after a second."""
+    """Repeat `duty`; an error in it is logged, and it is tried again after a second."""
     while True:
         try:
             await duty()

@@ -1,7 +1,7 @@
-"""Owns the place where clients knock: the runtime directory, its lock and the socket in it.
+"""Owns the runtime directory, its lock, and the socket in it that clients connect to.
 
-1. Whoever holds the lock is the one daemon of its runtime directory.
-2. The socket's path always leads to a socket that is being listened on, or nowhere.
+1. Only one daemon, the one that holds the lock, uses a runtime directory.
+2. The socket's path always leads to a socket that a daemon listens on, or does not exist.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ class RuntimeLock:
             ) from error
 
     def close(self) -> None:
-        """Let the next daemon have the directory."""
+        """Release the lock, for the next daemon."""
         os.close(self._file)
 
 
 class Listener:
-    """A listening socket that knows whether its path is its own to remove."""
+    """A listening socket, with its path if this process has made it and must remove it."""
 
     def __init__(self, sock: socket.socket, path: Path | None) -> None:
         self.sock = sock
@@ -66,7 +66,7 @@ class Listener:
 def open_listener(runtime_dir: Path, environment: MutableMapping[str, str]) -> Listener:
     """The socket that the service manager passed, or else a new one in `runtime_dir`.
 
-    The caller holds the directory's lock, so a socket that lies there is stale. Everybody may
+    The caller holds the directory's lock, so a socket that is there already is stale. Everybody may
     connect (mode 0666): who may do what is decided by the peer's credentials.
     """
     passed = passed_socket(environment)
@@ -93,7 +93,7 @@ def open_listener(runtime_dir: Path, environment: MutableMapping[str, str]) -> L
 def passed_socket(environment: MutableMapping[str, str]) -> socket.socket | None:
     """The listening socket of systemd's socket activation (sd_listen_fds(3)), or None.
 
-    Removes the variables, so that no child takes them for its own.
+    Removes the variables, so that no child process uses them.
     """
     pid = environment.pop("LISTEN_PID", "")
     count = environment.pop("LISTEN_FDS", "")
@@ -120,7 +120,7 @@ def passed_socket(environment: MutableMapping[str, str]) -> socket.socket | None
 
 
 def _bind(sock: socket.socket, path: Path) -> None:
-    """Listen on `path`, in one step as clients see it: the stale socket, then this one."""
+    """Listen on `path`. For clients this is one step, from the stale socket to this one."""
     try:
         if not stat.S_ISSOCK(path.lstat().st_mode):
             raise Refused(

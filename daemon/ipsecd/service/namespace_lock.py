@@ -1,9 +1,9 @@
-"""Owns the lock of a network namespace: one ipsecd writes to its kernel state at a time.
+"""Owns the lock of a network namespace: only one ipsecd at a time writes to its kernel state.
 
-The lock is an abstract Unix socket: such a name belongs to the network namespace (unix(7)), so
-daemons in several namespaces share nothing; it is gone with its process, and no deleted directory
-frees it. Anybody can take the name, so it counts only in the hands of root: a stranger who holds it
-keeps no rules from being enforced.
+The lock is the name of an abstract Unix socket. Such a name belongs to the network namespace
+(unix(7)), so daemons in other namespaces are not concerned. It ends with its process, and deleting
+a directory does not free it. Anybody can take the name, so it counts only if root has it: another
+user who takes it does not keep rules from being enforced.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from ipsecd.log import record
 
 NAME = "\0io.ipsecd.control/lock"
 WAIT_S = 1.0
-"""How long a holder that does not listen yet is taken for one that is about to."""
+"""How long to wait for a holder that does not listen yet."""
 RETRY_S = 0.02
 BACKLOG = 4096
-"""As many may ask at once as the kernel lets wait."""
+"""How many may ask at once: as many as the kernel lets wait by default."""
 _CREDENTIALS = struct.Struct("=iII")
 
 
@@ -52,9 +52,9 @@ class NamespaceLock:
             raise
 
     def close(self) -> None:
-        """Let the next one have it."""
+        """Release the lock, for the next process."""
         if self._turning_away:
-            # A thread that waits for a connection would keep the name.
+            # The thread that waits for connections would keep the name in use.
             with suppress(OSError):
                 self._sock.shutdown(socket.SHUT_RDWR)
             self._turning_away.join()
@@ -97,7 +97,7 @@ class NamespaceLock:
 
 
 def _turn_away(sock: socket.socket) -> None:
-    """End every connection: a queue that is full would hide who holds the lock."""
+    """Close every connection: if the queue were full, nobody could see who holds the lock."""
     while True:
         try:
             sock.accept()[0].close()
@@ -108,7 +108,7 @@ def _turn_away(sock: socket.socket) -> None:
 
 
 def _holder() -> Holder | None:
-    """Who listens on the name; None if nobody does, or who does cannot be told."""
+    """The process that listens on the name; None if there is none, or it cannot be found out."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as sock:
         try:
             sock.connect(NAME)

@@ -1,6 +1,6 @@
-"""Owns the words between the daemon and the service manager (sd_notify(3)); must not know when.
+"""Owns messages to the service manager (sd_notify(3)); must not know when they are due.
 
-Without ``NOTIFY_SOCKET`` in the environment nothing is said to anybody.
+Without ``NOTIFY_SOCKET`` in the environment no message is sent.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ipsecd.quoting import visible
 
 
 class Notifier:
-    """Says what state the daemon is in; what cannot be said is logged, and never raised."""
+    """Tells the service manager the daemon's state; a failure is logged and not raised."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._address = environment.get("NOTIFY_SOCKET", "")
@@ -34,24 +34,24 @@ class Notifier:
         return int(self._watchdog_usec) / 1_000_000
 
     def ready(self, status: str) -> None:
-        """Start-up, or a reload, is done."""
+        """Tell that the start, or a reload, is done."""
         self._send("READY=1", f"STATUS={status}")
 
     def reloading(self) -> None:
-        """A reload begins; ``ready`` must follow, whatever comes of it."""
+        """Tell that a reload begins; ``ready`` must follow, whether it succeeds or not."""
         usec = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
         self._send("RELOADING=1", f"MONOTONIC_USEC={usec}", "STATUS=reloading")
 
     def stopping(self, status: str) -> None:
-        """The daemon is about to end."""
+        """Tell that the daemon is about to end."""
         self._send("STOPPING=1", f"STATUS={status}")
 
     def status(self, status: str) -> None:
-        """A line for a person, shown by ``systemctl status``."""
+        """Tell a line for people, which ``systemctl status`` shows."""
         self._send(f"STATUS={status}")
 
     def watchdog(self) -> None:
-        """The daemon is alive."""
+        """Tell that the daemon is alive."""
         self._send("WATCHDOG=1")
 
     def keep(self, descriptor: int, *lines: str) -> None:
@@ -73,7 +73,7 @@ class Notifier:
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
                 sender.setblocking(False)
-                # Of Python 3.11 `socket.send_fds` does not send to an address.
+                # In Python 3.11, `socket.send_fds` cannot send to an address.
                 sender.sendmsg([message], _rights(descriptors), 0, address)
         except OSError as error:
             record(logging.WARNING, "notify-failed", socket=self._address, reason=error.strerror)

@@ -1,6 +1,6 @@
-"""Owns what the service manager keeps for the next daemon: the socket that owns the table.
+"""Owns the socket that the nftables table belongs to, which the service manager keeps.
 
-A table belongs to a netlink socket, and everybody may flush it when the socket is closed. One that
+A table belongs to a netlink socket, and everybody may flush it once that is closed. A socket that
 the service manager holds too stays open while no daemon runs (sd_pid_notify_with_fds(3),
 FileDescriptorStoreMax= in systemd.service(5)).
 """
@@ -23,16 +23,16 @@ def keep_owner(notifier: Notifier, taken: socket.socket | None, descriptor: int)
     """Have the service manager hold the socket, unless it is the one that was `taken` from it."""
     if taken and taken.fileno() == descriptor:
         return
-    # It holds one: what could not be used would be in the way.
+    # The service manager keeps one socket of this name: an unusable one must go first.
     notifier.let_go(NAME)
-    # Without FDPOLL=0 it would let go of a socket that has an error to report.
+    # Without FDPOLL=0 the service manager closes a socket that has an error to report.
     notifier.keep(descriptor, "FDSTORE=1", f"FDNAME={NAME}", "FDPOLL=0")
 
 
 def take_owner(environment: MutableMapping[str, str]) -> socket.socket | None:
     """The socket that an earlier daemon left with the service manager, if there is one.
 
-    The variables then tell of the other descriptors only, which come before it
+    Its entry is removed from the variables; the other descriptors come before it
     (sd_listen_fds_with_names(3)).
     """
     names = environment.get("LISTEN_FDNAMES", "").split(":")
