@@ -12,7 +12,7 @@ from ipsecd.model.addresses import Family, Keyword, Network, Process, Selector
 from ipsecd.model.decide import decide
 from ipsecd.model.inventory import Container, Inventory, resolved
 from ipsecd.model.packets import Packet, Point
-from ipsecd.model.quarantine import Permit, _intersection, parts
+from ipsecd.model.quarantine import Permit, _intersection, parts_of_quarantine
 from ipsecd.model.values import Action, Filter, InForce, InterfaceType, Origin
 from tests.strategies import HOST, ME, filters, packets
 
@@ -38,7 +38,7 @@ def in_quarantine(text: str, operators: list[Filter], others: list[Permit]) -> l
     ]
     found += [
         InForce(Origin("dynamic", "", part.pattern), one, part.action, part.interface_type)
-        for part in parts(who, operators, others)
+        for part in parts_of_quarantine(who, operators, others)
         for one in part.filters
     ]
     return list(resolved(found, WEB))

@@ -14,7 +14,7 @@ from ipsecd.compiler.tables import Row
 from ipsecd.compiler.volatile import Delta
 from ipsecd.engine.compiling import rows_for
 from ipsecd.engine.state import State
-from ipsecd.model.quarantine import Permit, Quarantine, parts
+from ipsecd.model.quarantine import Permit, Quarantine, parts_of_quarantine
 from ipsecd.model.values import Action, Rule
 from ipsecd.sources.dynamic import DynamicRule
 
@@ -79,7 +79,7 @@ def rules_of_quarantine(
             quarantine.created,
             quarantine.by,
         )
-        for part in parts(quarantine.who, quarantine.permits, permits)
+        for part in parts_of_quarantine(quarantine.who, quarantine.permits, permits)
     )
 
 

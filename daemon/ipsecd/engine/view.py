@@ -28,7 +28,7 @@ def filters_in_force(state: State) -> tuple[InForce, ...]:
         *(rule_filter for rule in state.dynamic for rule_filter in rule.in_force),
     )
     return tuple(
-        replace(rule_filter, filter=state.inventory.known(rule_filter.filter))
+        replace(rule_filter, filter=state.inventory.resolve_if_possible(rule_filter.filter))
         if has_selectors(rule_filter.filter)
         else rule_filter
         for rule_filter in all_filters

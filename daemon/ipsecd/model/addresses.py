@@ -1,7 +1,7 @@
-"""Owns the addresses that users write; must not know any syntax, nor what is asked of them.
+"""Owns the addresses that users write; must not know any syntax, nor what they are used for.
 
-Every value is immutable and valid: constructors raise ``InvalidInput``. Addresses are integers in
-host order beside their family; a network has no host bits set.
+Every value is immutable and valid: constructors raise ``InvalidInput``. An address is an integer in
+host order, with its family; a network has no host bits set.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ MAX_DNS_NAME = 253
 class Family(IntEnum):
     """An IP version."""
 
-    # That of enumerations is a function in Python, and is half of the cost of a filter's.
+    # The hash of an Enum is a Python function, and takes half of the time that a filter's takes.
     __hash__ = int.__hash__
 
     IPV4 = 4
@@ -80,8 +80,8 @@ class HostName:
     def __post_init__(self) -> None:
         if not self.name or len(self.name) > MAX_DNS_NAME:
             raise InvalidInput(f"{quote(self.name)} is not a DNS name")
-        order = sorted(set(self.addresses), key=lambda n: (n.family, n.address))
-        if any(n.length != n.family.bits for n in order):
+        order = sorted(set(self.addresses), key=lambda network: (network.family, network.address))
+        if any(network.length != network.family.bits for network in order):
             raise InvalidInput(f"DNS name {quote(self.name)} can only stand for hosts")
         object.__setattr__(self, "addresses", tuple(order))
 
@@ -104,8 +104,8 @@ class Selector:
     """Addresses that a container engine gives out, by a name that may not exist yet.
 
     ``name`` is that of a container or network, or KEY=VALUE for a label. ``network`` limits a
-    container to its addresses in one network. ``addresses`` are what it stands for at the moment,
-    sorted: none, and the filter matches nothing.
+    container to its addresses in one network. ``addresses``, sorted, are what it stands for at the
+    moment; if there are none, the filter matches nothing.
     """
 
     kind: SelectorKind
@@ -115,17 +115,24 @@ class Selector:
 
     def __post_init__(self) -> None:
         pattern = _LABEL if self.kind is SelectorKind.LABEL else _SELECTOR_NAME
-        network = not self.network or (
+        is_network_valid = not self.network or (
             self.kind is SelectorKind.CONTAINER and _SELECTOR_NAME.fullmatch(self.network)
         )
-        if not pattern.fullmatch(self.name) or not network or len(self.name) > MAX_SELECTOR:
+        if (
+            not pattern.fullmatch(self.name)
+            or not is_network_valid
+            or len(self.name) > MAX_SELECTOR
+        ):
             what = f"{self.name}@{self.network}" if self.network else self.name
             raise InvalidInput(
                 f"{quote(what)} cannot name a {self.kind.value}",
                 "write container:NAME, container:NAME@NETWORK, network:NAME or label:KEY=VALUE, "
                 "of letters, digits, dots, hyphens, underscores and slashes",
             )
-        order = sorted(set(self.addresses), key=lambda n: (n.family, n.address, n.length))
+        order = sorted(
+            set(self.addresses),
+            key=lambda network: (network.family, network.address, network.length),
+        )
         object.__setattr__(self, "addresses", tuple(order))
 
 
@@ -140,8 +147,8 @@ class Process:
     """Local processes, as the source of what they send: those of a unit, or in a control group.
 
     ``kind`` is ``service`` (``name`` is a unit of the system's service manager) or ``cgroup``
-    (``name`` is a path from the root of the hierarchy). Packets match that this host sends under
-    its own address, from a socket that was made there or further below.
+    (``name`` is a path from the root of the hierarchy). It matches packets that this host sends
+    under its own address, from a socket that was made in that control group or one below it.
     """
 
     kind: str

@@ -1,7 +1,7 @@
-"""Owns the meaning of filters: what happens to one packet, as a loop that a reviewer believes.
+"""Owns the meaning of filters: what happens to one packet, as a loop that a reviewer can check.
 
-It is the oracle that every compiled form is tested against, and what ``explain`` answers from.
-It shares the order of precedence with the compiler and nothing else, and is not made fast.
+Every compiled form is tested against it, and ``explain`` answers by it. It shares the order of
+precedence with the compiler and nothing else, and need not be fast.
 """
 
 from __future__ import annotations
@@ -58,27 +58,27 @@ def decide(
     if packet.interface_type is None:
         return Decision(Action.PERMIT, "loopback")
     if not packet.parsed:
-        blocking = any(one.action is Action.BLOCK for one in filters)
+        blocking = any(candidate.action is Action.BLOCK for candidate in filters)
         drop = drop_unparsable and blocking and packet.point is not Point.LEAVING
         return Decision(Action.BLOCK if drop else Action.PERMIT, "unparsable")
     for exempt in exemptions:
         if any(pattern.matches(packet, host) for pattern in exempt.patterns):
             return Decision(Action.PERMIT, exempt.name)
     matching: list[tuple[Match, InForce]] = []
-    for one in filters:
-        ways = sorted(_matches(one, packet, host), key=_best_first)
-        if ways:
-            matching.append((ways[0], one))
+    for candidate in filters:
+        matches = sorted(_matches(candidate, packet, host), key=_best_first)
+        if matches:
+            matching.append((matches[0], candidate))
     if not matching:
         return Decision(Action.PERMIT, "no filter")
-    # Of those that rank alike none is better, but one is named: the one that counts the packet.
+    # Filters of equal rank have one verdict; the first by origin is named and counts the packet.
     matching.sort(key=lambda match: (_best_first(match[0]), match[1].origin))
-    best, *others = (one for _, one in matching)
-    return Decision(best.action, "filter", best, tuple(others))
+    best, *beaten = (matching_filter for _, matching_filter in matching)
+    return Decision(best.action, "filter", best, tuple(beaten))
 
 
 class Match(NamedTuple):
-    """How a filter matches a packet: the rank of it, and its place among those of one rank."""
+    """How a filter matches a packet: the rank of the match, and its place among equal ranks."""
 
     rank: Rank
     place: Place
@@ -88,31 +88,34 @@ def _best_first(match: Match) -> tuple[Rank, Place]:
     return tuple(-part for part in match.rank), match.place
 
 
-def _matches(one: InForce, packet: Packet, host: Host) -> Iterator[Match]:
+def _matches(in_force: InForce, packet: Packet, host: Host) -> Iterator[Match]:
     """Every way in which one filter matches the packet."""
-    flt = one.filter
+    flt = in_force.filter
     ways = [(flt.source, flt.destination)]
     if flt.mirrored:
         ways.append((flt.destination, flt.source))
     for source, destination in ways:
-        seen = _as_seen(one, source, destination, packet)
-        if seen is None:
+        judged = _packet_to_judge(in_force, source, destination, packet)
+        if judged is None:
             continue
         for protocol in flt.protocols:
             leaving = packet.point is Point.LEAVING
-            found = _match_one_way(one, source, destination, protocol, seen, host, leaving=leaving)
-            if found is not None:
-                yield found
+            match = _match_one_way(
+                in_force, source, destination, protocol, judged, host, leaving=leaving
+            )
+            if match is not None:
+                yield match
 
 
-def _as_seen(
-    one: InForce, source: Endpoint, destination: Endpoint, packet: Packet
+def _packet_to_judge(
+    in_force: InForce, source: Endpoint, destination: Endpoint, packet: Packet
 ) -> Packet | None:
     """The packet with the addresses that this direction of a filter is applied to, or None.
 
-    To ``me`` is judged on arrival, from ``me`` when sent or leaving, and what names no ``me`` on
-    arrival or when sent. Of the last, permits are looked at once more when the packet leaves
-    under our address, with the addresses it arrived with: they keep their rank against ``me``.
+    A filter to ``me`` is applied on arrival, one from ``me`` when a packet is sent or leaves, and
+    one without ``me`` on arrival or when sent. Permits without ``me`` are applied once more when
+    the packet leaves under our address, to the addresses it arrived with: so they keep their rank
+    against filters from ``me``.
     """
     from_me = source.address is Keyword.ME
     to_me = destination.address is Keyword.ME
@@ -124,13 +127,13 @@ def _as_seen(
         return None
     if packet.point is Point.SENDING or from_me:
         return packet
-    if one.action is Action.PERMIT:
+    if in_force.action is Action.PERMIT:
         return packet.arrived or packet
     return None
 
 
 def _match_one_way(
-    one: InForce,
+    in_force: InForce,
     source: Endpoint,
     destination: Endpoint,
     protocol: int | IcmpOfFamily | None,
@@ -141,20 +144,20 @@ def _match_one_way(
 ) -> Match | None:
     if not _protocol_matches(protocol, packet):
         return None
-    message = _message_around(one.filter.message, packet)
+    message = _message_range(in_force.filter.message, packet)
     if message is None:
         return None
-    if one.interface_type not in (None, packet.interface_type):
+    if in_force.interface_type not in (None, packet.interface_type):
         return None
     source_bits = _source_bits(source.address, packet, host)
     destination_bits = _destination_bits(destination.address, packet, host)
-    sports = _ports_around(source.ports, packet.source_port)
-    dports = _ports_around(destination.ports, packet.destination_port)
+    sports = _port_range(source.ports, packet.source_port)
+    dports = _port_range(destination.ports, packet.destination_port)
     if source_bits is None or destination_bits is None or sports is None or dports is None:
         return None
     sender = str(source.address) if isinstance(source.address, Process) else ""
     from_me = bool(sender) or source.address is Keyword.ME
-    ranked = rank(
+    match_rank = rank(
         {
             "source": source_bits,
             "destination": destination_bits,
@@ -162,14 +165,14 @@ def _match_one_way(
             "source_ports": ANY_PORT_WIDTH - sports.width,
             "destination_ports": ANY_PORT_WIDTH - dports.width,
             "message": ANY_PORT_WIDTH - message.width,
-            "interface_type": int(one.interface_type is not None),
+            "interface_type": int(in_force.interface_type is not None),
             "process": int(bool(sender)),
         },
-        volatile=one.origin.volatile,
-        action=one.action,
+        volatile=in_force.origin.volatile,
+        action=in_force.action,
         before_translation=leaving and source.address is not Keyword.ME,
     )
-    placed = place(
+    match_place = place(
         {
             "source": -1 if from_me else source_bits,
             "destination": -1 if destination.address is Keyword.ME else destination_bits,
@@ -177,11 +180,11 @@ def _match_one_way(
             "source_ports": sports.first,
             "destination_ports": dports.first,
             "message": message.first,
-            "interface_type": one.interface_type.value if one.interface_type else "",
+            "interface_type": in_force.interface_type.value if in_force.interface_type else "",
             "process": sender,
         }
     )
-    return Match(ranked, placed)
+    return Match(match_rank, match_place)
 
 
 def _protocol_matches(protocol: int | IcmpOfFamily | None, packet: Packet) -> bool:
@@ -224,39 +227,41 @@ def _bits(address: Address, family: Family, value: int) -> int | None:
     else:
         assert isinstance(address, Network)
         networks = (address,)
-    lengths = [n.length for n in networks if n.family is family and value in n]
+    lengths = [
+        network.length for network in networks if network.family is family and value in network
+    ]
     return max(lengths, default=None)
 
 
-class Around(NamedTuple):
-    """The ports, or types and codes, that a filter gives around those of a packet.
+class MatchedRange(NamedTuple):
+    """The range of ports, or of types and codes, in a filter that a packet's number is in.
 
-    ``first`` is 0 but for a range.
+    ``first`` is its first number if it is a range of several but not all, else 0.
     """
 
     width: int
     first: int = 0
 
 
-def _ports_around(ports: tuple[PortRange, ...], port: int | None) -> Around | None:
+def _port_range(ports: tuple[PortRange, ...], port: int | None) -> MatchedRange | None:
     """The range that `port` is in, or None if it is in none."""
     if not ports:
-        return Around(ANY_PORT_WIDTH)
+        return MatchedRange(ANY_PORT_WIDTH)
     if port is None:
         return None
     for ports_range in ports:
         if port in ports_range:
             width = ports_range.width
-            return Around(width, ports_range.first if width > 1 else 0)
+            return MatchedRange(width, ports_range.first if width > 1 else 0)
     return None
 
 
-def _message_around(message: IcmpMessage | None, packet: Packet) -> Around | None:
-    """The types and codes, as 16 bits, that a filter gives; None if the packet has none of them."""
+def _message_range(message: IcmpMessage | None, packet: Packet) -> MatchedRange | None:
+    """The range of types and codes, as 16 bits, that the packet's is in; None if it is in none."""
     if message is None:
-        return Around(ANY_PORT_WIDTH)
+        return MatchedRange(ANY_PORT_WIDTH)
     if packet.icmp_type is None or packet.icmp_type != message.number(packet.family):
         return None
     if message.code is None:
-        return Around(256, packet.icmp_type << 8)
-    return Around(1) if packet.icmp_code == message.code else None
+        return MatchedRange(256, packet.icmp_type << 8)
+    return MatchedRange(1) if packet.icmp_code == message.code else None

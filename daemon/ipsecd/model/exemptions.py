@@ -1,4 +1,4 @@
-"""Owns what no filter can block: the essentials, and the exemptions that Windows knew.
+"""Owns the exemptions, which no filter can block: the essentials, and those of Windows.
 
 An exempt packet passes before any filter is looked at.
 """
@@ -28,7 +28,7 @@ GOES = frozenset({Point.SENDING, Point.LEAVING})
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """What one exempt packet looks like; a field that is None or empty is not looked at."""
+    """What exempt packets look like; a field that is None or empty matches anything."""
 
     points: frozenset[Point] = ARRIVES | GOES
     family: Family | None = None
@@ -55,7 +55,7 @@ class Pattern:
 
 @dataclass(frozen=True, slots=True)
 class Exemption:
-    """A name that users read and switch off, why it exists, and its patterns."""
+    """An exemption: its name, by which users switch it off, why it exists, and its patterns."""
 
     name: str
     reason: str
@@ -125,9 +125,11 @@ NO_DEFAULT_EXEMPT: dict[int, tuple[Exemption, ...]] = {
     2: (RSVP, IKE, KERBEROS),
     3: (IKE,),
 }
-"""The values of Windows' NoDefaultExempt; here none of them is set by default."""
+"""What each value of Windows' NoDefaultExempt exempts; here none is set by default."""
 
-BY_NAME = {e.name: e for e in (*ESSENTIALS, MULTICAST, BROADCAST, RSVP, IKE, KERBEROS)}
+BY_NAME = {
+    exempt.name: exempt for exempt in (*ESSENTIALS, MULTICAST, BROADCAST, RSVP, IKE, KERBEROS)
+}
 
 
 def exemption(name: str) -> Exemption:

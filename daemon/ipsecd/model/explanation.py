@@ -1,4 +1,4 @@
-"""Owns what is said of a packet: what becomes of it and why, also after it is forwarded; pure."""
+"""Owns explaining a packet: what is decided and why, also when it is forwarded; pure."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from ipsecd.model.values import Action, InForce
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """A packet and what is decided of it.
+    """A packet and the decision about it.
 
-    ``leaving`` is the same of a forwarded packet when it leaves under an address of this host;
-    None if it is not let through, or is none to be forwarded.
+    ``leaving`` is the explanation of the same packet when it is forwarded and leaves under an
+    address of this host; None if it is blocked, or is not to be forwarded.
     """
 
     packet: Packet
@@ -33,5 +33,5 @@ def explain(
     leaving = packet.leaving(host) if decision.action is Action.PERMIT else None
     if leaving is None:
         return Explanation(packet, decision)
-    later = Explanation(leaving, decide(filters, leaving, host, exempt))
-    return Explanation(packet, decision, later)
+    on_leaving = Explanation(leaving, decide(filters, leaving, host, exempt))
+    return Explanation(packet, decision, on_leaving)

@@ -1,8 +1,8 @@
 """Owns the messages of ICMP that filters can ask for, and their names; must not know any syntax.
 
-From IANA's registries of types for ICMP (RFC 792 and later) and ICMPv6 (RFC 4443 and later); the
-names are those of the registries with hyphens, in American spelling as they have it, without the
-types that are deprecated and were never used on the Internet.
+They are from IANA's registries of types for ICMP (RFC 792 and later) and ICMPv6 (RFC 4443 and
+later). The names are those of the registries with hyphens, in their American spelling. Types that
+are deprecated and were never used on the Internet are left out.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ _NAMED = frozenset(NAMES.values())
 class IcmpMessage:
     """A type of ICMP in each IP version (None: it has no such message), and a code (None: any).
 
-    Where both have it, either the numbers are equal or one name stands for both.
+    If both versions have it, either the numbers are equal or one name stands for both.
     """
 
     ipv4: int | None
@@ -91,7 +91,7 @@ class IcmpMessage:
         return self.ipv4 if version == 4 else self.ipv6
 
     def common(self, other: IcmpMessage) -> IcmpMessage | None:
-        """The messages that both are; None if there are none."""
+        """The messages that `self` and `other` both match; None if there are none."""
         if None not in (self.code, other.code) and self.code != other.code:
             return None
         ipv4 = self.ipv4 if self.ipv4 == other.ipv4 else None
@@ -103,7 +103,7 @@ class IcmpMessage:
     def within(self, versions: frozenset[int]) -> IcmpMessage:
         """The same message in some IP versions only; raises ``InvalidInput`` if none has it.
 
-        In both, a message that only one of them has needs a name, or no text could say it.
+        For both versions, a message that only one of them has needs a name: no text could say it.
         """
         numbers = (self.ipv4 if 4 in versions else None, self.ipv6 if 6 in versions else None)
         if len(versions) > 1 and None in numbers and numbers not in _NAMED:

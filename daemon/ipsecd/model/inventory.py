@@ -1,7 +1,7 @@
 """Owns what a container engine knows at one moment, and what selectors stand for in it; pure.
 
-An address that is given out twice, which no engine should do, belongs to each container that has
-it: a block covers both, and so does a permit.
+No engine should give out an address twice. If one does, the address belongs to both containers: a
+block covers both, and so does a permit.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Container:
 
 
 MIN_ID = 12
-"""How many digits of an id name a container: as many as engines show."""
+"""How many digits of an id are needed to name a container: as many as engines show."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Inventory:
     networks: Mapping[str, tuple[Network, ...]] = field(default_factory=dict)
 
     def addresses(self, selector: Selector) -> tuple[Network, ...]:
-        """What `selector` stands for; nothing if there is no such thing."""
+        """The addresses that `selector` stands for; none if there is nothing of that name."""
         if selector.kind is SelectorKind.NETWORK:
             return self.networks.get(selector.name, ())
         return tuple(
@@ -60,92 +60,98 @@ class Inventory:
             for address in addresses
         )
 
-    def resolve(self, one: Filter) -> Filter | None:
-        """The filter with what its selectors stand for; None if it can match nothing."""
-        if not has_selectors(one):
-            return one
-        ends = [self._end(end) for end in (one.source, one.destination)]
-        if any(isinstance(e.address, Selector) and not e.address.addresses for e in ends):
-            return None
+    def resolve(self, rule_filter: Filter) -> Filter | None:
+        """The filter with the addresses of its selectors; None if it can match nothing."""
+        if not has_selectors(rule_filter):
+            return rule_filter
+        source = self._resolved(rule_filter.source)
+        destination = self._resolved(rule_filter.destination)
+        for endpoint in (source, destination):
+            if isinstance(endpoint.address, Selector) and not endpoint.address.addresses:
+                return None
         try:
-            return replace(one, source=ends[0], destination=ends[1])
+            return replace(rule_filter, source=source, destination=destination)
         except InvalidInput:
-            # A container that has only IPv6, and a peer that has only IPv4.
+            # For example a container has only IPv6, and its peer only IPv4.
             return None
 
-    def known(self, one: Filter) -> Filter:
-        """The filter with what its selectors stand for, as far as that is known."""
-        return self.resolve(one) or one
+    def resolve_if_possible(self, rule_filter: Filter) -> Filter:
+        """The filter with the addresses of its selectors, or as it is if it can match nothing."""
+        return self.resolve(rule_filter) or rule_filter
 
-    def _end(self, end: Endpoint) -> Endpoint:
-        if not isinstance(end.address, Selector):
-            return end
-        address = replace(end.address, addresses=self.addresses(end.address))
-        return replace(end, address=address)
+    def _resolved(self, endpoint: Endpoint) -> Endpoint:
+        if not isinstance(endpoint.address, Selector):
+            return endpoint
+        addresses = self.addresses(endpoint.address)
+        return replace(endpoint, address=replace(endpoint.address, addresses=addresses))
 
     def with_announced(
         self,
         announced: Mapping[str, tuple[Network, ...]],
         taken: AbstractSet[Network] = frozenset(),
     ) -> Inventory:
-        """The same, with addresses that containers have before their engine says so, by id.
+        """This inventory, with addresses that were `announced` for containers, by their ids.
 
-        Whoever else had one that is `taken` has it no longer, even if its engine has not said that.
+        Other containers lose the addresses that are `taken`, even if the engine still lists them.
         """
         if not announced:
             return self
         containers = []
-        for one in self.containers:
-            if one.id not in announced:
-                left = {
-                    name: tuple(address for address in found if address not in taken)
-                    for name, found in one.networks.items()
-                }
-                containers.append(replace(one, networks=left))
+        for container in self.containers:
+            if container.id in announced:
+                networks = self._by_network(announced[container.id])
             else:
-                containers.append(replace(one, networks=self._by_network(announced[one.id])))
+                networks = {
+                    name: tuple(address for address in addresses if address not in taken)
+                    for name, addresses in container.networks.items()
+                }
+            containers.append(replace(container, networks=networks))
         return replace(self, containers=tuple(containers))
 
     def _by_network(self, addresses: Iterable[Network]) -> dict[str, tuple[Network, ...]]:
-        """Addresses by the network whose subnet they are in; "" where there is none."""
-        found: dict[str, tuple[Network, ...]] = {}
-        for one in addresses:
+        """Addresses by the name of the network whose subnet they are in; "" if there is none."""
+        by_network: dict[str, tuple[Network, ...]] = {}
+        for host in addresses:
             name = next(
                 (
                     name
                     for name, subnets in self.networks.items()
-                    if any(n.family is one.family and one.address in n for n in subnets)
+                    if any(
+                        subnet.family is host.family and host.address in subnet
+                        for subnet in subnets
+                    )
                 ),
                 "",
             )
-            found[name] = (*found.get(name, ()), one)
-        return found
+            by_network[name] = (*by_network.get(name, ()), host)
+        return by_network
 
 
-def has_selectors(one: Filter) -> bool:
+def has_selectors(rule_filter: Filter) -> bool:
     """Whether the filter names anything that a container engine knows."""
-    return any(isinstance(end.address, Selector) for end in (one.source, one.destination))
+    endpoints = (rule_filter.source, rule_filter.destination)
+    return any(isinstance(endpoint.address, Selector) for endpoint in endpoints)
 
 
 def resolved(filters: Iterable[InForce], inventory: Inventory) -> tuple[InForce, ...]:
-    """Those of the filters that can match anything, with what their selectors stand for."""
-    found = []
-    for one in filters:
-        if has_selectors(one.filter):
-            known = inventory.resolve(one.filter)
-            if known is not None:
-                found.append(replace(one, filter=known))
+    """The filters that can match something, with the addresses of their selectors."""
+    resolved_filters = []
+    for in_force in filters:
+        if has_selectors(in_force.filter):
+            rule_filter = inventory.resolve(in_force.filter)
+            if rule_filter is not None:
+                resolved_filters.append(replace(in_force, filter=rule_filter))
         else:
-            found.append(one)
-    return tuple(found)
+            resolved_filters.append(in_force)
+    return tuple(resolved_filters)
 
 
 def merged(inventories: Iterable[Inventory]) -> Inventory:
-    """What several engines know together; networks of one name are all meant by it."""
+    """What several engines know together. A name stands for all networks of that name."""
     containers: list[Container] = []
     networks: dict[str, tuple[Network, ...]] = {}
-    for one in inventories:
-        containers += one.containers
-        for name, found in one.networks.items():
-            networks[name] = networks.get(name, ()) + found
+    for inventory in inventories:
+        containers += inventory.containers
+        for name, subnets in inventory.networks.items():
+            networks[name] = networks.get(name, ()) + subnets
     return Inventory(tuple(containers), networks)

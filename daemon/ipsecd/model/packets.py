@@ -1,4 +1,4 @@
-"""Owns what a filter can see of a packet, and of the host that sees it; must not know bytes.
+"""Owns what filters ask of a packet and of the host that sees it; must not know bytes.
 
 A packet is described at one point where it is looked at. A forwarded packet is looked at twice:
 when it arrives, and, if it then leaves under an address of this host, when it leaves.
@@ -29,15 +29,15 @@ class Point(Enum):
 class Packet:
     """One packet at one point.
 
-    Addresses are integers in host order. Ports are None where the protocol has none and in a later
-    fragment, as is the type of ICMP (``icmp_code`` means nothing then); a later fragment of IPv6
-    whose datagram begins with an extension header has the number of that header as its protocol,
-    and no filter for a protocol matches it (RFC 8200, section 4.5). ``interface_type`` is that of
-    the link it came in by (ARRIVING) or goes out by, None for the loopback interface. ``parsed`` is
-    False when its headers end too early or are too many, so that no filter can be applied.
-    ``arrived`` is, for a LEAVING packet, the same packet as it was when it arrived; None when that
-    is not known or was no different. ``processes`` are, for a packet that this host sends, the
-    endpoints that its sender is of.
+    Addresses are integers in host order. Ports are None if the protocol has none, and in a later
+    fragment. The same goes for the type of ICMP; ``icmp_code`` means nothing then. If the datagram
+    of a later fragment of IPv6 begins with an extension header, the number of that header is its
+    protocol, and no filter for a protocol matches it (RFC 8200, section 4.5). ``interface_type`` is
+    that of the link it came in by (ARRIVING) or goes out by, None for the loopback interface.
+    ``parsed`` is False when its headers end too early or are too many, so that no filter can be
+    applied. For a LEAVING packet, ``arrived`` is the same packet as it was when it arrived; None if
+    that is not known or was no different. For a packet that this host sends, ``processes`` are
+    the units and control groups in filters that its sender belongs to.
     """
 
     point: Point
@@ -74,13 +74,13 @@ class Packet:
         return None if self.icmp_type is None else self.icmp_type << 8 | self.icmp_code
 
     def leaving(self, host: Host) -> Packet | None:
-        """What becomes of an arriving packet if it leaves under an address of `host`.
+        """This arriving packet as it leaves when it is forwarded under an address of `host`.
 
-        None if it is not one to be forwarded, or if the host has no address to leave under. Of
-        several addresses the least is taken: filters see only that it is the host's.
+        None if it is not to be forwarded, or if the host has no address of its IP version. Of
+        several addresses the least is taken: filters ask only whether it is the host's.
         """
-        own = (value for family, value in host.addresses if family is self.family)
-        source = min(own, default=None)
+        own_addresses = (value for family, value in host.addresses if family is self.family)
+        source = min(own_addresses, default=None)
         forwarded = self.point is Point.ARRIVING and not host.receives(
             self.family, self.destination
         )

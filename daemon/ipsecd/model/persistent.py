@@ -1,9 +1,9 @@
-"""Owns a map that is changed by making another, at a cost that does not depend on its length.
+"""Owns an immutable map: a change makes another map, at a cost that does not depend on its length.
 
-The former map stays as it is and shares with the new one what is equal in both: entries lie in
-small dictionaries, the leaves of a tree that is branched by the bits of their keys' hashes. What
-pyrsistent offers for it is walked through as a whole by every garbage collection: with 60,000
-dynamic rules, adding one cost fifty times as much, most of it there.
+The old map stays as it is, and shares with the new one what is equal in both. Entries are in small
+dictionaries, which are the leaves of a tree that branches by the bits of the keys' hashes. The map
+of pyrsistent is walked through as a whole by every garbage collection: with 60,000 dynamic rules,
+adding one cost fifty times as much, most of it in garbage collection.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ _BITS = 5
 _BRANCHES = 1 << _BITS
 _MASK = _BRANCHES - 1
 _LEAF = 32
-"""How many entries lie in one dictionary before it is divided."""
+"""How many entries a dictionary may have before it is divided."""
 _HASH_BITS = 60
-"""Keys that do not differ in so many bits of their hashes stay together."""
+"""Keys that do not differ in so many bits of their hashes stay in one dictionary."""
 
 Node = dict[K, V] | list["Node[K, V]"]
 
 
 class PersistentMap(Mapping[K, V]):
-    """An immutable map; ``with_item`` and ``without`` make others. It has no order to rely on."""
+    """An immutable map; ``with_item`` and ``without`` make others. Its order means nothing."""
 
     __slots__ = ("_length", "_root")
 
     def __init__(self, root: Node[K, V] | None = None, length: int = 0) -> None:
-        """For its own methods; without arguments it is empty."""
+        """An empty map. Only methods of this class give arguments."""
         self._root: Node[K, V] = {} if root is None else root
         self._length = length
 
@@ -54,11 +54,11 @@ class PersistentMap(Mapping[K, V]):
     @overload
     def get(self, key: K, default: V | T, /) -> V | T: ...
     def get(self, key: K, default: T | None = None, /) -> V | T | None:
-        """What is under `key`, else `default`."""
+        """The value of `key`, or `default` if there is none."""
         return self._leaf(key).get(key, default)
 
     def with_item(self, key: K, value: V) -> PersistentMap[K, V]:
-        """This map with `value` under `key`, in the place of what is there."""
+        """This map with `value` for `key`, in the place of the value it has."""
         length = self._length + (key not in self)
         return PersistentMap(_put(self._root, 0, hash(key), key, value), length)
 
@@ -88,8 +88,8 @@ def _put(node: Node[K, V], shift: int, bits: int, key: K, value: V) -> Node[K, V
     if len(leaf) <= _LEAF or shift >= _HASH_BITS:
         return leaf
     parts: list[dict[K, V]] = [{} for _ in range(_BRANCHES)]
-    for one, its_value in leaf.items():
-        parts[hash(one) >> shift & _MASK][one] = its_value
+    for leaf_key, leaf_value in leaf.items():
+        parts[hash(leaf_key) >> shift & _MASK][leaf_key] = leaf_value
     return list(parts)
 
 

@@ -1,4 +1,4 @@
-"""Owns the order of precedence between filters, and nothing else; nothing after it knows it."""
+"""Owns the order of precedence between filters. No other module knows the order."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _FIELDS_OF = tuple(
 
 
 def narrowness(field: Field, width: int) -> int:
-    """How narrow a match is in `field`: 0 where it takes anything.
+    """How narrow a match is in `field`: 0 if it matches anything.
 
     `width` is a prefix length in bits for a PREFIX, where a host and ``me`` have the full length;
     how many numbers match for a RANGE; and for others, whether one is given.
@@ -41,12 +41,13 @@ def rank(
     action: Action,
     before_translation: bool = False,
 ) -> Rank:
-    """The rank of one match; of those that match a packet the greatest decides.
+    """The rank of one match. Of all matches of a packet, the one with the greatest rank decides.
 
     `narrow` says how narrow the match is in each field, by its name (see ``narrowness``). Ranks of
-    one IP version compare as tuples. `before_translation` says that the match is of a permit with
-    what a forwarded packet was before it left as this host's: who names a container means it more
-    than who names the host that it leaves as. Raises ``KeyError`` for a field that is left out.
+    one IP version compare as tuples. `before_translation` says that a permit matches a
+    forwarded packet as it was before its source became an address of this host: a filter that names
+    the container means the packet more than one that names this host. Raises ``KeyError`` for a
+    field that is left out.
     """
     return (
         *(sum(narrow[name] for name in names) for names in _FIELDS_OF),
@@ -56,16 +57,16 @@ def rank(
 
 
 def place(shape: Mapping[str, int | str]) -> Place:
-    """Orders the matches of one rank that a packet can have in several ways; the least is named.
+    """The order of matches of one rank: the least explains the verdict and counts the packet.
 
-    The verdict is the same: this says only which filter explains it and counts the packet. `shape`
+    The verdict is the same for all of them. `shape`
     has, by the name of each field, what tables are sorted by: a prefix length, or -1 for ``me``;
-    whether a number is given; the first of a range, and 0 where it is no range; a word, or "".
+    whether a number is given; the first number of a range, or 0 for no range; a word, or "".
     Raises ``KeyError`` for a field that is left out.
     """
     return tuple(shape[field.name] for field in FIELDS)
 
 
 def credited(origins: Iterable[Origin]) -> Origin:
-    """Of rules with the same match and action the one that is named and counts."""
+    """Of rules that have the same match and action, the one that is named and counts packets."""
     return min(origins)

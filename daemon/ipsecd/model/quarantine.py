@@ -1,8 +1,8 @@
 """Owns what a quarantine blocks and permits; must not know what else is in force, nor since when.
 
-A wide block alone would not hold: a narrower permit outranks it. So every permit in force is
-blocked as well, where it concerns whoever is in quarantine; at the same rank a dynamic block beats
-it. What the operator permits is left out of those blocks, or permitted as narrowly as they block.
+One wide block is not enough: a narrower permit outranks it. So for every permit in force there is a
+block that is as narrow, for whoever is in quarantine; at the same rank a dynamic block wins. What
+the operator permits is left out of these blocks, or is permitted as narrowly as they block.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Permit = tuple[Filter, InterfaceType | None]
 
 @dataclass(frozen=True, slots=True)
 class Quarantine:
-    """Who is cut off from everything but what the operator permits; ``name`` says who in words.
+    """Who is cut off from everything except what the operator permits; ``name`` is who, in words.
 
     ``deadline`` is in monotonic seconds, ``inf`` for none; ``created`` in seconds since the epoch;
     ``by`` says who ordered it.
@@ -62,7 +62,7 @@ class Quarantine:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What one of the dynamic rules of a quarantine does; ``pattern`` is that of its name."""
+    """One of the dynamic rules of a quarantine; ``pattern`` is the pattern of its name."""
 
     pattern: str
     action: Action
@@ -70,82 +70,82 @@ class Part:
     filters: tuple[Filter, ...]
 
 
-def parts(
-    who: Keyword | Selector, permits: Iterable[Filter], others: Iterable[Permit]
+def parts_of_quarantine(
+    who: Keyword | Selector, permits: Iterable[Filter], permits_in_force: Iterable[Permit]
 ) -> tuple[Part, ...]:
     """The dynamic rules of a quarantine of `who`, which is this host or containers.
 
-    `permits` are the operator's; `others` are the permits in force, each with its interface type.
+    `permits` are those of the operator. Each of `permits_in_force` has its interface type.
     """
-    permitted = {way: None for one in permits for way in _ways(one)}
+    permitted = {way: None for permit in permits for way in _ways(permit)}
     blocked: dict[InterfaceType | None, dict[Filter, None]] = {kind: {} for kind in INTERFACES}
-    for one, interface in others:
-        for way in _ways(one):
+    for permit_in_force, interface in permits_in_force:
+        for way in _ways(permit_in_force):
             for narrowed in _narrowed(way, who):
                 overlaps = {_intersection(narrowed, permit) for permit in permitted}
                 if narrowed not in overlaps:
                     blocked[interface][narrowed] = None
-                    # Where the two overlap, the permit must be the more specific one.
+                    # Where they overlap, the operator's permit must be the narrower one.
                     permitted |= dict.fromkeys(overlap for overlap in overlaps if overlap)
-    found = []
+    parts = []
     if permitted:
-        found.append(Part(PERMITTED, Action.PERMIT, None, tuple(permitted)))
+        parts.append(Part(PERMITTED, Action.PERMIT, None, tuple(permitted)))
     everything = Filter(Endpoint(who), Endpoint(), mirrored=True)
     for kind, pattern in INTERFACES.items():
         filters = (*([everything] if kind is None else []), *blocked[kind])
         if filters:
-            found.append(Part(pattern, Action.BLOCK, kind, filters))
-    return tuple(found)
+            parts.append(Part(pattern, Action.BLOCK, kind, filters))
+    return tuple(parts)
 
 
-def _ways(one: Filter) -> Iterator[Filter]:
+def _ways(flt: Filter) -> Iterator[Filter]:
     """The filter in each of its directions."""
-    yield replace(one, mirrored=False)
-    if one.mirrored:
-        yield replace(one, source=one.destination, destination=one.source, mirrored=False)
+    yield replace(flt, mirrored=False)
+    if flt.mirrored:
+        yield replace(flt, source=flt.destination, destination=flt.source, mirrored=False)
 
 
 def _narrowed(way: Filter, who: Address) -> Iterator[Filter]:
-    """What of `way` concerns `who`, as source and as destination."""
+    """The filter `way` with `who` as its source, and with `who` as its destination."""
     if isinstance(way.source.address, Process):
-        # Who sends it is this host, and never a container.
+        # Local processes send as this host, and never as a container.
         if who is Keyword.ME:
             yield way
         return
-    for one in (
+    for narrowed in (
         replace(way, source=replace(way.source, address=who)),
         replace(way, destination=replace(way.destination, address=who)),
     ):
-        if not one.source.address == one.destination.address == Keyword.ME:
-            yield one
+        if not narrowed.source.address == narrowed.destination.address == Keyword.ME:
+            yield narrowed
 
 
-def _intersection(one: Filter, other: Filter) -> Filter | None:
-    """What both filters match, as far as a filter can say it; None if that is nothing."""
-    ends = []
-    for left, right in ((one.source, other.source), (one.destination, other.destination)):
-        address = _both(left.address, right.address)
-        ports = _common_ports(left.ports, right.ports)
+def _intersection(first: Filter, second: Filter) -> Filter | None:
+    """A filter for what both filters match; None if that is nothing, or no filter can say it."""
+    endpoints = []
+    for ours, theirs in ((first.source, second.source), (first.destination, second.destination)):
+        address = _common_address(ours.address, theirs.address)
+        ports = _common_ports(ours.ports, theirs.ports)
         if address is None or ports is None:
             return None
-        ends.append(Endpoint(address, ports))
-    protocols = {p.protocol for p in (one, other)} - {None}
+        endpoints.append(Endpoint(address, ports))
+    protocols = {flt.protocol for flt in (first, second)} - {None}
     if ICMP in protocols and protocols <= ICMP_VERSIONS.keys():
         protocols = protocols - {ICMP} or protocols
-    message = one.message or other.message
-    if one.message and other.message:
-        message = one.message.common(other.message)
+    message = first.message or second.message
+    if first.message and second.message:
+        message = first.message.common(second.message)
         if message is None:
             return None
-        if message not in (one.message, other.message) and None in (message.ipv4, message.ipv6):
+        if message not in (first.message, second.message) and None in (message.ipv4, message.ipv6):
             protocols = {58 if message.ipv4 is None else 1}
     if len(protocols) > 1:
         return None
     try:
         return replace(
-            one,
-            source=ends[0],
-            destination=ends[1],
+            first,
+            source=endpoints[0],
+            destination=endpoints[1],
             protocol=protocols.pop() if protocols else None,
             mirrored=False,
             message=message,
@@ -154,28 +154,29 @@ def _intersection(one: Filter, other: Filter) -> Filter | None:
         return None
 
 
-def _both(one: Address, other: Address) -> Address | None:
-    if one == other or other is Keyword.ANY:
-        return one
-    if one is Keyword.ANY:
-        return other
-    if isinstance(one, Process) and other is Keyword.ME:
-        return one
-    if isinstance(one, Network) and isinstance(other, Network) and one.family is other.family:
-        wide, narrow = sorted((one, other), key=lambda network: network.length)
+def _common_address(first: Address, second: Address) -> Address | None:
+    if first == second or second is Keyword.ANY:
+        return first
+    if first is Keyword.ANY:
+        return second
+    if isinstance(first, Process) and second is Keyword.ME:
+        return first
+    if isinstance(first, Network) and isinstance(second, Network) and first.family is second.family:
+        wide, narrow = sorted((first, second), key=lambda network: network.length)
         return narrow if narrow.address in wide else None
     return None
 
 
 def _common_ports(
-    one: tuple[PortRange, ...], other: tuple[PortRange, ...]
+    ours: tuple[PortRange, ...], theirs: tuple[PortRange, ...]
 ) -> tuple[PortRange, ...] | None:
-    if not one or not other:
-        return one or other
+    if not ours or not theirs:
+        return ours or theirs
     common = tuple(
         PortRange(first, last)
-        for a in one
-        for b in other
-        if (first := max(a.first, b.first)) <= (last := min(a.last, b.last))
+        for our_range in ours
+        for their_range in theirs
+        if (first := max(our_range.first, their_range.first))
+        <= (last := min(our_range.last, their_range.last))
     )
     return common or None

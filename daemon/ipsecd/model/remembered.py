@@ -1,4 +1,4 @@
-"""Owns a policy of which everything is known but its rules; must not know where those are."""
+"""Owns a policy whose rules are read only when they are needed; must not know where they are."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ class RememberedPolicy(Policy):
     def __init__(
         self, name: str, description: str, facts: Facts, read: Callable[[], tuple[Rule, ...]]
     ) -> None:
-        """`read` gives the rules that `facts` were found in; it is called once at the most."""
-        # As in every policy, nothing can be set from outside.
+        """`read` gives the rules that `facts` are about; it is called once at the most."""
+        # A policy is immutable, so attributes cannot be set in the usual way.
         vars(self).update(name=name, description=description, facts=facts, _read=read)
 
     @cached_property
     def rules(self) -> tuple[Rule, ...]:
-        """The rules, which takes as long as reading the document."""
+        """The rules. The first access takes as long as reading the document."""
         read: Callable[[], tuple[Rule, ...]] = vars(self)["_read"]
         return read()
 
     def __eq__(self, other: object) -> bool:
-        """Whether the two say the same; needs the rules."""
+        """Whether the two policies are equal; reads the rules."""
         if not isinstance(other, Policy):
             return NotImplemented
         return (self.name, self.description, self.rules) == (
@@ -35,5 +35,5 @@ class RememberedPolicy(Policy):
         )
 
     def __hash__(self) -> int:
-        """As that of an equal policy that is at hand."""
+        """The hash of an equal policy that is not remembered."""
         return hash((self.name, self.rules, self.description))
