@@ -1,8 +1,8 @@
 """Owns the text of one address of a filter, canonical in and out; must not know filters.
 
-IPv4 is read and both families are printed here by hand: the system's ``inet_pton`` and
-``inet_ntop`` differ between C libraries in leading zeros and embedded IPv4, and the ``ipaddress``
-module costs more than all the rest of a filter together.
+Code of this module reads IPv4 and prints both families: ``inet_pton`` and ``inet_ntop`` of C
+libraries differ in leading zeros and embedded IPv4, and the ``ipaddress`` module takes more time
+than everything else in a filter together.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _IPV4 = re.compile(rf"{_OCTET}\.{_OCTET}\.{_OCTET}\.{_OCTET}")
 _HEXADECIMAL = frozenset("0123456789abcdefABCDEF:.")
 _LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
 SELECTORS = frozenset(kind.value for kind in SelectorKind)
-"""Words before a colon that name what a container engine knows, and no DNS name."""
+"""Words before a colon that say that a name is one of a container engine, and no DNS name."""
 PROCESSES = frozenset({"service", "cgroup"})
 """Words before a colon that name local processes."""
 _TEXT_OF = {keyword: keyword.value for keyword in Keyword}
@@ -46,15 +46,15 @@ _WORDS = {"me": "0", "my": "0", "self": "0", "localhost": "0", "any": "*", "all"
 def parse_address(text: str) -> Address:
     """The address that `text` names: ``0``, ``*``, a host, a network, a DNS name or a container.
 
-    IPv6 stands in brackets, with its prefix length inside or after them. Host bits beyond the
-    mask are refused in IPv4; in IPv6 ``[2001:db8::1]/64`` is the network that it lies in, the
-    form in which ``ip address`` shows it. Raises ``InvalidInput`` with a position in `text`.
+    IPv6 is in brackets, with its prefix length inside or after them. Host bits beyond the mask are
+    refused in IPv4. In IPv6 ``[2001:db8::1]/64`` stands for the network of that address, since
+    ``ip address`` shows addresses in this form. Raises ``InvalidInput`` with a position in `text`.
     """
-    kind, colon, rest = text.partition(":")
+    kind, colon, name = text.partition(":")
     if colon and kind in PROCESSES:
-        return Process(kind, rest)
+        return Process(kind, name)
     if colon and kind in SELECTORS:
-        return _parse_selector(SelectorKind(kind), rest)
+        return _parse_selector(SelectorKind(kind), name)
     if text == "0":
         return Keyword.ME
     if text == "*":
@@ -101,10 +101,10 @@ def ipv4_value(text: str) -> int | None:
 
     Leading zeros are refused, because some programs read such octets as octal.
     """
-    found = _IPV4.fullmatch(text)
-    if not found:
+    match = _IPV4.fullmatch(text)
+    if not match:
         return None
-    a, b, c, d = map(int, found.groups())
+    a, b, c, d = map(int, match.groups())
     return a << 24 | b << 16 | c << 8 | d
 
 
@@ -119,12 +119,12 @@ def ipv6_value(text: str) -> int | None:
 
 
 def is_mapped(value: int) -> bool:
-    """Whether the IPv6 address `value` is an IPv4 address in disguise, in ::ffff:0:0/96."""
+    """Whether the IPv6 address `value` stands for an IPv4 address, in ::ffff:0:0/96."""
     return value >> 32 == _MAPPED
 
 
 def format_value(family: Family, value: int) -> str:
-    """The text of an address without mask or brackets; IPv6 as RFC 5952 wants it."""
+    """The text of an address without mask or brackets; IPv6 in the form of RFC 5952."""
     if family is Family.IPV4:
         return socket.inet_ntop(socket.AF_INET, value.to_bytes(4, "big"))
     groups = [value >> shift & 0xFFFF for shift in range(112, -1, -16)]
@@ -250,8 +250,8 @@ def _mask_without_address(text: str, host: str) -> InvalidInput:
 
 def _parse_wildcard(text: str) -> Network:
     octets = text.split(".")
-    given = [octet for octet in octets if octet != "*"]
-    base = ipv4_value(".".join([*given, *["0"] * (len(octets) - len(given))]))
+    numbers = [octet for octet in octets if octet != "*"]
+    base = ipv4_value(".".join([*numbers, *["0"] * (len(octets) - len(numbers))]))
     if base is None or len(octets) != 4:
         raise wrong(
             text,
@@ -259,14 +259,14 @@ def _parse_wildcard(text: str) -> Network:
             f"{quote(text)} is not an address",
             "wildcards stand for whole octets of four, as in 10.1.*.*",
         )
-    if octets[: len(given)] != given:
+    if octets[: len(numbers)] != numbers:
         raise wrong(
             text,
             text.find("*"),
             f"{quote(text)} has a number after a wildcard octet",
             "wildcards stand at the end, as in 10.1.*.*",
         )
-    return Network(Family.IPV4, base, 8 * len(given))
+    return Network(Family.IPV4, base, 8 * len(numbers))
 
 
 def _parse_name(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Owns the JSON of explanations, which is the same from the daemon and without one."""
+"""Owns the JSON of explanations; ``explain`` and ``explain --offline`` both use it."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ from ipsecd.model.explanation import Explanation
 from ipsecd.model.values import InForce
 
 
-def explanation_to_json(found: Explanation) -> dict[str, Any]:
-    """As the type ``Explanation`` of the interface has it."""
-    leaving = _judgement(found.leaving) if found.leaving else None
-    return {**_judgement(found), "leaving": leaving}
+def explanation_to_json(explanation: Explanation) -> dict[str, Any]:
+    """An explanation, as the type ``Explanation`` of the interface."""
+    leaving = _judgement(explanation.leaving) if explanation.leaving else None
+    return {**_judgement(explanation), "leaving": leaving}
 
 
-def answer_to_json(found: Explanation) -> dict[str, Any]:
-    """As ``explain --offline`` answers for each of many packets: the verdict and the filters."""
-    whole = _judgement(found)
-    return {name: whole[name] for name in ("decision", "by", "beaten")}
+def answer_to_json(explanation: Explanation) -> dict[str, Any]:
+    """The answer of ``explain --offline`` for each of many packets: the verdict and the filters."""
+    judgement = _judgement(explanation)
+    return {name: judgement[name] for name in ("decision", "by", "beaten")}
 
 
-def _judgement(found: Explanation) -> dict[str, Any]:
-    by = found.decision.by
+def _judgement(explanation: Explanation) -> dict[str, Any]:
+    by = explanation.decision.by
     return {
-        "decision": found.decision.action.value,
-        "reason": found.decision.reason,
+        "decision": explanation.decision.action.value,
+        "reason": explanation.decision.reason,
         "by": _reference(by) if by else None,
-        "beaten": [_reference(one) for one in found.decision.beaten],
-        "packet": format_packet(found.packet),
+        "beaten": [_reference(in_force) for in_force in explanation.decision.beaten],
+        "packet": format_packet(explanation.packet),
     }
 
 
-def _reference(one: InForce) -> dict[str, str]:
+def _reference(in_force: InForce) -> dict[str, str]:
     return {
-        "store": one.origin.store,
-        "policy": one.origin.policy,
-        "rule": one.origin.rule,
-        "filter": format_filter(one.filter),
-        "action": one.action.value,
+        "store": in_force.origin.store,
+        "policy": in_force.origin.policy,
+        "rule": in_force.origin.rule,
+        "filter": format_filter(in_force.filter),
+        "action": in_force.action.value,
     }

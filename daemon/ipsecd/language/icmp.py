@@ -1,4 +1,4 @@
-"""Owns the text of protocols with messages of ICMP; must not know where it stands.
+"""Owns the text of protocols with messages of ICMP; must not know what the text is part of.
 
 ``PROTOCOL[/TYPE[/CODE]]``, where a type is a number or a name of ``model.icmp`` and a code is a
 number.
@@ -30,7 +30,7 @@ def parse_protocol_and_message(text: str) -> tuple[int | IcmpOfFamily, IcmpMessa
 
     Raises ``InvalidInput`` with a position in `text`.
     """
-    name, slash, rest = text.partition("/")
+    name, slash, type_and_code = text.partition("/")
     protocol = parse_protocol(name.rstrip())
     if not slash:
         return protocol, None
@@ -42,10 +42,10 @@ def parse_protocol_and_message(text: str) -> tuple[int | IcmpOfFamily, IcmpMessa
             f"protocol {quote(name)} has no types",
             "types stand after ICMP or ICMPv6; a port stands before the protocol: *=0:1434:UDP",
         )
-    kind, slash, code = rest.partition("/")
+    type_text, slash, code = type_and_code.partition("/")
     try:
-        pair = _types(kind.strip())
-        return protocol, IcmpMessage(*pair, _code(code.strip(), text) if slash else None)
+        types = _types(type_text.strip())
+        return protocol, IcmpMessage(*types, _code(code.strip(), text) if slash else None)
     except InvalidInput as error:
         raise wrong(text, start, error.message, error.hint) from error
 
@@ -62,18 +62,18 @@ def _types(text: str) -> tuple[int | None, int | None]:
     raise InvalidInput(f"{quote(text)} is not a type of ICMP", hint)
 
 
-def _code(text: str, whole: str) -> int:
+def _code(text: str, protocol_text: str) -> int:
     if not is_number(text) or len(text) > 3 or int(text) > MAX_NUMBER:
         raise InvalidInput(
             f"{quote(text)} is not a code of ICMP",
             f"give a number from 0 to {MAX_NUMBER}, or leave it out for any: "
-            f"{whole.rpartition('/')[0]}",
+            f"{protocol_text.rpartition('/')[0]}",
         )
     return int(text)
 
 
 def format_protocol_and_message(protocol: int | IcmpOfFamily, message: IcmpMessage | None) -> str:
-    """The canonical text; ``parse_protocol_and_message`` gives equal ones back."""
+    """The canonical text; ``parse_protocol_and_message`` reads the same values from it."""
     if message is None:
         return format_protocol(protocol)
     parts = [format_protocol(protocol), format_type(protocol, message)]
@@ -87,6 +87,8 @@ def format_type(protocol: int | IcmpOfFamily, message: IcmpMessage) -> str:
     versions = ICMP_VERSIONS[protocol]
     for name, numbers in NAMES.items():
         pairs = zip((4, 6), numbers, (message.ipv4, message.ipv6), strict=True)
-        if all(wanted == (has if version in versions else None) for version, has, wanted in pairs):
+        if all(
+            wanted == (number if version in versions else None) for version, number, wanted in pairs
+        ):
             return name
     return str(message.ipv4 if message.ipv4 is not None else message.ipv6)

@@ -1,6 +1,6 @@
 """Owns the text of packets, as ``explain`` takes them; must not know filters.
 
-``PROTOCOL[/TYPE[/CODE]] SOURCE[:PORT] > DESTINATION[:PORT] [fragment]
+The form is ``PROTOCOL[/TYPE[/CODE]] SOURCE[:PORT] > DESTINATION[:PORT] [fragment]
 [in IFACE | out IFACE] [by SENDER]``, where an address can be ``container:NAME`` and a sender is
 ``service:NAME`` or ``cgroup:PATH``. A code that is left out is 0.
 """
@@ -47,8 +47,8 @@ Resolve = Callable[[Selector], tuple[Network, ...]]
 class PacketText:
     """A packet as it was written.
 
-    ``direction`` is "in", "out" or "" and says what the packet does at ``interface``; ``sender``
-    are the local processes that it comes from, if they were named.
+    ``direction`` is "in" or "out", the packet's direction at ``interface``, or "" if there is none.
+    ``sender`` is the local processes that it comes from, if they were named.
     """
 
     text: str
@@ -67,17 +67,17 @@ class PacketText:
 def parse_packet(text: str) -> PacketText:
     """The packet that `text` describes; raises ``InvalidInput`` with a position in `text`."""
     head, arrow, tail = text.partition(">")
-    left, right = _words(head, 0), _words(tail, len(head) + 1)
-    if not arrow or len(left) != 2 or not right:
+    words, more_words = _words(head, 0), _words(tail, len(head) + 1)
+    if not arrow or len(words) != 2 or not more_words:
         raise wrong(text, 0, f"{quote(text)} is not a packet", _FORM)
-    name, place = left[0]
+    name, place = words[0]
     try:
         protocol, message = parse_protocol_and_message(name)
     except InvalidInput as error:
         raise wrong_within(error, text, place) from error
-    source, source_port = _side(text, *left[1])
-    destination, destination_port = _side(text, *right[0])
-    fragment, direction, interface, sender = _conditions(text, right[1:])
+    source, source_port = _side(text, *words[1])
+    destination, destination_port = _side(text, *more_words[0])
+    fragment, direction, interface, sender = _conditions(text, more_words[1:])
     if fragment and message:
         what = f"{quote(text)} gives a type of ICMP, and a later fragment has none"
         raise wrong(text, place, what, "leave it out, or leave out fragment")
@@ -192,26 +192,26 @@ def _format_side(family: Family, address: int, port: int | None) -> str:
 
 
 def _words(text: str, start: int) -> list[tuple[str, int]]:
-    """The words of `text`, which begins at offset `start` of the whole, with their offsets."""
-    return [(found.group(), start + found.start()) for found in _WORD.finditer(text)]
+    """The words of `text` with their offsets; `text` itself begins at offset `start`."""
+    return [(match.group(), start + match.start()) for match in _WORD.finditer(text)]
 
 
 def _conditions(text: str, words: list[tuple[str, int]]) -> tuple[bool, str, str, Process | None]:
-    """What follows the addresses: whether it is a fragment, direction and interface, the sender."""
+    """Read what follows the addresses: fragment or not, direction, interface and sender."""
     fragment = bool(words) and words[0][0] == "fragment"
-    rest = words[1:] if fragment else words
+    words_left = words[1:] if fragment else words
     direction, interface, sender = "", "", None
-    if len(rest) >= 2 and rest[0][0] in ("in", "out"):
-        direction, interface = rest[0][0], rest[1][0]
-        rest = rest[2:]
-    if len(rest) == 2 and rest[0][0] == "by":
-        sender = _sender(text, *rest[1])
-        rest = []
-    if rest:
-        said = " ".join(word for word, _ in rest)
+    if len(words_left) >= 2 and words_left[0][0] in ("in", "out"):
+        direction, interface = words_left[0][0], words_left[1][0]
+        words_left = words_left[2:]
+    if len(words_left) == 2 and words_left[0][0] == "by":
+        sender = _sender(text, *words_left[1])
+        words_left = []
+    if words_left:
+        said = " ".join(word for word, _ in words_left)
         raise wrong(
             text,
-            rest[0][1],
+            words_left[0][1],
             f"{quote(said)} is not understood",
             "after the addresses there may be: fragment, then in IFACE or out IFACE, then "
             "by service:NAME.service or by cgroup:/PATH",
@@ -222,9 +222,9 @@ def _conditions(text: str, words: list[tuple[str, int]]) -> tuple[bool, str, str
 def _sender(text: str, word: str, place: int) -> Process:
     try:
         if word.partition(":")[0] in PROCESSES and isinstance(
-            found := parse_address(word), Process
+            sender := parse_address(word), Process
         ):
-            return found
+            return sender
     except InvalidInput as error:
         raise wrong(text, place, error.message, error.hint) from error
     raise wrong(
@@ -257,20 +257,24 @@ def _check_ports(
 
 
 def _side(text: str, side: str, place: int) -> tuple[Side, int | None]:
-    """The address and port that `side`, which stands at offset `place` of `text`, names."""
+    """The address and port that `side` names, which is at offset `place` of `text`."""
     colon, port = "", ""
     if side.partition(":")[0] in SELECTORS:
         return _container(text, side, place)
     if side.startswith("["):
-        host, close, rest = side[1:].partition("]")
-        if not close or (rest and not rest.startswith(":")) or ipv6_value(host) is None:
+        host, close, colon_and_port = side[1:].partition("]")
+        if (
+            not close
+            or (colon_and_port and not colon_and_port.startswith(":"))
+            or ipv6_value(host) is None
+        ):
             raise wrong(
                 text,
                 place,
                 f"{quote(side)} is not an IPv6 address in brackets",
                 "write [2001:db8::1]:443, or 2001:db8::1 without a port",
             )
-        colon, port = rest[:1], rest[1:]
+        colon, port = colon_and_port[:1], colon_and_port[1:]
     else:
         host = side
         if side.count(":") == 1:
@@ -287,9 +291,9 @@ def _side(text: str, side: str, place: int) -> tuple[Side, int | None]:
 
 
 def _container(text: str, side: str, place: int) -> tuple[Side, int | None]:
-    """A container and a port at it; only a container is somebody who sends a packet."""
-    kind, _, rest = side.partition(":")
-    name, colon, port = rest.partition(":")
+    """A container and its port; networks and labels are refused, which can be many addresses."""
+    kind, _, name_and_port = side.partition(":")
+    name, colon, port = name_and_port.partition(":")
     try:
         address = parse_address(f"{kind}:{name}")
     except InvalidInput as error:
@@ -314,12 +318,12 @@ def _port(text: str, port: str, place: int) -> int:
 
 
 def _candidates(text: PacketText, side: Side, host: Host, resolve: Resolve) -> dict[Family, int]:
-    """The address that one side can be, in each IP version that it has."""
+    """The address that one side stands for, in each IP version that it has."""
     if isinstance(side, tuple):
         return {side[0]: side[1]}
     if isinstance(side, Selector):
-        found = {network.family: network.address for network in reversed(resolve(side))}
-        if not found:
+        addresses = {network.family: network.address for network in reversed(resolve(side))}
+        if not addresses:
             name = format_address(side)
             raise wrong(
                 text.text,
@@ -327,9 +331,9 @@ def _candidates(text: PacketText, side: Side, host: Host, resolve: Resolve) -> d
                 f"{name} has no address that is known here",
                 "the containers that are known: ipsecctl show containers",
             )
-        return found
-    own = (pair for pair in sorted(host.addresses, reverse=True) if not _loopback(*pair))
-    return dict(own)
+        return addresses
+    own_addresses = sorted(host.addresses, reverse=True)
+    return dict(pair for pair in own_addresses if not _loopback(*pair))
 
 
 def _family(text: PacketText, source: dict[Family, int], destination: dict[Family, int]) -> Family:
@@ -337,9 +341,9 @@ def _family(text: PacketText, source: dict[Family, int], destination: dict[Famil
     common = source.keys() & destination.keys()
     if common:
         return min(common)
-    for side, other in ((text.source, destination), (text.destination, source)):
+    for side, other_addresses in ((text.source, destination), (text.destination, source)):
         if side is Keyword.ME:
-            version = int(min(other, default=Family.IPV4))
+            version = int(min(other_addresses, default=Family.IPV4))
             raise wrong(
                 text.text,
                 0,

@@ -1,4 +1,4 @@
-"""Owns the names of IP protocols: names to values and back; must not know where they stand."""
+"""Owns the names of IP protocols; must not know what text they are part of."""
 
 from __future__ import annotations
 
@@ -73,11 +73,11 @@ _NAMES: dict[int, tuple[str, ...]] = {
     143: ("Ethernet",),
     255: ("RAW", "Reserved"),
 }
-"""The canonical name of each number, then others that are understood.
+"""The canonical name of each number, then other names that are understood.
 
-From IANA's protocol numbers, but for IPIP, which is 4 as in ``IPPROTO_IPIP`` of linux/in.h and as
-everybody uses it (IANA gives the name to 94, a protocol without users), and RAW, which is 255 as
-in ``IPPROTO_RAW``. Number 1 has no name here: ``ICMP`` is the protocol of either IP version.
+They are IANA's protocol numbers, with two exceptions: IPIP is 4, as in ``IPPROTO_IPIP`` of
+linux/in.h and in common use (IANA gives the name to 94, a protocol without users), and RAW is 255,
+as in ``IPPROTO_RAW``. Number 1 has no name here: ``ICMP`` is the protocol of either IP version.
 """
 
 _BY_NAME: dict[str, int | IcmpOfFamily] = {
@@ -106,9 +106,9 @@ def parse_protocol(text: str) -> int | IcmpOfFamily:
             )
         return number
     name = text.casefold()
-    found = _BY_NAME.get(name)
-    if found is not None:
-        return found
+    protocol = _BY_NAME.get(name)
+    if protocol is not None:
+        return protocol
     if name in _WORDS_FOR_ANY:
         hint = "leave the protocol out, or write *, for any protocol"
     elif close := get_close_matches(name, _BY_NAME, 1):

@@ -1,4 +1,4 @@
-"""Owns pieces of the user's text: what they are, and how an error points at one."""
+"""Owns handling pieces of the user's text, and errors that point at one."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from ipsecd.errors import InvalidInput
 
 
 def is_number(text: str) -> bool:
-    """Whether `text` is ASCII digits and nothing else, at least one."""
+    """Whether `text` is one or more ASCII digits and nothing else."""
     return text.isascii() and text.isdigit()
 
 
 def trim(text: str, start: int, end: int) -> tuple[str, int]:
-    """The part of `text` from `start` to `end` without outer space, and where it begins."""
+    """The part of `text` from `start` to `end` without outer white space, and its offset."""
     part = text[start:end]
     shorter = part.lstrip()
     return shorter.rstrip(), start + len(part) - len(shorter)

@@ -1,9 +1,8 @@
-"""Owns the reading of policy documents, from YAML to a policy; must not know how one is written.
+"""Owns reading policy documents, from YAML to a policy; must not know how they are written.
 
-Read event by event, as the schema goes: of a document of any length there is never more in memory
-than what was read of the policy, and what is wrong is told when it is met, with its line. There
-are no tags, aliases or repeated keys, and every scalar is text: ``policy: no`` is a policy called
-"no".
+A document is read event by event, by its schema. So however long it is, only the policy read so far
+is in memory, and an error is raised where it is met, with its line. Tags, aliases and repeated keys
+are refused, and every scalar is text: ``policy: no`` is a policy called "no".
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from ipsecd.model.values import Action, Filter, InterfaceType, Policy, Rule
 from ipsecd.quoting import quote
 
 MAX_BYTES = 16 << 20
-"""Of a policy document, wherever it comes from."""
+"""How long a policy document may be, wherever it comes from."""
 
 _WHITE = str.maketrans("", "", "\t\r")
 _Chosen = TypeVar("_Chosen", Action, InterfaceType)
@@ -60,15 +59,15 @@ def parse_policy(text: str | bytes, source: str = "<document>") -> Policy:
             source=source,
             line=_line_of_control_character(text),
         )
-    # An error may be kept as long as its file is; what was read must not be kept with it.
+    # An error may be kept as long as its file exists; it must not keep the text in memory.
     text, wrong.__context__ = "", None
     raise wrong from None
 
 
 def _folded_policy(text: str, source: str) -> Policy | None:
-    """The policy in a document with long lists of filters; None for any other, or a wrong one.
+    """The policy in a document with long lists of filters; None if it has none, or an error.
 
-    A wrong one is read again as it is, so that its error is that of the text.
+    A document with an error must be read again as it is, so that the error is about its text.
     """
     folded, runs = fold(text)
     if not runs:
@@ -82,9 +81,9 @@ def _folded_policy(text: str, source: str) -> Policy | None:
 
 
 class _Reading:
-    """One document; its methods take the first event of what they read, and consume the rest.
+    """One document. Methods are given the first event of what they read, and consume the others.
 
-    ``runs`` has the filters that single items stand for, as long as these have not been met.
+    ``runs`` has the filters that single items stand for, until these items are read.
     """
 
     def __init__(self, text: str, source: str, runs: dict[str, list[str]] | None = None) -> None:
@@ -118,11 +117,11 @@ class _Reading:
 
     def _rules(self, event: yaml.Event) -> tuple[Rule, ...]:
         rules: dict[str, Rule] = {}
-        for one in self._items(event):
-            rule = self._rule(one)
+        for item in self._items(event):
+            rule = self._rule(item)
             if rule.name in rules:
                 raise self._wrong(
-                    one,
+                    item,
                     f"there is a rule {quote(rule.name)} above already",
                     "give each rule a name of its own, or put the filters into one rule",
                 )
@@ -136,12 +135,14 @@ class _Reading:
             "interface": self._interface,
             "filters": self._filters,
         }
-        found = self._mapping(event, readers)
+        values = self._mapping(event, readers)
         for needed in ("rule", "action", "filters"):
-            if needed not in found:
+            if needed not in values:
                 raise self._wrong(event, f"the rule has no {needed!r}", f"add a line {needed}: …")
         try:
-            return Rule(found["rule"], found["filters"], found["action"], found.get("interface"))
+            return Rule(
+                values["rule"], values["filters"], values["action"], values.get("interface")
+            )
         except InvalidInput as error:
             raise self._wrong(event, error.message, error.hint) from error
 
@@ -156,16 +157,16 @@ class _Reading:
         try:
             return kind(text.lower())
         except ValueError:
-            names = " or ".join(one.value for one in kind)
+            names = " or ".join(member.value for member in kind)
             problem = f"{quote(text)} is not {names}"
             raise self._wrong(event, problem, f"write {names}") from None
 
     def _filters(self, event: yaml.Event) -> tuple[Filter, ...]:
-        found: list[Filter] = []
+        filters: list[Filter] = []
         for item in self._items(event):
             run = self.runs.pop(self._text(item), None) if self.runs else None
-            found += map(parse_filter, run) if run else [self._filter(item)]
-        return tuple(found)
+            filters += map(parse_filter, run) if run else [self._filter(item)]
+        return tuple(filters)
 
     def _filter(self, event: yaml.Event) -> Filter:
         text = self._text(event)
@@ -180,7 +181,7 @@ class _Reading:
     # -- YAML ------------------------------------------------------------------------------------
 
     def _next(self) -> yaml.Event:
-        """The next event; refuses what a document need not have."""
+        """The next event; refuses tags, anchors and aliases."""
         event = next(self._events)
         problem = ""
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
@@ -195,10 +196,10 @@ class _Reading:
         if not isinstance(event, yaml.MappingStartEvent):
             keys = f"keys are {', '.join(readers)}"
             raise self._wrong(event, "here must be keys and values", keys)
-        found: dict[str, Any] = {}
+        values: dict[str, Any] = {}
         while not isinstance(key := self._next(), yaml.MappingEndEvent):
             name = self._text(key)
-            if name in found:
+            if name in values:
                 raise self._wrong(key, f"the key {quote(name)} stands twice", "keep one of them")
             if name not in readers:
                 close = get_close_matches(name, readers, 1)
@@ -206,11 +207,11 @@ class _Reading:
                     f"did you mean {close[0]}?" if close else f"the keys are {', '.join(readers)}"
                 )
                 raise self._wrong(key, f"the key {quote(name)} is not known", hint)
-            found[name] = readers[name](self._next())
-        return found
+            values[name] = readers[name](self._next())
+        return values
 
     def _items(self, event: yaml.Event) -> Iterator[yaml.Event]:
-        """The first event of every item; whoever takes it reads the item before the next."""
+        """The first event of each item; the caller must read the item before it takes the next."""
         if not isinstance(event, yaml.SequenceStartEvent):
             hint = "begin each item with a dash, or write []"
             raise self._wrong(event, "here must be a list", hint)
@@ -240,5 +241,7 @@ def _decode(content: bytes, source: str) -> str:
 
 def _line_of_control_character(text: str) -> int:
     lines = text.split("\n")
-    bad = (n for n, one in enumerate(lines, 1) if not one.translate(_WHITE).isprintable())
+    bad = (
+        number for number, line in enumerate(lines, 1) if not line.translate(_WHITE).isprintable()
+    )
     return next(bad, 1)

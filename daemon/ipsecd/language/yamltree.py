@@ -1,8 +1,8 @@
-"""Owns safe YAML: text to a tree of strings with their lines; must not know any schema.
+"""Owns reading safe YAML into a tree of strings with their lines; must not know any schema.
 
-The safe part of YAML is its block and flow structure. There are no tags, anchors or aliases
-(an alias can make a page of text a gigabyte), no second document and no key twice; every scalar
-is a string, so that ``no`` is a word and not false; size and depth are bounded.
+Only the block and flow structure of YAML is safe. Tags, anchors and aliases (an alias can make a
+page of text a gigabyte), a second document and repeated keys are refused. Every scalar is a string,
+so that ``no`` is a word and not false. Size and depth are limited.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ Node = Scalar | Sequence | Mapping
 
 
 def load_tree(content: bytes, source: str, *, max_bytes: int) -> Node | None:
-    """The tree of the one document in `content`, or None if there is nothing in it.
+    """The tree of the document in `content`, or None if it is empty.
 
     Raises ``InvalidInput`` with `source` and the line.
     """
