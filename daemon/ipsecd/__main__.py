@@ -1,4 +1,4 @@
-"""Owns the daemon's command line: words to settings, and errors to an exit code."""
+"""Owns the daemon's command line: reads its options, and turns errors into an exit code."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from ipsecd.sources.dynamic_file import DynamicFile
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the daemon, or check what it would run with; 0 done, 1 refused (2 usage)."""
+    """Run the daemon, or check its settings; 0 for success, 1 for an error (2 for usage)."""
     begin()
     try:
         options = _parser().parse_args(arguments)
@@ -70,29 +70,29 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _raise_descriptor_limit() -> None:
-    """Allow as many descriptors as may be had: 1,024 are few on a host with a thousand links."""
+    """Raise the limit of descriptors as far as possible: a thousand links need more than 1,024."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
-        # Under the filter of system calls of the units, where both limits are set, it is refused.
+        # The system call filter of the systemd units forbids it; they set both limits themselves.
         with suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _boot(options: argparse.Namespace, directories: Directories) -> int:
-    """Enforce and leave; with settings that cannot be used, by the last good ones or defaults."""
+    """Enforce and exit; if the settings cannot be used, with the last good ones or the defaults."""
     log.set_up()
-    wrong = None
+    config_error = None
     try:
         config = _config(options)
     except IpsecdError as error:
-        config, wrong = Config(boot=boot_despite_errors(options.config)), error
+        config, config_error = Config(boot=boot_despite_errors(options.config)), error
     try:
         with (
             closing(RuntimeLock(directories.runtime)),
             closing(NamespaceLock()),
             closing(Engine(config, directories)) as engine,
         ):
-            done = engine.boot(wrong)
+            done = engine.boot(config_error)
     except IpsecdError as error:
         complain_text(f"ipsecd: {error}")
         return 1
@@ -100,13 +100,13 @@ def _boot(options: argparse.Namespace, directories: Directories) -> int:
 
 
 def _withdraw(directories: Directories) -> int:
-    """Remove what an earlier daemon left in force; nothing is left of it."""
+    """Remove everything that an earlier daemon left in force."""
     with closing(RuntimeLock(directories.runtime)), closing(NamespaceLock()):
         try:
             withdraw_all(directories.bpffs)
         except OSError as error:
             raise BackendFailed(f"the kernel did not let go of it: {error}") from error
-        # The next daemon must not have the dynamic rules again.
+        # The next daemon must not enforce the dynamic rules again.
         DynamicFile(directories.runtime).clear()
     return 0
 
@@ -125,7 +125,7 @@ def _report(problems: Sequence[str]) -> int:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Quotes wrong arguments as everything else is quoted."""
+    """Shortens and escapes wrong arguments like all other text of users."""
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong with the arguments, and end."""
@@ -162,18 +162,18 @@ def _parser() -> argparse.ArgumentParser:
         choices=NAMES,
         help="what enforces the rules, instead of what the settings say",
     )
-    instead = parser.add_mutually_exclusive_group()
-    instead.add_argument(
+    other_tasks = parser.add_mutually_exclusive_group()
+    other_tasks.add_argument(
         "--check",
         action="store_true",
         help="read settings and policies, say whether they can be used, and change nothing",
     )
-    instead.add_argument(
+    other_tasks.add_argument(
         "--boot",
         action="store_true",
         help="put the assigned policy in force and exit, without serving or writing anything",
     )
-    instead.add_argument(
+    other_tasks.add_argument(
         "--withdraw",
         action="store_true",
         help="remove all that an ipsecd enforces in this network namespace, and exit",

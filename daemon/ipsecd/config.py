@@ -1,7 +1,7 @@
 """Owns the daemon's settings: reads ``ipsecd.yaml``; must not know what they do.
 
-Every key has a default, so the file may be absent. A key or value that is not known is refused
-with the line it stands in: a setting that is silently ignored is a hole.
+Every key has a default, so the file may be absent. An unknown key or value is refused, and the
+error names its line: a setting that is silently ignored would be a security hole.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ DEFAULT_CONFIG = Path("/etc/ipsecd/ipsecd.yaml")
 MAX_CONFIG_BYTES = 64 << 10
 
 CONTAINER_ENGINES = (Path("/run/podman/podman.sock"), Path("/run/docker.sock"))
-"""Where Podman and Docker listen."""
+"""The sockets of Podman and Docker."""
 
 T = TypeVar("T")
 E = TypeVar("E", bound=Enum)
 
 
 class Unparsable(Enum):
-    """What becomes of packets whose headers cannot be parsed, while anything is blocked."""
+    """What happens to packets whose headers cannot be parsed, while anything is blocked."""
 
     DROP = "drop"
     LET_THROUGH = "pass"
@@ -72,7 +72,7 @@ class Config:
 
     backend: str = AUTO
     unparsable: Unparsable = Unparsable.DROP
-    essentials: tuple[str, ...] = tuple(e.name for e in ESSENTIALS)
+    essentials: tuple[str, ...] = tuple(essential.name for essential in ESSENTIALS)
     default_exempt: int | None = None
     on_stop: OnStop = OnStop.WITHDRAW
     boot: Boot = Boot.PERMIT
@@ -81,8 +81,10 @@ class Config:
 
     @property
     def exemptions(self) -> tuple[Exemption, ...]:
-        """What passes before any filter is looked at: the essentials kept, then the exemptions."""
-        essentials = tuple(e for e in ESSENTIALS if e.name in self.essentials)
+        """What passes before any filter: the essentials that are on, then those of Windows."""
+        essentials = tuple(
+            essential for essential in ESSENTIALS if essential.name in self.essentials
+        )
         if self.default_exempt is None:
             return essentials
         return essentials + NO_DEFAULT_EXEMPT[self.default_exempt]
@@ -109,9 +111,9 @@ def load_config(path: Path | None = None) -> Config:
     lacks, ``NotFound`` for a file that was named and is absent, ``StoreFailed`` if it is not
     readable.
     """
-    wanted = path or DEFAULT_CONFIG
+    config_path = path or DEFAULT_CONFIG
     try:
-        with wanted.open("rb") as file:
+        with config_path.open("rb") as file:
             content = file.read(MAX_CONFIG_BYTES + 1)
     except FileNotFoundError as error:
         if path is None:
@@ -122,17 +124,18 @@ def load_config(path: Path | None = None) -> Config:
         ) from error
     except OSError as error:
         raise StoreFailed(
-            f"the configuration file {quote_path(str(wanted))} cannot be read: {error.strerror}",
+            f"the configuration file {quote_path(str(config_path))} cannot be read: "
+            f"{error.strerror}",
             "look at its owner and mode",
         ) from error
-    return parse_config(content, str(wanted))
+    return parse_config(content, str(config_path))
 
 
 _BLOCKS = re.compile(rb"""^boot\s*:\s*["']?block["']?\s*(#.*)?$""", re.MULTILINE)
 
 
 def boot_despite_errors(path: Path | None = None) -> Boot:
-    """The setting ``boot`` of a file that cannot be used as a whole, as far as it can be read."""
+    """The setting ``boot`` of a file with errors, if it can be found in the text."""
     try:
         with (path or DEFAULT_CONFIG).open("rb") as file:
             content = file.read(MAX_CONFIG_BYTES)
@@ -164,11 +167,11 @@ def parse_config(content: bytes, source: str = "<configuration>") -> Config:
     )
     return Config(
         reader.scalar(keys, "backend", _backend, default.backend),
-        reader.scalar(keys, "unparsable", _one_of(Unparsable), default.unparsable),
+        reader.scalar(keys, "unparsable", _member_of(Unparsable), default.unparsable),
         reader.essentials(keys, default.essentials),
         reader.scalar(keys, "default-exempt", _default_exempt, default.default_exempt),
-        reader.scalar(keys, "on-stop", _one_of(OnStop), default.on_stop),
-        reader.scalar(keys, "boot", _one_of(Boot), default.boot),
+        reader.scalar(keys, "on-stop", _member_of(OnStop), default.on_stop),
+        reader.scalar(keys, "boot", _member_of(Boot), default.boot),
         reader.paths(keys, "container-engines", default.container_engines),
         _limits(reader, keys.get("limits")),
     )
@@ -180,14 +183,16 @@ class _Reader:
     def __init__(self, source: str) -> None:
         self._source = source
 
-    def members(self, node: Node, what: str, known: tuple[str, ...]) -> dict[str, Node]:
-        """The members of a mapping, all of which must have `known` names."""
+    def members(self, node: Node, what: str, key_names: tuple[str, ...]) -> dict[str, Node]:
+        """The members of a mapping, whose keys must all be among `key_names`."""
         if not isinstance(node, Mapping):
-            raise self._wrong(node, f"{what} is not a mapping", f"its keys are {', '.join(known)}")
+            raise self._wrong(
+                node, f"{what} is not a mapping", f"its keys are {', '.join(key_names)}"
+            )
         for key in node.members:
-            if key.text not in known:
-                near = difflib.get_close_matches(key.text, known, 1)
-                hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(known)}"
+            if key.text not in key_names:
+                near = difflib.get_close_matches(key.text, key_names, 1)
+                hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(key_names)}"
                 raise self._wrong(key, f"{what} has no key {quote(key.text)}", hint)
         return {key.text: value for key, value in node.members.items()}
 
@@ -227,12 +232,12 @@ class _Reader:
         node = keys[name]
         if not isinstance(node, Sequence):
             raise self._wrong(node, f"{name} is not a list of paths", "write [] for none")
-        found = []
+        paths = []
         for item in node.items:
             if not isinstance(item, Scalar) or not item.text.startswith("/"):
                 raise self._wrong(item, f"{name} holds something that is not an absolute path")
-            found.append(Path(item.text))
-        return tuple(dict.fromkeys(found))
+            paths.append(Path(item.text))
+        return tuple(dict.fromkeys(paths))
 
     def _parsed(self, node: Scalar, name: str, parse: Callable[[str], T]) -> T:
         try:
@@ -271,7 +276,7 @@ def _limits(reader: _Reader, node: Node | None) -> Limits:
 
 def _integer(least: int, most: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
-        # isdecimal() takes digits of every script, and int() has its own limit on length.
+        # isdecimal() accepts digits of every script, and int() raises for very long numbers.
         if text.isascii() and text.isdecimal() and len(text) < 20 and least <= int(text) <= most:
             return int(text)
         raise InvalidInput(f"{quote(text)} is not a whole number from {least} to {most}")
@@ -279,7 +284,7 @@ def _integer(least: int, most: int) -> Callable[[str], int]:
     return parse
 
 
-def _one_of(kind: type[E]) -> Callable[[str], E]:
+def _member_of(kind: type[E]) -> Callable[[str], E]:
     def parse(text: str) -> E:
         for member in kind:
             if member.value == text:
@@ -297,7 +302,7 @@ def _backend(text: str) -> str:
 
 
 def _essential(text: str) -> str:
-    names = [e.name for e in ESSENTIALS]
+    names = [essential.name for essential in ESSENTIALS]
     if text not in names:
         raise InvalidInput(
             f"there is no essential {quote(text)}", f"the names are {', '.join(names)}"

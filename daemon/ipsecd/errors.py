@@ -1,7 +1,7 @@
 """Owns every error that a user can cause or meet; must not know who reports it.
 
-Each class is one wire error of ``io.ipsecd.control`` (its name is ``wire``). Whatever is raised
-outside this tree is a bug: the service logs it with its traceback, and nothing has changed.
+Each class is one error of ``io.ipsecd.control``, whose name there is ``wire``. An exception of any
+other class is a bug: the service logs it with its traceback, and nothing has changed.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from ipsecd.quoting import cut, excerpt, shorten
 
 MAX_MESSAGE = 4000
 MAX_HINT = 500
-"""Characters that are kept, whoever forgot to quote what a user wrote."""
+"""How many characters are kept at most, in case text of a user was put in unshortened."""
 
 
 class IpsecdError(Exception):
@@ -56,17 +56,17 @@ class InvalidInput(IpsecdError):
 
     @property
     def where(self) -> str:
-        """File and line as they stand before the message; "" if the line is not known."""
+        """File and line, to be put before the message; "" if the line is not known."""
         return f"{shorten(self.source)}:{self.line}: " if self.line > 0 else ""
 
     @property
     def pointer(self) -> tuple[str, ...]:
-        """Two lines: what of the text is around the wrong character, and a mark below it."""
+        """Two lines: the part of the text around the wrong character, and a mark below that."""
         if self.line > 0 or self.position < 0 or not self.source:
             return ()
         part, position = excerpt(self.source, self.position)
-        # An escape would move what is marked away from the mark.
-        shown = "".join(sign if sign.isprintable() else "?" for sign in part)
+        # An escape would take more than one column, and the mark would be in the wrong place.
+        shown = "".join(char if char.isprintable() else "?" for char in part)
         return (f"  {shown}", f"  {' ' * position}^")
 
     def __str__(self) -> str:
@@ -93,7 +93,7 @@ class LimitExceeded(IpsecdError):
 
 
 class StoreFailed(IpsecdError):
-    """The disk did not take or give back what it should; what was in force stays in force."""
+    """Something could not be written to disk or read from it; what was in force stays in force."""
 
     wire = "StoreFailed"
 

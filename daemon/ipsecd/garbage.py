@@ -1,7 +1,7 @@
-"""Owns when Python looks for garbage; must not know what is made meanwhile.
+"""Owns pausing Python's garbage collection; must not know what is created meanwhile.
 
-Whoever makes a million values that all stay, none of them part of a cycle, pays a quarter of the
-time for looks at them that find nothing.
+Code that creates a million values, all of which stay and none of which is in a cycle, spends a
+quarter of its time in garbage collection that finds nothing.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from threading import Lock
 
 
 class _Pauses:
-    """How many pauses there are, and whether there were looks before the first."""
+    """How many pauses there are, and whether collection was enabled before the first."""
 
     def __init__(self) -> None:
         self.lock = Lock()
         self.count = 0
-        self.goes_on = False
+        self.was_enabled = False
 
 
 _PAUSES = _Pauses()
@@ -26,10 +26,10 @@ _PAUSES = _Pauses()
 
 @contextmanager
 def collection_paused() -> Iterator[None]:
-    """Look for no garbage while the block runs, in any thread; pauses can overlap."""
+    """Collect no garbage in any thread while the block runs; pauses can overlap."""
     with _PAUSES.lock:
         if not _PAUSES.count:
-            _PAUSES.goes_on = gc.isenabled()
+            _PAUSES.was_enabled = gc.isenabled()
         _PAUSES.count += 1
         gc.disable()
     try:
@@ -37,5 +37,5 @@ def collection_paused() -> Iterator[None]:
     finally:
         with _PAUSES.lock:
             _PAUSES.count -= 1
-            if not _PAUSES.count and _PAUSES.goes_on:
+            if not _PAUSES.count and _PAUSES.was_enabled:
                 gc.enable()

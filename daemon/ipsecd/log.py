@@ -1,7 +1,7 @@
-"""Owns the daemon's log lines: one event a line, with fields; must not know what they mean.
+"""Owns the daemon's log lines, each an event with fields; must not know what they mean.
 
-A line is ``event key=value key="quoted value"``. What clients wrote ends up here, so whatever
-could end a line, hide text or drive a terminal is escaped, and a value has a greatest length.
+A line is ``event key=value key="quoted value"``. Values may be text of clients. So characters that
+end a line, hide text or control a terminal are escaped, and the length of a value is limited.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ipsecd.output import complain
 from ipsecd.quoting import visible
 
 MAX_VALUE = 8192
-"""Characters of one value that are kept; a traceback is the longest that occurs."""
+"""How many characters of a value are kept; tracebacks are the longest values."""
 
 _PLAIN = re.compile(r"[A-Za-z0-9_./:@%+*=,\[\]-]+")
 _SHORT = {"\n": "\\n", "\t": "\\t", "\r": "\\r", '"': '\\"', "\\": "\\\\"}
@@ -41,7 +41,7 @@ def format_event(event: str, fields: dict[str, object]) -> str:
 
 
 class LineFormatter(logging.Formatter):
-    """Renders records, those of libraries too; with `priorities`, as sd-daemon(3) prefixes them."""
+    """Renders log records, also of libraries; with `priorities`, with prefixes of sd-daemon(3)."""
 
     def __init__(self, *, priorities: bool) -> None:
         super().__init__()
@@ -60,8 +60,8 @@ class LineFormatter(logging.Formatter):
         return f"<{_priority(record.levelno)}>{line}" if self._priorities else line
 
 
-class _Complaints(logging.Handler):
-    """Standard error. A line that it does not take is lost, and ends nothing."""
+class _StandardError(logging.Handler):
+    """Writes to standard error. A line that cannot be written is lost, and nothing is raised."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write the line of one record."""
@@ -74,7 +74,7 @@ class _Complaints(logging.Handler):
 
 def set_up(level: int = logging.INFO) -> None:
     """Send all logging to standard error, with priorities when the journal reads it."""
-    handler = _Complaints()
+    handler = _StandardError()
     handler.setFormatter(LineFormatter(priorities="JOURNAL_STREAM" in os.environ))
     logging.basicConfig(level=level, handlers=[handler], force=True)
 
@@ -86,7 +86,7 @@ def _quoted(value: object) -> str:
         return f"{value:.6g}"
     text = str(value)
     if len(text) > MAX_VALUE:
-        # The end of a traceback says most, and so does the beginning of anything else.
+        # The end of a traceback says most; of other values, the beginning does.
         half = MAX_VALUE // 2
         text = f"{text[:half]}…{text[-half:]}"
     if _PLAIN.fullmatch(text):

@@ -1,12 +1,12 @@
-"""Owns standard output and standard error; must not know what is said there.
+"""Owns standard output and standard error; must not know what is written to them.
 
-Nobody else writes to them. Invariants:
+No other module writes to them. Invariants:
 
-1. What reaches a terminal are lines of visible text, and colours that were asked for here: whatever
-   else somebody wrote into a name, a label or a path is escaped.
-2. Output that cannot be written raises nothing. ``finish`` says so, and once a change was made it
+1. Only lines of visible text reach a terminal, and colours that were asked for here. Everything
+   else that somebody wrote into a name, a label or a path is escaped.
+2. Output that cannot be written raises nothing. ``finish`` reports it. Once a change was made this
    does not alter the exit code, which tells about the change.
-3. A line that is shown for the moment is gone before anything else is said, and at the end.
+3. A temporary line is erased before anything else is written, and at the end.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
     from typing import Any, TextIO
 
 _SEAL = os.urandom(8).hex()
-"""Marks the escapes made here: no text from outside can hold it."""
+"""Marks the escape sequences made here; it is random, so no text of others contains it."""
 _ERASE = "\x1b[K"
-"""From here to the end of the line (EL of ECMA-48)."""
+"""Erases from the cursor to the end of the line (EL of ECMA-48)."""
 _COLUMNS = 80
-"""Of a terminal that does not say how wide it is."""
+"""The width of a terminal that does not tell its width."""
 
 
 class _State:
-    """What has become of the output of this process."""
+    """The state of the output of this process."""
 
     def __init__(self) -> None:
         self.failure: OSError | None = None
@@ -43,11 +43,11 @@ _state = _State()
 
 
 def begin() -> None:
-    """Make both streams able to take any text; call it before anything is said."""
+    """Let both streams take any text; call this before anything is written."""
     global _state  # noqa: PLW0603 - one process has one output
     _state = _State()
     for stream in (sys.stdout, sys.stderr):
-        # The streams of tests have no encoding to set.
+        # Streams in tests have no encoding that could be set.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
 
@@ -68,7 +68,7 @@ def say_json(value: Any, indent: int | None = 2) -> None:
 
 
 def ask(question: str) -> str:
-    """What the person answers to a question; "" if it could not be shown, or nobody answers."""
+    """The answer of a person to a question; "" if it could not be shown, or nobody answers."""
     _to_stdout(_rendered(question))
     flush()
     if _state.failure or sys.stdin is None:
@@ -80,7 +80,7 @@ def ask(question: str) -> str:
 
 
 def complain(*lines: str) -> None:
-    """Write lines to standard error, if that can be written to."""
+    """Write lines to standard error, if it can be written to."""
     _hide()
     _to_stderr("".join(f"{_rendered(line)}\n" for line in lines))
 
@@ -91,7 +91,7 @@ def complain_text(text: str) -> None:
 
 
 def can_show() -> bool:
-    """Whether standard error is a terminal that can write a line anew."""
+    """Whether standard error is a terminal that can overwrite a line."""
     try:
         shows = sys.stderr is not None and sys.stderr.isatty()
     except ValueError:
@@ -100,9 +100,9 @@ def can_show() -> bool:
 
 
 def show(line: str) -> None:
-    """Show a line on the terminal for the moment, in the place of the one that is shown.
+    """Show a temporary line on the terminal, in the place of the one before.
 
-    It is cut where the terminal's own line ends: what is wrapped could not be taken back.
+    It is cut to the width of the terminal: a wrapped line could not be erased.
     """
     try:
         columns = os.get_terminal_size(sys.stderr.fileno()).columns
@@ -113,7 +113,7 @@ def show(line: str) -> None:
 
 
 def flush() -> None:
-    """Hand on what was said so far."""
+    """Flush standard output."""
     if _state.failure:
         return
     try:
@@ -124,19 +124,19 @@ def flush() -> None:
 
 
 def broken() -> bool:
-    """Whether what is said reaches nobody, so that there is no point in going on."""
+    """Whether output can no longer be written, so that there is no point in going on."""
     return _state.failure is not None
 
 
 def change_made() -> None:
-    """From here on the exit code tells about the change, and not about the output."""
+    """Note that a change was made: the exit code tells about that, and not about the output."""
     _state.change_made = True
 
 
 def finish(code: int, program: str) -> int:
-    """The exit code of a process that was about to end with `code`, all output being handed on.
+    """Write out all output; the exit code of a process that was about to end with `code`.
 
-    The interpreter finds nothing more to write, and so nothing to complain about.
+    Afterwards the interpreter has nothing to write when it ends, and so no error to report.
     """
     _hide()
     flush()
@@ -150,7 +150,7 @@ def finish(code: int, program: str) -> int:
         return code
     _divert(sys.stdout)
     if failure.errno == errno.EPIPE:
-        # Whoever read it has seen enough.
+        # The reader has closed the pipe, because it has read enough.
         return code
     done = "what was asked for is done, but " if _state.change_made and not code else ""
     complain(f"{program}: {done}the output could not be written: {failure.strerror}")
@@ -166,7 +166,7 @@ def paint(text: str, colour: int) -> str:
 
 
 def _rendered(text: str) -> str:
-    """One line as it goes out."""
+    """One line as it is written: escaped, with the colours made here."""
     return "\x1b".join(map(visible, text.split(f"\x1b{_SEAL}")))
 
 
@@ -175,7 +175,7 @@ def _lines(text: str) -> list[str]:
 
 
 def _hide() -> None:
-    """Take back the line that is shown, if there is one."""
+    """Erase the temporary line, if there is one."""
     if _state.shows_line:
         _state.shows_line = False
         _to_stderr(f"\r{_ERASE}")
@@ -187,7 +187,7 @@ def _to_stderr(text: str) -> None:
             sys.stderr.write(text)
             sys.stderr.flush()
     except (OSError, ValueError):
-        # There is nobody left to tell.
+        # There is no other place to report this.
         return
 
 
@@ -208,7 +208,7 @@ def _fail(error: OSError | ValueError) -> None:
 
 
 def _divert(stream: TextIO | None) -> None:
-    """Let what is left in the buffer of `stream` go nowhere."""
+    """Discard what is still in the buffer of `stream`."""
     try:
         if stream is not None:
             nowhere = os.open(os.devnull, os.O_WRONLY)

@@ -1,6 +1,6 @@
-"""Owns how it is told how far work is that takes long; must not know the work, nor who listens.
+"""Owns telling the progress of long work; must not know the work, nor who listens.
 
-Telling costs an assignment and waits for nobody: it is for any thread, and often.
+Telling it costs one assignment and never waits. It may be done often, and in any thread.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Phase(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A phase, and how much of it is done; ``total`` is 0 where that is not counted."""
+    """A phase, and how much of it is done; ``total`` is 0 if that is not counted."""
 
     phase: Phase
     done: int = 0
@@ -33,7 +33,7 @@ class Progress:
 
 
 Tell = Callable[[Progress], None]
-"""Takes what there is to tell, from any thread, and returns at once."""
+"""Takes the progress, in any thread, and returns at once."""
 
 
 def silent(_: Progress) -> None:
@@ -41,11 +41,11 @@ def silent(_: Progress) -> None:
 
 
 class LatestProgress:
-    """Keeps the newest of what was told: who asks seldom misses what was before."""
+    """Keeps only the newest progress, for a reader that is slower than the work."""
 
     def __init__(self) -> None:
         self.progress: Progress | None = None
 
     def tell(self, progress: Progress) -> None:
-        """Keep `progress` in the place of what was told before."""
+        """Keep `progress` instead of what was told before."""
         self.progress = progress

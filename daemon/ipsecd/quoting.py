@@ -1,6 +1,6 @@
-"""Owns how what somebody else wrote is shown: escaped, not longer than one can read, or counted.
+"""Owns showing text of others: escaped and shortened; also lists, shortened and counted.
 
-Nothing here knows what the text means, nor where it is printed.
+Must not know what the text means, nor where it is printed.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ _CUT = "…"
 
 
 def visible(text: str) -> str:
-    """`text` on one line, with an escape for whatever ends lines, hides text or drives a terminal.
+    """`text` on one line. Characters that end lines, hide text or control a terminal are escaped.
 
-    These are control characters (C0, DEL, C1), line and paragraph separators, what sets the
-    direction of writing, halves of surrogate pairs, and what has no sign.
+    These are control characters (C0, DEL, C1), line and paragraph separators, characters that set
+    the direction of writing, halves of surrogate pairs, and characters without a glyph.
     """
     return text if text.isprintable() else "".join(map(_visible, text))
 
@@ -28,7 +28,7 @@ def quote(text: str) -> str:
 
 
 def quote_path(path: str) -> str:
-    """A path in quotes, cut in the middle if it is very long: its end says most."""
+    """A path in quotes, cut in the middle if it is very long, since its end says most."""
     return repr(cut(path, MAX_PATH))
 
 
@@ -46,7 +46,7 @@ def cut(text: str, most: int) -> str:
 
 
 def excerpt(text: str, position: int) -> tuple[str, int]:
-    """80 characters of `text` around an offset, and what the offset is in these."""
+    """80 characters of `text` around an offset, and the same offset in them."""
     if len(text) <= MAX_QUOTED:
         return text, position
     start = min(max(0, position - MAX_QUOTED // 2), len(text) - MAX_QUOTED)
@@ -72,9 +72,9 @@ def few(items: list[str], most: int = 8) -> str:
 
 
 def first_lines(lines: list[str]) -> list[str]:
-    """So many of `lines` as one reads, and how many more there are."""
-    left = len(lines) - MAX_LINES
-    return [*lines[:MAX_LINES], f"and {left:,} more"] if left > 0 else lines
+    """The first ten of `lines`, and how many more there are."""
+    not_shown = len(lines) - MAX_LINES
+    return [*lines[:MAX_LINES], f"and {not_shown:,} more"] if not_shown > 0 else lines
 
 
 def _visible(char: str) -> str:

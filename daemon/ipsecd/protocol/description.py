@@ -1,7 +1,7 @@
-"""Owns the text of varlink interfaces: parses it; must not know calls.
+"""Owns parsing the text of varlink interfaces; must not know calls.
 
-The grammar is https://varlink.org/Interface-Definition. The texts are part of this package, so
-what is wrong with one is a bug: a plain ``ValueError`` that names the line.
+The grammar is https://varlink.org/Interface-Definition. The texts are part of this package, so an
+error in one is a bug, and raises a plain ``ValueError`` that names the line.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _TOKEN = re.compile(
 
 @cache
 def load_interface(name: str) -> Interface:
-    """The interface `name` of those that this package brings."""
+    """The interface called `name`, whose text is part of this package."""
     text = resources.files(__package__).joinpath(f"{name}.varlink").read_text("utf-8")
     return parse_interface(text)
 
@@ -68,10 +68,10 @@ class _Parser:
                 "method": methods,
                 "error": errors,
             }
-            known = kinds.get(keyword)
-            if known is None:
+            members_of_kind = kinds.get(keyword)
+            if members_of_kind is None:
                 raise self._wrong(f"{keyword!r} is not type, method or error")
-            if member in known:
+            if member in members_of_kind:
                 raise self._wrong(f"{keyword} {member!r} is defined twice")
             if keyword == "type":
                 types[member] = self._parenthesis()
@@ -87,13 +87,13 @@ class _Parser:
         return Interface(name, self._text, types, methods, errors)
 
     def _struct(self) -> Struct:
-        found = self._parenthesis()
-        if not isinstance(found, Struct):
+        struct = self._parenthesis()
+        if not isinstance(struct, Struct):
             raise self._wrong("a list of names stands where fields with types must")
-        return found
+        return struct
 
     def _parenthesis(self) -> Struct | Enumeration:
-        """``(name: type, …)`` or ``(name, …)``; nothing between the two signs is a struct."""
+        """``(name: type, …)`` or ``(name, …)``; ``()`` is a struct without members."""
         self._expect("(")
         if self._take(")"):
             return Struct({})

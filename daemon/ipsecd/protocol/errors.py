@@ -1,4 +1,4 @@
-"""Owns errors on the wire: those of the project, and those of varlink itself."""
+"""Owns errors in replies: those of the project, and those of varlink itself."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ VARLINK_PREFIX = "org.varlink.service."
 
 
 class AccessDenied(IpsecdError):
-    """The peer may read, and asked for a change."""
+    """The peer may only read, and asked for a change."""
 
     wire = "AccessDenied"
 
@@ -90,7 +90,7 @@ def to_wire(error: IpsecdError | VarlinkError) -> dict[str, Any]:
 
 
 def from_wire(name: str, parameters: dict[str, Any]) -> IpsecdError:
-    """The error that a reply carries; one of no known name is an ``IpsecdError`` that says so."""
+    """The error that a reply carries; an unknown one is an ``IpsecdError`` that names it."""
     wire = name.removeprefix(PREFIX)
     message = str(parameters.get("message", ""))
     hint = str(parameters.get("hint", ""))

@@ -2,7 +2,7 @@
 
 A frame is one JSON object in UTF-8, ended by a NUL byte (https://varlink.org/Method-Call).
 
-1. Any bytes give messages or the one ``ProtocolError``, the same however they are cut up.
+1. Any bytes give messages or one ``ProtocolError``, the same in whatever pieces they are fed.
 2. Size and depth are limited before the JSON parser sees a frame.
 3. A decoder keeps at most one frame of the permitted size, and the last piece fed.
 """
@@ -23,7 +23,7 @@ _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 class ProtocolError(Exception):
-    """What a client sent is not a varlink call; there is no way to go on with its connection."""
+    """A client sent something that is no varlink call; its connection cannot be used any more."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -31,7 +31,7 @@ class ProtocolError(Exception):
 
 
 class FrameDecoder:
-    """Bytes in, JSON objects out; once it has raised, it raises the same error for ever."""
+    """Decodes bytes to JSON objects; once it has raised an error it always raises the same one."""
 
     def __init__(self, max_frame_bytes: int = MAX_FRAME_BYTES, max_depth: int = MAX_DEPTH) -> None:
         self._max_frame_bytes = max_frame_bytes
@@ -42,7 +42,7 @@ class FrameDecoder:
 
     @property
     def pending(self) -> bool:
-        """Whether bytes are kept that have not been given out as a message."""
+        """Whether there are bytes that are not yet part of a message that was returned."""
         return bool(self._buffer)
 
     def feed(self, data: bytes) -> None:
@@ -78,7 +78,7 @@ class FrameDecoder:
 
 
 def parse_frame(frame: bytes, max_depth: int = MAX_DEPTH) -> dict[str, Any]:
-    """The JSON object that one frame, without its NUL, is; raises ``ProtocolError``."""
+    """The JSON object in one frame without its NUL; raises ``ProtocolError``."""
     _check_depth(frame, max_depth)
     try:
         message = json.loads(
@@ -88,7 +88,7 @@ def parse_frame(frame: bytes, max_depth: int = MAX_DEPTH) -> dict[str, Any]:
             parse_float=_finite,
         )
         if _SURROGATE.search(frame):
-            # Half of a surrogate pair is text that no file, log or terminal can take.
+            # Half of a surrogate pair cannot be written to a file, a log or a terminal.
             json.dumps(message, ensure_ascii=False).encode("utf-8")
     except (UnicodeDecodeError, UnicodeEncodeError) as error:
         raise ProtocolError(f"the frame is not UTF-8 text: {error.reason}") from error
@@ -100,9 +100,9 @@ def parse_frame(frame: bytes, max_depth: int = MAX_DEPTH) -> dict[str, Any]:
 
 
 def encode_frame(message: dict[str, Any]) -> bytes:
-    """The frame of `message`, its NUL included.
+    """The frame of `message` with its NUL.
 
-    Text that UTF-8 cannot carry (file names in another encoding) is sent with ``?`` in its place.
+    Characters that UTF-8 cannot encode (of file names in another encoding) are sent as ``?``.
     """
     text = json.dumps(message, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return text.encode("utf-8", "replace") + b"\0"
@@ -111,9 +111,9 @@ def encode_frame(message: dict[str, Any]) -> bytes:
 def _check_depth(frame: bytes, max_depth: int) -> None:
     """Raise ``ProtocolError`` if arrays and objects are nested deeper than `max_depth`.
 
-    Works by whole passes over the bytes, which run at memory speed: a loop over a megabyte in
-    Python would hold up everybody else. Without its strings a valid frame is balanced brackets,
-    and each pass removes exactly the innermost level of them.
+    It replaces brackets in all of the bytes at once, which is as fast as copying them: a Python
+    loop over a megabyte would delay all other clients. A valid frame without its strings consists
+    of balanced brackets, and each replacement removes exactly their innermost level.
     """
     unescaped = frame.replace(b"\\\\", b"").replace(b'\\"', b"")
     outside_strings = b"".join(unescaped.split(b'"')[::2])

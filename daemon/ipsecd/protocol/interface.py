@@ -1,6 +1,6 @@
-"""Owns varlink interfaces as values: checks parameters against them; must not know their text.
+"""Owns varlink interfaces as values, and checks parameters by them; must not know their text.
 
-What is checked here is types and names. What a value means is for the model to judge.
+Only types and names are checked here. The model checks what the values mean.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Primitive:
 
 @dataclass(frozen=True, slots=True)
 class Nullable:
-    """A value or null, which is also what an absent parameter is."""
+    """A value or null; an absent parameter counts as null."""
 
     of: Type
 
@@ -68,7 +68,7 @@ Type = Primitive | Nullable | Array | Map | Named | Enumeration | Struct
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """What a method takes and what it gives back."""
+    """The parameters of a method and of its reply."""
 
     parameters: Struct
     reply: Struct
@@ -96,7 +96,7 @@ class Interface:
         return self._struct(self.methods[method].parameters, parameters, "")
 
     def check_reply(self, method: str, parameters: dict[str, Any]) -> dict[str, Any]:
-        """As ``check_call``, for what `method` gives back."""
+        """As ``check_call``, for the parameters of a reply."""
         if method not in self.methods:
             raise method_not_found(f"{self.name}.{method}")
         return self._struct(self.methods[method].reply, parameters, "")
@@ -122,7 +122,9 @@ class Interface:
             case Array(of):
                 if not isinstance(value, list):
                     raise invalid_parameter(path, "is not a list")
-                return [self._value(of, item, f"{path}[{n}]") for n, item in enumerate(value)]
+                return [
+                    self._value(of, item, f"{path}[{index}]") for index, item in enumerate(value)
+                ]
             case Map(of):
                 members = _object(value, path)
                 return {
@@ -155,7 +157,7 @@ def _primitive(name: str, value: Any, path: str) -> Any:
             if not number or not isinstance(value, int) or not INT_MIN <= value <= INT_MAX:
                 raise invalid_parameter(path, "is not an integer of 64 bits")
         case "float":
-            # JSON has one kind of number, and writes 600.0 as 600 as often as not.
+            # JSON has only one kind of number: 600.0 is often written as 600.
             if not number or (isinstance(value, int) and not INT_MIN <= value <= INT_MAX):
                 raise invalid_parameter(path, "is not a number of 64 bits")
             return float(value)

@@ -1,4 +1,4 @@
-"""Owns what a varlink call and its replies look like as JSON objects; must not know bytes."""
+"""Owns varlink calls and replies as JSON objects; must not know bytes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Call:
 
 
 def call_of(message: dict[str, Any]) -> Call:
-    """The call that `message` is; raises ``ProtocolError`` if it is none."""
+    """The call in `message`; raises ``ProtocolError`` if it is not a call."""
     method = message.get("method")
     if not isinstance(method, str):
         raise ProtocolError('a call names its "method", as a string')
@@ -49,7 +49,7 @@ def call_of(message: dict[str, Any]) -> Call:
 
 
 def reply_of(parameters: dict[str, Any], *, continues: bool = False) -> dict[str, Any]:
-    """The reply that gives `parameters` back; if it `continues`, it is not the last."""
+    """The reply with these `parameters`; if it `continues`, more replies follow."""
     reply: dict[str, Any] = {"parameters": parameters}
     return {**reply, "continues": True} if continues else reply
 
