@@ -12,7 +12,7 @@ from ipsecd.output import begin, complain_text, finish, flush, say, say_text
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command that `argv` (``sys.argv``) is; the exit code."""
+    """Run the command line `argv` (None: ``sys.argv``) and return the exit code."""
     words = list(sys.argv if argv is None else argv)
     begin()
     name = program_name(words[0]) if words else "ipsecctl"
@@ -21,7 +21,7 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         code = INTERRUPTED
     except IpsecdError as error:
-        # What was said before stands before it.
+        # What was printed so far is written first, so that it stands before the error.
         flush()
         complain_text(describe(error, name))
         code = exit_code(error)
@@ -43,12 +43,12 @@ def _dispatch(name: str, args: list[str]) -> int:
 
         complain_text(overview())
         return USAGE
-    word, rest = args[0], args[1:]
+    word, following = args[0], args[1:]
     dialect = word.lower().removesuffix(".exe")
     if dialect in DIALECTS:
-        return _run(DIALECTS[dialect], path, rest)
+        return _run(DIALECTS[dialect], path, following)
     if word in ("help", "--help", "-h", "-?"):
-        return _help(rest)
+        return _help(following)
     if word in ("--version", "version"):
         from ipsecd import __version__
 
@@ -59,12 +59,12 @@ def _dispatch(name: str, args: list[str]) -> int:
         from ipsecctl.usage import no_verb
 
         raise no_verb(word)
-    if "--help" in rest or "-h" in rest:
-        return _help([word, *rest])
-    later, rest = _take_socket(rest, leading=False)
+    if "--help" in following or "-h" in following:
+        return _help([word, *following])
+    later, following = _take_socket(following, leading=False)
     try:
-        verb, rest = find_action(verb, rest)
-        return _run(verb.handler, later or path, parse_options(verb, rest))
+        verb, following = find_action(verb, following)
+        return _run(verb.handler, later or path, parse_options(verb, following))
     except UsageError as error:
         from ipsecctl.usage import synopsis
 
@@ -78,32 +78,32 @@ def _help(words: list[str]) -> int:
     return DONE
 
 
-def _run(target: str, path: str | None, given: object) -> int:
+def _run(target: str, path: str | None, command_line: object) -> int:
     from ipsecctl.client import Client
 
     module, _, function = target.partition(":")
-    # The module importlib would take longer to import than the table of verbs.
+    # Not by importlib: that module takes longer to import than the table of verbs.
     imported = __import__(f"ipsecctl.{module}", fromlist=[function])
-    code: int = getattr(imported, function)(Client(path), given)
+    code: int = getattr(imported, function)(Client(path), command_line)
     return code
 
 
 def _take_socket(args: list[str], *, leading: bool) -> tuple[str | None, list[str]]:
     """The value of ``--socket`` and the arguments without it; with `leading` only at the front."""
-    path, rest = None, list(args)
+    path, remaining = None, list(args)
     at = 0
-    while at < len(rest) and rest[at] != "--":
-        option, given, value = rest[at].partition("=")
+    while at < len(remaining) and remaining[at] != "--":
+        option, equals, value = remaining[at].partition("=")
         if option == "--socket":
-            if not given and at + 1 == len(rest):
+            if not equals and at + 1 == len(remaining):
                 raise UsageError("option --socket needs a value", "write --socket PATH")
-            path = value if given else rest[at + 1]
-            del rest[at : at + (1 if given else 2)]
+            path = value if equals else remaining[at + 1]
+            del remaining[at : at + (1 if equals else 2)]
         elif leading:
             break
         else:
             at += 1
-    return path, rest
+    return path, remaining
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ NO_DOMAIN = "There is no domain policy on this host"
 
 
 def net(client: Client, args: list[str]) -> int:
-    """``net start policyagent`` and ``net stop policyagent``."""
+    """Carry out ``net start policyagent`` or ``net stop policyagent``."""
     words = [arg.lower() for arg in args]
     if len(words) != 2 or words[0] not in ("start", "stop") or words[1] != "policyagent":
         raise UsageError(
@@ -27,7 +27,7 @@ def net(client: Client, args: list[str]) -> int:
 
 
 def gpupdate(client: Client, args: list[str]) -> int:
-    """``gpupdate [/target:computer] [/force]``."""
+    """Carry out ``gpupdate [/target:computer] [/force]``."""
     for arg in args:
         if arg.lower().replace("-", "/") not in ("/target:computer", "/force"):
             raise UsageError(
@@ -37,7 +37,7 @@ def gpupdate(client: Client, args: list[str]) -> int:
 
 
 def secedit(client: Client, args: list[str]) -> int:
-    """``secedit /refreshpolicy machine_policy``."""
+    """Carry out ``secedit /refreshpolicy machine_policy``."""
     words = [arg.lower() for arg in args if arg.lower() != "/enforce"]
     if words != ["/refreshpolicy", "machine_policy"]:
         raise Refused(

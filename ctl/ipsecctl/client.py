@@ -1,4 +1,4 @@
-"""Owns the talk with the daemon: one varlink call at a time; must not know what it is about.
+"""Owns the talk with the daemon, a Varlink call at a time; must not know what calls are about.
 
 https://varlink.org: a call and its reply are JSON objects, each ended by NUL.
 """
@@ -26,14 +26,14 @@ DEFAULT_PATH = "/run/ipsecd/ipsecd.sock"
 TIMEOUT_S = 120.0
 _CHUNK = 1 << 16
 READS = ("Get", "List", "Status", "Stats", "Explain", "Examine")
-"""How the names of the methods begin that change nothing."""
+"""A method whose name begins with one of these words changes nothing."""
 
 
 class Client:
-    """A connection to the daemon, made when the first call is."""
+    """A connection to the daemon. The first call opens it."""
 
     def __init__(self, path: str | None = None, timeout_s: float = TIMEOUT_S) -> None:
-        """`path` is that of the socket; None: where ``IPSECD_SOCKET`` says, or the default."""
+        """`path` is the path of the socket; None: that in ``IPSECD_SOCKET``, else the default."""
         self._timeout_s = timeout_s
         self.path = path or os.environ.get("IPSECD_SOCKET") or DEFAULT_PATH
         self._socket: socket.socket | None = None
@@ -46,11 +46,11 @@ class Client:
         descriptor: int | None = None,
         hear: Hear | None = None,
     ) -> dict[str, Any]:
-        """What `method` gives back for `parameters`; `descriptor` is an open file to pass along.
+        """What `method` answers to `parameters`; `descriptor` is an open file that goes with them.
 
-        With `hear` the daemon is asked for replies before the last, and their parameters are given
-        to that. Raises ``UnreachableError``, or the daemon's own error as the daemon worded it, or
-        ``UsageError`` for text that cannot be sent.
+        With `hear` the daemon is asked to send replies before the last one too, and `hear` is
+        called with the parameters of each. Raises ``UnreachableError``, or the daemon's own error
+        as the daemon worded it, or ``UsageError`` for text that cannot be sent.
         """
         message: dict[str, Any] = {
             "method": f"{INTERFACE}.{method}",
@@ -93,8 +93,8 @@ class Client:
 
     def _connect(self) -> socket.socket:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        # A timeout of Python's makes the socket non-blocking, and then a queue that is full for
-        # the moment is an error at once; the kernel's own makes connect(2) wait for its turn.
+        # Python's own timeout makes the socket non-blocking: connect(2) then fails at once if the
+        # queue of the daemon is full at that moment. With the timeout of the kernel it waits.
         timeval = struct.pack("ll", max(1, int(self._timeout_s)), 0)
         try:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeval)
@@ -115,14 +115,14 @@ class Client:
         return connection
 
     def _reply(self, connection: socket.socket) -> dict[str, Any]:
-        """The next reply; raises ``ValueError`` for what is none."""
+        """The next reply; raises ``ValueError`` for what is not JSON."""
         reply = json.loads(self._receive(connection))
         if not isinstance(reply, dict):
             raise self._no_answer()
         return reply
 
     def _receive(self, connection: socket.socket) -> bytes:
-        """The next frame, without the NUL at its end; what came after it waits for its turn."""
+        """The next frame without the NUL at its end; what came after that is kept for later."""
         pieces = []
         chunk = self._received
         while True:

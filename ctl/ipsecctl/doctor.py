@@ -1,4 +1,4 @@
-"""Owns what ``doctor`` prints: if anything is wrong, what enforces and why, and what else could."""
+"""Owns what ``doctor`` prints: what is wrong, what enforces and why, and what else could."""
 
 from __future__ import annotations
 
@@ -20,47 +20,59 @@ TRIAL_S = 60.0
 
 def run(client: Client, options: Options) -> int:
     """Print the examination of this host."""
-    found = client.call("Examine")["examination"]
-    for one in found["assessments"]:
-        if one["untried"]:
-            _try_here(one)
+    examination = client.call("Examine")["examination"]
+    for assessment in examination["assessments"]:
+        if assessment["untried"]:
+            _try_here(assessment)
     if options.has("--json"):
-        say_json(found)
+        say_json(examination)
         return DONE
-    say(*_verdict(found), "")
-    say(f"backend {paint(found['backend'], 'bold')}: {found['why']} (backend: {found['setting']})")
-    say(*(f"  {feature}" for feature in found["features"]))
-    for one in found["assessments"]:
-        can = paint("can be used", "green") if one["usable"] else paint("cannot be used", "red")
-        say("", f"{paint(one['name'], 'bold')} {can} here")
-        say(*(f"  + {reason}" for reason in one["reasons_for"]))
-        say(*(f"  - {reason}" for reason in one["reasons_against"]))
-        if one["untried"]:
-            say(f"  - not tried: {one['untried']}")
+    say(*_verdict(examination), "")
+    say(
+        f"backend {paint(examination['backend'], 'bold')}: {examination['why']}"
+        f" (backend: {examination['setting']})"
+    )
+    say(*(f"  {feature}" for feature in examination["features"]))
+    for assessment in examination["assessments"]:
+        can = (
+            paint("can be used", "green")
+            if assessment["usable"]
+            else paint("cannot be used", "red")
+        )
+        say("", f"{paint(assessment['name'], 'bold')} {can} here")
+        say(*(f"  + {reason}" for reason in assessment["reasons_for"]))
+        say(*(f"  - {reason}" for reason in assessment["reasons_against"]))
+        if assessment["untried"]:
+            say(f"  - not tried: {assessment['untried']}")
     return DONE
 
 
-def _verdict(found: dict[str, Any]) -> list[str]:
-    """Whether anything is wrong, before all that may be so."""
-    wrong = [one_line(trouble) for trouble in found["troubles"]]
+def _verdict(examination: dict[str, Any]) -> list[str]:
+    """The lines that say what is wrong, then those that warn; one line if all is well."""
+    wrong = [one_line(trouble) for trouble in examination["troubles"]]
     wrong += [
-        f"{one['name']} enforces, and cannot be used by what was tried now"
-        for one in found["assessments"]
-        if one["name"] == found["backend"] and not one["usable"]
+        f"{assessment['name']} enforces, and cannot be used by what was tried now"
+        for assessment in examination["assessments"]
+        if assessment["name"] == examination["backend"] and not assessment["usable"]
     ]
     lines = [paint(line, "red") for line in first_lines([f"WRONG: {line}" for line in wrong])]
-    lines += [f"{paint('warning', 'yellow')}: {line}" for line in first_lines(found["warnings"])]
+    lines += [
+        f"{paint('warning', 'yellow')}: {line}" for line in first_lines(examination["warnings"])
+    ]
     return lines or [paint("nothing is wrong here", "green")]
 
 
-def _try_here(one: dict[str, Any]) -> None:
-    """Try a backend in the daemon's place, whose service may do less than root; note what came."""
+def _try_here(assessment: dict[str, Any]) -> None:
+    """Try a backend that the daemon could not try, and note the result in its `assessment`.
+
+    The daemon's service may do less than root, so this does nothing unless root runs it.
+    """
     if os.geteuid() != 0:
         return
     paths = os.pathsep.join(path for path in sys.path if path)
     try:
         done = subprocess.run(  # noqa: S603 - a part of the daemon, as the command finds it
-            [sys.executable, "-P", "-m", "ipsecd.backend.trial_process", one["name"]],
+            [sys.executable, "-P", "-m", "ipsecd.backend.trial_process", assessment["name"]],
             env={**os.environ, "PYTHONPATH": paths},
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -70,10 +82,10 @@ def _try_here(one: dict[str, Any]) -> None:
         trial = json.loads(done.stdout)
     except (OSError, ValueError, subprocess.TimeoutExpired):
         return
-    one["untried"] = trial["untried"]
+    assessment["untried"] = trial["untried"]
     if trial["refusal"]:
-        one["usable"] = False
-        one["reasons_against"].insert(0, f"the kernel refused it: {trial['refusal']}")
+        assessment["usable"] = False
+        assessment["reasons_against"].insert(0, f"the kernel refused it: {trial['refusal']}")
     elif trial["done"]:
-        tried = [reason for reason in one["reasons_for"] if not reason.startswith("tried: ")]
-        one["reasons_for"] = [f"tried: {trial['done']}", *tried]
+        tried = [reason for reason in assessment["reasons_for"] if not reason.startswith("tried: ")]
+        assessment["reasons_for"] = [f"tried: {trial['done']}", *tried]

@@ -17,15 +17,15 @@ from ipsecd.quoting import count
 
 
 def check(_: Client, options: Options) -> int:
-    """Say of every file whether it is a policy; 1 if one is not."""
-    found = [_check(path) for path in options.rest]
+    """Say of every file whether it is a policy; return 1 if any is not."""
+    answers = [_check(path) for path in options.arguments]
     if options.has("--json"):
-        verdicts = [verdict for verdict, _ in found]
+        verdicts = [verdict for verdict, _ in answers]
         say_json(verdicts if len(verdicts) > 1 else verdicts[0])
     else:
-        for verdict, words in found:
+        for verdict, words in answers:
             (say_text if verdict["valid"] else complain_text)(words)
-    return DONE if all(verdict["valid"] for verdict, _ in found) else REFUSED
+    return DONE if all(verdict["valid"] for verdict, _ in answers) else REFUSED
 
 
 def format_document(_: Client, options: Options) -> int:
@@ -54,9 +54,9 @@ def format_document(_: Client, options: Options) -> int:
 
 
 def diff(client: Client, options: Options) -> int:
-    """Compare the stored policy with a file's, or two files; 0 if equal, 1 if different."""
-    new = _read(options.rest[-1])
-    old = _read(options.rest[0]) if len(options.rest) == 2 else _stored(client, new.name)
+    """Compare a file with the stored policy, or two files; return 0 if equal, 1 if different."""
+    new = _read(options.arguments[-1])
+    old = _read(options.arguments[0]) if len(options.arguments) == 2 else _stored(client, new.name)
     changes = diff_policies(old, new)
     if old is None:
         changes = (f"+ policy {new.name!r} is not stored yet", *changes)
@@ -71,7 +71,7 @@ def diff(client: Client, options: Options) -> int:
 
 
 def _check(path: str) -> tuple[dict[str, Any], str]:
-    """What is to be said of the file at `path`: for programs, and in words."""
+    """The verdict on the file at `path`: as a JSON object, and in words for people."""
     try:
         policy = _read(path)
     except InvalidInput as error:

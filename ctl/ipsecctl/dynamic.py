@@ -1,4 +1,4 @@
-"""Owns the verbs that change dynamic rules; must not know how long a rule lives without a limit."""
+"""Owns the verbs that change dynamic rules; only the daemon knows how long one lives by default."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def permit(client: Client, options: Options) -> int:
 def unblock(client: Client, options: Options) -> int:
     """Remove dynamic rules by name, by filter or by address.
 
-    As typed first, so that a name always wins over a filter that is spelled like it.
+    The text is tried as typed first, so that a name wins over a filter that is spelled like it.
     """
     selector = options.argument()
     try:
@@ -86,16 +86,16 @@ def add_dynamic(
 
 
 def rule_line(rule: dict[str, Any]) -> str:
-    """What a dynamic rule does, for how long and where, as the daemon says."""
+    """A line that says what a dynamic rule does, for how long, on which links and by which name."""
     shown = few(rule["filters"])
-    left = rule["remaining_s"]
-    life = "until the daemon stops" if left is None else f"for {span(left)}"
+    remaining_s = rule["remaining_s"]
+    life = "until the daemon stops" if remaining_s is None else f"for {span(remaining_s)}"
     where = f" on {rule['interface']} links" if rule["interface"] else ""
     return f"{paint_action(rule['action'])} {shown}{where} · in force {life} as {rule['name']!r}"
 
 
 def flushed_line(removed: int) -> str:
-    """What removing every dynamic rule came to."""
+    """A line that says how many dynamic rules were removed when all were."""
     if not removed:
         return "there was no dynamic rule; none is in force"
     return f"removed {count(removed, 'dynamic rule')}; none is in force"
@@ -105,7 +105,7 @@ def _add(client: Client, options: Options, action: str) -> int:
     lifetime = options.value("--for")
     rule = add_dynamic(
         client,
-        [canonical_filter(text) for text in join_arguments(options.rest)],
+        [canonical_filter(text) for text in join_arguments(options.arguments)],
         action,
         name=options.value("--name"),
         ttl_s=None if lifetime is None else duration_s(lifetime),

@@ -19,7 +19,7 @@ from ipsecd.model.values import Endpoint, IcmpOfFamily, PortRange
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One side of a block, as text: ``ports`` is 0 for any, a port, or first-last."""
+    """One side of a block, as text: ``ports`` is 0 for any port, one port, or FIRST-LAST."""
 
     address: str
     mask: str
@@ -28,9 +28,10 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """One way of one filter between two addresses; ``ways`` holds Inbound, Outbound or both.
+    """One direction of one filter, between two addresses.
 
-    ``protocol`` is its number, with the type and code of ICMP behind it where they are given.
+    ``ways`` holds Inbound, Outbound or both. ``protocol`` is the number of the protocol, with the
+    type and code of ICMP behind it where the filter has them.
     """
 
     family: Family
@@ -55,7 +56,8 @@ class Block:
 def blocks_of(text: str, own: list[str]) -> Iterator[Block]:
     """The blocks of the filter `text` on a machine with the addresses `own`.
 
-    On one that has none yet ``0`` is shown as it is written: the filter is in force even so.
+    If the machine has no address yet, ``0`` is shown as it is written: the filter is in force
+    even so.
     """
     flt = parse_filter(text)
     own = own or [Keyword.ME.value]
@@ -65,19 +67,22 @@ def blocks_of(text: str, own: list[str]) -> Iterator[Block]:
     for source, destination in ways:
         families = sorted(flt.families)
         if _is_name(source, destination):
-            # What it resolves to the daemon knows; it is shown by name, and once.
+            # Only the daemon knows which addresses a name stands for, so one block shows the name.
             families = families[:1]
         for family in families:
             mine = [address for address in own if (":" in address) is (family is Family.IPV6)]
             sides = product(_sides(source, family, mine), _sides(destination, family, mine))
-            for (left, right), protocol in product(sides, flt.protocols):
+            for (source_side, destination_side), protocol in product(sides, flt.protocols):
                 number = _number(protocol, family) + _message(flt.message, family)
-                yield Block(family, left, right, number, _ways(source, destination))
+                yield Block(
+                    family, source_side, destination_side, number, _ways(source, destination)
+                )
 
 
 def _is_name(source: Endpoint, destination: Endpoint) -> bool:
     return any(
-        isinstance(one.address, HostName | Selector | Process) for one in (source, destination)
+        isinstance(endpoint.address, HostName | Selector | Process)
+        for endpoint in (source, destination)
     )
 
 
@@ -90,21 +95,21 @@ def _ways(source: Endpoint, destination: Endpoint) -> tuple[str, ...]:
 
 
 def _sides(endpoint: Endpoint, family: Family, mine: list[str]) -> list[Side]:
-    ports = [_ports(one) for one in endpoint.ports] or ["0"]
+    ports = [_ports(port_range) for port_range in endpoint.ports] or ["0"]
     address = endpoint.address
     full = _mask(family, family.bits)
     if address is Keyword.ME:
-        pairs = [(one, full) for one in mine]
+        pairs = [(own_address, full) for own_address in mine]
     elif isinstance(address, Network):
-        shown = format_value(family, address.address)
-        pairs = [(shown, _mask(family, address.length))]
+        network = format_value(family, address.address)
+        pairs = [(network, _mask(family, address.length))]
     elif isinstance(address, HostName):
         pairs = [(address.name, full)]
     elif isinstance(address, Selector | Process):
         pairs = [(format_address(address), full)]
     else:
         pairs = [(format_value(family, 0), _mask(family, 0))]
-    return [Side(one, mask, port) for one, mask in pairs for port in ports]
+    return [Side(shown, mask, port) for shown, mask in pairs for port in ports]
 
 
 def _ports(ports: PortRange) -> str:

@@ -22,22 +22,22 @@ from ipsecd.quoting import quote
 
 
 def run(client: Client, options: Options) -> int:
-    """Explain one packet, or with ``--offline`` and ``-`` one a line."""
+    """Explain one packet, or with ``--offline`` and ``-`` every line of standard input."""
     path = options.value("--policy")
     if path is not None:
         return _offline(options, path)
-    found = client.call("Explain", {"packet": options.argument()})["explanation"]
+    explanation = client.call("Explain", {"packet": options.argument()})["explanation"]
     if options.has("--json"):
-        say_json(found)
+        say_json(explanation)
     else:
-        _print(found)
+        _print(explanation)
     return DONE
 
 
 def _offline(options: Options, path: str) -> int:
     policy = parse_policy(read_bytes(path), path)
     filters = filters_of(policy, Store.STATIC)
-    host = Host(frozenset(_own(one) for one in options.values.get("--me", [])))
+    host = Host(frozenset(_own(address) for address in options.values.get("--me", [])))
     for line in lines_of(options.argument()):
         if broken():
             break
@@ -45,13 +45,13 @@ def _offline(options: Options, path: str) -> int:
             continue
         parsed = parse_packet(line.strip())
         packet = to_packet(parsed, host, _types(parsed.interface))
-        found = explain(filters, packet, host, ESSENTIALS)
+        explanation = explain(filters, packet, host, ESSENTIALS)
         if options.has("--json"):
             # Whoever writes packets into a pipe may wait for each answer.
-            say_json(answer_to_json(found), indent=None)
+            say_json(answer_to_json(explanation), indent=None)
             flush()
         else:
-            _print(explanation_to_json(found))
+            _print(explanation_to_json(explanation))
     return DONE
 
 
@@ -65,27 +65,27 @@ def _own(text: str) -> tuple[Any, int]:
 
 
 def _types(interface: str) -> dict[str, InterfaceType | None]:
-    """What kind of link `interface` is, of which only the name is known here."""
+    """The type of link that `interface` is, guessed from its name: nothing else is known here."""
     if interface == "lo":
         return {interface: None}
     dialup = interface.startswith(("ppp", "ww", "dialup"))
     return {interface: InterfaceType.DIALUP if dialup else InterfaceType.LAN}
 
 
-def _print(found: dict[str, Any]) -> None:
-    say(f"{paint_action(found['decision'])}  {found['packet']}")
-    if found["by"]:
-        say(f"  by      {_words(found['by'])}")
+def _print(explanation: dict[str, Any]) -> None:
+    say(f"{paint_action(explanation['decision'])}  {explanation['packet']}")
+    if explanation["by"]:
+        say(f"  by      {_words(explanation['by'])}")
     else:
-        say(f"  by      {found['reason']}")
-    for one in found["beaten"]:
-        say(f"  beats   {_words(one)}")
-    leaving = found.get("leaving")
+        say(f"  by      {explanation['reason']}")
+    for beaten in explanation["beaten"]:
+        say(f"  beats   {_words(beaten)}")
+    leaving = explanation.get("leaving")
     if leaving and leaving["by"]:
         say("and if it leaves under this host's address:")
         _print(leaving)
 
 
-def _words(one: dict[str, str]) -> str:
-    policy = f"{one['policy']!r} / " if one["policy"] else ""
-    return f"{one['action']} {one['filter']}  ({one['store']}: {policy}{one['rule']!r})"
+def _words(match: dict[str, str]) -> str:
+    policy = f"{match['policy']!r} / " if match["policy"] else ""
+    return f"{match['action']} {match['filter']}  ({match['store']}: {policy}{match['rule']!r})"

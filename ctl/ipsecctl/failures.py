@@ -6,7 +6,7 @@ from ipsecd.errors import IpsecdError
 
 DONE, REFUSED, USAGE, UNREACHABLE = 0, 1, 2, 3
 INTERRUPTED = 130
-"""128 and the number of SIGINT, as shells say it."""
+"""128 plus the number of SIGINT, as shells have it."""
 
 
 class UsageError(IpsecdError):
@@ -18,7 +18,7 @@ class UnreachableError(IpsecdError):
 
 
 def exit_code(error: IpsecdError) -> int:
-    """What the process ends with when `error` ends it."""
+    """The exit code of a command that `error` ends."""
     if isinstance(error, UsageError):
         return USAGE
     return UNREACHABLE if isinstance(error, UnreachableError) else REFUSED

@@ -26,7 +26,7 @@ def read_bytes(path: str) -> bytes:
 
 
 def lines_of(text: str) -> Iterable[str]:
-    """`text` as one line, or for ``-`` the lines of standard input as they come."""
+    """`text` as the only line, or for ``-`` the lines of standard input as they come."""
     if text != "-":
         return [text]
     return sys.stdin if sys.stdin is not None else []
@@ -35,7 +35,7 @@ def lines_of(text: str) -> Iterable[str]:
 def replace_text(path: str, text: str) -> None:
     """Put `text` in the place of what is in the file at `path`, all or nothing.
 
-    Its mode stays, and a symlink stays one.
+    The file keeps its mode, and a symlink stays a symlink.
     """
     target = os.path.realpath(path)
     temporary = None

@@ -37,8 +37,8 @@ class Argument:
 class Option:
     """One option of a verb: a flag, or with `value` something that takes a value.
 
-    With `choices` the value is one of them. `instead` names the option or argument that it stands
-    in the place of, `within` the option that it belongs to. `offers` is as for arguments.
+    With `choices` the value is one of them. `instead` names the option or argument in whose place
+    this one stands, `within` the option that it belongs to. `offers` is as for arguments.
     """
 
     __slots__ = (
@@ -118,4 +118,4 @@ class Verb:
 
 
 JSON = Option("--json", "answer as one JSON document")
-"""What every verb takes."""
+"""The option that every verb takes."""

@@ -1,9 +1,9 @@
 """Owns what is done before a container starts: its addresses go to the daemon first.
 
 An OCI runtime runs this with the container's state on standard input (config.md of the runtime
-specification, createRuntime), when its network is there and nothing in it runs yet. One that uses
-the network of this host has no addresses of its own, and is not announced. A container is never
-kept from starting: without a daemon, or with one that has not heard of it, it starts anyway.
+specification, createRuntime), when its network is there and nothing in it runs yet. A container
+that uses the network of this host has no addresses of its own, and is not announced. No container
+is ever kept from starting: it starts even if there is no daemon, or one that does not know it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ipsecd.output import begin, complain_text, finish
 
 PATIENCE_S, PAUSE_S = 1.5, 0.02
 ANSWER_S = 2.0
-"""With PATIENCE_S less than the runtime gives a hook, before it gives the container up."""
+"""PATIENCE_S and ANSWER_S are together less than the time after which a runtime gives up a hook."""
 PROCESSES = Path("/proc")
 _LOOPBACK = "lo"
 _LINK_LOCAL = "20"
@@ -29,7 +29,7 @@ _LINK_LOCAL = "20"
 
 
 def main() -> int:
-    """Announce the container; 0 in any case."""
+    """Announce the container; the exit code is 0 in any case."""
     begin()
     try:
         state = json.load(sys.stdin)
@@ -45,7 +45,7 @@ def main() -> int:
 
 
 def announce(client: Client, identity: str, addresses: list[str], *, shared: bool) -> None:
-    """Tell the daemon, as often as it has not heard of the container; raises ``IpsecdError``."""
+    """Tell the daemon, and again while it does not know the container; raises ``IpsecdError``."""
     parameters = {"id": identity, "addresses": addresses, "shared": shared}
     deadline = time.monotonic() + PATIENCE_S
     while True:
@@ -60,42 +60,42 @@ def announce(client: Client, identity: str, addresses: list[str], *, shared: boo
 
 
 def sharing(process: Path) -> set[int]:
-    """The other processes that are in the same network namespace, as in a pod."""
+    """The ids of the other processes in the network namespace of `process`, as in a pod."""
     namespace = (process / "ns/net").stat().st_ino
-    found = set()
-    for other in PROCESSES.glob("[0-9]*"):
+    sharers = set()
+    for entry in PROCESSES.glob("[0-9]*"):
         # Processes end at any time.
         with suppress(OSError):
-            if other != process and (other / "ns/net").stat().st_ino == namespace:
-                found.add(int(other.name))
-    return found
+            if entry != process and (entry / "ns/net").stat().st_ino == namespace:
+                sharers.add(int(entry.name))
+    return sharers
 
 
 def ipv4(network: Path) -> list[str]:
     """The IPv4 addresses in a network namespace, but for 127.0.0.0/8 (fib_trie of proc(5))."""
-    found: dict[str, None] = {}
+    addresses: dict[str, None] = {}
     address = ""
     for line in (network / "fib_trie").read_text(encoding="ascii").splitlines():
         words = line.split()
         if words[:1] == ["|--"]:
             address = words[1]
         elif words[:3] == ["/32", "host", "LOCAL"] and not address.startswith("127."):
-            found[address] = None
-    return list(found)
+            addresses[address] = None
+    return list(addresses)
 
 
 def ipv6(network: Path) -> list[str]:
-    """The IPv6 addresses in a network namespace, but for local ones (if_inet6 of proc)."""
+    """The IPv6 addresses in a network namespace, but for loopback and link-local (if_inet6)."""
     try:
         lines = (network / "if_inet6").read_text(encoding="ascii").splitlines()
     except FileNotFoundError:
         return []
-    found = []
+    addresses = []
     for line in lines:
         digits, _, _, scope, _, name = line.split()
         if name != _LOOPBACK and scope != _LINK_LOCAL:
-            found.append(":".join(digits[n : n + 4] for n in range(0, 32, 4)))
-    return found
+            addresses.append(":".join(digits[n : n + 4] for n in range(0, 32, 4)))
+    return addresses
 
 
 if __name__ == "__main__":

@@ -92,18 +92,18 @@ def _confirmed(switches: Switches) -> bool:
 
 
 def _dynamic(client: Client, switches: Switches) -> str:
-    """Add the filters, one rule for each action; permits first, which may keep a login alive."""
+    """Add the filters, one rule for each action; permits first: they may keep a login alive."""
     added: list[dict[str, object]] = []
     try:
         for action in ("permit", "block"):
-            filters = [text for text, one in switches.filters if one == action]
+            filters = [text for text, wanted in switches.filters if wanted == action]
             if filters:
-                given = {"filters": filters, "action": action, "interface": switches.interface}
-                reply = client.call("AddDynamic", given)
+                parameters = {"filters": filters, "action": action, "interface": switches.interface}
+                reply = client.call("AddDynamic", parameters)
                 added.append(reply["rule"])
                 print_warnings(reply["warnings"])
     except IpsecdError as refusal:
-        # One command is one change: without its second half the first must not stay.
+        # One command is one change: if its second half fails, its first half must not stay.
         for rule in added:
             _take_back(client, str(rule["name"]), refusal)
         raise
@@ -139,8 +139,8 @@ def _static(client: Client, switches: Switches) -> str:
             "filters": [text for text, _ in switches.filters],
             "interface": switches.interface,
         }
-        given = {"policy": name, "rules": [rule], "create": True, "assign": "-x" in flags}
-        return _outcome(client, "PutRules", given)
+        parameters = {"policy": name, "rules": [rule], "create": True, "assign": "-x" in flags}
+        return _outcome(client, "PutRules", parameters)
     if "-x" in flags:
         return _outcome(client, "AssignPolicy", {"name": name})
     try:
@@ -151,11 +151,14 @@ def _static(client: Client, switches: Switches) -> str:
 
 
 def _delete(client: Client, switches: Switches, *, tolerant: bool) -> str:
-    """Delete a policy or rules of it; `tolerant` of their absence, as scripts that start clean."""
+    """Delete a policy or some of its rules.
+
+    With `tolerant` it is no error if they do not exist: scripts delete what they write anew.
+    """
     name = switches.policy
     if not switches.rules:
-        given = {"name": name, "unassign": True, "missing_ok": tolerant}
-        return _outcome(client, "DeletePolicy", given)
+        parameters = {"name": name, "unassign": True, "missing_ok": tolerant}
+        return _outcome(client, "DeletePolicy", parameters)
     rules = list(switches.rules)
     if tolerant:
         try:
@@ -171,8 +174,8 @@ def _delete(client: Client, switches: Switches, *, tolerant: bool) -> str:
     return _outcome(client, "RemoveRules", removal)
 
 
-def _outcome(client: Client, method: str, given: dict[str, object]) -> str:
-    outcome = client.call(method, given)["outcome"]
+def _outcome(client: Client, method: str, parameters: dict[str, object]) -> str:
+    outcome = client.call(method, parameters)["outcome"]
     print_warnings(outcome["warnings"])
     return outcome_line(outcome)
 

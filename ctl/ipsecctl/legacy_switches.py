@@ -42,37 +42,39 @@ class Switches:
 
 def parse_switches(args: list[str]) -> Switches:
     """The command line `args`; raises ``UsageError``, ``Refused`` or ``InvalidInput``."""
-    given = _collect(args)
-    if "-u" in given and len(given) > 1:
+    switches = _collect(args)
+    if "-u" in switches and len(switches) > 1:
         raise UsageError("-u stands alone", "it deletes every dynamic rule and does nothing else")
-    if "-lan" in given and "-dialup" in given:
+    if "-lan" in switches and "-dialup" in switches:
         raise UsageError("-lan and -dialup exclude each other", "leave both out for all links")
-    idle = next((s for s in ("-n", "-lan", "-dialup") if s in given and "-f" not in given), "")
+    idle = next(
+        (s for s in ("-n", "-lan", "-dialup") if s in switches and "-f" not in switches), ""
+    )
     if idle:
         raise UsageError(f"{idle} is about filters, and there are none", "filters follow -f")
-    if "-w" in given and given["-w"][0].lower() != "reg":
+    if "-w" in switches and switches["-w"][0].lower() != "reg":
         raise Refused(
-            f"-w {given['-w'][0]} edits a directory, and policies are kept on this host only",
+            f"-w {switches['-w'][0]} edits a directory, and policies are kept on this host only",
             "use -w REG; a domain policy comes from its central place, not from this tool",
         )
-    policy, interval_min = _policy(given.get("-p", [""])[0])
-    assumed = next((switch for switch in _STATIC if switch in given), "")
-    action = _action(given["-n"]) if "-n" in given else ""
+    policy, interval_min = _policy(switches.get("-p", [""])[0])
+    assumed = next((switch for switch in _STATIC if switch in switches), "")
+    action = _action(switches["-n"]) if "-n" in switches else ""
     return Switches(
-        filters=tuple(_filter(text, action) for text in join_arguments(given.get("-f", []))),
-        static="-w" in given or bool(assumed),
-        assumed="" if "-w" in given else assumed,
+        filters=tuple(_filter(text, action) for text in join_arguments(switches.get("-f", []))),
+        static="-w" in switches or bool(assumed),
+        assumed="" if "-w" in switches else assumed,
         policy=policy,
         interval_min=interval_min,
-        rules=tuple(given.get("-r", [])),
-        flags=frozenset(switch for switch in given if switch in _ALONE),
-        interface=next((s[1:] for s in ("-lan", "-dialup") if s in given), None),
+        rules=tuple(switches.get("-r", [])),
+        flags=frozenset(switch for switch in switches if switch in _ALONE),
+        interface=next((s[1:] for s in ("-lan", "-dialup") if s in switches), None),
     )
 
 
 def _collect(args: list[str]) -> dict[str, list[str]]:
-    """The values of every switch; those of a repeated one follow each other."""
-    given: dict[str, list[str]] = {}
+    """The values of every switch by its name; a repeated switch has all its values in order."""
+    switches: dict[str, list[str]] = {}
     waiting = list(reversed(args))
     while waiting:
         arg = waiting.pop()
@@ -88,11 +90,11 @@ def _collect(args: list[str]) -> dict[str, list[str]]:
                 "leave it out, and block or permit with -n BLOCK or -n PASS",
             )
         if switch in _ALONE:
-            given[switch] = []
+            switches[switch] = []
         elif switch in (*_ONE_VALUE, *_VALUES):
-            if switch in given and switch not in ("-f", "-r"):
+            if switch in switches and switch not in ("-f", "-r"):
                 raise UsageError(f"{arg} is given twice")
-            given.setdefault(switch, []).extend(_values(arg, waiting, many=switch in _VALUES))
+            switches.setdefault(switch, []).extend(_values(arg, waiting, many=switch in _VALUES))
         elif arg.startswith("-"):
             raise UsageError(f"there is no switch {quote(arg)}", "-? shows those there are")
         else:
@@ -100,7 +102,7 @@ def _collect(args: list[str]) -> dict[str, list[str]]:
                 f"{quote(arg)} belongs to no switch",
                 "filters follow -f; quote names that hold spaces",
             )
-    return given
+    return switches
 
 
 def _values(switch: str, waiting: list[str], *, many: bool) -> list[str]:
@@ -113,7 +115,7 @@ def _values(switch: str, waiting: list[str], *, many: bool) -> list[str]:
 
 
 def _policy(text: str) -> tuple[str, int | None]:
-    """The name in ``NAME[:n]``, split only at trailing digits, and n."""
+    """The name and the minutes of ``NAME[:MINUTES]``, which is split only before digits."""
     name, colon, minutes = text.rpartition(":")
     if name and colon and minutes.isascii() and minutes.isdecimal():
         return name, int(minutes)
@@ -136,7 +138,7 @@ def _action(texts: list[str]) -> str:
 
 
 def _filter(text: str, action: str) -> tuple[str, str]:
-    """The canonical text of one filter and what is to become of what it matches."""
+    """The canonical text of one filter, and its action."""
     spec = parse_spec(text)
     bracketed = spec.action.value if spec.action else ""
     if bracketed and action and bracketed != action:

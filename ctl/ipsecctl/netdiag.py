@@ -50,16 +50,16 @@ def _failed(*reasons: str) -> int:
 def _details(client: Client, status: dict[str, Any]) -> None:
     """Print where the policy is stored, then its filters, then the dynamic ones."""
     filters = client.call("ListFilters")["filters"]
-    filters.sort(key=lambda one: one["store"] == "dynamic")
+    filters.sort(key=lambda entry: entry["store"] == "dynamic")
     own = _own_addresses(client.call("ListInterfaces")["interfaces"])
     if status["policy_path"]:
         say(f"    IP Security Policy Path: {status['policy_path']}")
-    policies = {one["policy"] for one in filters if one["policy"]}
+    policies = {entry["policy"] for entry in filters if entry["policy"]}
     ids = {name: client.call("GetPolicy", {"name": name})["id"] for name in policies}
     blocks = [
-        _block_lines(one, block, ids.get(one["policy"], _NO_POLICY_ID))
-        for one in filters
-        for block in blocks_of(one["filter"], own)
+        _block_lines(entry, block, ids.get(entry["policy"], _NO_POLICY_ID))
+        for entry in filters
+        for block in blocks_of(entry["filter"], own)
     ]
     if blocks:
         number = len(blocks)
@@ -78,11 +78,11 @@ def _own_addresses(interfaces: list[dict[str, Any]]) -> list[str]:
     return list(dict.fromkeys(addresses))
 
 
-def _block_lines(one: dict[str, Any], block: Block, policy_id: str) -> list[str]:
+def _block_lines(entry: dict[str, Any], block: Block, policy_id: str) -> list[str]:
     source, destination = block.source, block.destination
-    origin = (one["store"], one["policy"], one["rule"], one["action"])
+    origin = (entry["store"], entry["policy"], entry["rule"], entry["action"])
     identity = uuid.uuid5(_IDS, "\0".join((*origin, *block.words)))
-    action = "Block" if one["action"] == "block" else "Pass"
+    action = "Block" if entry["action"] == "block" else "Pass"
     ports = f"Src Port : {source.ports} Dest Port : {destination.ports}"
     return [
         "    No Name",

@@ -1,6 +1,6 @@
-"""Owns how what follows a verb is read by the verb's record; must not know any verb.
+"""Owns how the words after a verb are read, by the verb's record; must not know any verb.
 
-By hand, because argparse alone would take as long to import as ``status`` takes in all.
+It does without argparse, whose import alone would take as long as all of ``status``.
 """
 
 from __future__ import annotations
@@ -16,29 +16,30 @@ _UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 class Options:
-    """What was given: flags by name, values by name in their order, and the rest in its order.
+    """What a command line says after its verb.
 
-    ``verb`` is the verb or the action of a verb that all this follows.
+    Flags by name; values by the name of their option, in their order; arguments in their order.
+    ``verb`` is the verb, or the action of a verb, that they follow.
     """
 
     def __init__(self, verb: Verb) -> None:
         self.verb = verb
         self.flags: set[str] = set()
         self.values: dict[str, list[str]] = {}
-        self.rest: list[str] = []
+        self.arguments: list[str] = []
 
     def has(self, name: str) -> bool:
         """Whether option `name` was given, with a value or without."""
         return name in self.flags or name in self.values
 
     def value(self, name: str) -> str | None:
-        """The value of option `name`, None when it was not given, the last one if repeated."""
-        given = self.values.get(name)
-        return given[-1] if given else None
+        """The value of option `name`: None if it was not given, the last one if it was repeated."""
+        values = self.values.get(name)
+        return values[-1] if values else None
 
     def argument(self) -> str:
-        """The one argument that there is; words that are one text are joined."""
-        return " ".join(self.rest)
+        """The only argument; if its text was typed as several words, they are joined."""
+        return " ".join(self.arguments)
 
 
 def find_action(verb: Verb, args: list[str]) -> tuple[Verb, list[str]]:
@@ -51,8 +52,8 @@ def find_action(verb: Verb, args: list[str]) -> tuple[Verb, list[str]]:
     every = {o.name: o for action in verb.actions.values() for o in action.options}
     at = 0
     while at < len(args) and args[at].startswith("-"):
-        name, given, _ = args[at].partition("=")
-        at += 2 if name in every and every[name].value and not given else 1
+        name, equals, _ = args[at].partition("=")
+        at += 2 if name in every and every[name].value and not equals else 1
     if at >= len(args):
         if verb.default:
             return verb.actions[verb.default], args
@@ -62,41 +63,41 @@ def find_action(verb: Verb, args: list[str]) -> tuple[Verb, list[str]]:
     if args[at] not in verb.actions:
         from ipsecctl.usage import meant
 
-        known = ", ".join(verb.actions)
+        actions = ", ".join(verb.actions)
         raise UsageError(
             f"{verb.name!r} has no {quote(args[at])}",
-            meant(args[at], verb.actions.values(), f"{verb.path} ") + f"one of: {known}",
+            meant(args[at], verb.actions.values(), f"{verb.path} ") + f"one of: {actions}",
         )
     return verb.actions[args[at]], [*args[:at], *args[at + 1 :]]
 
 
 def parse_options(verb: Verb, args: list[str]) -> Options:
-    """What `args` give `verb`; raises ``UsageError`` for what it does not take, or lacks.
+    """The options and arguments in `args`; raises ``UsageError`` if `verb` does not take them.
 
     ``--name VALUE`` and ``--name=VALUE`` are the same, ``--`` ends the options.
     """
     options = Options(verb)
-    known = {option.name: option for option in verb.options}
-    known |= {option.short: option for option in verb.options if option.short}
+    by_name = {option.name: option for option in verb.options}
+    by_name |= {option.short: option for option in verb.options if option.short}
     waiting = list(reversed(args))
     while waiting:
         arg = waiting.pop()
         if arg == "--":
-            options.rest += reversed(waiting)
+            options.arguments += reversed(waiting)
             break
         if not arg.startswith("-") or arg == "-":
-            options.rest.append(arg)
+            options.arguments.append(arg)
             continue
-        name, given, value = arg.partition("=")
-        option = known.get(name)
+        name, equals, value = arg.partition("=")
+        option = by_name.get(name)
         if option is None:
             raise _unknown(verb, arg)
         if not option.value:
-            if given:
+            if equals:
                 raise UsageError(f"option {name} takes no value", f"write {name}")
             options.flags.add(option.name)
             continue
-        if not given:
+        if not equals:
             if not waiting:
                 raise UsageError(f"option {name} needs a value", f"write {option.written}")
             value = waiting.pop()
@@ -115,7 +116,7 @@ def _unknown(verb: Verb, arg: str) -> UsageError:
 
 
 def _checked(option: Option, value: str) -> str:
-    """`value` if it is one that `option` takes; one of several words in any letter case."""
+    """`value` if `option` takes it; if that has choices, in lower case."""
     if not option.choices:
         return value
     if value.lower() not in option.choices:
@@ -126,32 +127,32 @@ def _checked(option: Option, value: str) -> str:
 
 
 def _check_number(options: Options) -> None:
-    """Raise for an argument too few, or too many."""
-    number = len(options.rest)
+    """Raise ``UsageError`` if there are too few arguments, or too many."""
+    number = len(options.arguments)
     for argument in options.verb.arguments:
         if number < argument.least:
             raise UsageError(f"{argument.name} is missing")
         number = 0 if argument.most is None or argument.joined else max(0, number - argument.most)
     if number:
-        raise UsageError(f"{quote(options.rest[-number])} is one argument too many")
+        raise UsageError(f"{quote(options.arguments[-number])} is one argument too many")
 
 
 def _check_together(options: Options) -> None:
-    """Raise for options that exclude each other, or lack the one that they belong to."""
+    """Raise ``UsageError`` if options exclude each other, or one that is needed is missing."""
     verb = options.verb
-    optional = {one.name for one in verb.arguments if not one.least}
+    optional = {argument.name for argument in verb.arguments if not argument.least}
     for option in verb.options:
-        given = options.has(option.name)
-        if option.instead in optional and given == bool(options.rest):
+        present = options.has(option.name)
+        if option.instead in optional and present == bool(options.arguments):
             raise UsageError(f"give {option.instead} or {option.name}, and not both")
-        if given and options.has(option.instead):
+        if present and options.has(option.instead):
             raise UsageError(
                 f"{option.instead} and {option.name} exclude each other", "leave both out for all"
             )
-        if given and option.within and not options.has(option.within):
+        if present and option.within and not options.has(option.within):
             raise UsageError(f"{option.name} goes with {option.within}")
         needed = option.required and (not option.within or options.has(option.within))
-        if needed and not given:
+        if needed and not present:
             first = option.within or f"'{verb.path.removeprefix('ipsecctl ')}'"
             raise UsageError(f"{first} needs {option.written}")
 

@@ -17,7 +17,7 @@ from ipsecd.output import say_text
 
 
 def apply(client: Client, options: Options) -> int:
-    """Store the policy of a file, in the place of the policy of its name."""
+    """Store the policy in a file, in the place of the stored policy of the same name."""
     path = options.argument()
     descriptor = _open(path)
     try:
@@ -48,15 +48,15 @@ def export(client: Client, options: Options) -> int:
 def create(client: Client, options: Options) -> int:
     """Store a policy without rules."""
     description = options.value("--description")
-    given = {"name": options.argument(), "description": description}
-    return _change(client, options, "CreatePolicy", given)
+    parameters = {"name": options.argument(), "description": description}
+    return _change(client, options, "CreatePolicy", parameters)
 
 
 def delete(client: Client, options: Options) -> int:
     """Delete a stored policy."""
     unassign = options.has("--unassign")
-    given = {"name": options.argument(), "unassign": unassign, "missing_ok": False}
-    return _change(client, options, "DeletePolicy", given)
+    parameters = {"name": options.argument(), "unassign": unassign, "missing_ok": False}
+    return _change(client, options, "DeletePolicy", parameters)
 
 
 def assign(client: Client, options: Options) -> int:
@@ -66,15 +66,15 @@ def assign(client: Client, options: Options) -> int:
 
 def unassign(client: Client, options: Options) -> int:
     """Have no stored policy in force."""
-    name = options.rest[0] if options.rest else None
+    name = options.arguments[0] if options.arguments else None
     return _change(client, options, "UnassignPolicy", {"name": name})
 
 
 def remove_rules(client: Client, options: Options) -> int:
     """Remove rules from a policy."""
-    name, *rules = options.rest
-    given = {"policy": name, "rules": rules, "delete_empty": options.has("--delete-empty")}
-    return _change(client, options, "RemoveRules", given)
+    name, *rules = options.arguments
+    parameters = {"policy": name, "rules": rules, "delete_empty": options.has("--delete-empty")}
+    return _change(client, options, "RemoveRules", parameters)
 
 
 def add_rule(client: Client, options: Options) -> int:
@@ -82,32 +82,32 @@ def add_rule(client: Client, options: Options) -> int:
     from ipsecctl.dynamic import canonical_filter
     from ipsecd.language.filters import join_arguments
 
-    name, rule_name, *filters = options.rest
+    name, rule_name, *filters = options.arguments
     added = {
         "name": rule_name,
         "action": options.value("--action"),
         "filters": [canonical_filter(text) for text in join_arguments(filters)],
         "interface": interface_of(options),
     }
-    given = {
+    parameters = {
         "policy": name,
         "rules": [added],
         "create": options.has("--create"),
         "assign": options.has("--assign"),
     }
-    return _change(client, options, "PutRules", given)
+    return _change(client, options, "PutRules", parameters)
 
 
 def reload(client: Client, options: Options) -> int:
     """Have the policy files read again."""
-    given = {"resolve": options.has("--resolve")}
-    outcome = client.call("Reload", given, hear=listener(options))["outcome"]
+    parameters = {"resolve": options.has("--resolve")}
+    outcome = client.call("Reload", parameters, hear=listener(options))["outcome"]
     print_outcome(outcome, as_json=options.has("--json"))
     return DONE
 
 
-def _change(client: Client, options: Options, method: str, given: dict[str, Any]) -> int:
-    outcome = client.call(method, given)["outcome"]
+def _change(client: Client, options: Options, method: str, parameters: dict[str, Any]) -> int:
+    outcome = client.call(method, parameters)["outcome"]
     print_outcome(outcome, as_json=options.has("--json"))
     return DONE
 
@@ -115,7 +115,8 @@ def _change(client: Client, options: Options, method: str, given: dict[str, Any]
 def _open(path: str) -> int:
     """A descriptor of the document at `path`, at its start; ``-`` is standard input.
 
-    What is no regular file is copied: the daemon must not wait for whoever writes into a pipe.
+    Anything but a regular file is copied into memory first: the daemon must not wait for somebody
+    who writes into a pipe.
     """
     if path == "-":
         return _copied(read_bytes(path))

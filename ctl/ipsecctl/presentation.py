@@ -31,12 +31,12 @@ def one_line(text: str) -> str:
 
 def span(seconds: float) -> str:
     """A length of time by its two largest units: ``9m 58s``."""
-    left = max(0, round(seconds))
+    remaining_s = max(0, round(seconds))
     parts = []
     for size, unit in _SPANS_S:
-        if left >= size:
-            parts.append(f"{left // size}{unit}")
-            left %= size
+        if remaining_s >= size:
+            parts.append(f"{remaining_s // size}{unit}")
+            remaining_s %= size
     return " ".join(parts[:2]) or "0s"
 
 

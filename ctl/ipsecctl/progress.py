@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 
 def listener(options: Options) -> Hear | None:
-    """What shows how far the call of a verb is; None where nobody looks, or a program does."""
+    """The function that shows how far a call is; None if nobody sees it, or a program reads it."""
     return None if options.has("--json") or not can_show() else _show
 
 
 def _show(reply: dict[str, Any]) -> None:
     progress = reply.get("progress")
     if not isinstance(progress, dict) or "phase" not in progress:
-        # What another version of the daemon may have to tell.
+        # Another version of the daemon may say something else here.
         return
     phase, done, total = (progress.get(name) for name in ("phase", "done", "total"))
     counted = isinstance(done, int) and isinstance(total, int) and total > 0

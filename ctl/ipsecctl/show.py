@@ -31,7 +31,7 @@ def policies(client: Client, options: Options) -> int:
 
 
 def policy(client: Client, options: Options) -> int:
-    """Print one stored policy, as its canonical document and where it stands."""
+    """Print a stored policy: whether it is assigned, where it is stored, its canonical document."""
     name = options.argument()
     stored = client.call("GetPolicy", {"name": name})
     if options.has("--json"):
@@ -60,7 +60,7 @@ def containers(client: Client, options: Options) -> int:
     deadline = time.monotonic() + ANSWER_S
     while True:
         reply = client.call("ListContainers")
-        waiting = [one for one in reply["engines"] if one["state"] == "unused"]
+        waiting = [engine for engine in reply["engines"] if engine["state"] == "unused"]
         if not waiting or time.monotonic() > deadline:
             break
         time.sleep(POLL_S)
@@ -69,12 +69,12 @@ def containers(client: Client, options: Options) -> int:
         return DONE
     rows: list[Row] = [
         (
-            one["name"],
-            one["id"],
-            " ".join(f"{n['name']}={','.join(n['addresses'])}" for n in one["networks"]),
-            " ".join(one["labels"]),
+            container["name"],
+            container["id"],
+            " ".join(f"{n['name']}={','.join(n['addresses'])}" for n in container["networks"]),
+            " ".join(container["labels"]),
         )
-        for one in reply["containers"]
+        for container in reply["containers"]
     ]
     if rows:
         print_table(("CONTAINER", "ID", "NETWORKS", "LABELS"), rows)
@@ -171,7 +171,8 @@ def _name(entry: dict[str, Any]) -> Row:
     at = entry["looked_up"]
     when = "before the daemon" if at is None else f"{span(max(0.0, time.time() - at))} ago"
     rules = [
-        f"{one['policy']}/{one['rule']}" if one["policy"] else one["rule"] for one in entry["rules"]
+        f"{rule['policy']}/{rule['rule']}" if rule["policy"] else rule["rule"]
+        for rule in entry["rules"]
     ]
     return (
         entry["name"],
@@ -225,4 +226,5 @@ LISTS: dict[str, tuple[str, str, Row, Callable[[dict[str, Any]], Row], str]] = {
         "nothing is exempt: filters can block neighbour discovery and DHCP too",
     ),
 }
-"""Per list: the method, the member of its reply, the header, what a row shows, and if empty."""
+"""For each list: the method, the member of its reply, the header, what makes a row of an entry,
+and what is printed if there is no entry."""

@@ -18,12 +18,12 @@ _DIGEST_SHOWN = 12
 
 
 def run(client: Client, options: Options) -> int:
-    """Print the state of the daemon; 1 if it has failed or the kernel has drifted, else 0."""
+    """Print the state of the daemon; return 1 if it has failed or the kernel has drifted."""
     status = client.call("Status")["status"]
     if options.has("--json"):
         say_json(status)
     else:
-        # One write: what a terminal shows is then never half of it.
+        # One write for all lines, so that a terminal never shows only half of them.
         say(*_lines(status))
     return REFUSED if status["state"] in ("failed", "drifted") else DONE
 
@@ -63,8 +63,8 @@ def _troubles(status: dict[str, Any]) -> list[str]:
 
 def _failure(reason: str) -> list[str]:
     """A failure, and its hint on a line of its own."""
-    first, *rest = reason.split("\n")
-    return [first, *(f"  {line.strip()}" for line in rest)]
+    first, *hints = reason.split("\n")
+    return [first, *(f"  {line.strip()}" for line in hints)]
 
 
 def _file_warnings(reasons: list[str]) -> list[str]:
@@ -84,8 +84,8 @@ def _state(status: dict[str, Any]) -> str:
         case "stopped":
             stopped = paint("stopped", "yellow")
             return f"{stopped}: nothing is enforced, 'ipsecctl net start policyagent' starts it"
-        case other:
-            return f"{paint(other, 'red')} with {backend}"
+        case state:
+            return f"{paint(state, 'red')} with {backend}"
 
 
 def _policy(status: dict[str, Any]) -> str:
@@ -104,7 +104,7 @@ def _amount(status: dict[str, Any], store: str) -> str:
 
 
 def _taken_over(number: int) -> list[str]:
-    """How many dynamic rules were there before this daemon."""
+    """A line that says how many dynamic rules this daemon has from the one before it, if any."""
     return [f"  taken over {count(number, 'rule')} of the daemon before this one"] if number else []
 
 

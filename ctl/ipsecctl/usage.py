@@ -11,9 +11,9 @@ from ipsecctl.verbs import DIALECTS, GROUPS, VERBS
 from ipsecd.quoting import quote
 
 MOST = 30
-"""Characters of a word that is compared with what there is: nobody mistypes more."""
+"""A word of more characters is not compared with what there is: nobody mistypes so many."""
 WIDTH, LINE = 20, 80
-"""Of the column of names, and of a line."""
+"""The widths of the column of names and of a whole line, in characters."""
 DETAILS = """
 --socket PATH         where the daemon listens, before or after the command;
                       else $IPSECD_SOCKET, else /run/ipsecd/ipsecd.sock
@@ -63,25 +63,27 @@ def help_on(words: list[str]) -> str:
     entries = [(action.name, action.does) for action in verb.actions.values()]
     explained: dict[str, Argument | Option] = {}
     every = (verb, *verb.actions.values())
-    explained |= {a.name: a for one in every for a in one.arguments}
-    explained |= {_named(o): o for one in every for o in one.options if o is not JSON}
+    explained |= {a.name: a for described in every for a in described.arguments}
+    explained |= {_named(o): o for described in every for o in described.options if o is not JSON}
     explained[JSON.name] = JSON
-    entries += [(name, one.explanation) for name, one in explained.items()]
+    entries += [(name, part.explanation) for name, part in explained.items()]
     lines += [line for name, text in entries for line in _entry(name, text)]
     return "\n".join([*lines, "", f"example: {verb.example}"])
 
 
 def no_verb(word: str) -> UsageError:
-    """That there is no verb `word`, and which may have been meant."""
+    """The error that there is no verb `word`, which says what may have been meant."""
     if word.startswith("-"):
         return UsageError(
             f"there is no option {quote(word)} before a command",
             "options follow the command, as in: ipsecctl status --json",
         )
-    found = meant(word, VERBS.values(), "ipsecctl ")
-    if not found and (near := _near(word.lower(), DIALECTS)):
-        found = f"did you mean 'ipsecctl {near}'? "
-    return UsageError(f"there is no command {quote(word)}", f"{found}'ipsecctl help' lists all")
+    suggestion = meant(word, VERBS.values(), "ipsecctl ")
+    if not suggestion and (near := _near(word.lower(), DIALECTS)):
+        suggestion = f"did you mean 'ipsecctl {near}'? "
+    return UsageError(
+        f"there is no command {quote(word)}", f"{suggestion}'ipsecctl help' lists all"
+    )
 
 
 def meant(word: str, things: Iterable[Verb | Option], before: str = "") -> str:
@@ -91,8 +93,8 @@ def meant(word: str, things: Iterable[Verb | Option], before: str = "") -> str:
     """
     names: dict[str, str] = {}
     for thing in things:
-        others = thing.also if isinstance(thing, Verb) else ()
-        names |= dict.fromkeys((*others, thing.name), thing.name)
+        synonyms = thing.also if isinstance(thing, Verb) else ()
+        names |= dict.fromkeys((*synonyms, thing.name), thing.name)
     near = _near(word.lower(), names)
     return f"did you mean '{before}{names[near]}'? " if near else ""
 
@@ -112,8 +114,8 @@ def _entry(name: str, text: str) -> list[str]:
     if len(name) >= WIDTH:
         lines = ["", *lines]
     return [
-        f"  {first:<{WIDTH}}{rest}".rstrip()
-        for first, rest in zip_longest([name], lines, fillvalue="")
+        f"  {name_column:<{WIDTH}}{text_column}".rstrip()
+        for name_column, text_column in zip_longest([name], lines, fillvalue="")
     ]
 
 
@@ -123,29 +125,29 @@ def _named(option: Option) -> str:
 
 def _arguments(verb: Verb) -> list[str]:
     words = []
-    for one in verb.arguments:
-        stand_ins = [option.name for option in verb.options if option.instead == one.name]
+    for argument in verb.arguments:
+        stand_ins = [option.name for option in verb.options if option.instead == argument.name]
         if stand_ins:
-            words.append(f"{{{'|'.join([one.name, *stand_ins])}}}")
-        elif not one.least:
-            words.append(f"[{one.name}]")
-        elif one.most is None:
-            words.append(f"{one.name}…")
+            words.append(f"{{{'|'.join([argument.name, *stand_ins])}}}")
+        elif not argument.least:
+            words.append(f"[{argument.name}]")
+        elif argument.most is None:
+            words.append(f"{argument.name}…")
         else:
-            words += [one.name, *[f"[{one.name}]"] * (one.most - 1)]
+            words += [argument.name, *[f"[{argument.name}]"] * (argument.most - 1)]
     return words
 
 
 def _options(verb: Verb) -> list[str]:
     words = []
     names = {option.name for option in verb.options}
-    arguments = {one.name for one in verb.arguments}
+    arguments = {argument.name for argument in verb.arguments}
     for option in verb.options:
         if option.within or option.instead in (names | arguments):
             continue
-        others = [one.written for one in verb.options if one.instead == option.name]
-        inner = [_repeated(one) for one in verb.options if one.within == option.name]
-        text = " ".join(["|".join([option.written, *others]), *inner])
+        alternatives = [o.written for o in verb.options if o.instead == option.name]
+        inner = [_repeated(o) for o in verb.options if o.within == option.name]
+        text = " ".join(["|".join([option.written, *alternatives]), *inner])
         words.append(text if option.required else _optional(option, text))
     return words
 

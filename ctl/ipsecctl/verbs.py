@@ -171,4 +171,4 @@ DIALECTS = {
     "gpupdate": "agent:gpupdate",
     "net": "agent:net",
 }
-"""The legacy commands; under their own names as after ``ipsecctl``, in any letter case."""
+"""The legacy commands. Each works under its own name and after ``ipsecctl``, in any letter case."""

@@ -150,6 +150,6 @@ def test_an_empty_name_is_a_name(daemon: FakeDaemon, run: Run) -> None:
 def test_double_dash_ends_the_options() -> None:
     """A name may look like an option after it."""
     verb = LEAVES["policy assign"]
-    assert parse_options(verb, ["--", "--json"]).rest == ["--json"]
+    assert parse_options(verb, ["--", "--json"]).arguments == ["--json"]
     with pytest.raises(UsageError, match="no option '--jsn'"):
         parse_options(verb, ["--jsn"])

@@ -95,7 +95,7 @@ def _values_mark() -> str:
 
 
 def _value_cases() -> str:
-    """What each option that takes a value is completed with, by the option before the cursor."""
+    """The cases that complete the value of an option, by the option before the cursor."""
     cases: dict[str, str] = {}
     for _, _, verb in leaves():
         for option in verb.options:
@@ -129,9 +129,9 @@ def _actions(verb: Verb) -> list[str]:
 
 
 def _leaf(verb: Verb, indent: str) -> list[str]:
-    names = [name for one in verb.options for name in (one.name, one.short) if name]
-    valued = " ".join(one.name for one in verb.options if one.value)
-    arguments = " ".join(_place(one) for one in verb.arguments)
+    names = [name for option in verb.options for name in (option.name, option.short) if name]
+    valued = " ".join(option.name for option in verb.options if option.value)
+    arguments = " ".join(_place(argument) for argument in verb.arguments)
     return [
         f"{indent}options={_words(names)}\n",
         *([f"{indent}valued='{valued}'\n"] if valued else []),

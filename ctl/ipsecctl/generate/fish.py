@@ -36,8 +36,8 @@ def _actions() -> Iterator[str]:
     for verb in VERBS.values():
         if not verb.actions:
             continue
-        seen = f"__fish_seen_subcommand_from {verb.name}"
-        first = f"{seen}; and not __fish_seen_subcommand_from {' '.join(verb.actions)}"
+        condition = f"__fish_seen_subcommand_from {verb.name}"
+        first = f"{condition}; and not __fish_seen_subcommand_from {' '.join(verb.actions)}"
         for action in verb.actions.values():
             yield _line(first, f"-a {action.name}", action.does)
         default = verb.actions.get(verb.default)
@@ -47,18 +47,18 @@ def _actions() -> Iterator[str]:
 
 def _leaves() -> Iterator[str]:
     for word, action, verb in leaves():
-        seen = f"__fish_seen_subcommand_from {word}"
+        condition = f"__fish_seen_subcommand_from {word}"
         if action:
-            seen += f"; and __fish_seen_subcommand_from {action}"
+            condition += f"; and __fish_seen_subcommand_from {action}"
         else:
             # A word of that name may be an action of another verb: policy show, and show policy.
             others = [v.name for v in VERBS.values() if word in v.actions]
-            seen += "".join(f"; and not __fish_seen_subcommand_from {name}" for name in others)
+            condition += "".join(f"; and not __fish_seen_subcommand_from {name}" for name in others)
         for argument in verb.arguments:
             if argument.offers:
-                yield _line(seen, _offers(argument))
+                yield _line(condition, _offers(argument))
         for option in verb.options:
-            yield _line(seen, _option(option), option.explanation)
+            yield _line(condition, _option(option), option.explanation)
 
 
 def _option(option: Option) -> str:

@@ -6,7 +6,7 @@ from ipsecctl.grammar import Argument, Option, Verb
 from ipsecctl.verbs import DIALECTS, VERBS
 
 NAMES = ("policies", "dynamic")
-"""What is completed with names that the daemon knows."""
+"""What an argument offers if a shell completes it with names that the daemon knows."""
 FILES = ("documents", "files")
 WORDS = (*VERBS, *DIALECTS, "help")
 READER = """python3 -c '
@@ -17,14 +17,14 @@ for one in json.load(sys.stdin):
 
 
 def leaves() -> list[tuple[str, str, Verb]]:
-    """Every verb without actions, and every action: the verb's word, the action's, the record."""
-    found = []
+    """Every verb without actions, and every action: the verb's name, the action's, the record."""
+    records = []
     for verb in VERBS.values():
         if verb.actions:
-            found += [(verb.name, action.name, action) for action in verb.actions.values()]
+            records += [(verb.name, action.name, action) for action in verb.actions.values()]
         else:
-            found.append((verb.name, "", verb))
-    return found
+            records.append((verb.name, "", verb))
+    return records
 
 
 def offered(thing: Argument | Option) -> tuple[str, ...]:

@@ -14,8 +14,8 @@ _TOKEN = re.compile(r"(?P<value>\b[A-Z][A-Z]+\b)|(?P<word>-{0,2}[a-z][a-z:-]*)|.
 
 def with_synopses(page: str) -> str:
     """The manual page with the synopses of all verbs as they are now."""
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    before, begin, following = page.partition(BEGIN)
+    _, end, after = following.partition(END)
     lines = [line for verb in VERBS.values() for line in synopses(verb)]
     text = "\n.br\n".join(map(roff, lines))
     return f"{before}{begin}.ad l\n{text}\n.ad\n{end}{after}"

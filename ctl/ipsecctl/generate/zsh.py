@@ -62,7 +62,7 @@ def completion() -> str:
 def _function(verb: Verb) -> str:
     """What completes a verb that has actions."""
     default = verb.actions.get(verb.default)
-    options = " ".join(_option(one) for one in default.options) if default else ""
+    options = " ".join(_option(option) for option in default.options) if default else ""
     lines = [
         f"_ipsecctl_{verb.name}() {{",
         "\tlocal state",
@@ -89,7 +89,7 @@ def _described(pairs: Iterable[tuple[str, str]]) -> str:
 
 
 def _arguments(verb: Verb) -> str:
-    words = [_option(one) for one in verb.options]
+    words = [_option(option) for option in verb.options]
     for number, argument in enumerate(verb.arguments, 1):
         repeats = argument.most != 1 or argument.joined
         place = "*" if repeats else str(number)
