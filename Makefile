@@ -180,7 +180,7 @@ demo: setup
 bench: setup build/floor.bpf.o build/candidates.bpf.o
 	($(call have,xdp-filter)) || { apt-get update -qq && apt-get install -y -qq xdp-tools; }
 	$(ISOLATED) $(VENV)/bin/python bench/status.py
-	$(ISOLATED) $(VENV)/bin/python bench/dynamic_add.py
+	$(ISOLATED) $(VENV)/bin/python -m bench.dynamic_add
 	$(ISOLATED) $(VENV)/bin/python bench/answering.py
 	$(ISOLATED) $(VENV)/bin/python -m bench.announce
 	$(ISOLATED) $(VENV)/bin/python -m bench.classify

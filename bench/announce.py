@@ -2,20 +2,21 @@
 
 With nftables and with programs (which stand beside nftables). The policy's filters lie in a table
 of another form than the container's, or of the same. Beside it, in the same run, what a user
-would use instead: ``nft add element`` for the address on a set of as many. The policy's table is
-made by hand, as reading so many filters takes far longer than this. It needs namespaces of its
-own. Arguments: numbers of filters.
+would use instead: ``nft add element`` for the address on a set of N addresses. The policy's table
+is made without the compiler, as reading so many filters takes far longer than the measurement. It
+needs namespaces of its own. Arguments: numbers of filters.
 """
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+from bench.timing import nft_add_seconds, seconds_each
 from ipsecd.backend.base import Observation
 from ipsecd.backend.registry import BY_NAME, BackendArguments
 from ipsecd.compiler.classifier import Classifier, Table
@@ -39,9 +40,9 @@ FORMS = {"another": "10.0.0.0=0:1:UDP", "the same": "10.0.0.0=0:80:TCP"}
 
 
 def hosts(filters: int, first: str) -> Classifier:
-    """What so many filters like the `first` are compiled to, of addresses one after another."""
-    one = InForce(Origin("static", "P", "hosts"), parse_filter(first), Action.BLOCK)
-    (table,) = compile_filters([one]).tables
+    """What so many filters like `first` are compiled to, for as many successive addresses."""
+    first_host = InForce(Origin("static", "P", "hosts"), parse_filter(first), Action.BLOCK)
+    (table,) = compile_filters([first_host]).tables
     (part,) = (part for part in table.id.parts if part.field.name == "source")
     before, after = table.keys[: part.offset], table.keys[part.offset + 4 :]
     numbers = ((10 << 24 | n).to_bytes(4, "big") for n in range(filters))
@@ -58,20 +59,23 @@ def announcing_ms(backend: str, classifier: Classifier, directory: Path) -> list
     containers = Containers(enforcement, KeptFiles(places), time.monotonic)
     rule = Rule("container", (parse_filter("container:web=0:80:TCP"),), Action.BLOCK)
     policy = CompiledPolicy("bench", Policy("P", (rule,)), classifier)
+
+    def announce(address: Network) -> None:
+        assert containers.announce(IDENTITY, (address,), shared=False)
+
+    def announcements() -> Iterator[Callable[[], None]]:
+        for last in range(ROUNDS):
+            yield partial(announce, Network(Family.IPV4, 0xAC110001 + last, 32))
+
     enforcement.begin(
         State(source=SourceName.STATIC, compiled=policy, classifier=classifier), State()
     )
     try:
         containers.set_inventory("bench", Inventory((Container(IDENTITY, "web"),)))
-        found = []
-        for last in range(ROUNDS):
-            address = Network(Family.IPV4, 0xAC110001 + last, 32)
-            begun = time.perf_counter()
-            assert containers.announce(IDENTITY, (address,), shared=False)
-            found.append((time.perf_counter() - begun) * 1e3)
+        durations = seconds_each(announcements())
         assert enforcement.observe() == Observation(enforcement.state.classifier.digest)
         assert not enforcement.backend.failures
-        return found
+        return [seconds * 1e3 for seconds in durations]
     finally:
         enforcement.withdraw()
         enforcement.close()
@@ -79,23 +83,14 @@ def announcing_ms(backend: str, classifier: Classifier, directory: Path) -> list
 
 def nft_ms(filters: int) -> list[float]:
     """Milliseconds of ``nft add element`` processes on a set of so many addresses."""
-    elements = ",".join(f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}" for n in range(filters))
-    content = "add table ip other\nadd set ip other s { type ipv4_addr; size 2000000; }\n"
-    content += f"add element ip other s {{ {elements} }}\n"
-    subprocess.run(["nft", "-f", "-"], input=content, text=True, check=True)
-    found = []
-    for n in range(20):
-        begun = time.perf_counter()
-        subprocess.run(["nft", f"add element ip other s {{ 172.17.0.{n} }}"], check=True)
-        found.append((time.perf_counter() - begun) * 1e3)
-    subprocess.run(["nft", "delete table ip other"], check=True)
-    return found
+    added = [f"172.17.0.{n}" for n in range(20)]
+    return [seconds * 1e3 for seconds in nft_add_seconds(filters, added)]
 
 
-def show(what: str, found: list[float]) -> None:
-    """One line: half of them, and 99 in 100, took less."""
-    in_order = sorted(found)
-    half, most = in_order[len(found) // 2], in_order[len(found) * 99 // 100]
+def show(what: str, durations_ms: list[float]) -> None:
+    """Print a line with the two durations that half of all, and 99 of 100, are shorter than."""
+    in_order = sorted(durations_ms)
+    half, most = in_order[len(in_order) // 2], in_order[len(in_order) * 99 // 100]
     print(f"  {what:32} median {half:8.1f}   p99 {most:8.1f}", flush=True)
 
 
@@ -106,8 +101,8 @@ def main() -> None:
             for form, first in FORMS.items():
                 with tempfile.TemporaryDirectory() as directory:
                     classifier = hosts(size, first)
-                    found = announcing_ms(backend, classifier, Path(directory))
-                show(f"{backend}, of {form} form", found)
+                    durations_ms = announcing_ms(backend, classifier, Path(directory))
+                show(f"{backend}, of {form} form", durations_ms)
         show("nft add element", nft_ms(size))
 
 

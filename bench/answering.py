@@ -1,7 +1,7 @@
 """How long a ban takes while a long policy is applied, and while nothing else is done.
 
-The ban goes the way that the service sends it, through the lines of work, to the kernel. Run it
-with ``make bench``; it needs a network namespace of its own.
+The ban takes the same way as in the service: through its lines of work to the kernel. Run
+it with ``make bench``; it needs a network namespace of its own.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Bench:
         self._bans = 0
 
     def ban_ms(self) -> float:
-        """Milliseconds for one ban, another each time."""
+        """Milliseconds for one ban, of another address each time."""
         self._bans += 1
         filters = (parse_filter(f"{address(1 << 20 | self._bans)}=0"),)
         rule = DynamicRule(f"ban {self._bans}", filters, Action.BLOCK)

@@ -1,8 +1,9 @@
 """Ways to find an address among a million prefixes: time for a packet, and memory.
 
-All of them hold the same prefixes of 24 lengths and see the same sources, at random as a flood
-has them; in turn, the median of many runs of the kernel's own timer. The others do nothing but
-look: ipsecd also asks whether the packet is for this host, looks for exemptions, and counts.
+All of them hold the same prefixes of 24 lengths and see the same sources, which are random as in a
+flood. They run in turn, and the median of many runs by the kernel's own timer counts. The others
+do nothing but look the address up; ipsecd also asks whether the packet is for this host, looks for
+exemptions, and counts.
 
 Memory is what the kernel states for the maps. For the trie that leaves out inner nodes and what
 the allocator rounds up to, so how much the kernel's slabs grew stands in for it.
@@ -45,16 +46,16 @@ CANDIDATES = {
 
 def bitmap(prefixes: Mapping[int, Iterable[int]]) -> bytes:
     """A bit for each /24 that a prefix reaches into."""
-    found = bytearray(BITMAP_BYTES)
+    bits = bytearray(BITMAP_BYTES)
     for length, addresses in prefixes.items():
         blocks = 1 << max(0, 24 - length)
         for address in addresses:
             first = address >> 8
             if blocks >= 8:
-                found[first >> 3 : (first + blocks) >> 3] = b"\xff" * (blocks >> 3)
+                bits[first >> 3 : (first + blocks) >> 3] = b"\xff" * (blocks >> 3)
             else:
-                found[first >> 3] |= (1 << blocks) - 1 << (first & 7)
-    return bytes(found)
+                bits[first >> 3] |= (1 << blocks) - 1 << (first & 7)
+    return bytes(bits)
 
 
 def load_bloom(descriptor: int, prefixes: Mapping[int, Iterable[int]]) -> None:
@@ -120,7 +121,7 @@ def main() -> None:
         runs["ipsecd"] = timed(programs.program("random_ipsecd"), frame, expected)
         rows = measure(runs)
         for name, (_, its_maps) in CANDIDATES.items():
-            theirs = sum(sizes[one] for one in its_maps)
+            theirs = sum(sizes[its_map] for its_map in its_maps)
             print(
                 f"{outcome:5} {name:30} {rows[name]:6.0f} ns {theirs:5.0f} MiB"
                 f"   ipsecd {rows['ipsecd']:5.0f} ns {ours:4.0f} MiB"

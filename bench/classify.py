@@ -31,7 +31,7 @@ from tests.frames import frame_of
 OBJECT = Path("build/floor.bpf.o")
 ME_ADDRESS = 0x0A090001
 HOST = Host(frozenset({(Family.IPV4, ME_ADDRESS), (Family.IPV4, 0x7F000001)}))
-NAMES = tuple(one.name for one in ESSENTIALS)
+NAMES = tuple(exemption.name for exemption in ESSENTIALS)
 ROUNDS, REPEAT = 15, 200_000
 LENGTHS = range(9, 33)
 PREFIXES = 1_000_000
@@ -112,18 +112,18 @@ def random_sources(
 
 
 def set_sources(descriptor: int, addresses: Iterable[int]) -> None:
-    """Where the programs named `random_` take the source of each run from."""
+    """Write the sources that the programs named `random_` take, one for each run."""
     with libbpf.map_memory(descriptor, 8 * SOURCES) as memory:
         memory[:] = struct.pack(f"={SOURCES}Q", *map(_swapped, addresses))
 
 
 def measure(runs: dict[str, Callable[[], int]]) -> dict[str, float]:
-    """The median of each, all of them in turn."""
-    found: dict[str, list[int]] = {name: [] for name in runs}
+    """The median of what each of `runs` gives; they take turns."""
+    figures: dict[str, list[int]] = {name: [] for name in runs}
     for _ in range(ROUNDS):
         for name, run in runs.items():
-            found[name].append(run())
-    return {name: statistics.median(values) for name, values in found.items()}
+            figures[name].append(run())
+    return {name: statistics.median(values) for name, values in figures.items()}
 
 
 def timed(program: int, frame: bytes, expected: int) -> Callable[[], int]:
@@ -138,18 +138,18 @@ def timed(program: int, frame: bytes, expected: int) -> Callable[[], int]:
 
 
 def few_rules(programs: Programs) -> None:
-    """A dropped packet, and one that ten rules do not match."""
+    """Measure a packet that is dropped, and a packet that ten rules do not match."""
     hit = frame_of(source=0xC0000201, destination=ME_ADDRESS, source_port=4000, port=1434)
     miss = frame_of(source=0xC0000201, destination=ME_ADDRESS, source_port=4000, port=53)
     libbpf.update(
         programs.maps["ports"], struct.pack("=I", 17) + struct.pack(">HH", 1434, 0), bytes(8)
     )
     judge = programs.program("receive_lan")
-    one = programs.program("one_hash")
+    single_look_up = programs.program("one_hash")
     runs = {
         "drop at once": timed(programs.program("drop_at_once"), hit, 1),
-        "one look-up, hit": timed(one, hit, 1),
-        "one look-up, miss": timed(one, miss, 2),
+        "one look-up, hit": timed(single_look_up, hit, 1),
+        "one look-up, miss": timed(single_look_up, miss, 2),
     }
     programs.apply(ports_blocked(1), Volatile())
     figures = measure({**runs, "blocked, one rule": timed(judge, hit, 1)})
@@ -174,7 +174,7 @@ def few_rules(programs: Programs) -> None:
 
 
 def long_list(programs: Programs) -> None:
-    """A million prefixes of 24 lengths, and sources at random."""
+    """Measure random sources against a million prefixes of 24 lengths."""
     luck = random.Random(1434)
     prefixes = prefix_list(luck)
     programs.apply(list_blocked(prefixes), Volatile())

@@ -37,7 +37,7 @@ def links(number: int) -> Iterator[None]:
 
 @contextmanager
 def daemon(backend: str) -> Iterator[int]:
-    """A daemon that has begun to serve, as the number of its process."""
+    """Run a daemon until it serves; the number of its process."""
     with tempfile.TemporaryDirectory() as name:
         path = Path(name)
         (path / "etc/policies").mkdir(parents=True)
@@ -64,7 +64,7 @@ def daemon(backend: str) -> Iterator[int]:
 def cpu_seconds(pid: int) -> float:
     """What the threads of a process have run so far, to the nanosecond (proc_pid_schedstat(5)).
 
-    What the kernel counts in ticks misses who wakes up for less than one.
+    The times that the kernel counts in ticks miss a thread that wakes up for less than a tick.
     """
     tasks = Path(f"/proc/{pid}/task").iterdir()
     return (

@@ -1,4 +1,4 @@
-"""Loading a million prefixes: the programs beside ``nft -f``, whole processes, time and memory.
+"""Time and memory to load a million prefixes: the programs, beside ``nft -f``, as whole processes.
 
 Both read the same list, a prefix a line, and have it enforced at the end: nft as an interval
 set, ipsecd as the image that its programs look into.
@@ -36,7 +36,7 @@ def load(path: str) -> None:
 
 
 def measured(*words: str) -> tuple[float, float]:
-    """Seconds and MiB at the most that a process takes."""
+    """The seconds that a process takes, and the most MiB that it holds."""
     begun = time.monotonic()
     child = os.posix_spawn(words[0], words, os.environ)
     _, status, usage = os.wait4(child, 0)
@@ -45,10 +45,10 @@ def measured(*words: str) -> tuple[float, float]:
 
 
 def disjoint(prefixes: dict[int, set[int]]) -> list[tuple[int, int]]:
-    """The prefixes that no other holds: nft refuses a list with others."""
+    """The prefixes that lie in no other prefix: nft refuses a list in which some do."""
     kept: list[tuple[int, int]] = []
     end = -1
-    for address, length in sorted((a, n) for n, found in prefixes.items() for a in found):
+    for address, length in sorted((a, n) for n, addresses in prefixes.items() for a in addresses):
         if address > end:
             end = address + (1 << (32 - length)) - 1
             kept.append((address, length))

@@ -1,8 +1,9 @@
-"""Policies of many rules: the daemon's whole way beside ``nft -f``, processes of their own.
+"""Time and memory for a policy of many rules: all that the daemon does, beside ``nft -f``.
 
-Both begin with text, and end with every rule enforced and counted by itself: nft with a counter
-object and a map element for each rule, ipsecd with a policy document that is stored, compiled,
-enforced and kept for the next boot. Growth is that of ten times the rules.
+Each runs in a process of its own. Both begin with text, and end with every rule enforced and
+counted by itself: nft with a counter object and a map element for each rule, ipsecd with a policy
+document that is stored, compiled, enforced and kept for the next boot. The last lines say how much
+longer ten times the rules take.
 """
 
 from __future__ import annotations

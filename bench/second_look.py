@@ -1,4 +1,4 @@
-"""What the second look at what is delivered here costs a packet, with it and without in turn.
+"""What the second look costs a packet that is delivered here: measured with it and without it.
 
 A veth carries datagrams from another namespace to a socket here. What a send takes is all that
 happens to the datagram, the receiving stack and the rules too, so the difference is the second
@@ -36,15 +36,15 @@ def sending() -> socket.socket:
     """A socket in the peer's namespace."""
     netns.pushns(PEER)
     try:
-        made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        made.connect((HERE4, PORT))
+        sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sender.connect((HERE4, PORT))
     finally:
         netns.popns()
-    return made
+    return sender
 
 
 def nanoseconds(sender: socket.socket, receiver: socket.socket) -> float:
-    """The time that a packet takes, in the mean of one round; `receiver` is left empty."""
+    """The mean time of a packet in one round, in nanoseconds; `receiver` is empty afterwards."""
     total = 0.0
     for _ in range(PACKETS // 100):
         before = time.perf_counter()
@@ -72,7 +72,7 @@ def main() -> None:
                 for action, texts in ((Action.BLOCK, blocks), (Action.PERMIT, permits))
                 for text in texts
             ]
-            policy = compile_filters(filters, [one.name for one in ESSENTIALS])
+            policy = compile_filters(filters, [exemption.name for exemption in ESSENTIALS])
             best = {"with": float("inf"), "without": float("inf")}
             for _ in range(ROUNDS):
                 backend.apply(policy, Volatile())

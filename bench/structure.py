@@ -1,4 +1,4 @@
-"""What the structure costs: CPU seconds of the daemon's ways over a policy of N filters.
+"""What the daemon itself costs: CPU seconds of each operation on a policy of N filters.
 
 Memory enforces, so that only the daemon's own work is measured: reading, compiling, storing and
 remembering. One run each, as CPU time hardly differs between runs. Arguments: numbers of filters.
@@ -26,7 +26,7 @@ IDENTITY = "0123456789abcdef"
 
 
 def document(filters: int) -> bytes:
-    """A policy of one rule that blocks so many hosts, and one that names a container."""
+    """A policy with a rule that blocks so many hosts, and a rule that names a container."""
     lines = ["policy: P", "rules:", "  - rule: hosts", "    action: block", "    filters:"]
     lines += [f'      - "10.{n >> 16}.{n >> 8 & 255}.{n & 255}=0:80:TCP"' for n in range(filters)]
     lines += ["  - rule: container", "    action: block", "    filters:"]
@@ -35,7 +35,7 @@ def document(filters: int) -> bytes:
 
 
 class Site:
-    """The daemon's directories, and whoever works in them."""
+    """The daemon's directories, and the engine that works in them."""
 
     def __init__(self, directory: Path) -> None:
         self._places = [directory / part for part in ("etc", "lib", "run")]
@@ -78,23 +78,23 @@ def spent(function: Callable[[], object]) -> float:
 
 
 def measure(filters: int, directory: Path) -> dict[str, float]:
-    """The cost of each way, in CPU seconds."""
+    """The cost of each operation, in CPU seconds."""
     content = document(filters)
     site = Site(directory)
     site.start()
-    found = {"apply": spent(lambda: site.apply(content))}
+    costs_s = {"apply": spent(lambda: site.apply(content))}
     site.engine.set_inventory("bench", Inventory((Container(IDENTITY, "web"),)))
-    found["announce"] = spent(lambda: site.announce(2))
-    found["announce again"] = spent(lambda: site.announce(3))
-    found["reload, nothing changed"] = spent(site.reload)
+    costs_s["announce"] = spent(lambda: site.announce(2))
+    costs_s["announce again"] = spent(lambda: site.announce(3))
+    costs_s["reload, nothing changed"] = spent(site.reload)
     changed = content.replace(b":80:TCP", b":81:TCP", 1)
-    found["apply, one filter changed"] = spent(lambda: site.apply(changed))
-    found["start, good cache"] = spent(site.start)
-    found["reload after it"] = spent(site.reload)
+    costs_s["apply, one filter changed"] = spent(lambda: site.apply(changed))
+    costs_s["start, good cache"] = spent(site.start)
+    costs_s["reload after it"] = spent(site.reload)
     for path in (directory / "lib").iterdir():
         path.unlink()
-    found["start, no cache"] = spent(site.start)
-    return found
+    costs_s["start, no cache"] = spent(site.start)
+    return costs_s
 
 
 def main() -> None:
@@ -104,8 +104,8 @@ def main() -> None:
         with TemporaryDirectory() as directory:
             columns.append(measure(size, Path(directory)))
     print(f"{'CPU seconds, filters:':28}" + "".join(f"{size:>12,}" for size in sizes))
-    for way in columns[0]:
-        print(f"{way:28}" + "".join(f"{column[way]:12.3f}" for column in columns))
+    for operation in columns[0]:
+        print(f"{operation:28}" + "".join(f"{column[operation]:12.3f}" for column in columns))
 
 
 if __name__ == "__main__":

@@ -175,7 +175,7 @@ def wires() -> Iterator[None]:
 
 @contextmanager
 def xdp_filter(rule: Rule) -> Iterator[tuple[int, int]]:
-    """xdp-filter with all features and with the least; the programs it attached."""
+    """Load xdp-filter with all features and with the least; descriptors of both programs."""
     descriptors = []
     run("xdp-filter", "load", "--mode", "native", "all0")
     try:
@@ -194,7 +194,7 @@ def xdp_filter(rule: Rule) -> Iterator[tuple[int, int]]:
 
 
 def frames_dropped() -> int:
-    """What xdp-filter has dropped, on all interfaces."""
+    """How many frames xdp-filter has dropped, on all interfaces."""
     descriptor = libbpf.get_pinned(PINNED / "xdp_stats_map")
     cpus = libbpf.possible_cpus()
     value = libbpf.look_up(descriptor, struct.pack("=I", XDP_DROP), 16 * cpus)
@@ -203,7 +203,7 @@ def frames_dropped() -> int:
 
 
 def frames_received(name: str) -> int:
-    """What an interface has received."""
+    """How many frames an interface has received."""
     (link,) = json.loads(run("ip", "-json", "-statistics", "link", "show", name))
     return int(link["stats64"]["rx"]["packets"])
 
@@ -226,8 +226,8 @@ def timed_runs(rule: Rule, programs: dict[str, int]) -> None:
 
 
 def floods(rule: Rule, sender: Sender, dropped: dict[str, Callable[[], int]]) -> None:
-    """Frames dropped in a second by each program; the ratio is of the time for one."""
-    found: dict[str, list[float]] = {name: [] for name in WIRES}
+    """Frames that each program drops in a second; the ratio is that of the times for one frame."""
+    rates: dict[str, list[float]] = {name: [] for name in WIRES}
     for _ in range(FLOODS):
         for name in WIRES:
             before = dropped[name]()
@@ -235,8 +235,8 @@ def floods(rule: Rule, sender: Sender, dropped: dict[str, Callable[[], int]]) ->
             count = dropped[name]() - before
             # The wire loses some when the kernel puts off receiving.
             assert 0.8 * sent <= count <= 1.001 * sent, (name, sent, count)
-            found[name].append(count / seconds)
-    rows = {name: statistics.median(values) for name, values in found.items()}
+            rates[name].append(count / seconds)
+    rows = {name: statistics.median(values) for name, values in rates.items()}
     for name, what in (
         ("all", "xdp-filter"),
         ("least", f"xdp-filter -f {rule.feature}"),
@@ -249,7 +249,7 @@ def floods(rule: Rule, sender: Sender, dropped: dict[str, Callable[[], int]]) ->
 
 
 def compare(rule: Rule, programs: Programs, sender: Sender) -> None:
-    """Both measurements with one rule in force everywhere."""
+    """Do both measurements, with the same rule in force everywhere."""
     origin = Origin("static", "P", "r")
     blocked = InForce(origin, parse_filter(rule.filter), Action.BLOCK)
     programs.apply(compile_filters([blocked], NAMES), Volatile())
