@@ -60,5 +60,5 @@ def frame_of(*, source: int, destination: int, source_port: int, port: int) -> b
 def frame(packet: Packet, number: int) -> bytes:
     """The packet in an Ethernet frame."""
     kind = b"\x08\x00" if packet.family is Family.IPV4 else b"\x86\xdd"
-    # To the hardware address of the loopback interface, on which test runs are.
+    # To the hardware address of the loopback interface, where test runs take place.
     return bytes(12) + kind + encode(packet, number)

@@ -16,12 +16,12 @@ Graph = Mapping[str, frozenset[str]]
 
 def modules() -> dict[str, Path]:
     """Every module of the product by its name; a package is its ``__init__``."""
-    found = {}
+    paths = {}
     for package, directory in PACKAGES.items():
         for path in directory.rglob("*.py"):
             words = (package, *path.relative_to(directory).with_suffix("").parts)
-            found[".".join(words[:-1] if words[-1] == "__init__" else words)] = path
-    return found
+            paths[".".join(words[:-1] if words[-1] == "__init__" else words)] = path
+    return paths
 
 
 def imports() -> Graph:
@@ -34,18 +34,18 @@ def imports() -> Graph:
 
 
 def parts(graph: Graph) -> dict[str, frozenset[str]]:
-    """The same for parts: a package inside of ``ipsecd``, or a module that lies beside them."""
-    found: dict[str, set[str]] = {}
+    """The graph of parts: packages directly inside ``ipsecd``, and the modules beside them."""
+    by_part: dict[str, set[str]] = {}
     for name, used in graph.items():
         part = part_of(name)
-        found.setdefault(part, set()).update(part_of(other) for other in used)
-    return {part: frozenset(used - {part}) for part, used in found.items()}
+        by_part.setdefault(part, set()).update(part_of(module) for module in used)
+    return {part: frozenset(used - {part}) for part, used in by_part.items()}
 
 
 def part_of(module: str) -> str:
-    """``model`` for ``ipsecd.model.decide``; ``ipsecctl`` for all that the client is."""
-    package, _, rest = module.partition(".")
-    return rest.partition(".")[0] or package if package == "ipsecd" else package
+    """The part of a module: ``model`` for ``ipsecd.model.decide``, ``ipsecctl`` for all of that."""
+    package, _, inner = module.partition(".")
+    return inner.partition(".")[0] or package if package == "ipsecd" else package
 
 
 def circle(graph: Graph) -> list[str]:

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 LAST_WORDS_S = 5
-"""How long each process has to write down where it is, alone, so that nothing is mixed up."""
+"""How long each process has to write down where it is, before the next one begins to write."""
 
 # Tests that run have their output captured, so the place for last words is kept before that.
 _STDERR = os.fdopen(os.dup(2), "w", buffering=1)
@@ -26,12 +26,12 @@ faulthandler.register(signal.SIGUSR1, file=_STDERR, all_threads=True)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """How long a run may take."""
+    """Add the option for how long a run may take."""
     parser.addoption("--limit", type=float, metavar="SECONDS", help="limit of the whole run")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Begin to count, where the run is controlled."""
+    """Start the timer, in the process that controls the run and not in workers."""
     limit_s = config.getoption("--limit")
     if limit_s is not None and not hasattr(config, "workerinput"):
         config.pluginmanager.register(_Limit(limit_s))
@@ -72,24 +72,24 @@ class _Limit:
         for pid in _below(os.getpid()):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        # What hangs in the kernel is not waited for.
+        # Without cleaning up, which might wait for a process that hangs in the kernel.
         os._exit(pytest.ExitCode.TESTS_FAILED)
 
 
 def _children(pid: int) -> list[int]:
-    found: list[int] = []
+    children: list[int] = []
     with suppress(OSError):
         for task in Path(f"/proc/{pid}/task").iterdir():
-            found += map(int, (task / "children").read_text().split())
-    return found
+            children += map(int, (task / "children").read_text().split())
+    return children
 
 
 def _below(pid: int) -> list[int]:
-    """All processes that a process has started, directly or not."""
-    found = _children(pid)
-    for child in found:
-        found += _children(child)
-    return found
+    """The ids of all processes that a process has started, directly or not."""
+    descendants = _children(pid)
+    for child in descendants:
+        descendants += _children(child)
+    return descendants
 
 
 def _command(pid: int) -> str:

@@ -28,13 +28,13 @@ from xdist.workermanage import WorkerController
 
 ROOT = Path(__file__).parents[1]
 KNOWN, MEASURED = Path("tests/durations.json"), Path("build/durations.json")
-"""Below the root of the tests: what units took before, and what they take in this run."""
+"""Files with the seconds that units took before, and those that they take in this run."""
 LONG_S = 5
-"""Units that take less are not worth to be known."""
+"""Units that take less time are not written down."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """How many workers."""
+    """Add the option for the number of workers."""
     parser.addoption("--workers", type=int, help="run tests in workers in namespaces of their own")
 
 
@@ -52,7 +52,7 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """In a worker: put the items in order, and tell the units."""
+    """In a worker, put the tests in order; the first worker writes down which unit each is of."""
     workerinput = getattr(config, "workerinput", {})
     if "units" not in workerinput:
         return
@@ -60,8 +60,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         units[_unit(item)].append(item)
     file = config.rootpath / KNOWN
-    known = json.loads(file.read_text()) if file.exists() else {}
-    ordered = sorted(units, key=lambda unit: -known.get(unit, 0))
+    seconds = json.loads(file.read_text()) if file.exists() else {}
+    ordered = sorted(units, key=lambda unit: -seconds.get(unit, 0))
     items[:] = [item for unit in ordered for item in units[unit]]
     if workerinput["workerid"] == "gw0":
         told = {item.nodeid: unit for unit in ordered for item in units[unit]}
@@ -69,16 +69,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _unit(item: pytest.Item) -> str:
-    """The name of what a test belongs to: its file and the parameters it shares, or its own."""
+    """The unit of a test: its file with the parameters that it shares, or the test itself."""
     assert isinstance(item, pytest.Function)
     definitions = item._fixtureinfo.name2fixturedefs
-    for name, found in definitions.items():
-        # It would stay among all that the worker runs later, and so would what it made.
-        assert found[-1]._scope is not Scope.Session or not found[-1].baseid, name
+    for name, fixtures in definitions.items():
+        # A fixture of the session would stay, with all that it made, while later tests run.
+        assert fixtures[-1]._scope is not Scope.Session or not fixtures[-1].baseid, name
     shared = sorted(
         name
-        for name, found in definitions.items()
-        if found[-1]._scope in {Scope.Module, Scope.Class} and found[-1].baseid
+        for name, fixtures in definitions.items()
+        if fixtures[-1]._scope in {Scope.Module, Scope.Class} and fixtures[-1].baseid
     )
     if not shared:
         return item.nodeid
@@ -89,7 +89,7 @@ def _unit(item: pytest.Item) -> str:
 
 
 class _Controller:
-    """Where the run is controlled: what are units, and how long each took."""
+    """Part of the process that controls the run: knows the units and how long each took."""
 
     def __init__(self) -> None:
         self._directory = Path(tempfile.mkdtemp(prefix="ipsecd-units-"))

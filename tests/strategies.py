@@ -62,7 +62,9 @@ RANGES = st.sampled_from(
     + [PortRange(1000, 1999), PortRange(80, 81), PortRange(1, 65535), PortRange(1434, 2000)]
 )
 PORT_LISTS = st.one_of(
-    st.just(()), RANGES.map(lambda one: (one,)), st.just((PortRange(80, 80), PortRange(443, 443)))
+    st.just(()),
+    RANGES.map(lambda port_range: (port_range,)),
+    st.just((PortRange(80, 80), PortRange(443, 443))),
 )
 RARE = (0, 2, 4, 33, 41, 43, 44, 51, 59, 60, 89, 103, 135, 136, 253)
 COMMON = (1, 6, 6, 17, 17, 17, 47, 50, 58, 132, 255)
@@ -121,39 +123,39 @@ def filters(draw: st.DrawFn, *, names: bool = False) -> Filter:
 
 @st.composite
 def in_force(draw: st.DrawFn, most: int = 8) -> list[InForce]:
-    found = []
+    drawn = []
     for number in range(draw(st.integers(1, most))):
         dynamic = draw(st.booleans())
         origin = Origin("dynamic" if dynamic else "static", "" if dynamic else "P", f"r{number}")
         action = draw(st.sampled_from(Action))
         kind = draw(st.sampled_from([None, None, None, InterfaceType.LAN, InterfaceType.DIALUP]))
-        found.append(InForce(origin, draw(filters()), action, kind))
-    return found
+        drawn.append(InForce(origin, draw(filters()), action, kind))
+    return drawn
 
 
 @st.composite
 def senders_in_force(draw: st.DrawFn, senders: Sequence[Process]) -> list[InForce]:
-    """Filters by the sender and for all that this host sends, wide enough to meet often."""
-    found = draw(in_force(2))
+    """Filters by the sender and for all that this host sends, so wide that packets match."""
+    drawn = draw(in_force(2))
     for number in range(draw(st.integers(2, 6))):
         dynamic = draw(st.booleans())
         origin = Origin("dynamic" if dynamic else "static", "" if dynamic else "P", f"s{number}")
         ports = draw(st.sampled_from([(), (), (PortRange(1, 65535),), (PortRange(80, 443),)]))
         sources: list[Address] = [*senders, Keyword.ME]
         targets: list[Address] = [Keyword.ANY, Keyword.ANY, *WIDE]
-        one = Filter(
+        flt = Filter(
             Endpoint(draw(st.sampled_from(sources))),
             Endpoint(draw(st.sampled_from(targets)), ports),
             draw(st.sampled_from([6, 17] if ports else [None, 6, 17])),
         )
-        found.append(InForce(origin, one, draw(st.sampled_from(Action))))
-    return found
+        drawn.append(InForce(origin, flt, draw(st.sampled_from(Action))))
+    return drawn
 
 
 @st.composite
 def ports_in_force(draw: st.DrawFn) -> list[InForce]:
     """Blocks of ports for everybody, as most policies have them, and at most one other rule."""
-    found = [
+    blocks = [
         InForce(
             Origin("static", "P", f"p{number}"),
             Filter(
@@ -169,7 +171,7 @@ def ports_in_force(draw: st.DrawFn) -> list[InForce]:
         )
         for number, port in enumerate(draw(st.lists(st.sampled_from(PORTS), min_size=1)))
     ]
-    return found + (draw(in_force(1)) if draw(st.booleans()) else [])
+    return blocks + (draw(in_force(1)) if draw(st.booleans()) else [])
 
 
 @st.composite
@@ -210,7 +212,7 @@ def packets(draw: st.DrawFn, points: tuple[Point, ...] = tuple(Point)) -> Packet
 
 @st.composite
 def wide_networks(draw: st.DrawFn) -> Network:
-    """Any network at all, but for IPv4 in the disguise of IPv6, which no text can name."""
+    """Any network, except IPv4 addresses that are mapped into IPv6, which no text can name."""
     family = draw(st.sampled_from(Family))
     dropped = family.bits - draw(st.integers(0, family.bits))
     address = draw(st.integers(0, (1 << family.bits) - 1)) >> dropped << dropped
@@ -270,8 +272,8 @@ def rules(draw: st.DrawFn, *, names: bool = False) -> Rule:
 @st.composite
 def policies(draw: st.DrawFn, *, names: bool = False) -> Policy:
     """A policy of up to four rules; DNS names only when asked for."""
-    found = draw(st.lists(rules(names=names), max_size=4, unique_by=lambda rule: rule.name))
-    return Policy(draw(rule_names), tuple(found), draw(descriptions))
+    drawn = draw(st.lists(rules(names=names), max_size=4, unique_by=lambda rule: rule.name))
+    return Policy(draw(rule_names), tuple(drawn), draw(descriptions))
 
 
 @st.composite
@@ -289,7 +291,7 @@ def packets_for(draw: st.DrawFn, policy: Policy, host: Host = HOST) -> Packet:
     ends = [end for flt in members for end in (flt.source, flt.destination)]
     family = draw(st.sampled_from(Family))
     addresses = st.sampled_from(_boundary_addresses(ends, family, host))
-    named = [one for flt in members for one in flt.protocols if one is not None]
+    named = [p for flt in members for p in flt.protocols if p is not None]
     numbers = {n.number(family) if isinstance(n, IcmpOfFamily) else n for n in named}
     protocol = draw(st.sampled_from(sorted({1, 6, 17, 47, 58} | numbers)))
     fragment = draw(st.integers(0, 7)) == 0
@@ -311,29 +313,29 @@ def packets_for(draw: st.DrawFn, policy: Policy, host: Host = HOST) -> Packet:
 
 
 def _boundary_addresses(ends: Sequence[Endpoint], family: Family, host: Host) -> list[int]:
-    found = {value for of, value in (*host.addresses, *host.broadcasts) if of is family}
-    found |= {ME[family], OTHERS[family][0], MULTICAST[family]}
+    boundaries = {value for of, value in (*host.addresses, *host.broadcasts) if of is family}
+    boundaries |= {ME[family], OTHERS[family][0], MULTICAST[family]}
     for end in ends:
         networks = end.address.addresses if isinstance(end.address, HostName) else (end.address,)
         for network in networks:
             if isinstance(network, Network) and network.family is family:
                 last = network.address | ((1 << (family.bits - network.length)) - 1)
-                found |= {network.address - 1, network.address, last, last + 1}
-    return sorted(value for value in found if 0 <= value < 1 << family.bits)
+                boundaries |= {network.address - 1, network.address, last, last + 1}
+    return sorted(value for value in boundaries if 0 <= value < 1 << family.bits)
 
 
 def _boundary_types(members: Sequence[Filter], family: Family) -> list[int]:
-    found = {8, 128, 135}
+    boundaries = {8, 128, 135}
     for flt in members:
         number = flt.message.number(family) if flt.message else None
         if number is not None:
-            found |= {number - 1, number, number + 1}
-    return sorted(number for number in found if 0 <= number <= 255)
+            boundaries |= {number - 1, number, number + 1}
+    return sorted(number for number in boundaries if 0 <= number <= 255)
 
 
 def _boundary_ports(ends: Sequence[Endpoint]) -> list[int]:
-    found = {1, 80, 65535}
+    boundaries = {1, 80, 65535}
     for end in ends:
         for ports in end.ports:
-            found |= {ports.first - 1, ports.first, ports.last, ports.last + 1}
-    return sorted(port for port in found if 0 <= port <= 65535)
+            boundaries |= {ports.first - 1, ports.first, ports.last, ports.last + 1}
+    return sorted(port for port in boundaries if 0 <= port <= 65535)

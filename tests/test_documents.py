@@ -33,7 +33,7 @@ def test_what_is_written_from_the_table_is_not_stale() -> None:
 
 
 def test_every_verb_and_option_is_in_the_manual() -> None:
-    """What the table only names, the manual describes."""
+    """Every verb and option of the table is described in the manual."""
     described = plain(MAN / "ipsecctl.1").partition(".SH DESCRIPTION")[2]
     for word, action, verb in leaves():
         for name in (word, action, *(option.name for option in verb.options)):
@@ -109,8 +109,8 @@ def test_bash_offers_what_may_follow(place: Path, line: str, offered: set[str]) 
     """Words, options and names, each at its place, and spaces in names escaped."""
     need("bash")
     words: list[str | Path] = ["bash", "-c", BASH, "bash", COMPLETIONS / "ipsecctl.bash"]
-    found = said([*words, *line.split(" ")], place)
-    assert {text.replace("\\ ", " ") for text in found if text} == offered
+    suggested = said([*words, *line.split(" ")], place)
+    assert {text.replace("\\ ", " ") for text in suggested if text} == offered
 
 
 @pytest.mark.parametrize(("line", "offered"), OFFERED)
@@ -118,8 +118,8 @@ def test_fish_offers_what_may_follow(place: Path, line: str, offered: set[str]) 
     """The same in fish, where --socket is an option of every verb."""
     need("fish")
     script = f"source {COMPLETIONS / 'ipsecctl.fish'}; complete -C '{line}'"
-    found = said(["fish", "--no-config", "-c", script], place)
-    assert {text.partition("\t")[0] for text in found} - {"--socket"} == offered
+    suggested = said(["fish", "--no-config", "-c", script], place)
+    assert {text.partition("\t")[0] for text in suggested} - {"--socket"} == offered
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_every_option_of_the_daemon_is_in_the_manual(capsys: pytest.CaptureFixtu
     ("shell", "file"), [("bash", "ipsecctl.bash"), ("zsh", "_ipsecctl"), ("fish", "ipsecctl.fish")]
 )
 def test_completions_can_be_read(shell: str, file: str) -> None:
-    """Each shell finds no mistake in its own."""
+    """Every shell can parse its own completions."""
     need(shell)
     done = subprocess.run(
         [shell, "-n", COMPLETIONS / file], capture_output=True, text=True, check=False

@@ -43,7 +43,7 @@ GRAPH = imports()
 
 @pytest.mark.parametrize("part", parts(GRAPH))
 def test_a_layer_uses_what_it_is_said_to_use(part: str) -> None:
-    """No more, and no less: what is not used any more is taken off the list."""
+    """It uses no more and no less: what is not used any more must be taken off the list."""
     assert parts(GRAPH)[part] - EVERYWHERE == (MAY_USE[part] if part != "ipsecd" else set())
 
 
@@ -51,22 +51,22 @@ def test_the_layers_are_in_order() -> None:
     """Each uses only what stands above it in the list."""
     order = list(MAY_USE)
     for part, used in MAY_USE.items():
-        assert all(order.index(other) < order.index(part) for other in used), part
+        assert all(order.index(below) < order.index(part) for below in used), part
 
 
 def test_there_are_no_circles() -> None:
-    """Neither of modules nor of layers, imports inside of functions included."""
+    """Neither modules nor layers import each other in circles, inside of functions either."""
     assert not circle(GRAPH)
     assert not circle(parts(GRAPH))
 
 
 def test_a_circle_would_be_seen() -> None:
-    """The search finds one, so that its silence means something."""
+    """The search finds a circle that is there."""
     assert circle({"a": frozenset({"b"}), "b": frozenset({"a"})})
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("first", "second"),
     [
         ("ipsecd.model.decide", "ipsecd.compiler"),
         ("ipsecd.compiler", "ipsecd.model.decide"),
@@ -74,11 +74,11 @@ def test_a_circle_would_be_seen() -> None:
         ("ipsecd.backend.xdp", "ipsecd.backend.nftables"),
     ],
 )
-def test_what_is_tested_against_one_another_shares_nothing(one: str, other: str) -> None:
-    """The meaning and its compilation, and the two backends, know nothing of one another."""
+def test_what_is_tested_against_one_another_shares_nothing(first: str, second: str) -> None:
+    """`decide` and the compiler import nothing of each other, nor do the two backends."""
     for module, used in GRAPH.items():
-        if module.startswith(one):
-            assert not [name for name in used if name.startswith(other)], module
+        if module.startswith(first):
+            assert not [name for name in used if name.startswith(second)], module
 
 
 def test_the_pure_part_does_no_input_or_output() -> None:

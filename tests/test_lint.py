@@ -1,4 +1,4 @@
-"""Formatting, lint and types are promises like any other."""
+"""Formatting, lint and types of the code are tested too."""
 
 from __future__ import annotations
 

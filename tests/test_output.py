@@ -72,13 +72,13 @@ def test_a_writer_is_seen(text: str) -> None:
 def test_one_module_writes() -> None:
     """Nothing but ``ipsecd.output`` writes to standard output or standard error."""
     assert len(MODULES) > 50
-    found = {
+    places = {
         f"{path.name}:{line}"
         for path in MODULES
         for line in writers(ast.parse(path.read_text(encoding="utf-8")))
         if path != Path(output.__file__)
     }
-    assert found == set()
+    assert places == set()
 
 
 @pytest.mark.parametrize("sign", DRIVES_A_TERMINAL, ids=lambda sign: f"{ord(sign):04x}")

@@ -80,7 +80,7 @@ def test_a_run_that_hangs_ends_and_says_where(tmp_path: Path, workers: tuple[str
 
 
 def test_workers_have_namespaces_of_their_own_and_share_no_unit(tmp_path: Path) -> None:
-    """What shares a fixture runs in one worker without a break; other tests run in any."""
+    """Tests that share a fixture run in one worker without a break; others run in any worker."""
     needs_isolation()
     file = tmp_path / "test_units.py"
     file.write_text(NAMESPACES)
@@ -102,13 +102,13 @@ def test_workers_have_namespaces_of_their_own_and_share_no_unit(tmp_path: Path) 
 
 
 def test_the_longest_units_come_first(tmp_path: Path) -> None:
-    """By what they took before; the others in the order in which they stand."""
+    """Units are in the order of the seconds they took before; unmeasured ones keep their order."""
     needs_isolation()
     file = tmp_path / "test_units.py"
     file.write_text(NAMESPACES)
-    known = tmp_path / "tests/durations.json"
-    known.parent.mkdir()
-    known.write_text('{"test_units.py[b]": 5, "test_units.py::test_alone[6]": 9}')
+    durations = tmp_path / "tests/durations.json"
+    durations.parent.mkdir()
+    durations.write_text('{"test_units.py[b]": 5, "test_units.py::test_alone[6]": 9}')
     done = run_pytest(file, "--workers", "1")
     assert done.returncode == 0, done.stdout + done.stderr
     units = [line.split()[0] for line in (tmp_path / "notes").read_text().splitlines()]

@@ -80,7 +80,7 @@ def members(name: str, action: Action = Action.BLOCK) -> list[InForce]:
 
 
 def compiled(name: str) -> list[Classifier]:
-    return [compile_filters([replace(one, origin=RULE)]) for one in members(name)]
+    return [compile_filters([replace(member, origin=RULE)]) for member in members(name)]
 
 
 RULE = Origin("static", "P", "R")
@@ -112,11 +112,11 @@ def test_a_rank_cannot_leave_a_field_out() -> None:
 def test_the_oracle_and_the_compiler_judge_by_it(name: str) -> None:
     """What asks for it matches what has it, and outranks what does not ask."""
     packet = EXAMPLES[name][3]
-    mine, other, none = members(name)
+    mine, another, none = members(name)
     permit = replace(mine, action=Action.PERMIT)
     for filters, wanted in (
         ([mine], Action.BLOCK),
-        ([other], Action.PERMIT),
+        ([another], Action.PERMIT),
         ([permit, none], Action.PERMIT),
         ([none], Action.BLOCK),
     ):
@@ -128,13 +128,13 @@ def test_the_oracle_and_the_compiler_judge_by_it(name: str) -> None:
 def test_it_is_written_and_stored(name: str) -> None:
     """Texts, digests and stored forms of what differs in it differ, and give it back."""
     if name != "interface_type":
-        filters = [one.filter for one in members(name)]
-        texts = [format_filter(one) for one in filters]
+        filters = [member.filter for member in members(name)]
+        texts = [format_filter(flt) for flt in filters]
         assert len(set(texts)) == 3
         assert [parse_filter(text) for text in texts] == filters
     classifiers = compiled(name)
-    assert len({one.digest for one in classifiers}) == 3
-    assert [from_stored(to_stored(one)) for one in classifiers] == classifiers
+    assert len({classifier.digest for classifier in classifiers}) == 3
+    assert [from_stored(to_stored(c)) for c in classifiers] == classifiers
 
 
 def rules_of(classifier: Classifier) -> str:
@@ -150,21 +150,21 @@ def rules_of(classifier: Classifier) -> str:
 def test_nftables_looks_at_it(name: str) -> None:
     """Sets and rules for what differs in it differ, and the names of sets that differ in shape."""
     classifiers = compiled(name)
-    assert len({rules_of(one) for one in classifiers}) == 3
-    sets = [naming.set_name(one.tables[0].id, 1) for one in classifiers]
+    assert len({rules_of(classifier) for classifier in classifiers}) == 3
+    sets = [naming.set_name(classifier.tables[0].id, 1) for classifier in classifiers]
     assert sets[0] != sets[2]
 
 
 @seen_by_programs
 def test_the_programs_look_at_it(name: str) -> None:
     """Steps and entries for what differs in it differ; who sends a packet they are never asked."""
-    found = set()
+    forms = set()
     for classifier in compiled(name):
         image = Image(0)
         group = classifier.tables[:1]
         place_tables(image, group, {RULE: 0})
-        found.add((*steps(group, image, alone=True), *image.chunks))
-    assert len(found) == 3
+        forms.add((*steps(group, image, alone=True), *image.chunks))
+    assert len(forms) == 3
 
 
 @names
@@ -186,8 +186,8 @@ def test_a_port_alone_decides_only_what_asks_nothing_else(name: str) -> None:
 def test_dynamic_rules_are_told_apart_by_it(name: str) -> None:
     """A rule is found by its own filter, and by no other."""
     rules = DynamicRules()
-    for n, one in enumerate(members(name)):
-        rules = rules.with_rule(DynamicRule(f"r{n}", (one.filter,), Action.BLOCK))
+    for n, member in enumerate(members(name)):
+        rules = rules.with_rule(DynamicRule(f"r{n}", (member.filter,), Action.BLOCK))
     for n, text in enumerate(EXAMPLES[name][:3]):
         assert [rule.name for rule in rules.find(text)] == [f"r{n}"]
 
@@ -195,12 +195,12 @@ def test_dynamic_rules_are_told_apart_by_it(name: str) -> None:
 @seen_by_programs
 def test_quarantine_keeps_it(name: str) -> None:
     """What a filter has in common with everything is that filter."""
-    for one in members(name):
+    for member in members(name):
         for pair in (
-            (one.filter, Filter(Endpoint(), Endpoint())),
-            (Filter(Endpoint(), Endpoint()), one.filter),
+            (member.filter, Filter(Endpoint(), Endpoint())),
+            (Filter(Endpoint(), Endpoint()), member.filter),
         ):
-            assert _intersection(*pair) == one.filter
+            assert _intersection(*pair) == member.filter
 
 
 @textual

@@ -46,19 +46,19 @@ SELECTORS = (
 @st.composite
 def with_selectors(draw: st.DrawFn) -> list[InForce]:
     """Filters some of which name containers, and rules whose names come in any order."""
-    found = []
-    for number, one in enumerate(draw(in_force(10))):
-        source, destination = one.filter.source, one.filter.destination
+    drawn = []
+    for number, literal in enumerate(draw(in_force(10))):
+        source, destination = literal.filter.source, literal.filter.destination
         which = draw(st.sampled_from(["neither", "source", "destination"]))
         selector = draw(st.sampled_from(SELECTORS))
         if which == "source" and not isinstance(source.address, Process):
             source = Endpoint(selector, source.ports)
         if which == "destination":
             destination = Endpoint(selector, destination.ports)
-        flt = Filter(source, destination, one.filter.protocol, one.filter.mirrored)
-        origin = replace(one.origin, rule=f"{draw(st.integers(0, 9))}{number}")
-        found.append(replace(one, origin=origin, filter=flt))
-    return found
+        flt = Filter(source, destination, literal.filter.protocol, literal.filter.mirrored)
+        origin = replace(literal.origin, rule=f"{draw(st.integers(0, 9))}{number}")
+        drawn.append(replace(literal, origin=origin, filter=flt))
+    return drawn
 
 
 def static(rule: str, text: str) -> InForce:
@@ -79,20 +79,20 @@ def test_the_rule_that_is_credited_is_the_one_that_decide_names(
     filters: list[InForce], sent: list[Packet]
 ) -> None:
     """Of literal filters and selectors merged, beside dynamic rules."""
-    dynamic = [one for one in filters if one.origin.volatile]
-    policy = [one for one in filters if not one.origin.volatile]
-    literal = [one for one in policy if not has_selectors(one.filter)]
-    selecting = resolved([one for one in policy if has_selectors(one.filter)], INVENTORY)
+    dynamic = [flt for flt in filters if flt.origin.volatile]
+    policy = [flt for flt in filters if not flt.origin.volatile]
+    literal = [flt for flt in policy if not has_selectors(flt.filter)]
+    selecting = resolved([flt for flt in policy if has_selectors(flt.filter)], INVENTORY)
     both = merged(compile_filters(literal), compile_filters(selecting))
-    assert [one.id.order for one in both.tables] == sorted(one.id.order for one in both.tables)
+    assert [table.id.order for table in both.tables] == sorted(t.id.order for t in both.tables)
     volatile = Volatile()
     volatile.change(add=rows_of(resolved(dynamic, INVENTORY)))
-    known = resolved(filters, INVENTORY)
+    by_address = resolved(filters, INVENTORY)
     for packet in sent:
-        wanted = decide(known, packet, HOST)
-        seen = both.lookup(packet, HOST, volatile.tables)
-        assert seen.action is wanted.action
-        assert seen.origin == (wanted.by.origin if wanted.by else None)
+        wanted = decide(by_address, packet, HOST)
+        verdict = both.lookup(packet, HOST, volatile.tables)
+        assert verdict.action is wanted.action
+        assert verdict.origin == (wanted.by.origin if wanted.by else None)
 
 
 @settings(max_examples=100, deadline=None)
@@ -122,25 +122,25 @@ def test_hosts_that_selectors_stand_for_leave_tables_of_the_same_form_as_they_ar
     selecting = [static(rule, "container:web=*:53:UDP"), static(rule, "network:front=*:53:UDP")]
     both = merged(base, compile_filters(resolved(selecting, INVENTORY)))
     (table,) = base.tables
-    assert [one for one in both.tables if one is table]
-    apart = [one.id for one in both.tables if one.id.selected]
-    assert {one._replace(selected=False) for one in apart} >= {table.id}
-    assert all(one.is_of_hosts for one in apart)
-    seen = both.lookup(FROM_WEB, HOST)
-    assert seen.origin == Origin("static", "P", credited)
+    assert [kept for kept in both.tables if kept is table]
+    apart = [of_hosts.id for of_hosts in both.tables if of_hosts.id.selected]
+    assert {identity._replace(selected=False) for identity in apart} >= {table.id}
+    assert all(identity.is_of_hosts for identity in apart)
+    verdict = both.lookup(FROM_WEB, HOST)
+    assert verdict.origin == Origin("static", "P", credited)
 
 
 def test_an_entry_of_several_dynamic_rules_counts_for_one_of_them() -> None:
     """For the one that decide names, and when it goes for the next."""
-    one, other = (
+    first, second = (
         InForce(Origin("dynamic", "", name), parse_filter("10.9.0.2=0"), Action.BLOCK)
         for name in "ab"
     )
     volatile = Volatile()
-    volatile.change(add=rows_of([other]))
-    (place,) = volatile.credits(other.origin)
-    volatile.change(add=rows_of([one]))
-    assert list(volatile.credits(one.origin)) == [place]
-    assert list(volatile.credits(other.origin)) == []
-    volatile.change(remove=[one.origin])
-    assert list(volatile.credits(other.origin)) == [place]
+    volatile.change(add=rows_of([second]))
+    (place,) = volatile.credits(second.origin)
+    volatile.change(add=rows_of([first]))
+    assert list(volatile.credits(first.origin)) == [place]
+    assert list(volatile.credits(second.origin)) == []
+    volatile.change(remove=[first.origin])
+    assert list(volatile.credits(second.origin)) == [place]

@@ -14,6 +14,6 @@ def test_lists_of_ports_on_both_sides_are_bounded() -> None:
     """A short filter cannot stand for more entries than memory holds."""
     ports = tuple(PortRange(n, n) for n in range(1, 2001, 2))
     flt = Filter(Endpoint(Keyword.ANY, ports), Endpoint(Keyword.ME, ports), 17)
-    one = InForce(Origin("static", "P", "R"), flt, Action.BLOCK)
+    rule = InForce(Origin("static", "P", "R"), flt, Action.BLOCK)
     with pytest.raises(LimitExceeded, match="1000000 combinations"):
-        list(rows_of([one]))
+        list(rows_of([rule]))

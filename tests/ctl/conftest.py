@@ -14,7 +14,7 @@ from tests.ctl.fake_daemon import FakeDaemon
 
 
 class Ran(NamedTuple):
-    """What became of one command."""
+    """The exit code and the output of one command."""
 
     code: int
     out: str

@@ -1,4 +1,4 @@
-"""Owns a daemon that answers as told and holds every call and answer to the interface."""
+"""Owns a daemon that answers as told, and checks every call and answer against the interface."""
 
 from __future__ import annotations
 
@@ -208,8 +208,8 @@ Call = tuple[str, dict[str, Any]]
 class FakeDaemon:
     """Answers on a socket at `path`; ``replies`` replaces an answer, or gives an error instead.
 
-    ``more`` says of every call whether more replies than one were asked for; then it is told of
-    ``progress``.
+    ``more`` holds for every call whether it asked for more than one reply. If the last one did,
+    the reports in ``progress`` are sent before the answer.
     """
 
     def __init__(self, path: Path) -> None:
@@ -250,8 +250,8 @@ class FakeDaemon:
                     message = json.loads(frame)
                     self.more.append(message.get("more", False))
                     told = [
-                        {"parameters": {"progress": one}, "continues": True}
-                        for one in (self.progress if self.more[-1] else ())
+                        {"parameters": {"progress": report}, "continues": True}
+                        for report in (self.progress if self.more[-1] else ())
                     ]
                     replies = [*told, self._answer(message)]
                     connection.sendall(b"".join(json.dumps(r).encode() + b"\0" for r in replies))
@@ -275,10 +275,10 @@ class FakeDaemon:
         interface, _, method = message["method"].rpartition(".")
         try:
             assert interface == CONTROL
-            given = self._interface.check_call(method, message["parameters"])
-            self.calls.append((method, given))
+            parameters = self._interface.check_call(method, message["parameters"])
+            self.calls.append((method, parameters))
             reply = self.replies.get(method) or REPLIES.get(method)
-            reply = reply or self.make_up(method, given)
+            reply = reply or self.make_up(method, parameters)
             if isinstance(reply, IpsecdError):
                 return to_wire(reply)
             self._interface.check_reply(method, reply)
@@ -287,10 +287,10 @@ class FakeDaemon:
             return to_wire(IpsecdError("the test's contract is broken"))
         return {"parameters": reply}
 
-    def make_up(self, method: str, given: dict[str, Any]) -> dict[str, Any] | IpsecdError:
+    def make_up(self, method: str, parameters: dict[str, Any]) -> dict[str, Any] | IpsecdError:
         if method != "AddDynamic":
             return {"outcome": OUTCOME}
-        rule = {name: given[name] for name in ("action", "filters", "interface")}
-        name = given["name"] or f"dynamic-{len(self.calls)}"
-        left = {"remaining_s": given["ttl_s"], "by": "uid 0 (root)", "created": 1.0}
-        return {"rule": {"name": name, **rule, **left}, "warnings": []}
+        rule = {name: parameters[name] for name in ("action", "filters", "interface")}
+        name = parameters["name"] or f"dynamic-{len(self.calls)}"
+        life = {"remaining_s": parameters["ttl_s"], "by": "uid 0 (root)", "created": 1.0}
+        return {"rule": {"name": name, **rule, **life}, "warnings": []}

@@ -19,13 +19,13 @@ ARTICLE = [line for line in COMMANDS.read_text().splitlines() if not line.starts
 
 
 def put(policy: str, rule: str, *filters: str, assign: bool = False, **more: Any) -> Any:
-    made = {"name": rule, "action": "block", "filters": list(filters), "interface": None, **more}
-    return ("PutRules", {"policy": policy, "rules": [made], "create": True, "assign": assign})
+    stored = {"name": rule, "action": "block", "filters": list(filters), "interface": None, **more}
+    return ("PutRules", {"policy": policy, "rules": [stored], "create": True, "assign": assign})
 
 
 def add(action: str, *filters: str, interface: str | None = None) -> Any:
-    given = {"filters": list(filters), "action": action, "name": None, "ttl_s": None}
-    return ("AddDynamic", {**given, "interface": interface})
+    parameters = {"filters": list(filters), "action": action, "name": None, "ttl_s": None}
+    return ("AddDynamic", {**parameters, "interface": interface})
 
 
 def expected(line: str) -> str:
@@ -57,12 +57,12 @@ def test_commands_of_the_article(daemon: FakeDaemon, run: Run, line: str) -> Non
     assert (ran.code, ran.err) == (0, "")
     assert daemon.calls[0][0] == expected(line)
     if daemon.calls[0][0] == "PutRules":
-        given = daemon.calls[0][1]
-        assert given["policy"] == argv[argv.index("-p") + 1]
-        assert given["assign"] is ("-x" in argv)
-        assert given["create"] is True
-        assert given["rules"][0]["name"] == argv[argv.index("-r") + 1]
-        assert given["rules"][0]["action"] == "block"
+        parameters = daemon.calls[0][1]
+        assert parameters["policy"] == argv[argv.index("-p") + 1]
+        assert parameters["assign"] is ("-x" in argv)
+        assert parameters["create"] is True
+        assert parameters["rules"][0]["name"] == argv[argv.index("-r") + 1]
+        assert parameters["rules"][0]["action"] == "block"
     if daemon.calls[0][0] == "AddDynamic":
         assert daemon.calls == [add("block", "*=0:1434:UDP")]
 
@@ -156,9 +156,9 @@ def test_half_a_command_does_not_stay(
     """When the second of two dynamic rules is refused, the first is taken back."""
     make_up = daemon.make_up
 
-    def answer(method: str, given: dict[str, Any]) -> dict[str, Any] | IpsecdError:
-        full = given["action"] == "block"
-        return BackendFailed("the kernel is full") if full else make_up(method, given)
+    def answer(method: str, parameters: dict[str, Any]) -> dict[str, Any] | IpsecdError:
+        full = parameters["action"] == "block"
+        return BackendFailed("the kernel is full") if full else make_up(method, parameters)
 
     monkeypatch.setattr(daemon, "make_up", answer)
     ran = run("ipseccmd", "-f", "[0+*]", "(0+*::ICMP)")

@@ -1,4 +1,4 @@
-"""Tests of the table of verbs: it is whole, and all that is said of a verb is so."""
+"""Tests of the table of verbs: it is complete, and what it says of every verb is true."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ LEAVES = {verb.path.removeprefix("ipsecctl "): verb for _, _, verb in leaves()}
 
 
 def parsed(line: str) -> Verb:
-    """The verb or action that a whole command line comes to, if it is a right one."""
-    program, word, *rest = takewhile(">".__ne__, shlex.split(line))
+    """The verb or action of a whole command line; raises if the line is wrong."""
+    program, word, *following = takewhile(">".__ne__, shlex.split(line))
     assert program == "ipsecctl"
-    verb, rest = find_action(VERBS[word], rest)
-    parse_options(verb, rest)
+    verb, following = find_action(VERBS[word], following)
+    parse_options(verb, following)
     return verb
 
 
@@ -38,7 +38,7 @@ def test_every_handler_is_there(path: str) -> None:
 
 @pytest.mark.parametrize("target", DIALECTS.values())
 def test_every_dialect_is_there(target: str) -> None:
-    """The same for the legacy commands."""
+    """Every legacy command has a handler that exists."""
     module, _, function = target.partition(":")
     assert callable(getattr(import_module(f"ipsecctl.{module}"), function))
 

@@ -18,7 +18,7 @@ ONE, OTHER, CONTAINER = 101, 102, 103
 
 @pytest.fixture
 def processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """In the place of /proc."""
+    """A directory that stands in for /proc."""
     monkeypatch.setattr(hook, "PROCESSES", tmp_path)
     return tmp_path
 
@@ -44,30 +44,30 @@ def test_others_in_a_network_namespace_are_seen(processes: Path) -> None:
 
 def announced(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What the hook announces of the container."""
-    found: list[dict[str, Any]] = []
+    announcements: list[dict[str, Any]] = []
 
     def call(_: Client, method: str, parameters: dict[str, Any]) -> None:
-        found.append({"method": method, **parameters})
+        announcements.append({"method": method, **parameters})
 
     monkeypatch.setattr(Client, "call", call)
     monkeypatch.setattr(hook, "ipv4", lambda _: ["10.88.0.2"])
     monkeypatch.setattr(hook, "ipv6", lambda _: [])
     monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps({"id": "abc", "pid": CONTAINER})))
     assert hook.main() == 0
-    return found
+    return announcements
 
 
 @pytest.mark.parametrize("shared", [False, True])
 def test_a_container_is_announced(
     processes: Path, monkeypatch: pytest.MonkeyPatch, *, shared: bool
 ) -> None:
-    """With its addresses, and whether others have them too."""
+    """The announcement has its addresses, and says whether others share them."""
     make(processes, os.getpid(), "host")
     make(processes, CONTAINER, "own")
     if shared:
         make(processes, OTHER, "own")
-    (found,) = announced(monkeypatch)
-    assert found == {
+    (announcement,) = announced(monkeypatch)
+    assert announcement == {
         "method": "AnnounceContainer",
         "id": "abc",
         "addresses": ["10.88.0.2"],
@@ -78,7 +78,7 @@ def test_a_container_is_announced(
 def test_the_addresses_of_this_host_are_nobodys(
     processes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One in the network of the host is not announced: a block of it would be the host's."""
+    """A container in the network of the host is not announced: to block it would block the host."""
     make(processes, os.getpid(), "host")
     make(processes, CONTAINER, "host")
     assert announced(monkeypatch) == []

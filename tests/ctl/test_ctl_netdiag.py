@@ -114,14 +114,14 @@ def test_mirrored_filter_is_two_ways() -> None:
 
 def test_ports_without_protocol_are_tcp_and_udp() -> None:
     """Ranges and lists have a block each, for TCP and for UDP when no protocol is given."""
-    found = blocks("10.0.0.1=10.0.0.2:80,1000-1999")
-    assert [(one[3], one[4]) for one in found] == [
+    listed = blocks("10.0.0.1=10.0.0.2:80,1000-1999")
+    assert [(block[3], block[4]) for block in listed] == [
         ("80", "6"),
         ("80", "17"),
         ("1000-1999", "6"),
         ("1000-1999", "17"),
     ]
-    assert {one[5] for one in found} == {"Inbound Outbound"}
+    assert {block[5] for block in listed} == {"Inbound Outbound"}
 
 
 def test_both_families_are_written_out() -> None:
@@ -134,9 +134,9 @@ def test_both_families_are_written_out() -> None:
 
 def test_types_of_icmp_stand_behind_the_protocol() -> None:
     """Filters that differ in type or code only are different blocks."""
-    assert [one[4] for one in blocks("*=*::ICMP/echo-request")] == ["1/8", "58/128"]
-    assert [one[4] for one in blocks("*=*::ICMPv6/packet-too-big")] == ["58/2"]
-    assert [one[4] for one in blocks("*=*::1/3/4")] == ["1/3/4"]
+    assert [block[4] for block in blocks("*=*::ICMP/echo-request")] == ["1/8", "58/128"]
+    assert [block[4] for block in blocks("*=*::ICMPv6/packet-too-big")] == ["58/2"]
+    assert [block[4] for block in blocks("*=*::1/3/4")] == ["1/3/4"]
 
 
 def test_masks() -> None:

@@ -68,16 +68,16 @@ def test_format_in_place_keeps_mode_and_link(run: Run, file: Path) -> None:
 
 def test_diff_of_two_files(run: Run, file: Path) -> None:
     """Two files differ by what they mean, not by how they are written."""
-    other = file.with_name("other.yaml")
-    other.write_text(DOCUMENT)
-    assert run("ipsecctl", "diff", str(file), str(other)).code == 0
-    other.write_text(DOCUMENT.replace("80", "443"))
-    ran = run("ipsecctl", "diff", str(file), str(other))
+    second = file.with_name("other.yaml")
+    second.write_text(DOCUMENT)
+    assert run("ipsecctl", "diff", str(file), str(second)).code == 0
+    second.write_text(DOCUMENT.replace("80", "443"))
+    ran = run("ipsecctl", "diff", str(file), str(second))
     assert ran.code == 1
     assert "*=0:443:TCP" in ran.out
-    found = json.loads(run("ipsecctl", "diff", str(file), str(other), "--json").out)
-    assert found["equal"] is False
-    assert found["changes"] == ran.out.splitlines()
+    difference = json.loads(run("ipsecctl", "diff", str(file), str(second), "--json").out)
+    assert difference["equal"] is False
+    assert difference["changes"] == ran.out.splitlines()
 
 
 def test_diff_with_the_stored_policy(daemon: FakeDaemon, run: Run, file: Path) -> None:

@@ -114,7 +114,7 @@ def test_failures_are_whole_and_forge_nothing(daemon: FakeDaemon, run: Run) -> N
 
 @pytest.mark.parametrize("verb", ["status", "show policies", "show containers", "stats", "doctor"])
 def test_json_holds_the_same_in_ascii(daemon: FakeDaemon, run: Run, verb: str) -> None:
-    """With --json what was named so is there whole, and no character of it is raw."""
+    """With --json such names are printed whole, with every special character escaped."""
     daemon.replies |= {name: hostile(reply) for name, reply in REPLIES.items()}
     ran = run("ipsecctl", *READING[verb], "--json")
     assert ran.out.isascii()
@@ -136,7 +136,7 @@ def test_json_holds_the_same_in_ascii(daemon: FakeDaemon, run: Run, verb: str) -
     ],
 )
 def test_errors_drive_no_terminal(daemon: FakeDaemon, run: Run, error: IpsecdError) -> None:
-    """A refusal that quotes somebody is escaped too."""
+    """What a refusal quotes is printed escaped."""
     daemon.replies["Reload"] = error
     ran = run("ipsecctl", "reload")
     assert ran.code == 1
@@ -144,7 +144,7 @@ def test_errors_drive_no_terminal(daemon: FakeDaemon, run: Run, error: IpsecdErr
 
 
 def test_arguments_drive_no_terminal(daemon: FakeDaemon, run: Run) -> None:
-    """Nor does what was typed, wherever it is said back."""
+    """What was typed drives no terminal either, wherever it is repeated."""
     for argv in (
         [TYPED],
         ["show", TYPED],
@@ -212,7 +212,7 @@ def test_errors_echo_no_more_than_one_can_read(
 
 @pytest.mark.parametrize("place", ["policy", "rule", "action", "filters", "tag", "key"])
 def test_documents_are_not_echoed_whole(run: Run, tmp_path: Path, place: str) -> None:
-    """Nor is what stands in a file."""
+    """An error about a long file is a screen at the most, too."""
     long = LONG[:200_000]
     texts = {
         "policy": f"policy: {long}\nrules: []\n",
@@ -230,7 +230,7 @@ def test_documents_are_not_echoed_whole(run: Run, tmp_path: Path, place: str) ->
 
 
 class Outcome:
-    """What a process with a broken output came to."""
+    """The exit code and the outputs of a process with a broken output."""
 
     def __init__(self, redirection: str, argv: list[str]) -> None:
         command = [sys.executable, "-m", "ipsecctl", *argv]
@@ -245,7 +245,7 @@ class Outcome:
         self.said = (done.stdout + done.stderr).decode()
 
 
-def given(argv: list[str], document: Path) -> list[str]:
+def command_line(argv: list[str], document: Path) -> list[str]:
     return [str(document) if word == "FILE" else word for word in argv]
 
 
@@ -260,7 +260,7 @@ def test_a_change_in_force_is_no_failure(
     daemon: FakeDaemon, document: Path, verb: str, redirection: str
 ) -> None:
     """The exit code tells about the change; standard error that nobody was told."""
-    came = Outcome(redirection, given(CHANGING[verb], document))
+    came = Outcome(redirection, command_line(CHANGING[verb], document))
     assert came.code == 0, came.said
     assert "what was asked for is done, but the output could not be written: " in came.said
     assert len(came.said.splitlines()) == 1
@@ -273,7 +273,7 @@ def test_an_answer_that_nobody_gets_is_a_failure(
     daemon: FakeDaemon, document: Path, verb: str, redirection: str
 ) -> None:
     """What only reads has done nothing when its output is lost."""
-    came = Outcome(redirection, given(READING[verb], document))
+    came = Outcome(redirection, command_line(READING[verb], document))
     assert came.code == 1, came.said
     program = "netdiag" if verb == "netdiag" else "ipsecctl"
     assert came.said.startswith(("ipsecctl: the output could not", f"{program}: the output"))
@@ -288,7 +288,7 @@ def test_a_reader_that_has_seen_enough_is_no_failure(
     """A pipe whose reader is gone ends all verbs in silence, with the code they would have."""
     end, start = os.pipe()
     os.close(end)
-    argv = given({**READING, **CHANGING}[verb], document)
+    argv = command_line({**READING, **CHANGING}[verb], document)
     command = [sys.executable, "-m", "ipsecctl", *argv]
     done = subprocess.run(command, stdout=start, stderr=subprocess.PIPE, check=False)
     os.close(start)

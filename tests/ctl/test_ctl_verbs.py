@@ -38,8 +38,8 @@ def added(
     ttl_s: float | None = None,
     interface: str | None = None,
 ) -> tuple[str, dict[str, Any]]:
-    given = {"filters": list(filters), "action": action, "name": name}
-    return ("AddDynamic", {**given, "ttl_s": ttl_s, "interface": interface})
+    parameters = {"filters": list(filters), "action": action, "name": name}
+    return ("AddDynamic", {**parameters, "ttl_s": ttl_s, "interface": interface})
 
 
 def put(action: str, interface: str | None, *, create: bool, assign: bool) -> tuple[str, Any]:
@@ -269,14 +269,20 @@ def test_what_matches_nothing_now_is_done_and_said(
     daemon: FakeDaemon, run: Run, command: str, method: str, member: str
 ) -> None:
     """A filter for what is not there yet is accepted, and standard error says that it waits."""
-    made = daemon.make_up(method, {"name": "x", "action": "block", "filters": [], "interface": None,
-                                   "ttl_s": None})  # fmt: skip
-    assert isinstance(made, dict)
+    parameters: dict[str, Any] = {
+        "name": "x",
+        "action": "block",
+        "filters": [],
+        "interface": None,
+        "ttl_s": None,
+    }
+    reply = daemon.make_up(method, parameters)
+    assert isinstance(reply, dict)
     if member:
-        made = {member: {**made[member], "warnings": [ABSENT]}}
+        reply = {member: {**reply[member], "warnings": [ABSENT]}}
     else:
-        made["warnings"] = [ABSENT]
-    daemon.replies[method] = made
+        reply["warnings"] = [ABSENT]
+    daemon.replies[method] = reply
     ran = run("ipsecctl", *command.split(" "))
     assert ran.code == 0
     assert ran.err == f"warning: {ABSENT}\n"
@@ -368,7 +374,10 @@ def test_unblock_tries_the_name_first(daemon: FakeDaemon, run: Run) -> None:
     ran = run("ipsecctl", "unblock", "udp/1434")
     assert (ran.code, ran.out) == (1, "")
     assert ran.err == "ipsecctl: no such rule\n  hint: ipsecctl show dynamic\n"
-    assert [given["selector"] for _, given in daemon.calls] == ["udp/1434", "*=0:1434:UDP"]
+    assert [parameters["selector"] for _, parameters in daemon.calls] == [
+        "udp/1434",
+        "*=0:1434:UDP",
+    ]
 
 
 def test_change_is_not_said_twice(daemon: FakeDaemon, run: Run) -> None:

@@ -24,7 +24,7 @@ class Clock:
 
 
 class Site:
-    """An engine over memory, whose backends are all one."""
+    """An engine over the memory backend; it gets the same backend whenever it makes one."""
 
     def __init__(self, path: Path, limits: Limits | None = None) -> None:
         self.clock = Clock()

@@ -34,8 +34,8 @@ def call(site: Site, method: str, **parameters: Any) -> dict[str, Any]:
 
 def block(site: Site, *filters: str) -> list[str]:
     """The warnings of a dynamic rule."""
-    given = {"filters": list(filters), "action": "block"}
-    warnings: list[str] = call(site, "AddDynamic", **given)["warnings"]
+    parameters = {"filters": list(filters), "action": "block"}
+    warnings: list[str] = call(site, "AddDynamic", **parameters)["warnings"]
     return warnings
 
 
@@ -124,8 +124,8 @@ rules:
   - {rule: A, action: block, filters: ["container:web=*:53:UDP", "container:web=*:54:UDP"]}
   - {rule: B, action: block, filters: ["*=0:80:TCP"]}
 """
-    given = {"source": "p.yaml", "assign": False, "dry_run": False, "content": document}
-    assert call(site, "ApplyPolicy", **given)["outcome"]["warnings"] == []
+    parameters = {"source": "p.yaml", "assign": False, "dry_run": False, "content": document}
+    assert call(site, "ApplyPolicy", **parameters)["outcome"]["warnings"] == []
     (warning,) = call(site, "AssignPolicy", name="P")["outcome"]["warnings"]
     assert warning.startswith("container:web matches nothing at the moment: ")
     assert call(site, "Reload", resolve=False)["outcome"]["warnings"] == [warning]
@@ -142,13 +142,18 @@ def test_a_large_policy_is_summed_up(site: Site) -> None:
     filters = [f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}=0" for n in range(6000)]
     quoted = ", ".join(f'"{text}"' for text in filters)
     document = f"policy: P\nrules: [{{rule: R, action: block, filters: [{quoted}]}}]\n"
-    given = {"source": "p.yaml", "assign": False, "dry_run": False, "content": document.encode()}
-    outcome = call(site, "ApplyPolicy", **given)["outcome"]
+    parameters = {
+        "source": "p.yaml",
+        "assign": False,
+        "dry_run": False,
+        "content": document.encode(),
+    }
+    outcome = call(site, "ApplyPolicy", **parameters)["outcome"]
     assert len(outcome["message"]) < 1000
     assert outcome["message"].endswith(" and 5,990 more")
     assert all(any(text in line for line in outcome["changes"]) for text in filters[::500])
-    given["content"] = document.replace(f"{quoted}]", f'"{filters[0]}"]').encode()
-    outcome = call(site, "ApplyPolicy", **given)["outcome"]
+    parameters["content"] = document.replace(f"{quoted}]", f'"{filters[0]}"]').encode()
+    outcome = call(site, "ApplyPolicy", **parameters)["outcome"]
     assert len(outcome["message"].splitlines()) == 12
     assert outcome["message"].endswith('- rule "R": and 5,989 more')
     assert len(outcome["changes"]) == 5999
@@ -159,8 +164,8 @@ def test_many_changed_rules_are_summed_up(site: Site) -> None:
     rules = "".join(
         f'  - {{rule: R{n}, action: block, filters: ["10.0.0.{n}=0"]}}\n' for n in range(200)
     )
-    given = {"source": "p.yaml", "assign": False, "dry_run": True}
-    given["content"] = f"policy: P\nrules:\n{rules}".encode()
-    outcome = call(site, "ApplyPolicy", **given)["outcome"]
+    parameters = {"source": "p.yaml", "assign": False, "dry_run": True}
+    parameters["content"] = f"policy: P\nrules:\n{rules}".encode()
+    outcome = call(site, "ApplyPolicy", **parameters)["outcome"]
     assert outcome["message"].endswith("\nand 160 more lines")
     assert len(outcome["changes"]) == 200

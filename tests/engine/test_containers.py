@@ -41,21 +41,21 @@ def networks(*addresses: int) -> tuple[Network, ...]:
     return tuple(Network(Family.IPV4, address, 32) for address in addresses)
 
 
-def known(identity: str, name: str, *addresses: int) -> Inventory:
+def inventory_of(identity: str, name: str, *addresses: int) -> Inventory:
     """What an engine knows that has one container."""
-    found = {"front": networks(*addresses)} if addresses else {}
-    return Inventory((Container(identity, name, networks=found),))
+    by_network = {"front": networks(*addresses)} if addresses else {}
+    return Inventory((Container(identity, name, networks=by_network),))
 
 
 def test_an_announced_address_is_enforced_over_the_listed_one(bench: Site) -> None:
     """A container that is started again is still listed with the address that it had."""
-    bench.engine.set_inventory("podman", known(WEB, "web", OLD))
+    bench.engine.set_inventory("podman", inventory_of(WEB, "web", OLD))
     assert bench.engine.announce(WEB, networks(NEW))
     assert blocks(bench, NEW)
     assert blocks(bench, NEW, 54)
-    bench.engine.set_inventory("podman", known(WEB, "web", OLD))
+    bench.engine.set_inventory("podman", inventory_of(WEB, "web", OLD))
     assert blocks(bench, NEW)
-    bench.engine.set_inventory("podman", known(WEB, "web", NEW))
+    bench.engine.set_inventory("podman", inventory_of(WEB, "web", NEW))
     assert blocks(bench, NEW)
     assert not blocks(bench, OLD)
 
@@ -69,38 +69,40 @@ def test_what_was_asked_before_an_announcement_does_not_end_it(
 
     A container may start again at the address that it had, and is still listed with.
     """
-    bench.engine.set_inventory("podman", known(WEB, "web", OLD))
+    bench.engine.set_inventory("podman", inventory_of(WEB, "web", OLD))
     asked_at = bench.clock.now
     bench.clock.now += 0.1
     assert bench.engine.announce(WEB, networks(OLD))
     bench.clock.now += late_s + 0.1
-    for found in (listed, ()):
-        bench.engine.set_inventory("podman", known(WEB, "web", *found), asked_at)
+    for addresses in (listed, ()):
+        bench.engine.set_inventory("podman", inventory_of(WEB, "web", *addresses), asked_at)
         assert blocks(bench, OLD)
         assert blocks(bench, OLD, 54)
-    bench.engine.set_inventory("podman", known(WEB, "web", OLD))
-    bench.engine.set_inventory("podman", known(WEB, "web"))
+    bench.engine.set_inventory("podman", inventory_of(WEB, "web", OLD))
+    bench.engine.set_inventory("podman", inventory_of(WEB, "web"))
     assert not blocks(bench, OLD)
 
 
 def test_a_second_start_is_not_ended_by_news_of_the_first(bench: Site) -> None:
     """Two announcements in a row: what was asked between the two lists the first address."""
-    bench.engine.set_inventory("podman", known(WEB, "web"))
+    bench.engine.set_inventory("podman", inventory_of(WEB, "web"))
     assert bench.engine.announce(WEB, networks(OLD))
     bench.clock.now += 0.1
     between = bench.clock.now
     bench.clock.now += 0.1
     assert bench.engine.announce(WEB, networks(NEW))
-    bench.engine.set_inventory("podman", known(WEB, "web", OLD), between)
+    bench.engine.set_inventory("podman", inventory_of(WEB, "web", OLD), between)
     assert blocks(bench, NEW)
     assert not blocks(bench, OLD)
-    bench.engine.set_inventory("podman", known(WEB, "web"), between)
+    bench.engine.set_inventory("podman", inventory_of(WEB, "web"), between)
     assert blocks(bench, NEW)
 
 
 def test_who_shares_an_address_takes_it_from_nobody(bench: Site) -> None:
     """A container that joins the network of another, or a pod, leaves the others what they have."""
-    both = Inventory((*known(WEB, "web", OLD).containers, *known(DB, "db").containers))
+    both = Inventory(
+        (*inventory_of(WEB, "web", OLD).containers, *inventory_of(DB, "db").containers)
+    )
     bench.engine.set_inventory("podman", both)
     assert bench.engine.announce(DB, networks(OLD), shared=True)
     assert blocks(bench, OLD)
@@ -114,39 +116,41 @@ def test_who_shares_an_address_takes_it_from_nobody(bench: Site) -> None:
 
 def test_who_ended_takes_no_address(bench: Site) -> None:
     """What it was announced with belongs to whoever is listed with it by an engine asked since."""
-    both = Inventory((*known(WEB, "web").containers, *known(DB, "db").containers))
+    both = Inventory((*inventory_of(WEB, "web").containers, *inventory_of(DB, "db").containers))
     bench.engine.set_inventory("podman", both)
     assert bench.engine.announce(DB, networks(NEW))
     bench.clock.now += 0.1
-    both = Inventory((*known(WEB, "web", NEW).containers, *known(DB, "db").containers))
+    both = Inventory(
+        (*inventory_of(WEB, "web", NEW).containers, *inventory_of(DB, "db").containers)
+    )
     bench.engine.set_inventory("podman", both)
     assert blocks(bench, NEW)
 
 
 def test_who_was_removed_takes_no_address(bench: Site) -> None:
     """So it is when its engine does not have it any more."""
-    both = Inventory((*known(WEB, "web").containers, *known(DB, "db").containers))
+    both = Inventory((*inventory_of(WEB, "web").containers, *inventory_of(DB, "db").containers))
     bench.engine.set_inventory("podman", both)
     assert bench.engine.announce(DB, networks(NEW))
     bench.clock.now += 0.1
-    bench.engine.set_inventory("podman", known(WEB, "web", NEW))
+    bench.engine.set_inventory("podman", inventory_of(WEB, "web", NEW))
     assert blocks(bench, NEW)
 
 
 def test_only_its_own_engine_ends_an_announcement(bench: Site) -> None:
     """An engine that is slow keeps what was told of its containers; its own news end it in time."""
-    bench.engine.set_inventory("podman", known(WEB, "web"))
+    bench.engine.set_inventory("podman", inventory_of(WEB, "web"))
     bench.engine.announce(WEB, networks(NEW))
     bench.clock.now += ANNOUNCED_S + 1
-    bench.engine.set_inventory("docker", known(DB, "db", OTHER))
+    bench.engine.set_inventory("docker", inventory_of(DB, "db", OTHER))
     assert blocks(bench, NEW)
-    bench.engine.set_inventory("podman", known(WEB, "web"))
+    bench.engine.set_inventory("podman", inventory_of(WEB, "web"))
     assert not blocks(bench, NEW)
 
 
 def test_the_last_to_be_announced_with_an_address_has_it(bench: Site) -> None:
     """A container that ended before it was listed leaves nothing to the one that follows."""
-    both = Inventory((*known(WEB, "web").containers, *known(DB, "db").containers))
+    both = Inventory((*inventory_of(WEB, "web").containers, *inventory_of(DB, "db").containers))
     bench.engine.set_inventory("podman", both)
     bench.engine.announce(WEB, networks(NEW))
     assert blocks(bench, NEW)
@@ -156,7 +160,7 @@ def test_the_last_to_be_announced_with_an_address_has_it(bench: Site) -> None:
 
 def test_announcements_survive(bench: Site) -> None:
     """The end of the daemon, and a stop and start of enforcement."""
-    bench.engine.set_inventory("podman", known(WEB, "web"))
+    bench.engine.set_inventory("podman", inventory_of(WEB, "web"))
     bench.engine.announce(WEB, networks(NEW))
     bench.again()
     assert blocks(bench, NEW)
@@ -166,7 +170,7 @@ def test_announcements_survive(bench: Site) -> None:
     bench.engine.stop()
     bench.engine.start()
     assert blocks(bench, NEW)
-    bench.engine.set_inventory("podman", known(WEB, "web"), asked_at)
+    bench.engine.set_inventory("podman", inventory_of(WEB, "web"), asked_at)
     assert blocks(bench, NEW)
 
 
@@ -175,7 +179,7 @@ def test_news_are_in_force_whole_or_not_at_all(
     bench: Site, effect: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the kernel refuses leaves the old ones, of the policy and of dynamic rules."""
-    bench.engine.set_inventory("podman", known(WEB, "web", OLD))
+    bench.engine.set_inventory("podman", inventory_of(WEB, "web", OLD))
     ports = [53, 54]
     if effect == "change":
         # Without the policy, the dynamic rule is all that there is to change.
@@ -188,11 +192,11 @@ def test_news_are_in_force_whole_or_not_at_all(
     with monkeypatch.context() as patch:
         patch.setattr(bench.backend, effect, refuse)
         with pytest.raises(BackendFailed):
-            bench.engine.set_inventory("podman", known(WEB, "web", NEW))
+            bench.engine.set_inventory("podman", inventory_of(WEB, "web", NEW))
     for port in ports:
         assert blocks(bench, OLD, port)
         assert not blocks(bench, NEW, port)
-    bench.engine.set_inventory("podman", known(WEB, "web", NEW))
+    bench.engine.set_inventory("podman", inventory_of(WEB, "web", NEW))
     for port in ports:
         assert blocks(bench, NEW, port)
         assert not blocks(bench, OLD, port)
@@ -202,17 +206,17 @@ def test_news_of_policy_and_dynamic_rules_are_one_effect(
     bench: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No packet is judged by new addresses in the policy and old ones in a dynamic rule."""
-    seen: list[tuple[bool, bool]] = []
-    bench.engine.set_inventory("podman", known(WEB, "web", OLD))
+    blocked: list[tuple[bool, bool]] = []
+    bench.engine.set_inventory("podman", inventory_of(WEB, "web", OLD))
     apply = bench.backend.apply
 
     def noted(*state: Any) -> None:
         apply(*state)
-        seen.append((blocks(bench, NEW), blocks(bench, NEW, 54)))
+        blocked.append((blocks(bench, NEW), blocks(bench, NEW, 54)))
 
     monkeypatch.setattr(bench.backend, "apply", noted)
-    bench.engine.set_inventory("podman", known(WEB, "web", NEW))
-    assert seen == [(True, True)]
+    bench.engine.set_inventory("podman", inventory_of(WEB, "web", NEW))
+    assert blocked == [(True, True)]
 
 
 def test_a_service_is_found_in_slices_of_slices(
@@ -222,7 +226,7 @@ def test_a_service_is_found_in_slices_of_slices(
     (tmp_path / "cgroup.procs").touch()
     (tmp_path / "app.slice/app-web.slice/mailer.service").mkdir(parents=True)
     monkeypatch.setattr(cgroups, "ROOTS", (tmp_path,))
-    found = cgroups.find("service:mailer.service")
-    assert found is not None
-    assert found.level == 3
+    group = cgroups.find("service:mailer.service")
+    assert group is not None
+    assert group.level == 3
     assert cgroups.find("service:other.service") is None

@@ -165,7 +165,7 @@ def test_a_crash_leaves_the_old_state_or_the_new(tmp_path: Path, name: str, afte
     """Whichever effect the process dies before or after, the next one finds old or new."""
     before, done = before_and_after(tmp_path, CHANGES[name])
     assert before != done
-    seen = set()
+    changed = set()
     number = 0
     while True:
         number += 1
@@ -175,14 +175,14 @@ def test_a_crash_leaves_the_old_state_or_the_new(tmp_path: Path, name: str, afte
         try:
             CHANGES[name](engine)
         except Crash:
-            found = fresh(path)
-            assert found in (before, done), number
-            seen.add(found == done)
+            restarted = fresh(path)
+            assert restarted in (before, done), number
+            changed.add(restarted == done)
             continue
         assert fresh(path) == done
         break
     assert number > 5
-    assert seen == {False, True}
+    assert changed == {False, True}
 
 
 @pytest.mark.parametrize("name", CHANGES)
@@ -249,7 +249,7 @@ def test_a_crash_while_a_broken_file_is_replaced_loses_nothing(
     tmp_path: Path, is_link: bool, after: bool
 ) -> None:
     """The file holds the broken bytes or the new policy, and the broken bytes are always there."""
-    seen = set()
+    outcomes = set()
     number = 0
     while True:
         number += 1
@@ -269,13 +269,13 @@ def test_a_crash_while_a_broken_file_is_replaced_loses_nothing(
         else:
             break
         again = engine_in_again(path)
-        kept = [one.read_text() for one in real.parent.glob(f"{real.name}.broken-*")]
+        kept = [copy.read_text() for copy in real.parent.glob(f"{real.name}.broken-*")]
         replaced = real.read_text() != "nonsense"
-        seen.add(replaced)
+        outcomes.add(replaced)
         assert again.loaded_from == ("policy" if replaced else "last-good")
         assert bool(again.failures) != replaced
         assert not replaced or kept == ["nonsense"]
         assert file.is_symlink() == is_link
         assert not list(path.rglob("*.tmp"))
     assert number > 5
-    assert seen == {False, True}
+    assert outcomes == {False, True}

@@ -71,7 +71,7 @@ def test_a_dynamic_change_that_the_kernel_refuses_changes_nothing(
         site.engine.flush()
     entries = list(site.engine.volatile.entries())
     monkeypatch.undo()
-    assert [one.name for one in site.engine.dynamic] == ["a"]
+    assert [dynamic.name for dynamic in site.engine.dynamic] == ["a"]
     assert len(entries) == 2
     assert site.blocks(1)
     site.engine.flush()
@@ -85,10 +85,10 @@ def test_rules_are_found_by_name_filter_and_address(site: Site) -> None:
     site.engine.add_dynamic(rule("203.0.113.8", "*=0:9:UDP"))
     site.engine.add_dynamic(rule("c", "203.0.113.8=0"))
     find = site.engine.dynamic.find
-    assert [one.name for one in find("a")] == ["a"]
-    assert [one.name for one in find("203.0.113.7 = 0 : 1 : udp")] == ["a"]
-    assert sorted(one.name for one in find("203.0.113.7")) == ["a", "b"]
-    assert [one.name for one in find("203.0.113.8")] == ["203.0.113.8"]
+    assert [dynamic.name for dynamic in find("a")] == ["a"]
+    assert [dynamic.name for dynamic in find("203.0.113.7 = 0 : 1 : udp")] == ["a"]
+    assert sorted(dynamic.name for dynamic in find("203.0.113.7")) == ["a", "b"]
+    assert [dynamic.name for dynamic in find("203.0.113.8")] == ["203.0.113.8"]
     assert find("203.0.113.9") == []
     assert find("no such thing") == []
 
@@ -137,7 +137,7 @@ def test_a_policy_broken_at_start_leaves_the_last_good_one(site: Site, tmp_path:
     assert site.engine.loaded_from == "last-good"
     assert str(file) in site.engine.failures[0]
     assert site.blocks(1)
-    assert [one.origin.rule for one in site.engine.in_force()] == ["R"]
+    assert [flt.origin.rule for flt in site.engine.in_force()] == ["R"]
     file.write_text(good.replace("0:1:", "0:2:"))
     site.engine.reload({})
     assert site.engine.failures == ()
@@ -243,19 +243,19 @@ def test_boot_blocks_everything_until_the_policy_is_in_force(
 ) -> None:
     """With boot: block the first state has no hole, and the policy is the second."""
     site.engine.change(put=[policy("*=0:1:UDP")], assign="P")
-    seen = []
+    verdicts = []
     apply = MemoryBackend.apply
 
     def noted(backend: MemoryBackend, *state: Any) -> None:
         apply(backend, *state)
-        seen.append((site.blocks(1), site.blocks(2)))
+        verdicts.append((site.blocks(1), site.blocks(2)))
 
     monkeypatch.setattr(MemoryBackend, "apply", noted)
     assert booted(site, Boot.BLOCK)
-    assert seen == [(True, True), (True, False)]
-    seen.clear()
+    assert verdicts == [(True, True), (True, False)]
+    verdicts.clear()
     assert booted(site, Boot.PERMIT)
-    assert seen == [(True, False)]
+    assert verdicts == [(True, False)]
 
 
 @pytest.mark.parametrize("boot", Boot)
@@ -459,24 +459,24 @@ def test_a_repair_that_failed_is_tried_again(site: Site, monkeypatch: pytest.Mon
 class FullDisk(Disk):
     """Takes so many effects, and then has no space for anything."""
 
-    def __init__(self, left: int) -> None:
-        self.left = left
+    def __init__(self, writes_left: int) -> None:
+        self.writes_left = writes_left
 
     def write(self, path: Path, content: bytes) -> None:
-        self.left -= 1
-        if self.left < 0:
+        self.writes_left -= 1
+        if self.writes_left < 0:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         super().write(path, content)
 
 
-@pytest.mark.parametrize("left", range(4))
-def test_a_change_refused_by_a_full_disk_does_not_come_back(site: Site, left: int) -> None:
+@pytest.mark.parametrize("writes_left", range(4))
+def test_a_change_refused_by_a_full_disk_does_not_come_back(site: Site, writes_left: int) -> None:
     """What was refused for want of space is not carried out at the next start or reload."""
     site.engine.change(put=[policy("*=0:1:UDP")], assign="P")
-    full = FullDisk(left)
+    full = FullDisk(writes_left)
     engine = Engine(site.config, site.directories, lambda: site.backend, full, site.clock)
     engine.start()
-    full.left = left
+    full.writes_left = writes_left
     try:
         engine.change(put=[policy("*=0:2:UDP"), Policy("Q")])
     except StoreFailed:
@@ -485,4 +485,4 @@ def test_a_change_refused_by_a_full_disk_does_not_come_back(site: Site, left: in
         assert not site.blocks(2)
         assert set(site.engine.loaded.policies) == {"P"}
     else:
-        assert left == 3
+        assert writes_left == 3

@@ -39,12 +39,12 @@ class Unable(MemoryBackend):
         super().apply(classifier, volatile)
 
 
-def unable_engine(site: Site, unable: Unable, other: MemoryBackend | None, boot: Boot) -> Engine:
+def unable_engine(site: Site, unable: Unable, able: MemoryBackend | None, boot: Boot) -> Engine:
     def make_other(reason: IpsecdError) -> MemoryBackend:
-        if other is None:
+        if able is None:
             raise reason
-        other.failures = (reason.message,)
-        return other
+        able.failures = (reason.message,)
+        return able
 
     config = Config(boot=boot)
     return Engine(config, site.directories, lambda: unable, clock=site.clock, make_other=make_other)
@@ -59,12 +59,12 @@ def test_where_a_backend_fails_at_start_the_other_enforces(site: Site) -> None:
     """The policy is in force, and status says why not as was asked for; at boot as well."""
     site.engine.change(put=[POLICY], assign="P")
     for start in (Engine.start, Engine.boot):
-        other = MemoryBackend()
-        engine = unable_engine(site, Unable(), other, Boot.PERMIT)
+        able = MemoryBackend()
+        engine = unable_engine(site, Unable(), able, Boot.PERMIT)
         start(engine)
-        assert blocks(other, 1)
-        assert not blocks(other, 2)
-        assert engine.backend is other
+        assert blocks(able, 1)
+        assert not blocks(able, 2)
+        assert engine.backend is able
         assert engine.backend.failures == ("the kernel takes nothing",)
         engine.close()
 
@@ -131,10 +131,10 @@ def test_who_asks_while_nothing_is_in_force_is_told(site: Site) -> None:
 def test_what_gave_way_judges_no_more(site: Site) -> None:
     """A block of everything until the policy is in force does not stay beside the other backend."""
     site.engine.change(put=[POLICY], assign="P")
-    unable, other = Unable(takes_block=True), MemoryBackend()
-    engine = unable_engine(site, unable, other, Boot.BLOCK)
+    unable, able = Unable(takes_block=True), MemoryBackend()
+    engine = unable_engine(site, unable, able, Boot.BLOCK)
     assert engine.boot()
-    assert engine.backend is other
+    assert engine.backend is able
     assert unable.observe().digest is None
     engine.close()
 

@@ -44,17 +44,19 @@ CALLS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-def call(site: Site, method: str, content: bytes | None = None, **given: Any) -> dict[str, Any]:
-    return Control(site.engine).call(method, given, "uid 0", {}, content)
+def call(
+    site: Site, method: str, content: bytes | None = None, **parameters: Any
+) -> dict[str, Any]:
+    return Control(site.engine).call(method, parameters, "uid 0", {}, content)
 
 
 @pytest.mark.parametrize("number", range(len(CALLS)))
 def test_no_method_echoes_what_is_too_long(site: Site, number: int) -> None:
     """Each quotes its beginning, and is no answer by itself."""
-    method, given = CALLS[number]
+    method, parameters = CALLS[number]
     call(site, "ApplyPolicy", DOCUMENT)
     with pytest.raises(IpsecdError) as caught:
-        call(site, method, **given)
+        call(site, method, **parameters)
     assert len(str(caught.value)) < 800
     assert "a" * 1000 not in str(caught.value)
     assert len(json.dumps(to_wire(caught.value))) < 1500
@@ -68,10 +70,10 @@ def test_long_and_many_changes_are_summed_up(site: Site) -> None:
     )
     document = f"policy: P\nrules:\n{rules}".encode()
     message = call(site, "ApplyPolicy", document)["outcome"]["message"]
-    first, *rest = message.splitlines()
+    first, *changes = message.splitlines()
     assert first == "policy 'P' is stored: 60 rules and 60 filters are new"
-    assert rest[-1] == "and 20 more lines"
-    assert max(map(len, rest)) < 500
+    assert changes[-1] == "and 20 more lines"
+    assert max(map(len, changes)) < 500
     described = f"policy: P\ndescription: {LONG[:100_000]}\nrules: []\n".encode()
     message = call(site, "ApplyPolicy", described)["outcome"]["message"]
     assert message.startswith("policy 'P' is stored: 60 rules and 60 filters are gone\n")

@@ -78,7 +78,7 @@ def test_only_a_dynamic_rule_may_have_the_name(site: Site) -> None:
     assert reply["outcome"]["changed"]
     assert site.blocks(2, NEW)
     assert not site.blocks(2, OLD)
-    assert [one.deadline for one in site.engine.dynamic] == [inf]
+    assert [rule.deadline for rule in site.engine.dynamic] == [inf]
 
 
 def test_a_name_without_an_answer_keeps_its_addresses(named: Site) -> None:
@@ -91,7 +91,9 @@ def test_a_name_without_an_answer_keeps_its_addresses(named: Site) -> None:
     assert named.blocks(2, OLD)
     assert named.blocks(3, NEW)
     status = call(named, "Status", {})["status"]
-    assert ["'worm.example' could not be looked up" in one for one in status["file_warnings"]]
+    assert [
+        "'worm.example' could not be looked up" in warning for warning in status["file_warnings"]
+    ]
     assert len(status["file_warnings"]) == 1
     call(named, "Reload", {"worm.example": host(NEW)}, resolve=True)
     assert call(named, "Status", {})["status"]["file_warnings"] == []
@@ -144,24 +146,24 @@ def test_what_a_quarantine_permits_is_refreshed(site: Site) -> None:
 def test_names_are_listed_with_what_they_stand_for(named: Site) -> None:
     """Apart where rules had them looked up at different times."""
     call(named, "Reload", {"worm.example": host(NEW)}, resolve=True)
-    (found,) = call(named, "ListNames", {})["names"]
-    assert (found["name"], found["addresses"]) == ("worm.example", ["203.0.113.8"])
-    assert found["resolved"]
-    assert found["rules"] == [
+    (entry,) = call(named, "ListNames", {})["names"]
+    assert (entry["name"], entry["addresses"]) == ("worm.example", ["203.0.113.8"])
+    assert entry["resolved"]
+    assert entry["rules"] == [
         {"store": "static", "policy": "P", "rule": "R"},
         {"store": "dynamic", "policy": "", "rule": "a"},
     ]
     add(named, "b", "worm.example=0:3:UDP", OTHER)
     call(named, "Reload", {"worm.example": ()}, resolve=True)
     listed = call(named, "ListNames", {})["names"]
-    assert [one["addresses"] for one in listed] == [["203.0.113.8"], ["203.0.113.9"]]
-    assert not any(one["resolved"] for one in listed)
-    assert all(one["looked_up"] > 1e9 for one in listed)
+    assert [row["addresses"] for row in listed] == [["203.0.113.8"], ["203.0.113.9"]]
+    assert not any(row["resolved"] for row in listed)
+    assert all(row["looked_up"] > 1e9 for row in listed)
     named.engine.close()
     named.again()
     by_rules = {
-        tuple(rule["rule"] for rule in one["rules"]): one["looked_up"]
-        for one in call(named, "ListNames", {})["names"]
+        tuple(rule["rule"] for rule in row["rules"]): row["looked_up"]
+        for row in call(named, "ListNames", {})["names"]
     }
     assert by_rules["R",] is None
     assert by_rules["a",] == listed[0]["looked_up"]

@@ -16,12 +16,14 @@ DOCUMENT = b'policy: P\nrules: [{rule: R, action: block, filters: ["*=0:1:UDP"]}
 APPLY: dict[str, Any] = {"source": None, "assign": True, "dry_run": False}
 
 
-def phases(site: Site, method: str, given: dict[str, Any], content: bytes | None) -> list[Phase]:
+def phases(
+    site: Site, method: str, parameters: dict[str, Any], content: bytes | None
+) -> list[Phase]:
     """What is told of a call, without what is told again."""
     told: list[Progress] = []
     control = Control(site.engine)
-    names = dict.fromkeys(control.names_needed(method, given, content, told.append), ())
-    control.call(method, given, "test", names, content, told.append)
+    names = dict.fromkeys(control.names_needed(method, parameters, content, told.append), ())
+    control.call(method, parameters, "test", names, content, told.append)
     return list(dict.fromkeys(progress.phase for progress in told))
 
 
@@ -41,8 +43,8 @@ def test_a_policy_is_read_compiled_loaded_written_and_switched_to(site: Site) ->
 def test_what_is_only_looked_at_is_only_read(site: Site) -> None:
     """A dry run does nothing else, and says nothing else."""
     site.engine.start()
-    given = {**APPLY, "dry_run": True}
-    assert phases(site, "ApplyPolicy", given, DOCUMENT) == [Phase.READING]
+    parameters = {**APPLY, "dry_run": True}
+    assert phases(site, "ApplyPolicy", parameters, DOCUMENT) == [Phase.READING]
 
 
 def test_a_reload_tells_too(site: Site) -> None:
@@ -69,7 +71,9 @@ def test_how_many_filters_are_compiled_is_told(site: Site, monkeypatch: pytest.M
     content = f"policy: P\nrules: [{{rule: R, action: block, filters: [{filters}]}}]\n".encode()
     told: list[Progress] = []
     Control(site.engine).call("ApplyPolicy", APPLY, "test", {}, content, told.append)
-    counted = [(one.done, one.total) for one in told if one.phase is Phase.COMPILING]
+    counted = [
+        (progress.done, progress.total) for progress in told if progress.phase is Phase.COMPILING
+    ]
     assert counted == [(0, 0), (0, 5), (2, 5), (4, 5), (5, 5)]
 
 

@@ -57,23 +57,23 @@ def names(engine: Engine) -> list[str]:
 @pytest.fixture
 def watched(site: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bool]]:
     """Whether the flow was blocked after each effect in the kernel."""
-    seen: list[bool] = []
+    blocked: list[bool] = []
 
     def watch(name: str) -> None:
         effect = getattr(MemoryBackend, name)
 
         def noted(backend: MemoryBackend, *state: Any) -> None:
             effect(backend, *state)
-            seen.append(site.blocks(7))
+            blocked.append(site.blocks(7))
 
         monkeypatch.setattr(MemoryBackend, name, noted)
 
     site.engine.impose(quarantine())
     watch("apply")
     watch("change")
-    yield seen
-    assert seen
-    assert all(seen)
+    yield blocked
+    assert blocked
+    assert all(blocked)
 
 
 @pytest.mark.usefixtures("watched")
@@ -264,14 +264,14 @@ def test_a_failure_at_any_effect_leaves_the_old_state(
     assert site.blocks(7)
     live = {
         (table, key): deadline
-        for table, one in site.backend._live.items()
-        for key, deadline in one.deadlines.items()
+        for table, held in site.backend._live.items()
+        for key, deadline in held.deadlines.items()
     }
-    assert live == {(one.table, one.key): one.deadline for one in entries}
+    assert live == {(entry.table, entry.key): entry.deadline for entry in entries}
 
 
 permitting = st.lists(filters(), min_size=1, max_size=4).map(
-    lambda found: Policy("P", (Rule("R", tuple(found), Action.PERMIT),))
+    lambda permitted: Policy("P", (Rule("R", tuple(permitted), Action.PERMIT),))
 )
 steps = st.lists(
     st.one_of(
@@ -292,8 +292,8 @@ def test_no_policy_and_no_dynamic_permit_lets_anything_through(
     changes: Sequence[tuple[str, Policy | None]], operators: list[Filter], data: st.DataObject
 ) -> None:
     """By the semantics and by what the backend holds, after each of any changes."""
-    allowed = [InForce(Origin("dynamic", "", "o"), one, Action.PERMIT) for one in operators]
-    seen = [
+    allowed = [InForce(Origin("dynamic", "", "o"), flt, Action.PERMIT) for flt in operators]
+    packets = [
         packet
         for _, policy in changes
         if policy
@@ -306,12 +306,12 @@ def test_no_policy_and_no_dynamic_permit_lets_anything_through(
         site.engine.impose(imposed)
         for what, policy in changes:
             _carry_out(site, what, policy)
-            for packet in seen:
+            for packet in packets:
                 said = decide(site.engine.in_force(), packet, WIDE_HOST, site.config.exemptions)
                 if said.reason in ("filter", "no filter"):
                     assert said.action is Action.BLOCK, (what, packet)
-                    found = site.backend.judge(packet, WIDE_HOST)
-                    assert found.action is Action.BLOCK, (what, packet)
+                    verdict = site.backend.judge(packet, WIDE_HOST)
+                    assert verdict.action is Action.BLOCK, (what, packet)
 
 
 def is_own(packet: Packet) -> bool:

@@ -24,8 +24,8 @@ def document(rules: int, filters_each: int = 1) -> bytes:
     for number in range(rules):
         lines += [f"- rule: rule {number}", "  action: block", "  filters:"]
         lines += [
-            f'  - "10.{number >> 8 & 255}.{number & 255}.{one}=0:{number % 500 + 1}:TCP"'
-            for one in range(filters_each)
+            f'  - "10.{number >> 8 & 255}.{number & 255}.{last}=0:{number % 500 + 1}:TCP"'
+            for last in range(filters_each)
         ]
     return "\n".join(lines).encode()
 
@@ -127,8 +127,8 @@ def test_an_error_that_is_kept_keeps_nothing_of_the_document(end: bytes) -> None
             parse_policy(content)
         except InvalidInput as error:
             kept = error
-        left, _ = tracemalloc.get_traced_memory()
+        remaining, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
     assert kept is not None
-    assert left < len(content) // 2
+    assert remaining < len(content) // 2

@@ -73,7 +73,7 @@ def test_the_first_source_replaces_the_others_as_a_whole(site: Site, engine: Eng
     assert blocked(site) == {3}
     engine.add_dynamic(DynamicRule("ban", (parse_filter("*=0:4:UDP"),), Action.BLOCK))
     assert blocked(site) == {3, 4}
-    assert {one.origin.rule for one in engine.in_force()} == {"R", "ban"}
+    assert {flt.origin.rule for flt in engine.in_force()} == {"R", "ban"}
 
 
 def test_what_is_changed_on_this_host_meanwhile_is_stored_without_effect(

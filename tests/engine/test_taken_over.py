@@ -49,8 +49,8 @@ def test_rules_are_taken_over_with_their_ends(site: Site) -> None:
         rule("b", "worm.example=0:2:UDP", site.clock.now + 10),
         rule("c", "0+*:3-9", inf, Action.PERMIT),
     ]
-    for one in rules:
-        site.engine.add_dynamic(one)
+    for dynamic in rules:
+        site.engine.add_dynamic(dynamic)
     site.clock.now += 4
     engine = crash(site)
     assert list(engine.dynamic) == rules
@@ -61,7 +61,7 @@ def test_rules_are_taken_over_with_their_ends(site: Site) -> None:
     site.clock.now += 6
     assert not site.blocks(2)
     engine.expire()
-    assert [one.name for one in crash(site).dynamic] == ["a", "c"]
+    assert [dynamic.name for dynamic in crash(site).dynamic] == ["a", "c"]
 
 
 def test_the_first_state_that_is_enforced_has_them(
@@ -198,9 +198,9 @@ def test_a_rule_that_this_backend_cannot_enforce_is_no_obstacle(
             raise Refused("there are no control groups")
 
     monkeypatch.setattr(MemoryBackend, "check", check)
-    assert [one.name for one in crash(site).dynamic] == ["b"]
+    assert [taken_over.name for taken_over in crash(site).dynamic] == ["b"]
     monkeypatch.undo()
-    assert [one.name for one in crash(site).dynamic] == ["b"]
+    assert [taken_over.name for taken_over in crash(site).dynamic] == ["b"]
 
 
 def test_the_first_unit_has_them_and_writes_nothing(site: Site) -> None:
@@ -248,4 +248,4 @@ def test_a_full_directory_keeps_no_rule_from_being_in_force(site: Site) -> None:
     disk.full = False
     site.engine.reload({})
     assert site.engine.warnings == ()
-    assert [one.name for one in crash(site).dynamic] == ["a"]
+    assert [taken_over.name for taken_over in crash(site).dynamic] == ["a"]

@@ -68,8 +68,8 @@ class Tried:
         engine = self.engine
         live = {
             (t, k, until)
-            for t, one in self.backend._live.items()
-            for k, until in one.deadlines.items()
+            for t, entries in self.backend._live.items()
+            for k, until in entries.deadlines.items()
         }
         return (
             sorted(engine.loaded.policies.items()),
@@ -77,7 +77,7 @@ class Tried:
             dict(engine.names),
             engine.classifier.digest,
             engine.observe().digest,
-            [one.name for one in engine.dynamic],
+            [dynamic.name for dynamic in engine.dynamic],
             set(engine.volatile.entries()),
             live,
             engine.inventory,
@@ -103,19 +103,22 @@ def nothing(_: Tried) -> None:
 KINDS: dict[str, tuple[Callable[[Tried], object], Callable[[Tried], object]]] = {
     "change": (
         nothing,
-        lambda one: one.engine.change(put=[policy(3)], names={"h.example": (NEW,)}),
+        lambda tried: tried.engine.change(put=[policy(3)], names={"h.example": (NEW,)}),
     ),
-    "unassign": (nothing, lambda one: one.engine.change(assign=None)),
-    "reload": (edited, lambda one: one.engine.reload({"h.example": (NEW,)})),
-    "block": (nothing, lambda one: one.engine.add_dynamic(rule("more", "*=0:4:UDP"))),
-    "block anew": (nothing, lambda one: one.engine.add_dynamic(rule("ban", "*=0:5:UDP"))),
-    "unblock": (nothing, lambda one: one.engine.remove_dynamic(one.engine.dynamic.find("ban"))),
-    "flush": (nothing, lambda one: one.engine.flush()),
-    "news": (nothing, lambda one: one.engine.set_inventory("podman", inventory(NEW))),
-    "announcement": (nothing, lambda one: one.engine.announce(WEB, (NEW,))),
+    "unassign": (nothing, lambda tried: tried.engine.change(assign=None)),
+    "reload": (edited, lambda tried: tried.engine.reload({"h.example": (NEW,)})),
+    "block": (nothing, lambda tried: tried.engine.add_dynamic(rule("more", "*=0:4:UDP"))),
+    "block anew": (nothing, lambda tried: tried.engine.add_dynamic(rule("ban", "*=0:5:UDP"))),
+    "unblock": (
+        nothing,
+        lambda tried: tried.engine.remove_dynamic(tried.engine.dynamic.find("ban")),
+    ),
+    "flush": (nothing, lambda tried: tried.engine.flush()),
+    "news": (nothing, lambda tried: tried.engine.set_inventory("podman", inventory(NEW))),
+    "announcement": (nothing, lambda tried: tried.engine.announce(WEB, (NEW,))),
     "news without a policy": (
-        lambda one: one.engine.change(assign=None),
-        lambda one: one.engine.set_inventory("podman", inventory(NEW)),
+        lambda tried: tried.engine.change(assign=None),
+        lambda tried: tried.engine.set_inventory("podman", inventory(NEW)),
     ),
 }
 
@@ -154,6 +157,6 @@ def test_what_the_kernel_holds_is_what_the_engine_says(tmp_path: Path) -> None:
         fresh = MemoryBackend()
         fresh.apply(tried.engine.classifier, tried.engine.volatile)
         assert fresh.observe() == tried.backend.observe()
-        assert {t: one.deadlines for t, one in fresh._live.items()} == {
-            t: one.deadlines for t, one in tried.backend._live.items()
+        assert {t: live.deadlines for t, live in fresh._live.items()} == {
+            t: live.deadlines for t, live in tried.backend._live.items()
         }

@@ -40,11 +40,11 @@ def fuzz_one(data: bytes) -> None:
     text = data.decode("utf-8", "surrogateescape")
     for parse in (parse_filter, parse_short):
         try:
-            found = parse(text)
+            parsed = parse(text)
         except InvalidInput as error:
             check(error, text)
         else:
-            assert parse_filter(format_filter(found)) == found
+            assert parse_filter(format_filter(parsed)) == parsed
     try:
         parse_spec(text)
     except InvalidInput as error:

@@ -65,10 +65,10 @@ def test_what_is_printed_reads_back(policy: Policy) -> None:
 @given(policies(names=True))
 def test_other_readers_of_yaml_see_the_same_text(policy: Policy) -> None:
     """A reader that makes ``no`` false and ``1`` a number still finds only text; it validates."""
-    found = yaml.safe_load(format_policy(policy))
-    assert found["policy"] == policy.name
-    assert [one["rule"] for one in found["rules"]] == [rule.name for rule in policy.rules]
-    jsonschema.validate(found, policy_schema())
+    document = yaml.safe_load(format_policy(policy))
+    assert document["policy"] == policy.name
+    assert [entry["rule"] for entry in document["rules"]] == [rule.name for rule in policy.rules]
+    jsonschema.validate(document, policy_schema())
 
 
 @pytest.mark.parametrize(

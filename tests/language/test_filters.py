@@ -155,17 +155,17 @@ def test_an_error_points_says_why_and_what_to_do(
 
 @settings(max_examples=500, deadline=None)
 @given(filters(names=True))
-def test_a_small_filter_that_is_printed_reads_back(one: Filter) -> None:
+def test_a_small_filter_that_is_printed_reads_back(flt: Filter) -> None:
     """parse(format(x)) == x over the filters that other tests compile."""
-    assert parse_filter(format_filter(one)) == one
+    assert parse_filter(format_filter(flt)) == flt
 
 
 @settings(max_examples=1000, deadline=None)
 @given(wide_filters())
-def test_any_filter_that_is_printed_reads_back(one: Filter) -> None:
+def test_any_filter_that_is_printed_reads_back(flt: Filter) -> None:
     """parse(format(x)) == x over all addresses, prefixes, port lists and protocols."""
-    text = format_filter(one)
-    assert parse_filter(text) == one
+    text = format_filter(flt)
+    assert parse_filter(text) == flt
     assert format_filter(parse_filter(text)) == text
 
 
@@ -173,4 +173,4 @@ def test_any_address_is_not_any_ipv4_address() -> None:
     """``*`` is both IP versions; ``0.0.0.0/0`` and ``[::]/0`` are one each."""
     everything = [parse_filter(text) for text in ("*=0", "0.0.0.0/0=0", "[::]/0=0")]
     assert everything[0].source.address is Keyword.ANY
-    assert len({one.families for one in everything}) == 3
+    assert len({flt.families for flt in everything}) == 3

@@ -22,15 +22,15 @@ HOST = Host(
 LINKS = {"eth0": InterfaceType.LAN, "ppp0": InterfaceType.DIALUP, "lo": None}
 
 
-def seen(text: str, host: Host = HOST) -> Packet:
+def as_seen(text: str, host: Host = HOST) -> Packet:
     return to_packet(parse_packet(text), host, LINKS)
 
 
 def test_a_packet_to_me_arrives_at_my_address_of_its_ip_version() -> None:
     """``me`` is the host's address of the other side's version, never a loopback one."""
-    packet = seen("udp 203.0.113.7:4000 > me:1434")
+    packet = as_seen("udp 203.0.113.7:4000 > me:1434")
     assert packet == Packet(Point.ARRIVING, V4, 0xCB007107, ME, 17, 4000, 1434, InterfaceType.LAN)
-    assert seen("tcp [2001:db8::1]:443 > me:5000").destination == ME6
+    assert as_seen("tcp [2001:db8::1]:443 > me:5000").destination == ME6
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_a_packet_to_me_arrives_at_my_address_of_its_ip_version() -> None:
 )
 def test_where_a_packet_is_looked_at(text: str, point: Point) -> None:
     """What the host itself sends is looked at as sent, all else as arriving, unless said."""
-    assert seen(text).point is point
+    assert as_seen(text).point is point
 
 
 @pytest.mark.parametrize(
@@ -56,14 +56,14 @@ def test_where_a_packet_is_looked_at(text: str, point: Point) -> None:
 )
 def test_the_interface_gives_the_kind_of_link(tail: str, kind: InterfaceType | None) -> None:
     """No interface is a LAN, and loopback is none of the kinds."""
-    assert seen("icmp 10.0.0.2 > me" + tail).interface_type is kind
+    assert as_seen("icmp 10.0.0.2 > me" + tail).interface_type is kind
 
 
 def test_icmp_is_the_protocol_of_the_ip_version() -> None:
     """``icmp`` is 1 in IPv4 and 58 in IPv6; a number is itself."""
-    assert seen("icmp 10.0.0.2 > me").protocol == 1
-    assert seen("icmp 2001:db8::1 > me").protocol == 58
-    assert seen("47 10.0.0.2 > me").protocol == 47
+    assert as_seen("icmp 10.0.0.2 > me").protocol == 1
+    assert as_seen("icmp 2001:db8::1 > me").protocol == 58
+    assert as_seen("47 10.0.0.2 > me").protocol == 47
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_the_type_of_icmp_stands_behind_the_protocol(
     text: str, kind: int, code: int, printed: str
 ) -> None:
     """A name is the type of the packet's IP version, and a code that is left out is 0."""
-    packet = seen(text)
+    packet = as_seen(text)
     assert (packet.icmp_type, packet.icmp_code) == (kind, code)
     assert format_packet(packet).startswith(printed)
 
@@ -97,16 +97,16 @@ def test_the_type_of_icmp_stands_behind_the_protocol(
 def test_a_type_that_the_packet_cannot_have_is_refused(text: str, said: str) -> None:
     """By its IP version, its protocol, or because it has no header of its own."""
     with pytest.raises(InvalidInput, match=said):
-        seen(text)
+        as_seen(text)
 
 
 def test_me_without_another_address_prefers_ipv4_from_outside() -> None:
     """Loopback addresses do not make a host one of IPv4."""
-    assert seen("icmp me > me").family is V4
-    assert seen("icmp me > me", Host(frozenset({(V4, 0x7F000001), (V6, ME6)}))).family is V6
+    assert as_seen("icmp me > me").family is V4
+    assert as_seen("icmp me > me", Host(frozenset({(V4, 0x7F000001), (V6, ME6)}))).family is V6
 
 
-def known(selector: Selector) -> tuple[Network, ...]:
+def addresses_of(selector: Selector) -> tuple[Network, ...]:
     """A container of both IP versions, and one of IPv6 alone."""
     six = Network(V6, 0xFD90 << 112 | 5, 128)
     return {"web": (Network(V4, 0x0A5A0005, 32), six), "six": (six,)}.get(selector.name, ())
@@ -116,7 +116,7 @@ def test_a_container_is_an_address_of_the_other_sides_ip_version() -> None:
     """IPv4 where both are possible; with a port and a network, as in filters."""
 
     def meant(text: str) -> Packet:
-        return to_packet(parse_packet(text), HOST, LINKS, known)
+        return to_packet(parse_packet(text), HOST, LINKS, addresses_of)
 
     packet = meant("udp container:web:4000 > 203.0.113.7:53")
     assert (packet.source, packet.source_port) == (0x0A5A0005, 4000)
@@ -127,10 +127,10 @@ def test_a_container_is_an_address_of_the_other_sides_ip_version() -> None:
 
 def test_a_sender_is_named_at_the_end() -> None:
     """It is one of what the packet's processes are; what arrives has none."""
-    packet = seen("tcp me:5000 > 10.0.0.2:25 out eth0 by service:mailer.service")
+    packet = as_seen("tcp me:5000 > 10.0.0.2:25 out eth0 by service:mailer.service")
     assert packet.processes == {Process("service", "mailer.service")}
-    assert seen("icmp me > 10.0.0.2 by cgroup:/a").processes == {Process("cgroup", "/a")}
-    assert seen("icmp me > 10.0.0.2").processes == frozenset()
+    assert as_seen("icmp me > 10.0.0.2 by cgroup:/a").processes == {Process("cgroup", "/a")}
+    assert as_seen("icmp me > 10.0.0.2").processes == frozenset()
 
 
 @pytest.mark.parametrize(
@@ -151,26 +151,26 @@ def test_a_sender_is_named_at_the_end() -> None:
 def test_names_that_nobody_has_are_refused(text: str, said: str) -> None:
     """With the place of the name, and what to write."""
     with pytest.raises(InvalidInput, match=said) as caught:
-        to_packet(parse_packet(text), HOST, LINKS, known)
+        to_packet(parse_packet(text), HOST, LINKS, addresses_of)
     assert caught.value.position is not None
 
 
 def test_what_is_forwarded_may_leave_as_this_hosts() -> None:
     """Under its address and with what it was before; what it receives or sends does not."""
-    packet = seen("udp 10.0.0.9:4000 > 203.0.113.7:53")
+    packet = as_seen("udp 10.0.0.9:4000 > 203.0.113.7:53")
     leaving = packet.leaving(HOST)
     assert leaving is not None
     assert leaving.point is Point.LEAVING
     assert leaving.source in (ME, 0x7F000001)
     assert leaving.arrived == packet
-    assert seen("udp 10.0.0.9:4000 > me:53").leaving(HOST) is None
-    assert seen("udp me:4000 > 10.0.0.9:53").leaving(HOST) is None
+    assert as_seen("udp 10.0.0.9:4000 > me:53").leaving(HOST) is None
+    assert as_seen("udp me:4000 > 10.0.0.9:53").leaving(HOST) is None
     assert packet.leaving(Host()) is None
 
 
 def test_a_later_fragment_has_no_ports() -> None:
     """``fragment`` stands for one after the first, and may be followed by the interface."""
-    packet = seen("udp 10.0.0.2 > me fragment in ppp0")
+    packet = as_seen("udp 10.0.0.2 > me fragment in ppp0")
     assert packet.later_fragment
     assert (packet.source_port, packet.destination_port) == (None, None)
     assert packet.interface_type is InterfaceType.DIALUP
@@ -205,7 +205,7 @@ def test_a_later_fragment_has_no_ports() -> None:
 def test_an_error_points_and_helps(text: str, position: int, what: str) -> None:
     """What is no packet is refused at a place, with a reason and a remedy."""
     with pytest.raises(InvalidInput) as caught:
-        seen(text)
+        as_seen(text)
     assert (caught.value.source, caught.value.position) == (text, position)
     assert what in caught.value.message
     assert caught.value.hint
@@ -214,14 +214,14 @@ def test_an_error_points_and_helps(text: str, position: int, what: str) -> None:
 def test_an_unknown_interface_is_answered_with_those_that_exist() -> None:
     """The hint lists the interfaces."""
     with pytest.raises(InvalidInput) as caught:
-        seen("icmp 10.0.0.2 > me in eth7")
+        as_seen("icmp 10.0.0.2 > me in eth7")
     assert caught.value.hint == "there are: eth0, lo, ppp0"
 
 
 def test_me_needs_an_address_of_the_ip_version() -> None:
     """A host without IPv6 cannot be ``me`` for an IPv6 packet."""
     with pytest.raises(InvalidInput, match="no IPv6 address"):
-        seen("icmp 2001:db8::1 > me", Host(frozenset({(V4, ME)})))
+        as_seen("icmp 2001:db8::1 > me", Host(frozenset({(V4, ME)})))
 
 
 @settings(max_examples=300, deadline=None)

@@ -109,10 +109,10 @@ def test_what_is_written_canonically_is_folded() -> None:
 @settings(max_examples=400)
 @given(SIDES, AFTER, st.sampled_from("=+"), SIDES, AFTER)
 def test_a_plain_filter_is_what_the_grammar_says(
-    source: str, ports: str, sign: str, destination: str, rest: str
+    source: str, ports: str, sign: str, destination: str, tail: str
 ) -> None:
     """Or has the same error at the same place."""
-    text = f"{source}{ports}{sign}{destination}{rest}"
+    text = f"{source}{ports}{sign}{destination}{tail}"
     assert parsed(parse_filter, text) == parsed(filters._parse_carefully, text)
 
 

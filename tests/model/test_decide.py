@@ -45,9 +45,9 @@ def verdict(packet: Packet, *filters: InForce) -> Action:
 
 def winner(packet: Packet, *filters: InForce) -> InForce | None:
     """Who decides, which must not depend on the order the filters are given in."""
-    found = decide(filters, packet, HOST).by
-    assert decide(tuple(reversed(filters)), packet, HOST).by == found
-    return found
+    deciding = decide(filters, packet, HOST).by
+    assert decide(tuple(reversed(filters)), packet, HOST).by == deciding
+    return deciding
 
 
 def test_what_no_filter_matches_passes() -> None:
@@ -96,8 +96,8 @@ def test_me_and_a_host_are_equally_specific() -> None:
 def test_the_beaten_filters_are_named_best_first() -> None:
     """All that matched is told, in the order of rank."""
     best, middle, last = permit("10.0.0.2=0:1434:UDP"), block("10.0.0.2=0"), permit("*=*")
-    found = decide([last, middle, best, block("*=0:80:TCP")], FROM_PEER, HOST)
-    assert found == Decision(PERMIT, "filter", best, (middle, last))
+    decision = decide([last, middle, best, block("*=0:80:TCP")], FROM_PEER, HOST)
+    assert decision == Decision(PERMIT, "filter", best, (middle, last))
 
 
 def test_one_way_is_one_way_and_mirrored_is_both() -> None:
@@ -287,9 +287,9 @@ def test_the_hosts_own_dhcp_client_is_essential(family: Family, client: int, ser
     answer = Packet(Point.ARRIVING, family, there, here, 17, server, client)
     question = Packet(Point.SENDING, family, here, there, 17, client, server)
     served = Packet(Point.ARRIVING, family, there, here, 17, client, server)
-    found = [decide([block("*+*")], p, HOST, ESSENTIALS) for p in (answer, question, served)]
-    assert [one.action for one in found] == [PERMIT, PERMIT, BLOCK]
-    assert found[0].reason == "dhcp-client"
+    decisions = [decide([block("*+*")], p, HOST, ESSENTIALS) for p in (answer, question, served)]
+    assert [decision.action for decision in decisions] == [PERMIT, PERMIT, BLOCK]
+    assert decisions[0].reason == "dhcp-client"
 
 
 def test_the_kerberos_exemption_lets_past_whoever_sends_from_port_88() -> None:
@@ -325,10 +325,10 @@ def test_dynamic_rules_of_the_article_let_ping_and_dns_through() -> None:
 def test_who_names_a_container_means_it_more_than_who_names_the_host_it_leaves_as() -> None:
     """At one rank a permit of the original source beats a block of what leaves as this host's."""
     arrived = Packet(Point.ARRIVING, V4, 0x0A580005, PEER, 17, 4000, 1434)
-    left = replace(arrived, point=Point.LEAVING, source=ME, arrived=arrived)
+    leaving = replace(arrived, point=Point.LEAVING, source=ME, arrived=arrived)
     worm = block("0=*:1434:UDP")
-    assert verdict(left, worm, permit("10.88.0.5=*:1434:UDP")) is PERMIT
-    assert verdict(left, worm, permit("10.88.0.0/16=*:1434:UDP")) is BLOCK
-    assert verdict(left, worm, permit("0=*:1434:UDP")) is BLOCK
+    assert verdict(leaving, worm, permit("10.88.0.5=*:1434:UDP")) is PERMIT
+    assert verdict(leaving, worm, permit("10.88.0.0/16=*:1434:UDP")) is BLOCK
+    assert verdict(leaving, worm, permit("0=*:1434:UDP")) is BLOCK
     dynamic = in_force(BLOCK, "0=*:1434:UDP", dynamic=True)
-    assert verdict(left, dynamic, permit("10.88.0.5=*:1434:UDP")) is BLOCK
+    assert verdict(leaving, dynamic, permit("10.88.0.5=*:1434:UDP")) is BLOCK

@@ -54,8 +54,8 @@ def test_a_filter_that_can_match_nothing_is_left_out() -> None:
     """A name that waits, and a pair of IP versions that never meet."""
     origin = Origin("static", "P", "r")
     texts = ("*=container:web:80:TCP", "*=container:db", "[fd00::1]=container:web@back", "*=0")
-    found = resolved([InForce(origin, parse_filter(t), Action.BLOCK) for t in texts], INVENTORY)
-    assert [format_filter(one.filter) for one in found] == ["*=container:web:80:TCP", "*=0"]
+    filters = resolved([InForce(origin, parse_filter(t), Action.BLOCK) for t in texts], INVENTORY)
+    assert [format_filter(flt.filter) for flt in filters] == ["*=container:web:80:TCP", "*=0"]
 
 
 @pytest.mark.parametrize(
@@ -73,21 +73,21 @@ def test_what_names_nothing_is_refused(text: str) -> None:
 
 def test_an_announced_address_counts_until_the_engine_knows_better() -> None:
     """It is put to the network that it lies in, and is newer than what is listed."""
-    made = Container("abc", "new")
-    known = Inventory((WEB, made), {"front": (FRONT,)})
+    new = Container("abc", "new")
+    before = Inventory((WEB, new), {"front": (FRONT,)})
     address = Network(V4, 0x0A5A0009, 32)
-    found = known.with_announced({"abc": (address,), WEB.id: (WEB4,)})
-    assert found.containers[0].networks == {"front": (WEB4,)}
-    assert found.containers[1].networks == {"front": (address,)}
+    after = before.with_announced({"abc": (address,), WEB.id: (WEB4,)})
+    assert after.containers[0].networks == {"front": (WEB4,)}
+    assert after.containers[1].networks == {"front": (address,)}
 
 
 def test_who_announces_an_address_takes_it_from_whoever_had_it() -> None:
     """A container that has ended may still be listed with what another has now."""
-    known = Inventory((WEB, Container("abc", "new")), {"front": (FRONT,)})
-    old, new = known.with_announced({"abc": (WEB4,)}, {WEB4}).containers
+    before = Inventory((WEB, Container("abc", "new")), {"front": (FRONT,)})
+    old, new = before.with_announced({"abc": (WEB4,)}, {WEB4}).containers
     assert old.networks == {"front": (WEB6,), "back": (BACK4,)}
     assert new.networks == {"front": (WEB4,)}
-    shared, new = known.with_announced({"abc": (WEB4,)}).containers
+    shared, new = before.with_announced({"abc": (WEB4,)}).containers
     assert shared.networks == WEB.networks
     assert new.networks == {"front": (WEB4,)}
 
@@ -96,7 +96,7 @@ def test_inventories_survive_a_restart_and_add_up() -> None:
     """What is written is read back; two engines are known together."""
     assert _from_json(_to_json(INVENTORY)) == INVENTORY
     both = merged([INVENTORY, Inventory((Container("x", "y"),), {"front": (BACK4,)})])
-    assert [one.name for one in both.containers] == ["web", "y"]
+    assert [container.name for container in both.containers] == ["web", "y"]
     assert both.networks["front"] == (FRONT, BACK4)
 
 
@@ -123,18 +123,18 @@ def test_answers_of_engines_are_read() -> None:
         {"Name": "front", "IPAM": {"Config": [{"Subnet": "10.90.0.0/24"}, {"Subnet": "junk"}]}},
         {"Name": "none", "IPAM": {"Config": None}},
     ]
-    found = read_inventory(listed, networks)
+    inventory = read_inventory(listed, networks)
     others = (Container("b", "old"), Container("c", "c"))
-    assert found == Inventory((WEB, *others), {"front": (FRONT,)})
+    assert inventory == Inventory((WEB, *others), {"front": (FRONT,)})
 
 
 @pytest.mark.parametrize("state", ["stopping", "stopped", "removing", "paused", "restarting"])
 def test_a_container_that_is_ending_keeps_its_address(state: str) -> None:
     """What runs in it may send until it has ended, and what shares its network after that."""
     networks = {"Networks": {"front": {"IPAddress": "10.90.0.2"}}}
-    one = {"Id": "a", "Names": ["/web"], "State": state, "NetworkSettings": networks}
-    (found,) = read_inventory([one], []).containers
-    assert found.networks == {"front": (WEB4,)}
+    entry = {"Id": "a", "Names": ["/web"], "State": state, "NetworkSettings": networks}
+    (container,) = read_inventory([entry], []).containers
+    assert container.networks == {"front": (WEB4,)}
 
 
 def test_a_network_tells_of_who_is_about_to_start() -> None:

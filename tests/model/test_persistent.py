@@ -50,10 +50,10 @@ def test_many_keys_are_found_and_removed(key: type[object]) -> None:
     whole: PersistentMap[object, int] = PersistentMap()
     for number in numbers:
         whole = whole.with_item(key(number), number)  # type: ignore[call-arg]
-    left = whole
+    remaining = whole
     for number in numbers[:2000]:
-        left = left.without(key(number))  # type: ignore[call-arg]
+        remaining = remaining.without(key(number))  # type: ignore[call-arg]
     assert sorted(whole.values()) == list(range(3000))
-    assert sorted(left.values()) == sorted(numbers[2000:])
-    assert key(numbers[0]) not in left  # type: ignore[call-arg]
-    assert left[key(numbers[-1])] == numbers[-1]  # type: ignore[call-arg]
+    assert sorted(remaining.values()) == sorted(numbers[2000:])
+    assert key(numbers[0]) not in remaining  # type: ignore[call-arg]
+    assert remaining[key(numbers[-1])] == numbers[-1]  # type: ignore[call-arg]

@@ -26,22 +26,22 @@ def in_quarantine(text: str, operators: list[Filter], others: list[Permit]) -> l
     """What is in force: the permits of others, static and dynamic, and the quarantine."""
     who = parse_address(text)
     assert who is Keyword.ME or isinstance(who, Selector)
-    found = [
+    force = [
         InForce(
             Origin(store, "P" if store == "static" else "", f"other{number}"),
-            one,
+            flt,
             Action.PERMIT,
             kind,
         )
         for store in ("static", "dynamic")
-        for number, (one, kind) in enumerate(others)
+        for number, (flt, kind) in enumerate(others)
     ]
-    found += [
-        InForce(Origin("dynamic", "", part.pattern), one, part.action, part.interface_type)
+    force += [
+        InForce(Origin("dynamic", "", part.pattern), flt, part.action, part.interface_type)
         for part in parts_of_quarantine(who, operators, others)
-        for one in part.filters
+        for flt in part.filters
     ]
-    return list(resolved(found, WEB))
+    return list(resolved(force, WEB))
 
 
 def packet(source: int, destination: int, port: int, protocol: int = 6) -> Packet:
@@ -50,7 +50,7 @@ def packet(source: int, destination: int, port: int, protocol: int = 6) -> Packe
 
 
 @pytest.mark.parametrize(
-    ("permitted", "kind", "seen"),
+    ("permitted", "kind", "sent"),
     [
         ("container:web=*:443:TCP", LAN, packet(BOX, OTHER, 443)),
         ("*=*:443:TCP", LAN, packet(BOX, OTHER, 443)),
@@ -59,12 +59,12 @@ def packet(source: int, destination: int, port: int, protocol: int = 6) -> Packe
     ],
 )
 def test_no_permit_of_others_holds_for_a_container(
-    permitted: str, kind: InterfaceType | None, seen: Packet
+    permitted: str, kind: InterfaceType | None, sent: Packet
 ) -> None:
     """Not one for a type of interface, nor a dynamic one; it would have held without quarantine."""
     force = in_quarantine("container:web", [], [(parse_filter(permitted), kind)])
-    found = decide(force, seen, HOST)
-    assert found.action is Action.BLOCK
+    decision = decide(force, sent, HOST)
+    assert decision.action is Action.BLOCK
 
 
 def test_a_service_of_a_host_in_quarantine_sends_nothing() -> None:
@@ -79,7 +79,7 @@ def test_a_service_of_a_host_in_quarantine_sends_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("operator", "other"),
+    ("operator", "permitted"),
     [
         ("*+0:22:TCP", "10.0.0.0/8=*:22:TCP"),
         ("10.0.0.0/8+0:22:TCP", "10.0.0.5=*:22:TCP"),
@@ -89,10 +89,10 @@ def test_a_service_of_a_host_in_quarantine_sends_nothing() -> None:
 )
 @pytest.mark.parametrize("kind", [None, LAN])
 def test_the_operators_way_in_stays_open(
-    operator: str, other: str, kind: InterfaceType | None
+    operator: str, permitted: str, kind: InterfaceType | None
 ) -> None:
     """Also where a policy permits a part of it more narrowly, which is blocked for the rest."""
-    force = in_quarantine("0", [parse_filter(operator)], [(parse_filter(other), kind)])
+    force = in_quarantine("0", [parse_filter(operator)], [(parse_filter(permitted), kind)])
     assert decide(force, packet(0x0A000005, ME[V4], 22), HOST).action is Action.PERMIT
     assert decide(force, packet(0x0A000005, ME[V4], 80), HOST).action is Action.BLOCK
 
@@ -102,30 +102,30 @@ permits = st.lists(st.tuples(filters(), st.sampled_from([None, *InterfaceType]))
 
 @settings(max_examples=500, deadline=None)
 @given(permits, packets((Point.ARRIVING, Point.SENDING)))
-def test_nothing_of_a_host_in_quarantine_passes(others: list[Permit], seen: Packet) -> None:
+def test_nothing_of_a_host_in_quarantine_passes(others: list[Permit], packet: Packet) -> None:
     """Whatever permits there are, to or from this host; what only passes it is not its own."""
-    if is_own(seen):
-        assert decide(in_quarantine("0", [], others), seen, HOST).action is Action.BLOCK
+    if is_own(packet):
+        assert decide(in_quarantine("0", [], others), packet, HOST).action is Action.BLOCK
 
 
 @settings(max_examples=500, deadline=None)
 @given(st.lists(filters(), max_size=3), permits, packets((Point.ARRIVING, Point.SENDING)))
 def test_nothing_passes_but_what_the_operator_permits(
-    operators: list[Filter], others: list[Permit], seen: Packet
+    operators: list[Filter], others: list[Permit], packet: Packet
 ) -> None:
     """Whatever others permit beside it."""
-    alone = [InForce(Origin("dynamic", "", "o"), one, Action.PERMIT) for one in operators]
-    if is_own(seen) and decide(alone, seen, HOST).by is None:
+    alone = [InForce(Origin("dynamic", "", "o"), flt, Action.PERMIT) for flt in operators]
+    if is_own(packet) and decide(alone, packet, HOST).by is None:
         force = in_quarantine("0", operators, others)
-        assert decide(force, seen, HOST).action is Action.BLOCK
+        assert decide(force, packet, HOST).action is Action.BLOCK
 
 
-def is_own(seen: Packet) -> bool:
-    return HOST.owns(seen.family, seen.source) or HOST.owns(seen.family, seen.destination)
+def is_own(packet: Packet) -> bool:
+    return HOST.owns(packet.family, packet.source) or HOST.owns(packet.family, packet.destination)
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "common"),
+    ("first", "second", "common"),
     [
         ("*=0::ICMP", "*=0::ICMP/3/4", "*=0::ICMP/3/4"),
         ("*=0::ICMP/3", "*=0::ICMP/3/4", "*=0::ICMP/3/4"),
@@ -138,8 +138,10 @@ def is_own(seen: Packet) -> bool:
         ("*=0::TCP", "*=0::ICMP/3", None),
     ],
 )
-def test_what_filters_for_messages_have_in_common(one: str, other: str, common: str | None) -> None:
+def test_what_filters_for_messages_have_in_common(
+    first: str, second: str, common: str | None
+) -> None:
     """The messages of both, in the IP versions that have them in both."""
-    for pair in ((one, other), (other, one)):
-        found = _intersection(*map(parse_filter, pair))
-        assert (format_filter(found) if found else None) == common
+    for pair in ((first, second), (second, first)):
+        intersection = _intersection(*map(parse_filter, pair))
+        assert (format_filter(intersection) if intersection else None) == common

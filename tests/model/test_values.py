@@ -81,8 +81,8 @@ def test_ports_are_sorted_and_named_once() -> None:
 
 def test_the_same_filter_twice_in_a_rule_is_once() -> None:
     """Repeating a filter changes nothing, and order is kept."""
-    other = Filter(ME, ANY)
-    assert Rule("R", (FILTER, other, FILTER), Action.BLOCK).filters == (FILTER, other)
+    second = Filter(ME, ANY)
+    assert Rule("R", (FILTER, second, FILTER), Action.BLOCK).filters == (FILTER, second)
 
 
 def test_values_do_not_change() -> None:
@@ -95,7 +95,7 @@ def test_a_rule_replaces_the_one_of_its_name_in_its_place() -> None:
     """Names are unique, and the document keeps its order."""
     policy = Policy("P", (RULE, Rule("S", (FILTER,), Action.PERMIT)))
     new = Rule("R", (FILTER,), Action.PERMIT)
-    assert [one.name for one in policy.with_rule(new).rules] == ["R", "S"]
+    assert [rule.name for rule in policy.with_rule(new).rules] == ["R", "S"]
     assert policy.with_rule(new).rules[0] is new
     added = Rule("T", (FILTER,), Action.BLOCK)
     assert policy.with_rule(added).rules[-1] is added
@@ -122,7 +122,7 @@ def test_ports_alone_stand_for_tcp_and_udp() -> None:
 def test_filters_in_force_carry_their_origin() -> None:
     """What is enforced leads back to what a person wrote; only dynamic rules are volatile."""
     static = filters_of(Policy("P", (RULE,)), Store.STATIC)
-    assert [(one.origin.store, one.origin.policy, one.origin.rule) for one in static] == [
+    assert [(flt.origin.store, flt.origin.policy, flt.origin.rule) for flt in static] == [
         ("static", "P", "R")
     ]
     assert not static[0].origin.volatile

@@ -29,7 +29,7 @@ from ipsecd.service.listener import open_listener
 
 VIEW_GID = 4242
 PATIENCE_S = 60.0
-"""How long to wait for what must happen: on a machine that does nothing else it takes no time."""
+"""How long to wait for what must happen; an idle machine needs almost none of it."""
 NOBODY = 65534
 
 OUTCOME = {
@@ -46,15 +46,15 @@ OUTCOME = {
 class FakeEngine:
     """An engine that keeps dynamic rules in a dict and checks its replies against the contract.
 
-    ``hooks`` replaces single methods; ``seen`` holds every call; ``threads`` those it ran in;
-    ``tell`` takes how far the call is that is carried out.
+    ``hooks`` replaces single methods; ``calls`` holds every call; ``threads`` holds the threads in
+    which calls ran; ``tell`` is the function that a running call tells how far it is.
     """
 
     def __init__(self) -> None:
         self.container_engines: tuple[Path, ...] = ()
         self.rules: dict[str, dict[str, Any]] = {}
         self.hooks: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {}
-        self.seen: list[tuple[str, dict[str, Any], str]] = []
+        self.calls: list[tuple[str, dict[str, Any], str]] = []
         self.documents: list[bytes | None] = []
         self.names: list[Mapping[str, tuple[Network, ...]]] = []
         self.needed: frozenset[str] = frozenset()
@@ -100,7 +100,7 @@ class FakeEngine:
     ) -> dict[str, Any]:
         self.tell = tell
         self.threads.add(threading.current_thread().name)
-        self.seen.append((method, parameters, by))
+        self.calls.append((method, parameters, by))
         self.documents.append(document)
         self.names.append(names)
         if method in self.hooks:
@@ -287,7 +287,7 @@ class Running:
             calls.answer,
             self._limits,
             write_timeout_s=self._write_timeout_s,
-            # So that the tests can run as anybody: our own group may change, VIEW_GID may read.
+            # Our own group may change and VIEW_GID may read, so that anybody can run the tests.
             gid_of={"ipsec": os.getegid(), "ipsec-view": VIEW_GID}.get,
         )
         service.start()

@@ -20,7 +20,7 @@ from tests.service.harness import FakeEngine
 
 
 class Story(list[str]):
-    """A list that is also told aloud."""
+    """A list whose items are also printed."""
 
     def append(self, word: str) -> None:
         super().append(word)

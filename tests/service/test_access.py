@@ -89,9 +89,9 @@ def test_the_kernel_names_the_peer() -> None:
     """Pid, uid and all groups come from the socket, and not from what the peer says."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        found = credentials(ours)
-    assert (found.pid, found.uid) == (os.getpid(), os.getuid())
-    assert found.gids == {os.getgid(), *os.getgroups()}
+        peer = credentials(ours)
+    assert (peer.pid, peer.uid) == (os.getpid(), os.getuid())
+    assert peer.gids == {os.getgid(), *os.getgroups()}
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can take on groups")

@@ -20,12 +20,12 @@ from ipsecd.service.listener import RuntimeLock
 
 
 class NotedEngine:
-    made: ClassVar[list[tuple[Config, Directories]]] = []
+    created: ClassVar[list[tuple[Config, Directories]]] = []
     problems: ClassVar[tuple[str, ...]] = ()
     booted: ClassVar[list[object]] = []
 
     def __init__(self, config: Config, directories: Directories, *_: object, **__: object) -> None:
-        self.made.append((config, directories))
+        self.created.append((config, directories))
 
     def check(self) -> tuple[str, ...]:
         return self.problems
@@ -48,7 +48,7 @@ def main(monkeypatch: pytest.MonkeyPatch) -> Iterator[Main]:
     stand_in.Engine = NotedEngine
     monkeypatch.setitem(sys.modules, "ipsecd.engine", stand_in)
     monkeypatch.delitem(sys.modules, "ipsecd.__main__", raising=False)
-    monkeypatch.setattr(NotedEngine, "made", [])
+    monkeypatch.setattr(NotedEngine, "created", [])
     monkeypatch.setattr("ipsecd.service.namespace_lock.NAME", f"\0ipsecd test {uuid.uuid4()}")
     monkeypatch.setattr("ipsecd.config.DEFAULT_CONFIG", Path("/nonexistent/ipsecd.yaml"))
     yield importlib.import_module("ipsecd.__main__").main
@@ -59,7 +59,7 @@ def test_a_check_changes_nothing(main: Main, capsys: pytest.CaptureFixture[str])
     """With --check the engine is made and asked, and never started."""
     assert main(["--check"]) == 0
     assert capsys.readouterr().out == "configuration and policies are valid\n"
-    assert NotedEngine.made == [(Config(), Directories())]
+    assert NotedEngine.created == [(Config(), Directories())]
 
 
 def test_a_check_that_finds_something_fails(
@@ -122,7 +122,7 @@ def test_directories_and_backend_reach_the_engine(main: Main, tmp_path: Path) ->
         f"--{name}-dir={tmp_path / name}" for name in ("config", "state", "runtime", "bpffs")
     ]
     assert main(["--check", "--config", str(settings), "--backend", "nftables", *options]) == 0
-    assert NotedEngine.made == [
+    assert NotedEngine.created == [
         (
             Config(backend="nftables", default_exempt=2),
             Directories(*(tmp_path / name for name in ("config", "state", "runtime", "bpffs"))),
@@ -144,7 +144,7 @@ def test_what_cannot_be_is_refused_with_a_hint(
     error = capsys.readouterr().err
     assert reason in error
     assert "\n  hint: " in error
-    assert NotedEngine.made == []
+    assert NotedEngine.created == []
 
 
 def test_an_engine_that_cannot_check_says_why(
@@ -169,7 +169,7 @@ def test_boot_enforces_and_leaves(main: Main, tmp_path: Path) -> None:
     wrong.write_text("no-such-key: 1\nboot: block # until then\n")
     assert main(["--boot", "--runtime-dir", str(tmp_path), "--config", str(wrong)]) == 1
     assert "no-such-key" in str(NotedEngine.booted[2])
-    assert NotedEngine.made[1][0] == Config(boot=Boot.BLOCK)
+    assert NotedEngine.created[1][0] == Config(boot=Boot.BLOCK)
 
 
 @pytest.mark.parametrize("option", ["--boot", "--withdraw"])

@@ -94,7 +94,7 @@ def test_broken_frames_get_one_error_and_the_end(junk: bytes) -> None:
         assert bad.receive() is None
         sending.join()
         assert "error" not in good.call("Stats")
-        assert [method for method, _, _ in service.engine.seen] == ["Stats"]
+        assert [method for method, _, _ in service.engine.calls] == ["Stats"]
 
 
 def test_an_endless_frame_takes_no_memory() -> None:
@@ -103,8 +103,8 @@ def test_an_endless_frame_takes_no_memory() -> None:
         sent = _pieces_taken(client, [b"x" * 65536] * 1600) * 65536
         # What lies in the kernel's buffers was sent too, and read by nobody.
         assert sent < 3 * MAX_FRAME_BYTES
-        with service.client() as other:
-            other.call("Stats")
+        with service.client() as second:
+            second.call("Stats")
 
 
 def test_a_client_that_reads_nothing_is_cut_off_and_delays_nobody() -> None:
@@ -123,7 +123,7 @@ def test_a_client_that_reads_nothing_is_cut_off_and_delays_nobody() -> None:
                 for _ in range(20):
                     quick.call("ListExemptions")
             delayed = _is_cut_off(slow)
-            assert sum(method == "Stats" for method, _, _ in engine.seen) <= 2
+            assert sum(method == "Stats" for method, _, _ in engine.calls) <= 2
             wait_until(lambda client=slow: _is_cut_off(client), "cut off")  # type: ignore[misc]
             taken = 0
             while piece := _receive_quietly(slow):
@@ -141,7 +141,7 @@ def test_a_client_that_trickles_is_cut_off() -> None:
         trickle = [bytes([byte]) for byte in client.request("Stats") * 100]
         assert _pieces_taken(client, trickle, pause_s=0.05) < len(trickle)
         assert 0.4 < time.monotonic() - begun < PATIENCE_S
-        assert service.engine.seen == []
+        assert service.engine.calls == []
 
 
 def test_idle_connections_are_closed() -> None:
@@ -179,10 +179,10 @@ def test_strangers_do_not_take_roots_place() -> None:
     """When all connections are taken, root still gets in."""
     with (
         running(Limits(connections=2)) as service,
-        service.client() as one,
+        service.client() as first,
         service.client() as two,
     ):
-        one.call("Stats")
+        first.call("Stats")
         two.call("Stats")
         assert ask_as(service.path, NOBODY, str(VIEW_GID), "Stats") == ["closed"]
         with service.client() as three:
@@ -257,7 +257,7 @@ def test_calls_before_the_broken_one_are_answered() -> None:
         assert second is not None
         assert second["error"] == "io.ipsecd.control.InvalidInput"
         assert third is None
-        assert [method for method, _, _ in service.engine.seen] == ["Stats"]
+        assert [method for method, _, _ in service.engine.calls] == ["Stats"]
 
 
 @settings(max_examples=150, deadline=None)
@@ -267,8 +267,8 @@ def test_any_bytes_leave_the_service_standing(standing: Running, data: list[byte
     with standing.client() as client:
         for piece in data:
             _send_quietly(client, piece)
-    with standing.client() as other:
-        assert "error" not in other.call("Stats")
+    with standing.client() as second:
+        assert "error" not in second.call("Stats")
 
 
 def test_a_slow_reader_gets_all_of_a_large_reply() -> None:

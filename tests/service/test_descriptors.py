@@ -54,7 +54,7 @@ def test_a_document_comes_one_way_only() -> None:
         for reply in (both, neither):
             assert reply["error"] == "org.varlink.service.InvalidParameter"
             assert reply["parameters"] == {"parameter": "document"}
-        assert service.engine.seen == []
+        assert service.engine.calls == []
         settled(service, before)
 
 
@@ -76,10 +76,10 @@ def test_only_files_are_read() -> None:
     """Sockets, devices, directories and paths that were not opened are refused like pipes."""
     with running() as service:
         before = open_descriptors()
-        left, right = socket.socketpair()
+        near, far = socket.socketpair()
         others = (
-            left.detach(),
-            right.detach(),
+            near.detach(),
+            far.detach(),
             os.open("/dev/zero", os.O_RDONLY),
             os.open("/", os.O_RDONLY | os.O_DIRECTORY),
             os.open(__file__, os.O_PATH),
@@ -89,7 +89,7 @@ def test_only_files_are_read() -> None:
                 reply = client.call("ApplyPolicy", pass_fds=(descriptor,), **APPLY)
                 assert reply["error"] == "io.ipsecd.control.Refused"
                 os.close(descriptor)
-        assert service.engine.seen == []
+        assert service.engine.calls == []
         settled(service, before)
 
 
@@ -156,14 +156,14 @@ def test_an_earlier_calls_file_is_not_the_next_calls_document() -> None:
 
 def test_only_one_descriptor_is_held() -> None:
     """The first of several is kept, the others are closed, and taking it empties the hand."""
-    one, two = os.pipe()
+    first, second = os.pipe()
     held = Descriptors()
-    held.add([one, two])
+    held.add([first, second])
     with pytest.raises(OSError, match="Bad file descriptor"):
-        os.fstat(two)
-    assert held.take() == one
+        os.fstat(second)
+    assert held.take() == first
     assert held.take() is None
-    os.close(one)
+    os.close(first)
 
 
 def test_each_call_gets_its_own_descriptor() -> None:

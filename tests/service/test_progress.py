@@ -145,12 +145,12 @@ def test_a_client_that_goes_keeps_nothing_from_being_done(
             assert gone.receive() is not None
         for n in range(20):
             engine.tell(Progress(Phase.LOADING, n, 20))
-            with service.client() as other:
-                assert "error" not in other.call("Stats")
+            with service.client() as second:
+                assert "error" not in second.call("Stats")
         engine.may_go_on.set()
         assert done.wait(PATIENCE_S)
-        with service.client() as other:
-            assert "error" not in other.call("ApplyPolicy", flags=MORE, **APPLY)
+        with service.client() as second:
+            assert "error" not in second.call("ApplyPolicy", flags=MORE, **APPLY)
 
 
 def test_a_slow_client_gets_the_newest_and_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -243,10 +243,10 @@ def test_a_frame_that_was_begun_is_ended_before_the_last(monkeypatch: pytest.Mon
             await Connection(narrow, peer, ConnectionLimits(), UnsentBytes(), answer).serve()  # type: ignore[arg-type]
             return theirs.recv(65536)
 
-    told, last, rest = asyncio.run(session()).split(b"\0")
+    told, last, after = asyncio.run(session()).split(b"\0")
     assert json.loads(told)["parameters"]["progress"]["done"] == LOADING.done
     assert json.loads(last) == {"parameters": {}}
-    assert rest == b""
+    assert after == b""
 
 
 def test_the_records_and_the_interface_agree() -> None:
@@ -263,15 +263,15 @@ def test_the_records_and_the_interface_agree() -> None:
 def test_waiting_for_another_change_is_told() -> None:
     """Who comes second hears that it waits, and why."""
     engine = BusyEngine()
-    with running(engine=engine) as service, service.client() as one, service.client() as other:
-        one.send("ApplyPolicy", **APPLY)
+    with running(engine=engine) as service, service.client() as first, service.client() as second:
+        first.send("ApplyPolicy", **APPLY)
         assert engine.begun.wait(PATIENCE_S)
-        other.send("Reload", flags=MORE, resolve=False)
-        told = other.receive()
+        second.send("Reload", flags=MORE, resolve=False)
+        told = second.receive()
         engine.may_go_on.set()
-        last = other.receive()
+        last = second.receive()
     assert last is not None
     assert last["parameters"]["outcome"] == OUTCOME["outcome"]
     assert told is not None
     assert told["parameters"]["progress"]["phase"] == "waiting for another change"
-    wait_until(lambda: len(engine.seen) == 2, "carried out")
+    wait_until(lambda: len(engine.calls) == 2, "carried out")

@@ -39,8 +39,8 @@ def test_no_names_need_no_look_up() -> None:
 
 def test_the_system_knows_this_host() -> None:
     """The system's own resolver is asked."""
-    found = asyncio.run(system_lookup("localhost"))
-    assert {"127.0.0.1", "::1"} & set(found)
+    addresses = asyncio.run(system_lookup("localhost"))
+    assert {"127.0.0.1", "::1"} & set(addresses)
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def test_a_call_reaches_the_engine_and_comes_back() -> None:
     with running() as service, service.client() as client:
         reply = client.call("AddDynamic", **ADD)
         assert reply["parameters"]["rule"]["name"] == "dynamic-1"
-        method, parameters, by = service.engine.seen[0]
+        method, parameters, by = service.engine.calls[0]
         assert method == "AddDynamic"
         assert parameters == {**ADD, "name": None, "ttl_s": None, "interface": None}
         assert by.startswith(f"uid {os.geteuid()}")
@@ -66,10 +66,10 @@ def test_trying_backends_delays_nobody() -> None:
     with running() as service:
         service.engine.hooks["Examine"] = examine
         service.engine.assessments = assessments  # type: ignore[method-assign]
-        with ThreadPoolExecutor(1) as pool, service.client() as doctor, service.client() as other:
+        with ThreadPoolExecutor(1) as pool, service.client() as doctor, service.client() as second:
             examined = pool.submit(doctor.call, "Examine")
             assert tried.wait(PATIENCE_S)
-            assert "parameters" in other.call("AddDynamic", **ADD)
+            assert "parameters" in second.call("AddDynamic", **ADD)
             assert not examined.done()
             over.set()
             reply = examined.result(PATIENCE_S)
@@ -100,7 +100,7 @@ def test_twenty_clients_at_once_are_all_answered() -> None:
         with ThreadPoolExecutor(20) as pool:
             assert sum(pool.map(lambda n: add_and_remove(service, 50, f"c{n}"), range(20))) == 1000
         assert service.engine.rules == {}
-        assert len(service.engine.seen) == 2000
+        assert len(service.engine.calls) == 2000
 
 
 def test_requests_of_one_connection_are_answered_in_order() -> None:
@@ -174,7 +174,7 @@ def test_calls_that_do_not_fit_get_varlinks_errors(
     with running() as service, service.client() as client:
         reply = client.call(method, **parameters)
         assert reply == {"error": f"{SERVICE}.{error}", "parameters": details}
-        assert service.engine.seen == []
+        assert service.engine.calls == []
         assert "parameters" in client.call("Stats")
 
 
@@ -260,7 +260,7 @@ def test_names_are_looked_up_before_the_engine_is_asked() -> None:
         reply = client.call("AddDynamic", **ADD)
         assert reply["error"] == f"{CONTROL}.Refused"
         assert "DNS name 'bad.example' cannot be resolved" in reply["parameters"]["message"]
-        assert len(engine.seen) == 1
+        assert len(engine.calls) == 1
 
 
 def test_a_reload_goes_on_without_the_names_that_have_no_answer() -> None:
@@ -273,7 +273,7 @@ def test_a_reload_goes_on_without_the_names_that_have_no_answer() -> None:
     engine.needed = frozenset({"good.example", "bad.example"})
     with running(engine=engine, resolver=Resolver(lookup)) as service, service.client() as client:
         assert "error" not in client.call("Reload", resolve=True)
-        assert {name: len(found) for name, found in engine.names[0].items()} == {
+        assert {name: len(addresses) for name, addresses in engine.names[0].items()} == {
             "bad.example": 0,
             "good.example": 1,
         }
@@ -292,11 +292,11 @@ def test_a_slow_look_up_holds_up_nobody_else() -> None:
     with (
         running(engine=engine, resolver=Resolver(lookup)) as service,
         service.client() as waiting,
-        service.client() as other,
+        service.client() as second,
     ):
         waiting.send("AddDynamic", **ADD)
-        assert "error" not in other.call("RemoveRules", policy="p", rules=[], delete_empty=False)
-        assert [method for method, _, _ in engine.seen] == ["RemoveRules"]
+        assert "error" not in second.call("RemoveRules", policy="p", rules=[], delete_empty=False)
+        assert [method for method, _, _ in engine.calls] == ["RemoveRules"]
         release.set()
         assert waiting.receive() is not None
 
@@ -341,7 +341,7 @@ def test_strangers_get_no_answer(caplog: pytest.LogCaptureFixture) -> None:
     with running() as service:
         done = run_client(service.path, NOBODY, "Status")
         assert (done.stdout, done.stderr) == ("", "closed\n")
-        assert service.engine.seen == []
+        assert service.engine.calls == []
     refused = [fields_of(r) for r in caplog.records if r.message == "connection-refused"]
     assert f"uid {NOBODY}" in str(refused[0]["peer"])
 
@@ -357,7 +357,7 @@ def test_viewers_read_and_do_not_change(caplog: pytest.LogCaptureFixture) -> Non
             f"{CONTROL}.AccessDenied",
             "answered",
         ]
-        assert [method for method, _, _ in service.engine.seen] == ["Stats", "Stats"]
+        assert [method for method, _, _ in service.engine.calls] == ["Stats", "Stats"]
     denied = [r for r in caplog.records if fields_of(r).get("outcome") == "AccessDenied"]
     assert [r.levelno for r in denied] == [logging.WARNING] * 2
 
@@ -374,11 +374,11 @@ def test_memory_and_descriptors_are_stable() -> None:
     """Thousands of calls and hundreds of connections leave nothing behind."""
     with running() as service:
         add_and_remove(service, 100, "warm-up")
-        service.engine.seen.clear()
+        service.engine.calls.clear()
         before, descriptors = resident_bytes(), open_descriptors()
         for _ in range(200):
             add_and_remove(service, 10, "x")
-            service.engine.seen.clear()
+            service.engine.calls.clear()
             service.engine.documents.clear()
             service.engine.names.clear()
         wait_until(lambda: open_descriptors() <= descriptors, "descriptors as they were")
@@ -400,10 +400,10 @@ def test_a_call_that_takes_long_does_not_hold_up_the_loop() -> None:
 
     engine = FakeEngine()
     engine.hooks["Stop"] = work
-    with running(engine=engine) as service, service.client() as slow, service.client() as other:
+    with running(engine=engine) as service, service.client() as slow, service.client() as second:
         slow.send("Stop")
         begun = time.monotonic()
-        assert "error" not in other.call(f"{SERVICE}.GetInfo")
+        assert "error" not in second.call(f"{SERVICE}.GetInfo")
         assert time.monotonic() - begun < PATIENCE_S / 2
         release.set()
         assert slow.receive() is not None

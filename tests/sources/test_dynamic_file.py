@@ -47,20 +47,20 @@ class FullDisk(Disk):
     """Takes so many more bytes, and then none; of the last piece it takes the beginning."""
 
     def __init__(self) -> None:
-        self.left = 1 << 30
+        self.bytes_left = 1 << 30
 
     def append(self, path: Path, content: bytes) -> None:
-        super().append(path, content[: self.left])
+        super().append(path, content[: self.bytes_left])
         self._take(content)
 
     def write(self, path: Path, content: bytes) -> None:
-        path.write_bytes(content[: self.left])
+        path.write_bytes(content[: self.bytes_left])
         self._take(content)
 
     def _take(self, content: bytes) -> None:
-        self.left -= len(content)
-        if self.left < 0:
-            self.left = 0
+        self.bytes_left -= len(content)
+        if self.bytes_left < 0:
+            self.bytes_left = 0
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
@@ -97,14 +97,14 @@ def test_the_next_daemon_reads_what_this_one_had(
                 had[subject.name] = subject
             elif isinstance(subject, list):
                 file.removed(subject)
-                had = {key: one for key, one in had.items() if key not in subject}
+                had = {key: rule for key, rule in had.items() if key not in subject}
             else:
                 assert what == "clear"
                 file.clear()
                 had = {}
         assert not file.warnings
-        assert sorted(read(Path(name)), key=lambda one: one.name) == sorted(
-            had.values(), key=lambda one: one.name
+        assert sorted(read(Path(name)), key=lambda rule: rule.name) == sorted(
+            had.values(), key=lambda rule: rule.name
         )
 
 
@@ -138,7 +138,7 @@ def test_rules_that_have_ended_are_left_out(tmp_path: Path) -> None:
     for name, ends in ("a", 5.0), ("b", 6.0), ("c", inf):
         first.added(rule(name, ends=ends))
     later = opened(tmp_path)
-    assert [one.name for one in later.load(5.0).rules] == ["b", "c"]
+    assert [kept.name for kept in later.load(5.0).rules] == ["b", "c"]
     later.removed(["c"])
     assert (tmp_path / "dynamic").read_bytes().count(b"\n") == 2
     assert read(tmp_path) == [rule("b", ends=6.0)]
@@ -147,10 +147,10 @@ def test_rules_that_have_ended_are_left_out(tmp_path: Path) -> None:
 def test_rules_of_another_boot_are_none(tmp_path: Path) -> None:
     """Their ends are by another clock, and a reboot forgets them."""
     opened(tmp_path).added(rule("old"))
-    other = opened(tmp_path, boot=BOOT[::-1])
-    assert other.load(0) == SavedDynamic()
-    assert not other.warnings
-    other.added(rule("new"))
+    later = opened(tmp_path, boot=BOOT[::-1])
+    assert later.load(0) == SavedDynamic()
+    assert not later.warnings
+    later.added(rule("new"))
     assert read(tmp_path, BOOT[::-1]) == [rule("new")]
     assert read(tmp_path) == []
 
@@ -165,7 +165,7 @@ def test_the_file_stays_in_proportion(tmp_path: Path) -> None:
         had = (had | {f"r{number % 7}"}) - {f"r{number % 5}"}
         sizes.append((tmp_path / "dynamic").stat().st_size)
     assert max(sizes) < 300_000
-    assert {one.name for one in read(tmp_path)} == had
+    assert {kept.name for kept in read(tmp_path)} == had
 
 
 @pytest.mark.parametrize("what", ["a bit", "a cut", "a line twice", "a line gone", "nonsense"])
@@ -173,8 +173,8 @@ def test_damage_takes_only_what_cannot_be_read(tmp_path: Path, what: str) -> Non
     """Every byte in turn; what is left out is told, and the next change makes the file whole."""
     wanted = [rule(f"r{number}", f"*=0:{number + 1}:UDP") for number in range(3)]
     file = opened(tmp_path / "whole")
-    for one in wanted:
-        file.added(one)
+    for dynamic in wanted:
+        file.added(dynamic)
     whole = (tmp_path / "whole/dynamic").read_bytes()
     lines = whole.splitlines(keepends=True)
     header = len(lines[0])
@@ -192,15 +192,15 @@ def test_damage_takes_only_what_cannot_be_read(tmp_path: Path, what: str) -> Non
         }[what]
         (path / "dynamic").write_bytes(content)
         file = opened(path)
-        found = list(file.load(0).rules)
-        assert all(one in wanted for one in found), (what, at)
+        loaded = list(file.load(0).rules)
+        assert all(dynamic in wanted for dynamic in loaded), (what, at)
         lost = {"a cut": 4 - number, "a line twice": 0}.get(what, 2)
-        assert len(found) >= 3 - lost, (what, at)
-        if len(found) < 3 and what not in ("a line gone", "a cut"):
+        assert len(loaded) >= 3 - lost, (what, at)
+        if len(loaded) < 3 and what not in ("a line gone", "a cut"):
             assert "cannot be used: line" in file.warnings[0], (what, at)
         file.added(rule("more"))
-        assert sorted(one.name for one in read(path)) == sorted(
-            [*(one.name for one in found), "more"]
+        assert sorted(dynamic.name for dynamic in read(path)) == sorted(
+            [*(dynamic.name for dynamic in loaded), "more"]
         )
         file.mend()
         assert not file.warnings
@@ -241,9 +241,9 @@ def test_records_of_any_shape(tmp_path: Path) -> None:
     file = opened(tmp_path)
     file.added(good)
     content = dict(file._file.load().records["rule good"])
-    shapes = [{**content, key: other} for key in content for other in OTHERS]
+    shapes = [{**content, key: value} for key in content for value in OTHERS]
     shapes += [{k: v for k, v in content.items() if k != key} for key in content]
-    shapes += [{**content, "filters": [other]} for other in OTHERS]
+    shapes += [{**content, "filters": [value]} for value in OTHERS]
     for number, shape in enumerate(shapes):
         file._file.put(f"rule s{number}", shape)
     file._file.put("sorcery", content)
@@ -251,35 +251,35 @@ def test_records_of_any_shape(tmp_path: Path) -> None:
     file._file.put("quarantine x", content)
     file._file.put("quarantine y", {**content, "who": "10.0.0.1"})
     again = opened(tmp_path)
-    found = again.load(0).rules
-    assert good in found
-    assert len(found) + len(again.warnings) > 1
+    loaded = again.load(0).rules
+    assert good in loaded
+    assert len(loaded) + len(again.warnings) > 1
     assert "'rule s" in again.warnings[0]
     assert "more" in again.warnings[0]
     assert len(again.warnings[0]) < 1500
     again.added(good)
     # The next one has nothing to tell.
     third = opened(tmp_path)
-    assert set(third.load(0).rules) == set(found)
+    assert set(third.load(0).rules) == set(loaded)
     assert not third.warnings
 
 
 def test_a_full_disk_is_told_and_nothing_old_comes_back(tmp_path: Path) -> None:
     """No record is half there, and when there is room again all of them are."""
-    for left in range(0, 900, 7):
+    for size in range(0, 900, 7):
         shutil.rmtree(tmp_path / "run", ignore_errors=True)
         disk = FullDisk()
         file = opened(tmp_path / "run", disk)
-        disk.left = left
+        disk.bytes_left = size
         for name in ("a", "b", "c"):
             file.added(rule(name))
         file.removed(["b"])
         wanted = [rule("a"), rule("c")]
-        if disk.left == 0:
+        if disk.bytes_left == 0:
             assert "No space left" in file.warnings[0]
             assert "would not survive" in file.warnings[0]
             assert read(tmp_path / "run") == []
-            disk.left = 1 << 30
+            disk.bytes_left = 1 << 30
             file.mend()
         assert not file.warnings
         assert read(tmp_path / "run") == wanted
@@ -291,10 +291,10 @@ def test_a_full_disk_is_tried_again(tmp_path: Path) -> None:
     file = opened(tmp_path, disk)
     for number in range(50):
         file.added(rule(f"r{number}"))
-    disk.left = 0
+    disk.bytes_left = 0
     file.added(rule("last"))
     assert file.warnings
-    disk.left = 1 << 30
+    disk.bytes_left = 1 << 30
     for _ in range(60):
         file.added(rule("last"))
     assert not file.warnings

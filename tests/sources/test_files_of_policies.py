@@ -90,8 +90,8 @@ class Store:
 
     @property
     def status(self) -> dict[str, Any]:
-        found: dict[str, Any] = self.call("Status")["status"]
-        return found
+        reply: dict[str, Any] = self.call("Status")["status"]
+        return reply
 
 
 @pytest.fixture
@@ -347,13 +347,13 @@ def test_the_list_of_policies_shows_broken_files(store: Store) -> None:
     broken_text(store)
     with pytest.raises(InvalidInput):
         store.engine.reload({})
-    errors = {one["path"]: one["error"] for one in store.call("ListPolicies")["policies"]}
+    errors = {policy["path"]: policy["error"] for policy in store.call("ListPolicies")["policies"]}
     assert "blok" in errors["policies/p.yaml"]
 
 
-@pytest.mark.parametrize("left", range(1, 12))
+@pytest.mark.parametrize("failing_effect", range(1, 12))
 def test_a_repair_that_the_disk_refuses_leaves_the_broken_file(
-    store: Store, left: int, monkeypatch: pytest.MonkeyPatch
+    store: Store, failing_effect: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whichever effect fails, the broken bytes are where they were, and nowhere else."""
     text = broken_text(store)
@@ -363,7 +363,7 @@ def test_a_repair_that_the_disk_refuses_leaves_the_broken_file(
         def run(*arguments: Any) -> Any:
             nonlocal effects
             effects += 1
-            if effects == left:
+            if effects == failing_effect:
                 raise OSError(errno.ENOSPC, "full", str(arguments[0]))
             return effect(*arguments)
 

@@ -112,15 +112,15 @@ def trees(node: Any) -> Iterator[Any]:
     yield from OTHERS
     if isinstance(node, dict):
         for key, value in node.items():
-            yield {name: one for name, one in node.items() if name != key}
+            yield {name: child for name, child in node.items() if name != key}
             yield {**node, "unheard-of": value}
-            yield from ({**node, key: other} for other in trees(value))
-            yield {**{name: one for name, one in node.items() if name != key}, "": value}
+            yield from ({**node, key: changed} for changed in trees(value))
+            yield {**{name: child for name, child in node.items() if name != key}, "": value}
     elif isinstance(node, list):
         for index, value in enumerate(node):
             yield node[:index] + node[index + 1 :]
             yield [*node, value]
-            yield from ([*node[:index], other, *node[index + 1 :]] for other in trees(value))
+            yield from ([*node[:index], changed, *node[index + 1 :]] for changed in trees(value))
     elif isinstance(node, int | str):
         yield node * 2
         yield [node]
@@ -128,11 +128,11 @@ def trees(node: Any) -> Iterator[Any]:
 
 def mutants(kind: str, content: bytes) -> Iterator[bytes]:
     """All that the content of a file of this kind may be instead."""
-    first, newline, rest = content.partition(b"\n")
+    first, newline, following = content.partition(b"\n")
     for tree in trees(json.loads(first)):
-        yield json.dumps(tree).encode() + newline + rest
+        yield json.dumps(tree).encode() + newline + following
     if kind == "last-good":
-        header, _, body = rest.partition(b"\n")
+        header, _, body = following.partition(b"\n")
         for tree in trees(json.loads(header)):
             yield first + b"\n" + json.dumps(tree).encode() + b"\n" + body
         yield from (content[:-1], content + b"x", first, first + b"\n")
@@ -145,7 +145,7 @@ def check(site: Broken, start: Callable[[Engine], object], boot: Boot = Boot.PER
     engine = site.engine(boot)
     start(engine)
     assert site.blocks(1) or engine.failures
-    assert all("\n  hint: " in one for one in engine.warnings)
+    assert all("\n  hint: " in warning for warning in engine.warnings)
     if boot is Boot.BLOCK:
         assert site.blocks(1)
     engine.close()
@@ -286,4 +286,4 @@ def test_a_reason_is_no_longer_than_a_line_or_two(site: Broken) -> None:
     """It may quote what is wrong, and that may be megabytes."""
     names = json.dumps({"x" * 1_000_000: []}).encode()
     (site.path / FILES["names"]).write_bytes(sealed("names", names))
-    assert all(len(one) < 1000 for one in check(site, Engine.start).warnings)
+    assert all(len(warning) < 1000 for warning in check(site, Engine.start).warnings)

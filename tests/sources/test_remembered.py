@@ -85,14 +85,14 @@ def reload(site: Site) -> dict[str, Any]:
 
 def status(site: Site) -> dict[str, Any]:
     reply = Control(site.engine).call("Status", {}, "test", {}, None)
-    found: dict[str, Any] = reply["status"]
-    return found
+    answer: dict[str, Any] = reply["status"]
+    return answer
 
 
 def shown(site: Site) -> list[dict[str, Any]]:
     reply = Control(site.engine).call("ListFilters", {}, "test", {}, None)
-    found: list[dict[str, Any]] = reply["filters"]
-    return found
+    filters: list[dict[str, Any]] = reply["filters"]
+    return filters
 
 
 def test_a_reload_without_a_change_reads_no_filter(site: Site, read: Wanted) -> None:
@@ -193,8 +193,8 @@ def test_dns_names_are_known_without_reading(site: Site, read: Wanted) -> None:
     assert site.blocks(1, source=PEER.address)
     names = Control(site.engine).names_needed("Reload", {"resolve": True}, None)
     assert names == {"worm.example"}
-    (one,) = site.engine.in_force()
-    assert one.filter.families == {Family.IPV4}
+    (flt,) = site.engine.in_force()
+    assert flt.filter.families == {Family.IPV4}
 
 
 def test_containers_are_followed_without_reading(site: Site, read: Wanted) -> None:
