@@ -22,7 +22,7 @@ NOT_OURS = ("docker-clean", "docker-gzip-indexes", "docker-no-languages")
 
 
 def base_path() -> Path:
-    """Where the tree is, or would be."""
+    """The path of the tree, whether it is there or not."""
     cache = Path(os.environ.get("IPSECD_CACHE") or Path.home() / ".cache/ipsecd")
     key = hashlib.sha256(f"{INCLUDED} {CACHED}".encode()).hexdigest()[:8]
     return cache / f"debian-12-{key}"
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def repository() -> str:
-    """Where apt on this host has Debian itself from."""
+    """The repository from which apt on this host takes Debian itself."""
     words = ["apt-get", "indextargets", "--format", "$(REPO_URI)"]
     listed = subprocess.run(
         [*words, "Created-By: Packages", "Label: Debian"],
@@ -59,7 +59,7 @@ def repository() -> str:
 
 
 def make(tree: Path) -> None:
-    """Make it from the repositories that apt knows here."""
+    """Make the tree from the repositories that apt on this host knows."""
     words = ["debootstrap", "--variant=minbase", f"--include={INCLUDED}", "bookworm", str(tree)]
     subprocess.run([*words, repository()], check=True, stdout=subprocess.DEVNULL)
     (tree / "etc/apt/sources.list").unlink(missing_ok=True)

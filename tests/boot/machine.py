@@ -78,9 +78,9 @@ exec systemd-nspawn "$@"
 
 
 def needs_machines() -> None:
-    """Fail in CI, skip elsewhere, where no container can be booted."""
-    made = base_path().is_dir() and shutil.which("systemd-nspawn")
-    if os.geteuid() != 0 or "IPSECD_ISOLATED" not in os.environ or not made:
+    """Skip the test if no container can be booted here; in CI, fail it."""
+    bootable = base_path().is_dir() and shutil.which("systemd-nspawn")
+    if os.geteuid() != 0 or "IPSECD_ISOLATED" not in os.environ or not bootable:
         reason = "needs root, namespaces of its own and a base system: run it with make test"
         if os.environ.get("CI"):
             pytest.fail(reason)
@@ -121,7 +121,7 @@ class Machine:
         file.write_text(text.lstrip("\n"))
 
     def boot(self) -> None:
-        """Start it in a new network namespace, and return when systemd has started everything."""
+        """Start the machine in a new network namespace; return when systemd has started all."""
         self._boots += 1
         run("ip", "netns", "add", GUEST)
         wire = ("wire0", "netns", GUEST, "address", MAC, "type", "veth")
@@ -147,13 +147,13 @@ class Machine:
         assert eventually(lambda: self._state() in {"running", "degraded"}, 60), self.console()
 
     def reboot(self) -> None:
-        """End it as ``systemctl reboot`` does, and boot it again."""
+        """End the machine as ``systemctl reboot`` does, and boot it again."""
         self.ctl("reboot", check=False)
         self._ended()
         self.boot()
 
     def stop(self) -> None:
-        """End it at once."""
+        """End the machine at once, as a power failure would."""
         if self._process is not None:
             if self._leader:
                 with suppress(ProcessLookupError):
@@ -161,7 +161,7 @@ class Machine:
             self._ended()
 
     def close(self) -> None:
-        """End it, and leave nothing of it."""
+        """End the machine, and remove all that was made for it."""
         self.flood(False)
         self.stop()
         assert eventually(_without_groups, 20)
@@ -192,7 +192,7 @@ class Machine:
         return (self._directory / "console").read_text(errors="replace")
 
     def flood(self, on: bool = True) -> None:
-        """Have the peer send to both ports, from now on, or no longer."""
+        """Have the peer begin to send to both ports, or stop it."""
         if self._flood is not None:
             self._flood.kill()
             self._flood.wait()
@@ -220,14 +220,14 @@ class Machine:
     def is_quiet(self) -> bool:
         """Whether nothing for the worm's port gets through for half a second.
 
-        What got through before is counted late on a busy machine.
+        A busy machine counts a datagram some time after it got through.
         """
         before = self.received()[0]
         time.sleep(0.5)
         return self.received()[0] == before
 
     def pid(self) -> int:
-        """The daemon's, inside the machine; 0 if there is none."""
+        """The process id of the daemon inside the machine; 0 if it does not run."""
         return int(self.ctl("show", "--property=MainPID", "--value", "ipsecd.service"))
 
     def _ended(self) -> None:
@@ -247,19 +247,19 @@ class Machine:
     def _find_leader(self) -> int:
         """The first process of the machine, as this system numbers it."""
         assert self._process is not None
-        found = [self._process.pid]
-        while found:
-            pid = found.pop()
+        pids = [self._process.pid]
+        while pids:
+            pid = pids.pop()
             with suppress(OSError):
                 if Path(f"/proc/{pid}/comm").read_text().strip() == "systemd":
                     return pid
                 children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-                found += map(int, children)
+                pids += map(int, children)
         return 0
 
 
 def _without_groups() -> bool:
-    """Remove the control groups of machines that have ended; whether none is left."""
+    """Remove the control groups of machines that have ended; return whether all are gone."""
     top = cgroups.root()
     groups = list(top.glob(f"ipsecd-{os.getpid()}-*")) if top else []
     for group in groups:

@@ -49,8 +49,8 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     directory = tmp_path_factory.mktemp("packages")
     done = subprocess.run(["make", "deb"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    (made,) = (ROOT / "build/deb").glob("ipsecd_*.deb")
-    package = Path(shutil.copy(made, directory))
+    (built,) = (ROOT / "build/deb").glob("ipsecd_*.deb")
+    package = Path(shutil.copy(built, directory))
     # Packed again and not made again, which takes half a minute.
     tree = directory / "next"
     run("dpkg-deb", "--raw-extract", str(package), str(tree))
@@ -353,11 +353,11 @@ def test_a_purge_leaves_nothing(machine: Machine) -> None:
     """No table, no pin, no file, and no process."""
     machine.run("apt-get", "purge", "-qy", "ipsecd")
     assert machine.run("nft", "list", "tables") == ""
-    left = machine.run(
+    remains = machine.run(
         *("find", "/etc", "/usr", "/lib", "/var", "/run", "/sys/fs/bpf", "-name", "*ipsecd*")
     )
     kept = ("/var/log/", "/var/cache/apt/", "/var/lib/dpkg/", "/run/log/", "/run/systemd/propagate")
-    assert [path for path in left.splitlines() if not path.startswith(kept)] == []
+    assert [path for path in remains.splitlines() if not path.startswith(kept)] == []
     assert machine.run("pgrep", "ipsecd", check=False) == ""
     before = machine.received()[0]
     assert eventually(lambda: machine.received()[0] > before + 50)

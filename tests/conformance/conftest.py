@@ -1,4 +1,4 @@
-"""Every test of the suite is run with every row; one after the other, on one wire."""
+"""Runs every test of the suite with every row, one after the other, on one wire."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from tests.netns.site import needs_isolation
 @pytest.fixture(scope="module")
 def wire() -> Iterator[Wire]:
     needs_isolation()
-    made = Wire()
-    yield made
-    made.close()
+    link = Wire()
+    yield link
+    link.close()
 
 
 @pytest.fixture(scope="module", params=ROWS, ids=lambda row: row.name)
 def row(request: pytest.FixtureRequest) -> Row:
-    found: Row = request.param
-    return found
+    chosen: Row = request.param
+    return chosen
 
 
 @pytest.fixture(scope="module")
 def shared_stage(row: Row, request: pytest.FixtureRequest) -> Iterator[Stage]:
-    """Made once for a row: loading programs takes longer than most of the tests."""
-    made = row.stage(lambda: request.getfixturevalue("wire"))
-    yield made
-    made.close()
+    """A stage that all tests of a row share: loading programs takes longer than most tests."""
+    stage = row.stage(lambda: request.getfixturevalue("wire"))
+    yield stage
+    stage.close()
 
 
 @pytest.fixture

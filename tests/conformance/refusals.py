@@ -1,4 +1,4 @@
-"""A kernel that refuses one call of those that change something."""
+"""Makes the kernel refuse one of the calls that change something."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MUTATING = ("update", "delete", "create", "pin", "load", "freeze", "attach")
 
 
 def error_of(call: Callable[[], object]) -> IpsecdError | OSError | None:
-    """What a call raises, if it is what a backend may raise."""
+    """The error that `call` raises, if a backend may raise it; None if there is none."""
     try:
         call()
     except (IpsecdError, OSError) as error:
@@ -32,21 +32,22 @@ def error_of(call: Callable[[], object]) -> IpsecdError | OSError | None:
 class Refusals:
     """How many calls are still let through, and whether one has been refused."""
 
-    left: int
+    calls_left: int
     refused: bool = False
 
     def refuses(self) -> bool:
         """Whether it is this call's turn to be refused."""
-        self.left -= 1
-        self.refused = self.refused or self.left == -1
-        return self.left == -1
+        self.calls_left -= 1
+        self.refused = self.refused or self.calls_left == -1
+        return self.calls_left == -1
 
 
 def following(number: int, error: Exception | None) -> int:
-    """Which call to refuse after the one of a `number`: the next, if that raised an `error`.
+    """The number of the call to refuse after call `number`: the next if that raised an `error`.
 
-    Where it did not, programs were taken away, and loading them again takes long: a few of those
-    calls are tried here, and every one in ``tests/netns/test_combined.py``.
+    If it raised none, a call that takes programs away was refused, and they must be loaded again,
+    which takes long. So only a few of those calls are tried here; every one is tried in
+    ``tests/netns/test_combined.py``.
     """
     return number + (1 if error else 23)
 

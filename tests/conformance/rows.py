@@ -1,4 +1,4 @@
-"""The registry of the suite: every way to enforce that there is, and how it is put on trial."""
+"""The registry of the suite: every way to enforce, and how to test it."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ NFT = (
 class Row:
     """One way to enforce.
 
-    ``stage`` makes its trial, and asks for a wire if it needs one. ``record`` is the name of the
-    product's record that makes it, on some kernel.
+    ``stage`` makes the stage that tests it, and asks for a wire if it needs one. ``record`` is the
+    name of the record in the product's registry that makes this backend, on some kernel.
     """
 
     name: str
@@ -61,14 +61,14 @@ def _combined(*, protect: bool, xdp: bool) -> Backend:
 
 
 def programs_alone() -> Backend:
-    """What judges where the kernel has no nf_tables."""
+    """The backend for a kernel that has no nf_tables."""
     return XdpBackend(BPFFS)
 
 
 def _nft(words: str, *, takes: bool) -> None:
-    """What somebody does with nft, which the kernel `takes` or keeps him from."""
+    """Change the table with nft, as somebody else might; `takes` is whether the kernel lets him."""
     listed = json.loads(run("nft", "-j", "list", "sets", "inet"))["nftables"]
-    sets = [one["set"]["name"] for one in listed if "set" in one]
+    sets = [item["set"]["name"] for item in listed if "set" in item]
     policy, dynamic = (
         min((name for name in sets if name.startswith(kind)), default="none")
         for kind in ("policy_block_ip4", "dynamic_block_ip4")
@@ -110,7 +110,7 @@ def _by_bpf() -> list[Disturbance]:
 
 
 def _disturb(*, nft: bool | None, bpf: bool) -> Sequence[Disturbance]:
-    """What can be tried; `nft` is whether the kernel lets others change the table, if there is."""
+    """The disturbances to try; `nft` is whether others may change the table, None without one."""
     by_nft = [] if nft is None else _by_nft(takes=nft)
     return [*by_nft, *(_by_bpf() if bpf else [])]
 
@@ -118,7 +118,7 @@ def _disturb(*, nft: bool | None, bpf: bool) -> Sequence[Disturbance]:
 def _kernel(
     make: Callable[[], Backend], *, nft: Callable[[], bool | None], bpf: bool = False
 ) -> Callable[[Callable[[], Wire]], Stage]:
-    """The stage of a backend; `nft` and `bpf` say how others can try to change it."""
+    """What makes the stage of a backend; `nft` and `bpf` say how others can try to change it."""
     return lambda wire: KernelStage(wire(), make, lambda: _disturb(nft=nft(), bpf=bpf))
 
 

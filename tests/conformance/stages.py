@@ -1,4 +1,4 @@
-"""One backend on trial: what it was told, what decide says of that, and what becomes of packets."""
+"""A backend under test: the rules it was told, what `decide` says of them, and real packets."""
 
 from __future__ import annotations
 
@@ -33,28 +33,28 @@ DATAGRAMS = tuple(
     Datagram(port, family, peer, outgoing)
     for port, family, peer, outgoing in product(PORTS, Family, (0, 1), (False, True))
 )
-"""What every state is tried with."""
+"""The packets with which every state is tested."""
 HOST = Host(frozenset((family, int(ip_address(address))) for family, address in ME.items()))
 EMPTY = compile_filters([])
 
 
 def block(text: str, name: str = "", store: str = "static") -> InForce:
-    """A filter that blocks, of a rule that has its text as name unless it is given one."""
+    """A filter that blocks, in a rule whose name is `name`, or else the text of the filter."""
     policy = "" if store == "dynamic" else "P"
     return InForce(Origin(store, policy, name or text), parse_filter(text), Action.BLOCK)
 
 
 def permit(text: str, name: str = "", store: str = "static") -> InForce:
-    """The same that permits."""
-    one = block(text, name, store)
-    return InForce(one.origin, one.filter, Action.PERMIT)
+    """The same as ``block``, but it permits."""
+    blocking = block(text, name, store)
+    return InForce(blocking.origin, blocking.filter, Action.PERMIT)
 
 
-def packet_of(one: Datagram) -> Packet:
-    """A datagram as the model has it."""
-    source, target = (int(ip_address(end)) for end in one.ends)
-    point = Point.SENDING if one.outgoing else Point.ARRIVING
-    return Packet(point, one.family, source, target, UDP, 40_000, one.port)
+def packet_of(datagram: Datagram) -> Packet:
+    """The datagram as a packet of the model."""
+    source, target = (int(ip_address(end)) for end in datagram.ends)
+    point = Point.SENDING if datagram.outgoing else Point.ARRIVING
+    return Packet(point, datagram.family, source, target, UDP, 40_000, datagram.port)
 
 
 def compiled(rules: Iterable[InForce], selected: Iterable[InForce]) -> Classifier:
@@ -64,7 +64,7 @@ def compiled(rules: Iterable[InForce], selected: Iterable[InForce]) -> Classifie
 
 @dataclass(frozen=True, slots=True)
 class Disturbance:
-    """Something that somebody else does to what is enforced; ``takes`` is whether it is let."""
+    """A change that somebody else tries to make; ``takes`` is whether the kernel lets him."""
 
     name: str
     do: Callable[[], object]
@@ -74,7 +74,7 @@ class Disturbance:
 class Stage(ABC):
     """A backend, the rules that it was told, and the outside world.
 
-    What is changed goes through the methods here, so that ``expected`` knows of it.
+    Every change is made by the methods here, so that ``expected`` knows of it.
     """
 
     def __init__(self) -> None:
@@ -85,11 +85,11 @@ class Stage(ABC):
         self._dynamic: dict[Origin, tuple[tuple[InForce, ...], float]] = {}
         self.backend.apply(EMPTY, self.volatile)
 
-    # -- what a row has of its own ---------------------------------------------------------------
+    # -- what differs between rows ----------------------------------------------------------------
 
     @abstractmethod
     def make(self) -> Backend:
-        """A backend as a new process makes it."""
+        """A new backend, as a process makes it that has just started."""
 
     @abstractmethod
     def passes(self, *datagrams: Datagram) -> list[bool]:
@@ -108,7 +108,7 @@ class Stage(ABC):
         """Have the kernel refuse one call that changes something, counted from 0."""
 
     def disturbances(self) -> Sequence[Disturbance]:
-        """What others can try to do to what is in force now."""
+        """The changes that others can try to make to what is in force now."""
         return ()
 
     # -- what is told ----------------------------------------------------------------------------
@@ -121,18 +121,18 @@ class Stage(ABC):
         self.rules, self.selected = rules, tuple(selected)
         return classifier
 
-    def add(self, one: InForce, deadline: float = inf) -> None:
+    def add(self, rule: InForce, deadline: float = inf) -> None:
         """Add a dynamic rule, in the place of the one of its name if there is one."""
-        self.change([one.origin], [one], deadline)
+        self.change([rule.origin], [rule], deadline)
 
     def drop(self, *rules: InForce) -> None:
         """Remove dynamic rules."""
-        self.change([one.origin for one in rules], [])
+        self.change([rule.origin for rule in rules], [])
 
     def change(
         self, remove: Sequence[Origin], add: Sequence[InForce], deadline: float = inf
     ) -> None:
-        """Change the dynamic rules; what was told stays as it was if that is refused."""
+        """Change the dynamic rules; if that is refused, what is expected stays as it was."""
         before = [origin for origin in remove if origin in self._dynamic]
         rows = ((row, deadline) for row in rows_of(add))
         volatile, delta = self.volatile.changed(remove, rows)
@@ -140,20 +140,23 @@ class Stage(ABC):
         self.volatile = volatile
         for origin in before:
             del self._dynamic[origin]
-        for one in add:
-            self._dynamic[one.origin] = (tuple(o for o in add if o.origin == one.origin), deadline)
+        for rule in add:
+            self._dynamic[rule.origin] = (
+                tuple(o for o in add if o.origin == rule.origin),
+                deadline,
+            )
 
     def second_process(self) -> None:
-        """Let go of the backend, and make another, which has been told nothing yet."""
+        """Close the backend and make another, as a second process does; apply nothing."""
         self.backend.close()
         self.backend = self.make()
 
     def forget_dynamic(self) -> None:
-        """Dynamic rules end with a process: the next one does not know them."""
+        """Expect no dynamic rules: they end with a process, and the next does not know them."""
         self.volatile, self._dynamic = Volatile(), {}
 
     def reset(self) -> None:
-        """Enforce nothing, and be sure of it, for the next test."""
+        """Enforce nothing, for the next test; if that cannot be verified, make a new stage."""
         try:
             self.change(list(self._dynamic), [])
             self.put()
@@ -165,57 +168,57 @@ class Stage(ABC):
             Stage.__init__(self)
 
     def close(self) -> None:
-        """Enforce nothing, and let go."""
+        """Enforce nothing, and close the backend."""
         self.backend.remove()
         self.backend.close()
 
     # -- what is seen ----------------------------------------------------------------------------
 
-    def expected(self, one: Datagram) -> Decision:
-        """What decide says of a datagram, by all rules that have not ended."""
+    def expected(self, datagram: Datagram) -> Decision:
+        """What `decide` says of a datagram by all rules whose deadline has not passed."""
         now = self.now()
         dynamic = [
-            one for filters, deadline in self._dynamic.values() if deadline > now for one in filters
+            rule for rules, deadline in self._dynamic.values() if deadline > now for rule in rules
         ]
-        return decide([*self.rules, *self.selected, *dynamic], packet_of(one), HOST)
+        return decide([*self.rules, *self.selected, *dynamic], packet_of(datagram), HOST)
 
     def disagreements(self, datagrams: Sequence[Datagram] = DATAGRAMS) -> list[object]:
-        """The datagrams that are not treated as decide says, with what it says."""
-        wanted = [self.expected(one) for one in datagrams]
+        """The datagrams whose fate is not what `decide` says, each with what it says."""
+        wanted = [self.expected(datagram) for datagram in datagrams]
         passed = self.passes(*datagrams)
         return [
-            (one, decision)
-            for one, decision, seen in zip(datagrams, wanted, passed, strict=True)
-            if seen != (decision.action is Action.PERMIT)
+            (datagram, decision)
+            for datagram, decision, got_through in zip(datagrams, wanted, passed, strict=True)
+            if got_through != (decision.action is Action.PERMIT)
         ]
 
     def is_in_force(self, datagrams: Sequence[Datagram] = DATAGRAMS) -> bool:
-        """Whether what was told is what is read back, and what packets meet."""
-        seen = self.backend.observe()
-        assert seen == Observation(compiled(self.rules, self.selected).digest)
+        """Whether the backend reads back what was applied, and packets are treated accordingly."""
+        observation = self.backend.observe()
+        assert observation == Observation(compiled(self.rules, self.selected).digest)
         assert self.disagreements(datagrams) == []
         return True
 
     def opens(self) -> bool:
-        """Whether packets meet what was told, a moment after something was withdrawn.
+        """Whether packets are treated as expected, some time after something was withdrawn.
 
-        The kernel lets go of a program when it gets to it, as soon as nobody names it any more.
+        The kernel removes a program that nobody refers to any more, but not at once.
         """
         return eventually(lambda: self.disagreements() == [])
 
     def credited(self) -> Counter[Origin]:
         """How many packets are credited to each rule, dynamic ones too."""
-        found = Counter({origin: c.packets for origin, c in self.backend.counts().items()})
+        packets = Counter({origin: c.packets for origin, c in self.backend.counts().items()})
         writers = {
             place: origin for origin in self._dynamic for place in self.volatile.rows(origin)
         }
         for place, count in self.backend.volatile_counts().items():
-            found[writers[place]] += count.packets
-        return +found
+            packets[writers[place]] += count.packets
+        return +packets
 
 
 class MemoryStage(Stage):
-    """The backend that evaluates, with a clock that stands."""
+    """A stage for the backend in memory. Its clock stands still until a test moves it."""
 
     def __init__(self) -> None:
         self._clock = 1000.0
@@ -226,7 +229,7 @@ class MemoryStage(Stage):
         return self._memory
 
     def passes(self, *datagrams: Datagram) -> list[bool]:
-        verdicts = [self._memory.judge(packet_of(one), HOST) for one in datagrams]
+        verdicts = [self._memory.judge(packet_of(datagram), HOST) for datagram in datagrams]
         return [verdict.action is Action.PERMIT for verdict in verdicts]
 
     def now(self) -> float:
@@ -241,7 +244,7 @@ class MemoryStage(Stage):
 
 
 class KernelStage(Stage):
-    """A backend that a kernel carries out, and real packets on a wire."""
+    """A stage for a backend that the kernel carries out, with real packets on a wire."""
 
     def __init__(
         self,
@@ -264,7 +267,7 @@ class KernelStage(Stage):
         return time.monotonic()
 
     def wait_until(self, deadline: float) -> None:
-        # Sets end their elements by the clock of ticks, which has a hundredth of a second.
+        # Sets end their elements by the clock of ticks, which advances each hundredth of a second.
         time.sleep(max(0.0, deadline + 0.05 - time.monotonic()))
 
     def refusing(self, number: int) -> AbstractContextManager[Refusals]:

@@ -12,8 +12,8 @@ OTHER = (block("*=0:1434-1435:UDP"), block("[fd09::3]=0"))
 
 
 @pytest.fixture
-def left(stage: Stage) -> KernelStage:
-    """What a process has left, with a dynamic rule, and the one after it has not begun."""
+def leftover(stage: Stage) -> KernelStage:
+    """What a process has left in force, a dynamic rule too, before the next process has begun."""
     if not isinstance(stage, KernelStage):
         pytest.skip("nothing outlives a process in its memory")
     stage.put(*POLICY)
@@ -23,59 +23,59 @@ def left(stage: Stage) -> KernelStage:
 
 
 def test_only_rows_that_outlive_their_process_are_seen_by_another(stage: Stage) -> None:
-    """The next process finds what is in force by its digest, or nothing and knows it."""
+    """The next process reads the digest of what is in force, or reads that there is nothing."""
     digest = stage.put(*POLICY).digest
     outlives = isinstance(stage, KernelStage)
     stage.second_process()
     assert stage.backend.observe().digest == (digest if outlives else None)
 
 
-def test_what_is_left_stays_in_force(left: KernelStage) -> None:
-    """The policy and dynamic rules, while there is no process at all and after the next begins."""
-    assert left.disagreements() == []
-    left.backend.adopt()
-    assert left.disagreements() == []
+def test_what_is_left_stays_in_force(leftover: KernelStage) -> None:
+    """The policy and dynamic rules hold while there is no process, and after the next begins."""
+    assert leftover.disagreements() == []
+    leftover.backend.adopt()
+    assert leftover.disagreements() == []
 
 
-def test_the_next_process_takes_over_without_a_gap(left: KernelStage) -> None:
-    """Adopted, and then replaced by the same policy or another: no packet gets through between."""
-    with left.wire.flood(Datagram(1434), Datagram(1434, outgoing=True)) as flood:
-        left.backend.adopt()
-        left.forget_dynamic()
-        left.put(*POLICY)
-        assert left.is_in_force()
-        left.second_process()
-        left.backend.adopt()
-        left.put(*POLICY, *OTHER)
+def test_the_next_process_takes_over_without_a_gap(leftover: KernelStage) -> None:
+    """No packet gets through while a state is adopted, or replaced by the same or another."""
+    with leftover.wire.flood(Datagram(1434), Datagram(1434, outgoing=True)) as flood:
+        leftover.backend.adopt()
+        leftover.forget_dynamic()
+        leftover.put(*POLICY)
+        assert leftover.is_in_force()
+        leftover.second_process()
+        leftover.backend.adopt()
+        leftover.put(*POLICY, *OTHER)
     assert flood.received == 0
     assert flood.sent > 20
-    assert left.is_in_force()
+    assert leftover.is_in_force()
 
 
-def test_a_state_is_taken_over_without_being_adopted_first(left: KernelStage) -> None:
-    """Applying is enough; dynamic rules of the process before have ended with it."""
-    left.forget_dynamic()
-    left.put(*OTHER)
-    assert left.is_in_force()
-    assert left.backend.volatile_counts() == {}
+def test_a_state_is_taken_over_without_being_adopted_first(leftover: KernelStage) -> None:
+    """Applying takes it over; the dynamic rules ended with the process before."""
+    leftover.forget_dynamic()
+    leftover.put(*OTHER)
+    assert leftover.is_in_force()
+    assert leftover.backend.volatile_counts() == {}
 
 
-def test_counts_are_taken_over_by_rule(left: KernelStage) -> None:
-    """A rule that is in both policies goes on counting; one that is not is not told of."""
-    assert left.passes(Datagram(1434), Datagram(1434, peer=1)) == [False, True]
-    left.forget_dynamic()
+def test_counts_are_taken_over_by_rule(leftover: KernelStage) -> None:
+    """A rule that is in both policies goes on counting; one that is in the old one only is gone."""
+    assert leftover.passes(Datagram(1434), Datagram(1434, peer=1)) == [False, True]
+    leftover.forget_dynamic()
     kept = POLICY[0]
-    left.put(kept, *OTHER[1:])
-    assert left.credited() == {kept.origin: 1}
-    left.passes(Datagram(1434))
-    assert left.credited() == {kept.origin: 2}
+    leftover.put(kept, *OTHER[1:])
+    assert leftover.credited() == {kept.origin: 1}
+    leftover.passes(Datagram(1434))
+    assert leftover.credited() == {kept.origin: 2}
 
 
-def test_a_process_can_only_withdraw_what_another_left(left: KernelStage) -> None:
-    """Without having applied anything of its own; nothing of it is found after that."""
-    left.backend.remove()
-    left.rules = ()
-    left.forget_dynamic()
-    assert left.opens()
-    left.second_process()
-    assert left.backend.observe().digest is None
+def test_a_process_can_only_withdraw_what_another_left(leftover: KernelStage) -> None:
+    """It need not have applied anything itself; afterwards nothing is found any more."""
+    leftover.backend.remove()
+    leftover.rules = ()
+    leftover.forget_dynamic()
+    assert leftover.opens()
+    leftover.second_process()
+    assert leftover.backend.observe().digest is None

@@ -1,4 +1,4 @@
-"""Counts: every packet is credited once, to the rule that explain names."""
+"""Counts: every packet is credited once, to the rule that ``explain`` names."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ DYNAMIC = (
 
 
 def named(stage: Stage, *datagrams: Datagram) -> Counter[Origin]:
-    """How often explain names each rule for these datagrams."""
-    decisions = [stage.expected(one) for one in datagrams]
+    """How often ``explain`` names each rule for these datagrams."""
+    decisions = [stage.expected(datagram) for datagram in datagrams]
     return Counter(decision.by.origin for decision in decisions if decision.by)
 
 
 def test_a_packet_is_credited_to_the_rule_that_explain_names(stage: Stage) -> None:
-    """Among rules that match too, blocks and permits, and rules that say the same."""
+    """Other rules match it too: blocks, permits, and rules with the same filter."""
     stage.put(*POLICY)
     stage.passes(*DATAGRAMS)
     assert stage.credited() == named(stage, *DATAGRAMS)
@@ -41,18 +41,18 @@ def test_a_packet_is_credited_to_the_rule_that_explain_names(stage: Stage) -> No
 
 
 def test_of_nested_prefixes_the_narrowest_is_credited(stage: Stage) -> None:
-    """Of one rule and of several, in lists short and long."""
+    """The prefixes are of one rule or of several, in short lists and in long ones."""
     prefixes = ("10.0.0.0/8", "10.9.0.0/24", "10.9.0.2/31", "10.9.0.2", "[fd00::/8]", "[fd09::2]")
     others = [block(f"10.{n}.0.0/16=0::UDP", "list") for n in range(20, 60)]
     for more in ([], others):
-        stage.put(*(block(f"{one}=0::UDP") for one in prefixes), *more)
+        stage.put(*(block(f"{prefix}=0::UDP") for prefix in prefixes), *more)
         stage.passes(*DATAGRAMS)
         assert stage.credited() == named(stage, *DATAGRAMS)
         stage.put()
 
 
 def test_what_blocks_overlap_in_is_credited_once(stage: Stage) -> None:
-    """To a rule that explain lists: programs look up all lengths of prefixes in one step.
+    """It is credited to a rule that ``explain`` lists: programs look up all prefixes in one step.
 
     So another rule, which ranks between the shortest and the longest, may be named first.
     """
@@ -63,37 +63,37 @@ def test_what_blocks_overlap_in_is_credited_once(stage: Stage) -> None:
         block("*=0:1435:UDP", "port"),
         block("10.0.0.0/8=0:1435-1436:UDP", "range of a network"),
     )
-    for one in DATAGRAMS:
-        decision = stage.expected(one)
+    for datagram in DATAGRAMS:
+        decision = stage.expected(datagram)
         before = stage.credited()
-        stage.passes(one)
+        stage.passes(datagram)
         more = stage.credited() - before
         assert more.total() == bool(decision.by)
         listed = {decision.by, *decision.beaten} - {None}
-        assert more.keys() <= {found.origin for found in listed if found}
+        assert more.keys() <= {candidate.origin for candidate in listed if candidate}
 
 
 def test_so_it_is_with_dynamic_rules(stage: Stage) -> None:
-    """Each for itself, beside those of the policy."""
+    """Each dynamic rule is credited with its own packets, beside the rules of the policy."""
     stage.put(*POLICY)
-    for one in DYNAMIC:
-        stage.add(one)
+    for rule in DYNAMIC:
+        stage.add(rule)
     stage.passes(*DATAGRAMS)
     assert stage.credited() == named(stage, *DATAGRAMS)
-    assert {one.origin for one in DYNAMIC} <= stage.credited().keys()
+    assert {rule.origin for rule in DYNAMIC} <= stage.credited().keys()
 
 
 def test_every_rule_of_the_policy_has_a_count(stage: Stage) -> None:
-    """Of nothing, too; those that others always beat have none."""
+    """A rule that matched nothing has a count of 0; one that others always beat has no count."""
     stage.put(*POLICY)
-    wanted = {one.origin.rule for one in POLICY} - {"twin b", "twin that loses"}
+    wanted = {rule.origin.rule for rule in POLICY} - {"twin b", "twin that loses"}
     assert {origin.rule for origin in stage.backend.counts()} == wanted
     assert {count.packets for count in stage.backend.counts().values()} == {0}
     assert stage.backend.unparsable() == 0
 
 
 def test_counts_are_carried_over_policy_changes_by_rule(stage: Stage) -> None:
-    """Whatever else changes, and also if the rule itself says something else now."""
+    """A rule keeps its count whatever else changes, even if its own filters do."""
     stage.put(*POLICY)
     stage.passes(*DATAGRAMS)
     before = stage.credited()
@@ -107,7 +107,7 @@ def test_counts_are_carried_over_policy_changes_by_rule(stage: Stage) -> None:
 
 
 def test_a_rule_that_went_and_came_back_counts_from_nothing(stage: Stage) -> None:
-    """Of the policy, and a dynamic one."""
+    """This holds for a rule of the policy and for a dynamic one."""
     stage.put(*POLICY)
     stage.add(DYNAMIC[0])
     stage.passes(*DATAGRAMS)

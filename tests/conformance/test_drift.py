@@ -1,4 +1,4 @@
-"""What others do to what is enforced: the kernel keeps them from it, or it is seen and undone."""
+"""What others do to the enforced rules is prevented by the kernel, or it is seen and undone."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ DYNAMIC = (block("10.9.0.3=0", "four", "dynamic"), block("[fd09::3]=0", "six", "
 
 @pytest.fixture
 def disturbances(stage: Stage) -> Sequence[Disturbance]:
-    """With a policy and dynamic rules in force: what others can try."""
+    """Put a policy and dynamic rules in force; the changes that others can try."""
     stage.put(*POLICY)
-    for one in DYNAMIC:
-        stage.add(one)
+    for rule in DYNAMIC:
+        stage.add(rule)
     # What an earlier test had done by somebody else is news until now.
     stage.backend.changed()
     stage.put(*POLICY)
@@ -33,7 +33,7 @@ def disturbances(stage: Stage) -> Sequence[Disturbance]:
 def test_nothing_that_was_applied_is_taken_for_drift(
     stage: Stage, disturbances: Sequence[Disturbance]
 ) -> None:
-    """However often it is read back, and while dynamic rules come and go."""
+    """There is no drift however often it is read back, and while dynamic rules come and go."""
     assert bool(disturbances) == isinstance(stage, KernelStage)
     for _ in range(3):
         stage.drop(DYNAMIC[0])
@@ -45,30 +45,30 @@ def test_nothing_that_was_applied_is_taken_for_drift(
 def test_every_disturbance_is_kept_off_or_seen_and_undone(
     stage: Stage, disturbances: Sequence[Disturbance]
 ) -> None:
-    """It is named, and the next apply puts everything right: policy and dynamic rules."""
-    for one in disturbances:
-        one.do()
-        if one.takes:
-            assert eventually(stage.backend.changed), one
+    """Drift is named, and the next apply restores both the policy and the dynamic rules."""
+    for disturbance in disturbances:
+        disturbance.do()
+        if disturbance.takes:
+            assert eventually(stage.backend.changed), disturbance
             drift = stage.backend.observe().drift
-            assert drift, one
-            assert all(drift), one
+            assert drift, disturbance
+            assert all(drift), disturbance
             # What was seen is told until it is put right.
-            assert stage.backend.observe().drift, one
+            assert stage.backend.observe().drift, disturbance
             stage.put(*POLICY)
-        assert stage.is_in_force(), one
+        assert stage.is_in_force(), disturbance
         assert {origin for origin in stage.credited() if origin.volatile} == {
             rule.origin for rule in DYNAMIC
-        }, one
+        }, disturbance
 
 
 def test_the_next_process_trusts_nothing_that_it_finds(
     stage: Stage, disturbances: Sequence[Disturbance]
 ) -> None:
-    """Whatever was done while nobody looked, the least of it first, it puts right."""
+    """It undoes whatever was done while no process looked, beginning with the smallest change."""
     stage.backend.close()
-    for one in reversed(disturbances):
-        one.do()
+    for disturbance in reversed(disturbances):
+        disturbance.do()
     stage.backend = stage.make()
     stage.forget_dynamic()
     stage.put(*POLICY)

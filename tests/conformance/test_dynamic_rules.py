@@ -20,7 +20,7 @@ def dynamic(text: str, name: str = "d") -> InForce:
 
 
 def test_what_is_added_counts_at_once_until_it_is_removed(stage: Stage) -> None:
-    """Beside a policy and above it, for every kind of filter, IPv4 and IPv6."""
+    """This holds beside a policy and against it, for every kind of filter, IPv4 and IPv6."""
     stage.put(*POLICY)
     rules = [
         dynamic("*=0:1435:UDP", "port"),
@@ -30,21 +30,21 @@ def test_what_is_added_counts_at_once_until_it_is_removed(stage: Stage) -> None:
         permit("10.9.0.3=0:1434:UDP", "permit", "dynamic"),
         permit("*=0:1434-1436:UDP", "range", "dynamic"),
     ]
-    for one in rules:
-        stage.add(one)
+    for rule in rules:
+        stage.add(rule)
         assert stage.is_in_force()
-    for one in rules:
-        stage.drop(one)
+    for rule in rules:
+        stage.drop(rule)
         assert stage.is_in_force()
     assert stage.backend.volatile_counts() == {}
 
 
 def test_rules_of_one_table_come_and_go_apart(stage: Stage) -> None:
-    """None of them is taken for a foreign change, and each has counts of its own."""
+    """No rule is taken for a change by others, and each has counts of its own."""
     stage.put(*POLICY)
     rules = [dynamic(f"*=0:{port}:UDP", f"port {port}") for port in (1435, 1436, 1437)]
-    for one in rules:
-        stage.add(one)
+    for rule in rules:
+        stage.add(rule)
         assert stage.is_in_force()
     assert len(stage.backend.volatile_counts()) == 2 * len(rules)
     stage.drop(rules[1])
@@ -53,7 +53,7 @@ def test_rules_of_one_table_come_and_go_apart(stage: Stage) -> None:
 
 
 def test_it_ends_when_its_time_is_over(stage: Stage) -> None:
-    """Without a word from anybody; what has no end or a later one stays."""
+    """No call is needed; rules with a later end, or with none, stay in force."""
     stage.put(*POLICY)
     soon = stage.now() + 0.4
     stage.add(dynamic("*=0:1435:UDP", "soon"), soon)
@@ -71,12 +71,12 @@ def test_it_ends_when_its_time_is_over(stage: Stage) -> None:
 
 
 def test_its_end_can_be_moved(stage: Stage) -> None:
-    """Later, to never, and back; the last that was said counts."""
+    """It can be later, never, or earlier again; the last one that was set counts."""
     stage.put(*POLICY)
-    one = dynamic("10.9.0.2=0")
+    rule = dynamic("10.9.0.2=0")
     start = stage.now()
     for deadline in (start + 100, start + 0.2, inf, start + 0.5):
-        stage.add(one, deadline)
+        stage.add(rule, deadline)
         assert stage.is_in_force()
     stage.wait_until(start + 0.5)
     assert stage.passes(Datagram(1435)) == [True]
@@ -84,7 +84,7 @@ def test_its_end_can_be_moved(stage: Stage) -> None:
 
 
 def test_a_rule_takes_the_place_of_the_one_of_its_name(stage: Stage) -> None:
-    """With the same entries, with some of them, and with others."""
+    """The new rule may have the same entries, some of them, or others."""
     stage.put(*POLICY)
     for text in ("10.9.0.2=0", "10.9.0.0/24=0", "10.9.0.0/24=0::UDP", "*=0:1434:UDP", "*+0"):
         stage.add(dynamic(text))
@@ -94,7 +94,7 @@ def test_a_rule_takes_the_place_of_the_one_of_its_name(stage: Stage) -> None:
 
 
 def test_no_packet_gets_through_while_a_rule_is_replaced(stage: Stage) -> None:
-    """What the old one and the new one block is blocked in between."""
+    """What both the old rule and the new one block stays blocked in between."""
     if not isinstance(stage, KernelStage):
         pytest.skip("this backend judges no packet while it takes a state")
     stage.put()
@@ -107,7 +107,7 @@ def test_no_packet_gets_through_while_a_rule_is_replaced(stage: Stage) -> None:
 
 
 def test_an_entry_that_rules_share_stays_until_the_last_goes(stage: Stage) -> None:
-    """And until the latest of their ends."""
+    """It also stays until the latest of their ends."""
     stage.put()
     first, second = dynamic("10.9.0.2=0", "first"), dynamic("10.9.0.2=0", "second")
     end = stage.now() + 0.3
@@ -141,7 +141,7 @@ def test_a_policy_change_does_not_touch_them(stage: Stage) -> None:
 
 
 def test_what_is_refused_has_changed_nothing(stage: Stage) -> None:
-    """Whichever call the kernel refuses: a rule of several entries is there whole or not at all."""
+    """Whichever call the kernel refuses, a rule of several entries is there whole or not at all."""
     stage.put(*POLICY)
     old = [dynamic("10.9.0.2=0"), dynamic("[fd09::2]=0")]
     new = [dynamic("10.9.0.2=0"), dynamic("*=0:1435-1436:UDP"), dynamic("0=*:1434:UDP")]
@@ -151,7 +151,7 @@ def test_what_is_refused_has_changed_nothing(stage: Stage) -> None:
 
 
 def refused_calls(stage: Stage, before: list[InForce], after: list[InForce]) -> int:
-    """How many calls were refused, one in each try, while rules took the place of others."""
+    """How many calls there were to refuse, one in each try, while rules replaced others."""
     number, refused = 0, 0
     while True:
         held = set(stage.backend.volatile_counts())

@@ -1,4 +1,4 @@
-"""What a backend cannot express it refuses by name, and it never weakens a rule."""
+"""A backend refuses by name what it cannot express, and never weakens a rule."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from tests.conformance.wire import Datagram
 
 
 def ranges(count: int) -> tuple[InForce, ...]:
-    """As many filters, each of which has to be looked up for itself."""
-    found = product(range(1, 60000, 900), range(1, 70))
+    """So many filters for ranges of ports, each of which needs a look-up of its own."""
+    pairs = product(range(1, 60000, 900), range(1, 70))
     return tuple(
         block(f"*=0:{first}-{first + width}:UDP", f"{first} {width}")
-        for first, width in islice(found, count)
+        for first, width in islice(pairs, count)
     )
 
 
@@ -39,7 +39,7 @@ HARD: dict[str, tuple[InForce, ...]] = {
 
 
 def assert_named(error: IpsecdError | OSError | None) -> None:
-    """Whoever is refused learns what it was, and what to do."""
+    """The refusal says what was refused, and what to do."""
     if error:
         assert isinstance(error, Refused | LimitExceeded)
         assert error.message
@@ -51,7 +51,7 @@ SENT = tuple(Datagram(port, outgoing=outgoing) for port in PORTS for outgoing in
 
 @pytest.mark.parametrize("name", HARD)
 def test_it_is_refused_by_name_or_enforced(stage: Stage, name: str) -> None:
-    """A check that raises says what and what to do; what it lets pass packets really meet."""
+    """If the check raises, it says what and what to do; if not, packets are really filtered."""
     rules = HARD[name]
     stage.put(block("*=0:1436:UDP"))
     assert_named(error_of(lambda: stage.put(*rules)))
@@ -60,9 +60,9 @@ def test_it_is_refused_by_name_or_enforced(stage: Stage, name: str) -> None:
 
 @pytest.mark.parametrize("name", HARD)
 def test_so_it_is_with_dynamic_rules(stage: Stage, name: str) -> None:
-    """They are checked as a policy of their own before they are added."""
+    """Dynamic rules are checked, as a policy of their own, before they are added."""
     stage.put(block("*=0:1436:UDP"))
-    rules = [replace(one, origin=Origin("dynamic", "", one.origin.rule)) for one in HARD[name]]
+    rules = [replace(rule, origin=Origin("dynamic", "", rule.origin.rule)) for rule in HARD[name]]
     refused = error_of(lambda: stage.backend.check(compile_filters(rules)))
     assert_named(refused)
     if not refused:
@@ -71,7 +71,7 @@ def test_so_it_is_with_dynamic_rules(stage: Stage, name: str) -> None:
 
 
 def test_what_is_too_large_is_refused_before_anything_is_changed(stage: Stage) -> None:
-    """A check that raises says what and what to do; the policy of before stays in force."""
+    """If the check raises, it says what and what to do, and the old policy stays in force."""
     stage.put(block("*=0:1436:UDP"))
     assert_named(error_of(lambda: stage.backend.check(compile_filters(ranges(4500)))))
     assert stage.is_in_force()

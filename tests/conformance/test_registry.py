@@ -7,12 +7,12 @@ from tests.conformance.rows import ROWS
 
 
 def test_every_backend_has_a_row() -> None:
-    """A backend that is added without one is not known to hold any claim."""
+    """Of a backend without a row nothing would be tested."""
     assert {row.record for row in ROWS} == {record.name for record in registry.RECORDS}
 
 
 def test_what_a_backend_falls_back_to_is_one() -> None:
-    """And auto stands for one that can be asked for."""
+    """A backend falls back to another one of the registry, and ``auto`` stands for one in it."""
     for record in registry.RECORDS:
         assert not record.falls_back_to or record.falls_back_to in registry.BY_NAME
         assert record.needs

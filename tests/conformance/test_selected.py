@@ -1,4 +1,4 @@
-"""What selectors stand for comes and goes beside a policy, and only that is made anew."""
+"""The hosts that selectors stand for come and go beside a policy, and only they are rebuilt."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ SELECTED = (
 
 
 def test_what_selectors_stand_for_comes_and_goes(stage: Stage) -> None:
-    """One after another, as packets meet it and as it is read back; the policy stays."""
+    """Every change shows in what packets meet and in what is read back; the policy stays."""
     for selected in (*SELECTED, *reversed(SELECTED)):
         stage.put(*POLICY, selected=selected)
         assert stage.is_in_force()
 
 
 def test_it_is_credited_to_the_rule_that_explain_names(stage: Stage) -> None:
-    """Beside a rule that names the same host, whichever of the two names comes first."""
+    """There is another rule that names the same host; either of the two may be first by name."""
     for selected in SELECTED:
         stage.put()
         stage.put(*POLICY, selected=selected)

@@ -1,4 +1,4 @@
-"""Whole states: what is applied is in force, at once, and read back; or nothing of it is."""
+"""Whole states: all that is applied is in force at once and is read back, or nothing of it."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def test_what_is_applied_is_in_force(stage: Stage, name: str) -> None:
 
 
 def test_each_policy_takes_the_place_of_the_one_before(stage: Stage) -> None:
-    """Nothing is left of a policy by the next one, in whatever order they come."""
+    """The next policy leaves nothing of the one before, in whatever order they come."""
     for rules in (*POLICIES.values(), *reversed(POLICIES.values()), ()):
         stage.put(*rules)
         assert stage.is_in_force()
 
 
 def test_the_same_policy_again_changes_nothing(stage: Stage) -> None:
-    """Digest and counts are those of before."""
+    """The digest and the counts stay as they were."""
     first = stage.put(*POLICIES["a port"])
     stage.passes(Datagram(1434))
     counted = stage.credited()
@@ -57,14 +57,14 @@ def test_no_packet_meets_half_a_state(stage: Stage) -> None:
     if not isinstance(stage, KernelStage):
         pytest.skip("this backend judges no packet while it takes a state")
     first = (block("*=0:1434-1435:UDP"), block("10.9.0.3=0"), permit("10.9.0.2=0:1436:UDP"))
-    other = (block("*=0"), permit("10.9.0.2=0:1436:UDP"), permit("*=0:1435:UDP"))
+    second = (block("*=0"), permit("10.9.0.2=0:1436:UDP"), permit("*=0:1435:UDP"))
     stage.put(*first)
     with (
         stage.wire.flood(Datagram(1434), Datagram(1434, peer=1)) as blocked,
         stage.wire.flood(Datagram(1436)) as permitted,
     ):
         for _ in range(5):
-            stage.put(*other)
+            stage.put(*second)
             stage.put(*first)
     assert blocked.received == 0
     assert permitted.received == permitted.sent
@@ -72,7 +72,7 @@ def test_no_packet_meets_half_a_state(stage: Stage) -> None:
 
 
 def test_what_is_refused_has_changed_nothing(stage: Stage) -> None:
-    """Whichever call the kernel refuses: if apply raises, the old state is in force, whole."""
+    """Whichever call the kernel refuses, if apply raises the whole old state is in force."""
     old, new = POLICIES["a port"], POLICIES["prefixes"]
     stage.put(*old)
     number, refused = 0, 0
@@ -91,7 +91,7 @@ def test_what_is_refused_has_changed_nothing(stage: Stage) -> None:
 
 
 def test_a_first_state_is_whole_or_not_there(stage: Stage) -> None:
-    """The same where nothing was in force: after a refusal nothing is, or all that was asked."""
+    """If nothing was in force before, a refusal leaves nothing in force, or all that was asked."""
     for number in (0, 20):
         stage.backend.remove()
         stage.rules = ()
@@ -122,5 +122,5 @@ def test_five_thousand_rules_take_the_place_of_as_many_others(stage: Stage) -> N
         ]
         stage.put(block("10.9.0.2=0:1434:UDP", f"peer {low}"), *others)
         assert stage.is_in_force()
-        assert stage.backend.counts().keys() == {one.origin for one in stage.rules}
+        assert stage.backend.counts().keys() == {rule.origin for rule in stage.rules}
         assert stage.credited() == {stage.rules[0].origin: 1}

@@ -1,4 +1,4 @@
-"""How a backend ends: it withdraws, gives way to another, or lets go and leaves all in force."""
+"""How a backend ends: it withdraws its rules, gives way to another, or leaves all in force."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_nothing_is_left_of_what_is_removed(stage: Stage) -> None:
 
 
 def test_to_remove_nothing_is_no_error(stage: Stage) -> None:
-    """Twice, and by a process that never applied anything."""
+    """A backend may remove twice, and so may a process that never applied anything."""
     for _ in range(2):
         stage.backend.remove()
         stage.second_process()
@@ -35,7 +35,7 @@ def test_to_remove_nothing_is_no_error(stage: Stage) -> None:
 
 
 def test_it_can_enforce_again_after_it_was_removed(stage: Stage) -> None:
-    """With counts that begin anew."""
+    """The counts begin at 0 again."""
     stage.put(*POLICY)
     stage.passes(Datagram(1434))
     stage.backend.remove()
@@ -45,7 +45,7 @@ def test_it_can_enforce_again_after_it_was_removed(stage: Stage) -> None:
 
 
 def test_it_gives_way_to_another_without_a_gap(stage: Stage) -> None:
-    """Another enforces the same, and then only that does; to withdraw it opens everything."""
+    """The other enforces the same before the first stops; when it withdraws, all packets pass."""
     if not isinstance(stage, KernelStage):
         pytest.skip("nothing takes the place of what judges no real packets")
     stage.put(*POLICY)

@@ -1,7 +1,8 @@
-"""Real packets for backends that kernels carry out: a link to a peer, and who got what.
+"""Real packets for backends that the kernel carries out: a link to a peer, and what arrived.
 
-A datagram is sent by a socket of one side and received by one of the other. Behind it goes a frame
-of no IP version, which nobody judges and which arrives last: what is not there then was dropped.
+A datagram is sent by a socket of one side and received by one of the other. After it goes a
+frame that is not IP, which no filter looks at: a datagram that has not arrived before this frame
+was dropped.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ PEERS = {Family.IPV4: ("10.9.0.2", "10.9.0.3"), Family.IPV6: ("fd09::2", "fd09::
 _LENGTHS = {Family.IPV4: 24, Family.IPV6: 64}
 _AF = {Family.IPV4: socket.AF_INET, Family.IPV6: socket.AF_INET6}
 _LAST = 0x88B5
-"""The type of Ethernet frames that is left to experiments (IEEE 802)."""
+"""The type of the frame that comes last: one that IEEE 802 leaves to experiments."""
 _SOURCE_PORT = 40_000
 SO_RCVBUFFORCE = 33
 """Not in the socket module (asm-generic/socket.h)."""
@@ -44,7 +45,7 @@ class Datagram:
 
     @property
     def ends(self) -> tuple[str, str]:
-        """The addresses of who sends it and who gets it."""
+        """The addresses of the sender and of the receiver."""
         peer = PEERS[self.family][self.peer]
         return (ME[self.family], peer) if self.outgoing else (peer, ME[self.family])
 
@@ -67,7 +68,7 @@ class Side:
 
     @contextmanager
     def inside(self) -> Iterator[None]:
-        """In the network namespace of this side."""
+        """Run the block in the network namespace of this side."""
         if not self.namespace:
             yield
             return
@@ -86,32 +87,32 @@ class Side:
 
     def at(self, address: str, port: int) -> socket.socket:
         """The socket of an address and port, which is made when it is first needed."""
-        made = self.sockets.get((address, port))
-        if made is None:
+        sock = self.sockets.get((address, port))
+        if sock is None:
             with self.inside():
-                made = socket.socket(
+                sock = socket.socket(
                     socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM
                 )
-                made.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 32 << 20)
-                made.setblocking(False)
-                made.bind((address, port))
-            self.sockets[address, port] = made
-        return made
+                sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 32 << 20)
+                sock.setblocking(False)
+                sock.bind((address, port))
+            self.sockets[address, port] = sock
+        return sock
 
     def take(self, address: str, port: int) -> Counter[str]:
-        """How many datagrams have come to an address and port, by who sent them; they are read."""
-        found: Counter[str] = Counter()
+        """Read the datagrams that have come to an address and port; their number by sender."""
+        by_sender: Counter[str] = Counter()
         while True:
             try:
                 _, sender = self.at(address, port).recvfrom(64)
             except BlockingIOError:
-                return found
-            found[sender[0]] += 1
+                return by_sender
+            by_sender[sender[0]] += 1
 
     def close(self) -> None:
         """Close every socket."""
-        for one in (self.last, *self.sockets.values()):
-            one.close()
+        for sock in (self.last, *self.sockets.values()):
+            sock.close()
 
 
 class Wire:
@@ -127,7 +128,7 @@ class Wire:
         self._cleanup.callback(run, "ip", "link", "delete", NEAR_LINK)
         # Nothing may wait for a neighbour to answer: every packet goes out at once, or never.
         hardware = {NEAR_LINK: "02:00:00:00:00:01", FAR_LINK: "02:00:00:00:00:02"}
-        for side, addresses, others in (
+        for side, addresses, neighbours in (
             (self._near, [(f, ME[f]) for f in Family], PEERS),
             (self._far, [(f, a) for f in Family for a in PEERS[f]], {f: (ME[f],) for f in Family}),
         ):
@@ -140,45 +141,45 @@ class Wire:
                 whole = f"{address}/{_LENGTHS[family]}"
                 nodad = ("nodad",) if family is Family.IPV6 else ()
                 run(*ip, "address", "add", whole, "dev", side.link, *nodad)
-            (other,) = set(hardware) - {side.link}
-            for address in (address for found in others.values() for address in found):
-                words = ("lladdr", hardware[other], "dev", side.link, "nud", "permanent")
+            (opposite,) = set(hardware) - {side.link}
+            for address in (address for of_family in neighbours.values() for address in of_family):
+                words = ("lladdr", hardware[opposite], "dev", side.link, "nud", "permanent")
                 run(*ip, "neigh", "replace", address, *words)
             side.open()
         self._cleanup.callback(self._near.close)
         self._cleanup.callback(self._far.close)
 
     def close(self) -> None:
-        """Take it away."""
+        """Remove the link and the namespace of the peer."""
         self._cleanup.close()
 
     def passes(self, *datagrams: Datagram) -> list[bool]:
-        """Which of the datagrams arrive."""
-        for one in datagrams:
-            self._receiver(one)
-        # Of one processor: what is sent from two may overtake itself.
+        """Send the datagrams; for each, whether it arrives."""
+        for datagram in datagrams:
+            self._receiver(datagram)
+        # On one processor: of packets that are sent on two, a later one may overtake an earlier.
         processors = os.sched_getaffinity(0)
         os.sched_setaffinity(0, {min(processors)})
         try:
-            for one in datagrams:
-                self._send(one)
+            for datagram in datagrams:
+                self._send(datagram)
             self._wait()
         finally:
             os.sched_setaffinity(0, processors)
         came = self._taken(datagrams)
-        assert all(came[one] in {0, datagrams.count(one)} for one in datagrams)
-        return [bool(came[one]) for one in datagrams]
+        assert all(came[datagram] in {0, datagrams.count(datagram)} for datagram in datagrams)
+        return [bool(came[datagram]) for datagram in datagrams]
 
     @contextmanager
     def flood(self, *datagrams: Datagram) -> Iterator[Flood]:
-        """Send datagrams over and over, beside what is done in the block."""
+        """Send datagrams over and over while the block runs."""
         flood, over = Flood(), threading.Event()
         self.passes(*datagrams)
 
         def send() -> None:
             while not over.is_set():
-                for one in datagrams:
-                    self._send(one)
+                for datagram in datagrams:
+                    self._send(datagram)
                     flood.sent += 1
                 time.sleep(0.001)
 
@@ -189,35 +190,39 @@ class Wire:
         finally:
             over.set()
             sender.join()
-        # What another processor has queued is taken up in less time than this.
+        # Packets in the queue of another processor arrive in less time than this.
         time.sleep(0.02)
         self._wait()
         flood.received = self._taken(datagrams).total()
 
     def _taken(self, datagrams: Sequence[Datagram]) -> Counter[Datagram]:
-        """How often each of the datagrams has come; what has come is read."""
-        places = {(self._receiver(one), one.ends[1], one.port) for one in datagrams}
-        found = {place: place[0].take(*place[1:]) for place in places}
+        """Read what has come; how often each of the datagrams is in it."""
+        places = {
+            (self._receiver(datagram), datagram.ends[1], datagram.port) for datagram in datagrams
+        }
+        taken = {place: place[0].take(*place[1:]) for place in places}
         return Counter(
             {
-                one: found[self._receiver(one), one.ends[1], one.port][one.ends[0]]
-                for one in datagrams
+                datagram: taken[self._receiver(datagram), datagram.ends[1], datagram.port][
+                    datagram.ends[0]
+                ]
+                for datagram in datagrams
             }
         )
 
-    def _sides(self, one: Datagram) -> tuple[Side, Side]:
-        return (self._near, self._far) if one.outgoing else (self._far, self._near)
+    def _sides(self, datagram: Datagram) -> tuple[Side, Side]:
+        return (self._near, self._far) if datagram.outgoing else (self._far, self._near)
 
-    def _receiver(self, one: Datagram) -> Side:
-        side = self._sides(one)[1]
-        side.at(one.ends[1], one.port)
+    def _receiver(self, datagram: Datagram) -> Side:
+        side = self._sides(datagram)[1]
+        side.at(datagram.ends[1], datagram.port)
         return side
 
-    def _send(self, one: Datagram) -> None:
-        source, target = one.ends
-        # The output hook may drop it and say so, which is an answer.
+    def _send(self, datagram: Datagram) -> None:
+        source, target = datagram.ends
+        # If the output hook drops a packet the kernel tells the sender: then it did not pass.
         with suppress(PermissionError):
-            self._sides(one)[0].at(source, _SOURCE_PORT).sendto(b"x", (target, one.port))
+            self._sides(datagram)[0].at(source, _SOURCE_PORT).sendto(b"x", (target, datagram.port))
 
     def _wait(self) -> None:
         """Return when all that was sent before has arrived or was dropped."""

@@ -27,7 +27,7 @@ from tests.netns.site import (
 
 ROOT = Path(__file__).parents[2]
 UNPACKED = ROOT / "build/docker"
-"""Docker's packages, not installed: that would start it, and change the firewall of this host."""
+"""Docker's packages, unpacked: to install them would start it and change this host's firewall."""
 CONFIGURATION = """
 [containers]
 cgroups = "disabled"
@@ -49,7 +49,7 @@ disabled_plugins = ["io.containerd.grpc.v1.cri"]
 address = "{socket}"
 """
 OWN = ("/var/lib/containers", "/etc/containers/networks")
-"""Where Podman keeps what must not stay, nor meet what is there."""
+"""Directories of Podman's; tests get empty ones, so nothing stays and nothing there disturbs."""
 APPLETS = ("sh", "sleep", "tftp")
 NETWORKS = {"front": ("10.90.0.0/24", "fd90::/64"), "back": ("10.91.0.0/24", "fd91::/64")}
 CONNECT = """
@@ -63,7 +63,7 @@ except OSError:
 
 
 def needs(*names: str) -> None:
-    """Fail in CI, skip elsewhere, without root, namespaces and these commands."""
+    """Skip the test without root, namespaces and these commands; in CI, fail it."""
     needs_isolation()
     missing = [name for name in ("busybox", *names) if not shutil.which(name)]
     if missing:
@@ -97,7 +97,7 @@ class Engine:
 
     @property
     def service_command(self) -> tuple[str, ...]:
-        """What answers on the socket."""
+        """The command of the service that answers on the socket."""
         raise NotImplementedError
 
     def __call__(self, *words: str, check: bool = True) -> str:
@@ -171,21 +171,21 @@ class Engine:
 
     def address(self, name: str, network: str = "front", version: int = 4) -> str:
         """The address of a container in one network; "" if it is not running."""
-        (found,) = json.loads(self("inspect", name))
-        entry = found["NetworkSettings"]["Networks"].get(network) or {}
+        (container,) = json.loads(self("inspect", name))
+        entry = container["NetworkSettings"]["Networks"].get(network) or {}
         return str(entry.get("IPAddress" if version == 4 else "GlobalIPv6Address") or "")
 
     def remove(self, *names: str) -> None:
         """Remove containers, all of them if none is named."""
-        found = set(names or self("ps", "--all", "--quiet", check=False).split())
+        containers = set(names or self("ps", "--all", "--quiet", check=False).split())
         everything = ("ps", "--all", "--format", "{{.ID}} {{.Names}}")
 
         def gone() -> bool:
             # On a busy machine Docker cannot always end a process in the time that it gives it.
-            self("rm", "--force", *sorted(found), check=False)
-            return not found & set(self(*everything, check=False).split())
+            self("rm", "--force", *sorted(containers), check=False)
+            return not containers & set(self(*everything, check=False).split())
 
-        if found:
+        if containers:
             eventually(gone, 20)
 
     def close(self) -> None:
@@ -237,7 +237,7 @@ class Podman(Engine):
         (self._hooks / "ipsecd.json").write_text(text)
 
     def gave_up(self) -> str:
-        """What the hook said, since the last time, of containers that started unannounced."""
+        """What the hook has said since the last call about containers that started unannounced."""
         said = self._said.read_text()
         self._said.write_text("")
         return said
@@ -381,8 +381,8 @@ def passes(
 ) -> bool:
     """Whether traffic from one namespace to an address and port gets to a listener in another.
 
-    `at` is the port that it listens on, if it is another. All of the datagrams, or none: a part
-    is an error.
+    `at` is the port on which it listens, if that is another. All of the datagrams must arrive, or
+    none of them: a part is an error.
     """
     everywhere = "::" if ":" in address else "0.0.0.0"
     with listening(target, everywhere, at or port, tcp=tcp) as heard:

@@ -342,17 +342,17 @@ def test_explain_takes_containers_and_says_what_leaves(daemon: Daemon, engine: E
     daemon.ctl("block", "0=*:1434:UDP", "--name", "out")
     daemon.ctl("permit", f"container:db={PEER4}:1434:UDP")
     settled(daemon, "web", "db")
-    found = json.loads(daemon.ctl("explain", "--json", packet))
-    assert found["decision"] == "permit"
-    assert found["leaving"]["decision"] == "block"
+    explanation = json.loads(daemon.ctl("explain", "--json", packet))
+    assert explanation["decision"] == "permit"
+    assert explanation["leaving"]["decision"] == "block"
     assert "if it leaves under this host's address" in daemon.ctl("explain", packet)
     assert not passes(web, OUTSIDE, PEER4, 1434)
-    found = json.loads(daemon.ctl("explain", "--json", packet.replace("web", "db")))
-    assert found["leaving"]["decision"] == "permit"
-    assert found["leaving"]["by"]["filter"] == f"container:db={PEER4}:1434:UDP"
+    explanation = json.loads(daemon.ctl("explain", "--json", packet.replace("web", "db")))
+    assert explanation["leaving"]["decision"] == "permit"
+    assert explanation["leaving"]["by"]["filter"] == f"container:db={PEER4}:1434:UDP"
     daemon.ctl("block", "container:web=*:1434:UDP")
-    found = json.loads(daemon.ctl("explain", "--json", packet))
-    assert (found["decision"], found["leaving"]) == ("block", None)
+    explanation = json.loads(daemon.ctl("explain", "--json", packet))
+    assert (explanation["decision"], explanation["leaving"]) == ("block", None)
     assert "no address that is known" in daemon.ctl("explain", packet.replace("web", "x"), code=1)
 
 
@@ -400,7 +400,7 @@ def wanted_addresses(engine: Engine, names: list[str]) -> set[str]:
 
 def enforced_addresses(daemon: Daemon) -> set[str]:
     """The IPv4 sources in the dynamic entries of the kernel."""
-    found = set()
+    addresses = set()
     for entry in dynamic_entries(daemon):
         text = entry
         if daemon.backend == "xdp":
@@ -408,8 +408,8 @@ def enforced_addresses(daemon: Daemon) -> set[str]:
             if len(raw) != 20:
                 continue
             text = ".".join(map(str, raw[4:8]))
-        found |= {word.strip('",}{[] ') for word in text.split() if word.count(".") == 3}
-    return found
+        addresses |= {word.strip('",}{[] ') for word in text.split() if word.count(".") == 3}
+    return addresses
 
 
 def test_many_starts_and_stops_leave_nothing_stale(daemon: Daemon, engine: Engine) -> None:

@@ -108,7 +108,7 @@ def in_force(policy: tuple[str, ...]) -> list[InForce]:
 
 @contextmanager
 def broken(name: str) -> Iterator[None]:
-    """Break one row, in everything that has looked at the rows before."""
+    """Put the wrong row in, and clear the caches of all that has looked at the rows before."""
     field, attribute, value = BROKEN[name]
     row = BY_NAME[field]
     right, order = getattr(row, attribute), precedence._FIELDS_OF
@@ -120,7 +120,7 @@ def broken(name: str) -> Iterator[None]:
     try:
         object.__setattr__(row, attribute, value)
         precedence._FIELDS_OF = tuple(
-            tuple(one.name for one in FIELDS if one.criterion is criterion)
+            tuple(other.name for other in FIELDS if other.criterion is criterion)
             for criterion in precedence._ORDER
         )
         for clear in caches:

@@ -40,7 +40,7 @@ from tests.frames import encode
 from tests.netns.site import BPFFS, make_group, own_name
 from tests.strategies import in_force, packets, senders_in_force
 
-NAMES = tuple(one.name for one in ESSENTIALS)
+NAMES = tuple(exemption.name for exemption in ESSENTIALS)
 OWN = own_name("ipsecd-test")
 SERVICE, OUTER, INNER = SENDERS = (
     Process("service", f"{OWN}.service"),
@@ -121,8 +121,8 @@ class Wire:
             run("ip", "neigh", "add", gateway, "lladdr", mac, "dev", "wire")
             family = "-6" if ":" in gateway else "-4"
             run("ip", family, "route", "add", "default", "via", gateway)
-        for other in ("10.9.0.2", "fd09::2"):
-            run("ip", "neigh", "add", other, "lladdr", mac, "dev", "wire")
+        for address in ("10.9.0.2", "fd09::2"):
+            run("ip", "neigh", "add", address, "lladdr", mac, "dev", "wire")
         self.mac = bytes.fromhex(hardware_address(name="wire").replace(":", ""))
         netns.pushns("nowhere")
         try:
@@ -160,10 +160,10 @@ def wire() -> Iterator[Wire]:
         pytest.skip("needs root")
     if "IPSECD_ISOLATED" not in os.environ:
         pytest.skip("needs a network namespace of its own: run it with make test")
-    made = Wire()
+    link = Wire()
     run("nft", "-f", "-", text=RULES % MARK)
     run(*FAR, "nft", "-f", "-", text=FAR_RULES)
-    yield made
+    yield link
     run("nft", "delete", "table", "inet", "witness")
     run("ip", "link", "delete", "wire")
     run("ip", "netns", "delete", "nowhere")
@@ -195,12 +195,12 @@ def senders(wire: Wire) -> Iterator[None]:
 
 def witnessed() -> set[tuple[str, int]]:
     """The numbers of the packets that passed since they were forgotten, with who has seen them."""
-    found = set()
+    passed = set()
     for where, table in WITNESSES:
         for item in json.loads(run(*where, "nft", "-j", "list", "table", *table))["nftables"]:
             if "set" in item:
-                found |= {(item["set"]["name"], int(n)) for n in item["set"].get("elem", [])}
-    return found
+                passed |= {(item["set"]["name"], int(n)) for n in item["set"].get("elem", [])}
+    return passed
 
 
 def forget() -> None:
@@ -317,11 +317,11 @@ def compare(
         nonlocal compared, first
         sent = [replace(packet, processes=processes) for packet, processes in drawn]
         volatile = Volatile()
-        policy = [one for one in filters if not one.origin.volatile]
+        policy = [flt for flt in filters if not flt.origin.volatile]
         if name == "nftables":
             backend.remove()
         backend.apply(compile_filters(policy, NAMES), volatile)
-        dynamic = [one for one in filters if one.origin.volatile]
+        dynamic = [flt for flt in filters if flt.origin.volatile]
         delta = volatile.change(add=rows_of(dynamic))
         if delta.added:
             backend.change(delta, volatile)
@@ -335,15 +335,15 @@ def compare(
             way = "in" if packet.point is Point.ARRIVING else "out"
             wanted = decide(filters, packet, host, ESSENTIALS)
             permitted = wanted.action.value == "permit"
-            seen = (f"{way}{packet.family.value}", number) in passed
-            if packet.later_fragment and not seen:
+            arrived = (f"{way}{packet.family.value}", number) in passed
+            if packet.later_fragment and not arrived:
                 # Connection tracking, which a permit can need, waits for the first part for ever.
                 continue
-            if permitted and not seen:
-                seen = comes(way, packet, number)
-            assert seen == permitted, (packet, wanted, filters)
+            if permitted and not arrived:
+                arrived = comes(way, packet, number)
+            assert arrived == permitted, (packet, wanted, filters)
             compared += 1
-        gone = volatile.change(remove={one.origin for one in dynamic})
+        gone = volatile.change(remove={flt.origin for flt in dynamic})
         if gone.removed:
             backend.change(gone, volatile)
 

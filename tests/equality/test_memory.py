@@ -22,7 +22,7 @@ from ipsecd.model.packets import Packet, Point
 from ipsecd.model.values import InForce
 from tests.strategies import HOST, in_force, packets, senders_in_force
 
-NAMES = tuple(one.name for one in ESSENTIALS)
+NAMES = tuple(exemption.name for exemption in ESSENTIALS)
 
 
 @settings(max_examples=1500, deadline=None)
@@ -36,9 +36,9 @@ def test_all_compiled_forms_decide_as_the_oracle_does(
     assert stored.digest == everything.digest
     backend = MemoryBackend(clock=lambda: 0.0)
     volatile = Volatile()
-    policy = [one for one in filters if not one.origin.volatile]
+    policy = [flt for flt in filters if not flt.origin.volatile]
     backend.apply(compile_filters(policy, NAMES), volatile)
-    dynamic = [one for one in filters if one.origin.volatile]
+    dynamic = [flt for flt in filters if flt.origin.volatile]
     backend.change(volatile.change(add=rows_of(dynamic), deadline=inf), volatile)
     for packet in sent:
         wanted = decide(filters, packet, HOST, ESSENTIALS)
@@ -63,9 +63,9 @@ def test_filters_by_sender_decide_as_the_oracle_does(
     assert from_stored(to_stored(classifier)).digest == classifier.digest
     for packet in sent:
         for senders in (SENDERS, SENDERS[:1], SENDERS[1:], ()):
-            known = replace(packet, processes=frozenset(senders))
-            wanted = decide(filters, known, HOST, ESSENTIALS).action
-            assert classifier.lookup(known, HOST).action is wanted
+            of_senders = replace(packet, processes=frozenset(senders))
+            wanted = decide(filters, of_senders, HOST, ESSENTIALS).action
+            assert classifier.lookup(of_senders, HOST).action is wanted
 
 
 @settings(max_examples=200, deadline=None)

@@ -76,7 +76,7 @@ def can_be_sent(packet: Packet) -> bool:
 
 def judge(programs: Programs, packet: Packet, number: int) -> set[Action]:
     """What every program that meets such a packet does with it."""
-    found = set()
+    actions = set()
     hooks = ("receive", "arrive") if packet.point is Point.ARRIVING else ("leave",)
     kind = packet.interface_type or InterfaceType.LAN
     for hook in hooks:
@@ -84,8 +84,8 @@ def judge(programs: Programs, packet: Packet, number: int) -> set[Action]:
             descriptor = programs.program(f"{hook}_{kind.value}{suffix}")
             given_context = None if hook == "receive" else context(packet)
             value, _ = libbpf.run_program(descriptor, data, context=given_context)
-            found.add(Action.PERMIT if value == PASSES[hook] else Action.BLOCK)
-    return found
+            actions.add(Action.PERMIT if value == PASSES[hook] else Action.BLOCK)
+    return actions
 
 
 def compare_all(
@@ -98,11 +98,11 @@ def compare_all(
     """Enforce `filters` and what is `selected`, and judge packets; how many were compared."""
     exemptions = [BY_NAME[name] for name in exempt]
     volatile = Volatile()
-    static = [one for one in filters if not one.origin.volatile]
+    static = [flt for flt in filters if not flt.origin.volatile]
     policy = merged(compile_filters(static, exempt), compile_filters(selected))
     filters = [*filters, *selected]
     programs.apply(policy, volatile)
-    dynamic = [one for one in filters if one.origin.volatile]
+    dynamic = [flt for flt in filters if flt.origin.volatile]
     programs.change(volatile.change(add=rows_of(dynamic)), volatile)
     compared = 0
     tables: list[HasTableId] = [*policy.tables, *volatile.tables]
@@ -118,7 +118,7 @@ def compare_all(
         assert not programs.drift()
         assert programs.digest() == policy.digest
     finally:
-        programs.change(volatile.change(remove={one.origin for one in dynamic}), volatile)
+        programs.change(volatile.change(remove={flt.origin for flt in dynamic}), volatile)
     return compared
 
 
@@ -210,7 +210,7 @@ def test_what_changes_beside_tables_that_stay_decides_as_the_oracle_does(
         nonlocal compared
         filters, changes, sent = case
         for more in ([], *changes):
-            selected = [one for one in more if not one.origin.volatile]
+            selected = [flt for flt in more if not flt.origin.volatile]
             compared += compare_all(programs, filters, sent, (), selected)
 
     compare()
@@ -277,21 +277,21 @@ def test_long_lists_of_prefixes_decide_as_the_oracle_does(
     """A list of thousands of prefixes of all lengths, with a permit inside, is one look-up."""
     luck = random.Random(family.value * 10 + rules)
     near = (0x0A << 24) if family is Family.IPV4 else (0x2001 << 112)
-    found = set()
+    networks = set()
     for _ in range(3000):
         length = luck.choice(LIST_LENGTHS[family])
         address = near | luck.getrandbits(family.bits - 9)
         dropped = family.bits - length
-        found.add(Network(family, address >> dropped << dropped, length))
+        networks.add(Network(family, address >> dropped << dropped, length))
     filters = [
         InForce(
             Origin("static", "P", f"r{number % rules}"),
             Filter(Endpoint(network), Endpoint(Keyword.ME), 17 if rules == 3 else None),
             Action.BLOCK,
         )
-        for number, network in enumerate(sorted(found, key=lambda n: (n.address, n.length)))
+        for number, network in enumerate(sorted(networks, key=lambda n: (n.address, n.length)))
     ]
-    hole = Network(family, min(network.address for network in found), family.bits)
+    hole = Network(family, min(network.address for network in networks), family.bits)
     filters.append(
         InForce(
             Origin("static", "P", "hole"),
@@ -301,7 +301,7 @@ def test_long_lists_of_prefixes_decide_as_the_oracle_does(
     )
     sent = [
         Packet(Point.ARRIVING, family, address, ME[family], 17, 53, 53)
-        for network in luck.sample(sorted(found, key=lambda n: n.address), 150)
+        for network in luck.sample(sorted(networks, key=lambda n: n.address), 150)
         for address in (
             network.address - 1,
             network.address,

@@ -30,8 +30,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item], config: pytest.Confi
     usual = float(config.getini("timeout"))
     for item in items:
         marker = item.get_closest_marker("timeout")
-        given = float(marker.args[0]) if marker else usual
-        item.add_marker(pytest.mark.timeout(given * PATIENCE), append=False)
+        limit_s = float(marker.args[0]) if marker else usual
+        item.add_marker(pytest.mark.timeout(limit_s * PATIENCE), append=False)
 
 
 class _Reporter:

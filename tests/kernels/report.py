@@ -11,7 +11,7 @@ import pytest
 
 @dataclass
 class Result:
-    """Of one test, or of a file that could not be collected."""
+    """The result of one test, or of a file that could not be collected."""
 
     ended: bool = False
     skip: str = ""
@@ -21,7 +21,7 @@ class Result:
 
 @dataclass
 class Outcome:
-    """Of the tests that one argument of pytest names."""
+    """The results of the tests that one argument of pytest names."""
 
     waiting: list[str]
     passed: list[str]
@@ -43,7 +43,7 @@ class Report:
     """The results so far, by the name of the test."""
 
     def __init__(self, path: Path) -> None:
-        """Nothing need be at `path` yet."""
+        """`path` is the file of the guest's reports; it need not exist yet."""
         self._path = path
         self._read = 0
         self._results: dict[str, Result] = {}

@@ -25,15 +25,15 @@ QUICK = {
     ),
     "6.12": (CHECKS, LOADING, f"{ARTICLE}[xdp-IPSeccmd.exe]", f"{SENDERS}[xdp]"),
 }
-"""Most of what a test costs under emulation is the programs that it starts, so the ones here start
-few, or are what the whole is about."""
+"""Under emulation most of a test's time goes to starting programs. So the tests here start few of
+them, or are those for which the guests exist."""
 DIRECTORIES = ("tests/netns", "tests/links", "tests/equality", "tests/xdp", "tests/boot")
 QUICK_LIMIT_S, WHOLE_LIMIT_S = 40 * 60.0, 6 * 3600.0
 """Alone, guests take eight minutes for the selection; beside other tests they get what is left."""
 
 
 def whole() -> bool:
-    """Whether everything is asked for."""
+    """Whether the environment asks for all tests."""
     return os.environ.get("IPSECD_KERNELS") == "whole"
 
 
@@ -43,10 +43,10 @@ def limit_s() -> float:
 
 
 def selection() -> list[tuple[str, str]]:
-    """Kernels, and the tests that run there, as pytest names them."""
+    """Pairs of a kernel and an argument of pytest, for all tests that run in guests."""
     if not whole():
         return [(kernel, file) for kernel in KERNELS for file in QUICK[kernel]]
-    found = [CHECKS]
+    files = [CHECKS]
     for directory in DIRECTORIES:
-        found += sorted(str(p.relative_to(ROOT)) for p in (ROOT / directory).glob("test_*.py"))
-    return [(kernel, file) for kernel in KERNELS for file in found]
+        files += sorted(str(p.relative_to(ROOT)) for p in (ROOT / directory).glob("test_*.py"))
+    return [(kernel, file) for kernel in KERNELS for file in files]

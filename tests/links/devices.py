@@ -65,11 +65,11 @@ def _relay(here: int, there: int) -> Iterator[None]:
     ended, end = os.pipe()
 
     def carry() -> None:
-        other = {here: there, there: here}
+        opposite = {here: there, there: here}
         while ended not in (ready := select.select([here, there, ended], [], [])[0]):
             for device in ready:
                 with suppress(OSError):
-                    os.write(other[device], os.read(device, 65535))
+                    os.write(opposite[device], os.read(device, 65535))
 
     thread = threading.Thread(target=carry)
     thread.start()
@@ -86,9 +86,9 @@ def wireguard(ground: Ground) -> Iterator[None]:
     ground.host("link add link0 type wireguard")
     ground.peer("link add link0 type wireguard")
     keys = [_keys(None), _keys(PEER)]
-    for namespace, other, endpoint in ((None, keys[1], PEER4), (PEER, keys[0], HERE4)):
+    for namespace, public_key, endpoint in ((None, keys[1], PEER4), (PEER, keys[0], HERE4)):
         remote = {
-            "public_key": other,
+            "public_key": public_key,
             "endpoint_addr": endpoint,
             "endpoint_port": 51820,
             "allowed_ips": ["0.0.0.0/0", "::/0"],

@@ -23,7 +23,7 @@ FILTERS = [
         f"[{HOST6}]=[{PEER6}]:{OUT_BY_ADDRESS}:{protocol}",
     )
 ]
-"""In words of this host, and with addresses."""
+"""The filters of the policy: some name this host as `0`, some by its addresses."""
 
 
 @contextmanager

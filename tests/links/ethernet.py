@@ -113,15 +113,15 @@ MACSEC_PORT = """
 """  # noqa: E501
 
 
-def macsec(lower: str, other: str, keys: tuple[str, str]) -> str:
+def macsec(lower: str, remote: str, keys: tuple[str, str]) -> str:
     """Lines for one end, with the keys for what it sends and for what it takes."""
     key, other_key = (digit * 32 for digit in keys)
     return f"""
         link set {lower} up
         link add link {lower} name link0 type macsec encrypt on
         macsec add link0 tx sa 0 pn 1 on key 01 {key}
-        macsec add link0 rx port 1 address {other}
-        macsec add link0 rx port 1 address {other} sa 0 pn 1 on key 02 {other_key}
+        macsec add link0 rx port 1 address {remote}
+        macsec add link0 rx port 1 address {remote} sa 0 pn 1 on key 02 {other_key}
     """
 
 

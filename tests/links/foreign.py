@@ -76,8 +76,8 @@ class Foreign:
 
 @contextmanager
 def foreign(directory: Path) -> Iterator[Foreign]:
-    made = Foreign(directory)
+    programs = Foreign(directory)
     try:
-        yield made
+        yield programs
     finally:
-        made.close()
+        programs.close()

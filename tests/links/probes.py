@@ -49,18 +49,18 @@ class End:
         family = socket.AF_INET6 if version == 6 else socket.AF_INET
         kind = socket.SOCK_STREAM if protocol == "TCP" else socket.SOCK_DGRAM
         with within(self.namespace):
-            made = socket.socket(family, kind)
+            sock = socket.socket(family, kind)
         try:
             if self.bound_to is not None:
                 name = self.bound_to.encode() + b"\0"
-                made.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, name)
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            made.bind((self.addresses[version], port))
-            made.setblocking(False)
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, name)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind((self.addresses[version], port))
+            sock.setblocking(False)
         except OSError:
-            made.close()
+            sock.close()
             raise
-        return made
+        return sock
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from tests.links.probes import BLOCKED, COUNT, DIRECTIONS, OPEN, Probe
 
 VARIABLE = "IPSECD_LINK_RESULTS"
 BEFORE = ", there before the daemon"
-"""What the name of a link ends with if it was made first."""
+"""The end of a link's name in the table if the link was made before the daemon started."""
 HELD, NOT_HELD, NOT_POSSIBLE = "held", "not held", "not possible here"
 
 

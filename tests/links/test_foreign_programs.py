@@ -28,9 +28,9 @@ def others(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Foreign]:
     with (
         site.wire(),
         built(WIRE, Ground()),
-        foreign(tmp_path_factory.mktemp("foreign")) as made,
+        foreign(tmp_path_factory.mktemp("foreign")) as programs,
     ):
-        yield made
+        yield programs
 
 
 def needs_tcx() -> None:

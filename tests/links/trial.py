@@ -42,4 +42,4 @@ def closed_without_us(kind: Kind) -> str:
 
     with built(kind, Ground()):
         eventually(all_came, READY_S)
-    return "; ".join(f"{one}: {count}" for one, count in came.items() if count < COUNT)
+    return "; ".join(f"{port}: {count}" for port, count in came.items() if count < COUNT)

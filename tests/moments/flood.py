@@ -87,11 +87,11 @@ class Target:
 
 
 def build(directory: Path) -> Path:
-    """The sender, compiled; its path."""
-    made = directory / "flood"
-    words = ("clang", "-O2", "-Wall", "-Wextra", "-Werror", "-o", str(made), str(SOURCE))
+    """Compile the program that sends; its path."""
+    binary = directory / "flood"
+    words = ("clang", "-O2", "-Wall", "-Wextra", "-Werror", "-o", str(binary), str(SOURCE))
     subprocess.run(words, check=True)
-    return made
+    return binary
 
 
 class Flood:
@@ -184,11 +184,11 @@ def outward(addresses: Iterable[str]) -> Iterator[None]:
 
 @contextmanager
 def in_namespace(name: str) -> Iterator[None]:
-    """Sockets that this thread opens are those of a network namespace."""
+    """Run the block with this thread in a network namespace: its sockets belong there."""
     setns = ctypes.CDLL(None, use_errno=True).setns
     setns.argtypes = (ctypes.c_int, ctypes.c_int)
-    with Path("/proc/thread-self/ns/net").open() as own, Path("/run/netns", name).open() as other:
-        assert setns(other.fileno(), CLONE_NEWNET) == 0, ctypes.get_errno()
+    with Path("/proc/thread-self/ns/net").open() as own, Path("/run/netns", name).open() as target:
+        assert setns(target.fileno(), CLONE_NEWNET) == 0, ctypes.get_errno()
         try:
             yield
         finally:
@@ -229,7 +229,7 @@ class Counter:
         self._membership(group, link, joins=False)
 
     def value(self) -> int:
-        """The count so far, as one that grows for ever modulo 2 to the 32nd."""
+        """The count so far; it wraps around at 2 to the 32nd."""
         size = 4 * (SK_MEMINFO_DROPS + 1)
         return sum(
             struct.unpack("=9I", sock.getsockopt(socket.SOL_SOCKET, SO_MEMINFO, size))[

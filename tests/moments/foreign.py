@@ -23,7 +23,7 @@ SIDES = {"ingress": libbpf.BPF_TCX_INGRESS, "egress": libbpf.BPF_TCX_EGRESS}
 
 def load(directory: Path) -> None:
     """Compile and pin a program for each verdict."""
-    source, made = directory / "foreign.c", directory / "foreign.o"
+    source, compiled = directory / "foreign.c", directory / "foreign.o"
     functions = [f'SEC("tc") int tc_{n}(void *_) {{ return {v}; }}' for n, v in TC_VERDICTS.items()]
     functions += [
         f'SEC("xdp") int xdp_{n}(void *_) {{ return {v}; }}' for n, v in XDP_VERDICTS.items()
@@ -32,8 +32,8 @@ def load(directory: Path) -> None:
     licence = 'char LICENSE[] SEC("license") = "GPL";\n'
     source.write_text(head + "\n".join(functions) + "\n" + licence)
     include = f"-I/usr/include/{run('uname', '-m').strip()}-linux-gnu"
-    run("clang", "-O2", "-g", "-target", "bpf", include, "-c", str(source), "-o", str(made))
-    run("bpftool", "prog", "loadall", str(made), str(PINNED))
+    run("clang", "-O2", "-g", "-target", "bpf", include, "-c", str(source), "-o", str(compiled))
+    run("bpftool", "prog", "loadall", str(compiled), str(PINNED))
 
 
 def unload() -> None:

@@ -36,12 +36,12 @@ RESTS, LEAST_BETWEEN_RESTS_S = 10, 60
 """How often what the daemon holds is looked at while it lives on; less often in a short soak."""
 GROWTH_KIB = 8 * 1024
 DESCRIPTORS = 4
-"""As many are of connections that end at this moment."""
+"""How many descriptors may belong to connections that are just being closed."""
 KERNEL_GROWTH_KIB = 64 * 1024
 SAID_EVERY_S = 600
-"""Between two lines that say how it goes, so that something is known of one that is broken off."""
+"""How often a line says how the soak goes, so that one that is broken off has said something."""
 LONG_S = 600
-"""From this on the memory of the kernel is judged: before, it is that of others."""
+"""A shorter soak does not judge the kernel's memory, which others change as well."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def holdings(pid: int) -> Holdings:
 
 @dataclass
 class Report:
-    """What has come of it."""
+    """What a soak has counted and measured."""
 
     leaked: int = 0
     passed: int = 0
@@ -89,7 +89,7 @@ class Report:
     held: list[Holdings] = field(default_factory=list)
 
     def faults(self, seconds: float) -> list[str]:
-        """What must not be, each in a line."""
+        """The faults in the report, each in a line; none if all is well."""
         faults = [*self.failures]
         if self.leaked:
             faults.append(f"{self.leaked} of {self.sent} packets leaked")
@@ -107,7 +107,7 @@ class Report:
         return faults
 
     def lines(self) -> list[str]:
-        """The whole of it for people."""
+        """The whole report as lines for people."""
         events, causes = (
             ", ".join(f"{name} {count}" for name, count in tally.most_common())
             for tally in (self.events, self.causes)
@@ -210,7 +210,7 @@ class Soak:
         return self._host.counters[0].value() + self._host.outside[0].value()
 
     def _turn(self, moment: Moment) -> None:
-        """Have a moment happen that has not, or undo it."""
+        """Have a moment happen, or undo it if it has happened."""
         lines = moment.back if moment.name in self._changed else moment.there
         perform(lines, self._host.counters)
         self._changed ^= {moment.name}

@@ -33,7 +33,7 @@ PAUSES_S = (0.002, 0.01, 0.08)
 """A daemon that is alive is met before it hears of a change, while it acts, and when it has."""
 SHORT_S = 0.002
 LONGEST_OUTAGE_S = 0.2
-"""Less than a cut that is felt, in the time of the flood."""
+"""The longest outage that is accepted, in seconds of the flood: nobody notices it."""
 
 
 def repetitions(short: int) -> int:
@@ -62,7 +62,7 @@ class Result:
 
 
 LEAST_SENT = 1000
-"""What is waited for if nothing has been sent: less than a hundredth of a second of it."""
+"""How many packets are waited for if none was sent yet: the flood takes less than 0.01 s."""
 
 
 class Stage:
@@ -87,8 +87,8 @@ class Stage:
     def settle(self) -> None:
         """Wait until the daemon enforces everywhere what it should."""
         if self.daemon.backend == "xdp":
-            # In step it is too before it has heard of new links; a link that takes no program may
-            # be one of these, so there is no more to it than patience.
+            # The daemon also counts as in step before it has heard of new links. Some link may take
+            # no program at all, so programs on all links are waited for, but not demanded.
             eventually(_all_have_programs)
         assert eventually(lambda: "in step" in self.daemon.ctl("status"), 60), self.daemon.log()
 
@@ -168,18 +168,18 @@ def stage(directory: Path, backend: str, seed: int) -> Iterator[Stage]:
     before = _links()
     with site.daemon(directory, backend) as daemon:
         run("ip", "link", "set", "wire0", "address", MAC)
-        made = Stage(daemon, program, random.Random(seed))
+        host = Stage(daemon, program, random.Random(seed))
         try:
             targets = tuple(Target("wire1", address) for address in (HERE4, HERE6))
-            unblocked = made.under_flood(targets, lambda: time.sleep(0.05))
+            unblocked = host.under_flood(targets, lambda: time.sleep(0.05))
             assert unblocked.leaked > unblocked.passed > 0, "the count does not count"
             block(daemon, f"*=0:{BLOCKED}:UDP", f"0=*:{BLOCKED}:UDP")
-            yield made
+            yield host
         finally:
-            # That a daemon does not start has been told already.
+            # If the daemon does not start, an earlier error has said so.
             with suppress(AssertionError):
-                made.enter("alive")
-            for counter in (*made.counters, *made.outside):
+                host.enter("alive")
+            for counter in (*host.counters, *host.outside):
                 counter.close()
             for name in _links() - before:
                 run("ip", "link", "delete", name, check=False)

@@ -25,16 +25,16 @@ CHANGES = ("apply", "turn_dynamic", "hand_block_over", "replace_dynamic")
 def host(
     tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Iterator[Stage]:
-    with stage(tmp_path_factory.mktemp("changes"), request.param, seed=1434) as made:
-        yield made
+    with stage(tmp_path_factory.mktemp("changes"), request.param, seed=1434) as staged:
+        yield staged
 
 
 @pytest.fixture
 def changes(host: Stage) -> Changes:
     """The changes, with a policy in force to begin with."""
-    made = Changes(host.daemon, host.chance)
-    made.apply()
-    return made
+    connection = Changes(host.daemon, host.chance)
+    connection.apply()
+    return connection
 
 
 def hold(host: Stage, happen: Callable[[], object], count: int) -> None:

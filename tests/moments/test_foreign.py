@@ -34,8 +34,8 @@ LOW, HIGH = 1, 60_000
 class Host:
     """A stage with programs of others to put on its link; what it sends is counted at the peer."""
 
-    def __init__(self, made: Stage) -> None:
-        self.stage = made
+    def __init__(self, staged: Stage) -> None:
+        self.stage = staged
 
     def restart_behind(self, programs: ExitStack, others: Others) -> None:
         """Stop the daemon, put programs of others on the link, and start it again."""
@@ -80,7 +80,7 @@ def host(
     tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Iterator[Host]:
     directory = tmp_path_factory.mktemp("foreign")
-    with stage(directory, request.param, seed=0) as made:
+    with stage(directory, request.param, seed=0) as staged:
         foreign.load(directory)
         # A packet that waits for an answer about its neighbour, which a program may drop, would be
         # counted late.
@@ -88,7 +88,7 @@ def host(
         for address in (PEER4, PEER6):
             neighbour = ("lladdr", mac, "dev", "wire0", "nud", "permanent")
             run("ip", "neigh", "replace", address, *neighbour)
-        host = Host(made)
+        host = Host(staged)
         try:
             host.holds("without programs of others")
             yield host

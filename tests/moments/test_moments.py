@@ -24,10 +24,10 @@ def host(
     """A host with the links of all moments, and its daemon alive, stopped or dead."""
     backend, state = request.param
     directory = tmp_path_factory.mktemp("moments")
-    with stage(directory, backend, zlib.crc32(f"{backend} {state}".encode())) as made:
-        made.prepare(tuple(moment for moment in MOMENTS.values() if possible(moment)))
-        made.enter(state)
-        yield made
+    with stage(directory, backend, zlib.crc32(f"{backend} {state}".encode())) as staged:
+        staged.prepare(tuple(moment for moment in MOMENTS.values() if possible(moment)))
+        staged.enter(state)
+        yield staged
 
 
 @pytest.mark.parametrize("moment", MOMENTS.values(), ids=MOMENTS)

@@ -24,14 +24,14 @@ TARGETS = (Target("wire1", HERE4), Target("wire1", HERE6))
 @pytest.fixture(params=BACKENDS)
 def host(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Stage]:
     """A host where dynamic rules alone block the flood, among many others with an end."""
-    with stage(tmp_path, request.param, seed=1434) as made:
-        client = connect(made)
+    with stage(tmp_path, request.param, seed=1434) as staged:
+        client = connect(staged)
         add(client, "flood", f"*=0:{BLOCKED}:UDP", None)
         client.call("UnassignPolicy", {"name": None})
         for number in range(RULES):
             address = f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}"
             add(client, f"ban {number}", f"{address}=0", TTL_S)
-        yield made
+        yield staged
 
 
 def connect(host: Stage) -> Client:
@@ -65,9 +65,9 @@ def test_not_one_packet_passes_and_all_ends_are_kept(host: Stage) -> None:
         status = json.loads(host.daemon.ctl("status", "--json"))
         assert status["dynamic_taken_over"] == status["dynamic_rules"] == RULES + 1
         assert "taken over 10,001 rules" in host.daemon.ctl("status")
-        left = [one["remaining_s"] for one in connect(host).call("ListDynamic")["rules"]]
-        assert left.count(None) == 1
-        assert all(TTL_S / 3 < one < TTL_S - 1 for one in left if one is not None)
+        remaining_s = [rule["remaining_s"] for rule in connect(host).call("ListDynamic")["rules"]]
+        assert remaining_s.count(None) == 1
+        assert all(TTL_S / 3 < s < TTL_S - 1 for s in remaining_s if s is not None)
     host.daemon.ctl("block", "203.0.113.7")
     assert replace(host, signal.SIGUSR2) > 0
     assert dynamic_entries(host.daemon) == []

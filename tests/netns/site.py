@@ -34,20 +34,20 @@ HOST: Namespace = ()
 
 
 def own_name(name: str) -> str:
-    """A name that no other process of tests has, for what is not in a namespace."""
+    """A name that no other process of tests uses, for things that are in no namespace."""
     return f"{name}-{os.getpid()}"
 
 
 def make_group(path: Path) -> None:
-    """Make a control group; it may be left of a run that was ended."""
+    """Make a control group, unless an earlier run that was broken off has left it."""
     while not path.is_dir():
-        # Whoever else was in the parent removes that when it has become empty.
+        # The parent may be removed by another process of tests, when it has become empty.
         with suppress(FileNotFoundError):
             path.mkdir(parents=True, exist_ok=True)
 
 
 def inside(name: str) -> Namespace:
-    """A namespace that has a name."""
+    """The words that run a command in the namespace of this name."""
     return ("ip", "netns", "exec", name)
 
 
@@ -93,7 +93,7 @@ for n in range(count):
 
 
 def needs_isolation() -> None:
-    """Fail in CI, skip elsewhere, unless the tests run in namespaces of their own."""
+    """Skip the test unless tests run in namespaces of their own; in CI, fail it."""
     if os.geteuid() != 0 or "IPSECD_ISOLATED" not in os.environ:
         if os.environ.get("CI"):
             pytest.fail("needs root and namespaces of its own: run it with make test")
@@ -131,7 +131,7 @@ class Daemon:
     """A real ``ipsecd`` with directories of its own."""
 
     def __init__(self, directory: Path, backend: str = "nftables", where: Namespace = HOST) -> None:
-        """`where`: what runs it in namespaces of its own; the process has to be the daemon's."""
+        """`where` is a command that runs the daemon in other namespaces, as the same process."""
         self.directory = directory
         self.backend = backend
         self.where = where
@@ -141,7 +141,7 @@ class Daemon:
         self.environment = {**os.environ, "IPSECD_SOCKET": str(directory / "run/ipsecd.sock")}
 
     def start(self) -> None:
-        """Start it, and return when it serves."""
+        """Start the daemon, and return when it serves."""
         for name in ("etc", "lib", "run"):
             (self.directory / name).mkdir(exist_ok=True)
         socket_path = self.directory / "run/ipsecd.sock"
@@ -167,7 +167,7 @@ class Daemon:
             time.sleep(0.02)
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> None:
-        """End it with a signal and wait for it."""
+        """End the daemon with a signal, and wait for its end."""
         if self._process is not None:
             self._process.send_signal(number)
             self._process.wait(20 * PATIENCE)
@@ -193,7 +193,7 @@ class Daemon:
         return done.stdout + done.stderr
 
     def type(self, line: str, code: int = 0) -> str:
-        """What a legacy command line prints, typed as it stands."""
+        """What a legacy command line prints; it is a string, as a person types it."""
         return self.ctl(*shlex.split(line, posix=True), code=code)
 
 
@@ -207,13 +207,13 @@ def dynamic_entries(daemon: Daemon) -> list[str]:
             if "set" in item and item["set"]["name"].startswith("dynamic_")
             for element in item["set"].get("elem", [])
         ]
-    found = []
+    entries = []
     for name, size in (("dynamic_ipv4", abi.DYNAMIC4.size), ("dynamic_ipv6", abi.DYNAMIC6.size)):
         for directory in BPFFS.glob("maps-*"):
             descriptor = libbpf.get_pinned(directory / name)
-            found += [key.hex() for key in libbpf.keys(descriptor, size)]
+            entries += [key.hex() for key in libbpf.keys(descriptor, size)]
             os.close(descriptor)
-    return found
+    return entries
 
 
 def kernel_state(daemon: Daemon) -> str:
@@ -229,13 +229,13 @@ def daemon(directory: Path, backend: str = "nftables") -> Iterator[Daemon]:
     """A running daemon on a wire; nothing of it is left afterwards."""
     needs_isolation()
     with wire():
-        one = Daemon(directory, backend)
-        one.start()
+        running = Daemon(directory, backend)
+        running.start()
         try:
-            yield one
+            yield running
         finally:
             with suppress(subprocess.TimeoutExpired):
-                one.end()
+                running.end()
             run("nft", "delete", "table", "inet", "ipsecd", check=False)
 
 
@@ -252,7 +252,7 @@ def eventually(holds: Callable[[], bool], seconds: float = 10) -> bool:
 def ends_without_the_daemon(daemon: Daemon) -> bool:
     """Whether a rule with a time to live holds, with the daemon and without, and then ends.
 
-    The longer lives are for a machine that is too busy to look within the first.
+    If the machine is too busy to look in time, the test is tried again with a longer time to live.
     """
     for life_s in (2, 10, 60):
         begun = time.monotonic()
@@ -271,7 +271,7 @@ def ends_without_the_daemon(daemon: Daemon) -> bool:
 def block(daemon: Daemon, *filters: str) -> None:
     """Assign a policy that blocks."""
     path = daemon.directory / "blocks.yaml"
-    listed = ", ".join(f'"{one}"' for one in filters)
+    listed = ", ".join(f'"{text}"' for text in filters)
     path.write_text(
         f"policy: Blocks\nrules:\n  - rule: R\n    action: block\n    filters: [{listed}]\n"
     )
@@ -289,7 +289,7 @@ def listening(
 ) -> Iterator[Callable[[], int]]:
     """A listener, and the function that tells how many datagrams or connections came to it.
 
-    Call that when all is sent: the count ends when nothing more comes for `silence_s`, however
+    Call the function when all is sent. It counts until nothing has come for `silence_s`, however
     long a busy machine took to send.
     """
     words = ("tcp" if tcp else "udp", address, str(port), str(silence_s))

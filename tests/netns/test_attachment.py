@@ -56,11 +56,11 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
 def foreign(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An XDP program of somebody else, that lets everything pass."""
     directory = tmp_path_factory.mktemp("foreign")
-    source, made = directory / "foreign.c", directory / "foreign.o"
+    source, compiled = directory / "foreign.c", directory / "foreign.o"
     source.write_text(FOREIGN)
     include = f"-I/usr/include/{run('uname', '-m').strip()}-linux-gnu"
-    run("clang", "-O2", "-g", "-target", "bpf", include, "-c", str(source), "-o", str(made))
-    return made
+    run("clang", "-O2", "-g", "-target", "bpf", include, "-c", str(source), "-o", str(compiled))
+    return compiled
 
 
 def attached(name: str) -> bool:

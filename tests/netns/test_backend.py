@@ -26,10 +26,10 @@ pytestmark = pytest.mark.netns
 @pytest.fixture
 def backend() -> Iterator[NftablesBackend]:
     site.needs_isolation()
-    made = NftablesBackend()
-    yield made
-    made.remove()
-    made.close()
+    nftables = NftablesBackend()
+    yield nftables
+    nftables.remove()
+    nftables.close()
 
 
 def policy(*texts: str, names: tuple[str, ...] = ("R",)) -> Classifier:
@@ -110,14 +110,14 @@ def test_a_policy_change_does_not_touch_dynamic_sets(backend: NftablesBackend) -
     """The sets of dynamic rules, with their counts, stay as they are when the policy changes."""
     volatile = Volatile()
     backend.apply(policy("*=0:1:UDP"), volatile)
-    one = InForce(Origin("dynamic", "", "d"), parse_filter("203.0.113.7=0"), Action.BLOCK)
-    backend.change(volatile.change(add=rows_of([one])), volatile)
+    rule = InForce(Origin("dynamic", "", "d"), parse_filter("203.0.113.7=0"), Action.BLOCK)
+    backend.change(volatile.change(add=rows_of([rule])), volatile)
     before = {name for name in names("set") if name.startswith("dynamic_")}
     backend.apply(policy("*=0:2:UDP"), volatile)
     assert {name for name in names("set") if name.startswith("dynamic_")} == before
     backend.apply(policy(), volatile)
     assert {name for name in names("set") if name.startswith("dynamic_")} == before
-    backend.change(volatile.change(remove=[one.origin]), volatile)
+    backend.change(volatile.change(remove=[rule.origin]), volatile)
     assert not {name for name in names("set") if name.startswith("dynamic_")}
     assert backend.observe().drift == ()
 

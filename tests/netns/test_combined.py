@@ -46,15 +46,15 @@ def backend(request: pytest.FixtureRequest) -> Iterator[NftablesWithPrograms]:
     """As on a kernel that lets everybody change our table."""
     site.needs_isolation()
     with site.wire():
-        made = NftablesWithPrograms(
+        combined = NftablesWithPrograms(
             "nftables",
             NftablesBackend(protect=False),
             lambda: XdpBackend(BPFFS, alone=False, xdp=request.param == "xdp"),
             required=True,
         )
-        yield made
-        made.remove()
-        made.close()
+        yield combined
+        combined.remove()
+        combined.close()
 
 
 def holds(*, blocked: int = 1434, open_port: int = 1435) -> bool:
@@ -93,14 +93,14 @@ class Refusals:
     """Has the kernel refuse the call of a number, counted from 0, that changes something."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.left = -1
+        self.calls_left = -1
         self._call = libbpf._call
         monkeypatch.setattr(libbpf, "_call", self.call)
 
     def call(self, name: str, *arguments: Any) -> int:
-        if self.left >= 0 and any(word in name for word in MUTATING):
-            self.left -= 1
-            if self.left < 0:
+        if self.calls_left >= 0 and any(word in name for word in MUTATING):
+            self.calls_left -= 1
+            if self.calls_left < 0:
                 raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM), name)
         return self._call(name, *arguments)
 
@@ -114,9 +114,9 @@ def test_programs_that_fail_open_nothing(
     for number in range(200):
         blocked = 1434 + number % 2
         wanted = policy(f"*=0:{blocked}:UDP", f"0=*:{blocked}:UDP")
-        refusals.left = number
+        refusals.calls_left = number
         backend.apply(wanted, Volatile())
-        done, refusals.left = refusals.left >= 0, -1
+        done, refusals.calls_left = refusals.calls_left >= 0, -1
         failed += bool(backend.failures)
         if backend.failures:
             assert "nftables judges everything" in backend.failures[0]
@@ -177,14 +177,14 @@ def test_filters_without_pins_are_withdrawn_by_another_process() -> None:
     """As before Linux 6.6, where a tc filter outlives its process and nothing tells of it."""
     site.needs_isolation()
     with site.wire():
-        left = NftablesWithPrograms(
+        unpinned = NftablesWithPrograms(
             "nftables",
             NftablesBackend(protect=False),
             lambda: XdpBackend(BPFFS, alone=False, xdp=False, tcx=False),
             required=True,
         )
-        left.apply(POLICY, Volatile())
-        left.close()
+        unpinned.apply(POLICY, Volatile())
+        unpinned.close()
         assert delivered(HERE4, 1434) == 0
         withdraw_all(BPFFS)
         assert delivered(HERE4, 1434) == 5

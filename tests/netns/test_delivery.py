@@ -33,7 +33,7 @@ from tests.netns.site import (
 
 pytestmark = pytest.mark.netns
 
-EXEMPT = tuple(one.name for one in ESSENTIALS)
+EXEMPT = tuple(exemption.name for exemption in ESSENTIALS)
 ANYWHERE4, ANYWHERE6 = "198.51.100.7", "2001:db8:7::7"
 """Addresses that the peer sends to this host, and that are not its own."""
 
@@ -42,10 +42,10 @@ ANYWHERE4, ANYWHERE6 = "198.51.100.7", "2001:db8:7::7"
 def backend() -> Iterator[NftablesBackend]:
     site.needs_isolation()
     with site.wire():
-        made = NftablesBackend()
-        yield made
-        made.remove()
-        made.close()
+        nftables = NftablesBackend()
+        yield nftables
+        nftables.remove()
+        nftables.close()
 
 
 def written(address: str) -> str:

@@ -32,17 +32,17 @@ PARTS_WITH_A_SET = 4
 @pytest.fixture
 def backend() -> Iterator[NftablesBackend]:
     site.needs_isolation()
-    made = NftablesBackend()
-    made.apply(Classifier(), Volatile())
-    yield made
-    made.remove()
-    made.close()
+    nftables = NftablesBackend()
+    nftables.apply(Classifier(), Volatile())
+    yield nftables
+    nftables.remove()
+    nftables.close()
 
 
 def many(count: int, rules: int, start: int = 10 << 24) -> Classifier:
     """A policy of so many addresses, in so many rules."""
-    one = InForce(Origin("static", "P", "R"), parse_filter("10.0.0.0=0"), Action.BLOCK)
-    (row,) = rows_of([one])
+    first = InForce(Origin("static", "P", "R"), parse_filter("10.0.0.0=0"), Action.BLOCK)
+    (row,) = rows_of([first])
     entries = {
         (start + number).to_bytes(4, "big"): Origin("static", "P", f"rule {number % rules}")
         for number in range(count)
@@ -68,16 +68,16 @@ def policy_sets() -> set[str]:
 def test_what_was_prepared_is_what_is_applied(backend: NftablesBackend, rules: int) -> None:
     """In several short transactions, after none of which anything is drift or in force."""
     wanted = many(3 * LARGE, rules)
-    seen = []
+    observations = []
 
     def noted(work: Callable[[], T]) -> T:
         result = work()
-        seen.append(backend.observe())
+        observations.append(backend.observe())
         return result
 
     backend.prepare(wanted, noted)
-    assert len(seen) > 3
-    assert set(seen) == {Observation(Classifier().digest)}
+    assert len(observations) > 3
+    assert set(observations) == {Observation(Classifier().digest)}
     prepared = policy_sets()
     assert len(prepared) == 1
     backend.apply(wanted, Volatile())
@@ -90,9 +90,9 @@ def test_what_was_prepared_is_what_is_applied(backend: NftablesBackend, rules: i
 @pytest.mark.parametrize("rules", [1, 50])
 def test_how_much_is_loaded_is_told(backend: NftablesBackend, rules: int) -> None:
     """It rises from part to part and ends with all of what has to be loaded, over all sets."""
-    (one,), (other,) = many(3 * LARGE, rules).tables, many(2 * LARGE, rules, 11 << 24).tables
+    (larger,), (smaller,) = many(3 * LARGE, rules).tables, many(2 * LARGE, rules, 11 << 24).tables
     told: list[Progress] = []
-    backend.prepare(Classifier((one, other)), at_once, told.append)
+    backend.prepare(Classifier((larger, smaller)), at_once, told.append)
     shares = [progress.done for progress in told]
     assert len(set(shares)) > 3
     assert shares == sorted(shares)
@@ -110,7 +110,7 @@ def test_bans_and_repairs_between_the_parts_keep_what_is_prepared(
     before = backend._classifier
     assert before is not None
     parts = 0
-    seen = []
+    observations = []
 
     def interrupted(work: Callable[[], T]) -> T:
         nonlocal parts
@@ -118,7 +118,7 @@ def test_bans_and_repairs_between_the_parts_keep_what_is_prepared(
         result = work()
         if parts == PARTS_WITH_A_SET:
             backend.change(volatile.change(add=rows_of([ban])), volatile)
-            seen.append(backend.observe())
+            observations.append(backend.observe())
             backend.apply(before, volatile)
         return result
 
@@ -128,7 +128,7 @@ def test_bans_and_repairs_between_the_parts_keep_what_is_prepared(
     assert policy_sets() == prepared
     assert backend.observe() == Observation(wanted.digest)
     assert len(list(backend._reader.elements(prepared.pop()))) == 3 * LARGE
-    assert set(seen) == {Observation(before.digest)}
+    assert set(observations) == {Observation(before.digest)}
     assert len(backend.volatile_counts()) == 2
 
 
@@ -149,18 +149,18 @@ def test_what_was_prepared_and_is_not_wanted_goes(backend: NftablesBackend) -> N
 
 def test_an_unrelated_state_ends_a_preparation_that_is_under_way(backend: NftablesBackend) -> None:
     """As when containers change what is in force; what was wanted is then loaded as a whole."""
-    wanted, other = many(3 * LARGE, 1), many(3, 1, 11 << 24)
+    wanted, unrelated = many(3 * LARGE, 1), many(3, 1, 11 << 24)
     parts = 0
 
     def interrupted(work: Callable[[], T]) -> T:
         nonlocal parts
         parts += 1
         if parts == PARTS_WITH_A_SET:
-            backend.apply(other, Volatile())
+            backend.apply(unrelated, Volatile())
         return work()
 
     backend.prepare(wanted, interrupted)
-    assert backend.observe() == Observation(other.digest)
+    assert backend.observe() == Observation(unrelated.digest)
     assert len(policy_sets()) == 1
     backend.apply(wanted, Volatile())
     assert backend.observe() == Observation(wanted.digest)
@@ -171,12 +171,12 @@ def test_a_preparation_that_the_kernel_refuses_leaves_what_is_in_force(
 ) -> None:
     """What was loaded of it goes, and the state can be tried again."""
     wanted = many(3 * LARGE, 1)
-    commit, left = backend._commit, 2
+    commit, commits_left = backend._commit, 2
 
     def refuse(steps: list[object]) -> None:
-        nonlocal left
-        left -= 1
-        if left < 0:
+        nonlocal commits_left
+        commits_left -= 1
+        if commits_left < 0:
             raise BackendFailed("no memory", "free some")
         commit(steps)  # type: ignore[arg-type]
 

@@ -96,7 +96,7 @@ def test_a_permit_of_the_original_source_keeps_its_rank(daemon: Daemon) -> None:
     daemon.ctl("permit", f"{BOX4}=*:1434:UDP", "--name", "box")
     assert out() == 5
     rules = json.loads(daemon.ctl("stats", "--json"))["rules"]
-    assert next(one["packets"] for one in rules if one["rule"] == "box") == 5
+    assert next(rule["packets"] for rule in rules if rule["rule"] == "box") == 5
     daemon.ctl("unblock", "box")
     assert out() == 0
 

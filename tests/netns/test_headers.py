@@ -47,8 +47,8 @@ class Injector:
         return self._seen() > before
 
     def _seen(self) -> int:
-        found = json.loads(run("nft", "-j", "list", "counter", "inet", "witness", "seen"))
-        return int(found["nftables"][-1]["counter"]["packets"])
+        listed = json.loads(run("nft", "-j", "list", "counter", "inet", "witness", "seen"))
+        return int(listed["nftables"][-1]["counter"]["packets"])
 
 
 @pytest.fixture
@@ -61,10 +61,10 @@ def wire() -> Iterator[Injector]:
 
 @pytest.fixture
 def backend() -> Iterator[NftablesBackend]:
-    made = NftablesBackend()
-    yield made
-    made.remove()
-    made.close()
+    nftables = NftablesBackend()
+    yield nftables
+    nftables.remove()
+    nftables.close()
 
 
 def block(backend: NftablesBackend, *texts: str, drop: bool = True) -> None:
@@ -203,8 +203,10 @@ def test_link_local_and_multicast_destinations_are_this_host(
     """
     while "tentative" in run("ip", "-6", "address", "show", "dev", "wire0"):
         time.sleep(0.1)
-    found = json.loads(run("ip", "-j", "-6", "address", "show", "dev", "wire0", "scope", "link"))
-    local = next(one["local"] for link in found for one in link.get("addr_info", []) if one)
+    links = json.loads(run("ip", "-j", "-6", "address", "show", "dev", "wire0", "scope", "link"))
+    local = next(
+        address["local"] for link in links for address in link.get("addr_info", []) if address
+    )
     source = socket.inet_pton(10, "fe80::66")
     for text in (local, "ff02::1", HERE6):
         head = struct.pack(">IHBB", 6 << 28, 28, 17, 64)

@@ -25,11 +25,11 @@ pytestmark = pytest.mark.netns
 def engine(tmp_path: Path) -> Iterator[Engine]:
     needs_isolation()
     directories = Directories(tmp_path / "etc", tmp_path / "lib", tmp_path / "run")
-    made = Engine(Config(), directories, NftablesBackend)
-    made.start()
-    yield made
-    made.stop()
-    made.close()
+    started = Engine(Config(), directories, NftablesBackend)
+    started.start()
+    yield started
+    started.stop()
+    started.close()
 
 
 def inventory(address: int) -> Inventory:
@@ -48,7 +48,7 @@ def test_both_are_in_the_kernel(engine: Engine) -> None:
         lines = run("nft", "list", "table", "inet", "ipsecd").splitlines()
         entries = [line for line in lines if "10.0.0." in line]
         for port in ("1111", "2222"):
-            found = [line for line in entries if port in line]
-            assert found, (port, entries)
-            assert all(f"10.0.0.{last}" in line for line in found), (port, entries)
+            of_port = [line for line in entries if port in line]
+            assert of_port, (port, entries)
+            assert all(f"10.0.0.{last}" in line for line in of_port), (port, entries)
         assert engine.observe().drift == ()

@@ -83,8 +83,8 @@ def test_nothing_gets_through_a_replacement(daemon: Daemon) -> None:
 def test_nothing_gets_through_a_replacement_of_a_dynamic_rule(daemon: Daemon) -> None:
     """A rule in the place of one of its name, both blocking the flow: no packet in between."""
     filters = ("192.168.1.66=0:1434:UDP", "192.168.1.0/24=0:1434:UDP")
-    for other in ("10.1.1.1=0:9:UDP", "10.1.1.0/24=0:9:UDP"):
-        daemon.ctl("block", other)
+    for unrelated in ("10.1.1.1=0:9:UDP", "10.1.1.0/24=0:9:UDP"):
+        daemon.ctl("block", unrelated)
     daemon.ctl("block", filters[0], "--name", "x")
     with Flood() as flood:
         for number in range(60):

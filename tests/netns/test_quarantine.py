@@ -28,7 +28,7 @@ def daemon(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Daemon]:
 
 def assign(daemon: Daemon, name: str, *filters: str) -> None:
     path = daemon.directory / "policy.yaml"
-    listed = ", ".join(f'"{one}"' for one in filters)
+    listed = ", ".join(f'"{text}"' for text in filters)
     path.write_text(POLICY.format(name=name, filters=listed))
     daemon.ctl("apply", str(path), "--assign")
 

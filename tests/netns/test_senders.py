@@ -51,9 +51,9 @@ def service() -> Iterator[Path]:
     path = top / SERVICE
     make_group(path / "worker")
     yield path
-    for one in (path / "worker", path, path.parent):
+    for group in (path / "worker", path, path.parent):
         with suppress(OSError):
-            one.rmdir()
+            group.rmdir()
 
 
 def sent(group: Path | None, port: int, to: str = PEER4) -> int:
@@ -160,6 +160,6 @@ def test_a_service_is_followed_when_it_starts_again(daemon: Daemon, service: Pat
 def test_where_there_are_no_control_groups_it_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """By name, with what to do."""
     monkeypatch.setattr(cgroups, "ROOTS", ())
-    one = InForce(Origin("static", "P", "r"), parse_filter("service:x.service=*"), Action.BLOCK)
+    rule = InForce(Origin("static", "P", "r"), parse_filter("service:x.service=*"), Action.BLOCK)
     with pytest.raises(Refused, match=r"service:x\.service' cannot be told apart here"):
-        cgroups.require(compile_filters([one]).tables)
+        cgroups.require(compile_filters([rule]).tables)

@@ -41,8 +41,8 @@ def watched() -> Iterator[None]:
     assert (run("nft", "list", "ruleset"), run("ip", "-o", "link")) == before
     for monitor in monitors:
         monitor.terminate()
-        seen, _ = monitor.communicate(timeout=60)
-        assert seen == ""
+        events, _ = monitor.communicate(timeout=60)
+        assert events == ""
 
 
 @pytest.mark.usefixtures("watched")
@@ -75,7 +75,7 @@ def test_without_a_namespace_nothing_is_attached(name: str) -> None:
 @pytest.mark.usefixtures("watched")
 def test_what_the_kernel_refuses_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A program that the verifier does not take makes XDP unusable, in the kernel's words."""
-    source, made = tmp_path / "wrong.bpf.c", tmp_path / "wrong.bpf.o"
+    source, compiled = tmp_path / "wrong.bpf.c", tmp_path / "wrong.bpf.o"
     source.write_text(
         "#include <linux/bpf.h>\n#include <bpf/bpf_helpers.h>\n"
         'SEC("xdp") int receive_lan(struct xdp_md *frame)'
@@ -83,10 +83,10 @@ def test_what_the_kernel_refuses_is_said(tmp_path: Path, monkeypatch: pytest.Mon
         'char LICENSE[] SEC("license") = "GPL";\n'
     )
     include = f"-I/usr/include/{run('uname', '-m').strip()}-linux-gnu"
-    run("clang", "-O2", "-g", "-target", "bpf", include, "-c", str(source), "-o", str(made))
+    run("clang", "-O2", "-g", "-target", "bpf", include, "-c", str(source), "-o", str(compiled))
     monkeypatch.setattr(trial_process, "leave_network", lambda: "not here")
-    monkeypatch.setattr(programs, "OBJECT", made)
-    monkeypatch.setattr(programs.Programs.__init__, "__defaults__", (0, made, ()))
+    monkeypatch.setattr(programs, "OBJECT", compiled)
+    monkeypatch.setattr(programs.Programs.__init__, "__defaults__", (0, compiled, ()))
     monkeypatch.setattr(programs, "MAPS", ())
     answers: list[dict[str, object]] = []
     monkeypatch.setattr(trial_process, "say_json", answers.append)
@@ -112,9 +112,11 @@ def test_the_verdict_follows_the_trial(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was refused cannot be used, and what was left out is not said to have been tried."""
     came = {"nftables": Trial(refusal="Operation not supported"), "xdp": Trial(refusal="back-edge")}
     monkeypatch.setattr("ipsecd.backend.registry.try_backend", came.__getitem__)
-    for one, words in zip(assess(BPFFS, ()), ("Operation not supported", "back-edge"), strict=True):
-        assert not one.usable
-        assert one.reasons_against[0] == f"the kernel refused it: {words}"
+    for assessment, words in zip(
+        assess(BPFFS, ()), ("Operation not supported", "back-edge"), strict=True
+    ):
+        assert not assessment.usable
+        assert assessment.reasons_against[0] == f"the kernel refused it: {words}"
     came |= {"nftables": Trial(untried="no"), "xdp": Trial(done="loaded", untried="no")}
     nftables, xdp = assess(BPFFS, ())
     assert nftables.usable

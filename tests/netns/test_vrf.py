@@ -33,7 +33,7 @@ from tests.netns.site import (
 
 pytestmark = pytest.mark.netns
 
-EXEMPT = tuple(one.name for one in ESSENTIALS)
+EXEMPT = tuple(exemption.name for exemption in ESSENTIALS)
 RULE = Origin("static", "P", "R")
 BLUE, BLUE4 = "blue", "198.51.100.9"
 """The VRF, and an address that it has itself."""
@@ -58,8 +58,8 @@ OUT = [(PEER4, "wire0"), (PEER4, BLUE), (PEER6, "wire0"), (PEER6, BLUE)]
 @pytest.fixture
 def backend() -> Iterator[NftablesBackend]:
     site.needs_isolation()
-    made = ["ip", "link", "add", BLUE, "type", "vrf", "table", "10"]
-    if subprocess.run(made, capture_output=True, check=False).returncode:
+    vrf = ["ip", "link", "add", BLUE, "type", "vrf", "table", "10"]
+    if subprocess.run(vrf, capture_output=True, check=False).returncode:
         pytest.skip("this kernel has no VRFs")
     try:
         run("ip", "link", "set", BLUE, "up")
@@ -79,8 +79,8 @@ def backend() -> Iterator[NftablesBackend]:
 
 
 def rule(action: Action, text: str, kind: InterfaceType | None = None) -> InForce:
-    made = InForce(RULE, parse_filter(text), action)
-    return replace(made, interface_type=kind)
+    in_force = InForce(RULE, parse_filter(text), action)
+    return replace(in_force, interface_type=kind)
 
 
 def enforce(backend: NftablesBackend, *filters: InForce) -> None:

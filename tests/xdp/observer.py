@@ -1,4 +1,4 @@
-"""Lets the programs say what they read: through what they drop, and what they count."""
+"""Finds out what the programs read in a frame, by what they drop and what they count."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from tests.xdp.reference_parser import Seen
 
 DROPPED = {"receive": 1, "arrive": 2, "leave": 2}
 LARGEST_XDP_FRAME = 3500
-"""About a page is what a test run of XDP takes."""
+"""The longest frame that a test run of XDP takes: about a page."""
 _NETWORK_HEADERS = {b"\x08\x00": 20, b"\x86\xdd": 40}
 
 
 def takes(hook: str, frame: bytes) -> bool:
-    """Whether a test run takes the frame; that of tc wants a whole header behind an IP type."""
+    """Whether a test run takes the frame; that of tc wants a whole header after an IP type."""
     if hook == "receive":
         return 14 <= len(frame) <= LARGEST_XDP_FRAME
     return len(frame) >= 14 + _NETWORK_HEADERS.get(frame[12:14], 1)
@@ -51,15 +51,17 @@ class Observer:
         )
         policy = compile_filters([InForce(Origin("static", "P", "R"), never, Action.BLOCK)])
         self.programs.apply(policy, self._volatile)
-        # A filter of a shape that is there already is one entry in a map.
+        # So that a filter of one of these shapes can be added later as one entry in a map.
         for family in Family:
             first, second = (
                 Endpoint(Network(family, 0xF0F0F0F0 + n, family.bits)) for n in range(2)
             )
             shapes = [
-                Filter(replace(first, ports=one), replace(second, ports=two), 17)
-                for one in ((), (PortRange(1, 1),))
-                for two in ((), (PortRange(1, 1),))
+                Filter(
+                    replace(first, ports=source_ports), replace(second, ports=destination_ports), 17
+                )
+                for source_ports in ((), (PortRange(1, 1),))
+                for destination_ports in ((), (PortRange(1, 1),))
             ]
             shapes.append(Filter(first, second))
             shapes.append(Filter(first, second, ICMP, message=IcmpMessage(255, 255, 255)))
@@ -84,32 +86,32 @@ class Observer:
         assert len(rose) <= 1
         return rose[0] if rose else "parsed"
 
-    def sees(self, hook: str, frame: bytes, seen: Seen, *, bare: bool = False) -> bool:
-        """Whether a program reads exactly what `seen` says: a filter for just that drops it."""
+    def sees(self, hook: str, frame: bytes, expected: Seen, *, bare: bool = False) -> bool:
+        """Whether a program reads exactly what is `expected`: a filter for just that drops it."""
         volatile = self._volatile
-        one = InForce(Origin("dynamic", "", "exact"), exactly(seen), Action.BLOCK)
-        self.programs.change(volatile.change(add=rows_of([one]), deadline=inf), volatile)
+        exact = InForce(Origin("dynamic", "", "exact"), exactly(expected), Action.BLOCK)
+        self.programs.change(volatile.change(add=rows_of([exact]), deadline=inf), volatile)
         try:
             return self.run(hook, frame, bare=bare)
         finally:
-            self.programs.change(volatile.change(remove=[one.origin]), volatile)
+            self.programs.change(volatile.change(remove=[exact.origin]), volatile)
 
     def close(self) -> None:
         self.programs.close()
 
 
-def exactly(seen: Seen) -> Filter:
+def exactly(expected: Seen) -> Filter:
     """The filter for packets with just these addresses, this protocol and these ports."""
     ends = [
         Endpoint(
-            Network(seen.family, address, seen.family.bits),
+            Network(expected.family, address, expected.family.bits),
             (PortRange(port, port),) if port else (),
         )
         for address, port in (
-            (seen.source, seen.source_port),
-            (seen.destination, seen.destination_port),
+            (expected.source, expected.source_port),
+            (expected.destination, expected.destination_port),
         )
     ]
-    hidden = seen.family is Family.IPV6 and seen.protocol in IPV6_EXTENSION_HEADERS
-    message = IcmpMessage(seen.message[0], *seen.message) if seen.message else None
-    return Filter(ends[0], ends[1], None if hidden else seen.protocol, message=message)
+    hidden = expected.family is Family.IPV6 and expected.protocol in IPV6_EXTENSION_HEADERS
+    message = IcmpMessage(expected.message[0], *expected.message) if expected.message else None
+    return Filter(ends[0], ends[1], None if hidden else expected.protocol, message=message)

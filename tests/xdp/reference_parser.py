@@ -15,9 +15,10 @@ MAX_EXTENSIONS = 8
 
 @dataclass(frozen=True)
 class Seen:
-    """What filters see of a packet; ports are None where there are none, as is the message.
+    """What filters see of a packet.
 
-    That is the type and code of ICMP (RFC 792, 4443).
+    Ports are None where there are none; so is the message, the type and code of ICMP (RFC 792,
+    4443).
     """
 
     family: Family
@@ -96,12 +97,12 @@ def _ipv6(packet: bytes) -> Seen:
     inside = packet[:whole]
     following, at = packet[6], 40
     addresses = (number(packet, 8, 16), number(packet, 24, 16))
-    for seen in range(MAX_EXTENSIONS + 1):
+    for passed in range(MAX_EXTENSIONS + 1):
         if following not in EXTENSIONS:
             ports = _ports(inside, at, following, later=False)
             message = _message(inside, at, icmp=following == 58)
             return Seen(Family.IPV6, *addresses, following, *ports, False, message)
-        if seen == MAX_EXTENSIONS:
+        if passed == MAX_EXTENSIONS:
             break
         if len(inside) < at + 8:
             raise Unreadable("headers-truncated")

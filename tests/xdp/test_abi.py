@@ -49,18 +49,18 @@ def types(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]
     The object itself describes no type that is only pointed to, so they stand in one of their own.
     """
     directory = tmp_path_factory.mktemp("layouts")
-    source, made = directory / "layouts.bpf.c", directory / "layouts.bpf.o"
+    source, compiled = directory / "layouts.bpf.c", directory / "layouts.bpf.o"
     variables = "".join(f"struct {name} one_{name};\n" for name in SIZES)
     source.write_text(f'#include "abi.h"\n{variables}')
     include = [f"-I{ROOT / 'bpf'}", f"-I/usr/include/{run('uname', '-m').strip()}-linux-gnu"]
-    run("clang", "-O2", "-g", "-target", "bpf", *include, "-c", str(source), "-o", str(made))
-    listed = json.loads(run("bpftool", "-j", "btf", "dump", "file", str(made)))["types"]
-    return {one["name"]: one for one in listed if one["kind"] == "STRUCT"}
+    run("clang", "-O2", "-g", "-target", "bpf", *include, "-c", str(source), "-o", str(compiled))
+    listed = json.loads(run("bpftool", "-j", "btf", "dump", "file", str(compiled)))["types"]
+    return {item["name"]: item for item in listed if item["kind"] == "STRUCT"}
 
 
 def offset(types: dict[str, dict[str, Any]], name: str, member: str) -> int:
-    (found,) = [m for m in types[name]["members"] if m["name"] == member]
-    return int(found["bits_offset"]) // 8
+    (entry,) = [m for m in types[name]["members"] if m["name"] == member]
+    return int(entry["bits_offset"]) // 8
 
 
 @pytest.mark.parametrize("name", SIZES)
@@ -88,7 +88,7 @@ def test_members_lie_where_the_daemon_puts_them(types: dict[str, dict[str, Any]]
     assert [offset(types, "dynamic_entry", m) for m in words] == [0, 8, 16, 24, 32]
 
 
-@pytest.mark.parametrize("field", [one for one in FIELDS if one.place is not None])
+@pytest.mark.parametrize("field", [row for row in FIELDS if row.place is not None])
 @pytest.mark.parametrize("family", Family)
 def test_fields_lie_where_the_programs_look(
     types: dict[str, dict[str, Any]], field: Field, family: Family

@@ -37,7 +37,7 @@ class Faults:
     """Lets so many mutating calls pass, and then fails one."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.left = -1
+        self.calls_left = -1
         self.error: BaseException | None = None
         self._call = libbpf._call
         self._map_lines = libbpf.map_lines
@@ -54,12 +54,12 @@ class Faults:
         return self._map_lines(descriptor, lines, writable=writable)
 
     def _count(self, name: str) -> None:
-        if self.left >= 0 and any(word in name for word in MUTATING):
-            if self.left == 0:
+        if self.calls_left >= 0 and any(word in name for word in MUTATING):
+            if self.calls_left == 0:
                 assert self.error is not None
-                self.left = -1
+                self.calls_left = -1
                 raise self.error
-            self.left -= 1
+            self.calls_left -= 1
 
 
 def policy(*filters: str) -> Classifier:
@@ -83,9 +83,9 @@ def link() -> Iterator[None]:
 
 def judged_by(backend: XdpBackend) -> str | None:
     """The digest of what the kernel holds, which must be in step."""
-    seen = backend.observe()
-    assert seen.drift == ()
-    return seen.digest
+    observation = backend.observe()
+    assert observation.drift == ()
+    return observation.digest
 
 
 @pytest.mark.usefixtures("link")
@@ -99,12 +99,12 @@ def test_a_crash_at_any_call_leaves_something_whole(monkeypatch: pytest.MonkeyPa
     crashes = 0
     for number in range(200):
         dying = XdpBackend(DIRECTORY)
-        faults.left, faults.error = number, Crash()
+        faults.calls_left, faults.error = number, Crash()
         try:
             dying.apply(NEW, Volatile())
         except Crash:
             crashes += 1
-            faults.left = -1
+            faults.calls_left = -1
             dying.close()
             assert "xdp" in run("ip", "link", "show", "fault0")
             if number % 5 == 0:
@@ -115,7 +115,7 @@ def test_a_crash_at_any_call_leaves_something_whole(monkeypatch: pytest.MonkeyPa
                 assert len(list(DIRECTORY.glob("maps-*"))) == 1
         else:
             break
-    faults.left = -1
+    faults.calls_left = -1
     assert crashes > 10
     assert judged_by(dying) == NEW.digest
     dying.close()

@@ -31,10 +31,10 @@ def policy(filters: Sequence[str]) -> Classifier:
 
 def after(image: Image, classifier: Classifier) -> Image:
     """The image that a state of `classifier` is made with, each table being a group of its own."""
-    made = next_image(image, classifier)
+    successor = next_image(image, classifier)
     for table in classifier.tables:
-        place_tables(made, (table,), {RULE: 0})
-    return made
+        place_tables(successor, (table,), {RULE: 0})
+    return successor
 
 
 @settings(max_examples=300, deadline=None)
@@ -69,7 +69,7 @@ def test_no_image_in_use_is_written_and_there_is_always_a_slot(
         assert {group_key((table,)) for table in classifier.tables} == image.locations.keys()
         for placed in image.locations.values():
             assert (
-                sum(len(one) for one in lines[placed.slot]) == image.sizes[placed.slot] * abi.LINE
+                sum(len(part) for part in lines[placed.slot]) == image.sizes[placed.slot] * abi.LINE
             )
 
 
@@ -101,17 +101,17 @@ def test_news_of_a_container_make_one_small_map() -> None:
 
     def maps() -> dict[int, int]:
         """The numbers of the images in the kernel, and how many lines they have."""
-        found = {}
+        sizes = {}
         for slot in range(abi.IMAGES):
             value = libbpf.look_up(programs.maps["images"], struct.pack("=I", slot), 4)
             if value:
                 (number,) = struct.unpack("=I", value)
-                found[number] = libbpf.map_info(libbpf.map_by_id(number)).max_entries
-        return found
+                sizes[number] = libbpf.map_info(libbpf.map_by_id(number)).max_entries
+        return sizes
 
     programs.apply(policy(LONG), Volatile())
     (long,) = maps()
-    seen = set()
+    earlier = set()
     for number in range(6):
         classifier = merged(policy(LONG), policy([f"172.17.0.{number}=0:80:TCP"]))
         programs.apply(classifier, Volatile())
@@ -119,8 +119,8 @@ def test_news_of_a_container_make_one_small_map() -> None:
         assert not programs.drift()
         (small,) = maps().keys() - {long}
         assert maps()[small] < 4
-        assert small not in seen
-        seen.add(small)
+        assert small not in earlier
+        earlier.add(small)
     programs.apply(policy([]), Volatile())
     assert not maps()
     programs.close()

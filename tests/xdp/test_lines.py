@@ -15,13 +15,13 @@ def near_prefixes(draw: st.DrawFn, family: Family) -> dict[tuple[int, int], int]
     bits = family.bits
     base = draw(st.sampled_from([0, 10 << (bits - 8), (1 << bits) - 64]))
     lengths = st.sampled_from([0, 1, 8, *range(bits - 6, bits + 1)])
-    found = {}
+    prefixes = {}
     for length, offset, rule in draw(
         st.lists(st.tuples(lengths, st.integers(0, 63), st.integers(1, 3)), min_size=1, max_size=12)
     ):
         dropped = bits - length
-        found[(base + offset) >> dropped << dropped, length] = rule
-    return found
+        prefixes[(base + offset) >> dropped << dropped, length] = rule
+    return prefixes
 
 
 @settings(max_examples=300, deadline=None)
@@ -39,9 +39,9 @@ def test_ranges_say_what_prefixes_say(data: st.DataObject, family: Family) -> No
     for address in sorted({edge + step for edge in edges for step in (-1, 0, 1)}):
         holding = [key for key in prefixes if key[0] <= address <= key[0] + spans[key]]
         wanted = prefixes[max(holding, key=lambda key: key[1])] if holding else None
-        seen = [
+        rules_there = [
             rule
             for first, last, rule in zip(firsts, lasts, rules, strict=True)
             if first <= address <= last
         ]
-        assert seen == ([] if wanted is None else [wanted])
+        assert rules_there == ([] if wanted is None else [wanted])

@@ -152,9 +152,9 @@ EXPECTED = {
 @pytest.fixture(scope="module")
 def observer() -> Iterator[Observer]:
     needs_isolation()
-    made = Observer()
-    yield made
-    made.close()
+    watching = Observer()
+    yield watching
+    watching.close()
 
 
 def agree(observer: Observer, frame: bytes, *, bare: bool = False) -> Seen | str:
@@ -163,8 +163,8 @@ def agree(observer: Observer, frame: bytes, *, bare: bool = False) -> Seen | str
     for hook in HOOKS:
         if not takes(hook, frame):
             continue
-        found = observer.result(hook, frame, bare=bare)
-        assert found == (wanted if isinstance(wanted, str) else "parsed"), (hook, frame.hex())
+        result = observer.result(hook, frame, bare=bare)
+        assert result == (wanted if isinstance(wanted, str) else "parsed"), (hook, frame.hex())
         if isinstance(wanted, Seen):
             assert observer.sees(hook, frame, wanted, bare=bare), (hook, wanted, frame.hex())
     return wanted
@@ -178,30 +178,30 @@ def kind_of(packet: bytes) -> int:
 @pytest.mark.parametrize("tags", [(), (0x8100,), (0x88A8, 0x8100)])
 def test_the_corpus(observer: Observer, name: str, tags: tuple[int, ...]) -> None:
     """Every packet, untagged, in a VLAN, and in a VLAN in a VLAN."""
-    found = agree(observer, ethernet(PACKETS[name], kind_of(PACKETS[name]), tags))
+    result = agree(observer, ethernet(PACKETS[name], kind_of(PACKETS[name]), tags))
     expected = EXPECTED.get(name)
-    assert found == expected if expected else isinstance(found, Seen)
+    assert result == expected if expected else isinstance(result, Seen)
 
 
 @pytest.mark.parametrize("name", PACKETS)
 def test_the_corpus_without_a_link_header(observer: Observer, name: str) -> None:
     """Every packet as a tunnel delivers it."""
-    found = agree(observer, PACKETS[name], bare=True)
+    result = agree(observer, PACKETS[name], bare=True)
     if name == "wrong version":
-        assert found == "not-ip"
+        assert result == "not-ip"
     else:
-        assert found == EXPECTED.get(name, found)
+        assert result == EXPECTED.get(name, result)
 
 
 @pytest.mark.parametrize("kinds", CHAINS, ids=str)
 def test_chains_of_extension_headers(observer: Observer, kinds: tuple[int, ...]) -> None:
     """Up to eight are seen through, and what has more is unreadable."""
-    found = agree(observer, ethernet(ipv6(UDP, kinds=kinds), 0x86DD))
+    result = agree(observer, ethernet(ipv6(UDP, kinds=kinds), 0x86DD))
     if len(kinds) > 8:
-        assert found == "too-many-headers"
+        assert result == "too-many-headers"
     else:
-        assert isinstance(found, Seen)
-        assert (found.source_port, found.destination_port) == (4000, 1434)
+        assert isinstance(result, Seen)
+        assert (result.source_port, result.destination_port) == (4000, 1434)
 
 
 @pytest.mark.parametrize(
@@ -275,9 +275,9 @@ def test_random_changes(observer: Observer) -> None:
             frame = frame[:15]
         wanted = read_frame(frame)
         hook = luck.choice([hook for hook in HOOKS if takes(hook, frame)])
-        found = observer.result(hook, frame)
-        assert found == (wanted if isinstance(wanted, str) else "parsed"), frame.hex()
+        result = observer.result(hook, frame)
+        assert result == (wanted if isinstance(wanted, str) else "parsed"), frame.hex()
         if isinstance(wanted, Seen):
             assert observer.sees(hook, frame, wanted), (wanted, frame.hex())
-        outcomes.add(found)
+        outcomes.add(result)
     assert outcomes == set(abi.PARSE_RESULTS)

@@ -45,16 +45,16 @@ def backend() -> Iterator[XdpBackend]:
     """A backend with one link to be on."""
     needs_isolation()
     run("ip", "link", "add", "rules0", "type", "veth", "peer", "name", "rules1")
-    made = XdpBackend(DIRECTORY)
-    yield made
-    made.remove()
-    made.close()
+    programs = XdpBackend(DIRECTORY)
+    yield programs
+    programs.remove()
+    programs.close()
     run("ip", "link", "delete", "rules0")
 
 
 def in_force(backend: XdpBackend, classifier: Classifier) -> bool:
-    seen = backend.observe()
-    return (seen.digest, seen.drift) == (classifier.digest, ())
+    observation = backend.observe()
+    return (observation.digest, observation.drift) == (classifier.digest, ())
 
 
 @pytest.mark.parametrize("count", [SPARE_RULES, 100_000])
@@ -97,17 +97,17 @@ def test_a_refused_call_while_maps_are_replaced_changes_nothing(
     backend.apply(few, Volatile())
     failures = 0
     for number in range(200):
-        faults.left, faults.error = number, OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+        faults.calls_left, faults.error = number, OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
         try:
             backend.apply(many, Volatile())
         except (IpsecdError, OSError):
             failures += 1
-            faults.left = -1
+            faults.calls_left = -1
             assert in_force(backend, few)
             assert backend.counts().keys() == few.origins
         else:
             break
-    faults.left = -1
+    faults.calls_left = -1
     assert failures > 3
     assert in_force(backend, many)
 
@@ -115,17 +115,17 @@ def test_a_refused_call_while_maps_are_replaced_changes_nothing(
 def test_every_rule_can_be_told_from_pinned_maps(backend: XdpBackend) -> None:
     """Names of any length lead back from a counter, for whoever has the maps and nothing else."""
     origins = [Origin("static", "P" * 1000, f"{number} {'ü' * 500}") for number in range(20)]
-    made = compile_filters(
+    classifier = compile_filters(
         InForce(origin, parse_filter(f"10.0.0.{number}=0"), Action.BLOCK)
         for number, origin in enumerate(origins)
     )
-    backend.apply(made, Volatile())
+    backend.apply(classifier, Volatile())
     programs = backend._programs
     assert programs is not None
     counted = {origin: Count(n, n * n) for n, origin in enumerate(origins)}
     programs.restore_counts(counted)
     (pins,) = DIRECTORY.glob("maps-*")
-    assert pinned_state(pins) == (made.digest, counted)
+    assert pinned_state(pins) == (classifier.digest, counted)
     backend.apply(policy(range(1)), Volatile())
     assert pinned_state(pins)[1] == {rule(0): Count()}
 

@@ -51,7 +51,7 @@ def arriving(port: int, protocol: int = UDP, family: Family = Family.IPV4) -> Pa
 
 def test_every_word_agrees_with_the_policy() -> None:
     """Over generated policies, dynamic rules and exemptions; each outcome occurs."""
-    seen: Counter[int] = Counter()
+    words_seen: Counter[int] = Counter()
 
     @seed(1434)
     @settings(
@@ -68,8 +68,8 @@ def test_every_word_agrees_with_the_policy() -> None:
     )
     def compare(filters: list[InForce], sent: list[Packet], exempt: list[str]) -> None:
         volatile = Volatile()
-        volatile.change(add=rows_of([one for one in filters if one.origin.volatile]))
-        policy = compile_filters([one for one in filters if not one.origin.volatile], exempt)
+        volatile.change(add=rows_of([flt for flt in filters if flt.origin.volatile]))
+        policy = compile_filters([flt for flt in filters if not flt.origin.volatile], exempt)
         rules = {origin: number for number, origin in enumerate(sorted(policy.origins))}
         words = shortcuts(policy, volatile.tables, rules, POINTS)
         for packet in sent:
@@ -82,7 +82,7 @@ def test_every_word_agrees_with_the_policy() -> None:
                 continue
             outcome, rule = word_of(words, packet)
             verdict = policy.lookup(packet, HOST, volatile.tables)
-            seen[outcome] += 1
+            words_seen[outcome] += 1
             if outcome == abi.SHORTCUT_PASS:
                 assert verdict.action is Action.PERMIT, packet
             elif outcome == abi.SHORTCUT_DROP or (
@@ -93,7 +93,7 @@ def test_every_word_agrees_with_the_policy() -> None:
                 assert rules[verdict.origin] == rule, packet
 
     compare()
-    assert all(seen[outcome] > 20 for outcome in range(4)), seen
+    assert all(words_seen[outcome] > 20 for outcome in range(4)), words_seen
 
 
 @pytest.mark.parametrize(
@@ -111,8 +111,8 @@ def test_every_word_agrees_with_the_policy() -> None:
 def test_the_ports_of_simple_policies(filters: tuple[str, ...], port: int, outcome: int) -> None:
     """Policies as people write them get the shortcut that they can have."""
     words = shortcuts(blocked(*filters), (), {RULE: 7}, POINTS)
-    found, rule = word_of(words, arriving(port))
-    assert found == outcome
+    word, rule = word_of(words, arriving(port))
+    assert word == outcome
     assert rule == (7 if outcome in {abi.SHORTCUT_DROP, abi.SHORTCUT_DROP_ME} else 0)
 
 
@@ -128,8 +128,8 @@ def test_a_dynamic_entry_takes_away_only_its_port() -> None:
         ours = Shortcuts(memory)
         ours.set(shortcuts(blocked("*=0:1434:UDP"), (), {RULE: 7}, POINTS), "")
         volatile = Volatile()
-        one = InForce(Origin("dynamic", "", "x"), parse_filter("*=0:53:UDP"), Action.BLOCK)
-        for entry in volatile.change(add=rows_of([one])).added:
+        rule = InForce(Origin("dynamic", "", "x"), parse_filter("*=0:53:UDP"), Action.BLOCK)
+        for entry in volatile.change(add=rows_of([rule])).added:
             ours.forget(entry.table, entry.key)
         words = memory[:]
         assert word_of(words, arriving(53)) == (abi.SHORTCUT_NONE, 0)
