@@ -188,10 +188,18 @@ def test_me_as_destination_includes_broadcast_and_multicast(destination: int) ->
     assert verdict(packet, block("*=10.0.0.1:1434:UDP")) is PERMIT
 
 
-def test_me_as_source_is_only_an_own_address() -> None:
-    """What comes from a broadcast address is not mine."""
+def test_what_this_host_sends_is_from_me_whatever_its_source() -> None:
+    """An address may have gone meanwhile. A host that has none yet sends from the unspecified."""
     assert verdict(TO_PEER, block("0=*")) is BLOCK
-    assert verdict(replace(TO_PEER, source=0x0A0000FF), block("0=*")) is PERMIT
+    assert verdict(replace(TO_PEER, source=0x0A0000FF), block("0=*")) is BLOCK
+    assert verdict(replace(TO_PEER, source=0), block("0=*")) is PERMIT
+
+
+def test_what_leaves_is_from_me_only_with_an_own_address() -> None:
+    """What is forwarded under a broadcast address is not mine."""
+    leaving = replace(TO_PEER, point=Point.LEAVING)
+    assert verdict(leaving, block("0=*")) is BLOCK
+    assert verdict(replace(leaving, source=0x0A0000FF), block("0=*")) is PERMIT
 
 
 def test_to_me_is_judged_on_arrival_and_from_me_on_the_way_out() -> None:

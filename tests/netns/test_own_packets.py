@@ -1,0 +1,100 @@
+"""What this host sends from an address that is not its own, or is no more."""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+from collections.abc import Iterator
+
+import pytest
+
+from ipsecd.backend.nftables.backend import NftablesBackend
+from ipsecd.compiler.policy import compile_filters
+from ipsecd.compiler.volatile import Volatile
+from ipsecd.language.filters import parse_filter
+from ipsecd.model.values import Action, InForce, Origin
+from tests.netns import site
+from tests.netns.site import PEER4, PEER6, run
+
+pytestmark = pytest.mark.netns
+
+PORT = 7000
+LATER = "fd09::99"
+"""An address that this host gets and loses."""
+FOREIGN4, FOREIGN6 = "203.0.113.9", "2001:db8::9"
+IPV6_TRANSPARENT = 75
+
+
+class Watch:
+    """Counts what gets past the look at what this host sends."""
+
+    def __init__(self) -> None:
+        run("nft", "add table inet watch")
+        run("nft", "add chain inet watch out { type filter hook postrouting priority 300; }")
+        run("nft", "add counter inet watch sent")
+        run("nft", f"add rule inet watch out oif wire0 udp dport {PORT} counter name sent")
+
+    @property
+    def sent(self) -> int:
+        """How many packets it has counted."""
+        listed = json.loads(run("nft", "-j", "list", "counter", "inet", "watch", "sent"))
+        return int(listed["nftables"][-1]["counter"]["packets"])
+
+
+@pytest.fixture
+def watch() -> Iterator[Watch]:
+    """The wire, with everything that this host sends to the port blocked."""
+    site.needs_isolation()
+    with site.wire():
+        backend = NftablesBackend()
+        blocked = parse_filter(f"0=*:{PORT}:UDP")
+        origin = Origin("static", "P", "R")
+        backend.apply(
+            compile_filters([InForce(origin, blocked, Action.BLOCK)], ("neighbour-discovery",)),
+            Volatile(),
+        )
+        yield Watch()
+        run("nft", "delete table inet watch")
+        backend.remove()
+        backend.close()
+
+
+def bound(address: str, *, transparent: bool = False) -> socket.socket:
+    """A socket of IPv6 that sends from an address."""
+    sock = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+    if transparent:
+        sock.setsockopt(socket.IPPROTO_IPV6, IPV6_TRANSPARENT, 1)
+    sock.bind((address, 0))
+    return sock
+
+
+def test_a_socket_whose_address_has_gone_is_blocked(watch: Watch) -> None:
+    """IPv6 lets it go on sending from there."""
+    run("ip", "address", "add", f"{LATER}/128", "dev", "wire0", "nodad")
+    with bound(LATER) as sock:
+        with pytest.raises(PermissionError):
+            sock.sendto(b"x", (PEER6, PORT))
+        run("ip", "address", "del", f"{LATER}/128", "dev", "wire0")
+        with pytest.raises(PermissionError):
+            sock.sendto(b"x", (PEER6, PORT))
+        sock.sendto(b"x", (PEER6, PORT + 1))
+    assert watch.sent == 0
+
+
+def test_a_forged_source_is_no_way_out(watch: Watch) -> None:
+    """A raw socket writes what it likes into the header."""
+    payload = struct.pack(">4H", 4000, PORT, 8, 0)
+    source, destination = map(socket.inet_aton, (FOREIGN4, PEER4))
+    header = struct.pack(">BBHHHBBH", 0x45, 0, 28, 1, 0, 64, 17, 0) + source + destination
+    raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+    with raw, pytest.raises(PermissionError):
+        raw.sendto(header + payload, (PEER4, 0))
+    assert watch.sent == 0
+
+
+def test_a_transparent_proxy_sends_for_others(watch: Watch) -> None:
+    """Filters of what is from this host are not about what its clients send."""
+    with bound(FOREIGN6, transparent=True) as sock:
+        sock.sendto(b"x", (PEER6, PORT))
+    assert watch.sent == 1
