@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from operator import attrgetter
 
 from hypothesis import strategies as st
 
 from ipsecd.errors import InvalidInput
+from ipsecd.language.expectations import parse_expectation
 from ipsecd.model.addresses import Address, Family, HostName, Keyword, Network, Process
+from ipsecd.model.expectations import Expectation
 from ipsecd.model.icmp import NAMES as ICMP_NAMES
 from ipsecd.model.icmp import IcmpMessage
 from ipsecd.model.packets import Host, Packet, Point
@@ -269,11 +272,44 @@ def rules(draw: st.DrawFn, *, names: bool = False) -> Rule:
     return Rule(draw(rule_names), tuple(members), draw(st.sampled_from(Action)), kind)
 
 
+_SIDES = {
+    "4": ("203.0.113.7", "10.0.0.1", "me", "224.0.0.1"),
+    "6": ("2001:db8::1", "fd09::2", "me", "::ffff:0:1"),
+}
+
+
 @st.composite
-def policies(draw: st.DrawFn, *, names: bool = False) -> Policy:
-    """A policy of up to four rules; DNS names only when asked for."""
+def expectations(draw: st.DrawFn) -> Expectation:
+    """Any form that an expectation can have, in one of several spellings."""
+    sides = [
+        draw(st.sampled_from(_SIDES[version])) for version in draw(st.sampled_from(["44", "66"]))
+    ]
+    tail = draw(st.sampled_from(["", " fragment", "  in eth0", " out ppp0", " in lo"]))
+    if "fragment" not in tail and draw(st.booleans()):
+        name = draw(st.sampled_from(["tcp", "UDP", "17", "sctp"]))
+        ports = draw(st.tuples(st.integers(0, 65535), st.integers(0, 65535)))
+        sides = [
+            f"[{side}]:{port}" if ":" in side else f"{side}:{port}"
+            for side, port in zip(sides, ports, strict=True)
+        ]
+    else:
+        name = draw(st.sampled_from(["icmp", "47", "ESP", "17" if "frag" in tail else "ICMP"]))
+        if "frag" not in tail and name.casefold() == "icmp":
+            name += draw(st.sampled_from(["", "/echo-request", "/ping/0", "/Redirect/1", "/200/7"]))
+    if sides[0].startswith("me") and " in " not in tail:
+        tail += draw(st.sampled_from(["", " by service:Web.service", " by cgroup:/a/b"]))
+    verdict = draw(st.sampled_from(["block", "Permit  "]))
+    return parse_expectation(f"{verdict} {name} {sides[0]} > {sides[1]}{tail}")
+
+
+@st.composite
+def policies(draw: st.DrawFn, *, names: bool = False, expect: bool = False) -> Policy:
+    """A policy of up to four rules; DNS names and expectations only when asked for."""
     drawn = draw(st.lists(rules(names=names), max_size=4, unique_by=lambda rule: rule.name))
-    return Policy(draw(rule_names), tuple(drawn), draw(descriptions))
+    expected: list[Expectation] = []
+    if expect:
+        expected = draw(st.lists(expectations(), max_size=4, unique_by=attrgetter("text")))
+    return Policy(draw(rule_names), tuple(drawn), draw(descriptions), tuple(expected))
 
 
 @st.composite

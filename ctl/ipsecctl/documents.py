@@ -9,15 +9,16 @@ from ipsecctl.failures import DONE, REFUSED, UsageError, describe
 from ipsecctl.files import read_bytes, replace_text
 from ipsecctl.options import Options
 from ipsecctl.presentation import paint
-from ipsecd.errors import InvalidInput, NotFound
+from ipsecd.errors import InvalidInput, IpsecdError, NotFound, Refused
 from ipsecd.language.documents import diff_policies, format_policy, parse_policy
+from ipsecd.language.expectations import must_be_met
 from ipsecd.model.values import Policy
 from ipsecd.output import change_made, complain_text, say, say_json, say_text
 from ipsecd.quoting import count
 
 
 def check(_: Client, options: Options) -> int:
-    """Say of every file whether it is a policy; return 1 if any is not."""
+    """Say of every file whether it is a policy that can be in force; return 1 if any is not."""
     answers = [_check(path) for path in options.arguments]
     if options.has("--json"):
         verdicts = [verdict for verdict, _ in answers]
@@ -75,8 +76,11 @@ def _check(path: str) -> tuple[dict[str, Any], str]:
     try:
         policy = _read(path)
     except InvalidInput as error:
-        wrong = {"message": error.message, "hint": error.hint, "line": error.line}
-        return {"file": path, "valid": False, **wrong}, describe(error, "ipsecctl")
+        return _not_valid(path, error, error.line), describe(error, "ipsecctl")
+    try:
+        must_be_met(policy)
+    except Refused as error:
+        return _not_valid(path, error), describe(error, f"ipsecctl: {_source(path)}")
     rules, filters = len(policy.rules), sum(len(rule.filters) for rule in policy.rules)
     size = f"{count(rules, 'rule')}, {count(filters, 'filter')}"
     verdict = {"file": path, "valid": True, "policy": policy.name}
@@ -84,6 +88,11 @@ def _check(path: str) -> tuple[dict[str, Any], str]:
         {**verdict, "rules": rules, "filters": filters},
         f"{path}: policy {policy.name!r} is valid · {size}",
     )
+
+
+def _not_valid(path: str, error: IpsecdError, line: int = 0) -> dict[str, Any]:
+    wrong = {"message": error.message, "hint": error.hint, "line": line}
+    return {"file": path, "valid": False, **wrong}
 
 
 def _read(path: str) -> Policy:

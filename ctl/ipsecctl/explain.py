@@ -11,12 +11,12 @@ from ipsecctl.options import Options
 from ipsecctl.presentation import paint_action
 from ipsecd.language.documents import parse_policy
 from ipsecd.language.explanations import answer_to_json, explanation_to_json
-from ipsecd.language.packets import parse_packet, to_packet
+from ipsecd.language.packets import assumed_types, parse_packet, to_packet
 from ipsecd.model.addresses import Network
 from ipsecd.model.exemptions import ESSENTIALS
 from ipsecd.model.explanation import explain
 from ipsecd.model.packets import Host
-from ipsecd.model.values import InterfaceType, Store, filters_of
+from ipsecd.model.values import Store, filters_of
 from ipsecd.output import broken, flush, say, say_json
 from ipsecd.quoting import quote
 
@@ -44,7 +44,7 @@ def _offline(options: Options, path: str) -> int:
         if not line.strip():
             continue
         parsed = parse_packet(line.strip())
-        packet = to_packet(parsed, host, _types(parsed.interface))
+        packet = to_packet(parsed, host, assumed_types(parsed.interface))
         explanation = explain(filters, packet, host, ESSENTIALS)
         if options.has("--json"):
             # Whoever writes packets into a pipe may wait for each answer.
@@ -62,14 +62,6 @@ def _own(text: str) -> tuple[Any, int]:
     if not isinstance(address, Network):
         raise UsageError(f"--me {quote(text)} is not an IP address", "write one, as --me 192.0.2.1")
     return address.family, address.address
-
-
-def _types(interface: str) -> dict[str, InterfaceType | None]:
-    """The type of link that `interface` is, guessed from its name: nothing else is known here."""
-    if interface == "lo":
-        return {interface: None}
-    dialup = interface.startswith(("ppp", "ww", "dialup"))
-    return {interface: InterfaceType.DIALUP if dialup else InterfaceType.LAN}
 
 
 def _print(explanation: dict[str, Any]) -> None:

@@ -47,6 +47,46 @@ def test_check_of_a_bad_file(run: Run, file: Path) -> None:
     assert (verdict["valid"], verdict["line"]) == (False, 4)
 
 
+EXPECTING = (
+    UNTIDY
+    + """\
+expect: [ 'BLOCK tcp 203.0.113.7:4000 >  me:80', "permit tcp 203.0.113.7:4000 > me:443" ]
+"""
+)
+
+
+def test_check_judges_what_is_expected(run: Run, file: Path) -> None:
+    """A policy that does not meet its expectations is not valid, and every one is named."""
+    file.write_text(EXPECTING)
+    assert run("ipsecctl", "check", str(file)).code == 0
+    file.write_text(EXPECTING.replace("permit tcp", "block tcp"))
+    ran = run("ipsecctl", "check", str(file))
+    assert ran.code == 1
+    assert ran.err.splitlines()[:2] == [
+        f"ipsecctl: {file}: policy 'Web' does not meet 1 of its 2 expectations:",
+        '"block tcp 203.0.113.7:4000 > me:443": it is permitted, no filter matches it',
+    ]
+    verdict = json.loads(run("ipsecctl", "check", str(file), "--json").out)
+    assert (verdict["valid"], verdict["line"]) == (False, 0)
+    assert "does not meet 1 of its 2" in verdict["message"]
+    assert "mend the rules" in verdict["hint"]
+
+
+def test_format_and_diff_have_expectations(run: Run, file: Path) -> None:
+    """In canonical form after the rules, and on lines of their own."""
+    expect = CANONICAL + (
+        'expect:\n  - "block tcp 203.0.113.7:4000 > me:80"\n'
+        '  - "permit tcp 203.0.113.7:4000 > me:443"\n'
+    )
+    other = file.with_name("other.yaml")
+    other.write_text(EXPECTING)
+    assert run("ipsecctl", "format", str(other)).out == expect
+    assert run("ipsecctl", "diff", str(file), str(other)).out.splitlines() == [
+        "+ expect: block tcp 203.0.113.7:4000 > me:80",
+        "+ expect: permit tcp 203.0.113.7:4000 > me:443",
+    ]
+
+
 def test_format_prints_the_canonical_form(run: Run, file: Path) -> None:
     """Format prints and leaves the file alone."""
     assert run("ipsecctl", "format", str(file)).out == CANONICAL

@@ -53,7 +53,7 @@ def test_the_canonical_form_is_stable() -> None:
 
 
 @settings(max_examples=300, deadline=None)
-@given(policies(names=True))
+@given(policies(names=True, expect=True))
 def test_what_is_printed_reads_back(policy: Policy) -> None:
     """parse(format(x)) == x, as text and as bytes, whatever characters the names have."""
     text = format_policy(policy)
@@ -62,7 +62,7 @@ def test_what_is_printed_reads_back(policy: Policy) -> None:
 
 
 @settings(max_examples=200, deadline=None)
-@given(policies(names=True))
+@given(policies(names=True, expect=True))
 def test_other_readers_of_yaml_see_the_same_text(policy: Policy) -> None:
     """A reader that makes ``no`` false and ``1`` a number still finds only text; it validates."""
     document = yaml.safe_load(format_policy(policy))
@@ -111,7 +111,7 @@ BAD = [
     ("rules: []\n", 1, "names no policy", "policy: NAME"),
     ("policy: P\npolicy: Q\n", 2, "'policy' stands twice", "keep one"),
     ("policy: P\nrulez: []\n", 2, "'rulez' is not known", "did you mean rules?"),
-    ("policy: P\nzzz: []\n", 2, "'zzz' is not known", "policy, description, rules"),
+    ("policy: P\nzzz: []\n", 2, "'zzz' is not known", "policy, description, rules, expect"),
     ("policy: P\nrules: R\n", 2, "a list", "dash"),
     ("policy: [P]\n", 1, "text", ""),
     ("policy: ''\n", 1, "'' cannot name a policy", "printable"),
@@ -212,13 +212,13 @@ def test_a_difference_is_told_by_rule_and_filter() -> None:
 
 
 @settings(max_examples=100, deadline=None)
-@given(policies(), policies())
+@given(policies(expect=True), policies(expect=True))
 def test_only_equal_rules_differ_in_nothing(old: Policy, new: Policy) -> None:
     """The difference is empty exactly when both hold the same rules and words."""
 
     def content(policy: Policy) -> tuple[object, ...]:
         rules = {(r.name, r.action, r.interface_type, frozenset(r.filters)) for r in policy.rules}
-        return policy.name, policy.description, rules
+        return policy.name, policy.description, rules, frozenset(policy.expect)
 
     assert (diff_policies(old, new) == ()) == (content(old) == content(new))
 

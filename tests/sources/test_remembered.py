@@ -232,7 +232,7 @@ def test_what_is_kept_says_what_the_document_said() -> None:
     policy = parse_policy(TEXT)
     ((digest, excerpt),) = excerpts_from_json(excerpts_to_json({"x": policy})).items()
     assert digest == "x"
-    assert excerpt == PolicyExcerpt("P", "said by a person", policy.facts)
+    assert excerpt == PolicyExcerpt("P", "said by a person", policy.expect, policy.facts)
     assert excerpt.policy(TEXT) == policy
     assert hash(excerpt.policy(TEXT)) == hash(policy)
 

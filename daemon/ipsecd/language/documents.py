@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
 
+from ipsecd.language.expectations import format_expectation
 from ipsecd.language.filters import format_filter
 from ipsecd.language.reading import MAX_BYTES, parse_policy
+from ipsecd.model.expectations import Expectation
 from ipsecd.model.values import Filter, Policy, Rule
 
 __all__ = ["MAX_BYTES", "diff_policies", "format_policy", "parse_policy", "policy_schema"]
@@ -32,16 +34,19 @@ def format_policy(policy: Policy) -> str:
             lines.append(f"    interface: {rule.interface_type.value}")
         lines.append("    filters:")
         lines += [f'      - "{format_filter(one)}"' for one in rule.filters]
+    if policy.expect:
+        lines.append("expect:")
+        lines += [f"  - {_quoted(format_expectation(one))}" for one in policy.expect]
     return "\n".join(lines) + "\n"
 
 
 def diff_policies(
     old: Policy | None, new: Policy | None, *, most: int | None = None
 ) -> tuple[str, ...]:
-    """What changes from `old` to `new`, a line for each rule or filter; empty if nothing does.
+    """What changes from `old` to `new`, a line each; empty if nothing does.
 
-    With `most` no line has more filters than that, and no rule more lines: what is left out is
-    counted instead.
+    A line has a rule, a filter or an expectation. With `most` no line has more filters than that,
+    and no rule more lines: what is left out is counted instead.
     """
     before = {rule.name: rule for rule in old.rules} if old else {}
     after = {rule.name: rule for rule in new.rules} if new else {}
@@ -63,7 +68,8 @@ def diff_policies(
                 text = " ".join(map(format_filter, rule.filters[:most]))
                 more = _more(rule.filters, most)
                 lines.append(f'{sign} rule "{name}": {_head(rule)} {text}{more}')
-    return tuple(lines)
+    expected, expects = (policy.expect if policy else () for policy in (old, new))
+    return (*lines, *_expect_lines("-", expected, expects), *_expect_lines("+", expects, expected))
 
 
 def policy_schema() -> dict[str, Any]:
@@ -87,6 +93,14 @@ def _filter_lines(
     return [*lines, f'{sign} rule "{name}":{more}'] if more else lines
 
 
+def _expect_lines(
+    sign: str, expect: tuple[Expectation, ...], elsewhere: tuple[Expectation, ...]
+) -> list[str]:
+    others = frozenset(elsewhere)
+    changed = [format_expectation(one) for one in expect if one not in others]
+    return [f"{sign} expect: {text}" for text in changed]
+
+
 def _more(filters: Sequence[Filter], most: int | None) -> str:
     """How many filters come after the first `most`."""
     left = 0 if most is None else len(filters) - most
@@ -107,7 +121,11 @@ def _scalar(text: str) -> str:
         and text.translate(_PLAIN_MARKS).isalnum()
         and text.casefold() not in _YAML_WORDS
     )
-    return text if plain else '"' + "".join(map(_escape, text)) + '"'
+    return text if plain else _quoted(text)
+
+
+def _quoted(text: str) -> str:
+    return '"' + "".join(map(_escape, text)) + '"'
 
 
 def _escape(character: str) -> str:

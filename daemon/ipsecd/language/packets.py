@@ -163,6 +163,14 @@ def to_packet(
     )
 
 
+def assumed_types(interface: str) -> dict[str, InterfaceType | None]:
+    """What kind of link `interface` is, where only its name is known; for ``to_packet``."""
+    if interface == "lo":
+        return {interface: None}
+    dialup = interface.startswith(("ppp", "ww", "dialup"))
+    return {interface: InterfaceType.DIALUP if dialup else InterfaceType.LAN}
+
+
 def format_packet(packet: Packet) -> str:
     """The packet in words, addresses and ports as they are."""
     source, destination = (

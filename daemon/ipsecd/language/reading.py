@@ -15,8 +15,10 @@ import yaml
 
 from ipsecd.errors import InvalidInput
 from ipsecd.garbage import collection_paused
+from ipsecd.language.expectations import parse_expectation
 from ipsecd.language.filters import parse_filter
 from ipsecd.language.runs import fold
+from ipsecd.model.expectations import Expectation, each_once
 from ipsecd.model.values import Action, Filter, InterfaceType, Policy, Rule
 from ipsecd.quoting import quote
 
@@ -25,6 +27,7 @@ MAX_BYTES = 16 << 20
 
 _WHITE = str.maketrans("", "", "\t\r")
 _Chosen = TypeVar("_Chosen", Action, InterfaceType)
+_Parsed = TypeVar("_Parsed", Filter, Expectation)
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _Readers = Mapping[str, Callable[[yaml.Event], Any]]
 
@@ -102,6 +105,7 @@ class _Reading:
             "policy": self._text,
             "description": self._text,
             "rules": self._rules,
+            "expect": self._expect,
         }
         top = self._mapping(first, readers)
         self._next()
@@ -111,7 +115,12 @@ class _Reading:
         if "policy" not in top:
             raise self._wrong(first, "the document names no policy", "begin with: policy: NAME")
         try:
-            return Policy(top["policy"], top.get("rules", ()), top.get("description", ""))
+            return Policy(
+                top["policy"],
+                top.get("rules", ()),
+                top.get("description", ""),
+                top.get("expect", ()),
+            )
         except InvalidInput as error:
             raise self._wrong(first, error.message, error.hint) from error
 
@@ -169,13 +178,32 @@ class _Reading:
         return tuple(filters)
 
     def _filter(self, event: yaml.Event) -> Filter:
+        return self._parsed(event, parse_filter, "filter")
+
+    def _expect(self, event: yaml.Event) -> tuple[Expectation, ...]:
+        item = event
+
+        def each() -> Iterator[Expectation]:
+            nonlocal item
+            for item in self._items(event):
+                yield self._parsed(item, parse_expectation, "expectation")
+
+        try:
+            return each_once(each())
+        except InvalidInput as error:
+            if error.line:
+                raise
+            raise self._wrong(item, error.message, error.hint) from error
+
+    def _parsed(self, event: yaml.Event, parse: Callable[[str], _Parsed], noun: str) -> _Parsed:
+        """What `parse` makes of a text, which an error quotes as the `noun` that it is."""
         text = self._text(event)
         try:
-            return parse_filter(text)
+            return parse(text)
         except InvalidInput as error:
             quoted = quote(text)
             named = quoted in error.message
-            message = error.message if named else f"{error.message}: filter {quoted}"
+            message = error.message if named else f"{error.message}: {noun} {quoted}"
             raise self._wrong(event, message, error.hint) from error
 
     # -- YAML ------------------------------------------------------------------------------------

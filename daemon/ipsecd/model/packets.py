@@ -11,7 +11,7 @@ from enum import Enum
 
 from ipsecd.errors import InvalidInput
 from ipsecd.model.addresses import Family, Network, Process
-from ipsecd.model.values import InterfaceType
+from ipsecd.model.kinds import InterfaceType
 
 
 class Point(Enum):

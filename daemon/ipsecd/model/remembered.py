@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cached_property
 
+from ipsecd.model.expectations import Expectation
 from ipsecd.model.values import Facts, Policy, Rule
 
 
@@ -12,11 +13,18 @@ class RememberedPolicy(Policy):
     """A policy that was read before; its rules are read again when somebody asks for them."""
 
     def __init__(
-        self, name: str, description: str, facts: Facts, read: Callable[[], tuple[Rule, ...]]
+        self,
+        name: str,
+        description: str,
+        expect: tuple[Expectation, ...],
+        facts: Facts,
+        read: Callable[[], tuple[Rule, ...]],
     ) -> None:
         """`read` gives the rules that `facts` are about; it is called once at the most."""
         # A policy is immutable, so attributes cannot be set in the usual way.
-        vars(self).update(name=name, description=description, facts=facts, _read=read)
+        vars(self).update(
+            name=name, description=description, expect=expect, facts=facts, _read=read
+        )
 
     @cached_property
     def rules(self) -> tuple[Rule, ...]:
@@ -28,12 +36,13 @@ class RememberedPolicy(Policy):
         """Whether the two policies are equal; reads the rules."""
         if not isinstance(other, Policy):
             return NotImplemented
-        return (self.name, self.description, self.rules) == (
+        return (self.name, self.description, self.expect, self.rules) == (
             other.name,
             other.description,
+            other.expect,
             other.rules,
         )
 
     def __hash__(self) -> int:
         """The hash of an equal policy that is not remembered."""
-        return hash((self.name, self.rules, self.description))
+        return hash((self.name, self.rules, self.description, self.expect))

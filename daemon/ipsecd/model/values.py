@@ -17,8 +17,38 @@ from itertools import pairwise
 
 from ipsecd.errors import InvalidInput
 from ipsecd.model.addresses import Address, Family, HostName, Keyword, Network, Process, Selector
+from ipsecd.model.expectations import Expectation, each_once
 from ipsecd.model.icmp import IcmpMessage
+from ipsecd.model.kinds import Action, InterfaceType
 from ipsecd.quoting import quote
+
+__all__ = [
+    "DCCP",
+    "ICMP",
+    "ICMP_VERSIONS",
+    "IPV6_EXTENSION_HEADERS",
+    "MAX_NAME",
+    "MAX_PORT",
+    "PROTOCOLS_WITH_PORTS",
+    "SCTP",
+    "TCP",
+    "UDP",
+    "UDPLITE",
+    "Action",
+    "Endpoint",
+    "Facts",
+    "Filter",
+    "IcmpOfFamily",
+    "InForce",
+    "InterfaceType",
+    "Origin",
+    "Policy",
+    "PortRange",
+    "Rule",
+    "Store",
+    "check_name",
+    "filters_of",
+]
 
 MAX_PORT = 65535
 MAX_NAME = 256
@@ -28,26 +58,12 @@ _FAMILIES = frozenset(Family)
 _ALONE = {family: frozenset({family}) for family in Family}
 
 
-class Action(Enum):
-    """What a filter does with a packet: drop it silently, or let it through."""
-
-    BLOCK = "block"
-    PERMIT = "permit"
-
-
 class Store(Enum):
     """Where a filter lives, and so how long."""
 
     STATIC = "static"
     DOMAIN = "domain"
     DYNAMIC = "dynamic"
-
-
-class InterfaceType(Enum):
-    """The kind of link a rule is limited to: ``dialup`` is point-to-point (PPP, WWAN)."""
-
-    LAN = "lan"
-    DIALUP = "dialup"
 
 
 class IcmpOfFamily(Enum):
@@ -241,11 +257,15 @@ class Facts:
 
 @dataclass(frozen=True)
 class Policy:
-    """A named list of rules; their order has no meaning and their names are unique."""
+    """A named list of rules; their order has no meaning and their names are unique.
+
+    ``expect`` is what its author expects of it.
+    """
 
     name: str
     rules: tuple[Rule, ...] = ()
     description: str = ""
+    expect: tuple[Expectation, ...] = ()
 
     def __post_init__(self) -> None:
         check_name("policy", self.name)
@@ -264,6 +284,8 @@ class Policy:
                     "give each rule a name of its own, or put the filters into one rule",
                 )
             seen.add(rule.name)
+        if self.expect:
+            object.__setattr__(self, "expect", each_once(self.expect))
 
     @cached_property
     def facts(self) -> Facts:
@@ -293,12 +315,12 @@ class Policy:
             rules = tuple(rule if old.name == rule.name else old for old in self.rules)
         else:
             rules = (*self.rules, rule)
-        return Policy(self.name, rules, self.description)
+        return Policy(self.name, rules, self.description, self.expect)
 
     def without_rules(self, names: frozenset[str]) -> Policy:
         """The policy without the rules named in `names`."""
         rules = tuple(rule for rule in self.rules if rule.name not in names)
-        return Policy(self.name, rules, self.description)
+        return Policy(self.name, rules, self.description, self.expect)
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -45,6 +45,7 @@ def policy_with_addresses(policy: Policy, names: Mapping[str, tuple[Network, ...
     return RememberedPolicy(
         policy.name,
         policy.description,
+        policy.expect,
         facts,
         lambda: _rules_with_addresses(policy.rules, names),
     )
@@ -59,7 +60,7 @@ def without_names(policy: Policy, names: frozenset[str]) -> Policy:
         )
         if remaining:
             rules.append(replace(rule, filters=remaining))
-    return Policy(policy.name, tuple(rules), policy.description)
+    return Policy(policy.name, tuple(rules), policy.description, policy.expect)
 
 
 def _rules_with_addresses(

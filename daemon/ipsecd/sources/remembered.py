@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from ipsecd import __version__
 from ipsecd.language.documents import format_policy, parse_policy
+from ipsecd.model.expectations import Expectation
 from ipsecd.model.remembered import RememberedPolicy
 from ipsecd.model.values import Action, Facts, Policy, check_name
 from ipsecd.sources.strict_json import decode, integer, items, members, text
@@ -28,12 +29,17 @@ class PolicyExcerpt:
 
     name: str
     description: str
+    expect: tuple[Expectation, ...]
     facts: Facts
 
     def policy(self, document: str) -> Policy:
         """The policy, whose filters are read from `document` when they are needed."""
         return RememberedPolicy(
-            self.name, self.description, self.facts, lambda: parse_policy(document).rules
+            self.name,
+            self.description,
+            self.expect,
+            self.facts,
+            lambda: parse_policy(document).rules,
         )
 
 
@@ -99,7 +105,7 @@ def excerpts_from_json(content: bytes) -> dict[str, PolicyExcerpt]:
 def excerpt_to_object(policy: Policy) -> dict[str, object]:
     """All of a policy except the filters that are only in its document, for JSON."""
     facts = policy.facts
-    by_name = Policy(policy.name, facts.by_name, policy.description)
+    by_name = Policy(policy.name, facts.by_name, policy.description, policy.expect)
     return {
         "actions": [[name, action.value] for name, action in facts.actions.items()],
         "filters": facts.filters,
@@ -126,4 +132,4 @@ def excerpt_from_object(excerpt: object) -> PolicyExcerpt:
         frozenset(text(name, "a DNS name") for name in items(members_by_key["names"], "the names")),
         by_name.rules,
     )
-    return PolicyExcerpt(by_name.name, by_name.description, facts)
+    return PolicyExcerpt(by_name.name, by_name.description, by_name.expect, facts)

@@ -1,0 +1,140 @@
+"""Owns whether a policy does what its author expects; pure, and the same on every host.
+
+``decide`` judges each packet by the filters of the policy alone: without dynamic rules,
+exemptions and settings. What a host knows, a filter cannot: ``me`` is an address that no filter
+names, and DNS names, containers, networks and labels stand for nobody.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from ipsecd.model.addresses import Family, HostName, Network, Selector
+from ipsecd.model.decide import Decision, decide
+from ipsecd.model.expectations import SOME_HOST, Expectation
+from ipsecd.model.packets import Host, Packet
+from ipsecd.model.values import Endpoint, Filter, InForce, Origin, Policy, Store
+
+_UNICAST = {
+    Family.IPV4: (0x01000001, 0xDFFFFFFF),
+    Family.IPV6: (0x2000 << 112 | 1, (0x4000 << 112) - 1),
+}
+"""The first and the last address that a host can have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unmet:
+    """An expectation, and what becomes of its packet instead."""
+
+    expectation: Expectation
+    decision: Decision
+
+
+def unmet(policy: Policy) -> tuple[Unmet, ...]:
+    """What of the expectations of `policy` is not so, in their order.
+
+    Takes one pass over the filters for all packets, and ``decide`` for each packet over those that
+    can match any of them. The rules of a policy that expects nothing are not looked at.
+    """
+    if not policy.expect:
+        return ()
+    host = _host_for(policy)
+    packets = [_as_seen(expectation.packet, host) for expectation in policy.expect]
+    filters = tuple(_filters_near(policy, _Nearness(packets)))
+    decisions = [decide(filters, packet, host) for packet in packets]
+    return tuple(
+        Unmet(expectation, decision)
+        for expectation, decision in zip(policy.expect, decisions, strict=True)
+        if decision.action is not expectation.action
+    )
+
+
+class _Nearness:
+    """Which ends of filters can be those of any of some packets; a filter can if both ends can."""
+
+    def __init__(self, packets: Iterable[Packet]) -> None:
+        self._addresses: dict[Family, set[int]] = {family: set() for family in Family}
+        ports: set[int] = set()
+        for packet in packets:
+            self._addresses[packet.family] |= {packet.source, packet.destination}
+            ports |= {
+                port for port in (packet.source_port, packet.destination_port) if port is not None
+            }
+        self._ports = sorted(ports)
+        self._prefixes: dict[tuple[Family, int], set[int]] = {}
+
+    def has(self, end: Endpoint) -> bool:
+        """Whether `end` can be one of a packet."""
+        address = end.address
+        if isinstance(address, Network):
+            if not self._has_prefix(address):
+                return False
+        elif isinstance(address, HostName | Selector):
+            return False
+        return not end.ports or any(self._has_port(ports.first, ports.last) for ports in end.ports)
+
+    def _has_prefix(self, network: Network) -> bool:
+        dropped = network.family.bits - network.length
+        prefixes = self._prefixes.get((network.family, dropped))
+        if prefixes is None:
+            prefixes = {address >> dropped for address in self._addresses[network.family]}
+            self._prefixes[network.family, dropped] = prefixes
+        return network.address >> dropped in prefixes
+
+    def _has_port(self, first: int, last: int) -> bool:
+        place = bisect_left(self._ports, first)
+        return place < len(self._ports) and self._ports[place] <= last
+
+
+def _filters_near(policy: Policy, near: _Nearness) -> Iterator[InForce]:
+    for rule in policy.rules:
+        origin = Origin(Store.STATIC.value, policy.name, rule.name)
+        for member in rule.filters:
+            if near.has(member.source) and near.has(member.destination):
+                yield InForce(origin, member, rule.action, rule.interface_type)
+
+
+def _host_for(policy: Policy) -> Host:
+    """A host with an address of each IP version that neither filters nor packets name.
+
+    Where networks cover all that there are, it has the one that stands in expectations.
+    """
+    named: dict[Family, set[tuple[int, int]]] = {family: set() for family in Family}
+    named[Family.IPV4].add((0x7F000000, 0x7FFFFFFF))
+    for expectation in policy.expect:
+        packet = expectation.packet
+        named[packet.family] |= {(side, side) for side in (packet.source, packet.destination)}
+    members: Iterable[Filter] = (member for rule in policy.rules for member in rule.filters)
+    for member in members:
+        for address in (member.source.address, member.destination.address):
+            if isinstance(address, Network) and address.length:
+                last = address.address + (1 << address.family.bits - address.length) - 1
+                named[address.family].add((address.address, last))
+    standing = dict(SOME_HOST.addresses)
+    return Host(
+        frozenset(
+            (family, _outside(named[family], family) or standing[family]) for family in Family
+        )
+    )
+
+
+def _outside(ranges: Iterable[tuple[int, int]], family: Family) -> int | None:
+    """The first unicast address that is in none of `ranges`; None if there is no such."""
+    address, most = _UNICAST[family]
+    for first, last in sorted(ranges):
+        if first > address:
+            break
+        address = max(address, last + 1)
+    return address if address <= most else None
+
+
+def _as_seen(packet: Packet, host: Host) -> Packet:
+    """The packet with the address of `host` in the place of that of ``SOME_HOST``."""
+    standing, own = dict(SOME_HOST.addresses)[packet.family], dict(host.addresses)[packet.family]
+    return replace(
+        packet,
+        source=own if packet.source == standing else packet.source,
+        destination=own if packet.destination == standing else packet.destination,
+    )
