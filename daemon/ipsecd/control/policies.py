@@ -11,6 +11,7 @@ from ipsecd.control.summary import summary
 from ipsecd.engine import Engine
 from ipsecd.errors import InvalidInput, Refused
 from ipsecd.language.documents import diff_policies, format_policy
+from ipsecd.language.expectations import must_be_met
 from ipsecd.model.values import Policy
 from ipsecd.quoting import first_lines, quote
 from ipsecd.sources.names import dns_names_in, dns_names_of
@@ -76,8 +77,10 @@ def _apply_policy(engine: Engine, request: Request) -> dict[str, Any]:
     )
     words = summary(old_policy, policy)
     if request["dry_run"]:
+        if assign or engine.loaded.assigned == policy.name:
+            must_be_met(policy)
         message = f"policy {policy.name!r} would be stored{words}"
-        return outcome(engine, message, changed=False, changes=lines)
+        return outcome(engine, message, changed=False, changes=lines, stored=policy)
     copies: tuple[str, ...] = ()
     if changed:
         assigned = policy.name if assign else KEEP
@@ -86,7 +89,7 @@ def _apply_policy(engine: Engine, request: Request) -> dict[str, Any]:
         )
     replaced = "".join(f"\nthe file that could not be used is kept as {name!r}" for name in copies)
     message = f"policy {policy.name!r} is stored{words}{replaced}"
-    return outcome(engine, message, changed=changed, changes=lines, warns=True)
+    return outcome(engine, message, changed=changed, changes=lines, warns=True, stored=policy)
 
 
 def _create_policy(engine: Engine, request: Request) -> dict[str, Any]:

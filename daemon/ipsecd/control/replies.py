@@ -9,7 +9,9 @@ from typing import Any
 from ipsecd.control.absences import absences
 from ipsecd.engine import Engine
 from ipsecd.errors import Refused
+from ipsecd.language.expectations import unmet_warnings
 from ipsecd.language.filters import format_filter
+from ipsecd.model.values import Policy
 from ipsecd.sources.dynamic import DynamicRule
 
 
@@ -20,15 +22,23 @@ def outcome(
     changed: bool = True,
     changes: Sequence[str] = (),
     warns: bool = False,
+    stored: Policy | None = None,
 ) -> dict[str, Any]:
-    """The reply to a change. With `warns`, it says which filters of the policy match nothing."""
+    """The reply to a change.
+
+    With `warns`, it says which filters of the policy match nothing. It also says what keeps the
+    policy that is `stored` from being assigned, if it is not in force.
+    """
+    warnings = absences(engine, engine.policy_filters_by_name()) if warns else []
+    if stored and engine.loaded.assigned != stored.name:
+        warnings = [*unmet_warnings(stored), *warnings]
     return {
         "outcome": {
             "changed": changed,
             "message": message,
             "changes": list(changes),
             "assigned": engine.loaded.assigned,
-            "warnings": absences(engine, engine.policy_filters_by_name()) if warns else [],
+            "warnings": warnings,
         }
     }
 

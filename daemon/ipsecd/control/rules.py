@@ -34,7 +34,7 @@ def _put_rules(engine: Engine, request: Request) -> dict[str, Any]:
     engine.change(put=[policy], assign=name if request["assign"] else KEEP, names=request.names)
     rules = [repr(rule["name"]) for rule in request["rules"]]
     verb = f"rules {few(rules)} are" if len(rules) > 1 else f"rule {few(rules)} is"
-    return outcome(engine, f"{verb} stored in policy {name!r}", warns=True)
+    return outcome(engine, f"{verb} stored in policy {name!r}", warns=True, stored=policy)
 
 
 def _remove_rules(engine: Engine, request: Request) -> dict[str, Any]:
@@ -50,7 +50,8 @@ def _remove_rules(engine: Engine, request: Request) -> dict[str, Any]:
     reduced = policy.without_rules(names)
     if reduced.rules or not request["delete_empty"]:
         engine.change(put=[reduced])
-        return outcome(engine, f"{len(names)} rules are removed from policy {name!r}")
+        message = f"{len(names)} rules are removed from policy {name!r}"
+        return outcome(engine, message, stored=reduced)
     if engine.loaded.assigned == name:
         engine.change(delete=[name], assign=None)
     else:

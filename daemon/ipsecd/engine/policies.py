@@ -18,6 +18,7 @@ from ipsecd.compiler.volatile import NO_CHANGE
 from ipsecd.engine.attempt import Attempt
 from ipsecd.engine.compiling import Compiling, Names, classifier_with_containers
 from ipsecd.engine.enforcement import Enforcement
+from ipsecd.engine.expectations import expectations_must_be_met, judged
 from ipsecd.engine.names import StateChange, with_new_addresses
 from ipsecd.engine.sources import (
     Choice,
@@ -82,6 +83,8 @@ class Policies:
             is_refused=self._is_refused,
         )
         content = change.after
+        if not content.assigned_error:
+            expectations_must_be_met(content, now.compiled)
         refused = now.refused.mended(change.written) if now.refused else None
         if refused and not (isinstance(assign, Keep) and refused.assigned_error):
             refused = None
@@ -126,7 +129,7 @@ class Policies:
         everything stays as it was.
         """
         now = self.enforcement.state
-        loaded = self.read_files()
+        loaded = judged(self.read_files(), now.compiled)
         answered = {name: addresses for name, addresses in names.items() if addresses}
         known_names = {**now.names, **answered}
         tell(Progress(Phase.COMPILING))
@@ -270,6 +273,9 @@ class Policies:
         """Whether a reload has read this edit of a file and could not put it in force."""
         if self._files_read.get(edited.path) != edited:
             return False
+        refused = self.enforcement.state.refused
+        if refused and refused.assigned_error and refused.assigned_path == edited.path:
+            return True
         try:
             self.compiling.compile(edited, self.enforcement.state.names)
         except IpsecdError:

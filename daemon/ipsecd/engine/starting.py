@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from ipsecd.config import Boot, Config
 from ipsecd.engine.compiling import Compiling, classifier_with_containers
 from ipsecd.engine.enforcement import Enforcement
+from ipsecd.engine.expectations import judged
 from ipsecd.engine.quarantines import change_dynamic_rules
 from ipsecd.engine.sources import Choice, LastGood, Situation, Source, SourceName, Static, choose
 from ipsecd.engine.state import Condition, ContainerNews, State
@@ -59,7 +60,7 @@ class Starting:
         """What is wrong with the stored policies, in words; touches no kernel state."""
         names = self.kept_files.names()
         try:
-            loaded = self.store.load()
+            loaded = judged(self.store.load(), None)
         except IpsecdError as error:
             return [str(error)]
         problems = [str(file.error) for file in loaded.broken]
@@ -147,7 +148,7 @@ class Starting:
         sources: list[Source] = [*self.earlier_sources, Static(), last_good]
         if config_error:
             sources.insert(0, last_good)
-        loaded = _load(read)
+        loaded = judged(_load(read), compiled)
         choice = choose(
             sources, Situation(loaded, bool(config_error)), compile_stored, note_failure
         )

@@ -58,7 +58,8 @@ class Loaded:
 
     ``link`` is the target of the assigned link, None if there is no link. ``assigned_path`` is
     where it leads, relative to the store's directory like the paths of policies. ``assigned`` is
-    the name of the policy there, and ``assigned_error`` says why there is none.
+    the name of the policy there, and ``assigned_error`` says why there is none, or why it cannot
+    be put in force.
     """
 
     policies: Mapping[str, StoredPolicy] = field(default_factory=dict)
