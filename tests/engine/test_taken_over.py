@@ -224,9 +224,9 @@ class FullDisk(Disk):
         self._take()
         super().append(path, content)
 
-    def write(self, path: Path, content: bytes) -> None:
+    def write_for_this_boot(self, path: Path, content: bytes) -> None:
         self._take()
-        super().write(path, content)
+        super().write_for_this_boot(path, content)
 
     def _take(self) -> None:
         if self.full:

@@ -53,7 +53,7 @@ class FullDisk(Disk):
         super().append(path, content[: self.bytes_left])
         self._take(content)
 
-    def write(self, path: Path, content: bytes) -> None:
+    def write_for_this_boot(self, path: Path, content: bytes) -> None:
         path.write_bytes(content[: self.bytes_left])
         self._take(content)
 
@@ -283,6 +283,27 @@ def test_a_full_disk_is_told_and_nothing_old_comes_back(tmp_path: Path) -> None:
             file.mend()
         assert not file.warnings
         assert read(tmp_path / "run") == wanted
+
+
+class SlowDisk(Disk):
+    """One for which nobody waits."""
+
+    def write(self, path: Path, content: bytes) -> None:
+        raise AssertionError(path, content)
+
+    def sync_directory(self, path: Path) -> None:
+        raise AssertionError(path)
+
+
+def test_nothing_waits_for_a_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither to add a record nor to write all of them anew: a reboot forgets them anyway."""
+    monkeypatch.setattr(record_file, "SPARE_LINES", 0)
+    file = opened(tmp_path, SlowDisk())
+    for number in range(9):
+        file.added(rule("a"))
+        file.added(rule(f"r{number}"))
+    assert not file.warnings
+    assert len(read(tmp_path)) == 10
 
 
 def test_a_full_disk_is_tried_again(tmp_path: Path) -> None:

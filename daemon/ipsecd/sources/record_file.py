@@ -173,7 +173,7 @@ class RecordFile:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             content = b"".join((self._form.header, *self._lines.values()))
-            replace_file(self._disk, self.path, content)
+            replace_file(self._disk, self.path, content, durable=False)
         except OSError as error:
             self._fail(error)
         else:
