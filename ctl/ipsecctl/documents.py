@@ -83,9 +83,11 @@ def _check(path: str) -> tuple[dict[str, Any], str]:
         return _not_valid(path, error), describe(error, f"ipsecctl: {_source(path)}")
     rules, filters = len(policy.rules), sum(len(rule.filters) for rule in policy.rules)
     size = f"{count(rules, 'rule')}, {count(filters, 'filter')}"
+    if policy.expect:
+        size += f", {count(len(policy.expect), 'expectation')} met"
     verdict = {"file": path, "valid": True, "policy": policy.name}
     return (
-        {**verdict, "rules": rules, "filters": filters},
+        {**verdict, "rules": rules, "filters": filters, "expectations": len(policy.expect)},
         f"{path}: policy {policy.name!r} is valid · {size}",
     )
 

@@ -58,7 +58,10 @@ expect: [ 'BLOCK tcp 203.0.113.7:4000 >  me:80', "permit tcp 203.0.113.7:4000 > 
 def test_check_judges_what_is_expected(run: Run, file: Path) -> None:
     """A policy that does not meet its expectations is not valid, and every one is named."""
     file.write_text(EXPECTING)
-    assert run("ipsecctl", "check", str(file)).code == 0
+    ran = run("ipsecctl", "check", str(file))
+    assert ran.code == 0
+    assert ran.out.endswith("is valid · 1 rule, 1 filter, 2 expectations met\n")
+    assert json.loads(run("ipsecctl", "check", str(file), "--json").out)["expectations"] == 2
     file.write_text(EXPECTING.replace("permit tcp", "block tcp"))
     ran = run("ipsecctl", "check", str(file))
     assert ran.code == 1

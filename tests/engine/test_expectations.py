@@ -90,9 +90,10 @@ def host(tmp_path: Path) -> Host:
 
 
 def test_a_policy_that_meets_them_is_in_force(host: Host) -> None:
-    """And keeps them where it is stored."""
+    """And keeps them where it is stored, and where it is exported."""
     assert host.blocked == {1, 2}
-    assert parse_policy(host.file.read_text()).expect == parse_policy(GOOD).expect
+    exported = host.call("GetPolicy", name="P")["document"]
+    assert parse_policy(host.file.read_text()) == parse_policy(exported) == parse_policy(GOOD)
 
 
 @pytest.mark.parametrize("how", ["apply", "assign", "edit", "add", "remove", "dry run"])
