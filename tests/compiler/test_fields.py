@@ -11,6 +11,7 @@ from ipsecd.backend.nftables import keys, naming
 from ipsecd.backend.nftables.cgroups import Group
 from ipsecd.backend.nftables.looks import KernelTable
 from ipsecd.backend.nftables.render import render
+from ipsecd.backend.nftables.surroundings import Surroundings
 from ipsecd.backend.xdp import abi
 from ipsecd.backend.xdp.images import Image, place_tables
 from ipsecd.backend.xdp.program import steps
@@ -141,7 +142,7 @@ def rules_of(classifier: Classifier) -> str:
     """The rules in the kernel's tables, whatever the names of its sets, and what the sets hold."""
     tables = [KernelTable(table.id, "set") for table in classifier.tables]
     groups = {f"service:{name}.service": Group(2, n) for n, name in enumerate("ab", 70)}
-    ruleset = render(tables, (), drop_unparsable=True, groups=groups)
+    ruleset = render(tables, (), drop_unparsable=True, surroundings=Surroundings(groups))
     held = [(naming.key_types(table.id), table.keys) for table in classifier.tables]
     return repr((ruleset.chains, held))
 

@@ -21,8 +21,8 @@ FEW = 16
 
 def credit(entries: Entries, key: bytes, origin: Origin) -> None:
     """Add an entry to those of a table; where it is there, one of its rules is credited."""
-    known = entries.get(key)
-    entries[key] = origin if known is None else credited((known, origin))
+    earlier = entries.get(key)
+    entries[key] = origin if earlier is None else credited((earlier, origin))
 
 
 def merged_rows(rows: Iterable[Row]) -> dict[TableId, Entries]:
@@ -43,23 +43,23 @@ def merged_rows(rows: Iterable[Row]) -> dict[TableId, Entries]:
     return {table: entries for table, entries in tables.items() if entries}
 
 
-def merged(one: Classifier, selected: Classifier) -> Classifier:
+def merged(policy: Classifier, selected: Classifier) -> Classifier:
     """Both in one, with the settings of the first: the second has what selectors stand for.
 
     Its hosts lie in tables of their own, which are looked at before those of the same form, so
     that whatever enforces the first has nothing to do when they change. Prefixes are put into the
     tables of the first, at a cost that depends on the second: of the first, only bytes are copied.
     """
-    tables = {table.id: table for table in one.tables}
+    tables = {table.id: table for table in policy.tables}
     for table in selected.tables:
-        known = tables.get(table.id)
-        made: Table | None = table
+        of_policy = tables.get(table.id)
+        result: Table | None = table
         if table.id.is_of_hosts:
-            made = _beside(table, known)
-        elif known:
-            made = _with_entries(known, entries_of(table))
-        if made:
-            tables[made.id] = made
+            result = _ahead_of(of_policy, table)
+        elif of_policy:
+            result = _with_entries(of_policy, entries_of(table))
+        if result:
+            tables[result.id] = result
     for table in selected.tables:
         permits = tables.get(table.id._replace(action=Action.PERMIT))
         blocks = tables.get(table.id._replace(action=Action.BLOCK))
@@ -70,53 +70,56 @@ def merged(one: Classifier, selected: Classifier) -> Classifier:
         if beaten and len(beaten) == len(permits):
             del tables[permits.id]
         elif beaten:
-            left = {key: by for key, by in entries_of(permits).items() if key not in beaten}
-            tables[permits.id] = pack(permits.id, left)
+            remaining = {key: by for key, by in entries_of(permits).items() if key not in beaten}
+            tables[permits.id] = pack(permits.id, remaining)
     in_order = sorted(tables.values(), key=lambda table: table.id.order)
-    return Classifier(tuple(in_order), one.exemptions, one.drop_unparsable)
+    return Classifier(tuple(in_order), policy.exemptions, policy.drop_unparsable)
 
 
-def _beside(table: Table, known: Table | None) -> Table | None:
-    """A table to look at before the `known` one of its form, without what that is credited for."""
+def _ahead_of(of_policy: Table | None, table: Table) -> Table | None:
+    """The table, to be looked at before the one `of_policy` that has its form.
+
+    It is without the entries for which a rule of the policy is credited; None if none is left.
+    """
     apart = table.id._replace(selected=True)
-    if known is None:
+    if of_policy is None:
         return replace(table, id=apart)
     entries = {}
     for key, origin in entries_of(table).items():
-        other = known.find(key)
-        if other is None or credited((other, origin)) != other:
+        earlier = of_policy.find(key)
+        if earlier is None or credited((earlier, origin)) != earlier:
             entries[key] = origin
     return pack(apart, entries) if entries else None
 
 
-def _with_entries(known: Table, more: Entries) -> Table:
+def _with_entries(table: Table, more: Entries) -> Table:
     """A packed table with more entries, put where they belong in the order of keys."""
-    width = known.id.key_width
-    if len(more) > len(known) // FEW or any(known.find(key) for key in more):
-        entries = entries_of(known)
+    width = table.id.key_width
+    if len(more) > len(table) // FEW or any(table.find(key) for key in more):
+        entries = entries_of(table)
         for key, origin in more.items():
             credit(entries, key, origin)
-        return pack(known.id, entries)
-    origins = tuple(sorted({*known.origins, *more.values()}))
+        return pack(table.id, entries)
+    origins = tuple(sorted({*table.origins, *more.values()}))
     numbers = {origin: number for number, origin in enumerate(origins)}
     writers = array("I")
     if len(origins) > 1:
-        moved = array("I", (numbers[origin] for origin in known.origins))
-        writers = moved * len(known)
-        if known.writers:
-            writers = known.writers[:]
+        moved = array("I", (numbers[origin] for origin in table.origins))
+        writers = moved * len(table)
+        if table.writers:
+            writers = table.writers[:]
             if moved.tolist() != list(range(len(moved))):
-                writers = array("I", map(moved.__getitem__, known.writers))
+                writers = array("I", map(moved.__getitem__, table.writers))
     pieces = []
     end = 0
     for number, key in enumerate(sorted(more)):
-        at = known.place(key)
-        pieces += [known.keys[end * width : at * width], key]
+        at = table.place(key)
+        pieces += [table.keys[end * width : at * width], key]
         end = at
         if len(origins) > 1:
             writers.insert(at + number, numbers[more[key]])
-    pieces.append(known.keys[end * width :])
-    return Table(known.id, b"".join(pieces), origins, writers)
+    pieces.append(table.keys[end * width :])
+    return Table(table.id, b"".join(pieces), origins, writers)
 
 
 def entries_of(table: Table) -> Entries:

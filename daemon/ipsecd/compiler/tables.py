@@ -181,12 +181,12 @@ class TableId(NamedTuple):
         """The key under which `packet` would stand in the table, None if it cannot."""
         if packet.family is not self.family or packet.point not in self.points:
             return None
-        seen = packet
+        as_seen = packet
         if packet.point is Point.LEAVING and self.source != ME:
-            seen = packet.arrived or packet
+            as_seen = packet.arrived or packet
         values = []
         for field, shape in zip(FIELDS, self.shapes, strict=True):
-            value = SHAPES[field.kind].value_of(field, shape, seen, host)
+            value = SHAPES[field.kind].value_of(field, shape, as_seen, host)
             if value is None:
                 return None
             values.append(value)
@@ -232,7 +232,7 @@ class Row(NamedTuple):
 
     table: TableId
     key: bytes
-    one: InForce
+    filter_in_force: InForce
 
 
 def rows_of(in_force: Iterable[InForce]) -> Iterator[Row]:
@@ -356,19 +356,19 @@ _SHAPED = tuple((field.wanted, SHAPES[field.kind].shaped) for field in FIELDS)
 
 
 def _one_way(
-    one: InForce, family: Family, source: Endpoint, destination: Endpoint
+    filter_in_force: InForce, family: Family, source: Endpoint, destination: Endpoint
 ) -> Iterator[Row]:
     if destination.address is Keyword.ME and (
         source.address is Keyword.ME or isinstance(source.address, Process)
     ):
         return
-    way = Way(one, family, source, destination)
-    volatile, action = one.origin.volatile, one.action
+    way = Way(filter_in_force, family, source, destination)
+    volatile, action = filter_in_force.origin.volatile, filter_in_force.action
     choices = [[shaped(asked) for asked in wanted(way)] for wanted, shaped in _SHAPED]
     for chosen in product(*choices):
         shapes, values = zip(*chosen, strict=True)
         table, encoders = _table(family, volatile, action, shapes)
-        yield Row(table, _key(encoders, values), one)
+        yield Row(table, _key(encoders, values), filter_in_force)
 
 
 @lru_cache(maxsize=4096)

@@ -165,8 +165,8 @@ class Volatile:
         for row, deadline in add:
             place = (row.table, row.key)
             before.setdefault(place, self._deadline(*place))
-            self._add_writer(*place, row.one.origin, deadline)
-            new.setdefault(row.one.origin, {})[place] = None
+            self._add_writer(*place, row.filter_in_force.origin, deadline)
+            new.setdefault(row.filter_in_force.origin, {})[place] = None
         for origin, added_places in new.items():
             self._rows = self._rows.with_item(origin, tuple(added_places))
         removed, added = [], []

@@ -33,10 +33,10 @@ def format_policy(policy: Policy) -> str:
         if rule.interface_type:
             lines.append(f"    interface: {rule.interface_type.value}")
         lines.append("    filters:")
-        lines += [f'      - "{format_filter(one)}"' for one in rule.filters]
+        lines += [f'      - "{format_filter(flt)}"' for flt in rule.filters]
     if policy.expect:
         lines.append("expect:")
-        lines += [f"  - {_quoted(format_expectation(one))}" for one in policy.expect]
+        lines += [f"  - {_quoted(format_expectation(expected))}" for expected in policy.expect]
     return "\n".join(lines) + "\n"
 
 
@@ -74,10 +74,10 @@ def diff_policies(
 
 def policy_schema() -> dict[str, Any]:
     """The JSON Schema (2020-12) of policy documents."""
-    found: dict[str, Any] = json.loads(
+    schema: dict[str, Any] = json.loads(
         files("ipsecd.language").joinpath("policy-schema.json").read_text(encoding="utf-8")
     )
-    return found
+    return schema
 
 
 def _filter_lines(
@@ -87,8 +87,8 @@ def _filter_lines(
     elsewhere: frozenset[Filter],
     most: int | None,
 ) -> list[str]:
-    changed = [one for one in filters if one not in elsewhere]
-    lines = [f'{sign} rule "{name}": {format_filter(one)}' for one in changed[:most]]
+    changed = [flt for flt in filters if flt not in elsewhere]
+    lines = [f'{sign} rule "{name}": {format_filter(flt)}' for flt in changed[:most]]
     more = _more(changed, most)
     return [*lines, f'{sign} rule "{name}":{more}'] if more else lines
 
@@ -97,14 +97,14 @@ def _expect_lines(
     sign: str, expect: tuple[Expectation, ...], elsewhere: tuple[Expectation, ...]
 ) -> list[str]:
     others = frozenset(elsewhere)
-    changed = [format_expectation(one) for one in expect if one not in others]
+    changed = [format_expectation(expected) for expected in expect if expected not in others]
     return [f"{sign} expect: {text}" for text in changed]
 
 
 def _more(filters: Sequence[Filter], most: int | None) -> str:
     """How many filters come after the first `most`."""
-    left = 0 if most is None else len(filters) - most
-    return f" and {left:,} more" if left > 0 else ""
+    omitted = 0 if most is None else len(filters) - most
+    return f" and {omitted:,} more" if omitted > 0 else ""
 
 
 def _head(rule: Rule) -> str:

@@ -88,10 +88,7 @@ def _parse_carefully(text: str) -> Filter:
 
 
 def _plain_filter(source: str, ports: str, sign: str, destination: str, rest: str) -> Filter:
-    """The filter in the parts of a plain text: addresses, and what follows them.
-
-    Raises ``InvalidInput`` without a position.
-    """
+    """The filter in the parts of a plain text; raises ``InvalidInput`` without a position."""
     left, _ = _plain_side(source, ports, last=False)
     right, (protocol, message) = _plain_side(destination, rest, last=True)
     return Filter(left, right, protocol, sign == "+", message)
@@ -101,8 +98,8 @@ def _plain_side(address: str, rest: str, *, last: bool) -> tuple[Endpoint, _Prot
     """An endpoint of a plain text, with the protocol that follows it."""
     if address in {"*", "0"}:
         return _side_in_words(address + rest, last=last)
-    endpoint, protocol = _side_in_words(f"*{rest}", last=last)
-    return Endpoint(parse_address(address), endpoint.ports), protocol
+    any_address, protocol = _side_in_words(f"*{rest}", last=last)
+    return Endpoint(parse_address(address), any_address.ports), protocol
 
 
 @lru_cache(maxsize=4096)
@@ -219,29 +216,29 @@ def join_arguments(arguments: Sequence[str]) -> list[str]:
             joined[-1] += " " + argument
         else:
             joined.append(argument)
-    for one in joined:
-        if len(one) == 1 or not set(one) & set("=+:./"):
+    for text in joined:
+        if len(text) == 1 or not set(text) & set("=+:./"):
             raise InvalidInput(
-                f"{quote(one)} is not a filter; the shell may have made a file name of it",
+                f"{quote(text)} is not a filter; the shell may have made a file name of it",
                 "quote filters in brackets: '[*=0:80:TCP]'",
-                source=one,
+                source=text,
                 position=0,
             )
     return joined
 
 
-def format_filter(one: Filter) -> str:
-    """The canonical text of a filter; ``parse_filter`` gives an equal one back."""
-    source, destination = _format_endpoint(one.source), _format_endpoint(one.destination)
-    if one.protocol is not None:
-        protocol = format_protocol_and_message(one.protocol, one.message)
-        colon = ":" if one.destination.ports else "::"
-        named = isinstance(one.destination.address, HostName)
+def format_filter(flt: Filter) -> str:
+    """The canonical text of a filter; ``parse_filter`` gives an equal flt back."""
+    source, destination = map(_format_endpoint, (flt.source, flt.destination))
+    if flt.protocol is not None:
+        protocol = format_protocol_and_message(flt.protocol, flt.message)
+        colon = ":" if flt.destination.ports else "::"
+        named = isinstance(flt.destination.address, HostName)
         # The name "cafe" with protocol 99 would read as the IPv6 address cafe::99.
         if named and ipv6_value(f"{destination}::{protocol.partition('/')[0]}") is not None:
             colon = ":*:"
         destination += colon + protocol
-    return f"{source}{'+' if one.mirrored else '='}{destination}"
+    return f"{source}{'+' if flt.mirrored else '='}{destination}"
 
 
 _LABEL = re.compile(r"(?:^|(?<=[=+]))\s*label:[^=+]*=")
@@ -251,8 +248,8 @@ _LABEL = re.compile(r"(?:^|(?<=[=+]))\s*label:[^=+]*=")
 def _without_labels(text: str) -> str:
     """`text` with the signs inside labels blotted out, at the same length."""
     at = 0
-    while found := _LABEL.search(text, at):
-        at = found.end()
+    while label := _LABEL.search(text, at):
+        at = label.end()
         text = text[: at - 1] + "\0" + text[at:]
     return text
 
@@ -362,16 +359,16 @@ def _refuse_bare_ipv6(text: str, start: int, end: int) -> None:
 def _ports(text: str) -> tuple[PortRange, ...]:
     if text in ("", "0", "*"):
         return ()
-    found = []
+    ranges = []
     begin = 0
     for part in text.split(","):
-        one, place = trim(text, begin, begin + len(part))
+        ports, place = trim(text, begin, begin + len(part))
         try:
-            found.append(_range(one))
+            ranges.append(_range(ports))
         except InvalidInput as error:
             raise wrong_within(error, text, place) from error
         begin += len(part) + 1
-    return tuple(found)
+    return tuple(ranges)
 
 
 def _range(text: str) -> PortRange:

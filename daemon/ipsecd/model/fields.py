@@ -88,7 +88,7 @@ class Location:
 class Way(NamedTuple):
     """One direction of one filter in force, for one IP version."""
 
-    one: InForce
+    filter_in_force: InForce
     family: Family
     source: Endpoint
     destination: Endpoint
@@ -145,7 +145,7 @@ def _networks(endpoint: Endpoint, family: Family) -> Sequence[tuple[int, int]]:
 def _protocols(way: Way) -> Sequence[int | None]:
     return [
         protocol.number(way.family) if isinstance(protocol, IcmpOfFamily) else protocol
-        for protocol in way.one.filter.protocols
+        for protocol in way.filter_in_force.filter.protocols
         if way.family is Family.IPV4 or protocol not in IPV6_EXTENSION_HEADERS
     ]
 
@@ -156,12 +156,17 @@ def _ports(endpoint: Endpoint) -> Sequence[tuple[int, int] | None]:
 
 def _messages(way: Way) -> Sequence[tuple[int, int] | None]:
     """The type and code of ICMP as 16 bits; all codes of a type are a range."""
-    message = way.one.filter.message
+    message = way.filter_in_force.filter.message
     number = message.number(way.family) if message else None
     if message is None or number is None:
         return [None]
     codes = (0, 255) if message.code is None else (message.code, message.code)
     return [(number << 8 | codes[0], number << 8 | codes[1])]
+
+
+def _interface_types(way: Way) -> Sequence[str]:
+    interface_type = way.filter_in_force.interface_type
+    return [interface_type.value if interface_type else ""]
 
 
 def _senders(way: Way) -> Sequence[str]:
@@ -240,7 +245,9 @@ FIELDS = (
         Kind.WORD,
         "on",
         Criterion.INTERFACE,
-        wanted=lambda way: [way.one.interface_type.value if way.one.interface_type else ""],
+        wanted=lambda way: [
+            way.filter_in_force.interface_type.value if way.filter_in_force.interface_type else ""
+        ],
         seen=lambda packet: {packet.interface_type.value} if packet.interface_type else (),
         canonical=lambda word: InterfaceType(word).value,
     ),

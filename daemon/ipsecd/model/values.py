@@ -276,14 +276,14 @@ class Policy:
                 f"the description of policy {quote(self.name)} is not text",
                 "leave out the half of a surrogate pair in it",
             ) from error
-        seen: set[str] = set()
+        names: set[str] = set()
         for rule in self.rules:
-            if rule.name in seen:
+            if rule.name in names:
                 raise InvalidInput(
                     f"policy {quote(self.name)} has two rules named {quote(rule.name)}",
                     "give each rule a name of its own, or put the filters into one rule",
                 )
-            seen.add(rule.name)
+            names.add(rule.name)
         if self.expect:
             object.__setattr__(self, "expect", each_once(self.expect))
 
@@ -294,12 +294,12 @@ class Policy:
         by_name = []
         for rule in self.rules:
             going: list[Filter] = []
-            for one in rule.filters:
-                for address in (one.source.address, one.destination.address):
+            for flt in rule.filters:
+                for address in (flt.source.address, flt.destination.address):
                     if isinstance(address, HostName):
                         names.add(address.name)
-                    elif isinstance(address, Selector | Process) and one not in going[-1:]:
-                        going.append(one)
+                    elif isinstance(address, Selector | Process) and flt not in going[-1:]:
+                        going.append(flt)
             if going:
                 by_name.append(replace(rule, filters=tuple(going)))
         return Facts(

@@ -28,7 +28,7 @@ from ipsecd.backend.nftables import transactions as tx
 from ipsecd.backend.nftables.comparison import PolicySet, compare, unused
 from ipsecd.backend.nftables.early import EarlySets
 from ipsecd.backend.nftables.failures import commit, failure
-from ipsecd.backend.nftables.features import can_protect, can_see_sockets
+from ipsecd.backend.nftables.features import can_protect
 from ipsecd.backend.nftables.looks import KernelTable, Ruleset, kernel_table
 from ipsecd.backend.nftables.naming import (
     STATE_PREFIX,
@@ -85,7 +85,6 @@ class NftablesBackend:
         self._reader.exists()
         self._surveyor = Surveyor(self._socket, clock)
         self._protected = protect and can_protect(self._socket)
-        self._sees_sockets = can_see_sockets(self._socket)
         self._events = None if self._protected else EventSocket(TABLE, self._socket.port)
         self._serial = 0
         self.points = frozenset(Point)
@@ -352,9 +351,7 @@ class NftablesBackend:
             classifier.exemptions,
             drop_unparsable=classifier.drop_unparsable,
             points=self.points,
-            groups=surroundings.groups,
-            translated=surroundings.translated,
-            sees_sockets=self._sees_sockets,
+            surroundings=surroundings,
         )
 
     def _kernel_table(self, table: TableId, origins: tuple[Origin, ...] = ()) -> KernelTable:

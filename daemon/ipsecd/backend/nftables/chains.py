@@ -5,11 +5,10 @@ The invariants are those of the module ``render``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ipsecd.backend.nftables import expressions as ex
-from ipsecd.backend.nftables.cgroups import Group
 from ipsecd.backend.nftables.exempt import conditions
 from ipsecd.backend.nftables.keys import as_arrived, from_packet, key_of
 from ipsecd.backend.nftables.looks import KernelTable, Look, Ruleset, is_block, is_of_me
@@ -21,6 +20,7 @@ from ipsecd.backend.nftables.naming import (
     chain,
     describe,
 )
+from ipsecd.backend.nftables.surroundings import Surroundings
 from ipsecd.compiler.tables import TableId
 from ipsecd.model.addresses import Family
 from ipsecd.model.exemptions import Pattern
@@ -44,8 +44,7 @@ class FamilyChains:
     family: Family
     tables: list[KernelTable]
     patterns: list[tuple[str, Pattern]]
-    groups: Mapping[str, Group | None]
-    sees_sockets: bool
+    surroundings: Surroundings
 
     def render(self, *, check: bool, drop: bool) -> None:
         """Write the rules; `check` the headers, and `drop` or pass packets that are unparsable."""
@@ -141,7 +140,7 @@ class FamilyChains:
             address, link = ex.FIB_SADDR, ex.FIB_OIF
             kinds = ex.compare(ex.EQ, ex.host32(ex.RTN_LOCAL))
         conditions = [ex.address_type(flags) + kinds for flags in (address, address | link)]
-        if self.look.point is Point.SENDING and self.sees_sockets:
+        if self.look.point is Point.SENDING and self.surroundings.sees_sockets:
             conditions.append(self._is_sent_by_this_host())
         return conditions
 
@@ -186,7 +185,7 @@ class FamilyChains:
         return ex.in_set(table.set_name) + count
 
     def _sender(self, table: TableId) -> bytes:
-        group = self.groups.get(table.process)
+        group = self.surroundings.groups.get(table.process)
         if group is None:
             return b""
         return ex.sender_group(group.level) + ex.compare(ex.EQ, ex.host64(group.number))

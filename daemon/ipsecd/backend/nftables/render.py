@@ -18,12 +18,10 @@ delivered here are looked at again, with the answer of the stack.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
 
 from ipsecd.backend.nftables import expressions as ex
-from ipsecd.backend.nftables.cgroups import Group
 from ipsecd.backend.nftables.chains import DELIVERED_TYPES, FamilyChains
 from ipsecd.backend.nftables.looks import (
     LOOKS,
@@ -35,6 +33,7 @@ from ipsecd.backend.nftables.looks import (
 )
 from ipsecd.backend.nftables.messages import ACCEPT, GOTO, JUMP, RETURN
 from ipsecd.backend.nftables.naming import chain
+from ipsecd.backend.nftables.surroundings import Surroundings
 from ipsecd.compiler.classifier import in_order
 from ipsecd.model.addresses import Family
 from ipsecd.model.exemptions import exemption
@@ -50,23 +49,18 @@ def render(
     *,
     drop_unparsable: bool,
     points: frozenset[Point] = frozenset(Point),
-    groups: Mapping[str, Group | None] = MappingProxyType({}),
-    translated: bool = False,
-    sees_sockets: bool = True,
+    surroundings: Surroundings,
 ) -> Ruleset:
     """The chains and rules for `tables`, which are in the order of their rank.
 
-    Packets are looked at only on `points`; another backend looks at the others. `groups` has the
-    control groups of the processes that tables name; processes without a group send nothing.
-    `translated` says that somebody may translate addresses here, and `sees_sockets` that the
-    kernel can be asked about the socket that a packet is sent from.
+    Packets are looked at only on `points`; another backend looks at the others.
     """
-    rendering = _Rendering(tables, exemptions, drop_unparsable, points, groups, sees_sockets)
+    rendering = _Rendering(tables, exemptions, drop_unparsable, points, surroundings)
     for look in LOOKS:
         rendering.rules.chains[look.base] = []
         chains_of_families = rendering.family_chains(look)
         if chains_of_families:
-            _begin(rendering.rules, look, translated=translated)
+            _begin(rendering.rules, look, translated=surroundings.translated)
             _branch_to_vrf(rendering, look)
             rendering.branch(look, chains_of_families)
     return rendering.rules
@@ -80,8 +74,7 @@ class _Rendering:
     exemptions: Iterable[str]
     drop_unparsable: bool
     points: frozenset[Point]
-    groups: Mapping[str, Group | None]
-    sees_sockets: bool
+    surroundings: Surroundings
     rules: Ruleset = field(default_factory=Ruleset)
 
     def family_chains(self, look: Look) -> list[FamilyChains]:
@@ -99,14 +92,12 @@ class _Rendering:
                 for table in self.tables
                 if table.id.family is family
                 and look.point in table.id.points & self.points
-                and (not table.id.process or self.groups.get(table.id.process))
+                and (not table.id.process or self.surroundings.groups.get(table.id.process))
             ]
             tables = worth_looking_at(in_order(tables, look.point), look)
             if tables or checked:
                 chains_of_families.append(
-                    FamilyChains(
-                        self.rules, look, family, tables, patterns, self.groups, self.sees_sockets
-                    )
+                    FamilyChains(self.rules, look, family, tables, patterns, self.surroundings)
                 )
         return chains_of_families
 

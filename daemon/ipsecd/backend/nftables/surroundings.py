@@ -1,6 +1,7 @@
 """Owns what rules depend on and what changes without any news; must not know the rules.
 
-That is which control groups the named processes have, and whether somebody translates addresses.
+That is which control groups the named processes have, and whether somebody translates addresses;
+and, what never changes, whether the kernel can be asked about sockets.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ipsecd.backend.nftables import cgroups
+from ipsecd.backend.nftables.features import can_see_sockets
 from ipsecd.backend.nftables.looks import KernelTable
 from ipsecd.backend.nftables.translation import is_translated
 from ipsecd.backend.nftables.wire import KernelError, NftSocket
@@ -19,10 +21,16 @@ TRANSLATION_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """The control groups by the endpoints that name them, and whether addresses are translated."""
+    """What rules are rendered for.
+
+    ``groups`` has the control groups of the processes that tables name; processes without a group
+    send nothing. ``translated`` says that somebody may translate addresses, and ``sees_sockets``
+    that the kernel can be asked about the socket that a packet is sent from.
+    """
 
     groups: Mapping[str, cgroups.Group | None] = field(default_factory=dict)
     translated: bool = False
+    sees_sockets: bool = True
 
 
 class Surveyor:
@@ -32,10 +40,11 @@ class Surveyor:
         self._socket = socket
         self._clock = clock
         self._asked = 0.0
+        self._sees_sockets = can_see_sockets(socket)
 
     def look(self, tables: Iterable[KernelTable], last: Surroundings) -> Surroundings:
         """The surroundings of `tables`; translation is as it was `last` if asking fails."""
-        return Surroundings(cgroups.find_all(tables), self._is_translated(last))
+        return Surroundings(cgroups.find_all(tables), self._is_translated(last), self._sees_sockets)
 
     def has_changed(self, last: Surroundings) -> bool:
         """Whether anything differs from `last`; asks about translation once a second."""
