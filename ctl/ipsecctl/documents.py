@@ -10,7 +10,8 @@ from ipsecctl.files import read_bytes, replace_text
 from ipsecctl.options import Options
 from ipsecctl.presentation import paint
 from ipsecd.errors import InvalidInput, IpsecdError, NotFound, Refused
-from ipsecd.language.documents import diff_policies, format_policy, parse_policy
+from ipsecd.language.differences import diff_policies
+from ipsecd.language.documents import format_policy, parse_policy
 from ipsecd.language.expectations import must_be_met
 from ipsecd.model.values import Policy
 from ipsecd.output import change_made, complain_text, say, say_json, say_text

@@ -6,7 +6,8 @@ import importlib
 import sys
 
 from ipsecd.errors import InvalidInput
-from ipsecd.language.documents import diff_policies, format_policy, parse_policy
+from ipsecd.language.differences import diff_policies
+from ipsecd.language.documents import format_policy, parse_policy
 
 SEEDS = (
     b'policy: P\nrules:\n  - rule: R\n    action: block\n    filters: ["*=0:1434:UDP"]\n',

@@ -11,9 +11,9 @@ import yaml
 from hypothesis import given, settings
 
 from ipsecd.errors import InvalidInput
+from ipsecd.language.differences import diff_policies
 from ipsecd.language.documents import (
     MAX_BYTES,
-    diff_policies,
     format_policy,
     parse_policy,
     policy_schema,

@@ -10,7 +10,8 @@ import yaml
 from hypothesis import given, settings
 
 from ipsecd.errors import InvalidInput, Refused
-from ipsecd.language.documents import diff_policies, format_policy, parse_policy, policy_schema
+from ipsecd.language.differences import diff_policies
+from ipsecd.language.documents import format_policy, parse_policy, policy_schema
 from ipsecd.language.expectations import (
     format_expectation,
     must_be_met,

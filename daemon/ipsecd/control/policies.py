@@ -10,7 +10,8 @@ from ipsecd.control.replies import outcome
 from ipsecd.control.summary import summary
 from ipsecd.engine import Engine
 from ipsecd.errors import InvalidInput, Refused
-from ipsecd.language.documents import diff_policies, format_policy
+from ipsecd.language.differences import Difference
+from ipsecd.language.documents import format_policy
 from ipsecd.language.expectations import must_be_met
 from ipsecd.model.values import Policy
 from ipsecd.quoting import first_lines, quote
@@ -66,21 +67,21 @@ def _apply_policy(engine: Engine, request: Request) -> dict[str, Any]:
         raise InvalidInput("there is no document", "pass one, or the file that holds it")
     stored = engine.loaded.policies.get(policy.name)
     old_policy = stored.policy if stored else None
-    lines = diff_policies(old_policy, policy)
+    difference = Difference(old_policy, policy)
     assign = bool(request["assign"])
     changed = (
-        bool(lines)
+        bool(difference)
         or stored is None
         or (assign and engine.loaded.assigned != policy.name)
         or not engine.is_on_disk(policy.name)
         or (engine.assigned_is_not_in_force and engine.loaded.assigned == policy.name)
     )
-    words = summary(old_policy, policy)
+    words = summary(difference)
     if request["dry_run"]:
         if assign or engine.loaded.assigned == policy.name:
             must_be_met(policy)
         message = f"policy {policy.name!r} would be stored{words}"
-        return outcome(engine, message, changed=False, changes=lines, stored=policy)
+        return outcome(engine, message, changed=False, changes=difference.lines(), stored=policy)
     copies: tuple[str, ...] = ()
     if changed:
         assigned = policy.name if assign else KEEP
@@ -89,6 +90,7 @@ def _apply_policy(engine: Engine, request: Request) -> dict[str, Any]:
         )
     replaced = "".join(f"\nthe file that could not be used is kept as {name!r}" for name in copies)
     message = f"policy {policy.name!r} is stored{words}{replaced}"
+    lines = difference.lines(document=engine.loaded.policies[policy.name].text) if changed else ()
     return outcome(engine, message, changed=changed, changes=lines, warns=True, stored=policy)
 
 

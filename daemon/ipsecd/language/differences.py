@@ -1,0 +1,147 @@
+"""Owns what changes from a policy to another, in lines for people and programs, and in numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import NamedTuple
+
+from ipsecd.language.documents import scalar, texts_of_filters
+from ipsecd.language.expectations import format_expectation
+from ipsecd.language.filters import format_filter
+from ipsecd.model.expectations import Expectation
+from ipsecd.model.values import Filter, Policy, Rule
+
+
+class RuleDifference(NamedTuple):
+    """A rule that is not as it was: before, now, and its filters that are gone or new."""
+
+    name: str
+    before: Rule | None
+    now: Rule | None
+    gone: Sequence[Filter]
+    new: Sequence[Filter]
+
+    @property
+    def is_in_filters_only(self) -> bool:
+        """Whether the rule was there before and has the same action and interface."""
+        return bool(self.before and self.now and _head(self.before) == _head(self.now))
+
+
+class Difference:
+    """What changes from `old` to `new`. Filters are compared once, when they are asked for."""
+
+    def __init__(self, old: Policy | None, new: Policy | None) -> None:
+        self._old, self._new = old, new
+        self._before = {rule.name: rule for rule in old.rules} if old else {}
+        self._now = {rule.name: rule for rule in new.rules} if new else {}
+
+    def __bool__(self) -> bool:
+        return bool(self.lines(most=1))
+
+    @cached_property
+    def rules(self) -> tuple[RuleDifference, ...]:
+        """The rules that are not as they were, by their names."""
+        names = sorted({*self._before, *self._now})
+        pairs = ((name, self._before.get(name), self._now.get(name)) for name in names)
+        return tuple(_compared(name, before, now) for name, before, now in pairs if before != now)
+
+    @property
+    def rules_new_and_gone(self) -> tuple[int, int]:
+        """How many rules are new, and how many are gone."""
+        return (
+            len(self._now.keys() - self._before.keys()),
+            len(self._before.keys() - self._now.keys()),
+        )
+
+    @property
+    def filters_new_and_gone(self) -> tuple[int, int]:
+        """How many filters of all rules are new, and how many are gone."""
+        return (
+            sum(len(rule.new) for rule in self.rules),
+            sum(len(rule.gone) for rule in self.rules),
+        )
+
+    def lines(self, *, most: int | None = None, document: str = "") -> tuple[str, ...]:
+        """The difference, a line each; empty if there is none.
+
+        A line has a rule, a filter or an expectation. With `most` no line has more filters than
+        that, and no rule more lines: what is left out is counted instead. `document` is the new
+        policy in canonical form, if it is at hand: texts of filters are then taken from there.
+        """
+        old, new = self._old, self._new
+        lines = []
+        if old and new and old.name != new.name:
+            lines.append(f"~ policy: {scalar(old.name)} becomes {scalar(new.name)}")
+        if old and new and old.description != new.description:
+            lines.append(f"~ description: {scalar(new.description)}")
+        texts: Mapping[str, Sequence[str]] = {}
+        if document and self.rules:
+            texts = dict(zip(self._now, texts_of_filters(document), strict=True))
+        for rule in self.rules:
+            lines += _lines(rule, most, texts.get(rule.name))
+        expected, expects = (policy.expect if policy else () for policy in (old, new))
+        lines += _expect_lines("-", expected, expects)
+        return (*lines, *_expect_lines("+", expects, expected))
+
+
+def diff_policies(
+    old: Policy | None, new: Policy | None, *, most: int | None = None
+) -> tuple[str, ...]:
+    """What changes from `old` to `new`, in the lines of ``Difference.lines``."""
+    return Difference(old, new).lines(most=most)
+
+
+def _compared(name: str, before: Rule | None, now: Rule | None) -> RuleDifference:
+    if before is None or now is None:
+        gone, new = (rule.filters if rule else () for rule in (before, now))
+        return RuleDifference(name, before, now, gone, new)
+    filters_before, filters_now = frozenset(before.filters), frozenset(now.filters)
+    return RuleDifference(
+        name,
+        before,
+        now,
+        [flt for flt in before.filters if flt not in filters_now],
+        [flt for flt in now.filters if flt not in filters_before],
+    )
+
+
+def _lines(rule: RuleDifference, most: int | None, texts: Sequence[str] | None) -> Iterator[str]:
+    """The lines about one rule; `texts` are those of all of its filters now, if they are known."""
+    if rule.is_in_filters_only:
+        for sign, filters in (("-", rule.gone), ("+", rule.new)):
+            yield from (
+                f'{sign} rule "{rule.name}": {format_filter(flt)}' for flt in filters[:most]
+            )
+            if more := _more(filters, most):
+                yield f'{sign} rule "{rule.name}":{more}'
+        return
+    if rule.before:
+        yield _whole("-", rule.before, most, None)
+    if rule.now:
+        yield _whole("+", rule.now, most, texts)
+
+
+def _whole(sign: str, rule: Rule, most: int | None, texts: Sequence[str] | None) -> str:
+    words = texts[:most] if texts else map(format_filter, rule.filters[:most])
+    more = _more(rule.filters, most)
+    return f'{sign} rule "{rule.name}": {_head(rule)} {" ".join(words)}{more}'
+
+
+def _expect_lines(
+    sign: str, expect: tuple[Expectation, ...], elsewhere: tuple[Expectation, ...]
+) -> list[str]:
+    others = frozenset(elsewhere)
+    changed = [format_expectation(expected) for expected in expect if expected not in others]
+    return [f"{sign} expect: {text}" for text in changed]
+
+
+def _more(filters: Sequence[Filter], most: int | None) -> str:
+    """How many filters come after the first `most`."""
+    omitted = 0 if most is None else len(filters) - most
+    return f" and {omitted:,} more" if omitted > 0 else ""
+
+
+def _head(rule: Rule) -> str:
+    interface = f" on {rule.interface_type.value}" if rule.interface_type else ""
+    return f"{rule.action.value}{interface}"
