@@ -25,7 +25,7 @@ complete -c ipsecctl -n '__fish_use_subcommand' -a apply -d 'store a policy, in 
 complete -c ipsecctl -n '__fish_use_subcommand' -a policy -d 'look after stored policies'
 complete -c ipsecctl -n '__fish_use_subcommand' -a rule -d 'change the rules of a stored policy'
 complete -c ipsecctl -n '__fish_use_subcommand' -a reload -d 'read edited files anew'
-complete -c ipsecctl -n '__fish_use_subcommand' -a check -d 'whether files are policies and do what is expected; offline'
+complete -c ipsecctl -n '__fish_use_subcommand' -a check -d 'whether files are usable policies; needs no daemon'
 complete -c ipsecctl -n '__fish_use_subcommand' -a format -d 'the canonical form of a policy; needs no daemon'
 complete -c ipsecctl -n '__fish_use_subcommand' -a diff -d 'how a file differs from what is stored, or from another'
 complete -c ipsecctl -n '__fish_use_subcommand' -a ipseccmd -d 'as it was'

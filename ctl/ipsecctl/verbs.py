@@ -146,7 +146,7 @@ _GROUPS: dict[str, tuple[Verb, ...]] = {
         Verb("reload", "read edited files anew", "policies:reload", (),
              (Option("--resolve", "and look all DNS names up anew"),),
              example="ipsecctl reload", also=("refresh",)),
-        Verb("check", "whether files are policies and do what is expected; offline",
+        Verb("check", "whether files are usable policies; needs no daemon",
              "documents:check",
              (Argument("FILE", DOCUMENT.explanation, most=None, offers="documents"),),
              example="ipsecctl check policy.yaml", also=("lint", "validate", "verify")),

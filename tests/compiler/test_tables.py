@@ -1,13 +1,18 @@
-"""The normal form has bounds."""
+"""The normal form: what it is made of filters, and its bounds."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ipsecd.compiler.tables import rows_of
-from ipsecd.errors import LimitExceeded
-from ipsecd.model.addresses import Keyword
+from ipsecd.errors import InvalidInput, LimitExceeded
+from ipsecd.model.addresses import Family, Keyword, Network
 from ipsecd.model.values import Action, Endpoint, Filter, InForce, Origin, PortRange
+from tests.strategies import in_force
 
 
 def test_lists_of_ports_on_both_sides_are_bounded() -> None:
@@ -17,3 +22,40 @@ def test_lists_of_ports_on_both_sides_are_bounded() -> None:
     rule = InForce(Origin("static", "P", "R"), flt, Action.BLOCK)
     with pytest.raises(LimitExceeded, match="1000000 combinations"):
         list(rows_of([rule]))
+
+
+@st.composite
+def filters_that_differ_in_addresses(draw: st.DrawFn) -> list[InForce]:
+    """A long list of a rule as it mostly is: a few forms of addresses, and all else the same."""
+    like = draw(in_force(1))[0]
+    addresses = [
+        Keyword.ANY,
+        Keyword.ME,
+        *(Network(Family.IPV4, 0x0A090000 + host, 32) for host in (1, 2, 3)),
+        *(Network(Family.IPV4, net << 24, 8) for net in (10, 11)),
+        *(Network(Family.IPV6, 0xFD09 << 112 | host, 128) for host in (1, 2)),
+    ]
+    filters = []
+    for _ in range(draw(st.integers(1, 12))):
+        source, destination = draw(st.sampled_from(addresses)), draw(st.sampled_from(addresses))
+        try:
+            filters.append(
+                replace(
+                    like.filter,
+                    source=replace(like.filter.source, address=source),
+                    destination=replace(like.filter.destination, address=destination),
+                    mirrored=draw(st.booleans()),
+                )
+            )
+        except InvalidInput:
+            continue
+    return [replace(like, filter=flt) for flt in filters]
+
+
+@settings(max_examples=400, deadline=None)
+@given(filters_that_differ_in_addresses())
+def test_a_filter_has_the_entries_that_it_has_alone(filters: list[InForce]) -> None:
+    """What filters of a list have in common is worked out once, and for each of them rightly."""
+    together = list(rows_of(filters))
+    alone = [row for flt in filters for row in rows_of([flt])]
+    assert together == alone

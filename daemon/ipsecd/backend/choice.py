@@ -22,10 +22,10 @@ def make_backend(name: str, bpffs: Path, owner: socket.socket | None = None) -> 
     try:
         return asked_for(name).make(BackendArguments(bpffs, owner))
     except BackendFailed as error:
-        return other_backend(name, error, bpffs)
+        return fallback_backend(name, error, bpffs)
 
 
-def other_backend(name: str, reason: IpsecdError, bpffs: Path) -> Backend:
+def fallback_backend(name: str, reason: IpsecdError, bpffs: Path) -> Backend:
     """The backend to use in the place of the one that `name` means, which failed for `reason`.
 
     Raises `reason` where there is none.
@@ -40,7 +40,7 @@ def other_backend(name: str, reason: IpsecdError, bpffs: Path) -> Backend:
         raise reason from None
 
 
-def withdraw_other(backend: Backend, bpffs: Path) -> None:
+def withdraw_left_programs(backend: Backend, bpffs: Path) -> None:
     """Withdraw programs that were left in force, if `backend` has none.
 
     What cannot be withdrawn stays, and is tried again at the next start.

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ipsecd.backend.base import Backend, Line, Observation
-from ipsecd.backend.choice import withdraw_other
+from ipsecd.backend.choice import withdraw_left_programs
 from ipsecd.compiler.classifier import Classifier
 from ipsecd.compiler.volatile import NO_CHANGE, Delta, Volatile
 from ipsecd.engine.attempt import Attempt
@@ -117,7 +117,7 @@ class Enforcement:
             )
             return
         self.state = wanted
-        withdraw_other(self.backend, self._bpffs)
+        withdraw_left_programs(self.backend, self._bpffs)
 
     def _begin_with_another_backend(self, wanted: State, reason: IpsecdError) -> str | None:
         """Have another backend enforce what the first did not take.
@@ -208,7 +208,7 @@ class Enforcement:
             else:
                 self._replace(old, new)
             if old.held:
-                withdraw_other(self.backend, self._bpffs)
+                withdraw_left_programs(self.backend, self._bpffs)
         elif delta:
             self._change(delta, new.volatile)
         self.state = new
