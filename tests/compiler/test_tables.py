@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ipsecd.compiler.tables import rows_of
 from ipsecd.errors import InvalidInput, LimitExceeded
-from ipsecd.model.addresses import Family, Keyword, Network
+from ipsecd.model.addresses import Address, Family, Keyword, Network
 from ipsecd.model.values import Action, Endpoint, Filter, InForce, Origin, PortRange
 from tests.strategies import in_force
 
@@ -28,7 +28,7 @@ def test_lists_of_ports_on_both_sides_are_bounded() -> None:
 def filters_that_differ_in_addresses(draw: st.DrawFn) -> list[InForce]:
     """A long list of a rule as it mostly is: a few forms of addresses, and all else the same."""
     like = draw(in_force(1))[0]
-    addresses = [
+    addresses: list[Address] = [
         Keyword.ANY,
         Keyword.ME,
         *(Network(Family.IPV4, 0x0A090000 + host, 32) for host in (1, 2, 3)),

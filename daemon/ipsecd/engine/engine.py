@@ -17,7 +17,7 @@ from copy import copy
 from typing import TypeVar
 
 from ipsecd.backend.base import Backend, Line, Observation
-from ipsecd.backend.choice import make_backend, fallback_backend
+from ipsecd.backend.choice import fallback_backend, make_backend
 from ipsecd.config import Config, Directories, OnStop
 from ipsecd.engine.compiling import Compiling, Names
 from ipsecd.engine.containers import Containers
@@ -76,7 +76,8 @@ class Engine(View):
         self._store = StaticStore(directories.config, disk, self._kept_files.reader)
         self._enforcement = Enforcement(
             backend or (lambda: make_backend(config.backend, directories.bpffs)),
-            make_other or (lambda reason: fallback_backend(config.backend, reason, directories.bpffs)),
+            make_other
+            or (lambda reason: fallback_backend(config.backend, reason, directories.bpffs)),
             directories.bpffs,
             clock,
         )
