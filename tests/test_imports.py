@@ -22,7 +22,7 @@ MAY_USE = {
     "compiler": {"model"},
     "host": {"language", "log", "model"},
     "backend": {"compiler", "host", "model", "output", "progress"},
-    "config": {"backend", "language", "model"},
+    "config": {"backend", "language", "model", "protocol"},
     "sources": {"compiler", "config", "language", "log", "model"},
     "engine": {
         *("backend", "compiler", "config", "garbage", "language", "log", "model", "progress"),

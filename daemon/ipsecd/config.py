@@ -18,6 +18,7 @@ from ipsecd.backend.registry import AUTO, NAMES
 from ipsecd.errors import InvalidInput, IpsecdError, NotFound, Refused, StoreFailed
 from ipsecd.language.yamltree import Mapping, Node, Scalar, Sequence, load_tree
 from ipsecd.model.exemptions import ESSENTIALS, NO_DEFAULT_EXEMPT, Exemption
+from ipsecd.protocol.frames import MAX_FRAME_BYTES
 from ipsecd.quoting import quote, quote_path
 
 DEFAULT_CONFIG = Path("/etc/ipsecd/ipsecd.yaml")
@@ -57,7 +58,7 @@ class Limits:
 
     connections_per_user: int = 64
     connections: int = 512
-    frame_bytes: int = 1 << 20
+    frame_bytes: int = MAX_FRAME_BYTES
     dynamic_rules: int = 200_000
     idle_timeout_s: float = 60.0
 

@@ -12,6 +12,9 @@ TEMPORARY = ".tmp"
 
 CHUNK = 1 << 20
 
+MAX_OWN_FILE_BYTES = 1 << 30
+"""How long a file that the daemon writes for itself may be, whatever it holds."""
+
 
 class Disk:
     """The disk. Each method is one effect, and says if it is durable or atomic.

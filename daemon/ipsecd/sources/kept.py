@@ -20,7 +20,7 @@ from ipsecd.model.addresses import Network
 from ipsecd.model.inventory import Inventory
 from ipsecd.sources.checked import CheckedFile, Form
 from ipsecd.sources.dynamic_file import DynamicFile
-from ipsecd.sources.files import Disk
+from ipsecd.sources.files import MAX_OWN_FILE_BYTES, Disk
 from ipsecd.sources.inventory_file import InventoryFile
 from ipsecd.sources.last_good import CompiledPolicy, LastGood, encode_last_good
 from ipsecd.sources.names import dns_names_of
@@ -36,7 +36,7 @@ LAST_GOOD, NAMES, CONTAINERS, POLICIES = "last-good", "names", "containers", "po
 FORM = Form(
     "policies",
     1,
-    1 << 30,
+    MAX_OWN_FILE_BYTES,
     "nothing need be done: the policy files are read anew, and it is written again",
 )
 Content = TypeVar("Content")

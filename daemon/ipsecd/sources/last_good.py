@@ -13,7 +13,7 @@ from ipsecd.compiler.classifier import Classifier
 from ipsecd.compiler.stored import from_stored, to_stored
 from ipsecd.model.values import Origin, Policy, Store
 from ipsecd.sources.checked import CheckedFile, Form
-from ipsecd.sources.files import Disk
+from ipsecd.sources.files import MAX_OWN_FILE_BYTES, Disk
 from ipsecd.sources.names import policy_with_addresses
 from ipsecd.sources.names_file import Names, names_from_json, names_to_json
 from ipsecd.sources.remembered import PolicyReader
@@ -22,7 +22,7 @@ from ipsecd.sources.strict_json import decode, members, text
 FORM = Form(
     "last-good",
     1,
-    1 << 30,
+    MAX_OWN_FILE_BYTES,
     "nothing need be done if the assigned policy is in force: it is written again then",
 )
 

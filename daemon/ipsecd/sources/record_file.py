@@ -21,10 +21,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ipsecd.sources.files import Disk, replace_file, temporary_of
+from ipsecd.sources.files import MAX_OWN_FILE_BYTES, Disk, replace_file, temporary_of
 from ipsecd.sources.strict_json import decode, items, members, text
 
-MAX_BYTES = 1 << 30
 SPARE_LINES = 1000
 """How many lines may be out of date, besides as many as there are records."""
 _HEADER = re.compile(rb"ipsecd ([a-z-]{1,32}) ([0-9]{1,9}) ([0-9a-f]{32})")
@@ -80,7 +79,7 @@ class RecordFile:
         self._lines = {}
         self._forget_file()
         try:
-            content = self._disk.read(self.path, MAX_BYTES)
+            content = self._disk.read(self.path, MAX_OWN_FILE_BYTES)
         except FileNotFoundError:
             return Contents({})
         except OSError as error:
