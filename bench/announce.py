@@ -30,7 +30,7 @@ from ipsecd.model.addresses import Family, Network
 from ipsecd.model.inventory import Container, Inventory
 from ipsecd.model.values import Action, InForce, Origin, Policy, Rule
 from ipsecd.sources.kept import Kept
-from ipsecd.sources.last_good import Enforceable
+from ipsecd.sources.last_good import CompiledPolicy
 
 SIZES, ROUNDS = (100_000, 600_000), 60
 IDENTITY = "0123456789abcdef"
@@ -57,8 +57,10 @@ def announcing_ms(backend: str, classifier: Classifier, directory: Path) -> list
     enforcement = Enforcement(make, lambda _: make(), BPFFS, time.monotonic)
     containers = Containers(enforcement, Kept(places), time.monotonic)
     rule = Rule("container", (parse_filter("container:web=0:80:TCP"),), Action.BLOCK)
-    good = Enforceable("bench", Policy("P", (rule,)), classifier)
-    enforcement.begin(State(source=SourceName.STATIC, good=good, whole=classifier), State())
+    policy = CompiledPolicy("bench", Policy("P", (rule,)), classifier)
+    enforcement.begin(
+        State(source=SourceName.STATIC, compiled=policy, classifier=classifier), State()
+    )
     try:
         containers.set_inventory("bench", Inventory((Container(IDENTITY, "web"),)))
         found = []
@@ -67,7 +69,7 @@ def announcing_ms(backend: str, classifier: Classifier, directory: Path) -> list
             begun = time.perf_counter()
             assert containers.announce(IDENTITY, (address,), shared=False)
             found.append((time.perf_counter() - begun) * 1e3)
-        assert enforcement.observe() == Observation(enforcement.state.whole.digest)
+        assert enforcement.observe() == Observation(enforcement.state.classifier.digest)
         assert not enforcement.backend.failures
         return found
     finally:

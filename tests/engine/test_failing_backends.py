@@ -47,7 +47,7 @@ def unable_engine(site: Site, unable: Unable, other: MemoryBackend | None, boot:
         return other
 
     config = Config(boot=boot)
-    return Engine(config, site.directories, lambda: unable, clock=site.clock, other=make_other)
+    return Engine(config, site.directories, lambda: unable, clock=site.clock, make_other=make_other)
 
 
 def blocks(backend: MemoryBackend, port: int) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ipsecd.engine import Engine
-from ipsecd.engine.sources import Given, Offer, SourceName
+from ipsecd.engine.sources import Offer, Situation, SourceName
 from ipsecd.errors import IpsecdError, StoreFailed
 from ipsecd.language.documents import format_policy
 from ipsecd.language.filters import parse_filter
@@ -31,7 +31,7 @@ class Central:
         self.policy: Policy | None = CENTRAL
         self.error: IpsecdError | None = None
 
-    def read(self, _: Given) -> Offer | None:
+    def read(self, _: Situation) -> Offer | None:
         if self.error:
             raise self.error
         if self.policy is None:
@@ -53,7 +53,11 @@ def engine(site: Site, central: Central) -> Engine:
 
 def started(site: Site, central: Central) -> Engine:
     site.engine = Engine(
-        site.config, site.directories, lambda: site.backend, clock=site.clock, before=[central]
+        site.config,
+        site.directories,
+        lambda: site.backend,
+        clock=site.clock,
+        earlier_sources=[central],
     )
     site.engine.start()
     return site.engine

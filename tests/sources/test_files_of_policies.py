@@ -420,7 +420,7 @@ def test_a_link_is_there_again_after_a_refused_change(
     def refuse(*_: object, **__: object) -> None:
         raise StoreFailed("no", "")
 
-    monkeypatch.setattr(store.engine._enforcement, "become", refuse)
+    monkeypatch.setattr(store.engine._enforcement, "put_in_force", refuse)
     for change in ({"put": [P2]}, {"delete": ["P"], "assign": None}):
         with pytest.raises(StoreFailed):
             store.engine.change(**change)

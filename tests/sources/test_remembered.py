@@ -211,9 +211,9 @@ def test_a_last_good_policy_is_written_only_when_it_is_another(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Unless somebody deleted it."""
-    encoded: list[lastgood.Enforceable] = []
+    encoded: list[lastgood.CompiledPolicy] = []
 
-    def encode_good(good: lastgood.Enforceable, names: Names) -> bytes:
+    def encode_good(good: lastgood.CompiledPolicy, names: Names) -> bytes:
         encoded.append(good)
         return lastgood.encode_good(good, names)
 

@@ -71,7 +71,7 @@ def _apply_policy(engine: Engine, request: Request) -> dict[str, Any]:
         or known is None
         or (assign and engine.loaded.assigned != policy.name)
         or not engine.is_on_disk(policy.name)
-        or (engine.is_due and engine.loaded.assigned == policy.name)
+        or (engine.assigned_is_not_in_force and engine.loaded.assigned == policy.name)
     )
     words = summary(known.policy if known else None, policy)
     if request["dry_run"]:
@@ -118,7 +118,7 @@ def _delete_policy(engine: Engine, request: Request) -> dict[str, Any]:
 def _assign_policy(engine: Engine, request: Request) -> dict[str, Any]:
     name = request["name"]
     engine.stored(name)
-    if engine.loaded.assigned == name and not engine.is_due:
+    if engine.loaded.assigned == name and not engine.assigned_is_not_in_force:
         return outcome(engine, f"policy {name!r} is assigned already", changed=False)
     engine.change(assign=name)
     return outcome(engine, f"policy {name!r} is assigned", warns=True)

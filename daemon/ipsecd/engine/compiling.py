@@ -1,6 +1,6 @@
-"""Owns making a policy enforceable: its names, the settings, and the addresses of containers.
+"""Owns compiling policies: with the settings, the addresses of DNS names, and those of containers.
 
-Pure but for asking the backend whether it can enforce the outcome.
+It is pure, apart from asking the backend whether it can enforce what was compiled.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from ipsecd.model.values import Action, Endpoint, Filter, InForce, Origin, Polic
 from ipsecd.progress import Phase, Progress, Tell, silent
 from ipsecd.sources.cache import names_to_json
 from ipsecd.sources.dynamic import DynamicRule
-from ipsecd.sources.last_good import Enforceable
+from ipsecd.sources.last_good import CompiledPolicy
 from ipsecd.sources.names import names_of, policy_with_addresses
 from ipsecd.sources.reading import StoredPolicy
 
 Names = Mapping[str, tuple[Network, ...]]
 TOLD_EVERY = 1000
-"""How many filters are compiled between two times that it is told how many: milliseconds."""
+"""Progress is told each time that so many filters are compiled, which takes milliseconds."""
 
 
 class Compiling:
@@ -35,76 +35,79 @@ class Compiling:
 
     def __init__(self, config: Config, check: Callable[[Classifier], None]) -> None:
         """`check` raises ``Refused`` for what cannot be enforced here."""
-        self._exemptions = tuple(sorted(one.name for one in config.exemptions))
+        self._exemptions = tuple(sorted(exemption.name for exemption in config.exemptions))
         self._drop_unparsable = config.unparsable is Unparsable.DROP
         self._check = check
 
-    def enforceable(
+    def compile(
         self,
         stored: StoredPolicy | None,
         names: Names,
-        kept: Enforceable | None = None,
+        previous: CompiledPolicy | None = None,
         tell: Tell = silent,
-    ) -> Enforceable:
-        """A policy compiled with the settings; `kept` is used if it was made from the same.
+    ) -> CompiledPolicy:
+        """A policy compiled with the settings; `previous` is used if it was made from the same.
 
         `tell` hears how many of its filters are compiled.
         """
         policy = stored.policy if stored else None
         used = names_of(policy) if policy else frozenset()
-        known = {name: names[name] for name in used if name in names}
+        addresses = {name: names[name] for name in used if name in names}
         # Another version may compile the same policy in another way.
         digest = stored.digest if stored else None
         made_from = (__version__, self._exemptions, self._drop_unparsable, digest)
-        key = hashlib.sha256(repr(made_from).encode() + names_to_json(known)).hexdigest()
-        named = policy_with_addresses(policy, known) if policy else None
+        key = hashlib.sha256(repr(made_from).encode() + names_to_json(addresses)).hexdigest()
+        resolved_policy = policy_with_addresses(policy, addresses) if policy else None
         document = stored.text if stored else None
-        if kept and kept.key == key:
-            return (
-                kept if kept.policy is named else Enforceable(key, named, kept.classifier, document)
-            )
-        # What containers have for addresses is no part of it: it is never enforced from disk.
+        if previous and previous.key == key:
+            if previous.policy is resolved_policy:
+                return previous
+            return CompiledPolicy(key, resolved_policy, previous.classifier, document)
+        # Filters that select containers are left out: this outcome is kept on disk, and addresses
+        # of containers are never enforced from there.
         with collection_paused():
             filters = [
-                one
-                for one in (filters_of(named, Store.STATIC) if named else ())
-                if not has_selectors(one.filter)
+                rule_filter
+                for rule_filter in (
+                    filters_of(resolved_policy, Store.STATIC) if resolved_policy else ()
+                )
+                if not has_selectors(rule_filter.filter)
             ]
             classifier = compile_filters(
                 _counted(filters, tell), self._exemptions, drop_unparsable=self._drop_unparsable
             )
         self._check(classifier)
-        return Enforceable(key, named, classifier, document)
+        return CompiledPolicy(key, resolved_policy, classifier, document)
 
     def everything_blocked(self) -> Classifier:
-        """What lets nothing through but what is exempt, until a policy is in force."""
-        everything = InForce(
+        """A classifier that blocks all but the exemptions, until a policy is in force."""
+        block = InForce(
             Origin("boot", "", "until the policy is in force"),
             Filter(Endpoint(), Endpoint()),
             Action.BLOCK,
         )
-        return compile_filters([everything], self._exemptions)
+        return compile_filters([block], self._exemptions)
 
 
 def _counted(filters: Sequence[InForce], tell: Tell) -> Iterator[InForce]:
-    """The filters; `tell` hears how many of them were taken."""
-    for number, one in enumerate(filters):
+    """Yield the filters, and tell how many of them were taken."""
+    for number, rule_filter in enumerate(filters):
         if number % TOLD_EVERY == 0:
             tell(Progress(Phase.COMPILING, number, len(filters)))
-        yield one
+        yield rule_filter
     tell(Progress(Phase.COMPILING, len(filters), len(filters)))
 
 
-def with_containers(good: Enforceable, inventory: Inventory) -> Classifier:
-    """The compiled policy, and the entries for what its selectors stand for now."""
-    if not good.policy:
-        return good.classifier
-    by_name = Policy(good.policy.name, good.policy.facts.by_name)
+def classifier_with_containers(compiled: CompiledPolicy, inventory: Inventory) -> Classifier:
+    """The classifier of a policy, with entries for what its selectors stand for now."""
+    if not compiled.policy:
+        return compiled.classifier
+    by_name = Policy(compiled.policy.name, compiled.policy.facts.by_name)
     filters = filters_of(by_name, Store.STATIC)
-    selecting = [one for one in filters if has_selectors(one.filter)]
+    selecting = [rule_filter for rule_filter in filters if has_selectors(rule_filter.filter)]
     if not selecting:
-        return good.classifier
-    return merged(good.classifier, compile_filters(resolved(selecting, inventory)))
+        return compiled.classifier
+    return merged(compiled.classifier, compile_filters(resolved(selecting, inventory)))
 
 
 def rows_for(rule: DynamicRule, inventory: Inventory) -> tuple[Row, ...]:

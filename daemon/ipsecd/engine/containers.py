@@ -1,7 +1,8 @@
 """Owns what is known of containers, and enforcing by it; must not know how it is found out.
 
-An announcement counts until its engine, asked after it, lists all of it or has had the time to.
-What an engine was asked before tells of an earlier run of the container, however late it comes.
+An announcement counts until the container engine, asked after it, lists all of its addresses, or
+has had the time to. An answer to a question that was asked before the announcement tells of an
+earlier run of the container, however late the answer comes.
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from dataclasses import dataclass, field, replace
 from math import inf
 
 from ipsecd.compiler.tables import Row
-from ipsecd.engine.compiling import rows_for, with_containers
+from ipsecd.engine.compiling import classifier_with_containers, rows_for
 from ipsecd.engine.enforcement import Enforcement
-from ipsecd.engine.state import Announced, News, State
+from ipsecd.engine.state import Announcement, ContainerNews, State
 from ipsecd.engine.view import policy_filters_by_name
 from ipsecd.model.addresses import Network
 from ipsecd.model.inventory import Inventory, has_selectors, merged
@@ -21,14 +22,14 @@ from ipsecd.model.values import Origin
 from ipsecd.sources.kept import Kept
 
 ASKED_S = 60.0
-"""How long a look at the containers keeps their engines being followed."""
+"""How long container engines are followed after somebody has looked at the containers."""
 ANNOUNCED_S = 10.0
-"""How long after an announcement its engine may be asked, and not know of it yet."""
+"""How long after an announcement the engine may not know of the container yet."""
 
 
 @dataclass(slots=True)
 class Containers:
-    """Takes news and announcements; ``engines`` has the state of each engine in a word."""
+    """Takes what engines tell and what is announced; ``engines`` has their states in a word."""
 
     enforcement: Enforcement
     kept: Kept
@@ -53,7 +54,7 @@ class Containers:
     def set_engine(
         self, source: str, inventory: Inventory | None, state: str, asked_at: float
     ) -> None:
-        """Take the news of the engine behind `source`, if there are any, and its state."""
+        """Take the state of the engine behind `source`, and what containers it has if it told."""
         if inventory is not None:
             self.set_inventory(source, inventory, asked_at)
         self.engines[source] = state
@@ -63,86 +64,97 @@ class Containers:
     ) -> None:
         """Enforce by what the engine behind `source` has for containers.
 
-        It was asked for that at `asked_at`, in monotonic seconds, or just now. Raises
-        ``IpsecdError`` if the kernel does not take it; what was known is in force then.
+        `asked_at` is when it was asked, in monotonic seconds; None is now. Raises ``IpsecdError``
+        if the kernel does not take it; what was known before stays in force then.
         """
-        news = self.enforcement.state.news
+        news = self.enforcement.state.container_news
         if news.inventories.get(source) == inventory and not news.announced:
             return
         asked = {**news.asked_at, source: self.clock() if asked_at is None else asked_at}
         inventories = {**news.inventories, source: inventory}
-        announced = _awaited(inventories, news.announced, source, asked[source])
-        self._take(News(inventories, announced, asked))
+        announced = _still_counting(inventories, news.announced, source, asked[source])
+        self._take(ContainerNews(inventories, announced, asked))
 
     def announce(self, identity: str, addresses: tuple[Network, ...], *, shared: bool) -> bool:
         """Enforce by the addresses of a container that is about to start.
 
-        They are taken from whoever had them, who has ended, unless they are shared with others that
-        are in the same network namespace. False if no engine has told of the container yet; that no
-        filter names any is no reason to wait for it.
+        Whoever had them before has ended, so they are taken from it, unless they are `shared` with
+        other containers in the same network namespace. Returns False if no engine has told of the
+        container yet. If no filter names containers, the answer is True: nothing need wait.
         """
         if not self.are_selected:
             return True
         state = self.enforcement.state
-        if not any(one.id == identity for one in state.inventory.containers):
+        if not any(container.id == identity for container in state.inventory.containers):
             return False
         taken = () if shared else addresses
         announced = {
-            other: replace(told, addresses=tuple(one for one in told.addresses if one not in taken))
-            for other, told in state.news.announced.items()
+            earlier_identity: replace(
+                announcement,
+                addresses=tuple(
+                    address for address in announcement.addresses if address not in taken
+                ),
+            )
+            for earlier_identity, announcement in state.container_news.announced.items()
         }
-        announced[identity] = Announced(self.clock(), addresses, shared)
-        self._take(replace(state.news, announced=announced))
+        announced[identity] = Announcement(self.clock(), addresses, shared)
+        self._take(replace(state.container_news, announced=announced))
         return True
 
-    def _take(self, news: News) -> None:
-        """Enforce by what engines know and was announced, and keep it."""
+    def _take(self, news: ContainerNews) -> None:
+        """Enforce by what engines know and what was announced, and keep it on disk."""
         inventories = news.with_announced()
         inventory = merged(inventories.values())
-        new = replace(self.enforcement.state, news=news, inventory=inventory)
+        new = replace(self.enforcement.state, container_news=news, inventory=inventory)
         if new.enforcing:
             self._enforce(new)
         else:
-            self.enforcement.note(new)
+            self.enforcement.record_state(new)
         self.kept.save_inventories(inventories)
 
     def _enforce(self, new: State) -> None:
-        """Put what selectors stand for now in force, in one effect in the kernel."""
-        whole = with_containers(new.good, new.inventory)
-        gone: list[Origin] = []
-        come: list[tuple[Row, float]] = []
+        """Put in force what selectors stand for now, as one change in the kernel."""
+        classifier = classifier_with_containers(new.compiled, new.inventory)
+        removed: list[Origin] = []
+        added: list[tuple[Row, float]] = []
         for rule in new.dynamic.selecting.values():
             rows = rows_for(rule, new.inventory)
             if {(row.table, row.key) for row in rows} != set(new.volatile.rows(rule.origin)):
-                gone.append(rule.origin)
-                come += [(row, rule.deadline) for row in rows]
-        volatile, delta = new.volatile.changed(gone, come)
-        new = replace(new, whole=whole, volatile=volatile)
-        self.enforcement.become(new, delta)
+                removed.append(rule.origin)
+                added += [(row, rule.deadline) for row in rows]
+        volatile, delta = new.volatile.changed(removed, added)
+        new = replace(new, classifier=classifier, volatile=volatile)
+        self.enforcement.put_in_force(new, delta)
 
 
-def _awaited(
+def _still_counting(
     inventories: Mapping[str, Inventory],
-    announced: Mapping[str, Announced],
+    announced: Mapping[str, Announcement],
     source: str,
     asked_at: float,
-) -> dict[str, Announced]:
-    """Those that still count after the engine behind `source` has been asked at that time."""
+) -> dict[str, Announcement]:
+    """The announcements that still count once the engine behind `source` was asked."""
     listed = {
-        one.id: {address for found in one.networks.values() for address in found}
-        for one in inventories[source].containers
+        container.id: {
+            address for addresses in container.networks.values() for address in addresses
+        }
+        for container in inventories[source].containers
     }
-    of_others = {
-        one.id
-        for other, inventory in inventories.items()
-        if other != source
-        for one in inventory.containers
+    of_other_engines = {
+        container.id
+        for other_source, inventory in inventories.items()
+        if other_source != source
+        for container in inventory.containers
     }
 
-    def counts(identity: str, told: Announced) -> bool:
-        if identity in of_others or asked_at <= told.at:
+    def counts(identity: str, announcement: Announcement) -> bool:
+        if identity in of_other_engines or asked_at <= announcement.at:
             return True
-        late = asked_at >= told.at + ANNOUNCED_S
-        return not (late or listed.get(identity, set()) >= set(told.addresses))
+        late = asked_at >= announcement.at + ANNOUNCED_S
+        return not (late or listed.get(identity, set()) >= set(announcement.addresses))
 
-    return {identity: told for identity, told in announced.items() if counts(identity, told)}
+    return {
+        identity: announcement
+        for identity, announcement in announced.items()
+        if counts(identity, announcement)
+    }

@@ -1,7 +1,7 @@
 """Owns which dynamic rule ends next; must not know what ending means.
 
-It only points at rules: a deadline counts while the rule of its name has it, so that rules may go
-or come back without a word here.
+It keeps names of rules with deadlines. A deadline counts only while the rule of that name still has
+it, so rules may be removed or renewed without this being told.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import heapq
 from ipsecd.sources.dynamic import DynamicRule, DynamicRules
 
 SPARE = 1000
-"""How many deadlines of rules that are gone are kept, besides as many as there are rules."""
+"""How many deadlines of removed rules are kept at most, besides one for each rule there is."""
 
 
 class Deadlines:
@@ -24,13 +24,13 @@ class Deadlines:
         return len(self._waiting)
 
     def add(self, rule: DynamicRule, rules: DynamicRules) -> None:
-        """Note when a rule ends that is one of `rules` now."""
+        """Note when `rule` ends, which is one of `rules` already."""
         if not rule.ends:
             return
         heapq.heappush(self._waiting, (rule.deadline, rule.name))
         if len(self._waiting) > 2 * len(rules) + SPARE:
-            # Those of rules that were removed or renewed early.
-            self._waiting = [(one.deadline, one.name) for one in rules if one.ends]
+            # Most deadlines are of rules that were removed, or renewed before they ended.
+            self._waiting = [(kept.deadline, kept.name) for kept in rules if kept.ends]
             heapq.heapify(self._waiting)
 
     def next(self, rules: DynamicRules) -> float | None:
@@ -44,14 +44,14 @@ class Deadlines:
         return None
 
     def ended(self, rules: DynamicRules, now: float) -> list[DynamicRule]:
-        """Those of `rules` whose deadline has come; they are told again until they are gone."""
-        found: dict[str, DynamicRule] = {}
+        """Those of `rules` whose deadline has come, again and again until they are removed."""
+        ended: dict[str, DynamicRule] = {}
         passed = []
         while (deadline := self.next(rules)) is not None and deadline <= now:
             passed.append(heapq.heappop(self._waiting))
             rule = rules.get(passed[-1][1])
             if rule:
-                found[rule.name] = rule
-        for one in passed:
-            heapq.heappush(self._waiting, one)
-        return list(found.values())
+                ended[rule.name] = rule
+        for deadline_and_name in passed:
+            heapq.heappush(self._waiting, deadline_and_name)
+        return list(ended.values())

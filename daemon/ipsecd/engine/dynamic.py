@@ -1,7 +1,7 @@
-"""Owns changes to the dynamic rules and quarantines, and what the next process is left of them.
+"""Owns changes to the dynamic rules and quarantines, and keeping them for the next process.
 
-Each is one effect in the kernel, and costs the same however many rules there are. What is done is
-kept for the next process before it is answered.
+Each is one change in the kernel, and costs the same however many rules there are. It is kept on
+disk for the next process before the caller has an answer.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ipsecd.compiler.volatile import Delta, Volatile
 from ipsecd.engine.compiling import rows_for
 from ipsecd.engine.deadlines import Deadlines
 from ipsecd.engine.enforcement import Enforcement
-from ipsecd.engine.quarantines import changed, rule_names
+from ipsecd.engine.quarantines import change_dynamic_rules, names_of_quarantine_rules
 from ipsecd.engine.state import State
 from ipsecd.errors import InvalidInput, IpsecdError, Refused
 from ipsecd.log import record
@@ -27,7 +27,7 @@ from ipsecd.sources.dynamic_file import DynamicFile
 
 
 @dataclass(frozen=True, slots=True)
-class Dynamic:
+class DynamicRuleChanges:
     """Adds, removes and ends dynamic rules; ``clock`` is monotonic, in seconds."""
 
     enforcement: Enforcement
@@ -37,10 +37,10 @@ class Dynamic:
     deadlines: Deadlines = field(default_factory=Deadlines)
 
     def taken_over(self, state: State) -> State:
-        """A state with what an earlier process has left; nothing is in force by it yet."""
-        left = self.file.load(self.clock())
-        come = []
-        for rule in left.rules:
+        """`state` with the dynamic rules that an earlier process left; puts nothing in force."""
+        saved = self.file.load(self.clock())
+        usable = []
+        for rule in saved.rules:
             rows = rows_for(rule, state.inventory)
             try:
                 if any(row.table.process for row in rows):
@@ -49,22 +49,22 @@ class Dynamic:
                 record(logging.ERROR, "dynamic-rule-lost", rule=rule.name, reason=error.message)
                 self.file.removed([rule.name])
                 continue
-            come.append((rule, rows))
-        new, _ = changed(state, come=come)
-        for rule, _ in come:
+            usable.append((rule, rows))
+        new, _ = change_dynamic_rules(state, added=usable)
+        for rule, _ in usable:
             self.deadlines.add(rule, new.dynamic)
-        taken_over = len(come) + len(left.quarantines)
+        taken_over = len(usable) + len(saved.quarantines)
         if taken_over:
             record(logging.INFO, "dynamic-rules-taken-over", rules=taken_over)
-        quarantines = {one.name: one for one in left.quarantines}
+        quarantines = {quarantine.name: quarantine for quarantine in saved.quarantines}
         return replace(new, quarantines=quarantines, taken_over=taken_over)
 
     def add(self, rule: DynamicRule) -> None:
-        """Enforce a rule, in the place of the one that has its name, if any."""
+        """Enforce a rule. It replaces the rule of its name, if there is one."""
         now = self.enforcement.state
         now.must_run()
         now.dynamic.check_room(rule.name, self.limit)
-        if rule.name in rule_names(now):
+        if rule.name in names_of_quarantine_rules(now):
             raise Refused(
                 f"{quote(rule.name)} is the name of a rule of a quarantine", "choose another name"
             )
@@ -76,20 +76,20 @@ class Dynamic:
                 "the filters match nothing: traffic from this host to itself is not filtered",
                 "one of the two addresses must be another's",
             )
-        new, delta = changed(now, come=[(rule, rows)])
-        self.enforcement.become(new, delta)
+        new, delta = change_dynamic_rules(now, added=[(rule, rows)])
+        self.enforcement.put_in_force(new, delta)
         self.deadlines.add(rule, new.dynamic)
         self.file.added(rule)
 
     def remove(self, rules: Sequence[DynamicRule]) -> Sequence[DynamicRule]:
-        """Take rules out of force, all at once, but for those of quarantines; which they were.
+        """Take rules out of force, all at once, except those of quarantines.
 
-        Raises ``Refused`` if there are no others.
+        Returns the rules that were removed. Raises ``Refused`` if all are of quarantines.
         """
         now = self.enforcement.state
         if rules:
             now.must_run()
-        names = rule_names(now)
+        names = names_of_quarantine_rules(now)
         ordinary = [rule for rule in rules if rule.name not in names]
         if rules and not ordinary:
             raise Refused(
@@ -100,26 +100,28 @@ class Dynamic:
         return ordinary
 
     def flush(self) -> int:
-        """Take all rules out of force, and end all quarantines; how many rules there were."""
+        """Take all rules out of force, end all quarantines. Returns how many rules there were."""
         now = self.enforcement.state
         if now.dynamic:
             now.must_run()
         new = replace(now, quarantines={}, dynamic=now.dynamic.cleared(), volatile=Volatile())
-        self._become(new, Delta(removed=tuple(now.volatile.entries())))
+        self._put_in_force(new, Delta(removed=tuple(now.volatile.entries())))
         self.file.removed(rule.name for rule in now.dynamic)
         self.file.released(now.quarantines)
         return len(now.dynamic)
 
     def impose(self, quarantine: Quarantine) -> tuple[DynamicRule, ...]:
-        """Cut off who is in a quarantine, from now on whatever is permitted; by which rules."""
+        """Cut off who is in a quarantine, whatever is permitted later. Returns its rules."""
         now = self.enforcement.state
         now.must_run()
         for name in quarantine.rule_names:
             now.dynamic.check_room(name, self.limit)
         quarantines = {**now.quarantines, quarantine.name: quarantine}
-        new, delta = changed(replace(now, quarantines=quarantines), permits_changed=True)
-        self.enforcement.become(new, delta)
-        # Rules that somebody made had these names until now.
+        new, delta = change_dynamic_rules(
+            replace(now, quarantines=quarantines), permits_changed=True
+        )
+        self.enforcement.put_in_force(new, delta)
+        # Ordinary rules may have had these names until now; the quarantine's rules replace them.
         self.file.removed(quarantine.rule_names)
         self.file.imposed(quarantine)
         return tuple(
@@ -127,51 +129,62 @@ class Dynamic:
         )
 
     def release(self, names: Sequence[str]) -> tuple[str, ...]:
-        """End quarantines; the names of the rules that they had."""
+        """End quarantines. Returns the names of the rules that they had."""
         now = self.enforcement.state
         ended = [now.quarantines[name] for name in names if name in now.quarantines]
-        left = {name: one for name, one in now.quarantines.items() if name not in names}
+        remaining = {
+            name: quarantine for name, quarantine in now.quarantines.items() if name not in names
+        }
         rules = [
             rule
-            for one in ended
-            for name in one.rule_names
+            for quarantine in ended
+            for name in quarantine.rule_names
             if (rule := now.dynamic.get(name)) is not None
         ]
-        new, delta = changed(replace(now, quarantines=left), rules)
-        self._become(new, delta)
-        self.file.released(one.name for one in ended)
+        new, delta = change_dynamic_rules(replace(now, quarantines=remaining), rules)
+        self._put_in_force(new, delta)
+        self.file.released(quarantine.name for quarantine in ended)
         return tuple(rule.name for rule in rules)
 
     def next_expiry(self) -> float | None:
         """When the next rule or quarantine ends, in monotonic seconds; None if none does."""
         state = self.enforcement.state
-        ends = [one.deadline for one in state.quarantines.values() if one.ends]
-        if (rule := self.deadlines.next(state.dynamic)) is not None:
-            ends.append(rule)
-        return min(ends, default=None)
+        deadlines = [
+            quarantine.deadline for quarantine in state.quarantines.values() if quarantine.ends
+        ]
+        if (next_of_rules := self.deadlines.next(state.dynamic)) is not None:
+            deadlines.append(next_of_rules)
+        return min(deadlines, default=None)
 
     def expire(self) -> None:
-        """Forget what has ended; the kernel ended it by itself."""
+        """Forget the rules and quarantines that have ended. The kernel ended them by itself."""
         now, state = self.clock(), self.enforcement.state
-        over = [one.name for one in state.quarantines.values() if one.deadline <= now]
-        if over:
-            self.release(over)
-            for name in over:
+        ended_quarantines = [
+            quarantine.name
+            for quarantine in state.quarantines.values()
+            if quarantine.deadline <= now
+        ]
+        if ended_quarantines:
+            self.release(ended_quarantines)
+            for name in ended_quarantines:
                 record(logging.INFO, "quarantine-ended", who=name)
-        ended = self.deadlines.ended(self.enforcement.state.dynamic, now)
-        if ended:
-            self._remove(ended)
-            for rule in ended:
+        ended_rules = self.deadlines.ended(self.enforcement.state.dynamic, now)
+        if ended_rules:
+            self._remove(ended_rules)
+            for rule in ended_rules:
                 record(logging.INFO, "dynamic-rule-ended", rule=rule.name)
 
-    def _become(self, new: State, delta: Delta) -> None:
-        """Carry out what takes rules away; what is held has ended in the kernel by itself."""
+    def _put_in_force(self, new: State, delta: Delta) -> None:
+        """Put `new`, which has fewer rules, in force.
+
+        Without a state in force, it is only recorded: the kernel ends rules by itself.
+        """
         if new.enforcing:
-            self.enforcement.become(new, delta)
+            self.enforcement.put_in_force(new, delta)
         else:
-            self.enforcement.note(new)
+            self.enforcement.record_state(new)
 
     def _remove(self, rules: Sequence[DynamicRule]) -> None:
-        new, delta = changed(self.enforcement.state, rules)
-        self._become(new, delta)
+        new, delta = change_dynamic_rules(self.enforcement.state, rules)
+        self._put_in_force(new, delta)
         self.file.removed(rule.name for rule in rules)

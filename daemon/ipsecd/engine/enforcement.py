@@ -2,8 +2,8 @@
 
 1. ``state`` is what the kernel holds, unless it says that this is not known.
 2. Whatever fails here, the kernel holds what it held, and the state is the one before.
-3. All of it runs in one thread, in short pieces, but for ``state``, ``check`` and ``run``: what
-   comes from another thread is brought here by ``run``.
+3. All of it runs in one thread, in short pieces. Other threads may only read ``state``, call
+   ``check``, ``prepare`` and ``discard``, and have ``run`` carry out work in this one.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from ipsecd.backend.choice import withdraw_other
 from ipsecd.compiler.classifier import Classifier
 from ipsecd.compiler.volatile import NO_CHANGE, Delta, Volatile
 from ipsecd.engine.attempt import Attempt
-from ipsecd.engine.compiling import with_containers
-from ipsecd.engine.quarantines import changed
-from ipsecd.engine.state import Condition, Due, State
+from ipsecd.engine.compiling import classifier_with_containers
+from ipsecd.engine.quarantines import change_dynamic_rules
+from ipsecd.engine.state import Condition, PendingPolicy, State
 from ipsecd.errors import IpsecdError
 from ipsecd.log import record
 from ipsecd.progress import Phase, Progress, Tell, silent
 from ipsecd.sources.dynamic import DynamicRules
 
 RETRY_S = 5.0
-"""Between two tries of what the kernel refused at start."""
+"""The time between two tries of what the kernel refused at start."""
 
 
 T = TypeVar("T")
 
 
 def at_once(work: Callable[[], T]) -> T:
-    """Run `work` here and now, as is right where there is one thread."""
+    """Run `work` here and now. This suits a program with one thread."""
     return work()
 
 
@@ -58,26 +58,26 @@ class Enforcement:
         self._bpffs = bpffs
         self._clock = clock
         self._backend: Backend | None = None
-        self._given: Volatile | None = None
-        self._never = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._volatile_in_kernel: Volatile | None = None
+        self._silent_descriptor = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._retry_at = inf
         self._repair_due = False
 
     @property
     def backend(self) -> Backend:
-        """What enforces, made when it is first needed."""
+        """The backend, which is made when it is first needed."""
         if self._backend is None:
             self._backend = self._make()
         return self._backend
 
     def check(self, classifier: Classifier) -> None:
-        """Raise ``Refused`` for what the backend cannot enforce, if there is one yet."""
+        """Raise ``Refused`` if the backend, once there is one, cannot enforce `classifier`."""
         if self._backend:
             self._backend.check(classifier)
 
     @property
     def holds_something(self) -> bool:
-        """Whether the kernel holds a state, whoever put it there."""
+        """Whether the kernel holds a state, whichever process put it there."""
         return self.backend.observe().digest is not None
 
     def observe(self) -> Observation:
@@ -86,9 +86,9 @@ class Enforcement:
 
     # -- beginning and end -----------------------------------------------------------------------
 
-    def block_all(self, everything: Classifier) -> None:
-        """Block `everything` until there is a state; raises ``IpsecdError``."""
-        self._apply(everything, self.state.volatile)
+    def block_all(self, block: Classifier) -> None:
+        """Enforce `block` until there is a state; raises ``IpsecdError``."""
+        self._apply(block, self.state.volatile)
         record(logging.INFO, "blocking-all", until="the assigned policy is in force")
 
     def hold(self, state: State) -> None:
@@ -96,53 +96,58 @@ class Enforcement:
         self.backend.adopt()
         self.state = replace(state, condition=Condition.HELD)
 
-    def begin(self, state: State, nothing: State) -> None:
+    def begin(self, state: State, fallback: State) -> None:
         """Put the first state in force, with another backend if this one fails.
 
-        If that fails too, the outcome is `nothing` of it, which says that it is tried again.
+        If that fails too, the state is `fallback`, and `state` is tried again later.
         """
-        wanted = replace(state, condition=Condition.ENFORCING, due=None)
+        wanted = replace(state, condition=Condition.ENFORCING, pending=None)
         try:
-            self._apply(wanted.whole, wanted.volatile)
+            self._apply(wanted.classifier, wanted.volatile)
         except IpsecdError as error:
-            failure = self._begin_otherwise(wanted, error)
+            failure = self._begin_with_another_backend(wanted, error)
             if failure is None:
                 return
             self._retry_at = self._clock() + RETRY_S
             self.state = replace(
-                nothing,
+                fallback,
                 condition=Condition.FAILED,
                 failures=(failure, *wanted.failures),
-                due=Due(wanted.good, wanted.source, wanted.failures),
+                pending=PendingPolicy(wanted.compiled, wanted.source, wanted.failures),
             )
             return
         self.state = wanted
         withdraw_other(self.backend, self._bpffs)
 
-    def _begin_otherwise(self, wanted: State, reason: IpsecdError) -> str | None:
-        """Have another backend enforce what the first did not take; why not, None if it does."""
+    def _begin_with_another_backend(self, wanted: State, reason: IpsecdError) -> str | None:
+        """Have another backend enforce what the first did not take.
+
+        Returns None if it does, otherwise why nothing does.
+        """
         try:
             with Attempt() as attempt:
-                other = attempt.step(lambda: self._make_other(reason), lambda made: made.close())
-                other.apply(wanted.whole, wanted.volatile)
+                another = attempt.step(
+                    lambda: self._make_other(reason), lambda backend: backend.close()
+                )
+                another.apply(wanted.classifier, wanted.volatile)
         except (IpsecdError, OSError):
             return str(reason)
         failures = wanted.failures
         try:
-            # What it holds from before would judge beside the new one.
+            # The first backend may hold an older state, which would decide about packets as well.
             self.backend.give_way()
         except IpsecdError as error:
             failures = (str(error), *failures)
         self.backend.close()
-        self._backend, self._given = other, wanted.volatile
+        self._backend, self._volatile_in_kernel = another, wanted.volatile
         self.state = replace(wanted, failures=failures)
         return None
 
     def withdraw(self) -> None:
-        """Withdraw everything; the dynamic rules are gone with it."""
+        """Withdraw everything, also the dynamic rules."""
         if self._backend:
             self._backend.remove()
-            self._given = None
+            self._volatile_in_kernel = None
         self.state = replace(
             self.state,
             condition=Condition.STOPPED,
@@ -150,7 +155,7 @@ class Enforcement:
             quarantines={},
             taken_over=0,
             volatile=Volatile(),
-            due=None,
+            pending=None,
         )
 
     def close(self) -> None:
@@ -158,46 +163,48 @@ class Enforcement:
         if self._backend:
             self._backend.close()
             self._backend = None
-        if self._never >= 0:
-            os.close(self._never)
-            self._never = -1
+        if self._silent_descriptor >= 0:
+            os.close(self._silent_descriptor)
+            self._silent_descriptor = -1
 
     # -- change ----------------------------------------------------------------------------------
 
-    def prepare(self, whole: Classifier, tell: Tell = silent) -> None:
-        """Do beforehand what takes long when `whole` is put in force; called in any thread."""
+    def prepare(self, classifier: Classifier, tell: Tell = silent) -> None:
+        """Do in advance what takes long when `classifier` is put in force; for any thread."""
         state = self.state
-        is_there = state.enforcing and whole.digest == state.whole.digest
-        if self._backend and not state.stopped and not is_there:
+        is_in_force = state.enforcing and classifier.digest == state.classifier.digest
+        if self._backend and not state.stopped and not is_in_force:
             with Attempt() as attempt:
                 attempt.step(lambda: None, lambda _: self.discard())
                 tell(Progress(Phase.LOADING))
-                self._backend.prepare(whole, self.run, tell)
+                self._backend.prepare(classifier, self.run, tell)
 
     def discard(self) -> None:
-        """Forget what was prepared; called in any thread."""
+        """Forget what was prepared; for any thread."""
         if self._backend:
             self.run(self._backend.discard)
 
-    def become(self, new: State, delta: Delta = NO_CHANGE, *, settle: bool = False) -> None:
-        """Put `new` in force in the place of what is; raises ``IpsecdError``, and nothing changed.
+    def put_in_force(
+        self, new: State, delta: Delta = NO_CHANGE, *, retry_failures: bool = False
+    ) -> None:
+        """Put `new` in force; raises ``IpsecdError``, and then nothing has changed.
 
-        `delta` is how the entries of dynamic rules change; quarantines are held against another
-        policy here. With `settle` the kernel is given all of it as well where something enforces
-        less well than was asked for.
+        `delta` is how the entries of dynamic rules change. If the policy changes, the rules of
+        quarantines are made anew here. With `retry_failures` the kernel is given the whole state
+        also where nothing changed but the backend has failures, which may be over now.
         """
         old = self.state
-        if new.quarantines and new.good is not old.good:
-            new, _ = changed(new, permits_changed=True)
+        if new.quarantines and new.compiled is not old.compiled:
+            new, _ = change_dynamic_rules(new, permits_changed=True)
             delta = old.volatile.difference(new.volatile)
         if new.enforcing and (
             not old.enforcing
-            or new.good.key != old.good.key
-            or new.whole.digest != old.whole.digest
-            or (settle and self.backend.failures)
+            or new.compiled.key != old.compiled.key
+            or new.classifier.digest != old.classifier.digest
+            or (retry_failures and self.backend.failures)
         ):
             if old.enforcing and not delta:
-                self._apply(new.whole, new.volatile)
+                self._apply(new.classifier, new.volatile)
             else:
                 self._replace(old, new)
             if old.held:
@@ -209,39 +216,44 @@ class Enforcement:
     def _replace(self, old: State, new: State) -> None:
         """Put a policy in force together with other dynamic rules.
 
-        A backend that holds some takes them apart from the policy. So those that come do so before
-        the policy does, and those that go only after: in between no rule is missing.
+        A backend that holds dynamic rules already changes them apart from the policy. So the new
+        ones are added before the policy changes, and the old ones removed after: in between, no
+        rule is missing.
         """
-        given = self._given
-        if given is None:
-            self._apply(new.whole, new.volatile)
+        before = self._volatile_in_kernel
+        if before is None:
+            self._apply(new.classifier, new.volatile)
             return
-        delta = given.difference(new.volatile)
-        kept = {(one.table, one.key) for one in delta.added}
-        gone = tuple(one for one in delta.removed if (one.table, one.key) not in kept)
-        come = Delta(tuple(one for one in delta.removed if one not in gone), delta.added)
-        both = new.volatile.with_entries(gone)
+        delta = before.difference(new.volatile)
+        added_keys = {(entry.table, entry.key) for entry in delta.added}
+        removed = tuple(
+            entry for entry in delta.removed if (entry.table, entry.key) not in added_keys
+        )
+        replaced = tuple(entry for entry in delta.removed if entry not in removed)
+        addition = Delta(replaced, delta.added)
+        both = new.volatile.with_entries(removed)
         with Attempt() as attempt:
             attempt.step(
-                lambda: self._change(come, both), lambda _: self._change(come.reversed(), given)
+                lambda: self._change(addition, both),
+                lambda _: self._change(addition.reversed(), before),
             )
             attempt.step(
-                lambda: self._apply(new.whole, both),
-                lambda _: self._apply(old.whole, both) if old.enforcing else None,
+                lambda: self._apply(new.classifier, both),
+                lambda _: self._apply(old.classifier, both) if old.enforcing else None,
             )
-            self._change(Delta(removed=gone), new.volatile)
+            self._change(Delta(removed=removed), new.volatile)
 
-    def _apply(self, whole: Classifier, volatile: Volatile) -> None:
-        self.backend.apply(whole, volatile)
-        self._given = volatile
+    def _apply(self, classifier: Classifier, volatile: Volatile) -> None:
+        self.backend.apply(classifier, volatile)
+        self._volatile_in_kernel = volatile
 
     def _change(self, delta: Delta, volatile: Volatile) -> None:
         if delta:
             self.backend.change(delta, volatile)
-            self._given = volatile
+            self._volatile_in_kernel = volatile
 
-    def note(self, new: State) -> None:
-        """Make `new` the state, which has nothing else in force."""
+    def record_state(self, new: State) -> None:
+        """Record `new` as the state: the same is in force in it, so the kernel is not told."""
         self.state = new
 
     # -- watching --------------------------------------------------------------------------------
@@ -249,7 +261,7 @@ class Enforcement:
     def watch_fd(self) -> int:
         """A descriptor that is readable when somebody may have changed the kernel's state."""
         descriptor = self._backend.watch_fd() if self._backend else -1
-        return descriptor if descriptor >= 0 else self._never
+        return descriptor if descriptor >= 0 else self._silent_descriptor
 
     def watch(self) -> None:
         """Put right what somebody else changed, and say so.
@@ -263,28 +275,31 @@ class Enforcement:
             return
         drift = self._backend.observe().drift
         if drift:
-            self._backend.apply(self.state.whole, self.state.volatile)
+            self._backend.apply(self.state.classifier, self.state.volatile)
             record(logging.WARNING, "foreign-change-undone", drift="; ".join(drift))
         self._repair_due = False
 
     def follow_senders(self) -> None:
         """Enforce anew if a service that a filter names has been started or stopped."""
         if self._backend and self.state.enforcing and self._backend.is_stale():
-            self._backend.apply(self.state.whole, self.state.volatile)
+            self._backend.apply(self.state.classifier, self.state.volatile)
 
     def try_again(self) -> bool:
-        """Enforce what the kernel refused at start, if it is time and it takes it now."""
+        """Enforce what the kernel refused at start, if it is time. Whether that is in force now."""
         state = self.state
-        due = state.due
-        if due is None or self._clock() < self._retry_at:
+        pending = state.pending
+        if pending is None or self._clock() < self._retry_at:
             return False
         self._retry_at = self._clock() + RETRY_S
-        whole = with_containers(due.good, state.inventory)
-        new = replace(state.with_policy(due.source, due.good, whole), failures=due.failures)
+        classifier = classifier_with_containers(pending.compiled, state.inventory)
+        new = replace(
+            state.with_policy(pending.source, pending.compiled, classifier),
+            failures=pending.failures,
+        )
         try:
-            self.become(new)
+            self.put_in_force(new)
         except IpsecdError:
             return False
-        policy = due.good.policy
+        policy = pending.compiled.policy
         record(logging.INFO, "enforcing", policy=policy.name if policy else None)
         return True

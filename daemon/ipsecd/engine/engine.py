@@ -1,11 +1,11 @@
-"""Owns the engine as its callers see it; what it does is done in the modules beside it.
+"""Owns the engine as its callers see it. The other modules of this package do the work.
 
-The only writer of kernel state; works without a socket, in one thread. Invariants:
+It is the only writer of kernel state. It works without a socket, in one thread. Invariants:
 
-1. What is in force is one immutable state; a change makes the next one, or leaves it.
-2. What cannot be loaded is reported; what was in force stays in force.
-3. Dynamic rules end when the engine is stopped, or ends for a restart, and not with its process:
-   the next one takes them over, with their ends.
+1. What is in force is one immutable state. A change makes the next state, or changes nothing.
+2. A policy that cannot be loaded is reported, and what was in force stays in force.
+3. Dynamic rules end when the engine is stopped or ends for a restart. They do not end with its
+   process: the next process takes them over, with their deadlines.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ipsecd.backend.choice import make_backend, other_backend
 from ipsecd.config import Config, Directories, OnStop
 from ipsecd.engine.compiling import Compiling, Names
 from ipsecd.engine.containers import Containers
-from ipsecd.engine.dynamic import Dynamic
+from ipsecd.engine.dynamic import DynamicRuleChanges
 from ipsecd.engine.enforcement import Enforcement
 from ipsecd.engine.policies import Policies
 from ipsecd.engine.sources import Source
@@ -55,34 +55,34 @@ class Engine(View):
         backend: Callable[[], Backend] | None = None,
         disk: Disk | None = None,
         clock: Callable[[], float] = time.monotonic,
-        other: Callable[[IpsecdError], Backend] | None = None,
+        make_other: Callable[[IpsecdError], Backend] | None = None,
         keep_owner: Callable[[int], None] = lambda _: None,
-        before: Sequence[Source] = (),
+        earlier_sources: Sequence[Source] = (),
     ) -> None:
         """`backend` is called when enforcement starts, in the place of what `config` names.
 
-        `other` is called with the reason when that does not take its first state; it makes
-        another, or raises. `keep_owner` is told what keeps others from what is enforced while it
-        is open. `clock` is monotonic, in seconds. A policy of the sources `before` the static
-        store replaces that of the store.
+        `make_other` is called with the error when that does not take its first state; it makes
+        another backend, or raises. `keep_owner` is called with a descriptor: while it is open,
+        nobody else can change what is enforced. `clock` is monotonic, in seconds. A policy of the
+        `earlier_sources` replaces that of the static store.
         """
         self.config = config
         self.started = time.time()
         self.bpffs = directories.bpffs
-        self.fixed: State | None = None
+        self.frozen_state: State | None = None
         self._clock = clock
         self._keep_owner = keep_owner
         self._kept = Kept(directories, disk)
         self._store = StaticStore(directories.config, disk, self._kept.reader)
         self._enforcement = Enforcement(
             backend or (lambda: make_backend(config.backend, directories.bpffs)),
-            other or (lambda reason: other_backend(config.backend, reason, directories.bpffs)),
+            make_other or (lambda reason: other_backend(config.backend, reason, directories.bpffs)),
             directories.bpffs,
             clock,
         )
         compiling = Compiling(config, self._enforcement.check)
-        parts = (self._store, self._kept, compiling, self._enforcement, before)
-        self._dynamic = Dynamic(
+        parts = (self._store, self._kept, compiling, self._enforcement, earlier_sources)
+        self._dynamic = DynamicRuleChanges(
             self._enforcement, self._kept.dynamic, config.limits.dynamic_rules, clock
         )
         self._starting = Starting(config, *parts, self._dynamic.taken_over)
@@ -95,9 +95,9 @@ class Engine(View):
         """Enforce the assigned policy, or the last good one if that cannot be loaded.
 
         Where there is neither, and the kernel still holds what an earlier process enforced, that
-        is left as it is, until a policy can be loaded: nothing is opened by a mistake in a file.
-        Where nothing at all can be used, or the kernel does not take it, the setting ``boot``
-        decides: that is no error, and ``held`` says so. Raises ``BackendFailed`` if this kernel has
+        is left as it is until a policy can be loaded: a mistake in a file opens nothing. Where
+        nothing at all can be used, or the kernel does not take it, the setting ``boot`` decides;
+        that is no error, and ``held`` says so. Raises ``BackendFailed`` if this kernel has
         nothing to enforce with.
         """
         self._enforcement.run(self._begin)
@@ -109,12 +109,12 @@ class Engine(View):
             self._keep_owner(owner)
 
     def boot(self, config_error: IpsecdError | None = None) -> bool:
-        """Do what ``start`` does, but write nothing; whether all that was wanted is in force.
+        """Do what ``start`` does, but write nothing. Whether all that was wanted is in force.
 
-        Until the policy is, the setting ``boot`` is in force. With a `config_error` the settings
-        are not known: the last good policy has them in it, and without one the assigned policy is
-        enforced with the defaults. Without the file of DNS names, which may lie on a file system
-        that is mounted later, their filters are left out.
+        Until the policy is in force, the setting ``boot`` is. With a `config_error` the settings
+        are not known: the last good policy was compiled with them, and without one the assigned
+        policy is enforced with the defaults. If the file of DNS names is missing, filters by such
+        names are left out: it may be on a file system that is mounted later.
         """
         return self._starting.boot(config_error)
 
@@ -123,7 +123,7 @@ class Engine(View):
         return self._starting.check()
 
     def stop(self) -> None:
-        """Withdraw everything and forget the dynamic rules; ``start`` begins anew."""
+        """Withdraw everything and forget the dynamic rules, until ``start`` is called again."""
         self._enforcement.run(self._withdraw)
         record(logging.WARNING, "stopped", in_force="nothing")
 
@@ -151,36 +151,36 @@ class Engine(View):
     # -- threads ---------------------------------------------------------------------------------
 
     def use_line(self, line: Line) -> None:
-        """Have `line` run all that speaks to the kernel, whichever thread it is wanted in."""
+        """Have `line` run all work on the kernel, whichever thread asks for it."""
         self._enforcement.run = line
 
     def ask(self, question: Callable[[Backend], T]) -> T:
-        """What the backend answers; for any thread."""
+        """The backend's answer to `question`; for any thread."""
         return self._enforcement.run(lambda: question(self._enforcement.backend))
 
     def snapshot(self) -> Engine:
-        """An engine for questions, whose state stays as it is now."""
-        other = copy(self)
-        other.fixed = self.state
-        return other
+        """A copy of this engine for questions, whose state stays as it is now."""
+        snapshot = copy(self)
+        snapshot.frozen_state = self.state
+        return snapshot
 
     # -- what is in force ------------------------------------------------------------------------
 
     @property
     def state(self) -> State:
         """What is in force now, as a value that stays as it is; for any thread."""
-        return self.fixed or self._enforcement.state
+        return self.frozen_state or self._enforcement.state
 
     @property
     def backend(self) -> Backend:
-        """What enforces, made when it is first needed."""
+        """The backend, which is made when it is first needed."""
         return self._enforcement.backend
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What is wrong with files, and keeps nothing from being in force that should be."""
-        told = "\n".join(self.failures)
-        broken = [text for file in self.broken if (text := str(file.error)) not in told]
+        """What is wrong with files although all that should be in force is."""
+        reported = "\n".join(self.failures)
+        broken = [text for file in self.broken if (text := str(file.error)) not in reported]
         unresolved = [
             f"DNS name {quote(name)} could not be looked up: it has the addresses that it had\n"
             "  hint: the log says why; then run: ipsecctl reload --resolve"
@@ -206,8 +206,8 @@ class Engine(View):
     ) -> tuple[str, ...]:
         """Store, delete and assign policies as one change, durable and enforced at the end.
 
-        With `repair`, files that cannot be used are replaced by what is put. `tell` hears how far
-        it is. Returns the names under which those were kept.
+        With `repair`, files that cannot be used are replaced by what is put, and copies of them are
+        kept, whose names are returned. `tell` is called with the progress.
         """
         return self._policies.change(put, delete, assign, names or {}, tell, repair=repair)
 
@@ -215,8 +215,8 @@ class Engine(View):
         """Read the policy files again and enforce what they say now.
 
         Returns whether anything changed, and what is wrong with files that are not assigned.
-        Raises what is wrong with the assigned one; then all stays as it was. `tell` hears how far
-        it is.
+        Raises what is wrong with the assigned one; then everything stays as it was. `tell` is
+        called with the progress.
         """
         return self._policies.reload(names, tell)
 
@@ -225,36 +225,36 @@ class Engine(View):
         return self._policies.read_files()
 
     def is_on_disk(self, name: str) -> bool:
-        """Whether the file of the stored policy called `name` holds it still."""
+        """Whether the file of the stored policy called `name` still has what was read."""
         return self._store.is_on_disk(self.loaded.policies[name])
 
     def path_of(self, name: str) -> str:
-        """Where the stored policy called `name` is."""
+        """The path of the stored policy called `name`."""
         return str(self._store.path(self.loaded.policies[name]))
 
     # -- dynamic rules ---------------------------------------------------------------------------
 
     def add_dynamic(self, rule: DynamicRule) -> None:
-        """Enforce a dynamic rule, in the place of the one that has its name, if any."""
+        """Enforce a dynamic rule. It replaces the rule of its name, if there is one."""
         self._enforcement.run(lambda: self._dynamic.add(rule))
 
     def remove_dynamic(self, rules: Sequence[DynamicRule]) -> Sequence[DynamicRule]:
-        """Take dynamic rules out of force, all at once, but for those of quarantines.
+        """Take dynamic rules out of force, all at once, except those of quarantines.
 
-        Returns which they were; raises ``Refused`` if there are no others.
+        Returns the rules that were removed. Raises ``Refused`` if all are of quarantines.
         """
         return self._enforcement.run(lambda: self._dynamic.remove(rules))
 
     def flush(self) -> int:
-        """Take all dynamic rules out of force, end all quarantines; how many rules there were."""
+        """Take all rules out of force, end all quarantines. Returns how many rules there were."""
         return self._enforcement.run(self._dynamic.flush)
 
     def impose(self, quarantine: Quarantine) -> tuple[DynamicRule, ...]:
-        """Cut off who is in a quarantine, from now on whatever is permitted; by which rules."""
+        """Cut off who is in a quarantine, whatever is permitted later. Returns its rules."""
         return self._enforcement.run(lambda: self._dynamic.impose(quarantine))
 
     def release(self, name: str) -> tuple[str, ...]:
-        """End a quarantine, if there is one of this name; the names of the rules that it had."""
+        """End the quarantine of this name, if any. Returns the names of the rules that it had."""
         return self._enforcement.run(lambda: self._dynamic.release([name]))
 
     def next_expiry(self) -> float | None:
@@ -262,7 +262,7 @@ class Engine(View):
         return self._dynamic.next_expiry()
 
     def expire(self) -> None:
-        """Forget the dynamic rules that have ended; the kernel ended them by itself."""
+        """Forget the dynamic rules that have ended. The kernel ended them by itself."""
         self._dynamic.expire()
 
     def now(self) -> float:
@@ -273,7 +273,7 @@ class Engine(View):
 
     @property
     def states_of_container_engines(self) -> Mapping[str, str]:
-        """The state of each container engine that was heard of, in a word."""
+        """The state, in a word, of each container engine that has reported."""
         return self._containers.engines
 
     @property
@@ -286,24 +286,32 @@ class Engine(View):
         self._containers.ask()
 
     def set_container_engine(
-        self, source: str, news: Inventory | None, state: str, at: float
+        self, source: str, inventory: Inventory | None, state: str, asked_at: float
     ) -> None:
-        """Take the news of the engine behind `source`, asked for `at` a time, and its state."""
-        self._enforcement.run(lambda: self._containers.set_engine(source, news, state, at))
+        """Take the state of the engine behind `source`, and what containers it has if it told.
 
-    def set_inventory(self, source: str, inventory: Inventory, at: float | None = None) -> None:
-        """Enforce by what the engine behind `source` has for containers, asked for `at` a time.
-
-        Raises ``IpsecdError`` if the kernel does not take it; what was known is in force then.
+        `asked_at` is when it was asked, in monotonic seconds.
         """
-        self._enforcement.run(lambda: self._containers.set_inventory(source, inventory, at))
+        set_engine = self._containers.set_engine
+        self._enforcement.run(lambda: set_engine(source, inventory, state, asked_at))
+
+    def set_inventory(
+        self, source: str, inventory: Inventory, asked_at: float | None = None
+    ) -> None:
+        """Enforce by what the engine behind `source` has for containers.
+
+        `asked_at` is when it was asked, in monotonic seconds; None is now. Raises ``IpsecdError``
+        if the kernel does not take it; what was known before stays in force then.
+        """
+        set_inventory = self._containers.set_inventory
+        self._enforcement.run(lambda: set_inventory(source, inventory, asked_at))
 
     def announce(
         self, identity: str, addresses: tuple[Network, ...], *, shared: bool = False
     ) -> bool:
-        """Enforce by the addresses of a container that is about to start, also if they are shared.
+        """Enforce by the addresses of a container that is about to start, `shared` or its own.
 
-        False if no engine has told of the container yet, and a filter names any.
+        Returns False if a filter names containers and no engine has told of this one yet.
         """
         announce = self._containers.announce
         return self._enforcement.run(lambda: announce(identity, addresses, shared=shared))
@@ -324,15 +332,16 @@ class Engine(View):
     def follow_senders(self) -> bool:
         """Enforce anew if a service that a filter names has been started or stopped.
 
-        And try again what the kernel refused at start: whether ``keep_last_good`` is due.
+        Also try again what the kernel refused at start. Returns whether that is in force now, so
+        that ``keep_last_good`` should be called.
         """
-        again = self._enforcement.try_again()
+        is_enforced_now = self._enforcement.try_again()
         self._enforcement.follow_senders()
-        return again
+        return is_enforced_now
 
     def keep_last_good(self) -> None:
         """Keep what is in force for the next start."""
         self._policies.keep_last_good()
 
     def ping(self) -> None:
-        """Do nothing."""
+        """Do nothing: an answer shows that the engine works."""

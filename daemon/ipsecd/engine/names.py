@@ -1,6 +1,6 @@
-"""Owns what becomes of dynamic rules when DNS names are looked up again; must not know how.
+"""Owns how dynamic rules change when DNS names are looked up again; must not know how that is done.
 
-Pure: it makes a state of a state.
+It is pure: it makes a new state from a state.
 """
 
 from __future__ import annotations
@@ -9,40 +9,43 @@ from dataclasses import replace
 
 from ipsecd.compiler.volatile import NO_CHANGE, Delta
 from ipsecd.engine.compiling import Names, rows_for
-from ipsecd.engine.quarantines import changed
+from ipsecd.engine.quarantines import change_dynamic_rules, names_of_quarantine_rules
 from ipsecd.engine.state import State
 from ipsecd.sources.dynamic import DynamicRule
 from ipsecd.sources.names import names_in, with_addresses
 
-Renewed = tuple[State, Delta, tuple[DynamicRule, ...]]
-"""A state, what that does to the entries of dynamic rules, and the rules that changed."""
+StateChange = tuple[State, Delta, tuple[DynamicRule, ...]]
+"""A new state, how it changes the entries of dynamic rules, and the rules that changed."""
 
 
-def renewed(state: State, names: Names, looked_up: float) -> Renewed:
+def with_new_addresses(state: State, names: Names, looked_up: float) -> StateChange:
     """The state whose dynamic rules and quarantines have the addresses of `names`.
 
-    `looked_up` is when these were, in seconds since the epoch. Returns also what that does to the
-    entries, and the rules that name any, but for those of quarantines.
+    `looked_up` is when the names were looked up, in seconds since the epoch. The rules that changed
+    are those that use any of the names, without those of quarantines.
     """
     if not names:
         return state, NO_CHANGE, ()
     quarantines = {
-        name: replace(one, permits=tuple(with_addresses(permit, names) for permit in one.permits))
-        for name, one in state.quarantines.items()
+        name: replace(
+            quarantine,
+            permits=tuple(with_addresses(permit, names) for permit in quarantine.permits),
+        )
+        for name, quarantine in state.quarantines.items()
     }
-    own = {name for one in quarantines.values() for name in one.rule_names}
+    of_quarantines = names_of_quarantine_rules(state)
     rules = tuple(
         replace(
             rule,
-            filters=tuple(with_addresses(one, names) for one in rule.filters),
+            filters=tuple(with_addresses(rule_filter, names) for rule_filter in rule.filters),
             looked_up=looked_up,
         )
         for rule in state.dynamic
-        if rule.name not in own and names_in(rule.filters) & names.keys()
+        if rule.name not in of_quarantines and names_in(rule.filters) & names.keys()
     )
-    new, delta = changed(
+    new, delta = change_dynamic_rules(
         replace(state, quarantines=quarantines),
-        come=[(rule, rows_for(rule, state.inventory)) for rule in rules],
+        added=[(rule, rows_for(rule, state.inventory)) for rule in rules],
         permits_changed=quarantines != state.quarantines,
     )
     return new, delta, rules

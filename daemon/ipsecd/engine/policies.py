@@ -1,10 +1,10 @@
 """Owns changes to the static store, and what they put in force; must not know the kernel.
 
 1. A change is compiled, checked and prepared first, then made durable, then enforced. Whatever
-   fails on the way, the old state is in force and on disk.
-2. A source that comes before the static store stays in force whatever changes there.
-3. Changes come one after the other, in a thread of their own, and the state may change meanwhile in
-   what is not theirs: each makes the next state from the one that it finds when it is in force.
+   fails on the way, the old state stays in force and on disk.
+2. A policy of an earlier source stays in force whatever changes in the static store.
+3. Changes run one after the other, in a thread of their own. Dynamic rules and containers may
+   change meanwhile, so the next state is made from the state in force at the switch.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from functools import partial
 
 from ipsecd.compiler.volatile import NO_CHANGE
 from ipsecd.engine.attempt import Attempt
-from ipsecd.engine.compiling import Compiling, Names, with_containers
+from ipsecd.engine.compiling import Compiling, Names, classifier_with_containers
 from ipsecd.engine.enforcement import Enforcement
-from ipsecd.engine.names import Renewed, renewed
+from ipsecd.engine.names import StateChange, with_new_addresses
 from ipsecd.engine.sources import (
     Choice,
-    Given,
+    Situation,
     Source,
     SourceName,
     Static,
@@ -46,9 +46,9 @@ class Policies:
     kept: Kept
     compiling: Compiling
     enforcement: Enforcement
-    before: Sequence[Source]
+    earlier_sources: Sequence[Source]
     """The sources that come before the static store."""
-    _offered: Mapping[str, StoredPolicy] = field(default_factory=dict)
+    _files_read: Mapping[str, StoredPolicy] = field(default_factory=dict)
 
     def change(
         self,
@@ -60,9 +60,12 @@ class Policies:
         *,
         repair: bool,
     ) -> tuple[str, ...]:
-        """Make one change, durable and enforced at the end; the names of files that were kept."""
+        """Make one change, durable and enforced at the end.
+
+        Returns the names of copies of files that were replaced.
+        """
         now = self.enforcement.state
-        known = {**now.names, **names}
+        known_names = {**now.names, **names}
         looked_up = {**now.looked_up, **dict.fromkeys(names, time.time())}
         if isinstance(now.loaded.assigned_error, StoreFailed):
             raise Refused(
@@ -78,38 +81,38 @@ class Policies:
             repair=repair,
             is_refused=self._is_refused,
         )
-        after = change.after
+        content = change.after
         refused = now.refused.mended(change.written) if now.refused else None
         if refused and not (isinstance(assign, Keep) and refused.assigned_error):
             refused = None
 
-        def after_it(state: State) -> State:
+        def next_state(state: State) -> State:
             return replace(
                 state,
-                names=known,
+                names=known_names,
                 looked_up=looked_up,
                 unresolved=state.unresolved - names.keys(),
-                loaded=after,
+                loaded=content,
                 refused=refused,
-                failures=_failures(after, refused),
+                failures=_failures(content, refused),
             )
 
-        choice = self._chosen_despite(after, known, tell)
+        choice = self._choose_or_keep(content, known_names, tell)
         if choice:
-            self.kept.check(choice.good, known)
+            self.kept.check(choice.compiled, known_names)
         with Attempt() as attempt:
-            wanted = None
+            make_state = None
             if choice:
-                wanted = self._prepared(
-                    attempt, choice, lambda now: (after_it(now), NO_CHANGE, ()), tell
+                make_state = self._prepare(
+                    attempt, choice, lambda now: (next_state(now), NO_CHANGE, ()), tell
                 )
             tell(Progress(Phase.WRITING))
             attempt.step(change.commit, lambda _: change.undo())
-            if wanted:
+            if make_state:
                 tell(Progress(Phase.SWITCHING))
-                self._switch(attempt, wanted, known)
+                self._switch(attempt, make_state, known_names)
             else:
-                self._note(after_it)
+                self._note(next_state)
         tell(Progress(Phase.KEEPING))
         self.keep_last_good()
         return change.kept
@@ -117,31 +120,34 @@ class Policies:
     def reload(self, names: Names, tell: Tell) -> tuple[bool, tuple[str, ...]]:
         """Read the policy files again and enforce what they say now, by `names`.
 
-        Dynamic rules are enforced by these too. A name with none could not be looked up: it keeps
-        those that it had. Returns whether anything changed, and what is wrong with files that are
-        not assigned. Raises what is wrong with the assigned one; then all stays as it was.
+        Dynamic rules take the addresses in `names` too. A name without addresses could not be
+        looked up: it keeps those that it had. Returns whether anything changed, and what is wrong
+        with files that are not assigned. Raises what is wrong with the assigned one; then
+        everything stays as it was.
         """
         now = self.enforcement.state
         loaded = self.read_files()
-        answered = {name: found for name, found in names.items() if found}
-        known = {**now.names, **answered}
+        answered = {name: addresses for name, addresses in names.items() if addresses}
+        known_names = {**now.names, **answered}
         tell(Progress(Phase.COMPILING))
         try:
-            choice = self._chosen(loaded, known, tell)
+            choice = self._choose(loaded, known_names, tell)
         except IpsecdError as error:
             if error is loaded.assigned_error:
                 failures = _failures(loaded)
                 self._note(lambda state: replace(state, refused=loaded, failures=failures))
             raise
-        changed = choice.good.key != now.good.key or loaded.policies != now.loaded.policies
-        self.kept.check(choice.good, known)
-        at = time.time()
+        is_changed = (
+            choice.compiled.key != now.compiled.key or loaded.policies != now.loaded.policies
+        )
+        self.kept.check(choice.compiled, known_names)
+        looked_up = time.time()
 
-        def after_it(state: State) -> State:
+        def next_state(state: State) -> State:
             return replace(
                 state,
-                names=known,
-                looked_up={**state.looked_up, **dict.fromkeys(answered, at)},
+                names=known_names,
+                looked_up={**state.looked_up, **dict.fromkeys(answered, looked_up)},
                 unresolved=(state.unresolved | names.keys()) - answered.keys(),
                 loaded=loaded,
                 refused=None,
@@ -149,57 +155,72 @@ class Policies:
             )
 
         with Attempt() as attempt:
-            wanted = self._prepared(
-                attempt, choice, lambda now: renewed(after_it(now), answered, at), tell
+            make_state = self._prepare(
+                attempt,
+                choice,
+                lambda now: with_new_addresses(next_state(now), answered, looked_up),
+                tell,
             )
             tell(Progress(Phase.SWITCHING))
-            changed = self._switch(attempt, wanted, known) or changed
-        self._offered = {}
+            is_changed = self._switch(attempt, make_state, known_names) or is_changed
+        self._files_read = {}
         tell(Progress(Phase.KEEPING))
         self.keep_last_good()
         self.enforcement.run(self.kept.dynamic.mend)
-        return changed, tuple(str(file.error) for file in loaded.broken)
+        return is_changed, tuple(str(file.error) for file in loaded.broken)
 
     def read_files(self) -> Loaded:
         """What the policy files say now, without enforcing it."""
         loaded = self.store.load()
-        self._offered = {stored.path: stored for stored in loaded.policies.values()}
+        self._files_read = {stored.path: stored for stored in loaded.policies.values()}
         return loaded
 
     def keep_last_good(self) -> None:
-        """Keep what is in force for the next start; without it boot compiles, no worse."""
+        """Save what is in force for the next start. Without it, boot compiles the policy again."""
         state = self.enforcement.state
         digests = {stored.digest for stored in state.loaded.policies.values()}
-        if state.source is not SourceName.STATIC and state.good.document is not None:
-            digests.add(digest_of(state.good.document))
+        if state.source is not SourceName.STATIC and state.compiled.document is not None:
+            digests.add(digest_of(state.compiled.document))
         self.kept.save_policies(digests)
         if state.source is not SourceName.LAST_GOOD and not state.held:
-            self.kept.save_last_good(state.good, state.names)
+            self.kept.save_last_good(state.compiled, state.names)
 
-    def _prepared(
-        self, attempt: Attempt, choice: Choice, after_it: Callable[[State], Renewed], tell: Tell
-    ) -> Callable[[], Renewed]:
-        """Do what takes long of putting the choice in force; what gives the state to switch to."""
+    def _prepare(
+        self,
+        attempt: Attempt,
+        choice: Choice,
+        next_state: Callable[[State], StateChange],
+        tell: Tell,
+    ) -> Callable[[], StateChange]:
+        """Do in advance what takes long of putting the choice in force.
+
+        Returns a function that makes the state to switch to. `next_state` makes all of it but the
+        policy.
+        """
         inventory = self.enforcement.state.inventory
-        whole = with_containers(choice.good, inventory)
+        classifier = classifier_with_containers(choice.compiled, inventory)
 
-        def wanted() -> Renewed:
+        def make_state() -> StateChange:
             # Dynamic rules and containers may have changed since the choice was made.
             now = self.enforcement.state
-            known = now.inventory is inventory
-            there = whole if known else with_containers(choice.good, now.inventory)
-            new, delta, rules = after_it(now)
-            return new.with_policy(choice.source, choice.good, there), delta, rules
+            current = classifier
+            if now.inventory is not inventory:
+                current = classifier_with_containers(choice.compiled, now.inventory)
+            new, delta, rules = next_state(now)
+            return new.with_policy(choice.source, choice.compiled, current), delta, rules
 
         attempt.step(
-            lambda: self.enforcement.prepare(whole, tell), lambda _: self.enforcement.discard()
+            lambda: self.enforcement.prepare(classifier, tell),
+            lambda _: self.enforcement.discard(),
         )
-        return wanted
+        return make_state
 
-    def _switch(self, attempt: Attempt, wanted: Callable[[], Renewed], names: Names) -> bool:
-        """Keep `names` and put what is wanted in force, as the last steps of an attempt.
+    def _switch(
+        self, attempt: Attempt, make_state: Callable[[], StateChange], names: Names
+    ) -> bool:
+        """Save `names` and put the new state in force, as the last steps of an attempt.
 
-        Whether dynamic rules changed with it.
+        Returns whether dynamic rules changed with it.
         """
         before = self.enforcement.state.names
         attempt.step(
@@ -209,8 +230,8 @@ class Policies:
 
         def switch() -> bool:
             now = self.enforcement.state
-            new, delta, rules = wanted()
-            self.enforcement.become(new, delta, settle=True)
+            new, delta, rules = make_state()
+            self.enforcement.put_in_force(new, delta, retry_failures=True)
             for rule in rules:
                 self.kept.dynamic.added(rule)
             for quarantine in new.quarantines.values():
@@ -220,33 +241,37 @@ class Policies:
 
         return self.enforcement.run(switch)
 
-    def _note(self, after_it: Callable[[State], State]) -> None:
-        """Make a state that has nothing else in force."""
-        self.enforcement.run(lambda: self.enforcement.note(after_it(self.enforcement.state)))
+    def _note(self, next_state: Callable[[State], State]) -> None:
+        """Record a state in which the same is in force."""
+        self.enforcement.run(
+            lambda: self.enforcement.record_state(next_state(self.enforcement.state))
+        )
 
-    def _chosen(self, loaded: Loaded, names: Names, tell: Tell) -> Choice:
-        """What is to be in force if the static store holds `loaded`; raises why it cannot be."""
-        good = self.enforcement.state.good
-        compiled = partial(self.compiling.enforceable, names=names, kept=good, tell=tell)
-        choice = choose((*self.before, Static()), Given(loaded), compiled, strictly)
+    def _choose(self, loaded: Loaded, names: Names, tell: Tell) -> Choice:
+        """Choose the policy if the static store holds `loaded`; raises ``IpsecdError``."""
+        compiled = self.enforcement.state.compiled
+        compile_stored = partial(self.compiling.compile, names=names, previous=compiled, tell=tell)
+        choice = choose(
+            (*self.earlier_sources, Static()), Situation(loaded), compile_stored, strictly
+        )
         assert choice is not None, "a strict choice ends with the first failure"
         return choice
 
-    def _chosen_despite(self, loaded: Loaded, names: Names, tell: Tell) -> Choice | None:
-        """The same; None where the assigned policy cannot be loaded, so that what is stays."""
+    def _choose_or_keep(self, loaded: Loaded, names: Names, tell: Tell) -> Choice | None:
+        """Choose likewise; None if the assigned policy cannot be loaded: then nothing changes."""
         try:
-            return self._chosen(loaded, names, tell)
+            return self._choose(loaded, names, tell)
         except IpsecdError as error:
             if error is not loaded.assigned_error:
                 raise
             return None
 
     def _is_refused(self, edited: StoredPolicy) -> bool:
-        """Whether a reload has read this edit of a file, and it cannot be put in force."""
-        if self._offered.get(edited.path) != edited:
+        """Whether a reload has read this edit of a file and could not put it in force."""
+        if self._files_read.get(edited.path) != edited:
             return False
         try:
-            self.compiling.enforceable(edited, self.enforcement.state.names)
+            self.compiling.compile(edited, self.enforcement.state.names)
         except IpsecdError:
             return True
         return False
@@ -254,5 +279,6 @@ class Policies:
 
 def _failures(loaded: Loaded, refused: Loaded | None = None) -> tuple[str, ...]:
     """Why what is assigned is not in force, in words."""
-    errors = (one.assigned_error for one in (loaded, refused) if one)
+    contents = [content for content in (loaded, refused) if content]
+    errors = (content.assigned_error for content in contents)
     return tuple(dict.fromkeys(str(error) for error in errors if error))

@@ -1,7 +1,7 @@
-"""Owns how dynamic rules change while quarantines hold: theirs are made anew of what is permitted.
+"""Owns how dynamic rules change while there are quarantines, whose rules depend on all permits.
 
-Pure: it makes a state of a state. Whatever changes what is permitted, a policy or dynamic rules,
-the next state goes through here before the kernel hears of it.
+It is pure: it makes a new state from a state. When a policy or a dynamic rule changes what is
+permitted, the rules of quarantines are made anew here before the kernel is given the new state.
 """
 
 from __future__ import annotations
@@ -19,52 +19,56 @@ from ipsecd.model.values import Action, Rule
 from ipsecd.sources.dynamic import DynamicRule
 
 
-def changed(
+def change_dynamic_rules(
     state: State,
-    gone: Iterable[DynamicRule] = (),
-    come: Sequence[tuple[DynamicRule, Sequence[Row]]] = (),
+    removed: Iterable[DynamicRule] = (),
+    added: Sequence[tuple[DynamicRule, Sequence[Row]]] = (),
     *,
     permits_changed: bool = False,
 ) -> tuple[State, Delta]:
-    """The state without some dynamic rules and with others, and what that does to the entries.
+    """`state` without some dynamic rules and with others, and how that changes the entries.
 
-    A rule that comes, with its rows, takes the place of the one of its name. `permits_changed` says
-    that the permits of the policy or the quarantines are others than those of the dynamic rules
-    that `state` has.
+    A rule that is added, with its rows, replaces the rule of its name. `permits_changed` says that
+    the permits of the policy or of the quarantines have changed since the rules of quarantines in
+    `state` were made.
     """
-    removed = {rule.name: rule for rule in gone}
-    for rule, _ in come:
-        if old := state.dynamic.get(rule.name):
-            removed[rule.name] = old
+    removed_by_name = {rule.name: rule for rule in removed}
+    for rule, _ in added:
+        if replaced := state.dynamic.get(rule.name):
+            removed_by_name[rule.name] = replaced
     dynamic = state.dynamic
-    for name in removed:
+    for name in removed_by_name:
         dynamic = dynamic.without(name)
-    for rule, _ in come:
+    for rule, _ in added:
         dynamic = dynamic.with_rule(rule)
-    added = [(row, rule.deadline) for rule, rows in come for row in rows]
-    touched = (*removed.values(), *(rule for rule, _ in come))
+    added_rows = [(row, rule.deadline) for rule, rows in added for row in rows]
+    touched = (*removed_by_name.values(), *(rule for rule, _ in added))
     permits_changed = permits_changed or any(rule.action is Action.PERMIT for rule in touched)
     if state.quarantines and permits_changed:
-        names = rule_names(state)
+        names = names_of_quarantine_rules(state)
         permits = [*_permits(replace(state, dynamic=dynamic), names)]
         for quarantine in state.quarantines.values():
-            wanted = {rule.name: rule for rule in rules_of(quarantine, permits)}
+            wanted = {rule.name: rule for rule in rules_of_quarantine(quarantine, permits)}
             for name in quarantine.rule_names:
-                had, wants = dynamic.get(name), wanted.get(name)
-                if had == wants:
+                old_rule, new_rule = dynamic.get(name), wanted.get(name)
+                if old_rule == new_rule:
                     continue
-                if had:
-                    removed[name] = had
+                if old_rule:
+                    removed_by_name[name] = old_rule
                     dynamic = dynamic.without(name)
-                if wants:
-                    dynamic = dynamic.with_rule(wants)
-                    added += [(row, wants.deadline) for row in rows_for(wants, state.inventory)]
-    volatile, delta = state.volatile.changed([rule.origin for rule in removed.values()], added)
+                if new_rule:
+                    dynamic = dynamic.with_rule(new_rule)
+                    rows = rows_for(new_rule, state.inventory)
+                    added_rows += [(row, new_rule.deadline) for row in rows]
+    origins = [rule.origin for rule in removed_by_name.values()]
+    volatile, delta = state.volatile.changed(origins, added_rows)
     return replace(state, dynamic=dynamic, volatile=volatile), delta
 
 
-def rules_of(quarantine: Quarantine, permits: Iterable[Permit]) -> tuple[DynamicRule, ...]:
-    """The dynamic rules that hold a quarantine against these permits."""
+def rules_of_quarantine(
+    quarantine: Quarantine, permits: Iterable[Permit]
+) -> tuple[DynamicRule, ...]:
+    """The dynamic rules that keep a quarantine cut off in spite of these permits."""
     return tuple(
         DynamicRule(
             part.pattern.format(quarantine.name),
@@ -79,16 +83,18 @@ def rules_of(quarantine: Quarantine, permits: Iterable[Permit]) -> tuple[Dynamic
     )
 
 
-def rule_names(state: State) -> frozenset[str]:
+def names_of_quarantine_rules(state: State) -> frozenset[str]:
     """The names of dynamic rules that belong to quarantines."""
-    return frozenset(name for one in state.quarantines.values() for name in one.rule_names)
+    return frozenset(
+        name for quarantine in state.quarantines.values() for name in quarantine.rule_names
+    )
 
 
 def _permits(state: State, not_counted: frozenset[str]) -> Iterator[Permit]:
-    """What is permitted in `state`, but for the rules of these names."""
-    policy = state.good.policy.rules if state.good.policy else ()
+    """What `state` permits, without the dynamic rules of the names `not_counted`."""
+    policy = state.compiled.policy.rules if state.compiled.policy else ()
     dynamic = (rule for rule in state.dynamic if rule.name not in not_counted)
     rules: Iterable[Rule | DynamicRule] = chain(policy, dynamic)
     for rule in rules:
         if rule.action is Action.PERMIT:
-            yield from ((one, rule.interface_type) for one in rule.filters)
+            yield from ((rule_filter, rule.interface_type) for rule_filter in rule.filters)

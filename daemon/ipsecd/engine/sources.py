@@ -1,7 +1,7 @@
-"""Owns where a policy comes from: in a fixed order, the first source that has one is in force.
+"""Owns where the policy comes from: sources are asked in order, and the first policy counts.
 
-A source replaces all that come after it. It says what it has, that it has none, or why it cannot
-say; the last good policy has something to say only after another could not.
+A source replaces all that come after it. It gives a policy, says that it has none, or raises why it
+cannot say. The last good policy is given only after another source could not say.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from ipsecd.errors import IpsecdError
-from ipsecd.sources.last_good import Enforceable
+from ipsecd.sources.last_good import CompiledPolicy
 from ipsecd.sources.reading import Loaded, StoredPolicy
 
 
@@ -26,10 +26,10 @@ class SourceName(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
-    """What a source is asked about: the content of the static store as it is or would be.
+class Situation:
+    """What a source is told when it is asked: ``loaded``, the content of the static store.
 
-    ``failing`` says that a source before it could not say what it has, or that settings are wrong.
+    ``failing`` says that an earlier source could not say what it has, or that settings are wrong.
     """
 
     loaded: Loaded
@@ -38,10 +38,10 @@ class Given:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A policy with its document, to be compiled, or one that is compiled already."""
+    """A policy that a source gives: ``stored``, which is yet to be compiled, or ``compiled``."""
 
     stored: StoredPolicy | None = None
-    compiled: Enforceable | None = None
+    compiled: CompiledPolicy | None = None
 
 
 class Source(Protocol):
@@ -49,38 +49,38 @@ class Source(Protocol):
 
     @property
     def name(self) -> SourceName:
-        """What it is called."""
+        """The name of the source."""
 
-    def read(self, given: Given) -> Offer | None:
-        """What it has to put in force, None if nothing; raises ``IpsecdError`` with why not."""
+    def read(self, situation: Situation) -> Offer | None:
+        """Its policy, None if it has none; raises ``IpsecdError`` if it cannot say."""
 
 
 class Static:
-    """The assigned one of the policies that people keep on this host."""
+    """The assigned policy among those that people keep on this host."""
 
     name = SourceName.STATIC
 
-    def read(self, given: Given) -> Offer | None:
-        """The assigned policy; raises why it cannot be used."""
-        loaded = given.loaded
+    def read(self, situation: Situation) -> Offer | None:
+        """The assigned policy; raises ``IpsecdError`` if it cannot be used."""
+        loaded = situation.loaded
         if loaded.assigned_error:
             raise loaded.assigned_error
         return Offer(loaded.policies[loaded.assigned]) if loaded.assigned else None
 
 
 class LastGood:
-    """What was in force last, in the place of what cannot be loaded."""
+    """The policy that was in force last, for when the right one cannot be loaded."""
 
     name = SourceName.LAST_GOOD
 
-    def __init__(self, good: Enforceable | None) -> None:
-        self._good = good
+    def __init__(self, compiled: CompiledPolicy | None) -> None:
+        self._compiled = compiled
 
-    def read(self, given: Given) -> Offer | None:
-        """What was in force last, if it is needed and known."""
-        if not given.failing or self._good is None:
+    def read(self, situation: Situation) -> Offer | None:
+        """The policy that was in force last, if it is needed and there is one."""
+        if not situation.failing or self._compiled is None:
             return None
-        return Offer(compiled=self._good)
+        return Offer(compiled=self._compiled)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,32 +88,32 @@ class Choice:
     """What is to be in force, and where it comes from."""
 
     source: SourceName
-    good: Enforceable
+    compiled: CompiledPolicy
 
 
 def choose(
     sources: Sequence[Source],
-    given: Given,
-    compiled: Callable[[StoredPolicy | None], Enforceable],
-    fail: Callable[[IpsecdError], None],
+    situation: Situation,
+    compile_stored: Callable[[StoredPolicy | None], CompiledPolicy],
+    on_failure: Callable[[IpsecdError], None],
 ) -> Choice | None:
-    """What is to be in force by the first source that has a policy; None if that is not known.
+    """Choose the policy of the first source that has one; None if a source could not say.
 
-    `fail` is told of each source that cannot say, and of each policy that cannot be `compiled`;
-    what it raises ends the choice.
+    `on_failure` is called with the error of each source that cannot say, and of each policy that
+    cannot be compiled. If it raises, no further source is asked.
     """
-    unknown = False
+    failing = False
     for source in sources:
         try:
-            offer = source.read(Given(given.loaded, given.failing or unknown))
+            offer = source.read(Situation(situation.loaded, situation.failing or failing))
             if offer is not None:
-                return Choice(source.name, offer.compiled or compiled(offer.stored))
+                return Choice(source.name, offer.compiled or compile_stored(offer.stored))
         except IpsecdError as error:
-            fail(error)
-            unknown = True
-    return None if unknown else Choice(SourceName.NOTHING, compiled(None))
+            on_failure(error)
+            failing = True
+    return None if failing else Choice(SourceName.NOTHING, compile_stored(None))
 
 
 def strictly(error: IpsecdError) -> None:
-    """Let a source that cannot say what it has be the end of the choice."""
+    """Raise `error`: the choice ends where a source cannot say what it has."""
     raise error

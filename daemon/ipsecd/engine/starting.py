@@ -1,7 +1,7 @@
-"""Owns the first state: what is enforced at start and at boot, and by what it is decided.
+"""Owns the first state: what is enforced at start and at boot.
 
-1. Nothing is opened by a mistake in a file: where no policy can be loaded, and the kernel still
-   holds what an earlier process enforced, that is left as it is.
+1. A mistake in a file opens nothing: where no policy can be loaded, and the kernel still holds what
+   an earlier process enforced, that is left as it is.
 2. Where nothing at all can be used, or the kernel does not take it, the setting ``boot`` decides.
 """
 
@@ -12,17 +12,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from ipsecd.config import Boot, Config
-from ipsecd.engine.compiling import Compiling, with_containers
+from ipsecd.engine.compiling import Compiling, classifier_with_containers
 from ipsecd.engine.enforcement import Enforcement
-from ipsecd.engine.quarantines import changed
-from ipsecd.engine.sources import Choice, Given, LastGood, Source, SourceName, Static, choose
-from ipsecd.engine.state import Condition, News, State
+from ipsecd.engine.quarantines import change_dynamic_rules
+from ipsecd.engine.sources import Choice, LastGood, Situation, Source, SourceName, Static, choose
+from ipsecd.engine.state import Condition, ContainerNews, State
 from ipsecd.errors import IpsecdError
 from ipsecd.language.documents import format_policy
 from ipsecd.log import record
 from ipsecd.model.inventory import merged
 from ipsecd.sources.kept import Kept
-from ipsecd.sources.last_good import Enforceable
+from ipsecd.sources.last_good import CompiledPolicy
 from ipsecd.sources.names import names_of, without_names
 from ipsecd.sources.reading import Loaded, StoredPolicy
 from ipsecd.sources.static import StaticStore
@@ -37,21 +37,21 @@ class Starting:
     kept: Kept
     compiling: Compiling
     enforcement: Enforcement
-    before: Sequence[Source]
+    earlier_sources: Sequence[Source]
     """The sources that come before the static store."""
     take_over: Callable[[State], State]
-    """Gives a state the dynamic rules that an earlier process has left."""
+    """Adds to a state the dynamic rules that an earlier process left."""
 
     def start(self) -> None:
         """Enforce by the first source that has a policy; raises ``BackendFailed``."""
-        self._look_around()
+        self._load_what_was_left()
         self._start(self.store.load)
 
     def boot(self, config_error: IpsecdError | None = None) -> bool:
-        """Do what ``start`` does, but write nothing; whether all that was wanted is in force."""
-        self._look_around()
+        """Do what ``start`` does, but write nothing. Whether all that was wanted is in force."""
+        self._load_what_was_left()
         if not self.enforcement.holds_something:
-            self._blocked(self.enforcement.state)
+            self._block_at_boot(self.enforcement.state)
         self._start(self.store.look, config_error, booting=True)
         return not self.enforcement.state.failures
 
@@ -63,25 +63,29 @@ class Starting:
         except IpsecdError as error:
             return [str(error)]
         problems = [str(file.error) for file in loaded.broken]
-        if loaded.assigned_error and not any(f.path == loaded.assigned_path for f in loaded.broken):
+        if loaded.assigned_error and not any(
+            file.path == loaded.assigned_path for file in loaded.broken
+        ):
             problems.append(str(loaded.assigned_error))
         if loaded.assigned:
             try:
-                self.compiling.enforceable(loaded.policies[loaded.assigned], names)
+                self.compiling.compile(loaded.policies[loaded.assigned], names)
             except IpsecdError as error:
                 problems.append(str(error))
         return problems
 
-    def _look_around(self) -> None:
-        """Know the containers, and what dynamic rules there are, before anything is enforced.
+    def _load_what_was_left(self) -> None:
+        """Load the containers and dynamic rules of the earlier process for the first state.
 
-        The kernel holds these still, and the first state has them: nothing passes meanwhile.
+        The kernel holds the rules still, so nothing that they block passes meanwhile.
         """
         now = self.enforcement.state
-        news = now.news if now.news.inventories else News(self.kept.inventories())
+        news = now.container_news
+        if not news.inventories:
+            news = ContainerNews(self.kept.inventories())
         inventory = merged(news.with_announced().values())
-        state = replace(now, news=news, inventory=inventory)
-        self.enforcement.note(self.take_over(state) if now.stopped else state)
+        state = replace(now, container_news=news, inventory=inventory)
+        self.enforcement.record_state(self.take_over(state) if now.stopped else state)
 
     def _start(
         self,
@@ -92,58 +96,61 @@ class Starting:
     ) -> None:
         """Find the first state and have it enforced.
 
-        With a `config_error` the settings are not known: the last good policy has them in it, and
-        comes first. When `booting`, filters by DNS names that are not known are left out: their
-        file may be on a file system that is mounted later.
+        With a `config_error` the settings are not known. The last good policy was compiled with
+        them, so it comes first. When `booting`, filters by DNS names without known addresses are
+        left out: the file of addresses may be on a file system that is mounted later.
         """
-        state, choice = self._chosen(read, config_error, booting=booting)
-        nothing = self._with(state, None)
+        state, choice = self._choose(read, config_error, booting=booting)
+        without_policy = self._with_choice(state, None)
         held = False
         if choice is None:
             held = self.enforcement.holds_something
             if not held:
-                held, nothing = self._blocked(nothing)
+                held, without_policy = self._block_at_boot(without_policy)
         if held:
-            self.enforcement.hold(nothing)
+            self.enforcement.hold(without_policy)
         else:
-            self._begin(self._with(state, choice) if choice else nothing, nothing)
-        self._tell()
+            wanted = self._with_choice(state, choice) if choice else without_policy
+            self._begin(wanted, without_policy)
+        self._log_outcome()
 
-    def _begin(self, wanted: State, nothing: State) -> None:
-        self.enforcement.begin(wanted, nothing)
+    def _begin(self, wanted: State, fallback: State) -> None:
+        self.enforcement.begin(wanted, fallback)
         failed = self.enforcement.state
         if failed.condition is Condition.FAILED and not self.enforcement.holds_something:
-            _, failed = self._blocked(failed)
-            self.enforcement.note(failed)
+            _, failed = self._block_at_boot(failed)
+            self.enforcement.record_state(failed)
 
-    def _chosen(
+    def _choose(
         self, read: Callable[[], Loaded], config_error: IpsecdError | None, *, booting: bool
     ) -> tuple[State, Choice | None]:
         names = self.kept.names()
         self.kept.recall_policies()
-        good = self.kept.last_good()
+        compiled = self.kept.last_good()
         failures: list[str] = []
 
-        def fail(error: IpsecdError) -> None:
+        def note_failure(error: IpsecdError) -> None:
             if str(error) not in failures:
                 failures.insert(0, str(error))
 
-        def compiled(stored: StoredPolicy | None) -> Enforceable:
+        def compile_stored(stored: StoredPolicy | None) -> CompiledPolicy:
             needed = names_of(stored.policy) if stored and booting else frozenset()
-            unknown = needed - names.keys()
-            if stored and unknown and good is None:
-                text = f"addresses of {', '.join(sorted(unknown))} are not known yet"
+            unresolved = needed - names.keys()
+            if stored and unresolved and compiled is None:
+                text = f"addresses of {', '.join(sorted(unresolved))} are not known yet"
                 failures.insert(0, f"{text}: filters by these names wait for the daemon")
-                policy = without_names(stored.policy, unknown)
+                policy = without_names(stored.policy, unresolved)
                 stored = StoredPolicy(policy, stored.path, format_policy(policy))
-            return self.compiling.enforceable(stored, names, good)
+            return self.compiling.compile(stored, names, compiled)
 
-        last_good = LastGood(good)
-        sources: list[Source] = [*self.before, Static(), last_good]
+        last_good = LastGood(compiled)
+        sources: list[Source] = [*self.earlier_sources, Static(), last_good]
         if config_error:
             sources.insert(0, last_good)
-        loaded = _read(read)
-        choice = choose(sources, Given(loaded, bool(config_error)), compiled, fail)
+        loaded = _load(read)
+        choice = choose(
+            sources, Situation(loaded, bool(config_error)), compile_stored, note_failure
+        )
         state = replace(
             self.enforcement.state,
             names=names,
@@ -153,16 +160,16 @@ class Starting:
         )
         return state, choice
 
-    def _with(self, state: State, choice: Choice | None) -> State:
-        choice = choice or Choice(SourceName.NOTHING, self.compiling.enforceable(None, {}))
-        whole = with_containers(choice.good, state.inventory)
-        state = state.with_policy(choice.source, choice.good, whole)
-        return changed(state, permits_changed=True)[0]
+    def _with_choice(self, state: State, choice: Choice | None) -> State:
+        choice = choice or Choice(SourceName.NOTHING, self.compiling.compile(None, {}))
+        classifier = classifier_with_containers(choice.compiled, state.inventory)
+        state = state.with_policy(choice.source, choice.compiled, classifier)
+        return change_dynamic_rules(state, permits_changed=True)[0]
 
-    def _blocked(self, state: State) -> tuple[bool, State]:
-        """Block all but the essentials, if the setting ``boot`` wants that; whether it does.
+    def _block_at_boot(self, state: State) -> tuple[bool, State]:
+        """Block all but the essentials, if the setting ``boot`` wants that.
 
-        The outcome is `state` with the reason, if it should and does not.
+        Returns whether it is blocked, and `state`, with the error in it if blocking failed.
         """
         if self.config.boot is not Boot.BLOCK:
             return False, state
@@ -172,7 +179,7 @@ class Starting:
             return False, replace(state, failures=(str(error), *state.failures))
         return True, state
 
-    def _tell(self) -> None:
+    def _log_outcome(self) -> None:
         state, backend = self.enforcement.state, self.enforcement.backend
         for failure in state.failures:
             record(logging.ERROR, "policy-failed", reason=failure, in_force=state.source.value)
@@ -181,12 +188,12 @@ class Starting:
             "enforcing",
             backend=backend.name,
             features=",".join(backend.probe()),
-            policy=state.good.policy.name if state.good.policy else None,
-            digest=state.good.classifier.digest[:12],
+            policy=state.compiled.policy.name if state.compiled.policy else None,
+            digest=state.compiled.classifier.digest[:12],
         )
 
 
-def _read(read: Callable[[], Loaded]) -> Loaded:
+def _load(read: Callable[[], Loaded]) -> Loaded:
     try:
         return read()
     except IpsecdError as error:

@@ -1,6 +1,6 @@
-"""Owns what is in force at one moment, as one value that never changes; must not know how.
+"""Owns the state: what is in force at one moment, as one value; must not know how it is enforced.
 
-Every change makes a new state from the one before. Whoever has one may read it in any thread.
+A state never changes: a change makes a new one. So it may be read in any thread.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from ipsecd.model.addresses import Network
 from ipsecd.model.inventory import Inventory
 from ipsecd.model.quarantine import Quarantine
 from ipsecd.sources.dynamic import DynamicRules
-from ipsecd.sources.last_good import Enforceable
+from ipsecd.sources.last_good import CompiledPolicy
 from ipsecd.sources.reading import Loaded
 
 
 class Condition(Enum):
-    """How what is in force came about."""
+    """Whether what should be in force is in force."""
 
     STOPPED = "stopped"
     """Nothing is in force, because somebody wants that, or nothing has been started yet."""
@@ -36,19 +36,19 @@ class Condition(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Due:
-    """What the kernel did not take at start, with what to say once it does."""
+class PendingPolicy:
+    """A policy that the kernel did not take at start, with the failures to report once it does."""
 
-    good: Enforceable
+    compiled: CompiledPolicy
     source: SourceName
     failures: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Announced:
-    """Addresses that a container is said to have, and when that was told, in monotonic seconds.
+class Announcement:
+    """Addresses that a container will have; ``at`` is when that was told, in monotonic seconds.
 
-    They are its own from then on, unless they are ``shared`` with others in a network namespace.
+    No other container has them from then on, unless they are ``shared`` in a network namespace.
     """
 
     at: float
@@ -57,40 +57,42 @@ class Announced:
 
 
 @dataclass(frozen=True, slots=True)
-class News:
-    """What is known of containers: the inventory of each engine, and announcements by id.
+class ContainerNews:
+    """What is known of containers: the inventory of each engine, and announcements by container id.
 
-    ``asked_at`` says when an engine was asked for it; what happened since may be missing in it.
+    ``asked_at`` is when each engine was asked; its inventory may lack what happened since.
     """
 
     inventories: Mapping[str, Inventory] = field(default_factory=dict)
-    announced: Mapping[str, Announced] = field(default_factory=dict)
+    announced: Mapping[str, Announcement] = field(default_factory=dict)
     asked_at: Mapping[str, float] = field(default_factory=dict)
 
     def with_announced(self) -> dict[str, Inventory]:
         """The inventories with the addresses that were announced.
 
-        Whoever was listed with one before has it no more, unless it is shared.
+        A container that was listed with such an address has it no more, unless it is shared.
         """
-        told = {identity: one.addresses for identity, one in self.announced.items()}
+        addresses = {
+            identity: announcement.addresses for identity, announcement in self.announced.items()
+        }
         return {
             source: inventory.with_announced(
-                told, self._taken_since(self.asked_at.get(source, -inf))
+                addresses, self._taken_since(self.asked_at.get(source, -inf))
             )
             for source, inventory in self.inventories.items()
         }
 
     def _taken_since(self, asked_at: float) -> set[Network]:
-        """What was announced as somebody's own after an engine was asked."""
+        """The addresses that were announced, and not as shared, since `asked_at`."""
         return {
             address
-            for one in self.announced.values()
-            if one.at >= asked_at and not one.shared
-            for address in one.addresses
+            for announcement in self.announced.values()
+            if announcement.at >= asked_at and not announcement.shared
+            for address in announcement.addresses
         }
 
 
-NOTHING = Enforceable("", None, Classifier())
+NOTHING = CompiledPolicy("", None, Classifier())
 """What is in force where nothing is."""
 
 
@@ -98,24 +100,23 @@ NOTHING = Enforceable("", None, Classifier())
 class State:
     """All that is in force, and what it was made from.
 
-    ``dynamic`` has all dynamic rules, also those of the ``quarantines``, which are by name; and
-    ``taken_over`` is how many of both an earlier process had left.
-    ``looked_up`` says of the DNS names of policies when this process had them looked up, in seconds
-    since the epoch, and ``unresolved`` names those that had no answer when that was last tried.
-    ``good`` is the policy in force, ``whole`` its classifier with what containers have for
-    addresses. ``loaded`` is what the static
-    store holds, and ``refused`` what a reload has read of it since and could not put in force.
+    ``compiled`` is the policy in force; ``classifier`` is its classifier with the addresses that
+    containers have. ``dynamic`` has all dynamic rules, also those of ``quarantines``, which are by
+    name; ``taken_over`` is how many of both an earlier process left. ``names`` are the addresses of
+    DNS names; ``looked_up`` is when this process looked each name up, in seconds since the epoch;
+    ``unresolved`` are the names without an answer when that was last tried. ``loaded`` is what the
+    static store holds; ``refused`` is what a reload has read since and could not put in force.
     """
 
     condition: Condition = Condition.STOPPED
     source: SourceName = SourceName.NOTHING
-    good: Enforceable = NOTHING
-    whole: Classifier = NOTHING.classifier
+    compiled: CompiledPolicy = NOTHING
+    classifier: Classifier = NOTHING.classifier
     dynamic: DynamicRules = field(default_factory=DynamicRules)
     quarantines: Mapping[str, Quarantine] = field(default_factory=dict)
     taken_over: int = 0
     volatile: Volatile = field(default_factory=Volatile)
-    news: News = field(default_factory=News)
+    container_news: ContainerNews = field(default_factory=ContainerNews)
     inventory: Inventory = field(default_factory=Inventory)
     names: Mapping[str, tuple[Network, ...]] = field(default_factory=dict)
     looked_up: Mapping[str, float] = field(default_factory=dict)
@@ -123,16 +124,16 @@ class State:
     loaded: Loaded = field(default_factory=Loaded)
     refused: Loaded | None = None
     failures: tuple[str, ...] = ()
-    due: Due | None = None
+    pending: PendingPolicy | None = None
 
     @property
     def stopped(self) -> bool:
-        """Whether nothing is in force by intent."""
+        """Whether nothing is in force because somebody wants that."""
         return self.condition is Condition.STOPPED
 
     @property
     def held(self) -> bool:
-        """Whether the kernel holds what is not known here."""
+        """Whether it is not known here what the kernel holds."""
         return self.condition in {Condition.HELD, Condition.FAILED}
 
     @property
@@ -140,15 +141,17 @@ class State:
         """Whether the kernel holds what this state says."""
         return self.condition is Condition.ENFORCING
 
-    def with_policy(self, source: SourceName, good: Enforceable, whole: Classifier) -> State:
-        """This state with another policy in force, from now on if it was not stopped."""
+    def with_policy(
+        self, source: SourceName, compiled: CompiledPolicy, classifier: Classifier
+    ) -> State:
+        """This state with another policy; it is in force unless the state is stopped."""
         return replace(
             self,
             condition=Condition.STOPPED if self.stopped else Condition.ENFORCING,
             source=source,
-            good=good,
-            whole=whole,
-            due=None,
+            compiled=compiled,
+            classifier=classifier,
+            pending=None,
         )
 
     def must_run(self) -> None:

@@ -1,4 +1,4 @@
-"""Owns what is asked about a state; must not change one."""
+"""Owns questions about a state and their answers; must not change a state."""
 
 from __future__ import annotations
 
@@ -22,19 +22,24 @@ def filters_in_force(state: State) -> tuple[InForce, ...]:
     """Every filter in force: those of the policy, then the dynamic ones."""
     if state.stopped:
         return ()
-    policy = filters_of(state.good.policy, Store.STATIC) if state.good.policy else ()
-    all_filters = (*policy, *(one for rule in state.dynamic for one in rule.in_force))
+    policy = filters_of(state.compiled.policy, Store.STATIC) if state.compiled.policy else ()
+    all_filters = (
+        *policy,
+        *(rule_filter for rule in state.dynamic for rule_filter in rule.in_force),
+    )
     return tuple(
-        replace(one, filter=state.inventory.known(one.filter)) if has_selectors(one.filter) else one
-        for one in all_filters
+        replace(rule_filter, filter=state.inventory.known(rule_filter.filter))
+        if has_selectors(rule_filter.filter)
+        else rule_filter
+        for rule_filter in all_filters
     )
 
 
 def rules_in_force(state: State) -> dict[Origin, Action]:
-    """Every rule in force with its action; nothing of a policy is read for that."""
+    """Every rule in force with its action. No policy file is read for this."""
     if state.stopped:
         return {}
-    policy = state.good.policy
+    policy = state.compiled.policy
     rules = {}
     if policy:
         for name, action in policy.facts.actions.items():
@@ -44,8 +49,8 @@ def rules_in_force(state: State) -> dict[Origin, Action]:
 
 def policy_filters_by_name(state: State) -> tuple[Filter, ...]:
     """The filters of the policy in force that name containers or local processes."""
-    rules = state.good.policy.facts.by_name if state.good.policy else ()
-    return tuple(one for rule in rules for one in rule.filters)
+    rules = state.compiled.policy.facts.by_name if state.compiled.policy else ()
+    return tuple(rule_filter for rule in rules for rule_filter in rule.filters)
 
 
 def dynamic_filters_by_name(state: State) -> tuple[Filter, ...]:
@@ -53,15 +58,20 @@ def dynamic_filters_by_name(state: State) -> tuple[Filter, ...]:
     rules = dict(state.dynamic.selecting)
     if any(table.id.process for table in state.volatile.tables):
         rules |= {rule.name: rule for rule in state.dynamic}
-    return tuple(one for rule in rules.values() for one in rule.filters if _goes_by_name(one))
+    return tuple(
+        rule_filter
+        for rule in rules.values()
+        for rule_filter in rule.filters
+        if _goes_by_name(rule_filter)
+    )
 
 
-def _goes_by_name(one: Filter) -> bool:
-    return has_selectors(one) or isinstance(one.source.address, Process)
+def _goes_by_name(rule_filter: Filter) -> bool:
+    return has_selectors(rule_filter) or isinstance(rule_filter.source.address, Process)
 
 
 class View:
-    """A state in the words of those who ask."""
+    """Answers questions about a state."""
 
     @property
     def state(self) -> State:
@@ -70,34 +80,34 @@ class View:
 
     @property
     def stopped(self) -> bool:
-        """Whether nothing is in force by intent."""
+        """Whether nothing is in force because somebody wants that."""
         return self.state.stopped
 
     @property
     def held(self) -> bool:
-        """Whether the kernel holds what is not known here."""
+        """Whether it is not known here what the kernel holds."""
         return self.state.held
 
     @property
-    def is_due(self) -> bool:
-        """Whether what is assigned is not in force, and should be tried when somebody asks."""
+    def assigned_is_not_in_force(self) -> bool:
+        """Whether the assigned policy is not in force, so that the next change should try it."""
         state = self.state
         return not state.stopped and (state.held or state.source is SourceName.LAST_GOOD)
 
     @property
     def loaded_from(self) -> str:
-        """The source of what is in force, in a word."""
+        """The name of the source of what is in force."""
         return self.state.source.value
 
     @property
     def policy(self) -> Policy | None:
         """The policy in force, its DNS names resolved; None if none is."""
-        return self.state.good.policy
+        return self.state.compiled.policy
 
     @property
     def classifier(self) -> Classifier:
-        """The compiled policy in force, with what its containers have for addresses."""
-        return self.state.whole
+        """The classifier in force, with the addresses that containers have now."""
+        return self.state.classifier
 
     @property
     def failures(self) -> tuple[str, ...]:
@@ -106,7 +116,7 @@ class View:
 
     @property
     def names(self) -> Names:
-        """The DNS names that are known, with their addresses."""
+        """The addresses of DNS names, as they were last looked up."""
         return self.state.names
 
     def in_force(self) -> tuple[InForce, ...]:
@@ -114,7 +124,7 @@ class View:
         return filters_in_force(self.state)
 
     def rules(self) -> dict[Origin, Action]:
-        """Every rule in force with its action; nothing of a policy is read for that."""
+        """Every rule in force with its action. No policy file is read for this."""
         return rules_in_force(self.state)
 
     @property
@@ -161,5 +171,5 @@ class View:
         return policy_filters_by_name(self.state)
 
     def dynamic_filters_by_name(self) -> tuple[Filter, ...]:
-        """The same of dynamic rules."""
+        """The filters of dynamic rules that name containers or local processes."""
         return dynamic_filters_by_name(self.state)

@@ -22,7 +22,7 @@ from ipsecd.sources.checked import CheckedFile, Form
 from ipsecd.sources.dynamic_file import DynamicFile
 from ipsecd.sources.files import Disk
 from ipsecd.sources.inventory import InventoryFile
-from ipsecd.sources.last_good import Enforceable, LastGood, encode_good
+from ipsecd.sources.last_good import CompiledPolicy, LastGood, encode_good
 from ipsecd.sources.names import names_of
 from ipsecd.sources.remembered import Known, PolicyReader, known_from_json, known_to_json
 
@@ -54,14 +54,14 @@ class Kept:
             directories.runtime, disk, tell=partial(_log, "dynamic-rules-not-kept")
         )
         self._wrong: dict[str, str] = {}
-        self._encoded: tuple[Enforceable, bytes] | None = None
+        self._encoded: tuple[CompiledPolicy, bytes] | None = None
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What is wrong with the files now, each with what to do."""
         return (*self._wrong.values(), *self.dynamic.warnings)
 
-    def last_good(self) -> Enforceable | None:
+    def last_good(self) -> CompiledPolicy | None:
         """What was in force last, None if it is not known."""
         good = self._read(LAST_GOOD, lambda: self._last_good.load(self.reader), None)
         self._saved = good.key if good else ""
@@ -82,7 +82,7 @@ class Kept:
         """What each container engine said last."""
         return self._read(CONTAINERS, self._inventories.load, {})
 
-    def check(self, good: Enforceable, names: Names) -> None:
+    def check(self, good: CompiledPolicy, names: Names) -> None:
         """Raise ``LimitExceeded`` if these could not be read again at the next start."""
         self._names.check(names)
         if self._is_saved(good):
@@ -97,7 +97,7 @@ class Kept:
             self._names.save(names)
             self._wrong.pop(NAMES, None)
 
-    def save_last_good(self, good: Enforceable, names: Names) -> None:
+    def save_last_good(self, good: CompiledPolicy, names: Names) -> None:
         """Keep what is in force; without it boot compiles, or has an older one."""
         if self._is_saved(good):
             return
@@ -116,7 +116,7 @@ class Kept:
             self._wrong.pop(LAST_GOOD, None)
             self._saved = good.key
 
-    def _is_saved(self, good: Enforceable) -> bool:
+    def _is_saved(self, good: CompiledPolicy) -> bool:
         """Whether the file of the last good policy holds just this."""
         return self._saved == good.key and self._last_good.is_there()
 
@@ -161,7 +161,7 @@ def _log(event: str, message: str, hint: str) -> None:
     record(logging.ERROR, event, reason=message, hint=hint)
 
 
-def _of(good: Enforceable, names: Names) -> Names:
+def _of(good: CompiledPolicy, names: Names) -> Names:
     """Those of `names` that the policy uses."""
     used = names_of(good.policy) if good.policy else frozenset()
     return {name: names[name] for name in used if name in names}

@@ -28,7 +28,7 @@ FORM = Form(
 
 
 @dataclass(frozen=True, slots=True)
-class Enforceable:
+class CompiledPolicy:
     """A policy with its document and classifier; ``key`` tells it from what is made otherwise."""
 
     key: str
@@ -56,12 +56,12 @@ class LastGood:
         """Keep what ``encode`` made; raises ``StoreFailed``, or ``LimitExceeded``."""
         self._file.save(content)
 
-    def load(self, reader: PolicyReader) -> Enforceable | None:
+    def load(self, reader: PolicyReader) -> CompiledPolicy | None:
         """What was kept last, None if nothing was; raises ``StoreFailed`` if it cannot be used."""
         return self._file.load(lambda content: decode_good(content, reader))
 
 
-def encode_good(good: Enforceable, names: Names) -> bytes:
+def encode_good(good: CompiledPolicy, names: Names) -> bytes:
     """What is in force, as bytes, with the addresses of the names that it uses."""
     header = {
         "key": good.key,
@@ -71,7 +71,7 @@ def encode_good(good: Enforceable, names: Names) -> bytes:
     return json.dumps(header, ensure_ascii=False).encode() + b"\n" + to_stored(good.classifier)
 
 
-def decode_good(content: bytes, reader: PolicyReader) -> Enforceable:
+def decode_good(content: bytes, reader: PolicyReader) -> CompiledPolicy:
     """The inverse of ``encode_good``; raises ``ValueError`` or ``IpsecdError``."""
     line, _, compiled = content.partition(b"\n")
     header = members(decode(line), "the header", ("key", "document", "names"))
@@ -85,4 +85,4 @@ def decode_good(content: bytes, reader: PolicyReader) -> Enforceable:
     origins = {Origin(Store.STATIC.value, name, rule) for rule in rules}
     if not classifier.origins <= origins or any(one.id.volatile for one in classifier.tables):
         raise ValueError("the compiled policy has rules that the document does not have")
-    return Enforceable(text(header["key"], "the key"), policy, classifier, document)
+    return CompiledPolicy(text(header["key"], "the key"), policy, classifier, document)
