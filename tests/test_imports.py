@@ -34,6 +34,7 @@ MAY_USE = {
         "protocol",
     },
     "__main__": {"backend", "config", "control", "engine", "log", "output", "service", "sources"},
+    "ipsecd_domain": {"language", "output"},
     "ipsecctl": {"language", "model", "output", "protocol"},
 }
 """The layers from below to above; each with those that it uses."""
