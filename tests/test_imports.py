@@ -28,10 +28,10 @@ MAY_USE = {
         *("backend", "compiler", "config", "garbage", "language", "log", "model", "progress"),
         "sources",
     },
-    "control": {"backend", "engine", "host", "language", "model", "progress", "sources"},
+    "control": {"backend", "config", "engine", "host", "language", "model", "progress", "sources"},
     "service": {
-        *("backend", "config", "control", "host", "language", "log", "model", "progress"),
-        "protocol",
+        *("backend", "config", "control", "engine", "host", "language", "log", "model"),
+        *("progress", "protocol"),
     },
     "__main__": {"backend", "config", "control", "engine", "log", "output", "service", "sources"},
     "ipsecd_domain": {"language", "output"},

@@ -41,6 +41,7 @@ STATUS: dict[str, Any] = {
     ],
     "unparsable": "drop",
     "container_engines": [],
+    "domain": None,
     "warnings": [],
 }
 DOCUMENT = """\
@@ -103,6 +104,7 @@ EXPLANATION: dict[str, Any] = {
 }
 SUMMARY = {
     "name": "Web",
+    "store": "static",
     "description": "",
     "path": "/etc/ipsecd/policies/web.yaml",
     "assigned": True,

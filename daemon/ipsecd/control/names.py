@@ -9,7 +9,7 @@ from ipsecd.control.method import Method, Request, Role, Work
 from ipsecd.engine import Engine
 from ipsecd.language.addresses import format_value
 from ipsecd.model.addresses import HostName
-from ipsecd.model.values import Filter, Origin, Store
+from ipsecd.model.values import Filter, Origin
 
 
 def _list_names(engine: Engine, _: Request) -> dict[str, Any]:
@@ -40,10 +40,10 @@ def _list_names(engine: Engine, _: Request) -> dict[str, Any]:
 
 def _rules(engine: Engine) -> Iterator[tuple[Origin, tuple[Filter, ...], float | None]]:
     """The rules in force, and when their names were looked up, where they say it themselves."""
-    policy = engine.policy
+    policy, store = engine.policy, engine.state.compiled.store.value
     if policy and not engine.stopped:
         for rule in policy.rules:
-            yield Origin(Store.STATIC.value, policy.name, rule.name), rule.filters, None
+            yield Origin(store, policy.name, rule.name), rule.filters, None
     for one in engine.dynamic:
         yield one.origin, one.filters, one.looked_up or one.created
 

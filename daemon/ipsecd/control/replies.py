@@ -32,6 +32,26 @@ def outcome(
     return {"outcome": done}
 
 
+def local_outcome(
+    engine: Engine,
+    message: str,
+    *,
+    changed: bool = True,
+    changes: Sequence[str] = (),
+    warns: bool = False,
+) -> dict[str, Any]:
+    """The same of a change to the policies of this host, which the domain's may override."""
+    reply = outcome(engine, message, changed=changed, changes=changes, warns=warns)
+    overriding = engine.overriding
+    if overriding is not None:
+        reply["outcome"]["warnings"].insert(
+            0,
+            f"policy {overriding!r} of the domain is in force in the place of those of this host: "
+            "they are stored, and without effect until the domain withdraws it",
+        )
+    return reply
+
+
 def dynamic_rule(engine: Engine, rule: DynamicRule) -> dict[str, Any]:
     """A dynamic rule, as the type ``DynamicRule`` of the interface has it."""
     return {
@@ -71,3 +91,10 @@ def must_be_known(engine: Engine) -> None:
             "here",
             "mend what ipsecctl status shows, then run: ipsecctl reload",
         )
+
+
+def place_in_domain(engine: Engine) -> str:
+    """Where the policy of the domain is from, for people."""
+    settings, stored = engine.config.domain, engine.domain.stored
+    source = settings.source if settings else "the domain"
+    return f"{source}: {stored.path}" if stored and stored.path else source

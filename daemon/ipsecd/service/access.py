@@ -1,6 +1,7 @@
 """Owns who may call what; must not know sockets, except how the kernel names a peer.
 
-Root and group ``ipsec`` change, group ``ipsec-view`` reads, nobody else gets an answer.
+Root and group ``ipsec`` change, group ``ipsec-view`` reads, the user ``ipsecd-domain`` hands over
+what it fetched of the domain and does nothing else, nobody else gets an answer.
 """
 
 from __future__ import annotations
@@ -21,12 +22,18 @@ from ipsecd.protocol.description import CONTROL, SERVICE, load_interface
 
 CHANGE_GROUP = "ipsec"
 VIEW_GROUP = "ipsec-view"
+FETCHER = "ipsecd-domain"
+"""The user that looks at the domain."""
 
 ROLES: dict[str, Role] = {
     **{f"{CONTROL}.{method.name}": method.role for method in METHODS.values()},
     **dict.fromkeys((f"{SERVICE}.{name}" for name in load_interface(SERVICE).methods), Role.VIEW),
 }
 """What each method takes, by its full name."""
+OF_FETCHER = frozenset(
+    f"{CONTROL}.{method.name}" for method in METHODS.values() if method.for_fetcher
+)
+"""What the fetcher may call, whatever groups it is in."""
 
 SO_PEERGROUPS = 59  # asm-generic/socket.h, since Linux 4.13
 
@@ -46,7 +53,7 @@ class Peer:
     """Who is at the other end, as the kernel knew them when they connected.
 
     ``groups`` holds those of the daemon's own two groups that the peer is in; ``user`` is the
-    name of ``uid``, for logs only.
+    name of ``uid``, for logs only. ``is_fetcher`` says whether it is the user ``ipsecd-domain``.
     """
 
     pid: int
@@ -54,6 +61,7 @@ class Peer:
     gids: frozenset[int]
     groups: frozenset[str] = field(default_factory=frozenset)
     user: str = ""
+    is_fetcher: bool = False
 
     def __str__(self) -> str:
         name = f" ({self.user})" if self.user else ""
@@ -63,14 +71,24 @@ class Peer:
 def may(peer: Peer, method: str) -> bool:
     """Whether `peer` may call `method`, a full name; nobody may call one that is in no table."""
     role = ROLES.get(method)
+    if peer.uid == 0:
+        return role is not None
+    if peer.is_fetcher:
+        return method in OF_FETCHER
     if role is Role.CHANGE:
-        return peer.uid == 0 or CHANGE_GROUP in peer.groups
+        return CHANGE_GROUP in peer.groups
     return role is Role.VIEW and admitted(peer)
 
 
 def admitted(peer: Peer) -> bool:
     """Whether `peer` gets any answer at all."""
-    return peer.uid == 0 or not peer.groups.isdisjoint({CHANGE_GROUP, VIEW_GROUP})
+    is_member = not peer.groups.isdisjoint({CHANGE_GROUP, VIEW_GROUP})
+    return peer.uid == 0 or peer.is_fetcher or is_member
+
+
+def sees_secrets(peer: Peer) -> bool:
+    """Whether `peer` gets passwords and what vouches for the domain."""
+    return peer.uid == 0 or peer.is_fetcher
 
 
 def credentials(connection: socket.socket) -> Peer:
@@ -84,16 +102,27 @@ def credentials(connection: socket.socket) -> Peer:
     return Peer(pid, uid, frozenset({gid}) | _supplementary_groups(connection))
 
 
-def named(peer: Peer, gid_of: Callable[[str], int | None]) -> Peer:
+def named(
+    peer: Peer, gid_of: Callable[[str], int | None], uid_of: Callable[[str], int | None]
+) -> Peer:
     """`peer` with its name and groups looked up, which may wait for a directory server."""
     groups = frozenset(g for g in (CHANGE_GROUP, VIEW_GROUP) if gid_of(g) in peer.gids)
-    return Peer(peer.pid, peer.uid, peer.gids, groups, _user_name(peer.uid))
+    is_fetcher = uid_of(FETCHER) == peer.uid
+    return Peer(peer.pid, peer.uid, peer.gids, groups, _user_name(peer.uid), is_fetcher)
 
 
 def group_id(name: str) -> int | None:
     """The number of the group `name`, or None where there is no such group."""
     try:
         return grp.getgrnam(name).gr_gid
+    except KeyError:
+        return None
+
+
+def user_id(name: str) -> int | None:
+    """The number of the user `name`, or None where there is no such user."""
+    try:
+        return pwd.getpwnam(name).pw_uid
     except KeyError:
         return None
 

@@ -19,8 +19,8 @@ from ipsecd.errors import LimitExceeded
 from ipsecd.log import record, record_bug
 from ipsecd.protocol.errors import to_wire
 from ipsecd.protocol.frames import encode_frame
-from ipsecd.service.access import Peer, admitted, credentials, group_id, named
-from ipsecd.service.connections import Answer, Bounds, Connection, Unsent
+from ipsecd.service.access import Peer, admitted, credentials, group_id, named, user_id
+from ipsecd.service.connections import Answer, Bounds, Connection, Follow, Unsent, no_more
 
 IDENTIFY_TIMEOUT_S = 5.0
 ACCEPTS_AT_ONCE = 64
@@ -44,16 +44,20 @@ class Service:
         limits: Limits | None = None,
         *,
         write_timeout_s: float = 30.0,
+        follow: Follow = no_more,
         gid_of: Callable[[str], int | None] = group_id,
+        uid_of: Callable[[str], int | None] = user_id,
     ) -> None:
-        """`gid_of` looks a group up by its name; it runs in a thread and may take its time."""
+        """`gid_of` looks a group up by its name, `uid_of` a user; in a thread, in their time."""
         self._listener = listener
         self._answer = answer
         self._limits = limits or Limits()
         self._bounds = Bounds(
             self._limits.frame_bytes, self._limits.idle_timeout_s, write_timeout_s
         )
+        self._follow = follow
         self._gid_of = gid_of
+        self._uid_of = uid_of
         self._accounts = ThreadPoolExecutor(2, "accounts")
         self._unsent = Unsent()
         self._clients: dict[asyncio.Task[None], tuple[int, socket.socket]] = {}
@@ -147,7 +151,9 @@ class Service:
             return
         self._admitted_of_uid[peer.uid] += 1
         try:
-            await Connection(sock, peer, self._bounds, self._unsent, self._answer).serve()
+            await Connection(
+                sock, peer, self._bounds, self._unsent, self._answer, self._follow
+            ).serve()
         finally:
             self._admitted_of_uid[peer.uid] -= 1
 
@@ -176,7 +182,7 @@ class Service:
         """
         if peer.uid == 0:
             return Peer(peer.pid, 0, peer.gids, user="root")
-        future = asyncio.wrap_future(self._accounts.submit(named, peer, self._gid_of))
+        future = asyncio.wrap_future(self._accounts.submit(named, peer, self._gid_of, self._uid_of))
         try:
             async with asyncio.timeout(IDENTIFY_TIMEOUT_S):
                 return await future

@@ -19,6 +19,7 @@ from ipsecd.model.addresses import Network
 from ipsecd.model.inventory import Inventory
 from ipsecd.sources.cache import Names, NameStore
 from ipsecd.sources.checked import CheckedFile, Form
+from ipsecd.sources.domain import DomainFile, Taken
 from ipsecd.sources.dynamic_file import DynamicFile
 from ipsecd.sources.files import Disk
 from ipsecd.sources.inventory import InventoryFile
@@ -27,6 +28,7 @@ from ipsecd.sources.names import names_of
 from ipsecd.sources.remembered import Known, PolicyReader, known_from_json, known_to_json
 
 LAST_GOOD, NAMES, CONTAINERS, POLICIES = "last-good", "names", "containers", "policies"
+DOMAIN = "domain"
 FORM = Form(
     "policies",
     1,
@@ -37,7 +39,7 @@ Content = TypeVar("Content")
 
 
 class Kept:
-    """The last good policy, what policies say, addresses of DNS names, and what engines said.
+    """The last good policy, what policies say, DNS names, the domain, and what engines said.
 
     And the dynamic rules: ``dynamic`` has to be told whenever one comes or goes.
     """
@@ -45,6 +47,7 @@ class Kept:
     def __init__(self, directories: Directories, disk: Disk | None = None) -> None:
         self._last_good = LastGood(directories.state, disk)
         self._names = NameStore(directories.state, disk)
+        self._domain = DomainFile(directories.state, disk)
         self._inventories = InventoryFile(directories.runtime, disk)
         self._policies = CheckedFile(directories.state / "policies", FORM, disk)
         self.reader = PolicyReader()
@@ -81,6 +84,26 @@ class Kept:
     def inventories(self) -> dict[str, Inventory]:
         """What each container engine said last."""
         return self._read(CONTAINERS, self._inventories.load, {})
+
+    def domain(self) -> Taken | None:
+        """What was taken from the domain last, None if it is not known."""
+        return self._read(DOMAIN, lambda: self._domain.load(self.reader), None)
+
+    def save_domain(self, taken: Taken, before: Taken) -> None:
+        """Keep what was taken from the domain; if that fails, what was taken `before` is kept.
+
+        Raises ``StoreFailed``, or ``LimitExceeded``.
+        """
+        try:
+            self._domain.save(taken)
+        except StoreFailed as error:
+            # It may have got its name already, and only that is not known to be on disk.
+            try:
+                self._domain.save(before)
+            except StoreFailed as second:
+                error.hint += f"; putting the old state back failed too: {second.message}"
+            raise
+        self._wrong.pop(DOMAIN, None)
 
     def check(self, good: CompiledPolicy, names: Names) -> None:
         """Raise ``LimitExceeded`` if these could not be read again at the next start."""

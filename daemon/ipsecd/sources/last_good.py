@@ -29,12 +29,16 @@ FORM = Form(
 
 @dataclass(frozen=True, slots=True)
 class CompiledPolicy:
-    """A policy with its document and classifier; ``key`` tells it from what is made otherwise."""
+    """A policy with its document and classifier; ``key`` tells it from what is made otherwise.
+
+    ``store`` is where the policy is from.
+    """
 
     key: str
     policy: Policy | None
     classifier: Classifier
     document: str | None = None
+    store: Store = Store.STATIC
 
 
 class LastGood:
@@ -67,6 +71,7 @@ def encode_good(good: CompiledPolicy, names: Names) -> bytes:
         "key": good.key,
         "document": good.document,
         "names": names_to_json(names).decode(),
+        "store": good.store.value,
     }
     return json.dumps(header, ensure_ascii=False).encode() + b"\n" + to_stored(good.classifier)
 
@@ -74,7 +79,10 @@ def encode_good(good: CompiledPolicy, names: Names) -> bytes:
 def decode_good(content: bytes, reader: PolicyReader) -> CompiledPolicy:
     """The inverse of ``encode_good``; raises ``ValueError`` or ``IpsecdError``."""
     line, _, compiled = content.partition(b"\n")
-    header = members(decode(line), "the header", ("key", "document", "names"))
+    # Before there were domains every policy was a static one.
+    header = {"store": Store.STATIC.value, **members(decode(line), "the header")}
+    header = members(header, "the header", ("key", "document", "names", "store"))
+    store = Store(text(header["store"], "the store"))
     names = names_from_json(text(header["names"], "names").encode())
     policy = document = None
     if header["document"] is not None:
@@ -82,7 +90,7 @@ def decode_good(content: bytes, reader: PolicyReader) -> CompiledPolicy:
         policy = policy_with_addresses(reader.read(document, "<document>"), names)
     classifier = from_stored(compiled)
     name, rules = (policy.name, policy.facts.actions) if policy else ("", ())
-    origins = {Origin(Store.STATIC.value, name, rule) for rule in rules}
+    origins = {Origin(store.value, name, rule) for rule in rules}
     if not classifier.origins <= origins or any(one.id.volatile for one in classifier.tables):
         raise ValueError("the compiled policy has rules that the document does not have")
-    return CompiledPolicy(text(header["key"], "the key"), policy, classifier, document)
+    return CompiledPolicy(text(header["key"], "the key"), policy, classifier, document, store)
