@@ -104,24 +104,56 @@ def refresh(trusted: Mapping[str, str], host: Host, fetch: Fetch) -> Refreshed:
     return _refreshed(choice, text, believed, fetcher, indexes)
 
 
+def newest_root(fetch: Fetch) -> tuple[int, str]:
+    """The version and the text of the root of a repository that nothing is known of yet.
+
+    It is the last that is signed by the keys of the one before it. Raises ``NotTrusted`` where
+    none is signed by as many keys as it asks for itself, and ``Expired``.
+    """
+    text = fetch(f"{METADATA}{ROOT}", _LIMITS.root_max_length)
+    root = _read_root(text, None)
+    for _ in range(_LIMITS.max_root_rotations):
+        try:
+            name = f"{METADATA}{root.signed.version + 1}.{ROOT}"
+            following = fetch(name, _LIMITS.root_max_length)
+        except Missing:
+            break
+        root, text = _read_root(following, root), following
+    return _not_expired(root), text.decode()
+
+
 def check_root(text: str) -> int:
     """The version of the root that `text` is, signed by as many keys as it asks for itself.
 
     Raises ``NotTrusted`` for anything else, and ``Expired``.
     """
+    return _not_expired(_read_root(_content(text), None))
+
+
+def _read_root(content: bytes, before: Metadata[Root] | None) -> Metadata[Root]:
+    """A root, signed by itself and by the one before it; raises ``NotTrusted``."""
     try:
-        root = Metadata[Root].from_bytes(_content(text))
-        signed = root.signed
-        signed.verify_delegate(Root.type, root.signed_bytes, root.signatures)
-    except Exception as error:  # the library stumbles over a stranger's text as it will
+        root = Metadata[Root].from_bytes(content)
+        for signer in filter(None, (before, root)):
+            signer.signed.verify_delegate(Root.type, root.signed_bytes, root.signatures)
+    except Exception as error:
         raise NotTrusted(
             "this is no root of a repository that enough of its keys have signed",
             "take root.json from the directory metadata of the repository",
         ) from error
-    expires = _in_utc(signed.expires)
+    return root
+
+
+def _not_expired(root: Metadata[Root]) -> int:
+    """The version of a root; raises ``Expired``."""
+    expires = _in_utc(root.signed.expires)
     if expires <= datetime.now(UTC):
-        raise Expired(f"this root has expired at {_written(expires)}", _ASK_THE_PUBLISHER)
-    return signed.version
+        raise Expired(
+            f"this root has expired at {written(expires)}",
+            "whoever publishes the domain policy renews it with 'ipsecctl domain sign', and the "
+            "clock of this host must be right",
+        )
+    return root.signed.version
 
 
 class _Fetcher(FetcherInterface):
@@ -321,7 +353,7 @@ def _told(fetcher: _Fetcher) -> Iterator[None]:
             f"the repository went back to what is older than what is here: {shorten(str(error))}",
             _ASK_THE_PUBLISHER,
         ) from error
-    except Exception as error:  # the library stumbles over a stranger's text as it will
+    except Exception as error:
         raise NotTrusted(
             f"the repository cannot be believed: {shorten(str(error) or type(error).__name__)}",
             _ASK_THE_PUBLISHER,
@@ -338,5 +370,6 @@ def _in_utc(moment: datetime) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _written(moment: datetime) -> str:
+def written(moment: datetime) -> str:
+    """`moment`, in UTC, as it stands in JSON."""
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
