@@ -35,7 +35,7 @@ MAY_USE = {
     },
     "__main__": {"backend", "config", "control", "engine", "log", "output", "service", "sources"},
     "ipsecd_domain": {"language", "output"},
-    "ipsecctl": {"language", "model", "output", "protocol"},
+    "ipsecctl": {"ipsecd_domain", "language", "model", "output", "protocol"},
 }
 """The layers from below to above; each with those that it uses."""
 

@@ -163,7 +163,7 @@ def read_index(text: bytes, role: str) -> Index:
     withdrawn = document.get("withdrawn")
     if not isinstance(listed, list) or not isinstance(withdrawn, bool):
         raise _wrong("policies", _shown(listed))
-    index = Index(tuple(map(_read_offer, listed)), withdrawn)
+    index = Index(tuple(map(read_offer, listed)), withdrawn)
     for offer in index.offers:
         _must(offer.path.rpartition("/")[0] == directory_of(role), "path", offer.path)
     return index
@@ -171,24 +171,27 @@ def read_index(text: bytes, role: str) -> Index:
 
 def write_index(index: Index) -> bytes:
     """The text of an index, for people to read as well."""
-    policies = [
-        {
-            "path": offer.path,
-            "policy": offer.policy,
-            "hosts": list(offer.hosts),
-            "labels": dict(offer.labels),
-            "precedence": offer.precedence,
-            "canary": offer.canary,
-            "interval_s": offer.interval_s,
-            "published": offer.published,
-        }
-        for offer in index.offers
-    ]
+    policies = [offer_to_json(offer) for offer in index.offers]
     document = {"format": FORMAT, "withdrawn": index.withdrawn, "policies": policies}
     return json.dumps(document, indent=1).encode() + b"\n"
 
 
-def _read_offer(given: object) -> Offer:
+def offer_to_json(offer: Offer) -> dict[str, Any]:
+    """An offer as it stands in an index."""
+    return {
+        "path": offer.path,
+        "policy": offer.policy,
+        "hosts": list(offer.hosts),
+        "labels": dict(offer.labels),
+        "precedence": offer.precedence,
+        "canary": offer.canary,
+        "interval_s": offer.interval_s,
+        "published": offer.published,
+    }
+
+
+def read_offer(given: object) -> Offer:
+    """An offer, from what stands in an index; raises ``InvalidInput``."""
     if not isinstance(given, dict):
         raise _wrong("policies", _shown(given))
     labels = _value(given, "labels", dict, {})

@@ -9,7 +9,7 @@ from typing import Any
 from tuf.api.metadata import Metadata
 
 from ipsecd.quoting import quote
-from ipsecd_domain.layout import Index, Offer, group_of
+from ipsecd_domain.layout import Index, Offer, group_of, offer_to_json
 from ipsecd_domain.repository.content import Repository, in_utc, read_repository
 from ipsecd_domain.repository.keys import name_of
 from ipsecd_domain.repository.store import Store
@@ -81,19 +81,7 @@ def _waiting(repository: Repository, following: Metadata[Any]) -> dict[str, Any]
 def _policies(index: Index) -> dict[str, Any]:
     return {
         "withdrawn": index.withdrawn,
-        "offers": [
-            {
-                "policy": offer.policy,
-                "path": offer.path,
-                "hosts": list(offer.hosts),
-                "labels": dict(offer.labels),
-                "precedence": offer.precedence,
-                "canary": offer.canary,
-                "interval_s": offer.interval_s,
-                "published": offer.published,
-            }
-            for offer in index.offers
-        ],
+        "offers": [offer_to_json(offer) for offer in index.offers],
     }
 
 

@@ -1,0 +1,245 @@
+"""Tests of the verbs on the domain policy: what they do, say and answer with."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ipsecctl.__main__ import main
+from ipsecctl.client import Client
+from tests.ctl.conftest import Ran, Run
+from tests.domain.fleets import WEB, Fleet
+
+DOMAIN: dict[str, Any] = {
+    "source": "file:///srv/fleet",
+    "doorbell": None,
+    "host": "web1",
+    "groups": ["web"],
+    "labels": {"site": "paris"},
+    "interval_s": 5400.0,
+    "ca": None,
+    "certificate": None,
+    "key": None,
+    "proxy": None,
+    "reports": None,
+    "trusted": {"root.json": "{}"},
+    "policy": "Web",
+    "path": "group/web/web.yaml",
+    "digest": "ab" * 32,
+    "version": 7,
+    "expires": "2100-01-01T00:00:00Z",
+    "taken_at": 1.0,
+    "withdrawn": False,
+    "problem": "",
+    "checked_at": None,
+    "why": "policy 'Web' (group/web/web.yaml) is for group 'web'\nit goes before another",
+    "refresh": 3,
+}
+OUTCOME = {"message": "done", "assigned": "Web", "changes": [], "warnings": []}
+
+
+class Daemon:
+    """Answers in the place of a daemon, and keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, dict[str, Any] | None]] = []
+        self.domain = dict(DOMAIN)
+
+    def call(self, method: str, parameters: dict[str, Any] | None = None) -> dict[str, Any]:
+        self.calls.append((method, parameters))
+        return {"domain": self.domain} if method == "GetDomain" else {"outcome": OUTCOME}
+
+
+@pytest.fixture
+def daemon(monkeypatch: pytest.MonkeyPatch) -> Daemon:
+    daemon = Daemon()
+    monkeypatch.setattr(Client, "call", lambda _, *given: daemon.call(*given))
+    return daemon
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    def run_command(*argv: str) -> Ran:
+        code = main(["ipsecctl", "domain", *argv])
+        out, err = capsys.readouterr()
+        return Ran(code, out, err)
+
+    return run_command
+
+
+@pytest.fixture
+def policy(tmp_path: Path) -> str:
+    path = tmp_path / "web.yaml"
+    path.write_bytes(WEB)
+    return str(path)
+
+
+def test_a_fleet_from_nothing(run: Run, tmp_path: Path, policy: str, daemon: Daemon) -> None:
+    """The commands of the manual, one after the other, and what they say."""
+    repository, keys = str(tmp_path / "fleet"), str(tmp_path / "secret")
+    made = run("init", repository, "--keys", keys)
+    assert (made.code, made.err) == (0, "")
+    assert "take root1.pem, root2.pem, root3.pem to places of their own" in made.out
+    ran = run("publish", repository, policy, "--keys", keys, "--to", "web", "--host", "web*",
+              "--label", "site=paris", "--interval", "10m", "--precedence", "2")  # fmt: skip
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.splitlines() == [
+        "policy 'Web' is published for group 'web' named 'web*' with site=paris · version 2",
+        f"new key: {keys}/group-web.pem",
+    ]
+    ran = run("publish", repository, policy, "--keys", keys, "--canary", "5%", "--json")
+    assert json.loads(ran.out)["canary"] == 5.0
+    said = run("status", repository)
+    assert said.code == 0
+    assert "policy 'Web' (all/web.canary.yaml): all hosts · 5% of them" in said.out
+    assert "root1, root2, root3 (2 needed)" in said.out
+    ran = run("explain", "--repo", repository, "--host", "web1", "--group", "web",
+              "--label", "site=paris")  # fmt: skip
+    assert ran.out.startswith("host 'web1' in group web with site=paris: policy 'Web'\n")
+    assert (
+        "\n  policy 'Web' (group/web/web.yaml) is for group 'web' with a name that its pattern "
+        "matches with site=paris\n"
+    ) in ran.out
+    trusted = run("trust", f"file://{repository}")
+    [(method, given)] = daemon.calls
+    assert method == "TrustDomain"
+    assert given is not None
+    root = Path(repository, "metadata/root.json").read_text()
+    assert given == {"root": root}
+    assert hashlib.sha256(root.encode()).hexdigest() in trusted.out
+    ran = run("keygen", repository, "--keys", keys, "--role", "timestamp", "--role", "web")
+    assert ran.out.startswith("new keys: timestamp, group-web\nsigned: group-web 2, root 2,")
+    assert "snapshot 5, timestamp 5" in run("sign", repository, "--keys", keys).out
+    gone = run("withdraw", repository, "--keys", keys, "--to", "web")
+    assert gone.out == "withdrawn: group-web · version 6\n"
+    assert "group-web: withdrawn" in run("status", repository).out
+
+
+def test_the_status_of_a_host(run: Run, daemon: Daemon) -> None:
+    """A line for each thing; a problem is a failure, and trusted metadata is not shown."""
+    said = run("status")
+    assert said.code == 0
+    assert said.out.splitlines()[:2] == [
+        "source    file:///srv/fleet",
+        "host      web1 · group web · site=paris",
+    ]
+    assert "policy    'Web' (group/web/web.yaml), taken" in said.out
+    assert "looked    never" in said.out
+    assert "trusted" not in json.loads(run("status", "--json").out)
+    daemon.domain["problem"] = "the source cannot be reached"
+    said = run()
+    assert (said.code, "problem   the source" in said.out) == (1, True)
+    daemon.domain |= {"problem": "", "withdrawn": True}
+    assert "withdrawn" in run("status").out
+    daemon.domain |= {"withdrawn": False, "policy": None, "version": 0}
+    assert "none yet" in run("status").out
+
+
+def test_a_refresh_waits_as_long_as_told(run: Run, daemon: Daemon) -> None:
+    """Thirty seconds, or what is given."""
+    assert run("refresh").out == "done · assigned: 'Web'\n"
+    run("refresh", "--wait", "5m")
+    assert daemon.calls == [("RefreshDomain", {"wait_s": 30.0}), ("RefreshDomain", {"wait_s": 300})]
+    assert run("refresh", "--wait", "2h").code == 2
+
+
+def test_a_host_explains_its_policy(run: Run, daemon: Daemon) -> None:
+    """By what the daemon remembers of its choice."""
+    said = run("explain")
+    assert said.out.splitlines() == [
+        "host 'web1' in group web with site=paris: policy 'Web'",
+        "  policy 'Web' (group/web/web.yaml) is for group 'web'",
+        "  it goes before another",
+    ]
+    assert json.loads(run("explain", "--json").out)["why"][1] == "it goes before another"
+    assert {method for method, _ in daemon.calls} == {"GetDomain"}
+
+
+def test_what_a_repository_says_drives_no_terminal(run: Run, fleet: Fleet, daemon: Daemon) -> None:
+    """Names that others chose are printed escaped, on their line."""
+    daemon.domain |= {"source": "a\x1b[31m\nFORGED", "problem": "x\x07\nFORGED", "why": "\x1b]0;x"}
+    for words in (["status"], ["explain"]):
+        said = run(*words)
+        assert said.out.replace("\n", "").isprintable()
+        assert not any(line.startswith("FORGED") for line in said.out.splitlines())
+    name = '"W\u202e\\u0007"'
+    with pytest.raises(Exception, match="printable"):
+        fleet.publish(f"policy: {name}\nrules: []\n".encode())
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "reason"),
+    [
+        (["init", "REPO"], 2, "--keys"),
+        (["init", "REPO", "--keys", "KEYS"], 1, "a repository already"),
+        (["publish", "REPO", "POLICY", "--keys", "KEYS", "--canary", "0"], 2, "no share"),
+        (["publish", "REPO", "POLICY", "--keys", "KEYS", "--canary", "nan"], 2, "no share"),
+        (["publish", "REPO", "POLICY", "--keys", "KEYS", "--label", "site"], 2, "no label"),
+        (["publish", "REPO", "POLICY", "--keys", "KEYS", "--precedence", "x"], 2, "whole number"),
+        (["publish", "REPO", "POLICY", "--keys", "KEYS", "--interval", "1s"], 1, "10 seconds"),
+        (["publish", "REPO", "POLICY", "--keys", "KEYS", "--to", "a/b"], 1, "a group is"),
+        (["publish", "REPO", "POLICY", "--keys", "KEYS", "--host", "a/b"], 1, "a pattern is"),
+        (["publish", "REPO", "POLICY", "--keys", "/nowhere"], 1, "targets is not in"),
+        (["publish", "/nowhere", "POLICY", "--keys", "KEYS"], 1, "cannot write into"),
+        (["publish", "REPO", "KEYS/root1.pem", "--keys", "KEYS"], 1, "root1.pem"),
+        (["keygen", "REPO", "--keys", "KEYS", "--role", "mail"], 1, "no key 'mail'"),
+        (["withdraw", "REPO", "--keys", "KEYS", "--to", "mail"], 1, "no group 'mail'"),
+        (["withdraw", "REPO", "--keys", "/nowhere"], 1, "nothing was withdrawn"),
+        (["status", "/nowhere"], 1, "no repository"),
+        (["trust", "/nowhere"], 1, "there is no metadata/root.json"),
+        (["trust", "http://example.net/"], 1, "can be read from here"),
+        (["explain", "--repo", "REPO"], 2, "--host"),
+        (["explain", "--host", "web1"], 2, "goes with --repo"),
+        (["explain", "--repo", "REPO", "--host", "a b"], 1, "a host is named"),
+        (["refresh", "--wait", "x"], 2, "length of time"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_refusals_say_why_and_what_to_do(
+    run: Run, fleet: Fleet, policy: str, daemon: Daemon, words: list[str], code: int, reason: str
+) -> None:
+    """With the exit codes of all commands, and nothing has changed."""
+    places = {"REPO": str(fleet.repository), "KEYS": str(fleet.keys), "POLICY": policy}
+    argv = [places.get(word) or word.replace("KEYS/", f"{fleet.keys}/", 1) for word in words]
+    before = sorted(fleet.repository.rglob("*.*"))
+    ran = run(*argv)
+    assert ran.code == code, ran.err
+    assert reason in ran.err
+    assert "hint: " in ran.err
+    assert sorted(fleet.repository.rglob("*.*")) in (before, [*before, fleet.repository / ".lock"])
+    assert daemon.calls == []
+
+
+def test_a_change_that_is_made_is_no_failure(fleet: Fleet, policy: str) -> None:
+    """The exit code tells about the repository, and standard error that nobody was told."""
+    words = ["domain", "publish", str(fleet.repository), policy, "--keys", str(fleet.keys)]
+    done = subprocess.run(
+        ["bash", "-c", 'exec "$@" >/dev/full', "bash", sys.executable, "-m", "ipsecctl", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0
+    assert "what was asked for is done, but the output could not be written" in done.stderr
+
+
+def test_a_package_that_is_missing_is_named(fleet: Fleet, tmp_path: Path) -> None:
+    """Whoever installed the daemon alone is told what to install."""
+    (tmp_path / "tuf.py").write_text("raise ModuleNotFoundError(\"no\", name='tuf')\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "ipsecctl", "domain", "status", str(fleet.repository)],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "needs the Python package 'tuf', which is not here" in done.stderr
+    assert "pip install ipsecd[domain]" in done.stderr
