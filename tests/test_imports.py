@@ -34,7 +34,7 @@ MAY_USE = {
         *("progress", "protocol"),
     },
     "__main__": {"backend", "config", "control", "engine", "log", "output", "service", "sources"},
-    "ipsecd_domain": {"language", "output"},
+    "ipsecd_domain": {"language", "log", "output", "protocol"},
     "ipsecctl": {"ipsecd_domain", "language", "model", "output", "protocol"},
 }
 """The layers from below to above; each with those that it uses."""
