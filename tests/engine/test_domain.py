@@ -466,6 +466,13 @@ def test_settings_are_told_and_secrets_kept(site: Site) -> None:
     assert shown["trusted"] == {}
 
 
+def test_a_new_root_is_a_reason_to_look(engine: Engine) -> None:
+    """Who looks at the domain hears of it at once."""
+    trust(engine)
+    assert engine.lookups.asked == 1
+    assert call(engine, "GetDomain")["domain"]["refresh"] == 1
+
+
 def test_looks_have_numbers(engine: Engine) -> None:
     """Who asked for a look hears of the one that was taken after that, or why it failed."""
     publish(engine, CENTRAL)

@@ -183,6 +183,8 @@ def _trust_domain(engine: Engine, request: Request) -> dict[str, Any]:
     if taken.trusted.get(ROOT) == request["root"]:
         return outcome(engine, f"the root is trusted already: {words}", changed=False)
     engine.trust_domain(taken.trusting(request["root"]))
+    # Who looks has no reason to wait now.
+    engine.ask_domain()
     return outcome(engine, f"the root is trusted: {words}")
 
 

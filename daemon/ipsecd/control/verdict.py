@@ -115,8 +115,8 @@ class Question:
         node = members(decode(answer), "the answer")
         finding = Finding(text(node.get("outcome"), "the outcome"))
         if finding is Finding.REFUSED:
-            reason = cut(text(node.get("reason"), "the reason"), MAX_WORDS)
-            return Verdict(self, finding, reason, cut(text(node.get("hint", ""), "the hint"), 500))
+            reason, hint = node.get("reason"), node.get("hint", "")
+            return Verdict(self, finding, _words(reason, "the reason"), _words(hint, "the hint"))
         trusted = texts_of(node.get("trusted"), "the metadata")
         root = read_root(trusted.get(ROOT, ""))
         expires = text(node.get("expires"), "the end")
@@ -129,13 +129,13 @@ class Question:
             version=whole(node.get("version"), "the version", 1, MAX_VERSION),
             expires=expires,
             interval_s=None if interval is None else number(interval, "the interval"),
-            why=cut(text(node.get("why"), "why"), MAX_WORDS),
+            why=_words(node.get("why"), "why"),
         )
         self._must_not_be_older(verdict, root)
         return self._with_document(verdict, node) if finding is Finding.POLICY else verdict
 
     def _with_document(self, verdict: Verdict, node: Mapping[str, object]) -> Verdict:
-        path, digest = text(node.get("path"), "the path"), text(node.get("sha256"), "the digest")
+        path, digest = _words(node.get("path"), "the path"), text(node.get("sha256"), "the digest")
         if digest == self.taken.digest and self.taken.stored and path == self.taken.stored.path:
             return replace(verdict, path=path, digest=digest)
         targets = self._files()["targets"]
@@ -169,3 +169,13 @@ class Question:
                 f"{self.taken.version}: somebody replays what was published before",
                 "what is in force stays so; look at who serves the domain",
             )
+
+
+def _words(node: object, what: str) -> str:
+    """Words for people, which can be written and are not too many."""
+    words = cut(text(node, what), MAX_WORDS)
+    try:
+        words.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{what} holds a character that no text has") from None
+    return words

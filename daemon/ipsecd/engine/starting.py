@@ -78,6 +78,13 @@ class Starting:
             file.path == loaded.assigned_path for file in loaded.broken
         ):
             problems.append(str(loaded.assigned_error))
+        domain = self.kept.domain()
+        problems += self.kept.warnings
+        if domain and domain.stored:
+            try:
+                self.compiling.compile(domain.stored, names)
+            except IpsecdError as error:
+                problems.append(str(error))
         if loaded.assigned:
             try:
                 self.compiling.compile(loaded.policies[loaded.assigned], names)
