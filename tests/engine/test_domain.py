@@ -16,7 +16,7 @@ from ipsecd.errors import BackendFailed, InvalidInput, IpsecdError, NotFound, Re
 from ipsecd.language.documents import format_policy
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.addresses import Family, Network
-from ipsecd.model.values import Action
+from ipsecd.model.values import Action, Policy, Rule
 from ipsecd.sources.dynamic import DynamicRule
 from tests.engine.domain import (
     PATH,
@@ -83,6 +83,18 @@ def test_it_replaces_the_local_policy_as_a_whole(site: Site, engine: Engine) -> 
     assert rules == {("domain", "R"), ("dynamic", "ban")}
     decided = call(engine, "Explain", packet="udp 203.0.113.7:4000 > me:3")["explanation"]
     assert decided["by"]["store"] == "domain"
+
+
+def test_a_quarantine_holds_against_what_it_permits(site: Site, engine: Engine) -> None:
+    """Whatever the domain lets through, who is cut off stays so, and is let go by its own end."""
+    call(engine, "Quarantine", who="0", permits=[], ttl_s=None)
+    filters = (parse_filter("203.0.113.7=0:3:UDP"),)
+    publish(engine, Policy("Fleet", (Rule("R", filters, Action.PERMIT),)))
+    assert blocked(site) == set(range(1, 7))
+    withdraw(engine)
+    assert blocked(site) == set(range(1, 7))
+    call(engine, "Release", who="0")
+    assert blocked(site) == {1}
 
 
 def test_an_addition_to_it_is_in_force_at_once(site: Site, engine: Engine) -> None:

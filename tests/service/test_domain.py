@@ -127,6 +127,15 @@ def test_a_fetcher_that_is_silent_keeps_nobody_waiting_for_ever(service: Running
         assert service.engine.seen[-1][1]["asked"] == 1
 
 
+def test_a_number_of_an_earlier_daemon_counts_for_nothing(service: Running) -> None:
+    """Numbers begin anew with each daemon, and a fetcher may still have the one before."""
+    with fetcher(service, 5) as waiting:
+        wait_until(partial(_follows, service), "the fetcher waits")
+        thread, _ = refreshed(service, 0.1)
+        assert waiting.receive() == {"parameters": {"refresh": 1}, "continues": True}
+        thread.join(60)
+
+
 def test_a_call_ends_the_waiting(service: Running) -> None:
     """Whoever says something more gets the last reply to what was before, and is answered."""
     with fetcher(service) as client:
@@ -193,6 +202,27 @@ def test_a_process_that_does_not_verify_changes_nothing(code: str, reason: str) 
             assert reason in reply["parameters"]["message"]
         assert reason in engine.lookups.problem
         assert "TakeDomain" not in [method for method, *_ in engine.seen]
+
+
+def test_one_bundle_is_taken_at_a_time() -> None:
+    """A fetcher that is an attacker cannot fill the memory with bundles that wait."""
+    engine = engine_that_trusts()
+    with (
+        running(engine=engine, verification=child("import time; time.sleep(60)", 2.0)) as service,
+        service.client() as first,
+        service.client() as second,
+    ):
+        first.send("TakeDomain", document=BUNDLE, refresh=0)
+        wait_until(lambda: service.calls._takes_bundle, "the first is being taken")
+        reply = second.call("TakeDomain", document=BUNDLE, refresh=0)
+        assert reply["parameters"]["message"] == "another bundle is being taken"
+        late = first.receive()
+        assert late is not None
+        assert "within 2 s" in late["parameters"]["message"]
+        assert (
+            "within 2 s"
+            in second.call("TakeDomain", document=BUNDLE, refresh=0)["parameters"]["message"]
+        )
 
 
 def test_who_waits_hears_why_a_bundle_was_refused(service: Running) -> None:

@@ -65,6 +65,7 @@ class Calls:
         self._changed = changed
         self._verification = verification or Verification()
         self.waiting = Waiting(engine)
+        self._takes_bundle = False
         self._interfaces = {name: load_interface(name) for name in (CONTROL, SERVICE)}
         self._readers = ThreadPoolExecutor(4, "document")
         self._reading: dict[int, asyncio.Lock] = {}
@@ -153,16 +154,26 @@ class Calls:
         return {**parameters, "source": verdict.path, "verdict": verdict}, verdict.document
 
     async def _take(
-        self, parameters: dict[str, Any], by: str, bundle: bytes | None
+        self, parameters: dict[str, Any], by: str, descriptors: Descriptors
     ) -> dict[str, Any]:
-        """Take a bundle; what keeps it from being taken is known to those who ask."""
+        """Take a bundle; what keeps it from being taken is known to those who ask.
+
+        One at a time: a bundle may be large, and a fetcher that is not ours any more may have many.
+        """
+        if self._takes_bundle:
+            raise Refused("another bundle is being taken", "hand it over again when it is")
+        self._takes_bundle = True
         try:
+            text = parameters["document"]
+            bundle = await self._document(text, descriptors.take(), MAX_BUNDLE_BYTES)
             return await self.carry_out("TakeDomain", parameters, by, bundle)
         except IpsecdError as error:
             tell = partial(self._engine.engine.tell_of_domain, problem=str(error))
             await self._engine.run(tell, parameters["refresh"], "")
             self.waiting.look()
             raise
+        finally:
+            self._takes_bundle = False
 
     def follow(self, peer: Peer, call: Call) -> tuple[dict[str, Any], Replies] | None:
         """The replies to a call that wants more than one, as ``Follow`` says."""
@@ -204,12 +215,12 @@ class Calls:
         if call.interface == SERVICE:
             return self._about_itself(call.name, parameters)
         method = METHODS[call.name]
+        if method.takes_bundle:
+            return await self._take(parameters, str(peer), descriptors)
         document = None
         if method.takes_document:
-            limit = MAX_BUNDLE_BYTES if method.takes_bundle else MAX_DOCUMENT_BYTES
-            document = await self._document(parameters["document"], descriptors.take(), limit)
-        if method.takes_bundle:
-            return await self._take(parameters, str(peer), document)
+            text = parameters["document"]
+            document = await self._document(text, descriptors.take(), MAX_DOCUMENT_BYTES)
         if method.role is not Role.VIEW:
             return await self.carry_out(call.name, parameters, str(peer), document, tell)
         # One user's reads wait for each other, so they take turns with those of others.

@@ -32,7 +32,8 @@ class Waiting:
 
     async def asked(self, after: int) -> AsyncGenerator[dict[str, Any], None]:
         """The number of the last look that was asked for, whenever it exceeds the one before."""
-        number = after
+        # A fetcher may have its number from the daemon before this one.
+        number = min(after, self._engine.engine.lookups.asked)
         self.lookers += 1
         try:
             while True:

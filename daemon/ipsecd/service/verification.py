@@ -29,21 +29,19 @@ _HINT = "what is in force stays so; the log of ipsecd-domain may say more"
 
 
 class Verification:
-    """Has questions answered, one after the other."""
+    """Has questions answered, each by a process of its own."""
 
     def __init__(self, command: Sequence[str] = COMMAND, timeout_s: float = TIMEOUT_S) -> None:
         self._command = command
         self._timeout_s = timeout_s
-        self._turn = asyncio.Lock()
 
     async def answer(self, question: bytes) -> bytes:
         """What the process says to a question; raises ``Refused`` if it does not."""
-        async with self._turn:
-            directory = await asyncio.to_thread(_make_directory)
-            try:
-                return await self._answer(question, directory)
-            finally:
-                await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
+        directory = await asyncio.to_thread(_make_directory)
+        try:
+            return await self._answer(question, directory)
+        finally:
+            await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
 
     async def _answer(self, question: bytes, directory: Path) -> bytes:
         # Files in memory, and no pipes: nobody waits for who does not read or write.
