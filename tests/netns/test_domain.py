@@ -5,6 +5,7 @@ After each step stands what the article promises, seen with real packets and in 
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ import pytest
 
 from tests.domain.fleets import Fleet
 from tests.netns import site
-from tests.netns.site import HERE4, OUTSIDE, Daemon, delivered, eventually
+from tests.netns.site import HERE4, OUTSIDE, PEER4, Daemon, delivered, eventually
 
 pytestmark = pytest.mark.netns
 
@@ -129,6 +130,8 @@ def test_group_policy_as_in_the_article(member: Member) -> None:
         assert member.is_central()
         assert member.passes() == everything - {FIRST}
         assert "'Fleet'" in daemon.type("ipseccmd show gpo")
+        decided = daemon.ctl("explain", f"udp {PEER4}:4000 > me:{FIRST}", "--json")
+        assert json.loads(decided)["by"]["store"] == "domain"
         assert f"{LOCAL!r} is assigned, without effect" in daemon.ctl("status")
 
         # New filters in a policy that is assigned already.
