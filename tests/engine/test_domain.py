@@ -103,6 +103,20 @@ def test_an_addition_to_it_is_in_force_at_once(site: Site, engine: Engine) -> No
     assert status(engine)["domain"]["version"] == 2
 
 
+def test_the_same_policy_is_another_in_another_store(site: Site, engine: Engine) -> None:
+    """Filters say where they come from, also where both places have the same document."""
+    site.engine.change(put=[CENTRAL], assign="Fleet")
+
+    def stores() -> set[str]:
+        return {origin.store for origin in engine.backend.counts()}
+
+    assert stores() == {"static"}
+    assert publish(engine, CENTRAL)["changed"]
+    assert stores() == {"domain"}
+    assert withdraw(engine)["changed"]
+    assert (stores(), blocked(site)) == ({"static"}, {3})
+
+
 def test_newer_metadata_alone_switches_nothing(
     site: Site, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
