@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from email.utils import formatdate
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from ipsecd_domain.tls import TlsFiles
 from tests.domain.certificates import Authority
 from tests.domain.fake_web import (
     FakeWeb,
+    Handler,
     Misbehave,
     broken,
     dripping,
@@ -188,3 +190,21 @@ def test_a_directory_is_named_by_its_whole_path() -> None:
     for wrong in ("file://host/srv", "file:srv", "file:///a%00b"):
         with pytest.raises(InvalidInput):
             directory_of(wrong)
+
+
+def test_a_tag_of_a_file_that_has_just_changed_is_not_believed(web: FakeWeb) -> None:
+    """Web servers make tags of seconds and sizes: the next state may have the same one."""
+
+    def answer(changed: str) -> str:
+        def tagged(handler: Handler) -> bool:
+            handler.answer(200, b"data", ETag='"tag"', Last_Modified=changed)
+            return True
+
+        web.misbehave[:] = [tagged]
+        content = open_source(Settings(web.url)).read_if_changed("metadata/x.json", 10, "")
+        assert content is not None
+        return content.tag
+
+    assert answer(formatdate(usegmt=True)) == ""
+    assert answer("in a while") == ""
+    assert answer(formatdate(time.time() - 60, usegmt=True)) == '"tag"'

@@ -49,10 +49,11 @@ class Looker:
     def __init__(self) -> None:
         self._seen: _Seen | None = None
 
-    def look(self, domain: Domain, *, whole: bool) -> News | None:
+    def look(self, domain: Domain, *, whole: bool, rung: bool) -> News | None:
         """What the source has that the daemon does not; None if there is nothing.
 
-        With `whole` the source is gone through also if it says that nothing has changed. Raises
+        With `whole` the source is gone through also where nothing has changed. When it was `rung`
+        for another state, the word of the source that nothing has changed is not enough. Raises
         ``IpsecdError``.
         """
         if "root.json" not in domain.trusted:
@@ -62,9 +63,8 @@ class Looker:
             )
         with limited_to(LOOK_S), closing(open_source(domain.settings)) as source:
             seen = None if whole else self._still_valid(domain)
-            content = source.read_if_changed(
-                _PATH, MOST_TIMESTAMP, seen.content.tag if seen else ""
-            )
+            tag = seen.content.tag if seen and not rung else ""
+            content = source.read_if_changed(_PATH, MOST_TIMESTAMP, tag)
             if content is None or (seen and content.data == seen.content.data):
                 return None
             return self._go_through(domain, source, content)

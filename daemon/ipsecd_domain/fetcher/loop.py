@@ -61,7 +61,7 @@ class Fetcher:
         domain = self._daemon.domain()
         if not domain.settings.source:
             return "no source of a domain policy is set: see ipsecd.yaml(5)"
-        problem = self._look(domain, whole=True)
+        problem = self._look(domain, whole=True, rung=False)
         self._report(self._daemon.domain(), problem)
         return problem
 
@@ -78,21 +78,21 @@ class Fetcher:
             # The daemon tells when this changes: it ends the wait for a refresh, or itself.
             return now() + settings.interval_s
         asked = domain.refresh != self._answered
-        self._hear_ring(domain)
+        rung = self._hear_ring(domain)
         if asked or self._schedule.due_at <= now():
-            problem = self._look(domain, whole=asked)
+            problem = self._look(domain, whole=asked, rung=rung)
             # What the look brought is in force now, or the ring was for what is not there yet.
             domain = self._daemon.domain()
             self._hear_ring(domain)
             self._report(domain, problem)
         return self._schedule.due_at
 
-    def _look(self, domain: Domain, *, whole: bool) -> str:
+    def _look(self, domain: Domain, *, whole: bool, rung: bool) -> str:
         """Look, hand over or report, and say when the next look is; what is wrong, or ""."""
         # Until it went well, so that a daemon that ends meanwhile does not make it come at once.
         self._schedule.look_failed(now(), self._interval(domain))
         try:
-            news = self._looker.look(domain, whole=whole)
+            news = self._looker.look(domain, whole=whole, rung=rung)
         except IpsecdError as error:
             self._say("look-failed", error)
             problem = f"{error.message}; {error.hint}" if error.hint else error.message
@@ -135,11 +135,16 @@ class Fetcher:
             except IpsecdError as error:
                 record(logging.WARNING, "report-failed", reason=error.message)
 
-    def _hear_ring(self, domain: Domain) -> None:
-        """Look soon if the doorbell says that there is another state than the trusted one."""
+    def _hear_ring(self, domain: Domain) -> bool:
+        """Whether the doorbell says that there is another state than the trusted one.
+
+        If so, the next look is soon.
+        """
         ring = self._ears.ring()
-        if ring is not None and ring.digest != domain.timestamp_digest:
-            self._schedule.was_rung(now())
+        if ring is None or ring.digest == domain.timestamp_digest:
+            return False
+        self._schedule.was_rung(now())
+        return True
 
     def _heed(self, reasons: frozenset[Reason]) -> None:
         if Reason.FILES in reasons:

@@ -8,6 +8,9 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Mapping
+from datetime import timedelta
+from email.utils import parsedate_to_datetime
 from urllib.parse import quote as quote_url
 from urllib.parse import urljoin, urlsplit
 
@@ -28,6 +31,8 @@ MOST_REDIRECTS = 5
 MOST_TAG = 256
 """Characters of an ETag that are kept."""
 PIECE = 1 << 16
+SETTLED = timedelta(seconds=5)
+"""So long after a change of a file its tag is believed to stand for it alone."""
 _SAFETY = {"http": 0, "https": 1}
 _REDIRECTS = (301, 302, 303, 307, 308)
 _NOT_THERE = (403, 404, 410)
@@ -155,8 +160,26 @@ def _content(response: urllib3.BaseHTTPResponse, url: str, most: int) -> Content
             f"{quote_path(url)} ended after {length:,} of {int(announced):,} bytes",
             "see what is between; the next look is soon",
         )
-    tag = response.headers.get("ETag") or ""
-    return Content(b"".join(pieces), tag if len(tag) <= MOST_TAG and tag.isprintable() else "")
+    return Content(b"".join(pieces), _tag(response.headers))
+
+
+def _tag(headers: Mapping[str, str]) -> str:
+    """The tag that an answer came with, if the next state of the file will have another one.
+
+    Web servers make it of the time in seconds and the size (RFC 9110, section 8.8.1): two states
+    of one second have the same.
+    """
+    tag = headers.get("ETag") or ""
+    if len(tag) > MOST_TAG or not tag.isprintable():
+        return ""
+    changed, answered = headers.get("Last-Modified"), headers.get("Date")
+    if changed and answered:
+        try:
+            age = parsedate_to_datetime(answered) - parsedate_to_datetime(changed)
+        except (TypeError, ValueError):
+            return ""
+        return tag if age > SETTLED else ""
+    return tag
 
 
 def _followed(url: str, location: str) -> str:
