@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from ipsecd.errors import InvalidInput
 from ipsecd.quoting import count
-from ipsecd_domain.errors import Missing
+from ipsecd_domain.errors import Missing, NotFetched
 from ipsecd_domain.layout import unhashed
 
 MAX_BYTES = 32 << 20
@@ -34,7 +34,7 @@ class Bundle:
             raise Missing(f"{path} was not handed over", "let the fetcher look again")
         content = text.encode("utf-8", "surrogatepass")
         if len(content) > most:
-            raise InvalidInput(
+            raise NotFetched(
                 f"{path} has {count(len(content), 'byte')}, and at most {most:,} are taken",
                 "let the fetcher look again",
             )

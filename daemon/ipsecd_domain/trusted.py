@@ -331,7 +331,9 @@ def _told(fetcher: _Fetcher) -> Iterator[None]:
     except DomainError:
         raise
     except InvalidInput as error:
-        raise NotTrusted(f"an index of the repository: {error.message}", error.hint) from error
+        raise NotTrusted(
+            f"an index of the repository: {error.message}", _ASK_THE_PUBLISHER
+        ) from error
     except exceptions.ExpiredMetadataError as error:
         raise Expired(
             f"what the repository has is too old to be believed: {shorten(str(error))}",
