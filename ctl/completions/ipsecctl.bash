@@ -195,13 +195,13 @@ _ipsecctl() {
 			arguments=(:files)
 			;;
 		publish)
-			options=$'--keys\n--to\n--host\n--label\n--everywhere\n--precedence\n--interval\n--canary\n--json'
-			valued='--keys --to --host --label --precedence --interval --canary'
+			options=$'--keys\n--to\n--host\n--label\n--everywhere\n--precedence\n--interval\n--canary\n--doorbell\n--doorbell-ca\n--json'
+			valued='--keys --to --host --label --precedence --interval --canary --doorbell --doorbell-ca'
 			arguments=(:files :documents)
 			;;
 		withdraw)
-			options=$'--keys\n--to\n--policy\n--json'
-			valued='--keys --to --policy'
+			options=$'--keys\n--to\n--policy\n--doorbell\n--doorbell-ca\n--json'
+			valued='--keys --to --policy --doorbell --doorbell-ca'
 			arguments=(:files)
 			;;
 		keygen)
@@ -291,6 +291,14 @@ _ipsecctl() {
 		;;
 	--canary)
 		_ipsecctl_offer $'5%\n20%\n50%'
+		return
+		;;
+	--doorbell)
+		:
+		return
+		;;
+	--doorbell-ca)
+		_filedir
 		return
 		;;
 	--role)

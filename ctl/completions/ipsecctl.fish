@@ -156,11 +156,15 @@ complete -c ipsecctl -n '__fish_seen_subcommand_from domain; and __fish_seen_sub
 complete -c ipsecctl -n '__fish_seen_subcommand_from domain; and __fish_seen_subcommand_from publish' -l precedence -x -d 'of two that are as specific the higher one wins'
 complete -c ipsecctl -n '__fish_seen_subcommand_from domain; and __fish_seen_subcommand_from publish' -l interval -x -a '10m 1h 1d' -d 'how often hosts with it look: 10m, 2h'
 complete -c ipsecctl -n '__fish_seen_subcommand_from domain; and __fish_seen_subcommand_from publish' -l canary -x -a '5% 20% 50%' -d 'to this share of them first; without it, to all of them'
+complete -c ipsecctl -n '__fish_seen_subcommand_from domain; and __fish_seen_subcommand_from publish' -l doorbell -x -d 'then ring there, so that hosts look at once'
+complete -c ipsecctl -n '__fish_seen_subcommand_from domain; and __fish_seen_subcommand_from publish' -l doorbell-ca -r -F -d 'the authority that certifies its members'
 complete -c ipsecctl -n '__fish_seen_subcommand_from domain; and __fish_seen_subcommand_from publish' -l json -d 'answer as one JSON document'
 complete -c ipsecctl -n '__fish_seen_subcommand_from domain; and __fish_seen_subcommand_from withdraw' -F
 complete -c ipsecctl -n '__fish_seen_subcommand_from domain; and __fish_seen_subcommand_from withdraw' -l keys -r -F -d 'the directory of the private keys'
 complete -c ipsecctl -n '__fish_seen_subcommand_from domain; and __fish_seen_subcommand_from withdraw' -l to -x -d 'of the hosts in GROUP'
 complete -c ipsecctl -n '__fish_seen_subcommand_from domain; and __fish_seen_subcommand_from withdraw' -l policy -x -d 'give out only this one no more'
+complete -c ipsecctl -n '__fish_seen_subcommand_from domain; and __fish_seen_subcommand_from withdraw' -l doorbell -x -d 'then ring there, so that hosts look at once'
+complete -c ipsecctl -n '__fish_seen_subcommand_from domain; and __fish_seen_subcommand_from withdraw' -l doorbell-ca -r -F -d 'the authority that certifies its members'
 complete -c ipsecctl -n '__fish_seen_subcommand_from domain; and __fish_seen_subcommand_from withdraw' -l json -d 'answer as one JSON document'
 complete -c ipsecctl -n '__fish_seen_subcommand_from domain; and __fish_seen_subcommand_from keygen' -F
 complete -c ipsecctl -n '__fish_seen_subcommand_from domain; and __fish_seen_subcommand_from keygen' -l keys -r -F -d 'the directory of the private keys'

@@ -61,10 +61,12 @@ def sign(_: Client, options: Options) -> int:
 def publish(_: Client, options: Options) -> int:
     """Give out a policy."""
     with required_packages():
+        from ipsecctl.doorbell import doorbell_of, tell_fleet
         from ipsecd_domain.layout import offer_to_json
         from ipsecd_domain.repository.publishing import Selection
         from ipsecd_domain.repository.publishing import publish as give_out
         from ipsecd_domain.repository.status import describe
+    doorbell_of(options)
     repository, path = options.rest
     hosts = options.values.get("--host")
     interval = options.value("--interval")
@@ -90,20 +92,23 @@ def publish(_: Client, options: Options) -> int:
     if options.has("--json"):
         more = {"new_keys": list(published.new_keys), "version": published.version}
         say_json({"role": published.role, **offer_to_json(offer), **more})
-        return DONE
-    say(
-        f"policy {quote(offer.policy)} is published for {describe(offer, published.role)} · "
-        f"version {published.version}",
-        *(f"new key: {_keys(options) / name}.pem" for name in published.new_keys),
-    )
+    else:
+        say(
+            f"policy {quote(offer.policy)} is published for {describe(offer, published.role)} · "
+            f"version {published.version}",
+            *(f"new key: {_keys(options) / name}.pem" for name in published.new_keys),
+        )
+    tell_fleet(options, Path(repository), published.version)
     return DONE
 
 
 def withdraw(_: Client, options: Options) -> int:
     """Give out nothing more, or one policy less."""
     with required_packages():
+        from ipsecctl.doorbell import doorbell_of, tell_fleet
         from ipsecd_domain.repository.publishing import remove
         from ipsecd_domain.repository.publishing import withdraw as give_out_nothing
+    doorbell_of(options)
     directory, keys = _places(options)
     group, policy = options.value("--to"), options.value("--policy")
     if policy is None:
@@ -114,15 +119,16 @@ def withdraw(_: Client, options: Options) -> int:
     if options.has("--json"):
         left = [{"role": role, "needs": needs} for role, needs in gone.left]
         say_json({"withdrawn": list(gone.roles), "left": left, "version": gone.version})
-        return DONE
-    if gone.roles:
-        say(f"withdrawn: {', '.join(gone.roles)} · version {gone.version}")
     else:
-        say(
-            f"policy {quote(policy or '')} is not given out any more · version {gone.version}",
-            "hosts that no other policy selects keep it",
-        )
-    say(*(f"not withdrawn: {role}, for want of key {needs}" for role, needs in gone.left))
+        if gone.roles:
+            say(f"withdrawn: {', '.join(gone.roles)} · version {gone.version}")
+        else:
+            say(
+                f"policy {quote(policy or '')} is not given out any more · version {gone.version}",
+                "hosts that no other policy selects keep it",
+            )
+        say(*(f"not withdrawn: {role}, for want of key {needs}" for role, needs in gone.left))
+    tell_fleet(options, directory, gone.version)
     return DONE
 
 

@@ -88,6 +88,10 @@ _RULE = (
 REPOSITORY = Argument("REPO", "the directory of a repository", offers="files")
 KEYS = Option("--keys", "the directory of the private keys", "DIR", required=True, offers="files")
 GROUP = Option("--to", "of the hosts in GROUP", "GROUP")
+DOORBELL = (
+    Option("--doorbell", "then ring there, so that hosts look at once", "URL"),
+    Option("--doorbell-ca", "the authority that certifies its members", "FILE", offers="files"),
+)
 
 _DOMAIN = (
     Verb("init", "make a repository, with new keys", "domain_repository:init", (REPOSITORY,),
@@ -108,12 +112,13 @@ _DOMAIN = (
                     offers=("10m", "1h", "1d")),
              Option("--canary", "to this share of them first; without it, to all of them",
                     "SHARE", offers=("5%", "20%", "50%")),
+             *DOORBELL,
          ),
          example="ipsecctl domain publish /srv/fleet web.yaml --keys ~/fleet-keys --to web",
          also=("push", "deploy")),
     Verb("withdraw", "tell hosts that they have no domain policy any more",
          "domain_repository:withdraw", (REPOSITORY,),
-         (KEYS, GROUP, Option("--policy", "give out only this one no more", "POLICY")),
+         (KEYS, GROUP, Option("--policy", "give out only this one no more", "POLICY"), *DOORBELL),
          example="ipsecctl domain withdraw /srv/fleet --keys ~/fleet-keys", also=("remove",)),
     Verb("keygen", "make a new key in the place of another", "domain_repository:keygen",
          (REPOSITORY,),

@@ -5,12 +5,15 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
 from urllib.parse import quote as quote_url
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ipsecctl.__main__ import main
 from ipsecd.errors import InvalidInput
 from ipsecd_domain import etcd
 from ipsecd_domain.doorbell import Ring, parse_doorbell, read_ring, ring
@@ -19,7 +22,9 @@ from ipsecd_domain.etcd import Member
 from ipsecd_domain.fetcher import bell as bell_module
 from ipsecd_domain.fetcher.bell import Bell
 from ipsecd_domain.tls import TlsFiles
+from tests.ctl.conftest import Ran, Run
 from tests.domain.fake_etcd import PASSWORD, FakeEtcd, fake_etcd
+from tests.domain.fleets import WEB, Fleet
 
 NOBODY = "127.0.0.1:1"
 DIGEST = "ab" * 32
@@ -36,6 +41,15 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pauses are short enough for a test."""
     monkeypatch.setattr(bell_module, "LOST_FIRST_S", 0.05)
     monkeypatch.setattr(bell_module, "LOST_MOST_S", 0.2)
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    def run_command(*argv: str) -> Ran:
+        code = main(list(argv))
+        return Ran(code, *capsys.readouterr())
+
+    return run_command
 
 
 class Listening:
@@ -210,3 +224,46 @@ def test_a_quiet_watch_ends_and_goes_on(member: FakeEtcd, monkeypatch: pytest.Mo
         assert time.monotonic() < deadline, "the key is not read again"
         time.sleep(0.01)
     listening.bell.retire()
+
+
+def test_publish_and_withdraw_ring(
+    run: Run, fleet: Fleet, member: FakeEtcd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For the timestamp that is there then; with an option, or a variable that nobody sees."""
+    (tmp_path / "web.yaml").write_bytes(WEB)
+    words = ("--keys", str(fleet.keys))
+    url = f"etcd://{member.host}/ipsecd"
+    publish = ("ipsecctl", "domain", "publish", str(fleet.repository), str(tmp_path / "web.yaml"))
+    timestamp = fleet.repository / "metadata/timestamp.json"
+
+    def rung() -> bool:
+        ring = read_ring(member.value or b"")
+        return ring is not None and ring.digest == sha256(timestamp.read_bytes()).hexdigest()
+
+    assert run(*publish, *words, "--doorbell", url).code == 0
+    assert rung()
+    assert run("ipsecctl", "domain", "withdraw", str(fleet.repository), *words).code == 0
+    assert not rung()
+    monkeypatch.setenv("IPSECD_DOORBELL", url)
+    assert run(*publish, *words).code == 0
+    assert rung()
+    assert run("ipsecctl", "domain", "withdraw", str(fleet.repository), *words).code == 0
+    assert rung()
+
+
+def test_a_ring_that_nobody_takes_is_told_after_the_publish(
+    run: Run, fleet: Fleet, tmp_path: Path
+) -> None:
+    """It is published then; a doorbell that cannot be one is refused before anything changes."""
+    (tmp_path / "web.yaml").write_bytes(WEB)
+    publish = ("ipsecctl", "domain", "publish", str(fleet.repository), str(tmp_path / "web.yaml"))
+    timestamp = fleet.repository / "metadata/timestamp.json"
+    before = timestamp.read_bytes()
+    ran = run(*publish, "--keys", str(fleet.keys), "--doorbell", "http://user:secret@h/k")
+    assert ran.code == 1
+    assert "secret" not in ran.err
+    assert timestamp.read_bytes() == before
+    ran = run(*publish, "--keys", str(fleet.keys), "--doorbell", f"etcd://{NOBODY}/ipsecd")
+    assert ran.code == 1
+    assert "published nevertheless" in ran.err
+    assert timestamp.read_bytes() != before
