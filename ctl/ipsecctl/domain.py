@@ -100,16 +100,16 @@ def _worked_out(place: str, options: Options) -> dict[str, Any]:
     labels = labels_of(options) or ()
     host = Host(options.value("--host") or "", tuple(options.values.get("--group", [])), labels)
     fetch = reader(place)
-    found = look({"root.json": newest_root(fetch)[1]}, host, fetch)
+    seen = look({"root.json": newest_root(fetch)[1]}, host, fetch)
     return {
         "host": host.name,
         "groups": list(host.groups),
         "labels": dict(host.labels),
-        "outcome": found.outcome,
-        "policy": found.policy or None,
-        "path": found.path,
-        "version": found.version,
-        "why": found.why.splitlines(),
+        "outcome": seen.outcome,
+        "policy": seen.policy or None,
+        "path": seen.path,
+        "version": seen.version,
+        "why": seen.why.splitlines(),
     }
 
 

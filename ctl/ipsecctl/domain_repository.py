@@ -138,11 +138,11 @@ def status(options: Options) -> int:
         from ipsecd_domain.layout import read_offer
         from ipsecd_domain.repository.status import describe
         from ipsecd_domain.repository.status import status as look
-    found = look(Path(options.argument()), _now())
+    report = look(Path(options.argument()), _now())
     if options.has("--json"):
-        say_json(found)
-        return REFUSED if found["expired"] else DONE
-    say(f"{quote_path(found['repository'])} · version {found['version']} · {_end(found)}")
+        say_json(report)
+        return REFUSED if report["expired"] else DONE
+    say(f"{quote_path(report['repository'])} · version {report['version']} · {_end(report)}")
     rows: list[tuple[str, ...]] = [
         (
             role["role"],
@@ -150,23 +150,23 @@ def status(options: Options) -> int:
             _end(role),
             f"{', '.join(role['signed_by'])} ({role['threshold']} needed)",
         )
-        for role in found["roles"]
+        for role in report["roles"]
     ]
     print_table(("role", "version", "end", "signed by"), rows)
-    waiting = found["waiting_root"]
+    waiting = report["waiting_root"]
     if waiting:
         signed = ", ".join(waiting["signed_by"]) or "nobody"
         say(
             f"root {waiting['version']} waits: signed by {signed}, not by "
             f"{', '.join(waiting['not_by'])}; sign it with 'ipsecctl domain sign'"
         )
-    for given in found["policies"]:
+    for given in report["policies"]:
         if given["withdrawn"]:
             say(f"{given['role']}: withdrawn")
         for offer in given["offers"]:
             words = describe(read_offer(offer), given["role"])
             say(f"policy {quote(offer['policy'])} ({offer['path']}): {words}")
-    return REFUSED if found["expired"] else DONE
+    return REFUSED if report["expired"] else DONE
 
 
 def _say_signed(

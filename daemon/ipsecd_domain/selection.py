@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from fnmatch import fnmatchcase
 
@@ -82,7 +82,7 @@ class Choice:
 
     chosen: Candidate | None = None
     withdrawn: bool = False
-    reasons: tuple[str, ...] = field(default=())
+    reasons: tuple[str, ...] = ()
 
 
 def selects(offer: Offer, host: Host) -> bool:
@@ -126,11 +126,13 @@ def rank(candidate: Candidate, host: Host) -> Rank:
     )
 
 
-def choose(indexes: Iterable[tuple[str, Index]], found: Sequence[Candidate], host: Host) -> Choice:
+def choose(
+    indexes: Iterable[tuple[str, Index]], offered: Sequence[Candidate], host: Host
+) -> Choice:
     """What `host` takes of the candidates that select it, given the role of each index and it."""
     withdrawn = sorted(role for role, index in indexes if index.withdrawn)
-    covered = [candidate for candidate in found if covers(candidate, host)]
-    outside = [candidate for candidate in found if candidate not in covered]
+    covered = [candidate for candidate in offered if covers(candidate, host)]
+    outside = [candidate for candidate in offered if candidate not in covered]
     ordered = sorted(covered, key=lambda candidate: rank(candidate, host), reverse=True)
     told = [f"the policy {_of(role)} is withdrawn" for role in withdrawn]
     told += [

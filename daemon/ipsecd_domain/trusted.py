@@ -15,7 +15,7 @@ import inspect
 import io
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -75,7 +75,6 @@ class Refreshed:
     text: str = ""
     sha256: str = ""
     interval_s: float | None = None
-    indexes: Mapping[str, Index] = field(default_factory=dict)
 
 
 def refresh(trusted: Mapping[str, str], host: Host, fetch: Fetch) -> Refreshed:
@@ -101,7 +100,7 @@ def refresh(trusted: Mapping[str, str], host: Host, fetch: Fetch) -> Refreshed:
         choice = _choice(repository, indexes, host)
         text = repository.document(choice.chosen) if choice.chosen else ""
         believed = _believed(metadata, roles)
-    return _refreshed(choice, text, believed, fetcher, indexes)
+    return _refreshed(choice, text, believed, fetcher)
 
 
 def newest_root(fetch: Fetch) -> tuple[int, str]:
@@ -218,12 +217,12 @@ class _Repository:
 
     def indexes(self, host: Host) -> dict[str, Index]:
         """The indexes that are for a host, by role."""
-        found = {}
+        indexes = {}
         for role in [role_of(None), *(role_of(group) for group in sorted(set(host.groups)))]:
             target = self._updater.get_targetinfo(index_path(role))
             if target is not None:
-                found[role] = read_index(self._download(target, MAX_INDEX_BYTES), role)
-        return found
+                indexes[role] = read_index(self._download(target, MAX_INDEX_BYTES), role)
+        return indexes
 
     def digest(self, path: str) -> str:
         """The SHA-256 of a document, as it is signed."""
@@ -298,7 +297,6 @@ def _refreshed(
     text: str,
     believed: dict[str, str],
     fetcher: _Fetcher,
-    indexes: Mapping[str, Index],
 ) -> Refreshed:
     signed = {
         name: Metadata[Any].from_bytes(content.encode()).signed
@@ -319,7 +317,6 @@ def _refreshed(
         text=text,
         sha256=chosen.sha256 if chosen else "",
         interval_s=chosen.offer.interval_s if chosen else None,
-        indexes=indexes,
     )
 
 

@@ -305,15 +305,15 @@ def test_whatever_ends_a_publisher_a_host_sees_old_or_new(
     before = Member.of(fleet)
     before.look(fleet.repository)
 
-    def act(one: Fleet) -> None:
+    def act(changed: Fleet) -> None:
         if doing == "publish":
-            one.publish(CHANGED)
+            changed.publish(CHANGED)
         elif doing == "group":
-            one.publish(CHANGED, "web")
+            changed.publish(CHANGED, "web")
         elif doing == "withdraw":
-            withdraw(one.repository, one.keys, now())
+            withdraw(changed.repository, changed.keys, now())
         else:
-            keygen(one.repository, one.keys, ["timestamp", "snapshot", "targets"], now())
+            keygen(changed.repository, changed.keys, ["timestamp", "snapshot", "targets"], now())
 
     expected = {"publish": {CHANGED}, "rotate": {WEB}, "group": {CHANGED}, "withdraw": {b""}}
     done = False

@@ -113,26 +113,26 @@ def candidates(draw: st.DrawFn) -> list[Candidate]:
         )
         for number in range(draw(st.integers(0, 8)))
     ]
-    return [one for one in made if selects(one.offer, HOST)]
+    return [each for each in made if selects(each.offer, HOST)]
 
 
 def beats(first: Candidate, second: Candidate) -> bool:
     """The order as the manual words it, one question after the other."""
-    one, other = first.offer, second.offer
-    exact = [any(name.lower() == "web1" for name in offer.hosts) for offer in (one, other)]
+    mine, other = first.offer, second.offer
+    exact = [any(name.lower() == "web1" for name in offer.hosts) for offer in (mine, other)]
     if exact[0] != exact[1]:
         return exact[0]
-    if not exact[0] and bool(one.hosts) != bool(other.hosts):
-        return bool(one.hosts)
-    if len(one.labels) != len(other.labels):
-        return len(one.labels) > len(other.labels)
+    if not exact[0] and bool(mine.hosts) != bool(other.hosts):
+        return bool(mine.hosts)
+    if len(mine.labels) != len(other.labels):
+        return len(mine.labels) > len(other.labels)
     if (first.role == "targets") != (second.role == "targets"):
         return second.role == "targets"
-    if one.precedence != other.precedence:
-        return one.precedence > other.precedence
-    if (one.canary < 100) != (other.canary < 100):
-        return one.canary < 100
-    return (one.published, one.path) > (other.published, other.path)
+    if mine.precedence != other.precedence:
+        return mine.precedence > other.precedence
+    if (mine.canary < 100) != (other.canary < 100):
+        return mine.canary < 100
+    return (mine.published, mine.path) > (other.published, other.path)
 
 
 @given(candidates(), st.randoms(use_true_random=False))
@@ -140,7 +140,7 @@ def test_the_choice_is_the_one_that_beats_all(
     offered: list[Candidate], shuffled: random.Random
 ) -> None:
     """Whatever order they come in; and only those whose share holds the host."""
-    covered = [one for one in offered if covers(one, HOST)]
+    covered = [each for each in offered if covers(each, HOST)]
     chosen = choose([], offered, HOST)
     shuffled.shuffle(offered)
     assert choose([], offered, HOST).chosen == chosen.chosen
@@ -155,7 +155,7 @@ def test_the_choice_is_the_one_that_beats_all(
 @given(candidates())
 def test_the_order_is_total(offered: list[Candidate]) -> None:
     """No two candidates are equal, so that every host of a kind chooses the same."""
-    ranks = [rank(one, HOST) for one in offered]
+    ranks = [rank(each, HOST) for each in offered]
     assert len(set(ranks)) == len(ranks)
 
 
@@ -174,8 +174,8 @@ def test_a_share_is_about_as_large_as_it_says() -> None:
     """Of ten thousand hosts, and not the same ones for every document."""
     shares = []
     for digest in ("ab" * 32, "cd" * 32):
-        one = Candidate(replace(candidate().offer, canary=5.0), "targets", digest)
-        shares.append({n for n in range(10_000) if covers(one, Host(f"host{n}"))})
+        canary = Candidate(replace(candidate().offer, canary=5.0), "targets", digest)
+        shares.append({n for n in range(10_000) if covers(canary, Host(f"host{n}"))})
     assert all(400 < len(share) < 600 for share in shares)
     assert shares[0] != shares[1]
 
@@ -189,9 +189,9 @@ def test_names_are_compared_without_letter_case() -> None:
 def test_an_index_reads_as_it_was_written(offered: list[Candidate]) -> None:
     """For every role; an offer from the directory of another one makes no index."""
     for role in ROLES:
-        own = [one.offer for one in offered if one.role == role]
+        own = [each.offer for each in offered if each.role == role]
         assert read_index(write_index(Index(tuple(own))), role) == Index(tuple(own))
-        others = [one.offer for one in offered if one.role != role]
+        others = [each.offer for each in offered if each.role != role]
         if others:
             with pytest.raises(InvalidInput, match="path: "):
                 read_index(write_index(Index(tuple(own + others))), role)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +16,8 @@ import pytest
 
 from ipsecctl.__main__ import main
 from ipsecctl.client import Client
+from ipsecctl.options import find_action, parse_options
+from ipsecctl.verbs import VERBS
 from tests.ctl.conftest import Ran, Run
 from tests.domain.fleets import WEB, Fleet
 
@@ -230,12 +234,45 @@ def test_a_change_that_is_made_is_no_failure(fleet: Fleet, policy: str) -> None:
     assert "what was asked for is done, but the output could not be written" in done.stderr
 
 
+GUIDE = Path(__file__).parents[2] / "docs/domain.md"
+COMMANDS = re.findall(r"^ *ipsecctl (domain .*?)(?: +#.*)?$", GUIDE.read_text(), re.MULTILINE)
+
+
+def test_the_guide_has_commands() -> None:
+    """The search below finds them."""
+    assert len(COMMANDS) > 15
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_the_guide_is_to_be_copied(line: str) -> None:
+    """Every command in it is one that there is."""
+    verb, words = find_action(VERBS["domain"], shlex.split(line)[1:])
+    assert parse_options(verb, words).verb is verb
+
+
+def test_a_fleet_in_ten_minutes(tmp_path: Path) -> None:
+    """The first block of the guide runs as it stands there, in a shell."""
+    block = re.search(r"```sh\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+    assert block
+    bin_directory = Path(sys.executable).parent
+    done = subprocess.run(
+        ["bash", "-euc", block[1].replace("/srv/fleet", "fleet")],
+        cwd=tmp_path,
+        env={"HOME": str(tmp_path), "PATH": f"{bin_directory}:/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "policy 'Web servers' (all/web-servers.yaml): all hosts" in done.stdout
+
+
 def test_a_package_that_is_missing_is_named(fleet: Fleet, tmp_path: Path) -> None:
     """Whoever installed the daemon alone is told what to install."""
     (tmp_path / "tuf.py").write_text("raise ModuleNotFoundError(\"no\", name='tuf')\n")
     done = subprocess.run(
         [sys.executable, "-m", "ipsecctl", "domain", "status", str(fleet.repository)],
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        env={**os.environ, "PYTHONPATH": ":".join([str(tmp_path), *sys.path])},
         capture_output=True,
         text=True,
         check=False,

@@ -149,8 +149,8 @@ def _root_keys(root: Metadata[Root]) -> dict[str, Key]:
 
 
 def _versions(repository: Repository) -> dict[str, int]:
-    found = {role: metadata.signed.version for role, metadata in repository.roles.items()}
-    return found | {
+    versions = {role: metadata.signed.version for role, metadata in repository.roles.items()}
+    return versions | {
         "root": repository.root.signed.version,
         "snapshot": repository.snapshot.signed.version,
         "timestamp": repository.timestamp.signed.version,
