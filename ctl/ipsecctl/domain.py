@@ -11,9 +11,11 @@ from ipsecctl.client import Client
 from ipsecctl.failures import DONE, REFUSED, UsageError
 from ipsecctl.options import Options, duration_s, labels_of
 from ipsecctl.presentation import print_outcome, span
+from ipsecd.errors import NotFound
 from ipsecd.output import say, say_json, say_text
 from ipsecd.quoting import quote
 from ipsecd_domain.errors import required_packages
+from ipsecd_domain.tls import TlsFiles
 
 _LONGEST_WAIT_S = 3600.0
 _ANSWER_S = 30.0
@@ -25,7 +27,9 @@ def trust(client: Client, options: Options) -> int:
     with required_packages():
         from ipsecd_domain.places import reader
         from ipsecd_domain.trusted import newest_root
-    version, root = newest_root(reader(options.argument()))
+    place = options.argument()
+    tls, proxy = _connection(client) if place.startswith("https:") else (None, "")
+    version, root = newest_root(reader(place, tls, proxy))
     outcome = client.call("TrustDomain", {"root": root})["outcome"]
     digest = hashlib.sha256(root.encode()).hexdigest()
     if options.has("--json"):
@@ -72,6 +76,16 @@ def explain(client: Client, options: Options) -> int:
     say(_headline(answer))
     say_text("\n".join(f"  {line}" for line in answer["why"]) or "  nothing was looked at yet")
     return DONE
+
+
+def _connection(client: Client) -> tuple[TlsFiles | None, str]:
+    """How this host speaks with the source of its policy, if one is configured: TLS, and proxy."""
+    try:
+        domain = client.call("GetDomain")["domain"]
+    except NotFound:
+        return None, ""
+    files = (domain[name] or "" for name in ("ca", "certificate", "key"))
+    return TlsFiles(*files), domain["proxy"] or ""
 
 
 def _recorded(client: Client) -> dict[str, Any]:

@@ -18,8 +18,11 @@ from ipsecctl.__main__ import main
 from ipsecctl.client import Client
 from ipsecctl.options import find_action, parse_options
 from ipsecctl.verbs import VERBS
+from ipsecd_domain.repository.rotation import keygen
 from tests.ctl.conftest import Ran, Run
-from tests.domain.fleets import WEB, Fleet
+from tests.domain.certificates import Authority
+from tests.domain.fake_web import fake_web
+from tests.domain.fleets import WEB, Fleet, now
 
 DOMAIN: dict[str, Any] = {
     "source": "file:///srv/fleet",
@@ -197,7 +200,7 @@ def test_what_a_repository_says_drives_no_terminal(run: Run, fleet: Fleet, daemo
         (["withdraw", "REPO", "--keys", "KEYS", "--to", "mail"], 1, "no group 'mail'"),
         (["withdraw", "REPO", "--keys", "/nowhere"], 1, "nothing was withdrawn"),
         (["status", "/nowhere"], 1, "no repository"),
-        (["trust", "/nowhere"], 1, "there is no metadata/root.json"),
+        (["trust", "/nowhere"], 1, "'/nowhere/metadata/root.json' is not there"),
         (["trust", "http://example.net/"], 1, "can be read from here"),
         (["explain", "--repo", "REPO"], 2, "--host"),
         (["explain", "--host", "web1"], 2, "goes with --repo"),
@@ -232,6 +235,24 @@ def test_a_change_that_is_made_is_no_failure(fleet: Fleet, policy: str) -> None:
     )
     assert done.returncode == 0
     assert "what was asked for is done, but the output could not be written" in done.stderr
+
+
+def test_a_root_from_a_web_server(run: Run, fleet: Fleet, daemon: Daemon, tmp_path: Path) -> None:
+    """The newest one, over TLS as the source is set up; and of no server that is not certified."""
+    keygen(fleet.repository, fleet.keys, ["root1"], now())
+    authority = Authority(tmp_path)
+    files = authority.certify("web")
+    with fake_web(fleet.repository, authority.server(files)) as server:
+        assert run("trust", server.url).code == 1
+        assert run("trust", server.url.replace("https", "http")).code == 1
+        daemon.domain |= {"ca": files.ca, "certificate": files.certificate, "key": files.key}
+        trusted = run("trust", server.url)
+        assert (trusted.code, trusted.err) == (0, "")
+        root = (fleet.repository / "metadata/2.root.json").read_text()
+        assert daemon.calls[-1] == ("TrustDomain", {"root": root})
+        (fleet.repository / "metadata/root.json").write_text(root.replace("2", "3"))
+        assert run("trust", server.url).code == 1
+    assert [method for method, _ in daemon.calls].count("TrustDomain") == 1
 
 
 GUIDE = Path(__file__).parents[2] / "docs/domain.md"
