@@ -40,6 +40,8 @@ It raises ``Missing`` if there is none, and ``NotFetched`` if that cannot be sai
 """
 
 ROOT, TIMESTAMP = "root.json", "timestamp.json"
+MAX_VERSION = 1 << 53
+"""What every reader of JSON takes for a whole number (RFC 8259, section 6)."""
 _LIMITS = UpdaterConfig(
     max_root_rotations=256,
     max_delegations=8,
@@ -144,8 +146,10 @@ def _read_root(content: bytes, before: Metadata[Root] | None) -> Metadata[Root]:
 
 
 def _not_expired(root: Metadata[Root]) -> int:
-    """The version of a root; raises ``Expired``."""
+    """The version of a root; raises ``Expired``, or ``NotTrusted`` for one without end."""
     expires = _in_utc(root.signed.expires)
+    if root.signed.version > MAX_VERSION:
+        raise NotTrusted("this root has a version that is none", _ASK_THE_PUBLISHER)
     if expires <= datetime.now(UTC):
         raise Expired(
             f"this root has expired at {written(expires)}",
@@ -302,6 +306,8 @@ def _refreshed(
         name: Metadata[Any].from_bytes(content.encode()).signed
         for name, content in believed.items()
     }
+    if max(part.version for part in signed.values()) > MAX_VERSION:
+        raise NotTrusted("the repository has versions that are no versions", _ASK_THE_PUBLISHER)
     chosen = choice.chosen
     none = "withdrawn" if choice.withdrawn else "nothing"
     return Refreshed(

@@ -516,6 +516,16 @@ def test_a_withdrawal_by_somebody_else(fleet: Fleet, host: Member) -> None:
     refused(host, fleet.repository, NotTrusted, "not signed")
 
 
+def test_a_version_that_is_none(fleet: Fleet, host: Member) -> None:
+    """Who has stolen the key of timestamp cannot have a host say numbers that nobody can read."""
+    timestamp = Metadata[Timestamp].from_file(str(file_of(fleet.repository, "timestamp")))
+    for version in (trusted_module.MAX_VERSION + 1, 10**300):
+        timestamp.signed.version = version
+        content = signed_by(fleet, timestamp, "timestamp")
+        file_of(fleet.repository, "timestamp").write_bytes(content)
+        refused(host, fleet.repository, NotTrusted, "no versions")
+
+
 def test_recovery_from_stolen_online_keys(fleet: Fleet, host: Member, tmp_path: Path) -> None:
     """The thief has gone as far ahead as there are numbers; new keys start where we are.
 
@@ -523,7 +533,7 @@ def test_recovery_from_stolen_online_keys(fleet: Fleet, host: Member, tmp_path: 
     """
     kept = tmp_path / "kept"
     shutil.copytree(fleet.repository, kept)
-    far = 2**53
+    far = trusted_module.MAX_VERSION
     web = Metadata[Targets].from_file(str(file_of(fleet.repository, "group-web")))
     web.signed.version = far
     put_target(fleet, web.signed, "group/web/web.yaml", EVIL)
