@@ -12,13 +12,13 @@ from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
-from ipsecd.errors import IpsecdError
+from ipsecd.errors import IpsecdError, NotFound
 from ipsecd.protocol.description import CONTROL
 from ipsecd.protocol.errors import from_wire
 from ipsecd.protocol.frames import FrameDecoder, ProtocolError, encode_frame
 from ipsecd.quoting import quote_path
 from ipsecd_domain.fetcher.faults import DaemonUnreachable
-from ipsecd_domain.fetcher.settings import Domain, NotUnderstood, domain_of
+from ipsecd_domain.fetcher.settings import Domain, NotUnderstood, Settings, domain_of
 
 DEFAULT_PATH = "/run/ipsecd/ipsecd.sock"
 ANSWER_S = 600.0
@@ -35,8 +35,14 @@ class Daemon:
         self._answer_s = answer_s
 
     def domain(self) -> Domain:
-        """Settings, trust, and what is in force; raises ``IpsecdError``."""
-        return domain_of(self._call("GetDomain", {}))
+        """Settings, trust, and what is in force; without any where none is configured.
+
+        Raises ``IpsecdError``.
+        """
+        try:
+            return domain_of(self._call("GetDomain", {}))
+        except NotFound:
+            return Domain(Settings())
 
     def take(self, bundle: bytes, refresh: int) -> str:
         """Hand a bundle over; what the daemon says about it. Raises its error if it refuses."""

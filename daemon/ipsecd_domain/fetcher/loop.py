@@ -75,7 +75,7 @@ class Fetcher:
             self._ears.listen(settings)
             record(logging.INFO, "source", source=settings.source or "none", host=settings.host)
         if not settings.source:
-            # The daemon tells when this changes: it ends the wait for a refresh, or itself.
+            # The daemon reads its settings when it starts, and that is noticed.
             return now() + settings.interval_s
         asked = domain.refresh != self._answered
         rung = self._hear_ring(domain)
@@ -95,7 +95,7 @@ class Fetcher:
             news = self._looker.look(domain, whole=whole, rung=rung)
         except IpsecdError as error:
             self._say("look-failed", error)
-            problem = f"{error.message}; {error.hint}" if error.hint else error.message
+            problem = str(error)
         except Exception as error:
             record_bug("look-failed", error)
             problem = "the fetcher failed: see its log with 'journalctl -u ipsecd-domain'"
@@ -123,7 +123,7 @@ class Fetcher:
             raise
         except IpsecdError as error:
             self._say("not-taken", error)
-            return error.message
+            return str(error)
         record(logging.INFO, "handed-over", bytes=len(news.bundle), message=shorten(message))
         return ""
 

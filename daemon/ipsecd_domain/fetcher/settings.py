@@ -45,13 +45,12 @@ class Domain:
     """
 
     settings: Settings
-    trusted: Mapping[str, str]
-    policy: str
-    digest: str
-    version: int
-    withdrawn: bool
-    problem: str
-    refresh: int
+    trusted: Mapping[str, str] = field(default_factory=dict)
+    policy: str = ""
+    digest: str = ""
+    version: int = 0
+    withdrawn: bool = False
+    refresh: int = 0
 
     @property
     def timestamp_digest(self) -> str:
@@ -85,7 +84,6 @@ def domain_of(reply: Mapping[str, Any]) -> Domain:
         digest=reader.text("digest"),
         version=int(reader.number("version")),
         withdrawn=members.get("withdrawn") is True,
-        problem=reader.text("problem"),
         refresh=int(reader.number("refresh")),
     )
 
