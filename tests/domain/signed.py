@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from securesystemslib.signer import CryptoSigner
+from securesystemslib.signer import Key
 from tuf.api.metadata import (
-    Key,
     Metadata,
     MetaFile,
     Role,
@@ -22,6 +21,7 @@ from tuf.api.metadata import (
 )
 
 from ipsecd_domain.layout import Index, Offer, hashed, index_path, write_index
+from ipsecd_domain.repository.keys import PrivateKey
 
 POLICY = """policy: Fleet {number}
 rules:
@@ -38,14 +38,13 @@ class SignedRepository:
     def __init__(self, directory: Path, valid: timedelta = timedelta(days=7)) -> None:
         self.directory = directory
         self.version = 0
-        self._expires = datetime.now(UTC).replace(microsecond=0) + valid
-        self._signers = {role: CryptoSigner(Ed25519PrivateKey.generate()) for role in ROLES}
+        # Older versions of the library know no zones.
+        self._expires = datetime.now(UTC).replace(microsecond=0, tzinfo=None) + valid
+        self._keys = {role: PrivateKey(role, Ed25519PrivateKey.generate()) for role in ROLES}
         for name in ("metadata", "targets"):
             (directory / name).mkdir(parents=True)
-        keys: dict[str, Key] = {
-            signer.public_key.keyid: signer.public_key for signer in self._signers.values()
-        }
-        roles = {role: Role([signer.public_key.keyid], 1) for role, signer in self._signers.items()}
+        keys: dict[str, Key] = {key.public.keyid: key.public for key in self._keys.values()}
+        roles = {role: Role([key.public.keyid], 1) for role, key in self._keys.items()}
         root = Metadata(Root(1, expires=self._expires, keys=keys, roles=roles))
         self.root = self._signed("root", root)
         self._write("metadata/1.root.json", self.root)
@@ -90,7 +89,8 @@ class SignedRepository:
         return hashlib.sha256(data).hexdigest()
 
     def _signed(self, role: str, metadata: Metadata[Any]) -> bytes:
-        metadata.sign(self._signers[role])
+        key = self._keys[role]
+        metadata.signatures[key.public.keyid] = key.sign(metadata.signed_bytes)
         return metadata.to_bytes()
 
     def _write(self, path: str, data: bytes) -> None:

@@ -148,6 +148,10 @@ def test_both_sides_show_certificates(directory: Path, tmp_path: Path) -> None:
         for wrong in (TlsFiles(ca=files.ca), TlsFiles(other.ca, files.certificate, files.key)):
             with pytest.raises(NotFetched, match="could not be read"):
                 open_source(Settings(web.url, tls=wrong)).read(path, 10)
+        # It is certified for addresses, and not for a name.
+        by_name = web.url.replace("127.0.0.1", "localhost")
+        with pytest.raises(NotFetched, match="could not be read"):
+            open_source(Settings(by_name, tls=files)).read(path, 10)
         with pytest.raises(InvalidInput, match="certificates of the settings"):
             open_source(Settings(web.url, tls=TlsFiles(ca=str(tmp_path / "absent"))))
 

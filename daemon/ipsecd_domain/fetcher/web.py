@@ -17,6 +17,7 @@ from urllib.parse import urljoin, urlsplit
 import urllib3
 from urllib3.exceptions import HTTPError
 from urllib3.util import make_headers, parse_url
+from urllib3.util.ssl_ import create_urllib3_context
 
 from ipsecd import __version__
 from ipsecd.errors import InvalidInput
@@ -203,7 +204,13 @@ def _followed(url: str, location: str) -> str:
 
 def _context(tls: TlsFiles) -> ssl.SSLContext:
     try:
-        context = ssl.create_default_context(cafile=tls.ca or None)
+        # One of ssl's own knows no addresses in the place of names under urllib3 1.26.
+        context = create_urllib3_context()
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if tls.ca:
+            context.load_verify_locations(tls.ca)
+        else:
+            context.load_default_certs()
         if tls.certificate:
             context.load_cert_chain(tls.certificate, tls.key or None)
     except (OSError, ValueError) as error:
