@@ -44,7 +44,7 @@ DATA := install -D -m 644
 install-data:
 	test -e $(DESTDIR)$(SYSCONFDIR)/ipsecd/ipsecd.yaml || \
 	  $(DATA) systemd/ipsecd.yaml $(DESTDIR)$(SYSCONFDIR)/ipsecd/ipsecd.yaml
-	for unit in ipsecd.service ipsecd.socket ipsecd-boot.service; do \
+	for unit in ipsecd.service ipsecd.socket ipsecd-boot.service ipsecd-domain.service; do \
 	  install -d $(DESTDIR)$(UNITDIR) && \
 	  sed -e 's|/usr/sbin|$(PREFIX)/sbin|; s|/usr/libexec|$(PREFIX)/libexec|' systemd/$$unit \
 	    > $(DESTDIR)$(UNITDIR)/$$unit || exit 1; \
@@ -72,10 +72,10 @@ install-data:
 # commands, and the same units. README.md says what it needs and what to do then.
 install: programs install-data
 	$(PYTHON) -m venv $(DESTDIR)$(PREFIX)/lib/ipsecd
-	$(DESTDIR)$(PREFIX)/lib/ipsecd/bin/pip install --quiet --disable-pip-version-check '.[containers]'
+	$(DESTDIR)$(PREFIX)/lib/ipsecd/bin/pip install --quiet --disable-pip-version-check '.[containers,domain]'
 	if [ -n "$(DESTDIR)" ]; then sed -i '1s|$(DESTDIR)||' $(DESTDIR)$(PREFIX)/lib/ipsecd/bin/*; fi
 	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin
-	ln -sf ../lib/ipsecd/bin/ipsecd $(DESTDIR)$(PREFIX)/sbin/ipsecd
+	for name in ipsecd ipsecd-domain; do ln -sf ../lib/ipsecd/bin/$$name $(DESTDIR)$(PREFIX)/sbin/$$name || exit 1; done
 	for name in ipsecctl ipseccmd ipseccmd.exe IPSeccmd IPSeccmd.exe ipsecpol ipsecpol.exe \
 	    Ipsecpol Ipsecpol.exe netdiag netdiag.exe secedit gpupdate; do \
 	  ln -sf ../lib/ipsecd/bin/$$name $(DESTDIR)$(PREFIX)/bin/$$name || exit 1; \
@@ -110,8 +110,19 @@ $(DOCKER)/.done:
 	  for package in *.deb; do dpkg-deb -x $$package ..; done && rm -r ../packages && touch ../.done || \
 	  { [ -z "$$CI" ] && echo "no Docker: tests with it are skipped"; }
 
+# Unpacked and not installed, for the same reason: a web server and etcd start at once.
+SERVERS := build/servers
+SERVER_DOWNLOAD := apt-get -qq -o APT::Sandbox::User=root download etcd-server nginx nginx-common
+
+$(SERVERS)/.done:
+	rm -rf $(SERVERS) && mkdir -p $(SERVERS)/packages && cd $(SERVERS)/packages && \
+	  { $(SERVER_DOWNLOAD) || \
+	    { apt-get -qq update && $(SERVER_DOWNLOAD); }; } && \
+	  for package in *.deb; do dpkg-deb -x $$package ..; done && rm -r ../packages && touch ../.done || \
+	  { [ -z "$$CI" ] && echo "no web server and no etcd: tests with them are skipped"; }
+
 # What the tests boot: made once, with the network that they do not have.
-base-system: setup deb-tools $(DOCKER)/.done
+base-system: setup deb-tools $(DOCKER)/.done $(SERVERS)/.done
 	($(call have,busybox debootstrap fish iptables podman systemd-nspawn ufw zsh)) || \
 	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(MACHINE_PACKAGES); }
 	$(VENV)/bin/python -m tests.boot.base || { [ -z "$$CI" ] && echo "no base system: tests that boot are skipped"; }

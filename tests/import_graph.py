@@ -8,7 +8,11 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = {"ipsecd": ROOT / "daemon/ipsecd", "ipsecctl": ROOT / "ctl/ipsecctl"}
+PACKAGES = {
+    "ipsecd": ROOT / "daemon/ipsecd",
+    "ipsecd_domain": ROOT / "daemon/ipsecd_domain",
+    "ipsecctl": ROOT / "ctl/ipsecctl",
+}
 
 Graph = Mapping[str, frozenset[str]]
 """Names of modules, each with the modules that it imports."""
@@ -43,7 +47,7 @@ def parts(graph: Graph) -> dict[str, frozenset[str]]:
 
 
 def part_of(module: str) -> str:
-    """The part of a module: ``model`` for ``ipsecd.model.decide``, ``ipsecctl`` for all of that."""
+    """The part of a module: ``model`` for ``ipsecd.model.decide``, all of ``ipsecd_domain``."""
     package, _, inner = module.partition(".")
     return inner.partition(".")[0] or package if package == "ipsecd" else package
 

@@ -126,13 +126,13 @@ def test_fish_offers_what_may_follow(place: Path, line: str, offered: set[str]) 
     "key",
     [
         *("backend", "boot", "default-exempt", "essentials", "limits", "on-stop", "unparsable"),
-        "container-engines",
+        *("container-engines", "domain"),
         *("connections-per-user", "connections", "frame-bytes", "dynamic-rules", "idle-timeout"),
     ],
 )
 def test_every_setting_is_in_the_manual(key: str) -> None:
     """The manual of ipsecd.yaml has every key that the daemon takes."""
-    assert f'"{key}"' in (ROOT / "daemon/ipsecd/config.py").read_text()
+    assert f'"{key}"' in (ROOT / "daemon/ipsecd/config/__init__.py").read_text()
     assert key in plain(MAN / "ipsecd.yaml.5")
 
 

@@ -28,13 +28,14 @@ MAY_USE = {
         *("backend", "compiler", "config", "garbage", "language", "log", "model", "progress"),
         "sources",
     },
-    "control": {"backend", "engine", "host", "language", "model", "progress", "sources"},
+    "control": {"backend", "config", "engine", "host", "language", "model", "progress", "sources"},
     "service": {
-        *("backend", "config", "control", "host", "language", "log", "model", "progress"),
-        "protocol",
+        *("backend", "config", "control", "engine", "host", "language", "log", "model"),
+        *("progress", "protocol"),
     },
     "__main__": {"backend", "config", "control", "engine", "log", "output", "service", "sources"},
-    "ipsecctl": {"language", "model", "output", "protocol"},
+    "ipsecd_domain": {"language", "log", "output", "protocol"},
+    "ipsecctl": {"ipsecd_domain", "language", "model", "output", "protocol"},
 }
 """The layers from below to above; each with those that it uses."""
 

@@ -15,11 +15,14 @@ from hypothesis import strategies as st
 
 import ipsecctl
 import ipsecd
+import ipsecd_domain
 from ipsecd import output
 from ipsecd.quoting import MAX_QUOTED, cut, excerpt, quote, quote_path, shorten, visible
 
 MODULES = sorted(
-    path for part in (ipsecctl, ipsecd) for path in Path(part.__file__ or "").parent.rglob("*.py")
+    path
+    for part in (ipsecctl, ipsecd, ipsecd_domain)
+    for path in Path(part.__file__ or "").parent.rglob("*.py")
 )
 DRIVES_A_TERMINAL = (
     *(chr(n) for n in range(0x20)),

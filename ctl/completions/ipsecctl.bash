@@ -27,7 +27,7 @@ _ipsecctl() {
 		return
 	fi
 	if ((cword == 1)); then
-		_ipsecctl_offer $'status\nshow\nstats\nexplain\ndoctor\nblock\npermit\nunblock\nflush\nquarantine\nrelease\napply\npolicy\nrule\nreload\ncheck\nformat\ndiff\nipseccmd\nipsecpol\nnetdiag\nsecedit\ngpupdate\nnet\nhelp'
+		_ipsecctl_offer $'status\nshow\nstats\nexplain\ndoctor\nblock\npermit\nunblock\nflush\nquarantine\nrelease\napply\npolicy\nrule\nreload\ncheck\nformat\ndiff\ndomain\nipseccmd\nipsecpol\nnetdiag\nsecedit\ngpupdate\nnet\nhelp'
 		return
 	fi
 	# What may stand here: options, those of them that take a value, and arguments in their order.
@@ -182,13 +182,63 @@ _ipsecctl() {
 		options=$'--json'
 		arguments=(:documents)
 		;;
+	domain)
+		if ((cword == 2)); then
+			_ipsecctl_offer $'init\npublish\nwithdraw\nkeygen\nsign\ntrust\nstatus\nrefresh\nexplain\n--json'
+			return
+		fi
+		first=3
+		case ${words[2]} in
+		init)
+			options=$'--keys\n--json'
+			valued='--keys'
+			arguments=(:files)
+			;;
+		publish)
+			options=$'--keys\n--to\n--host\n--label\n--everywhere\n--precedence\n--interval\n--canary\n--doorbell\n--doorbell-ca\n--json'
+			valued='--keys --to --host --label --precedence --interval --canary --doorbell --doorbell-ca'
+			arguments=(:files :documents)
+			;;
+		withdraw)
+			options=$'--keys\n--to\n--policy\n--doorbell\n--doorbell-ca\n--json'
+			valued='--keys --to --policy --doorbell --doorbell-ca'
+			arguments=(:files)
+			;;
+		keygen)
+			options=$'--keys\n--role\n--json'
+			valued='--keys --role'
+			arguments=(:files)
+			;;
+		sign)
+			options=$'--keys\n--json'
+			valued='--keys'
+			arguments=(:files)
+			;;
+		trust)
+			options=$'--json'
+			arguments=(:files)
+			;;
+		status)
+			options=$'--json'
+			arguments=(:files)
+			;;
+		refresh)
+			options=$'--wait\n--json'
+			valued='--wait'
+			;;
+		explain)
+			options=$'--repo\n--host\n--group\n--label\n--json'
+			valued='--repo --host --group --label'
+			;;
+		esac
+		;;
 	*)
 		return
 		;;
 	esac
 	case $prev in
 	--policy)
-		_filedir
+		:
 		return
 		;;
 	--me)
@@ -213,6 +263,58 @@ _ipsecctl() {
 		;;
 	--action)
 		_ipsecctl_offer $'block\npermit'
+		return
+		;;
+	--keys)
+		_filedir
+		return
+		;;
+	--to)
+		:
+		return
+		;;
+	--host)
+		:
+		return
+		;;
+	--label)
+		:
+		return
+		;;
+	--precedence)
+		:
+		return
+		;;
+	--interval)
+		_ipsecctl_offer $'10m\n1h\n1d'
+		return
+		;;
+	--canary)
+		_ipsecctl_offer $'5%\n20%\n50%'
+		return
+		;;
+	--doorbell)
+		:
+		return
+		;;
+	--doorbell-ca)
+		_filedir
+		return
+		;;
+	--role)
+		_ipsecctl_offer $'timestamp\nsnapshot\ntargets\nroot1\nroot2\nroot3'
+		return
+		;;
+	--wait)
+		_ipsecctl_offer $'30s\n5m'
+		return
+		;;
+	--repo)
+		_filedir
+		return
+		;;
+	--group)
+		:
 		return
 		;;
 	esac

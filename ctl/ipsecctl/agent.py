@@ -9,6 +9,8 @@ from ipsecd.errors import Refused
 from ipsecd.output import say, say_text
 from ipsecd.quoting import quote
 
+WAIT_S, MOST_WAIT_S = 600.0, 3600.0
+"""For the domain, as the command of old waits, and the longest that the daemon lets one wait."""
 NO_DOMAIN = "There is no domain policy on this host"
 
 
@@ -27,29 +29,52 @@ def net(client: Client, args: list[str]) -> int:
 
 
 def gpupdate(client: Client, args: list[str]) -> int:
-    """Carry out ``gpupdate [/target:computer] [/force]``."""
+    """``gpupdate`` with its switches: what is for computers is looked at, now."""
+    wait_s, for_computer = WAIT_S, True
     for arg in args:
-        if arg.lower().replace("-", "/") not in ("/target:computer", "/force"):
+        switch, colon, value = f"/{arg[1:]}".lower().partition(":")
+        if arg[:1] not in ("/", "-"):
+            switch = ""
+        if switch == "/target" and value in ("computer", "user"):
+            for_computer = value == "computer"
+        elif switch == "/wait" and _is_wait(value):
+            wait_s = float(value) if 0 <= int(value) <= MOST_WAIT_S else MOST_WAIT_S
+        elif colon or switch not in ("/force", "/sync", "/boot"):
             raise UsageError(
-                f"gpupdate does not know {quote(arg)} here", "/target:computer, /force"
+                f"gpupdate does not know {quote(arg)} here",
+                "/target:computer, /target:user, /force, /wait:SECONDS, /sync, /boot",
             )
-    return _refresh(client)
+    if not for_computer:
+        say("There is no policy for users here, so there is none to refresh.")
+        return DONE
+    return _refresh(client, wait_s)
+
+
+def _is_wait(text: str) -> bool:
+    """Whether `text` is a number of seconds; -1 is as long as it takes."""
+    return text == "-1" or (text.isascii() and text.isdecimal() and len(text) <= 9)
 
 
 def secedit(client: Client, args: list[str]) -> int:
-    """Carry out ``secedit /refreshpolicy machine_policy``."""
+    """``secedit /refreshpolicy machine_policy [/enforce]``."""
     words = [arg.lower() for arg in args if arg.lower() != "/enforce"]
     if words != ["/refreshpolicy", "machine_policy"]:
         raise Refused(
             f"secedit {quote(' '.join(args))} is not supported",
-            "only: secedit /refreshpolicy machine_policy",
+            "only: secedit /refreshpolicy machine_policy [/enforce]",
         )
-    return _refresh(client)
+    return _refresh(client, WAIT_S)
 
 
-def _refresh(client: Client) -> int:
-    """Say what is in force, as the daemon has it: there is no domain policy to look for."""
+def _refresh(client: Client, wait_s: float) -> int:
+    """Have the domain looked at and say what came, or without one what is in force."""
     status = client.call("Status")["status"]
+    if status["domain"] is not None:
+        client.wait_longer(wait_s)
+        outcome = client.call("RefreshDomain", {"wait_s": wait_s})["outcome"]
+        print_warnings(outcome["warnings"])
+        say_text(f"The domain was looked at: {outcome['message']}.")
+        return DONE
     if status["state"] in ("failed", "drifted"):
         reasons = "; ".join(map(one_line, [*status["failures"], *status["drift"]]))
         raise Refused(

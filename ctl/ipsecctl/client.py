@@ -91,6 +91,12 @@ class Client:
             change_made()
         return answer
 
+    def wait_longer(self, seconds: float) -> None:
+        """Wait for so much longer for what this client calls next."""
+        self._timeout_s += seconds
+        if self._socket:
+            self._socket.settimeout(self._timeout_s)
+
     def _connect(self) -> socket.socket:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         # Python's own timeout makes the socket non-blocking: connect(2) then fails at once if the

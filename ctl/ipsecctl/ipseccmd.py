@@ -196,7 +196,7 @@ def _show(client: Client, args: list[str]) -> int:
         elif word == "stats":
             show.print_stats(client)
         elif word == "gpo":
-            say("There is no domain policy on this host.")
+            show.domain(client)
         else:
             what = "authentication methods" if word == "auth" else "security associations"
             say(f"There are no {what}: this system blocks and permits and does not encrypt.")

@@ -33,6 +33,8 @@ def run(client: Client, args: list[str]) -> int:
     say(f"{HEAD} Passed")
     if status["assigned"] is None:
         say("    IPSec policy service is active, but no policy is assigned.")
+    elif status["loaded_from"] == "domain":
+        say(f"    Domain IPSec Policy Active: '{status['assigned']}'")
     else:
         say(f"    Local IPSec Policy Active: '{status['assigned']}'")
     if len(words) > 1:

@@ -172,3 +172,14 @@ def interface_of(options: Options) -> str | None:
     if options.has("--lan"):
         return "lan"
     return "dialup" if options.has("--dialup") else None
+
+
+def labels_of(options: Options) -> tuple[tuple[str, str], ...] | None:
+    """The labels that ``--label NAME=VALUE`` gives; None where there is none."""
+    if not options.has("--label"):
+        return None
+    given = [text.partition("=") for text in options.values["--label"]]
+    for name, sign, _ in given:
+        if not sign:
+            raise UsageError(f"{quote(name)} is no label", "write --label NAME=VALUE")
+    return tuple(sorted({name: value for name, _, value in given}.items()))

@@ -88,6 +88,35 @@ def containers(client: Client, options: Options) -> int:
     return DONE
 
 
+def domain(client: Client) -> None:
+    """Print the domain that this host has its policy from, as people say it."""
+    state = client.call("Status")["status"]["domain"]
+    if state is None:
+        say("There is no domain policy on this host.")
+        return
+    name = repr(state["policy"])
+    taken = "withdrawn" if state["withdrawn"] else "none was taken yet"
+    say(
+        f"Domain policy: {taken if state['policy'] is None else name}",
+        f"    Source: {state['source']}",
+    )
+    if state["policy"] is not None:
+        say(f"    Path: {state['path']}", f"    Digest: {state['digest']}")
+    if state["version"]:
+        ended = ", which is over" if state["expired"] else ""
+        say(f"    Version: {state['version']}, good until {state['expires']}{ended}")
+    if state["taken_at"] is not None:
+        say(f"    Taken: {span(time.time() - state['taken_at'])} ago")
+    if state["checked_at"] is not None:
+        say(f"    Looked at: {span(time.time() - state['checked_at'])} ago")
+    if state["why"]:
+        say(*(f"    Why: {line}" for line in state["why"].splitlines()))
+    if state["problem"]:
+        say(f"    Problem: {one_line(state['problem'])}")
+    if state["overridden"] is not None:
+        say(f"    In the place of: {state['overridden']!r} of this host")
+
+
 def stats(client: Client, options: Options) -> int:
     """Print what every rule has matched."""
     print_stats(client, as_json=options.has("--json"))
@@ -140,9 +169,19 @@ def _filter(entry: dict[str, Any]) -> Row:
 
 def _policy(entry: dict[str, Any]) -> Row:
     if entry["error"]:
-        return ("UNUSABLE", entry["name"], "-", "-", f"{entry['path']}: {one_line(entry['error'])}")
+        return (
+            "UNUSABLE",
+            entry["store"],
+            entry["name"],
+            "-",
+            "-",
+            f"{entry['path']}: {one_line(entry['error'])}",
+        )
     state = "assigned" if entry["assigned"] else "-"
-    return (state, entry["name"], str(entry["rules"]), str(entry["filters"]), entry["path"])
+    if entry["store"] == "domain":
+        state = "in force"
+    rules, filters = str(entry["rules"]), str(entry["filters"])
+    return (state, entry["store"], entry["name"], rules, filters, entry["path"])
 
 
 def _dynamic(entry: dict[str, Any]) -> Row:
@@ -193,7 +232,7 @@ LISTS: dict[str, tuple[str, str, Row, Callable[[dict[str, Any]], Row], str]] = {
     "policies": (
         "ListPolicies",
         "policies",
-        ("STATE", "POLICY", "RULES", "FILTERS", "PATH"),
+        ("STATE", "STORE", "POLICY", "RULES", "FILTERS", "PATH"),
         _policy,
         "no policy is stored",
     ),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
+
 from ipsecctl.client import Client
 from ipsecctl.failures import DONE, REFUSED
 from ipsecctl.options import Options
-from ipsecctl.presentation import paint
+from ipsecctl.presentation import one_line, paint, span
 from ipsecd.output import say, say_json
 from ipsecd.quoting import count, first_lines
 
@@ -34,6 +36,7 @@ def _lines(status: dict[str, Any]) -> list[str]:
         *_file_warnings(status["file_warnings"]),
         f"{paint('ipsecd ' + status['version'], 'bold')} · {_state(status)}",
         f"  policy     {_policy(status)}",
+        *(_domain(status["domain"]) if status["domain"] else ()),
         f"  dynamic    {_amount(status, 'dynamic')}",
         *_taken_over(status["dynamic_taken_over"]),
         f"  kernel     {_kernel(status)}",
@@ -91,11 +94,41 @@ def _state(status: dict[str, Any]) -> str:
 def _policy(status: dict[str, Any]) -> str:
     if status["assigned"] is None:
         return "none assigned"
-    assigned = f"{status['assigned']!r}, assigned"
+    is_domain = status["loaded_from"] == "domain"
+    assigned = f"{status['assigned']!r}, {'of the domain' if is_domain else 'assigned'}"
     if status["state"] == "stopped" or status["loaded_from"] == "nothing":
         return f"{assigned}, {paint('not in force', 'yellow')}"
     version = " · as it last was good" if status["loaded_from"] == "last-good" else ""
     return f"{assigned} · {_amount(status, 'policy')}{version}"
+
+
+def _domain(domain: dict[str, Any]) -> list[str]:
+    """Where the policy of this host comes from, and how that is."""
+    now = time.time()
+    parts = [domain["source"]]
+    if not domain["trusted"]:
+        parts.append(paint("no root is trusted: ipsecctl domain trust REPO", "yellow"))
+    elif domain["withdrawn"]:
+        parts.append("withdrawn")
+    elif domain["policy"] is None:
+        parts.append("no policy was taken yet")
+    if domain["version"]:
+        parts.append(f"version {domain['version']}")
+    if domain["expires"]:
+        expires = f"good until {domain['expires']}"
+        parts.append(paint(expires, "yellow") if domain["expired"] else expires)
+    checked_at = domain["checked_at"]
+    looked = "not looked at yet" if checked_at is None else f"{span(now - checked_at)} ago"
+    parts.append(looked if checked_at is None else f"looked at {looked}")
+    lines = [f"  domain     {' · '.join(parts)}"]
+    if domain["overridden"] is not None:
+        lines.append(f"  local      {domain['overridden']!r} is assigned, without effect meanwhile")
+    if domain["problem"]:
+        problem = paint("not reached", "yellow")
+        lines.append(
+            f"  domain     {problem}: {one_line(domain['problem'])}; what is in force stays"
+        )
+    return lines
 
 
 def _amount(status: dict[str, Any], store: str) -> str:

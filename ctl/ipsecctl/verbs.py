@@ -85,6 +85,79 @@ _RULE = (
          example='ipsecctl rule remove Web "No telnet"', also=("delete",)),
 )  # fmt: skip
 
+REPOSITORY = Argument("REPO", "the directory of a repository", offers="files")
+KEYS = Option("--keys", "the directory of the private keys", "DIR", required=True, offers="files")
+GROUP = Option("--to", "of the hosts in GROUP", "GROUP")
+DOORBELL = (
+    Option("--doorbell", "then ring there, so that hosts look at once", "URL"),
+    Option("--doorbell-ca", "the authority that certifies its members", "FILE", offers="files"),
+)
+
+_DOMAIN = (
+    Verb("init", "make a repository, with new keys", "domain_repository:init", (REPOSITORY,),
+         (KEYS,),
+         example="ipsecctl domain init /srv/fleet --keys ~/fleet-keys"),
+    Verb("publish", "give out a policy, in the place of the one of its name",
+         "domain_repository:publish", (REPOSITORY, DOCUMENT),
+         (
+             KEYS,
+             Option("--to", "to the hosts in GROUP, and not to all", "GROUP"),
+             Option("--host", "only to hosts of this name, or *; can be repeated", "NAME",
+                    repeats=True),
+             Option("--label", "only to hosts with this label; can be repeated", "NAME=VALUE",
+                    repeats=True),
+             Option("--everywhere", "forget for whom it was before", instead="--host"),
+             Option("--precedence", "of two that are as specific the higher one wins", "NUMBER"),
+             Option("--interval", "how often hosts with it look: 10m, 2h", "TIME",
+                    offers=("10m", "1h", "1d")),
+             Option("--canary", "to this share of them first; without it, to all of them",
+                    "SHARE", offers=("5%", "20%", "50%")),
+             *DOORBELL,
+         ),
+         example="ipsecctl domain publish /srv/fleet web.yaml --keys ~/fleet-keys --to web",
+         also=("push", "deploy")),
+    Verb("withdraw", "tell hosts that they have no domain policy any more",
+         "domain_repository:withdraw", (REPOSITORY,),
+         (KEYS, GROUP, Option("--policy", "give out only this one no more", "POLICY"), *DOORBELL),
+         example="ipsecctl domain withdraw /srv/fleet --keys ~/fleet-keys", also=("remove",)),
+    Verb("keygen", "make a new key in the place of another", "domain_repository:keygen",
+         (REPOSITORY,),
+         (
+             KEYS,
+             Option("--role", "the role, root key or group; can be repeated", "ROLE",
+                    required=True, repeats=True,
+                    offers=("timestamp", "snapshot", "targets", "root1", "root2", "root3")),
+         ),
+         example="ipsecctl domain keygen /srv/fleet --keys ~/fleet-keys --role timestamp",
+         also=("rotate",)),
+    Verb("sign", "renew what expires, and sign a root that waits", "domain_repository:sign",
+         (REPOSITORY,), (KEYS,),
+         example="ipsecctl domain sign /srv/fleet --keys ~/fleet-keys", also=("renew",)),
+    Verb("trust", "have this host trust a repository", "domain:trust",
+         (Argument("REPO", "a directory, file:///PATH or https://HOST/PATH", offers="files"),),
+         example="ipsecctl domain trust https://policy.example.net/fleet"),
+    Verb("status", "what this host has of its domain, or what is in a repository",
+         "domain:status", (Argument("REPO", REPOSITORY.explanation, least=0, offers="files"),),
+         example="ipsecctl domain status"),
+    Verb("refresh", "look for a new policy at once", "domain:refresh", (),
+         (Option("--wait", "how long to wait for it: 30s, 5m", "TIME", offers=("30s", "5m")),),
+         example="ipsecctl domain refresh", also=("update",)),
+    Verb("explain", "why this host, or one like it, has the policy that it has",
+         "domain:explain", (),
+         (
+             Option("--repo", "choose from this repository, and ask no daemon", "REPO",
+                    offers="files"),
+             Option("--host", "the name of the host, for --repo", "NAME", required=True,
+                    within="--repo"),
+             Option("--group", "a group that it is in; can be repeated", "GROUP", repeats=True,
+                    within="--repo"),
+             Option("--label", "a label that it has; can be repeated", "NAME=VALUE", repeats=True,
+                    within="--repo"),
+         ),
+         example="ipsecctl domain explain --repo /srv/fleet --host web1 --group web",
+         also=("why",)),
+)  # fmt: skip
+
 _GROUPS: dict[str, tuple[Verb, ...]] = {
     "What is in force": (
         Verb("status", "what should be enforced, and what is", "status:run",
@@ -158,6 +231,10 @@ _GROUPS: dict[str, tuple[Verb, ...]] = {
              "documents:diff",
              (Argument("FILE", DOCUMENT.explanation, most=2, offers="documents"),),
              example="ipsecctl diff policy.yaml", also=("compare",)),
+    ),
+    "Domain policy: one for a fleet": (
+        Verb("domain", "the policy that comes from one place, and that place", actions=_DOMAIN,
+             default="status", example="ipsecctl domain status"),
     ),
 }  # fmt: skip
 GROUPS = {title: tuple(verb.name for verb in verbs) for title, verbs in _GROUPS.items()}

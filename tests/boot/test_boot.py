@@ -123,16 +123,41 @@ def test_one_command_installs_it(installed: Machine) -> None:
         installed.run("getent", "group", group)
     assert "Block UDP 1434 Filter" in installed.run("ipsecctl", "status")
     listed = installed.run("dpkg", "-L", "ipsecd")
-    for page in ("ipsecd.8", "ipsecctl.1", "ipseccmd.1", "ipsecd.yaml.5", "ipsec-policy.5"):
+    for page in (
+        "ipsecd.8",
+        "ipsecctl.1",
+        "ipseccmd.1",
+        "ipsecd.yaml.5",
+        "ipsec-policy.5",
+        "ipsecd-domain.8",
+    ):
         assert f"/{page}.gz" in listed
 
 
 def test_the_units_are_right_and_tight(machine: Machine) -> None:
-    """Nothing is to be said about the units, and their exposure is at most 2.0."""
-    units = ("ipsecd.service", "ipsecd-boot.service", "ipsecd.socket")
-    assert machine.run("systemd-analyze", "verify", "--man=no", *units) == ""
-    for unit in units[:2]:
-        machine.run("systemd-analyze", "security", "--threshold=20", "--no-pager", unit)
+    """Nothing is to be said about the units, and their exposure is low: at most 2.0, or 1.2."""
+    limits = {"ipsecd.service": 20, "ipsecd-boot.service": 20, "ipsecd-domain.service": 12}
+    assert machine.run("systemd-analyze", "verify", "--man=no", *limits, "ipsecd.socket") == ""
+    for unit, limit in limits.items():
+        machine.run("systemd-analyze", "security", f"--threshold={limit}", "--no-pager", unit)
+
+
+def test_the_fetcher_runs_confined_and_on_demand(machine: Machine) -> None:
+    """It is not enabled; as its own user, under all that its unit forbids, it asks the daemon."""
+    assert machine.ctl("is-enabled", "ipsecd-domain", check=False).strip() == "disabled"
+    machine.ctl("start", "ipsecd-domain")
+    try:
+
+        def journal() -> str:
+            return machine.run("journalctl", "--no-pager", "-u", "ipsecd-domain")
+
+        assert eventually(lambda: "daemon-away" in journal() or "source=" in journal(), 20)
+        assert "Traceback" not in journal()
+        user = machine.ctl("show", "--property=UID", "--value", "ipsecd-domain").strip()
+        assert user == machine.run("id", "-u", "ipsecd-domain").strip()
+        assert machine.ctl("is-active", "ipsecd-domain").strip() == "active"
+    finally:
+        machine.ctl("stop", "ipsecd-domain")
 
 
 @pytest.mark.parametrize("backend", ["nftables", "xdp"])

@@ -41,6 +41,7 @@ STATUS: dict[str, Any] = {
     ],
     "unparsable": "drop",
     "container_engines": [],
+    "domain": None,
     "warnings": [],
 }
 DOCUMENT = """\
@@ -103,6 +104,7 @@ EXPLANATION: dict[str, Any] = {
 }
 SUMMARY = {
     "name": "Web",
+    "store": "static",
     "description": "",
     "path": "/etc/ipsecd/policies/web.yaml",
     "assigned": True,
@@ -142,7 +144,33 @@ EXAMINATION: dict[str, Any] = {
         },
     ],
 }
+DOMAIN: dict[str, Any] = {
+    "source": "file:///srv/fleet",
+    "doorbell": None,
+    "host": "web1",
+    "groups": ["web"],
+    "labels": {"site": "paris"},
+    "interval_s": 5400.0,
+    "ca": None,
+    "certificate": None,
+    "key": None,
+    "proxy": None,
+    "reports": None,
+    "trusted": {"root.json": "{}"},
+    "policy": "Web",
+    "path": "group/web/web.yaml",
+    "digest": "ab" * 32,
+    "version": 7,
+    "expires": "2100-01-01T00:00:00Z",
+    "taken_at": 1.0,
+    "withdrawn": False,
+    "problem": "",
+    "checked_at": None,
+    "why": "policy 'Web' (group/web/web.yaml) is for group 'web'\nit goes before another",
+    "refresh": 3,
+}
 REPLIES: dict[str, dict[str, Any]] = {
+    "GetDomain": {"domain": DOMAIN},
     "Status": {"status": STATUS},
     "ListFilters": {"filters": FILTERS},
     "ListPolicies": {"policies": [SUMMARY]},

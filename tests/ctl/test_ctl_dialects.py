@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ipsecd.errors import BackendFailed, IpsecdError, NotFound
+from ipsecd.errors import BackendFailed, IpsecdError, NotFound, Refused
 from tests.ctl.conftest import Run
 from tests.ctl.fake_daemon import OUTCOME, FakeDaemon
 
@@ -251,7 +251,8 @@ def test_show_of_ipseccmd(daemon: FakeDaemon, run: Run) -> None:
     """``show all`` prints every list, and says honestly that nothing is encrypted here."""
     ran = run("ipseccmd", "show", "all")
     assert ran.code == 0
-    assert [method for method, _ in daemon.calls] == ["ListFilters", "ListPolicies", "Stats"]
+    asked = [method for method, _ in daemon.calls]
+    assert asked == ["ListFilters", "ListPolicies", "Stats", "Status"]
     assert "There is no domain policy on this host." in ran.out
     assert "There are no security associations: this system blocks and permits" in ran.out
     assert run("ipsecpol", "show", "all").code == 2
@@ -267,6 +268,99 @@ def test_refresh_says_what_is_in_force(daemon: FakeDaemon, run: Run) -> None:
     daemon.status(state="failed", failures=["web.yaml:3: no action"])
     assert run("gpupdate").code == 1
     assert run("secedit", "/analyze").code == 1
+
+
+DOMAIN = {
+    "source": "https://policy.example.net/fleet",
+    "policy": "Fleet",
+    "path": "all/web.yaml",
+    "digest": "f" * 64,
+    "version": 3,
+    "expires": "2100-01-01T00:00:00Z",
+    "expired": False,
+    "taken_at": 1.0,
+    "checked_at": 1.0,
+    "problem": "",
+    "withdrawn": False,
+    "why": "it is for all hosts",
+    "overridden": "Web",
+    "trusted": True,
+}
+REFRESHED = {
+    "changed": True,
+    "message": "policy 'Fleet' of the domain is in force",
+    "changes": [],
+    "assigned": "Web",
+    "warnings": [],
+}
+
+
+@pytest.mark.parametrize(
+    ("line", "wait_s"),
+    [
+        ("secedit /refreshpolicy machine_policy", 600.0),
+        ("secedit /refreshpolicy MACHINE_POLICY /enforce", 600.0),
+        ("gpupdate", 600.0),
+        ("gpupdate /force", 600.0),
+        ("gpupdate /target:computer /force /wait:0", 0.0),
+        ("gpupdate /Wait:30 /sync /boot", 30.0),
+        ("gpupdate /wait:-1", 3600.0),
+    ],
+)
+def test_refresh_has_the_domain_looked_at(
+    daemon: FakeDaemon, run: Run, line: str, wait_s: float
+) -> None:
+    """Where a domain is configured it is looked at at once, and what came is said."""
+    daemon.status(domain=DOMAIN, loaded_from="domain", assigned="Fleet")
+    daemon.replies["RefreshDomain"] = {"outcome": REFRESHED}
+    ran = run(*line.split())
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out == ("The domain was looked at: policy 'Fleet' of the domain is in force.\n")
+    assert daemon.calls[1:] == [("RefreshDomain", {"wait_s": wait_s})]
+    daemon.replies["RefreshDomain"] = Refused("nobody looks at the domain", "start it")
+    ran = run(*line.split())
+    assert ran.code == 1
+    assert "nobody looks at the domain" in ran.err
+
+
+@pytest.mark.parametrize("arg", ["/wait:x", "/wait:", "/wait:-2", "/target:moon", "/force:1"])
+def test_switches_of_gpupdate_are_checked(daemon: FakeDaemon, run: Run, arg: str) -> None:
+    """What was not a switch of old is none."""
+    assert run("gpupdate", arg).code == 2
+    assert daemon.calls == []
+
+
+def test_there_are_no_policies_for_users(daemon: FakeDaemon, run: Run) -> None:
+    """``gpupdate /target:user`` refreshes nothing, and says so."""
+    ran = run("gpupdate", "/target:user", "/force")
+    assert (ran.code, daemon.calls) == (0, [])
+    assert "no policy for users" in ran.out
+
+
+def test_the_domain_is_named(daemon: FakeDaemon, run: Run) -> None:
+    """By netdiag, by ``ipseccmd show gpo`` and by status, with all that is known of it."""
+    daemon.status(domain=DOMAIN, loaded_from="domain", assigned="Fleet")
+    ran = run("netdiag", "/test:ipsec")
+    assert ran.out.endswith("Passed\n    Domain IPSec Policy Active: 'Fleet'\n")
+    ran = run("ipseccmd", "show", "gpo")
+    assert ran.out.startswith(
+        "Domain policy: 'Fleet'\n    Source: https://policy.example.net/fleet"
+    )
+    assert "In the place of: 'Web' of this host" in ran.out
+    ran = run("ipsecctl", "status")
+    assert "'Fleet', of the domain" in ran.out
+    assert "version 3 · good until 2100-01-01T00:00:00Z · looked at" in ran.out
+    assert "'Web' is assigned, without effect meanwhile" in ran.out
+    changes = {"problem": "no route", "expired": True, "policy": None, "overridden": None}
+    daemon.status(domain={**DOMAIN, **changes}, loaded_from="policy")
+    ran = run("ipsecctl", "status")
+    assert "no policy was taken yet" in ran.out
+    assert "no route; what is in force stays" in ran.out
+    daemon.status(domain={**DOMAIN, **changes, "withdrawn": True}, loaded_from="policy")
+    assert "withdrawn" in run("ipsecctl", "status").out
+    assert run("ipseccmd", "show", "gpo").out.startswith("Domain policy: withdrawn\n")
+    daemon.status(domain={**DOMAIN, **changes, "trusted": False}, loaded_from="policy")
+    assert "no root is trusted: ipsecctl domain trust REPO" in run("ipsecctl", "status").out
 
 
 def test_net_starts_and_stops(daemon: FakeDaemon, run: Run) -> None:

@@ -44,6 +44,8 @@ READING: dict[str, list[str]] = {
     "stats": ["stats"],
     "explain": ["explain", "tcp 203.0.113.7:4000 > me:80"],
     "doctor": ["doctor"],
+    "domain": ["domain"],
+    "domain explain": ["domain", "explain"],
     "check": ["check", "FILE"],
     "format": ["format", "FILE"],
     "apply --dry-run": ["apply", "FILE", "--dry-run"],
@@ -63,6 +65,7 @@ CHANGING: dict[str, list[str]] = {
     "policy": ["policy", "assign", "Web"],
     "rule": ["rule", "add", "P", "R", "tcp/80", "--action", "block"],
     "reload": ["reload"],
+    "domain refresh": ["domain", "refresh"],
     "format --write": ["format", "FILE", "--write"],
     "net stop": ["net", "stop", "policyagent"],
     "ipseccmd": ["ipseccmd", "-f", "[*=0:80:TCP]"],
@@ -112,7 +115,9 @@ def test_failures_are_whole_and_forge_nothing(daemon: FakeDaemon, run: Run) -> N
         assert not any(line.startswith("FORGED") for line in said.splitlines())
 
 
-@pytest.mark.parametrize("verb", ["status", "show policies", "show containers", "stats", "doctor"])
+@pytest.mark.parametrize(
+    "verb", ["status", "show policies", "show containers", "stats", "doctor", "domain"]
+)
 def test_json_holds_the_same_in_ascii(daemon: FakeDaemon, run: Run, verb: str) -> None:
     """With --json such names are printed whole, with every special character escaped."""
     daemon.replies |= {name: hostile(reply) for name, reply in REPLIES.items()}

@@ -120,9 +120,9 @@ def test_what_is_no_policy_costs_no_more_than_its_text(kind: str) -> None:
 def test_an_error_that_is_kept_keeps_nothing_of_the_document(end: bytes) -> None:
     """The error of a file that cannot be used is kept; what had been read of the file is not."""
     content = document(3000) + end
-    # What is imported or cached by the first error of a process is not of the document.
+    # What a process imports and caches when it reads such a document first is not of the document.
     with pytest.raises(InvalidInput):
-        parse_policy(document(1) + end)
+        parse_policy(content)
     tracemalloc.start()
     try:
         kept: InvalidInput | None = None

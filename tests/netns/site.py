@@ -135,6 +135,7 @@ class Daemon:
         self.directory = directory
         self.backend = backend
         self.where = where
+        self.options: tuple[str, ...] = ()
         self.policies = directory / "etc" / "policies"
         self._process: subprocess.Popen[str] | None = None
         self._log = directory / "log"
@@ -156,6 +157,7 @@ class Daemon:
                     *("--runtime-dir", str(self.directory / "run")),
                     *("--bpffs-dir", str(BPFFS)),
                     *("--backend", self.backend),
+                    *self.options,
                 ],
                 stderr=log,
                 text=True,

@@ -16,6 +16,8 @@ from typing import Any, Self
 
 from ipsecd.backend.base import Line
 from ipsecd.config import Limits
+from ipsecd.control.verdict import Question
+from ipsecd.engine.lookups import Lookups
 from ipsecd.errors import NotFound
 from ipsecd.host.resolver import Resolver
 from ipsecd.model.addresses import Network
@@ -26,6 +28,8 @@ from ipsecd.service.admission import Service
 from ipsecd.service.calls import Calls
 from ipsecd.service.engine_lines import EngineLines
 from ipsecd.service.listener import open_listener
+from ipsecd.service.verification import Verification
+from ipsecd.sources.domain import Selection, Taken
 
 VIEW_GID = 4242
 PATIENCE_S = 60.0
@@ -62,6 +66,8 @@ class FakeEngine:
         self.story: list[str] = []
         self.tell: Tell = silent
         self.expires_at: float | None = None
+        self.lookups = Lookups()
+        self.taken = Taken()
         self.news, self._newsman = os.pipe()
         os.set_blocking(self.news, False)
         self._interface = load_interface(CONTROL)
@@ -123,6 +129,18 @@ class FakeEngine:
     def assessments(self) -> list[dict[str, Any]]:
         self.threads.add(threading.current_thread().name)
         return []
+
+    def ask_domain(self) -> int:
+        self.lookups = self.lookups.asking()
+        return self.lookups.asked
+
+    def tell_of_domain(
+        self, number: int, message: str, *, changed: bool = False, problem: str = ""
+    ) -> None:
+        self.lookups = self.lookups.told(number, message, 1.0, changed=changed, problem=problem)
+
+    def question_about(self, bundle: bytes) -> Question:
+        return Question(self.taken, Selection("web1"), bundle)
 
     def next_expiry(self) -> float | None:
         return self.expires_at
@@ -250,7 +268,11 @@ class Running:
         limits: Limits,
         write_timeout_s: float,
         resolver: Resolver | None,
+        verification: Verification | None,
+        fetcher_uid: int | None,
     ) -> None:
+        self._verification = verification
+        self._fetcher_uid = fetcher_uid
         self.engine = engine
         self.path = directory / "ipsecd.sock"
         self._directory = directory
@@ -281,12 +303,14 @@ class Running:
     async def _serve(self) -> None:
         listener = open_listener(self._directory, {})
         thread = EngineLines(self.engine)
-        calls = Calls(thread, self._resolver)
+        calls = self.calls = Calls(thread, self._resolver, verification=self._verification)
         service = Service(
             listener.sock,
             calls.answer,
             self._limits,
             write_timeout_s=self._write_timeout_s,
+            follow=calls.follow,
+            uid_of={"ipsecd-domain": self._fetcher_uid}.get,
             # Our own group may change and VIEW_GID may read, so that anybody can run the tests.
             gid_of={"ipsec": os.getegid(), "ipsec-view": VIEW_GID}.get,
         )
@@ -306,13 +330,21 @@ def running(
     *,
     write_timeout_s: float = 30.0,
     resolver: Resolver | None = None,
+    verification: Verification | None = None,
+    fetcher_uid: int | None = None,
 ) -> Iterator[Running]:
     """A service on a socket in a directory with a short name, which everybody may enter."""
     with tempfile.TemporaryDirectory(prefix="ipsecd-") as name:
         directory = Path(name)
         directory.chmod(0o755)
         service = Running(
-            directory, engine or FakeEngine(), limits or Limits(), write_timeout_s, resolver
+            directory,
+            engine or FakeEngine(),
+            limits or Limits(),
+            write_timeout_s,
+            resolver,
+            verification,
+            fetcher_uid,
         )
         service.start()
         try:

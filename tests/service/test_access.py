@@ -56,7 +56,7 @@ def test_records_agree_with_the_contract() -> None:
 def test_who_may_only_look_causes_no_change() -> None:
     """A method that everybody who is admitted may call is no change, and the client knows it."""
     for name, record in RECORDS.items():
-        assert record.role is Role.CHANGE or record.work is not Work.CHANGE, name
+        assert record.role is not Role.VIEW or record.work is not Work.CHANGE, name
         assert name.startswith(READS) == (record.role is Role.VIEW), name
 
 
@@ -70,7 +70,10 @@ def test_root_may_call_everything(method: str) -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_groups_give_what_the_table_says(method: str, groups: frozenset[str]) -> None:
     """Group ipsec changes and reads, group ipsec-view reads, and no other group gives anything."""
-    allowed = "ipsec" in groups or ("ipsec-view" in groups and ROLES[method] is Role.VIEW)
+    role = ROLES[method]
+    allowed = ("ipsec" in groups and role is not Role.FETCH) or (
+        "ipsec-view" in groups and role is Role.VIEW
+    )
     assert may_call(peer(1000, groups), method) == allowed
 
 
@@ -78,6 +81,30 @@ def test_groups_give_what_the_table_says(method: str, groups: frozenset[str]) ->
 def test_only_members_are_admitted(groups: frozenset[str]) -> None:
     """Who is in neither group gets no answer at all."""
     assert is_admitted(peer(1000, groups)) == bool(groups & {"ipsec", "ipsec-view"})
+
+
+FETCHER_CALLS = {"GetDomain", "TakeDomain", "ReportDomain", "AwaitDomain"}
+
+
+@pytest.mark.parametrize("groups", GROUP_SETS, ids=lambda groups: ",".join(sorted(groups)))
+@pytest.mark.parametrize("method", METHODS)
+def test_the_fetcher_of_the_domain_hands_over_and_nothing_else(
+    method: str, groups: frozenset[str]
+) -> None:
+    """The user ipsecd-domain may call four methods, whatever groups it is in; no group may."""
+    fetcher = Peer(1, 990, frozenset(), groups, "ipsecd-domain", is_fetcher=True)
+    assert is_admitted(fetcher)
+    assert may_call(fetcher, method) == (method.rpartition(".")[2] in FETCHER_CALLS)
+    if ROLES[method] is Role.FETCH:
+        assert not may_call(peer(1000, groups), method)
+
+
+def test_the_fetcher_is_known_by_its_number() -> None:
+    """It is the user of that name in the accounts, not whoever says so."""
+    someone = Peer(1, 990, frozenset(), user="ipsecd-domain")
+    assert with_account(someone, _lookup(), _lookup(**{"ipsecd-domain": 990})).is_fetcher
+    assert not with_account(someone, _lookup(), _lookup(**{"ipsecd-domain": 991})).is_fetcher
+    assert not with_account(someone, _lookup(), _lookup()).is_fetcher
 
 
 def test_methods_of_no_table_are_for_nobody() -> None:
@@ -108,15 +135,19 @@ def test_more_groups_than_a_getsockopt_buffer_holds_are_all_seen() -> None:
 def test_groups_are_known_by_number_only_where_they_exist() -> None:
     """A group that the host does not have is nobody's, whatever numbers the peer brings."""
     someone = Peer(1, 65534, frozenset({7, 8}))
-    assert with_account(someone, _lookup(ipsec=7)).groups == {"ipsec"}
-    assert with_account(someone, _lookup(**{"ipsec": 9, "ipsec-view": 8})).groups == {"ipsec-view"}
-    assert with_account(someone, _lookup()).groups == frozenset()
+    assert with_account(someone, _lookup(ipsec=7), _lookup()).groups == {"ipsec"}
+    assert with_account(someone, _lookup(**{"ipsec": 9, "ipsec-view": 8}), _lookup()).groups == {
+        "ipsec-view"
+    }
+    assert with_account(someone, _lookup(), _lookup()).groups == frozenset()
 
 
 def test_roots_group_is_nothing() -> None:
     """Group number 0 is not the user root, and a user of the daemon's own uid is not either."""
     assert not is_admitted(Peer(1, 1000, frozenset({0})))
-    assert not is_admitted(with_account(Peer(1, os.getuid() or 1000, frozenset({0})), _lookup()))
+    assert not is_admitted(
+        with_account(Peer(1, os.getuid() or 1000, frozenset({0})), _lookup(), _lookup())
+    )
 
 
 def test_groups_of_the_system_are_looked_up() -> None:
@@ -130,7 +161,7 @@ def test_names_are_for_people() -> None:
     """A peer is written with the name of its user, where it has one."""
     assert str(Peer(5, 0, frozenset(), user="root")) == "uid 0 (root) pid 5"
     assert str(Peer(5, 4321, frozenset())) == "uid 4321 pid 5"
-    assert with_account(Peer(5, 0, frozenset()), _lookup()).user == "root"
+    assert with_account(Peer(5, 0, frozenset()), _lookup(), _lookup()).user == "root"
 
 
 def _lookup(**numbers: int) -> Callable[[str], int | None]:

@@ -15,6 +15,7 @@ from ipsecd.config import (
     load_config,
     parse_config,
 )
+from ipsecd.config.domain import DomainSettings
 from ipsecd.errors import InvalidInput, NotFound, StoreFailed
 
 EVERYTHING = b"""\
@@ -32,7 +33,32 @@ limits:
   frame-bytes: 65536
   dynamic-rules: 1000
   idle-timeout: 10
+domain:
+  source: https://policy.example.net/fleet/
+  doorbell: etcds://fleet:secret@h1:2379,h2:2379/ipsecd
+  host: web1
+  groups: [web, paris]
+  labels: {site: paris, role: front}
+  interval: 15m
+  ca: /etc/ca.pem
+  certificate: /etc/web1.pem
+  key: /etc/web1.key
+  proxy: http://proxy:3128
+  reports: file:///srv/reports
 """
+DOMAIN = DomainSettings(
+    "https://policy.example.net/fleet",
+    "etcds://fleet:secret@h1:2379,h2:2379/ipsecd",
+    "web1",
+    ("web", "paris"),
+    (("role", "front"), ("site", "paris")),
+    900.0,
+    Path("/etc/ca.pem"),
+    Path("/etc/web1.pem"),
+    Path("/etc/web1.key"),
+    "http://proxy:3128",
+    "file:///srv/reports",
+)
 
 
 def test_every_key_is_read() -> None:
@@ -46,6 +72,7 @@ def test_every_key_is_read() -> None:
         Boot.BLOCK,
         (Path("/run/x.sock"),),
         Limits(5, 50, 65536, 1000, 10.0),
+        DOMAIN,
     )
 
 
@@ -131,6 +158,68 @@ def test_yaml_is_read_without_its_dangers(content: bytes, line: int, message: st
         parse_config(content, "test.yaml")
     assert message in caught.value.message
     assert caught.value.line == line
+
+
+def test_a_domain_needs_a_source_only() -> None:
+    """All else has a default: the host name, no groups, a look every 90 minutes."""
+    settings = parse_config(b"domain: {source: 'file:///srv/fleet'}").domain
+    assert settings == DomainSettings("file:///srv/fleet")
+    assert settings.interval_s == 90 * 60
+    assert parse_config(b"").domain is None
+
+
+@pytest.mark.parametrize(
+    ("section", "message"),
+    [
+        ("{}", "no source"),
+        ("[]", "not a mapping"),
+        ("x", "not a mapping"),
+        ("{source: 'file:///x', sorce: y}", "no key 'sorce'"),
+        ("{source: [x]}", "not a single value"),
+        ("{source: 'http://h/x'}", "no place for policies"),
+        ("{source: 'file:///'}", "no place for policies"),
+        ("{source: 'file:x'}", "no place for policies"),
+        ("{source: 'file://h/x'}", "no place for policies"),
+        ("{source: '/srv/fleet'}", "no place for policies"),
+        ("{source: 'https://u:p@h/x'}", "no place for policies"),
+        ("{source: 'https://h/x?y'}", "no place for policies"),
+        ("{source: 'https:///x'}", "no place for policies"),
+        ("{source: 'https://h:port/x'}", "no URL"),
+        ("{source: 'https://h/x y'}", "no URL"),
+        ("{source: 'file:///x', doorbell: 'etcd://u:hidden@h/k'}", "no place in etcd"),
+        ("{source: 'file:///x', doorbell: 'http://h:1/k'}", "no place in etcd"),
+        ("{source: 'file:///x', doorbell: 'etcd://h:1'}", "no place in etcd"),
+        ("{source: 'file:///x', host: 'a b'}", "cannot name a host"),
+        ("{source: 'file:///x', groups: web}", "not a list"),
+        ("{source: 'file:///x', groups: [../x]}", "cannot name a group"),
+        ("{source: 'file:///x', groups: [[x]]}", "not a name"),
+        ("{source: 'file:///x', labels: [x]}", "not a mapping"),
+        ("{source: 'file:///x', labels: {' x': y}}", "cannot be a label"),
+        ("{source: 'file:///x', labels: {x: [y]}}", "not a single value"),
+        ("{source: 'file:///x', interval: 90}", "not a time between"),
+        ("{source: 'file:///x', interval: 0s}", "not a time between"),
+        ("{source: 'file:///x', interval: 32d}", "not a time between"),
+        ("{source: 'file:///x', ca: ca.pem}", "not an absolute path"),
+        ("{source: 'file:///x', key: /k}", "one of certificate and key"),
+        ("{source: 'file:///x', proxy: 'socks://h'}", "no web proxy"),
+        ("{source: 'file:///x', reports: nowhere}", "no place for policies"),
+    ],
+)
+def test_a_wrong_domain_is_told(section: str, message: str) -> None:
+    """With the line, and never with the password of a doorbell."""
+    with pytest.raises(InvalidInput) as caught:
+        parse_config(f"boot: block\ndomain: {section}\n".encode(), "test.yaml")
+    assert message in caught.value.message
+    assert caught.value.line == 2
+    assert "hidden" not in str(caught.value)
+
+
+def test_passwords_are_for_who_needs_them() -> None:
+    """A doorbell is shown without its password."""
+    assert DOMAIN.doorbell_without_password == "etcds://fleet:…@h1:2379,h2:2379/ipsecd"
+    assert DomainSettings("file:///x").doorbell_without_password is None
+    plain = DomainSettings("file:///x", "etcd://h1:2379/ipsecd")
+    assert plain.doorbell_without_password == "etcd://h1:2379/ipsecd"
 
 
 def test_words_are_words() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from ipsecd.backend.registry import assess
 from ipsecd.control import (
     containers,
+    domain,
     dynamic,
     enforcement,
     explain,
@@ -20,7 +21,9 @@ from ipsecd.control import (
     status,
 )
 from ipsecd.control.method import Method, Names, Parameters, Request, Work
+from ipsecd.control.verdict import Question
 from ipsecd.engine import Engine
+from ipsecd.engine.lookups import Lookups
 from ipsecd.host.interfaces import read_host
 from ipsecd.language.documents import parse_policy
 from ipsecd.model.values import Policy
@@ -37,6 +40,7 @@ METHODS: dict[str, Method] = {
         dynamic,
         quarantine,
         containers,
+        domain,
         enforcement,
     )
     for method in module.METHODS
@@ -63,7 +67,21 @@ class Control:
         self.keep_last_good = engine.keep_last_good
         self.use_line = engine.use_line
         self.set_container_engine = engine.set_container_engine
+        self.ask_domain = engine.ask_domain
+        self.tell_of_domain = engine.tell_of_domain
         self.container_engines = engine.config.container_engines
+
+    @property
+    def lookups(self) -> Lookups:
+        """How far the looking at the domain is; for any thread."""
+        return self._engine.lookups
+
+    def question_about(self, bundle: bytes) -> Question:
+        """What has to be asked about a bundle before it is taken; for any thread.
+
+        Raises ``NotFound`` where no domain is configured.
+        """
+        return domain.question_about(self._engine, bundle)
 
     def wants_containers(self) -> bool:
         """Whether container engines have to be followed."""

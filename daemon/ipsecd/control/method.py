@@ -21,6 +21,8 @@ class Role(Enum):
 
     VIEW = "view"
     CHANGE = "change"
+    FETCH = "fetch"
+    """What only the fetcher of the domain and root do."""
 
 
 class Work(Enum):
@@ -74,5 +76,12 @@ class Method:
     """Whether a name that cannot be looked up is no error: the handler gets it without addresses,
     and the name keeps those that it had."""
     takes_document: bool = False
+    takes_bundle: bool = False
+    """Whether its document is a bundle of the domain, which is verified first, in a process of its
+    own. It is called with the document that was verified, if any, and the parameter ``verdict``."""
+    for_fetcher: bool = False
+    """Whether the fetcher of the domain may call it, who may call nothing else."""
+    without_secrets: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+    """What of its reply those get who are neither root nor the fetcher."""
     tells_progress: bool = False
     """Whether it also replies with its progress, if the caller asks for more than one reply."""

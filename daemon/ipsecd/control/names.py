@@ -9,7 +9,7 @@ from ipsecd.control.method import Method, Request, Role, Work
 from ipsecd.engine import Engine
 from ipsecd.language.addresses import format_value
 from ipsecd.model.addresses import HostName
-from ipsecd.model.values import Filter, Origin, Store
+from ipsecd.model.values import Filter, Origin
 
 
 def _list_names(engine: Engine, _: Request) -> dict[str, Any]:
@@ -42,11 +42,11 @@ def _list_names(engine: Engine, _: Request) -> dict[str, Any]:
 
 
 def _rules(engine: Engine) -> Iterator[tuple[Origin, tuple[Filter, ...], float | None]]:
-    """The rules in force, and when their names were looked up; None for rules of the policy."""
-    policy = engine.policy
+    """The rules in force, and when their names were looked up, where they say it themselves."""
+    policy, store = engine.policy, engine.state.compiled.store.value
     if policy and not engine.stopped:
         for rule in policy.rules:
-            yield Origin(Store.STATIC.value, policy.name, rule.name), rule.filters, None
+            yield Origin(store, policy.name, rule.name), rule.filters, None
     for dynamic_rule in engine.dynamic:
         looked_up = dynamic_rule.looked_up or dynamic_rule.created
         yield dynamic_rule.origin, dynamic_rule.filters, looked_up

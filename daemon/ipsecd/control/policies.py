@@ -6,14 +6,14 @@ import uuid
 from typing import Any
 
 from ipsecd.control.method import Method, Request, Role, Work
-from ipsecd.control.replies import outcome
+from ipsecd.control.replies import local_outcome, place_in_domain
 from ipsecd.control.summary import summary
 from ipsecd.engine import Engine
 from ipsecd.errors import InvalidInput, Refused
 from ipsecd.language.differences import Difference
 from ipsecd.language.documents import format_policy
 from ipsecd.language.expectations import must_be_met
-from ipsecd.model.values import Policy
+from ipsecd.model.values import Policy, Store
 from ipsecd.quoting import first_lines, quote
 from ipsecd.sources.names import dns_names_in, dns_names_of
 from ipsecd.sources.static import KEEP
@@ -27,6 +27,7 @@ def _list_policies(engine: Engine, _: Request) -> dict[str, Any]:
     policies = [
         {
             "name": name,
+            "store": stored.store.value,
             "description": stored.policy.description,
             "path": engine.path_of(name),
             "assigned": name == loaded.assigned,
@@ -39,6 +40,7 @@ def _list_policies(engine: Engine, _: Request) -> dict[str, Any]:
     policies += [
         {
             "name": file.path.rpartition("/")[2],
+            "store": Store.STATIC.value,
             "description": "",
             "path": file.path,
             "assigned": file.path == loaded.assigned_path,
@@ -48,11 +50,37 @@ def _list_policies(engine: Engine, _: Request) -> dict[str, Any]:
         }
         for file in engine.broken
     ]
-    return {"policies": policies}
+    return {"policies": [*_of_domain(engine), *policies]}
+
+
+def _of_domain(engine: Engine) -> list[dict[str, Any]]:
+    """The policy of the domain, if it is in force."""
+    stored = engine.domain.stored
+    if engine.overriding is None or stored is None:
+        return []
+    return [
+        {
+            "name": stored.policy.name,
+            "store": stored.store.value,
+            "description": stored.policy.description,
+            "path": place_in_domain(engine),
+            "assigned": True,
+            "rules": len(stored.policy.facts.actions),
+            "filters": stored.policy.facts.filters,
+            "error": None,
+        }
+    ]
 
 
 def _get_policy(engine: Engine, request: Request) -> dict[str, Any]:
     name = request["name"]
+    if name == engine.overriding and name not in engine.loaded.policies and engine.domain.stored:
+        return {
+            "document": format_policy(engine.domain.stored.policy),
+            "path": place_in_domain(engine),
+            "assigned": True,
+            "id": str(uuid.uuid5(_IDS, name)),
+        }
     return {
         "document": format_policy(engine.stored(name)),
         "path": engine.path_of(name),
@@ -81,7 +109,8 @@ def _apply_policy(engine: Engine, request: Request) -> dict[str, Any]:
         if assign or engine.loaded.assigned == policy.name:
             must_be_met(policy)
         message = f"policy {policy.name!r} would be stored{words}"
-        return outcome(engine, message, changed=False, changes=difference.lines(), stored=policy)
+        lines = difference.lines()
+        return local_outcome(engine, message, changed=False, changes=lines, stored=policy)
     copies: tuple[str, ...] = ()
     if changed:
         assigned = policy.name if assign else KEEP
@@ -91,7 +120,7 @@ def _apply_policy(engine: Engine, request: Request) -> dict[str, Any]:
     replaced = "".join(f"\nthe file that could not be used is kept as {name!r}" for name in copies)
     message = f"policy {policy.name!r} is stored{words}{replaced}"
     lines = difference.lines(document=engine.loaded.policies[policy.name].text) if changed else ()
-    return outcome(engine, message, changed=changed, changes=lines, warns=True, stored=policy)
+    return local_outcome(engine, message, changed=changed, changes=lines, warns=True, stored=policy)
 
 
 def _create_policy(engine: Engine, request: Request) -> dict[str, Any]:
@@ -101,13 +130,13 @@ def _create_policy(engine: Engine, request: Request) -> dict[str, Any]:
             f"there is a policy {quote(name)} already", "choose another name, or add rules"
         )
     engine.change(put=[Policy(name, (), request["description"] or "")])
-    return outcome(engine, f"policy {name!r} is created")
+    return local_outcome(engine, f"policy {name!r} is created")
 
 
 def _delete_policy(engine: Engine, request: Request) -> dict[str, Any]:
     name = request["name"]
     if name not in engine.loaded.policies and request["missing_ok"]:
-        return outcome(engine, f"there is no policy {quote(name)}", changed=False)
+        return local_outcome(engine, f"there is no policy {quote(name)}", changed=False)
     engine.stored(name)
     assigned = engine.loaded.assigned == name
     if assigned and not request["unassign"]:
@@ -118,16 +147,16 @@ def _delete_policy(engine: Engine, request: Request) -> dict[str, Any]:
         engine.change(delete=[name], assign=None)
     else:
         engine.change(delete=[name])
-    return outcome(engine, f"policy {name!r} is deleted")
+    return local_outcome(engine, f"policy {name!r} is deleted")
 
 
 def _assign_policy(engine: Engine, request: Request) -> dict[str, Any]:
     name = request["name"]
     engine.stored(name)
     if engine.loaded.assigned == name and not engine.assigned_is_not_in_force:
-        return outcome(engine, f"policy {name!r} is assigned already", changed=False)
+        return local_outcome(engine, f"policy {name!r} is assigned already", changed=False)
     engine.change(assign=name)
-    return outcome(engine, f"policy {name!r} is assigned", warns=True)
+    return local_outcome(engine, f"policy {name!r} is assigned", warns=True)
 
 
 def _unassign_policy(engine: Engine, request: Request) -> dict[str, Any]:
@@ -136,10 +165,10 @@ def _unassign_policy(engine: Engine, request: Request) -> dict[str, Any]:
         engine.stored(name)
     if engine.loaded.link is None or name not in (None, engine.loaded.assigned):
         what = f"policy {name!r} was not assigned" if name else "nothing was assigned"
-        return outcome(engine, what, changed=False)
+        return local_outcome(engine, what, changed=False)
     was = engine.loaded.assigned or engine.loaded.link
     engine.change(assign=None)
-    return outcome(engine, f"policy {was!r} is unassigned")
+    return local_outcome(engine, f"policy {was!r} is unassigned")
 
 
 def _reload(engine: Engine, request: Request) -> dict[str, Any]:
@@ -151,7 +180,7 @@ def _reload(engine: Engine, request: Request) -> dict[str, Any]:
         message += f"; these names could not be looked up, and keep their addresses: {listed}"
     if problems:
         message += "; these cannot be used:\n" + "\n".join(first_lines(list(problems)))
-    return outcome(engine, message, changed=changed, warns=True)
+    return local_outcome(engine, message, changed=changed, warns=True)
 
 
 def _names_of_document(_: Engine, request: Request) -> frozenset[str]:
@@ -160,7 +189,9 @@ def _names_of_document(_: Engine, request: Request) -> frozenset[str]:
 
 def _names_of_files(engine: Engine, request: Request) -> frozenset[str]:
     """The names that were never looked up, or all names if the call asks to resolve them again."""
-    policies = (stored.policy for stored in engine.read_files().policies.values())
+    policies = [stored.policy for stored in engine.read_files().policies.values()]
+    if engine.domain.stored:
+        policies.append(engine.domain.stored.policy)
     names: frozenset[str] = frozenset().union(*map(dns_names_of, policies))
     if not request["resolve"]:
         return names - engine.names.keys()

@@ -43,6 +43,27 @@ def outcome(
     }
 
 
+def local_outcome(
+    engine: Engine,
+    message: str,
+    *,
+    changed: bool = True,
+    changes: Sequence[str] = (),
+    warns: bool = False,
+    stored: Policy | None = None,
+) -> dict[str, Any]:
+    """The reply to a change to the policies of this host, which the domain's may override."""
+    reply = outcome(engine, message, changed=changed, changes=changes, warns=warns, stored=stored)
+    overriding = engine.overriding
+    if overriding is not None:
+        reply["outcome"]["warnings"].insert(
+            0,
+            f"policy {overriding!r} of the domain is in force in the place of those of this host: "
+            "they are stored, and without effect until the domain withdraws it",
+        )
+    return reply
+
+
 def dynamic_rule(engine: Engine, rule: DynamicRule) -> dict[str, Any]:
     """A dynamic rule, as the type ``DynamicRule`` of the interface has it."""
     return {
@@ -85,3 +106,10 @@ def require_known_state(engine: Engine) -> None:
             "here",
             "mend what ipsecctl status shows, then run: ipsecctl reload",
         )
+
+
+def place_in_domain(engine: Engine) -> str:
+    """Where the policy of the domain is from, for people."""
+    settings, stored = engine.config.domain, engine.domain.stored
+    source = settings.source if settings else "the domain"
+    return f"{source}: {stored.path}" if stored and stored.path else source

@@ -9,8 +9,9 @@ from ipsecd import __version__
 from ipsecd.backend.base import Count
 from ipsecd.backend.registry import AUTO
 from ipsecd.control.absences import absences, filters_by_name
+from ipsecd.control.domain import domain_state
 from ipsecd.control.method import Method, Request, Role, Work
-from ipsecd.control.replies import exemptions, states_of_engines
+from ipsecd.control.replies import exemptions, place_in_domain, states_of_engines
 from ipsecd.engine import Engine
 from ipsecd.host.interfaces import read_host
 
@@ -41,7 +42,7 @@ def _status(engine: Engine, _: Request) -> dict[str, Any]:
         "backend": engine.backend.name,
         "features": list(engine.backend.probe()),
         "assigned": policy.name if policy and not engine.stopped else assigned,
-        "policy_path": engine.path_of(assigned) if assigned else None,
+        "policy_path": _policy_path(engine),
         "loaded_from": engine.loaded_from,
         "wanted": "" if engine.stopped else engine.classifier.digest,
         "observed": observation.digest,
@@ -54,9 +55,16 @@ def _status(engine: Engine, _: Request) -> dict[str, Any]:
         "exemptions": exemptions(engine),
         "unparsable": engine.config.unparsable.value,
         "container_engines": states_of_engines(engine),
+        "domain": domain_state(engine),
         "warnings": absences(engine, filters_by_name(engine)),
     }
     return {"status": status}
+
+
+def _policy_path(engine: Engine) -> str | None:
+    if engine.overriding is not None:
+        return place_in_domain(engine)
+    return engine.path_of(engine.loaded.assigned) if engine.loaded.assigned else None
 
 
 def _stats(engine: Engine, _: Request) -> dict[str, Any]:

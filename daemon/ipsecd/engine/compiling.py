@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from ipsecd import __version__
 from ipsecd.compiler.classifier import Classifier
@@ -51,33 +52,32 @@ class Compiling:
         `tell` hears how many of its filters are compiled.
         """
         policy = stored.policy if stored else None
+        store = stored.store if stored else Store.STATIC
         used = dns_names_of(policy) if policy else frozenset()
         addresses = {name: names[name] for name in used if name in names}
         # Another version may compile the same policy in another way.
         digest = stored.digest if stored else None
-        made_from = (__version__, self._exemptions, self._drop_unparsable, digest)
+        made_from = (__version__, self._exemptions, self._drop_unparsable, digest, store.value)
         key = hashlib.sha256(repr(made_from).encode() + names_to_json(addresses)).hexdigest()
         resolved_policy = policy_with_addresses(policy, addresses) if policy else None
         document = stored.text if stored else None
         if previous and previous.key == key:
             if previous.policy is resolved_policy:
                 return previous
-            return CompiledPolicy(key, resolved_policy, previous.classifier, document)
+            return replace(previous, policy=resolved_policy, document=document)
         # Filters that select containers are left out: this outcome is kept on disk, and addresses
         # of containers are never enforced from there.
         with collection_paused():
             filters = [
                 rule_filter
-                for rule_filter in (
-                    filters_of(resolved_policy, Store.STATIC) if resolved_policy else ()
-                )
+                for rule_filter in (filters_of(resolved_policy, store) if resolved_policy else ())
                 if not has_selectors(rule_filter.filter)
             ]
             classifier = compile_filters(
                 _counted(filters, tell), self._exemptions, drop_unparsable=self._drop_unparsable
             )
         self._check(classifier)
-        return CompiledPolicy(key, resolved_policy, classifier, document)
+        return CompiledPolicy(key, resolved_policy, classifier, document, store)
 
     def everything_blocked(self) -> Classifier:
         """A classifier that blocks all but the exemptions, until a policy is in force."""
@@ -103,7 +103,7 @@ def classifier_with_containers(compiled: CompiledPolicy, inventory: Inventory) -
     if not compiled.policy:
         return compiled.classifier
     by_name = Policy(compiled.policy.name, compiled.policy.facts.by_name)
-    filters = filters_of(by_name, Store.STATIC)
+    filters = filters_of(by_name, compiled.store)
     selecting = [rule_filter for rule_filter in filters if has_selectors(rule_filter.filter)]
     if not selecting:
         return compiled.classifier

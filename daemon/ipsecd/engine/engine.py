@@ -23,8 +23,9 @@ from ipsecd.engine.compiling import Compiling, Names
 from ipsecd.engine.containers import Containers
 from ipsecd.engine.dynamic import DynamicRuleChanges
 from ipsecd.engine.enforcement import Enforcement
+from ipsecd.engine.lookups import Lookups
 from ipsecd.engine.policies import Policies
-from ipsecd.engine.sources import Source
+from ipsecd.engine.sources import Domain, Source
 from ipsecd.engine.starting import Starting
 from ipsecd.engine.state import State
 from ipsecd.engine.view import View
@@ -36,6 +37,7 @@ from ipsecd.model.quarantine import Quarantine
 from ipsecd.model.values import Policy
 from ipsecd.progress import Tell, silent
 from ipsecd.quoting import quote
+from ipsecd.sources.domain import Taken
 from ipsecd.sources.dynamic import DynamicRule
 from ipsecd.sources.files import Disk
 from ipsecd.sources.kept import KeptFiles
@@ -57,19 +59,22 @@ class Engine(View):
         clock: Callable[[], float] = time.monotonic,
         make_other: Callable[[IpsecdError], Backend] | None = None,
         keep_owner: Callable[[int], None] = lambda _: None,
-        earlier_sources: Sequence[Source] = (),
+        earlier_sources: Sequence[Source] | None = None,
     ) -> None:
         """`backend` is called when enforcement starts, in the place of what `config` names.
 
         `make_other` is called with the error when that does not take its first state; it makes
         another backend, or raises. `keep_owner` is called with a descriptor: while it is open,
         nobody else can change what is enforced. `clock` is monotonic, in seconds. A policy of the
-        `earlier_sources` replaces that of the static store.
+        `earlier_sources` replaces that of the static store; None: of the domain, if there is one.
         """
+        if earlier_sources is None:
+            earlier_sources = (Domain(),) if config.domain else ()
         self.config = config
         self.started = time.time()
         self.bpffs = directories.bpffs
         self.frozen_state: State | None = None
+        self.lookups = Lookups()
         self._clock = clock
         self._keep_owner = keep_owner
         self._kept_files = KeptFiles(directories, disk)
@@ -181,13 +186,29 @@ class Engine(View):
     def warnings(self) -> tuple[str, ...]:
         """What is wrong with files although all that should be in force is."""
         reported = "\n".join(self.failures)
-        broken = [text for file in self.broken if (text := str(file.error)) not in reported]
+        broken = [text for text in map(str, self.file_errors) if text not in reported]
         unresolved = [
             f"DNS name {quote(name)} could not be looked up: it has the addresses that it had\n"
             "  hint: the log says why; then run: ipsecctl reload --resolve"
             for name in sorted(self.state.unresolved)
         ]
-        return (*broken, *unresolved, *self._kept_files.warnings)
+        return (
+            *dict.fromkeys(broken),
+            *unresolved,
+            *self._domain_warnings(),
+            *self._kept_files.warnings,
+        )
+
+    def _domain_warnings(self) -> tuple[str, ...]:
+        settings, taken = self.config.domain, self.domain
+        if settings is None or not taken.is_expired(time.time()):
+            return ()
+        warning = (
+            f"what {quote(settings.source)} says was good until {taken.expires}: what is in force "
+            "stays so\n"
+            "  hint: whoever publishes it has to renew it; see also whether it can be reached"
+        )
+        return (warning,)
 
     def observe(self) -> Observation:
         """What the kernel holds."""
@@ -232,6 +253,37 @@ class Engine(View):
     def path_of(self, name: str) -> str:
         """The path of the stored policy called `name`."""
         return str(self._store.path(self.loaded.policies[name]))
+
+    # -- the domain ------------------------------------------------------------------------------
+
+    def take_domain(self, taken: Taken, names: Names) -> bool:
+        """Keep what was taken from the domain and enforce by it; whether that changed anything."""
+        return self._policies.take(taken, names)
+
+    def trust_domain(self, taken: Taken) -> None:
+        """Keep other metadata of the domain; what is in force stays so."""
+        self._policies.trust(taken)
+
+    def ask_domain(self) -> int:
+        """Ask for a look at the domain; its number."""
+        return self._enforcement.run(lambda: self._note_lookups(self.lookups.asking())).asked
+
+    def tell_of_domain(
+        self, number: int, message: str, *, changed: bool = False, problem: str = ""
+    ) -> None:
+        """Take what came of a look at the domain, which answers those up to `number`."""
+        if problem and problem != self.lookups.problem:
+            record(logging.WARNING, "domain-problem", reason=problem)
+        at = time.time()
+        self._enforcement.run(
+            lambda: self._note_lookups(
+                self.lookups.told(number, message, at, changed=changed, problem=problem)
+            )
+        )
+
+    def _note_lookups(self, lookups: Lookups) -> Lookups:
+        self.lookups = lookups
+        return lookups
 
     # -- dynamic rules ---------------------------------------------------------------------------
 

@@ -31,8 +31,10 @@ from ipsecd.engine.sources import (
 )
 from ipsecd.engine.state import State
 from ipsecd.errors import IpsecdError, Refused, StoreFailed
+from ipsecd.language.expectations import must_be_met
 from ipsecd.model.values import Policy
-from ipsecd.progress import Phase, Progress, Tell
+from ipsecd.progress import Phase, Progress, Tell, silent
+from ipsecd.sources.domain import Taken
 from ipsecd.sources.kept import KeptFiles
 from ipsecd.sources.reading import Loaded, StoredPolicy
 from ipsecd.sources.remembered import digest_of
@@ -88,6 +90,7 @@ class Policies:
         refused = now.refused.mended(change.written) if now.refused else None
         if refused and not (isinstance(assign, Keep) and refused.assigned_error):
             refused = None
+        choice = self._choose_or_keep(content, known_names, tell)
 
         def next_state(state: State) -> State:
             return replace(
@@ -97,10 +100,9 @@ class Policies:
                 unresolved=state.unresolved - names.keys(),
                 loaded=content,
                 refused=refused,
-                failures=_failures(content, refused),
+                failures=_failures(choice, content, refused),
             )
 
-        choice = self._choose_or_keep(content, known_names, tell)
         if choice:
             self.kept_files.check(choice.compiled, known_names)
         with Attempt() as attempt:
@@ -137,7 +139,7 @@ class Policies:
             choice = self._choose(loaded, known_names, tell)
         except IpsecdError as error:
             if error is loaded.assigned_error:
-                failures = _failures(loaded)
+                failures = _failures(None, loaded)
                 self._note(lambda state: replace(state, refused=loaded, failures=failures))
             raise
         is_changed = (
@@ -154,7 +156,7 @@ class Policies:
                 unresolved=(state.unresolved | names.keys()) - answered.keys(),
                 loaded=loaded,
                 refused=None,
-                failures=_failures(loaded),
+                failures=_failures(choice, loaded),
             )
 
         with Attempt() as attempt:
@@ -172,6 +174,57 @@ class Policies:
         self.enforcement.run(self.kept_files.dynamic.mend)
         return is_changed, tuple(str(file.error) for file in loaded.broken)
 
+    def take(self, taken: Taken, names: Names) -> bool:
+        """Keep what was taken from the domain, and enforce by it; whether that changed anything.
+
+        A name among `names` that has no addresses could not be looked up, as for ``reload``. Raises
+        why it cannot be in force; then all is as it was, on disk too.
+        """
+        now = self.enforcement.state
+        looked_up = time.time()
+        answered = {name: addresses for name, addresses in names.items() if addresses}
+        all_names = {**now.names, **answered}
+        if taken.stored:
+            must_be_met(taken.stored.policy)
+            self.kept_files.reader.remember(taken.stored.text, taken.stored.policy)
+        choice = self._choose(now.loaded, all_names, silent, taken)
+        is_same = choice.source is now.source and choice.compiled.key == now.compiled.key
+        if is_same and now.enforcing:
+            self.trust(taken)
+            return False
+        self.kept_files.check(choice.compiled, all_names)
+
+        def next_state(state: State) -> State:
+            return replace(
+                state,
+                names=all_names,
+                looked_up={**state.looked_up, **dict.fromkeys(answered, looked_up)},
+                unresolved=(state.unresolved | names.keys()) - answered.keys(),
+                domain=taken,
+                failures=_failures(choice, state.loaded, state.refused),
+            )
+
+        with Attempt() as attempt:
+            make_state = self._prepare(
+                attempt,
+                choice,
+                lambda state: with_new_addresses(next_state(state), answered, looked_up),
+                silent,
+            )
+            before = now.domain or Taken()
+            attempt.step(
+                partial(self.kept_files.save_domain, taken, before),
+                lambda _: self.kept_files.save_domain(before, taken),
+            )
+            self._switch(attempt, make_state, all_names)
+        self.keep_last_good()
+        return True
+
+    def trust(self, taken: Taken) -> None:
+        """Keep other metadata of the domain, where the policy in force stays the same."""
+        self.kept_files.save_domain(taken, self.enforcement.state.domain or Taken())
+        self._note(lambda state: replace(state, domain=taken))
+
     def read_files(self) -> Loaded:
         """What the policy files say now, without enforcing it."""
         loaded = self.store.load()
@@ -182,6 +235,8 @@ class Policies:
         """Save what is in force for the next start. Without it, boot compiles the policy again."""
         state = self.enforcement.state
         digests = {stored.digest for stored in state.loaded.policies.values()}
+        if state.domain and state.domain.stored:
+            digests.add(state.domain.stored.digest)
         if state.source is not SourceName.STATIC and state.compiled.document is not None:
             digests.add(digest_of(state.compiled.document))
         self.kept_files.save_policies(digests)
@@ -250,13 +305,17 @@ class Policies:
             lambda: self.enforcement.record_state(next_state(self.enforcement.state))
         )
 
-    def _choose(self, loaded: Loaded, names: Names, tell: Tell) -> Choice:
-        """Choose the policy if the static store holds `loaded`; raises ``IpsecdError``."""
+    def _choose(
+        self, loaded: Loaded, names: Names, tell: Tell, taken: Taken | None = None
+    ) -> Choice:
+        """Choose the policy if the static store holds `loaded`; raises ``IpsecdError``.
+
+        `taken` is what is taken from the domain, in the place of what was before.
+        """
         compiled = self.enforcement.state.compiled
         compile_stored = partial(self.compiling.compile, names=names, previous=compiled, tell=tell)
-        choice = choose(
-            (*self.earlier_sources, Static()), Situation(loaded), compile_stored, strictly
-        )
+        situation = Situation(loaded, domain=taken or self.enforcement.state.domain)
+        choice = choose((*self.earlier_sources, Static()), situation, compile_stored, strictly)
         assert choice is not None, "a strict choice ends with the first failure"
         return choice
 
@@ -283,8 +342,12 @@ class Policies:
         return False
 
 
-def _failures(loaded: Loaded, refused: Loaded | None = None) -> tuple[str, ...]:
-    """Why what is assigned is not in force, in words."""
+def _failures(
+    choice: Choice | None, loaded: Loaded, refused: Loaded | None = None
+) -> tuple[str, ...]:
+    """Why what is assigned is not in force, in words; where it is not to be, that is no failure."""
+    if choice and choice.source is SourceName.DOMAIN:
+        return ()
     contents = [content for content in (loaded, refused) if content]
     errors = (content.assigned_error for content in contents)
     return tuple(dict.fromkeys(str(error) for error in errors if error))

@@ -7,11 +7,12 @@ cannot say. The last good policy is given only after another source could not sa
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol
 
 from ipsecd.errors import IpsecdError
+from ipsecd.sources.domain import Taken
 from ipsecd.sources.last_good import CompiledPolicy
 from ipsecd.sources.reading import Loaded, StoredPolicy
 
@@ -29,11 +30,13 @@ class SourceName(StrEnum):
 class Situation:
     """What a source is told when it is asked: ``loaded``, the content of the static store.
 
-    ``failing`` says that an earlier source could not say what it has, or that settings are wrong.
+    ``domain`` is what was taken from the domain last. ``failing`` says that an earlier source could
+    not say what it has, or that settings are wrong.
     """
 
     loaded: Loaded
     failing: bool = False
+    domain: Taken | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,17 @@ class Source(Protocol):
 
     def read(self, situation: Situation) -> Offer | None:
         """Its policy, None if it has none; raises ``IpsecdError`` if it cannot say."""
+
+
+class Domain:
+    """The policy that was taken from the domain, until the domain withdraws it."""
+
+    name = SourceName.DOMAIN
+
+    def read(self, situation: Situation) -> Offer | None:
+        """The policy that was taken last, if any was and it is not withdrawn."""
+        domain = situation.domain
+        return Offer(domain.stored) if domain and domain.stored else None
 
 
 class Static:
@@ -105,7 +119,7 @@ def choose(
     failing = False
     for source in sources:
         try:
-            offer = source.read(Situation(situation.loaded, situation.failing or failing))
+            offer = source.read(replace(situation, failing=situation.failing or failing))
             if offer is not None:
                 return Choice(source.name, offer.compiled or compile_stored(offer.stored))
         except IpsecdError as error:

@@ -16,12 +16,23 @@ from ipsecd.engine.compiling import Compiling, classifier_with_containers
 from ipsecd.engine.enforcement import Enforcement
 from ipsecd.engine.expectations import judged
 from ipsecd.engine.quarantines import change_dynamic_rules
-from ipsecd.engine.sources import Choice, LastGood, Situation, Source, SourceName, Static, choose
+from ipsecd.engine.sources import (
+    Choice,
+    Domain,
+    LastGood,
+    Situation,
+    Source,
+    SourceName,
+    Static,
+    choose,
+)
 from ipsecd.engine.state import Condition, ContainerNews, State
 from ipsecd.errors import IpsecdError
 from ipsecd.language.documents import format_policy
 from ipsecd.log import record
 from ipsecd.model.inventory import merged
+from ipsecd.model.values import Store
+from ipsecd.sources.domain import Taken
 from ipsecd.sources.kept import KeptFiles
 from ipsecd.sources.last_good import CompiledPolicy
 from ipsecd.sources.names import dns_names_of, without_names
@@ -68,6 +79,13 @@ class Starting:
             file.path == loaded.assigned_path for file in loaded.broken
         ):
             problems.append(str(loaded.assigned_error))
+        domain = self.kept_files.domain()
+        problems += self.kept_files.warnings
+        if domain and domain.stored:
+            try:
+                self.compiling.compile(domain.stored, names)
+            except IpsecdError as error:
+                problems.append(str(error))
         if loaded.assigned:
             try:
                 self.compiling.compile(loaded.policies[loaded.assigned], names)
@@ -141,25 +159,40 @@ class Starting:
                 text = f"addresses of {', '.join(sorted(unresolved))} are not known yet"
                 failures.insert(0, f"{text}: filters by these names wait for the daemon")
                 policy = without_names(stored.policy, unresolved)
-                stored = StoredPolicy(policy, stored.path, format_policy(policy))
+                stored = replace(stored, policy=policy, text=format_policy(policy))
             return self.compiling.compile(stored, names, compiled)
 
         last_good = LastGood(compiled)
         sources: list[Source] = [*self.earlier_sources, Static(), last_good]
         if config_error:
-            sources.insert(0, last_good)
+            # Whether there is a domain is not known either.
+            sources = [last_good, Domain(), *sources]
         loaded = judged(_load(read), compiled)
-        choice = choose(
-            sources, Situation(loaded, bool(config_error)), compile_stored, note_failure
-        )
+        domain = self._domain(compiled)
+        situation = Situation(loaded, bool(config_error), domain)
+        choice = choose(sources, situation, compile_stored, note_failure)
         state = replace(
             self.enforcement.state,
             names=names,
             loaded=loaded,
+            domain=domain,
             refused=None,
             failures=(*([str(config_error)] if config_error else []), *failures),
         )
         return state, choice
+
+    def _domain(self, last_good: CompiledPolicy | None) -> Taken | None:
+        """What was taken from the domain; without its file, a last good policy that came from it.
+
+        Nothing that happens to a file withdraws a policy.
+        """
+        taken = self.kept_files.domain()
+        if taken or last_good is None or last_good.store is not Store.DOMAIN:
+            return taken
+        if last_good.document is None:
+            return None
+        policy = self.kept_files.reader.read(last_good.document, "<document>")
+        return Taken(stored=StoredPolicy(policy, "", last_good.document, Store.DOMAIN))
 
     def _with_choice(self, state: State, choice: Choice | None) -> State:
         choice = choice or Choice(SourceName.NOTHING, self.compiling.compile(None, {}))

@@ -17,6 +17,7 @@ from ipsecd.errors import Refused
 from ipsecd.model.addresses import Network
 from ipsecd.model.inventory import Inventory
 from ipsecd.model.quarantine import Quarantine
+from ipsecd.sources.domain import Taken
 from ipsecd.sources.dynamic import DynamicRules
 from ipsecd.sources.last_good import CompiledPolicy
 from ipsecd.sources.reading import Loaded
@@ -106,6 +107,7 @@ class State:
     DNS names; ``looked_up`` is when this process looked each name up, in seconds since the epoch;
     ``unresolved`` are the names without an answer when that was last tried. ``loaded`` is what the
     static store holds; ``refused`` is what a reload has read since and could not put in force.
+    ``domain`` is what was taken from the domain last, None if that is not known.
     """
 
     condition: Condition = Condition.STOPPED
@@ -123,6 +125,7 @@ class State:
     unresolved: frozenset[str] = frozenset()
     loaded: Loaded = field(default_factory=Loaded)
     refused: Loaded | None = None
+    domain: Taken | None = None
     failures: tuple[str, ...] = ()
     pending: PendingPolicy | None = None
 

@@ -9,11 +9,12 @@ from ipsecd.compiler.volatile import Volatile
 from ipsecd.engine.compiling import Names
 from ipsecd.engine.sources import SourceName
 from ipsecd.engine.state import State
-from ipsecd.errors import NotFound
+from ipsecd.errors import IpsecdError, NotFound
 from ipsecd.model.addresses import Process
 from ipsecd.model.inventory import Inventory, has_selectors
 from ipsecd.model.values import Action, Filter, InForce, Origin, Policy, Store, filters_of
 from ipsecd.quoting import quote
+from ipsecd.sources.domain import Taken
 from ipsecd.sources.dynamic import DynamicRules
 from ipsecd.sources.reading import BrokenFile, Loaded
 
@@ -22,7 +23,8 @@ def filters_in_force(state: State) -> tuple[InForce, ...]:
     """Every filter in force: those of the policy, then the dynamic ones."""
     if state.stopped:
         return ()
-    policy = filters_of(state.compiled.policy, Store.STATIC) if state.compiled.policy else ()
+    compiled = state.compiled
+    policy = filters_of(compiled.policy, compiled.store) if compiled.policy else ()
     all_filters = (
         *policy,
         *(rule_filter for rule in state.dynamic for rule_filter in rule.in_force),
@@ -43,7 +45,7 @@ def rules_in_force(state: State) -> dict[Origin, Action]:
     rules = {}
     if policy:
         for name, action in policy.facts.actions.items():
-            rules[Origin(Store.STATIC.value, policy.name, name)] = action
+            rules[Origin(state.compiled.store.value, policy.name, name)] = action
     return rules | {rule.origin: rule.action for rule in state.dynamic}
 
 
@@ -105,6 +107,18 @@ class View:
         return self.state.compiled.policy
 
     @property
+    def domain(self) -> Taken:
+        """What was taken from the domain last."""
+        return self.state.domain or Taken()
+
+    @property
+    def overriding(self) -> str | None:
+        """The name of the domain policy, if it is in force in the place of those of this host."""
+        state = self.state
+        is_domain = not state.stopped and state.compiled.store is Store.DOMAIN
+        return state.compiled.policy.name if is_domain and state.compiled.policy else None
+
+    @property
     def classifier(self) -> Classifier:
         """The classifier in force, with the addresses that containers have now."""
         return self.state.classifier
@@ -136,6 +150,13 @@ class View:
     def broken(self) -> tuple[BrokenFile, ...]:
         """The files that could not be used when they were last read."""
         return (self.state.refused or self.state.loaded).broken
+
+    @property
+    def file_errors(self) -> tuple[IpsecdError, ...]:
+        """What is wrong with files, and why the assigned policy cannot be put in force."""
+        read = self.state.refused or self.state.loaded
+        assigned = [read.assigned_error] if read.assigned_error else []
+        return (*(file.error for file in read.broken), *assigned)
 
     def stored(self, name: str) -> Policy:
         """The stored policy called `name`; raises ``NotFound``."""

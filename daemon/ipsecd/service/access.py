@@ -1,7 +1,8 @@
 """Owns who may call which method; of sockets it must know only how the kernel names a peer.
 
-Root and the group ``ipsec`` may change things, the group ``ipsec-view`` may read, and nobody else
-gets an answer.
+Root and the group ``ipsec`` may change things, and the group ``ipsec-view`` may read. The user
+``ipsecd-domain`` hands over what it fetched of the domain and does nothing else. Nobody else gets
+an answer.
 """
 
 from __future__ import annotations
@@ -22,12 +23,18 @@ from ipsecd.protocol.description import CONTROL, SERVICE, load_interface
 
 CHANGE_GROUP = "ipsec"
 VIEW_GROUP = "ipsec-view"
+FETCHER = "ipsecd-domain"
+"""The user that looks at the domain."""
 
 ROLES: dict[str, Role] = {
     **{f"{CONTROL}.{method.name}": method.role for method in METHODS.values()},
     **dict.fromkeys((f"{SERVICE}.{name}" for name in load_interface(SERVICE).methods), Role.VIEW),
 }
-"""The role that each method demands, by its full name."""
+"""What each method takes, by its full name."""
+OF_FETCHER = frozenset(
+    f"{CONTROL}.{method.name}" for method in METHODS.values() if method.for_fetcher
+)
+"""What the fetcher may call, whatever groups it is in."""
 
 SO_PEERGROUPS = 59  # asm-generic/socket.h, since Linux 4.13
 
@@ -47,7 +54,7 @@ class Peer:
     """The process at the other end, as the kernel knew it when it connected.
 
     ``groups`` says which of the daemon's two groups the peer is in; ``user`` is the name of
-    ``uid``, for logs only.
+    ``uid``, for logs only. ``is_fetcher`` says whether it is the user ``ipsecd-domain``.
     """
 
     pid: int
@@ -55,6 +62,7 @@ class Peer:
     gids: frozenset[int]
     groups: frozenset[str] = field(default_factory=frozenset)
     user: str = ""
+    is_fetcher: bool = False
 
     def __str__(self) -> str:
         name = f" ({self.user})" if self.user else ""
@@ -64,14 +72,24 @@ class Peer:
 def may_call(peer: Peer, method: str) -> bool:
     """Whether `peer` may call `method`, a full name; nobody may call what is not in ``ROLES``."""
     role = ROLES.get(method)
+    if peer.uid == 0:
+        return role is not None
+    if peer.is_fetcher:
+        return method in OF_FETCHER
     if role is Role.CHANGE:
-        return peer.uid == 0 or CHANGE_GROUP in peer.groups
+        return CHANGE_GROUP in peer.groups
     return role is Role.VIEW and is_admitted(peer)
 
 
 def is_admitted(peer: Peer) -> bool:
     """Whether `peer` gets any answer at all."""
-    return peer.uid == 0 or not peer.groups.isdisjoint({CHANGE_GROUP, VIEW_GROUP})
+    is_member = not peer.groups.isdisjoint({CHANGE_GROUP, VIEW_GROUP})
+    return peer.uid == 0 or peer.is_fetcher or is_member
+
+
+def sees_secrets(peer: Peer) -> bool:
+    """Whether `peer` gets passwords and what vouches for the domain."""
+    return peer.uid == 0 or peer.is_fetcher
 
 
 def credentials(connection: socket.socket) -> Peer:
@@ -85,16 +103,27 @@ def credentials(connection: socket.socket) -> Peer:
     return Peer(pid, uid, frozenset({gid}) | _supplementary_groups(connection))
 
 
-def with_account(peer: Peer, gid_of: Callable[[str], int | None]) -> Peer:
+def with_account(
+    peer: Peer, gid_of: Callable[[str], int | None], uid_of: Callable[[str], int | None]
+) -> Peer:
     """`peer` with its name and groups looked up, which may wait for a directory server."""
     groups = frozenset(group for group in (CHANGE_GROUP, VIEW_GROUP) if gid_of(group) in peer.gids)
-    return Peer(peer.pid, peer.uid, peer.gids, groups, _user_name(peer.uid))
+    is_fetcher = uid_of(FETCHER) == peer.uid
+    return Peer(peer.pid, peer.uid, peer.gids, groups, _user_name(peer.uid), is_fetcher)
 
 
 def group_id(name: str) -> int | None:
     """The number of the group `name`, or None where there is no such group."""
     try:
         return grp.getgrnam(name).gr_gid
+    except KeyError:
+        return None
+
+
+def user_id(name: str) -> int | None:
+    """The number of the user `name`, or None where there is no such user."""
+    try:
+        return pwd.getpwnam(name).pw_uid
     except KeyError:
         return None
 

@@ -20,8 +20,22 @@ from ipsecd.errors import LimitExceeded
 from ipsecd.log import record, record_bug
 from ipsecd.protocol.errors import to_wire
 from ipsecd.protocol.frames import encode_frame
-from ipsecd.service.access import Peer, credentials, group_id, is_admitted, with_account
-from ipsecd.service.connections import Answer, Connection, ConnectionLimits, UnsentBytes
+from ipsecd.service.access import (
+    Peer,
+    credentials,
+    group_id,
+    is_admitted,
+    user_id,
+    with_account,
+)
+from ipsecd.service.connections import (
+    Answer,
+    Connection,
+    ConnectionLimits,
+    Follow,
+    UnsentBytes,
+    no_more,
+)
 
 IDENTIFY_TIMEOUT_S = 5.0
 ACCEPTS_AT_ONCE = 64
@@ -45,16 +59,23 @@ class Service:
         limits: Limits | None = None,
         *,
         write_timeout_s: float = 30.0,
+        follow: Follow = no_more,
         gid_of: Callable[[str], int | None] = group_id,
+        uid_of: Callable[[str], int | None] = user_id,
     ) -> None:
-        """`gid_of` looks a group up by its name; it runs in a thread, so it may take long."""
+        """`gid_of` looks a group up by its name and `uid_of` a user.
+
+        They run in a thread, so they may take long.
+        """
         self._listener = listener
         self._answer = answer
         self._limits = limits or Limits()
         self._bounds = ConnectionLimits(
             self._limits.frame_bytes, self._limits.idle_timeout_s, write_timeout_s
         )
+        self._follow = follow
         self._gid_of = gid_of
+        self._uid_of = uid_of
         self._accounts = ThreadPoolExecutor(2, "accounts")
         self._unsent = UnsentBytes()
         self._clients: dict[asyncio.Task[None], tuple[int, socket.socket]] = {}
@@ -148,7 +169,9 @@ class Service:
             return
         self._admitted_by_uid[peer.uid] += 1
         try:
-            await Connection(sock, peer, self._bounds, self._unsent, self._answer).serve()
+            await Connection(
+                sock, peer, self._bounds, self._unsent, self._answer, self._follow
+            ).serve()
         finally:
             self._admitted_by_uid[peer.uid] -= 1
 
@@ -177,7 +200,9 @@ class Service:
         """
         if peer.uid == 0:
             return Peer(peer.pid, 0, peer.gids, user="root")
-        future = asyncio.wrap_future(self._accounts.submit(with_account, peer, self._gid_of))
+        future = asyncio.wrap_future(
+            self._accounts.submit(with_account, peer, self._gid_of, self._uid_of)
+        )
         try:
             async with asyncio.timeout(IDENTIFY_TIMEOUT_S):
                 return await future

@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from ipsecd import __version__
@@ -32,9 +33,17 @@ from ipsecd.protocol.errors import (
 )
 from ipsecd.protocol.frames import encode_frame
 from ipsecd.protocol.messages import Call, reply_of
-from ipsecd.service.access import CHANGE_GROUP, ROLES, Peer, may_call
-from ipsecd.service.descriptors import Descriptors, read_document
+from ipsecd.service.access import CHANGE_GROUP, ROLES, Peer, may_call, sees_secrets
+from ipsecd.service.connections import Replies
+from ipsecd.service.descriptors import (
+    MAX_BUNDLE_BYTES,
+    MAX_DOCUMENT_BYTES,
+    Descriptors,
+    read_document,
+)
+from ipsecd.service.domain import Waiting
 from ipsecd.service.engine_lines import EngineLines
+from ipsecd.service.verification import Verification
 
 READ_TIMEOUT_S = 10.0
 MAX_OBJECT = 200
@@ -48,11 +57,15 @@ class Calls:
         engine: EngineLines,
         resolver: Resolver | None = None,
         changed: Callable[[], None] = lambda: None,
+        verification: Verification | None = None,
     ) -> None:
         """`changed` is called after every call that may have changed something."""
         self._engine = engine
         self._resolver = resolver or Resolver()
         self._changed = changed
+        self._verification = verification or Verification()
+        self.waiting = Waiting(engine)
+        self._takes_bundle = False
         self._interfaces = {name: load_interface(name) for name in (CONTROL, SERVICE)}
         self._readers = ThreadPoolExecutor(4, "document")
         self._reading: dict[int, asyncio.Lock] = {}
@@ -66,7 +79,7 @@ class Calls:
         """
         begun = time.monotonic()
         outcome, level, message = "done", logging.DEBUG, None
-        if ROLES.get(call.method) is Role.CHANGE:
+        if ROLES.get(call.method) in (Role.CHANGE, Role.FETCH):
             level = logging.INFO
         try:
             reply = await self._reply(peer, call, descriptors, tell)
@@ -108,6 +121,11 @@ class Calls:
             tell = silent
         names: dict[str, tuple[Network, ...]] = {}
         tell(Progress(Phase.WAITING))
+        if METHODS[method].takes_bundle:
+            parameters, document = await self._verified(parameters, document)
+        elif method == "RefreshDomain":
+            asked = await self.waiting.have_looked(parameters["wait_s"])
+            parameters = {**parameters, "asked": asked}
         if METHODS[method].names:
             needed = await run(engine.names_needed, method, parameters, document, tell)
             if needed:
@@ -124,6 +142,48 @@ class Calls:
             return await run(engine.call, method, parameters, by, names, document, tell)
         finally:
             self._changed()
+            self.waiting.look()
+
+    async def _verified(
+        self, parameters: dict[str, Any], bundle: bytes | None
+    ) -> tuple[dict[str, Any], bytes | None]:
+        """The parameters with the verdict on a bundle, and the document that it is about."""
+        question = await asyncio.to_thread(self._engine.engine.question_about, bundle or b"")
+        answer = await self._verification.answer(await asyncio.to_thread(question.text))
+        verdict = await asyncio.to_thread(question.verdict, answer)
+        return {**parameters, "source": verdict.path, "verdict": verdict}, verdict.document
+
+    async def _take(
+        self, parameters: dict[str, Any], by: str, descriptors: Descriptors
+    ) -> dict[str, Any]:
+        """Take a bundle; what keeps it from being taken is known to those who ask.
+
+        One at a time: a bundle may be large, and a fetcher that is not ours any more may have many.
+        """
+        if self._takes_bundle:
+            raise Refused("another bundle is being taken", "hand it over again when it is")
+        self._takes_bundle = True
+        try:
+            text = parameters["document"]
+            bundle = await self._document(text, descriptors.take(), MAX_BUNDLE_BYTES)
+            return await self.carry_out("TakeDomain", parameters, by, bundle)
+        except IpsecdError as error:
+            tell = partial(self._engine.engine.tell_of_domain, problem=str(error))
+            await self._engine.run(tell, parameters["refresh"], "")
+            self.waiting.look()
+            raise
+        finally:
+            self._takes_bundle = False
+
+    def follow(self, peer: Peer, call: Call) -> tuple[dict[str, Any], Replies] | None:
+        """The replies to a call that wants more than one, as ``Follow`` says."""
+        if call.name != "AwaitDomain" or not call.more or not may_call(peer, call.method):
+            return None
+        try:
+            given = self._interfaces[CONTROL].check_call(call.name, call.parameters)
+        except VarlinkError:
+            return None
+        return given, self.waiting.asked(given["refresh"])
 
     async def _look_up(self, method: str, needed: frozenset[str]) -> dict[str, tuple[Network, ...]]:
         if not METHODS[method].keeps_names:
@@ -150,21 +210,25 @@ class Calls:
         if call.name not in interface.methods:
             raise method_not_found(call.method)
         if not may_call(peer, call.method):
-            raise AccessDenied(
-                f"{peer} may read, and may not call {call.name}",
-                f"run it as root, or join the group {CHANGE_GROUP!r} and log in again",
-            )
+            raise _denied(peer, call)
         parameters = interface.check_call(call.name, call.parameters)
         if call.interface == SERVICE:
             return self._about_itself(call.name, parameters)
+        method = METHODS[call.name]
+        if method.takes_bundle:
+            return await self._take(parameters, str(peer), descriptors)
         document = None
-        if METHODS[call.name].takes_document:
-            document = await self._document(parameters["document"], descriptors.take())
-        if METHODS[call.name].role is Role.CHANGE:
+        if method.takes_document:
+            text = parameters["document"]
+            document = await self._document(text, descriptors.take(), MAX_DOCUMENT_BYTES)
+        if method.role is not Role.VIEW:
             return await self.carry_out(call.name, parameters, str(peer), document, tell)
         # The reads of one user run one after the other, so that users take turns.
         async with self._reading.setdefault(peer.uid, asyncio.Lock()):
-            return await self.carry_out(call.name, parameters, str(peer), document)
+            reply = await self.carry_out(call.name, parameters, str(peer), document)
+        if method.without_secrets and not sees_secrets(peer):
+            return method.without_secrets(reply)
+        return reply
 
     def _about_itself(self, method: str, parameters: dict[str, Any]) -> dict[str, Any]:
         if method == "GetInfo":
@@ -180,7 +244,7 @@ class Calls:
             raise interface_not_found(name)
         return {"description": self._interfaces[name].description}
 
-    async def _document(self, text: str | None, descriptor: int | None) -> bytes:
+    async def _document(self, text: str | None, descriptor: int | None, limit: int) -> bytes:
         """The document of a call: its text, or the content of the file that was passed with it."""
         if descriptor is None:
             if text is None:
@@ -190,7 +254,7 @@ class Calls:
             os.close(descriptor)
             raise invalid_parameter("document", "is given, and a file was passed too")
         # The file can be on a server that does not answer, so it is read in another thread.
-        reading = self._readers.submit(read_document, descriptor)
+        reading = self._readers.submit(read_document, descriptor, limit)
         reading.add_done_callback(_closer(descriptor))
         try:
             async with asyncio.timeout(READ_TIMEOUT_S):
@@ -239,6 +303,18 @@ def _closer(descriptor: int) -> Callable[[Future[bytes]], None]:
         os.close(descriptor)
 
     return close
+
+
+def _denied(peer: Peer, call: Call) -> AccessDenied:
+    if peer.is_fetcher or ROLES[call.method] is Role.FETCH:
+        return AccessDenied(
+            f"{peer} may not call {call.name}",
+            "run it as root: the fetcher of the domain does nothing else, and nobody else does it",
+        )
+    return AccessDenied(
+        f"{peer} may read, and may not call {call.name}",
+        f"run it as root, or join the group {CHANGE_GROUP!r} and log in again",
+    )
 
 
 def _name(error: IpsecdError | VarlinkError) -> str:

@@ -13,9 +13,10 @@ import array
 import asyncio
 import logging
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from ipsecd.errors import InvalidInput, LimitExceeded
 from ipsecd.log import record
@@ -34,6 +35,14 @@ PROGRESS_PAUSE_S = 0.25
 
 Answer = Callable[[Peer, Call, Descriptors, Tell], Awaitable[bytes]]
 """Gives the frame to reply with, and raises nothing. It closes the descriptors that it takes."""
+Replies = AsyncGenerator[dict[str, Any], None]
+Follow = Callable[[Peer, Call], tuple[dict[str, Any], Replies] | None]
+"""Gives what to reply to a call again and again, until the client says something, and what to reply
+if there was nothing until then; None for calls that have one answer."""
+
+
+def no_more(_: Peer, __: Call) -> None:
+    """Have one answer for every call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +87,14 @@ class Connection:
         bounds: ConnectionLimits,
         unsent: UnsentBytes,
         answer: Answer,
+        follow: Follow = no_more,
     ) -> None:
         self._sock = sock
         self._peer = peer
         self._bounds = bounds
         self._unsent_bytes = unsent
         self._answer = answer
+        self._follow = follow
         self._decoder = FrameDecoder(bounds.frame_bytes)
         self._descriptors = Descriptors()
         self._unsent_frame = memoryview(b"")
@@ -92,6 +103,10 @@ class Connection:
         """Answer calls until the client goes, is too slow or breaks the protocol."""
         try:
             while (call := await self._next_call()) is not None:
+                followed = self._follow(self._peer, call)
+                if followed is not None:
+                    await self._send_all(*followed)
+                    continue
                 reply = await self._answered(call)
                 if not call.oneway:
                     await self._send(reply)
@@ -139,6 +154,24 @@ class Connection:
                 reply = reply_of({"progress": words}, continues=True)
                 self._unsent_frame = memoryview(encode_frame(reply))
                 await self._send_unsent_frame()
+
+    async def _send_all(self, last: dict[str, Any], replies: Replies) -> None:
+        """Send replies as they come; the `last` once more when the client says something."""
+        leaving = asyncio.create_task(wait_readable(self._sock))
+        try:
+            while True:
+                coming = asyncio.create_task(anext(replies))
+                await asyncio.wait({leaving, coming}, return_when=asyncio.FIRST_COMPLETED)
+                if not coming.done():
+                    coming.cancel()
+                    await asyncio.wait({coming})
+                    break
+                last = coming.result()
+                await self._send(encode_frame(reply_of(last, continues=True)))
+        finally:
+            leaving.cancel()
+            await replies.aclose()
+        await self._send(encode_frame(reply_of(last)))
 
     async def _next_call(self) -> Call | None:
         """The next call, or None at the end; raises ``TimeoutError`` if it takes too long."""

@@ -10,6 +10,8 @@ from ipsecd.errors import LimitExceeded, Refused
 from ipsecd.language.reading import MAX_BYTES
 
 MAX_DOCUMENT_BYTES = MAX_BYTES
+MAX_BUNDLE_BYTES = 2 * MAX_BYTES
+"""A policy document, escaped, with what vouches for it."""
 
 
 class Descriptors:
@@ -38,11 +40,11 @@ class Descriptors:
             self._held = None
 
 
-def read_document(descriptor: int) -> bytes:
+def read_document(descriptor: int, max_bytes: int = MAX_DOCUMENT_BYTES) -> bytes:
     """All that the file behind `descriptor` holds, from its beginning; leaves it open.
 
     Only regular files and memfds are read: others may block or never end. Raises ``Refused``
-    for those and for what cannot be read, ``LimitExceeded`` beyond 16 MiB.
+    for those and for what cannot be read, ``LimitExceeded`` beyond `max_bytes`.
     """
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -52,12 +54,12 @@ def read_document(descriptor: int) -> bytes:
             )
         pieces = []
         offset = 0
-        while piece := os.pread(descriptor, MAX_DOCUMENT_BYTES + 1 - offset, offset):
+        while piece := os.pread(descriptor, max_bytes + 1 - offset, offset):
             pieces.append(piece)
             offset += len(piece)
-            if offset > MAX_DOCUMENT_BYTES:
+            if offset > max_bytes:
                 raise LimitExceeded(
-                    f"the document is larger than {MAX_DOCUMENT_BYTES} bytes",
+                    f"the document is larger than {max_bytes} bytes",
                     "split the policy, or merge its filters",
                 )
     except OSError as error:

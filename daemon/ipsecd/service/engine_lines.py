@@ -24,6 +24,8 @@ from threading import Lock, Thread, current_thread
 from typing import Any, ParamSpec, Protocol, TypeVar
 
 from ipsecd.backend.base import Line
+from ipsecd.control.verdict import Question
+from ipsecd.engine.lookups import Lookups
 from ipsecd.model.addresses import Network
 from ipsecd.model.inventory import Inventory
 from ipsecd.progress import Tell, silent
@@ -82,6 +84,24 @@ class EngineLike(Protocol):
 
     def assessments(self) -> list[dict[str, Any]]:
         """What speaks for and against each backend on this host; called in any thread."""
+        ...
+
+    @property
+    def lookups(self) -> Lookups:
+        """How far the looking at the domain is; read in any thread."""
+        ...
+
+    def ask_domain(self) -> int:
+        """Ask for a look at the domain; its number."""
+        ...
+
+    def tell_of_domain(
+        self, number: int, message: str, *, changed: bool = False, problem: str = ""
+    ) -> None:
+        """Take what came of a look at the domain, which answers those up to `number`."""
+
+    def question_about(self, bundle: bytes) -> Question:
+        """What has to be asked about a bundle before it is taken; called from any thread."""
         ...
 
     def next_expiry(self) -> float | None:

@@ -87,7 +87,9 @@ class Daemon:
         await self._engine_lines.run(self._engine.start)
         listener = open_listener(self._directories.runtime, os.environ)
         try:
-            service = Service(listener.sock, self._calls.answer, self._config.limits)
+            service = Service(
+                listener.sock, self._calls.answer, self._config.limits, follow=self._calls.follow
+            )
             async with self._duties(), self._followers():
                 service.start()
                 record(logging.INFO, "ready", version=__version__, pid=os.getpid())

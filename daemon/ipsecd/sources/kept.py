@@ -19,6 +19,7 @@ from ipsecd.log import record
 from ipsecd.model.addresses import Network
 from ipsecd.model.inventory import Inventory
 from ipsecd.sources.checked import CheckedFile, Form
+from ipsecd.sources.domain import DomainFile, Taken
 from ipsecd.sources.dynamic_file import DynamicFile
 from ipsecd.sources.files import MAX_OWN_FILE_BYTES, Disk
 from ipsecd.sources.inventory_file import InventoryFile
@@ -33,6 +34,7 @@ from ipsecd.sources.remembered import (
 )
 
 LAST_GOOD, NAMES, CONTAINERS, POLICIES = "last-good", "names", "containers", "policies"
+DOMAIN = "domain"
 FORM = Form(
     "policies",
     1,
@@ -43,7 +45,7 @@ Content = TypeVar("Content")
 
 
 class KeptFiles:
-    """The last good policy, excerpts of policies, addresses of DNS names, and inventories.
+    """The last good policy, excerpts of policies, DNS names, the domain, and inventories.
 
     Also the dynamic rules: ``dynamic`` has to be told whenever one is added or removed.
     """
@@ -51,6 +53,7 @@ class KeptFiles:
     def __init__(self, directories: Directories, disk: Disk | None = None) -> None:
         self._last_good = LastGood(directories.state, disk)
         self._names = NamesFile(directories.state, disk)
+        self._domain = DomainFile(directories.state, disk)
         self._inventories = InventoryFile(directories.runtime, disk)
         self._policies = CheckedFile(directories.state / "policies", FORM, disk)
         self.reader = PolicyReader()
@@ -87,6 +90,26 @@ class KeptFiles:
     def inventories(self) -> dict[str, Inventory]:
         """What each container engine said last."""
         return self._read(CONTAINERS, self._inventories.load, {})
+
+    def domain(self) -> Taken | None:
+        """What was taken from the domain last, None if it is not known."""
+        return self._read(DOMAIN, lambda: self._domain.load(self.reader), None)
+
+    def save_domain(self, taken: Taken, before: Taken) -> None:
+        """Keep what was taken from the domain; if that fails, what was taken `before` is kept.
+
+        Raises ``StoreFailed``, or ``LimitExceeded``.
+        """
+        try:
+            self._domain.save(taken)
+        except StoreFailed as error:
+            # It may have got its name already, and only that is not known to be on disk.
+            try:
+                self._domain.save(before)
+            except StoreFailed as second:
+                error.hint += f"; putting the old state back failed too: {second.message}"
+            raise
+        self._warnings_by_file.pop(DOMAIN, None)
 
     def check(self, compiled: CompiledPolicy, names: Names) -> None:
         """Raise ``LimitExceeded`` if these could not be read again at the next start."""

@@ -32,12 +32,14 @@ class CompiledPolicy:
     """A policy with its document and classifier.
 
     ``key`` differs if it was compiled from another document, or with other settings or addresses.
+    ``store`` is where the policy is from.
     """
 
     key: str
     policy: Policy | None
     classifier: Classifier
     document: str | None = None
+    store: Store = Store.STATIC
 
 
 class LastGood:
@@ -70,6 +72,7 @@ def encode_last_good(compiled: CompiledPolicy, names: Names) -> bytes:
         "key": compiled.key,
         "document": compiled.document,
         "names": names_to_json(names).decode(),
+        "store": compiled.store.value,
     }
     return json.dumps(header, ensure_ascii=False).encode() + b"\n" + to_stored(compiled.classifier)
 
@@ -77,7 +80,10 @@ def encode_last_good(compiled: CompiledPolicy, names: Names) -> bytes:
 def decode_last_good(content: bytes, reader: PolicyReader) -> CompiledPolicy:
     """The inverse of ``encode_last_good``; raises ``ValueError`` or ``IpsecdError``."""
     line, _, classifier_bytes = content.partition(b"\n")
-    header = members(decode(line), "the header", ("key", "document", "names"))
+    # Before there were domains every policy was a static one.
+    header = {"store": Store.STATIC.value, **members(decode(line), "the header")}
+    header = members(header, "the header", ("key", "document", "names", "store"))
+    store = Store(text(header["store"], "the store"))
     names = names_from_json(text(header["names"], "names").encode())
     policy = document = None
     if header["document"] is not None:
@@ -85,7 +91,7 @@ def decode_last_good(content: bytes, reader: PolicyReader) -> CompiledPolicy:
         policy = policy_with_addresses(reader.read(document, "<document>"), names)
     classifier = from_stored(classifier_bytes)
     name, rules = (policy.name, policy.facts.actions) if policy else ("", ())
-    origins = {Origin(Store.STATIC.value, name, rule) for rule in rules}
+    origins = {Origin(store.value, name, rule) for rule in rules}
     if not classifier.origins <= origins or any(table.id.volatile for table in classifier.tables):
         raise ValueError("the compiled policy has rules that the document does not have")
-    return CompiledPolicy(text(header["key"], "the key"), policy, classifier, document)
+    return CompiledPolicy(text(header["key"], "the key"), policy, classifier, document, store)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ipsecd.errors import InvalidInput, IpsecdError, NotFound
 from ipsecd.language.documents import MAX_BYTES, parse_policy
-from ipsecd.model.values import Policy
+from ipsecd.model.values import Policy, Store
 from ipsecd.sources.files import Disk
 from ipsecd.sources.remembered import PolicyReader, digest_of
 from ipsecd.sources.steps import unusable
@@ -30,12 +30,13 @@ _NAME_LINE = re.compile(rb"^policy:[^\n]*$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class StoredPolicy:
-    """A policy with the file it is in; ``path`` is relative to the store's directory."""
+    """A policy with the file it is in; ``path`` is relative to the directory of its ``store``."""
 
     # Comparing the texts is enough, and comparing policies takes long.
     policy: Policy = field(compare=False)
     path: str
     text: str
+    store: Store = Store.STATIC
 
     @cached_property
     def digest(self) -> str:

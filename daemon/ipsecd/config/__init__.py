@@ -6,17 +6,16 @@ error names its line: a setting that is silently ignored would be a security hol
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
-from typing import TypeVar
 
 from ipsecd.backend.registry import AUTO, NAMES
-from ipsecd.errors import InvalidInput, IpsecdError, NotFound, Refused, StoreFailed
-from ipsecd.language.yamltree import Mapping, Node, Scalar, Sequence, load_tree
+from ipsecd.config.domain import DomainSettings, read_domain
+from ipsecd.config.reading import SettingsReader, absolute_path, integer, one_of
+from ipsecd.errors import InvalidInput, NotFound, StoreFailed
+from ipsecd.language.yamltree import Node, load_tree
 from ipsecd.model.exemptions import ESSENTIALS, NO_DEFAULT_EXEMPT, Exemption
 from ipsecd.protocol.frames import MAX_FRAME_BYTES
 from ipsecd.quoting import quote, quote_path
@@ -26,9 +25,6 @@ MAX_CONFIG_BYTES = 64 << 10
 
 CONTAINER_ENGINES = (Path("/run/podman/podman.sock"), Path("/run/docker.sock"))
 """The sockets of Podman and Docker."""
-
-T = TypeVar("T")
-E = TypeVar("E", bound=Enum)
 
 
 class Unparsable(Enum):
@@ -68,7 +64,7 @@ class Config:
     """All settings.
 
     ``backend`` is one of ``registry.NAMES``, ``default_exempt`` a value of Windows'
-    NoDefaultExempt, or None.
+    NoDefaultExempt, or None; without a ``domain`` policies come from this host only.
     """
 
     backend: str = AUTO
@@ -79,6 +75,7 @@ class Config:
     boot: Boot = Boot.PERMIT
     container_engines: tuple[Path, ...] = CONTAINER_ENGINES
     limits: Limits = field(default_factory=Limits)
+    domain: DomainSettings | None = None
 
     @property
     def exemptions(self) -> tuple[Exemption, ...]:
@@ -150,7 +147,7 @@ def parse_config(content: bytes, source: str = "<configuration>") -> Config:
     tree = load_tree(content, source, max_bytes=MAX_CONFIG_BYTES)
     if tree is None:
         return Config()
-    reader = _Reader(source)
+    reader = SettingsReader(source)
     default = Config()
     keys = reader.members(
         tree,
@@ -164,96 +161,23 @@ def parse_config(content: bytes, source: str = "<configuration>") -> Config:
             "boot",
             "container-engines",
             "limits",
+            "domain",
         ),
     )
     return Config(
         reader.scalar(keys, "backend", _backend, default.backend),
-        reader.scalar(keys, "unparsable", _member_of(Unparsable), default.unparsable),
-        reader.essentials(keys, default.essentials),
+        reader.scalar(keys, "unparsable", one_of(Unparsable), default.unparsable),
+        reader.texts(keys, "essentials", _essential, default.essentials),
         reader.scalar(keys, "default-exempt", _default_exempt, default.default_exempt),
-        reader.scalar(keys, "on-stop", _member_of(OnStop), default.on_stop),
-        reader.scalar(keys, "boot", _member_of(Boot), default.boot),
-        reader.paths(keys, "container-engines", default.container_engines),
+        reader.scalar(keys, "on-stop", one_of(OnStop), default.on_stop),
+        reader.scalar(keys, "boot", one_of(Boot), default.boot),
+        reader.texts(keys, "container-engines", absolute_path, default.container_engines, "paths"),
         _limits(reader, keys.get("limits")),
+        read_domain(reader, keys["domain"]) if "domain" in keys else None,
     )
 
 
-class _Reader:
-    """Takes values out of the tree, and says the file and line when one is wrong."""
-
-    def __init__(self, source: str) -> None:
-        self._source = source
-
-    def members(self, node: Node, what: str, key_names: tuple[str, ...]) -> dict[str, Node]:
-        """The members of a mapping, whose keys must all be among `key_names`."""
-        if not isinstance(node, Mapping):
-            raise self._wrong(
-                node, f"{what} is not a mapping", f"its keys are {', '.join(key_names)}"
-            )
-        for key in node.members:
-            if key.text not in key_names:
-                near = difflib.get_close_matches(key.text, key_names, 1)
-                hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(key_names)}"
-                raise self._wrong(key, f"{what} has no key {quote(key.text)}", hint)
-        return {key.text: value for key, value in node.members.items()}
-
-    def scalar(self, keys: dict[str, Node], name: str, parse: Callable[[str], T], default: T) -> T:
-        """The value of `name`, or `default` where it is absent."""
-        if name not in keys:
-            return default
-        node = keys[name]
-        if not isinstance(node, Scalar):
-            raise self._wrong(node, f"{name} is not a single value")
-        return self._parsed(node, name, parse)
-
-    def essentials(self, keys: dict[str, Node], default: tuple[str, ...]) -> tuple[str, ...]:
-        """The names under ``essentials``: a list, which may be empty."""
-        if "essentials" not in keys:
-            return default
-        node = keys["essentials"]
-        if not isinstance(node, Sequence):
-            raise self._wrong(
-                node,
-                "essentials is not a list of names",
-                f"write [] for none, or [{', '.join(default)}]",
-            )
-        names = []
-        for item in node.items:
-            if not isinstance(item, Scalar):
-                raise self._wrong(item, "essentials holds something that is not a name")
-            names.append(self._parsed(item, "essentials", _essential))
-        return tuple(dict.fromkeys(names))
-
-    def paths(
-        self, keys: dict[str, Node], name: str, default: tuple[Path, ...]
-    ) -> tuple[Path, ...]:
-        """The absolute paths under `name`: a list, which may be empty."""
-        if name not in keys:
-            return default
-        node = keys[name]
-        if not isinstance(node, Sequence):
-            raise self._wrong(node, f"{name} is not a list of paths", "write [] for none")
-        paths = []
-        for item in node.items:
-            if not isinstance(item, Scalar) or not item.text.startswith("/"):
-                raise self._wrong(item, f"{name} holds something that is not an absolute path")
-            paths.append(Path(item.text))
-        return tuple(dict.fromkeys(paths))
-
-    def _parsed(self, node: Scalar, name: str, parse: Callable[[str], T]) -> T:
-        try:
-            return parse(node.text)
-        except InvalidInput as error:
-            raise self._wrong(node, f"{name}: {error.message}", error.hint) from error
-        except Refused as error:
-            where = f"{self._source}:{node.line}: "
-            raise Refused(where + error.message, error.hint) from error
-
-    def _wrong(self, node: Node, message: str, hint: str = "") -> IpsecdError:
-        return InvalidInput(message, hint, source=self._source, line=node.line)
-
-
-def _limits(reader: _Reader, node: Node | None) -> Limits:
+def _limits(reader: SettingsReader, node: Node | None) -> Limits:
     default = Limits()
     if node is None:
         return default
@@ -264,36 +188,13 @@ def _limits(reader: _Reader, node: Node | None) -> Limits:
     )
     return Limits(
         reader.scalar(
-            keys, "connections-per-user", _integer(1, 10_000), default.connections_per_user
+            keys, "connections-per-user", integer(1, 10_000), default.connections_per_user
         ),
-        reader.scalar(keys, "connections", _integer(1, 100_000), default.connections),
-        reader.scalar(keys, "frame-bytes", _integer(4096, 16 << 20), default.frame_bytes),
-        reader.scalar(keys, "dynamic-rules", _integer(0, 10_000_000), default.dynamic_rules),
-        float(
-            reader.scalar(keys, "idle-timeout", _integer(1, 86_400), int(default.idle_timeout_s))
-        ),
+        reader.scalar(keys, "connections", integer(1, 100_000), default.connections),
+        reader.scalar(keys, "frame-bytes", integer(4096, 16 << 20), default.frame_bytes),
+        reader.scalar(keys, "dynamic-rules", integer(0, 10_000_000), default.dynamic_rules),
+        float(reader.scalar(keys, "idle-timeout", integer(1, 86_400), int(default.idle_timeout_s))),
     )
-
-
-def _integer(least: int, most: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        # isdecimal() accepts digits of every script, and int() raises for very long numbers.
-        if text.isascii() and text.isdecimal() and len(text) < 20 and least <= int(text) <= most:
-            return int(text)
-        raise InvalidInput(f"{quote(text)} is not a whole number from {least} to {most}")
-
-    return parse
-
-
-def _member_of(kind: type[E]) -> Callable[[str], E]:
-    def parse(text: str) -> E:
-        for member in kind:
-            if member.value == text:
-                return member
-        names = " or ".join(member.value for member in kind)
-        raise InvalidInput(f"{quote(text)} is not {names}")
-
-    return parse
 
 
 def _backend(text: str) -> str:

@@ -1,0 +1,41 @@
+"""Owns how far the looking at the domain is: what was asked for, and what came of it; a value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True, slots=True)
+class Lookups:
+    """Looks at the domain, which others take: they are asked to, and tell what came of it.
+
+    Each that is asked for has a number, and the answer to one is an answer to those before it.
+    ``message`` says what came of the last one that was answered, and ``changed`` whether anything
+    did; ``problem`` why the last look failed, empty if it did not. ``checked_at`` is when that was,
+    in seconds since the epoch.
+    """
+
+    asked: int = 0
+    answered: int = 0
+    message: str = ""
+    changed: bool = False
+    problem: str = ""
+    checked_at: float | None = None
+
+    def asking(self) -> Lookups:
+        """With one more that is asked for."""
+        return replace(self, asked=self.asked + 1)
+
+    def told(
+        self, number: int, message: str, at: float, *, changed: bool = False, problem: str = ""
+    ) -> Lookups:
+        """After a look that answers all up to `number`."""
+        answered = max(self.answered, min(number, self.asked))
+        return replace(
+            self,
+            answered=answered,
+            message=message,
+            changed=changed,
+            problem=problem,
+            checked_at=at,
+        )

@@ -1,0 +1,77 @@
+"""Owns who waits for the domain: those who want a look at it, and those who look.
+
+Must not know sockets, nor how one looks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from functools import partial
+from typing import Any
+
+from ipsecd.errors import InvalidInput, Refused
+from ipsecd.service.engine_lines import EngineLines
+
+MOST_WAIT_S = 3600.0
+
+
+class Waiting:
+    """The calls that wait until something happens with the domain."""
+
+    def __init__(self, engine: EngineLines) -> None:
+        self._engine = engine
+        self._sleepers: set[asyncio.Future[None]] = set()
+        self.lookers = 0
+
+    def look(self) -> None:
+        """Let all who wait see whether it has happened; called after every change."""
+        for sleeper in self._sleepers:
+            if not sleeper.done():
+                sleeper.set_result(None)
+
+    async def asked(self, after: int) -> AsyncGenerator[dict[str, Any], None]:
+        """The number of the last look that was asked for, whenever it exceeds the one before."""
+        # A fetcher may have its number from the daemon before this one.
+        number = min(after, self._engine.engine.lookups.asked)
+        self.lookers += 1
+        try:
+            while True:
+                await self._until(partial(self._is_asked, number))
+                number = self._engine.engine.lookups.asked
+                yield {"refresh": number}
+        finally:
+            self.lookers -= 1
+
+    async def have_looked(self, wait_s: float) -> int:
+        """Ask for a look and wait until it was taken, but not for longer; its number."""
+        if not 0 <= wait_s <= MOST_WAIT_S:
+            raise InvalidInput(
+                f"{wait_s:g} s is not between 0 and {MOST_WAIT_S:g} s", "wait for less"
+            )
+        if not self.lookers:
+            raise Refused(
+                "nobody looks at the domain: its fetcher is not connected",
+                "run: systemctl start ipsecd-domain; its log says why it does not run",
+            )
+        engine = self._engine.engine
+        number = await self._engine.run(engine.ask_domain)
+        self.look()
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._until(lambda: engine.lookups.answered >= number)
+        except TimeoutError:
+            return number
+        return number
+
+    def _is_asked(self, after: int) -> bool:
+        return self._engine.engine.lookups.asked > after
+
+    async def _until(self, has_happened: Callable[[], bool]) -> None:
+        while not has_happened():
+            sleeper = asyncio.get_running_loop().create_future()
+            self._sleepers.add(sleeper)
+            try:
+                await sleeper
+            finally:
+                self._sleepers.discard(sleeper)

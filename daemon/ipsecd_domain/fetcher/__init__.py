@@ -1,0 +1,1 @@
+"""The unprivileged fetcher of the domain policy: sources, doorbell, talk with the daemon."""

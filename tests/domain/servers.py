@@ -1,0 +1,189 @@
+"""A real nginx and real members of etcd, on loopback addresses of the tests' own namespace."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from ipsecd_domain.errors import NotFetched
+from ipsecd_domain.etcd import Member
+from ipsecd_domain.tls import TlsFiles
+from tests.netns.site import PATIENCE, needs_isolation
+
+UNPACKED = Path(__file__).parents[2] / "build/servers"
+"""Packages of Debian, not installed: that would start them."""
+CLIENTS, PEERS, WEB = 2379, 2380, 8080
+NGINX = """
+daemon off; master_process off; pid {directory}/nginx.pid; error_log {directory}/error.log;
+events {{ worker_connections 4096; }}
+http {{
+  access_log {directory}/access.log;
+  client_body_temp_path {directory}/tmp; proxy_temp_path {directory}/tmp;
+  fastcgi_temp_path {directory}/tmp; uwsgi_temp_path {directory}/tmp;
+  scgi_temp_path {directory}/tmp;
+  server {{ listen 127.0.0.1:{port}{ssl}; root {root}; {certificates} }}
+}}
+"""
+CERTIFICATES = """
+ssl_certificate {0.certificate}; ssl_certificate_key {0.key};
+ssl_client_certificate {0.ca}; ssl_verify_client on;
+"""
+
+
+def program(name: str) -> str:
+    """The path of a server; the test is skipped without it, and fails in CI."""
+    needs_isolation()
+    directories = [str(UNPACKED / part) for part in ("usr/sbin", "usr/bin")]
+    path = shutil.which(name, path=os.pathsep.join([*directories, os.environ["PATH"]]))
+    if path is None:
+        reason = f"{name} is not here: make base-system"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return path
+
+
+class Server:
+    """A process that listens on an address, and may be killed and started again."""
+
+    def __init__(self, words: Sequence[str], address: tuple[str, int], log: Path) -> None:
+        self._words = words
+        self._address = address
+        self._log = log
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self, *, wait: bool = True) -> None:
+        with self._log.open("ab") as log:
+            self.process = subprocess.Popen(self._words, stdout=log, stderr=log)
+        deadline = time.monotonic() + 30 * PATIENCE
+        while wait:
+            assert time.monotonic() < deadline, self._log.read_text()[-2000:]
+            assert self.process.poll() is None, self._log.read_text()[-2000:]
+            with contextlib.suppress(OSError), socket.create_connection(self._address, 1):
+                return
+            time.sleep(0.02)
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(number)
+            if number != signal.SIGSTOP:
+                self.process.wait(30)
+
+    def resident(self) -> int:
+        """Bytes of memory that the process has now."""
+        assert self.process is not None
+        pages = Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+class Nginx(Server):
+    """Serves a directory; with `tls` to those only who have a certificate."""
+
+    def __init__(self, directory: Path, root: Path, tls: TlsFiles | None = None) -> None:
+        directory.mkdir()
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{WEB}"
+        configuration = directory / "nginx.conf"
+        configuration.write_text(
+            NGINX.format(
+                directory=directory,
+                root=root,
+                port=WEB,
+                ssl=" ssl" if tls else "",
+                certificates=CERTIFICATES.format(tls) if tls else "",
+            )
+        )
+        words = (program("nginx"), "-c", str(configuration), "-p", str(directory))
+        super().__init__(words, ("127.0.0.1", WEB), directory / "log")
+        self._access = directory / "access.log"
+
+    def answered(self) -> list[str]:
+        """The lines of its log of requests."""
+        return self._access.read_text().splitlines()
+
+
+class Cluster:
+    """Members of etcd on 127.0.0.1, 127.0.0.2 and so on; with `tls` clients have to encrypt."""
+
+    def __init__(self, directory: Path, number: int = 3, tls: TlsFiles | None = None) -> None:
+        directory.mkdir()
+        self.tls = tls
+        self.hosts = [f"127.0.0.{n}" for n in range(1, number + 1)]
+        scheme = "https" if tls else "http"
+        everybody = ",".join(f"{host}=http://{host}:{PEERS}" for host in self.hosts)
+        encrypted = (f"--cert-file={tls.certificate}", f"--key-file={tls.key}") if tls else ()
+        self.members = {
+            host: Server(
+                (
+                    program("etcd"),
+                    f"--name={host}",
+                    f"--data-dir={directory / host}",
+                    f"--listen-client-urls={scheme}://{host}:{CLIENTS}",
+                    f"--advertise-client-urls={scheme}://{host}:{CLIENTS}",
+                    f"--listen-peer-urls=http://{host}:{PEERS}",
+                    f"--initial-advertise-peer-urls=http://{host}:{PEERS}",
+                    f"--initial-cluster={everybody}",
+                    "--unsafe-no-fsync=true",
+                    "--heartbeat-interval=50",
+                    "--election-timeout=500",
+                    "--logger=zap",
+                    *encrypted,
+                ),
+                (host, CLIENTS),
+                directory / f"{host}.log",
+            )
+            for host in self.hosts
+        }
+
+    def start(self) -> None:
+        for member in self.members.values():
+            member.start(wait=False)
+        self.wait()
+
+    def wait(self) -> None:
+        """Return once every member that runs has a majority behind it."""
+        deadline = time.monotonic() + 60 * PATIENCE
+        for host, member in self.members.items():
+            while member.process is not None and member.process.poll() is None:
+                with contextlib.suppress(NotFetched):
+                    Member(host, CLIENTS, self.tls).get("x")
+                    break
+                assert time.monotonic() < deadline, f"{host} does not answer"
+                time.sleep(0.05)
+
+    def kill(self) -> None:
+        for member in self.members.values():
+            member.kill()
+
+    def url(self, user: str = "", key: str = "ipsecd") -> str:
+        """The doorbell; `user` is USER:PASSWORD@, or nothing."""
+        hosts = ",".join(f"{host}:{CLIENTS}" for host in self.hosts)
+        return f"{'etcds' if self.tls else 'etcd'}://{user}{hosts}/{key}"
+
+
+@contextlib.contextmanager
+def cluster(directory: Path, number: int = 3, tls: TlsFiles | None = None) -> Iterator[Cluster]:
+    members = Cluster(directory, number, tls)
+    try:
+        members.start()
+        yield members
+    finally:
+        members.kill()
+
+
+@contextlib.contextmanager
+def nginx(directory: Path, root: Path, tls: TlsFiles | None = None) -> Iterator[Nginx]:
+    server = Nginx(directory, root, tls)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.kill()

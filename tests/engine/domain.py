@@ -1,0 +1,105 @@
+"""A domain for tests of what an engine takes of it: what a process that verifies would say."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from ipsecd.config import Config
+from ipsecd.config.domain import DomainSettings
+from ipsecd.control import Control
+from ipsecd.control.verdict import Question
+from ipsecd.engine import Engine
+from ipsecd.language.documents import format_policy
+from ipsecd.language.filters import parse_filter
+from ipsecd.model.values import Action, Policy, Rule
+from tests.engine.site import Site
+
+PATH = "all/web.yaml"
+LATER = "2100-01-01T00:00:00Z"
+
+
+def policy(name: str, *texts: str) -> Policy:
+    filters = tuple(parse_filter(text) for text in texts)
+    return Policy(name, (Rule("R", filters, Action.BLOCK),))
+
+
+def root(version: int = 1, *timestamp_keys: str) -> str:
+    roles = {
+        "root": {"keyids": ["a", "b", "c"], "threshold": 2},
+        "timestamp": {"keyids": list(timestamp_keys or ("t",)), "threshold": 1},
+    }
+    return json.dumps({"signed": {"_type": "root", "version": version, "roles": roles}})
+
+
+def configured(site: Site, **settings: Any) -> Engine:
+    """The site's engine anew, with a domain."""
+    domain = DomainSettings("file:///srv/fleet", host="web1", **settings)
+    site.config = Config(limits=site.config.limits, domain=domain)
+    return site.again()
+
+
+def answer(outcome: str = "policy", **changes: Any) -> dict[str, Any]:
+    """What a process that verifies says of a bundle."""
+    said = {
+        "outcome": outcome,
+        "reason": "",
+        "hint": "",
+        "path": "",
+        "sha256": "",
+        "version": 1,
+        "expires": LATER,
+        "interval_s": None,
+        "why": "it is for all hosts",
+        "trusted": {"root.json": root(), "timestamp.json": "{}"},
+    }
+    return said | changes
+
+
+def bundle(document: str | None = None, path: str = PATH) -> bytes:
+    targets = {} if document is None else {path: document}
+    return json.dumps({"metadata": {}, "targets": targets}).encode()
+
+
+def call(engine: Engine, method: str, **parameters: Any) -> dict[str, Any]:
+    return Control(engine).call(method, parameters, "uid 0", {}, None)
+
+
+def take(engine: Engine, files: bytes, said: dict[str, Any], **parameters: Any) -> dict[str, Any]:
+    """Have the engine take a bundle, as the service does with what the process said."""
+    control = Control(engine)
+    question = control.question_about(files)
+    question.text()
+    verdict = question.verdict(json.dumps(said).encode())
+    given = {"refresh": 0, **parameters, "source": verdict.path, "verdict": verdict}
+    control.names_needed("TakeDomain", given, verdict.document)
+    names = given.pop("names", {})
+    outcome: dict[str, Any] = control.call("TakeDomain", given, "uid 0", names, verdict.document)[
+        "outcome"
+    ]
+    return outcome
+
+
+def publish(
+    engine: Engine, what: Policy | str, version: int = 1, **parameters: Any
+) -> dict[str, Any]:
+    """Have the engine take a policy, trusting the domain."""
+    trust(engine)
+    document = what if isinstance(what, str) else format_policy(what)
+    sha256 = hashlib.sha256(document.encode()).hexdigest()
+    said = answer(path=PATH, sha256=sha256, version=version)
+    return take(engine, bundle(document), said, **parameters)
+
+
+def withdraw(engine: Engine, version: int = 9) -> dict[str, Any]:
+    return take(engine, bundle(), answer("withdrawn", version=version))
+
+
+def trust(engine: Engine) -> None:
+    if not engine.domain.trusted:
+        call(engine, "TrustDomain", root=root())
+
+
+def question(engine: Engine, files: bytes) -> Question:
+    return Control(engine).question_about(files)

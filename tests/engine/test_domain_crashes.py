@@ -1,0 +1,116 @@
+"""A crash or an error at every effect of taking something from a domain: old or new, no third."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ipsecd.backend.base import Backend
+from ipsecd.config import Config, Directories
+from ipsecd.config.domain import DomainSettings
+from ipsecd.engine import Engine
+from ipsecd.errors import BackendFailed, StoreFailed
+from tests.engine.domain import policy, publish, withdraw
+from tests.engine.test_crashes import Crash, Fate, FatefulBackend, FatefulDisk
+
+LOCAL, FIRST = policy("Local", "*=0:1:UDP"), policy("Fleet", "*=0:2:UDP")
+SECOND = policy("Fleet", "*=0:2:UDP", "*=0:3:UDP")
+CHANGES: dict[str, Callable[[Engine], object]] = {
+    "override": lambda engine: publish(engine, FIRST),
+    "addition": lambda engine: publish(engine, SECOND, 2),
+    "newer metadata": lambda engine: publish(engine, FIRST, 2),
+    "withdrawal": lambda engine: withdraw(engine, 2),
+}
+State = tuple[str, str, int, bool, str, str]
+
+
+def engine_in(path: Path, fate: Fate) -> Engine:
+    def backend() -> Backend:
+        return FatefulBackend(fate)
+
+    directories = Directories(path / "etc", path / "lib", path / "run")
+    config = Config(domain=DomainSettings("file:///srv/fleet", host="web1"))
+    engine = Engine(config, directories, backend, FatefulDisk(fate))
+    engine.start()
+    return engine
+
+
+def prepared(path: Path, name: str) -> tuple[Engine, Fate]:
+    """With a local policy, and all that comes before the change."""
+    fate = Fate()
+    engine = engine_in(path, fate)
+    engine.change(put=[LOCAL], assign="Local")
+    if name == "override":
+        publish(engine, FIRST)
+        withdraw(engine, 1)
+    else:
+        publish(engine, FIRST)
+    return engine, fate
+
+
+def state_of(engine: Engine) -> State:
+    """What was taken, and what is in force."""
+    taken = engine.domain
+    digest = engine.backend.observe().digest or ""
+    stored = taken.stored.text if taken.stored else ""
+    return (*(engine.loaded_from, stored, taken.version, taken.withdrawn), taken.digest, digest)
+
+
+def before_and_after(tmp_path: Path, name: str) -> tuple[State, State]:
+    engine, _ = prepared(tmp_path / "model", name)
+    before = state_of(engine)
+    CHANGES[name](engine)
+    return before, state_of(engine)
+
+
+@pytest.mark.parametrize("name", CHANGES)
+@pytest.mark.parametrize("after", [False, True])
+def test_a_crash_leaves_the_old_state_or_the_new(tmp_path: Path, name: str, after: bool) -> None:
+    """Whichever effect the daemon dies before or after, the next one finds old or new."""
+    before, done = before_and_after(tmp_path, name)
+    assert before != done
+    seen = set()
+    number = 0
+    while True:
+        number += 1
+        path = tmp_path / str(number)
+        engine, fate = prepared(path, name)
+        fate.set(number, Crash(), after=after)
+        try:
+            CHANGES[name](engine)
+        except Crash:
+            state = state_of(engine_in(path, Fate()))
+            assert state in (before, done), number
+            seen.add(state == done)
+            continue
+        assert state_of(engine_in(path, Fate())) == done
+        break
+    assert number > 3
+    assert seen == {False, True}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EROFS])
+def test_a_disk_that_fails_once_leaves_the_old_state(tmp_path: Path, name: str, code: int) -> None:
+    """An error is told, and all is as it was: in memory, on disk and in force."""
+    before, done = before_and_after(tmp_path, name)
+    number = 0
+    while True:
+        number += 1
+        path = tmp_path / str(number)
+        engine, fate = prepared(path, name)
+        fate.set(number, OSError(code, "no", str(path)))
+        try:
+            CHANGES[name](engine)
+        except (StoreFailed, BackendFailed) as error:
+            assert error.hint  # noqa: PT017 - the last round raises nothing
+            assert state_of(engine) == before
+            assert state_of(engine_in(path, Fate())) == before
+            continue
+        assert state_of(engine) == done
+        assert state_of(engine_in(path, Fate())) == done
+        if fate.count < number:
+            break
