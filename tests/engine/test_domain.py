@@ -57,8 +57,8 @@ def blocked_again(site: Site) -> set[int]:
 
 
 def status(engine: Engine) -> dict[str, Any]:
-    found: dict[str, Any] = call(engine, "Status")["status"]
-    return found
+    report: dict[str, Any] = call(engine, "Status")["status"]
+    return report
 
 
 def test_it_replaces_the_local_policy_as_a_whole(site: Site, engine: Engine) -> None:
@@ -74,12 +74,12 @@ def test_it_replaces_the_local_policy_as_a_whole(site: Site, engine: Engine) -> 
     assert report["policy_path"] == f"file:///srv/fleet: {PATH}"
     assert report["domain"]["overridden"] == "Local"
     assert report["domain"]["why"] == "it is for all hosts"
-    stores = {one["store"] for one in call(engine, "ListFilters")["filters"]}
+    stores = {entry["store"] for entry in call(engine, "ListFilters")["filters"]}
     assert stores == {"domain", "dynamic"}
-    listed = {one["name"]: one["store"] for one in call(engine, "ListPolicies")["policies"]}
+    listed = {entry["name"]: entry["store"] for entry in call(engine, "ListPolicies")["policies"]}
     assert listed == {"Fleet": "domain", "Local": "static"}
     assert call(engine, "GetPolicy", name="Fleet")["document"] == format_policy(CENTRAL)
-    rules = {(one["store"], one["rule"]) for one in call(engine, "Stats")["rules"]}
+    rules = {(rule["store"], rule["rule"]) for rule in call(engine, "Stats")["rules"]}
     assert rules == {("domain", "R"), ("dynamic", "ban")}
 
 
@@ -222,6 +222,8 @@ def test_without_a_domain_in_the_settings_the_local_policy_is_in_force(
     assert (again.loaded_from, blocked(site)) == ("policy", {1})
     assert status(again)["domain"] is None
     with pytest.raises(NotFound, match="no domain is configured"):
+        Control(again).ask_domain()
+    with pytest.raises(NotFound, match="no domain is configured"):
         call(again, "GetDomain")
     assert configured(site).loaded_from == "domain"
 
@@ -236,11 +238,12 @@ def test_a_file_that_cannot_be_used_withdraws_nothing(
     file.write_bytes(content)
     again = site.again()
     assert (again.loaded_from, blocked(site)) == ("domain", {3})
-    assert any("domain/taken" in one and "domain trust" in one for one in again.warnings)
+    told = [warning for warning in again.warnings if "domain/taken" in warning]
+    assert ["ipsecctl domain trust REPO" in warning for warning in told] == [True]
     again.change(put=[OTHER], assign="Other")
     assert blocked(site) == {3}
     call(again, "TrustDomain", root=root())
-    assert not any("domain/taken" in one for one in again.warnings)
+    assert not any("domain/taken" in warning for warning in again.warnings)
     publish(again, ADDED, 2)
     assert blocked_again(site) == {3, 4}
 
@@ -347,7 +350,7 @@ def test_what_has_expired_stays_in_force_with_a_warning(site: Site, engine: Engi
     report = status(engine)
     assert blocked(site) == {3}
     assert report["domain"]["expired"]
-    assert any("was good until 2020-01-01" in one for one in report["file_warnings"])
+    assert any("was good until 2020-01-01" in warning for warning in report["file_warnings"])
     assert report["state"] == "enforcing"
 
 

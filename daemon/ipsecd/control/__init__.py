@@ -67,7 +67,6 @@ class Control:
         self.keep_last_good = engine.keep_last_good
         self.use_line = engine.use_line
         self.set_container_engine = engine.set_container_engine
-        self.ask_domain = engine.ask_domain
         self.tell_of_domain = engine.tell_of_domain
         self.container_engines = engine.config.container_engines
 
@@ -75,6 +74,11 @@ class Control:
     def lookups(self) -> Lookups:
         """How far the looking at the domain is; for any thread."""
         return self._engine.lookups
+
+    def ask_domain(self) -> int:
+        """Ask for a look at the domain; its number. Raises ``NotFound`` where there is none."""
+        domain.settings_of(self._engine)
+        return self._engine.ask_domain()
 
     def question_about(self, bundle: bytes) -> Question:
         """What has to be asked about a bundle before it is taken; for any thread.

@@ -49,13 +49,13 @@ class Waiting:
             raise InvalidInput(
                 f"{wait_s:g} s is not between 0 and {MOST_WAIT_S:g} s", "wait for less"
             )
+        engine = self._engine.engine
+        number = await self._engine.run(engine.ask_domain)
         if not self.lookers:
             raise Refused(
                 "nobody looks at the domain: its fetcher is not connected",
                 "run: systemctl start ipsecd-domain; its log says why it does not run",
             )
-        engine = self._engine.engine
-        number = await self._engine.run(engine.ask_domain)
         self.look()
         try:
             async with asyncio.timeout(wait_s):

@@ -12,6 +12,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -96,8 +97,10 @@ class Verification:
             try:
                 return await start(**given, **other)
             except OSError:
-                # Without CAP_SETUID, as in the unit of systemd, which confines this user.
-                await asyncio.to_thread(os.chown, directory, 0, 0)
+                # Without CAP_SETUID, as in the unit of systemd, which confines this user. It has no
+                # CAP_CHOWN either, and then the directory is this user's still.
+                with suppress(OSError):
+                    os.chown(directory, 0, 0)
         try:
             return await start(**given)
         except OSError as error:
@@ -110,11 +113,8 @@ def _make_directory() -> Path:
     """A directory for files that the process makes, and leaves behind if it is ended."""
     directory = Path(tempfile.mkdtemp(prefix="ipsecd-"))
     if os.geteuid() == 0:
-        try:
+        with suppress(OSError):
             os.chown(directory, NOBODY, NOBODY)
-        except OSError:
-            # Then there is no other user either.
-            return directory
     return directory
 
 
