@@ -130,6 +130,10 @@ def test_group_policy_as_in_the_article(member: Member) -> None:
         assert member.is_central()
         assert member.passes() == everything - {FIRST}
         assert "'Fleet'" in daemon.type("ipseccmd show gpo")
+        report = daemon.type("netdiag /test:ipsec /debug")
+        assert f"IP Security Policy Path: file://{fleet.repository}: all/" in report
+        assert f"Dest Port : {FIRST}" in report
+        assert f"Dest Port : {WORM}" not in report
         decided = daemon.ctl("explain", f"udp {PEER4}:4000 > me:{FIRST}", "--json")
         assert json.loads(decided)["by"]["store"] == "domain"
         assert f"{LOCAL!r} is assigned, without effect" in daemon.ctl("status")

@@ -18,8 +18,6 @@ from ipsecd.sources.names import dns_names_of
 from ipsecd.sources.reading import StoredPolicy
 from ipsecd.sources.root import ROOT, read_root
 
-MOST_WAIT_S = 3600.0
-
 
 def settings_of(engine: Engine) -> DomainSettings:
     """The settings of the domain; raises ``NotFound`` where there is none."""

@@ -91,13 +91,7 @@ class DomainFile:
     """The file, replaced as a whole."""
 
     def __init__(self, state_dir: Path, disk: Disk | None = None) -> None:
-        self._path = state_dir / "domain" / "taken"
-        self._disk = disk or Disk()
-        self._file = CheckedFile(self._path, FORM, disk)
-
-    def check(self, taken: Taken) -> None:
-        """Raise ``LimitExceeded`` if `taken` is too large to be read again."""
-        self._file.check(taken_to_json(taken))
+        self._file = CheckedFile(state_dir / "domain" / "taken", FORM, disk)
 
     def save(self, taken: Taken) -> None:
         """Keep `taken`, on disk when this returns; raises ``StoreFailed``, or ``LimitExceeded``."""
