@@ -89,10 +89,20 @@ deb-tools:
 	dpkg-query -W $(DEB_PACKAGES) >/dev/null 2>&1 || \
 	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(DEB_PACKAGES); }
 
-deb: deb-tools
+# Libraries that Debian has no package of, which ours brings.
+SHIPPED := build/shipped
+
+$(SHIPPED)/.done: debian/shipped.txt $(VENV)/.done
+	rm -rf $(SHIPPED) && mkdir -p $(SHIPPED)
+	$(VENV)/bin/pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: --require-hashes \
+	  --dest $(SHIPPED) --requirement debian/shipped.txt
+	touch $@
+
+deb: deb-tools $(SHIPPED)/.done
 	rm -rf build/deb && mkdir -p build/deb/ipsecd
 	tar -c --exclude-vcs --exclude=./build --exclude=./$(VENV) --exclude='*.egg-info' --exclude=__pycache__ \
 	  --exclude='.*_cache' --exclude=./.hypothesis . | tar -x -C build/deb/ipsecd
+	mkdir build/deb/ipsecd/shipped && cp $(SHIPPED)/*.whl build/deb/ipsecd/shipped/
 	cd build/deb/ipsecd && PATH=/usr/sbin:/usr/bin:/sbin:/bin dpkg-buildpackage --build=binary --no-sign
 	lintian --fail-on error,warning build/deb/*.changes
 
@@ -122,7 +132,7 @@ $(SERVERS)/.done:
 	  { [ -z "$$CI" ] && echo "no web server and no etcd: tests with them are skipped"; }
 
 # What the tests boot: made once, with the network that they do not have.
-base-system: setup deb-tools $(DOCKER)/.done $(SERVERS)/.done
+base-system: setup deb-tools $(DOCKER)/.done $(SERVERS)/.done $(SHIPPED)/.done
 	($(call have,busybox debootstrap fish iptables podman systemd-nspawn ufw zsh)) || \
 	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(MACHINE_PACKAGES); }
 	$(VENV)/bin/python -m tests.boot.base || { [ -z "$$CI" ] && echo "no base system: tests that boot are skipped"; }

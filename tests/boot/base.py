@@ -15,7 +15,10 @@ import tempfile
 from pathlib import Path
 
 INCLUDED = "ca-certificates,iproute2,nftables,procps,systemd-sysv"
-CACHED = "libbpf1 python3 python3-docker python3-pyroute2 python3-yaml"
+CACHED = (
+    "libbpf1 python3 python3-cryptography python3-docker python3-etcd3gw python3-pyroute2 "
+    "python3-requests python3-urllib3 python3-yaml"
+)
 """What the package needs is downloaded with the base, for machines that have no network."""
 SETTINGS = ("sources.list", "sources.list.d", "apt.conf.d", "auth.conf.d")
 NOT_OURS = ("docker-clean", "docker-gzip-indexes", "docker-no-languages")

@@ -143,21 +143,33 @@ def test_the_units_are_right_and_tight(machine: Machine) -> None:
 
 
 def test_the_fetcher_runs_confined_and_on_demand(machine: Machine) -> None:
-    """It is not enabled; as its own user, under all that its unit forbids, it asks the daemon."""
+    """It is not enabled; under all that its unit forbids it brings a policy from a directory."""
     assert machine.ctl("is-enabled", "ipsecd-domain", check=False).strip() == "disabled"
-    machine.ctl("start", "ipsecd-domain")
+    keys = ("--keys", "/root/fleet-keys")
+    machine.put("root/fleet.yaml", POLICY.format(port=OTHER).replace("Edited", "Fleet"))
+    machine.run("ipsecctl", "domain", "init", "/srv/fleet", *keys)
+    machine.run("ipsecctl", "domain", "publish", "/srv/fleet", "/root/fleet.yaml", *keys)
+    machine.put("etc/ipsecd/ipsecd.yaml", "domain: {source: 'file:///srv/fleet'}\n")
+    machine.ctl("restart", "ipsecd.service")
+    machine.run("ipsecctl", "domain", "trust", "/srv/fleet")
+
+    def journal() -> str:
+        return machine.run("journalctl", "--no-pager", "-u", "ipsecd-domain")
+
     try:
-
-        def journal() -> str:
-            return machine.run("journalctl", "--no-pager", "-u", "ipsecd-domain")
-
-        assert eventually(lambda: "daemon-away" in journal() or "source=" in journal(), 20)
+        machine.ctl("start", "ipsecd-domain")
+        assert eventually(lambda: "handed-over" in journal(), 30), journal()
         assert "Traceback" not in journal()
+        assert "Fleet" in machine.run("ipsecctl", "domain", "status")
         user = machine.ctl("show", "--property=UID", "--value", "ipsecd-domain").strip()
         assert user == machine.run("id", "-u", "ipsecd-domain").strip()
-        assert machine.ctl("is-active", "ipsecd-domain").strip() == "active"
+        machine.run("ipsecctl", "domain", "withdraw", "/srv/fleet", *keys)
+        assert eventually(lambda: journal().count("handed-over") == 2, 10), journal()
     finally:
         machine.ctl("stop", "ipsecd-domain")
+        machine.put("etc/ipsecd/ipsecd.yaml", "")
+        machine.ctl("restart", "ipsecd.service")
+    assert eventually(machine.is_quiet)
 
 
 @pytest.mark.parametrize("backend", ["nftables", "xdp"])
