@@ -9,6 +9,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -201,6 +202,35 @@ def test_nothing_passes_while_the_policy_changes(member: Member) -> None:
             assert flood.poll() is None
             flood.kill()
         assert heard() == 0
+
+
+def test_a_daemon_that_is_killed_has_the_old_policy_or_the_new(member: Member) -> None:
+    """Whenever it dies while a policy is taken; once it is back, the fetcher brings the new one."""
+    daemon, fleet = member.daemon, member.fleet
+    daemon.ctl("domain", "trust", str(fleet.repository))
+    fleet.publish(document(FIRST))
+    with member.fetcher():
+        member.refresh()
+        assert eventually(member.is_central)
+        old = FIRST
+        for number, delay_s in enumerate((0.05, 0.2, 0.35, 0.6)):
+            new = (ADDED, FIRST)[number % 2]
+            fleet.publish(document(new))
+            with subprocess.Popen(
+                [sys.executable, "-m", "ipsecctl", "gpupdate"],
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env=daemon.environment,
+            ):
+                time.sleep(delay_s)
+                daemon.end(signal.SIGKILL)
+            passing = member.passes()
+            assert {FIRST, ADDED} - passing in ({old}, {new})
+            daemon.start()
+            assert {FIRST, ADDED} - member.passes() in ({old}, {new})
+            assert WORM in member.passes()
+            assert eventually(lambda new=new: new not in member.passes(), 40)  # type: ignore[misc]
+            old = new
 
 
 def test_a_boot_enforces_it_without_a_network(member: Member) -> None:
