@@ -85,7 +85,8 @@ def _boot(options: argparse.Namespace, directories: Directories) -> int:
     try:
         config = _config(options)
     except IpsecdError as error:
-        config, config_error = Config(boot=boot_despite_errors(options.config)), error
+        boot = boot_despite_errors(options.config, _default_config(options))
+        config, config_error = Config(boot=boot), error
     try:
         with (
             closing(RuntimeLock(directories.runtime)),
@@ -112,8 +113,13 @@ def _withdraw(directories: Directories) -> int:
 
 
 def _config(options: argparse.Namespace) -> Config:
-    config = load_config(options.config)
+    config = load_config(options.config, _default_config(options))
     return config.with_backend(options.backend) if options.backend else config
+
+
+def _default_config(options: argparse.Namespace) -> Path:
+    directory: Path = options.config_dir
+    return directory / DEFAULT_CONFIG.name
 
 
 def _report(problems: Sequence[str]) -> int:
@@ -142,7 +148,10 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument(
-        "--config", type=Path, metavar="FILE", help=f"settings (default: {DEFAULT_CONFIG})"
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help=f"settings (default: {DEFAULT_CONFIG.name} in the directory of policies)",
     )
     for name, path, what in (
         ("config", default.config, "policies, and which one is assigned"),

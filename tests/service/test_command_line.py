@@ -193,3 +193,12 @@ def test_wrong_usage_exits_with_2(main: Main, options: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(options)
     assert caught.value.code == 2
+
+
+def test_settings_lie_beside_the_policies(
+    main: Main, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever names another directory means the settings there, too."""
+    (tmp_path / "ipsecd.yaml").write_text("backend: carrier pigeon\n")
+    assert main(["--config-dir", str(tmp_path), "--check"]) == 1
+    assert f"{tmp_path}/ipsecd.yaml:1" in capsys.readouterr().err

@@ -102,14 +102,14 @@ class Directories:
     bpffs: Path = Path("/sys/fs/bpf/ipsecd")
 
 
-def load_config(path: Path | None = None) -> Config:
-    """The settings in the file `path`, which must exist, or else in the default file, if any.
+def load_config(path: Path | None = None, default: Path | None = None) -> Config:
+    """The settings in the file `path`, which must exist, or else in the `default` file, if any.
 
     Raises ``InvalidInput`` with file and line, ``Refused`` for the backend that this version
     lacks, ``NotFound`` for a file that was named and is absent, ``StoreFailed`` if it is not
     readable.
     """
-    config_path = path or DEFAULT_CONFIG
+    config_path = path or default or DEFAULT_CONFIG
     try:
         with config_path.open("rb") as file:
             content = file.read(MAX_CONFIG_BYTES + 1)
@@ -132,10 +132,10 @@ def load_config(path: Path | None = None) -> Config:
 _BLOCKS = re.compile(rb"""^boot\s*:\s*["']?block["']?\s*(#.*)?$""", re.MULTILINE)
 
 
-def boot_despite_errors(path: Path | None = None) -> Boot:
+def boot_despite_errors(path: Path | None = None, default: Path | None = None) -> Boot:
     """The setting ``boot`` of a file with errors, if it can be found in the text."""
     try:
-        with (path or DEFAULT_CONFIG).open("rb") as file:
+        with (path or default or DEFAULT_CONFIG).open("rb") as file:
             content = file.read(MAX_CONFIG_BYTES)
     except OSError:
         return Boot.PERMIT
