@@ -34,7 +34,7 @@ def send_report(domain: Domain, problem: str) -> None:
     else:
         raise InvalidInput(
             f"{quote(url)} is no place for reports",
-            "write https://HOST/PATH, http://HOST/PATH or file:///DIRECTORY",
+            "write https://HOST/PATH or file:///DIRECTORY",
         )
 
 

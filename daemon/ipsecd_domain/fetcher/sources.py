@@ -24,5 +24,5 @@ def open_source(settings: Settings) -> Source:
         return WebSource(settings.source, settings.tls, settings.proxy)
     raise InvalidInput(
         f"{quote(settings.source)} is not a source of a domain policy",
-        "write file:///DIRECTORY, https://HOST/PATH or http://HOST/PATH",
+        "write https://HOST/PATH or file:///DIRECTORY",
     )
