@@ -92,7 +92,7 @@ deb-tools:
 # Libraries that Debian has no package of, which ours brings.
 SHIPPED := build/shipped
 
-$(SHIPPED)/.done: debian/shipped.txt $(VENV)/.done
+$(SHIPPED)/.done: debian/shipped.txt | $(VENV)/.done
 	rm -rf $(SHIPPED) && mkdir -p $(SHIPPED)
 	$(VENV)/bin/pip download --quiet --disable-pip-version-check --no-deps --only-binary :all: --require-hashes \
 	  --dest $(SHIPPED) --requirement debian/shipped.txt
