@@ -46,6 +46,8 @@ def main(monkeypatch: pytest.MonkeyPatch) -> Iterator[Main]:
     """The daemon's entry point, around the noted engine."""
     stand_in: Any = ModuleType("ipsecd.engine")
     stand_in.Engine = NotedEngine
+    # Its other modules are what they are.
+    stand_in.__path__ = importlib.import_module("ipsecd.engine").__path__
     monkeypatch.setitem(sys.modules, "ipsecd.engine", stand_in)
     monkeypatch.delitem(sys.modules, "ipsecd.__main__", raising=False)
     monkeypatch.setattr(NotedEngine, "created", [])
