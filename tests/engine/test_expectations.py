@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ipsecd.control import Control
-from ipsecd.errors import Refused
+from ipsecd.errors import LimitExceeded, Refused
 from ipsecd.language.documents import parse_policy
 from ipsecd.model.values import Policy
 from tests.engine.site import Site
@@ -248,3 +248,26 @@ def test_a_policy_behind_another_source_is_judged_too(host: Host) -> None:
     assert any("does not meet" in warning for warning in host.status["file_warnings"])
     assert not host.status["failures"]
     assert host.blocked == {3}
+
+
+def test_one_that_expects_too_much_is_stored_and_never_assigned(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A change that is made does not end in an error, and a start goes on with the last good."""
+    monkeypatch.setattr("ipsecd.model.unmet.MAX_JUDGED", 0)
+    other = GOOD.replace("policy: P", "policy: Q")
+    for dry_run in (True, False):
+        warnings = host.apply(other, dry_run=dry_run)
+        assert "expects too much to be judged" in warnings[0]
+        assert "so it cannot be assigned" in warnings[0]
+    assert len(host.site.engine.stored("Q").expect) == 2
+    with pytest.raises(LimitExceeded, match="too much"):
+        host.call("AssignPolicy", name="Q")
+    host.file.write_text(GOOD.replace("*=0:2:UDP", "*=0:4:UDP"))
+    with pytest.raises(LimitExceeded, match="too much"):
+        host.reload()
+    assert host.status["state"] == "failed"
+    engine = host.site.again()
+    assert engine.loaded_from == "last-good"
+    assert "expects too much" in engine.failures[0]
+    assert host.blocked == {1, 2}

@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
+import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from ipsecd.errors import LimitExceeded
 from ipsecd.language.documents import parse_policy
 from ipsecd.language.expectations import parse_expectation
 from ipsecd.model.addresses import Family, HostName, Network, Selector
@@ -183,3 +185,23 @@ def test_two_hundred_thousand_filters_take_seconds() -> None:
     began = time.thread_time()
     assert unmet(found) == ()
     assert time.thread_time() - began < 20
+
+
+def test_too_many_pairs_are_refused_before_they_are_compared() -> None:
+    """A thousand expectations are judged by at most ten thousand filters that can match any."""
+    expect = tuple(f"block udp 192.0.2.1:4 > me:{number + 1}" for number in range(1000))
+    found = policy(*(f"*=0:1-{last}:UDP" for last in range(1000, 11_001)), expect=expect)
+    began = time.thread_time()
+    with pytest.raises(LimitExceeded, match="'P' expects too much to be judged: its 1,000"):
+        unmet(found)
+    assert time.thread_time() - began < 5
+
+
+def test_too_many_matches_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What can match a packet is judged in full; filters for other packets do not count."""
+    monkeypatch.setattr("ipsecd.model.unmet.MAX_JUDGED", 4)
+    expect = tuple(f"block udp 192.0.2.{number}:4 > me:7" for number in range(1, 5))
+    apart = tuple(f"192.0.2.{number}=0:7:UDP" for number in range(1, 5))
+    assert unmet(policy(*apart, expect=expect)) == ()
+    with pytest.raises(LimitExceeded, match="more than 4 filters together"):
+        unmet(policy(*apart, "*=0:7:UDP", expect=expect))

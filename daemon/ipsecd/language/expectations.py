@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ipsecd.errors import InvalidInput, Refused
+from ipsecd.errors import InvalidInput, LimitExceeded, Refused
 from ipsecd.language.addresses import format_address, format_value
 from ipsecd.language.filters import format_filter
 from ipsecd.language.icmp import format_protocol_and_message
@@ -57,7 +57,10 @@ def format_expectation(expectation: Expectation) -> str:
 
 
 def must_be_met(policy: Policy) -> None:
-    """Raise ``Refused`` if `policy` does not do what its author expects, with all that differs."""
+    """Raise ``Refused`` if `policy` does not do what its author expects, with all that differs.
+
+    Raises ``LimitExceeded`` if that is too much to be judged.
+    """
     if found := unmet(policy):
         raise Refused(
             "\n".join([f"{_summary(found, policy)}:", *first_lines(_lines(found))]),
@@ -68,7 +71,12 @@ def must_be_met(policy: Policy) -> None:
 
 def unmet_warnings(policy: Policy) -> list[str]:
     """What to say of a policy that is stored, and would be refused if it were assigned."""
-    if not (found := unmet(policy)):
+    try:
+        found = unmet(policy)
+    except LimitExceeded as error:
+        # It is stored by now, so this must not end in an error.
+        return [f"{error.message}, so it cannot be assigned"]
+    if not found:
         return []
     lines = _lines(found)
     # With the first line they are as many as are shown of warnings.

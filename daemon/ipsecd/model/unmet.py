@@ -11,12 +11,18 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
+from ipsecd.errors import LimitExceeded
 from ipsecd.model.addresses import Family, HostName, Network, Selector
 from ipsecd.model.decide import Decision, decide
 from ipsecd.model.expectations import SOME_HOST, Expectation
 from ipsecd.model.packets import Host, Packet
 from ipsecd.model.values import Endpoint, Filter, InForce, Origin, Policy, Store
+from ipsecd.quoting import quote
 
+MAX_COMPARED = 10_000_000
+"""Pairs of a packet and a filter that can match any of the packets, at up to 3 µs a pair."""
+MAX_JUDGED = 500_000
+"""Pairs of a packet and a filter that can match that packet, at up to 80 µs a pair."""
 _UNICAST = {
     Family.IPV4: (0x01000001, 0xDFFFFFFF),
     Family.IPV6: (0x2000 << 112 | 1, (0x4000 << 112) - 1),
@@ -26,7 +32,7 @@ _UNICAST = {
 
 @dataclass(frozen=True, slots=True)
 class Unmet:
-    """An expectation, and what becomes of its packet instead."""
+    """An expectation, and what becomes of its packet instead; what was beaten is left out."""
 
     expectation: Expectation
     decision: Decision
@@ -36,23 +42,39 @@ def unmet(policy: Policy) -> tuple[Unmet, ...]:
     """What of the expectations of `policy` is not so, in their order.
 
     Takes one pass over the filters for all packets, and ``decide`` for each packet over those that
-    can match any of them. The rules of a policy that expects nothing are not looked at.
+    can match it. Raises ``LimitExceeded`` where that would take more than a minute or so. The rules
+    of a policy that expects nothing are not looked at.
     """
     if not policy.expect:
         return ()
     host = _host_for(policy)
     packets = [_as_seen(expectation.packet, host) for expectation in policy.expect]
     filters = tuple(_filters_near(policy, _Nearness(packets)))
-    decisions = [decide(filters, packet, host) for packet in packets]
-    return tuple(
-        Unmet(expectation, decision)
-        for expectation, decision in zip(policy.expect, decisions, strict=True)
-        if decision.action is not expectation.action
-    )
+    _check_pairs(policy, len(packets) * len(filters), MAX_COMPARED)
+    judged = 0
+    found = []
+    for expectation, packet in zip(policy.expect, packets, strict=True):
+        nearness = _Nearness([packet])
+        near = [candidate for candidate in filters if nearness.has_both(candidate.filter)]
+        judged += len(near)
+        _check_pairs(policy, judged, MAX_JUDGED)
+        decision = decide(near, packet, host)
+        if decision.action is not expectation.action:
+            found.append(Unmet(expectation, replace(decision, beaten=())))
+    return tuple(found)
+
+
+def _check_pairs(policy: Policy, pairs: int, most: int) -> None:
+    if pairs > most:
+        raise LimitExceeded(
+            f"policy {quote(policy.name)} expects too much to be judged: its "
+            f"{len(policy.expect):,} expectations meet more than {most:,} filters together",
+            "leave out expectations, or merge filters that match the same packets",
+        )
 
 
 class _Nearness:
-    """Which ends of filters can be those of any of some packets; a filter can if both ends can."""
+    """Which filters can match any of some packets: those whose ends can both be a packet's."""
 
     def __init__(self, packets: Iterable[Packet]) -> None:
         self._addresses: dict[Family, set[int]] = {family: set() for family in Family}
@@ -64,6 +86,10 @@ class _Nearness:
             }
         self._ports = sorted(ports)
         self._prefixes: dict[tuple[Family, int], set[int]] = {}
+
+    def has_both(self, member: Filter) -> bool:
+        """Whether both ends of a filter can be those of a packet."""
+        return self.has(member.source) and self.has(member.destination)
 
     def has(self, end: Endpoint) -> bool:
         """Whether `end` can be one of a packet."""
@@ -92,7 +118,7 @@ def _filters_near(policy: Policy, near: _Nearness) -> Iterator[InForce]:
     for rule in policy.rules:
         origin = Origin(Store.STATIC.value, policy.name, rule.name)
         for member in rule.filters:
-            if near.has(member.source) and near.has(member.destination):
+            if near.has_both(member):
                 yield InForce(origin, member, rule.action, rule.interface_type)
 
 
