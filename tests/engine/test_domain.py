@@ -257,6 +257,33 @@ def test_a_file_that_cannot_be_used_disables_only_itself(site: Site, engine: Eng
     assert (again.loaded_from, blocked(site)) == ("policy", {1})
 
 
+def test_one_that_cannot_be_compiled_does_not_make_way_for_the_local_one(
+    site: Site, engine: Engine
+) -> None:
+    """The last good policy of the domain is in force, at a start and at a boot, until it can be."""
+    host = (Network(Family.IPV4, 0xCB007107, 32),)
+    publish(engine, policy("Fleet", "worm.example=0:3:UDP"), names={"worm.example": host})
+    (site.directories.state / "names").unlink()
+    again = site.again()
+    assert (again.loaded_from, blocked(site)) == ("last-good", {3})
+    assert any("'worm.example' has not been resolved" in failure for failure in again.failures)
+    assert again.boot() is False
+    assert blocked(site) == {3}
+    again.reload({"worm.example": host})
+    assert (again.loaded_from, again.failures, blocked(site)) == ("domain", (), {3})
+
+
+def test_one_that_is_withdrawn_makes_way_though_it_is_the_last_good(
+    site: Site, engine: Engine
+) -> None:
+    """As where the daemon was killed before it could keep another."""
+    publish(engine, CENTRAL)
+    last_good = (site.directories.state / "last-good").read_bytes()
+    withdraw(engine)
+    (site.directories.state / "last-good").write_bytes(last_good)
+    assert (site.again().loaded_from, blocked(site)) == ("policy", {1})
+
+
 def test_a_broken_local_file_is_no_failure_meanwhile(site: Site, engine: Engine) -> None:
     """What is not to be in force cannot fail to be."""
     publish(engine, CENTRAL)

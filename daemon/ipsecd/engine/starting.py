@@ -164,6 +164,9 @@ class Starting:
 
         last_good = LastGood(compiled)
         sources: list[Source] = [*self.earlier_sources, Static(), last_good]
+        if compiled and compiled.store is Store.DOMAIN:
+            # The local policy may be a laxer one than the domain's.
+            sources.insert(len(self.earlier_sources), last_good)
         if config_error:
             # Whether there is a domain is not known either.
             sources = [last_good, Domain(), *sources]
