@@ -135,6 +135,25 @@ def test_newer_metadata_alone_switches_nothing(
     assert site.again().domain.version == 2
 
 
+def test_what_is_expected_of_it_is_judged_once(
+    site: Site, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that does not do that is refused; the one in force is not judged at every look."""
+    met = format_policy(CENTRAL) + "expect:\n- block udp 203.0.113.7:4000 > me:3\n"
+    with pytest.raises(Refused, match="does not meet its expectation"):
+        publish(engine, met.replace("me:3", "me:4"))
+    assert blocked(site) == {1}
+    publish(engine, met)
+
+    def judge(_: Policy) -> None:
+        raise AssertionError("it was judged again")
+
+    monkeypatch.setattr("ipsecd.engine.policies.must_be_met", judge)
+    assert not publish(engine, met, 2)["changed"]
+    assert not publish(site.again(), met, 3)["changed"]
+    assert (site.engine.domain.version, blocked(site)) == (3, {3})
+
+
 def test_what_is_changed_on_this_host_is_stored_and_said_to_be_without_effect(
     site: Site, engine: Engine
 ) -> None:

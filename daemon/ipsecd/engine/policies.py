@@ -185,7 +185,9 @@ class Policies:
         answered = {name: addresses for name, addresses in names.items() if addresses}
         all_names = {**now.names, **answered}
         if taken.stored:
-            must_be_met(taken.stored.policy)
+            # What is in force was judged when it came, and most looks bring nothing else.
+            if now.compiled.document != taken.stored.text:
+                must_be_met(taken.stored.policy)
             self.kept_files.reader.remember(taken.stored.text, taken.stored.policy)
         choice = self._choose(now.loaded, all_names, silent, taken)
         is_same = choice.source is now.source and choice.compiled.key == now.compiled.key
