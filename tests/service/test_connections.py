@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -346,3 +346,37 @@ def _pieces_taken(client: Client, pieces: list[bytes], pause_s: float = 0.0) -> 
             return n
         time.sleep(pause_s)
     return len(pieces)
+
+
+def test_a_connection_that_is_ended_ends_its_replies() -> None:
+    """Also while the next is awaited, as when the daemon stops: that is no bug."""
+    ended = []
+
+    async def replies() -> AsyncGenerator[dict[str, Any], None]:
+        try:
+            await asyncio.Event().wait()
+            yield {}
+        finally:
+            ended.append(True)
+
+    async def answer(*_: object) -> bytes:
+        raise AssertionError
+
+    async def end_while_it_follows() -> BaseException | None:
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            ours.setblocking(False)
+            peer = Peer(1, 0, frozenset())
+            connection = Connection(
+                ours, peer, ConnectionLimits(), UnsentBytes(), answer, lambda *_: ({}, replies())
+            )
+            serving = asyncio.create_task(connection.serve())
+            theirs.sendall(b'{"method":"x.y.Z","more":true}\0')
+            await asyncio.sleep(0.1)
+            serving.cancel()
+            (outcome,) = await asyncio.gather(serving, return_exceptions=True)
+            assert asyncio.all_tasks() == {asyncio.current_task()}
+            return outcome
+
+    assert isinstance(asyncio.run(end_while_it_follows()), asyncio.CancelledError)
+    assert ended == [True]

@@ -158,18 +158,20 @@ class Connection:
     async def _send_all(self, last: dict[str, Any], replies: Replies) -> None:
         """Send replies as they come; the `last` once more when the client says something."""
         leaving = asyncio.create_task(wait_readable(self._sock))
+        coming: asyncio.Task[Any] = leaving
         try:
             while True:
                 coming = asyncio.create_task(anext(replies))
                 await asyncio.wait({leaving, coming}, return_when=asyncio.FIRST_COMPLETED)
                 if not coming.done():
-                    coming.cancel()
-                    await asyncio.wait({coming})
                     break
                 last = coming.result()
                 await self._send(encode_frame(reply_of(last, continues=True)))
         finally:
+            # Also where this is cancelled: replies cannot be closed while one is awaited.
             leaving.cancel()
+            coming.cancel()
+            await asyncio.wait({leaving, coming})
             await replies.aclose()
         await self._send(encode_frame(reply_of(last)))
 
