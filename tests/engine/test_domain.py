@@ -523,7 +523,11 @@ def test_a_verdict_on_what_is_here_no_more_is_not_taken(engine: Engine) -> None:
 def test_settings_are_told_and_secrets_kept(site: Site) -> None:
     """Passwords and what vouches for the domain are for who fetches it."""
     engine = configured(
-        site, doorbell="etcd://fleet:secret@h1:2379/ipsecd", groups=("web",), ca=Path("/ca.pem")
+        site,
+        doorbell="etcd://fleet:secret@h1:2379/ipsecd",
+        proxy="http://us:pw@proxy:3128",
+        groups=("web",),
+        ca=Path("/ca.pem"),
     )
     trust(engine)
     reply = call(engine, "GetDomain")
@@ -535,8 +539,12 @@ def test_settings_are_told_and_secrets_kept(site: Site) -> None:
     hide = METHODS["GetDomain"].without_secrets
     assert hide is not None
     shown = hide(reply)["domain"]
+    assert reply["domain"]["proxy"] == "http://us:pw@proxy:3128"
     assert shown["doorbell"] == "etcd://fleet:…@h1:2379/ipsecd"
+    assert shown["proxy"] == "http://us:…@proxy:3128"
     assert shown["trusted"] == {}
+    without = hide({"domain": reply["domain"] | {"doorbell": None, "proxy": None}})["domain"]
+    assert (without["doorbell"], without["proxy"]) == (None, None)
 
 
 def test_a_new_root_is_a_reason_to_look(engine: Engine) -> None:

@@ -15,7 +15,7 @@ from ipsecd.config import (
     load_config,
     parse_config,
 )
-from ipsecd.config.domain import DomainSettings
+from ipsecd.config.domain import DomainSettings, without_password
 from ipsecd.errors import InvalidInput, NotFound, StoreFailed
 
 EVERYTHING = b"""\
@@ -202,6 +202,8 @@ def test_a_domain_needs_a_source_only() -> None:
         ("{source: 'file:///x', ca: ca.pem}", "not an absolute path"),
         ("{source: 'file:///x', key: /k}", "one of certificate and key"),
         ("{source: 'file:///x', proxy: 'socks://h'}", "no web proxy"),
+        ("{source: 'file:///x', proxy: 'http://us:hidden@h:port'}", "no web proxy"),
+        ("{source: 'file:///x', proxy: 'http://us:hidden @h:1'}", "no web proxy"),
         ("{source: 'file:///x', reports: nowhere}", "no place for policies"),
     ],
 )
@@ -215,11 +217,11 @@ def test_a_wrong_domain_is_told(section: str, message: str) -> None:
 
 
 def test_passwords_are_for_who_needs_them() -> None:
-    """A doorbell is shown without its password."""
-    assert DOMAIN.doorbell_without_password == "etcds://fleet:…@h1:2379,h2:2379/ipsecd"
-    assert DomainSettings("file:///x").doorbell_without_password is None
-    plain = DomainSettings("file:///x", "etcd://h1:2379/ipsecd")
-    assert plain.doorbell_without_password == "etcd://h1:2379/ipsecd"
+    """A doorbell and a proxy are shown without theirs."""
+    assert DOMAIN.doorbell is not None
+    assert without_password(DOMAIN.doorbell) == "etcds://fleet:…@h1:2379,h2:2379/ipsecd"
+    assert without_password("etcd://h1:2379/ipsecd") == "etcd://h1:2379/ipsecd"
+    assert without_password("http://us:p@w@proxy:3128") == "http://us:…@proxy:3128"
 
 
 def test_words_are_words() -> None:

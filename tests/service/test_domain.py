@@ -254,7 +254,12 @@ def test_only_the_fetcher_hands_over() -> None:
         reply = _as(1234, os.getegid(), service.path, "TakeDomain", document=BUNDLE, refresh=0)
         assert reply["error"].endswith(".AccessDenied")
         engine.hooks["GetDomain"] = lambda _: {
-            "domain": {"source": "file:///x", "doorbell": "etcd://u:p@h:1/k", "trusted": {"a": "b"}}
+            "domain": {
+                "source": "file:///x",
+                "doorbell": "etcd://u:p@h:1/k",
+                "proxy": None,
+                "trusted": {"a": "b"},
+            }
         }
         seen = _as(NOBODY, NOBODY, service.path, "GetDomain")
         assert seen["parameters"]["domain"]["doorbell"] == "etcd://u:p@h:1/k"

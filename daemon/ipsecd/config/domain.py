@@ -32,8 +32,8 @@ _DOORBELL = re.compile(
 class DomainSettings:
     """Where this host has its domain policy from, and what it says of itself.
 
-    ``host`` is None for the host name; ``interval_s`` is in seconds. ``doorbell`` may hold a
-    password.
+    ``host`` is None for the host name; ``interval_s`` is in seconds. ``doorbell`` and ``proxy``
+    may hold a password.
     """
 
     source: str
@@ -47,16 +47,6 @@ class DomainSettings:
     key: Path | None = None
     proxy: str | None = None
     reports: str | None = None
-
-    @property
-    def doorbell_without_password(self) -> str | None:
-        """The doorbell as everybody may see it."""
-        if self.doorbell is None:
-            return None
-        scheme, _, rest = self.doorbell.partition("://")
-        login, at, place = rest.rpartition("@")
-        user = login.partition(":")[0]
-        return f"{scheme}://{user}:…@{place}" if at else self.doorbell
 
 
 KEYS = (
@@ -102,6 +92,14 @@ def read_domain(reader: SettingsReader, node: Node) -> DomainSettings:
     )
 
 
+def without_password(url: str) -> str:
+    """A doorbell or a proxy as everybody may see it."""
+    scheme, _, rest = url.partition("://")
+    login, at, place = rest.rpartition("@")
+    user = login.partition(":")[0]
+    return f"{scheme}://{user}:…@{place}" if at else url
+
+
 def _optional(
     reader: SettingsReader, keys: dict[str, Node], name: str, parse: Callable[[str], str]
 ) -> str | None:
@@ -137,9 +135,14 @@ def _doorbell(text: str) -> str:
 
 
 def _proxy(text: str) -> str:
-    parts = _split(text)
+    # It may hold a password, which no error should show.
+    wrong = InvalidInput("the proxy is no web proxy", "write http://HOST:PORT")
+    try:
+        parts = _split(text)
+    except InvalidInput:
+        raise wrong from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise InvalidInput("the proxy is no web proxy", "write http://HOST:PORT")
+        raise wrong
     return text
 
 

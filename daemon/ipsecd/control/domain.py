@@ -6,7 +6,7 @@ import socket
 import time
 from typing import Any
 
-from ipsecd.config.domain import DomainSettings
+from ipsecd.config.domain import DomainSettings, without_password
 from ipsecd.control.method import Method, Request, Role, Work
 from ipsecd.control.replies import outcome
 from ipsecd.control.verdict import Finding, Question, Verdict
@@ -17,6 +17,9 @@ from ipsecd.sources.domain import Selection, Taken
 from ipsecd.sources.names import dns_names_of
 from ipsecd.sources.reading import StoredPolicy
 from ipsecd.sources.root import ROOT, read_root
+
+_WITH_PASSWORDS = ("doorbell", "proxy")
+"""The settings that may hold one."""
 
 
 def settings_of(engine: Engine) -> DomainSettings:
@@ -93,10 +96,8 @@ def _get_domain(engine: Engine, _: Request) -> dict[str, Any]:
 
 def _without_secrets(reply: dict[str, Any]) -> dict[str, Any]:
     domain = reply["domain"]
-    doorbell = domain["doorbell"]
-    if doorbell is not None:
-        doorbell = DomainSettings(domain["source"], doorbell).doorbell_without_password
-    return {"domain": {**domain, "doorbell": doorbell, "trusted": {}}}
+    shown = {name: domain[name] and without_password(domain[name]) for name in _WITH_PASSWORDS}
+    return {"domain": {**domain, **shown, "trusted": {}}}
 
 
 def _take_domain(engine: Engine, request: Request) -> dict[str, Any]:
