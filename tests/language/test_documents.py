@@ -11,7 +11,7 @@ import yaml
 from hypothesis import given, settings
 
 from ipsecd.errors import InvalidInput
-from ipsecd.language.differences import diff_policies
+from ipsecd.language.differences import Difference, diff_policies
 from ipsecd.language.documents import (
     MAX_BYTES,
     format_policy,
@@ -59,6 +59,23 @@ def test_what_is_printed_reads_back(policy: Policy) -> None:
     text = format_policy(policy)
     assert parse_policy(text) == policy
     assert parse_policy(text.encode()) == policy
+
+
+@pytest.mark.parametrize(
+    "sender",
+    [r"service:a\x2db.service", r"service:a\b.service", r"service:a\\b.scope", r"cgroup:/a\n/b\q"],
+)
+@pytest.mark.parametrize("filters", [1, 20])
+def test_senders_with_backslashes_read_back(sender: str, filters: int) -> None:
+    """As systemd escapes names; read as an escape of YAML it would be another service."""
+    texts = [f"{sender}=*:{port}:TCP" for port in range(1, filters + 1)]
+    policy = Policy("P", (Rule("R", tuple(map(parse_filter, texts)), Action.BLOCK),))
+    document = format_policy(policy)
+    assert parse_policy(document) == policy
+    assert yaml.safe_load(document)["rules"][0]["filters"] == texts
+    whole = Difference(None, policy).lines()
+    assert Difference(None, policy).lines(document=document) == whole
+    assert whole == (f'+ rule "R": block {" ".join(texts)}',)
 
 
 @settings(max_examples=200, deadline=None)

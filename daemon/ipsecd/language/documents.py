@@ -9,7 +9,7 @@ from typing import Any
 from ipsecd.language.expectations import format_expectation
 from ipsecd.language.filters import format_filter
 from ipsecd.language.reading import MAX_BYTES, parse_policy
-from ipsecd.model.values import Policy
+from ipsecd.model.values import Filter, Policy
 
 __all__ = ["MAX_BYTES", "format_policy", "parse_policy", "policy_schema"]
 
@@ -33,7 +33,7 @@ def format_policy(policy: Policy) -> str:
         if rule.interface_type:
             lines.append(f"    interface: {rule.interface_type.value}")
         lines.append(_FILTERS_BEGIN)
-        lines += [f'{_FILTER_BEGINS}{format_filter(flt)}"' for flt in rule.filters]
+        lines += [f'{_FILTER_BEGINS}{_escaped_filter(flt)}"' for flt in rule.filters]
     if policy.expect:
         lines.append("expect:")
         lines += [f"  - {_quoted(format_expectation(expected))}" for expected in policy.expect]
@@ -45,7 +45,7 @@ def texts_of_filters(document: str) -> list[list[str]]:
     texts: list[list[str]] = []
     for line in document.splitlines():
         if line.startswith(_FILTER_BEGINS):
-            texts[-1].append(line[len(_FILTER_BEGINS) : -1])
+            texts[-1].append(line[len(_FILTER_BEGINS) : -1].replace("\\\\", "\\"))
         elif line == _FILTERS_BEGIN:
             texts.append([])
     return texts
@@ -69,6 +69,11 @@ def scalar(text: str) -> str:
         and text.casefold() not in _YAML_WORDS
     )
     return text if plain else _quoted(text)
+
+
+def _escaped_filter(flt: Filter) -> str:
+    """The text of a filter for double quotes: of what has to be escaped it holds only this."""
+    return format_filter(flt).replace("\\", "\\\\")
 
 
 def _quoted(text: str) -> str:
