@@ -421,6 +421,7 @@ GOOD = answer(path=PATH, sha256=SHA256, version=5)
         ({"outcome": None}, "no verdict"),
         ({"version": -1}, "no verdict"),
         ({"version": True}, "no verdict"),
+        ({"interval_s": 10**400}, "the interval is not finite"),
         ({"expires": "tomorrow"}, "no verdict"),
         ({"expires": "2100-01-01T00:00:00"}, "time zone"),
         ({"interval_s": "soon"}, "no verdict"),

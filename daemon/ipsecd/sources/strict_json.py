@@ -45,7 +45,12 @@ def number(value: object, what: str) -> float:
     if type(value) not in (int, float):
         raise _wrong_type(value, what, "a number")
     assert isinstance(value, int | float)
-    if not isfinite(value):
+    try:
+        finite = isfinite(value)
+    except OverflowError:
+        # A whole number may have thousands of digits.
+        finite = False
+    if not finite:
         raise ValueError(f"{what} is not finite")
     return float(value)
 
