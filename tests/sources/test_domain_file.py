@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -15,6 +16,8 @@ from ipsecd.config import Config, Directories
 from ipsecd.config.domain import DomainSettings
 from ipsecd.engine import Engine
 from ipsecd.errors import IpsecdError
+from ipsecd.sources.domain import DomainFile, Taken
+from ipsecd.sources.files import Disk
 from tests.engine.domain import policy, publish, withdraw
 from tests.engine.site import Clock, Site
 from tests.sources.test_mutations import QuickDisk, sealed, trees
@@ -122,3 +125,22 @@ def test_things_that_are_no_such_file(member: Member, what: str) -> None:
     withdraw(engine)
     engine = member.started()
     assert (engine.loaded_from, engine.warnings) == ("policy", ())
+
+
+def test_its_directory_is_on_disk_before_it_is_acknowledged(tmp_path: Path) -> None:
+    """The first time it is made, and a host that loses power then must not lose it."""
+    state = tmp_path / "lib"
+    state.mkdir()
+
+    class Watched(Disk):
+        synced: ClassVar[list[Path]] = []
+
+        def sync_directory(self, path: Path) -> None:
+            self.synced.append(path)
+
+    file = DomainFile(state, Watched())
+    file.save(Taken())
+    assert set(Watched.synced) == {state, state / "domain"}
+    Watched.synced.clear()
+    file.save(Taken(version=1))
+    assert Watched.synced == [state / "domain"]

@@ -94,7 +94,7 @@ class CheckedFile:
         """
         self.check(content)
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._make_directory()
             sealed = seal(self._form.kind, self._form.version, content)
             replace_file(self._disk, self._path, sealed, durable=self._form.durable)
         except OSError as error:
@@ -105,6 +105,15 @@ class CheckedFile:
                 f"{str(self._path)!r} cannot be written: {error.strerror}",
                 "look at the free space, the mount options and the owner of the directory",
             ) from error
+
+    def _make_directory(self) -> None:
+        directory = self._path.parent
+        if directory.is_dir():
+            return
+        directory.mkdir(parents=True, exist_ok=True)
+        if self._form.durable:
+            # What is in a directory is on disk only if the directory's own name is (fsync(2)).
+            self._disk.sync_directory(directory.parent)
 
     def load(self, parse: Callable[[bytes], Content]) -> Content | None:
         """What `parse` makes of the content; None if there is no file.
