@@ -184,7 +184,7 @@ _ipsecctl() {
 		;;
 	domain)
 		if ((cword == 2)); then
-			_ipsecctl_offer $'init\npublish\nwithdraw\nkeygen\nsign\ntrust\nstatus\nrefresh\nexplain\n--json'
+			_ipsecctl_offer $'init\npublish\nhalt\nfleet\nwithdraw\nkeygen\nsign\ntrust\nstatus\nrefresh\nexplain\n--json'
 			return
 		fi
 		first=3
@@ -195,9 +195,19 @@ _ipsecctl() {
 			arguments=(:files)
 			;;
 		publish)
-			options=$'--keys\n--to\n--host\n--label\n--everywhere\n--precedence\n--interval\n--canary\n--doorbell\n--doorbell-ca\n--json'
-			valued='--keys --to --host --label --precedence --interval --canary --doorbell --doorbell-ca'
+			options=$'--keys\n--to\n--host\n--label\n--everywhere\n--precedence\n--interval\n--canary\n--reports\n--force\n--doorbell\n--doorbell-ca\n--json'
+			valued='--keys --to --host --label --precedence --interval --canary --reports --doorbell --doorbell-ca'
 			arguments=(:files :documents)
+			;;
+		halt)
+			options=$'--keys\n--doorbell\n--doorbell-ca\n--json'
+			valued='--keys --doorbell --doorbell-ca'
+			arguments=(:files)
+			;;
+		fleet)
+			options=$'--reports\n--watch\n--halt-on-failure\n--keys\n--doorbell\n--doorbell-ca\n--json'
+			valued='--reports --keys --doorbell --doorbell-ca'
+			arguments=(:files)
 			;;
 		withdraw)
 			options=$'--keys\n--to\n--policy\n--doorbell\n--doorbell-ca\n--json'
@@ -291,6 +301,10 @@ _ipsecctl() {
 		;;
 	--canary)
 		_ipsecctl_offer $'5%\n20%\n50%'
+		return
+		;;
+	--reports)
+		_filedir
 		return
 		;;
 	--doorbell)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,7 @@ def publish(_: Client, options: Options) -> int:
         from ipsecd_domain.repository.status import describe
     doorbell_of(options)
     repository, path = options.arguments
+    document = read_bytes(path)
     hosts = options.values.get("--host")
     interval = options.value("--interval")
     selection = Selection(
@@ -78,10 +80,13 @@ def publish(_: Client, options: Options) -> int:
         canary=_share(options.value("--canary")),
         everywhere=options.has("--everywhere"),
     )
+    reports = options.value("--reports")
+    if reports is not None and not options.has("--force"):
+        _must_not_fail(Path(repository), Path(reports), document)
     published = give_out(
         Path(repository),
         _keys(options),
-        read_bytes(path),
+        document,
         selection,
         _now(),
         group=options.value("--to"),
@@ -169,6 +174,14 @@ def status(options: Options) -> int:
     return REFUSED if report["expired"] else DONE
 
 
+def _must_not_fail(repository: Path, reports: Path, document: bytes) -> None:
+    """Raise ``DomainError`` if hosts report that they fail with a document."""
+    from ipsecd_domain.repository.fleet import look, must_not_fail
+
+    members = look(repository, reports, _now()).members
+    must_not_fail(members, hashlib.sha256(document).hexdigest())
+
+
 def _say_signed(
     options: Options,
     renewed: tuple[tuple[str, int], ...],
@@ -213,10 +226,10 @@ def _end(part: dict[str, Any]) -> str:
     return f"{'EXPIRED' if part['expired'] else 'good until'} {part['expires']}"
 
 
-def _share(text: str | None) -> float:
-    """The percentage that a text such as ``5%`` is; all where there is none."""
+def _share(text: str | None) -> float | None:
+    """The percentage that a text such as ``5%`` is."""
     if text is None:
-        return _MOST
+        return None
     number = text.removesuffix("%")
     try:
         share = float(number)

@@ -88,6 +88,8 @@ _RULE = (
 REPOSITORY = Argument("REPO", "the directory of a repository", offers="files")
 KEYS = Option("--keys", "the directory of the private keys", "DIR", required=True, offers="files")
 GROUP = Option("--to", "of the hosts in GROUP", "GROUP")
+REPORTS = Option("--reports", "the directory that hosts report to", "DIR", required=True,
+                 offers="files")  # fmt: skip
 DOORBELL = (
     Option("--doorbell", "then ring there, so that hosts look at once", "URL"),
     Option("--doorbell-ca", "the authority that certifies its members", "FILE", offers="files"),
@@ -112,10 +114,30 @@ _DOMAIN = (
                     offers=("10m", "1h", "1d")),
              Option("--canary", "to this share of them first; without it, to all of them",
                     "SHARE", offers=("5%", "20%", "50%")),
+             Option("--reports", "only if no host reports to DIR that it fails with it", "DIR",
+                    offers="files"),
+             Option("--force", "even if hosts report failures", within="--reports"),
              *DOORBELL,
          ),
          example="ipsecctl domain publish /srv/fleet web.yaml --keys ~/fleet-keys --to web",
          also=("push", "deploy")),
+    Verb("halt", "take a canary back: its hosts get the policy before it",
+         "domain_fleet:halt", (REPOSITORY,), (KEYS, *DOORBELL),
+         example="ipsecctl domain halt /srv/fleet --keys ~/fleet-keys",
+         also=("abort", "rollback", "undo", "revert", "pause")),
+    Verb("fleet", "what the hosts of a repository report, stragglers first",
+         "domain_fleet:fleet", (REPOSITORY,),
+         (
+             REPORTS,
+             Option("--watch", "go on, and say what changes; --json: one object a line"),
+             Option("--halt-on-failure", "halt a canary that hosts report failures of"),
+             Option("--keys", KEYS.explanation, "DIR", required=True, within="--halt-on-failure",
+                    offers="files"),
+             *(Option(option.name, option.explanation, option.value, within="--halt-on-failure",
+                      offers=option.offers) for option in DOORBELL),
+         ),
+         example="ipsecctl domain fleet /srv/fleet --reports /srv/reports",
+         also=("hosts", "rollout")),
     Verb("withdraw", "tell hosts that they have no domain policy any more",
          "domain_repository:withdraw", (REPOSITORY,),
          (KEYS, GROUP, Option("--policy", "give out only this one no more", "POLICY"), *DOORBELL),

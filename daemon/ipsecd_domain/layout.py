@@ -21,6 +21,8 @@ FORMAT = 1
 TARGETS = "targets"
 """The role that gives out policies for all hosts, and delegates to those of groups."""
 INDEX = "index.json"
+CANARY = ".canary.yaml"
+"""What the path of a canary ends with."""
 MAX_INDEX_BYTES = 1 << 20
 MAX_OFFERS = 1000
 MAX_PATTERNS = 1000
@@ -75,6 +77,11 @@ class Offer:
         asked = self.interval_s
         _must(asked is None or least <= asked <= most, "interval_s", str(asked))
         _must(bool(_TIME.fullmatch(self.published)), "published", self.published)
+
+    @property
+    def is_canary(self) -> bool:
+        """Whether it is for some hosts first, beside the one of its name that is for the others."""
+        return self.canary < 100 or self.path.endswith(CANARY)
 
 
 @dataclass(frozen=True)

@@ -28,15 +28,16 @@ class Authority:
         certificate = self._certificate(self._name, self._key, authority=True)
         self._write("ca", certificate.public_bytes(Encoding.PEM))
 
-    def certify(self, name: str) -> TlsFiles:
+    def certify(self, name: str, file: str = "") -> TlsFiles:
         """A certificate for this host's loopback addresses, and for a client of that name."""
+        file = file or name
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
         pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         certificate = self._certificate(subject, key, authority=False)
-        self._write(f"{name}.key", pem)
-        self._write(name, certificate.public_bytes(Encoding.PEM))
-        return TlsFiles(*(str(self.directory / f"{n}.pem") for n in ("ca", name, f"{name}.key")))
+        self._write(f"{file}.key", pem)
+        self._write(file, certificate.public_bytes(Encoding.PEM))
+        return TlsFiles(*(str(self.directory / f"{n}.pem") for n in ("ca", file, f"{file}.key")))
 
     def server(self, files: TlsFiles) -> ssl.SSLContext:
         """For a server that wants a certificate of every client."""

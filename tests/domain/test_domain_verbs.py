@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import json
 import os
@@ -17,11 +16,10 @@ from typing import Any
 
 import pytest
 
-from ipsecctl.__main__ import main
 from ipsecctl.options import find_action, parse_options
 from ipsecctl.verbs import VERBS
 from ipsecd_domain.repository.rotation import keygen
-from tests.ctl.conftest import Ran, Run
+from tests.ctl.conftest import Run
 from tests.ctl.fake_daemon import DOMAIN, FakeDaemon
 from tests.domain.certificates import Authority
 from tests.domain.fake_web import fake_web
@@ -44,18 +42,6 @@ def daemon(monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
             yield daemon
         finally:
             daemon.close()
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    def run_command(*argv: str) -> Ran:
-        code = main(["ipsecctl", "domain", *argv])
-        # An error keeps the connection of its client, and the fake daemon serves one at a time.
-        gc.collect()
-        out, err = capsys.readouterr()
-        return Ran(code, out, err)
-
-    return run_command
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -10,8 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from ipsecd.errors import InvalidInput
+from ipsecd_domain.errors import NotFetched
 from ipsecd_domain.fetcher.reports import send_report
 from ipsecd_domain.fetcher.settings import Domain, Settings
+from ipsecd_domain.reports import read_reports
 from tests.domain.fake_daemon import FakeDaemon, fake_daemon
 from tests.domain.fake_etcd import FakeEtcd, fake_etcd
 from tests.domain.fake_web import FakeWeb, broken, dripping, endless, fake_web, garbage, truncated
@@ -345,6 +349,7 @@ def test_what_a_host_has_is_reported(
         "problem": "",
     }
     assert report["digest"] == daemon.digest
+    assert report["interval_s"] == 3600.0
     daemon.settings["reports"] = "http://127.0.0.1:1/"
     fleet.publish(3)
     daemon.ask()
@@ -354,12 +359,32 @@ def test_what_a_host_has_is_reported(
 
 @pytest.mark.parametrize(
     ("host", "name"),
-    [("web1.example.net", "web1.example.net.json"), ("../../x", "__.._x.json"), (".", "_.json")],
+    [("WEB1.example.net", "web1.example.net.json"), (".", "..json"), ("..", "...json")],
 )
 def test_a_report_is_a_file_for_each_host(tmp_path: Path, host: str, name: str) -> None:
     """Whatever the host is called, it lies in the directory; the next one replaces it."""
     settings = Settings(host=host, reports=f"file://{tmp_path}")
     for version in (1, 2):
-        send_report(Domain(settings, policy="P", digest="d", version=version), "none")
+        domain = Domain(settings, policy="P", digest="0" * 64, version=version, taken_at=1.0)
+        send_report(domain, "none", 60.0)
     assert [path.name for path in tmp_path.iterdir()] == [name]
-    assert json.loads((tmp_path / name).read_text())["version"] == 2
+    [report] = read_reports(tmp_path).usable
+    assert (report.version, report.policy, report.interval_s) == (2, "P", 60.0)
+    assert report.taken == "1970-01-01T00:00:01Z"
+
+
+def test_a_report_leaves_its_directory_to_nobody(tmp_path: Path) -> None:
+    """A host of another name reports nothing, and no link leads a report elsewhere."""
+    reports, elsewhere = tmp_path / "reports", tmp_path / "elsewhere"
+    reports.mkdir()
+    elsewhere.write_text("mine")
+    with pytest.raises(InvalidInput, match="cannot stand there"):
+        send_report(Domain(Settings(host="../x", reports=f"file://{reports}")), "", 60.0)
+    (reports / f"web1.{os.getpid()}.new").symlink_to(elsewhere)
+    (reports / "web1.json").symlink_to(elsewhere)
+    domain = Domain(Settings(host="web1", reports=f"file://{reports}"))
+    with pytest.raises(NotFetched, match="cannot be written"):
+        send_report(domain, "", 60.0)
+    send_report(domain, "", 60.0)
+    assert elsewhere.read_text() == "mine"
+    assert not (reports / "web1.json").is_symlink()

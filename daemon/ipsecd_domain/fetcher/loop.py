@@ -131,7 +131,7 @@ class Fetcher:
         """Tell whoever gathers reports; that nobody hears it is no problem of this host."""
         if domain.settings.reports:
             try:
-                send_report(domain, problem)
+                send_report(domain, problem, self._interval(domain))
             except IpsecdError as error:
                 record(logging.WARNING, "report-failed", reason=error.message)
 

@@ -41,7 +41,8 @@ class Domain:
     """What the daemon answers to GetDomain.
 
     ``trusted`` has the metadata that it verified last, by file name; ``digest`` is that of the
-    policy in force, in hexadecimal; ``refresh`` is the number of the last look that was asked for.
+    policy in force, in hexadecimal; ``taken_at`` is in seconds since the epoch; ``refresh`` is the
+    number of the last look that was asked for.
     """
 
     settings: Settings
@@ -50,6 +51,7 @@ class Domain:
     digest: str = ""
     version: int = 0
     withdrawn: bool = False
+    taken_at: float = 0.0
     refresh: int = 0
 
     @property
@@ -84,6 +86,7 @@ def domain_of(reply: Mapping[str, Any]) -> Domain:
         digest=reader.text("digest"),
         version=int(reader.number("version")),
         withdrawn=members.get("withdrawn") is True,
+        taken_at=reader.number("taken_at"),
         refresh=int(reader.number("refresh")),
     )
 

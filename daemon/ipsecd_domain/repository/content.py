@@ -73,16 +73,21 @@ class Repository:
         """What a role gives out."""
         return read_index(self.file(role, index_path(role)), role)
 
-    def file(self, role: str, path: str) -> bytes:
-        """The file of a role at `path`, as it is signed."""
+    def digest(self, role: str, path: str) -> str:
+        """The SHA-256 of the file of a role at `path`, in hexadecimal, as it is signed."""
         target = self.roles[role].signed.targets.get(path)
         if target is None:
             raise _broken(self.store, f"role {role} has no {path}")
-        name = hashed(path, target.hashes.get("sha256", ""))
+        return str(target.hashes.get("sha256", ""))
+
+    def file(self, role: str, path: str) -> bytes:
+        """The file of a role at `path`, as it is signed."""
+        digest = self.digest(role, path)
+        name = hashed(path, digest)
         content = self._files.get(name)
         if content is None:
             content = self.store.read(f"targets/{name}")
-        if hashlib.sha256(content).hexdigest() != target.hashes.get("sha256"):
+        if hashlib.sha256(content).hexdigest() != digest:
             raise _broken(self.store, f"targets/{name} is not what was signed")
         return content
 

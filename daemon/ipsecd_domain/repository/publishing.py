@@ -14,7 +14,7 @@ from ipsecd.language.documents import parse_policy
 from ipsecd.language.expectations import must_be_met
 from ipsecd.quoting import quote
 from ipsecd_domain.errors import DomainError
-from ipsecd_domain.layout import TARGETS, Index, Offer, directory_of, group_of, role_of
+from ipsecd_domain.layout import CANARY, TARGETS, Index, Offer, directory_of, group_of, role_of
 from ipsecd_domain.repository.content import Repository, read_repository, unsigned
 from ipsecd_domain.repository.keys import Keys
 from ipsecd_domain.repository.store import Store
@@ -25,13 +25,17 @@ _LONGEST_NAME = 60
 
 @dataclass(frozen=True)
 class Selection:
-    """Whom a policy is for; what is None stays as it was, `everywhere` forgets what was."""
+    """Whom a policy is for; what is None stays as it was, `everywhere` forgets what was.
+
+    `canary` is the share in percent of these hosts that have it first, even if that is all of
+    them; None: it is no canary, or is one no longer.
+    """
 
     hosts: tuple[str, ...] | None = None
     labels: tuple[tuple[str, str], ...] | None = None
     precedence: int | None = None
     interval_s: float | None = None
-    canary: float = 100.0
+    canary: float | None = None
     everywhere: bool = False
 
 
@@ -82,7 +86,7 @@ def publish(
         offers = [
             other
             for other in index.offers
-            if other.policy != policy.name or (offer.canary < 100 and other.canary >= 100)
+            if other.policy != policy.name or (offer.is_canary and not other.is_canary)
         ]
         repository.give_out(role, Index((*offers, offer)), {offer.path: document})
         repository.write(keys, now)
@@ -145,17 +149,21 @@ def remove(
 def _offer(index: Index, role: str, name: str, selection: Selection, now: datetime) -> Offer:
     """What is to be given out, beside or in the place of what was under that name."""
     earlier = [offer for offer in index.offers if offer.policy == name]
-    canary = selection.canary < 100
+    canary = selection.canary is not None
     before = Offer(_path(index, role, name, canary=canary), name)
     if earlier and not selection.everywhere:
         before = replace(earlier[-1], path=before.path)
+        whole = [offer for offer in earlier if not offer.is_canary]
+        if whole and not canary:
+            # A canary may have been for fewer; what completes it is for whom the policy was.
+            before = replace(before, hosts=whole[0].hosts, labels=whole[0].labels)
     return replace(
         before,
         hosts=before.hosts if selection.hosts is None else selection.hosts,
         labels=before.labels if selection.labels is None else selection.labels,
         precedence=before.precedence if selection.precedence is None else selection.precedence,
         interval_s=before.interval_s if selection.interval_s is None else selection.interval_s,
-        canary=selection.canary,
+        canary=100.0 if selection.canary is None else selection.canary,
         published=_later(index, now),
     )
 
@@ -171,7 +179,7 @@ def _path(index: Index, role: str, name: str, *, canary: bool) -> str:
     """Where a policy lies: where it did, or at a path that no other one has."""
     others = {offer.path for offer in index.offers if offer.policy != name}
     word = _NOT_IN_A_NAME.sub("-", name.lower()).strip("-")[:_LONGEST_NAME].strip("-") or "policy"
-    ending = ".canary.yaml" if canary else ".yaml"
+    ending = CANARY if canary else ".yaml"
     number = 1
     while True:
         path = f"{directory_of(role)}/{word}{f'-{number}' if number > 1 else ''}{ending}"

@@ -45,7 +45,7 @@ def describe(offer: Offer, role: str) -> str:
     if offer.hosts:
         words.append("named " + " or ".join(map(quote, offer.hosts)))
     words += [f"with {name}={value}" for name, value in offer.labels]
-    if offer.canary < 100:
+    if offer.is_canary:
         words.append(f"· {offer.canary:g}% of them")
     return " ".join(words)
 
