@@ -168,11 +168,14 @@ def _read_file(directory: Path, name: str) -> Report:
     # What is no file, a FIFO for one, must not make us wait, and a link must not lead elsewhere.
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(directory / name, flags)
-    with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(file.fileno())
+    try:
+        status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise InvalidInput("it is not a file")
-        report = read_report(file.read(MAX_REPORT_BYTES + 1), status.st_mtime)
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            report = read_report(file.read(MAX_REPORT_BYTES + 1), status.st_mtime)
+    finally:
+        os.close(descriptor)
     if name != file_name(report.host):
         raise InvalidInput(f"it says that it is of host {quote(report.host.name)}")
     return report

@@ -251,6 +251,34 @@ def test_a_fleet_in_ten_minutes(tmp_path: Path) -> None:
     assert "policy 'Web servers' (all/web-servers.yaml): all hosts" in done.stdout
 
 
+def test_canaries_by_share_and_by_label(tmp_path: Path, fleet: Fleet) -> None:
+    """What the guide has on them runs as it stands there; the policy before stays beside each."""
+    section = GUIDE.read_text().partition("## Canary")[2].partition("\n## ")[0]
+    shares, *_, labels = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
+    (tmp_path / "reports").mkdir()
+    (tmp_path / "web.yaml").write_bytes(WEB)
+    fleet.publish(group="web")
+    whole, said = "(group/web/web.yaml): group 'web'\n", []
+    (tmp_path / "fleet-keys").symlink_to(fleet.keys)
+    for line in (shares + labels).splitlines():
+        here = line.replace("/srv/fleet", str(fleet.repository)).replace("/srv/reports", "reports")
+        done = subprocess.run(
+            ["bash", "-euc", f"{here} > said; ipsecctl domain status {fleet.repository}"],
+            cwd=tmp_path,
+            env={"HOME": str(tmp_path), "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        assert whole in done.stdout
+        said += re.findall(r"web\.canary\.yaml\): (.*)", done.stdout) or ["for all"]
+    assert said == [
+        *("group 'web' · 5% of them", "group 'web' · 30% of them", "for all"),
+        *("group 'web' with stage=canary · 100% of them", "group 'web' · 25% of them", "for all"),
+    ]
+
+
 def test_a_package_that_is_missing_is_named(fleet: Fleet, tmp_path: Path) -> None:
     """Whoever installed the daemon alone is told what to install."""
     (tmp_path / "tuf.py").write_text("raise ModuleNotFoundError(\"no\", name='tuf')\n")

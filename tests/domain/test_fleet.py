@@ -187,7 +187,7 @@ def test_a_report_cannot_be_of_another_host(hosts: Hosts) -> None:
 
 
 def test_what_is_no_file_is_not_waited_for(hosts: Hosts, tmp_path: Path) -> None:
-    """A pipe, a directory, a link, a file without an end or without permission: each is named."""
+    """A pipe, a directory, a link, a file without an end: each is named, and closed."""
     hosts.join("web1")
     hosts.report()
     os.mkfifo(hosts.directory / "pipe.json")
@@ -198,11 +198,15 @@ def test_what_is_no_file_is_not_waited_for(hosts: Hosts, tmp_path: Path) -> None
     with (hosts.directory / "huge.json").open("wb") as file:
         file.truncate(1 << 33)
     (hosts.directory / "web1.99.new").write_text("half a rep")
+    open_before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - as many as it lists
     seen = read_reports(hosts.directory)
+    assert len(os.listdir("/proc/self/fd")) == open_before  # noqa: PTH208
     assert [report.host.name for report in seen.usable] == ["web1"]
-    assert [bad.file for bad in seen.unusable] == [
-        *("directory.json", "huge.json", "pipe.json", "web2.json", "zero.json")
-    ]
+    reasons = {bad.file: bad.reason for bad in seen.unusable}
+    assert reasons.pop("huge.json") == "it is longer than 65,536 bytes"
+    for link in ("web2.json", "zero.json"):
+        assert "symbolic links" in reasons.pop(link)
+    assert reasons == dict.fromkeys(("directory.json", "pipe.json"), "it is not a file")
 
 
 def test_a_directory_that_somebody_fills_is_refused(
@@ -239,6 +243,16 @@ def test_stragglers_come_first(hosts: Hosts) -> None:
         ("e-failed", True, False, False),
         ("a-current", True, False, False),
     ]
+
+
+def test_who_has_not_seen_the_last_version_lags_behind(hosts: Hosts) -> None:
+    """Even with the right policy: nobody knows whether it would hear of the next one."""
+    hosts.join("web1")
+    hosts.fleet.publish()
+    hosts.report()
+    hosts.fleet.publish(WORM, group="mail")
+    [member] = hosts.look().members
+    assert (member.current, member.behind) == (True, True)
 
 
 def test_silence_is_longer_than_the_host_waits_itself(hosts: Hosts) -> None:
@@ -431,7 +445,8 @@ def test_a_failing_canary_is_halted_without_anybody(
     hosts.report(others[0], problem="its own trouble")
     assert "halted" not in run(*automatic).out
     hosts.report(first[0], problem="it hurts")
-    assert "halted" not in run("fleet", *places).out
+    watched = run("fleet", *places)
+    assert (watched.code, watched.err, "halted" in watched.out) == (1, "", False)
     said = run(*automatic)
     assert said.code == 1
     assert f"policy 'Web' fails on '{first[0]}': it hurts" in said.out
