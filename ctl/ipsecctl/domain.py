@@ -10,7 +10,7 @@ from typing import Any
 from ipsecctl.client import Client
 from ipsecctl.failures import DONE, REFUSED, UsageError
 from ipsecctl.options import Options, duration_s, labels_of
-from ipsecctl.presentation import print_outcome, span
+from ipsecctl.presentation import one_line, print_warnings, span
 from ipsecd.errors import NotFound
 from ipsecd.output import say, say_json, say_text
 from ipsecd.quoting import quote
@@ -35,7 +35,7 @@ def trust(client: Client, options: Options) -> int:
     if options.has("--json"):
         say_json({**outcome, "version": version, "sha256": digest})
         return DONE
-    print_outcome(outcome, as_json=False)
+    _print_outcome(outcome)
     say(f"root {version} · SHA-256 {digest}")
     return DONE
 
@@ -62,7 +62,10 @@ def refresh(client: Client, options: Options) -> int:
         raise UsageError(f"{quote(text or '')} is too long to wait", "an hour is the longest")
     patient = Client(client.path, timeout_s=wait_s + _ANSWER_S)
     outcome = patient.call("RefreshDomain", {"wait_s": wait_s})["outcome"]
-    print_outcome(outcome, as_json=options.has("--json"))
+    if options.has("--json"):
+        say_json(outcome)
+    else:
+        _print_outcome(outcome)
     return DONE
 
 
@@ -76,6 +79,12 @@ def explain(client: Client, options: Options) -> int:
     say(_headline(answer))
     say_text("\n".join(f"  {line}" for line in answer["why"]) or "  nothing was looked at yet")
     return DONE
+
+
+def _print_outcome(outcome: dict[str, Any]) -> None:
+    """What came of it, without what is assigned on this host: the domain may be in its place."""
+    say_text(outcome["message"])
+    print_warnings(outcome["warnings"])
 
 
 def _connection(client: Client) -> tuple[TlsFiles | None, str]:
@@ -151,7 +160,7 @@ def _lines(domain: dict[str, Any]) -> list[str]:
         ("policy", _in_force(domain)),
         ("version", f"{domain['version']}, good until {domain['expires']}"),
         ("looked", _ago(domain["checked_at"])),
-        ("problem", domain["problem"]),
+        ("problem", one_line(domain["problem"])),
     ]
     if not domain["version"]:
         rows = [row for row in rows if row[0] != "version"]

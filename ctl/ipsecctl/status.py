@@ -124,7 +124,7 @@ def _domain(domain: dict[str, Any]) -> list[str]:
     if domain["overridden"] is not None:
         lines.append(f"  local      {domain['overridden']!r} is assigned, without effect meanwhile")
     if domain["problem"]:
-        problem = paint("not reached", "yellow")
+        problem = paint("problem", "yellow")
         lines.append(
             f"  domain     {problem}: {one_line(domain['problem'])}; what is in force stays"
         )

@@ -355,7 +355,7 @@ def test_the_domain_is_named(daemon: FakeDaemon, run: Run) -> None:
     daemon.status(domain={**DOMAIN, **changes}, loaded_from="policy")
     ran = run("ipsecctl", "status")
     assert "no policy was taken yet" in ran.out
-    assert "no route; what is in force stays" in ran.out
+    assert "problem: no route; what is in force stays" in ran.out
     daemon.status(domain={**DOMAIN, **changes, "withdrawn": True}, loaded_from="policy")
     assert "withdrawn" in run("ipsecctl", "status").out
     assert run("ipseccmd", "show", "gpo").out.startswith("Domain policy: withdrawn\n")

@@ -83,7 +83,8 @@ def test_a_fleet_from_nothing(run: Run, tmp_path: Path, policy: str, daemon: Dae
     assert given is not None
     root = Path(repository, "metadata/root.json").read_text()
     assert given == {"root": root}
-    assert hashlib.sha256(root.encode()).hexdigest() in trusted.out
+    sha256 = hashlib.sha256(root.encode()).hexdigest()
+    assert trusted.out == f"the change is made\nroot 1 · SHA-256 {sha256}\n"
     ran = run("keygen", repository, "--keys", keys, "--role", "timestamp", "--role", "web")
     assert ran.out.startswith("new keys: timestamp, group-web\nsigned: group-web 2, root 2,")
     assert "snapshot 5, timestamp 5" in run("sign", repository, "--keys", keys).out
@@ -103,9 +104,11 @@ def test_the_status_of_a_host(run: Run, daemon: Daemon) -> None:
     assert "policy    'Web' (group/web/web.yaml), taken" in said.out
     assert "looked    never" in said.out
     assert "trusted" not in json.loads(run("status", "--json").out)
-    daemon.tells(problem="the source cannot be reached")
+    daemon.tells(problem="the source cannot be reached\n  hint: look at the network")
     said = run()
-    assert (said.code, "problem   the source" in said.out) == (1, True)
+    assert said.code == 1
+    last = said.out.splitlines()[-1]
+    assert last == "problem   the source cannot be reached; hint: look at the network"
     daemon.tells(withdrawn=True)
     assert "withdrawn" in run("status").out
     daemon.tells(policy=None, version=0)
@@ -114,7 +117,7 @@ def test_the_status_of_a_host(run: Run, daemon: Daemon) -> None:
 
 def test_a_refresh_waits_as_long_as_told(run: Run, daemon: Daemon) -> None:
     """Thirty seconds, or what is given."""
-    assert run("refresh").out.startswith("the change is made · assigned: ")
+    assert run("refresh").out == "the change is made\n"
     run("refresh", "--wait", "5m")
     assert daemon.calls == [("RefreshDomain", {"wait_s": 30.0}), ("RefreshDomain", {"wait_s": 300})]
     assert run("refresh", "--wait", "2h").code == 2
