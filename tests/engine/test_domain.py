@@ -12,7 +12,14 @@ import pytest
 from ipsecd.config import Config
 from ipsecd.control import Control
 from ipsecd.engine import Engine
-from ipsecd.errors import BackendFailed, InvalidInput, IpsecdError, NotFound, Refused
+from ipsecd.errors import (
+    MAX_MESSAGE,
+    BackendFailed,
+    InvalidInput,
+    IpsecdError,
+    NotFound,
+    Refused,
+)
 from ipsecd.language.documents import format_policy
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.addresses import Family, Network
@@ -570,3 +577,30 @@ def test_looks_have_numbers(engine: Engine) -> None:
         call(engine, "RefreshDomain", wait_s=0.0, asked=number)
     call(engine, "ReportDomain", problem="", refresh=number)
     assert engine.lookups.problem == ""
+
+
+def test_what_comes_again_was_taken_before(
+    site: Site, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """New metadata with the same policy, or withdrawn still, leaves the time when that came."""
+    now = 1000.0
+    monkeypatch.setattr("time.time", lambda: now)
+    publish(engine, CENTRAL)
+    now = 2000.0
+    publish(engine, CENTRAL, 2)
+    take(engine, bundle(), answer("nothing", version=3))
+    assert (engine.domain.version, engine.domain.taken_at) == (3, 1000.0)
+    assert site.again().domain.taken_at == 1000.0
+    publish(engine, ADDED, 4)
+    assert engine.domain.taken_at == 2000.0
+    now = 3000.0
+    withdraw(engine, 5)
+    now = 4000.0
+    withdraw(engine, 6)
+    assert (engine.domain.version, engine.domain.taken_at) == (6, 3000.0)
+
+
+def test_a_problem_that_is_reported_is_cut(engine: Engine) -> None:
+    """A hostile fetcher cannot fill the log and the status with it."""
+    call(engine, "ReportDomain", problem="x" * 500_000, refresh=0)
+    assert len(engine.lookups.problem) <= MAX_MESSAGE + 1

@@ -11,8 +11,9 @@ from ipsecd.control.method import Method, Request, Role, Work
 from ipsecd.control.replies import outcome
 from ipsecd.control.verdict import Finding, Question, Verdict
 from ipsecd.engine import Engine
-from ipsecd.errors import NotFound, Refused
+from ipsecd.errors import MAX_MESSAGE, NotFound, Refused
 from ipsecd.model.values import Store
+from ipsecd.quoting import cut
 from ipsecd.sources.domain import Selection, Taken
 from ipsecd.sources.names import dns_names_of
 from ipsecd.sources.reading import StoredPolicy
@@ -156,7 +157,9 @@ def _names_of_verdict(engine: Engine, request: Request) -> frozenset[str]:
 def _report_domain(engine: Engine, request: Request) -> dict[str, Any]:
     stored = engine.domain.stored
     message = f"nothing is new: policy {stored.policy.name!r} stays" if stored else "nothing is new"
-    engine.tell_of_domain(request["refresh"], message, problem=request["problem"])
+    # Whoever looks may be hostile, and what it says is logged, and shown with each status.
+    problem = cut(request["problem"], MAX_MESSAGE)
+    engine.tell_of_domain(request["refresh"], message, problem=problem)
     return {}
 
 

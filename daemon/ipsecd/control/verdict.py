@@ -56,15 +56,18 @@ class Verdict:
     def taken(self, stored: StoredPolicy | None, now: float) -> Taken:
         """What is to be kept, with the policy `stored`; `now` is in seconds since the epoch."""
         before = self.question.taken
-        is_withdrawn = before.withdrawn and stored is None
+        was_withdrawn = before.withdrawn and stored is None
+        is_withdrawn = self.finding is Finding.WITHDRAWN or (
+            self.finding is Finding.NOTHING and was_withdrawn
+        )
+        is_same = stored is before.stored and is_withdrawn == before.withdrawn
         return Taken(
             trusted=self.trusted,
             stored=stored,
-            withdrawn=self.finding is Finding.WITHDRAWN
-            or (self.finding is Finding.NOTHING and is_withdrawn),
+            withdrawn=is_withdrawn,
             version=self.version,
             expires=self.expires,
-            taken_at=now,
+            taken_at=before.taken_at if is_same else now,
             why=self.why,
             interval_s=self.interval_s,
             host=self.question.host,

@@ -46,7 +46,8 @@ class Taken:
     ``trusted`` is the metadata by the names of its files. ``stored`` is the policy with its
     document and its path in the domain, None if there is none; it is ``withdrawn`` if the domain
     said so. ``version`` is that of the metadata, which is good until ``expires``, a time as ISO
-    8601 has it. ``taken_at`` is in seconds since the epoch; ``why`` says why it is this policy.
+    8601 has it. ``taken_at``, in seconds since the epoch, is when this policy or the withdrawal
+    came; ``why`` says why it is this policy.
     ``interval_s`` is the time between two looks that the policy asks for.
     """
 
