@@ -557,9 +557,19 @@ def test_settings_are_told_and_secrets_kept(site: Site) -> None:
 
 def test_a_new_root_is_a_reason_to_look(engine: Engine) -> None:
     """Who looks at the domain hears of it at once."""
+    before = engine.lookups.asked
     trust(engine)
-    assert engine.lookups.asked == 1
-    assert call(engine, "GetDomain")["domain"]["refresh"] == 1
+    assert engine.lookups.asked == before + 1
+    assert call(engine, "GetDomain")["domain"]["refresh"] == before + 1
+
+
+def test_no_daemon_asks_with_a_number_of_the_one_before(site: Site, engine: Engine) -> None:
+    """A fetcher that outlives a daemon would take the question for one that it has answered."""
+    trust(engine)
+    former = engine.lookups
+    again = site.again()
+    assert again.lookups.answered == again.lookups.asked
+    assert again.ask_domain() > former.asked
 
 
 def test_looks_have_numbers(engine: Engine) -> None:

@@ -74,7 +74,7 @@ class Engine(View):
         self.started = time.time()
         self.bpffs = directories.bpffs
         self.frozen_state: State | None = None
-        self.lookups = Lookups()
+        self.lookups = Lookups.beginning(self.started)
         self._clock = clock
         self._keep_owner = keep_owner
         self._kept_files = KeptFiles(directories, disk)

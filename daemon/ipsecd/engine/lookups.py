@@ -22,6 +22,16 @@ class Lookups:
     problem: str = ""
     checked_at: float | None = None
 
+    @classmethod
+    def beginning(cls, at: float) -> Lookups:
+        """For a daemon that starts at a time in seconds since the epoch.
+
+        Numbers begin at its milliseconds, so that a fetcher that has heard one of an earlier daemon
+        does not take a new one for the same, which it has answered.
+        """
+        number = int(at * 1000)
+        return cls(asked=number, answered=number)
+
     def asking(self) -> Lookups:
         """With one more that is asked for."""
         return replace(self, asked=self.asked + 1)
