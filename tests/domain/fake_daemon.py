@@ -34,6 +34,8 @@ class FakeDaemon:
         self.taken: list[str] = []
         self.reports: list[str] = []
         self.waiting = 0
+        self.wanted: list[tuple[int, list[str]]] = []
+        self.answered: dict[tuple[int, str], tuple[list[str], str]] = {}
         self.answers: dict[str, bytes] = {}
         self._changed = threading.Condition()
         self._connections: set[socket.socket] = set()
@@ -64,6 +66,12 @@ class FakeDaemon:
             self.refresh += 1
             self._changed.notify_all()
             return self.refresh
+
+    def want(self, number: int, *names: str) -> None:
+        """Ask for names, as a change of rules does."""
+        with self._changed:
+            self.wanted.append((number, list(names)))
+            self._changed.notify_all()
 
     def wait(
         self, condition: Callable[[], bool], what: str, timeout_s: float = PATIENCE_S
@@ -105,6 +113,9 @@ class FakeDaemon:
                 if method in self.answers:
                     connection.sendall(self.answers[method])
                     continue
+                if method == "AwaitNames":
+                    self._await_names(connection)
+                    return
                 if method == "AwaitDomain":
                     self._await(connection, call["parameters"]["refresh"])
                     return
@@ -128,6 +139,18 @@ class FakeDaemon:
                 reply = {"parameters": {"refresh": after}, "continues": True}
                 connection.sendall(json.dumps(reply).encode() + b"\0")
 
+    def _await_names(self, connection: socket.socket) -> None:
+        listener = self._listener
+        while True:
+            with self._changed:
+                while not self.wanted and self._listener is listener:
+                    self._changed.wait(0.1)
+                if self._listener is not listener:
+                    return
+                number, names = self.wanted.pop(0)
+            reply = {"parameters": {"number": number, "names": names}, "continues": True}
+            connection.sendall(json.dumps(reply).encode() + b"\0")
+
     def _answer(
         self, method: str, parameters: dict[str, Any], descriptors: list[int]
     ) -> dict[str, Any]:
@@ -136,6 +159,11 @@ class FakeDaemon:
         if method == "ReportDomain":
             self.problem = parameters["problem"]
             self.reports.append(self.problem)
+            return {}
+        if method == "AnswerNames":
+            for answer in parameters["answers"]:
+                key = (parameters["number"], answer["name"])
+                self.answered[key] = (answer["addresses"], answer["problem"])
             return {}
         assert method == "TakeDomain"
         with os.fdopen(descriptors.pop(), "rb") as file:

@@ -388,3 +388,44 @@ def test_a_report_leaves_its_directory_to_nobody(tmp_path: Path) -> None:
     send_report(domain, "", 60.0)
     assert elsewhere.read_text() == "mine"
     assert not (reports / "web1.json").is_symlink()
+
+
+def test_names_are_looked_up_without_a_domain(tmp_path: Path) -> None:
+    """What there is, and what there is not, each as soon as it is there; also after a restart."""
+    with (
+        fake_daemon(tmp_path, b"", source="") as daemon,
+        fetching(daemon.path, tmp_path / "log") as fetcher,
+    ):
+        for number in (1, 2):
+            absent = f"{'x' * 64}.example"
+            daemon.want(number, "localhost", absent)
+            daemon.wait(lambda n=number: len(_answers(daemon, n)) == 2, "both are answered")  # type: ignore[misc]
+            answers = _answers(daemon, number)
+            assert set(answers["localhost"][0]) & {"127.0.0.1", "::1"}
+            assert answers["localhost"][1] == ""
+            assert answers[absent] == ([], "it is not a name that DNS can hold")
+            daemon.stop()
+            daemon.start()
+        assert fetcher.process.poll() is None
+        assert "Traceback" not in fetcher.log
+
+
+def _answers(daemon: FakeDaemon, number: int) -> dict[str, tuple[list[str], str]]:
+    return {name: answer for (n, name), answer in list(daemon.answered.items()) if n == number}
+
+
+@pytest.mark.parametrize(
+    "garbage", [b"\0", b"{}\0", b'{"parameters": {"number": "x", "names": 5}}\0', b"x" * 100]
+)
+def test_garbage_in_the_place_of_names_ends_nothing(tmp_path: Path, garbage: bytes) -> None:
+    """The fetcher goes on, and answers when there are names."""
+    with fake_daemon(tmp_path, b"", source="") as daemon:
+        daemon.answers["AwaitNames"] = garbage
+        with fetching(daemon.path, tmp_path / "log") as fetcher:
+            time.sleep(0.5)
+            daemon.answers.clear()
+            daemon.stop()
+            daemon.start()
+            daemon.want(1, "localhost")
+            daemon.wait(lambda: (1, "localhost") in daemon.answered, "it is answered")
+            assert "Traceback" not in fetcher.log

@@ -28,6 +28,7 @@ from ipsecd.service.admission import Service
 from ipsecd.service.calls import Calls
 from ipsecd.service.engine_lines import EngineLines
 from ipsecd.service.listener import open_listener
+from ipsecd.service.names import NameLookups
 from ipsecd.service.verification import Verification
 from ipsecd.sources.domain import Selection, Taken
 
@@ -201,6 +202,12 @@ class FakeEngine:
     def _Stats(self, _parameters: dict[str, Any], _by: str) -> dict[str, Any]:  # noqa: N802
         return {"rules": [], "unparsable": 0}
 
+    def _AwaitNames(self, _parameters: dict[str, Any], _by: str) -> dict[str, Any]:  # noqa: N802
+        return {"number": 0, "names": []}
+
+    def _AnswerNames(self, _parameters: dict[str, Any], _by: str) -> dict[str, Any]:  # noqa: N802
+        return {}
+
     def _ListExemptions(  # noqa: N802
         self, _parameters: dict[str, Any], _by: str
     ) -> dict[str, Any]:
@@ -270,7 +277,9 @@ class Running:
         resolver: Resolver | None,
         verification: Verification | None,
         fetcher_uid: int | None,
+        lookups: NameLookups | None,
     ) -> None:
+        self._lookups = lookups
         self._verification = verification
         self._fetcher_uid = fetcher_uid
         self.engine = engine
@@ -303,7 +312,9 @@ class Running:
     async def _serve(self) -> None:
         listener = open_listener(self._directory, {})
         thread = EngineLines(self.engine)
-        calls = self.calls = Calls(thread, self._resolver, verification=self._verification)
+        calls = self.calls = Calls(
+            thread, self._resolver, verification=self._verification, lookups=self._lookups
+        )
         service = Service(
             listener.sock,
             calls.answer,
@@ -332,6 +343,7 @@ def running(
     resolver: Resolver | None = None,
     verification: Verification | None = None,
     fetcher_uid: int | None = None,
+    lookups: NameLookups | None = None,
 ) -> Iterator[Running]:
     """A service on a socket in a directory with a short name, which everybody may enter."""
     with tempfile.TemporaryDirectory(prefix="ipsecd-") as name:
@@ -345,6 +357,7 @@ def running(
             resolver,
             verification,
             fetcher_uid,
+            lookups,
         )
         service.start()
         try:

@@ -83,7 +83,10 @@ def test_only_members_are_admitted(groups: frozenset[str]) -> None:
     assert is_admitted(peer(1000, groups)) == bool(groups & {"ipsec", "ipsec-view"})
 
 
-FETCHER_CALLS = {"GetDomain", "TakeDomain", "ReportDomain", "AwaitDomain"}
+FETCHER_CALLS = {
+    *("GetDomain", "TakeDomain", "ReportDomain", "AwaitDomain"),
+    *("AwaitNames", "AnswerNames"),
+}
 
 
 @pytest.mark.parametrize("groups", GROUP_SETS, ids=lambda groups: ",".join(sorted(groups)))
@@ -91,7 +94,7 @@ FETCHER_CALLS = {"GetDomain", "TakeDomain", "ReportDomain", "AwaitDomain"}
 def test_the_fetcher_of_the_domain_hands_over_and_nothing_else(
     method: str, groups: frozenset[str]
 ) -> None:
-    """The user ipsecd-domain may call four methods, whatever groups it is in; no group may."""
+    """The user ipsecd-domain may call six methods, whatever groups it is in; no group may."""
     fetcher = Peer(1, 990, frozenset(), groups, "ipsecd-domain", is_fetcher=True)
     assert is_admitted(fetcher)
     assert may_call(fetcher, method) == (method.rpartition(".")[2] in FETCHER_CALLS)

@@ -22,7 +22,7 @@ class Role(Enum):
     VIEW = "view"
     CHANGE = "change"
     FETCH = "fetch"
-    """What only the fetcher of the domain and root do."""
+    """What only the fetcher and root do."""
 
 
 class Work(Enum):
@@ -80,7 +80,7 @@ class Method:
     """Whether its document is a bundle of the domain, which is verified first, in a process of its
     own. It is called with the document that was verified, if any, and the parameter ``verdict``."""
     for_fetcher: bool = False
-    """Whether the fetcher of the domain may call it, who may call nothing else."""
+    """Whether the fetcher may call it, who may call nothing else."""
     without_secrets: Callable[[dict[str, Any]], dict[str, Any]] | None = None
     """What of its reply those get who are neither root nor the fetcher."""
     tells_progress: bool = False

@@ -1,4 +1,7 @@
-"""Owns the method about DNS names: which are in force, by which addresses, and in which rules."""
+"""Owns the methods about DNS names: which are in force, by which addresses, and in which rules.
+
+Who looks them up speaks with the service, which alone knows what is to be looked up.
+"""
 
 from __future__ import annotations
 
@@ -52,4 +55,16 @@ def _rules(engine: Engine) -> Iterator[tuple[Origin, tuple[Filter, ...], float |
         yield dynamic_rule.origin, dynamic_rule.filters, looked_up
 
 
-METHODS = (Method("ListNames", Role.VIEW, Work.LONG, _list_names),)
+def _await_names(_: Engine, __: Request) -> dict[str, Any]:
+    return {"number": 0, "names": []}
+
+
+def _answer_names(_: Engine, __: Request) -> dict[str, Any]:
+    return {}
+
+
+METHODS = (
+    Method("ListNames", Role.VIEW, Work.LONG, _list_names),
+    Method("AwaitNames", Role.FETCH, Work.QUICK, _await_names, for_fetcher=True),
+    Method("AnswerNames", Role.FETCH, Work.QUICK, _answer_names, for_fetcher=True),
+)

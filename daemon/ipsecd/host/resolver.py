@@ -1,20 +1,27 @@
-"""Owns DNS look-ups: names to addresses, outside the engine's thread; must not know filters."""
+"""Owns DNS look-ups: names to addresses, outside the engine's thread; must not know filters.
+
+Whoever looks up is not trusted: what is no address is refused here, whoever gave it.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 
 from ipsecd.errors import Refused
 from ipsecd.model.addresses import Family, Network
-from ipsecd.quoting import quote
+from ipsecd.quoting import quote, shorten
 
 TIMEOUT_S = 5.0
 AT_ONCE = 8
-"""Look-ups that run at the same time; each holds one thread of the event loop's pool."""
+"""Look-ups that run at the same time; each holds one thread of whoever looks up."""
+MAX_ADDRESSES = 4096
+"""Of one name: an answer of DNS, at most 64 KiB, has room for about as many."""
 
 Lookup = Callable[[str], Awaitable[list[str]]]
+"""Gives all addresses of a name. Raises ``OSError`` with the reason, or ``Refused``."""
 
 
 async def system_lookup(name: str) -> list[str]:
@@ -22,6 +29,14 @@ async def system_lookup(name: str) -> list[str]:
     loop = asyncio.get_running_loop()
     answers = await loop.getaddrinfo(name, None, type=socket.SOCK_STREAM)
     return [str(address[0]) for _, _, _, _, address in answers]
+
+
+def may_open_sockets() -> bool:
+    """Whether this process may speak to name servers, as far as its unit is concerned."""
+    for family in (socket.AF_INET, socket.AF_INET6):
+        with suppress(OSError), socket.socket(family, socket.SOCK_DGRAM):
+            return True
+    return False
 
 
 class Resolver:
@@ -72,20 +87,25 @@ class Resolver:
             except UnicodeError as error:
                 raise _unresolved(name, "it is not a name that DNS can hold") from error
             except OSError as error:
-                raise _unresolved(name, error.strerror or str(error)) from error
-        hosts = {_host(text) for text in texts}
-        if not hosts:
+                raise _unresolved(name, shorten(error.strerror or str(error))) from error
+        if not texts:
             raise _unresolved(name, "it has no addresses")
+        if len(texts) > MAX_ADDRESSES:
+            raise _unresolved(name, f"it has more than {MAX_ADDRESSES:,} addresses")
+        hosts = {_host(name, text) for text in texts}
         return tuple(sorted(hosts, key=lambda host: (host.family, host.address)))
 
 
-def _host(text: str) -> Network:
+def _host(name: str, text: str) -> Network:
     """The host whose address is `text`, without a scope such as ``%eth0``."""
     address = text.partition("%")[0]
     kind, family = (
         (socket.AF_INET6, Family.IPV6) if ":" in address else (socket.AF_INET, Family.IPV4)
     )
-    number = int.from_bytes(socket.inet_pton(kind, address), "big")
+    try:
+        number = int.from_bytes(socket.inet_pton(kind, address), "big")
+    except (OSError, ValueError) as error:
+        raise _unresolved(name, f"the answer has {quote(text)}, which is no address") from error
     return Network(family, number, family.bits)
 
 

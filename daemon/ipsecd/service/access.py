@@ -1,8 +1,8 @@
 """Owns who may call which method; of sockets it must know only how the kernel names a peer.
 
 Root and the group ``ipsec`` may change things, and the group ``ipsec-view`` may read. The user
-``ipsecd-domain`` hands over what it fetched of the domain and does nothing else. Nobody else gets
-an answer.
+``ipsecd-domain`` hands over what it fetched of the domain and looks DNS names up, and does nothing
+else. Nobody else gets an answer.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ipsecd.protocol.description import CONTROL, SERVICE, load_interface
 CHANGE_GROUP = "ipsec"
 VIEW_GROUP = "ipsec-view"
 FETCHER = "ipsecd-domain"
-"""The user that looks at the domain."""
+"""The user that looks at the domain, and DNS names up."""
 
 ROLES: dict[str, Role] = {
     **{f"{CONTROL}.{method.name}": method.role for method in METHODS.values()},

@@ -43,10 +43,13 @@ from ipsecd.service.descriptors import (
 )
 from ipsecd.service.domain import Waiting
 from ipsecd.service.engine_lines import EngineLines
+from ipsecd.service.names import NameLookups
 from ipsecd.service.verification import Verification
 
 READ_TIMEOUT_S = 10.0
 MAX_OBJECT = 200
+_FOLLOWED = ("AwaitDomain", "AwaitNames")
+"""The methods that may reply again and again."""
 
 
 class Calls:
@@ -58,10 +61,15 @@ class Calls:
         resolver: Resolver | None = None,
         changed: Callable[[], None] = lambda: None,
         verification: Verification | None = None,
+        lookups: NameLookups | None = None,
     ) -> None:
-        """`changed` is called after every call that may have changed something."""
+        """`changed` is called after every call that may have changed something.
+
+        `lookups` has names looked up, unless there is a `resolver` that does it otherwise.
+        """
         self._engine = engine
-        self._resolver = resolver or Resolver()
+        self.lookups = lookups or NameLookups()
+        self._resolver = resolver or Resolver(self.lookups.look_up)
         self._changed = changed
         self._verification = verification or Verification()
         self.waiting = Waiting(engine)
@@ -126,6 +134,8 @@ class Calls:
         elif method == "RefreshDomain":
             asked = await self.waiting.have_looked(parameters["wait_s"])
             parameters = {**parameters, "asked": asked}
+        elif method == "AnswerNames":
+            self.lookups.take(parameters["number"], parameters["answers"])
         if METHODS[method].names:
             needed = await run(engine.names_needed, method, parameters, document, tell)
             if needed:
@@ -177,12 +187,14 @@ class Calls:
 
     def follow(self, peer: Peer, call: Call) -> tuple[dict[str, Any], Replies] | None:
         """The replies to a call that wants more than one, as ``Follow`` says."""
-        if call.name != "AwaitDomain" or not call.more or not may_call(peer, call.method):
+        if call.name not in _FOLLOWED or not call.more or not may_call(peer, call.method):
             return None
         try:
             given = self._interfaces[CONTROL].check_call(call.name, call.parameters)
         except VarlinkError:
             return None
+        if call.name == "AwaitNames":
+            return {"number": 0, "names": []}, self.lookups.questions()
         return given, self.waiting.asked(given["refresh"])
 
     async def _look_up(self, method: str, needed: frozenset[str]) -> dict[str, tuple[Network, ...]]:
@@ -309,7 +321,7 @@ def _denied(peer: Peer, call: Call) -> AccessDenied:
     if peer.is_fetcher or ROLES[call.method] is Role.FETCH:
         return AccessDenied(
             f"{peer} may not call {call.name}",
-            "run it as root: the fetcher of the domain does nothing else, and nobody else does it",
+            "run it as root: the fetcher does nothing else, and nobody else does it",
         )
     return AccessDenied(
         f"{peer} may read, and may not call {call.name}",

@@ -65,17 +65,36 @@ class Daemon:
 
         Waits for as long as it takes; raises ``IpsecdError`` when the daemon ends.
         """
+        for parameters in self._replies("AwaitDomain", {"refresh": refresh}):
+            yield _number(parameters, "refresh")
+
+    def names_wanted(self) -> Iterator[tuple[int, tuple[str, ...]]]:
+        """DNS names that are to be looked up, each time with the number of the question.
+
+        Waits for as long as it takes; raises ``IpsecdError`` when the daemon ends.
+        """
+        for parameters in self._replies("AwaitNames", {}):
+            names = parameters.get("names")
+            if not isinstance(names, list):
+                raise NotUnderstood("the daemon's answer to AwaitNames has no names")
+            yield _number(parameters, "number"), tuple(str(name) for name in names)
+
+    def answer_name(self, number: int, name: str, addresses: list[str], problem: str) -> None:
+        """Say what a look-up of a name came to, in answer to the question with this number."""
+        answer = {"name": name, "addresses": addresses, "problem": problem}
+        self._call("AnswerNames", {"number": number, "answers": [answer]})
+
+    def _replies(self, method: str, parameters: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """What the daemon replies again and again to one call, until it says that it ends."""
         with closing(self._connect()) as connection:
             decoder = FrameDecoder(MAX_REPLY_BYTES)
-            while True:
-                self._send(connection, "AwaitDomain", {"refresh": refresh}, more=True)
-                connection.settimeout(None)
-                continues = True
-                while continues:
-                    reply = self._receive(connection, decoder)
-                    refresh = _number(_parameters(reply))
-                    yield refresh
-                    continues = reply.get("continues") is True
+            self._send(connection, method, parameters, more=True)
+            connection.settimeout(None)
+            continues = True
+            while continues:
+                reply = self._receive(connection, decoder)
+                yield _parameters(reply)
+                continues = reply.get("continues") is True
 
     def _call(
         self, method: str, parameters: dict[str, Any], descriptor: int | None = None
@@ -160,8 +179,8 @@ def _error(name: str, parameters: dict[str, Any]) -> IpsecdError:
         return NotUnderstood(f"the daemon answered {name}")
 
 
-def _number(parameters: dict[str, Any]) -> int:
-    number = parameters.get("refresh")
+def _number(parameters: dict[str, Any], key: str) -> int:
+    number = parameters.get(key)
     if not isinstance(number, int):
-        raise NotUnderstood("the daemon's answer to AwaitDomain has no number")
+        raise NotUnderstood(f"the daemon's answer has no number {key}")
     return number

@@ -1,4 +1,4 @@
-"""Owns the fetcher's life: what makes a look due, and what comes of it.
+"""Owns the fetcher's life: what makes a look due, and what comes of it; names have their own.
 
 1. Nothing is kept on disk: what is trusted is asked of the daemon before each look.
 2. Whatever fails, the next look is due after a pause; what is in force stays in force.
@@ -19,6 +19,7 @@ from ipsecd_domain.fetcher.daemon import Daemon
 from ipsecd_domain.fetcher.ears import Ears
 from ipsecd_domain.fetcher.faults import DaemonUnreachable
 from ipsecd_domain.fetcher.look import Looker, News
+from ipsecd_domain.fetcher.names import Names
 from ipsecd_domain.fetcher.reports import send_report
 from ipsecd_domain.fetcher.schedule import Backoff, Schedule
 from ipsecd_domain.fetcher.settings import Domain, Settings
@@ -44,8 +45,9 @@ class Fetcher:
         self._said = ""
 
     def run(self) -> None:
-        """Look for ever."""
+        """Look at the domain, and DNS names up, for ever."""
         threading.Thread(target=self._hear_daemon, name="daemon", daemon=True).start()
+        threading.Thread(target=Names(self._daemon).run, name="names", daemon=True).start()
         self._schedule.due_at = now()
         while True:
             try:
