@@ -1,4 +1,4 @@
-"""The fetcher's unit is as tight as it is said to be, and its manual says what it takes."""
+"""The units are as tight as they are said to be, and the fetcher's manual says what it takes."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from ipsecd_domain.__main__ import main
 
 ROOT = Path(__file__).parents[2]
 UNIT = ROOT / "systemd/ipsecd-domain.service"
+EXPOSURES = {"ipsecd.service": 15, "ipsecd-boot.service": 15, "ipsecd-domain.service": 12}
+"""The most that systemd may say about each unit, in tenths."""
 
 
 def need(command: str) -> None:
@@ -23,10 +25,12 @@ def need(command: str) -> None:
         pytest.skip(f"needs {command}")
 
 
-def test_its_exposure_is_at_most_1_2() -> None:
+@pytest.mark.parametrize(("name", "most"), EXPOSURES.items())
+def test_the_exposure_of_each_unit_is_low(name: str, most: int) -> None:
     """Without a running systemd; that of a booted machine is tested there."""
     need("systemd-analyze")
-    words = ("systemd-analyze", "security", "--offline=yes", "--threshold=12", "--no-pager", UNIT)
+    options = ("--offline=yes", f"--threshold={most}", "--no-pager")
+    words = ("systemd-analyze", "security", *options, ROOT / "systemd" / name)
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
@@ -37,6 +41,18 @@ def test_nothing_waits_for_it_and_it_waits_for_no_network() -> None:
     assert "Type=simple" in text
     assert "Before=" not in text
     assert "network-online" not in text
+
+
+def test_the_daemon_has_no_internet_sockets_and_wants_who_has() -> None:
+    """It does not wait for the fetcher, which comes long after it at boot."""
+    for name in ("ipsecd.service", "ipsecd-boot.service"):
+        text = (ROOT / "systemd" / name).read_text()
+        assert "\nRestrictAddressFamilies=AF_UNIX AF_NETLINK\n" in text
+        assert "\nIPAddressDeny=any\n" in text
+    text = (ROOT / "systemd/ipsecd.service").read_text()
+    lines = [line for line in text.splitlines() if UNIT.name in line]
+    assert lines == [f"Wants=network-pre.target {UNIT.name}"]
+    assert "[Install]" not in UNIT.read_text()
 
 
 def test_it_is_installed_and_runs_what_is_installed(tmp_path: Path) -> None:
