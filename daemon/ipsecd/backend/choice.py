@@ -9,7 +9,8 @@ from pathlib import Path
 from ipsecd.backend.base import Backend
 from ipsecd.backend.nftables.backend import NftablesBackend
 from ipsecd.backend.registry import BY_NAME, BackendArguments, asked_for
-from ipsecd.backend.xdp.backend import XdpBackend, is_bpf_file_system
+from ipsecd.backend.xdp.backend import XdpBackend
+from ipsecd.backend.xdp.mounts import is_bpf_file_system
 from ipsecd.errors import BackendFailed, IpsecdError
 
 

@@ -83,12 +83,30 @@ class NftablesWithPrograms:
         self._nftables.check(classifier)
 
     def prepare(self, classifier: Classifier, run: Line, tell: Tell = silent) -> None:
-        """Have nftables load what is large."""
+        """Have nftables load what is large, and the programs; raises only if nftables fails.
+
+        Programs that are not ready take all at the switch, or fail then. `tell` is told how far
+        nftables is.
+        """
         self._nftables.prepare(classifier, run, tell)
+        programs, points = run(lambda: self._programs_for(classifier))
+        if programs:
+            try:
+                programs.prepare(classifier, run, silent, points)
+            except (IpsecdError, OSError):
+                run(programs.discard)
+
+    def _programs_for(self, classifier: Classifier) -> tuple[XdpBackend | None, frozenset[Point]]:
+        """The programs that a policy can be prepared for, and the points that they would judge."""
+        programs = None if self._failure else self._programs
+        points = self._judgeable(classifier, self._volatile) if programs else frozenset[Point]()
+        return programs, points
 
     def discard(self) -> None:
-        """Have nftables forget what it loaded."""
+        """Have both forget what they loaded."""
         self._nftables.discard()
+        if self._programs:
+            self._programs.discard()
 
     def apply(self, classifier: Classifier, volatile: Volatile) -> None:
         """Put the whole state in force; raises only if nftables does not take it."""

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from ipsecd.backend.trial import Trial
 from ipsecd.backend.xdp import libbpf
-from ipsecd.backend.xdp.backend import is_bpf_file_system
 from ipsecd.backend.xdp.links import pinned_programs
+from ipsecd.backend.xdp.mounts import is_bpf_file_system
 from ipsecd.backend.xdp.programs import OBJECT
 from ipsecd.errors import IpsecdError
 from ipsecd.host.interfaces import Interface

@@ -13,15 +13,17 @@ from __future__ import annotations
 
 import shutil
 import socket
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from ipsecd.backend.base import Count, Line, Observation
+from ipsecd.backend.failures import not_taken
 from ipsecd.backend.xdp.counters import pinned_state
 from ipsecd.backend.xdp.coverage import covered_interfaces
 from ipsecd.backend.xdp.events import Events
 from ipsecd.backend.xdp.links import Attachment, Links
+from ipsecd.backend.xdp.mounts import is_bpf_file_system
 from ipsecd.backend.xdp.program import count_steps
 from ipsecd.backend.xdp.programs import Programs
 from ipsecd.compiler.classifier import Classifier, HasTableId
@@ -72,6 +74,7 @@ class XdpBackend:
         self._alone = alone
         self._links = Links(directory / "links", xdp=xdp, tcx=tcx)
         self._programs: Programs | None = None
+        self._fresh: Programs | None = None
         self._classifier: Classifier | None = None
         self._drifted = False
         self._events = Events()
@@ -103,11 +106,32 @@ class XdpBackend:
                 "use fewer different port ranges and address lengths, or backend: nftables",
             )
 
-    def prepare(self, classifier: Classifier, run: Line, tell: Tell = silent) -> None:
-        """Do nothing: all that ``apply`` writes belongs to the state that it switches to."""
+    def prepare(
+        self,
+        classifier: Classifier,
+        run: Line,
+        tell: Tell = silent,
+        points: frozenset[Point] | None = None,
+    ) -> None:
+        """Write what the steps will look into to memory, for `points` or those in force.
+
+        Where the counters have no room, maps and programs of their own are made and filled.
+        """
+        programs = run(lambda: self._programs if self._classifier and not self._drifted else None)
+        if programs is None:
+            return
+        if programs.has_room(classifier):
+            programs.prepare(classifier, points or self.points, run, tell)
+        else:
+            self._prepare_fresh(classifier, points or self.points, run)
 
     def discard(self) -> None:
-        """Do nothing: nothing was prepared."""
+        """Free what was prepared and has not been applied."""
+        if self._programs:
+            self._programs.discard()
+        fresh, self._fresh = self._fresh, None
+        if fresh:
+            fresh.close()
 
     def apply(self, classifier: Classifier, volatile: Volatile) -> None:
         """Put the whole state in force."""
@@ -118,6 +142,8 @@ class XdpBackend:
             programs = self._loaded()
             programs.points = self.points
             programs.apply(classifier, volatile)
+        if classifier is not self._classifier:
+            self.discard()
         self._classifier, self._drifted = classifier, False
 
     def change(self, delta: Delta, volatile: Volatile) -> None:
@@ -170,6 +196,7 @@ class XdpBackend:
     def remove(self) -> None:
         """Detach and unpin everything, in ways that the kernel cannot refuse."""
         self._classifier, self._drifted = None, False
+        self.discard()
         programs, self._programs = self._programs, None
         try:
             self._links.remove()
@@ -187,6 +214,7 @@ class XdpBackend:
     def close(self) -> None:
         """Let go of programs and maps; what is attached or pinned stays."""
         self._events.close()
+        self.discard()
         if self._programs:
             self._programs.close()
             self._programs = None
@@ -241,13 +269,52 @@ class XdpBackend:
             self._programs = Programs(alone=self._alone)
         return self._programs
 
+    def _prepare_fresh(self, classifier: Classifier, points: frozenset[Point], run: Line) -> None:
+        """Make maps and programs that hold `classifier` and the dynamic rules of now."""
+        run(self.discard)
+        try:
+            fresh = Programs(len(classifier.origins), alone=self._alone)
+            try:
+                state, volatile, names = run(self._surroundings)
+                fresh.points = points
+                fresh.set_host(state.host)
+                fresh.apply(classifier, volatile)
+                for name in names:
+                    fresh.program(name)
+            except BaseException:
+                fresh.close()
+                raise
+        except OSError as error:
+            raise not_taken(error.strerror) from error
+        run(lambda: self._keep_fresh(fresh))
+
+    def _surroundings(self) -> tuple[HostState, Volatile, list[str]]:
+        """The host, the dynamic rules, and the names of the programs that are needed, as of now."""
+        state = self._host()
+        volatile = self._programs.volatile if self._programs else Volatile()
+        return state, volatile, self._links.needed(covered_interfaces(state.interfaces))
+
+    def _keep_fresh(self, fresh: Programs) -> None:
+        """Keep what was made, unless everything has been withdrawn meanwhile."""
+        if self._classifier is None:
+            fresh.close()
+        else:
+            self._fresh = fresh
+
+    def _take_fresh(self, classifier: Classifier) -> Programs:
+        """Maps and programs to which nothing is attached: those made before, or new ones."""
+        if self._fresh and classifier is not self._classifier and self._fresh.has_room(classifier):
+            fresh, self._fresh = self._fresh, None
+            return fresh
+        return Programs(len(classifier.origins), alone=self._alone)
+
     def _install(self, classifier: Classifier, volatile: Volatile) -> None:
         """Prepare new maps and programs, and replace the attached programs by them."""
-        _, counts = self._pinned()
         if self._programs and self._classifier is not None:
-            counts = {**counts, **self._programs.counts()}
-            fresh = Programs(len(classifier.origins), alone=self._alone)
+            counts = self._programs.counts()
+            fresh = self._take_fresh(classifier)
         else:
+            _, counts = self._pinned()
             if self._programs and not self._programs.has_room(classifier):
                 self._programs.close()
                 self._programs = None
@@ -260,6 +327,8 @@ class XdpBackend:
             fresh.points = self.points
             state = self._host()
             fresh.set_host(state.host)
+            if fresh.digest():
+                fresh.change(fresh.volatile.difference(volatile), volatile)
             fresh.apply(classifier, volatile)
             fresh.restore_counts(counts)
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -327,21 +396,3 @@ def _exists(index: int) -> bool:
 def _number(path: Path) -> int:
     text = path.name.removeprefix(_MAPS)
     return int(text) if text.isdecimal() else 0
-
-
-def is_bpf_file_system(directory: Path) -> bool:
-    """Whether pins can be made at `directory`, which need not exist yet."""
-    path = directory.resolve()
-    while not path.exists():
-        path = path.parent
-    kinds = dict(_mounts())
-    while str(path) not in kinds:
-        path = path.parent
-    return kinds[str(path)] == "bpf"
-
-
-def _mounts() -> Iterator[tuple[str, str]]:
-    """Mount points and types of file systems, in the order of mounting (proc(5))."""
-    for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines():
-        before, _, after = line.partition(" - ")
-        yield before.split()[4], after.split()[0]

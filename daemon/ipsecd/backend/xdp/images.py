@@ -76,13 +76,29 @@ class Image:
         return self.lines > 1
 
     @property
+    def own_locations(self) -> dict[GroupKey, LineLocation]:
+        """Where the lines are that are new in this image."""
+        return {key: lines for key, lines in self.locations.items() if lines.slot == self.slot}
+
+    def share_used(self, classifier: Classifier) -> float:
+        """Which part of its new lines the tables of `classifier` use, from 0 to 1."""
+        digests = {table.digest for table in classifier.tables}
+        used = sum(
+            lines.lines for key, lines in self.own_locations.items() if digests.issuperset(key)
+        )
+        return used / self.lines
+
+    @property
     def slots(self) -> frozenset[int]:
         """The slots of all images that the state looks into."""
         return frozenset(location.slot for location in self.locations.values())
 
 
-def next_image(image: Image, classifier: Classifier) -> Image:
-    """The image for the tables of `classifier` that no image in use together with `image` has."""
+def next_image(image: Image, classifier: Classifier, loaded: Image | None = None) -> Image:
+    """The image for the tables of `classifier` that no image in use together with `image` has.
+
+    It begins with the lines of `loaded` if there is one, which has been written to memory already.
+    """
     digests = {table.digest for table in classifier.tables}
     kept = {key: location for key, location in image.locations.items() if digests.issuperset(key)}
     used: Counter[int] = Counter()
@@ -93,7 +109,13 @@ def next_image(image: Image, classifier: Classifier) -> Image:
     }
     free = min(set(range(abi.IMAGES)) - image.slots)
     earlier = {key: location for key, location in kept.items() if location.slot in stay}
-    return Image(free, earlier, {slot: image.sizes[slot] for slot in stay})
+    following = Image(free, earlier, {slot: image.sizes[slot] for slot in stay})
+    if loaded:
+        own = {key: replace(lines, slot=free) for key, lines in loaded.own_locations.items()}
+        following.earlier = own | earlier
+        following.chunks, following.lines = [], loaded.lines
+        following.sizes[free] = loaded.lines
+    return following
 
 
 def group_key(group: Iterable[HasTableId]) -> GroupKey:

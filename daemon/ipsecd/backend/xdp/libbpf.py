@@ -9,6 +9,7 @@ import ctypes
 import errno
 import mmap
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from ctypes import byref, c_uint32
@@ -41,6 +42,7 @@ TC_HANDLE, TC_PRIORITY = 1, 0x1959
 XDP_FLAGS_SKB_MODE, XDP_FLAGS_DRV_MODE = 2, 4
 _MAX_PROGRAMS = 64
 """BPF_MPROG_MAX of the kernel: at one tcx hook there can be no more."""
+_COPIED_AT_ONCE = 1 << 20
 
 
 def _call(name: str, *arguments: Any) -> int:
@@ -139,13 +141,13 @@ class BpfObject:
         return int(pointer)
 
 
-def create_lines(name: str, content: bytes, *, freeze: bool) -> int:
-    """A descriptor of a new array of 64-byte lines that holds `content`.
+def create_lines(name: str, content: bytes, *, freeze: bool, spare: int = 0) -> int:
+    """A descriptor of a new array of 64-byte lines that holds `content`, and `spare` lines more.
 
     It is written through a memory mapping, at the speed of memory. Nobody can ever change a frozen
     array.
     """
-    lines = max(1, len(content) // 64)
+    lines = max(1, len(content) // 64 + spare)
     options = MapCreateOpts(
         sz=ctypes.sizeof(MapCreateOpts), map_flags=BPF_F_MMAPABLE | BPF_F_INNER_MAP
     )
@@ -154,13 +156,21 @@ def create_lines(name: str, content: bytes, *, freeze: bool) -> int:
     )
     try:
         with map_lines(descriptor, lines) as memory:
-            memory[: len(content)] = content
+            # In parts: a copy lets no other thread run, and the memory comes page by page.
+            for start in range(0, len(content), _COPIED_AT_ONCE):
+                part = content[start : start + _COPIED_AT_ONCE]
+                memory[start : start + len(part)] = part
         if freeze:
             _call("bpf_map_freeze", descriptor)
     except BaseException:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def freeze_lines(descriptor: int) -> None:
+    """Have nobody ever change an array of lines, of which no memory is mapped for writing."""
+    _call("bpf_map_freeze", descriptor)
 
 
 def map_lines(descriptor: int, lines: int, *, writable: bool = True) -> mmap.mmap:
@@ -190,6 +200,12 @@ def look_up(descriptor: int, key: bytes, size: int) -> bytes | None:
             return None
         raise
     return buffer.raw
+
+
+def inner_id(outer: int, slot: int) -> int:
+    """The number of the map in a slot of an array of maps, 0 if there is none."""
+    value = look_up(outer, slot.to_bytes(4, sys.byteorder), 4)
+    return int.from_bytes(value or b"", sys.byteorder)
 
 
 def delete(descriptor: int, key: bytes) -> bool:

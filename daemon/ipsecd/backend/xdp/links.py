@@ -90,13 +90,20 @@ class Links:
         self, interfaces: Iterable[CoveredInterface], programs: Callable[[str], int]
     ) -> None:
         """Load the programs that will be attached, so that loading fails before any change."""
+        for name in self.needed(interfaces):
+            programs(name)
+
+    def needed(self, interfaces: Iterable[CoveredInterface]) -> list[str]:
+        """The names of the programs that will be attached."""
         self._take_over_pinned()
         attached = {index: hook for index, hook in self._links if hook != "leave"}
+        names = []
         for interface in interfaces:
             first = attached.get(interface.ifindex, self._arriving[0])
             for hook, needed in ((first, interface.arriving), ("leave", interface.leaving)):
                 if needed:
-                    programs(f"{hook}_{interface.suffix}")
+                    names.append(f"{hook}_{interface.suffix}")
+        return list(dict.fromkeys(names))
 
     def replace(self, programs: Callable[[str], int]) -> None:
         """Replace the attached programs by those of the same names in `programs`."""

@@ -41,6 +41,11 @@ class LoadedFile:
             self._load(name)
         return self._loaded[name]
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether the maps have been let go of."""
+        return not self.maps
+
     def close(self) -> None:
         """Close every descriptor; what is pinned or attached lives on."""
         for descriptor in (*self.maps.values(), *self._loaded.values()):

@@ -17,13 +17,19 @@ _SLOT = struct.pack("=I", 0)
 _WORDS = 4
 
 
-def put_origins(outer: int, numbers: Mapping[Origin, int]) -> None:
-    """Write the origin of each rule into `outer`. Raises ``OSError``; then nothing has changed."""
+def origin_lines(numbers: Mapping[Origin, int]) -> bytes:
+    """The lines that hold the origin and the number of each rule."""
     words = (
         f"{number}\0{origin.store}\0{origin.policy}\0{origin.rule}\0"
         for origin, number in numbers.items()
     )
-    descriptor = libbpf.create_lines("ipsecd_origins", _lines("".join(words).encode()), freeze=True)
+    text = "".join(words).encode()
+    return text + bytes(-len(text) % abi.LINE)
+
+
+def put_origins(outer: int, lines: bytes) -> None:
+    """Write what ``origin_lines`` made to `outer`. Raises ``OSError``; then nothing has changed."""
+    descriptor = libbpf.create_lines("ipsecd_origins", lines, freeze=True)
     try:
         libbpf.update(outer, _SLOT, struct.pack("=I", descriptor))
     finally:
@@ -50,7 +56,3 @@ def read_origins(outer: int) -> dict[Origin, int]:
         for index in range(0, len(words) - _WORDS, _WORDS)
         if words[index].isdecimal()
     }
-
-
-def _lines(text: bytes) -> bytes:
-    return text + bytes(-len(text) % abi.LINE)

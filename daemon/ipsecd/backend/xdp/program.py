@@ -78,6 +78,17 @@ def groups(
     return all_groups
 
 
+def all_groups(classifier: Classifier, points: frozenset[Point]) -> list[tuple[Table, ...]]:
+    """The groups of a policy, of all of `points` and both IP versions."""
+    return [
+        tuple(table for table in group if isinstance(table, Table))
+        for point in POINTS
+        if point in points
+        for family in FAMILY_ORDER
+        for group in groups(classifier.tables, point, family)
+    ]
+
+
 def _shared_id(table: HasTableId) -> TableId:
     """What is equal for all tables whose prefixes can be put into one list."""
     table_id = table.id

@@ -18,24 +18,26 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from ipsecd.backend.base import Count
+from ipsecd.backend.base import Count, Line
 from ipsecd.backend.failures import not_taken
 from ipsecd.backend.grace import wait_for_packets
 from ipsecd.backend.xdp import abi, libbpf
 from ipsecd.backend.xdp.counters import Counters
+from ipsecd.backend.xdp.early import EarlyLines, new_image
 from ipsecd.backend.xdp.entries import DynamicEntries
+from ipsecd.backend.xdp.image_slots import ImageSlots
 from ipsecd.backend.xdp.images import Image, next_image
 from ipsecd.backend.xdp.lines import host_lines
 from ipsecd.backend.xdp.loading import LoadedFile
-from ipsecd.backend.xdp.origins import put_origins
-from ipsecd.backend.xdp.program import DynamicTable, state_lines
+from ipsecd.backend.xdp.numbering import Numbers, RuleNumbers
+from ipsecd.backend.xdp.program import DynamicTable, all_groups, state_lines
 from ipsecd.backend.xdp.shortcuts import Shortcuts, shortcuts
 from ipsecd.compiler.classifier import Classifier
 from ipsecd.compiler.tables import TableId
 from ipsecd.compiler.volatile import Delta, Entry, Volatile
-from ipsecd.errors import LimitExceeded
 from ipsecd.model.packets import Host, Point
 from ipsecd.model.values import Origin
+from ipsecd.progress import Tell
 
 OBJECT = Path(__file__).with_name("ipsecd.bpf.o")
 
@@ -71,12 +73,11 @@ class Programs:
         self.maps, self.max_steps = self._file.maps, self._file.max_steps
         self._counters = Counters(self.maps["counters"], self.maps["parsing"])
         self._entries = DynamicEntries(self.maps["dynamic_ipv4"], self.maps["dynamic_ipv6"])
-        self._rule_numbers: dict[Origin, int] = {}
-        self._first_new_number = 0
+        self._rules = RuleNumbers(self.maps["origins"], self._counters, self.max_rules)
         self._table_numbers: dict[TableId, int] = {}
         self._next_table = 1
         self._image = Image(0)
-        self._image_ids: dict[int, int] = {}
+        self._images = ImageSlots(self.maps["images"])
         self._state: mmap.mmap | None = None
         self._state_bytes = b""
         self._state_id = 0
@@ -84,14 +85,18 @@ class Programs:
         self._host_bytes = b""
         self._host: Host | None = None
         self._first_host = 0
-        self._hosts = libbpf.map_lines(self.maps["hosts"], 2 * abi.FAMILIES * abi.HOST_LINES)
-        self._shortcuts = Shortcuts(
-            libbpf.map_lines(self.maps["shortcuts"], abi.SHORTCUT_LINES + 1)
-        )
+        try:
+            self._hosts = libbpf.map_lines(self.maps["hosts"], 2 * abi.FAMILIES * abi.HOST_LINES)
+            words = libbpf.map_lines(self.maps["shortcuts"], abi.SHORTCUT_LINES + 1)
+        except BaseException:
+            self._file.close()
+            raise
+        self._shortcuts = Shortcuts(words)
         self._generation = 1
         self._classifier: Classifier | None = None
         self.points: frozenset[Point] = frozenset(Point)
         self._points_in_force = self.points
+        self._early: EarlyLines | None = None
 
     def pin(self, directory: Path) -> None:
         """Pin the maps, so that what they hold can be found by the next process."""
@@ -103,42 +108,76 @@ class Programs:
 
     def restore_counts(self, counts: Mapping[Origin, Count]) -> None:
         """Go on counting from what the rules had counted before."""
-        for origin, count in counts.items():
-            number = self._rule_numbers.get(origin)
-            if number is not None:
-                self._counters.set_rule(number, count)
+        self._rules.restore(counts)
 
     def close(self) -> None:
         """Close every descriptor; what is pinned or attached lives on."""
+        self.discard()
         self._hosts.close()
         self._shortcuts.close()
         if self._state is not None:
             self._state.close()
         self._file.close()
 
+    @property
+    def volatile(self) -> Volatile:
+        """The dynamic rules that were written last."""
+        return self._volatile
+
     # -- whole states ----------------------------------------------------------------------------
 
     def has_room(self, classifier: Classifier) -> bool:
         """Whether there are counters enough for the rules of `classifier` and those in force."""
-        return len(self._rule_numbers.keys() | classifier.origins) <= self.max_rules
+        return self._rules.have_room(classifier.origins)
+
+    def prepare(
+        self, classifier: Classifier, points: frozenset[Point], run: Line, tell: Tell
+    ) -> None:
+        """Write the lines of `classifier` for `points` to memory, for ``apply`` to take.
+
+        This runs in another thread than all else, which is done with `run`. Raises
+        ``BackendFailed`` or ``LimitExceeded``.
+        """
+        image = run(lambda: self._image)
+        rules = self._rules.following(classifier.origins)
+        early = EarlyLines(next_image(image, classifier), rules)
+        run(lambda: self._begin_early(early, image))
+        try:
+            early.reset_counters(self._rules, run)
+            early.make(all_groups(classifier, points), tell)
+        finally:
+            run(early.hand_over)
+
+    def _begin_early(self, early: EarlyLines, image: Image) -> None:
+        """Keep what is being made; not if the state that it would follow has been replaced."""
+        self.discard()
+        self._early = early
+        if image is not self._image or self._file.is_closed:
+            self.discard()
+
+    def discard(self) -> None:
+        """Free what was prepared and has not been applied."""
+        early, self._early = self._early, None
+        if early:
+            early.give_up()
 
     def apply(self, classifier: Classifier, volatile: Volatile) -> None:
         """Judge by `classifier` and the dynamic rules from the next packet on."""
-        numbers = self._rule_numbers
-        self._rule_numbers = self._number_rules(classifier)
-        try:
-            tables = self._numbered_tables(table.id for table in volatile.tables)
-            if self._classifier is None:
-                for entry in volatile.entries():
-                    self._write(entry, tables[entry.table], 0)
-            self._switch(classifier, volatile, tables)
-        except BaseException:
-            self._rule_numbers = numbers
-            raise
-        # Without this the next process would count on for a new rule with a removed one's name.
-        if numbers.keys() - self._rule_numbers.keys():
-            with suppress(OSError):
-                put_origins(self.maps["origins"], self._rule_numbers)
+        is_other = classifier is not self._classifier
+        early = self._early if is_other else None
+        early = early if early and early.suits(classifier) else None
+        reserved = early.rules if early else None
+        rules = self._rules.following(classifier.origins, reserved)
+        self._rules.reset(self._rules.used(rules, reserved))
+        self._rules.announce(rules)
+        tables = self._numbered_tables(table.id for table in volatile.tables)
+        if not self._volatile.tables:
+            for entry in volatile.entries():
+                self._write(entry, tables[entry.table], 0)
+        self._switch(classifier, volatile, tables, rules.numbers, early)
+        self._rules.replace(rules)
+        if is_other:
+            self.discard()
 
     def change(self, delta: Delta, volatile: Volatile) -> None:
         """Add and remove dynamic entries, at a cost that does not depend on how many there are.
@@ -177,7 +216,7 @@ class Programs:
             self._generation = next_generation
             if reshaped:
                 assert self._classifier is not None
-                self._switch(self._classifier, volatile, numbers)
+                self._switch(self._classifier, volatile, numbers, self._rules.in_force)
             else:
                 self._write_into_heads(abi.GENERATION_OFFSET, struct.pack("=Q", next_generation))
         except BaseException:
@@ -212,9 +251,7 @@ class Programs:
 
     def counts(self) -> dict[Origin, Count]:
         """What every rule of the policy has matched."""
-        return {
-            origin: self._counters.of_rule(number) for origin, number in self._rule_numbers.items()
-        }
+        return self._rules.counts()
 
     def volatile_counts(self) -> dict[tuple[TableId, bytes], Count]:
         """What every dynamic entry has matched."""
@@ -242,9 +279,7 @@ class Programs:
         differences = []
         if self._state_in_force() != self._state_bytes:
             differences.append("the steps in map state were changed")
-        if any(
-            self._inner_id("images", slot) != image_id for slot, image_id in self._image_ids.items()
-        ):
+        if self._images.are_changed():
             differences.append("map images was changed")
         at = self._first_host * abi.LINE
         if self._hosts[at : at + len(self._host_bytes)] != self._host_bytes:
@@ -261,31 +296,47 @@ class Programs:
     # -- inside ----------------------------------------------------------------------------------
 
     def _switch(
-        self, classifier: Classifier, volatile: Volatile, tables: dict[TableId, int]
+        self,
+        classifier: Classifier,
+        volatile: Volatile,
+        tables: dict[TableId, int],
+        rules: Numbers,
+        early: EarlyLines | None = None,
     ) -> None:
-        """Replace the state by the one of `classifier` and the tables of `volatile`."""
+        """Replace the state by the one of `classifier` and the tables of `volatile`.
+
+        Lines that are there `early` are taken, if there is room for what they lack.
+        """
         table_numbers = {table.id: tables[table.id] for table in volatile.tables}
         dynamic = [DynamicTable(table, number) for table, number in table_numbers.items()]
-        image = next_image(self._image, classifier)
-        lines = state_lines(
-            classifier,
-            dynamic,
-            image,
-            self._rule_numbers,
-            points=self.points,
-            alone=self._alone,
-            max_steps=self.max_steps,
-            first_host=self._first_host,
-            generation=self._generation,
-        )
+        loaded = early if early and early.image.is_needed else None
+
+        def encoded(image: Image) -> bytes:
+            return state_lines(
+                classifier,
+                dynamic,
+                image,
+                rules,
+                points=self.points,
+                alone=self._alone,
+                max_steps=self.max_steps,
+                first_host=self._first_host,
+                generation=self._generation,
+            )
+
+        image = next_image(self._image, classifier, loaded.image if loaded else None)
+        lines = encoded(image)
+        if loaded and not loaded.has_room(image):
+            image, loaded = next_image(self._image, classifier), None
+            lines = encoded(image)
         if image.is_needed:
-            self._put_image(image)
-        words = shortcuts(classifier, volatile.tables, self._rule_numbers, self.points)
+            self._images.put(image.slot, loaded.finish(image) if loaded else new_image(image))
+        words = shortcuts(classifier, volatile.tables, rules, self.points)
         self._shortcuts.clear()
         try:
             self._replace_state(lines)
         except BaseException:
-            self._clear_image(image.slot)
+            self._images.clear(image.slot)
             raise
         self._table_numbers, self._image, self._classifier = table_numbers, image, classifier
         self._points_in_force = self.points
@@ -293,21 +344,7 @@ class Programs:
         self._shortcuts.set(words, classifier.digest)
         image.chunks.clear()
         # No packet uses an old image any more: the update of an outer map waits for such packets.
-        for slot in self._image_ids.keys() - image.slots:
-            self._clear_image(slot)
-
-    def _put_image(self, image: Image) -> None:
-        """Put an image into its slot, which no step names yet."""
-        try:
-            descriptor = libbpf.create_lines("ipsecd_image", b"".join(image.chunks), freeze=True)
-            try:
-                number = libbpf.map_info(descriptor).id
-                self._put_inner_map("images", image.slot, descriptor)
-            finally:
-                os.close(descriptor)
-        except OSError as error:
-            raise not_taken(error.strerror) from error
-        self._image_ids[image.slot] = number
+        self._images.keep(image.slots)
 
     def _replace_state(self, lines: bytes) -> None:
         """Have packets judged by new lines; whatever can fail comes before the change."""
@@ -317,7 +354,8 @@ class Programs:
             try:
                 memory = libbpf.map_lines(descriptor, len(lines) // abi.LINE)
                 number = libbpf.map_info(descriptor).id
-                self._put_inner_map("state", 0, descriptor)
+                slot = struct.pack("=I", 0)
+                libbpf.update(self.maps["state"], slot, struct.pack("=I", descriptor))
             finally:
                 os.close(descriptor)
         except BaseException as error:
@@ -330,16 +368,6 @@ class Programs:
         self._state_bytes, self._state_id = lines, number
         if old is not None:
             old.close()
-
-    def _put_inner_map(self, outer: str, slot: int, descriptor: int) -> None:
-        """Put an inner map into a slot of an outer one."""
-        libbpf.update(self.maps[outer], struct.pack("=I", slot), struct.pack("=I", descriptor))
-
-    def _clear_image(self, slot: int) -> None:
-        """Free an image that no step names; if that fails, the next image replaces it."""
-        if self._image_ids.pop(slot, None) is not None:
-            with suppress(OSError):
-                libbpf.delete(self.maps["images"], struct.pack("=I", slot))
 
     def _write_into_heads(self, offset: int, value: bytes) -> None:
         """Write a number into the heads of all points; a packet reads one of them, once."""
@@ -359,42 +387,12 @@ class Programs:
                 self._next_table += 1
         return numbers
 
-    def _number_rules(self, classifier: Classifier) -> dict[Origin, int]:
-        """The number of every rule; new ones get numbers that nothing in force uses."""
-        origins = classifier.origins
-        numbers = {o: n for o, n in self._rule_numbers.items() if o in origins}
-        new = sorted(origins - numbers.keys())
-        if not new:
-            return numbers
-        used = set(self._rule_numbers.values())
-        free = (number for number in range(self.max_rules) if number not in used)
-        numbers.update(zip(new, free, strict=False))
-        if len(numbers) < len(origins):
-            raise LimitExceeded(
-                f"the policies of before and after have more than {self.max_rules} rules",
-                "change the policy in several steps",
-            )
-        try:
-            for number in (numbers[origin] for origin in new):
-                # A number that no rule has had yet has a counter of zero.
-                if number < self._first_new_number:
-                    self._counters.set_rule(number, Count())
-            put_origins(self.maps["origins"], {**self._rule_numbers, **numbers})
-        except OSError as error:
-            raise not_taken(error.strerror) from error
-        self._first_new_number = max(self._first_new_number, 1 + max(numbers.values()))
-        return numbers
-
     def _write(self, entry: Entry, table: int, since: int, *, until: int = abi.FOREVER) -> None:
         self._shortcuts.forget(entry.table, entry.key)
         self._entries.write(entry, table, since, until=until)
 
-    def _inner_id(self, outer: str, slot: int) -> int:
-        value = libbpf.look_up(self.maps[outer], struct.pack("=I", slot), 4)
-        return int(struct.unpack("=I", value)[0]) if value else 0
-
     def _state_in_force(self) -> bytes:
         """The lines that packets are judged by; empty if they are not ours."""
-        if self._state is None or self._inner_id("state", 0) != self._state_id:
+        if self._state is None or libbpf.inner_id(self.maps["state"], 0) != self._state_id:
             return b""
         return self._state[: len(self._state_bytes)]
