@@ -1,12 +1,14 @@
 """How long a ban takes while a long policy is applied, and while nothing else is done.
 
-The ban takes the same way as in the service: through its lines of work to the kernel. Run
-it with ``make bench``; it needs a network namespace of its own.
+With nftables and with programs (which stand beside nftables). The ban takes the same way as in the
+service: through its lines of work to the kernel. It needs namespaces of its own. Arguments: sizes
+of policies, as RULESxFILTERS, filters for each rule.
 """
 
 from __future__ import annotations
 
 import statistics
+import subprocess
 import sys
 import tempfile
 import threading
@@ -21,7 +23,8 @@ from ipsecd.model.values import Action
 from ipsecd.service.engine_lines import EngineLines
 from ipsecd.sources.dynamic import DynamicRule
 
-FILTERS, RULES = 50_000, 50
+SIZES = ("50x1000",)
+BACKENDS = ("nftables", "xdp")
 PARAMETERS = {"source": None, "assign": True, "dry_run": False}
 PAUSE_S = 0.005
 
@@ -30,10 +33,9 @@ def address(number: int) -> str:
     return f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
 
 
-def document() -> bytes:
+def document(rules: int, each: int) -> bytes:
     lines = ["policy: long", "rules:"]
-    each = FILTERS // RULES
-    for rule in range(RULES):
+    for rule in range(rules):
         lines += [f"- rule: rule {rule}", "  action: block", "  filters:"]
         lines += [f'  - "{address(rule * each + number)}=0"' for number in range(each)]
     return "\n".join(lines).encode()
@@ -42,9 +44,9 @@ def document() -> bytes:
 class Bench:
     """An engine with its lines of work, and nothing around it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, backend: str) -> None:
         directories = Directories(path / "etc", path / "lib", path / "run")
-        self.engine = Engine(Config(), directories)
+        self.engine = Engine(Config(backend=backend), directories)
         self.control = Control(self.engine)
         self.lines = EngineLines(self.control)
         self.lines.at_once(self.engine.start)
@@ -53,7 +55,7 @@ class Bench:
     def ban_ms(self) -> float:
         """Milliseconds for one ban, of another address each time."""
         self._bans += 1
-        filters = (parse_filter(f"{address(1 << 20 | self._bans)}=0"),)
+        filters = (parse_filter(f"{address(1 << 22 | self._bans)}=0"),)
         rule = DynamicRule(f"ban {self._bans}", filters, Action.BLOCK)
         begun = time.perf_counter()
         self.lines.at_once(lambda: self.engine.add_dynamic(rule))
@@ -87,10 +89,10 @@ def said(taken: list[float]) -> str:
     )
 
 
-def main() -> None:
-    content = document()
+def measure(backend: str, rules: int, each: int) -> None:
+    content = document(rules, each)
     with tempfile.TemporaryDirectory() as name:
-        bench = Bench(Path(name))
+        bench = Bench(Path(name), backend)
         idle = [bench.ban_ms() for _ in range(300)]
         done = threading.Event()
         changing = threading.Thread(target=bench.apply, args=(content, done))
@@ -100,11 +102,18 @@ def main() -> None:
         taken_s = time.perf_counter() - begun
         changing.join()
         bench.close()
-    print("one ban, milliseconds")
-    print(f"  nothing else is done:                       {said(idle)}")
-    print(f"  {FILTERS:,} filters are applied, in {taken_s:4.1f} s:     {said(busy)}")
+    print(f"{backend}, {rules:,} rules of {each:,} filters, one ban, milliseconds")
+    print(f"  nothing else is done:           {said(idle)}")
+    print(f"  they are applied, in {taken_s:5.1f} s:    {said(busy)}", flush=True)
+
+
+def main() -> None:
+    subprocess.run(["ip", "link", "add", "bench0", "type", "veth", "peer", "bench1"], check=True)
+    for size in sys.argv[1:] or SIZES:
+        rules, each = map(int, size.split("x"))
+        for backend in BACKENDS:
+            measure(backend, rules, each)
     print("  (promised: 100 at most, on a machine that has a processor for each)")
-    sys.stdout.flush()
 
 
 main()
