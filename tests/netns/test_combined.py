@@ -20,6 +20,7 @@ from ipsecd.backend.xdp.backend import XdpBackend
 from ipsecd.compiler.classifier import Classifier
 from ipsecd.compiler.policy import compile_filters
 from ipsecd.compiler.volatile import Volatile
+from ipsecd.errors import BackendFailed
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.values import Action, InForce, Origin
 from tests.netns import site
@@ -262,3 +263,47 @@ def test_files_of_others_among_the_pins_are_left_alone(backend: NftablesWithProg
         (BPFFS / "links" / name).rmdir()
     (BPFFS / "links").rmdir()
     BPFFS.rmdir()
+
+
+class Dead(BaseException):
+    """In the place of the signal that ends a process."""
+
+
+OTHER_POLICY = policy("*=0:1436:UDP", "0=*:1436:UDP")
+
+
+def test_who_dies_in_a_change_leaves_one_state(
+    backend: NftablesWithPrograms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Programs do not go on dropping by the old policy what nftables permits by the new one."""
+
+    def die(_: object) -> None:
+        raise Dead
+
+    backend.apply(POLICY, Volatile())
+    with monkeypatch.context() as patch:
+        patch.setattr(backend, "_with_programs", die)
+        with pytest.raises(Dead):
+            backend.apply(OTHER_POLICY, Volatile())
+    assert holds(blocked=1436, open_port=1434)
+    backend.apply(OTHER_POLICY, Volatile())
+    assert backend.observe().drift == ()
+    assert holds(blocked=1436, open_port=1434)
+
+
+def test_programs_judge_again_when_nftables_takes_nothing(
+    backend: NftablesWithPrograms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They stood aside for a change that was not made: what they hold alone, they hold again."""
+
+    def refuse(*_: object) -> None:
+        raise BackendFailed("no memory")
+
+    backend.apply(POLICY, Volatile())
+    with monkeypatch.context() as patch:
+        patch.setattr(backend._nftables, "apply", refuse)
+        with pytest.raises(BackendFailed):
+            backend.apply(OTHER_POLICY, Volatile())
+    assert backend.observe().drift == ()
+    run("nft", "flush", "ruleset")
+    assert holds()

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import select
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from typing import TypeVar
 
@@ -109,8 +109,14 @@ class NftablesWithPrograms:
             self._programs.discard()
 
     def apply(self, classifier: Classifier, volatile: Volatile) -> None:
-        """Put the whole state in force; raises only if nftables does not take it."""
-        self._nftables.apply(classifier, volatile)
+        """Put the whole state in force; raises only if nftables does not take it.
+
+        Programs stand aside meanwhile. Whenever this process dies, nftables alone judges, by the
+        old state or by the new one.
+        """
+        programs = None if self._failure else self._programs
+        with programs.set_aside() if programs else nullcontext():
+            self._nftables.apply(classifier, volatile)
         self._classifier, self._volatile = classifier, volatile
         self._earlier_counts = {
             o: count for o, count in self._earlier_counts.items() if o in classifier.origins

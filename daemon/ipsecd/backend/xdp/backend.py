@@ -14,7 +14,7 @@ from __future__ import annotations
 import shutil
 import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 
 from ipsecd.backend.base import Count, Line, Observation
@@ -146,6 +146,10 @@ class XdpBackend:
             self.discard()
         self._classifier, self._drifted = classifier, False
 
+    def set_aside(self) -> AbstractContextManager[None]:
+        """Let every packet pass to whoever judges after this, until an error or ``apply``."""
+        return self._programs.set_aside() if self._programs else nullcontext()
+
     def change(self, delta: Delta, volatile: Volatile) -> None:
         """Add and remove dynamic entries."""
         self._require_no_senders(volatile.tables)
@@ -162,10 +166,7 @@ class XdpBackend:
         return Observation(self._programs.digest(), drift)
 
     def has_drifted(self) -> bool:
-        """Whether a short check of all maps and of some links finds drift.
-
-        Only some links, because for each the kernel locks the links of the whole host.
-        """
+        """Whether all maps, or some links, show drift: to look at one locks all of the host's."""
         if self._programs is None or self._classifier is None:
             return False
         lost = self._links.lost_among(LINKS_A_LOOK, LOOK_S)

@@ -11,15 +11,12 @@ It must not know interfaces: what is loaded here judges nothing until it is atta
 
 from __future__ import annotations
 
-import mmap
-import os
 import struct
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ipsecd.backend.base import Count, Line
-from ipsecd.backend.failures import not_taken
 from ipsecd.backend.grace import wait_for_packets
 from ipsecd.backend.xdp import abi, libbpf
 from ipsecd.backend.xdp.counters import Counters
@@ -32,6 +29,7 @@ from ipsecd.backend.xdp.loading import LoadedFile
 from ipsecd.backend.xdp.numbering import Numbers, RuleNumbers
 from ipsecd.backend.xdp.program import DynamicTable, all_groups, state_lines
 from ipsecd.backend.xdp.shortcuts import Shortcuts, shortcuts
+from ipsecd.backend.xdp.state_map import StateMap
 from ipsecd.compiler.classifier import Classifier
 from ipsecd.compiler.tables import TableId
 from ipsecd.compiler.volatile import Delta, Entry, Volatile
@@ -78,9 +76,7 @@ class Programs:
         self._next_table = 1
         self._image = Image(0)
         self._images = ImageSlots(self.maps["images"])
-        self._state: mmap.mmap | None = None
-        self._state_bytes = b""
-        self._state_id = 0
+        self._state = StateMap(self.maps["state"])
         self._volatile = Volatile()
         self._host_bytes = b""
         self._host: Host | None = None
@@ -115,8 +111,7 @@ class Programs:
         self.discard()
         self._hosts.close()
         self._shortcuts.close()
-        if self._state is not None:
-            self._state.close()
+        self._state.close()
         self._file.close()
 
     @property
@@ -179,6 +174,22 @@ class Programs:
         if is_other:
             self.discard()
 
+    @contextmanager
+    def set_aside(self) -> Iterator[None]:
+        """Let every packet pass to whoever judges after this, until an error or ``apply``."""
+        before = self._state.lines
+        self._shortcuts.clear()
+        self._state.write_into_heads(abi.STEPS_OFFSET, bytes(4))
+        try:
+            yield
+        except BaseException:
+            self._state.restore_heads(before)
+            if policy := self._classifier:
+                tables, rules = self._volatile.tables, self._rules.in_force
+                words = shortcuts(policy, tables, rules, self._points_in_force)
+                self._shortcuts.set(words, policy.digest)
+            raise
+
     def change(self, delta: Delta, volatile: Volatile) -> None:
         """Add and remove dynamic entries, at a cost that does not depend on how many there are.
 
@@ -218,7 +229,9 @@ class Programs:
                 assert self._classifier is not None
                 self._switch(self._classifier, volatile, numbers, self._rules.in_force)
             else:
-                self._write_into_heads(abi.GENERATION_OFFSET, struct.pack("=Q", next_generation))
+                self._state.write_into_heads(
+                    abi.GENERATION_OFFSET, struct.pack("=Q", next_generation)
+                )
         except BaseException:
             self._generation = next_generation - 1
             for entry in written:
@@ -242,8 +255,7 @@ class Programs:
         at = self._first_host * abi.LINE
         self._hosts[at : at + len(content)] = content
         self._host_bytes, self._host = content, host
-        if self._state is not None:
-            self._write_into_heads(abi.FIRST_HOST_OFFSET, struct.pack("=I", self._first_host))
+        self._state.write_into_heads(abi.FIRST_HOST_OFFSET, struct.pack("=I", self._first_host))
         self._shortcuts.set_first_host(self._first_host)
         return True
 
@@ -268,7 +280,7 @@ class Programs:
 
     def digest(self) -> str | None:
         """The digest that the state in force bears, None if there is none."""
-        content = self._state_in_force()
+        content = self._state.in_force()
         if not content:
             return None
         at = abi.MARK_LINE * abi.LINE
@@ -277,7 +289,7 @@ class Programs:
     def drift(self) -> list[str]:
         """One sentence for each way in which the maps are not what was written to them."""
         differences = []
-        if self._state_in_force() != self._state_bytes:
+        if self._state.in_force() != self._state.lines:
             differences.append("the steps in map state were changed")
         if self._images.are_changed():
             differences.append("map images was changed")
@@ -334,7 +346,7 @@ class Programs:
         words = shortcuts(classifier, volatile.tables, rules, self.points)
         self._shortcuts.clear()
         try:
-            self._replace_state(lines)
+            self._state.replace(lines)
         except BaseException:
             self._images.clear(image.slot)
             raise
@@ -345,39 +357,6 @@ class Programs:
         image.chunks.clear()
         # No packet uses an old image any more: the update of an outer map waits for such packets.
         self._images.keep(image.slots)
-
-    def _replace_state(self, lines: bytes) -> None:
-        """Have packets judged by new lines; whatever can fail comes before the change."""
-        memory = None
-        try:
-            descriptor = libbpf.create_lines("ipsecd_state", lines, freeze=False)
-            try:
-                memory = libbpf.map_lines(descriptor, len(lines) // abi.LINE)
-                number = libbpf.map_info(descriptor).id
-                slot = struct.pack("=I", 0)
-                libbpf.update(self.maps["state"], slot, struct.pack("=I", descriptor))
-            finally:
-                os.close(descriptor)
-        except BaseException as error:
-            if memory is not None:
-                memory.close()
-            if isinstance(error, OSError):
-                raise not_taken(error.strerror) from error
-            raise
-        old, self._state = self._state, memory
-        self._state_bytes, self._state_id = lines, number
-        if old is not None:
-            old.close()
-
-    def _write_into_heads(self, offset: int, value: bytes) -> None:
-        """Write a number into the heads of all points; a packet reads one of them, once."""
-        assert self._state is not None
-        content = bytearray(self._state_bytes)
-        for head in range(abi.HEADS):
-            at = head * abi.LINE + offset
-            self._state[at : at + len(value)] = value
-            content[at : at + len(value)] = value
-        self._state_bytes = bytes(content)
 
     def _numbered_tables(self, tables: Iterable[TableId]) -> dict[TableId, int]:
         numbers = dict(self._table_numbers)
@@ -390,9 +369,3 @@ class Programs:
     def _write(self, entry: Entry, table: int, since: int, *, until: int = abi.FOREVER) -> None:
         self._shortcuts.forget(entry.table, entry.key)
         self._entries.write(entry, table, since, until=until)
-
-    def _state_in_force(self) -> bytes:
-        """The lines that packets are judged by; empty if they are not ours."""
-        if self._state is None or libbpf.inner_id(self.maps["state"], 0) != self._state_id:
-            return b""
-        return self._state[: len(self._state_bytes)]
