@@ -248,8 +248,13 @@ def test_with_the_hook_not_even_the_first_packet_passes(daemon: Daemon, engine: 
     engine.install_hook(daemon.environment["IPSECD_SOCKET"])
     try:
         for counted, times in ((counted_starts, 15), (counted_restarts, 4)):
-            passed = counted(engine, times)
-            assert passed == 0, (passed, engine.gave_up(), daemon.log())
+            # A hook that has no answer in time lets the container start: that is no claim of this.
+            for _ in range(3):
+                passed = counted(engine, times)
+                unannounced = engine.gave_up()
+                if not (passed and unannounced):
+                    break
+            assert passed == 0, (passed, unannounced, daemon.log())
     finally:
         engine.remove_hook()
     assert counted_starts(engine, 10) > 0
