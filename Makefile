@@ -109,27 +109,23 @@ deb: deb-tools $(SHIPPED)/.done
 MACHINE_PACKAGES := aardvark-dns busybox-static debootstrap fish iptables libdevmapper1.02.1 netavark podman \
 	systemd-container ufw zsh
 
-# Unpacked and not installed: an installed one starts at once, and changes the firewall of this host.
+# Unpacked and not installed: what is installed starts at once, and changes the firewall of this host.
+# $(1) are packages, and $(2) says what there is not without them.
+DOWNLOAD := apt-get -qq -o APT::Sandbox::User=root download
+define unpacked
+	rm -rf $(@D) && mkdir -p $(@D)/packages && cd $(@D)/packages && \
+	  { $(DOWNLOAD) $(1) || { apt-get -qq update && $(DOWNLOAD) $(1); }; } && \
+	  for package in *.deb; do dpkg-deb -x $$package ..; done && rm -r ../packages && touch ../.done || \
+	  { [ -z "$$CI" ] && echo "$(2): tests with it are skipped"; }
+endef
+
 DOCKER := build/docker
-DOWNLOAD := apt-get -qq -o APT::Sandbox::User=root download containerd docker.io runc
-
 $(DOCKER)/.done:
-	rm -rf $(DOCKER) && mkdir -p $(DOCKER)/packages && cd $(DOCKER)/packages && \
-	  { $(DOWNLOAD) || \
-	    { apt-get -qq update && $(DOWNLOAD); }; } && \
-	  for package in *.deb; do dpkg-deb -x $$package ..; done && rm -r ../packages && touch ../.done || \
-	  { [ -z "$$CI" ] && echo "no Docker: tests with it are skipped"; }
+	$(call unpacked,containerd docker.io runc,no Docker)
 
-# Unpacked and not installed, for the same reason: a web server and etcd start at once.
 SERVERS := build/servers
-SERVER_DOWNLOAD := apt-get -qq -o APT::Sandbox::User=root download etcd-server nginx nginx-common
-
 $(SERVERS)/.done:
-	rm -rf $(SERVERS) && mkdir -p $(SERVERS)/packages && cd $(SERVERS)/packages && \
-	  { $(SERVER_DOWNLOAD) || \
-	    { apt-get -qq update && $(SERVER_DOWNLOAD); }; } && \
-	  for package in *.deb; do dpkg-deb -x $$package ..; done && rm -r ../packages && touch ../.done || \
-	  { [ -z "$$CI" ] && echo "no web server and no etcd: tests with them are skipped"; }
+	$(call unpacked,etcd-server nginx nginx-common,no web server or no etcd)
 
 # What the tests boot: made once, with the network that they do not have.
 base-system: setup deb-tools $(DOCKER)/.done $(SERVERS)/.done $(SHIPPED)/.done

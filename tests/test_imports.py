@@ -14,6 +14,7 @@ MAY_USE = {
     "errors": set(),
     "garbage": set(),
     "output": set(),
+    "arguments": {"output"},
     "log": {"output"},
     "progress": set(),
     "model": set(),
@@ -33,8 +34,11 @@ MAY_USE = {
         *("backend", "config", "control", "engine", "host", "language", "log", "model"),
         *("progress", "protocol"),
     },
-    "__main__": {"backend", "config", "control", "engine", "log", "output", "service", "sources"},
-    "ipsecd_domain": {"language", "log", "output", "protocol"},
+    "__main__": {
+        *("arguments", "backend", "config", "control", "engine", "log", "output", "service"),
+        "sources",
+    },
+    "ipsecd_domain": {"arguments", "language", "log", "output", "protocol"},
     "ipsecctl": {"ipsecd_domain", "language", "model", "output", "protocol"},
 }
 """The layers from below to above; each with those that it uses."""

@@ -8,10 +8,10 @@ from __future__ import annotations
 import json
 import os
 import socket
-import struct
 
 from ipsecctl.failures import UnreachableError, UsageError
 from ipsecd.output import change_made
+from ipsecd.protocol.connecting import DEFAULT_PATH, connected
 from ipsecd.quoting import quote, quote_path
 
 TYPE_CHECKING = False  # typing itself would cost more start-up time than this module
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     Hear = Callable[[dict[str, Any]], None]
 
 INTERFACE = "io.ipsecd.control"
-DEFAULT_PATH = "/run/ipsecd/ipsecd.sock"
 TIMEOUT_S = 120.0
 _CHUNK = 1 << 16
 READS = ("Get", "List", "Status", "Stats", "Explain", "Examine")
@@ -98,14 +97,8 @@ class Client:
             self._socket.settimeout(self._timeout_s)
 
     def _connect(self) -> socket.socket:
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        # Python's own timeout makes the socket non-blocking: connect(2) then fails at once if the
-        # queue of the daemon is full at that moment. With the timeout of the kernel it waits.
-        timeval = struct.pack("ll", max(1, int(self._timeout_s)), 0)
         try:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeval)
-            connection.connect(self.path)
-            connection.settimeout(self._timeout_s)
+            return connected(self.path, self._timeout_s)
         except PermissionError as error:
             raise UnreachableError(
                 f"this user may not talk to the daemon at {quote_path(self.path)}",
@@ -118,7 +111,6 @@ class Client:
                 "start it with 'systemctl start ipsecd', or say where it is with --socket or "
                 "IPSECD_SOCKET",
             ) from error
-        return connection
 
     def _reply(self, connection: socket.socket) -> dict[str, Any]:
         """The next reply; raises ``ValueError`` for what is not JSON."""

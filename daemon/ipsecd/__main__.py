@@ -11,17 +11,16 @@ from collections.abc import Sequence
 from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
 
 from ipsecd import __version__, log
+from ipsecd.arguments import ArgumentParser
 from ipsecd.backend.choice import make_backend, withdraw_all
 from ipsecd.backend.registry import NAMES
 from ipsecd.config import DEFAULT_CONFIG, Config, Directories, boot_despite_errors, load_config
 from ipsecd.control import Control
 from ipsecd.engine import Engine
-from ipsecd.errors import MAX_MESSAGE, BackendFailed, IpsecdError
-from ipsecd.output import begin, complain, complain_text, finish, say
-from ipsecd.quoting import cut
+from ipsecd.errors import BackendFailed, IpsecdError
+from ipsecd.output import begin, complain_text, finish, say
 from ipsecd.service.lifecycle import Daemon
 from ipsecd.service.listener import RuntimeLock
 from ipsecd.service.namespace_lock import NamespaceLock
@@ -33,10 +32,7 @@ from ipsecd.sources.dynamic_file import DynamicFile
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the daemon, or check its settings; 0 for success, 1 for an error (2 for usage)."""
     begin()
-    try:
-        options = _parser().parse_args(arguments)
-    except SystemExit as end:
-        raise SystemExit(finish(int(end.code or 0), "ipsecd")) from None
+    options = _parser().parsed(arguments)
     return finish(_run(options), "ipsecd")
 
 
@@ -130,19 +126,9 @@ def _report(problems: Sequence[str]) -> int:
     return 1 if problems else 0
 
 
-class _Parser(argparse.ArgumentParser):
-    """Shortens and escapes wrong arguments like all other text of users."""
-
-    def error(self, message: str) -> NoReturn:
-        """Say what is wrong with the arguments, and end."""
-        complain_text(self.format_usage())
-        complain(f"{self.prog}: error: {cut(message, MAX_MESSAGE)}")
-        raise SystemExit(2)
-
-
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> ArgumentParser:
     default = Directories()
-    parser = _Parser(
+    parser = ArgumentParser(
         prog="ipsecd",
         description="Enforces IPsec-style block and permit rules; ipsecctl tells it which.",
         allow_abbrev=False,

@@ -6,7 +6,7 @@ import uuid
 from typing import Any
 
 from ipsecd.control.method import Method, Request, Role, Work
-from ipsecd.control.replies import local_outcome, place_in_domain
+from ipsecd.control.replies import of_this_host, outcome, place_in_domain
 from ipsecd.control.summary import summary
 from ipsecd.engine import Engine
 from ipsecd.errors import InvalidInput, Refused
@@ -110,7 +110,9 @@ def _apply_policy(engine: Engine, request: Request) -> dict[str, Any]:
             must_be_met(policy)
         message = f"policy {policy.name!r} would be stored{words}"
         lines = difference.lines()
-        return local_outcome(engine, message, changed=False, changes=lines, stored=policy)
+        return of_this_host(
+            engine, outcome(engine, message, changed=False, changes=lines, stored=policy)
+        )
     copies: tuple[str, ...] = ()
     if changed:
         assigned = policy.name if assign else KEEP
@@ -120,7 +122,9 @@ def _apply_policy(engine: Engine, request: Request) -> dict[str, Any]:
     replaced = "".join(f"\nthe file that could not be used is kept as {name!r}" for name in copies)
     message = f"policy {policy.name!r} is stored{words}{replaced}"
     lines = difference.lines(document=engine.loaded.policies[policy.name].text) if changed else ()
-    return local_outcome(engine, message, changed=changed, changes=lines, warns=True, stored=policy)
+    return of_this_host(
+        engine, outcome(engine, message, changed=changed, changes=lines, warns=True, stored=policy)
+    )
 
 
 def _create_policy(engine: Engine, request: Request) -> dict[str, Any]:
@@ -130,13 +134,15 @@ def _create_policy(engine: Engine, request: Request) -> dict[str, Any]:
             f"there is a policy {quote(name)} already", "choose another name, or add rules"
         )
     engine.change(put=[Policy(name, (), request["description"] or "")])
-    return local_outcome(engine, f"policy {name!r} is created")
+    return of_this_host(engine, outcome(engine, f"policy {name!r} is created"))
 
 
 def _delete_policy(engine: Engine, request: Request) -> dict[str, Any]:
     name = request["name"]
     if name not in engine.loaded.policies and request["missing_ok"]:
-        return local_outcome(engine, f"there is no policy {quote(name)}", changed=False)
+        return of_this_host(
+            engine, outcome(engine, f"there is no policy {quote(name)}", changed=False)
+        )
     engine.stored(name)
     assigned = engine.loaded.assigned == name
     if assigned and not request["unassign"]:
@@ -147,16 +153,18 @@ def _delete_policy(engine: Engine, request: Request) -> dict[str, Any]:
         engine.change(delete=[name], assign=None)
     else:
         engine.change(delete=[name])
-    return local_outcome(engine, f"policy {name!r} is deleted")
+    return of_this_host(engine, outcome(engine, f"policy {name!r} is deleted"))
 
 
 def _assign_policy(engine: Engine, request: Request) -> dict[str, Any]:
     name = request["name"]
     engine.stored(name)
     if engine.loaded.assigned == name and not engine.assigned_is_not_in_force:
-        return local_outcome(engine, f"policy {name!r} is assigned already", changed=False)
+        return of_this_host(
+            engine, outcome(engine, f"policy {name!r} is assigned already", changed=False)
+        )
     engine.change(assign=name)
-    return local_outcome(engine, f"policy {name!r} is assigned", warns=True)
+    return of_this_host(engine, outcome(engine, f"policy {name!r} is assigned", warns=True))
 
 
 def _unassign_policy(engine: Engine, request: Request) -> dict[str, Any]:
@@ -165,10 +173,10 @@ def _unassign_policy(engine: Engine, request: Request) -> dict[str, Any]:
         engine.stored(name)
     if engine.loaded.link is None or name not in (None, engine.loaded.assigned):
         what = f"policy {name!r} was not assigned" if name else "nothing was assigned"
-        return local_outcome(engine, what, changed=False)
+        return of_this_host(engine, outcome(engine, what, changed=False))
     was = engine.loaded.assigned or engine.loaded.link
     engine.change(assign=None)
-    return local_outcome(engine, f"policy {was!r} is unassigned")
+    return of_this_host(engine, outcome(engine, f"policy {was!r} is unassigned"))
 
 
 def _reload(engine: Engine, request: Request) -> dict[str, Any]:
@@ -180,7 +188,7 @@ def _reload(engine: Engine, request: Request) -> dict[str, Any]:
         message += f"; these names could not be looked up, and keep their addresses: {listed}"
     if problems:
         message += "; these cannot be used:\n" + "\n".join(first_lines(list(problems)))
-    return local_outcome(engine, message, changed=changed, warns=True)
+    return of_this_host(engine, outcome(engine, message, changed=changed, warns=True))
 
 
 def _names_of_document(_: Engine, request: Request) -> frozenset[str]:

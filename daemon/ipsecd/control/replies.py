@@ -43,17 +43,8 @@ def outcome(
     }
 
 
-def local_outcome(
-    engine: Engine,
-    message: str,
-    *,
-    changed: bool = True,
-    changes: Sequence[str] = (),
-    warns: bool = False,
-    stored: Policy | None = None,
-) -> dict[str, Any]:
-    """The reply to a change to the policies of this host, which the domain's may override."""
-    reply = outcome(engine, message, changed=changed, changes=changes, warns=warns, stored=stored)
+def of_this_host(engine: Engine, reply: dict[str, Any]) -> dict[str, Any]:
+    """The `reply` to a change to the policies of this host, which the domain's may override."""
     overriding = engine.overriding
     if overriding is not None:
         reply["outcome"]["warnings"].insert(

@@ -6,7 +6,7 @@ from typing import Any
 
 from ipsecd.control.method import Method, Request, Role, Work
 from ipsecd.control.parameters import read_action, read_interface
-from ipsecd.control.replies import local_outcome
+from ipsecd.control.replies import of_this_host, outcome
 from ipsecd.engine import Engine
 from ipsecd.errors import NotFound
 from ipsecd.language.filters import parse_filter
@@ -34,7 +34,9 @@ def _put_rules(engine: Engine, request: Request) -> dict[str, Any]:
     engine.change(put=[policy], assign=name if request["assign"] else KEEP, names=request.names)
     rules = [repr(rule["name"]) for rule in request["rules"]]
     verb = f"rules {few(rules)} are" if len(rules) > 1 else f"rule {few(rules)} is"
-    return local_outcome(engine, f"{verb} stored in policy {name!r}", warns=True, stored=policy)
+    return of_this_host(
+        engine, outcome(engine, f"{verb} stored in policy {name!r}", warns=True, stored=policy)
+    )
 
 
 def _remove_rules(engine: Engine, request: Request) -> dict[str, Any]:
@@ -51,12 +53,12 @@ def _remove_rules(engine: Engine, request: Request) -> dict[str, Any]:
     if reduced.rules or not request["delete_empty"]:
         engine.change(put=[reduced])
         message = f"{len(names)} rules are removed from policy {name!r}"
-        return local_outcome(engine, message, stored=reduced)
+        return of_this_host(engine, outcome(engine, message, stored=reduced))
     if engine.loaded.assigned == name:
         engine.change(delete=[name], assign=None)
     else:
         engine.change(delete=[name])
-    return local_outcome(engine, f"policy {name!r} is deleted with all its rules")
+    return of_this_host(engine, outcome(engine, f"policy {name!r} is deleted with all its rules"))
 
 
 def _names_of_rules(_: Engine, request: Request) -> frozenset[str]:

@@ -18,7 +18,11 @@ from ipsecd.compiler.volatile import NO_CHANGE
 from ipsecd.engine.attempt import Attempt
 from ipsecd.engine.compiling import Compiling, Names, classifier_with_containers
 from ipsecd.engine.enforcement import Enforcement
-from ipsecd.engine.expectations import expectations_must_be_met, judged
+from ipsecd.engine.expectations import (
+    expectations_must_be_met,
+    judged,
+    judged_documents,
+)
 from ipsecd.engine.names import StateChange, with_new_addresses
 from ipsecd.engine.sources import (
     Choice,
@@ -86,7 +90,7 @@ class Policies:
         )
         content = change.after
         if not content.assigned_error:
-            expectations_must_be_met(content, now.compiled)
+            expectations_must_be_met(content, judged_documents(now))
         refused = now.refused.mended(change.written) if now.refused else None
         if refused and not (isinstance(assign, Keep) and refused.assigned_error):
             refused = None
@@ -131,7 +135,7 @@ class Policies:
         everything stays as it was.
         """
         now = self.enforcement.state
-        loaded = judged(self.read_files(), now.compiled)
+        loaded = judged(self.read_files(), judged_documents(now))
         answered = {name: addresses for name, addresses in names.items() if addresses}
         known_names = {**now.names, **answered}
         tell(Progress(Phase.COMPILING))

@@ -71,7 +71,7 @@ class Starting:
         """What is wrong with the stored policies, in words; touches no kernel state."""
         names = self.kept_files.names()
         try:
-            loaded = judged(self.store.load(), None)
+            loaded = judged(self.store.load(), ())
         except IpsecdError as error:
             return [str(error)]
         problems = [str(file.error) for file in loaded.broken]
@@ -170,7 +170,7 @@ class Starting:
         if config_error:
             # Whether there is a domain is not known either.
             sources = [last_good, Domain(), *sources]
-        loaded = judged(_load(read), compiled)
+        loaded = judged(_load(read), [compiled.document] if compiled else [])
         domain = self._domain(compiled)
         situation = Situation(loaded, bool(config_error), domain)
         choice = choose(sources, situation, compile_stored, note_failure)

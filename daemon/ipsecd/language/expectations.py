@@ -61,9 +61,9 @@ def must_be_met(policy: Policy) -> None:
 
     Raises ``LimitExceeded`` if that is too much to be judged.
     """
-    if found := unmet(policy):
+    if failing := unmet(policy):
         raise Refused(
-            "\n".join([f"{_summary(found, policy)}:", *first_lines(_lines(found))]),
+            "\n".join([f"{_summary(failing, policy)}:", *first_lines(_lines(failing))]),
             "mend the rules, or the lines of expect that are no longer wanted; "
             "ipsecctl check FILE tells whether they are met",
         )
@@ -72,33 +72,33 @@ def must_be_met(policy: Policy) -> None:
 def unmet_warnings(policy: Policy) -> list[str]:
     """What to say of a policy that is stored, and would be refused if it were assigned."""
     try:
-        found = unmet(policy)
+        failing = unmet(policy)
     except LimitExceeded as error:
         # It is stored by now, so this must not end in an error.
         return [f"{error.message}, so it cannot be assigned"]
-    if not found:
+    if not failing:
         return []
-    lines = _lines(found)
+    lines = _lines(failing)
     # With the first line they are as many as are shown of warnings.
     shown = lines if len(lines) < MAX_LINES else lines[: MAX_LINES - 2]
     more = [f"and {len(lines) - len(shown):,} more"] if len(shown) < len(lines) else []
-    return [f"{_summary(found, policy)}, and cannot be assigned until it does:", *shown, *more]
+    return [f"{_summary(failing, policy)}, and cannot be assigned until it does:", *shown, *more]
 
 
-def _summary(found: Sequence[Unmet], policy: Policy) -> str:
+def _summary(failing: Sequence[Unmet], policy: Policy) -> str:
     whole = count(len(policy.expect), "expectation")
-    which = f"{len(found):,} of its {whole}" if len(policy.expect) > 1 else "its expectation"
+    which = f"{len(failing):,} of its {whole}" if len(policy.expect) > 1 else "its expectation"
     return f"policy {quote(policy.name)} does not meet {which}"
 
 
-def _lines(found: Sequence[Unmet]) -> list[str]:
-    return [cut(_line(one), MAX_LINE) for one in found]
+def _lines(failing: Sequence[Unmet]) -> list[str]:
+    return [cut(_line(one), MAX_LINE) for one in failing]
 
 
-def _line(one: Unmet) -> str:
-    decision = one.decision
+def _line(unmet_expectation: Unmet) -> str:
+    decision = unmet_expectation.decision
     became = "blocked" if decision.action is Action.BLOCK else "permitted"
-    text = f'"{format_expectation(one.expectation)}": it is {became}'
+    text = f'"{format_expectation(unmet_expectation.expectation)}": it is {became}'
     if decision.by is None:
         why = "no filter matches it" if decision.reason == "no filter" else decision.reason
         return f"{text}, {why}"

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import os
 import socket
-import struct
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
 from ipsecd.errors import IpsecdError, NotFound
+from ipsecd.protocol.connecting import connected
 from ipsecd.protocol.description import CONTROL
 from ipsecd.protocol.errors import from_wire
 from ipsecd.protocol.frames import FrameDecoder, ProtocolError, encode_frame
@@ -20,7 +20,6 @@ from ipsecd.quoting import quote_path
 from ipsecd_domain.fetcher.faults import DaemonUnreachable
 from ipsecd_domain.fetcher.settings import Domain, NotUnderstood, Settings, domain_of
 
-DEFAULT_PATH = "/run/ipsecd/ipsecd.sock"
 ANSWER_S = 600.0
 """A policy of a million prefixes takes minutes until it is in force."""
 MAX_REPLY_BYTES = 64 << 20
@@ -104,22 +103,14 @@ class Daemon:
             return _parameters(self._receive(connection, FrameDecoder(MAX_REPLY_BYTES)))
 
     def _connect(self) -> socket.socket:
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        # A timeout of Python's makes the socket non-blocking, and then a queue that is full for
-        # the moment is an error at once; the kernel's own makes connect(2) wait for its turn.
-        timeval = struct.pack("ll", max(1, int(self._answer_s)), 0)
         try:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeval)
-            connection.connect(self._path)
-            connection.settimeout(self._answer_s)
+            return connected(self._path, self._answer_s)
         except OSError as error:
-            connection.close()
             raise DaemonUnreachable(
                 f"the daemon cannot be reached at {quote_path(self._path)}: "
                 f"{error.strerror or error}",
                 "start it with 'systemctl start ipsecd', or say where it is with --socket",
             ) from error
-        return connection
 
     def _send(
         self,

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import random
 import threading
-import time
 
 from ipsecd.errors import IpsecdError
 from ipsecd.log import record, record_bug
@@ -18,6 +17,7 @@ from ipsecd.quoting import shorten
 from ipsecd_domain.fetcher.daemon import Daemon
 from ipsecd_domain.fetcher.ears import Ears
 from ipsecd_domain.fetcher.faults import DaemonUnreachable
+from ipsecd_domain.fetcher.listening import listen_for_ever
 from ipsecd_domain.fetcher.look import Looker, News
 from ipsecd_domain.fetcher.names import Names
 from ipsecd_domain.fetcher.reports import send_report
@@ -154,21 +154,15 @@ class Fetcher:
 
     def _hear_daemon(self) -> None:
         """Wake the fetcher when somebody asks for a look, and when the daemon comes back."""
-        away = Backoff(DAEMON_FIRST_S, DAEMON_MOST_S, random.random)
-        while True:
-            started = now()
-            try:
-                for _ in self._daemon.asked(self._answered or 0):
-                    self._wake.tell(Reason.DAEMON)
-            except IpsecdError:
-                # The main loop meets the same, and says it.
-                pass
-            except Exception as error:
-                record_bug("daemon-not-heard", error)
-            if now() - started > DAEMON_MOST_S:
-                away.reset()
-            time.sleep(away.next_s())
+
+        def wake() -> None:
             self._wake.tell(Reason.DAEMON)
+
+        def listen() -> None:
+            for _ in self._daemon.asked(self._answered or 0):
+                wake()
+
+        listen_for_ever(listen, DAEMON_FIRST_S, DAEMON_MOST_S, "daemon-not-heard", wake)
 
     def _say(self, event: str, error: IpsecdError) -> None:
         """Log what is wrong, once as long as it stays the same."""

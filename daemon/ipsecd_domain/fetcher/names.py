@@ -7,16 +7,14 @@
 from __future__ import annotations
 
 import logging
-import random
 import socket
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 from ipsecd.errors import IpsecdError
 from ipsecd.log import record, record_bug
 from ipsecd_domain.fetcher.daemon import Daemon
 from ipsecd_domain.fetcher.faults import DaemonUnreachable
-from ipsecd_domain.fetcher.schedule import Backoff
+from ipsecd_domain.fetcher.listening import listen_for_ever
 from ipsecd_domain.fetcher.wake import now
 
 AT_ONCE = 8
@@ -35,21 +33,12 @@ class Names:
 
     def run(self) -> None:
         """Answer for ever."""
-        away = Backoff(AWAY_FIRST_S, AWAY_MOST_S, random.random)
-        while True:
-            started = now()
-            try:
-                for number, names in self._daemon.names_wanted():
-                    for name in names:
-                        self._threads.submit(self._answer, number, name, now())
-            except IpsecdError:
-                # The thread that looks at the domain meets the same, and says it.
-                pass
-            except Exception as error:
-                record_bug("names-not-heard", error)
-            if now() - started > AWAY_MOST_S:
-                away.reset()
-            time.sleep(away.next_s())
+        listen_for_ever(self._listen, AWAY_FIRST_S, AWAY_MOST_S, "names-not-heard")
+
+    def _listen(self) -> None:
+        for number, names in self._daemon.names_wanted():
+            for name in names:
+                self._threads.submit(self._answer, number, name, now())
 
     def _answer(self, number: int, name: str, asked_at: float) -> None:
         if now() - asked_at > PATIENCE_S:
