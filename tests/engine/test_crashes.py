@@ -5,97 +5,19 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from ipsecd.backend.base import Backend
-from ipsecd.backend.memory import MemoryBackend
-from ipsecd.compiler.classifier import Classifier
-from ipsecd.compiler.volatile import Delta, Volatile
 from ipsecd.config import Config, Directories
 from ipsecd.engine import Engine
-from ipsecd.errors import BackendFailed, IpsecdError, StoreFailed
+from ipsecd.errors import BackendFailed, IpsecdError
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.values import Action, Policy, Rule
 from ipsecd.sources import static
 from ipsecd.sources import steps as steps_module
 from ipsecd.sources.files import Disk
-
-
-class Crash(BaseException):
-    """The end of the process; nothing catches it."""
-
-
-class Fate:
-    """Lets the n-th effect fail: before it, or (crash only) after it."""
-
-    def __init__(self) -> None:
-        self.at = 0
-        self.after = False
-        self.error: BaseException | None = None
-        self.count = 0
-
-    def set(self, at: int, error: BaseException, *, after: bool = False) -> None:
-        self.at, self.error, self.after, self.count = at, error, after, 0
-
-    def meets(self, effect: Callable[[], Any]) -> Any:
-        self.count += 1
-        if self.count == self.at and self.error is not None and not self.after:
-            raise self.error
-        result = effect()
-        if self.count == self.at and self.error is not None:
-            raise self.error
-        return result
-
-
-class FatefulDisk(Disk):
-    def __init__(self, fate: Fate) -> None:
-        self.fate = fate
-
-    def write(self, path: Path, content: bytes) -> None:
-        self.fate.meets(lambda: super(FatefulDisk, self).write(path, content))
-
-    def write_for_this_boot(self, path: Path, content: bytes) -> None:
-        self.fate.meets(lambda: super(FatefulDisk, self).write_for_this_boot(path, content))
-
-    def link(self, path: Path, target: str) -> None:
-        self.fate.meets(lambda: super(FatefulDisk, self).link(path, target))
-
-    def keep(self, path: Path, name: Path) -> None:
-        self.fate.meets(lambda: super(FatefulDisk, self).keep(path, name))
-
-    def rename(self, old: Path, new: Path) -> None:
-        self.fate.meets(lambda: super(FatefulDisk, self).rename(old, new))
-
-    def unlink(self, path: Path) -> None:
-        self.fate.meets(lambda: super(FatefulDisk, self).unlink(path))
-
-    def sync_directory(self, path: Path) -> None:
-        self.fate.meets(lambda: super(FatefulDisk, self).sync_directory(path))
-
-
-class FatefulBackend(MemoryBackend):
-    """As in a kernel, each call is one effect: it happens as a whole or not at all."""
-
-    def __init__(self, fate: Fate) -> None:
-        super().__init__()
-        self.fate = fate
-
-    def apply(self, classifier: Classifier, volatile: Volatile) -> None:
-        # Memory has the entries by a change to itself, which is no effect of its own.
-        memory = MemoryBackend()
-        self._meet(lambda: memory.apply(classifier, volatile))
-        self._classifier, self._live = memory._classifier, memory._live
-
-    def change(self, delta: Delta, volatile: Volatile) -> None:
-        self._meet(lambda: super(FatefulBackend, self).change(delta, volatile))
-
-    def _meet(self, effect: Callable[[], None]) -> None:
-        try:
-            self.fate.meets(effect)
-        except OSError as error:
-            raise BackendFailed(str(error), "the old rules are in force") from error
+from tests.engine.effects import Crash, Fate, FatefulBackend, FatefulDisk, Trial
 
 
 def policy(name: str, *texts: str) -> Policy:
@@ -159,28 +81,18 @@ def before_and_after(tmp_path: Path, change: Callable[[Engine], object]) -> tupl
     return before, state_of(engine)
 
 
+def trial_of(tmp_path: Path, name: str) -> Trial[State]:
+    before, done = before_and_after(tmp_path, CHANGES[name])
+    return Trial(prepared, CHANGES[name], state_of, fresh, before, done)
+
+
 @pytest.mark.parametrize("name", CHANGES)
 @pytest.mark.parametrize("after", [False, True])
 def test_a_crash_leaves_the_old_state_or_the_new(tmp_path: Path, name: str, after: bool) -> None:
     """Whichever effect the process dies before or after, the next one finds old or new."""
-    before, done = before_and_after(tmp_path, CHANGES[name])
-    assert before != done
-    changed = set()
-    number = 0
-    while True:
-        number += 1
-        path = tmp_path / str(number)
-        engine, fate = prepared(path)
-        fate.set(number, Crash(), after=after)
-        try:
-            CHANGES[name](engine)
-        except Crash:
-            restarted = fresh(path)
-            assert restarted in (before, done), number
-            changed.add(restarted == done)
-            continue
-        assert fresh(path) == done
-        break
+    trial = trial_of(tmp_path, name)
+    assert trial.before != trial.done
+    number, changed = trial.crash_at_every_effect(tmp_path, after=after)
     assert number > 5
     assert changed == {False, True}
 
@@ -189,24 +101,7 @@ def test_a_crash_leaves_the_old_state_or_the_new(tmp_path: Path, name: str, afte
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EROFS])
 def test_a_disk_that_fails_once_leaves_the_old_state(tmp_path: Path, name: str, code: int) -> None:
     """An error from the disk is told, and all is as it was: in memory, on disk and in force."""
-    before, done = before_and_after(tmp_path, CHANGES[name])
-    number = 0
-    while True:
-        number += 1
-        path = tmp_path / str(number)
-        engine, fate = prepared(path)
-        fate.set(number, OSError(code, "no", str(path)))
-        try:
-            CHANGES[name](engine)
-        except (StoreFailed, BackendFailed) as error:
-            assert error.hint  # noqa: PT017 - the last round raises nothing
-            assert state_of(engine) == before
-            assert fresh(path) == before
-            continue
-        assert state_of(engine) == done
-        assert fresh(path) == done
-        if fate.count < number:
-            break
+    trial_of(tmp_path, name).fail_at_every_effect(tmp_path, code)
 
 
 @pytest.mark.parametrize("name", CHANGES)

@@ -12,9 +12,8 @@ from ipsecd.backend.base import Backend
 from ipsecd.config import Config, Directories
 from ipsecd.config.domain import DomainSettings
 from ipsecd.engine import Engine
-from ipsecd.errors import BackendFailed, StoreFailed
 from tests.engine.domain import policy, publish, withdraw
-from tests.engine.test_crashes import Crash, Fate, FatefulBackend, FatefulDisk
+from tests.engine.effects import Fate, FatefulBackend, FatefulDisk, Trial
 
 LOCAL, FIRST = policy("Local", "*=0:1:UDP"), policy("Fleet", "*=0:2:UDP")
 SECOND = policy("Fleet", "*=0:2:UDP", "*=0:3:UDP")
@@ -66,51 +65,31 @@ def before_and_after(tmp_path: Path, name: str) -> tuple[State, State]:
     return before, state_of(engine)
 
 
+def trial_of(tmp_path: Path, name: str) -> Trial[State]:
+    before, done = before_and_after(tmp_path, name)
+    return Trial(
+        lambda path: prepared(path, name),
+        CHANGES[name],
+        state_of,
+        lambda path: state_of(engine_in(path, Fate())),
+        before,
+        done,
+    )
+
+
 @pytest.mark.parametrize("name", CHANGES)
 @pytest.mark.parametrize("after", [False, True])
 def test_a_crash_leaves_the_old_state_or_the_new(tmp_path: Path, name: str, after: bool) -> None:
     """Whichever effect the daemon dies before or after, the next one finds old or new."""
-    before, done = before_and_after(tmp_path, name)
-    assert before != done
-    seen = set()
-    number = 0
-    while True:
-        number += 1
-        path = tmp_path / str(number)
-        engine, fate = prepared(path, name)
-        fate.set(number, Crash(), after=after)
-        try:
-            CHANGES[name](engine)
-        except Crash:
-            state = state_of(engine_in(path, Fate()))
-            assert state in (before, done), number
-            seen.add(state == done)
-            continue
-        assert state_of(engine_in(path, Fate())) == done
-        break
+    trial = trial_of(tmp_path, name)
+    assert trial.before != trial.done
+    number, changed = trial.crash_at_every_effect(tmp_path, after=after)
     assert number > 3
-    assert seen == {False, True}
+    assert changed == {False, True}
 
 
 @pytest.mark.parametrize("name", CHANGES)
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EROFS])
 def test_a_disk_that_fails_once_leaves_the_old_state(tmp_path: Path, name: str, code: int) -> None:
     """An error is told, and all is as it was: in memory, on disk and in force."""
-    before, done = before_and_after(tmp_path, name)
-    number = 0
-    while True:
-        number += 1
-        path = tmp_path / str(number)
-        engine, fate = prepared(path, name)
-        fate.set(number, OSError(code, "no", str(path)))
-        try:
-            CHANGES[name](engine)
-        except (StoreFailed, BackendFailed) as error:
-            assert error.hint  # noqa: PT017 - the last round raises nothing
-            assert state_of(engine) == before
-            assert state_of(engine_in(path, Fate())) == before
-            continue
-        assert state_of(engine) == done
-        assert state_of(engine_in(path, Fate())) == done
-        if fate.count < number:
-            break
+    trial_of(tmp_path, name).fail_at_every_effect(tmp_path, code)

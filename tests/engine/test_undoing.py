@@ -19,7 +19,7 @@ from ipsecd.model.addresses import Family, Network
 from ipsecd.model.inventory import Container, Inventory
 from ipsecd.model.values import Action, Policy, Rule
 from ipsecd.sources.dynamic import DynamicRule
-from tests.engine.test_crashes import Fate, FatefulBackend, FatefulDisk
+from tests.engine.effects import Fate, FatefulBackend, FatefulDisk
 
 WEB = "a" * 64
 OLD, NEW = (Network(Family.IPV4, 0x0A580002 + n, 32) for n in (0, 1))
