@@ -11,7 +11,7 @@ import socket
 
 from ipsecctl.failures import UnreachableError, UsageError
 from ipsecd.output import change_made
-from ipsecd.protocol.connecting import DEFAULT_PATH, connected
+from ipsecd.protocol.connecting import DEFAULT_PATH, connected, send_frame
 from ipsecd.quoting import quote, quote_path
 
 TYPE_CHECKING = False  # typing itself would cost more start-up time than this module
@@ -66,10 +66,7 @@ class Client:
             ) from error
         try:
             connection = self._socket = self._socket or self._connect()
-            sent = 0
-            if descriptor is not None:
-                sent = socket.send_fds(connection, [frame], [descriptor])
-            connection.sendall(frame[sent:])
+            send_frame(connection, frame, descriptor)
             reply = self._reply(connection)
             while hear is not None and reply.get("continues") is True:
                 hear(reply.get("parameters") or {})

@@ -23,6 +23,7 @@ from ipsecd.host.resolver import Resolver
 from ipsecd.model.addresses import Network
 from ipsecd.model.inventory import Inventory
 from ipsecd.progress import Tell, silent
+from ipsecd.protocol.connecting import send_frame
 from ipsecd.protocol.description import CONTROL, load_interface
 from ipsecd.service.admission import Service
 from ipsecd.service.calls import Calls
@@ -239,7 +240,7 @@ class Client:
         if pass_fds:
             socket.send_fds(self.sock, [data], list(pass_fds))
         else:
-            self.sock.sendall(data)
+            send_frame(self.sock, data)
 
     def receive(self) -> dict[str, Any] | None:
         """The next reply, or None when the daemon has closed the connection."""

@@ -25,3 +25,19 @@ def connected(path: str, timeout_s: float) -> socket.socket:
         connection.close()
         raise
     return connection
+
+
+def send_frame(connection: socket.socket, frame: bytes, descriptor: int | None = None) -> None:
+    """Send `frame`, and with it an open file if `descriptor` is given.
+
+    A daemon that refuses a connection says why and closes it, perhaps before anything was sent.
+    That is no failure of the sending: what the daemon said is still there to be received.
+    Raises ``OSError`` for everything else.
+    """
+    try:
+        sent = 0
+        if descriptor is not None:
+            sent = socket.send_fds(connection, [frame], [descriptor])
+        connection.sendall(frame[sent:])
+    except BrokenPipeError:
+        return

@@ -12,7 +12,7 @@ from contextlib import closing
 from typing import Any
 
 from ipsecd.errors import IpsecdError, NotFound
-from ipsecd.protocol.connecting import connected
+from ipsecd.protocol.connecting import connected, send_frame
 from ipsecd.protocol.description import CONTROL
 from ipsecd.protocol.errors import from_wire
 from ipsecd.protocol.frames import FrameDecoder, ProtocolError, encode_frame
@@ -124,10 +124,7 @@ class Daemon:
         message: dict[str, Any] = {"method": f"{CONTROL}.{method}", "parameters": parameters}
         frame = encode_frame({**message, "more": True} if more else message)
         try:
-            sent = 0
-            if descriptor is not None:
-                sent = socket.send_fds(connection, [frame], [descriptor])
-            connection.sendall(frame[sent:])
+            send_frame(connection, frame, descriptor)
         except OSError as error:
             raise self._no_answer(error) from error
 

@@ -1,0 +1,67 @@
+"""Tests of what is common to those who call the daemon."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+
+from ipsecctl.client import Client
+from ipsecd.errors import LimitExceeded
+from ipsecd.protocol.connecting import connected
+from ipsecd.protocol.errors import to_wire
+from ipsecd_domain.fetcher.daemon import Daemon
+
+
+def _refuse_and_close(path: Path) -> threading.Thread:
+    """Accept connections at `path`, and close each with a reason before it asked anything."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    listener.listen()
+    reply = to_wire(LimitExceeded("you have 3 connections", "close one"))
+
+    def serve() -> None:
+        with listener:
+            connection, _ = listener.accept()
+            connection.sendall(json.dumps(reply).encode() + b"\0")
+            connection.close()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    return thread
+
+
+@pytest.fixture
+def refused_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A socket whose connections are refused and closed before the caller sends anything."""
+    path = tmp_path / "socket"
+    refusing = _refuse_and_close(path)
+
+    def connected_too_late(path: str, timeout_s: float) -> socket.socket:
+        connection = connected(path, timeout_s)
+        refusing.join()
+        return connection
+
+    for module in ("ipsecctl.client", "ipsecd_domain.fetcher.daemon"):
+        monkeypatch.setattr(f"{module}.connected", connected_too_late)
+    return path
+
+
+@pytest.mark.parametrize("with_file", [False, True])
+def test_ipsecctl_hears_why_it_is_refused(refused_connection: Path, with_file: bool) -> None:
+    """The reason of a daemon that has closed already reaches the user, not 'no answer'."""
+    descriptor = os.open("/dev/null", os.O_RDONLY) if with_file else None
+    with pytest.raises(LimitExceeded, match="you have 3 connections"):
+        Client(str(refused_connection)).call("Stats", {}, descriptor)
+    if descriptor is not None:
+        os.close(descriptor)
+
+
+def test_the_fetcher_hears_why_it_is_refused(refused_connection: Path) -> None:
+    """So does it reach the log of the fetcher."""
+    with pytest.raises(LimitExceeded, match="you have 3 connections"):
+        Daemon(str(refused_connection)).domain()
