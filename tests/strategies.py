@@ -16,16 +16,19 @@ from ipsecd.model.icmp import NAMES as ICMP_NAMES
 from ipsecd.model.icmp import IcmpMessage
 from ipsecd.model.packets import Host, Packet, Point
 from ipsecd.model.values import (
+    ALWAYS,
     ICMP,
     ICMP_VERSIONS,
     IPV6_EXTENSION_HEADERS,
     PROTOCOLS_WITH_PORTS,
     Action,
+    Conditions,
     Endpoint,
     Filter,
     IcmpOfFamily,
     InForce,
     InterfaceType,
+    LinkName,
     Origin,
     Policy,
     PortRange,
@@ -124,22 +127,42 @@ def filters(draw: st.DrawFn, *, names: bool = False) -> Filter:
         return Filter(Endpoint(), Endpoint(Keyword.ME), 17)
 
 
+LINKS = ("eth1", "wg0", "wg1")
+"""Names of links by which packets come and go."""
+
+
+def conditions() -> st.SearchStrategy[Conditions]:
+    """What a rule asks besides its filters; most ask nothing."""
+    nothing = st.just(ALWAYS)
+    names = st.sampled_from(["eth1", "wg*", "wg0", "w*", "dummy0"]).map(LinkName)
+    interfaces = st.one_of(st.none(), st.sampled_from(InterfaceType), names)
+    return st.one_of(nothing, nothing, st.builds(Conditions, interfaces, st.booleans()))
+
+
+def types_of_links() -> st.SearchStrategy[Conditions]:
+    """Conditions that do not depend on what came before a packet, nor on how links are called."""
+    kinds = st.sampled_from([None, None, None, *InterfaceType])
+    return kinds.map(lambda kind: Conditions(kind) if kind else ALWAYS)
+
+
 @st.composite
-def in_force(draw: st.DrawFn, most: int = 8) -> list[InForce]:
+def in_force(
+    draw: st.DrawFn, most: int = 8, *, asked: st.SearchStrategy[Conditions] | None = None
+) -> list[InForce]:
+    """Filters in force; what rules ask besides them is `asked`."""
     drawn = []
     for number in range(draw(st.integers(1, most))):
         dynamic = draw(st.booleans())
         origin = Origin("dynamic" if dynamic else "static", "" if dynamic else "P", f"r{number}")
         action = draw(st.sampled_from(Action))
-        kind = draw(st.sampled_from([None, None, None, InterfaceType.LAN, InterfaceType.DIALUP]))
-        drawn.append(InForce(origin, draw(filters()), action, kind))
+        drawn.append(InForce(origin, draw(filters()), action, draw(asked or conditions())))
     return drawn
 
 
 @st.composite
 def senders_in_force(draw: st.DrawFn, senders: Sequence[Process]) -> list[InForce]:
     """Filters by the sender and for all that this host sends, so wide that packets match."""
-    drawn = draw(in_force(2))
+    drawn = draw(in_force(2, asked=types_of_links()))
     for number in range(draw(st.integers(2, 6))):
         dynamic = draw(st.booleans())
         origin = Origin("dynamic" if dynamic else "static", "" if dynamic else "P", f"s{number}")
@@ -205,6 +228,8 @@ def packets(draw: st.DrawFn, points: tuple[Point, ...] = tuple(Point)) -> Packet
         *ports,
         later_fragment=fragment,
         hop_limit=draw(st.sampled_from([64, 255])),
+        interface=draw(st.sampled_from(LINKS)),
+        opening=draw(st.booleans()),
     )
     packet = with_message(draw, packet, TYPES)
     if point is Point.LEAVING and draw(st.booleans()):
@@ -268,8 +293,8 @@ def rules(draw: st.DrawFn, *, names: bool = False) -> Rule:
     members = draw(
         st.lists(st.one_of(filters(), wide_filters(names=names)), min_size=1, max_size=4)
     )
-    kind = draw(st.sampled_from([None, *InterfaceType]))
-    return Rule(draw(rule_names), tuple(members), draw(st.sampled_from(Action)), kind)
+    action = draw(st.sampled_from(Action))
+    return Rule(draw(rule_names), tuple(members), action, draw(conditions()))
 
 
 _SIDES = {
@@ -344,6 +369,8 @@ def packets_for(draw: st.DrawFn, policy: Policy, host: Host = HOST) -> Packet:
         interface_type=draw(st.sampled_from([InterfaceType.LAN, InterfaceType.DIALUP, None])),
         later_fragment=fragment,
         hop_limit=draw(st.sampled_from([64, 255])),
+        interface=draw(st.sampled_from(LINKS)),
+        opening=draw(st.booleans()),
     )
     return with_message(draw, packet, _boundary_types(members, family))
 

@@ -83,13 +83,13 @@ _ipsecctl() {
 		options=$'--json'
 		;;
 	block)
-		options=$'--for\n--name\n--lan\n--dialup\n--json'
-		valued='--for --name'
+		options=$'--for\n--name\n--lan\n--dialup\n--interface\n--opening\n--json'
+		valued='--for --name --interface'
 		arguments=($'tcp/\nudp/')
 		;;
 	permit)
-		options=$'--for\n--name\n--lan\n--dialup\n--json'
-		valued='--for --name'
+		options=$'--for\n--name\n--lan\n--dialup\n--interface\n--opening\n--json'
+		valued='--for --name --interface'
 		arguments=($'tcp/\nudp/')
 		;;
 	unblock)
@@ -157,8 +157,8 @@ _ipsecctl() {
 		first=3
 		case ${words[2]} in
 		add)
-			options=$'--action\n--lan\n--dialup\n--create\n--assign\n--json'
-			valued='--action'
+			options=$'--action\n--lan\n--dialup\n--interface\n--opening\n--create\n--assign\n--json'
+			valued='--action --interface'
 			arguments=(:names:policies '' $'tcp/\nudp/')
 			;;
 		remove)
@@ -260,6 +260,10 @@ _ipsecctl() {
 		return
 		;;
 	--name)
+		:
+		return
+		;;
+	--interface)
 		:
 		return
 		;;

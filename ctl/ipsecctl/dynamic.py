@@ -6,7 +6,7 @@ from typing import Any
 
 from ipsecctl.client import Client
 from ipsecctl.failures import DONE
-from ipsecctl.options import Options, duration_s, interface_of
+from ipsecctl.options import Options, conditions_of, duration_s
 from ipsecctl.presentation import paint_action, print_warnings, span
 from ipsecd.errors import InvalidInput, NotFound
 from ipsecd.language.filters import format_filter, join_arguments, parse_short
@@ -71,7 +71,7 @@ def add_dynamic(
     *,
     name: str | None = None,
     ttl_s: float | None = None,
-    interface: str | None = None,
+    conditions: dict[str, str | None] | None = None,
 ) -> dict[str, Any]:
     """The dynamic rule as the daemon has put it in force, and its ``warnings``."""
     parameters = {
@@ -79,7 +79,7 @@ def add_dynamic(
         "action": action,
         "name": name,
         "ttl_s": ttl_s,
-        "interface": interface,
+        **(conditions or {"interface": None}),
     }
     reply = client.call("AddDynamic", parameters)
     return {**reply["rule"], "warnings": reply["warnings"]}
@@ -90,8 +90,10 @@ def rule_line(rule: dict[str, Any]) -> str:
     shown = few(rule["filters"])
     remaining_s = rule["remaining_s"]
     life = "until the daemon stops" if remaining_s is None else f"for {span(remaining_s)}"
-    where = f" on {rule['interface']} links" if rule["interface"] else ""
-    return f"{paint_action(rule['action'])} {shown}{where} · in force {life} as {rule['name']!r}"
+    asked = f" on {rule['interface']} links" if rule["interface"] else ""
+    # A daemon that is older does not answer it.
+    asked += f" when {rule['when']}" if rule.get("when") else ""
+    return f"{paint_action(rule['action'])} {shown}{asked} · in force {life} as {rule['name']!r}"
 
 
 def flushed_line(removed: int) -> str:
@@ -109,7 +111,7 @@ def _add(client: Client, options: Options, action: str) -> int:
         action,
         name=options.value("--name"),
         ttl_s=None if lifetime is None else duration_s(lifetime),
-        interface=interface_of(options),
+        conditions=conditions_of(options),
     )
     if options.has("--json"):
         say_json(rule)

@@ -167,11 +167,19 @@ def duration_s(text: str) -> float:
     return float(int(number) * _UNIT_S[unit])
 
 
-def interface_of(options: Options) -> str | None:
-    """The interface type that ``--lan`` or ``--dialup`` asks for."""
-    if options.has("--lan"):
-        return "lan"
-    return "dialup" if options.has("--dialup") else None
+def conditions_of(options: Options) -> dict[str, str | None]:
+    """What ``--lan``, ``--dialup``, ``--interface`` and ``--opening`` ask, as parameters of a rule.
+
+    A daemon that is older knows no member ``when``, so that is there only if it says something.
+    """
+    interface = options.value("--interface")
+    if options.has("--dialup"):
+        if interface is not None:
+            raise UsageError("--dialup and --interface exclude each other", "leave one of them out")
+        interface = "dialup"
+    elif options.has("--lan"):
+        interface = "lan"
+    return {"interface": interface, **({"when": "opening"} if options.has("--opening") else {})}
 
 
 def labels_of(options: Options) -> tuple[tuple[str, str], ...] | None:

@@ -10,7 +10,7 @@ from ipsecctl import show
 from ipsecctl.client import Client
 from ipsecctl.failures import DONE
 from ipsecctl.files import file_error, read_bytes
-from ipsecctl.options import Options, interface_of
+from ipsecctl.options import Options, conditions_of
 from ipsecctl.presentation import print_outcome
 from ipsecctl.progress import listener
 from ipsecd.output import say_text
@@ -87,7 +87,7 @@ def add_rule(client: Client, options: Options) -> int:
         "name": rule_name,
         "action": options.value("--action"),
         "filters": [canonical_filter(text) for text in join_arguments(filters)],
-        "interface": interface_of(options),
+        **conditions_of(options),
     }
     parameters = {
         "policy": name,

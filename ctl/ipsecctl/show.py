@@ -155,11 +155,17 @@ def remaining(entry: dict[str, Any]) -> str:
     return "-" if entry["remaining_s"] is None else span(entry["remaining_s"])
 
 
+def _when(entry: dict[str, Any]) -> str:
+    """Which packets a rule is for; a daemon that is older does not say, as it knows one kind."""
+    return entry.get("when") or "always"
+
+
 def _filter(entry: dict[str, Any]) -> Row:
     return (
         entry["action"],
         entry["filter"],
         entry["interface"] or "all",
+        _when(entry),
         remaining(entry),
         entry["store"],
         entry["policy"] or "-",
@@ -191,6 +197,7 @@ def _dynamic(entry: dict[str, Any]) -> Row:
         entry["action"],
         entry["name"],
         entry["interface"] or "all",
+        _when(entry),
         remaining(entry),
         entry["by"],
         " ".join(filters[:3]) + more,
@@ -225,7 +232,7 @@ LISTS: dict[str, tuple[str, str, Row, Callable[[dict[str, Any]], Row], str]] = {
     "filters": (
         "ListFilters",
         "filters",
-        ("ACTION", "FILTER", "LINKS", "LEFT", "STORE", "POLICY", "RULE"),
+        ("ACTION", "FILTER", "LINKS", "WHEN", "LEFT", "STORE", "POLICY", "RULE"),
         _filter,
         "no filter is in force: everything passes",
     ),
@@ -239,7 +246,7 @@ LISTS: dict[str, tuple[str, str, Row, Callable[[dict[str, Any]], Row], str]] = {
     "dynamic": (
         "ListDynamic",
         "rules",
-        ("ACTION", "NAME", "LINKS", "LEFT", "BY", "FILTERS"),
+        ("ACTION", "NAME", "LINKS", "WHEN", "LEFT", "BY", "FILTERS"),
         _dynamic,
         "there is no dynamic rule",
     ),

@@ -18,6 +18,11 @@ POLICY = Argument("POLICY", "the name of a stored policy", offers="policies")
 DOCUMENT = Argument("FILE", "a policy document; - is standard input", offers="documents")
 LAN = Option("--lan", "only on LAN interfaces")
 DIALUP = Option("--dialup", "only on dial-up interfaces", instead="--lan")
+INTERFACE = Option(
+    "--interface", "only on the interface NAME; wg* is all that begin so", "NAME", instead="--lan"
+)
+OPENING = Option("--opening", "only packets that open a connection, and no part of an open one")
+CONDITIONS = (LAN, DIALUP, INTERFACE, OPENING)
 TIME = Option(
     "--for", "end it after TIME: 30s, 10m, 2h, 1d, or seconds", "TIME", offers=("10m", "1h", "1d")
 )
@@ -73,8 +78,7 @@ _RULE = (
          (POLICY, Argument("RULE", "the name of the rule"), FILTER),
          (
              Option("--action", "what the rule does", choices=("block", "permit"), required=True),
-             LAN,
-             DIALUP,
+             *CONDITIONS,
              Option("--create", "store the policy too, if there is none of that name"),
              ASSIGN,
          ),
@@ -205,11 +209,11 @@ _GROUPS: dict[str, tuple[Verb, ...]] = {
     ),
     "Dynamic rules: now, until the daemon is stopped": (
         Verb("block", "block what filters match", "dynamic:block", (FILTER,),
-             (TIME, NAME, LAN, DIALUP),
+             (TIME, NAME, *CONDITIONS),
              example="ipsecctl block 203.0.113.7 --for 10m",
              also=("ban", "deny", "drop", "reject")),
         Verb("permit", "let through what filters match", "dynamic:permit", (FILTER,),
-             (TIME, NAME, LAN, DIALUP),
+             (TIME, NAME, *CONDITIONS),
              example="ipsecctl permit tcp/22 --name ssh",
              also=("accept", "allow", "pass")),
         Verb("unblock", "remove a dynamic rule, of either kind", "dynamic:unblock",

@@ -29,12 +29,22 @@ from ipsecd.model.packets import Host, Packet, Point
 from ipsecd.model.precedence import place as place_of
 from ipsecd.model.precedence import rank
 from ipsecd.model.quarantine import _intersection
-from ipsecd.model.values import Action, Endpoint, Filter, InForce, InterfaceType, Origin
+from ipsecd.model.values import (
+    ALWAYS,
+    Action,
+    Conditions,
+    Endpoint,
+    Filter,
+    InForce,
+    InterfaceType,
+    LinkName,
+    Origin,
+)
 from ipsecd.sources.dynamic import DynamicRule, DynamicRules
 
 ME, PEER = 0x0A000001, 0x0A000002
 HOST = Host(frozenset({(Family.IPV4, ME)}))
-ARRIVES = Packet(Point.ARRIVING, Family.IPV4, PEER, ME, 17, 4000, 1434)
+ARRIVES = Packet(Point.ARRIVING, Family.IPV4, PEER, ME, 17, 4000, 1434, interface="eth1")
 SENT = Packet(
     Point.SENDING,
     Family.IPV4,
@@ -56,27 +66,40 @@ EXAMPLES: dict[str, tuple[str, str, str, Packet]] = {
     "destination_ports": ("*=*:1434:UDP", "*=*:1435:UDP", "*=*::UDP", ARRIVES),
     "message": ("*=*::ICMP/3/4", "*=*::ICMP/3/1", "*=*::ICMP", PATH),
     "interface_type": ("*=*", "*=*", "*=*", ARRIVES),
+    "interface_name": ("*=*", "*=*", "*=*", ARRIVES),
     "process": ("service:a.service=*", "service:b.service=*", "0=*", SENT),
+    "opening": ("*=*", "10.0.0.3=*", "*=*", ARRIVES),
 }
 """For each field a filter that asks something of it, one that asks something else, one that asks
 nothing and is no different otherwise, and a packet that the first and the third match."""
 
-INTERFACES = (InterfaceType.LAN, InterfaceType.DIALUP, None)
+CONDITIONS = {
+    "interface_type": (
+        Conditions(InterfaceType.LAN),
+        Conditions(InterfaceType.DIALUP),
+        ALWAYS,
+    ),
+    "interface_name": (Conditions(LinkName("eth1")), Conditions(LinkName("wg*")), ALWAYS),
+    "opening": (Conditions(opening=True), Conditions(opening=True), ALWAYS),
+}
+"""The conditions of the rules of these filters, for fields that are no part of a filter's text."""
 
 names = pytest.mark.parametrize("name", EXAMPLES)
-textual = pytest.mark.parametrize("name", [n for n in EXAMPLES if n != "interface_type"])
-"""What the text of a filter says: interfaces are the rule's."""
-seen_by_programs = pytest.mark.parametrize("name", [n for n in EXAMPLES if n != "process"])
-"""Who sends a packet is asked of no program, and is no part of a quarantine."""
+textual = pytest.mark.parametrize("name", [n for n in EXAMPLES if n not in CONDITIONS])
+"""What the text of a filter says: conditions are the rule's."""
+UNKNOWN_TO_PROGRAMS = ("process", "interface_name", "opening")
+seen_by_programs = pytest.mark.parametrize(
+    "name", [n for n in EXAMPLES if n not in UNKNOWN_TO_PROGRAMS]
+)
 
 
 def members(name: str, action: Action = Action.BLOCK) -> list[InForce]:
     """The three filters of a field, in force."""
     texts = EXAMPLES[name][:3]
-    kinds = INTERFACES if name == "interface_type" else (None, None, None)
+    conditions = CONDITIONS.get(name, (ALWAYS, ALWAYS, ALWAYS))
     return [
-        InForce(Origin("static", "P", f"r{n}"), parse_filter(text), action, kind)
-        for n, (text, kind) in enumerate(zip(texts, kinds, strict=True))
+        InForce(Origin("static", "P", f"r{n}"), parse_filter(text), action, condition)
+        for n, (text, condition) in enumerate(zip(texts, conditions, strict=True))
     ]
 
 
@@ -128,7 +151,7 @@ def test_the_oracle_and_the_compiler_judge_by_it(name: str) -> None:
 @names
 def test_it_is_written_and_stored(name: str) -> None:
     """Texts, digests and stored forms of what differs in it differ, and give it back."""
-    if name != "interface_type":
+    if name not in CONDITIONS:
         filters = [member.filter for member in members(name)]
         texts = [format_filter(flt) for flt in filters]
         assert len(set(texts)) == 3
@@ -193,7 +216,7 @@ def test_dynamic_rules_are_told_apart_by_it(name: str) -> None:
         assert [rule.name for rule in rules.find(text)] == [f"r{n}"]
 
 
-@seen_by_programs
+@pytest.mark.parametrize("name", [n for n in EXAMPLES if n != "process"])
 def test_quarantine_keeps_it(name: str) -> None:
     """What a filter has in common with everything is that filter."""
     for member in members(name):

@@ -9,7 +9,7 @@ import pytest
 
 from ipsecd.compiler.policy import compile_filters
 from ipsecd.errors import IpsecdError, LimitExceeded, Refused
-from ipsecd.model.values import InForce, InterfaceType, Origin
+from ipsecd.model.values import Conditions, InForce, InterfaceType, Origin
 from tests.conformance.refusals import error_of
 from tests.conformance.stages import PORTS, Stage, block, permit
 from tests.conformance.wire import Datagram
@@ -32,8 +32,8 @@ HARD: dict[str, tuple[InForce, ...]] = {
         permit("cgroup:/nobody-is-here=*:1434:UDP"),
     ),
     "kinds of links": (
-        replace(block("*=0:1434:UDP"), interface_type=InterfaceType.LAN),
-        replace(block("*=0:1435:UDP"), interface_type=InterfaceType.DIALUP),
+        replace(block("*=0:1434:UDP"), conditions=Conditions(InterfaceType.LAN)),
+        replace(block("*=0:1435:UDP"), conditions=Conditions(InterfaceType.DIALUP)),
     ),
 }
 

@@ -59,6 +59,7 @@ FILTERS = [
         "filter": "203.0.113.7=0",
         "action": "block",
         "interface": None,
+        "when": None,
         "remaining_s": 598.0,
     },
     {
@@ -68,6 +69,7 @@ FILTERS = [
         "filter": "*=0:1434:UDP",
         "action": "block",
         "interface": None,
+        "when": None,
         "remaining_s": None,
     },
 ]
@@ -318,7 +320,7 @@ class FakeDaemon:
     def make_up(self, method: str, parameters: dict[str, Any]) -> dict[str, Any] | IpsecdError:
         if method != "AddDynamic":
             return {"outcome": OUTCOME}
-        rule = {name: parameters[name] for name in ("action", "filters", "interface")}
+        rule = {name: parameters.get(name) for name in ("action", "filters", "interface", "when")}
         name = parameters["name"] or f"dynamic-{len(self.calls)}"
         life = {"remaining_s": parameters["ttl_s"], "by": "uid 0 (root)", "created": 1.0}
         return {"rule": {"name": name, **rule, **life}, "warnings": []}

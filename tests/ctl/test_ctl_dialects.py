@@ -19,13 +19,13 @@ ARTICLE = [line for line in COMMANDS.read_text().splitlines() if not line.starts
 
 
 def put(policy: str, rule: str, *filters: str, assign: bool = False, **more: Any) -> Any:
-    stored = {"name": rule, "action": "block", "filters": list(filters), "interface": None, **more}
+    stored = {"name": rule, "action": "block", "filters": list(filters), "interface": None, "when": None, **more}
     return ("PutRules", {"policy": policy, "rules": [stored], "create": True, "assign": assign})
 
 
 def add(action: str, *filters: str, interface: str | None = None) -> Any:
     parameters = {"filters": list(filters), "action": action, "name": None, "ttl_s": None}
-    return ("AddDynamic", {**parameters, "interface": interface})
+    return ("AddDynamic", {**parameters, "interface": interface, "when": None})
 
 
 def expected(line: str) -> str:

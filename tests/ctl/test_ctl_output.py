@@ -20,7 +20,7 @@ EVIL = "\x1b]0;owned\x07\x9b2J\u202eevil\x7f\u2066\ud800\nFORGED"
 TYPED = EVIL.replace("\ud800", "\udc9b")
 """As an argument it can hold any byte, but no other half of a surrogate pair."""
 LONG = "a" * 14_000_000
-WORDS = {"state", "action", "store", "decision", "type", "interface", "remaining_s", "document"}
+WORDS = {"state", "action", "store", "decision", "type", "when", "remaining_s", "document"}
 """Members that hold a word of the interface, or text with its own lines."""
 DYNAMIC = {
     "name": "web",

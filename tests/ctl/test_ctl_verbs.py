@@ -37,13 +37,17 @@ def added(
     name: str | None = None,
     ttl_s: float | None = None,
     interface: str | None = None,
+    when: str | None = None,
 ) -> tuple[str, dict[str, Any]]:
     parameters = {"filters": list(filters), "action": action, "name": name}
-    return ("AddDynamic", {**parameters, "ttl_s": ttl_s, "interface": interface})
+    return ("AddDynamic", {**parameters, "ttl_s": ttl_s, "interface": interface, "when": when})
 
 
-def put(action: str, interface: str | None, *, create: bool, assign: bool) -> tuple[str, Any]:
-    rule = {"name": "R", "action": action, "filters": ["*=0:80:TCP"], "interface": interface}
+def put(
+    action: str, interface: str | None, *, create: bool, assign: bool, when: str | None = None
+) -> tuple[str, Any]:
+    asked = {"interface": interface, "when": when}
+    rule = {"name": "R", "action": action, "filters": ["*=0:80:TCP"], **asked}
     return ("PutRules", {"policy": "P", "rules": [rule], "create": create, "assign": assign})
 
 

@@ -14,7 +14,7 @@ from ipsecd.errors import BackendFailed
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.addresses import Family, Network
 from ipsecd.model.inventory import Container, Inventory
-from ipsecd.model.values import Action, Policy, Rule
+from ipsecd.model.values import ALWAYS, Action, Policy, Rule
 from ipsecd.sources.dynamic import DynamicRule
 from tests.engine.site import Site
 
@@ -28,7 +28,7 @@ def bench(site: Site) -> Site:
     policy = Policy("P", (Rule("R", (parse_filter("container:web=*:53:UDP"),), Action.BLOCK),))
     site.engine.change(put=[policy], assign="P")
     filters = (parse_filter("container:web=*:54:UDP"),)
-    site.engine.add_dynamic(DynamicRule("d", filters, Action.BLOCK, None, inf))
+    site.engine.add_dynamic(DynamicRule("d", filters, Action.BLOCK, ALWAYS, inf))
     return site
 
 

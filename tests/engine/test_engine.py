@@ -18,14 +18,14 @@ from ipsecd.engine import Engine
 from ipsecd.errors import BackendFailed, InvalidInput, LimitExceeded, Refused, StoreFailed
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.addresses import Family, Network
-from ipsecd.model.values import Action, Policy, Rule
+from ipsecd.model.values import ALWAYS, Action, Policy, Rule
 from ipsecd.sources.dynamic import DynamicRule
 from ipsecd.sources.files import Disk
 from tests.engine.site import Site
 
 
 def rule(name: str, text: str, deadline: float = inf) -> DynamicRule:
-    return DynamicRule(name, (parse_filter(text),), Action.BLOCK, None, deadline)
+    return DynamicRule(name, (parse_filter(text),), Action.BLOCK, ALWAYS, deadline)
 
 
 def policy(*texts: str) -> Policy:

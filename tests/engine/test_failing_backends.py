@@ -16,12 +16,12 @@ from ipsecd.errors import BackendFailed, IpsecdError
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.addresses import Family
 from ipsecd.model.packets import Packet, Point
-from ipsecd.model.values import Action, Policy, Rule
+from ipsecd.model.values import ALWAYS, Action, Policy, Rule
 from ipsecd.sources.dynamic import DynamicRule
 from tests.engine.site import HOST, ME, Site
 
 POLICY = Policy("P", (Rule("R", (parse_filter("*=0:1:UDP"),), Action.BLOCK),))
-BAN = DynamicRule("ban", (parse_filter("*=0:3:UDP"),), Action.BLOCK, None, inf)
+BAN = DynamicRule("ban", (parse_filter("*=0:3:UDP"),), Action.BLOCK, ALWAYS, inf)
 
 
 class Unable(MemoryBackend):

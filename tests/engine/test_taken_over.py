@@ -18,7 +18,7 @@ from ipsecd.errors import BackendFailed, Refused
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.addresses import Family, Network
 from ipsecd.model.inventory import Container, Inventory
-from ipsecd.model.values import Action, Policy, Rule
+from ipsecd.model.values import ALWAYS, Action, Policy, Rule
 from ipsecd.sources.dynamic import DynamicRule
 from ipsecd.sources.files import Disk
 from ipsecd.sources.names import with_addresses
@@ -29,7 +29,7 @@ PEER = Network(Family.IPV4, 0xCB007107, 32)
 
 def rule(name: str, text: str, deadline: float = inf, action: Action = Action.BLOCK) -> DynamicRule:
     filters = (with_addresses(parse_filter(text), {"worm.example": (PEER,)}),)
-    return DynamicRule(name, filters, action, None, deadline, 1.5, "uid 0 (root) pid 7")
+    return DynamicRule(name, filters, action, ALWAYS, deadline, 1.5, "uid 0 (root) pid 7")
 
 
 def policy(*texts: str) -> Policy:

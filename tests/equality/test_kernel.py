@@ -38,7 +38,7 @@ from ipsecd.model.values import InForce
 from tests.equality import rows
 from tests.frames import encode
 from tests.netns.site import BPFFS, make_group, own_name
-from tests.strategies import in_force, packets, senders_in_force
+from tests.strategies import in_force, packets, senders_in_force, types_of_links
 
 NAMES = tuple(exemption.name for exemption in ESSENTIALS)
 OWN = own_name("ipsecd-test")
@@ -308,7 +308,7 @@ def compare(
         suppress_health_check=list(HealthCheck),
     )
     @given(
-        senders_in_force(senders) if senders else in_force(),
+        senders_in_force(senders) if senders else in_force(asked=types_of_links()),
         st.lists(
             st.tuples(packets(points), st.sampled_from(list(wire.raw))), min_size=20, max_size=30
         ),

@@ -38,6 +38,7 @@ from ipsecd.model.values import (
     filters_of,
 )
 from tests.equality import rows
+from tests.equality.known import as_programs_know
 from tests.frames import encode, frame
 from tests.strategies import HOST, ME, in_force, packets, packets_for, policies, ports_in_force
 
@@ -125,7 +126,8 @@ def compare_all(
                 continue
             if packet.point is Point.LEAVING and needs_translation(tables, packet.family):
                 continue
-            wanted = decide(filters, packet, AS_PROGRAMS_SEE_IT, exemptions)
+            as_known = as_programs_know(filters, packet)
+            wanted = decide(*as_known, AS_PROGRAMS_SEE_IT, exemptions)
             assert judge(programs, packet, number) == {wanted.action}, (packet, wanted, filters)
             compared += 1
         assert not programs.drift()

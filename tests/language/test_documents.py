@@ -19,7 +19,7 @@ from ipsecd.language.documents import (
     policy_schema,
 )
 from ipsecd.language.filters import parse_filter
-from ipsecd.model.values import Action, InterfaceType, Policy, Rule
+from ipsecd.model.values import Action, Conditions, InterfaceType, Policy, Rule
 from tests.strategies import policies
 
 SLAMMER = """\
@@ -48,7 +48,7 @@ def test_the_canonical_form_is_stable() -> None:
         "Let the branch in",
         (parse_filter("10.1.0.0/16=0:80,443:TCP"), parse_filter("0+*::ICMP")),
         Action.PERMIT,
-        InterfaceType.DIALUP,
+        Conditions(InterfaceType.DIALUP),
     )
 
 
@@ -234,7 +234,7 @@ def test_only_equal_rules_differ_in_nothing(old: Policy, new: Policy) -> None:
     """The difference is empty exactly when both hold the same rules and words."""
 
     def content(policy: Policy) -> tuple[object, ...]:
-        rules = {(r.name, r.action, r.interface_type, frozenset(r.filters)) for r in policy.rules}
+        rules = {(r.name, r.action, r.conditions, frozenset(r.filters)) for r in policy.rules}
         return policy.name, policy.description, rules, frozenset(policy.expect)
 
     assert (diff_policies(old, new) == ()) == (content(old) == content(new))

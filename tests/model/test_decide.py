@@ -12,7 +12,15 @@ from ipsecd.model.addresses import Family
 from ipsecd.model.decide import Decision, decide
 from ipsecd.model.exemptions import ESSENTIALS, NO_DEFAULT_EXEMPT
 from ipsecd.model.packets import Host, Packet, Point
-from ipsecd.model.values import IPV6_EXTENSION_HEADERS, Action, InForce, InterfaceType, Origin
+from ipsecd.model.values import (
+    ALWAYS,
+    IPV6_EXTENSION_HEADERS,
+    Action,
+    Conditions,
+    InForce,
+    InterfaceType,
+    Origin,
+)
 
 V4, V6 = Family.IPV4, Family.IPV6
 BLOCK, PERMIT = Action.BLOCK, Action.PERMIT
@@ -25,7 +33,7 @@ TO_PEER = Packet(Point.SENDING, V4, ME, PEER, 17, 1434, 4000)
 
 
 def in_force(
-    action: Action, text: str, *, dynamic: bool = False, on: InterfaceType | None = None
+    action: Action, text: str, *, dynamic: bool = False, on: Conditions = ALWAYS
 ) -> InForce:
     origin = Origin("dynamic" if dynamic else "static", "" if dynamic else "P", text)
     return InForce(origin, parse_filter(text), action, on)
@@ -69,10 +77,10 @@ def test_what_no_filter_matches_passes() -> None:
         (permit("*=0:1400-1500:UDP"), block("*=0:1000-1999:UDP")),
         (permit("*=0:1434:UDP"), block("*:4000=0:1000-1999:UDP")),
         (permit("*:4000=0:1434:UDP"), block("*=0:1434:UDP")),
-        (in_force(PERMIT, "*=0:1434:UDP", on=InterfaceType.LAN), block("*=0:1434:UDP")),
+        (in_force(PERMIT, "*=0:1434:UDP", on=Conditions(InterfaceType.LAN)), block("*=0:1434:UDP")),
         (in_force(PERMIT, "*=0:1434:UDP", dynamic=True), block("*=0:1434:UDP")),
         (
-            in_force(PERMIT, "*=0", on=InterfaceType.LAN),
+            in_force(PERMIT, "*=0", on=Conditions(InterfaceType.LAN)),
             in_force(BLOCK, "*=0", dynamic=True),
         ),
         (block("*=0:1434:UDP"), permit("*=0:1434:UDP")),
@@ -251,7 +259,7 @@ def test_a_later_fragment_may_have_no_protocol(number: int) -> None:
 
 def test_an_interface_type_limits_a_filter() -> None:
     """``dialup`` says nothing about a LAN."""
-    limited = in_force(BLOCK, "*=0", on=InterfaceType.DIALUP)
+    limited = in_force(BLOCK, "*=0", on=Conditions(InterfaceType.DIALUP))
     assert verdict(FROM_PEER, limited) is PERMIT
     assert verdict(replace(FROM_PEER, interface_type=InterfaceType.DIALUP), limited) is BLOCK
 

@@ -13,13 +13,21 @@ from ipsecd.model.decide import decide
 from ipsecd.model.inventory import Container, Inventory, resolved
 from ipsecd.model.packets import Packet, Point
 from ipsecd.model.quarantine import Permit, _intersection, parts_of_quarantine
-from ipsecd.model.values import Action, Filter, InForce, InterfaceType, Origin
-from tests.strategies import HOST, ME, filters, packets
+from ipsecd.model.values import (
+    ALWAYS,
+    Action,
+    Conditions,
+    Filter,
+    InForce,
+    InterfaceType,
+    Origin,
+)
+from tests.strategies import HOST, ME, conditions, filters, packets
 
 V4 = Family.IPV4
 BOX, OTHER = 0x0A580005, 0xCB007107
 WEB = Inventory((Container("a" * 64, "web", networks={"front": (Network(V4, BOX, 32),)}),))
-LAN = InterfaceType.LAN
+LAN = Conditions(InterfaceType.LAN)
 
 
 def in_quarantine(text: str, operators: list[Filter], others: list[Permit]) -> list[InForce]:
@@ -37,7 +45,7 @@ def in_quarantine(text: str, operators: list[Filter], others: list[Permit]) -> l
         for number, (flt, kind) in enumerate(others)
     ]
     force += [
-        InForce(Origin("dynamic", "", part.pattern), flt, part.action, part.interface_type)
+        InForce(Origin("dynamic", "", part.name), flt, part.action, part.conditions)
         for part in parts_of_quarantine(who, operators, others)
         for flt in part.filters
     ]
@@ -54,12 +62,12 @@ def packet(source: int, destination: int, port: int, protocol: int = 6) -> Packe
     [
         ("container:web=*:443:TCP", LAN, packet(BOX, OTHER, 443)),
         ("*=*:443:TCP", LAN, packet(BOX, OTHER, 443)),
-        ("203.0.113.0/24+container:web:443:TCP", None, packet(OTHER, BOX, 443)),
+        ("203.0.113.0/24+container:web:443:TCP", ALWAYS, packet(OTHER, BOX, 443)),
         ("10.88.0.5=203.0.113.7:443:TCP", LAN, packet(BOX, OTHER, 443)),
     ],
 )
 def test_no_permit_of_others_holds_for_a_container(
-    permitted: str, kind: InterfaceType | None, sent: Packet
+    permitted: str, kind: Conditions, sent: Packet
 ) -> None:
     """Not one for a type of interface, nor a dynamic one; it would have held without quarantine."""
     force = in_quarantine("container:web", [], [(parse_filter(permitted), kind)])
@@ -73,8 +81,8 @@ def test_a_service_of_a_host_in_quarantine_sends_nothing() -> None:
     sender = mailer.source.address
     assert isinstance(sender, Process)
     sent = Packet(Point.SENDING, V4, ME[V4], OTHER, 6, 4000, 25, processes=frozenset({sender}))
-    assert decide(in_quarantine("0", [], [(mailer, None)]), sent, HOST).action is Action.BLOCK
-    permitted = in_quarantine("0", [parse_filter("0=*:25:TCP")], [(mailer, None)])
+    assert decide(in_quarantine("0", [], [(mailer, ALWAYS)]), sent, HOST).action is Action.BLOCK
+    permitted = in_quarantine("0", [parse_filter("0=*:25:TCP")], [(mailer, ALWAYS)])
     assert decide(permitted, sent, HOST).action is Action.PERMIT
 
 
@@ -87,17 +95,15 @@ def test_a_service_of_a_host_in_quarantine_sends_nothing() -> None:
         ("*+0:22:TCP", "10.0.0.5=0:1-1000:TCP"),
     ],
 )
-@pytest.mark.parametrize("kind", [None, LAN])
-def test_the_operators_way_in_stays_open(
-    operator: str, permitted: str, kind: InterfaceType | None
-) -> None:
+@pytest.mark.parametrize("kind", [ALWAYS, LAN])
+def test_the_operators_way_in_stays_open(operator: str, permitted: str, kind: Conditions) -> None:
     """Also where a policy permits a part of it more narrowly, which is blocked for the rest."""
     force = in_quarantine("0", [parse_filter(operator)], [(parse_filter(permitted), kind)])
     assert decide(force, packet(0x0A000005, ME[V4], 22), HOST).action is Action.PERMIT
     assert decide(force, packet(0x0A000005, ME[V4], 80), HOST).action is Action.BLOCK
 
 
-permits = st.lists(st.tuples(filters(), st.sampled_from([None, *InterfaceType])), max_size=5)
+permits = st.lists(st.tuples(filters(), conditions()), max_size=5)
 
 
 @settings(max_examples=500, deadline=None)

@@ -14,7 +14,7 @@ from ipsecd.engine import Engine
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.addresses import Family, Network
 from ipsecd.model.inventory import Container, Inventory
-from ipsecd.model.values import Action, Policy, Rule
+from ipsecd.model.values import ALWAYS, Action, Policy, Rule
 from ipsecd.sources.dynamic import DynamicRule
 from tests.netns.site import needs_isolation, run
 
@@ -42,7 +42,7 @@ def test_both_are_in_the_kernel(engine: Engine) -> None:
     rule = Rule("R", (parse_filter("container:web=*:1111:UDP"),), Action.BLOCK)
     engine.change(put=[Policy("P", (rule,))], assign="P")
     dynamic = (parse_filter("container:web=*:2222:UDP"),)
-    engine.add_dynamic(DynamicRule("a", dynamic, Action.BLOCK, None, inf))
+    engine.add_dynamic(DynamicRule("a", dynamic, Action.BLOCK, ALWAYS, inf))
     for last in (1, 2):
         engine.set_inventory("/run/docker.sock", inventory(0x0A000000 + last))
         lines = run("nft", "list", "table", "inet", "ipsecd").splitlines()

@@ -14,7 +14,7 @@ from ipsecd.compiler.tables import rows_of
 from ipsecd.compiler.volatile import Volatile
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.exemptions import ESSENTIALS
-from ipsecd.model.values import Action, InForce, InterfaceType, Origin
+from ipsecd.model.values import Action, Conditions, InForce, InterfaceType, Origin
 from tests.netns import site
 from tests.netns.site import (
     HERE4,
@@ -80,7 +80,7 @@ def backend() -> Iterator[NftablesBackend]:
 
 def rule(action: Action, text: str, kind: InterfaceType | None = None) -> InForce:
     in_force = InForce(RULE, parse_filter(text), action)
-    return replace(in_force, interface_type=kind)
+    return replace(in_force, conditions=Conditions(kind))
 
 
 def enforce(backend: NftablesBackend, *filters: InForce) -> None:

@@ -17,13 +17,13 @@ from ipsecd.language.addresses import parse_address
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.addresses import Family, Keyword, Network, Selector
 from ipsecd.model.quarantine import Quarantine
-from ipsecd.model.values import Action, InterfaceType
+from ipsecd.model.values import ALWAYS, Action
 from ipsecd.sources import record_file
 from ipsecd.sources.dynamic import DynamicRule
 from ipsecd.sources.dynamic_file import BOOT_VARIABLE, DynamicFile, SavedDynamic, name_of_boot
 from ipsecd.sources.files import Disk
 from ipsecd.sources.names import with_addresses
-from tests.strategies import rule_names, wide_filters
+from tests.strategies import conditions, rule_names, wide_filters
 
 BOOT = "0123456789abcdef" * 2
 NAMES = {"worm.example": (Network(Family.IPV4, 0xCB007107, 32), Network(Family.IPV6, 7, 128))}
@@ -31,7 +31,7 @@ NAMES = {"worm.example": (Network(Family.IPV4, 0xCB007107, 32), Network(Family.I
 
 def rule(name: str, text: str = "*=0:1:UDP", ends: float = inf) -> DynamicRule:
     filters = (with_addresses(parse_filter(text), NAMES),)
-    return DynamicRule(name, filters, Action.BLOCK, None, ends, 1.5, "uid 0 (root) pid 7")
+    return DynamicRule(name, filters, Action.BLOCK, ALWAYS, ends, 1.5, "uid 0 (root) pid 7")
 
 
 def opened(path: Path, disk: Disk | None = None, boot: str = BOOT) -> DynamicFile:
@@ -69,7 +69,7 @@ dynamic_rules = st.builds(
     rule_names,
     st.lists(wide_filters(names=False), min_size=1, max_size=3).map(tuple),
     st.sampled_from(Action),
-    st.sampled_from([None, *InterfaceType]),
+    conditions(),
     st.floats(0.5, 1e9) | st.just(inf),
     st.floats(0, 1e12),
     st.text(max_size=20),

@@ -19,9 +19,11 @@ from math import inf
 
 from ipsecd.model.addresses import Family, Keyword, Network
 from ipsecd.model.values import (
+    ALWAYS,
     TCP,
     UDP,
     Action,
+    Conditions,
     Endpoint,
     Filter,
     IcmpOfFamily,
@@ -186,8 +188,8 @@ def _filters(store: str) -> tuple[InForce, ...]:
         Filter(Endpoint(host), Endpoint(Keyword.ME), IcmpOfFamily.ICMP),
     )
     return tuple(
-        InForce(Origin(store, "", f"trial {number}"), flt, action, interface_type)
-        for number, (flt, action, interface_type) in enumerate(
-            product(filters, Action, (None, InterfaceType.LAN))
+        InForce(Origin(store, "", f"trial {number}"), flt, action, conditions)
+        for number, (flt, action, conditions) in enumerate(
+            product(filters, Action, (ALWAYS, Conditions(InterfaceType.LAN)))
         )
     )

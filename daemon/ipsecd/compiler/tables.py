@@ -93,6 +93,16 @@ class TableId(NamedTuple):
         return str(self.shapes[_PLACE["interface_type"]])
 
     @property
+    def interface_name(self) -> str:
+        """The name of the interface, or with ``*`` the beginning of names; "" for any."""
+        return str(self.shapes[_PLACE["interface_name"]])
+
+    @property
+    def opening(self) -> bool:
+        """Whether only packets that belong to no connection match."""
+        return bool(self.shapes[_PLACE["opening"]])
+
+    @property
     def process(self) -> str:
         """The text of the endpoint that names local processes, "" for any sender."""
         return str(self.shapes[_PLACE["process"]])

@@ -7,10 +7,11 @@ from typing import Any
 
 from ipsecd.control.absences import absences
 from ipsecd.control.method import Method, Request, Role, Work
-from ipsecd.control.parameters import read_action, read_deadline, read_filters, read_interface
+from ipsecd.control.parameters import read_action, read_deadline, read_filters
 from ipsecd.control.replies import dynamic_rule
 from ipsecd.engine import Engine
 from ipsecd.errors import NotFound
+from ipsecd.language.conditions import parse_conditions
 from ipsecd.language.filters import parse_filter
 from ipsecd.quoting import quote
 from ipsecd.sources.dynamic import DynamicRule
@@ -27,7 +28,7 @@ def _add_dynamic(engine: Engine, request: Request) -> dict[str, Any]:
         request["name"] or engine.dynamic.free_name(),
         filters,
         read_action(request["action"]),
-        read_interface(request["interface"]),
+        parse_conditions(request["interface"] or None, request["when"]),
         read_deadline(request["ttl_s"], engine.now()),
         now := time.time(),
         request.by,

@@ -27,7 +27,8 @@ def _list_filters(engine: Engine, _: Request) -> dict[str, Any]:
             "rule": in_force.origin.rule,
             "filter": format_filter(in_force.filter),
             "action": in_force.action.value,
-            "interface": in_force.interface_type.value if in_force.interface_type else None,
+            "interface": in_force.conditions.interface_text,
+            "when": in_force.conditions.when,
             "remaining_s": (
                 remaining.get(in_force.origin.rule) if in_force.origin.volatile else None
             ),

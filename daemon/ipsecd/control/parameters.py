@@ -7,7 +7,7 @@ from math import inf
 from ipsecd.control.method import Names
 from ipsecd.errors import InvalidInput
 from ipsecd.language.filters import parse_filter
-from ipsecd.model.values import Action, Filter, InterfaceType
+from ipsecd.model.values import Action, Filter
 from ipsecd.quoting import quote
 from ipsecd.sources.names import with_addresses
 
@@ -35,13 +35,3 @@ def read_deadline(ttl_s: float | None, now: float) -> float:
             "leave it out for a rule that stays until it is removed",
         )
     return now + ttl_s
-
-
-def read_interface(text: str | None) -> InterfaceType | None:
-    """The interface type called `text`, None for all; raises ``InvalidInput``."""
-    try:
-        return InterfaceType(text.lower()) if text else None
-    except ValueError:
-        raise InvalidInput(
-            f"{quote(str(text))} is not an interface type", "write lan or dialup"
-        ) from None

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from ipsecd.control.method import Method, Request, Role, Work
-from ipsecd.control.parameters import read_action, read_interface
+from ipsecd.control.parameters import read_action
 from ipsecd.control.replies import of_this_host, outcome
 from ipsecd.engine import Engine
 from ipsecd.errors import NotFound
+from ipsecd.language.conditions import parse_conditions
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.values import Policy, Rule
 from ipsecd.quoting import few, quote
@@ -28,7 +29,7 @@ def _put_rules(engine: Engine, request: Request) -> dict[str, Any]:
             parameters["name"],
             tuple(map(parse_filter, parameters["filters"])),
             read_action(parameters["action"]),
-            read_interface(parameters.get("interface")),
+            parse_conditions(parameters.get("interface") or None, parameters.get("when")),
         )
         policy = policy.with_rule(rule)
     engine.change(put=[policy], assign=name if request["assign"] else KEEP, names=request.names)

@@ -15,7 +15,7 @@ from ipsecd.compiler.volatile import Delta, Volatile
 from ipsecd.engine.compiling import rows_for
 from ipsecd.engine.deadlines import Deadlines
 from ipsecd.engine.enforcement import Enforcement
-from ipsecd.engine.quarantines import change_dynamic_rules, names_of_quarantine_rules
+from ipsecd.engine.quarantines import change_dynamic_rules, is_of_quarantine
 from ipsecd.engine.state import State
 from ipsecd.errors import InvalidInput, IpsecdError, Refused
 from ipsecd.log import record
@@ -64,7 +64,7 @@ class DynamicRuleChanges:
         now = self.enforcement.state
         now.must_run()
         now.dynamic.check_room(rule.name, self.limit)
-        if rule.name in names_of_quarantine_rules(now):
+        if is_of_quarantine(now, rule.name):
             raise Refused(
                 f"{quote(rule.name)} is the name of a rule of a quarantine", "choose another name"
             )
@@ -89,8 +89,7 @@ class DynamicRuleChanges:
         now = self.enforcement.state
         if rules:
             now.must_run()
-        names = names_of_quarantine_rules(now)
-        ordinary = [rule for rule in rules if rule.name not in names]
+        ordinary = [rule for rule in rules if not is_of_quarantine(now, rule.name)]
         if rules and not ordinary:
             raise Refused(
                 f"rule {quote(rules[0].name)} belongs to a quarantine",
@@ -114,19 +113,16 @@ class DynamicRuleChanges:
         """Cut off who is in a quarantine, whatever is permitted later. Returns its rules."""
         now = self.enforcement.state
         now.must_run()
-        for name in quarantine.rule_names:
-            now.dynamic.check_room(name, self.limit)
+        now.dynamic.check_room(quarantine.rule_name(""), self.limit)
         quarantines = {**now.quarantines, quarantine.name: quarantine}
         new, delta = change_dynamic_rules(
             replace(now, quarantines=quarantines), permits_changed=True
         )
         self.enforcement.put_in_force(new, delta)
         # Ordinary rules may have had these names until now; the quarantine's rules replace them.
-        self.file.removed(quarantine.rule_names)
+        self.file.removed(filter(quarantine.owns, now.dynamic.by_name))
         self.file.imposed(quarantine)
-        return tuple(
-            rule for name in quarantine.rule_names if (rule := new.dynamic.get(name)) is not None
-        )
+        return tuple(rule for rule in new.dynamic if quarantine.owns(rule.name))
 
     def release(self, names: Sequence[str]) -> tuple[str, ...]:
         """End quarantines. Returns the names of the rules that they had."""
@@ -136,10 +132,7 @@ class DynamicRuleChanges:
             name: quarantine for name, quarantine in now.quarantines.items() if name not in names
         }
         rules = [
-            rule
-            for quarantine in ended
-            for name in quarantine.rule_names
-            if (rule := now.dynamic.get(name)) is not None
+            rule for rule in now.dynamic if any(quarantine.owns(rule.name) for quarantine in ended)
         ]
         new, delta = change_dynamic_rules(replace(now, quarantines=remaining), rules)
         self._put_in_force(new, delta)

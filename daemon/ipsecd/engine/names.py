@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from ipsecd.compiler.volatile import NO_CHANGE, Delta
 from ipsecd.engine.compiling import Names, rows_for
-from ipsecd.engine.quarantines import change_dynamic_rules, names_of_quarantine_rules
+from ipsecd.engine.quarantines import change_dynamic_rules, is_of_quarantine
 from ipsecd.engine.state import State
 from ipsecd.sources.dynamic import DynamicRule
 from ipsecd.sources.names import dns_names_in, with_addresses
@@ -33,7 +33,6 @@ def with_new_addresses(state: State, names: Names, looked_up: float) -> StateCha
         )
         for name, quarantine in state.quarantines.items()
     }
-    of_quarantines = names_of_quarantine_rules(state)
     rules = tuple(
         replace(
             rule,
@@ -41,7 +40,7 @@ def with_new_addresses(state: State, names: Names, looked_up: float) -> StateCha
             looked_up=looked_up,
         )
         for rule in state.dynamic
-        if rule.name not in of_quarantines and dns_names_in(rule.filters) & names.keys()
+        if not is_of_quarantine(state, rule.name) and dns_names_in(rule.filters) & names.keys()
     )
     new, delta = change_dynamic_rules(
         replace(state, quarantines=quarantines),

@@ -45,11 +45,12 @@ def change_dynamic_rules(
     touched = (*removed_by_name.values(), *(rule for rule, _ in added))
     permits_changed = permits_changed or any(rule.action is Action.PERMIT for rule in touched)
     if state.quarantines and permits_changed:
-        names = names_of_quarantine_rules(state)
-        permits = [*_permits(replace(state, dynamic=dynamic), names)]
+        with_changes = replace(state, dynamic=dynamic)
+        permits = [*_permits(with_changes)]
         for quarantine in state.quarantines.values():
             wanted = {rule.name: rule for rule in rules_of_quarantine(quarantine, permits)}
-            for name in quarantine.rule_names:
+            present = filter(quarantine.owns, with_changes.dynamic.by_name)
+            for name in dict.fromkeys((*present, *wanted)):
                 old_rule, new_rule = dynamic.get(name), wanted.get(name)
                 if old_rule == new_rule:
                     continue
@@ -71,10 +72,10 @@ def rules_of_quarantine(
     """The dynamic rules that keep a quarantine cut off in spite of these permits."""
     return tuple(
         DynamicRule(
-            part.pattern.format(quarantine.name),
+            quarantine.rule_name(part.name),
             part.filters,
             part.action,
-            part.interface_type,
+            part.conditions,
             quarantine.deadline,
             quarantine.created,
             quarantine.by,
@@ -83,18 +84,16 @@ def rules_of_quarantine(
     )
 
 
-def names_of_quarantine_rules(state: State) -> frozenset[str]:
-    """The names of dynamic rules that belong to quarantines."""
-    return frozenset(
-        name for quarantine in state.quarantines.values() for name in quarantine.rule_names
-    )
+def is_of_quarantine(state: State, rule_name: str) -> bool:
+    """Whether a dynamic rule of that name belongs to a quarantine."""
+    return any(quarantine.owns(rule_name) for quarantine in state.quarantines.values())
 
 
-def _permits(state: State, not_counted: frozenset[str]) -> Iterator[Permit]:
-    """What `state` permits, without the dynamic rules of the names `not_counted`."""
+def _permits(state: State) -> Iterator[Permit]:
+    """What `state` permits, without the dynamic rules of quarantines."""
     policy = state.compiled.policy.rules if state.compiled.policy else ()
-    dynamic = (rule for rule in state.dynamic if rule.name not in not_counted)
+    dynamic = (rule for rule in state.dynamic if not is_of_quarantine(state, rule.name))
     rules: Iterable[Rule | DynamicRule] = chain(policy, dynamic)
     for rule in rules:
         if rule.action is Action.PERMIT:
-            yield from ((rule_filter, rule.interface_type) for rule_filter in rule.filters)
+            yield from ((rule_filter, rule.conditions) for rule_filter in rule.filters)

@@ -143,5 +143,4 @@ def _more(filters: Sequence[Filter], most: int | None) -> str:
 
 
 def _head(rule: Rule) -> str:
-    interface = f" on {rule.interface_type.value}" if rule.interface_type else ""
-    return f"{rule.action.value}{interface}"
+    return f"{rule.action.value} {rule.conditions}".rstrip()

@@ -30,8 +30,10 @@ def format_policy(policy: Policy) -> str:
     for rule in policy.rules:
         lines.append(f"  - rule: {scalar(rule.name)}")
         lines.append(f"    action: {rule.action.value}")
-        if rule.interface_type:
-            lines.append(f"    interface: {rule.interface_type.value}")
+        if rule.conditions.interface_text:
+            lines.append(f"    interface: {scalar(rule.conditions.interface_text)}")
+        if rule.conditions.when:
+            lines.append(f"    when: {rule.conditions.when}")
         lines.append(_FILTERS_BEGIN)
         lines += [f'{_FILTER_BEGINS}{_escaped_filter(flt)}"' for flt in rule.filters]
     if policy.expect:

@@ -15,19 +15,27 @@ import yaml
 
 from ipsecd.errors import InvalidInput
 from ipsecd.garbage import collection_paused
+from ipsecd.language.conditions import parse_interface, parse_when
 from ipsecd.language.expectations import parse_expectation
 from ipsecd.language.filters import parse_filter
 from ipsecd.language.runs import fold
 from ipsecd.model.expectations import Expectation, each_once
-from ipsecd.model.values import Action, Filter, InterfaceType, Policy, Rule
+from ipsecd.model.values import (
+    Action,
+    Conditions,
+    Filter,
+    InterfaceType,
+    LinkName,
+    Policy,
+    Rule,
+)
 from ipsecd.quoting import quote
 
 MAX_BYTES = 16 << 20
 """How long a policy document may be, wherever it comes from."""
 
 _WHITE = str.maketrans("", "", "\t\r")
-_Chosen = TypeVar("_Chosen", Action, InterfaceType)
-_Parsed = TypeVar("_Parsed", Filter, Expectation)
+_Parsed = TypeVar("_Parsed")
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _Readers = Mapping[str, Callable[[yaml.Event], Any]]
 
@@ -142,6 +150,7 @@ class _Reading:
             "rule": self._text,
             "action": self._action,
             "interface": self._interface,
+            "when": self._when,
             "filters": self._filters,
         }
         values = self._mapping(event, readers)
@@ -150,25 +159,28 @@ class _Reading:
                 raise self._wrong(event, f"the rule has no {needed!r}", f"add a line {needed}: …")
         try:
             return Rule(
-                values["rule"], values["filters"], values["action"], values.get("interface")
+                values["rule"],
+                values["filters"],
+                values["action"],
+                Conditions(values.get("interface"), values.get("when", False)),
             )
         except InvalidInput as error:
             raise self._wrong(event, error.message, error.hint) from error
 
     def _action(self, event: yaml.Event) -> Action:
-        return self._choice(event, Action)
-
-    def _interface(self, event: yaml.Event) -> InterfaceType:
-        return self._choice(event, InterfaceType)
-
-    def _choice(self, event: yaml.Event, kind: type[_Chosen]) -> _Chosen:
         text = self._text(event)
         try:
-            return kind(text.lower())
+            return Action(text.lower())
         except ValueError:
-            names = " or ".join(member.value for member in kind)
+            names = " or ".join(member.value for member in Action)
             problem = f"{quote(text)} is not {names}"
             raise self._wrong(event, problem, f"write {names}") from None
+
+    def _interface(self, event: yaml.Event) -> InterfaceType | LinkName:
+        return self._parsed(event, parse_interface, "interface")
+
+    def _when(self, event: yaml.Event) -> bool:
+        return self._parsed(event, parse_when, "condition")
 
     def _filters(self, event: yaml.Event) -> tuple[Filter, ...]:
         filters: list[Filter] = []

@@ -147,7 +147,13 @@ def _match_one_way(
     message = _message_range(in_force.filter.message, packet)
     if message is None:
         return None
-    if in_force.interface_type not in (None, packet.interface_type):
+    conditions = in_force.conditions
+    if conditions.interface_type not in (None, packet.interface_type):
+        return None
+    name = conditions.interface_name
+    if name is not None and not name.covers(packet.interface):
+        return None
+    if conditions.opening and not packet.opening:
         return None
     source_bits = _source_bits(source.address, packet, host)
     destination_bits = _destination_bits(destination.address, packet, host)
@@ -165,8 +171,10 @@ def _match_one_way(
             "source_ports": ANY_PORT_WIDTH - sports.width,
             "destination_ports": ANY_PORT_WIDTH - dports.width,
             "message": ANY_PORT_WIDTH - message.width,
-            "interface_type": int(in_force.interface_type is not None),
+            "interface_type": int(conditions.interface_type is not None),
+            "interface_name": 2 * int(name is not None),
             "process": int(bool(sender)),
+            "opening": int(conditions.opening),
         },
         volatile=in_force.origin.volatile,
         action=in_force.action,
@@ -180,8 +188,10 @@ def _match_one_way(
             "source_ports": sports.first,
             "destination_ports": dports.first,
             "message": message.first,
-            "interface_type": in_force.interface_type.value if in_force.interface_type else "",
+            "interface_type": conditions.interface_type.value if conditions.interface_type else "",
+            "interface_name": name.pattern if name else "",
             "process": sender,
+            "opening": "opening" if conditions.opening else "",
         }
     )
     return Match(match_rank, match_place)

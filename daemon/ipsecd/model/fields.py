@@ -10,13 +10,14 @@ that is tested against, reads filters by itself. Invariants:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum, IntEnum
 from typing import Any, NamedTuple
 
 from ipsecd.errors import Refused
 from ipsecd.model.addresses import Family, HostName, Keyword, Network, Process, Selector
+from ipsecd.model.kinds import OPENING
 from ipsecd.model.packets import Host, Packet, Point
 from ipsecd.model.values import (
     IPV6_EXTENSION_HEADERS,
@@ -24,6 +25,7 @@ from ipsecd.model.values import (
     IcmpOfFamily,
     InForce,
     InterfaceType,
+    LinkName,
 )
 from ipsecd.quoting import quote
 
@@ -53,6 +55,7 @@ class Criterion(Enum):
     SOURCE_PORTS = "source ports"
     INTERFACE = "interface"
     SENDER = "sender"
+    CONNECTION = "connection"
 
 
 class Place(IntEnum):
@@ -104,6 +107,7 @@ class Field:
     nothing; for a WORD, all the words that are true of it. ``word`` names the field in names that
     people read. ``width`` is in bytes, 0 for a whole address or no bytes. ``mine`` answers for
     ``ME``, and ``canonical`` gives a stored word back and raises some exception for any other.
+    ``weight`` is how much a WORD counts among the fields of its criterion.
     """
 
     name: str
@@ -118,6 +122,7 @@ class Field:
     points: frozenset[Point] = frozenset(Point)
     mine: Callable[[Host, Packet], bool] | None = None
     canonical: Callable[[str], str] = str
+    weight: int = 1
 
     def bytes_in(self, family: Family) -> int:
         """How many bytes a value has in packets of `family`."""
@@ -165,8 +170,21 @@ def _messages(way: Way) -> Sequence[tuple[int, int] | None]:
 
 
 def _interface_types(way: Way) -> Sequence[str]:
-    interface_type = way.filter_in_force.interface_type
+    interface_type = way.filter_in_force.conditions.interface_type
     return [interface_type.value if interface_type else ""]
+
+
+def _interface_names(way: Way) -> Sequence[str]:
+    name = way.filter_in_force.conditions.interface_name
+    return [name.pattern if name else ""]
+
+
+def _names_of_link(packet: Packet) -> Iterator[str]:
+    """All that can be written for the link of the packet: its name, and every beginning of it."""
+    name = packet.interface
+    if name:
+        yield name
+        yield from (f"{name[:length]}*" for length in range(len(name) + 1))
 
 
 def _senders(way: Way) -> Sequence[str]:
@@ -245,11 +263,19 @@ FIELDS = (
         Kind.WORD,
         "on",
         Criterion.INTERFACE,
-        wanted=lambda way: [
-            way.filter_in_force.interface_type.value if way.filter_in_force.interface_type else ""
-        ],
+        wanted=_interface_types,
         seen=lambda packet: {packet.interface_type.value} if packet.interface_type else (),
         canonical=lambda word: InterfaceType(word).value,
+    ),
+    Field(
+        "interface_name",
+        Kind.WORD,
+        "link",
+        Criterion.INTERFACE,
+        wanted=_interface_names,
+        seen=lambda packet: set(_names_of_link(packet)),
+        canonical=lambda word: LinkName(word).pattern,
+        weight=2,
     ),
     Field(
         "process",
@@ -260,6 +286,15 @@ FIELDS = (
         seen=lambda packet: {str(process) for process in packet.processes},
         points=frozenset({Point.SENDING}),
         canonical=lambda word: str(Process(*word.split(":", 1))),
+    ),
+    Field(
+        "opening",
+        Kind.WORD,
+        "when",
+        Criterion.CONNECTION,
+        wanted=lambda way: [OPENING if way.filter_in_force.conditions.opening else ""],
+        seen=lambda packet: {OPENING} if packet.opening else (),
+        canonical={OPENING: OPENING}.__getitem__,
     ),
 )
 

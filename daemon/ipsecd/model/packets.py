@@ -37,7 +37,9 @@ class Packet:
     ``parsed`` is False when its headers end too early or are too many, so that no filter can be
     applied. For a LEAVING packet, ``arrived`` is the same packet as it was when it arrived; None if
     that is not known or was no different. For a packet that this host sends, ``processes`` are
-    the units and control groups in filters that its sender belongs to.
+    the units and control groups in filters that its sender belongs to. ``interface`` is the name
+    of the link, "" if it is not known. ``opening`` says that the packet belongs to no connection
+    which this host knows: it is neither part of one nor about one.
     """
 
     point: Point
@@ -53,6 +55,8 @@ class Packet:
     icmp_code: int = 0
     hop_limit: int = 64
     parsed: bool = True
+    interface: str = ""
+    opening: bool = True
     arrived: Packet | None = None
     processes: frozenset[Process] = frozenset()
 

@@ -19,6 +19,7 @@ _ORDER = (
     Criterion.SOURCE_PORTS,
     Criterion.INTERFACE,
     Criterion.SENDER,
+    Criterion.CONNECTION,
 )
 _FIELDS_OF = tuple(
     tuple(field.name for field in FIELDS if field.criterion is criterion) for criterion in _ORDER
@@ -29,9 +30,10 @@ def narrowness(field: Field, width: int) -> int:
     """How narrow a match is in `field`: 0 if it matches anything.
 
     `width` is a prefix length in bits for a PREFIX, where a host and ``me`` have the full length;
-    how many numbers match for a RANGE; and for others, whether one is given.
+    how many numbers match for a RANGE; and for others, whether one is given. The name of a link
+    counts more than its type.
     """
-    return ANY_PORT_WIDTH - width if field.kind is Kind.RANGE else width
+    return ANY_PORT_WIDTH - width if field.kind is Kind.RANGE else width * field.weight
 
 
 def rank(

@@ -7,31 +7,26 @@ the operator permits is left out of these blocks, or is permitted as narrowly as
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from math import inf
 
 from ipsecd.errors import InvalidInput
 from ipsecd.model.addresses import Address, Keyword, Network, Process, Selector
 from ipsecd.model.values import (
+    ALWAYS,
     ICMP,
     ICMP_VERSIONS,
     Action,
+    Conditions,
     Endpoint,
     Filter,
-    InterfaceType,
     PortRange,
 )
 
-PERMITTED = "quarantine {}: permitted"
-INTERFACES: Mapping[InterfaceType | None, str] = {
-    None: "quarantine {}",
-    **{kind: f"quarantine {{}}: on {kind.value}" for kind in InterfaceType},
-}
-PATTERNS = (*INTERFACES.values(), PERMITTED)
-"""The names of the dynamic rules of a quarantine; {} stands for who is in it."""
+_PERMITTED = "permitted"
 
-Permit = tuple[Filter, InterfaceType | None]
+Permit = tuple[Filter, Conditions]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,19 +49,23 @@ class Quarantine:
         """Whether it has an end."""
         return self.deadline != inf
 
-    @property
-    def rule_names(self) -> tuple[str, ...]:
-        """The names of all dynamic rules that it can have."""
-        return tuple(pattern.format(self.name) for pattern in PATTERNS)
+    def rule_name(self, part: str) -> str:
+        """The name of the dynamic rule for a `part` of it (see ``Part``)."""
+        return f"quarantine {self.name}: {part}" if part else f"quarantine {self.name}"
+
+    def owns(self, rule_name: str) -> bool:
+        """Whether a dynamic rule of that name is one of this quarantine."""
+        whole = self.rule_name("")
+        return rule_name == whole or rule_name.startswith(f"{whole}: ")
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One of the dynamic rules of a quarantine; ``pattern`` is the pattern of its name."""
+    """One of the dynamic rules of a quarantine; ``name`` tells it from the others, "" for one."""
 
-    pattern: str
+    name: str
     action: Action
-    interface_type: InterfaceType | None
+    conditions: Conditions
     filters: tuple[Filter, ...]
 
 
@@ -75,26 +74,26 @@ def parts_of_quarantine(
 ) -> tuple[Part, ...]:
     """The dynamic rules of a quarantine of `who`, which is this host or containers.
 
-    `permits` are those of the operator. Each of `permits_in_force` has its interface type.
+    `permits` are those of the operator. Each of `permits_in_force` has the conditions of its rule.
     """
     permitted = {way: None for permit in permits for way in _ways(permit)}
-    blocked: dict[InterfaceType | None, dict[Filter, None]] = {kind: {} for kind in INTERFACES}
-    for permit_in_force, interface in permits_in_force:
+    everything = Filter(Endpoint(who), Endpoint(), mirrored=True)
+    blocked: dict[Conditions, dict[Filter, None]] = {ALWAYS: {everything: None}}
+    for permit_in_force, conditions in permits_in_force:
         for way in _ways(permit_in_force):
             for narrowed in _narrowed(way, who):
                 overlaps = {_intersection(narrowed, permit) for permit in permitted}
                 if narrowed not in overlaps:
-                    blocked[interface][narrowed] = None
+                    blocked.setdefault(conditions, {})[narrowed] = None
                     # Where they overlap, the operator's permit must be the narrower one.
                     permitted |= dict.fromkeys(overlap for overlap in overlaps if overlap)
     parts = []
     if permitted:
-        parts.append(Part(PERMITTED, Action.PERMIT, None, tuple(permitted)))
-    everything = Filter(Endpoint(who), Endpoint(), mirrored=True)
-    for kind, pattern in INTERFACES.items():
-        filters = (*([everything] if kind is None else []), *blocked[kind])
-        if filters:
-            parts.append(Part(pattern, Action.BLOCK, kind, filters))
+        parts.append(Part(_PERMITTED, Action.PERMIT, ALWAYS, tuple(permitted)))
+    parts += [
+        Part(str(conditions), Action.BLOCK, conditions, tuple(filters))
+        for conditions, filters in blocked.items()
+    ]
     return tuple(parts)
 
 

@@ -119,7 +119,7 @@ def _filters_near(policy: Policy, near: _Nearness) -> Iterator[InForce]:
         origin = Origin(Store.STATIC.value, policy.name, rule.name)
         for member in rule.filters:
             if near.has_both(member):
-                yield InForce(origin, member, rule.action, rule.interface_type)
+                yield InForce(origin, member, rule.action, rule.conditions)
 
 
 def _host_for(policy: Policy) -> Host:

@@ -19,10 +19,11 @@ from ipsecd.errors import InvalidInput
 from ipsecd.model.addresses import Address, Family, HostName, Keyword, Network, Process, Selector
 from ipsecd.model.expectations import Expectation, each_once
 from ipsecd.model.icmp import IcmpMessage
-from ipsecd.model.kinds import Action, InterfaceType
+from ipsecd.model.kinds import ALWAYS, Action, Conditions, InterfaceType, LinkName
 from ipsecd.quoting import quote
 
 __all__ = [
+    "ALWAYS",
     "DCCP",
     "ICMP",
     "ICMP_VERSIONS",
@@ -35,12 +36,14 @@ __all__ = [
     "UDP",
     "UDPLITE",
     "Action",
+    "Conditions",
     "Endpoint",
     "Facts",
     "Filter",
     "IcmpOfFamily",
     "InForce",
     "InterfaceType",
+    "LinkName",
     "Origin",
     "Policy",
     "PortRange",
@@ -224,12 +227,12 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A named list of filters with one action, on all interfaces or on one type of them."""
+    """A named list of filters with one action, for packets under some conditions or always."""
 
     name: str
     filters: tuple[Filter, ...]
     action: Action
-    interface_type: InterfaceType | None = None
+    conditions: Conditions = ALWAYS
 
     def __post_init__(self) -> None:
         check_name("rule", self.name)
@@ -344,13 +347,13 @@ class InForce:
     origin: Origin
     filter: Filter
     action: Action
-    interface_type: InterfaceType | None = None
+    conditions: Conditions = ALWAYS
 
 
 def filters_of(policy: Policy, store: Store) -> tuple[InForce, ...]:
     """All filters of `policy` as they are in force when it is taken from `store`."""
     return tuple(
-        InForce(Origin(store.value, policy.name, rule.name), flt, rule.action, rule.interface_type)
+        InForce(Origin(store.value, policy.name, rule.name), flt, rule.action, rule.conditions)
         for rule in policy.rules
         for flt in rule.filters
     )

@@ -18,11 +18,12 @@ from ipsecd.model.addresses import HostName, Keyword, Network, Selector
 from ipsecd.model.inventory import has_selectors
 from ipsecd.model.persistent import PersistentMap
 from ipsecd.model.values import (
+    ALWAYS,
     Action,
+    Conditions,
     Endpoint,
     Filter,
     InForce,
-    InterfaceType,
     Origin,
     Store,
     check_name,
@@ -40,7 +41,7 @@ class DynamicRule:
     name: str
     filters: tuple[Filter, ...]
     action: Action
-    interface_type: InterfaceType | None = None
+    conditions: Conditions = ALWAYS
     deadline: float = inf
     created: float = 0.0
     by: str = ""
@@ -63,7 +64,7 @@ class DynamicRule:
     def in_force(self) -> tuple[InForce, ...]:
         """Its filters as they are in force."""
         return tuple(
-            InForce(self.origin, rule_filter, self.action, self.interface_type)
+            InForce(self.origin, rule_filter, self.action, self.conditions)
             for rule_filter in self.filters
         )
 

@@ -15,10 +15,11 @@ from pathlib import Path
 
 from ipsecd.errors import IpsecdError
 from ipsecd.language.addresses import format_address, parse_address
+from ipsecd.language.conditions import parse_conditions
 from ipsecd.language.filters import format_filter, parse_filter
 from ipsecd.model.addresses import HostName, Keyword, Selector
 from ipsecd.model.quarantine import Quarantine
-from ipsecd.model.values import Action, Filter, InterfaceType
+from ipsecd.model.values import Action, Filter
 from ipsecd.quoting import cut, quote
 from ipsecd.sources.dynamic import DynamicRule
 from ipsecd.sources.files import Disk
@@ -166,7 +167,9 @@ def _record(rule: DynamicRule) -> Record:
     return {
         "action": rule.action.value,
         **_filters_record(rule.filters),
-        "interface": rule.interface_type.value if rule.interface_type else None,
+        "interface": rule.conditions.interface_text,
+        # An older daemon knows no such member, and can read all rules that do without it.
+        **({"when": rule.conditions.when} if rule.conditions.when else {}),
         "looked_up": rule.looked_up,
         **_common_record(rule),
     }
@@ -201,6 +204,7 @@ def _common_record(rule_or_quarantine: DynamicRule | Quarantine) -> Record:
     }
 
 
+_CONDITIONS = ("interface", "when")
 _COMMON = ("filters", "names", "ends", "created", "by")
 
 
@@ -214,16 +218,19 @@ def _read(key: str, content: object) -> DynamicRule | Quarantine:
 
 
 def _rule(name: str, content: object) -> DynamicRule:
-    record = members(content, "the record", ("action", "interface", "looked_up", *_COMMON))
+    if isinstance(content, dict):
+        content = {"when": None, **content}
+    record = members(content, "the record", ("action", "looked_up", *_CONDITIONS, *_COMMON))
     filters = _filters(record)
     if not filters:
         raise ValueError("it has no filters")
-    interface = record["interface"]
     return DynamicRule(
         name,
         filters,
         Action(text(record["action"], "the action")),
-        None if interface is None else InterfaceType(text(interface, "the interface type")),
+        parse_conditions(
+            *(None if record[key] is None else text(record[key], key) for key in _CONDITIONS)
+        ),
         _deadline(record),
         number(record["created"], "the time"),
         text(record["by"], "who made it"),

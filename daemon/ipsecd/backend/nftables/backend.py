@@ -40,6 +40,7 @@ from ipsecd.backend.nftables.naming import (
     set_name,
     table_key,
 )
+from ipsecd.backend.nftables.placement import replace_rules
 from ipsecd.backend.nftables.reading import TableReader
 from ipsecd.backend.nftables.render import render
 from ipsecd.backend.nftables.surroundings import Surroundings, Surveyor
@@ -167,13 +168,8 @@ class NftablesBackend:
             steps += tx.additions(volatile.entries(), dynamic, now)
         tables = _in_kernel(policy, dynamic)
         surroundings = self._surveyor.look(tables, self._surroundings)
-        ruleset = self._rules(classifier, tables, surroundings)
-        mark = STATE_PREFIX + classifier.digest
-        steps += tx.replace_rules(ruleset, mark, self._chains)
-        self._commit(steps)
-        self._surroundings = surroundings
+        self._switch(steps, classifier, tables, surroundings)
         self._policy, self._dynamic = policy, dynamic
-        self._chains = [*ruleset.chains, mark]
         if classifier is not self._classifier:
             self._early = EarlySets()
         self._classifier, self._drifted, self._foreign_change = classifier, False, False
@@ -219,16 +215,11 @@ class NftablesBackend:
             return
         tables = _in_kernel(self._policy, dynamic)
         surroundings = replace(self._surroundings, groups=cgroups.find_all(tables))
-        ruleset = self._rules(self._classifier, tables, surroundings)
-        mark = STATE_PREFIX + self._classifier.digest
-        steps += tx.replace_rules(ruleset, mark, self._chains)
-        steps += [
+        unused_sets = [
             nft.delete_set(TABLE, name) for table in gone for name in self._dynamic[table].sets
         ]
-        self._commit(steps)
-        self._surroundings = surroundings
+        self._switch(steps, self._classifier, tables, surroundings, unused_sets)
         self._dynamic = dynamic
-        self._chains = [*ruleset.chains, mark]
         self._settle(clean_up=False)
 
     def observe(self) -> Observation:
@@ -333,26 +324,37 @@ class NftablesBackend:
             old = present.get(table.id)
             if old and old.table.digest == table.digest:
                 policy[table.id] = old
-                continue
-            early = self._early.take(table)
-            if early:
+            elif early := self._early.take(table):
                 policy[table.id] = PolicySet(table, early)
-                continue
-            kernel = self._kernel_table(table.id, table.origins)
-            policy[table.id] = PolicySet(table, kernel)
-            steps += tx.policy_set(table, kernel)
+            else:
+                kernel = self._kernel_table(table.id, table.origins)
+                policy[table.id] = PolicySet(table, kernel)
+                steps += tx.policy_set(table, kernel)
         return policy, steps
 
-    def _rules(
-        self, classifier: Classifier, tables: Sequence[KernelTable], surroundings: Surroundings
-    ) -> Ruleset:
-        return render(
-            tables,
-            classifier.exemptions,
-            drop_unparsable=classifier.drop_unparsable,
-            points=self.points,
-            surroundings=surroundings,
-        )
+    def _switch(
+        self,
+        steps: list[Message],
+        classifier: Classifier,
+        tables: Sequence[KernelTable],
+        surroundings: Surroundings,
+        after: Sequence[Message] = (),
+    ) -> None:
+        """Carry out `steps`, put the rules for `tables` in the place of all others, do `after`."""
+
+        def rules(twice: frozenset[Point]) -> Ruleset:
+            return render(
+                tables,
+                classifier.exemptions,
+                drop_unparsable=classifier.drop_unparsable,
+                points=self.points,
+                surroundings=surroundings,
+                twice=twice,
+            )
+
+        mark = STATE_PREFIX + classifier.digest
+        self._chains = replace_rules(self._commit, self._chains, steps, rules, mark, after)
+        self._surroundings = surroundings
 
     def _kernel_table(self, table: TableId, origins: tuple[Origin, ...] = ()) -> KernelTable:
         self._serial += 1

@@ -11,7 +11,14 @@ from dataclasses import dataclass
 from ipsecd.backend.nftables import expressions as ex
 from ipsecd.backend.nftables.exempt import conditions
 from ipsecd.backend.nftables.keys import as_arrived, from_packet, key_of
-from ipsecd.backend.nftables.looks import KernelTable, Look, Ruleset, is_block, is_of_me
+from ipsecd.backend.nftables.looks import (
+    KernelTable,
+    Look,
+    Ruleset,
+    is_block,
+    is_of_links,
+    is_of_me,
+)
 from ipsecd.backend.nftables.messages import ACCEPT, DROP, GOTO, JUMP, RETURN
 from ipsecd.backend.nftables.naming import (
     DIALUP_TYPES,
@@ -161,23 +168,24 @@ class FamilyChains:
             text = describe(table.origin) if table.origin else ""
             for condition in self._links(table):
                 for key in self._keys(table.id):
-                    parts = (condition, self._sender(table.id), key, self._match(table), verdict)
+                    found = (self._sender(table.id), key, self._match(table))
+                    parts = (condition, _connection(table.id), *found, verdict)
                     self.rules.add(name, *parts, comment=text)
 
     def _links(self, table: KernelTable) -> list[bytes]:
         """The conditions on the link, any of which is enough.
 
-        Where the link is a VRF, the link in it is unknown. A table for one type of link must not
-        block there, and must not be outranked.
+        Where the link is a VRF, the link in it is unknown. A table for some links must not block
+        there, and must not be outranked.
         """
-        if self.look.in_vrf and table.id.interface_type:
+        if self.look.in_vrf and is_of_links(table):
             return [] if is_block(table) else [b""]
         return _interface(table.id, self.look.point)
 
     def _match(self, table: KernelTable) -> bytes:
         """Go on if the key is in the table, and count the match unless it counts elsewhere."""
         leaving = self.look.point is Point.LEAVING and table.id.source != ME
-        if not is_block(table) and (self.look.again or leaving):
+        if not is_block(table) and (leaving or not self.look.counts):
             return ex.in_set(table.uncounted)
         if table.mapped:
             return ex.counted_in_map(table.set_name)
@@ -206,14 +214,31 @@ class FamilyChains:
         yield state + mask + ex.compare(ex.NEQ, ex.host32(0)) + key_of(table, from_packet)
 
 
+def _connection(table: TableId) -> bytes:
+    """Go on only if the packet belongs to no connection, if that is asked for."""
+    if not table.opening:
+        return b""
+    known = ex.masked(ex.host32(ex.CT_STATE_OF_CONNECTION))
+    return ex.tracked(ex.CT_STATE) + known + ex.compare(ex.EQ, ex.host32(0))
+
+
+def _name_bytes(pattern: str) -> bytes:
+    """What the name of a link is compared with: up to its end, or only as far as ``*``."""
+    if pattern.endswith("*"):
+        return pattern[:-1].encode()
+    return pattern.encode().ljust(ex.LINK_NAME_BYTES, b"\0")
+
+
 def _interface(table: TableId, point: Point) -> list[bytes]:
     """The conditions on the link, any of which is enough; a single empty one allows every link."""
-    if not table.interface_type:
-        return [b""]
     # A permit that names no ``me`` goes by the link by which the packet arrived.
     incoming = point is Point.ARRIVING or (point is Point.LEAVING and table.source != ME)
     kind = ex.meta(ex.META_IIFTYPE if incoming else ex.META_OIFTYPE)
     name = ex.meta(ex.META_IIFNAME if incoming else ex.META_OIFNAME)
+    if table.interface_name:
+        return [name + ex.compare(ex.EQ, _name_bytes(table.interface_name))]
+    if not table.interface_type:
+        return [b""]
     if table.interface_type == "dialup":
         by_name = kind + ex.in_set(DIALUP_TYPES, inverted=True) + name + ex.compare(ex.EQ, b"ww")
         return [kind + ex.in_set(DIALUP_TYPES), by_name]

@@ -20,6 +20,8 @@ CT_STATE, CT_DIRECTION, CT_STATUS, CT_PROTO_SRC, CT_PROTO_DST = 0, 1, 2, 11, 12
 CT_SRC_IP, CT_DST_IP, CT_SRC_IP6, CT_DST_IP6 = 19, 20, 21, 22
 CT_STATE_INVALID_OR_UNTRACKED = 1 | 1 << 6
 CT_STATE_RELATED = 1 << 2
+CT_STATE_OF_CONNECTION = 1 << 1 | CT_STATE_RELATED
+"""What connection tracking calls established or related (NF_CT_STATE_BIT)."""
 CT_STATUS_TRANSLATED = 1 << 4 | 1 << 5
 """IPS_SRC_NAT and IPS_DST_NAT of include/uapi/linux/netfilter/nf_conntrack_common.h."""
 NETWORK_HEADER, TRANSPORT_HEADER = 1, 2

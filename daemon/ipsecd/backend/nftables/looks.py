@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from ipsecd.backend.nftables import expressions as ex
-from ipsecd.backend.nftables.naming import DELIVERED, counter_name, uncounted_name
+from ipsecd.backend.nftables.naming import DELIVERED, TRACKED, counter_name, uncounted_name
 from ipsecd.compiler.tables import TableId
 from ipsecd.model.fields import ME
 from ipsecd.model.packets import Point
@@ -57,13 +58,14 @@ class Look:
 
     ``again`` says that they are looked at elsewhere with all tables, and that here they are from
     or to ``me``. ``in_vrf`` says that the link is a VRF; which of its links is used is known
-    elsewhere.
+    elsewhere. ``counts`` says whether permits that match here are counted here.
     """
 
     base: str
     point: Point
     again: bool = False
     in_vrf: bool = False
+    counts: bool = True
 
     @property
     def link_kind(self) -> int:
@@ -76,12 +78,31 @@ class Look:
 
         A packet passes prerouting and output twice: with the VRF and with the link itself.
         """
-        if self.point is Point.LEAVING or self == LOOKS[0]:
+        if self.point is Point.LEAVING or (self.point is Point.ARRIVING and not self.again):
             return None
-        return Look(f"{self.base}_vrf", self.point, again=True, in_vrf=True)
+        return Look(f"{self.base}_vrf", self.point, again=True, in_vrf=True, counts=False)
 
 
-LOOKS = (*(Look(point.value, point) for point in Point), Look(DELIVERED, Point.ARRIVING, True))
+def looks(tracked: frozenset[Point], twice: frozenset[Point]) -> Iterator[Look]:
+    """All places where packets are looked at.
+
+    At the points `tracked` that is behind connection tracking, at those `twice` before it and once
+    more behind it.
+    """
+    for point in Point:
+        if point in tracked:
+            yield Look(TRACKED[point], point)
+        else:
+            yield Look(point.value, point)
+        if point in twice:
+            yield Look(TRACKED[point], point, counts=False)
+    yield Look(DELIVERED, Point.ARRIVING, again=True, counts=False)
+
+
+def tracked_points(tables: Iterable[KernelTable]) -> frozenset[Point]:
+    """Where packets have to be looked at behind connection tracking."""
+    points = (table.id.points for table in tables if table.id.opening)
+    return frozenset().union(*points) & TRACKED.keys()
 
 
 @dataclass(slots=True)
@@ -118,3 +139,8 @@ def is_block(table: KernelTable) -> bool:
 def is_of_me(table: KernelTable) -> bool:
     """Whether the table is for packets from or to this host."""
     return ME in (table.id.source, table.id.destination)
+
+
+def is_of_links(table: KernelTable) -> bool:
+    """Whether the table is for packets of some links only."""
+    return bool(table.id.interface_type or table.id.interface_name)

@@ -175,7 +175,7 @@ def new_chain(table: str, chain: str, hook: str = "", priority: int = 0) -> Mess
 
 
 def delete_chain(table: str, chain: str) -> Message:
-    """Delete a chain that has no rules and that no rule jumps to."""
+    """Delete a chain with its rules; no rule may jump to it."""
     attrs = [("NFTA_CHAIN_TABLE", table), ("NFTA_CHAIN_NAME", chain)]
     return Message(DELCHAIN, 0, _encode(nft.nft_chain_msg(), attrs), f"chain {chain}")
 

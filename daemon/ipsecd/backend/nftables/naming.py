@@ -36,6 +36,13 @@ HOOKS = {
 connection tracking and DNAT; leaving ones after srcnat (100). ``enum nf_ip_hook_priorities`` in
 include/uapi/linux/netfilter_ipv4.h."""
 
+TRACKED = {Point.ARRIVING: "arriving_tracked", Point.SENDING: "sending_tracked"}
+"""The base chains that look at packets instead where connections count. Leaving packets have been
+seen by connection tracking in any case."""
+
+TRACKED_HOOKS = {"arriving_tracked": ("prerouting", -199), "sending_tracked": ("output", -199)}
+"""Behind connection tracking (-200), before DNAT (-100). They exist only while they are needed."""
+
 _TYPE_NFPROTO, _TYPE_IPV4, _TYPE_IPV6, _TYPE_PROTOCOL, _TYPE_SERVICE = 2, 7, 8, 12, 13
 
 

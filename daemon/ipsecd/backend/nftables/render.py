@@ -7,7 +7,9 @@ Pure: the same tables give the same rules. Invariants:
 2. A table that needs ports is never looked up for a later fragment, nor for a packet whose ports
    cannot be read: a fragment takes a chain of its own, the other packet is dropped as unparsable.
 3. No rule loads what connection tracking knows, except where a permit has to keep its rank against
-   a block of packets that leave from this host's addresses, or where somebody translates addresses.
+   a block of packets that leave from this host's addresses, where somebody translates addresses, or
+   where a table is for packets that open a connection. Only then does the whole ranking of a point
+   stand behind connection tracking (see ``placement``).
 4. A packet counts once. A permit does not count when it is looked at again because the packet is
    delivered here or leaves. A block counts then, because it has not dropped the packet before.
 
@@ -24,15 +26,17 @@ from dataclasses import dataclass, field
 from ipsecd.backend.nftables import expressions as ex
 from ipsecd.backend.nftables.chains import DELIVERED_TYPES, FamilyChains
 from ipsecd.backend.nftables.looks import (
-    LOOKS,
     KernelTable,
     Look,
     Ruleset,
     is_block,
+    is_of_links,
+    looks,
+    tracked_points,
     worth_looking_at,
 )
 from ipsecd.backend.nftables.messages import ACCEPT, GOTO, JUMP, RETURN
-from ipsecd.backend.nftables.naming import chain
+from ipsecd.backend.nftables.naming import HOOKS, chain
 from ipsecd.backend.nftables.surroundings import Surroundings
 from ipsecd.compiler.classifier import in_order
 from ipsecd.model.addresses import Family
@@ -50,13 +54,16 @@ def render(
     drop_unparsable: bool,
     points: frozenset[Point] = frozenset(Point),
     surroundings: Surroundings,
+    twice: frozenset[Point] = frozenset(),
 ) -> Ruleset:
     """The chains and rules for `tables`, which are in the order of their rank.
 
-    Packets are looked at only on `points`; another backend looks at the others.
+    Packets are looked at only on `points`; another backend looks at the others. At the points
+    `twice` they are looked at before connection tracking and behind it.
     """
     rendering = _Rendering(tables, exemptions, drop_unparsable, points, surroundings)
-    for look in LOOKS:
+    rendering.rules.chains |= {name: [] for name in HOOKS}
+    for look in looks(tracked_points(tables) & points, twice):
         rendering.rules.chains[look.base] = []
         chains_of_families = rendering.family_chains(look)
         if chains_of_families:
@@ -122,7 +129,7 @@ def _branch_to_vrf(rendering: _Rendering, look: Look) -> None:
     if look.point is Point.LEAVING:
         return
     chains_of_families = rendering.family_chains(look.vrf) if look.vrf else []
-    if look.again and not any(table.id.interface_type for table in rendering.tables):
+    if look.again and not any(map(is_of_links, rendering.tables)):
         return
     in_vrf = ex.link_kind(look.link_kind, "vrf")
     if look.vrf and chains_of_families:

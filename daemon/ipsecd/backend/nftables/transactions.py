@@ -19,6 +19,7 @@ from ipsecd.backend.nftables.naming import (
     DIALUP_TYPES,
     HOOKS,
     TABLE,
+    TRACKED_HOOKS,
     UNPARSABLE,
     WITH_TRANSPORT,
     counter_name,
@@ -137,10 +138,15 @@ def replace_rules(ruleset: Ruleset, mark: str, present: Iterable[str]) -> list[M
     there = set(present) - BASE_CHAINS
     steps = [nft.delete_all_rules(TABLE)]
     steps += [nft.delete_chain(TABLE, name) for name in sorted(there - wanted)]
-    steps += [nft.new_chain(TABLE, name) for name in sorted(wanted - there)]
+    steps += [new_chain(name) for name in sorted(wanted - there)]
     for name, rules in ruleset.chains.items():
         steps += [nft.new_rule(TABLE, name, parts, text) for parts, text in rules]
     return steps
+
+
+def new_chain(name: str) -> Message:
+    """Create a chain; some are base chains, by their name."""
+    return nft.new_chain(TABLE, name, *TRACKED_HOOKS.get(name, ()))
 
 
 def _set_key(entry: Entry) -> bytes:

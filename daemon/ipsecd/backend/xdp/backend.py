@@ -24,7 +24,7 @@ from ipsecd.backend.xdp.coverage import covered_interfaces
 from ipsecd.backend.xdp.events import Events
 from ipsecd.backend.xdp.links import Attachment, Links
 from ipsecd.backend.xdp.mounts import is_bpf_file_system
-from ipsecd.backend.xdp.program import count_steps
+from ipsecd.backend.xdp.program import count_steps, unknown_to_programs
 from ipsecd.backend.xdp.programs import Programs
 from ipsecd.compiler.classifier import Classifier, HasTableId
 from ipsecd.compiler.tables import TableId
@@ -34,7 +34,6 @@ from ipsecd.host.interfaces import HostState, read_host
 from ipsecd.model.packets import Point
 from ipsecd.model.values import Origin
 from ipsecd.progress import Tell, silent
-from ipsecd.quoting import quote
 
 _MAPS = "maps-"
 LINKS_A_LOOK = 128
@@ -94,9 +93,9 @@ class XdpBackend:
     def check(self, classifier: Classifier) -> None:
         """Raise ``LimitExceeded`` for a policy of more steps than a packet can take.
 
-        Raise ``Refused`` for local processes if nobody else judges: programs do not see who sends.
+        Raise ``Refused`` for what programs do not know, if nobody else judges.
         """
-        self._require_no_senders(classifier.tables)
+        self._require_all_known(classifier.tables)
         limit = self._loaded().max_steps
         steps = count_steps(classifier)
         if steps > limit:
@@ -135,7 +134,7 @@ class XdpBackend:
 
     def apply(self, classifier: Classifier, volatile: Volatile) -> None:
         """Put the whole state in force."""
-        self._require_no_senders((*classifier.tables, *volatile.tables))
+        self._require_all_known((*classifier.tables, *volatile.tables))
         if self._classifier is None or self._drifted or not self._loaded().has_room(classifier):
             self._install(classifier, volatile)
         else:
@@ -152,7 +151,7 @@ class XdpBackend:
 
     def change(self, delta: Delta, volatile: Volatile) -> None:
         """Add and remove dynamic entries."""
-        self._require_no_senders(volatile.tables)
+        self._require_all_known(volatile.tables)
         programs = self._loaded()
         programs.points = self.points
         programs.change(delta, volatile)
@@ -256,12 +255,10 @@ class XdpBackend:
 
     # -- inside ----------------------------------------------------------------------------------
 
-    def _require_no_senders(self, tables: Iterable[HasTableId]) -> None:
-        named = next((table.id.process for table in tables if table.id.process), None)
-        if named and self._alone:
+    def _require_all_known(self, tables: Iterable[HasTableId]) -> None:
+        if self._alone and (unknown := unknown_to_programs(tables)):
             raise Refused(
-                f"{quote(named)} cannot be told apart here: this kernel has no nf_tables, and "
-                "programs do not see who sends a packet",
+                f"this kernel has no nf_tables, and programs do not know {unknown}",
                 "name addresses or ports, or use a kernel with nf_tables",
             )
 

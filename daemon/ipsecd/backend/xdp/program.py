@@ -29,6 +29,7 @@ from ipsecd.model.exemptions import Cast, Pattern, exemption
 from ipsecd.model.fields import ME
 from ipsecd.model.packets import Point
 from ipsecd.model.values import Action, Origin
+from ipsecd.quoting import quote
 
 POINTS = (Point.ARRIVING, Point.SENDING, Point.LEAVING)
 FAMILY_ORDER = (Family.IPV4, Family.IPV6)
@@ -44,6 +45,27 @@ class DynamicTable(NamedTuple):
     number: int
 
 
+def drops(table: TableId) -> bool:
+    """Whether programs drop what matches the table.
+
+    They do not know connections, nor the names of links. What such a table may match they leave to
+    nftables, as they leave it what a permit matches.
+    """
+    return table.action is Action.BLOCK and not table.opening and not table.interface_name
+
+
+def unknown_to_programs(tables: Iterable[HasTableId]) -> str:
+    """What some table asks of a packet that programs do not know, in words; "" if there is none."""
+    for table in tables:
+        if table.id.process:
+            return f"who sends a packet: {quote(table.id.process)}"
+        if table.id.interface_name:
+            return f"the names of interfaces: {quote(table.id.interface_name)}"
+        if table.id.opening:
+            return "which packets open a connection"
+    return ""
+
+
 def needs_translation(tables: Iterable[HasTableId], family: Family) -> bool:
     """Whether a permit that names no ``me`` outranks a block of packets that leave from ``me``.
 
@@ -54,7 +76,7 @@ def needs_translation(tables: Iterable[HasTableId], family: Family) -> bool:
         for table in in_order(tables, Point.LEAVING)
         if table.id.family is family and Point.LEAVING in table.id.points
     ]
-    blocks = [n for n, table in enumerate(leaving) if table.action is Action.BLOCK]
+    blocks = [n for n, table in enumerate(leaving) if drops(table)]
     return bool(blocks) and any(table.source != ME for table in leaving[: blocks[-1]])
 
 
@@ -70,7 +92,7 @@ def groups(
         and (point is not Point.LEAVING or table.id.source == ME)
     ]
     all_groups: list[tuple[HasTableId, ...]] = []
-    for _, run in itertools.groupby(looked_up, lambda table: table.id.action):
+    for _, run in itertools.groupby(looked_up, lambda table: drops(table.id)):
         shared: dict[TableId, list[HasTableId]] = {}
         for table in run:
             shared.setdefault(_shared_id(table), []).append(table)
@@ -119,8 +141,8 @@ def steps(group: tuple[HasTableId, ...], image: Image, *, alone: bool) -> list[b
     Programs that judge `alone` count all matches; else the next backend counts what they permit.
     """
     table_id = group[0].id
-    conditions = abi.BLOCKS if table_id.action is Action.BLOCK else 0
-    conditions |= abi.COUNTS if alone or table_id.action is Action.BLOCK else 0
+    conditions = abi.BLOCKS if drops(table_id) else 0
+    conditions |= abi.COUNTS if alone or drops(table_id) else 0
     conditions |= abi.IF_SOURCE_ME if table_id.source == ME else 0
     conditions |= abi.IF_DESTINATION_ME if table_id.destination == ME else 0
     conditions |= abi.IF_PORTS if table_id.needs_transport else 0
