@@ -79,7 +79,7 @@ PROTOCOLS = st.one_of(
 )
 
 
-TYPES = (0, 3, 8, 11, 128, 135)
+TYPES = (0, 2, 3, 3, 8, 11, 128, 135, 143)
 MESSAGES = st.one_of(
     st.sampled_from(sorted(ICMP_NAMES)).map(lambda name: IcmpMessage(*ICMP_NAMES[name])),
     st.builds(
@@ -227,7 +227,7 @@ def packets(draw: st.DrawFn, points: tuple[Point, ...] = tuple(Point)) -> Packet
         protocol,
         *ports,
         later_fragment=fragment,
-        hop_limit=draw(st.sampled_from([64, 255])),
+        hop_limit=draw(st.sampled_from([64, 255, 1])),
         interface=draw(st.sampled_from(LINKS)),
         opening=draw(st.booleans()),
     )
@@ -368,7 +368,7 @@ def packets_for(draw: st.DrawFn, policy: Policy, host: Host = HOST) -> Packet:
         draw(ports),
         interface_type=draw(st.sampled_from([InterfaceType.LAN, InterfaceType.DIALUP, None])),
         later_fragment=fragment,
-        hop_limit=draw(st.sampled_from([64, 255])),
+        hop_limit=draw(st.sampled_from([64, 255, 1])),
         interface=draw(st.sampled_from(LINKS)),
         opening=draw(st.booleans()),
     )

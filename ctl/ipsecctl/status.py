@@ -15,7 +15,7 @@ TYPE_CHECKING = False  # typing itself would cost more start-up time than this m
 if TYPE_CHECKING:
     from typing import Any
 
-ESSENTIALS = ("neighbour-discovery", "dhcp-client")
+ESSENTIALS = ("neighbour-discovery", "dhcp-client", "path-mtu")
 _DIGEST_SHOWN = 12
 
 

@@ -86,7 +86,11 @@ def test_the_defaults_are_safe() -> None:
     """What cannot be parsed is dropped, both essentials are kept, and no exemption is set."""
     config = Config()
     assert config.unparsable is Unparsable.DROP
-    assert [e.name for e in config.exemptions] == ["neighbour-discovery", "dhcp-client"]
+    assert [e.name for e in config.exemptions] == [
+        "neighbour-discovery",
+        "dhcp-client",
+        "path-mtu",
+    ]
     assert config.on_stop is OnStop.WITHDRAW
     assert config.boot is Boot.PERMIT
 
