@@ -155,7 +155,9 @@ def in_force(
         dynamic = draw(st.booleans())
         origin = Origin("dynamic" if dynamic else "static", "" if dynamic else "P", f"r{number}")
         action = draw(st.sampled_from(Action))
-        drawn.append(InForce(origin, draw(filters()), action, draw(asked or conditions())))
+        drawn.append(
+            InForce(origin, draw(filters()), action, draw(conditions() if asked is None else asked))
+        )
     return drawn
 
 
