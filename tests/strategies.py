@@ -145,6 +145,12 @@ def types_of_links() -> st.SearchStrategy[Conditions]:
     return kinds.map(lambda kind: Conditions(kind) if kind else ALWAYS)
 
 
+def conditions_of_links() -> st.SearchStrategy[Conditions]:
+    """Types of links, and names of which some are that of the wire."""
+    names = st.sampled_from(["wire", "w*", "wi*", "wired", "x*"]).map(LinkName)
+    return st.one_of(types_of_links(), types_of_links(), names.map(Conditions))
+
+
 @st.composite
 def in_force(
     draw: st.DrawFn, most: int = 8, *, asked: st.SearchStrategy[Conditions] | None = None
