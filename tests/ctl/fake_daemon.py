@@ -43,6 +43,7 @@ STATUS: dict[str, Any] = {
     "container_engines": [],
     "domain": None,
     "warnings": [],
+    "gaps": [],
 }
 DOCUMENT = """\
 policy: Web
@@ -129,6 +130,7 @@ EXAMINATION: dict[str, Any] = {
     "features": ["owned"],
     "troubles": [],
     "warnings": [],
+    "gaps": [],
     "assessments": [
         {
             "name": "nftables",

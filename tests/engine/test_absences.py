@@ -169,3 +169,11 @@ def test_many_changed_rules_are_summed_up(site: Site) -> None:
     outcome = call(site, "ApplyPolicy", **parameters)["outcome"]
     assert outcome["message"].endswith("\nand 160 more lines")
     assert len(outcome["changes"]) == 200
+
+
+def test_what_the_kernel_cannot_judge_is_said(site: Site) -> None:
+    """As the backend says it, by both who are asked."""
+    assert call(site, "Status")["status"]["gaps"] == []
+    site.backend.gaps = ("some packets are not seen",)
+    assert call(site, "Status")["status"]["gaps"] == ["some packets are not seen"]
+    assert call(site, "Examine")["examination"]["gaps"] == ["some packets are not seen"]

@@ -57,6 +57,7 @@ def _status(engine: Engine, _: Request) -> dict[str, Any]:
         "container_engines": states_of_engines(engine),
         "domain": domain_state(engine),
         "warnings": absences(engine, filters_by_name(engine)),
+        "gaps": list(engine.backend.gaps),
     }
     return {"status": status}
 
@@ -116,7 +117,7 @@ def _examine(engine: Engine, _: Request) -> dict[str, Any]:
         if setting != AUTO
         else "auto stands for it: it needs nothing that a host may lack, and no packet waits for it"
     )
-    name, features = engine.ask(lambda backend: (backend.name, backend.probe()))
+    name, features, gaps = engine.ask(lambda backend: (backend.name, backend.probe(), backend.gaps))
     return {
         "examination": {
             "setting": setting,
@@ -125,6 +126,7 @@ def _examine(engine: Engine, _: Request) -> dict[str, Any]:
             "features": list(features),
             "troubles": _troubles(engine),
             "warnings": absences(engine, filters_by_name(engine)),
+            "gaps": list(gaps),
             "assessments": [],
         }
     }
