@@ -168,6 +168,29 @@ def test_names_are_looked_up_by_the_fetcher(machine: Machine) -> None:
     machine.run("ipsecctl", "unblock", "by-name")
 
 
+def test_what_verifies_has_no_capabilities(machine: Machine) -> None:
+    """Under the unit it is root without any power of root, and can neither connect nor write."""
+    what = (
+        "import os",
+        "print(open('/proc/self/status').read())",
+        "print('listed', os.listdir('/etc/ipsecd'))",
+    )
+    lines = ";".join(what)
+    command = "/usr/bin/python3 -I -m ipsecd.host.confined timeit -n1 -r1"
+    drop_in(machine, f'[Service]\\nExecStartPre=-/usr/bin/env TMPDIR=/tmp {command} "{lines}"\\n')
+    try:
+        machine.ctl("restart", "ipsecd.service")
+        said = machine.run("journalctl", "-u", "ipsecd.service", "-n", "200", "--no-pager")
+    finally:
+        no_drop_in(machine)
+    found = {name: int(value, 16) for name, value in re.findall(r"(Cap\w+):\s+([0-9a-f]+)", said)}
+    names = ("CapInh", "CapPrm", "CapEff", "CapAmb")
+    assert {name: found[name] for name in names} == dict.fromkeys(names, 0), said
+    assert re.search(r"NoNewPrivs:\s+1", said)
+    assert "PermissionError" in said
+    assert "listed" not in said
+
+
 def test_the_fetcher_runs_confined(machine: Machine) -> None:
     """Under all that its unit forbids it brings a policy from a directory."""
     assert machine.ctl("is-enabled", "ipsecd-domain", check=False).strip() == "static"
@@ -326,7 +349,12 @@ def test_stop_withdraws_and_start_restores(machine: Machine) -> None:
         lambda: machine.ctl("is-active", "ipsecd.socket", check=False).strip() == "inactive"
     )
     assert "cannot be reached" in machine.run("ipsecctl", "status", check=False)
+    # The fetcher does not knock at a door that is closed.
+    assert eventually(
+        lambda: machine.ctl("is-active", "ipsecd-domain", check=False).strip() == "inactive"
+    )
     machine.ctl("start", "ipsecd.service")
+    assert eventually(lambda: machine.ctl("is-active", "ipsecd-domain").strip() == "active")
     assert eventually(machine.is_quiet)
     assert machine.leaked(lambda: machine.run("ipsecctl", "status")) == 0
 
