@@ -177,8 +177,10 @@ REPLIES: dict[str, dict[str, Any]] = {
     "GetPolicy": {
         "document": DOCUMENT,
         "path": "/p/web.yaml",
+        "store": "static",
         "assigned": False,
         "id": "509492ea-1214-4f50-bf43-9cac2b538518",
+        "overriding": None,
     },
     "ListDynamic": {"rules": []},
     "ListNames": {
