@@ -24,7 +24,7 @@ UNPACKED = Path(__file__).parents[2] / "build/servers"
 CLIENTS, PEERS, WEB = 2379, 2380, 8080
 NGINX = """
 daemon off; master_process off; pid {directory}/nginx.pid; error_log {directory}/error.log;
-events {{ worker_connections 4096; }}
+events {{ worker_connections 16384; }}
 http {{
   access_log {directory}/access.log;
   client_body_temp_path {directory}/tmp; proxy_temp_path {directory}/tmp;

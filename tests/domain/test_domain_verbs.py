@@ -9,7 +9,6 @@ import re
 import shlex
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from ipsecctl.options import find_action, parse_options
 from ipsecctl.verbs import VERBS
 from ipsecd_domain.repository.rotation import keygen
 from tests.ctl.conftest import Run
-from tests.ctl.fake_daemon import DOMAIN, FakeDaemon
+from tests.ctl.fake_daemon import DOMAIN, FakeDaemon, served
 from tests.domain.certificates import Authority
 from tests.domain.fake_web import fake_web
 from tests.domain.fleets import WEB, Fleet, now
@@ -35,13 +34,8 @@ class Daemon(FakeDaemon):
 
 @pytest.fixture
 def daemon(monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
-    with tempfile.TemporaryDirectory(prefix="ipsecctl-") as directory:
-        daemon = Daemon(Path(directory) / "ipsecd.sock")
-        monkeypatch.setenv("IPSECD_SOCKET", str(daemon.path))
-        try:
-            yield daemon
-        finally:
-            daemon.close()
+    with served(Daemon, monkeypatch) as fake:
+        yield fake
 
 
 @pytest.fixture
