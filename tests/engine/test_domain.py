@@ -328,7 +328,13 @@ def test_a_broken_local_file_is_no_failure_meanwhile(site: Site, engine: Engine)
 def test_a_document_that_is_no_policy_is_refused(site: Site, engine: Engine) -> None:
     """What is in force stays, in the kernel and on disk."""
     publish(engine, CENTRAL)
-    for document in ("nonsense", "policy: X\nrules: [{rule: R, action: eat, filters: ['*=0']}]\n"):
+    bomb = "".join(f"x{n}: &x{n} [{f'*x{n - 1}, ' * 9}]\n" for n in range(1, 20))
+    for document in (
+        "nonsense",
+        "policy: X\nrules: [{rule: R, action: eat, filters: ['*=0']}]\n",
+        f"policy: X\nx0: &x0 [y]\n{bomb}",
+        "[" * 100_000,
+    ):
         with pytest.raises(InvalidInput):
             publish(engine, document, 2)
         assert blocked(site) == {3}
