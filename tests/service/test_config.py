@@ -15,8 +15,9 @@ from ipsecd.config import (
     load_config,
     parse_config,
 )
-from ipsecd.config.domain import DomainSettings, without_password
+from ipsecd.config.domain import DomainSettings
 from ipsecd.errors import InvalidInput, NotFound, StoreFailed
+from ipsecd.quoting import without_password
 
 EVERYTHING = b"""\
 # Settings of ipsecd.
