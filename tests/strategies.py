@@ -320,9 +320,10 @@ def expectations(draw: st.DrawFn) -> Expectation:
     tail = draw(st.sampled_from(["", " fragment", "  in eth0", " out ppp0", " in lo"]))
     if "fragment" not in tail and draw(st.booleans()):
         name = draw(st.sampled_from(["tcp", "UDP", "17", "sctp"]))
-        ports = draw(st.tuples(st.integers(0, 65535), st.integers(0, 65535)))
+        source_ports = st.one_of(st.none(), st.integers(0, 65535))
+        ports = (draw(source_ports), draw(st.integers(0, 65535)))
         sides = [
-            f"[{side}]:{port}" if ":" in side else f"{side}:{port}"
+            (f"[{side}]" if ":" in side else side) + ("" if port is None else f":{port}")
             for side, port in zip(sides, ports, strict=True)
         ]
     else:
@@ -331,6 +332,7 @@ def expectations(draw: st.DrawFn) -> Expectation:
             name += draw(st.sampled_from(["", "/echo-request", "/ping/0", "/Redirect/1", "/200/7"]))
     if sides[0].startswith("me") and " in " not in tail:
         tail += draw(st.sampled_from(["", " by service:Web.service", " by cgroup:/a/b"]))
+    tail += draw(st.sampled_from(["", "", " opening", "  reply", " established"]))
     verdict = draw(st.sampled_from(["block", "Permit  "]))
     return parse_expectation(f"{verdict} {name} {sides[0]} > {sides[1]}{tail}")
 

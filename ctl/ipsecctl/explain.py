@@ -11,7 +11,8 @@ from ipsecctl.options import Options
 from ipsecctl.presentation import paint_action
 from ipsecd.language.documents import parse_policy
 from ipsecd.language.explanations import answer_to_json, explanation_to_json
-from ipsecd.language.packets import assumed_types, parse_packet, to_packet
+from ipsecd.language.packets import parse_packet
+from ipsecd.language.seen import assumed_types, to_packet
 from ipsecd.model.addresses import Network
 from ipsecd.model.exemptions import ESSENTIALS
 from ipsecd.model.explanation import explain
@@ -19,6 +20,11 @@ from ipsecd.model.packets import Host
 from ipsecd.model.values import Store, filters_of
 from ipsecd.output import broken, flush, say, say_json
 from ipsecd.quoting import quote
+
+_OPENING = (
+    "Some rules are only for packets that open a connection: one that was open before the first of "
+    "them was in force is known from its next packet out."
+)
 
 
 def run(client: Client, options: Options) -> int:
@@ -31,6 +37,8 @@ def run(client: Client, options: Options) -> int:
         say_json(explanation)
     else:
         _print(explanation)
+        if explanation.get("when_opening"):
+            say(_OPENING)
     return DONE
 
 
@@ -38,6 +46,7 @@ def _offline(options: Options, path: str) -> int:
     policy = parse_policy(read_bytes(path), path)
     filters = filters_of(policy, Store.STATIC)
     host = Host(frozenset(_own(address) for address in options.values.get("--me", [])))
+    is_told = False
     for line in lines_of(options.argument()):
         if broken():
             break
@@ -45,13 +54,18 @@ def _offline(options: Options, path: str) -> int:
             continue
         parsed = parse_packet(line.strip())
         packet = to_packet(parsed, host, assumed_types(parsed.interface))
-        explanation = explain(filters, packet, host, ESSENTIALS)
+        explanation = explain(
+            filters, packet, host, ESSENTIALS, any_source_port=parsed.any_source_port
+        )
         if options.has("--json"):
             # Whoever writes packets into a pipe may wait for each answer.
             say_json(answer_to_json(explanation), indent=None)
             flush()
         else:
             _print(explanation_to_json(explanation))
+            is_told = is_told or explanation.connections_count
+    if is_told:
+        say(_OPENING)
     return DONE
 
 
@@ -65,17 +79,38 @@ def _own(text: str) -> tuple[Any, int]:
 
 
 def _print(explanation: dict[str, Any]) -> None:
-    say(f"{paint_action(explanation['decision'])}  {explanation['packet']}")
-    if explanation["by"]:
-        say(f"  by      {_words(explanation['by'])}")
-    else:
-        say(f"  by      {explanation['reason']}")
-    for beaten in explanation["beaten"]:
-        say(f"  beats   {_words(beaten)}")
-    leaving = explanation.get("leaving")
-    if leaving and leaving["by"]:
+    _print_judgement(explanation)
+    _print_leaving(explanation.get("leaving"))
+    # A daemon that is older does not answer what follows.
+    if known := explanation.get("established"):
+        _print_judgement(known, "part of an open connection: ")
+        _print_leaving(explanation.get("established_leaving"))
+
+
+def _print_leaving(leaving: dict[str, Any] | None) -> None:
+    if leaving and (leaving["by"] or len(leaving.get("source_ports") or ()) > 1):
         say("and if it leaves under this host's address:")
-        _print(leaving)
+        _print_judgement(leaving)
+
+
+def _print_judgement(judgement: dict[str, Any], what: str = "") -> None:
+    say(f"{what}{paint_action(judgement['decision'])}  {judgement['packet']}")
+    say(f"  by      {_by(judgement)}")
+    for beaten in judgement["beaten"]:
+        say(f"  beats   {_words(beaten)}")
+    ports = judgement.get("source_ports") or []
+    if len(ports) == 1:
+        say("  from    any source port")
+        return
+    for one in ports:
+        numbers = str(one["first"])
+        if one["last"] != one["first"]:
+            numbers += f"-{one['last']}"
+        say(f"  from port {numbers}: {paint_action(one['decision'])}, by {_by(one)}")
+
+
+def _by(judgement: dict[str, Any]) -> str:
+    return _words(judgement["by"]) if judgement["by"] else judgement["reason"]
 
 
 def _words(match: dict[str, str]) -> str:

@@ -198,8 +198,9 @@ _GROUPS: dict[str, tuple[Verb, ...]] = {
         Verb("stats", "what every rule has matched", "show:stats",
              example="ipsecctl stats", also=("counters",)),
         Verb("explain", "which filter decides about a packet, and which it beats", "explain:run",
-             (Argument("PACKET", 'such as "udp 203.0.113.7:4000 > me:1434"; with --offline, - '
-                       "reads one a line from standard input", joined=True),),
+             (Argument("PACKET", 'such as "udp 203.0.113.7:4000 > me:1434" or "tcp 203.0.113.7 > '
+                       'me:22"; with --offline, - reads one a line from standard input',
+                       joined=True),),
              (
                  Option("--offline", "ask no daemon; --json answers with one object a line"),
                  Option("--policy", "what is in force, for --offline", "FILE", required=True,

@@ -108,7 +108,11 @@ EXPLANATION: dict[str, Any] = {
     },
     "beaten": [],
     "packet": "tcp 203.0.113.7:4000 > 192.168.1.1:80",
+    "source_ports": None,
     "leaving": None,
+    "established": None,
+    "established_leaving": None,
+    "when_opening": False,
 }
 SUMMARY = {
     "name": "Web",

@@ -185,6 +185,70 @@ def test_explain_offline_lets_essentials_pass(run: Run, tmp_path: Path) -> None:
     assert "dhcp-client" in text.out
 
 
+OPENING = """\
+policy: Nothing gets in unasked
+rules:
+  - rule: In
+    action: block
+    when: opening
+    filters: ["*=0"]
+  - rule: Shell
+    action: permit
+    when: opening
+    filters: ["*=0:22:TCP"]
+"""
+
+
+def test_explain_offline_tells_of_open_connections(run: Run, tmp_path: Path) -> None:
+    """Only where they make a difference; what a packet is can be said at its end."""
+    file = tmp_path / "opening.yaml"
+    file.write_text(OPENING)
+    line = "tcp 203.0.113.7:4000 > me:23"
+    (answer,) = explain(run, file, "--me", "192.0.2.1", line)
+    assert answer["decision"] == "block"
+    known = answer["established"]
+    assert isinstance(known, dict)
+    assert (known["decision"], known["by"]) == ("permit", None)
+    for word, decision in (("opening", "block"), ("reply", "permit"), ("established", "permit")):
+        (answer,) = explain(run, file, "--me", "192.0.2.1", f"{line} {word}")
+        assert answer["decision"] == decision
+        assert ("established" in answer) is (word == "opening")
+    file.write_text(OPENING.replace("    when: opening\n", ""))
+    (answer,) = explain(run, file, "--me", "192.0.2.1", line)
+    assert set(answer) == {"decision", "by", "beaten"}
+
+
+def test_explain_offline_says_once_what_opening_rules_do_not_know(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many packets are explained, behind all of them."""
+    file = tmp_path / "opening.yaml"
+    file.write_text(OPENING)
+    packets = "tcp 203.0.113.7:4000 > me:22\nudp 203.0.113.7:53 > me:40000\n"
+    monkeypatch.setattr(sys, "stdin", io.StringIO(packets))
+    words = ("explain", "--offline", "--policy", str(file), "--me", "192.0.2.1", "-")
+    lines = run("ipsecctl", *words).out.splitlines()
+    assert [line for line in lines if "next packet out" in line] == lines[-1:]
+    assert lines.count("part of an open connection: permit  udp 203.0.113.7:53 > 192.0.2.1:40000 "
+                       "established") == 1  # fmt: skip
+
+
+def test_explain_offline_takes_packets_without_a_source_port(run: Run, tmp_path: Path) -> None:
+    """The answer has the verdict for each range of ports, and first that for a usual one."""
+    file = tmp_path / "ports.yaml"
+    file.write_text(OPENING + '  - {rule: DNS, action: permit, filters: ["*:53=0::TCP"]}\n')
+    (answer,) = explain(run, file, "--me", "192.0.2.1", "tcp 203.0.113.7 > me:23 opening")
+    assert answer["decision"] == "block"
+    ranges = answer["source_ports"]
+    assert isinstance(ranges, list)
+    found = [(one["first"], one["last"], one["decision"]) for one in ranges]
+    assert found == [(0, 52, "block"), (53, 53, "permit"), (54, 65535, "block")]
+    words = ("explain", "--offline", "--policy", str(file), "--me", "192.0.2.1")
+    lines = run("ipsecctl", *words, "tcp me > 203.0.113.7:443").out.splitlines()
+    assert lines[0] == "permit  tcp 192.0.2.1 > 203.0.113.7:443"
+    assert lines[2] == "  from    any source port"
+
+
 def test_explain_offline_tells_of_what_leaves_as_this_hosts(run: Run, tmp_path: Path) -> None:
     """The text is that of the daemon: a forwarded packet may be blocked when it leaves."""
     file = tmp_path / "out.yaml"

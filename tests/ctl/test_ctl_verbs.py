@@ -480,7 +480,8 @@ def test_explain_names_the_deciding_filter(daemon: FakeDaemon, run: Run) -> None
 def test_explain_tells_of_what_leaves_as_this_hosts(daemon: FakeDaemon, run: Run) -> None:
     """A forwarded packet that may pass can be blocked when its source is translated."""
     permitted = {**EXPLANATION, "by": None, "reason": "no filter", "decision": "permit"}
-    leaving = {key: value for key, value in EXPLANATION.items() if key != "leaving"}
+    members = ("decision", "reason", "by", "beaten", "packet", "source_ports")
+    leaving = {key: EXPLANATION[key] for key in members}
     daemon.replies["Explain"] = {"explanation": {**permitted, "leaving": leaving}}
     lines = run("ipsecctl", "explain", "tcp 10.0.0.5:5 > 1.2.3.4:6").out.splitlines()
     assert lines[0].startswith("permit")
@@ -490,6 +491,32 @@ def test_explain_tells_of_what_leaves_as_this_hosts(daemon: FakeDaemon, run: Run
         "explanation": {**permitted, "leaving": {**leaving, "by": None, "decision": "permit"}}
     }
     assert "leaves" not in run("ipsecctl", "explain", "tcp 10.0.0.5:5 > 1.2.3.4:6").out
+
+
+def test_explain_tells_of_open_connections_and_source_ports(daemon: FakeDaemon, run: Run) -> None:
+    """Where they make a difference, with a line for each range of ports, and a note once."""
+    permitted = {"decision": "permit", "reason": "no filter", "by": None}
+    block = {key: EXPLANATION[key] for key in ("decision", "reason", "by")}
+    ports = [
+        {"first": 0, "last": 52, **block},
+        {"first": 53, "last": 53, **permitted},
+        {"first": 54, "last": 65535, **block},
+    ]
+    known: dict[str, Any] = {**permitted, "beaten": [], "packet": "P established"}
+    known["source_ports"] = [{"first": 0, "last": 65535, **permitted}]
+    answer = {**EXPLANATION, "source_ports": ports, "established": known, "when_opening": True}
+    daemon.replies["Explain"] = {"explanation": answer}
+    lines = run("ipsecctl", "explain", "tcp 203.0.113.7 > me:80").out.splitlines()
+    assert lines[2].startswith("  from port 0-52: block, by block *=0:80:TCP")
+    assert lines[3] == "  from port 53: permit, by no filter"
+    assert lines[4].startswith("  from port 54-65535: block")
+    assert lines[5:8] == [
+        "part of an open connection: permit  P established",
+        "  by      no filter",
+        "  from    any source port",
+    ]
+    assert "known from its next packet out" in lines[8]
+    assert len(lines) == 9
 
 
 def test_bad_filter_is_shown_with_a_caret(daemon: FakeDaemon, run: Run) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ipsecd.errors import InvalidInput
-from ipsecd.language.packets import format_packet, parse_packet, to_packet
+from ipsecd.language.packets import format_packet, parse_packet
+from ipsecd.language.seen import to_packet
 from ipsecd.model.addresses import Family
 from ipsecd.model.packets import Host
 from ipsecd.model.values import InterfaceType
@@ -22,6 +23,9 @@ SEEDS = (
     b"icmp ::1 > fe80::1 in lo",
     b"sctp 0:0 > me:65535 in eth0",
     b"icmp me > me in none",
+    b"tcp 10.0.0.2 > me:22 opening",
+    b"udp me > 10.0.0.2:53 out ppp0 reply",
+    b"icmp me > 10.0.0.2 by service:a.service established",
     b"> > >",
     b"tcp []:1 > [:]:1",
     b"\xff\xfe\x00",

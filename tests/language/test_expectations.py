@@ -60,7 +60,15 @@ def test_an_expectation_is_a_verdict_and_a_packet() -> None:
     assert found.action is Action.BLOCK
     assert found.text == "udp 203.0.113.7:4000 > me:1434 in ppp0"
     assert found.packet == Packet(
-        Point.ARRIVING, Family.IPV4, 0xCB007107, mine, 17, 4000, 1434, InterfaceType.DIALUP
+        Point.ARRIVING,
+        Family.IPV4,
+        0xCB007107,
+        mine,
+        17,
+        4000,
+        1434,
+        InterfaceType.DIALUP,
+        interface="ppp0",
     )
     assert parse_expectation("permit icmp me > 2001:db8::1").packet.point is Point.SENDING
 
@@ -68,7 +76,7 @@ def test_an_expectation_is_a_verdict_and_a_packet() -> None:
 BAD = [
     ('  - "drop tcp 192.0.2.1:4 > me:22"\n', 4, "does not begin with", "block or permit"),
     ('  - "block"\n', 4, "not a packet", "PROTOCOL SOURCE"),
-    ('  - "block tcp 192.0.2.1:4 > me"\n', 4, "leaves a port out", "give both"),
+    ('  - "block tcp 192.0.2.1:4 > me"\n', 4, "leaves the destination's port out", "give it"),
     ('  - "block tcp peer.example:4 > me:22"\n', 4, "'peer.example' is not an IP", "an address"),
     ('  - "block tcp container:web:4 > me:22"\n', 4, "container:web has another", "an address"),
     ('  - "block tcp 192.0.2.1:4 > container:web:80"\n', 4, "container:web has", "an address"),
@@ -107,6 +115,29 @@ def test_a_position_is_that_in_the_whole_text() -> None:
     with pytest.raises(InvalidInput) as caught:
         parse_expectation("block  tcp peer:4 > me:22")
     assert caught.value.position == len("block  tcp ")
+
+
+def test_an_expectation_can_be_of_every_source_port() -> None:
+    """And of the packets of a connection; both stay in the text as they were written."""
+    found = parse_expectation("block TCP 203.0.113.7 > me:22 established")
+    assert found.text == "tcp 203.0.113.7 > me:22 established"
+    assert found.any_source_port
+    assert not found.packet.opening
+    assert not parse_expectation("block tcp 203.0.113.7:4 > me:22 opening").any_source_port
+
+
+def test_the_ports_from_which_it_is_not_met_are_told() -> None:
+    """A permit by the source port opens everything to whoever sends from it."""
+    text = (
+        "policy: P\nrules:\n- {rule: In, action: block, filters: ['*=0']}\n"
+        "- {rule: Web, action: permit, filters: ['*:FROM=0::TCP']}\n"
+        "expect:\n- block tcp 203.0.113.7 > me:23\n"
+    )
+    for ports, said in (("443", "permitted from port 443 by"), ("1-5", "from ports 1-5 by")):
+        with pytest.raises(Refused, match=said):
+            must_be_met(parse_policy(text.replace("FROM", ports)))
+    with pytest.raises(Refused, match="it is permitted by"):
+        must_be_met(parse_policy(text.replace(":FROM", "")))
 
 
 def test_the_same_twice_is_once() -> None:

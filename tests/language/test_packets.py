@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ipsecd.errors import InvalidInput
-from ipsecd.language.packets import format_packet, parse_packet, to_packet
+from ipsecd.language.packets import format_packet, parse_packet
+from ipsecd.language.seen import to_packet
 from ipsecd.model.addresses import Family, Network, Process, Selector
 from ipsecd.model.packets import Host, Packet, Point
 from ipsecd.model.values import InterfaceType
@@ -168,6 +169,46 @@ def test_what_is_forwarded_may_leave_as_this_hosts() -> None:
     assert packet.leaving(Host()) is None
 
 
+@pytest.mark.parametrize(
+    ("tail", "opening"),
+    [("", True), (" opening", True), (" reply", False), (" established", False)],
+)
+def test_the_last_word_says_what_it_is_to_a_connection(tail: str, opening: bool) -> None:
+    """Without one it opens a connection; also behind all else that can follow."""
+    assert as_seen(f"icmp 10.0.0.2 > me{tail}").opening is opening
+    whole = f"udp me > 10.0.0.2 fragment out eth0 by service:a.service{tail}"
+    assert as_seen(whole).opening is opening
+
+
+def test_an_interface_can_be_called_like_a_word_for_connections() -> None:
+    """What follows in or out is the name of a link."""
+    packet = to_packet(parse_packet("icmp 10.0.0.2 > me in reply"), HOST, {"reply": None})
+    assert packet.opening
+
+
+def test_the_interface_is_known_by_its_name_too() -> None:
+    """Rules can be for one link; where none is named, it is none of those."""
+    assert as_seen("icmp 10.0.0.2 > me in eth0").interface == "eth0"
+    assert not as_seen("icmp 10.0.0.2 > me").interface
+
+
+def test_a_source_port_can_be_left_out() -> None:
+    """It is then one of those that systems take for themselves; fragments have none."""
+    for text in ("udp 10.0.0.2 > me:53", "udp me > [2001:db8::1]:53", "6 10.0.0.2 > me:22",
+                 "tcp 2001:db8::1 > me:22", "tcp [2001:db8::1:443] > me:22"):  # fmt: skip
+        assert parse_packet(text).any_source_port
+        assert as_seen(text).source_port == 49152
+    assert not parse_packet("udp 10.0.0.2:1 > me:53").any_source_port
+    assert not parse_packet("udp 10.0.0.2 > me fragment").any_source_port
+    assert not parse_packet("icmp 10.0.0.2 > me").any_source_port
+
+
+@pytest.mark.parametrize("text", ["tcp 10.0.0.2 > 10.0.0.3:22", "tcp [::ffff:0:1] > [::2]:22"])
+def test_a_packet_from_any_port_is_printed_as_it_is_written(text: str) -> None:
+    """In brackets, so that no part of an address looks like a port."""
+    assert format_packet(as_seen(text), any_source_port=True) == text
+
+
 def test_a_later_fragment_has_no_ports() -> None:
     """``fragment`` stands for one after the first, and may be followed by the interface."""
     packet = as_seen("udp 10.0.0.2 > me fragment in ppp0")
@@ -183,9 +224,12 @@ def test_a_later_fragment_has_no_ports() -> None:
         ("udp 10.0.0.2:1", 0, "is not a packet"),
         ("udp > me:1", 0, "is not a packet"),
         (" foo 10.0.0.2 > me", 1, "'foo' is not a known protocol"),
-        ("udp 10.0.0.2 > me:53", 0, "leaves a port out"),
-        ("tcp 10.0.0.2:1 > me", 0, "leaves a port out"),
-        ("sctp 10.0.0.2 > me", 0, "leaves a port out"),
+        ("tcp 10.0.0.2:1 > me", 0, "leaves the destination's port out"),
+        ("sctp 10.0.0.2 > me", 0, "leaves the destination's port out"),
+        ("tcp 2001:db8::1:443 > me:22", 4, "can be an address, or an address with a port"),
+        ("icmp 10.0.0.2 > me established reply", 19, "'established reply' is not understood"),
+        ("icmp 10.0.0.2 > me reply in eth0", 19, "'reply in eth0' is not understood"),
+        ("icmp 10.0.0.2 > me answering", 19, "'answering' is not understood"),
         ("icmp 10.0.0.2:1 > me", 0, "has none"),
         ("udp 10.0.0.2:1 > me:2 fragment", 0, "a later fragment has none"),
         ("udp 10.0.0.2:65536 > me:2", 13, "'65536' is not a port"),
@@ -230,7 +274,7 @@ def test_a_packet_that_is_printed_reads_back(data: st.DataObject) -> None:
     """The text of a packet gives its addresses, protocol, ports and fragment back."""
     packet = data.draw(packets_for(data.draw(policies())))
     again = to_packet(parse_packet(format_packet(packet)), Host(), {})
-    for name in ("family", "source", "destination", "protocol", "later_fragment"):
+    for name in ("family", "source", "destination", "protocol", "later_fragment", "opening"):
         assert getattr(again, name) == getattr(packet, name)
     assert again.source_port == packet.source_port
     assert again.destination_port == packet.destination_port

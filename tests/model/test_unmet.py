@@ -154,6 +154,41 @@ def test_senders_and_interfaces_are_those_that_the_packet_names() -> None:
     assert failing(dialup) == []
 
 
+@pytest.mark.parametrize(
+    ("permit", "unmet_packets"),
+    [
+        ("*:53=0::TCP", ["tcp 192.0.2.1 > me:23"]),
+        ("0+*:53:TCP", ["tcp 192.0.2.1 > me:23"]),
+        ("0=*:53:TCP", []),
+        ("0:53=*::TCP", ["tcp me > 192.0.2.1:23"]),
+        ("*=0:23:UDP", []),
+    ],
+)
+def test_every_source_port_counts_where_none_is_written(
+    permit: str, unmet_packets: list[str]
+) -> None:
+    """So a permit by the source port is seen, at either end of a mirrored filter."""
+    block, other = "*+0::TCP", f"- {{rule: S, action: permit, filters: ['{permit}']}}"
+    expect = ("block tcp 192.0.2.1 > me:23", "block tcp me > 192.0.2.1:23")
+    found = parse_policy(
+        f"policy: P\nrules:\n- {{rule: R, action: block, filters: ['{block}']}}\n{other}\n"
+        f"expect: ['{expect[0]}', '{expect[1]}']\n"
+    )
+    assert failing(found) == unmet_packets
+
+
+def test_packets_of_a_connection_are_not_matched_when_opening() -> None:
+    """As the packet says; without a word it opens one."""
+    text = "policy: P\nrules:\n- {rule: R, action: block, when: opening, filters: ['*=0']}\n"
+    expect = (
+        "block tcp 192.0.2.1 > me:22",
+        "block tcp 192.0.2.1 > me:22 opening",
+        "permit tcp 192.0.2.1 > me:22 reply",
+        "permit icmp 192.0.2.1 > me established",
+    )
+    assert failing(parse_policy(text + "expect:\n" + "".join(f"- {e}\n" for e in expect))) == []
+
+
 def test_exemptions_do_not_count() -> None:
     """They are a setting of each host."""
     found = policy("*=0::ICMP", expect=("block icmpv6/135 fe80::1 > me",))

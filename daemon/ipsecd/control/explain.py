@@ -12,7 +12,8 @@ from ipsecd.engine import Engine
 from ipsecd.host.interfaces import read_host
 from ipsecd.language.explanations import explanation_to_json
 from ipsecd.language.filters import format_filter
-from ipsecd.language.packets import parse_packet, to_packet
+from ipsecd.language.packets import parse_packet
+from ipsecd.language.seen import to_packet
 from ipsecd.model.addresses import Process
 from ipsecd.model.explanation import explain
 
@@ -53,7 +54,13 @@ def _explain(engine: Engine, request: Request) -> dict[str, Any]:
         }
         packet = replace(packet, processes=packet.processes | senders)
     exemptions = () if engine.stopped else engine.config.exemptions
-    explanation = explain(filters, packet, host_state.host, exemptions)
+    explanation = explain(
+        filters,
+        packet,
+        host_state.host,
+        exemptions,
+        any_source_port=described.any_source_port,
+    )
     return {"explanation": explanation_to_json(explanation)}
 
 

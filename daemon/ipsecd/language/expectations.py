@@ -11,18 +11,13 @@ from ipsecd.errors import InvalidInput, LimitExceeded, Refused
 from ipsecd.language.addresses import format_address, format_value
 from ipsecd.language.filters import format_filter
 from ipsecd.language.icmp import format_protocol_and_message
-from ipsecd.language.packets import (
-    PacketText,
-    Side,
-    assumed_types,
-    parse_packet,
-    to_packet,
-)
+from ipsecd.language.packets import PacketText, Side, parse_packet
 from ipsecd.language.quoting import wrong, wrong_within
+from ipsecd.language.seen import assumed_types, to_packet
 from ipsecd.model.addresses import Family, Selector
 from ipsecd.model.expectations import SOME_HOST, Expectation
 from ipsecd.model.unmet import Unmet, unmet
-from ipsecd.model.values import Action, Policy
+from ipsecd.model.values import MAX_PORT, Action, Policy
 from ipsecd.quoting import MAX_LINES, count, cut, first_lines, quote
 
 MAX_LINE = 300
@@ -46,7 +41,9 @@ def parse_expectation(text: str) -> Expectation:
                 what = f"{name} has another address on every host, so nothing can be expected of it"
                 raise wrong(rest, rest.index(name), what, "give an address, or me for this host")
         packet = to_packet(written, SOME_HOST, assumed_types(written.interface))
-        return Expectation(action, _format_packet_text(written), packet)
+        return Expectation(
+            action, _format_packet_text(written), packet, any_source_port=written.any_source_port
+        )
     except InvalidInput as error:
         raise wrong_within(error, text, place) from error
 
@@ -99,6 +96,10 @@ def _line(unmet_expectation: Unmet) -> str:
     decision = unmet_expectation.decision
     became = "blocked" if decision.action is Action.BLOCK else "permitted"
     text = f'"{format_expectation(unmet_expectation.expectation)}": it is {became}'
+    if unmet_expectation.source_ports:
+        first, last = unmet_expectation.source_ports
+        if (first, last) != (0, MAX_PORT):
+            text += f" from port {first}" if first == last else f" from ports {first}-{last}"
     if decision.by is None:
         why = "no filter matches it" if decision.reason == "no filter" else decision.reason
         return f"{text}, {why}"
@@ -110,7 +111,7 @@ def _line(unmet_expectation: Unmet) -> str:
 def _format_packet_text(packet: PacketText) -> str:
     words = [
         format_protocol_and_message(packet.protocol, packet.message).lower(),
-        _format_side(packet.source, packet.source_port),
+        _format_side(packet.source, packet.source_port, brackets=packet.any_source_port),
         ">",
         _format_side(packet.destination, packet.destination_port),
     ]
@@ -120,13 +121,16 @@ def _format_packet_text(packet: PacketText) -> str:
         words += [packet.direction, packet.interface]
     if packet.sender:
         words += ["by", format_address(packet.sender)]
+    if packet.connection:
+        words.append(packet.connection)
     return " ".join(words)
 
 
-def _format_side(side: Side, port: int | None) -> str:
+def _format_side(side: Side, port: int | None, *, brackets: bool = False) -> str:
     at_port = "" if port is None else f":{port}"
     if not isinstance(side, tuple):
         return f"me{at_port}"
     family, value = side
     text = format_value(family, value)
-    return f"[{text}]{at_port}" if at_port and family is Family.IPV6 else f"{text}{at_port}"
+    brackets = family is Family.IPV6 and (brackets or bool(at_port))
+    return f"[{text}]{at_port}" if brackets else f"{text}{at_port}"

@@ -6,30 +6,61 @@ from typing import Any
 
 from ipsecd.language.filters import format_filter
 from ipsecd.language.packets import format_packet
+from ipsecd.model.decide import Decision
 from ipsecd.model.explanation import Explanation
+from ipsecd.model.source_ports import PortsDecision
 from ipsecd.model.values import InForce
 
 
 def explanation_to_json(explanation: Explanation) -> dict[str, Any]:
     """An explanation, as the type ``Explanation`` of the interface."""
-    leaving = _judgement(explanation.leaving) if explanation.leaving else None
-    return {**_judgement(explanation), "leaving": leaving}
+    known = explanation.known
+    return {
+        **_judgement(explanation),
+        "leaving": _judgement_or_none(explanation.leaving),
+        "established": _judgement_or_none(known),
+        "established_leaving": _judgement_or_none(known.leaving if known else None),
+        "when_opening": explanation.connections_count,
+    }
 
 
 def answer_to_json(explanation: Explanation) -> dict[str, Any]:
-    """The answer of ``explain --offline`` for each of many packets: the verdict and the filters."""
-    judgement = _judgement(explanation)
-    return {name: judgement[name] for name in ("decision", "by", "beaten")}
+    """The answer of ``explain --offline`` for each of many packets: the verdict and the filters.
+
+    The verdicts for source ports, and that for an open connection, are there only if there are any.
+    """
+    whole = explanation_to_json(explanation)
+    more = ("source_ports", "established", "established_leaving")
+    return {
+        **{name: whole[name] for name in ("decision", "by", "beaten")},
+        **{name: whole[name] for name in more if whole[name] is not None},
+    }
+
+
+def _judgement_or_none(explanation: Explanation | None) -> dict[str, Any] | None:
+    return _judgement(explanation) if explanation else None
 
 
 def _judgement(explanation: Explanation) -> dict[str, Any]:
-    by = explanation.decision.by
+    ports = explanation.source_ports
+    same = len(ports) == 1
     return {
-        "decision": explanation.decision.action.value,
-        "reason": explanation.decision.reason,
-        "by": _reference(by) if by else None,
+        **_verdict(explanation.decision),
         "beaten": [_reference(in_force) for in_force in explanation.decision.beaten],
-        "packet": format_packet(explanation.packet),
+        "packet": format_packet(explanation.packet, any_source_port=same),
+        "source_ports": [_of_ports(one) for one in ports] or None,
+    }
+
+
+def _of_ports(ports: PortsDecision) -> dict[str, Any]:
+    return {"first": ports.first, "last": ports.last, **_verdict(ports.decision)}
+
+
+def _verdict(decision: Decision) -> dict[str, Any]:
+    return {
+        "decision": decision.action.value,
+        "reason": decision.reason,
+        "by": _reference(decision.by) if decision.by else None,
     }
 
 

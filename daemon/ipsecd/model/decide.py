@@ -66,13 +66,13 @@ def decide(
             return Decision(Action.PERMIT, exempt.name)
     matching: list[tuple[Match, InForce]] = []
     for candidate in filters:
-        matches = sorted(_matches(candidate, packet, host), key=_best_first)
+        matches = sorted(matches_of(candidate, packet, host), key=best_first)
         if matches:
             matching.append((matches[0], candidate))
     if not matching:
         return Decision(Action.PERMIT, "no filter")
     # Filters of equal rank have one verdict; the first by origin is named and counts the packet.
-    matching.sort(key=lambda match: (_best_first(match[0]), match[1].origin))
+    matching.sort(key=lambda match: (best_first(match[0]), match[1].origin))
     best, *beaten = (matching_filter for _, matching_filter in matching)
     return Decision(best.action, "filter", best, tuple(beaten))
 
@@ -84,12 +84,15 @@ class Match(NamedTuple):
     place: Place
 
 
-def _best_first(match: Match) -> tuple[Rank, Place]:
+def best_first(match: Match) -> tuple[Rank, Place]:
+    """What sorts the matches of a packet: the one that comes first decides."""
     return tuple(-part for part in match.rank), match.place
 
 
-def _matches(in_force: InForce, packet: Packet, host: Host) -> Iterator[Match]:
-    """Every way in which one filter matches the packet."""
+def matches_of(
+    in_force: InForce, packet: Packet, host: Host, *, any_source_port: bool = False
+) -> Iterator[Match]:
+    """Every way in which one filter matches the packet, or does with some source port."""
     flt = in_force.filter
     ways = [(flt.source, flt.destination)]
     if flt.mirrored:
@@ -98,10 +101,11 @@ def _matches(in_force: InForce, packet: Packet, host: Host) -> Iterator[Match]:
         judged = _packet_to_judge(in_force, source, destination, packet)
         if judged is None:
             continue
+        of_source = Endpoint(source.address) if any_source_port and source.ports else source
         for protocol in flt.protocols:
             leaving = packet.point is Point.LEAVING
             match = _match_one_way(
-                in_force, source, destination, protocol, judged, host, leaving=leaving
+                in_force, of_source, destination, protocol, judged, host, leaving=leaving
             )
             if match is not None:
                 yield match

@@ -28,11 +28,15 @@ SOME_HOST = Host(
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """What is to become of a packet; ``packet`` is what ``text`` says, as ``SOME_HOST`` sees it."""
+    """What is to become of a packet; ``packet`` is what ``text`` says, as ``SOME_HOST`` sees it.
+
+    With ``any_source_port`` it is expected of the packet with each source port.
+    """
 
     action: Action
     text: str
     packet: Packet = field(compare=False)
+    any_source_port: bool = field(default=False, compare=False)
 
     def __post_init__(self) -> None:
         if not self.text.isprintable() or len(self.text) > MAX_TEXT:

@@ -8,14 +8,15 @@ names, and DNS names, containers, networks and labels stand for nobody.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from ipsecd.errors import LimitExceeded
-from ipsecd.model.addresses import Family, HostName, Network, Selector
+from ipsecd.model.addresses import Address, Family, HostName, Network, Selector
 from ipsecd.model.decide import Decision, decide
 from ipsecd.model.expectations import SOME_HOST, Expectation
 from ipsecd.model.packets import Host, Packet
+from ipsecd.model.source_ports import decisions_by_source_port
 from ipsecd.model.values import Endpoint, Filter, InForce, Origin, Policy, Store
 from ipsecd.quoting import quote
 
@@ -32,10 +33,15 @@ _UNICAST = {
 
 @dataclass(frozen=True, slots=True)
 class Unmet:
-    """An expectation, and what becomes of its packet instead; what was beaten is left out."""
+    """An expectation, and what becomes of its packet instead; what was beaten is left out.
+
+    ``source_ports`` are the first and the last of the ports from which that becomes of it, if it
+    is expected of all; the first such range is told.
+    """
 
     expectation: Expectation
     decision: Decision
+    source_ports: tuple[int, int] | None = None
 
 
 def unmet(policy: Policy) -> tuple[Unmet, ...]:
@@ -48,20 +54,42 @@ def unmet(policy: Policy) -> tuple[Unmet, ...]:
     if not policy.expect:
         return ()
     host = _host_for(policy)
-    packets = [_as_seen(expectation.packet, host) for expectation in policy.expect]
-    filters = tuple(_filters_near(policy, _Nearness(packets)))
-    _check_pairs(policy, len(packets) * len(filters), MAX_COMPARED)
+    expected = [
+        replace(expectation, packet=_as_seen(expectation.packet, host))
+        for expectation in policy.expect
+    ]
+    filters = tuple(_filters_near(policy, _Nearness(expected)))
+    _check_pairs(policy, len(expected) * len(filters), MAX_COMPARED)
     judged = 0
     found = []
-    for expectation, packet in zip(policy.expect, packets, strict=True):
-        nearness = _Nearness([packet])
+    for original, expectation in zip(policy.expect, expected, strict=True):
+        nearness = _Nearness([expectation])
         near = [candidate for candidate in filters if nearness.has_both(candidate.filter)]
-        judged += len(near)
+        judged += sum(map(_times_judged, near)) if expectation.any_source_port else len(near)
         _check_pairs(policy, judged, MAX_JUDGED)
-        decision = decide(near, packet, host)
-        if decision.action is not expectation.action:
-            found.append(Unmet(expectation, replace(decision, beaten=())))
+        failing = _failing(expectation, near, host)
+        if failing:
+            found.append(replace(failing, expectation=original))
     return tuple(found)
+
+
+def _failing(expectation: Expectation, near: Sequence[InForce], host: Host) -> Unmet | None:
+    """How an expectation is not met by the filters that are near its packet; None if it is."""
+    packet = expectation.packet
+    if not expectation.any_source_port:
+        decision = decide(near, packet, host)
+        if decision.action is expectation.action:
+            return None
+        return Unmet(expectation, replace(decision, beaten=()))
+    for ports in decisions_by_source_port(near, packet, host):
+        if ports.decision.action is not expectation.action:
+            return Unmet(expectation, ports.decision, (ports.first, ports.last))
+    return None
+
+
+def _times_judged(candidate: InForce) -> int:
+    """How often a filter is asked about a packet that can come from any port."""
+    return 1 + 2 * (len(candidate.filter.source.ports) + len(candidate.filter.destination.ports))
 
 
 def _check_pairs(policy: Policy, pairs: int, most: int) -> None:
@@ -76,10 +104,13 @@ def _check_pairs(policy: Policy, pairs: int, most: int) -> None:
 class _Nearness:
     """Which filters can match any of some packets: those whose ends can both be a packet's."""
 
-    def __init__(self, packets: Iterable[Packet]) -> None:
+    def __init__(self, expected: Iterable[Expectation]) -> None:
         self._addresses: dict[Family, set[int]] = {family: set() for family in Family}
         ports: set[int] = set()
-        for packet in packets:
+        self._any_port = False
+        for expectation in expected:
+            packet = expectation.packet
+            self._any_port = self._any_port or expectation.any_source_port
             self._addresses[packet.family] |= {packet.source, packet.destination}
             ports |= {
                 port for port in (packet.source_port, packet.destination_port) if port is not None
@@ -89,16 +120,19 @@ class _Nearness:
 
     def has_both(self, member: Filter) -> bool:
         """Whether both ends of a filter can be those of a packet."""
-        return self.has(member.source) and self.has(member.destination)
-
-    def has(self, end: Endpoint) -> bool:
-        """Whether `end` can be one of a packet."""
-        address = end.address
-        if isinstance(address, Network):
-            if not self._has_prefix(address):
-                return False
-        elif isinstance(address, HostName | Selector):
+        ends = (member.source, member.destination)
+        if not all(self._has_address(end.address) for end in ends):
             return False
+        # Where a source port is any, the other end has the port of the destination.
+        enough = any if self._any_port else all
+        return enough(self._has_ports(end) for end in ends)
+
+    def _has_address(self, address: Address) -> bool:
+        if isinstance(address, Network):
+            return self._has_prefix(address)
+        return not isinstance(address, HostName | Selector)
+
+    def _has_ports(self, end: Endpoint) -> bool:
         return not end.ports or any(self._has_port(ports.first, ports.last) for ports in end.ports)
 
     def _has_prefix(self, network: Network) -> bool:
