@@ -79,7 +79,7 @@ PROTOCOLS = st.one_of(
 )
 
 
-TYPES = (0, 3, 8, 11, 128, 135)
+TYPES = (0, 2, 3, 3, 8, 11, 128, 135, 143)
 MESSAGES = st.one_of(
     st.sampled_from(sorted(ICMP_NAMES)).map(lambda name: IcmpMessage(*ICMP_NAMES[name])),
     st.builds(
@@ -145,6 +145,12 @@ def types_of_links() -> st.SearchStrategy[Conditions]:
     return kinds.map(lambda kind: Conditions(kind) if kind else ALWAYS)
 
 
+def conditions_of_links() -> st.SearchStrategy[Conditions]:
+    """Types of links, and names of which some are that of the wire."""
+    names = st.sampled_from(["wire", "w*", "wi*", "wired", "x*"]).map(LinkName)
+    return st.one_of(types_of_links(), types_of_links(), names.map(Conditions))
+
+
 @st.composite
 def in_force(
     draw: st.DrawFn, most: int = 8, *, asked: st.SearchStrategy[Conditions] | None = None
@@ -155,7 +161,9 @@ def in_force(
         dynamic = draw(st.booleans())
         origin = Origin("dynamic" if dynamic else "static", "" if dynamic else "P", f"r{number}")
         action = draw(st.sampled_from(Action))
-        drawn.append(InForce(origin, draw(filters()), action, draw(asked or conditions())))
+        drawn.append(
+            InForce(origin, draw(filters()), action, draw(conditions() if asked is None else asked))
+        )
     return drawn
 
 
@@ -227,7 +235,7 @@ def packets(draw: st.DrawFn, points: tuple[Point, ...] = tuple(Point)) -> Packet
         protocol,
         *ports,
         later_fragment=fragment,
-        hop_limit=draw(st.sampled_from([64, 255])),
+        hop_limit=draw(st.sampled_from([64, 255, 1])),
         interface=draw(st.sampled_from(LINKS)),
         opening=draw(st.booleans()),
     )
@@ -370,7 +378,7 @@ def packets_for(draw: st.DrawFn, policy: Policy, host: Host = HOST) -> Packet:
         draw(ports),
         interface_type=draw(st.sampled_from([InterfaceType.LAN, InterfaceType.DIALUP, None])),
         later_fragment=fragment,
-        hop_limit=draw(st.sampled_from([64, 255])),
+        hop_limit=draw(st.sampled_from([64, 255, 1])),
         interface=draw(st.sampled_from(LINKS)),
         opening=draw(st.booleans()),
     )

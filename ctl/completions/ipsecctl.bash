@@ -195,8 +195,8 @@ _ipsecctl() {
 			arguments=(:files)
 			;;
 		publish)
-			options=$'--keys\n--to\n--host\n--label\n--everywhere\n--precedence\n--interval\n--canary\n--reports\n--force\n--doorbell\n--doorbell-ca\n--json'
-			valued='--keys --to --host --label --precedence --interval --canary --reports --doorbell --doorbell-ca'
+			options=$'--keys\n--to\n--host\n--label\n--everywhere\n--precedence\n--interval\n--canary\n--reports\n--halt-after\n--force\n--doorbell\n--doorbell-ca\n--json'
+			valued='--keys --to --host --label --precedence --interval --canary --reports --halt-after --doorbell --doorbell-ca'
 			arguments=(:files :documents)
 			;;
 		halt)
@@ -205,8 +205,8 @@ _ipsecctl() {
 			arguments=(:files)
 			;;
 		fleet)
-			options=$'--reports\n--watch\n--halt-on-failure\n--keys\n--doorbell\n--doorbell-ca\n--json'
-			valued='--reports --keys --doorbell --doorbell-ca'
+			options=$'--reports\n--watch\n--all\n--halt-on-failure\n--halt-after\n--keys\n--doorbell\n--doorbell-ca\n--json'
+			valued='--reports --halt-after --keys --doorbell --doorbell-ca'
 			arguments=(:files)
 			;;
 		withdraw)
@@ -317,6 +317,10 @@ _ipsecctl() {
 		;;
 	--reports)
 		_filedir
+		return
+		;;
+	--halt-after)
+		_ipsecctl_offer $'1\n3\n2%'
 		return
 		;;
 	--doorbell)

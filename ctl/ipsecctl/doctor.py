@@ -57,7 +57,8 @@ def _verdict(examination: dict[str, Any]) -> list[str]:
     ]
     lines = [paint(line, "red") for line in first_lines([f"WRONG: {line}" for line in wrong])]
     lines += [
-        f"{paint('warning', 'yellow')}: {line}" for line in first_lines(examination["warnings"])
+        f"{paint('warning', 'yellow')}: {line}"
+        for line in first_lines([*examination["gaps"], *examination["warnings"]])
     ]
     return lines or [paint("nothing is wrong here", "green")]
 

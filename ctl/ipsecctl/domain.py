@@ -11,9 +11,9 @@ from ipsecctl.client import Client
 from ipsecctl.failures import DONE, REFUSED, UsageError
 from ipsecctl.options import Options, duration_s, labels_of
 from ipsecctl.presentation import one_line, print_warnings, span
-from ipsecd.errors import NotFound
+from ipsecd.errors import NotFound, Refused
 from ipsecd.output import say, say_json, say_text
-from ipsecd.quoting import quote
+from ipsecd.quoting import is_without_password, quote
 from ipsecd_domain.errors import required_packages
 from ipsecd_domain.tls import TlsFiles
 
@@ -93,6 +93,11 @@ def _connection(client: Client) -> tuple[TlsFiles | None, str]:
         domain = client.call("GetDomain")["domain"]
     except NotFound:
         return None, ""
+    if domain["proxy"] and is_without_password(domain["proxy"]):
+        raise Refused(
+            f"the proxy {quote(domain['proxy'])} takes a password, which only root is told",
+            "run it as root",
+        )
     files = (domain[name] or "" for name in ("ca", "certificate", "key"))
     return TlsFiles(*files), domain["proxy"] or ""
 
@@ -170,8 +175,10 @@ def _lines(domain: dict[str, Any]) -> list[str]:
 def _in_force(domain: dict[str, Any]) -> str:
     if domain["withdrawn"]:
         return f"withdrawn {_ago(domain['taken_at'])}"
+    if not domain["version"]:
+        return "not fetched yet"
     if not domain["policy"]:
-        return "none yet"
+        return "none is for this host"
     return f"{quote(domain['policy'])} ({domain['path']}), taken {_ago(domain['taken_at'])}"
 
 

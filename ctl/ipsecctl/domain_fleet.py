@@ -5,25 +5,24 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ipsecctl.client import Client
+from ipsecctl.domain_hosts import fleet_as_json, print_fleet
 from ipsecctl.failures import DONE, REFUSED
 from ipsecctl.options import Options
-from ipsecctl.presentation import print_table, span
 from ipsecd.errors import IpsecdError, NotFound
-from ipsecd.output import change_made, complain, complain_text, say, say_json
-from ipsecd.quoting import count, few, first_lines, quote, shorten
+from ipsecd.output import change_made, complain_text, say, say_json
+from ipsecd.quoting import few, quote
 from ipsecd_domain.errors import required_packages
 
 if TYPE_CHECKING:
-    from ipsecd_domain.repository.fleet import Canary, Fleet, Member
+    from ipsecd_domain.repository.fleet import Canary
     from ipsecd_domain.repository.halting import Halted
+    from ipsecd_domain.repository.threshold import Threshold
 
 _PAUSE_S = 5.0
 """How long a watch waits before it looks again."""
-_MOST_PROBLEM = 60
-"""Characters of a problem in the table."""
 
 
 def fleet(_: Client, options: Options) -> int:
@@ -31,6 +30,7 @@ def fleet(_: Client, options: Options) -> int:
     with required_packages():
         from ipsecctl.doorbell import doorbell_of
     doorbell_of(options)
+    threshold_of(options)
     shown, code = _show(options, "")
     said = ""
     while options.has("--watch"):
@@ -64,16 +64,25 @@ def halt(_: Client, options: Options) -> int:
     return DONE
 
 
+def threshold_of(options: Options) -> Threshold:
+    """From how many failing hosts on a canary goes no further; raises ``InvalidInput``."""
+    from ipsecd_domain.repository.threshold import DEFAULT, parse_threshold
+
+    text = options.value("--halt-after")
+    return DEFAULT if text is None else parse_threshold(text)
+
+
 def _show(options: Options, shown: str) -> tuple[str, int]:
     """Look once, halt if that is asked for, and print what is not `shown` already."""
     from ipsecd_domain.repository.fleet import look
 
     seen = look(Path(options.argument()), Path(options.value("--reports") or ""), _now())
-    failing = [canary for canary in seen.canaries if canary.failing]
+    threshold = threshold_of(options)
+    failing = [canary for canary in seen.canaries if canary.trial.fails(threshold)]
     halted = None
     if failing and options.has("--halt-on-failure"):
         halted = _halt(options, failing)
-    answer = _answer(seen, halted)
+    answer = {**fleet_as_json(seen), "halted": _as_json(halted) if halted else []}
     # How long ago something was heard changes all the time, and is no news.
     news = repr([{**host, "unheard_s": 0} for host in answer["hosts"]]) + repr(
         (answer["canaries"], answer["unusable"], answer["halted"])
@@ -82,7 +91,7 @@ def _show(options: Options, shown: str) -> tuple[str, int]:
         if options.has("--json"):
             say_json(answer, indent=None if options.has("--watch") else 2)
         else:
-            _print(seen)
+            print_fleet(seen, whole=options.has("--all"))
             _print_halted(failing, halted)
     if halted is not None:
         from ipsecctl.doorbell import tell_fleet
@@ -105,85 +114,15 @@ def _halt(options: Options, failing: list[Canary]) -> Halted | None:
     return halted
 
 
-def _print(seen: Fleet) -> None:
-    header = ("host", "state", "version", "policy", "since", "heard", "problem")
-    print_table(header, [_row(member) for member in seen.members])
-    for canary in seen.canaries:
-        say(
-            f"canary {quote(canary.offer.policy)} ({canary.offer.path}): "
-            f"{count(len(canary.members), 'host')} with it, {len(canary.failing):,} failing"
-        )
-    say(*first_lines([f"not used: {bad.file}: {bad.reason}" for bad in seen.unusable]))
-    say(_summary(seen))
-    if seen.open_to_all:
-        complain(
-            "warning: everybody on this host can replace these reports; 'chmod +t' on their "
-            "directory leaves each to its owner"
-        )
-
-
-def _row(member: Member) -> tuple[str, ...]:
-    report = member.report
-    problem = shorten(report.problem.partition("\n")[0])
-    if len(problem) > _MOST_PROBLEM:
-        problem = problem[:_MOST_PROBLEM] + "…"
-    policy = "withdrawn" if report.withdrawn else report.policy or "none"
-    if not member.current:
-        policy += f", not {_given(member) or 'withdrawn'}"
-    return (
-        report.host.name,
-        _state(member),
-        str(report.version),
-        policy,
-        report.taken or "-",
-        f"{span(member.unheard_s)} ago",
-        problem,
-    )
-
-
-def _state(member: Member) -> str:
-    words = [
-        word
-        for word, holds in (
-            ("behind", member.behind),
-            ("silent", member.silent),
-            ("failed", bool(member.report.problem)),
-        )
-        if holds
-    ]
-    return ", ".join(words) or "current"
-
-
-def _given(member: Member) -> str:
-    """The policy that the repository gives to a host, as it is to be told from another."""
-    chosen = member.choice.chosen
-    if chosen is None:
-        return ""
-    same_name = chosen.offer.policy == member.report.policy
-    return f"the one in {chosen.offer.path}" if same_name else chosen.offer.policy
-
-
-def _summary(seen: Fleet) -> str:
-    members = seen.members
-    parts = [
-        count(len(members), "host"),
-        count(sum(member.straggler for member in members), "straggler"),
-        f"{sum(bool(member.report.problem) for member in members):,} failed",
-        f"version {seen.version}",
-    ]
-    if seen.unusable:
-        parts.append(f"{count(len(seen.unusable), 'report')} not used")
-    return " · ".join(parts)
-
-
 def _print_halted(failing: list[Canary], halted: Halted | None) -> None:
     if halted is None:
         return
+    from ipsecd_domain.repository.fleet import LOST, name_of, problem_of
+
     for canary in failing:
-        hosts = [
-            f"{quote(member.report.host.name)}: {shorten(member.report.problem)}"
-            for member in canary.failing
-        ]
+        trial = canary.trial
+        hosts = [f"{name_of(member)}: {problem_of(member)}" for member in trial.failing]
+        hosts += [f"{name_of(member)}: {LOST}" for member in trial.lost]
         say(f"policy {quote(canary.offer.policy)} fails on {few(hosts)}")
     say(*_lines(halted))
 
@@ -202,50 +141,6 @@ def _lines(halted: Halted) -> list[str]:
     return lines + [
         f"not halted: the canary of {role}, for want of key {needs}" for role, needs in halted.left
     ]
-
-
-def _answer(seen: Fleet, halted: Halted | None) -> dict[str, Any]:
-    return {
-        "version": seen.version,
-        "hosts": [_member_as_json(member) for member in seen.members],
-        "stragglers": sum(member.straggler for member in seen.members),
-        "failed": sum(bool(member.report.problem) for member in seen.members),
-        "canaries": [
-            {
-                "role": canary.role,
-                "policy": canary.offer.policy,
-                "path": canary.offer.path,
-                "digest": canary.sha256,
-                "hosts": [member.report.host.name for member in canary.members],
-                "failing": [member.report.host.name for member in canary.failing],
-            }
-            for canary in seen.canaries
-        ],
-        "unusable": [{"file": bad.file, "reason": bad.reason} for bad in seen.unusable],
-        "halted": _as_json(halted) if halted else [],
-    }
-
-
-def _member_as_json(member: Member) -> dict[str, Any]:
-    report, chosen = member.report, member.choice.chosen
-    return {
-        "host": report.host.name,
-        "groups": list(report.host.groups),
-        "labels": dict(report.host.labels),
-        "version": report.version,
-        "policy": report.policy or None,
-        "digest": report.digest,
-        "withdrawn": report.withdrawn,
-        "given": chosen.offer.policy if chosen else None,
-        "given_digest": chosen.sha256 if chosen else None,
-        "current": member.current,
-        "behind": member.behind,
-        "silent": member.silent,
-        "since": report.taken or None,
-        "reported": report.time,
-        "unheard_s": round(member.unheard_s),
-        "problem": report.problem,
-    }
 
 
 def _as_json(halted: Halted) -> list[dict[str, str]]:

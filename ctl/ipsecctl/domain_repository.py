@@ -82,7 +82,7 @@ def publish(_: Client, options: Options) -> int:
     )
     reports = options.value("--reports")
     if reports is not None and not options.has("--force"):
-        _must_not_fail(Path(repository), Path(reports), document)
+        _must_not_fail(options, Path(repository), Path(reports), document)
     published = give_out(
         Path(repository),
         _keys(options),
@@ -174,12 +174,14 @@ def status(options: Options) -> int:
     return REFUSED if report["expired"] else DONE
 
 
-def _must_not_fail(repository: Path, reports: Path, document: bytes) -> None:
-    """Raise ``DomainError`` if hosts report that they fail with a document."""
-    from ipsecd_domain.repository.fleet import look, must_not_fail
+def _must_not_fail(options: Options, repository: Path, reports: Path, document: bytes) -> None:
+    """Raise ``DomainError`` if hosts fail with a document, or are yet to say so."""
+    from ipsecctl.domain_fleet import threshold_of
+    from ipsecd_domain.repository.fleet import look, must_not_fail, trial_of
 
-    members = look(repository, reports, _now()).members
-    must_not_fail(members, hashlib.sha256(document).hexdigest())
+    threshold, now = threshold_of(options), _now()
+    members = look(repository, reports, now).members
+    must_not_fail(trial_of(members, hashlib.sha256(document).hexdigest(), now), threshold)
 
 
 def _say_signed(

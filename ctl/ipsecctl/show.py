@@ -11,7 +11,7 @@ from ipsecctl.failures import DONE
 from ipsecctl.options import Options
 from ipsecctl.presentation import one_line, paint, print_table, span
 from ipsecd.output import say, say_json, say_text
-from ipsecd.quoting import count
+from ipsecd.quoting import count, quote
 
 ANSWER_S, POLL_S = 5.0, 0.2
 
@@ -37,8 +37,16 @@ def policy(client: Client, options: Options) -> int:
     if options.has("--json"):
         say_json({"name": name, **stored})
         return DONE
-    state = paint("assigned", "green") if stored["assigned"] else "not assigned"
-    say(f"# {state}, stored in {stored['path']}")
+    overriding = stored["overriding"]
+    if stored["store"] == "domain":
+        say(f"# {paint('in force', 'green')}, from the domain: {stored['path']}")
+    else:
+        is_in_force = stored["assigned"] and overriding is None
+        state = "assigned" if stored["assigned"] else "not assigned"
+        say(f"# {paint(state, 'green') if is_in_force else state}, stored in {stored['path']}")
+        if overriding is not None:
+            what = "another policy of this name" if overriding == name else quote(overriding)
+            say(f"# without effect: the domain's is in force, {what}")
     say_text(stored["document"])
     return DONE
 

@@ -15,7 +15,7 @@ TYPE_CHECKING = False  # typing itself would cost more start-up time than this m
 if TYPE_CHECKING:
     from typing import Any
 
-ESSENTIALS = ("neighbour-discovery", "dhcp-client")
+ESSENTIALS = ("neighbour-discovery", "dhcp-client", "path-mtu")
 _DIGEST_SHOWN = 12
 
 
@@ -44,6 +44,7 @@ def _lines(status: dict[str, Any]) -> list[str]:
         *_unparsable(status),
         *_containers(status),
         *_warnings(status["warnings"]),
+        *_gaps(status["gaps"]),
     ]
 
 
@@ -174,6 +175,11 @@ def _warnings(warnings: list[str]) -> list[str]:
     """The filters in force that match nothing now."""
     lines = first_lines(warnings)
     return [f"  {paint('without', 'yellow')}    {line}" for line in lines]
+
+
+def _gaps(gaps: list[str]) -> list[str]:
+    """What this kernel cannot judge."""
+    return [f"  {paint('unseen', 'yellow')}     {gap}" for gap in gaps]
 
 
 def _containers(status: dict[str, Any]) -> list[str]:

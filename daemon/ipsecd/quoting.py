@@ -9,6 +9,7 @@ MAX_QUOTED = 80
 MAX_PATH = 256
 MAX_LINES = 10
 _CUT = "…"
+_HIDDEN = f":{_CUT}@"
 
 
 def visible(text: str) -> str:
@@ -75,6 +76,19 @@ def first_lines(lines: list[str]) -> list[str]:
     """The first ten of `lines`, and how many more there are."""
     not_shown = len(lines) - MAX_LINES
     return [*lines[:MAX_LINES], f"and {not_shown:,} more"] if not_shown > 0 else lines
+
+
+def without_password(url: str) -> str:
+    """A URL as everybody may see it: with a mark in the place of a password."""
+    scheme, _, rest = url.partition("://")
+    login, at, place = rest.rpartition("@")
+    user = login.partition(":")[0]
+    return f"{scheme}://{user}{_HIDDEN}{place}" if at else url
+
+
+def is_without_password(url: str) -> bool:
+    """Whether `url` has such a mark, so that it can be shown and not used."""
+    return _HIDDEN in url
 
 
 def _visible(char: str) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ipsecd.errors import Refused
-from ipsecd.quoting import quote
+from ipsecd.quoting import quote, shorten
+
+_OBJECT = re.compile(r"<[^<>]* at 0x[0-9a-f]+>(, |: )?")
 
 
 class DomainError(Refused):
@@ -31,6 +34,14 @@ class Expired(NotTrusted):
 
 class NotInstalled(DomainError):
     """A Python package is missing that domain policy needs."""
+
+
+def words_of(error: Exception) -> str:
+    """What an error of a library says, without addresses in memory.
+
+    They are another each time, so that the same error would be told again and again.
+    """
+    return shorten(_OBJECT.sub("", str(error)))
 
 
 @contextmanager

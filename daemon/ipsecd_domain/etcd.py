@@ -21,7 +21,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.exceptions import ReadTimeoutError
 
 from ipsecd.quoting import shorten
-from ipsecd_domain.errors import NotFetched
+from ipsecd_domain.errors import NotFetched, words_of
 from ipsecd_domain.tls import TlsFiles
 
 API = "/v3/"
@@ -113,9 +113,9 @@ class Member:
             # How requests says that nothing came for so long on a connection that stands.
             if any(isinstance(reason, ReadTimeoutError) for reason in error.args):
                 return
-            raise self._failed(str(error)) from error
+            raise self._failed(words_of(error)) from error
         except (requests.RequestException, OSError, ValueError) as error:
-            raise self._failed(str(error)) from error
+            raise self._failed(words_of(error)) from error
 
     def _log_in(self) -> None:
         if not self._logged_in:
@@ -133,7 +133,7 @@ class Member:
         except Etcd3Exception as error:
             raise self._failed(str(error.detail_text or error)) from error
         except (requests.RequestException, OSError, ValueError, RecursionError) as error:
-            raise self._failed(str(error)) from error
+            raise self._failed(words_of(error)) from error
         if not isinstance(reply, dict):
             raise self._failed("its answer is no object")
         return reply

@@ -24,6 +24,9 @@ GUEST, PEER = "machine", "machine-peer"
 HERE, THERE, MAC = "192.168.1.1", "192.168.1.66", "02:00:00:00:00:01"
 WORM, OTHER = 1434, 1435
 
+CALLS = "bpf landlock_create_ruleset landlock_add_rule landlock_restrict_self"
+"""What a machine may call that a container may not by default."""
+
 LISTEN = f"""
 import pathlib, select, socket
 counts = {{{WORM}: 0, {OTHER}: 0}}
@@ -134,7 +137,8 @@ class Machine:
         options = [
             *("--quiet", "--boot", "--register=no", "--keep-unit", "--console=pipe"),
             *(f"--directory={self.root}", f"--network-namespace-path=/run/netns/{GUEST}"),
-            *("--capability=CAP_NET_ADMIN,CAP_BPF,CAP_PERFMON", "--system-call-filter=bpf"),
+            "--capability=CAP_NET_ADMIN,CAP_BPF,CAP_PERFMON",
+            f"--system-call-filter={CALLS}",
             f"--bind={self._directory}/bpf:/sys/fs/bpf",
         ]
         words = ["unshare", "--mount", "sh", "-ec", BOOT, "sh", group, f"{self._directory}/bpf"]

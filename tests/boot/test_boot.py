@@ -168,6 +168,28 @@ def test_names_are_looked_up_by_the_fetcher(machine: Machine) -> None:
     machine.run("ipsecctl", "unblock", "by-name")
 
 
+def test_what_verifies_has_no_capabilities(machine: Machine) -> None:
+    """Under the unit it is root without any power of root, and has no files of root either."""
+    what = (
+        "import os",
+        "print(open('/proc/self/status').read())",
+        "os.listdir('/etc/ipsecd')",
+    )
+    lines = ";".join(what)
+    command = "/usr/bin/python3 -I -m ipsecd.host.confined timeit -n1 -r1"
+    drop_in(machine, f'[Service]\\nExecStartPre=-/usr/bin/env TMPDIR=/tmp {command} "{lines}"\\n')
+    try:
+        machine.ctl("restart", "ipsecd.service")
+        said = machine.run("journalctl", "-u", "ipsecd.service", "-n", "200", "--no-pager")
+    finally:
+        no_drop_in(machine)
+    found = {name: int(value, 16) for name, value in re.findall(r"(Cap\w+):\s+([0-9a-f]+)", said)}
+    names = ("CapInh", "CapPrm", "CapEff", "CapAmb")
+    assert {name: found[name] for name in names} == dict.fromkeys(names, 0), said
+    assert re.search(r"NoNewPrivs:\s+1", said)
+    assert "Permission denied: '/etc/ipsecd'" in said
+
+
 def test_the_fetcher_runs_confined(machine: Machine) -> None:
     """Under all that its unit forbids it brings a policy from a directory."""
     assert machine.ctl("is-enabled", "ipsecd-domain", check=False).strip() == "static"
@@ -190,6 +212,35 @@ def test_the_fetcher_runs_confined(machine: Machine) -> None:
         assert user == machine.run("id", "-u", "ipsecd-domain").strip()
         machine.run("ipsecctl", "domain", "withdraw", "/srv/fleet", *keys)
         assert eventually(lambda: journal().count("handed-over") == 2, 10), journal()
+    finally:
+        machine.put("etc/ipsecd/ipsecd.yaml", "")
+        machine.ctl("restart", "ipsecd.service")
+    assert eventually(machine.is_quiet)
+
+
+def test_a_domain_policy_is_in_force_from_boot_on(machine: Machine) -> None:
+    """Its source is away, and the flood comes from the first moment; the local policy would let it.
+
+    What the local policy blocks gets through: that is how the flood is seen.
+    """
+    keys = ("--keys", "/root/cached-keys")
+    machine.put("root/cached.yaml", POLICY.format(port=OTHER).replace("Edited", "Cached"))
+    machine.run("ipsecctl", "domain", "init", "/srv/cached", *keys)
+    machine.run("ipsecctl", "domain", "publish", "/srv/cached", "/root/cached.yaml", *keys)
+    machine.put("etc/ipsecd/ipsecd.yaml", "domain: {source: 'file:///srv/cached'}\n")
+    machine.ctl("restart", "ipsecd.service")
+    machine.run("ipsecctl", "domain", "trust", "/srv/cached")
+
+    def is_in_force() -> bool:
+        return "Cached" in machine.run("ipsecctl", "domain", "status", check=False)
+
+    try:
+        assert eventually(is_in_force, 60), machine.journal()
+        machine.run("mv", "/srv/cached", "/srv/away")
+        machine.reboot()
+        assert eventually(lambda: machine.received()[0] > 1000, 30), machine.journal()
+        assert machine.received()[1] == 0
+        assert is_in_force()
     finally:
         machine.put("etc/ipsecd/ipsecd.yaml", "")
         machine.ctl("restart", "ipsecd.service")
@@ -326,7 +377,12 @@ def test_stop_withdraws_and_start_restores(machine: Machine) -> None:
         lambda: machine.ctl("is-active", "ipsecd.socket", check=False).strip() == "inactive"
     )
     assert "cannot be reached" in machine.run("ipsecctl", "status", check=False)
+    # The fetcher does not knock at a door that is closed.
+    assert eventually(
+        lambda: machine.ctl("is-active", "ipsecd-domain", check=False).strip() == "inactive"
+    )
     machine.ctl("start", "ipsecd.service")
+    assert eventually(lambda: machine.ctl("is-active", "ipsecd-domain").strip() == "active")
     assert eventually(machine.is_quiet)
     assert machine.leaked(lambda: machine.run("ipsecctl", "status")) == 0
 

@@ -55,13 +55,18 @@ def test_rules_of_one_table_come_and_go_apart(stage: Stage) -> None:
 def test_it_ends_when_its_time_is_over(stage: Stage) -> None:
     """No call is needed; rules with a later end, or with none, stay in force."""
     stage.put(*POLICY)
-    soon = stage.now() + 0.4
-    stage.add(dynamic("*=0:1435:UDP", "soon"), soon)
-    stage.add(dynamic("[fd09::2]=0", "soon too"), soon)
-    stage.add(dynamic("10.9.0.2=0", "later"), soon + 100)
+    stage.add(dynamic("10.9.0.2=0", "later"), stage.now() + 1000)
     stage.add(dynamic("0=*:1436:UDP", "never"))
-    assert stage.now() < soon
-    assert stage.disagreements() == []
+    # A machine may be so busy that a short life is over before anybody can look.
+    for life_s in (0.4, 5, 50):
+        soon = stage.now() + life_s
+        stage.add(dynamic("*=0:1435:UDP", "soon"), soon)
+        stage.add(dynamic("[fd09::2]=0", "soon too"), soon)
+        disagreements = stage.disagreements()
+        if looked_in_time := stage.now() < soon:
+            break
+    assert looked_in_time
+    assert disagreements == []
     stage.wait_until(soon)
     assert stage.is_in_force()
     assert stage.passes(Datagram(1435, peer=1)) == [True]

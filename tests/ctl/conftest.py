@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -10,7 +9,7 @@ from typing import NamedTuple, Protocol
 import pytest
 
 from ipsecctl.__main__ import main
-from tests.ctl.fake_daemon import FakeDaemon
+from tests.ctl.fake_daemon import FakeDaemon, served
 
 
 class Ran(NamedTuple):
@@ -27,13 +26,8 @@ class Run(Protocol):
 
 @pytest.fixture
 def daemon(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeDaemon]:
-    with tempfile.TemporaryDirectory(prefix="ipsecctl-") as directory:
-        fake = FakeDaemon(Path(directory) / "ipsecd.sock")
-        monkeypatch.setenv("IPSECD_SOCKET", str(fake.path))
-        try:
-            yield fake
-        finally:
-            fake.close()
+    with served(FakeDaemon, monkeypatch) as fake:
+        yield fake
 
 
 @pytest.fixture

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import array
+import contextlib
 import json
 import os
 import socket
 import stat
+import tempfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import pytest
 
 from ipsecd.errors import IpsecdError
 from ipsecd.protocol.description import CONTROL, load_interface
@@ -43,6 +48,7 @@ STATUS: dict[str, Any] = {
     "container_engines": [],
     "domain": None,
     "warnings": [],
+    "gaps": [],
 }
 DOCUMENT = """\
 policy: Web
@@ -133,6 +139,7 @@ EXAMINATION: dict[str, Any] = {
     "features": ["owned"],
     "troubles": [],
     "warnings": [],
+    "gaps": [],
     "assessments": [
         {
             "name": "nftables",
@@ -183,8 +190,10 @@ REPLIES: dict[str, dict[str, Any]] = {
     "GetPolicy": {
         "document": DOCUMENT,
         "path": "/p/web.yaml",
+        "store": "static",
         "assigned": False,
         "id": "509492ea-1214-4f50-bf43-9cac2b538518",
+        "overriding": None,
     },
     "ListDynamic": {"rules": []},
     "ListNames": {
@@ -328,3 +337,18 @@ class FakeDaemon:
         name = parameters["name"] or f"dynamic-{len(self.calls)}"
         life = {"remaining_s": parameters["ttl_s"], "by": "uid 0 (root)", "created": 1.0}
         return {"rule": {"name": name, **rule, **life}, "warnings": []}
+
+
+Kind = TypeVar("Kind", bound=FakeDaemon)
+
+
+@contextlib.contextmanager
+def served(kind: type[Kind], monkeypatch: pytest.MonkeyPatch) -> Iterator[Kind]:
+    """A daemon of some kind where commands look for it."""
+    with tempfile.TemporaryDirectory(prefix="ipsecctl-") as directory:
+        fake = kind(Path(directory) / "ipsecd.sock")
+        monkeypatch.setenv("IPSECD_SOCKET", str(fake.path))
+        try:
+            yield fake
+        finally:
+            fake.close()

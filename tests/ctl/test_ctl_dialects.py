@@ -19,7 +19,14 @@ ARTICLE = [line for line in COMMANDS.read_text().splitlines() if not line.starts
 
 
 def put(policy: str, rule: str, *filters: str, assign: bool = False, **more: Any) -> Any:
-    stored = {"name": rule, "action": "block", "filters": list(filters), "interface": None, "when": None, **more}
+    stored = {
+        "name": rule,
+        "action": "block",
+        "filters": list(filters),
+        "interface": None,
+        "when": None,
+        **more,
+    }
     return ("PutRules", {"policy": policy, "rules": [stored], "create": True, "assign": assign})
 
 

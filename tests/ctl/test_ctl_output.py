@@ -344,3 +344,31 @@ def test_explaining_ends_with_its_reader(document: Path) -> None:
     )
     assert b"Traceback" not in done.stderr
     assert done.stdout
+
+
+def test_a_policy_is_shown_with_what_it_is_worth(daemon: FakeDaemon, run: Run) -> None:
+    """Where the domain has one in force, that is said first, whatever its name is."""
+    for given, lines in (
+        ({"assigned": True}, ["# assigned, stored in /p/web.yaml"]),
+        (
+            {"assigned": True, "overriding": "Fleet"},
+            [
+                "# assigned, stored in /p/web.yaml",
+                "# without effect: the domain's is in force, 'Fleet'",
+            ],
+        ),
+        (
+            {"overriding": "Web"},
+            [
+                "# not assigned, stored in /p/web.yaml",
+                "# without effect: the domain's is in force, another policy of this name",
+            ],
+        ),
+        (
+            {"store": "domain", "assigned": True, "overriding": "Web", "path": "https://x: all/w"},
+            ["# in force, from the domain: https://x: all/w"],
+        ),
+    ):
+        daemon.replies["GetPolicy"] = {**REPLIES["GetPolicy"], **given}
+        said = run("ipsecctl", "policy", "show", "Web").out.splitlines()
+        assert [line for line in said if line.startswith("#")] == lines

@@ -307,6 +307,15 @@ def test_status_and_doctor_say_what_matches_nothing(daemon: FakeDaemon, run: Run
         assert "nothing is wrong" not in ran.out
 
 
+def test_status_and_doctor_say_what_the_kernel_cannot_judge(daemon: FakeDaemon, run: Run) -> None:
+    """One sentence, where it matters."""
+    gap = "blocks of what is from this host do not see all of it"
+    daemon.status(gaps=[gap])
+    daemon.replies["Examine"] = {"examination": {**EXAMINATION, "gaps": [gap]}}
+    assert f"  unseen     {gap}\n" in run("ipsecctl", "status").out
+    assert run("ipsecctl", "doctor").out.splitlines()[0] == f"warning: {gap}"
+
+
 def test_doctor_says_first_whether_anything_is_wrong(daemon: FakeDaemon, run: Run) -> None:
     """That nothing is wrong is a sentence; what is wrong is named before all that may be so."""
     assert run("ipsecctl", "doctor").out.splitlines()[0] == "nothing is wrong here"

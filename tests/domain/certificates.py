@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import ssl
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,6 +22,7 @@ class Authority:
     """Writes PEM files into a directory; ``ca.pem`` is the authority's own."""
 
     directory: Path
+    addresses: Sequence[str] = tuple(f"127.0.0.{n}" for n in range(1, 5))
 
     def __post_init__(self) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
@@ -29,7 +31,7 @@ class Authority:
         self._write("ca", certificate.public_bytes(Encoding.PEM))
 
     def certify(self, name: str, file: str = "") -> TlsFiles:
-        """A certificate for this host's loopback addresses, and for a client of that name."""
+        """A certificate for servers at the addresses, and for a client of that name."""
         file = file or name
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
@@ -51,7 +53,7 @@ class Authority:
         self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, *, authority: bool
     ) -> x509.Certificate:
         now = datetime.now(UTC)
-        addresses = [x509.IPAddress(ipaddress.ip_address(f"127.0.0.{n}")) for n in range(1, 5)]
+        addresses = [x509.IPAddress(ipaddress.ip_address(text)) for text in self.addresses]
         builder = (
             x509.CertificateBuilder()
             .subject_name(subject)

@@ -10,15 +10,20 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from tests.netns.site import Namespace
+
 
 class Fetching:
     """A running fetcher; ``log`` is all that it wrote so far."""
 
-    def __init__(self, socket: Path, log: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, socket: Path, log: Path, environment: Mapping[str, str], where: Namespace = ()
+    ) -> None:
+        """`where` is a command that runs it in other namespaces, as the same process."""
         self._log = log
         with log.open("ab") as file:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "ipsecd_domain", "--socket", str(socket)],
+                [*where, sys.executable, "-m", "ipsecd_domain", "--socket", str(socket)],
                 stderr=file,
                 env={**os.environ, **environment},
             )

@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -17,20 +17,20 @@ import pytest
 from ipsecd_domain.errors import NotFetched
 from ipsecd_domain.etcd import Member
 from ipsecd_domain.tls import TlsFiles
-from tests.netns.site import PATIENCE, needs_isolation
+from tests.netns.site import PATIENCE, Namespace, needs_isolation
 
 UNPACKED = Path(__file__).parents[2] / "build/servers"
 """Packages of Debian, not installed: that would start them."""
 CLIENTS, PEERS, WEB = 2379, 2380, 8080
 NGINX = """
 daemon off; master_process off; pid {directory}/nginx.pid; error_log {directory}/error.log;
-events {{ worker_connections 4096; }}
+events {{ worker_connections 16384; }}
 http {{
   access_log {directory}/access.log;
   client_body_temp_path {directory}/tmp; proxy_temp_path {directory}/tmp;
   fastcgi_temp_path {directory}/tmp; uwsgi_temp_path {directory}/tmp;
   scgi_temp_path {directory}/tmp;
-  server {{ listen 127.0.0.1:{port}{ssl}; root {root}; {certificates} }}
+  server {{ listen {address}:{port}{ssl}; root {root}; {certificates} }}
 }}
 """
 CERTIFICATES = """
@@ -55,8 +55,11 @@ def program(name: str) -> str:
 class Server:
     """A process that listens on an address, and may be killed and started again."""
 
-    def __init__(self, words: Sequence[str], address: tuple[str, int], log: Path) -> None:
-        self._words = words
+    def __init__(
+        self, words: Sequence[str], address: tuple[str, int], log: Path, where: Namespace = ()
+    ) -> None:
+        """`where` is a command that runs the server in other namespaces, as the same process."""
+        self._words = [*where, *words]
         self._address = address
         self._log = log
         self.process: subprocess.Popen[bytes] | None = None
@@ -88,21 +91,30 @@ class Server:
 class Nginx(Server):
     """Serves a directory; with `tls` to those only who have a certificate."""
 
-    def __init__(self, directory: Path, root: Path, tls: TlsFiles | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        root: Path,
+        tls: TlsFiles | None = None,
+        machine: tuple[str, Namespace] = ("127.0.0.1", ()),
+    ) -> None:
         directory.mkdir()
-        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{WEB}"
+        address, where = machine
+        self.address = address
+        self.url = f"{'https' if tls else 'http'}://{address}:{WEB}"
         configuration = directory / "nginx.conf"
         configuration.write_text(
             NGINX.format(
                 directory=directory,
                 root=root,
+                address=address,
                 port=WEB,
                 ssl=" ssl" if tls else "",
                 certificates=CERTIFICATES.format(tls) if tls else "",
             )
         )
         words = (program("nginx"), "-c", str(configuration), "-p", str(directory))
-        super().__init__(words, ("127.0.0.1", WEB), directory / "log")
+        super().__init__(words, (address, WEB), directory / "log", where)
         self._access = directory / "access.log"
 
     def answered(self) -> list[str]:
@@ -111,12 +123,22 @@ class Nginx(Server):
 
 
 class Cluster:
-    """Members of etcd on 127.0.0.1, 127.0.0.2 and so on; with `tls` clients have to encrypt."""
+    """Members of etcd on 127.0.0.1, 127.0.0.2 and so on; with `tls` clients have to encrypt.
 
-    def __init__(self, directory: Path, number: int = 3, tls: TlsFiles | None = None) -> None:
+    They may be on `machines` instead, by address.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        number: int = 3,
+        tls: TlsFiles | None = None,
+        machines: Mapping[str, Namespace] | None = None,
+    ) -> None:
         directory.mkdir()
         self.tls = tls
-        self.hosts = [f"127.0.0.{n}" for n in range(1, number + 1)]
+        machines = machines or {f"127.0.0.{n}": () for n in range(1, number + 1)}
+        self.hosts = list(machines)
         scheme = "https" if tls else "http"
         everybody = ",".join(f"{host}=http://{host}:{PEERS}" for host in self.hosts)
         encrypted = (f"--cert-file={tls.certificate}", f"--key-file={tls.key}") if tls else ()
@@ -139,8 +161,9 @@ class Cluster:
                 ),
                 (host, CLIENTS),
                 directory / f"{host}.log",
+                where,
             )
-            for host in self.hosts
+            for host, where in machines.items()
         }
 
     def start(self) -> None:
@@ -163,15 +186,20 @@ class Cluster:
         for member in self.members.values():
             member.kill()
 
-    def url(self, user: str = "", key: str = "ipsecd") -> str:
-        """The doorbell; `user` is USER:PASSWORD@, or nothing."""
-        hosts = ",".join(f"{host}:{CLIENTS}" for host in self.hosts)
+    def url(self, user: str = "", key: str = "ipsecd", at: Sequence[str] = ()) -> str:
+        """The doorbell, `at` all members or some; `user` is USER:PASSWORD@, or nothing."""
+        hosts = ",".join(f"{host}:{CLIENTS}" for host in at or self.hosts)
         return f"{'etcds' if self.tls else 'etcd'}://{user}{hosts}/{key}"
 
 
 @contextlib.contextmanager
-def cluster(directory: Path, number: int = 3, tls: TlsFiles | None = None) -> Iterator[Cluster]:
-    members = Cluster(directory, number, tls)
+def cluster(
+    directory: Path,
+    number: int = 3,
+    tls: TlsFiles | None = None,
+    machines: Mapping[str, Namespace] | None = None,
+) -> Iterator[Cluster]:
+    members = Cluster(directory, number, tls, machines)
     try:
         members.start()
         yield members
@@ -180,8 +208,13 @@ def cluster(directory: Path, number: int = 3, tls: TlsFiles | None = None) -> It
 
 
 @contextlib.contextmanager
-def nginx(directory: Path, root: Path, tls: TlsFiles | None = None) -> Iterator[Nginx]:
-    server = Nginx(directory, root, tls)
+def nginx(
+    directory: Path,
+    root: Path,
+    tls: TlsFiles | None = None,
+    machine: tuple[str, Namespace] = ("127.0.0.1", ()),
+) -> Iterator[Nginx]:
+    server = Nginx(directory, root, tls, machine)
     try:
         server.start()
         yield server

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from ipsecd.errors import InvalidInput, NotFound
+from ipsecd.errors import InvalidInput, NotFound, Refused
 from ipsecd_domain.errors import DomainError, NotTrusted
 from ipsecd_domain.repository.creation import init
 from ipsecd_domain.repository.publishing import remove, withdraw
@@ -69,9 +69,24 @@ def test_a_repository_is_not_made_over_another(fleet: Fleet, tmp_path: Path) -> 
 def test_what_is_no_policy_is_not_published(fleet: Fleet) -> None:
     """The document is read as the daemon reads it, and nothing has changed."""
     before = status(fleet.repository, now())
-    with pytest.raises(InvalidInput):
-        fleet.publish(b"policy: Web\nrules: [{rule: x}]\n")
+    for document in (
+        b"policy: Web\nrules: [{rule: x}]\n",
+        b"policy: Web\ndescription: &a [x, x]\nrules: [*a, *a]\n",
+        b"[" * 100_000,
+    ):
+        with pytest.raises(InvalidInput):
+            fleet.publish(document)
     assert status(fleet.repository, now()) == before
+
+
+def test_what_does_not_meet_its_expectations_is_not_published(fleet: Fleet) -> None:
+    """The publisher hears which one, and no host has to refuse it."""
+    before = status(fleet.repository, now())
+    expected = b'expect: ["%s tcp 203.0.113.7:4000 > me:23"]\n'
+    with pytest.raises(Refused, match="me:23"):
+        fleet.publish(WEB + expected % b"permit")
+    assert status(fleet.repository, now()) == before
+    fleet.publish(WEB + expected % b"block")
 
 
 def test_a_group_gets_its_own_policy(fleet: Fleet) -> None:

@@ -9,7 +9,6 @@ import re
 import shlex
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from ipsecctl.options import find_action, parse_options
 from ipsecctl.verbs import VERBS
 from ipsecd_domain.repository.rotation import keygen
 from tests.ctl.conftest import Run
-from tests.ctl.fake_daemon import DOMAIN, FakeDaemon
+from tests.ctl.fake_daemon import DOMAIN, FakeDaemon, served
 from tests.domain.certificates import Authority
 from tests.domain.fake_web import fake_web
 from tests.domain.fleets import WEB, Fleet, now
@@ -35,13 +34,8 @@ class Daemon(FakeDaemon):
 
 @pytest.fixture
 def daemon(monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
-    with tempfile.TemporaryDirectory(prefix="ipsecctl-") as directory:
-        daemon = Daemon(Path(directory) / "ipsecd.sock")
-        monkeypatch.setenv("IPSECD_SOCKET", str(daemon.path))
-        try:
-            yield daemon
-        finally:
-            daemon.close()
+    with served(Daemon, monkeypatch) as fake:
+        yield fake
 
 
 @pytest.fixture
@@ -111,8 +105,23 @@ def test_the_status_of_a_host(run: Run, daemon: Daemon) -> None:
     assert last == "problem   the source cannot be reached; hint: look at the network"
     daemon.tells(withdrawn=True)
     assert "withdrawn" in run("status").out
-    daemon.tells(policy=None, version=0)
-    assert "none yet" in run("status").out
+    daemon.tells(withdrawn=False, policy=None)
+    assert "policy    none is for this host\n" in run("status").out
+    daemon.tells(version=0, problem="")
+    said = run("status")
+    assert (said.code, "policy    not fetched yet\n" in said.out) == (0, True)
+    assert "version" not in said.out
+
+
+def test_a_proxy_without_its_password_is_not_tried(run: Run, daemon: Daemon) -> None:
+    """Only root is told the password, so only root can trust a repository behind the proxy."""
+    daemon.tells(proxy="http://us:…@127.0.0.1:9")
+    refused = run("trust", "https://policy.example.net/fleet")
+    assert refused.code == 1
+    assert "takes a password, which only root is told" in refused.err
+    assert "run it as root" in refused.err
+    daemon.tells(proxy="http://us:pw@127.0.0.1:9")
+    assert "only root" not in run("trust", "https://policy.example.net/fleet").err
 
 
 def test_a_refresh_waits_as_long_as_told(run: Run, daemon: Daemon) -> None:

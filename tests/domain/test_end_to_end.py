@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import signal
 import time
 from collections.abc import Iterator
@@ -13,78 +12,14 @@ import pytest
 
 from ipsecd_domain.tls import TlsFiles
 from tests.domain.certificates import Authority
-from tests.domain.fetching import Fetching
 from tests.domain.fleets import Fleet
+from tests.domain.hosts import POLICY, Host, host, publish
 from tests.domain.servers import Cluster, Nginx, cluster, nginx
-from tests.netns.site import PATIENCE, Daemon, eventually, inside, needs_isolation, own_name, run
+from tests.netns.site import PATIENCE, eventually
 
 pytestmark = [pytest.mark.netns, pytest.mark.timeout(int(300 * PATIENCE))]
 
-POLICY = """policy: Fleet {port}
-rules:
-  - rule: R
-    action: block
-    filters: ["*=0:{port}:UDP"]
-"""
-ADDRESS = "192.0.2.10"
 LOCAL = POLICY.format(port=1).replace("Fleet 1", "Local")
-
-
-class Host:
-    """A daemon, perhaps in a network namespace of its own, and the fetcher beside it."""
-
-    def __init__(self, directory: Path, name: str, settings: dict[str, str], *, own: bool) -> None:
-        needs_isolation()
-        directory.mkdir()
-        self.directory = directory
-        self._name = own_name(name) if own else ""
-        if own:
-            run("ip", "netns", "add", self._name)
-            run("ip", "-n", self._name, "link", "set", "lo", "up")
-        where = ("-n", self._name) if own else ()
-        run("ip", *where, "address", "replace", f"{ADDRESS}/32", "dev", "lo")
-        self.daemon = Daemon(directory, where=inside(self._name) if own else ())
-        self.settings = directory / "ipsecd.yaml"
-        self.daemon.options = ("--config", str(self.settings))
-        domain = {"host": name, **settings}
-        self.settings.write_text(json.dumps({"domain": domain}))
-        self.socket = Path(self.daemon.environment["IPSECD_SOCKET"])
-        self.fetcher: Fetching | None = None
-
-    def start(self, fleet: Fleet) -> None:
-        self.daemon.start()
-        self.daemon.ctl("domain", "trust", str(fleet.repository))
-        self.fetch()
-
-    def fetch(self) -> None:
-        self.fetcher = Fetching(self.socket, self.directory / "fetcher.log", {})
-
-    def blocks(self, port: int) -> bool:
-        words = ("explain", "--json", f"udp 203.0.113.7:9 > me:{port}")
-        return bool(json.loads(self.daemon.ctl(*words))["decision"] == "block")
-
-    def close(self) -> None:
-        if self.fetcher and self.fetcher.process.poll() is None:
-            self.fetcher.kill()
-        self.daemon.end()
-        if self._name:
-            run("ip", "netns", "del", self._name)
-
-
-@contextlib.contextmanager
-def host(
-    directory: Path, name: str, settings: dict[str, str], *, own: bool = False
-) -> Iterator[Host]:
-    made = Host(directory, name, settings, own=own)
-    try:
-        yield made
-    finally:
-        made.close()
-
-
-def publish(fleet: Fleet, port: int) -> None:
-    """In the place of what was published before."""
-    fleet.publish(POLICY.format(port=port).encode())
 
 
 @pytest.fixture

@@ -10,11 +10,13 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ipsecctl import domain_fleet, domain_repository
 from ipsecd.errors import InvalidInput, StoreFailed
 from ipsecd_domain import reports as reports_module
 from ipsecd_domain.errors import DomainError
@@ -23,6 +25,7 @@ from ipsecd_domain.repository.fleet import Fleet as Seen
 from ipsecd_domain.repository.fleet import look
 from ipsecd_domain.repository.halting import halt
 from ipsecd_domain.repository.publishing import withdraw
+from ipsecd_domain.repository.threshold import parse_threshold
 from ipsecd_domain.selection import Host
 from tests.ctl.conftest import Ran, Run
 from tests.domain.fleets import WEB, WORM, Fleet, Member, now
@@ -407,7 +410,151 @@ def test_a_host_that_cannot_take_the_canary_counts(
     assert (refused.code, f"'{first[0]}': not taken" in refused.err) == (1, True)
     long_ago = now().timestamp() - 3600
     os.utime(hosts.directory / f"{first[0]}.json", (long_ago, long_ago))
+    assert "1 host of the canary has not reported since" in publish().err
+
+
+def heard(hosts: Hosts, names: list[str], seconds_ago: float) -> None:
+    """Have the reports of some hosts have come so long ago."""
+    then = now().timestamp() - seconds_ago
+    for name in names:
+        os.utime(hosts.directory / f"{name}.json", (then, then))
+
+
+@pytest.fixture
+def untold(halves: tuple[list[str], list[str]], hosts: Hosts) -> list[str]:
+    """Those in the canary, whose last report is an hour old: they had the policy before then."""
+    first, _ = halves
+    for name in first:
+        hosts.digests[name] = ""
+    hosts.report(*first, takes=False)
+    heard(hosts, first, 3600)
+    return first
+
+
+def hours_later(monkeypatch: pytest.MonkeyPatch, hours: float) -> None:
+    """Let it be later for who looks at the fleet."""
+    later = now() + timedelta(hours=hours)
+    for module in (domain_fleet, domain_repository):
+        monkeypatch.setattr(module, "_now", lambda: later)
+
+
+def test_a_canary_waits_for_the_reports_of_its_hosts(
+    hosts: Hosts, untold: list[str], publish: Run, run: Run, places: tuple[str, ...]
+) -> None:
+    """Who has said nothing since may fail with it; once all have reported, it goes on."""
+    refused = publish("--canary", "75%")
+    assert refused.code == 1
+    assert f"{len(untold)} hosts of the canary have not reported since" in refused.err
+    assert f"'{untold[0]}'" in refused.err
+    said = run("fleet", *places, "--halt-on-failure", "--keys", str(hosts.fleet.keys)).out
+    assert f"0 failing, {len(untold)} yet to report" in said
+    assert "halted" not in said
+    hosts.report(*untold[1:])
+    assert publish("--canary", "75%").code == 1
+    assert publish("--canary", "60%", "--halt-after", "2").code == 0
+    hosts.report()
+    assert publish("--canary", "75%").code == 0
+
+
+def test_hosts_that_are_silent_since_the_canary_count_as_failing(
+    hosts: Hosts,
+    untold: list[str],
+    publish: Run,
+    run: Run,
+    places: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It may have cut them off: after the time in which each looks again it is halted."""
+    automatic = ("fleet", *places, "--halt-on-failure", "--keys", str(hosts.fleet.keys))
+    hours_later(monkeypatch, 1.9)
+    assert run(*automatic).code == 0
+    hours_later(monkeypatch, 2.1)
+    assert "nothing was heard of it since it was given this policy" in publish().err
+    few_are_enough = (*automatic, "--halt-after", str(len(untold) + 1))
+    assert f"{len(untold)} not heard of since" in run(*few_are_enough).out
+    said = run(*automatic)
+    assert said.code == 1
+    assert f"'{untold[0]}': nothing was heard of it since" in said.out
+    assert "halted: policy 'Web'" in said.out
+
+
+def test_hosts_that_were_silent_before_the_canary_do_not_count(
+    hosts: Hosts,
+    untold: list[str],
+    run: Run,
+    places: tuple[str, ...],
+    publish: Run,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They are switched off, and say nothing about a policy that they have not seen."""
+    hours_later(monkeypatch, 2.1)
+    heard(hosts, untold, 3 * 3600)
+    said = run("fleet", *places, "--halt-on-failure", "--keys", str(hosts.fleet.keys))
+    assert (said.code, "halted" in said.out) == (0, False)
     assert publish().code == 0
+
+
+def test_so_many_hosts_have_to_fail_until_it_is_halted(
+    hosts: Hosts,
+    halves: tuple[list[str], list[str]],
+    run: Run,
+    places: tuple[str, ...],
+    publish: Run,
+) -> None:
+    """A number of them, or a share of those that are given it; hosts without it do not count."""
+    first, others = halves
+    automatic = ("fleet", *places, "--halt-on-failure", "--keys", str(hosts.fleet.keys))
+    hosts.report(*others, problem="its own trouble")
+    hosts.report(*first[:2], problem="it hurts")
+    share = 100 * 2 / len(first)
+    for enough in ("3", f"{share + 1:.2f}%"):
+        assert "halted" not in run(*automatic, "--halt-after", enough).out
+        assert publish("--canary", "60%", "--halt-after", enough).code == 0
+        hosts.report(*others, problem="its own trouble", takes=False)
+        halt(hosts.fleet.repository, hosts.fleet.keys, now())
+        hosts.fleet.publish(CHANGED, canary=50.0)
+    assert publish("--halt-after", "2").code == 1
+    assert "halted: policy 'Web'" in run(*automatic, "--halt-after", f"{share - 1:.2f}%").out
+
+
+@pytest.mark.parametrize("text", ["0", "0%", "101%", "-1", "many", "", "1.5", "%", "1e3", "٣"])
+def test_what_is_no_threshold_is_refused(text: str, run: Run, places: tuple[str, ...]) -> None:
+    """Before anything is looked at."""
+    words = ("--halt-on-failure", "--keys", "/nowhere", f"--halt-after={text}")
+    said = run("fleet", "/nowhere", *places[1:], *words)
+    assert said.code != 0
+    assert "number of hosts" in said.err
+
+
+@pytest.mark.parametrize(
+    ("text", "given", "number"),
+    [("1%", 0, 1), ("1%", 100, 1), ("1%", 101, 2), ("1%", 500, 5), ("100%", 7, 7), ("3", 1000, 3)],
+)
+def test_a_threshold_is_a_number_of_hosts(text: str, given: int, number: int) -> None:
+    """A share is rounded up, and is one host at least."""
+    assert parse_threshold(text).number(given) == number
+
+
+def test_a_long_table_is_cut_and_the_rest_is_counted(
+    run: Run, hosts: Hosts, places: tuple[str, ...]
+) -> None:
+    """Those that something is wrong with come first; all are there for who asks, and in JSON."""
+    for number in range(30):
+        hosts.join(f"bad{number:02}")
+    for number in range(10):
+        hosts.join(f"good{number}")
+    hosts.fleet.publish()
+    hosts.report(*(name for name in hosts.members if name.startswith("good")))
+    hosts.report(*(name for name in hosts.members if name.startswith("bad")), problem="no room")
+    lines = run("fleet", *places).out.splitlines()
+    assert [line.split()[0] for line in lines[1:21]] == [f"bad{number:02}" for number in range(20)]
+    assert lines[21:] == [
+        "and 20 more: 10 failed, 10 current ('--all' lists them)",
+        "  10 hosts: no room",
+        "40 hosts · 0 stragglers · 30 failed · version 2",
+    ]
+    assert len(run("fleet", *places, "--all").out.splitlines()) == 42
+    assert len(json.loads(run("fleet", *places, "--json").out)["hosts"]) == 40
 
 
 def test_the_table_of_a_fleet(

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ipsecd.errors import InvalidInput, IpsecdError
-from ipsecd_domain.errors import Missing, NotFetched
+from ipsecd_domain.errors import Missing, NotFetched, words_of
 from ipsecd_domain.fetcher.deadline import limited_to
 from ipsecd_domain.fetcher.directory import directory_of
 from ipsecd_domain.fetcher.faults import TookTooLong
@@ -212,3 +212,22 @@ def test_a_tag_of_a_file_that_has_just_changed_is_not_believed(web: FakeWeb) -> 
     assert answer(formatdate(usegmt=True)) == ""
     assert answer("in a while") == ""
     assert answer(formatdate(time.time() - 60, usegmt=True)) == '"tag"'
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (
+            "(<HTTPSConnection(host='h', port=80) at 0x7f04815ff590>, 'Connection to h timed out')",
+            "('Connection to h timed out')",
+        ),
+        (
+            "<urllib3.connection.HTTPConnection object at 0x7fab>: Failed",
+            "Failed",
+        ),
+        ("nothing <of> that", "nothing <of> that"),
+    ],
+)
+def test_what_fails_again_is_told_in_the_same_words(said: str, told: str) -> None:
+    """Libraries name objects by their addresses, which differ each time."""
+    assert words_of(OSError(said)) == told

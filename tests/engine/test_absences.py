@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from ipsecd.backend.nftables import cgroups
-from ipsecd.control import Control
+from ipsecd.control import Control, connections
+from ipsecd.host.connections import ConnectionTable
 from ipsecd.host.container_engines import ABSENT, CONNECTED, UNREACHABLE, UNUSED
 from ipsecd.model.addresses import Family, Network
 from ipsecd.model.inventory import Container, Inventory
@@ -169,3 +170,33 @@ def test_many_changed_rules_are_summed_up(site: Site) -> None:
     outcome = call(site, "ApplyPolicy", **parameters)["outcome"]
     assert outcome["message"].endswith("\nand 160 more lines")
     assert len(outcome["changes"]) == 200
+
+
+def test_what_the_kernel_cannot_judge_is_said(site: Site) -> None:
+    """As the backend says it, by both who are asked."""
+    assert call(site, "Status")["status"]["gaps"] == []
+    site.backend.gaps = ("some packets are not seen",)
+    assert call(site, "Status")["status"]["gaps"] == ["some packets are not seen"]
+    assert call(site, "Examine")["examination"]["gaps"] == ["some packets are not seen"]
+
+
+@pytest.mark.parametrize(
+    ("table", "told"),
+    [
+        (ConnectionTable(9, 10, 0), ""),
+        (ConnectionTable(10, 10, 3), "connections is full, with 10 of them"),
+        (ConnectionTable(9, 10, 3), "has been full, with 10 of them, and 3 packets"),
+        (None, ""),
+    ],
+)
+def test_a_full_table_of_connections_is_told(
+    site: Site, monkeypatch: pytest.MonkeyPatch, table: ConnectionTable | None, told: str
+) -> None:
+    """Only while rules ask for connections: then what finds no room is dropped."""
+    monkeypatch.setattr(connections, "read_connection_table", lambda: table)
+    assert call(site, "Status")["status"]["warnings"] == []
+    filters = {"filters": ["*=0"], "action": "block", "when": "opening"}
+    call(site, "AddDynamic", **filters)
+    warnings = call(site, "Status")["status"]["warnings"]
+    assert len(warnings) == bool(told)
+    assert told in "".join(warnings)

@@ -328,7 +328,13 @@ def test_a_broken_local_file_is_no_failure_meanwhile(site: Site, engine: Engine)
 def test_a_document_that_is_no_policy_is_refused(site: Site, engine: Engine) -> None:
     """What is in force stays, in the kernel and on disk."""
     publish(engine, CENTRAL)
-    for document in ("nonsense", "policy: X\nrules: [{rule: R, action: eat, filters: ['*=0']}]\n"):
+    bomb = "".join(f"x{n}: &x{n} [{f'*x{n - 1}, ' * 9}]\n" for n in range(1, 20))
+    for document in (
+        "nonsense",
+        "policy: X\nrules: [{rule: R, action: eat, filters: ['*=0']}]\n",
+        f"policy: X\nx0: &x0 [y]\n{bomb}",
+        "[" * 100_000,
+    ):
         with pytest.raises(InvalidInput):
             publish(engine, document, 2)
         assert blocked(site) == {3}
@@ -553,6 +559,42 @@ def test_settings_are_told_and_secrets_kept(site: Site) -> None:
     assert shown["trusted"] == {}
     without = hide({"domain": reply["domain"] | {"doorbell": None, "proxy": None}})["domain"]
     assert (without["doorbell"], without["proxy"]) == (None, None)
+
+
+def test_a_local_policy_is_said_to_be_without_effect(site: Site, engine: Engine) -> None:
+    """Whoever shows, assigns or deletes one hears what is in force, also of the same name."""
+    site.engine.change(put=[Policy("Fleet", LOCAL.rules), Policy("Other")])
+    publish(engine, CENTRAL)
+    shown = call(engine, "GetPolicy", name="Fleet")
+    assert (shown["store"], shown["assigned"], shown["overriding"]) == ("static", False, "Fleet")
+    for method, given in (
+        ("AssignPolicy", {"name": "Fleet"}),
+        ("UnassignPolicy", {"name": None}),
+        ("DeletePolicy", {"name": "Fleet", "unassign": True, "missing_ok": False}),
+        ("CreatePolicy", {"name": "New", "description": None}),
+    ):
+        warning = call(engine, method, **given)["outcome"]["warnings"][0]
+        assert "'Fleet' of the domain is in force in the place of those of this host" in warning
+    shown = call(engine, "GetPolicy", name="Fleet")
+    assert (shown["store"], shown["assigned"], shown["overriding"]) == ("domain", True, "Fleet")
+    for method, given in (
+        ("AssignPolicy", {"name": "Fleet"}),
+        ("DeletePolicy", {"name": "Fleet", "unassign": True, "missing_ok": False}),
+        ("RemoveRules", {"policy": "Fleet", "rules": ["R"], "delete_empty": False}),
+    ):
+        with pytest.raises(NotFound, match="is the domain's, and this host has none of that name"):
+            call(engine, method, **given)
+    withdraw(engine)
+    assert call(engine, "GetPolicy", name="Other")["overriding"] is None
+
+
+def test_a_new_root_ends_what_failed_for_want_of_it(engine: Engine) -> None:
+    """Until the next look has come back, the status does not tell of the one before."""
+    engine.tell_of_domain(0, "", problem="this host trusts no repository yet")
+    assert call(engine, "GetDomain")["domain"]["problem"]
+    call(engine, "TrustDomain", root=root(2))
+    domain = call(engine, "GetDomain")["domain"]
+    assert (domain["problem"], domain["checked_at"]) == ("", None)
 
 
 def test_a_new_root_is_a_reason_to_look(engine: Engine) -> None:

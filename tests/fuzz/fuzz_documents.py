@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
-
 from ipsecd.errors import InvalidInput
 from ipsecd.language.differences import diff_policies
 from ipsecd.language.documents import format_policy, parse_policy
+from tests.fuzz.running import fuzz
 
 SEEDS = (
     b'policy: P\nrules:\n  - rule: R\n    action: block\n    filters: ["*=0:1434:UDP"]\n',
@@ -49,12 +47,5 @@ def check(error: InvalidInput) -> None:
     assert error.message
 
 
-def main() -> None:
-    """Run under atheris, where it is installed."""
-    atheris = importlib.import_module("atheris")
-    atheris.Setup(sys.argv, fuzz_one)
-    atheris.Fuzz()
-
-
 if __name__ == "__main__":
-    main()
+    fuzz(fuzz_one)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
-
 from ipsecd.errors import InvalidInput
 from ipsecd.language.filters import (
     format_filter,
@@ -13,6 +10,7 @@ from ipsecd.language.filters import (
     parse_short,
     parse_spec,
 )
+from tests.fuzz.running import fuzz
 
 SEEDS = (
     b"*=0:1434:UDP",
@@ -62,12 +60,5 @@ def check(error: InvalidInput, text: str) -> None:
     assert error.message
 
 
-def main() -> None:
-    """Run under atheris, where it is installed."""
-    atheris = importlib.import_module("atheris")
-    atheris.Setup(sys.argv, fuzz_one)
-    atheris.Fuzz()
-
-
 if __name__ == "__main__":
-    main()
+    fuzz(fuzz_one)

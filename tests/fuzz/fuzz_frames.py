@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
-
 from ipsecd.protocol.description import CONTROL, load_interface
 from ipsecd.protocol.errors import VarlinkError
 from ipsecd.protocol.frames import FrameDecoder, ProtocolError, encode_frame
 from ipsecd.protocol.messages import call_of
+from tests.fuzz.running import fuzz
 
 SEEDS = (
     b'{"method":"io.ipsecd.control.Status"}\0',
@@ -43,12 +41,5 @@ def fuzz_one(data: bytes) -> None:
         return
 
 
-def main() -> None:
-    """Run under atheris, where it is installed."""
-    atheris = importlib.import_module("atheris")
-    atheris.Setup(sys.argv, fuzz_one)
-    atheris.Fuzz()
-
-
 if __name__ == "__main__":
-    main()
+    fuzz(fuzz_one)

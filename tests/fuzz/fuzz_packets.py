@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
-
 from ipsecd.errors import InvalidInput
 from ipsecd.language.packets import format_packet, parse_packet
 from ipsecd.language.seen import to_packet
 from ipsecd.model.addresses import Family
 from ipsecd.model.packets import Host
 from ipsecd.model.values import InterfaceType
+from tests.fuzz.running import fuzz
 
 HOST = Host(frozenset({(Family.IPV4, 0x0A000001)}))
 LINKS = {"eth0": InterfaceType.LAN, "ppp0": InterfaceType.DIALUP, "lo": None}
@@ -53,12 +51,5 @@ def check(error: InvalidInput, text: str) -> None:
     assert error.message
 
 
-def main() -> None:
-    """Run under atheris, where it is installed."""
-    atheris = importlib.import_module("atheris")
-    atheris.Setup(sys.argv, fuzz_one)
-    atheris.Fuzz()
-
-
 if __name__ == "__main__":
-    main()
+    fuzz(fuzz_one)

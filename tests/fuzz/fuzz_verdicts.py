@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import sys
 from contextlib import suppress
 
 from ipsecd.control.verdict import Question
 from ipsecd.errors import InvalidInput, Refused
 from ipsecd.sources.domain import Selection, Taken, taken_from_json, taken_to_json
 from ipsecd.sources.remembered import PolicyReader
+from tests.fuzz.running import fuzz
 
 ROOT = json.dumps(
     {
@@ -62,12 +61,5 @@ def fuzz_one(data: bytes) -> None:
     assert taken_from_json(taken_to_json(taken), PolicyReader()) == taken
 
 
-def main() -> None:
-    """Run under atheris, where it is installed."""
-    atheris = importlib.import_module("atheris")
-    atheris.Setup(sys.argv, fuzz_one)
-    atheris.Fuzz()
-
-
 if __name__ == "__main__":
-    main()
+    fuzz(fuzz_one)

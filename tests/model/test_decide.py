@@ -283,7 +283,17 @@ def test_what_cannot_be_parsed_is_dropped_while_anything_is_blocked() -> None:
 
 @pytest.mark.parametrize(
     ("icmp_type", "hop_limit", "action"),
-    [(133, 255, PERMIT), (136, 255, PERMIT), (135, 64, BLOCK), (128, 255, BLOCK)],
+    [
+        (133, 255, PERMIT),
+        (136, 255, PERMIT),
+        (135, 64, BLOCK),
+        (128, 255, BLOCK),
+        (130, 1, PERMIT),
+        (131, 1, PERMIT),
+        (143, 1, PERMIT),
+        (143, 255, BLOCK),
+        (135, 1, BLOCK),
+    ],
 )
 def test_neighbour_discovery_of_this_link_is_essential(
     icmp_type: int, hop_limit: int, action: Action
@@ -292,6 +302,29 @@ def test_neighbour_discovery_of_this_link_is_essential(
     packet = Packet(Point.ARRIVING, V6, PEER6, ME6, 58, icmp_type=icmp_type, hop_limit=hop_limit)
     assert decide([block("*+*")], packet, HOST, ESSENTIALS).action is action
     assert decide([block("*+*")], packet, HOST).action is BLOCK
+
+
+@pytest.mark.parametrize(
+    ("family", "number", "icmp_type", "code", "action"),
+    [
+        (V4, 1, 3, 4, PERMIT),
+        (V4, 1, 3, 3, BLOCK),
+        (V4, 1, 2, 4, BLOCK),
+        (V6, 58, 2, 0, PERMIT),
+        (V6, 58, 3, 4, BLOCK),
+        (V6, 58, 1, 0, BLOCK),
+    ],
+)
+@pytest.mark.parametrize("point", Point)
+def test_path_mtu_is_essential(
+    family: Family, number: int, icmp_type: int, code: int, action: Action, point: Point
+) -> None:
+    """What says that a packet was too big passes, to this host, from it and through it."""
+    here, there = (ME, PEER) if family is V4 else (ME6, PEER6)
+    source, destination = (there, here) if point is Point.ARRIVING else (here, there)
+    packet = Packet(point, family, source, destination, number, icmp_type=icmp_type, icmp_code=code)
+    decision = decide([block("*+0"), block("*+*")], packet, HOST, ESSENTIALS)
+    assert decision.action is action
 
 
 @pytest.mark.parametrize(

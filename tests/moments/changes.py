@@ -5,12 +5,14 @@ from __future__ import annotations
 import random
 import signal
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from ipsecctl.client import Client
+from ipsecctl.failures import UnreachableError
 from tests.moments.flood import BLOCKED, OPEN
-from tests.netns.site import Daemon
+from tests.netns.site import LONGEST_S, Daemon
 
 UNRELATED = ["203.0.113.7=0:80:TCP", "0=198.51.100.0/24::UDP", "[2001:db8::7]=0:9:UDP"]
 OUTWARD = f"0=*:{BLOCKED}:UDP"
@@ -90,7 +92,7 @@ class Changes:
         self._client = self._connect()
 
     def _connect(self) -> Client:
-        return Client(str(Path(self._daemon.environment["IPSECD_SOCKET"])))
+        return Client(str(Path(self._daemon.environment["IPSECD_SOCKET"])), LONGEST_S)
 
     def _add(self, name: str, filters: list[str], action: str = "block") -> None:
         self._call(
@@ -98,7 +100,22 @@ class Changes:
         )
 
     def _call(self, method: str, **parameters: object) -> None:
-        self._client.call(method, parameters)
+        """Have the daemon do something, over a new connection if it has ended the last one.
+
+        It ends a connection over which no call has come for a minute, also if the sender had not
+        had its turn. What was called then has not been done.
+        """
+        deadline = time.monotonic() + LONGEST_S
+        while True:
+            try:
+                self._client.call(method, parameters)
+            except UnreachableError:
+                if not self._daemon.lives() or time.monotonic() >= deadline:
+                    raise
+                time.sleep(0.05)
+                self.reconnect()
+            else:
+                return
 
 
 def flush_ruleset() -> None:

@@ -32,6 +32,7 @@ from tests.netns.site import BACKENDS, BPFFS, HERE4, HERE6
 BASE = (Target("wire1", HERE4), Target("wire1", HERE6))
 SCENE_S = (0.5, 3.0)
 LONGEST_PAUSE_S = 0.05
+LEAST_RESTS = 2
 RESTS, LEAST_BETWEEN_RESTS_S = 10, 60
 """How often what the daemon holds is looked at while it lives on; less often in a short soak."""
 GROWTH_KIB = 8 * 1024
@@ -95,6 +96,8 @@ class Report:
             faults.append(f"{self.leaked} of {self.sent} packets leaked")
         if not self.passed:
             faults.append("nothing that is permitted passed")
+        if len(self.held) < LEAST_RESTS:
+            return [*faults, f"it was at rest {len(self.held)} times only"]
         first, last = self.held[1], self.held[-1]
         if last.resident > first.resident + GROWTH_KIB:
             faults.append(f"the daemon's memory grew from {first.resident} to {last.resident} KiB")
@@ -142,7 +145,7 @@ class Soak:
         while time.monotonic() < end:
             self._scene(end, replaces=True)
         self._rest()
-        rests = max(2, min(RESTS, int(seconds / LEAST_BETWEEN_RESTS_S)))
+        rests = max(LEAST_RESTS, min(RESTS, int(seconds / LEAST_BETWEEN_RESTS_S)))
         for _ in range(rests):
             end = time.monotonic() + seconds / 2 / rests
             while time.monotonic() < end:
@@ -274,9 +277,11 @@ def soak(backend: str, seconds: float, seed: int) -> tuple[list[str], list[str]]
         stage(Path(name), backend, seed) as host,
     ):
         foreign.load(Path(name))
+        running = Soak(host, random.Random(seed))
         try:
-            running = Soak(host, random.Random(seed))
             running.run(seconds)
+        except Exception as error:  # noqa: BLE001, whatever ends it early, what it counted is told
+            running.report.failures.append(f"it was broken off: {error!r}")
         finally:
             foreign.unload()
         log = host.daemon.log()

@@ -26,7 +26,17 @@ from tests.moments.flood import (
 )
 from tests.moments.moments import Moment, perform
 from tests.netns import site
-from tests.netns.site import HERE4, HERE6, PEER, Daemon, block, eventually, run
+from tests.netns.site import (
+    HERE4,
+    HERE6,
+    LONGEST_S,
+    PATIENCE,
+    PEER,
+    Daemon,
+    block,
+    eventually,
+    run,
+)
 
 STATES = ("alive", "stopped", "dead")
 PAUSES_S = (0.002, 0.01, 0.08)
@@ -90,7 +100,16 @@ class Stage:
             # The daemon also counts as in step before it has heard of new links. Some link may take
             # no program at all, so programs on all links are waited for, but not demanded.
             eventually(_all_have_programs)
-        assert eventually(lambda: "in step" in self.daemon.ctl("status"), 60), self.daemon.log()
+        assert eventually(self._in_step, LONGEST_S / PATIENCE), self.daemon.log()
+
+    def _in_step(self) -> bool:
+        """Whether the daemon says so; one that lives and does not answer is too busy to."""
+        try:
+            return "in step" in self.daemon.ctl("status")
+        except AssertionError:
+            if not self.daemon.lives():
+                raise
+            return False
 
     def enter(self, state: str) -> None:
         """Have the daemon alive, stopped, or dead."""
@@ -140,7 +159,7 @@ class Stage:
         ):
             happen()
             # On a busy machine the sender may not have had its turn yet.
-            eventually(lambda: flood.sent_so_far() >= LEAST_SENT)
+            eventually(lambda: flood.sent_so_far() >= LEAST_SENT, 60)
         leaked, passed, leaked_out, passed_out = (
             (counter.value() - value) & 0xFFFFFFFF
             for counter, value in zip(counters, before, strict=True)

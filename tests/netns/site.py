@@ -26,6 +26,9 @@ BPFFS = Path("/sys/fs/bpf/ipsecd")
 BACKENDS = ("nftables", "xdp")
 PATIENCE = float(os.environ.get("IPSECD_PATIENCE", "1"))
 """How many times longer to wait for what must happen; an emulated machine is slow."""
+LONGEST_S = max(240.0, 20 * PATIENCE)
+"""How long a daemon that lives may take, on a machine that others keep busy, before it counts as
+one that does not come."""
 
 Namespace = tuple[str, ...]
 """How to run a command in a network namespace: words to put before it, none for the host's."""
@@ -162,7 +165,7 @@ class Daemon:
                 stderr=log,
                 text=True,
             )
-        deadline = time.monotonic() + 20 * PATIENCE
+        deadline = time.monotonic() + LONGEST_S
         while not socket_path.exists():
             assert self._process.poll() is None, self.log()
             assert time.monotonic() < deadline, self.log()
@@ -172,12 +175,16 @@ class Daemon:
         """End the daemon with a signal, and wait for its end."""
         if self._process is not None:
             self._process.send_signal(number)
-            self._process.wait(20 * PATIENCE)
+            self._process.wait(LONGEST_S)
             self._process = None
 
     @property
     def pid(self) -> int | None:
         return self._process.pid if self._process else None
+
+    def lives(self) -> bool:
+        """Whether the process that was started has not ended."""
+        return self._process is not None and self._process.poll() is None
 
     def log(self) -> str:
         return self._log.read_text()

@@ -5,17 +5,22 @@ from __future__ import annotations
 import json
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 
+from ipsecd.backend.base import Backend
+from ipsecd.backend.nftables import surroundings
 from ipsecd.backend.nftables.backend import NftablesBackend
+from ipsecd.backend.xdp.backend import XdpBackend
 from ipsecd.compiler.policy import compile_filters
+from ipsecd.compiler.tables import rows_of
 from ipsecd.compiler.volatile import Volatile
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.values import Action, InForce, Origin
 from tests.netns import site
-from tests.netns.site import PEER4, PEER6, run
+from tests.netns.site import BPFFS, PEER4, PEER6, run
 
 pytestmark = pytest.mark.netns
 
@@ -42,18 +47,23 @@ class Watch:
         return int(listed["nftables"][-1]["counter"]["packets"])
 
 
+def in_force(text: str, store: str = "static") -> InForce:
+    """A filter that blocks."""
+    return InForce(Origin(store, "P", "R"), parse_filter(text), Action.BLOCK)
+
+
+def enforce(backend: Backend, text: str) -> None:
+    """Put a policy in force that blocks what a filter matches."""
+    backend.apply(compile_filters([in_force(text)], ("neighbour-discovery",)), Volatile())
+
+
 @pytest.fixture
 def watch() -> Iterator[Watch]:
     """The wire, with everything that this host sends to the port blocked."""
     site.needs_isolation()
     with site.wire():
         backend = NftablesBackend()
-        blocked = parse_filter(f"0=*:{PORT}:UDP")
-        origin = Origin("static", "P", "R")
-        backend.apply(
-            compile_filters([InForce(origin, blocked, Action.BLOCK)], ("neighbour-discovery",)),
-            Volatile(),
-        )
+        enforce(backend, f"0=*:{PORT}:UDP")
         yield Watch()
         run("nft", "delete table inet watch")
         backend.remove()
@@ -98,3 +108,38 @@ def test_a_transparent_proxy_sends_for_others(watch: Watch) -> None:
     with bound(FOREIGN6, transparent=True) as sock:
         sock.sendto(b"x", (PEER6, PORT))
     assert watch.sent == 1
+
+
+@pytest.mark.parametrize(
+    ("make", "sees_sockets", "reason"),
+    [
+        (NftablesBackend, True, ""),
+        (NftablesBackend, False, "CONFIG_NFT_SOCKET"),
+        (partial(XdpBackend, BPFFS), False, "programs do not see who sends"),
+    ],
+    ids=["nftables", "nftables without sockets", "programs alone"],
+)
+def test_a_kernel_that_tells_nothing_about_sockets_is_named(
+    make: Callable[[], Backend],
+    sees_sockets: bool,
+    reason: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Only where something is blocked that this host sends; elsewhere the kernel can be asked."""
+    site.needs_isolation()
+    monkeypatch.setattr(surroundings, "can_see_sockets", lambda _: sees_sockets)
+    backend, volatile = make(), Volatile()
+
+    def blocking(text: str) -> tuple[str, ...]:
+        enforce(backend, text)
+        return backend.gaps
+
+    try:
+        assert blocking(f"*=0:{PORT}:UDP") == ()
+        assert [reason in gap for gap in blocking(f"0=*:{PORT}:UDP")] == [True] * bool(reason)
+        assert blocking(f"*=0:{PORT}:UDP") == ()
+        backend.change(volatile.change(add=rows_of([in_force("0=*", "dynamic")])), volatile)
+        assert len(backend.gaps) == bool(reason)
+    finally:
+        backend.remove()
+        backend.close()

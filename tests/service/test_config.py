@@ -15,8 +15,9 @@ from ipsecd.config import (
     load_config,
     parse_config,
 )
-from ipsecd.config.domain import DomainSettings, without_password
+from ipsecd.config.domain import DomainSettings
 from ipsecd.errors import InvalidInput, NotFound, StoreFailed
+from ipsecd.quoting import without_password
 
 EVERYTHING = b"""\
 # Settings of ipsecd.
@@ -86,7 +87,11 @@ def test_the_defaults_are_safe() -> None:
     """What cannot be parsed is dropped, both essentials are kept, and no exemption is set."""
     config = Config()
     assert config.unparsable is Unparsable.DROP
-    assert [e.name for e in config.exemptions] == ["neighbour-discovery", "dhcp-client"]
+    assert [e.name for e in config.exemptions] == [
+        "neighbour-discovery",
+        "dhcp-client",
+        "path-mtu",
+    ]
     assert config.on_stop is OnStop.WITHDRAW
     assert config.boot is Boot.PERMIT
 

@@ -326,9 +326,11 @@ def test_the_process_is_nobody() -> None:
     )
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="it is about root without its powers")
-def test_the_process_is_this_user_where_it_can_be_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Under systemd the daemon may change neither users nor owners, and is confined itself."""
+@pytest.fixture
+def no_other_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As under systemd, where the daemon may change neither users nor owners."""
+    if os.geteuid() != 0:
+        pytest.skip("it is about root without its powers")
     start = asyncio.create_subprocess_exec
 
     async def refuse(*words: str, **given: Any) -> asyncio.subprocess.Process:
@@ -341,8 +343,69 @@ def test_the_process_is_this_user_where_it_can_be_no_other(monkeypatch: pytest.M
 
     monkeypatch.setattr(asyncio, "create_subprocess_exec", refuse)
     monkeypatch.setattr(os, "chown", no_owner)
+
+
+@pytest.mark.usefixtures("no_other_user")
+def test_the_process_is_this_user_where_it_can_be_no_other() -> None:
+    """It can use its directory all the same."""
     code = "import os; open(os.environ['TMPDIR'] + '/x', 'w').close(); print(os.getuid())"
     assert answered(code).startswith(b"0\n")
+
+
+def status_of_the_process() -> dict[str, str]:
+    """What the kernel says of a confined process."""
+    lines = answered("print(open('/proc/self/status').read())").decode().splitlines()
+    return dict(line.split(":\t", 1) for line in lines if ":\t" in line)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+def test_the_process_has_no_capabilities() -> None:
+    """Neither some to use nor any to come, whatever it would run."""
+    status = status_of_the_process()
+    assert (status["Uid"].split()[0], status["NoNewPrivs"]) == ("65534", "1")
+    names = ("CapInh", "CapPrm", "CapEff", "CapAmb")
+    assert {name: int(status[name], 16) for name in names} == dict.fromkeys(names, 0)
+
+
+@pytest.mark.usefixtures("no_other_user")
+def test_root_has_no_capabilities_in_the_process_either() -> None:
+    """User 0 keeps them otherwise, and gets them again with every program."""
+    status = status_of_the_process()
+    assert (status["Uid"].split()[0], status["NoNewPrivs"]) == ("0", "1")
+    names = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
+    assert {name: int(status[name], 16) for name in names} == dict.fromkeys(names, 0)
+
+
+@pytest.mark.usefixtures("no_other_user")
+@pytest.mark.parametrize(
+    "deed",
+    [
+        "socket.socket(socket.AF_UNIX)",
+        "socket.socket(socket.AF_INET)",
+        "os.kill(os.getppid(), 0)",
+        "os.fork()",
+        "os.execv('/bin/true', ['true'])",
+        "open(MINE, 'a')",
+        "open(MINE)",
+        "os.unlink(MINE)",
+        "os.listdir('/etc')",
+    ],
+)
+def test_the_process_reaches_nobody(deed: str, tmp_path: Path) -> None:
+    """The files of user 0 are not its own, nor is the daemon's socket, which obeys that user."""
+    mine = tmp_path / "mine"
+    mine.write_text("as it was")
+    attempt = f"""
+import os, socket
+MINE = {str(mine)!r}
+try:
+    {deed}
+except OSError as error:
+    print("no:", error.errno)
+"""
+    # timeit adds a line of its own; 1 is EPERM, 13 is EACCES.
+    assert answered(attempt).split(b"\n")[0] in {b"no: 1", b"no: 13"}
+    assert mine.read_text() == "as it was"
 
 
 @pytest.mark.parametrize(

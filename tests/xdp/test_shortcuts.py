@@ -24,7 +24,7 @@ from ipsecd.model.exemptions import BY_NAME
 from ipsecd.model.packets import Packet, Point
 from ipsecd.model.values import TCP, UDP, Action, InForce, InterfaceType, Origin
 from tests.netns.site import needs_isolation
-from tests.strategies import HOST, ME, in_force, packets, ports_in_force
+from tests.strategies import HOST, ME, in_force, packets, ports_in_force, types_of_links
 
 RULE = Origin("static", "P", "r")
 POINTS = frozenset(Point)
@@ -62,7 +62,7 @@ def test_every_word_agrees_with_the_policy() -> None:
         suppress_health_check=list(HealthCheck),
     )
     @given(
-        st.one_of(ports_in_force(), in_force()),
+        st.one_of(ports_in_force(), ports_in_force(), in_force(), in_force(asked=types_of_links())),
         st.lists(packets((Point.ARRIVING,)), min_size=20, max_size=30),
         st.lists(st.sampled_from(sorted(BY_NAME)), max_size=2, unique=True),
     )

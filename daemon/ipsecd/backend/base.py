@@ -61,6 +61,10 @@ class Backend(Protocol):
     def failures(self) -> tuple[str, ...]:
         """Why something else enforces than what was asked for; one sentence for each reason."""
 
+    @property
+    def gaps(self) -> tuple[str, ...]:
+        """What of the rules in force this kernel cannot judge; one sentence for each gap."""
+
     def probe(self) -> tuple[str, ...]:
         """The features that were found and are used, as words for ``status``."""
 

@@ -78,6 +78,11 @@ class NftablesWithPrograms:
         """Why there are no programs, if somebody asked for them."""
         return (self._failure,) if self._failure and self._required else ()
 
+    @property
+    def gaps(self) -> tuple[str, ...]:
+        """Those of nftables, which decides."""
+        return self._nftables.gaps
+
     def check(self, classifier: Classifier) -> None:
         """Raise if nftables cannot do it; what programs cannot do, nftables does."""
         self._nftables.check(classifier)

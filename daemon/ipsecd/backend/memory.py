@@ -38,6 +38,7 @@ class MemoryBackend:
 
     name = "memory"
     failures: tuple[str, ...] = ()
+    gaps: tuple[str, ...] = ()
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock

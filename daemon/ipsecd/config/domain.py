@@ -92,14 +92,6 @@ def read_domain(reader: SettingsReader, node: Node) -> DomainSettings:
     )
 
 
-def without_password(url: str) -> str:
-    """A doorbell or a proxy as everybody may see it."""
-    scheme, _, rest = url.partition("://")
-    login, at, place = rest.rpartition("@")
-    user = login.partition(":")[0]
-    return f"{scheme}://{user}:…@{place}" if at else url
-
-
 def _optional(
     reader: SettingsReader, keys: dict[str, Node], name: str, parse: Callable[[str], str]
 ) -> str | None:

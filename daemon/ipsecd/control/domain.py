@@ -6,14 +6,14 @@ import socket
 import time
 from typing import Any
 
-from ipsecd.config.domain import DomainSettings, without_password
+from ipsecd.config.domain import DomainSettings
 from ipsecd.control.method import Method, Request, Role, Work
 from ipsecd.control.replies import outcome
 from ipsecd.control.verdict import Finding, Question, Verdict
 from ipsecd.engine import Engine
 from ipsecd.errors import MAX_MESSAGE, NotFound, Refused
 from ipsecd.model.values import Store
-from ipsecd.quoting import cut
+from ipsecd.quoting import cut, without_password
 from ipsecd.sources.domain import Selection, Taken
 from ipsecd.sources.names import dns_names_of
 from ipsecd.sources.reading import StoredPolicy
@@ -185,8 +185,8 @@ def _trust_domain(engine: Engine, request: Request) -> dict[str, Any]:
     if taken.trusted.get(ROOT) == request["root"]:
         return outcome(engine, f"the root is trusted already: {words}", changed=False)
     engine.trust_domain(taken.trusting(request["root"]))
-    # Who looks has no reason to wait now.
-    engine.ask_domain()
+    # Who looks has no reason to wait now, and what failed for want of this root is over.
+    engine.ask_domain(new=True)
     return outcome(engine, f"the root is trusted: {words}")
 
 

@@ -75,17 +75,18 @@ def _of_domain(engine: Engine) -> list[dict[str, Any]]:
 def _get_policy(engine: Engine, request: Request) -> dict[str, Any]:
     name = request["name"]
     if name == engine.overriding and name not in engine.loaded.policies and engine.domain.stored:
-        return {
-            "document": format_policy(engine.domain.stored.policy),
-            "path": place_in_domain(engine),
-            "assigned": True,
-            "id": str(uuid.uuid5(_IDS, name)),
-        }
+        policy, store = engine.domain.stored.policy, Store.DOMAIN
+        path, assigned = place_in_domain(engine), True
+    else:
+        policy, store = engine.stored(name), Store.STATIC
+        path, assigned = engine.path_of(name), name == engine.loaded.assigned
     return {
-        "document": format_policy(engine.stored(name)),
-        "path": engine.path_of(name),
-        "assigned": name == engine.loaded.assigned,
+        "document": format_policy(policy),
+        "path": path,
+        "store": store.value,
+        "assigned": assigned,
         "id": str(uuid.uuid5(_IDS, name)),
+        "overriding": engine.overriding,
     }
 
 

@@ -9,6 +9,7 @@ from ipsecd import __version__
 from ipsecd.backend.base import Count
 from ipsecd.backend.registry import AUTO
 from ipsecd.control.absences import absences, filters_by_name
+from ipsecd.control.connections import troubles_with_connections
 from ipsecd.control.domain import domain_state
 from ipsecd.control.method import Method, Request, Role, Work
 from ipsecd.control.replies import exemptions, place_in_domain, states_of_engines
@@ -56,9 +57,15 @@ def _status(engine: Engine, _: Request) -> dict[str, Any]:
         "unparsable": engine.config.unparsable.value,
         "container_engines": states_of_engines(engine),
         "domain": domain_state(engine),
-        "warnings": absences(engine, filters_by_name(engine)),
+        "warnings": _warnings(engine),
+        "gaps": list(engine.backend.gaps),
     }
     return {"status": status}
+
+
+def _warnings(engine: Engine) -> list[str]:
+    """What is in force and does not do all that it says, a sentence each."""
+    return [*troubles_with_connections(engine), *absences(engine, filters_by_name(engine))]
 
 
 def _policy_path(engine: Engine) -> str | None:
@@ -116,7 +123,7 @@ def _examine(engine: Engine, _: Request) -> dict[str, Any]:
         if setting != AUTO
         else "auto stands for it: it needs nothing that a host may lack, and no packet waits for it"
     )
-    name, features = engine.ask(lambda backend: (backend.name, backend.probe()))
+    name, features, gaps = engine.ask(lambda backend: (backend.name, backend.probe(), backend.gaps))
     return {
         "examination": {
             "setting": setting,
@@ -124,7 +131,8 @@ def _examine(engine: Engine, _: Request) -> dict[str, Any]:
             "why": why,
             "features": list(features),
             "troubles": _troubles(engine),
-            "warnings": absences(engine, filters_by_name(engine)),
+            "warnings": _warnings(engine),
+            "gaps": list(gaps),
             "assessments": [],
         }
     }

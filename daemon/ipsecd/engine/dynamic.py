@@ -7,8 +7,9 @@ disk for the next process before the caller has an answer.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 
 from ipsecd.compiler.policy import compile_filters
 from ipsecd.compiler.volatile import Delta, Volatile
@@ -122,7 +123,7 @@ class DynamicRuleChanges:
         # Ordinary rules may have had these names until now; the quarantine's rules replace them.
         self.file.removed(filter(quarantine.owns, now.dynamic.by_name))
         self.file.imposed(quarantine)
-        return tuple(rule for rule in new.dynamic if quarantine.owns(rule.name))
+        return tuple(_by_name(rule for rule in new.dynamic if quarantine.owns(rule.name)))
 
     def release(self, names: Sequence[str]) -> tuple[str, ...]:
         """End quarantines. Returns the names of the rules that they had."""
@@ -131,9 +132,9 @@ class DynamicRuleChanges:
         remaining = {
             name: quarantine for name, quarantine in now.quarantines.items() if name not in names
         }
-        rules = [
+        rules = _by_name(
             rule for rule in now.dynamic if any(quarantine.owns(rule.name) for quarantine in ended)
-        ]
+        )
         new, delta = change_dynamic_rules(replace(now, quarantines=remaining), rules)
         self._put_in_force(new, delta)
         self.file.released(quarantine.name for quarantine in ended)
@@ -181,3 +182,7 @@ class DynamicRuleChanges:
         new, delta = change_dynamic_rules(self.enforcement.state, rules)
         self._put_in_force(new, delta)
         self.file.removed(rule.name for rule in rules)
+
+
+def _by_name(rules: Iterable[DynamicRule]) -> list[DynamicRule]:
+    return sorted(rules, key=attrgetter("name"))

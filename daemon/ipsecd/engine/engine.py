@@ -264,9 +264,9 @@ class Engine(View):
         """Keep other metadata of the domain; what is in force stays so."""
         self._policies.trust(taken)
 
-    def ask_domain(self) -> int:
-        """Ask for a look at the domain; its number."""
-        return self._enforcement.run(lambda: self._note_lookups(self.lookups.asking())).asked
+    def ask_domain(self, *, new: bool = False) -> int:
+        """Ask for a look at the domain; its number. `new`: those before it are forgotten."""
+        return self._enforcement.run(lambda: self._note_lookups(self.lookups.asking(new=new))).asked
 
     def tell_of_domain(
         self, number: int, message: str, *, changed: bool = False, problem: str = ""

@@ -32,9 +32,10 @@ class Lookups:
         number = int(at * 1000)
         return cls(asked=number, answered=number)
 
-    def asking(self) -> Lookups:
-        """With one more that is asked for."""
-        return replace(self, asked=self.asked + 1)
+    def asking(self, *, new: bool = False) -> Lookups:
+        """With one more that is asked for; `new`: what came of those before counts no more."""
+        last = Lookups() if new else self
+        return replace(self, asked=self.asked + 1, problem=last.problem, checked_at=last.checked_at)
 
     def told(
         self, number: int, message: str, at: float, *, changed: bool = False, problem: str = ""

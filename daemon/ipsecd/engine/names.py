@@ -1,4 +1,4 @@
-"""Owns how dynamic rules change when DNS names are looked up again; must not know how that is done.
+"""Owns what changes when DNS names are looked up again; must not know how that is done.
 
 It is pure: it makes a new state from a state.
 """
@@ -16,6 +16,25 @@ from ipsecd.sources.names import dns_names_in, with_addresses
 
 StateChange = tuple[State, Delta, tuple[DynamicRule, ...]]
 """A new state, how it changes the entries of dynamic rules, and the rules that changed."""
+
+
+def found(asked: Names) -> Names:
+    """Those names that could be looked up; one that could not has no addresses."""
+    return {name: addresses for name, addresses in asked.items() if addresses}
+
+
+def with_answers(state: State, asked: Names, known: Names, looked_up: float) -> State:
+    """The state that knows what came of asking, and by `known` all addresses.
+
+    A name that could not be looked up keeps those that it had.
+    """
+    answered = found(asked)
+    return replace(
+        state,
+        names=known,
+        looked_up={**state.looked_up, **dict.fromkeys(answered, looked_up)},
+        unresolved=(state.unresolved | asked.keys()) - answered.keys(),
+    )
 
 
 def with_new_addresses(state: State, names: Names, looked_up: float) -> StateChange:

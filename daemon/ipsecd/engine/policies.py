@@ -23,7 +23,7 @@ from ipsecd.engine.expectations import (
     judged,
     judged_documents,
 )
-from ipsecd.engine.names import StateChange, with_new_addresses
+from ipsecd.engine.names import StateChange, found, with_answers, with_new_addresses
 from ipsecd.engine.sources import (
     Choice,
     Situation,
@@ -136,7 +136,7 @@ class Policies:
         """
         now = self.enforcement.state
         loaded = judged(self.read_files(), judged_documents(now))
-        answered = {name: addresses for name, addresses in names.items() if addresses}
+        answered = found(names)
         known_names = {**now.names, **answered}
         tell(Progress(Phase.COMPILING))
         try:
@@ -154,10 +154,7 @@ class Policies:
 
         def next_state(state: State) -> State:
             return replace(
-                state,
-                names=known_names,
-                looked_up={**state.looked_up, **dict.fromkeys(answered, looked_up)},
-                unresolved=(state.unresolved | names.keys()) - answered.keys(),
+                with_answers(state, names, known_names, looked_up),
                 loaded=loaded,
                 refused=None,
                 failures=_failures(choice, loaded),
@@ -186,26 +183,23 @@ class Policies:
         """
         now = self.enforcement.state
         looked_up = time.time()
-        answered = {name: addresses for name, addresses in names.items() if addresses}
-        all_names = {**now.names, **answered}
+        answered = found(names)
+        known_names = {**now.names, **answered}
         if taken.stored:
             # What is in force was judged when it came, and most looks bring nothing else.
             if now.compiled.document != taken.stored.text:
                 must_be_met(taken.stored.policy)
             self.kept_files.reader.remember(taken.stored.text, taken.stored.policy)
-        choice = self._choose(now.loaded, all_names, silent, taken)
+        choice = self._choose(now.loaded, known_names, silent, taken)
         is_same = choice.source is now.source and choice.compiled.key == now.compiled.key
         if is_same and now.enforcing:
             self.trust(taken)
             return False
-        self.kept_files.check(choice.compiled, all_names)
+        self.kept_files.check(choice.compiled, known_names)
 
         def next_state(state: State) -> State:
             return replace(
-                state,
-                names=all_names,
-                looked_up={**state.looked_up, **dict.fromkeys(answered, looked_up)},
-                unresolved=(state.unresolved | names.keys()) - answered.keys(),
+                with_answers(state, names, known_names, looked_up),
                 domain=taken,
                 failures=_failures(choice, state.loaded, state.refused),
             )
@@ -222,7 +216,7 @@ class Policies:
                 partial(self.kept_files.save_domain, taken, before),
                 lambda _: self.kept_files.save_domain(before, taken),
             )
-            self._switch(attempt, make_state, all_names)
+            self._switch(attempt, make_state, known_names)
         self.keep_last_good()
         return True
 

@@ -161,6 +161,11 @@ class View:
     def stored(self, name: str) -> Policy:
         """The stored policy called `name`; raises ``NotFound``."""
         if name not in self.loaded.policies:
+            if name == self.overriding:
+                raise NotFound(
+                    f"policy {quote(name)} is the domain's, and this host has none of that name",
+                    "whoever publishes it changes or withdraws it: ipsecctl domain status",
+                )
             raise NotFound(
                 f"there is no policy {quote(name)}",
                 "ipsecctl policy list shows those there are; names are case-sensitive",

@@ -28,7 +28,10 @@ GOES = frozenset({Point.SENDING, Point.LEAVING})
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """What exempt packets look like; a field that is None or empty matches anything."""
+    """What exempt packets look like; a field that is None or empty matches anything.
+
+    A code of ICMP stands only beside a single type.
+    """
 
     points: frozenset[Point] = ARRIVES | GOES
     family: Family | None = None
@@ -36,6 +39,7 @@ class Pattern:
     source_port: int | None = None
     destination_port: int | None = None
     icmp_types: frozenset[int] = frozenset()
+    icmp_code: int | None = None
     hop_limit: int | None = None
     cast: Cast | None = None
 
@@ -48,6 +52,7 @@ class Pattern:
             and self.source_port in (None, packet.source_port)
             and self.destination_port in (None, packet.destination_port)
             and (not self.icmp_types or packet.icmp_type in self.icmp_types)
+            and self.icmp_code in (None, packet.icmp_code)
             and self.hop_limit in (None, packet.hop_limit)
             and (self.cast is None or cast_of(packet, host) is self.cast)
         )
@@ -65,13 +70,21 @@ class Exemption:
 NEIGHBOUR_DISCOVERY = Exemption(
     "neighbour-discovery",
     "without it an IPv6 link is dead (RFC 4861: router and neighbour solicitation and "
-    "advertisement, accepted with hop limit 255 only, so from this link only)",
+    "advertisement, accepted with hop limit 255 only, so from this link only), or dies after "
+    "minutes behind a switch that looks who listens (RFC 3810: queries and reports of multicast "
+    "listeners, which are about this link only)",
     (
         Pattern(
             family=Family.IPV6,
             protocol=58,
             icmp_types=frozenset({133, 134, 135, 136}),
             hop_limit=255,
+        ),
+        Pattern(
+            family=Family.IPV6,
+            protocol=58,
+            icmp_types=frozenset({130, 131, 132, 143}),
+            hop_limit=1,
         ),
     ),
 )
@@ -83,6 +96,15 @@ DHCP_CLIENT = Exemption(
         Pattern(GOES, Family.IPV4, UDP, source_port=68, destination_port=67),
         Pattern(ARRIVES, Family.IPV6, UDP, source_port=547, destination_port=546),
         Pattern(GOES, Family.IPV6, UDP, source_port=546, destination_port=547),
+    ),
+)
+PATH_MTU = Exemption(
+    "path-mtu",
+    "without it what is sent over a narrower link on the way is lost, and connections stall "
+    "(RFC 1191: fragmentation needed; RFC 8201: packet too big)",
+    (
+        Pattern(family=Family.IPV4, protocol=1, icmp_types=frozenset({3}), icmp_code=4),
+        Pattern(family=Family.IPV6, protocol=58, icmp_types=frozenset({2})),
     ),
 )
 MULTICAST = Exemption(
@@ -118,7 +140,7 @@ KERBEROS = Exemption(
     ),
 )
 
-ESSENTIALS = (NEIGHBOUR_DISCOVERY, DHCP_CLIENT)
+ESSENTIALS = (NEIGHBOUR_DISCOVERY, DHCP_CLIENT, PATH_MTU)
 NO_DEFAULT_EXEMPT: dict[int, tuple[Exemption, ...]] = {
     0: (MULTICAST, BROADCAST, RSVP, IKE, KERBEROS),
     1: (MULTICAST, BROADCAST, IKE),

@@ -22,7 +22,7 @@ from urllib3.util.ssl_ import create_urllib3_context
 from ipsecd import __version__
 from ipsecd.errors import InvalidInput
 from ipsecd.quoting import quote, quote_path, shorten
-from ipsecd_domain.errors import Missing, NotFetched
+from ipsecd_domain.errors import Missing, NotFetched, words_of
 from ipsecd_domain.fetcher.source import Content, check_path
 from ipsecd_domain.tls import TlsFiles
 
@@ -238,6 +238,6 @@ def _pool(context: ssl.SSLContext, proxy: str) -> urllib3.PoolManager:
 
 def _unreachable(url: str, error: Exception) -> NotFetched:
     return NotFetched(
-        f"{quote_path(url)} could not be read: {shorten(str(error))}",
+        f"{quote_path(url)} could not be read: {words_of(error)}",
         "what is in force stays in force; see whether the server runs, and what is between",
     )

@@ -6,12 +6,13 @@ more comes of it than its line here, and that a canary is not given to more host
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 
-from ipsecd.quoting import quote, shorten
+from ipsecd.quoting import count, few, quote, shorten
 from ipsecd_domain.errors import DomainError
 from ipsecd_domain.fetcher.schedule import JITTER
 from ipsecd_domain.layout import TARGETS, Index, Offer, role_of
@@ -19,6 +20,7 @@ from ipsecd_domain.reports import Report, Unusable, read_reports
 from ipsecd_domain.repository.content import Repository, read_repository
 from ipsecd_domain.repository.halting import canaries
 from ipsecd_domain.repository.store import Store
+from ipsecd_domain.repository.threshold import Threshold
 from ipsecd_domain.selection import Candidate, Choice, choose, selects
 
 GRACE_S = 60.0
@@ -52,14 +54,34 @@ class Member:
 
 
 @dataclass(frozen=True)
+class Trial:
+    """How hosts fare with a document that they are given, or have.
+
+    `having` have it. `failing` say that something is wrong, and have it or were to have taken it.
+    Of those that are given it as a canary and have said nothing since: `lost` should have by now
+    and reported in time before, `awaited` still may.
+    """
+
+    given: tuple[Member, ...]
+    having: tuple[Member, ...]
+    failing: tuple[Member, ...]
+    lost: tuple[Member, ...]
+    awaited: tuple[Member, ...]
+
+    def fails(self, threshold: Threshold, *, at_worst: bool = False) -> bool:
+        """Whether enough hosts fail; at worst all that are awaited do."""
+        failed = len(self.failing) + len(self.lost) + (len(self.awaited) if at_worst else 0)
+        return failed >= threshold.number(len(self.given))
+
+
+@dataclass(frozen=True)
 class Canary:
-    """A canary, with the SHA-256 of its document, and the hosts that have it, failing or not."""
+    """A canary, with the SHA-256 of its document, and how hosts fare with it."""
 
     role: str
     offer: Offer
     sha256: str
-    members: tuple[Member, ...]
-    failing: tuple[Member, ...]
+    trial: Trial
 
 
 @dataclass(frozen=True)
@@ -84,38 +106,72 @@ def look(directory: Path, reports_in: Path, now: datetime) -> Fleet:
         version=version,
         members=tuple(members),
         canaries=tuple(
-            _canary(members, role, offer, repository.digest(role, offer.path))
+            Canary(role, offer, sha256, trial_of(members, sha256, now))
             for role, offer in canaries(repository)
+            for sha256 in [repository.digest(role, offer.path)]
         ),
         unusable=reports.unusable,
         open_to_all=reports.open_to_all,
     )
 
 
-def failing(members: tuple[Member, ...], sha256: str) -> tuple[Member, ...]:
-    """Those who have a document, or were to have taken it by now, and say that they failed."""
-    return tuple(
-        member
-        for member in members
-        if member.report.problem and (member.report.digest == sha256 or _was_told(member, sha256))
-    )
+def trial_of(members: Iterable[Member], sha256: str, now: datetime) -> Trial:
+    """How hosts fare with a document."""
+    given, having, failing, lost, awaited = [], [], [], [], []
+    for member in members:
+        has = member.report.digest == sha256
+        chosen = member.choice.chosen
+        offer = chosen.offer if chosen is not None and chosen.sha256 == sha256 else None
+        if offer is not None or has:
+            given.append(member)
+        if has:
+            having.append(member)
+        if has or (offer is not None and member.report.heard >= _published(offer)):
+            if member.report.problem:
+                failing.append(member)
+        elif offer is not None and offer.is_canary:
+            patience_s = _patience_s(member.report)
+            if now.timestamp() <= _published(offer) + patience_s:
+                awaited.append(member)
+            elif member.report.heard >= _published(offer) - patience_s:
+                lost.append(member)
+    return Trial(tuple(given), tuple(having), tuple(failing), tuple(lost), tuple(awaited))
 
 
-def must_not_fail(members: tuple[Member, ...], sha256: str) -> None:
-    """Raise ``DomainError`` if hosts report that they fail with a document."""
-    failed = failing(members, sha256)
-    if failed:
-        named = [
-            f"{quote(member.report.host.name)}: {shorten(member.report.problem)}"
-            for member in failed[:_MOST_NAMED]
-        ]
-        if len(failed) > _MOST_NAMED:
-            named.append(f"and {len(failed) - _MOST_NAMED:,} more")
+def must_not_fail(trial: Trial, threshold: Threshold) -> None:
+    """Raise ``DomainError`` if too many hosts fail with a document, or nobody knows yet."""
+    if trial.fails(threshold):
+        named = few(
+            [
+                *(f"{name_of(member)}: {problem_of(member)}" for member in trial.failing),
+                *(f"{name_of(member)}: {LOST}" for member in trial.lost),
+            ],
+            _MOST_NAMED,
+        )
         raise DomainError(
-            "nothing was published: hosts report that they fail with this policy: "
-            f"{'; '.join(named)}",
+            f"nothing was published: hosts report that they fail with this policy: {named}",
             "take it back with 'ipsecctl domain halt', publish a better one, or go on with --force",
         )
+    if trial.fails(threshold, at_worst=True):
+        named = few([name_of(member) for member in trial.awaited], _MOST_NAMED)
+        raise DomainError(
+            f"nothing was published: {count(len(trial.awaited), 'host')} of the canary "
+            f"{'has' if len(trial.awaited) == 1 else 'have'} not reported since: {named}",
+            "wait until they have, or go on with --force; 'ipsecctl domain fleet' shows them",
+        )
+
+
+LOST = "nothing was heard of it since it was given this policy"
+
+
+def name_of(member: Member) -> str:
+    """The name of a host, to be shown."""
+    return quote(member.report.host.name)
+
+
+def problem_of(member: Member) -> str:
+    """What a host says that is wrong, to be shown in a line."""
+    return shorten(member.report.problem)
 
 
 class _Given:
@@ -148,7 +204,7 @@ def _member(report: Report, given: _Given, version: int, now: datetime) -> Membe
         report,
         choice,
         behind=report.version < version or not _has_what_is_given(report, choice),
-        silent=unheard_s > report.interval_s * (1 + JITTER) + GRACE_S,
+        silent=unheard_s > _patience_s(report),
         unheard_s=unheard_s,
     )
 
@@ -159,15 +215,10 @@ def _has_what_is_given(report: Report, choice: Choice) -> bool:
     return report.withdrawn or not choice.withdrawn
 
 
-def _canary(members: list[Member], role: str, offer: Offer, sha256: str) -> Canary:
-    having = tuple(member for member in members if member.report.digest == sha256)
-    return Canary(role, offer, sha256, having, failing(tuple(members), sha256))
+def _published(offer: Offer) -> float:
+    return datetime.fromisoformat(offer.published).timestamp()
 
 
-def _was_told(member: Member, sha256: str) -> bool:
-    """Whether a host has reported since it is given a document, which it may not have taken."""
-    chosen = member.choice.chosen
-    if chosen is None or chosen.sha256 != sha256:
-        return False
-    published = datetime.fromisoformat(chosen.offer.published)
-    return member.report.heard >= published.timestamp()
+def _patience_s(report: Report) -> float:
+    """How long a host may take until it reports again."""
+    return report.interval_s * (1 + JITTER) + GRACE_S

@@ -21,14 +21,15 @@ from dataclasses import replace
 from functools import partial
 
 from ipsecd.backend.base import Count, Line, Observation
+from ipsecd.backend.gaps import unseen_senders
 from ipsecd.backend.grace import wait_for_packets
 from ipsecd.backend.nftables import cgroups
 from ipsecd.backend.nftables import messages as nft
 from ipsecd.backend.nftables import transactions as tx
-from ipsecd.backend.nftables.comparison import PolicySet, compare, unused
+from ipsecd.backend.nftables.comparison import PolicySet, compare, in_kernel, unused
 from ipsecd.backend.nftables.early import EarlySets
 from ipsecd.backend.nftables.failures import commit, failure
-from ipsecd.backend.nftables.features import can_protect
+from ipsecd.backend.nftables.features import NO_SOCKETS, can_protect
 from ipsecd.backend.nftables.looks import KernelTable, Ruleset, kernel_table
 from ipsecd.backend.nftables.naming import (
     STATE_PREFIX,
@@ -45,7 +46,7 @@ from ipsecd.backend.nftables.reading import TableReader
 from ipsecd.backend.nftables.render import render
 from ipsecd.backend.nftables.surroundings import Surroundings, Surveyor
 from ipsecd.backend.nftables.wire import EventSocket, KernelError, Message, NftSocket
-from ipsecd.compiler.classifier import Classifier, Table, in_order
+from ipsecd.compiler.classifier import Classifier, Table
 from ipsecd.compiler.tables import TableId
 from ipsecd.compiler.volatile import Delta, Volatile
 from ipsecd.errors import BackendFailed, IpsecdError
@@ -115,6 +116,13 @@ class NftablesBackend:
         """``owned`` and ``persistent`` where the kernel protects the table, else ``watched``."""
         return ("owned", "persistent") if self._protected else ("watched",)
 
+    @property
+    def gaps(self) -> tuple[str, ...]:
+        """One where the kernel cannot be asked about the sockets of what is sent."""
+        if self._surroundings.sees_sockets:
+            return ()
+        return unseen_senders((*self._policy, *self._dynamic), NO_SOCKETS)
+
     def check(self, classifier: Classifier) -> None:
         """Raise ``Refused`` for local processes where there are no control groups."""
         cgroups.require(classifier.tables)
@@ -166,7 +174,7 @@ class NftablesBackend:
             dynamic = {table.id: self._kernel_table(table.id) for table in volatile.tables}
             steps += [step for kernel in dynamic.values() for step in tx.dynamic_sets(kernel)]
             steps += tx.additions(volatile.entries(), dynamic, now)
-        tables = _in_kernel(policy, dynamic)
+        tables = in_kernel(policy, dynamic)
         surroundings = self._surveyor.look(tables, self._surroundings)
         self._switch(steps, classifier, tables, surroundings)
         self._policy, self._dynamic = policy, dynamic
@@ -213,7 +221,7 @@ class NftablesBackend:
         if not new and not gone:
             self._commit(steps)
             return
-        tables = _in_kernel(self._policy, dynamic)
+        tables = in_kernel(self._policy, dynamic)
         surroundings = replace(self._surroundings, groups=cgroups.find_all(tables))
         unused_sets = [
             nft.delete_set(TABLE, name) for table in gone for name in self._dynamic[table].sets
@@ -392,10 +400,3 @@ class NftablesBackend:
             return
         wait_for_packets()
         self._commit(steps)
-
-
-def _in_kernel(
-    policy: Mapping[TableId, PolicySet], dynamic: Mapping[TableId, KernelTable]
-) -> list[KernelTable]:
-    """All tables that the kernel holds, in the order of their rank."""
-    return in_order([*(policy_set.kernel for policy_set in policy.values()), *dynamic.values()])

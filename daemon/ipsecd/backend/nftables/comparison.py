@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ipsecd.backend.base import Observation
@@ -19,7 +19,8 @@ from ipsecd.backend.nftables.naming import (
 )
 from ipsecd.backend.nftables.reading import TableReader
 from ipsecd.backend.nftables.wire import Message
-from ipsecd.compiler.classifier import Classifier, Table
+from ipsecd.compiler.classifier import Classifier, Table, in_order
+from ipsecd.compiler.tables import TableId
 
 COMPARED_ELEMENTS = 4096
 """Sets up to this size are compared element by element when the state is read back."""
@@ -31,6 +32,13 @@ class PolicySet:
 
     table: Table
     kernel: KernelTable
+
+
+def in_kernel(
+    policy: Mapping[TableId, PolicySet], dynamic: Mapping[TableId, KernelTable]
+) -> list[KernelTable]:
+    """All tables that the kernel holds, in the order of their rank."""
+    return in_order([*(policy_set.kernel for policy_set in policy.values()), *dynamic.values()])
 
 
 def compare(

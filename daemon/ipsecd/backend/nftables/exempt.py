@@ -35,8 +35,9 @@ def conditions(pattern: Pattern, family: Family, *, fragment: bool) -> Iterator[
     if not pattern.icmp_types:
         yield fixed
     for number in sorted(pattern.icmp_types):
-        loaded = ex.payload(ex.TRANSPORT_HEADER, 0, 1)
-        yield fixed + loaded + ex.compare(ex.EQ, bytes((number,)))
+        code = () if pattern.icmp_code is None else (pattern.icmp_code,)
+        loaded = ex.payload(ex.TRANSPORT_HEADER, 0, 1 + len(code))
+        yield fixed + loaded + ex.compare(ex.EQ, bytes((number, *code)))
 
 
 def _multicast(family: Family) -> bytes:

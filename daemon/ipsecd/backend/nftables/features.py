@@ -13,6 +13,7 @@ from ipsecd.backend.nftables.wire import KernelError, Message, NftSocket
 from ipsecd.model.packets import Point
 
 _NAME = TABLE + "_probe"
+NO_SOCKETS = "this kernel cannot be asked about sockets (CONFIG_NFT_SOCKET)"
 
 
 def can_protect(socket: NftSocket) -> bool:

@@ -12,17 +12,17 @@ let pass. Invariants:
 from __future__ import annotations
 
 import shutil
-import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 
 from ipsecd.backend.base import Count, Line, Observation
 from ipsecd.backend.failures import not_taken
+from ipsecd.backend.gaps import unseen_senders
 from ipsecd.backend.xdp.counters import pinned_state
 from ipsecd.backend.xdp.coverage import covered_interfaces
 from ipsecd.backend.xdp.events import Events
-from ipsecd.backend.xdp.links import Attachment, Links
+from ipsecd.backend.xdp.links import Attachment, Links, exists
 from ipsecd.backend.xdp.mounts import is_bpf_file_system
 from ipsecd.backend.xdp.program import count_steps, unknown_to_programs
 from ipsecd.backend.xdp.programs import Programs
@@ -89,6 +89,14 @@ class XdpBackend:
             for index, mode in sorted(self._links.modes().items())
         ]
         return (how, *modes, *self._links.failures.values())
+
+    @property
+    def gaps(self) -> tuple[str, ...]:
+        """One if nobody else judges: programs do not see sockets."""
+        if not self._alone or self._classifier is None:
+            return ()
+        tables: list[HasTableId] = [*self._classifier.tables, *self._loaded().volatile.tables]
+        return unseen_senders((table.id for table in tables), "programs do not see who sends")
 
     def check(self, classifier: Classifier) -> None:
         """Raise ``LimitExceeded`` for a policy of more steps than a packet can take.
@@ -181,7 +189,7 @@ class XdpBackend:
         drift += [
             f"the program on interface {self._names.get(index, index)} ({hook}) was detached"
             for index, hook in lost
-            if _exists(index)
+            if exists(index)
         ]
         self._drifted = self._drifted or bool(drift)
         return tuple(drift)
@@ -381,14 +389,6 @@ class XdpBackend:
             with suppress(OSError):
                 return pinned_state(path)
         return None, {}
-
-
-def _exists(index: int) -> bool:
-    try:
-        socket.if_indextoname(index)
-    except OSError:
-        return False
-    return True
 
 
 def _number(path: Path) -> int:

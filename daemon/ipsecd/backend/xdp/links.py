@@ -345,6 +345,15 @@ class Links:
             os.close(descriptor)
 
 
+def exists(index: int) -> bool:
+    """Whether there is an interface with this index."""
+    try:
+        socket.if_indextoname(index)
+    except OSError:
+        return False
+    return True
+
+
 def pinned_programs(directory: Path) -> frozenset[int]:
     """The numbers of the programs in links that are pinned below `directory`."""
     numbers = set()

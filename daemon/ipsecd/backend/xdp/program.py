@@ -279,10 +279,14 @@ def _patterns(patterns: Iterable[Pattern], point: Point, family: Family) -> list
 
 def _pattern(pattern: Pattern) -> bytes:
     fields = 0
+    destination_port = pattern.destination_port
+    if pattern.icmp_code is not None:
+        # Programs have type and code of ICMP where they have the destination port of others.
+        destination_port = min(pattern.icmp_types) << 8 | pattern.icmp_code
     for value, bit in (
         (pattern.protocol, abi.HAS_PROTOCOL),
         (pattern.source_port, abi.HAS_SPORT),
-        (pattern.destination_port, abi.HAS_DPORT),
+        (destination_port, abi.HAS_DPORT),
         (pattern.hop_limit, abi.HAS_HOP_LIMIT),
         (pattern.icmp_types or None, abi.HAS_ICMP_TYPES),
     ):
@@ -295,6 +299,6 @@ def _pattern(pattern: Pattern) -> bytes:
         pattern.hop_limit or 0,
         _CASTS[pattern.cast],
         struct.unpack("=H", struct.pack(">H", pattern.source_port or 0))[0],
-        struct.unpack("=H", struct.pack(">H", pattern.destination_port or 0))[0],
+        struct.unpack("=H", struct.pack(">H", destination_port or 0))[0],
         bytes(types),
     )
