@@ -139,8 +139,8 @@ _ipsecctl() {
 			arguments=(:names:policies)
 			;;
 		create)
-			options=$'--description\n--json'
-			valued='--description'
+			options=$'--description\n--preset\n--permit\n--permit-out\n--assign\n--print\n--json'
+			valued='--description --preset --permit --permit-out'
 			arguments=('')
 			;;
 		delete)
@@ -268,11 +268,19 @@ _ipsecctl() {
 		return
 		;;
 	--permit)
-		:
+		_ipsecctl_offer $'ssh\ntcp/\nudp/'
 		return
 		;;
 	--description)
 		:
+		return
+		;;
+	--preset)
+		_ipsecctl_offer $'deny-incoming\ndeny-all\nworkstation\ncontainer-host'
+		return
+		;;
+	--permit-out)
+		_ipsecctl_offer $'dns\nntp\ntcp/\nudp/'
 		return
 		;;
 	--action)

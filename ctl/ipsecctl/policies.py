@@ -13,7 +13,7 @@ from ipsecctl.files import file_error, read_bytes
 from ipsecctl.options import Options, conditions_of
 from ipsecctl.presentation import print_outcome
 from ipsecctl.progress import listener
-from ipsecd.output import say_text
+from ipsecd.output import say_json, say_text
 
 
 def apply(client: Client, options: Options) -> int:
@@ -46,10 +46,40 @@ def export(client: Client, options: Options) -> int:
 
 
 def create(client: Client, options: Options) -> int:
-    """Store a policy without rules."""
+    """Store a policy without rules, or with those of a preset."""
+    if options.has("--preset"):
+        return _create_from_preset(client, options)
     description = options.value("--description")
     parameters = {"name": options.argument(), "description": description}
     return _change(client, options, "CreatePolicy", parameters)
+
+
+def _create_from_preset(client: Client, options: Options) -> int:
+    from ipsecctl.presets import preset_policy
+    from ipsecd.language.documents import format_policy
+
+    policy = preset_policy(
+        options.argument(),
+        str(options.value("--preset")),
+        options.values.get("--permit", []),
+        options.values.get("--permit-out", []),
+        options.value("--description") or "",
+    )
+    document = format_policy(policy)
+    if options.has("--print"):
+        if options.has("--json"):
+            say_json({"document": document})
+        else:
+            say_text(document)
+        return DONE
+    parameters = {
+        "document": document,
+        "source": f"<{options.value('--preset')}>",
+        "assign": options.has("--assign"),
+        "dry_run": False,
+        "new": True,
+    }
+    return _change(client, options, "ApplyPolicy", parameters)
 
 
 def delete(client: Client, options: Options) -> int:

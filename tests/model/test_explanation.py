@@ -92,6 +92,21 @@ def test_a_connection_can_matter_from_some_source_ports_only() -> None:
     assert [(ports.first, ports.last) for ports in found.known.source_ports] == [(0, 65535)]
 
 
+def test_what_is_forwarded_of_a_connection_can_be_blocked_as_it_leaves() -> None:
+    """By a filter that did not match the packet when it arrived, where it opened a connection."""
+    filters = [
+        one("*=*", Action.BLOCK, opening=True),
+        one("0=*:22:TCP", Action.BLOCK),
+    ]
+    packet = Packet(Point.ARRIVING, V4, OTHERS[V4][3], OTHERS[V4][5], 6, 49152, 22)
+    for any_source_port in (False, True):
+        found = explain(filters, packet, HOST, any_source_port=any_source_port)
+        assert found.leaving is None
+        assert found.known
+        assert found.known.leaving
+        assert found.known.leaving.decision.by == filters[1]
+
+
 def test_many_filters_by_source_port_take_no_square_of_time() -> None:
     """Each filter is asked about a few ports, however many ranges all of them make."""
     filters = [one(f"*:{port}=0::TCP", Action.BLOCK) for port in range(1, 20_001)]

@@ -94,6 +94,8 @@ def _apply_policy(engine: Engine, request: Request) -> dict[str, Any]:
     policy = request.policy
     if policy is None:
         raise InvalidInput("there is no document", "pass one, or the file that holds it")
+    if request["new"]:
+        _must_be_new(engine, policy.name)
     stored = engine.loaded.policies.get(policy.name)
     old_policy = stored.policy if stored else None
     difference = Difference(old_policy, policy)
@@ -130,12 +132,16 @@ def _apply_policy(engine: Engine, request: Request) -> dict[str, Any]:
 
 def _create_policy(engine: Engine, request: Request) -> dict[str, Any]:
     name = request["name"]
+    _must_be_new(engine, name)
+    engine.change(put=[Policy(name, (), request["description"] or "")])
+    return of_this_host(engine, outcome(engine, f"policy {name!r} is created"))
+
+
+def _must_be_new(engine: Engine, name: str) -> None:
     if name in engine.loaded.policies:
         raise Refused(
             f"there is a policy {quote(name)} already", "choose another name, or add rules"
         )
-    engine.change(put=[Policy(name, (), request["description"] or "")])
-    return of_this_host(engine, outcome(engine, f"policy {name!r} is created"))
 
 
 def _delete_policy(engine: Engine, request: Request) -> dict[str, Any]:
