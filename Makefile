@@ -194,7 +194,7 @@ soak: setup
 demo: setup
 	$(ISOLATED) bash docs/demo.sh $(VENV)/bin
 
-bench: setup build/floor.bpf.o build/candidates.bpf.o
+bench: setup build/floor.bpf.o build/candidates.bpf.o $(SERVERS)/.done
 	($(call have,xdp-filter)) || { apt-get update -qq && apt-get install -y -qq xdp-tools; }
 	$(ISOLATED) $(VENV)/bin/python bench/status.py
 	$(ISOLATED) $(VENV)/bin/python -m bench.dynamic_add
@@ -208,3 +208,5 @@ bench: setup build/floor.bpf.o build/candidates.bpf.o
 	$(ISOLATED) $(VENV)/bin/python -m bench.second_look
 	$(VENV)/bin/python -m bench.structure
 	$(ISOLATED) $(VENV)/bin/python -m bench.idle
+	$(ISOLATED) $(VENV)/bin/python -m bench.fleet hosts 10 50 100
+	$(ISOLATED) $(VENV)/bin/python -m bench.fleet simulated 10000
