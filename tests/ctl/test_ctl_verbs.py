@@ -421,7 +421,13 @@ def test_apply_passes_the_file_itself(daemon: FakeDaemon, run: Run, tmp_path: Pa
     ran = run("ipsecctl", "apply", str(file), "--assign")
     assert ran.out == "the change is made · assigned: 'Block UDP 1434 Filter'\n"
     assert daemon.document == DOCUMENT.encode()
-    parameters = {"document": None, "source": str(file), "assign": True, "dry_run": False}
+    parameters = {
+        "document": None,
+        "source": str(file),
+        "assign": True,
+        "dry_run": False,
+        "new": None,
+    }
     assert daemon.calls == [("ApplyPolicy", parameters)]
 
 
