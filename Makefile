@@ -4,6 +4,9 @@ VENV := .venv
 PACKAGES := bpftool clang clang-format iproute2 iputils-ping libbpf-dev linux-libc-dev llvm make nftables procps \
 	python3-venv socat
 
+# Programs are started thousands of times, and none compiles its modules again.
+unexport PYTHONDONTWRITEBYTECODE
+
 # Tests and the demonstration touch firewalls, so they run in namespaces of their own.
 ISOLATED := tests/isolated
 
@@ -168,6 +171,7 @@ PYTEST := $(VENV)/bin/python -m pytest -q -p tests.limit --limit $(LIMIT) --dura
 # The guests run beside the other tests, and are waited for; what they said is printed last.
 test: setup base-system kernels
 	mkdir -p build
+	$(VENV)/bin/python -m compileall -q daemon ctl tests
 	$(PYTEST) -p no:cacheprovider tests/kernels >build/kernels.log 2>&1 & guests=$$!; \
 	trap 'kill $$guests' INT TERM; \
 	IPSECD_PATIENCE=$(WORKERS) $(PYTEST) -p tests.parallel --workers $(WORKERS) --ignore=tests/kernels; \
