@@ -130,8 +130,14 @@ SERVERS := build/servers
 $(SERVERS)/.done:
 	$(call unpacked,etcd-server nginx nginx-common,no web server or no etcd)
 
+# A scanner and what it is linked with, and firewalls and servers that are tried beside ours.
+LAB := build/lab
+$(LAB)/.done:
+	$(call unpacked,firewalld libblas3 liblinear4 liblua5.3-0 libpcap0.8 libssh2-1 libwrap0 lua-lpeg nmap nmap-common \
+	  openssh-client openssh-server python3-cap-ng python3-firewall python3-nftables traceroute,no scanner)
+
 # What the tests boot: made once, with the network that they do not have.
-base-system: setup deb-tools $(DOCKER)/.done $(SERVERS)/.done $(SHIPPED)/.done
+base-system: setup deb-tools $(DOCKER)/.done $(SERVERS)/.done $(LAB)/.done $(SHIPPED)/.done
 	($(call have,busybox debootstrap fish iptables podman systemd-nspawn ufw zsh)) || \
 	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(MACHINE_PACKAGES); }
 	$(VENV)/bin/python -m tests.boot.base || { [ -z "$$CI" ] && echo "no base system: tests that boot are skipped"; }
