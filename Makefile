@@ -208,3 +208,4 @@ bench: setup build/floor.bpf.o build/candidates.bpf.o
 	$(ISOLATED) $(VENV)/bin/python -m bench.second_look
 	$(VENV)/bin/python -m bench.structure
 	$(ISOLATED) $(VENV)/bin/python -m bench.idle
+	$(ISOLATED) $(VENV)/bin/python -m bench.crowds
