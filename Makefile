@@ -4,6 +4,9 @@ VENV := .venv
 PACKAGES := bpftool clang clang-format iproute2 iputils-ping libbpf-dev linux-libc-dev llvm make nftables procps \
 	python3-venv socat
 
+# Programs are started thousands of times, and none compiles its modules again.
+unexport PYTHONDONTWRITEBYTECODE
+
 # Tests and the demonstration touch firewalls, so they run in namespaces of their own.
 ISOLATED := tests/isolated
 
@@ -127,8 +130,14 @@ SERVERS := build/servers
 $(SERVERS)/.done:
 	$(call unpacked,etcd-server nginx nginx-common,no web server or no etcd)
 
+# A scanner and what it is linked with, and firewalls and servers that are tried beside ours.
+LAB := build/lab
+$(LAB)/.done:
+	$(call unpacked,firewalld libblas3 liblinear4 liblua5.3-0 libpcap0.8 libssh2-1 libwrap0 lua-lpeg nmap nmap-common \
+	  openssh-client openssh-server python3-cap-ng python3-firewall python3-nftables traceroute,no scanner)
+
 # What the tests boot: made once, with the network that they do not have.
-base-system: setup deb-tools $(DOCKER)/.done $(SERVERS)/.done $(SHIPPED)/.done
+base-system: setup deb-tools $(DOCKER)/.done $(SERVERS)/.done $(LAB)/.done $(SHIPPED)/.done
 	($(call have,busybox debootstrap fish iptables podman systemd-nspawn ufw zsh)) || \
 	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(MACHINE_PACKAGES); }
 	$(VENV)/bin/python -m tests.boot.base || { [ -z "$$CI" ] && echo "no base system: tests that boot are skipped"; }
@@ -168,6 +177,7 @@ PYTEST := $(VENV)/bin/python -m pytest -q -p tests.limit --limit $(LIMIT) --dura
 # The guests run beside the other tests, and are waited for; what they said is printed last.
 test: setup base-system kernels
 	mkdir -p build
+	$(VENV)/bin/python -m compileall -q daemon ctl tests
 	$(PYTEST) -p no:cacheprovider tests/kernels >build/kernels.log 2>&1 & guests=$$!; \
 	trap 'kill $$guests' INT TERM; \
 	IPSECD_PATIENCE=$(WORKERS) $(PYTEST) -p tests.parallel --workers $(WORKERS) --ignore=tests/kernels; \
@@ -194,7 +204,7 @@ soak: setup
 demo: setup
 	$(ISOLATED) bash docs/demo.sh $(VENV)/bin
 
-bench: setup build/floor.bpf.o build/candidates.bpf.o
+bench: setup build/floor.bpf.o build/candidates.bpf.o $(SERVERS)/.done
 	($(call have,xdp-filter)) || { apt-get update -qq && apt-get install -y -qq xdp-tools; }
 	$(ISOLATED) $(VENV)/bin/python bench/status.py
 	$(ISOLATED) $(VENV)/bin/python -m bench.dynamic_add
@@ -208,3 +218,5 @@ bench: setup build/floor.bpf.o build/candidates.bpf.o
 	$(ISOLATED) $(VENV)/bin/python -m bench.second_look
 	$(VENV)/bin/python -m bench.structure
 	$(ISOLATED) $(VENV)/bin/python -m bench.idle
+	$(ISOLATED) $(VENV)/bin/python -m bench.fleet hosts 10 50 100
+	$(ISOLATED) $(VENV)/bin/python -m bench.fleet simulated 10000

@@ -168,9 +168,14 @@ def in_force(
 
 
 @st.composite
-def senders_in_force(draw: st.DrawFn, senders: Sequence[Process]) -> list[InForce]:
-    """Filters by the sender and for all that this host sends, so wide that packets match."""
-    drawn = draw(in_force(2, asked=types_of_links()))
+def senders_in_force(
+    draw: st.DrawFn, senders: Sequence[Process], asked: st.SearchStrategy[Conditions]
+) -> list[InForce]:
+    """Filters by the sender and for all that this host sends, so wide that packets match.
+
+    What rules ask besides them is `asked`.
+    """
+    drawn = draw(in_force(2, asked=asked))
     for number in range(draw(st.integers(2, 6))):
         dynamic = draw(st.booleans())
         origin = Origin("dynamic" if dynamic else "static", "" if dynamic else "P", f"s{number}")
@@ -182,7 +187,7 @@ def senders_in_force(draw: st.DrawFn, senders: Sequence[Process]) -> list[InForc
             Endpoint(draw(st.sampled_from(targets)), ports),
             draw(st.sampled_from([6, 17] if ports else [None, 6, 17])),
         )
-        drawn.append(InForce(origin, flt, draw(st.sampled_from(Action))))
+        drawn.append(InForce(origin, flt, draw(st.sampled_from(Action)), draw(asked)))
     return drawn
 
 

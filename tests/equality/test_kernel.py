@@ -152,7 +152,9 @@ def compare(
         suppress_health_check=list(HealthCheck),
     )
     @given(
-        senders_in_force(senders) if senders else in_force(asked=conditions_of_links()),
+        senders_in_force(senders, conditions_of_links())
+        if senders
+        else in_force(asked=conditions_of_links()),
         st.lists(
             st.tuples(packets(points), st.sampled_from(list(wire.raw))), min_size=20, max_size=30
         ),

@@ -20,7 +20,7 @@ from ipsecd.model.decide import decide
 from ipsecd.model.exemptions import ESSENTIALS
 from ipsecd.model.packets import Packet, Point
 from ipsecd.model.values import InForce
-from tests.strategies import HOST, in_force, packets, senders_in_force
+from tests.strategies import HOST, conditions, in_force, packets, senders_in_force
 
 NAMES = tuple(exemption.name for exemption in ESSENTIALS)
 
@@ -52,7 +52,7 @@ SENDERS = (Process("service", "a.service"), Process("cgroup", "/b/c"))
 
 @settings(max_examples=500, deadline=None)
 @given(
-    senders_in_force(SENDERS),
+    senders_in_force(SENDERS, conditions()),
     st.lists(packets((Point.SENDING, Point.LEAVING)), min_size=1, max_size=12),
 )
 def test_filters_by_sender_decide_as_the_oracle_does(

@@ -288,8 +288,8 @@ def block(daemon: Daemon, *filters: str) -> None:
 
 
 def python(where: Namespace, code: str, *words: str) -> list[str]:
-    """The command that runs a program with arguments in a namespace."""
-    return [*where, sys.executable, "-I", "-c", code, *words]
+    """The command that runs a program of the standard library in a namespace."""
+    return [*where, sys.executable, "-I", "-S", "-c", code, *words]
 
 
 @contextmanager

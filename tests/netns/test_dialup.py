@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.netns import site
-from tests.netns.site import HERE4, Daemon, delivered
+from tests.netns.site import HERE4, Daemon, delivered, eventually
 
 pytestmark = pytest.mark.netns
 
@@ -55,3 +55,18 @@ def test_other_names_are_no_modem(stopped: Daemon) -> None:
     stopped.ctl("block", "*=0:1435:UDP", "--lan")
     assert delivered(HERE4, 1434) == 5
     assert delivered(HERE4, 1435) == 0
+
+
+def test_a_link_becomes_another_type_by_its_name(stopped: Daemon) -> None:
+    """Rules follow it to and fro while the daemon runs; their programs are loaded before."""
+    stopped.start()
+    stopped.ctl("rule", "add", "P", "modems", "*=0:1434:UDP", "--action", "block", "--dialup",
+                "--create")  # fmt: skip
+    stopped.ctl("rule", "add", "P", "lans", "*=0:1435:UDP", "--action", "block", "--lan",
+                "--assign")  # fmt: skip
+    rename(MODEMS[0])
+    try:
+        assert eventually(lambda: [delivered(HERE4, port) for port in (1434, 1435)] == [0, 5])
+    finally:
+        site.run("ip", "link", "set", MODEMS[0], "name", "wire0")
+    assert eventually(lambda: [delivered(HERE4, port) for port in (1434, 1435)] == [5, 0])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,6 +11,7 @@ from dataclasses import replace
 import pytest
 
 from ipsecd.backend.nftables.backend import NftablesBackend
+from ipsecd.backend.nftables.features import finds_addresses_in_vrf
 from ipsecd.compiler.policy import compile_filters
 from ipsecd.compiler.tables import rows_of
 from ipsecd.compiler.volatile import Volatile
@@ -43,6 +46,8 @@ import socket, sys
 address, port, device = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
 sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
+if "transparent" in sys.argv:
+    sock.setsockopt(*((41, 75) if ":" in address else (0, 19)), 1)
 if len(sys.argv) > 4:
     sock.bind((sys.argv[4], 0))
 for n in range(5):
@@ -101,7 +106,10 @@ def comes_in(address: str, port: int = 1434) -> int:
 
 
 def goes_out(address: str, device: str, port: int = 1434, *source: str) -> int:
-    """How many of five datagrams out of the VRF reach the peer."""
+    """How many of five datagrams out of the VRF reach the peer.
+
+    `source` is the address that they are from, and "transparent" for the socket of a proxy.
+    """
     with listening(OUTSIDE, address, port) as heard:
         subprocess.run(python(HOST, SEND_FROM, address, str(port), device, *source), check=True)
         return heard()
@@ -161,6 +169,53 @@ def test_an_address_of_the_vrf_itself_is_me_when_it_sends(backend: NftablesBacke
     enforce(backend, rule(Action.BLOCK, "0=*:1434:UDP"))
     assert goes_out(PEER4, BLUE, 1434, BLUE4) == 0
     assert counted(backend) == 5
+
+
+@pytest.mark.parametrize("device", ["wire0", BLUE])
+@pytest.mark.parametrize(
+    ("address", "source"), [(PEER4, "203.0.113.9"), (PEER6, "2001:db8::9")], ids=["ip4", "ip6"]
+)
+def test_a_transparent_proxy_in_a_vrf_sends_for_others(
+    backend: NftablesBackend, address: str, source: str, device: str
+) -> None:
+    """Where the kernel cannot tell them apart in a VRF, all is from this host."""
+    can_tell = finds_addresses_in_vrf(os.uname().release)
+    # The peer takes what comes from anywhere.
+    run("ip", "-n", PEER, "route", "add", source, "dev", "wire1")
+    assert goes_out(address, device, 1434, source, "transparent") == 5
+    enforce(backend, rule(Action.BLOCK, "0=*:1434:UDP"))
+    assert goes_out(address, device, 1434, source, "transparent") == 5 * can_tell
+
+
+@pytest.mark.parametrize("source", [HERE4, BLUE4])
+def test_a_transparent_proxy_in_a_vrf_is_from_me_under_an_address_of_this_host(
+    backend: NftablesBackend, source: str
+) -> None:
+    """The address of the link that it leaves by, or of another."""
+    assert goes_out(PEER4, BLUE, 1434, source, "transparent") == 5
+    enforce(backend, rule(Action.BLOCK, "0=*:1434:UDP"))
+    assert goes_out(PEER4, BLUE, 1434, source, "transparent") == 0
+
+
+def test_a_host_without_an_address_in_a_vrf_is_not_me(backend: NftablesBackend) -> None:
+    """It sends from the unspecified address, which belongs to nobody."""
+    for link in ("wire0", BLUE):
+        run("ip", "address", "flush", "dev", link)
+    run("ip", "route", "add", PEER4, "dev", "wire0", "table", "10")
+    neighbour = ["ip", "-j", "-n", PEER, "link", "show", "wire1"]
+    mac = json.loads(run(*neighbour))[0]["address"]
+    run("ip", "neighbour", "replace", PEER4, "lladdr", mac, "dev", "wire0")
+    run("nft", "add table inet watch")
+    try:
+        run("nft", "add chain inet watch out { type filter hook postrouting priority 300; }")
+        run("nft", "add counter inet watch sent")
+        run("nft", "add rule inet watch out oif wire0 ip saddr 0.0.0.0 counter name sent")
+        enforce(backend, rule(Action.BLOCK, "0=*:1434:UDP"))
+        goes_out(PEER4, BLUE)
+        listed = json.loads(run("nft", "-j", "list", "counter", "inet", "watch", "sent"))
+        assert listed["nftables"][-1]["counter"]["packets"] == 5
+    finally:
+        run("nft", "delete table inet watch")
 
 
 def test_the_link_in_a_vrf_is_the_one_that_counts(backend: NftablesBackend) -> None:

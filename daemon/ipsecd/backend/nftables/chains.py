@@ -103,11 +103,15 @@ class FamilyChains:
 
     def _split(self, entry: str, tables: list[KernelTable], part: str) -> None:
         """Send a packet to the tables that it can match: all of them if it is from or to ``me``."""
-        if self.look.again:
-            self._look_up(entry, tables)
-            return
         parts = (part,) if part else ()
         with_me = chain(self.look.base, self.family, *parts, "me")
+        if self.look.again:
+            if self.look.in_vrf and self.look.point is Point.SENDING:
+                for is_me in self._is_me_in_vrf():
+                    self.rules.add(entry, is_me, ex.verdict(GOTO, with_me))
+                entry = with_me
+            self._look_up(entry, tables)
+            return
         without_me = chain(self.look.base, self.family, *parts, "other")
         if any(map(is_of_me, tables)):
             self._spare_bridged(entry, tables, parts)
@@ -151,15 +155,28 @@ class FamilyChains:
             conditions.append(self._is_sent_by_this_host())
         return conditions
 
+    def _is_me_in_vrf(self) -> list[bytes]:
+        """The conditions under which what is sent with a VRF as its link is from this host.
+
+        Where the kernel does not find its own addresses there, or cannot be asked about sockets,
+        nobody can tell what a transparent proxy sends for others: all is from this host.
+        """
+        surroundings = self.surroundings
+        if surroundings.sees_sockets and surroundings.finds_in_vrf:
+            return self._is_me()
+        return [self._has_address()]
+
     def _is_sent_by_this_host(self) -> bytes:
         """What a socket sends from no address of this host, or from one that has just gone.
 
-        The unspecified address is that of a host that has none yet, and a transparent proxy sends
-        for others.
+        A transparent proxy sends for others.
         """
+        return self._has_address() + ex.is_sent_for_others() + ex.compare(ex.EQ, b"\0")
+
+    def _has_address(self) -> bytes:
+        """The unspecified address is that of a host that has none yet."""
         offset, size = (12, 4) if self.family is Family.IPV4 else (8, 16)
-        has_address = ex.payload(ex.NETWORK_HEADER, offset, size) + ex.compare(ex.NEQ, bytes(size))
-        return has_address + ex.is_sent_for_others() + ex.compare(ex.EQ, b"\0")
+        return ex.payload(ex.NETWORK_HEADER, offset, size) + ex.compare(ex.NEQ, bytes(size))
 
     def _look_up(self, name: str, tables: list[KernelTable]) -> None:
         self.rules.chains.setdefault(name, [])

@@ -6,6 +6,8 @@ nothing is left of it, whatever the answer is.
 
 from __future__ import annotations
 
+import re
+
 from ipsecd.backend.nftables import expressions as ex
 from ipsecd.backend.nftables import messages as nft
 from ipsecd.backend.nftables.naming import HOOKS, TABLE
@@ -31,6 +33,20 @@ def can_see_sockets(socket: NftSocket) -> bool:
             nft.new_rule(_NAME, "probe", ex.is_sent_for_others(), ""),
         ],
     )
+
+
+def finds_addresses_in_vrf(release: str) -> bool:
+    """Whether a kernel of this release finds this host's addresses in a VRF (``fib saddr type``).
+
+    There is no question that the kernel would answer without a VRF and a packet. Linux 6.16 does,
+    and 6.12 in later stable versions, of which 6.12.95 is the first that was tried. A release that
+    does and is not known to costs only that transparent proxies count as this host in a VRF.
+    """
+    numbers = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", release)
+    if numbers is None:
+        return False
+    major, minor, stable = (int(number or 0) for number in numbers.groups())
+    return (major, minor) >= (6, 16) or ((major, minor) == (6, 12) and stable >= 95)
 
 
 def _takes(socket: NftSocket, messages: list[Message]) -> bool:

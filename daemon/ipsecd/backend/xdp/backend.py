@@ -24,7 +24,7 @@ from ipsecd.backend.xdp.coverage import covered_interfaces
 from ipsecd.backend.xdp.events import Events
 from ipsecd.backend.xdp.links import Attachment, Links, exists
 from ipsecd.backend.xdp.mounts import is_bpf_file_system
-from ipsecd.backend.xdp.program import count_steps, unknown_to_programs
+from ipsecd.backend.xdp.program import count_steps, is_of_types, unknown_to_programs
 from ipsecd.backend.xdp.programs import Programs
 from ipsecd.compiler.classifier import Classifier, HasTableId
 from ipsecd.compiler.tables import TableId
@@ -281,7 +281,7 @@ class XdpBackend:
         try:
             fresh = Programs(len(classifier.origins), alone=self._alone)
             try:
-                state, volatile, names = run(self._surroundings)
+                state, volatile, names = run(lambda: self._surroundings(classifier))
                 fresh.points = points
                 fresh.set_host(state.host)
                 fresh.apply(classifier, volatile)
@@ -294,11 +294,13 @@ class XdpBackend:
             raise not_taken(error.strerror) from error
         run(lambda: self._keep_fresh(fresh))
 
-    def _surroundings(self) -> tuple[HostState, Volatile, list[str]]:
+    def _surroundings(self, classifier: Classifier) -> tuple[HostState, Volatile, list[str]]:
         """The host, the dynamic rules, and the names of the programs that are needed, as of now."""
         state = self._host()
         volatile = self._programs.volatile if self._programs else Volatile()
-        return state, volatile, self._links.needed(covered_interfaces(state.interfaces))
+        of_types = is_of_types((*classifier.tables, *volatile.tables))
+        interfaces = covered_interfaces(state.interfaces)
+        return state, volatile, self._links.needed(interfaces, of_types=of_types)
 
     def _keep_fresh(self, fresh: Programs) -> None:
         """Keep what was made, unless everything has been withdrawn meanwhile."""
@@ -358,7 +360,8 @@ class XdpBackend:
 
     def _attach(self, fresh: Programs, old: Programs | None, state: HostState) -> None:
         """Attach new programs everywhere, and replace the old ones where there are any."""
-        self._links.prepare(covered_interfaces(state.interfaces), fresh.program)
+        interfaces = covered_interfaces(state.interfaces)
+        self._links.prepare(interfaces, fresh.program, of_types=is_of_types(fresh.tables))
         self._links.forget_lost()
         try:
             self._sync(fresh, state)

@@ -41,6 +41,18 @@ class CoveredInterface(NamedTuple):
     arriving: bool = True
     leaving: bool = True
 
+    @property
+    def suffix_of_other_type(self) -> str:
+        """The suffix that it has as soon as a new name makes it another type of interface."""
+        kind, bare, _ = self.suffix.partition("_bare")
+        return f"{_OTHER_TYPE[kind]}{bare}"
+
+
+_OTHER_TYPE = {
+    InterfaceType.LAN.value: InterfaceType.DIALUP.value,
+    InterfaceType.DIALUP.value: InterfaceType.LAN.value,
+}
+
 
 def covered_interfaces(interfaces: Iterable[Interface]) -> list[CoveredInterface]:
     """The interfaces that should have programs, by index."""

@@ -87,14 +87,22 @@ class Links:
                 )
 
     def prepare(
-        self, interfaces: Iterable[CoveredInterface], programs: Callable[[str], int]
+        self,
+        interfaces: Iterable[CoveredInterface],
+        programs: Callable[[str], int],
+        *,
+        of_types: bool,
     ) -> None:
         """Load the programs that will be attached, so that loading fails before any change."""
-        for name in self.needed(interfaces):
+        for name in self.needed(interfaces, of_types=of_types):
             programs(name)
 
-    def needed(self, interfaces: Iterable[CoveredInterface]) -> list[str]:
-        """The names of the programs that will be attached."""
+    def needed(self, interfaces: Iterable[CoveredInterface], *, of_types: bool) -> list[str]:
+        """The names of the programs that will be attached.
+
+        If some rules are for types of interfaces (`of_types`), those too that are attached when an
+        interface becomes another type: loading them then would take too long.
+        """
         self._take_over_pinned()
         attached = {index: hook for index, hook in self._links if hook != "leave"}
         names = []
@@ -103,6 +111,8 @@ class Links:
             for hook, needed in ((first, interface.arriving), ("leave", interface.leaving)):
                 if needed:
                     names.append(f"{hook}_{interface.suffix}")
+                if needed and of_types:
+                    names.append(f"{hook}_{interface.suffix_of_other_type}")
         return list(dict.fromkeys(names))
 
     def replace(self, programs: Callable[[str], int]) -> None:

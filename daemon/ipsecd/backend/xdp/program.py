@@ -66,6 +66,11 @@ def unknown_to_programs(tables: Iterable[HasTableId]) -> str:
     return ""
 
 
+def is_of_types(tables: Iterable[HasTableId]) -> bool:
+    """Whether some tables are for one type of interface."""
+    return any(table.id.interface_type for table in tables)
+
+
 def needs_translation(tables: Iterable[HasTableId], family: Family) -> bool:
     """Whether a permit that names no ``me`` outranks a block of packets that leave from ``me``.
 

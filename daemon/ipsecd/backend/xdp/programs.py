@@ -30,7 +30,7 @@ from ipsecd.backend.xdp.numbering import Numbers, RuleNumbers
 from ipsecd.backend.xdp.program import DynamicTable, all_groups, state_lines
 from ipsecd.backend.xdp.shortcuts import Shortcuts, shortcuts
 from ipsecd.backend.xdp.state_map import StateMap
-from ipsecd.compiler.classifier import Classifier
+from ipsecd.compiler.classifier import Classifier, HasTableId
 from ipsecd.compiler.tables import TableId
 from ipsecd.compiler.volatile import Delta, Entry, Volatile
 from ipsecd.model.packets import Host, Point
@@ -113,6 +113,12 @@ class Programs:
         self._shortcuts.close()
         self._state.close()
         self._file.close()
+
+    @property
+    def tables(self) -> list[HasTableId]:
+        """All tables of the state in force."""
+        policy = self._classifier.tables if self._classifier else ()
+        return [*policy, *self.volatile.tables]
 
     @property
     def volatile(self) -> Volatile:
