@@ -27,7 +27,7 @@ _ipsecctl() {
 		return
 	fi
 	if ((cword == 1)); then
-		_ipsecctl_offer $'status\nshow\nstats\nexplain\ndoctor\nblock\npermit\nunblock\nflush\nquarantine\nrelease\napply\npolicy\nrule\nreload\ncheck\nformat\ndiff\ndomain\nipseccmd\nipsecpol\nnetdiag\nsecedit\ngpupdate\nnet\nhelp'
+		_ipsecctl_offer $'status\nshow\nstats\nexplain\nbackend\ndoctor\nblock\npermit\nunblock\nflush\nquarantine\nrelease\napply\npolicy\nrule\nreload\ncheck\nformat\ndiff\ndomain\nipseccmd\nipsecpol\nnetdiag\nsecedit\ngpupdate\nnet\nhelp'
 		return
 	fi
 	# What may stand here: options, those of them that take a value, and arguments in their order.
@@ -78,6 +78,10 @@ _ipsecctl() {
 		options=$'--offline\n--policy\n--me\n--json'
 		valued='--policy --me'
 		arguments=('')
+		;;
+	backend)
+		options=$'--json'
+		arguments=($'nftables\nxdp')
 		;;
 	doctor)
 		options=$'--json'

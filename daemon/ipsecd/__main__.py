@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ipsecd import __version__, log
 from ipsecd.arguments import ArgumentParser
-from ipsecd.backend.choice import make_backend, withdraw_all
+from ipsecd.backend.choice import withdraw_all
 from ipsecd.backend.registry import NAMES
 from ipsecd.config import DEFAULT_CONFIG, Config, Directories, boot_despite_errors, load_config
 from ipsecd.control import Control
@@ -52,8 +52,8 @@ def _run(options: argparse.Namespace) -> int:
         engine = Engine(
             config,
             directories,
-            lambda: make_backend(config.backend, directories.bpffs, owner),
             keep_owner=partial(keep_owner, Notifier(os.environ), owner),
+            owner=owner,
         )
         if options.check:
             return _report(engine.check())

@@ -226,6 +226,7 @@ REPLIES: dict[str, dict[str, Any]] = {
     "Examine": {"examination": EXAMINATION},
     "Stats": {"rules": [COUNT], "unparsable": 3},
     "Explain": {"explanation": EXPLANATION},
+    "SetBackend": {"name": "xdp", "before": "nftables", "kept": True, "setting": "auto"},
     "RemoveDynamic": {"removed": ["dynamic-1"]},
     "FlushDynamic": {"removed": 2},
     "Quarantine": {

@@ -57,6 +57,7 @@ CHANGING: dict[str, list[str]] = {
     "block": ["block", "udp/1434"],
     "permit": ["permit", "udp/1434"],
     "block --json": ["block", "udp/1434", "--json"],
+    "backend": ["backend", "xdp"],
     "unblock": ["unblock", "web"],
     "flush": ["flush"],
     "quarantine": ["quarantine", "container:web"],

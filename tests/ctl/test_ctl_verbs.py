@@ -470,6 +470,19 @@ def test_export_is_the_bare_document(daemon: FakeDaemon, run: Run) -> None:
     assert daemon.calls
 
 
+def test_backend_says_which_enforces_and_changes_it(daemon: FakeDaemon, run: Run) -> None:
+    """Without a name it changes nothing; a change that is not kept says what to do."""
+    assert run("ipsecctl", "backend").out == "nftables\n"
+    assert daemon.calls == [("Status", {})]
+    assert run("ipsecctl", "backend", "xdp").out == "xdp enforces now, in the place of nftables\n"
+    assert daemon.calls[1:] == [("SetBackend", {"name": "xdp"})]
+    daemon.replies["SetBackend"] = {
+        "name": "nftables", "before": "nftables", "kept": False, "setting": "xdp",
+    }  # fmt: skip
+    said = run("ipsecctl", "backend", "nftables").out
+    assert said.startswith("nftables enforces already\nthe next start takes xdp again")
+
+
 def test_explain_names_the_deciding_filter(daemon: FakeDaemon, run: Run) -> None:
     """Explain prints the decision, its filter, and where that was written."""
     ran = run("ipsecctl", "explain", "tcp 203.0.113.7:4000 > me:80")

@@ -7,11 +7,14 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from ipsecd.backend.base import Backend
+from ipsecd.backend.combined import NftablesWithPrograms
 from ipsecd.backend.nftables.backend import NftablesBackend
 from ipsecd.backend.registry import BY_NAME, BackendArguments, asked_for
 from ipsecd.backend.xdp.backend import XdpBackend
 from ipsecd.backend.xdp.mounts import is_bpf_file_system
-from ipsecd.errors import BackendFailed, IpsecdError
+from ipsecd.compiler.classifier import Classifier
+from ipsecd.compiler.volatile import Volatile
+from ipsecd.errors import BackendFailed, IpsecdError, Refused
 
 
 def make_backend(name: str, bpffs: Path, owner: socket.socket | None = None) -> Backend:
@@ -39,6 +42,35 @@ def fallback_backend(name: str, reason: IpsecdError, bpffs: Path) -> Backend:
         return BY_NAME[record.falls_back_to].make(BackendArguments(bpffs, reason=words))
     except IpsecdError:
         raise reason from None
+
+
+def exchange_backend(
+    backend: Backend, name: str, bpffs: Path, held: tuple[Classifier, Volatile] | None
+) -> Backend:
+    """The backend called `name`, which holds what `backend` does and takes its place.
+
+    `held` is that state, None for none. nftables has the whole ranking in either backend and goes
+    on judging by it, so only programs come or go. Raises ``Refused`` where there is no nftables, or
+    ``BackendFailed`` if the programs fail, and then nothing has changed.
+    """
+    beside = BY_NAME[name].beside
+    if beside is None or not isinstance(backend, NftablesBackend | NftablesWithPrograms):
+        raise Refused(
+            f"the backend {backend.name!r} cannot be exchanged for {name!r} as it runs",
+            "what enforces here does so without nf_tables: ipsecctl doctor says why",
+        )
+    if isinstance(backend, NftablesWithPrograms):
+        combined = backend
+    else:
+        combined = NftablesWithPrograms(backend.name, backend, None, required=False)
+    wanted = beside(combined.nftables, bpffs)
+    try:
+        combined.exchange_programs(name, wanted.make, held, required=wanted.required)
+    except BaseException:
+        if combined is not backend:
+            combined.release()
+        raise
+    return combined
 
 
 def withdraw_left_programs(backend: Backend, bpffs: Path) -> None:

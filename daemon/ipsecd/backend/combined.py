@@ -29,7 +29,7 @@ from ipsecd.backend.xdp.program import needs_translation
 from ipsecd.compiler.classifier import Classifier, HasTableId
 from ipsecd.compiler.tables import TableId
 from ipsecd.compiler.volatile import Delta, Volatile
-from ipsecd.errors import IpsecdError
+from ipsecd.errors import BackendFailed, IpsecdError
 from ipsecd.model.addresses import Family
 from ipsecd.model.packets import Point
 from ipsecd.model.values import Origin
@@ -45,13 +45,14 @@ class NftablesWithPrograms:
         self,
         name: str,
         nftables: NftablesBackend,
-        programs: Callable[[], XdpBackend],
+        programs: Callable[[], XdpBackend] | None,
         *,
         required: bool,
     ) -> None:
         """`programs` are made when they are first needed, and again after they failed.
 
-        They are `required` if somebody asked for them; it is a failure then if there are none.
+        None is for no programs. They are `required` if somebody asked for them; it is a failure
+        then if there are none.
         """
         self.name = name
         self._nftables = nftables
@@ -66,6 +67,11 @@ class NftablesWithPrograms:
         self._epoll = select.epoll()
         if (descriptor := nftables.watch_fd()) >= 0:
             self._epoll.register(descriptor, select.EPOLLIN)
+
+    @property
+    def nftables(self) -> NftablesBackend:
+        """What decides, and holds the whole state."""
+        return self._nftables
 
     def probe(self) -> tuple[str, ...]:
         """The features of nftables, how programs catch packets, or why there are no programs."""
@@ -136,6 +142,36 @@ class NftablesWithPrograms:
         if not self._failure:
             self._with_programs(lambda programs: programs.change(delta, volatile))
 
+    def exchange_programs(
+        self,
+        name: str,
+        make: Callable[[], XdpBackend] | None,
+        held: tuple[Classifier, Volatile] | None,
+        *,
+        required: bool,
+    ) -> None:
+        """Have others, or none, in the place of the programs; nftables judges all the while.
+
+        `held` is the state that nftables holds, None if it holds none; the others are in force
+        with it at the end. Raises ``BackendFailed`` if they do not take it, or if those there are
+        cannot be removed, and then nothing has changed.
+        """
+        if held is None:
+            self._close_programs()
+        else:
+            self._classifier, self._volatile = held
+            if make is None:
+                self._take_away(*held)
+            else:
+                self._put_in_place(make, *held)
+        self.name, self._make_programs, self._required = name, make, required
+        self._failure, self._must_remove = "", False
+
+    def release(self) -> NftablesBackend:
+        """Let go of nftables, which goes on without this object; there must be no programs."""
+        self._epoll.close()
+        return self._nftables
+
     def observe(self) -> Observation:
         """Read back all of it."""
         observation = self._nftables.observe()
@@ -157,8 +193,9 @@ class NftablesWithPrograms:
         """Withdraw everything, programs first; raises if nftables cannot be withdrawn."""
         self._classifier = None
         self._failure = ""
-        with suppress(IpsecdError, OSError):
-            self._ensure_programs().remove()
+        if self._make_programs:
+            with suppress(IpsecdError, OSError):
+                self._ensure_programs(self._make_programs).remove()
         self._nftables.remove()
 
     def give_way(self) -> None:
@@ -218,8 +255,10 @@ class NftablesWithPrograms:
     def _with_programs(self, do: Callable[[XdpBackend], object]) -> None:
         """Call `do` with the programs; if it fails, remove them and remember why."""
         assert self._classifier is not None
+        if self._make_programs is None:
+            return
         try:
-            programs = self._ensure_programs()
+            programs = self._ensure_programs(self._make_programs)
             programs.points = self._judgeable(self._classifier, self._volatile)
             do(programs)
         except (IpsecdError, OSError) as error:
@@ -227,10 +266,10 @@ class NftablesWithPrograms:
             self._failure = f"no programs: {reason}; nftables judges everything"
             self._remove_programs()
 
-    def _ensure_programs(self) -> XdpBackend:
+    def _ensure_programs(self, make: Callable[[], XdpBackend]) -> XdpBackend:
         """The programs; makes them if there are none yet. Raises ``IpsecdError``."""
         if self._programs is None:
-            self._programs = self._make_programs()
+            self._programs = make()
             self._epoll.register(self._programs.watch_fd(), select.EPOLLIN)
         return self._programs
 
@@ -249,6 +288,48 @@ class NftablesWithPrograms:
             self._must_remove = True
         else:
             self._must_remove = False
+
+    def _put_in_place(
+        self, make: Callable[[], XdpBackend], classifier: Classifier, volatile: Volatile
+    ) -> None:
+        """Have other programs take over what is attached; raises, and then it is as before."""
+        others = make()
+        try:
+            others.points = self._judgeable(classifier, volatile)
+            others.apply(classifier, volatile)
+        except (IpsecdError, OSError) as error:
+            if self._programs is None or self._failure:
+                with suppress(IpsecdError, OSError):
+                    others.remove()
+            others.close()
+            self._attach_again(classifier, volatile)
+            raise _unchanged("programs could not be put in force", error) from error
+        self._close_programs()
+        self._programs = others
+        self._epoll.register(others.watch_fd(), select.EPOLLIN)
+
+    def _take_away(self, classifier: Classifier, volatile: Volatile) -> None:
+        """Remove the programs and keep their counts; raises, and then it is as before."""
+        if self._programs is None:
+            return
+        counts: Mapping[Origin, Count] = {}
+        with suppress(IpsecdError, OSError):
+            counts = self._programs.counts()
+        try:
+            self._programs.remove()
+        except (IpsecdError, OSError) as error:
+            self._attach_again(classifier, volatile)
+            raise _unchanged("the programs could not be removed", error) from error
+        self._earlier_counts = _sum(self._earlier_counts, counts)
+        self._close_programs()
+
+    def _attach_again(self, classifier: Classifier, volatile: Volatile) -> None:
+        """Have the programs there are look what is attached in their place, and mend that."""
+        if self._programs is None or self._failure:
+            return
+        with suppress(OSError):
+            self._programs.observe()
+        self._with_programs(lambda programs: programs.apply(classifier, volatile))
 
     def _close_programs(self) -> None:
         if self._programs:
@@ -273,6 +354,13 @@ class NftablesWithPrograms:
         if sending and not any(t.id.process for t in sending) and not _may_translate():
             points.add(Point.SENDING)
         return frozenset(points)
+
+
+def _unchanged(what: str, error: IpsecdError | OSError) -> BackendFailed:
+    reason = error.message if isinstance(error, IpsecdError) else str(error)
+    return BackendFailed(
+        f"{what}: {reason}", "nothing has changed; ipsecctl doctor says what is missing"
+    )
 
 
 def _may_translate() -> bool:

@@ -50,35 +50,56 @@ class Offer:
 
 
 @dataclass(frozen=True, slots=True)
+class Beside:
+    """The programs beside nftables: how they are made, None for none, and if they are required."""
+
+    make: Callable[[], XdpBackend] | None
+    required: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """One backend.
 
     ``make`` raises ``BackendFailed`` where this host lacks what the backend ``needs``;
-    ``falls_back_to`` names what is made then, "" for nothing. ``offer`` is None for a backend
-    that nobody can ask for by its name.
+    ``falls_back_to`` names what is made then, "" for nothing. ``beside`` says which programs stand
+    beside nftables, None for a backend without it. ``offer`` is None for a backend that nobody can
+    ask for by its name.
     """
 
     name: str
     make: Callable[[BackendArguments], Backend]
     needs: str
     falls_back_to: str = ""
+    beside: Callable[[NftablesBackend, Path], Beside] | None = None
     offer: Offer | None = None
 
 
+def _guard(nftables: NftablesBackend, bpffs: Path) -> Beside:
+    """Programs at tc, where the kernel lets everybody flush our table; else none."""
+    guard = None if nftables.is_protected else partial(XdpBackend, bpffs, alone=False, xdp=False)
+    return Beside(guard, required=False)
+
+
+def _before(_: NftablesBackend, bpffs: Path) -> Beside:
+    """Programs that drop before nftables does."""
+    return Beside(partial(XdpBackend, bpffs, alone=False), required=True)
+
+
 def _make_nftables(arguments: BackendArguments) -> Backend:
-    """nftables; where the kernel lets everybody flush our table, programs at tc guard it."""
+    """nftables, and its guard where it needs one."""
     nftables = NftablesBackend(owner=arguments.owner)
-    if nftables.is_protected:
+    beside = _guard(nftables, arguments.bpffs)
+    if beside.make is None:
         return nftables
-    guard = partial(XdpBackend, arguments.bpffs, alone=False, xdp=False)
-    return NftablesWithPrograms("nftables", nftables, guard, required=False)
+    return NftablesWithPrograms("nftables", nftables, beside.make, required=beside.required)
 
 
 def _make_xdp(arguments: BackendArguments) -> Backend:
     """nftables, and programs that drop before it."""
-    programs = partial(XdpBackend, arguments.bpffs, alone=False)
     nftables = NftablesBackend(owner=arguments.owner)
-    return NftablesWithPrograms("xdp", nftables, programs, required=True)
+    beside = _before(nftables, arguments.bpffs)
+    return NftablesWithPrograms("xdp", nftables, beside.make, required=beside.required)
 
 
 def _make_programs(arguments: BackendArguments) -> Backend:
@@ -92,6 +113,7 @@ RECORDS = (
         _make_nftables,
         "nf_tables",
         falls_back_to=PROGRAMS.name,
+        beside=_guard,
         offer=Offer(try_nftables, assess_nftables),
     ),
     Record(
@@ -99,6 +121,7 @@ RECORDS = (
         _make_xdp,
         "nf_tables; a BPF file system, and XDP or tc",
         falls_back_to=PROGRAMS.name,
+        beside=_before,
         offer=Offer(try_xdp, assess_xdp),
     ),
     PROGRAMS,

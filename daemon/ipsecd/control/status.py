@@ -7,7 +7,7 @@ from typing import Any
 
 from ipsecd import __version__
 from ipsecd.backend.base import Count
-from ipsecd.backend.registry import AUTO
+from ipsecd.backend.registry import AUTO, OFFERED, STANDS_FOR_AUTO
 from ipsecd.control.absences import absences, filters_by_name
 from ipsecd.control.connections import troubles_with_connections
 from ipsecd.control.domain import domain_state
@@ -118,12 +118,15 @@ def _list_exemptions(engine: Engine, _: Request) -> dict[str, Any]:
 
 def _examine(engine: Engine, _: Request) -> dict[str, Any]:
     setting = engine.config.backend
-    why = (
-        "the configuration names it"
-        if setting != AUTO
-        else "auto stands for it: it needs nothing that a host may lack, and no packet waits for it"
-    )
     name, features, gaps = engine.ask(lambda backend: (backend.name, backend.probe(), backend.gaps))
+    if setting != AUTO:
+        why = "the configuration names it"
+    elif name in OFFERED and name != STANDS_FOR_AUTO.name:
+        why = "it was chosen with ipsecctl backend, and the configuration leaves that open"
+    else:
+        why = (
+            "auto stands for it: it needs nothing that a host may lack, and no packet waits for it"
+        )
     return {
         "examination": {
             "setting": setting,

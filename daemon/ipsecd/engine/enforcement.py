@@ -9,22 +9,23 @@
 from __future__ import annotations
 
 import logging
-import os
+import select
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from math import inf
 from pathlib import Path
 from typing import TypeVar
 
 from ipsecd.backend.base import Backend, Line, Observation
-from ipsecd.backend.choice import withdraw_left_programs
+from ipsecd.backend.choice import exchange_backend, withdraw_left_programs
 from ipsecd.compiler.classifier import Classifier
 from ipsecd.compiler.volatile import NO_CHANGE, Delta, Volatile
 from ipsecd.engine.attempt import Attempt
 from ipsecd.engine.compiling import classifier_with_containers
 from ipsecd.engine.quarantines import change_dynamic_rules
 from ipsecd.engine.state import Condition, PendingPolicy, State
-from ipsecd.errors import IpsecdError
+from ipsecd.errors import IpsecdError, Refused
 from ipsecd.log import record
 from ipsecd.progress import Phase, Progress, Tell, silent
 from ipsecd.sources.dynamic import DynamicRules
@@ -59,7 +60,8 @@ class Enforcement:
         self._clock = clock
         self._backend: Backend | None = None
         self._volatile_in_kernel: Volatile | None = None
-        self._silent_descriptor = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._news = select.epoll()
+        self._heard = -1
         self._retry_at = inf
         self._repair_due = False
 
@@ -68,6 +70,7 @@ class Enforcement:
         """The backend, which is made when it is first needed."""
         if self._backend is None:
             self._backend = self._make()
+            self._listen()
         return self._backend
 
     def check(self, classifier: Classifier) -> None:
@@ -138,8 +141,10 @@ class Enforcement:
             self.backend.give_way()
         except IpsecdError as error:
             failures = (str(error), *failures)
+        self._listen(to_nobody=True)
         self.backend.close()
         self._backend, self._volatile_in_kernel = another, wanted.volatile
+        self._listen()
         self.state = replace(wanted, failures=failures)
         return None
 
@@ -161,11 +166,10 @@ class Enforcement:
     def close(self) -> None:
         """Let go of the kernel and leave it as it is."""
         if self._backend:
+            self._listen(to_nobody=True)
             self._backend.close()
             self._backend = None
-        if self._silent_descriptor >= 0:
-            os.close(self._silent_descriptor)
-            self._silent_descriptor = -1
+        self._news.close()
 
     # -- change ----------------------------------------------------------------------------------
 
@@ -213,6 +217,29 @@ class Enforcement:
             self._change(delta, new.volatile)
         self.state = new
 
+    def exchange_backend(self, name: str) -> str:
+        """Have the backend called `name` enforce what is in force; the name of the one before.
+
+        Raises ``IpsecdError``, and then nothing has changed. It takes as long as programs take to
+        be loaded; what is in force is enforced all the while.
+        """
+        state, before = self.state, self.backend
+        if before.name == name:
+            return name
+        if not state.enforcing and not state.stopped:
+            raise Refused(
+                "what should be in force is not, so another backend would not know what to enforce",
+                "ipsecctl status says why; mend that first",
+            )
+        old_name = before.name
+        held = (state.classifier, state.volatile) if state.enforcing else None
+        another = exchange_backend(before, name, self._bpffs, held)
+        self._listen(to_nobody=True)
+        self._backend = another
+        self._listen()
+        record(logging.INFO, "backend-exchanged", backend=name, before=old_name)
+        return old_name
+
     def _replace(self, old: State, new: State) -> None:
         """Put a policy in force together with other dynamic rules.
 
@@ -259,9 +286,24 @@ class Enforcement:
     # -- watching --------------------------------------------------------------------------------
 
     def watch_fd(self) -> int:
-        """A descriptor that is readable when somebody may have changed the kernel's state."""
-        descriptor = self._backend.watch_fd() if self._backend else -1
-        return descriptor if descriptor >= 0 else self._silent_descriptor
+        """A descriptor that is readable when somebody may have changed the kernel's state.
+
+        It stays the same when another backend takes over.
+        """
+        self._listen()
+        return self._news.fileno()
+
+    def _listen(self, *, to_nobody: bool = False) -> None:
+        """Have the news of the backend of now make the descriptor readable, and no other's."""
+        descriptor = self._backend.watch_fd() if self._backend and not to_nobody else -1
+        if descriptor == self._heard:
+            return
+        if self._heard >= 0:
+            with suppress(OSError):
+                self._news.unregister(self._heard)
+        self._heard = descriptor
+        if self._heard >= 0:
+            self._news.register(self._heard, select.EPOLLIN)
 
     def watch(self) -> None:
         """Put right what somebody else changed, and say so.

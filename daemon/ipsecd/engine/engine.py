@@ -11,21 +11,22 @@ It is the only writer of kernel state. It works without a socket, in one thread.
 from __future__ import annotations
 
 import logging
+import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from typing import TypeVar
 
 from ipsecd.backend.base import Backend, Line, Observation
-from ipsecd.backend.choice import fallback_backend, make_backend
 from ipsecd.config import Config, Directories, OnStop
+from ipsecd.engine.backends import Backends
 from ipsecd.engine.compiling import Compiling, Names
 from ipsecd.engine.containers import Containers
 from ipsecd.engine.dynamic import DynamicRuleChanges
 from ipsecd.engine.enforcement import Enforcement
 from ipsecd.engine.lookups import Lookups
 from ipsecd.engine.policies import Policies
-from ipsecd.engine.sources import Domain, Source
+from ipsecd.engine.sources import Domain, Source, warnings_of_domain
 from ipsecd.engine.starting import Starting
 from ipsecd.engine.state import State
 from ipsecd.engine.view import View
@@ -60,13 +61,15 @@ class Engine(View):
         make_other: Callable[[IpsecdError], Backend] | None = None,
         keep_owner: Callable[[int], None] = lambda _: None,
         earlier_sources: Sequence[Source] | None = None,
+        owner: socket.socket | None = None,
     ) -> None:
         """`backend` is called when enforcement starts, in the place of what `config` names.
 
         `make_other` is called with the error when that does not take its first state; it makes
         another backend, or raises. `keep_owner` is called with a descriptor: while it is open,
-        nobody else can change what is enforced. `clock` is monotonic, in seconds. A policy of the
-        `earlier_sources` replaces that of the static store; None: of the domain, if there is one.
+        nobody else can change what is enforced; `owner` is what an earlier process kept so. `clock`
+        is monotonic, in seconds. A policy of the `earlier_sources` replaces that of the static
+        store; None: of the domain, if there is one.
         """
         if earlier_sources is None:
             earlier_sources = (Domain(),) if config.domain else ()
@@ -79,10 +82,10 @@ class Engine(View):
         self._keep_owner = keep_owner
         self._kept_files = KeptFiles(directories, disk)
         self._store = StaticStore(directories.config, disk, self._kept_files.reader)
+        self._backends = Backends(config.backend, directories.bpffs, self._kept_files, owner)
         self._enforcement = Enforcement(
-            backend or (lambda: make_backend(config.backend, directories.bpffs)),
-            make_other
-            or (lambda reason: fallback_backend(config.backend, reason, directories.bpffs)),
+            backend or self._backends.make,
+            make_other or self._backends.make_other,
             directories.bpffs,
             clock,
         )
@@ -154,6 +157,10 @@ class Engine(View):
         """Let go of the kernel and leave it as it is."""
         self._enforcement.close()
 
+    def choose_backend(self, name: str) -> bool:
+        """Have another backend enforce what is in force; whether the next start takes it, too."""
+        return self._backends.choose(self._enforcement, name)
+
     # -- threads ---------------------------------------------------------------------------------
 
     def use_line(self, line: Line) -> None:
@@ -195,20 +202,9 @@ class Engine(View):
         return (
             *dict.fromkeys(broken),
             *unresolved,
-            *self._domain_warnings(),
+            *warnings_of_domain(self.config.domain, self.domain, time.time()),
             *self._kept_files.warnings,
         )
-
-    def _domain_warnings(self) -> tuple[str, ...]:
-        settings, taken = self.config.domain, self.domain
-        if settings is None or not taken.is_expired(time.time()):
-            return ()
-        warning = (
-            f"what {quote(settings.source)} says was good until {taken.expires}: what is in force "
-            "stays so\n"
-            "  hint: whoever publishes it has to renew it; see also whether it can be reached"
-        )
-        return (warning,)
 
     def observe(self) -> Observation:
         """What the kernel holds."""

@@ -11,7 +11,9 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol
 
+from ipsecd.config.domain import DomainSettings
 from ipsecd.errors import IpsecdError
+from ipsecd.quoting import quote
 from ipsecd.sources.domain import Taken
 from ipsecd.sources.last_good import CompiledPolicy
 from ipsecd.sources.reading import Loaded, StoredPolicy
@@ -131,3 +133,17 @@ def choose(
 def strictly(error: IpsecdError) -> None:
     """Raise `error`: the choice ends where a source cannot say what it has."""
     raise error
+
+
+def warnings_of_domain(
+    settings: DomainSettings | None, taken: Taken, now: float
+) -> tuple[str, ...]:
+    """What to say of a domain whose answers have expired, if there is one; `now` is in seconds."""
+    if settings is None or not taken.is_expired(now):
+        return ()
+    warning = (
+        f"what {quote(settings.source)} says was good until {taken.expires}: what is in force "
+        "stays so\n"
+        "  hint: whoever publishes it has to renew it; see also whether it can be reached"
+    )
+    return (warning,)

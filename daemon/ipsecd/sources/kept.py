@@ -8,7 +8,7 @@ they are mended.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from collections.abc import Set as AbstractSet
 from functools import partial
 from typing import TypeVar
@@ -41,6 +41,13 @@ FORM = Form(
     MAX_OWN_FILE_BYTES,
     "nothing need be done: the policy files are read anew, and it is written again",
 )
+BACKEND = "backend"
+BACKEND_FORM = Form(
+    "backend",
+    1,
+    1024,
+    "the settings say which backend enforces; to choose another, run: ipsecctl backend NAME",
+)
 Content = TypeVar("Content")
 
 
@@ -56,6 +63,7 @@ class KeptFiles:
         self._domain = DomainFile(directories.state, disk)
         self._inventories = InventoryFile(directories.runtime, disk)
         self._policies = CheckedFile(directories.state / "policies", FORM, disk)
+        self._backend = CheckedFile(directories.state / "backend", BACKEND_FORM, disk)
         self.reader = PolicyReader()
         self._saved_key = ""
         self._saved_policies = b""
@@ -79,6 +87,22 @@ class KeptFiles:
     def names(self) -> dict[str, tuple[Network, ...]]:
         """The addresses that DNS names had."""
         return self._read(NAMES, self._names.load, {})
+
+    def backend(self, names: Container[str]) -> str | None:
+        """The backend that somebody chose, one of `names`; None if nobody did."""
+
+        def parse(content: bytes) -> str:
+            name = content.decode("ascii")
+            if name not in names:
+                raise ValueError("it does not name a backend")
+            return name
+
+        return self._read(BACKEND, lambda: self._backend.load(parse), None)
+
+    def save_backend(self, name: str) -> None:
+        """Keep which backend somebody chose; raises ``StoreFailed``."""
+        self._backend.save(name.encode())
+        self._warnings_by_file.pop(BACKEND, None)
 
     def load_excerpts(self) -> None:
         """Give the reader the excerpts of policies that an earlier process has read."""

@@ -1,0 +1,161 @@
+"""One backend takes over from the other while the daemon runs: what is blocked stays so."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ipsecd.backend.base import Backend
+from ipsecd.backend.choice import exchange_backend, withdraw_all
+from ipsecd.backend.combined import NftablesWithPrograms
+from ipsecd.backend.nftables.backend import NftablesBackend
+from ipsecd.backend.xdp.backend import XdpBackend
+from ipsecd.compiler.policy import compile_filters
+from ipsecd.compiler.volatile import Volatile
+from ipsecd.errors import BackendFailed
+from ipsecd.language.filters import parse_filter
+from ipsecd.model.values import Action, InForce, Origin
+from tests.netns import site
+from tests.netns.site import BPFFS, HERE4, PEER4, Daemon, Flood, block, delivered, run
+from tests.netns.test_combined import Refusals
+
+pytestmark = pytest.mark.netns
+
+ORIGINS = [Origin("static", "P", text) for text in ("*=0:1434:UDP", "0=*:1434:UDP")]
+CLASSIFIER = compile_filters(
+    [InForce(origin, parse_filter(origin.rule), Action.BLOCK) for origin in ORIGINS]
+)
+STATE = (CLASSIFIER, Volatile())
+
+
+def attached() -> list[str]:
+    """What is pinned of links, and "xdp" if a program is on the wire there."""
+    pinned = sorted(path.name for path in (BPFFS / "links").glob("*"))
+    link = json.loads(run("ip", "-j", "link", "show", "wire0"))[0]
+    return [*pinned, *(["xdp"] if "xdp" in link else [])]
+
+
+@pytest.fixture(params=[True, False], ids=["protected", "guarded"])
+def nftables(request: pytest.FixtureRequest) -> Iterator[Backend]:
+    """As on a kernel that keeps others from our table, and on one that does not."""
+    site.needs_isolation()
+    with site.wire():
+        nft = NftablesBackend(protect=request.param)
+        backend: Backend = nft
+        if not nft.is_protected:
+            backend = NftablesWithPrograms(
+                "nftables",
+                nft,
+                lambda: XdpBackend(BPFFS, alone=False, xdp=False),
+                required=False,
+            )
+        backend.apply(*STATE)
+        yield backend
+        backend.close()
+        withdraw_all(BPFFS)
+
+
+def closed() -> bool:
+    return (delivered(HERE4, 1434), delivered(PEER4, 1434, to_peer=True)) == (0, 0)
+
+
+def counted(backend: Backend) -> int:
+    counts = backend.counts()
+    return sum(counts[origin].packets for origin in ORIGINS if origin in counts)
+
+
+def test_programs_come_and_go_beside_the_same_table(nftables: Backend) -> None:
+    """It is there and judges all the while, and counts of the policy's rules go on."""
+    guard = attached()
+    assert closed()
+    before = counted(nftables)
+    xdp = exchange_backend(nftables, "xdp", BPFFS, STATE)
+    assert (xdp.name, "xdp" in attached(), xdp.observe().drift) == ("xdp", True, ())
+    assert closed()
+    assert counted(xdp) >= before + 10
+    before = counted(xdp)
+    again = exchange_backend(xdp, "nftables", BPFFS, STATE)
+    assert (again.name, attached(), again.observe().drift) == ("nftables", guard, ())
+    assert BPFFS.exists() == bool(guard)
+    assert counted(again) >= before
+    assert closed()
+    once_more = exchange_backend(again, "xdp", BPFFS, STATE)
+    assert "xdp" in attached()
+    assert counted(once_more) >= before + 10
+    exchange_backend(once_more, "nftables", BPFFS, None)
+
+
+def tried(backend: Backend) -> Backend | BackendFailed:
+    try:
+        return exchange_backend(backend, "xdp", BPFFS, STATE)
+    except BackendFailed as error:
+        return error
+
+
+def test_programs_that_fail_change_nothing(
+    nftables: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever call the kernel refuses, the backend is the one that it was, with what it had."""
+    guard = attached()
+    refusals = Refusals(monkeypatch)
+    refused = 0
+    for number in (*range(0, 24, 3), *range(24, 600, 13)):
+        refusals.calls_left = number
+        xdp = tried(nftables)
+        if isinstance(xdp, BackendFailed):
+            refused += 1
+            refusals.calls_left = -1
+            assert "nothing has changed" in xdp.hint
+            assert (nftables.name, attached()) == ("nftables", guard)
+            assert nftables.observe().drift == ()
+            assert refused > 1 or closed()
+            continue
+        done, refusals.calls_left = refusals.calls_left >= 0, -1
+        exchange_backend(xdp, "nftables", BPFFS, STATE)
+        assert attached() == guard
+        if done:
+            break
+    assert done
+    assert refused > 8
+    assert closed()
+
+
+def test_nothing_passes_while_the_backend_of_a_daemon_changes(tmp_path: Path) -> None:
+    """To and fro under a flood; the last choice is that of the next start."""
+    with site.daemon(tmp_path, "auto") as daemon:
+        block(daemon, "*=0:1434:UDP")
+        with Flood() as flood:
+            for _ in range(3):
+                for name in ("xdp", "nftables"):
+                    daemon.ctl("backend", name)
+                    assert daemon.ctl("backend") == f"{name}\n"
+                    assert BPFFS.exists() == (name == "xdp") or not protected(daemon)
+            daemon.ctl("backend", "xdp")
+            assert flood.received() == 0
+        assert "in step" in daemon.ctl("status")
+        daemon.end(signal.SIGKILL)
+        daemon.start()
+        assert daemon.ctl("backend") == "xdp\n"
+        assert delivered(HERE4, 1434) == 0
+        follow_a_new_link(daemon)
+        daemon.ctl("backend", "nftables")
+        assert run("nft", "list", "tables").splitlines() == ["table inet ipsecd"]
+
+
+def protected(daemon: Daemon) -> bool:
+    return "owned" in daemon.ctl("status")
+
+
+def follow_a_new_link(daemon: Daemon) -> None:
+    """After a change the daemon hears of links that come, with whichever backend it began."""
+    daemon.ctl("backend", "nftables")
+    daemon.ctl("backend", "xdp")
+    run("ip", "link", "add", "br0", "type", "bridge")
+    try:
+        assert site.eventually(lambda: "br0: generic" in daemon.ctl("status"))
+    finally:
+        run("ip", "link", "delete", "br0")
