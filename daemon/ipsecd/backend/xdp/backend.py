@@ -360,9 +360,9 @@ class XdpBackend:
 
     def _attach(self, fresh: Programs, old: Programs | None, state: HostState) -> None:
         """Attach new programs everywhere, and replace the old ones where there are any."""
-        interfaces = covered_interfaces(state.interfaces)
-        self._links.prepare(interfaces, fresh.program, of_types=is_of_types(fresh.tables))
-        self._links.forget_lost()
+        covered = covered_interfaces(state.interfaces)
+        self._links.prepare(covered, fresh.program, of_types=is_of_types(fresh.tables))
+        self._links.forget_lost(covered)
         try:
             self._sync(fresh, state)
             self._links.replace(fresh.program)
@@ -374,7 +374,7 @@ class XdpBackend:
     def _follow(self, programs: Programs) -> None:
         state = self._host()
         programs.set_host(state.host)
-        self._links.forget_lost()
+        self._links.forget_lost(covered_interfaces(state.interfaces))
         self._sync(programs, state)
 
     def _sync(self, programs: Programs, state: HostState) -> None:

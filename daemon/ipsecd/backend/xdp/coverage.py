@@ -32,7 +32,7 @@ class CoveredInterface(NamedTuple):
     """An interface that should have programs.
 
     ``suffix`` ends the names of its programs. ``arriving`` and ``leaving`` say which of its packets
-    they look at.
+    they look at. ``xdp`` has the mode and number of each XDP program that it ran when it was read.
     """
 
     ifindex: int
@@ -40,6 +40,7 @@ class CoveredInterface(NamedTuple):
     suffix: str
     arriving: bool = True
     leaving: bool = True
+    xdp: tuple[tuple[int, int], ...] = ()
 
     @property
     def suffix_of_other_type(self) -> str:
@@ -69,6 +70,7 @@ def covered_interfaces(interfaces: Iterable[Interface]) -> list[CoveredInterface
             _suffix(interface),
             arriving=interface.kind not in BUNDLES and interface.index not in shared,
             leaving=interface.port_of not in BUNDLES,
+            xdp=interface.xdp,
         )
         for _, interface in sorted(by_index.items())
         if interface.type is not None

@@ -317,21 +317,8 @@ def detach_link(link: int) -> None:
     _call("bpf_link_detach", link)
 
 
-def xdp_program(ifindex: int, flags: int) -> int:
-    """The number of the XDP program that an interface runs in a mode, 0 if there is none."""
-    number = c_uint32()
-    try:
-        _call("bpf_xdp_query_id", ifindex, flags, byref(number))
-    except OSError:
-        return 0
-    return number.value
-
-
 def programs_at(ifindex: int, attach_type: int) -> frozenset[int]:
-    """The numbers of the programs at a hook of an interface of this network namespace."""
-    if attach_type == BPF_XDP:
-        modes = (XDP_FLAGS_DRV_MODE, XDP_FLAGS_SKB_MODE)
-        return frozenset(filter(None, (xdp_program(ifindex, mode) for mode in modes)))
+    """The numbers of the programs at a tcx hook of an interface of this network namespace."""
     flags, count = c_uint32(), c_uint32(_MAX_PROGRAMS)
     numbers = (c_uint32 * _MAX_PROGRAMS)()
     try:

@@ -183,7 +183,6 @@ _PROTOTYPES: dict[str, tuple[Any, tuple[Any, ...]]] = {
         c_int,
         (c_int, c_int, c_uint32, POINTER(c_uint32), POINTER(c_uint32), POINTER(c_uint32)),
     ),
-    "bpf_xdp_query_id": (c_int, (c_int, c_int, POINTER(c_uint32))),
     "bpf_tc_hook_create": (c_int, (c_void_p,)),
     "bpf_tc_attach": (c_int, (c_void_p, c_void_p)),
     "bpf_tc_detach": (c_int, (c_void_p, c_void_p)),

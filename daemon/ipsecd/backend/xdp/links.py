@@ -24,6 +24,7 @@ from ipsecd.backend.xdp import libbpf
 from ipsecd.backend.xdp.coverage import CoveredInterface
 
 NATIVE, GENERIC, TC = "native", "generic", "tc"
+XDP_ATTACHED_DRV = 1
 _REFUSED_BY_DRIVER = frozenset({errno.EOPNOTSUPP, errno.EINVAL, errno.ERANGE, errno.ENOMEM})
 _FOREIGN = frozenset({errno.EBUSY, errno.EEXIST})
 _TC = {"arrive": libbpf.BPF_TC_INGRESS, "leave": libbpf.BPF_TC_EGRESS}
@@ -71,7 +72,7 @@ class Links:
         reason, and is tried again next time.
         """
         covered = {interface.ifindex: interface for interface in interfaces}
-        self._take_over_pinned()
+        self._take_over_pinned(covered)
         for attachment in list(self._links):
             if attachment[0] not in covered or attachment[1] not in self._hooks(
                 covered[attachment[0]]
@@ -103,7 +104,8 @@ class Links:
         If some rules are for types of interfaces (`of_types`), those too that are attached when an
         interface becomes another type: loading them then would take too long.
         """
-        self._take_over_pinned()
+        interfaces = list(interfaces)
+        self._take_over_pinned({interface.ifindex: interface for interface in interfaces})
         attached = {index: hook for index, hook in self._links if hook != "leave"}
         names = []
         for interface in interfaces:
@@ -146,9 +148,10 @@ class Links:
                 break
         return lost
 
-    def forget_lost(self) -> None:
-        """Forget what is detached or moved elsewhere, so that ``sync`` attaches it anew."""
-        for attachment in dict.fromkeys((*self.lost(), *self._moved())):
+    def forget_lost(self, interfaces: Iterable[CoveredInterface]) -> None:
+        """Forget what is detached or on none of these, so that ``sync`` attaches it anew."""
+        covered = {interface.ifindex: interface for interface in interfaces}
+        for attachment in dict.fromkeys((*self.lost(), *self._moved(covered))):
             self._detach(*attachment)
 
     def remove(self) -> None:
@@ -275,7 +278,7 @@ class Links:
                 if (index, hook) not in self._links and libbpf.has_filter(index, side):
                     self._links[index, hook] = Link(TC, "", pinned=False)
 
-    def _take_over_pinned(self) -> None:
+    def _take_over_pinned(self, covered: Mapping[int, CoveredInterface]) -> None:
         """Take over what an earlier process attached."""
         if self._is_first_look:
             self._take_over_filters()
@@ -283,13 +286,13 @@ class Links:
         for index, hook in self._pinned():
             if (index, hook) in self._links:
                 continue
-            if not self._is_here(index, hook):
+            if not self._is_here(index, hook, covered):
                 self._detach_pinned(index, hook)
                 continue
             with self._opened(index, hook) as descriptor:
                 info = libbpf.link_info(descriptor)
             name = libbpf.program_name(info.prog_id)
-            mode = TC if hook != "receive" else _mode_of(index)
+            mode = TC if hook != "receive" else _mode_of(covered[index])
             self._links[index, hook] = Link(mode, name)
 
     def _pinned(self) -> Iterator[Attachment]:
@@ -309,26 +312,34 @@ class Links:
         except FileNotFoundError:
             return False
 
-    def _moved(self) -> list[Attachment]:
-        """Attachments whose interface is no longer in this network namespace.
+    def _moved(self, covered: Mapping[int, CoveredInterface]) -> list[Attachment]:
+        """Attachments whose interface is no longer in this network namespace, or not covered.
 
         A link goes with its interface into another namespace, where that may have the same index.
         """
         return [
             attachment
             for attachment, link in self._links.items()
-            if link.pinned and not self._is_here(*attachment)
+            if link.pinned and not self._is_here(*attachment, covered)
         ]
 
-    def _is_here(self, index: int, hook: str) -> bool:
-        """Whether the link that is pinned for an interface is on it, in this network namespace."""
+    def _is_here(self, index: int, hook: str, covered: Mapping[int, CoveredInterface]) -> bool:
+        """Whether the link that is pinned for an interface is on it, in this network namespace.
+
+        What interfaces run at XDP was read of all at once: to ask for one, libbpf reads them all.
+        """
+        if index not in covered:
+            return False
         try:
             with self._opened(index, hook) as descriptor:
                 info = libbpf.link_info(descriptor)
         except FileNotFoundError:
             return False
-        kind = libbpf.BPF_XDP if hook == "receive" else _TCX[hook]
-        return info.ifindex == index and info.prog_id in libbpf.programs_at(index, kind)
+        if hook == "receive":
+            numbers = {number for _, number in covered[index].xdp}
+        else:
+            numbers = set(libbpf.programs_at(index, _TCX[hook]))
+        return info.ifindex == index and info.prog_id in numbers
 
     def _detach(self, index: int, hook: str) -> None:
         link = self._links.pop((index, hook))
@@ -378,5 +389,5 @@ def pinned_programs(directory: Path) -> frozenset[int]:
     return frozenset(numbers)
 
 
-def _mode_of(index: int) -> str:
-    return NATIVE if libbpf.xdp_program(index, libbpf.XDP_FLAGS_DRV_MODE) else GENERIC
+def _mode_of(interface: CoveredInterface) -> str:
+    return NATIVE if any(mode == XDP_ATTACHED_DRV for mode, _ in interface.xdp) else GENERIC
