@@ -220,3 +220,4 @@ bench: setup build/floor.bpf.o build/candidates.bpf.o $(SERVERS)/.done
 	$(ISOLATED) $(VENV)/bin/python -m bench.idle
 	$(ISOLATED) $(VENV)/bin/python -m bench.fleet hosts 10 50 100
 	$(ISOLATED) $(VENV)/bin/python -m bench.fleet simulated 10000
+	$(ISOLATED) $(VENV)/bin/python -m bench.crowds

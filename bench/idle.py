@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 SECONDS, LINKS = 4.0, (2, 40)
 MOST_LINKS = 100
@@ -35,9 +36,16 @@ def links(number: int) -> Iterator[None]:
             subprocess.run(("ip", "link", "del", name), check=False)
 
 
+class Running(NamedTuple):
+    """A daemon: the number of its process, and its socket."""
+
+    pid: int
+    socket: Path
+
+
 @contextmanager
-def daemon(backend: str) -> Iterator[int]:
-    """Run a daemon until it serves; the number of its process."""
+def daemon(backend: str) -> Iterator[Running]:
+    """A daemon that serves, with a policy of one rule."""
     with tempfile.TemporaryDirectory() as name:
         path = Path(name)
         (path / "etc/policies").mkdir(parents=True)
@@ -53,9 +61,10 @@ def daemon(backend: str) -> Iterator[int]:
         binary = Path(sys.executable).parent / "ipsecd"
         process = subprocess.Popen([str(binary), *words], stderr=subprocess.DEVNULL)
         try:
-            while not (path / "run/ipsecd.sock").exists() and process.poll() is None:
+            running = Running(process.pid, path / "run/ipsecd.sock")
+            while not running.socket.exists() and process.poll() is None:
                 time.sleep(0.05)
-            yield process.pid
+            yield running
         finally:
             process.terminate()
             process.wait()
@@ -75,11 +84,11 @@ def cpu_seconds(pid: int) -> float:
 
 def idle(backend: str, seconds: float) -> float:
     """Per cent of one core that a daemon takes."""
-    with daemon(backend) as pid:
+    with daemon(backend) as running:
         time.sleep(SETTLED_S)
-        begun, before = time.monotonic(), cpu_seconds(pid)
+        begun, before = time.monotonic(), cpu_seconds(running.pid)
         time.sleep(seconds)
-        return 100 * (cpu_seconds(pid) - before) / (time.monotonic() - begun)
+        return 100 * (cpu_seconds(running.pid) - before) / (time.monotonic() - begun)
 
 
 def main() -> None:

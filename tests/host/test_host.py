@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ipsecd.backend.xdp.events import Events
-from ipsecd.host.interfaces import read_host
+from ipsecd.host.interfaces import HostReader, read_host
 from ipsecd.model.addresses import Family
 from tests.host.reference_host import reference_host
 from tests.netns.site import needs_isolation, run
@@ -128,6 +128,23 @@ def accepting(directory: Path) -> Path:
     source.write_text('__attribute__((section("xdp"), used)) int pass(void *c) { return 2; }\n')
     run("clang", "-O2", "-target", "bpf", "-c", str(source), "-o", str(compiled))
     return compiled
+
+
+@pytest.mark.usefixtures("namespace")
+def test_what_is_read_again_is_what_is_there_then(tmp_path: Path) -> None:
+    """Whatever came, went or changed since; what stayed is known already."""
+    reader = HostReader()
+    assert reader() == reference_host()
+    for lines in (
+        ["link set lo up", "link add one type bridge", "address add 192.0.2.1/24 dev one"],
+        ["link set one up", "address add 2001:db8::1/64 dev one nodad"],
+        ["address add 192.0.2.2/24 dev one", "route add local 203.0.113.0/24 dev lo"],
+        ["address delete 192.0.2.1/24 dev one", "address change 192.0.2.2/24 dev one metric 7"],
+        ["route delete local 203.0.113.0/24 dev lo", "address add 192.0.2.2/32 dev lo"],
+        ["link delete one"],
+    ):
+        batch(tmp_path / "lines", lines)
+        assert reader() == reference_host(), lines
 
 
 @pytest.mark.usefixtures("namespace")

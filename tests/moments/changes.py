@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import subprocess
@@ -23,18 +24,22 @@ BLOCKS = (
     f'"192.168.0.0/16=0:{BLOCKED}:UDP", "[fd09::/64]=0:{BLOCKED}:UDP"',
     f'"*=0:{BLOCKED}:UDP", "*=0:{BLOCKED}:TCP", "10.0.0.0/8=0:22:TCP"',
 )
-"""Different ways to block the flood; each becomes a policy of its own."""
+"""Different ways to block the flood; each becomes two policies, one of them only for what opens."""
 
 
-def policy(number: int, more: int = 0) -> str:
-    """A policy that blocks the flood in one of the ways, and as many other rules as said."""
+def policy(number: int, more: int = 0, *, opening: bool = False) -> str:
+    """A policy that blocks the flood in one of the ways, and as many other rules as said.
+
+    No packet of the flood belongs to a connection, so one for what is `opening` blocks it too.
+    """
+    name, when = (f"O{number}", "\n    when: opening") if opening else (f"P{number}", "")
     others = "".join(
         f'\n  - {{rule: N{n}, action: block, filters: ["10.{n >> 8}.{n & 255}.0/24=0:{n}:TCP"]}}'
         for n in range(1, more + 1)
     )
     return (
-        f"policy: P{number}\nrules:\n"
-        f'  - rule: Flood\n    action: block\n    filters: [{BLOCKS[number]}, "{OUTWARD}"]\n'
+        f"policy: {name}\nrules:\n"
+        f'  - rule: Flood\n    action: block{when}\n    filters: [{BLOCKS[number]}, "{OUTWARD}"]\n'
         f'  - rule: Open\n    action: permit\n    filters: ["*=0:{OPEN}:UDP"]{others}\n'
     )
 
@@ -45,17 +50,25 @@ class Changes:
     def __init__(self, daemon: Daemon, chance: random.Random) -> None:
         self._daemon, self._chance = daemon, chance
         self._client = self._connect()
+        self._asks_for_connections = self._is_opening = False
         self.all: tuple[Callable[[], None], ...] = (
             self.apply,
             self.turn_dynamic,
             self.hand_block_over,
             self.replace_dynamic,
+            self.move_ranking,
         )
 
     def apply(self) -> None:
         """One policy in the place of another; both block the flood."""
-        text = policy(self._chance.randrange(len(BLOCKS)), self._chance.choice((0, 3, 200)))
+        self.apply_one(opening=self._chance.choice((False, True)))
+
+    def apply_one(self, *, opening: bool) -> None:
+        """Put in force a policy that blocks all of the flood, or what of it is opening."""
+        number, more = self._chance.randrange(len(BLOCKS)), self._chance.choice((0, 3, 200))
+        text = policy(number, more, opening=opening)
         self._call("ApplyPolicy", document=text, source=None, assign=True, dry_run=False)
+        self._is_opening = opening
 
     def turn_dynamic(self) -> None:
         """Unrelated rules come, and go again."""
@@ -63,6 +76,17 @@ class Changes:
             self._add(action, UNRELATED, action)
         for name in ("permit", "block"):
             self._call("RemoveDynamic", selector=name)
+
+    def move_ranking(self) -> None:
+        """A rule comes that asks for connections, and at the next call goes: all rules move."""
+        if self._asks_for_connections:
+            self._call("RemoveDynamic", selector="asking")
+        else:
+            self._call(
+                "AddDynamic", filters=["*=0:9:UDP", "0=*:9:UDP"], action="block", name="asking",
+                ttl_s=None, interface=None, when="opening",
+            )  # fmt: skip
+        self._asks_for_connections = not self._asks_for_connections
 
     def hand_block_over(self) -> None:
         """A dynamic rule blocks while no policy does."""
@@ -116,6 +140,17 @@ class Changes:
                 self.reconnect()
             else:
                 return
+
+    @property
+    def may_be_flushed(self) -> bool:
+        """Whether the flood is blocked while the table is away: programs know no connections."""
+        return has_owners() or not self._is_opening
+
+
+def has_owners() -> bool:
+    """Whether this kernel lets a table have an owner (6.9); on others programs guard it."""
+    major, minor = os.uname().release.split(".")[:2]
+    return (int(major), int(minor)) >= (6, 9)
 
 
 def flush_ruleset() -> None:

@@ -182,7 +182,7 @@ class Soak:
             ("a program of others comes or goes", self._turn_foreign),
         ]
         # A table whose owner is dead can be flushed: a limit that docs/design.md names.
-        if state != "dead":
+        if state != "dead" and self._changes.may_be_flushed:
             events.append(("rules are flushed", flush_ruleset))
         if state == "alive":
             events += [(change.__name__, change) for change in self._changes.all]

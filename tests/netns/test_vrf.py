@@ -171,6 +171,14 @@ def test_an_address_of_the_vrf_itself_is_me_when_it_sends(backend: NftablesBacke
     assert counted(backend) == 5
 
 
+def know_peer() -> None:
+    """Ask nobody for the peer: that takes an address, and time after a link is up."""
+    listed = json.loads(run("ip", "-j", "-n", PEER, "link", "show", "wire1"))
+    for address in (PEER4, PEER6):
+        words = ("lladdr", listed[0]["address"], "dev", "wire0")
+        run("ip", "neighbour", "replace", address, *words)
+
+
 @pytest.mark.parametrize("device", ["wire0", BLUE])
 @pytest.mark.parametrize(
     ("address", "source"), [(PEER4, "203.0.113.9"), (PEER6, "2001:db8::9")], ids=["ip4", "ip6"]
@@ -180,6 +188,7 @@ def test_a_transparent_proxy_in_a_vrf_sends_for_others(
 ) -> None:
     """Where the kernel cannot tell them apart in a VRF, all is from this host."""
     can_tell = finds_addresses_in_vrf(os.uname().release)
+    know_peer()
     # The peer takes what comes from anywhere.
     run("ip", "-n", PEER, "route", "add", source, "dev", "wire1")
     assert goes_out(address, device, 1434, source, "transparent") == 5
@@ -202,9 +211,7 @@ def test_a_host_without_an_address_in_a_vrf_is_not_me(backend: NftablesBackend) 
     for link in ("wire0", BLUE):
         run("ip", "address", "flush", "dev", link)
     run("ip", "route", "add", PEER4, "dev", "wire0", "table", "10")
-    neighbour = ["ip", "-j", "-n", PEER, "link", "show", "wire1"]
-    mac = json.loads(run(*neighbour))[0]["address"]
-    run("ip", "neighbour", "replace", PEER4, "lladdr", mac, "dev", "wire0")
+    know_peer()
     run("nft", "add table inet watch")
     try:
         run("nft", "add chain inet watch out { type filter hook postrouting priority 300; }")

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import socket
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
 
 from ipsecd.host.netlink import attributes
 from ipsecd.host.rtnetlink import IFADDRMSG, IFINFOMSG, RTMSG, RouteSocket
 from ipsecd.model.addresses import Family, Network
 from ipsecd.model.packets import Host
 from ipsecd.model.values import InterfaceType
+
+T = TypeVar("T")
 
 _DIALUP_ARPHRD = frozenset({256, 257, 258, 259, 512, 519})
 _LOOPBACK_ARPHRD = 772
@@ -75,65 +78,96 @@ class HostState:
         return {interface.name: interface.type for interface in self.interfaces}
 
 
+class HostReader:
+    """Reads the interfaces and addresses of this network namespace, again and again.
+
+    What the kernel has answered before is not taken apart anew: of 100,000 addresses few change.
+    """
+
+    def __init__(self) -> None:
+        self._addresses: dict[bytes, _Address | None] = {}
+        self._routes: dict[bytes, _Destination | None] = {}
+
+    def __call__(self) -> HostState:
+        """Ask the kernel."""
+        with RouteSocket() as route:
+            links = route.links()
+            address_answers = [answer for number in _FAMILIES for answer in route.addresses(number)]
+            route_answers = [
+                answer for number in _FAMILIES for answer in route.local_routes(number)
+            ]
+        self._addresses = _taken_apart(address_answers, self._addresses, _address)
+        self._routes = _taken_apart(route_answers, self._routes, _destination)
+        addresses = [address for address in self._addresses.values() if address]
+        routes = [route for route in self._routes.values() if route]
+        texts: dict[int, list[str]] = {}
+        for link, text, _ in addresses:
+            texts.setdefault(link, []).append(text)
+        own = {value for _, _, value in addresses}
+        own |= {value for value, length, is_shared in routes if not length and not is_shared}
+        shared = frozenset(value for value, _, is_shared in routes if is_shared)
+        networks = frozenset(Network(*value, length) for value, length, _ in routes if length)
+        interfaces = tuple(_interface(link, texts) for link in links)
+        return HostState(interfaces, Host(frozenset(own), shared), networks)
+
+
 def read_host() -> HostState:
     """Ask the kernel for the interfaces and addresses of this network namespace."""
-    with RouteSocket() as route:
-        links = route.links()
-        address_answers = [(number, route.addresses(number)) for number in _FAMILIES]
-        route_answers = [(number, route.local_routes(number)) for number in _FAMILIES]
-    addresses: dict[int, list[str]] = {}
-    own: set[tuple[Family, int]] = set()
-    shared: set[tuple[Family, int]] = set()
-    networks: set[Network] = set()
-    for number, answers in address_answers:
-        _add_addresses(number, answers, addresses, own)
-    for number, answers in route_answers:
-        _add_routes(_FAMILIES[number], answers, own, shared, networks)
-    interfaces = tuple(_interface(link, addresses) for link in links)
-    return HostState(interfaces, Host(frozenset(own), frozenset(shared)), frozenset(networks))
+    return HostReader()()
 
 
-def _add_addresses(
-    number: int,
+class _Address(NamedTuple):
+    """An address, the index of its link, and how it is written."""
+
+    link: int
+    text: str
+    value: tuple[Family, int]
+
+
+class _Destination(NamedTuple):
+    """What a route delivers here: an address, or all of a network with ``length`` first bits.
+
+    An address ``is_shared`` if other hosts receive it as well.
+    """
+
+    value: tuple[Family, int]
+    length: int | None
+    is_shared: bool
+
+
+def _taken_apart(
     answers: Iterable[bytes],
-    addresses: dict[int, list[str]],
-    own: set[tuple[Family, int]],
-) -> None:
-    """Add the addresses in `answers` to `addresses`, by interface, and to those that are `own`."""
+    known: Mapping[bytes, T],
+    take_apart: Callable[[bytes], T],
+) -> dict[bytes, T]:
+    """What each of the answers says, in their order; None if it is nothing of interest."""
+    return {answer: known[answer] if answer in known else take_apart(answer) for answer in answers}
+
+
+def _address(answer: bytes) -> _Address | None:
+    number, length, _, _, index = IFADDRMSG.unpack_from(answer)
+    parts = dict(attributes(answer, IFADDRMSG.size))
+    # Where there is a peer, IFA_ADDRESS is the address of the peer.
+    value = parts.get(_IFA_LOCAL) or parts.get(_IFA_ADDRESS)
+    if not value:
+        return None
+    text = f"{socket.inet_ntop(number, value)}/{length}"
+    return _Address(index, text, (_FAMILIES[number], int.from_bytes(value, "big")))
+
+
+def _destination(answer: bytes) -> _Destination | None:
+    """The destination that a route of the local table delivers here, if it does."""
+    number, length, _, _, _, _, _, kind, _ = RTMSG.unpack_from(answer)
+    if kind != _LOCAL_ROUTE and kind not in _ADDRESS_ROUTES:
+        return None
     family = _FAMILIES[number]
-    for answer in answers:
-        _, length, _, _, index = IFADDRMSG.unpack_from(answer)
-        parts = dict(attributes(answer, IFADDRMSG.size))
-        # Where there is a peer, IFA_ADDRESS is the address of the peer.
-        value = parts.get(_IFA_LOCAL) or parts.get(_IFA_ADDRESS)
-        if value:
-            text = f"{socket.inet_ntop(number, value)}/{length}"
-            addresses.setdefault(index, []).append(text)
-            own.add((family, int.from_bytes(value, "big")))
-
-
-def _add_routes(
-    family: Family,
-    answers: Iterable[bytes],
-    own: set[tuple[Family, int]],
-    shared: set[tuple[Family, int]],
-    networks: set[Network],
-) -> None:
-    """Add the destinations that the routes of the local table deliver here."""
-    for answer in answers:
-        _, length, _, _, _, _, _, kind, _ = RTMSG.unpack_from(answer)
-        if kind != _LOCAL_ROUTE and kind not in _ADDRESS_ROUTES:
-            continue
-        for name, value in attributes(answer, RTMSG.size):
-            if name == _RTA_DST:
-                destination = int.from_bytes(value, "big")
-                if kind in _ADDRESS_ROUTES:
-                    shared.add((family, destination))
-                elif length == family.bits:
-                    own.add((family, destination))
-                else:
-                    networks.add(Network(family, destination, length))
-                break
+    for name, value in attributes(answer, RTMSG.size):
+        if name == _RTA_DST:
+            is_shared = kind in _ADDRESS_ROUTES
+            is_network = not is_shared and length != family.bits
+            destination = family, int.from_bytes(value, "big")
+            return _Destination(destination, length if is_network else None, is_shared)
+    return None
 
 
 def _interface(link: bytes, addresses: Mapping[int, list[str]]) -> Interface:

@@ -1,7 +1,7 @@
 """Owns closing system calls for ever to a process that only reads and writes (seccomp(2)).
 
 What is closed reaches others: sockets, signals, memory of other processes, programs, BPF. On
-architectures that are not listed nothing is closed.
+architectures that are not listed, and for programs of 32 bits, nothing is closed.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import errno
 import os
 import platform
 import struct
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 # linux/prctl.h, linux/seccomp.h
@@ -27,42 +29,66 @@ _LINE = struct.Struct("=HBBI")
 
 
 @dataclass(frozen=True)
-class _Architecture:
-    """Its name in linux/audit.h as a number, and the numbers of what is closed (unistd.h)."""
+class Architecture:
+    """Its number in linux/audit.h, and which calls are closed, by their numbers in asm/unistd.h."""
 
     audit: int
-    closed: tuple[int, ...]
+    closed: Mapping[str, int]
 
 
-_EVERYWHERE = (
-    424,  # pidfd_send_signal
-    425,  # io_uring_setup
-    434,  # pidfd_open
-    435,  # clone3
-    438,  # pidfd_getfd
-)
-_ARCHITECTURES = {
-    "x86_64": _Architecture(
+_EVERYWHERE = {
+    "pidfd_send_signal": 424,
+    "io_uring_setup": 425,
+    "pidfd_open": 434,
+    "clone3": 435,
+    "pidfd_getfd": 438,
+}
+ARCHITECTURES = {
+    "x86_64": Architecture(
         0xC000003E,
-        (
-            *(41, 42, 53),  # socket, connect, socketpair
-            *(56, 57, 58, 59, 322),  # clone, fork, vfork, execve, execveat
-            *(62, 200, 234, 129, 297),  # kill, tkill, tgkill, rt_(tg)sigqueueinfo
-            *(101, 310, 311),  # ptrace, process_vm_readv, process_vm_writev
-            *(298, 321),  # perf_event_open, bpf
-            *_EVERYWHERE,
-        ),
+        {
+            "socket": 41,
+            "connect": 42,
+            "socketpair": 53,
+            "clone": 56,
+            "fork": 57,
+            "vfork": 58,
+            "execve": 59,
+            "execveat": 322,
+            "kill": 62,
+            "tkill": 200,
+            "tgkill": 234,
+            "rt_sigqueueinfo": 129,
+            "rt_tgsigqueueinfo": 297,
+            "ptrace": 101,
+            "process_vm_readv": 310,
+            "process_vm_writev": 311,
+            "perf_event_open": 298,
+            "bpf": 321,
+            **_EVERYWHERE,
+        },
     ),
-    "aarch64": _Architecture(
+    "aarch64": Architecture(
         0xC00000B7,
-        (
-            *(198, 203, 199),  # socket, connect, socketpair
-            *(220, 221, 281),  # clone, execve, execveat
-            *(129, 130, 131, 138, 240),  # kill, tkill, tgkill, rt_(tg)sigqueueinfo
-            *(117, 270, 271),  # ptrace, process_vm_readv, process_vm_writev
-            *(241, 280),  # perf_event_open, bpf
-            *_EVERYWHERE,
-        ),
+        {
+            "socket": 198,
+            "connect": 203,
+            "socketpair": 199,
+            "clone": 220,
+            "execve": 221,
+            "execveat": 281,
+            "kill": 129,
+            "tkill": 130,
+            "tgkill": 131,
+            "rt_sigqueueinfo": 138,
+            "rt_tgsigqueueinfo": 240,
+            "ptrace": 117,
+            "process_vm_readv": 270,
+            "process_vm_writev": 271,
+            "perf_event_open": 241,
+            "bpf": 280,
+            **_EVERYWHERE,
+        },
     ),
 }
 
@@ -83,8 +109,9 @@ def close_what_reaches_others() -> bool:
 
     Needs no new privileges to be forbidden before; raises ``OSError``.
     """
-    architecture = _ARCHITECTURES.get(platform.machine())
-    if architecture is None:
+    architecture = ARCHITECTURES.get(platform.machine())
+    # Programs of 32 bits on such a kernel have other numbers, and the kernel's name is the same.
+    if architecture is None or sys.maxsize < 1 << 32:
         return False
     lines = _lines(architecture)
     program = _Program(len(lines) // _LINE.size, lines)
@@ -96,7 +123,7 @@ def close_what_reaches_others() -> bool:
     return True
 
 
-def _lines(architecture: _Architecture) -> bytes:
+def _lines(architecture: Architecture) -> bytes:
     """The filter; a jump goes over as many lines as it says where the comparison holds or not."""
     count = len(architecture.closed)
     return b"".join(
@@ -108,7 +135,7 @@ def _lines(architecture: _Architecture) -> bytes:
             _LINE.pack(_AT_LEAST, count + 1, 0, _X32),
             *(
                 _LINE.pack(_EQUAL, count - at, 0, number)
-                for at, number in enumerate(architecture.closed)
+                for at, number in enumerate(architecture.closed.values())
             ),
             _LINE.pack(_RETURN, 0, 0, _ALLOW),
             _LINE.pack(_RETURN, 0, 0, _ERRNO | errno.EPERM),

@@ -395,8 +395,6 @@ class NftablesBackend:
         counters = set(map(counter_name, self._early.origins))
         if self._classifier:
             counters |= {UNPARSABLE, *map(counter_name, self._classifier.origins)}
-        steps = unused(self._reader, sets, counters)
-        if not steps:
-            return
-        wait_for_packets()
-        self._commit(steps)
+        if steps := unused(self._reader, sets, counters):
+            wait_for_packets()
+            self._commit(steps)

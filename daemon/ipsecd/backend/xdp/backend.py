@@ -30,7 +30,7 @@ from ipsecd.compiler.classifier import Classifier, HasTableId
 from ipsecd.compiler.tables import TableId
 from ipsecd.compiler.volatile import Delta, Volatile
 from ipsecd.errors import BackendFailed, LimitExceeded, Refused
-from ipsecd.host.interfaces import HostState, read_host
+from ipsecd.host.interfaces import HostReader, HostState
 from ipsecd.model.packets import Point
 from ipsecd.model.values import Origin
 from ipsecd.progress import Tell, silent
@@ -51,7 +51,7 @@ class XdpBackend:
         self,
         directory: Path,
         *,
-        host: Callable[[], HostState] = read_host,
+        host: Callable[[], HostState] | None = None,
         alone: bool = True,
         xdp: bool = True,
         tcx: bool = True,
@@ -69,7 +69,7 @@ class XdpBackend:
                 "mount one: mount -t bpf bpf /sys/fs/bpf; or use backend: nftables",
             )
         self._directory = directory
-        self._host = host
+        self._host = host or HostReader()
         self._alone = alone
         self._links = Links(directory / "links", xdp=xdp, tcx=tcx)
         self._programs: Programs | None = None

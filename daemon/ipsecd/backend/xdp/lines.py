@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import itertools
 import struct
-import sys
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -232,57 +231,3 @@ def _index(
 def _padded(numbers: array[int]) -> bytes:
     data = numbers.tobytes()
     return data + bytes(-len(data) % abi.LINE)
-
-
-def host_lines(
-    addresses: Iterable[tuple[Family, int]], broadcasts: Iterable[tuple[Family, int]]
-) -> bytes:
-    """The lines that hold this host's addresses; raises ``LimitExceeded`` for too many."""
-    local: dict[tuple[Family, int], int] = {}
-    for address in addresses:
-        local[address] = local.get(address, 0) | abi.LOCAL_OWN
-    for address in broadcasts:
-        local[address] = local.get(address, 0) | abi.LOCAL_BROADCAST
-    return _host_lines(Family.IPV4, local) + _host_lines(Family.IPV6, local)
-
-
-def _host_lines(family: Family, local: dict[tuple[Family, int], int]) -> bytes:
-    room = 12 if family is Family.IPV4 else 3
-    lines: dict[int, _Line] = {}
-    continued: set[int] = set()
-    for (address_family, address), kind in sorted(local.items()):
-        if address_family is not family:
-            continue
-        data = address.to_bytes(family.bits // 8, "big")
-        hashed_line = _host_place(family, data)
-        for probe in range(abi.HOST_PROBES):
-            at = (hashed_line + probe) % abi.HOST_LINES
-            line = lines.setdefault(at, [])
-            if len(line) < room:
-                line.append((data, kind))
-                break
-            continued.add(at)
-        else:
-            raise LimitExceeded(
-                f"this host has more IPv{int(family)} addresses than the programs can hold",
-                "nftables holds them all",
-            )
-    encode = abi.HOST4 if family is Family.IPV4 else abi.HOST6
-    content = bytearray(abi.HOST_LINES * abi.LINE)
-    for at, line in lines.items():
-        encode.pack_into(
-            content,
-            at * abi.LINE,
-            b"".join(data for data, _ in line),
-            bytes(kind for _, kind in line),
-            len(line) | (abi.HASH_CONTINUES if at in continued else 0),
-        )
-    return bytes(content)
-
-
-def _host_place(family: Family, data: bytes) -> int:
-    if family is Family.IPV4:
-        word = int.from_bytes(data, sys.byteorder)
-        return (word * 0x9E3779B1 & 0xFFFFFFFF) >> (32 - abi.HOST_LINE_BITS)
-    # The zero is a third word: without it the last byte of an address would not change the line.
-    return abi.hash_words((*struct.unpack("=2Q", data), 0)) & (abi.HOST_LINES - 1)

@@ -22,9 +22,9 @@ from ipsecd.backend.xdp import abi, libbpf
 from ipsecd.backend.xdp.counters import Counters
 from ipsecd.backend.xdp.early import EarlyLines, new_image
 from ipsecd.backend.xdp.entries import DynamicEntries
+from ipsecd.backend.xdp.host_lines import HostLines
 from ipsecd.backend.xdp.image_slots import ImageSlots
 from ipsecd.backend.xdp.images import Image, next_image
-from ipsecd.backend.xdp.lines import host_lines
 from ipsecd.backend.xdp.loading import LoadedFile
 from ipsecd.backend.xdp.numbering import Numbers, RuleNumbers
 from ipsecd.backend.xdp.program import DynamicTable, all_groups, state_lines
@@ -78,7 +78,7 @@ class Programs:
         self._images = ImageSlots(self.maps["images"])
         self._state = StateMap(self.maps["state"])
         self._volatile = Volatile()
-        self._host_bytes = b""
+        self._host_lines, self._host_bytes = HostLines(), b""
         self._host: Host | None = None
         self._first_host = 0
         try:
@@ -254,7 +254,7 @@ class Programs:
         """Take the addresses of `host` as those of this host; returns whether they have changed."""
         if host == self._host:
             return False
-        content = host_lines(host.addresses, host.broadcasts)
+        content = self._host_lines.of(host)
         # The half of the map that is written now may have been in force until a moment ago.
         wait_for_packets()
         self._first_host = 0 if self._first_host else abi.FAMILIES * abi.HOST_LINES
