@@ -16,13 +16,14 @@ from typing import Any
 import pytest
 
 from tests.containers.api import ask
+from tests.netns import sockets
 from tests.netns.site import (
     HOST,
     Namespace,
     eventually,
-    listening,
+    hearing,
+    namespace_file,
     needs_isolation,
-    python,
     run,
     send,
 )
@@ -54,14 +55,6 @@ OWN = ("/var/lib/containers", "/etc/containers/networks")
 """Directories of Podman's; tests get empty ones, so nothing stays and nothing there disturbs."""
 APPLETS = ("sh", "sleep", "tftp")
 NETWORKS = {"front": ("10.90.0.0/24", "fd90::/64"), "back": ("10.91.0.0/24", "fd91::/64")}
-CONNECT = """
-import socket, sys
-address, port = sys.argv[1], int(sys.argv[2])
-try:
-    socket.create_connection((address, port), 0.8)
-except OSError:
-    pass
-"""
 
 
 def needs(*names: str) -> None:
@@ -391,9 +384,11 @@ def passes(
     none of them: a part is an error.
     """
     everywhere = "::" if ":" in address else "0.0.0.0"
-    with listening(target, everywhere, at or port, tcp=tcp) as heard:
+    with hearing(target, everywhere, at or port, tcp=tcp) as heard:
         if tcp:
-            subprocess.run(python(source, CONNECT, address, str(port)), check=True)
+            path = namespace_file(source)
+            assert path, "it is entered by a program"
+            sockets.connect(path, address, port)
         else:
             send(source, address, port)
         got = heard()
