@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import replace
 from operator import attrgetter
@@ -99,14 +100,6 @@ def message_for(draw: st.DrawFn, protocol: int | IcmpOfFamily | None) -> IcmpMes
     if message and versions and any(message.number(version) is not None for version in versions):
         return message
     return None
-
-
-def with_message(draw: st.DrawFn, packet: Packet, types: Sequence[int]) -> Packet:
-    """The packet with a type and code, if it is whole and of ICMP."""
-    if packet.later_fragment or packet.protocol != ICMP.number(packet.family):
-        return packet
-    code = draw(st.sampled_from([0, 0, 1, 4, 255]))
-    return replace(packet, icmp_type=draw(st.sampled_from(types)), icmp_code=code)
 
 
 NAMES = st.sampled_from([HostName(n) for n in ("example.com", "cafe", "a-b.example.", "tcp")])
@@ -213,42 +206,56 @@ def ports_in_force(draw: st.DrawFn) -> list[InForce]:
     return blocks + (draw(in_force(1)) if draw(st.booleans()) else [])
 
 
-@st.composite
-def packets(draw: st.DrawFn, points: tuple[Point, ...] = tuple(Point)) -> Packet:
-    point = draw(st.sampled_from(points))
-    family = draw(st.sampled_from(Family))
-    others = st.sampled_from(OTHERS[family])
-    mine = st.just(ME[family])
+LUCK = st.integers(0, (1 << 64) - 1).map(random.Random)
+"""What packets are made of: a draw for each of a dozen fields would take longer than most tests
+with a packet. A packet needs no shrinking, and lists of them shrink."""
+
+
+def packets(points: tuple[Point, ...] = tuple(Point)) -> st.SearchStrategy[Packet]:
+    """Packets among the addresses, ports and protocols that filters here name."""
+    return LUCK.map(lambda luck: _packet(luck, points))
+
+
+def _packet(luck: random.Random, points: tuple[Point, ...]) -> Packet:
+    choose = luck.choice
+    point, family = choose(points), choose(tuple(Family))
+    mine, others = (ME[family],), OTHERS[family]
     if point is Point.ARRIVING:
-        source = draw(others)
-        special = [MULTICAST[family], *([BROADCAST, 0xFFFFFFFF] if family is V4 else [])]
-        destination = draw(st.one_of(mine, mine, others, st.sampled_from(special)))
+        special = (MULTICAST[family], *((BROADCAST, 0xFFFFFFFF) if family is V4 else ()))
+        source, destination = choose(others), choose(choose((mine, mine, others, special)))
     else:
-        source, destination = draw(st.one_of(mine, mine, others)), draw(others)
-    protocol = draw(st.one_of(st.sampled_from(COMMON), st.sampled_from(RARE)))
-    fragment = draw(st.integers(0, 5)) == 0 and point is Point.ARRIVING
+        source, destination = choose(choose((mine, mine, others))), choose(others)
+    protocol = choose(choose((COMMON, RARE)))
+    fragment = luck.randrange(6) == 0 and point is Point.ARRIVING
     if family is V6 and protocol in IPV6_EXTENSION_HEADERS and not fragment:
         protocol = 17
-    ports = (None, None)
-    if protocol in PROTOCOLS_WITH_PORTS and not fragment:
-        ports = (draw(st.sampled_from(PORTS)), draw(st.sampled_from(PORTS)))  # type: ignore[assignment]
+    with_ports = protocol in PROTOCOLS_WITH_PORTS and not fragment
     packet = Packet(
         point,
         family,
         source,
         destination,
         protocol,
-        *ports,
+        choose(PORTS) if with_ports else None,
+        choose(PORTS) if with_ports else None,
         later_fragment=fragment,
-        hop_limit=draw(st.sampled_from([64, 255, 1])),
-        interface=draw(st.sampled_from(LINKS)),
-        opening=draw(st.booleans()),
+        hop_limit=choose((64, 255, 1)),
+        interface=choose(LINKS),
+        opening=choose((True, False)),
     )
-    packet = with_message(draw, packet, TYPES)
-    if point is Point.LEAVING and draw(st.booleans()):
-        arrived = replace(packet, point=Point.ARRIVING, source=draw(others), hop_limit=64)
+    packet = _with_message(luck, packet, TYPES)
+    if point is Point.LEAVING and choose((True, False)):
+        arrived = replace(packet, point=Point.ARRIVING, source=choose(others), hop_limit=64)
         packet = replace(packet, arrived=arrived)
     return packet
+
+
+def _with_message(luck: random.Random, packet: Packet, types: Sequence[int]) -> Packet:
+    """The packet with a type and code, if it is whole and of ICMP."""
+    if packet.later_fragment or packet.protocol != ICMP.number(packet.family):
+        return packet
+    code = luck.choice((0, 0, 1, 4, 255))
+    return replace(packet, icmp_type=luck.choice(types), icmp_code=code)
 
 
 @st.composite
@@ -360,34 +367,45 @@ def hosts(draw: st.DrawFn) -> Host:
     return Host(frozenset({(V4, 0x7F000001), (V6, 1), *own}), frozenset({(V4, BROADCAST)}))
 
 
-@st.composite
-def packets_for(draw: st.DrawFn, policy: Policy, host: Host = HOST) -> Packet:
-    """A packet from the boundaries of the policy's filters, one step in or out of each."""
+def packets_for(policy: Policy, host: Host = HOST) -> st.SearchStrategy[Packet]:
+    """Packets from the boundaries of the policy's filters, one step in or out of each."""
     members = [flt for rule in policy.rules for flt in rule.filters]
     ends = [end for flt in members for end in (flt.source, flt.destination)]
-    family = draw(st.sampled_from(Family))
-    addresses = st.sampled_from(_boundary_addresses(ends, family, host))
     named = [p for flt in members for p in flt.protocols if p is not None]
-    numbers = {n.number(family) if isinstance(n, IcmpOfFamily) else n for n in named}
-    protocol = draw(st.sampled_from(sorted({1, 6, 17, 47, 58} | numbers)))
-    fragment = draw(st.integers(0, 7)) == 0
-    with_ports = protocol in PROTOCOLS_WITH_PORTS and not fragment
-    ports = st.sampled_from(_boundary_ports(ends)) if with_ports else st.none()
-    packet = Packet(
-        draw(st.sampled_from(Point)),
-        family,
-        draw(addresses),
-        draw(addresses),
-        protocol,
-        draw(ports),
-        draw(ports),
-        interface_type=draw(st.sampled_from([InterfaceType.LAN, InterfaceType.DIALUP, None])),
-        later_fragment=fragment,
-        hop_limit=draw(st.sampled_from([64, 255, 1])),
-        interface=draw(st.sampled_from(LINKS)),
-        opening=draw(st.booleans()),
-    )
-    return with_message(draw, packet, _boundary_types(members, family))
+    ports = _boundary_ports(ends)
+    of_families = {}
+    for family in Family:
+        numbers = {n.number(family) if isinstance(n, IcmpOfFamily) else n for n in named}
+        of_families[family] = (
+            _boundary_addresses(ends, family, host),
+            sorted({1, 6, 17, 47, 58} | numbers),
+            _boundary_types(members, family),
+        )
+
+    def make(luck: random.Random) -> Packet:
+        choose = luck.choice
+        family = choose(tuple(Family))
+        addresses, protocols, types = of_families[family]
+        protocol = choose(protocols)
+        fragment = luck.randrange(8) == 0
+        with_ports = protocol in PROTOCOLS_WITH_PORTS and not fragment
+        packet = Packet(
+            choose(tuple(Point)),
+            family,
+            choose(addresses),
+            choose(addresses),
+            protocol,
+            choose(ports) if with_ports else None,
+            choose(ports) if with_ports else None,
+            interface_type=choose((InterfaceType.LAN, InterfaceType.DIALUP, None)),
+            later_fragment=fragment,
+            hop_limit=choose((64, 255, 1)),
+            interface=choose(LINKS),
+            opening=choose((True, False)),
+        )
+        return _with_message(luck, packet, types)
+
+    return LUCK.map(make)
 
 
 def _boundary_addresses(ends: Sequence[Endpoint], family: Family, host: Host) -> list[int]:

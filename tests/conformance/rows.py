@@ -49,6 +49,9 @@ class Row:
     stage: Callable[[Callable[[], Wire]], Stage]
     record: str
 
+    def __str__(self) -> str:
+        return self.name
+
 
 def _nftables() -> Backend:
     return NftablesBackend()

@@ -11,16 +11,19 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.containers.api import ask
+from tests.netns import sockets
 from tests.netns.site import (
     HOST,
     Namespace,
     eventually,
-    listening,
+    hearing,
+    namespace_file,
     needs_isolation,
-    python,
     run,
     send,
 )
@@ -52,14 +55,6 @@ OWN = ("/var/lib/containers", "/etc/containers/networks")
 """Directories of Podman's; tests get empty ones, so nothing stays and nothing there disturbs."""
 APPLETS = ("sh", "sleep", "tftp")
 NETWORKS = {"front": ("10.90.0.0/24", "fd90::/64"), "back": ("10.91.0.0/24", "fd91::/64")}
-CONNECT = """
-import socket, sys
-address, port = sys.argv[1], int(sys.argv[2])
-try:
-    socket.create_connection((address, port), 0.8)
-except OSError:
-    pass
-"""
 
 
 def needs(*names: str) -> None:
@@ -154,10 +149,15 @@ class Engine:
         words = ("create", "--name", name, "--network", network, *options)
         self(*words, *self.image, "sleep", "100000")
 
+    def inspect(self, name: str) -> dict[str, Any]:
+        """What the engine knows of a container: by its service if there is one, which is quick."""
+        if self.service:
+            return ask(self.socket, f"/containers/{name}/json")
+        return dict(json.loads(self("inspect", name))[0])
+
     def inside(self, name: str) -> Namespace:
         """The network namespace of a running container."""
-        pid = self("inspect", "--format", "{{.State.Pid}}", name).strip()
-        return ("nsenter", f"--net=/proc/{pid}/ns/net", "--")
+        return ("nsenter", f"--net=/proc/{self.inspect(name)['State']['Pid']}/ns/net", "--")
 
     def settle(self, *names: str) -> None:
         """Wait until the addresses of these containers, and of this host, can be used."""
@@ -171,8 +171,7 @@ class Engine:
 
     def address(self, name: str, network: str = "front", version: int = 4) -> str:
         """The address of a container in one network; "" if it is not running."""
-        (container,) = json.loads(self("inspect", name))
-        entry = container["NetworkSettings"]["Networks"].get(network) or {}
+        entry = self.inspect(name)["NetworkSettings"]["Networks"].get(network) or {}
         return str(entry.get("IPAddress" if version == 4 else "GlobalIPv6Address") or "")
 
     def remove(self, *names: str) -> None:
@@ -385,9 +384,11 @@ def passes(
     none of them: a part is an error.
     """
     everywhere = "::" if ":" in address else "0.0.0.0"
-    with listening(target, everywhere, at or port, tcp=tcp) as heard:
+    with hearing(target, everywhere, at or port, tcp=tcp) as heard:
         if tcp:
-            subprocess.run(python(source, CONNECT, address, str(port)), check=True)
+            path = namespace_file(source)
+            assert path, "it is entered by a program"
+            sockets.connect(path, address, port)
         else:
             send(source, address, port)
         got = heard()

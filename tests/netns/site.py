@@ -18,6 +18,7 @@ import pytest
 
 from ipsecd.backend.xdp import abi, libbpf
 from ipsecd.backend.xdp.counters import pinned_state
+from tests.netns import sockets
 
 HERE4, PEER4 = "192.168.1.1", "192.168.1.66"
 HERE6, PEER6 = "fd09::1", "fd09::66"
@@ -320,9 +321,36 @@ def listening(
             process.kill()
 
 
+def namespace_file(where: Namespace) -> str | None:
+    """The file of a namespace; None if its words do more than to enter one."""
+    if where == HOST:
+        return "/proc/thread-self/ns/net"
+    if len(where) == 4 and where[:3] == ("ip", "netns", "exec"):
+        return f"/run/netns/{where[3]}"
+    if len(where) == 3 and where[0] == "nsenter" and where[1].startswith("--net="):
+        return where[1].removeprefix("--net=")
+    return None
+
+
+@contextmanager
+def hearing(
+    where: Namespace, address: str, port: int, *, tcp: bool = False, silence_s: float = 0.4
+) -> Iterator[Callable[[], int]]:
+    """The same as `listening` for what is sent once, and no flood; it mostly needs no program."""
+    if (path := namespace_file(where)) is None:
+        with listening(where, address, port, tcp=tcp, silence_s=silence_s) as heard:
+            yield heard
+        return
+    with sockets.listener(path, address, port, tcp=tcp) as sock:
+        yield lambda: sockets.counted(sock, silence_s)
+
+
 def send(where: Namespace, address: str, port: int, count: int = 5, size: int = 20) -> None:
     """Send datagrams to an address and port."""
-    subprocess.run(python(where, SEND, address, str(port), str(count), str(size)), check=True)
+    if path := namespace_file(where):
+        sockets.send(path, address, port, count, size)
+    else:
+        subprocess.run(python(where, SEND, address, str(port), str(count), str(size)), check=True)
 
 
 def delivered(
@@ -330,7 +358,7 @@ def delivered(
 ) -> int:
     """How many of `count` datagrams to `address` arrive; sent by the peer, or to it."""
     receiver, sender = (OUTSIDE, HOST) if to_peer else (HOST, OUTSIDE)
-    with listening(receiver, address, port) as heard:
+    with hearing(receiver, address, port) as heard:
         send(sender, address, port, count, size)
         return heard()
 

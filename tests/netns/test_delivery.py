@@ -26,6 +26,7 @@ from tests.netns.site import (
     PEER6,
     delivered,
     eventually,
+    hearing,
     listening,
     run,
     send,
@@ -100,7 +101,7 @@ def local_by(selector: str) -> Iterator[None]:
 
 def arrives(address: str, port: int) -> int:
     """How many of five datagrams from the peer to `address` reach a listener for any address."""
-    with listening(HOST, "::", port) as heard:
+    with hearing(HOST, "::", port) as heard:
         send(OUTSIDE, address, port)
         return heard()
 
@@ -168,7 +169,7 @@ def test_what_was_translated_is_not_judged_by_its_new_addresses(backend: Nftable
     )
 
     def redirected() -> int:
-        with listening(HOST, HERE4, 1434) as heard:
+        with hearing(HOST, HERE4, 1434) as heard:
             send(OUTSIDE, HERE4, 7000)
             return heard()
 

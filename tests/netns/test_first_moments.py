@@ -25,7 +25,6 @@ from tests.netns.site import (
     listening,
     python,
     run,
-    send,
 )
 
 pytestmark = pytest.mark.netns
@@ -56,7 +55,7 @@ def leaks(times: int, port: int = 1434) -> int:
             appear("late0")
             run("ip", "-n", PEER, "address", "add", "192.168.9.66/24", "dev", "peer0")
             run("ip", "-n", PEER, "link", "set", "peer0", "up")
-            send(OUTSIDE, LATE, port, 2000)
+            run(*python(OUTSIDE, SEND, LATE, str(port), "2000", "20"))
             run("ip", "link", "delete", "late0")
         return heard()
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.netns import site
-from tests.netns.site import HOST, PEER, PEER4, Daemon, eventually, inside, listening, run, send
+from tests.netns.site import HOST, PEER, PEER4, Daemon, eventually, hearing, inside, run, send
 
 pytestmark = pytest.mark.netns
 
@@ -42,6 +42,7 @@ def daemon(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Daemon]:
             check=True,
         )
         try:
+            assert eventually(lambda: out() == 5)
             yield running
         finally:
             run("nft", "delete", "table", "ip", "nat")
@@ -51,7 +52,7 @@ def daemon(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Daemon]:
 
 def arrives(source: str, target: str, address: str, port: int, listen: tuple[str, int]) -> int:
     """How many of five datagrams from one namespace to `address` reach a listener in another."""
-    with listening(inside(target), *listen) as heard:
+    with hearing(inside(target), *listen) as heard:
         send(inside(source), address, port)
         return heard()
 
@@ -130,7 +131,7 @@ def test_a_forwarded_packet_is_judged_by_its_own_addresses(daemon: Daemon) -> No
 
 def sent(address: str, port: int) -> int:
     """How many of five datagrams that this host sends reach UDP 1434 of the box."""
-    with listening(inside(BOX), BOX4, 1434) as heard:
+    with hearing(inside(BOX), BOX4, 1434) as heard:
         send(HOST, address, port)
         return heard()
 
