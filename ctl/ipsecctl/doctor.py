@@ -32,7 +32,7 @@ def run(client: Client, options: Options) -> int:
         f"backend {paint(examination['backend'], 'bold')}: {examination['why']}"
         f" (backend: {examination['setting']})"
     )
-    say(*(f"  {feature}" for feature in examination["features"]))
+    say(*(f"  {feature}" for feature in first_lines(examination["features"])))
     for assessment in examination["assessments"]:
         can = (
             paint("can be used", "green")

@@ -78,7 +78,7 @@ def _file_warnings(reasons: list[str]) -> list[str]:
 
 
 def _state(status: dict[str, Any]) -> str:
-    features = f" ({', '.join(status['features'])})" if status["features"] else ""
+    features = f" ({', '.join(first_lines(status['features']))})" if status["features"] else ""
     backend = f"{status['backend']}{features}"
     match status["state"]:
         case "enforcing":

@@ -185,6 +185,19 @@ def test_status_of_very_much_that_is_wrong(daemon: FakeDaemon, run: Run, state: 
     assert len(json.loads(run("ipsecctl", "status", "--json").out)["failures"]) == 2000
 
 
+def test_status_and_doctor_of_very_many_links(daemon: FakeDaemon, run: Run) -> None:
+    """The first of them are shown, and how many there are; all are in --json."""
+    features = ["tcx", *(f"veth{n}: native" for n in range(3000))]
+    daemon.status(features=features)
+    daemon.replies["Examine"] = {"examination": {**EXAMINATION, "features": features}}
+    for verb in ("status", "doctor"):
+        out = run("ipsecctl", verb).out
+        assert "tcx" in out
+        assert "and 2,991 more" in out
+        assert len(out) < 2000
+        assert "veth2999: native" in run("ipsecctl", verb, "--json").out
+
+
 def test_status_of_a_stopped_daemon(daemon: FakeDaemon, run: Run) -> None:
     """A daemon stopped on purpose says that nothing is enforced, and how to start it."""
     daemon.status(state="stopped", observed=None, wanted="", policy_rules=0, policy_filters=0)

@@ -29,6 +29,11 @@ exec {busybox} poweroff -f
 """
 
 
+BOOTS = 3
+"""How often to boot a guest whose kernel breaks before its command begins. With several processors
+the emulator now and then meets an instruction that the kernel is just rewriting (text_poke)."""
+
+
 class GuestFailed(Exception):
     """The guest ended, or was ended, without a word about its command."""
 
@@ -62,6 +67,7 @@ class Guest:
         ]
         make_initrd(kernel, share / "initrd")
         self._process: subprocess.Popen[bytes] | None = None
+        self._boots = 0
 
     def start(self, command: list[str], directory: Path) -> None:
         """Boot, and run the command in this directory."""
@@ -81,6 +87,10 @@ class Guest:
         )
         (self._share / "command").write_text(text)
         (self._share / "checkout").write_text(str(directory.resolve()))
+        self._boot()
+
+    def _boot(self) -> None:
+        self._boots += 1
         with (self._share / "console").open("wb") as console:
             self._process = subprocess.Popen(
                 self._words, stdin=subprocess.DEVNULL, stdout=console, stderr=console
@@ -89,6 +99,13 @@ class Guest:
     @property
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
+
+    def boot_again(self) -> bool:
+        """Boot again a guest that ended before its command began; whether it was done."""
+        if self.running or self._boots >= BOOTS or (self._share / "output").exists():
+            return False
+        self._boot()
+        return True
 
     def wait(self, timeout_s: float) -> int:
         """The command's exit code.
@@ -117,7 +134,8 @@ class Guest:
         return _text(self._share / "console")
 
     def stop(self) -> None:
-        """End the guest at once."""
+        """End the guest at once, and for good."""
+        self._boots = BOOTS
         if self._process is not None:
             self._process.kill()
             self._process.wait()

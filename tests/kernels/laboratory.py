@@ -54,13 +54,14 @@ class Laboratory:
         """What came of the tests that an argument names, when all of them have ended."""
         report = self._reports[name]
         while True:
-            over = not self._guests[name].running
+            guest = self._guests[name]
+            over = not (guest.running or guest.boot_again())
             report.read()
             outcome = report.outcome(argument)
             if report.finished or (report.collected and not outcome.waiting):
                 return outcome
             if over or time.monotonic() > self._deadline:
-                self._guests[name].stop()
+                guest.stop()
                 return self._lost(name, outcome, over=over)
             time.sleep(0.2)
 

@@ -43,7 +43,7 @@ def main() -> int:
 
 def _follow(guest: Guest, output: Path) -> None:
     """Print what the command says until the guest ends."""
-    while guest.running and not output.exists():
+    while (guest.running or guest.boot_again()) and not output.exists():
         time.sleep(0.1)
     if not output.exists():
         return

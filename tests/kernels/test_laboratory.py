@@ -6,11 +6,15 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
-from tests.kernels import laboratory
+from tests.kernels import guest, laboratory
+from tests.kernels.guest import BOOTS, Guest
 from tests.kernels.laboratory import ROOT, Laboratory
+from tests.kernels.packages import Kernel
 
 MANY = """
 import pytest
@@ -60,6 +64,9 @@ class Process:
     def running(self) -> bool:
         assert self._process is not None
         return self._process.poll() is None
+
+    def boot_again(self) -> bool:
+        return False
 
     def output(self) -> str:
         return (self._share / "output").read_text()
@@ -143,3 +150,29 @@ def test_the_time_of_a_guest_is_limited(boot: Boot) -> None:
     booted.outcome("k", "test_passing.py").pass_on("there")
     booted._deadline = time.monotonic()
     assert "its 60 s were over" in failure(booted, "test_hanging.py")
+
+
+def test_a_guest_that_breaks_before_its_command_boots_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A few times; not if its command has begun, and not if it was stopped."""
+    monkeypatch.setattr(guest, "QEMU", "false")
+    monkeypatch.setattr(guest, "make_initrd", lambda *_: None)
+    kernel = SimpleNamespace(image="image", modules="modules", release="1")
+
+    def boots(after_start: Callable[[Guest], object]) -> int:
+        broken = Guest(cast("Kernel", kernel), tmp_path)
+        broken.start(["true"], tmp_path)
+        after_start(broken)
+        count = 0
+        again = True
+        while again:
+            count += 1
+            while broken.running:
+                time.sleep(0.01)
+            again = broken.boot_again()
+        return count
+
+    assert boots(lambda _: None) == BOOTS
+    assert boots(Guest.stop) == 1
+    assert boots(lambda _: (tmp_path / "output").touch()) == 1

@@ -88,7 +88,7 @@ class XdpBackend:
             f"{self._names.get(index, index)}: {mode}"
             for index, mode in sorted(self._links.modes().items())
         ]
-        return (how, *modes, *self._links.failures.values())
+        return (how, *self._links.failures.values(), *modes)
 
     @property
     def gaps(self) -> tuple[str, ...]:
