@@ -31,7 +31,11 @@ class Laboratory:
     """The guests, from the first boot to the end of the last."""
 
     def __init__(
-        self, wanted: Mapping[str, Sequence[str]], directory: Path, limit_s: float
+        self,
+        wanted: Mapping[str, Sequence[str]],
+        directory: Path,
+        limit_s: float,
+        processors: int = 1,
     ) -> None:
         """Boot; `wanted` are arguments of pytest for each kernel."""
         self._limit_s = limit_s
@@ -43,7 +47,7 @@ class Laboratory:
             for name, arguments in wanted.items():
                 share = directory / name
                 share.mkdir()
-                self._guests[name] = Guest(Kernel(name), share)
+                self._guests[name] = Guest(Kernel(name), share, processors=processors)
                 self._reports[name] = Report(share / "report")
                 self._guests[name].start([*PYTEST, *REPORTING, *LIGHT, *arguments], ROOT)
         except BaseException:

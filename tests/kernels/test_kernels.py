@@ -10,7 +10,7 @@ import pytest
 from tests.kernels.guest import missing
 from tests.kernels.laboratory import Laboratory
 from tests.kernels.packages import DIRECTORY
-from tests.kernels.suites import limit_s, selection
+from tests.kernels.suites import limit_s, processors, selection
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(limit_s() + 300)]
 
@@ -31,7 +31,7 @@ def laboratory(
             kernel, tests = (str(item.callspec.params[name]) for name in ("kernel", "tests"))
             if not lacking(kernel):
                 wanted.setdefault(kernel, []).append(tests)
-    booted = Laboratory(wanted, tmp_path_factory.mktemp("kernels"), limit_s())
+    booted = Laboratory(wanted, tmp_path_factory.mktemp("kernels"), limit_s(), processors())
     yield booted
     booted.close()
 

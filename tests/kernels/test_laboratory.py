@@ -50,7 +50,8 @@ Boot = Callable[..., Laboratory]
 class Process:
     """In the place of a guest: runs the command here, with the share where it is."""
 
-    def __init__(self, _: object, share: Path) -> None:
+    def __init__(self, _: object, share: Path, processors: int) -> None:
+        del processors
         self._share = share
         self._process: subprocess.Popen[bytes] | None = None
 
