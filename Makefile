@@ -204,7 +204,7 @@ soak: setup
 demo: setup
 	$(ISOLATED) bash docs/demo.sh $(VENV)/bin
 
-bench: setup build/floor.bpf.o build/candidates.bpf.o $(SERVERS)/.done
+bench: setup $(SERVERS)/.done $(LAB)/.done build/floor.bpf.o build/candidates.bpf.o
 	($(call have,xdp-filter)) || { apt-get update -qq && apt-get install -y -qq xdp-tools; }
 	$(ISOLATED) $(VENV)/bin/python bench/status.py
 	$(ISOLATED) $(VENV)/bin/python -m bench.dynamic_add
@@ -216,6 +216,8 @@ bench: setup build/floor.bpf.o build/candidates.bpf.o $(SERVERS)/.done
 	$(ISOLATED) $(VENV)/bin/python -m bench.xdp_filter
 	$(ISOLATED) $(VENV)/bin/python -m bench.candidates
 	$(ISOLATED) $(VENV)/bin/python -m bench.second_look
+	$(ISOLATED) $(VENV)/bin/python -m bench.opening
+	$(ISOLATED) $(VENV)/bin/python -m bench.opening --scans
 	$(VENV)/bin/python -m bench.structure
 	$(ISOLATED) $(VENV)/bin/python -m bench.idle
 	$(ISOLATED) $(VENV)/bin/python -m bench.fleet hosts 10 50 100

@@ -1,0 +1,397 @@
+"""What rules for the packets that open a connection cost, beside other firewalls in one run.
+
+One core sends frames to this host over a wire and receives them: what is printed is how many of
+them it sends and receives in a second of its own time, the median of short stretches, so that what
+else the machine does is left out. Every frame has another source. Then the host's services are
+asked, while such a flood lasts, whether they still answer new connections.
+
+What a packet costs without such rules is compared with another tree of this project, if it is
+given: ``python -m bench.opening --before DIRECTORY``. ``--scans`` prints what nmap finds.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import json
+import os
+import socket
+import statistics
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from ipaddress import IPv4Address
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from tests.moments.flood import in_namespace
+from tests.netns import firewalls, site
+from tests.netns.scans import POLICY, SAMPLE, SAMPLE_UDP, listed, scan, services
+from tests.netns.site import HERE4, HOST, OUTSIDE, PEER, PEER4, Daemon, run
+
+ROUNDS, STRETCHES, FRAMES = 5, 384, 64
+SOURCES = int(IPv4Address("10.64.0.0"))
+FLOODERS = "10.64.0.0/16"
+CLOSED, OPEN, PERMITTED = 8080, 443, 5000
+MAC, PEER_MAC = "02:00:00:00:00:01", "02:00:00:00:00:66"
+PERMIT = '  - {rule: Datagrams, action: permit, filters: ["*=0:5000:UDP"]}\n'
+AF_PACKET, ETH_P_ALL = socket.AF_PACKET, 3
+PACKET_QDISC_BYPASS, SOL_PACKET = 20, 263
+LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+# -- frames --------------------------------------------------------------------------------------
+
+
+def checksum(data: bytes) -> int:
+    """The Internet checksum (RFC 1071)."""
+    total: int = sum(struct.unpack(f">{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
+
+
+def frame(number: int, port: int, *, tcp: bool) -> bytes:
+    """A frame with a SYN or a datagram, from a source that has this number."""
+    ends = (SOURCES + number % 65536).to_bytes(4, "big") + IPv4Address(HERE4).packed
+    source = 1024 + number * 7 % 60000
+    if tcp:
+        body = struct.pack(">HHIIBBHHH", source, port, number, 0, 0x50, 2, 64240, 0, 0)
+        pseudo = ends + struct.pack(">HH", 6, len(body))
+        body = body[:16] + checksum(pseudo + body).to_bytes(2, "big") + body[18:]
+    else:
+        body = struct.pack(">HHHH", source, port, 16, 0) + b"datagram"
+    head = struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(body), 0, 0, 64, 6 if tcp else 17, 0) + ends
+    head = head[:10] + checksum(head).to_bytes(2, "big") + head[12:]
+    return bytes.fromhex((MAC + PEER_MAC).replace(":", "")) + b"\x08\x00" + head + body
+
+
+class Piece(ctypes.Structure):
+    """``struct iovec`` (sys/uio.h)."""
+
+    _fields_ = (("base", ctypes.c_void_p), ("size", ctypes.c_size_t))
+
+
+class Message(ctypes.Structure):
+    """``struct mmsghdr`` (sys/socket.h)."""
+
+    _fields_ = (
+        ("name", ctypes.c_void_p),
+        ("name_size", ctypes.c_uint32),
+        ("pieces", ctypes.c_void_p),
+        ("count", ctypes.c_size_t),
+        ("control", ctypes.c_void_p),
+        ("control_size", ctypes.c_size_t),
+        ("flags", ctypes.c_size_t),
+        ("sent", ctypes.c_size_t),
+    )
+
+
+class Stretches:
+    """Frames in stretches, each of which one system call sends."""
+
+    def __init__(self, port: int, *, tcp: bool) -> None:
+        size = len(frame(0, port, tcp=tcp))
+        count = STRETCHES * FRAMES
+        data = b"".join(frame(number, port, tcp=tcp) for number in range(count))
+        self._data = ctypes.create_string_buffer(data, len(data))
+        self._pieces, self._messages = (Piece * count)(), (Message * count)()
+        for n in range(count):
+            self._pieces[n] = Piece(ctypes.addressof(self._data) + n * size, size)
+            place = ctypes.addressof(self._pieces) + n * ctypes.sizeof(Piece)
+            self._messages[n] = Message(pieces=place, count=1)
+
+    def send(self, sock: socket.socket, stretch: int) -> None:
+        """Send one; every frame is received before this returns, since the wire queues nothing."""
+        place = ctypes.addressof(self._messages) + stretch * FRAMES * ctypes.sizeof(Message)
+        done = 0
+        while done < FRAMES:
+            here = ctypes.c_void_p(place + done * ctypes.sizeof(Message))
+            sent = LIBC.sendmmsg(sock.fileno(), here, FRAMES - done, 0)
+            # The queue of what has come may be full for a moment.
+            assert sent > 0 or ctypes.get_errno() == errno.ENOBUFS
+            done += max(sent, 0)
+
+
+@contextmanager
+def sender() -> Iterator[socket.socket]:
+    """A socket that gives frames to the peer's end of the wire."""
+    with (
+        in_namespace(PEER),
+        socket.socket(AF_PACKET, socket.SOCK_RAW, 0) as sock,
+    ):
+        sock.setsockopt(SOL_PACKET, PACKET_QDISC_BYPASS, 1)
+        sock.bind(("wire1", 0))
+        yield sock
+
+
+@contextmanager
+def ground() -> Iterator[None]:
+    """The wire, and a way back to all the sources, which the peer throws away."""
+    with site.wire():
+        run("ip", "link", "set", "wire0", "address", MAC)
+        run("ip", "-n", PEER, "link", "set", "wire1", "address", PEER_MAC)
+        run("ip", "neighbour", "replace", PEER4, "lladdr", PEER_MAC, "dev", "wire0")
+        run("ip", "route", "add", "10.0.0.0/8", "via", PEER4)
+        run("ip", "-n", PEER, "route", "add", "blackhole", "10.0.0.0/8")
+        yield
+
+
+# -- firewalls -----------------------------------------------------------------------------------
+
+
+@contextmanager
+def ours(backend: str, *bans: str) -> Iterator[None]:
+    """A daemon of this tree, with the same task as the others have, and bans."""
+    with TemporaryDirectory() as directory:
+        daemon = Daemon(Path(directory), backend)
+        daemon.start()
+        try:
+            path = Path(directory) / "policy.yaml"
+            path.write_text(POLICY.format(name="Host", more=PERMIT))
+            daemon.ctl("apply", str(path), "--assign")
+            if bans:
+                daemon.ctl("block", *bans)
+            yield
+        finally:
+            daemon.end()
+
+
+@contextmanager
+def hand_written() -> Iterator[None]:
+    """The rules for nft, with the port for datagrams."""
+    with firewalls.hand_written():
+        run("nft", "add rule inet hand input udp dport 5000 accept")
+        yield
+
+
+@contextmanager
+def default_firewalld() -> Iterator[None]:
+    """The default zone of firewalld, with the port for datagrams."""
+    with firewalls.firewalld():
+        run("nft", "add rule inet firewalld filter_IN_public_allow udp dport 5000 accept")
+        yield
+
+
+FIREWALLS: dict[str, Callable[[], AbstractContextManager[None]]] = {
+    "ipsecd, nftables": lambda: ours("nftables"),
+    "ipsecd, XDP": lambda: ours("xdp"),
+    "ipsecd, XDP, the flooders banned": lambda: ours("xdp", f"{FLOODERS}=0"),
+    "nft by hand": hand_written,
+    "ufw": lambda: firewalls.ufw("allow 22/tcp", "allow 443/tcp", "allow 5000/udp"),
+    "firewalld": default_firewalld,
+}
+
+
+# -- measurements --------------------------------------------------------------------------------
+
+
+def forget_connections() -> None:
+    """Empty the table of connections of this namespace (ctnetlink's delete without a filter)."""
+    header = struct.pack("=IHHII", 20, 1 << 8 | 2, 0x5, 1, 0)
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12) as sock:
+        sock.send(header + bytes(4))
+        sock.recv(4096)
+
+
+def received() -> int:
+    """How many frames the wire has brought."""
+    (link,) = json.loads(run("ip", "-json", "-stats", "link", "show", "wire0"))
+    return int(link["stats64"]["rx"]["packets"])
+
+
+def rate(stretches: Stretches) -> float:
+    """Frames that one core sends and receives in a second of its time, the median of stretches."""
+    taken = []
+    forget_connections()
+    before = received()
+    with sender() as sock:
+        for number in range(STRETCHES):
+            begun = time.thread_time()
+            stretches.send(sock, number)
+            taken.append(time.thread_time() - begun)
+    assert received() - before > 0.98 * STRETCHES * FRAMES
+    return FRAMES / statistics.median(taken)
+
+
+CONNECT = """
+import socket, sys, time
+longest = answered = 0
+for _ in range(10):
+    for port in (22, 443):
+        begun = time.monotonic()
+        try:
+            socket.create_connection((sys.argv[1], port), 10).close()
+            answered += 1
+        except OSError:
+            pass
+        longest = max(longest, time.monotonic() - begun)
+print(answered, longest)
+"""
+
+
+def answered_under(stretches: Stretches) -> tuple[int, float]:
+    """How many of 20 new connections are answered under a flood, and the longest that one took."""
+    over = threading.Event()
+
+    def flood() -> None:
+        with sender() as sock:
+            while not over.is_set():
+                for number in range(STRETCHES):
+                    stretches.send(sock, number)
+
+    thread = threading.Thread(target=flood)
+    thread.start()
+    try:
+        answered, longest = run(*site.python(OUTSIDE, CONNECT, HERE4)).split()
+    finally:
+        over.set()
+        thread.join()
+    return int(answered), float(longest)
+
+
+def floods() -> None:
+    """Print what each firewall makes of each flood."""
+    kinds = {
+        "SYN, closed port": Stretches(CLOSED, tcp=True),
+        "SYN, open port": Stretches(OPEN, tcp=True),
+        "UDP, permitted port": Stretches(PERMITTED, tcp=False),
+    }
+    rates: dict[tuple[str, str], list[float]] = {}
+    answers: dict[tuple[str, str], tuple[int, float]] = {}
+    with ground(), services(HOST, (22, OPEN, CLOSED), (PERMITTED,)):
+        for turn in range(ROUNDS):
+            for name, firewall in FIREWALLS.items():
+                with firewall():
+                    for kind, stretches in kinds.items():
+                        rates.setdefault((name, kind), []).append(rate(stretches))
+                        if turn == 0:
+                            answers[name, kind] = answered_under(stretches)
+    for kind in kinds:
+        base = statistics.median(rates["nft by hand", kind])
+        for name in FIREWALLS:
+            value = statistics.median(rates[name, kind])
+            answered, longest = answers[name, kind]
+            print(
+                f"{kind:20} {name:33} {value / 1e6:5.2f} M/s {value / base:5.2f} times nft's;"
+                f" {answered} of 20 answered, in {longest:.2f} s at the most",
+                flush=True,
+            )
+
+
+def scans() -> None:
+    """Print what nmap finds of the same services behind each firewall."""
+    ways = {
+        "all TCP ports, SYN": ("-sS", "-p-"),
+        "ACK": ("-sA", f"-p{listed(SAMPLE)}"),
+        "FIN": ("-sF", f"-p{listed(SAMPLE)}"),
+        "SYN from port 53": ("-sS", "-g", "53", f"-p{listed(SAMPLE)}"),
+        "UDP": ("-sU", f"-p{listed(SAMPLE_UDP)}"),
+    }
+    with ground(), services():
+        for name in ("ipsecd, nftables", "ipsecd, XDP", "ufw", "firewalld", "nft by hand"):
+            with FIREWALLS[name]():
+                for way, words in ways.items():
+                    found = scan(HERE4, *words)
+                    few = {state: sorted(ports) for state, ports in found.ports.items()}
+                    print(f"{name:20} {way:20} {few}, others {found.others}", flush=True)
+
+
+# -- without rules for connections ---------------------------------------------------------------
+
+RENDERED = """
+import sys
+from ipsecd.backend.nftables.backend import NftablesBackend
+from ipsecd.compiler.policy import compile_filters
+from ipsecd.compiler.volatile import Volatile
+from ipsecd.language.filters import parse_filter
+from ipsecd.model.exemptions import ESSENTIALS
+from ipsecd.model.values import Action, InForce, Origin
+origin = Origin("static", "P", "r")
+filters = [InForce(origin, parse_filter(text), Action.BLOCK) for text in sys.argv[1:]]
+backend = NftablesBackend(protect=False)
+backend.apply(compile_filters(filters, [e.name for e in ESSENTIALS]), Volatile())
+"""
+FILTERS = ("*=0:8080:TCP", "*=0:1434:UDP", "10.1.0.0/16=0", "0=*:25:TCP")
+
+
+PROGRAMS = """
+import statistics
+from bench.classify import HOST, ME_ADDRESS, REPEAT, ROUNDS, ports_blocked
+from ipsecd.backend.xdp import libbpf
+from ipsecd.backend.xdp.programs import Programs
+from ipsecd.compiler.volatile import Volatile
+from tests.frames import frame_of
+programs = Programs()
+programs.set_host(HOST)
+receive = programs.program("receive_lan")
+programs.apply(ports_blocked(10), Volatile())
+for port in (1434, 53):
+    frame = frame_of(source=0xC6336407, destination=ME_ADDRESS, source_port=4000, port=port)
+    runs = [libbpf.run_program(receive, frame, repeat=REPEAT)[1] for _ in range(ROUNDS)]
+    print(statistics.median(runs))
+"""
+
+
+def of_tree(tree: Path, code: str, *words: str) -> str:
+    """What a program prints that uses the modules of a tree of this project."""
+    paths = os.pathsep.join(str(tree / name) for name in ("daemon", "ctl", ""))
+    return subprocess.run(
+        [sys.executable, "-c", code, *words],
+        cwd=tree,
+        env={**os.environ, "PYTHONPATH": paths},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    ).stdout
+
+
+@contextmanager
+def rendered(tree: Path) -> Iterator[None]:
+    """The rules that a tree of this project makes for nftables are in force."""
+    of_tree(tree, RENDERED, *FILTERS)
+    try:
+        yield
+    finally:
+        run("nft", "delete", "table", "inet", "ipsecd")
+
+
+def without(before: Path) -> None:
+    """Print what packets cost where no rule asks for connections, now and before."""
+    kinds = {
+        "blocked": Stretches(CLOSED, tcp=True),
+        "permitted": Stretches(PERMITTED, tcp=False),
+    }
+    trees = {"now": Path.cwd(), "before": before}
+    rates: dict[tuple[str, str], list[float]] = {}
+    with ground(), services(HOST, (22,), (PERMITTED,)):
+        for _ in range(2 * ROUNDS):
+            for name, tree in trees.items():
+                with rendered(tree):
+                    for kind, stretches in kinds.items():
+                        rates.setdefault((name, kind), []).append(rate(stretches))
+    for kind in kinds:
+        now, then = (1e9 / statistics.median(rates[name, kind]) for name in trees)
+        print(f"nftables, {kind:10} {now:.0f} ns, before {then:.0f} ns, ratio {now / then:.3f}")
+    turns = [[of_tree(tree, PROGRAMS).split() for tree in trees.values()] for _ in range(ROUNDS)]
+    for number, kind in enumerate(kinds):
+        now, then = (statistics.median(float(turn[n][number]) for turn in turns) for n in (0, 1))
+        print(f"XDP, {kind:10} {now:.0f} ns, before {then:.0f} ns, ratio {now / then:.3f}")
+
+
+def main() -> None:
+    site.needs_isolation()
+    if "--scans" in sys.argv:
+        scans()
+    elif "--before" in sys.argv:
+        without(Path(sys.argv[sys.argv.index("--before") + 1]))
+    else:
+        floods()
+
+
+if __name__ == "__main__":
+    main()
