@@ -32,6 +32,7 @@ from ipsecd.language.documents import format_policy
 from ipsecd.log import record
 from ipsecd.model.inventory import merged
 from ipsecd.model.values import Store
+from ipsecd.quoting import first_lines
 from ipsecd.sources.domain import Taken
 from ipsecd.sources.kept import KeptFiles
 from ipsecd.sources.last_good import CompiledPolicy
@@ -224,7 +225,7 @@ class Starting:
             logging.INFO,
             "enforcing",
             backend=backend.name,
-            features=",".join(backend.probe()),
+            features=",".join(first_lines(list(backend.probe()))),
             policy=state.compiled.policy.name if state.compiled.policy else None,
             digest=state.compiled.classifier.digest[:12],
         )
