@@ -143,7 +143,7 @@ def compare(
 
     @seed(1434)
     @settings(
-        max_examples=int(os.environ.get("IPSECD_EXAMPLES", "500"))
+        max_examples=int(os.environ.get("IPSECD_EXAMPLES", "1000"))
         // (1 if name == "nftables" else 3)
         // share,
         deadline=None,
@@ -156,7 +156,7 @@ def compare(
         if senders
         else in_force(asked=conditions_of_links()),
         st.lists(
-            st.tuples(packets(points), st.sampled_from(list(wire.raw))), min_size=40, max_size=60
+            st.tuples(packets(points), st.sampled_from(list(wire.raw))), min_size=20, max_size=30
         ),
     )
     def compare_one(filters: list[InForce], drawn: list[tuple[Packet, frozenset[Process]]]) -> None:
