@@ -28,10 +28,10 @@ def stopped(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Daemon]:
             site.run("nft", "delete", "table", "inet", "ipsecd", check=False)
 
 
-def rename(name: str) -> None:
-    for words in (("down",), ("name", name)):
-        site.run("ip", "link", "set", "wire0", *words)
-    site.run("ip", "link", "set", name, "up")
+def rename(new: str, old: str = "wire0") -> None:
+    for words in (("down",), ("name", new)):
+        site.run("ip", "link", "set", old, *words)
+    site.run("ip", "link", "set", new, "up")
 
 
 @pytest.mark.parametrize("name", MODEMS)
@@ -68,5 +68,5 @@ def test_a_link_becomes_another_type_by_its_name(stopped: Daemon) -> None:
     try:
         assert eventually(lambda: [delivered(HERE4, port) for port in (1434, 1435)] == [0, 5])
     finally:
-        site.run("ip", "link", "set", MODEMS[0], "name", "wire0")
+        rename("wire0", MODEMS[0])
     assert eventually(lambda: [delivered(HERE4, port) for port in (1434, 1435)] == [5, 0])
