@@ -21,6 +21,7 @@ from tests.netns.site import (
     Daemon,
     Flood,
     delivered,
+    eventually,
     python,
     run,
 )
@@ -283,7 +284,10 @@ def test_rules_for_an_interface_by_its_name(daemon: Daemon) -> None:
     assert [delivered(HERE4, port) for port in (1434, 1435, 1436)] == [0, 0, 5]
     rename("wire0", "other0")
     try:
-        assert [delivered(HERE4, port) for port in (1434, 1435, 1436)] == [5, 5, 0]
+        # The link is up again, and its neighbours are not yet known.
+        assert eventually(
+            lambda: [delivered(HERE4, port) for port in (1434, 1435, 1436)] == [5, 5, 0]
+        )
     finally:
         rename("other0", "wire0")
     assert delivered(HERE4, 1434) == 0
