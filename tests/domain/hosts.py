@@ -70,6 +70,8 @@ class Host:
         self.daemon.end()
         if self._name:
             run("ip", "netns", "del", self._name)
+        else:
+            run("ip", "address", "del", f"{ADDRESS}/32", "dev", "lo", check=False)
 
 
 @contextlib.contextmanager

@@ -247,7 +247,7 @@ def test_a_wrong_rank_is_seen(programs: Programs, monkeypatch: pytest.MonkeyPatc
 
     @seed(1434)
     @settings(
-        max_examples=300,
+        max_examples=1500,
         deadline=None,
         database=None,
         phases=[Phase.generate],

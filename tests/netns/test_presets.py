@@ -26,7 +26,7 @@ def test_nothing_gets_in_unasked_but_what_is_permitted(
         went_out = [delivered(peer, 1434, to_peer=True) for peer in (PEER4, PEER6)]
         assert came_in == [0, 5, 0, 5]
         assert went_out == ([0, 0] if preset == "deny-all" else [5, 5])
-        said = daemon.ctl("explain", f"udp {PEER4} > me:1434").splitlines()
+        said = daemon.ctl("explain", f"udp {PEER4} > {HERE4}:1434").splitlines()
         assert said[0].startswith(f"block  udp {PEER4} > {HERE4}:1434")
         assert any("any source port" in line for line in said)
         assert any(line.startswith("part of an open connection: permit") for line in said)

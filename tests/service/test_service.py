@@ -46,7 +46,8 @@ def test_a_call_reaches_the_engine_and_comes_back() -> None:
         assert reply["parameters"]["rule"]["name"] == "dynamic-1"
         method, parameters, by = service.engine.calls[0]
         assert method == "AddDynamic"
-        assert parameters == {**ADD, "name": None, "ttl_s": None, "interface": None}
+        asked = {"interface": None, "when": None}
+        assert parameters == {**ADD, "name": None, "ttl_s": None, **asked}
         assert by.startswith(f"uid {os.geteuid()}")
         assert by.endswith(f" pid {os.getpid()}")
 
