@@ -80,16 +80,22 @@ def test_status_says_how_each_interface_is_covered(daemon: Daemon) -> None:
 
 
 def test_a_link_that_is_detached_by_force_is_put_back_and_logged(daemon: Daemon) -> None:
-    """Neither ip link nor a detached link opens the host for longer than a second or so."""
+    """Neither ip link nor a detached link opens the host for longer than a second or so.
+
+    If news of links come at the same moment, it is put back because of them and not logged.
+    """
     block(daemon, "*=0:1434:UDP", "0=*:1434:UDP")
     subprocess.run(["ip", "link", "set", "wire0", "xdp", "off"], check=False)
     assert attached("wire0")
     assert delivered(HERE4, 1434) == 0
-    for path in (BPFFS / "links").iterdir():
-        run("bpftool", "link", "detach", "pinned", str(path))
-    assert eventually(lambda: attached("wire0"))
-    assert eventually(lambda: "foreign-change-undone" in daemon.log())
-    assert delivered(HERE4, 1434) == 0
+    for _ in range(5):
+        for path in (BPFFS / "links").iterdir():
+            run("bpftool", "link", "detach", "pinned", str(path))
+        assert eventually(lambda: attached("wire0"))
+        assert delivered(HERE4, 1434) == 0
+        if logged := eventually(lambda: "foreign-change-undone" in daemon.log(), 2):
+            break
+    assert logged
     assert "in step" in daemon.ctl("status")
 
 
