@@ -138,6 +138,20 @@ def types_of_links() -> st.SearchStrategy[Conditions]:
     return kinds.map(lambda kind: Conditions(kind) if kind else ALWAYS)
 
 
+def like(draw: st.DrawFn, flt: Filter) -> Filter:
+    """A filter that differs from another in one field at most."""
+    part = draw(st.sampled_from(["", "source", "destination", "protocol"]))
+    try:
+        if part == "protocol":
+            return replace(flt, protocol=draw(PROTOCOLS))
+        if part:
+            end = getattr(flt, part)
+            return replace(flt, **{part: replace(end, ports=draw(PORT_LISTS))})
+    except InvalidInput:
+        return flt
+    return flt
+
+
 def conditions_of_links() -> st.SearchStrategy[Conditions]:
     """Types of links, and names of which some are that of the wire."""
     names = st.sampled_from(["wire", "w*", "wi*", "wired", "x*"]).map(LinkName)
@@ -149,14 +163,15 @@ def in_force(
     draw: st.DrawFn, most: int = 8, *, asked: st.SearchStrategy[Conditions] | None = None
 ) -> list[InForce]:
     """Filters in force; what rules ask besides them is `asked`."""
-    drawn = []
+    drawn: list[InForce] = []
     for number in range(draw(st.integers(1, most))):
         dynamic = draw(st.booleans())
         origin = Origin("dynamic" if dynamic else "static", "" if dynamic else "P", f"r{number}")
         action = draw(st.sampled_from(Action))
-        drawn.append(
-            InForce(origin, draw(filters()), action, draw(conditions() if asked is None else asked))
-        )
+        # Of filters that are nearly the same, only the order of precedence says which decides.
+        near = bool(drawn) and draw(st.booleans())
+        flt = like(draw, draw(st.sampled_from(drawn)).filter) if near else draw(filters())
+        drawn.append(InForce(origin, flt, action, draw(conditions() if asked is None else asked)))
     return drawn
 
 
