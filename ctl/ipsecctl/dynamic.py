@@ -71,7 +71,7 @@ def add_dynamic(
     *,
     name: str | None = None,
     ttl_s: float | None = None,
-    conditions: dict[str, str | None] | None = None,
+    conditions: dict[str, str | None],
 ) -> dict[str, Any]:
     """The dynamic rule as the daemon has put it in force, and its ``warnings``."""
     parameters = {
@@ -79,7 +79,7 @@ def add_dynamic(
         "action": action,
         "name": name,
         "ttl_s": ttl_s,
-        **(conditions or {"interface": None}),
+        **conditions,
     }
     reply = client.call("AddDynamic", parameters)
     return {**reply["rule"], "warnings": reply["warnings"]}

@@ -190,16 +190,23 @@ def test_what_verifies_has_no_capabilities(machine: Machine) -> None:
     assert "Permission denied: '/etc/ipsecd'" in said
 
 
+def join_domain(machine: Machine, name: str) -> tuple[str, str]:
+    """Have the policy of a repository on the machine itself; the option for its keys."""
+    keys = ("--keys", f"/root/{name}-keys")
+    repository, document = f"/srv/{name}", f"root/{name}.yaml"
+    machine.put(document, POLICY.format(port=OTHER).replace("Edited", name.title()))
+    machine.run("ipsecctl", "domain", "init", repository, *keys)
+    machine.run("ipsecctl", "domain", "publish", repository, f"/{document}", *keys)
+    machine.put("etc/ipsecd/ipsecd.yaml", f"domain: {{source: 'file://{repository}'}}\n")
+    machine.ctl("restart", "ipsecd.service")
+    machine.run("ipsecctl", "domain", "trust", repository)
+    return keys
+
+
 def test_the_fetcher_runs_confined(machine: Machine) -> None:
     """Under all that its unit forbids it brings a policy from a directory."""
     assert machine.ctl("is-enabled", "ipsecd-domain", check=False).strip() == "static"
-    keys = ("--keys", "/root/fleet-keys")
-    machine.put("root/fleet.yaml", POLICY.format(port=OTHER).replace("Edited", "Fleet"))
-    machine.run("ipsecctl", "domain", "init", "/srv/fleet", *keys)
-    machine.run("ipsecctl", "domain", "publish", "/srv/fleet", "/root/fleet.yaml", *keys)
-    machine.put("etc/ipsecd/ipsecd.yaml", "domain: {source: 'file:///srv/fleet'}\n")
-    machine.ctl("restart", "ipsecd.service")
-    machine.run("ipsecctl", "domain", "trust", "/srv/fleet")
+    keys = join_domain(machine, "fleet")
 
     def journal() -> str:
         return machine.run("journalctl", "--no-pager", "-u", "ipsecd-domain")
@@ -223,13 +230,7 @@ def test_a_domain_policy_is_in_force_from_boot_on(machine: Machine) -> None:
 
     What the local policy blocks gets through: that is how the flood is seen.
     """
-    keys = ("--keys", "/root/cached-keys")
-    machine.put("root/cached.yaml", POLICY.format(port=OTHER).replace("Edited", "Cached"))
-    machine.run("ipsecctl", "domain", "init", "/srv/cached", *keys)
-    machine.run("ipsecctl", "domain", "publish", "/srv/cached", "/root/cached.yaml", *keys)
-    machine.put("etc/ipsecd/ipsecd.yaml", "domain: {source: 'file:///srv/cached'}\n")
-    machine.ctl("restart", "ipsecd.service")
-    machine.run("ipsecctl", "domain", "trust", "/srv/cached")
+    join_domain(machine, "cached")
 
     def is_in_force() -> bool:
         return "Cached" in machine.run("ipsecctl", "domain", "status", check=False)

@@ -70,13 +70,11 @@ def daemon(engine: Engine, tmp_path: Path, request: pytest.FixtureRequest) -> It
 
 def assign(daemon: Daemon, **rules: str) -> None:
     """Assign a policy of rules, each with its filters for ``block`` or ``permit``."""
-    path = daemon.directory / "policy.yaml"
     lines = ["policy: P", "rules:"]
     for name, filters in rules.items():
         action = name.partition("_")[0]
         lines += [f"  - rule: {name}", f"    action: {action}", f'    filters: ["{filters}"]']
-    path.write_text("\n".join(lines) + "\n")
-    daemon.ctl("apply", str(path), "--assign")
+    daemon.put("\n".join(lines) + "\n")
 
 
 def settled(daemon: Daemon, *names: str) -> None:

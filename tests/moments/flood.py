@@ -15,13 +15,14 @@ import struct
 import subprocess
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 from typing import Self
 
-from tests.netns.site import HOST, PEER, inside, python
+from tests.netns.site import HOST, PEER, inside, serving
+from tests.netns.sockets import entered
 
 BLOCKED, OPEN = 1434, 1435
 """The ports: what arrives at the first has leaked, what arrives at the second is permitted."""
@@ -30,7 +31,6 @@ LEAST_RATE = 100_000
 MAC = "02:00:00:00:00:01"
 """Every link that is protected has this address, so that no frame has to be made anew."""
 PEER_MAC = "02:00:00:00:00:66"
-CLONE_NEWNET = 0x40000000
 SO_ATTACH_FILTER, SO_MEMINFO, SK_MEMINFO_DROPS = 26, 55, 8
 SOURCE = Path(__file__).with_name("flood.c")
 
@@ -169,30 +169,16 @@ def outward(addresses: Iterable[str]) -> Iterator[None]:
         yield
         return
     ports = ",".join(str(port) for port in (BLOCKED,) * 3 + (OPEN,))
-    words = python(HOST, SEND_OUTWARD, ports, *chosen)
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        try:
-            yield
-        finally:
-            process.kill()
+    with serving(HOST, SEND_OUTWARD, ports, *chosen):
+        yield
 
 
 # -- the count -----------------------------------------------------------------------------------
 
 
-@contextmanager
-def in_namespace(name: str) -> Iterator[None]:
+def in_namespace(name: str) -> AbstractContextManager[None]:
     """Run the block with this thread in a network namespace: its sockets belong there."""
-    setns = ctypes.CDLL(None, use_errno=True).setns
-    setns.argtypes = (ctypes.c_int, ctypes.c_int)
-    with Path("/proc/thread-self/ns/net").open() as own, Path("/run/netns", name).open() as target:
-        assert setns(target.fileno(), CLONE_NEWNET) == 0, ctypes.get_errno()
-        try:
-            yield
-        finally:
-            assert setns(own.fileno(), CLONE_NEWNET) == 0, ctypes.get_errno()
+    return entered(f"/run/netns/{name}")
 
 
 class _Filter(ctypes.Structure):

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree as ET
 
 import pytest
 
-from tests.netns.site import HOST, OUTSIDE, Namespace, needs_isolation, python, run
+from tests.netns.site import HOST, OUTSIDE, Namespace, needs_isolation, run, serving
 
 UNPACKED = Path(__file__).parents[2] / "build/lab"
 """Packages of Debian, not installed: that would start some of them."""
@@ -85,23 +84,14 @@ def program(name: str) -> str:
     return path
 
 
-@contextmanager
 def services(
     where: Namespace = HOST,
     tcp: Sequence[int] = (*sorted(OPEN), *BEHIND_TCP),
     udp: Sequence[int] = BEHIND_UDP,
-) -> Iterator[None]:
+) -> AbstractContextManager[object]:
     """Services, IPv4 and IPv6, that answer whoever reaches them."""
     words = (",".join(map(str, ports)) for ports in (tcp, udp))
-    with subprocess.Popen(
-        python(where, SERVICES, *words), stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        try:
-            assert process.stdout.readline() == "ready\n"
-            yield
-        finally:
-            process.kill()
+    return serving(where, SERVICES, *words)
 
 
 class Found(NamedTuple):

@@ -110,6 +110,12 @@ def run(*words: str, check: bool = True) -> str:
     return done.stdout
 
 
+def rename(old: str, new: str) -> None:
+    """Give a link another name, for which older kernels want it to be down."""
+    run("ip", "link", "set", old, "down", "name", new)
+    run("ip", "link", "set", new, "up")
+
+
 @contextmanager
 def wire() -> Iterator[None]:
     """The link to the peer, IPv4 and IPv6."""
@@ -202,6 +208,12 @@ class Daemon:
         assert done.returncode == code, (words, done.stdout, done.stderr, self.log())
         return done.stdout + done.stderr
 
+    def put(self, document: str) -> None:
+        """Store a policy, and have it in force."""
+        path = self.directory / "policy.yaml"
+        path.write_text(document)
+        self.ctl("apply", str(path), "--assign")
+
     def type(self, line: str, code: int = 0) -> str:
         """What a legacy command line prints; it is a string, as a person types it."""
         return self.ctl(*shlex.split(line, posix=True), code=code)
@@ -280,17 +292,27 @@ def ends_without_the_daemon(daemon: Daemon) -> bool:
 
 def block(daemon: Daemon, *filters: str) -> None:
     """Assign a policy that blocks."""
-    path = daemon.directory / "blocks.yaml"
     listed = ", ".join(f'"{text}"' for text in filters)
-    path.write_text(
-        f"policy: Blocks\nrules:\n  - rule: R\n    action: block\n    filters: [{listed}]\n"
-    )
-    daemon.ctl("apply", str(path), "--assign")
+    daemon.put(f"policy: Blocks\nrules:\n  - rule: R\n    action: block\n    filters: [{listed}]\n")
 
 
 def python(where: Namespace, code: str, *words: str) -> list[str]:
     """The command that runs a program of the standard library in a namespace."""
     return [*where, sys.executable, "-I", "-S", "-c", code, *words]
+
+
+@contextmanager
+def serving(where: Namespace, code: str, *words: str) -> Iterator[subprocess.Popen[str]]:
+    """A program that runs until the block ends, and says by a line that it is ready."""
+    with subprocess.Popen(
+        python(where, code, *words), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        try:
+            assert process.stdout.readline() == "ready\n"
+            yield process
+        finally:
+            process.kill()
 
 
 @contextmanager
@@ -303,22 +325,16 @@ def listening(
     long a busy machine took to send.
     """
     words = ("tcp" if tcp else "udp", address, str(port), str(silence_s))
-    with subprocess.Popen(
-        python(where, LISTEN, *words), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
+    with serving(where, LISTEN, *words) as process:
         assert process.stdin is not None
         assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
         entry, output = process.stdin, process.stdout
 
         def heard() -> int:
             entry.close()
             return int(output.readline())
 
-        try:
-            yield heard
-        finally:
-            process.kill()
+        yield heard
 
 
 def namespace_file(where: Namespace) -> str | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.netns import site
-from tests.netns.site import HERE4, Daemon, delivered, eventually
+from tests.netns.site import HERE4, Daemon, delivered, eventually, rename
 
 pytestmark = pytest.mark.netns
 
@@ -28,16 +28,10 @@ def stopped(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Daemon]:
             site.run("nft", "delete", "table", "inet", "ipsecd", check=False)
 
 
-def rename(new: str, old: str = "wire0") -> None:
-    for words in (("down",), ("name", new)):
-        site.run("ip", "link", "set", old, *words)
-    site.run("ip", "link", "set", new, "up")
-
-
 @pytest.mark.parametrize("name", MODEMS)
 def test_every_name_of_a_modem_is_dialup(stopped: Daemon, name: str) -> None:
     """A rule for dial-up links holds there, and a rule for a LAN does not."""
-    rename(name)
+    rename("wire0", name)
     stopped.start()
     try:
         stopped.ctl("block", "*=0:1434:UDP", "--dialup")
@@ -64,9 +58,9 @@ def test_a_link_becomes_another_type_by_its_name(stopped: Daemon) -> None:
                 "--create")  # fmt: skip
     stopped.ctl("rule", "add", "P", "lans", "*=0:1435:UDP", "--action", "block", "--lan",
                 "--assign")  # fmt: skip
-    rename(MODEMS[0])
+    rename("wire0", MODEMS[0])
     try:
         assert eventually(lambda: [delivered(HERE4, port) for port in (1434, 1435)] == [0, 5])
     finally:
-        rename("wire0", MODEMS[0])
+        rename(MODEMS[0], "wire0")
     assert eventually(lambda: [delivered(HERE4, port) for port in (1434, 1435)] == [5, 0])

@@ -10,7 +10,18 @@ from pathlib import Path
 import pytest
 
 from tests.netns import site
-from tests.netns.site import HERE6, OUTSIDE, PEER, PEER4, PEER6, Daemon, eventually, python, run
+from tests.netns.site import (
+    HERE6,
+    OUTSIDE,
+    PEER,
+    PEER4,
+    PEER6,
+    Daemon,
+    eventually,
+    python,
+    run,
+    serving,
+)
 
 pytestmark = pytest.mark.netns
 
@@ -78,9 +89,7 @@ def deny(daemon: Daemon, *essentials: str) -> None:
     config.write_text(f"essentials: [{', '.join(essentials)}]\n")
     daemon.end()
     daemon.start()
-    path = daemon.directory / "deny.yaml"
-    path.write_text(DENY)
-    daemon.ctl("apply", str(path), "--assign")
+    daemon.put(DENY)
 
 
 @contextmanager
@@ -120,21 +129,11 @@ def downloaded(address: str, seconds: float) -> int:
 @pytest.mark.parametrize("address", [site.HERE4, HERE6])
 def test_a_download_over_a_narrow_link(daemon: Daemon, address: str) -> None:
     """Without path MTU it stalls at the first full packet; with it, all of it arrives."""
-    with (
-        narrow_link(),
-        subprocess.Popen(
-            python(site.HOST, SERVE, str(PORT), str(LENGTH)), stdout=subprocess.PIPE, text=True
-        ) as server,
-    ):
-        assert server.stdout is not None
-        assert server.stdout.readline() == "ready\n"
-        try:
-            deny(daemon, "neighbour-discovery", "dhcp-client")
-            assert downloaded(address, 2) < LENGTH
-            deny(daemon, "neighbour-discovery", "dhcp-client", "path-mtu")
-            assert downloaded(address, 20 * site.PATIENCE) == LENGTH
-        finally:
-            server.kill()
+    with narrow_link(), serving(site.HOST, SERVE, str(PORT), str(LENGTH)):
+        deny(daemon, "neighbour-discovery", "dhcp-client")
+        assert downloaded(address, 2) < LENGTH
+        deny(daemon, "neighbour-discovery", "dhcp-client", "path-mtu")
+        assert downloaded(address, 20 * site.PATIENCE) == LENGTH
 
 
 @contextmanager

@@ -10,7 +10,18 @@ from pathlib import Path
 import pytest
 
 from tests.netns import site
-from tests.netns.site import HOST, PEER, PEER4, Daemon, eventually, hearing, inside, run, send
+from tests.netns.site import (
+    HOST,
+    PEER,
+    PEER4,
+    Daemon,
+    block,
+    eventually,
+    hearing,
+    inside,
+    run,
+    send,
+)
 
 pytestmark = pytest.mark.netns
 
@@ -88,11 +99,7 @@ def test_a_published_port_is_a_port_of_this_host(daemon: Daemon) -> None:
 
 def test_a_permit_of_the_original_source_keeps_its_rank(daemon: Daemon) -> None:
     """A permit that names the container is an exception although the packet leaves as ours."""
-    path = daemon.directory / "policy.yaml"
-    path.write_text(
-        'policy: P\nrules:\n  - rule: R\n    action: block\n    filters: ["0=*:1434:UDP"]\n'
-    )
-    daemon.ctl("apply", str(path), "--assign")
+    block(daemon, "0=*:1434:UDP")
     assert out() == 0
     daemon.ctl("permit", f"{BOX4}=*:1434:UDP", "--name", "box")
     assert out() == 5

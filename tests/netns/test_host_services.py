@@ -44,9 +44,7 @@ LONG_S = 20.0 * site.PATIENCE
 @pytest.fixture(params=site.BACKENDS)
 def daemon(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Daemon]:
     with site.daemon(tmp_path, request.param) as running:
-        path = tmp_path / "policy.yaml"
-        path.write_text(POLICY.format(name="Host", more=""))
-        running.ctl("apply", str(path), "--assign")
+        running.put(POLICY.format(name="Host", more=""))
         yield running
 
 

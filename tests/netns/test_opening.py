@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -23,7 +23,9 @@ from tests.netns.site import (
     delivered,
     eventually,
     python,
+    rename,
     run,
+    serving,
 )
 
 pytestmark = pytest.mark.netns
@@ -105,23 +107,9 @@ def daemon(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Daemon]:
         yield running
 
 
-@contextmanager
-def echoes() -> Iterator[None]:
+def echoes() -> AbstractContextManager[object]:
     """A peer that sends back what it gets, by TCP and by UDP."""
-    words = python(OUTSIDE, ECHOES, str(ECHO))
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        try:
-            yield
-        finally:
-            process.kill()
-
-
-def put(daemon: Daemon, document: str) -> None:
-    path = daemon.directory / "policy.yaml"
-    path.write_text(document)
-    daemon.ctl("apply", str(path), "--assign")
+    return serving(OUTSIDE, ECHOES, str(ECHO))
 
 
 def connected(address: str) -> socket.socket:
@@ -166,7 +154,7 @@ def test_nothing_gets_in_unasked_and_everything_gets_out(
     daemon: Daemon, here: str, peer: str
 ) -> None:
     """Only the port that is permitted is open, from every source port; answers come through."""
-    put(daemon, POLICY.format(name="Host", more=""))
+    daemon.put(POLICY.format(name="Host", more=""))
     assert from_outside(here, OPEN) == "refused"
     for source in (0, 20, 53, 443):
         assert from_outside(here, CLOSED, source, SHORT_S) == "silent"
@@ -184,7 +172,7 @@ def test_nothing_gets_in_unasked_and_everything_gets_out(
 @pytest.mark.parametrize(("here", "peer"), ADDRESSES)
 def test_an_error_about_a_connection_is_an_answer(daemon: Daemon, here: str, peer: str) -> None:
     """A port of the peer that nobody listens at is told by ICMP, which is related."""
-    put(daemon, POLICY.format(name="Host", more=""))
+    daemon.put(POLICY.format(name="Host", more=""))
     assert here
     with datagrams(peer) as packets:
         packets.settimeout(LONG_S)
@@ -195,7 +183,7 @@ def test_an_error_about_a_connection_is_an_answer(daemon: Daemon, here: str, pee
 
 def test_a_rule_for_every_packet_cuts_open_connections(daemon: Daemon) -> None:
     """A ban acts on connections that are open; one of what opens connections does not."""
-    put(daemon, POLICY.format(name="Host", more=""))
+    daemon.put(POLICY.format(name="Host", more=""))
     with echoes(), connected(PEER4) as stream:
         assert is_answered(stream)
         daemon.ctl("block", f"{PEER4}=0", "--opening", "--name", "ban")
@@ -213,17 +201,17 @@ def test_a_connection_from_before_goes_on(daemon: Daemon) -> None:
     with echoes(), connected(PEER4) as stream, connected(PEER6) as stream6:
         assert is_answered(stream)
         assert is_answered(stream6)
-        put(daemon, POLICY.format(name="Host", more=""))
+        daemon.put(POLICY.format(name="Host", more=""))
         assert is_answered(stream)
         assert is_answered(stream6)
 
 
 def test_a_connection_lives_through_all_that_happens_to_the_daemon(daemon: Daemon) -> None:
     """Replaced policies, a crash, a hand-over: what is open goes on, what is closed stays so."""
-    put(daemon, POLICY.format(name="A", more=""))
+    daemon.put(POLICY.format(name="A", more=""))
     with echoes(), connected(PEER4) as stream, datagrams(PEER4) as packets:
         for number in range(3):
-            put(daemon, POLICY.format(name="AB"[number % 2], more=SLAMMER))
+            daemon.put(POLICY.format(name="AB"[number % 2], more=SLAMMER))
             assert is_answered(stream)
             assert is_answered(packets)
         for end in (signal.SIGKILL, signal.SIGUSR1):
@@ -240,15 +228,15 @@ def test_the_ranking_stands_behind_connection_tracking_only_while_it_has_to(
     daemon: Daemon,
 ) -> None:
     """Policies and dynamic rules that do not ask for connections leave it where it was."""
-    put(daemon, PLAIN)
+    daemon.put(PLAIN)
     before = chains()
     assert set(before) == {"arriving", "delivered", "sending", "leaving"}
     assert before["arriving"] > 0
-    put(daemon, POLICY.format(name="Host", more=SLAMMER))
+    daemon.put(POLICY.format(name="Host", more=SLAMMER))
     assert chains()["arriving"] == 0
     assert chains()["arriving_tracked"] > 0
     assert "sending_tracked" not in chains()
-    put(daemon, PLAIN)
+    daemon.put(PLAIN)
     assert chains() == before
     daemon.ctl("block", "0=*:9:UDP", "--opening", "--name", "x")
     assert chains()["sending_tracked"] > 0
@@ -260,20 +248,14 @@ def test_the_ranking_stands_behind_connection_tracking_only_while_it_has_to(
 
 def test_nothing_gets_through_while_the_ranking_moves(daemon: Daemon) -> None:
     """To and fro under a flood, by policies and by dynamic rules: no packet is missed."""
-    put(daemon, PLAIN)
+    daemon.put(PLAIN)
     with Flood() as flood:
         for number in range(12):
-            put(daemon, POLICY.format(name="Host", more=SLAMMER if number % 2 else ""))
-            put(daemon, PLAIN)
+            daemon.put(POLICY.format(name="Host", more=SLAMMER if number % 2 else ""))
+            daemon.put(PLAIN)
             daemon.ctl("block", "*=0:9:UDP", "--opening", "--name", "x")
             daemon.ctl("unblock", "x")
         assert flood.received() == 0
-
-
-def rename(old: str, new: str) -> None:
-    """Give a link another name, for which older kernels want it to be down."""
-    run("ip", "link", "set", old, "down", "name", new)
-    run("ip", "link", "set", new, "up")
 
 
 def test_rules_for_an_interface_by_its_name(daemon: Daemon) -> None:

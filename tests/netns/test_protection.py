@@ -29,9 +29,7 @@ def daemon(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Daemon]:
 
 
 def put(daemon: Daemon, name: str, more: str = "") -> None:
-    path = daemon.directory / "policy.yaml"
-    path.write_text(SLAMMER.format(name=name, more=more))
-    daemon.ctl("apply", str(path), "--assign")
+    daemon.put(SLAMMER.format(name=name, more=more))
 
 
 @pytest.mark.usefixtures("daemon")

@@ -27,10 +27,8 @@ def daemon(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Daemon]:
 
 
 def assign(daemon: Daemon, name: str, *filters: str) -> None:
-    path = daemon.directory / "policy.yaml"
     listed = ", ".join(f'"{text}"' for text in filters)
-    path.write_text(POLICY.format(name=name, filters=listed))
-    daemon.ctl("apply", str(path), "--assign")
+    daemon.put(POLICY.format(name=name, filters=listed))
 
 
 def test_nothing_that_is_permitted_later_opens_it(daemon: Daemon) -> None:

@@ -44,12 +44,6 @@ def daemon(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Daemon]:
         yield running
 
 
-def put(daemon: Daemon, document: str) -> None:
-    path = daemon.directory / "policy.yaml"
-    path.write_text(document)
-    daemon.ctl("apply", str(path), "--assign")
-
-
 def received() -> int:
     """How many packets the wire has brought to this host."""
     (link,) = json.loads(run("ip", "-json", "-stats", "link", "show", "wire0"))
@@ -70,7 +64,7 @@ def expected(kind: str) -> dict[str, frozenset[int]]:
 
 def test_of_all_tcp_ports_two_are_open(daemon: Daemon) -> None:
     """All others, 65,533, say nothing at all; and a single hole among many would be found."""
-    put(daemon, POLICY.format(name="Host", more=""))
+    daemon.put(POLICY.format(name="Host", more=""))
     before = received()
     found = scan(HERE4, "-sS", "-p-")
     assert answering(found) == {"open": OPEN}
@@ -83,7 +77,7 @@ def test_of_all_tcp_ports_two_are_open(daemon: Daemon) -> None:
 @pytest.mark.parametrize("address", [HERE4, HERE6])
 def test_no_kind_of_scan_finds_more(daemon: Daemon, address: str) -> None:
     """Whatever flags, source ports, decoys and fragments are tried."""
-    put(daemon, POLICY.format(name="Host", more=""))
+    daemon.put(POLICY.format(name="Host", more=""))
     kinds = {**KINDS, "SYN in fragments": ("-sS", "-f", TCP)} if address == HERE4 else KINDS
     found = {
         kind: answering(scan(address, *(word.format(decoys=DECOYS[address]) for word in words)))
@@ -94,8 +88,7 @@ def test_no_kind_of_scan_finds_more(daemon: Daemon, address: str) -> None:
 
 def test_a_scan_finds_what_the_way_round_leaves_open(daemon: Daemon) -> None:
     """Answers permitted by their source port let anyone in who sends from it, as scans show."""
-    put(
-        daemon,
+    daemon.put(
         'policy: Old\nrules:\n  - rule: All\n    action: block\n    filters: ["*=0"]\n'
         "  - rule: Answers\n    action: permit\n"
         '    filters: ["*:443=0:1024-65535:TCP", "*:53=0:1024-65535:UDP"]\n'

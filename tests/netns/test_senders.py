@@ -66,13 +66,11 @@ def sent(group: Path | None, port: int, to: str = PEER4) -> int:
 
 
 def assign(daemon: Daemon, *rules: tuple[str, str]) -> None:
-    path = daemon.directory / "policy.yaml"
     listed = [
         f'  - {{rule: r{n}, action: {action}, filters: ["{text}"]}}'
         for n, (action, text) in enumerate(rules)
     ]
-    path.write_text("\n".join(["policy: P", "rules:", *listed]) + "\n")
-    daemon.ctl("apply", str(path), "--assign")
+    daemon.put("\n".join(["policy: P", "rules:", *listed]) + "\n")
 
 
 def test_a_block_by_sender_joins_what_nftables_judges_already(

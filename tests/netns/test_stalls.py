@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -16,7 +15,7 @@ import pytest
 
 from tests.netns import site
 from tests.netns.scans import POLICY
-from tests.netns.site import HERE4, HOST, OUTSIDE, PEER4, PEER6, Daemon, listening, python, run
+from tests.netns.site import HERE4, HOST, OUTSIDE, PEER4, PEER6, Daemon, listening, run, serving
 
 pytestmark = pytest.mark.netns
 
@@ -125,8 +124,8 @@ class Flow:
     def __init__(self, stack: ExitStack, kind: str, address: str) -> None:
         self.name = f"{kind} {address}"
         port = DOWNLOAD if kind == "download" else ECHO
-        words = python(HOST, FLOW, kind, address, str(port), str(30 * site.PATIENCE))
-        self._process = started(stack, words)
+        words = (kind, address, str(port), str(30 * site.PATIENCE))
+        self._process = stack.enter_context(serving(HOST, FLOW, *words))
 
     def longest(self) -> tuple[float, float, int, int]:
         """Seconds of the longest stall and when it began, and how much was lost and not lost."""
@@ -143,7 +142,7 @@ class Flows:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            started(stack, python(OUTSIDE, SERVER, str(ECHO), str(DOWNLOAD)))
+            stack.enter_context(serving(OUTSIDE, SERVER, str(ECHO), str(DOWNLOAD)))
             self._flows = [
                 Flow(stack, kind, address)
                 for address in (PEER4, PEER6)
@@ -160,17 +159,6 @@ class Flows:
         return {flow.name: flow.longest() for flow in self._flows}
 
 
-def started(stack: ExitStack, words: list[str]) -> subprocess.Popen[str]:
-    """A process that is ready, and killed at the end."""
-    running = stack.enter_context(
-        subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    )
-    stack.callback(running.kill)
-    assert running.stdout
-    assert running.stdout.readline() == "ready\n"
-    return running
-
-
 def retransmitted() -> int:
     """How many segments both ends of the open connections have sent again."""
     shown = "".join(
@@ -181,12 +169,6 @@ def retransmitted() -> int:
     return sum(map(int, re.findall(r"retrans:\d+/(\d+)", shown)))
 
 
-def put(daemon: Daemon, document: str) -> None:
-    path = daemon.directory / "policy.yaml"
-    path.write_text(document)
-    daemon.ctl("apply", str(path), "--assign")
-
-
 def crash(daemon: Daemon, number: signal.Signals) -> None:
     daemon.end(number)
     daemon.start()
@@ -194,17 +176,17 @@ def crash(daemon: Daemon, number: signal.Signals) -> None:
 
 def test_nothing_stalls_longer_than_one_retransmission(daemon: Daemon) -> None:
     """A policy is assigned, replaced and taken away, the daemon killed and started; none leaks."""
-    put(daemon, PLAIN)
+    daemon.put(PLAIN)
     changes: dict[str, Callable[[], None]] = {
-        "assigned": lambda: put(daemon, POLICY.format(name="A", more="")),
-        "replaced": lambda: put(daemon, POLICY.format(name="B", more=SLAMMER)),
+        "assigned": lambda: daemon.put(POLICY.format(name="A", more="")),
+        "replaced": lambda: daemon.put(POLICY.format(name="B", more=SLAMMER)),
         "killed": lambda: crash(daemon, signal.SIGKILL),
         "handed over": lambda: crash(daemon, signal.SIGUSR1),
-        "taken away": lambda: put(daemon, PLAIN),
-        "assigned again": lambda: put(daemon, POLICY.format(name="A", more="")),
+        "taken away": lambda: daemon.put(PLAIN),
+        "assigned again": lambda: daemon.put(POLICY.format(name="A", more="")),
     }
     with listening(HOST, HERE4, WORM) as heard, Flows() as flows, ExitStack() as stack:
-        drip = started(stack, python(OUTSIDE, DRIP, HERE4, str(WORM)))
+        drip = stack.enter_context(serving(OUTSIDE, DRIP, HERE4, str(WORM)))
         time.sleep(2)
         usual = max(seconds for seconds, *_ in flows.stalls().values())
         for name, change in changes.items():

@@ -24,8 +24,8 @@ def test_programs_of_the_other_type_are_loaded_where_types_matter(
 ) -> None:
     """A new name makes it the other type at once, and the verifier takes a tenth of a second."""
     links = Links(tmp_path / "links")
-    interfaces = [CoveredInterface(2, "eth0", suffix)]
+    covered = {2: CoveredInterface(2, "eth0", suffix)}
     needed = [f"receive_{suffix}", f"leave_{suffix}"]
-    assert links.needed(interfaces, of_types=False) == needed
+    assert links.needed(covered, of_types=False) == needed
     wanted = {*needed, f"receive_{other}", f"leave_{other}"}
-    assert set(links.needed(interfaces, of_types=True)) == wanted
+    assert set(links.needed(covered, of_types=True)) == wanted

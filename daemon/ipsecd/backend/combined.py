@@ -262,8 +262,7 @@ class NftablesWithPrograms:
             programs.points = self._judgeable(self._classifier, self._volatile)
             do(programs)
         except (IpsecdError, OSError) as error:
-            reason = error.message if isinstance(error, IpsecdError) else str(error)
-            self._failure = f"no programs: {reason}; nftables judges everything"
+            self._failure = f"no programs: {_reason(error)}; nftables judges everything"
             self._remove_programs()
 
     def _ensure_programs(self, make: Callable[[], XdpBackend]) -> XdpBackend:
@@ -357,10 +356,13 @@ class NftablesWithPrograms:
 
 
 def _unchanged(what: str, error: IpsecdError | OSError) -> BackendFailed:
-    reason = error.message if isinstance(error, IpsecdError) else str(error)
     return BackendFailed(
-        f"{what}: {reason}", "nothing has changed; ipsecctl doctor says what is missing"
+        f"{what}: {_reason(error)}", "nothing has changed; ipsecctl doctor says what is missing"
     )
+
+
+def _reason(error: IpsecdError | OSError) -> str:
+    return error.message if isinstance(error, IpsecdError) else str(error)
 
 
 def _may_translate() -> bool:

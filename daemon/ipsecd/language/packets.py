@@ -96,9 +96,7 @@ def parse_packet(text: str) -> PacketText:
         what = f"{quote(text)} gives a type of ICMP, and a later fragment has none"
         raise wrong(text, place, what, "leave it out, or leave out fragment")
     _check_ports(text, name, protocol, (source_port, destination_port), fragment=fragment)
-    if protocol in PROTOCOLS_WITH_PORTS and not fragment and source_port is None:
-        _check_brackets(text, *words[1])
-    return PacketText(
+    packet = PacketText(
         text,
         protocol,
         source,
@@ -112,6 +110,9 @@ def parse_packet(text: str) -> PacketText:
         message,
         connection,
     )
+    if packet.any_source_port:
+        _check_brackets(text, *words[1])
+    return packet
 
 
 def format_packet(packet: Packet, *, any_source_port: bool = False) -> str:

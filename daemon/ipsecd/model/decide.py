@@ -195,7 +195,7 @@ def _match_one_way(
             "interface_type": conditions.interface_type.value if conditions.interface_type else "",
             "interface_name": name.pattern if name else "",
             "process": sender,
-            "opening": "opening" if conditions.opening else "",
+            "opening": conditions.when or "",
         }
     )
     return Match(match_rank, match_place)

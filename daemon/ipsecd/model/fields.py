@@ -292,7 +292,7 @@ FIELDS = (
         Kind.WORD,
         "when",
         Criterion.CONNECTION,
-        wanted=lambda way: [OPENING if way.filter_in_force.conditions.opening else ""],
+        wanted=lambda way: [way.filter_in_force.conditions.when or ""],
         seen=lambda packet: {OPENING} if packet.opening else (),
         canonical={OPENING: OPENING}.__getitem__,
     ),

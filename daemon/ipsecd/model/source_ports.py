@@ -71,8 +71,7 @@ def decisions_by_source_port(
                 bounds |= {first, last + 1}
     found: list[PortsDecision] = []
     open_spans: list[_Span] = []
-    firsts = sorted(bound for bound in bounds if bound <= MAX_PORT)
-    for first, after in zip(firsts, [*firsts[1:], MAX_PORT + 1], strict=True):
+    for first, last in _between(bounds):
         for span in starting.get(first, ()):
             heappush(open_spans, span)
         while open_spans and open_spans[0].last < first:
@@ -82,9 +81,9 @@ def decisions_by_source_port(
             by = open_spans[0].candidate
             decision = Decision(by.action, "filter", by)
         if found and found[-1].decision == decision:
-            found[-1] = replace(found[-1], last=after - 1)
+            found[-1] = replace(found[-1], last=last)
         else:
-            found.append(PortsDecision(first, after - 1, decision))
+            found.append(PortsDecision(first, last, decision))
     return tuple(found)
 
 
@@ -98,9 +97,13 @@ def _ranges(candidate: InForce) -> Iterator[tuple[int, int]]:
     """Ranges of source ports, of all of which the filter says the same."""
     member = candidate.filter
     ports = [*member.source.ports, *(member.destination.ports if member.mirrored else ())]
-    bounds = {0} | {one.first for one in ports} | {one.last + 1 for one in ports}
+    return _between({0} | {one.first for one in ports} | {one.last + 1 for one in ports})
+
+
+def _between(bounds: set[int]) -> Iterator[tuple[int, int]]:
+    """The first and the last port of each range that begins at one of `bounds`."""
     firsts = sorted(bound for bound in bounds if bound <= MAX_PORT)
-    yield from zip(firsts, [*(first - 1 for first in firsts[1:]), MAX_PORT], strict=True)
+    return zip(firsts, [*(first - 1 for first in firsts[1:]), MAX_PORT], strict=True)
 
 
 def _bounds_of_exemptions(exemptions: Iterable[Exemption]) -> set[int]:

@@ -202,7 +202,8 @@ class FamilyChains:
     def _match(self, table: KernelTable) -> bytes:
         """Go on if the key is in the table, and count the match unless it counts elsewhere."""
         leaving = self.look.point is Point.LEAVING and table.id.source != ME
-        if not is_block(table) and (leaving or not self.look.counts):
+        elsewhere = leaving or self.look.again or self.look.repeated
+        if not is_block(table) and elsewhere:
             return ex.in_set(table.uncounted)
         if table.mapped:
             return ex.counted_in_map(table.set_name)

@@ -58,14 +58,14 @@ class Look:
 
     ``again`` says that they are looked at elsewhere with all tables, and that here they are from
     or to ``me``. ``in_vrf`` says that the link is a VRF; which of its links is used is known
-    elsewhere. ``counts`` says whether permits that match here are counted here.
+    elsewhere. ``repeated`` says that the very same look has been taken before.
     """
 
     base: str
     point: Point
     again: bool = False
     in_vrf: bool = False
-    counts: bool = True
+    repeated: bool = False
 
     @property
     def link_kind(self) -> int:
@@ -80,7 +80,7 @@ class Look:
         """
         if self.point is Point.LEAVING or (self.point is Point.ARRIVING and not self.again):
             return None
-        return Look(f"{self.base}_vrf", self.point, again=True, in_vrf=True, counts=False)
+        return Look(f"{self.base}_vrf", self.point, again=True, in_vrf=True)
 
 
 def looks(tracked: frozenset[Point], twice: frozenset[Point]) -> Iterator[Look]:
@@ -95,8 +95,8 @@ def looks(tracked: frozenset[Point], twice: frozenset[Point]) -> Iterator[Look]:
         else:
             yield Look(point.value, point)
         if point in twice:
-            yield Look(TRACKED[point], point, counts=False)
-    yield Look(DELIVERED, Point.ARRIVING, again=True, counts=False)
+            yield Look(TRACKED[point], point, repeated=True)
+    yield Look(DELIVERED, Point.ARRIVING, again=True)
 
 
 def tracked_points(tables: Iterable[KernelTable]) -> frozenset[Point]:

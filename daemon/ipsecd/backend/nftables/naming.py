@@ -40,7 +40,10 @@ TRACKED = {Point.ARRIVING: "arriving_tracked", Point.SENDING: "sending_tracked"}
 """The base chains that look at packets instead where connections count. Leaving packets have been
 seen by connection tracking in any case."""
 
-TRACKED_HOOKS = {"arriving_tracked": ("prerouting", -199), "sending_tracked": ("output", -199)}
+TRACKED_HOOKS = {
+    TRACKED[Point.ARRIVING]: ("prerouting", -199),
+    TRACKED[Point.SENDING]: ("output", -199),
+}
 """Behind connection tracking (-200), before DNAT (-100). They exist only while they are needed."""
 
 _TYPE_NFPROTO, _TYPE_IPV4, _TYPE_IPV6, _TYPE_PROTOCOL, _TYPE_SERVICE = 2, 7, 8, 12, 13

@@ -44,14 +44,15 @@ def replace_rules(
     Returns the chains that are there then. All of it is one transaction, unless the ranking of a
     point moves. Raises what `commit` raises; then nothing has changed.
     """
-    wanted = render(frozenset()).chains.keys() & TRACKED_HOOKS.keys()
+    wanted_rules = render(frozenset())
+    wanted = wanted_rules.chains.keys() & TRACKED_HOOKS.keys()
     there = TRACKED_HOOKS.keys() & set(present)
     created: list[str] = sorted(wanted - there) if present else []
     if created:
         commit([step for name in created for step in _begin(name)])
         wait_for_packets()
     leaving = frozenset(point for point, name in TRACKED.items() if name in there - wanted)
-    ruleset = render(leaving)
+    ruleset = render(leaving) if leaving else wanted_rules
     try:
         replacing = tx.replace_rules(ruleset, mark, [*present, *created])
         commit([*steps, *replacing, *after])
@@ -63,11 +64,10 @@ def replace_rules(
     chains = [*ruleset.chains, mark]
     if leaving:
         wait_for_packets()
-        ruleset = render(frozenset())
         # If this fails, the ranking stands at both places, which the next change mends.
         with suppress(IpsecdError):
-            commit(tx.replace_rules(ruleset, mark, chains))
-            chains = [*ruleset.chains, mark]
+            commit(tx.replace_rules(wanted_rules, mark, chains))
+            chains = [*wanted_rules.chains, mark]
     return chains
 
 

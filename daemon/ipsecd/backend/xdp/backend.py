@@ -20,7 +20,7 @@ from ipsecd.backend.base import Count, Line, Observation
 from ipsecd.backend.failures import not_taken
 from ipsecd.backend.gaps import unseen_senders
 from ipsecd.backend.xdp.counters import pinned_state
-from ipsecd.backend.xdp.coverage import covered_interfaces
+from ipsecd.backend.xdp.coverage import Covered, covered_interfaces
 from ipsecd.backend.xdp.events import Events
 from ipsecd.backend.xdp.links import Attachment, Links, exists
 from ipsecd.backend.xdp.mounts import is_bpf_file_system
@@ -95,8 +95,8 @@ class XdpBackend:
         """One if nobody else judges: programs do not see sockets."""
         if not self._alone or self._classifier is None:
             return ()
-        tables: list[HasTableId] = [*self._classifier.tables, *self._loaded().volatile.tables]
-        return unseen_senders((table.id for table in tables), "programs do not see who sends")
+        tables = (table.id for table in self._loaded().tables)
+        return unseen_senders(tables, "programs do not see who sends")
 
     def check(self, classifier: Classifier) -> None:
         """Raise ``LimitExceeded`` for a policy of more steps than a packet can take.
@@ -299,8 +299,8 @@ class XdpBackend:
         state = self._host()
         volatile = self._programs.volatile if self._programs else Volatile()
         of_types = is_of_types((*classifier.tables, *volatile.tables))
-        interfaces = covered_interfaces(state.interfaces)
-        return state, volatile, self._links.needed(interfaces, of_types=of_types)
+        covered = covered_interfaces(state.interfaces)
+        return state, volatile, self._links.needed(covered, of_types=of_types)
 
     def _keep_fresh(self, fresh: Programs) -> None:
         """Keep what was made, unless everything has been withdrawn meanwhile."""
@@ -364,7 +364,7 @@ class XdpBackend:
         self._links.prepare(covered, fresh.program, of_types=is_of_types(fresh.tables))
         self._links.forget_lost(covered)
         try:
-            self._sync(fresh, state)
+            self._sync(fresh, state, covered)
             self._links.replace(fresh.program)
         except BaseException:
             if old and old is not fresh:
@@ -374,12 +374,13 @@ class XdpBackend:
     def _follow(self, programs: Programs) -> None:
         state = self._host()
         programs.set_host(state.host)
-        self._links.forget_lost(covered_interfaces(state.interfaces))
-        self._sync(programs, state)
+        covered = covered_interfaces(state.interfaces)
+        self._links.forget_lost(covered)
+        self._sync(programs, state, covered)
 
-    def _sync(self, programs: Programs, state: HostState) -> None:
+    def _sync(self, programs: Programs, state: HostState, covered: Covered) -> None:
         self._names = {interface.index: interface.name for interface in state.interfaces}
-        self._links.sync(covered_interfaces(state.interfaces), programs.program)
+        self._links.sync(covered, programs.program)
 
     def _map_directories(self) -> list[Path]:
         if not self._directory.is_dir():

@@ -7,7 +7,7 @@ no program.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from ipsecd.host.interfaces import Interface
@@ -55,7 +55,11 @@ _OTHER_TYPE = {
 }
 
 
-def covered_interfaces(interfaces: Iterable[Interface]) -> list[CoveredInterface]:
+Covered = Mapping[int, CoveredInterface]
+"""Interfaces that should have programs, by their index."""
+
+
+def covered_interfaces(interfaces: Iterable[Interface]) -> Covered:
     """The interfaces that should have programs, by index."""
     by_index = {interface.index: interface for interface in interfaces}
     shared = {
@@ -63,8 +67,8 @@ def covered_interfaces(interfaces: Iterable[Interface]) -> list[CoveredInterface
         for interface in by_index.values()
         if interface.kind in SHARING or (interface.kind == "vlan" and interface.port_of in BRIDGES)
     }
-    return [
-        CoveredInterface(
+    return {
+        interface.index: CoveredInterface(
             interface.index,
             interface.name,
             _suffix(interface),
@@ -76,7 +80,7 @@ def covered_interfaces(interfaces: Iterable[Interface]) -> list[CoveredInterface
         if interface.type is not None
         and interface.readable
         and not _is_covered_elsewhere(interface, by_index)
-    ]
+    }
 
 
 def _is_covered_elsewhere(interface: Interface, by_index: dict[int, Interface]) -> bool:

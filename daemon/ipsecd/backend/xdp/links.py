@@ -14,14 +14,14 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
 from ipsecd.backend.xdp import libbpf
-from ipsecd.backend.xdp.coverage import CoveredInterface
+from ipsecd.backend.xdp.coverage import Covered, CoveredInterface
 
 NATIVE, GENERIC, TC = "native", "generic", "tc"
 XDP_ATTACHED_DRV = 1
@@ -65,13 +65,12 @@ class Links:
         """The mode of the program for arriving packets, by interface index."""
         return {index: link.mode for (index, hook), link in self._links.items() if hook != "leave"}
 
-    def sync(self, interfaces: Iterable[CoveredInterface], programs: Callable[[str], int]) -> None:
+    def sync(self, covered: Covered, programs: Callable[[str], int]) -> None:
         """Attach to interfaces that have no programs yet, and detach from those that need none.
 
         An interface that takes no program gets into ``failures``, by its index and with the
         reason, and is tried again next time.
         """
-        covered = {interface.ifindex: interface for interface in interfaces}
         self._take_over_pinned(covered)
         for attachment in list(self._links):
             if attachment[0] not in covered or attachment[1] not in self._hooks(
@@ -89,26 +88,25 @@ class Links:
 
     def prepare(
         self,
-        interfaces: Iterable[CoveredInterface],
+        covered: Covered,
         programs: Callable[[str], int],
         *,
         of_types: bool,
     ) -> None:
         """Load the programs that will be attached, so that loading fails before any change."""
-        for name in self.needed(interfaces, of_types=of_types):
+        for name in self.needed(covered, of_types=of_types):
             programs(name)
 
-    def needed(self, interfaces: Iterable[CoveredInterface], *, of_types: bool) -> list[str]:
+    def needed(self, covered: Covered, *, of_types: bool) -> list[str]:
         """The names of the programs that will be attached.
 
         If some rules are for types of interfaces (`of_types`), those too that are attached when an
         interface becomes another type: loading them then would take too long.
         """
-        interfaces = list(interfaces)
-        self._take_over_pinned({interface.ifindex: interface for interface in interfaces})
+        self._take_over_pinned(covered)
         attached = {index: hook for index, hook in self._links if hook != "leave"}
         names = []
-        for interface in interfaces:
+        for interface in covered.values():
             first = attached.get(interface.ifindex, self._arriving[0])
             for hook, needed in ((first, interface.arriving), ("leave", interface.leaving)):
                 if needed:
@@ -148,9 +146,8 @@ class Links:
                 break
         return lost
 
-    def forget_lost(self, interfaces: Iterable[CoveredInterface]) -> None:
+    def forget_lost(self, covered: Covered) -> None:
         """Forget what is detached or on none of these, so that ``sync`` attaches it anew."""
-        covered = {interface.ifindex: interface for interface in interfaces}
         for attachment in dict.fromkeys((*self.lost(), *self._moved(covered))):
             self._detach(*attachment)
 
@@ -278,7 +275,7 @@ class Links:
                 if (index, hook) not in self._links and libbpf.has_filter(index, side):
                     self._links[index, hook] = Link(TC, "", pinned=False)
 
-    def _take_over_pinned(self, covered: Mapping[int, CoveredInterface]) -> None:
+    def _take_over_pinned(self, covered: Covered) -> None:
         """Take over what an earlier process attached."""
         if self._is_first_look:
             self._take_over_filters()
@@ -312,7 +309,7 @@ class Links:
         except FileNotFoundError:
             return False
 
-    def _moved(self, covered: Mapping[int, CoveredInterface]) -> list[Attachment]:
+    def _moved(self, covered: Covered) -> list[Attachment]:
         """Attachments whose interface is no longer in this network namespace, or not covered.
 
         A link goes with its interface into another namespace, where that may have the same index.
@@ -323,7 +320,7 @@ class Links:
             if link.pinned and not self._is_here(*attachment, covered)
         ]
 
-    def _is_here(self, index: int, hook: str, covered: Mapping[int, CoveredInterface]) -> bool:
+    def _is_here(self, index: int, hook: str, covered: Covered) -> bool:
         """Whether the link that is pinned for an interface is on it, in this network namespace.
 
         What interfaces run at XDP was read of all at once: to ask for one, libbpf reads them all.
