@@ -51,6 +51,21 @@ disabled_plugins = ["io.containerd.grpc.v1.cri"]
 [grpc]
 address = "{socket}"
 """
+PATIENT_RUNTIME = """#!/bin/sh
+export IPSECD_SOCKET={socket}
+has_news() {{
+    process=$(runc $state | sed -n 's/.*"pid": \\([0-9]*\\).*/\\1/p')
+    address=$(nsenter --net=/proc/$process/ns/net ip -4 -o address show scope global |
+        sed 's/.*inet \\([0-9.]*\\).*/\\1/')
+    test "$address" && {python} -m ipsecctl show containers --json | grep -qF "\\"$address\\""
+}}
+case " $* " in *" start "*)
+    state=$(echo "$*" | sed 's/ start / state /')
+    for round in $(seq 100); do has_news && break; sleep 0.1; done
+esac
+exec runc "$@"
+"""
+"""A runtime of containers that waits, before it starts one, until the daemon knows its address."""
 OWN = ("/var/lib/containers", "/etc/containers/networks")
 """Directories of Podman's; tests get empty ones, so nothing stays and nothing there disturbs."""
 APPLETS = ("sh", "sleep", "tftp")
@@ -282,7 +297,20 @@ class Docker(Engine):
             *("--host", f"unix://{self.socket}", "--storage-driver", "vfs"),
             *("--exec-opt", "native.cgroupdriver=cgroupfs", "--live-restore"),
             *("--experimental", "--ip6tables"),
+            *("--add-runtime", f"patient={self.directory / 'patient-runtime'}"),
         )
+
+    def make_runtime_wait(self, socket: str) -> tuple[str, ...]:
+        """The options of a container that starts only when the daemon behind `socket` has news.
+
+        Docker starts a process soon after it has told of its address, and waits for nobody. With
+        this runtime it is no race: the process starts when the daemon enforces by the address that
+        it has, or after ten seconds.
+        """
+        runtime = self.directory / "patient-runtime"
+        runtime.write_text(PATIENT_RUNTIME.format(socket=socket, python=sys.executable))
+        runtime.chmod(0o755)
+        return ("--runtime", "patient")
 
     def close(self) -> None:
         super().close()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.containers.engines import ENGINES, Engine, Podman, passes
+from tests.containers.engines import ENGINES, Docker, Engine, Podman, passes
 from tests.netns import site
 from tests.netns.site import (
     HERE4,
@@ -214,11 +214,11 @@ while True:
 HASTY = f"for n in 1 2 3; do tftp -g -r worm {PEER4} 1434 & done; sleep 100"
 
 
-def counted_starts(engine: Engine, times: int) -> int:
+def counted_starts(engine: Engine, times: int, *options: str) -> int:
     """How many datagrams leave for UDP 1434 of containers that send first of all, and at once."""
     with listening(OUTSIDE, PEER4, 1434) as heard:
         for _ in range(times):
-            engine.run("hasty", "--label", "role=hasty", command=HASTY)
+            engine.run("hasty", "--label", "role=hasty", *options, command=HASTY)
             time.sleep(0.2)
             engine.remove("hasty")
         return heard()
@@ -315,13 +315,17 @@ def test_a_daemon_that_hangs_keeps_no_container_from_starting(
 
 
 @with_docker
-def test_docker_tells_of_an_address_before_anything_uses_it(daemon: Daemon, engine: Engine) -> None:
-    """A container that sends before anything else is blocked by name, also when started again."""
+def test_docker_tells_of_an_address_before_anything_uses_it(daemon: Daemon, engine: Docker) -> None:
+    """A container that sends before anything else is blocked by name, also when started again.
+
+    Docker waits for nobody, so the runtime of these containers waits until the daemon has heard.
+    """
     daemon.ctl("block", "container:hasty=*:1434:UDP", "label:role=hasty=*:1434:UDP")
     assert eventually(lambda: "followed through" in daemon.ctl("status"), 10)
-    assert counted_starts(engine, 15) == 0
+    patient = engine.make_runtime_wait(daemon.environment["IPSECD_SOCKET"])
+    assert counted_starts(engine, 10, *patient) == 0
     with listening(OUTSIDE, PEER4, 1434) as heard:
-        engine.run("hasty", command=HASTY)
+        engine.run("hasty", *patient, command=HASTY)
         for _ in range(5):
             engine("restart", "--time", "0", "hasty")
             time.sleep(0.2)

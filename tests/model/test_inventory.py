@@ -7,7 +7,12 @@ from typing import Any
 import pytest
 
 from ipsecd.errors import InvalidInput
-from ipsecd.host.container_engines import read_event, read_inventory, read_network
+from ipsecd.host.container_engines import (
+    read_event,
+    read_inventory,
+    read_network,
+    with_members,
+)
 from ipsecd.language.addresses import parse_address
 from ipsecd.language.filters import format_filter, parse_filter
 from ipsecd.model.addresses import Family, Network, Selector
@@ -140,7 +145,8 @@ def test_a_container_that_is_ending_keeps_its_address(state: str) -> None:
 def test_a_network_tells_of_who_is_about_to_start() -> None:
     """Its addresses are newer than the list's, also of one that is listed as running still."""
     entry = {"IPv4Address": "10.90.0.9/24", "IPv6Address": "", "MacAddress": "02:42:0a:5a:00:09"}
-    attached = read_network({"Name": "front", "Containers": {"a": entry, "b": entry, "c": entry}})
+    members = {"a": entry, "b": entry, "c": entry}
+    attached = read_network({"Name": "front", "Containers": members}, 7.5)
     listed: list[dict[str, Any]] = [
         {"Id": "a", "Names": ["/new"], "State": "created"},
         {"Id": "b", "Names": ["/again"], "State": "exited"},
@@ -153,15 +159,17 @@ def test_a_network_tells_of_who_is_about_to_start() -> None:
         {"Id": "d", "Names": ["/ended"], "State": "exited"},
     ]
     address = {"front": (Network(V4, 0x0A5A0009, 32),)}
-    assert read_inventory(listed, [], [attached]).containers == (
+    inventory = read_inventory(listed, [])
+    assert with_members(inventory, [attached]).containers == (
         Container("a", "new", networks=address),
         Container("b", "again", networks=address),
         Container("c", "runs", networks=address),
         Container("d", "ended"),
     )
-    assert attached.is_ahead_of(listed)
-    assert not attached.is_ahead_of([{"Id": "d", "NetworkSettings": None}])
-    assert read_network({"Name": "front", "Containers": None}).addresses == {}
+    assert attached.is_ahead_of(inventory)
+    assert not attached.is_ahead_of(read_inventory([{"Id": "d", "NetworkSettings": None}], []))
+    assert not attached.is_ahead_of(with_members(inventory, [attached]))
+    assert read_network({"Name": "front", "Containers": None}, 7.5).addresses == {}
 
 
 def test_an_event_tells_of_a_container_that_was_made() -> None:

@@ -4,9 +4,10 @@ Podman and Docker answer the same requests. For each socket one thread first sub
 engine's events and then asks for everything, so nothing is missed between the two. Every event that
 can matter makes it ask for everything again. Each engine needs an exception. Podman answers
 nothing about a container while that starts, so the event that tells of a new container is believed
-by itself. Docker lists no address before a container runs, so the networks that it joins are
-asked: they know the address before the container's first process does. An engine that is absent,
-slow or gone delays nobody: the last news stay valid until there are newer ones.
+by itself. Docker lists no address before a container runs, so the network that it joins is asked,
+at once and before anything else: it knows the address before the container's first process does.
+An engine that is absent, slow or gone delays nobody: the last news stay valid until there are newer
+ones.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from math import inf
@@ -111,14 +112,15 @@ class Follower:
         except ImportError:
             self._tell(f"{UNREACHABLE}: install python3-docker")
             return
-        client = docker.APIClient(
-            base_url=f"unix://{self._path}", version=API_VERSION, timeout=ANSWER_S
-        )
+        url = f"unix://{self._path}"
+        client = docker.APIClient(base_url=url, version=API_VERSION, timeout=ANSWER_S)
+        # Whoever joins a network must not wait until the answers about everything have come.
+        quick_client = docker.APIClient(base_url=url, version=API_VERSION, timeout=ANSWER_S)
         try:
             changed = threading.Event()
             over = threading.Event()
             events = client.events(decode=True, filters={"type": ["container", "network"]})
-            arguments = (events, changed, over)
+            arguments = (events, quick_client, changed, over)
             threading.Thread(target=self._listen, args=arguments, daemon=True).start()
             changed.set()
             again: Iterator[float] = iter(())
@@ -130,20 +132,20 @@ class Follower:
                     break
                 asked_at = time.monotonic()
                 self._ask_changed_networks(client)
-                listed = client.containers(all=True)
-                inventory = read_inventory(listed, client.networks(), self._members.values())
-                self._members = {
-                    network: members
-                    for network, members in self._members.items()
-                    if members.is_ahead_of(listed)
-                }
+                inventory = read_inventory(client.containers(all=True), client.networks())
                 with self._lock:
                     self._inventory, self._asked_at = inventory, asked_at
                     for container in inventory.containers:
                         self._created.pop(container.id, None)
+                    self._members = {
+                        network: members
+                        for network, members in self._members.items()
+                        if members.asked_at >= asked_at or members.is_ahead_of(inventory)
+                    }
                     self._tell(CONNECTED, self._everything())
         finally:
             client.close()
+            quick_client.close()
         if over.is_set():
             self._tell(f"{UNREACHABLE}: it ended the connection")
 
@@ -152,27 +154,43 @@ class Follower:
         with self._lock:
             networks, self._changed_networks = self._changed_networks | self._members.keys(), set()
         for network in networks:
-            self._members.pop(network, None)
-            # A network that is gone has no members; any other failure repeats in the next request.
-            with suppress(OSError):
-                self._members[network] = read_network(client.inspect_network(network))
+            self._ask_network(client, network)
+
+    def _ask_network(self, client: Any, network: str) -> None:
+        """Take what the engine says of the members of a network, unless a later answer is there."""
+        members = NetworkMembers("", {}, time.monotonic())
+        # A network that is gone has no members; any other failure repeats in the next request.
+        with suppress(OSError):
+            members = read_network(client.inspect_network(network), members.asked_at)
+        with self._lock:
+            present = self._members.get(network)
+            if present is None or present.asked_at <= members.asked_at:
+                self._members[network] = members
 
     def _everything(self) -> Inventory:
-        """The containers that were listed, and those that were created since."""
+        """The containers that were listed and those that were created since, with all addresses."""
         listed = self._inventory.containers
         listed_ids = {container.id for container in listed}
         created = self._created.values()
         new = tuple(container for container in created if container.id not in listed_ids)
-        return replace(self._inventory, containers=listed + new)
+        everything = replace(self._inventory, containers=listed + new)
+        return with_members(everything, self._members.values())
 
-    def _listen(self, events: Any, changed: threading.Event, over: threading.Event) -> None:
+    def _listen(
+        self, events: Any, client: Any, changed: threading.Event, over: threading.Event
+    ) -> None:
         """Set `changed` for every event that can matter, and both when no more events will come."""
         try:
             for event in events:
                 action = str(event.get("Action") or event.get("status") or "").partition(":")[0]
                 if event.get("Type") == "network" and action in {"connect", "disconnect"}:
+                    network = str((event.get("Actor") or {}).get("ID"))
                     with self._lock:
-                        self._changed_networks.add(str((event.get("Actor") or {}).get("ID")))
+                        self._changed_networks.add(network)
+                    if action == "connect":
+                        self._ask_network(client, network)
+                        with self._lock:
+                            self._tell_before_all_is_listed()
                 if event.get("Type") != "network" and action in {"create", "remove", "destroy"}:
                     self._follow_container(event, action)
                 if action in _EVENTS or event.get("Type") == "network":
@@ -188,9 +206,18 @@ class Follower:
         with self._lock:
             if action == "create":
                 self._created[container.id] = container
-                self._tell(CONNECTED, self._everything())
+                self._tell_before_all_is_listed()
             else:
                 self._created.pop(container.id, None)
+
+    def _tell_before_all_is_listed(self) -> None:
+        """Publish what an event has brought, beside what was listed last.
+
+        Before the first list nothing is published: it would take from every other container the
+        addresses that an earlier run of the daemon has left for it.
+        """
+        if self._asked_at != -inf:
+            self._tell(CONNECTED, self._everything())
 
     def _tell(self, state: str, inventory: Inventory | None = None) -> None:
         if state == self._state and inventory is None:
@@ -212,54 +239,59 @@ def read_event(event: Mapping[str, Any]) -> Container:
 
 @dataclass(frozen=True)
 class NetworkMembers:
-    """The members of one network, as the engine lists them: addresses by container identifier."""
+    """The members of one network, as the engine lists them: addresses by container identifier.
+
+    `asked_at` is when it was asked, in monotonic seconds.
+    """
 
     network: str
     addresses: Mapping[str, tuple[Network, ...]]
+    asked_at: float
 
-    def is_ahead_of(self, listed: Iterable[Mapping[str, Any]]) -> bool:
+    def is_ahead_of(self, inventory: Inventory) -> bool:
         """Whether it has addresses that the list of containers does not have yet."""
-        return any(self.news_of(container) for container in listed)
+        return any(self.news_of(container) for container in inventory.containers)
 
-    def news_of(self, container: Mapping[str, Any]) -> tuple[Network, ...]:
-        """The addresses of a listed container in this network, () if the list has all of them."""
-        addresses = self.addresses.get(container["Id"], ())
-        if not addresses:
-            return ()
-        listed = _listed_addresses(container).get(self.network, ())
-        return addresses if set(addresses) - set(listed) else ()
+    def news_of(self, container: Container) -> tuple[Network, ...]:
+        """The addresses of a container in this network, () if the container has all of them."""
+        addresses = self.addresses.get(container.id, ())
+        return addresses if set(addresses) - set(container.networks.get(self.network, ())) else ()
 
 
-def read_network(answer: Mapping[str, Any]) -> NetworkMembers:
+def read_network(answer: Mapping[str, Any], asked_at: float) -> NetworkMembers:
     """What the engine's answer to ``/networks/ID`` says; pure."""
     addresses = {}
     for container, entry in (answer.get("Containers") or {}).items():
         texts = (str(entry.get(name) or "") for name in ("IPv4Address", "IPv6Address"))
         hosts = (_network(text.partition("/")[0]) for text in texts)
         addresses[container] = tuple(host for host in hosts if host is not None)
-    return NetworkMembers(str(answer.get("Name", "")), addresses)
+    return NetworkMembers(str(answer.get("Name", "")), addresses, asked_at)
 
 
-def read_inventory(
-    containers: list[dict[str, Any]],
-    networks: list[dict[str, Any]],
-    memberships: Collection[NetworkMembers] = (),
-) -> Inventory:
+def with_members(inventory: Inventory, memberships: Collection[NetworkMembers]) -> Inventory:
+    """The inventory with what networks know of its containers and their list does not; pure."""
+
+    def newer(container: Container) -> Container:
+        news = {members.network: members.news_of(container) for members in memberships}
+        added = {network: addresses for network, addresses in news.items() if addresses}
+        return replace(container, networks={**container.networks, **added})
+
+    if not memberships:
+        return inventory
+    return replace(inventory, containers=tuple(map(newer, inventory.containers)))
+
+
+def read_inventory(containers: list[dict[str, Any]], networks: list[dict[str, Any]]) -> Inventory:
     """What the engine's answers to ``/containers/json`` and ``/networks`` say; pure.
 
-    Where `memberships` differ from the list of containers, they are newer. A container that does
-    not run is in the inventory too, without addresses: if it starts, its hook tells of them before
-    the engine does. One that is ending keeps the listed addresses until it has ended.
+    A container that does not run is in the inventory too, without addresses: if it starts, its hook
+    tells of them before the engine does. One that is ending keeps the listed addresses until it has
+    ended.
     """
     read_containers = []
     for listed in containers:
         state = str(listed.get("State", "")).lower()
-        newer = {
-            members.network: addresses
-            for members in memberships
-            if (addresses := members.news_of(listed))
-        }
-        by_network = newer if state in _ENDED else _listed_addresses(listed) | newer
+        by_network = {} if state in _ENDED else _listed_addresses(listed)
         names = listed.get("Names") or [listed["Id"]]
         read_containers.append(
             Container(
