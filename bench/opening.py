@@ -2,8 +2,9 @@
 
 One core sends frames to this host over a wire and receives them: what is printed is how many of
 them it sends and receives in a second of its own time, the median of short stretches, so that what
-else the machine does is left out. Every frame has another source. Then the host's services are
-asked, while such a flood lasts, whether they still answer new connections.
+else the machine does is left out. Every frame has another source, so that it opens a connection;
+in the last flood there are few, whose connections go on. Then the host's services are asked, while
+such a flood lasts, whether they still answer new connections.
 
 What a packet costs without such rules is compared with another tree of this project, if it is
 given: ``python -m bench.opening --before DIRECTORY``. ``--scans`` prints what nmap finds.
@@ -34,11 +35,17 @@ from tests.netns.scans import POLICY, SAMPLE, SAMPLE_UDP, listed, scan, services
 from tests.netns.site import HERE4, HOST, OUTSIDE, PEER, PEER4, Daemon, run
 
 ROUNDS, STRETCHES, FRAMES = 5, 384, 64
+FEW = 64
+"""How many sources there are where connections go on."""
 SOURCES = int(IPv4Address("10.64.0.0"))
 FLOODERS = "10.64.0.0/16"
 CLOSED, OPEN, PERMITTED = 8080, 443, 5000
 MAC, PEER_MAC = "02:00:00:00:00:01", "02:00:00:00:00:66"
-PERMIT = '  - {rule: Datagrams, action: permit, filters: ["*=0:5000:UDP"]}\n'
+PERMIT = """  - rule: Datagrams
+    action: permit
+    filters: ["*=0:5000:UDP"]
+"""
+ALL_OPENING = ("action: permit\n", "action: permit\n    when: opening\n")
 AF_PACKET, ETH_P_ALL = socket.AF_PACKET, 3
 PACKET_QDISC_BYPASS, SOL_PACKET = 20, 263
 LIBC = ctypes.CDLL(None, use_errno=True)
@@ -94,10 +101,10 @@ class Message(ctypes.Structure):
 class Stretches:
     """Frames in stretches, each of which one system call sends."""
 
-    def __init__(self, port: int, *, tcp: bool) -> None:
+    def __init__(self, port: int, *, tcp: bool, sources: int = STRETCHES * FRAMES) -> None:
         size = len(frame(0, port, tcp=tcp))
         count = STRETCHES * FRAMES
-        data = b"".join(frame(number, port, tcp=tcp) for number in range(count))
+        data = b"".join(frame(number % sources, port, tcp=tcp) for number in range(count))
         self._data = ctypes.create_string_buffer(data, len(data))
         self._pieces, self._messages = (Piece * count)(), (Message * count)()
         for n in range(count):
@@ -145,14 +152,18 @@ def ground() -> Iterator[None]:
 
 
 @contextmanager
-def ours(backend: str, *bans: str) -> Iterator[None]:
-    """A daemon of this tree, with the same task as the others have, and bans."""
+def ours(backend: str, *bans: str, opening: bool = False) -> Iterator[None]:
+    """A daemon of this tree, with the same task as the others have, and bans.
+
+    With `opening` the permits, too, are for packets that open a connection.
+    """
     with TemporaryDirectory() as directory:
         daemon = Daemon(Path(directory), backend)
         daemon.start()
         try:
             path = Path(directory) / "policy.yaml"
-            path.write_text(POLICY.format(name="Host", more=PERMIT))
+            policy = POLICY.format(name="Host", more=PERMIT)
+            path.write_text(policy.replace(*ALL_OPENING) if opening else policy)
             daemon.ctl("apply", str(path), "--assign")
             if bans:
                 daemon.ctl("block", *bans)
@@ -179,6 +190,7 @@ def default_firewalld() -> Iterator[None]:
 
 FIREWALLS: dict[str, Callable[[], AbstractContextManager[None]]] = {
     "ipsecd, nftables": lambda: ours("nftables"),
+    "ipsecd, nftables, all opening": lambda: ours("nftables", opening=True),
     "ipsecd, XDP": lambda: ours("xdp"),
     "ipsecd, XDP, the flooders banned": lambda: ours("xdp", f"{FLOODERS}=0"),
     "nft by hand": hand_written,
@@ -260,6 +272,7 @@ def floods() -> None:
         "SYN, closed port": Stretches(CLOSED, tcp=True),
         "SYN, open port": Stretches(OPEN, tcp=True),
         "UDP, permitted port": Stretches(PERMITTED, tcp=False),
+        "UDP, of connections": Stretches(PERMITTED, tcp=False, sources=FEW),
     }
     rates: dict[tuple[str, str], list[float]] = {}
     answers: dict[tuple[str, str], tuple[int, float]] = {}

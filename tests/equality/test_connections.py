@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from ipsecd.backend.nftables import chains
+from ipsecd.backend.nftables import chains, expressions
 from ipsecd.compiler.policy import compile_filters
 from ipsecd.compiler.tables import rows_of
 from ipsecd.compiler.volatile import Volatile
@@ -306,8 +306,19 @@ def test_the_kernel_knows_connections_as_the_model_does(
     assert compare(link, name, examples) > examples // 4
 
 
-def test_a_wrong_step_is_seen(link: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rules that took every packet for one that opens a connection would be found out."""
-    monkeypatch.setattr(chains, "_connection", lambda _: b"")
+@pytest.mark.parametrize(
+    ("owner", "name", "wrong"),
+    [
+        (chains, "_opening", lambda _: b""),
+        (expressions, "CT_STATE_OF_CONNECTION", 1 << 1 | 1 << 2 | 1 << 3),
+        (chains, "_only_opening_from", lambda _: 0),
+    ],
+    ids=["all-packets-open", "new-ones-pass", "all-tables-are-for-opening"],
+)
+def test_a_wrong_step_is_seen(
+    link: Wire, monkeypatch: pytest.MonkeyPatch, owner: object, name: str, wrong: object
+) -> None:
+    """Rules that took packets for what they are not would be found out."""
+    monkeypatch.setattr(owner, name, wrong)
     with pytest.raises(AssertionError):
         compare(link, "nftables", 100)

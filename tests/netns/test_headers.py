@@ -14,11 +14,13 @@ from ipsecd.backend.nftables.backend import NftablesBackend
 from ipsecd.compiler.policy import compile_filters
 from ipsecd.compiler.volatile import Volatile
 from ipsecd.language.filters import parse_filter
-from ipsecd.model.values import Action, InForce, Origin
+from ipsecd.model.values import Action, Conditions, InForce, Origin
 from tests.netns import site
 from tests.netns.site import HERE4, HERE6, OUTSIDE, PEER4, PEER6, python, run
 
 pytestmark = pytest.mark.netns
+
+DCCP = 33
 
 
 class Injector:
@@ -130,6 +132,36 @@ def test_what_cannot_be_read_is_dropped_whatever_is_blocked(
     cut = [ipv4(b"\x0f\xa0\x05"), ipv6(b"\x0f\xa0\x05")]
     block(backend, "1.2.3.4=0:80:TCP")
     assert not any(wire.passes(packet) for packet in cut)
+
+
+def test_what_cannot_be_read_is_dropped_though_it_belongs_to_a_connection(
+    wire: Injector, backend: NftablesBackend
+) -> None:
+    """Connections pass at once where all rules are for what opens one: if they can be read.
+
+    Kernels that do not read the ports of DCCP take what ends before them for part of a connection.
+    """
+    origin, opening = Origin("static", "P", "R"), Conditions(opening=True)
+    rule = InForce(origin, parse_filter("*=0:9:TCP"), Action.BLOCK, opening)
+    backend.apply(compile_filters([rule]), Volatile())
+    assert wire.passes(ipv4(bytes(8), DCCP))
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, DCCP) as sock:
+        sock.sendto(bytes(8), (PEER4, 0))
+    assert backend.unparsable() == 0
+    wire.passes(ipv4(bytes(3), DCCP))
+    assert backend.unparsable() == 1
+
+
+@pytest.mark.usefixtures("wire")
+def test_what_this_host_sends_is_dropped_if_it_cannot_be_read(backend: NftablesBackend) -> None:
+    """Also where no rule is for what is sent, so that all else passes by one rule."""
+    block(backend, "*=0:9:TCP")
+    for family, peer in ((socket.AF_INET, PEER4), (socket.AF_INET6, PEER6)):
+        with socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_UDP) as sock:
+            sock.sendto(bytes(8), (peer, 0))
+            with pytest.raises(PermissionError):
+                sock.sendto(bytes(3), (peer, 0))
+    assert backend.unparsable() == 2
 
 
 def test_a_later_fragment_has_no_ports(wire: Injector, backend: NftablesBackend) -> None:

@@ -5,12 +5,13 @@ The invariants are those of the module ``render``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 from ipsecd.backend.nftables import expressions as ex
 from ipsecd.backend.nftables.exempt import conditions
-from ipsecd.backend.nftables.keys import as_arrived, from_packet, key_of
+from ipsecd.backend.nftables.keys import as_arrived, from_packet, has_key, key_of
 from ipsecd.backend.nftables.looks import (
     KernelTable,
     Look,
@@ -44,7 +45,11 @@ _BRIDGES = ("bridge", "vlan")
 
 @dataclass(frozen=True, slots=True)
 class FamilyChains:
-    """What is to be done with packets of one IP version at one place, and the rules for it."""
+    """What is to be done with packets of one IP version at one place, and the rules for it.
+
+    ``only_new`` says that no table makes a difference to packets of connections, and that those
+    whose first four bytes behind the IP header can be read do not come here.
+    """
 
     rules: Ruleset
     look: Look
@@ -52,40 +57,77 @@ class FamilyChains:
     tables: list[KernelTable]
     patterns: list[tuple[str, Pattern]]
     surroundings: Surroundings
+    only_new: bool = False
 
     def render(self, *, check: bool, drop: bool) -> None:
         """Write the rules; `check` the headers, and `drop` or pass packets that are unparsable."""
         entry = chain(self.look.base, self.family)
+        drop = drop and self.look.point is not Point.LEAVING
+        at_once = self._permits_at_once()
+        self._look_up(entry, at_once)
         if check:
-            self._check_headers(entry, drop=drop and self.look.point is not Point.LEAVING)
-        self._exempt(entry, fragment=False)
-        self._split(entry, self.tables, "")
+            entry = self._check_headers(entry, drop=drop)
+        else:
+            self._pass_others_of_connections(entry)
+        self._judge(entry, self.tables[len(at_once) :], "")
 
-    def _check_headers(self, entry: str, *, drop: bool) -> None:
+    def _permits_at_once(self) -> list[KernelTable]:
+        """The first tables, if they can be looked up before all else.
+
+        They are permits that count elsewhere, for packets that cannot be fragments: it makes no
+        difference which rule lets such a packet pass. No packet that ends before its ports has a
+        destination port, and if one of a connection matches, nothing else may block it.
+        """
+        if not self._is_whole:
+            return []
+        return list(
+            takewhile(
+                lambda table: (
+                    not is_block(table)
+                    and "destination_ports" in table.id.looks
+                    and (self.only_new or not table.id.opening)
+                ),
+                self.tables,
+            )
+        )
+
+    def _check_headers(self, entry: str, *, drop: bool) -> str:
+        """Keep later fragments and unparsable packets from the chain whose name this returns."""
+        if not self._is_whole:
+            # This comes before the headers are checked: the header that follows may be in an
+            # earlier fragment. Then this one has no protocol, and only tables without one match it.
+            fragments = chain(self.look.base, self.family, "fragment")
+            self.rules.add(
+                entry, self._is_later_fragment(), ex.verdict(GOTO, fragments), comment="no ports"
+            )
+            self.rules.chains[fragments] = []
+            self._pass_others_of_connections(fragments)
+            tables = [table for table in self.tables if not table.id.needs_transport]
+            self._judge(fragments, tables, "fragment")
+        checked = chain(self.look.base, self.family, "checked")
+        # This comes first because it is true of nearly all packets, and implies what follows.
+        self.rules.add(entry, ex.has_transport(), ex.verdict(GOTO, checked))
         # A packet that passes at the first look was counted there.
         counted = ex.counted_by(UNPARSABLE) if drop or not self.look.again else b""
         end = counted + ex.verdict(DROP if drop else ACCEPT)
-        # This comes before the headers are checked: the header that follows may be in an earlier
-        # fragment. Then this one has no protocol, and only tables without a protocol match it.
-        fragments = chain(self.look.base, self.family, "fragment")
-        self.rules.add(
-            entry, self._is_later_fragment(), ex.verdict(GOTO, fragments), comment="no ports"
-        )
         if self.family is Family.IPV6:
             headers = chain(self.look.base, self.family, "headers")
             readable = ex.meta(ex.META_L4PROTO) + ex.compare(ex.GTE, b"\0")
             self.rules.add(entry, ex.verdict(JUMP, headers))
             self.rules.add(headers, readable, ex.verdict(RETURN))
             self.rules.add(headers, end, comment="too many or broken extension headers")
-        self.rules.chains[fragments] = []
-        self._exempt(fragments, fragment=True)
-        self._split(fragments, [t for t in self.tables if not t.id.needs_transport], "fragment")
-        ports = chain(self.look.base, self.family, "ports")
-        has_transport = ex.in_set(WITH_TRANSPORT[self.family])
-        self.rules.add(entry, ex.meta(ex.META_L4PROTO), has_transport, ex.verdict(JUMP, ports))
-        readable = ex.payload(ex.TRANSPORT_HEADER, 0, 4) + ex.compare(ex.GTE, b"\0\0\0\0")
-        self.rules.add(ports, readable, ex.verdict(RETURN))
-        self.rules.add(ports, end, comment="ends before its ports or its type")
+        needs_transport = ex.meta(ex.META_L4PROTO) + ex.in_set(WITH_TRANSPORT[self.family])
+        self.rules.add(entry, needs_transport, end, comment="ends before its ports or its type")
+        self._pass_others_of_connections(entry)
+        self.rules.add(entry, ex.verdict(GOTO, checked))
+        self.rules.chains[checked] = []
+        return checked
+
+    @property
+    def _is_whole(self) -> bool:
+        """Whether no fragment comes here: IPv4 is put together before it is delivered."""
+        delivered = self.look.again and self.look.point is Point.ARRIVING
+        return delivered and self.family is Family.IPV4
 
     def _is_later_fragment(self) -> bytes:
         if self.family is Family.IPV4:
@@ -93,6 +135,20 @@ class FamilyChains:
         else:
             offset = ex.fragment_offset() + ex.masked(b"\xff\xf8")
         return offset + ex.compare(ex.NEQ, b"\0\0")
+
+    def _judge(self, entry: str, tables: list[KernelTable], part: str) -> None:
+        """Let pass what is exempt, and send the rest to the tables, if there are any."""
+        if tables:
+            self._exempt(entry, fragment=bool(part))
+            self._split(entry, tables, part)
+
+    def _pass_others_of_connections(self, name: str) -> None:
+        """Let pass those packets of connections that have come here all the same."""
+        if self.only_new:
+            self._pass_connections(name)
+
+    def _pass_connections(self, name: str) -> None:
+        self.rules.add(name, is_of_connection(), ex.verdict(ACCEPT), comment="of a connection")
 
     def _exempt(self, name: str, *, fragment: bool) -> None:
         for label, pattern in self.patterns:
@@ -114,30 +170,30 @@ class FamilyChains:
             return
         without_me = chain(self.look.base, self.family, *parts, "other")
         if any(map(is_of_me, tables)):
-            self._spare_bridged(entry, tables, parts)
             for is_me in self._is_me():
                 self.rules.add(entry, is_me, ex.verdict(GOTO, with_me))
-            self._look_up(with_me, tables)
+            arriving = self.look.point is Point.ARRIVING
+            bridged = chain(self.look.base, self.family, *parts, "bridged") if arriving else ""
+            self._look_up(with_me, tables, bridged)
         # A leaving packet whose source is not this host was judged when it arrived.
         tables_without_me = [table for table in tables if not is_of_me(table)]
         if tables_without_me and self.look.point is not Point.LEAVING:
             self.rules.add(entry, ex.verdict(GOTO, without_me))
             self._look_up(without_me, tables_without_me)
 
-    def _spare_bridged(self, entry: str, tables: list[KernelTable], parts: tuple[str, ...]) -> None:
-        """Do not block what a bridge may only pass on; it is judged again if it is delivered."""
-        spared = [table for table in tables if not (is_block(table) and is_of_me(table))]
-        if len(spared) == len(tables) or self.look.point is not Point.ARRIVING:
-            return
-        bridged = chain(self.look.base, self.family, *parts, "bridged")
+    def _spare_bridged(self, name: str, tables: list[KernelTable], bridged: str) -> None:
+        """Do not block what a bridge may only pass on; it is judged again if it is delivered.
+
+        The chain `bridged` has those of the `tables` that follow in the chain `name` that count.
+        """
         for kind in _BRIDGES:
             self.rules.add(
-                entry,
+                name,
                 ex.link_kind(ex.META_IIFKIND, kind),
                 ex.address_type(ex.FIB_DADDR) + ex.within(*_SHARED_TYPES),
                 ex.verdict(GOTO, bridged),
             )
-        self._look_up(bridged, spared)
+        self._look_up(bridged, [table for table in tables if not _is_block_of_me(table)])
 
     def _is_me(self) -> list[bytes]:
         """The conditions under which a packet is to (or from) this host; any of them is enough.
@@ -178,16 +234,26 @@ class FamilyChains:
         offset, size = (12, 4) if self.family is Family.IPV4 else (8, 16)
         return ex.payload(ex.NETWORK_HEADER, offset, size) + ex.compare(ex.NEQ, bytes(size))
 
-    def _look_up(self, name: str, tables: list[KernelTable]) -> None:
+    def _look_up(self, name: str, tables: list[KernelTable], bridged: str = "") -> None:
+        """Look a packet up in the `tables`; what a bridge may pass on leaves for `bridged`.
+
+        That is asked as late as possible: before the first block that spares such packets.
+        """
         self.rules.chains.setdefault(name, [])
-        for table in tables:
+        first_block = next((n for n, table in enumerate(tables) if _is_block_of_me(table)), None)
+        last = _only_opening_from(tables)
+        for number, table in enumerate(tables):
+            if number == last and not self.only_new:
+                self._pass_connections(name)
+            if bridged and number == first_block:
+                self._spare_bridged(name, tables[number:], bridged)
             verdict = ex.verdict(DROP if is_block(table) else ACCEPT)
             text = describe(table.origin) if table.origin else ""
-            for condition in self._links(table):
+            condition = b"" if self.only_new or number >= last else _opening(table.id)
+            for link in self._links(table):
                 for key in self._keys(table.id):
                     found = (self._sender(table.id), key, self._match(table))
-                    parts = (condition, _connection(table.id), *found, verdict)
-                    self.rules.add(name, *parts, comment=text)
+                    self.rules.add(name, link, condition, *found, verdict, comment=text)
 
     def _links(self, table: KernelTable) -> list[bytes]:
         """The conditions on the link, any of which is enough.
@@ -204,11 +270,12 @@ class FamilyChains:
         leaving = self.look.point is Point.LEAVING and table.id.source != ME
         elsewhere = leaving or self.look.again or self.look.repeated
         if not is_block(table) and elsewhere:
-            return ex.in_set(table.uncounted)
+            return ex.in_set(table.uncounted) if has_key(table.id) else b""
         if table.mapped:
             return ex.counted_in_map(table.set_name)
         count = ex.counted_by(table.counter) if table.counter else b""
-        return ex.in_set(table.set_name) + count
+        # A table of the policy that looks at no field holds every packet that comes so far.
+        return ex.in_set(table.set_name) + count if has_key(table.id) else count
 
     def _sender(self, table: TableId) -> bytes:
         group = self.surroundings.groups.get(table.process)
@@ -232,12 +299,29 @@ class FamilyChains:
         yield state + mask + ex.compare(ex.NEQ, ex.host32(0)) + key_of(table, from_packet)
 
 
-def _connection(table: TableId) -> bytes:
+def _is_block_of_me(table: KernelTable) -> bool:
+    return is_block(table) and is_of_me(table)
+
+
+def _only_opening_from(tables: Sequence[KernelTable]) -> int:
+    """The number of the first table from which on all are for packets that open a connection."""
+    others = [number for number, table in enumerate(tables) if not table.id.opening]
+    return others[-1] + 1 if others else 0
+
+
+def is_of_connection() -> bytes:
+    """Go on only if the packet belongs to a connection."""
+    return _connection(ex.NEQ)
+
+
+def _opening(table: TableId) -> bytes:
     """Go on only if the packet belongs to no connection, if that is asked for."""
-    if not table.opening:
-        return b""
-    known = ex.masked(ex.host32(ex.CT_STATE_OF_CONNECTION))
-    return ex.tracked(ex.CT_STATE) + known + ex.compare(ex.EQ, ex.host32(0))
+    return _connection(ex.EQ) if table.opening else b""
+
+
+def _connection(operator: int) -> bytes:
+    of_connection = ex.masked(ex.host32(ex.CT_STATE_OF_CONNECTION))
+    return ex.tracked(ex.CT_STATE) + of_connection + ex.compare(operator, ex.host32(0))
 
 
 def _name_bytes(pattern: str) -> bytes:

@@ -56,6 +56,14 @@ def payload(base: int, offset: int, size: int, register: int = 0) -> bytes:
     )
 
 
+def has_transport() -> bytes:
+    """Go on only if the first four bytes behind the IP header can be read.
+
+    They are compared in the way for which the kernel calls no function (``nft_cmp_fast``).
+    """
+    return payload(TRANSPORT_HEADER, 0, 4) + masked(bytes(4)) + compare(EQ, bytes(4))
+
+
 def masked(mask: bytes, register: int = 0) -> bytes:
     """Replace a register by its bitwise and with `mask`."""
     return _expression(

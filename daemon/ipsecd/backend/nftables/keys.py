@@ -22,6 +22,14 @@ _TRACKED = {
 """The keys of connection tracking for the fields that lie in a header, by their place in keys."""
 
 
+def has_key(table: TableId) -> bool:
+    """Whether the set of the table has to be asked; else it holds every packet that comes so far.
+
+    What dynamic rules have entered ends by itself.
+    """
+    return table.volatile or bool(table.parts)
+
+
 def key_of(table: TableId, load: Loader) -> bytes:
     """Load the table's key into registers, after checking the fields that are not in the key."""
     family = table.family
@@ -37,7 +45,9 @@ def key_of(table: TableId, load: Loader) -> bytes:
         mask = SHAPES[part.field.kind].mask(part.shape, part.field, family)
         if mask.strip(b"\xff"):
             loaded.append(ex.masked(mask, register))
-    return b"".join(loaded) if table.parts else b"".join((*loaded, ex.meta(ex.META_NFPROTO)))
+    if has_key(table) and not table.parts:
+        loaded.append(ex.meta(ex.META_NFPROTO))
+    return b"".join(loaded)
 
 
 def from_packet(field: Field, family: Family, register: int) -> bytes:

@@ -4,8 +4,9 @@ Pure: the same tables give the same rules. Invariants:
 
 1. A packet meets the tables in the order of their rank, and the first table that has its key
    decides. So the rules of a chain are in that order.
-2. A table that needs ports is never looked up for a later fragment, nor for a packet whose ports
-   cannot be read: a fragment takes a chain of its own, the other packet is dropped as unparsable.
+2. A table that needs ports never matches a later fragment, nor a packet whose ports cannot be
+   read: a fragment takes a chain of its own, the other packet is dropped as unparsable. Only
+   permits on delivery come before that, and these load the destination port, which is not there.
 3. No rule loads what connection tracking knows, except where a permit has to keep its rank against
    a block of packets that leave from this host's addresses, where somebody translates addresses, or
    where a table is for packets that open a connection. Only then does the whole ranking of a point
@@ -21,10 +22,10 @@ delivered here are looked at again, with the answer of the stack.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ipsecd.backend.nftables import expressions as ex
-from ipsecd.backend.nftables.chains import DELIVERED_TYPES, FamilyChains
+from ipsecd.backend.nftables.chains import DELIVERED_TYPES, FamilyChains, is_of_connection
 from ipsecd.backend.nftables.looks import (
     KernelTable,
     Look,
@@ -65,11 +66,8 @@ def render(
     rendering.rules.chains |= {name: [] for name in HOOKS}
     for look in looks(tracked_points(tables) & points, twice):
         rendering.rules.chains[look.base] = []
-        chains_of_families = rendering.family_chains(look)
-        if chains_of_families:
-            _begin(rendering.rules, look, translated=surroundings.translated)
-            _branch_to_vrf(rendering, look)
-            rendering.branch(look, chains_of_families)
+        if chains_of_families := rendering.family_chains(look):
+            rendering.render(look, chains_of_families)
     return rendering.rules
 
 
@@ -108,6 +106,26 @@ class _Rendering:
                 )
         return chains_of_families
 
+    def render(self, look: Look, chains_of_families: list[FamilyChains]) -> None:
+        """Write the rules for packets at one place.
+
+        Where nothing is dropped but what cannot be read, what can be read passes at once: packets
+        of connections where no table is for them, and all packets where there are no tables.
+        """
+        tables = [table for chains in chains_of_families for table in chains.tables]
+        # A permit that counts elsewhere makes no difference where nothing can block the packet.
+        deciding = filter(is_block, tables) if look.again else tables
+        only_new = bool(tables) and all(table.id.opening for table in deciding)
+        if only_new:
+            chains_of_families = [replace(chains, only_new=True) for chains in chains_of_families]
+            readable = is_of_connection() + ex.has_transport()
+            self.rules.add(look.base, readable, ex.verdict(ACCEPT), comment="of a connection")
+        elif not tables:
+            self.rules.add(look.base, ex.has_transport(), ex.verdict(ACCEPT), comment="readable")
+        _begin(self.rules, look, translated=self.surroundings.translated)
+        _branch_to_vrf(self, look, only_new=only_new)
+        self.branch(look, chains_of_families)
+
     def branch(self, look: Look, chains_of_families: list[FamilyChains]) -> None:
         """Send packets of each IP version to their chains, and write these."""
         for family_chains in chains_of_families:
@@ -120,7 +138,7 @@ class _Rendering:
             family_chains.render(check=any(map(is_block, self.tables)), drop=self.drop_unparsable)
 
 
-def _branch_to_vrf(rendering: _Rendering, look: Look) -> None:
+def _branch_to_vrf(rendering: _Rendering, look: Look, *, only_new: bool) -> None:
     """Give packets whose link is a VRF rules of their own, or none.
 
     An arriving packet is judged by the link in the VRF by which it came; a packet that was made in
@@ -134,7 +152,9 @@ def _branch_to_vrf(rendering: _Rendering, look: Look) -> None:
     in_vrf = ex.link_kind(look.link_kind, "vrf")
     if look.vrf and chains_of_families:
         rendering.rules.add(look.base, in_vrf, ex.verdict(GOTO, look.vrf.base))
-        rendering.branch(look.vrf, chains_of_families)
+        rendering.branch(
+            look.vrf, [replace(chains, only_new=only_new) for chains in chains_of_families]
+        )
     elif not look.again:
         rendering.rules.add(look.base, in_vrf, ex.verdict(ACCEPT), comment="judged by its link")
 

@@ -1,0 +1,55 @@
+"""Which rules a packet meets first: what nothing can happen to passes at once."""
+
+from __future__ import annotations
+
+from ipsecd.backend.nftables.looks import Ruleset, kernel_table
+from ipsecd.backend.nftables.render import render
+from ipsecd.backend.nftables.surroundings import Surroundings
+from ipsecd.compiler.policy import compile_filters
+from ipsecd.language.filters import parse_filter
+from ipsecd.model.values import ALWAYS, Action, Conditions, InForce, Origin
+
+OPENING = Conditions(opening=True)
+BLOCK = ("*=0", Action.BLOCK, OPENING)
+
+
+def rendered(*rules: tuple[str, Action, Conditions]) -> Ruleset:
+    policy = compile_filters(
+        InForce(Origin("static", "P", f"r{n}"), parse_filter(text), action, conditions)
+        for n, (text, action, conditions) in enumerate(rules)
+    )
+    tables = [
+        kernel_table(table.id, f"set{n}", table.origins) for n, table in enumerate(policy.tables)
+    ]
+    return render(tables, (), drop_unparsable=True, surroundings=Surroundings())
+
+
+def first(ruleset: Ruleset, name: str) -> str:
+    """What the first rule of a chain says of itself."""
+    return ruleset.chains[name][0][1]
+
+
+def test_connections_pass_at_once_where_no_table_is_for_them() -> None:
+    """On delivery that holds for permits of all packets too, since they count nothing there."""
+    all_opening = rendered(BLOCK, ("*=0:22:TCP", Action.PERMIT, OPENING))
+    assert first(all_opening, "arriving_tracked") == "of a connection"
+    assert first(all_opening, "delivered") == "of a connection"
+    counted = rendered(BLOCK, ("*=0:22:TCP", Action.PERMIT, ALWAYS))
+    assert first(counted, "arriving_tracked") != "of a connection"
+    assert first(counted, "delivered") == "of a connection"
+    blocked = rendered(BLOCK, ("*=0:22:TCP", Action.BLOCK, ALWAYS))
+    assert first(blocked, "arriving_tracked") != "of a connection"
+    assert first(blocked, "delivered") != "of a connection"
+
+
+def test_what_can_be_read_passes_at_once_where_there_are_no_tables() -> None:
+    """Nothing is dropped there but what cannot be read."""
+    assert first(rendered(BLOCK), "sending") == "readable"
+    assert first(rendered(BLOCK, ("0=*:25:TCP", Action.BLOCK, ALWAYS)), "sending") != "readable"
+
+
+def test_a_table_that_looks_at_no_field_is_not_looked_up() -> None:
+    """It holds every packet that comes so far."""
+    rules = rendered(BLOCK).chains["arriving_tracked_ip4_me"]
+    assert rules
+    assert not any(b"lookup\0" in parts for parts, _ in rules)
