@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from ipsecd.errors import InvalidInput
 from ipsecd.language.expectations import parse_expectation
-from ipsecd.model.addresses import Address, Family, HostName, Keyword, Network, Process
+from ipsecd.model.addresses import Address, Family, HostName, Keyword, ListName, Network, Process
 from ipsecd.model.expectations import Expectation
 from ipsecd.model.icmp import NAMES as ICMP_NAMES
 from ipsecd.model.icmp import IcmpMessage
+from ipsecd.model.lists import AddressList, listed
 from ipsecd.model.packets import Host, Packet, Point
 from ipsecd.model.values import (
     ALWAYS,
@@ -105,9 +106,68 @@ def message_for(draw: st.DrawFn, protocol: int | IcmpOfFamily | None) -> IcmpMes
 NAMES = st.sampled_from([HostName(n) for n in ("example.com", "cafe", "a-b.example.", "tcp")])
 
 
+LUCK = st.integers(0, (1 << 64) - 1).map(random.Random)
+"""What packets are made of: a draw for each of a dozen fields would take longer than most tests
+with a packet. A packet needs no shrinking, and lists of them shrink."""
+
+LIST_NAMES = ("a", "b", "no-such-list")
+LISTED_ADDRESSES = st.one_of(
+    st.sampled_from([ListName(name) for name in (*LIST_NAMES, "a", "a", "b")]),
+    st.sampled_from([*Keyword, ListName("a"), ListName("b")]),
+    networks(),
+)
+
+
+ENTRIES = tuple(
+    Network(family, address >> family.bits - length << family.bits - length, length)
+    for family, lengths in ((V4, (0, 16, 24, 31, 32)), (V6, (0, 64, 128)))
+    for length in lengths
+    for address in (ME[family], *OTHERS[family])
+)
+
+
+def lists() -> st.SearchStrategy[dict[str, AddressList]]:
+    """Lists by name, whose entries overlap and adjoin; filters may name one more."""
+    return LUCK.map(_lists)
+
+
+def _lists(luck: random.Random) -> dict[str, AddressList]:
+    return {
+        name: listed(luck.sample(ENTRIES, luck.choice((0, 1, 4, 12, 20))))
+        for name in LIST_NAMES[: luck.choice((0, 1, 2, 2, 2))]
+    }
+
+
+def changing_lists() -> st.SearchStrategy[tuple[dict[str, AddressList], ...]]:
+    """Lists as they are one after the other: mostly with other entries, few with other lengths."""
+
+    def make(luck: random.Random) -> tuple[dict[str, AddressList], ...]:
+        first = _lists(luck)
+        second = {
+            name: listed(
+                luck.choice([other for other in ENTRIES if other.length == entry.length])
+                for entry in members.networks()
+                if luck.randrange(8)
+            )
+            for name, members in first.items()
+        }
+        return first, second, luck.choice((first, _lists(luck)))
+
+    return LUCK.map(make)
+
+
 @st.composite
-def filters(draw: st.DrawFn, *, names: bool = False) -> Filter:
-    addresses = st.one_of(ADDRESSES, NAMES) if names else ADDRESSES
+def filters(draw: st.DrawFn, *, names: bool = False, listing: bool = False) -> Filter:
+    """A filter over the small world; with DNS names or lists only when asked for."""
+    addresses: st.SearchStrategy[Address] = st.one_of(ADDRESSES, NAMES) if names else ADDRESSES
+    if listing:
+        addresses = LISTED_ADDRESSES
+        if draw(st.booleans()):
+            # Only where nothing else keeps packets from matching do the entries decide.
+            ends = [Endpoint(draw(addresses)), Endpoint(Keyword.ME)]
+            if draw(st.booleans()):
+                ends = [Endpoint(), Endpoint(draw(addresses))]
+            return Filter(ends[0], ends[1], mirrored=draw(st.booleans()))
     source = Endpoint(draw(addresses), draw(PORT_LISTS))
     destination = Endpoint(draw(addresses), draw(PORT_LISTS))
     protocol = draw(PROTOCOLS)
@@ -138,10 +198,13 @@ def types_of_links() -> st.SearchStrategy[Conditions]:
     return kinds.map(lambda kind: Conditions(kind) if kind else ALWAYS)
 
 
-def like(draw: st.DrawFn, flt: Filter) -> Filter:
-    """A filter that differs from another in one field at most."""
+def like(draw: st.DrawFn, flt: Filter, listing: bool) -> Filter:
+    """A filter that differs from another in one field at most; in an address if it is `listing`."""
     part = draw(st.sampled_from(["", "source", "destination", "protocol"]))
     try:
+        if listing and part in {"source", "destination"} and draw(st.booleans()):
+            end = getattr(flt, part)
+            return replace(flt, **{part: replace(end, address=draw(LISTED_ADDRESSES))})
         if part == "protocol":
             return replace(flt, protocol=draw(PROTOCOLS))
         if part:
@@ -160,9 +223,13 @@ def conditions_of_links() -> st.SearchStrategy[Conditions]:
 
 @st.composite
 def in_force(
-    draw: st.DrawFn, most: int = 8, *, asked: st.SearchStrategy[Conditions] | None = None
+    draw: st.DrawFn,
+    most: int = 8,
+    *,
+    asked: st.SearchStrategy[Conditions] | None = None,
+    listing: bool = False,
 ) -> list[InForce]:
-    """Filters in force; what rules ask besides them is `asked`."""
+    """Filters in force; what rules ask besides them is `asked`. They name lists if `listing`."""
     drawn: list[InForce] = []
     for number in range(draw(st.integers(1, most))):
         dynamic = draw(st.booleans())
@@ -170,7 +237,8 @@ def in_force(
         action = draw(st.sampled_from(Action))
         # Of filters that are nearly the same, only the order of precedence says which decides.
         near = bool(drawn) and draw(st.booleans())
-        flt = like(draw, draw(st.sampled_from(drawn)).filter) if near else draw(filters())
+        of_others = draw(st.sampled_from(drawn)).filter if near else None
+        flt = like(draw, of_others, listing) if of_others else draw(filters(listing=listing))
         drawn.append(InForce(origin, flt, action, draw(conditions() if asked is None else asked)))
     return drawn
 
@@ -219,11 +287,6 @@ def ports_in_force(draw: st.DrawFn) -> list[InForce]:
         for number, port in enumerate(draw(st.lists(st.sampled_from(PORTS), min_size=1)))
     ]
     return blocks + (draw(in_force(1)) if draw(st.booleans()) else [])
-
-
-LUCK = st.integers(0, (1 << 64) - 1).map(random.Random)
-"""What packets are made of: a draw for each of a dozen fields would take longer than most tests
-with a packet. A packet needs no shrinking, and lists of them shrink."""
 
 
 def packets(points: tuple[Point, ...] = tuple(Point)) -> st.SearchStrategy[Packet]:

@@ -1,0 +1,155 @@
+"""Owns the entries of address lists, packed; must not know how they are written or enforced.
+
+A list is a set of addresses and prefixes of both IP versions, which may be millions. So nothing
+here makes an object of an entry: the entries of one IP version and prefix length are bytes, end to
+end. Entries that overlap or adjoin stay themselves, so that each can be removed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple
+
+from ipsecd.model.addresses import Family, Network
+
+
+class Form(NamedTuple):
+    """What entries have in common that are packed together: IP version and prefix length."""
+
+    family: Family
+    length: int
+
+    @property
+    def width(self) -> int:
+        """The length of an entry in bytes."""
+        return self.family.bits // 8
+
+    def packed(self, address: int) -> bytes:
+        """The entry that `address` is in."""
+        dropped = self.family.bits - self.length
+        return (address >> dropped << dropped).to_bytes(self.width, "big")
+
+
+class Change(NamedTuple):
+    """What turns a list into another: the entries that go and those that come, packed by form."""
+
+    removed: Mapping[Form, bytes]
+    added: Mapping[Form, bytes]
+
+
+@dataclass(frozen=True)
+class AddressList:
+    """The entries of a list.
+
+    ``entries`` holds for each form the entries in network byte order, ascending, each once, end to
+    end; a form without entries is left out. Bits behind the prefix are 0.
+    """
+
+    entries: Mapping[Form, bytes] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return sum(len(packed) // form.width for form, packed in self.entries.items())
+
+    def __contains__(self, network: object) -> bool:
+        """Whether the network itself is an entry; a wider entry that covers it does not count."""
+        assert isinstance(network, Network)
+        form = Form(network.family, network.length)
+        return _holds(self.entries.get(form, b""), form.packed(network.address))
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over all entries, in hexadecimal: equal entries, equal digest."""
+        hasher = hashlib.sha256()
+        for form in sorted(self.entries):
+            packed = self.entries[form]
+            hasher.update(f"{form.family.value}/{form.length}:{len(packed)};".encode())
+            hasher.update(packed)
+        return hasher.hexdigest()
+
+    def holds(self, form: Form, address: int) -> bool:
+        """Whether an entry of this form covers the address."""
+        return _holds(self.entries.get(form, b""), form.packed(address))
+
+    def lengths(self, family: Family) -> tuple[int, ...]:
+        """The prefix lengths of its entries of one IP version, the longest first."""
+        return tuple(sorted((f.length for f in self.entries if f.family is family), reverse=True))
+
+    def covering(self, family: Family, address: int) -> Iterator[int]:
+        """The prefix lengths of the entries that an address is in, the longest first."""
+        for length in self.lengths(family):
+            form = Form(family, length)
+            if _holds(self.entries[form], form.packed(address)):
+                yield length
+
+    def networks(self) -> Iterator[Network]:
+        """Every entry as an object: IPv4 first, the shortest prefixes first, ascending."""
+        for form in sorted(self.entries):
+            for entry in _split(self.entries[form], form.width):
+                yield Network(form.family, int.from_bytes(entry, "big"), form.length)
+
+    def change_to(self, target: AddressList) -> Change:
+        """What turns this list into `target`."""
+        removed, added = {}, {}
+        for form in self.entries.keys() | target.entries.keys():
+            present, wanted = self.entries.get(form, b""), target.entries.get(form, b"")
+            if present == wanted:
+                continue
+            gone, come = difference(present, wanted, form.width)
+            if gone:
+                removed[form] = gone
+            if come:
+                added[form] = come
+        return Change(removed, added)
+
+
+def listed(networks: Iterable[Network]) -> AddressList:
+    """The list of `networks`, in any order and perhaps more than once."""
+    by_form: dict[Form, set[bytes]] = {}
+    for network in networks:
+        form = Form(network.family, network.length)
+        by_form.setdefault(form, set()).add(form.packed(network.address))
+    return AddressList({form: b"".join(sorted(by_form[form])) for form in sorted(by_form)})
+
+
+_RUN = 1024
+"""How many entries are compared at once: few runs differ, and the others cost next to nothing."""
+
+
+def difference(present: bytes, wanted: bytes, width: int) -> tuple[bytes, bytes]:
+    """The entries of one form that are only in `present`, and those that are only in `wanted`."""
+    removed, added = [], []
+    step, begin = _RUN * width, 0
+    for at in range(0, len(present), step):
+        run, following = present[at : at + step], present[at + step : at + step + width]
+        end = _place(wanted, following) * width if following else len(wanted)
+        other = wanted[begin:end]
+        if run != other:
+            old, new = set(_split(run, width)), set(_split(other, width))
+            removed += sorted(old - new)
+            added += sorted(new - old)
+        begin = end
+    added.append(wanted[begin:])
+    return b"".join(removed), b"".join(added)
+
+
+def _split(packed: bytes, width: int) -> list[bytes]:
+    return [packed[at : at + width] for at in range(0, len(packed), width)]
+
+
+def _holds(packed: bytes, entry: bytes) -> bool:
+    """Whether an entry is among those that are packed."""
+    width = len(entry)
+    place = _place(packed, entry)
+    return packed[place * width : (place + 1) * width] == entry
+
+
+def _place(packed: bytes, entry: bytes) -> int:
+    """How many of the entries that are packed stand before `entry`."""
+    width = len(entry)
+    return bisect_left(
+        range(len(packed) // width), entry, key=lambda n: packed[n * width : (n + 1) * width]
+    )
