@@ -98,7 +98,7 @@ def said(taken: list[float]) -> str:
 
 
 def while_running(bench: Bench, do: Callable[[threading.Event], None]) -> tuple[float, list[float]]:
-    """The seconds that `do` takes, which sets the event at its end, and what bans took meanwhile."""
+    """The seconds until `do` sets the event, as its last act, and the bans of meanwhile."""
     done = threading.Event()
     doing = threading.Thread(target=do, args=(done,))
     begun = time.perf_counter()

@@ -19,11 +19,11 @@ from pathlib import Path
 from ipsecd.backend.base import Count, Line, Observation
 from ipsecd.backend.failures import not_taken
 from ipsecd.backend.gaps import unseen_senders
-from ipsecd.backend.xdp.counters import pinned_state
 from ipsecd.backend.xdp.coverage import Covered, covered_interfaces
 from ipsecd.backend.xdp.events import Events
 from ipsecd.backend.xdp.links import Attachment, Links, exists
 from ipsecd.backend.xdp.mounts import is_bpf_file_system
+from ipsecd.backend.xdp.pinned_maps import PinnedMaps, remove
 from ipsecd.backend.xdp.program import count_steps, is_of_types, unknown_to_programs
 from ipsecd.backend.xdp.programs import Programs
 from ipsecd.compiler.classifier import Classifier, HasTableId
@@ -35,7 +35,6 @@ from ipsecd.model.packets import Point
 from ipsecd.model.values import Origin
 from ipsecd.progress import Tell, silent
 
-_MAPS = "maps-"
 LINKS_A_LOOK = 128
 """How many attachments are checked each second: all of them on a host of sixty interfaces."""
 LOOK_S = 0.05
@@ -70,6 +69,7 @@ class XdpBackend:
             )
         self._directory = directory
         self._host = host or HostReader()
+        self._pins = PinnedMaps(directory)
         self._alone = alone
         self._links = Links(directory / "links", xdp=xdp, tcx=tcx)
         self._programs: Programs | None = None
@@ -132,6 +132,33 @@ class XdpBackend:
         else:
             self._prepare_fresh(classifier, points or self.points, run)
 
+    def make_ready(
+        self, classifier: Classifier, volatile: Volatile, points: frozenset[Point], run: Line
+    ) -> Programs:
+        """Maps and programs that hold a state and judge nothing; for any thread.
+
+        The caller closes them, or gives them to a backend to begin with. Raises ``BackendFailed``.
+        """
+        try:
+            fresh = Programs(len(classifier.origins), alone=self._alone)
+            try:
+                state, names = run(lambda: self._surroundings(classifier, volatile))
+                fresh.points = points
+                fresh.set_host(state.host)
+                fresh.apply(classifier, volatile)
+                for name in names:
+                    fresh.program(name)
+            except BaseException:
+                fresh.close()
+                raise
+        except OSError as error:
+            raise not_taken(error.strerror) from error
+        return fresh
+
+    def begin_with(self, programs: Programs) -> None:
+        """Use what was made ready for the first state, before there is one."""
+        self._programs = programs
+
     def discard(self) -> None:
         """Free what was prepared and has not been applied."""
         if self._programs:
@@ -167,7 +194,7 @@ class XdpBackend:
     def observe(self) -> Observation:
         """Read back the maps and the links."""
         if self._programs is None or self._classifier is None:
-            digest, _ = self._pinned()
+            digest, _ = self._pins.state()
             return Observation(digest)
         drift = self._drift(self._programs, self._classifier, self._links.lost())
         return Observation(self._programs.digest(), drift)
@@ -208,7 +235,7 @@ class XdpBackend:
         programs, self._programs = self._programs, None
         try:
             self._links.remove()
-            for path in self._map_directories():
+            for path in self._pins.directories():
                 shutil.rmtree(path)
             with suppress(OSError):
                 self._directory.rmdir()
@@ -278,29 +305,18 @@ class XdpBackend:
     def _prepare_fresh(self, classifier: Classifier, points: frozenset[Point], run: Line) -> None:
         """Make maps and programs that hold `classifier` and the dynamic rules of now."""
         run(self.discard)
-        try:
-            fresh = Programs(len(classifier.origins), alone=self._alone)
-            try:
-                state, volatile, names = run(lambda: self._surroundings(classifier))
-                fresh.points = points
-                fresh.set_host(state.host)
-                fresh.apply(classifier, volatile)
-                for name in names:
-                    fresh.program(name)
-            except BaseException:
-                fresh.close()
-                raise
-        except OSError as error:
-            raise not_taken(error.strerror) from error
+        volatile = run(lambda: self._programs.volatile if self._programs else Volatile())
+        fresh = self.make_ready(classifier, volatile, points, run)
         run(lambda: self._keep_fresh(fresh))
 
-    def _surroundings(self, classifier: Classifier) -> tuple[HostState, Volatile, list[str]]:
-        """The host, the dynamic rules, and the names of the programs that are needed, as of now."""
+    def _surroundings(
+        self, classifier: Classifier, volatile: Volatile
+    ) -> tuple[HostState, list[str]]:
+        """The host, and the names of the programs that are needed, as of now."""
         state = self._host()
-        volatile = self._programs.volatile if self._programs else Volatile()
         of_types = is_of_types((*classifier.tables, *volatile.tables))
         covered = covered_interfaces(state.interfaces)
-        return state, volatile, self._links.needed(covered, of_types=of_types)
+        return state, self._links.needed(covered, of_types=of_types)
 
     def _keep_fresh(self, fresh: Programs) -> None:
         """Keep what was made, unless everything has been withdrawn meanwhile."""
@@ -322,15 +338,13 @@ class XdpBackend:
             counts = self._programs.counts()
             fresh = self._take_fresh(classifier)
         else:
-            _, counts = self._pinned()
+            _, counts = self._pins.state()
             if self._programs and not self._programs.has_room(classifier):
                 self._programs.close()
                 self._programs = None
             fresh = self._programs or Programs(len(classifier.origins), alone=self._alone)
         self._programs, old = fresh, self._programs
-        directories = self._map_directories()
-        number = 1 + max((_number(path) for path in directories), default=0)
-        pins = self._directory / f"{_MAPS}{number}"
+        directories, pins = self._pins.directories(), self._pins.following()
         try:
             fresh.points = self.points
             state = self._host()
@@ -346,7 +360,7 @@ class XdpBackend:
             self._programs = old
             if old is not fresh:
                 fresh.close()
-            shutil.rmtree(pins, ignore_errors=True)
+            remove([pins])
             if isinstance(error, OSError):
                 raise BackendFailed(
                     f"the programs could not be put in force: {error.strerror}",
@@ -355,8 +369,7 @@ class XdpBackend:
             raise
         if old and old is not fresh:
             old.close()
-        for path in directories:
-            shutil.rmtree(path, ignore_errors=True)
+        remove(directories)
 
     def _attach(self, fresh: Programs, old: Programs | None, state: HostState) -> None:
         """Attach new programs everywhere, and replace the old ones where there are any."""
@@ -381,20 +394,3 @@ class XdpBackend:
     def _sync(self, programs: Programs, state: HostState, covered: Covered) -> None:
         self._names = {interface.index: interface.name for interface in state.interfaces}
         self._links.sync(covered, programs.program)
-
-    def _map_directories(self) -> list[Path]:
-        if not self._directory.is_dir():
-            return []
-        return sorted(p for p in self._directory.iterdir() if p.name.startswith(_MAPS))
-
-    def _pinned(self) -> tuple[str | None, dict[Origin, Count]]:
-        """What an earlier process left: the digest of its policy, and the counts of its rules."""
-        for path in sorted(self._map_directories(), key=_number, reverse=True):
-            with suppress(OSError):
-                return pinned_state(path)
-        return None, {}
-
-
-def _number(path: Path) -> int:
-    text = path.name.removeprefix(_MAPS)
-    return int(text) if text.isdecimal() else 0
