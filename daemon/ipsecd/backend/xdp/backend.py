@@ -176,6 +176,7 @@ class XdpBackend:
             programs = self._loaded()
             programs.points = self.points
             programs.apply(classifier, volatile)
+            self._links.load_more(programs.program, of_types=is_of_types(programs.tables))
         if classifier is not self._classifier:
             self.discard()
         self._classifier, self._drifted = classifier, False
@@ -190,6 +191,7 @@ class XdpBackend:
         programs = self._loaded()
         programs.points = self.points
         programs.change(delta, volatile)
+        self._links.load_more(programs.program, of_types=is_of_types(programs.tables))
 
     def observe(self) -> Observation:
         """Read back the maps and the links."""
