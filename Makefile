@@ -204,7 +204,7 @@ soak: setup
 demo: setup
 	$(ISOLATED) bash docs/demo.sh $(VENV)/bin
 
-bench: setup $(SERVERS)/.done $(LAB)/.done build/floor.bpf.o build/candidates.bpf.o
+bench: setup $(SERVERS)/.done $(LAB)/.done build/floor.bpf.o build/candidates.bpf.o build/connections.bpf.o
 	($(call have,xdp-filter)) || { apt-get update -qq && apt-get install -y -qq xdp-tools; }
 	$(ISOLATED) $(VENV)/bin/python bench/status.py
 	$(ISOLATED) $(VENV)/bin/python -m bench.dynamic_add
@@ -218,6 +218,7 @@ bench: setup $(SERVERS)/.done $(LAB)/.done build/floor.bpf.o build/candidates.bp
 	$(ISOLATED) $(VENV)/bin/python -m bench.second_look
 	$(ISOLATED) $(VENV)/bin/python -m bench.opening
 	$(ISOLATED) $(VENV)/bin/python -m bench.opening --scans
+	$(ISOLATED) $(VENV)/bin/python -m bench.connections
 	$(VENV)/bin/python -m bench.structure
 	$(ISOLATED) $(VENV)/bin/python -m bench.idle
 	$(ISOLATED) $(VENV)/bin/python -m bench.fleet hosts 10 50 100

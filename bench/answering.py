@@ -1,4 +1,4 @@
-"""How long a ban takes while a long policy is applied, and while nothing else is done.
+"""How long a ban takes while a long policy is applied, and while the backend is exchanged.
 
 With nftables and with programs (which stand beside nftables). The ban takes the same way as in the
 service: through its lines of work to the kernel. It needs namespaces of its own. Arguments: sizes
@@ -13,6 +13,8 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from ipsecd.config import Config, Directories
@@ -68,6 +70,12 @@ class Bench:
             time.sleep(PAUSE_S)
         return taken
 
+    def exchange(self, backend: str, done: threading.Event) -> None:
+        try:
+            self.control.call("SetBackend", {"name": backend}, "bench", {}, None)
+        finally:
+            done.set()
+
     def apply(self, content: bytes, done: threading.Event) -> None:
         try:
             self.control.names_needed("ApplyPolicy", PARAMETERS, content)
@@ -89,22 +97,34 @@ def said(taken: list[float]) -> str:
     )
 
 
+def while_running(bench: Bench, do: Callable[[threading.Event], None]) -> tuple[float, list[float]]:
+    """The seconds until `do` sets the event, as its last act, and the bans of meanwhile."""
+    done = threading.Event()
+    doing = threading.Thread(target=do, args=(done,))
+    begun = time.perf_counter()
+    doing.start()
+    busy = bench.bans_until(done)
+    taken_s = time.perf_counter() - begun
+    doing.join()
+    return taken_s, busy
+
+
 def measure(backend: str, rules: int, each: int) -> None:
     content = document(rules, each)
     with tempfile.TemporaryDirectory() as name:
         bench = Bench(Path(name), backend)
         idle = [bench.ban_ms() for _ in range(300)]
-        done = threading.Event()
-        changing = threading.Thread(target=bench.apply, args=(content, done))
-        begun = time.perf_counter()
-        changing.start()
-        busy = bench.bans_until(done)
-        taken_s = time.perf_counter() - begun
-        changing.join()
+        taken_s, busy = while_running(bench, partial(bench.apply, content))
+        exchanged = [
+            (to, while_running(bench, partial(bench.exchange, to)))
+            for to in (*(name for name in BACKENDS if name != backend), backend)
+        ]
         bench.close()
     print(f"{backend}, {rules:,} rules of {each:,} filters, one ban, milliseconds")
     print(f"  nothing else is done:           {said(idle)}")
-    print(f"  they are applied, in {taken_s:5.1f} s:    {said(busy)}", flush=True)
+    print(f"  they are applied, in {taken_s:5.1f} s:    {said(busy)}")
+    for to, (taken_s, busy) in exchanged:
+        print(f"  {to:8} takes over, in {taken_s:5.1f} s: {said(busy)}", flush=True)
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ipsecd.backend.base import Backend
+from ipsecd.backend.base import Backend, Line
 from ipsecd.backend.memory import MemoryBackend
 from ipsecd.backend.registry import OFFERED
 from ipsecd.compiler.classifier import Classifier
@@ -39,6 +39,17 @@ class Named(MemoryBackend):
         return self.reader
 
 
+class Ready:
+    """What is made ready for an exchange."""
+
+    def __init__(self, classifier: Classifier) -> None:
+        self.classifier = classifier
+        self.is_closed = False
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
 class Host:
     """An engine whose backends are exchanged as those of a kernel with nftables are."""
 
@@ -47,6 +58,8 @@ class Host:
         self.setting = setting
         self.fate = Fate()
         self.refused = False
+        self.ready: Ready | None = None
+        self.taken: Ready | None = None
         self.start()
 
     def start(self) -> None:
@@ -57,9 +70,21 @@ class Host:
         self.engine = Engine(config, self.directories, lambda: self.first, FatefulDisk(self.fate))
         self.engine.start()
 
+    def make_ready(
+        self, _: Backend, name: str, _bpffs: Path, held: tuple[Classifier, Volatile], _line: Line
+    ) -> Ready | None:
+        self.ready = Ready(held[0]) if name == "xdp" else None
+        return self.ready
+
     def exchange(
-        self, _: Backend, name: str, _bpffs: Path, held: tuple[Classifier, Volatile] | None
+        self,
+        _: Backend,
+        name: str,
+        _bpffs: Path,
+        held: tuple[Classifier, Volatile] | None,
+        ready: Ready | None,
     ) -> Backend:
+        self.taken = ready
         if self.refused:
             raise BackendFailed("no programs")
         another = Named(name)
@@ -78,6 +103,7 @@ def host(
 ) -> Iterator[Host]:
     found = Host(tmp_path, request.param)
     monkeypatch.setattr(enforcement, "exchange_backend", found.exchange)
+    monkeypatch.setattr(enforcement, "make_ready", found.make_ready)
     found.engine.change(put=[POLICY], assign="P")
     yield found
     found.engine.close()
@@ -125,6 +151,24 @@ def test_a_choice_that_cannot_be_kept_is_taken_back(host: Host) -> None:
     assert host.name == "nftables"
 
 
+def test_what_is_made_ready_holds_what_is_in_force_and_is_used(host: Host) -> None:
+    """It is let go of if there is no exchange, and none is made where nothing changes."""
+    host.engine.choose_backend("xdp")
+    assert host.ready is not None
+    assert host.ready is host.taken
+    assert host.ready.classifier is host.engine.classifier
+    assert not host.ready.is_closed
+    host.ready = None
+    host.engine.choose_backend("xdp")
+    assert host.ready is None
+    host.engine.choose_backend("nftables")
+    host.refused = True
+    with pytest.raises(BackendFailed, match="no programs"):
+        host.engine.choose_backend("xdp")
+    assert host.taken is not None
+    assert host.taken.is_closed
+
+
 def test_news_of_the_new_backend_are_heard_by_the_same_descriptor(host: Host) -> None:
     """The service waits for it in another thread while the backend is exchanged."""
     descriptor = host.engine.watch_fd()
@@ -147,6 +191,7 @@ def test_without_anything_in_force_the_next_state_is_given_to_the_new_one(host: 
     """A stopped engine changes its backend too."""
     host.engine.stop()
     host.engine.choose_backend("xdp")
+    assert host.ready is None
     host.engine.start()
     assert (host.name, host.engine.observe().digest) == ("xdp", host.engine.classifier.digest)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from ipsecctl.client import Client
 from ipsecctl.failures import UnreachableError
 from tests.moments.flood import BLOCKED, OPEN
-from tests.netns.site import LONGEST_S, Daemon
+from tests.netns.site import BACKENDS, LONGEST_S, Daemon
 
 UNRELATED = ["203.0.113.7=0:80:TCP", "0=198.51.100.0/24::UDP", "[2001:db8::7]=0:9:UDP"]
 OUTWARD = f"0=*:{BLOCKED}:UDP"
@@ -57,6 +57,7 @@ class Changes:
             self.hand_block_over,
             self.replace_dynamic,
             self.move_ranking,
+            self.exchange_backend,
         )
 
     def apply(self) -> None:
@@ -87,6 +88,12 @@ class Changes:
                 ttl_s=None, interface=None, when="opening",
             )  # fmt: skip
         self._asks_for_connections = not self._asks_for_connections
+
+    def exchange_backend(self) -> None:
+        """The other backend takes over, and then the first one again."""
+        (other,) = set(BACKENDS) - {self._daemon.backend}
+        for name in (other, self._daemon.backend):
+            self._call("SetBackend", name=name)
 
     def hand_block_over(self) -> None:
         """A dynamic rule blocks while no policy does."""

@@ -17,7 +17,10 @@ from tests.netns.site import BACKENDS, HERE4, HERE6
 pytestmark = pytest.mark.netns
 
 TARGETS = (Target("wire1", HERE4), Target("wire1", HERE6))
-CHANGES = ("apply", "turn_dynamic", "hand_block_over", "replace_dynamic", "move_ranking")
+CHANGES = (
+    *("apply", "turn_dynamic", "hand_block_over", "replace_dynamic", "move_ranking"),
+    "exchange_backend",
+)
 
 
 @pytest.fixture(scope="module", params=BACKENDS)

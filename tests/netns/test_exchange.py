@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Iterator
+from math import inf
 from pathlib import Path
 
 import pytest
 
 from ipsecd.backend.base import Backend
-from ipsecd.backend.choice import exchange_backend, withdraw_all
+from ipsecd.backend.choice import exchange_backend, make_ready, withdraw_all
 from ipsecd.backend.combined import NftablesWithPrograms
 from ipsecd.backend.nftables.backend import NftablesBackend
 from ipsecd.backend.xdp.backend import XdpBackend
+from ipsecd.compiler.classifier import Classifier
 from ipsecd.compiler.policy import compile_filters
+from ipsecd.compiler.tables import rows_of
 from ipsecd.compiler.volatile import Volatile
+from ipsecd.engine.enforcement import at_once
 from ipsecd.errors import BackendFailed
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.values import Action, InForce, Origin
@@ -25,10 +29,23 @@ from tests.netns.test_combined import Refusals
 
 pytestmark = pytest.mark.netns
 
+
+def blocks(store: str, *texts: str) -> list[InForce]:
+    return [InForce(Origin(store, "P", text), parse_filter(text), Action.BLOCK) for text in texts]
+
+
+def policy(*texts: str) -> Classifier:
+    return compile_filters(blocks("static", *texts))
+
+
+def banned(address: str) -> Volatile:
+    volatile = Volatile()
+    volatile.carry_out([], [(row, inf) for row in rows_of(blocks("dynamic", f"{address}=0:1436"))])
+    return volatile
+
+
 ORIGINS = [Origin("static", "P", text) for text in ("*=0:1434:UDP", "0=*:1434:UDP")]
-CLASSIFIER = compile_filters(
-    [InForce(origin, parse_filter(origin.rule), Action.BLOCK) for origin in ORIGINS]
-)
+CLASSIFIER = policy(*(origin.rule for origin in ORIGINS))
 STATE = (CLASSIFIER, Volatile())
 
 
@@ -89,15 +106,38 @@ def test_programs_come_and_go_beside_the_same_table(nftables: Backend) -> None:
     exchange_backend(once_more, "nftables", BPFFS, None)
 
 
-def tried(backend: Backend) -> Backend | BackendFailed:
+def test_what_was_made_ready_takes_what_has_changed_since(nftables: Backend) -> None:
+    """It judges nothing before, and then by the state of now, dynamic rules and all."""
+    guard = attached()
+    bans = [banned(site.PEER4), banned("192.168.1.67")]
+    before = (policy("*=0:1434:UDP", "10.1.0.0/16=0"), bans[0])
+    ready = make_ready(nftables, "xdp", BPFFS, before, at_once)
+    assert ready is not None
+    assert (nftables.name, attached()) == ("nftables", guard)
+    nftables.change(Volatile().difference(bans[1]), bans[1])
+    xdp = exchange_backend(nftables, "xdp", BPFFS, (CLASSIFIER, bans[1]), ready)
+    assert (xdp.name, "xdp" in attached(), xdp.observe().drift) == ("xdp", True, ())
+    assert ready.digest() == CLASSIFIER.digest
+    assert set(ready.volatile_counts()) == {(e.table, e.key) for e in bans[1].entries()}
+    assert closed()
+    assert delivered(HERE4, 1435) == 5
+    exchange_backend(xdp, "nftables", BPFFS, (CLASSIFIER, bans[1]))
+
+
+def tried(backend: Backend, *, early: bool) -> Backend | BackendFailed:
+    ready = None
     try:
-        return exchange_backend(backend, "xdp", BPFFS, STATE)
+        ready = make_ready(backend, "xdp", BPFFS, STATE, at_once) if early else None
+        return exchange_backend(backend, "xdp", BPFFS, STATE, ready)
     except BackendFailed as error:
+        if ready:
+            ready.close()
         return error
 
 
+@pytest.mark.parametrize("early", [True, False], ids=["made-ready", "at-once"])
 def test_programs_that_fail_change_nothing(
-    nftables: Backend, monkeypatch: pytest.MonkeyPatch
+    nftables: Backend, monkeypatch: pytest.MonkeyPatch, early: bool
 ) -> None:
     """Whatever call the kernel refuses, the backend is the one that it was, with what it had."""
     guard = attached()
@@ -105,7 +145,7 @@ def test_programs_that_fail_change_nothing(
     refused = 0
     for number in (*range(0, 24, 3), *range(24, 600, 13)):
         refusals.calls_left = number
-        xdp = tried(nftables)
+        xdp = tried(nftables, early=early)
         if isinstance(xdp, BackendFailed):
             refused += 1
             refusals.calls_left = -1

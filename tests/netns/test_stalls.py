@@ -174,12 +174,24 @@ def crash(daemon: Daemon, number: signal.Signals) -> None:
     daemon.start()
 
 
+def exchange(daemon: Daemon, backend: str) -> None:
+    daemon.ctl("backend", backend)
+    assert daemon.ctl("backend") == f"{backend}\n"
+
+
 def test_nothing_stalls_longer_than_one_retransmission(daemon: Daemon) -> None:
-    """A policy is assigned, replaced and taken away, the daemon killed and started; none leaks."""
+    """A policy is assigned, replaced and taken away, the daemon killed, the backend exchanged.
+
+    Nothing leaks meanwhile.
+    """
     daemon.put(PLAIN)
+    (other,) = set(site.BACKENDS) - {daemon.backend}
     changes: dict[str, Callable[[], None]] = {
         "assigned": lambda: daemon.put(POLICY.format(name="A", more="")),
         "replaced": lambda: daemon.put(POLICY.format(name="B", more=SLAMMER)),
+        "exchanged": lambda: exchange(daemon, other),
+        "replaced then": lambda: daemon.put(POLICY.format(name="A", more="")),
+        "exchanged back": lambda: exchange(daemon, daemon.backend),
         "killed": lambda: crash(daemon, signal.SIGKILL),
         "handed over": lambda: crash(daemon, signal.SIGUSR1),
         "taken away": lambda: daemon.put(PLAIN),

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from ipsecd.backend.base import Line
+from ipsecd.backend.base import Backend, Line
 from ipsecd.backend.memory import MemoryBackend
 from ipsecd.compiler.classifier import Classifier
 from ipsecd.compiler.volatile import Volatile
 from ipsecd.config import Config, Directories
 from ipsecd.control import Control
-from ipsecd.engine import Engine
+from ipsecd.engine import Engine, enforcement
 from ipsecd.errors import BackendFailed
 from ipsecd.model.addresses import Family, Network
 from ipsecd.model.inventory import Container, Inventory
@@ -219,5 +219,40 @@ def test_work_that_comes_too_late_is_cancelled(tmp_path: Path) -> None:
         with pytest.raises(asyncio.CancelledError):
             await daemon.call("CreatePolicy", name="P", description=None)
         await daemon.call("Status")
+
+    scenario(tmp_path, story)
+
+
+def test_everything_else_is_answered_while_another_backend_is_made_ready(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the exchange itself is the engine's work, and it has the rules of that moment."""
+    begun, may_go_on = threading.Event(), threading.Event()
+    held: list[Volatile] = []
+
+    def make_ready(*_: object) -> None:
+        begun.set()
+        assert may_go_on.wait(PATIENCE_S)
+
+    def exchange(
+        backend: Backend, _name: str, _: Path, state: tuple[Classifier, Volatile], _ready: None
+    ) -> Backend:
+        assert threading.current_thread().name == "engine"
+        held.append(state[1])
+        return backend
+
+    monkeypatch.setattr(enforcement, "make_ready", make_ready)
+    monkeypatch.setattr(enforcement, "exchange_backend", exchange)
+
+    async def story(daemon: Daemon) -> None:
+        change = asyncio.create_task(daemon.call("SetBackend", name="xdp"))
+        await asyncio.to_thread(begun.wait, PATIENCE_S)
+        await daemon.call("AddDynamic", **BAN)
+        assert daemon.backend.blocks(2)
+        assert (await daemon.call("Status"))["status"]["dynamic_rules"] == 1
+        assert not change.done()
+        may_go_on.set()
+        await change
+        assert [bool(volatile.tables) for volatile in held] == [True]
 
     scenario(tmp_path, story)

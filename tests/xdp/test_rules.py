@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 from collections.abc import Iterable, Iterator
+from math import inf
 from pathlib import Path
 
 import pytest
 
 from ipsecd.backend.base import Count
+from ipsecd.backend.xdp import libbpf
 from ipsecd.backend.xdp.backend import XdpBackend
 from ipsecd.backend.xdp.counters import pinned_state
 from ipsecd.backend.xdp.programs import SPARE_RULES, Programs
@@ -19,13 +22,15 @@ from ipsecd.compiler.rows import rows_of
 from ipsecd.compiler.volatile import Volatile
 from ipsecd.errors import IpsecdError, LimitExceeded
 from ipsecd.language.filters import parse_filter
-from ipsecd.model.values import Action, InForce, Origin
-from tests.netns.site import needs_isolation, run
+from ipsecd.model.kinds import InterfaceType
+from ipsecd.model.values import Action, Conditions, InForce, Origin
+from tests.netns.site import needs_isolation, rename, run
 from tests.xdp.test_faults import Faults
 
 pytestmark = pytest.mark.netns
 
 DIRECTORY = Path("/sys/fs/bpf/ipsecd-rules")
+BY_TYPE = Conditions(interface=InterfaceType.DIALUP)
 
 
 def rule(number: int) -> Origin:
@@ -144,3 +149,40 @@ def test_a_number_that_is_given_again_counts_from_zero() -> None:
     with pytest.raises(LimitExceeded, match="1024 rules"):
         programs.apply(too_many, Volatile())
     programs.close()
+
+
+@pytest.mark.parametrize("dynamic", [True, False])
+def test_the_first_rule_by_type_loads_programs_for_links_that_become_that_type(
+    backend: XdpBackend, monkeypatch: pytest.MonkeyPatch, dynamic: bool
+) -> None:
+    """A new name takes no program that is loaded only then: too much would be blocked meanwhile."""
+    backend.apply(policy(range(2)), Volatile())
+    block = InForce(rule(2), parse_filter("*=0:9:UDP"), Action.BLOCK, BY_TYPE)
+    volatile = Volatile()
+    if dynamic:
+        backend.change(volatile.carry_out([], [(row, inf) for row in rows_of([block])]), volatile)
+    else:
+        backend.apply(compile_filters([block]), volatile)
+    loaded: list[str] = []
+    load = libbpf.BpfObject.load
+
+    def note(obj: libbpf.BpfObject) -> None:
+        loaded.append("program")
+        load(obj)
+
+    monkeypatch.setattr(libbpf.BpfObject, "load", note)
+    rename("rules0", "wwan0")
+    try:
+        backend.follow()
+        assert attached_to("wwan0") == "receive_dialup"
+        assert loaded == []
+    finally:
+        rename("wwan0", "rules0")
+    backend.follow()
+    assert attached_to("rules0") == "receive_lan"
+
+
+def attached_to(link: str) -> str:
+    """The name of the program at XDP; the kernel keeps 15 characters of it."""
+    (shown,) = json.loads(run("ip", "-d", "-j", "link", "show", link))
+    return libbpf.program_name(shown["xdp"]["prog"]["id"])

@@ -6,12 +6,14 @@ import socket
 from contextlib import closing, suppress
 from pathlib import Path
 
-from ipsecd.backend.base import Backend
-from ipsecd.backend.combined import NftablesWithPrograms
+from ipsecd.backend.base import Backend, Line
+from ipsecd.backend.combined import NOT_IN_FORCE, NftablesWithPrograms, not_exchanged
+from ipsecd.backend.judgeable import judgeable_points
 from ipsecd.backend.nftables.backend import NftablesBackend
 from ipsecd.backend.registry import BY_NAME, BackendArguments, asked_for
 from ipsecd.backend.xdp.backend import XdpBackend
 from ipsecd.backend.xdp.mounts import is_bpf_file_system
+from ipsecd.backend.xdp.programs import Programs
 from ipsecd.compiler.classifier import Classifier
 from ipsecd.compiler.volatile import Volatile
 from ipsecd.errors import BackendFailed, IpsecdError, Refused
@@ -44,14 +46,42 @@ def fallback_backend(name: str, reason: IpsecdError, bpffs: Path) -> Backend:
         raise reason from None
 
 
+def make_ready(
+    backend: Backend, name: str, bpffs: Path, held: tuple[Classifier, Volatile], run: Line
+) -> Programs | None:
+    """The programs with which the backend called `name` would take the place of `backend`.
+
+    They hold the state `held` and judge nothing; None if it has none. This takes what an exchange
+    takes long for, and may be called in any thread; what has to be one thread's is done with `run`.
+    The caller closes them if there is no exchange. Raises ``BackendFailed``.
+    """
+    beside = BY_NAME[name].beside
+    nftables = backend.nftables if isinstance(backend, NftablesWithPrograms) else backend
+    if beside is None or not isinstance(nftables, NftablesBackend):
+        return None
+    make = beside(nftables, bpffs).make
+    if make is None:
+        return None
+    with closing(make()) as maker:
+        try:
+            return maker.make_ready(*held, run(lambda: judgeable_points(*held)), run)
+        except (IpsecdError, OSError) as error:
+            raise not_exchanged(NOT_IN_FORCE, error) from error
+
+
 def exchange_backend(
-    backend: Backend, name: str, bpffs: Path, held: tuple[Classifier, Volatile] | None
+    backend: Backend,
+    name: str,
+    bpffs: Path,
+    held: tuple[Classifier, Volatile] | None,
+    ready: Programs | None = None,
 ) -> Backend:
     """The backend called `name`, which holds what `backend` does and takes its place.
 
-    `held` is that state, None for none. nftables has the whole ranking in either backend and goes
-    on judging by it, so only programs come or go. Raises ``Refused`` where there is no nftables, or
-    ``BackendFailed`` if the programs fail, and then nothing has changed.
+    `held` is that state, None for none, and `ready` what ``make_ready`` made, for it or for one
+    before it. nftables has the whole ranking in either backend and goes on judging by it, so only
+    programs come or go. Raises ``Refused`` where there is no nftables, or ``BackendFailed`` if the
+    programs fail, and then nothing has changed.
     """
     beside = BY_NAME[name].beside
     if beside is None or not isinstance(backend, NftablesBackend | NftablesWithPrograms):
@@ -65,7 +95,7 @@ def exchange_backend(
         combined = NftablesWithPrograms(backend.name, backend, None, required=False)
     wanted = beside(combined.nftables, bpffs)
     try:
-        combined.exchange_programs(name, wanted.make, held, required=wanted.required)
+        combined.exchange_programs(name, wanted.make, held, required=wanted.required, ready=ready)
     except BaseException:
         if combined is not backend:
             combined.release()

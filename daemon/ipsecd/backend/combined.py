@@ -21,21 +21,20 @@ from dataclasses import replace
 from typing import TypeVar
 
 from ipsecd.backend.base import Count, Line, Observation
+from ipsecd.backend.judgeable import judgeable_points
 from ipsecd.backend.nftables.backend import NftablesBackend
-from ipsecd.backend.nftables.translation import may_be_translated
-from ipsecd.backend.nftables.wire import KernelError, NftSocket
 from ipsecd.backend.xdp.backend import XdpBackend
-from ipsecd.backend.xdp.program import needs_translation
-from ipsecd.compiler.classifier import Classifier, HasTableId
+from ipsecd.backend.xdp.programs import Programs
+from ipsecd.compiler.classifier import Classifier
 from ipsecd.compiler.tables import TableId
 from ipsecd.compiler.volatile import Delta, Volatile
 from ipsecd.errors import BackendFailed, IpsecdError
-from ipsecd.model.addresses import Family
 from ipsecd.model.packets import Point
 from ipsecd.model.values import Origin
 from ipsecd.progress import Tell, silent
 
 Key = TypeVar("Key")
+NOT_IN_FORCE = "programs could not be put in force"
 
 
 class NftablesWithPrograms:
@@ -110,7 +109,7 @@ class NftablesWithPrograms:
     def _programs_for(self, classifier: Classifier) -> tuple[XdpBackend | None, frozenset[Point]]:
         """The programs that a policy can be prepared for, and the points that they would judge."""
         programs = None if self._failure else self._programs
-        points = self._judgeable(classifier, self._volatile) if programs else frozenset[Point]()
+        points = judgeable_points(classifier, self._volatile) if programs else frozenset[Point]()
         return programs, points
 
     def discard(self) -> None:
@@ -149,12 +148,13 @@ class NftablesWithPrograms:
         held: tuple[Classifier, Volatile] | None,
         *,
         required: bool,
+        ready: Programs | None = None,
     ) -> None:
         """Have others, or none, in the place of the programs; nftables judges all the while.
 
         `held` is the state that nftables holds, None if it holds none; the others are in force
-        with it at the end. Raises ``BackendFailed`` if they do not take it, or if those there are
-        cannot be removed, and then nothing has changed.
+        with it at the end, and begin with what is `ready`. Raises ``BackendFailed`` if they do not
+        take it, or if those there are cannot be removed, and then nothing has changed.
         """
         if held is None:
             self._close_programs()
@@ -163,7 +163,7 @@ class NftablesWithPrograms:
             if make is None:
                 self._take_away(*held)
             else:
-                self._put_in_place(make, *held)
+                self._put_in_place(make, ready, *held)
         self.name, self._make_programs, self._required = name, make, required
         self._failure, self._must_remove = "", False
 
@@ -259,7 +259,7 @@ class NftablesWithPrograms:
             return
         try:
             programs = self._ensure_programs(self._make_programs)
-            programs.points = self._judgeable(self._classifier, self._volatile)
+            programs.points = judgeable_points(self._classifier, self._volatile)
             do(programs)
         except (IpsecdError, OSError) as error:
             self._failure = f"no programs: {_reason(error)}; nftables judges everything"
@@ -289,12 +289,18 @@ class NftablesWithPrograms:
             self._must_remove = False
 
     def _put_in_place(
-        self, make: Callable[[], XdpBackend], classifier: Classifier, volatile: Volatile
+        self,
+        make: Callable[[], XdpBackend],
+        ready: Programs | None,
+        classifier: Classifier,
+        volatile: Volatile,
     ) -> None:
         """Have other programs take over what is attached; raises, and then it is as before."""
         others = make()
+        if ready:
+            others.begin_with(ready)
         try:
-            others.points = self._judgeable(classifier, volatile)
+            others.points = judgeable_points(classifier, volatile)
             others.apply(classifier, volatile)
         except (IpsecdError, OSError) as error:
             if self._programs is None or self._failure:
@@ -302,7 +308,7 @@ class NftablesWithPrograms:
                     others.remove()
             others.close()
             self._attach_again(classifier, volatile)
-            raise _unchanged("programs could not be put in force", error) from error
+            raise not_exchanged(NOT_IN_FORCE, error) from error
         self._close_programs()
         self._programs = others
         self._epoll.register(others.watch_fd(), select.EPOLLIN)
@@ -318,7 +324,7 @@ class NftablesWithPrograms:
             self._programs.remove()
         except (IpsecdError, OSError) as error:
             self._attach_again(classifier, volatile)
-            raise _unchanged("the programs could not be removed", error) from error
+            raise not_exchanged("the programs could not be removed", error) from error
         self._earlier_counts = _sum(self._earlier_counts, counts)
         self._close_programs()
 
@@ -343,19 +349,9 @@ class NftablesWithPrograms:
         except OSError:
             return True
 
-    def _judgeable(self, classifier: Classifier, volatile: Volatile) -> frozenset[Point]:
-        """The points at which a program knows all of a packet that nftables would judge it by."""
-        tables: list[HasTableId] = [*classifier.tables, *volatile.tables]
-        points = {Point.ARRIVING}
-        if not any(needs_translation(tables, family) for family in Family):
-            points.add(Point.LEAVING)
-        sending = [table for table in tables if Point.SENDING in table.id.points]
-        if sending and not any(t.id.process for t in sending) and not _may_translate():
-            points.add(Point.SENDING)
-        return frozenset(points)
 
-
-def _unchanged(what: str, error: IpsecdError | OSError) -> BackendFailed:
+def not_exchanged(what: str, error: IpsecdError | OSError) -> BackendFailed:
+    """The failure of an exchange, which is told by `what` failed and why."""
     return BackendFailed(
         f"{what}: {_reason(error)}", "nothing has changed; ipsecctl doctor says what is missing"
     )
@@ -365,16 +361,8 @@ def _reason(error: IpsecdError | OSError) -> str:
     return error.message if isinstance(error, IpsecdError) else str(error)
 
 
-def _may_translate() -> bool:
-    socket = NftSocket()
-    try:
-        return may_be_translated(socket)
-    except KernelError:
-        return True
-    finally:
-        socket.close()
-
-
 def _sum(counts: Mapping[Key, Count], others: Mapping[Key, Count]) -> dict[Key, Count]:
+    if not counts or not others:
+        return dict(counts or others)
     keys: Iterable[Key] = counts.keys() | others.keys()
     return {key: counts.get(key, Count()) + others.get(key, Count()) for key in keys}

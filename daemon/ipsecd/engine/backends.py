@@ -51,8 +51,12 @@ class Backends:
         Raises ``IpsecdError``, and then nothing has changed.
         """
         with Attempt() as attempt:
+            ready = attempt.step(
+                lambda: enforcement.make_ready(name),
+                lambda programs: programs.close() if programs else None,
+            )
             attempt.step(
-                lambda: enforcement.run(lambda: enforcement.exchange_backend(name)),
+                lambda: enforcement.run(lambda: enforcement.exchange_backend(name, ready)),
                 lambda before: enforcement.run(lambda: enforcement.exchange_backend(before)),
             )
             if self._setting == AUTO:

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from ipsecd.backend.base import Backend, Line, Observation
-from ipsecd.backend.choice import exchange_backend, withdraw_left_programs
+from ipsecd.backend.choice import exchange_backend, make_ready, withdraw_left_programs
+from ipsecd.backend.xdp.programs import Programs
 from ipsecd.compiler.classifier import Classifier
 from ipsecd.compiler.volatile import NO_CHANGE, Delta, Volatile
 from ipsecd.engine.attempt import Attempt
@@ -218,11 +219,19 @@ class Enforcement:
             self._change(delta, new.volatile)
         self.state = new
 
-    def exchange_backend(self, name: str) -> str:
+    def make_ready(self, name: str) -> Programs | None:
+        """What ``exchange_backend`` would take long for; for any thread. Raises ``IpsecdError``."""
+        state, backend = self.run(lambda: (self.state, self.backend))
+        if backend.name == name or not state.enforcing:
+            return None
+        held = (state.classifier, state.volatile)
+        return make_ready(backend, name, self._bpffs, held, self.run)
+
+    def exchange_backend(self, name: str, ready: Programs | None = None) -> str:
         """Have the backend called `name` enforce what is in force; the name of the one before.
 
-        Raises ``IpsecdError``, and then nothing has changed. It takes as long as programs take to
-        be loaded; what is in force is enforced all the while.
+        Raises ``IpsecdError``, and then nothing has changed. What is not `ready` takes as long as
+        programs take to be loaded; what is in force is enforced all the while.
         """
         state, before = self.state, self.backend
         if before.name == name:
@@ -234,7 +243,7 @@ class Enforcement:
             )
         old_name = before.name
         held = (state.classifier, state.volatile) if state.enforcing else None
-        another = exchange_backend(before, name, self._bpffs, held)
+        another = exchange_backend(before, name, self._bpffs, held, ready)
         self._listen(to_nobody=True)
         self._backend = another
         self._listen()

@@ -19,12 +19,12 @@ from pathlib import Path
 from ipsecd.backend.base import Count, Line, Observation
 from ipsecd.backend.failures import not_taken
 from ipsecd.backend.gaps import unseen_senders
-from ipsecd.backend.xdp.counters import pinned_state
 from ipsecd.backend.xdp.coverage import Covered, covered_interfaces
 from ipsecd.backend.xdp.events import Events
 from ipsecd.backend.xdp.expansion import Expansions
 from ipsecd.backend.xdp.links import Attachment, Links, exists
-from ipsecd.backend.xdp.mounts import MAPS, is_bpf_file_system, map_directories, number_of
+from ipsecd.backend.xdp.mounts import must_be_bpf_file_system
+from ipsecd.backend.xdp.pinned_maps import PinnedMaps, remove
 from ipsecd.backend.xdp.program import count_steps, is_of_types, unknown_to_programs
 from ipsecd.backend.xdp.programs import Programs
 from ipsecd.compiler.classifier import Classifier, HasTableId
@@ -63,13 +63,10 @@ class XdpBackend:
         failure, "" if it is none. Without `xdp` the programs are at tc only, where they change
         nothing in how a driver works.
         """
-        if not is_bpf_file_system(directory):
-            raise BackendFailed(
-                f"{str(directory)!r} is not in a BPF file system",
-                "mount one: mount -t bpf bpf /sys/fs/bpf; or use backend: nftables",
-            )
+        must_be_bpf_file_system(directory)
         self._directory = directory
         self._host = host or HostReader()
+        self._pins = PinnedMaps(directory)
         self._alone = alone
         self._links = Links(directory / "links", xdp=xdp, tcx=tcx)
         self._programs: Programs | None = None
@@ -135,6 +132,34 @@ class XdpBackend:
         else:
             self._prepare_fresh(classifier, points or self.points, run)
 
+    def make_ready(
+        self, classifier: Classifier, volatile: Volatile, points: frozenset[Point], run: Line
+    ) -> Programs:
+        """Maps and programs that hold a state and judge nothing; for any thread.
+
+        The caller closes them, or gives them to a backend to begin with. Raises ``BackendFailed``.
+        """
+        classifier = self._expansions.of(classifier)
+        try:
+            fresh = Programs(len(classifier.origins), alone=self._alone)
+            try:
+                state, names = run(lambda: self._surroundings(classifier, volatile))
+                fresh.points = points
+                fresh.set_host(state.host)
+                fresh.apply(classifier, volatile)
+                for name in names:
+                    fresh.program(name)
+            except BaseException:
+                fresh.close()
+                raise
+        except OSError as error:
+            raise not_taken(error.strerror) from error
+        return fresh
+
+    def begin_with(self, programs: Programs) -> None:
+        """Use what was made ready for the first state, before there is one."""
+        self._programs = programs
+
     def discard(self) -> None:
         """Free what was prepared and has not been applied."""
         if self._programs:
@@ -153,6 +178,7 @@ class XdpBackend:
             programs = self._loaded()
             programs.points = self.points
             programs.apply(classifier, volatile)
+            self._links.load_more(programs.program, of_types=is_of_types(programs.tables))
         if classifier is not self._classifier:
             self.discard()
         self._classifier, self._drifted = classifier, False
@@ -167,11 +193,12 @@ class XdpBackend:
         programs = self._loaded()
         programs.points = self.points
         programs.change(delta, volatile)
+        self._links.load_more(programs.program, of_types=is_of_types(programs.tables))
 
     def observe(self) -> Observation:
         """Read back the maps and the links."""
         if self._programs is None or self._classifier is None:
-            digest, _ = self._pinned()
+            digest, _ = self._pins.state()
             return Observation(digest)
         drift = self._drift(self._programs, self._classifier, self._links.lost())
         return Observation(self._programs.digest(), drift)
@@ -212,7 +239,7 @@ class XdpBackend:
         programs, self._programs = self._programs, None
         try:
             self._links.remove()
-            for path in map_directories(self._directory):
+            for path in self._pins.directories():
                 shutil.rmtree(path)
             with suppress(OSError):
                 self._directory.rmdir()
@@ -282,29 +309,18 @@ class XdpBackend:
     def _prepare_fresh(self, classifier: Classifier, points: frozenset[Point], run: Line) -> None:
         """Make maps and programs that hold `classifier` and the dynamic rules of now."""
         run(self.discard)
-        try:
-            fresh = Programs(len(classifier.origins), alone=self._alone)
-            try:
-                state, volatile, names = run(lambda: self._surroundings(classifier))
-                fresh.points = points
-                fresh.set_host(state.host)
-                fresh.apply(classifier, volatile)
-                for name in names:
-                    fresh.program(name)
-            except BaseException:
-                fresh.close()
-                raise
-        except OSError as error:
-            raise not_taken(error.strerror) from error
+        volatile = run(lambda: self._programs.volatile if self._programs else Volatile())
+        fresh = self.make_ready(classifier, volatile, points, run)
         run(lambda: self._keep_fresh(fresh))
 
-    def _surroundings(self, classifier: Classifier) -> tuple[HostState, Volatile, list[str]]:
-        """The host, the dynamic rules, and the names of the programs that are needed, as of now."""
+    def _surroundings(
+        self, classifier: Classifier, volatile: Volatile
+    ) -> tuple[HostState, list[str]]:
+        """The host, and the names of the programs that are needed, as of now."""
         state = self._host()
-        volatile = self._programs.volatile if self._programs else Volatile()
         of_types = is_of_types((*classifier.tables, *volatile.tables))
         covered = covered_interfaces(state.interfaces)
-        return state, volatile, self._links.needed(covered, of_types=of_types)
+        return state, self._links.needed(covered, of_types=of_types)
 
     def _keep_fresh(self, fresh: Programs) -> None:
         """Keep what was made, unless everything has been withdrawn meanwhile."""
@@ -326,15 +342,13 @@ class XdpBackend:
             counts = self._programs.counts()
             fresh = self._take_fresh(classifier)
         else:
-            _, counts = self._pinned()
+            _, counts = self._pins.state()
             if self._programs and not self._programs.has_room(classifier):
                 self._programs.close()
                 self._programs = None
             fresh = self._programs or Programs(len(classifier.origins), alone=self._alone)
         self._programs, old = fresh, self._programs
-        directories = map_directories(self._directory)
-        number = 1 + max((number_of(path) for path in directories), default=0)
-        pins = self._directory / f"{MAPS}{number}"
+        directories, pins = self._pins.directories(), self._pins.following()
         try:
             fresh.points = self.points
             state = self._host()
@@ -350,7 +364,7 @@ class XdpBackend:
             self._programs = old
             if old is not fresh:
                 fresh.close()
-            shutil.rmtree(pins, ignore_errors=True)
+            remove([pins])
             if isinstance(error, OSError):
                 raise BackendFailed(
                     f"the programs could not be put in force: {error.strerror}",
@@ -359,8 +373,7 @@ class XdpBackend:
             raise
         if old and old is not fresh:
             old.close()
-        for path in directories:
-            shutil.rmtree(path, ignore_errors=True)
+        remove(directories)
 
     def _attach(self, fresh: Programs, old: Programs | None, state: HostState) -> None:
         """Attach new programs everywhere, and replace the old ones where there are any."""
@@ -385,10 +398,3 @@ class XdpBackend:
     def _sync(self, programs: Programs, state: HostState, covered: Covered) -> None:
         self._names = {interface.index: interface.name for interface in state.interfaces}
         self._links.sync(covered, programs.program)
-
-    def _pinned(self) -> tuple[str | None, dict[Origin, Count]]:
-        """What an earlier process left: the digest of its policy, and the counts of its rules."""
-        for path in sorted(map_directories(self._directory), key=number_of, reverse=True):
-            with suppress(OSError):
-                return pinned_state(path)
-        return None, {}

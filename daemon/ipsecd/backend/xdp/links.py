@@ -22,6 +22,7 @@ from time import monotonic
 
 from ipsecd.backend.xdp import libbpf
 from ipsecd.backend.xdp.coverage import Covered, CoveredInterface
+from ipsecd.errors import IpsecdError
 
 NATIVE, GENERIC, TC = "native", "generic", "tc"
 XDP_ATTACHED_DRV = 1
@@ -54,6 +55,7 @@ class Links:
         self._links: dict[Attachment, Link] = {}
         self._is_first_look = True
         self._next_to_check = 0
+        self._covered: Covered = {}
         self.failures: dict[int, str] = {}
 
     @property
@@ -71,6 +73,7 @@ class Links:
         An interface that takes no program gets into ``failures``, by its index and with the
         reason, and is tried again next time.
         """
+        self._covered = covered
         self._take_over_pinned(covered)
         for attachment in list(self._links):
             if attachment[0] not in covered or attachment[1] not in self._hooks(
@@ -86,16 +89,19 @@ class Links:
                     f"{interface.name}: no program ({error.strerror})"
                 )
 
-    def prepare(
-        self,
-        covered: Covered,
-        programs: Callable[[str], int],
-        *,
-        of_types: bool,
-    ) -> None:
+    def prepare(self, covered: Covered, programs: Callable[[str], int], *, of_types: bool) -> None:
         """Load the programs that will be attached, so that loading fails before any change."""
         for name in self.needed(covered, of_types=of_types):
             programs(name)
+
+    def load_more(self, programs: Callable[[str], int], *, of_types: bool) -> None:
+        """Load what is ``needed`` besides if some rules are `of_types`, for what is covered now.
+
+        A program that cannot be loaded is tried again when an interface becomes another type.
+        """
+        if of_types:
+            with suppress(IpsecdError, OSError):
+                self.prepare(self._covered, programs, of_types=True)
 
     def needed(self, covered: Covered, *, of_types: bool) -> list[str]:
         """The names of the programs that will be attached.

@@ -1,25 +1,20 @@
-"""Owns where pins can be made, and where those of the maps are."""
+"""Owns finding out whether pins can be made in a directory."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
 
-MAPS = "maps-"
-"""The beginning of the names of the directories that hold pinned maps; a number follows."""
+from ipsecd.errors import BackendFailed
 
 
-def map_directories(directory: Path) -> list[Path]:
-    """The directories below `directory` that hold pinned maps."""
-    if not directory.is_dir():
-        return []
-    return sorted(path for path in directory.iterdir() if path.name.startswith(MAPS))
-
-
-def number_of(path: Path) -> int:
-    """The number of a directory of pinned maps: the newest has the greatest."""
-    text = path.name.removeprefix(MAPS)
-    return int(text) if text.isdecimal() else 0
+def must_be_bpf_file_system(directory: Path) -> None:
+    """Raise ``BackendFailed`` unless pins can be made at `directory`."""
+    if not is_bpf_file_system(directory):
+        raise BackendFailed(
+            f"{str(directory)!r} is not in a BPF file system",
+            "mount one: mount -t bpf bpf /sys/fs/bpf; or use backend: nftables",
+        )
 
 
 def is_bpf_file_system(directory: Path) -> bool:
