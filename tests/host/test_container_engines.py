@@ -104,7 +104,8 @@ def test_who_joins_a_network_does_not_wait_for_the_list(tmp_path: Path, engine: 
         engine.happened.put({"Type": "container", **created})
         joined = {"Actor": {"ID": NETWORK}, "Action": "connect"}
         engine.happened.put({"Type": "network", **joined})
-        names, addresses = set(), ()
+        names: set[str] = set()
+        addresses: tuple[Network, ...] = ()
         while not addresses:
             inventory, _ = news.told.get(timeout=10)
             names = {container.name for container in inventory.containers}

@@ -17,7 +17,7 @@ from ipsecd.backend.nftables.backend import NftablesBackend
 from ipsecd.backend.xdp.backend import XdpBackend
 from ipsecd.compiler.classifier import Classifier
 from ipsecd.compiler.policy import compile_filters
-from ipsecd.compiler.tables import rows_of
+from ipsecd.compiler.rows import rows_of
 from ipsecd.compiler.volatile import Volatile
 from ipsecd.engine.enforcement import at_once
 from ipsecd.errors import BackendFailed
