@@ -18,7 +18,9 @@ from copy import copy
 from typing import TypeVar
 
 from ipsecd.backend.base import Backend, Line, Observation
+from ipsecd.compiler.overlaps import Overlaps
 from ipsecd.config import Config, Directories, OnStop
+from ipsecd.engine.additions import Additions, Order
 from ipsecd.engine.backends import Backends
 from ipsecd.engine.compiling import Compiling, Names
 from ipsecd.engine.containers import Containers
@@ -39,7 +41,7 @@ from ipsecd.model.values import Policy
 from ipsecd.progress import Tell, silent
 from ipsecd.quoting import quote
 from ipsecd.sources.domain import Taken
-from ipsecd.sources.dynamic import DynamicRule
+from ipsecd.sources.dynamic import DynamicRule, Selected
 from ipsecd.sources.files import Disk
 from ipsecd.sources.kept import KeptFiles
 from ipsecd.sources.reading import Loaded
@@ -91,11 +93,12 @@ class Engine(View):
         )
         compiling = Compiling(config, self._enforcement.check)
         parts = (self._store, self._kept_files, compiling, self._enforcement, earlier_sources)
-        self._dynamic = DynamicRuleChanges(
-            self._enforcement, self._kept_files.dynamic, config.limits.dynamic_rules, clock
+        self._dynamic = DynamicRuleChanges.by_settings(
+            config, self._enforcement, self._kept_files.dynamic, clock
         )
         self._starting = Starting(config, *parts, self._dynamic.taken_over)
         self._policies = Policies(*parts)
+        self.overlaps = Overlaps()
         self._containers = Containers(self._enforcement, self._kept_files, clock)
 
     # -- life ------------------------------------------------------------------------------------
@@ -285,14 +288,18 @@ class Engine(View):
 
     def add_dynamic(self, rule: DynamicRule) -> None:
         """Enforce a dynamic rule. It replaces the rule of its name, if there is one."""
-        self._enforcement.run(lambda: self._dynamic.add(rule))
+        self._enforcement.run(lambda: self._dynamic.add([rule]))
 
-    def remove_dynamic(self, rules: Sequence[DynamicRule]) -> Sequence[DynamicRule]:
-        """Take dynamic rules out of force, all at once, except those of quarantines.
+    def order_dynamic(self, order: Order) -> Additions:
+        """Enforce what somebody ordered to block or permit, as one change; what that came to."""
+        return self._enforcement.run(lambda: self._dynamic.order(order))
 
-        Returns the rules that were removed. Raises ``Refused`` if all are of quarantines.
+    def remove_dynamic(self, selection: Sequence[Selected]) -> Sequence[Selected]:
+        """Take rules, or some of their filters, out of force, all at once; what was taken out.
+
+        Those of quarantines stay; raises ``Refused`` if all are.
         """
-        return self._enforcement.run(lambda: self._dynamic.remove(rules))
+        return self._enforcement.run(lambda: self._dynamic.remove(selection))
 
     def flush(self) -> int:
         """Take all rules out of force, end all quarantines. Returns how many rules there were."""
@@ -372,10 +379,7 @@ class Engine(View):
         return self._enforcement.watch_fd()
 
     def watch(self) -> None:
-        """Put right what somebody else changed, and say so.
-
-        What could not be put right is tried again at the next call.
-        """
+        """Put right what somebody else changed, and say so; what failed at the call before, too."""
         self._enforcement.watch()
 
     def follow_senders(self) -> bool:
