@@ -96,8 +96,9 @@ class Engine(View):
         self._dynamic = DynamicRuleChanges.by_settings(
             config, self._enforcement, self._kept_files.dynamic, clock
         )
+        self.protection = self._dynamic.protection
         self._starting = Starting(config, *parts, self._dynamic.taken_over)
-        self._policies = Policies(*parts)
+        self._policies = Policies(*parts, self.protection)
         self.overlaps = Overlaps()
         self._containers = Containers(self._enforcement, self._kept_files, clock)
 
@@ -295,10 +296,7 @@ class Engine(View):
         return self._enforcement.run(lambda: self._dynamic.order(order))
 
     def remove_dynamic(self, selection: Sequence[Selected]) -> Sequence[Selected]:
-        """Take rules, or some of their filters, out of force, all at once; what was taken out.
-
-        Those of quarantines stay; raises ``Refused`` if all are.
-        """
+        """Take rules or filters of them, but not of quarantines, out of force; what was taken."""
         return self._enforcement.run(lambda: self._dynamic.remove(selection))
 
     def flush(self) -> int:

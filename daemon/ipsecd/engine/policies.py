@@ -24,6 +24,7 @@ from ipsecd.engine.expectations import (
     judged_documents,
 )
 from ipsecd.engine.names import StateChange, found, with_answers, with_new_addresses
+from ipsecd.engine.protection import Protection
 from ipsecd.engine.sources import (
     Choice,
     Situation,
@@ -55,6 +56,7 @@ class Policies:
     enforcement: Enforcement
     earlier_sources: Sequence[Source]
     """The sources that come before the static store."""
+    protection: Protection = field(default_factory=Protection)
     _files_read: Mapping[str, StoredPolicy] = field(default_factory=dict)
 
     def change(
@@ -164,7 +166,7 @@ class Policies:
             make_state = self._prepare(
                 attempt,
                 choice,
-                lambda now: with_new_addresses(next_state(now), answered, looked_up),
+                lambda now: self._with_addresses(next_state(now), answered, looked_up),
                 tell,
             )
             tell(Progress(Phase.SWITCHING))
@@ -208,7 +210,7 @@ class Policies:
             make_state = self._prepare(
                 attempt,
                 choice,
-                lambda state: with_new_addresses(next_state(state), answered, looked_up),
+                lambda state: self._with_addresses(next_state(state), answered, looked_up),
                 silent,
             )
             before = now.domain or Taken()
@@ -298,6 +300,9 @@ class Policies:
             return bool(delta)
 
         return self.enforcement.run(switch)
+
+    def _with_addresses(self, state: State, names: Names, looked_up: float) -> StateChange:
+        return with_new_addresses(state, names, looked_up, self.protection)
 
     def _note(self, next_state: Callable[[State], State]) -> None:
         """Record a state in which the same is in force."""
