@@ -99,6 +99,7 @@ class Engine(View):
         self.protection = self._dynamic.protection
         self._starting = Starting(config, *parts, self._dynamic.taken_over)
         self._policies = Policies(*parts, self.protection)
+        self.refresh_names = self._policies.refresh_names
         self.overlaps = Overlaps()
         self._containers = Containers(self._enforcement, self._kept_files, clock)
 

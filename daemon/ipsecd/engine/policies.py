@@ -177,6 +177,38 @@ class Policies:
         self.enforcement.run(self.kept_files.dynamic.mend)
         return is_changed, tuple(str(file.error) for file in loaded.broken)
 
+    def refresh_names(self, names: Names) -> bool:
+        """Enforce what is in force by the addresses in `names`; whether anything changed.
+
+        No file of policies is read: what was edited and not reloaded stays without effect. A name
+        without addresses keeps those that it had, as for ``reload``.
+        """
+        now = self.enforcement.state
+        if not now.enforcing:
+            return False
+        answered = found(names)
+        known_names = {**now.names, **answered}
+        choice = None
+        if now.source is not SourceName.LAST_GOOD:
+            choice = self._choose(now.loaded, known_names, silent)
+            self.kept_files.check(choice.compiled, known_names)
+        looked_up = time.time()
+
+        def next_state(state: State) -> StateChange:
+            answers = with_answers(state, names, known_names, looked_up)
+            return self._with_addresses(answers, answered, looked_up)
+
+        with Attempt() as attempt:
+            make_state: Callable[[], StateChange] = partial(self._now, next_state)
+            if choice and choice.compiled.key != now.compiled.key:
+                make_state = self._prepare(attempt, choice, next_state, silent)
+            is_changed = self._switch(attempt, make_state, known_names)
+        self.keep_last_good()
+        return is_changed or bool(choice and choice.compiled.key != now.compiled.key)
+
+    def _now(self, next_state: Callable[[State], StateChange]) -> StateChange:
+        return next_state(self.enforcement.state)
+
     def take(self, taken: Taken, names: Names) -> bool:
         """Keep what was taken from the domain, and enforce by it; whether that changed anything.
 
