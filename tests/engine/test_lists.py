@@ -121,7 +121,7 @@ def test_only_lists_that_are_named_are_given_to_the_backend(bench: Site) -> None
     """A list comes with the first rule that names it and goes with the last."""
     bench.engine.change_lists({"bans": entries("8.8.8.8"), "unused": entries("9.9.9.9")})
     assert set(bench.engine.classifier.lists) == {"drop", "bans"}
-    bench.engine.remove_dynamic(bench.engine.dynamic.find("d"))
+    bench.engine.remove_dynamic(bench.engine.dynamic.select("d"))
     assert set(bench.engine.classifier.lists) == {"drop"}
     bench.engine.add_dynamic(DynamicRule("u", (parse_filter("@unused=0"),), Action.BLOCK))
     assert set(bench.engine.classifier.lists) == {"drop", "unused"}
@@ -133,7 +133,7 @@ def test_only_lists_that_are_named_are_given_to_the_backend(bench: Site) -> None
 def test_a_rule_can_be_found_by_its_list(bench: Site) -> None:
     """As by an address: ``unblock @bans``."""
     for text in ("@bans", "@bans=0:54:UDP"):
-        assert [rule.name for rule in bench.engine.dynamic.find(text)] == ["d"]
+        assert [each.rule.name for each in bench.engine.dynamic.select(text)] == ["d"]
 
 
 def test_containers_and_lists_in_one_filter(bench: Site) -> None:

@@ -12,20 +12,25 @@ from dataclasses import dataclass, field, replace
 from operator import attrgetter
 
 from ipsecd.compiler.policy import compile_filters
+from ipsecd.compiler.rows import Row
 from ipsecd.compiler.volatile import Delta, Volatile
-from ipsecd.engine.compiling import rows_for
+from ipsecd.config import Config
+from ipsecd.engine.additions import Additions, Order, additions
+from ipsecd.engine.compiling import rows_by_name, rows_for
 from ipsecd.engine.deadlines import Deadlines
 from ipsecd.engine.enforcement import Enforcement
+from ipsecd.engine.protection import Protection
 from ipsecd.engine.quarantines import change_dynamic_rules, is_of_quarantine
 from ipsecd.engine.state import State
 from ipsecd.errors import InvalidInput, IpsecdError, Refused
+from ipsecd.garbage import collection_paused
 from ipsecd.log import record
 from ipsecd.model.addresses import Process
 from ipsecd.model.list_names import changes_by_itself
 from ipsecd.model.quarantine import Quarantine
 from ipsecd.model.values import Endpoint, Filter, InForce
 from ipsecd.quoting import quote
-from ipsecd.sources.dynamic import DynamicRule
+from ipsecd.sources.dynamic import DynamicRule, Selected
 from ipsecd.sources.dynamic_file import DynamicFile
 
 
@@ -37,7 +42,20 @@ class DynamicRuleChanges:
     file: DynamicFile
     limit: int
     clock: Callable[[], float]
+    protection: Protection = field(default_factory=Protection)
     deadlines: Deadlines = field(default_factory=Deadlines)
+
+    @classmethod
+    def by_settings(
+        cls,
+        config: Config,
+        enforcement: Enforcement,
+        file: DynamicFile,
+        clock: Callable[[], float],
+    ) -> DynamicRuleChanges:
+        """Changes within the limits of the settings, that spare what the settings protect."""
+        protection = Protection(config.protected)
+        return cls(enforcement, file, config.limits.dynamic_rules, clock, protection)
 
     def taken_over(self, state: State) -> State:
         """`state` with the dynamic rules that an earlier process left; puts nothing in force."""
@@ -60,45 +78,70 @@ class DynamicRuleChanges:
         if taken_over:
             record(logging.INFO, "dynamic-rules-taken-over", rules=taken_over)
         quarantines = {quarantine.name: quarantine for quarantine in saved.quarantines}
-        return replace(new, quarantines=quarantines, taken_over=taken_over)
+        unprotecting = self.protection.covering((rule for rule, _ in usable), state.inventory)
+        return replace(
+            new, quarantines=quarantines, taken_over=taken_over, unprotecting=unprotecting
+        )
 
-    def add(self, rule: DynamicRule) -> None:
-        """Enforce a rule. It replaces the rule of its name, if there is one."""
+    def add(self, rules: Sequence[DynamicRule]) -> None:
+        """Enforce rules, all at once. Each replaces the rule of its name, if there is one."""
         now = self.enforcement.state
         now.must_run()
-        now.dynamic.check_room(rule.name, self.limit)
-        if is_of_quarantine(now, rule.name):
+        now.dynamic.check_room((rule.name for rule in rules), self.limit)
+        by_name = rows_by_name(rules, now.inventory, now.lists)
+        with_rows = []
+        for rule in rules:
+            self._check_name(now, rule.name)
+            self.protection.check(rule, now.inventory)
+            rows = by_name[rule.name]
+            if senders := _senders(rule):
+                self.enforcement.check(compile_filters(senders))
+            if not rows and not any(map(changes_by_itself, rule.filters)):
+                raise InvalidInput(
+                    "the filters match nothing: traffic from this host to itself is not filtered",
+                    "one of the two addresses must be another's",
+                )
+            with_rows.append((rule, rows))
+        self._change(with_rows)
+
+    def order(self, order: Order) -> Additions:
+        """Enforce what somebody ordered to block or permit; what that came to."""
+        now = self.enforcement.state
+        now.must_run()
+        if order.name is not None:
+            self._check_name(now, order.name)
+        # Nothing of what a long list makes is garbage, and looking for some takes long.
+        with collection_paused():
+            outcome = additions(now.dynamic, order)
+            if outcome.changed:
+                self.add(outcome.changed)
+        return outcome
+
+    def _check_name(self, state: State, name: str) -> None:
+        if is_of_quarantine(state, name):
             raise Refused(
-                f"{quote(rule.name)} is the name of a rule of a quarantine", "choose another name"
+                f"{quote(name)} is the name of a rule of a quarantine", "choose another name"
             )
-        rows = rows_for(rule, now.inventory, now.lists)
-        if senders := _senders(rule):
-            self.enforcement.check(compile_filters(senders))
-        if not rows and not any(map(changes_by_itself, rule.filters)):
-            raise InvalidInput(
-                "the filters match nothing: traffic from this host to itself is not filtered",
-                "one of the two addresses must be another's",
-            )
-        new, delta = change_dynamic_rules(now, added=[(rule, rows)])
-        self.enforcement.put_in_force(new, delta)
-        self.deadlines.add(rule, new.dynamic)
-        self.file.added(rule)
 
-    def remove(self, rules: Sequence[DynamicRule]) -> Sequence[DynamicRule]:
-        """Take rules out of force, all at once, except those of quarantines.
+    def remove(self, selection: Iterable[Selected]) -> tuple[Selected, ...]:
+        """Take rules, or some of their filters, out of force, all at once.
 
-        Returns the rules that were removed. Raises ``Refused`` if all are of quarantines.
+        The rules of quarantines are left as they are. Returns what was taken out; raises
+        ``Refused`` if all is of quarantines.
         """
         now = self.enforcement.state
-        if rules:
+        selected = tuple(selection)
+        if selected:
             now.must_run()
-        ordinary = [rule for rule in rules if not is_of_quarantine(now, rule.name)]
-        if rules and not ordinary:
+        ordinary = tuple(each for each in selected if not is_of_quarantine(now, each.rule.name))
+        if selected and not ordinary:
             raise Refused(
-                f"rule {quote(rules[0].name)} belongs to a quarantine",
+                f"rule {quote(selected[0].rule.name)} belongs to a quarantine",
                 "end that with: ipsecctl release",
             )
-        self._remove(ordinary)
+        shortened = [replace(each.rule, filters=each.kept) for each in ordinary if each.kept]
+        with_rows = [(rule, rows_for(rule, now.inventory, now.lists)) for rule in shortened]
+        self._change(with_rows, [each.rule for each in ordinary if not each.kept])
         return ordinary
 
     def flush(self) -> int:
@@ -116,7 +159,8 @@ class DynamicRuleChanges:
         """Cut off who is in a quarantine, whatever is permitted later. Returns its rules."""
         now = self.enforcement.state
         now.must_run()
-        now.dynamic.check_room(quarantine.rule_name(""), self.limit)
+        now.dynamic.check_room([quarantine.rule_name("")], self.limit)
+        self.protection.check_quarantine(quarantine, now.inventory)
         quarantines = {**now.quarantines, quarantine.name: quarantine}
         new, delta = change_dynamic_rules(
             replace(now, quarantines=quarantines), permits_changed=True
@@ -166,24 +210,32 @@ class DynamicRuleChanges:
                 record(logging.INFO, "quarantine-ended", who=name)
         ended_rules = self.deadlines.ended(self.enforcement.state.dynamic, now)
         if ended_rules:
-            self._remove(ended_rules)
+            self._change((), ended_rules)
             for rule in ended_rules:
                 record(logging.INFO, "dynamic-rule-ended", rule=rule.name)
 
     def _put_in_force(self, new: State, delta: Delta) -> None:
-        """Put `new`, which has fewer rules, in force.
+        """Put `new` in force.
 
-        Without a state in force, it is only recorded: the kernel ends rules by itself.
+        Without a state in force it has fewer rules, and is only recorded: the kernel ends rules by
+        itself.
         """
         if new.enforcing:
             self.enforcement.put_in_force(new, delta)
         else:
             self.enforcement.record_state(new)
 
-    def _remove(self, rules: Sequence[DynamicRule]) -> None:
-        new, delta = change_dynamic_rules(self.enforcement.state, rules)
+    def _change(
+        self,
+        added: Sequence[tuple[DynamicRule, Sequence[Row]]],
+        removed: Sequence[DynamicRule] = (),
+    ) -> None:
+        """Have rules with their rows in force, and others not, as one change."""
+        new, delta = change_dynamic_rules(self.enforcement.state, removed, added)
         self._put_in_force(new, delta)
-        self.file.removed(rule.name for rule in rules)
+        for rule, _ in added:
+            self.deadlines.add(rule, new.dynamic)
+        self.file.changed((rule for rule, _ in added), (rule.name for rule in removed))
 
 
 def _senders(rule: DynamicRule) -> list[InForce]:

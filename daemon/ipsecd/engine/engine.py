@@ -18,7 +18,9 @@ from copy import copy
 from typing import TypeVar
 
 from ipsecd.backend.base import Backend, Line, Observation
+from ipsecd.compiler.overlaps import Overlaps
 from ipsecd.config import Config, Directories, OnStop
+from ipsecd.engine.additions import Additions, Order
 from ipsecd.engine.backends import Backends
 from ipsecd.engine.compiling import Compiling, ListsByName, Names
 from ipsecd.engine.containers import Containers
@@ -39,7 +41,7 @@ from ipsecd.model.quarantine import Quarantine
 from ipsecd.model.values import Policy
 from ipsecd.progress import Tell, silent
 from ipsecd.sources.domain import Taken
-from ipsecd.sources.dynamic import DynamicRule
+from ipsecd.sources.dynamic import DynamicRule, Selected
 from ipsecd.sources.files import Disk
 from ipsecd.sources.kept import KeptFiles
 from ipsecd.sources.reading import Loaded
@@ -92,11 +94,14 @@ class Engine(View):
         )
         compiling = Compiling(config, self._enforcement.check)
         parts = (self._store, self._kept_files, compiling, self._enforcement, earlier_sources)
-        self._dynamic = DynamicRuleChanges(
-            self._enforcement, self._kept_files.dynamic, config.limits.dynamic_rules, clock
+        self._dynamic = DynamicRuleChanges.by_settings(
+            config, self._enforcement, self._kept_files.dynamic, clock
         )
+        self.protection = self._dynamic.protection
         self._starting = Starting(config, *parts, self._dynamic.taken_over, read_lists)
-        self._policies = Policies(*parts)
+        self._policies = Policies(*parts, self.protection)
+        self.refresh_names = self._policies.refresh_names
+        self.overlaps = Overlaps()
         self._containers = Containers(self._enforcement, self._kept_files, clock)
         self._lists = Lists(self._enforcement)
 
@@ -279,14 +284,15 @@ class Engine(View):
 
     def add_dynamic(self, rule: DynamicRule) -> None:
         """Enforce a dynamic rule. It replaces the rule of its name, if there is one."""
-        self._enforcement.run(lambda: self._dynamic.add(rule))
+        self._enforcement.run(lambda: self._dynamic.add([rule]))
 
-    def remove_dynamic(self, rules: Sequence[DynamicRule]) -> Sequence[DynamicRule]:
-        """Take dynamic rules out of force, all at once, except those of quarantines.
+    def order_dynamic(self, order: Order) -> Additions:
+        """Enforce what somebody ordered to block or permit, as one change; what that came to."""
+        return self._enforcement.run(lambda: self._dynamic.order(order))
 
-        Returns the rules that were removed. Raises ``Refused`` if all are of quarantines.
-        """
-        return self._enforcement.run(lambda: self._dynamic.remove(rules))
+    def remove_dynamic(self, selection: Sequence[Selected]) -> Sequence[Selected]:
+        """Take rules or filters of them, but not of quarantines, out of force; what was taken."""
+        return self._enforcement.run(lambda: self._dynamic.remove(selection))
 
     def flush(self) -> int:
         """Take all rules out of force, end all quarantines. Returns how many rules there were."""
@@ -317,8 +323,8 @@ class Engine(View):
     def change_lists(self, changes: ListChanges, tell: Tell = silent) -> None:
         """Put lists in force as one change: those with new entries, and None for deleted ones.
 
-        What takes long is done beforehand, so it is called in the line of changes, as ``change``
-        is. Raises ``IpsecdError``, and then nothing has changed. It writes nothing to disk.
+        It is called in the line of changes, as ``change`` is, and writes nothing to disk. Raises
+        ``IpsecdError``, and then nothing has changed.
         """
         self._lists.change(changes, tell)
 
@@ -376,10 +382,7 @@ class Engine(View):
         return self._enforcement.watch_fd()
 
     def watch(self) -> None:
-        """Put right what somebody else changed, and say so.
-
-        What could not be put right is tried again at the next call.
-        """
+        """Put right what somebody else changed, and say so; what failed at the call before, too."""
         self._enforcement.watch()
 
     def follow_senders(self) -> bool:
