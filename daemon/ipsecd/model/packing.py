@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from ipsecd.model.lists import AddressList, Change, Form
 
-PIECE = 1 << 16
+PIECE = 1 << 12
 """How many entries are objects at a time."""
 
 
