@@ -25,7 +25,7 @@ from ipsecd.model.lists import AddressList, Form
 from ipsecd.model.packing import Packing
 from ipsecd.quoting import count, quote
 
-MAX_BYTES = 1 << 28
+MAX_BYTES = 1 << 27
 MAX_LINE_BYTES = 1 << 16
 MAX_ENTRIES = 1 << 23
 """Over eight million, before those that are repeated are taken together."""
