@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from ipsecd.errors import InvalidInput
 from ipsecd.language.expectations import parse_expectation
-from ipsecd.model.addresses import Address, Family, HostName, Keyword, Network, Process
+from ipsecd.model.addresses import Address, Family, HostName, Keyword, ListName, Network, Process
 from ipsecd.model.expectations import Expectation
 from ipsecd.model.icmp import NAMES as ICMP_NAMES
 from ipsecd.model.icmp import IcmpMessage
+from ipsecd.model.lists import AddressList, listed
 from ipsecd.model.packets import Host, Packet, Point
 from ipsecd.model.values import (
     ALWAYS,
@@ -105,9 +106,25 @@ def message_for(draw: st.DrawFn, protocol: int | IcmpOfFamily | None) -> IcmpMes
 NAMES = st.sampled_from([HostName(n) for n in ("example.com", "cafe", "a-b.example.", "tcp")])
 
 
+LIST_NAMES = ("a", "b", "no-such-list")
+LISTED_ADDRESSES = st.one_of(ADDRESSES, st.sampled_from(LIST_NAMES).map(ListName))
+
+
 @st.composite
-def filters(draw: st.DrawFn, *, names: bool = False) -> Filter:
-    addresses = st.one_of(ADDRESSES, NAMES) if names else ADDRESSES
+def lists(draw: st.DrawFn) -> dict[str, AddressList]:
+    """Lists by name, whose entries overlap and adjoin; filters may name one more."""
+    return {
+        name: listed(draw(st.lists(networks(), max_size=8)))
+        for name in LIST_NAMES[: draw(st.integers(0, 2))]
+    }
+
+
+@st.composite
+def filters(draw: st.DrawFn, *, names: bool = False, listing: bool = False) -> Filter:
+    """A filter over the small world; with DNS names or lists only when asked for."""
+    addresses: st.SearchStrategy[Address] = st.one_of(ADDRESSES, NAMES) if names else ADDRESSES
+    if listing:
+        addresses = LISTED_ADDRESSES
     source = Endpoint(draw(addresses), draw(PORT_LISTS))
     destination = Endpoint(draw(addresses), draw(PORT_LISTS))
     protocol = draw(PROTOCOLS)
@@ -138,10 +155,13 @@ def types_of_links() -> st.SearchStrategy[Conditions]:
     return kinds.map(lambda kind: Conditions(kind) if kind else ALWAYS)
 
 
-def like(draw: st.DrawFn, flt: Filter) -> Filter:
-    """A filter that differs from another in one field at most."""
+def like(draw: st.DrawFn, flt: Filter, listing: bool) -> Filter:
+    """A filter that differs from another in one field at most; in an address if it is `listing`."""
     part = draw(st.sampled_from(["", "source", "destination", "protocol"]))
     try:
+        if listing and part in {"source", "destination"} and draw(st.booleans()):
+            end = getattr(flt, part)
+            return replace(flt, **{part: replace(end, address=draw(LISTED_ADDRESSES))})
         if part == "protocol":
             return replace(flt, protocol=draw(PROTOCOLS))
         if part:
@@ -160,9 +180,13 @@ def conditions_of_links() -> st.SearchStrategy[Conditions]:
 
 @st.composite
 def in_force(
-    draw: st.DrawFn, most: int = 8, *, asked: st.SearchStrategy[Conditions] | None = None
+    draw: st.DrawFn,
+    most: int = 8,
+    *,
+    asked: st.SearchStrategy[Conditions] | None = None,
+    listing: bool = False,
 ) -> list[InForce]:
-    """Filters in force; what rules ask besides them is `asked`."""
+    """Filters in force; what rules ask besides them is `asked`. They name lists if `listing`."""
     drawn: list[InForce] = []
     for number in range(draw(st.integers(1, most))):
         dynamic = draw(st.booleans())
@@ -170,7 +194,8 @@ def in_force(
         action = draw(st.sampled_from(Action))
         # Of filters that are nearly the same, only the order of precedence says which decides.
         near = bool(drawn) and draw(st.booleans())
-        flt = like(draw, draw(st.sampled_from(drawn)).filter) if near else draw(filters())
+        of_others = draw(st.sampled_from(drawn)).filter if near else None
+        flt = like(draw, of_others, listing) if of_others else draw(filters(listing=listing))
         drawn.append(InForce(origin, flt, action, draw(conditions() if asked is None else asked)))
     return drawn
 

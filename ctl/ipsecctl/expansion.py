@@ -12,7 +12,7 @@ from itertools import product
 
 from ipsecd.language.addresses import format_address, format_value
 from ipsecd.language.filters import parse_filter
-from ipsecd.model.addresses import Family, HostName, Keyword, Network, Process, Selector
+from ipsecd.model.addresses import Family, HostName, Keyword, ListName, Network, Process, Selector
 from ipsecd.model.icmp import IcmpMessage
 from ipsecd.model.values import Endpoint, IcmpOfFamily, PortRange
 
@@ -81,7 +81,7 @@ def blocks_of(text: str, own: list[str]) -> Iterator[Block]:
 
 def _is_name(source: Endpoint, destination: Endpoint) -> bool:
     return any(
-        isinstance(endpoint.address, HostName | Selector | Process)
+        isinstance(endpoint.address, HostName | Selector | ListName | Process)
         for endpoint in (source, destination)
     )
 
@@ -105,7 +105,7 @@ def _sides(endpoint: Endpoint, family: Family, mine: list[str]) -> list[Side]:
         pairs = [(network, _mask(family, address.length))]
     elif isinstance(address, HostName):
         pairs = [(address.name, full)]
-    elif isinstance(address, Selector | Process):
+    elif isinstance(address, Selector | ListName | Process):
         pairs = [(format_address(address), full)]
     else:
         pairs = [(format_value(family, 0), _mask(family, 0))]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ipsecd.compiler.merge import merged
 from ipsecd.compiler.policy import compile_filters
-from ipsecd.compiler.tables import rows_of
+from ipsecd.compiler.rows import rows_of
 from ipsecd.compiler.volatile import Volatile
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.addresses import Family, Network, Process, Selector, SelectorKind

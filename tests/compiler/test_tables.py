@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ipsecd.compiler.tables import rows_of
+from ipsecd.compiler.rows import rows_of
 from ipsecd.errors import InvalidInput, LimitExceeded
 from ipsecd.model.addresses import Address, Family, Keyword, Network
 from ipsecd.model.values import Action, Endpoint, Filter, InForce, Origin, PortRange

@@ -17,7 +17,7 @@ from ipsecd.backend.memory import MemoryBackend
 from ipsecd.compiler.classifier import Classifier
 from ipsecd.compiler.merge import merged
 from ipsecd.compiler.policy import compile_filters
-from ipsecd.compiler.tables import rows_of
+from ipsecd.compiler.rows import rows_of
 from ipsecd.compiler.volatile import Volatile
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.addresses import Family

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+from ipsecd.compiler import rows as compiled_rows
 from ipsecd.compiler import tables
 from ipsecd.language.filters import parse_spec
 from ipsecd.model import precedence
@@ -114,8 +115,8 @@ def broken(name: str) -> Iterator[None]:
     right, order = getattr(row, attribute), precedence._FIELDS_OF
     caches: tuple[Callable[[], None], ...] = (
         tables._parts.cache_clear,
-        tables._encoders.cache_clear,
-        tables._table.cache_clear,
+        tables.encoders.cache_clear,
+        compiled_rows._table.cache_clear,
     )
     try:
         object.__setattr__(row, attribute, value)

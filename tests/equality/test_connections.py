@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from ipsecd.backend.nftables import chains
 from ipsecd.compiler.policy import compile_filters
-from ipsecd.compiler.tables import rows_of
+from ipsecd.compiler.rows import rows_of
 from ipsecd.compiler.volatile import Volatile
 from ipsecd.host.interfaces import read_host
 from ipsecd.model.addresses import Address, Family, Keyword, Network

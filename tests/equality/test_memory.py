@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from dataclasses import replace
 from math import inf
 
@@ -12,15 +13,20 @@ from hypothesis import strategies as st
 
 from ipsecd.backend.memory import MemoryBackend
 from ipsecd.compiler.policy import compile_filters
+from ipsecd.compiler.rows import rows_of
+from ipsecd.compiler.shapes import SHAPES
 from ipsecd.compiler.stored import from_stored, to_stored
-from ipsecd.compiler.tables import TableId, rows_of
+from ipsecd.compiler.tables import TableId
 from ipsecd.compiler.volatile import Volatile
 from ipsecd.model.addresses import Process
 from ipsecd.model.decide import decide
 from ipsecd.model.exemptions import ESSENTIALS
+from ipsecd.model.fields import Kind, Listed
+from ipsecd.model.list_names import with_lengths
+from ipsecd.model.lists import AddressList
 from ipsecd.model.packets import Packet, Point
 from ipsecd.model.values import InForce
-from tests.strategies import HOST, conditions, in_force, packets, senders_in_force
+from tests.strategies import HOST, conditions, in_force, lists, packets, senders_in_force
 
 NAMES = tuple(exemption.name for exemption in ESSENTIALS)
 
@@ -31,19 +37,38 @@ def test_all_compiled_forms_decide_as_the_oracle_does(
     filters: list[InForce], sent: list[Packet]
 ) -> None:
     """decide, the classifier, its image and the memory backend agree about every packet."""
-    everything = compile_filters(filters, NAMES)
-    stored = from_stored(to_stored(everything))
+    all_agree(filters, sent, {})
+
+
+@settings(max_examples=1500, deadline=None)
+@given(in_force(listing=True), st.lists(packets(), min_size=1, max_size=12), lists())
+def test_filters_that_name_lists_decide_as_the_oracle_does(
+    filters: list[InForce], sent: list[Packet], known: dict[str, AddressList]
+) -> None:
+    """The same with lists whose entries overlap, and with some that do not exist."""
+    all_agree(filters, sent, known)
+
+
+def all_agree(filters: list[InForce], sent: list[Packet], known: Mapping[str, AddressList]) -> None:
+    """Whatever is made of the filters, on a host with these lists, decides as the oracle does."""
+    host = replace(HOST, lists=known)
+    everything = compile_filters(filters, NAMES, lists=known)
+    stored = from_stored(to_stored(everything)).with_lists(known)
     assert stored.digest == everything.digest
     backend = MemoryBackend(clock=lambda: 0.0)
-    volatile = Volatile()
     policy = [flt for flt in filters if not flt.origin.volatile]
-    backend.apply(compile_filters(policy, NAMES), volatile)
     dynamic = [flt for flt in filters if flt.origin.volatile]
-    backend.change(volatile.change(add=rows_of(dynamic), deadline=inf), volatile)
+    volatile = Volatile()
+    delta = volatile.change(add=rows_of(with_lengths(dynamic, known)), deadline=inf)
+    classifier = compile_filters(policy, NAMES, lists=known).with_lists(known, volatile.tables)
+    backend.apply(classifier, Volatile())
+    backend.change(delta, volatile)
     for packet in sent:
-        wanted = decide(filters, packet, HOST, ESSENTIALS)
-        assert everything.lookup(packet, HOST).action is wanted.action
-        assert stored.lookup(packet, HOST) == everything.lookup(packet, HOST)
+        wanted = decide(filters, packet, host, ESSENTIALS)
+        verdict = everything.lookup(packet, HOST)
+        assert verdict.action is wanted.action
+        assert verdict.origin == (wanted.by.origin if wanted.by else None)
+        assert stored.lookup(packet, HOST) == verdict
         assert backend.judge(packet, HOST).action is wanted.action
 
 
@@ -93,5 +118,33 @@ def test_a_wrong_rank_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
         return (table.rank[0], *(-part for part in table.rank[1:]), repr(table))
 
     monkeypatch.setattr(TableId, "order_at", wrong)
+    with pytest.raises(AssertionError):
+        compare()
+
+
+@pytest.mark.parametrize("broken", ["rank", "place"])
+def test_a_wrong_rank_of_entries_is_seen(monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
+    """Entries of lists that rank by another length, or beside literal ones in another order."""
+
+    @seed(1434)
+    @settings(max_examples=1500, deadline=None, database=None, phases=[Phase.generate])
+    @given(in_force(listing=True), st.lists(packets(), min_size=12, max_size=20), lists())
+    def compare(filters: list[InForce], sent: list[Packet], known: dict[str, AddressList]) -> None:
+        all_agree(filters, sent, known)
+
+    prefixes = SHAPES[Kind.PREFIX]
+    width, place = prefixes.width, prefixes.place
+    if broken == "rank":
+        monkeypatch.setattr(
+            prefixes,
+            "width",
+            lambda shape, family: 0 if isinstance(shape, Listed) else width(shape, family),
+        )
+    else:
+        monkeypatch.setattr(
+            prefixes,
+            "place",
+            lambda shape: (-1, shape.name) if isinstance(shape, Listed) else place(shape),
+        )
     with pytest.raises(AssertionError):
         compare()

@@ -18,7 +18,8 @@ from ipsecd.backend.xdp.programs import Programs
 from ipsecd.compiler.classifier import HasTableId
 from ipsecd.compiler.merge import merged
 from ipsecd.compiler.policy import compile_filters
-from ipsecd.compiler.tables import TableId, rows_of
+from ipsecd.compiler.rows import rows_of
+from ipsecd.compiler.tables import TableId
 from ipsecd.compiler.volatile import Volatile
 from ipsecd.errors import LimitExceeded
 from ipsecd.model.addresses import Family, Keyword, Network

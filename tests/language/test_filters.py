@@ -63,6 +63,11 @@ GOLDEN = {
     "*=[2001:db8::1]:443:TCP": "*=[2001:db8::1]:443:TCP",
     "*=Www.Example.COM:80:TCP": "*=www.example.com:80:TCP",
     "*=cafe:*:99": "*=cafe:*:99",
+    " @drop = 0 ": "@drop=0",
+    "0=@drop": "0=@drop",
+    "@office+0:22:tcp": "@office+0:22:TCP",
+    "@A.b_c-9=@b": "@A.b_c-9=@b",
+    "@cafe=@cafe::99": "@cafe=@cafe::99",
 }
 
 
@@ -74,6 +79,11 @@ def test_text_is_printed_canonically(text: str, canonical: str) -> None:
 
 
 REFUSED = [
+    ("@=0", 0, "'@' cannot name a list", "write @NAME"),
+    ("@a b=0", 0, "'@a b' cannot name a list", "write @NAME"),
+    ("*=@-a", 2, "'@-a' cannot name a list", "write @NAME"),
+    ("*=@../a", 2, "'@../a' cannot name a list", "write @NAME"),
+    (f"*=@{'a' * 65}:80:TCP", 2, "cannot name a list", "at most 64"),
     ("", 0, "no '=' or '+'", "SOURCE=DESTINATION"),
     ("*:0", 3, "no '=' or '+'", "SOURCE=DESTINATION"),
     ("*=0=*", 3, "more than one '=' or '+'", "one filter"),

@@ -58,7 +58,9 @@ def test_a_known_connection_is_told_only_where_it_matters(
 ) -> None:
     """It is what the same packet meets if it is part of one, at both points of a forwarded one."""
     found = explain(filters, replace(packet, opening=True), HOST, EXEMPTIONS)
-    known = explain(filters, replace(packet, opening=False), HOST, EXEMPTIONS)
+    arrived = replace(packet.arrived, opening=False) if packet.arrived else None
+    of_connection = replace(packet, opening=False, arrived=arrived)
+    known = explain(filters, of_connection, HOST, EXEMPTIONS)
     assert known.known is None
     differs = [bare(one) for one in verdicts(found)] != [bare(one) for one in verdicts(known)]
     if not differs:

@@ -12,7 +12,7 @@ from ipsecd.backend.nftables.backend import NftablesBackend
 from ipsecd.backend.nftables.wire import Message
 from ipsecd.compiler.classifier import Classifier, pack
 from ipsecd.compiler.policy import compile_filters
-from ipsecd.compiler.tables import rows_of
+from ipsecd.compiler.rows import rows_of
 from ipsecd.compiler.volatile import Volatile
 from ipsecd.errors import BackendFailed
 from ipsecd.language.filters import parse_filter

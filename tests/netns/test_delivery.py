@@ -10,7 +10,7 @@ import pytest
 
 from ipsecd.backend.nftables.backend import NftablesBackend
 from ipsecd.compiler.policy import compile_filters
-from ipsecd.compiler.tables import rows_of
+from ipsecd.compiler.rows import rows_of
 from ipsecd.compiler.volatile import Volatile
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.exemptions import ESSENTIALS

@@ -15,7 +15,7 @@ from ipsecd.backend.nftables import surroundings
 from ipsecd.backend.nftables.backend import NftablesBackend
 from ipsecd.backend.xdp.backend import XdpBackend
 from ipsecd.compiler.policy import compile_filters
-from ipsecd.compiler.tables import rows_of
+from ipsecd.compiler.rows import rows_of
 from ipsecd.compiler.volatile import Volatile
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.values import Action, InForce, Origin

@@ -13,7 +13,7 @@ import pytest
 from ipsecd.backend.nftables.backend import NftablesBackend
 from ipsecd.backend.nftables.features import finds_addresses_in_vrf
 from ipsecd.compiler.policy import compile_filters
-from ipsecd.compiler.tables import rows_of
+from ipsecd.compiler.rows import rows_of
 from ipsecd.compiler.volatile import Volatile
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.exemptions import ESSENTIALS

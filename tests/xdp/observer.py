@@ -9,7 +9,7 @@ from math import inf
 from ipsecd.backend.xdp import libbpf
 from ipsecd.backend.xdp.programs import Programs
 from ipsecd.compiler.policy import compile_filters
-from ipsecd.compiler.tables import rows_of
+from ipsecd.compiler.rows import rows_of
 from ipsecd.compiler.volatile import Volatile
 from ipsecd.model.addresses import Family, Network
 from ipsecd.model.icmp import IcmpMessage

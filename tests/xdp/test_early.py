@@ -19,7 +19,7 @@ from ipsecd.backend.xdp.early import SPARE_LINES
 from ipsecd.backend.xdp.programs import SPARE_RULES
 from ipsecd.compiler.classifier import Classifier, pack
 from ipsecd.compiler.policy import compile_filters
-from ipsecd.compiler.tables import rows_of
+from ipsecd.compiler.rows import rows_of
 from ipsecd.compiler.volatile import Volatile
 from ipsecd.errors import BackendFailed, IpsecdError
 from ipsecd.language.filters import parse_filter

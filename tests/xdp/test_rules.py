@@ -15,7 +15,7 @@ from ipsecd.backend.xdp.counters import pinned_state
 from ipsecd.backend.xdp.programs import SPARE_RULES, Programs
 from ipsecd.compiler.classifier import Classifier, pack
 from ipsecd.compiler.policy import compile_filters
-from ipsecd.compiler.tables import rows_of
+from ipsecd.compiler.rows import rows_of
 from ipsecd.compiler.volatile import Volatile
 from ipsecd.errors import IpsecdError, LimitExceeded
 from ipsecd.language.filters import parse_filter

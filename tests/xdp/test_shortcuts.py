@@ -16,7 +16,7 @@ from ipsecd.backend.xdp.programs import Programs
 from ipsecd.backend.xdp.shortcuts import Shortcuts, shortcuts
 from ipsecd.compiler.classifier import Classifier
 from ipsecd.compiler.policy import compile_filters
-from ipsecd.compiler.tables import rows_of
+from ipsecd.compiler.rows import rows_of
 from ipsecd.compiler.volatile import Volatile
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.addresses import Family

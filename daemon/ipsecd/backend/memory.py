@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from time import monotonic
 
 from ipsecd.backend.base import Count, Line, Observation
@@ -86,6 +87,7 @@ class MemoryBackend:
         """The verdict of what is in force on `packet`, which is counted."""
         if self._classifier is None:
             return Classifier().lookup(packet, host)
+        host = replace(host, lists=self._classifier.lists)
         live = tuple(self._live.values())
         verdict = self._classifier.lookup(packet, host, live)
         if verdict.origin is DYNAMIC:

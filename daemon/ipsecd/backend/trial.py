@@ -95,7 +95,7 @@ def try_nftables(untried: str) -> Trial:
     """Make a table with every kind of set, unless `untried` says why that is not possible."""
     from ipsecd.backend.nftables.backend import NftablesBackend  # noqa: PLC0415 - not for xdp
     from ipsecd.compiler.policy import compile_filters  # noqa: PLC0415
-    from ipsecd.compiler.tables import rows_of  # noqa: PLC0415
+    from ipsecd.compiler.rows import rows_of  # noqa: PLC0415
     from ipsecd.compiler.volatile import Volatile  # noqa: PLC0415
 
     if untried:

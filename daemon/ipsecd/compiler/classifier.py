@@ -10,7 +10,7 @@ import hashlib
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import groupby
 from operator import attrgetter
@@ -19,6 +19,7 @@ from typing import Protocol, TypeVar
 from ipsecd.compiler.tables import TableId
 from ipsecd.model.addresses import Family
 from ipsecd.model.exemptions import exemption
+from ipsecd.model.lists import AddressList
 from ipsecd.model.packets import Host, Packet, Point
 from ipsecd.model.values import Action, Origin
 
@@ -111,12 +112,14 @@ class Classifier:
 
     ``tables`` are in descending rank. ``exemptions`` are names of what passes before any table
     is looked at. ``drop_unparsable`` says what becomes of packets whose headers cannot be read,
-    while anything is blocked.
+    while anything is blocked. ``lists`` are the lists that tables look into, also volatile ones, as
+    they are at the moment: of a policy that is kept on disk they are no part.
     """
 
     tables: tuple[Table, ...] = ()
     exemptions: tuple[str, ...] = ()
     drop_unparsable: bool = True
+    lists: Mapping[str, AddressList] = field(default_factory=dict)
 
     @cached_property
     def digest(self) -> str:
@@ -124,7 +127,22 @@ class Classifier:
         hasher = hashlib.sha256(repr((self.exemptions, self.drop_unparsable)).encode())
         for table in self.tables:
             hasher.update(table.digest.encode())
+        for name in sorted(self.lists):
+            hasher.update(f"@{name}:{self.lists[name].digest}".encode())
         return hasher.hexdigest()
+
+    def with_lists(
+        self, lists: Mapping[str, AddressList], volatile: Iterable[HasTableId] = ()
+    ) -> Classifier:
+        """This classifier with those of `lists` that it or `volatile` tables look into."""
+        names = {
+            listed.name for table in (*self.tables, *volatile) for _, listed in table.id.listed
+        }
+        used = {name: lists[name] for name in sorted(names & lists.keys())}
+        is_same = used.keys() == self.lists.keys() and all(
+            used[name] is entries for name, entries in self.lists.items()
+        )
+        return self if is_same else replace(self, lists=used)
 
     @cached_property
     def origins(self) -> frozenset[Origin]:
@@ -147,7 +165,11 @@ class Classifier:
     def lookup(
         self, packet: Packet, host: Host, volatile: Sequence[SearchableTable] = ()
     ) -> Verdict:
-        """What the tables, together with `volatile` ones, do with `packet` on `host`."""
+        """What the tables, together with `volatile` ones, do with `packet` on `host`.
+
+        They look into the classifier's lists, whatever lists the host has.
+        """
+        host = replace(host, lists=self.lists)
         if packet.interface_type is None:
             return PASS
         if not packet.parsed:

@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from ipsecd.compiler.classifier import Classifier, Table, pack
-from ipsecd.compiler.tables import Row, TableId
+from ipsecd.compiler.rows import Row
+from ipsecd.compiler.tables import TableId
 from ipsecd.model.precedence import credited
 from ipsecd.model.values import Action, Origin
 
@@ -54,6 +55,7 @@ def merged(policy: Classifier, selected: Classifier) -> Classifier:
     for table in selected.tables:
         of_policy = tables.get(table.id)
         result: Table | None = table
+        # Tables that look into lists are in the second only.
         if table.id.is_of_hosts:
             result = _ahead_of(of_policy, table)
         elif of_policy:

@@ -1,8 +1,8 @@
 """Owns how tables look at fields: what each shape asks of a packet, puts into keys and stores.
 
-A shape is how one table looks at one field. For a PREFIX it is a prefix length, for a NUMBER
-whether the number is given, for a RANGE a ``Span`` and for a WORD the word. This module must not
-know which fields there are.
+A shape is how one table looks at one field. For a PREFIX it is a prefix length, which may be that
+of entries of a list (``Listed``), for a NUMBER whether the number is given, for a RANGE a ``Span``
+and for a WORD the word. This module must not know which fields there are.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from ipsecd.errors import InvalidInput
-from ipsecd.model.addresses import Family
-from ipsecd.model.fields import ME, Field, Kind
+from ipsecd.model.addresses import Family, check_list_name
+from ipsecd.model.fields import ME, Field, Kind, Listed, Prefix
+from ipsecd.model.lists import Form
 from ipsecd.model.packets import Host, Packet
 from ipsecd.model.precedence import ANY_PORT_WIDTH
 from ipsecd.model.values import MAX_PORT
@@ -59,6 +60,10 @@ class Shapes(ABC):
         """Whether a table of this shape looks at the field."""
         return bool(shape != self.any)
 
+    def place(self, shape: Any) -> Any:
+        """What tables of one rank are sorted by, as in ``precedence.place``."""
+        return shape
+
     @abstractmethod
     def in_key(self, shape: Any) -> bool:
         """Whether the keys of a table of this shape hold the field."""
@@ -93,11 +98,15 @@ class Shapes(ABC):
 class _Prefixes(Shapes):
     any = 0
 
+    def place(self, shape: Any) -> Any:
+        return (shape.length, shape.name) if isinstance(shape, Listed) else (shape, "")
+
     def in_key(self, shape: Any) -> bool:
-        return bool(shape > 0)
+        # The entries of a list are kept once, however many tables look into it.
+        return not isinstance(shape, Listed) and bool(shape > 0)
 
     def width(self, shape: Any, family: Family) -> int:
-        return family.bits if shape == ME else int(shape)
+        return family.bits if shape == ME else length_of(shape)
 
     def shaped(self, wanted: Any) -> tuple[Any, int]:
         length, address = wanted
@@ -107,7 +116,12 @@ class _Prefixes(Shapes):
         assert field.mine is not None
         if shape == ME and not field.mine(host, packet):
             return None
-        return int(field.seen(packet))
+        value = int(field.seen(packet))
+        if isinstance(shape, Listed):
+            entries = host.lists.get(shape.name)
+            form = Form(packet.family, shape.length)
+            return value if entries and entries.holds(form, value) else None
+        return value
 
     def encoder(self, shape: Any, family: Family) -> Encode:
         size, dropped = family.bits // 8, family.bits - int(shape)
@@ -115,11 +129,17 @@ class _Prefixes(Shapes):
 
     def mask(self, shape: Any, field: Field, family: Family) -> bytes:
         bits = family.bits
-        mask = (1 << bits) - (1 << (bits - max(int(shape), 0)))
+        mask = (1 << bits) - (1 << (bits - max(length_of(shape), 0)))
         return mask.to_bytes(field.bytes_in(family), "big")
 
     def read(self, stored: Any, field: Field, family: Family) -> Any:
         del field
+        if isinstance(stored, list):
+            name, length = stored
+            if not isinstance(name, str):
+                raise InvalidInput(f"the compiled policy has {name!r:.40} for a text")
+            check_list_name(name)
+            return Listed(name, whole(length, 0, family.bits))
         return whole(stored, ME, family.bits)
 
 
@@ -230,6 +250,11 @@ SHAPES: dict[Kind, Shapes] = {
 @lru_cache(maxsize=4096)
 def _span(first: int, last: int) -> Span:
     return Span("range", first, last)
+
+
+def length_of(shape: Prefix) -> int:
+    """The prefix length that a table asks for, which may be ``ME``."""
+    return shape.length if isinstance(shape, Listed) else shape
 
 
 def whole(stored: Any, least: int, most: int) -> int:

@@ -1,5 +1,6 @@
 """Owns the form in which a classifier is kept on disk: one JSON line, then the packed entries.
 
+Lists are not kept with it: they are files of their own, and change by themselves.
 Not pickle: the file is read by a root process, and reading data must not run code.
 """
 
@@ -27,7 +28,7 @@ _HEADER_KEYS = frozenset({"format", "exemptions", "drop_unparsable", "tables"})
 
 
 def to_stored(classifier: Classifier) -> bytes:
-    """The classifier as bytes; ``from_stored`` gives an equal one back."""
+    """The classifier as bytes; ``from_stored`` gives an equal one back, without its lists."""
     header = {
         "format": FORMAT,
         "exemptions": classifier.exemptions,

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import NamedTuple
 
-from ipsecd.compiler.tables import Row, TableId
+from ipsecd.compiler.rows import Row
+from ipsecd.compiler.tables import TableId
 from ipsecd.model.persistent import PersistentMap
 from ipsecd.model.precedence import credited
 from ipsecd.model.values import Origin, Store

@@ -1,6 +1,7 @@
 """Owns telling which filters in force match nothing at the moment, and why.
 
-Such a filter is no mistake: the container or service may be started later, and is covered then.
+Such a filter is no mistake: the container or service may be started later, or the list be made,
+and is covered then.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from ipsecd.backend.nftables import cgroups
 from ipsecd.host.container_engines import ABSENT, CONNECTED, UNUSED
 from ipsecd.language.addresses import format_address
 from ipsecd.language.filters import format_filter
-from ipsecd.model.addresses import Process, Selector, SelectorKind
+from ipsecd.model.addresses import ListName, Process, Selector, SelectorKind
 from ipsecd.model.inventory import Inventory, has_selectors
 from ipsecd.model.values import Filter
 
@@ -31,7 +32,7 @@ def absences(engine: Engine, filters: Iterable[Filter]) -> list[str]:
 
 
 def filters_by_name(engine: Engine) -> tuple[Filter, ...]:
-    """All filters in force that name containers or local processes."""
+    """All filters in force that name containers, lists or local processes."""
     return (*engine.policy_filters_by_name(), *engine.dynamic_filters_by_name())
 
 
@@ -44,6 +45,8 @@ def _absences_in(engine: Engine, rule_filter: Filter) -> Iterator[str]:
             why = _why_no_address(engine, address)
         elif isinstance(address, Process) and cgroups.find(str(address)) is None:
             why = _why_no_group(address)
+        elif isinstance(address, ListName) and address.name not in engine.lists:
+            why = "there is no such list"
         if why:
             all_names_stand_for_something = False
             yield f"{format_address(address)} matches nothing at the moment: {why}"

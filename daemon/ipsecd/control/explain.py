@@ -42,9 +42,10 @@ def _list_filters(engine: Engine, _: Request) -> dict[str, Any]:
 def _explain(engine: Engine, request: Request) -> dict[str, Any]:
     require_known_state(engine)
     host_state = read_host()
+    host = replace(host_state.host, lists=engine.lists)
     filters = engine.in_force()
     described = parse_packet(request["packet"])
-    packet = to_packet(described, host_state.host, host_state.types, engine.inventory.addresses)
+    packet = to_packet(described, host, host_state.types, engine.inventory.addresses)
     if described.sender:
         sources = {in_force.filter.source.address for in_force in filters}
         senders = {
@@ -57,7 +58,7 @@ def _explain(engine: Engine, request: Request) -> dict[str, Any]:
     explanation = explain(
         filters,
         packet,
-        host_state.host,
+        host,
         exemptions,
         any_source_port=described.any_source_port,
     )

@@ -13,11 +13,13 @@ from ipsecd import __version__
 from ipsecd.compiler.classifier import Classifier
 from ipsecd.compiler.merge import merged
 from ipsecd.compiler.policy import compile_filters
-from ipsecd.compiler.tables import Row, rows_of
+from ipsecd.compiler.rows import Row, rows_of
 from ipsecd.config import Config, Unparsable
 from ipsecd.garbage import collection_paused
 from ipsecd.model.addresses import Network
-from ipsecd.model.inventory import Inventory, has_selectors, resolved
+from ipsecd.model.inventory import Inventory, resolved
+from ipsecd.model.list_names import changes_by_itself, with_lengths
+from ipsecd.model.lists import AddressList
 from ipsecd.model.values import Action, Endpoint, Filter, InForce, Origin, Policy, Store, filters_of
 from ipsecd.progress import Phase, Progress, Tell, silent
 from ipsecd.sources.dynamic import DynamicRule
@@ -27,6 +29,7 @@ from ipsecd.sources.names_file import names_to_json
 from ipsecd.sources.reading import StoredPolicy
 
 Names = Mapping[str, tuple[Network, ...]]
+ListsByName = Mapping[str, AddressList]
 TOLD_EVERY = 1000
 """Progress is told each time that so many filters are compiled, which takes milliseconds."""
 
@@ -65,13 +68,13 @@ class Compiling:
             if previous.policy is resolved_policy:
                 return previous
             return replace(previous, policy=resolved_policy, document=document)
-        # Filters that select containers are left out: this outcome is kept on disk, and addresses
-        # of containers are never enforced from there.
+        # Filters that name containers or lists are left out: this outcome is kept on disk, and what
+        # these stand for is never enforced from there.
         with collection_paused():
             filters = [
                 rule_filter
                 for rule_filter in (filters_of(resolved_policy, store) if resolved_policy else ())
-                if not has_selectors(rule_filter.filter)
+                if not changes_by_itself(rule_filter.filter)
             ]
             classifier = compile_filters(
                 _counted(filters, tell), self._exemptions, drop_unparsable=self._drop_unparsable
@@ -98,18 +101,21 @@ def _counted(filters: Sequence[InForce], tell: Tell) -> Iterator[InForce]:
     tell(Progress(Phase.COMPILING, len(filters), len(filters)))
 
 
-def classifier_with_containers(compiled: CompiledPolicy, inventory: Inventory) -> Classifier:
-    """The classifier of a policy, with entries for what its selectors stand for now."""
+def classifier_by_names(
+    compiled: CompiledPolicy, inventory: Inventory, lists: ListsByName
+) -> Classifier:
+    """The classifier of a policy, with entries for what its selectors and lists stand for now."""
     if not compiled.policy:
         return compiled.classifier
     by_name = Policy(compiled.policy.name, compiled.policy.facts.by_name)
     filters = filters_of(by_name, compiled.store)
-    selecting = [rule_filter for rule_filter in filters if has_selectors(rule_filter.filter)]
-    if not selecting:
+    changing = [rule_filter for rule_filter in filters if changes_by_itself(rule_filter.filter)]
+    if not changing:
         return compiled.classifier
-    return merged(compiled.classifier, compile_filters(resolved(selecting, inventory)))
+    of_now = compile_filters(resolved(changing, inventory), lists=lists)
+    return merged(compiled.classifier, of_now).with_lists(lists)
 
 
-def rows_for(rule: DynamicRule, inventory: Inventory) -> tuple[Row, ...]:
+def rows_for(rule: DynamicRule, inventory: Inventory, lists: ListsByName) -> tuple[Row, ...]:
     """The entries of a dynamic rule."""
-    return tuple(rows_of(resolved(rule.in_force, inventory)))
+    return tuple(rows_of(with_lengths(resolved(rule.in_force, inventory), lists)))

@@ -11,14 +11,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from math import inf
 
-from ipsecd.compiler.tables import Row
-from ipsecd.engine.compiling import classifier_with_containers, rows_for
+from ipsecd.engine.compiling import classifier_by_names
 from ipsecd.engine.enforcement import Enforcement
+from ipsecd.engine.lists import with_entries_of_now
 from ipsecd.engine.state import Announcement, ContainerNews, State
 from ipsecd.engine.view import policy_filters_by_name
 from ipsecd.model.addresses import Network
 from ipsecd.model.inventory import Inventory, has_selectors, merged
-from ipsecd.model.values import Origin
 from ipsecd.sources.kept import KeptFiles
 
 ASKED_S = 60.0
@@ -114,17 +113,9 @@ class Containers:
 
     def _enforce(self, new: State) -> None:
         """Put in force what selectors stand for now, as one change in the kernel."""
-        classifier = classifier_with_containers(new.compiled, new.inventory)
-        removed: list[Origin] = []
-        added: list[tuple[Row, float]] = []
-        for rule in new.dynamic.selecting.values():
-            rows = rows_for(rule, new.inventory)
-            if {(row.table, row.key) for row in rows} != set(new.volatile.rows(rule.origin)):
-                removed.append(rule.origin)
-                added += [(row, rule.deadline) for row in rows]
-        volatile, delta = new.volatile.changed(removed, added)
-        new = replace(new, classifier=classifier, volatile=volatile)
-        self.enforcement.put_in_force(new, delta)
+        classifier = classifier_by_names(new.compiled, new.inventory, new.lists)
+        new, delta = with_entries_of_now(new, new.dynamic.selecting.values())
+        self.enforcement.put_in_force(replace(new, classifier=classifier), delta)
 
 
 def _still_counting(

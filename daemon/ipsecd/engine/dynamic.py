@@ -20,8 +20,10 @@ from ipsecd.engine.quarantines import change_dynamic_rules, is_of_quarantine
 from ipsecd.engine.state import State
 from ipsecd.errors import InvalidInput, IpsecdError, Refused
 from ipsecd.log import record
-from ipsecd.model.inventory import has_selectors
+from ipsecd.model.addresses import Process
+from ipsecd.model.list_names import changes_by_itself
 from ipsecd.model.quarantine import Quarantine
+from ipsecd.model.values import Endpoint, Filter, InForce
 from ipsecd.quoting import quote
 from ipsecd.sources.dynamic import DynamicRule
 from ipsecd.sources.dynamic_file import DynamicFile
@@ -42,10 +44,10 @@ class DynamicRuleChanges:
         saved = self.file.load(self.clock())
         usable = []
         for rule in saved.rules:
-            rows = rows_for(rule, state.inventory)
+            rows = rows_for(rule, state.inventory, state.lists)
             try:
-                if any(row.table.process for row in rows):
-                    self.enforcement.backend.check(compile_filters(rule.in_force))
+                if senders := _senders(rule):
+                    self.enforcement.backend.check(compile_filters(senders))
             except IpsecdError as error:
                 record(logging.ERROR, "dynamic-rule-lost", rule=rule.name, reason=error.message)
                 self.file.removed([rule.name])
@@ -69,10 +71,10 @@ class DynamicRuleChanges:
             raise Refused(
                 f"{quote(rule.name)} is the name of a rule of a quarantine", "choose another name"
             )
-        rows = rows_for(rule, now.inventory)
-        if any(row.table.process for row in rows):
-            self.enforcement.check(compile_filters(rule.in_force))
-        if not rows and not any(map(has_selectors, rule.filters)):
+        rows = rows_for(rule, now.inventory, now.lists)
+        if senders := _senders(rule):
+            self.enforcement.check(compile_filters(senders))
+        if not rows and not any(map(changes_by_itself, rule.filters)):
             raise InvalidInput(
                 "the filters match nothing: traffic from this host to itself is not filtered",
                 "one of the two addresses must be another's",
@@ -182,6 +184,18 @@ class DynamicRuleChanges:
         new, delta = change_dynamic_rules(self.enforcement.state, rules)
         self._put_in_force(new, delta)
         self.file.removed(rule.name for rule in rules)
+
+
+def _senders(rule: DynamicRule) -> list[InForce]:
+    """Filters for all that the local processes send which a rule names.
+
+    Whether a kernel can tell these does not depend on what else the rule names, or stands for now.
+    """
+    return [
+        replace(in_force, filter=Filter(Endpoint(in_force.filter.source.address), Endpoint()))
+        for in_force in rule.in_force
+        if isinstance(in_force.filter.source.address, Process)
+    ]
 
 
 def _by_name(rules: Iterable[DynamicRule]) -> list[DynamicRule]:

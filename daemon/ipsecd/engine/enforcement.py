@@ -22,7 +22,7 @@ from ipsecd.backend.choice import exchange_backend, withdraw_left_programs
 from ipsecd.compiler.classifier import Classifier
 from ipsecd.compiler.volatile import NO_CHANGE, Delta, Volatile
 from ipsecd.engine.attempt import Attempt
-from ipsecd.engine.compiling import classifier_with_containers
+from ipsecd.engine.compiling import classifier_by_names
 from ipsecd.engine.quarantines import change_dynamic_rules
 from ipsecd.engine.state import Condition, PendingPolicy, State
 from ipsecd.errors import IpsecdError, Refused
@@ -104,7 +104,7 @@ class Enforcement:
 
         If that fails too, the state is `fallback`, and `state` is tried again later.
         """
-        wanted = replace(state, condition=Condition.ENFORCING, pending=None)
+        wanted = replace(state, condition=Condition.ENFORCING, pending=None).with_used_lists()
         try:
             self._apply(wanted.classifier, wanted.volatile)
         except IpsecdError as error:
@@ -201,6 +201,7 @@ class Enforcement:
         if new.quarantines and new.compiled is not old.compiled:
             new, _ = change_dynamic_rules(new, permits_changed=True)
             delta = old.volatile.difference(new.volatile)
+        new = new.with_used_lists()
         if new.enforcing and (
             not old.enforcing
             or new.compiled.key != old.compiled.key
@@ -271,6 +272,9 @@ class Enforcement:
             self._change(Delta(removed=removed), new.volatile)
 
     def _apply(self, classifier: Classifier, volatile: Volatile) -> None:
+        # What a policy is by itself was checked when it was compiled; what its names stand for was
+        # not known then.
+        self.backend.check(classifier)
         self.backend.apply(classifier, volatile)
         self._volatile_in_kernel = volatile
 
@@ -333,7 +337,7 @@ class Enforcement:
         if pending is None or self._clock() < self._retry_at:
             return False
         self._retry_at = self._clock() + RETRY_S
-        classifier = classifier_with_containers(pending.compiled, state.inventory)
+        classifier = classifier_by_names(pending.compiled, state.inventory, state.lists)
         new = replace(
             state.with_policy(pending.source, pending.compiled, classifier),
             failures=pending.failures,

@@ -20,10 +20,11 @@ from typing import TypeVar
 from ipsecd.backend.base import Backend, Line, Observation
 from ipsecd.config import Config, Directories, OnStop
 from ipsecd.engine.backends import Backends
-from ipsecd.engine.compiling import Compiling, Names
+from ipsecd.engine.compiling import Compiling, ListsByName, Names
 from ipsecd.engine.containers import Containers
 from ipsecd.engine.dynamic import DynamicRuleChanges
 from ipsecd.engine.enforcement import Enforcement
+from ipsecd.engine.lists import ListChanges, Lists
 from ipsecd.engine.lookups import Lookups
 from ipsecd.engine.policies import Policies
 from ipsecd.engine.sources import Domain, Source, warnings_of_domain
@@ -37,7 +38,6 @@ from ipsecd.model.inventory import Inventory
 from ipsecd.model.quarantine import Quarantine
 from ipsecd.model.values import Policy
 from ipsecd.progress import Tell, silent
-from ipsecd.quoting import quote
 from ipsecd.sources.domain import Taken
 from ipsecd.sources.dynamic import DynamicRule
 from ipsecd.sources.files import Disk
@@ -62,6 +62,7 @@ class Engine(View):
         keep_owner: Callable[[int], None] = lambda _: None,
         earlier_sources: Sequence[Source] | None = None,
         owner: socket.socket | None = None,
+        read_lists: Callable[[], ListsByName] | None = None,
     ) -> None:
         """`backend` is called when enforcement starts, in the place of what `config` names.
 
@@ -69,7 +70,7 @@ class Engine(View):
         another backend, or raises. `keep_owner` is called with a descriptor: while it is open,
         nobody else can change what is enforced; `owner` is what an earlier process kept so. `clock`
         is monotonic, in seconds. A policy of the `earlier_sources` replaces that of the static
-        store; None: of the domain, if there is one.
+        store; None: of the domain, if there is one. `read_lists` is called at every start.
         """
         if earlier_sources is None:
             earlier_sources = (Domain(),) if config.domain else ()
@@ -94,9 +95,10 @@ class Engine(View):
         self._dynamic = DynamicRuleChanges(
             self._enforcement, self._kept_files.dynamic, config.limits.dynamic_rules, clock
         )
-        self._starting = Starting(config, *parts, self._dynamic.taken_over)
+        self._starting = Starting(config, *parts, self._dynamic.taken_over, read_lists)
         self._policies = Policies(*parts)
         self._containers = Containers(self._enforcement, self._kept_files, clock)
+        self._lists = Lists(self._enforcement)
 
     # -- life ------------------------------------------------------------------------------------
 
@@ -192,16 +194,8 @@ class Engine(View):
     @property
     def warnings(self) -> tuple[str, ...]:
         """What is wrong with files although all that should be in force is."""
-        reported = "\n".join(self.failures)
-        broken = [text for text in map(str, self.file_errors) if text not in reported]
-        unresolved = [
-            f"DNS name {quote(name)} could not be looked up: it has the addresses that it had\n"
-            "  hint: the log says why; then run: ipsecctl reload --resolve"
-            for name in sorted(self.state.unresolved)
-        ]
         return (
-            *dict.fromkeys(broken),
-            *unresolved,
+            *self.warnings_of_files(),
             *warnings_of_domain(self.config.domain, self.domain, time.time()),
             *self._kept_files.warnings,
         )
@@ -317,6 +311,16 @@ class Engine(View):
     def now(self) -> float:
         """The time on the clock of deadlines, in seconds."""
         return self._clock()
+
+    # -- lists of addresses ----------------------------------------------------------------------
+
+    def change_lists(self, changes: ListChanges, tell: Tell = silent) -> None:
+        """Put lists in force as one change: those with new entries, and None for deleted ones.
+
+        What takes long is done beforehand, so it is called in the line of changes, as ``change``
+        is. Raises ``IpsecdError``, and then nothing has changed. It writes nothing to disk.
+        """
+        self._lists.change(changes, tell)
 
     # -- containers ------------------------------------------------------------------------------
 

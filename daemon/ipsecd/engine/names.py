@@ -63,7 +63,7 @@ def with_new_addresses(state: State, names: Names, looked_up: float) -> StateCha
     )
     new, delta = change_dynamic_rules(
         replace(state, quarantines=quarantines),
-        added=[(rule, rows_for(rule, state.inventory)) for rule in rules],
+        added=[(rule, rows_for(rule, state.inventory, state.lists)) for rule in rules],
         permits_changed=quarantines != state.quarantines,
     )
     return new, delta, rules

@@ -16,7 +16,7 @@ from functools import partial
 
 from ipsecd.compiler.volatile import NO_CHANGE
 from ipsecd.engine.attempt import Attempt
-from ipsecd.engine.compiling import Compiling, Names, classifier_with_containers
+from ipsecd.engine.compiling import Compiling, Names, classifier_by_names
 from ipsecd.engine.enforcement import Enforcement
 from ipsecd.engine.expectations import (
     expectations_must_be_met,
@@ -255,20 +255,22 @@ class Policies:
         Returns a function that makes the state to switch to. `next_state` makes all of it but the
         policy.
         """
-        inventory = self.enforcement.state.inventory
-        classifier = classifier_with_containers(choice.compiled, inventory)
+        before = self.enforcement.state
+        classifier = classifier_by_names(choice.compiled, before.inventory, before.lists)
 
         def make_state() -> StateChange:
             # Dynamic rules and containers may have changed since the choice was made.
             now = self.enforcement.state
             current = classifier
-            if now.inventory is not inventory:
-                current = classifier_with_containers(choice.compiled, now.inventory)
+            if now.inventory is not before.inventory or now.lists is not before.lists:
+                current = classifier_by_names(choice.compiled, now.inventory, now.lists)
             new, delta, rules = next_state(now)
             return new.with_policy(choice.source, choice.compiled, current), delta, rules
 
         attempt.step(
-            lambda: self.enforcement.prepare(classifier, tell),
+            lambda: self.enforcement.prepare(
+                classifier.with_lists(before.lists, before.volatile.tables), tell
+            ),
             lambda _: self.enforcement.discard(),
         )
         return make_state

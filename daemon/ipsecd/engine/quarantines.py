@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
 
-from ipsecd.compiler.tables import Row
+from ipsecd.compiler.rows import Row
 from ipsecd.compiler.volatile import Delta
 from ipsecd.engine.compiling import rows_for
 from ipsecd.engine.state import State
@@ -59,7 +59,7 @@ def change_dynamic_rules(
                     dynamic = dynamic.without(name)
                 if new_rule:
                     dynamic = dynamic.with_rule(new_rule)
-                    rows = rows_for(new_rule, state.inventory)
+                    rows = rows_for(new_rule, state.inventory, state.lists)
                     added_rows += [(row, new_rule.deadline) for row in rows]
     origins = [rule.origin for rule in removed_by_name.values()]
     volatile, delta = state.volatile.changed(origins, added_rows)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from ipsecd.config import Boot, Config
-from ipsecd.engine.compiling import Compiling, classifier_with_containers
+from ipsecd.engine.compiling import Compiling, ListsByName, classifier_by_names
 from ipsecd.engine.enforcement import Enforcement
 from ipsecd.engine.expectations import judged
 from ipsecd.engine.quarantines import change_dynamic_rules
@@ -54,6 +54,8 @@ class Starting:
     """The sources that come before the static store."""
     take_over: Callable[[State], State]
     """Adds to a state the dynamic rules that an earlier process left."""
+    read_lists: Callable[[], ListsByName] | None = None
+    """Reads the lists of addresses; without it they stay as they are."""
 
     def start(self) -> None:
         """Enforce by the first source that has a policy; raises ``BackendFailed``."""
@@ -95,7 +97,7 @@ class Starting:
         return problems
 
     def _load_what_was_left(self) -> None:
-        """Load the containers and dynamic rules of the earlier process for the first state.
+        """Load lists, containers and dynamic rules of the earlier process for the first state.
 
         The kernel holds the rules still, so nothing that they block passes meanwhile.
         """
@@ -104,8 +106,20 @@ class Starting:
         if not news.inventories:
             news = ContainerNews(self.kept_files.inventories())
         inventory = merged(news.with_announced().values())
-        state = replace(now, container_news=news, inventory=inventory)
+        state = replace(
+            now, container_news=news, inventory=inventory, lists=self._lists_or(now.lists)
+        )
         self.enforcement.record_state(self.take_over(state) if now.stopped else state)
+
+    def _lists_or(self, present: ListsByName) -> ListsByName:
+        """The lists that are kept, or those of now if they cannot be read: the rest must start."""
+        if self.read_lists is None:
+            return present
+        try:
+            return self.read_lists()
+        except IpsecdError as error:
+            record(logging.ERROR, "lists-failed", reason=error.message)
+            return present
 
     def _start(
         self,
@@ -200,7 +214,7 @@ class Starting:
 
     def _with_choice(self, state: State, choice: Choice | None) -> State:
         choice = choice or Choice(SourceName.NOTHING, self.compiling.compile(None, {}))
-        classifier = classifier_with_containers(choice.compiled, state.inventory)
+        classifier = classifier_by_names(choice.compiled, state.inventory, state.lists)
         state = state.with_policy(choice.source, choice.compiled, classifier)
         return change_dynamic_rules(state, permits_changed=True)[0]
 

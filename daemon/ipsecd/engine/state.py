@@ -16,6 +16,7 @@ from ipsecd.engine.sources import SourceName
 from ipsecd.errors import Refused
 from ipsecd.model.addresses import Network
 from ipsecd.model.inventory import Inventory
+from ipsecd.model.lists import AddressList
 from ipsecd.model.quarantine import Quarantine
 from ipsecd.sources.domain import Taken
 from ipsecd.sources.dynamic import DynamicRules
@@ -102,12 +103,13 @@ class State:
     """All that is in force, and what it was made from.
 
     ``compiled`` is the policy in force; ``classifier`` is its classifier with the addresses that
-    containers have. ``dynamic`` has all dynamic rules, also those of ``quarantines``, which are by
-    name; ``taken_over`` is how many of both an earlier process left. ``names`` are the addresses of
-    DNS names; ``looked_up`` is when this process looked each name up, in seconds since the epoch;
-    ``unresolved`` are the names without an answer when that was last tried. ``loaded`` is what the
-    static store holds; ``refused`` is what a reload has read since and could not put in force.
-    ``domain`` is what was taken from the domain last, None if that is not known.
+    containers have, and with those of the ``lists`` that it or dynamic rules name. ``dynamic`` has
+    all dynamic rules, also those of ``quarantines``, which are by name; ``taken_over`` is how many
+    of both an earlier process left. ``names`` are the addresses of DNS names; ``looked_up`` is when
+    this process looked each name up, in seconds since the epoch; ``unresolved`` are the names
+    without an answer when that was last tried. ``loaded`` is what the static store holds;
+    ``refused`` is what a reload has read since and could not put in force. ``domain`` is what was
+    taken from the domain last, None if that is not known.
     """
 
     condition: Condition = Condition.STOPPED
@@ -120,6 +122,7 @@ class State:
     volatile: Volatile = field(default_factory=Volatile)
     container_news: ContainerNews = field(default_factory=ContainerNews)
     inventory: Inventory = field(default_factory=Inventory)
+    lists: Mapping[str, AddressList] = field(default_factory=dict)
     names: Mapping[str, tuple[Network, ...]] = field(default_factory=dict)
     looked_up: Mapping[str, float] = field(default_factory=dict)
     unresolved: frozenset[str] = frozenset()
@@ -156,6 +159,14 @@ class State:
             classifier=classifier,
             pending=None,
         )
+
+    def with_used_lists(self) -> State:
+        """This state, whose classifier has the lists that it and dynamic rules name, as they are.
+
+        A list that nothing names is not given to the kernel.
+        """
+        classifier = self.classifier.with_lists(self.lists, self.volatile.tables)
+        return self if classifier is self.classifier else replace(self, classifier=classifier)
 
     def must_run(self) -> None:
         """Raise ``Refused`` unless this state is in force."""

@@ -6,12 +6,13 @@ from dataclasses import replace
 
 from ipsecd.compiler.classifier import Classifier
 from ipsecd.compiler.volatile import Volatile
-from ipsecd.engine.compiling import Names
+from ipsecd.engine.compiling import ListsByName, Names
 from ipsecd.engine.sources import SourceName
 from ipsecd.engine.state import State
 from ipsecd.errors import IpsecdError, NotFound
 from ipsecd.model.addresses import Process
 from ipsecd.model.inventory import Inventory, has_selectors
+from ipsecd.model.list_names import changes_by_itself
 from ipsecd.model.values import Action, Filter, InForce, Origin, Policy, Store, filters_of
 from ipsecd.quoting import quote
 from ipsecd.sources.domain import Taken
@@ -50,14 +51,14 @@ def rules_in_force(state: State) -> dict[Origin, Action]:
 
 
 def policy_filters_by_name(state: State) -> tuple[Filter, ...]:
-    """The filters of the policy in force that name containers or local processes."""
+    """The filters of the policy in force that name containers, lists or local processes."""
     rules = state.compiled.policy.facts.by_name if state.compiled.policy else ()
     return tuple(rule_filter for rule in rules for rule_filter in rule.filters)
 
 
 def dynamic_filters_by_name(state: State) -> tuple[Filter, ...]:
-    """The filters of dynamic rules that name containers or local processes."""
-    rules = dict(state.dynamic.selecting)
+    """The filters of dynamic rules that name containers, lists or local processes."""
+    rules = {**state.dynamic.selecting, **state.dynamic.listing}
     if any(table.id.process for table in state.volatile.tables):
         rules |= {rule.name: rule for rule in state.dynamic}
     return tuple(
@@ -69,7 +70,7 @@ def dynamic_filters_by_name(state: State) -> tuple[Filter, ...]:
 
 
 def _goes_by_name(rule_filter: Filter) -> bool:
-    return has_selectors(rule_filter) or isinstance(rule_filter.source.address, Process)
+    return changes_by_itself(rule_filter) or isinstance(rule_filter.source.address, Process)
 
 
 class View:
@@ -172,6 +173,17 @@ class View:
             )
         return self.loaded.policies[name].policy
 
+    def warnings_of_files(self) -> tuple[str, ...]:
+        """What is wrong with files and DNS names although all that should be in force is."""
+        reported = "\n".join(self.failures)
+        broken = [text for text in map(str, self.file_errors) if text not in reported]
+        unresolved = [
+            f"DNS name {quote(name)} could not be looked up: it has the addresses that it had\n"
+            "  hint: the log says why; then run: ipsecctl reload --resolve"
+            for name in sorted(self.state.unresolved)
+        ]
+        return (*dict.fromkeys(broken), *unresolved)
+
     @property
     def dynamic(self) -> DynamicRules:
         """The dynamic rules."""
@@ -192,10 +204,15 @@ class View:
         """The containers that are known, with what was announced."""
         return self.state.inventory
 
+    @property
+    def lists(self) -> ListsByName:
+        """The lists of addresses, by name, also those that no filter names."""
+        return self.state.lists
+
     def policy_filters_by_name(self) -> tuple[Filter, ...]:
-        """The filters of the policy in force that name containers or local processes."""
+        """The filters of the policy in force that name containers, lists or local processes."""
         return policy_filters_by_name(self.state)
 
     def dynamic_filters_by_name(self) -> tuple[Filter, ...]:
-        """The filters of dynamic rules that name containers or local processes."""
+        """The filters of dynamic rules that name containers, lists or local processes."""
         return dynamic_filters_by_name(self.state)

@@ -18,6 +18,7 @@ from ipsecd.model.addresses import (
     Family,
     HostName,
     Keyword,
+    ListName,
     Network,
     Process,
     Selector,
@@ -27,8 +28,8 @@ from ipsecd.quoting import quote
 
 MAX_DNS_LABEL = 63
 ADDRESS_FORMS = (
-    "write 0 (this host), *, 192.168.1.5, 10.1.0.0/16, [2001:db8::1] or a DNS name of letters, "
-    "digits, hyphens and dots"
+    "write 0 (this host), *, 192.168.1.5, 10.1.0.0/16, [2001:db8::1], @LIST, or a DNS name of "
+    "letters, digits, hyphens and dots"
 )
 _MAPPED = 0xFFFF  # ::ffff:0:0/96, RFC 4291, section 2.5.5.2
 _OCTET = "(25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
@@ -44,7 +45,7 @@ _WORDS = {"me": "0", "my": "0", "self": "0", "localhost": "0", "any": "*", "all"
 
 
 def parse_address(text: str) -> Address:
-    """The address that `text` names: ``0``, ``*``, a host, a network, a DNS name or a container.
+    """The address that `text` names: ``0``, ``*``, a host, a network, a name, or ``@`` a list.
 
     IPv6 is in brackets, with its prefix length inside or after them. Host bits beyond the mask are
     refused in IPv4. In IPv6 ``[2001:db8::1]/64`` stands for the network of that address, since
@@ -61,6 +62,8 @@ def parse_address(text: str) -> Address:
         return Keyword.ANY
     if text.startswith("["):
         return _parse_bracketed(text)
+    if text.startswith("@"):
+        return ListName(text[1:])
     host, slash, mask = text.partition("/")
     value = ipv4_value(host)
     if value is not None:
@@ -83,7 +86,7 @@ def format_address(address: Address) -> str:
         return _TEXT_OF[address]
     if isinstance(address, HostName):
         return address.name
-    if isinstance(address, Process):
+    if isinstance(address, Process | ListName):
         return str(address)
     network = f"@{address.network}" if address.network else ""
     return f"{address.kind.value}:{address.name}{network}"

@@ -217,7 +217,7 @@ def join_arguments(arguments: Sequence[str]) -> list[str]:
         else:
             joined.append(argument)
     for text in joined:
-        if len(text) == 1 or not set(text) & set("=+:./"):
+        if len(text) == 1 or not set(text) & set("=+:./@"):
             raise InvalidInput(
                 f"{quote(text)} is not a filter; the shell may have made a file name of it",
                 "quote filters in brackets: '[*=0:80:TCP]'",

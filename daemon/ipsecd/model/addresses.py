@@ -136,6 +136,40 @@ class Selector:
         object.__setattr__(self, "addresses", tuple(order))
 
 
+MAX_LIST_NAME = 64
+_LIST_NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_LIST_NAME - 1}}}")
+
+
+def check_list_name(name: str) -> None:
+    """Raise ``InvalidInput`` unless `name` can name a list."""
+    if not _LIST_NAME.fullmatch(name):
+        raise InvalidInput(
+            f"{quote(f'@{name}')} cannot name a list",
+            "write @NAME: letters, digits, dots, hyphens and underscores, beginning with a letter "
+            f"or digit, at most {MAX_LIST_NAME} of them",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ListName:
+    """The entries of a list, by its name; there may be no such list yet.
+
+    ``lengths`` are the IP versions and prefix lengths of the entries that the list has at the
+    moment, sorted; if there are none, the filter matches nothing. The entries themselves are part
+    of what a host knows, as its own addresses are.
+    """
+
+    name: str
+    lengths: tuple[tuple[Family, int], ...] = ()
+
+    def __post_init__(self) -> None:
+        check_list_name(self.name)
+        object.__setattr__(self, "lengths", tuple(sorted(set(self.lengths))))
+
+    def __str__(self) -> str:
+        return f"@{self.name}"
+
+
 _PROCESS = {
     "service": re.compile(r"[A-Za-z0-9_.@\\-]+\.(service|scope|slice)"),
     "cgroup": re.compile(r"(/[A-Za-z0-9_.@\\-]+)+"),
@@ -165,4 +199,4 @@ class Process:
         return f"{self.kind}:{self.name}"
 
 
-Address = Keyword | Network | HostName | Selector | Process
+Address = Keyword | Network | HostName | Selector | ListName | Process

@@ -11,7 +11,16 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ipsecd.errors import Refused
-from ipsecd.model.addresses import Address, Family, HostName, Keyword, Network, Process, Selector
+from ipsecd.model.addresses import (
+    Address,
+    Family,
+    HostName,
+    Keyword,
+    ListName,
+    Network,
+    Process,
+    Selector,
+)
 from ipsecd.model.exemptions import Exemption
 from ipsecd.model.icmp import IcmpMessage
 from ipsecd.model.packets import Host, Packet, Point
@@ -186,8 +195,11 @@ def _match_one_way(
     )
     match_place = place(
         {
-            "source": -1 if from_me else source_bits,
-            "destination": -1 if destination.address is Keyword.ME else destination_bits,
+            "source": (-1 if from_me else source_bits, _list_name(source.address)),
+            "destination": (
+                -1 if destination.address is Keyword.ME else destination_bits,
+                _list_name(destination.address),
+            ),
             "protocol": int(protocol is not None),
             "source_ports": sports.first,
             "destination_ports": dports.first,
@@ -216,19 +228,29 @@ def _source_bits(address: Address, packet: Packet, host: Host) -> int | None:
         return None
     if address is Keyword.ME or isinstance(address, Process):
         return packet.family.bits if host.sends(packet) else None
-    return _bits(address, packet.family, packet.source)
+    return _bits(address, packet.family, packet.source, host)
 
 
 def _destination_bits(address: Address, packet: Packet, host: Host) -> int | None:
     if address is Keyword.ME:
         return packet.family.bits if host.receives(packet.family, packet.destination) else None
-    return _bits(address, packet.family, packet.destination)
+    return _bits(address, packet.family, packet.destination, host)
 
 
-def _bits(address: Address, family: Family, value: int) -> int | None:
-    """How many bits of `value` the address fixes, or None if it does not match."""
+def _list_name(address: Address) -> str:
+    return address.name if isinstance(address, ListName) else ""
+
+
+def _bits(address: Address, family: Family, value: int, host: Host) -> int | None:
+    """How many bits of `value` the address fixes, or None if it does not match.
+
+    Of the entries of a list that cover the value, the longest is meant: it has the best rank.
+    """
     if address is Keyword.ANY:
         return 0
+    if isinstance(address, ListName):
+        entries = host.lists.get(address.name)
+        return max(entries.covering(family, value), default=None) if entries else None
     if isinstance(address, HostName):
         if not address.addresses:
             raise Refused(

@@ -16,7 +16,15 @@ from enum import Enum, IntEnum
 from typing import Any, NamedTuple
 
 from ipsecd.errors import Refused
-from ipsecd.model.addresses import Family, HostName, Keyword, Network, Process, Selector
+from ipsecd.model.addresses import (
+    Family,
+    HostName,
+    Keyword,
+    ListName,
+    Network,
+    Process,
+    Selector,
+)
 from ipsecd.model.kinds import OPENING
 from ipsecd.model.packets import Host, Packet, Point
 from ipsecd.model.values import (
@@ -33,11 +41,22 @@ ME = -1
 """Stands in place of a prefix length for this host's own addresses."""
 
 
+class Listed(NamedTuple):
+    """Stands in place of a prefix length for the entries of that length that a list has."""
+
+    name: str
+    length: int
+
+
+Prefix = int | Listed
+
+
 class Kind(Enum):
     """How a field can be looked at, and so how narrow that is."""
 
     PREFIX = "prefix"
-    """An address by its first bits, or ``ME``: as narrow as the bits are many."""
+    """An address by its first bits, which may be in a list, or ``ME``: as narrow as these are
+    many."""
     NUMBER = "number"
     """Given or not."""
     RANGE = "range"
@@ -101,9 +120,9 @@ class Way(NamedTuple):
 class Field:
     """One match field.
 
-    ``wanted`` gives all that a filter asks of it, one after the other: for a PREFIX pairs of
-    length (0: any, or ``ME``) and address, for a NUMBER numbers or None, for a RANGE pairs of
-    first and last or None, for a WORD words or "". ``seen`` gives what a packet has, None for
+    ``wanted`` gives all that a filter asks of it, one after the other: for a PREFIX pairs of length
+    (0: any, or ``ME``, or ``Listed``) and address, for a NUMBER numbers or None, for a RANGE pairs
+    of first and last or None, for a WORD words or "". ``seen`` gives what a packet has, None for
     nothing; for a WORD, all the words that are true of it. ``word`` names the field in names that
     people read. ``width`` is in bytes, 0 for a whole address or no bytes. ``mine`` answers for
     ``ME``, and ``canonical`` gives a stored word back and raises some exception for any other.
@@ -129,8 +148,11 @@ class Field:
         return family.bits // 8 if self.kind is Kind.PREFIX else self.width
 
 
-def _networks(endpoint: Endpoint, family: Family) -> Sequence[tuple[int, int]]:
-    """The endpoint's addresses of one family as pairs of prefix length (or ``ME``) and address."""
+def _networks(endpoint: Endpoint, family: Family) -> Sequence[tuple[Prefix, int]]:
+    """The endpoint's addresses of one family as pairs of prefix length (or ``ME``) and address.
+
+    For a list, the addresses are nowhere in what is compiled, and 0 stands for them.
+    """
     address = endpoint.address
     if isinstance(address, Network):
         return [(address.length, address.address)] if address.family is family else []
@@ -143,6 +165,8 @@ def _networks(endpoint: Endpoint, family: Family) -> Sequence[tuple[int, int]]:
                 "resolve it, or use an address",
             )
         return [(n.length, n.address) for n in address.addresses if n.family is family]
+    if isinstance(address, ListName):
+        return [(Listed(address.name, length), 0) for of, length in address.lengths if of is family]
     assert address is Keyword.ME or isinstance(address, Process)
     return [(ME, 0)]
 

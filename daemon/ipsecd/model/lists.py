@@ -85,6 +85,10 @@ class AddressList:
             hasher.update(packed)
         return hasher.hexdigest()
 
+    def holds(self, form: Form, address: int) -> bool:
+        """Whether an entry of this form covers the address."""
+        return _holds(self.entries.get(form, b""), form.packed(address))
+
     def lengths(self, family: Family) -> tuple[int, ...]:
         """The prefix lengths of its entries of one IP version, the longest first."""
         return tuple(sorted((f.length for f in self.entries if f.family is family), reverse=True))

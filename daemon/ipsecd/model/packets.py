@@ -6,12 +6,14 @@ when it arrives, and, if it then leaves under an address of this host, when it l
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from ipsecd.errors import InvalidInput
 from ipsecd.model.addresses import Family, Network, Process
 from ipsecd.model.kinds import InterfaceType
+from ipsecd.model.lists import AddressList
 
 
 class Point(Enum):
@@ -105,11 +107,12 @@ class Host:
     """The addresses of this host, as pairs of family and integer, at one moment.
 
     ``broadcasts`` are the directed broadcast addresses of its IPv4 links and, in IPv6, the
-    anycast addresses it answers to.
+    anycast addresses it answers to. ``lists`` are the lists of addresses that it has, by name.
     """
 
     addresses: frozenset[tuple[Family, int]] = field(default_factory=frozenset)
     broadcasts: frozenset[tuple[Family, int]] = field(default_factory=frozenset)
+    lists: Mapping[str, AddressList] = field(default_factory=dict)
 
     def owns(self, family: Family, address: int) -> bool:
         """Whether `address` is this host's."""

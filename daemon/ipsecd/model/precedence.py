@@ -8,7 +8,7 @@ from ipsecd.model.fields import FIELDS, Criterion, Field, Kind
 from ipsecd.model.values import MAX_PORT, Action, Origin
 
 Rank = tuple[int, ...]
-Place = tuple[int | str, ...]
+Place = tuple[int | str | tuple[int, str], ...]
 
 ANY_PORT_WIDTH = MAX_PORT + 1
 
@@ -58,12 +58,13 @@ def rank(
     )
 
 
-def place(shape: Mapping[str, int | str]) -> Place:
+def place(shape: Mapping[str, int | str | tuple[int, str]]) -> Place:
     """The order of matches of one rank: the least explains the verdict and counts the packet.
 
     The verdict is the same for all of them. `shape`
-    has, by the name of each field, what tables are sorted by: a prefix length, or -1 for ``me``;
-    whether a number is given; the first number of a range, or 0 for no range; a word, or "".
+    has, by the name of each field, what tables are sorted by: a prefix length, or -1 for ``me``,
+    with the name of the list that has the prefix, or ""; whether a number is given; the first
+    number of a range, or 0 for no range; a word, or "".
     Raises ``KeyError`` for a field that is left out.
     """
     return tuple(shape[field.name] for field in FIELDS)

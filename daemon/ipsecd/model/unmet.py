@@ -2,7 +2,7 @@
 
 ``decide`` judges each packet by the filters of the policy alone: without dynamic rules,
 exemptions and settings. What a host knows, a filter cannot: ``me`` is an address that no filter
-names, and DNS names, containers, networks and labels stand for nobody.
+names, and DNS names, lists, containers, networks and labels stand for nobody.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from ipsecd.errors import LimitExceeded
-from ipsecd.model.addresses import Address, Family, HostName, Network, Selector
+from ipsecd.model.addresses import Address, Family, HostName, ListName, Network, Selector
 from ipsecd.model.decide import Decision, decide
 from ipsecd.model.expectations import SOME_HOST, Expectation
 from ipsecd.model.packets import Host, Packet
@@ -130,7 +130,7 @@ class _Nearness:
     def _has_address(self, address: Address) -> bool:
         if isinstance(address, Network):
             return self._has_prefix(address)
-        return not isinstance(address, HostName | Selector)
+        return not isinstance(address, HostName | Selector | ListName)
 
     def _has_ports(self, end: Endpoint) -> bool:
         return not end.ports or any(self._has_port(ports.first, ports.last) for ports in end.ports)

@@ -16,7 +16,16 @@ from functools import cached_property
 from itertools import pairwise
 
 from ipsecd.errors import InvalidInput
-from ipsecd.model.addresses import Address, Family, HostName, Keyword, Network, Process, Selector
+from ipsecd.model.addresses import (
+    Address,
+    Family,
+    HostName,
+    Keyword,
+    ListName,
+    Network,
+    Process,
+    Selector,
+)
 from ipsecd.model.expectations import Expectation, each_once
 from ipsecd.model.icmp import IcmpMessage
 from ipsecd.model.kinds import ALWAYS, Action, Conditions, InterfaceType, LinkName
@@ -249,7 +258,7 @@ class Facts:
     """What is asked of a policy all the time, found out by one look at all of its filters.
 
     ``actions`` has every rule by its name, ``names`` the DNS names. ``by_name`` are the rules
-    with those filters that name containers or local processes, which come and go.
+    with those filters that name containers, lists or local processes, which come and go.
     """
 
     actions: Mapping[str, Action]
@@ -301,7 +310,9 @@ class Policy:
                 for address in (flt.source.address, flt.destination.address):
                     if isinstance(address, HostName):
                         names.add(address.name)
-                    elif isinstance(address, Selector | Process) and flt not in going[-1:]:
+                    elif (
+                        isinstance(address, Selector | ListName | Process) and flt not in going[-1:]
+                    ):
                         going.append(flt)
             if going:
                 by_name.append(replace(rule, filters=tuple(going)))

@@ -14,8 +14,9 @@ from operator import itemgetter
 
 from ipsecd.errors import InvalidInput, LimitExceeded
 from ipsecd.language.filters import parse_filter, parse_short
-from ipsecd.model.addresses import HostName, Keyword, Network, Selector
+from ipsecd.model.addresses import HostName, Keyword, ListName, Network, Selector
 from ipsecd.model.inventory import has_selectors
+from ipsecd.model.list_names import lists_in
 from ipsecd.model.persistent import PersistentMap
 from ipsecd.model.values import (
     ALWAYS,
@@ -73,7 +74,8 @@ class DynamicRule:
 class DynamicRules:
     """All dynamic rules, by name, in the order in which they were made; immutable.
 
-    ``selecting`` has the rules whose filters name what a container engine knows. ``by_name`` has
+    ``selecting`` has the rules whose filters name what a container engine knows, ``listing`` those
+    whose filters name lists. ``by_name`` has
     each rule with its number in the order of making; ``rules_made`` is the next number.
     ``names_by_key`` has the names of the rules that a filter or address finds. ``last_number`` is
     the number in the last name that was given without a gap, as in ``dynamic-3``. ``filters`` is
@@ -81,6 +83,7 @@ class DynamicRules:
     """
 
     selecting: PersistentMap[str, DynamicRule] = field(default_factory=PersistentMap)
+    listing: PersistentMap[str, DynamicRule] = field(default_factory=PersistentMap)
     by_name: PersistentMap[str, tuple[int, DynamicRule]] = field(default_factory=PersistentMap)
     names_by_key: PersistentMap[Hashable, PersistentMap[str, None]] = field(
         default_factory=PersistentMap
@@ -122,9 +125,11 @@ class DynamicRules:
                 key, names_by_key.get(key, _NO_NAMES).with_item(rule.name, None)
             )
         selects = any(map(has_selectors, rule.filters))
+        lists = any(map(lists_in, rule.filters))
         return replace(
             others,
             selecting=others.selecting.with_item(rule.name, rule) if selects else others.selecting,
+            listing=others.listing.with_item(rule.name, rule) if lists else others.listing,
             by_name=others.by_name.with_item(rule.name, (self.rules_made, rule)),
             names_by_key=names_by_key,
             rules_made=self.rules_made + 1,
@@ -147,6 +152,7 @@ class DynamicRules:
         return replace(
             self,
             selecting=self.selecting.without(name),
+            listing=self.listing.without(name),
             by_name=self.by_name.without(name),
             filters=self.filters - len(rule.filters),
             names_by_key=names_by_key,
@@ -198,7 +204,7 @@ def _keys(rule: DynamicRule) -> Iterator[Hashable]:
             destination=_without_addresses(destination),
         )
         for endpoint in (source, destination):
-            if isinstance(endpoint.address, Network):
+            if isinstance(endpoint.address, Network | ListName):
                 yield endpoint.address
             elif isinstance(endpoint.address, Selector):
                 yield replace(endpoint.address, addresses=())

@@ -1,0 +1,84 @@
+"""Owns changes to the lists of addresses, and what else changes with them; must not know files.
+
+1. A change is prepared first, and then put in force as one. Whatever fails on the way, the old
+   lists stay.
+2. Filters that name lists are compiled anew only if a list has entries of other prefix lengths
+   than before: the entries themselves are no part of what is compiled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from ipsecd.compiler.rows import Row
+from ipsecd.compiler.volatile import NO_CHANGE, Delta
+from ipsecd.engine.attempt import Attempt
+from ipsecd.engine.compiling import classifier_by_names, rows_for
+from ipsecd.engine.enforcement import Enforcement
+from ipsecd.engine.state import State
+from ipsecd.model.addresses import check_list_name
+from ipsecd.model.lists import AddressList
+from ipsecd.model.values import Origin
+from ipsecd.progress import Tell, silent
+from ipsecd.sources.dynamic import DynamicRule
+
+ListChanges = Mapping[str, AddressList | None]
+"""New lists and those with other entries, by name; None for one that is deleted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lists:
+    """Puts lists in force."""
+
+    enforcement: Enforcement
+
+    def change(self, changes: ListChanges, tell: Tell = silent) -> None:
+        """Change some lists as one; raises ``IpsecdError``, and then nothing has changed."""
+        for name in changes:
+            check_list_name(name)
+        wanted, _ = with_lists(self.enforcement.state, changes)
+        with Attempt() as attempt:
+            attempt.step(
+                lambda: self.enforcement.prepare(wanted.with_used_lists().classifier, tell),
+                lambda _: self.enforcement.discard(),
+            )
+            self.enforcement.run(lambda: self._switch(changes))
+
+    def _switch(self, changes: ListChanges) -> None:
+        # Rules and containers may have changed while the change was prepared.
+        new, delta = with_lists(self.enforcement.state, changes)
+        if new.enforcing:
+            self.enforcement.put_in_force(new, delta)
+        else:
+            self.enforcement.record_state(new)
+
+
+def with_lists(state: State, changes: ListChanges) -> tuple[State, Delta]:
+    """The state with other lists, and how that changes the entries of dynamic rules."""
+    lists = {name: entries for name, entries in state.lists.items() if name not in changes}
+    lists |= {name: entries for name, entries in changes.items() if entries is not None}
+    new = replace(state, lists=lists)
+    if all(_forms(state, name) == _forms(new, name) for name in changes):
+        return new, NO_CHANGE
+    classifier = classifier_by_names(new.compiled, new.inventory, lists)
+    if new.enforcing:
+        new = replace(new, classifier=classifier)
+    return with_entries_of_now(new, new.dynamic.listing.values())
+
+
+def with_entries_of_now(state: State, rules: Iterable[DynamicRule]) -> tuple[State, Delta]:
+    """The state in which dynamic rules have the entries for what their names stand for now."""
+    removed: list[Origin] = []
+    added: list[tuple[Row, float]] = []
+    for rule in rules:
+        rows = rows_for(rule, state.inventory, state.lists)
+        if {(row.table, row.key) for row in rows} != set(state.volatile.rows(rule.origin)):
+            removed.append(rule.origin)
+            added += [(row, rule.deadline) for row in rows]
+    volatile, delta = state.volatile.changed(removed, added)
+    return replace(state, volatile=volatile), delta
+
+
+def _forms(state: State, name: str) -> frozenset[object]:
+    return frozenset(state.lists[name].entries) if name in state.lists else frozenset()
