@@ -8,28 +8,13 @@ end. Entries that overlap or adjoin stay themselves, so that each can be removed
 from __future__ import annotations
 
 import hashlib
-import re
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
-from ipsecd.errors import InvalidInput
 from ipsecd.model.addresses import Family, Network
-from ipsecd.quoting import quote
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-
-
-def check_list_name(name: str) -> None:
-    """Raise ``InvalidInput`` unless `name` can be that of a list, and so of a file."""
-    if not _NAME.fullmatch(name):
-        raise InvalidInput(
-            f"{quote(name)} cannot name a list",
-            "use letters, digits, dots, hyphens and underscores, a letter or digit first, and at "
-            "most 64 of them",
-        )
 
 
 class Form(NamedTuple):

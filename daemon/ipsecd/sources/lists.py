@@ -26,7 +26,8 @@ from ipsecd.language.address_lists import ReadList
 from ipsecd.language.list_editing import text_without
 from ipsecd.language.list_entries import format_list
 from ipsecd.language.list_formats import PLAIN
-from ipsecd.model.lists import AddressList, check_list_name
+from ipsecd.model.addresses import check_list_name
+from ipsecd.model.lists import AddressList
 from ipsecd.model.packing import shared, without
 from ipsecd.model.persistent import PersistentMap
 from ipsecd.quoting import count, quote
