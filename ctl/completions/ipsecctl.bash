@@ -27,7 +27,7 @@ _ipsecctl() {
 		return
 	fi
 	if ((cword == 1)); then
-		_ipsecctl_offer $'status\nshow\nstats\nexplain\nbackend\ndoctor\nblock\npermit\nunblock\nflush\nquarantine\nrelease\napply\npolicy\nrule\nreload\ncheck\nformat\ndiff\ndomain\nipseccmd\nipsecpol\nnetdiag\nsecedit\ngpupdate\nnet\nhelp'
+		_ipsecctl_offer $'status\nshow\nstats\nexplain\nbackend\ndoctor\nblock\npermit\nunblock\nflush\nquarantine\nrelease\napply\npolicy\nrule\nlist\nreload\ncheck\nformat\ndiff\ndomain\nipseccmd\nipsecpol\nnetdiag\nsecedit\ngpupdate\nnet\nhelp'
 		return
 	fi
 	# What may stand here: options, those of them that take a value, and arguments in their order.
@@ -39,7 +39,7 @@ _ipsecctl() {
 		;;
 	show)
 		if ((cword == 2)); then
-			_ipsecctl_offer $'filters\npolicies\npolicy\ndynamic\nnames\ncontainers\ninterfaces\nexemptions\n--json'
+			_ipsecctl_offer $'filters\npolicies\npolicy\ndynamic\nlists\nnames\ncontainers\ninterfaces\nexemptions\n--json'
 			return
 		fi
 		first=3
@@ -55,6 +55,9 @@ _ipsecctl() {
 			arguments=(:names:policies)
 			;;
 		dynamic)
+			options=$'--json'
+			;;
+		lists)
 			options=$'--json'
 			;;
 		names)
@@ -168,6 +171,47 @@ _ipsecctl() {
 		remove)
 			options=$'--delete-empty\n--json'
 			arguments=(:names:policies '')
+			;;
+		esac
+		;;
+	list)
+		if ((cword == 2)); then
+			_ipsecctl_offer $'create\nreplace\nadd\nremove\nshow\ndelete\ncheck'
+			return
+		fi
+		first=3
+		case ${words[2]} in
+		create)
+			options=$'--from\n--format\n--accept\n--json'
+			valued='--from --format'
+			arguments=('')
+			;;
+		replace)
+			options=$'--format\n--accept\n--json'
+			valued='--format'
+			arguments=(:names:lists :files)
+			;;
+		add)
+			options=$'--for\n--accept\n--json'
+			valued='--for'
+			arguments=(:names:lists '')
+			;;
+		remove)
+			options=$'--json'
+			arguments=(:names:lists '')
+			;;
+		show)
+			options=$'--json'
+			arguments=(:names:lists '')
+			;;
+		delete)
+			options=$'--json'
+			arguments=(:names:lists)
+			;;
+		check)
+			options=$'--format\n--me\n--json'
+			valued='--format --me'
+			arguments=(:files)
 			;;
 		esac
 		;;
@@ -289,6 +333,14 @@ _ipsecctl() {
 		;;
 	--action)
 		_ipsecctl_offer $'block\npermit'
+		return
+		;;
+	--from)
+		_filedir
+		return
+		;;
+	--format)
+		_ipsecctl_offer $'plain\njson\nipset\ncsv:'
 		return
 		;;
 	--keys)

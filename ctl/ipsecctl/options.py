@@ -12,7 +12,7 @@ TYPE_CHECKING = False  # typing itself would cost more start-up time than this m
 if TYPE_CHECKING:
     from ipsecctl.grammar import Option, Verb
 
-_UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
 class Options:
@@ -158,11 +158,12 @@ def _check_together(options: Options) -> None:
 
 
 def duration_s(text: str) -> float:
-    """The seconds that `text` stands for: ``30s``, ``10m``, ``2h``, ``1d`` or plain seconds."""
+    """The seconds that `text` stands for: ``30s``, ``10m``, ``2h``, ``1d``, ``1w`` or seconds."""
     number, unit = (text[:-1], text[-1]) if text[-1:] in _UNIT_S else (text, "s")
     if not (number.isascii() and number.isdecimal()) or int(number) == 0:
         raise UsageError(
-            f"{quote(text)} is not a length of time", "write it as 30s, 10m, 2h, 1d, or in seconds"
+            f"{quote(text)} is not a length of time",
+            "write it as 30s, 10m, 2h, 1d, 1w, or in seconds",
         )
     return float(int(number) * _UNIT_S[unit])
 

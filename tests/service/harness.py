@@ -68,6 +68,7 @@ class FakeEngine:
         self.story: list[str] = []
         self.tell: Tell = silent
         self.expires_at: float | None = None
+        self.list_ends_at: float | None = None
         self.lookups = Lookups()
         self.taken = Taken()
         self.news, self._newsman = os.pipe()
@@ -150,6 +151,13 @@ class FakeEngine:
     def expire(self) -> None:
         self.story.append("expire")
         self.expires_at = None
+
+    def next_list_end(self) -> float | None:
+        return self.list_ends_at
+
+    def expire_lists(self) -> None:
+        self.story.append("expire lists")
+        self.list_ends_at = None
 
     def watch_fd(self) -> int:
         return self.news

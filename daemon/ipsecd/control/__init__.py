@@ -14,6 +14,7 @@ from ipsecd.control import (
     dynamic,
     enforcement,
     explain,
+    lists,
     names,
     policies,
     quarantine,
@@ -36,6 +37,7 @@ METHODS: dict[str, Method] = {
         explain,
         policies,
         names,
+        lists,
         rules,
         dynamic,
         quarantine,
@@ -60,6 +62,8 @@ class Control:
         self.close = engine.close
         self.next_expiry = engine.next_expiry
         self.expire = engine.expire
+        self.next_list_end = engine.kept_lists.store.next_end
+        self.expire_lists = engine.kept_lists.expire
         self.watch_fd = engine.watch_fd
         self.watch = engine.watch
         self.ping = engine.ping
@@ -102,7 +106,10 @@ class Control:
     ) -> dict[str, Any]:
         """Carry out one call and return the parameters of its reply; raises ``IpsecdError``."""
         tell(Progress(Phase.READING))
-        request = Request(parameters, by, names, self._policy(document, parameters), tell)
+        if METHODS[method].takes_list:
+            request = Request(parameters, by, names, tell=tell, text=document or b"")
+        else:
+            request = Request(parameters, by, names, self._policy(document, parameters), tell)
         engine = self._engine.snapshot() if METHODS[method].work is Work.LONG else self._engine
         return METHODS[method].handler(engine, request)
 

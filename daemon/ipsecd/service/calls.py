@@ -38,6 +38,7 @@ from ipsecd.service.connections import Replies
 from ipsecd.service.descriptors import (
     MAX_BUNDLE_BYTES,
     MAX_DOCUMENT_BYTES,
+    MAX_LIST_BYTES,
     Descriptors,
     read_document,
 )
@@ -231,8 +232,8 @@ class Calls:
             return await self._take(parameters, str(peer), descriptors)
         document = None
         if method.takes_document:
-            text = parameters["document"]
-            document = await self._document(text, descriptors.take(), MAX_DOCUMENT_BYTES)
+            limit = MAX_LIST_BYTES if method.takes_list else MAX_DOCUMENT_BYTES
+            document = await self._document(parameters["document"], descriptors.take(), limit)
         if method.role is not Role.VIEW:
             return await self.carry_out(call.name, parameters, str(peer), document, tell)
         # The reads of one user run one after the other, so that users take turns.

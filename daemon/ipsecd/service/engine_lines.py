@@ -111,6 +111,16 @@ class EngineLike(Protocol):
     def expire(self) -> None:
         """Remove the dynamic rules that have ended."""
 
+    def next_list_end(self) -> float | None:
+        """When the next entry of a list ends, in seconds since the epoch; None if none does.
+
+        It is called in the line of changes, as is ``expire_lists``.
+        """
+        ...
+
+    def expire_lists(self) -> None:
+        """Take the entries out of lists that have ended."""
+
     def watch_fd(self) -> int:
         """A descriptor that is readable when the kernel has news; the same from start to close."""
         ...

@@ -37,6 +37,8 @@ SENDERS_S = 0.2
 """The time between two looks at the control groups of services that filters name."""
 LEAST_WAIT_S = 0.01
 """The least time between two rounds of expiry: rules that end together are removed as one."""
+CLOCK_S = 60.0
+"""The time between two looks at the wall clock while an entry of a list has an end."""
 WATCH_PAUSE_S = 0.05
 """The time between two looks at the kernel's news: others may change their tables in bursts."""
 
@@ -62,7 +64,8 @@ class Daemon:
         self._directories = directories
         self._notifier = Notifier(os.environ)
         self._changed = asyncio.Event()
-        self._calls = Calls(self._engine_lines, changed=self._changed.set)
+        self._lists_changed = asyncio.Event()
+        self._calls = Calls(self._engine_lines, changed=self._tell_of_change)
         self._ending: asyncio.Future[Ending] | None = None
         self._reload_wanted = asyncio.Event()
         self._watch_again = False
@@ -123,6 +126,7 @@ class Daemon:
         """Do everything that the daemon does by itself, as long as the block runs."""
         duties = [
             self._expire_rules,
+            self._expire_entries_of_lists,
             self._watch_kernel,
             self._reload_on_signal,
             self._follow_senders,
@@ -171,6 +175,22 @@ class Daemon:
                 await self._changed.wait()
         except TimeoutError:
             await self._engine_lines.run(self._engine.expire)
+
+    async def _expire_entries_of_lists(self) -> None:
+        """The same for entries of lists, whose ends are times of the wall clock, which may jump."""
+        self._lists_changed.clear()
+        end = await self._engine_lines.change(self._engine.next_list_end)
+        wait_s = None if end is None else min(max(LEAST_WAIT_S, end - time.time()), CLOCK_S)
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._lists_changed.wait()
+        except TimeoutError:
+            await self._engine_lines.change(self._engine.expire_lists)
+
+    def _tell_of_change(self) -> None:
+        """Have the next end of anything looked up anew: a call may have changed it."""
+        self._changed.set()
+        self._lists_changed.set()
 
     async def _watch_kernel(self) -> None:
         """Wait for news from the kernel, and have the engine read them."""

@@ -158,6 +158,10 @@ class ListStore:
             )
         return self.lists[name]
 
+    def path_of(self, name: str) -> str:
+        """The path of the file of a list."""
+        return str(self._files / name)
+
     def must_be_new(self, name: str) -> None:
         """Raise ``Refused`` if there is a list of this name, or ``InvalidInput`` if none can be."""
         check_list_name(name)
