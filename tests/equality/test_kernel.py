@@ -20,6 +20,8 @@ from ipsecd.host.interfaces import read_host
 from ipsecd.model.addresses import Process
 from ipsecd.model.decide import decide
 from ipsecd.model.exemptions import ESSENTIALS
+from ipsecd.model.list_names import with_lengths
+from ipsecd.model.lists import AddressList
 from ipsecd.model.packets import Packet, Point
 from ipsecd.model.values import InForce
 from tests.equality import rows
@@ -35,7 +37,7 @@ from tests.equality.wire import (
 )
 from tests.equality.wire import wire as a_wire
 from tests.netns.site import make_group, own_name
-from tests.strategies import conditions_of_links, in_force, packets, senders_in_force
+from tests.strategies import conditions_of_links, in_force, lists, packets, senders_in_force
 
 NAMES = tuple(exemption.name for exemption in ESSENTIALS)
 OWN = own_name("ipsecd-test")
@@ -99,6 +101,14 @@ def test_the_kernel_knows_senders_as_the_oracle_does(wire: Wire, name: str) -> N
     compare(wire, name, (Point.SENDING,), SENDERS, share=5)
 
 
+@pytest.mark.netns
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", ["nftables", "xdp"])
+def test_the_kernel_knows_lists_as_the_oracle_does(wire: Wire, name: str) -> None:
+    """The same where filters name lists whose entries overlap, which had others just before."""
+    compare(wire, name, POINTS, share=3, listing=True)
+
+
 def wrong_verdicts(wire: Wire) -> list[tuple[tuple[str, ...], Packet]]:
     """The policies and packets of the cases that are written out in which nftables is wrong."""
     backend = NftablesBackend()
@@ -135,9 +145,11 @@ def compare(
     points: tuple[Point, ...],
     senders: tuple[Process, ...] = (),
     share: int = 1,
+    *,
+    listing: bool = False,
 ) -> None:
     """Compare a backend with the oracle over so many generated policies, and that by `share`."""
-    host = read_host().host
+    own = read_host().host
     backend = make(name)
     compared, first = 0, 1
 
@@ -154,13 +166,21 @@ def compare(
     @given(
         senders_in_force(senders, conditions_of_links())
         if senders
-        else in_force(asked=conditions_of_links()),
+        else in_force(asked=conditions_of_links(), listing=listing),
         st.lists(
             st.tuples(packets(points), st.sampled_from(list(wire.raw))), min_size=20, max_size=30
         ),
+        lists() if listing else st.just({}),
+        lists() if listing else st.just({}),
     )
-    def compare_one(filters: list[InForce], drawn: list[tuple[Packet, frozenset[Process]]]) -> None:
+    def compare_one(
+        filters: list[InForce],
+        drawn: list[tuple[Packet, frozenset[Process]]],
+        before: dict[str, AddressList],
+        known: dict[str, AddressList],
+    ) -> None:
         nonlocal compared, first
+        host = replace(own, lists=known)
         sent = [
             replace(packet, processes=processes, interface="wire") for packet, processes in drawn
         ]
@@ -168,11 +188,16 @@ def compare(
         policy = [flt for flt in filters if not flt.origin.volatile]
         if name == "nftables":
             backend.remove()
-        backend.apply(compile_filters(policy, NAMES), volatile)
         dynamic = [flt for flt in filters if flt.origin.volatile]
-        delta = volatile.change(add=rows_of(dynamic))
-        if delta.added:
-            backend.change(delta, volatile)
+        for of_now in (before, known) if listing else (known,):
+            following = Volatile()
+            following.change(add=rows_of(with_lengths(dynamic, of_now)))
+            policy_of_now = compile_filters(policy, NAMES, lists=of_now)
+            backend.apply(policy_of_now.with_lists(of_now, following.tables), volatile)
+            delta = volatile.difference(following)
+            if delta:
+                backend.change(delta, following)
+            volatile = following
         if first > KEPT:
             forget()
             first = 1

@@ -98,11 +98,11 @@ class AddressList:
             present, wanted = self.entries.get(form, b""), target.entries.get(form, b"")
             if present == wanted:
                 continue
-            old, new = set(_split(present, form.width)), set(_split(wanted, form.width))
-            if gone := old - new:
-                removed[form] = b"".join(sorted(gone))
-            if come := new - old:
-                added[form] = b"".join(sorted(come))
+            gone, come = difference(present, wanted, form.width)
+            if gone:
+                removed[form] = gone
+            if come:
+                added[form] = come
         return Change(removed, added)
 
 
@@ -115,6 +115,27 @@ def listed(networks: Iterable[Network]) -> AddressList:
     return AddressList({form: b"".join(sorted(by_form[form])) for form in sorted(by_form)})
 
 
+_RUN = 1024
+"""How many entries are compared at once: few runs differ, and the others cost next to nothing."""
+
+
+def difference(present: bytes, wanted: bytes, width: int) -> tuple[bytes, bytes]:
+    """The entries of one form that are only in `present`, and those that are only in `wanted`."""
+    removed, added = [], []
+    step, begin = _RUN * width, 0
+    for at in range(0, len(present), step):
+        run, following = present[at : at + step], present[at + step : at + step + width]
+        end = _place(wanted, following) * width if following else len(wanted)
+        other = wanted[begin:end]
+        if run != other:
+            old, new = set(_split(run, width)), set(_split(other, width))
+            removed += sorted(old - new)
+            added += sorted(new - old)
+        begin = end
+    added.append(wanted[begin:])
+    return b"".join(removed), b"".join(added)
+
+
 def _split(packed: bytes, width: int) -> list[bytes]:
     return [packed[at : at + width] for at in range(0, len(packed), width)]
 
@@ -122,7 +143,13 @@ def _split(packed: bytes, width: int) -> list[bytes]:
 def _holds(packed: bytes, entry: bytes) -> bool:
     """Whether an entry is among those that are packed."""
     width = len(entry)
-    place = bisect_left(
+    place = _place(packed, entry)
+    return packed[place * width : (place + 1) * width] == entry
+
+
+def _place(packed: bytes, entry: bytes) -> int:
+    """How many of the entries that are packed stand before `entry`."""
+    width = len(entry)
+    return bisect_left(
         range(len(packed) // width), entry, key=lambda n: packed[n * width : (n + 1) * width]
     )
-    return packed[place * width : (place + 1) * width] == entry

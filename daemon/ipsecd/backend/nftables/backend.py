@@ -26,17 +26,18 @@ from ipsecd.backend.grace import wait_for_packets
 from ipsecd.backend.nftables import cgroups
 from ipsecd.backend.nftables import messages as nft
 from ipsecd.backend.nftables import transactions as tx
-from ipsecd.backend.nftables.comparison import PolicySet, compare, in_kernel, unused
+from ipsecd.backend.nftables.comparison import compare, in_kernel, unused
 from ipsecd.backend.nftables.early import EarlySets
 from ipsecd.backend.nftables.failures import commit, failure
 from ipsecd.backend.nftables.features import NO_SOCKETS, can_protect
+from ipsecd.backend.nftables.held import Held, policy_sets
+from ipsecd.backend.nftables.lists import ListForm, ListSet, ListSets, new_set
 from ipsecd.backend.nftables.looks import KernelTable, Ruleset, kernel_table
 from ipsecd.backend.nftables.naming import (
     STATE_PREFIX,
     TABLE,
     UNPARSABLE,
     counter_name,
-    describe,
     serial_of,
     set_name,
     table_key,
@@ -46,7 +47,7 @@ from ipsecd.backend.nftables.reading import TableReader
 from ipsecd.backend.nftables.render import render
 from ipsecd.backend.nftables.surroundings import Surroundings, Surveyor
 from ipsecd.backend.nftables.wire import EventSocket, KernelError, Message, NftSocket
-from ipsecd.compiler.classifier import Classifier, Table
+from ipsecd.compiler.classifier import Classifier
 from ipsecd.compiler.tables import TableId
 from ipsecd.compiler.volatile import Delta, Volatile
 from ipsecd.errors import BackendFailed, IpsecdError
@@ -59,7 +60,6 @@ class NftablesBackend:
     """Enforces a classifier with nftables in the network namespace it is made in.
 
     ``points`` says where packets are looked at: everywhere, unless it is set before ``apply``.
-
     `protect` is whether to use ``owner`` and ``persist`` where the kernel has them; tests switch
     it off to behave as on older kernels.
     """
@@ -94,8 +94,7 @@ class NftablesBackend:
 
     def _forget(self) -> None:
         self._classifier: Classifier | None = None
-        self._policy: dict[TableId, PolicySet] = {}
-        self._dynamic: dict[TableId, KernelTable] = {}
+        self._held = Held()
         self._chains: list[str] = []
         self._surroundings = Surroundings()
         self._fingerprint = ""
@@ -121,7 +120,7 @@ class NftablesBackend:
         """One where the kernel cannot be asked about the sockets of what is sent."""
         if self._surroundings.sees_sockets:
             return ()
-        return unseen_senders((*self._policy, *self._dynamic), NO_SOCKETS)
+        return unseen_senders(self._held.tables, NO_SOCKETS)
 
     def check(self, classifier: Classifier) -> None:
         """Raise ``Refused`` for local processes where there are no control groups."""
@@ -133,17 +132,16 @@ class NftablesBackend:
             return
         early = EarlySets()
         run(lambda: self._begin_early(early))
-        missing = [table for table in classifier.tables if not self._is_loaded(table)]
-        early.load(missing, self._kernel_table, run, partial(self._load_early, early), tell)
+        missing = self._held.missing_tables(classifier)
+        commit = partial(self._load_early, early)
+        early.load(missing, self._kernel_table, run, commit, tell)
+        missing_lists = run(lambda: self._held.missing_lists(classifier))
+        early.load_lists(missing_lists, self._list_set, run, commit, tell)
 
     def discard(self) -> None:
         """Delete the sets that were loaded and that no rule uses."""
         self._early = EarlySets()
         self._settle()
-
-    def _is_loaded(self, table: Table) -> bool:
-        policy_set = self._policy.get(table.id)
-        return bool(policy_set and policy_set.table.digest == table.digest)
 
     def _begin_early(self, early: EarlySets) -> None:
         self._early = early
@@ -163,12 +161,12 @@ class NftablesBackend:
         """
         trusted = self._classifier is not None and not self._drifted
         now = self._clock()
-        present = self._policy if trusted else {}
-        dynamic = self._dynamic
+        present = self._held if trusted else Held()
+        dynamic = present.dynamic
         if not trusted:
             self._early = EarlySets()
         steps = [] if trusted else self._take_over()
-        policy, sets = self._policy_sets(classifier, present)
+        policy, sets = policy_sets(classifier, present.policy, self._early, self._kernel_table)
         steps += sets
         if not trusted:
             dynamic = {table.id: self._kernel_table(table.id) for table in volatile.tables}
@@ -176,12 +174,29 @@ class NftablesBackend:
             steps += tx.additions(volatile.entries(), dynamic, now)
         tables = in_kernel(policy, dynamic)
         surroundings = self._surveyor.look(tables, self._surroundings)
-        self._switch(steps, classifier, tables, surroundings)
-        self._policy, self._dynamic = policy, dynamic
+        planned = present.next_lists(classifier, [*policy, *dynamic], self._early, self._list_set)
+        before = self._classifier
+        self._switch([*steps, *planned.first], classifier, tables, surroundings, planned.sets)
+        self._held = Held(policy, dynamic, planned.sets)
+        if planned.then:
+            self._delete_from_lists(planned.then, before, volatile)
         if classifier is not self._classifier:
             self._early = EarlySets()
         self._classifier, self._drifted, self._foreign_change = classifier, False, False
         self._settle()
+
+    def _delete_from_lists(
+        self, steps: list[Message], before: Classifier | None, volatile: Volatile
+    ) -> None:
+        """Delete what is no longer in lists; where that fails, put all of `before` in force."""
+        wait_for_packets()
+        try:
+            self._commit(steps)
+        except IpsecdError:
+            self._drifted = True
+            if before is not None:
+                self.apply(before, volatile)
+            raise
 
     def change(self, delta: Delta, volatile: Volatile) -> None:
         """Add and remove elements; touch the rules only if a table came or went.
@@ -210,8 +225,9 @@ class NftablesBackend:
         """Carry out one transaction of a change whose outcome is `volatile`."""
         assert self._classifier is not None
         touched = {entry.table for entry in (*delta.removed, *delta.added)}
-        gone = [table for table in touched if table not in volatile and table in self._dynamic]
-        dynamic = {t: kernel for t, kernel in self._dynamic.items() if t not in gone}
+        held = self._held
+        gone = [table for table in touched if table not in volatile and table in held.dynamic]
+        dynamic = {t: kernel for t, kernel in held.dynamic.items() if t not in gone}
         new = [table for table in touched if table in volatile and table not in dynamic]
         dynamic |= {table: self._kernel_table(table) for table in new}
         now = self._clock()
@@ -221,13 +237,15 @@ class NftablesBackend:
         if not new and not gone:
             self._commit(steps)
             return
-        tables = in_kernel(self._policy, dynamic)
+        tables = in_kernel(held.policy, dynamic)
         surroundings = replace(self._surroundings, groups=cgroups.find_all(tables))
-        unused_sets = [
-            nft.delete_set(TABLE, name) for table in gone for name in self._dynamic[table].sets
-        ]
-        self._switch(steps, self._classifier, tables, surroundings, unused_sets)
-        self._dynamic = dynamic
+        tables_after = [*held.policy, *dynamic]
+        planned = held.next_lists(self._classifier, tables_after, self._early, self._list_set)
+        after = Held(held.policy, dynamic, planned.sets)
+        unused_sets = [nft.delete_set(TABLE, name) for name in sorted(held.names - after.names)]
+        steps = [*planned.first, *steps]
+        self._switch(steps, self._classifier, tables, surroundings, planned.sets, unused_sets)
+        self._held = after
         self._settle(clean_up=False)
 
     def observe(self) -> Observation:
@@ -235,7 +253,8 @@ class NftablesBackend:
         observation = compare(
             self._reader,
             self._classifier,
-            self._policy.values(),
+            self._held.policy.values(),
+            self._held.lists,
             self._fingerprint,
             foreign_change=self._foreign_change,
         )
@@ -273,7 +292,7 @@ class NftablesBackend:
         """What every dynamic entry has matched, from the counters of its element."""
         return {
             (table, table_key(table, key)): count
-            for table, kernel in self._dynamic.items()
+            for table, kernel in self._held.dynamic.items()
             for key, count in self._reader.elements(kernel.set_name)
         }
 
@@ -317,35 +336,13 @@ class NftablesBackend:
         self._serial = max([self._serial, *map(serial_of, existing)])
         return tx.foundation(flags, existing)
 
-    def _policy_sets(
-        self, classifier: Classifier, present: Mapping[TableId, PolicySet]
-    ) -> tuple[dict[TableId, PolicySet], list[Message]]:
-        """The sets of a policy, and what makes those that are not `present` with this content."""
-        policy: dict[TableId, PolicySet] = {}
-        counted = {origin for policy_set in present.values() for origin in policy_set.table.origins}
-        counted |= self._early.origins
-        steps = [
-            nft.new_counter(TABLE, counter_name(origin), describe(origin))
-            for origin in sorted(classifier.origins - counted)
-        ]
-        for table in classifier.tables:
-            old = present.get(table.id)
-            if old and old.table.digest == table.digest:
-                policy[table.id] = old
-            elif early := self._early.take(table):
-                policy[table.id] = PolicySet(table, early)
-            else:
-                kernel = self._kernel_table(table.id, table.origins)
-                policy[table.id] = PolicySet(table, kernel)
-                steps += tx.policy_set(table, kernel)
-        return policy, steps
-
     def _switch(
         self,
         steps: list[Message],
         classifier: Classifier,
         tables: Sequence[KernelTable],
         surroundings: Surroundings,
+        list_sets: ListSets,
         after: Sequence[Message] = (),
     ) -> None:
         """Carry out `steps`, put the rules for `tables` in the place of all others, do `after`."""
@@ -358,6 +355,7 @@ class NftablesBackend:
                 points=self.points,
                 surroundings=surroundings,
                 twice=twice,
+                lists=list_sets,
             )
 
         mark = STATE_PREFIX + classifier.digest
@@ -367,6 +365,10 @@ class NftablesBackend:
     def _kernel_table(self, table: TableId, origins: tuple[Origin, ...] = ()) -> KernelTable:
         self._serial += 1
         return kernel_table(table, set_name(table, self._serial), origins)
+
+    def _list_set(self, form: ListForm, entries: bytes) -> ListSet:
+        self._serial += 1
+        return new_set(form, entries, self._serial)
 
     def _commit(self, steps: list[Message]) -> None:
         """Carry out a transaction; raises ``BackendFailed`` or ``LimitExceeded``."""
@@ -390,11 +392,9 @@ class NftablesBackend:
 
         What cannot be deleted now decides nothing, and is tried again after the next change.
         """
-        sets = {kept.kernel.set_name for kept in self._policy.values()} | self._early.names
-        sets |= {name for kernel in self._dynamic.values() for name in kernel.sets}
         counters = set(map(counter_name, self._early.origins))
         if self._classifier:
             counters |= {UNPARSABLE, *map(counter_name, self._classifier.origins)}
-        if steps := unused(self._reader, sets, counters):
+        if steps := unused(self._reader, self._held.names | self._early.names, counters):
             wait_for_packets()
             self._commit(steps)

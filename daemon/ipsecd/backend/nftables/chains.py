@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from ipsecd.backend.nftables import expressions as ex
 from ipsecd.backend.nftables.exempt import conditions
 from ipsecd.backend.nftables.keys import as_arrived, from_packet, key_of
+from ipsecd.backend.nftables.lists import ListSets
 from ipsecd.backend.nftables.looks import (
     KernelTable,
     Look,
@@ -52,6 +53,7 @@ class FamilyChains:
     tables: list[KernelTable]
     patterns: list[tuple[str, Pattern]]
     surroundings: Surroundings
+    lists: ListSets
 
     def render(self, *, check: bool, drop: bool) -> None:
         """Write the rules; `check` the headers, and `drop` or pass packets that are unparsable."""
@@ -219,7 +221,7 @@ class FamilyChains:
     def _keys(self, table: TableId) -> Iterator[bytes]:
         """The expressions that lay the table's key into registers, for each way to see it."""
         if self.look.point is not Point.LEAVING or table.source == ME:
-            yield key_of(table, from_packet)
+            yield key_of(table, from_packet, self.lists)
             return
         state = ex.tracked(ex.CT_STATE)
         # The addresses of a related ICMP error are not those of the connection it is about.
@@ -227,9 +229,10 @@ class FamilyChains:
         for direction in (0, 1):
             is_direction = ex.compare(ex.EQ, bytes((direction,)))
             condition = own + ex.tracked(ex.CT_DIRECTION) + is_direction
-            yield condition + key_of(table, as_arrived(direction))
+            yield condition + key_of(table, as_arrived(direction), self.lists)
         mask = ex.masked(ex.host32(ex.CT_STATE_INVALID_OR_UNTRACKED))
-        yield state + mask + ex.compare(ex.NEQ, ex.host32(0)) + key_of(table, from_packet)
+        unknown = state + mask + ex.compare(ex.NEQ, ex.host32(0))
+        yield unknown + key_of(table, from_packet, self.lists)
 
 
 def _connection(table: TableId) -> bytes:

@@ -9,6 +9,7 @@ from ipsecd.backend.base import Observation
 from ipsecd.backend.nftables import messages as nft
 from ipsecd.backend.nftables import transactions as tx
 from ipsecd.backend.nftables.expressions import NFPROTO
+from ipsecd.backend.nftables.lists import ListSets
 from ipsecd.backend.nftables.looks import KernelTable
 from ipsecd.backend.nftables.naming import (
     STATE_PREFIX,
@@ -45,12 +46,14 @@ def compare(
     reader: TableReader,
     classifier: Classifier | None,
     sets: Iterable[PolicySet],
+    lists: ListSets,
     fingerprint: str,
     *,
     foreign_change: bool,
 ) -> Observation:
     """What the table holds, and how it differs from `classifier`, whose tables are in `sets`.
 
+    `lists` are the sets of entries of lists.
     `fingerprint` is that of the table after the last change. `foreign_change` says that somebody
     else has changed the table since. Without a classifier there should be no table.
     """
@@ -70,6 +73,7 @@ def compare(
         # The change may be in what is not compared: large sets and dynamic ones are not read.
         drift.append(f"somebody else changed table inet {TABLE}")
     drift += [f"the elements of set {name} were changed" for name in _changed_sets(reader, sets)]
+    drift += [f"the elements of set {name} were changed" for name in _changed(reader, lists)]
     return Observation(digest, tuple(drift))
 
 
@@ -91,6 +95,16 @@ def _changed_sets(reader: TableReader, sets: Iterable[PolicySet]) -> Iterator[st
     for policy_set in sets:
         if len(policy_set.table) <= COMPARED_ELEMENTS and not _is_unchanged(reader, policy_set):
             yield policy_set.kernel.set_name
+
+
+def _changed(reader: TableReader, lists: ListSets) -> Iterator[str]:
+    """The names of the sets of lists whose elements are not what was written."""
+    for form, list_set in lists.items():
+        entries, width = list_set.entries, form.width
+        if len(entries) <= COMPARED_ELEMENTS * width:
+            wanted = {entries[i : i + width] for i in range(0, len(entries), width)}
+            if {key for key, _ in reader.elements(list_set.set_name)} != wanted:
+                yield list_set.set_name
 
 
 def _is_unchanged(reader: TableReader, policy_set: PolicySet) -> bool:

@@ -13,6 +13,7 @@ from functools import partial
 from ipsecd.backend.base import Line
 from ipsecd.backend.nftables import messages as nft
 from ipsecd.backend.nftables import transactions as tx
+from ipsecd.backend.nftables.lists import ListForm, ListSet, creation
 from ipsecd.backend.nftables.looks import KernelTable
 from ipsecd.backend.nftables.naming import TABLE, counter_name, describe
 from ipsecd.backend.nftables.wire import Message
@@ -35,6 +36,7 @@ class EarlySets:
         self.names: frozenset[str] = frozenset()
         self.origins: frozenset[Origin] = frozenset()
         self._loaded: dict[tuple[TableId, str], KernelTable] = {}
+        self._lists: dict[ListForm, ListSet] = {}
 
     def load(
         self,
@@ -60,6 +62,30 @@ class EarlySets:
             before += len(table)
             self._loaded[table.id, table.digest] = kernel
 
+    def load_lists(
+        self,
+        missing: Iterable[tuple[ListForm, bytes]],
+        make: Callable[[ListForm, bytes], ListSet],
+        run: Line,
+        commit: Callable[[list[Message]], bool],
+        tell: Tell,
+    ) -> None:
+        """Load the entries of lists that are many, likewise."""
+        large = [(form, entries) for form, entries in missing if len(entries) >= LARGE * form.width]
+        done, total = 0, sum(len(entries) // form.width for form, entries in large)
+        for form, entries in large:
+            list_set = run(partial(make, form, entries))
+            self.names |= {list_set.set_name}
+            messages = creation(form, list_set)
+            count = len(entries) // form.width
+            for start in range(0, len(messages), LISTS_AT_ONCE):
+                if not run(partial(commit, messages[start : start + LISTS_AT_ONCE])):
+                    return
+                end = min(start + LISTS_AT_ONCE, len(messages))
+                tell(Progress(Phase.LOADING, done + count * end // len(messages), total))
+            done += count
+            self._lists[form] = list_set
+
     def transactions(
         self, table: Table, kernel: KernelTable
     ) -> Iterator[tuple[list[Message], int]]:
@@ -80,6 +106,11 @@ class EarlySets:
         for start in range(0, len(messages), LISTS_AT_ONCE):
             end = min(start + LISTS_AT_ONCE, len(messages))
             yield messages[start:end], len(table) * end // len(messages)
+
+    def take_list(self, form: ListForm, entries: bytes) -> ListSet | None:
+        """The loaded set of these entries; None if there is none."""
+        loaded = self._lists.get(form)
+        return loaded if loaded and loaded.entries == entries else None
 
     def take(self, table: Table) -> KernelTable | None:
         """The loaded set of a table; None if there is none."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from ipsecd.backend.nftables import expressions as ex
+from ipsecd.backend.nftables.lists import ListForm, ListSet
 from ipsecd.compiler.shapes import SHAPES
 from ipsecd.compiler.tables import TableId
 from ipsecd.model.addresses import Family
@@ -22,10 +23,19 @@ _TRACKED = {
 """The keys of connection tracking for the fields that lie in a header, by their place in keys."""
 
 
-def key_of(table: TableId, load: Loader) -> bytes:
-    """Load the table's key into registers, after checking the fields that are not in the key."""
+def key_of(table: TableId, load: Loader, lists: Mapping[ListForm, ListSet]) -> bytes:
+    """Load the table's key into registers, after checking the fields that are not in the key.
+
+    `lists` are the sets of the entries of lists; a rule looks into them before its own set, whose
+    elements count.
+    """
     family = table.family
     loaded: list[bytes] = []
+    for field, listed in table.listed:
+        loaded.append(load(field, family, 0))
+        if mask := _partial(SHAPES[field.kind].mask(listed, field, family)):
+            loaded.append(ex.masked(mask))
+        loaded.append(ex.in_set(lists[ListForm(listed.name, family, listed.length)].set_name))
     for name, shape in table.looks.items():
         field = BY_NAME[name]
         if field.kind is Kind.RANGE and not SHAPES[field.kind].in_key(shape):
@@ -34,10 +44,14 @@ def key_of(table: TableId, load: Loader) -> bytes:
     for part in table.parts:
         register = part.offset // 4
         loaded.append(load(part.field, family, register))
-        mask = SHAPES[part.field.kind].mask(part.shape, part.field, family)
-        if mask.strip(b"\xff"):
+        if mask := _partial(SHAPES[part.field.kind].mask(part.shape, part.field, family)):
             loaded.append(ex.masked(mask, register))
     return b"".join(loaded) if table.parts else b"".join((*loaded, ex.meta(ex.META_NFPROTO)))
+
+
+def _partial(mask: bytes) -> bytes:
+    """The mask, b"" if it holds all bits."""
+    return mask if mask.strip(b"\xff") else b""
 
 
 def from_packet(field: Field, family: Family, register: int) -> bytes:

@@ -60,7 +60,11 @@ def set_name(table: TableId, serial: int) -> str:
     owner = "dynamic" if table.volatile else "policy"
     selected = ["selected"] if table.selected else []
     parts = [owner, *selected, table.action.value, f"ip{table.family.value}"]
-    parts += [_side("source", table.source), _side("destination", table.destination)]
+    names = {field.name: listed.name for field, listed in table.listed}
+    parts += [
+        _side("source", table.source, names.get("source")),
+        _side("destination", table.destination, names.get("destination")),
+    ]
     parts += [
         _shape(BY_NAME[name], shape)
         for name, shape in table.looks.items()
@@ -70,12 +74,20 @@ def set_name(table: TableId, serial: int) -> str:
     return "_".join(parts)
 
 
+def list_set_name(name: str, family: Family, length: int, serial: int) -> str:
+    """The set that holds those entries of a list which have one IP version and prefix length."""
+    return f"list_{name.replace('-', '_')}_ip{family.value}_{length}_g{serial}"
+
+
 def uncounted_name(name: str) -> str:
     """The set that holds the same keys as the dynamic set `name` and counts nothing."""
     return name.replace("dynamic_", "dynamic_uncounted_", 1)
 
 
-def _side(name: str, length: int) -> str:
+def _side(name: str, length: int, list_name: str | None) -> str:
+    if list_name is not None:
+        # The kernel takes 255 bytes for the whole name, and a serial number tells names apart.
+        return f"{BY_NAME[name].word}_list_{list_name.replace('-', '_')[:24]}_{length}"
     return BY_NAME[name].word + {ME: "_me", 0: "_any"}.get(length, f"_{length}")
 
 
@@ -101,9 +113,14 @@ def describe(origin: Origin) -> str:
     return f"{origin.store}: {origin.policy} / {origin.rule}"
 
 
+def address_type(family: Family) -> int:
+    """Nft's data type of an address."""
+    return _TYPE_IPV4 if family is Family.IPV4 else _TYPE_IPV6
+
+
 def key_types(table: TableId) -> tuple[int, ...]:
     """Nft's data types of the fields in the table's key."""
-    address = _TYPE_IPV4 if table.family is Family.IPV4 else _TYPE_IPV6
+    address = address_type(table.family)
     types = {Kind.PREFIX: address, Kind.NUMBER: _TYPE_PROTOCOL, Kind.RANGE: _TYPE_SERVICE}
     return tuple(types[part.field.kind] for part in table.parts) or (_TYPE_NFPROTO,)
 

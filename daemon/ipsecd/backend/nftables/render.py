@@ -20,11 +20,12 @@ delivered here are looked at again, with the answer of the stack.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ipsecd.backend.nftables import expressions as ex
 from ipsecd.backend.nftables.chains import DELIVERED_TYPES, FamilyChains
+from ipsecd.backend.nftables.lists import ListForm, ListSet, ListSets
 from ipsecd.backend.nftables.looks import (
     KernelTable,
     Look,
@@ -43,6 +44,7 @@ from ipsecd.model.addresses import Family
 from ipsecd.model.exemptions import exemption
 from ipsecd.model.packets import Point
 
+NO_LISTS: Mapping[ListForm, ListSet] = {}
 LOOPBACK_INDEX = 1
 """The loopback interface of every network namespace (LOOPBACK_IFINDEX)."""
 
@@ -55,13 +57,15 @@ def render(
     points: frozenset[Point] = frozenset(Point),
     surroundings: Surroundings,
     twice: frozenset[Point] = frozenset(),
+    lists: ListSets = NO_LISTS,
 ) -> Ruleset:
     """The chains and rules for `tables`, which are in the order of their rank.
 
     Packets are looked at only on `points`; another backend looks at the others. At the points
-    `twice` they are looked at before connection tracking and behind it.
+    `twice` they are looked at before connection tracking and behind it. `lists` are the sets that
+    tables look into besides their own.
     """
-    rendering = _Rendering(tables, exemptions, drop_unparsable, points, surroundings)
+    rendering = _Rendering(tables, exemptions, drop_unparsable, points, surroundings, lists)
     rendering.rules.chains |= {name: [] for name in HOOKS}
     for look in looks(tracked_points(tables) & points, twice):
         rendering.rules.chains[look.base] = []
@@ -82,6 +86,7 @@ class _Rendering:
     drop_unparsable: bool
     points: frozenset[Point]
     surroundings: Surroundings
+    lists: ListSets
     rules: Ruleset = field(default_factory=Ruleset)
 
     def family_chains(self, look: Look) -> list[FamilyChains]:
@@ -104,7 +109,9 @@ class _Rendering:
             tables = worth_looking_at(in_order(tables, look.point), look)
             if tables or checked:
                 chains_of_families.append(
-                    FamilyChains(self.rules, look, family, tables, patterns, self.surroundings)
+                    FamilyChains(
+                        self.rules, look, family, tables, patterns, self.surroundings, self.lists
+                    )
                 )
         return chains_of_families
 

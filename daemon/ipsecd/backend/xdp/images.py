@@ -151,7 +151,11 @@ def _put(image: Image, tables: Sequence[Table], rules: Mapping[Origin, int]) -> 
 
 def is_prefix_list(tables: Sequence[Table]) -> bool:
     """Whether the group is looked up as a list of prefixes: of several lengths, or many of one."""
-    if not tables or (tables[0].id.source > 0) == (tables[0].id.destination > 0):
+    if (
+        not tables
+        or tables[0].id.listed
+        or (tables[0].id.source > 0) == (tables[0].id.destination > 0)
+    ):
         return False
     return len(tables) > 1 or len(tables[0]) > 64
 

@@ -48,10 +48,11 @@ class DynamicTable(NamedTuple):
 def drops(table: TableId) -> bool:
     """Whether programs drop what matches the table.
 
-    They do not know connections, nor the names of links. What such a table may match they leave to
-    nftables, as they leave it what a permit matches.
+    They do not know connections, nor the names of links, nor lists. What such a table may match
+    they leave to nftables, as they leave it what a permit matches.
     """
-    return table.action is Action.BLOCK and not table.opening and not table.interface_name
+    known = not (table.opening or table.interface_name or table.listed)
+    return table.action is Action.BLOCK and known
 
 
 def unknown_to_programs(tables: Iterable[HasTableId]) -> str:
@@ -63,6 +64,8 @@ def unknown_to_programs(tables: Iterable[HasTableId]) -> str:
             return f"the names of interfaces: {quote(table.id.interface_name)}"
         if table.id.opening:
             return "which packets open a connection"
+        if table.id.listed:
+            return f"the list {quote('@' + table.id.listed[0][1].name)}"
     return ""
 
 
@@ -119,6 +122,8 @@ def all_groups(classifier: Classifier, points: frozenset[Point]) -> list[tuple[T
 def _shared_id(table: HasTableId) -> TableId:
     """What is equal for all tables whose prefixes can be put into one list."""
     table_id = table.id
+    if table_id.listed:
+        return table_id
     if isinstance(table, Table) and table_id.source > 0 >= table_id.destination:
         return table_id.reshaped(source=1)
     if isinstance(table, Table) and table_id.destination > 0 >= table_id.source:

@@ -1,0 +1,123 @@
+"""Owns which sets the kernel holds for a state, and which it needs for the next; sends nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from ipsecd.backend.nftables import messages as nft
+from ipsecd.backend.nftables import transactions as tx
+from ipsecd.backend.nftables.comparison import PolicySet
+from ipsecd.backend.nftables.early import EarlySets
+from ipsecd.backend.nftables.lists import (
+    ListForm,
+    ListSet,
+    ListSets,
+    Plan,
+    forms_of,
+    may_change_in_place,
+    new_set,
+    plan,
+)
+from ipsecd.backend.nftables.looks import KernelTable
+from ipsecd.backend.nftables.naming import TABLE, counter_name, describe
+from ipsecd.backend.nftables.wire import Message
+from ipsecd.compiler.classifier import Classifier, Table
+from ipsecd.compiler.tables import TableId
+from ipsecd.model.values import Origin
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The sets of policy and dynamic rules, by their tables, and those of the entries of lists."""
+
+    policy: Mapping[TableId, PolicySet] = field(default_factory=dict)
+    dynamic: Mapping[TableId, KernelTable] = field(default_factory=dict)
+    lists: ListSets = field(default_factory=dict)
+
+    @property
+    def tables(self) -> tuple[TableId, ...]:
+        """All tables, in no particular order."""
+        return (*self.policy, *self.dynamic)
+
+    @property
+    def names(self) -> set[str]:
+        """The names of all sets."""
+        return {
+            *(policy_set.kernel.set_name for policy_set in self.policy.values()),
+            *(name for kernel in self.dynamic.values() for name in kernel.sets),
+            *(list_set.set_name for list_set in self.lists.values()),
+        }
+
+    def next_lists(
+        self,
+        classifier: Classifier,
+        tables: Iterable[TableId],
+        early: EarlySets,
+        make: Callable[[ListForm, bytes], ListSet],
+    ) -> Plan:
+        """What leads to the sets of the lists of `classifier` that `tables` look into.
+
+        Those that were loaded `early` are taken. `make` gives a new one.
+        """
+
+        def taken(form: ListForm, entries: bytes) -> tuple[ListSet, bool]:
+            loaded = early.take_list(form, entries)
+            return (loaded, True) if loaded else (make(form, entries), False)
+
+        in_place = self._may_change_lists_in_place(classifier)
+        return plan(self.lists, forms_of(tables), classifier.lists, taken, in_place=in_place)
+
+    def missing_tables(self, classifier: Classifier) -> list[Table]:
+        """The tables of `classifier` whose sets have to be made."""
+        held = {table: policy_set.table.digest for table, policy_set in self.policy.items()}
+        return [table for table in classifier.tables if held.get(table.id) != table.digest]
+
+    def missing_lists(self, classifier: Classifier) -> list[tuple[ListForm, bytes]]:
+        """The entries of lists that `classifier` needs in sets that have to be made."""
+        missing: list[tuple[ListForm, bytes]] = []
+
+        def note(form: ListForm, entries: bytes) -> ListSet:
+            missing.append((form, entries))
+            return new_set(form, entries, 0)
+
+        tables = [*(table.id for table in classifier.tables), *self.dynamic]
+        self.next_lists(classifier, tables, EarlySets(), note)
+        return missing
+
+    def _may_change_lists_in_place(self, classifier: Classifier) -> bool:
+        """Whether packets may meet these rules with the lists of `classifier`, which comes next."""
+        before = {id_: held.table.digest for id_, held in self.policy.items() if not id_.listed}
+        after = {table.id: table.digest for table in classifier.tables if not table.id.listed}
+        tables = [*(table.id for table in classifier.tables), *self.tables]
+        return before == after and may_change_in_place(self.lists, classifier.lists, tables)
+
+
+def policy_sets(
+    classifier: Classifier,
+    present: Mapping[TableId, PolicySet],
+    early: EarlySets,
+    make: Callable[[TableId, tuple[Origin, ...]], KernelTable],
+) -> tuple[dict[TableId, PolicySet], list[Message]]:
+    """The sets of a policy, and what makes those that are not `present` with this content.
+
+    Those that were loaded `early` are taken. `make` gives a new set for a table.
+    """
+    policy: dict[TableId, PolicySet] = {}
+    counted = {origin for policy_set in present.values() for origin in policy_set.table.origins}
+    counted |= early.origins
+    steps = [
+        nft.new_counter(TABLE, counter_name(origin), describe(origin))
+        for origin in sorted(classifier.origins - counted)
+    ]
+    for table in classifier.tables:
+        old = present.get(table.id)
+        if old and old.table.digest == table.digest:
+            policy[table.id] = old
+        elif loaded := early.take(table):
+            policy[table.id] = PolicySet(table, loaded)
+        else:
+            kernel = make(table.id, table.origins)
+            policy[table.id] = PolicySet(table, kernel)
+            steps += tx.policy_set(table, kernel)
+    return policy, steps

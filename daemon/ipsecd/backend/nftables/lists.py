@@ -1,0 +1,169 @@
+"""Owns the sets that hold the entries of lists: one for each list, IP version and prefix length.
+
+Sends nothing. Invariants:
+
+1. A set is there as long as a table looks for such entries, however many tables do.
+2. Elements are added to and deleted from a set in place only where every packet still meets the old
+   verdict or the new one: a packet that is on its way through the old rules reads elements as they
+   are at each look-up. That is so where all tables that look into the lists which change have one
+   action, and all other tables stay; then what comes is added first, and what goes is deleted when
+   no packet can have missed what came. In any other case sets are replaced, with the rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from ipsecd.backend.nftables import messages as nft
+from ipsecd.backend.nftables.elements import add_elements, delete_elements, packed_elements
+from ipsecd.backend.nftables.naming import TABLE, address_type, list_set_name
+from ipsecd.backend.nftables.wire import Message
+from ipsecd.compiler.tables import TableId
+from ipsecd.model.addresses import Family
+from ipsecd.model.lists import AddressList, Form, difference
+
+IN_PLACE = 20_000
+"""The most elements that come and go in place: the kernel does nothing else for some hundredths of
+a second. A set of which more change is filled anew beforehand."""
+LEAST_ROOM = 1024
+"""Room for so many elements more than a set holds, or for a quarter more if that is more. The size
+of a set is fixed when it is made; one that is full is replaced by a larger one."""
+
+
+class ListForm(NamedTuple):
+    """Which entries a set holds: those of one list, IP version and prefix length."""
+
+    name: str
+    family: Family
+    length: int
+
+    @property
+    def width(self) -> int:
+        """The length of an element in bytes."""
+        return self.family.bits // 8
+
+    def entries(self, lists: Mapping[str, AddressList]) -> bytes:
+        """The entries of this form that `lists` have, packed."""
+        if self.name not in lists:
+            return b""
+        return lists[self.name].entries.get(Form(self.family, self.length), b"")
+
+
+@dataclass(frozen=True, slots=True)
+class ListSet:
+    """A set in the kernel, its size, and the entries that it holds, packed."""
+
+    set_name: str
+    size: int
+    entries: bytes
+
+
+ListSets = Mapping[ListForm, ListSet]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The sets of a state, and the messages that lead to them.
+
+    ``first`` is carried out with the new rules. ``then`` is carried out when every packet that was
+    on its way through the old rules has left them.
+    """
+
+    sets: ListSets
+    first: list[Message] = field(default_factory=list)
+    then: list[Message] = field(default_factory=list)
+
+
+def forms_of(tables: Iterable[TableId]) -> list[ListForm]:
+    """All that `tables` look into."""
+    forms = {
+        ListForm(listed.name, table.family, listed.length)
+        for table in tables
+        for _, listed in table.listed
+    }
+    return sorted(forms)
+
+
+def new_set(form: ListForm, entries: bytes, serial: int) -> ListSet:
+    """A set for these entries, with room for more."""
+    count = len(entries) // form.width
+    name = list_set_name(form.name, form.family, form.length, serial)
+    return ListSet(name, count + max(LEAST_ROOM, count // 4), entries)
+
+
+def creation(form: ListForm, list_set: ListSet) -> list[Message]:
+    """Create a set with all its elements."""
+    key_types = (address_type(form.family),)
+    create = nft.new_set(TABLE, list_set.set_name, key_types, form.width, list_set.size, 0)
+    return [create, *_additions(form, list_set.set_name, list_set.entries)]
+
+
+def plan(
+    present: ListSets,
+    forms: Iterable[ListForm],
+    lists: Mapping[str, AddressList],
+    make: Callable[[ListForm, bytes], tuple[ListSet, bool]],
+    *,
+    in_place: bool,
+) -> Plan:
+    """What turns the sets that are `present` into those for `forms` of `lists`.
+
+    `make` gives a set, and whether it is in the kernel already. Without `in_place` a set that
+    holds other elements is replaced.
+    """
+    sets: dict[ListForm, ListSet] = {}
+    planned = Plan(sets)
+    for form in forms:
+        entries, old = form.entries(lists), present.get(form)
+        if old and old.entries == entries:
+            sets[form] = old
+            continue
+        change = in_place_change(form, old, entries) if old and in_place else None
+        if old is None or change is None:
+            sets[form], is_loaded = make(form, entries)
+            if not is_loaded:
+                planned.first.extend(creation(form, sets[form]))
+            continue
+        removed, added = change
+        sets[form] = ListSet(old.set_name, old.size, entries)
+        planned.first.extend(_additions(form, old.set_name, added))
+        planned.then.extend(
+            delete_elements(TABLE, old.set_name, part)
+            for part in packed_elements(removed, form.width)
+        )
+    return planned
+
+
+def in_place_change(form: ListForm, old: ListSet, entries: bytes) -> tuple[bytes, bytes] | None:
+    """The elements that go and those that come; None if the set had better be replaced."""
+    removed, added = difference(old.entries, entries, form.width)
+    if len(removed) + len(added) > IN_PLACE * form.width:
+        return None
+    if len(old.entries) + len(added) > old.size * form.width:
+        return None
+    return removed, added
+
+
+def may_change_in_place(
+    present: ListSets, lists: Mapping[str, AddressList], tables: Iterable[TableId]
+) -> bool:
+    """Whether all tables that look into lists which change have one action; see the invariants.
+
+    `tables` are those of the state before and of the one after; without lists, they are the same.
+    """
+    listing = [table for table in tables if table.listed]
+    changing = {
+        form.name
+        for form in {*forms_of(listing), *present}
+        if (present[form].entries if form in present else b"") != form.entries(lists)
+    }
+    looking = [
+        table for table in listing if any(listed.name in changing for _, listed in table.listed)
+    ]
+    return len({table.action for table in looking}) < 2
+
+
+def _additions(form: ListForm, name: str, entries: bytes) -> list[Message]:
+    return [add_elements(TABLE, name, part) for part in packed_elements(entries, form.width)]
