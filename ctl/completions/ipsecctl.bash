@@ -176,15 +176,19 @@ _ipsecctl() {
 		;;
 	list)
 		if ((cword == 2)); then
-			_ipsecctl_offer $'create\nreplace\nadd\nremove\nshow\ndelete\ncheck'
+			_ipsecctl_offer $'create\nupdate\nreplace\nadd\nremove\nshow\ndelete\ncheck'
 			return
 		fi
 		first=3
 		case ${words[2]} in
 		create)
-			options=$'--from\n--format\n--accept\n--json'
-			valued='--from --format'
+			options=$'--from\n--every\n--plain-http\n--format\n--accept\n--json'
+			valued='--from --every --format'
 			arguments=('')
+			;;
+		update)
+			options=$'--accept\n--json'
+			arguments=(:names:lists)
 			;;
 		replace)
 			options=$'--format\n--accept\n--json'
@@ -337,6 +341,10 @@ _ipsecctl() {
 		;;
 	--from)
 		_filedir
+		return
+		;;
+	--every)
+		_ipsecctl_offer $'1h\n1d'
 		return
 		;;
 	--format)

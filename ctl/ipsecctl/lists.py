@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Iterator
 from typing import Any
 
 from ipsecctl.client import Client
-from ipsecctl.failures import DONE, REFUSED
+from ipsecctl.failures import DONE, REFUSED, UsageError
 from ipsecctl.files import open_document
 from ipsecctl.options import Options, duration_s
 from ipsecctl.presentation import one_line, print_table, print_warnings, span
@@ -17,19 +18,41 @@ from ipsecd.output import complain, say, say_json, say_text
 from ipsecd.quoting import count, few, visible
 
 _BLOCK = 1 << 20
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+FETCH_S = 300.0
+"""So long fetching a feed may take, besides what a change takes."""
 
 
 def create(client: Client, options: Options) -> int:
-    """Make a list, empty or of what a file holds."""
+    """Make a list, empty, or of what is in a file or at a URL."""
     path = options.value("--from")
     parameters: dict[str, Any] = {
         "name": options.argument(),
         "format": options.value("--format"),
         "accept": options.has("--accept"),
     }
+    if path is not None and _URL.match(path):
+        every = options.value("--every")
+        client.wait_longer(FETCH_S)
+        feed = {
+            "url": path,
+            "every_s": 86400.0 if every is None else duration_s(every),
+            "plain_http": options.has("--plain-http"),
+        }
+        return _outcome(client, options, "CreateFeed", {**parameters, **feed})
+    for option in ("--every", "--plain-http"):
+        if options.has(option):
+            raise UsageError(f"{option} is for a list from a URL", "write --from https://HOST/PATH")
     if path is None:
         return _outcome(client, options, "CreateList", {**parameters, "document": ""})
     return _with_file(client, options, "CreateList", parameters, path)
+
+
+def update(client: Client, options: Options) -> int:
+    """Fetch a list from its URL now."""
+    client.wait_longer(FETCH_S)
+    parameters = {"name": options.argument(), "accept": options.has("--accept")}
+    return _outcome(client, options, "UpdateList", parameters)
 
 
 def replace(client: Client, options: Options) -> int:

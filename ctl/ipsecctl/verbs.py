@@ -209,14 +209,22 @@ FORMAT = Option("--format", "the form it is in, if not seen: plain, json, ipset 
 ACCEPT = Option("--accept", "even if it looks like a mistake")
 
 _LIST = (
-    Verb("create", "make a list, empty or of what a file holds", "lists:create",
+    Verb("create", "make a list, empty, or of what is in a file or at a URL", "lists:create",
          (Argument("NAME", "the name of the new list"),),
          (
-             Option("--from", "of what is in FILE; - is standard input", "FILE", offers="files"),
+             Option("--from", "a file, - for standard input, or https://HOST/PATH or file:///PATH, "
+                    "which is fetched again and again", "FILE|URL", offers="files"),
+             Option("--every", "fetch it every TIME: 1h, 1d; if not given, 1d", "TIME",
+                    within="--from", offers=("1h", "1d")),
+             Option("--plain-http", "even if the URL is http:, which anybody between can change",
+                    within="--from"),
              FORMAT,
              ACCEPT,
          ),
-         example="ipsecctl list create drop --from drop.txt", also=("new", "make")),
+         example="ipsecctl list create drop --from https://www.spamhaus.org/drop/drop.txt "
+                 "--every 1d", also=("new", "make")),
+    Verb("update", "fetch a list from its URL now", "lists:update", (LIST,), (ACCEPT,),
+         example="ipsecctl list update drop", also=("fetch", "refresh")),
     Verb("replace", "have a list hold what a file holds, and nothing else", "lists:replace",
          (LIST, Argument("FILE", "an address list; - is standard input", offers="files")),
          (FORMAT, ACCEPT),

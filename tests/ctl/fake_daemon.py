@@ -364,7 +364,7 @@ class FakeDaemon:
         return {"parameters": reply}
 
     def make_up(self, method: str, parameters: dict[str, Any]) -> dict[str, Any] | IpsecdError:
-        if method.endswith("List"):
+        if method.endswith("List") or method == "CreateFeed":
             return {"outcome": LIST_OUTCOME}
         if method != "AddDynamic":
             return {"outcome": OUTCOME}

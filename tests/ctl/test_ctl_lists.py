@@ -122,4 +122,4 @@ def test_a_verb_without_an_action_says_which_there_are(run: Run) -> None:
     """Nothing is done by ``list`` alone."""
     ran = run("ipsecctl", "list")
     assert ran.code == 2
-    assert "create, replace, add, remove, show, delete" in ran.err
+    assert "create, update, replace, add, remove, show, delete" in ran.err

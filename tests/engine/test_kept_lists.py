@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from ipsecd.control import Control
-from ipsecd.control import lists as control_lists
+from ipsecd.control import Control, list_changes
 from ipsecd.engine import Engine
 from ipsecd.errors import BackendFailed, InvalidInput, NotFound, Refused
 from ipsecd.language.filters import parse_filter
@@ -30,7 +29,7 @@ INTERFACE = load_interface(CONTROL)
 
 @pytest.fixture(autouse=True)
 def _needed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(control_lists, "needed_addresses", lambda: (GATEWAY,))
+    monkeypatch.setattr(list_changes, "needed_addresses", lambda: (GATEWAY,))
 
 
 class Desk:

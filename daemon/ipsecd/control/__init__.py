@@ -14,6 +14,7 @@ from ipsecd.control import (
     dynamic,
     enforcement,
     explain,
+    feeds,
     lists,
     names,
     policies,
@@ -38,6 +39,7 @@ METHODS: dict[str, Method] = {
         policies,
         names,
         lists,
+        feeds,
         rules,
         dynamic,
         quarantine,
@@ -62,6 +64,8 @@ class Control:
         self.close = engine.close
         self.next_expiry = engine.next_expiry
         self.expire = engine.expire
+        self.next_feed = engine.kept_lists.feeds.next
+        self.feed_failed = engine.kept_lists.feeds.failed
         self.next_list_end = engine.kept_lists.store.next_end
         self.expire_lists = engine.kept_lists.expire
         self.watch_fd = engine.watch_fd
@@ -90,6 +94,10 @@ class Control:
         Raises ``NotFound`` where no domain is configured.
         """
         return domain.question_about(self._engine, bundle)
+
+    def wanted_feed(self, method: str, parameters: Parameters) -> feeds.Wanted:
+        """The feed that has to be fetched before `method` can be carried out."""
+        return feeds.wanted(self._engine, method, parameters)
 
     def wants_containers(self) -> bool:
         """Whether container engines have to be followed."""

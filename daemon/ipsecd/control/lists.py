@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from math import inf
 from typing import Any
 
+from ipsecd.control.list_changes import carried_out, must_pass, places_of
 from ipsecd.control.method import Method, Request, Role, Work
 from ipsecd.control.parameters import read_deadline
 from ipsecd.engine import Engine
-from ipsecd.errors import InvalidInput, Refused
-from ipsecd.host.needed import needed_addresses
+from ipsecd.errors import InvalidInput
 from ipsecd.language.address_lists import ReadList, read_addresses, read_list
 from ipsecd.language.list_entries import format_list
-from ipsecd.language.list_guard import reasons_to_hold
 from ipsecd.model.addresses import Family
-from ipsecd.model.list_names import lists_in
 from ipsecd.model.lists import AddressList
-from ipsecd.model.packing import change_between
-from ipsecd.model.values import Filter, Origin
-from ipsecd.quoting import count, few, quote
+from ipsecd.quoting import quote
+from ipsecd.sources.list_files import shown_url
 from ipsecd.sources.list_journal import text_of
 from ipsecd.sources.list_parts import StoredList
-from ipsecd.sources.lists import ListChange
-
-ACCEPT = "look at it, and have it taken all the same with --accept"
 
 
 def _list_lists(engine: Engine, _: Request) -> dict[str, Any]:
@@ -75,18 +68,18 @@ def _create_list(engine: Engine, request: Request) -> dict[str, Any]:
     store.must_be_new(name)
     read = _read(request)
     if request.text:
-        _must_pass(AddressList(), read.addresses, request, malformed=read.malformed)
+        must_pass(AddressList(), read.addresses, request, malformed=read.malformed)
     change = store.create(name, request.text, read)
-    return _carried_out(engine, name, change, f"list {name!r} is made", read)
+    return carried_out(engine, name, change, f"list {name!r} is made", read)
 
 
 def _replace_list(engine: Engine, request: Request) -> dict[str, Any]:
     store, name = engine.kept_lists.store, request["name"]
     old = store.get(name)
     read = _read(request)
-    _must_pass(old.addresses, read.addresses, request, malformed=read.malformed)
+    must_pass(old.addresses, read.addresses, request, malformed=read.malformed)
     change = store.replace(name, request.text, read)
-    return _carried_out(engine, name, change, f"list {name!r} is replaced", read)
+    return carried_out(engine, name, change, f"list {name!r} is replaced", read)
 
 
 def _add_to_list(engine: Engine, request: Request) -> dict[str, Any]:
@@ -94,20 +87,20 @@ def _add_to_list(engine: Engine, request: Request) -> dict[str, Any]:
     old = store.get(name)
     addresses = read_addresses(_some(request["addresses"]))
     end = read_deadline(request["ttl_s"], time.time())
-    _must_pass(old.addresses, addresses, request, shrinks=1.0)
-    return _carried_out(engine, name, store.add(name, addresses, end), f"list {name!r} is changed")
+    must_pass(old.addresses, addresses, request, shrinks=1.0)
+    return carried_out(engine, name, store.add(name, addresses, end), f"list {name!r} is changed")
 
 
 def _remove_from_list(engine: Engine, request: Request) -> dict[str, Any]:
     store, name = engine.kept_lists.store, request["name"]
     change = store.remove(name, read_addresses(_some(request["addresses"])))
-    return _carried_out(engine, name, change, f"list {name!r} is changed")
+    return carried_out(engine, name, change, f"list {name!r} is changed")
 
 
 def _delete_list(engine: Engine, request: Request) -> dict[str, Any]:
     name = request["name"]
     change = engine.kept_lists.store.delete(name)
-    return _carried_out(engine, name, change, f"list {name!r} is deleted")
+    return carried_out(engine, name, change, f"list {name!r} is deleted")
 
 
 def _some(addresses: list[str]) -> list[str]:
@@ -118,87 +111,6 @@ def _some(addresses: list[str]) -> list[str]:
 
 def _read(request: Request) -> ReadList:
     return read_list(request.text, request["source"] or "<document>", request["format"] or "")
-
-
-def _must_pass(
-    old: AddressList,
-    new: AddressList,
-    request: Request,
-    *,
-    malformed: int = 0,
-    shrinks: float = 0.5,
-) -> None:
-    """Raise ``Refused`` if new content looks like a mistake, and nobody accepts it."""
-    if request["accept"]:
-        return
-    reasons = reasons_to_hold(old, new, needed_addresses(), malformed=malformed, shrinks=shrinks)
-    if reasons:
-        raise Refused(f"list {quote(request['name'])} stays as it is: {few(list(reasons))}", ACCEPT)
-
-
-def _carried_out(
-    engine: Engine, name: str, change: ListChange, message: str, read: ReadList | None = None
-) -> dict[str, Any]:
-    """Make a change, and the reply that says what it did."""
-    before = engine.lists.get(name, AddressList())
-    after = change.changes[name] or AddressList()
-    difference = change_between(before, after)
-    added, removed = len(AddressList(difference.added)), len(AddressList(difference.removed))
-    engine.kept_lists.carry_out(change)
-    return {
-        "outcome": {
-            "changed": True,
-            "message": f"{message}: {_counts(len(after), added, removed)}",
-            "name": name,
-            "entries": len(after),
-            "added": added,
-            "removed": removed,
-            "malformed": read.malformed if read else 0,
-            "warnings": [*_about_text(read), *_about_rules(engine, name)],
-        }
-    }
-
-
-def _counts(entries: int, added: int, removed: int) -> str:
-    new = f", {added:,} new" if added else ""
-    return f"{count(entries, 'entry')}{new}" + (f", {removed:,} gone" if removed else "")
-
-
-def _about_text(read: ReadList | None) -> Iterator[str]:
-    if read is None:
-        return
-    if read.malformed:
-        shown = "; ".join(map(str, read.shown[:3]))
-        yield f"{count(read.malformed, 'malformed line')} left out: {shown}"
-    if read.cleared:
-        entries = count(read.cleared, "entry")
-        yield f"{entries} had address bits set beyond the prefix length, which were cleared"
-
-
-def _about_rules(engine: Engine, name: str) -> Iterator[str]:
-    """That rules name a list that is not there any more."""
-    places = _places(engine, name)
-    if places and name not in engine.lists:
-        named = few([f"{origin.rule!r}" for origin in places])
-        yield f"it is named by {named}, which match nothing by it until it is made again"
-
-
-def _places(engine: Engine, name: str) -> list[Origin]:
-    """The rules in force that name a list."""
-    return list(
-        dict.fromkeys(
-            origin for origin, filters in _rules(engine) for flt in filters if name in lists_in(flt)
-        )
-    )
-
-
-def _rules(engine: Engine) -> Iterator[tuple[Origin, tuple[Filter, ...]]]:
-    compiled = engine.state.compiled
-    if compiled.policy and not engine.stopped:
-        for rule in compiled.policy.facts.by_name:
-            yield Origin(compiled.store.value, compiled.policy.name, rule.name), rule.filters
-    for dynamic_rule in engine.dynamic.listing.values():
-        yield dynamic_rule.origin, dynamic_rule.filters
 
 
 def _described(engine: Engine, stored: StoredList) -> dict[str, Any]:
@@ -222,14 +134,14 @@ def _described(engine: Engine, stored: StoredList) -> dict[str, Any]:
         "ending": len(ends),
         "ends": min(ends, default=None),
         "path": engine.kept_lists.store.path_of(stored.name) if stored.file else None,
-        "url": feed.url if feed else None,
+        "url": shown_url(feed.url) if feed else None,
         "every_s": float(feed.every_s) if feed else None,
         "fetched": feed.fetched if feed else None,
         "checked": feed.checked if feed else None,
-        "problems": list(stored.problems),
+        "problems": [*stored.problems, *engine.kept_lists.feeds.problem_of(stored.name)],
         "rules": [
             {"store": origin.store, "policy": origin.policy, "rule": origin.rule}
-            for origin in _places(engine, stored.name)
+            for origin in places_of(engine, stored.name)
         ],
     }
 

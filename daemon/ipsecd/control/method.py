@@ -80,6 +80,8 @@ class Method:
     takes_document: bool = False
     takes_list: bool = False
     """Whether its document is an address list, and no policy."""
+    takes_feed: bool = False
+    """Whether a feed is fetched first. It is called with the parameter ``fetched``."""
     takes_bundle: bool = False
     """Whether its document is a bundle of the domain, which is verified first, in a process of its
     own. It is called with the document that was verified, if any, and the parameter ``verdict``."""

@@ -9,22 +9,23 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from ipsecd.engine.attempt import Attempt
 from ipsecd.engine.compiling import ListsByName
+from ipsecd.engine.feeds import Feeds
 from ipsecd.engine.lists import ListChanges
 from ipsecd.errors import IpsecdError
 from ipsecd.log import record
 from ipsecd.sources.lists import ListChange, ListStore
 
 
-@dataclass(frozen=True, slots=True)
 class KeptLists:
     """The lists on disk, and how they get in force; changed in the line of changes alone."""
 
-    store: ListStore
-    put_in_force: Callable[[ListChanges], None]
+    def __init__(self, store: ListStore, put_in_force: Callable[[ListChanges], None]) -> None:
+        self.store = store
+        self.feeds = Feeds(store)
+        self._put_in_force = put_in_force
 
     def read(self, *, booting: bool) -> ListsByName:
         """Read all lists for the first state; when `booting`, nothing is written."""
@@ -38,7 +39,7 @@ class KeptLists:
         with Attempt() as attempt:
             attempt.step(change.commit, lambda _: change.undo())
             if change.changes:
-                self.put_in_force(change.changes)
+                self._put_in_force(change.changes)
         try:
             change.finish()
         except IpsecdError as error:
@@ -61,4 +62,4 @@ class KeptLists:
     def warnings(self) -> tuple[str, ...]:
         """What is wrong with files of lists, in words."""
         of_lists = (problem for stored in self.store.lists.values() for problem in stored.problems)
-        return (*self.store.problems, *of_lists)
+        return (*self.store.problems, *of_lists, *self.feeds.warnings)

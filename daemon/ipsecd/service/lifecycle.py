@@ -65,6 +65,7 @@ class Daemon:
         self._notifier = Notifier(os.environ)
         self._changed = asyncio.Event()
         self._lists_changed = asyncio.Event()
+        self._feeds_changed = asyncio.Event()
         self._calls = Calls(self._engine_lines, changed=self._tell_of_change)
         self._ending: asyncio.Future[Ending] | None = None
         self._reload_wanted = asyncio.Event()
@@ -127,6 +128,7 @@ class Daemon:
         duties = [
             self._expire_rules,
             self._expire_entries_of_lists,
+            self._update_feeds,
             self._watch_kernel,
             self._reload_on_signal,
             self._follow_senders,
@@ -191,6 +193,28 @@ class Daemon:
         """Have the next end of anything looked up anew: a call may have changed it."""
         self._changed.set()
         self._lists_changed.set()
+        self._feeds_changed.set()
+
+    async def _update_feeds(self) -> None:
+        """Wait until the next list that comes from a URL is due, and have it updated."""
+        self._feeds_changed.clear()
+        due = await self._engine_lines.change(self._engine.next_feed)
+        wait_s = None if due is None else min(max(LEAST_WAIT_S, due[0] - time.time()), CLOCK_S)
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._feeds_changed.wait()
+        except TimeoutError:
+            if due is not None and due[0] <= time.time():
+                await self._update(due[1])
+
+    async def _update(self, name: str) -> None:
+        parameters = {"name": name, "accept": False}
+        try:
+            reply = await self._calls.carry_out("UpdateList", parameters, "its schedule")
+        except IpsecdError as error:
+            record(logging.WARNING, "feed-not-updated", list=name, reason=error.message)
+        else:
+            record(logging.INFO, "feed-updated", list=name, message=reply["outcome"]["message"])
 
     async def _watch_kernel(self) -> None:
         """Wait for news from the kernel, and have the engine read them."""

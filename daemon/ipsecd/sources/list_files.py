@@ -58,6 +58,12 @@ class Feed:
     addresses: AddressList = field(default_factory=AddressList)
 
 
+def shown_url(url: str) -> str:
+    """A URL as everybody may see it: what is behind the question mark may be a secret."""
+    place, mark, _ = url.partition("?")
+    return f"{place}?…" if mark else place
+
+
 @dataclass(frozen=True, slots=True)
 class FileRead:
     """What a file of people held when it could last be read, and the SHA-256 of its bytes.

@@ -33,7 +33,7 @@ from ipsecd.model.persistent import PersistentMap
 from ipsecd.quoting import count, quote
 from ipsecd.sources.files import Disk
 from ipsecd.sources.list_ends import Ends
-from ipsecd.sources.list_files import Feed, FileRead
+from ipsecd.sources.list_files import Feed, FileRead, shown_url
 from ipsecd.sources.list_journal import Entries, keys_of
 from ipsecd.sources.list_parts import NO_FILE, Parts, StoredList
 
@@ -204,8 +204,8 @@ class ListStore:
         old = self.get(name)
         if old.feed:
             raise Refused(
-                f"list {quote(name)} comes from {quote(old.feed.url)}, and the next update would "
-                "replace what you give it",
+                f"list {quote(name)} comes from {quote(shown_url(old.feed.url))}, and the next "
+                "update would replace what you give it",
                 f"give the list another name, or run first: ipsecctl list delete {name}",
             )
         parts = self._parts_of(name)
@@ -247,8 +247,8 @@ class ListStore:
         in_feed = shared(addresses, old.feed.addresses) if old.feed else AddressList()
         if old.feed and in_feed.entries:
             raise Refused(
-                f"{_first(in_feed)} comes from {quote(old.feed.url)}, so the next update would "
-                "bring it back",
+                f"{_first(in_feed)} comes from {quote(shown_url(old.feed.url))}, so the next "
+                "update would bring it back",
                 "permit it by a rule, which an address outranks the prefixes it lies in; or ask "
                 "who publishes the list",
             )
