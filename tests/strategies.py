@@ -106,17 +106,54 @@ def message_for(draw: st.DrawFn, protocol: int | IcmpOfFamily | None) -> IcmpMes
 NAMES = st.sampled_from([HostName(n) for n in ("example.com", "cafe", "a-b.example.", "tcp")])
 
 
+LUCK = st.integers(0, (1 << 64) - 1).map(random.Random)
+"""What packets are made of: a draw for each of a dozen fields would take longer than most tests
+with a packet. A packet needs no shrinking, and lists of them shrink."""
+
 LIST_NAMES = ("a", "b", "no-such-list")
-LISTED_ADDRESSES = st.one_of(ADDRESSES, st.sampled_from(LIST_NAMES).map(ListName))
+LISTED_ADDRESSES = st.one_of(
+    st.sampled_from([ListName(name) for name in (*LIST_NAMES, "a", "a", "b")]),
+    st.sampled_from([*Keyword, ListName("a"), ListName("b")]),
+    networks(),
+)
 
 
-@st.composite
-def lists(draw: st.DrawFn) -> dict[str, AddressList]:
+ENTRIES = tuple(
+    Network(family, address >> family.bits - length << family.bits - length, length)
+    for family, lengths in ((V4, (0, 16, 24, 31, 32)), (V6, (0, 64, 128)))
+    for length in lengths
+    for address in (ME[family], *OTHERS[family])
+)
+
+
+def lists() -> st.SearchStrategy[dict[str, AddressList]]:
     """Lists by name, whose entries overlap and adjoin; filters may name one more."""
+    return LUCK.map(_lists)
+
+
+def _lists(luck: random.Random) -> dict[str, AddressList]:
     return {
-        name: listed(draw(st.lists(networks(), max_size=8)))
-        for name in LIST_NAMES[: draw(st.integers(0, 2))]
+        name: listed(luck.sample(ENTRIES, luck.choice((0, 1, 4, 12, 20))))
+        for name in LIST_NAMES[: luck.choice((0, 1, 2, 2, 2))]
     }
+
+
+def changing_lists() -> st.SearchStrategy[tuple[dict[str, AddressList], ...]]:
+    """Lists as they are one after the other: mostly with other entries, few with other lengths."""
+
+    def make(luck: random.Random) -> tuple[dict[str, AddressList], ...]:
+        first = _lists(luck)
+        second = {
+            name: listed(
+                luck.choice([other for other in ENTRIES if other.length == entry.length])
+                for entry in members.networks()
+                if luck.randrange(8)
+            )
+            for name, members in first.items()
+        }
+        return first, second, luck.choice((first, _lists(luck)))
+
+    return LUCK.map(make)
 
 
 @st.composite
@@ -125,6 +162,12 @@ def filters(draw: st.DrawFn, *, names: bool = False, listing: bool = False) -> F
     addresses: st.SearchStrategy[Address] = st.one_of(ADDRESSES, NAMES) if names else ADDRESSES
     if listing:
         addresses = LISTED_ADDRESSES
+        if draw(st.booleans()):
+            # Only where nothing else keeps packets from matching do the entries decide.
+            ends = [Endpoint(draw(addresses)), Endpoint(Keyword.ME)]
+            if draw(st.booleans()):
+                ends = [Endpoint(), Endpoint(draw(addresses))]
+            return Filter(ends[0], ends[1], mirrored=draw(st.booleans()))
     source = Endpoint(draw(addresses), draw(PORT_LISTS))
     destination = Endpoint(draw(addresses), draw(PORT_LISTS))
     protocol = draw(PROTOCOLS)
@@ -244,11 +287,6 @@ def ports_in_force(draw: st.DrawFn) -> list[InForce]:
         for number, port in enumerate(draw(st.lists(st.sampled_from(PORTS), min_size=1)))
     ]
     return blocks + (draw(in_force(1)) if draw(st.booleans()) else [])
-
-
-LUCK = st.integers(0, (1 << 64) - 1).map(random.Random)
-"""What packets are made of: a draw for each of a dozen fields would take longer than most tests
-with a packet. A packet needs no shrinking, and lists of them shrink."""
 
 
 def packets(points: tuple[Point, ...] = tuple(Point)) -> st.SearchStrategy[Packet]:

@@ -37,7 +37,13 @@ from tests.equality.wire import (
 )
 from tests.equality.wire import wire as a_wire
 from tests.netns.site import make_group, own_name
-from tests.strategies import conditions_of_links, in_force, lists, packets, senders_in_force
+from tests.strategies import (
+    changing_lists,
+    conditions_of_links,
+    in_force,
+    packets,
+    senders_in_force,
+)
 
 NAMES = tuple(exemption.name for exemption in ESSENTIALS)
 OWN = own_name("ipsecd-test")
@@ -170,17 +176,15 @@ def compare(
         st.lists(
             st.tuples(packets(points), st.sampled_from(list(wire.raw))), min_size=20, max_size=30
         ),
-        lists() if listing else st.just({}),
-        lists() if listing else st.just({}),
+        changing_lists() if listing else st.just(({},)),
     )
     def compare_one(
         filters: list[InForce],
         drawn: list[tuple[Packet, frozenset[Process]]],
-        before: dict[str, AddressList],
-        known: dict[str, AddressList],
+        lists_in_turn: tuple[dict[str, AddressList], ...],
     ) -> None:
         nonlocal compared, first
-        host = replace(own, lists=known)
+        host = replace(own, lists=lists_in_turn[-1])
         sent = [
             replace(packet, processes=processes, interface="wire") for packet, processes in drawn
         ]
@@ -189,7 +193,7 @@ def compare(
         if name == "nftables":
             backend.remove()
         dynamic = [flt for flt in filters if flt.origin.volatile]
-        for of_now in (before, known) if listing else (known,):
+        for of_now in lists_in_turn:
             following = Volatile()
             following.change(add=rows_of(with_lengths(dynamic, of_now)))
             policy_of_now = compile_filters(policy, NAMES, lists=of_now)
