@@ -13,7 +13,6 @@ from ipsecd.language.address_lists import ReadList
 from ipsecd.language.list_guard import reasons_to_hold
 from ipsecd.model.list_names import lists_in
 from ipsecd.model.lists import AddressList
-from ipsecd.model.packing import change_between
 from ipsecd.model.values import Filter, Origin
 from ipsecd.quoting import count, few, quote
 from ipsecd.sources.lists import ListChange
@@ -43,7 +42,7 @@ def carried_out(
     """Make a change, and the reply that says what it did."""
     before = engine.lists.get(name, AddressList())
     after = change.changes[name] or AddressList()
-    difference = change_between(before, after)
+    difference = before.change_to(after)
     added, removed = len(AddressList(difference.added)), len(AddressList(difference.removed))
     engine.kept_lists.carry_out(change)
     return {

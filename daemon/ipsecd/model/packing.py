@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 
-from ipsecd.model.lists import AddressList, Change, Form
+from ipsecd.model.lists import AddressList, Form
 
 PIECE = 1 << 12
 """How many entries are objects at a time."""
@@ -64,27 +64,6 @@ def without(addresses: AddressList, removed: AddressList) -> AddressList:
 def shared(first: AddressList, second: AddressList) -> AddressList:
     """The entries that are in both lists."""
     return without(first, without(first, second))
-
-
-def change_between(old: AddressList, new: AddressList) -> Change:
-    """What turns one list into another, at a cost that goes by what is different."""
-    removed: dict[Form, bytes] = {}
-    added: dict[Form, bytes] = {}
-    for form in sorted(old.entries.keys() | new.entries.keys()):
-        gone: list[bytes] = []
-        come: list[bytes] = []
-        present, wanted = old.entries.get(form, b""), new.entries.get(form, b"")
-        for before, after in _pieces((present, wanted), form.width):
-            if before == after:
-                continue
-            before_set, after_set = set(_split(before, form.width)), set(_split(after, form.width))
-            gone += sorted(before_set - after_set)
-            come += sorted(after_set - before_set)
-        if gone:
-            removed[form] = b"".join(gone)
-        if come:
-            added[form] = b"".join(come)
-    return Change(removed, added)
 
 
 def _without_host_bits(form: Form, entries: Sequence[bytes]) -> tuple[Sequence[bytes], int]:
