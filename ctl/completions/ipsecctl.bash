@@ -27,7 +27,7 @@ _ipsecctl() {
 		return
 	fi
 	if ((cword == 1)); then
-		_ipsecctl_offer $'status\nshow\nstats\nexplain\nbackend\ndoctor\nblock\npermit\nunblock\nflush\nquarantine\nrelease\napply\npolicy\nrule\nreload\ncheck\nformat\ndiff\ndomain\nipseccmd\nipsecpol\nnetdiag\nsecedit\ngpupdate\nnet\nhelp'
+		_ipsecctl_offer $'status\nshow\nstats\nexplain\nbackend\ndoctor\nblock\npermit\nunblock\nflush\nquarantine\nrelease\napply\npolicy\nrule\nlist\nreload\ncheck\nformat\ndiff\ndomain\nipseccmd\nipsecpol\nnetdiag\nsecedit\ngpupdate\nnet\nhelp'
 		return
 	fi
 	# What may stand here: options, those of them that take a value, and arguments in their order.
@@ -39,7 +39,7 @@ _ipsecctl() {
 		;;
 	show)
 		if ((cword == 2)); then
-			_ipsecctl_offer $'filters\npolicies\npolicy\ndynamic\nnames\ncontainers\ninterfaces\nexemptions\n--json'
+			_ipsecctl_offer $'filters\npolicies\npolicy\ndynamic\nlists\nnames\ncontainers\ninterfaces\nexemptions\n--json'
 			return
 		fi
 		first=3
@@ -55,6 +55,9 @@ _ipsecctl() {
 			arguments=(:names:policies)
 			;;
 		dynamic)
+			options=$'--json'
+			;;
+		lists)
 			options=$'--json'
 			;;
 		names)
@@ -171,6 +174,51 @@ _ipsecctl() {
 			;;
 		esac
 		;;
+	list)
+		if ((cword == 2)); then
+			_ipsecctl_offer $'create\nupdate\nreplace\nadd\nremove\nshow\ndelete\ncheck'
+			return
+		fi
+		first=3
+		case ${words[2]} in
+		create)
+			options=$'--from\n--every\n--plain-http\n--format\n--accept\n--json'
+			valued='--from --every --format'
+			arguments=('')
+			;;
+		update)
+			options=$'--accept\n--json'
+			arguments=(:names:lists)
+			;;
+		replace)
+			options=$'--format\n--accept\n--json'
+			valued='--format'
+			arguments=(:names:lists :files)
+			;;
+		add)
+			options=$'--for\n--accept\n--json'
+			valued='--for'
+			arguments=(:names:lists '')
+			;;
+		remove)
+			options=$'--json'
+			arguments=(:names:lists '')
+			;;
+		show)
+			options=$'--json'
+			arguments=(:names:lists '')
+			;;
+		delete)
+			options=$'--json'
+			arguments=(:names:lists)
+			;;
+		check)
+			options=$'--format\n--me\n--json'
+			valued='--format --me'
+			arguments=(:files)
+			;;
+		esac
+		;;
 	reload)
 		options=$'--resolve\n--json'
 		;;
@@ -260,7 +308,7 @@ _ipsecctl() {
 		return
 		;;
 	--for)
-		_ipsecctl_offer $'10m\n1h\n1d'
+		_ipsecctl_offer $'1h\n1d\n1w'
 		return
 		;;
 	--name)
@@ -289,6 +337,18 @@ _ipsecctl() {
 		;;
 	--action)
 		_ipsecctl_offer $'block\npermit'
+		return
+		;;
+	--from)
+		_filedir
+		return
+		;;
+	--every)
+		_ipsecctl_offer $'1h\n1d'
+		return
+		;;
+	--format)
+		_ipsecctl_offer $'plain\njson\nipset\ncsv:'
 		return
 		;;
 	--keys)

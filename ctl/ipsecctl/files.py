@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import sys
 import tempfile
 from collections.abc import Iterable
@@ -23,6 +24,33 @@ def read_bytes(path: str) -> bytes:
             return file.read()
     except OSError as error:
         raise file_error("read", path, error) from error
+
+
+def open_document(path: str) -> int:
+    """A descriptor of the document at `path`, at its start; ``-`` is standard input.
+
+    Anything but a regular file is copied into memory first: the daemon must not wait for somebody
+    who writes into a pipe.
+    """
+    if path == "-":
+        return _copied(read_bytes(path))
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return descriptor
+        with os.fdopen(descriptor, "rb") as pipe:
+            return _copied(pipe.read())
+    except OSError as error:
+        raise file_error("read", path, error) from error
+
+
+def _copied(content: bytes) -> int:
+    """A descriptor of a file in memory that holds `content`, at its start."""
+    descriptor = os.memfd_create("document")
+    with os.fdopen(os.dup(descriptor), "wb") as copy:
+        copy.write(content)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor
 
 
 def lines_of(text: str) -> Iterable[str]:

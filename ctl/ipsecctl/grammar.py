@@ -10,8 +10,8 @@ class Argument:
     """One thing that is named after a verb.
 
     It is given `least` to `most` times (None: any number); with `joined` its words are one text.
-    `offers` is what a shell completes it with: words, or one of ``policies``, ``dynamic`` (names
-    that the daemon knows), ``documents`` and ``files``.
+    `offers` is what a shell completes it with: words, or one of ``policies``, ``dynamic``,
+    ``lists`` (names that the daemon knows), ``documents`` and ``files``.
     """
 
     __slots__ = ("explanation", "joined", "least", "most", "name", "offers")

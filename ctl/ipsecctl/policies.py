@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import stat
 from typing import Any
 
 from ipsecctl import show
 from ipsecctl.client import Client
 from ipsecctl.failures import DONE
-from ipsecctl.files import file_error, read_bytes
+from ipsecctl.files import open_document
 from ipsecctl.options import Options, conditions_of
 from ipsecctl.presentation import print_outcome
 from ipsecctl.progress import listener
@@ -19,7 +18,7 @@ from ipsecd.output import say_json, say_text
 def apply(client: Client, options: Options) -> int:
     """Store the policy in a file, in the place of the stored policy of the same name."""
     path = options.argument()
-    descriptor = _open(path)
+    descriptor = open_document(path)
     try:
         reply = client.call(
             "ApplyPolicy",
@@ -140,30 +139,3 @@ def _change(client: Client, options: Options, method: str, parameters: dict[str,
     outcome = client.call(method, parameters)["outcome"]
     print_outcome(outcome, as_json=options.has("--json"))
     return DONE
-
-
-def _open(path: str) -> int:
-    """A descriptor of the document at `path`, at its start; ``-`` is standard input.
-
-    Anything but a regular file is copied into memory first: the daemon must not wait for somebody
-    who writes into a pipe.
-    """
-    if path == "-":
-        return _copied(read_bytes(path))
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        if stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return descriptor
-        with os.fdopen(descriptor, "rb") as pipe:
-            return _copied(pipe.read())
-    except OSError as error:
-        raise file_error("read", path, error) from error
-
-
-def _copied(content: bytes) -> int:
-    """A descriptor of a file in memory that holds `content`, at its start."""
-    descriptor = os.memfd_create("policy")
-    with os.fdopen(os.dup(descriptor), "wb") as copy:
-        copy.write(content)
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    return descriptor

@@ -54,6 +54,8 @@ _SHOW = (
          example='ipsecctl show policy "Block UDP 1434 Filter"'),
     Verb("dynamic", "the dynamic rules, and how long each has left", "show:run",
          example="ipsecctl show dynamic"),
+    Verb("lists", "the lists of addresses, and what names them", "lists:show_all",
+         example="ipsecctl show lists"),
     Verb("names", "the DNS names in force, and the addresses they stand for", "show:run",
          example="ipsecctl show names"),
     Verb("containers", "the containers that a filter can name", "show:containers",
@@ -214,12 +216,66 @@ _DOMAIN = (
          also=("why",)),
 )  # fmt: skip
 
+LIST = Argument("NAME", "the name of a list; filters name it as @NAME", offers="lists")
+ADDRESS = Argument("ADDRESS", "an address, a prefix or a range, 192.0.2.1-192.0.2.9", most=None)
+FORMAT = Option("--format", "the form it is in, if not seen: plain, json, ipset or csv:COLUMN",
+                "FORMAT", offers=("plain", "json", "ipset", "csv:"))  # fmt: skip
+ACCEPT = Option("--accept", "even if it looks like a mistake")
+
+_LIST = (
+    Verb("create", "make a list, empty, or of what is in a file or at a URL", "lists:create",
+         (Argument("NAME", "the name of the new list"),),
+         (
+             Option("--from", "a file, - for standard input, or https://HOST/PATH or file:///PATH, "
+                    "which is fetched again and again", "FILE|URL", offers="files"),
+             Option("--every", "fetch it every TIME: 1h, 1d; if not given, 1d", "TIME",
+                    within="--from", offers=("1h", "1d")),
+             Option("--plain-http", "even if the URL is http:, which anybody between can change",
+                    within="--from"),
+             FORMAT,
+             ACCEPT,
+         ),
+         example="ipsecctl list create drop --from https://www.spamhaus.org/drop/drop.txt "
+                 "--every 1d", also=("new", "make")),
+    Verb("update", "fetch a list from its URL now", "lists:update", (LIST,), (ACCEPT,),
+         example="ipsecctl list update drop", also=("fetch", "refresh")),
+    Verb("replace", "have a list hold what a file holds, and nothing else", "lists:replace",
+         (LIST, Argument("FILE", "an address list; - is standard input", offers="files")),
+         (FORMAT, ACCEPT),
+         example="ipsecctl list replace drop drop.txt", also=("load", "restore")),
+    Verb("add", "add entries, for a time or for good", "lists:add", (LIST, ADDRESS),
+         (
+             Option("--for", "take them out after TIME, or at a moment, as for block", "TIME",
+                    offers=("1h", "1d", "1w")),
+             ACCEPT,
+         ),
+         example="ipsecctl list add bans 203.0.113.7 --for 1w", also=("ban", "block")),
+    Verb("remove", "take entries out", "lists:remove", (LIST, ADDRESS),
+         example="ipsecctl list remove bans 203.0.113.7", also=("del", "unban")),
+    Verb("show", "all lists, the entries of one, or those that an address is in", "lists:show",
+         (
+             Argument("NAME", LIST.explanation, least=0, offers="lists"),
+             Argument("ADDRESS", "one address", least=0),
+         ),
+         example="ipsecctl list show bans 203.0.113.7", also=("ls", "list", "test")),
+    Verb("delete", "delete a list, and its file", "lists:delete", (LIST,),
+         example="ipsecctl list delete drop", also=("destroy", "drop")),
+    Verb("check", "what a file would be as a list; needs no daemon", "lists:check",
+         (Argument("FILE", "an address list; - is standard input", offers="files"),),
+         (
+             FORMAT,
+             Option("--me", "an address that must stay free; can be repeated", "ADDRESS",
+                    repeats=True),
+         ),
+         example="ipsecctl list check drop.txt", also=("lint", "verify")),
+)  # fmt: skip
+
 _GROUPS: dict[str, tuple[Verb, ...]] = {
     "What is in force": (
         Verb("status", "what should be enforced, and what is", "status:run",
              example="ipsecctl status", also=("state",)),
         Verb("show", "the parts of what is in force, and what is stored", actions=_SHOW,
-             default="filters", example="ipsecctl show dynamic", also=("list", "ls")),
+             default="filters", example="ipsecctl show dynamic", also=("ls",)),
         Verb("stats", "what every rule has matched", "show:stats",
              example="ipsecctl stats", also=("counters",)),
         Verb("explain", "which filter decides about a packet, and which it beats", "explain:run",
@@ -278,6 +334,8 @@ _GROUPS: dict[str, tuple[Verb, ...]] = {
              example="ipsecctl policy assign Web"),
         Verb("rule", "change the rules of a stored policy", actions=_RULE,
              example='ipsecctl rule add Web "No telnet" tcp/23 --action block'),
+        Verb("list", "look after lists of addresses, which filters name as @NAME", actions=_LIST,
+             example="ipsecctl list show", also=("set",)),
         Verb("reload", "read edited files anew", "policies:reload", (),
              (Option("--resolve", "and look all DNS names up anew"),),
              example="ipsecctl reload", also=("refresh",)),

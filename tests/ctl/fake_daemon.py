@@ -97,6 +97,32 @@ OUTCOME = {
     "assigned": "Block UDP 1434 Filter",
     "warnings": [],
 }
+LIST_OUTCOME = {
+    "changed": True,
+    "message": "list 'bans' is changed: 2 entries, 1 new",
+    "name": "bans",
+    "entries": 2,
+    "added": 1,
+    "removed": 0,
+    "malformed": 0,
+    "warnings": [],
+}
+LIST: dict[str, Any] = {
+    "name": "bans",
+    "entries": 2,
+    "ipv4": 1,
+    "ipv6": 1,
+    "added": 1,
+    "ending": 1,
+    "ends": 4_000_000_000.0,
+    "path": "/etc/ipsecd/lists/bans",
+    "url": None,
+    "every_s": None,
+    "fetched": None,
+    "checked": None,
+    "problems": [],
+    "rules": [{"store": "static", "policy": "Web", "rule": "Block web"}],
+}
 EXPLANATION: dict[str, Any] = {
     "decision": "block",
     "reason": "filter",
@@ -184,6 +210,12 @@ DOMAIN: dict[str, Any] = {
     "refresh": 3,
 }
 REPLIES: dict[str, dict[str, Any]] = {
+    "ListLists": {"lists": [LIST]},
+    "GetList": {
+        "list": LIST,
+        "entries": ["192.0.2.7", "2001:db8::7"],
+        "ending": [{"entry": "192.0.2.7", "ends": 4_000_000_000.0}],
+    },
     "GetDomain": {"domain": DOMAIN},
     "Status": {"status": STATUS},
     "ListFilters": {"filters": FILTERS},
@@ -341,6 +373,8 @@ class FakeDaemon:
     def make_up(self, method: str, parameters: dict[str, Any]) -> dict[str, Any] | IpsecdError:
         if method == "AddDynamicRules":
             return self._made_up_rules(parameters)
+        if method.endswith("List") or method == "CreateFeed":
+            return {"outcome": LIST_OUTCOME}
         if method != "AddDynamic":
             return {"outcome": OUTCOME}
         rule = {name: parameters.get(name) for name in ("action", "filters", "interface", "when")}

@@ -53,6 +53,9 @@ class FatefulDisk(Disk):
     def write_for_this_boot(self, path: Path, content: bytes) -> None:
         self.fate.meets(lambda: super(FatefulDisk, self).write_for_this_boot(path, content))
 
+    def append_durably(self, path: Path, content: bytes) -> None:
+        self.fate.meets(lambda: super(FatefulDisk, self).append_durably(path, content))
+
     def link(self, path: Path, target: str) -> None:
         self.fate.meets(lambda: super(FatefulDisk, self).link(path, target))
 

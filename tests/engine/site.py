@@ -38,6 +38,10 @@ class Site:
         self.engine.start()
         return self.engine
 
+    @staticmethod
+    def packet(port: int, source: int, destination: int) -> Packet:
+        return Packet(Point.ARRIVING, Family.IPV4, source, destination, 17, 4000, port)
+
     def blocks(self, port: int, source: int = 0xCB007107, destination: int = ME) -> bool:
-        packet = Packet(Point.ARRIVING, Family.IPV4, source, destination, 17, 4000, port)
+        packet = self.packet(port, source, destination)
         return self.backend.judge(packet, HOST).action is Action.BLOCK

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ from ipsecd.compiler.classifier import Classifier
 from ipsecd.compiler.volatile import Volatile
 from ipsecd.control.absences import absences, filters_by_name
 from ipsecd.engine import Engine
-from ipsecd.errors import BackendFailed, InvalidInput, StoreFailed
+from ipsecd.errors import BackendFailed, InvalidInput
 from ipsecd.language.addresses import parse_address
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.addresses import Family, Keyword, Network
@@ -28,6 +27,14 @@ INSIDE, NEXT, OUTSIDE = 0xCB007107, 0xCB007108, 0x08080808
 def entries(*texts: str) -> AddressList:
     networks = [parse_address(text) for text in texts]
     return listed(network for network in networks if isinstance(network, Network))
+
+
+def write(site: Site, **texts: str) -> None:
+    """Write the files of lists by their names."""
+    directory = site.directories.config / "lists"
+    directory.mkdir(exist_ok=True)
+    for name, text in texts.items():
+        (directory / name).write_text(text)
 
 
 def policy(*rules: tuple[str, str]) -> Policy:
@@ -166,8 +173,7 @@ def test_a_quarantine_outdoes_a_permit_by_list(bench: Site) -> None:
 
 def test_lists_are_in_force_from_the_first_state_on(bench: Site) -> None:
     """A start reads them before it enforces anything, for the dynamic rules that were left too."""
-    bench.engine.change_lists({"bans": entries("8.8.8.8")})
-    kept = dict(bench.engine.lists)
+    write(bench, drop="203.0.113.7", bans="8.8.8.8")
     states: list[Classifier] = []
     apply = bench.backend.apply
 
@@ -178,15 +184,7 @@ def test_lists_are_in_force_from_the_first_state_on(bench: Site) -> None:
     bench.backend.apply = noted  # type: ignore[method-assign]
     for start in (Engine.start, Engine.boot):
         states.clear()
-        start(
-            Engine(
-                bench.config,
-                bench.directories,
-                lambda: bench.backend,
-                clock=bench.clock,
-                read_lists=lambda: kept,
-            )
-        )
+        start(Engine(bench.config, bench.directories, lambda: bench.backend, clock=bench.clock))
         assert {name: len(members) for name, members in states[0].lists.items()} == {
             "drop": 1,
             "bans": 1,
@@ -197,22 +195,18 @@ def test_lists_are_in_force_from_the_first_state_on(bench: Site) -> None:
 
 def test_lists_that_cannot_be_read_keep_nothing_else_from_starting(bench: Site) -> None:
     """All other filters are in force."""
-
-    def fail() -> Mapping[str, AddressList]:
-        raise StoreFailed("the disk is gone")
-
     bench.engine.change(put=[policy(("block", "@drop=0"), ("block", "*=0:55:UDP"))], assign="P")
-    bench.engine = Engine(
-        bench.config, bench.directories, lambda: bench.backend, clock=bench.clock, read_lists=fail
-    )
-    bench.engine.start()
+    (bench.directories.config / "lists").write_text("this is no directory")
+    bench.again()
     assert bench.blocks(55, OUTSIDE)
+    assert "lists" in bench.engine.warnings[0]
 
 
 def test_lists_that_change_while_stopped_are_in_force_at_the_start(bench: Site) -> None:
     """Nothing is enforced until then."""
     bench.engine.stop()
-    bench.engine.change_lists({"drop": entries("8.8.8.8")})
+    write(bench, drop="8.8.8.8")
+    bench.engine.kept_lists.reload()
     assert not bench.blocks(53, OUTSIDE)
     bench.engine.start()
     assert bench.blocks(53, OUTSIDE)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.fuzz import fuzz_documents, fuzz_filters, fuzz_packets, fuzz_verdicts
+from tests.fuzz import fuzz_documents, fuzz_filters, fuzz_lists, fuzz_packets, fuzz_verdicts
 
 Target = Callable[[bytes], None]
 TARGETS = pytest.mark.parametrize(
@@ -16,6 +16,7 @@ TARGETS = pytest.mark.parametrize(
     [
         pytest.param(fuzz_filters.fuzz_one, fuzz_filters.SEEDS, id="filters"),
         pytest.param(fuzz_documents.fuzz_one, fuzz_documents.SEEDS, id="documents"),
+        pytest.param(fuzz_lists.fuzz_one, fuzz_lists.SEEDS, id="lists"),
         pytest.param(fuzz_packets.fuzz_one, fuzz_packets.SEEDS, id="packets"),
         pytest.param(fuzz_verdicts.fuzz_one, fuzz_verdicts.SEEDS, id="verdicts"),
     ],

@@ -16,6 +16,7 @@ from typing import Any, Self
 
 from ipsecd.backend.base import Line
 from ipsecd.config import Limits
+from ipsecd.control.feeds import Wanted
 from ipsecd.control.verdict import Question
 from ipsecd.engine.lookups import Lookups
 from ipsecd.errors import NotFound
@@ -68,6 +69,8 @@ class FakeEngine:
         self.story: list[str] = []
         self.tell: Tell = silent
         self.expires_at: float | None = None
+        self.list_ends_at: float | None = None
+        self.feed_due: tuple[float, str] | None = None
         self.lookups = Lookups()
         self.taken = Taken()
         self.news, self._newsman = os.pipe()
@@ -156,6 +159,23 @@ class FakeEngine:
     def expire(self) -> None:
         self.story.append("expire")
         self.expires_at = None
+
+    def next_list_end(self) -> float | None:
+        return self.list_ends_at
+
+    def expire_lists(self) -> None:
+        self.story.append("expire lists")
+        self.list_ends_at = None
+
+    def next_feed(self) -> tuple[float, str] | None:
+        return self.feed_due
+
+    def wanted_feed(self, method: str, parameters: dict[str, Any]) -> Wanted:
+        del method
+        return Wanted(parameters.get("url") or "https://feeds.example/drop")
+
+    def feed_failed(self, name: str, problem: str) -> None:
+        self.story.append(f"{name}: {problem}")
 
     def watch_fd(self) -> int:
         return self.news

@@ -1,7 +1,7 @@
 """A whole daemon around a fake engine, as a process: its story goes to standard output.
 
 Arguments: the runtime directory, then any of ``slow-expiry``, ``failing-start``, ``deaf-engine``,
-``refused-reload`` and ``names``, to have names looked up again all the time.
+``due-feed``, ``refused-reload`` and ``names``, to have names looked up again all the time.
 """
 
 from __future__ import annotations
@@ -37,6 +37,10 @@ class ToldEngine(FakeEngine):
         self.hooks["FlushDynamic"] = self._news
         if "slow-expiry" in wishes:
             self.hooks["AddDynamic"] = self._add
+            self.hooks["AddToList"] = self._add_to_list
+        if "due-feed" in wishes:
+            self.feed_due = time.time(), "drop"
+            self.hooks["UpdateList"] = self._update
 
     def start(self) -> None:
         if "failing-start" in self._wishes:
@@ -64,6 +68,19 @@ class ToldEngine(FakeEngine):
     def _add(self, parameters: dict[str, Any]) -> dict[str, Any]:
         self.expires_at = time.monotonic() + parameters["ttl_s"]
         return {"rule": {}}
+
+    def _add_to_list(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        self.list_ends_at = time.time() + parameters["ttl_s"]
+        return {"outcome": {"message": ""}}
+
+    def feed_failed(self, name: str, problem: str) -> None:
+        super().feed_failed(name, problem.partition("\n")[0])
+        self.feed_due = time.time(), "drop"
+
+    def _update(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        self.feed_due = None
+        self.story.append(f"update {parameters['name']} {parameters['fetched'].text!r}")
+        return {"outcome": {"message": ""}}
 
 
 def main() -> int:

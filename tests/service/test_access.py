@@ -85,7 +85,7 @@ def test_only_members_are_admitted(groups: frozenset[str]) -> None:
 
 FETCHER_CALLS = {
     *("GetDomain", "TakeDomain", "ReportDomain", "AwaitDomain"),
-    *("AwaitNames", "AnswerNames"),
+    *("AwaitNames", "AnswerNames", "AwaitFeeds", "AnswerFeed"),
 }
 
 

@@ -201,6 +201,46 @@ def test_dynamic_rules_end_in_time() -> None:
 
 
 @as_root
+def test_entries_of_lists_end_in_time() -> None:
+    """The same for entries of lists, by the wall clock."""
+    with daemon("slow-expiry") as lone:
+        lone.wait_ready()
+        with Client(lone.path) as client:
+            begun = time.monotonic()
+            for ttl_s in (60, 0.3):
+                client.call(
+                    "AddToList", name="bans", addresses=["192.0.2.7"], ttl_s=ttl_s, accept=False
+                )
+        assert lone.word() == "start"
+        assert lone.word() == "expire lists"
+        assert 0.25 < time.monotonic() - begun < PATIENCE_S
+
+
+@as_root
+def test_a_feed_that_is_due_is_fetched() -> None:
+    """Without a fetcher that fails and is told; with one, the engine gets what it fetched."""
+    with daemon("due-feed") as lone:
+        lone.wait_ready()
+        assert lone.word() == "start"
+        assert lone.word().startswith("drop: ipsecd-domain, which fetches feeds, does not run")
+        with Client(lone.path) as waiting, Client(lone.path) as client:
+            waiting.sock.sendall(waiting.request("AwaitFeeds", {"more": True}))
+            reply = waiting.receive()
+            assert reply
+            client.call(
+                "AnswerFeed",
+                number=reply["parameters"]["number"],
+                problem="",
+                hint="",
+                unchanged=False,
+                etag="",
+                modified="",
+                document="192.0.2.7",
+            )
+            assert lone.word() == "update drop b'192.0.2.7'"
+
+
+@as_root
 def test_news_from_the_kernel_are_looked_at() -> None:
     """Every time the engine's descriptor is readable, the engine reads it."""
     with daemon() as lone:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipsecctl.grammar import Argument, Option, Verb
 from ipsecctl.verbs import DIALECTS, VERBS
 
-NAMES = ("policies", "dynamic")
+NAMES = ("policies", "dynamic", "lists")
 """What an argument offers if a shell completes it with names that the daemon knows."""
 FILES = ("documents", "files")
 WORDS = (*VERBS, *DIALECTS, "help")

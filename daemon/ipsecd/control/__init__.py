@@ -14,6 +14,8 @@ from ipsecd.control import (
     dynamic,
     enforcement,
     explain,
+    feeds,
+    lists,
     names,
     policies,
     quarantine,
@@ -37,6 +39,8 @@ METHODS: dict[str, Method] = {
         explain,
         policies,
         names,
+        lists,
+        feeds,
         rules,
         dynamic,
         quarantine,
@@ -61,6 +65,10 @@ class Control:
         self.close = engine.close
         self.next_expiry = engine.next_expiry
         self.expire = engine.expire
+        self.next_feed = engine.kept_lists.feeds.next
+        self.feed_failed = engine.kept_lists.feeds.failed
+        self.next_list_end = engine.kept_lists.store.next_end
+        self.expire_lists = engine.kept_lists.expire
         self.watch_fd = engine.watch_fd
         self.watch = engine.watch
         self.ping = engine.ping
@@ -88,6 +96,10 @@ class Control:
         """
         return domain.question_about(self._engine, bundle)
 
+    def wanted_feed(self, method: str, parameters: Parameters) -> feeds.Wanted:
+        """The feed that has to be fetched before `method` can be carried out."""
+        return feeds.wanted(self._engine, method, parameters)
+
     def wants_containers(self) -> bool:
         """Whether container engines have to be followed."""
         return self._engine.selects_containers
@@ -103,7 +115,10 @@ class Control:
     ) -> dict[str, Any]:
         """Carry out one call and return the parameters of its reply; raises ``IpsecdError``."""
         tell(Progress(Phase.READING))
-        request = Request(parameters, by, names, self._policy(document, parameters), tell)
+        if METHODS[method].takes_list:
+            request = Request(parameters, by, names, tell=tell, text=document or b"")
+        else:
+            request = Request(parameters, by, names, self._policy(document, parameters), tell)
         engine = self._engine.snapshot() if METHODS[method].work is Work.LONG else self._engine
         return METHODS[method].handler(engine, request)
 

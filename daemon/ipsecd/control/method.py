@@ -39,7 +39,7 @@ class Work(Enum):
 class Request:
     """One call: its parameters, who makes it, addresses of DNS names, the policy in its document.
 
-    ``tell`` is called with the progress.
+    ``tell`` is called with the progress. ``text`` is the document where it holds a list.
     """
 
     def __init__(
@@ -49,8 +49,10 @@ class Request:
         names: Names | None = None,
         policy: Policy | None = None,
         tell: Tell = silent,
+        text: bytes = b"",
     ) -> None:
         self.by = by
+        self.text = text
         self.tell = tell
         self.names: Names = names or {}
         self.policy = policy
@@ -76,6 +78,10 @@ class Method:
     """Whether a name that cannot be looked up is no error: the handler gets it without addresses,
     and the name keeps those that it had."""
     takes_document: bool = False
+    takes_list: bool = False
+    """Whether its document is an address list, and no policy."""
+    takes_feed: bool = False
+    """Whether a feed is fetched first. It is called with the parameter ``fetched``."""
     takes_bundle: bool = False
     """Whether its document is a bundle of the domain, which is verified first, in a process of its
     own. It is called with the document that was verified, if any, and the parameter ``verdict``."""

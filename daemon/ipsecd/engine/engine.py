@@ -22,11 +22,12 @@ from ipsecd.compiler.overlaps import Overlaps
 from ipsecd.config import Config, Directories, OnStop
 from ipsecd.engine.additions import Additions, Order
 from ipsecd.engine.backends import Backends
-from ipsecd.engine.compiling import Compiling, ListsByName, Names
+from ipsecd.engine.compiling import Compiling, Names
 from ipsecd.engine.containers import Containers
 from ipsecd.engine.dynamic import DynamicRuleChanges
 from ipsecd.engine.enforcement import Enforcement
-from ipsecd.engine.lists import ListChanges, Lists
+from ipsecd.engine.kept_lists import KeptLists
+from ipsecd.engine.lists import Lists
 from ipsecd.engine.lookups import Lookups
 from ipsecd.engine.policies import Policies
 from ipsecd.engine.sources import Domain, Source, warnings_of_domain
@@ -44,6 +45,7 @@ from ipsecd.sources.domain import Taken
 from ipsecd.sources.dynamic import DynamicRule, Selected
 from ipsecd.sources.files import Disk
 from ipsecd.sources.kept import KeptFiles
+from ipsecd.sources.lists import ListStore
 from ipsecd.sources.reading import Loaded
 from ipsecd.sources.static import KEEP, Keep, StaticStore
 
@@ -64,7 +66,6 @@ class Engine(View):
         keep_owner: Callable[[int], None] = lambda _: None,
         earlier_sources: Sequence[Source] | None = None,
         owner: socket.socket | None = None,
-        read_lists: Callable[[], ListsByName] | None = None,
     ) -> None:
         """`backend` is called when enforcement starts, in the place of what `config` names.
 
@@ -72,7 +73,7 @@ class Engine(View):
         another backend, or raises. `keep_owner` is called with a descriptor: while it is open,
         nobody else can change what is enforced; `owner` is what an earlier process kept so. `clock`
         is monotonic, in seconds. A policy of the `earlier_sources` replaces that of the static
-        store; None: of the domain, if there is one. `read_lists` is called at every start.
+        store; None: of the domain, if there is one.
         """
         if earlier_sources is None:
             earlier_sources = (Domain(),) if config.domain else ()
@@ -98,12 +99,13 @@ class Engine(View):
             config, self._enforcement, self._kept_files.dynamic, clock
         )
         self.protection = self._dynamic.protection
-        self._starting = Starting(config, *parts, self._dynamic.taken_over, read_lists)
-        self._policies = Policies(*parts, self.protection)
+        self.change_lists = Lists(self._enforcement).change
+        self.kept_lists = KeptLists(ListStore(directories, disk), self.change_lists)
+        self._starting = Starting(config, *parts, self._dynamic.taken_over, self.kept_lists)
+        self._policies = Policies(*parts, self.kept_lists, self.protection)
         self.refresh_names = self._policies.refresh_names
         self.overlaps = Overlaps()
         self._containers = Containers(self._enforcement, self._kept_files, clock)
-        self._lists = Lists(self._enforcement)
 
     # -- life ------------------------------------------------------------------------------------
 
@@ -199,11 +201,9 @@ class Engine(View):
     @property
     def warnings(self) -> tuple[str, ...]:
         """What is wrong with files although all that should be in force is."""
-        return (
-            *self.warnings_of_files(),
-            *warnings_of_domain(self.config.domain, self.domain, time.time()),
-            *self._kept_files.warnings,
-        )
+        of_domain = warnings_of_domain(self.config.domain, self.domain, time.time())
+        of_own_files = (*self._kept_files.warnings, *self.kept_lists.warnings)
+        return (*self.warnings_of_files(), *of_domain, *of_own_files)
 
     def observe(self) -> Observation:
         """What the kernel holds."""
@@ -229,11 +229,10 @@ class Engine(View):
         return self._policies.change(put, delete, assign, names or {}, tell, repair=repair)
 
     def reload(self, names: Names, tell: Tell = silent) -> tuple[bool, tuple[str, ...]]:
-        """Read the policy files again and enforce what they say now.
+        """Read the files of lists and policies again and enforce what they say now.
 
-        Returns whether anything changed, and what is wrong with files that are not assigned.
-        Raises what is wrong with the assigned one; then everything stays as it was. `tell` is
-        called with the progress.
+        Returns whether anything changed, and what is wrong with files that are not assigned. Raises
+        what is wrong with the assigned policy; then all but lists stays as it was.
         """
         return self._policies.reload(names, tell)
 
@@ -317,16 +316,6 @@ class Engine(View):
     def now(self) -> float:
         """The time on the clock of deadlines, in seconds."""
         return self._clock()
-
-    # -- lists of addresses ----------------------------------------------------------------------
-
-    def change_lists(self, changes: ListChanges, tell: Tell = silent) -> None:
-        """Put lists in force as one change: those with new entries, and None for deleted ones.
-
-        It is called in the line of changes, as ``change`` is, and writes nothing to disk. Raises
-        ``IpsecdError``, and then nothing has changed.
-        """
-        self._lists.change(changes, tell)
 
     # -- containers ------------------------------------------------------------------------------
 

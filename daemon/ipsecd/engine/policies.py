@@ -23,6 +23,7 @@ from ipsecd.engine.expectations import (
     judged,
     judged_documents,
 )
+from ipsecd.engine.kept_lists import KeptLists
 from ipsecd.engine.names import StateChange, found, with_answers, with_new_addresses
 from ipsecd.engine.protection import Protection
 from ipsecd.engine.sources import (
@@ -56,6 +57,7 @@ class Policies:
     enforcement: Enforcement
     earlier_sources: Sequence[Source]
     """The sources that come before the static store."""
+    kept_lists: KeptLists
     protection: Protection = field(default_factory=Protection)
     _files_read: Mapping[str, StoredPolicy] = field(default_factory=dict)
 
@@ -129,13 +131,15 @@ class Policies:
         return change.kept_copies
 
     def reload(self, names: Names, tell: Tell) -> tuple[bool, tuple[str, ...]]:
-        """Read the policy files again and enforce what they say now, by `names`.
+        """Read the files of lists and policies again and enforce what they say now, by `names`.
 
-        Dynamic rules take the addresses in `names` too. A name without addresses could not be
-        looked up: it keeps those that it had. Returns whether anything changed, and what is wrong
-        with files that are not assigned. Raises what is wrong with the assigned one; then
-        everything stays as it was.
+        Lists come first, so that a policy finds those that it names. Dynamic rules take the
+        addresses in `names` too. A name without addresses could not be looked up: it keeps those
+        that it had. Returns whether anything changed, and what is wrong with files that are not
+        assigned. Raises what is wrong with the assigned one; then everything but lists stays as it
+        was.
         """
+        lists_changed = self.kept_lists.reload()
         now = self.enforcement.state
         loaded = judged(self.read_files(), judged_documents(now))
         answered = found(names)
@@ -171,11 +175,13 @@ class Policies:
             )
             tell(Progress(Phase.SWITCHING))
             is_changed = self._switch(attempt, make_state, known_names) or is_changed
+        is_changed = is_changed or lists_changed
         self._files_read = {}
         tell(Progress(Phase.KEEPING))
         self.keep_last_good()
         self.enforcement.run(self.kept_files.dynamic.mend)
-        return is_changed, tuple(str(file.error) for file in loaded.broken)
+        broken = (str(file.error) for file in loaded.broken)
+        return is_changed, (*broken, *self.kept_lists.warnings)
 
     def refresh_names(self, names: Names) -> bool:
         """Enforce what is in force by the addresses in `names`; whether anything changed.

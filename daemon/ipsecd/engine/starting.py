@@ -12,9 +12,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from ipsecd.config import Boot, Config
-from ipsecd.engine.compiling import Compiling, ListsByName, classifier_by_names
+from ipsecd.engine.compiling import Compiling, classifier_by_names
 from ipsecd.engine.enforcement import Enforcement
 from ipsecd.engine.expectations import judged
+from ipsecd.engine.kept_lists import KeptLists
 from ipsecd.engine.quarantines import change_dynamic_rules
 from ipsecd.engine.sources import (
     Choice,
@@ -54,17 +55,16 @@ class Starting:
     """The sources that come before the static store."""
     take_over: Callable[[State], State]
     """Adds to a state the dynamic rules that an earlier process left."""
-    read_lists: Callable[[], ListsByName] | None = None
-    """Reads the lists of addresses; without it they stay as they are."""
+    kept_lists: KeptLists
 
     def start(self) -> None:
         """Enforce by the first source that has a policy; raises ``BackendFailed``."""
-        self._load_what_was_left()
+        self._load_what_was_left(booting=False)
         self._start(self.store.load)
 
     def boot(self, config_error: IpsecdError | None = None) -> bool:
         """Do what ``start`` does, but write nothing. Whether all that was wanted is in force."""
-        self._load_what_was_left()
+        self._load_what_was_left(booting=True)
         if not self.enforcement.holds_something:
             self._block_at_boot(self.enforcement.state)
         self._start(self.store.load_read_only, config_error, booting=True)
@@ -84,6 +84,8 @@ class Starting:
             problems.append(str(loaded.assigned_error))
         domain = self.kept_files.domain()
         problems += self.kept_files.warnings
+        self.kept_lists.store.load(read_only=True)
+        problems += self.kept_lists.warnings
         if domain and domain.stored:
             try:
                 self.compiling.compile(domain.stored, names)
@@ -96,7 +98,7 @@ class Starting:
                 problems.append(str(error))
         return problems
 
-    def _load_what_was_left(self) -> None:
+    def _load_what_was_left(self, *, booting: bool) -> None:
         """Load lists, containers and dynamic rules of the earlier process for the first state.
 
         The kernel holds the rules still, so nothing that they block passes meanwhile.
@@ -106,20 +108,9 @@ class Starting:
         if not news.inventories:
             news = ContainerNews(self.kept_files.inventories())
         inventory = merged(news.with_announced().values())
-        state = replace(
-            now, container_news=news, inventory=inventory, lists=self._lists_or(now.lists)
-        )
+        lists = self.kept_lists.read(booting=booting)
+        state = replace(now, container_news=news, inventory=inventory, lists=lists)
         self.enforcement.record_state(self.take_over(state) if now.stopped else state)
-
-    def _lists_or(self, present: ListsByName) -> ListsByName:
-        """The lists that are kept, or those of now if they cannot be read: the rest must start."""
-        if self.read_lists is None:
-            return present
-        try:
-            return self.read_lists()
-        except IpsecdError as error:
-            record(logging.ERROR, "lists-failed", reason=error.message)
-            return present
 
     def _start(
         self,

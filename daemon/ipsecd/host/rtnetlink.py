@@ -93,6 +93,11 @@ class RouteSocket:
             return []
         return [answer for answer in answers if answer[0] == family and answer[4] == RT_TABLE_LOCAL]
 
+    def default_routes(self, family: int) -> list[bytes]:
+        """Every default route of a family, of whichever table: ``RTMSG``, then its attributes."""
+        answers = self._dump(RTM_GETROUTE, RTMSG.pack(family, 0, 0, 0, 0, 0, 0, 0, 0))
+        return [answer for answer in answers if answer[0] == family and answer[1] == 0]
+
     def _dump(self, kind: int, body: bytes) -> list[bytes]:
         for _ in range(ATTEMPTS):
             self._sequence += 1

@@ -38,17 +38,19 @@ from ipsecd.service.connections import Replies
 from ipsecd.service.descriptors import (
     MAX_BUNDLE_BYTES,
     MAX_DOCUMENT_BYTES,
+    MAX_LIST_BYTES,
     Descriptors,
     read_document,
 )
 from ipsecd.service.domain import Waiting
 from ipsecd.service.engine_lines import EngineLines
+from ipsecd.service.feeds import FeedFetches
 from ipsecd.service.names import NameLookups
 from ipsecd.service.verification import Verification
 
 READ_TIMEOUT_S = 10.0
 MAX_OBJECT = 200
-_FOLLOWED = ("AwaitDomain", "AwaitNames")
+_FOLLOWED = ("AwaitDomain", "AwaitFeeds", "AwaitNames")
 """The methods that may reply again and again."""
 
 
@@ -73,6 +75,7 @@ class Calls:
         self._changed = changed
         self._verification = verification or Verification()
         self.waiting = Waiting(engine)
+        self.feeds = FeedFetches()
         self._takes_bundle = False
         self._interfaces = {name: load_interface(name) for name in (CONTROL, SERVICE)}
         self._readers = ThreadPoolExecutor(4, "document")
@@ -140,6 +143,10 @@ class Calls:
             parameters = {**parameters, "asked": asked}
         elif method == "AnswerNames":
             self.lookups.take(parameters["number"], parameters["answers"])
+        elif method == "AnswerFeed":
+            self.feeds.take(parameters, document or b"")
+        elif METHODS[method].takes_feed:
+            parameters = await self._with_feed(method, parameters)
         if METHODS[method].names:
             needed = await run(engine.names_needed, method, parameters, document, tell)
             if needed:
@@ -157,6 +164,16 @@ class Calls:
         finally:
             self._changed()
             self.waiting.look()
+
+    async def _with_feed(self, method: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        """The parameters with the feed that they are about, which is fetched now."""
+        engine = self._engine.engine
+        wanted = await self._engine.change(engine.wanted_feed, method, parameters)
+        try:
+            return {**parameters, "fetched": await self.feeds.fetch(wanted)}
+        except IpsecdError as error:
+            await self._engine.change(engine.feed_failed, parameters["name"], str(error))
+            raise
 
     async def _verified(
         self, parameters: dict[str, Any], bundle: bytes | None
@@ -197,6 +214,8 @@ class Calls:
             given = self._interfaces[CONTROL].check_call(call.name, call.parameters)
         except VarlinkError:
             return None
+        if call.name == "AwaitFeeds":
+            return {"number": 0, "url": "", "etag": "", "modified": ""}, self.feeds.questions()
         if call.name == "AwaitNames":
             return {"number": 0, "names": []}, self.lookups.questions()
         return given, self.waiting.asked(given["refresh"])
@@ -235,8 +254,8 @@ class Calls:
             return await self._take(parameters, str(peer), descriptors)
         document = None
         if method.takes_document:
-            text = parameters["document"]
-            document = await self._document(text, descriptors.take(), MAX_DOCUMENT_BYTES)
+            limit = MAX_LIST_BYTES if method.takes_list else MAX_DOCUMENT_BYTES
+            document = await self._document(parameters["document"], descriptors.take(), limit)
         elif method.takes_filters and parameters["filters"] is None:
             document = await self._document(None, descriptors.take(), MAX_DOCUMENT_BYTES)
         if method.role is not Role.VIEW:

@@ -7,9 +7,11 @@ import stat
 from collections.abc import Iterable
 
 from ipsecd.errors import LimitExceeded, Refused
+from ipsecd.language import address_lists
 from ipsecd.language.reading import MAX_BYTES
 
 MAX_DOCUMENT_BYTES = MAX_BYTES
+MAX_LIST_BYTES = address_lists.MAX_BYTES
 MAX_BUNDLE_BYTES = 2 * MAX_BYTES
 """A policy document, escaped, with what vouches for it."""
 
@@ -60,7 +62,7 @@ def read_document(descriptor: int, max_bytes: int = MAX_DOCUMENT_BYTES) -> bytes
             if offset > max_bytes:
                 raise LimitExceeded(
                     f"the document is larger than {max_bytes} bytes",
-                    "split the policy, or merge its filters",
+                    "split it, or merge what it holds",
                 )
     except OSError as error:
         raise Refused(

@@ -24,6 +24,7 @@ from threading import Lock, Thread, current_thread
 from typing import Any, ParamSpec, Protocol, TypeVar
 
 from ipsecd.backend.base import Line
+from ipsecd.control.feeds import Wanted
 from ipsecd.control.verdict import Question
 from ipsecd.engine.lookups import Lookups
 from ipsecd.model.addresses import Network
@@ -116,6 +117,30 @@ class EngineLike(Protocol):
 
     def expire(self) -> None:
         """Remove the dynamic rules that have ended."""
+
+    def next_list_end(self) -> float | None:
+        """When the next entry of a list ends, in seconds since the epoch; None if none does.
+
+        It is called in the line of changes, as is ``expire_lists``.
+        """
+        ...
+
+    def expire_lists(self) -> None:
+        """Take the entries out of lists that have ended."""
+
+    def next_feed(self) -> tuple[float, str] | None:
+        """When the next feed is due, in seconds since the epoch, and of which list; or None.
+
+        It is called in the line of changes, as are the next two.
+        """
+        ...
+
+    def wanted_feed(self, method: str, parameters: dict[str, Any]) -> Wanted:
+        """The feed that has to be fetched before `method` can be carried out."""
+        ...
+
+    def feed_failed(self, name: str, problem: str) -> None:
+        """Note that the feed of a list could not be had."""
 
     def watch_fd(self) -> int:
         """A descriptor that is readable when the kernel has news; the same from start to close."""

@@ -37,6 +37,8 @@ SENDERS_S = 0.2
 """The time between two looks at the control groups of services that filters name."""
 LEAST_WAIT_S = 0.01
 """The least time between two rounds of expiry: rules that end together are removed as one."""
+CLOCK_S = 60.0
+"""The time between two looks at the wall clock while an entry of a list has an end."""
 WATCH_PAUSE_S = 0.05
 """The time between two looks at the kernel's news: others may change their tables in bursts."""
 
@@ -62,7 +64,9 @@ class Daemon:
         self._directories = directories
         self._notifier = Notifier(os.environ)
         self._changed = asyncio.Event()
-        self._calls = Calls(self._engine_lines, changed=self._changed.set)
+        self._lists_changed = asyncio.Event()
+        self._feeds_changed = asyncio.Event()
+        self._calls = Calls(self._engine_lines, changed=self._tell_of_change)
         self._ending: asyncio.Future[Ending] | None = None
         self._reload_wanted = asyncio.Event()
         self._watch_again = False
@@ -123,6 +127,8 @@ class Daemon:
         """Do everything that the daemon does by itself, as long as the block runs."""
         duties = [
             self._expire_rules,
+            self._expire_entries_of_lists,
+            self._update_feeds,
             self._watch_kernel,
             self._reload_on_signal,
             self._follow_senders,
@@ -173,6 +179,44 @@ class Daemon:
                 await self._changed.wait()
         except TimeoutError:
             await self._engine_lines.run(self._engine.expire)
+
+    async def _expire_entries_of_lists(self) -> None:
+        """The same for entries of lists, whose ends are times of the wall clock, which may jump."""
+        self._lists_changed.clear()
+        end = await self._engine_lines.change(self._engine.next_list_end)
+        wait_s = None if end is None else min(max(LEAST_WAIT_S, end - time.time()), CLOCK_S)
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._lists_changed.wait()
+        except TimeoutError:
+            await self._engine_lines.change(self._engine.expire_lists)
+
+    def _tell_of_change(self) -> None:
+        """Have the next end of anything looked up anew: a call may have changed it."""
+        self._changed.set()
+        self._lists_changed.set()
+        self._feeds_changed.set()
+
+    async def _update_feeds(self) -> None:
+        """Wait until the next list that comes from a URL is due, and have it updated."""
+        self._feeds_changed.clear()
+        due = await self._engine_lines.change(self._engine.next_feed)
+        wait_s = None if due is None else min(max(LEAST_WAIT_S, due[0] - time.time()), CLOCK_S)
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._feeds_changed.wait()
+        except TimeoutError:
+            if due is not None and due[0] <= time.time():
+                await self._update(due[1])
+
+    async def _update(self, name: str) -> None:
+        parameters = {"name": name, "accept": False}
+        try:
+            reply = await self._calls.carry_out("UpdateList", parameters, "its schedule")
+        except IpsecdError as error:
+            record(logging.WARNING, "feed-not-updated", list=name, reason=error.message)
+        else:
+            record(logging.INFO, "feed-updated", list=name, message=reply["outcome"]["message"])
 
     async def _watch_kernel(self) -> None:
         """Wait for news from the kernel, and have the engine read them."""

@@ -51,6 +51,10 @@ class Disk:
         """Add to the end of an existing file. It need not survive a crash of the host."""
         _write(path, os.O_APPEND | os.O_NOFOLLOW, content)
 
+    def append_durably(self, path: Path, content: bytes) -> None:
+        """Add to the end of an existing file, and wait until that is on disk."""
+        _write(path, os.O_APPEND | os.O_NOFOLLOW, content, sync=True)
+
     def link(self, path: Path, target: str) -> None:
         """Make a symbolic link that nobody reads yet."""
         path.unlink(missing_ok=True)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
+from dataclasses import dataclass
 from typing import Any
 
 from ipsecd.errors import IpsecdError, NotFound
@@ -24,6 +25,16 @@ ANSWER_S = 600.0
 """A policy of a million prefixes takes minutes until it is in force."""
 MAX_REPLY_BYTES = 64 << 20
 _CHUNK = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class FeedQuestion:
+    """A feed that is to be fetched, and by what its server knows the state that the daemon has."""
+
+    number: int
+    url: str
+    etag: str
+    modified: str
 
 
 class Daemon:
@@ -82,6 +93,19 @@ class Daemon:
         """Say what a look-up of a name came to, in answer to the question with this number."""
         answer = {"name": name, "addresses": addresses, "problem": problem}
         self._call("AnswerNames", {"number": number, "answers": [answer]})
+
+    def feeds_wanted(self) -> Iterator[FeedQuestion]:
+        """Feeds that are to be fetched.
+
+        Waits for as long as it takes; raises ``IpsecdError`` when the daemon ends.
+        """
+        for parameters in self._replies("AwaitFeeds", {}):
+            url, etag, modified = (str(parameters.get(key)) for key in ("url", "etag", "modified"))
+            yield FeedQuestion(_number(parameters, "number"), url, etag, modified)
+
+    def answer_feed(self, number: int, answer: Mapping[str, object], content: int) -> None:
+        """Say what came of fetching a feed, with an open file that holds it."""
+        self._call("AnswerFeed", {"number": number, **answer}, content)
 
     def _replies(self, method: str, parameters: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """What the daemon replies again and again to one call, until it says that it ends."""

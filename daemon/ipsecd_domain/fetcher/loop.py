@@ -17,6 +17,7 @@ from ipsecd.quoting import shorten
 from ipsecd_domain.fetcher.daemon import Daemon
 from ipsecd_domain.fetcher.ears import Ears
 from ipsecd_domain.fetcher.faults import DaemonUnreachable
+from ipsecd_domain.fetcher.feeds import Feeds
 from ipsecd_domain.fetcher.listening import listen_for_ever
 from ipsecd_domain.fetcher.look import Looker, News
 from ipsecd_domain.fetcher.names import Names
@@ -45,9 +46,10 @@ class Fetcher:
         self._said = ""
 
     def run(self) -> None:
-        """Look at the domain, and DNS names up, for ever."""
+        """Look at the domain, look DNS names up and fetch feeds, for ever."""
         threading.Thread(target=self._hear_daemon, name="daemon", daemon=True).start()
         threading.Thread(target=Names(self._daemon).run, name="names", daemon=True).start()
+        threading.Thread(target=Feeds(self._daemon).run, name="feeds", daemon=True).start()
         self._schedule.due_at = now()
         while True:
             try:

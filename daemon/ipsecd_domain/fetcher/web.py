@@ -51,7 +51,7 @@ class WebSource:
                 "write https://HOST/PATH; a client certificate says who asks",
             )
         self._base = url.rstrip("/") + "/"
-        self._pool = _pool(_context(tls), proxy)
+        self._pool = pool_of(context_of(tls), proxy)
 
     def close(self) -> None:
         """Close all connections."""
@@ -72,9 +72,9 @@ class WebSource:
             try:
                 if response.status == 304 and tag:
                     return None
-                if response.status not in _REDIRECTS:
+                if not is_redirect(response.status):
                     return _content(response, url, most)
-                url = _followed(url, response.headers.get("Location") or "")
+                url = followed(url, response.headers.get("Location") or "")
             finally:
                 response.close()
         raise NotFetched(
@@ -98,13 +98,18 @@ class WebSource:
                 timeout=urllib3.Timeout(connect=CONNECT_S, read=READ_S),
             )
         except (HTTPError, OSError, ValueError) as error:
-            raise _unreachable(url, error) from error
+            raise unreachable(url, error) from error
         return response
+
+
+def is_redirect(status: int) -> bool:
+    """Whether an answer with this status leads elsewhere."""
+    return status in _REDIRECTS
 
 
 def post(url: str, data: bytes, tls: TlsFiles, proxy: str) -> None:
     """Send a JSON text to a web server; raises ``NotFetched`` if that does not take it."""
-    pool = _pool(_context(tls), proxy)
+    pool = pool_of(context_of(tls), proxy)
     try:
         response = pool.request(
             "POST",
@@ -118,7 +123,7 @@ def post(url: str, data: bytes, tls: TlsFiles, proxy: str) -> None:
         )
         response.close()
     except (HTTPError, OSError, ValueError) as error:
-        raise _unreachable(url, error) from error
+        raise unreachable(url, error) from error
     finally:
         pool.clear()
     if not 200 <= response.status < 300:
@@ -153,7 +158,7 @@ def _content(response: urllib3.BaseHTTPResponse, url: str, most: int) -> Content
                     "what is signed is not as long; somebody has put another file in its place",
                 )
     except (HTTPError, OSError, ValueError) as error:
-        raise _unreachable(url, error) from error
+        raise unreachable(url, error) from error
     announced = response.headers.get("Content-Length") or ""
     # Of urllib3 only version 2 sees this by itself.
     if announced.isdecimal() and int(announced) != length:
@@ -161,10 +166,10 @@ def _content(response: urllib3.BaseHTTPResponse, url: str, most: int) -> Content
             f"{quote_path(url)} ended after {length:,} of {int(announced):,} bytes",
             "see what is between; the next look is soon",
         )
-    return Content(b"".join(pieces), _tag(response.headers))
+    return Content(b"".join(pieces), tag_of(response.headers))
 
 
-def _tag(headers: Mapping[str, str]) -> str:
+def tag_of(headers: Mapping[str, str]) -> str:
     """The tag that an answer came with, if the next state of the file will have another one.
 
     Web servers make it of the time in seconds and the size (RFC 9110, section 8.8.1): two states
@@ -183,7 +188,7 @@ def _tag(headers: Mapping[str, str]) -> str:
     return tag
 
 
-def _followed(url: str, location: str) -> str:
+def followed(url: str, location: str) -> str:
     """Where a redirect from `url` leads; raises ``NotFetched`` if one must not go there."""
     try:
         target = urljoin(url, location)
@@ -202,7 +207,8 @@ def _followed(url: str, location: str) -> str:
     return target
 
 
-def _context(tls: TlsFiles) -> ssl.SSLContext:
+def context_of(tls: TlsFiles) -> ssl.SSLContext:
+    """What TLS goes by: these files, or else the authorities of the system."""
     try:
         # One of ssl's own knows no addresses in the place of names under urllib3 1.26.
         context = create_urllib3_context()
@@ -221,7 +227,8 @@ def _context(tls: TlsFiles) -> ssl.SSLContext:
     return context
 
 
-def _pool(context: ssl.SSLContext, proxy: str) -> urllib3.PoolManager:
+def pool_of(context: ssl.SSLContext, proxy: str) -> urllib3.PoolManager:
+    """Connections, by way of a proxy if one is given."""
     if not proxy:
         return urllib3.PoolManager(ssl_context=context)
     try:
@@ -236,7 +243,8 @@ def _pool(context: ssl.SSLContext, proxy: str) -> urllib3.PoolManager:
         ) from error
 
 
-def _unreachable(url: str, error: Exception) -> NotFetched:
+def unreachable(url: str, error: Exception) -> NotFetched:
+    """The error to raise when a server cannot be reached, or breaks off."""
     return NotFetched(
         f"{quote_path(url)} could not be read: {words_of(error)}",
         "what is in force stays in force; see whether the server runs, and what is between",

@@ -1,0 +1,101 @@
+"""Owns what all changes of lists by the interface share: what is held back, and what is replied."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from ipsecd.control.method import Request
+from ipsecd.engine import Engine
+from ipsecd.errors import Refused
+from ipsecd.host.needed import needed_addresses
+from ipsecd.language.address_lists import ReadList
+from ipsecd.language.list_guard import reasons_to_hold
+from ipsecd.model.list_names import lists_in
+from ipsecd.model.lists import AddressList
+from ipsecd.model.values import Filter, Origin
+from ipsecd.quoting import count, few, quote
+from ipsecd.sources.lists import ListChange
+
+ACCEPT = "look at it, and have it taken all the same with --accept"
+
+
+def must_pass(
+    old: AddressList,
+    new: AddressList,
+    request: Request,
+    *,
+    malformed: int = 0,
+    shrinks: float = 0.5,
+) -> None:
+    """Raise ``Refused`` if new content looks like a mistake, and nobody accepts it."""
+    if request["accept"]:
+        return
+    reasons = reasons_to_hold(old, new, needed_addresses(), malformed=malformed, shrinks=shrinks)
+    if reasons:
+        raise Refused(f"list {quote(request['name'])} stays as it is: {few(list(reasons))}", ACCEPT)
+
+
+def carried_out(
+    engine: Engine, name: str, change: ListChange, message: str, read: ReadList | None = None
+) -> dict[str, Any]:
+    """Make a change, and the reply that says what it did."""
+    before = engine.lists.get(name, AddressList())
+    after = change.changes[name] or AddressList()
+    difference = before.change_to(after)
+    added, removed = len(AddressList(difference.added)), len(AddressList(difference.removed))
+    engine.kept_lists.carry_out(change)
+    return {
+        "outcome": {
+            "changed": True,
+            "message": f"{message}: {_counts(len(after), added, removed)}",
+            "name": name,
+            "entries": len(after),
+            "added": added,
+            "removed": removed,
+            "malformed": read.malformed if read else 0,
+            "warnings": [*_about_text(read), *_about_rules(engine, name)],
+        }
+    }
+
+
+def _counts(entries: int, added: int, removed: int) -> str:
+    new = f", {added:,} new" if added else ""
+    return f"{count(entries, 'entry')}{new}" + (f", {removed:,} gone" if removed else "")
+
+
+def _about_text(read: ReadList | None) -> Iterator[str]:
+    if read is None:
+        return
+    if read.malformed:
+        shown = "; ".join(map(str, read.shown[:3]))
+        yield f"{count(read.malformed, 'malformed line')} left out: {shown}"
+    if read.cleared:
+        entries = count(read.cleared, "entry")
+        yield f"{entries} had address bits set beyond the prefix length, which were cleared"
+
+
+def _about_rules(engine: Engine, name: str) -> Iterator[str]:
+    """That rules name a list that is not there any more."""
+    places = places_of(engine, name)
+    if places and name not in engine.lists:
+        named = few([f"{origin.rule!r}" for origin in places])
+        yield f"it is named by {named}, which match nothing by it until it is made again"
+
+
+def places_of(engine: Engine, name: str) -> list[Origin]:
+    """The rules in force that name a list."""
+    return list(
+        dict.fromkeys(
+            origin for origin, filters in _rules(engine) for flt in filters if name in lists_in(flt)
+        )
+    )
+
+
+def _rules(engine: Engine) -> Iterator[tuple[Origin, tuple[Filter, ...]]]:
+    compiled = engine.state.compiled
+    if compiled.policy and not engine.stopped:
+        for rule in compiled.policy.facts.by_name:
+            yield Origin(compiled.store.value, compiled.policy.name, rule.name), rule.filters
+    for dynamic_rule in engine.dynamic.listing.values():
+        yield dynamic_rule.origin, dynamic_rule.filters

@@ -1,0 +1,86 @@
+"""Owns which addresses this host cannot do without; must not know what may cover them.
+
+They are its own, the gateways of its default routes, and its name servers. Sources: rtnetlink(7),
+resolv.conf(5).
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+from ipsecd.host.interfaces import read_host
+from ipsecd.host.netlink import attributes
+from ipsecd.host.rtnetlink import RTMSG, RouteSocket
+from ipsecd.language.addresses import ipv4_value, ipv6_value
+from ipsecd.language.list_guard import Needed
+from ipsecd.model.addresses import Family
+
+RESOLV_CONF = Path("/etc/resolv.conf")
+MAX_RESOLV_CONF = 1 << 16
+OWN, GATEWAY, RESOLVER = "an address of this host", "the default gateway", "a name server"
+_RTA_GATEWAY, _RTA_MULTIPATH = 5, 9
+_RTNEXTHOP = struct.Struct("=HBBi")
+"""``struct rtnexthop``: length with its attributes, flags, hops, index of the link."""
+_FAMILIES = {socket.AF_INET: Family.IPV4, socket.AF_INET6: Family.IPV6}
+
+
+def needed_addresses(resolv_conf: Path = RESOLV_CONF) -> tuple[Needed, ...]:
+    """What this host needs, as far as it can be found out."""
+    own = [
+        Needed(family, address, OWN)
+        for family, address in sorted(read_host().host.addresses)
+        if not _is_loopback(family, address)
+    ]
+    return (*own, *_gateways(), *_resolvers(resolv_conf))
+
+
+def _is_loopback(family: Family, address: int) -> bool:
+    """Whether an address is on ``lo`` by its kind; a list that covers it is told so anyway."""
+    return address >> 24 == 127 if family is Family.IPV4 else address == 1
+
+
+def _gateways() -> Iterator[Needed]:
+    """The gateways of default routes, of several paths too."""
+    with RouteSocket() as route_socket:
+        for number, family in _FAMILIES.items():
+            gateways = {
+                int.from_bytes(gateway, "big")
+                for route in route_socket.default_routes(number)
+                for gateway in _gateways_of(route[RTMSG.size :])
+                if len(gateway) * 8 == family.bits
+            }
+            yield from (Needed(family, gateway, GATEWAY) for gateway in sorted(gateways))
+
+
+def _gateways_of(route: bytes) -> Iterator[bytes]:
+    for kind, value in attributes(route):
+        if kind == _RTA_GATEWAY:
+            yield value
+        elif kind == _RTA_MULTIPATH:
+            at = 0
+            while at + _RTNEXTHOP.size <= len(value):
+                length = max(_RTNEXTHOP.unpack_from(value, at)[0], _RTNEXTHOP.size)
+                yield from _gateways_of(value[at + _RTNEXTHOP.size : at + length])
+                at += (length + 3) & ~3
+
+
+def _resolvers(path: Path) -> Iterator[Needed]:
+    """The name servers; those on loopback are not needed from outside."""
+    try:
+        with path.open("rb") as file:
+            text = file.read(MAX_RESOLV_CONF).decode("utf-8", "replace")
+    except OSError:
+        return
+    for line in text.splitlines():
+        words = line.split()
+        if len(words) < 2 or words[0] != "nameserver":
+            continue
+        host = words[1].partition("%")[0]
+        ipv4, ipv6 = ipv4_value(host), ipv6_value(host)
+        if ipv4 is not None:
+            yield Needed(Family.IPV4, ipv4, RESOLVER)
+        elif ipv6 is not None:
+            yield Needed(Family.IPV6, ipv6, RESOLVER)

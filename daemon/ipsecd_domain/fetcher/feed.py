@@ -1,0 +1,211 @@
+"""Owns the process that fetches one feed of addresses; must not know lists, nor the daemon.
+
+It reads a question from standard input, writes what the feed holds to standard output, a file in
+memory, and says to standard error what came of it. Whatever a server does, whoever waits for this
+process ends it after a time:
+
+1. No more than so many bytes are read and kept.
+2. A redirect leads to the same or a safer scheme, never to a file, and there are few of them.
+3. What comes encoded, cut off or with another status than 200 and 304 is no content.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import stat
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from urllib.parse import unquote, urlsplit
+
+import urllib3
+from urllib3.exceptions import HTTPError
+
+from ipsecd.errors import IpsecdError
+from ipsecd.quoting import quote_path
+from ipsecd_domain.errors import NotFetched
+from ipsecd_domain.fetcher.web import (
+    AGENT,
+    CONNECT_S,
+    MOST_REDIRECTS,
+    PIECE,
+    READ_S,
+    context_of,
+    followed,
+    is_redirect,
+    pool_of,
+    tag_of,
+    unreachable,
+)
+from ipsecd_domain.tls import TlsFiles
+
+MAX_BYTES = 1 << 27
+"""What the daemon takes for a list, at the most."""
+MAX_DATE = 64
+"""Characters of a date that are kept."""
+MAX_MEMORY = 1 << 30
+"""Of address space, most of which is libraries; the content is written as it comes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Where a feed is, and by what its server knows the state of it that is here."""
+
+    url: str
+    etag: str = ""
+    modified: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came of it: a problem, or that nothing is new, or by what the new state is known."""
+
+    problem: str = ""
+    hint: str = ""
+    unchanged: bool = False
+    etag: str = ""
+    modified: str = ""
+
+
+def main() -> int:
+    """Answer the question on standard input."""
+    for kind, most in (
+        (resource.RLIMIT_FSIZE, MAX_BYTES + PIECE),
+        (resource.RLIMIT_AS, MAX_MEMORY),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        with suppress(ValueError, OSError):
+            resource.setrlimit(kind, (most, most))
+    question = Question(**json.load(sys.stdin))
+    try:
+        answer = fetch(question, sys.stdout.fileno())
+    except IpsecdError as error:
+        answer = Answer(error.message, error.hint)
+    except MemoryError:
+        answer = Answer(f"{quote_path(shown(question.url))} needs too much memory")
+    sys.stderr.write(json.dumps(asdict(answer)))
+    return 0
+
+
+def fetch(question: Question, target: int, most: int = MAX_BYTES) -> Answer:
+    """Write what a feed holds to the descriptor `target`; raises ``NotFetched``."""
+    if urlsplit(question.url).scheme == "file":
+        _copy_file(question.url, target, most)
+        return Answer()
+    pool = pool_of(context_of(TlsFiles()), "")
+    url = question.url
+    try:
+        for _ in range(MOST_REDIRECTS + 1):
+            response = _get(pool, url, question)
+            try:
+                if response.status == 304 and (question.etag or question.modified):
+                    return Answer(unchanged=True, etag=question.etag, modified=question.modified)
+                if is_redirect(response.status):
+                    url = followed(url, response.headers.get("Location") or "")
+                    continue
+                _copy(response, url, target, most)
+                tag = tag_of(response.headers)
+                return Answer(etag=tag, modified=_date(response.headers) if not tag else "")
+            finally:
+                response.close()
+    finally:
+        pool.clear()
+    raise NotFetched(
+        f"{quote_path(shown(question.url))} leads on after {MOST_REDIRECTS} redirects",
+        "name the last URL as the source",
+    )
+
+
+def _get(pool: urllib3.PoolManager, url: str, question: Question) -> urllib3.BaseHTTPResponse:
+    headers = {"Accept-Encoding": "identity", "User-Agent": AGENT}
+    if question.etag:
+        headers["If-None-Match"] = question.etag
+    elif question.modified:
+        headers["If-Modified-Since"] = question.modified
+    try:
+        return pool.request(
+            "GET",
+            url,
+            headers=headers,
+            redirect=False,
+            retries=False,
+            preload_content=False,
+            decode_content=False,
+            timeout=urllib3.Timeout(connect=CONNECT_S, read=READ_S),
+        )
+    except (HTTPError, OSError, ValueError) as error:
+        raise unreachable(shown(url), error) from error
+
+
+def _copy(response: urllib3.BaseHTTPResponse, url: str, target: int, most: int) -> None:
+    if response.status != 200:
+        raise NotFetched(
+            f"{quote_path(shown(url))} was answered with HTTP status {response.status}",
+            "see whether the URL is right, and may be asked so often",
+        )
+    if response.headers.get("Content-Encoding", "identity") != "identity":
+        raise NotFetched(
+            f"{quote_path(shown(url))} came encoded, though it was asked for as it is",
+            "name a URL that gives it as text",
+        )
+    announced = response.headers.get("Content-Length") or ""
+    if announced.isdecimal() and int(announced) > most:
+        raise _too_long(url, most)
+    length = 0
+    try:
+        while piece := response.read(min(PIECE, most + 1 - length)):
+            length += len(piece)
+            if length > most:
+                raise _too_long(url, most)
+            os.write(target, piece)
+    except (HTTPError, OSError, ValueError) as error:
+        raise unreachable(shown(url), error) from error
+    if announced.isdecimal() and int(announced) != length:
+        raise NotFetched(
+            f"{quote_path(shown(url))} ended after {length:,} of {int(announced):,} bytes",
+            "see what is between; it is tried again soon",
+        )
+
+
+def _copy_file(url: str, target: int, most: int) -> None:
+    path = unquote(urlsplit(url).path)
+    try:
+        # What is no file, a FIFO for one, must not make us wait.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise NotFetched(f"{quote_path(path)} is not a file", "name a file")
+            length = 0
+            while piece := file.read(PIECE):
+                length += len(piece)
+                if length > most:
+                    raise _too_long(url, most)
+                os.write(target, piece)
+    except OSError as error:
+        raise NotFetched(
+            f"{quote_path(path)} cannot be read: {error.strerror or error}",
+            "user ipsecd-domain must be able to read it; its unit sees neither /home nor /tmp",
+        ) from error
+
+
+def shown(url: str) -> str:
+    """A URL as everybody may see it: what is behind the question mark may be a secret."""
+    place, mark, _ = url.partition("?")
+    return f"{place}?…" if mark else place
+
+
+def _too_long(url: str, most: int) -> NotFetched:
+    return NotFetched(f"{quote_path(shown(url))} is longer than {most:,} bytes", "split it")
+
+
+def _date(headers: Mapping[str, str]) -> str:
+    """When the server says that the feed was changed, for the next question."""
+    date = headers.get("Last-Modified") or ""
+    return date if len(date) <= MAX_DATE and date.isprintable() and date.isascii() else ""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

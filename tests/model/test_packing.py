@@ -1,0 +1,94 @@
+"""Packed lists are made, united and compared as sets of networks would be."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ipsecd.model import packing
+from ipsecd.model.addresses import Family, Network
+from ipsecd.model.lists import AddressList, Form, listed
+from ipsecd.model.packing import Packing, shared, united, without
+
+SMALL_PIECE = 4
+
+
+@pytest.fixture(autouse=True)
+def _small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packing, "PIECE", SMALL_PIECE)
+
+
+@st.composite
+def networks(draw: st.DrawFn) -> Network:
+    family = draw(st.sampled_from(Family))
+    length = draw(st.sampled_from((0, 8, 24, 31, family.bits)))
+    address = draw(st.integers(0, 63)) << draw(st.sampled_from((0, 8, family.bits - 6)))
+    dropped = family.bits - length
+    return Network(family, address >> dropped << dropped, length)
+
+
+SETS = st.sets(networks(), max_size=60)
+
+
+def as_set(addresses: AddressList) -> set[Network]:
+    """The entries, which also have to be packed as a list has them."""
+    entries = list(addresses.networks())
+    assert addresses == listed(entries)
+    assert len(entries) == len(addresses)
+    return set(entries)
+
+
+@given(st.lists(SETS, max_size=6))
+def test_what_is_put_in_comes_out_once(chunks: list[set[Network]]) -> None:
+    """In whatever chunks and however often entries are put in, the list has each once."""
+    made = Packing()
+    for chunk in chunks:
+        for network in chunk:
+            form = Form(network.family, network.length)
+            assert made.put(form, [form.packed(network.address)] * 2) == 0
+    assert as_set(made.packed()) == set().union(*chunks)
+    assert made.count == 2 * sum(map(len, chunks))
+
+
+@given(st.lists(st.integers(0, 2**32 - 1), max_size=40), st.integers(0, 32))
+def test_bits_behind_the_prefix_are_cleared_and_counted(addresses: list[int], length: int) -> None:
+    """Each entry becomes its network, and those that were not are counted."""
+    form = Form(Family.IPV4, length)
+    made = Packing()
+    wrong = made.put(form, [address.to_bytes(4, "big") for address in addresses])
+    assert wrong == sum(form.packed(n) != n.to_bytes(4, "big") for n in addresses)
+    dropped = 32 - length
+    expected = {Network(Family.IPV4, n >> dropped << dropped, length) for n in addresses}
+    assert as_set(made.packed()) == expected
+
+
+@given(SETS, SETS, SETS)
+def test_lists_are_united(first: set[Network], second: set[Network], third: set[Network]) -> None:
+    """All entries of all lists are in it, each once."""
+    assert as_set(united(map(listed, (first, second, third)))) == first | second | third
+
+
+@given(SETS, SETS)
+def test_lists_are_taken_from_each_other(first: set[Network], second: set[Network]) -> None:
+    """What is left has all entries but those of the other list, and shared ones are the rest."""
+    assert as_set(without(listed(first), listed(second))) == first - second
+    assert as_set(shared(listed(first), listed(second))) == first & second
+
+
+@given(SETS, SETS)
+def test_a_change_is_what_differs(first: set[Network], second: set[Network]) -> None:
+    """It has what goes and what comes, and nothing else."""
+    old, new = listed(first), listed(second)
+    change = old.change_to(new)
+    assert as_set(AddressList(change.removed)) == first - second
+    assert as_set(AddressList(change.added)) == second - first
+
+
+def test_many_runs_of_one_entry_end() -> None:
+    """More runs than a piece has entries are put together all the same."""
+    made = Packing()
+    for number in range(3 * SMALL_PIECE):
+        made.put(Form(Family.IPV4, 32), [number.to_bytes(4, "big")])
+    made.put(Form(Family.IPV4, 32), [bytes(4)])
+    assert len(made.packed()) == 3 * SMALL_PIECE
