@@ -136,8 +136,13 @@ $(LAB)/.done:
 	$(call unpacked,firewalld libblas3 liblinear4 liblua5.3-0 libpcap0.8 libssh2-1 libwrap0 lua-lpeg nmap nmap-common \
 	  openssh-client openssh-server python3-cap-ng python3-firewall python3-nftables traceroute,no scanner)
 
+# What finds attackers, and has ipsecd ban them.
+FINDERS := build/finders
+$(FINDERS)/.done:
+	$(call unpacked,crowdsec-custom-bouncer fail2ban sshguard,nothing that bans)
+
 # What the tests boot: made once, with the network that they do not have.
-base-system: setup deb-tools $(DOCKER)/.done $(SERVERS)/.done $(LAB)/.done $(SHIPPED)/.done
+base-system: setup deb-tools $(DOCKER)/.done $(SERVERS)/.done $(LAB)/.done $(FINDERS)/.done $(SHIPPED)/.done
 	($(call have,busybox debootstrap fish iptables podman systemd-nspawn ufw zsh)) || \
 	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(MACHINE_PACKAGES); }
 	$(VENV)/bin/python -m tests.boot.base || { [ -z "$$CI" ] && echo "no base system: tests that boot are skipped"; }
@@ -166,7 +171,7 @@ generated: setup
 lint: setup
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
-	$(VENV)/bin/mypy daemon ctl tests
+	$(VENV)/bin/mypy daemon ctl integrations tests
 	clang-format --dry-run --Werror bpf/*.[ch] bench/*.c tests/*/*.c
 
 # How many tests run at a time, and after how many seconds the whole run is ended, and says where.
@@ -204,7 +209,7 @@ soak: setup
 demo: setup
 	$(ISOLATED) bash docs/demo.sh $(VENV)/bin
 
-bench: setup $(SERVERS)/.done $(LAB)/.done build/floor.bpf.o build/candidates.bpf.o
+bench: setup $(SERVERS)/.done $(LAB)/.done $(FINDERS)/.done build/floor.bpf.o build/candidates.bpf.o
 	($(call have,xdp-filter)) || { apt-get update -qq && apt-get install -y -qq xdp-tools; }
 	$(ISOLATED) $(VENV)/bin/python bench/status.py
 	$(ISOLATED) $(VENV)/bin/python -m bench.dynamic_add

@@ -87,6 +87,12 @@ class Client:
             change_made()
         return answer
 
+    def close(self) -> None:
+        """End the connection; the next call opens another."""
+        connection, self._socket, self._received = self._socket, None, b""
+        if connection:
+            connection.close()
+
     def wait_longer(self, seconds: float) -> None:
         """Wait for so much longer for what this client calls next."""
         self._timeout_s += seconds

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from operator import attrgetter
 
 from ipsecd.compiler.policy import compile_filters
+from ipsecd.compiler.tables import Row
 from ipsecd.compiler.volatile import Delta, Volatile
 from ipsecd.engine.compiling import rows_for
 from ipsecd.engine.deadlines import Deadlines
@@ -25,6 +26,16 @@ from ipsecd.model.quarantine import Quarantine
 from ipsecd.quoting import quote
 from ipsecd.sources.dynamic import DynamicRule
 from ipsecd.sources.dynamic_file import DynamicFile
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """How many rules were added, put in the place of others, and removed; why some were refused."""
+
+    added: int
+    renewed: int
+    removed: int
+    refused: dict[str, IpsecdError]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +76,53 @@ class DynamicRuleChanges:
         now = self.enforcement.state
         now.must_run()
         now.dynamic.check_room(rule.name, self.limit)
-        if is_of_quarantine(now, rule.name):
+        rows = self._rows(now, rule)
+        new, delta = change_dynamic_rules(now, added=[(rule, rows)])
+        self.enforcement.put_in_force(new, delta)
+        self.deadlines.add(rule, new.dynamic)
+        self.file.added(rule)
+
+    def change(self, rules: Iterable[DynamicRule], names: Iterable[str]) -> Change:
+        """Enforce rules and take others out of force by name, as one change; what came of it.
+
+        A rule replaces the rule of its name. Those that cannot be enforced are left out.
+        """
+        now = self.enforcement.state
+        now.must_run()
+        removed = [
+            rule for name in dict.fromkeys(names)
+            if (rule := now.dynamic.get(name)) and not is_of_quarantine(now, name)
+        ]  # fmt: skip
+        room = self.limit - len(now.dynamic) + len(removed)
+        added: dict[str, tuple[DynamicRule, Sequence[Row]]] = {}
+        new_names: set[str] = set()
+        refused: dict[str, IpsecdError] = {}
+        for rule in rules:
+            try:
+                if rule.name not in now.dynamic.by_name and rule.name not in new_names:
+                    if len(new_names) >= room:
+                        now.dynamic.check_room(rule.name, 0)
+                    new_names.add(rule.name)
+                added[rule.name] = rule, self._rows(now, rule)
+            except IpsecdError as error:
+                new_names.discard(rule.name)
+                refused[rule.name] = error
+        removed = [rule for rule in removed if rule.name not in added]
+        new, delta = change_dynamic_rules(now, removed, [*added.values()])
+        self.enforcement.put_in_force(new, delta)
+        for rule, _ in added.values():
+            self.deadlines.add(rule, new.dynamic)
+            self.file.added(rule)
+        self.file.removed(rule.name for rule in removed)
+        return Change(len(new_names), len(added) - len(new_names), len(removed), refused)
+
+    def _rows(self, state: State, rule: DynamicRule) -> Sequence[Row]:
+        """The rows of a rule; raises ``IpsecdError`` if it cannot be enforced."""
+        if is_of_quarantine(state, rule.name):
             raise Refused(
                 f"{quote(rule.name)} is the name of a rule of a quarantine", "choose another name"
             )
-        rows = rows_for(rule, now.inventory)
+        rows = rows_for(rule, state.inventory)
         if any(row.table.process for row in rows):
             self.enforcement.check(compile_filters(rule.in_force))
         if not rows and not any(map(has_selectors, rule.filters)):
@@ -77,10 +130,7 @@ class DynamicRuleChanges:
                 "the filters match nothing: traffic from this host to itself is not filtered",
                 "one of the two addresses must be another's",
             )
-        new, delta = change_dynamic_rules(now, added=[(rule, rows)])
-        self.enforcement.put_in_force(new, delta)
-        self.deadlines.add(rule, new.dynamic)
-        self.file.added(rule)
+        return rows
 
     def remove(self, rules: Sequence[DynamicRule]) -> Sequence[DynamicRule]:
         """Take rules out of force, all at once, except those of quarantines.

@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from typing import TypeVar
 
@@ -22,7 +22,7 @@ from ipsecd.config import Config, Directories, OnStop
 from ipsecd.engine.backends import Backends
 from ipsecd.engine.compiling import Compiling, Names
 from ipsecd.engine.containers import Containers
-from ipsecd.engine.dynamic import DynamicRuleChanges
+from ipsecd.engine.dynamic import Change, DynamicRuleChanges
 from ipsecd.engine.enforcement import Enforcement
 from ipsecd.engine.lookups import Lookups
 from ipsecd.engine.policies import Policies
@@ -286,6 +286,13 @@ class Engine(View):
     def add_dynamic(self, rule: DynamicRule) -> None:
         """Enforce a dynamic rule. It replaces the rule of its name, if there is one."""
         self._enforcement.run(lambda: self._dynamic.add(rule))
+
+    def change_dynamic(self, rules: Iterable[DynamicRule], names: Iterable[str]) -> Change:
+        """Enforce dynamic rules and take others out of force by name, as one change.
+
+        Those that cannot be enforced are left out, and said to be.
+        """
+        return self._enforcement.run(lambda: self._dynamic.change(rules, names))
 
     def remove_dynamic(self, rules: Sequence[DynamicRule]) -> Sequence[DynamicRule]:
         """Take dynamic rules out of force, all at once, except those of quarantines.
