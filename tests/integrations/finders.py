@@ -110,9 +110,11 @@ class Running:
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> None:
         """End the process with a signal, and wait for its end."""
+        assert self.process.stdin is not None
         if self.process.poll() is None:
             self.process.send_signal(number)
             self.process.wait(30 * PATIENCE)
+        self.process.stdin.close()
 
     def close_input(self) -> None:
         """End its standard input, and wait for its end."""
@@ -263,3 +265,14 @@ def bouncer(directory: Path, daemon: Daemon, url: str, key: str) -> Running:
     )
     words: list[str | Path] = [program("usr/bin/crowdsec-custom-bouncer"), "-c", configuration]
     return Running(words, directory / "log", environment(daemon))
+
+
+def sshguard(directory: Path, daemon: Daemon, block_s: int, blacklist: Path) -> Running:
+    """The parser and the blocker of sshguard with our backend, put together as it does it."""
+    directory.mkdir(exist_ok=True)
+    parser, blocker = (
+        program(f"usr/libexec/sshguard/sshg-{name}") for name in ("parser", "blocker")
+    )
+    options = f"-a 30 -p {block_s} -s 1800 -b 100:{blacklist}"
+    pipe = f"{parser} | {blocker} {options} | {script(directory, 'sshguard')}"
+    return Running(["/bin/sh", "-c", pipe], directory / "log", environment(daemon))
