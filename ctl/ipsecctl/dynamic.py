@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ipsecctl.client import Client
 from ipsecctl.failures import DONE
 from ipsecctl.options import Options, conditions_of, duration_s
+from ipsecctl.plain import plain_filter, plain_filters
 from ipsecctl.presentation import paint_action, print_warnings, span
 from ipsecd.errors import InvalidInput, NotFound
-from ipsecd.language.filters import format_filter, join_arguments, parse_short
 from ipsecd.output import say, say_json
 from ipsecd.quoting import count, few
+
+TYPE_CHECKING = False  # typing itself would cost more start-up time than this module
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def block(client: Client, options: Options) -> int:
@@ -61,7 +63,20 @@ def flush(client: Client, options: Options) -> int:
 
 def canonical_filter(text: str) -> str:
     """The filter that `text`, perhaps a short form, stands for; raises ``InvalidInput``."""
+    if plain := plain_filter(text):
+        return plain
+    from ipsecd.language.filters import format_filter, parse_short
+
     return format_filter(parse_short(text))
+
+
+def canonical_filters(arguments: list[str]) -> list[str]:
+    """The filters that arguments of a command stand for; raises ``InvalidInput``."""
+    if plain := plain_filters(arguments):
+        return plain
+    from ipsecd.language.filters import join_arguments
+
+    return [canonical_filter(text) for text in join_arguments(arguments)]
 
 
 def add_dynamic(
@@ -107,7 +122,7 @@ def _add(client: Client, options: Options, action: str) -> int:
     lifetime = options.value("--for")
     rule = add_dynamic(
         client,
-        [canonical_filter(text) for text in join_arguments(options.arguments)],
+        canonical_filters(options.arguments),
         action,
         name=options.value("--name"),
         ttl_s=None if lifetime is None else duration_s(lifetime),
