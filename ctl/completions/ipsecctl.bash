@@ -87,12 +87,12 @@ _ipsecctl() {
 		options=$'--json'
 		;;
 	block)
-		options=$'--for\n--name\n--lan\n--dialup\n--interface\n--opening\n--json'
+		options=$'--for\n--name\n--replace\n--add\n--lan\n--dialup\n--interface\n--opening\n--json'
 		valued='--for --name --interface'
 		arguments=($'tcp/\nudp/')
 		;;
 	permit)
-		options=$'--for\n--name\n--lan\n--dialup\n--interface\n--opening\n--json'
+		options=$'--for\n--name\n--replace\n--add\n--lan\n--dialup\n--interface\n--opening\n--json'
 		valued='--for --name --interface'
 		arguments=($'tcp/\nudp/')
 		;;

@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ipsecctl.client import Client
+from ipsecctl.ends import duration_s
 from ipsecctl.failures import DONE, REFUSED, UsageError
-from ipsecctl.options import Options, duration_s, labels_of
+from ipsecctl.options import Options, labels_of
 from ipsecctl.presentation import one_line, print_warnings, span
 from ipsecd.errors import NotFound, Refused
 from ipsecd.output import say, say_json, say_text

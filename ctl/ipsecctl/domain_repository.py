@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ipsecctl.client import Client
+from ipsecctl.ends import duration_s
 from ipsecctl.failures import DONE, REFUSED, UsageError
 from ipsecctl.files import read_bytes
-from ipsecctl.options import Options, duration_s, labels_of
+from ipsecctl.options import Options, labels_of
 from ipsecctl.presentation import print_table
 from ipsecd.output import change_made, say, say_json
 from ipsecd.quoting import few, quote, quote_path

@@ -12,8 +12,6 @@ TYPE_CHECKING = False  # typing itself would cost more start-up time than this m
 if TYPE_CHECKING:
     from ipsecctl.grammar import Option, Verb
 
-_UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-
 
 class Options:
     """What a command line says after its verb.
@@ -155,16 +153,6 @@ def _check_together(options: Options) -> None:
         if needed and not present:
             first = option.within or f"'{verb.path.removeprefix('ipsecctl ')}'"
             raise UsageError(f"{first} needs {option.written}")
-
-
-def duration_s(text: str) -> float:
-    """The seconds that `text` stands for: ``30s``, ``10m``, ``2h``, ``1d`` or plain seconds."""
-    number, unit = (text[:-1], text[-1]) if text[-1:] in _UNIT_S else (text, "s")
-    if not (number.isascii() and number.isdecimal()) or int(number) == 0:
-        raise UsageError(
-            f"{quote(text)} is not a length of time", "write it as 30s, 10m, 2h, 1d, or in seconds"
-        )
-    return float(int(number) * _UNIT_S[unit])
 
 
 def conditions_of(options: Options) -> dict[str, str | None]:

@@ -6,6 +6,10 @@ What is not plain is left to them, also what is wrong: they have the words for t
 
 from __future__ import annotations
 
+TYPE_CHECKING = False  # typing itself would cost more start-up time than this module
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 _WILD = ("*", "0")
 _IPV6 = frozenset("0123456789abcdefABCDEF:")
 
@@ -25,7 +29,7 @@ def plain_filter(text: str) -> str | None:
     return None
 
 
-def plain_filters(arguments: list[str]) -> list[str] | None:
+def plain_filters(arguments: Sequence[str]) -> list[str] | None:
     """The canonical forms of all `arguments`; None if one of them is not plain."""
     filters = [*map(plain_filter, arguments)]
     return None if None in filters else [text for text in filters if text is not None]

@@ -109,7 +109,7 @@ def remove_rules(client: Client, options: Options) -> int:
 
 def add_rule(client: Client, options: Options) -> int:
     """Store a rule in a policy."""
-    from ipsecctl.dynamic import canonical_filter
+    from ipsecctl.batches import canonical_filter
     from ipsecd.language.filters import join_arguments
 
     name, rule_name, *filters = options.arguments

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
+from ipsecctl.batches import canonical_filter
 from ipsecctl.client import Client
-from ipsecctl.dynamic import canonical_filter, rule_line
+from ipsecctl.dynamic import rule_line
+from ipsecctl.ends import end_of
 from ipsecctl.failures import DONE, UsageError
-from ipsecctl.options import Options, duration_s
+from ipsecctl.options import Options
 from ipsecctl.presentation import print_warnings
 from ipsecd.language.addresses import format_address, parse_address
 from ipsecd.model.addresses import Keyword, Selector
@@ -19,7 +23,7 @@ def quarantine(client: Client, options: Options) -> int:
     parameters = {
         "who": _who(options),
         "permits": [canonical_filter(text) for text in options.values.get("--permit", [])],
-        "ttl_s": None if lifetime is None else duration_s(lifetime),
+        "ttl_s": None if lifetime is None else end_of(lifetime, time.time())[0],
     }
     answer = client.call("Quarantine", parameters)
     if options.has("--json"):

@@ -14,6 +14,13 @@ FILTER = Argument(
     most=None,
     offers=("tcp/", "udp/"),
 )
+BANNED = Argument(
+    "FILTER",
+    '"*=0:1434:UDP", or short: udp/1434 to this host, or an address that sends to it; '
+    "@FILE has one on each line, - is standard input",
+    most=None,
+    offers=("tcp/", "udp/"),
+)
 POLICY = Argument("POLICY", "the name of a stored policy", offers="policies")
 DOCUMENT = Argument("FILE", "a policy document; - is standard input", offers="documents")
 LAN = Option("--lan", "only on LAN interfaces")
@@ -24,9 +31,16 @@ INTERFACE = Option(
 OPENING = Option("--opening", "only packets that open a connection, and no part of an open one")
 CONDITIONS = (LAN, DIALUP, INTERFACE, OPENING)
 TIME = Option(
-    "--for", "end it after TIME: 30s, 10m, 2h, 1d, or seconds", "TIME", offers=("10m", "1h", "1d")
+    "--for",
+    "end it after TIME: 90s, 10m, 1h30m, 2d, 1w, or seconds; or at a moment: 2026-12-01T12:00Z",
+    "TIME",
+    offers=("10m", "1h", "1d"),
 )
-NAME = Option("--name", "call the rule NAME; a rule of that name is replaced", "NAME")
+NAME = Option("--name", "one rule called NAME with all filters, and not one for each", "NAME")
+REPLACE = Option("--replace", "in the place of the rule of that name", within="--name")
+ADD = Option(
+    "--add", "add the filters to the rule of that name", within="--name", instead="--replace"
+)
 WHO = Argument("container:NAME", "the container to cut off", least=0, offers=("container:",))
 HOST = Option("--host", "this host in the place of a container", instead=WHO.name)
 ASSIGN = Option("--assign", "and have it in force")
@@ -229,17 +243,18 @@ _GROUPS: dict[str, tuple[Verb, ...]] = {
              "doctor:run", example="ipsecctl doctor", also=("diagnose",)),
     ),
     "Dynamic rules: now, until the daemon is stopped": (
-        Verb("block", "block what filters match", "dynamic:block", (FILTER,),
-             (TIME, NAME, *CONDITIONS),
+        Verb("block", "block what filters match", "dynamic:block", (BANNED,),
+             (TIME, NAME, REPLACE, ADD, *CONDITIONS),
              example="ipsecctl block 203.0.113.7 --for 10m",
              also=("ban", "deny", "drop", "reject")),
-        Verb("permit", "let through what filters match", "dynamic:permit", (FILTER,),
-             (TIME, NAME, *CONDITIONS),
+        Verb("permit", "let through what filters match", "dynamic:permit", (BANNED,),
+             (TIME, NAME, REPLACE, ADD, *CONDITIONS),
              example="ipsecctl permit tcp/22 --name ssh",
              also=("accept", "allow", "pass")),
-        Verb("unblock", "remove a dynamic rule, of either kind", "dynamic:unblock",
-             (Argument("RULE", "its name, a filter of it, or an address that it is about",
-                       offers="dynamic"),),
+        Verb("unblock", "remove dynamic rules of either kind, or filters of them",
+             "dynamic:unblock",
+             (Argument("RULE", "its name; or a filter or an address, which is taken out of rules",
+                       most=None, offers="dynamic"),),
              example="ipsecctl unblock ssh", also=("unban", "remove", "delete", "del")),
         Verb("flush", "remove all dynamic rules", "dynamic:flush",
              example="ipsecctl flush", also=("clear", "reset")),

@@ -213,7 +213,7 @@ def test_dynamic_rules_are_told_apart_by_it(name: str) -> None:
     for n, member in enumerate(members(name)):
         rules = rules.with_rule(DynamicRule(f"r{n}", (member.filter,), Action.BLOCK))
     for n, text in enumerate(EXAMPLES[name][:3]):
-        assert [rule.name for rule in rules.find(text)] == [f"r{n}"]
+        assert [each.rule.name for each in rules.select(text)] == [f"r{n}"]
 
 
 @pytest.mark.parametrize("name", [n for n in EXAMPLES if n != "process"])

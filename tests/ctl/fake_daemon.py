@@ -10,6 +10,7 @@ import socket
 import stat
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -228,6 +229,12 @@ REPLIES: dict[str, dict[str, Any]] = {
     "Explain": {"explanation": EXPLANATION},
     "SetBackend": {"name": "xdp", "before": "nftables", "kept": True, "setting": "auto"},
     "RemoveDynamic": {"removed": ["dynamic-1"]},
+    "RemoveDynamicRules": {
+        "removed": ["dynamic-1"],
+        "reduced": [],
+        "filters": 1,
+        "still_blocked": [],
+    },
     "FlushDynamic": {"removed": 2},
     "Quarantine": {
         "rules": [
@@ -332,12 +339,32 @@ class FakeDaemon:
         return {"parameters": reply}
 
     def make_up(self, method: str, parameters: dict[str, Any]) -> dict[str, Any] | IpsecdError:
+        if method == "AddDynamicRules":
+            return self._made_up_rules(parameters)
         if method != "AddDynamic":
             return {"outcome": OUTCOME}
         rule = {name: parameters.get(name) for name in ("action", "filters", "interface", "when")}
         name = parameters["name"] or f"dynamic-{len(self.calls)}"
         life = {"remaining_s": parameters["ttl_s"], "by": "uid 0 (root)", "created": 1.0}
         return {"rule": {"name": name, **rule, **life}, "warnings": []}
+
+    def _made_up_rules(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """One rule with a name for all filters, else one for each of them."""
+        filters = parameters["filters"]
+        if filters is None:
+            filters = (self.document or b"").decode().split()
+        name, until = parameters["name"], parameters["until"]
+        remaining_s = parameters["ttl_s"] if until is None else until - time.time()
+        rest = {name: parameters.get(name) for name in ("action", "interface", "when")}
+        rest |= {"remaining_s": remaining_s, "by": "uid 0 (root)", "created": 1.0}
+        named = [(name, filters)] if name else [(f"r{n}", [f]) for n, f in enumerate(filters)]
+        return added_reply([{"name": name, "filters": some, **rest} for name, some in named])
+
+
+def added_reply(rules: list[dict[str, Any]], **changes: Any) -> dict[str, Any]:
+    """The reply to AddDynamicRules, where all rules are new."""
+    reply = {"changed": True, "added": len(rules), "renewed": 0, "rules": rules}
+    return {**reply, "warnings": [], "outranked": [], **changes}
 
 
 Kind = TypeVar("Kind", bound=FakeDaemon)

@@ -311,7 +311,7 @@ def test_standard_error_need_not_be_there(daemon: FakeDaemon, redirection: str) 
     assert Outcome(redirection, ["nonsense"]).code == 2
     assert Outcome(redirection, ["--socket", "/nowhere", "status"]).code == 3
     assert Outcome(redirection, ["block", "udp/1434"]).code == 0
-    assert [name for name, _ in daemon.calls] == ["AddDynamic"]
+    assert [name for name, _ in daemon.calls] == ["AddDynamicRules"]
 
 
 def test_what_cannot_be_asked_is_not_confirmed(daemon: FakeDaemon) -> None:

@@ -28,6 +28,7 @@ from tests.ctl.fake_daemon import (
     OUTCOME,
     STATUS,
     FakeDaemon,
+    added_reply,
 )
 
 
@@ -38,9 +39,13 @@ def added(
     ttl_s: float | None = None,
     interface: str | None = None,
     when: str | None = None,
+    existing: str | None = None,
+    until: float | None = None,
 ) -> tuple[str, dict[str, Any]]:
-    parameters = {"filters": list(filters), "action": action, "name": name}
-    return ("AddDynamic", {**parameters, "ttl_s": ttl_s, "interface": interface, "when": when})
+    parameters = {"filters": list(filters), "action": action, "name": name, "existing": existing}
+    end = {"ttl_s": ttl_s, "until": until}
+    conditions = {"interface": interface, "when": when}
+    return ("AddDynamicRules", {**parameters, **end, **conditions, "source": None})
 
 
 def put(
@@ -70,7 +75,12 @@ CALLS: list[tuple[str, list[tuple[str, dict[str, Any]]]]] = [
      [added("*=0:80:TCP", name="web", ttl_s=600.0, interface="lan")]),
     ("permit --dialup --for=90 0+*",
      [added("0+*", action="permit", ttl_s=90.0, interface="dialup")]),
-    ("unblock web", [("RemoveDynamic", {"selector": "web"})]),
+    ("block 203.0.113.7 --name bans --add --for 1h30m",
+     [added("203.0.113.7=0", name="bans", ttl_s=5400.0, existing="add")]),
+    ("block 203.0.113.7 --replace --name=bans --for 2100-12-01T12:00Z",
+     [added("203.0.113.7=0", name="bans", existing="replace", until=4131345600.0)]),
+    ("unblock web", [("RemoveDynamicRules", {"selectors": ["web"]})]),
+    ("unblock web 203.0.113.7", [("RemoveDynamicRules", {"selectors": ["web", "203.0.113.7"]})]),
     ("flush", [("FlushDynamic", {})]),
     ("quarantine --host", [("Quarantine", {"who": "0", "permits": [], "ttl_s": None})]),
     ("quarantine container:web --permit udp/53 --permit 10.0.0.5+0:22:TCP --for 1h",
@@ -250,18 +260,16 @@ def test_empty_lists_are_said_in_words(daemon: FakeDaemon, run: Run) -> None:
 
 def test_block_says_what_the_daemon_did(daemon: FakeDaemon, run: Run) -> None:
     """A change is confirmed with what the daemon has put in force, not with what was asked."""
-    daemon.replies["AddDynamic"] = {
-        "rule": {
-            "name": "web",
-            "action": "block",
-            "filters": ["*=0:80:TCP"],
-            "interface": "lan",
-            "remaining_s": 300.0,
-            "by": "uid 0 (root)",
-            "created": 1.0,
-        },
-        "warnings": [],
+    rule = {
+        "name": "web",
+        "action": "block",
+        "filters": ["*=0:80:TCP"],
+        "interface": "lan",
+        "remaining_s": 300.0,
+        "by": "uid 0 (root)",
+        "created": 1.0,
     }
+    daemon.replies["AddDynamicRules"] = added_reply([rule])
     ran = run("ipsecctl", "block", "tcp/80", "--for", "10m")
     assert ran.out == "block *=0:80:TCP on lan links · in force for 5m as 'web'\n"
 
@@ -272,8 +280,8 @@ ABSENT = "container:web matches nothing at the moment: no container engine liste
 @pytest.mark.parametrize(
     ("command", "method", "member"),
     [
-        ("block container:web=*", "AddDynamic", ""),
-        ("permit container:web=*", "AddDynamic", ""),
+        ("block container:web=*", "AddDynamicRules", ""),
+        ("permit container:web=*", "AddDynamicRules", ""),
         ("ipseccmd -f [container:web=*]", "AddDynamic", ""),
         ("policy assign Web", "AssignPolicy", "outcome"),
         ("reload", "Reload", "outcome"),
@@ -292,6 +300,7 @@ def test_what_matches_nothing_now_is_done_and_said(
         "filters": [],
         "interface": None,
         "ttl_s": None,
+        "until": None,
     }
     reply = daemon.make_up(method, parameters)
     assert isinstance(reply, dict)
@@ -387,23 +396,22 @@ def test_doctor_says_what_nobody_could_try(
 
 def test_long_lists_are_summed_up(daemon: FakeDaemon, run: Run) -> None:
     """What was removed is counted, with its first names."""
-    daemon.replies["RemoveDynamic"] = {"removed": [f"ban-{n}" for n in range(60_000)]}
+    removed = [f"ban-{n}" for n in range(60_000)]
+    rest: dict[str, Any] = {"reduced": [], "filters": 60_000, "still_blocked": []}
+    daemon.replies["RemoveDynamicRules"] = {"removed": removed, **rest}
     out = run("ipsecctl", "unblock", "203.0.113.7").out
     assert out.startswith("removed 60,000 dynamic rules: 'ban-0', 'ban-1'")
     assert out.endswith(" and 59,992 more\n")
     assert len(out) < 200
 
 
-def test_unblock_tries_the_name_first(daemon: FakeDaemon, run: Run) -> None:
-    """What is no name is tried as a filter in canonical form; the refusal of that is final."""
-    daemon.replies["RemoveDynamic"] = NotFound("no such rule", "ipsecctl show dynamic")
+def test_unblock_of_what_is_not_there(daemon: FakeDaemon, run: Run) -> None:
+    """The refusal of the daemon, which was told what was typed, is final."""
+    daemon.replies["RemoveDynamicRules"] = NotFound("no such rule", "ipsecctl show dynamic")
     ran = run("ipsecctl", "unblock", "udp/1434")
     assert (ran.code, ran.out) == (1, "")
     assert ran.err == "ipsecctl: no such rule\n  hint: ipsecctl show dynamic\n"
-    assert [parameters["selector"] for _, parameters in daemon.calls] == [
-        "udp/1434",
-        "*=0:1434:UDP",
-    ]
+    assert daemon.calls == [("RemoveDynamicRules", {"selectors": ["udp/1434"]})]
 
 
 def test_change_is_not_said_twice(daemon: FakeDaemon, run: Run) -> None:
@@ -611,7 +619,8 @@ def test_socket_option_wins(daemon: FakeDaemon, run: Run, monkeypatch: pytest.Mo
 USAGE_ERRORS = [
     "", "frobnicate", "status extra", "status --frob", "show nothing", "show policy",
     "show filters extra", "block", "block tcp/80 --for soon", "block tcp/80 --for 0",
-    "block tcp/80 --for", "block tcp/80 --lan --dialup", "unblock", "unblock a b", "apply",
+    "block tcp/80 --for", "block tcp/80 --lan --dialup", "unblock", "apply", "block tcp/80 --add",
+    "block tcp/80 --replace", "block tcp/80 --name a --add --replace",
     "policy", "policy frob", "policy create", "rule", "rule frob", "rule add P R",
     "rule add P R tcp/80", "rule add P R tcp/80 --action maybe", "rule remove P", "explain",
     "explain --offline udp", "explain --me 10.0.0.1 udp", "check", "format", "diff",

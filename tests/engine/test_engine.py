@@ -36,7 +36,7 @@ def test_two_rules_with_one_filter_share_it(site: Site) -> None:
     """What two rules block stays blocked until both are gone."""
     site.engine.add_dynamic(rule("a", "*=0:1:UDP"))
     site.engine.add_dynamic(rule("b", "*=0:1:UDP", site.clock.now + 10))
-    site.engine.remove_dynamic([site.engine.dynamic.find("a")[0]])
+    site.engine.remove_dynamic([site.engine.dynamic.select("a")[0]])
     assert site.blocks(1)
     site.clock.now += 11
     assert not site.blocks(1)
@@ -84,13 +84,16 @@ def test_rules_are_found_by_name_filter_and_address(site: Site) -> None:
     site.engine.add_dynamic(rule("b", "0+203.0.113.7"))
     site.engine.add_dynamic(rule("203.0.113.8", "*=0:9:UDP"))
     site.engine.add_dynamic(rule("c", "203.0.113.8=0"))
-    find = site.engine.dynamic.find
-    assert [dynamic.name for dynamic in find("a")] == ["a"]
-    assert [dynamic.name for dynamic in find("203.0.113.7 = 0 : 1 : udp")] == ["a"]
-    assert sorted(dynamic.name for dynamic in find("203.0.113.7")) == ["a", "b"]
-    assert [dynamic.name for dynamic in find("203.0.113.8")] == ["203.0.113.8"]
-    assert find("203.0.113.9") == []
-    assert find("no such thing") == []
+
+    def selected(selector: str) -> list[str]:
+        return [each.rule.name for each in site.engine.dynamic.select(selector)]
+
+    assert selected("a") == ["a"]
+    assert selected("203.0.113.7 = 0 : 1 : udp") == ["a"]
+    assert selected("203.0.113.7") == ["a", "b"]
+    assert selected("203.0.113.8") == ["203.0.113.8"]
+    assert selected("203.0.113.9") == []
+    assert selected("no such thing") == []
 
 
 def test_there_is_a_limit_to_dynamic_rules(tmp_path: Path) -> None:
@@ -207,7 +210,7 @@ def test_a_rule_of_several_filters_for_one_address_can_be_removed(site: Site) ->
     )
     for selector in ("a", "10.0.0.2"):
         site.engine.add_dynamic(several)
-        site.engine.remove_dynamic(site.engine.dynamic.find(selector))
+        site.engine.remove_dynamic(site.engine.dynamic.select(selector))
         assert len(site.engine.dynamic) == 0
 
 

@@ -96,7 +96,7 @@ def test_a_dynamic_permit_that_is_added_later_opens_nothing(site: Site) -> None:
     engine.add_dynamic(permit("a", "203.0.113.7=0:7:UDP"))
     engine.add_dynamic(permit("a", "203.0.113.0/24=0:7:UDP"))
     engine.add_dynamic(permit("b", "203.0.113.7=0"))
-    engine.remove_dynamic(engine.dynamic.find("a"))
+    engine.remove_dynamic(engine.dynamic.select("a"))
 
 
 @pytest.mark.usefixtures("watched")
@@ -171,15 +171,15 @@ def test_its_rules_cannot_be_taken_out_of_it(site: Site) -> None:
     engine.change(put=[OPEN], assign="Open")
     engine.impose(quarantine())
     for text in ("quarantine this host", "203.0.113.7=0:7:UDP"):
-        rules = engine.dynamic.find(text)
+        rules = engine.dynamic.select(text)
         assert rules
         with pytest.raises(Refused, match="belongs to a quarantine"):
             engine.remove_dynamic(rules)
     with pytest.raises(Refused, match="rule of a quarantine"):
         engine.add_dynamic(permit("quarantine this host: permitted", "*=0:7:UDP"))
     engine.add_dynamic(permit("mine", "203.0.113.7=0:7:UDP"))
-    removed = engine.remove_dynamic(engine.dynamic.find("203.0.113.7=0:7:UDP"))
-    assert [rule.name for rule in removed] == ["mine"]
+    removed = engine.remove_dynamic(engine.dynamic.select("203.0.113.7=0:7:UDP"))
+    assert [each.rule.name for each in removed] == ["mine"]
     assert site.blocks(7)
     assert engine.flush() == 1
     assert not site.blocks(7)
@@ -337,8 +337,7 @@ def _carry_out(site: Site, what: str, policy: Policy | None) -> None:
         with suppress(InvalidInput):
             engine.add_dynamic(DynamicRule("a", policy.rules[0].filters, Action.PERMIT))
     elif what == "remove":
-        if rule := engine.dynamic.get("a"):
-            engine.remove_dynamic([rule])
+        engine.remove_dynamic(engine.dynamic.select("a"))
     elif what == "unassign":
         engine.change(assign=None)
     else:

@@ -88,7 +88,7 @@ def test_what_was_taken_back_does_not_come_back(site: Site) -> None:
     for name in ("a", "b", "c"):
         engine.add_dynamic(rule(name, "*=0:1:UDP"))
     engine.add_dynamic(rule("b", "*=0:2:UDP"))
-    engine.remove_dynamic(engine.dynamic.find("a"))
+    engine.remove_dynamic(engine.dynamic.select("a"))
     engine.add_dynamic(rule("c", "*=0:3:UDP", site.clock.now + 5))
     site.clock.now += 5
     engine = crash(site)

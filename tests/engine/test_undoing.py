@@ -111,7 +111,7 @@ KINDS: dict[str, tuple[Callable[[Tried], object], Callable[[Tried], object]]] = 
     "block anew": (nothing, lambda tried: tried.engine.add_dynamic(rule("ban", "*=0:5:UDP"))),
     "unblock": (
         nothing,
-        lambda tried: tried.engine.remove_dynamic(tried.engine.dynamic.find("ban")),
+        lambda tried: tried.engine.remove_dynamic(tried.engine.dynamic.select("ban")),
     ),
     "flush": (nothing, lambda tried: tried.engine.flush()),
     "news": (nothing, lambda tried: tried.engine.set_inventory("podman", inventory(NEW))),

@@ -117,6 +117,12 @@ class FakeEngine:
         reply: dict[str, Any] = answer(parameters, by) if answer else OUTCOME
         return self._interface.check_reply(method, reply)
 
+    def with_filters_read(
+        self, parameters: dict[str, Any], document: bytes | None
+    ) -> dict[str, Any]:
+        self.threads.add(threading.current_thread().name)
+        return {**parameters, "filters": parameters["filters"] or document}
+
     def names_needed(
         self,
         method: str,

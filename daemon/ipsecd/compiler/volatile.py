@@ -136,8 +136,14 @@ class Volatile:
     def with_entries(self, entries: Iterable[Entry]) -> Volatile:
         """A copy that has `entries` too, which belong to no rule that has a name."""
         extended = self.copy()
-        for entry in entries:
-            extended._add_writer(entry.table, entry.key, ENDING, entry.deadline)  # noqa: SLF001 - its own
+        writers_at = {
+            (entry.table, entry.key): {
+                **self._writers(entry.table, entry.key),
+                ENDING: entry.deadline,
+            }
+            for entry in entries
+        }
+        extended._write(writers_at)  # noqa: SLF001 - its own
         return extended
 
     def change(
@@ -154,24 +160,32 @@ class Volatile:
 
     def carry_out(self, remove: Iterable[Origin], add: Iterable[tuple[Row, float]]) -> Delta:
         """Do what ``change`` does, with a deadline for each new row."""
+        writers_at: dict[tuple[TableId, bytes], dict[Origin, float]] = {}
         before: dict[tuple[TableId, bytes], float | None] = {}
+
+        def writers_of(place: tuple[TableId, bytes]) -> dict[Origin, float]:
+            if place not in writers_at:
+                writers_at[place] = dict(self._writers(*place))
+                before[place] = max(writers_at[place].values(), default=None)
+            return writers_at[place]
+
         for origin in remove:
             places = self._rows.get(origin, ())
             self._rows = self._rows.without(origin)
             for place in places:
-                before.setdefault(place, self._deadline(*place))
-                self._remove_writer(*place, origin)
+                del writers_of(place)[origin]
         new: dict[Origin, dict[tuple[TableId, bytes], None]] = {}
         for row, deadline in add:
             place = (row.table, row.key)
-            before.setdefault(place, self._deadline(*place))
-            self._add_writer(*place, row.filter_in_force.origin, deadline)
+            writers_of(place)[row.filter_in_force.origin] = deadline
             new.setdefault(row.filter_in_force.origin, {})[place] = None
-        for origin, added_places in new.items():
-            self._rows = self._rows.with_item(origin, tuple(added_places))
+        self._rows = self._rows.with_items(
+            {origin: tuple(added_places) for origin, added_places in new.items()}
+        )
+        self._write(writers_at)
         removed, added = [], []
         for place, old in before.items():
-            now = self._deadline(*place)
+            now = max(writers_at[place].values(), default=None)
             if old == now:
                 continue
             if old is not None:
@@ -180,21 +194,25 @@ class Volatile:
                 added.append(Entry(*place, now))
         return Delta(tuple(removed), tuple(added))
 
-    def _deadline(self, table: TableId, key: bytes) -> float | None:
+    def _writers(self, table: TableId, key: bytes) -> Mapping[Origin, float]:
         volatile_table = self._tables.get(table)
-        writers = volatile_table.entries.get(key) if volatile_table else None
-        return max(writers.values()) if writers else None
+        return (volatile_table.entries.get(key) if volatile_table else None) or {}
 
-    def _add_writer(self, table: TableId, key: bytes, origin: Origin, deadline: float) -> None:
-        entries = self._tables.get(table, VolatileTable(table)).entries
-        writers = {**entries.get(key, {}), origin: deadline}
-        self._tables[table] = VolatileTable(table, entries.with_item(key, writers))
-
-    def _remove_writer(self, table: TableId, key: bytes, origin: Origin) -> None:
-        entries = self._tables[table].entries
-        writers = {writer: until for writer, until in entries[key].items() if writer != origin}
-        remaining = entries.with_item(key, writers) if writers else entries.without(key)
-        if remaining:
-            self._tables[table] = VolatileTable(table, remaining)
-        else:
-            del self._tables[table]
+    def _write(self, writers_at: Mapping[tuple[TableId, bytes], Mapping[Origin, float]]) -> None:
+        """Set who writes some entries; one that nobody writes is gone."""
+        changes: dict[TableId, tuple[dict[bytes, Mapping[Origin, float]], list[bytes]]] = {}
+        for (table, key), writers in writers_at.items():
+            put, dropped = changes.setdefault(table, ({}, []))
+            if writers:
+                put[key] = writers
+            else:
+                dropped.append(key)
+        for table, (put, dropped) in changes.items():
+            entries = self._tables.get(table, VolatileTable(table)).entries
+            for key in dropped:
+                entries = entries.without(key)
+            entries = entries.with_items(put)
+            if entries:
+                self._tables[table] = VolatileTable(table, entries)
+            else:
+                self._tables.pop(table, None)

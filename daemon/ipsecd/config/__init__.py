@@ -13,10 +13,12 @@ from pathlib import Path
 
 from ipsecd.backend.registry import AUTO, NAMES
 from ipsecd.config.domain import DomainSettings, read_domain
+from ipsecd.config.protect import read_protect
 from ipsecd.config.reading import SettingsReader, absolute_path, integer, one_of
 from ipsecd.errors import InvalidInput, NotFound, StoreFailed
 from ipsecd.language.yamltree import Node, load_tree
 from ipsecd.model.exemptions import ESSENTIALS, NO_DEFAULT_EXEMPT, Exemption
+from ipsecd.model.protected import Protected
 from ipsecd.protocol.frames import MAX_FRAME_BYTES
 from ipsecd.quoting import quote, quote_path
 
@@ -64,7 +66,8 @@ class Config:
     """All settings.
 
     ``backend`` is one of ``registry.NAMES``, ``default_exempt`` a value of Windows'
-    NoDefaultExempt, or None; without a ``domain`` policies come from this host only.
+    NoDefaultExempt, or None; without a ``domain`` policies come from this host only; ``protected``
+    is what no dynamic rule may block.
     """
 
     backend: str = AUTO
@@ -76,6 +79,7 @@ class Config:
     container_engines: tuple[Path, ...] = CONTAINER_ENGINES
     limits: Limits = field(default_factory=Limits)
     domain: DomainSettings | None = None
+    protected: tuple[Protected, ...] = ()
 
     @property
     def exemptions(self) -> tuple[Exemption, ...]:
@@ -160,6 +164,7 @@ def parse_config(content: bytes, source: str = "<configuration>") -> Config:
             "on-stop",
             "boot",
             "container-engines",
+            "protect",
             "limits",
             "domain",
         ),
@@ -174,6 +179,7 @@ def parse_config(content: bytes, source: str = "<configuration>") -> Config:
         reader.texts(keys, "container-engines", absolute_path, default.container_engines, "paths"),
         _limits(reader, keys.get("limits")),
         read_domain(reader, keys["domain"]) if "domain" in keys else None,
+        read_protect(reader, keys.get("protect")),
     )
 
 

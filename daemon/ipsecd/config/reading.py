@@ -95,6 +95,10 @@ class SettingsReader:
             where = f"{self._source}:{node.line}: "
             raise Refused(where + error.message, error.hint) from error
 
+    def where(self, node: Node) -> str:
+        """The file and the line that `node` stands in."""
+        return f"{self._source}:{node.line}"
+
     def wrong(self, node: Node, message: str, hint: str = "") -> IpsecdError:
         """What is wrong at `node`, with the line that it stands in."""
         return InvalidInput(message, hint, source=self._source, line=node.line)

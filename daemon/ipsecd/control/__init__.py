@@ -22,6 +22,7 @@ from ipsecd.control import (
     status,
 )
 from ipsecd.control.method import Method, Names, Parameters, Request, Work
+from ipsecd.control.parameters import read_all_filters
 from ipsecd.control.verdict import Question
 from ipsecd.engine import Engine
 from ipsecd.engine.lookups import Lookups
@@ -120,6 +121,15 @@ class Control:
             }
             for assessment in assess(self._engine.bpffs, read_host().interfaces)
         ]
+
+    def with_filters_read(self, parameters: Parameters, document: bytes | None) -> Parameters:
+        """The parameters of a call with its filters read; raises ``InvalidInput``. For any thread.
+
+        They come as texts, or as the lines of `document`.
+        """
+        source = _source(parameters)
+        filters = read_all_filters(parameters["filters"], document, source)
+        return {**parameters, "filters": filters}
 
     def names_needed(
         self,

@@ -79,6 +79,9 @@ class Method:
     takes_bundle: bool = False
     """Whether its document is a bundle of the domain, which is verified first, in a process of its
     own. It is called with the document that was verified, if any, and the parameter ``verdict``."""
+    takes_filters: bool = False
+    """Whether its filters may be many: they are read first, outside of all lines of work. They come
+    as texts, or as the lines of a document, and the handler gets them read."""
     for_fetcher: bool = False
     """Whether the fetcher may call it, who may call nothing else."""
     without_secrets: Callable[[dict[str, Any]], dict[str, Any]] | None = None

@@ -6,6 +6,7 @@ from math import inf
 
 from ipsecd.control.method import Names
 from ipsecd.errors import InvalidInput
+from ipsecd.language.filter_lists import parse_filter_list
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.values import Action, Filter
 from ipsecd.quoting import quote
@@ -23,6 +24,38 @@ def read_action(text: str) -> Action:
         return Action(text.lower())
     except ValueError:
         raise InvalidInput(f"{quote(text)} is not an action", "write block or permit") from None
+
+
+def read_all_filters(
+    texts: list[str] | None, document: bytes | None, source: str
+) -> tuple[Filter, ...]:
+    """The filters of a call, as texts or as the lines of a `document`, without addresses of names.
+
+    Raises ``InvalidInput``, with the line in `source` for those of a document.
+    """
+    if (texts is None) == (document is None):
+        raise InvalidInput(
+            "the filters of a call come in it or as the content of a file", "give one of both"
+        )
+    if document is not None:
+        filters = tuple(parse_filter_list(document, source))
+    else:
+        filters = tuple(map(parse_filter, texts or ()))
+    if not filters:
+        raise InvalidInput(f"there is no filter in {quote(source)}", "give one at least")
+    return filters
+
+
+def read_moment(until: float, now: float, monotonic_now: float) -> float:
+    """The moment `until` on the clock of `monotonic_now`; raises ``InvalidInput`` if it is past.
+
+    `until` and `now` are in seconds since the epoch.
+    """
+    if until <= now:
+        raise InvalidInput(
+            f"the end is {now - until:.0f} s in the past", "name a moment that is to come"
+        )
+    return read_deadline(until - now, monotonic_now)
 
 
 def read_deadline(ttl_s: float | None, now: float) -> float:

@@ -110,6 +110,18 @@ def classifier_with_containers(compiled: CompiledPolicy, inventory: Inventory) -
     return merged(compiled.classifier, compile_filters(resolved(selecting, inventory)))
 
 
+def rows_by_name(rules: Sequence[DynamicRule], inventory: Inventory) -> dict[str, tuple[Row, ...]]:
+    """The entries of dynamic rules, by the rules' names.
+
+    Of many that are alike, each costs a fraction of what one alone does.
+    """
+    by_name: dict[str, list[Row]] = {rule.name: [] for rule in rules}
+    in_force = (rule_filter for rule in rules for rule_filter in rule.in_force)
+    for row in rows_of(resolved(in_force, inventory)):
+        by_name[row.filter_in_force.origin.rule].append(row)
+    return {name: tuple(rows) for name, rows in by_name.items()}
+
+
 def rows_for(rule: DynamicRule, inventory: Inventory) -> tuple[Row, ...]:
     """The entries of a dynamic rule."""
     return tuple(rows_of(resolved(rule.in_force, inventory)))

@@ -14,17 +14,21 @@ from operator import attrgetter
 from ipsecd.compiler.policy import compile_filters
 from ipsecd.compiler.tables import Row
 from ipsecd.compiler.volatile import Delta, Volatile
-from ipsecd.engine.compiling import rows_for
+from ipsecd.config import Config
+from ipsecd.engine.additions import Additions, Order, additions
+from ipsecd.engine.compiling import rows_by_name, rows_for
 from ipsecd.engine.deadlines import Deadlines
 from ipsecd.engine.enforcement import Enforcement
+from ipsecd.engine.protection import Protection
 from ipsecd.engine.quarantines import change_dynamic_rules, is_of_quarantine
 from ipsecd.engine.state import State
 from ipsecd.errors import InvalidInput, IpsecdError, Refused
+from ipsecd.garbage import collection_paused
 from ipsecd.log import record
 from ipsecd.model.inventory import has_selectors
 from ipsecd.model.quarantine import Quarantine
 from ipsecd.quoting import quote
-from ipsecd.sources.dynamic import DynamicRule
+from ipsecd.sources.dynamic import DynamicRule, Selected
 from ipsecd.sources.dynamic_file import DynamicFile
 
 
@@ -46,7 +50,20 @@ class DynamicRuleChanges:
     file: DynamicFile
     limit: int
     clock: Callable[[], float]
+    protection: Protection = field(default_factory=Protection)
     deadlines: Deadlines = field(default_factory=Deadlines)
+
+    @classmethod
+    def by_settings(
+        cls,
+        config: Config,
+        enforcement: Enforcement,
+        file: DynamicFile,
+        clock: Callable[[], float],
+    ) -> DynamicRuleChanges:
+        """Changes within the limits of the settings, that spare what the settings protect."""
+        protection = Protection(config.protected)
+        return cls(enforcement, file, config.limits.dynamic_rules, clock, protection)
 
     def taken_over(self, state: State) -> State:
         """`state` with the dynamic rules that an earlier process left; puts nothing in force."""
@@ -71,58 +88,63 @@ class DynamicRuleChanges:
         quarantines = {quarantine.name: quarantine for quarantine in saved.quarantines}
         return replace(new, quarantines=quarantines, taken_over=taken_over)
 
-    def add(self, rule: DynamicRule) -> None:
-        """Enforce a rule. It replaces the rule of its name, if there is one."""
+    def add(self, rules: Sequence[DynamicRule]) -> None:
+        """Enforce rules, all at once. Each replaces the rule of its name, if there is one."""
         now = self.enforcement.state
         now.must_run()
-        now.dynamic.check_room(rule.name, self.limit)
-        rows = self._rows(now, rule)
-        new, delta = change_dynamic_rules(now, added=[(rule, rows)])
-        self.enforcement.put_in_force(new, delta)
-        self.deadlines.add(rule, new.dynamic)
-        self.file.added(rule)
+        now.dynamic.check_room((rule.name for rule in rules), self.limit)
+        by_name = rows_by_name(rules, now.inventory)
+        for rule in rules:
+            self._check(now, rule, by_name[rule.name])
+        self._change([(rule, by_name[rule.name]) for rule in rules])
 
-    def change(self, rules: Iterable[DynamicRule], names: Iterable[str]) -> Change:
+    def order(self, order: Order) -> Additions:
+        """Enforce what somebody ordered to block or permit; what that came to."""
+        now = self.enforcement.state
+        now.must_run()
+        if order.name is not None:
+            self._check_name(now, order.name)
+        # Nothing of what a long list makes is garbage, and looking for some takes long.
+        with collection_paused():
+            outcome = additions(now.dynamic, order)
+            if outcome.changed:
+                self.add(outcome.changed)
+        return outcome
+
+    def change(self, rules: Sequence[DynamicRule], names: Iterable[str]) -> Change:
         """Enforce rules and take others out of force by name, as one change; what came of it.
 
         A rule replaces the rule of its name. Those that cannot be enforced are left out.
         """
         now = self.enforcement.state
         now.must_run()
-        removed = [
-            rule for name in dict.fromkeys(names)
-            if (rule := now.dynamic.get(name)) and not is_of_quarantine(now, name)
-        ]  # fmt: skip
-        room = self.limit - len(now.dynamic) + len(removed)
-        added: dict[str, tuple[DynamicRule, Sequence[Row]]] = {}
-        new_names: set[str] = set()
-        refused: dict[str, IpsecdError] = {}
-        for rule in rules:
-            try:
-                if rule.name not in now.dynamic.by_name and rule.name not in new_names:
-                    if len(new_names) >= room:
-                        now.dynamic.check_room(rule.name, 0)
-                    new_names.add(rule.name)
-                added[rule.name] = rule, self._rows(now, rule)
-            except IpsecdError as error:
-                new_names.discard(rule.name)
-                refused[rule.name] = error
-        removed = [rule for rule in removed if rule.name not in added]
-        new, delta = change_dynamic_rules(now, removed, [*added.values()])
-        self.enforcement.put_in_force(new, delta)
-        for rule, _ in added.values():
-            self.deadlines.add(rule, new.dynamic)
-            self.file.added(rule)
-        self.file.removed(rule.name for rule in removed)
-        return Change(len(new_names), len(added) - len(new_names), len(removed), refused)
+        wanted = {rule.name: rule for rule in rules}
+        with collection_paused():
+            removed = [
+                rule for name in set(names).difference(wanted)
+                if (rule := now.dynamic.get(name)) and not is_of_quarantine(now, name)
+            ]  # fmt: skip
+            room = self.limit - len(now.dynamic) + len(removed)
+            by_name = rows_by_name([*wanted.values()], now.inventory)
+            with_rows, new, refused = [], 0, {}
+            for name, rule in wanted.items():
+                is_new = name not in now.dynamic.by_name
+                try:
+                    if is_new and new >= room:
+                        now.dynamic.check_room([name], 0)
+                    self._check(now, rule, by_name[name])
+                except IpsecdError as error:
+                    refused[name] = error
+                    continue
+                new += is_new
+                with_rows.append((rule, by_name[name]))
+            self._change(with_rows, removed)
+        return Change(new, len(with_rows) - new, len(removed), refused)
 
-    def _rows(self, state: State, rule: DynamicRule) -> Sequence[Row]:
-        """The rows of a rule; raises ``IpsecdError`` if it cannot be enforced."""
-        if is_of_quarantine(state, rule.name):
-            raise Refused(
-                f"{quote(rule.name)} is the name of a rule of a quarantine", "choose another name"
-            )
-        rows = rows_for(rule, state.inventory)
+    def _check(self, state: State, rule: DynamicRule, rows: Sequence[Row]) -> None:
+        """Raise ``IpsecdError`` if a rule with these rows cannot be enforced, or must not be."""
+        self._check_name(state, rule.name)
+        self.protection.check(rule, state.inventory)
         if any(row.table.process for row in rows):
             self.enforcement.check(compile_filters(rule.in_force))
         if not rows and not any(map(has_selectors, rule.filters)):
@@ -130,23 +152,32 @@ class DynamicRuleChanges:
                 "the filters match nothing: traffic from this host to itself is not filtered",
                 "one of the two addresses must be another's",
             )
-        return rows
 
-    def remove(self, rules: Sequence[DynamicRule]) -> Sequence[DynamicRule]:
-        """Take rules out of force, all at once, except those of quarantines.
+    def _check_name(self, state: State, name: str) -> None:
+        if is_of_quarantine(state, name):
+            raise Refused(
+                f"{quote(name)} is the name of a rule of a quarantine", "choose another name"
+            )
 
-        Returns the rules that were removed. Raises ``Refused`` if all are of quarantines.
+    def remove(self, selection: Iterable[Selected]) -> tuple[Selected, ...]:
+        """Take rules, or some of their filters, out of force, all at once.
+
+        The rules of quarantines are left as they are. Returns what was taken out; raises
+        ``Refused`` if all is of quarantines.
         """
         now = self.enforcement.state
-        if rules:
+        selected = tuple(selection)
+        if selected:
             now.must_run()
-        ordinary = [rule for rule in rules if not is_of_quarantine(now, rule.name)]
-        if rules and not ordinary:
+        ordinary = tuple(each for each in selected if not is_of_quarantine(now, each.rule.name))
+        if selected and not ordinary:
             raise Refused(
-                f"rule {quote(rules[0].name)} belongs to a quarantine",
+                f"rule {quote(selected[0].rule.name)} belongs to a quarantine",
                 "end that with: ipsecctl release",
             )
-        self._remove(ordinary)
+        shortened = [replace(each.rule, filters=each.kept) for each in ordinary if each.kept]
+        with_rows = [(rule, rows_for(rule, now.inventory)) for rule in shortened]
+        self._change(with_rows, [each.rule for each in ordinary if not each.kept])
         return ordinary
 
     def flush(self) -> int:
@@ -164,7 +195,8 @@ class DynamicRuleChanges:
         """Cut off who is in a quarantine, whatever is permitted later. Returns its rules."""
         now = self.enforcement.state
         now.must_run()
-        now.dynamic.check_room(quarantine.rule_name(""), self.limit)
+        now.dynamic.check_room([quarantine.rule_name("")], self.limit)
+        self.protection.check_quarantine(quarantine, now.inventory)
         quarantines = {**now.quarantines, quarantine.name: quarantine}
         new, delta = change_dynamic_rules(
             replace(now, quarantines=quarantines), permits_changed=True
@@ -214,24 +246,32 @@ class DynamicRuleChanges:
                 record(logging.INFO, "quarantine-ended", who=name)
         ended_rules = self.deadlines.ended(self.enforcement.state.dynamic, now)
         if ended_rules:
-            self._remove(ended_rules)
+            self._change((), ended_rules)
             for rule in ended_rules:
                 record(logging.INFO, "dynamic-rule-ended", rule=rule.name)
 
     def _put_in_force(self, new: State, delta: Delta) -> None:
-        """Put `new`, which has fewer rules, in force.
+        """Put `new` in force.
 
-        Without a state in force, it is only recorded: the kernel ends rules by itself.
+        Without a state in force it has fewer rules, and is only recorded: the kernel ends rules by
+        itself.
         """
         if new.enforcing:
             self.enforcement.put_in_force(new, delta)
         else:
             self.enforcement.record_state(new)
 
-    def _remove(self, rules: Sequence[DynamicRule]) -> None:
-        new, delta = change_dynamic_rules(self.enforcement.state, rules)
+    def _change(
+        self,
+        added: Sequence[tuple[DynamicRule, Sequence[Row]]],
+        removed: Sequence[DynamicRule] = (),
+    ) -> None:
+        """Have rules with their rows in force, and others not, as one change."""
+        new, delta = change_dynamic_rules(self.enforcement.state, removed, added)
         self._put_in_force(new, delta)
-        self.file.removed(rule.name for rule in rules)
+        for rule, _ in added:
+            self.deadlines.add(rule, new.dynamic)
+        self.file.changed((rule for rule, _ in added), (rule.name for rule in removed))
 
 
 def _by_name(rules: Iterable[DynamicRule]) -> list[DynamicRule]:

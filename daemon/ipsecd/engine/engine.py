@@ -13,12 +13,14 @@ from __future__ import annotations
 import logging
 import socket
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from typing import TypeVar
 
 from ipsecd.backend.base import Backend, Line, Observation
+from ipsecd.compiler.overlaps import Overlaps
 from ipsecd.config import Config, Directories, OnStop
+from ipsecd.engine.additions import Additions, Order
 from ipsecd.engine.backends import Backends
 from ipsecd.engine.compiling import Compiling, Names
 from ipsecd.engine.containers import Containers
@@ -39,7 +41,7 @@ from ipsecd.model.values import Policy
 from ipsecd.progress import Tell, silent
 from ipsecd.quoting import quote
 from ipsecd.sources.domain import Taken
-from ipsecd.sources.dynamic import DynamicRule
+from ipsecd.sources.dynamic import DynamicRule, Selected
 from ipsecd.sources.files import Disk
 from ipsecd.sources.kept import KeptFiles
 from ipsecd.sources.reading import Loaded
@@ -68,8 +70,7 @@ class Engine(View):
         `make_other` is called with the error when that does not take its first state; it makes
         another backend, or raises. `keep_owner` is called with a descriptor: while it is open,
         nobody else can change what is enforced; `owner` is what an earlier process kept so. `clock`
-        is monotonic, in seconds. A policy of the `earlier_sources` replaces that of the static
-        store; None: of the domain, if there is one.
+        is monotonic. A policy of `earlier_sources` replaces the static one; None: of the domain.
         """
         if earlier_sources is None:
             earlier_sources = (Domain(),) if config.domain else ()
@@ -91,11 +92,12 @@ class Engine(View):
         )
         compiling = Compiling(config, self._enforcement.check)
         parts = (self._store, self._kept_files, compiling, self._enforcement, earlier_sources)
-        self._dynamic = DynamicRuleChanges(
-            self._enforcement, self._kept_files.dynamic, config.limits.dynamic_rules, clock
+        self._dynamic = DynamicRuleChanges.by_settings(
+            config, self._enforcement, self._kept_files.dynamic, clock
         )
         self._starting = Starting(config, *parts, self._dynamic.taken_over)
         self._policies = Policies(*parts)
+        self.overlaps = Overlaps()
         self._containers = Containers(self._enforcement, self._kept_files, clock)
 
     # -- life ------------------------------------------------------------------------------------
@@ -285,21 +287,19 @@ class Engine(View):
 
     def add_dynamic(self, rule: DynamicRule) -> None:
         """Enforce a dynamic rule. It replaces the rule of its name, if there is one."""
-        self._enforcement.run(lambda: self._dynamic.add(rule))
+        self._enforcement.run(lambda: self._dynamic.add([rule]))
 
-    def change_dynamic(self, rules: Iterable[DynamicRule], names: Iterable[str]) -> Change:
-        """Enforce dynamic rules and take others out of force by name, as one change.
+    def order_dynamic(self, order: Order) -> Additions:
+        """Enforce what somebody ordered to block or permit, as one change; what that came to."""
+        return self._enforcement.run(lambda: self._dynamic.order(order))
 
-        Those that cannot be enforced are left out, and said to be.
-        """
+    def change_dynamic(self, rules: Sequence[DynamicRule], names: Sequence[str]) -> Change:
+        """Enforce rules, and take others out of force by name, as one change; what came of it."""
         return self._enforcement.run(lambda: self._dynamic.change(rules, names))
 
-    def remove_dynamic(self, rules: Sequence[DynamicRule]) -> Sequence[DynamicRule]:
-        """Take dynamic rules out of force, all at once, except those of quarantines.
-
-        Returns the rules that were removed. Raises ``Refused`` if all are of quarantines.
-        """
-        return self._enforcement.run(lambda: self._dynamic.remove(rules))
+    def remove_dynamic(self, selection: Sequence[Selected]) -> Sequence[Selected]:
+        """Take rules, or some of their filters, out of force, unless all are of quarantines."""
+        return self._enforcement.run(lambda: self._dynamic.remove(selection))
 
     def flush(self) -> int:
         """Take all rules out of force, end all quarantines. Returns how many rules there were."""
@@ -379,10 +379,7 @@ class Engine(View):
         return self._enforcement.watch_fd()
 
     def watch(self) -> None:
-        """Put right what somebody else changed, and say so.
-
-        What could not be put right is tried again at the next call.
-        """
+        """Put right what somebody else changed, and say so; what failed at the call before, too."""
         self._enforcement.watch()
 
     def follow_senders(self) -> bool:

@@ -33,14 +33,13 @@ def change_dynamic_rules(
     `state` were made.
     """
     removed_by_name = {rule.name: rule for rule in removed}
-    for rule, _ in added:
-        if replaced := state.dynamic.get(rule.name):
-            removed_by_name[rule.name] = replaced
     dynamic = state.dynamic
     for name in removed_by_name:
         dynamic = dynamic.without(name)
     for rule, _ in added:
-        dynamic = dynamic.with_rule(rule)
+        if replaced := state.dynamic.get(rule.name):
+            removed_by_name[rule.name] = replaced
+    dynamic = dynamic.with_rules(rule for rule, _ in added)
     added_rows = [(row, rule.deadline) for rule, rows in added for row in rows]
     touched = (*removed_by_name.values(), *(rule for rule, _ in added))
     permits_changed = permits_changed or any(rule.action is Action.PERMIT for rule in touched)

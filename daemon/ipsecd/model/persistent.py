@@ -62,6 +62,12 @@ class PersistentMap(Mapping[K, V]):
         length = self._length + (key not in self)
         return PersistentMap(_put(self._root, 0, hash(key), key, value), length)
 
+    def with_items(self, items: Mapping[K, V]) -> PersistentMap[K, V]:
+        """This map with all of `items`; of many, each costs a fraction of what one alone does."""
+        length = self._length + sum(key not in self for key in items)
+        hashed = [(hash(key), key, value) for key, value in items.items()]
+        return PersistentMap(_put_all(self._root, 0, hashed), length)
+
     def without(self, key: K) -> PersistentMap[K, V]:
         """This map without `key`, which may be absent."""
         if key not in self:
@@ -91,6 +97,23 @@ def _put(node: Node[K, V], shift: int, bits: int, key: K, value: V) -> Node[K, V
     for leaf_key, leaf_value in leaf.items():
         parts[hash(leaf_key) >> shift & _MASK][leaf_key] = leaf_value
     return list(parts)
+
+
+def _put_all(node: Node[K, V], shift: int, items: list[tuple[int, K, V]]) -> Node[K, V]:
+    if not items:
+        return node
+    if isinstance(node, list):
+        parts: list[list[tuple[int, K, V]]] = [[] for _ in range(_BRANCHES)]
+        for item in items:
+            parts[item[0] >> shift & _MASK].append(item)
+        return [
+            _put_all(branch, shift + _BITS, part) for branch, part in zip(node, parts, strict=True)
+        ]
+    leaf = {**node, **{key: value for _, key, value in items}}
+    if len(leaf) <= _LEAF or shift >= _HASH_BITS:
+        return leaf
+    empty: list[Node[K, V]] = [{} for _ in range(_BRANCHES)]
+    return _put_all(empty, shift, [(hash(key), key, value) for key, value in leaf.items()])
 
 
 def _drop(node: Node[K, V], shift: int, bits: int, key: K) -> Node[K, V]:

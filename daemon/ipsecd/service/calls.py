@@ -131,6 +131,10 @@ class Calls:
         tell(Progress(Phase.WAITING))
         if METHODS[method].takes_bundle:
             parameters, document = await self._verified(parameters, document)
+        elif METHODS[method].takes_filters:
+            read = engine.with_filters_read
+            parameters = await asyncio.to_thread(read, parameters, document)
+            document = None
         elif method == "RefreshDomain":
             asked = await self.waiting.have_looked(parameters["wait_s"])
             parameters = {**parameters, "asked": asked}
@@ -238,6 +242,8 @@ class Calls:
         if method.takes_document:
             text = parameters["document"]
             document = await self._document(text, descriptors.take(), MAX_DOCUMENT_BYTES)
+        elif method.takes_filters and parameters["filters"] is None:
+            document = await self._document(None, descriptors.take(), MAX_DOCUMENT_BYTES)
         if method.role is not Role.VIEW:
             return await self.carry_out(call.name, parameters, str(peer), document, tell)
         # The reads of one user run one after the other, so that users take turns.

@@ -82,6 +82,12 @@ class EngineLike(Protocol):
         """The DNS names that must be looked up before `method` can be carried out."""
         ...
 
+    def with_filters_read(
+        self, parameters: dict[str, Any], document: bytes | None
+    ) -> dict[str, Any]:
+        """The parameters with the filters of a call read; called in any thread."""
+        ...
+
     def assessments(self) -> list[dict[str, Any]]:
         """What speaks for and against each backend on this host; called in any thread."""
         ...

@@ -6,7 +6,7 @@ value and leaves the old one as it was.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import count
 from math import inf
@@ -14,7 +14,7 @@ from operator import itemgetter
 
 from ipsecd.errors import InvalidInput, LimitExceeded
 from ipsecd.language.filters import parse_filter, parse_short
-from ipsecd.model.addresses import HostName, Keyword, Network, Selector
+from ipsecd.model.addresses import Address, HostName, Keyword, Selector
 from ipsecd.model.inventory import has_selectors
 from ipsecd.model.persistent import PersistentMap
 from ipsecd.model.values import (
@@ -100,36 +100,60 @@ class DynamicRules:
         number_and_rule = self.by_name.get(name)
         return number_and_rule[1] if number_and_rule else None
 
-    def check_room(self, name: str, limit: int) -> None:
-        """Raise ``LimitExceeded`` if a rule called `name` would be one more than `limit`."""
-        if name not in self.by_name and len(self.by_name) >= limit:
+    def check_room(self, names: Iterable[str], limit: int) -> None:
+        """Raise ``LimitExceeded`` if rules of these names would be more than `limit` with these."""
+        new = len({name for name in names if name not in self.by_name})
+        if new and len(self.by_name) + new > limit:
+            asked = "" if new == 1 else f", and {new:,} more would be too many"
             raise LimitExceeded(
-                f"there are {len(self.by_name):,} dynamic rules already",
+                f"there are {len(self.by_name):,} dynamic rules already{asked}",
                 "put long lists into a policy, or raise limits: dynamic-rules in ipsecd.yaml",
             )
 
     def free_name(self) -> str:
         """A name that no rule has."""
-        names = (_numbered_name(number) for number in count(self.last_number + 1))
+        names = (numbered_name(number) for number in count(self.last_number + 1))
         return next(name for name in names if name not in self.by_name)
 
     def with_rule(self, rule: DynamicRule) -> DynamicRules:
         """These rules and `rule`, which replaces the rule of its name, if there is one."""
-        others = self.without(rule.name)
-        names_by_key = others.names_by_key
-        for key in _keys(rule):
-            names_by_key = names_by_key.with_item(
-                key, names_by_key.get(key, _NO_NAMES).with_item(rule.name, None)
-            )
-        selects = any(map(has_selectors, rule.filters))
+        return self.with_rules([rule])
+
+    def with_rules(self, rules: Iterable[DynamicRule]) -> DynamicRules:
+        """These rules and `rules`, whose names differ; each replaces the rule of its name.
+
+        A rule keeps its place in the order if only its end or the like changes.
+        """
+        others, new = self, []
+        renewed: dict[str, tuple[int, DynamicRule]] = {}
+        for rule in rules:
+            place = self.by_name.get(rule.name)
+            if place and place[1].filters == rule.filters:
+                renewed[rule.name] = (place[0], rule)
+                continue
+            if place:
+                others = others.without(rule.name)
+            new.append(rule)
+        selecting = {rule.name: rule for rule in new if any(map(has_selectors, rule.filters))}
+        selecting |= {name: rule for name, (_, rule) in renewed.items() if name in others.selecting}
+        names: dict[Hashable, PersistentMap[str, None]] = {}
+        last_number = self.last_number
+        for rule in new:
+            for key in _keys(rule):
+                of_key = names.get(key)
+                if of_key is None:
+                    of_key = others.names_by_key.get(key, _NO_NAMES)
+                names[key] = of_key.with_item(rule.name, None)
+            last_number += rule.name == numbered_name(last_number + 1)
+        by_name = {rule.name: (number, rule) for number, rule in enumerate(new, self.rules_made)}
         return replace(
             others,
-            selecting=others.selecting.with_item(rule.name, rule) if selects else others.selecting,
-            by_name=others.by_name.with_item(rule.name, (self.rules_made, rule)),
-            names_by_key=names_by_key,
-            rules_made=self.rules_made + 1,
-            filters=others.filters + len(rule.filters),
-            last_number=self.last_number + (rule.name == _numbered_name(self.last_number + 1)),
+            selecting=others.selecting.with_items(selecting),
+            by_name=others.by_name.with_items({**by_name, **renewed}),
+            names_by_key=others.names_by_key.with_items(names),
+            rules_made=self.rules_made + len(new),
+            filters=others.filters + sum(len(rule.filters) for rule in new),
+            last_number=last_number,
         )
 
     def without(self, name: str) -> DynamicRules:
@@ -156,61 +180,94 @@ class DynamicRules:
         """No rules. New names continue the numbers that were given so far."""
         return DynamicRules(rules_made=self.rules_made, last_number=self.last_number)
 
-    def find(self, selector: str) -> list[DynamicRule]:
-        """The rules that `selector` stands for: by name, else by filter, else by address."""
-        rule = self.get(selector)
-        if rule:
-            return [rule]
-        keys: list[Hashable] = []
+    def select(self, selector: str) -> list[Selected]:
+        """What `selector` stands for: a rule by its name, else filters, else an address.
+
+        A filter stands for itself in every rule, an address for every filter that names it. Of a
+        DNS name that has other addresses too, an address alone selects nothing.
+        """
+        if rule := self.get(selector):
+            return [Selected(rule, ())]
         try:
-            wanted = parse_filter(selector)
-            keys = [wanted]
+            return self._with_key(parse_filter(selector))
         except InvalidInput:
-            try:
-                wanted = parse_short(selector)
-            except InvalidInput:
-                return []
-            address = wanted.source.address
-            is_address_alone = wanted == Filter(Endpoint(address), Endpoint(Keyword.ME))
-            keys = [wanted, address] if is_address_alone else [wanted]
-        for key in keys:
-            if names := self.names_by_key.get(key):
-                in_order = sorted((self.by_name[name] for name in names), key=itemgetter(0))
-                return [rule for _, rule in in_order]
-        return []
+            pass
+        try:
+            wanted = parse_short(selector)
+        except InvalidInput:
+            return []
+        address = address_alone(wanted)
+        return self._with_key(wanted) if address is None else self._with_key(address)
+
+    def _with_key(self, key: Filter | Address) -> list[Selected]:
+        names = self.names_by_key.get(key, _NO_NAMES)
+        in_order = sorted((self.by_name[name] for name in names), key=itemgetter(0))
+        selected = []
+        for _, rule in in_order:
+            kept = tuple(
+                rule_filter for rule_filter in rule.filters if not _stands_for(key, rule_filter)
+            )
+            if len(kept) < len(rule.filters):
+                selected.append(Selected(rule, kept))
+        return selected
+
+
+@dataclass(frozen=True, slots=True)
+class Selected:
+    """A rule of which filters are selected, and those of its filters that are not."""
+
+    rule: DynamicRule
+    kept: tuple[Filter, ...]
+
+
+def address_alone(rule_filter: Filter) -> Address | None:
+    """The address that a filter is about, if it is what an address in short stands for."""
+    address = rule_filter.source.address
+    is_alone = rule_filter == Filter(Endpoint(address), Endpoint(Keyword.ME))
+    return address if is_alone else None
 
 
 _NO_NAMES: PersistentMap[str, None] = PersistentMap()
 
 
-def _numbered_name(number: int) -> str:
+def numbered_name(number: int) -> str:
+    """The name of a rule that nobody has named."""
     return f"dynamic-{number}"
+
+
+def key_of_filter(rule_filter: Filter) -> Filter:
+    """What a filter is known by: what was written, whatever its names stand for today."""
+    source, destination = map(_without_addresses, (rule_filter.source, rule_filter.destination))
+    if source is rule_filter.source and destination is rule_filter.destination:
+        return rule_filter
+    return replace(rule_filter, source=source, destination=destination)
 
 
 def _keys(rule: DynamicRule) -> Iterator[Hashable]:
     """What a rule can be found by, besides its name: each filter, and each address in a filter."""
     for rule_filter in rule.filters:
-        # A filter is found by what was written, whatever its DNS names stand for today.
-        source, destination = rule_filter.source, rule_filter.destination
-        yield replace(
-            rule_filter,
-            source=_without_addresses(source),
-            destination=_without_addresses(destination),
-        )
-        for endpoint in (source, destination):
-            if isinstance(endpoint.address, Network):
-                yield endpoint.address
-            elif isinstance(endpoint.address, Selector):
-                yield replace(endpoint.address, addresses=())
-            elif isinstance(endpoint.address, HostName):
-                yield HostName(endpoint.address.name)
+        yield key_of_filter(rule_filter)
+        for endpoint in (rule_filter.source, rule_filter.destination):
+            if isinstance(endpoint.address, HostName):
                 yield from endpoint.address.addresses
+            if not isinstance(endpoint.address, Keyword):
+                yield _without_addresses(endpoint).address
+
+
+def _stands_for(key: Filter | Address, rule_filter: Filter) -> bool:
+    """Whether a filter is the one under `key`, or names the address that `key` is."""
+    if isinstance(key, Filter):
+        return key_of_filter(rule_filter) == key
+    endpoints = (rule_filter.source, rule_filter.destination)
+    return any(
+        _without_addresses(endpoint).address == key
+        or (isinstance(endpoint.address, HostName) and endpoint.address.addresses == (key,))
+        for endpoint in endpoints
+    )
 
 
 def _without_addresses(endpoint: Endpoint) -> Endpoint:
     address = endpoint.address
-    if isinstance(address, Selector):
-        return replace(endpoint, address=replace(address, addresses=()))
-    if isinstance(address, HostName):
+    if isinstance(address, Selector | HostName) and address.addresses:
         return replace(endpoint, address=replace(address, addresses=()))
     return endpoint

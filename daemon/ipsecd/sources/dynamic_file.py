@@ -104,12 +104,16 @@ class DynamicFile:
 
     def added(self, rule: DynamicRule) -> None:
         """Save a rule. It replaces the rule of its name, if there is one."""
-        self._file.put(_RULE + rule.name, _record(rule))
-        self._note_failure()
+        self.changed([rule])
 
     def removed(self, names: Iterable[str]) -> None:
         """Delete rules from the file."""
-        self._file.drop(_RULE + name for name in names)
+        self.changed([], names)
+
+    def changed(self, rules: Iterable[DynamicRule], removed: Iterable[str] = ()) -> None:
+        """Delete rules, and save others in the place of those of their names, as one change."""
+        records = {_RULE + rule.name: _record(rule) for rule in rules}
+        self._file.change(records, (_RULE + name for name in removed))
         self._note_failure()
 
     def imposed(self, quarantine: Quarantine) -> None:

@@ -2,11 +2,13 @@
 
 It must not know what they hold. The file is for the next process of this boot, not for the next
 boot: nothing waits for a disk. The first line, ``ipsecd KIND VERSION BOOT``, says whose file it is.
-Each further line adds one record or drops some: it is a checksum and JSON. Invariants:
+Each further line adds one record, drops some, or does several of both at once: it is a checksum and
+JSON. Invariants:
 
 1. Adding a record costs the same however many there are: it is appended. Once more lines are out
    of date than count, the file is written anew without them.
-2. A line that cannot be read does not keep others from being read.
+2. A line that cannot be read does not keep others from being read. What was one change is one line,
+   so that it is read as a whole or not at all.
 3. A failure to write is not raised: a rule is in force whether or not it can be saved. ``failure``
    says it until it is mended. Meanwhile there is no file, so that old records cannot come back.
 """
@@ -100,15 +102,22 @@ class RecordFile:
 
     def put(self, key: str, content: Record) -> None:
         """Add a record. It replaces the record of this key, if there is one."""
-        line = _line({"put": key, "record": content})
-        self._lines[key] = line
-        self._append(line)
+        self.change({key: content})
 
     def drop(self, keys: Iterable[str]) -> None:
         """Drop records; it is no error if there is none of a key."""
-        dropped = [key for key in keys if self._lines.pop(key, None)]
-        if dropped:
-            self._append(_line({"drop": dropped}))
+        self.change({}, keys)
+
+    def change(self, put: Mapping[str, Record], drop: Iterable[str] = ()) -> None:
+        """Drop records and add others, which replace those of their keys, as one change."""
+        dropped = [key for key in drop if self._lines.pop(key, None)]
+        changes: list[Record] = [{"drop": dropped}] if dropped else []
+        changes += ({"put": key, "record": content} for key, content in put.items())
+        if not changes:
+            return
+        for change in changes[bool(dropped) :]:
+            self._lines[str(change["put"])] = _line(change)
+        self._append(_line(changes[0] if len(changes) == 1 else {"all": changes}), len(changes))
 
     def leave_out(self, keys: Iterable[str]) -> None:
         """Drop records that were read. The next change deletes them from the file."""
@@ -147,7 +156,7 @@ class RecordFile:
         self._is_complete = not problems
         return Contents(records, tuple(problems))
 
-    def _append(self, line: bytes) -> None:
+    def _append(self, line: bytes, changes: int) -> None:
         if self.failure:
             # Trying to write the whole file at every change costs more the more records there are.
             self._changes_missed += 1
@@ -165,7 +174,7 @@ class RecordFile:
         except OSError as error:
             self._fail(error)
         else:
-            self._lines_in_file += 1
+            self._lines_in_file += changes
 
     def _rewrite(self) -> None:
         self._forget_file()
@@ -197,11 +206,27 @@ def _apply_line(line: bytes, records: dict[str, Record], lines: dict[str, bytes]
     if checksum != b"%08x" % zlib.crc32(content):
         raise ValueError("it is damaged: its checksum is another's")
     change = members(decode(content), "the line")
+    if "all" not in change:
+        _apply_change(change, records, lines)
+        return
+    # All of it is read before any of it counts.
+    parts = items(members(change, "the line", ("all",))["all"], "the changes")
+    trial: dict[str, Record] = {}
+    for part in parts:
+        _apply_change(members(part, "a change"), trial, {})
+    for part in parts:
+        _apply_change(members(part, "a change"), records, lines)
+
+
+def _apply_change(
+    change: Mapping[str, object], records: dict[str, Record], lines: dict[str, bytes]
+) -> None:
+    """Apply one change to `records` and `lines`; raises ``ValueError`` if it cannot be read."""
     if "put" in change:
         members(change, "the line", ("put", "record"))
         key = text(change["put"], "the key")
         records[key] = members(change["record"], "the record")
-        lines[key] = line + b"\n"
+        lines[key] = _line(change)
         return
     for dropped in items(members(change, "the line", ("drop",))["drop"], "what is dropped"):
         key = text(dropped, "a key")
