@@ -243,6 +243,7 @@ bench: setup $(SERVERS)/.done $(LAB)/.done $(FINDERS)/.done build/floor.bpf.o bu
 	($(call have,xdp-filter)) || { apt-get update -qq && apt-get install -y -qq xdp-tools; }
 	$(ISOLATED) $(VENV)/bin/python bench/status.py
 	$(ISOLATED) $(VENV)/bin/python -m bench.dynamic_add
+	$(ISOLATED) $(VENV)/bin/python -m bench.bans
 	$(ISOLATED) $(VENV)/bin/python bench/answering.py
 	$(ISOLATED) $(VENV)/bin/python -m bench.announce
 	$(ISOLATED) $(VENV)/bin/python -m bench.classify
