@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 
 from ipsecd.compiler.volatile import Delta, Volatile
-from ipsecd.config import Limits
+from ipsecd.config import Config, Limits
 from ipsecd.control import METHODS
 from ipsecd.control.method import Request
 from ipsecd.engine import Engine
 from ipsecd.errors import BackendFailed, LimitExceeded
 from ipsecd.language.filters import parse_filter
+from ipsecd.model.addresses import Family, Network
+from ipsecd.model.protected import Protected
 from ipsecd.model.values import ALWAYS, Action
 from ipsecd.protocol.description import CONTROL, load_interface
 from ipsecd.sources.dynamic import DynamicRule
@@ -109,6 +111,18 @@ def test_what_is_refused_keeps_nothing_else_from_being_done(site: Site) -> None:
     assert all(each["message"] for each in reply["refused"])
     assert names(site) == ["kept", "good"]
     assert site.blocks(9)
+
+
+def test_who_is_protected_is_refused_and_others_are_not(site: Site) -> None:
+    """One address that the settings protect does not keep ten thousand others from being banned."""
+    protected = Protected(Network(Family.IPV4, 0xC0000207, 32), "192.0.2.7", "ipsecd.yaml:1")
+    site.config = Config(protected=(protected,))
+    site.again()
+    put = [wanted("a", "192.0.2.0/24=0"), wanted("b", "203.0.113.7=0")]
+    reply = call(site.engine, put, [])
+    assert (reply["added"], [each["name"] for each in reply["refused"]]) == (1, ["a"])
+    assert "192.0.2.7, which is protected" in reply["refused"][0]["message"]
+    assert names(site) == ["b"]
 
 
 def test_there_is_a_limit(tmp_path: Path) -> None:
