@@ -20,7 +20,7 @@ from ipsecd.quoting import quote, visible
 from ipsecd_bans.keeper import Ban, Keeper
 
 MOST_LINES = 2000
-"""How many lines are taken at a time: as many bans as go into a call."""
+"""How many lines are taken at a time; what comes meanwhile waits in the pipe."""
 LONGEST_LINE = 64 << 10
 """Bytes; what is longer is no line of any program that feeds this one."""
 PIECE = 256 << 10

@@ -23,8 +23,10 @@ from ipsecctl.client import Client
 from ipsecctl.failures import UnreachableError
 from ipsecd.errors import IpsecdError
 
-MOST_IN_A_CALL = 2000
-"""How many bans go into a call: a frame of the protocol has room for some thousands."""
+MOST_IN_A_CALL = 500
+"""How many bans go into a call. The daemon takes 60 µs for each, and others wait for that."""
+ANSWER_S = 30.0
+"""How long to wait for an answer: fail2ban bans nobody else meanwhile."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
 """How long to wait before another try to reach the daemon; each time twice as long."""
 FOLLOWING_S = 1_000_000.0
@@ -62,7 +64,7 @@ class Keeper:
         self._bans: dict[str, Ban] = {}
         self._ended: set[str] = set()
         """Names of bans that were ended, and that the daemon may still have."""
-        self._client = Client(path)
+        self._client = Client(path, ANSWER_S)
         self._pause_s = FIRST_PAUSE_S
         self._watches = threading.Event()
         self._watcher: threading.Thread | None = None
