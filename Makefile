@@ -56,6 +56,7 @@ COMMANDS := ipsecctl ipseccmd ipseccmd.exe IPSeccmd IPSeccmd.exe ipsecpol ipsecp
 INTERPRETER := /usr/bin/python3
 define a_program
 	install -d $(dir $(1))
+	rm -f $(1)
 	printf '#!%s -I\nimport sys\n\nfrom %s import main\n\nsys.exit(main())\n' $(INTERPRETER) $(2) > $(1)
 	chmod 755 $(1)
 
