@@ -89,4 +89,5 @@ def descriptor_of(filters: Iterable[str]) -> int:
     descriptor = os.memfd_create("filters")
     with os.fdopen(os.dup(descriptor), "wb") as file:
         file.writelines(f"{text}\n".encode() for text in filters)
+    os.lseek(descriptor, 0, os.SEEK_SET)
     return descriptor

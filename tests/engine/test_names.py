@@ -167,3 +167,25 @@ def test_names_are_listed_with_what_they_stand_for(named: Site) -> None:
     }
     assert by_rules["R",] is None
     assert by_rules["a",] == listed[0]["looked_up"]
+
+
+def test_names_are_refreshed_without_a_file_being_read(named: Site) -> None:
+    """An edit that nobody has reloaded stays without effect; a name without an answer stays."""
+    add(named, "b", "other.example=0:3:UDP", OLD)
+    path = Path(named.engine.path_of("P"))
+    path.write_text(path.read_text().replace("worm.example=0:1:UDP", "*=0:7:UDP"))
+    assert Control(named.engine).names_needed("RefreshNames", {}, None) == {
+        "worm.example",
+        "other.example",
+    }
+    answers = {"worm.example": host(NEW), "other.example": ()}
+    assert call(named, "RefreshNames", answers)["outcome"]["changed"]
+    assert [named.blocks(1, address) for address in (OLD, NEW)] == [False, True]
+    assert [named.blocks(2, address) for address in (OLD, NEW)] == [False, True]
+    assert [named.blocks(3, address) for address in (OLD, NEW)] == [True, False]
+    assert not named.blocks(7)
+    assert named.engine.state.unresolved == {"other.example"}
+    assert not call(named, "RefreshNames", {"worm.example": host(NEW)})["outcome"]["changed"]
+    named.engine.close()
+    named.again()
+    assert named.blocks(2, NEW)

@@ -1,7 +1,7 @@
 """A whole daemon around a fake engine, as a process: its story goes to standard output.
 
-Arguments: the runtime directory, then any of ``slow-expiry``, ``failing-start``, ``deaf-engine``
-and ``refused-reload``.
+Arguments: the runtime directory, then any of ``slow-expiry``, ``failing-start``, ``deaf-engine``,
+``refused-reload`` and ``names``, to have names looked up again all the time.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ class ToldEngine(FakeEngine):
         self.story = Story()
         self._wishes = wishes
         self.hooks["Reload"] = self._reload
+        self.hooks["RefreshNames"] = self._refresh
         self.hooks["FlushDynamic"] = self._news
         if "slow-expiry" in wishes:
             self.hooks["AddDynamic"] = self._add
@@ -52,6 +53,10 @@ class ToldEngine(FakeEngine):
             raise Refused("broken.yaml is broken", "mend it")
         return {"outcome": {"changed": False, "message": "", "assigned": None}}
 
+    def _refresh(self, _: dict[str, Any]) -> dict[str, Any]:
+        self.story.append("refresh")
+        return {"outcome": {"changed": False, "message": "", "assigned": None}}
+
     def _news(self, _: dict[str, Any]) -> dict[str, Any]:
         self.tell_news()
         return {"removed": 0}
@@ -66,7 +71,8 @@ def main() -> int:
     runtime = Path(sys.argv[1])
     engine = ToldEngine(set(sys.argv[2:]))
     try:
-        asyncio.run(Daemon(engine, Config(), Directories(runtime=runtime)).run())
+        config = Config(names_every_s=0.01 if "names" in sys.argv else None)
+        asyncio.run(Daemon(engine, config, Directories(runtime=runtime)).run())
     except IpsecdError as error:
         print(error.message)
         return 1

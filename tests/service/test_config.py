@@ -17,6 +17,8 @@ from ipsecd.config import (
 )
 from ipsecd.config.domain import DomainSettings
 from ipsecd.errors import InvalidInput, NotFound, StoreFailed
+from ipsecd.model.addresses import Family, Network
+from ipsecd.model.protected import Protected
 from ipsecd.quoting import without_password
 
 EVERYTHING = b"""\
@@ -46,6 +48,8 @@ domain:
   key: /etc/web1.key
   proxy: http://proxy:3128
   reports: file:///srv/reports
+protect: [192.0.2.7, 2001:db8::/32]
+names: every 5m
 """
 DOMAIN = DomainSettings(
     "https://policy.example.net/fleet",
@@ -74,6 +78,13 @@ def test_every_key_is_read() -> None:
         (Path("/run/x.sock"),),
         Limits(5, 50, 65536, 1000, 10.0),
         DOMAIN,
+        (
+            Protected(Network(Family.IPV4, 0xC0000207, 32), "192.0.2.7", "<configuration>:27"),
+            Protected(
+                Network(Family.IPV6, 0x20010DB8 << 96, 32), "2001:db8::/32", "<configuration>:27"
+            ),
+        ),
+        300.0,
     )
 
 
@@ -110,6 +121,8 @@ def test_exemptions_add_up() -> None:
         (b"\nunparsable: allow\n", 2, "'allow' is not drop or pass", ""),
         (b"on_stop: keep\n", 1, "no key 'on_stop'", "did you mean 'on-stop'?"),
         (b"zzz: 1\n", 1, "no key 'zzz'", "it has backend"),
+        (b"names: 5m\n", 1, "'5m' is not when to look", "every 5m"),
+        (b"names: every day\n", 1, "'day' is not a time between", "90m"),
         (b"essentials: dhcp-client\n", 1, "not a list", "[]"),
         (b"essentials:\n  - ssh\n", 2, "no essential 'ssh'", "dhcp-client"),
         (b"essentials: [[a]]\n", 1, "not a name", ""),
@@ -250,7 +263,7 @@ def test_a_file_that_was_named_must_exist(tmp_path: Path) -> None:
     with pytest.raises(StoreFailed, match="cannot be read"):
         load_config(tmp_path)
     path.write_bytes(EVERYTHING)
-    assert load_config(path) == parse_config(EVERYTHING)
+    assert load_config(path) == parse_config(EVERYTHING, str(path))
 
 
 def test_the_default_file_may_be_absent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -175,6 +175,18 @@ def test_sighup_reloads(wish: str) -> None:
 
 
 @as_root
+def test_names_are_looked_up_again_and_again() -> None:
+    """If the settings want it; nobody has to ask."""
+    with daemon("names") as lone:
+        lone.wait_ready()
+        assert [lone.word() for _ in range(4)] == ["start", "refresh", "refresh", "refresh"]
+    with daemon() as lone:
+        lone.wait_ready()
+        _, story, _ = lone.end(signal.SIGTERM)
+        assert story == ["start", "stop", "close"]
+
+
+@as_root
 def test_dynamic_rules_end_in_time() -> None:
     """The engine is asked to expire when the next rule ends, also when that moves closer."""
     with daemon("slow-expiry") as lone:

@@ -12,7 +12,7 @@ from enum import Enum
 from pathlib import Path
 
 from ipsecd.backend.registry import AUTO, NAMES
-from ipsecd.config.domain import DomainSettings, read_domain
+from ipsecd.config.domain import DomainSettings, interval_s, read_domain
 from ipsecd.config.protect import read_protect
 from ipsecd.config.reading import SettingsReader, absolute_path, integer, one_of
 from ipsecd.errors import InvalidInput, NotFound, StoreFailed
@@ -67,7 +67,8 @@ class Config:
 
     ``backend`` is one of ``registry.NAMES``, ``default_exempt`` a value of Windows'
     NoDefaultExempt, or None; without a ``domain`` policies come from this host only; ``protected``
-    is what no dynamic rule may block.
+    is what no dynamic rule may block. DNS names are looked up again every ``names_every_s``
+    seconds, None for only when somebody asks for it.
     """
 
     backend: str = AUTO
@@ -80,6 +81,7 @@ class Config:
     limits: Limits = field(default_factory=Limits)
     domain: DomainSettings | None = None
     protected: tuple[Protected, ...] = ()
+    names_every_s: float | None = None
 
     @property
     def exemptions(self) -> tuple[Exemption, ...]:
@@ -165,6 +167,7 @@ def parse_config(content: bytes, source: str = "<configuration>") -> Config:
             "boot",
             "container-engines",
             "protect",
+            "names",
             "limits",
             "domain",
         ),
@@ -180,6 +183,7 @@ def parse_config(content: bytes, source: str = "<configuration>") -> Config:
         _limits(reader, keys.get("limits")),
         read_domain(reader, keys["domain"]) if "domain" in keys else None,
         read_protect(reader, keys.get("protect")),
+        reader.scalar(keys, "names", _names_every_s, default.names_every_s),
     )
 
 
@@ -207,6 +211,15 @@ def _backend(text: str) -> str:
     if text not in NAMES:
         raise InvalidInput(f"{quote(text)} is not {' or '.join(NAMES)}")
     return text
+
+
+def _names_every_s(text: str) -> float | None:
+    if text == "on-reload":
+        return None
+    every, _, span = text.partition(" ")
+    if every != "every":
+        raise InvalidInput(f"{quote(text)} is not when to look", "write every 5m, or on-reload")
+    return interval_s(span.strip())
 
 
 def _essential(text: str) -> str:

@@ -83,7 +83,7 @@ def read_domain(reader: SettingsReader, node: Node) -> DomainSettings:
         _optional(reader, keys, "host", _host),
         reader.texts(keys, "groups", _group, ()),
         reader.pairs(keys, "labels", _check_label),
-        reader.scalar(keys, "interval", _interval_s, INTERVAL_S),
+        reader.scalar(keys, "interval", interval_s, INTERVAL_S),
         _path(reader, keys, "ca"),
         _path(reader, keys, "certificate"),
         _path(reader, keys, "key"),
@@ -174,7 +174,8 @@ def _check_label(name: str, value: str) -> None:
         )
 
 
-def _interval_s(text: str) -> float:
+def interval_s(text: str) -> float:
+    """A time between two looks: a number with a unit; raises ``InvalidInput``."""
     match = _SPAN.fullmatch(text)
     seconds = int(match[1]) * _UNITS_S[match[2]] if match and text.isascii() else 0.0
     if not LEAST_INTERVAL_S <= seconds <= MOST_INTERVAL_S:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from math import inf
 from typing import Any
 
 from ipsecd.control.absences import absences
@@ -16,7 +17,7 @@ from ipsecd.engine.additions import Additions, Existing, Order
 from ipsecd.errors import InvalidInput, NotFound
 from ipsecd.language.conditions import parse_conditions
 from ipsecd.language.filters import parse_filter
-from ipsecd.quoting import count, few, quote
+from ipsecd.quoting import count, quote
 from ipsecd.sources.dynamic import DynamicRule, Selected
 from ipsecd.sources.names import dns_names_in, with_addresses
 
@@ -84,19 +85,15 @@ def _read_existing(text: str | None) -> Existing:
 
 def _sentences_on_ends(engine: Engine, outcome: Additions) -> list[str]:
     """What to know of rules that end earlier than they would have: a ban may have been meant."""
-    names = [rule.name for rule in outcome.shortened]
-    if not names:
+    if not outcome.shortened:
         return []
-    what = f"rule {few([*map(repr, names)])} ends" if len(names) == 1 else (
-        f"{count(len(names), 'rule')} end"
-    )  # fmt: skip
-    latest = max(rule.deadline for rule in outcome.shortened)
-    left = latest - engine.now()
-    was = "until the daemon stops" if left > _FOR_EVER_S else f"for another {left:.0f} s"
-    return [f"{what} earlier now: it was in force {was}"]
-
-
-_FOR_EVER_S = 100 * 365 * 86400.0
+    left = max(rule.deadline for rule in outcome.shortened) - engine.now()
+    was = "until the daemon stops" if left == inf else f"for another {left:.0f} s"
+    if len(outcome.shortened) == 1:
+        name = outcome.shortened[0].name
+        return [f"rule {quote(name)} ends earlier now: it was in force {was}"]
+    rules = count(len(outcome.shortened), "rule")
+    return [f"{rules} end earlier now: the longest was in force {was}"]
 
 
 def _remove_dynamic(engine: Engine, request: Request) -> dict[str, Any]:

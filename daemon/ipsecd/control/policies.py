@@ -198,6 +198,12 @@ def _reload(engine: Engine, request: Request) -> dict[str, Any]:
     return of_this_host(engine, outcome(engine, message, changed=changed, warns=True))
 
 
+def _refresh_names(engine: Engine, request: Request) -> dict[str, Any]:
+    changed = engine.refresh_names(request.names)
+    message = "names have other addresses" if changed else "nothing has changed"
+    return outcome(engine, message, changed=changed)
+
+
 def _names_of_document(_: Engine, request: Request) -> frozenset[str]:
     return dns_names_of(request.policy) if request.policy else frozenset()
 
@@ -210,6 +216,11 @@ def _names_of_files(engine: Engine, request: Request) -> frozenset[str]:
     names: frozenset[str] = frozenset().union(*map(dns_names_of, policies))
     if not request["resolve"]:
         return names - engine.names.keys()
+    return names | _names_in_force(engine, request)
+
+
+def _names_in_force(engine: Engine, _: Request) -> frozenset[str]:
+    names = dns_names_of(engine.policy) if engine.policy else frozenset()
     dynamic = (rule_filter for rule in engine.dynamic for rule_filter in rule.filters)
     permits = (
         permit for quarantine in engine.state.quarantines.values() for permit in quarantine.permits
@@ -218,6 +229,14 @@ def _names_of_files(engine: Engine, request: Request) -> frozenset[str]:
 
 
 METHODS = (
+    Method(
+        "RefreshNames",
+        Role.CHANGE,
+        Work.CHANGE,
+        _refresh_names,
+        names=_names_in_force,
+        keeps_names=True,
+    ),
     Method("ListPolicies", Role.VIEW, Work.QUICK, _list_policies),
     Method("GetPolicy", Role.VIEW, Work.LONG, _get_policy),
     Method(

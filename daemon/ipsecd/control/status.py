@@ -65,7 +65,11 @@ def _status(engine: Engine, _: Request) -> dict[str, Any]:
 
 def _warnings(engine: Engine) -> list[str]:
     """What is in force and does not do all that it says, a sentence each."""
-    return [*troubles_with_connections(engine), *absences(engine, filters_by_name(engine))]
+    return [
+        *troubles_with_connections(engine),
+        *engine.protection.overridden(engine.state),
+        *absences(engine, filters_by_name(engine)),
+    ]
 
 
 def _policy_path(engine: Engine) -> str | None:

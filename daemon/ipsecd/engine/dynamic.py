@@ -86,7 +86,10 @@ class DynamicRuleChanges:
         if taken_over:
             record(logging.INFO, "dynamic-rules-taken-over", rules=taken_over)
         quarantines = {quarantine.name: quarantine for quarantine in saved.quarantines}
-        return replace(new, quarantines=quarantines, taken_over=taken_over)
+        unprotecting = self.protection.covering((rule for rule, _ in usable), state.inventory)
+        return replace(
+            new, quarantines=quarantines, taken_over=taken_over, unprotecting=unprotecting
+        )
 
     def add(self, rules: Sequence[DynamicRule]) -> None:
         """Enforce rules, all at once. Each replaces the rule of its name, if there is one."""

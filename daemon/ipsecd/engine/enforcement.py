@@ -159,6 +159,7 @@ class Enforcement:
             dynamic=DynamicRules(),
             quarantines={},
             taken_over=0,
+            unprotecting=(),
             volatile=Volatile(),
             pending=None,
         )

@@ -95,8 +95,10 @@ class Engine(View):
         self._dynamic = DynamicRuleChanges.by_settings(
             config, self._enforcement, self._kept_files.dynamic, clock
         )
+        self.protection = self._dynamic.protection
         self._starting = Starting(config, *parts, self._dynamic.taken_over)
-        self._policies = Policies(*parts)
+        self._policies = Policies(*parts, self.protection)
+        self.refresh_names = self._policies.refresh_names
         self.overlaps = Overlaps()
         self._containers = Containers(self._enforcement, self._kept_files, clock)
 
@@ -108,8 +110,7 @@ class Engine(View):
         Where there is neither, and the kernel still holds what an earlier process enforced, that
         is left as it is until a policy can be loaded: a mistake in a file opens nothing. Where
         nothing at all can be used, or the kernel does not take it, the setting ``boot`` decides;
-        that is no error, and ``held`` says so. Raises ``BackendFailed`` if this kernel has
-        nothing to enforce with.
+        that is no error, and ``held`` says so. Raises ``BackendFailed`` if nothing can enforce.
         """
         self._enforcement.run(self._begin)
         self._policies.keep_last_good()
@@ -226,17 +227,16 @@ class Engine(View):
     ) -> tuple[str, ...]:
         """Store, delete and assign policies as one change, durable and enforced at the end.
 
-        With `repair`, files that cannot be used are replaced by what is put, and copies of them are
-        kept, whose names are returned. `tell` is called with the progress.
+        With `repair`, what is put replaces files that cannot be used; copies of these are kept, and
+        their names returned. `tell` hears the progress.
         """
         return self._policies.change(put, delete, assign, names or {}, tell, repair=repair)
 
     def reload(self, names: Names, tell: Tell = silent) -> tuple[bool, tuple[str, ...]]:
         """Read the policy files again and enforce what they say now.
 
-        Returns whether anything changed, and what is wrong with files that are not assigned.
-        Raises what is wrong with the assigned one; then everything stays as it was. `tell` is
-        called with the progress.
+        Returns whether anything changed, and what is wrong with files that are not assigned. Raises
+        what is wrong with the assigned one; nothing has changed then. `tell` hears the progress.
         """
         return self._policies.reload(names, tell)
 
@@ -298,7 +298,7 @@ class Engine(View):
         return self._enforcement.run(lambda: self._dynamic.change(rules, names))
 
     def remove_dynamic(self, selection: Sequence[Selected]) -> Sequence[Selected]:
-        """Take rules, or some of their filters, out of force, unless all are of quarantines."""
+        """Take rules or filters of them, but not of quarantines, out of force; what was taken."""
         return self._enforcement.run(lambda: self._dynamic.remove(selection))
 
     def flush(self) -> int:

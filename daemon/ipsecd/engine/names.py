@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from ipsecd.compiler.volatile import NO_CHANGE, Delta
 from ipsecd.engine.compiling import Names, rows_for
+from ipsecd.engine.protection import Protection
 from ipsecd.engine.quarantines import change_dynamic_rules, is_of_quarantine
 from ipsecd.engine.state import State
 from ipsecd.sources.dynamic import DynamicRule
@@ -37,11 +38,14 @@ def with_answers(state: State, asked: Names, known: Names, looked_up: float) -> 
     )
 
 
-def with_new_addresses(state: State, names: Names, looked_up: float) -> StateChange:
+def with_new_addresses(
+    state: State, names: Names, looked_up: float, protection: Protection
+) -> StateChange:
     """The state whose dynamic rules and quarantines have the addresses of `names`.
 
     `looked_up` is when the names were looked up, in seconds since the epoch. The rules that changed
-    are those that use any of the names, without those of quarantines.
+    are those that use any of the names, without those of quarantines. A block does not take an
+    address that is protected.
     """
     if not names:
         return state, NO_CHANGE, ()
@@ -53,10 +57,13 @@ def with_new_addresses(state: State, names: Names, looked_up: float) -> StateCha
         for name, quarantine in state.quarantines.items()
     }
     rules = tuple(
-        replace(
+        protection.spared(
+            replace(
+                rule,
+                filters=tuple(with_addresses(rule_filter, names) for rule_filter in rule.filters),
+                looked_up=looked_up,
+            ),
             rule,
-            filters=tuple(with_addresses(rule_filter, names) for rule_filter in rule.filters),
-            looked_up=looked_up,
         )
         for rule in state.dynamic
         if not is_of_quarantine(state, rule.name) and dns_names_in(rule.filters) & names.keys()

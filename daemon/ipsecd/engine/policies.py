@@ -24,6 +24,7 @@ from ipsecd.engine.expectations import (
     judged_documents,
 )
 from ipsecd.engine.names import StateChange, found, with_answers, with_new_addresses
+from ipsecd.engine.protection import Protection
 from ipsecd.engine.sources import (
     Choice,
     Situation,
@@ -55,6 +56,7 @@ class Policies:
     enforcement: Enforcement
     earlier_sources: Sequence[Source]
     """The sources that come before the static store."""
+    protection: Protection = field(default_factory=Protection)
     _files_read: Mapping[str, StoredPolicy] = field(default_factory=dict)
 
     def change(
@@ -164,7 +166,7 @@ class Policies:
             make_state = self._prepare(
                 attempt,
                 choice,
-                lambda now: with_new_addresses(next_state(now), answered, looked_up),
+                lambda now: self._with_addresses(next_state(now), answered, looked_up),
                 tell,
             )
             tell(Progress(Phase.SWITCHING))
@@ -174,6 +176,38 @@ class Policies:
         self.keep_last_good()
         self.enforcement.run(self.kept_files.dynamic.mend)
         return is_changed, tuple(str(file.error) for file in loaded.broken)
+
+    def refresh_names(self, names: Names) -> bool:
+        """Enforce what is in force by the addresses in `names`; whether anything changed.
+
+        No file of policies is read: what was edited and not reloaded stays without effect. A name
+        without addresses keeps those that it had, as for ``reload``.
+        """
+        now = self.enforcement.state
+        if not now.enforcing:
+            return False
+        answered = found(names)
+        known_names = {**now.names, **answered}
+        choice = None
+        if now.source is not SourceName.LAST_GOOD:
+            choice = self._choose(now.loaded, known_names, silent)
+            self.kept_files.check(choice.compiled, known_names)
+        looked_up = time.time()
+
+        def next_state(state: State) -> StateChange:
+            answers = with_answers(state, names, known_names, looked_up)
+            return self._with_addresses(answers, answered, looked_up)
+
+        with Attempt() as attempt:
+            make_state: Callable[[], StateChange] = partial(self._now, next_state)
+            if choice and choice.compiled.key != now.compiled.key:
+                make_state = self._prepare(attempt, choice, next_state, silent)
+            is_changed = self._switch(attempt, make_state, known_names)
+        self.keep_last_good()
+        return is_changed or bool(choice and choice.compiled.key != now.compiled.key)
+
+    def _now(self, next_state: Callable[[State], StateChange]) -> StateChange:
+        return next_state(self.enforcement.state)
 
     def take(self, taken: Taken, names: Names) -> bool:
         """Keep what was taken from the domain, and enforce by it; whether that changed anything.
@@ -208,7 +242,7 @@ class Policies:
             make_state = self._prepare(
                 attempt,
                 choice,
-                lambda state: with_new_addresses(next_state(state), answered, looked_up),
+                lambda state: self._with_addresses(next_state(state), answered, looked_up),
                 silent,
             )
             before = now.domain or Taken()
@@ -298,6 +332,9 @@ class Policies:
             return bool(delta)
 
         return self.enforcement.run(switch)
+
+    def _with_addresses(self, state: State, names: Names, looked_up: float) -> StateChange:
+        return with_new_addresses(state, names, looked_up, self.protection)
 
     def _note(self, next_state: Callable[[State], State]) -> None:
         """Record a state in which the same is in force."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+from ipsecd.engine.quarantines import is_of_quarantine
+from ipsecd.engine.state import State
 from ipsecd.errors import Refused
 from ipsecd.language.filters import format_filter
 from ipsecd.model.addresses import HostName, Network, Selector
@@ -57,6 +59,26 @@ class Protection:
                 if entry := self._networks.find(network):
                     return rule_filter, entry
         return None
+
+    def covering(self, rules: Iterable[DynamicRule], inventory: Inventory) -> tuple[str, ...]:
+        """The names of the rules that block what is protected."""
+        return tuple(rule.name for rule in rules if self.covered(rule, inventory))
+
+    def overridden(self, state: State) -> list[str]:
+        """A sentence for each dynamic rule of `state` that blocks what is protected.
+
+        Rules that an earlier process left may do so, by other settings, and rules by the names of
+        containers, which get their addresses later.
+        """
+        names = dict.fromkeys((*state.unprotecting, *state.dynamic.selecting))
+        rules = [rule for name in names if (rule := state.dynamic.get(name))]
+        return [
+            f"rule {quote(rule.name)} blocks {covered[1].written}, which is protected "
+            f"({covered[1].where})"
+            for rule in rules
+            if (covered := self.covered(rule, state.inventory))
+            and not is_of_quarantine(state, rule.name)
+        ]
 
     def spared(self, rule: DynamicRule, before: DynamicRule) -> DynamicRule:
         """A rule whose DNS names have new addresses, without those that are protected.

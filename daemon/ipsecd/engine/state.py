@@ -103,7 +103,8 @@ class State:
 
     ``compiled`` is the policy in force; ``classifier`` is its classifier with the addresses that
     containers have. ``dynamic`` has all dynamic rules, also those of ``quarantines``, which are by
-    name; ``taken_over`` is how many of both an earlier process left. ``names`` are the addresses of
+    name; ``taken_over`` is how many of both an earlier process left, and ``unprotecting`` names the
+    rules of these that block what the settings protect now. ``names`` are the addresses of
     DNS names; ``looked_up`` is when this process looked each name up, in seconds since the epoch;
     ``unresolved`` are the names without an answer when that was last tried. ``loaded`` is what the
     static store holds; ``refused`` is what a reload has read since and could not put in force.
@@ -117,6 +118,7 @@ class State:
     dynamic: DynamicRules = field(default_factory=DynamicRules)
     quarantines: Mapping[str, Quarantine] = field(default_factory=dict)
     taken_over: int = 0
+    unprotecting: tuple[str, ...] = ()
     volatile: Volatile = field(default_factory=Volatile)
     container_news: ContainerNews = field(default_factory=ContainerNews)
     inventory: Inventory = field(default_factory=Inventory)

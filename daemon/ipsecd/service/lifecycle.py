@@ -127,6 +127,8 @@ class Daemon:
             self._reload_on_signal,
             self._follow_senders,
         ]
+        if self._config.names_every_s is not None:
+            duties.append(self._refresh_names)
         if self._notifier.watchdog_s is not None:
             duties.append(self._feed_watchdog)
         tasks = [asyncio.create_task(_for_ever(duty)) for duty in duties]
@@ -203,6 +205,12 @@ class Daemon:
             record(logging.ERROR, "reload-refused", reason=error.message, hint=error.hint)
         finally:
             self._notifier.ready(status)
+
+    async def _refresh_names(self) -> None:
+        """Wait for the time that the settings name, and look all names in force up again."""
+        assert self._config.names_every_s is not None
+        await asyncio.sleep(self._config.names_every_s)
+        await self._calls.carry_out("RefreshNames", {}, "setting names")
 
     async def _feed_watchdog(self) -> None:
         """Tell the service manager that the loop and the engine's thread are alive."""
