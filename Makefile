@@ -14,7 +14,7 @@ ISOLATED := tests/isolated
 have = for command in $(1); do command -v $$command >/dev/null || exit 1; done
 
 .PHONY: setup generated test test-moments test-kernels kernels soak demo lint bench programs deb deb-tools base-system install \
-	install-data
+	install-data install-programs
 
 # The programs are compiled here, once, and ship in the package: no host that runs them needs clang.
 PROGRAMS := daemon/ipsecd/backend/xdp/ipsecd.bpf.o
@@ -43,6 +43,29 @@ HOOK_PYTHON := $(PREFIX)/lib/ipsecd/bin/python3
 HOOKDIR := $(SYSCONFDIR)/containers/oci/hooks.d
 ZSHDIR := $(PREFIX)/share/zsh/site-functions
 DATA := install -D -m 644
+# Where fail2ban finds the modules that its action needs.
+MODULES := /usr/lib/python3/dist-packages
+INTEGRATIONS := fail2ban/fail2ban.service.d/ipsecd.conf fail2ban/jail.d/ipsecd.local \
+	crowdsec/crowdsec-custom-bouncer.service.d/ipsecd.conf crowdsec/crowdsec-custom-bouncer.yaml.local \
+	sshguard/sshguard.service.d/ipsecd.conf
+
+# The commands as people and programs start them, often: -I keeps what a user has among his own modules
+# out, and what pip and setuptools write imports more before the first line of ours. INTERPRETER runs them.
+COMMANDS := ipsecctl ipseccmd ipseccmd.exe IPSeccmd IPSeccmd.exe ipsecpol ipsecpol.exe Ipsecpol Ipsecpol.exe \
+	netdiag netdiag.exe secedit gpupdate
+INTERPRETER := /usr/bin/python3
+define a_program
+	install -d $(dir $(1))
+	rm -f $(1)
+	printf '#!%s -I\nimport sys\n\nfrom %s import main\n\nsys.exit(main())\n' $(INTERPRETER) $(2) > $(1)
+	chmod 755 $(1)
+
+endef
+
+install-programs:
+	$(foreach name,$(COMMANDS),$(call a_program,$(DESTDIR)$(PREFIX)/bin/$(name),ipsecctl.__main__))
+	$(call a_program,$(DESTDIR)$(PREFIX)/libexec/ipsecd/ipsecd-crowdsec,ipsecd_bans.crowdsec)
+	$(call a_program,$(DESTDIR)$(PREFIX)/libexec/ipsecd/sshg-fw-ipsecd,ipsecd_bans.sshguard)
 
 install-data:
 	test -e $(DESTDIR)$(SYSCONFDIR)/ipsecd/ipsecd.yaml || \
@@ -58,6 +81,13 @@ install-data:
 	  > $(DESTDIR)$(HOOKDIR)/ipsecd.json
 	printf '#!/bin/sh\nexec %s -m ipsecctl.hook\n' $(HOOK_PYTHON) > $(DESTDIR)$(PREFIX)/libexec/ipsecd/container-hook
 	chmod 755 $(DESTDIR)$(PREFIX)/libexec/ipsecd/container-hook
+	install -d $(DESTDIR)$(SYSCONFDIR)/fail2ban/action.d
+	sed -e 's|/usr/lib/python3/dist-packages|$(MODULES)|' integrations/fail2ban/action.d/ipsecd-block.py \
+	  > $(DESTDIR)$(SYSCONFDIR)/fail2ban/action.d/ipsecd-block.py
+	for file in $(INTEGRATIONS); do \
+	  install -d $(DESTDIR)$(PREFIX)/share/ipsecd/$${file%/*} && \
+	  sed -e 's|/usr/libexec|$(PREFIX)/libexec|' integrations/$$file > $(DESTDIR)$(PREFIX)/share/ipsecd/$$file || exit 1; \
+	done
 	$(DATA) systemd/ipsecd.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/ipsecd.conf
 	$(DATA) systemd/ipsecd.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/ipsecd.conf
 	for page in docs/man/*.[158]; do \
@@ -73,16 +103,17 @@ install-data:
 
 # For distributions without a package: a virtual environment with all that Python code needs, the
 # commands, and the same units. README.md says what it needs and what to do then.
-install: programs install-data
+VENV_PYTHON = $(PREFIX)/lib/ipsecd/bin/python3
+VERSION = $(shell $(PYTHON) -c 'import sys; print("python%d.%d" % sys.version_info[:2])')
+
+install: programs
+	$(MAKE) install-data MODULES=$(PREFIX)/lib/ipsecd/lib/$(VERSION)/site-packages
 	$(PYTHON) -m venv $(DESTDIR)$(PREFIX)/lib/ipsecd
 	$(DESTDIR)$(PREFIX)/lib/ipsecd/bin/pip install --quiet --disable-pip-version-check '.[containers,domain]'
 	if [ -n "$(DESTDIR)" ]; then sed -i '1s|$(DESTDIR)||' $(DESTDIR)$(PREFIX)/lib/ipsecd/bin/*; fi
-	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/bin
+	install -d $(DESTDIR)$(PREFIX)/sbin
 	for name in ipsecd ipsecd-domain; do ln -sf ../lib/ipsecd/bin/$$name $(DESTDIR)$(PREFIX)/sbin/$$name || exit 1; done
-	for name in ipsecctl ipseccmd ipseccmd.exe IPSeccmd IPSeccmd.exe ipsecpol ipsecpol.exe \
-	    Ipsecpol Ipsecpol.exe netdiag netdiag.exe secedit gpupdate; do \
-	  ln -sf ../lib/ipsecd/bin/$$name $(DESTDIR)$(PREFIX)/bin/$$name || exit 1; \
-	done
+	$(MAKE) install-programs INTERPRETER=$(VENV_PYTHON)
 
 # The package, in build/deb, made from a copy of this tree.
 DEB_PACKAGES := build-essential clang debhelper dh-python libbpf-dev lintian linux-libc-dev llvm \
@@ -136,8 +167,13 @@ $(LAB)/.done:
 	$(call unpacked,firewalld libblas3 liblinear4 liblua5.3-0 libpcap0.8 libssh2-1 libwrap0 lua-lpeg nmap nmap-common \
 	  openssh-client openssh-server python3-cap-ng python3-firewall python3-nftables traceroute,no scanner)
 
+# What finds attackers, and has ipsecd ban them.
+FINDERS := build/finders
+$(FINDERS)/.done:
+	$(call unpacked,crowdsec-custom-bouncer fail2ban sshguard,nothing that bans)
+
 # What the tests boot: made once, with the network that they do not have.
-base-system: setup deb-tools $(DOCKER)/.done $(SERVERS)/.done $(LAB)/.done $(SHIPPED)/.done
+base-system: setup deb-tools $(DOCKER)/.done $(SERVERS)/.done $(LAB)/.done $(FINDERS)/.done $(SHIPPED)/.done
 	($(call have,busybox debootstrap fish iptables podman systemd-nspawn ufw zsh)) || \
 	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(MACHINE_PACKAGES); }
 	$(VENV)/bin/python -m tests.boot.base || { [ -z "$$CI" ] && echo "no base system: tests that boot are skipped"; }
@@ -166,7 +202,7 @@ generated: setup
 lint: setup
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
-	$(VENV)/bin/mypy daemon ctl tests
+	$(VENV)/bin/mypy daemon ctl integrations tests
 	clang-format --dry-run --Werror bpf/*.[ch] bench/*.c tests/*/*.c
 
 # How many tests run at a time, and after how many seconds the whole run is ended, and says where.
@@ -204,10 +240,12 @@ soak: setup
 demo: setup
 	$(ISOLATED) bash docs/demo.sh $(VENV)/bin
 
-bench: setup $(SERVERS)/.done $(LAB)/.done build/floor.bpf.o build/candidates.bpf.o build/connections.bpf.o
+bench: setup $(SERVERS)/.done $(LAB)/.done $(FINDERS)/.done build/floor.bpf.o build/candidates.bpf.o \
+	build/connections.bpf.o
 	($(call have,xdp-filter)) || { apt-get update -qq && apt-get install -y -qq xdp-tools; }
 	$(ISOLATED) $(VENV)/bin/python bench/status.py
 	$(ISOLATED) $(VENV)/bin/python -m bench.dynamic_add
+	$(ISOLATED) $(VENV)/bin/python -m bench.bans
 	$(ISOLATED) $(VENV)/bin/python bench/answering.py
 	$(ISOLATED) $(VENV)/bin/python -m bench.announce
 	$(ISOLATED) $(VENV)/bin/python -m bench.classify

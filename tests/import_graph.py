@@ -12,6 +12,7 @@ PACKAGES = {
     "ipsecd": ROOT / "daemon/ipsecd",
     "ipsecd_domain": ROOT / "daemon/ipsecd_domain",
     "ipsecctl": ROOT / "ctl/ipsecctl",
+    "ipsecd_bans": ROOT / "integrations/ipsecd_bans",
 }
 
 Graph = Mapping[str, frozenset[str]]

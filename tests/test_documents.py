@@ -6,6 +6,8 @@ import os
 import re
 import shutil
 import subprocess
+import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -173,5 +175,43 @@ def test_data_is_installed_where_it_belongs(tmp_path: Path) -> None:
         "opt/x/lib/tmpfiles.d/ipsecd.conf",
         "opt/x/share/man/man5/ipsec-policy.5",
         "opt/x/share/bash-completion/completions/ipsecctl",
+        "opt/x/share/ipsecd/fail2ban/fail2ban.service.d/ipsecd.conf",
+        "opt/x/share/ipsecd/sshguard/sshguard.service.d/ipsecd.conf",
+        "opt/x/share/ipsecd/crowdsec/crowdsec-custom-bouncer.service.d/ipsecd.conf",
     ):
         assert (tmp_path / path).exists(), path
+    bouncer = tmp_path / "opt/x/share/ipsecd/crowdsec/crowdsec-custom-bouncer.yaml.local"
+    assert "bin_path: /opt/x/libexec/ipsecd/ipsecd-crowdsec" in bouncer.read_text()
+
+
+def test_fail2ban_finds_the_modules_that_were_installed(tmp_path: Path) -> None:
+    """The action says where they are, which need not be among those of Python itself."""
+    words = ["make", "-s", "install-data", f"DESTDIR={tmp_path}", "MODULES=/opt/x/modules"]
+    subprocess.run(words, cwd=ROOT, capture_output=True, check=True)
+    action = (tmp_path / "etc/fail2ban/action.d/ipsecd-block.py").read_text()
+    assert 'sys.path.append("/opt/x/modules")' in action
+
+
+def test_commands_start_as_isolated_programs(tmp_path: Path) -> None:
+    """Each is there under all of its names, and runs; so do those that other programs start."""
+    interpreter = sys.executable
+    words = ["make", "-s", "install-programs", f"DESTDIR={tmp_path}", f"INTERPRETER={interpreter}"]
+    subprocess.run(words, cwd=ROOT, capture_output=True, check=True)
+    names = {path.name for path in (tmp_path / "usr/local/bin").iterdir()}
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    assert names == {name for name, main in scripts.items() if main.startswith("ipsecctl.")}
+    said = subprocess.check_output([tmp_path / "usr/local/bin/ipsecctl", "--version"], text=True)
+    assert said.startswith("ipsecctl ")
+    shown = subprocess.run(
+        [tmp_path / "usr/local/bin/IPSeccmd.exe", "/?"], capture_output=True, check=False
+    )
+    assert b"ipseccmd" in (shown.stdout + shown.stderr).lower()
+    for name in ("ipsecd-crowdsec", "sshg-fw-ipsecd"):
+        text = (tmp_path / "usr/local/libexec/ipsecd" / name).read_text()
+        assert text.startswith(f"#!{interpreter} -I\n")
+    wrong = subprocess.run(
+        [tmp_path / "usr/local/libexec/ipsecd/ipsecd-crowdsec", "--help"],
+        capture_output=True,
+        check=False,
+    )
+    assert (wrong.returncode, b"--flush" in wrong.stderr) == (2, True)

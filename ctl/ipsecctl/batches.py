@@ -7,13 +7,14 @@ is a file: a filter has one of these signs, also one that begins with a list, as
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
 
-from ipsecctl.files import read_bytes
+from ipsecctl.plain import plain_filter, plain_filters
 from ipsecd.errors import InvalidInput
-from ipsecd.language.filter_lists import parse_filter_list
-from ipsecd.language.filters import format_filter, join_arguments, parse_short
 from ipsecd.quoting import quote
+
+TYPE_CHECKING = False  # typing itself would cost more start-up time than this module
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
 
 MOST_IN_A_CALL = 1000
 """How many filters are sent within a call. More are handed over as a file, which has no limit that
@@ -22,12 +23,16 @@ a list of bans would meet; a call may have a megabyte."""
 
 def canonical_filter(text: str) -> str:
     """The filter that `text`, perhaps a short form, stands for; raises ``InvalidInput``."""
+    if plain := plain_filter(text):
+        return plain
+    from ipsecd.language.filters import format_filter, parse_short
+
     return format_filter(parse_short(text))
 
 
 def filters_in(arguments: Sequence[str]) -> list[str]:
     """The filters that `arguments` name, in their canonical form; raises ``IpsecdError``."""
-    return [*dict.fromkeys(_all_filters(arguments))]
+    return [*dict.fromkeys(plain_filters(arguments) or _all_filters(arguments))]
 
 
 def _all_filters(arguments: Sequence[str]) -> Iterator[str]:
@@ -44,6 +49,8 @@ def _all_filters(arguments: Sequence[str]) -> Iterator[str]:
 
 
 def _canonical(arguments: list[str]) -> Iterable[str]:
+    from ipsecd.language.filters import join_arguments
+
     return map(canonical_filter, join_arguments(arguments))
 
 
@@ -63,6 +70,10 @@ def _path(argument: str) -> str | None:
 
 
 def _filters_of_file(path: str) -> Iterator[str]:
+    from ipsecctl.files import read_bytes
+    from ipsecd.language.filter_lists import parse_filter_list
+    from ipsecd.language.filters import format_filter
+
     source = "<stdin>" if path == "-" else path
     filters = [format_filter(member) for member in parse_filter_list(read_bytes(path), source)]
     if not filters:

@@ -5,17 +5,17 @@ https://varlink.org: a call and its reply are JSON objects, each ended by NUL.
 
 from __future__ import annotations
 
-import json
 import os
-import socket
 
 from ipsecctl.failures import UnreachableError, UsageError
+from ipsecctl.quick_json import dumps, loads
 from ipsecd.output import change_made
 from ipsecd.protocol.connecting import DEFAULT_PATH, connected, send_frame
 from ipsecd.quoting import quote, quote_path
 
 TYPE_CHECKING = False  # typing itself would cost more start-up time than this module
 if TYPE_CHECKING:
+    import _socket
     from collections.abc import Callable
     from typing import Any
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 INTERFACE = "io.ipsecd.control"
 TIMEOUT_S = 120.0
 _CHUNK = 1 << 16
-READS = ("Get", "List", "Status", "Stats", "Explain", "Examine")
+READS = ("Get", "List", "Status", "Stats", "Explain", "Examine", "AwaitStart")
 """A method whose name begins with one of these words changes nothing."""
 
 
@@ -35,7 +35,7 @@ class Client:
         """`path` is the path of the socket; None: that in ``IPSECD_SOCKET``, else the default."""
         self._timeout_s = timeout_s
         self.path = path or os.environ.get("IPSECD_SOCKET") or DEFAULT_PATH
-        self._socket: socket.socket | None = None
+        self._socket: _socket.socket | None = None
         self._received = b""
 
     def call(
@@ -58,7 +58,7 @@ class Client:
         if hear is not None:
             message["more"] = True
         try:
-            frame = json.dumps(message, ensure_ascii=False).encode() + b"\0"
+            frame = dumps(message).encode() + b"\0"
         except UnicodeEncodeError as error:
             raise UsageError(
                 f"{quote(error.object[error.start : error.end])} in an argument is not text",
@@ -87,13 +87,19 @@ class Client:
             change_made()
         return answer
 
+    def close(self) -> None:
+        """End the connection; the next call opens another."""
+        connection, self._socket, self._received = self._socket, None, b""
+        if connection:
+            connection.close()
+
     def wait_longer(self, seconds: float) -> None:
         """Wait for so much longer for what this client calls next."""
         self._timeout_s += seconds
         if self._socket:
             self._socket.settimeout(self._timeout_s)
 
-    def _connect(self) -> socket.socket:
+    def _connect(self) -> _socket.socket:
         try:
             return connected(self.path, self._timeout_s)
         except PermissionError as error:
@@ -109,14 +115,14 @@ class Client:
                 "IPSECD_SOCKET",
             ) from error
 
-    def _reply(self, connection: socket.socket) -> dict[str, Any]:
+    def _reply(self, connection: _socket.socket) -> dict[str, Any]:
         """The next reply; raises ``ValueError`` for what is not JSON."""
-        reply = json.loads(self._receive(connection))
+        reply = loads(self._receive(connection).decode())
         if not isinstance(reply, dict):
             raise self._no_answer()
         return reply
 
-    def _receive(self, connection: socket.socket) -> bytes:
+    def _receive(self, connection: _socket.socket) -> bytes:
         """The next frame without the NUL at its end; what came after that is kept for later."""
         pieces = []
         chunk = self._received

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import time
-from typing import Any
 
 from ipsecctl.batches import MOST_IN_A_CALL, descriptor_of, filters_in
 from ipsecctl.client import Client
-from ipsecctl.ends import end_of
 from ipsecctl.failures import DONE
 from ipsecctl.options import Options, conditions_of
 from ipsecctl.presentation import paint_action, print_warnings, span
 from ipsecd.output import say, say_json
 from ipsecd.quoting import count, few, first_lines
+
+TYPE_CHECKING = False  # typing itself would cost more start-up time than this module
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def block(client: Client, options: Options) -> int:
@@ -81,7 +83,11 @@ def _what_line(rule: dict[str, Any], filters: list[str]) -> str:
 def _add(client: Client, options: Options, action: str) -> int:
     filters = filters_in(options.arguments)
     lifetime = options.value("--for")
-    ttl_s, until = (None, None) if lifetime is None else end_of(lifetime, time.time())
+    ttl_s, until = None, None
+    if lifetime is not None:
+        from ipsecctl.ends import end_of
+
+        ttl_s, until = end_of(lifetime, time.time())
     parameters: dict[str, Any] = {
         "action": action,
         "name": options.value("--name"),

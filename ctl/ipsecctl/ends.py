@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from ipsecctl.failures import UsageError
 from ipsecd.quoting import quote
 
@@ -12,26 +10,41 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 _UNIT_S = {"w": 604800, "d": 86400, "h": 3600, "m": 60, "s": 1}
-_SPAN = re.compile("".join(f"(?:([0-9]+){unit})?" for unit in _UNIT_S))
-_MOMENT = re.compile(r"[0-9]{4}-")
+_DIGITS = "0123456789"
 _SPANS = "write it as 90s, 10m, 1h30m, 2d or 1w, or in seconds"
 
 
 def duration_s(text: str) -> float:
     """The seconds that a length of time stands for: ``90s``, ``1h30m``, ``1w`` or plain seconds."""
-    spans = _SPAN.fullmatch(text)
-    seconds = 0
-    if text.isascii() and text.isdecimal():
-        seconds = int(text[:20])
-    elif spans:
-        for number, unit_s in zip(spans.groups(), _UNIT_S.values(), strict=True):
-            seconds += int((number or "0")[:20]) * unit_s
+    parts = [(text, "s")] if _is_number(text) else _parts(text)
+    units = [unit for _, unit in parts]
+    in_order = units == [unit for unit in _UNIT_S if unit in units]
+    seconds = sum(int(number[:20]) * _UNIT_S[unit] for number, unit in parts) if in_order else 0
     if not seconds:
-        hint = _SPANS
-        if re.fullmatch("(?:[0-9]+[wdhms])+", text) and not spans:
-            hint = "name each unit once, the longest first, as in 1w2d3h4m5s"
+        hint = _SPANS if in_order else "name each unit once, the longest first, as in 1w2d3h4m5s"
         raise UsageError(f"{quote(text)} is not a length of time", hint)
     return float(seconds)
+
+
+def _parts(text: str) -> list[tuple[str, str]]:
+    """The numbers in `text`, each with its unit; none if there is anything else.
+
+    Regular expressions would take longer to import than the whole command.
+    """
+    parts, number = [], ""
+    for char in text:
+        if char in _DIGITS:
+            number += char
+        elif number and char in _UNIT_S:
+            parts.append((number, char))
+            number = ""
+        else:
+            return []
+    return [] if number else parts
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal()
 
 
 def end_of(text: str, now: float) -> tuple[float, float | None]:
@@ -40,7 +53,7 @@ def end_of(text: str, now: float) -> tuple[float, float | None]:
     Both are in seconds, the moment since the epoch, as is `now`. It is a length of time as for
     ``duration_s``, or a moment as in ``2026-12-01T12:00Z``.
     """
-    if not _MOMENT.match(text):
+    if not (_is_number(text[:4]) and text[4:5] == "-"):
         try:
             return duration_s(text), None
         except UsageError as error:

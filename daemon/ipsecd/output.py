@@ -12,7 +12,6 @@ No other module writes to them. Invariants:
 from __future__ import annotations
 
 import errno
-import json
 import os
 import sys
 
@@ -64,6 +63,9 @@ def say_text(text: str) -> None:
 
 def say_json(value: Any, indent: int | None = 2) -> None:
     """Write `value` for programs to read, in ASCII, to standard output."""
+    # Its import takes longer than all else that most commands do, and they do not print any.
+    import json  # noqa: PLC0415
+
     say_text(json.dumps(value, indent=indent).replace("\x7f", "\\u007f"))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _socket
 import json
 import os
 import socket
@@ -41,7 +42,7 @@ def refused_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "socket"
     refusing = _refuse_and_close(path)
 
-    def connected_too_late(path: str, timeout_s: float) -> socket.socket:
+    def connected_too_late(path: str, timeout_s: float) -> _socket.socket:
         connection = connected(path, timeout_s)
         refusing.join()
         return connection

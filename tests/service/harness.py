@@ -232,6 +232,9 @@ class FakeEngine:
     def _AwaitNames(self, _parameters: dict[str, Any], _by: str) -> dict[str, Any]:  # noqa: N802
         return {"number": 0, "names": []}
 
+    def _AwaitStart(self, _parameters: dict[str, Any], _by: str) -> dict[str, Any]:  # noqa: N802
+        return {}
+
     def _AnswerNames(self, _parameters: dict[str, Any], _by: str) -> dict[str, Any]:  # noqa: N802
         return {}
 

@@ -35,6 +35,16 @@ from ipsecd.sources.dynamic_file import DynamicFile
 
 
 @dataclass(frozen=True, slots=True)
+class Change:
+    """How many rules were added, put in the place of others, and removed; why some were refused."""
+
+    added: int
+    renewed: int
+    removed: int
+    refused: dict[str, IpsecdError]
+
+
+@dataclass(frozen=True, slots=True)
 class DynamicRuleChanges:
     """Adds, removes and ends dynamic rules; ``clock`` is monotonic, in seconds."""
 
@@ -89,20 +99,9 @@ class DynamicRuleChanges:
         now.must_run()
         now.dynamic.check_room((rule.name for rule in rules), self.limit)
         by_name = rows_by_name(rules, now.inventory, now.lists)
-        with_rows = []
         for rule in rules:
-            self._check_name(now, rule.name)
-            self.protection.check(rule, now.inventory)
-            rows = by_name[rule.name]
-            if senders := _senders(rule):
-                self.enforcement.check(compile_filters(senders))
-            if not rows and not any(map(changes_by_itself, rule.filters)):
-                raise InvalidInput(
-                    "the filters match nothing: traffic from this host to itself is not filtered",
-                    "one of the two addresses must be another's",
-                )
-            with_rows.append((rule, rows))
-        self._change(with_rows)
+            self._check(now, rule, by_name[rule.name])
+        self._change([(rule, by_name[rule.name]) for rule in rules])
 
     def order(self, order: Order) -> Additions:
         """Enforce what somebody ordered to block or permit; what that came to."""
@@ -116,6 +115,48 @@ class DynamicRuleChanges:
             if outcome.changed:
                 self.add(outcome.changed)
         return outcome
+
+    def change(self, rules: Sequence[DynamicRule], names: Iterable[str]) -> Change:
+        """Enforce rules and take others out of force by name, as one change; what came of it.
+
+        A rule replaces the rule of its name. Those that cannot be enforced are left out.
+        """
+        now = self.enforcement.state
+        now.must_run()
+        wanted = {rule.name: rule for rule in rules}
+        with collection_paused():
+            removed = [
+                rule for name in set(names).difference(wanted)
+                if (rule := now.dynamic.get(name)) and not is_of_quarantine(now, name)
+            ]  # fmt: skip
+            room = self.limit - len(now.dynamic) + len(removed)
+            by_name = rows_by_name([*wanted.values()], now.inventory, now.lists)
+            with_rows, new, refused = [], 0, {}
+            for name, rule in wanted.items():
+                is_new = name not in now.dynamic.by_name
+                try:
+                    if is_new and new >= room:
+                        now.dynamic.check_room([name], 0)
+                    self._check(now, rule, by_name[name])
+                except IpsecdError as error:
+                    refused[name] = error
+                    continue
+                new += is_new
+                with_rows.append((rule, by_name[name]))
+            self._change(with_rows, removed)
+        return Change(new, len(with_rows) - new, len(removed), refused)
+
+    def _check(self, state: State, rule: DynamicRule, rows: Sequence[Row]) -> None:
+        """Raise ``IpsecdError`` if a rule with these rows cannot be enforced, or must not be."""
+        self._check_name(state, rule.name)
+        self.protection.check(rule, state.inventory)
+        if senders := _senders(rule):
+            self.enforcement.check(compile_filters(senders))
+        if not rows and not any(map(changes_by_itself, rule.filters)):
+            raise InvalidInput(
+                "the filters match nothing: traffic from this host to itself is not filtered",
+                "one of the two addresses must be another's",
+            )
 
     def _check_name(self, state: State, name: str) -> None:
         if is_of_quarantine(state, name):

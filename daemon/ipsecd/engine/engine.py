@@ -24,7 +24,7 @@ from ipsecd.engine.additions import Additions, Order
 from ipsecd.engine.backends import Backends
 from ipsecd.engine.compiling import Compiling, Names
 from ipsecd.engine.containers import Containers
-from ipsecd.engine.dynamic import DynamicRuleChanges
+from ipsecd.engine.dynamic import Change, DynamicRuleChanges
 from ipsecd.engine.enforcement import Enforcement
 from ipsecd.engine.kept_lists import KeptLists
 from ipsecd.engine.lists import Lists
@@ -72,8 +72,7 @@ class Engine(View):
         `make_other` is called with the error when that does not take its first state; it makes
         another backend, or raises. `keep_owner` is called with a descriptor: while it is open,
         nobody else can change what is enforced; `owner` is what an earlier process kept so. `clock`
-        is monotonic, in seconds. A policy of the `earlier_sources` replaces that of the static
-        store; None: of the domain, if there is one.
+        is monotonic. A policy of `earlier_sources` replaces the static one; None: of the domain.
         """
         if earlier_sources is None:
             earlier_sources = (Domain(),) if config.domain else ()
@@ -115,8 +114,7 @@ class Engine(View):
         Where there is neither, and the kernel still holds what an earlier process enforced, that
         is left as it is until a policy can be loaded: a mistake in a file opens nothing. Where
         nothing at all can be used, or the kernel does not take it, the setting ``boot`` decides;
-        that is no error, and ``held`` says so. Raises ``BackendFailed`` if this kernel has
-        nothing to enforce with.
+        that is no error, and ``held`` says so. Raises ``BackendFailed`` if nothing can enforce.
         """
         self._enforcement.run(self._begin)
         self._policies.keep_last_good()
@@ -223,8 +221,8 @@ class Engine(View):
     ) -> tuple[str, ...]:
         """Store, delete and assign policies as one change, durable and enforced at the end.
 
-        With `repair`, files that cannot be used are replaced by what is put, and copies of them are
-        kept, whose names are returned. `tell` is called with the progress.
+        With `repair`, what is put replaces files that cannot be used; copies of these are kept, and
+        their names returned. `tell` hears the progress.
         """
         return self._policies.change(put, delete, assign, names or {}, tell, repair=repair)
 
@@ -232,7 +230,8 @@ class Engine(View):
         """Read the files of lists and policies again and enforce what they say now.
 
         Returns whether anything changed, and what is wrong with files that are not assigned. Raises
-        what is wrong with the assigned policy; then all but lists stays as it was.
+        what is wrong with the assigned policy; then all but lists stays as it was. `tell` hears the
+        progress.
         """
         return self._policies.reload(names, tell)
 
@@ -288,6 +287,10 @@ class Engine(View):
     def order_dynamic(self, order: Order) -> Additions:
         """Enforce what somebody ordered to block or permit, as one change; what that came to."""
         return self._enforcement.run(lambda: self._dynamic.order(order))
+
+    def change_dynamic(self, rules: Sequence[DynamicRule], names: Sequence[str]) -> Change:
+        """Enforce rules, and take others out of force by name, as one change; what came of it."""
+        return self._enforcement.run(lambda: self._dynamic.change(rules, names))
 
     def remove_dynamic(self, selection: Sequence[Selected]) -> Sequence[Selected]:
         """Take rules or filters of them, but not of quarantines, out of force; what was taken."""

@@ -102,6 +102,8 @@ def _put(node: Node[K, V], shift: int, bits: int, key: K, value: V) -> Node[K, V
 def _put_all(node: Node[K, V], shift: int, items: list[tuple[int, K, V]]) -> Node[K, V]:
     if not items:
         return node
+    if len(items) == 1:
+        return _put(node, shift, *items[0])
     if isinstance(node, list):
         parts: list[list[tuple[int, K, V]]] = [[] for _ in range(_BRANCHES)]
         for item in items:

@@ -50,7 +50,7 @@ from ipsecd.service.verification import Verification
 
 READ_TIMEOUT_S = 10.0
 MAX_OBJECT = 200
-_FOLLOWED = ("AwaitDomain", "AwaitFeeds", "AwaitNames")
+_FOLLOWED = ("AwaitDomain", "AwaitFeeds", "AwaitNames", "AwaitStart")
 """The methods that may reply again and again."""
 
 
@@ -160,7 +160,10 @@ class Calls:
                 reply["examination"]["assessments"] = assessments
             return reply
         try:
-            return await run(engine.call, method, parameters, by, names, document, tell)
+            reply = await run(engine.call, method, parameters, by, names, document, tell)
+            if method == "Start" and reply["outcome"]["changed"]:
+                self.waiting.starts += 1
+            return reply
         finally:
             self._changed()
             self.waiting.look()
@@ -218,6 +221,8 @@ class Calls:
             return {"number": 0, "url": "", "etag": "", "modified": ""}, self.feeds.questions()
         if call.name == "AwaitNames":
             return {"number": 0, "names": []}, self.lookups.questions()
+        if call.name == "AwaitStart":
+            return {}, self.waiting.started()
         return given, self.waiting.asked(given["refresh"])
 
     async def _look_up(self, method: str, needed: frozenset[str]) -> dict[str, tuple[Network, ...]]:

@@ -1,4 +1,4 @@
-"""Owns who waits for the domain: those who want a look at it, and those who look.
+"""Owns who waits: for a look at the domain, to be asked for one, and for enforcement to start.
 
 Must not know sockets, nor how one looks.
 """
@@ -17,12 +17,14 @@ MOST_WAIT_S = 3600.0
 
 
 class Waiting:
-    """The calls that wait until something happens with the domain."""
+    """The calls that wait until something happens."""
 
     def __init__(self, engine: EngineLines) -> None:
         self._engine = engine
         self._sleepers: set[asyncio.Future[None]] = set()
         self.lookers = 0
+        self.starts = 0
+        """How often enforcement was started after a stop."""
 
     def look(self) -> None:
         """Let all who wait see whether it has happened; called after every change."""
@@ -42,6 +44,13 @@ class Waiting:
                 yield {"refresh": number}
         finally:
             self.lookers -= 1
+
+    async def started(self) -> AsyncGenerator[dict[str, Any], None]:
+        """A reply at once, and one whenever enforcement was started after a stop."""
+        while True:
+            number = self.starts
+            yield {}
+            await self._until(partial(self._is_started, number))
 
     async def have_looked(self, wait_s: float) -> int:
         """Ask for a look and wait until it was taken, but not for longer; its number."""
@@ -63,6 +72,9 @@ class Waiting:
         except TimeoutError:
             return number
         return number
+
+    def _is_started(self, after: int) -> bool:
+        return self.starts > after
 
     def _is_asked(self, after: int) -> bool:
         return self._engine.engine.lookups.asked > after

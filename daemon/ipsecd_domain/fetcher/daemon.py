@@ -5,8 +5,8 @@ https://varlink.org: a call and its reply are JSON objects, each ended by NUL.
 
 from __future__ import annotations
 
+import _socket
 import os
-import socket
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -126,7 +126,7 @@ class Daemon:
             self._send(connection, method, parameters, descriptor)
             return _parameters(self._receive(connection, FrameDecoder(MAX_REPLY_BYTES)))
 
-    def _connect(self) -> socket.socket:
+    def _connect(self) -> _socket.socket:
         try:
             return connected(self._path, self._answer_s)
         except OSError as error:
@@ -138,7 +138,7 @@ class Daemon:
 
     def _send(
         self,
-        connection: socket.socket,
+        connection: _socket.socket,
         method: str,
         parameters: dict[str, Any],
         descriptor: int | None = None,
@@ -152,7 +152,7 @@ class Daemon:
         except OSError as error:
             raise self._no_answer(error) from error
 
-    def _receive(self, connection: socket.socket, decoder: FrameDecoder) -> dict[str, Any]:
+    def _receive(self, connection: _socket.socket, decoder: FrameDecoder) -> dict[str, Any]:
         """The next reply as it is."""
         try:
             while (message := decoder.next_message()) is None:
