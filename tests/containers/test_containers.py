@@ -131,7 +131,7 @@ def test_names_of_every_kind_are_followed(daemon: Daemon, engine: Engine) -> Non
     web, db = engine.inside("web"), engine.inside("db")
     address = engine.address("web")
     for text in ("container:web", "container:web@front", "network:front", "label:role=front"):
-        daemon.ctl("block", f"*={text}:80:TCP", "--name", "one")
+        daemon.ctl("block", f"*={text}:80:TCP", "--name", "one", "--replace")
         assert eventually(lambda: not passes(db, web, address, 80, tcp=True)), text
         assert not passes(HOST, web, address, 80, tcp=True), text
         assert passes(db, web, address, 81, tcp=True), text
@@ -179,7 +179,7 @@ def test_the_engine_may_go_and_come(daemon: Daemon, engine: Engine) -> None:
     try:
         assert eventually(lambda: "what was known is in force" in daemon.ctl("status"), 10)
         assert not passes(web, OUTSIDE, PEER4, 1434)
-        daemon.ctl("block", "0=*:1435:UDP", "--name", "other")
+        daemon.ctl("block", "0=*:1435:UDP", "--name", "other", "--replace")
         assert not passes(web, OUTSIDE, PEER4, 1435)
         daemon.end(signal.SIGKILL)
         daemon.start()

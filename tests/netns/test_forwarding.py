@@ -123,7 +123,7 @@ def test_a_permit_of_a_type_of_icmp_keeps_its_rank(daemon: Daemon) -> None:
     daemon.ctl("permit", f"{BOX4}=*::ICMP/echo-reply", "--name", "box")
     assert not pings()
     daemon.ctl("unblock", "box")
-    daemon.ctl("permit", f"{BOX4}=*::ICMP/echo-request/0", "--name", "box")
+    daemon.ctl("permit", f"{BOX4}=*::ICMP/echo-request/0", "--name", "box", "--replace")
     assert pings()
 
 

@@ -189,7 +189,7 @@ def test_a_rule_for_every_packet_cuts_open_connections(daemon: Daemon) -> None:
         daemon.ctl("block", f"{PEER4}=0", "--opening", "--name", "ban")
         assert is_answered(stream)
         assert "opening" in daemon.ctl("show", "dynamic")
-        daemon.ctl("block", f"{PEER4}=0", "--name", "ban")
+        daemon.ctl("block", f"{PEER4}=0", "--name", "ban", "--replace")
         assert not is_answered(stream, SHORT_S)
         daemon.ctl("unblock", "ban")
         stream.settimeout(LONG_S)
@@ -253,7 +253,7 @@ def test_nothing_gets_through_while_the_ranking_moves(daemon: Daemon) -> None:
         for number in range(12):
             daemon.put(POLICY.format(name="Host", more=SLAMMER if number % 2 else ""))
             daemon.put(PLAIN)
-            daemon.ctl("block", "*=0:9:UDP", "--opening", "--name", "x")
+            daemon.ctl("block", "*=0:9:UDP", "--opening", "--name", "x", "--replace")
             daemon.ctl("unblock", "x")
         assert flood.received() == 0
 

@@ -86,7 +86,7 @@ def test_nothing_gets_through_a_replacement_of_a_dynamic_rule(daemon: Daemon) ->
     daemon.ctl("block", filters[0], "--name", "x")
     with Flood() as flood:
         for number in range(60):
-            daemon.ctl("block", filters[number % 2], "--name", "x")
+            daemon.ctl("block", filters[number % 2], "--name", "x", "--replace")
         assert flood.received() == 0
 
 

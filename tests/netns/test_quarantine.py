@@ -37,8 +37,10 @@ def test_nothing_that_is_permitted_later_opens_it(daemon: Daemon) -> None:
     with Flood() as flood:
         for number in range(4):
             assign(daemon, f"P{number % 2}", f"{PEER4}=0:{1000 + number}-2000:UDP", f"{PEER4}+0")
-            daemon.ctl("permit", f"{PEER4}=0:1434:UDP", "--name", "hole")
-            daemon.ctl("permit", f"{PEER4}/32=0:1400-{1500 + number}", "--name", "hole")
+            daemon.ctl("permit", f"{PEER4}=0:1434:UDP", "--name", "hole", "--replace")
+            daemon.ctl(
+                "permit", f"{PEER4}/32=0:1400-{1500 + number}", "--name", "hole", "--replace"
+            )
             daemon.ctl("unblock", "hole")
         assert flood.received() == 0
     assign(daemon, "P", f"{PEER4}=0", f"[{PEER6}]=0:1434:UDP", f"0={PEER4}:1434:UDP")

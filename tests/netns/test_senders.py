@@ -128,7 +128,7 @@ def test_a_block_of_a_service_holds_for_it_alone(daemon: Daemon, service: Path, 
         assert sent(group, 25, PEER6) == wanted
         assert sent(group, 26) == 5
     daemon.ctl("policy", "unassign")
-    daemon.ctl("block", f"{text}=*:25:UDP", "--name", "one")
+    daemon.ctl("block", f"{text}=*:25:UDP", "--name", "one", "--replace")
     assert sent(service, 25) == 0
     assert sent(None, 25) == 5
     daemon.ctl("unblock", "one")
