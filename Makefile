@@ -212,6 +212,7 @@ bench: setup $(SERVERS)/.done $(LAB)/.done build/floor.bpf.o build/candidates.bp
 	$(ISOLATED) $(VENV)/bin/python -m bench.announce
 	$(ISOLATED) $(VENV)/bin/python -m bench.classify
 	$(ISOLATED) $(VENV)/bin/python -m bench.load
+	$(ISOLATED) $(VENV)/bin/python -m bench.lists
 	$(ISOLATED) $(VENV)/bin/python -m bench.rules
 	$(ISOLATED) $(VENV)/bin/python -m bench.xdp_filter
 	$(ISOLATED) $(VENV)/bin/python -m bench.candidates

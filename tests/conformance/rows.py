@@ -32,6 +32,7 @@ NFT = (
     "insert rule inet ipsecd delivered_ip6 accept",
     *(f"flush set inet ipsecd {name}" for name in FIXED_SETS),
     "flush set inet ipsecd {policy}",
+    "flush set inet ipsecd {list}",
     "flush set inet ipsecd {dynamic}",
     "add chain inet ipsecd more",
 )
@@ -72,11 +73,11 @@ def _nft(words: str, *, takes: bool) -> None:
     """Change the table with nft, as somebody else might; `takes` is whether the kernel lets him."""
     listed = json.loads(run("nft", "-j", "list", "sets", "inet"))["nftables"]
     sets = [item["set"]["name"] for item in listed if "set" in item]
-    policy, dynamic = (
+    policy, dynamic, of_list = (
         min((name for name in sets if name.startswith(kind)), default="none")
-        for kind in ("policy_block_ip4", "dynamic_block_ip4")
+        for kind in ("policy_block_ip4", "dynamic_block_ip4", "list_")
     )
-    text = words.format(policy=policy, dynamic=dynamic)
+    text = words.format(policy=policy, dynamic=dynamic, list=of_list)
     run("nft", text, check=takes)
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from itertools import product
 from math import inf
@@ -16,12 +16,14 @@ from ipsecd.backend.base import Backend, Observation
 from ipsecd.backend.memory import MemoryBackend
 from ipsecd.compiler.classifier import Classifier
 from ipsecd.compiler.merge import merged
-from ipsecd.compiler.policy import compile_filters
+from ipsecd.compiler.policy import NO_LISTS, compile_filters
 from ipsecd.compiler.rows import rows_of
 from ipsecd.compiler.volatile import Volatile
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.addresses import Family
 from ipsecd.model.decide import Decision, decide
+from ipsecd.model.list_names import lists_in, with_lengths
+from ipsecd.model.lists import AddressList
 from ipsecd.model.packets import Host, Packet, Point
 from ipsecd.model.values import UDP, Action, InForce, Origin
 from tests.conformance.refusals import Refusals, refusals
@@ -57,9 +59,17 @@ def packet_of(datagram: Datagram) -> Packet:
     return Packet(point, datagram.family, source, target, UDP, 40_000, datagram.port)
 
 
-def compiled(rules: Iterable[InForce], selected: Iterable[InForce]) -> Classifier:
-    """The policy of `rules`, and entries for what selectors stand for, as the daemon has both."""
-    return merged(compile_filters(rules), compile_filters(selected))
+def compiled(
+    rules: Iterable[InForce],
+    selected: Iterable[InForce],
+    lists: Mapping[str, AddressList] = NO_LISTS,
+    volatile: Volatile | None = None,
+) -> Classifier:
+    """The policy of `rules`, and entries for what names stand for, as the daemon has both."""
+    of_names = [rule for rule in rules if lists_in(rule.filter)]
+    policy = compile_filters(rule for rule in rules if not lists_in(rule.filter))
+    of_now = compile_filters([*selected, *of_names], lists=lists)
+    return merged(policy, of_now).with_lists(lists, volatile.tables if volatile else ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +91,7 @@ class Stage(ABC):
         self.backend = self.make()
         self.rules: tuple[InForce, ...] = ()
         self.selected: tuple[InForce, ...] = ()
+        self.lists: Mapping[str, AddressList] = {}
         self.volatile = Volatile()
         self._dynamic: dict[Origin, tuple[tuple[InForce, ...], float]] = {}
         self.backend.apply(EMPTY, self.volatile)
@@ -113,12 +124,21 @@ class Stage(ABC):
 
     # -- what is told ----------------------------------------------------------------------------
 
-    def put(self, *rules: InForce, selected: Sequence[InForce] = ()) -> Classifier:
-        """Apply a policy of these rules and what is `selected`, beside the dynamic ones."""
-        classifier = compiled(rules, selected)
+    def put(
+        self,
+        *rules: InForce,
+        selected: Sequence[InForce] = (),
+        lists: Mapping[str, AddressList] | None = None,
+    ) -> Classifier:
+        """Apply a policy of these rules and what is `selected`, beside the dynamic ones.
+
+        The lists stay as they are if none are given.
+        """
+        lists = self.lists if lists is None else lists
+        classifier = compiled(rules, selected, lists, self.volatile)
         self.backend.check(classifier)
         self.backend.apply(classifier, self.volatile)
-        self.rules, self.selected = rules, tuple(selected)
+        self.rules, self.selected, self.lists = rules, tuple(selected), lists
         return classifier
 
     def add(self, rule: InForce, deadline: float = inf) -> None:
@@ -134,7 +154,7 @@ class Stage(ABC):
     ) -> None:
         """Change the dynamic rules; if that is refused, what is expected stays as it was."""
         before = [origin for origin in remove if origin in self._dynamic]
-        rows = ((row, deadline) for row in rows_of(add))
+        rows = ((row, deadline) for row in rows_of(with_lengths(add, self.lists)))
         volatile, delta = self.volatile.changed(remove, rows)
         self.backend.change(delta, volatile)
         self.volatile = volatile
@@ -159,7 +179,7 @@ class Stage(ABC):
         """Enforce nothing, for the next test; if that cannot be verified, make a new stage."""
         try:
             self.change(list(self._dynamic), [])
-            self.put()
+            self.put(lists={})
             clean = self.backend.observe() == Observation(EMPTY.digest)
         except Exception:  # noqa: BLE001 - what a test that failed has left is not known
             clean = False
@@ -180,7 +200,8 @@ class Stage(ABC):
         dynamic = [
             rule for rules, deadline in self._dynamic.values() if deadline > now for rule in rules
         ]
-        return decide([*self.rules, *self.selected, *dynamic], packet_of(datagram), HOST)
+        host = replace(HOST, lists=self.lists)
+        return decide([*self.rules, *self.selected, *dynamic], packet_of(datagram), host)
 
     def disagreements(self, datagrams: Sequence[Datagram] = DATAGRAMS) -> list[object]:
         """The datagrams whose fate is not what `decide` says, each with what it says."""
@@ -195,7 +216,8 @@ class Stage(ABC):
     def is_in_force(self, datagrams: Sequence[Datagram] = DATAGRAMS) -> bool:
         """Whether the backend reads back what was applied, and packets are treated accordingly."""
         observation = self.backend.observe()
-        assert observation == Observation(compiled(self.rules, self.selected).digest)
+        wanted = compiled(self.rules, self.selected, self.lists, self.volatile)
+        assert observation == Observation(wanted.digest)
         assert self.disagreements(datagrams) == []
         return True
 

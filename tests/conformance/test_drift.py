@@ -7,12 +7,14 @@ from collections.abc import Sequence
 import pytest
 
 from tests.conformance.stages import Disturbance, KernelStage, Stage, block, permit
+from tests.engine.test_lists import entries
 from tests.netns.site import eventually
 
 POLICY = (
     block("*=0:1434:UDP"),
     block("0=*:1434:UDP"),
     block("10.9.0.2=0::UDP"),
+    block("@bans=0:1435:UDP"),
     permit("10.9.0.2=0:1436:UDP"),
 )
 DYNAMIC = (block("10.9.0.3=0", "four", "dynamic"), block("[fd09::3]=0", "six", "dynamic"))
@@ -21,7 +23,7 @@ DYNAMIC = (block("10.9.0.3=0", "four", "dynamic"), block("[fd09::3]=0", "six", "
 @pytest.fixture
 def disturbances(stage: Stage) -> Sequence[Disturbance]:
     """Put a policy and dynamic rules in force; the changes that others can try."""
-    stage.put(*POLICY)
+    stage.put(*POLICY, lists={"bans": entries("10.9.0.3", "10.9.0.0/28")})
     for rule in DYNAMIC:
         stage.add(rule)
     # What an earlier test had done by somebody else is news until now.

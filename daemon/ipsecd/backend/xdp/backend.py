@@ -22,8 +22,9 @@ from ipsecd.backend.gaps import unseen_senders
 from ipsecd.backend.xdp.counters import pinned_state
 from ipsecd.backend.xdp.coverage import Covered, covered_interfaces
 from ipsecd.backend.xdp.events import Events
+from ipsecd.backend.xdp.expansion import Expansions
 from ipsecd.backend.xdp.links import Attachment, Links, exists
-from ipsecd.backend.xdp.mounts import is_bpf_file_system
+from ipsecd.backend.xdp.mounts import MAPS, is_bpf_file_system, map_directories, number_of
 from ipsecd.backend.xdp.program import count_steps, is_of_types, unknown_to_programs
 from ipsecd.backend.xdp.programs import Programs
 from ipsecd.compiler.classifier import Classifier, HasTableId
@@ -35,7 +36,6 @@ from ipsecd.model.packets import Point
 from ipsecd.model.values import Origin
 from ipsecd.progress import Tell, silent
 
-_MAPS = "maps-"
 LINKS_A_LOOK = 128
 """How many attachments are checked each second: all of them on a host of sixty interfaces."""
 LOOK_S = 0.05
@@ -76,6 +76,7 @@ class XdpBackend:
         self._fresh: Programs | None = None
         self._classifier: Classifier | None = None
         self._drifted = False
+        self._expansions = Expansions()
         self._events = Events()
         self._names: dict[int, str] = {}
         self.failures = (reason,) if reason else ()
@@ -103,6 +104,7 @@ class XdpBackend:
 
         Raise ``Refused`` for what programs do not know, if nobody else judges.
         """
+        classifier = self._expansions.of(classifier)
         self._require_all_known(classifier.tables)
         limit = self._loaded().max_steps
         steps = count_steps(classifier)
@@ -127,6 +129,7 @@ class XdpBackend:
         programs = run(lambda: self._programs if self._classifier and not self._drifted else None)
         if programs is None:
             return
+        classifier = self._expansions.of(classifier)
         if programs.has_room(classifier):
             programs.prepare(classifier, points or self.points, run, tell)
         else:
@@ -142,6 +145,7 @@ class XdpBackend:
 
     def apply(self, classifier: Classifier, volatile: Volatile) -> None:
         """Put the whole state in force."""
+        classifier = self._expansions.of(classifier)
         self._require_all_known((*classifier.tables, *volatile.tables))
         if self._classifier is None or self._drifted or not self._loaded().has_room(classifier):
             self._install(classifier, volatile)
@@ -208,7 +212,7 @@ class XdpBackend:
         programs, self._programs = self._programs, None
         try:
             self._links.remove()
-            for path in self._map_directories():
+            for path in map_directories(self._directory):
                 shutil.rmtree(path)
             with suppress(OSError):
                 self._directory.rmdir()
@@ -328,9 +332,9 @@ class XdpBackend:
                 self._programs = None
             fresh = self._programs or Programs(len(classifier.origins), alone=self._alone)
         self._programs, old = fresh, self._programs
-        directories = self._map_directories()
-        number = 1 + max((_number(path) for path in directories), default=0)
-        pins = self._directory / f"{_MAPS}{number}"
+        directories = map_directories(self._directory)
+        number = 1 + max((number_of(path) for path in directories), default=0)
+        pins = self._directory / f"{MAPS}{number}"
         try:
             fresh.points = self.points
             state = self._host()
@@ -382,19 +386,9 @@ class XdpBackend:
         self._names = {interface.index: interface.name for interface in state.interfaces}
         self._links.sync(covered, programs.program)
 
-    def _map_directories(self) -> list[Path]:
-        if not self._directory.is_dir():
-            return []
-        return sorted(p for p in self._directory.iterdir() if p.name.startswith(_MAPS))
-
     def _pinned(self) -> tuple[str | None, dict[Origin, Count]]:
         """What an earlier process left: the digest of its policy, and the counts of its rules."""
-        for path in sorted(self._map_directories(), key=_number, reverse=True):
+        for path in sorted(map_directories(self._directory), key=number_of, reverse=True):
             with suppress(OSError):
                 return pinned_state(path)
         return None, {}
-
-
-def _number(path: Path) -> int:
-    text = path.name.removeprefix(_MAPS)
-    return int(text) if text.isdecimal() else 0

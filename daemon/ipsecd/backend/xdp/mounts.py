@@ -1,9 +1,25 @@
-"""Owns finding out whether pins can be made in a directory."""
+"""Owns where pins can be made, and where those of the maps are."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+
+MAPS = "maps-"
+"""The beginning of the names of the directories that hold pinned maps; a number follows."""
+
+
+def map_directories(directory: Path) -> list[Path]:
+    """The directories below `directory` that hold pinned maps."""
+    if not directory.is_dir():
+        return []
+    return sorted(path for path in directory.iterdir() if path.name.startswith(MAPS))
+
+
+def number_of(path: Path) -> int:
+    """The number of a directory of pinned maps: the newest has the greatest."""
+    text = path.name.removeprefix(MAPS)
+    return int(text) if text.isdecimal() else 0
 
 
 def is_bpf_file_system(directory: Path) -> bool:

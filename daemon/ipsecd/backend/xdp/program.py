@@ -48,11 +48,15 @@ class DynamicTable(NamedTuple):
 def drops(table: TableId) -> bool:
     """Whether programs drop what matches the table.
 
-    They do not know connections, nor the names of links, nor lists. What such a table may match
-    they leave to nftables, as they leave it what a permit matches.
+    They do not know connections, nor the names of links, nor lists that are not written out. What
+    such a table may match they leave to nftables, as they leave it what a permit matches.
     """
-    known = not (table.opening or table.interface_name or table.listed)
-    return table.action is Action.BLOCK and known
+    return _may_drop(table) and not table.listed
+
+
+def _may_drop(table: TableId) -> bool:
+    """Whether programs drop it, or do once its lists are written out."""
+    return table.action is Action.BLOCK and not table.opening and not table.interface_name
 
 
 def unknown_to_programs(tables: Iterable[HasTableId]) -> str:
@@ -84,7 +88,7 @@ def needs_translation(tables: Iterable[HasTableId], family: Family) -> bool:
         for table in in_order(tables, Point.LEAVING)
         if table.id.family is family and Point.LEAVING in table.id.points
     ]
-    blocks = [n for n, table in enumerate(leaving) if drops(table)]
+    blocks = [n for n, table in enumerate(leaving) if _may_drop(table)]
     return bool(blocks) and any(table.source != ME for table in leaving[: blocks[-1]])
 
 
