@@ -360,7 +360,8 @@ def wide_ports(draw: st.DrawFn) -> tuple[PortRange, ...]:
 def wide_filters(draw: st.DrawFn, *, names: bool = True) -> Filter:
     """Any filter that text can name."""
     words = st.sampled_from(Keyword)
-    addresses = st.one_of(words, wide_networks(), *([NAMES] if names else []))
+    lists_too = st.sampled_from([ListName("a"), ListName("cafe"), ListName("A.b-c_9")])
+    addresses = st.one_of(words, wide_networks(), *([NAMES, lists_too] if names else []))
     protocol = draw(st.one_of(st.none(), st.just(ICMP), st.integers(0, 255), st.just(17)))
     ports = protocol is None or protocol in PROTOCOLS_WITH_PORTS
     ends = [

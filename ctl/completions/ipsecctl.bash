@@ -308,7 +308,7 @@ _ipsecctl() {
 		return
 		;;
 	--for)
-		_ipsecctl_offer $'1h\n1d\n1w'
+		_ipsecctl_offer $'10m\n1h\n1d'
 		return
 		;;
 	--name)

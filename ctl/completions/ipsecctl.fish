@@ -180,7 +180,7 @@ complete -c ipsecctl -n '__fish_seen_subcommand_from list; and __fish_seen_subco
 complete -c ipsecctl -n '__fish_seen_subcommand_from list; and __fish_seen_subcommand_from replace' -l accept -d 'even if it looks like a mistake'
 complete -c ipsecctl -n '__fish_seen_subcommand_from list; and __fish_seen_subcommand_from replace' -l json -d 'answer as one JSON document'
 complete -c ipsecctl -n '__fish_seen_subcommand_from list; and __fish_seen_subcommand_from add' -a '(__ipsecctl_names lists)'
-complete -c ipsecctl -n '__fish_seen_subcommand_from list; and __fish_seen_subcommand_from add' -l for -x -a '1h 1d 1w' -d 'take them out after TIME, or at a moment, as for block'
+complete -c ipsecctl -n '__fish_seen_subcommand_from list; and __fish_seen_subcommand_from add' -l for -x -a '10m 1h 1d' -d 'take them out after TIME, or at a moment, as for block'
 complete -c ipsecctl -n '__fish_seen_subcommand_from list; and __fish_seen_subcommand_from add' -l accept -d 'even if it looks like a mistake'
 complete -c ipsecctl -n '__fish_seen_subcommand_from list; and __fish_seen_subcommand_from add' -l json -d 'answer as one JSON document'
 complete -c ipsecctl -n '__fish_seen_subcommand_from list; and __fish_seen_subcommand_from remove' -a '(__ipsecctl_names lists)'

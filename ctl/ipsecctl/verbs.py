@@ -246,7 +246,7 @@ _LIST = (
     Verb("add", "add entries, for a time or for good", "lists:add", (LIST, ADDRESS),
          (
              Option("--for", "take them out after TIME, or at a moment, as for block", "TIME",
-                    offers=("1h", "1d", "1w")),
+                    offers=("10m", "1h", "1d")),
              ACCEPT,
          ),
          example="ipsecctl list add bans 203.0.113.7 --for 1w", also=("ban", "block")),

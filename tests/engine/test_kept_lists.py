@@ -131,6 +131,7 @@ def test_a_boot_enforces_lists_and_writes_nothing(desk: Desk) -> None:
     """Before anything may be written, what was kept is in force."""
     desk.change("CreateList", b"203.0.113.7\n", name="bans")
     desk.change("AddToList", name="bans", addresses=["203.0.113.8"], ttl_s=3600.0)
+    (desk.path / "etc/lists/late").write_text("198.51.100.1\n")
     before = {file: file.read_bytes() for file in desk.path.rglob("*") if file.is_file()}
     backend = desk.site.backend
     engine = Engine(desk.site.config, desk.site.directories, lambda: backend, clock=desk.site.clock)

@@ -5,19 +5,20 @@ from __future__ import annotations
 import os
 import random
 import struct
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from ipsecd.backend.xdp import libbpf
+from ipsecd.backend.xdp.expansion import with_lists_written_out
 from ipsecd.backend.xdp.program import needs_translation
 from ipsecd.backend.xdp.programs import Programs
 from ipsecd.compiler.classifier import HasTableId
 from ipsecd.compiler.merge import merged
-from ipsecd.compiler.policy import compile_filters
+from ipsecd.compiler.policy import NO_LISTS, compile_filters
 from ipsecd.compiler.rows import rows_of
 from ipsecd.compiler.tables import TableId
 from ipsecd.compiler.volatile import Volatile
@@ -25,6 +26,8 @@ from ipsecd.errors import LimitExceeded
 from ipsecd.model.addresses import Family, Keyword, Network
 from ipsecd.model.decide import decide
 from ipsecd.model.exemptions import BY_NAME
+from ipsecd.model.list_names import lists_in
+from ipsecd.model.lists import AddressList
 from ipsecd.model.packets import Host, Packet, Point
 from ipsecd.model.values import (
     IPV6_EXTENSION_HEADERS,
@@ -45,6 +48,7 @@ from tests.strategies import (
     HOST,
     ME,
     in_force,
+    lists,
     packets,
     packets_for,
     policies,
@@ -118,12 +122,18 @@ def compare_all(
     sent: list[Packet],
     exempt: tuple[str, ...],
     selected: Sequence[InForce] = (),
+    known: Mapping[str, AddressList] = NO_LISTS,
 ) -> int:
-    """Enforce `filters` and what is `selected`, and judge packets; how many were compared."""
+    """Enforce `filters` and what is `selected`, and judge packets; how many were compared.
+
+    `known` are the lists that static filters name.
+    """
+    host = replace(AS_PROGRAMS_SEE_IT, lists=known)
     exemptions = [BY_NAME[name] for name in exempt]
     volatile = Volatile()
     static = [flt for flt in filters if not flt.origin.volatile]
-    policy = merged(compile_filters(static, exempt), compile_filters(selected))
+    own = compile_filters(static, exempt, lists=known)
+    policy = with_lists_written_out(merged(own, compile_filters(selected)).with_lists(known))
     filters = [*filters, *selected]
     programs.apply(policy, volatile)
     dynamic = [flt for flt in filters if flt.origin.volatile]
@@ -137,7 +147,7 @@ def compare_all(
             if packet.point is Point.LEAVING and needs_translation(tables, packet.family):
                 continue
             as_known = as_programs_know(filters, packet)
-            wanted = decide(*as_known, AS_PROGRAMS_SEE_IT, exemptions)
+            wanted = decide(*as_known, host, exemptions)
             assert judge(programs, packet, number) == {wanted.action}, (packet, wanted, filters)
             compared += 1
         assert not programs.drift()
@@ -169,6 +179,30 @@ def test_the_programs_decide_as_the_oracle_does(programs: Programs) -> None:
     def compare(filters: list[InForce], sent: list[Packet], exempt: list[str]) -> None:
         nonlocal compared
         compared += compare_all(programs, filters, sent, tuple(exempt))
+
+    compare()
+    assert compared > 1000
+
+
+@pytest.mark.netns
+@pytest.mark.timeout(900)
+def test_lists_that_are_written_out_decide_as_the_oracle_does(programs: Programs) -> None:
+    """The same where a policy names lists, whose entries overlap, beside dynamic rules."""
+    compared = 0
+
+    @seed(1434)
+    @settings(
+        max_examples=int(os.environ.get("IPSECD_EXAMPLES", "1000")) // 3,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(in_force(listing=True), st.lists(packets(), min_size=20, max_size=30), lists())
+    def compare(filters: list[InForce], sent: list[Packet], known: dict[str, AddressList]) -> None:
+        nonlocal compared
+        judged = [f for f in filters if not (f.origin.volatile and lists_in(f.filter))]
+        compared += compare_all(programs, judged, sent, (), known=known)
 
     compare()
     assert compared > 1000

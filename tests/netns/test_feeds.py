@@ -14,7 +14,7 @@ import pytest
 from tests.domain.fake_web import FakeWeb, endless, fake_web, garbage, truncated
 from tests.netns import site
 from tests.netns.site import HERE4, PEER4, Daemon, eventually
-from tests.netns.test_lists import passes
+from tests.netns.test_list_verbs import passes
 
 pytestmark = pytest.mark.netns
 OTHERS = "".join(f"203.0.113.{n}\n" for n in range(9))

@@ -1,149 +1,163 @@
-"""Lists by the real commands, a real daemon and real packets, through its ends and its crashes."""
+"""The sets of lists in the nftables table: which there are, and when one is made anew."""
 
 from __future__ import annotations
 
 import json
-import signal
-import time
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
+from typing import TypeVar
 
 import pytest
 
+from ipsecd.backend.nftables import lists as list_sets
+from ipsecd.backend.nftables.backend import NftablesBackend
+from ipsecd.backend.nftables.wire import Message, NftSocket
+from ipsecd.compiler.classifier import Classifier
+from ipsecd.compiler.policy import compile_filters
+from ipsecd.compiler.volatile import Volatile
+from ipsecd.language.filters import parse_filter
+from ipsecd.model.addresses import Family, Network
+from ipsecd.model.lists import AddressList, listed
+from ipsecd.model.values import Action, InForce, Origin
+from tests.engine.test_lists import entries
 from tests.netns import site
-from tests.netns.site import HERE4, PEER4, PEER6, Daemon, delivered, eventually
+from tests.netns.site import run
 
 pytestmark = pytest.mark.netns
-PORT = 1434
-NETWORK = PEER4.rpartition(".")[0] + ".0/24"
+T = TypeVar("T")
 
 
-@pytest.fixture(params=["nftables"])
-def daemon(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Daemon]:
-    """With a policy that blocks what is in the list "bans"."""
-    with site.daemon(tmp_path, request.param) as running:
-        site.block(running, "@bans=0")
-        yield running
+@pytest.fixture
+def backend() -> Iterator[NftablesBackend]:
+    site.needs_isolation()
+    nftables = NftablesBackend()
+    yield nftables
+    nftables.remove()
+    nftables.close()
 
 
-def passes() -> bool:
-    """Whether all that the peer sends comes through; some of it must not."""
-    arrived = delivered(HERE4, PORT)
-    assert arrived in (0, 5)
-    return arrived == 5
+def blocking(
+    lists: Mapping[str, AddressList], *texts: str, permitted: tuple[str, ...] = ()
+) -> Classifier:
+    rules = [
+        InForce(Origin("static", "P", text), parse_filter(text), action)
+        for action, filters in ((Action.BLOCK, texts), (Action.PERMIT, permitted))
+        for text in filters
+    ]
+    return compile_filters(rules, lists=lists)
 
 
-def test_every_verb_holds_when_it_returns(daemon: Daemon, tmp_path: Path) -> None:
-    """Create, add, remove, replace, show and delete, each looked at on the wire."""
-    assert passes()
-    daemon.ctl("list", "create", "bans")
-    assert passes()
-    daemon.ctl("list", "add", "bans", PEER4, PEER6)
-    assert not passes()
-    assert daemon.ctl("list", "show", "bans").splitlines() == [PEER4, PEER6]
-    assert daemon.ctl("list", "show", "bans", PEER4) == f"{PEER4}\n"
-    assert "is in no entry" in daemon.ctl("list", "show", "bans", "203.0.113.7", code=1)
-    daemon.ctl("list", "remove", "bans", PEER4)
-    assert passes()
-    file = tmp_path / "drop.txt"
-    file.write_text(f"# all of them\n203.0.113.0/24\n{PEER4}-{PEER4} # this one\n")
-    daemon.ctl("list", "replace", "bans", str(file))
-    assert not passes()
-    daemon.ctl("list", "remove", "bans", PEER4)
-    assert passes()
-    assert (tmp_path / "etc/lists/bans").read_text() == "# all of them\n203.0.113.0/24\n"
-    daemon.ctl("list", "add", "bans", PEER4)
-    assert not passes()
-    said = daemon.ctl("list", "delete", "bans")
-    assert "it is named by 'R'" in said
-    assert passes()
-    assert "@bans matches nothing" in daemon.ctl("status")
-    daemon.ctl("list", "create", "bans", "--from", str(file))
-    assert not passes()
+def sets() -> dict[str, list[object]]:
+    """The sets of lists in the kernel, with their elements."""
+    found = json.loads(run("nft", "-j", "list", "sets", "inet"))["nftables"]
+    return {
+        item["set"]["name"]: item["set"].get("elem", [])
+        for item in found
+        if "set" in item and item["set"]["name"].startswith("list_")
+    }
 
 
-@pytest.mark.parametrize("how", ["restart", "kill", "reboot"])
-def test_entries_outlast_every_end(daemon: Daemon, tmp_path: Path, how: str) -> None:
-    """What was added for a week is there after a restart, a crash, and a reboot."""
-    daemon.ctl("list", "create", "bans")
-    daemon.ctl("list", "add", "bans", PEER4, "--for", "1w")
-    daemon.end(signal.SIGKILL if how == "kill" else signal.SIGTERM)
-    if how == "reboot":
-        for path in (tmp_path / "run").iterdir():
-            path.unlink()
-        site.run("nft", "delete", "table", "inet", "ipsecd", check=False)
-    assert passes() == (how != "kill")
-    daemon.start()
-    assert not passes()
-    (ending,) = json.loads(daemon.ctl("list", "show", "bans", "--json"))["ending"]
-    assert ending["entry"] == PEER4
-    assert 6 * 86400 < ending["ends"] - time.time() <= 7 * 86400
+def hosts(first: int, count: int) -> AddressList:
+    return listed(Network(Family.IPV4, first + n, 32) for n in range(count))
 
 
-def test_an_entry_ends_by_itself(daemon: Daemon) -> None:
-    """At its time it is out of force, and a daemon that was away takes it out when it is back."""
-    daemon.ctl("list", "create", "bans")
-    daemon.ctl("list", "add", "bans", PEER4, "--for", "1s")
-    assert eventually(passes, 20)
-    assert daemon.ctl("list", "show", "bans") == "# list 'bans' is empty\n"
-    daemon.ctl("list", "add", "bans", PEER4, "--for", "1s")
-    daemon.end(signal.SIGKILL)
-    end = time.monotonic() + 1.5
-    assert eventually(lambda: time.monotonic() > end)
-    daemon.start()
-    assert passes()
+def test_a_list_is_there_once_however_many_rules_name_it(backend: NftablesBackend) -> None:
+    """And no longer than one does."""
+    lists = {"drop": entries("10.1.0.1", "10.2.0.0/16", "[2001:db8::]/32"), "other": entries()}
+    everywhere = ("@drop=0", "0=@drop", "@drop=0:80:TCP", "@drop=@drop", "@other=0")
+    backend.apply(blocking(lists, *everywhere), Volatile())
+    assert {name.rpartition("_g")[0] for name in sets()} == {
+        "list_drop_ip4_32",
+        "list_drop_ip4_16",
+        "list_drop_ip6_32",
+    }
+    backend.apply(blocking({"drop": entries("10.1.0.1")}, *everywhere), Volatile())
+    assert {name.rpartition("_g")[0] for name in sets()} == {"list_drop_ip4_32"}
+    backend.apply(blocking(lists, "*=0:80:TCP"), Volatile())
+    assert not sets()
+    assert not backend.observe().drift
 
 
-def test_what_people_write_is_in_force_after_a_reload(daemon: Daemon, tmp_path: Path) -> None:
-    """By the command and by SIGHUP; a bad file leaves its list as it was, and the others good."""
-    directory = tmp_path / "etc/lists"
-    directory.mkdir()
-    (directory / "bans").write_text(f"{NETWORK}\n")
-    daemon.ctl("reload")
-    assert not passes()
-    (directory / "bans").write_text("<html>\n")
-    (directory / "others").write_text("203.0.113.7\n")
-    assert "holds no address list" in daemon.ctl("reload")
-    assert not passes()
-    assert daemon.ctl("list", "show", "others") == "203.0.113.7\n"
-    assert "holds no address list" in daemon.ctl("status")
-    daemon.end()
-    daemon.start()
-    assert not passes()
-    (directory / "bans").write_text("203.0.113.7\n")
-    daemon.ctl("reload")
-    assert passes()
-    (directory / "bans").unlink()
-    daemon.ctl("reload")
-    assert "there is no list 'bans'" in daemon.ctl("list", "show", "bans", code=1)
+def test_entries_change_in_place(backend: NftablesBackend) -> None:
+    """The set stays, and gets and loses what the list does."""
+    backend.apply(blocking({"drop": entries("10.1.0.1", "10.1.0.2")}, "@drop=0"), Volatile())
+    (name,) = sets()
+    backend.apply(blocking({"drop": entries("10.1.0.1", "10.1.0.3")}, "@drop=0"), Volatile())
+    assert {key: set(map(str, keys)) for key, keys in sets().items()} == {
+        name: {"10.1.0.1", "10.1.0.3"}
+    }
 
 
-def test_what_would_cut_the_host_off_is_held_back(daemon: Daemon, tmp_path: Path) -> None:
-    """Its own address, its network, and everything; nothing has changed."""
-    daemon.ctl("list", "create", "bans")
-    for entry in (HERE4, NETWORK, "0.0.0.0/0"):
-        said = daemon.ctl("list", "add", "bans", entry, code=1)
-        assert "list 'bans' stays as it is" in said
-        assert passes()
-    daemon.ctl("list", "add", "bans", NETWORK, "--accept")
-    assert not passes()
-    (tmp_path / "empty").write_text("# nothing\n")
-    assert "it has no entry" in daemon.ctl(
-        "list", "replace", "bans", str(tmp_path / "empty"), code=1
+def test_what_comes_is_there_before_what_goes_is_deleted(
+    backend: NftablesBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A packet on its way between the two always finds one of them."""
+    backend.apply(blocking({"drop": entries("10.1.0.1", "10.0.0.0/8")}, "@drop=0"), Volatile())
+    steps: list[str] = []
+    commit = NftSocket.commit
+
+    def noted(self: NftSocket, messages: list[Message]) -> None:
+        kinds = {12: "add", 14: "delete"}
+        steps.append("+".join(sorted({kinds[m.kind] for m in messages if m.kind in kinds})))
+        commit(self, messages)
+
+    monkeypatch.setattr(NftSocket, "commit", noted)
+    monkeypatch.setattr(
+        "ipsecd.backend.nftables.backend.wait_for_packets", lambda: steps.append("wait")
     )
-    assert not passes()
+    backend.apply(blocking({"drop": entries("10.1.0.2", "11.0.0.0/8")}, "@drop=0"), Volatile())
+    assert [step for step in steps if step] == ["add", "wait", "delete"]
 
 
-def test_a_hundred_thousand_entries(daemon: Daemon, tmp_path: Path) -> None:
-    """A long list is taken, changed by one entry, and lasts."""
-    file = tmp_path / "long"
-    file.write_text("".join(f"198.{n >> 16}.{n >> 8 & 255}.{n & 255}\n" for n in range(100_000)))
-    daemon.ctl("list", "create", "bans", "--from", str(file))
-    assert passes()
-    daemon.ctl("list", "add", "bans", PEER4)
-    assert not passes()
-    daemon.end()
-    daemon.start()
-    assert not passes()
-    (described,) = json.loads(daemon.ctl("list", "show", "--json"))
-    assert (described["entries"], described["added"]) == (100_001, 1)
+def test_a_list_of_both_actions_is_replaced_with_the_rules(backend: NftablesBackend) -> None:
+    """No packet may meet the new entries by one rule and the old ones by another."""
+    both = ("@drop=0",)
+    before, after = {"drop": entries("10.1.0.1")}, {"drop": entries("10.1.0.2")}
+    backend.apply(blocking(before, *both, permitted=("@drop=0:80:TCP",)), Volatile())
+    (name,) = sets()
+    backend.apply(blocking(after, *both, permitted=("@drop=0:80:TCP",)), Volatile())
+    (other,) = sets()
+    assert name != other
+
+
+def test_a_policy_that_changes_with_a_list_replaces_it(backend: NftablesBackend) -> None:
+    """The same holds for rules of the policy beside it."""
+    backend.apply(blocking({"drop": entries("10.1.0.1")}, "@drop=0", "*=0:80:TCP"), Volatile())
+    (name,) = sets()
+    backend.apply(blocking({"drop": entries("10.1.0.2")}, "@drop=0", "*=0:81:TCP"), Volatile())
+    (other,) = sets()
+    assert name != other
+
+
+def test_a_set_that_is_full_is_replaced_by_a_larger_one(backend: NftablesBackend) -> None:
+    """A list grows without an end, in steps that are small each."""
+    names = set()
+    for count in (1, 500, 1000, 1500, 3000):
+        backend.apply(blocking({"drop": hosts(0x0A000000, count)}, "@drop=0"), Volatile())
+        ((name, elements),) = sets().items()
+        assert len(elements) == count
+        names.add(name)
+    assert 1 < len(names) < 5
+
+
+def test_many_changes_are_loaded_beforehand(backend: NftablesBackend) -> None:
+    """In transactions of a few thousand elements each; then one without any switches."""
+    count = list_sets.IN_PLACE + 1
+    backend.apply(blocking({"drop": hosts(0x0A000000, count)}, "@drop=0"), Volatile())
+    (name,) = sets()
+    wanted = blocking({"drop": hosts(0x0B000000, count)}, "@drop=0")
+    pieces = 0
+
+    def run_it(work: Callable[[], T]) -> T:
+        nonlocal pieces
+        pieces += 1
+        return work()
+
+    backend.prepare(wanted, run_it)
+    assert pieces > 2
+    (loaded,) = sets().keys() - {name}
+    backend.apply(wanted, Volatile())
+    assert sets().keys() == {loaded}
+    assert not backend.observe().drift
+    backend.prepare(blocking({"drop": hosts(0x0C000000, count)}, "@drop=0"), run_it)
+    backend.discard()
+    assert sets().keys() == {loaded}

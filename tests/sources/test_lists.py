@@ -379,18 +379,33 @@ def test_an_edit_by_hand_is_not_overwritten(tmp_path: Path) -> None:
         create(store, "late", OTHER)
 
 
+def test_a_deletion_takes_only_the_file_that_was_to_go(tmp_path: Path) -> None:
+    """What people wrote after a crash in the middle of one is a list of its own."""
+    store = filled(tmp_path)
+    store.delete("mine").commit()
+    file = tmp_path / "etc/lists/mine"
+    file.write_bytes(OTHER)
+    booted = store_in(tmp_path)
+    booted.load(read_only=True)
+    for again in (booted, loaded(tmp_path), loaded(tmp_path)):
+        assert texts(again.lists["mine"].addresses) == ["198.51.100.0/24"]
+    assert file.read_bytes() == OTHER
+    assert not (tmp_path / "lib/lists/mine.entries").exists()
+
+
 def test_removing_keeps_what_people_wrote(tmp_path: Path) -> None:
     """Comments, order and malformed lines stay; a range keeps what is left of it."""
     text = (
-        b"\xef\xbb\xbf# h\xc3\xa9\r\n192.0.2.1-192.0.2.4 # both\r\nfoo\r\n10.0.0.1/8\n\n2001:DB8::7"
+        b"\xef\xbb\xbf# h\xc3\xa9\r\n192.0.2.1-192.0.2.4 # both\r\nfoo\r\n10.0.0.1/8\n192.0.2.9\n"
+        b"192.0.2.7\n\n2001:DB8::7"
     )
     store = loaded(tmp_path)
     create(store, "mine", text)
-    carry_out(store.remove("mine", some("192.0.2.2/31", "10.0.0.0/8", "2001:db8::7")))
+    carry_out(store.remove("mine", some("192.0.2.2/31", "192.0.2.9", "10.0.0.0/8", "2001:db8::7")))
     assert (tmp_path / "etc/lists/mine").read_bytes() == (
-        b"\xef\xbb\xbf# h\xc3\xa9\r\n192.0.2.1 # both\r\n192.0.2.4\r\nfoo\r\n\n"
+        b"\xef\xbb\xbf# h\xc3\xa9\r\n192.0.2.1 # both\r\n192.0.2.4\r\nfoo\r\n192.0.2.7\n\n"
     ).removesuffix(b"\n")
-    assert texts(store.lists["mine"].addresses) == ["192.0.2.1", "192.0.2.4"]
+    assert texts(store.lists["mine"].addresses) == ["192.0.2.1", "192.0.2.4", "192.0.2.7"]
     assert held(loaded(tmp_path)) == held(store)
 
 

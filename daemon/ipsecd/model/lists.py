@@ -115,24 +115,30 @@ def listed(networks: Iterable[Network]) -> AddressList:
     return AddressList({form: b"".join(sorted(by_form[form])) for form in sorted(by_form)})
 
 
-_RUN = 1024
-"""How many entries are compared at once: few runs differ, and the others cost next to nothing."""
+_FEW = 32
+"""So many entries are compared one by one; of more, both halves are looked at, if they differ."""
 
 
 def difference(present: bytes, wanted: bytes, width: int) -> tuple[bytes, bytes]:
-    """The entries of one form that are only in `present`, and those that are only in `wanted`."""
-    removed, added = [], []
-    step, begin = _RUN * width, 0
-    for at in range(0, len(present), step):
-        run, following = present[at : at + step], present[at + step : at + step + width]
-        end = _place(wanted, following) * width if following else len(wanted)
-        other = wanted[begin:end]
-        if run != other:
-            old, new = set(_split(run, width)), set(_split(other, width))
-            removed += sorted(old - new)
-            added += sorted(new - old)
-        begin = end
-    added.append(wanted[begin:])
+    """The entries of one form that are only in `present`, and those that are only in `wanted`.
+
+    It costs the less the fewer they are: most of a long list is compared as bytes.
+    """
+    removed: list[bytes] = []
+    added: list[bytes] = []
+    halves = [(present, wanted)]
+    while halves:
+        old, new = halves.pop()
+        if old == new:
+            continue
+        if not old or not new or len(old) <= _FEW * width:
+            before, after = set(_split(old, width)), set(_split(new, width))
+            removed += sorted(before - after)
+            added += sorted(after - before)
+            continue
+        middle = len(old) // width // 2 * width
+        place = _place(new, old[middle : middle + width]) * width
+        halves += [(old[middle:], new[place:]), (old[:middle], new[:place])]
     return b"".join(removed), b"".join(added)
 
 

@@ -94,7 +94,7 @@ class Parts:
             problems += self._told(found.problems)
             entries = found.entries
             if found.deleted is not None:
-                return self._deleted(found.deleted, read_only=read_only)
+                return self._deleted(found.deleted, file, problems, read_only=read_only)
         ended = [key for key, end in entries.items() if end <= now]
         for key in ended:
             entries = entries.without(key)
@@ -111,15 +111,17 @@ class Parts:
             for problem in problems[:3]
         ]
 
-    def _deleted(self, digest: str, *, read_only: bool) -> StoredList:
-        """A list that was being deleted when a crash came."""
-        problems = []
+    def _deleted(
+        self, digest: str, file: FileRead | None, problems: list[str], *, read_only: bool
+    ) -> StoredList:
+        """What is left of a list that was being deleted when a crash came: a file written since."""
         if not read_only:
             try:
                 self.delete(digest)
             except StoreFailed as error:
                 problems.append(str(error))
-        return StoredList(self._name, None, None, PersistentMap(), tuple(problems))
+        left = file if file and file.digest != digest else None
+        return StoredList(self._name, left, None, PersistentMap(), tuple(problems)).filled()
 
     def _file_read(
         self, old: StoredList | None, problems: list[str], *, read_only: bool

@@ -135,7 +135,7 @@ class NftablesBackend:
         missing = self._held.missing_tables(classifier)
         commit = partial(self._load_early, early)
         early.load(missing, self._kernel_table, run, commit, tell)
-        missing_lists = run(lambda: self._held.missing_lists(classifier))
+        missing_lists = run(lambda: self._held).missing_lists(classifier)
         early.load_lists(missing_lists, self._list_set, run, commit, tell)
 
     def discard(self) -> None:

@@ -60,13 +60,9 @@ class Held:
 
         Those that were loaded `early` are taken. `make` gives a new one.
         """
-
-        def taken(form: ListForm, entries: bytes) -> tuple[ListSet, bool]:
-            loaded = early.take_list(form, entries)
-            return (loaded, True) if loaded else (make(form, entries), False)
-
         in_place = self._may_change_lists_in_place(classifier)
-        return plan(self.lists, forms_of(tables), classifier.lists, taken, in_place=in_place)
+        forms, loaded = forms_of(tables), early.take_list
+        return plan(self.lists, forms, classifier.lists, loaded, make, in_place=in_place)
 
     def missing_tables(self, classifier: Classifier) -> list[Table]:
         """The tables of `classifier` whose sets have to be made."""

@@ -24,9 +24,9 @@ from ipsecd.compiler.tables import TableId
 from ipsecd.model.addresses import Family
 from ipsecd.model.lists import AddressList, Form, difference
 
-IN_PLACE = 20_000
-"""The most elements that come and go in place: the kernel does nothing else for some hundredths of
-a second. A set of which more change is filled anew beforehand."""
+IN_PLACE = 5_000
+"""The most elements that come and go in place: to find and change them takes a few hundredths of a
+second. A set of which more change is filled anew beforehand, while others have their turn."""
 LEAST_ROOM = 1024
 """Room for so many elements more than a set holds, or for a quarter more if that is more. The size
 of a set is fixed when it is made; one that is full is replaced by a larger one."""
@@ -104,14 +104,15 @@ def plan(
     present: ListSets,
     forms: Iterable[ListForm],
     lists: Mapping[str, AddressList],
-    make: Callable[[ListForm, bytes], tuple[ListSet, bool]],
+    loaded: Callable[[ListForm, bytes], ListSet | None],
+    make: Callable[[ListForm, bytes], ListSet],
     *,
     in_place: bool,
 ) -> Plan:
     """What turns the sets that are `present` into those for `forms` of `lists`.
 
-    `make` gives a set, and whether it is in the kernel already. Without `in_place` a set that
-    holds other elements is replaced.
+    A set that was `loaded` beforehand is taken; `make` gives a new one. Without `in_place` a set
+    that holds other elements is replaced.
     """
     sets: dict[ListForm, ListSet] = {}
     planned = Plan(sets)
@@ -120,11 +121,13 @@ def plan(
         if old and old.entries == entries:
             sets[form] = old
             continue
+        if early := loaded(form, entries):
+            sets[form] = early
+            continue
         change = in_place_change(form, old, entries) if old and in_place else None
         if old is None or change is None:
-            sets[form], is_loaded = make(form, entries)
-            if not is_loaded:
-                planned.first.extend(creation(form, sets[form]))
+            sets[form] = make(form, entries)
+            planned.first.extend(creation(form, sets[form]))
             continue
         removed, added = change
         sets[form] = ListSet(old.set_name, old.size, entries)
@@ -138,6 +141,8 @@ def plan(
 
 def in_place_change(form: ListForm, old: ListSet, entries: bytes) -> tuple[bytes, bytes] | None:
     """The elements that go and those that come; None if the set had better be replaced."""
+    if abs(len(old.entries) - len(entries)) > IN_PLACE * form.width:
+        return None
     removed, added = difference(old.entries, entries, form.width)
     if len(removed) + len(added) > IN_PLACE * form.width:
         return None

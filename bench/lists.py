@@ -1,0 +1,181 @@
+"""Seconds to put a list of a million entries in force and to change it, beside nft and ipset.
+
+Addresses, and prefixes of 24 lengths, which nft and ipset get without those that lie in others. The
+list goes to the engine as the parser of files hands it over; nft and ipset read their own files.
+Beside the seconds of a change stands the longest that it kept the engine from anything else, a ban
+for instance.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TypeVar
+
+from bench.classify import prefix_list
+from bench.load import disjoint
+from ipsecd.config import Config, Directories
+from ipsecd.engine import Engine
+from ipsecd.language.filters import parse_filter
+from ipsecd.model.addresses import Family, Network
+from ipsecd.model.lists import AddressList, Form, listed
+from ipsecd.model.values import Action, Policy, Rule
+
+T = TypeVar("T")
+ENTRIES = 1_000_000
+BPFFS = Path("/sys/fs/bpf/ipsecd-bench")
+
+
+def addresses(chance: random.Random) -> dict[int, set[int]]:
+    """A million addresses."""
+    drawn: set[int] = set()
+    while len(drawn) < ENTRIES:
+        drawn.add(chance.randrange(1 << 24, 224 << 24))
+    return {32: drawn}
+
+
+def packed(by_length: Mapping[int, set[int]]) -> AddressList:
+    """The list that has these entries."""
+    return AddressList(
+        {
+            Form(Family.IPV4, length): b"".join(
+                address.to_bytes(4, "big") for address in sorted(addresses)
+            )
+            for length, addresses in by_length.items()
+        }
+    )
+
+
+def with_change(members: AddressList, remove: int, add: int, chance: random.Random) -> AddressList:
+    """The list with other entries of the longest of its lengths."""
+    form = max(members.entries)
+    own = members.entries[form]
+    present = {own[at : at + 4] for at in range(0, len(own), 4)}
+    present -= set(chance.sample(sorted(present), remove))
+    present |= {chance.getrandbits(32).to_bytes(4, "big") for _ in range(add)}
+    return AddressList({**members.entries, form: b"".join(sorted(present))})
+
+
+class Held:
+    """A line that notes the longest piece of work."""
+
+    def __init__(self) -> None:
+        self.longest = 0.0
+
+    def __call__(self, work: Callable[[], T]) -> T:
+        begun = time.perf_counter()
+        try:
+            return work()
+        finally:
+            self.longest = max(self.longest, time.perf_counter() - begun)
+
+
+@contextmanager
+def engine(backend: str) -> Iterator[tuple[Engine, Held]]:
+    """An engine with a policy that blocks a list."""
+    with TemporaryDirectory() as directory:
+        root = Path(directory)
+        directories = Directories(root / "etc", root / "lib", root / "run", BPFFS)
+        made = Engine(Config(backend=backend), directories)
+        made.start()
+        line = Held()
+        made.use_line(line)
+        rule = Rule("drop", (parse_filter("@drop=0"),), Action.BLOCK)
+        made.change_lists({"drop": listed([Network(Family.IPV4, 0x01010101, 32)])})
+        made.change(put=[Policy("P", (rule,))], assign="P")
+        try:
+            yield made, line
+        finally:
+            made.stop()
+            made.close()
+
+
+def ours(backend: str, members: AddressList) -> None:
+    """Print what the engine takes for each change."""
+    chance = random.Random(backend)
+    with engine(backend) as (made, line):
+        state = members
+        for what, remove, add in (
+            ("all", 0, 0),
+            ("one more", 0, 1),
+            ("one less", 1, 0),
+            ("1,000 others", 1000, 1000),
+        ):
+            if remove or add:
+                state = with_change(state, remove, add, chance)
+            line.longest = 0.0
+            begun = time.perf_counter()
+            made.change_lists({"drop": state})
+            seconds = time.perf_counter() - begun
+            failure = made.backend.failures
+            print(f"  ipsecd, {backend:9} {what:13} {seconds:8.3f} s, held {line.longest:.3f} s")
+            assert not failure, failure
+
+
+def texts(by_length: Mapping[int, set[int]]) -> list[str]:
+    """The entries that lie in no other, as nft and ipset write them."""
+    return [
+        f"{a >> 24}.{a >> 16 & 255}.{a >> 8 & 255}.{a & 255}" + (f"/{n}" if n < 32 else "")
+        for a, n in disjoint(dict(by_length))
+    ]
+
+
+def theirs(lines: list[str], directory: Path, *, prefixes: bool) -> None:
+    """Print what the others take for the same: all of it, and one entry more."""
+    flags = "flags interval;" if prefixes else f"size {2 * ENTRIES};"
+    rules = directory / "rules"
+    rules.write_text(
+        f"table inet bench {{\nset listed {{ type ipv4_addr; {flags}\nelements = {{"
+        + ",\n".join(lines)
+        + "} }\n}\n",
+        encoding="ascii",
+    )
+    timed("nft -f", "all", ["nft", "-f", str(rules)])
+    timed("nft", "one more", ["nft", "add element inet bench listed { 0.0.0.1 }"])
+    subprocess.run(["nft", "delete table inet bench"], check=False)
+    if shutil.which("ipset") is None:
+        print("  ipset is not installed here")
+        return
+    kind = "hash:net" if prefixes else "hash:ip"
+    restored = directory / "restored"
+    restored.write_text(
+        f"create listed {kind} maxelem {2 * ENTRIES}\n"
+        + "".join(f"add listed {line}\n" for line in lines),
+        encoding="ascii",
+    )
+    timed("ipset restore", "all", ["ipset", "restore", "-file", str(restored)])
+    timed("ipset", "one more", ["ipset", "add", "listed", "0.0.0.1"])
+    subprocess.run(["ipset", "destroy", "listed"], check=True)
+
+
+def timed(name: str, what: str, words: list[str]) -> None:
+    begun = time.perf_counter()
+    done = subprocess.run(words, check=False, capture_output=True)
+    seconds = time.perf_counter() - begun
+    outcome = "" if done.returncode == 0 else f" (failed: {done.stderr[:80]!r})"
+    print(f"  {name:17} {what:13} {seconds:8.3f} s{outcome}")
+
+
+def main() -> None:
+    chance = random.Random(1434)
+    backends = sys.argv[1:] or ["nftables", "xdp"]
+    for title, drawn in (("addresses", addresses), ("prefixes of 24 lengths", prefix_list)):
+        by_length = drawn(chance)
+        members = packed(by_length)
+        print(f"{len(members):,} {title}")
+        for run in (partial(ours, backend, members) for backend in backends):
+            run()
+        with TemporaryDirectory() as directory:
+            theirs(texts(by_length), Path(directory), prefixes=len(by_length) > 1)
+
+
+if __name__ == "__main__":
+    main()
