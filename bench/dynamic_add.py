@@ -33,7 +33,7 @@ def adds_us(engine: Engine, start: int) -> list[float]:
         for number in range(start, start + ROUNDS):
             new = rule(number)
             yield partial(engine.add_dynamic, new)
-            engine.remove_dynamic([new])
+            engine.change_dynamic([], [new.name])
 
     return [seconds * 1e6 for seconds in seconds_each(adds())]
 

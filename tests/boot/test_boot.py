@@ -131,6 +131,8 @@ def test_one_command_installs_it(installed: Machine) -> None:
         "ipsecd.yaml.5",
         "ipsec-policy.5",
         "ipsecd-domain.8",
+        "ipsecd-crowdsec.8",
+        "sshg-fw-ipsecd.8",
     ):
         assert f"/{page}.gz" in listed
 
