@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from math import inf
 from pathlib import Path
@@ -16,6 +17,7 @@ from ipsecd.language.documents import parse_policy
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.addresses import Family, Network
 from ipsecd.model.inventory import Container, Inventory
+from ipsecd.model.lists import AddressList, listed
 from ipsecd.model.values import ALWAYS, Action
 from ipsecd.sources.dynamic import DynamicRule
 from ipsecd.sources.names import with_addresses
@@ -165,3 +167,43 @@ def test_nothing_is_protected_by_default() -> None:
     assert Config().protected == parse_config(b"protect: []").protected == ()
     with pytest.raises(InvalidInput, match="not a list"):
         parse_config(b"protect: 10.0.0.1")
+
+
+def listed_entries(*texts: str) -> AddressList:
+    networks = (parse_filter(f"{text}=0").source.address for text in texts)
+    return listed(network for network in networks if isinstance(network, Network))
+
+
+def test_a_rule_by_a_list_that_has_it_is_refused(protected: Site) -> None:
+    """Whether the entry is it, around it or in it."""
+    for text in ("203.0.113.7", "203.0.113.0/24", "198.51.100.9", "[2001:db8:1:2::]/64"):
+        protected.engine.change_lists({"drop": listed_entries("10.0.0.1", text)})
+        with pytest.raises(Refused, match="protected"):
+            order(protected, "@drop=0")
+        order(protected, "@drop=0", action="permit")
+        protected.engine.flush()
+    assert in_force(protected) == {}
+
+
+def test_a_list_that_is_blocked_does_not_get_it(protected: Site) -> None:
+    """By its name, with the entry and what is protected; the list stays as it was."""
+    order(protected, "@drop=0")
+    protected.engine.change_lists({"drop": listed_entries("10.0.0.1")})
+    for text in ("203.0.113.7", "198.51.0.0/16", "[2001:db8::7]"):
+        with pytest.raises(Refused, match=f"@drop.* would have .*{re.escape(text)}.*protected"):
+            protected.engine.change_lists({"drop": listed_entries("10.0.0.1", text)})
+        assert protected.engine.state.lists["drop"] == listed_entries("10.0.0.1")
+    protected.engine.change_lists({"other": listed_entries("203.0.113.7")})
+
+
+def test_what_a_list_had_before_is_told_and_no_obstacle(protected: Site) -> None:
+    """A policy may block it: who writes that means it. The list can still be changed."""
+    protected.engine.change_lists({"drop": listed_entries("203.0.113.7")})
+    text = 'policy: P\nrules:\n  - {rule: r, action: block, filters: ["@drop=0"]}\n'
+    protected.engine.change(put=[parse_policy(text)], assign="P")
+    (told,) = protected.engine.protection.overridden(protected.engine.state)
+    assert told.startswith("list @drop, which a rule blocks, has 203.0.113.7: ")
+    assert told.endswith("203.0.113.7 is protected (ipsecd.yaml:2)")
+    protected.engine.change_lists({"drop": listed_entries("203.0.113.7", "10.0.0.1")})
+    with pytest.raises(Refused, match="198"):
+        protected.engine.change_lists({"drop": listed_entries("203.0.113.7", "198.51.100.1")})

@@ -88,7 +88,7 @@ class DynamicRuleChanges:
         if taken_over:
             record(logging.INFO, "dynamic-rules-taken-over", rules=taken_over)
         quarantines = {quarantine.name: quarantine for quarantine in saved.quarantines}
-        unprotecting = self.protection.covering((rule for rule, _ in usable), state.inventory)
+        unprotecting = self.protection.covering((rule for rule, _ in usable), state)
         return replace(
             new, quarantines=quarantines, taken_over=taken_over, unprotecting=unprotecting
         )
@@ -149,7 +149,7 @@ class DynamicRuleChanges:
     def _check(self, state: State, rule: DynamicRule, rows: Sequence[Row]) -> None:
         """Raise ``IpsecdError`` if a rule with these rows cannot be enforced, or must not be."""
         self._check_name(state, rule.name)
-        self.protection.check(rule, state.inventory)
+        self.protection.check(rule, state)
         if senders := _senders(rule):
             self.enforcement.check(compile_filters(senders))
         if not rows and not any(map(changes_by_itself, rule.filters)):

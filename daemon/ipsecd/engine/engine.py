@@ -98,7 +98,7 @@ class Engine(View):
             config, self._enforcement, self._kept_files.dynamic, clock
         )
         self.protection = self._dynamic.protection
-        self.change_lists = Lists(self._enforcement).change
+        self.change_lists = Lists(self._enforcement, self.protection).change
         self.kept_lists = KeptLists(ListStore(directories, disk), self.change_lists)
         self._starting = Starting(config, *parts, self._dynamic.taken_over, self.kept_lists)
         self._policies = Policies(*parts, self.kept_lists, self.protection)

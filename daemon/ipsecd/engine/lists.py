@@ -9,13 +9,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from ipsecd.compiler.rows import Row
 from ipsecd.compiler.volatile import NO_CHANGE, Delta
 from ipsecd.engine.attempt import Attempt
 from ipsecd.engine.compiling import classifier_by_names, rows_for
 from ipsecd.engine.enforcement import Enforcement
+from ipsecd.engine.protection import Protection
 from ipsecd.engine.state import State
 from ipsecd.model.addresses import check_list_name
 from ipsecd.model.lists import AddressList
@@ -32,11 +33,13 @@ class Lists:
     """Puts lists in force."""
 
     enforcement: Enforcement
+    protection: Protection = field(default_factory=Protection)
 
     def change(self, changes: ListChanges, tell: Tell = silent) -> None:
         """Change some lists as one; raises ``IpsecdError``, and then nothing has changed."""
         for name in changes:
             check_list_name(name)
+        self._check_protected(changes)
         wanted, _ = with_lists(self.enforcement.state, changes)
         with Attempt() as attempt:
             attempt.step(
@@ -47,11 +50,16 @@ class Lists:
 
     def _switch(self, changes: ListChanges) -> None:
         # Rules and containers may have changed while the change was prepared.
+        self._check_protected(changes)
         new, delta = with_lists(self.enforcement.state, changes)
         if new.enforcing:
             self.enforcement.put_in_force(new, delta)
         else:
             self.enforcement.record_state(new)
+
+    def _check_protected(self, changes: ListChanges) -> None:
+        lists = {name: entries for name, entries in changes.items() if entries is not None}
+        self.protection.check_lists(self.enforcement.state, lists)
 
 
 def with_lists(state: State, changes: ListChanges) -> tuple[State, Delta]:

@@ -6,18 +6,22 @@ everybody, and is not meant. Policies are not judged here: who writes them means
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from itertools import chain, islice
 
 from ipsecd.engine.quarantines import is_of_quarantine
 from ipsecd.engine.state import State
 from ipsecd.errors import Refused
+from ipsecd.language.addresses import format_address
 from ipsecd.language.filters import format_filter
 from ipsecd.model.addresses import HostName, Network, Selector
 from ipsecd.model.inventory import Inventory
+from ipsecd.model.list_names import lists_in
+from ipsecd.model.lists import AddressList
 from ipsecd.model.protected import Protected, ProtectedNetworks
 from ipsecd.model.quarantine import Quarantine
-from ipsecd.model.values import Action, Endpoint, Filter
+from ipsecd.model.values import Action, Endpoint, Filter, Rule
 from ipsecd.quoting import quote
 from ipsecd.sources.dynamic import DynamicRule
 
@@ -28,9 +32,9 @@ class Protection:
     def __init__(self, entries: Iterable[Protected] = ()) -> None:
         self._networks = ProtectedNetworks(entries)
 
-    def check(self, rule: DynamicRule, inventory: Inventory) -> None:
+    def check(self, rule: DynamicRule, state: State) -> None:
         """Raise ``Refused`` if the rule would block an address that is protected."""
-        if covered := self.covered(rule, inventory):
+        if covered := self.covered(rule, state):
             rule_filter, entry = covered
             raise Refused(
                 f"{quote(format_filter(rule_filter))} would block {entry.written}, which is "
@@ -50,35 +54,66 @@ class Protection:
                 "restart the daemon",
             )
 
-    def covered(self, rule: DynamicRule, inventory: Inventory) -> tuple[Filter, Protected] | None:
+    def check_lists(self, state: State, lists: Mapping[str, AddressList]) -> None:
+        """Raise ``Refused`` if new `lists` have a protected address blocked, by whatever rule.
+
+        Entries that are in the lists of the state already are not judged again.
+        """
+        for name in sorted(lists.keys() & blocked_lists(state)) if self._networks else ():
+            present = state.lists.get(name, AddressList())
+            for entry, network in self._in_list(lists[name]):
+                if network not in present:
+                    raise Refused(
+                        f"list @{name}, which a rule blocks, would have {format_address(network)}, "
+                        f"and so block {entry.written}, which is protected: {entry.where}",
+                        "nothing has changed; leave it out, or take the address off the list "
+                        "protect in ipsecd.yaml and restart the daemon",
+                    )
+
+    def covered(self, rule: DynamicRule, state: State) -> tuple[Filter, Protected] | None:
         """A filter of a rule that blocks what is protected, and what that is; None if none does."""
         if not self._networks or rule.action is not Action.BLOCK:
             return None
         for rule_filter in rule.filters:
-            for network in _networks_of(rule_filter, inventory):
+            for network in _networks_of(rule_filter, state.inventory):
                 if entry := self._networks.find(network):
+                    return rule_filter, entry
+            for name in lists_in(rule_filter):
+                for entry, _ in self._in_list(state.lists.get(name, AddressList())):
                     return rule_filter, entry
         return None
 
-    def covering(self, rules: Iterable[DynamicRule], inventory: Inventory) -> tuple[str, ...]:
+    def _in_list(self, addresses: AddressList) -> Iterator[tuple[Protected, Network]]:
+        """What is protected and an entry of a list has to do with, and these entries."""
+        for entry in self._networks:
+            for network in addresses.sharing(entry.network):
+                yield entry, network
+
+    def covering(self, rules: Iterable[DynamicRule], state: State) -> tuple[str, ...]:
         """The names of the rules that block what is protected."""
-        return tuple(rule.name for rule in rules if self.covered(rule, inventory))
+        return tuple(rule.name for rule in rules if self.covered(rule, state))
 
     def overridden(self, state: State) -> list[str]:
-        """A sentence for each dynamic rule of `state` that blocks what is protected.
+        """A sentence for each dynamic rule and list of `state` that blocks what is protected.
 
         Rules that an earlier process left may do so, by other settings, and rules by the names of
-        containers, which get their addresses later.
+        containers, which get their addresses later; and lists that were there before a policy.
         """
         names = dict.fromkeys((*state.unprotecting, *state.dynamic.selecting))
         rules = [rule for name in names if (rule := state.dynamic.get(name))]
-        return [
+        of_rules = [
             f"rule {quote(rule.name)} blocks {covered[1].written}, which is protected "
             f"({covered[1].where})"
             for rule in rules
-            if (covered := self.covered(rule, state.inventory))
-            and not is_of_quarantine(state, rule.name)
+            if (covered := self.covered(rule, state)) and not is_of_quarantine(state, rule.name)
         ]
+        of_lists = [
+            f"list @{name}, which a rule blocks, has {format_address(network)}: "
+            f"{entry.written} is protected ({entry.where})"
+            for name in sorted(blocked_lists(state) & state.lists.keys())
+            for entry, network in islice(self._in_list(state.lists[name]), 1)
+        ]
+        return [*of_rules, *of_lists]
 
     def spared(self, rule: DynamicRule, before: DynamicRule) -> DynamicRule:
         """A rule whose DNS names have new addresses, without those that are protected.
@@ -106,6 +141,20 @@ class Protection:
         if len(kept) == len(address.addresses):
             return new
         return replace(new, address=HostName(address.name, kept)) if kept else old
+
+
+def blocked_lists(state: State) -> frozenset[str]:
+    """The names of the lists that rules of a state block."""
+    policy = state.compiled.policy
+    of_policy: Iterable[Rule] = policy.facts.by_name if policy else ()
+    rules: Iterable[Rule | DynamicRule] = chain(of_policy, state.dynamic.listing.values())
+    return frozenset(
+        name
+        for rule in rules
+        if rule.action is Action.BLOCK
+        for rule_filter in rule.filters
+        for name in lists_in(rule_filter)
+    )
 
 
 def _networks_of(rule_filter: Filter, inventory: Inventory) -> Iterator[Network]:

@@ -85,6 +85,24 @@ class AddressList:
             if _holds(self.entries[form], form.packed(address)):
                 yield length
 
+    def sharing(self, network: Network) -> Iterator[Network]:
+        """The entries that share an address with a network: around it, the widest first, or in it.
+
+        It costs a search for each prefix length, however many entries there are.
+        """
+        last = network.address | (1 << network.family.bits - network.length) - 1
+        for form in sorted(self.entries):
+            if form.family is not network.family:
+                continue
+            packed, width = self.entries[form], form.width
+            begin = _place(packed, form.packed(network.address))
+            wanted = form.packed(last)
+            for at in range(begin * width, len(packed), width):
+                entry = packed[at : at + width]
+                if entry > wanted:
+                    break
+                yield Network(form.family, int.from_bytes(entry, "big"), form.length)
+
     def networks(self) -> Iterator[Network]:
         """Every entry as an object: IPv4 first, the shortest prefixes first, ascending."""
         for form in sorted(self.entries):

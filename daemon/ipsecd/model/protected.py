@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from ipsecd.model.addresses import Family, Network
@@ -41,6 +41,9 @@ class ProtectedNetworks:
 
     def __bool__(self) -> bool:
         return bool(self._entries)
+
+    def __iter__(self) -> Iterator[Protected]:
+        return iter(self._entries.values())
 
     def find(self, network: Network) -> Protected | None:
         """A protected network that holds an address of `network`, or None."""
