@@ -105,6 +105,21 @@ def test_malformed_lines_are_told(reader: Reader) -> None:
     assert reader.blocked() == [LISTED]
 
 
+@pytest.mark.parametrize("form", [None, "csv:ip"])
+def test_files_of_this_host_are_not_shown(reader: Reader, form: str | None) -> None:
+    """The fetcher may read some that who asks may not."""
+    url = "file:///srv/drop"
+    for text in (b"secret\nwords\n", b"secret,ip\nwords,203.0.113.7\nsecret,words\n"):
+        try:
+            said = str(reader.create(text, url=url, format=form))
+        except InvalidInput as error:
+            said = f"{error} {error.source}"
+        assert "secret" not in said
+        assert "words" not in said
+    if form:
+        assert "line 3: what stands there is" in said
+
+
 @pytest.mark.parametrize(
     "url",
     [

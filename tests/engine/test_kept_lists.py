@@ -167,6 +167,7 @@ def test_entries_end(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("CreateList", b"0.0.0.0/0\n", {"name": "new"}, "every IPv4 address"),
         ("CreateList", b"# nothing\n", {"name": "new"}, "no entry"),
+        ("CreateList", b"", {"name": "new", "source": "empty.txt"}, "no entry"),
         ("ReplaceList", b"203.0.113.7\n", {"name": "bans"}, "shrink from 3 entries to 1"),
         ("ReplaceList", b"192.0.2.0/24\n203.0.113.7\n10.0.0.1\n", {"name": "bans"}, "gateway"),
         ("AddToList", None, {"name": "bans", "addresses": ["192.0.2.1"]}, "gateway"),

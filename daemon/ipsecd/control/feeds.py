@@ -11,7 +11,7 @@ from ipsecd.control.list_changes import carried_out, must_pass
 from ipsecd.control.method import Method, Parameters, Request, Role, Work
 from ipsecd.engine import Engine
 from ipsecd.errors import InvalidInput, IpsecdError, Refused
-from ipsecd.language.address_lists import read_list
+from ipsecd.language.address_lists import ReadList, read_list
 from ipsecd.language.list_formats import check_format
 from ipsecd.model.lists import AddressList
 from ipsecd.quoting import quote
@@ -54,7 +54,7 @@ def _create_feed(engine: Engine, request: Request) -> dict[str, Any]:
     store, name, fetched = engine.kept_lists.store, request["name"], request["fetched"]
     store.must_be_new(name)
     form = request["format"] or ""
-    read = read_list(fetched.text, shown_url(request["url"]), form)
+    read = _read(fetched.text, request["url"], form)
     must_pass(AddressList(), read.addresses, request, malformed=read.malformed)
     now = time.time()
     url, every_s = request["url"], int(request["every_s"])
@@ -84,7 +84,7 @@ def _updated(engine: Engine, name: str, request: Request) -> dict[str, Any]:
     if fetched.unchanged:
         change = store.update(name, replace(feed, checked=now))
         return carried_out(engine, name, change, f"nothing is new in list {name!r}")
-    read = read_list(fetched.text, shown_url(feed.url), feed.form)
+    read = _read(fetched.text, feed.url, feed.form)
     must_pass(feed.addresses, read.addresses, request, malformed=read.malformed)
     new = replace(
         feed,
@@ -96,6 +96,24 @@ def _updated(engine: Engine, name: str, request: Request) -> dict[str, Any]:
     )
     change = store.update(name, new)
     return carried_out(engine, name, change, f"list {name!r} is updated", read)
+
+
+def _read(text: bytes, url: str, form: str) -> ReadList:
+    """What was fetched from a URL; raises ``InvalidInput`` or ``LimitExceeded``.
+
+    The fetcher may read files of this host that who asks may not. So nothing of the text of such a
+    file is shown.
+    """
+    if not url.startswith("file:"):
+        return read_list(text, shown_url(url), form)
+    try:
+        read = read_list(text, url, form)
+    except InvalidInput as error:
+        raise InvalidInput(
+            f"{quote(url)} holds no address list, or none in this form",
+            "ipsecctl list check FILE says why, to whoever may read the file",
+        ) from error
+    return replace(read, shown=tuple(replace(line, text="") for line in read.shown))
 
 
 def _feed_of(engine: Engine, name: str) -> Feed:

@@ -67,7 +67,8 @@ def _create_list(engine: Engine, request: Request) -> dict[str, Any]:
     store, name = engine.kept_lists.store, request["name"]
     store.must_be_new(name)
     read = _read(request)
-    if request.text:
+    # A file that is empty may be a mistake; a list that is made without one is not.
+    if request["source"] is not None or request.text:
         must_pass(AddressList(), read.addresses, request, malformed=read.malformed)
     change = store.create(name, request.text, read)
     return carried_out(engine, name, change, f"list {name!r} is made", read)

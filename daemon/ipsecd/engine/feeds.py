@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from ipsecd.quoting import quote
@@ -29,8 +29,9 @@ class Feeds:
     store: ListStore
     clock: Callable[[], float] = time.time
     chance: Callable[[], float] = random.random
-    problems: dict[str, str] = field(default_factory=dict)
-    """Why the last attempt failed, by list, until one goes well."""
+    problems: Mapping[str, str] = field(default_factory=dict)
+    """Why the last attempt failed, by list, until one goes well. It never changes: others read it
+    in threads of their own, and a change makes another."""
     _due: dict[str, float] = field(default_factory=dict)
     _failures: dict[str, int] = field(default_factory=dict)
 
@@ -60,14 +61,15 @@ class Feeds:
         feed = self.store.lists[name].feed if name in self.store.lists else None
         if feed is None:
             return
-        self.problems[name] = problem
+        self.problems = {**self.problems, name: problem}
         failures = self._failures[name] = self._failures.get(name, 0) + 1
         pause_s = min(FIRST_S * 2 ** min(failures - 1, 20), MOST_S, feed.every_s)
         self._due[name] = self.clock() + pause_s * (1 + self.chance()) / 2
 
     def problem_of(self, name: str) -> tuple[str, ...]:
         """Why the last attempt to have the feed of a list failed, if it did."""
-        return tuple(text for known, text in self.problems.items() if known == name)
+        problem = self.problems.get(name)
+        return (problem,) if problem else ()
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -79,5 +81,6 @@ class Feeds:
         )
 
     def _forget(self, name: str) -> None:
-        for held in (self.problems, self._due, self._failures):
+        self.problems = {key: text for key, text in self.problems.items() if key != name}
+        for held in (self._due, self._failures):
             held.pop(name, None)

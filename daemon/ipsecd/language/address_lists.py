@@ -53,14 +53,18 @@ _HINT = (
 
 @dataclass(frozen=True, slots=True)
 class MalformedLine:
-    """A line that holds no entry and should: its number from 1, its beginning, and why."""
+    """A line that holds no entry and should: its number from 1, its beginning, and why.
+
+    ``text`` is empty where it is not to be shown.
+    """
 
     number: int
     text: str
     reason: str
 
     def __str__(self) -> str:
-        return f"line {self.number:,}: {quote(self.text)} {self.reason}"
+        text = quote(self.text) if self.text else "what stands there"
+        return f"line {self.number:,}: {text} {self.reason}"
 
 
 @dataclass(frozen=True, slots=True)
