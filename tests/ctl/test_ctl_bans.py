@@ -67,24 +67,30 @@ def test_long_lists_are_handed_over_as_a_file(daemon: FakeDaemon, run: Run, tmp_
     ("line", "content", "code", "words"),
     [
         ("block @FILE", "10.0.0.1\n10.0.0.256\n", 1, "FILE:2: "),
-        ("block @FILE", "10.0.0.1\n@other\n", 1, "FILE:2: "),
+        ("block @FILE", "10.0.0.1\n@-other\n", 1, "FILE:2: "),
         ("block @FILE", "10.0.0.1\n*\n", 1, "FILE:2: "),
         ("block @FILE", "# nothing\n", 1, "has no filter in it"),
         ("block @FILE.gone", "", 1, "cannot read"),
         ("block @", "", 1, "names no file"),
-        ("block @drop=0", "", 1, "'@drop'"),
+        ("block @-drop=0", "", 1, "'@-drop'"),
         ("block @FILE", "10.0.0.1\n\xff\n", 1, "FILE:2: this is not text in UTF-8"),
     ],
 )
 def test_lists_that_are_refused(
     daemon: FakeDaemon, run: Run, tmp_path: Path, line: str, content: str, code: int, words: str
 ) -> None:
-    """With the line; the daemon is not asked. A list of the daemon's is no file."""
+    """With the line; the daemon is not asked."""
     path = tmp_path / "FILE"
     path.write_bytes(content.encode("latin-1"))
     ran = run("ipsecctl", *line.replace("FILE", str(path)).split())
     assert (ran.code, ran.out, daemon.calls) == (code, "", [])
     assert words in ran.err.replace(f"{tmp_path}/", "")
+
+
+def test_a_list_of_the_daemon_is_no_file(daemon: FakeDaemon, run: Run) -> None:
+    """It stands in a filter; what is only a word behind the sign is a file."""
+    assert run("ipsecctl", "block", "@drop=0", "0=@drop:25:TCP").code == 0
+    assert sent(daemon) == ["@drop=0", "0=@drop:25:TCP"]
 
 
 @pytest.mark.parametrize(

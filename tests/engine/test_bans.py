@@ -189,7 +189,7 @@ def test_a_list_may_be_written_as_feeds_are(site: Site) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "line"), [("10.0.0.1\n10.0.0.256\n", 2), ("10.0.0.1\n\n@more\n", 3)]
+    ("content", "line"), [("10.0.0.1\n10.0.0.256\n", 2), ("10.0.0.1\n\n@-more\n", 3)]
 )
 def test_one_wrong_line_refuses_the_list(site: Site, content: str, line: int) -> None:
     """It is named, and nothing has changed."""

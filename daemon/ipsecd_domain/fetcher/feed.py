@@ -46,6 +46,8 @@ MAX_BYTES = 1 << 27
 """What the daemon takes for a list, at the most."""
 MAX_DATE = 64
 """Characters of a date that are kept."""
+CONTENT, ANSWER = 1, 2
+"""The descriptors to which the content and the answer go: nobody reads them on a terminal."""
 MAX_MEMORY = 1 << 30
 """Of address space, most of which is libraries; the content is written as it comes."""
 
@@ -81,12 +83,13 @@ def main() -> int:
             resource.setrlimit(kind, (most, most))
     question = Question(**json.load(sys.stdin))
     try:
-        answer = fetch(question, sys.stdout.fileno())
+        answer = fetch(question, CONTENT)
     except IpsecdError as error:
         answer = Answer(error.message, error.hint)
     except MemoryError:
         answer = Answer(f"{quote_path(shown(question.url))} needs too much memory")
-    sys.stderr.write(json.dumps(asdict(answer)))
+    with open(ANSWER, "w", encoding="utf-8", closefd=False) as out:
+        json.dump(asdict(answer), out)
     return 0
 
 
