@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import inf
 from typing import Any
 
@@ -20,69 +21,81 @@ from ipsecd.engine.state import Condition, State
 from ipsecd.language.filters import format_filter, parse_filter
 from ipsecd.model.addresses import Family, Network
 from ipsecd.model.decide import decide, matches_of
+from ipsecd.model.list_names import with_lengths
+from ipsecd.model.lists import AddressList, listed
 from ipsecd.model.packets import Host, Packet, Point
 from ipsecd.model.values import Action, Conditions, InForce, Origin
 from ipsecd.sources.dynamic import DynamicRule
-from tests.strategies import HOST, conditions, filters, in_force, packets
+from tests.strategies import HOST, conditions, filters, in_force, lists, packets
 
 BAN = "zz ban"
+Lists = Mapping[str, AddressList]
+NO_LISTS: Lists = {}
 POINTS = (Point.ARRIVING, Point.SENDING)
 
 
-def state_of(everything: Sequence[InForce]) -> State:
+def state_of(everything: Sequence[InForce], entries: Lists = NO_LISTS) -> State:
     volatile = Volatile()
     dynamic = [each for each in everything if each.origin.volatile]
-    volatile.change(add=rows_of(dynamic), deadline=inf)
-    policy = compile_filters([each for each in everything if not each.origin.volatile])
-    return State(Condition.ENFORCING, classifier=policy, volatile=volatile)
+    volatile.change(add=rows_of(with_lengths(dynamic, entries)), deadline=inf)
+    static = [each for each in everything if not each.origin.volatile]
+    policy = compile_filters(static, lists=entries).with_lists(entries, volatile.tables)
+    return State(Condition.ENFORCING, classifier=policy, volatile=volatile, lists=entries)
 
 
-def found(others: Sequence[InForce], ban: DynamicRule) -> tuple[Contradiction, ...]:
-    state = state_of([*others, *ban.in_force])
+def found(
+    others: Sequence[InForce], ban: DynamicRule, entries: Lists = NO_LISTS
+) -> tuple[Contradiction, ...]:
+    state = state_of([*others, *ban.in_force], entries)
     return outranking(state, [ban], Overlaps(), lambda: HOST)
 
 
 bans = st.builds(
     lambda member, action, asked: DynamicRule(BAN, (member,), action, asked),
-    filters(),
+    filters(listing=True),
     st.sampled_from(Action),
     conditions(),
 )
 
 
 @settings(max_examples=600, deadline=None)
-@given(in_force(6, asked=conditions()), bans)
-def test_what_is_named_decides(others: list[InForce], ban: DynamicRule) -> None:
+@given(in_force(6, asked=conditions(), listing=True), bans, lists())
+def test_what_is_named_decides(
+    others: list[InForce], ban: DynamicRule, entries: dict[str, AddressList]
+) -> None:
     """Each packet that is named matches the rule, and what is named decides about it otherwise."""
     everything = [*others, *ban.in_force]
-    for each in found(others, ban):
-        assert any(any(matches_of(one, each.packet, HOST)) for one in ban.in_force)
-        decision = decide(everything, each.packet, HOST)
+    host = replace(HOST, lists=entries)
+    for each in found(others, ban, entries):
+        assert any(any(matches_of(one, each.packet, host)) for one in ban.in_force)
+        decision = decide(everything, each.packet, host)
         assert decision.action is each.action is not ban.action
         assert decision.by is not None
         assert decision.by.origin == each.origin
-        assert any(matches_of(InForce(each.origin, each.by, each.action), each.packet, HOST))
+        assert any(matches_of(InForce(each.origin, each.by, each.action), each.packet, host))
 
 
 @settings(max_examples=600, deadline=None)
 @given(
-    in_force(1, asked=conditions()),
+    in_force(1, asked=conditions(), listing=True),
     bans,
+    lists(),
     st.lists(packets(POINTS), min_size=20, max_size=60),
 )
 def test_nothing_outranks_unnamed(
-    others: list[InForce], ban: DynamicRule, sent: list[Packet]
+    others: list[InForce], ban: DynamicRule, entries: dict[str, AddressList], sent: list[Packet]
 ) -> None:
     """Where another filter decides about a packet that a rule matches, it is named."""
     everything = [*others, *ban.in_force]
+    host = replace(HOST, lists=entries)
     is_outranked = any(
-        any(matches_of(ban.in_force[0], packet, HOST))
-        and decide(everything, packet, HOST).action is not ban.action
-        and decide(everything, packet, HOST).by is not None
+        any(matches_of(ban.in_force[0], packet, host))
+        and decide(everything, packet, host).action is not ban.action
+        and decide(everything, packet, host).by is not None
         for packet in sent
     )
     if is_outranked:
-        assert found(others, ban)
+        assert found(others, ban, entries)
 
 
 def of(store: str, action: str, *texts: str, when: bool = False) -> list[InForce]:
@@ -196,5 +209,9 @@ def test_what_blocks_a_network_all_the_same() -> None:
     assert named(state) == {
         *("203.0.113.0/24=0", "203.0.113.7=0:25:TCP", "*=0", "203.0.0.0/16=*", "0=203.0.113.0/25")
     }
+    entries = {"drop": listed([network, Network(Family.IPV4, 0xCB007100, 27)])}
+    blocked_by_lists = of("static", "block", "@drop=0", "@nothing=0")
+    more = named(state_of([*everything, *blocked_by_lists], entries)) - named(state)
+    assert more == {"203.0.113.7=0", "203.0.113.0/27=0"}
     permits = of("dynamic", "permit", "203.0.113.4/30+0")
     assert named(state_of([*everything, *permits])) == {"203.0.113.7=0:25:TCP"}

@@ -7,17 +7,20 @@ it has judged. How much is searched has bounds, so a batch of thousands is answe
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from itertools import chain
+from dataclasses import dataclass, field, replace
+from itertools import chain, islice, product
 
-from ipsecd.compiler.classifier import in_order
+from ipsecd.compiler.classifier import Table, in_order, pack
+from ipsecd.compiler.listed import with_entries
 from ipsecd.compiler.overlaps import AnyTable, Match, Overlaps, common_packet
-from ipsecd.compiler.rows import rows_of
+from ipsecd.compiler.rows import Row, rows_of
 from ipsecd.compiler.tables import TableId
 from ipsecd.engine.compiling import rows_by_name
 from ipsecd.engine.state import State
 from ipsecd.model.addresses import Family, Keyword, Network
 from ipsecd.model.fields import ME
+from ipsecd.model.lists import AddressList, Form
+from ipsecd.model.lists import listed as of_networks
 from ipsecd.model.packets import Host, Packet
 from ipsecd.model.values import Action, Endpoint, Filter, InForce, Origin
 from ipsecd.sources.dynamic import DynamicRule
@@ -27,6 +30,8 @@ ReadHost = Callable[[], Host]
 
 MAX_TOLD = 20
 MAX_BLOCKS_TOLD = 100
+MAX_LISTED = 16
+"""How many entries of one list and prefix length are looked at for one other entry."""
 MAX_JUDGED = 400
 """How many packets are judged at most for one answer."""
 
@@ -55,9 +60,9 @@ class _Search:
 
     @property
     def host(self) -> Host:
-        """This host; the kernel is asked only if something depends on it."""
+        """This host with its lists; the kernel is asked only if something depends on it."""
         if self._host is None:
-            self._host = self.read_host()
+            self._host = replace(self.read_host(), lists=self.state.classifier.lists)
         return self._host
 
     def own(self, family: Family) -> Sequence[int]:
@@ -82,11 +87,11 @@ class _Search:
 
         Those of rules that were `told` already are left out.
         """
-        for key in self.overlaps.find(table, match, self.own):
-            origin = table.find(key)
+        for near, key in self._entries(table, match):
+            origin = near.find(key)
             if origin is None or origin in told:
                 continue
-            other = Match.of(table.id, key)
+            other = Match.of(near.id, key)
             packet = common_packet(match, other, self.own)
             if packet is None:
                 continue
@@ -99,10 +104,10 @@ class _Search:
 
     def blocking(self, table: AnyTable, match: Match) -> Iterator[tuple[Match, Origin, Packet]]:
         """Entries of a table that would block a packet which `match` matches, if no other did."""
-        for key in self.overlaps.find(table, match, self.own):
-            other = Match.of(table.id, key)
+        for near, key in self._entries(table, match):
+            other = Match.of(near.id, key)
             packet = common_packet(match, other, self.own)
-            origin = table.find(key)
+            origin = near.find(key)
             if packet is None or origin is None or not self._is_blocked(packet):
                 continue
             permits = (
@@ -110,9 +115,63 @@ class _Search:
                 if (key_there := each.id.key_of(packet, self.host)) is not None
                 and each.find(key_there) is not None
             )  # fmt: skip
-            above = in_order([table, *permits], packet.point)
-            if above[0] is table:
+            above = in_order([near, *permits], packet.point)
+            if above[0] is near:
                 yield other, origin, packet
+
+    def matches(self, row: Row) -> Iterator[Match]:
+        """What an entry of a dynamic rule matches: for each of the first entries of its lists."""
+        if not row.table.listed:
+            yield Match.of(row.table, row.key)
+            return
+        origin = row.filter_in_force.origin
+        table = self._with_entries(Table(row.table, row.key, (origin,)), None)
+        if table:
+            width = table.id.key_width
+            for at in range(len(table)):
+                yield Match.of(table.id, table.keys[at * width : (at + 1) * width])
+
+    def _entries(self, table: AnyTable, match: Match) -> Iterator[tuple[AnyTable, bytes]]:
+        """The entries of a table that match a packet which `match` matches, some of them.
+
+        Where the table looks into lists, those of one in whose keys their entries stand.
+        """
+        if table.id.family is not match.table.family:
+            return
+        near: AnyTable | None = table
+        if table.id.listed:
+            if not isinstance(table, Table):
+                keys = islice(table.entries, MAX_LISTED)
+                table = pack(table.id, {key: by for key in keys if (by := table.find(key))})
+            near = self._with_entries(table, match)
+        if near:
+            for key in self.overlaps.find(near, match, self.own):
+                yield near, key
+
+    def _with_entries(self, table: Table, match: Match | None) -> Table | None:
+        """The table with a few entries of its lists in its keys: of those that `match` can meet."""
+        few: dict[str, AddressList] = {}
+        for field_of_list, listed in table.id.listed:
+            form = Form(table.id.family, listed.length)
+            members = self.state.classifier.lists.get(listed.name, AddressList())
+            packed = members.entries.get(form, b"")
+            length = match.length(field_of_list.name) if match else 0
+            if match and length > 0:
+                value = match.values[field_of_list.name]
+                around = AddressList({form: packed}).sharing(Network(form.family, value, length))
+            elif length == ME:
+                around = (
+                    network
+                    for own in self.own(form.family)
+                    for network in AddressList({form: packed}).sharing(
+                        Network(form.family, own, form.family.bits)
+                    )
+                )
+            else:
+                around = AddressList({form: packed[: MAX_LISTED * form.width]}).networks()
+            earlier = few.get(listed.name, AddressList()).networks()
+            few[listed.name] = of_networks(chain(earlier, islice(around, MAX_LISTED)))
+        return with_entries(table, few)
 
     def _is_blocked(self, packet: Packet) -> bool:
         volatile = self.state.volatile.tables
@@ -141,10 +200,9 @@ def outranking(
                 above[row.table] = [table for table in tables if table.id.rank > rank]
             if not above[row.table]:
                 continue
-            match = Match.of(row.table, row.key)
-            for table in above[row.table]:
+            wanted = row.filter_in_force.filter
+            for match, table in product(search.matches(row), above[row.table]):
                 for other, origin, packet in search.decisive(table, match, by_origin):
-                    wanted = row.filter_in_force.filter
                     by_origin[origin] = Contradiction(
                         wanted, origin, other.filter, opposite, packet
                     )
