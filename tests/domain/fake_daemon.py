@@ -116,6 +116,9 @@ class FakeDaemon:
                 if method == "AwaitNames":
                     self._await_names(connection)
                     return
+                if method == "AwaitFeeds":
+                    self._want_nothing()
+                    return
                 if method == "AwaitDomain":
                     self._await(connection, call["parameters"]["refresh"])
                     return
@@ -138,6 +141,13 @@ class FakeDaemon:
                 after = self.refresh
                 reply = {"parameters": {"refresh": after}, "continues": True}
                 connection.sendall(json.dumps(reply).encode() + b"\0")
+
+    def _want_nothing(self) -> None:
+        """Wait until this daemon ends."""
+        listener = self._listener
+        with self._changed:
+            while self._listener is listener and listener is not None and listener.fileno() >= 0:
+                self._changed.wait(0.1)
 
     def _await_names(self, connection: socket.socket) -> None:
         listener = self._listener
