@@ -21,7 +21,6 @@ from tests.integrations.finders import (
     come_to,
     environment,
     has_only_foreign,
-    keep_foreign,
     rules,
     script,
 )
@@ -35,17 +34,8 @@ from tests.netns.site import (
     dynamic_entries,
     eventually,
 )
-from tests.netns.site import daemon as running
 
 MANY = 10_000
-
-
-@pytest.fixture
-def daemon(tmp_path: Path) -> Iterator[Daemon]:
-    """A daemon on a wire, with a rule that no integration may touch."""
-    with running(tmp_path) as started:
-        keep_foreign(started)
-        yield started
 
 
 @pytest.fixture

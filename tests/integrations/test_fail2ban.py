@@ -13,7 +13,6 @@ from tests.integrations.finders import (
     come_to,
     fail2ban,
     has_only_foreign,
-    keep_foreign,
     rules,
 )
 from tests.netns.site import (
@@ -26,20 +25,11 @@ from tests.netns.site import (
     dynamic_entries,
     eventually,
 )
-from tests.netns.site import daemon as running
 
 PREFIX = "fail2ban lab "
 MANY = 2000
 
 pytestmark = pytest.mark.netns
-
-
-@pytest.fixture
-def daemon(tmp_path: Path) -> Iterator[Daemon]:
-    """A daemon on a wire, with a rule that no integration may touch."""
-    with running(tmp_path) as started:
-        keep_foreign(started)
-        yield started
 
 
 @pytest.fixture

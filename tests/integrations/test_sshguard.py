@@ -15,7 +15,6 @@ from tests.integrations.finders import (
     come_to,
     environment,
     has_only_foreign,
-    keep_foreign,
     rules,
     script,
     sshguard,
@@ -30,19 +29,10 @@ from tests.netns.site import (
     dynamic_entries,
     eventually,
 )
-from tests.netns.site import daemon as running
 
 MANY = 5000
 ATTACK = "Nov 30 01:00:00 host sshd[1234]: Invalid user admin from {} port 40000\n"
 LONG_S = 3600
-
-
-@pytest.fixture
-def daemon(tmp_path: Path) -> Iterator[Daemon]:
-    """A daemon on a wire, with a rule that no integration may touch."""
-    with running(tmp_path) as started:
-        keep_foreign(started)
-        yield started
 
 
 @pytest.fixture

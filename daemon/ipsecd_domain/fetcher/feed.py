@@ -29,14 +29,13 @@ from ipsecd.quoting import quote_path
 from ipsecd_domain.errors import NotFetched
 from ipsecd_domain.fetcher.web import (
     AGENT,
-    CONNECT_S,
     MOST_REDIRECTS,
     PIECE,
-    READ_S,
     context_of,
     followed,
     is_redirect,
     pool_of,
+    requested,
     tag_of,
     unreachable,
 )
@@ -128,19 +127,7 @@ def _get(pool: urllib3.PoolManager, url: str, question: Question) -> urllib3.Bas
         headers["If-None-Match"] = question.etag
     elif question.modified:
         headers["If-Modified-Since"] = question.modified
-    try:
-        return pool.request(
-            "GET",
-            url,
-            headers=headers,
-            redirect=False,
-            retries=False,
-            preload_content=False,
-            decode_content=False,
-            timeout=urllib3.Timeout(connect=CONNECT_S, read=READ_S),
-        )
-    except (HTTPError, OSError, ValueError) as error:
-        raise unreachable(shown(url), error) from error
+    return requested(pool, url, headers, shown(url))
 
 
 def _copy(response: urllib3.BaseHTTPResponse, url: str, target: int, most: int) -> None:

@@ -86,20 +86,29 @@ class WebSource:
         headers = {"Accept-Encoding": "identity", "User-Agent": AGENT}
         if tag:
             headers["If-None-Match"] = tag
-        try:
-            response = self._pool.request(
-                "GET",
-                url,
-                headers=headers,
-                redirect=False,
-                retries=False,
-                preload_content=False,
-                decode_content=False,
-                timeout=urllib3.Timeout(connect=CONNECT_S, read=READ_S),
-            )
-        except (HTTPError, OSError, ValueError) as error:
-            raise unreachable(url, error) from error
-        return response
+        return requested(self._pool, url, headers, url)
+
+
+def requested(
+    pool: urllib3.PoolManager, url: str, headers: Mapping[str, str], shown: str
+) -> urllib3.BaseHTTPResponse:
+    """The answer to a question for a URL, whose content is still to be read as it was sent.
+
+    Raises ``NotFetched`` about the URL as it is `shown` if there is none.
+    """
+    try:
+        return pool.request(
+            "GET",
+            url,
+            headers=headers,
+            redirect=False,
+            retries=False,
+            preload_content=False,
+            decode_content=False,
+            timeout=urllib3.Timeout(connect=CONNECT_S, read=READ_S),
+        )
+    except (HTTPError, OSError, ValueError) as error:
+        raise unreachable(shown, error) from error
 
 
 def is_redirect(status: int) -> bool:
