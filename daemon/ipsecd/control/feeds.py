@@ -14,7 +14,7 @@ from ipsecd.errors import InvalidInput, IpsecdError, Refused
 from ipsecd.language.address_lists import ReadList, read_list
 from ipsecd.language.list_formats import check_format
 from ipsecd.model.lists import AddressList
-from ipsecd.quoting import quote
+from ipsecd.quoting import quote, quote_path
 from ipsecd.sources.list_files import LEAST_EVERY_S, MAX_EVERY_S, Feed, shown_url
 
 MAX_URL = 2000
@@ -110,7 +110,7 @@ def _read(text: bytes, url: str, form: str) -> ReadList:
         read = read_list(text, url, form)
     except InvalidInput as error:
         raise InvalidInput(
-            f"{quote(url)} holds no address list, or none in this form",
+            f"{quote_path(url)} holds no address list, or none in this form",
             "ipsecctl list check FILE says why, to whoever may read the file",
         ) from error
     return replace(read, shown=tuple(replace(line, text="") for line in read.shown))

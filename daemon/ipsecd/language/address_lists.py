@@ -23,7 +23,7 @@ from ipsecd.language.list_formats import PLAIN, Extract, extractor, format_of
 from ipsecd.model.addresses import Family
 from ipsecd.model.lists import AddressList, Form
 from ipsecd.model.packing import Packing
-from ipsecd.quoting import count, quote
+from ipsecd.quoting import count, quote, quote_path
 
 MAX_BYTES = 1 << 27
 MAX_LINE_BYTES = 1 << 16
@@ -140,7 +140,7 @@ def _whole_lines(blocks: Iterable[bytes], source: str) -> Iterator[tuple[int, by
         size += len(block)
         if size > MAX_BYTES:
             raise LimitExceeded(
-                f"{quote(source)} is longer than {MAX_BYTES:,} bytes",
+                f"{quote_path(source)} is longer than {MAX_BYTES:,} bytes",
                 "split it into several lists",
             )
         rest += block
@@ -150,7 +150,7 @@ def _whole_lines(blocks: Iterable[bytes], source: str) -> Iterator[tuple[int, by
         if len(rest) - end > MAX_LINE_BYTES:
             number += rest.count(b"\n", 0, end)
             raise InvalidInput(
-                f"line {number:,} of {quote(source)} is longer than {MAX_LINE_BYTES:,} bytes",
+                f"line {number:,} of {quote_path(source)} is longer than {MAX_LINE_BYTES:,} bytes",
                 "an address list has one entry a line",
                 source=source,
                 line=number,
@@ -178,7 +178,9 @@ def _without_mark(beginning: bytes, source: str) -> bytes:
     """The text without a byte order mark; raises ``InvalidInput`` if it is no text."""
     for mark, (what, hint) in _OTHERS.items():
         if beginning.startswith(mark):
-            raise InvalidInput(f"{quote(source)} is no address list: {what}", hint, source=source)
+            raise InvalidInput(
+                f"{quote_path(source)} is no address list: {what}", hint, source=source
+            )
     return beginning.removeprefix(_BOM)
 
 
@@ -208,7 +210,7 @@ class _Reader:
         self._pack(number, lines if is_plain else self._extracted(number, lines))
         if self.packing.count > MAX_ENTRIES:
             raise LimitExceeded(
-                f"{quote(self.source)} has more than {MAX_ENTRIES:,} entries",
+                f"{quote_path(self.source)} has more than {MAX_ENTRIES:,} entries",
                 "split it into several lists",
             )
 
@@ -218,7 +220,7 @@ class _Reader:
         if self.malformed and not addresses.entries:
             first = self.shown[0]
             raise InvalidInput(
-                f"{quote(self.source)} holds no address list: "
+                f"{quote_path(self.source)} holds no address list: "
                 f"{count(self.malformed, 'malformed line')} and nothing else; {first}",
                 _HINT,
                 source=self.source,

@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable
 
 from ipsecd.errors import InvalidInput
-from ipsecd.quoting import count, few, quote, visible
+from ipsecd.quoting import count, few, quote, quote_path, visible
 
 PLAIN, JSON, IPSET, CSV = "plain", "json", "ipset", "csv:"
 _FORMS = "it is plain, json, ipset or csv:COLUMN"
@@ -121,7 +121,7 @@ class _Table:
             self._place, self._separator = names.index(self._column), separator
         elif not line.startswith("#"):
             raise InvalidInput(
-                f"{quote(self._source)} has no column {quote(self._column)}",
+                f"{quote_path(self._source)} has no column {quote(self._column)}",
                 f"its columns are {few([visible(name[:40]) for name in names])}",
                 source=self._source,
             )
