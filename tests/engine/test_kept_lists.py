@@ -97,7 +97,7 @@ def test_a_list_is_made_changed_and_deleted(desk: Desk) -> None:
         desk.again()
         assert desk.blocked() == blocked, words
     assert outcome["warnings"] == [
-        "it is named by 'r', which match nothing by it until it is made again"
+        "filters of 'r' match nothing by it until it is made again"
     ]
 
 

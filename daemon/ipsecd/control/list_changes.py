@@ -80,7 +80,7 @@ def _about_rules(engine: Engine, name: str) -> Iterator[str]:
     places = places_of(engine, name)
     if places and name not in engine.lists:
         named = few([f"{origin.rule!r}" for origin in places])
-        yield f"it is named by {named}, which match nothing by it until it is made again"
+        yield f"filters of {named} match nothing by it until it is made again"
 
 
 def places_of(engine: Engine, name: str) -> list[Origin]:
