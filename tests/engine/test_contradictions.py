@@ -24,9 +24,9 @@ from ipsecd.model.decide import decide, matches_of
 from ipsecd.model.list_names import with_lengths
 from ipsecd.model.lists import AddressList, listed
 from ipsecd.model.packets import Host, Packet, Point
-from ipsecd.model.values import Action, Conditions, InForce, Origin
+from ipsecd.model.values import Action, Conditions, Filter, InForce, Origin
 from ipsecd.sources.dynamic import DynamicRule
-from tests.strategies import HOST, conditions, filters, in_force, lists, packets
+from tests.strategies import ENTRIES, HOST, conditions, filters, in_force, lists, packets
 
 BAN = "zz ban"
 Lists = Mapping[str, AddressList]
@@ -50,12 +50,12 @@ def found(
     return outranking(state, [ban], Overlaps(), lambda: HOST)
 
 
-bans = st.builds(
-    lambda member, action, asked: DynamicRule(BAN, (member,), action, asked),
-    filters(listing=True),
-    st.sampled_from(Action),
-    conditions(),
-)
+def ban_of(member: Filter, action: Action, asked: Conditions) -> DynamicRule:
+    return DynamicRule(BAN, (member,), action, asked)
+
+
+literal_bans = st.builds(ban_of, filters(), st.sampled_from(Action), conditions())
+bans = st.builds(ban_of, filters(listing=True), st.sampled_from(Action), conditions())
 
 
 @settings(max_examples=600, deadline=None)
@@ -75,26 +75,41 @@ def test_what_is_named_decides(
         assert any(matches_of(InForce(each.origin, each.by, each.action), each.packet, host))
 
 
-@settings(max_examples=600, deadline=None)
-@given(
-    in_force(1, asked=conditions(), listing=True),
-    bans,
-    lists(),
-    st.lists(packets(POINTS), min_size=20, max_size=60),
-)
-def test_nothing_outranks_unnamed(
-    others: list[InForce], ban: DynamicRule, entries: dict[str, AddressList], sent: list[Packet]
-) -> None:
-    """Where another filter decides about a packet that a rule matches, it is named."""
+def is_outranked(
+    others: list[InForce], ban: DynamicRule, sent: list[Packet], entries: Lists
+) -> bool:
+    """Whether another filter decides about one of the packets, which the rule matches."""
     everything = [*others, *ban.in_force]
     host = replace(HOST, lists=entries)
-    is_outranked = any(
+    return any(
         any(matches_of(ban.in_force[0], packet, host))
         and decide(everything, packet, host).action is not ban.action
         and decide(everything, packet, host).by is not None
         for packet in sent
     )
-    if is_outranked:
+
+
+many_packets = st.lists(packets(POINTS), min_size=20, max_size=60)
+
+
+@settings(max_examples=600, deadline=None)
+@given(in_force(1, asked=conditions()), literal_bans, many_packets)
+def test_nothing_outranks_unnamed(
+    others: list[InForce], ban: DynamicRule, sent: list[Packet]
+) -> None:
+    """Where another filter decides about a packet that a rule matches, it is named."""
+    if is_outranked(others, ban, sent, NO_LISTS):
+        assert found(others, ban)
+
+
+@settings(max_examples=600, deadline=None)
+@given(in_force(1, asked=conditions(), listing=True), bans, st.sampled_from(ENTRIES), many_packets)
+def test_nothing_outranks_a_listed_address_unnamed(
+    others: list[InForce], ban: DynamicRule, entry: Network, sent: list[Packet]
+) -> None:
+    """Nor of a list. With several entries, a narrower one of the rule may decide what is tried."""
+    entries = {"a": listed([entry]), "b": listed([entry])}
+    if is_outranked(others, ban, sent, entries):
         assert found(others, ban, entries)
 
 

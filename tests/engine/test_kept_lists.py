@@ -96,9 +96,7 @@ def test_a_list_is_made_changed_and_deleted(desk: Desk) -> None:
         assert desk.blocked() == blocked, words
         desk.again()
         assert desk.blocked() == blocked, words
-    assert outcome["warnings"] == [
-        "filters of 'r' match nothing by it until it is made again"
-    ]
+    assert outcome["warnings"] == ["filters of 'r' match nothing by it until it is made again"]
 
 
 def test_a_start_and_a_reload_read_the_files(desk: Desk) -> None:

@@ -55,7 +55,7 @@ def test_every_verb_holds_when_it_returns(daemon: Daemon, tmp_path: Path) -> Non
     daemon.ctl("list", "add", "bans", PEER4)
     assert not passes()
     said = daemon.ctl("list", "delete", "bans")
-    assert "it is named by 'R'" in said
+    assert "filters of 'R' match nothing" in said
     assert passes()
     assert "@bans matches nothing" in daemon.ctl("status")
     daemon.ctl("list", "create", "bans", "--from", str(file))
