@@ -135,8 +135,10 @@ def test_bans_can_outlive_fail2ban(daemon: Daemon, tmp_path: Path) -> None:
         server.end()
         assert rules(daemon, PREFIX) == {PEER4: ([f"{PEER4}=0::TCP"], None)}
         server.start()
+        # It takes its bans over in a thread of its own, after it has said that it is ready.
+        assert eventually(lambda: PEER4 in server.client("get", "lab", "banip")), server.log()
         server.client("unban", "--all")
-        assert has_only_foreign(daemon), server.log()
+        assert eventually(lambda: has_only_foreign(daemon)), server.log()
 
 
 def test_bans_grow_longer(daemon: Daemon, tmp_path: Path) -> None:
