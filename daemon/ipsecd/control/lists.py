@@ -14,7 +14,7 @@ from ipsecd.errors import InvalidInput
 from ipsecd.language.address_lists import ReadList, read_addresses, read_list
 from ipsecd.language.list_entries import format_list
 from ipsecd.model.addresses import Family
-from ipsecd.model.lists import AddressList
+from ipsecd.model.lists import AddressList, listed
 from ipsecd.quoting import quote
 from ipsecd.sources.list_files import shown_url
 from ipsecd.sources.list_journal import text_of
@@ -53,14 +53,7 @@ def _covering(addresses: AddressList, text: str) -> AddressList:
         raise InvalidInput(
             f"{quote(text)} is not one address", "name a single address", source=text, position=0
         )
-    family, address = asked[0].family, asked[0].address
-    return AddressList(
-        {
-            form: form.packed(address)
-            for form in addresses.entries
-            if form.family is family and addresses.holds(form, address)
-        }
-    )
+    return listed(addresses.sharing(asked[0]))
 
 
 def _create_list(engine: Engine, request: Request) -> dict[str, Any]:

@@ -57,8 +57,7 @@ class AddressList:
     def __contains__(self, network: object) -> bool:
         """Whether the network itself is an entry; a wider entry that covers it does not count."""
         assert isinstance(network, Network)
-        form = Form(network.family, network.length)
-        return _holds(self.entries.get(form, b""), form.packed(network.address))
+        return self.holds(Form(network.family, network.length), network.address)
 
     @cached_property
     def digest(self) -> str:
@@ -81,8 +80,7 @@ class AddressList:
     def covering(self, family: Family, address: int) -> Iterator[int]:
         """The prefix lengths of the entries that an address is in, the longest first."""
         for length in self.lengths(family):
-            form = Form(family, length)
-            if _holds(self.entries[form], form.packed(address)):
+            if self.holds(Form(family, length), address):
                 yield length
 
     def sharing(self, network: Network) -> Iterator[Network]:
@@ -95,7 +93,7 @@ class AddressList:
             if form.family is not network.family:
                 continue
             packed, width = self.entries[form], form.width
-            begin = _place(packed, form.packed(network.address))
+            begin = place(packed, form.packed(network.address))
             wanted = form.packed(last)
             for at in range(begin * width, len(packed), width):
                 entry = packed[at : at + width]
@@ -106,7 +104,7 @@ class AddressList:
     def networks(self) -> Iterator[Network]:
         """Every entry as an object: IPv4 first, the shortest prefixes first, ascending."""
         for form in sorted(self.entries):
-            for entry in _split(self.entries[form], form.width):
+            for entry in split(self.entries[form], form.width):
                 yield Network(form.family, int.from_bytes(entry, "big"), form.length)
 
     def change_to(self, target: AddressList) -> Change:
@@ -150,28 +148,29 @@ def difference(present: bytes, wanted: bytes, width: int) -> tuple[bytes, bytes]
         if old == new:
             continue
         if not old or not new or len(old) <= _FEW * width:
-            before, after = set(_split(old, width)), set(_split(new, width))
+            before, after = set(split(old, width)), set(split(new, width))
             removed += sorted(before - after)
             added += sorted(after - before)
             continue
         middle = len(old) // width // 2 * width
-        place = _place(new, old[middle : middle + width]) * width
-        halves += [(old[middle:], new[place:]), (old[:middle], new[:place])]
+        at = place(new, old[middle : middle + width]) * width
+        halves += [(old[middle:], new[at:]), (old[:middle], new[:at])]
     return b"".join(removed), b"".join(added)
 
 
-def _split(packed: bytes, width: int) -> list[bytes]:
+def split(packed: bytes, width: int) -> list[bytes]:
+    """Each of the packed entries of `width` bytes by itself."""
     return [packed[at : at + width] for at in range(0, len(packed), width)]
 
 
 def _holds(packed: bytes, entry: bytes) -> bool:
     """Whether an entry is among those that are packed."""
     width = len(entry)
-    place = _place(packed, entry)
-    return packed[place * width : (place + 1) * width] == entry
+    at = place(packed, entry) * width
+    return packed[at : at + width] == entry
 
 
-def _place(packed: bytes, entry: bytes) -> int:
+def place(packed: bytes, entry: bytes) -> int:
     """How many of the entries that are packed stand before `entry`."""
     width = len(entry)
     return bisect_left(

@@ -6,10 +6,9 @@ piece: so a million entries never are a million objects at a time.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 
-from ipsecd.model.lists import AddressList, Form
+from ipsecd.model.lists import AddressList, Form, place, split
 
 PIECE = 1 << 12
 """How many entries are objects at a time."""
@@ -77,7 +76,7 @@ def _without_host_bits(form: Form, entries: Sequence[bytes]) -> tuple[Sequence[b
     masked = whole & int.from_bytes(kept.to_bytes(form.width, "big") * len(entries), "big")
     if masked == whole:
         return entries, 0
-    cleared = _split(masked.to_bytes(form.width * len(entries), "big"), form.width)
+    cleared = split(masked.to_bytes(form.width * len(entries), "big"), form.width)
     return cleared, sum(map(bytes.__ne__, entries, cleared))
 
 
@@ -88,7 +87,7 @@ def _merged(runs: Sequence[bytes], width: int) -> Iterator[bytes]:
         if all(part == filled[0] for part in filled[1:]):
             yield filled[0]
         else:
-            yield b"".join(sorted({entry for part in filled for entry in _split(part, width)}))
+            yield b"".join(sorted({entry for part in filled for entry in split(part, width)}))
 
 
 def _kept(packed: bytes, gone: bytes, width: int) -> Iterator[bytes]:
@@ -97,8 +96,8 @@ def _kept(packed: bytes, gone: bytes, width: int) -> Iterator[bytes]:
         if not removed:
             yield present
         elif present != removed:
-            entries = set(_split(removed, width))
-            yield b"".join(entry for entry in _split(present, width) if entry not in entries)
+            entries = set(split(removed, width))
+            yield b"".join(entry for entry in split(present, width) if entry not in entries)
 
 
 def _pieces(runs: Sequence[bytes], width: int) -> Iterator[tuple[bytes, ...]]:
@@ -119,19 +118,6 @@ def _pieces(runs: Sequence[bytes], width: int) -> Iterator[tuple[bytes, ...]]:
             continue
         middle = len(longest) // width // 2 * width
         pivot = longest[middle : middle + width]
-        places = [_place(part, pivot) for part in parts]
+        places = [width * place(part, pivot) for part in parts]
         uncut.append(tuple(part[at:] for part, at in zip(parts, places, strict=True)))
         uncut.append(tuple(part[:at] for part, at in zip(parts, places, strict=True)))
-
-
-def _place(packed: bytes, entry: bytes) -> int:
-    """The offset at which the entries begin that are not below `entry`."""
-    width = len(entry)
-    count = len(packed) // width
-    return width * bisect_left(
-        range(count), entry, key=lambda n: packed[n * width : (n + 1) * width]
-    )
-
-
-def _split(packed: bytes, width: int) -> list[bytes]:
-    return [packed[at : at + width] for at in range(0, len(packed), width)]
