@@ -78,8 +78,8 @@ _ipsecctl() {
 		options=$'--json'
 		;;
 	explain)
-		options=$'--offline\n--policy\n--me\n--json'
-		valued='--policy --me'
+		options=$'--offline\n--policy\n--me\n--list\n--lists\n--json'
+		valued='--policy --me --list --lists'
 		arguments=('')
 		;;
 	backend)
@@ -304,6 +304,14 @@ _ipsecctl() {
 		return
 		;;
 	--me)
+		:
+		return
+		;;
+	--list)
+		:
+		return
+		;;
+	--lists)
 		:
 		return
 		;;

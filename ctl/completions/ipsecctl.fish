@@ -94,6 +94,8 @@ complete -c ipsecctl -n '__fish_seen_subcommand_from stats' -l json -d 'answer a
 complete -c ipsecctl -n '__fish_seen_subcommand_from explain; and not __fish_seen_subcommand_from domain' -l offline -d 'ask no daemon; --json answers with one object a line'
 complete -c ipsecctl -n '__fish_seen_subcommand_from explain; and not __fish_seen_subcommand_from domain' -l policy -r -F -d 'what is in force, for --offline'
 complete -c ipsecctl -n '__fish_seen_subcommand_from explain; and not __fish_seen_subcommand_from domain' -l me -x -d 'an address of this host, for --offline; can be repeated'
+complete -c ipsecctl -n '__fish_seen_subcommand_from explain; and not __fish_seen_subcommand_from domain' -l list -x -d 'the entries of @NAME, for --offline; can be repeated'
+complete -c ipsecctl -n '__fish_seen_subcommand_from explain; and not __fish_seen_subcommand_from domain' -l lists -x -d 'a directory with a file for each list, for --offline'
 complete -c ipsecctl -n '__fish_seen_subcommand_from explain; and not __fish_seen_subcommand_from domain' -l json -d 'answer as one JSON document'
 complete -c ipsecctl -n '__fish_seen_subcommand_from backend' -a 'nftables xdp'
 complete -c ipsecctl -n '__fish_seen_subcommand_from backend' -l json -d 'answer as one JSON document'

@@ -6,9 +6,9 @@ from typing import Any
 
 from ipsecctl.client import Client
 from ipsecctl.failures import DONE, UsageError
-from ipsecctl.files import lines_of, read_bytes
+from ipsecctl.files import lines_of, list_files, read_bytes
 from ipsecctl.options import Options
-from ipsecctl.presentation import paint_action
+from ipsecctl.presentation import paint_action, print_warnings
 from ipsecd.language.documents import parse_policy
 from ipsecd.language.explanations import answer_to_json, explanation_to_json
 from ipsecd.language.packets import parse_packet
@@ -16,6 +16,7 @@ from ipsecd.language.seen import assumed_types, to_packet
 from ipsecd.model.addresses import Network
 from ipsecd.model.exemptions import ESSENTIALS
 from ipsecd.model.explanation import explain
+from ipsecd.model.list_names import lists_in
 from ipsecd.model.packets import Host
 from ipsecd.model.values import Store, filters_of
 from ipsecd.output import broken, flush, say, say_json
@@ -45,7 +46,18 @@ def run(client: Client, options: Options) -> int:
 def _offline(options: Options, path: str) -> int:
     policy = parse_policy(read_bytes(path), path)
     filters = filters_of(policy, Store.STATIC)
-    host = Host(frozenset(_own(address) for address in options.values.get("--me", [])))
+    lists = given_lists(options)
+    host = Host(frozenset(_own(address) for address in options.values.get("--me", [])), lists=lists)
+    named = frozenset[str]().union(*(lists_in(in_force.filter) for in_force in filters))
+    missing = sorted(named - lists.keys())
+    if missing and not options.has("--json"):
+        print_warnings(
+            [
+                f"list @{name} was not given, so it matches nothing here: give its file with "
+                f"--list {name}=FILE"
+                for name in missing
+            ]
+        )
     is_told = False
     for line in lines_of(options.argument()):
         if broken():
@@ -59,7 +71,8 @@ def _offline(options: Options, path: str) -> int:
         )
         if options.has("--json"):
             # Whoever writes packets into a pipe may wait for each answer.
-            say_json(answer_to_json(explanation), indent=None)
+            answer = answer_to_json(explanation)
+            say_json({**answer, "missing_lists": missing} if missing else answer, indent=None)
             flush()
         else:
             _print(explanation_to_json(explanation))
@@ -67,6 +80,26 @@ def _offline(options: Options, path: str) -> int:
     if is_told:
         say(_OPENING)
     return DONE
+
+
+def given_lists(options: Options) -> dict[str, Any]:
+    """The address lists by name that ``--list NAME=FILE`` and ``--lists DIRECTORY`` give.
+
+    A list that is given by itself goes before a file of its name in the directory.
+    """
+    from ipsecd.language.address_lists import read_list
+
+    paths = {}
+    if directory := options.value("--lists"):
+        paths = {name: f"{directory}/{name}" for name in list_files(directory)}
+    for text in options.values.get("--list", []):
+        name, sign, path = text.partition("=")
+        if not sign or not path:
+            raise UsageError(
+                f"--list {quote(text)} names no file", "write --list NAME=FILE, without the @"
+            )
+        paths[name.removeprefix("@")] = path
+    return {name: read_list(read_bytes(path), path).addresses for name, path in paths.items()}
 
 
 def _own(text: str) -> tuple[Any, int]:

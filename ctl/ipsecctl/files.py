@@ -53,6 +53,15 @@ def _copied(content: bytes) -> int:
     return descriptor
 
 
+def list_files(directory: str) -> list[str]:
+    """The names of the address lists in `directory`: its regular files that are not hidden."""
+    try:
+        with os.scandir(directory) as entries:
+            return sorted(e.name for e in entries if e.is_file() and not e.name.startswith("."))
+    except OSError as error:
+        raise file_error("read", directory, error) from error
+
+
 def lines_of(text: str) -> Iterable[str]:
     """`text` as the only line, or for ``-`` the lines of standard input as they come."""
     if text != "-":

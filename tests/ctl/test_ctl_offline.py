@@ -185,6 +185,46 @@ def test_explain_offline_lets_essentials_pass(run: Run, tmp_path: Path) -> None:
     assert "dhcp-client" in text.out
 
 
+LISTED = DOCUMENT.replace("*=0:80:TCP", "@drop=0:80:TCP")
+
+
+def test_explain_offline_reads_lists(run: Run, tmp_path: Path) -> None:
+    """Each by itself, or all of a directory; what is given by itself goes before the directory."""
+    file, directory = tmp_path / "listed.yaml", tmp_path / "lists"
+    directory.mkdir()
+    file.write_text(LISTED)
+    (directory / "drop").write_text("203.0.113.0/24\n")
+    (directory / ".drop.swp").write_text("not a list")
+    (tmp_path / "other").write_text("198.51.100.7\n")
+    inside = "tcp 203.0.113.7:4000 > me:80"
+    given = (f"--lists={directory}",), (f"--list=drop={directory}/drop",)
+    for words in given:
+        (answer,) = explain(run, file, "--me", "192.0.2.1", *words, inside)
+        assert answer["decision"] == "block"
+        assert "missing_lists" not in answer
+    words = (f"--lists={directory}", f"--list=@drop={tmp_path}/other")
+    (answer,) = explain(run, file, "--me", "192.0.2.1", *words, inside)
+    assert answer["decision"] == "permit"
+
+
+def test_explain_offline_says_which_lists_it_lacks(run: Run, tmp_path: Path) -> None:
+    """A verdict without the entries of a list is not silently taken for the host's."""
+    file = tmp_path / "listed.yaml"
+    file.write_text(LISTED)
+    packet = "tcp 203.0.113.7:4000 > me:80"
+    (answer,) = explain(run, file, "--me", "192.0.2.1", packet)
+    assert (answer["decision"], answer["missing_lists"]) == ("permit", ["drop"])
+    words = ("explain", "--offline", "--policy", str(file), "--me", "192.0.2.1")
+    ran = run("ipsecctl", *words, packet)
+    assert ran.code == 0
+    assert "list @drop was not given" in ran.err
+    assert "--list drop=FILE" in ran.err
+    refused = run("ipsecctl", *words, "--list", "drop", packet)
+    assert refused.code == 2
+    assert "NAME=FILE" in refused.err
+    assert run("ipsecctl", *words, "--lists", str(tmp_path / "none"), packet).code == 1
+
+
 OPENING = """\
 policy: Nothing gets in unasked
 rules:
