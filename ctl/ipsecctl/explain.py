@@ -8,7 +8,7 @@ from ipsecctl.client import Client
 from ipsecctl.failures import DONE, UsageError
 from ipsecctl.files import lines_of, list_files, read_bytes
 from ipsecctl.options import Options
-from ipsecctl.presentation import paint_action, print_warnings
+from ipsecctl.presentation import paint_action, print_warnings, resolved
 from ipsecd.language.documents import parse_policy
 from ipsecd.language.explanations import answer_to_json, explanation_to_json
 from ipsecd.language.packets import parse_packet
@@ -146,6 +146,7 @@ def _by(judgement: dict[str, Any]) -> str:
     return _words(judgement["by"]) if judgement["by"] else judgement["reason"]
 
 
-def _words(match: dict[str, str]) -> str:
+def _words(match: dict[str, Any]) -> str:
     policy = f"{match['policy']!r} / " if match["policy"] else ""
-    return f"{match['action']} {match['filter']}  ({match['store']}: {policy}{match['rule']!r})"
+    rule = f"({match['store']}: {policy}{match['rule']!r})"
+    return f"{match['action']} {match['filter']}{resolved(match)}  {rule}"

@@ -40,6 +40,24 @@ def span(seconds: float) -> str:
     return " ".join(parts[:2]) or "0s"
 
 
+_SHOWN_ADDRESSES = 4
+
+
+def resolved(entry: dict[str, Any]) -> str:
+    """What the DNS names of an entry stand for, to be put behind its filter; empty without any.
+
+    A daemon that is older does not say.
+    """
+    names = entry.get("names") or []
+    texts = []
+    for each in names:
+        addresses = each["addresses"]
+        more = len(addresses) - _SHOWN_ADDRESSES
+        text = ", ".join(addresses[:_SHOWN_ADDRESSES]) + (f" and {more:,} more" if more > 0 else "")
+        texts.append(text if len(names) == 1 else f"{each['name']}: {text}")
+    return f" [{'; '.join(texts)}]" if texts else ""
+
+
 def print_table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     """Print rows of plain text in columns; a cell ``block`` or ``permit`` has its colour."""
     rows = [tuple(map(visible, row)) for row in rows]

@@ -9,7 +9,7 @@ from typing import Any
 from ipsecctl.client import Client
 from ipsecctl.failures import DONE
 from ipsecctl.options import Options
-from ipsecctl.presentation import one_line, paint, print_table, span
+from ipsecctl.presentation import one_line, paint, print_table, resolved, span
 from ipsecd.output import say, say_json, say_text
 from ipsecd.quoting import count, quote
 
@@ -139,7 +139,7 @@ def print_stats(client: Client, *, as_json: bool = False) -> None:
         return
     if counts["rules"]:
         print_table(
-            ("PACKETS", "BYTES", "ACTION", "STORE", "POLICY", "RULE"),
+            ("PACKETS", "BYTES", "ACTION", "STORE", "POLICY", "RULE", "FILTERS"),
             [
                 (
                     f"{rule['packets']:,}".rjust(len("PACKETS")),
@@ -148,6 +148,7 @@ def print_stats(client: Client, *, as_json: bool = False) -> None:
                     rule["store"],
                     rule["policy"] or "-",
                     rule["rule"],
+                    _few_filters(rule.get("filters") or []),
                 )
                 for rule in counts["rules"]
             ],
@@ -171,7 +172,7 @@ def _when(entry: dict[str, Any]) -> str:
 def _filter(entry: dict[str, Any]) -> Row:
     return (
         entry["action"],
-        entry["filter"],
+        entry["filter"] + resolved(entry),
         entry["interface"] or "all",
         _when(entry),
         remaining(entry),
@@ -199,8 +200,6 @@ def _policy(entry: dict[str, Any]) -> Row:
 
 
 def _dynamic(entry: dict[str, Any]) -> Row:
-    filters = entry["filters"]
-    more = f" … and {len(filters) - 3:,} more" if len(filters) > 3 else ""
     return (
         entry["action"],
         entry["name"],
@@ -208,8 +207,13 @@ def _dynamic(entry: dict[str, Any]) -> Row:
         _when(entry),
         remaining(entry),
         entry["by"],
-        " ".join(filters[:3]) + more,
+        _few_filters(entry["filters"]) + resolved(entry),
     )
+
+
+def _few_filters(filters: list[str]) -> str:
+    """The first of the filters, and how many more there are."""
+    return " ".join(filters[:3]) + (f" … and {len(filters) - 3:,} more" if filters[3:] else "")
 
 
 def _interface(entry: dict[str, Any]) -> Row:

@@ -202,8 +202,8 @@ def test_explain_offline_reads_lists(run: Run, tmp_path: Path) -> None:
         (answer,) = explain(run, file, "--me", "192.0.2.1", *words, inside)
         assert answer["decision"] == "block"
         assert "missing_lists" not in answer
-    words = (f"--lists={directory}", f"--list=@drop={tmp_path}/other")
-    (answer,) = explain(run, file, "--me", "192.0.2.1", *words, inside)
+    both = (f"--lists={directory}", f"--list=@drop={tmp_path}/other")
+    (answer,) = explain(run, file, "--me", "192.0.2.1", *both, inside)
     assert answer["decision"] == "permit"
 
 

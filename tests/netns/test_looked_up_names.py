@@ -145,6 +145,8 @@ def test_a_block_by_a_name_is_enforced_by_what_the_fetcher_says(names: Site) -> 
     with names.fetcher():
         names.daemon.ctl("block", "worm.example=0", "--name", "worm")
         assert PEER4 in names.names()
+        for verb in (("show",), ("show", "dynamic"), ("explain", f"udp {PEER4}:4000 > me:{PORT}")):
+            assert f"worm.example=0 [{PEER4}]" in names.daemon.ctl(*verb)
         assert not delivered(HERE4, PORT)
         assert "cannot be resolved" in names.daemon.ctl("block", "absent.example=0", code=1)
         names.server.names["worm.example"] = ["192.0.2.66"]

@@ -13,6 +13,7 @@ from ipsecd.host.interfaces import read_host
 from ipsecd.language.explanations import explanation_to_json
 from ipsecd.language.filters import format_filter
 from ipsecd.language.packets import parse_packet
+from ipsecd.language.resolved import resolved_names
 from ipsecd.language.seen import to_packet
 from ipsecd.model.addresses import Process
 from ipsecd.model.explanation import explain
@@ -33,6 +34,7 @@ def _list_filters(engine: Engine, _: Request) -> dict[str, Any]:
             "remaining_s": (
                 remaining.get(in_force.origin.rule) if in_force.origin.volatile else None
             ),
+            "names": resolved_names([in_force.filter]) or None,
         }
         for in_force in engine.in_force()
     ]

@@ -10,7 +10,7 @@ from typing import Any
 
 from ipsecd.control.method import Method, Request, Role, Work
 from ipsecd.engine import Engine
-from ipsecd.language.addresses import format_value
+from ipsecd.language.resolved import addresses_of
 from ipsecd.model.addresses import HostName
 from ipsecd.model.values import Filter, Origin
 
@@ -29,9 +29,7 @@ def _list_names(engine: Engine, _: Request) -> dict[str, Any]:
     names = [
         {
             "name": name.name,
-            "addresses": [
-                format_value(address.family, address.address) for address in name.addresses
-            ],
+            "addresses": addresses_of(name),
             "looked_up": at,
             "resolved": name.name not in unresolved,
             "rules": [

@@ -11,6 +11,7 @@ from ipsecd.engine import Engine
 from ipsecd.errors import Refused
 from ipsecd.language.expectations import unmet_warnings
 from ipsecd.language.filters import format_filter
+from ipsecd.language.resolved import resolved_names
 from ipsecd.model.values import Policy
 from ipsecd.sources.dynamic import DynamicRule
 
@@ -66,6 +67,7 @@ def dynamic_rule(engine: Engine, rule: DynamicRule) -> dict[str, Any]:
         "remaining_s": remaining_s(engine, rule),
         "by": rule.by,
         "created": rule.created,
+        "names": resolved_names(rule.filters) or None,
     }
 
 

@@ -15,6 +15,7 @@ from ipsecd.control.method import Method, Request, Role, Work
 from ipsecd.control.replies import exemptions, place_in_domain, states_of_engines
 from ipsecd.engine import Engine
 from ipsecd.host.interfaces import read_host
+from ipsecd.language.filters import format_filter
 
 
 def _status(engine: Engine, _: Request) -> dict[str, Any]:
@@ -84,6 +85,10 @@ def _stats(engine: Engine, _: Request) -> dict[str, Any]:
     counts, entry_counts, unparsable = engine.ask(
         lambda backend: (backend.counts(), backend.volatile_counts(), backend.unparsable())
     )
+    filters_by_name = {
+        rule.name: [format_filter(rule_filter) for rule_filter in rule.filters]
+        for rule in engine.dynamic
+    }
     rules = []
     for origin, action in engine.rules().items():
         count = counts.get(origin, Count())
@@ -97,6 +102,7 @@ def _stats(engine: Engine, _: Request) -> dict[str, Any]:
                 "action": action.value,
                 "packets": count.packets,
                 "bytes": count.bytes,
+                "filters": filters_by_name.get(origin.rule) if origin.volatile else None,
             }
         )
     return {"rules": rules, "unparsable": unparsable}

@@ -6,6 +6,7 @@ from typing import Any
 
 from ipsecd.language.filters import format_filter
 from ipsecd.language.packets import format_packet
+from ipsecd.language.resolved import resolved_names
 from ipsecd.model.decide import Decision
 from ipsecd.model.explanation import Explanation
 from ipsecd.model.source_ports import PortsDecision
@@ -64,11 +65,13 @@ def _verdict(decision: Decision) -> dict[str, Any]:
     }
 
 
-def _reference(in_force: InForce) -> dict[str, str]:
+def _reference(in_force: InForce) -> dict[str, Any]:
+    names = resolved_names([in_force.filter])
     return {
         "store": in_force.origin.store,
         "policy": in_force.origin.policy,
         "rule": in_force.origin.rule,
         "filter": format_filter(in_force.filter),
         "action": in_force.action.value,
+        **({"names": names} if names else {}),
     }
