@@ -66,6 +66,7 @@ install-programs:
 	$(foreach name,$(COMMANDS),$(call a_program,$(DESTDIR)$(PREFIX)/bin/$(name),ipsecctl.__main__))
 	$(call a_program,$(DESTDIR)$(PREFIX)/libexec/ipsecd/ipsecd-crowdsec,ipsecd_bans.crowdsec)
 	$(call a_program,$(DESTDIR)$(PREFIX)/libexec/ipsecd/sshg-fw-ipsecd,ipsecd_bans.sshguard)
+	$(call a_program,$(DESTDIR)$(PREFIX)/libexec/ipsecd/ipsecd-countries,ipsecd_bans.countries)
 
 install-data:
 	test -e $(DESTDIR)$(SYSCONFDIR)/ipsecd/ipsecd.yaml || \
@@ -167,10 +168,10 @@ $(LAB)/.done:
 	$(call unpacked,firewalld libblas3 liblinear4 liblua5.3-0 libpcap0.8 libssh2-1 libwrap0 lua-lpeg nmap nmap-common \
 	  openssh-client openssh-server python3-cap-ng python3-firewall python3-nftables traceroute,no scanner)
 
-# What finds attackers, and has ipsecd ban them.
+# What finds attackers, and has ipsecd ban them; and which country an address belongs to.
 FINDERS := build/finders
 $(FINDERS)/.done:
-	$(call unpacked,crowdsec-custom-bouncer fail2ban sshguard,nothing that bans)
+	$(call unpacked,crowdsec-custom-bouncer fail2ban sshguard tor-geoipdb,nothing that bans and no database of countries)
 
 # What the tests boot: made once, with the network that they do not have.
 base-system: setup deb-tools $(DOCKER)/.done $(SERVERS)/.done $(LAB)/.done $(FINDERS)/.done $(SHIPPED)/.done

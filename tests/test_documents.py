@@ -206,7 +206,7 @@ def test_commands_start_as_isolated_programs(tmp_path: Path) -> None:
         [tmp_path / "usr/local/bin/IPSeccmd.exe", "/?"], capture_output=True, check=False
     )
     assert b"ipseccmd" in (shown.stdout + shown.stderr).lower()
-    for name in ("ipsecd-crowdsec", "sshg-fw-ipsecd"):
+    for name in ("ipsecd-crowdsec", "ipsecd-countries", "sshg-fw-ipsecd"):
         text = (tmp_path / "usr/local/libexec/ipsecd" / name).read_text()
         assert text.startswith(f"#!{interpreter} -I\n")
     wrong = subprocess.run(

@@ -133,6 +133,7 @@ def test_one_command_installs_it(installed: Machine) -> None:
         "ipsecd-domain.8",
         "ipsecd-crowdsec.8",
         "sshg-fw-ipsecd.8",
+        "ipsecd-countries.8",
     ):
         assert f"/{page}.gz" in listed
 

@@ -15,6 +15,7 @@ from ipsecd.compiler.merge import merged
 from ipsecd.compiler.policy import compile_filters
 from ipsecd.compiler.rows import Row, rows_of
 from ipsecd.config import Config, Unparsable
+from ipsecd.errors import LimitExceeded
 from ipsecd.garbage import collection_paused
 from ipsecd.model.addresses import Network
 from ipsecd.model.inventory import Inventory, resolved
@@ -30,6 +31,8 @@ from ipsecd.sources.reading import StoredPolicy
 
 Names = Mapping[str, tuple[Network, ...]]
 ListsByName = Mapping[str, AddressList]
+MAX_LIST_LOOK_UPS = 2000
+"""Each costs packets that nothing decided before, and some milliseconds in which bans wait."""
 TOLD_EVERY = 1000
 """Progress is told each time that so many filters are compiled, which takes milliseconds."""
 
@@ -113,6 +116,14 @@ def classifier_by_names(
     if not changing:
         return compiled.classifier
     of_now = compile_filters(resolved(changing, inventory), lists=lists)
+    look_ups = sum(1 for table in of_now.tables if table.id.listed)
+    if look_ups > MAX_LIST_LOOK_UPS:
+        raise LimitExceeded(
+            f"the policy looks into lists {look_ups:,} times for a packet: once for each list, "
+            "prefix length and IP version, in each kind of filter; at most "
+            f"{MAX_LIST_LOOK_UPS:,} times are taken",
+            "put the entries of lists that rules name together into one list",
+        )
     return merged(compiled.classifier, of_now).with_lists(lists)
 
 
