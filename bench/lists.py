@@ -27,10 +27,12 @@ from ipsecd.engine import Engine
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.addresses import Family, Network
 from ipsecd.model.lists import AddressList, Form, listed
+from ipsecd.model.packing import changed
 from ipsecd.model.values import Action, Policy, Rule
 
 T = TypeVar("T")
 ENTRIES = 1_000_000
+ADDITIONS = 301
 BPFFS = Path("/sys/fs/bpf/ipsecd-bench")
 
 
@@ -120,6 +122,26 @@ def ours(backend: str, members: AddressList) -> None:
             assert not failure, failure
 
 
+def additions(backend: str, count: int) -> None:
+    """Print what the engine takes for one entry more, in the middle of many, as a command adds it.
+
+    Nothing is written to disk here.
+    """
+    chance = random.Random(backend)
+    members = packed({32: {chance.randrange(1 << 24, 224 << 24) for _ in range(count)}})
+    seconds = []
+    with engine(backend) as (made, _):
+        made.change_lists({"drop": members})
+        for _ in range(ADDITIONS):
+            network = Network(Family.IPV4, chance.randrange(1 << 24, 224 << 24), 32)
+            begun = time.perf_counter()
+            members = changed(members, AddressList(), listed([network]))
+            made.change_lists({"drop": members})
+            seconds.append(time.perf_counter() - begun)
+    median = sorted(seconds)[len(seconds) // 2]
+    print(f"  ipsecd, {backend:9} one of {count:9,} {median * 1e6:8.0f} µs in the median")
+
+
 def texts(by_length: Mapping[int, set[int]]) -> list[str]:
     """The entries that lie in no other, as nft and ipset write them."""
     return [
@@ -167,6 +189,10 @@ def timed(name: str, what: str, words: list[str]) -> None:
 def main() -> None:
     chance = random.Random(1434)
     backends = sys.argv[1:] or ["nftables", "xdp"]
+    if "nftables" in backends:
+        # Programs are laid out anew for each, which takes a second: see "one more".
+        for count in (10, ENTRIES):
+            additions("nftables", count)
     for title, drawn in (("addresses", addresses), ("prefixes of 24 lengths", prefix_list)):
         by_length = drawn(chance)
         members = packed(by_length)

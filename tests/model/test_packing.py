@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ipsecd.model import packing
+from ipsecd.model import lists, packing
 from ipsecd.model.addresses import Family, Network
 from ipsecd.model.lists import AddressList, Form, listed
-from ipsecd.model.packing import Packing, shared, united, without
+from ipsecd.model.packing import Packing, changed, shared, united, without
 
 SMALL_PIECE = 4
 
@@ -29,6 +29,7 @@ def networks(draw: st.DrawFn) -> Network:
 
 
 SETS = st.sets(networks(), max_size=60)
+FEW = st.sets(networks(), max_size=12)
 
 
 def as_set(addresses: AddressList) -> set[Network]:
@@ -92,3 +93,57 @@ def test_many_runs_of_one_entry_end() -> None:
         made.put(Form(Family.IPV4, 32), [number.to_bytes(4, "big")])
     made.put(Form(Family.IPV4, 32), [bytes(4)])
     assert len(made.packed()) == 3 * SMALL_PIECE
+
+
+@settings(max_examples=60)
+@given(FEW, st.lists(st.tuples(FEW, FEW), max_size=4), st.integers(0, 8), st.booleans())
+def test_changes_of_few_entries_lead_to_what_is_wanted(
+    first: set[Network], changes: list[tuple[set[Network], set[Network]]], few: int, asked: bool
+) -> None:
+    """Whatever is beside the packed entries, a list is what it would be if it were made at once.
+
+    The list before stays as it was, its digest too, whether or not somebody asked for that.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (lists, packing):
+            patch.setattr(module, "FEW", few)
+        steps = [(first, listed(first))]
+        for gone, come in changes:
+            wanted, old = steps[-1]
+            if asked:
+                assert old.digest
+            steps.append(((wanted - gone) | come, changed(old, listed(gone), listed(come))))
+        for before, old in steps:
+            for after, new in steps:
+                change = old.change_to(new)
+                assert as_set(AddressList(change.removed)) == before - after
+                assert as_set(AddressList(change.added)) == after - before
+        for wanted, addresses in steps:
+            of_now = listed(wanted)
+            assert addresses.digest == of_now.digest
+            assert len(addresses) == len(wanted)
+            assert set(addresses.entries) == set(of_now.entries)
+            for network in first | wanted:
+                assert (network in addresses) == (network in wanted)
+                assert list(addresses.sharing(network)) == list(of_now.sharing(network))
+            assert as_set(addresses) == wanted
+
+
+@given(SETS, SETS)
+def test_lists_that_differ_have_other_digests(first: set[Network], second: set[Network]) -> None:
+    """Also where all entries are in one block, or only their lengths differ."""
+    assert (listed(first).digest == listed(second).digest) == (first == second)
+
+
+def test_a_change_of_few_entries_copies_none_of_the_others() -> None:
+    """The entries that were packed are the same object, in as many changes as there may be few."""
+    form = Form(Family.IPV4, 32)
+    present = AddressList({form: b"".join(n.to_bytes(4, "big") for n in range(0, 50_000, 2))})
+    digest = present.digest
+    for number in range(1, 2 * lists.FEW, 2):
+        new = changed(present, AddressList(), listed([Network(Family.IPV4, number, 32)]))
+        assert new.layers.base[form] is present.layers.base[form]
+        assert "_sum" in new.__dict__
+        assert new.digest != digest
+        present = new
+    assert len(present) == 25_000 + lists.FEW

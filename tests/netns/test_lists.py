@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import pytest
 
+from ipsecd.backend.base import Observation
 from ipsecd.backend.nftables import lists as list_sets
 from ipsecd.backend.nftables.backend import NftablesBackend
 from ipsecd.backend.nftables.wire import Message, NftSocket
@@ -17,6 +18,7 @@ from ipsecd.compiler.volatile import Volatile
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.addresses import Family, Network
 from ipsecd.model.lists import AddressList, listed
+from ipsecd.model.packing import changed
 from ipsecd.model.values import Action, InForce, Origin
 from tests.engine.test_lists import entries
 from tests.netns import site
@@ -161,3 +163,59 @@ def test_many_changes_are_loaded_beforehand(backend: NftablesBackend) -> None:
     backend.prepare(blocking({"drop": hosts(0x0C000000, count)}, "@drop=0"), run_it)
     backend.discard()
     assert sets().keys() == {loaded}
+
+
+@pytest.mark.parametrize("goes", [False, True])
+def test_one_entry_costs_the_same_in_a_short_list_and_in_a_long_one(
+    backend: NftablesBackend, monkeypatch: pytest.MonkeyPatch, *, goes: bool
+) -> None:
+    """One transaction, no rule, no question to the kernel, and no entry but the one is looked at.
+
+    The entries that are packed stay the same object. What is in force is read back as what it is.
+    """
+    commit, sent = NftSocket.commit, list[list[Message]]()
+
+    def note(self: NftSocket, messages: list[Message]) -> None:
+        sent.append(list(messages))
+        commit(self, messages)
+
+    sizes = []
+    for count in (10, 50_000):
+        present = hosts(0x0A000000, count)
+        backend.apply(blocking({"l": present}, "@l=0"), Volatile())
+        of_one = listed([Network(Family.IPV4, 0x0A000003 if goes else 0x0B000000, 32)])
+        nothing = AddressList()
+        new = changed(present, *((of_one, nothing) if goes else (nothing, of_one)))
+        wanted = blocking({"l": new}, "@l=0")
+        sent.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(NftSocket, "commit", note)
+            patch.setattr(NftSocket, "request", None)
+            backend.prepare(wanted, lambda work: work())
+            backend.apply(wanted, Volatile())
+        (form,) = new.entries
+        assert new.layers.base[form] is present.layers.base[form]
+        sizes.append(
+            [[(message.kind, len(message.attributes)) for message in each] for each in sent]
+        )
+        assert len(sent) == 1
+        assert backend.observe() == Observation(wanted.digest)
+    assert sizes[0] == sizes[1]
+
+
+def test_a_long_list_that_lacks_an_element_is_drift() -> None:
+    """Its elements are counted, if they are too many to be compared."""
+    site.needs_isolation()
+    nftables = NftablesBackend(protect=False)
+    try:
+        wanted = blocking({"l": hosts(0x0A000000, 5000)}, "@l=0")
+        nftables.apply(wanted, Volatile())
+        (name,) = sets()
+        assert nftables.observe().drift == ()
+        run("nft", "delete", "element", "inet", "ipsecd", name, "{ 10.0.0.7 }")
+        assert any(name in drift for drift in nftables.observe().drift)
+        nftables.apply(wanted, Volatile())
+        assert nftables.observe() == Observation(wanted.digest)
+    finally:
+        nftables.remove()
+        nftables.close()

@@ -50,6 +50,15 @@ class Delta:
         """The change that undoes this one."""
         return Delta(self.added, self.removed)
 
+    def in_two_steps(self) -> tuple[Delta, Delta]:
+        """What adds and renews, and what removes; all in the first if it does not do both."""
+        renewed = self.renewed
+        removed = tuple(e for e in self.removed if (e.table, e.key) not in renewed)
+        if not removed or all((e.table, e.key) in renewed for e in self.added):
+            return self, NO_CHANGE
+        kept = tuple(e for e in self.removed if (e.table, e.key) in renewed)
+        return Delta(kept, self.added), Delta(removed=removed)
+
 
 NO_CHANGE = Delta()
 

@@ -112,8 +112,8 @@ def _described(engine: Engine, stored: StoredList) -> dict[str, Any]:
     ends = [end for end in stored.added.values() if end != inf]
     by_family = {
         family: sum(
-            len(packed) // form.width
-            for form, packed in stored.addresses.entries.items()
+            stored.addresses.count(form)
+            for form in stored.addresses.entries
             if form.family is family
         )
         for family in Family

@@ -3,11 +3,13 @@
 A list is a set of addresses and prefixes of both IP versions, which may be millions. So nothing
 here makes an object of an entry: the entries of one IP version and prefix length are bytes, end to
 end. Entries that overlap or adjoin stay themselves, so that each can be removed.
+
+A list that differs from another in a few entries shares the packed entries of that one and has the
+difference beside them, so that one entry more costs the same in a list of ten and of a million.
 """
 
 from __future__ import annotations
 
-import hashlib
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +17,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from ipsecd.model.addresses import Family, Network
+from ipsecd.model.list_digests import DIGESTS, block_digest, block_of, blocks_sum
 
 
 class Form(NamedTuple):
@@ -34,6 +37,77 @@ class Form(NamedTuple):
         return (address >> dropped << dropped).to_bytes(self.width, "big")
 
 
+class Layers(NamedTuple):
+    """Packed entries, and what differs from them: entries that are gone, and those that came.
+
+    What is ``gone`` is in the ``base``, and what ``came`` is not. A form may have empty bytes.
+    """
+
+    base: Mapping[Form, bytes]
+    gone: Mapping[Form, bytes]
+    came: Mapping[Form, bytes]
+
+    def differences(self) -> int:
+        """How many entries are gone or came."""
+        layers = (self.gone, self.came)
+        return sum(len(packed) // f.width for layer in layers for f, packed in layer.items())
+
+    def shares_base(self, form: Form, other: Layers) -> bool:
+        """Whether the packed entries of this form, if there are any, are the same object."""
+        return self.base.get(form) is other.base.get(form)
+
+    def count(self, form: Form) -> int:
+        """How many entries of this form there are."""
+        base, gone, came = (len(layer.get(form, b"")) for layer in self)
+        return (base - gone + came) // form.width
+
+    def holds(self, form: Form, entry: bytes) -> bool:
+        """Whether the entry is there."""
+        if holds(self.came.get(form, b""), entry):
+            return True
+        return holds(self.base.get(form, b""), entry) and not holds(self.gone.get(form, b""), entry)
+
+    def between(self, form: Form, first: bytes, last: bytes) -> bytes:
+        """The entries from `first` to `last`, packed."""
+        base, gone, came = (_between(layer.get(form, b""), first, last) for layer in self)
+        return _laid_over(base, gone, came, form.width) if gone or came else base
+
+    def packed(self) -> dict[Form, bytes]:
+        """All entries, without layers."""
+        forms = sorted({*self.base, *self.came})
+        packed = {form: self._whole(form) for form in forms}
+        return {form: entries for form, entries in packed.items() if entries}
+
+    def _whole(self, form: Form) -> bytes:
+        base, gone, came = (layer.get(form, b"") for layer in self)
+        return _laid_over(base, gone, came, form.width) if gone or came else base
+
+
+class LayeredEntries(Mapping[Form, bytes]):
+    """The entries of a list in layers; they are packed when they are asked for, and stay so."""
+
+    __slots__ = ("layers",)
+
+    def __init__(self, layers: Layers) -> None:
+        self.layers = layers
+
+    def __iter__(self) -> Iterator[Form]:
+        layers = self.layers
+        return iter(sorted(f for f in {*layers.base, *layers.came} if layers.count(f)))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __contains__(self, form: object) -> bool:
+        return isinstance(form, Form) and self.layers.count(form) > 0
+
+    def __getitem__(self, form: Form) -> bytes:
+        if self.layers.differences():
+            # Threads that come here at a time do the same, and either outcome may stay.
+            self.layers = Layers(self.layers.packed(), {}, {})
+        return self.layers.base[form]
+
+
 class Change(NamedTuple):
     """What turns a list into another: the entries that go and those that come, packed by form."""
 
@@ -51,8 +125,18 @@ class AddressList:
 
     entries: Mapping[Form, bytes] = field(default_factory=dict)
 
+    @property
+    def layers(self) -> Layers:
+        """The entries, with what is not packed yet beside those that are."""
+        entries = self.entries
+        return entries.layers if isinstance(entries, LayeredEntries) else Layers(entries, {}, {})
+
+    def count(self, form: Form) -> int:
+        """How many entries of this form it has."""
+        return self.layers.count(form)
+
     def __len__(self) -> int:
-        return sum(len(packed) // form.width for form, packed in self.entries.items())
+        return sum(map(self.layers.count, self.entries))
 
     def __contains__(self, network: object) -> bool:
         """Whether the network itself is an entry; a wider entry that covers it does not count."""
@@ -61,17 +145,44 @@ class AddressList:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over all entries, in hexadecimal: equal entries, equal digest."""
-        hasher = hashlib.sha256()
-        for form in sorted(self.entries):
-            packed = self.entries[form]
-            hasher.update(f"{form.family.value}/{form.length}:{len(packed)};".encode())
-            hasher.update(packed)
-        return hasher.hexdigest()
+        """A digest of all entries, in hexadecimal: equal entries, equal digest."""
+        return f"{self._sum:064x}"
+
+    @cached_property
+    def _sum(self) -> int:
+        return (
+            sum(blocks_sum(form, packed) for form, packed in self.layers.packed().items()) % DIGESTS
+        )
 
     def holds(self, form: Form, address: int) -> bool:
         """Whether an entry of this form covers the address."""
-        return _holds(self.entries.get(form, b""), form.packed(address))
+        return self.layers.holds(form, form.packed(address))
+
+    def changed_in_few(self, gone: AddressList, come: AddressList) -> AddressList:
+        """This list without some entries and then with others, which are few.
+
+        Entries may be named that are not in it, or are already. It costs the same however long the
+        list is, but for one time in ``FEW`` changes, when all entries are packed anew.
+        """
+        layers = Layers(self.layers.base, dict(self.layers.gone), dict(self.layers.came))
+        changed: set[tuple[Form, bytes]] = set()
+        for named, is_wanted in ((gone, False), (come, True)):
+            for form, packed in named.entries.items():
+                for entry in split(packed, form.width):
+                    if layers.holds(form, entry) is not is_wanted:
+                        _turn(layers, form, entry)
+                        changed.add((form, entry))
+        if not changed:
+            return self
+        is_long = layers.differences() > FEW
+        new = AddressList(layers.packed() if is_long else LayeredEntries(layers))
+        if "_sum" in self.__dict__:
+            blocks = {(form, *block_of(form, entry)) for form, entry in changed}
+            total = self._sum
+            for block in blocks:
+                total += _block_sum(layers, *block) - _block_sum(self.layers, *block)
+            new.__dict__["_sum"] = total % DIGESTS
+        return new
 
     def lengths(self, family: Family) -> tuple[int, ...]:
         """The prefix lengths of its entries of one IP version, the longest first."""
@@ -92,13 +203,8 @@ class AddressList:
         for form in sorted(self.entries):
             if form.family is not network.family:
                 continue
-            packed, width = self.entries[form], form.width
-            begin = place(packed, form.packed(network.address))
-            wanted = form.packed(last)
-            for at in range(begin * width, len(packed), width):
-                entry = packed[at : at + width]
-                if entry > wanted:
-                    break
+            first, end = form.packed(network.address), form.packed(last)
+            for entry in split(self.layers.between(form, first, end), form.width):
                 yield Network(form.family, int.from_bytes(entry, "big"), form.length)
 
     def networks(self) -> Iterator[Network]:
@@ -110,16 +216,33 @@ class AddressList:
     def change_to(self, target: AddressList) -> Change:
         """What turns this list into `target`."""
         removed, added = {}, {}
-        for form in self.entries.keys() | target.entries.keys():
-            present, wanted = self.entries.get(form, b""), target.entries.get(form, b"")
-            if present == wanted:
-                continue
-            gone, come = difference(present, wanted, form.width)
+        for form in {*self.entries, *target.entries}:
+            gone, come = self.change_of(form, target)
             if gone:
                 removed[form] = gone
             if come:
                 added[form] = come
         return Change(removed, added)
+
+    def change_of(self, form: Form, target: AddressList) -> tuple[bytes, bytes]:
+        """The entries of one form that go and those that come if this list becomes `target`."""
+        old, new, width = self.layers, target.layers, form.width
+        if not old.shares_base(form, new):
+            return difference(self.entries.get(form, b""), target.entries.get(form, b""), width)
+        again, gone = difference(old.gone.get(form, b""), new.gone.get(form, b""), width)
+        left, came = difference(old.came.get(form, b""), new.came.get(form, b""), width)
+        return _sorted(gone, left, width), _sorted(again, came, width)
+
+    def is_same(self, form: Form, other: AddressList) -> bool:
+        """Whether both have the same entries of one form."""
+        old, new = self.layers, other.layers
+        if old.shares_base(form, new):
+            return all(
+                a.get(form, b"") == b.get(form, b"") for a, b in zip(old[1:], new[1:], strict=True)
+            )
+        if old.count(form) != new.count(form):
+            return False
+        return self.entries.get(form) == other.entries.get(form)
 
 
 def listed(networks: Iterable[Network]) -> AddressList:
@@ -131,7 +254,9 @@ def listed(networks: Iterable[Network]) -> AddressList:
     return AddressList({form: b"".join(sorted(by_form[form])) for form in sorted(by_form)})
 
 
-_FEW = 32
+FEW = 256
+"""The most entries that a list has beside those that are packed."""
+_COMPARED = 32
 """So many entries are compared one by one; of more, both halves are looked at, if they differ."""
 
 
@@ -147,7 +272,7 @@ def difference(present: bytes, wanted: bytes, width: int) -> tuple[bytes, bytes]
         old, new = halves.pop()
         if old == new:
             continue
-        if not old or not new or len(old) <= _FEW * width:
+        if not old or not new or len(old) <= _COMPARED * width:
             before, after = set(split(old, width)), set(split(new, width))
             removed += sorted(before - after)
             added += sorted(after - before)
@@ -163,7 +288,7 @@ def split(packed: bytes, width: int) -> list[bytes]:
     return [packed[at : at + width] for at in range(0, len(packed), width)]
 
 
-def _holds(packed: bytes, entry: bytes) -> bool:
+def holds(packed: bytes, entry: bytes) -> bool:
     """Whether an entry is among those that are packed."""
     width = len(entry)
     at = place(packed, entry) * width
@@ -176,3 +301,47 @@ def place(packed: bytes, entry: bytes) -> int:
     return bisect_left(
         range(len(packed) // width), entry, key=lambda n: packed[n * width : (n + 1) * width]
     )
+
+
+def _between(packed: bytes, first: bytes, last: bytes) -> bytes:
+    """The packed entries from `first` to `last`."""
+    width = len(first)
+    begin, end = place(packed, first) * width, place(packed, last) * width
+    return packed[begin : end + width if packed[end : end + width] == last else end]
+
+
+def _turn(layers: Layers, form: Form, entry: bytes) -> None:
+    """Have layers, which nobody else has yet, be without an entry that they hold, or with it."""
+    layer = layers.gone if holds(layers.base.get(form, b""), entry) else layers.came
+    assert isinstance(layer, dict)
+    packed = layer.get(form, b"")
+    at = place(packed, entry) * form.width
+    behind = at + form.width if packed[at : at + form.width] == entry else at
+    layer[form] = packed[:at] + (b"" if behind > at else entry) + packed[behind:]
+
+
+def _laid_over(base: bytes, gone: bytes, came: bytes, width: int) -> bytes:
+    """The entries of `base` without those that are gone, and with those that came."""
+    parts = []
+    begin = 0
+    leaving = set(split(gone, width))
+    for entry in sorted([*leaving, *split(came, width)]):
+        at = place(base, entry) * width
+        parts.append(base[begin:at])
+        begin = at
+        if entry in leaving:
+            begin += width
+        else:
+            parts.append(entry)
+    return b"".join((*parts, base[begin:]))
+
+
+def _sorted(first: bytes, second: bytes, width: int) -> bytes:
+    """The entries of both, which are sorted and have none in common."""
+    if not first or not second:
+        return first or second
+    return b"".join(sorted(split(first + second, width)))
+
+
+def _block_sum(layers: Layers, form: Form, number: int, first: bytes, last: bytes) -> int:
+    return block_digest(form, number, layers.between(form, first, last))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from ipsecd.model.lists import AddressList, Form, place, split
+from ipsecd.model.lists import FEW, AddressList, Form, place, split
 
 PIECE = 1 << 12
 """How many entries are objects at a time."""
@@ -50,8 +50,25 @@ def united(lists: Iterable[AddressList]) -> AddressList:
     return AddressList({form: b"".join(_merged(runs[form], form.width)) for form in sorted(runs)})
 
 
+def changed(addresses: AddressList, gone: AddressList, come: AddressList) -> AddressList:
+    """The entries of a list without some that go, and with others that come."""
+    if len(gone) + len(come) <= FEW:
+        return addresses.changed_in_few(gone, come)
+    return united((without(addresses, gone), come))
+
+
 def without(addresses: AddressList, removed: AddressList) -> AddressList:
     """The entries of one list that are not in another."""
+    if len(removed) <= FEW:
+        return addresses.changed_in_few(removed, AddressList())
+    if len(addresses) <= FEW:
+        # Each is looked for, so that it costs the same however long the other list is.
+        layers = removed.layers
+        left = {
+            form: b"".join(e for e in split(packed, form.width) if not layers.holds(form, e))
+            for form, packed in addresses.entries.items()
+        }
+        return AddressList({form: packed for form, packed in left.items() if packed})
     left = {}
     for form, packed in addresses.entries.items():
         gone = removed.entries.get(form, b"")

@@ -15,6 +15,7 @@ from ipsecd.errors import IpsecdError, Refused, StoreFailed
 from ipsecd.language.address_lists import MAX_BYTES, ReadList, read_list
 from ipsecd.language.list_formats import PLAIN
 from ipsecd.model.lists import AddressList
+from ipsecd.model.packing import changed as changed_list
 from ipsecd.model.packing import united, without
 from ipsecd.model.persistent import PersistentMap
 from ipsecd.quoting import count
@@ -59,7 +60,7 @@ class StoredList:
             gone = list_of(key for key in changed if key not in self.added)
             for part in parts:
                 gone = without(gone, part)
-            return replace(self, addresses=united((without(old.addresses, gone), list_of(come))))
+            return replace(self, addresses=changed_list(old.addresses, gone, list_of(come)))
         return replace(self, addresses=united((*parts, list_of(self.added))))
 
 

@@ -31,17 +31,10 @@ from ipsecd.backend.nftables.early import EarlySets
 from ipsecd.backend.nftables.failures import commit, failure
 from ipsecd.backend.nftables.features import NO_SOCKETS, can_protect
 from ipsecd.backend.nftables.held import Held, policy_sets
-from ipsecd.backend.nftables.lists import ListForm, ListSet, ListSets, new_set
-from ipsecd.backend.nftables.looks import KernelTable, Ruleset, kernel_table
-from ipsecd.backend.nftables.naming import (
-    STATE_PREFIX,
-    TABLE,
-    UNPARSABLE,
-    counter_name,
-    serial_of,
-    set_name,
-    table_key,
-)
+from ipsecd.backend.nftables.lists import ListSets, Plan
+from ipsecd.backend.nftables.looks import KernelTable, Ruleset
+from ipsecd.backend.nftables.naming import STATE_PREFIX, TABLE, UNPARSABLE, counter_name, table_key
+from ipsecd.backend.nftables.new_sets import NewSets
 from ipsecd.backend.nftables.placement import replace_rules
 from ipsecd.backend.nftables.reading import TableReader
 from ipsecd.backend.nftables.render import render
@@ -88,7 +81,7 @@ class NftablesBackend:
         self._surveyor = Surveyor(self._socket, clock)
         self._protected = protect and can_protect(self._socket)
         self._events = None if self._protected else EventSocket(TABLE, self._socket.port)
-        self._serial = 0
+        self._new = NewSets()
         self.points = frozenset(Point)
         self._forget()
 
@@ -134,9 +127,9 @@ class NftablesBackend:
         run(lambda: self._begin_early(early))
         missing = self._held.missing_tables(classifier)
         commit = partial(self._load_early, early)
-        early.load(missing, self._kernel_table, run, commit, tell)
+        early.load(missing, self._new.of_table, run, commit, tell)
         missing_lists = run(lambda: self._held).missing_lists(classifier)
-        early.load_lists(missing_lists, self._list_set, run, commit, tell)
+        early.load_lists(missing_lists, self._new.of_list, run, commit, tell)
 
     def discard(self) -> None:
         """Delete the sets that were loaded and that no rule uses."""
@@ -166,24 +159,44 @@ class NftablesBackend:
         if not trusted:
             self._early = EarlySets()
         steps = [] if trusted else self._take_over()
-        policy, sets = policy_sets(classifier, present.policy, self._early, self._kernel_table)
+        policy, sets = policy_sets(classifier, present.policy, self._early, self._new.of_table)
         steps += sets
         if not trusted:
-            dynamic = {table.id: self._kernel_table(table.id) for table in volatile.tables}
+            dynamic = {table.id: self._new.of_table(table.id) for table in volatile.tables}
             steps += [step for kernel in dynamic.values() for step in tx.dynamic_sets(kernel)]
             steps += tx.additions(volatile.entries(), dynamic, now)
+        planned = present.next_lists(
+            classifier, [*policy, *dynamic], self._early, self._new.of_list
+        )
+        before, after = self._classifier, Held(policy, dynamic, planned.sets)
+        if trusted and not sets and self._only_lists_change(classifier, after):
+            self._change_lists(classifier, planned, volatile)
+            return
         tables = in_kernel(policy, dynamic)
         surroundings = self._surveyor.look(tables, self._surroundings)
-        planned = present.next_lists(classifier, [*policy, *dynamic], self._early, self._list_set)
-        before = self._classifier
         self._switch([*steps, *planned.first], classifier, tables, surroundings, planned.sets)
-        self._held = Held(policy, dynamic, planned.sets)
+        self._held = after
         if planned.then:
             self._delete_from_lists(planned.then, before, volatile)
         if classifier is not self._classifier:
             self._early = EarlySets()
         self._classifier, self._drifted, self._foreign_change = classifier, False, False
         self._settle()
+
+    def _only_lists_change(self, classifier: Classifier, after: Held) -> bool:
+        """Whether rules and sets stay for `classifier`, and only elements of lists change."""
+        is_settled = bool(self._fingerprint) and not (self._foreign_change or self._early.names)
+        return is_settled and after.keeps(self._held, self._classifier, classifier)
+
+    def _change_lists(self, classifier: Classifier, planned: Plan, volatile: Volatile) -> None:
+        """Change elements of lists, and the mark; it costs the same however long the lists are."""
+        steps, chains = tx.replace_mark(self._chains, STATE_PREFIX + classifier.digest)
+        # Where nothing comes, no packet can have missed it, and what goes need not wait.
+        self._commit([*(planned.first or planned.then), *steps])
+        self._chains, self._held = chains, replace(self._held, lists=planned.sets)
+        if planned.first and planned.then:
+            self._delete_from_lists(planned.then, self._classifier, volatile)
+        self._classifier = classifier
 
     def _delete_from_lists(
         self, steps: list[Message], before: Classifier | None, volatile: Volatile
@@ -205,18 +218,13 @@ class NftablesBackend:
         every packet on its way can see the new ones. In between both are in force, and the
         highest-ranked of both decides: the verdict is that of the old or that of the new rules.
         """
-        renewed = delta.renewed
-        removed = tuple(e for e in delta.removed if (e.table, e.key) not in renewed)
-        added = tuple(e for e in delta.added if (e.table, e.key) not in renewed)
-        if not removed or not added:
-            self._change(delta, volatile)
-            return
-        kept = tuple(e for e in delta.removed if (e.table, e.key) in renewed)
-        first = Delta(kept, delta.added)
+        first, then = delta.in_two_steps()
         self._change(first, volatile)
+        if not then:
+            return
         wait_for_packets()
         try:
-            self._change(Delta(removed=removed), volatile)
+            self._change(then, volatile)
         except IpsecdError:
             self._change(first.reversed(), volatile)
             raise
@@ -229,7 +237,7 @@ class NftablesBackend:
         gone = [table for table in touched if table not in volatile and table in held.dynamic]
         dynamic = {t: kernel for t, kernel in held.dynamic.items() if t not in gone}
         new = [table for table in touched if table in volatile and table not in dynamic]
-        dynamic |= {table: self._kernel_table(table) for table in new}
+        dynamic |= {table: self._new.of_table(table) for table in new}
         now = self._clock()
         steps = [step for table in new for step in tx.dynamic_sets(dynamic[table])]
         steps += tx.removals(delta.removed, dynamic, now)
@@ -240,7 +248,7 @@ class NftablesBackend:
         tables = in_kernel(held.policy, dynamic)
         surroundings = replace(self._surroundings, groups=cgroups.find_all(tables))
         tables_after = [*held.policy, *dynamic]
-        planned = held.next_lists(self._classifier, tables_after, self._early, self._list_set)
+        planned = held.next_lists(self._classifier, tables_after, self._early, self._new.of_list)
         after = Held(held.policy, dynamic, planned.sets)
         unused_sets = [nft.delete_set(TABLE, name) for name in sorted(held.names - after.names)]
         steps = [*planned.first, *steps]
@@ -333,7 +341,7 @@ class NftablesBackend:
             return [nft.delete_table(TABLE), *tx.foundation(flags)]
         self._chains = self._reader.chains()
         existing = self._reader.sets()
-        self._serial = max([self._serial, *map(serial_of, existing)])
+        self._new.begin_after(existing)
         return tx.foundation(flags, existing)
 
     def _switch(
@@ -361,14 +369,6 @@ class NftablesBackend:
         mark = STATE_PREFIX + classifier.digest
         self._chains = replace_rules(self._commit, self._chains, steps, rules, mark, after)
         self._surroundings = surroundings
-
-    def _kernel_table(self, table: TableId, origins: tuple[Origin, ...] = ()) -> KernelTable:
-        self._serial += 1
-        return kernel_table(table, set_name(table, self._serial), origins)
-
-    def _list_set(self, form: ListForm, entries: bytes) -> ListSet:
-        self._serial += 1
-        return new_set(form, entries, self._serial)
 
     def _commit(self, steps: list[Message]) -> None:
         """Carry out a transaction; raises ``BackendFailed`` or ``LimitExceeded``."""

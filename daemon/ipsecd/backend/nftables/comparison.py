@@ -22,6 +22,7 @@ from ipsecd.backend.nftables.reading import TableReader
 from ipsecd.backend.nftables.wire import Message
 from ipsecd.compiler.classifier import Classifier, Table, in_order
 from ipsecd.compiler.tables import TableId
+from ipsecd.model.lists import split
 
 COMPARED_ELEMENTS = 4096
 """Sets up to this size are compared element by element when the state is read back."""
@@ -98,13 +99,19 @@ def _changed_sets(reader: TableReader, sets: Iterable[PolicySet]) -> Iterator[st
 
 
 def _changed(reader: TableReader, lists: ListSets) -> Iterator[str]:
-    """The names of the sets of lists whose elements are not what was written."""
+    """The names of the sets of lists whose elements are not what was written.
+
+    Of a long one it looks how many there are, where the kernel says so.
+    """
+    lengths = reader.lengths() if lists else {}
     for form, list_set in lists.items():
-        entries, width = list_set.entries, form.width
-        if len(entries) <= COMPARED_ELEMENTS * width:
-            wanted = {entries[i : i + width] for i in range(0, len(entries), width)}
-            if {key for key, _ in reader.elements(list_set.set_name)} != wanted:
-                yield list_set.set_name
+        name, count = list_set.set_name, list_set.members.count(form.of_entries)
+        if lengths.get(name, count) != count:
+            yield name
+        elif count <= COMPARED_ELEMENTS:
+            wanted = set(split(form.packed(list_set.members), form.width))
+            if {key for key, _ in reader.elements(name)} != wanted:
+                yield name
 
 
 def _is_unchanged(reader: TableReader, policy_set: PolicySet) -> bool:

@@ -19,6 +19,7 @@ from ipsecd.backend.nftables.naming import TABLE, counter_name, describe
 from ipsecd.backend.nftables.wire import Message
 from ipsecd.compiler.classifier import Table
 from ipsecd.compiler.tables import TableId
+from ipsecd.model.lists import AddressList
 from ipsecd.model.values import Origin
 from ipsecd.progress import Phase, Progress, Tell
 
@@ -64,20 +65,20 @@ class EarlySets:
 
     def load_lists(
         self,
-        missing: Iterable[tuple[ListForm, bytes]],
-        make: Callable[[ListForm, bytes], ListSet],
+        missing: Iterable[tuple[ListForm, AddressList]],
+        make: Callable[[ListForm, AddressList], ListSet],
         run: Line,
         commit: Callable[[list[Message]], bool],
         tell: Tell,
     ) -> None:
         """Load the entries of lists that are many, likewise."""
-        large = [(form, entries) for form, entries in missing if len(entries) >= LARGE * form.width]
-        done, total = 0, sum(len(entries) // form.width for form, entries in large)
-        for form, entries in large:
-            list_set = run(partial(make, form, entries))
+        counted = [(form, members, members.count(form.of_entries)) for form, members in missing]
+        large = [each for each in counted if each[2] >= LARGE]
+        done, total = 0, sum(count for _, _, count in large)
+        for form, members, count in large:
+            list_set = run(partial(make, form, members))
             self.names |= {list_set.set_name}
             messages = creation(form, list_set)
-            count = len(entries) // form.width
             for start in range(0, len(messages), LISTS_AT_ONCE):
                 if not run(partial(commit, messages[start : start + LISTS_AT_ONCE])):
                     return
@@ -107,10 +108,10 @@ class EarlySets:
             end = min(start + LISTS_AT_ONCE, len(messages))
             yield messages[start:end], len(table) * end // len(messages)
 
-    def take_list(self, form: ListForm, entries: bytes) -> ListSet | None:
+    def take_list(self, form: ListForm, members: AddressList) -> ListSet | None:
         """The loaded set of these entries; None if there is none."""
         loaded = self._lists.get(form)
-        return loaded if loaded and loaded.entries == entries else None
+        return loaded if loaded and loaded.members.is_same(form.of_entries, members) else None
 
     def take(self, table: Table) -> KernelTable | None:
         """The loaded set of a table; None if there is none."""

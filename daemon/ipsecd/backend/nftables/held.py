@@ -24,6 +24,7 @@ from ipsecd.backend.nftables.naming import TABLE, counter_name, describe
 from ipsecd.backend.nftables.wire import Message
 from ipsecd.compiler.classifier import Classifier, Table
 from ipsecd.compiler.tables import TableId
+from ipsecd.model.lists import AddressList
 from ipsecd.model.values import Origin
 
 
@@ -49,12 +50,25 @@ class Held:
             *(list_set.set_name for list_set in self.lists.values()),
         }
 
+    def keeps(self, before: Held, old: Classifier | None, new: Classifier) -> bool:
+        """Whether these sets are those of `before`, and `new` has the rules that `old` had.
+
+        The same classifier is put in force again for what it does not say, so its rules may change.
+        """
+        return (
+            old is not None
+            and old is not new
+            and old.exemptions == new.exemptions
+            and old.drop_unparsable == new.drop_unparsable
+            and self.names == before.names
+        )
+
     def next_lists(
         self,
         classifier: Classifier,
         tables: Iterable[TableId],
         early: EarlySets,
-        make: Callable[[ListForm, bytes], ListSet],
+        make: Callable[[ListForm, AddressList], ListSet],
     ) -> Plan:
         """What leads to the sets of the lists of `classifier` that `tables` look into.
 
@@ -69,13 +83,13 @@ class Held:
         held = {table: policy_set.table.digest for table, policy_set in self.policy.items()}
         return [table for table in classifier.tables if held.get(table.id) != table.digest]
 
-    def missing_lists(self, classifier: Classifier) -> list[tuple[ListForm, bytes]]:
+    def missing_lists(self, classifier: Classifier) -> list[tuple[ListForm, AddressList]]:
         """The entries of lists that `classifier` needs in sets that have to be made."""
-        missing: list[tuple[ListForm, bytes]] = []
+        missing: list[tuple[ListForm, AddressList]] = []
 
-        def note(form: ListForm, entries: bytes) -> ListSet:
-            missing.append((form, entries))
-            return new_set(form, entries, 0)
+        def note(form: ListForm, members: AddressList) -> ListSet:
+            missing.append((form, members))
+            return new_set(form, members, 0)
 
         tables = [*(table.id for table in classifier.tables), *self.dynamic]
         self.next_lists(classifier, tables, EarlySets(), note)

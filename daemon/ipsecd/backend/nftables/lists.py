@@ -13,7 +13,7 @@ Sends nothing. Invariants:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from ipsecd.backend.nftables import messages as nft
@@ -22,7 +22,7 @@ from ipsecd.backend.nftables.naming import TABLE, address_type, list_set_name
 from ipsecd.backend.nftables.wire import Message
 from ipsecd.compiler.tables import TableId
 from ipsecd.model.addresses import Family
-from ipsecd.model.lists import AddressList, Form, difference
+from ipsecd.model.lists import AddressList, Form
 
 IN_PLACE = 5_000
 """The most elements that come and go in place: to find and change them takes a few hundredths of a
@@ -44,23 +44,27 @@ class ListForm(NamedTuple):
         """The length of an element in bytes."""
         return self.family.bits // 8
 
-    def entries(self, lists: Mapping[str, AddressList]) -> bytes:
-        """The entries of this form that `lists` have, packed."""
-        if self.name not in lists:
-            return b""
-        return lists[self.name].entries.get(Form(self.family, self.length), b"")
+    @property
+    def of_entries(self) -> Form:
+        """IP version and prefix length of the entries."""
+        return Form(self.family, self.length)
+
+    def packed(self, members: AddressList) -> bytes:
+        """The entries of this form in a list, packed."""
+        return members.entries.get(self.of_entries, b"")
 
 
 @dataclass(frozen=True, slots=True)
 class ListSet:
-    """A set in the kernel, its size, and the entries that it holds, packed."""
+    """A set in the kernel, its size, and the list whose entries of its form it holds."""
 
     set_name: str
     size: int
-    entries: bytes
+    members: AddressList
 
 
 ListSets = Mapping[ListForm, ListSet]
+NO_ENTRIES = AddressList()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,26 +90,26 @@ def forms_of(tables: Iterable[TableId]) -> list[ListForm]:
     return sorted(forms)
 
 
-def new_set(form: ListForm, entries: bytes, serial: int) -> ListSet:
-    """A set for these entries, with room for more."""
-    count = len(entries) // form.width
+def new_set(form: ListForm, members: AddressList, serial: int) -> ListSet:
+    """A set for the entries of this form, with room for more."""
+    count = members.count(form.of_entries)
     name = list_set_name(form.name, form.family, form.length, serial)
-    return ListSet(name, count + max(LEAST_ROOM, count // 4), entries)
+    return ListSet(name, count + max(LEAST_ROOM, count // 4), members)
 
 
 def creation(form: ListForm, list_set: ListSet) -> list[Message]:
     """Create a set with all its elements."""
     key_types = (address_type(form.family),)
     create = nft.new_set(TABLE, list_set.set_name, key_types, form.width, list_set.size, 0)
-    return [create, *_additions(form, list_set.set_name, list_set.entries)]
+    return [create, *_additions(form, list_set.set_name, form.packed(list_set.members))]
 
 
 def plan(
     present: ListSets,
     forms: Iterable[ListForm],
     lists: Mapping[str, AddressList],
-    loaded: Callable[[ListForm, bytes], ListSet | None],
-    make: Callable[[ListForm, bytes], ListSet],
+    loaded: Callable[[ListForm, AddressList], ListSet | None],
+    make: Callable[[ListForm, AddressList], ListSet],
     *,
     in_place: bool,
 ) -> Plan:
@@ -117,20 +121,21 @@ def plan(
     sets: dict[ListForm, ListSet] = {}
     planned = Plan(sets)
     for form in forms:
-        entries, old = form.entries(lists), present.get(form)
-        if old and old.entries == entries:
-            sets[form] = old
+        members, old = lists.get(form.name, NO_ENTRIES), present.get(form)
+        if old and old.members.is_same(form.of_entries, members):
+            # With the list of now, so that one of before takes up no memory.
+            sets[form] = replace(old, members=members)
             continue
-        if early := loaded(form, entries):
+        if early := loaded(form, members):
             sets[form] = early
             continue
-        change = in_place_change(form, old, entries) if old and in_place else None
+        change = in_place_change(form, old, members) if old and in_place else None
         if old is None or change is None:
-            sets[form] = make(form, entries)
+            sets[form] = make(form, members)
             planned.first.extend(creation(form, sets[form]))
             continue
         removed, added = change
-        sets[form] = ListSet(old.set_name, old.size, entries)
+        sets[form] = replace(old, members=members)
         planned.first.extend(_additions(form, old.set_name, added))
         planned.then.extend(
             delete_elements(TABLE, old.set_name, part)
@@ -139,14 +144,17 @@ def plan(
     return planned
 
 
-def in_place_change(form: ListForm, old: ListSet, entries: bytes) -> tuple[bytes, bytes] | None:
+def in_place_change(
+    form: ListForm, old: ListSet, members: AddressList
+) -> tuple[bytes, bytes] | None:
     """The elements that go and those that come; None if the set had better be replaced."""
-    if abs(len(old.entries) - len(entries)) > IN_PLACE * form.width:
+    before = old.members.count(form.of_entries)
+    if abs(before - members.count(form.of_entries)) > IN_PLACE:
         return None
-    removed, added = difference(old.entries, entries, form.width)
+    removed, added = old.members.change_of(form.of_entries, members)
     if len(removed) + len(added) > IN_PLACE * form.width:
         return None
-    if len(old.entries) + len(added) > old.size * form.width:
+    if before + len(added) // form.width > old.size:
         return None
     return removed, added
 
@@ -162,7 +170,9 @@ def may_change_in_place(
     changing = {
         form.name
         for form in {*forms_of(listing), *present}
-        if (present[form].entries if form in present else b"") != form.entries(lists)
+        if not (present[form].members if form in present else NO_ENTRIES).is_same(
+            form.of_entries, lists.get(form.name, NO_ENTRIES)
+        )
     }
     looking = [
         table for table in listing if any(listed.name in changing for _, listed in table.listed)

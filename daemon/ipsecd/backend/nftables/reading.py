@@ -10,7 +10,7 @@ from ipsecd.backend.base import Count
 from ipsecd.backend.nftables import messages as nft
 from ipsecd.backend.nftables.elements import parse_counter, parse_elements
 from ipsecd.backend.nftables.failures import failure
-from ipsecd.backend.nftables.naming import TABLE
+from ipsecd.backend.nftables.naming import STATE_PREFIX, TABLE
 from ipsecd.backend.nftables.wire import KernelError, NftSocket
 from ipsecd.host.netlink import attribute, attributes
 
@@ -25,8 +25,9 @@ _CHANGING: dict[int, tuple[int, ...]] = {
 """Attributes that change by themselves: use counts and counters."""
 
 _SET_COUNT = 20
-"""The attribute with the number of elements of a set (Linux 6.16 and later). Only in dynamic sets
-may it change by itself."""
+"""The attribute with the number of elements of a set (Linux 6.16 and later). Only in sets of
+these names may it change while the rules stay."""
+_CHANGING_SETS = ("dynamic_", "list_")
 
 
 class TableReader:
@@ -54,13 +55,27 @@ class TableReader:
         """The names of all sets and maps."""
         return self._names(nft.GETSET, _SET_NAME)
 
+    def lengths(self) -> dict[str, int]:
+        """How many elements each set has, by its name, where the kernel says so."""
+        return {
+            _text(parts[_SET_NAME]): int.from_bytes(parts[_SET_COUNT], "big")
+            for parts in self._objects(nft.GETSET)
+            if _SET_COUNT in parts
+        }
+
     def fingerprint(self) -> str:
-        """A digest of the table's chains, rules and sets, as the kernel lists them."""
+        """A digest of the table's chains, rules and sets, as the kernel lists them.
+
+        It leaves out what a change of the entries of lists changes, which is looked at by itself:
+        the mark, and the number of elements.
+        """
         hasher = hashlib.sha256()
         for kind, changing in _CHANGING.items():
             for parts in self._objects(kind):
-                if kind == nft.GETSET and _text(parts[_SET_NAME]).startswith("dynamic_"):
+                if kind == nft.GETSET and _text(parts[_SET_NAME]).startswith(_CHANGING_SETS):
                     parts.pop(_SET_COUNT, None)
+                if kind == nft.GETCHAIN and _text(parts[_CHAIN_NAME]).startswith(STATE_PREFIX):
+                    continue
                 for number, value in sorted(parts.items()):
                     if number not in changing:
                         hasher.update(repr((kind, number, value)).encode())

@@ -18,6 +18,7 @@ from ipsecd.backend.nftables.looks import KernelTable, Ruleset
 from ipsecd.backend.nftables.naming import (
     DIALUP_TYPES,
     HOOKS,
+    STATE_PREFIX,
     TABLE,
     TRACKED_HOOKS,
     UNPARSABLE,
@@ -142,6 +143,19 @@ def replace_rules(ruleset: Ruleset, mark: str, present: Iterable[str]) -> list[M
     for name, rules in ruleset.chains.items():
         steps += [nft.new_rule(TABLE, name, parts, text) for parts, text in rules]
     return steps
+
+
+def replace_mark(present: Iterable[str], mark: str) -> tuple[list[Message], list[str]]:
+    """Have the rules that stay bear another mark; the messages, and the chains that are there then.
+
+    `mark` is as for ``replace_rules``, and `present` are the chains before.
+    """
+    others = [name for name in present if not name.startswith(STATE_PREFIX)]
+    old = [name for name in present if name.startswith(STATE_PREFIX)]
+    if old == [mark]:
+        return [], [*others, mark]
+    steps = [nft.delete_chain(TABLE, name) for name in old if name != mark]
+    return [*steps, *([] if mark in old else [new_chain(mark)])], [*others, mark]
 
 
 def new_chain(name: str) -> Message:
