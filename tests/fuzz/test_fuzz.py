@@ -8,13 +8,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.fuzz import fuzz_documents, fuzz_filters, fuzz_lists, fuzz_packets, fuzz_verdicts
+from tests.fuzz import (
+    fuzz_documents,
+    fuzz_filter_lists,
+    fuzz_filters,
+    fuzz_lists,
+    fuzz_packets,
+    fuzz_verdicts,
+)
 
 Target = Callable[[bytes], None]
 TARGETS = pytest.mark.parametrize(
     ("target", "seeds"),
     [
         pytest.param(fuzz_filters.fuzz_one, fuzz_filters.SEEDS, id="filters"),
+        pytest.param(fuzz_filter_lists.fuzz_one, fuzz_filter_lists.SEEDS, id="filter-lists"),
         pytest.param(fuzz_documents.fuzz_one, fuzz_documents.SEEDS, id="documents"),
         pytest.param(fuzz_lists.fuzz_one, fuzz_lists.SEEDS, id="lists"),
         pytest.param(fuzz_packets.fuzz_one, fuzz_packets.SEEDS, id="packets"),
