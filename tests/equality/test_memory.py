@@ -20,14 +20,15 @@ from ipsecd.compiler.shapes import SHAPES
 from ipsecd.compiler.stored import from_stored, to_stored
 from ipsecd.compiler.tables import TableId
 from ipsecd.compiler.volatile import Volatile
-from ipsecd.model.addresses import Process
+from ipsecd.language.filters import parse_filter
+from ipsecd.model.addresses import Family, Process
 from ipsecd.model.decide import decide
 from ipsecd.model.exemptions import ESSENTIALS
 from ipsecd.model.fields import Kind, Listed
 from ipsecd.model.list_names import with_lengths
 from ipsecd.model.lists import AddressList
 from ipsecd.model.packets import Packet, Point
-from ipsecd.model.values import Action, InForce
+from ipsecd.model.values import Action, InForce, Origin
 from tests.strategies import HOST, conditions, in_force, lists, packets, senders_in_force
 
 NAMES = tuple(exemption.name for exemption in ESSENTIALS)
@@ -81,6 +82,36 @@ def all_agree(filters: list[InForce], sent: list[Packet], known: Mapping[str, Ad
         assert stored.lookup(packet, HOST) == verdict
         assert written_out.lookup(packet, HOST).action is wanted.action
         assert backend.judge(packet, HOST).action is wanted.action
+
+
+@pytest.mark.parametrize("action", Action)
+@pytest.mark.parametrize(
+    ("better", "worse"),
+    [
+        ("*:4000=0:*:UDP", "*=0:*:UDP"),
+        ("*:4000=0:*:UDP", "*:4000-4001=0:*:UDP"),
+        ("*:4000-4001=0:*:UDP", "*:3000-5000=0:*:UDP"),
+        ("*=0:1434:UDP", "*:4000=0:*:UDP"),
+        ("*:3000-5000=0:1434:UDP", "*:4000=0:1434-1435:UDP"),
+        ("*:4000=0:1434:UDP", "*:4000-4001=0:1434:UDP"),
+    ],
+)
+def test_ports_rank_as_the_design_has_them(better: str, worse: str, action: Action) -> None:
+    """Narrower source ports decide, and narrower destination ports before those.
+
+    The oracle takes its ranks from where the compiler does, so it cannot tell.
+    """
+    other = next(each for each in Action if each is not action)
+    filters = [
+        InForce(Origin("static", "P", text), parse_filter(text), what)
+        for text, what in ((better, action), (worse, other))
+    ]
+    backend = MemoryBackend(clock=lambda: 0.0)
+    backend.apply(compile_filters(filters), Volatile())
+    (_, own) = next(pair for pair in HOST.addresses if pair[0] is Family.IPV4)
+    packet = Packet(Point.ARRIVING, Family.IPV4, 0xCB007107, own, 17, 4000, 1434)
+    verdict = backend.judge(packet, HOST)
+    assert (verdict.action, verdict.origin) == (action, filters[0].origin)
 
 
 SENDERS = (Process("service", "a.service"), Process("cgroup", "/b/c"))

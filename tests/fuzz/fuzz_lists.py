@@ -14,6 +14,7 @@ SEEDS = (
     b'create s hash:net\nadd s 192.0.2.7 comment "x" nomatch\nadd s 10.0.0.0/8 timeout 3\n',
     b'# when,ip\n"1","192.0.2.7"\n2,"2001:db8::7\n3\n',
     b"a;ip\tb\n;::1\n",
+    b"#\n# level1\n# Maintainer : x\n#\n0.0.0.0/8\n1.10.16.0/20\n192.0.2.7\n",
     b"\xff\xfe\x1f\x8b\x00PK",
     b"",
 )

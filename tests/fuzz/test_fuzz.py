@@ -22,7 +22,7 @@ TARGETS = pytest.mark.parametrize(
     ("target", "seeds"),
     [
         pytest.param(fuzz_filters.fuzz_one, fuzz_filters.SEEDS, id="filters"),
-        pytest.param(fuzz_filter_lists.fuzz_one, fuzz_filter_lists.SEEDS, id="filter lists"),
+        pytest.param(fuzz_filter_lists.fuzz_one, fuzz_filter_lists.SEEDS, id="filter-lists"),
         pytest.param(fuzz_documents.fuzz_one, fuzz_documents.SEEDS, id="documents"),
         pytest.param(fuzz_lists.fuzz_one, fuzz_lists.SEEDS, id="lists"),
         pytest.param(fuzz_packets.fuzz_one, fuzz_packets.SEEDS, id="packets"),

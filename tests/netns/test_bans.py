@@ -63,11 +63,14 @@ def test_a_list_is_in_force_by_one_command(daemon: Daemon) -> None:
 
 
 def test_a_list_is_in_force_by_many_commands(daemon: Daemon) -> None:
-    """As ``xargs`` gives them: each ban is one rule, and a second run renews them."""
+    """As ``xargs`` gives them: each ban is one rule, and a second run renews them and says so."""
     words = ("xargs", "-n", "500", sys.executable, "-m", "ipsecctl", "block", "--for", "1h")
-    for _ in range(2):
+    for what in ("new", "renewed"):
         done = fed(daemon, ADDRESSES, *words)
         assert done.returncode == 0, done.stderr
+        said = done.stdout.splitlines()
+        assert len(said) == MANY // 500
+        assert all(f" as 500 rules (500 {what}): " in line for line in said)
         assert in_force(daemon) == len(dynamic_entries(daemon)) == MANY
         assert delivered(HERE4, PORT) == 0
     daemon.ctl("unblock", PEER4)
