@@ -175,6 +175,39 @@ def test_a_document_that_is_too_large_is_refused_unread() -> None:
         parse_policy(b"[" * (MAX_BYTES + 1))
 
 
+SHORT = {
+    "udp/1434": "*=0:1434:UDP",
+    "tcp/80,443": "*=0:80,443:TCP",
+    "203.0.113.7": "203.0.113.7=0",
+    "2001:db8::/32": "[2001:db8::]/32=0",
+    "evil.example.com": "evil.example.com=0",
+    "@drop": "@drop=0",
+}
+"""Filters in short, and what each stands for."""
+
+
+@pytest.mark.parametrize("times", [1, 20])
+def test_a_filter_in_short_is_what_it_is_on_the_command_line(times: int) -> None:
+    """It is stored written out, and a run of many such filters is read as a single one is."""
+    items = "".join(f'      - "{text}"\n' for text in [*SHORT] * times)
+    document = f"policy: P\nrules:\n  - rule: R\n    action: block\n    filters:\n{items}"
+    (rule,) = parse_policy(document).rules
+    assert rule.filters == tuple(map(parse_filter, SHORT.values()))
+    assert parse_policy(format_policy(parse_policy(document))).rules == (rule,)
+    jsonschema.validate(yaml.safe_load(document), policy_schema())
+
+
+@pytest.mark.parametrize("slip", ["*", "0", "monitor", "icmp", "foo/80", "0/0", "10/8"])
+def test_a_slip_in_a_document_is_refused_with_its_line(slip: str) -> None:
+    """What could block everything by accident is no filter in a document either."""
+    with pytest.raises(InvalidInput) as caught:
+        parse_policy(RULE.replace("0+*", slip), "p.yaml")
+    assert (caught.value.source, caught.value.line) == (
+        "p.yaml",
+        1 + RULE[: RULE.index("0+*")].count("\n"),
+    )
+
+
 SCHEMA_BAD = [
     "policy: ''",
     "rules: []",

@@ -17,7 +17,7 @@ from ipsecd.errors import InvalidInput
 from ipsecd.garbage import collection_paused
 from ipsecd.language.conditions import parse_interface, parse_when
 from ipsecd.language.expectations import parse_expectation
-from ipsecd.language.filters import parse_filter
+from ipsecd.language.filters import parse_short
 from ipsecd.language.runs import fold
 from ipsecd.model.expectations import Expectation, each_once
 from ipsecd.model.values import (
@@ -186,11 +186,11 @@ class _Reading:
         filters: list[Filter] = []
         for item in self._items(event):
             run = self.runs.pop(self._text(item), None) if self.runs else None
-            filters += map(parse_filter, run) if run else [self._filter(item)]
+            filters += map(parse_short, run) if run else [self._filter(item)]
         return tuple(filters)
 
     def _filter(self, event: yaml.Event) -> Filter:
-        return self._parsed(event, parse_filter, "filter")
+        return self._parsed(event, parse_short, "filter")
 
     def _expect(self, event: yaml.Event) -> tuple[Expectation, ...]:
         item = event
