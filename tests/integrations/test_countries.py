@@ -36,7 +36,7 @@ def countries(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with the lists of all countries of Debian's database."""
     directory = tmp_path_factory.mktemp("countries")
     words = [sys.executable, "-m", "ipsecd_bans.countries", "--into", directory]
-    command = [*words, *map(program, DATABASE)]
+    command = [*map(str, words), *map(str, map(program, DATABASE))]
     subprocess.run(command, env=ENVIRONMENT, check=True, capture_output=True)
     return directory
 
