@@ -27,6 +27,7 @@ from ipsecd.control.method import Method, Names, Parameters, Request, Work
 from ipsecd.control.parameters import read_all_filters
 from ipsecd.control.verdict import Question
 from ipsecd.engine import Engine
+from ipsecd.engine.caller import DAEMON, Caller
 from ipsecd.engine.lookups import Lookups
 from ipsecd.host.interfaces import read_host
 from ipsecd.language.documents import parse_policy
@@ -114,13 +115,15 @@ class Control:
         names: Names,
         document: bytes | None,
         tell: Tell = silent,
+        caller: Caller = DAEMON,
     ) -> dict[str, Any]:
         """Carry out one call and return the parameters of its reply; raises ``IpsecdError``."""
         tell(Progress(Phase.READING))
         if METHODS[method].takes_list:
-            request = Request(parameters, by, names, tell=tell, text=document or b"")
+            request = Request(parameters, by, names, tell=tell, text=document or b"", caller=caller)
         else:
-            request = Request(parameters, by, names, self._policy(document, parameters), tell)
+            policy = self._policy(document, parameters)
+            request = Request(parameters, by, names, policy, tell, caller=caller)
         engine = self._engine.snapshot() if METHODS[method].work is Work.LONG else self._engine
         return METHODS[method].handler(engine, request)
 

@@ -236,6 +236,7 @@ METHODS = (
         _refresh_names,
         names=_names_in_force,
         keeps_names=True,
+        for_programs=True,
     ),
     Method("ListPolicies", Role.VIEW, Work.QUICK, _list_policies),
     Method("GetPolicy", Role.VIEW, Work.LONG, _get_policy),

@@ -17,6 +17,8 @@ from typing import Any
 from ipsecd import __version__
 from ipsecd.control import METHODS
 from ipsecd.control.method import Role, Work
+from ipsecd.control.parameters import read_change
+from ipsecd.engine.caller import DAEMON, NO_OPTIONS, Caller
 from ipsecd.errors import BackendFailed, IpsecdError, Refused, StoreFailed
 from ipsecd.host.resolver import Resolver
 from ipsecd.log import record, record_bug
@@ -117,6 +119,7 @@ class Calls:
         by: str,
         document: bytes | None = None,
         tell: Tell = silent,
+        caller: Caller = DAEMON,
     ) -> dict[str, Any]:
         """Have the engine carry out `method`, after looking up all DNS names that it needs."""
         engine = self._engine.engine
@@ -160,7 +163,7 @@ class Calls:
                 reply["examination"]["assessments"] = assessments
             return reply
         try:
-            reply = await run(engine.call, method, parameters, by, names, document, tell)
+            reply = await run(engine.call, method, parameters, by, names, document, tell, caller)
             if method == "Start" and reply["outcome"]["changed"]:
                 self.waiting.starts += 1
             return reply
@@ -255,6 +258,13 @@ class Calls:
         if call.interface == SERVICE:
             return self._about_itself(call.name, parameters)
         method = METHODS[call.name]
+        options = read_change(parameters.pop("change")) if method.takes_change else NO_OPTIONS
+        if options.confirm_s is not None and not method.can_be_put_back:
+            raise Refused(
+                f"what {call.name} changes cannot be put back, so there is nothing to confirm",
+                "leave out --confirm, or unset IPSECD_CONFIRM",
+            )
+        caller = Caller(peer.uid, peer.pid, peer.user, options)
         if method.takes_bundle:
             return await self._take(parameters, str(peer), descriptors)
         document = None
@@ -264,7 +274,7 @@ class Calls:
         elif method.takes_filters and parameters["filters"] is None:
             document = await self._document(None, descriptors.take(), MAX_DOCUMENT_BYTES)
         if method.role is not Role.VIEW:
-            return await self.carry_out(call.name, parameters, str(peer), document, tell)
+            return await self.carry_out(call.name, parameters, str(peer), document, tell, caller)
         # The reads of one user run one after the other, so that users take turns.
         async with self._reading.setdefault(peer.uid, asyncio.Lock()):
             reply = await self.carry_out(call.name, parameters, str(peer), document)

@@ -1,0 +1,60 @@
+"""Owns how a change is asked for: what the options say that all verbs have which change something.
+
+The old commands have no such options, and are asked for by variables of the environment.
+"""
+
+from __future__ import annotations
+
+import os
+
+from ipsecctl.ends import duration_s
+from ipsecctl.failures import UsageError
+from ipsecctl.grammar import CONFIRM, FORCE, MESSAGE
+from ipsecd.quoting import quote
+
+TYPE_CHECKING = False  # typing itself would cost more start-up time than this module
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ipsecctl.options import Options
+
+CONFIRM_VARIABLE, FORCE_VARIABLE = "IPSECD_CONFIRM", "IPSECD_FORCE"
+_YES, _NO = ("1", "yes", "true"), ("", "0", "no", "false")
+
+
+def change_of(options: Options) -> dict[str, Any]:
+    """What `options` ask of a change; empty if that is nothing."""
+    message = options.value(MESSAGE.name)
+    return _change(options.value(CONFIRM.name), message, force=options.has(FORCE.name))
+
+
+def change_of_environment() -> dict[str, Any]:
+    """The same of an old command: what ``IPSECD_CONFIRM`` and ``IPSECD_FORCE`` ask."""
+    force = os.environ.get(FORCE_VARIABLE, "").lower()
+    if force not in (*_YES, *_NO):
+        raise UsageError(f"{FORCE_VARIABLE} is {quote(force)}", "set it to 1, or unset it")
+    return _change(os.environ.get(CONFIRM_VARIABLE) or None, None, force=force in _YES)
+
+
+def _change(confirm: str | None, message: str | None, *, force: bool) -> dict[str, Any]:
+    """The members that say something: a daemon that is older knows none of them."""
+    change: dict[str, Any] = {}
+    if confirm is not None:
+        change |= {"confirm_s": duration_s(confirm), "terminal": _terminal()}
+    if force:
+        change["force"] = True
+    if message is not None:
+        change["message"] = message
+    if sudo_user := os.environ.get("SUDO_USER"):
+        change["sudo_user"] = sudo_user
+    return change
+
+
+def _terminal() -> str | None:
+    """The path of the terminal of this process, None if it has none."""
+    for descriptor in (2, 1, 0):
+        try:
+            return os.ttyname(descriptor)
+        except OSError:
+            continue
+    return None
