@@ -27,6 +27,8 @@ complete -c ipsecctl -n '__fish_use_subcommand' -a policy -d 'look after stored 
 complete -c ipsecctl -n '__fish_use_subcommand' -a rule -d 'change the rules of a stored policy'
 complete -c ipsecctl -n '__fish_use_subcommand' -a list -d 'look after lists of addresses, which filters name as @NAME'
 complete -c ipsecctl -n '__fish_use_subcommand' -a reload -d 'read edited files anew'
+complete -c ipsecctl -n '__fish_use_subcommand' -a confirm -d 'keep a change that was made with --confirm'
+complete -c ipsecctl -n '__fish_use_subcommand' -a revert -d 'put such a change back now'
 complete -c ipsecctl -n '__fish_use_subcommand' -a check -d 'whether files are usable policies; needs no daemon'
 complete -c ipsecctl -n '__fish_use_subcommand' -a format -d 'the canonical form of a policy; needs no daemon'
 complete -c ipsecctl -n '__fish_use_subcommand' -a diff -d 'how a file differs from what is stored, or from another'
@@ -260,6 +262,9 @@ complete -c ipsecctl -n '__fish_seen_subcommand_from reload' -l confirm -x -a '6
 complete -c ipsecctl -n '__fish_seen_subcommand_from reload' -l force -d 'even if it would cut the connection that it is made through'
 complete -c ipsecctl -n '__fish_seen_subcommand_from reload' -l message -x -d 'what it is for, for the history'
 complete -c ipsecctl -n '__fish_seen_subcommand_from reload' -l json -d 'answer as one JSON document'
+complete -c ipsecctl -n '__fish_seen_subcommand_from confirm' -l force -d 'in the login that made it, too'
+complete -c ipsecctl -n '__fish_seen_subcommand_from confirm' -l json -d 'answer as one JSON document'
+complete -c ipsecctl -n '__fish_seen_subcommand_from revert' -l json -d 'answer as one JSON document'
 complete -c ipsecctl -n '__fish_seen_subcommand_from check; and not __fish_seen_subcommand_from list' -F
 complete -c ipsecctl -n '__fish_seen_subcommand_from check; and not __fish_seen_subcommand_from list' -l json -d 'answer as one JSON document'
 complete -c ipsecctl -n '__fish_seen_subcommand_from format' -F

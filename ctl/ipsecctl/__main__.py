@@ -99,7 +99,12 @@ def _run(target: str, path: str | None, command_line: object, change: dict[str, 
     module, _, function = target.partition(":")
     # Not by importlib: that module takes longer to import than the table of verbs.
     imported = __import__(f"ipsecctl.{module}", fromlist=[function])
-    code: int = getattr(imported, function)(Client(path, change=change), command_line)
+    client = Client(path, change=change)
+    code: int = getattr(imported, function)(client, command_line)
+    if client.waits_to_be_confirmed:
+        from ipsecctl.changing import say_what_waits
+
+        say_what_waits(client)
     return code
 
 

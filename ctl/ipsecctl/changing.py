@@ -8,14 +8,17 @@ from __future__ import annotations
 import os
 
 from ipsecctl.ends import duration_s
-from ipsecctl.failures import UsageError
+from ipsecctl.failures import DONE, UsageError
 from ipsecctl.grammar import CONFIRM, FORCE, MESSAGE
+from ipsecctl.presentation import print_outcome, span
+from ipsecd.output import complain
 from ipsecd.quoting import quote
 
 TYPE_CHECKING = False  # typing itself would cost more start-up time than this module
 if TYPE_CHECKING:
     from typing import Any
 
+    from ipsecctl.client import Client
     from ipsecctl.options import Options
 
 CONFIRM_VARIABLE, FORCE_VARIABLE = "IPSECD_CONFIRM", "IPSECD_FORCE"
@@ -34,6 +37,36 @@ def change_of_environment() -> dict[str, Any]:
     if force not in (*_YES, *_NO):
         raise UsageError(f"{FORCE_VARIABLE} is {quote(force)}", "set it to 1, or unset it")
     return _change(os.environ.get(CONFIRM_VARIABLE) or None, None, force=force in _YES)
+
+
+def say_what_waits(client: Client) -> None:
+    """Say on standard error what has to be done so that the change stays, if it did anything."""
+    change = client.call("GetUnconfirmed")["change"]
+    if change is None:
+        complain("nothing has changed, so there is nothing to confirm")
+        return
+    complain(
+        f"all is put back as it was in {span(change['left_s'])}, unless you log in anew and run: "
+        "ipsecctl confirm",
+        "ipsecctl revert puts it back now",
+    )
+
+
+def confirm(client: Client, options: Options) -> int:
+    """Keep the change that waits to be confirmed."""
+    return _end(client, options, "Confirm")
+
+
+def revert(client: Client, options: Options) -> int:
+    """Put the change back that waits to be confirmed."""
+    return _end(client, options, "Revert")
+
+
+def _end(client: Client, options: Options, method: str) -> int:
+    parameters = {"change": {"force": True}} if options.has("--force") else {}
+    outcome = client.call(method, parameters)["outcome"]
+    print_outcome(outcome, as_json=options.has("--json"))
+    return DONE
 
 
 def _change(confirm: str | None, message: str | None, *, force: bool) -> dict[str, Any]:

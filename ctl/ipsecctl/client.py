@@ -42,6 +42,8 @@ class Client:
         `change` is how every change is to be made that is asked for.
         """
         self._change = change
+        self.waits_to_be_confirmed = False
+        """Whether a change was made that somebody has to confirm."""
         self._timeout_s = timeout_s
         self.path = path or os.environ.get("IPSECD_SOCKET") or DEFAULT_PATH
         self._socket: _socket.socket | None = None
@@ -97,6 +99,7 @@ class Client:
         answer: dict[str, Any] = reply.get("parameters") or {}
         if not (method.startswith(READS) or parameters.get("dry_run")):
             change_made()
+            self.waits_to_be_confirmed = bool(self._change and self._change.get("confirm_s"))
         return answer
 
     def close(self) -> None:

@@ -210,6 +210,10 @@ DOMAIN: dict[str, Any] = {
     "refresh": 3,
 }
 REPLIES: dict[str, dict[str, Any]] = {
+    "GetUnconfirmed": {
+        "change": {"method": "X", "by": "uid 0 (root) pid 9", "message": "", "left_s": 59.0},
+        "put_back": None,
+    },
     "ListLists": {"lists": [LIST]},
     "GetList": {
         "list": LIST,

@@ -6,8 +6,9 @@ import pytest
 
 from ipsecctl.generate.leaves import leaves
 from ipsecctl.grammar import OF_CHANGES
+from ipsecd.errors import Refused
 from tests.ctl.conftest import Run
-from tests.ctl.fake_daemon import FakeDaemon
+from tests.ctl.fake_daemon import STATUS, FakeDaemon
 
 NOTHING = {
     "confirm_s": None,
@@ -79,3 +80,57 @@ def test_a_variable_that_says_nothing_is_refused(
     ran = run("ipseccmd", "-f", "*=0:1434:UDP", "-n", "BLOCK")
     assert (ran.code, daemon.calls) == (2, [])
     assert value in ran.err
+
+
+def test_who_asked_for_it_is_told_what_to_do(daemon: FakeDaemon, run: Run) -> None:
+    """What keeps the change stands on standard error, so that no script reads it as an answer."""
+    ran = run("ipsecctl", "flush", "--confirm", "60s")
+    assert ran.code == 0
+    assert "put back as it was in 59s" in ran.err
+    assert "log in anew and run: ipsecctl confirm" in ran.err
+    assert "confirm" not in ran.out
+    assert [method for method, _ in daemon.calls] == ["FlushDynamic", "GetUnconfirmed"]
+
+
+def test_who_changed_nothing_is_told_so(daemon: FakeDaemon, run: Run) -> None:
+    """Nobody waits for something that will not happen."""
+    daemon.replies["GetUnconfirmed"] = {"change": None, "put_back": None}
+    assert "nothing to confirm" in run("ipsecctl", "flush", "--confirm", "60s").err
+
+
+def test_a_refused_change_has_nothing_to_confirm(daemon: FakeDaemon, run: Run) -> None:
+    """It is told as every refusal."""
+    daemon.replies["FlushDynamic"] = Refused("no", "because")
+    ran = run("ipsecctl", "flush", "--confirm", "60s")
+    assert (ran.code, ran.err) == (1, "ipsecctl: no\n  hint: because\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "call", "change"),
+    [
+        ("confirm", "Confirm", None),
+        ("confirm --force", "Confirm", {**NOTHING, "force": True}),
+        ("revert", "Revert", None),
+    ],
+)
+def test_a_change_is_kept_or_put_back(
+    daemon: FakeDaemon, run: Run, line: str, call: str, change: dict[str, object] | None
+) -> None:
+    """Each is one call, and prints what came of it."""
+    ran = run("ipsecctl", *line.split())
+    assert (ran.code, ran.err) == (0, "")
+    assert daemon.calls == [(call, {})]
+    assert daemon.changes == [change]
+
+
+def test_status_says_what_waits(daemon: FakeDaemon, run: Run) -> None:
+    """Before all that is in order: who made the change, how long is left, and what to do."""
+    change = {"method": "ApplyPolicy", "by": "uid 0 (root) pid 9", "message": "mail", "left_s": 41}
+    waiting = {"status": {**STATUS, "unconfirmed": change, "put_back": None}}
+    daemon.replies["Status"] = waiting
+    first, second, *_ = run("ipsecctl", "status").out.splitlines()
+    assert first == "UNCONFIRMED: the change by uid 0 (root) pid 9 (mail) is put back in 41s"
+    assert "ipsecctl confirm" in second
+    sentence = "the change by uid 0 (root) pid 9 was put back: nobody confirmed it in time"
+    daemon.replies["Status"] = {"status": {**STATUS, "unconfirmed": None, "put_back": sentence}}
+    assert run("ipsecctl", "status").out.startswith(f"put back: {sentence}\n")

@@ -85,6 +85,12 @@ class FakeEngine:
     def start(self) -> None:
         self.story.append("start")
 
+    def unconfirmed_due_in(self) -> float | None:
+        return None
+
+    def put_back_if_due(self) -> None:
+        self.story.append("put back")
+
     def stop_on_purpose(self) -> None:
         self.story.append("stop")
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from ipsecd.engine import Engine
 from ipsecd.engine.caller import DAEMON, Caller
+from ipsecd.engine.confirmation import Part
 from ipsecd.model.addresses import Network
 from ipsecd.model.values import Policy
 from ipsecd.progress import Tell, silent
@@ -100,8 +101,8 @@ class Method:
     """Whether it also replies with its progress, if the caller asks for more than one reply."""
     for_programs: bool = False
     """Whether only programs call it, to tell what happens by itself: nobody decides about that."""
-    can_be_put_back: bool = False
-    """Whether what it changes can be put back as it was if nobody confirms it."""
+    part: Part | None = None
+    """What it changes that can be put back as it was if nobody confirms it; None if nothing can."""
 
     @property
     def takes_change(self) -> bool:

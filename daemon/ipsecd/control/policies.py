@@ -9,6 +9,7 @@ from ipsecd.control.method import Method, Request, Role, Work
 from ipsecd.control.replies import of_this_host, outcome, place_in_domain
 from ipsecd.control.summary import summary
 from ipsecd.engine import Engine
+from ipsecd.engine.confirmation import Part
 from ipsecd.errors import InvalidInput, Refused
 from ipsecd.language.differences import Difference
 from ipsecd.language.documents import format_policy
@@ -248,11 +249,12 @@ METHODS = (
         names=_names_of_document,
         takes_document=True,
         tells_progress=True,
+        part=Part.POLICIES,
     ),
-    Method("CreatePolicy", Role.CHANGE, Work.CHANGE, _create_policy),
-    Method("DeletePolicy", Role.CHANGE, Work.CHANGE, _delete_policy),
-    Method("AssignPolicy", Role.CHANGE, Work.CHANGE, _assign_policy),
-    Method("UnassignPolicy", Role.CHANGE, Work.CHANGE, _unassign_policy),
+    Method("CreatePolicy", Role.CHANGE, Work.CHANGE, _create_policy, part=Part.POLICIES),
+    Method("DeletePolicy", Role.CHANGE, Work.CHANGE, _delete_policy, part=Part.POLICIES),
+    Method("AssignPolicy", Role.CHANGE, Work.CHANGE, _assign_policy, part=Part.POLICIES),
+    Method("UnassignPolicy", Role.CHANGE, Work.CHANGE, _unassign_policy, part=Part.POLICIES),
     Method(
         "Reload",
         Role.CHANGE,
@@ -261,5 +263,6 @@ METHODS = (
         names=_names_of_files,
         keeps_names=True,
         tells_progress=True,
+        part=Part.POLICIES,
     ),
 )

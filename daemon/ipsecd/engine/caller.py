@@ -30,13 +30,15 @@ NO_OPTIONS = ChangeOptions()
 class Caller:
     """Who asks: the process at the other end of the socket, and what he wants.
 
-    ``pid`` is 0 where the daemon changes something by itself.
+    ``pid`` is 0 where the daemon changes something by itself. ``login`` tells logins apart; it is
+    empty where nobody asked for it, or they cannot be told.
     """
 
     uid: int = 0
     pid: int = 0
     user: str = ""
     options: ChangeOptions = NO_OPTIONS
+    login: str = ""
 
 
 DAEMON = Caller()

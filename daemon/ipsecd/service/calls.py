@@ -21,6 +21,7 @@ from ipsecd.control.parameters import read_change
 from ipsecd.engine.caller import DAEMON, NO_OPTIONS, Caller
 from ipsecd.errors import BackendFailed, IpsecdError, Refused, StoreFailed
 from ipsecd.host.resolver import Resolver
+from ipsecd.host.terminals import login_of
 from ipsecd.log import record, record_bug
 from ipsecd.model.addresses import Network
 from ipsecd.progress import Phase, Progress, Tell, silent
@@ -259,12 +260,14 @@ class Calls:
             return self._about_itself(call.name, parameters)
         method = METHODS[call.name]
         options = read_change(parameters.pop("change")) if method.takes_change else NO_OPTIONS
-        if options.confirm_s is not None and not method.can_be_put_back:
+        if options.confirm_s is not None and method.part is None:
             raise Refused(
                 f"what {call.name} changes cannot be put back, so there is nothing to confirm",
                 "leave out --confirm, or unset IPSECD_CONFIRM",
             )
-        caller = Caller(peer.uid, peer.pid, peer.user, options)
+        asks_of_login = options.confirm_s is not None or call.name == "Confirm"
+        login = login_of(peer.pid) if asks_of_login else ""
+        caller = Caller(peer.uid, peer.pid, peer.user, options, login)
         if method.takes_bundle:
             return await self._take(parameters, str(peer), descriptors)
         document = None

@@ -121,6 +121,13 @@ class EngineLike(Protocol):
     def expire(self) -> None:
         """Remove the dynamic rules that have ended."""
 
+    def unconfirmed_due_in(self) -> float | None:
+        """In how many seconds a change has to be put back; None if none waits. For any thread."""
+        ...
+
+    def put_back_if_due(self) -> None:
+        """Put back a change that nobody has confirmed in time; called in the line of changes."""
+
     def next_list_end(self) -> float | None:
         """When the next entry of a list ends, in seconds since the epoch; None if none does.
 
