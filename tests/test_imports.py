@@ -40,7 +40,7 @@ MAY_USE = {
     },
     "ipsecd_domain": {"arguments", "language", "log", "output", "protocol"},
     "ipsecctl": {"ipsecd_domain", "language", "model", "output", "protocol"},
-    "ipsecd_bans": {"ipsecctl", "output"},
+    "ipsecd_bans": {"ipsecctl", "language", "output"},
 }
 """The layers from below to above; each with those that it uses."""
 

@@ -1,8 +1,8 @@
 """Owns ``ipsecd-countries``: a database of countries becomes one address list for each of them.
 
 The database has lines ``FIRST,LAST,CC``, as Debian's package ``tor-geoipdb`` has them: addresses as
-texts or, of IPv4, as numbers, and the two letters of ISO 3166-1. Must not know the daemon: what is
-written here comes into force with ``ipsecctl reload``.
+texts or, of IPv4, as numbers, and the two letters of ISO 3166-1. Must not speak with the
+daemon: what is written here comes into force with ``ipsecctl reload``.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import ip_address
 from pathlib import Path
 from typing import NamedTuple
+
+from ipsecd.language.list_entries import entries_in, format_entry
 
 DATABASES = (Path("/usr/share/tor/geoip"), Path("/usr/share/tor/geoip6"))
 LISTS = Path("/etc/ipsecd/lists")
@@ -72,11 +74,15 @@ def _range(first: str, last: str) -> str:
 
 
 def write(directory: Path, name: str, ranges: Sequence[str]) -> None:
-    """Replace the file of a list: at any moment it has the old ranges or all of the new."""
+    """Replace the file of a list: at any moment it has the old ranges or all of the new.
+
+    It gets prefixes, which the daemon reads in a fraction of the time that ranges take.
+    """
     path, new = directory / name, directory / f".{name}.new"
     with new.open("w") as file:
-        file.write(f"# made by ipsecd-countries, {len(ranges)} ranges\n")
-        file.writelines(f"{each}\n" for each in ranges)
+        file.write(f"# made by ipsecd-countries, of {len(ranges)} ranges\n")
+        for each in ranges:
+            file.writelines(f"{format_entry(*entry)}\n" for entry in entries_in(each))
         file.flush()
         os.fsync(file.fileno())
     new.rename(path)

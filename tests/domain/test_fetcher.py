@@ -181,11 +181,13 @@ def test_half_a_publish_is_taken_only_as_a_whole(tmp_path: Path, fleet: SignedRe
     """A timestamp that comes before what it names is reported, and then the rest is taken."""
     with (
         fake_daemon(tmp_path, fleet.root, source=f"file://{fleet.directory}") as daemon,
-        fetching(daemon.path, tmp_path / "log"),
+        fetching(daemon.path, tmp_path / "log") as fetcher,
     ):
         daemon.wait_for_policy("Fleet 1")
         fleet.publish(2)
         daemon.wait_for_policy("Fleet 2")
+        # It would take the whole if it came between a publish and what is put aside.
+        fetcher.process.send_signal(signal.SIGSTOP)
         aside = tmp_path / "4.snapshot.json"
         fleet.publish(3, last=False)
         (fleet.directory / "metadata/3.snapshot.json").rename(aside)
@@ -193,6 +195,7 @@ def test_half_a_publish_is_taken_only_as_a_whole(tmp_path: Path, fleet: SignedRe
         # Signed anew with the same version: only the snapshot is held back.
         fleet.publish(3)
         (fleet.directory / "metadata/3.snapshot.json").rename(aside)
+        fetcher.process.send_signal(signal.SIGCONT)
         daemon.wait(lambda: bool(daemon.problem), "the problem")
         assert daemon.policy == "Fleet 2"
         aside.rename(fleet.directory / "metadata/3.snapshot.json")

@@ -74,11 +74,11 @@ def test_a_document_is_read_once(site: Site, monkeypatch: pytest.MonkeyPatch) ->
     """The question for DNS names and the call it is asked for share one reading."""
     read: list[str] = []
 
-    def parse_filter(text: str) -> Filter:
+    def parse_short(text: str) -> Filter:
         read.append(text)
-        return filters.parse_filter(text)
+        return filters.parse_short(text)
 
-    monkeypatch.setattr(reading, "parse_filter", parse_filter)
+    monkeypatch.setattr(reading, "parse_short", parse_short)
     apply(Control(site.engine), document(10))
     assert len(read) == 10
 

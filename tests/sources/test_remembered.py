@@ -53,11 +53,11 @@ class Wanted(list[str]):
 def read(monkeypatch: pytest.MonkeyPatch) -> Wanted:
     texts = Wanted()
 
-    def parse_filter(text: str) -> Filter:
+    def parse_short(text: str) -> Filter:
         texts.append(text)
-        return filters.parse_filter(text)
+        return filters.parse_short(text)
 
-    monkeypatch.setattr(reading, "parse_filter", parse_filter)
+    monkeypatch.setattr(reading, "parse_short", parse_short)
     return texts
 
 

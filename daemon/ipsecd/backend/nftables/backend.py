@@ -165,11 +165,11 @@ class NftablesBackend:
             dynamic = {table.id: self._new.of_table(table.id) for table in volatile.tables}
             steps += [step for kernel in dynamic.values() for step in tx.dynamic_sets(kernel)]
             steps += tx.additions(volatile.entries(), dynamic, now)
-        planned = present.next_lists(
-            classifier, [*policy, *dynamic], self._early, self._new.of_list
-        )
+        held = [*policy, *dynamic]
+        planned = present.next_lists(classifier, held, self._early, self._new.of_list)
         before, after = self._classifier, Held(policy, dynamic, planned.sets)
-        if trusted and not sets and self._only_lists_change(classifier, after):
+        are_changed = trusted and not sets and (planned.first or planned.then)
+        if are_changed and self._only_lists_change(classifier, after):
             self._change_lists(classifier, planned, volatile)
             return
         tables = in_kernel(policy, dynamic)
@@ -185,8 +185,8 @@ class NftablesBackend:
 
     def _only_lists_change(self, classifier: Classifier, after: Held) -> bool:
         """Whether rules and sets stay for `classifier`, and only elements of lists change."""
-        is_settled = bool(self._fingerprint) and not (self._foreign_change or self._early.names)
-        return is_settled and after.keeps(self._held, self._classifier, classifier)
+        is_settled = self._fingerprint and not (self._foreign_change or self._early.names)
+        return bool(is_settled) and after.keeps(self._held, self._classifier, classifier)
 
     def _change_lists(self, classifier: Classifier, planned: Plan, volatile: Volatile) -> None:
         """Change elements of lists, and the mark; it costs the same however long the lists are."""
