@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from ipsecctl.options import Options
 
 CONFIRM_VARIABLE, FORCE_VARIABLE = "IPSECD_CONFIRM", "IPSECD_FORCE"
+LOGIN, UNSET = "/proc/self/sessionid", "4294967295"
+"""Where the kernel tells the number of the login, and what it says where there is none."""
 _YES, _NO = ("1", "yes", "true"), ("", "0", "no", "false")
 
 
@@ -63,8 +65,10 @@ def revert(client: Client, options: Options) -> int:
 
 
 def _end(client: Client, options: Options, method: str) -> int:
-    parameters = {"change": {"force": True}} if options.has("--force") else {}
-    outcome = client.call(method, parameters)["outcome"]
+    change: dict[str, Any] = {"login": _login()}
+    if options.has("--force"):
+        change["force"] = True
+    outcome = client.call(method, {"change": change})["outcome"]
     print_outcome(outcome, as_json=options.has("--json"))
     return DONE
 
@@ -73,7 +77,7 @@ def _change(confirm: str | None, message: str | None, *, force: bool) -> dict[st
     """The members that say something: a daemon that is older knows none of them."""
     change: dict[str, Any] = {}
     if confirm is not None:
-        change |= {"confirm_s": duration_s(confirm), "terminal": _terminal()}
+        change |= {"confirm_s": duration_s(confirm), "terminal": _terminal(), "login": _login()}
     if force:
         change["force"] = True
     if message is not None:
@@ -91,3 +95,17 @@ def _terminal() -> str | None:
         except OSError:
             continue
     return None
+
+
+def _login() -> str:
+    """What tells this login apart from others.
+
+    It is the number that the kernel gives every login, or else the session of the terminal
+    (proc(5)). The daemon is told, because it sees no processes of others where it is confined.
+    """
+    try:
+        with open(LOGIN, encoding="ascii") as file:  # noqa: PTH123 - pathlib takes long to import
+            number = file.read()
+    except OSError:
+        number = UNSET
+    return f"session {os.getsid(0)}" if number == UNSET else f"login {number}"

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 
+from ipsecctl.changing import UNSET
 from ipsecctl.generate.leaves import leaves
 from ipsecctl.grammar import OF_CHANGES
 from ipsecd.errors import Refused
@@ -15,12 +19,18 @@ NOTHING = {
     "force": None,
     "message": None,
     "terminal": None,
+    "login": None,
     "sudo_user": None,
 }
 
 
+LOGIN = "login 7"
+
+
 @pytest.fixture(autouse=True)
-def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "sessionid").write_text("7")
+    monkeypatch.setattr("ipsecctl.changing.LOGIN", str(tmp_path / "sessionid"))
     for name in ("SUDO_USER", "IPSECD_CONFIRM", "IPSECD_FORCE"):
         monkeypatch.delenv(name, raising=False)
 
@@ -36,8 +46,11 @@ def test_what_changes_something_takes_the_options_of_changes() -> None:
     [
         ("flush", None),
         ("flush --force", {"force": True}),
-        ("flush --confirm 90", {"confirm_s": 90.0}),
-        ("policy assign Web --confirm 1m --message why", {"confirm_s": 60.0, "message": "why"}),
+        ("flush --confirm 90", {"confirm_s": 90.0, "login": LOGIN}),
+        (
+            "policy assign Web --confirm 1m --message why",
+            {"confirm_s": 60.0, "login": LOGIN, "message": "why"},
+        ),
         ("list remove bans 192.0.2.1 --message=", {"message": ""}),
     ],
 )
@@ -65,7 +78,7 @@ def test_old_commands_are_told_by_the_environment(
     monkeypatch.setenv("SUDO_USER", "ann")
     assert run("ipseccmd", "-f", "*=0:1434:UDP", "-n", "BLOCK").code == 0
     assert daemon.changes == [
-        {**NOTHING, "confirm_s": 120.0, "force": True, "sudo_user": "ann"},
+        {**NOTHING, "confirm_s": 120.0, "login": LOGIN, "force": True, "sudo_user": "ann"},
     ]
 
 
@@ -108,9 +121,9 @@ def test_a_refused_change_has_nothing_to_confirm(daemon: FakeDaemon, run: Run) -
 @pytest.mark.parametrize(
     ("line", "call", "change"),
     [
-        ("confirm", "Confirm", None),
-        ("confirm --force", "Confirm", {**NOTHING, "force": True}),
-        ("revert", "Revert", None),
+        ("confirm", "Confirm", {**NOTHING, "login": LOGIN}),
+        ("confirm --force", "Confirm", {**NOTHING, "login": LOGIN, "force": True}),
+        ("revert", "Revert", {**NOTHING, "login": LOGIN}),
     ],
 )
 def test_a_change_is_kept_or_put_back(
@@ -134,3 +147,20 @@ def test_status_says_what_waits(daemon: FakeDaemon, run: Run) -> None:
     sentence = "the change by uid 0 (root) pid 9 was put back: nobody confirmed it in time"
     daemon.replies["Status"] = {"status": {**STATUS, "unconfirmed": None, "put_back": sentence}}
     assert run("ipsecctl", "status").out.startswith(f"put back: {sentence}\n")
+
+
+@pytest.mark.parametrize("number", [None, UNSET])
+def test_without_a_number_a_login_is_its_session(
+    daemon: FakeDaemon,
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    number: str | None,
+) -> None:
+    """As in a container, or where nothing gives logins numbers."""
+    file = tmp_path / "number"
+    if number:
+        file.write_text(number)
+    monkeypatch.setattr("ipsecctl.changing.LOGIN", str(file))
+    assert run("ipsecctl", "confirm").code == 0
+    assert daemon.changes == [{**NOTHING, "login": f"session {os.getsid(0)}"}]

@@ -98,7 +98,7 @@ class Host:
         **given: Any,
     ) -> dict[str, Any]:
         control = Control(self.engine)
-        caller = Caller(0, 1, "root", ChangeOptions(confirm_s, force), login)
+        caller = Caller(0, 1, "root", ChangeOptions(confirm_s, force, login=login))
         content = format_policy(document).encode() if document else None
         if "filters" in given:
             given = control.with_filters_read({"source": None, **given}, None)

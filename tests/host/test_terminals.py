@@ -1,17 +1,14 @@
-"""Tests of a line to a user's terminal, and of telling logins apart."""
+"""Tests of a line to a user's terminal."""
 
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from ipsecd.host import terminals
-from ipsecd.host.terminals import login_of, tell_terminal
+from ipsecd.host.terminals import tell_terminal
 
 NOBODY = 65534
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="root alone may write to all terminals")
@@ -60,28 +57,3 @@ def test_only_a_terminal_is_written_to(tmp_path: Path, terminal: tuple[int, str]
     )
     assert not any(tell_terminal(path, os.geteuid(), "x") for path in odd)
     assert file.read_bytes() == b""
-
-
-def test_logins_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the number that the kernel gives each login, else by the session of processes."""
-    monkeypatch.setattr(terminals, "PROCESSES", tmp_path)
-    process = tmp_path / "17"
-    process.mkdir()
-    assert login_of(17) == ""
-    (process / "stat").write_text("17 (a) b (c) S 1 17 42 0 -1")
-    assert login_of(17) == "session 42"
-    (process / "sessionid").write_text(str(terminals.UNSET))
-    assert login_of(17) == "session 42"
-    (process / "sessionid").write_text("5")
-    assert login_of(17) == "login 5"
-
-
-def test_a_process_of_another_session_is_another_login() -> None:
-    """The kernel's own files say so, where it has no number for logins."""
-    if not login_of(os.getpid()).startswith("session "):
-        pytest.skip("this login has a number of its own")
-    code = "import sys; sys.stdin.read()"
-    with subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, start_new_session=True
-    ) as other:
-        assert login_of(other.pid) != login_of(os.getpid()) == login_of(os.getppid())

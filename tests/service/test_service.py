@@ -286,6 +286,19 @@ def test_the_log_says_who_changed_what(caplog: pytest.LogCaptureFixture) -> None
     assert all((c["uid"], c["pid"]) == (os.geteuid(), os.getpid()) for c in calls)
 
 
+def test_the_log_says_what_a_change_was_to_do(caplog: pytest.LogCaptureFixture) -> None:
+    """Not only the name of a rule, but its filters and its end, and what the change is for."""
+    caplog.set_level(logging.INFO, "ipsecd")
+    change = {"message": "ticket 7", "force": True}
+    with running() as service, service.client() as client:
+        client.call("AddDynamic", name="one", ttl_s=600.0, change=change, **ADD)
+        client.call("ApplyPolicy", document="policy: x", assign=True, dry_run=True)
+    ban, dry = (fields_of(r) for r in caplog.records if r.message == "call")
+    assert (ban["filters"], ban["action"], ban["ttl_s"]) == ("*=0:1434:UDP", "block", 600.0)
+    assert (ban["why"], ban["force"]) == ("ticket 7", True)
+    assert dry["outcome"] == "dry-run"
+
+
 def test_names_are_looked_up_before_the_engine_is_asked() -> None:
     """The engine says which names it needs, and gets their addresses with the call."""
 

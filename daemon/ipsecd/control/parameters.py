@@ -43,6 +43,7 @@ def read_change(given: dict[str, Any] | None) -> ChangeOptions:
         bool(given["force"]),
         message,
         given["terminal"] or "",
+        given["login"] or "",
         given["sudo_user"] or "",
     )
 

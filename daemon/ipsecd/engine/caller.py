@@ -12,14 +12,15 @@ class ChangeOptions:
     ``confirm_s`` is after how many seconds everything is put back as it was unless somebody
     confirms the change, None if nobody has to. With ``force`` it is made even if it would cut the
     connection it is made through. ``message`` says what it is for. ``terminal`` is the path of the
-    terminal that it is made from, and ``sudo_user`` is who became another user for it: both are
-    what the caller says, and nothing that is known.
+    terminal that it is made from, ``login`` tells the login apart from others, and ``sudo_user`` is
+    who became another user for it: all three are what the caller says, and nothing that is known.
     """
 
     confirm_s: float | None = None
     force: bool = False
     message: str = ""
     terminal: str = ""
+    login: str = ""
     sudo_user: str = ""
 
 
@@ -30,15 +31,13 @@ NO_OPTIONS = ChangeOptions()
 class Caller:
     """Who asks: the process at the other end of the socket, and what he wants.
 
-    ``pid`` is 0 where the daemon changes something by itself. ``login`` tells logins apart; it is
-    empty where nobody asked for it, or they cannot be told.
+    ``pid`` is 0 where the daemon changes something by itself.
     """
 
     uid: int = 0
     pid: int = 0
     user: str = ""
     options: ChangeOptions = NO_OPTIONS
-    login: str = ""
 
 
 DAEMON = Caller()

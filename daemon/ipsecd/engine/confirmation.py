@@ -173,7 +173,7 @@ class Confirmation:
         change = Unconfirmed(
             self._boot,
             self._clock() + caller.options.confirm_s,
-            caller.login,
+            caller.options.login,
             caller.uid,
             caller.user,
             by,
@@ -251,7 +251,7 @@ class Confirmation:
             raise Refused(
                 "the time is over, and the change is being put back", "make it again, and confirm"
             )
-        if change.login and change.login == caller.login and not caller.options.force:
+        if change.login and change.login == caller.options.login and not caller.options.force:
             raise Refused(
                 "the change was made in this login, which does not show that one can still log in",
                 "log in anew and run ipsecctl confirm there; --force keeps the change all the same",

@@ -1,4 +1,4 @@
-"""Owns a line to a user's terminal, and which login a process belongs to.
+"""Owns a line to a user's terminal.
 
 A process tells the path of its terminal. Anything could be there, so only what is a terminal and
 belongs to the user is written to, without waiting and without becoming its owner.
@@ -8,15 +8,10 @@ from __future__ import annotations
 
 import os
 import stat
-from contextlib import suppress
-from pathlib import Path
 
 from ipsecd.quoting import visible
 
-PROCESSES = Path("/proc")
 DEVICES = "/dev/"
-UNSET = 0xFFFFFFFF
-"""What the kernel has for a process that nobody's login has begun (AUDIT_SID_UNSET)."""
 
 
 def tell_terminal(path: str, uid: int, line: str) -> bool:
@@ -42,20 +37,3 @@ def tell_terminal(path: str, uid: int, line: str) -> bool:
         return False
     finally:
         os.close(descriptor)
-
-
-def login_of(pid: int) -> str:
-    """What tells the login of a process apart from others; empty if that cannot be known.
-
-    It is the session that the kernel gives every login, or else that of its terminal (proc(5)).
-    """
-    process = PROCESSES / str(pid)
-    with suppress(OSError, ValueError):
-        session = int((process / "sessionid").read_text(encoding="ascii"))
-        if session != UNSET:
-            return f"login {session}"
-    with suppress(OSError, ValueError, IndexError):
-        # The name of the program, in parentheses, may hold anything.
-        fields = (process / "stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2]
-        return f"session {int(fields.split()[3])}"
-    return ""
