@@ -46,9 +46,9 @@ def run(client: Client, options: Options) -> int:
 def _offline(options: Options, path: str) -> int:
     policy = parse_policy(read_bytes(path), path)
     filters = filters_of(policy, Store.STATIC)
-    lists = given_lists(options)
-    host = Host(frozenset(_own(address) for address in options.values.get("--me", [])), lists=lists)
     named = frozenset[str]().union(*(lists_in(in_force.filter) for in_force in filters))
+    lists = _given_lists(options, named)
+    host = Host(frozenset(_own(address) for address in options.values.get("--me", [])), lists=lists)
     missing = sorted(named - lists.keys())
     if missing and not options.has("--json"):
         print_warnings(
@@ -82,16 +82,17 @@ def _offline(options: Options, path: str) -> int:
     return DONE
 
 
-def given_lists(options: Options) -> dict[str, Any]:
+def _given_lists(options: Options, named: frozenset[str]) -> dict[str, Any]:
     """The address lists by name that ``--list NAME=FILE`` and ``--lists DIRECTORY`` give.
 
-    A list that is given by itself goes before a file of its name in the directory.
+    A list that is given by itself goes before a file of its name in the directory, of which only
+    those that are `named` are read: others may be long.
     """
     from ipsecd.language.address_lists import read_list
 
     paths = {}
     if directory := options.value("--lists"):
-        paths = {name: f"{directory}/{name}" for name in list_files(directory)}
+        paths = {name: f"{directory}/{name}" for name in list_files(directory) if name in named}
     for text in options.values.get("--list", []):
         name, sign, path = text.partition("=")
         if not sign or not path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ipsecd import output
 from ipsecd.output import complain, say, say_json, say_text
-from ipsecd.quoting import first_lines, visible
+from ipsecd.quoting import few, first_lines, visible
 
 TYPE_CHECKING = False  # typing itself would cost more start-up time than this module
 if TYPE_CHECKING:
@@ -51,9 +51,7 @@ def resolved(entry: dict[str, Any]) -> str:
     names = entry.get("names") or []
     texts = []
     for each in names:
-        addresses = each["addresses"]
-        more = len(addresses) - _SHOWN_ADDRESSES
-        text = ", ".join(addresses[:_SHOWN_ADDRESSES]) + (f" and {more:,} more" if more > 0 else "")
+        text = few(each["addresses"], _SHOWN_ADDRESSES)
         texts.append(text if len(names) == 1 else f"{each['name']}: {text}")
     return f" [{'; '.join(texts)}]" if texts else ""
 

@@ -148,7 +148,7 @@ def print_stats(client: Client, *, as_json: bool = False) -> None:
                     rule["store"],
                     rule["policy"] or "-",
                     rule["rule"],
-                    _few_filters(rule.get("filters") or []),
+                    _few(rule.get("filters") or []),
                 )
                 for rule in counts["rules"]
             ],
@@ -207,13 +207,13 @@ def _dynamic(entry: dict[str, Any]) -> Row:
         _when(entry),
         remaining(entry),
         entry["by"],
-        _few_filters(entry["filters"]) + resolved(entry),
+        _few(entry["filters"]) + resolved(entry),
     )
 
 
-def _few_filters(filters: list[str]) -> str:
-    """The first of the filters, and how many more there are."""
-    return " ".join(filters[:3]) + (f" … and {len(filters) - 3:,} more" if filters[3:] else "")
+def _few(texts: list[str], separator: str = " ") -> str:
+    """The first of the texts, and how many more there are."""
+    return separator.join(texts[:3]) + (f" … and {len(texts) - 3:,} more" if texts[3:] else "")
 
 
 def _interface(entry: dict[str, Any]) -> Row:
@@ -236,7 +236,7 @@ def _name(entry: dict[str, Any]) -> Row:
         entry["name"],
         when if entry["resolved"] else f"{when}, no answer since",
         " ".join(entry["addresses"]),
-        ", ".join(rules[:3]) + (f" … and {len(rules) - 3:,} more" if len(rules) > 3 else ""),
+        _few(rules, ", "),
     )
 
 

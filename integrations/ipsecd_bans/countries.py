@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ipsecd.language.list_entries import entries_in, format_entry
+from ipsecd.output import complain, flush, say
 
 DATABASES = (Path("/usr/share/tor/geoip"), Path("/usr/share/tor/geoip6"))
 LISTS = Path("/etc/ipsecd/lists")
@@ -119,9 +120,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if missing := sorted(wanted - database.ranges.keys()):
             return _refuse(f"the database has no range of {', '.join(missing)}")
         if database.wrong:
-            shown = "\n".join(database.wrong[:_MOST_SHOWN])
+            number = len(database.wrong)
             return _refuse(
-                f"{shown}\n{len(database.wrong)} lines are not FIRST,LAST,CC; nothing was written"
+                *database.wrong[:_MOST_SHOWN],
+                f"{number} lines are not FIRST,LAST,CC; nothing was written",
             )
         lists = {f"country-{country}": database.ranges[country] for country in sorted(wanted)}
         if asked.together:
@@ -131,15 +133,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (OSError, UnicodeDecodeError) as error:
         return _refuse(str(error))
     number = sum(map(len, lists.values()))
-    sys.stdout.write(
+    say(
         f"{len(lists)} lists with {number:,} ranges are written to {asked.into}; "
-        f"{database.without_country:,} ranges belong to no country\n"
+        f"{database.without_country:,} ranges belong to no country"
     )
+    flush()
     return 0
 
 
-def _refuse(why: str) -> int:
-    sys.stderr.write(f"ipsecd-countries: {why}\n")
+def _refuse(why: str, *more: str) -> int:
+    complain(f"ipsecd-countries: {why}", *more)
     return 1
 
 

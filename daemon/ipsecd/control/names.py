@@ -12,6 +12,7 @@ from ipsecd.control.method import Method, Request, Role, Work
 from ipsecd.engine import Engine
 from ipsecd.language.resolved import addresses_of
 from ipsecd.model.addresses import HostName
+from ipsecd.model.host_names import host_names_in
 from ipsecd.model.values import Filter, Origin
 
 
@@ -20,12 +21,9 @@ def _list_names(engine: Engine, _: Request) -> dict[str, Any]:
     unresolved = engine.state.unresolved
     origins_by_name: dict[tuple[HostName, float | None], dict[Origin, None]] = {}
     for origin, filters, looked_up in _rules(engine):
-        for rule_filter in filters:
-            for endpoint in (rule_filter.source, rule_filter.destination):
-                address = endpoint.address
-                if isinstance(address, HostName):
-                    at = looked_up or engine.state.looked_up.get(address.name)
-                    origins_by_name.setdefault((address, at), {})[origin] = None
+        for name in host_names_in(filters):
+            at = looked_up or engine.state.looked_up.get(name.name)
+            origins_by_name.setdefault((name, at), {})[origin] = None
     names = [
         {
             "name": name.name,

@@ -7,17 +7,17 @@ from typing import Any
 
 from ipsecd.language.addresses import format_value
 from ipsecd.model.addresses import HostName
+from ipsecd.model.host_names import host_names_in
 from ipsecd.model.values import Filter
 
 
 def resolved_names(filters: Iterable[Filter]) -> list[dict[str, Any]]:
     """Each DNS name in `filters` once, as the type ``ResolvedName`` of the interface has it."""
-    names: dict[HostName, None] = {}
-    for rule_filter in filters:
-        for endpoint in (rule_filter.source, rule_filter.destination):
-            if isinstance(endpoint.address, HostName) and endpoint.address.addresses:
-                names[endpoint.address] = None
-    return [{"name": name.name, "addresses": addresses_of(name)} for name in names]
+    return [
+        {"name": name.name, "addresses": addresses_of(name)}
+        for name in host_names_in(filters)
+        if name.addresses
+    ]
 
 
 def addresses_of(name: HostName) -> list[str]:

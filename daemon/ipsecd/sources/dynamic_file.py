@@ -17,7 +17,8 @@ from ipsecd.errors import IpsecdError
 from ipsecd.language.addresses import format_address, parse_address
 from ipsecd.language.conditions import parse_conditions
 from ipsecd.language.filters import format_filter, parse_filter
-from ipsecd.model.addresses import HostName, Keyword, Selector
+from ipsecd.model.addresses import Keyword, Selector
+from ipsecd.model.host_names import host_names_in
 from ipsecd.model.quarantine import Quarantine
 from ipsecd.model.values import Action, Filter
 from ipsecd.quoting import cut, quote
@@ -209,12 +210,7 @@ def _quarantine_record(quarantine: Quarantine) -> Record:
 
 
 def _filters_record(filters: tuple[Filter, ...]) -> Record:
-    names: Names = {
-        endpoint.address.name: endpoint.address.addresses
-        for rule_filter in filters
-        for endpoint in (rule_filter.source, rule_filter.destination)
-        if isinstance(endpoint.address, HostName) and endpoint.address.addresses
-    }
+    names: Names = {name.name: name.addresses for name in host_names_in(filters) if name.addresses}
     return {
         "filters": [format_filter(rule_filter) for rule_filter in filters],
         "names": names_to_json(names).decode() if names else None,

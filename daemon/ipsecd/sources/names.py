@@ -6,18 +6,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from ipsecd.model.addresses import HostName, Network
+from ipsecd.model.host_names import host_names_in
 from ipsecd.model.remembered import RememberedPolicy
 from ipsecd.model.values import Endpoint, Filter, Policy, Rule
 
 
 def dns_names_in(filters: Iterable[Filter]) -> frozenset[str]:
     """The DNS names that `filters` use."""
-    return frozenset(
-        endpoint.address.name
-        for rule_filter in filters
-        for endpoint in (rule_filter.source, rule_filter.destination)
-        if isinstance(endpoint.address, HostName)
-    )
+    return frozenset(name.name for name in host_names_in(filters))
 
 
 def dns_names_of(policy: Policy) -> frozenset[str]:
