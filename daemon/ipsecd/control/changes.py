@@ -23,7 +23,8 @@ def carry_out(method: Method, engine: Engine, request: Request) -> dict[str, Any
     try:
         reply = method.handler(engine, request)
     except Exception:
-        confirmation.abandon()
+        # What fails changes nothing. Should it have changed something all the same, that waits too.
+        confirmation.made(confirm_s)
         raise
     confirmation.made(confirm_s)
     return reply
