@@ -83,6 +83,9 @@ class FakeEngine:
     def start(self) -> None:
         self.story.append("start")
 
+    def load_programs(self) -> None:
+        self.threads.add(threading.current_thread().name)
+
     def stop_on_purpose(self) -> None:
         self.story.append("stop")
 

@@ -12,6 +12,7 @@ import socket
 import struct
 from collections.abc import Iterator, Sequence
 from errno import ENOBUFS
+from sys import byteorder
 from typing import NamedTuple
 
 from ipsecd.host.netlink import (
@@ -25,9 +26,11 @@ from ipsecd.host.netlink import (
     NLM_F_REQUEST,
     NLMSG_DONE,
     NLMSG_ERROR,
+    SO_NETNS_COOKIE,
     SO_RCVBUFFORCE,
     SO_SNDBUFFORCE,
     SOL_NETLINK,
+    attribute,
     attributes,
     split,
 )
@@ -41,6 +44,7 @@ NFNL_MSG_BATCH_END = 0x11
 NFPROTO_UNSPEC = 0
 NFPROTO_INET = 1
 NFNLGRP_NFTABLES = 7
+NFNL_BATCH_GENID = 1
 
 ANSWER_S = 30
 """A dump of a million elements takes up to half of this time."""
@@ -104,12 +108,24 @@ class NftSocket:
         """The descriptor of the socket."""
         return self._socket.fileno()
 
-    def commit(self, messages: Sequence[Message]) -> None:
-        """Carry out `messages` as one transaction; raises ``KernelError`` if it is refused."""
+    def namespace(self) -> int:
+        """A number for the network namespace that no other of this boot has had (Linux 5.14)."""
+        cookie = self._socket.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8)
+        return int.from_bytes(cookie, byteorder)
+
+    def commit(self, messages: Sequence[Message], generation: int | None = None) -> None:
+        """Carry out `messages` as one transaction; raises ``KernelError`` if it is refused.
+
+        With a `generation` it is refused (ERESTART) if that is not the one of now: any transaction
+        in this network namespace, whoever carries it out, begins another.
+        """
         first = self._sequence + 1
         self._sequence += len(messages) + 2
         begin = _GENERIC.pack(0, 0, NFNL_SUBSYS_NFTABLES)
-        parts = [_message(NFNL_MSG_BATCH_BEGIN, NLM_F_REQUEST, first, begin, b"")]
+        condition = b""
+        if generation is not None:
+            condition = attribute(NFNL_BATCH_GENID, generation.to_bytes(4, "big"))
+        parts = [_message(NFNL_MSG_BATCH_BEGIN, NLM_F_REQUEST, first, begin, condition)]
         for number, message in enumerate(messages, first + 1):
             parts.append(_nft_message(message, number))
         parts.append(_message(NFNL_MSG_BATCH_END, NLM_F_REQUEST, self._sequence, begin, b""))
