@@ -220,3 +220,19 @@ def test_a_long_list_that_lacks_an_element_is_drift() -> None:
     finally:
         nftables.remove()
         nftables.close()
+
+
+def test_a_long_list_is_not_taken_for_a_change_by_somebody_else() -> None:
+    """Its events are more than we could hear; what others do we still hear."""
+    site.needs_isolation()
+    nftables = NftablesBackend(protect=False)
+    try:
+        for count in (20_000, 50_000):
+            wanted = blocking({"drop": hosts(10 << 24, count)}, "@drop=0")
+            nftables.apply(wanted, Volatile())
+            assert not nftables.changed()
+        run("nft", "add", "chain", "inet", "ipsecd", "foreign")
+        assert nftables.changed()
+    finally:
+        nftables.remove()
+        nftables.close()

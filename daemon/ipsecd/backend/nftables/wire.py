@@ -11,6 +11,7 @@ import os
 import socket
 import struct
 from collections.abc import Iterator, Sequence
+from ctypes import addressof, create_string_buffer
 from errno import ENOBUFS
 from sys import byteorder
 from typing import NamedTuple
@@ -26,6 +27,7 @@ from ipsecd.host.netlink import (
     NLM_F_REQUEST,
     NLMSG_DONE,
     NLMSG_ERROR,
+    SO_ATTACH_FILTER,
     SO_NETNS_COOKIE,
     SO_RCVBUFFORCE,
     SO_SNDBUFFORCE,
@@ -50,6 +52,9 @@ ANSWER_S = 30
 """A dump of a million elements takes up to half of this time."""
 
 _GENERIC = struct.Struct(">BBH")
+_PORT_OFFSET = 12
+"""Where the sender's port is in a message (``nlmsg_pid``). Filters load it as big-endian."""
+_LOAD_WORD, _JUMP_IF_EQUAL, _RETURN = 0x20, 0x15, 0x06
 _RECEIVE_BYTES = 1 << 20
 
 
@@ -201,6 +206,16 @@ def _forget_answers(opened: socket.socket) -> None:
                 raise
 
 
+def _without(port: int) -> tuple[tuple[int, int, int, int], ...]:
+    """A socket filter (linux/filter.h) that drops what a port sent: operation, jumps, operand."""
+    return (
+        (_LOAD_WORD, 0, 0, _PORT_OFFSET),
+        (_JUMP_IF_EQUAL, 0, 1, port),
+        (_RETURN, 0, 0, 0),
+        (_RETURN, 0, 0, 0xFFFFFFFF),
+    )
+
+
 class EventSocket:
     """A netlink socket that hears of changes to a table, except those made by our own socket."""
 
@@ -213,7 +228,20 @@ class EventSocket:
             NETLINK_NETFILTER,
         )
         self._socket.bind((0, 0))
+        self._leave_out_own()
         self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, NFNLGRP_NFTABLES)
+
+    def _leave_out_own(self) -> None:
+        """Have the kernel deliver no events of our own changes.
+
+        A few thousand elements are more than the socket has room for, and events that are lost
+        count as somebody else's.
+        """
+        own = int.from_bytes(struct.pack("=I", self._own_port), "big")
+        steps = b"".join(struct.pack("=HBBI", *step) for step in _without(own))
+        memory = create_string_buffer(steps, len(steps))
+        program = struct.pack("@HP", len(steps) // 8, addressof(memory))
+        self._socket.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
 
     def fileno(self) -> int:
         """The descriptor, readable when there are events."""
