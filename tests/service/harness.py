@@ -91,6 +91,9 @@ class FakeEngine:
     def put_back_if_due(self) -> None:
         self.story.append("put back")
 
+    def load_programs(self) -> None:
+        self.threads.add(threading.current_thread().name)
+
     def stop_on_purpose(self) -> None:
         self.story.append("stop")
 

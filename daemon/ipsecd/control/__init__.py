@@ -65,7 +65,8 @@ class Control:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._last_read: tuple[bytes, str, Policy] | None = None
-        self.start = engine.start
+        self.start = engine.begin
+        self.load_programs = engine.load_programs
         self.stop_on_purpose = engine.stop_on_purpose
         self.end_for_restart = engine.end_for_restart
         self.close = engine.close

@@ -87,7 +87,7 @@ class Engine(View):
         self._keep_owner = keep_owner
         self._kept_files = KeptFiles(directories, disk)
         self._store = StaticStore(directories.config, disk, self._kept_files.reader)
-        self._backends = Backends(config.backend, directories.bpffs, self._kept_files, owner)
+        self._backends = Backends(config.backend, directories, self._kept_files, owner)
         self._enforcement = Enforcement(
             backend or self._backends.make,
             make_other or self._backends.make_other,
@@ -110,6 +110,7 @@ class Engine(View):
         left_over = (self._dynamic.taken_over, self.kept_lists, self.confirmation)
         self._starting = Starting(config, *parts, *left_over)
         self.overlaps = Overlaps()
+        self.load_programs = self._enforcement.load_programs
         self._containers = Containers(self._enforcement, self._kept_files, clock)
 
     # -- life ------------------------------------------------------------------------------------
@@ -122,6 +123,11 @@ class Engine(View):
         nothing at all can be used, or the kernel does not take it, the setting ``boot`` decides;
         that is no error, and ``held`` says so. Raises ``BackendFailed`` if nothing can enforce.
         """
+        self.begin()
+        self.load_programs()
+
+    def begin(self) -> None:
+        """Do what ``start`` does, but leave to ``load_programs`` what programs take long for."""
         self._enforcement.run(self._begin)
         self._policies.keep_last_good()
         self.confirmation.put_back_if_due()
@@ -239,8 +245,7 @@ class Engine(View):
         """Read the files of lists and policies again and enforce what they say now.
 
         Returns whether anything changed, and what is wrong with files that are not assigned. Raises
-        what is wrong with the assigned policy; then all but lists stays as it was. `tell` hears the
-        progress.
+        what is wrong with the assigned policy; then all but lists stays so. `tell` hears progress.
         """
         return self._policies.reload(names, tell, lists_may_change=lists_may_change)
 

@@ -72,6 +72,7 @@ class Starting:
         if not self.enforcement.holds_something:
             self._block_at_boot(self.enforcement.state)
         self._start(self.store.load_read_only, config_error, booting=True)
+        self.enforcement.load_programs()
         return not self.enforcement.state.failures
 
     def check(self) -> list[str]:

@@ -43,7 +43,10 @@ class EngineLike(Protocol):
         """Have `line` run all work on the kernel, whichever thread asks for it."""
 
     def start(self) -> None:
-        """Enforce the assigned policy; returns once it is enforced."""
+        """Enforce the assigned policy; returns once it is enforced, by nftables at least."""
+
+    def load_programs(self) -> None:
+        """Have the programs follow that ``start`` left for later; called in the line of changes."""
 
     def stop_on_purpose(self) -> None:
         """Withdraw what is enforced, or keep it, as the setting ``on-stop`` says."""

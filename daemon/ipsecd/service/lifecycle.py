@@ -136,6 +136,7 @@ class Daemon:
             self._watch_kernel,
             self._reload_on_signal,
             self._follow_senders,
+            self._load_programs,
         ]
         if self._config.names_every_s is not None:
             duties.append(self._refresh_names)
@@ -173,6 +174,11 @@ class Daemon:
         finally:
             for follower in followers:
                 follower.stop()
+
+    async def _load_programs(self) -> None:
+        """Have programs follow that the start left for later; that is done once."""
+        await self._engine_lines.change(self._engine.load_programs)
+        await asyncio.get_running_loop().create_future()
 
     async def _expire_rules(self) -> None:
         """Wait until the next dynamic rule ends, or until another one may be the next."""

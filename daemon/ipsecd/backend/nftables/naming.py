@@ -22,6 +22,8 @@ WITH_TRANSPORT = {family: f"protocols_with_transport_ip{family.value}" for famil
 """For each IP version the set of the protocols whose ports, or type and code, are read."""
 DIALUP_TYPES = "dialup_types"
 STATE_PREFIX = "state_"
+CONTENTS = "contents_of_sets"
+"""The set that says what the other sets hold."""
 
 DELIVERED = "delivered"
 """The chain for arriving packets that are delivered here; it looks at them a second time."""
@@ -157,6 +159,11 @@ def set_flags(table: TableId, *, mapped: bool) -> int:
 def table_key(table: TableId, key: bytes) -> bytes:
     """The key in the table that a set's `key` stands for: the inverse of ``kernel_keys``."""
     return (key + bytes(3))[: table.key_width] if len(key) < 4 else key
+
+
+def stem(name: str) -> str:
+    """The name of a set without its serial number."""
+    return name.rpartition("_g")[0]
 
 
 def serial_of(name: str) -> int:
