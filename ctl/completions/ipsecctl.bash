@@ -223,7 +223,8 @@ _ipsecctl() {
 		options=$'--resolve\n--json'
 		;;
 	check)
-		options=$'--json'
+		options=$'--list\n--lists\n--json'
+		valued='--list --lists'
 		arguments=(:documents)
 		;;
 	format)

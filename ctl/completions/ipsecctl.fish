@@ -198,6 +198,8 @@ complete -c ipsecctl -n '__fish_seen_subcommand_from list; and __fish_seen_subco
 complete -c ipsecctl -n '__fish_seen_subcommand_from reload' -l resolve -d 'and look all DNS names up anew'
 complete -c ipsecctl -n '__fish_seen_subcommand_from reload' -l json -d 'answer as one JSON document'
 complete -c ipsecctl -n '__fish_seen_subcommand_from check; and not __fish_seen_subcommand_from list' -F
+complete -c ipsecctl -n '__fish_seen_subcommand_from check; and not __fish_seen_subcommand_from list' -l list -x -d 'judge what is expected also by these entries of @NAME; can be repeated'
+complete -c ipsecctl -n '__fish_seen_subcommand_from check; and not __fish_seen_subcommand_from list' -l lists -x -d 'a directory with a file for each list'
 complete -c ipsecctl -n '__fish_seen_subcommand_from check; and not __fish_seen_subcommand_from list' -l json -d 'answer as one JSON document'
 complete -c ipsecctl -n '__fish_seen_subcommand_from format' -F
 complete -c ipsecctl -n '__fish_seen_subcommand_from format' -l write -s w -d 'put it in the place of what is in the file'

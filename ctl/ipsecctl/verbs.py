@@ -346,6 +346,11 @@ _GROUPS: dict[str, tuple[Verb, ...]] = {
         Verb("check", "whether files are usable policies; needs no daemon",
              "documents:check",
              (Argument("FILE", DOCUMENT.explanation, most=None, offers="documents"),),
+             (
+                 Option("--list", "judge what is expected also by these entries of @NAME; can be "
+                        "repeated", "NAME=FILE", repeats=True),
+                 Option("--lists", "a directory with a file for each list", "DIRECTORY"),
+             ),
              example="ipsecctl check policy.yaml", also=("lint", "validate", "verify")),
         Verb("format", "the canonical form of a policy; needs no daemon",
              "documents:format_document", (DOCUMENT,),
