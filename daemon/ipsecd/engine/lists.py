@@ -18,10 +18,12 @@ from ipsecd.engine.compiling import classifier_by_names, rows_for
 from ipsecd.engine.enforcement import Enforcement
 from ipsecd.engine.protection import Protection
 from ipsecd.engine.state import State
-from ipsecd.model.addresses import check_list_name
+from ipsecd.model.addresses import OF_DOMAIN, check_list_name
 from ipsecd.model.lists import AddressList
 from ipsecd.model.values import Origin
 from ipsecd.progress import Tell, silent
+from ipsecd.sources.domain import Taken
+from ipsecd.sources.domain_lists import in_force
 from ipsecd.sources.dynamic import DynamicRule
 
 ListChanges = Mapping[str, AddressList | None]
@@ -60,6 +62,16 @@ class Lists:
     def _check_protected(self, changes: ListChanges) -> None:
         lists = {name: entries for name, entries in changes.items() if entries is not None}
         self.protection.check_lists(self.enforcement.state, lists)
+
+
+def changes_by_domain(present: Mapping[str, AddressList], taken: Taken) -> ListChanges:
+    """What changes if the domain has no lists but those that were taken from it now."""
+    wanted = in_force(taken.lists)
+    gone = [name for name in present if name.startswith(OF_DOMAIN) and name not in wanted]
+    changes: dict[str, AddressList | None] = dict.fromkeys(gone)
+    return changes | {
+        name: entries for name, entries in wanted.items() if present.get(name) != entries
+    }
 
 
 def with_lists(state: State, changes: ListChanges) -> tuple[State, Delta]:

@@ -25,7 +25,7 @@ from ipsecd.engine.expectations import (
     judged_documents,
 )
 from ipsecd.engine.kept_lists import KeptLists
-from ipsecd.engine.lists import ListChanges
+from ipsecd.engine.lists import ListChanges, changes_by_domain
 from ipsecd.engine.names import StateChange, found, with_answers
 from ipsecd.engine.sources import (
     Choice,
@@ -232,6 +232,8 @@ class Policies:
     def take(self, taken: Taken, names: Names) -> bool:
         """Keep what was taken from the domain, and enforce by it; whether that changed anything.
 
+        The policy and the lists that it carries are kept as one, and in force as one.
+
         A name among `names` that has no addresses could not be looked up, as for ``reload``. Raises
         why it cannot be in force; then all is as it was, on disk too.
         """
@@ -245,8 +247,9 @@ class Policies:
                 must_be_met(taken.stored.policy)
             self.kept_files.reader.remember(taken.stored.text, taken.stored.policy)
         choice = self._choose(now.loaded, known_names, silent, taken)
+        lists = changes_by_domain(now.lists, taken)
         is_same = choice.source is now.source and choice.compiled.key == now.compiled.key
-        if is_same and now.enforcing:
+        if is_same and not lists and now.enforcing:
             self.trust(taken)
             return False
         self.kept_files.check(choice.compiled, known_names)
@@ -264,6 +267,7 @@ class Policies:
                 choice,
                 lambda state: self.switching.with_addresses(next_state(state), answered, looked_up),
                 silent,
+                lists,
             )
             before = now.domain or Taken()
             attempt.step(
@@ -271,12 +275,14 @@ class Policies:
                 lambda _: self.kept_files.save_domain(before, taken),
             )
             self.switching.switch(attempt, make_state, known_names)
+        self.kept_files.tidy_domain(taken)
         self.keep_last_good()
         return True
 
     def trust(self, taken: Taken) -> None:
         """Keep other metadata of the domain, where the policy in force stays the same."""
         self.kept_files.save_domain(taken, self.enforcement.state.domain or Taken())
+        self.kept_files.tidy_domain(taken)
         self.switching.note(lambda state: replace(state, domain=taken))
 
     def read_files(self) -> Loaded:

@@ -150,10 +150,21 @@ def check_list_name(name: str) -> None:
         )
 
 
+OF_DOMAIN = "domain:"
+"""What the name of a list begins with that the domain's policy carries. Nobody can write such a
+name, so a list of this host never takes its place, nor it the place of one."""
+
+
+def written_name(name: str) -> str:
+    """The name of a list as filters have it, whether the list is this host's or the domain's."""
+    return name.removeprefix(OF_DOMAIN)
+
+
 @dataclass(frozen=True, slots=True)
 class ListName:
     """The entries of a list, by its name; there may be no such list yet.
 
+    A list of the domain has ``OF_DOMAIN`` before the name that is written in filters.
     ``lengths`` are the IP versions and prefix lengths of the entries that the list has at the
     moment, sorted; if there are none, the filter matches nothing. The entries themselves are part
     of what a host knows, as its own addresses are.
@@ -163,11 +174,11 @@ class ListName:
     lengths: tuple[tuple[Family, int], ...] = ()
 
     def __post_init__(self) -> None:
-        check_list_name(self.name)
+        check_list_name(written_name(self.name))
         object.__setattr__(self, "lengths", tuple(sorted(set(self.lengths))))
 
     def __str__(self) -> str:
-        return f"@{self.name}"
+        return f"@{written_name(self.name)}"
 
 
 _PROCESS = {

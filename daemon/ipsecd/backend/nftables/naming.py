@@ -76,7 +76,12 @@ def set_name(table: TableId, serial: int) -> str:
 
 def list_set_name(name: str, family: Family, length: int, serial: int) -> str:
     """The set that holds those entries of a list which have one IP version and prefix length."""
-    return f"list_{name.replace('-', '_')}_ip{family.value}_{length}_g{serial}"
+    return f"list_{_in_name(name)}_ip{family.value}_{length}_g{serial}"
+
+
+def _in_name(list_name: str) -> str:
+    """The name of a list in characters that nft takes in names."""
+    return list_name.replace("-", "_").replace(":", "_")
 
 
 def uncounted_name(name: str) -> str:
@@ -87,7 +92,7 @@ def uncounted_name(name: str) -> str:
 def _side(name: str, length: int, list_name: str | None) -> str:
     if list_name is not None:
         # The kernel takes 255 bytes for the whole name, and a serial number tells names apart.
-        return f"{BY_NAME[name].word}_list_{list_name.replace('-', '_')[:24]}_{length}"
+        return f"{BY_NAME[name].word}_list_{_in_name(list_name)[:24]}_{length}"
     return BY_NAME[name].word + {ME: "_me", 0: "_any"}.get(length, f"_{length}")
 
 
