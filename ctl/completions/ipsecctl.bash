@@ -242,7 +242,8 @@ _ipsecctl() {
 		options=$'--json'
 		;;
 	check)
-		options=$'--json'
+		options=$'--list\n--lists\n--json'
+		valued='--list --lists'
 		arguments=(:documents)
 		;;
 	format)
@@ -266,8 +267,8 @@ _ipsecctl() {
 			arguments=(:files)
 			;;
 		publish)
-			options=$'--keys\n--to\n--host\n--label\n--everywhere\n--precedence\n--interval\n--canary\n--reports\n--halt-after\n--force\n--doorbell\n--doorbell-ca\n--json'
-			valued='--keys --to --host --label --precedence --interval --canary --reports --halt-after --doorbell --doorbell-ca'
+			options=$'--keys\n--to\n--host\n--label\n--everywhere\n--list\n--lists\n--own-list\n--accept\n--precedence\n--interval\n--canary\n--reports\n--halt-after\n--force\n--doorbell\n--doorbell-ca\n--json'
+			valued='--keys --to --host --label --list --lists --own-list --precedence --interval --canary --reports --halt-after --doorbell --doorbell-ca'
 			arguments=(:files :documents)
 			;;
 		halt)
@@ -399,6 +400,10 @@ _ipsecctl() {
 		return
 		;;
 	--label)
+		:
+		return
+		;;
+	--own-list)
 		:
 		return
 		;;

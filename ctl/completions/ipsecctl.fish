@@ -266,6 +266,8 @@ complete -c ipsecctl -n '__fish_seen_subcommand_from confirm' -l force -d 'in th
 complete -c ipsecctl -n '__fish_seen_subcommand_from confirm' -l json -d 'answer as one JSON document'
 complete -c ipsecctl -n '__fish_seen_subcommand_from revert' -l json -d 'answer as one JSON document'
 complete -c ipsecctl -n '__fish_seen_subcommand_from check; and not __fish_seen_subcommand_from list' -F
+complete -c ipsecctl -n '__fish_seen_subcommand_from check; and not __fish_seen_subcommand_from list' -l list -x -d 'judge what is expected also by these entries of @NAME; can be repeated'
+complete -c ipsecctl -n '__fish_seen_subcommand_from check; and not __fish_seen_subcommand_from list' -l lists -x -d 'a directory with a file for each list'
 complete -c ipsecctl -n '__fish_seen_subcommand_from check; and not __fish_seen_subcommand_from list' -l json -d 'answer as one JSON document'
 complete -c ipsecctl -n '__fish_seen_subcommand_from format' -F
 complete -c ipsecctl -n '__fish_seen_subcommand_from format' -l write -s w -d 'put it in the place of what is in the file'
@@ -282,6 +284,10 @@ complete -c ipsecctl -n '__fish_seen_subcommand_from domain; and __fish_seen_sub
 complete -c ipsecctl -n '__fish_seen_subcommand_from domain; and __fish_seen_subcommand_from publish' -l host -x -d 'only to hosts of this name, or *; can be repeated'
 complete -c ipsecctl -n '__fish_seen_subcommand_from domain; and __fish_seen_subcommand_from publish' -l label -x -d 'only to hosts with this label; can be repeated'
 complete -c ipsecctl -n '__fish_seen_subcommand_from domain; and __fish_seen_subcommand_from publish' -l everywhere -d 'forget for whom it was before'
+complete -c ipsecctl -n '__fish_seen_subcommand_from domain; and __fish_seen_subcommand_from publish' -l list -x -d 'the entries of @NAME, which hosts get with it; can be repeated'
+complete -c ipsecctl -n '__fish_seen_subcommand_from domain; and __fish_seen_subcommand_from publish' -l lists -x -d 'a directory with a file for each list that it names'
+complete -c ipsecctl -n '__fish_seen_subcommand_from domain; and __fish_seen_subcommand_from publish' -l own-list -x -d '@NAME is a list that hosts have of their own; can be repeated'
+complete -c ipsecctl -n '__fish_seen_subcommand_from domain; and __fish_seen_subcommand_from publish' -l accept -d 'even if a list looks like a mistake'
 complete -c ipsecctl -n '__fish_seen_subcommand_from domain; and __fish_seen_subcommand_from publish' -l precedence -x -d 'of two that are as specific the higher one wins'
 complete -c ipsecctl -n '__fish_seen_subcommand_from domain; and __fish_seen_subcommand_from publish' -l interval -x -a '10m 1h 1d' -d 'how often hosts with it look: 10m, 2h'
 complete -c ipsecctl -n '__fish_seen_subcommand_from domain; and __fish_seen_subcommand_from publish' -l canary -x -a '5% 20% 50%' -d 'to this share of them first; without it, to all of them'

@@ -122,6 +122,7 @@ LIST: dict[str, Any] = {
     "checked": None,
     "problems": [],
     "rules": [{"store": "static", "policy": "Web", "rule": "Block web"}],
+    "domain": False,
 }
 EXPLANATION: dict[str, Any] = {
     "decision": "block",
@@ -208,6 +209,7 @@ DOMAIN: dict[str, Any] = {
     "checked_at": None,
     "why": "policy 'Web' (group/web/web.yaml) is for group 'web'\nit goes before another",
     "refresh": 3,
+    "lists": [{"name": "drop", "digest": "cd" * 32, "entries": 2000}],
 }
 REPLIES: dict[str, dict[str, Any]] = {
     "GetUnconfirmed": {

@@ -206,7 +206,7 @@ def test_lists_that_change_while_stopped_are_in_force_at_the_start(bench: Site) 
     """Nothing is enforced until then."""
     bench.engine.stop()
     write(bench, drop="8.8.8.8")
-    bench.engine.kept_lists.reload()
+    bench.engine.reload({})
     assert not bench.blocks(53, OUTSIDE)
     bench.engine.start()
     assert bench.blocks(53, OUTSIDE)

@@ -34,6 +34,7 @@ from ipsecd.engine.policies import Policies
 from ipsecd.engine.sources import Domain, Source, warnings_of_domain
 from ipsecd.engine.starting import Starting
 from ipsecd.engine.state import State
+from ipsecd.engine.switching import Switching
 from ipsecd.engine.view import View
 from ipsecd.errors import IpsecdError
 from ipsecd.log import record
@@ -103,7 +104,8 @@ class Engine(View):
         self.next_expiry, self.expire = self._dynamic.next_expiry, self._dynamic.expire
         self.change_lists = Lists(self._enforcement, self.protection).change
         self.kept_lists = KeptLists(ListStore(directories, disk), self.change_lists)
-        self._policies = Policies(*parts, self.kept_lists, self.protection)
+        switching = Switching(self._enforcement, self._kept_files, self.protection)
+        self._policies = Policies(*parts, self.kept_lists, switching)
         self.refresh_names = self._policies.refresh_names
         changes = (self._policies, self._dynamic)
         self.confirmation = Confirmation(directories.state, disk, *changes, this_boot)
@@ -245,7 +247,7 @@ class Engine(View):
         """Read the files of lists and policies again and enforce what they say now.
 
         Returns whether anything changed, and what is wrong with files that are not assigned. Raises
-        what is wrong with the assigned policy; then all but lists stays so. `tell` hears progress.
+        what is wrong with the assigned policy; then all stays as it was. `tell` hears the progress.
         """
         return self._policies.reload(names, tell, lists_may_change=lists_may_change)
 

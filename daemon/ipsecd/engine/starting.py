@@ -36,6 +36,7 @@ from ipsecd.model.inventory import merged
 from ipsecd.model.values import Store
 from ipsecd.quoting import first_lines
 from ipsecd.sources.domain import Taken
+from ipsecd.sources.domain_lists import in_force
 from ipsecd.sources.kept import KeptFiles
 from ipsecd.sources.last_good import CompiledPolicy
 from ipsecd.sources.names import dns_names_of, without_names
@@ -189,8 +190,10 @@ class Starting:
         domain = self._domain(compiled)
         situation = Situation(loaded, bool(config_error), domain)
         choice = choose(sources, situation, compile_stored, note_failure)
+        lists = self.enforcement.state.lists
         state = replace(
             self.enforcement.state,
+            lists={**lists, **in_force(domain.lists)} if domain else lists,
             names=names,
             loaded=loaded,
             domain=domain,

@@ -2,19 +2,22 @@
 
 ``decide`` judges each packet by the filters of the policy alone: without dynamic rules,
 exemptions and settings. What a host knows, a filter cannot: ``me`` is an address that no filter
-names, and DNS names, lists, containers, networks and labels stand for nobody.
+names, and DNS names, containers, networks and labels stand for nobody. Lists have the entries that
+are given, and on a host none.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from ipsecd.errors import LimitExceeded
 from ipsecd.model.addresses import Address, Family, HostName, ListName, Network, Selector
 from ipsecd.model.decide import Decision, decide
 from ipsecd.model.expectations import SOME_HOST, Expectation
+from ipsecd.model.lists import AddressList
 from ipsecd.model.packets import Host, Packet
 from ipsecd.model.source_ports import decisions_by_source_port
 from ipsecd.model.values import Endpoint, Filter, InForce, Origin, Policy, Store
@@ -24,6 +27,7 @@ MAX_COMPARED = 10_000_000
 """Pairs of a packet and a filter that can match any of the packets, at up to 3 µs a pair."""
 MAX_JUDGED = 500_000
 """Pairs of a packet and a filter that can match that packet, at up to 80 µs a pair."""
+NO_LISTS: Mapping[str, AddressList] = MappingProxyType({})
 _UNICAST = {
     Family.IPV4: (0x01000001, 0xDFFFFFFF),
     Family.IPV6: (0x2000 << 112 | 1, (0x4000 << 112) - 1),
@@ -44,7 +48,7 @@ class Unmet:
     source_ports: tuple[int, int] | None = None
 
 
-def unmet(policy: Policy) -> tuple[Unmet, ...]:
+def unmet(policy: Policy, lists: Mapping[str, AddressList] = NO_LISTS) -> tuple[Unmet, ...]:
     """What of the expectations of `policy` is not so, in their order.
 
     Takes one pass over the filters for all packets, and ``decide`` for each packet over those that
@@ -53,17 +57,17 @@ def unmet(policy: Policy) -> tuple[Unmet, ...]:
     """
     if not policy.expect:
         return ()
-    host = _host_for(policy)
+    host = replace(_host_for(policy), lists=lists)
     expected = [
         replace(expectation, packet=_as_seen(expectation.packet, host))
         for expectation in policy.expect
     ]
-    filters = tuple(_filters_near(policy, _Nearness(expected)))
+    filters = tuple(_filters_near(policy, _Nearness(expected, lists)))
     _check_pairs(policy, len(expected) * len(filters), MAX_COMPARED)
     judged = 0
     found = []
     for original, expectation in zip(policy.expect, expected, strict=True):
-        nearness = _Nearness([expectation])
+        nearness = _Nearness([expectation], lists)
         near = [candidate for candidate in filters if nearness.has_both(candidate.filter)]
         judged += sum(map(_times_judged, near)) if expectation.any_source_port else len(near)
         _check_pairs(policy, judged, MAX_JUDGED)
@@ -104,7 +108,8 @@ def _check_pairs(policy: Policy, pairs: int, most: int) -> None:
 class _Nearness:
     """Which filters can match any of some packets: those whose ends can both be a packet's."""
 
-    def __init__(self, expected: Iterable[Expectation]) -> None:
+    def __init__(self, expected: Iterable[Expectation], lists: Mapping[str, AddressList]) -> None:
+        self._lists = lists
         self._addresses: dict[Family, set[int]] = {family: set() for family in Family}
         ports: set[int] = set()
         self._any_port = False
@@ -130,7 +135,18 @@ class _Nearness:
     def _has_address(self, address: Address) -> bool:
         if isinstance(address, Network):
             return self._has_prefix(address)
-        return not isinstance(address, HostName | Selector | ListName)
+        if isinstance(address, ListName):
+            return self._is_listed(address.name)
+        return not isinstance(address, HostName | Selector)
+
+    def _is_listed(self, name: str) -> bool:
+        members = self._lists.get(name, AddressList())
+        return any(
+            True
+            for family, addresses in self._addresses.items()
+            for address in addresses
+            for _ in members.covering(family, address)
+        )
 
     def _has_ports(self, end: Endpoint) -> bool:
         return not end.ports or any(self._has_port(ports.first, ports.last) for ports in end.ports)

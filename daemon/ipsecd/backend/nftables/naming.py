@@ -84,9 +84,10 @@ def list_set_name(name: str, family: Family, length: int, serial: int) -> str:
 def _word(name: str) -> str:
     """The name of a list, or the beginning of the names of several, as parts of names can be.
 
-    The kernel takes 255 bytes for a whole name, and a serial number tells names apart.
+    The kernel takes 255 bytes for a whole name, a serial number tells names apart, and nft takes
+    neither hyphens nor colons in names.
     """
-    return name.replace("-", "_").replace(JOINED, "_and_")[:128]
+    return name.replace("-", "_").replace(":", "_").replace(JOINED, "_and_")[:128]
 
 
 def uncounted_name(name: str) -> str:
