@@ -189,10 +189,9 @@ def timed(name: str, what: str, words: list[str]) -> None:
 def main() -> None:
     chance = random.Random(1434)
     backends = sys.argv[1:] or ["nftables", "xdp"]
-    if "nftables" in backends:
-        # Programs are laid out anew for each, which takes a second: see "one more".
+    for backend in backends:
         for count in (10, ENTRIES):
-            additions("nftables", count)
+            additions(backend, count)
     for title, drawn in (("addresses", addresses), ("prefixes of 24 lengths", prefix_list)):
         by_length = drawn(chance)
         members = packed(by_length)

@@ -12,7 +12,7 @@
 
 #include <linux/types.h>
 
-#define IPSECD_ABI 4
+#define IPSECD_ABI 5
 
 #define LINE_BYTES 64
 #define HOST_LINE_BITS 14
@@ -23,7 +23,7 @@
 #define MAX_STEPS_UNROLLED 24 /* where the kernel has no bpf_loop (before Linux 5.17) */
 #define MAX_PATTERNS 16 /* of one point and IP version */
 #define MAX_EXTENSION_HEADERS 8
-#define IMAGES 4
+#define IMAGES 16
 
 enum family { FAMILY_IPV4, FAMILY_IPV6, FAMILIES };
 
@@ -106,14 +106,15 @@ enum condition {
 
 /* Where the sorted, disjoint ranges of a step lie: `index` holds for each bucket of the address
  * space `first << 5 | log2` of the window of ranges that can hold its addresses, `entries` the
- * ranges, `rules` the counter of each. Addresses of IPv6 count by their upper 64 bits. */
+ * ranges, `rules` the counter of each. Addresses of IPv6 count by their upper 64 bits. Windows of
+ * lists may lie anywhere among the entries, with their last range repeated to the end. */
 struct ranges {
 	__u64 origin; /* the least address that any range holds, upper 64 bits */
 	__u32 buckets;
 	__u32 index; /* first lines in the image */
 	__u32 entries;
 	__u32 rules; /* 0: all have the rule of the step */
-	__u32 count; /* of ranges */
+	__u32 count; /* of ranges, with the room for more */
 	__u8 shift; /* bits of an address within one bucket */
 	__u8 protocol; /* for IF_PROTOCOL */
 	__u8 unused[10];

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The maps, their sizes, and the settings that are fixed when the programs are loaded.
  *
- * What a policy consists of is replaced whole, by one update of an outer map, and never edited.
+ * What a policy consists of is replaced whole, by one update of an outer map, and never edited, but
+ * for the ranges of lists: these are, while no packet looks at any step.
  */
 #ifndef IPSECD_MAPS_H
 #define IPSECD_MAPS_H

@@ -187,7 +187,7 @@ def test_the_programs_look_at_it(name: str) -> None:
         image = Image(0)
         group = classifier.tables[:1]
         place_tables(image, group, {RULE: 0})
-        forms.add((*steps(group, image, alone=True), *image.chunks))
+        forms.add((*steps(group, image, {RULE: 0}, alone=True), *image.chunks))
     assert len(forms) == 3
 
 

@@ -21,6 +21,7 @@ POLICY = (
     permit("[fd09::2]=0::UDP"),
 )
 HOST, NET, ALL = "10.9.0.2", "10.9.0.0/24", "0.0.0.0/0"
+FAR = "10.9.0.250"
 LISTS = (
     (HOST,),
     (HOST, NET),
@@ -30,8 +31,18 @@ LISTS = (
     ("[fd09::3]", "[::]/0"),
     (),
     (NET, "[fd09::/64]", "[fd09::2]"),
+    (HOST, FAR),
+    ("10.9.0.3", FAR),
+    (FAR,),
+    (NET, FAR),
+    (FAR, HOST),
+    (FAR, "[fd09::2]", "[fd09::f]"),
+    (FAR, "[fd09::3]", "[fd09::f]"),
 )
-"""What a list has, one after the other: entries that overlap come and go, and all of them."""
+"""What a list has, one after the other: entries that overlap come and go, and all of them.
+
+Some change by a few entries of the same length, beside others that stay.
+"""
 
 
 def test_entries_come_and_go(stage: Stage) -> None:
@@ -69,6 +80,27 @@ def test_what_stays_blocked_never_gets_through(stage: Stage) -> None:
         for _ in range(5):
             for texts in ((NET,), (HOST,), (HOST, NET, "10.9.0.128/25"), (ALL,), (HOST,)):
                 stage.put(*permitted_beside, lists={"bans": entries(*texts)})
+    assert blocked.received == 0
+    assert permitted.received == permitted.sent
+    assert min(blocked.sent, permitted.sent) > 20
+    assert stage.is_in_force()
+
+
+def test_what_lies_between_entries_that_change_is_judged_as_ever(stage: Stage) -> None:
+    """One address that is always listed, and its neighbour that never is, as others come and go."""
+    if not isinstance(stage, KernelStage):
+        pytest.skip("this backend judges no packet while it takes a state")
+    rule = block("@bans=0::UDP")
+    always = (HOST, "10.9.0.200", "10.9.0.250")
+    near = [f"10.9.0.{n}" for n in (4, 5, 6, 9, 12, 13)]
+    stage.put(rule, lists={"bans": entries(*always)})
+    with (
+        stage.wire.flood(Datagram(1434)) as blocked,
+        stage.wire.flood(Datagram(1434, peer=1)) as permitted,
+    ):
+        for number in range(40):
+            others = [text for bit, text in enumerate(near) if number >> bit & 1]
+            stage.put(rule, lists={"bans": entries(*always, *others)})
     assert blocked.received == 0
     assert permitted.received == permitted.sent
     assert min(blocked.sent, permitted.sent) > 20

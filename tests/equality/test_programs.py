@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from ipsecd.backend.xdp import libbpf
 from ipsecd.backend.xdp.expansion import with_lists_written_out
+from ipsecd.backend.xdp.list_ranges import Edit
 from ipsecd.backend.xdp.program import needs_translation
 from ipsecd.backend.xdp.programs import Programs
 from ipsecd.compiler.classifier import HasTableId
@@ -47,8 +48,8 @@ from tests.frames import encode, frame
 from tests.strategies import (
     HOST,
     ME,
+    changing_lists,
     in_force,
-    lists,
     packets,
     packets_for,
     policies,
@@ -184,10 +185,32 @@ def test_the_programs_decide_as_the_oracle_does(programs: Programs) -> None:
     assert compared > 1000
 
 
+def note_edits(monkeypatch: pytest.MonkeyPatch) -> list[Edit]:
+    """The edits that write something from now on."""
+    edits: list[Edit] = []
+    note = Edit.note
+
+    def noted(self: Edit) -> None:
+        if self.writes:
+            edits.append(self)
+        note(self)
+
+    monkeypatch.setattr(Edit, "note", noted)
+    return edits
+
+
 @pytest.mark.netns
 @pytest.mark.timeout(900)
-def test_lists_that_are_written_out_decide_as_the_oracle_does(programs: Programs) -> None:
-    """The same where a policy names lists, whose entries overlap, beside dynamic rules."""
+def test_lists_decide_as_the_oracle_does(
+    programs: Programs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same where a policy names lists, beside dynamic rules, each time after other entries.
+
+    Nobody looks into the lists while they are edited, as the programs are not attached here.
+    """
+    monkeypatch.setattr(programs, "edits_lists", True)
+    monkeypatch.setattr("ipsecd.backend.xdp.programs.wait_for_packets", lambda: None)
+    edits = note_edits(monkeypatch)
     compared = 0
 
     @seed(1434)
@@ -198,14 +221,18 @@ def test_lists_that_are_written_out_decide_as_the_oracle_does(programs: Programs
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-    @given(in_force(listing=True), st.lists(packets(), min_size=20, max_size=30), lists())
-    def compare(filters: list[InForce], sent: list[Packet], known: dict[str, AddressList]) -> None:
+    @given(in_force(listing=True), SENT, changing_lists())
+    def compare(
+        filters: list[InForce], sent: list[Packet], in_turn: tuple[dict[str, AddressList], ...]
+    ) -> None:
         nonlocal compared
         judged = [f for f in filters if not (f.origin.volatile and lists_in(f.filter))]
-        compared += compare_all(programs, judged, sent, (), known=known)
+        for known in in_turn:
+            compared += compare_all(programs, judged, sent, (), known=known)
 
     compare()
     assert compared > 1000
+    assert len(edits) > 20
 
 
 @pytest.mark.netns

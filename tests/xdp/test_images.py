@@ -124,3 +124,21 @@ def test_news_of_a_container_make_one_small_map() -> None:
     programs.apply(policy([]), Volatile())
     assert not maps()
     programs.close()
+
+
+def test_more_images_than_may_stay_are_put_together_once() -> None:
+    """A table that changes does not have others moved again and again."""
+    forms = [
+        [f"10.{n}.{size}.1=0:{20000 + n}-{20001 + n}:UDP" for size in range(40 + n)]
+        for n in range(18)
+    ]
+    image = Image(0)
+    for count in range(1, len(forms) + 1):
+        image = after(image, policy([text for form in forms[:count] for text in form]))
+    everything = [text for form in forms for text in form]
+    moved = []
+    for number in range(6):
+        image = after(image, policy([*everything, f"172.17.0.{number}=0:80:TCP"]))
+        moved.append(len(image.own_locations))
+        assert len(image.slots) < abi.IMAGES
+    assert moved[-5:] == [1] * 5

@@ -10,6 +10,7 @@ difference beside them, so that one entry more costs the same in a list of ten a
 
 from __future__ import annotations
 
+import weakref
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -234,7 +235,21 @@ class AddressList:
         return Change(removed, added)
 
     def change_of(self, form: Form, target: AddressList) -> tuple[bytes, bytes]:
-        """The entries of one form that go and those that come if this list becomes `target`."""
+        """The entries of one form that go and those that come if this list becomes `target`.
+
+        This is worked out once for the target that was asked for last, however many ask.
+        """
+        target_before, changes = self.__dict__.get("_changes", (None, {}))
+        if target_before is None or target_before() is not target:
+            changes = {}
+            # A weak reference, as a list that was refused must not stay in memory.
+            self.__dict__["_changes"] = weakref.ref(target), changes
+        if form not in changes:
+            changes[form] = self._change_of(form, target)
+        change: tuple[bytes, bytes] = changes[form]
+        return change
+
+    def _change_of(self, form: Form, target: AddressList) -> tuple[bytes, bytes]:
         old, new, width = self.layers, target.layers, form.width
         if not old.shares_base(form, new):
             return difference(self.entries.get(form, b""), target.entries.get(form, b""), width)
@@ -252,6 +267,10 @@ class AddressList:
         if old.count(form) != new.count(form):
             return False
         return self.entries.get(form) == other.entries.get(form)
+
+
+NO_ENTRIES = AddressList()
+"""The list that has none."""
 
 
 def listed(networks: Iterable[Network]) -> AddressList:

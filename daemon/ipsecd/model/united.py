@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from weakref import WeakValueDictionary
 
 from ipsecd.model.addresses import JOINED, ListName
-from ipsecd.model.lists import AddressList, Form, split
+from ipsecd.model.lists import NO_ENTRIES, AddressList, Form, split
 from ipsecd.model.packing import changed, united
 from ipsecd.model.values import Endpoint, InForce
 
@@ -41,7 +41,7 @@ def list_of(name: str, lists: Mapping[str, AddressList]) -> AddressList | None:
     """
     if JOINED not in name:
         return lists.get(name)
-    members = tuple(lists.get(part, _NO_ENTRIES) for part in name.split(JOINED))
+    members = tuple(lists.get(part, NO_ENTRIES) for part in name.split(JOINED))
     key = tuple(map(id, members))
     if (present := _united.get(key)) is None:
         present = _put_together(members, _latest.get(name))
@@ -69,7 +69,6 @@ def joined(filters: Iterable[InForce]) -> list[InForce]:
     return [*whole, *(_naming(in_force, names) for in_force, names in alike.items())]
 
 
-_NO_ENTRIES = AddressList()
 _ANY = ListName("any")
 
 

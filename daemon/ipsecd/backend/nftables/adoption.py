@@ -16,7 +16,7 @@ from ipsecd.backend.nftables.comparison import PolicySet
 from ipsecd.backend.nftables.contents import key_of
 from ipsecd.backend.nftables.failures import failure
 from ipsecd.backend.nftables.held import Held
-from ipsecd.backend.nftables.lists import NO_ENTRIES, ListSet, forms_of
+from ipsecd.backend.nftables.lists import ListSet, forms_of
 from ipsecd.backend.nftables.looks import kernel_table
 from ipsecd.backend.nftables.naming import CONTENTS, TABLE, list_set_name, set_name, stem
 from ipsecd.backend.nftables.ownership import Ownership
@@ -24,6 +24,7 @@ from ipsecd.backend.nftables.reading import SetDescription, TableReader
 from ipsecd.backend.nftables.wire import KernelError, Message
 from ipsecd.compiler.classifier import Classifier
 from ipsecd.compiler.tables import TableId
+from ipsecd.model.lists import NO_ENTRIES
 
 
 @dataclass(frozen=True, slots=True)

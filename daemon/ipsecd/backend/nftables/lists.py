@@ -23,7 +23,7 @@ from ipsecd.backend.nftables.naming import TABLE, address_type, list_set_name
 from ipsecd.backend.nftables.wire import Message
 from ipsecd.compiler.tables import TableId
 from ipsecd.model.addresses import Family
-from ipsecd.model.lists import AddressList, Form
+from ipsecd.model.lists import NO_ENTRIES, AddressList, Form
 
 IN_PLACE = 5_000
 """The most elements that come and go in place: to find and change them takes a few hundredths of a
@@ -65,7 +65,6 @@ class ListSet:
 
 
 ListSets = Mapping[ListForm, ListSet]
-NO_ENTRIES = AddressList()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 
-ABI = 4
+ABI = 5
 
 LINE = 64
 HOST_LINE_BITS = 14
@@ -18,7 +18,7 @@ HASH_PROBES = 8
 MAX_STEPS = 4096
 MAX_STEPS_UNROLLED = 24
 MAX_PATTERNS = 16
-IMAGES = 4
+IMAGES = 16
 
 FAMILIES = 2
 HEADS = 3 * FAMILIES

@@ -15,9 +15,12 @@ from functools import partial
 from ipsecd.backend.base import Line
 from ipsecd.backend.failures import not_taken
 from ipsecd.backend.xdp import abi, libbpf
-from ipsecd.backend.xdp.images import Image, group_key, place_tables
+from ipsecd.backend.xdp.images import Image
+from ipsecd.backend.xdp.list_edits import ListPlan
 from ipsecd.backend.xdp.numbering import NextNumbers, RuleNumbers
-from ipsecd.compiler.classifier import Classifier, Table
+from ipsecd.backend.xdp.program import all_groups, missing_entries, place_group
+from ipsecd.compiler.classifier import Classifier
+from ipsecd.model.packets import Point
 from ipsecd.progress import Phase, Progress, Tell
 
 SPARE_LINES = 512
@@ -28,9 +31,9 @@ RESET_AT_ONCE = 500
 class EarlyLines:
     """What is ready of a policy."""
 
-    def __init__(self, image: Image, rules: NextNumbers) -> None:
-        """`image` is an empty one, and `rules` are those of the policy."""
-        self.image, self.rules = image, rules
+    def __init__(self, image: Image, rules: NextNumbers, plan: ListPlan) -> None:
+        """`image` is an empty one, `rules` are those of the policy, and `plan` is for its lists."""
+        self.image, self.rules, self.plan = image, rules, plan
         self._is_given_up = False
         self._is_made = False
         self._is_ready = False
@@ -46,23 +49,20 @@ class EarlyLines:
         if not self._is_given_up:
             numbers.reset(used)
 
-    def make(self, groups: Sequence[Sequence[Table]], tell: Tell) -> None:
-        """Write the lines of `groups`, unless it is given up meanwhile; raises ``BackendFailed``.
+    def make(self, classifier: Classifier, points: frozenset[Point], tell: Tell) -> None:
+        """Write the lines of `classifier`, unless it is given up meanwhile.
 
-        `tell` is told how many entries are done.
+        `tell` is told how many entries are done. Raises ``BackendFailed``.
         """
         _ = self.rules.lines_at_switch, self.rules.lines_after
-        missing = {
-            key: sum(map(len, group))
-            for group in groups
-            if (key := group_key(group)) and key not in self.image.earlier
-        }
-        done, total = 0, sum(missing.values())
+        groups, rules, lists = all_groups(classifier, points), self.rules.numbers, classifier.lists
+        done, total = 0, missing_entries(groups, self.image, rules, lists)
         for group in groups:
             if self._is_given_up:
                 return
-            place_tables(self.image, group, self.rules.numbers)
-            done += missing.pop(group_key(group), 0)
+            of_group = missing_entries([group], self.image, rules, lists)
+            place_group(self.image, group, rules, lists)
+            done += of_group
             tell(Progress(Phase.LOADING, done, total))
         if self.image.is_needed:
             self._descriptor = new_image(self.image, spare=SPARE_LINES)
@@ -99,7 +99,7 @@ class EarlyLines:
         return image.lines <= self.image.lines + SPARE_LINES
 
     def finish(self, image: Image) -> int:
-        """Write the lines that `image` has after these, and freeze all.
+        """Write the lines that `image` has after these, and freeze all if no list is edited there.
 
         Returns a descriptor, which the caller closes; with this it has been used up. Raises
         ``BackendFailed``.
@@ -111,7 +111,8 @@ class EarlyLines:
                 at = self.image.lines * abi.LINE
                 with libbpf.map_lines(descriptor, self.image.lines + SPARE_LINES) as memory:
                     memory[at : at + len(content)] = content
-            libbpf.freeze_lines(descriptor)
+            if not image.own_lists:
+                libbpf.freeze_lines(descriptor)
         except BaseException as error:
             os.close(descriptor)
             if isinstance(error, OSError):
@@ -121,12 +122,15 @@ class EarlyLines:
 
 
 def new_image(image: Image, *, spare: int = 0) -> int:
-    """A descriptor of the lines of `image`; frozen, unless there are to be `spare` ones after them.
+    """A descriptor of the lines of `image`, with room for `spare` ones after them.
 
-    The caller closes it. Raises ``BackendFailed``.
+    They are frozen if there is none, and no list is edited there. The caller closes it. Raises
+    ``BackendFailed``.
     """
     content = b"".join(image.chunks)
     try:
-        return libbpf.create_lines("ipsecd_image", content, freeze=not spare, spare=spare)
+        return libbpf.create_lines(
+            "ipsecd_image", content, freeze=not (spare or image.own_lists), spare=spare
+        )
     except OSError as error:
         raise not_taken(error.strerror) from error

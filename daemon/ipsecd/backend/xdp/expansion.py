@@ -1,11 +1,12 @@
-"""Owns writing lists out: programs look for an entry of a list as for the same prefix in a filter.
+"""Owns writing lists out where programs do not look for an address in the ranges of a list.
 
-Pure. It costs room for each table that looks into a list, and time for each change of one, while
-nftables, which decides, keeps a list once. Invariants:
+There they look for an entry as for the same prefix in a filter. Pure. It costs room for each such
+table, and time for each change of a list, while nftables, which decides, keeps a list once.
+Invariants:
 
 1. What is written out has the digest of what it was made from, so that what is read back names it.
 2. Tables that would have more than ``MOST_KEYS`` keys stay as they are: programs leave to nftables
-   what they may match.
+   what they may match. So do those that look into ranges (``list_looks``).
 3. Tables may hold the same prefix, under one rank and action; any of their rules counts it.
 """
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ipsecd.backend.xdp.list_looks import is_in_ranges
 from ipsecd.compiler.classifier import Classifier, Table
 from ipsecd.compiler.listed import keys_with_entries, with_entries
 from ipsecd.model.lists import AddressList
@@ -37,7 +39,10 @@ def takes_long(classifier: Classifier) -> bool:
 
 @dataclass(frozen=True)
 class WrittenOut(Classifier):
-    """A classifier whose tables look into no list, made from the one that has the digest ``of``."""
+    """A classifier whose tables look into lists only where programs do, or leave it to nftables.
+
+    It was made from the one that has the digest ``of``.
+    """
 
     of: str = ""
 
@@ -66,15 +71,18 @@ class Expansions:
 
 
 def with_lists_written_out(classifier: Classifier) -> WrittenOut:
-    """The classifier with ordinary tables in the place of those that look into lists."""
+    """The classifier with ordinary tables where programs do not look into ranges of lists."""
     tables = (
-        _written_out(table, classifier.lists) if table.id.listed else table
+        _written_out(table, classifier.lists)
+        if table.id.listed and not is_in_ranges(table)
+        else table
         for table in classifier.tables
     )
     return WrittenOut(
         tuple(table for table in tables if table),
         classifier.exemptions,
         classifier.drop_unparsable,
+        classifier.lists,
         of=classifier.digest,
     )
 

@@ -2,10 +2,12 @@
 
 Invariants:
 
-1. An image is written once. Tables that do not change stay where they are, so that the cost of a
-   change depends only on the tables that are new.
+1. An image is written once, but for the ranges of lists. Tables that do not change stay where they
+   are, so that the cost of a change depends only on the tables that are new.
 2. Of the ``abi.IMAGES`` slots one is always free for the next image.
-3. An image stays only if at least half of its lines were in use at the last change.
+3. An image stays only if at least half of its lines were in use at the last change. Where too many
+   would stay, the smallest are put together, so that this is not due again at the next change.
+4. The ranges of a list lie there once, however many tables look into it.
 """
 
 from __future__ import annotations
@@ -18,10 +20,12 @@ from dataclasses import dataclass, field, replace
 
 from ipsecd.backend.xdp import abi
 from ipsecd.backend.xdp.lines import RangeLines, hash_lines, prefix, range_lines
+from ipsecd.backend.xdp.list_ranges import ListKey, ListRanges, list_lines, list_ranges
 from ipsecd.backend.xdp.slots import SharedFields, packet_key, shared_fields
 from ipsecd.compiler.classifier import Classifier, HasTableId, Table
 from ipsecd.compiler.tables import TableId
 from ipsecd.model.addresses import Family
+from ipsecd.model.lists import AddressList
 from ipsecd.model.values import Origin
 
 _COMBINATIONS = 8
@@ -52,15 +56,17 @@ class Image:
     """The new lines for a state; ``locations`` says where the lines of all its tables are.
 
     ``earlier`` has the tables whose lines lie in earlier images. ``sizes`` has the number of lines
-    of each image, by slot.
+    of each image, by slot. ``lists`` and ``earlier_lists`` are the same for the ranges of lists.
     """
 
     slot: int
     earlier: Mapping[GroupKey, LineLocation] = field(default_factory=dict)
+    earlier_lists: Mapping[ListKey, ListRanges] = field(default_factory=dict)
     sizes: dict[int, int] = field(default_factory=dict)
     chunks: list[bytes] = field(default_factory=lambda: [bytes(abi.LINE)])
     lines: int = 1
     locations: dict[GroupKey, LineLocation] = field(default_factory=dict)
+    lists: dict[ListKey, ListRanges] = field(default_factory=dict)
 
     def put(self, chunk: bytes) -> int:
         """Append lines; returns the number of the first."""
@@ -80,42 +86,83 @@ class Image:
         """Where the lines are that are new in this image."""
         return {key: lines for key, lines in self.locations.items() if lines.slot == self.slot}
 
+    @property
+    def own_lists(self) -> dict[ListKey, ListRanges]:
+        """The ranges of lists that are new in this image."""
+        return {key: ranges for key, ranges in self.lists.items() if ranges.slot == self.slot}
+
     def share_used(self, classifier: Classifier) -> float:
         """Which part of its new lines the tables of `classifier` use, from 0 to 1."""
         digests = {table.digest for table in classifier.tables}
         used = sum(
             lines.lines for key, lines in self.own_locations.items() if digests.issuperset(key)
         )
-        return used / self.lines
+        lists = _of_now(self.own_lists, classifier)
+        return (used + sum(ranges.size for ranges in lists.values())) / self.lines
 
     @property
     def slots(self) -> frozenset[int]:
         """The slots of all images that the state looks into."""
-        return frozenset(location.slot for location in self.locations.values())
+        tables = (location.slot for location in self.locations.values())
+        return frozenset((*tables, *(ranges.slot for ranges in self.lists.values())))
 
 
-def next_image(image: Image, classifier: Classifier, loaded: Image | None = None) -> Image:
+def next_image(
+    image: Image,
+    classifier: Classifier,
+    lists: Mapping[ListKey, ListRanges] | None = None,
+    loaded: Image | None = None,
+) -> Image:
     """The image for the tables of `classifier` that no image in use together with `image` has.
 
-    It begins with the lines of `loaded` if there is one, which has been written to memory already.
+    `lists` are the ranges that may stay where they are. It begins with the lines of `loaded` if
+    there is one, which has been written to memory already.
     """
+    lists = lists or {}
     digests = {table.digest for table in classifier.tables}
     kept = {key: location for key, location in image.locations.items() if digests.issuperset(key)}
-    used: Counter[int] = Counter()
-    for location in kept.values():
-        used[location.slot] += location.lines
-    stay = {
-        slot for slot, lines in used.most_common(abi.IMAGES - 2) if 2 * lines >= image.sizes[slot]
-    }
+    stay = _staying(image, kept.values(), lists.values())
     free = min(set(range(abi.IMAGES)) - image.slots)
     earlier = {key: location for key, location in kept.items() if location.slot in stay}
-    following = Image(free, earlier, {slot: image.sizes[slot] for slot in stay})
+    earlier_lists = {key: ranges for key, ranges in lists.items() if ranges.slot in stay}
+    sizes = {slot: image.sizes[slot] for slot in stay}
+    following = Image(free, earlier, earlier_lists, sizes)
     if loaded:
         own = {key: replace(lines, slot=free) for key, lines in loaded.own_locations.items()}
         following.earlier = own | earlier
+        own_lists = _of_now(loaded.own_lists, classifier)
+        following.earlier_lists = earlier_lists | {
+            key: replace(ranges, slot=free) for key, ranges in own_lists.items()
+        }
         following.chunks, following.lines = [], loaded.lines
         following.sizes[free] = loaded.lines
     return following
+
+
+def _staying(
+    image: Image, kept: Iterable[LineLocation], lists: Iterable[ListRanges]
+) -> frozenset[int]:
+    """The slots of the images that stay, in which these lines lie."""
+    used: Counter[int] = Counter()
+    for location in kept:
+        used[location.slot] += location.lines
+    for ranges in lists:
+        used[ranges.slot] += ranges.size
+    staying = [slot for slot, lines in used.most_common() if 2 * lines >= image.sizes[slot]]
+    most = abi.IMAGES - 2
+    return frozenset(staying if len(staying) <= most else staying[: most - 1])
+
+
+def _of_now(
+    lists: Mapping[ListKey, ListRanges], classifier: Classifier
+) -> dict[ListKey, ListRanges]:
+    """The ranges that have the entries which the lists of `classifier` have."""
+    now = classifier.lists
+    return {
+        key: ranges
+        for key, ranges in lists.items()
+        if key.name in now and now[key.name].digest == ranges.members.digest
+    }
 
 
 def group_key(group: Iterable[HasTableId]) -> GroupKey:
@@ -130,6 +177,23 @@ def place_tables(image: Image, group: Sequence[HasTableId], rules: Mapping[Origi
     if not tables or key in image.locations:
         return
     image.locations[key] = image.earlier.get(key) or _put(image, tables, rules)
+
+
+def place_list(image: Image, key: ListKey, members: AddressList) -> ListRanges | None:
+    """Put the ranges of entries of a list into `image`, unless they are in an earlier one.
+
+    None if there are no such entries.
+    """
+    if key in image.lists:
+        return image.lists[key]
+    placed = image.earlier_lists.get(key)
+    if placed is None:
+        lines = list_lines(key, members)
+        if lines is None:
+            return None
+        placed = list_ranges(key, members, lines, image.slot, image.put(lines.lines))
+    image.lists[key] = placed
+    return placed
 
 
 def _put(image: Image, tables: Sequence[Table], rules: Mapping[Origin, int]) -> LineLocation:

@@ -89,7 +89,8 @@ class RangeLines:
 
     ``origin`` and ``shift`` say in which of the ``buckets`` of the index an address is.
     ``entries`` and ``rules`` are the first lines of the ranges and of their rules; if ``rules`` is
-    0, all ``count`` ranges have the one ``rule``.
+    0, all ``count`` ranges have the one ``rule``. There is room for other ranges from number
+    ``room`` to ``count``.
     """
 
     lines: bytes
@@ -100,6 +101,7 @@ class RangeLines:
     rules: int
     rule: int
     count: int
+    room: int
 
     def describe(self, first: int, protocol: int) -> bytes:
         """The description of the ranges for a step, if the lines begin at line `first`."""
@@ -169,21 +171,30 @@ def disjoint(family: Family, prefixes: list[int]) -> tuple[Numbers, Numbers, arr
     return firsts, lasts, rules
 
 
-def range_lines(family: Family, prefixes: list[int]) -> RangeLines:
-    """Lines that hold the ranges which cover `prefixes` (see ``disjoint``)."""
+def range_lines(family: Family, prefixes: list[int], *, spare: int = 0) -> RangeLines:
+    """Lines that hold the ranges which cover `prefixes` (see ``disjoint``).
+
+    With room for `spare` other ranges, all `prefixes` must have one rule.
+    """
     firsts, lasts, rules = disjoint(family, prefixes)
     count = len(firsts)
-    if count >= 1 << 27:
+    if count + spare >= 1 << 26:
         raise LimitExceeded(
-            f"a list of {count} address ranges is longer than {1 << 27}", "split the policy"
+            f"a list of {count} address ranges is longer than {1 << 26}", "split the policy"
         )
     upper = 0 if family is Family.IPV4 else 64
     origin = firsts[0] >> upper
     span = (lasts[-1] >> upper) - origin
+    bits = family.bits - upper
+    if spare and span >> bits - 2:
+        # It takes no more buckets than there may be, and whatever comes has one.
+        origin, span = 0, (1 << bits) - 1
     shift = 0
     while span >> shift >= min(_MAX_BUCKETS, 2 * count):
         shift += 1
-    index = _index(firsts, lasts, upper, origin, shift, (span >> shift) + 1)
+    index, widest = _index(firsts, lasts, upper, origin, shift, (span >> shift) + 1)
+    # The windows of the last buckets reach behind the last range: more of it come before the room.
+    padding = widest if spare else 0
     if family is Family.IPV4:
         entries = array("I", [0]) * (2 * count)
         entries[0::2] = array("I", firsts)
@@ -194,6 +205,11 @@ def range_lines(family: Family, prefixes: list[int]) -> RangeLines:
         for place, numbers in enumerate((firsts, lasts)):
             entries[2 * place :: 4] = array("Q", [number >> 64 for number in numbers])
             entries[2 * place + 1 :: 4] = array("Q", [number & low for number in numbers])
+    numbers_a_range = len(entries) // count
+    entries += entries[-numbers_a_range:] * padding
+    room = count + padding
+    count = room + spare
+    entries += array(entries.typecode, bytes(spare * numbers_a_range * entries.itemsize))
     same = min(rules) == max(rules)
     parts = [_padded(index), _padded(entries)]
     at_entries = len(parts[0]) // abi.LINE
@@ -201,14 +217,17 @@ def range_lines(family: Family, prefixes: list[int]) -> RangeLines:
     if not same:
         parts.append(_padded(rules))
     return RangeLines(
-        b"".join(parts), origin, shift, len(index), at_entries, at_rules, rules[0], count
+        b"".join(parts), origin, shift, len(index), at_entries, at_rules, rules[0], count, room
     )
 
 
 def _index(
     firsts: Numbers, lasts: Numbers, upper: int, origin: int, shift: int, buckets: int
-) -> array[int]:
-    """For each bucket the first range that reaches into it, and log2 of how many do."""
+) -> tuple[array[int], int]:
+    """For each bucket the first range that reaches into it, and log2 of how many do.
+
+    The second value is the most that reach into one bucket.
+    """
     starts = array("I", [0]) * buckets
     counts = array("I", [0]) * buckets
     for number, (first, last) in enumerate(zip(firsts, lasts, strict=True)):
@@ -219,13 +238,11 @@ def _index(
                 starts[bucket] = number
             counts[bucket] += 1
             bucket += 1
-    return array(
-        "I",
-        (
-            first << 5 | ((count - 1).bit_length() if count else abi.NO_RANGES)
-            for first, count in zip(starts, counts, strict=True)
-        ),
+    words = (
+        first << 5 | ((count - 1).bit_length() if count else abi.NO_RANGES)
+        for first, count in zip(starts, counts, strict=True)
     )
+    return array("I", words), max(counts)
 
 
 def _padded(numbers: array[int]) -> bytes:

@@ -15,11 +15,21 @@ from __future__ import annotations
 import itertools
 import struct
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from ipsecd.backend.xdp import abi
-from ipsecd.backend.xdp.images import Image, group_key, place_tables, prefix_lists
+from ipsecd.backend.xdp.images import (
+    GroupKey,
+    Image,
+    group_key,
+    place_list,
+    place_tables,
+    prefix_lists,
+)
 from ipsecd.backend.xdp.lines import RangeLines
+from ipsecd.backend.xdp.list_looks import is_in_ranges, looks, of_any_length
+from ipsecd.backend.xdp.list_ranges import ListKey
 from ipsecd.backend.xdp.slots import SharedFields, mask_of, port_bounds
 from ipsecd.compiler.classifier import Classifier, HasTableId, Table, in_order
 from ipsecd.compiler.tables import TableId
@@ -27,6 +37,7 @@ from ipsecd.errors import LimitExceeded
 from ipsecd.model.addresses import JOINED, Family, written_name
 from ipsecd.model.exemptions import Cast, Pattern, exemption
 from ipsecd.model.fields import ME
+from ipsecd.model.lists import NO_ENTRIES, AddressList
 from ipsecd.model.packets import Point
 from ipsecd.model.values import Action, Origin
 from ipsecd.quoting import quote
@@ -45,17 +56,18 @@ class DynamicTable(NamedTuple):
     number: int
 
 
-def drops(table: TableId) -> bool:
+def drops(table: HasTableId) -> bool:
     """Whether programs drop what matches the table.
 
-    They do not know connections, nor the names of links, nor lists that are not written out. What
-    such a table may match they leave to nftables, as they leave it what a permit matches.
+    They do not know connections, nor the names of links, nor lists of which they have neither
+    ranges nor what is written out. What such a table may match they leave to nftables, as they
+    leave it what a permit matches.
     """
-    return _may_drop(table) and not table.listed
+    return _may_drop(table.id) and (not table.id.listed or is_in_ranges(table))
 
 
 def _may_drop(table: TableId) -> bool:
-    """Whether programs drop it, or do once its lists are written out."""
+    """Whether programs drop it, or do if they know its lists."""
     return table.action is Action.BLOCK and not table.opening and not table.interface_name
 
 
@@ -68,7 +80,7 @@ def unknown_to_programs(tables: Iterable[HasTableId]) -> str:
             return f"the names of interfaces: {quote(table.id.interface_name)}"
         if table.id.opening:
             return "which packets open a connection"
-        if table.id.listed:
+        if table.id.listed and not is_in_ranges(table):
             joined = table.id.listed[0][1].name.split(JOINED)
             names = [f"@{written_name(name)}" for name in joined]
             return f"the list{'s' if len(names) > 1 else ''} {quote(', '.join(names))}"
@@ -106,7 +118,7 @@ def groups(
         and (point is not Point.LEAVING or table.id.source == ME)
     ]
     all_groups: list[tuple[HasTableId, ...]] = []
-    for _, run in itertools.groupby(looked_up, lambda table: drops(table.id)):
+    for _, run in itertools.groupby(looked_up, drops):
         shared: dict[TableId, list[HasTableId]] = {}
         for table in run:
             shared.setdefault(_shared_id(table), []).append(table)
@@ -128,6 +140,8 @@ def all_groups(classifier: Classifier, points: frozenset[Point]) -> list[tuple[T
 def _shared_id(table: HasTableId) -> TableId:
     """What is equal for all tables whose prefixes can be put into one list."""
     table_id = table.id
+    if is_in_ranges(table):
+        return of_any_length(table_id)
     if table_id.listed:
         return table_id
     if isinstance(table, Table) and table_id.source > 0 >= table_id.destination:
@@ -145,20 +159,61 @@ def count_steps(classifier: Classifier) -> int:
         for family in FAMILY_ORDER:
             count = 0
             for group in groups(classifier.tables, point, family):
-                lists = prefix_lists([t for t in group if isinstance(t, Table)], rules)
+                tables = [table for table in group if isinstance(table, Table)]
+                if is_in_ranges(group[0]):
+                    count += len(looks(tables, rules))
+                    continue
+                lists = prefix_lists(tables, rules)
                 count += len(group) if lists is None else len(lists)
             most = max(most, count)
     return most
 
 
-def steps(group: tuple[HasTableId, ...], image: Image, *, alone: bool) -> list[bytes]:
+def place_group(
+    image: Image,
+    group: Sequence[HasTableId],
+    rules: Mapping[Origin, int],
+    lists: Mapping[str, AddressList],
+) -> None:
+    """Put what the steps of a group look into into `image`, unless it is in an earlier one."""
+    tables = [table for table in group if isinstance(table, Table)]
+    if tables and is_in_ranges(tables[0]):
+        for look in looks(tables, rules):
+            place_list(image, look.ranges, lists.get(look.ranges.name, NO_ENTRIES))
+    else:
+        place_tables(image, tables, rules)
+
+
+def missing_entries(
+    groups: Iterable[Sequence[Table]],
+    image: Image,
+    rules: Mapping[Origin, int],
+    lists: Mapping[str, AddressList],
+) -> int:
+    """How many entries of `groups` neither `image` nor an earlier one has."""
+    tables: dict[GroupKey, int] = {}
+    of_lists: dict[ListKey, int] = {}
+    for group in groups:
+        if group and is_in_ranges(group[0]):
+            for look in looks(group, rules):
+                of_lists[look.ranges] = look.ranges.count(lists.get(look.ranges.name, NO_ENTRIES))
+        elif group:
+            tables[group_key(group)] = sum(map(len, group))
+    present: set[object] = {*image.earlier, *image.locations, *image.earlier_lists, *image.lists}
+    missing = itertools.chain(tables.items(), of_lists.items())
+    return sum(count for key, count in missing if key not in present)
+
+
+def steps(
+    group: Sequence[HasTableId], image: Image, rules: Mapping[Origin, int], *, alone: bool
+) -> list[bytes]:
     """The steps of a group, whose entries are in `image`.
 
     Programs that judge `alone` count all matches; else the next backend counts what they permit.
     """
     table_id = group[0].id
-    conditions = abi.BLOCKS if drops(table_id) else 0
-    conditions |= abi.COUNTS if alone or drops(table_id) else 0
+    conditions = abi.BLOCKS if drops(group[0]) else 0
+    conditions |= abi.COUNTS if alone or drops(group[0]) else 0
     conditions |= abi.IF_SOURCE_ME if table_id.source == ME else 0
     conditions |= abi.IF_DESTINATION_ME if table_id.destination == ME else 0
     conditions |= abi.IF_PORTS if table_id.needs_transport else 0
@@ -179,6 +234,21 @@ def steps(group: tuple[HasTableId, ...], image: Image, *, alone: bool) -> list[b
                 *ports,
                 mask_of(table_id),
             )
+        ]
+    if is_in_ranges(table):
+        tables = [table for table in group if isinstance(table, Table)]
+        return [
+            _range_step(
+                table_id,
+                conditions,
+                interface,
+                ranges.slot,
+                look.shared,
+                replace(ranges.lines, rule=look.rule),
+                ranges.first,
+            )
+            for look in looks(tables, rules)
+            if (ranges := image.lists.get(look.ranges))
         ]
     location = image.locations[group_key(group)]
     hashed = [
@@ -212,7 +282,9 @@ def _range_step(
 ) -> bytes:
     if shared.protocol:
         conditions |= abi.IF_PROTOCOL
-    if table_id.destination > 0:
+    # An entry of a list may have the length 0, and so look like any address.
+    looks_at = [field.name for field, _ in table_id.listed]
+    if "destination" in looks_at or (not looks_at and table_id.destination > 0):
         conditions |= abi.OF_DESTINATION
     protocol = shared.protocol[0] if shared.protocol else 0
     return abi.STEP.pack(
@@ -256,8 +328,8 @@ def state_lines(
             first = abi.FIRST_STEP_LINE + len(body)
             steps_of_point = []
             for group in groups(tables, point, family) if point in points else ():
-                place_tables(image, group, rules)
-                steps_of_point += steps(group, image, alone=alone)
+                place_group(image, group, rules, classifier.lists)
+                steps_of_point += steps(group, image, rules, alone=alone)
             if len(steps_of_point) > max_steps:
                 raise LimitExceeded(
                     f"the policy needs {len(steps_of_point)} look-ups for one packet, and the XDP "

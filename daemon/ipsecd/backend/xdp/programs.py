@@ -3,7 +3,9 @@
 It must not know interfaces: what is loaded here judges nothing until it is attached. Invariants:
 
 1. The state is replaced as a whole, by one update of the map that holds it. A packet takes it once.
-2. The images of a policy are never written to after they were put in force.
+2. The images of a policy are never written to after they were put in force, but for the ranges of
+   lists. These are edited only where somebody else judges what the programs let pass: they let all
+   pass meanwhile, from before the first packet that could see half an edit.
 3. There are no shortcuts while the state is replaced, and none for an entry before it is written.
 4. Several entries of dynamic rules come and go together: they bear the generation of the state from
    or until which they count, and one write makes the next generation the present one.
@@ -14,6 +16,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from ipsecd.backend.base import Count, Line
@@ -25,11 +28,12 @@ from ipsecd.backend.xdp.entries import DynamicEntries
 from ipsecd.backend.xdp.host_lines import HostLines
 from ipsecd.backend.xdp.image_slots import ImageSlots
 from ipsecd.backend.xdp.images import Image, next_image
+from ipsecd.backend.xdp.list_edits import ListPlan, carry_out, plan
 from ipsecd.backend.xdp.loading import LoadedFile
 from ipsecd.backend.xdp.numbering import Numbers, RuleNumbers
-from ipsecd.backend.xdp.program import DynamicTable, all_groups, state_lines
+from ipsecd.backend.xdp.program import DynamicTable, state_lines
 from ipsecd.backend.xdp.shortcuts import Shortcuts, shortcuts
-from ipsecd.backend.xdp.state_map import StateMap
+from ipsecd.backend.xdp.state_map import StateMap, without_steps
 from ipsecd.compiler.classifier import Classifier, HasTableId
 from ipsecd.compiler.tables import TableId
 from ipsecd.compiler.volatile import Delta, Entry, Volatile
@@ -66,6 +70,8 @@ class Programs:
         says that nobody else judges what they let pass.
         """
         self._alone = alone
+        self.edits_lists = not alone
+        """Whether lists are edited in place: not where packets pass unjudged meanwhile."""
         self.max_rules = rules + max(SPARE_RULES, rules // 4)
         self._file = LoadedFile(path, (*MAPS, *more_maps), self.max_rules)
         self.maps, self.max_steps = self._file.maps, self._file.max_steps
@@ -109,6 +115,7 @@ class Programs:
     def close(self) -> None:
         """Close every descriptor; what is pinned or attached lives on."""
         self.discard()
+        self._images.close()
         self._hosts.close()
         self._shortcuts.close()
         self._state.close()
@@ -139,13 +146,13 @@ class Programs:
         This runs in another thread than all else, which is done with `run`. Raises
         ``BackendFailed`` or ``LimitExceeded``.
         """
-        image = run(lambda: self._image)
         rules = self._rules.following(classifier.origins)
-        early = EarlyLines(next_image(image, classifier), rules)
+        image, lists = run(lambda: (self._image, self._plan(classifier, rules.numbers, points)))
+        early = EarlyLines(next_image(image, classifier, lists.ranges), rules, lists)
         run(lambda: self._begin_early(early, image))
         try:
             early.reset_counters(self._rules, run)
-            early.make(all_groups(classifier, points), tell)
+            early.make(classifier, points, tell)
         finally:
             run(early.hand_over)
 
@@ -328,34 +335,39 @@ class Programs:
         table_numbers = {table.id: tables[table.id] for table in volatile.tables}
         dynamic = [DynamicTable(table, number) for table, number in table_numbers.items()]
         loaded = early if early and early.image.is_needed else None
-
-        def encoded(image: Image) -> bytes:
-            return state_lines(
-                classifier,
-                dynamic,
-                image,
-                rules,
-                points=self.points,
-                alone=self._alone,
-                max_steps=self.max_steps,
-                first_host=self._first_host,
-                generation=self._generation,
-            )
-
-        image = next_image(self._image, classifier, loaded.image if loaded else None)
+        encoded = partial(
+            state_lines,
+            classifier,
+            dynamic,
+            rules=rules,
+            points=self.points,
+            alone=self._alone,
+            max_steps=self.max_steps,
+            first_host=self._first_host,
+            generation=self._generation,
+        )
+        lists = self._plan(classifier, rules, self.points, early.plan if early else None)
+        following = partial(next_image, self._image, classifier, lists.ranges)
+        image = following(loaded.image if loaded else None)
         lines = encoded(image)
         if loaded and not loaded.has_room(image):
-            image, loaded = next_image(self._image, classifier), None
+            image, loaded = following(None), None
             lines = encoded(image)
         if image.is_needed:
-            self._images.put(image.slot, loaded.finish(image) if loaded else new_image(image))
+            self._images.put(image, loaded.finish(image) if loaded else new_image(image))
         words = shortcuts(classifier, volatile.tables, rules, self.points)
         self._shortcuts.clear()
+        edits = lists.due_for(image)
+        writing = any(edit.writes for edit in edits)
         try:
-            self._state.replace(lines)
+            self._state.replace(without_steps(lines) if writing else lines)
         except BaseException:
             self._images.clear(image.slot)
             raise
+        if writing:
+            wait_for_packets()
+        carry_out(edits, self._images.memory)
+        self._state.restore_heads(lines)
         self._table_numbers, self._image, self._classifier = table_numbers, image, classifier
         self._points_in_force = self.points
         self._volatile = volatile
@@ -363,6 +375,17 @@ class Programs:
         image.chunks.clear()
         # No packet uses an old image any more: the update of an outer map waits for such packets.
         self._images.keep(image.slots)
+
+    def _plan(
+        self,
+        classifier: Classifier,
+        rules: Numbers,
+        points: frozenset[Point],
+        earlier: ListPlan | None = None,
+    ) -> ListPlan:
+        """Which ranges of lists stay for `classifier`, and how each is edited for it."""
+        now, in_place = (self._image, self._images.memory), self.edits_lists
+        return plan(classifier, rules, points, *now, earlier=earlier, in_place=in_place)
 
     def _numbered_tables(self, tables: Iterable[TableId]) -> dict[TableId, int]:
         numbers = dict(self._table_numbers)
