@@ -173,8 +173,14 @@ FINDERS := build/finders
 $(FINDERS)/.done:
 	$(call unpacked,crowdsec-custom-bouncer fail2ban sshguard tor-geoipdb,nothing that bans and no database of countries)
 
+# What decides, with the local API that tells its bouncers; and its own bouncer, to be measured beside ours.
+CROWDSEC := build/crowdsec
+$(CROWDSEC)/.done:
+	$(call unpacked,crowdsec crowdsec-firewall-bouncer,no CrowdSec)
+
 # What the tests boot: made once, with the network that they do not have.
-base-system: setup deb-tools $(DOCKER)/.done $(SERVERS)/.done $(LAB)/.done $(FINDERS)/.done $(SHIPPED)/.done
+base-system: setup deb-tools $(DOCKER)/.done $(SERVERS)/.done $(LAB)/.done $(FINDERS)/.done $(CROWDSEC)/.done \
+		$(SHIPPED)/.done
 	($(call have,busybox debootstrap fish iptables podman systemd-nspawn ufw zsh)) || \
 	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(MACHINE_PACKAGES); }
 	$(VENV)/bin/python -m tests.boot.base || { [ -z "$$CI" ] && echo "no base system: tests that boot are skipped"; }
@@ -241,7 +247,7 @@ soak: setup
 demo: setup
 	$(ISOLATED) bash docs/demo.sh $(VENV)/bin
 
-bench: setup $(SERVERS)/.done $(LAB)/.done $(FINDERS)/.done build/floor.bpf.o build/candidates.bpf.o \
+bench: setup $(SERVERS)/.done $(LAB)/.done $(FINDERS)/.done $(CROWDSEC)/.done build/floor.bpf.o build/candidates.bpf.o \
 	build/connections.bpf.o
 	($(call have,xdp-filter)) || { apt-get update -qq && apt-get install -y -qq xdp-tools; }
 	$(ISOLATED) $(VENV)/bin/python bench/status.py

@@ -2,8 +2,10 @@
 
 With ``feed_via_stdin: true`` the bouncer starts it once and writes a JSON object a line, a decision
 of the local API with ``action`` (``add`` or ``del``). What an address was banned for is not its
-business: the last decision on an address counts. Where the bouncer is started again it tells all
-decisions anew, and where only this program is, nothing: it finds its bans at the daemon.
+business: the last decision on an address counts. Decisions that write a network in different ways
+are told apart, as the API does, so that one of them can end without the others. Where the bouncer
+is started again it tells all decisions anew, and where only this program is, nothing: it finds its
+bans at the daemon.
 """
 
 from __future__ import annotations
@@ -103,16 +105,17 @@ def change_in(decision: dict[str, Any]) -> Changes:
         return {}
     if decision.get("simulated"):
         return {}
-    network = network_of(str(decision.get("value")))
+    value = str(decision.get("value"))
+    network = network_of(value)
     action = _word(decision, "action")
     if action == "del":
-        return {PREFIX + network: None}
+        return {PREFIX + value: None}
     if action != "add":
         raise MeaninglessError(f"{quote(action)} is nothing to do about {network}")
     left_s = min(seconds_in(str(decision.get("duration"))), LONGEST_S)
     if left_s < SHORTEST_S:
-        return {PREFIX + network: None}
-    return {PREFIX + network: Ban((filter_of(network),), end_in(left_s))}
+        return {PREFIX + value: None}
+    return {PREFIX + value: Ban((filter_of(network),), end_in(left_s))}
 
 
 def seconds_in(duration: str) -> float:

@@ -21,6 +21,8 @@ from tests.netns.site import PATIENCE, Daemon, dynamic_entries, eventually, need
 ROOT = Path(__file__).parents[2]
 UNPACKED = ROOT / "build/finders"
 """Packages of Debian, not installed: that would start them."""
+CROWDSEC = ROOT / "build/crowdsec"
+"""CrowdSec itself and its own bouncer, which the other tests do not need."""
 MODULES = os.pathsep.join(
     map(
         str,
@@ -35,15 +37,15 @@ FOREIGN = "kept by a person"
 """A rule that none of the integrations may touch."""
 
 
-def program(path: str) -> Path:
+def program(path: str, unpacked: Path = UNPACKED) -> Path:
     """The path of an unpacked program; the test is skipped without it, and fails in CI."""
     needs_isolation()
-    if not (UNPACKED / path).exists():
+    if not (unpacked / path).exists():
         reason = f"{path} is not here: make base-system"
         if os.environ.get("CI"):
             pytest.fail(reason)
         pytest.skip(reason)
-    return UNPACKED / path
+    return unpacked / path
 
 
 def environment(daemon: Daemon) -> dict[str, str]:
@@ -259,10 +261,13 @@ prometheus:
 def bouncer(directory: Path, daemon: Daemon, url: str, key: str) -> Running:
     """CrowdSec's custom bouncer with our program, which it feeds with decisions."""
     directory.mkdir(exist_ok=True)
+    return fed_program(directory, daemon, url, key, script(directory, "crowdsec"))
+
+
+def fed_program(directory: Path, daemon: Daemon, url: str, key: str, fed: Path) -> Running:
+    """CrowdSec's custom bouncer with a program, which it feeds with decisions."""
     configuration = directory / "bouncer.yaml"
-    configuration.write_text(
-        BOUNCER.format(program=script(directory, "crowdsec"), directory=directory, url=url, key=key)
-    )
+    configuration.write_text(BOUNCER.format(program=fed, directory=directory, url=url, key=key))
     words: list[str | Path] = [program("usr/bin/crowdsec-custom-bouncer"), "-c", configuration]
     return Running(words, directory / "log", environment(daemon))
 
