@@ -334,6 +334,7 @@ def test_a_list_that_is_lost_on_disk_is_told_and_fetched_anew(
     engine = site.again()
     assert blocked(site) == [NEXT]
     assert "list @drop of the domain has no entry until it is fetched anew" in engine.warnings[0]
+    assert engine.check() == [engine.warnings[0]]
     held = {each["name"]: each["digest"] for each in call(engine, "GetDomain")["domain"]["lists"]}
     assert held == {"drop": "", "more": digest_of(TWO)}
     if what == "directory":
