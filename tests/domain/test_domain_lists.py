@@ -300,6 +300,7 @@ def host_of(fleet: Fleet) -> Member:
     "custom",
     [
         {"lists": {"drop": "all/drop-0.list"}},
+        {"lists": {"drop": "all/index.json"}},
         {"lists": {"drop": "group/db/drop-0.list"}},
         {"lists": {"drop": "group/web/../../metadata/root.json"}},
         {"lists": {"drop": "group/web/nobody-signed-this.list"}},

@@ -14,6 +14,7 @@ from ipsecd.config import Config
 from ipsecd.control.absences import absences, filters_by_name
 from ipsecd.engine import Engine
 from ipsecd.errors import BackendFailed, InvalidInput, NotFound, Refused
+from ipsecd.language.addresses import parse_address
 from ipsecd.language.documents import format_policy
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.addresses import Family, Network
@@ -211,6 +212,8 @@ def test_nobody_can_write_the_name_that_it_has_in_force(engine: Engine) -> None:
     for text in ("@domain:drop=0", "0=@domain:drop"):
         with pytest.raises(InvalidInput):
             parse_filter(text)
+    with pytest.raises(InvalidInput):
+        parse_address("@domain:drop")
     assert "domain:drop" in engine.lists
     with pytest.raises(InvalidInput):
         call(engine, "CreateList", name="domain:drop", source=None, format=None, accept=True)
@@ -287,6 +290,8 @@ def test_what_is_protected_on_this_host_is_not_blocked_by_it(site: Site) -> None
     for version, lists in ((2, {"drop": TWO}), (3, {"drop": entries("203.0.0.0/16")})):
         with pytest.raises(Refused, match="which is protected"):
             publish(engine, FLEET, version, lists)
+    with pytest.raises(Refused, match="which is protected"):
+        publish(engine, policy("Fleet", "@fresh=0"), 4, {"fresh": TWO})
     assert (blocked(site), engine.domain.version) == ([INSIDE], 1)
     publish(engine, FLEET, 4, {"drop": entries("8.8.8.8")})
     assert blocked(site) == [OUTSIDE]
@@ -329,6 +334,7 @@ def test_a_list_that_is_lost_on_disk_is_told_and_fetched_anew(
     engine = site.again()
     assert blocked(site) == [NEXT]
     assert "list @drop of the domain has no entry until it is fetched anew" in engine.warnings[0]
+    assert engine.check() == [engine.warnings[0]]
     held = {each["name"]: each["digest"] for each in call(engine, "GetDomain")["domain"]["lists"]}
     assert held == {"drop": "", "more": digest_of(TWO)}
     if what == "directory":

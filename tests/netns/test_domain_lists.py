@@ -59,6 +59,11 @@ class Member:
         assert eventually(lambda: "source=" in self.log.read_text(), 30)
         return self.daemon.ctl("domain", "refresh", "--wait", "60s", code=code)
 
+    def sets(self) -> set[str]:
+        """The sets in the kernel that hold the list."""
+        words = site.run("nft", "list", "sets", "inet").split()
+        return {word for word in words if word.startswith("list_domain_drop_")}
+
     def passes(self) -> set[int]:
         return {port for port in (PORT, OTHER) if delivered(HERE4, port)}
 
@@ -91,7 +96,12 @@ def test_a_list_is_in_force_with_the_policy_that_carries_it(member: Member) -> N
     assert member.passes() == {OTHER}
     assert "@drop (2 entries)" in member.daemon.ctl("domain", "status")
     assert "the domain" in member.daemon.ctl("list", "show")
-    # The list alone: it leaves, and comes back.
+    # The list alone, by its difference: the set in the kernel stays. It leaves, and comes back.
+    before = member.sets()
+    member.publish(PORT, PEER4, NOBODY, "203.0.113.9")
+    member.refresh()
+    assert member.sets() == before != set()
+    assert member.passes() == {OTHER}
     member.publish(PORT, NOBODY)
     member.refresh()
     assert member.passes() == {PORT, OTHER}

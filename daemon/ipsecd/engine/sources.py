@@ -144,12 +144,11 @@ def warnings_of_domain(
     """
     if settings is None:
         return ()
-    lost = tuple(carried.problem for carried in taken.lists.values() if carried.problem)
     if not taken.is_expired(now):
-        return lost
+        return taken.lost
     warning = (
         f"what {quote(settings.source)} says was good until {taken.expires}: what is in force "
         "stays so\n"
         "  hint: whoever publishes it has to renew it; see also whether it can be reached"
     )
-    return (warning, *lost)
+    return (warning, *taken.lost)

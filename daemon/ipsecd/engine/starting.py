@@ -93,6 +93,7 @@ class Starting:
         self.kept_lists.store.load(read_only=True)
         problems += self.kept_lists.warnings
         if domain and domain.stored:
+            problems += domain.lost
             try:
                 self.compiling.compile(domain.stored, names)
             except IpsecdError as error:

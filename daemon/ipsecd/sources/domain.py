@@ -73,6 +73,11 @@ class Taken:
         """SHA-256 of the policy's document, in hexadecimal; empty without one."""
         return self.stored.digest if self.stored else ""
 
+    @property
+    def lost(self) -> tuple[str, ...]:
+        """What is wrong with lists that could not be read on disk, in words."""
+        return tuple(carried.problem for carried in self.lists.values() if carried.problem)
+
     def is_expired(self, now: float) -> bool:
         """Whether the metadata has ended; `now` is in seconds since the epoch."""
         return bool(self.expires) and time_of(self.expires) < now

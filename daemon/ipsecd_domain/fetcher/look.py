@@ -33,8 +33,6 @@ class _Seen:
     content: Content
     expires: datetime
     at: datetime
-    lists: frozenset[str]
-    """The digests of the lists that the policy carries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +82,6 @@ class Looker:
             or seen.content.data != domain.trusted.get(TIMESTAMP, "").encode()
             or seen.expires <= time
             or not seen.at <= time < seen.at + WHOLE_EVERY
-            # It has lost one on its disk.
-            or not seen.lists <= domain.lists
         ):
             return None
         return seen
@@ -106,6 +102,5 @@ class Looker:
         host = Host(settings.host, settings.groups, settings.labels)
         refreshed = refresh(domain.trusted, host, fetch)
         lists = fetched(refreshed.lists, fetch, domain.lists)
-        digests = frozenset(each.sha256 for each in refreshed.lists)
-        self._seen = _Seen(settings, timestamp, refreshed.expires, datetime.now(UTC), digests)
+        self._seen = _Seen(settings, timestamp, refreshed.expires, datetime.now(UTC))
         return News(write_bundle(refreshed.bundle, lists), refreshed.interval_s)
