@@ -7,6 +7,7 @@ from collections.abc import Callable
 from ipsecd.engine.attempt import Attempt
 from ipsecd.engine.compiling import classifier_by_names
 from ipsecd.engine.enforcement import Enforcement
+from ipsecd.engine.guard import is_guarding, must_spare
 from ipsecd.engine.names import StateChange
 from ipsecd.engine.sources import Choice
 from ipsecd.engine.state import State
@@ -37,6 +38,9 @@ def prepare(
         new, delta, rules = next_state(now)
         return new.with_policy(choice.source, choice.compiled, current), delta, rules
 
+    # Before anything is written: a change that is refused must not be on disk for a moment.
+    if is_guarding():
+        must_spare(before, make_state()[0])
     attempt.step(
         lambda: enforcement.prepare(
             classifier.with_lists(before.lists, before.volatile.tables), tell

@@ -11,7 +11,7 @@ from ipsecd.engine.sources import SourceName
 from ipsecd.engine.state import State
 from ipsecd.errors import IpsecdError, NotFound
 from ipsecd.model.addresses import Process
-from ipsecd.model.inventory import Inventory, has_selectors
+from ipsecd.model.inventory import Inventory, has_selectors, resolved
 from ipsecd.model.list_names import changes_by_itself
 from ipsecd.model.values import Action, Filter, InForce, Origin, Policy, Store, filters_of
 from ipsecd.quoting import quote
@@ -36,6 +36,20 @@ def filters_in_force(state: State) -> tuple[InForce, ...]:
         else rule_filter
         for rule_filter in all_filters
     )
+
+
+def filters_of_rule(state: State, origin: Origin) -> tuple[InForce, ...]:
+    """The filters of one rule in force, with the addresses that containers have."""
+    policy = state.compiled.policy
+    if origin.volatile:
+        rule = state.dynamic.get(origin.rule)
+        filters = rule.in_force if rule else ()
+    elif policy:
+        rules = tuple(each for each in policy.rules if each.name == origin.rule)
+        filters = filters_of(Policy(policy.name, rules), state.compiled.store)
+    else:
+        filters = ()
+    return resolved(filters, state.inventory)
 
 
 def rules_in_force(state: State) -> dict[Origin, Action]:
