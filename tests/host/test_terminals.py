@@ -57,3 +57,12 @@ def test_only_a_terminal_is_written_to(tmp_path: Path, terminal: tuple[int, str]
     )
     assert not any(tell_terminal(path, os.geteuid(), "x") for path in odd)
     assert file.read_bytes() == b""
+
+
+def test_what_is_no_terminal_of_theirs_is_not_even_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Opening some devices does something: a watchdog begins to count."""
+    opened: list[str] = []
+    monkeypatch.setattr(os, "open", lambda path, *_: opened.append(path))
+    assert not tell_terminal("/dev/null", NOBODY, "x")
+    assert not tell_terminal("/dev/pts", 0, "x")
+    assert not opened

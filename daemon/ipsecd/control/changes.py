@@ -32,7 +32,8 @@ def _carry_out(method: Method, engine: Engine, request: Request) -> dict[str, An
     try:
         reply = method.handler(engine, request)
     except Exception:
-        confirmation.abandon()
+        # What fails changes nothing. Should it have changed something all the same, that waits too.
+        confirmation.made(confirm_s)
         raise
     confirmation.made(confirm_s)
     return reply

@@ -188,7 +188,10 @@ def _unassign_policy(engine: Engine, request: Request) -> dict[str, Any]:
 
 
 def _reload(engine: Engine, request: Request) -> dict[str, Any]:
-    changed, problems = engine.reload(request.names, request.tell)
+    needs_confirmation = request.caller.options.confirm_s is not None
+    changed, problems = engine.reload(
+        request.names, request.tell, lists_may_change=not needs_confirmation
+    )
     message = "the policy files are loaded" if changed else "nothing has changed"
     unresolved = sorted(name for name, addresses in request.names.items() if not addresses)
     if unresolved:

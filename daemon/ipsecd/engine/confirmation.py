@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import Enum
@@ -27,17 +27,14 @@ from threading import Lock
 from ipsecd.engine.caller import Caller
 from ipsecd.engine.dynamic import DynamicRuleChanges
 from ipsecd.engine.policies import Policies
-from ipsecd.engine.quarantines import is_of_quarantine
+from ipsecd.engine.rules_before import differing, put_rules_back, records_in
 from ipsecd.engine.state import State
 from ipsecd.errors import IpsecdError, NotFound, Refused, StoreFailed
 from ipsecd.log import record
-from ipsecd.model.quarantine import Quarantine
-from ipsecd.sources.dynamic import DynamicRule
-from ipsecd.sources.dynamic_file import name_of_boot, names_of_keys, read_record, records_of
+from ipsecd.sources.dynamic_file import name_of_boot
 from ipsecd.sources.files import Disk
 from ipsecd.sources.putting_back import put_back
 from ipsecd.sources.reading import Loaded
-from ipsecd.sources.record_file import Record
 from ipsecd.sources.unconfirmed import PoliciesBefore, Unconfirmed, UnconfirmedFile
 
 RETRY_S = 5.0
@@ -181,7 +178,7 @@ class Confirmation:
             method,
             caller.options.message,
             PoliciesBefore.of(state.loaded) if is_policies else None,
-            None if is_policies else _records(state),
+            None if is_policies else records_in(state),
         )
         with self._lock:
             self.must_be_over()
@@ -205,7 +202,10 @@ class Confirmation:
         self._is_left_over = False
 
     def made(self, confirm_s: float) -> bool:
-        """Have the time begin, now that the change is made; False if it has changed nothing."""
+        """Have the time begin, now that the change is made; False if it has changed nothing.
+
+        Then nothing waits.
+        """
         change, state = self.change, self._enforcement.state
         assert change is not None
         if change.policies is not None:
@@ -213,9 +213,9 @@ class Confirmation:
             is_changed = bool(policies.texts) or policies.link != state.loaded.link
             change = replace(change, policies=policies)
         else:
-            put = _records(state)
-            is_changed = put != change.dynamic
-            change = replace(change, put=put)
+            dynamic, put = differing(change.dynamic or {}, records_in(state))
+            is_changed = dynamic != put
+            change = replace(change, dynamic=dynamic, put=put)
         if not is_changed:
             self.abandon()
             return False
@@ -291,7 +291,8 @@ class Confirmation:
             loaded = self._enforcement.state.loaded
             self._policies.put_back(change.policies.over(loaded, directory, reader))
         if change.dynamic is not None and change.boot == self._boot:
-            self._put_back_dynamic(change.dynamic, change.put)
+            before, put = change.dynamic, change.put
+            self._enforcement.run(lambda: put_rules_back(self._dynamic, before, put))
         if change.policies is not None:
             try:
                 put_back(self._disk, self._store.directory, change.policies)
@@ -314,68 +315,6 @@ class Confirmation:
         if not self._is_made:
             raise Refused("the change is still being made", "try again in a moment")
         return change
-
-    def _put_back_dynamic(
-        self, before: Mapping[str, Record], put: Mapping[str, Record] | None
-    ) -> None:
-        self._enforcement.run(lambda: self._switch_dynamic(before, put))
-
-    def _switch_dynamic(
-        self, before: Mapping[str, Record], put: Mapping[str, Record] | None
-    ) -> None:
-        state = self._enforcement.state
-        if not state.enforcing:
-            return
-        current = _records(state)
-        put = current if put is None else put
-        now = self._dynamic.clock()
-        keys = [
-            key
-            for key in before.keys() | put.keys()
-            if before.get(key) != put.get(key) and _is_still(current.get(key), put.get(key), now)
-        ]
-        restored = [each for key in keys if (each := _restored(key, before.get(key), now))]
-        rules = [each for each in restored if isinstance(each, DynamicRule)]
-        quarantines = [each for each in restored if isinstance(each, Quarantine)]
-        names, quarantine_names = names_of_keys(keys)
-        kept = {quarantine.name for quarantine in quarantines}
-        if gone := [name for name in quarantine_names if name not in kept]:
-            self._dynamic.release(gone)
-        if names:
-            outcome = self._dynamic.change(rules, names)
-            for name, error in outcome.refused.items():
-                record(logging.ERROR, "rule-not-put-back", rule=name, reason=error.message)
-        for quarantine in quarantines:
-            self._dynamic.impose(quarantine)
-
-
-def _is_still(current: Record | None, put: Record | None, now: float) -> bool:
-    """Whether a rule is as the change has put it, or has ended since.
-
-    What has become another rule is somebody else's.
-    """
-    if current is None and put is not None:
-        ends = put.get("ends")
-        return isinstance(ends, int | float) and ends <= now
-    return current == put
-
-
-def _restored(key: str, content: Record | None, now: float) -> DynamicRule | Quarantine | None:
-    """The rule or quarantine to put back; None if there was none, or it has ended meanwhile."""
-    if content is None:
-        return None
-    try:
-        rule_or_quarantine = read_record(key, content)
-    except (ValueError, IpsecdError) as error:
-        record(logging.ERROR, "rule-not-put-back", rule=key, reason=str(error))
-        return None
-    return rule_or_quarantine if rule_or_quarantine.deadline > now else None
-
-
-def _records(state: State) -> dict[str, Record]:
-    """All dynamic rules and quarantines of a state, as records."""
-    rules = (rule for rule in state.dynamic if not is_of_quarantine(state, rule.name))
-    return records_of(rules, state.quarantines.values())
 
 
 def _must_be_what_it_should(state: State) -> None:

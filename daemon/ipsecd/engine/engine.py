@@ -235,14 +235,16 @@ class Engine(View):
         """
         return self._policies.change(put, delete, assign, names or {}, tell, repair=repair)
 
-    def reload(self, names: Names, tell: Tell = silent) -> tuple[bool, tuple[str, ...]]:
+    def reload(
+        self, names: Names, tell: Tell = silent, *, lists_may_change: bool = True
+    ) -> tuple[bool, tuple[str, ...]]:
         """Read the files of lists and policies again and enforce what they say now.
 
         Returns whether anything changed, and what is wrong with files that are not assigned. Raises
         what is wrong with the assigned policy; then all but lists stays as it was. `tell` hears the
         progress.
         """
-        return self._policies.reload(names, tell)
+        return self._policies.reload(names, tell, lists_may_change=lists_may_change)
 
     def read_files(self) -> Loaded:
         """What the policy files say now, without enforcing it."""

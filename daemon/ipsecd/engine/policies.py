@@ -160,16 +160,17 @@ class Policies:
                 self._note(next_state)
         self.keep_last_good()
 
-    def reload(self, names: Names, tell: Tell) -> tuple[bool, tuple[str, ...]]:
+    def reload(
+        self, names: Names, tell: Tell, *, lists_may_change: bool = True
+    ) -> tuple[bool, tuple[str, ...]]:
         """Read the files of lists and policies again and enforce what they say now, by `names`.
 
         Lists come first, so that a policy finds those that it names. Dynamic rules take the
         addresses in `names` too. A name without addresses could not be looked up: it keeps those
         that it had. Returns whether anything changed, and what is wrong with files that are not
-        assigned. Raises what is wrong with the assigned one; then everything but lists stays as it
-        was.
+        assigned. Raises what is wrong with the assigned one; then all but lists stays as it was.
         """
-        lists_changed = self.kept_lists.reload()
+        lists_changed = self.kept_lists.reload(may_change=lists_may_change)
         now = self.enforcement.state
         loaded = judged(self.read_files(), judged_documents(now))
         answered = found(names)

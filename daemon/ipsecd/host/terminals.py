@@ -21,15 +21,17 @@ def tell_terminal(path: str, uid: int, line: str) -> bool:
     """
     if not path.startswith(DEVICES) or ".." in path.split("/"):
         return False
+    # Opening some devices does something by itself, such as starting a watchdog, so they are looked
+    # at before.
     flags = os.O_WRONLY | os.O_NOCTTY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
+        if not _is_theirs(os.lstat(path), uid):
+            return False
         descriptor = os.open(path, flags)
     except (OSError, ValueError):
         return False
     try:
-        facts = os.fstat(descriptor)
-        is_theirs = uid in {facts.st_uid, 0}
-        if not stat.S_ISCHR(facts.st_mode) or not is_theirs or not os.isatty(descriptor):
+        if not _is_theirs(os.fstat(descriptor), uid) or not os.isatty(descriptor):
             return False
         text = f"\r\n{visible(line)}\r\n".encode("ascii", "backslashreplace")
         return os.write(descriptor, text) == len(text)
@@ -37,3 +39,7 @@ def tell_terminal(path: str, uid: int, line: str) -> bool:
         return False
     finally:
         os.close(descriptor)
+
+
+def _is_theirs(facts: os.stat_result, uid: int) -> bool:
+    return stat.S_ISCHR(facts.st_mode) and uid in {facts.st_uid, 0}
