@@ -29,7 +29,10 @@ MAY_USE = {
         *("backend", "compiler", "config", "garbage", "language", "log", "model", "progress"),
         "sources",
     },
-    "control": {"backend", "config", "engine", "host", "language", "model", "progress", "sources"},
+    "control": {
+        *("backend", "config", "engine", "host", "language", "log", "model", "progress"),
+        "sources",
+    },
     "service": {
         *("backend", "config", "control", "engine", "host", "language", "log", "model"),
         *("progress", "protocol"),

@@ -7,8 +7,8 @@ import sys
 from ipsecctl.failures import DONE, INTERRUPTED, USAGE, UsageError, describe, exit_code
 from ipsecctl.options import find_action, parse_options
 from ipsecctl.verbs import DIALECTS, VERBS
-from ipsecd.errors import IpsecdError
-from ipsecd.output import begin, complain_text, finish, flush, say, say_text
+from ipsecd.errors import IpsecdError, WouldCut
+from ipsecd.output import begin, complain_text, finish, flush, say, say_json, say_text
 
 TYPE_CHECKING = False  # typing itself would cost more start-up time than this module
 if TYPE_CHECKING:
@@ -27,6 +27,9 @@ def main(argv: list[str] | None = None) -> int:
     except IpsecdError as error:
         # What was printed so far is written first, so that it stands before the error.
         flush()
+        if isinstance(error, WouldCut) and "--json" in words:
+            cuts = [cut.fields() for cut in error.cuts]
+            say_json({"message": error.message, "hint": error.hint, "cuts": cuts})
         complain_text(describe(error, name))
         code = exit_code(error)
     return finish(code, name)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from ipsecctl.options import Options
 
 CONFIRM_VARIABLE, FORCE_VARIABLE = "IPSECD_CONFIRM", "IPSECD_FORCE"
+CONNECTION_VARIABLE = "SSH_CONNECTION"
+PROCESSES = "/proc"
 LOGIN, UNSET = "/proc/self/sessionid", "4294967295"
 """Where the kernel tells the number of the login, and what it says where there is none."""
 _YES, _NO = ("1", "yes", "true"), ("", "0", "no", "false")
@@ -82,9 +84,39 @@ def _change(confirm: str | None, message: str | None, *, force: bool) -> dict[st
         change["force"] = True
     if message is not None:
         change["message"] = message
+    if connection := _connection():
+        change["connection"] = connection
     if sudo_user := os.environ.get("SUDO_USER"):
         change["sudo_user"] = sudo_user
     return change
+
+
+def _connection() -> str:
+    """What SSH_CONNECTION says here or, where it was taken away, as by sudo(8), to a parent.
+
+    The daemon checks it. Of processes of others only root learns anything (proc(5)).
+    """
+    if connection := os.environ.get(CONNECTION_VARIABLE):
+        return connection
+    process = os.getppid()
+    while process > 1:
+        try:
+            variables = _content(f"{PROCESSES}/{process}/environ").split(b"\0")
+            status = _content(f"{PROCESSES}/{process}/stat")
+        except OSError:
+            return ""
+        for variable in variables:
+            name, _, value = variable.partition(b"=")
+            if name == CONNECTION_VARIABLE.encode() and value:
+                return value.decode("ascii", "replace")
+        # The name of the program, in brackets, may hold anything; the parent is the second after.
+        process = int(status.rpartition(b")")[2].split()[1])
+    return ""
+
+
+def _content(path: str) -> bytes:
+    with open(path, "rb") as file:  # noqa: PTH123 - pathlib takes long to import
+        return file.read()
 
 
 def _terminal() -> str | None:

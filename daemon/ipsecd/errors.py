@@ -6,7 +6,7 @@ other class is a bug: the service logs it with its traceback, and nothing has ch
 
 from __future__ import annotations
 
-from ipsecd.quoting import cut, excerpt, shorten
+from ipsecd.quoting import count, cut, excerpt, quote, shorten
 
 MAX_MESSAGE = 4000
 MAX_HINT = 500
@@ -84,6 +84,62 @@ class Refused(IpsecdError):
     """The request is understood and is not carried out: not supported, or in conflict."""
 
     wire = "Refused"
+
+
+class Cut:
+    """A connection that a change would cut: a packet of it, and the filter that blocks this packet.
+
+    ``rule``, ``policy`` and ``store`` say where the filter was written, as in ``Origin``; all are
+    empty where no filter decides.
+    """
+
+    __slots__ = NAMES = ("connection", "packet", "filter", "rule", "policy", "store")
+
+    def __init__(
+        self,
+        connection: str,
+        packet: str,
+        filter: str = "",  # noqa: A002 - as it is called on the wire
+        rule: str = "",
+        policy: str = "",
+        store: str = "",
+    ) -> None:
+        self.connection = connection
+        self.packet = packet
+        self.filter = filter
+        self.rule = rule
+        self.policy = policy
+        self.store = store
+
+    def fields(self) -> dict[str, str]:
+        """What it says, by name."""
+        return {name: getattr(self, name) for name in self.NAMES}
+
+    def __str__(self) -> str:
+        policy = f" of policy {quote(self.policy)}" if self.policy else ""
+        by = f"{quote(self.filter)} in rule {quote(self.rule)}{policy}" if self.rule else "the rest"
+        return f"{self.connection}, because {by} blocks {quote(self.packet)}"
+
+
+MOST_CUTS = 100
+"""How many of the connections that a change would cut an error carries."""
+
+
+class WouldCut(Refused):
+    """A change would cut a connection that somebody works through."""
+
+    wire = "WouldCut"
+
+    def __init__(self, message: str, hint: str = "", cuts: tuple[Cut, ...] = ()) -> None:
+        super().__init__(message, hint)
+        self.cuts = cuts[:MOST_CUTS]
+
+    @classmethod
+    def of(cls, cuts: list[Cut], hint: str) -> WouldCut:
+        """The error for connections, of which there is one at least."""
+        others = len(cuts) - 1
+        more = f", and {count(others, 'other connection')}" if others else ""
+        return cls(f"it would cut {cuts[0]}{more}; nothing has changed", hint, tuple(cuts))
 
 
 class LimitExceeded(IpsecdError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from ipsecctl.changing import UNSET
 from ipsecctl.generate.leaves import leaves
 from ipsecctl.grammar import OF_CHANGES
-from ipsecd.errors import Refused
+from ipsecd.errors import Cut, Refused, WouldCut
 from tests.ctl.conftest import Run
 from tests.ctl.fake_daemon import STATUS, FakeDaemon
 
@@ -21,6 +22,7 @@ NOTHING = {
     "terminal": None,
     "login": None,
     "sudo_user": None,
+    "connection": None,
 }
 
 
@@ -31,7 +33,8 @@ LOGIN = "login 7"
 def _no_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "sessionid").write_text("7")
     monkeypatch.setattr("ipsecctl.changing.LOGIN", str(tmp_path / "sessionid"))
-    for name in ("SUDO_USER", "IPSECD_CONFIRM", "IPSECD_FORCE"):
+    monkeypatch.setattr("ipsecctl.changing.PROCESSES", str(tmp_path))
+    for name in ("SUDO_USER", "IPSECD_CONFIRM", "IPSECD_FORCE", "SSH_CONNECTION"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -164,3 +167,41 @@ def test_without_a_number_a_login_is_its_session(
     monkeypatch.setattr("ipsecctl.changing.LOGIN", str(file))
     assert run("ipsecctl", "confirm").code == 0
     assert daemon.changes == [{**NOTHING, "login": f"session {os.getsid(0)}"}]
+
+
+CONNECTION = "192.0.2.7 50000 192.0.2.1 22"
+
+
+def test_the_connection_is_told(
+    daemon: FakeDaemon, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the server of SSH tells it, with every change and no question."""
+    monkeypatch.setenv("SSH_CONNECTION", CONNECTION)
+    assert run("ipsecctl", "flush").code == 0
+    assert run("ipsecctl", "show", "dynamic").code == 0
+    assert daemon.changes[0] == {**NOTHING, "connection": CONNECTION}
+
+
+def test_the_connection_is_known_from_a_parent(
+    daemon: FakeDaemon, run: Run, tmp_path: Path
+) -> None:
+    """However many are between, and whatever their programs are called."""
+    parents = {os.getppid(): 70, 70: 71, 71: 1}
+    for process, parent in parents.items():
+        (tmp_path / str(process)).mkdir()
+        (tmp_path / str(process) / "stat").write_text(f"{process} (a) S 5 (b)) S {parent} 1 1")
+        (tmp_path / str(process) / "environ").write_text("HOME=/root\0")
+    assert run("ipsecctl", "flush").code == 0
+    (tmp_path / "71/environ").write_text(f"HOME=/root\0SSH_CONNECTION={CONNECTION}\0")
+    assert run("ipsecctl", "flush").code == 0
+    assert daemon.changes == [None, {**NOTHING, "connection": CONNECTION}]
+
+
+def test_what_would_be_cut_is_told_to_programs(daemon: FakeDaemon, run: Run) -> None:
+    """As JSON beside the words, if that is wanted."""
+    cut = Cut("the login", "tcp 192.0.2.7:1 > 192.0.2.1:22", "*=0", "R", "P", "static")
+    daemon.replies["FlushDynamic"] = WouldCut.of([cut], "type --force")
+    ran = run("ipsecctl", "flush", "--json")
+    assert (ran.code, json.loads(ran.out)["cuts"]) == (1, [cut.fields()])
+    assert "it would cut the login, because '*=0' in rule 'R' of policy 'P' blocks" in ran.err
+    assert run("ipsecctl", "flush").out == ""

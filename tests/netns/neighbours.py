@@ -211,7 +211,7 @@ def box() -> Iterator[None]:
         run("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
         with ExitStack() as stack:
             for family, address in (("ip", BOX4), ("ip6", f"[{BOX6}]")):
-                _load(
+                load(
                     f"table {family} nat {{\n"
                     "chain post { type nat hook postrouting priority 100; oif wire0 masquerade; }\n"
                     "chain pre { type nat hook prerouting priority -100;\n"
@@ -228,7 +228,7 @@ def box() -> Iterator[None]:
 @contextmanager
 def untracked(rule: str) -> Iterator[None]:
     """Packets that arrive and that a rule matches are kept out of connection tracking."""
-    _load(
+    load(
         "table inet raw_of_others {\nchain pre { type filter hook prerouting priority -300;\n"
         f"{rule} notrack\n}}\n}}\n"
     )
@@ -299,5 +299,5 @@ def _join(where: Namespace, link: str, *addresses: str) -> None:
     run(*where, "ip", "link", "set", link, "up")
 
 
-def _load(rules: str) -> None:
+def load(rules: str) -> None:
     subprocess.run(["nft", "-f", "-"], input=rules, text=True, check=True)

@@ -89,6 +89,7 @@ def test_every_error_of_the_tree_is_in_the_contract() -> None:
     control = load_interface(CONTROL)
     kinds: list[type[errors.IpsecdError]] = [errors.IpsecdError]
     kinds += errors.IpsecdError.__subclasses__()
+    kinds += errors.Refused.__subclasses__()
     assert AccessDenied in kinds
     for kind in kinds:
         wire = to_wire(kind("message", "hint"))

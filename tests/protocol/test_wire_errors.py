@@ -6,12 +6,14 @@ import pytest
 
 from ipsecd.errors import (
     BackendFailed,
+    Cut,
     InvalidInput,
     IpsecdError,
     LimitExceeded,
     NotFound,
     Refused,
     StoreFailed,
+    WouldCut,
 )
 from ipsecd.protocol.errors import AccessDenied, from_wire, invalid_parameter, to_wire
 
@@ -60,3 +62,17 @@ def test_an_unknown_error_says_what_it_is() -> None:
     assert "MethodNotFound" in error.message
     assert "io.ipsecd.control.New" in error.message
     assert "versions" in error.hint
+
+
+def test_what_would_be_cut_survives() -> None:
+    """Every connection with its filter; what a stranger sends there does no harm."""
+    error = WouldCut.of([Cut("a", "b", "c", "d", "e", "f"), Cut("g", "h")], "hint")
+    wire = to_wire(error)
+    back = from_wire(wire["error"], wire["parameters"])
+    assert isinstance(back, WouldCut)
+    assert back.message == error.message
+    assert [cut.fields() for cut in back.cuts] == [cut.fields() for cut in error.cuts]
+    assert "and 1 other connection" in back.message
+    wrong = from_wire(wire["error"], {"message": "m", "cuts": [1, {"connection": 5}]})
+    assert isinstance(wrong, WouldCut)
+    assert [cut.fields() for cut in wrong.cuts] == [Cut("5", "").fields()]

@@ -19,11 +19,13 @@ from ipsecd.config import Limits
 from ipsecd.control.feeds import Wanted
 from ipsecd.control.verdict import Question
 from ipsecd.engine.caller import DAEMON, Caller
+from ipsecd.engine.guard import Guarded
 from ipsecd.engine.lookups import Lookups
 from ipsecd.errors import NotFound
 from ipsecd.host.resolver import Resolver
 from ipsecd.model.addresses import Network
 from ipsecd.model.inventory import Inventory
+from ipsecd.model.packets import Host
 from ipsecd.progress import Tell, silent
 from ipsecd.protocol.connecting import send_frame
 from ipsecd.protocol.description import CONTROL, load_interface
@@ -51,6 +53,9 @@ OUTCOME = {
 }
 
 
+NOTHING_TO_GUARD = Guarded((), Host())
+
+
 class FakeEngine:
     """An engine that keeps dynamic rules in a dict and checks its replies against the contract.
 
@@ -67,6 +72,8 @@ class FakeEngine:
         self.documents: list[bytes | None] = []
         self.names: list[Mapping[str, tuple[Network, ...]]] = []
         self.needed: frozenset[str] = frozenset()
+        self.to_guard: frozenset[str] | None = None
+        self.guarded_names: list[Mapping[str, tuple[Network, ...]]] = []
         self.threads: set[str] = set()
         self.story: list[str] = []
         self.tell: Tell = silent
@@ -132,6 +139,18 @@ class FakeEngine:
         answer = getattr(self, f"_{method}", None)
         reply: dict[str, Any] = answer(parameters, by) if answer else OUTCOME
         return self._interface.check_reply(method, reply)
+
+    def names_to_guard(self, method: str, caller: Caller) -> frozenset[str] | None:
+        del method, caller
+        return self.to_guard
+
+    def guarded(
+        self, method: str, caller: Caller, names: Mapping[str, tuple[Network, ...]]
+    ) -> Guarded | None:
+        del method, caller
+        self.guarded_names.append(names)
+        self.threads.add(threading.current_thread().name)
+        return NOTHING_TO_GUARD
 
     def with_filters_read(
         self, parameters: dict[str, Any], document: bytes | None

@@ -50,6 +50,8 @@ domain:
   reports: file:///srv/reports
 protect: [192.0.2.7, 2001:db8::/32]
 names: every 5m
+guard: off
+guard-ports: [22, 9090, 22]
 """
 DOMAIN = DomainSettings(
     "https://policy.example.net/fleet",
@@ -85,6 +87,8 @@ def test_every_key_is_read() -> None:
             ),
         ),
         300.0,
+        guard=False,
+        guard_ports=(22, 9090),
     )
 
 
@@ -270,3 +274,17 @@ def test_the_default_file_may_be_absent(tmp_path: Path, monkeypatch: pytest.Monk
     """Without a file the daemon runs with its defaults."""
     monkeypatch.setattr("ipsecd.config.DEFAULT_CONFIG", tmp_path / "absent.yaml")
     assert load_config() == Config()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"guard: maybe\n", "guard: 'maybe' is neither on nor off"),
+        (b"guard-ports: [0]\n", "guard-ports: '0'"),
+        (b"guard-ports: 22\n", "guard-ports is not a list of ports"),
+    ],
+)
+def test_a_guard_that_is_not_meant_is_refused(content: bytes, message: str) -> None:
+    """Nobody must believe that he is guarded."""
+    with pytest.raises(InvalidInput, match=message):
+        parse_config(content)

@@ -68,7 +68,8 @@ class Config:
     ``backend`` is one of ``registry.NAMES``, ``default_exempt`` a value of Windows'
     NoDefaultExempt, or None; without a ``domain`` policies come from this host only; ``protected``
     is what no dynamic rule may block. DNS names are looked up again every ``names_every_s``
-    seconds, None for only when somebody asks for it.
+    seconds, None for only when somebody asks for it. With ``guard``, changes that would cut
+    connections to ``guard_ports``, through which people administer this host, are refused.
     """
 
     backend: str = AUTO
@@ -82,6 +83,8 @@ class Config:
     domain: DomainSettings | None = None
     protected: tuple[Protected, ...] = ()
     names_every_s: float | None = None
+    guard: bool = True
+    guard_ports: tuple[int, ...] = (22,)
 
     @property
     def exemptions(self) -> tuple[Exemption, ...]:
@@ -170,6 +173,8 @@ def parse_config(content: bytes, source: str = "<configuration>") -> Config:
             "names",
             "limits",
             "domain",
+            "guard",
+            "guard-ports",
         ),
     )
     return Config(
@@ -184,6 +189,8 @@ def parse_config(content: bytes, source: str = "<configuration>") -> Config:
         read_domain(reader, keys["domain"]) if "domain" in keys else None,
         read_protect(reader, keys.get("protect")),
         reader.scalar(keys, "names", _names_every_s, default.names_every_s),
+        reader.scalar(keys, "guard", _on_or_off, default.guard),
+        reader.texts(keys, "guard-ports", integer(1, 65535), default.guard_ports, "ports"),
     )
 
 
@@ -220,6 +227,12 @@ def _names_every_s(text: str) -> float | None:
     if every != "every":
         raise InvalidInput(f"{quote(text)} is not when to look", "write every 5m, or on-reload")
     return interval_s(span.strip())
+
+
+def _on_or_off(text: str) -> bool:
+    if text not in ("on", "off"):
+        raise InvalidInput(f"{quote(text)} is neither on nor off")
+    return text == "on"
 
 
 def _essential(text: str) -> str:

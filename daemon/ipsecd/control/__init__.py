@@ -16,6 +16,7 @@ from ipsecd.control import (
     enforcement,
     explain,
     feeds,
+    guarding,
     kept_rules,
     lists,
     names,
@@ -30,6 +31,7 @@ from ipsecd.control.parameters import read_all_filters
 from ipsecd.control.verdict import Question
 from ipsecd.engine import Engine
 from ipsecd.engine.caller import DAEMON, Caller
+from ipsecd.engine.guard import Guarded
 from ipsecd.engine.lookups import Lookups
 from ipsecd.host.interfaces import read_host
 from ipsecd.language.documents import parse_policy
@@ -113,6 +115,17 @@ class Control:
     def wanted_feed(self, method: str, parameters: Parameters) -> feeds.Wanted:
         """The feed that has to be fetched before `method` can be carried out."""
         return feeds.wanted(self._engine, method, parameters)
+
+    def names_to_guard(self, method: str, caller: Caller) -> frozenset[str] | None:
+        """The DNS names that have to be looked up to know what a change must spare.
+
+        None if it need not spare anything.
+        """
+        return guarding.names_to_guard(self._engine, METHODS[method], caller)
+
+    def guarded(self, method: str, caller: Caller, names: Names) -> Guarded | None:
+        """What a change must not cut; None if it may cut anything. For any thread."""
+        return guarding.guarded(self._engine, METHODS[method], caller, names)
 
     def wants_containers(self) -> bool:
         """Whether container engines have to be followed."""

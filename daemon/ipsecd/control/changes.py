@@ -1,4 +1,7 @@
-"""Owns what is done around every change: that it can be put back; must not know what it changes."""
+"""Owns what is done around every change: what it spares, and that it can be put back.
+
+It must not know what is changed.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,16 @@ from typing import Any
 from ipsecd.control.method import Method, Request
 from ipsecd.engine import Engine
 from ipsecd.engine.confirmation import Part
+from ipsecd.engine.guard import guarding
 
 
 def carry_out(method: Method, engine: Engine, request: Request) -> dict[str, Any]:
     """What the handler of `method` replies; raises ``IpsecdError``."""
+    with guarding(request.caller.guarded):
+        return _carry_out(method, engine, request)
+
+
+def _carry_out(method: Method, engine: Engine, request: Request) -> dict[str, Any]:
     confirm_s = request.caller.options.confirm_s
     if method.part is None or request["dry_run"]:
         return method.handler(engine, request)

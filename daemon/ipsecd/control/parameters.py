@@ -45,6 +45,7 @@ def read_change(given: dict[str, Any] | None) -> ChangeOptions:
         given["terminal"] or "",
         given["login"] or "",
         given["sudo_user"] or "",
+        given["connection"] or "",
     )
 
 

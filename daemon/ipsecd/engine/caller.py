@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ipsecd.engine.guard import Guarded
+
 
 @dataclass(frozen=True, slots=True)
 class ChangeOptions:
@@ -13,7 +15,8 @@ class ChangeOptions:
     confirms the change, None if nobody has to. With ``force`` it is made even if it would cut the
     connection it is made through. ``message`` says what it is for. ``terminal`` is the path of the
     terminal that it is made from, ``login`` tells the login apart from others, and ``sudo_user`` is
-    who became another user for it: all three are what the caller says, and nothing that is known.
+    who became another user for it. ``connection`` is that through which it is asked for, in the
+    words of SSH_CONNECTION. All these are what the caller says, and nothing that is known.
     """
 
     confirm_s: float | None = None
@@ -22,6 +25,7 @@ class ChangeOptions:
     terminal: str = ""
     login: str = ""
     sudo_user: str = ""
+    connection: str = ""
 
 
 NO_OPTIONS = ChangeOptions()
@@ -31,13 +35,15 @@ NO_OPTIONS = ChangeOptions()
 class Caller:
     """Who asks: the process at the other end of the socket, and what he wants.
 
-    ``pid`` is 0 where the daemon changes something by itself.
+    ``pid`` is 0 where the daemon changes something by itself. ``guarded`` is what the change must
+    not cut, None if it may cut anything.
     """
 
     uid: int = 0
     pid: int = 0
     user: str = ""
     options: ChangeOptions = NO_OPTIONS
+    guarded: Guarded | None = None
 
 
 DAEMON = Caller()

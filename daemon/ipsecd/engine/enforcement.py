@@ -30,6 +30,7 @@ from ipsecd.compiler.classifier import Classifier
 from ipsecd.compiler.volatile import NO_CHANGE, Delta, Volatile
 from ipsecd.engine.attempt import Attempt
 from ipsecd.engine.compiling import classifier_by_names
+from ipsecd.engine.guard import must_spare
 from ipsecd.engine.quarantines import change_dynamic_rules
 from ipsecd.engine.state import Condition, PendingPolicy, State
 from ipsecd.errors import IpsecdError, Refused
@@ -113,6 +114,7 @@ class Enforcement:
         backend fails too, the state is `fallback`, and `state` is tried again later.
         """
         wanted = replace(state, condition=Condition.ENFORCING, pending=None).with_used_lists()
+        must_spare(self.state, wanted)
         put_off_programs(self.backend)
         try:
             self._apply(wanted.classifier, wanted.volatile)
@@ -218,6 +220,7 @@ class Enforcement:
             new, _ = change_dynamic_rules(new, permits_changed=True)
             delta = old.volatile.difference(new.volatile)
         new = new.with_used_lists()
+        must_spare(old, new)
         if new.enforcing and (
             not old.enforcing
             or new.compiled.key != old.compiled.key

@@ -27,6 +27,7 @@ from ipsecd.engine.confirmation import Boot, Confirmation
 from ipsecd.engine.containers import Containers
 from ipsecd.engine.dynamic import Change, DynamicRuleChanges
 from ipsecd.engine.enforcement import Enforcement
+from ipsecd.engine.guard import carrying
 from ipsecd.engine.kept_lists import KeptLists
 from ipsecd.engine.lists import Lists
 from ipsecd.engine.lookups import Lookups
@@ -102,8 +103,9 @@ class Engine(View):
         )
         self.protection = self._dynamic.protection
         self.next_expiry, self.expire = self._dynamic.next_expiry, self._dynamic.expire
-        self.change_lists = Lists(self._enforcement, self.protection).change
-        self.kept_lists = KeptLists(ListStore(directories, disk), self.change_lists)
+        lists = Lists(self._enforcement, self.protection)
+        self.change_lists = lists.change
+        self.kept_lists = KeptLists(ListStore(directories, disk), lists.change, lists.check)
         switching = Switching(self._enforcement, self._kept_files, self.protection)
         self._policies = Policies(*parts, self.kept_lists, switching)
         self.refresh_names = self._policies.refresh_names
@@ -187,7 +189,7 @@ class Engine(View):
 
     def use_line(self, line: Line) -> None:
         """Have `line` run all work on the kernel, whichever thread asks for it."""
-        self._enforcement.run = line
+        self._enforcement.run = carrying(line)
 
     def ask(self, question: Callable[[Backend], T]) -> T:
         """The backend's answer to `question`; for any thread."""

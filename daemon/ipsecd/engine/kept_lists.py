@@ -22,10 +22,17 @@ from ipsecd.sources.lists import ListChange, ListStore
 class KeptLists:
     """The lists on disk, and how they get in force; changed in the line of changes alone."""
 
-    def __init__(self, store: ListStore, put_in_force: Callable[[ListChanges], None]) -> None:
+    def __init__(
+        self,
+        store: ListStore,
+        put_in_force: Callable[[ListChanges], None],
+        check: Callable[[ListChanges], None],
+    ) -> None:
+        """`check` raises ``Refused`` for a change that must not be made."""
         self.store = store
         self.feeds = Feeds(store)
         self._put_in_force = put_in_force
+        self._check = check
 
     def read(self, *, booting: bool) -> ListsByName:
         """Read all lists for the first state; when `booting`, nothing is written."""
@@ -36,6 +43,7 @@ class KeptLists:
 
     def carry_out(self, change: ListChange) -> None:
         """Make a prepared change, durable and in force at the end; raises ``IpsecdError``."""
+        self._check(change.changes)
         with Attempt() as attempt:
             attempt.step(change.commit, lambda _: change.undo())
             if change.changes:

@@ -16,6 +16,7 @@ from ipsecd.compiler.volatile import NO_CHANGE, Delta
 from ipsecd.engine.attempt import Attempt
 from ipsecd.engine.compiling import classifier_by_names, rows_for
 from ipsecd.engine.enforcement import Enforcement
+from ipsecd.engine.guard import is_guarding, must_spare
 from ipsecd.engine.protection import Protection
 from ipsecd.engine.state import State
 from ipsecd.model.addresses import OF_DOMAIN, check_list_name
@@ -36,6 +37,13 @@ class Lists:
 
     enforcement: Enforcement
     protection: Protection = field(default_factory=Protection)
+
+    def check(self, changes: ListChanges) -> None:
+        """Raise ``Refused`` for a change that would block what must not be; nothing changes."""
+        self._check_protected(changes)
+        if is_guarding():
+            state = self.enforcement.state
+            must_spare(state, with_lists(state, changes)[0])
 
     def change(self, changes: ListChanges, tell: Tell = silent) -> None:
         """Change some lists as one; raises ``IpsecdError``, and then nothing has changed."""

@@ -15,6 +15,7 @@ from types import MappingProxyType
 from ipsecd.engine.attempt import Attempt
 from ipsecd.engine.compiling import Names, classifier_by_names
 from ipsecd.engine.enforcement import Enforcement
+from ipsecd.engine.guard import is_guarding, must_spare
 from ipsecd.engine.lists import ListChanges, with_members
 from ipsecd.engine.names import StateChange, with_new_addresses
 from ipsecd.engine.protection import Protection
@@ -66,6 +67,9 @@ class Switching:
                 delta = now.volatile.difference(new.volatile)
             return new.with_policy(choice.source, choice.compiled, current), delta, rules
 
+        # Before anything is written: a change that is refused must not be on disk for a moment.
+        if is_guarding():
+            must_spare(before, make_state()[0])
         attempt.step(
             lambda: self.enforcement.prepare(
                 classifier.with_lists(wanted.lists, wanted.volatile.tables), tell

@@ -11,7 +11,7 @@ from ipsecd.engine.sources import SourceName
 from ipsecd.engine.state import State
 from ipsecd.errors import IpsecdError, NotFound
 from ipsecd.model.addresses import Process
-from ipsecd.model.inventory import Inventory, has_selectors
+from ipsecd.model.inventory import Inventory, has_selectors, resolved
 from ipsecd.model.list_names import as_domain_means, changes_by_itself
 from ipsecd.model.values import Action, Filter, InForce, Origin, Policy, Store, filters_of
 from ipsecd.quoting import quote
@@ -24,15 +24,9 @@ def filters_in_force(state: State) -> tuple[InForce, ...]:
     """Every filter in force: those of the policy, then the dynamic ones."""
     if state.stopped:
         return ()
-    compiled = state.compiled
-    policy = filters_of(compiled.policy, compiled.store) if compiled.policy else ()
-    if compiled.store is Store.DOMAIN:
-        policy = tuple(
-            replace(rule_filter, filter=as_domain_means(rule_filter.filter, state.lists))
-            for rule_filter in policy
-        )
+    policy = state.compiled.policy
     all_filters = (
-        *policy,
+        *(_filters_of_policy(state, policy) if policy else ()),
         *(rule_filter for rule in state.dynamic for rule_filter in rule.in_force),
     )
     return tuple(
@@ -40,6 +34,31 @@ def filters_in_force(state: State) -> tuple[InForce, ...]:
         if has_selectors(rule_filter.filter)
         else rule_filter
         for rule_filter in all_filters
+    )
+
+
+def filters_of_rule(state: State, origin: Origin) -> tuple[InForce, ...]:
+    """The filters of one rule in force, with the addresses that containers have."""
+    policy = state.compiled.policy
+    if origin.volatile:
+        rule = state.dynamic.get(origin.rule)
+        filters = rule.in_force if rule else ()
+    elif policy:
+        rules = tuple(each for each in policy.rules if each.name == origin.rule)
+        filters = _filters_of_policy(state, Policy(policy.name, rules))
+    else:
+        filters = ()
+    return resolved(filters, state.inventory)
+
+
+def _filters_of_policy(state: State, policy: Policy) -> tuple[InForce, ...]:
+    """The filters of the policy in force, or of some of its rules, with the lists that they mean."""
+    filters = filters_of(policy, state.compiled.store)
+    if state.compiled.store is not Store.DOMAIN:
+        return filters
+    return tuple(
+        replace(rule_filter, filter=as_domain_means(rule_filter.filter, state.lists))
+        for rule_filter in filters
     )
 
 

@@ -37,6 +37,11 @@ def needed_addresses(resolv_conf: Path = RESOLV_CONF) -> tuple[Needed, ...]:
     return (*own, *_gateways(), *_resolvers(resolv_conf))
 
 
+def name_servers(resolv_conf: Path = RESOLV_CONF) -> tuple[tuple[Family, int], ...]:
+    """The addresses of the name servers."""
+    return tuple((needed.family, needed.address) for needed in _resolvers(resolv_conf))
+
+
 def _is_loopback(family: Family, address: int) -> bool:
     """Whether an address is on ``lo`` by its kind; a list that covers it is told so anyway."""
     return address >> 24 == 127 if family is Family.IPV4 else address == 1

@@ -6,26 +6,14 @@ addresses takes seconds. Sources: net/core/rtnetlink.c, rtnetlink(7).
 
 from __future__ import annotations
 
-import errno
-import os
 import socket
 import struct
+import sys
 from contextlib import suppress
-from typing import Self
+from typing import NamedTuple
 
-from ipsecd.host.netlink import (
-    HEADER,
-    NETLINK_GET_STRICT_CHK,
-    NLM_F_DUMP,
-    NLM_F_DUMP_INTR,
-    NLM_F_REQUEST,
-    NLMSG_DONE,
-    NLMSG_ERROR,
-    SO_RCVBUFFORCE,
-    SOL_NETLINK,
-    attribute,
-    split,
-)
+from ipsecd.host.netlink import NETLINK_GET_STRICT_CHK, SOL_NETLINK, attribute, attributes
+from ipsecd.host.netlink_socket import NetlinkSocket
 
 RTM_GETLINK, RTM_GETADDR, RTM_GETROUTE = 18, 22, 26
 RT_TABLE_LOCAL = 255
@@ -39,38 +27,24 @@ IFADDRMSG = struct.Struct("=BBBBI")
 RTMSG = struct.Struct("=BBBBBBBBI")
 """``struct rtmsg``: family, length of destination and source, TOS, table, protocol, scope, type,
 flags."""
-
-ATTEMPTS = 5
-"""How often to ask for a dump that changes interrupt. If changes never cease, the last answer is
-taken: each change also makes news, after which everything is read again."""
-ANSWER_S = 30
-_RECEIVE_BYTES = 1 << 16
-"""The kernel fills at most 32 KiB at a time."""
+_RTA_DST, _RTA_SRC, _RTA_OIF, _RTA_PREFSRC = 1, 2, 4, 7
 
 
-class RouteSocket:
+class Route(NamedTuple):
+    """The way to an address: the index of the link, and the address that packets are from."""
+
+    link: int
+    source: bytes
+
+
+class RouteSocket(NetlinkSocket):
     """A netlink socket to rtnetlink of the network namespace it is opened in."""
 
     def __init__(self) -> None:
-        self._socket = socket.socket(
-            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE
-        )
-        self._sequence = 0
+        super().__init__(socket.NETLINK_ROUTE)
         # Kernels that cannot check do not filter either, so all answers are filtered here as well.
         with suppress(OSError):
             self._socket.setsockopt(SOL_NETLINK, NETLINK_GET_STRICT_CHK, 1)
-        with suppress(PermissionError):
-            self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 4 << 20)
-        # An answer that never comes must not hold the daemon for ever (struct timeval).
-        self._socket.setsockopt(
-            socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", ANSWER_S, 0)
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._socket.close()
 
     def links(self) -> list[bytes]:
         """Every link: ``IFINFOMSG``, then its attributes, without statistics."""
@@ -98,37 +72,26 @@ class RouteSocket:
         answers = self._dump(RTM_GETROUTE, RTMSG.pack(family, 0, 0, 0, 0, 0, 0, 0, 0))
         return [answer for answer in answers if answer[0] == family and answer[1] == 0]
 
-    def _dump(self, kind: int, body: bytes) -> list[bytes]:
-        for _ in range(ATTEMPTS):
-            self._sequence += 1
-            size = HEADER.size + len(body)
-            header = HEADER.pack(size, kind, NLM_F_REQUEST | NLM_F_DUMP, self._sequence, 0)
-            self._socket.send(header + body)
-            answers, interrupted = self._answers()
-            if not interrupted:
-                break
-        return answers
+    def route(
+        self, family: int, destination: bytes, source: bytes = b"", link: int = 0
+    ) -> Route | None:
+        """The way that packets of a family (``AF_…``) to an address take; None if there is none.
 
-    def _answers(self) -> tuple[list[bytes], bool]:
-        """The answers to the last request, and whether something changed while they came."""
-        answers: list[bytes] = []
-        interrupted = False
-        while True:
-            try:
-                data = self._socket.recv(_RECEIVE_BYTES)
-            except OSError as error:
-                if error.errno != errno.ENOBUFS:
-                    raise
-                interrupted = True
-                continue
-            for kind, flags, sequence, body in split(data):
-                if sequence != self._sequence:
-                    continue
-                interrupted = interrupted or bool(flags & NLM_F_DUMP_INTR)
-                if kind in (NLMSG_DONE, NLMSG_ERROR):
-                    # NLMSG_DONE carries an error that happened after the dump had begun.
-                    code = -struct.unpack_from("=i", body)[0] if len(body) >= 4 else 0
-                    if code:
-                        raise OSError(code, f"rtnetlink: {os.strerror(code)}")
-                    return answers, interrupted
-                answers.append(body)
+        `source` is the address that they are from, empty where the kernel is to choose it, and
+        `link` the index of the link that they have to take, 0 for any.
+        """
+        lengths = len(destination) * 8, len(source) * 8
+        request = RTMSG.pack(family, *lengths, 0, 0, 0, 0, 0, 0) + attribute(_RTA_DST, destination)
+        if source:
+            request += attribute(_RTA_SRC, source)
+        if link:
+            request += attribute(_RTA_OIF, link.to_bytes(4, sys.byteorder))
+        try:
+            answer = self._ask(RTM_GETROUTE, request)
+        except OSError:
+            return None
+        parts = dict(attributes(answer, RTMSG.size))
+        if _RTA_OIF not in parts:
+            return None
+        taken = int.from_bytes(parts[_RTA_OIF], sys.byteorder)
+        return Route(taken, parts.get(_RTA_PREFSRC) or source)

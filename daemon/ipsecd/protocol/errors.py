@@ -6,12 +6,14 @@ from typing import Any
 
 from ipsecd.errors import (
     BackendFailed,
+    Cut,
     InvalidInput,
     IpsecdError,
     LimitExceeded,
     NotFound,
     Refused,
     StoreFailed,
+    WouldCut,
 )
 from ipsecd.quoting import MAX_PATH, cut, excerpt, quote
 
@@ -86,6 +88,8 @@ def to_wire(error: IpsecdError | VarlinkError) -> dict[str, Any]:
         else:
             source, position = excerpt(source, position)
         parameters |= {"source": source, "line": error.line, "position": position}
+    if isinstance(error, WouldCut):
+        parameters["cuts"] = [cut.fields() for cut in error.cuts]
     return {"error": PREFIX + error.wire, "parameters": parameters}
 
 
@@ -102,10 +106,21 @@ def from_wire(name: str, parameters: dict[str, Any]) -> IpsecdError:
             line=int(parameters.get("line", 0)),
             position=int(parameters.get("position", -1)),
         )
+    if wire == WouldCut.wire:
+        return WouldCut(message, hint, _cuts(parameters.get("cuts")))
     if wire in _KINDS:
         return _KINDS[wire](message, hint)
     details = ", ".join(f"{key} {quote(str(value))}" for key, value in parameters.items())
     return IpsecdError(
         f"the daemon answered {name}" + (f" ({details})" if details else ""),
         "the daemon and this command may be of different versions",
+    )
+
+
+def _cuts(given: object) -> tuple[Cut, ...]:
+    """The connections in an error; what is not of their form is left out."""
+    return tuple(
+        Cut(*(str(each.get(name, "")) for name in Cut.NAMES))
+        for each in (given if isinstance(given, list) else [])
+        if isinstance(each, dict)
     )

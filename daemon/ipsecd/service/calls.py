@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -164,6 +165,8 @@ class Calls:
                 assessments = await asyncio.to_thread(engine.assessments)
                 reply["examination"]["assessments"] = assessments
             return reply
+        if not parameters.get("dry_run"):
+            caller = await self._guarding(method, caller)
         try:
             reply = await run(engine.call, method, parameters, by, names, document, tell, caller)
             if method == "Start" and reply["outcome"]["changed"]:
@@ -172,6 +175,18 @@ class Calls:
         finally:
             self._changed()
             self.waiting.look()
+
+    async def _guarding(self, method: str, caller: Caller) -> Caller:
+        """The caller of a change with what it must not cut, which is found out outside of lines."""
+        engine = self._engine.engine
+        needed = engine.names_to_guard(method, caller)
+        if needed is None:
+            return caller
+        names: dict[str, tuple[Network, ...]] = {}
+        if needed:
+            names, _ = await self._resolver.resolve_those_there_are(needed)
+        guarded = await asyncio.to_thread(engine.guarded, method, caller, names)
+        return replace(caller, guarded=guarded)
 
     async def _with_feed(self, method: str, parameters: dict[str, Any]) -> dict[str, Any]:
         """The parameters with the feed that they are about, which is fetched now."""

@@ -27,6 +27,7 @@ from ipsecd.backend.base import Line
 from ipsecd.control.feeds import Wanted
 from ipsecd.control.verdict import Question
 from ipsecd.engine.caller import DAEMON, Caller
+from ipsecd.engine.guard import Guarded
 from ipsecd.engine.lookups import Lookups
 from ipsecd.model.addresses import Network
 from ipsecd.model.inventory import Inventory
@@ -87,6 +88,19 @@ class EngineLike(Protocol):
         tell: Tell = silent,
     ) -> frozenset[str]:
         """The DNS names that must be looked up before `method` can be carried out."""
+        ...
+
+    def names_to_guard(self, method: str, caller: Caller) -> frozenset[str] | None:
+        """The DNS names that have to be looked up to know what a change must spare.
+
+        None if it need not spare anything.
+        """
+        ...
+
+    def guarded(
+        self, method: str, caller: Caller, names: Mapping[str, tuple[Network, ...]]
+    ) -> Guarded | None:
+        """What a change must not cut; None if it may cut anything. Called in any thread."""
         ...
 
     def with_filters_read(

@@ -1,0 +1,87 @@
+"""Owns asking the kernel for sockets; must not know what they are used for.
+
+Sources: sock_diag(7), include/uapi/linux/inet_diag.h. An IPv4 connection of a socket that listens
+for IPv6 as well is told as one of IPv4, which its packets are.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ipsecd.host.netlink_socket import NetlinkSocket
+from ipsecd.language.addresses import is_mapped
+from ipsecd.model.addresses import Family
+
+NETLINK_SOCK_DIAG = 4
+_SOCK_DIAG_BY_FAMILY = 20
+_TCP_ESTABLISHED = 1
+_REQUEST = struct.Struct("=BBBxI")
+"""``struct inet_diag_req_v2`` without the identity: family, protocol, extensions, states."""
+_IDENTITY = struct.Struct("=2s2s16s16sI8s")
+"""``struct inet_diag_sockid``: ports and addresses in network byte order, link, cookie."""
+_ANSWER = struct.Struct("=BBBB2s2s16s16sI8sIIIII")
+"""``struct inet_diag_msg``: family, state, timer, retransmissions, identity, then: when the timer
+expires, both queues, user, inode."""
+_FAMILIES = {socket.AF_INET: Family.IPV4, socket.AF_INET6: Family.IPV6}
+
+
+@dataclass(frozen=True, slots=True)
+class Socket:
+    """A socket that is connected: addresses as integers in host order.
+
+    ``link`` is the index of the link that it is bound to, 0 for none.
+    """
+
+    family: Family
+    protocol: int
+    local: int
+    local_port: int
+    remote: int
+    remote_port: int
+    link: int
+    inode: int
+
+
+class SockDiag(NetlinkSocket):
+    """A netlink socket to sock_diag of the network namespace it is opened in."""
+
+    def __init__(self) -> None:
+        super().__init__(NETLINK_SOCK_DIAG)
+
+    def connected(
+        self, protocol: int = socket.IPPROTO_TCP, *, local_port: int = 0, remote_port: int = 0
+    ) -> Iterator[Socket]:
+        """The sockets that are connected; a port of 0 is any. Raises ``OSError``."""
+        for number in _FAMILIES:
+            identity = _IDENTITY.pack(
+                local_port.to_bytes(2, "big"),
+                remote_port.to_bytes(2, "big"),
+                bytes(16),
+                bytes(16),
+                0,
+                b"\xff" * 8,
+            )
+            request = _REQUEST.pack(number, protocol, 0, 1 << _TCP_ESTABLISHED) + identity
+            for answer in self._dump(_SOCK_DIAG_BY_FAMILY, request):
+                found = _socket(answer, protocol)
+                # A kernel need not look at the ports that it is asked for.
+                if local_port not in (0, found.local_port):
+                    continue
+                if remote_port in (0, found.remote_port):
+                    yield found
+
+
+def _socket(answer: bytes, protocol: int) -> Socket:
+    fields = _ANSWER.unpack_from(answer)
+    family = _FAMILIES[fields[0]]
+    local_port, remote_port = (int.from_bytes(port, "big") for port in fields[4:6])
+    size = family.bits // 8
+    local, remote = (int.from_bytes(address[:size], "big") for address in fields[6:8])
+    if family is Family.IPV6 and is_mapped(local) and is_mapped(remote):
+        family, local, remote = Family.IPV4, local & 0xFFFFFFFF, remote & 0xFFFFFFFF
+    return Socket(
+        family, protocol, local, local_port, remote, remote_port, fields[8], inode=fields[-1]
+    )

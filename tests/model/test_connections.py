@@ -1,0 +1,39 @@
+"""Which connections are cut, by the packets that are blocked."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from ipsecd.model.addresses import Family
+from ipsecd.model.connections import Connection
+from ipsecd.model.packets import Packet, Point
+
+COMING = Packet(Point.ARRIVING, Family.IPV4, 1, 2, 6, 4000, 22, opening=False)
+GOING = Packet(Point.SENDING, Family.IPV4, 2, 1, 6, 22, 4000, opening=False)
+KNOWN = Connection("c", (COMING,), (GOING,))
+
+
+@pytest.mark.parametrize("blocked", [COMING, GOING])
+def test_a_packet_of_one_direction_is_enough(blocked: Packet) -> None:
+    """The packet that is blocked is told."""
+    assert KNOWN.cut_by(lambda packet: packet == blocked) == blocked
+    assert KNOWN.cut_by(lambda _: False) is None
+
+
+@pytest.mark.parametrize(
+    ("points", "cut"),
+    [
+        (set(), False),
+        ({Point.ARRIVING}, False),
+        ({Point.SENDING}, False),
+        ({Point.ARRIVING, Point.SENDING}, True),
+    ],
+)
+def test_what_is_not_tracked_begins_anew(points: set[Point], cut: bool) -> None:
+    """Of a connection that is not tracked some packet must be let through as the first."""
+    unknown = replace(KNOWN, tracked=False)
+    decided = unknown.cut_by(lambda packet: packet.opening and packet.point in points)
+    assert (decided is not None) is cut
+    assert KNOWN.cut_by(lambda packet: packet.opening) is None
