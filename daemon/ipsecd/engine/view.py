@@ -52,7 +52,7 @@ def filters_of_rule(state: State, origin: Origin) -> tuple[InForce, ...]:
 
 
 def _filters_of_policy(state: State, policy: Policy) -> tuple[InForce, ...]:
-    """The filters of the policy in force, or of some of its rules, with the lists that they mean."""
+    """The filters of the policy in force, or of some of its rules, with the lists they mean."""
     filters = filters_of(policy, state.compiled.store)
     if state.compiled.store is not Store.DOMAIN:
         return filters
