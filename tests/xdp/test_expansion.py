@@ -69,5 +69,6 @@ def test_it_is_made_once_for_a_digest() -> None:
     assert made.digest == first.digest
     expansions.of(second)
     assert expansions.of(compiled("@a=@b")) is made
-    plain = compiled("10.0.0.1=0")
-    assert expansions.of(plain) is plain
+    for text in ("10.0.0.1=0", "@a=0"):
+        as_it_is = compiled(text)
+        assert expansions.of(as_it_is) is as_it_is

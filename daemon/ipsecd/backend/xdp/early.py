@@ -56,14 +56,14 @@ class EarlyLines:
         """
         _ = self.rules.lines_at_switch, self.rules.lines_after
         groups, rules, lists = all_groups(classifier, points), self.rules.numbers, classifier.lists
-        done, total = 0, missing_entries(groups, self.image, rules, lists)
-        for group in groups:
+        missing = missing_entries(groups, self.image, rules, lists)
+        done = 0
+        for group, entries in zip(groups, missing, strict=True):
             if self._is_given_up:
                 return
-            of_group = missing_entries([group], self.image, rules, lists)
             place_group(self.image, group, rules, lists)
-            done += of_group
-            tell(Progress(Phase.LOADING, done, total))
+            done += entries
+            tell(Progress(Phase.LOADING, done, sum(missing)))
         if self.image.is_needed:
             self._descriptor = new_image(self.image, spare=SPARE_LINES)
             self.image.chunks.clear()

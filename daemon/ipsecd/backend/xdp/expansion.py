@@ -59,8 +59,8 @@ class Expansions:
         self._last: dict[str, Classifier] = {}
 
     def of(self, classifier: Classifier) -> Classifier:
-        """The classifier with its lists written out; the same object for the same digest."""
-        if not any(table.id.listed for table in classifier.tables):
+        """The classifier with lists written out where need be; the same object for a digest."""
+        if not any(map(_is_to_be_written_out, classifier.tables)):
             return classifier
         written_out = self._last.get(classifier.digest)
         if written_out is None:
@@ -73,9 +73,7 @@ class Expansions:
 def with_lists_written_out(classifier: Classifier) -> WrittenOut:
     """The classifier with ordinary tables where programs do not look into ranges of lists."""
     tables = (
-        _written_out(table, classifier.lists)
-        if table.id.listed and not is_in_ranges(table)
-        else table
+        _written_out(table, classifier.lists) if _is_to_be_written_out(table) else table
         for table in classifier.tables
     )
     return WrittenOut(
@@ -85,6 +83,10 @@ def with_lists_written_out(classifier: Classifier) -> WrittenOut:
         classifier.lists,
         of=classifier.digest,
     )
+
+
+def _is_to_be_written_out(table: Table) -> bool:
+    return bool(table.id.listed) and not is_in_ranges(table)
 
 
 def _written_out(table: Table, lists: Mapping[str, AddressList]) -> Table | None:

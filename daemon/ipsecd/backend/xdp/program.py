@@ -189,19 +189,21 @@ def missing_entries(
     image: Image,
     rules: Mapping[Origin, int],
     lists: Mapping[str, AddressList],
-) -> int:
-    """How many entries of `groups` neither `image` nor an earlier one has."""
-    tables: dict[GroupKey, int] = {}
-    of_lists: dict[ListKey, int] = {}
+) -> list[int]:
+    """How many entries each of `groups` has that neither those before it nor images have."""
+    present: set[GroupKey | ListKey] = {*image.earlier, *image.earlier_lists}
+    counts = []
     for group in groups:
+        entries: dict[GroupKey | ListKey, int] = {}
         if group and is_in_ranges(group[0]):
             for look in looks(group, rules):
-                of_lists[look.ranges] = look.ranges.count(lists.get(look.ranges.name, NO_ENTRIES))
-        elif group:
-            tables[group_key(group)] = sum(map(len, group))
-    present: set[object] = {*image.earlier, *image.locations, *image.earlier_lists, *image.lists}
-    missing = itertools.chain(tables.items(), of_lists.items())
-    return sum(count for key, count in missing if key not in present)
+                members = lists.get(look.ranges.name, NO_ENTRIES)
+                entries[look.ranges] = look.ranges.count(members)
+        else:
+            entries[group_key(group)] = sum(map(len, group))
+        counts.append(sum(count for key, count in entries.items() if key not in present))
+        present |= entries.keys()
+    return counts
 
 
 def steps(

@@ -104,7 +104,8 @@ class _Work:
     def __init__(
         self, ranges: ListRanges, key: ListKey, members: AddressList, memory: Memory
     ) -> None:
-        self._ranges, self._key, self._members = ranges, key, members
+        self._ranges, self._members = ranges, members
+        self._forms = sorted(key.forms)
         self._memory = memory
         lines = ranges.lines
         self._bits = key.family.bits
@@ -157,7 +158,7 @@ class _Work:
         """The widest entries within one that is none any more."""
         count = 0
         found: list[Range] = []
-        for form in sorted(self._key.forms):
+        for form in self._forms:
             if form.length <= length:
                 continue
             first, last = (form.packed(address) for address in wide)
