@@ -7,13 +7,14 @@ from typing import Any
 from ipsecctl.client import Client
 from ipsecctl.failures import DONE, REFUSED, UsageError, describe
 from ipsecctl.files import read_bytes, replace_text
-from ipsecctl.given_lists import given_lists, missing_lists, named_lists, words_of_missing
+from ipsecctl.given_lists import given_lists, missing_lists, words_of_missing
 from ipsecctl.options import Options
 from ipsecctl.presentation import paint, print_warnings
 from ipsecd.errors import InvalidInput, IpsecdError, NotFound, Refused
 from ipsecd.language.differences import diff_policies
 from ipsecd.language.documents import format_policy, parse_policy
 from ipsecd.language.expectations import must_be_met
+from ipsecd.model.list_names import lists_named_by
 from ipsecd.model.values import Policy
 from ipsecd.output import change_made, complain_text, say, say_json, say_text
 from ipsecd.quoting import count
@@ -80,7 +81,7 @@ def _check(options: Options, path: str) -> tuple[dict[str, Any], str, list[str]]
         policy = _read(path)
     except InvalidInput as error:
         return _not_valid(path, error, error.line), describe(error, "ipsecctl"), []
-    named = named_lists(policy) if policy.expect else frozenset[str]()
+    named = lists_named_by(policy) if policy.expect else frozenset[str]()
     lists = given_lists(options, named)
     missing = missing_lists(named, lists)
     about_lists = {"missing_lists": missing} if missing else {}

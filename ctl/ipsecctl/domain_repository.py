@@ -193,13 +193,14 @@ def status(options: Options) -> int:
 
 def _lists(options: Options, document: bytes, source: str) -> GivenLists:
     """The lists that the options give, of those that the policy names."""
-    from ipsecctl.given_lists import named_lists, paths_of_lists
+    from ipsecctl.given_lists import paths_of_lists
     from ipsecd.language.address_lists import read_list
     from ipsecd.language.documents import parse_policy
+    from ipsecd.model.list_names import lists_named_by
     from ipsecd_domain.repository.lists import GivenLists
 
     own = tuple(name.removeprefix("@") for name in options.values.get("--own-list", []))
-    named = named_lists(parse_policy(document, source)) - set(own)
+    named = lists_named_by(parse_policy(document, source)) - set(own)
     paths = paths_of_lists(options, named)
     read = {name: read_list(read_bytes(path), path) for name, path in paths.items()}
     return GivenLists(read, own, options.has("--accept"))

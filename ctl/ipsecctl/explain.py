@@ -7,7 +7,7 @@ from typing import Any
 from ipsecctl.client import Client
 from ipsecctl.failures import DONE, UsageError
 from ipsecctl.files import lines_of, read_bytes
-from ipsecctl.given_lists import given_lists, missing_lists, named_lists, words_of_missing
+from ipsecctl.given_lists import given_lists, missing_lists, words_of_missing
 from ipsecctl.options import Options
 from ipsecctl.presentation import paint_action, print_warnings, resolved
 from ipsecd.language.documents import parse_policy
@@ -17,6 +17,7 @@ from ipsecd.language.seen import assumed_types, to_packet
 from ipsecd.model.addresses import Network
 from ipsecd.model.exemptions import ESSENTIALS
 from ipsecd.model.explanation import explain
+from ipsecd.model.list_names import lists_named_by
 from ipsecd.model.packets import Host
 from ipsecd.model.values import Store, filters_of
 from ipsecd.output import broken, flush, say, say_json
@@ -46,7 +47,7 @@ def run(client: Client, options: Options) -> int:
 def _offline(options: Options, path: str) -> int:
     policy = parse_policy(read_bytes(path), path)
     filters = filters_of(policy, Store.STATIC)
-    named = named_lists(policy)
+    named = lists_named_by(policy)
     lists = given_lists(options, named)
     host = Host(frozenset(_own(address) for address in options.values.get("--me", [])), lists=lists)
     missing = missing_lists(named, lists)

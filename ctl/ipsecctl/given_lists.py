@@ -8,16 +8,8 @@ from ipsecctl.failures import UsageError
 from ipsecctl.files import list_files, read_bytes
 from ipsecctl.options import Options
 from ipsecd.language.address_lists import read_list
-from ipsecd.model.list_names import lists_in
 from ipsecd.model.lists import AddressList
-from ipsecd.model.values import Policy
 from ipsecd.quoting import quote
-
-
-def named_lists(policy: Policy) -> frozenset[str]:
-    """The names of the lists in the filters of a policy."""
-    rules = policy.facts.by_name
-    return frozenset(name for rule in rules for flt in rule.filters for name in lists_in(flt))
 
 
 def given_lists(options: Options, named: frozenset[str]) -> dict[str, AddressList]:

@@ -15,7 +15,7 @@ import inspect
 import io
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -105,7 +105,7 @@ def refresh(trusted: Mapping[str, str], host: Host, fetch: Fetch) -> Refreshed:
         text = repository.document(choice.chosen) if choice.chosen else ""
         lists = repository.lists(choice.chosen) if choice.chosen else ()
         believed = _believed(metadata, roles)
-    return replace(_refreshed(choice, text, believed, fetcher), lists=lists)
+    return _refreshed(choice, text, lists, believed, fetcher)
 
 
 def newest_root(fetch: Fetch) -> tuple[int, str]:
@@ -310,6 +310,7 @@ def _believed(metadata: Path, roles: list[str]) -> dict[str, str]:
 def _refreshed(
     choice: Choice,
     text: str,
+    lists: tuple[SignedList, ...],
     believed: dict[str, str],
     fetcher: _Fetcher,
 ) -> Refreshed:
@@ -334,6 +335,7 @@ def _refreshed(
         text=text,
         sha256=chosen.sha256 if chosen else "",
         interval_s=chosen.offer.interval_s if chosen else None,
+        lists=lists,
     )
 
 

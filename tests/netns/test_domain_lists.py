@@ -15,7 +15,7 @@ from ipsecd_domain.repository.publishing import Selection, publish, withdraw
 from tests.domain.fetching import Fetching
 from tests.domain.fleets import Fleet, now
 from tests.netns import site
-from tests.netns.site import HERE4, PEER4, Daemon, delivered, eventually
+from tests.netns.site import HERE4, PEER4, Daemon, Flood, delivered, eventually
 
 pytestmark = [pytest.mark.netns, pytest.mark.timeout(int(120 * site.PATIENCE))]
 PORT, OTHER = 1434, 1435
@@ -48,11 +48,14 @@ class Member:
 
     def publish(self, port: int, *entries: str) -> None:
         """Publish a policy with a list; without entries the list stays as it was published."""
+        self.give_out(document(port), *entries)
+
+    def give_out(self, policy: bytes, *entries: str) -> None:
         text = "\n".join(entries).encode()
         read = {"drop": read_list(text, "drop")} if entries else {}
         lists = GivenLists(read, accept=True)
         fleet = self.fleet
-        publish(fleet.repository, fleet.keys, document(port), Selection(), now(), lists=lists)
+        publish(fleet.repository, fleet.keys, policy, Selection(), now(), lists=lists)
 
     def refresh(self, code: int = 0) -> str:
         """What is said of a look, once the fetcher is there to look."""
@@ -134,6 +137,25 @@ def test_a_list_is_in_force_with_the_policy_that_carries_it(member: Member) -> N
     withdraw(member.fleet.repository, member.fleet.keys, now())
     member.refresh()
     assert member.passes() == {PORT, OTHER}
+
+
+TURNED = f"""policy: Fleet
+rules:
+  - {{rule: R, action: block, filters: ["*=0:{PORT}:UDP"]}}
+  - {{rule: S, action: permit, filters: ["@drop=0"]}}
+""".encode()
+
+
+def test_no_packet_meets_a_policy_with_the_list_of_another(member: Member) -> None:
+    """The peer is blocked by both states, and by neither policy with the list of the other."""
+    member.publish(PORT, PEER4)
+    member.refresh()
+    with Flood() as flood:
+        for text, entry in ((TURNED, NOBODY), (document(PORT), PEER4), (TURNED, NOBODY)):
+            member.give_out(text, entry)
+            assert "is in force with @drop" in member.refresh()
+        assert flood.received() == 0
+    assert member.passes() == {OTHER}
 
 
 def test_a_list_that_cannot_be_had_or_believed_changes_nothing(member: Member) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.netns import site
-from tests.netns.site import HERE4, PEER4, PEER6, Daemon, delivered, eventually
+from tests.netns.site import HERE4, PEER4, PEER6, Daemon, Flood, delivered, eventually
 
 pytestmark = pytest.mark.netns
 PORT = 1434
@@ -116,6 +116,33 @@ def test_what_people_write_is_in_force_after_a_reload(daemon: Daemon, tmp_path: 
     (directory / "bans").unlink()
     daemon.ctl("reload")
     assert "there is no list 'bans'" in daemon.ctl("list", "show", "bans", code=1)
+
+
+TURNED = f"""policy: Blocks
+rules:
+  - {{rule: R, action: block, filters: ["*=0:{PORT}:UDP"]}}
+  - {{rule: S, action: permit, filters: ["@bans=0"]}}
+"""
+
+
+def test_a_reload_changes_lists_and_policy_as_one(daemon: Daemon, tmp_path: Path) -> None:
+    """The peer is blocked by both states, and by neither policy with the list of the other."""
+    (tmp_path / "etc/lists").mkdir()
+    bans = tmp_path / "etc/lists/bans"
+    bans.write_text(f"{PEER4}\n")
+    daemon.ctl("reload")
+    (file,) = daemon.policies.glob("*.yaml")
+    old = file.read_text()
+    with Flood() as flood:
+        for policy, entry in ((TURNED, "203.0.113.7"), (old, PEER4), (TURNED, "203.0.113.7")):
+            file.write_text(policy)
+            bans.write_text(f"{entry}\n")
+            assert "are loaded" in daemon.ctl("reload")
+        bans.write_text(f"{PEER4}\n")
+        file.write_text("no policy")
+        assert "stay as they were too: @bans" in daemon.ctl("reload", code=1)
+        assert flood.received() == 0
+    assert not passes()
 
 
 def test_what_would_cut_the_host_off_is_held_back(daemon: Daemon, tmp_path: Path) -> None:

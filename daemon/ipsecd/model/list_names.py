@@ -12,13 +12,19 @@ from dataclasses import replace
 from ipsecd.model.addresses import JOINED, OF_DOMAIN, ListName
 from ipsecd.model.inventory import has_selectors
 from ipsecd.model.lists import AddressList
-from ipsecd.model.values import Endpoint, Filter, InForce
+from ipsecd.model.values import Endpoint, Filter, InForce, Policy
 
 
 def lists_in(rule_filter: Filter) -> frozenset[str]:
     """The names of the lists that a filter names."""
     ends = (rule_filter.source.address, rule_filter.destination.address)
     return frozenset(address.name for address in ends if isinstance(address, ListName))
+
+
+def lists_named_by(policy: Policy) -> frozenset[str]:
+    """The names of the lists that filters of a policy name."""
+    rules = policy.facts.by_name
+    return frozenset(name for rule in rules for flt in rule.filters for name in lists_in(flt))
 
 
 def changes_by_itself(rule_filter: Filter) -> bool:

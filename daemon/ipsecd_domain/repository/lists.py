@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from ipsecd.errors import InvalidInput, Refused
 from ipsecd.language.address_lists import ReadList
 from ipsecd.language.list_guard import reasons_to_hold
-from ipsecd.model.list_names import lists_in
+from ipsecd.model.list_names import lists_named_by
 from ipsecd.model.lists import AddressList
 from ipsecd.model.packed_form import MAX_CARRIED, MAX_CARRIED_BYTES, pack, unpack_strictly
 from ipsecd.model.values import Policy
@@ -42,7 +42,7 @@ def lists_to_publish(
     `before` is what is given out under its name. Raises ``Refused`` if a list is missing, or looks
     like a mistake, ``InvalidInput`` if one is given that the policy does not name.
     """
-    named = _named(policy)
+    named = lists_named_by(policy)
     _must_be_named(named, given)
     earlier = repository.carried(role, before.path) if before else Carried()
     own = tuple(
@@ -72,11 +72,6 @@ def lists_to_publish(
         )
     _must_not_be_too_much(contents)
     return Carried(paths, own), contents
-
-
-def _named(policy: Policy) -> frozenset[str]:
-    rules = policy.facts.by_name
-    return frozenset(name for rule in rules for flt in rule.filters for name in lists_in(flt))
 
 
 def _must_be_named(named: frozenset[str], given: GivenLists) -> None:
