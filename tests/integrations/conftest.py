@@ -13,8 +13,11 @@ from tests.netns.site import daemon as running
 
 
 @pytest.fixture
-def daemon(tmp_path: Path) -> Iterator[Daemon]:
-    """A daemon on a wire, with a rule that no integration may touch."""
-    with running(tmp_path) as started:
+def daemon(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Daemon]:
+    """A daemon on a wire, with a rule that no integration may touch.
+
+    It enforces with nftables, unless a test is `with_both_backends`.
+    """
+    with running(tmp_path, getattr(request, "param", "nftables")) as started:
         keep_foreign(started)
         yield started

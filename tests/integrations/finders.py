@@ -16,7 +16,14 @@ from typing import Self
 import pytest
 
 from ipsecctl.client import Client
-from tests.netns.site import PATIENCE, Daemon, dynamic_entries, eventually, needs_isolation
+from tests.netns.site import (
+    BACKENDS,
+    PATIENCE,
+    Daemon,
+    dynamic_entries,
+    eventually,
+    needs_isolation,
+)
 
 ROOT = Path(__file__).parents[2]
 UNPACKED = ROOT / "build/finders"
@@ -33,6 +40,8 @@ MODULES = os.pathsep.join(
     )
 )
 """What an installation has in one directory of Python modules."""
+with_both_backends = pytest.mark.parametrize("daemon", BACKENDS, indirect=True)
+"""Runs a test with a daemon that enforces with nftables, and with one that does so with XDP."""
 FOREIGN = "kept by a person"
 """A rule that none of the integrations may touch."""
 

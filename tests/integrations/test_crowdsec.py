@@ -23,6 +23,7 @@ from tests.integrations.finders import (
     has_only_foreign,
     rules,
     script,
+    with_both_backends,
 )
 from tests.netns.site import (
     HERE4,
@@ -63,6 +64,7 @@ def child_of(process: subprocess.Popen[bytes]) -> int:
 
 
 @pytest.mark.netns
+@with_both_backends
 def test_decisions_are_in_force_until_they_end(daemon: Daemon, api: LocalApi, fed: Running) -> None:
     """Addresses and ranges of both versions, with their ends; what is deleted passes again."""
     filters, left_s = rules(daemon, PREFIX)[PEER6]
@@ -105,6 +107,7 @@ def test_ten_thousand_decisions_come_and_go(daemon: Daemon, api: LocalApi, fed: 
 
 @pytest.mark.netns
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGUSR2])
+@with_both_backends
 def test_a_daemon_that_comes_back_has_all_bans(
     daemon: Daemon, api: LocalApi, fed: Running, number: signal.Signals
 ) -> None:
@@ -133,6 +136,7 @@ def test_a_killed_program_knows_its_bans_again(daemon: Daemon, api: LocalApi, fe
 
 
 @pytest.mark.netns
+@with_both_backends
 def test_a_killed_bouncer_leaves_bans_and_tells_them_anew(
     daemon: Daemon, api: LocalApi, fed: Running, tmp_path: Path
 ) -> None:

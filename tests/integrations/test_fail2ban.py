@@ -14,6 +14,7 @@ from tests.integrations.finders import (
     fail2ban,
     has_only_foreign,
     rules,
+    with_both_backends,
 )
 from tests.netns.site import (
     HERE4,
@@ -40,6 +41,7 @@ def server(tmp_path: Path, daemon: Daemon) -> Iterator[Fail2ban]:
         yield started
 
 
+@with_both_backends
 def test_attackers_in_the_log_are_blocked_on_the_ports_of_the_jail(
     daemon: Daemon, server: Fail2ban
 ) -> None:
@@ -87,6 +89,7 @@ def test_a_killed_server_leaves_bans_with_their_ends(daemon: Daemon, server: Fai
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGUSR2])
+@with_both_backends
 def test_a_daemon_that_comes_back_has_all_bans(
     daemon: Daemon, server: Fail2ban, number: signal.Signals
 ) -> None:
@@ -111,6 +114,7 @@ def test_enforcement_that_starts_again_has_all_bans(daemon: Daemon, server: Fail
     assert come_to(daemon, PREFIX, {PEER4, PEER6}), server.log()
 
 
+@with_both_backends
 def test_a_reload_changes_bans_in_force(daemon: Daemon, server: Fail2ban) -> None:
     """They get the ports that the configuration has now, at once, and no ban is lost."""
     server.client("set", "lab", "banip", PEER4)

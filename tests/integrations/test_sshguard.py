@@ -18,6 +18,7 @@ from tests.integrations.finders import (
     rules,
     script,
     sshguard,
+    with_both_backends,
 )
 from tests.netns.site import (
     HERE4,
@@ -58,6 +59,7 @@ def test_attackers_in_the_log_are_blocked(
 
 
 @pytest.mark.netns
+@with_both_backends
 def test_blocks_end_with_sshguard(daemon: Daemon, tmp_path: Path) -> None:
     """What it blocked for long passes when it has ended; its blacklist is blocked again."""
     blacklist = tmp_path / "blacklist"
@@ -74,6 +76,7 @@ def test_blocks_end_with_sshguard(daemon: Daemon, tmp_path: Path) -> None:
 
 @pytest.mark.netns
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGUSR2])
+@with_both_backends
 def test_a_daemon_that_comes_back_has_all_blocks(
     daemon: Daemon, backend: Running, number: signal.Signals
 ) -> None:
@@ -105,6 +108,7 @@ def test_what_an_earlier_run_has_left_ends(
 
 
 @pytest.mark.netns
+@with_both_backends
 def test_many_blocks_come_and_go(daemon: Daemon, backend: Running) -> None:
     """A blacklist of thousands, released by a flush, and lines that mean nothing among them."""
     addresses = {f"10.0.{n >> 8}.{n & 255}" for n in range(MANY)}
