@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, suppress
 from typing import Self
 
 from ipsecd.host.conntrack import Conntrack, Entry, Way
@@ -69,14 +70,20 @@ class Sessions:
     def __init__(self) -> None:
         self.state: HostState = read_host()
         self._links = {interface.index: interface for interface in self.state.interfaces}
-        self._routes, self._sockets, self._tracked = RouteSocket(), SockDiag(), Conntrack()
+        with ExitStack() as stack:
+            self._routes = stack.enter_context(RouteSocket())
+            self._sockets = stack.enter_context(SockDiag())
+            self._tracked: Conntrack | None = None
+            # A kernel without netfilter tracks and translates nothing.
+            with suppress(OSError):
+                self._tracked = stack.enter_context(Conntrack())
+            self._opened = stack.pop_all()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *reason: object) -> None:
-        for opened in (self._routes, self._sockets, self._tracked):
-            opened.__exit__(*reason)
+    def __exit__(self, *_: object) -> None:
+        self._opened.close()
 
     def of_caller(self, claim: Way) -> Connection | None:
         """The connection that a caller says he comes by, if there is one like that."""
@@ -87,7 +94,7 @@ class Sessions:
             if (found.local, found.remote) == (claim.destination, claim.source):
                 return self._of_socket(name, found)
         # The server may run in a container, or behind this host.
-        entry = self._tracked.entry(claim.reversed)
+        entry = self._entry(claim.reversed)
         return self._of_entry(name, entry) if entry else None
 
     def of_administration(self, ports: Iterable[int], besides: Way | None) -> Iterator[Connection]:
@@ -119,7 +126,7 @@ class Sessions:
         link, _ = self._route(found.family, found.remote, found.local, found.link)
         if link and link.type is None:
             return None
-        entry = self._tracked.entry(sent)
+        entry = self._entry(sent)
         received = sent.reversed
         if entry:
             received = entry.original if entry.reply == sent else entry.reply
@@ -135,6 +142,9 @@ class Sessions:
         there = self._forwarded(entry.original, entry.reply.reversed)
         back = self._forwarded(entry.reply, entry.original.reversed)
         return Connection(f"{name} ({described(entry.original)})", there, back)
+
+    def _entry(self, way: Way) -> Entry | None:
+        return self._tracked.entry(way) if self._tracked else None
 
     def _forwarded(self, arriving: Way, leaving: Way) -> tuple[Packet, ...]:
         """A packet as it arrives, and as it leaves if that is under an address of this host."""
