@@ -91,6 +91,12 @@ class FakeEngine:
     def put_back_if_due(self) -> None:
         self.story.append("put back")
 
+    def history_due_in(self) -> float | None:
+        return None
+
+    def write_history(self) -> None:
+        self.story.append("write history")
+
     def stop_on_purpose(self) -> None:
         self.story.append("stop")
 

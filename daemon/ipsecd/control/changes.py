@@ -1,18 +1,40 @@
-"""Owns what is done around every change: that it can be put back; must not know what it changes."""
+"""Owns what is done around every change: it can be put back, and it is in the history.
+
+It must not know what a change changes.
+"""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
-from ipsecd.control.method import Method, Request
+from ipsecd.control.deeds import counts_by_itself, deed_of
+from ipsecd.control.method import Method, Request, Role
 from ipsecd.engine import Engine
 from ipsecd.engine.confirmation import Part
 
 
 def carry_out(method: Method, engine: Engine, request: Request) -> dict[str, Any]:
     """What the handler of `method` replies; raises ``IpsecdError``."""
+    if method.role is Role.VIEW or method.for_programs or request["dry_run"]:
+        return method.handler(engine, request)
+    before = engine.moment
+    try:
+        reply = _carry_out(method, engine, request)
+    except Exception:
+        # What fails changes nothing. Should it have changed something all the same, it is noted.
+        engine.history.note(before, engine.moment, lambda: deed_of(method, request, None))
+        raise
+    counts = counts_by_itself(method, reply)
+    make_deed = partial(deed_of, method, request, reply)
+    engine.history.note(before, engine.moment, make_deed, counts=counts)
+    return reply
+
+
+def _carry_out(method: Method, engine: Engine, request: Request) -> dict[str, Any]:
+    """Carry out a change, which is put back if it has to be confirmed and nobody does."""
     confirm_s = request.caller.options.confirm_s
-    if method.part is None or request["dry_run"]:
+    if method.part is None:
         return method.handler(engine, request)
     confirmation = engine.confirmation
     if method.part is Part.POLICIES:

@@ -25,7 +25,7 @@ from ipsecd.engine.expectations import (
 )
 from ipsecd.engine.kept_lists import KeptLists
 from ipsecd.engine.names import StateChange, found, with_answers, with_new_addresses
-from ipsecd.engine.preparing import prepare
+from ipsecd.engine.preparing import prepare, switch
 from ipsecd.engine.protection import Protection
 from ipsecd.engine.sources import (
     Choice,
@@ -45,7 +45,9 @@ from ipsecd.sources.domain import Taken
 from ipsecd.sources.kept import KeptFiles
 from ipsecd.sources.reading import Loaded, StoredPolicy
 from ipsecd.sources.remembered import digest_of
-from ipsecd.sources.static import Keep, StaticStore
+from ipsecd.sources.restoring import restored
+from ipsecd.sources.static import Change, Keep, StaticStore
+from ipsecd.sources.unconfirmed import PoliciesBefore
 
 
 @dataclass(slots=True)
@@ -76,14 +78,7 @@ class Policies:
 
         Returns the names of copies of files that were replaced.
         """
-        now = self.enforcement.state
-        known_names = {**now.names, **names}
-        looked_up = {**now.looked_up, **dict.fromkeys(names, time.time())}
-        if isinstance(now.loaded.assigned_error, StoreFailed):
-            raise Refused(
-                f"the stored policies could not be read: {now.loaded.assigned_error.message}",
-                "when they can be, run: ipsecctl reload",
-            )
+        now = self._readable_state()
         tell(Progress(Phase.COMPILING))
         change = self.store.change(
             now.loaded,
@@ -93,12 +88,40 @@ class Policies:
             repair=repair,
             is_refused=self._is_refused,
         )
-        content = change.after
-        if not content.assigned_error:
-            expectations_must_be_met(content, judged_documents(now))
         refused = now.refused.mended(change.written) if now.refused else None
         if refused and not (isinstance(assign, Keep) and refused.assigned_error):
             refused = None
+        self._make(change, names, tell, refused)
+        return change.kept_copies
+
+    def restore(self, earlier: PoliciesBefore, names: Names, tell: Tell) -> None:
+        """Have the files hold again what they held `earlier`, durable and enforced at the end.
+
+        A name among `names` that has no addresses could not be looked up, as for ``reload``.
+        """
+        now = self._readable_state()
+        tell(Progress(Phase.COMPILING))
+        change = restored(self.store, self.kept_files.reader, now.loaded, earlier)
+        self._make(change, found(names), tell)
+
+    def _readable_state(self) -> State:
+        now = self.enforcement.state
+        if isinstance(now.loaded.assigned_error, StoreFailed):
+            raise Refused(
+                f"the stored policies could not be read: {now.loaded.assigned_error.message}",
+                "when they can be, run: ipsecctl reload",
+            )
+        return now
+
+    def _make(
+        self, change: Change, names: Names, tell: Tell, refused: Loaded | None = None
+    ) -> None:
+        """Make a prepared change."""
+        now, content = self.enforcement.state, change.after
+        known_names = {**now.names, **names}
+        looked_up = {**now.looked_up, **dict.fromkeys(names, time.time())}
+        if not content.assigned_error:
+            expectations_must_be_met(content, judged_documents(now))
         choice = self._choose_or_keep(content, known_names, tell)
 
         def next_state(state: State) -> State:
@@ -128,12 +151,11 @@ class Policies:
             attempt.step(change.commit, lambda _: change.undo())
             if make_state:
                 tell(Progress(Phase.SWITCHING))
-                self._switch(attempt, make_state, known_names)
+                switch(self.enforcement, self.kept_files, attempt, make_state, known_names)
             else:
                 self._note(next_state)
         tell(Progress(Phase.KEEPING))
         self.keep_last_good()
-        return change.kept_copies
 
     def put_back(self, content: Loaded) -> None:
         """Enforce as if the store held `content`; no file of policies is read or written.
@@ -155,13 +177,13 @@ class Policies:
                     lambda state: (next_state(state), NO_CHANGE, ()),
                     silent,
                 )
-                self._switch(attempt, make_state, now.names)
+                switch(self.enforcement, self.kept_files, attempt, make_state, now.names)
             else:
                 self._note(next_state)
         self.keep_last_good()
 
     def reload(
-        self, names: Names, tell: Tell, *, lists_may_change: bool = True
+        self, names: Names, tell: Tell = silent, *, lists_may_change: bool = True
     ) -> tuple[bool, tuple[str, ...]]:
         """Read the files of lists and policies again and enforce what they say now, by `names`.
 
@@ -206,7 +228,10 @@ class Policies:
                 tell,
             )
             tell(Progress(Phase.SWITCHING))
-            is_changed = self._switch(attempt, make_state, known_names) or is_changed
+            is_changed = (
+                switch(self.enforcement, self.kept_files, attempt, make_state, known_names)
+                or is_changed
+            )
         is_changed = is_changed or lists_changed
         self._files_read = {}
         tell(Progress(Phase.KEEPING))
@@ -240,7 +265,7 @@ class Policies:
             make_state: Callable[[], StateChange] = partial(self._now, next_state)
             if choice and choice.compiled.key != now.compiled.key:
                 make_state = prepare(self.enforcement, attempt, choice, next_state, silent)
-            is_changed = self._switch(attempt, make_state, known_names)
+            is_changed = switch(self.enforcement, self.kept_files, attempt, make_state, known_names)
         self.keep_last_good()
         return is_changed or bool(choice and choice.compiled.key != now.compiled.key)
 
@@ -289,7 +314,7 @@ class Policies:
                 partial(self.kept_files.save_domain, taken, before),
                 lambda _: self.kept_files.save_domain(before, taken),
             )
-            self._switch(attempt, make_state, known_names)
+            switch(self.enforcement, self.kept_files, attempt, make_state, known_names)
         self.keep_last_good()
         return True
 
@@ -315,32 +340,6 @@ class Policies:
         self.kept_files.save_policies(digests)
         if state.source is not SourceName.LAST_GOOD and not state.held:
             self.kept_files.save_last_good(state.compiled, state.names)
-
-    def _switch(
-        self, attempt: Attempt, make_state: Callable[[], StateChange], names: Names
-    ) -> bool:
-        """Save `names` and put the new state in force, as the last steps of an attempt.
-
-        Returns whether dynamic rules changed with it.
-        """
-        before = self.enforcement.state.names
-        attempt.step(
-            partial(self.kept_files.save_names, names, before),
-            lambda _: self.kept_files.save_names(before, names),
-        )
-
-        def switch() -> bool:
-            now = self.enforcement.state
-            new, delta, rules = make_state()
-            self.enforcement.put_in_force(new, delta, retry_failures=True)
-            for rule in rules:
-                self.kept_files.dynamic.added(rule)
-            for quarantine in new.quarantines.values():
-                if quarantine != now.quarantines.get(quarantine.name):
-                    self.kept_files.dynamic.imposed(quarantine)
-            return bool(delta)
-
-        return self.enforcement.run(switch)
 
     def _with_addresses(self, state: State, names: Names, looked_up: float) -> StateChange:
         return with_new_addresses(state, names, looked_up, self.protection)
