@@ -27,7 +27,7 @@ _ipsecctl() {
 		return
 	fi
 	if ((cword == 1)); then
-		_ipsecctl_offer $'status\nshow\nstats\nexplain\nbackend\ndoctor\nblock\npermit\nunblock\nflush\nquarantine\nrelease\napply\npolicy\nrule\nlist\nreload\nconfirm\nrevert\ncheck\nformat\ndiff\ndomain\nipseccmd\nipsecpol\nnetdiag\nsecedit\ngpupdate\nnet\nhelp'
+		_ipsecctl_offer $'status\nshow\nstats\nexplain\nbackend\ndoctor\nblock\npermit\nunblock\nflush\nquarantine\nrelease\napply\npolicy\nrule\nlist\nreload\nconfirm\nrevert\nhistory\nrollback\ncheck\nformat\ndiff\ndomain\nipseccmd\nipsecpol\nnetdiag\nsecedit\ngpupdate\nnet\nhelp'
 		return
 	fi
 	# What may stand here: options, those of them that take a value, and arguments in their order.
@@ -39,7 +39,7 @@ _ipsecctl() {
 		;;
 	show)
 		if ((cword == 2)); then
-			_ipsecctl_offer $'filters\npolicies\npolicy\ndynamic\nlists\nnames\ncontainers\ninterfaces\nexemptions\n--json'
+			_ipsecctl_offer $'filters\npolicies\npolicy\ndynamic\nlists\nnames\ncontainers\ninterfaces\nexemptions\nstate\n--json'
 			return
 		fi
 		first=3
@@ -71,6 +71,10 @@ _ipsecctl() {
 			;;
 		exemptions)
 			options=$'--json'
+			;;
+		state)
+			options=$'--json'
+			arguments=('')
 			;;
 		esac
 		;;
@@ -240,6 +244,14 @@ _ipsecctl() {
 		;;
 	revert)
 		options=$'--json'
+		;;
+	history)
+		options=$'--json'
+		;;
+	rollback)
+		options=$'--dry-run\n--confirm\n--force\n--message\n--json'
+		valued='--confirm --message'
+		arguments=('')
 		;;
 	check)
 		options=$'--list\n--lists\n--json'

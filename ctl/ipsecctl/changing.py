@@ -26,6 +26,8 @@ CONNECTION_VARIABLE = "SSH_CONNECTION"
 PROCESSES = "/proc"
 LOGIN, UNSET = "/proc/self/sessionid", "4294967295"
 """Where the kernel tells the number of the login, and what it says where there is none."""
+LOGIN_USER, COMMAND = "/proc/self/loginuid", "/proc/self/comm"
+"""Where it tells who has logged in, and the name of this process."""
 _YES, _NO = ("1", "yes", "true"), ("", "0", "no", "false")
 
 
@@ -67,9 +69,7 @@ def revert(client: Client, options: Options) -> int:
 
 
 def _end(client: Client, options: Options, method: str) -> int:
-    change: dict[str, Any] = {"login": _login()}
-    if options.has("--force"):
-        change["force"] = True
+    change = {**_change(None, None, force=options.has("--force")), "login": _login()}
     outcome = client.call(method, {"change": change})["outcome"]
     print_outcome(outcome, as_json=options.has("--json"))
     return DONE
@@ -88,6 +88,11 @@ def _change(confirm: str | None, message: str | None, *, force: bool) -> dict[st
         change["connection"] = connection
     if sudo_user := os.environ.get("SUDO_USER"):
         change["sudo_user"] = sudo_user
+    login_uid = _first_line(LOGIN_USER)
+    if login_uid not in ("", UNSET, str(os.getuid())):
+        change["login_uid"] = int(login_uid)
+    if change:
+        change["command"] = _first_line(COMMAND)
     return change
 
 
@@ -135,9 +140,14 @@ def _login() -> str:
     It is the number that the kernel gives every login, or else the session of the terminal
     (proc(5)). The daemon is told, because it sees no processes of others where it is confined.
     """
-    try:
-        with open(LOGIN, encoding="ascii") as file:  # noqa: PTH123 - pathlib takes long to import
-            number = file.read()
-    except OSError:
-        number = UNSET
+    number = _first_line(LOGIN) or UNSET
     return f"session {os.getsid(0)}" if number == UNSET else f"login {number}"
+
+
+def _first_line(path: str) -> str:
+    """The first line of a file; empty if there is none."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:  # noqa: PTH123 - pathlib takes long to import
+            return file.readline().strip()
+    except OSError:
+        return ""

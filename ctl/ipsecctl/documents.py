@@ -8,6 +8,8 @@ from ipsecctl.client import Client
 from ipsecctl.failures import DONE, REFUSED, UsageError, describe
 from ipsecctl.files import read_bytes, replace_text
 from ipsecctl.given_lists import given_lists, missing_lists, words_of_missing
+from ipsecctl.history import diff as diff_states
+from ipsecctl.history import names_states
 from ipsecctl.options import Options
 from ipsecctl.presentation import paint, print_warnings
 from ipsecd.errors import InvalidInput, IpsecdError, NotFound, Refused
@@ -59,7 +61,12 @@ def format_document(_: Client, options: Options) -> int:
 
 
 def diff(client: Client, options: Options) -> int:
-    """Compare a file with the stored policy, or two files; return 0 if equal, 1 if different."""
+    """Compare a file with the stored policy, or two files; return 0 if equal, 1 if different.
+
+    Policies at other times, as @2, are compared likewise.
+    """
+    if names_states(options.arguments):
+        return diff_states(client, options)
     new = _read(options.arguments[-1])
     old = _read(options.arguments[0]) if len(options.arguments) == 2 else _stored(client, new.name)
     changes = diff_policies(old, new)

@@ -12,6 +12,9 @@ TYPE_CHECKING = False  # typing itself would cost more start-up time than this m
 if TYPE_CHECKING:
     from ipsecctl.grammar import Option, Verb
 
+STATE = "state"
+"""The action that is meant where ``@N`` stands in the place of one."""
+
 
 class Options:
     """What a command line says after its verb.
@@ -58,6 +61,8 @@ def find_action(verb: Verb, args: list[str]) -> tuple[Verb, list[str]]:
         raise UsageError(
             f"{verb.name!r} needs to know what to do", f"one of: {', '.join(verb.actions)}"
         )
+    if args[at].startswith("@") and STATE in verb.actions:
+        return verb.actions[STATE], args
     if args[at] not in verb.actions:
         from ipsecctl.usage import meant
 

@@ -45,6 +45,8 @@ WHO = Argument("container:NAME", "the container to cut off", least=0, offers=("c
 HOST = Option("--host", "this host in the place of a container", instead=WHO.name)
 ASSIGN = Option("--assign", "and have it in force")
 
+STATE = Argument("@N", "the policies before N changes of policies; @0 are those of now")
+
 _SHOW = (
     Verb("filters", "every filter in force, and where it comes from", "show:run",
          example="ipsecctl show filters"),
@@ -64,6 +66,8 @@ _SHOW = (
          example="ipsecctl show interfaces"),
     Verb("exemptions", "what passes every filter, and why", "show:run",
          example="ipsecctl show exemptions"),
+    Verb("state", "the policies before the last N changes of policies; for short: show @N",
+         "history:show_state", (STATE,), example="ipsecctl show @2"),
 )  # fmt: skip
 
 _POLICY = (
@@ -356,7 +360,14 @@ _GROUPS: dict[str, tuple[Verb, ...]] = {
              (Option("--force", "in the login that made it, too"),),
              example="ipsecctl confirm", also=("commit", "keep", "accept")),
         Verb("revert", "put such a change back now", "changing:revert",
-             example="ipsecctl revert", also=("abort", "cancel", "undo")),
+             example="ipsecctl revert", also=("abort", "cancel")),
+        Verb("history", "what was changed, when and by whom, the newest first", "history:run",
+             example="ipsecctl history", also=("log", "changes", "audit")),
+        Verb("rollback", "have the policies be what they were N changes ago",
+             "history:rollback",
+             (Argument("N", "how many changes of policies to undo; 1 if it is left out", least=0),),
+             (Option("--dry-run", "only say what would change"),),
+             example="ipsecctl rollback --confirm 60s", also=("undo",), changes=True),
         Verb("check", "whether files are usable policies; needs no daemon",
              "documents:check",
              (Argument("FILE", DOCUMENT.explanation, most=None, offers="documents"),),
@@ -370,7 +381,7 @@ _GROUPS: dict[str, tuple[Verb, ...]] = {
              "documents:format_document", (DOCUMENT,),
              (Option("--write", "put it in the place of what is in the file", short="-w"),),
              example="ipsecctl format policy.yaml --write", also=("fmt",)),
-        Verb("diff", "how a file differs from what is stored, or from another",
+        Verb("diff", "how a file or @N differs from what is stored, or another",
              "documents:diff",
              (Argument("FILE", DOCUMENT.explanation, most=2, offers="documents"),),
              example="ipsecctl diff policy.yaml", also=("compare",)),

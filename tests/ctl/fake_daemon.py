@@ -211,10 +211,81 @@ DOMAIN: dict[str, Any] = {
     "refresh": 3,
     "lists": [{"name": "drop", "digest": "cd" * 32, "entries": 2000}],
 }
+NO_AUTHOR = {"login_uid": None, "login_user": "", "sudo_user": "", "command": "", "message": ""}
+ROW = {
+    **NO_AUTHOR,
+    "number": 1,
+    "state": None,
+    "at": 1.0,
+    "kind": "policies",
+    "source": "start",
+    "method": "start",
+    "uid": 0,
+    "user": "",
+    "pid": 0,
+    "what": ["found at the start"],
+    "changes": 1,
+    "put": 0,
+    "removed": 0,
+    "lists": [],
+    "digest_before": "",
+    "digest_after": "",
+}
+"""A row of the history that the daemon made by itself."""
+HISTORY = [
+    {
+        **ROW,
+        "number": 4,
+        "kind": "lists",
+        "source": "command",
+        "method": "AddToList",
+        "pid": 7,
+        "user": "root",
+        "sudo_user": "ann",
+        "lists": [{"name": "b", "before": 1, "after": 2}],
+        "what": [],
+    },
+    {
+        **ROW,
+        "number": 3,
+        "kind": "rules",
+        "source": "command",
+        "method": "AddDynamicRules",
+        "user": "root",
+        "pid": 9,
+        "command": "fail2ban",
+        "changes": 3,
+        "put": 3,
+        "what": ["block 192.0.2.1=0 for 60 s", "block 192.0.2.2=0 for 60 s"],
+    },
+    {
+        **ROW,
+        "number": 2,
+        "state": 1,
+        "source": "command",
+        "method": "ApplyPolicy",
+        "pid": 8,
+        "user": "root",
+        "login_uid": 1000,
+        "login_user": "ann",
+        "message": "ticket 7",
+        "command": "ipsecctl",
+        "what": ["policy 'Web' is changed: +'No telnet'"],
+    },
+    ROW,
+]
 REPLIES: dict[str, dict[str, Any]] = {
     "GetUnconfirmed": {
         "change": {"method": "X", "by": "uid 0 (root) pid 9", "message": "", "left_s": 59.0},
         "put_back": None,
+    },
+    "GetHistory": {"rows": HISTORY},
+    "GetState": {
+        "policies": [
+            {"name": "Web", "path": "policies/web.yaml", "document": DOCUMENT, "assigned": True}
+        ],
+        "assigned": "Web",
+        "domain": None,
     },
     "ListLists": {"lists": [LIST]},
     "GetList": {

@@ -23,7 +23,10 @@ NOTHING = {
     "login": None,
     "sudo_user": None,
     "connection": None,
+    "login_uid": None,
+    "command": None,
 }
+COMMAND = "ipsecctl"
 
 
 LOGIN = "login 7"
@@ -34,6 +37,10 @@ def _no_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "sessionid").write_text("7")
     monkeypatch.setattr("ipsecctl.changing.LOGIN", str(tmp_path / "sessionid"))
     monkeypatch.setattr("ipsecctl.changing.PROCESSES", str(tmp_path))
+    (tmp_path / "loginuid").write_text(str(os.getuid()))
+    monkeypatch.setattr("ipsecctl.changing.LOGIN_USER", str(tmp_path / "loginuid"))
+    (tmp_path / "comm").write_text(f"{COMMAND}\n")
+    monkeypatch.setattr("ipsecctl.changing.COMMAND", str(tmp_path / "comm"))
     for name in ("SUDO_USER", "IPSECD_CONFIRM", "IPSECD_FORCE", "SSH_CONNECTION"):
         monkeypatch.delenv(name, raising=False)
 
@@ -62,7 +69,20 @@ def test_options_of_changes(
 ) -> None:
     """They are in the call; nothing is sent of what was not asked for."""
     assert run("ipsecctl", *line.split()).code == 0
-    assert daemon.changes == [asked and {**NOTHING, **asked}]
+    assert daemon.changes == [asked and {**NOTHING, "command": COMMAND, **asked}]
+
+
+@pytest.mark.parametrize(
+    ("told", "login_uid"), [("4294967294", 4294967294), ("4294967295", None), ("", None)]
+)
+def test_who_has_logged_in_is_told_if_it_is_another(
+    daemon: FakeDaemon, run: Run, tmp_path: Path, told: str, login_uid: int | None
+) -> None:
+    """As after su; a daemon that is confined does not see it."""
+    (tmp_path / "loginuid").write_text(told)
+    assert run("ipsecctl", "flush").code == 0
+    asked = {**NOTHING, "login_uid": login_uid, "command": COMMAND}
+    assert daemon.changes == [None if login_uid is None else asked]
 
 
 def test_a_length_of_time_is_needed(daemon: FakeDaemon, run: Run) -> None:
@@ -81,7 +101,14 @@ def test_old_commands_are_told_by_the_environment(
     monkeypatch.setenv("SUDO_USER", "ann")
     assert run("ipseccmd", "-f", "*=0:1434:UDP", "-n", "BLOCK").code == 0
     assert daemon.changes == [
-        {**NOTHING, "confirm_s": 120.0, "login": LOGIN, "force": True, "sudo_user": "ann"},
+        {
+            **NOTHING,
+            "confirm_s": 120.0,
+            "login": LOGIN,
+            "force": True,
+            "sudo_user": "ann",
+            "command": COMMAND,
+        },
     ]
 
 
@@ -125,7 +152,11 @@ def test_a_refused_change_has_nothing_to_confirm(daemon: FakeDaemon, run: Run) -
     ("line", "call", "change"),
     [
         ("confirm", "Confirm", {**NOTHING, "login": LOGIN}),
-        ("confirm --force", "Confirm", {**NOTHING, "login": LOGIN, "force": True}),
+        (
+            "confirm --force",
+            "Confirm",
+            {**NOTHING, "login": LOGIN, "force": True, "command": COMMAND},
+        ),
         ("revert", "Revert", {**NOTHING, "login": LOGIN}),
     ],
 )

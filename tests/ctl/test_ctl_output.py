@@ -34,6 +34,9 @@ DYNAMIC = {
 READING: dict[str, list[str]] = {
     "status": ["status"],
     "show": ["show"],
+    "show state": ["show", "@2"],
+    "history": ["history"],
+    "diff of states": ["diff", "@2"],
     "show policies": ["show", "policies"],
     "show dynamic": ["show", "dynamic"],
     "show interfaces": ["show", "interfaces"],
@@ -64,6 +67,7 @@ CHANGING: dict[str, list[str]] = {
     "flush": ["flush"],
     "confirm": ["confirm"],
     "revert": ["revert"],
+    "rollback": ["rollback"],
     "quarantine": ["quarantine", "container:web"],
     "release": ["release", "container:web"],
     "apply": ["apply", "FILE"],

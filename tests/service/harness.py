@@ -101,6 +101,12 @@ class FakeEngine:
     def load_programs(self) -> None:
         self.threads.add(threading.current_thread().name)
 
+    def history_due_in(self) -> float | None:
+        return None
+
+    def write_history(self) -> None:
+        self.story.append("write history")
+
     def stop_on_purpose(self) -> None:
         self.story.append("stop")
 

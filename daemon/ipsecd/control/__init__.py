@@ -17,6 +17,7 @@ from ipsecd.control import (
     explain,
     feeds,
     guarding,
+    history,
     kept_rules,
     lists,
     names,
@@ -26,6 +27,7 @@ from ipsecd.control import (
     status,
 )
 from ipsecd.control.changes import carry_out
+from ipsecd.control.deeds import put_back_deed
 from ipsecd.control.method import Method, Names, Parameters, Request, Work
 from ipsecd.control.parameters import read_all_filters
 from ipsecd.control.verdict import Question
@@ -55,6 +57,7 @@ METHODS: dict[str, Method] = {
         domain,
         enforcement,
         confirmation,
+        history,
     )
     for method in module.METHODS
 }
@@ -79,6 +82,7 @@ class Control:
         self.next_list_end = engine.kept_lists.store.next_end
         self.expire_lists = engine.kept_lists.expire
         self.unconfirmed_due_in = engine.confirmation.due_in
+        self.history_due_in, self.write_history = engine.history.due_in, engine.history.flush
         self.watch_fd = engine.watch_fd
         self.watch = engine.watch
         self.ping = engine.ping
@@ -91,8 +95,11 @@ class Control:
 
     def put_back_if_due(self) -> None:
         """Put back a change that nobody has confirmed in time, and tell who made it."""
+        before = self._engine.moment
         last = self._engine.confirmation.put_back_if_due()
         if last:
+            deed = put_back_deed(last.sentence)
+            self._engine.history.note(before, self._engine.moment, lambda: deed)
             confirmation.tell_of(last)
 
     @property

@@ -18,6 +18,9 @@ LEAST_CONFIRM_S, MOST_CONFIRM_S = 5.0, 86400.0
 """How soon, and how late, a change that nobody confirms is put back."""
 MOST_MESSAGE = 1000
 """How many characters a message about a change may have."""
+MOST_NAME = 64
+"""How many characters of names are kept that the caller says of himself."""
+NOBODY_UID = (1 << 32) - 1
 
 
 def read_change(given: dict[str, Any] | None) -> ChangeOptions:
@@ -28,6 +31,7 @@ def read_change(given: dict[str, Any] | None) -> ChangeOptions:
     if given is None:
         return ChangeOptions()
     confirm_s, message = given["confirm_s"], given["message"] or ""
+    login_uid = given["login_uid"]
     if confirm_s is not None and not LEAST_CONFIRM_S <= confirm_s <= MOST_CONFIRM_S:
         raise InvalidInput(
             f"a change cannot wait {confirm_s:g} s to be confirmed",
@@ -44,7 +48,9 @@ def read_change(given: dict[str, Any] | None) -> ChangeOptions:
         message,
         given["terminal"] or "",
         given["login"] or "",
-        given["sudo_user"] or "",
+        (given["sudo_user"] or "")[:MOST_NAME],
+        login_uid if login_uid is not None and 0 <= login_uid < NOBODY_UID else None,
+        (given["command"] or "")[:MOST_NAME],
         given["connection"] or "",
     )
 

@@ -14,9 +14,10 @@ class ChangeOptions:
     ``confirm_s`` is after how many seconds everything is put back as it was unless somebody
     confirms the change, None if nobody has to. With ``force`` it is made even if it would cut the
     connection it is made through. ``message`` says what it is for. ``terminal`` is the path of the
-    terminal that it is made from, ``login`` tells the login apart from others, and ``sudo_user`` is
-    who became another user for it. ``connection`` is that through which it is asked for, in the
-    words of SSH_CONNECTION. All these are what the caller says, and nothing that is known.
+    terminal that it is made from, ``login`` tells the login apart from others, ``login_uid`` is who
+    logged in, ``command`` the name of the process, and ``sudo_user`` is who became another user for
+    it. ``connection`` is that through which it is asked for, in the words of SSH_CONNECTION. All
+    these are what the caller says, and nothing that is known.
     """
 
     confirm_s: float | None = None
@@ -25,6 +26,8 @@ class ChangeOptions:
     terminal: str = ""
     login: str = ""
     sudo_user: str = ""
+    login_uid: int | None = None
+    command: str = ""
     connection: str = ""
 
 
@@ -35,14 +38,18 @@ NO_OPTIONS = ChangeOptions()
 class Caller:
     """Who asks: the process at the other end of the socket, and what he wants.
 
-    ``pid`` is 0 where the daemon changes something by itself. ``guarded`` is what the change must
-    not cut, None if it may cut anything.
+    ``pid`` is 0 where the daemon changes something by itself. ``login_uid`` is who logged in, as
+    the kernel's audit knows, and ``command`` is the name of the process, where they can be seen.
+    ``guarded`` is what the change must not cut, None if it may cut anything.
     """
 
     uid: int = 0
     pid: int = 0
     user: str = ""
     options: ChangeOptions = NO_OPTIONS
+    login_uid: int | None = None
+    login_user: str = ""
+    command: str = ""
     guarded: Guarded | None = None
 
 

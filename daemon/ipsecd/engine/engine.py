@@ -28,6 +28,7 @@ from ipsecd.engine.containers import Containers
 from ipsecd.engine.dynamic import Change, DynamicRuleChanges
 from ipsecd.engine.enforcement import Enforcement
 from ipsecd.engine.guard import carrying
+from ipsecd.engine.history import History, Moment
 from ipsecd.engine.kept_lists import KeptLists
 from ipsecd.engine.lists import Lists
 from ipsecd.engine.lookups import Lookups
@@ -51,6 +52,7 @@ from ipsecd.sources.kept import KeptFiles
 from ipsecd.sources.lists import ListStore
 from ipsecd.sources.reading import Loaded
 from ipsecd.sources.static import KEEP, Keep, StaticStore
+from ipsecd.sources.unconfirmed import PoliciesBefore
 
 T = TypeVar("T")
 
@@ -108,9 +110,11 @@ class Engine(View):
         self.kept_lists = KeptLists(ListStore(directories, disk), lists.change, lists.check)
         switching = Switching(self._enforcement, self._kept_files, self.protection)
         self._policies = Policies(*parts, self.kept_lists, switching)
-        self.refresh_names = self._policies.refresh_names
+        self.reload, self.read_files = self._policies.reload, self._policies.read_files
+        self.refresh_names, self.restore = self._policies.refresh_names, self._policies.restore
         changes = (self._policies, self._dynamic)
         self.confirmation = Confirmation(directories.state, disk, *changes, this_boot)
+        self.history = History(directories.state, disk)
         left_over = (self._dynamic.taken_over, self.kept_lists, self.confirmation)
         self._starting = Starting(config, *parts, *left_over)
         self.overlaps = Overlaps()
@@ -135,6 +139,7 @@ class Engine(View):
         self._enforcement.run(self._begin)
         self._policies.keep_last_good()
         self.confirmation.put_back_if_due()
+        self.history.begin(self.moment)
 
     def _begin(self) -> None:
         self._starting.start()
@@ -150,6 +155,10 @@ class Engine(View):
         names are left out: it may be on a file system that is mounted later.
         """
         return self._starting.boot(config_error)
+
+    def content_with(self, earlier: PoliciesBefore) -> Loaded:
+        """What the store would hold with `earlier` files in the place of those of now."""
+        return earlier.over(self.loaded, self._store.directory, self._kept_files.reader)
 
     def check(self) -> list[str]:
         """What is wrong with the stored policies, in words; touches no kernel state."""
@@ -179,6 +188,7 @@ class Engine(View):
 
     def close(self) -> None:
         """Let go of the kernel and leave it as it is."""
+        self.history.flush(all_rows=True)
         self._enforcement.close()
 
     def choose_backend(self, name: str) -> bool:
@@ -209,6 +219,11 @@ class Engine(View):
         return self.frozen_state or self._enforcement.state
 
     @property
+    def moment(self) -> Moment:
+        """All that a change may change, as it is now."""
+        return Moment(self.state, self.kept_lists.store.lists)
+
+    @property
     def backend(self) -> Backend:
         """The backend, which is made when it is first needed."""
         return self._enforcement.backend
@@ -218,7 +233,8 @@ class Engine(View):
         """What is wrong with files although all that should be in force is."""
         of_domain = warnings_of_domain(self.config.domain, self.domain, time.time())
         of_own_files = (*self._kept_files.warnings, *self.kept_lists.warnings)
-        return (*self.warnings_of_files(), *of_domain, *of_own_files, *self.confirmation.warnings)
+        of_changes = (*self.confirmation.warnings, *self.history.warnings)
+        return (*self.warnings_of_files(), *of_domain, *of_own_files, *of_changes)
 
     def observe(self) -> Observation:
         """What the kernel holds."""
@@ -242,20 +258,6 @@ class Engine(View):
         their names returned. `tell` hears the progress.
         """
         return self._policies.change(put, delete, assign, names or {}, tell, repair=repair)
-
-    def reload(
-        self, names: Names, tell: Tell = silent, *, lists_may_change: bool = True
-    ) -> tuple[bool, tuple[str, ...]]:
-        """Read the files of lists and policies again and enforce what they say now.
-
-        Returns whether anything changed, and what is wrong with files that are not assigned. Raises
-        what is wrong with the assigned policy; then all stays as it was. `tell` hears the progress.
-        """
-        return self._policies.reload(names, tell, lists_may_change=lists_may_change)
-
-    def read_files(self) -> Loaded:
-        """What the policy files say now, without enforcing it."""
-        return self._policies.read_files()
 
     def is_on_disk(self, name: str) -> bool:
         """Whether the file of the stored policy called `name` still has what was read."""

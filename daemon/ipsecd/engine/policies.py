@@ -48,7 +48,9 @@ from ipsecd.sources.kept import KeptFiles
 from ipsecd.sources.lists import ListChange
 from ipsecd.sources.reading import Loaded, StoredPolicy
 from ipsecd.sources.remembered import digest_of
-from ipsecd.sources.static import Keep, StaticStore
+from ipsecd.sources.restoring import restored
+from ipsecd.sources.static import Change, Keep, StaticStore
+from ipsecd.sources.unconfirmed import PoliciesBefore
 
 
 @dataclass(slots=True)
@@ -79,14 +81,7 @@ class Policies:
 
         Returns the names of copies of files that were replaced.
         """
-        now = self.enforcement.state
-        known_names = {**now.names, **names}
-        looked_up = {**now.looked_up, **dict.fromkeys(names, time.time())}
-        if isinstance(now.loaded.assigned_error, StoreFailed):
-            raise Refused(
-                f"the stored policies could not be read: {now.loaded.assigned_error.message}",
-                "when they can be, run: ipsecctl reload",
-            )
+        now = self._readable_state()
         tell(Progress(Phase.COMPILING))
         change = self.store.change(
             now.loaded,
@@ -96,12 +91,40 @@ class Policies:
             repair=repair,
             is_refused=self._is_refused,
         )
-        content = change.after
-        if not content.assigned_error:
-            expectations_must_be_met(content, judged_documents(now))
         refused = now.refused.mended(change.written) if now.refused else None
         if refused and not (isinstance(assign, Keep) and refused.assigned_error):
             refused = None
+        self._make(change, names, tell, refused)
+        return change.kept_copies
+
+    def restore(self, earlier: PoliciesBefore, names: Names, tell: Tell) -> None:
+        """Have the files hold again what they held `earlier`, durable and enforced at the end.
+
+        A name among `names` that has no addresses could not be looked up, as for ``reload``.
+        """
+        now = self._readable_state()
+        tell(Progress(Phase.COMPILING))
+        change = restored(self.store, self.kept_files.reader, now.loaded, earlier)
+        self._make(change, found(names), tell)
+
+    def _readable_state(self) -> State:
+        now = self.enforcement.state
+        if isinstance(now.loaded.assigned_error, StoreFailed):
+            raise Refused(
+                f"the stored policies could not be read: {now.loaded.assigned_error.message}",
+                "when they can be, run: ipsecctl reload",
+            )
+        return now
+
+    def _make(
+        self, change: Change, names: Names, tell: Tell, refused: Loaded | None = None
+    ) -> None:
+        """Make a prepared change."""
+        now, content = self.enforcement.state, change.after
+        known_names = {**now.names, **names}
+        looked_up = {**now.looked_up, **dict.fromkeys(names, time.time())}
+        if not content.assigned_error:
+            expectations_must_be_met(content, judged_documents(now))
         choice = self._choose_or_keep(content, known_names, tell)
 
         def next_state(state: State) -> State:
@@ -132,7 +155,6 @@ class Policies:
                 self.switching.note(next_state)
         tell(Progress(Phase.KEEPING))
         self.keep_last_good()
-        return change.kept_copies
 
     def put_back(self, content: Loaded) -> None:
         """Enforce as if the store held `content`; no file of policies is read or written.
@@ -156,7 +178,7 @@ class Policies:
         self.keep_last_good()
 
     def reload(
-        self, names: Names, tell: Tell, *, lists_may_change: bool = True
+        self, names: Names, tell: Tell = silent, *, lists_may_change: bool = True
     ) -> tuple[bool, tuple[str, ...]]:
         """Read the files of lists and policies again and enforce what they say now, by `names`.
 

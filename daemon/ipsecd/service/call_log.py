@@ -27,9 +27,11 @@ def details_of(parameters: dict[str, Any]) -> dict[str, object]:
     details: dict[str, object] = {}
     if "name" in parameters or "policy" in parameters:
         details["filters"] = _filters_text(parameters.get("filters"))
-    details |= {key: parameters.get(key) for key in ("action", "ttl_s", "until")}
+    details |= {key: parameters.get(key) for key in ("action", "ttl_s", "until", "state")}
     if isinstance(change, dict):
-        details |= {key: change.get(key) for key in ("confirm_s", "force", "sudo_user")}
+        details |= {
+            key: change.get(key) for key in ("confirm_s", "force", "sudo_user", "login_uid")
+        }
         details["why"] = change.get("message")
     return details
 

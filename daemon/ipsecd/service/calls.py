@@ -38,6 +38,7 @@ from ipsecd.protocol.frames import encode_frame
 from ipsecd.protocol.messages import Call, reply_of
 from ipsecd.service.access import CHANGE_GROUP, ROLES, Peer, may_call, sees_secrets
 from ipsecd.service.call_log import record_call
+from ipsecd.service.callers import caller_of
 from ipsecd.service.connections import Replies
 from ipsecd.service.descriptors import (
     MAX_BUNDLE_BYTES,
@@ -281,7 +282,7 @@ class Calls:
                 f"what {call.name} changes cannot be put back, so there is nothing to confirm",
                 "leave out --confirm, or unset IPSECD_CONFIRM",
             )
-        caller = Caller(peer.uid, peer.pid, peer.user, options)
+        caller = await caller_of(peer, options) if method.role is not Role.VIEW else DAEMON
         if method.takes_bundle:
             return await self._take(parameters, str(peer), descriptors)
         document = None

@@ -145,6 +145,13 @@ class EngineLike(Protocol):
     def put_back_if_due(self) -> None:
         """Put back a change that nobody has confirmed in time; called in the line of changes."""
 
+    def history_due_in(self) -> float | None:
+        """In how many seconds rows of the history are to be written; None if none are."""
+        ...
+
+    def write_history(self) -> None:
+        """Write them; called in the line of changes."""
+
     def next_list_end(self) -> float | None:
         """When the next entry of a list ends, in seconds since the epoch; None if none does.
 

@@ -69,6 +69,7 @@ class Daemon:
         self._lists_changed = asyncio.Event()
         self._feeds_changed = asyncio.Event()
         self._changes_made = asyncio.Event()
+        self._rows_begun = asyncio.Event()
         self._calls = Calls(self._engine_lines, changed=self._tell_of_change)
         self._ending: asyncio.Future[Ending] | None = None
         self._reload_wanted = asyncio.Event()
@@ -132,6 +133,7 @@ class Daemon:
             self._expire_rules,
             self._expire_entries_of_lists,
             self._put_back_unconfirmed,
+            self._write_history,
             self._update_feeds,
             self._watch_kernel,
             self._reload_on_signal,
@@ -216,12 +218,26 @@ class Daemon:
             if due_s is not None and due_s <= LOOK_S:
                 await self._engine_lines.change(self._engine.put_back_if_due)
 
+    async def _write_history(self) -> None:
+        """Wait until rows of the history are over, and write them.
+
+        Once a row is begun, others wait for it, so bans cost one look a second here.
+        """
+        self._rows_begun.clear()
+        due_s = self._engine.history_due_in()
+        if due_s is None:
+            await self._rows_begun.wait()
+            return
+        await asyncio.sleep(due_s)
+        await self._engine_lines.change(self._engine.write_history)
+
     def _tell_of_change(self) -> None:
         """Have the next end of anything looked up anew: a call may have changed it."""
         self._changed.set()
         self._lists_changed.set()
         self._feeds_changed.set()
         self._changes_made.set()
+        self._rows_begun.set()
 
     async def _update_feeds(self) -> None:
         """Wait until the next list that comes from a URL is due, and have it updated."""

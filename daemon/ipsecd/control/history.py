@@ -1,0 +1,163 @@
+"""Owns the methods about the history, and the one that goes back in it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ipsecd.control.method import Method, Request, Role, Work
+from ipsecd.control.replies import of_this_host, outcome
+from ipsecd.engine import Engine
+from ipsecd.engine.confirmation import Part
+from ipsecd.errors import InvalidInput, Refused
+from ipsecd.language.differences import Difference
+from ipsecd.language.expectations import must_be_met
+from ipsecd.model.values import Policy
+from ipsecd.quoting import count, quote
+from ipsecd.sources.history_rows import Row
+from ipsecd.sources.names import dns_names_of
+from ipsecd.sources.reading import Loaded
+from ipsecd.sources.unconfirmed import PoliciesBefore
+
+MOST_LINES = 1000
+
+
+def _get_history(engine: Engine, _: Request) -> dict[str, Any]:
+    return {"rows": [_row(row, state) for row, state in engine.history.listed(engine.moment)]}
+
+
+def _row(row: Row, state: int | None) -> dict[str, Any]:
+    """A row, as the type ``HistoryRow`` of the interface has it."""
+    author = row.author
+    return {
+        "number": row.number,
+        "state": state,
+        "at": row.at,
+        "kind": row.kind.value,
+        "source": row.source,
+        "method": row.method,
+        "uid": author.uid,
+        "user": author.user,
+        "login_uid": author.login_uid,
+        "login_user": author.login_user,
+        "sudo_user": author.sudo_user,
+        "pid": author.pid,
+        "command": author.command,
+        "message": row.message,
+        "what": list(row.what),
+        "changes": row.changes,
+        "put": row.put,
+        "removed": row.removed,
+        "lists": [
+            {"name": name, "before": before, "after": after}
+            for name, (before, after) in row.lists.items()
+        ],
+        "digest_before": row.digest_before,
+        "digest_after": row.digest_after,
+    }
+
+
+def _get_state(engine: Engine, request: Request) -> dict[str, Any]:
+    manifest = engine.history.manifest(request["state"])
+    documents = engine.history.documents(manifest, engine.moment)
+    return {
+        "policies": [
+            {
+                "name": name,
+                "path": path,
+                "document": documents[path],
+                "assigned": name == manifest.assigned,
+            }
+            for path, (name, _) in sorted(manifest.files.items(), key=lambda item: item[1])
+        ],
+        "assigned": manifest.assigned,
+        "domain": manifest.domain[0] if manifest.domain else None,
+    }
+
+
+def _rollback(engine: Engine, request: Request) -> dict[str, Any]:
+    states_ago = request["state"]
+    earlier, content = _earlier(engine, states_ago)
+    before = engine.loaded
+    if not earlier.texts and earlier.link == before.link:
+        message = f"the policies are what they were at @{states_ago}, and nothing has changed"
+        return of_this_host(engine, outcome(engine, message, changed=False))
+    broken = [file.error for file in content.broken if file.path in earlier.texts]
+    if error := next(iter(broken), content.assigned_error):
+        raise Refused(
+            f"what was there at @{states_ago} cannot be used now: {error.message}",
+            f"see it with: ipsecctl show @{states_ago}",
+        )
+    lines = _differences(before, content)
+    policies = count(len(earlier.texts), "policy")
+    if request["dry_run"]:
+        if content.assigned:
+            must_be_met(content.policies[content.assigned].policy)
+        message = f"{policies} would be what they were at @{states_ago}"
+        return of_this_host(engine, outcome(engine, message, changed=False, changes=lines))
+    engine.restore(earlier, request.names, request.tell)
+    message = f"the policies are again what they were at @{states_ago}"
+    return of_this_host(engine, outcome(engine, message, changes=lines, warns=True))
+
+
+def _earlier(engine: Engine, states_ago: int) -> tuple[PoliciesBefore, Loaded]:
+    """The files that were others at an earlier state, and all that the store would hold then."""
+    if states_ago < 1:
+        raise InvalidInput(f"@{states_ago} is no earlier state", "give 1 or more")
+    manifest = engine.history.manifest(states_ago)
+    documents = engine.history.documents(manifest, engine.moment)
+    now = {stored.path: stored.text for stored in engine.loaded.policies.values()}
+    paths = sorted(now.keys() | documents.keys())
+    texts = {path: documents.get(path) for path in paths if documents.get(path) != now.get(path)}
+    earlier = PoliciesBefore(texts, manifest.link, complete=True)
+    return earlier, engine.content_with(earlier)
+
+
+def _differences(before: Loaded, after: Loaded) -> list[str]:
+    """What changes from one content of the store to another, a line each."""
+    lines = []
+    for name in sorted(before.policies.keys() | after.policies.keys()):
+        old, new = (_policy(loaded, name) for loaded in (before, after))
+        if old is None or new is None:
+            lines.append(f"{'+' if old is None else '-'} policy {quote(name)}")
+        elif before.policies[name] != after.policies[name]:
+            changes = Difference(old, new).lines(most=8) or ("~ comments or layout",)
+            lines += [f"policy {quote(name)}:", *changes]
+    if before.assigned != after.assigned:
+        lines.append(f"~ assigned: {_name(before.assigned)} → {_name(after.assigned)}")
+    if len(lines) > MOST_LINES:
+        lines[MOST_LINES:] = [f"and {len(lines) - MOST_LINES:,} more lines"]
+    return lines
+
+
+def _policy(loaded: Loaded, name: str) -> Policy | None:
+    stored = loaded.policies.get(name)
+    return stored.policy if stored else None
+
+
+def _name(name: str | None) -> str:
+    return "none" if name is None else quote(name)
+
+
+def _names_of_earlier(engine: Engine, request: Request) -> frozenset[str]:
+    earlier, content = _earlier(engine, request["state"])
+    changed = [
+        stored.policy
+        for name, stored in content.policies.items()
+        if stored.path in earlier.texts or name == content.assigned
+    ]
+    return frozenset().union(*map(dns_names_of, changed))
+
+
+METHODS = (
+    Method("GetHistory", Role.VIEW, Work.LONG, _get_history),
+    Method("GetState", Role.VIEW, Work.LONG, _get_state),
+    Method(
+        "Rollback",
+        Role.CHANGE,
+        Work.CHANGE,
+        _rollback,
+        names=_names_of_earlier,
+        keeps_names=True,
+        part=Part.POLICIES,
+    ),
+)
