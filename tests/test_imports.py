@@ -39,8 +39,8 @@ MAY_USE = {
         *("arguments", "backend", "config", "control", "engine", "log", "output", "service"),
         "sources",
     },
-    "ipsecd_domain": {"arguments", "language", "log", "output", "protocol"},
-    "ipsecctl": {"ipsecd_domain", "language", "model", "output", "proof", "protocol"},
+    "ipsecd_domain": {"arguments", "language", "log", "model", "output", "protocol"},
+    "ipsecctl": {"ipsecd_domain", "language", "model", "output", "protocol"},
     "ipsecd_bans": {"ipsecctl", "language", "output"},
 }
 """The layers from below to above; each with those that it uses."""

@@ -7,8 +7,9 @@ from typing import Any
 from ipsecctl.client import Client
 from ipsecctl.failures import DONE, REFUSED, UsageError, describe
 from ipsecctl.files import read_bytes, replace_text
+from ipsecctl.given_lists import given_lists, missing_lists, named_lists, words_of_missing
 from ipsecctl.options import Options
-from ipsecctl.presentation import paint
+from ipsecctl.presentation import paint, print_warnings
 from ipsecd.errors import InvalidInput, IpsecdError, NotFound, Refused
 from ipsecd.language.differences import diff_policies
 from ipsecd.language.documents import format_policy, parse_policy
@@ -20,14 +21,15 @@ from ipsecd.quoting import count
 
 def check(_: Client, options: Options) -> int:
     """Say of every file whether it is a policy that can be in force; return 1 if any is not."""
-    answers = [_check(path) for path in options.arguments]
+    answers = [_check(options, path) for path in options.arguments]
     if options.has("--json"):
-        verdicts = [verdict for verdict, _ in answers]
+        verdicts = [verdict for verdict, _, _ in answers]
         say_json(verdicts if len(verdicts) > 1 else verdicts[0])
     else:
-        for verdict, words in answers:
+        for verdict, words, warnings in answers:
             (say_text if verdict["valid"] else complain_text)(words)
-    return DONE if all(verdict["valid"] for verdict, _ in answers) else REFUSED
+            print_warnings(warnings)
+    return DONE if all(verdict["valid"] for verdict, _, _ in answers) else REFUSED
 
 
 def format_document(_: Client, options: Options) -> int:
@@ -72,25 +74,33 @@ def diff(client: Client, options: Options) -> int:
     return REFUSED if changes else DONE
 
 
-def _check(path: str) -> tuple[dict[str, Any], str]:
-    """The verdict on the file at `path`: as a JSON object, and in words for people."""
+def _check(options: Options, path: str) -> tuple[dict[str, Any], str, list[str]]:
+    """The verdict on the file at `path`: as a JSON object, and in words, with warnings."""
     try:
         policy = _read(path)
     except InvalidInput as error:
-        return _not_valid(path, error, error.line), describe(error, "ipsecctl")
+        return _not_valid(path, error, error.line), describe(error, "ipsecctl"), []
+    named = named_lists(policy) if policy.expect else frozenset[str]()
+    lists = given_lists(options, named)
+    missing = missing_lists(named, lists)
+    about_lists = {"missing_lists": missing} if missing else {}
+    warnings = words_of_missing(missing, _source(path))
     try:
+        # A daemon judges as if no list had an entry, so that every host gets one answer.
         must_be_met(policy)
+        if named & lists.keys():
+            must_be_met(policy, lists)
     except Refused as error:
-        return _not_valid(path, error), describe(error, f"ipsecctl: {_source(path)}")
+        verdict = {**_not_valid(path, error), **about_lists}
+        return verdict, describe(error, f"ipsecctl: {_source(path)}"), warnings
     rules, filters = len(policy.rules), sum(len(rule.filters) for rule in policy.rules)
     size = f"{count(rules, 'rule')}, {count(filters, 'filter')}"
     if policy.expect:
         size += f", {count(len(policy.expect), 'expectation')} met"
     verdict = {"file": path, "valid": True, "policy": policy.name}
-    return (
-        {**verdict, "rules": rules, "filters": filters, "expectations": len(policy.expect)},
-        f"{path}: policy {policy.name!r} is valid · {size}",
-    )
+    numbers = {"rules": rules, "filters": filters, "expectations": len(policy.expect)}
+    words = f"{path}: policy {policy.name!r} is valid · {size}"
+    return {**verdict, **numbers, **about_lists}, words, warnings
 
 
 def _not_valid(path: str, error: IpsecdError, line: int = 0) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from ipsecctl.options import Options, labels_of
 from ipsecctl.presentation import one_line, print_warnings, span
 from ipsecd.errors import NotFound, Refused
 from ipsecd.output import say, say_json, say_text
-from ipsecd.quoting import is_without_password, quote
+from ipsecd.quoting import count, few, is_without_password, quote
 from ipsecd_domain.errors import required_packages
 from ipsecd_domain.tls import TlsFiles
 
@@ -164,6 +164,7 @@ def _lines(domain: dict[str, Any]) -> list[str]:
         ("doorbell", domain["doorbell"] or ""),
         ("host", " · ".join(host)),
         ("policy", _in_force(domain)),
+        ("lists", _lists(domain)),
         ("version", f"{domain['version']}, good until {domain['expires']}"),
         ("looked", _ago(domain["checked_at"])),
         ("problem", one_line(domain["problem"])),
@@ -181,6 +182,18 @@ def _in_force(domain: dict[str, Any]) -> str:
     if not domain["policy"]:
         return "none is for this host"
     return f"{quote(domain['policy'])} ({domain['path']}), taken {_ago(domain['taken_at'])}"
+
+
+def _lists(domain: dict[str, Any]) -> str:
+    """The lists that the policy carries. A daemon that is older does not answer them."""
+    return few(
+        [
+            f"@{carried['name']} ({count(carried['entries'], 'entry')})"
+            if carried["digest"]
+            else f"@{carried['name']} (to be fetched anew)"
+            for carried in domain.get("lists", [])
+        ]
+    )
 
 
 def _ago(moment: float | None) -> str:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ipsecctl.client import Client
 from ipsecctl.ends import duration_s
@@ -16,6 +17,9 @@ from ipsecctl.presentation import print_table
 from ipsecd.output import change_made, say, say_json
 from ipsecd.quoting import few, quote, quote_path
 from ipsecd_domain.errors import required_packages
+
+if TYPE_CHECKING:
+    from ipsecd_domain.repository.lists import GivenLists
 
 _LEAST, _MOST = 0.0, 100.0
 
@@ -82,6 +86,8 @@ def publish(_: Client, options: Options) -> int:
         everywhere=options.has("--everywhere"),
     )
     reports = options.value("--reports")
+    source = "<stdin>" if path == "-" else path
+    lists = _lists(options, document, source)
     if reports is not None and not options.has("--force"):
         _must_not_fail(options, Path(repository), Path(reports), document)
     published = give_out(
@@ -91,17 +97,24 @@ def publish(_: Client, options: Options) -> int:
         selection,
         _now(),
         group=options.value("--to"),
-        source="<stdin>" if path == "-" else path,
+        source=source,
+        lists=lists,
     )
     change_made()
     offer = published.offer
     if options.has("--json"):
-        more = {"new_keys": list(published.new_keys), "version": published.version}
+        more = {
+            "lists": list(published.lists),
+            "own_lists": list(published.own_lists),
+            "new_keys": list(published.new_keys),
+            "version": published.version,
+        }
         say_json({"role": published.role, **offer_to_json(offer), **more})
     else:
         say(
             f"policy {quote(offer.policy)} is published for {describe(offer, published.role)} · "
             f"version {published.version}",
+            *_lines_of_lists(published.lists, published.own_lists),
             *(f"new key: {_keys(options) / name}.pem" for name in published.new_keys),
         )
     tell_fleet(options, Path(repository), published.version)
@@ -171,8 +184,35 @@ def status(options: Options) -> int:
             say(f"{given['role']}: withdrawn")
         for offer in given["offers"]:
             words = describe(read_offer(offer), given["role"])
-            say(f"policy {quote(offer['policy'])} ({offer['path']}): {words}")
+            say(
+                f"policy {quote(offer['policy'])} ({offer['path']}): {words}",
+                *_lines_of_lists(offer["lists"], offer["own_lists"]),
+            )
     return REFUSED if report["expired"] else DONE
+
+
+def _lists(options: Options, document: bytes, source: str) -> GivenLists:
+    """The lists that the options give, of those that the policy names."""
+    from ipsecctl.given_lists import named_lists, paths_of_lists
+    from ipsecd.language.address_lists import read_list
+    from ipsecd.language.documents import parse_policy
+    from ipsecd_domain.repository.lists import GivenLists
+
+    own = tuple(name.removeprefix("@") for name in options.values.get("--own-list", []))
+    named = named_lists(parse_policy(document, source)) - set(own)
+    paths = paths_of_lists(options, named)
+    read = {name: read_list(read_bytes(path), path) for name, path in paths.items()}
+    return GivenLists(read, own, options.has("--accept"))
+
+
+def _lines_of_lists(lists: Iterable[str], own: Iterable[str]) -> list[str]:
+    """The lists that a policy carries, and those that it does not, in words."""
+    words = []
+    if carried := [f"@{name}" for name in lists]:
+        words.append(f"  with {few(carried)}")
+    if left := [f"@{name}" for name in own]:
+        words.append(f"  without {few(left)}, which hosts have of their own")
+    return words
 
 
 def _must_not_fail(options: Options, repository: Path, reports: Path, document: bytes) -> None:

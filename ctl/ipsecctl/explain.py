@@ -6,7 +6,8 @@ from typing import Any
 
 from ipsecctl.client import Client
 from ipsecctl.failures import DONE, UsageError
-from ipsecctl.files import lines_of, list_files, read_bytes
+from ipsecctl.files import lines_of, read_bytes
+from ipsecctl.given_lists import given_lists, missing_lists, named_lists, words_of_missing
 from ipsecctl.options import Options
 from ipsecctl.presentation import paint_action, print_warnings, resolved
 from ipsecd.language.documents import parse_policy
@@ -16,7 +17,6 @@ from ipsecd.language.seen import assumed_types, to_packet
 from ipsecd.model.addresses import Network
 from ipsecd.model.exemptions import ESSENTIALS
 from ipsecd.model.explanation import explain
-from ipsecd.model.list_names import lists_in
 from ipsecd.model.packets import Host
 from ipsecd.model.values import Store, filters_of
 from ipsecd.output import broken, flush, say, say_json
@@ -46,18 +46,12 @@ def run(client: Client, options: Options) -> int:
 def _offline(options: Options, path: str) -> int:
     policy = parse_policy(read_bytes(path), path)
     filters = filters_of(policy, Store.STATIC)
-    named = frozenset[str]().union(*(lists_in(in_force.filter) for in_force in filters))
-    lists = _given_lists(options, named)
+    named = named_lists(policy)
+    lists = given_lists(options, named)
     host = Host(frozenset(_own(address) for address in options.values.get("--me", [])), lists=lists)
-    missing = sorted(named - lists.keys())
-    if missing and not options.has("--json"):
-        print_warnings(
-            [
-                f"list @{name} was not given, so it matches nothing here: give its file with "
-                f"--list {name}=FILE"
-                for name in missing
-            ]
-        )
+    missing = missing_lists(named, lists)
+    if not options.has("--json"):
+        print_warnings(words_of_missing(missing))
     is_told = False
     for line in lines_of(options.argument()):
         if broken():
@@ -80,27 +74,6 @@ def _offline(options: Options, path: str) -> int:
     if is_told:
         say(_OPENING)
     return DONE
-
-
-def _given_lists(options: Options, named: frozenset[str]) -> dict[str, Any]:
-    """The address lists by name that ``--list NAME=FILE`` and ``--lists DIRECTORY`` give.
-
-    A list that is given by itself goes before a file of its name in the directory, of which only
-    those that are `named` are read: others may be long.
-    """
-    from ipsecd.language.address_lists import read_list
-
-    paths = {}
-    if directory := options.value("--lists"):
-        paths = {name: f"{directory}/{name}" for name in list_files(directory) if name in named}
-    for text in options.values.get("--list", []):
-        name, sign, path = text.partition("=")
-        if not sign or not path:
-            raise UsageError(
-                f"--list {quote(text)} names no file", "write --list NAME=FILE, without the @"
-            )
-        paths[name.removeprefix("@")] = path
-    return {name: read_list(read_bytes(path), path).addresses for name, path in paths.items()}
 
 
 def _own(text: str) -> tuple[Any, int]:

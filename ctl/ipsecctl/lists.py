@@ -124,7 +124,7 @@ def show_all(client: Client, options: Options) -> int:
                 described["name"],
                 f"{described['entries']:,}",
                 f"{described['ending']:,}" if described["ending"] else "",
-                described["url"] or described["path"] or "entries that were added",
+                _origin(described),
                 few([rule["rule"] for rule in described["rules"]], 3) or "no rule in force",
             )
             for described in lists
@@ -133,6 +133,13 @@ def show_all(client: Client, options: Options) -> int:
     for described in lists:
         print_warnings([f"{described['name']}: {one_line(text)}" for text in described["problems"]])
     return DONE
+
+
+def _origin(described: dict[str, Any]) -> str:
+    """Where a list comes from, in words."""
+    if described.get("domain"):
+        return "the domain"
+    return described["url"] or described["path"] or "entries that were added"
 
 
 def check(_: Client, options: Options) -> int:

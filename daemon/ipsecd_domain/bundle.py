@@ -1,10 +1,15 @@
-"""Owns what a fetcher hands over, files of a repository as JSON; must not judge them."""
+"""Owns what a fetcher hands over, files of a repository; must not judge them.
+
+They are JSON on one line, and behind it the lists, end to end: in the JSON there are their lengths,
+by their SHA-256.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from ipsecd.errors import InvalidInput
 from ipsecd.quoting import count
@@ -61,10 +66,16 @@ def read_texts(given: object) -> Mapping[str, str]:
     return given
 
 
-def write_bundle(bundle: Bundle) -> bytes:
-    """The JSON text of a bundle."""
-    document = {"metadata": dict(bundle.metadata), "targets": dict(bundle.targets)}
-    return json.dumps(document, ensure_ascii=False).encode("utf-8", "surrogatepass")
+def write_bundle(bundle: Bundle, lists: Mapping[str, bytes] | None = None) -> tuple[bytes, ...]:
+    """A bundle with lists by their SHA-256: the pieces of it, which may be long."""
+    document: dict[str, dict[str, Any]] = {
+        "metadata": dict(bundle.metadata),
+        "targets": dict(bundle.targets),
+    }
+    if lists:
+        document["lists"] = {digest: len(content) for digest, content in lists.items()}
+    line = json.dumps(document, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    return (line, b"\n", *lists.values()) if lists else (line,)
 
 
 def _no_bundle(why: str) -> InvalidInput:

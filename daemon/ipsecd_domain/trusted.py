@@ -15,7 +15,7 @@ import inspect
 import io
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,6 +29,7 @@ from ipsecd.errors import InvalidInput, IpsecdError
 from ipsecd.language.documents import MAX_BYTES
 from ipsecd.quoting import count, shorten
 from ipsecd_domain.bundle import METADATA, TARGETS, Bundle
+from ipsecd_domain.carried import SignedList, carried_by, signed_lists
 from ipsecd_domain.errors import DomainError, Expired, Missing, NotFetched, NotTrusted
 from ipsecd_domain.layout import MAX_INDEX_BYTES, Index, index_path, read_index, role_of, unhashed
 from ipsecd_domain.selection import Candidate, Choice, Host, choose, selects
@@ -62,7 +63,7 @@ class Refreshed:
     name in the index, its document, the SHA-256 of that in hexadecimal, and the interval it asks
     for. `version` is that of the timestamp, `versions` are those of all files by name, `expires`
     is when the first of them does. `trusted` replaces what was trusted; `bundle` is all that was
-    fetched.
+    fetched. `lists` are those that the policy carries, of which nothing was fetched.
     """
 
     outcome: str
@@ -77,6 +78,7 @@ class Refreshed:
     text: str = ""
     sha256: str = ""
     interval_s: float | None = None
+    lists: tuple[SignedList, ...] = ()
 
 
 def refresh(trusted: Mapping[str, str], host: Host, fetch: Fetch) -> Refreshed:
@@ -101,8 +103,9 @@ def refresh(trusted: Mapping[str, str], host: Host, fetch: Fetch) -> Refreshed:
         indexes = repository.indexes(host)
         choice = _choice(repository, indexes, host)
         text = repository.document(choice.chosen) if choice.chosen else ""
+        lists = repository.lists(choice.chosen) if choice.chosen else ()
         believed = _believed(metadata, roles)
-    return _refreshed(choice, text, believed, fetcher)
+    return replace(_refreshed(choice, text, believed, fetcher), lists=lists)
 
 
 def newest_root(fetch: Fetch) -> tuple[int, str]:
@@ -244,6 +247,14 @@ class _Repository:
                 f"{candidate.offer.path} is not the file that was signed", _ASK_THE_PUBLISHER
             )
         return content.decode()
+
+    def lists(self, candidate: Candidate) -> tuple[SignedList, ...]:
+        """The lists that a policy carries, as they are signed."""
+        try:
+            carried = carried_by(self._target(candidate.offer.path), candidate.role)
+        except InvalidInput as error:
+            raise NotTrusted(error.message, _ASK_THE_PUBLISHER) from error
+        return signed_lists(carried, self._target)
 
     def _target(self, path: str) -> TargetFile:
         target = self._updater.get_targetinfo(path)

@@ -52,6 +52,7 @@ def answer(text: bytes) -> dict[str, Any]:
         expires=new.expires.strftime("%Y-%m-%dT%H:%M:%SZ"),
         interval_s=new.interval_s,
         why=new.why,
+        lists={each.name: each.sha256 for each in new.lists},
     )
 
 
@@ -89,6 +90,7 @@ def _answer(
     expires: str = "",
     interval_s: float | None = None,
     why: str = "",
+    lists: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     return {
         "outcome": outcome,
@@ -100,6 +102,7 @@ def _answer(
         "expires": expires,
         "interval_s": interval_s,
         "why": why,
+        "lists": dict(lists or {}),
         "trusted": dict(trusted),
     }
 

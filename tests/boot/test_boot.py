@@ -13,6 +13,7 @@ import pytest
 
 from tests.boot.machine import OTHER, WORM, Machine, needs_machines
 from tests.domain.test_unit import EXPOSURES
+from tests.moments.changes import has_owners
 from tests.netns.site import eventually, run
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -268,6 +269,28 @@ def test_nothing_gets_through_from_boot_on(machine: Machine, backend: str) -> No
     assert f"enforcing with {backend}" in machine.run("ipsecctl", "status")
 
 
+def test_what_nobody_confirmed_is_undone_from_boot_on(machine: Machine) -> None:
+    """The host reboots before it is confirmed that no policy is assigned: nothing gets through.
+
+    That is so without the daemon, which starts before the network does, and then writes the files.
+    """
+    machine.run("ipsecctl", "policy", "unassign", "--confirm", "1h")
+    assert "UNCONFIRMED" in machine.run("ipsecctl", "status")
+    assert not machine.is_quiet()
+    machine.ctl("mask", "ipsecd.service")
+    try:
+        machine.reboot()
+        assert eventually(lambda: machine.received()[1] > 1000, 30), machine.journal()
+        assert machine.received()[0] == 0
+    finally:
+        machine.ctl("unmask", "ipsecd.service")
+    machine.ctl("start", "ipsecd.service")
+    status = machine.run("ipsecctl", "status")
+    assert "put back: the change by uid 0 (root)" in status
+    assert "'Block UDP 1434 Filter', assigned" in status
+    assert machine.is_quiet()
+
+
 def test_a_unit_that_is_ordered_after_the_network_leaks(machine: Machine) -> None:
     """The flood gets through where enforcement comes late: the test can see it."""
     machine.put("etc/systemd/system/ipsecd.service", LATE)
@@ -313,7 +336,10 @@ def test_a_killed_daemon_comes_back_and_lets_nothing_through(machine: Machine) -
 
 
 def test_nobody_flushes_the_rules_of_a_dead_daemon(machine: Machine) -> None:
-    """The service manager holds what owns them, until the next daemon goes on with it."""
+    """The service manager holds what owns them, until the next daemon goes on with it.
+
+    Where a kernel has no tables that are owned, programs drop until then.
+    """
     machine.put("etc/systemd/system/ipsecd.service.d/late.conf", "[Service]\nRestartSec=3s\n")
     machine.ctl("daemon-reload")
 
@@ -323,7 +349,7 @@ def test_nobody_flushes_the_rules_of_a_dead_daemon(machine: Machine) -> None:
         assert eventually(lambda: machine.pid() == 0, 20)
         for _ in range(10):
             machine.run("nft", "flush", "ruleset")
-        assert "ipsecd" in machine.run("nft", "list", "tables")
+        assert ("ipsecd" in machine.run("nft", "list", "tables")) == has_owners()
         assert eventually(lambda: machine.pid() not in {0, before}, 20)
 
     try:

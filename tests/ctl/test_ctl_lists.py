@@ -82,6 +82,10 @@ def test_all_lists_are_shown(daemon: FakeDaemon, run: Run) -> None:
     daemon.replies["ListLists"] = {"lists": [wrong]}
     ran = run("ipsecctl", "show", "lists")
     assert ran.err == "warning: bans: it is torn; hint: mend it\n"
+    of_domain = {**LIST, "path": None, "added": 0, "ending": 0, "ends": None, "domain": True}
+    daemon.replies["ListLists"] = {"lists": [of_domain]}
+    row = run("ipsecctl", "list", "show").out.splitlines()[1]
+    assert row.split() == ["bans", "2", "the", "domain", "Block", "web"]
     daemon.replies["ListLists"] = {"lists": []}
     assert "there is no list" in run("ipsecctl", "list", "show").out
 

@@ -225,6 +225,59 @@ def test_explain_offline_says_which_lists_it_lacks(run: Run, tmp_path: Path) -> 
     assert run("ipsecctl", *words, "--lists", str(tmp_path / "none"), packet).code == 1
 
 
+LISTED_AND_EXPECTING = (
+    LISTED
+    + """\
+expect: ["permit tcp 203.0.113.7:4000 > me:80"]
+"""
+)
+
+
+def test_check_says_which_lists_it_lacks_for_what_is_expected(run: Run, tmp_path: Path) -> None:
+    """What is met only because a list seems empty is not silently taken for the host's verdict."""
+    file = tmp_path / "listed.yaml"
+    file.write_text(LISTED_AND_EXPECTING)
+    ran = run("ipsecctl", "check", str(file))
+    assert (ran.code, ran.out.endswith("1 expectation met\n")) == (0, True)
+    assert f"{file}: list @drop was not given" in ran.err
+    assert "--list drop=FILE" in ran.err
+    verdict = json.loads(run("ipsecctl", "check", str(file), "--json").out)
+    assert (verdict["valid"], verdict["missing_lists"]) == (True, ["drop"])
+    file.write_text(LISTED)
+    assert not run("ipsecctl", "check", str(file)).err
+    assert "missing_lists" not in run("ipsecctl", "check", str(file), "--json").out
+
+
+def test_check_judges_what_is_expected_with_lists(run: Run, tmp_path: Path) -> None:
+    """A list that blocks what has to pass is told, however it is given; another does no harm."""
+    file, directory = tmp_path / "listed.yaml", tmp_path / "lists"
+    directory.mkdir()
+    file.write_text(LISTED_AND_EXPECTING)
+    (directory / "drop").write_text("203.0.113.0/24\n")
+    (tmp_path / "other").write_text("198.51.100.0/24\n2001:db8::/32\n")
+    for words in ((f"--lists={directory}",), (f"--list=drop={directory}/drop",)):
+        ran = run("ipsecctl", "check", str(file), *words)
+        assert ran.code == 1
+        assert "does not meet its expectation with the lists that were given" in ran.err
+        assert 'it is blocked by block "@drop=0:80:TCP"' in ran.err
+        assert "was not given" not in ran.err
+        verdict = json.loads(run("ipsecctl", "check", str(file), *words, "--json").out)
+        assert not verdict["valid"]
+        assert "missing_lists" not in verdict
+    ran = run("ipsecctl", "check", str(file), f"--list=@drop={tmp_path}/other")
+    assert (ran.code, ran.err) == (0, "")
+
+
+def test_lists_make_no_policy_usable_that_a_daemon_refuses(run: Run, tmp_path: Path) -> None:
+    """A daemon judges without entries, and check says beforehand what it will say."""
+    file = tmp_path / "listed.yaml"
+    file.write_text(LISTED_AND_EXPECTING.replace("permit tcp", "block tcp"))
+    (tmp_path / "drop").write_text("203.0.113.0/24\n")
+    ran = run("ipsecctl", "check", str(file), f"--list=drop={tmp_path}/drop")
+    assert ran.code == 1
+    assert "does not meet its expectation:" in ran.err
+
+
 OPENING = """\
 policy: Nothing gets in unasked
 rules:

@@ -96,6 +96,7 @@ def test_the_status_of_a_host(run: Run, daemon: Daemon) -> None:
         "host      web1 · group web · site=paris",
     ]
     assert "policy    'Web' (group/web/web.yaml), taken" in said.out
+    assert "lists     @drop (2,000 entries)\n" in said.out
     assert "looked    never" in said.out
     assert "trusted" not in json.loads(run("status", "--json").out)
     daemon.tells(problem="the source cannot be reached\n  hint: look at the network")

@@ -40,7 +40,7 @@ class Looking:
         return [path.removeprefix("/") for _, path in self.web.answered[before:]]
 
     def _take(self, news: News) -> None:
-        fetch = read_bundle(json.loads(news.bundle)).fetch
+        fetch = read_bundle(json.loads(b"".join(news.bundle))).fetch
         self.trusted = dict(refresh(self.trusted, Host("web1"), fetch).trusted)
 
 

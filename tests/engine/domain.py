@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from ipsecd.config import Config
@@ -13,6 +14,9 @@ from ipsecd.control.verdict import Question
 from ipsecd.engine import Engine
 from ipsecd.language.documents import format_policy
 from ipsecd.language.filters import parse_filter
+from ipsecd.model.lists import AddressList
+from ipsecd.model.packed_form import pack
+from ipsecd.model.unmet import NO_LISTS
 from ipsecd.model.values import Action, Policy, Rule
 from tests.engine.site import Site
 
@@ -52,14 +56,32 @@ def answer(outcome: str = "policy", **changes: Any) -> dict[str, Any]:
         "expires": LATER,
         "interval_s": None,
         "why": "it is for all hosts",
+        "lists": {},
         "trusted": {"root.json": root(), "timestamp.json": "{}"},
     }
     return said | changes
 
 
-def bundle(document: str | None = None, path: str = PATH) -> bytes:
+def bundle(
+    document: str | None = None, path: str = PATH, lists: Mapping[str, AddressList] = NO_LISTS
+) -> bytes:
     targets = {} if document is None else {path: document}
-    return json.dumps({"metadata": {}, "targets": targets}).encode()
+    files: dict[str, Any] = {"metadata": {}, "targets": targets}
+    contents = {digest_of(addresses): pack(addresses) for addresses in lists.values()}
+    if contents:
+        files["lists"] = {digest: len(content) for digest, content in contents.items()}
+    line = json.dumps(files).encode()
+    return b"\n".join([line, b"".join(contents.values())]) if contents else line
+
+
+def digest_of(addresses: AddressList) -> str:
+    """The digest that a list is signed by."""
+    return hashlib.sha256(pack(addresses)).hexdigest()
+
+
+def digests(lists: Mapping[str, AddressList]) -> dict[str, str]:
+    """What a process that verifies says of lists."""
+    return {name: digest_of(addresses) for name, addresses in lists.items()}
 
 
 def call(engine: Engine, method: str, **parameters: Any) -> dict[str, Any]:
@@ -82,14 +104,18 @@ def take(engine: Engine, files: bytes, said: dict[str, Any], **parameters: Any) 
 
 
 def publish(
-    engine: Engine, what: Policy | str, version: int = 1, **parameters: Any
+    engine: Engine,
+    what: Policy | str,
+    version: int = 1,
+    lists: Mapping[str, AddressList] = NO_LISTS,
+    **parameters: Any,
 ) -> dict[str, Any]:
-    """Have the engine take a policy, trusting the domain."""
+    """Have the engine take a policy with the lists that it carries, trusting the domain."""
     trust(engine)
     document = what if isinstance(what, str) else format_policy(what)
     sha256 = hashlib.sha256(document.encode()).hexdigest()
-    said = answer(path=PATH, sha256=sha256, version=version)
-    return take(engine, bundle(document), said, **parameters)
+    said = answer(path=PATH, sha256=sha256, version=version, lists=digests(lists))
+    return take(engine, bundle(document, lists=lists), said, **parameters)
 
 
 def withdraw(engine: Engine, version: int = 9) -> dict[str, Any]:

@@ -65,7 +65,7 @@ class Host:
     def start(self) -> None:
         config = Config().with_backend(self.setting)
         kept = KeptFiles(self.directories)
-        self.wanted = Backends(self.setting, self.directories.bpffs, kept).wanted
+        self.wanted = Backends(self.setting, self.directories, kept).wanted
         self.first = Named("nftables" if self.wanted == "auto" else self.wanted)
         self.engine = Engine(config, self.directories, lambda: self.first, FatefulDisk(self.fate))
         self.engine.start()

@@ -12,18 +12,29 @@ from ipsecd.backend.base import Backend
 from ipsecd.config import Config, Directories
 from ipsecd.config.domain import DomainSettings
 from ipsecd.engine import Engine
-from tests.engine.domain import policy, publish, withdraw
+from tests.engine.domain import digest_of, policy, publish, withdraw
 from tests.engine.effects import Fate, FatefulBackend, FatefulDisk, Trial
+from tests.engine.test_lists import entries
 
 LOCAL, FIRST = policy("Local", "*=0:1:UDP"), policy("Fleet", "*=0:2:UDP")
 SECOND = policy("Fleet", "*=0:2:UDP", "*=0:3:UDP")
+LISTED = policy("Fleet", "*=0:2:UDP", "@drop=0", "@more=0:5:UDP")
+ONE, OTHER = entries("203.0.113.7"), entries("203.0.113.8", "198.51.100.0/24")
+LISTS = {"drop": ONE, "more": ONE}
 CHANGES: dict[str, Callable[[Engine], object]] = {
     "override": lambda engine: publish(engine, FIRST),
     "addition": lambda engine: publish(engine, SECOND, 2),
     "newer metadata": lambda engine: publish(engine, FIRST, 2),
     "withdrawal": lambda engine: withdraw(engine, 2),
+    "first lists": lambda engine: publish(engine, LISTED, 2, LISTS),
+    "another list": lambda engine: publish(engine, LISTED, 3, LISTS | {"drop": OTHER}),
+    "another policy and list": lambda engine: publish(
+        engine, policy("Fleet", "0=@drop"), 3, {"drop": OTHER}
+    ),
+    "withdrawal of lists": lambda engine: withdraw(engine, 3),
 }
-State = tuple[str, str, int, bool, str, str]
+WITH_LISTS = ("another list", "another policy and list", "withdrawal of lists")
+State = tuple[str, str, int, bool, str, str, tuple[tuple[str, str], ...], tuple[str, ...]]
 
 
 def engine_in(path: Path, fate: Fate) -> Engine:
@@ -47,6 +58,8 @@ def prepared(path: Path, name: str) -> tuple[Engine, Fate]:
         withdraw(engine, 1)
     else:
         publish(engine, FIRST)
+    if name in WITH_LISTS:
+        publish(engine, LISTED, 2, LISTS)
     return engine, fate
 
 
@@ -55,7 +68,10 @@ def state_of(engine: Engine) -> State:
     taken = engine.domain
     digest = engine.backend.observe().digest or ""
     stored = taken.stored.text if taken.stored else ""
-    return (*(engine.loaded_from, stored, taken.version, taken.withdrawn), taken.digest, digest)
+    lists = tuple(sorted((name, carried.digest) for name, carried in taken.lists.items()))
+    in_force = tuple(sorted(f"{name} {digest_of(each)}" for name, each in engine.lists.items()))
+    what = (engine.loaded_from, stored, taken.version, taken.withdrawn)
+    return (*what, taken.digest, digest, lists, in_force)
 
 
 def before_and_after(tmp_path: Path, name: str) -> tuple[State, State]:

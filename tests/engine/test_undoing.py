@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,6 +76,8 @@ class Tried:
             sorted(engine.loaded.policies.items()),
             engine.loaded.assigned,
             dict(engine.names),
+            dict(engine.lists),
+            dict(engine.kept_lists.store.lists),
             engine.classifier.digest,
             engine.observe().digest,
             [dynamic.name for dynamic in engine.dynamic],
@@ -96,6 +99,15 @@ def edited(tried: Tried) -> None:
     tried.file.write_text(tried.file.read_text().replace(":1:", ":7:"))
 
 
+def edited_with_a_list(tried: Tried) -> None:
+    """The policy names a list, which comes with it."""
+    edited(tried)
+    (tried.path / "etc/lists").mkdir(exist_ok=True)
+    (tried.path / "etc/lists/drop").write_text("203.0.113.7\n")
+    text = re.sub(r"( *- )(h\.example)", r"\1'@drop=0'\n\1\2", tried.file.read_text())
+    tried.file.write_text(text)
+
+
 def nothing(_: Tried) -> None:
     """Prepare nothing."""
 
@@ -107,6 +119,10 @@ KINDS: dict[str, tuple[Callable[[Tried], object], Callable[[Tried], object]]] = 
     ),
     "unassign": (nothing, lambda tried: tried.engine.change(assign=None)),
     "reload": (edited, lambda tried: tried.engine.reload({"h.example": (NEW,)})),
+    "reload with a list": (
+        edited_with_a_list,
+        lambda tried: tried.engine.reload({"h.example": (NEW,)}),
+    ),
     "block": (nothing, lambda tried: tried.engine.add_dynamic(rule("more", "*=0:4:UDP"))),
     "block anew": (nothing, lambda tried: tried.engine.add_dynamic(rule("ban", "*=0:5:UDP"))),
     "unblock": (

@@ -143,7 +143,7 @@ def test_a_change_of_few_entries_copies_none_of_the_others() -> None:
     for number in range(1, 2 * lists.FEW, 2):
         new = changed(present, AddressList(), listed([Network(Family.IPV4, number, 32)]))
         assert new.layers.base[form] is present.layers.base[form]
-        assert "_sum" in new.__dict__
+        assert "_sums" in new.__dict__
         assert new.digest != digest
         present = new
     assert len(present) == 25_000 + lists.FEW

@@ -44,6 +44,16 @@ class Observation:
     drift: tuple[str, ...] = ()
 
 
+class TransactionRecord(Protocol):
+    """Keeps for the next process in which network namespace which transaction was the last."""
+
+    def read(self) -> tuple[int, int] | None:
+        """The number of the namespace and of the transaction; None if they are not known."""
+
+    def write(self, namespace: int, generation: int) -> None:
+        """Keep both; where that fails, the next process fills all sets anew."""
+
+
 class Line(Protocol):
     """Runs work in the one thread that speaks to the kernel, and waits for its outcome."""
 

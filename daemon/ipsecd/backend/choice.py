@@ -6,7 +6,7 @@ import socket
 from contextlib import closing, suppress
 from pathlib import Path
 
-from ipsecd.backend.base import Backend, Line
+from ipsecd.backend.base import Backend, Line, TransactionRecord
 from ipsecd.backend.combined import NOT_IN_FORCE, NftablesWithPrograms, not_exchanged
 from ipsecd.backend.judgeable import judgeable_points
 from ipsecd.backend.nftables.backend import NftablesBackend
@@ -19,14 +19,20 @@ from ipsecd.compiler.volatile import Volatile
 from ipsecd.errors import BackendFailed, IpsecdError, Refused
 
 
-def make_backend(name: str, bpffs: Path, owner: socket.socket | None = None) -> Backend:
+def make_backend(
+    name: str,
+    bpffs: Path,
+    owner: socket.socket | None = None,
+    record: TransactionRecord | None = None,
+) -> Backend:
     """The backend that `name` means, one of ``registry.NAMES``; `bpffs` is for pins.
 
-    `owner` is the socket that owned the table of an earlier process, if it is still open.
-    Raises ``BackendFailed`` where this host has neither what it needs nor what it falls back to.
+    `owner` is the socket that owned the table of an earlier process, if it is still open, and
+    `record` what it kept about its last transaction. Raises ``BackendFailed`` where this host has
+    neither what it needs nor what it falls back to.
     """
     try:
-        return asked_for(name).make(BackendArguments(bpffs, owner))
+        return asked_for(name).make(BackendArguments(bpffs, owner, record))
     except BackendFailed as error:
         return fallback_backend(name, error, bpffs)
 
@@ -101,6 +107,20 @@ def exchange_backend(
             combined.release()
         raise
     return combined
+
+
+def put_off_programs(backend: Backend) -> None:
+    """Have the next state in force before programs are filled with it, if that takes long."""
+    if isinstance(backend, NftablesWithPrograms):
+        backend.put_off_programs()
+
+
+def load_programs(backend: Backend, run: Line) -> bool:
+    """Have programs follow that were put off; whether there were any and they are in force now.
+
+    It may be called in any thread; what has to be one thread's is done with `run`.
+    """
+    return isinstance(backend, NftablesWithPrograms) and backend.load_programs(run)
 
 
 def withdraw_left_programs(backend: Backend, bpffs: Path) -> None:

@@ -7,23 +7,22 @@ Invariants:
 2. A program drops only what nftables would drop. Where it cannot know that, it does not look: it
    does not know who sends, nor the addresses before source translation, nor those after what this
    host sends has been translated.
-3. Programs that cannot take a state are removed, so that no packet is judged by an old state. The
-   next state is tried on them again. Without programs nothing passes that nftables would drop.
-4. Programs count what they drop, and nftables counts all else, so that no packet counts twice.
+3. Programs count what they drop, and nftables counts all else, so that no packet counts twice.
 """
 
 from __future__ import annotations
 
 import select
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import replace
-from typing import TypeVar
 
 from ipsecd.backend.base import Count, Line, Observation
+from ipsecd.backend.beside import ProgramsBeside, reason_of, sum_of
 from ipsecd.backend.judgeable import judgeable_points
 from ipsecd.backend.nftables.backend import NftablesBackend
 from ipsecd.backend.xdp.backend import XdpBackend
+from ipsecd.backend.xdp.expansion import takes_long
 from ipsecd.backend.xdp.programs import Programs
 from ipsecd.compiler.classifier import Classifier
 from ipsecd.compiler.tables import TableId
@@ -33,11 +32,11 @@ from ipsecd.model.packets import Point
 from ipsecd.model.values import Origin
 from ipsecd.progress import Tell, silent
 
-Key = TypeVar("Key")
 NOT_IN_FORCE = "programs could not be put in force"
+AWAITED = "programs follow: they are being filled, and nftables has all rules in force"
 
 
-class NftablesWithPrograms:
+class NftablesWithPrograms(ProgramsBeside):
     """nftables, and programs that drop some packets before or after it."""
 
     def __init__(
@@ -54,18 +53,8 @@ class NftablesWithPrograms:
         then if there are none.
         """
         self.name = name
-        self._nftables = nftables
-        self._make_programs = programs
         self._required = required
-        self._programs: XdpBackend | None = None
-        self._classifier: Classifier | None = None
-        self._volatile = Volatile()
-        self._earlier_counts: dict[Origin, Count] = {}
-        self._failure = ""
-        self._must_remove = False
-        self._epoll = select.epoll()
-        if (descriptor := nftables.watch_fd()) >= 0:
-            self._epoll.register(descriptor, select.EPOLLIN)
+        super().__init__(nftables, programs)
 
     @property
     def nftables(self) -> NftablesBackend:
@@ -76,7 +65,8 @@ class NftablesWithPrograms:
         """The features of nftables, how programs catch packets, or why there are no programs."""
         programs = self._programs.probe() if self._programs and not self._failure else ()
         failure = (self._failure,) if self._failure else ()
-        return (*self._nftables.probe(), *programs, *failure)
+        awaited = (AWAITED,) if self._awaited else ()
+        return (*self._nftables.probe(), *programs, *failure, *awaited)
 
     @property
     def failures(self) -> tuple[str, ...]:
@@ -108,7 +98,7 @@ class NftablesWithPrograms:
 
     def _programs_for(self, classifier: Classifier) -> tuple[XdpBackend | None, frozenset[Point]]:
         """The programs that a policy can be prepared for, and the points that they would judge."""
-        programs = None if self._failure else self._programs
+        programs = None if self._failure or self._awaited else self._programs
         points = judgeable_points(classifier, self._volatile) if programs else frozenset[Point]()
         return programs, points
 
@@ -125,6 +115,7 @@ class NftablesWithPrograms:
         old state or by the new one.
         """
         programs = None if self._failure else self._programs
+        puts_off, self._may_put_off = self._awaited or self._may_put_off, False
         with programs.set_aside() if programs else nullcontext():
             self._nftables.apply(classifier, volatile)
         self._classifier, self._volatile = classifier, volatile
@@ -132,13 +123,19 @@ class NftablesWithPrograms:
             o: count for o, count in self._earlier_counts.items() if o in classifier.origins
         }
         self._failure = ""
-        self._with_programs(lambda programs: programs.apply(classifier, volatile))
+        if puts_off and takes_long(classifier):
+            self._await_programs(classifier)
+        else:
+            self._awaited = False
+            self._with_programs(lambda programs: programs.apply(classifier, volatile))
 
     def change(self, delta: Delta, volatile: Volatile) -> None:
         """Change the dynamic rules; raises only if nftables does not take it."""
         self._nftables.change(delta, volatile)
         self._volatile = volatile
-        if not self._failure:
+        if self._awaited:
+            self._remove_programs()
+        elif not self._failure:
             self._with_programs(lambda programs: programs.change(delta, volatile))
 
     def exchange_programs(
@@ -165,7 +162,7 @@ class NftablesWithPrograms:
             else:
                 self._put_in_place(make, ready, *held)
         self.name, self._make_programs, self._required = name, make, required
-        self._failure, self._must_remove = "", False
+        self._failure, self._must_remove, self._awaited = "", False, False
 
     def release(self) -> NftablesBackend:
         """Let go of nftables, which goes on without this object; there must be no programs."""
@@ -192,7 +189,7 @@ class NftablesWithPrograms:
     def remove(self) -> None:
         """Withdraw everything, programs first; raises if nftables cannot be withdrawn."""
         self._classifier = None
-        self._failure = ""
+        self._failure, self._awaited = "", False
         if self._make_programs:
             with suppress(IpsecdError, OSError):
                 self._ensure_programs(self._make_programs).remove()
@@ -211,14 +208,14 @@ class NftablesWithPrograms:
     def counts(self) -> Mapping[Origin, Count]:
         """What every rule has matched, in both."""
         programs = self._programs.counts() if self._programs else {}
-        counts = _sum(_sum(self._nftables.counts(), programs), self._earlier_counts)
+        counts = sum_of(sum_of(self._nftables.counts(), programs), self._earlier_counts)
         rules = self._classifier.origins if self._classifier else frozenset()
         return {origin: count for origin, count in counts.items() if origin in rules}
 
     def volatile_counts(self) -> Mapping[tuple[TableId, bytes], Count]:
         """What every dynamic entry has matched, in both."""
         programs = self._programs.volatile_counts() if self._programs else {}
-        return _sum(self._nftables.volatile_counts(), programs)
+        return sum_of(self._nftables.volatile_counts(), programs)
 
     def unparsable(self) -> int:
         """How many packets could not be read; programs leave that to nftables."""
@@ -239,7 +236,7 @@ class NftablesWithPrograms:
             return due
         if self._must_remove:
             self._remove_programs()
-        if self._classifier is None or self._failure:
+        if self._classifier is None or self._failure or self._awaited:
             # The news are read, or the descriptor would stay readable for ever.
             self._programs.follow()
             return due
@@ -251,42 +248,6 @@ class NftablesWithPrograms:
         return due or self._has_drifted()
 
     # -- inside ----------------------------------------------------------------------------------
-
-    def _with_programs(self, do: Callable[[XdpBackend], object]) -> None:
-        """Call `do` with the programs; if it fails, remove them and remember why."""
-        assert self._classifier is not None
-        if self._make_programs is None:
-            return
-        try:
-            programs = self._ensure_programs(self._make_programs)
-            programs.points = judgeable_points(self._classifier, self._volatile)
-            do(programs)
-        except (IpsecdError, OSError) as error:
-            self._failure = f"no programs: {_reason(error)}; nftables judges everything"
-            self._remove_programs()
-
-    def _ensure_programs(self, make: Callable[[], XdpBackend]) -> XdpBackend:
-        """The programs; makes them if there are none yet. Raises ``IpsecdError``."""
-        if self._programs is None:
-            self._programs = make()
-            self._epoll.register(self._programs.watch_fd(), select.EPOLLIN)
-        return self._programs
-
-    def _remove_programs(self) -> None:
-        """Remove the programs, also those that an earlier process attached.
-
-        If that fails it is tried again at the next news, which come every second.
-        """
-        if not self._programs:
-            return
-        with suppress(IpsecdError, OSError):
-            self._earlier_counts = _sum(self._earlier_counts, self._programs.counts())
-        try:
-            self._programs.remove()
-        except (IpsecdError, OSError):
-            self._must_remove = True
-        else:
-            self._must_remove = False
 
     def _put_in_place(
         self,
@@ -303,7 +264,7 @@ class NftablesWithPrograms:
             others.points = judgeable_points(classifier, volatile)
             others.apply(classifier, volatile)
         except (IpsecdError, OSError) as error:
-            if self._programs is None or self._failure:
+            if self._programs is None or self._failure or self._awaited:
                 with suppress(IpsecdError, OSError):
                     others.remove()
             others.close()
@@ -325,21 +286,16 @@ class NftablesWithPrograms:
         except (IpsecdError, OSError) as error:
             self._attach_again(classifier, volatile)
             raise not_exchanged("the programs could not be removed", error) from error
-        self._earlier_counts = _sum(self._earlier_counts, counts)
+        self._earlier_counts = sum_of(self._earlier_counts, counts)
         self._close_programs()
 
     def _attach_again(self, classifier: Classifier, volatile: Volatile) -> None:
         """Have the programs there are look what is attached in their place, and mend that."""
-        if self._programs is None or self._failure:
+        if self._programs is None or self._failure or self._awaited:
             return
         with suppress(OSError):
             self._programs.observe()
         self._with_programs(lambda programs: programs.apply(classifier, volatile))
-
-    def _close_programs(self) -> None:
-        if self._programs:
-            self._programs.close()
-            self._programs = None
 
     def _has_drifted(self) -> bool:
         if self._programs is None or self._failure:
@@ -353,16 +309,5 @@ class NftablesWithPrograms:
 def not_exchanged(what: str, error: IpsecdError | OSError) -> BackendFailed:
     """The failure of an exchange, which is told by `what` failed and why."""
     return BackendFailed(
-        f"{what}: {_reason(error)}", "nothing has changed; ipsecctl doctor says what is missing"
+        f"{what}: {reason_of(error)}", "nothing has changed; ipsecctl doctor says what is missing"
     )
-
-
-def _reason(error: IpsecdError | OSError) -> str:
-    return error.message if isinstance(error, IpsecdError) else str(error)
-
-
-def _sum(counts: Mapping[Key, Count], others: Mapping[Key, Count]) -> dict[Key, Count]:
-    if not counts or not others:
-        return dict(counts or others)
-    keys: Iterable[Key] = counts.keys() | others.keys()
-    return {key: counts.get(key, Count()) + others.get(key, Count()) for key in keys}

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from ipsecd.backend.base import Backend
+from ipsecd.backend.base import Backend, TransactionRecord
 from ipsecd.backend.combined import NftablesWithPrograms
 from ipsecd.backend.examination import Assessment, assess_nftables, assess_xdp
 from ipsecd.backend.memory import MemoryBackend
@@ -28,12 +28,14 @@ AUTO = "auto"
 class BackendArguments:
     """What a backend is made with.
 
-    ``bpffs`` is where pins are, and ``owner`` the socket that an earlier process left open.
-    ``reason`` is why this backend is made in the place of another, "" if it is the one asked for.
+    ``bpffs`` is where pins are, ``owner`` the socket that an earlier process left open, and
+    ``record`` what it kept about its last transaction. ``reason`` is why this backend is made in
+    the place of another, "" if it is the one asked for.
     """
 
     bpffs: Path
     owner: socket.socket | None = None
+    record: TransactionRecord | None = None
     reason: str = ""
 
 
@@ -88,7 +90,7 @@ def _before(_: NftablesBackend, bpffs: Path) -> Beside:
 
 def _make_nftables(arguments: BackendArguments) -> Backend:
     """nftables, and its guard where it needs one."""
-    nftables = NftablesBackend(owner=arguments.owner)
+    nftables = NftablesBackend(owner=arguments.owner, record=arguments.record)
     beside = _guard(nftables, arguments.bpffs)
     if beside.make is None:
         return nftables
@@ -97,7 +99,7 @@ def _make_nftables(arguments: BackendArguments) -> Backend:
 
 def _make_xdp(arguments: BackendArguments) -> Backend:
     """nftables, and programs that drop before it."""
-    nftables = NftablesBackend(owner=arguments.owner)
+    nftables = NftablesBackend(owner=arguments.owner, record=arguments.record)
     beside = _before(nftables, arguments.bpffs)
     return NftablesWithPrograms("xdp", nftables, beside.make, required=beside.required)
 

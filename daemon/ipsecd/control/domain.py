@@ -13,7 +13,7 @@ from ipsecd.control.verdict import Finding, Question, Verdict
 from ipsecd.engine import Engine
 from ipsecd.errors import MAX_MESSAGE, NotFound, Refused
 from ipsecd.model.values import Store
-from ipsecd.quoting import cut, without_password
+from ipsecd.quoting import cut, few, without_password
 from ipsecd.sources.domain import Selection, Taken
 from ipsecd.sources.names import dns_names_of
 from ipsecd.sources.reading import StoredPolicy
@@ -91,6 +91,15 @@ def _get_domain(engine: Engine, _: Request) -> dict[str, Any]:
             "checked_at": lookups.checked_at,
             "why": taken.why,
             "refresh": lookups.asked,
+            "lists": [
+                {
+                    "name": name,
+                    # One that was lost is asked for again.
+                    "digest": "" if carried.problem else carried.digest,
+                    "entries": len(carried.addresses),
+                }
+                for name, carried in sorted(taken.lists.items())
+            ],
         }
     }
 
@@ -138,12 +147,14 @@ def _message(engine: Engine, finding: Finding, *, changed: bool) -> str:
             return "nothing is new: the domain has withdrawn its policy"
         return f"the domain has withdrawn its policy: {local} in force"
     name = stored.policy.name if stored else ""
+    lists = few([f"@{each}" for each in sorted(engine.domain.lists)])
+    with_lists = f" with {lists}" if lists else ""
     if engine.stopped:
         return f"policy {name!r} of the domain is taken; enforcement is stopped"
     if not changed:
-        return f"nothing is new: policy {name!r} of the domain is in force"
+        return f"nothing is new: policy {name!r} of the domain is in force{with_lists}"
     instead = f", in the place of {assigned!r} of this host" if assigned else ""
-    return f"policy {name!r} of the domain is in force{instead}"
+    return f"policy {name!r} of the domain is in force{with_lists}{instead}"
 
 
 def _names_of_verdict(engine: Engine, request: Request) -> frozenset[str]:

@@ -7,10 +7,12 @@ from typing import Any
 
 from ipsecd.control.method import Request
 from ipsecd.engine import Engine
+from ipsecd.engine.compiling import policy_rules_by_name
 from ipsecd.errors import Refused
 from ipsecd.host.needed import needed_addresses
 from ipsecd.language.address_lists import ReadList
 from ipsecd.language.list_guard import reasons_to_hold
+from ipsecd.model.addresses import OF_DOMAIN
 from ipsecd.model.list_names import lists_in
 from ipsecd.model.lists import AddressList
 from ipsecd.model.values import Filter, Origin
@@ -76,7 +78,12 @@ def _about_text(read: ReadList | None) -> Iterator[str]:
 
 
 def _about_rules(engine: Engine, name: str) -> Iterator[str]:
-    """That rules name a list that is not there any more."""
+    """That rules name a list that is not there any more, or that a name means two lists."""
+    if name in engine.lists and f"{OF_DOMAIN}{name}" in engine.lists and engine.overriding:
+        yield (
+            f"the policy of the domain carries a list @{name} of its own: there @{name} means that "
+            "one, and this one is for rules of this host"
+        )
     places = places_of(engine, name)
     if places and name not in engine.lists:
         named = few([f"{origin.rule!r}" for origin in places])
@@ -95,7 +102,7 @@ def places_of(engine: Engine, name: str) -> list[Origin]:
 def _rules(engine: Engine) -> Iterator[tuple[Origin, tuple[Filter, ...]]]:
     compiled = engine.state.compiled
     if compiled.policy and not engine.stopped:
-        for rule in compiled.policy.facts.by_name:
+        for rule in policy_rules_by_name(compiled, engine.lists):
             yield Origin(compiled.store.value, compiled.policy.name, rule.name), rule.filters
     for dynamic_rule in engine.dynamic.listing.values():
         yield dynamic_rule.origin, dynamic_rule.filters

@@ -10,29 +10,33 @@ from ipsecd.control.list_changes import carried_out, must_pass, places_of
 from ipsecd.control.method import Method, Request, Role, Work
 from ipsecd.control.parameters import read_deadline
 from ipsecd.engine import Engine
-from ipsecd.errors import InvalidInput
+from ipsecd.errors import InvalidInput, Refused
 from ipsecd.language.address_lists import ReadList, read_addresses, read_list
 from ipsecd.language.list_entries import format_list
-from ipsecd.model.addresses import Family
+from ipsecd.model.addresses import OF_DOMAIN, Family, written_name
 from ipsecd.model.lists import AddressList, listed
 from ipsecd.quoting import quote
+from ipsecd.sources.domain_lists import DomainLists
 from ipsecd.sources.list_files import shown_url
 from ipsecd.sources.list_journal import text_of
 from ipsecd.sources.list_parts import StoredList
 
 
 def _list_lists(engine: Engine, _: Request) -> dict[str, Any]:
-    return {
-        "lists": [_described(engine, stored) for stored in engine.kept_lists.store.lists.values()]
-    }
+    of_host = [_described(engine, stored) for stored in engine.kept_lists.store.lists.values()]
+    of_domain = [_of_domain(engine, name) for name in sorted(_carried(engine))]
+    return {"lists": sorted(of_host + of_domain, key=lambda described: described["name"])}
 
 
 def _get_list(engine: Engine, request: Request) -> dict[str, Any]:
-    stored = engine.kept_lists.store.get(request["name"])
-    addresses = stored.addresses
-    if request["address"] is not None:
-        addresses = _covering(addresses, request["address"])
-    texts = list(format_list(addresses))
+    name = request["name"]
+    written = written_name(name)
+    if written in _carried(engine) and (name != written or not _is_of_host(engine, name)):
+        addresses = _asked_for(engine.domain.lists[written].addresses, request)
+        described = _of_domain(engine, written)
+        return {"list": described, "entries": list(format_list(addresses)), "ending": []}
+    stored = engine.kept_lists.store.get(name)
+    texts = list(format_list(_asked_for(stored.addresses, request)))
     shown = set(texts)
     ending = [
         {"entry": text, "ends": end}
@@ -44,6 +48,33 @@ def _get_list(engine: Engine, request: Request) -> dict[str, Any]:
         "entries": texts,
         "ending": sorted(ending, key=lambda entry: (entry["ends"], entry["entry"])),
     }
+
+
+def _asked_for(addresses: AddressList, request: Request) -> AddressList:
+    """Of the entries those that the address is in, if one is asked for."""
+    return addresses if request["address"] is None else _covering(addresses, request["address"])
+
+
+def _carried(engine: Engine) -> DomainLists:
+    """The lists of the domain, where one is configured."""
+    return engine.domain.lists if engine.config.domain else {}
+
+
+def _is_of_host(engine: Engine, name: str) -> bool:
+    return name in engine.kept_lists.store.lists
+
+
+def _own(engine: Engine, name: str) -> StoredList:
+    """The list of this host called `name`; raises ``NotFound``, or ``Refused`` for the domain's."""
+    written = written_name(name)
+    if written in _carried(engine) and (name != written or not _is_of_host(engine, name)):
+        raise Refused(
+            f"list {quote(written)} is the domain's, so it cannot be changed on this host",
+            "whoever publishes it does: ipsecctl domain publish REPO POLICY --list "
+            f"{written}=FILE; a list of this host beside it, for rules of this host, is made with: "
+            f"ipsecctl list create {written}",
+        )
+    return engine.kept_lists.store.get(name)
 
 
 def _covering(addresses: AddressList, text: str) -> AddressList:
@@ -69,7 +100,7 @@ def _create_list(engine: Engine, request: Request) -> dict[str, Any]:
 
 def _replace_list(engine: Engine, request: Request) -> dict[str, Any]:
     store, name = engine.kept_lists.store, request["name"]
-    old = store.get(name)
+    old = _own(engine, name)
     read = _read(request)
     must_pass(old.addresses, read.addresses, request, malformed=read.malformed)
     change = store.replace(name, request.text, read)
@@ -78,7 +109,7 @@ def _replace_list(engine: Engine, request: Request) -> dict[str, Any]:
 
 def _add_to_list(engine: Engine, request: Request) -> dict[str, Any]:
     store, name = engine.kept_lists.store, request["name"]
-    old = store.get(name)
+    old = _own(engine, name)
     addresses = read_addresses(_some(request["addresses"]))
     end = read_deadline(request["ttl_s"], time.time())
     must_pass(old.addresses, addresses, request, shrinks=1.0)
@@ -87,12 +118,14 @@ def _add_to_list(engine: Engine, request: Request) -> dict[str, Any]:
 
 def _remove_from_list(engine: Engine, request: Request) -> dict[str, Any]:
     store, name = engine.kept_lists.store, request["name"]
+    _own(engine, name)
     change = store.remove(name, read_addresses(_some(request["addresses"])))
     return carried_out(engine, name, change, f"list {name!r} is changed")
 
 
 def _delete_list(engine: Engine, request: Request) -> dict[str, Any]:
     name = request["name"]
+    _own(engine, name)
     change = engine.kept_lists.store.delete(name)
     return carried_out(engine, name, change, f"list {name!r} is deleted")
 
@@ -108,22 +141,11 @@ def _read(request: Request) -> ReadList:
 
 
 def _described(engine: Engine, stored: StoredList) -> dict[str, Any]:
-    """A list, as the type ``AddressList`` of the interface has it."""
+    """A list of this host, as the type ``AddressList`` of the interface has it."""
     ends = [end for end in stored.added.values() if end != inf]
-    by_family = {
-        family: sum(
-            stored.addresses.count(form)
-            for form in stored.addresses.entries
-            if form.family is family
-        )
-        for family in Family
-    }
     feed = stored.feed
     return {
-        "name": stored.name,
-        "entries": sum(by_family.values()),
-        "ipv4": by_family[Family.IPV4],
-        "ipv6": by_family[Family.IPV6],
+        **_counted(stored.name, stored.addresses),
         "added": len(stored.added),
         "ending": len(ends),
         "ends": min(ends, default=None),
@@ -133,11 +155,49 @@ def _described(engine: Engine, stored: StoredList) -> dict[str, Any]:
         "fetched": feed.fetched if feed else None,
         "checked": feed.checked if feed else None,
         "problems": [*stored.problems, *engine.kept_lists.feeds.problem_of(stored.name)],
-        "rules": [
-            {"store": origin.store, "policy": origin.policy, "rule": origin.rule}
-            for origin in places_of(engine, stored.name)
-        ],
+        "rules": _named_by(engine, stored.name),
+        "domain": False,
     }
+
+
+def _of_domain(engine: Engine, name: str) -> dict[str, Any]:
+    """A list that the policy of the domain carries, likewise."""
+    carried = engine.domain.lists[name]
+    return {
+        **_counted(name, carried.addresses),
+        "added": 0,
+        "ending": 0,
+        "ends": None,
+        "path": None,
+        "url": None,
+        "every_s": None,
+        "fetched": None,
+        "checked": None,
+        "problems": [carried.problem] if carried.problem else [],
+        "rules": _named_by(engine, f"{OF_DOMAIN}{name}"),
+        "domain": True,
+    }
+
+
+def _counted(name: str, addresses: AddressList) -> dict[str, Any]:
+    by_family = {
+        family: sum(addresses.count(form) for form in addresses.entries if form.family is family)
+        for family in Family
+    }
+    return {
+        "name": name,
+        "entries": sum(by_family.values()),
+        "ipv4": by_family[Family.IPV4],
+        "ipv6": by_family[Family.IPV6],
+    }
+
+
+def _named_by(engine: Engine, name: str) -> list[dict[str, str]]:
+    """The rules in force that name a list."""
+    return [
+        {"store": origin.store, "policy": origin.policy, "rule": origin.rule}
+        for origin in places_of(engine, name)
+    ]
 
 
 METHODS = (

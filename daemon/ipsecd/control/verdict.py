@@ -1,7 +1,8 @@
 """Owns what is asked about a bundle of the domain, and what an answer says; must not ask itself.
 
 The answer comes from a process that checks signatures. It is believed in these: what it says is of
-the right form, the document has the digest that it names, and nothing is older than what is here.
+the right form, the document and the lists have the digests that it names, and nothing is older than
+what is here.
 """
 
 from __future__ import annotations
@@ -12,9 +13,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
+from ipsecd.control.handed_over import lists_of, read_bundle
 from ipsecd.errors import InvalidInput, Refused
 from ipsecd.quoting import cut
-from ipsecd.sources.domain import MAX_VERSION, Selection, Taken, texts_of, time_of
+from ipsecd.sources.domain import (
+    LISTS,
+    MAX_VERSION,
+    Selection,
+    Taken,
+    digests_by_name,
+    digests_of,
+    texts_of,
+    time_of,
+)
+from ipsecd.sources.domain_lists import DomainLists
 from ipsecd.sources.reading import StoredPolicy
 from ipsecd.sources.root import ROOT, Root, read_root
 from ipsecd.sources.strict_json import decode, integer, members, number, text
@@ -38,6 +50,7 @@ class Verdict:
     """The answer to a question, checked.
 
     ``digest`` is that of the policy's document, and ``document`` is None if this host has it.
+    ``lists`` are those that the policy carries.
     """
 
     question: Question
@@ -52,6 +65,7 @@ class Verdict:
     expires: str = ""
     interval_s: float | None = None
     why: str = ""
+    lists: DomainLists = field(default_factory=dict)
 
     def taken(self, stored: StoredPolicy | None, now: float) -> Taken:
         """What is to be kept, with the policy `stored`; `now` is in seconds since the epoch."""
@@ -60,7 +74,12 @@ class Verdict:
         is_withdrawn = self.finding is Finding.WITHDRAWN or (
             self.finding is Finding.NOTHING and was_withdrawn
         )
-        is_same = stored is before.stored and is_withdrawn == before.withdrawn
+        lists = self._lists(stored)
+        is_same = (
+            stored is before.stored
+            and is_withdrawn == before.withdrawn
+            and digests_by_name(lists) == digests_by_name(before.lists)
+        )
         return Taken(
             trusted=self.trusted,
             stored=stored,
@@ -71,7 +90,14 @@ class Verdict:
             why=self.why,
             interval_s=self.interval_s,
             host=self.question.host,
+            lists=lists,
         )
+
+    def _lists(self, stored: StoredPolicy | None) -> DomainLists:
+        """Those of the policy that is to be kept: they come and stay with it."""
+        if self.finding is Finding.POLICY:
+            return self.lists
+        return self.question.taken.lists if stored else {}
 
 
 @dataclass(frozen=True)
@@ -91,7 +117,8 @@ class Question:
             )
         asked = {
             "trusted": dict(self.taken.trusted),
-            "bundle": self._files(),
+            # Lists are not judged there: their digests are, and those are compared here.
+            "bundle": {name: dict(texts) for name, texts in read_bundle(self.bundle).files.items()},
             "host": {
                 "name": self.host.name,
                 "groups": list(self.host.groups),
@@ -106,13 +133,6 @@ class Question:
             return self._verdict(answer)
         except (ValueError, InvalidInput) as error:
             raise Refused(f"what verifies the domain gave no verdict: {error}", _AGAIN) from error
-
-    def _files(self) -> dict[str, dict[str, str]]:
-        try:
-            files = members(decode(self.bundle), "the bundle", ("metadata", "targets"))
-            return {name: texts_of(texts, name) for name, texts in files.items()}
-        except ValueError as error:
-            raise InvalidInput(f"this is no bundle of a domain: {error}") from error
 
     def _verdict(self, answer: bytes) -> Verdict:
         node = members(decode(answer), "the answer")
@@ -139,9 +159,13 @@ class Question:
 
     def _with_document(self, verdict: Verdict, node: Mapping[str, object]) -> Verdict:
         path, digest = _words(node.get("path"), "the path"), text(node.get("sha256"), "the digest")
+        handed_over = read_bundle(self.bundle)
+        digests = digests_of(node.get(LISTS, {}))
+        lists = lists_of(digests, handed_over, self.taken.lists, _AGAIN)
+        verdict = replace(verdict, lists=lists)
         if digest == self.taken.digest and self.taken.stored and path == self.taken.stored.path:
             return replace(verdict, path=path, digest=digest)
-        targets = self._files()["targets"]
+        targets = handed_over.files["targets"]
         stored = self.taken.stored
         if path in targets:
             document = targets[path].encode()

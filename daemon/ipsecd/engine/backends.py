@@ -7,28 +7,34 @@ With ``auto``, which is the default, it is the backend that somebody chose last 
 from __future__ import annotations
 
 import socket
-from pathlib import Path
 
 from ipsecd.backend.base import Backend
 from ipsecd.backend.choice import fallback_backend, make_backend
 from ipsecd.backend.registry import AUTO, OFFERED, STANDS_FOR_AUTO
+from ipsecd.config import Directories
 from ipsecd.engine.attempt import Attempt
 from ipsecd.engine.enforcement import Enforcement
 from ipsecd.errors import IpsecdError
 from ipsecd.sources.kept import KeptFiles
+from ipsecd.sources.transaction_file import TransactionFile
 
 
 class Backends:
     """Which backend a start takes, and what was chosen since."""
 
     def __init__(
-        self, setting: str, bpffs: Path, kept: KeptFiles, owner: socket.socket | None = None
+        self,
+        setting: str,
+        directories: Directories,
+        kept: KeptFiles,
+        owner: socket.socket | None = None,
     ) -> None:
         """`owner` is the socket by which an earlier process owned its table, if it is open."""
         self._setting = setting
-        self._bpffs = bpffs
+        self._bpffs = directories.bpffs
         self._kept = kept
         self._owner = owner
+        self._record = TransactionFile(directories.runtime)
 
     @property
     def wanted(self) -> str:
@@ -39,7 +45,7 @@ class Backends:
 
     def make(self) -> Backend:
         """The backend that is wanted, or what it falls back to; raises ``BackendFailed``."""
-        return make_backend(self.wanted, self._bpffs, self._owner)
+        return make_backend(self.wanted, self._bpffs, self._owner, self._record)
 
     def make_other(self, reason: IpsecdError) -> Backend:
         """What to use in its place, as it failed for `reason`; raises that if there is nothing."""

@@ -6,7 +6,7 @@ It is pure, apart from asking the backend whether it can enforce what was compil
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from ipsecd import __version__
@@ -19,9 +19,20 @@ from ipsecd.errors import LimitExceeded
 from ipsecd.garbage import collection_paused
 from ipsecd.model.addresses import Network
 from ipsecd.model.inventory import Inventory, resolved
-from ipsecd.model.list_names import changes_by_itself, with_lengths
+from ipsecd.model.list_names import as_domain_means, changes_by_itself, with_lengths
 from ipsecd.model.lists import AddressList
-from ipsecd.model.values import Action, Endpoint, Filter, InForce, Origin, Policy, Store, filters_of
+from ipsecd.model.united import joined
+from ipsecd.model.values import (
+    Action,
+    Endpoint,
+    Filter,
+    InForce,
+    Origin,
+    Policy,
+    Rule,
+    Store,
+    filters_of,
+)
 from ipsecd.progress import Phase, Progress, Tell, silent
 from ipsecd.sources.dynamic import DynamicRule
 from ipsecd.sources.last_good import CompiledPolicy
@@ -110,21 +121,36 @@ def classifier_by_names(
     """The classifier of a policy, with entries for what its selectors and lists stand for now."""
     if not compiled.policy:
         return compiled.classifier
-    by_name = Policy(compiled.policy.name, compiled.policy.facts.by_name)
+    by_name = Policy(compiled.policy.name, policy_rules_by_name(compiled, lists))
     filters = filters_of(by_name, compiled.store)
     changing = [rule_filter for rule_filter in filters if changes_by_itself(rule_filter.filter)]
     if not changing:
         return compiled.classifier
-    of_now = compile_filters(resolved(changing, inventory), lists=lists)
+    of_now = compile_filters(resolved(joined(changing), inventory), lists=lists)
     look_ups = sum(1 for table in of_now.tables if table.id.listed)
     if look_ups > MAX_LIST_LOOK_UPS:
         raise LimitExceeded(
-            f"the policy looks into lists {look_ups:,} times for a packet: once for each list, "
-            "prefix length and IP version, in each kind of filter; at most "
+            f"the policy looks into lists {look_ups:,} times for a packet: once for each prefix "
+            "length and IP version of the lists, in each kind of filter of a rule; at most "
             f"{MAX_LIST_LOOK_UPS:,} times are taken",
-            "put the entries of lists that rules name together into one list",
+            "name lists in filters of one rule that differ in nothing else, which are looked into "
+            "as one, or put their entries into one list",
         )
     return merged(compiled.classifier, of_now).with_lists(lists)
+
+
+def policy_rules_by_name(compiled: CompiledPolicy, lists: Container[str]) -> tuple[Rule, ...]:
+    """The rules of a policy with those of their filters that go by names, as they are meant.
+
+    In the domain's policy the names of lists mean the domain's, if these are among `lists`.
+    """
+    rules = compiled.policy.facts.by_name if compiled.policy else ()
+    if compiled.store is not Store.DOMAIN:
+        return rules
+    return tuple(
+        replace(rule, filters=tuple(as_domain_means(flt, lists) for flt in rule.filters))
+        for rule in rules
+    )
 
 
 def rows_by_name(

@@ -18,7 +18,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from ipsecd.backend.base import Backend, Line, Observation
-from ipsecd.backend.choice import exchange_backend, make_ready, withdraw_left_programs
+from ipsecd.backend.choice import (
+    exchange_backend,
+    load_programs,
+    make_ready,
+    put_off_programs,
+    withdraw_left_programs,
+)
 from ipsecd.backend.xdp.programs import Programs
 from ipsecd.compiler.classifier import Classifier
 from ipsecd.compiler.volatile import NO_CHANGE, Delta, Volatile
@@ -103,9 +109,11 @@ class Enforcement:
     def begin(self, state: State, fallback: State) -> None:
         """Put the first state in force, with another backend if this one fails.
 
-        If that fails too, the state is `fallback`, and `state` is tried again later.
+        What takes long of programs beside nftables is left to ``load_programs``. If the other
+        backend fails too, the state is `fallback`, and `state` is tried again later.
         """
         wanted = replace(state, condition=Condition.ENFORCING, pending=None).with_used_lists()
+        put_off_programs(self.backend)
         try:
             self._apply(wanted.classifier, wanted.volatile)
         except IpsecdError as error:
@@ -148,6 +156,12 @@ class Enforcement:
         self._listen()
         self.state = replace(wanted, failures=failures)
         return None
+
+    def load_programs(self) -> None:
+        """Put programs in force that were left for later; for any thread."""
+        backend = self.run(lambda: self._backend)
+        if backend and load_programs(backend, self.run):
+            record(logging.INFO, "programs-in-force", backend=backend.name)
 
     def withdraw(self) -> None:
         """Withdraw everything, also the dynamic rules."""

@@ -46,12 +46,6 @@ class KeptLists:
             # The change is made. What is left over on disk is cleaned up at the next start.
             record(logging.WARNING, "list-left-over", reason=error.message)
 
-    def reload(self) -> bool:
-        """Read all files again and put in force what they say now; whether that changed any."""
-        change = self.store.reloaded()
-        self.carry_out(change)
-        return bool(change.changes)
-
     def expire(self) -> None:
         """Take the entries out that have ended."""
         change = self.store.expire()

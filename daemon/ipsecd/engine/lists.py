@@ -18,10 +18,12 @@ from ipsecd.engine.compiling import classifier_by_names, rows_for
 from ipsecd.engine.enforcement import Enforcement
 from ipsecd.engine.protection import Protection
 from ipsecd.engine.state import State
-from ipsecd.model.addresses import check_list_name
+from ipsecd.model.addresses import OF_DOMAIN, check_list_name
 from ipsecd.model.lists import AddressList
 from ipsecd.model.values import Origin
 from ipsecd.progress import Tell, silent
+from ipsecd.sources.domain import Taken
+from ipsecd.sources.domain_lists import in_force
 from ipsecd.sources.dynamic import DynamicRule
 
 ListChanges = Mapping[str, AddressList | None]
@@ -62,16 +64,34 @@ class Lists:
         self.protection.check_lists(self.enforcement.state, lists)
 
 
+def changes_by_domain(present: Mapping[str, AddressList], taken: Taken) -> ListChanges:
+    """What changes if the domain has no lists but those that were taken from it now."""
+    wanted = in_force(taken.lists)
+    gone = [name for name in present if name.startswith(OF_DOMAIN) and name not in wanted]
+    changes: dict[str, AddressList | None] = dict.fromkeys(gone)
+    return changes | {
+        name: entries for name, entries in wanted.items() if present.get(name) != entries
+    }
+
+
 def with_lists(state: State, changes: ListChanges) -> tuple[State, Delta]:
     """The state with other lists, and how that changes the entries of dynamic rules."""
+    new, delta = with_members(state, changes)
+    if not _have_other_forms(state, new, changes):
+        return new, delta
+    classifier = classifier_by_names(new.compiled, new.inventory, new.lists)
+    return (replace(new, classifier=classifier) if new.enforcing else new), delta
+
+
+def with_members(state: State, changes: ListChanges) -> tuple[State, Delta]:
+    """The same, with the classifier as it is: for a state whose policy is compiled anew."""
+    if not changes:
+        return state, NO_CHANGE
     lists = {name: entries for name, entries in state.lists.items() if name not in changes}
     lists |= {name: entries for name, entries in changes.items() if entries is not None}
     new = replace(state, lists=lists)
-    if all(_forms(state, name) == _forms(new, name) for name in changes):
+    if not _have_other_forms(state, new, changes):
         return new, NO_CHANGE
-    classifier = classifier_by_names(new.compiled, new.inventory, lists)
-    if new.enforcing:
-        new = replace(new, classifier=classifier)
     return with_entries_of_now(new, new.dynamic.listing.values())
 
 
@@ -86,6 +106,11 @@ def with_entries_of_now(state: State, rules: Iterable[DynamicRule]) -> tuple[Sta
             added += [(row, rule.deadline) for row in rows]
     volatile, delta = state.volatile.changed(removed, added)
     return replace(state, volatile=volatile), delta
+
+
+def _have_other_forms(before: State, new: State, changes: ListChanges) -> bool:
+    """Whether any of the lists has entries of other prefix lengths than before."""
+    return any(_forms(before, name) != _forms(new, name) for name in changes)
 
 
 def _forms(state: State, name: str) -> frozenset[object]:

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 from ipsecd.compiler.volatile import NO_CHANGE
 from ipsecd.engine.attempt import Attempt
-from ipsecd.engine.compiling import Compiling, Names, classifier_by_names
+from ipsecd.engine.compiling import Compiling, Names
 from ipsecd.engine.enforcement import Enforcement
 from ipsecd.engine.expectations import (
     expectations_must_be_met,
@@ -24,8 +25,8 @@ from ipsecd.engine.expectations import (
     judged_documents,
 )
 from ipsecd.engine.kept_lists import KeptLists
-from ipsecd.engine.names import StateChange, found, with_answers, with_new_addresses
-from ipsecd.engine.protection import Protection
+from ipsecd.engine.lists import ListChanges, changes_by_domain
+from ipsecd.engine.names import StateChange, found, with_answers
 from ipsecd.engine.sources import (
     Choice,
     Situation,
@@ -36,12 +37,15 @@ from ipsecd.engine.sources import (
     strictly,
 )
 from ipsecd.engine.state import State
-from ipsecd.errors import IpsecdError, Refused, StoreFailed
+from ipsecd.engine.switching import Switching
+from ipsecd.errors import MAX_HINT, IpsecdError, Refused, StoreFailed
 from ipsecd.language.expectations import must_be_met
 from ipsecd.model.values import Policy
 from ipsecd.progress import Phase, Progress, Tell, silent
+from ipsecd.quoting import cut, few, first_lines, quote
 from ipsecd.sources.domain import Taken
 from ipsecd.sources.kept import KeptFiles
+from ipsecd.sources.lists import ListChange
 from ipsecd.sources.reading import Loaded, StoredPolicy
 from ipsecd.sources.remembered import digest_of
 from ipsecd.sources.static import Keep, StaticStore
@@ -58,7 +62,7 @@ class Policies:
     earlier_sources: Sequence[Source]
     """The sources that come before the static store."""
     kept_lists: KeptLists
-    protection: Protection = field(default_factory=Protection)
+    switching: Switching
     _files_read: Mapping[str, StoredPolicy] = field(default_factory=dict)
 
     def change(
@@ -116,30 +120,67 @@ class Policies:
         with Attempt() as attempt:
             make_state = None
             if choice:
-                make_state = self._prepare(
+                make_state = self.switching.prepare(
                     attempt, choice, lambda now: (next_state(now), NO_CHANGE, ()), tell
                 )
             tell(Progress(Phase.WRITING))
             attempt.step(change.commit, lambda _: change.undo())
             if make_state:
                 tell(Progress(Phase.SWITCHING))
-                self._switch(attempt, make_state, known_names)
+                self.switching.switch(attempt, make_state, known_names)
             else:
-                self._note(next_state)
+                self.switching.note(next_state)
         tell(Progress(Phase.KEEPING))
         self.keep_last_good()
         return change.kept_copies
 
-    def reload(self, names: Names, tell: Tell) -> tuple[bool, tuple[str, ...]]:
+    def put_back(self, content: Loaded) -> None:
+        """Enforce as if the store held `content`; no file of policies is read or written.
+
+        Raises ``IpsecdError``; then what was in force stays so.
+        """
+        now = self.enforcement.state
+        choice = self._choose_or_keep(content, now.names, silent)
+
+        def next_state(state: State) -> State:
+            return replace(state, loaded=content, refused=None, failures=_failures(choice, content))
+
+        with Attempt() as attempt:
+            if choice:
+                make_state = self.switching.prepare(
+                    attempt, choice, lambda state: (next_state(state), NO_CHANGE, ()), silent
+                )
+                self.switching.switch(attempt, make_state, now.names)
+            else:
+                self.switching.note(next_state)
+        self.keep_last_good()
+
+    def reload(
+        self, names: Names, tell: Tell, *, lists_may_change: bool = True
+    ) -> tuple[bool, tuple[str, ...]]:
         """Read the files of lists and policies again and enforce what they say now, by `names`.
 
-        Lists come first, so that a policy finds those that it names. Dynamic rules take the
-        addresses in `names` too. A name without addresses could not be looked up: it keeps those
-        that it had. Returns whether anything changed, and what is wrong with files that are not
-        assigned. Raises what is wrong with the assigned one; then everything but lists stays as it
-        was.
+        Lists and policies change together. Dynamic rules take the addresses in `names` too. A
+        name without addresses could not be looked up: it keeps those that it had. Returns whether
+        anything changed, and what is wrong with files that are not assigned. Raises what is wrong
+        with the assigned one, or why lists and policy cannot be in force; then everything stays as
+        it was. So it does with ``Refused`` if a list would change although none may.
         """
-        lists_changed = self.kept_lists.reload()
+        lists = self.kept_lists.store.reloaded()
+        if lists.changes and not lists_may_change:
+            edited = ", ".join(first_lines([quote(name) for name in sorted(lists.changes)]))
+            raise Refused(
+                f"these lists were edited, and lists cannot be put back as they were: {edited}",
+                "run first, without --confirm: ipsecctl reload",
+            )
+        try:
+            return self._reload(names, tell, lists)
+        except IpsecdError as error:
+            if not lists.changes:
+                raise
+            raise _with_lists(error, lists.changes) from error
+
+    def _reload(self, names: Names, tell: Tell, lists: ListChange) -> tuple[bool, tuple[str, ...]]:
         now = self.enforcement.state
         loaded = judged(self.read_files(), judged_documents(now))
         answered = found(names)
@@ -150,7 +191,7 @@ class Policies:
         except IpsecdError as error:
             if error is loaded.assigned_error:
                 failures = _failures(None, loaded)
-                self._note(lambda state: replace(state, refused=loaded, failures=failures))
+                self.switching.note(lambda state: replace(state, refused=loaded, failures=failures))
             raise
         is_changed = (
             choice.compiled.key != now.compiled.key or loaded.policies != now.loaded.policies
@@ -167,15 +208,17 @@ class Policies:
             )
 
         with Attempt() as attempt:
-            make_state = self._prepare(
+            make_state = self.switching.prepare(
                 attempt,
                 choice,
-                lambda now: self._with_addresses(next_state(now), answered, looked_up),
+                lambda now: self.switching.with_addresses(next_state(now), answered, looked_up),
                 tell,
+                lists.changes,
             )
+            attempt.step(lists.commit, lambda _: lists.undo())
             tell(Progress(Phase.SWITCHING))
-            is_changed = self._switch(attempt, make_state, known_names) or is_changed
-        is_changed = is_changed or lists_changed
+            is_changed = self.switching.switch(attempt, make_state, known_names) or is_changed
+        is_changed = is_changed or bool(lists.changes)
         self._files_read = {}
         tell(Progress(Phase.KEEPING))
         self.keep_last_good()
@@ -202,13 +245,13 @@ class Policies:
 
         def next_state(state: State) -> StateChange:
             answers = with_answers(state, names, known_names, looked_up)
-            return self._with_addresses(answers, answered, looked_up)
+            return self.switching.with_addresses(answers, answered, looked_up)
 
         with Attempt() as attempt:
             make_state: Callable[[], StateChange] = partial(self._now, next_state)
             if choice and choice.compiled.key != now.compiled.key:
-                make_state = self._prepare(attempt, choice, next_state, silent)
-            is_changed = self._switch(attempt, make_state, known_names)
+                make_state = self.switching.prepare(attempt, choice, next_state, silent)
+            is_changed = self.switching.switch(attempt, make_state, known_names)
         self.keep_last_good()
         return is_changed or bool(choice and choice.compiled.key != now.compiled.key)
 
@@ -217,6 +260,8 @@ class Policies:
 
     def take(self, taken: Taken, names: Names) -> bool:
         """Keep what was taken from the domain, and enforce by it; whether that changed anything.
+
+        The policy and the lists that it carries are kept as one, and in force as one.
 
         A name among `names` that has no addresses could not be looked up, as for ``reload``. Raises
         why it cannot be in force; then all is as it was, on disk too.
@@ -231,8 +276,9 @@ class Policies:
                 must_be_met(taken.stored.policy)
             self.kept_files.reader.remember(taken.stored.text, taken.stored.policy)
         choice = self._choose(now.loaded, known_names, silent, taken)
+        lists = changes_by_domain(now.lists, taken)
         is_same = choice.source is now.source and choice.compiled.key == now.compiled.key
-        if is_same and now.enforcing:
+        if is_same and not lists and now.enforcing:
             self.trust(taken)
             return False
         self.kept_files.check(choice.compiled, known_names)
@@ -245,25 +291,28 @@ class Policies:
             )
 
         with Attempt() as attempt:
-            make_state = self._prepare(
+            make_state = self.switching.prepare(
                 attempt,
                 choice,
-                lambda state: self._with_addresses(next_state(state), answered, looked_up),
+                lambda state: self.switching.with_addresses(next_state(state), answered, looked_up),
                 silent,
+                lists,
             )
             before = now.domain or Taken()
             attempt.step(
                 partial(self.kept_files.save_domain, taken, before),
                 lambda _: self.kept_files.save_domain(before, taken),
             )
-            self._switch(attempt, make_state, known_names)
+            self.switching.switch(attempt, make_state, known_names)
+        self.kept_files.tidy_domain(taken)
         self.keep_last_good()
         return True
 
     def trust(self, taken: Taken) -> None:
         """Keep other metadata of the domain, where the policy in force stays the same."""
         self.kept_files.save_domain(taken, self.enforcement.state.domain or Taken())
-        self._note(lambda state: replace(state, domain=taken))
+        self.kept_files.tidy_domain(taken)
+        self.switching.note(lambda state: replace(state, domain=taken))
 
     def read_files(self) -> Loaded:
         """What the policy files say now, without enforcing it."""
@@ -282,73 +331,6 @@ class Policies:
         self.kept_files.save_policies(digests)
         if state.source is not SourceName.LAST_GOOD and not state.held:
             self.kept_files.save_last_good(state.compiled, state.names)
-
-    def _prepare(
-        self,
-        attempt: Attempt,
-        choice: Choice,
-        next_state: Callable[[State], StateChange],
-        tell: Tell,
-    ) -> Callable[[], StateChange]:
-        """Do in advance what takes long of putting the choice in force.
-
-        Returns a function that makes the state to switch to. `next_state` makes all of it but the
-        policy.
-        """
-        before = self.enforcement.state
-        classifier = classifier_by_names(choice.compiled, before.inventory, before.lists)
-
-        def make_state() -> StateChange:
-            # Dynamic rules and containers may have changed since the choice was made.
-            now = self.enforcement.state
-            current = classifier
-            if now.inventory is not before.inventory or now.lists is not before.lists:
-                current = classifier_by_names(choice.compiled, now.inventory, now.lists)
-            new, delta, rules = next_state(now)
-            return new.with_policy(choice.source, choice.compiled, current), delta, rules
-
-        attempt.step(
-            lambda: self.enforcement.prepare(
-                classifier.with_lists(before.lists, before.volatile.tables), tell
-            ),
-            lambda _: self.enforcement.discard(),
-        )
-        return make_state
-
-    def _switch(
-        self, attempt: Attempt, make_state: Callable[[], StateChange], names: Names
-    ) -> bool:
-        """Save `names` and put the new state in force, as the last steps of an attempt.
-
-        Returns whether dynamic rules changed with it.
-        """
-        before = self.enforcement.state.names
-        attempt.step(
-            partial(self.kept_files.save_names, names, before),
-            lambda _: self.kept_files.save_names(before, names),
-        )
-
-        def switch() -> bool:
-            now = self.enforcement.state
-            new, delta, rules = make_state()
-            self.enforcement.put_in_force(new, delta, retry_failures=True)
-            for rule in rules:
-                self.kept_files.dynamic.added(rule)
-            for quarantine in new.quarantines.values():
-                if quarantine != now.quarantines.get(quarantine.name):
-                    self.kept_files.dynamic.imposed(quarantine)
-            return bool(delta)
-
-        return self.enforcement.run(switch)
-
-    def _with_addresses(self, state: State, names: Names, looked_up: float) -> StateChange:
-        return with_new_addresses(state, names, looked_up, self.protection)
-
-    def _note(self, next_state: Callable[[State], State]) -> None:
-        """Record a state in which the same is in force."""
-        self.enforcement.run(
-            lambda: self.enforcement.record_state(next_state(self.enforcement.state))
-        )
 
     def _choose(
         self, loaded: Loaded, names: Names, tell: Tell, taken: Taken | None = None
@@ -396,3 +378,12 @@ def _failures(
     contents = [content for content in (loaded, refused) if content]
     errors = (content.assigned_error for content in contents)
     return tuple(dict.fromkeys(str(error) for error in errors if error))
+
+
+def _with_lists(error: IpsecdError, changes: ListChanges) -> IpsecdError:
+    """The error, which also says that lists of which the files have changed stay as they were."""
+    names = few([f"@{name}" for name in sorted(changes)])
+    stay = f"the lists whose files have changed stay as they were too: {names}"
+    told = copy(error)
+    told.hint = cut(f"{error.hint}; {stay}" if error.hint else stay, MAX_HINT)
+    return told

@@ -10,12 +10,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import chain, islice
 
+from ipsecd.engine.compiling import policy_rules_by_name
 from ipsecd.engine.quarantines import is_of_quarantine
 from ipsecd.engine.state import State
 from ipsecd.errors import Refused
 from ipsecd.language.addresses import format_address
 from ipsecd.language.filters import format_filter
-from ipsecd.model.addresses import HostName, Network, Selector
+from ipsecd.model.addresses import HostName, Network, Selector, written_name
 from ipsecd.model.inventory import Inventory
 from ipsecd.model.list_names import lists_in
 from ipsecd.model.lists import AddressList
@@ -59,12 +60,16 @@ class Protection:
 
         Entries that are in the lists of the state already are not judged again.
         """
-        for name in sorted(lists.keys() & blocked_lists(state)) if self._networks else ():
+        if not self._networks:
+            return
+        blocked = blocked_lists(replace(state, lists={**state.lists, **lists}))
+        for name in sorted(lists.keys() & blocked):
             present = state.lists.get(name, AddressList())
             for entry, network in self._in_list(lists[name]):
                 if network not in present:
                     raise Refused(
-                        f"list @{name}, which a rule blocks, would have {format_address(network)}, "
+                        f"list @{written_name(name)}, which a rule blocks, would have "
+                        f"{format_address(network)}, "
                         f"and so block {entry.written}, which is protected: {entry.where}",
                         "nothing has changed; leave it out, or take the address off the list "
                         "protect in ipsecd.yaml and restart the daemon",
@@ -108,7 +113,7 @@ class Protection:
             if (covered := self.covered(rule, state)) and not is_of_quarantine(state, rule.name)
         ]
         of_lists = [
-            f"list @{name}, which a rule blocks, has {format_address(network)}: "
+            f"list @{written_name(name)}, which a rule blocks, has {format_address(network)}: "
             f"{entry.written} is protected ({entry.where})"
             for name in sorted(blocked_lists(state) & state.lists.keys())
             for entry, network in islice(self._in_list(state.lists[name]), 1)
@@ -145,8 +150,7 @@ class Protection:
 
 def blocked_lists(state: State) -> frozenset[str]:
     """The names of the lists that rules of a state block."""
-    policy = state.compiled.policy
-    of_policy: Iterable[Rule] = policy.facts.by_name if policy else ()
+    of_policy: Iterable[Rule] = policy_rules_by_name(state.compiled, state.lists)
     rules: Iterable[Rule | DynamicRule] = chain(of_policy, state.dynamic.listing.values())
     return frozenset(
         name

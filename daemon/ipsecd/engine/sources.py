@@ -138,12 +138,18 @@ def strictly(error: IpsecdError) -> None:
 def warnings_of_domain(
     settings: DomainSettings | None, taken: Taken, now: float
 ) -> tuple[str, ...]:
-    """What to say of a domain whose answers have expired, if there is one; `now` is in seconds."""
-    if settings is None or not taken.is_expired(now):
+    """What to say of a domain whose answers have expired, or whose lists were lost on disk.
+
+    `now` is in seconds since the epoch.
+    """
+    if settings is None:
         return ()
+    lost = tuple(carried.problem for carried in taken.lists.values() if carried.problem)
+    if not taken.is_expired(now):
+        return lost
     warning = (
         f"what {quote(settings.source)} says was good until {taken.expires}: what is in force "
         "stays so\n"
         "  hint: whoever publishes it has to renew it; see also whether it can be reached"
     )
-    return (warning,)
+    return (warning, *lost)

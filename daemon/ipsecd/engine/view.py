@@ -6,13 +6,13 @@ from dataclasses import replace
 
 from ipsecd.compiler.classifier import Classifier
 from ipsecd.compiler.volatile import Volatile
-from ipsecd.engine.compiling import ListsByName, Names
+from ipsecd.engine.compiling import ListsByName, Names, policy_rules_by_name
 from ipsecd.engine.sources import SourceName
 from ipsecd.engine.state import State
 from ipsecd.errors import IpsecdError, NotFound
 from ipsecd.model.addresses import Process
 from ipsecd.model.inventory import Inventory, has_selectors
-from ipsecd.model.list_names import changes_by_itself
+from ipsecd.model.list_names import as_domain_means, changes_by_itself
 from ipsecd.model.values import Action, Filter, InForce, Origin, Policy, Store, filters_of
 from ipsecd.quoting import quote
 from ipsecd.sources.domain import Taken
@@ -26,6 +26,11 @@ def filters_in_force(state: State) -> tuple[InForce, ...]:
         return ()
     compiled = state.compiled
     policy = filters_of(compiled.policy, compiled.store) if compiled.policy else ()
+    if compiled.store is Store.DOMAIN:
+        policy = tuple(
+            replace(rule_filter, filter=as_domain_means(rule_filter.filter, state.lists))
+            for rule_filter in policy
+        )
     all_filters = (
         *policy,
         *(rule_filter for rule in state.dynamic for rule_filter in rule.in_force),
@@ -52,7 +57,7 @@ def rules_in_force(state: State) -> dict[Origin, Action]:
 
 def policy_filters_by_name(state: State) -> tuple[Filter, ...]:
     """The filters of the policy in force that name containers, lists or local processes."""
-    rules = state.compiled.policy.facts.by_name if state.compiled.policy else ()
+    rules = policy_rules_by_name(state.compiled, state.lists)
     return tuple(rule_filter for rule in rules for rule_filter in rule.filters)
 
 

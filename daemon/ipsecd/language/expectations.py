@@ -5,7 +5,7 @@ A packet is written as ``explain`` takes it without a daemon, where ``me`` is an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ipsecd.errors import InvalidInput, LimitExceeded, Refused
 from ipsecd.language.addresses import format_address, format_value
@@ -16,6 +16,8 @@ from ipsecd.language.quoting import wrong, wrong_within
 from ipsecd.language.seen import assumed_types, to_packet
 from ipsecd.model.addresses import Family, Selector
 from ipsecd.model.expectations import SOME_HOST, Expectation
+from ipsecd.model.lists import AddressList
+from ipsecd.model.nearness import NO_LISTS
 from ipsecd.model.unmet import Unmet, unmet
 from ipsecd.model.values import MAX_PORT, Action, Policy
 from ipsecd.quoting import MAX_LINES, count, cut, first_lines, quote
@@ -53,14 +55,15 @@ def format_expectation(expectation: Expectation) -> str:
     return f"{expectation.action.value} {expectation.text}"
 
 
-def must_be_met(policy: Policy) -> None:
+def must_be_met(policy: Policy, lists: Mapping[str, AddressList] = NO_LISTS) -> None:
     """Raise ``Refused`` if `policy` does not do what its author expects, with all that differs.
 
-    Raises ``LimitExceeded`` if that is too much to be judged.
+    It is judged by the entries of `lists`. Raises ``LimitExceeded`` if that is too much.
     """
-    if failing := unmet(policy):
+    if failing := unmet(policy, lists):
+        by_lists = " with the lists that were given" if lists else ""
         raise Refused(
-            "\n".join([f"{_summary(failing, policy)}:", *first_lines(_lines(failing))]),
+            "\n".join([f"{_summary(failing, policy)}{by_lists}:", *first_lines(_lines(failing))]),
             "mend the rules, or the lines of expect that are no longer wanted; "
             "ipsecctl check FILE tells whether they are met",
         )

@@ -1,14 +1,15 @@
 """Owns what filters that name lists stand for at one moment; must not know the entries of lists.
 
-A list that does not exist is as one without entries: filters that name it match nothing.
+A list that does not exist is as one without entries: filters that name it match nothing. In the
+domain's policy a name means the domain's list, if the policy carries one of that name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import replace
 
-from ipsecd.model.addresses import ListName
+from ipsecd.model.addresses import JOINED, OF_DOMAIN, ListName
 from ipsecd.model.inventory import has_selectors
 from ipsecd.model.lists import AddressList
 from ipsecd.model.values import Endpoint, Filter, InForce
@@ -23,6 +24,24 @@ def lists_in(rule_filter: Filter) -> frozenset[str]:
 def changes_by_itself(rule_filter: Filter) -> bool:
     """Whether what a filter stands for changes without it: it names containers, or lists."""
     return has_selectors(rule_filter) or bool(lists_in(rule_filter))
+
+
+def as_domain_means(rule_filter: Filter, lists: Container[str]) -> Filter:
+    """A filter of the domain's policy: lists in it are the domain's, if they are among `lists`."""
+    if not lists_in(rule_filter):
+        return rule_filter
+    source, destination = rule_filter.source, rule_filter.destination
+    return replace(
+        rule_filter,
+        source=_of_domain(source, lists),
+        destination=_of_domain(destination, lists),
+    )
+
+
+def _of_domain(end: Endpoint, lists: Container[str]) -> Endpoint:
+    if not isinstance(end.address, ListName) or f"{OF_DOMAIN}{end.address.name}" not in lists:
+        return end
+    return replace(end, address=ListName(f"{OF_DOMAIN}{end.address.name}"))
 
 
 def with_lengths(filters: Iterable[InForce], lists: Mapping[str, AddressList]) -> Iterator[InForce]:
@@ -41,5 +60,6 @@ def with_lengths(filters: Iterable[InForce], lists: Mapping[str, AddressList]) -
 def _with_lengths(end: Endpoint, lists: Mapping[str, AddressList]) -> Endpoint:
     if not isinstance(end.address, ListName):
         return end
-    entries = lists[end.address.name].entries if end.address.name in lists else {}
-    return replace(end, address=ListName(end.address.name, tuple(entries)))
+    name = end.address.name
+    forms = {f for part in name.split(JOINED) if part in lists for f in lists[part].entries}
+    return replace(end, address=ListName(name, tuple(forms)))

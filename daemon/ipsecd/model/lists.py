@@ -146,13 +146,21 @@ class AddressList:
     @cached_property
     def digest(self) -> str:
         """A digest of all entries, in hexadecimal: equal entries, equal digest."""
-        return f"{self._sum:064x}"
+        return f"{sum(self._sums.values()) % DIGESTS:064x}"
+
+    def digest_of(self, form: Form) -> str:
+        """A digest of the entries of one form, in hexadecimal."""
+        return f"{self._sums.get(form, 0):064x}"
 
     @cached_property
-    def _sum(self) -> int:
-        return (
-            sum(blocks_sum(form, packed) for form, packed in self.layers.packed().items()) % DIGESTS
-        )
+    def _sums(self) -> dict[Form, int]:
+        packed = self.layers.packed()
+        return {form: blocks_sum(form, entries) % DIGESTS for form, entries in packed.items()}
+
+    def take_digest_of(self, same: AddressList) -> None:
+        """Have the digest of a list of the same entries, if that one has worked it out."""
+        if "_sums" in same.__dict__:
+            self.__dict__["_sums"] = same.__dict__["_sums"]
 
     def holds(self, form: Form, address: int) -> bool:
         """Whether an entry of this form covers the address."""
@@ -176,12 +184,13 @@ class AddressList:
             return self
         is_long = layers.differences() > FEW
         new = AddressList(layers.packed() if is_long else LayeredEntries(layers))
-        if "_sum" in self.__dict__:
+        if "_sums" in self.__dict__:
             blocks = {(form, *block_of(form, entry)) for form, entry in changed}
-            total = self._sum
+            sums = dict(self._sums)
             for block in blocks:
-                total += _block_sum(layers, *block) - _block_sum(self.layers, *block)
-            new.__dict__["_sum"] = total % DIGESTS
+                other = _block_sum(layers, *block) - _block_sum(self.layers, *block)
+                sums[block[0]] = (sums.get(block[0], 0) + other) % DIGESTS
+            new.__dict__["_sums"] = sums
         return new
 
     def lengths(self, family: Family) -> tuple[int, ...]:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 from ipsecd.model.addresses import Address, Family, HostName, ListName, Network, Selector
+from ipsecd.model.lists import AddressList
 from ipsecd.model.packets import Packet
 from ipsecd.model.values import Endpoint, Filter
+
+NO_LISTS: Mapping[str, AddressList] = MappingProxyType({})
 
 
 class Nearness:
     """Whether both ends of a filter can be those of one of some packets.
 
-    With `any_source_port` packets may come from other ports. DNS names, lists and what containers
-    are called stand for nobody, unless `names_count`: then they may stand for anybody.
+    With `any_source_port` packets may come from other ports. Names of `lists` stand for what these
+    hold; DNS names and what containers are called stand for nobody. With `names_count` all of them
+    may stand for anybody.
     """
 
     def __init__(
@@ -22,9 +27,11 @@ class Nearness:
         packets: Iterable[Packet],
         *,
         any_source_port: bool = False,
+        lists: Mapping[str, AddressList] = NO_LISTS,
         names_count: bool = False,
     ) -> None:
         self._any_port, self._names_count = any_source_port, names_count
+        self._lists = lists
         self._addresses: dict[Family, set[int]] = {family: set() for family in Family}
         ports: set[int] = set()
         for packet in packets:
@@ -47,7 +54,20 @@ class Nearness:
     def _has_address(self, address: Address) -> bool:
         if isinstance(address, Network):
             return self._has_prefix(address)
-        return self._names_count or not isinstance(address, HostName | Selector | ListName)
+        if self._names_count:
+            return True
+        if isinstance(address, ListName):
+            return self._is_listed(address.name)
+        return not isinstance(address, HostName | Selector)
+
+    def _is_listed(self, name: str) -> bool:
+        members = self._lists.get(name, AddressList())
+        return any(
+            True
+            for family, addresses in self._addresses.items()
+            for address in addresses
+            for _ in members.covering(family, address)
+        )
 
     def _has_ports(self, end: Endpoint) -> bool:
         return not end.ports or any(self._has_port(ports.first, ports.last) for ports in end.ports)

@@ -2,19 +2,21 @@
 
 ``decide`` judges each packet by the filters of the policy alone: without dynamic rules,
 exemptions and settings. What a host knows, a filter cannot: ``me`` is an address that no filter
-names, and DNS names, lists, containers, networks and labels stand for nobody.
+names, and DNS names, containers, networks and labels stand for nobody. Lists have the entries that
+are given, and on a host none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ipsecd.errors import LimitExceeded
 from ipsecd.model.addresses import Family
 from ipsecd.model.decide import Decision, decide
 from ipsecd.model.expectations import SOME_HOST, Expectation
-from ipsecd.model.nearness import Nearness
+from ipsecd.model.lists import AddressList
+from ipsecd.model.nearness import NO_LISTS, Nearness
 from ipsecd.model.packets import Host, Packet
 from ipsecd.model.source_ports import decisions_by_source_port
 from ipsecd.model.unnamed import Unnamed
@@ -40,7 +42,7 @@ class Unmet:
     source_ports: tuple[int, int] | None = None
 
 
-def unmet(policy: Policy) -> tuple[Unmet, ...]:
+def unmet(policy: Policy, lists: Mapping[str, AddressList] = NO_LISTS) -> tuple[Unmet, ...]:
     """What of the expectations of `policy` is not so, in their order.
 
     Takes one pass over the filters for all packets, and ``decide`` for each packet over those that
@@ -49,17 +51,17 @@ def unmet(policy: Policy) -> tuple[Unmet, ...]:
     """
     if not policy.expect:
         return ()
-    host = _host_for(policy)
+    host = replace(_host_for(policy), lists=lists)
     expected = [
         replace(expectation, packet=_as_seen(expectation.packet, host))
         for expectation in policy.expect
     ]
-    filters = tuple(_filters_near(policy, _nearness(expected)))
+    filters = tuple(_filters_near(policy, _nearness(expected, lists)))
     _check_pairs(policy, len(expected) * len(filters), MAX_COMPARED)
     judged = 0
     found = []
     for original, expectation in zip(policy.expect, expected, strict=True):
-        nearness = _nearness([expectation])
+        nearness = _nearness([expectation], lists)
         near = [candidate for candidate in filters if nearness.has_both(candidate.filter)]
         judged += sum(map(_times_judged, near)) if expectation.any_source_port else len(near)
         _check_pairs(policy, judged, MAX_JUDGED)
@@ -97,10 +99,11 @@ def _check_pairs(policy: Policy, pairs: int, most: int) -> None:
         )
 
 
-def _nearness(expected: Sequence[Expectation]) -> Nearness:
+def _nearness(expected: Sequence[Expectation], lists: Mapping[str, AddressList]) -> Nearness:
     return Nearness(
         (expectation.packet for expectation in expected),
         any_source_port=any(expectation.any_source_port for expectation in expected),
+        lists=lists,
     )
 
 

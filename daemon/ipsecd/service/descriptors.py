@@ -9,11 +9,12 @@ from collections.abc import Iterable
 from ipsecd.errors import LimitExceeded, Refused
 from ipsecd.language import address_lists
 from ipsecd.language.reading import MAX_BYTES
+from ipsecd.model.packed_form import MAX_CARRIED_BYTES
 
 MAX_DOCUMENT_BYTES = MAX_BYTES
 MAX_LIST_BYTES = address_lists.MAX_BYTES
-MAX_BUNDLE_BYTES = 2 * MAX_BYTES
-"""A policy document, escaped, with what vouches for it."""
+MAX_BUNDLE_BYTES = 2 * MAX_BYTES + MAX_CARRIED_BYTES
+"""A policy document, escaped, with what vouches for it, and the lists that the policy carries."""
 
 
 class Descriptors:

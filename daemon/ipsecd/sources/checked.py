@@ -110,10 +110,12 @@ class CheckedFile:
         directory = self._path.parent
         if directory.is_dir():
             return
+        missing = [path for path in (directory, *directory.parents) if not path.is_dir()]
         directory.mkdir(parents=True, exist_ok=True)
         if self._form.durable:
             # What is in a directory is on disk only if the directory's own name is (fsync(2)).
-            self._disk.sync_directory(directory.parent)
+            for made in reversed(missing):
+                self._disk.sync_directory(made.parent)
 
     def load(self, parse: Callable[[bytes], Content]) -> Content | None:
         """What `parse` makes of the content; None if there is no file.

@@ -1,18 +1,23 @@
 """Owns what this host keeps of its domain: the metadata it has verified, and the policy it took.
 
-One file, which is replaced as a whole, so that a policy is never kept without what vouches for it.
+One file, which is replaced as a whole, so that a policy is never kept without what vouches for it,
+and beside it a file for each list that the policy carries, which is there before that one names it.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
+from ipsecd.model.addresses import check_list_name
+from ipsecd.model.packed_form import MAX_CARRIED
 from ipsecd.model.values import Store
 from ipsecd.sources.checked import CheckedFile, Form
+from ipsecd.sources.domain_lists import DomainList, DomainListFiles, DomainLists
 from ipsecd.sources.files import Disk
 from ipsecd.sources.reading import StoredPolicy
 from ipsecd.sources.remembered import PolicyReader
@@ -48,7 +53,8 @@ class Taken:
     said so. ``version`` is that of the metadata, which is good until ``expires``, a time as ISO
     8601 has it. ``taken_at``, in seconds since the epoch, is when this policy or the withdrawal
     came; ``why`` says why it is this policy.
-    ``interval_s`` is the time between two looks that the policy asks for.
+    ``interval_s`` is the time between two looks that the policy asks for. ``lists`` are those that
+    the policy carries, by the names that its filters have.
     """
 
     trusted: Mapping[str, str] = field(default_factory=dict)
@@ -60,6 +66,7 @@ class Taken:
     why: str = ""
     interval_s: float | None = None
     host: Selection = field(default_factory=Selection)
+    lists: DomainLists = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
@@ -89,23 +96,36 @@ def time_of(expires: str) -> float:
 
 
 class DomainFile:
-    """The file, replaced as a whole."""
+    """The file, replaced as a whole, and those of lists."""
 
     def __init__(self, state_dir: Path, disk: Disk | None = None) -> None:
         self._file = CheckedFile(state_dir / "domain" / "taken", FORM, disk)
+        self._lists = DomainListFiles(state_dir / "domain" / "lists", disk)
 
     def save(self, taken: Taken) -> None:
-        """Keep `taken`, on disk when this returns; raises ``StoreFailed``, or ``LimitExceeded``."""
+        """Keep `taken`, on disk when this returns; raises ``StoreFailed``, or ``LimitExceeded``.
+
+        The lists of what was kept before stay until ``tidy``.
+        """
+        self._lists.save(taken.lists.values())
         self._file.save(taken_to_json(taken))
 
+    def tidy(self, taken: Taken) -> None:
+        """Delete the lists that `taken`, which is kept, does not name."""
+        self._lists.tidy(taken.lists.values())
+
     def load(self, reader: PolicyReader) -> Taken | None:
-        """What was kept last, None if nothing was; raises ``StoreFailed`` if it cannot be used."""
-        return self._file.load(lambda content: taken_from_json(content, reader))
+        """What was kept last, None if nothing was; raises ``StoreFailed`` if it cannot be used.
+
+        A list that cannot be used has its problem, and keeps nothing else from being used.
+        """
+        return self._file.load(lambda content: taken_from_json(content, reader, self._lists.load))
 
 
 def taken_to_json(taken: Taken) -> bytes:
     """What was taken, as JSON."""
     stored = taken.stored
+    digests = digests_by_name(taken.lists)
     return json.dumps(
         {
             "trusted": dict(sorted(taken.trusted.items())),
@@ -121,11 +141,15 @@ def taken_to_json(taken: Taken) -> bytes:
             "host": taken.host.name,
             "groups": list(taken.host.groups),
             "labels": dict(taken.host.labels),
+            # Versions that do not know lists read what has none.
+            **({LISTS: digests} if digests else {}),
         },
         ensure_ascii=False,
     ).encode()
 
 
+LISTS = "lists"
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 _KEYS = (
     "trusted",
     "document",
@@ -143,9 +167,16 @@ _KEYS = (
 )
 
 
-def taken_from_json(content: bytes, reader: PolicyReader) -> Taken:
-    """The inverse of ``taken_to_json``; raises ``ValueError`` or ``InvalidInput``."""
-    node = members(decode(content), "the whole", _KEYS)
+def taken_from_json(
+    content: bytes, reader: PolicyReader, load: Callable[[str, str], DomainList]
+) -> Taken:
+    """The inverse of ``taken_to_json``; raises ``ValueError`` or ``InvalidInput``.
+
+    `load` gives the list of a name and digest.
+    """
+    whole = members(decode(content), "the whole")
+    digests = digests_of(whole.pop(LISTS, {}))
+    node = members(whole, "the whole", _KEYS)
     path = text(node["path"], "the path")
     stored = None
     if node["document"] is not None:
@@ -172,7 +203,25 @@ def taken_from_json(content: bytes, reader: PolicyReader) -> Taken:
             tuple(text(group, "a group") for group in items(node["groups"], "the groups")),
             tuple(sorted(labels.items())),
         ),
+        {name: load(name, digest) for name, digest in digests.items()},
     )
+
+
+def digests_by_name(lists: DomainLists) -> dict[str, str]:
+    """The digests of lists by name, in the order of names."""
+    return {name: carried.digest for name, carried in sorted(lists.items())}
+
+
+def digests_of(node: object) -> dict[str, str]:
+    """The digests of lists by name; raises ``ValueError`` or ``InvalidInput``."""
+    digests = members(node, "the lists")
+    if len(digests) > MAX_CARRIED:
+        raise ValueError(f"there are {len(digests)} lists, and {MAX_CARRIED} are the most")
+    for name, digest in digests.items():
+        check_list_name(name)
+        if not _DIGEST.fullmatch(text(digest, "a digest")):
+            raise ValueError("a list has a digest that is none")
+    return {name: text(digest, "a digest") for name, digest in digests.items()}
 
 
 def texts_of(node: object, what: str) -> dict[str, str]:

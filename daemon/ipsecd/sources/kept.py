@@ -135,6 +135,10 @@ class KeptFiles:
             raise
         self._warnings_by_file.pop(DOMAIN, None)
 
+    def tidy_domain(self, taken: Taken) -> None:
+        """Delete the lists of what was taken before `taken`, which is kept and in force now."""
+        self._domain.tidy(taken)
+
     def check(self, compiled: CompiledPolicy, names: Names) -> None:
         """Raise ``LimitExceeded`` if these could not be read again at the next start."""
         self._names.check(names)

@@ -1,20 +1,18 @@
 """Owns lists in the checked form in which the daemon keeps them; must not know who changes them.
 
-A file holds a line of JSON, with what there is to say about a list, and its entries, packed: for
-each prefix length the IP version, the length and the number of entries, and the entries.
+A file holds a line of JSON, with what there is to say about a list, and its entries, packed.
 """
 
 from __future__ import annotations
 
 import json
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ipsecd.language.list_formats import check_format
-from ipsecd.model.addresses import Family
-from ipsecd.model.lists import AddressList, Form
+from ipsecd.model.lists import AddressList
+from ipsecd.model.packed_form import pack, unpack
 from ipsecd.sources import checked
 from ipsecd.sources.checked import CheckedFile
 from ipsecd.sources.files import MAX_OWN_FILE_BYTES, Disk
@@ -35,7 +33,6 @@ READ_FORM = checked.Form(
     "nothing need be done: the file of the list is read, and it is written again",
 )
 _SAID, _TIMES = ("etag", "modified"), ("fetched", "checked")
-_FORM = struct.Struct(">BBQ")
 MAX_EVERY_S = 366 * 86400
 LEAST_EVERY_S = 60
 
@@ -154,29 +151,10 @@ def _file_read(content: bytes) -> FileRead:
 
 
 def _encode(facts: Mapping[str, object], addresses: AddressList) -> bytes:
-    pieces = [json.dumps(facts).encode(), b"\n"]
-    for form, packed in addresses.entries.items():
-        pieces.append(_FORM.pack(form.family, form.length, len(packed) // form.width))
-        pieces.append(packed)
-    return b"".join(pieces)
+    return json.dumps(facts).encode() + b"\n" + pack(addresses)
 
 
 def _decode(content: bytes) -> tuple[dict[str, object], AddressList]:
     """The inverse of ``_encode``; raises ``ValueError``."""
     line, _, rest = content.partition(b"\n")
-    entries: dict[Form, bytes] = {}
-    at = 0
-    while at < len(rest):
-        if len(rest) - at < _FORM.size:
-            raise ValueError("it ends in the middle of an entry")
-        version, length, count = _FORM.unpack_from(rest, at)
-        form = Form(Family(version), length)
-        at += _FORM.size
-        packed = rest[at : at + count * form.width]
-        at += len(packed)
-        if not count or len(packed) != count * form.width or length > form.family.bits:
-            raise ValueError("its entries are not what their number says")
-        if entries and form <= max(entries):
-            raise ValueError("its entries are not in order")
-        entries[form] = packed
-    return members(decode(line), "the first line"), AddressList(entries)
+    return members(decode(line), "the first line"), unpack(rest)

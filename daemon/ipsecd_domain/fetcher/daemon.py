@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import _socket
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -54,12 +54,15 @@ class Daemon:
         except NotFound:
             return Domain(Settings())
 
-    def take(self, bundle: bytes, refresh: int) -> str:
-        """Hand a bundle over; what the daemon says about it. Raises its error if it refuses."""
+    def take(self, bundle: Iterable[bytes], refresh: int) -> str:
+        """Hand over a bundle, which comes in pieces; what the daemon says about it.
+
+        Raises its error if it refuses.
+        """
         descriptor = os.memfd_create("bundle", os.MFD_CLOEXEC)
         try:
             with open(descriptor, "wb", closefd=False) as file:
-                file.write(bundle)
+                file.writelines(bundle)
             reply = self._call("TakeDomain", {"refresh": refresh}, descriptor)
         finally:
             os.close(descriptor)

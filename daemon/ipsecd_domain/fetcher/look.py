@@ -33,13 +33,15 @@ class _Seen:
     content: Content
     expires: datetime
     at: datetime
+    lists: frozenset[str]
+    """The digests of the lists that the policy carries."""
 
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """What is to be handed over, and the interval that the chosen policy asks for."""
+    """What is to be handed over, in pieces, and the interval that the chosen policy asks for."""
 
-    bundle: bytes
+    bundle: tuple[bytes, ...]
     interval_s: float | None
 
 
@@ -82,6 +84,8 @@ class Looker:
             or seen.content.data != domain.trusted.get(TIMESTAMP, "").encode()
             or seen.expires <= time
             or not seen.at <= time < seen.at + WHOLE_EVERY
+            # It has lost one on its disk.
+            or not seen.lists <= domain.lists
         ):
             return None
         return seen
@@ -90,6 +94,7 @@ class Looker:
         with required_packages():
             # It takes more time and memory than all the rest.
             from ipsecd_domain.bundle import write_bundle  # noqa: PLC0415
+            from ipsecd_domain.carried import fetched  # noqa: PLC0415
             from ipsecd_domain.trusted import refresh  # noqa: PLC0415
 
         def fetch(path: str, most: int) -> bytes:
@@ -100,5 +105,7 @@ class Looker:
         self._seen = None
         host = Host(settings.host, settings.groups, settings.labels)
         refreshed = refresh(domain.trusted, host, fetch)
-        self._seen = _Seen(settings, timestamp, refreshed.expires, datetime.now(UTC))
-        return News(write_bundle(refreshed.bundle), refreshed.interval_s)
+        lists = fetched(refreshed.lists, fetch, domain.lists)
+        digests = frozenset(each.sha256 for each in refreshed.lists)
+        self._seen = _Seen(settings, timestamp, refreshed.expires, datetime.now(UTC), digests)
+        return News(write_bundle(refreshed.bundle, lists), refreshed.interval_s)

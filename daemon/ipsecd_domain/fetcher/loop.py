@@ -128,7 +128,8 @@ class Fetcher:
         except IpsecdError as error:
             self._say("not-taken", error)
             return str(error)
-        record(logging.INFO, "handed-over", bytes=len(news.bundle), message=shorten(message))
+        length = sum(map(len, news.bundle))
+        record(logging.INFO, "handed-over", bytes=length, message=shorten(message))
         return ""
 
     def _report(self, domain: Domain, problem: str) -> None:

@@ -42,7 +42,7 @@ class Domain:
 
     ``trusted`` has the metadata that it verified last, by file name; ``digest`` is that of the
     policy in force, in hexadecimal; ``taken_at`` is in seconds since the epoch; ``refresh`` is the
-    number of the last look that was asked for.
+    number of the last look that was asked for; ``lists`` are the digests of the lists that it has.
     """
 
     settings: Settings
@@ -53,6 +53,7 @@ class Domain:
     withdrawn: bool = False
     taken_at: float = 0.0
     refresh: int = 0
+    lists: frozenset[str] = frozenset()
 
     @property
     def timestamp_digest(self) -> str:
@@ -88,6 +89,7 @@ def domain_of(reply: Mapping[str, Any]) -> Domain:
         withdrawn=members.get("withdrawn") is True,
         taken_at=reader.number("taken_at"),
         refresh=int(reader.number("refresh")),
+        lists=reader.digests("lists"),
     )
 
 
@@ -127,6 +129,14 @@ class _Reader:
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             raise _wrong(name)
         return tuple(value)
+
+    def digests(self, name: str) -> frozenset[str]:
+        """Those of lists, without those that were lost; a daemon that is older names none."""
+        value = self._members.get(name) or []
+        if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+            raise _wrong(name)
+        digests = [item.get("digest") for item in value]
+        return frozenset(digest for digest in digests if isinstance(digest, str) and digest)
 
     def map(self, name: str) -> dict[str, str]:
         value = self._members.get(name)

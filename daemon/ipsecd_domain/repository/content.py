@@ -26,6 +26,7 @@ from tuf.api.metadata import (
 )
 
 from ipsecd.quoting import quote_path
+from ipsecd_domain.carried import Carried, carried_by, with_carried
 from ipsecd_domain.errors import DomainError
 from ipsecd_domain.layout import (
     TARGETS,
@@ -75,10 +76,13 @@ class Repository:
 
     def digest(self, role: str, path: str) -> str:
         """The SHA-256 of the file of a role at `path`, in hexadecimal, as it is signed."""
+        return str(self._target(role, path).hashes.get("sha256", ""))
+
+    def _target(self, role: str, path: str) -> TargetFile:
         target = self.roles[role].signed.targets.get(path)
         if target is None:
             raise _broken(self.store, f"role {role} has no {path}")
-        return str(target.hashes.get("sha256", ""))
+        return target
 
     def file(self, role: str, path: str) -> bytes:
         """The file of a role at `path`, as it is signed."""
@@ -91,17 +95,45 @@ class Repository:
             raise _broken(self.store, f"targets/{name} is not what was signed")
         return content
 
-    def give_out(self, role: str, index: Index, documents: Mapping[str, bytes]) -> None:
-        """Let a role give out `index`, with new documents; those that it does not name go."""
+    def carried(self, role: str, path: str) -> Carried:
+        """The lists that the policy of a role at `path` carries."""
+        return carried_by(self._target(role, path), role)
+
+    def give_out(
+        self,
+        role: str,
+        index: Index,
+        documents: Mapping[str, bytes],
+        carried: Carried | None = None,
+        lists: Mapping[str, bytes] | None = None,
+    ) -> None:
+        """Let a role give out `index`, with new documents; those that it does not name go.
+
+        The documents carry what is `carried`, of which `lists` are new, by their paths. A list
+        goes with the last policy that carries it.
+        """
         signed = self.roles[role].signed
+        before = signed.targets
         named = {offer.path for offer in index.offers}
-        kept = {path: target for path, target in signed.targets.items() if path in named}
-        signed.targets = kept
-        for path, content in {index_path(role): write_index(index), **documents}.items():
-            digest = hashlib.sha256(content).hexdigest()
-            signed.targets[path] = TargetFile(len(content), {"sha256": digest}, path)
-            self._files[hashed(path, digest)] = content
+        signed.targets = {path: target for path, target in before.items() if path in named}
+        self._add(role, index_path(role), write_index(index))
+        for path, content in documents.items():
+            with_carried(self._add(role, path, content), carried or Carried())
+        for path, content in (lists or {}).items():
+            self._add(role, path, content)
+        for policy in named:
+            for path in self.carried(role, policy).paths.values():
+                if path not in signed.targets:
+                    signed.targets[path] = before[path]
         self._changed.add(role)
+
+    def _add(self, role: str, path: str, content: bytes) -> TargetFile:
+        """Let a role give out a file."""
+        digest = hashlib.sha256(content).hexdigest()
+        target = TargetFile(len(content), {"sha256": digest}, path)
+        self.roles[role].signed.targets[path] = target
+        self._files[hashed(path, digest)] = content
+        return target
 
     def touch(self, role: str) -> None:
         """Sign a role anew when it is written."""

@@ -17,6 +17,7 @@ from ipsecd_domain.errors import DomainError
 from ipsecd_domain.layout import CANARY, TARGETS, Index, Offer, directory_of, group_of, role_of
 from ipsecd_domain.repository.content import Repository, read_repository, unsigned
 from ipsecd_domain.repository.keys import Keys
+from ipsecd_domain.repository.lists import GivenLists, lists_to_publish
 from ipsecd_domain.repository.store import Store
 
 _NOT_IN_A_NAME = re.compile(r"[^a-z0-9]+")
@@ -41,12 +42,17 @@ class Selection:
 
 @dataclass(frozen=True)
 class Published:
-    """What was published: the offer, its role, the timestamp's version, names of new keys."""
+    """What was published: the offer, its role, the timestamp's version, names of new keys.
+
+    ``lists`` are the names of the lists that it carries, ``own_lists`` of those that hosts have.
+    """
 
     offer: Offer
     role: str
     version: int
     new_keys: tuple[str, ...] = ()
+    lists: tuple[str, ...] = ()
+    own_lists: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -67,8 +73,9 @@ def publish(
     *,
     group: str | None = None,
     source: str = "<document>",
+    lists: GivenLists | None = None,
 ) -> Published:
-    """Give out a policy to all hosts, or to those of a group.
+    """Give out a policy to all hosts, or to those of a group, with the lists that it names.
 
     It takes the place of the policy of its name. With a canary the one that is given out stays for
     the others; without, what was for a share of the hosts is for all. Raises ``Refused`` for one
@@ -83,14 +90,20 @@ def publish(
         new_keys = () if role in repository.roles else _delegate(repository, role, keys)
         index = repository.index(role) if not new_keys else Index()
         offer = _offer(index, role, policy.name, selection, now)
+        before = [other for other in index.offers if other.policy == policy.name]
+        carried, contents = lists_to_publish(
+            repository, role, policy, before[-1] if before else None, lists or GivenLists()
+        )
         offers = [
             other
             for other in index.offers
             if other.policy != policy.name or (offer.is_canary and not other.is_canary)
         ]
-        repository.give_out(role, Index((*offers, offer)), {offer.path: document})
+        new = Index((*offers, offer))
+        repository.give_out(role, new, {offer.path: document}, carried, contents)
         repository.write(keys, now)
-    return Published(offer, role, repository.timestamp.signed.version, new_keys)
+    version = repository.timestamp.signed.version
+    return Published(offer, role, version, new_keys, tuple(carried.paths), carried.own)
 
 
 def withdraw(

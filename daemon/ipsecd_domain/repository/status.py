@@ -9,7 +9,7 @@ from typing import Any
 from tuf.api.metadata import Metadata
 
 from ipsecd.quoting import quote
-from ipsecd_domain.layout import Index, Offer, group_of, offer_to_json
+from ipsecd_domain.layout import Offer, group_of, offer_to_json
 from ipsecd_domain.repository.content import Repository, in_utc, read_repository
 from ipsecd_domain.repository.keys import name_of
 from ipsecd_domain.repository.store import Store
@@ -32,9 +32,7 @@ def status(directory: Path, now: datetime) -> dict[str, Any]:
         "expired": any(in_utc(part.signed) <= now for part in parts.values()),
         "roles": [_role(repository, role, part, now) for role, part in parts.items()],
         "waiting_root": _waiting(repository, following) if following else None,
-        "policies": [
-            {"role": role, **_policies(repository.index(role))} for role in repository.roles
-        ],
+        "policies": [{"role": role, **_policies(repository, role)} for role in repository.roles],
     }
 
 
@@ -78,11 +76,20 @@ def _waiting(repository: Repository, following: Metadata[Any]) -> dict[str, Any]
     }
 
 
-def _policies(index: Index) -> dict[str, Any]:
+def _policies(repository: Repository, role: str) -> dict[str, Any]:
+    index = repository.index(role)
     return {
         "withdrawn": index.withdrawn,
-        "offers": [offer_to_json(offer) for offer in index.offers],
+        "offers": [
+            {**offer_to_json(offer), **_lists(repository, role, offer)} for offer in index.offers
+        ],
     }
+
+
+def _lists(repository: Repository, role: str, offer: Offer) -> dict[str, Any]:
+    """The lists that a policy carries, with their paths, and those that hosts have of their own."""
+    carried = repository.carried(role, offer.path)
+    return {"lists": dict(sorted(carried.paths.items())), "own_lists": list(carried.own)}
 
 
 def _written(moment: datetime) -> str:

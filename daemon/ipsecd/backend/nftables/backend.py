@@ -12,7 +12,6 @@ Invariants:
 
 from __future__ import annotations
 
-import errno
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,26 +19,28 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
-from ipsecd.backend.base import Count, Line, Observation
+from ipsecd.backend.base import Count, Line, Observation, TransactionRecord
 from ipsecd.backend.gaps import unseen_senders
 from ipsecd.backend.grace import wait_for_packets
 from ipsecd.backend.nftables import cgroups
 from ipsecd.backend.nftables import messages as nft
 from ipsecd.backend.nftables import transactions as tx
+from ipsecd.backend.nftables.adoption import own, take_over
 from ipsecd.backend.nftables.comparison import compare, in_kernel, unused
 from ipsecd.backend.nftables.early import EarlySets
-from ipsecd.backend.nftables.failures import commit, failure
+from ipsecd.backend.nftables.failures import commit
 from ipsecd.backend.nftables.features import NO_SOCKETS, can_protect
 from ipsecd.backend.nftables.held import Held, policy_sets
 from ipsecd.backend.nftables.lists import ListSets, Plan
 from ipsecd.backend.nftables.looks import KernelTable, Ruleset
 from ipsecd.backend.nftables.naming import STATE_PREFIX, TABLE, UNPARSABLE, counter_name, table_key
 from ipsecd.backend.nftables.new_sets import NewSets
+from ipsecd.backend.nftables.ownership import Ownership
 from ipsecd.backend.nftables.placement import replace_rules
 from ipsecd.backend.nftables.reading import TableReader
 from ipsecd.backend.nftables.render import render
 from ipsecd.backend.nftables.surroundings import Surroundings, Surveyor
-from ipsecd.backend.nftables.wire import EventSocket, KernelError, Message, NftSocket
+from ipsecd.backend.nftables.wire import EventSocket, Message, NftSocket
 from ipsecd.compiler.classifier import Classifier
 from ipsecd.compiler.tables import TableId
 from ipsecd.compiler.volatile import Delta, Volatile
@@ -66,10 +67,12 @@ class NftablesBackend:
         *,
         protect: bool = True,
         owner: socket.socket | None = None,
+        record: TransactionRecord | None = None,
     ) -> None:
         """`owner` is the socket that owned the table, if it is still open.
 
-        Raises ``BackendFailed`` where the kernel has no nf_tables.
+        With a `record` a table without an owner may be known to be as it was left. Raises
+        ``BackendFailed`` where the kernel has no nf_tables.
         """
         self._clock = clock
         try:
@@ -80,6 +83,7 @@ class NftablesBackend:
         self._reader.exists()
         self._surveyor = Surveyor(self._socket, clock)
         self._protected = protect and can_protect(self._socket)
+        self._ownership = Ownership(self._socket, self._reader, record, is_known=self._protected)
         self._events = None if self._protected else EventSocket(TABLE, self._socket.port)
         self._new = NewSets()
         self.points = frozenset(Point)
@@ -150,15 +154,17 @@ class NftablesBackend:
     def apply(self, classifier: Classifier, volatile: Volatile) -> None:
         """Put the whole state in force in one transaction, then delete what is no longer used.
 
-        The first time, and after drift, it trusts nothing in the kernel and writes all sets anew.
+        After drift it trusts nothing in the kernel and writes all sets anew; the first time, all
+        but those that nobody can have changed and that hold just what is wanted.
         """
         trusted = self._classifier is not None and not self._drifted
         now = self._clock()
-        present = self._held if trusted else Held()
-        dynamic = present.dynamic
+        steps: list[Message] = []
+        present = self._held
         if not trusted:
             self._early = EarlySets()
-        steps = [] if trusted else self._take_over()
+            steps, present = self._take_over(classifier, volatile)
+        dynamic = present.dynamic
         policy, sets = policy_sets(classifier, present.policy, self._early, self._new.of_table)
         steps += sets
         if not trusted:
@@ -272,12 +278,13 @@ class NftablesBackend:
     def adopt(self) -> None:
         """Own the table, so that nobody can flush it."""
         if self._protected:
-            self._commit([nft.new_table(TABLE, nft.TABLE_OWNER | nft.TABLE_PERSIST)])
+            own(self._ownership)
 
     def remove(self) -> None:
         """Delete the table."""
         if self._reader.exists():
             self._commit([nft.delete_table(TABLE)])
+        self._ownership.lose()
         self._forget()
 
     def give_way(self) -> None:
@@ -286,6 +293,7 @@ class NftablesBackend:
 
     def close(self) -> None:
         """Close the socket; the table stays, as an orphan, until it is adopted."""
+        self._ownership.note()
         self._socket.close()
         if self._events:
             self._events.close()
@@ -323,26 +331,17 @@ class NftablesBackend:
 
         Once a second it also asks whether somebody has begun or ceased to translate addresses.
         """
+        self._ownership.note()
         return self._classifier is not None and self._surveyor.has_changed(self._surroundings)
 
-    def _take_over(self) -> list[Message]:
-        """Own the table before anything else, and read what an earlier process left in it.
-
-        Returns the first messages of the transaction that follows. A table that cannot be owned in
-        place is replaced in that transaction.
-        """
-        flags = nft.TABLE_OWNER | nft.TABLE_PERSIST if self._protected else 0
-        self._chains = []
-        try:
-            self._socket.commit([nft.new_table(TABLE, flags)])
-        except KernelError as error:
-            if error.errno == errno.EPERM:
-                raise failure(error) from error
-            return [nft.delete_table(TABLE), *tx.foundation(flags)]
-        self._chains = self._reader.chains()
-        existing = self._reader.sets()
-        self._new.begin_after(existing)
-        return tx.foundation(flags, existing)
+    def _take_over(self, classifier: Classifier, volatile: Volatile) -> tuple[list[Message], Held]:
+        """Own the table; the first messages of what follows, and the sets that can stay."""
+        relied_on = classifier if self._classifier is None else None
+        dynamic = [table.id for table in volatile.tables]
+        left = take_over(self._ownership, self._reader, relied_on, dynamic)
+        self._chains = left.chains
+        self._new.begin_after(left.names)
+        return left.steps, left.held
 
     def _switch(
         self,
@@ -373,6 +372,7 @@ class NftablesBackend:
     def _commit(self, steps: list[Message]) -> None:
         """Carry out a transaction; raises ``BackendFailed`` or ``LimitExceeded``."""
         commit(self._socket, steps)
+        self._ownership.note()
 
     def _settle(self, *, clean_up: bool = True) -> None:
         """Clean up after a change and take the fingerprint; if this fails, the change stands.

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from ipsecd.backend.base import Observation
 from ipsecd.backend.nftables import messages as nft
 from ipsecd.backend.nftables import transactions as tx
+from ipsecd.backend.nftables.contents import about_others
 from ipsecd.backend.nftables.expressions import NFPROTO
 from ipsecd.backend.nftables.lists import ListSets
 from ipsecd.backend.nftables.looks import KernelTable
 from ipsecd.backend.nftables.naming import (
+    CONTENTS,
     STATE_PREFIX,
     TABLE,
     kernel_key_width,
@@ -82,7 +84,10 @@ def unused(reader: TableReader, sets: set[str], counters: set[str]) -> list[Mess
     """Messages that delete the sets and counters of the table, except those that are given."""
     unused_sets = [name for name in reader.sets() if serial_of(name) and name not in sets]
     unused_counters = [name for name in reader.counters() if name not in counters]
+    # It costs a dump, which is short, and only where sets go.
+    named = [key for key, _ in reader.elements(CONTENTS)] if unused_sets else []
     return [
+        *about_others(named, sets),
         *(nft.delete_set(TABLE, name) for name in unused_sets),
         *(nft.delete_counter(TABLE, name) for name in unused_counters),
     ]

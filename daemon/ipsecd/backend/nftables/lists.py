@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+from ipsecd.backend.nftables import contents
 from ipsecd.backend.nftables import messages as nft
 from ipsecd.backend.nftables.elements import add_elements, delete_elements, packed_elements
 from ipsecd.backend.nftables.naming import TABLE, address_type, list_set_name
@@ -101,7 +102,9 @@ def creation(form: ListForm, list_set: ListSet) -> list[Message]:
     """Create a set with all its elements."""
     key_types = (address_type(form.family),)
     create = nft.new_set(TABLE, list_set.set_name, key_types, form.width, list_set.size, 0)
-    return [create, *_additions(form, list_set.set_name, form.packed(list_set.members))]
+    added = _additions(form, list_set.set_name, form.packed(list_set.members))
+    complete = contents.complete(list_set.set_name, list_set.members.digest_of(form.of_entries))
+    return [create, *added, complete]
 
 
 def plan(
@@ -134,14 +137,28 @@ def plan(
             sets[form] = make(form, members)
             planned.first.extend(creation(form, sets[form]))
             continue
-        removed, added = change
         sets[form] = replace(old, members=members)
-        planned.first.extend(_additions(form, old.set_name, added))
-        planned.then.extend(
-            delete_elements(TABLE, old.set_name, part)
-            for part in packed_elements(removed, form.width)
-        )
+        _change_in_place(planned, form, old, members, *change)
     return planned
+
+
+def _change_in_place(
+    planned: Plan, form: ListForm, old: ListSet, members: AddressList, removed: bytes, added: bytes
+) -> None:
+    """Add to a plan what turns the elements of a set into the entries of `members`."""
+    name, of_entries = old.set_name, form.of_entries
+    begun = contents.no_longer(name, old.members.digest_of(of_entries))
+    done = contents.complete(name, members.digest_of(of_entries))
+    additions = _additions(form, name, added)
+    deletions = [
+        delete_elements(TABLE, name, part) for part in packed_elements(removed, form.width)
+    ]
+    if additions and deletions:
+        planned.first.extend([begun, *additions])
+        planned.then.extend([*deletions, done])
+    else:
+        part = planned.first if additions else planned.then
+        part.extend([begun, *additions, *deletions, done])
 
 
 def in_place_change(

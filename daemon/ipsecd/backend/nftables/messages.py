@@ -23,6 +23,7 @@ NEWCHAIN, GETCHAIN, DELCHAIN = 3, 4, 5
 NEWRULE, GETRULE, DELRULE = 6, 7, 8
 NEWSET, GETSET, DELSET = 9, 10, 11
 NEWSETELEM, GETSETELEM, DELSETELEM = 12, 13, 14
+GETGEN = 16
 NEWOBJ, GETOBJ, DELOBJ = 18, 19, 20
 
 NLM_F_CREATE = 0x400
@@ -206,11 +207,13 @@ def new_set(
     flags: int,
     *,
     counted: bool = False,
+    exclusive: bool = True,
 ) -> Message:
     """Create a hash set. `key_types` are nft's numbers of the data types in the key.
 
-    With ``SET_TIMEOUT`` its elements may end by themselves; with ``SET_OBJECT`` they are mapped
-    to counter objects. If it is `counted`, every element has a counter of its own.
+    Unless it is to be `exclusive`, the set may be there already. A `size` of 0 is for none. With
+    ``SET_TIMEOUT`` its elements may end by themselves; with ``SET_OBJECT`` they are mapped to
+    counter objects. If it is `counted`, every element has a counter of its own.
     """
     key_type = 0
     for type_number in key_types:
@@ -222,14 +225,16 @@ def new_set(
         ("NFTA_SET_KEY_TYPE", key_type),
         ("NFTA_SET_KEY_LEN", key_bytes),
         ("NFTA_SET_ID", 1),
-        ("NFTA_SET_DESC", {"attrs": [("NFTA_SET_DESC_SIZE", size)]}),
     ]
+    if size:
+        attrs.append(("NFTA_SET_DESC", {"attrs": [("NFTA_SET_DESC_SIZE", size)]}))
     if flags & SET_OBJECT:
         attrs.append(("NFTA_SET_OBJ_TYPE", OBJECT_COUNTER))
     if counted:
         counter = {"attrs": [("NFTA_EXPR_NAME", "counter"), ("NFTA_EXPR_DATA", {"attrs": []})]}
         attrs.append(("NFTA_SET_EXPR", counter))
-    return Message(NEWSET, NLM_F_CREATE | NLM_F_EXCL, _encode(_Set(), attrs), f"set {name}")
+    flags = NLM_F_CREATE | (NLM_F_EXCL if exclusive else 0)
+    return Message(NEWSET, flags, _encode(_Set(), attrs), f"set {name}")
 
 
 def delete_set(table: str, name: str) -> Message:
@@ -260,6 +265,11 @@ def dump(kind: int, table: str, *more: bytes) -> Message:
     """Ask for all objects of a kind in the table, whose name is attribute 1 of every request."""
     encoded = attribute(1, table.encode() + b"\0") + b"".join(more)
     return Message(kind, NLM_F_DUMP, encoded, f"contents of table {table}")
+
+
+def get_generation() -> Message:
+    """Ask for the number of the transaction that was carried out last."""
+    return Message(GETGEN, NLM_F_ACK, b"", "generation")
 
 
 def get_table(table: str) -> Message:

@@ -11,7 +11,7 @@ from ipsecd.backend.nftables.messages import (
 )
 from ipsecd.compiler.shapes import EXACT
 from ipsecd.compiler.tables import TableId
-from ipsecd.model.addresses import Family
+from ipsecd.model.addresses import JOINED, Family
 from ipsecd.model.fields import BY_NAME, ME, Field, Kind
 from ipsecd.model.packets import Point
 from ipsecd.model.values import Origin
@@ -22,6 +22,8 @@ WITH_TRANSPORT = {family: f"protocols_with_transport_ip{family.value}" for famil
 """For each IP version the set of the protocols whose ports, or type and code, are read."""
 DIALUP_TYPES = "dialup_types"
 STATE_PREFIX = "state_"
+CONTENTS = "contents_of_sets"
+"""The set that says what the other sets hold."""
 
 DELIVERED = "delivered"
 """The chain for arriving packets that are delivered here; it looks at them a second time."""
@@ -76,7 +78,16 @@ def set_name(table: TableId, serial: int) -> str:
 
 def list_set_name(name: str, family: Family, length: int, serial: int) -> str:
     """The set that holds those entries of a list which have one IP version and prefix length."""
-    return f"list_{name.replace('-', '_')}_ip{family.value}_{length}_g{serial}"
+    return f"list_{_word(name)}_ip{family.value}_{length}_g{serial}"
+
+
+def _word(name: str) -> str:
+    """The name of a list, or the beginning of the names of several, as parts of names can be.
+
+    The kernel takes 255 bytes for a whole name, a serial number tells names apart, and nft takes
+    neither hyphens nor colons in names.
+    """
+    return name.replace("-", "_").replace(":", "_").replace(JOINED, "_and_")[:128]
 
 
 def uncounted_name(name: str) -> str:
@@ -86,8 +97,7 @@ def uncounted_name(name: str) -> str:
 
 def _side(name: str, length: int, list_name: str | None) -> str:
     if list_name is not None:
-        # The kernel takes 255 bytes for the whole name, and a serial number tells names apart.
-        return f"{BY_NAME[name].word}_list_{list_name.replace('-', '_')[:24]}_{length}"
+        return f"{BY_NAME[name].word}_list_{_word(list_name)[:24]}_{length}"
     return BY_NAME[name].word + {ME: "_me", 0: "_any"}.get(length, f"_{length}")
 
 
@@ -150,6 +160,11 @@ def set_flags(table: TableId, *, mapped: bool) -> int:
 def table_key(table: TableId, key: bytes) -> bytes:
     """The key in the table that a set's `key` stands for: the inverse of ``kernel_keys``."""
     return (key + bytes(3))[: table.key_width] if len(key) < 4 else key
+
+
+def stem(name: str) -> str:
+    """The name of a set without its serial number."""
+    return name.rpartition("_g")[0]
 
 
 def serial_of(name: str) -> int:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 import hashlib
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from ipsecd.backend.base import Count
 from ipsecd.backend.nftables import messages as nft
 from ipsecd.backend.nftables.elements import parse_counter, parse_elements
 from ipsecd.backend.nftables.failures import failure
-from ipsecd.backend.nftables.naming import STATE_PREFIX, TABLE
+from ipsecd.backend.nftables.naming import CONTENTS, STATE_PREFIX, TABLE
 from ipsecd.backend.nftables.wire import KernelError, NftSocket
 from ipsecd.host.netlink import attribute, attributes
 
@@ -27,7 +28,17 @@ _CHANGING: dict[int, tuple[int, ...]] = {
 _SET_COUNT = 20
 """The attribute with the number of elements of a set (Linux 6.16 and later). Only in sets of
 these names may it change while the rules stay."""
-_CHANGING_SETS = ("dynamic_", "list_")
+_CHANGING_SETS = ("dynamic_", "list_", CONTENTS)
+_SET_DESCRIPTION, _DESCRIBED_SIZE = 9, 1
+_TABLE_OWNER = 7
+_GENERATION = 1
+
+
+class SetDescription(NamedTuple):
+    """The size that a set was made with, and how many elements it has, where the kernel says so."""
+
+    size: int
+    elements: int | None
 
 
 class TableReader:
@@ -47,6 +58,21 @@ class TableReader:
             raise failure(error) from error
         return True
 
+    def owner(self) -> int:
+        """The port of the socket that owns the table; 0 if there is none."""
+        try:
+            bodies = self._socket.request(nft.get_table(self._table))
+        except KernelError as error:
+            if error.errno == errno.ENOENT:
+                return 0
+            raise failure(error) from error
+        return int.from_bytes(dict(attributes(bodies[0])).get(_TABLE_OWNER, b""), "big")
+
+    def generation(self) -> int:
+        """The number of the last transaction in this network namespace, whosever it was."""
+        (body,) = self._socket.request(nft.get_generation())
+        return int.from_bytes(dict(attributes(body))[_GENERATION], "big")
+
     def chains(self) -> list[str]:
         """The names of all chains."""
         return self._names(nft.GETCHAIN, _CHAIN_NAME)
@@ -57,10 +83,18 @@ class TableReader:
 
     def lengths(self) -> dict[str, int]:
         """How many elements each set has, by its name, where the kernel says so."""
+        described = self.described_sets()
+        return {name: s.elements for name, s in described.items() if s.elements is not None}
+
+    def described_sets(self) -> dict[str, SetDescription]:
+        """All sets and maps, by their names."""
         return {
-            _text(parts[_SET_NAME]): int.from_bytes(parts[_SET_COUNT], "big")
+            _text(parts[_SET_NAME]): SetDescription(
+                _number(dict(attributes(parts.get(_SET_DESCRIPTION, b""))).get(_DESCRIBED_SIZE))
+                or 0,
+                _number(parts.get(_SET_COUNT)),
+            )
             for parts in self._objects(nft.GETSET)
-            if _SET_COUNT in parts
         }
 
     def fingerprint(self) -> str:
@@ -111,6 +145,10 @@ class TableReader:
             if error.errno == errno.ENOENT:
                 return []
             raise failure(error) from error
+
+
+def _number(payload: bytes | None) -> int | None:
+    return None if payload is None else int.from_bytes(payload, "big")
 
 
 def _text(payload: bytes) -> str:

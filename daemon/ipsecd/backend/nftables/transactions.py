@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from math import inf
 
+from ipsecd.backend.nftables import contents
 from ipsecd.backend.nftables import messages as nft
 from ipsecd.backend.nftables.elements import (
     add_elements,
@@ -52,10 +53,13 @@ _KINDS = {**dict.fromkeys(WITH_TRANSPORT.values(), 12), DIALUP_TYPES: 21}
 BASE_CHAINS = frozenset(HOOKS)
 
 
-def foundation(flags: int, existing: Iterable[str] = ()) -> list[Message]:
+def foundation(
+    flags: int, existing: Iterable[str] = (), relied_on: Iterable[bytes] = ()
+) -> list[Message]:
     """Create what every state has: the table, its base chains, a counter, and fixed sets.
 
-    Fixed sets that are among the `existing` ones are filled anew.
+    Fixed sets that are among the `existing` ones are filled anew. What the table says of the
+    contents of other sets is `relied_on`, and nothing else.
     """
     steps = [nft.new_table(TABLE, flags)]
     steps += [nft.new_chain(TABLE, name, *hook) for name, hook in HOOKS.items()]
@@ -68,7 +72,7 @@ def foundation(flags: int, existing: Iterable[str] = ()) -> list[Message]:
             size = max(len(keys), FIXED_SET_ROOM)
             steps.append(nft.new_set(TABLE, name, (_KINDS[name],), len(keys[0]), size, 0))
         steps.append(add_elements(TABLE, name, b"".join(map(element, keys))))
-    return steps
+    return [*steps, *contents.creation(relied_on)]
 
 
 def policy_set(table: Table, kernel: KernelTable) -> list[Message]:
@@ -85,7 +89,7 @@ def policy_set(table: Table, kernel: KernelTable) -> list[Message]:
         add_elements(TABLE, kernel.set_name, part)
         for part in packed_elements(keys, width, counters)
     ]
-    return steps
+    return [*steps, contents.complete(kernel.set_name, table.digest)]
 
 
 def dynamic_sets(kernel: KernelTable) -> list[Message]:

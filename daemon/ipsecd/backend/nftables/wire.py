@@ -11,7 +11,9 @@ import os
 import socket
 import struct
 from collections.abc import Iterator, Sequence
+from ctypes import addressof, create_string_buffer
 from errno import ENOBUFS
+from sys import byteorder
 from typing import NamedTuple
 
 from ipsecd.host.netlink import (
@@ -25,9 +27,12 @@ from ipsecd.host.netlink import (
     NLM_F_REQUEST,
     NLMSG_DONE,
     NLMSG_ERROR,
+    SO_ATTACH_FILTER,
+    SO_NETNS_COOKIE,
     SO_RCVBUFFORCE,
     SO_SNDBUFFORCE,
     SOL_NETLINK,
+    attribute,
     attributes,
     split,
 )
@@ -41,11 +46,15 @@ NFNL_MSG_BATCH_END = 0x11
 NFPROTO_UNSPEC = 0
 NFPROTO_INET = 1
 NFNLGRP_NFTABLES = 7
+NFNL_BATCH_GENID = 1
 
 ANSWER_S = 30
 """A dump of a million elements takes up to half of this time."""
 
 _GENERIC = struct.Struct(">BBH")
+_PORT_OFFSET = 12
+"""Where the sender's port is in a message (``nlmsg_pid``). Filters load it as big-endian."""
+_LOAD_WORD, _JUMP_IF_EQUAL, _RETURN = 0x20, 0x15, 0x06
 _RECEIVE_BYTES = 1 << 20
 
 
@@ -104,12 +113,24 @@ class NftSocket:
         """The descriptor of the socket."""
         return self._socket.fileno()
 
-    def commit(self, messages: Sequence[Message]) -> None:
-        """Carry out `messages` as one transaction; raises ``KernelError`` if it is refused."""
+    def namespace(self) -> int:
+        """A number for the network namespace that no other of this boot has had (Linux 5.14)."""
+        cookie = self._socket.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8)
+        return int.from_bytes(cookie, byteorder)
+
+    def commit(self, messages: Sequence[Message], generation: int | None = None) -> None:
+        """Carry out `messages` as one transaction; raises ``KernelError`` if it is refused.
+
+        With a `generation` it is refused (ERESTART) if that is not the one of now: any transaction
+        in this network namespace, whoever carries it out, begins another.
+        """
         first = self._sequence + 1
         self._sequence += len(messages) + 2
         begin = _GENERIC.pack(0, 0, NFNL_SUBSYS_NFTABLES)
-        parts = [_message(NFNL_MSG_BATCH_BEGIN, NLM_F_REQUEST, first, begin, b"")]
+        condition = b""
+        if generation is not None:
+            condition = attribute(NFNL_BATCH_GENID, generation.to_bytes(4, "big"))
+        parts = [_message(NFNL_MSG_BATCH_BEGIN, NLM_F_REQUEST, first, begin, condition)]
         for number, message in enumerate(messages, first + 1):
             parts.append(_nft_message(message, number))
         parts.append(_message(NFNL_MSG_BATCH_END, NLM_F_REQUEST, self._sequence, begin, b""))
@@ -185,6 +206,16 @@ def _forget_answers(opened: socket.socket) -> None:
                 raise
 
 
+def _without(port: int) -> tuple[tuple[int, int, int, int], ...]:
+    """A socket filter (linux/filter.h) that drops what a port sent: operation, jumps, operand."""
+    return (
+        (_LOAD_WORD, 0, 0, _PORT_OFFSET),
+        (_JUMP_IF_EQUAL, 0, 1, port),
+        (_RETURN, 0, 0, 0),
+        (_RETURN, 0, 0, 0xFFFFFFFF),
+    )
+
+
 class EventSocket:
     """A netlink socket that hears of changes to a table, except those made by our own socket."""
 
@@ -197,7 +228,20 @@ class EventSocket:
             NETLINK_NETFILTER,
         )
         self._socket.bind((0, 0))
+        self._leave_out_own()
         self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, NFNLGRP_NFTABLES)
+
+    def _leave_out_own(self) -> None:
+        """Have the kernel deliver no events of our own changes.
+
+        A few thousand elements are more than the socket has room for, and events that are lost
+        count as somebody else's.
+        """
+        own = int.from_bytes(struct.pack("=I", self._own_port), "big")
+        steps = b"".join(struct.pack("=HBBI", *step) for step in _without(own))
+        memory = create_string_buffer(steps, len(steps))
+        program = struct.pack("@HP", len(steps) // 8, addressof(memory))
+        self._socket.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
 
     def fileno(self) -> int:
         """The descriptor, readable when there are events."""

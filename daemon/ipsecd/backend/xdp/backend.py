@@ -259,8 +259,8 @@ class XdpBackend:
             self._programs = None
 
     def counts(self) -> Mapping[Origin, Count]:
-        """What every rule of the policy has matched."""
-        return self._programs.counts() if self._programs else {}
+        """What every rule of the policy has matched, also by what an earlier process attached."""
+        return self._programs.counts() if self._programs else self._pins.state()[1]
 
     def volatile_counts(self) -> Mapping[tuple[TableId, bytes], Count]:
         """What every dynamic entry has matched."""

@@ -22,6 +22,19 @@ MOST_KEYS = 1 << 21
 """The most keys of one table; a million take a second or two to be laid out."""
 
 
+LONG = 100_000
+"""So many keys take about a tenth of a second to be laid out."""
+
+
+def takes_long(classifier: Classifier) -> bool:
+    """Whether programs take long to be filled with all that they look into."""
+    counts = (
+        keys_with_entries(table, classifier.lists) if table.id.listed else len(table)
+        for table in classifier.tables
+    )
+    return sum(count for count in counts if count <= MOST_KEYS) > LONG
+
+
 @dataclass(frozen=True)
 class WrittenOut(Classifier):
     """A classifier whose tables look into no list, made from the one that has the digest ``of``."""

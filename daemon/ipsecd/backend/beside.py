@@ -1,0 +1,161 @@
+"""Owns the programs beside nftables: whether there are any, why there are none, if they follow.
+
+Invariants:
+
+1. Programs that cannot take a state are removed, so that no packet is judged by an old state. The
+   next state is tried on them again. Without programs nothing passes that nftables would drop.
+2. At a start programs may follow later. What an earlier process left attached stays until then only
+   as long as it holds the same state; at the first change it is taken away.
+"""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from typing import TypeVar
+
+from ipsecd.backend.base import Count, Line
+from ipsecd.backend.judgeable import judgeable_points
+from ipsecd.backend.nftables.backend import NftablesBackend
+from ipsecd.backend.xdp.backend import XdpBackend
+from ipsecd.backend.xdp.programs import Programs
+from ipsecd.compiler.classifier import Classifier
+from ipsecd.compiler.volatile import Volatile
+from ipsecd.errors import IpsecdError
+from ipsecd.model.packets import Point
+from ipsecd.model.values import Origin
+
+Key = TypeVar("Key")
+
+
+class ProgramsBeside:
+    """Programs, and the state that they hold or are to hold."""
+
+    def __init__(
+        self, nftables: NftablesBackend, programs: Callable[[], XdpBackend] | None
+    ) -> None:
+        """`programs` are made when they are first needed; None is for no programs."""
+        self._nftables = nftables
+        self._make_programs = programs
+        self._programs: XdpBackend | None = None
+        self._classifier: Classifier | None = None
+        self._volatile = Volatile()
+        self._earlier_counts: dict[Origin, Count] = {}
+        self._failure = ""
+        self._must_remove = False
+        self._may_put_off = False
+        self._awaited = False
+        self._epoll = select.epoll()
+        if (descriptor := nftables.watch_fd()) >= 0:
+            self._epoll.register(descriptor, select.EPOLLIN)
+
+    def put_off_programs(self) -> None:
+        """Have ``load_programs`` put the next state on programs, if that takes long."""
+        self._may_put_off = True
+
+    def load_programs(self, run: Line) -> bool:
+        """Have the programs follow that were put off; for any thread. Whether they are in force."""
+        awaited = run(self._what_is_awaited)
+        if awaited is None:
+            return False
+        programs, classifier, volatile, points = awaited
+        try:
+            ready = programs.make_ready(classifier, volatile, points, run)
+        except (IpsecdError, OSError) as error:
+            failure = error
+            return run(lambda: self._end_awaiting(programs, failure))
+        return run(lambda: self._end_awaiting(programs, ready))
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _with_programs(self, do: Callable[[XdpBackend], object]) -> None:
+        """Call `do` with the programs; if it fails, remove them and remember why."""
+        assert self._classifier is not None
+        if self._make_programs is None:
+            return
+        try:
+            programs = self._ensure_programs(self._make_programs)
+            programs.points = judgeable_points(self._classifier, self._volatile)
+            do(programs)
+        except (IpsecdError, OSError) as error:
+            self._fail(error)
+
+    def _fail(self, error: IpsecdError | OSError) -> None:
+        self._failure = f"no programs: {reason_of(error)}; nftables judges everything"
+        self._remove_programs()
+
+    def _await_programs(self, classifier: Classifier) -> None:
+        """Have programs follow; those there are stay only if they hold the state, or part of it."""
+
+        def leave(programs: XdpBackend) -> None:
+            if programs.observe().digest != classifier.digest:
+                self._remove_programs()
+
+        self._with_programs(leave)
+        self._awaited = self._programs is not None and not self._failure
+
+    def _what_is_awaited(
+        self,
+    ) -> tuple[XdpBackend, Classifier, Volatile, frozenset[Point]] | None:
+        if not self._awaited or self._programs is None or self._classifier is None:
+            return None
+        return self._programs, self._classifier, self._volatile, self._programs.points
+
+    def _end_awaiting(
+        self, programs: XdpBackend, outcome: Programs | IpsecdError | OSError
+    ) -> bool:
+        """Put in force what was made for `programs`, unless they are awaited no more."""
+        classifier, is_awaited = self._classifier, self._awaited and programs is self._programs
+        if classifier is None or not is_awaited:
+            if isinstance(outcome, Programs):
+                outcome.close()
+            return False
+        self._awaited = False
+        if isinstance(outcome, Programs):
+            programs.begin_with(outcome)
+            self._with_programs(lambda programs: programs.apply(classifier, self._volatile))
+        else:
+            self._fail(outcome)
+        return not self._failure
+
+    def _ensure_programs(self, make: Callable[[], XdpBackend]) -> XdpBackend:
+        """The programs; makes them if there are none yet. Raises ``IpsecdError``."""
+        if self._programs is None:
+            self._programs = make()
+            self._epoll.register(self._programs.watch_fd(), select.EPOLLIN)
+        return self._programs
+
+    def _remove_programs(self) -> None:
+        """Remove the programs, also those that an earlier process attached.
+
+        If that fails it is tried again at the next news, which come every second.
+        """
+        if not self._programs:
+            return
+        with suppress(IpsecdError, OSError):
+            self._earlier_counts = sum_of(self._earlier_counts, self._programs.counts())
+        try:
+            self._programs.remove()
+        except (IpsecdError, OSError):
+            self._must_remove = True
+        else:
+            self._must_remove = False
+
+    def _close_programs(self) -> None:
+        if self._programs:
+            self._programs.close()
+            self._programs = None
+
+
+def reason_of(error: IpsecdError | OSError) -> str:
+    """What went wrong, in one line."""
+    return error.message if isinstance(error, IpsecdError) else str(error)
+
+
+def sum_of(counts: Mapping[Key, Count], others: Mapping[Key, Count]) -> dict[Key, Count]:
+    """What both have counted."""
+    if not counts or not others:
+        return dict(counts or others)
+    keys: Iterable[Key] = counts.keys() | others.keys()
+    return {key: counts.get(key, Count()) + others.get(key, Count()) for key in keys}
