@@ -30,7 +30,10 @@ MAY_USE = {
         *("backend", "compiler", "config", "garbage", "language", "log", "model", "progress"),
         "sources",
     },
-    "control": {"backend", "config", "engine", "host", "language", "model", "progress", "sources"},
+    "control": {
+        *("backend", "config", "engine", "host", "language", "model", "progress", "proof"),
+        "sources",
+    },
     "service": {
         *("backend", "config", "control", "engine", "host", "language", "log", "model"),
         *("progress", "protocol"),
@@ -40,7 +43,7 @@ MAY_USE = {
         "sources",
     },
     "ipsecd_domain": {"arguments", "language", "log", "model", "output", "protocol"},
-    "ipsecctl": {"ipsecd_domain", "language", "model", "output", "protocol"},
+    "ipsecctl": {"ipsecd_domain", "language", "model", "output", "proof", "protocol"},
     "ipsecd_bans": {"ipsecctl", "language", "output"},
 }
 """The layers from below to above; each with those that it uses."""

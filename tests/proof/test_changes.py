@@ -240,5 +240,14 @@ def test_what_would_take_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch) -
 def test_more_pairs_of_rules_than_are_told_apart_are_counted() -> None:
     """The first have an example each."""
     many = [rule(f"198.51.100.7=0:{n}:UDP", BLOCK, f"r{n}") for n in range(1, 251)]
-    proven = changes([], many, Surroundings(Host(frozenset({(Family.IPV4, 0x0A000001)}))))
+    host = Surroundings(Host(frozenset({(Family.IPV4, 0x0A000001)})))
+    proven = changes([], many, host)
     assert (len(proven.examples), proven.more) == (200, 50)
+
+
+def test_filters_of_one_rule_are_told_apart_while_they_are_few() -> None:
+    """Whoever adds two filters to a rule sees what each of them does."""
+    for filters, examples in ((2, 2), (501, 1)):
+        several = [rule(f"198.51.100.7=0:{n}:UDP") for n in range(1, filters + 1)]
+        proven = changes([], several, HERE)
+        assert len(proven.examples) == examples

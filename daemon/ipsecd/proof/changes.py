@@ -24,7 +24,9 @@ from ipsecd.proof.search import Budget, Found, find_changes
 from ipsecd.proof.space import Space, Types
 
 MAX_EXAMPLES = 200
-"""How many pairs of rules are told apart."""
+"""How many pairs of rules have an example."""
+MAX_TOLD_APART = 500
+"""Of so many filters each is looked at by itself; of more, those of a rule together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,9 @@ class Surroundings:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """Packets of one IP version at one point that one pair of rules decides differently.
+    """Packets of one IP version at one point that one pair of filters decides differently.
+
+    Where there are many filters, those of a rule count as one.
 
     ``packet`` is one of them. What the decisions beat is left out.
     """
@@ -57,7 +61,7 @@ class Changed:
 class Changes:
     """All that is decided differently; nothing is exactly where nothing is.
 
-    ``more`` is how many pairs of rules there are besides those with an example. ``unparsable`` is
+    ``more`` is how many pairs there are besides those with an example. ``unparsable`` is
     what becomes of packets whose headers cannot be read, before and now, if that changes.
     """
 
@@ -82,11 +86,14 @@ def changes(
     if before == now:
         return Changes(unparsable=unparsable)
     host, exemptions = surroundings.host, surroundings.exemptions
-    rows = rows_for(before, host), rows_for(now, host)
+    are_few = len(before) + len(now) <= MAX_TOLD_APART
+    rows = tuple(
+        rows_for(told_apart(filters) if are_few else filters, host) for filters in (before, now)
+    )
     budget = Budget()
     pairs: list[tuple[Space, Found]] = []
     for space in spaces(rows, surroundings):
-        clauses = clauses_of(space, *rows, exemptions)
+        clauses = clauses_of(space, rows[0], rows[1], exemptions)
         pairs += [(space, found) for found in find_changes(space, clauses, budget).values()]
     pairs.sort(key=lambda pair: pair[1].badness)
     packets = [space.packet(found.numbers) for space, found in pairs[:MAX_EXAMPLES]]
@@ -127,6 +134,14 @@ def _judged(
 def rows_for(filters: Iterable[InForce], host: Host) -> Rows:
     """The rows of filters on a host, without those that never decide as a block equals them."""
     return merged_rows(rows_of(with_lengths(filters, host.lists)))
+
+
+def told_apart(filters: Iterable[InForce]) -> tuple[InForce, ...]:
+    """The filters, each as if it were in a rule of its own, in the order of the rules."""
+    return tuple(
+        replace(one, origin=replace(one.origin, rule=f"{one.origin.rule}\0{number:09}"))
+        for number, one in enumerate(filters)
+    )
 
 
 def spaces(states: Sequence[Rows], surroundings: Surroundings) -> Iterable[Space]:
