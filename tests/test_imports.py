@@ -21,6 +21,7 @@ MAY_USE = {
     "language": {"garbage", "model"},
     "protocol": set(),
     "compiler": {"model"},
+    "proof": {"compiler", "language", "model"},
     "host": {"language", "log", "model"},
     "backend": {"compiler", "host", "model", "output", "progress"},
     "config": {"backend", "language", "model", "protocol"},
@@ -30,7 +31,7 @@ MAY_USE = {
         "sources",
     },
     "control": {
-        *("backend", "config", "engine", "host", "language", "log", "model", "progress"),
+        *("backend", "config", "engine", "host", "language", "log", "model", "progress", "proof"),
         "sources",
     },
     "service": {
@@ -42,7 +43,7 @@ MAY_USE = {
         "sources",
     },
     "ipsecd_domain": {"arguments", "language", "log", "model", "output", "protocol"},
-    "ipsecctl": {"ipsecd_domain", "language", "model", "output", "protocol"},
+    "ipsecctl": {"ipsecd_domain", "language", "model", "output", "proof", "protocol"},
     "ipsecd_bans": {"ipsecctl", "language", "output"},
 }
 """The layers from below to above; each with those that it uses."""
@@ -91,8 +92,8 @@ def test_what_is_tested_against_one_another_shares_nothing(first: str, second: s
 
 
 def test_the_pure_part_does_no_input_or_output() -> None:
-    """Model, language, compiler and the memory backend use nothing of this host."""
-    pure = {"model", "language", "compiler"}
+    """Model, language, compiler, proofs and the memory backend use nothing of this host."""
+    pure = {"model", "language", "compiler", "proof"}
     for module, used in GRAPH.items():
         if part_of(module) in pure or module == "ipsecd.backend.memory":
             assert not {part_of(name) for name in used} & {"host", "sources", "config", "log"}

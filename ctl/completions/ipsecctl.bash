@@ -263,7 +263,8 @@ _ipsecctl() {
 		arguments=(:documents)
 		;;
 	diff)
-		options=$'--json'
+		options=$'--verdicts\n--me\n--list\n--lists\n--json'
+		valued='--me --list --lists'
 		arguments=(:documents)
 		;;
 	domain)

@@ -33,7 +33,7 @@ complete -c ipsecctl -n '__fish_use_subcommand' -a history -d 'what was changed,
 complete -c ipsecctl -n '__fish_use_subcommand' -a rollback -d 'have the policies be what they were N changes ago'
 complete -c ipsecctl -n '__fish_use_subcommand' -a check -d 'whether files are usable policies; needs no daemon'
 complete -c ipsecctl -n '__fish_use_subcommand' -a format -d 'the canonical form of a policy; needs no daemon'
-complete -c ipsecctl -n '__fish_use_subcommand' -a diff -d 'how a file or @N differs from what is stored, or another'
+complete -c ipsecctl -n '__fish_use_subcommand' -a diff -d 'how policies differ, and which packets that matters to'
 complete -c ipsecctl -n '__fish_use_subcommand' -a domain -d 'the policy that comes from one place, and that place'
 complete -c ipsecctl -n '__fish_use_subcommand' -a ipseccmd -d 'as it was'
 complete -c ipsecctl -n '__fish_use_subcommand' -a ipsecpol -d 'as it was'
@@ -283,6 +283,10 @@ complete -c ipsecctl -n '__fish_seen_subcommand_from format' -F
 complete -c ipsecctl -n '__fish_seen_subcommand_from format' -l write -s w -d 'put it in the place of what is in the file'
 complete -c ipsecctl -n '__fish_seen_subcommand_from format' -l json -d 'answer as one JSON document'
 complete -c ipsecctl -n '__fish_seen_subcommand_from diff' -F
+complete -c ipsecctl -n '__fish_seen_subcommand_from diff' -l verdicts -d 'only which packets are decided differently'
+complete -c ipsecctl -n '__fish_seen_subcommand_from diff' -l me -x -d 'an address of the host; can be repeated'
+complete -c ipsecctl -n '__fish_seen_subcommand_from diff' -l list -x -d 'the entries of @NAME; can be repeated'
+complete -c ipsecctl -n '__fish_seen_subcommand_from diff' -l lists -x -d 'a directory with a file for each list'
 complete -c ipsecctl -n '__fish_seen_subcommand_from diff' -l json -d 'answer as one JSON document'
 complete -c ipsecctl -n '__fish_seen_subcommand_from domain; and __fish_seen_subcommand_from init' -F
 complete -c ipsecctl -n '__fish_seen_subcommand_from domain; and __fish_seen_subcommand_from init' -l keys -r -F -d 'the directory of the private keys'

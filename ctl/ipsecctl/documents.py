@@ -1,4 +1,4 @@
-"""Owns the verbs on policy documents; works without a daemon, except ``diff`` with one file."""
+"""Owns the verbs on policy documents, which work without a daemon."""
 
 from __future__ import annotations
 
@@ -8,12 +8,9 @@ from ipsecctl.client import Client
 from ipsecctl.failures import DONE, REFUSED, UsageError, describe
 from ipsecctl.files import read_bytes, replace_text
 from ipsecctl.given_lists import given_lists, missing_lists, words_of_missing
-from ipsecctl.history import diff as diff_states
-from ipsecctl.history import names_states
 from ipsecctl.options import Options
-from ipsecctl.presentation import paint, print_warnings
-from ipsecd.errors import InvalidInput, IpsecdError, NotFound, Refused
-from ipsecd.language.differences import diff_policies
+from ipsecctl.presentation import print_warnings
+from ipsecd.errors import InvalidInput, IpsecdError, Refused
 from ipsecd.language.documents import format_policy, parse_policy
 from ipsecd.language.expectations import must_be_met
 from ipsecd.model.list_names import lists_named_by
@@ -60,28 +57,6 @@ def format_document(_: Client, options: Options) -> int:
     return DONE
 
 
-def diff(client: Client, options: Options) -> int:
-    """Compare a file with the stored policy, or two files; return 0 if equal, 1 if different.
-
-    Policies at other times, as @2, are compared likewise.
-    """
-    if names_states(options.arguments):
-        return diff_states(client, options)
-    new = _read(options.arguments[-1])
-    old = _read(options.arguments[0]) if len(options.arguments) == 2 else _stored(client, new.name)
-    changes = diff_policies(old, new)
-    if old is None:
-        changes = (f"+ policy {new.name!r} is not stored yet", *changes)
-    if options.has("--json"):
-        say_json({"policy": new.name, "equal": not changes, "changes": list(changes)})
-    elif changes:
-        for line in changes:
-            say(_coloured(line))
-    else:
-        say(f"policy {new.name!r} is the same in both")
-    return REFUSED if changes else DONE
-
-
 def _check(options: Options, path: str) -> tuple[dict[str, Any], str, list[str]]:
     """The verdict on the file at `path`: as a JSON object, and in words, with warnings."""
     try:
@@ -120,18 +95,5 @@ def _read(path: str) -> Policy:
     return parse_policy(read_bytes(path), _source(path))
 
 
-def _stored(client: Client, name: str) -> Policy | None:
-    try:
-        document = client.call("GetPolicy", {"name": name})["document"]
-    except NotFound:
-        return None
-    return parse_policy(document, f"stored policy {name!r}")
-
-
 def _source(path: str) -> str:
     return "<stdin>" if path == "-" else path
-
-
-def _coloured(line: str) -> str:
-    sign = line.lstrip()[:1]
-    return paint(line, {"+": "green", "-": "red"}.get(sign, "yellow")) if sign in "+-~" else line

@@ -5,23 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 from ipsecctl.client import Client
-from ipsecctl.failures import DONE, UsageError
+from ipsecctl.failures import DONE
 from ipsecctl.files import lines_of, read_bytes
 from ipsecctl.given_lists import given_lists, missing_lists, words_of_missing
-from ipsecctl.options import Options
+from ipsecctl.options import Options, own_addresses_of
 from ipsecctl.presentation import paint_action, print_warnings, resolved
 from ipsecd.language.documents import parse_policy
 from ipsecd.language.explanations import answer_to_json, explanation_to_json
 from ipsecd.language.packets import parse_packet
 from ipsecd.language.seen import assumed_types, to_packet
-from ipsecd.model.addresses import Network
 from ipsecd.model.exemptions import ESSENTIALS
 from ipsecd.model.explanation import explain
 from ipsecd.model.list_names import lists_named_by
 from ipsecd.model.packets import Host
 from ipsecd.model.values import Store, filters_of
 from ipsecd.output import broken, flush, say, say_json
-from ipsecd.quoting import quote
 
 _OPENING = (
     "Some rules are only for packets that open a connection: one that was open before the first of "
@@ -49,7 +47,7 @@ def _offline(options: Options, path: str) -> int:
     filters = filters_of(policy, Store.STATIC)
     named = lists_named_by(policy)
     lists = given_lists(options, named)
-    host = Host(frozenset(_own(address) for address in options.values.get("--me", [])), lists=lists)
+    host = Host(own_addresses_of(options), lists=lists)
     missing = missing_lists(named, lists)
     if not options.has("--json"):
         print_warnings(words_of_missing(missing))
@@ -75,15 +73,6 @@ def _offline(options: Options, path: str) -> int:
     if is_told:
         say(_OPENING)
     return DONE
-
-
-def _own(text: str) -> tuple[Any, int]:
-    from ipsecd.language.addresses import parse_address
-
-    address = parse_address(f"[{text}]" if ":" in text and "[" not in text else text)
-    if not isinstance(address, Network):
-        raise UsageError(f"--me {quote(text)} is not an IP address", "write one, as --me 192.0.2.1")
-    return address.family, address.address
 
 
 def _print(explanation: dict[str, Any]) -> None:

@@ -130,5 +130,6 @@ FORCE = Option("--force", "even if it would cut the connection that it is made t
 MESSAGE = Option("--message", "what it is for, for the history", "TEXT")
 OF_CHANGES = (CONFIRM, FORCE, MESSAGE)
 """The options of every verb that changes something."""
+DOCUMENT = Argument("FILE", "a policy document; - is standard input", offers="documents")
 JSON = Option("--json", "answer as one JSON document")
 """The option that every verb takes."""

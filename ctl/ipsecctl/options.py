@@ -11,6 +11,7 @@ from ipsecd.quoting import quote
 TYPE_CHECKING = False  # typing itself would cost more start-up time than this module
 if TYPE_CHECKING:
     from ipsecctl.grammar import Option, Verb
+    from ipsecd.model.addresses import Family
 
 STATE = "state"
 """The action that is meant where ``@N`` stands in the place of one."""
@@ -173,6 +174,22 @@ def conditions_of(options: Options) -> dict[str, str | None]:
     elif options.has("--lan"):
         interface = "lan"
     return {"interface": interface, **({"when": "opening"} if options.has("--opening") else {})}
+
+
+def own_addresses_of(options: Options) -> frozenset[tuple[Family, int]]:
+    """The addresses of a host that ``--me`` gives, with their IP versions."""
+    from ipsecd.language.addresses import parse_address
+    from ipsecd.model.addresses import Network
+
+    own = set()
+    for text in options.values.get("--me", []):
+        address = parse_address(f"[{text}]" if ":" in text and "[" not in text else text)
+        if not isinstance(address, Network):
+            raise UsageError(
+                f"--me {quote(text)} is not an IP address", "write one, as --me 192.0.2.1"
+            )
+        own.add((address.family, address.address))
+    return frozenset(own)
 
 
 def labels_of(options: Options) -> tuple[tuple[str, str], ...] | None:

@@ -89,7 +89,17 @@ def print_outcome(outcome: dict[str, Any], *, as_json: bool) -> None:
         say_json(outcome)
     else:
         say_text(outcome_line(outcome))
+        # A daemon that is older does not say.
+        if outcome.get("verdicts"):
+            print_verdicts(outcome["verdicts"])
         print_warnings(outcome["warnings"])
+
+
+def print_verdicts(verdicts: dict[str, Any]) -> None:
+    """Print which packets are decided differently."""
+    from ipsecd.proof.words import lines_of_changes
+
+    say(*lines_of_changes(verdicts))
 
 
 def print_warnings(warnings: list[str]) -> None:

@@ -6,7 +6,8 @@ does: its handler is a name here.
 
 from __future__ import annotations
 
-from ipsecctl.grammar import Argument, Option, Verb
+from ipsecctl.domain_verbs import DOMAIN
+from ipsecctl.grammar import DOCUMENT, Argument, Option, Verb
 
 FILTER = Argument(
     "FILTER",
@@ -22,7 +23,6 @@ BANNED = Argument(
     offers=("tcp/", "udp/"),
 )
 POLICY = Argument("POLICY", "the name of a stored policy", offers="policies")
-DOCUMENT = Argument("FILE", "a policy document; - is standard input", offers="documents")
 LAN = Option("--lan", "only on LAN interfaces")
 DIALUP = Option("--dialup", "only on dial-up interfaces", instead="--lan")
 INTERFACE = Option(
@@ -119,112 +119,6 @@ _RULE = (
          (POLICY, Argument("RULE", "the name of a rule", most=None)),
          (Option("--delete-empty", "delete a policy that has no rule left"),),
          example='ipsecctl rule remove Web "No telnet"', also=("delete",), changes=True),
-)  # fmt: skip
-
-REPOSITORY = Argument("REPO", "the directory of a repository", offers="files")
-KEYS = Option("--keys", "the directory of the private keys", "DIR", required=True, offers="files")
-GROUP = Option("--to", "of the hosts in GROUP", "GROUP")
-REPORTS = Option("--reports", "the directory that hosts report to", "DIR", required=True,
-                 offers="files")  # fmt: skip
-DOORBELL = (
-    Option("--doorbell", "then ring there, so that hosts look at once", "URL"),
-    Option("--doorbell-ca", "the authority that certifies its members", "FILE", offers="files"),
-)
-
-_DOMAIN = (
-    Verb("init", "make a repository, with new keys", "domain_repository:init", (REPOSITORY,),
-         (KEYS,),
-         example="ipsecctl domain init /srv/fleet --keys ~/fleet-keys"),
-    Verb("publish", "give out a policy, in the place of the one of its name",
-         "domain_repository:publish", (REPOSITORY, DOCUMENT),
-         (
-             KEYS,
-             Option("--to", "to the hosts in GROUP, and not to all", "GROUP"),
-             Option("--host", "only to hosts of this name, or *; can be repeated", "NAME",
-                    repeats=True),
-             Option("--label", "only to hosts with this label; can be repeated", "NAME=VALUE",
-                    repeats=True),
-             Option("--everywhere", "forget for whom it was before", instead="--host"),
-             Option("--list", "the entries of @NAME, which hosts get with it; can be repeated",
-                    "NAME=FILE", repeats=True),
-             Option("--lists", "a directory with a file for each list that it names", "DIRECTORY"),
-             Option("--own-list", "@NAME is a list that hosts have of their own; can be repeated",
-                    "NAME", repeats=True),
-             Option("--accept", "even if a list looks like a mistake"),
-             Option("--precedence", "of two that are as specific the higher one wins", "NUMBER"),
-             Option("--interval", "how often hosts with it look: 10m, 2h", "TIME",
-                    offers=("10m", "1h", "1d")),
-             Option("--canary", "to this share of them first; without it, to all of them",
-                    "SHARE", offers=("5%", "20%", "50%")),
-             Option("--reports", "only if hosts do not report to DIR that they fail with it", "DIR",
-                    offers="files"),
-             Option("--halt-after", "unless so many hosts fail with it: 3, 2%; if not given, 1%",
-                    "HOSTS", within="--reports", offers=("1", "3", "2%")),
-             Option("--force", "even if hosts report failures", within="--reports"),
-             *DOORBELL,
-         ),
-         example="ipsecctl domain publish /srv/fleet web.yaml --keys ~/fleet-keys --to web",
-         also=("push", "deploy")),
-    Verb("halt", "take a canary back: its hosts get the policy before it",
-         "domain_fleet:halt", (REPOSITORY,), (KEYS, *DOORBELL),
-         example="ipsecctl domain halt /srv/fleet --keys ~/fleet-keys",
-         also=("abort", "rollback", "undo", "revert", "pause")),
-    Verb("fleet", "what the hosts of a repository report, stragglers first",
-         "domain_fleet:fleet", (REPOSITORY,),
-         (
-             REPORTS,
-             Option("--watch", "go on, and say what changes; --json: one object a line"),
-             Option("--all", "all hosts, and not the first twenty; --json has them anyway"),
-             Option("--halt-on-failure", "halt a canary that hosts report failures of"),
-             Option("--halt-after", "when so many hosts fail with it: 3, 2%; if not given, 1%",
-                    "HOSTS", within="--halt-on-failure", offers=("1", "3", "2%")),
-             Option("--keys", KEYS.explanation, "DIR", required=True, within="--halt-on-failure",
-                    offers="files"),
-             *(Option(option.name, option.explanation, option.value, within="--halt-on-failure",
-                      offers=option.offers) for option in DOORBELL),
-         ),
-         example="ipsecctl domain fleet /srv/fleet --reports /srv/reports",
-         also=("hosts", "rollout")),
-    Verb("withdraw", "tell hosts that they have no domain policy any more",
-         "domain_repository:withdraw", (REPOSITORY,),
-         (KEYS, GROUP, Option("--policy", "give out only this one no more", "POLICY"), *DOORBELL),
-         example="ipsecctl domain withdraw /srv/fleet --keys ~/fleet-keys", also=("remove",)),
-    Verb("keygen", "make a new key in the place of another", "domain_repository:keygen",
-         (REPOSITORY,),
-         (
-             KEYS,
-             Option("--role", "the role, root key or group; can be repeated", "ROLE",
-                    required=True, repeats=True,
-                    offers=("timestamp", "snapshot", "targets", "root1", "root2", "root3")),
-         ),
-         example="ipsecctl domain keygen /srv/fleet --keys ~/fleet-keys --role timestamp",
-         also=("rotate",)),
-    Verb("sign", "renew what expires, and sign a root that waits", "domain_repository:sign",
-         (REPOSITORY,), (KEYS,),
-         example="ipsecctl domain sign /srv/fleet --keys ~/fleet-keys", also=("renew",)),
-    Verb("trust", "have this host trust a repository", "domain:trust",
-         (Argument("REPO", "a directory, file:///PATH or https://HOST/PATH", offers="files"),),
-         example="ipsecctl domain trust https://policy.example.net/fleet"),
-    Verb("status", "what this host has of its domain, or what is in a repository",
-         "domain:status", (Argument("REPO", REPOSITORY.explanation, least=0, offers="files"),),
-         example="ipsecctl domain status"),
-    Verb("refresh", "look for a new policy at once", "domain:refresh", (),
-         (Option("--wait", "how long to wait for it: 30s, 5m", "TIME", offers=("30s", "5m")),),
-         example="ipsecctl domain refresh", also=("update",)),
-    Verb("explain", "why this host, or one like it, has the policy that it has",
-         "domain:explain", (),
-         (
-             Option("--repo", "choose from this repository, and ask no daemon", "REPO",
-                    offers="files"),
-             Option("--host", "the name of the host, for --repo", "NAME", required=True,
-                    within="--repo"),
-             Option("--group", "a group that it is in; can be repeated", "GROUP", repeats=True,
-                    within="--repo"),
-             Option("--label", "a label that it has; can be repeated", "NAME=VALUE", repeats=True,
-                    within="--repo"),
-         ),
-         example="ipsecctl domain explain --repo /srv/fleet --host web1 --group web",
-         also=("why",)),
 )  # fmt: skip
 
 LIST = Argument("NAME", "the name of a list; filters name it as @NAME", offers="lists")
@@ -381,13 +275,23 @@ _GROUPS: dict[str, tuple[Verb, ...]] = {
              "documents:format_document", (DOCUMENT,),
              (Option("--write", "put it in the place of what is in the file", short="-w"),),
              example="ipsecctl format policy.yaml --write", also=("fmt",)),
-        Verb("diff", "how a file or @N differs from what is stored, or another",
-             "documents:diff",
-             (Argument("FILE", DOCUMENT.explanation, most=2, offers="documents"),),
+        Verb("diff", "how policies differ, and which packets that matters to",
+             "comparing:diff",
+             (Argument("FILE|POLICY", "a document, - for standard input, or the name of a stored "
+                       "policy; of one, how it differs from what is stored", most=2,
+                       offers="documents"),),
+             (
+                 Option("--verdicts", "only which packets are decided differently"),
+                 Option("--me", "an address of the host; can be repeated", "ADDRESS",
+                        repeats=True),
+                 Option("--list", "the entries of @NAME; can be repeated", "NAME=FILE",
+                        repeats=True),
+                 Option("--lists", "a directory with a file for each list", "DIRECTORY"),
+             ),
              example="ipsecctl diff policy.yaml", also=("compare",)),
     ),
     "Domain policy: one for a fleet": (
-        Verb("domain", "the policy that comes from one place, and that place", actions=_DOMAIN,
+        Verb("domain", "the policy that comes from one place, and that place", actions=DOMAIN,
              default="status", example="ipsecctl domain status"),
     ),
 }  # fmt: skip

@@ -120,7 +120,58 @@ def test_diff_of_two_files(run: Run, file: Path) -> None:
     assert "*=0:443:TCP" in ran.out
     difference = json.loads(run("ipsecctl", "diff", str(file), str(second), "--json").out)
     assert difference["equal"] is False
-    assert difference["changes"] == ran.out.splitlines()
+    assert difference["changes"] == ran.out.splitlines()[: len(difference["changes"])]
+    assert {one["now"]["decision"] for one in difference["verdicts"]["classes"]} == {
+        "block",
+        "permit",
+    }
+    assert "permit becomes block: tcp 198.51.100.7:40000 > me:443" in ran.out.splitlines()
+
+
+def test_diff_by_verdicts(run: Run, file: Path) -> None:
+    """Rules that are other rules and do the same are equal, which is proven."""
+    second = file.with_name("other.yaml")
+    second.write_text(DOCUMENT.replace("*=0:80:TCP", '*=0:80:TCP", "203.0.113.0/24=0:80:TCP'))
+    assert run("ipsecctl", "diff", str(file), str(second)).code == 1
+    ran = run("ipsecctl", "diff", str(file), str(second), "--verdicts")
+    assert (ran.code, ran.out) == (0, "no packet is decided differently, which is proven\n")
+    second.write_text(DOCUMENT.replace("80", "443"))
+    ran = run("ipsecctl", "diff", str(file), str(second), "--verdicts")
+    assert ran.code == 1
+    assert ran.out.startswith(("permit becomes block", "block becomes permit"))
+
+
+def test_diff_judges_by_what_is_told_of_the_host(run: Run, file: Path) -> None:
+    """Its addresses, and what lists hold; a name that is not told is warned of."""
+    second = file.with_name("other.yaml")
+    second.write_text(DOCUMENT.replace("*=0:80:TCP", '*=0:80:TCP", "*=192.0.2.1:80:TCP'))
+    words = ["ipsecctl", "diff", str(file), str(second), "--verdicts"]
+    assert run(*words).code == 1
+    ran = run(*words, "--me", "192.0.2.1", "--json")
+    # What arrives is to me already; what this host sends to itself is judged as explain judges it.
+    classes = json.loads(ran.out)["verdicts"]["classes"]
+    assert [one["packet"] for one in classes] == ["tcp me:40000 > 192.0.2.1:80"]
+    second.write_text(DOCUMENT.replace("*=0:80:TCP", '*=0:80:TCP", "@l=0:81:TCP'))
+    ran = run(*words)
+    assert "@l" in ran.err
+    members = file.with_name("l")
+    members.write_text("203.0.113.9\n")
+    ran = run(*words, f"--list=l={members}")
+    assert ran.err == ""
+    assert "tcp 203.0.113.9:40000 > me:81" in ran.out
+
+
+def test_diff_of_stored_policies(daemon: FakeDaemon, run: Run, file: Path) -> None:
+    """What is no file is the name of a stored policy; trouble of any kind ends with 2."""
+    assert run("ipsecctl", "diff", "Web", str(file)).code == 0
+    assert daemon.calls == [("GetPolicy", {"name": "Web"})]
+    daemon.replies["GetPolicy"] = NotFound("no such policy")
+    ran = run("ipsecctl", "diff", "Web", str(file))
+    assert ran.code == 2
+    assert "'Web' is neither a file nor the name of a stored policy" in ran.err
+    file.write_text("rules: []\n")
+    assert run("ipsecctl", "diff", str(file), str(file)).code == 2
+    assert run("ipsecctl", "diff", "/no/such.yaml", str(file)).code == 2
 
 
 def test_diff_with_the_stored_policy(daemon: FakeDaemon, run: Run, file: Path) -> None:

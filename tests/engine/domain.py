@@ -15,8 +15,8 @@ from ipsecd.engine import Engine
 from ipsecd.language.documents import format_policy
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.lists import AddressList
+from ipsecd.model.nearness import NO_LISTS
 from ipsecd.model.packed_form import pack
-from ipsecd.model.unmet import NO_LISTS
 from ipsecd.model.values import Action, Policy, Rule
 from tests.engine.site import Site
 

@@ -8,6 +8,7 @@ from typing import Any
 from ipsecd.control.method import Method, Request, Role, Work
 from ipsecd.control.replies import of_this_host, outcome, place_in_domain
 from ipsecd.control.summary import summary
+from ipsecd.control.what_if import add_verdicts
 from ipsecd.engine import Engine
 from ipsecd.engine.confirmation import Part
 from ipsecd.errors import InvalidInput, Refused
@@ -114,9 +115,10 @@ def _apply_policy(engine: Engine, request: Request) -> dict[str, Any]:
             must_be_met(policy)
         message = f"policy {policy.name!r} would be stored{words}"
         lines = difference.lines()
-        return of_this_host(
-            engine, outcome(engine, message, changed=False, changes=lines, stored=policy)
-        )
+        reply = outcome(engine, message, changed=False, changes=lines, stored=policy)
+        if assign or engine.loaded.assigned == policy.name:
+            add_verdicts(engine, policy, request.names, reply["outcome"])
+        return of_this_host(engine, reply)
     copies: tuple[str, ...] = ()
     if changed:
         assigned = policy.name if assign else KEEP

@@ -40,6 +40,7 @@ def outcome(
             "changes": list(changes),
             "assigned": engine.loaded.assigned,
             "warnings": warnings,
+            "verdicts": None,
         }
     }
 

@@ -45,7 +45,6 @@ from ipsecd.model.inventory import Inventory
 from ipsecd.model.quarantine import Quarantine
 from ipsecd.model.values import Policy
 from ipsecd.progress import Tell, silent
-from ipsecd.sources.domain import Taken
 from ipsecd.sources.dynamic import DynamicRule, Selected
 from ipsecd.sources.files import Disk
 from ipsecd.sources.kept import KeptFiles
@@ -112,6 +111,7 @@ class Engine(View):
         self._policies = Policies(*parts, self.kept_lists, switching)
         self.reload, self.read_files = self._policies.reload, self._policies.read_files
         self.refresh_names, self.restore = self._policies.refresh_names, self._policies.restore
+        self.take_domain, self.trust_domain = self._policies.take, self._policies.trust
         changes = (self._policies, self._dynamic)
         self.confirmation = Confirmation(directories.state, disk, *changes, this_boot)
         self.history = History(directories.state, disk)
@@ -268,14 +268,6 @@ class Engine(View):
         return str(self._store.path(self.loaded.policies[name]))
 
     # -- the domain ------------------------------------------------------------------------------
-
-    def take_domain(self, taken: Taken, names: Names) -> bool:
-        """Keep what was taken from the domain and enforce by it; whether that changed anything."""
-        return self._policies.take(taken, names)
-
-    def trust_domain(self, taken: Taken) -> None:
-        """Keep other metadata of the domain; what is in force stays so."""
-        self._policies.trust(taken)
 
     def ask_domain(self, *, new: bool = False) -> int:
         """Ask for a look at the domain; its number. `new`: those before it are forgotten."""

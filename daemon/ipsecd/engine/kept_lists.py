@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from copy import copy
 
 from ipsecd.engine.attempt import Attempt
 from ipsecd.engine.compiling import ListsByName
 from ipsecd.engine.feeds import Feeds
 from ipsecd.engine.lists import ListChanges
-from ipsecd.errors import IpsecdError
+from ipsecd.errors import MAX_HINT, IpsecdError, Refused
 from ipsecd.log import record
+from ipsecd.quoting import cut, few, first_lines, quote
 from ipsecd.sources.lists import ListChange, ListStore
 
 
@@ -65,3 +67,22 @@ class KeptLists:
         """What is wrong with files of lists, in words."""
         of_lists = (problem for stored in self.store.lists.values() for problem in stored.problems)
         return (*self.store.problems, *of_lists, *self.feeds.warnings)
+
+
+def must_not_change(changes: ListChanges) -> None:
+    """Raise ``Refused`` if files of lists were edited: lists cannot be put back as they were."""
+    if changes:
+        edited = ", ".join(first_lines([quote(name) for name in sorted(changes)]))
+        raise Refused(
+            f"these lists were edited, and lists cannot be put back as they were: {edited}",
+            "run first, without --confirm: ipsecctl reload",
+        )
+
+
+def with_unchanged_lists(error: IpsecdError, changes: ListChanges) -> IpsecdError:
+    """The error, which also says that lists of which the files have changed stay as they were."""
+    names = few([f"@{name}" for name in sorted(changes)])
+    stay = f"the lists whose files have changed stay as they were too: {names}"
+    told = copy(error)
+    told.hint = cut(f"{error.hint}; {stay}" if error.hint else stay, MAX_HINT)
+    return told

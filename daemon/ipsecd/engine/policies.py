@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -24,8 +23,8 @@ from ipsecd.engine.expectations import (
     judged,
     judged_documents,
 )
-from ipsecd.engine.kept_lists import KeptLists
-from ipsecd.engine.lists import ListChanges, changes_by_domain
+from ipsecd.engine.kept_lists import KeptLists, must_not_change, with_unchanged_lists
+from ipsecd.engine.lists import changes_by_domain
 from ipsecd.engine.names import StateChange, found, with_answers
 from ipsecd.engine.sources import (
     Choice,
@@ -35,14 +34,14 @@ from ipsecd.engine.sources import (
     Static,
     choose,
     strictly,
+    why_not_in_force,
 )
 from ipsecd.engine.state import State
 from ipsecd.engine.switching import Switching
-from ipsecd.errors import MAX_HINT, IpsecdError, Refused, StoreFailed
+from ipsecd.errors import IpsecdError, Refused, StoreFailed
 from ipsecd.language.expectations import must_be_met
 from ipsecd.model.values import Policy
 from ipsecd.progress import Phase, Progress, Tell, silent
-from ipsecd.quoting import cut, few, first_lines, quote
 from ipsecd.sources.domain import Taken
 from ipsecd.sources.kept import KeptFiles
 from ipsecd.sources.lists import ListChange
@@ -135,7 +134,7 @@ class Policies:
                 unresolved=state.unresolved - names.keys(),
                 loaded=content,
                 refused=refused,
-                failures=_failures(choice, content, refused),
+                failures=why_not_in_force(choice, content, refused),
             )
 
         if choice:
@@ -165,7 +164,9 @@ class Policies:
         choice = self._choose_or_keep(content, now.names, silent)
 
         def next_state(state: State) -> State:
-            return replace(state, loaded=content, refused=None, failures=_failures(choice, content))
+            return replace(
+                state, loaded=content, refused=None, failures=why_not_in_force(choice, content)
+            )
 
         with Attempt() as attempt:
             if choice:
@@ -189,18 +190,14 @@ class Policies:
         it was. So it does with ``Refused`` if a list would change although none may.
         """
         lists = self.kept_lists.store.reloaded()
-        if lists.changes and not lists_may_change:
-            edited = ", ".join(first_lines([quote(name) for name in sorted(lists.changes)]))
-            raise Refused(
-                f"these lists were edited, and lists cannot be put back as they were: {edited}",
-                "run first, without --confirm: ipsecctl reload",
-            )
+        if not lists_may_change:
+            must_not_change(lists.changes)
         try:
             return self._reload(names, tell, lists)
         except IpsecdError as error:
             if not lists.changes:
                 raise
-            raise _with_lists(error, lists.changes) from error
+            raise with_unchanged_lists(error, lists.changes) from error
 
     def _reload(self, names: Names, tell: Tell, lists: ListChange) -> tuple[bool, tuple[str, ...]]:
         now = self.enforcement.state
@@ -212,7 +209,7 @@ class Policies:
             choice = self._choose(loaded, known_names, tell)
         except IpsecdError as error:
             if error is loaded.assigned_error:
-                failures = _failures(None, loaded)
+                failures = why_not_in_force(None, loaded)
                 self.switching.note(lambda state: replace(state, refused=loaded, failures=failures))
             raise
         is_changed = (
@@ -226,7 +223,7 @@ class Policies:
                 with_answers(state, names, known_names, looked_up),
                 loaded=loaded,
                 refused=None,
-                failures=_failures(choice, loaded),
+                failures=why_not_in_force(choice, loaded),
             )
 
         with Attempt() as attempt:
@@ -309,7 +306,7 @@ class Policies:
             return replace(
                 with_answers(state, names, known_names, looked_up),
                 domain=taken,
-                failures=_failures(choice, state.loaded, state.refused),
+                failures=why_not_in_force(choice, state.loaded, state.refused),
             )
 
         with Attempt() as attempt:
@@ -389,23 +386,3 @@ class Policies:
         except IpsecdError:
             return True
         return False
-
-
-def _failures(
-    choice: Choice | None, loaded: Loaded, refused: Loaded | None = None
-) -> tuple[str, ...]:
-    """Why what is assigned is not in force, in words; where it is not to be, that is no failure."""
-    if choice and choice.source is SourceName.DOMAIN:
-        return ()
-    contents = [content for content in (loaded, refused) if content]
-    errors = (content.assigned_error for content in contents)
-    return tuple(dict.fromkeys(str(error) for error in errors if error))
-
-
-def _with_lists(error: IpsecdError, changes: ListChanges) -> IpsecdError:
-    """The error, which also says that lists of which the files have changed stay as they were."""
-    names = few([f"@{name}" for name in sorted(changes)])
-    stay = f"the lists whose files have changed stay as they were too: {names}"
-    told = copy(error)
-    told.hint = cut(f"{error.hint}; {stay}" if error.hint else stay, MAX_HINT)
-    return told

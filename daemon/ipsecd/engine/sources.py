@@ -152,3 +152,14 @@ def warnings_of_domain(
         "  hint: whoever publishes it has to renew it; see also whether it can be reached"
     )
     return (warning, *taken.lost)
+
+
+def why_not_in_force(
+    choice: Choice | None, loaded: Loaded, refused: Loaded | None = None
+) -> tuple[str, ...]:
+    """Why what is assigned is not in force, in words; where it is not to be, that is no failure."""
+    if choice and choice.source is SourceName.DOMAIN:
+        return ()
+    contents = [content for content in (loaded, refused) if content]
+    errors = (content.assigned_error for content in contents)
+    return tuple(dict.fromkeys(str(error) for error in errors if error))

@@ -17,7 +17,8 @@ from ipsecd.language.seen import assumed_types, to_packet
 from ipsecd.model.addresses import Family, Selector
 from ipsecd.model.expectations import SOME_HOST, Expectation
 from ipsecd.model.lists import AddressList
-from ipsecd.model.unmet import NO_LISTS, Unmet, unmet
+from ipsecd.model.nearness import NO_LISTS
+from ipsecd.model.unmet import Unmet, unmet
 from ipsecd.model.values import MAX_PORT, Action, Policy
 from ipsecd.quoting import MAX_LINES, count, cut, first_lines, quote
 

@@ -46,7 +46,7 @@ def _judgement(explanation: Explanation) -> dict[str, Any]:
     ports = explanation.source_ports
     same = len(ports) == 1
     return {
-        **_verdict(explanation.decision),
+        **verdict_to_json(explanation.decision),
         "beaten": [_reference(in_force) for in_force in explanation.decision.beaten],
         "packet": format_packet(explanation.packet, any_source_port=same),
         "source_ports": [_of_ports(one) for one in ports] or None,
@@ -54,10 +54,11 @@ def _judgement(explanation: Explanation) -> dict[str, Any]:
 
 
 def _of_ports(ports: PortsDecision) -> dict[str, Any]:
-    return {"first": ports.first, "last": ports.last, **_verdict(ports.decision)}
+    return {"first": ports.first, "last": ports.last, **verdict_to_json(ports.decision)}
 
 
-def _verdict(decision: Decision) -> dict[str, Any]:
+def verdict_to_json(decision: Decision) -> dict[str, Any]:
+    """What is decided, why, and by which filter."""
     return {
         "decision": decision.action.value,
         "reason": decision.reason,

@@ -26,7 +26,7 @@ from ipsecd.language.quoting import is_number, wrong, wrong_within
 from ipsecd.model.addresses import Family, Keyword, Process, Selector, SelectorKind
 from ipsecd.model.icmp import IcmpMessage
 from ipsecd.model.kinds import OPENING
-from ipsecd.model.packets import Packet
+from ipsecd.model.packets import Host, Packet, Point
 from ipsecd.model.values import (
     ICMP_VERSIONS,
     MAX_PORT,
@@ -115,16 +115,22 @@ def parse_packet(text: str) -> PacketText:
     return packet
 
 
-def format_packet(packet: Packet, *, any_source_port: bool = False) -> str:
-    """The packet in words, addresses and ports as they are, but for any source port none."""
+def format_packet(
+    packet: Packet, *, any_source_port: bool = False, host: Host | None = None
+) -> str:
+    """The packet in words, addresses and ports as they are, but for any source port none.
+
+    With a `host` it is what ``seen.to_packet`` makes the same packet of: with the link and one of
+    the senders that it has, and ``me`` for the address of the host that this word stands for.
+    """
     has_ports = packet.destination_port is not None
-    source, destination = (
-        _format_side(packet.family, address, port, brackets=has_ports)
-        for address, port in (
-            (packet.source, None if any_source_port else packet.source_port),
-            (packet.destination, packet.destination_port),
-        )
-    )
+    own = own_addresses(host).get(packet.family) if host else None
+    source_port = None if any_source_port else packet.source_port
+    source = _format_side(packet.family, packet.source, source_port, has_ports, own)
+    # Where both sides were me, nothing would tell the IP version.
+    own = None if packet.source == own else own
+    port = packet.destination_port
+    destination = _format_side(packet.family, packet.destination, port, has_ports, own)
     icmp = packet.protocol == (1 if packet.family is Family.IPV4 else 58)
     name = "icmp" if icmp else format_protocol(packet.protocol).lower()
     if packet.icmp_type is not None:
@@ -134,13 +140,34 @@ def format_packet(packet: Packet, *, any_source_port: bool = False) -> str:
         code = f"/{packet.icmp_code}" if packet.icmp_code else ""
         name += f"/{format_type(packet.protocol, message)}{code}"
     fragment = " fragment" if packet.later_fragment else ""
+    place = ""
+    if host and packet.interface:
+        place = f" {'in' if packet.point is Point.ARRIVING else 'out'} {packet.interface}"
+    # The longest path is that of a group which is in the others.
+    senders = sorted(map(str, packet.processes), key=len) if host else []
+    sender = f" by {senders[-1]}" if senders else ""
     connection = "" if packet.opening else " established"
-    return f"{name} {source} > {destination}{fragment}{connection}"
+    return f"{name} {source} > {destination}{fragment}{place}{sender}{connection}"
 
 
-def _format_side(family: Family, address: int, port: int | None, *, brackets: bool) -> str:
-    text = format_value(family, address)
-    text = f"[{text}]" if brackets and family is Family.IPV6 else text
+def own_addresses(host: Host) -> dict[Family, int]:
+    """The address of each IP version that ``me`` stands for: the least that is not loopback."""
+    addresses = sorted(host.addresses, reverse=True)
+    return {family: value for family, value in addresses if not _loopback(family, value)}
+
+
+def _loopback(family: Family, value: int) -> bool:
+    return value >> 24 == 127 if family is Family.IPV4 else value == 1
+
+
+def _format_side(
+    family: Family, address: int, port: int | None, brackets: bool, own: int | None
+) -> str:
+    if address == own:
+        text = "me"
+    else:
+        text = format_value(family, address)
+        text = f"[{text}]" if brackets and family is Family.IPV6 else text
     return text if port is None else f"{text}:{port}"
 
 

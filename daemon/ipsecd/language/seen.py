@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from ipsecd.language.addresses import format_address
-from ipsecd.language.packets import PacketText, Side
+from ipsecd.language.packets import PacketText, Side, own_addresses
 from ipsecd.language.quoting import wrong
 from ipsecd.model.addresses import Family, Keyword, Network, Selector
 from ipsecd.model.packets import Host, Packet, Point
@@ -108,8 +108,7 @@ def _candidates(text: PacketText, side: Side, host: Host, resolve: Resolve) -> d
                 "the containers that are known: ipsecctl show containers",
             )
         return addresses
-    own_addresses = sorted(host.addresses, reverse=True)
-    return dict(pair for pair in own_addresses if not _loopback(*pair))
+    return own_addresses(host)
 
 
 def _family(text: PacketText, source: dict[Family, int], destination: dict[Family, int]) -> Family:
@@ -132,7 +131,3 @@ def _family(text: PacketText, source: dict[Family, int], destination: dict[Famil
         f"{quote(text.text)} goes from one IP version to the other",
         "give two addresses of one version",
     )
-
-
-def _loopback(family: Family, value: int) -> bool:
-    return value >> 24 == 127 if family is Family.IPV4 else value == 1

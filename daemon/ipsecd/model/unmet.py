@@ -8,31 +8,25 @@ are given, and on a host none.
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 
 from ipsecd.errors import LimitExceeded
-from ipsecd.model.addresses import Address, Family, HostName, ListName, Network, Selector
+from ipsecd.model.addresses import Family
 from ipsecd.model.decide import Decision, decide
 from ipsecd.model.expectations import SOME_HOST, Expectation
 from ipsecd.model.lists import AddressList
+from ipsecd.model.nearness import NO_LISTS, Nearness
 from ipsecd.model.packets import Host, Packet
 from ipsecd.model.source_ports import decisions_by_source_port
-from ipsecd.model.values import Endpoint, Filter, InForce, Origin, Policy, Store
+from ipsecd.model.unnamed import Unnamed
+from ipsecd.model.values import InForce, Origin, Policy, Store
 from ipsecd.quoting import quote
 
 MAX_COMPARED = 10_000_000
 """Pairs of a packet and a filter that can match any of the packets, at up to 3 µs a pair."""
 MAX_JUDGED = 500_000
 """Pairs of a packet and a filter that can match that packet, at up to 80 µs a pair."""
-NO_LISTS: Mapping[str, AddressList] = MappingProxyType({})
-_UNICAST = {
-    Family.IPV4: (0x01000001, 0xDFFFFFFF),
-    Family.IPV6: (0x2000 << 112 | 1, (0x4000 << 112) - 1),
-}
-"""The first and the last address that a host can have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +56,12 @@ def unmet(policy: Policy, lists: Mapping[str, AddressList] = NO_LISTS) -> tuple[
         replace(expectation, packet=_as_seen(expectation.packet, host))
         for expectation in policy.expect
     ]
-    filters = tuple(_filters_near(policy, _Nearness(expected, lists)))
+    filters = tuple(_filters_near(policy, _nearness(expected, lists)))
     _check_pairs(policy, len(expected) * len(filters), MAX_COMPARED)
     judged = 0
     found = []
     for original, expectation in zip(policy.expect, expected, strict=True):
-        nearness = _Nearness([expectation], lists)
+        nearness = _nearness([expectation], lists)
         near = [candidate for candidate in filters if nearness.has_both(candidate.filter)]
         judged += sum(map(_times_judged, near)) if expectation.any_source_port else len(near)
         _check_pairs(policy, judged, MAX_JUDGED)
@@ -105,66 +99,15 @@ def _check_pairs(policy: Policy, pairs: int, most: int) -> None:
         )
 
 
-class _Nearness:
-    """Which filters can match any of some packets: those whose ends can both be a packet's."""
-
-    def __init__(self, expected: Iterable[Expectation], lists: Mapping[str, AddressList]) -> None:
-        self._lists = lists
-        self._addresses: dict[Family, set[int]] = {family: set() for family in Family}
-        ports: set[int] = set()
-        self._any_port = False
-        for expectation in expected:
-            packet = expectation.packet
-            self._any_port = self._any_port or expectation.any_source_port
-            self._addresses[packet.family] |= {packet.source, packet.destination}
-            ports |= {
-                port for port in (packet.source_port, packet.destination_port) if port is not None
-            }
-        self._ports = sorted(ports)
-        self._prefixes: dict[tuple[Family, int], set[int]] = {}
-
-    def has_both(self, member: Filter) -> bool:
-        """Whether both ends of a filter can be those of a packet."""
-        ends = (member.source, member.destination)
-        if not all(self._has_address(end.address) for end in ends):
-            return False
-        # Where a source port is any, the other end has the port of the destination.
-        enough = any if self._any_port else all
-        return enough(self._has_ports(end) for end in ends)
-
-    def _has_address(self, address: Address) -> bool:
-        if isinstance(address, Network):
-            return self._has_prefix(address)
-        if isinstance(address, ListName):
-            return self._is_listed(address.name)
-        return not isinstance(address, HostName | Selector)
-
-    def _is_listed(self, name: str) -> bool:
-        members = self._lists.get(name, AddressList())
-        return any(
-            True
-            for family, addresses in self._addresses.items()
-            for address in addresses
-            for _ in members.covering(family, address)
-        )
-
-    def _has_ports(self, end: Endpoint) -> bool:
-        return not end.ports or any(self._has_port(ports.first, ports.last) for ports in end.ports)
-
-    def _has_prefix(self, network: Network) -> bool:
-        dropped = network.family.bits - network.length
-        prefixes = self._prefixes.get((network.family, dropped))
-        if prefixes is None:
-            prefixes = {address >> dropped for address in self._addresses[network.family]}
-            self._prefixes[network.family, dropped] = prefixes
-        return network.address >> dropped in prefixes
-
-    def _has_port(self, first: int, last: int) -> bool:
-        place = bisect_left(self._ports, first)
-        return place < len(self._ports) and self._ports[place] <= last
+def _nearness(expected: Sequence[Expectation], lists: Mapping[str, AddressList]) -> Nearness:
+    return Nearness(
+        (expectation.packet for expectation in expected),
+        any_source_port=any(expectation.any_source_port for expectation in expected),
+        lists=lists,
+    )
 
 
-def _filters_near(policy: Policy, near: _Nearness) -> Iterator[InForce]:
+def _filters_near(policy: Policy, near: Nearness) -> Iterator[InForce]:
     for rule in policy.rules:
         origin = Origin(Store.STATIC.value, policy.name, rule.name)
         for member in rule.filters:
@@ -177,33 +120,13 @@ def _host_for(policy: Policy) -> Host:
 
     Where networks cover all that there are, it has the one that stands in expectations.
     """
-    named: dict[Family, set[tuple[int, int]]] = {family: set() for family in Family}
-    named[Family.IPV4].add((0x7F000000, 0x7FFFFFFF))
-    for expectation in policy.expect:
-        packet = expectation.packet
-        named[packet.family] |= {(side, side) for side in (packet.source, packet.destination)}
-    members: Iterable[Filter] = (member for rule in policy.rules for member in rule.filters)
-    for member in members:
-        for address in (member.source.address, member.destination.address):
-            if isinstance(address, Network) and address.length:
-                last = address.address + (1 << address.family.bits - address.length) - 1
-                named[address.family].add((address.address, last))
-    standing = dict(SOME_HOST.addresses)
-    return Host(
-        frozenset(
-            (family, _outside(named[family], family) or standing[family]) for family in Family
-        )
+    packets = [expectation.packet for expectation in policy.expect]
+    unnamed = Unnamed(
+        (member for rule in policy.rules for member in rule.filters),
+        ((p.family, side) for p in packets for side in (p.source, p.destination)),
     )
-
-
-def _outside(ranges: Iterable[tuple[int, int]], family: Family) -> int | None:
-    """The first unicast address that is in none of `ranges`; None if there is no such."""
-    address, most = _UNICAST[family]
-    for first, last in sorted(ranges):
-        if first > address:
-            break
-        address = max(address, last + 1)
-    return address if address <= most else None
+    standing = dict(SOME_HOST.addresses)
+    return Host(frozenset((family, unnamed.take(family) or standing[family]) for family in Family))
 
 
 def _as_seen(packet: Packet, host: Host) -> Packet:

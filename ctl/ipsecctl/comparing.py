@@ -1,0 +1,124 @@
+"""Owns ``diff``: how policies differ, in their rules and in what they decide."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from ipsecctl.client import Client
+from ipsecctl.failures import UsageError, describe
+from ipsecctl.files import read_bytes
+from ipsecctl.given_lists import given_lists
+from ipsecctl.history import diff as diff_states
+from ipsecctl.history import names_states
+from ipsecctl.options import Options, own_addresses_of
+from ipsecctl.presentation import paint, print_verdicts, print_warnings
+from ipsecd.errors import IpsecdError, LimitExceeded, NotFound
+from ipsecd.language.differences import diff_policies
+from ipsecd.language.documents import parse_policy
+from ipsecd.model.exemptions import ESSENTIALS
+from ipsecd.model.list_names import lists_named_by
+from ipsecd.model.packets import Host
+from ipsecd.model.values import Policy, Store, filters_of
+from ipsecd.output import complain_text, flush, say, say_json
+from ipsecd.proof.changes import Surroundings, changes
+from ipsecd.proof.standing import with_stand_ins
+from ipsecd.proof.words import changes_to_json
+from ipsecd.quoting import few, quote
+
+EQUAL, DIFFERENT, TROUBLE = 0, 1, 2
+"""The exit codes of ``diff``, as diff(1) has them."""
+
+
+def diff(client: Client, options: Options) -> int:
+    """Compare a policy with the stored one, or two; return 0 if equal, 1 if not, 2 in trouble.
+
+    Policies at other times, as @2, are compared by their rules alone.
+    """
+    try:
+        if names_states(options.arguments):
+            return diff_states(client, options)
+        return _diff(client, options)
+    except UsageError:
+        raise
+    except IpsecdError as error:
+        flush()
+        complain_text(describe(error, "ipsecctl"))
+        return TROUBLE
+
+
+def _diff(client: Client, options: Options) -> int:
+    new = _policy(client, options.arguments[-1])
+    if len(options.arguments) == 2:
+        old: Policy | None = _policy(client, options.arguments[0])
+    else:
+        old = _stored(client, new.name)
+    differences = diff_policies(old, new)
+    if old is None:
+        differences = (f"+ policy {new.name!r} is not stored yet", *differences)
+    verdicts, warnings = _verdicts(options, old, new)
+    by_verdicts = options.has("--verdicts")
+    if options.has("--json"):
+        answer = {"policy": new.name, "equal": not differences, "changes": list(differences)}
+        say_json({**answer, "verdicts": verdicts})
+    else:
+        if not by_verdicts:
+            for line in differences:
+                say(_coloured(line))
+            if not differences:
+                say(f"policy {new.name!r} is the same in both")
+        rules_differ = new.rules != (old.rules if old else ())
+        if verdicts and (rules_differ or by_verdicts):
+            print_verdicts(verdicts)
+        print_warnings(warnings)
+    if by_verdicts and verdicts is None:
+        return TROUBLE
+    is_different = not verdicts["equal"] if by_verdicts and verdicts else bool(differences)
+    return DIFFERENT if is_different else EQUAL
+
+
+def _verdicts(
+    options: Options, old: Policy | None, new: Policy
+) -> tuple[dict[str, Any] | None, list[str]]:
+    """What the policies decide differently, None if that cannot be proven; with warnings."""
+    policies = [policy for policy in (old, new) if policy]
+    named = frozenset[str]().union(*map(lists_named_by, policies))
+    host = Host(own_addresses_of(options), lists=given_lists(options, named))
+    states = [filters_of(p, Store.STATIC) if p else () for p in (old, new)]
+    (before, now), host, names = with_stand_ins(states, host)
+    surroundings = Surroundings(host, ESSENTIALS)
+    try:
+        verdicts = changes_to_json(changes(before, now, surroundings), surroundings)
+    except LimitExceeded as error:
+        return None, [error.message]
+    warnings = []
+    if names and (old is None or old.rules != new.rules):
+        own = "verdicts are those of a host where each of these is an address of its own: "
+        warnings = [own + few(list(names))]
+    return verdicts, warnings
+
+
+def _policy(client: Client, text: str) -> Policy:
+    """The policy in a file, or the stored one of a name where there is no such file."""
+    if text == "-" or os.path.exists(text) or "/" in text or text.endswith((".yaml", ".yml")):  # noqa: PTH110 - pathlib takes 8 ms to import
+        return parse_policy(read_bytes(text), "<stdin>" if text == "-" else text)
+    stored = _stored(client, text)
+    if stored is None:
+        raise NotFound(
+            f"{quote(text)} is neither a file nor the name of a stored policy",
+            "ipsecctl policy list shows the policies there are",
+        )
+    return stored
+
+
+def _stored(client: Client, name: str) -> Policy | None:
+    try:
+        document = client.call("GetPolicy", {"name": name})["document"]
+    except NotFound:
+        return None
+    return parse_policy(document, f"stored policy {name!r}")
+
+
+def _coloured(line: str) -> str:
+    sign = line.lstrip()[:1]
+    return paint(line, {"+": "green", "-": "red"}.get(sign, "yellow")) if sign in "+-~" else line

@@ -1,0 +1,56 @@
+"""Owns what a change would decide differently on this host, for replies; must change nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from ipsecd.config import Unparsable
+from ipsecd.engine import Engine
+from ipsecd.errors import LimitExceeded, Refused
+from ipsecd.host.interfaces import read_host
+from ipsecd.model.addresses import Network
+from ipsecd.model.inventory import resolved
+from ipsecd.model.values import InForce, Policy, Store, filters_of
+from ipsecd.proof.changes import Surroundings, changes
+from ipsecd.proof.words import changes_to_json
+from ipsecd.sources.names import policy_with_addresses
+
+
+def add_verdicts(
+    engine: Engine,
+    policy: Policy,
+    names: Mapping[str, tuple[Network, ...]],
+    outcome: dict[str, Any],
+) -> None:
+    """Say in an outcome what is decided differently if `policy` comes into force.
+
+    Dynamic rules stay. Nothing is said where that policy would not come into force, or where it is
+    not known what is.
+    """
+    if engine.overriding is not None or engine.stopped or engine.held:
+        return
+    now = filters_of(policy_with_addresses(policy, {**engine.names, **names}), Store.STATIC)
+    in_force = engine.in_force()
+    dynamic = [one for one in in_force if one.origin.volatile]
+    try:
+        outcome["verdicts"] = verdicts(engine, in_force, (*now, *dynamic))
+    except (LimitExceeded, Refused) as error:
+        outcome["warnings"].append(f"what is decided differently is not said: {error.message}")
+
+
+def verdicts(engine: Engine, before: Iterable[InForce], now: Iterable[InForce]) -> dict[str, Any]:
+    """What filters decide differently on this host from those `before`, as type ``Verdicts``.
+
+    Raises ``LimitExceeded`` where that would take minutes.
+    """
+    config, host_state = engine.config, read_host()
+    surroundings = Surroundings(
+        replace(host_state.host, lists=engine.lists),
+        config.exemptions,
+        host_state.types,
+        config.unparsable is Unparsable.DROP,
+    )
+    old, new = (resolved(filters, engine.inventory) for filters in (before, now))
+    return changes_to_json(changes(old, new, surroundings), surroundings)

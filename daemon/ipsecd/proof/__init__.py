@@ -1,0 +1,1 @@
+"""Proofs about filters: which packets two states decide differently, and what never decides."""
