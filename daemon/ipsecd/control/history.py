@@ -92,7 +92,7 @@ def _rollback(engine: Engine, request: Request) -> dict[str, Any]:
     if request["dry_run"]:
         if content.assigned:
             must_be_met(content.policies[content.assigned].policy)
-        message = f"{policies} would be what they were at @{states_ago}"
+        message = f"{policies} would be as at @{states_ago}"
         return of_this_host(engine, outcome(engine, message, changed=False, changes=lines))
     engine.restore(earlier, request.names, request.tell)
     message = f"the policies are again what they were at @{states_ago}"
