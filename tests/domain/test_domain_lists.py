@@ -197,17 +197,28 @@ def test_too_much_is_not_published_and_not_taken(
 
 def test_canaries_and_groups_have_lists_of_their_own(fleet: Fleet) -> None:
     """A canary has the new list, the others the old one; halting gives the old one to all."""
+    described = LISTED.replace(b"policy: Web\n", b"policy: Web\ndescription: with another list\n")
     give_out(fleet, given(drop=ONE), group="web")
-    give_out(fleet, given(drop=TWO), group="web", canary=100.0, hosts=("web1",))
+    give_out(fleet, given(drop=TWO), described, "web", canary=100.0, hosts=("web1",))
     first, other = Member.of(fleet, "web1", "web"), Member.of(fleet, "db1", "web")
     assert got(first.look(fleet.repository), fleet).lists == {"drop": words(TWO)}
     assert got(other.look(fleet.repository), fleet).lists == {"drop": words(ONE)}
     halt(fleet.repository, fleet.keys, now())
     assert got(first.look(fleet.repository), fleet).lists == {"drop": words(ONE)}
-    give_out(fleet, given(drop=TWO), group="web", canary=50.0)
-    give_out(fleet, GivenLists(), group="web")
+    give_out(fleet, given(drop=TWO), described, "web", canary=50.0)
+    give_out(fleet, GivenLists(), described, "web", canary=60.0)
+    give_out(fleet, GivenLists(), described, "web")
     for host in (first, other):
         assert got(host.look(fleet.repository), fleet).lists == {"drop": words(TWO)}
+
+
+def test_a_canary_of_a_list_alone_is_refused(fleet: Fleet) -> None:
+    """Nobody could tell by the reports which hosts have it; with the same list there is no harm."""
+    give_out(fleet, given(drop=ONE))
+    with pytest.raises(Refused, match="nobody could tell who has the canary") as told:
+        give_out(fleet, given(drop=TWO), canary=5.0)
+    assert "description" in told.value.hint
+    give_out(fleet, GivenLists(), canary=5.0)
 
 
 # -- somebody else ----------------------------------------------------------------------------

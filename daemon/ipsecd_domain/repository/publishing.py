@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from tuf.api.metadata import DelegatedRole, Delegations, Targets
 
-from ipsecd.errors import NotFound
+from ipsecd.errors import NotFound, Refused
 from ipsecd.language.documents import parse_policy
 from ipsecd.language.expectations import must_be_met
 from ipsecd.quoting import quote
+from ipsecd_domain.carried import Carried
 from ipsecd_domain.errors import DomainError
 from ipsecd_domain.layout import CANARY, TARGETS, Index, Offer, directory_of, group_of, role_of
 from ipsecd_domain.repository.content import Repository, read_repository, unsigned
@@ -94,6 +97,8 @@ def publish(
         carried, contents = lists_to_publish(
             repository, role, policy, before[-1] if before else None, lists or GivenLists()
         )
+        if offer.is_canary:
+            _must_be_told_apart(repository, role, before, document, carried)
         offers = [
             other
             for other in index.offers
@@ -179,6 +184,27 @@ def _offer(index: Index, role: str, name: str, selection: Selection, now: dateti
         canary=100.0 if selection.canary is None else selection.canary,
         published=_later(index, now),
     )
+
+
+def _must_be_told_apart(
+    repository: Repository,
+    role: str,
+    before: Sequence[Offer],
+    document: bytes,
+    carried: Carried,
+) -> None:
+    """Raise ``Refused`` for a canary whose reports could not be told from those of the others.
+
+    Hosts report which document they have, and nothing of lists.
+    """
+    for other in before:
+        is_same = repository.digest(role, other.path) == hashlib.sha256(document).hexdigest()
+        if is_same and not other.is_canary and repository.carried(role, other.path) != carried:
+            raise Refused(
+                f"policy {quote(other.policy)} is given out already with other lists, and hosts "
+                "report its document alone, so nobody could tell who has the canary",
+                "change its description too, or publish it to all without --canary",
+            )
 
 
 def _later(index: Index, now: datetime) -> str:
