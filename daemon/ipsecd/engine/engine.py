@@ -128,8 +128,8 @@ class Engine(View):
         """
         self._enforcement.run(self._begin)
         self._policies.keep_last_good()
-        self.confirmation.put_back_if_due()
-        self.history.begin(self.moment)
+        last = self.confirmation.put_back_if_due()
+        self.history.begin(self.moment, last.sentence if last else "")
 
     def _begin(self) -> None:
         self._starting.start()
