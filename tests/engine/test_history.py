@@ -265,6 +265,32 @@ def test_an_unconfirmed_change_and_its_end_are_rows(host: Host) -> None:
     assert any("nobody confirmed it in time" in text for text in row["what"])
 
 
+@pytest.mark.parametrize("source", ["revert", "put-back"])
+def test_dynamic_rules_that_are_put_back_are_a_row(host: Host, source: str) -> None:
+    """The ban was a row, so its end is another."""
+    host.block("192.0.2.1=0", confirm_s=CONFIRM_S)
+    if source == "revert":
+        host.call("Revert")
+    else:
+        host.wait(CONFIRM_S + 1)
+        Control(host.engine).put_back_if_due()
+    assert not host.engine.dynamic
+    row = rows(host)[0]
+    assert (row["source"], row["kind"]) == (source, "other")
+    assert "was put back" in row["what"][0]
+
+
+def test_what_is_put_back_at_a_start_is_a_row(host: Host) -> None:
+    """The time was over when the daemon came back."""
+    host.apply(AFTER)
+    host.wait(CONFIRM_S + 1)
+    host.killed()
+    row = rows(host)[0]
+    assert (row["source"], row["state"]) == ("put-back", 1)
+    assert "nobody confirmed it in time" in row["what"][0]
+    assert documents(host, 1) == {"A": format_policy(AFTER)}
+
+
 def test_bans_of_a_second_are_one_row(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many there are; who else bans meanwhile has a row of his own."""
     clock = WallClock()

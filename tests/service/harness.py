@@ -79,6 +79,7 @@ class FakeEngine:
         self.tell: Tell = silent
         self.expires_at: float | None = None
         self.list_ends_at: float | None = None
+        self.history_due_s: float | None = None
         self.feed_due: tuple[float, str] | None = None
         self.lookups = Lookups()
         self.taken = Taken()
@@ -102,10 +103,11 @@ class FakeEngine:
         self.threads.add(threading.current_thread().name)
 
     def history_due_in(self) -> float | None:
-        return None
+        return self.history_due_s
 
     def write_history(self) -> None:
         self.story.append("write history")
+        self.history_due_s = None
 
     def stop_on_purpose(self) -> None:
         self.story.append("stop")

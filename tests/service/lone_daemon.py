@@ -62,6 +62,9 @@ class ToldEngine(FakeEngine):
         return {"outcome": {"changed": False, "message": "", "assigned": None}}
 
     def _news(self, _: dict[str, Any]) -> dict[str, Any]:
+        if "history" in self._wishes:
+            self.history_due_s = 0.01
+            return {"removed": 0}
         self.tell_news()
         return {"removed": 0}
 

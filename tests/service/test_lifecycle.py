@@ -217,6 +217,18 @@ def test_entries_of_lists_end_in_time() -> None:
 
 
 @as_root
+def test_the_history_is_written_once_it_is_due() -> None:
+    """A call begins a row, and the engine is told when to write it, each time anew."""
+    with daemon("history") as lone:
+        lone.wait_ready()
+        assert lone.word() == "start"
+        with Client(lone.path) as client:
+            for _ in range(2):
+                client.call("FlushDynamic")
+                assert lone.word() == "write history"
+
+
+@as_root
 def test_a_feed_that_is_due_is_fetched() -> None:
     """Without a fetcher that fails and is told; with one, the engine gets what it fetched."""
     with daemon("due-feed") as lone:

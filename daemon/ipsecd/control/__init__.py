@@ -99,7 +99,7 @@ class Control:
         last = self._engine.confirmation.put_back_if_due()
         if last:
             deed = put_back_deed(last.sentence)
-            self._engine.history.note(before, self._engine.moment, lambda: deed)
+            self._engine.history.note(before, self._engine.moment, lambda: deed, counts=True)
             confirmation.tell_of(last)
 
     @property

@@ -8,7 +8,7 @@ from typing import Any
 
 from ipsecd.control.method import Method, Request, Work
 from ipsecd.engine.caller import Caller
-from ipsecd.engine.history import Deed
+from ipsecd.engine.history import PUT_BACK, Deed
 from ipsecd.language.filters import format_filter
 from ipsecd.quoting import few
 from ipsecd.sources.history_rows import Author, Kind
@@ -21,8 +21,8 @@ SOURCES = {
     "TakeDomain": "domain",
 }
 """Where a change comes from that does not come from a command for just that change."""
-COMMAND, DAEMON, PUT_BACK = "command", "daemon", "put-back"
-COUNTS_BY_ITSELF = ("Confirm", "Stop", "Start", "SetBackend")
+COMMAND, DAEMON = "command", "daemon"
+COUNTS_BY_ITSELF = ("Confirm", "Revert", "Stop", "Start", "SetBackend")
 """What counts although it changes neither rules, lists nor policies."""
 MOST_FILTERS = 4
 MOST_TEXT = 200
@@ -57,7 +57,7 @@ def counts_by_itself(method: Method, reply: Mapping[str, Any]) -> bool:
 
 def put_back_deed(sentence: str) -> Deed:
     """What the daemon did when it put a change back that nobody had confirmed."""
-    return Deed(PUT_BACK, PUT_BACK, what=(sentence,))
+    return Deed(PUT_BACK, PUT_BACK, kind=Kind.OTHER, what=(sentence,))
 
 
 def author_of(caller: Caller) -> Author:

@@ -138,8 +138,8 @@ class Engine(View):
         """Do what ``start`` does, but leave to ``load_programs`` what programs take long for."""
         self._enforcement.run(self._begin)
         self._policies.keep_last_good()
-        self.confirmation.put_back_if_due()
-        self.history.begin(self.moment)
+        last = self.confirmation.put_back_if_due()
+        self.history.begin(self.moment, last.sentence if last else "")
 
     def _begin(self) -> None:
         self._starting.start()

@@ -36,6 +36,8 @@ MOST_STATES = 100
 """For how many changes of policies the documents before them are kept."""
 ROW_S = 1.0
 """How long what one caller does to rules and lists goes into one row."""
+PUT_BACK = "put-back"
+"""Where a change comes from that puts another one back, which nobody has confirmed."""
 RETRY_S = 5.0
 """The time between two tries to write what could not be."""
 
@@ -98,6 +100,11 @@ class Deed:
     removed: int = 0
 
 
+def found_at(occasion: str) -> Deed:
+    """What nobody is known to have done, and was found when something else was done."""
+    return Deed(occasion, occasion, what=(f"found at the {occasion}",))
+
+
 class History:
     """All rows, and how they get on disk."""
 
@@ -128,8 +135,11 @@ class History:
 
     # -- what happens ----------------------------------------------------------------------------
 
-    def begin(self, now: Moment) -> None:
-        """Read the history, and note what the files hold if it is not what they held last."""
+    def begin(self, now: Moment, put_back: str = "") -> None:
+        """Read the history, and note what the files hold if it is not what they held last.
+
+        `put_back` says in words what was put back just before, if anything was.
+        """
         if not self._is_loaded:
             self._is_loaded = True
             rows, self._problems = self._file.load()
@@ -139,7 +149,8 @@ class History:
             self._forget_old_states()
         # What could not be read is not gone.
         if not now.state.held and not isinstance(now.state.loaded.assigned_error, StoreFailed):
-            self._guarded(lambda: self._note_found(now, "start"))
+            found = Deed(PUT_BACK, PUT_BACK, what=(put_back,)) if put_back else found_at("start")
+            self._guarded(lambda: self._note_found(now, found))
 
     def note(
         self, before: Moment, after: Moment, make_deed: Callable[[], Deed], *, counts: bool = False
@@ -162,7 +173,7 @@ class History:
             return
         lists = differing_lists(before.lists, after.lists)
         if before.has_other_policies(after):
-            self._note_found(before, "change")
+            self._note_found(before, found_at("change"))
             row = replace(
                 self._row(deed, Kind.POLICIES),
                 what=(
@@ -180,18 +191,17 @@ class History:
         elif deed.kind is Kind.OTHER:
             self._add(self._row(deed, Kind.OTHER))
 
-    def _note_found(self, now: Moment, source: str) -> None:
+    def _note_found(self, now: Moment, deed: Deed) -> None:
         """Have a row for `now` if it is not what the last change of policies has left."""
         last, manifest = self._last_manifest(), now.manifest
         if manifest == (last or Manifest()):
             return
-        found = f"found at the {source}"
         what = (
             what_changed(last, manifest, None, now.state) if last else ("the history begins here",)
         )
-        row = self._row(Deed(source, source, what=(found,)), Kind.POLICIES)
+        row = self._row(deed, Kind.POLICIES)
         digest = now.state.classifier.digest
-        row = replace(row, what=(found, *what), digest_after=digest, after=manifest)
+        row = replace(row, what=(*deed.what, *what), digest_after=digest, after=manifest)
         self._add(row, now, now)
 
     def _last_manifest(self) -> Manifest | None:
