@@ -250,8 +250,10 @@ PermitRootLogin yes
 
 
 @contextmanager
-def sshd(where: Namespace, path: str, directory: Path, address: str) -> Iterator[None]:
-    """A server of SSH, at port 22; `path` is that of the program."""
+def sshd(
+    where: Namespace, path: str, directory: Path, address: str, port: int = 22
+) -> Iterator[None]:
+    """A server of SSH; `path` is that of the program."""
     directory.mkdir(exist_ok=True)
     for name in ("host_key", "key"):
         if not (directory / name).exists():
@@ -262,9 +264,11 @@ def sshd(where: Namespace, path: str, directory: Path, address: str) -> Iterator
     users.write_text(f"{Path('/etc/passwd').read_text()}sshd:x:65533:65534::/run/sshd:/bin/false\n")
     run("mount", "--bind", str(users), "/etc/passwd")
     try:
-        with process([*where, path, "-D", "-e", "-f", str(directory / "sshd_config")]):
+        with process(
+            [*where, path, "-D", "-e", *("-p", str(port), "-f", str(directory / "sshd_config"))]
+        ):
             deadline = time.monotonic() + 20 * PATIENCE
-            while "ready" not in run(*python(where, LISTENS, address), check=False):
+            while "ready" not in run(*python(where, LISTENS, address, str(port)), check=False):
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
             yield
@@ -274,7 +278,7 @@ def sshd(where: Namespace, path: str, directory: Path, address: str) -> Iterator
 
 LISTENS = """
 import socket, sys
-socket.create_connection((sys.argv[1], 22), 1)
+socket.create_connection((sys.argv[1], int(sys.argv[2])), 1)
 print("ready")
 """
 

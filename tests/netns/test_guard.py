@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterator
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
+from ipsecd.backend.nftables import cgroups
 from tests.netns import site
 from tests.netns.neighbours import load, sshd
 from tests.netns.scans import program
@@ -327,3 +331,36 @@ def test_a_connection_that_is_not_tracked_opens_anew(daemon: Daemon) -> None:
         assert opened.is_cut_by(*words(daemon, "apply opening --assign"), "--force")
         console(daemon, "policy unassign")
         assert opened.recovers()
+
+
+def test_what_the_server_may_not_send(daemon: Daemon) -> None:
+    """A filter for what its control group sends cuts its connections, and one for another not."""
+    top = cgroups.root()
+    assert top is not None
+    group, other = (top / site.own_name(name) for name in ("guarded", "other"))
+    for path in (group, other):
+        site.make_group(path)
+    joined = ("sh", "-c", f'echo $$ > {group}/cgroup.procs; exec "$@"', "sh")
+    directory = daemon.directory / "ssh-in-group"
+    try:
+        with (
+            sshd(joined, program("sshd"), directory, HERE4, 2200),
+            shell(daemon, directory, HERE4, 2200) as opened,
+        ):
+            code, said = opened.ctl("block", f"cgroup:/{group.name}=*")
+            assert (code, f"because 'cgroup:/{group.name}=*' in rule" in said) == (1, True), said
+            code, said = opened.ctl("block", f"cgroup:/{other.name}=*")
+            assert code == 0, said
+            assert opened.is_cut_by("block", f"cgroup:/{group.name}=*", "--force")
+            console(daemon, "flush")
+            assert opened.recovers()
+    finally:
+        for path in (group, other):
+            assert site.eventually(partial(removed, path), 30)
+
+
+def removed(group: Path) -> bool:
+    """Whether a control group could be removed: what is in it ends first."""
+    with suppress(OSError):
+        group.rmdir()
+    return not group.exists()

@@ -18,11 +18,13 @@ from functools import partial
 from typing import TypeVar
 
 from ipsecd.backend.base import Line
+from ipsecd.backend.nftables import cgroups
 from ipsecd.engine.state import State
 from ipsecd.engine.view import filters_of_rule
 from ipsecd.errors import Cut, WouldCut
 from ipsecd.language.filters import format_filter
 from ipsecd.language.packets import format_packet
+from ipsecd.model.addresses import Process
 from ipsecd.model.connections import Connection
 from ipsecd.model.decide import decide
 from ipsecd.model.packets import Host, Packet
@@ -87,8 +89,8 @@ def newly_cut(before: State, after: State, guarded: Guarded) -> list[Cut]:
     judged_before, judged_after = (_Judge(state, guarded.host) for state in (before, after))
     cuts = []
     for connection in guarded.connections:
-        packet = connection.cut_by(judged_after.blocks)
-        if packet and (not before.enforcing or not connection.cut_by(judged_before.blocks)):
+        packet = judged_after.blocked(connection)
+        if packet and (not before.enforcing or not judged_before.blocked(connection)):
             cuts.append(judged_after.cut(connection, packet))
     return cuts
 
@@ -101,8 +103,17 @@ class _Judge:
         self._host = replace(host, lists=state.lists)
         self._volatile = state.volatile.tables
 
-    def blocks(self, packet: Packet) -> bool:
-        """Whether a packet is dropped."""
+        named = {table.id.process for table in state.classifier.tables}
+        named |= {table.id.process for table in self._volatile}
+        self._senders = [Process(*text.split(":", 1)) for text in sorted(named) if text]
+
+    def blocked(self, connection: Connection) -> Packet | None:
+        """A packet of a connection for which it does not go on; None if it goes on."""
+        senders = frozenset(each for each in self._senders if cgroups.has(each, connection.cgroup))
+        outward = tuple(replace(each, processes=senders) for each in connection.outward)
+        return replace(connection, outward=outward).cut_by(self._blocks)
+
+    def _blocks(self, packet: Packet) -> bool:
         verdict = self._state.classifier.lookup(packet, self._host, self._volatile)
         return verdict.action is Action.BLOCK
 

@@ -135,6 +135,7 @@ class Sessions:
             (_packet(Point.ARRIVING, received, link),),
             (_packet(Point.SENDING, sent, link),),
             tracked=entry is not None,
+            cgroup=found.cgroup,
         )
 
     def _of_entry(self, name: str, entry: Entry) -> Connection:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import socket
 import struct
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ipsecd.host.netlink import attributes
 from ipsecd.host.netlink_socket import NetlinkSocket
 from ipsecd.language.addresses import is_mapped
 from ipsecd.model.addresses import Family
@@ -25,6 +27,7 @@ _IDENTITY = struct.Struct("=2s2s16s16sI8s")
 _ANSWER = struct.Struct("=BBBB2s2s16s16sI8sIIIII")
 """``struct inet_diag_msg``: family, state, timer, retransmissions, identity, then: when the timer
 expires, both queues, user, inode."""
+_CGROUP_ID = 21
 _FAMILIES = {socket.AF_INET: Family.IPV4, socket.AF_INET6: Family.IPV6}
 
 
@@ -32,7 +35,8 @@ _FAMILIES = {socket.AF_INET: Family.IPV4, socket.AF_INET6: Family.IPV6}
 class Socket:
     """A socket that is connected: addresses as integers in host order.
 
-    ``link`` is the index of the link that it is bound to, 0 for none.
+    ``link`` is the index of the link that it is bound to, 0 for none. ``cgroup`` is the number of
+    the control group in which it was made, 0 where the kernel does not tell (before Linux 5.9).
     """
 
     family: Family
@@ -43,6 +47,7 @@ class Socket:
     remote_port: int
     link: int
     inode: int
+    cgroup: int = 0
 
 
 class SockDiag(NetlinkSocket):
@@ -82,6 +87,15 @@ def _socket(answer: bytes, protocol: int) -> Socket:
     local, remote = (int.from_bytes(address[:size], "big") for address in fields[6:8])
     if family is Family.IPV6 and is_mapped(local) and is_mapped(remote):
         family, local, remote = Family.IPV4, local & 0xFFFFFFFF, remote & 0xFFFFFFFF
+    group = dict(attributes(answer, _ANSWER.size)).get(_CGROUP_ID, b"")
     return Socket(
-        family, protocol, local, local_port, remote, remote_port, fields[8], inode=fields[-1]
+        family,
+        protocol,
+        local,
+        local_port,
+        remote,
+        remote_port,
+        fields[8],
+        fields[-1],
+        int.from_bytes(group, sys.byteorder),
     )

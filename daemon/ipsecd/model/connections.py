@@ -21,13 +21,15 @@ class Connection:
     ``name`` says in words what it is. ``inward`` and ``outward`` are its packets in both directions
     at every point. ``tracked`` says that connection tracking has an entry for it. Where it has
     none, because it tracked nothing when the connection began, it takes the next packet that is
-    let through for the beginning of the connection.
+    let through for the beginning of the connection. ``cgroup`` is the inode number of the control
+    group of its socket, 0 if that is not known.
     """
 
     name: str
     inward: tuple[Packet, ...]
     outward: tuple[Packet, ...]
     tracked: bool = True
+    cgroup: int = 0
 
     def cut_by(self, is_blocked: IsBlocked) -> Packet | None:
         """A packet of it that is blocked, for which it does not go on; None if it goes on."""

@@ -58,6 +58,21 @@ def holds(outer: Process, inner: Process) -> bool:
     return inner_path.is_relative_to(outer_path)
 
 
+def has(process: Process, number: int) -> bool:
+    """Whether the group with this inode number is that of an endpoint, or one below it."""
+    top = root()
+    path = next(_paths(str(process), top), None) if top and number else None
+    if path is None:
+        return False
+    try:
+        return path.stat().st_ino == number or any(
+            each.stat().st_ino == number for each in path.rglob("*/")
+        )
+    except OSError:
+        # A group has gone, and with it the sockets that were made in it, as far as anybody knows.
+        return False
+
+
 def _paths(process: str, top: Path) -> Iterator[Path]:
     """Where the group of an endpoint may be: a service is in some slice, and slices are nested."""
     kind, _, name = process.partition(":")
