@@ -170,8 +170,10 @@ def disjoint(family: Family, prefixes: list[int]) -> tuple[Numbers, Numbers, arr
 
 
 def range_lines(family: Family, prefixes: list[int]) -> RangeLines:
-    """Lines that hold the ranges which cover `prefixes` (see ``disjoint``)."""
+    """Lines that hold the ranges which cover `prefixes` (see ``disjoint``), which it uses up."""
     firsts, lasts, rules = disjoint(family, prefixes)
+    # A million of them are 40 MB.
+    prefixes.clear()
     count = len(firsts)
     if count >= 1 << 27:
         raise LimitExceeded(
