@@ -56,6 +56,8 @@ _PORT_OFFSET = 12
 """Where the sender's port is in a message (``nlmsg_pid``). Filters load it as big-endian."""
 _LOAD_WORD, _JUMP_IF_EQUAL, _RETURN = 0x20, 0x15, 0x06
 _RECEIVE_BYTES = 1 << 20
+_PARTS = 1024
+"""The most parts of one call (``UIO_MAXIOV`` in include/uapi/linux/uio.h)."""
 
 
 class Message(NamedTuple):
@@ -132,11 +134,11 @@ class NftSocket:
             condition = attribute(NFNL_BATCH_GENID, generation.to_bytes(4, "big"))
         parts = [_message(NFNL_MSG_BATCH_BEGIN, NLM_F_REQUEST, first, begin, condition)]
         for number, message in enumerate(messages, first + 1):
-            parts.append(_nft_message(message, number))
+            parts += _nft_parts(message, number)
         parts.append(_message(NFNL_MSG_BATCH_END, NLM_F_REQUEST, self._sequence, begin, b""))
-        batch = b"".join(parts)
-        self._reserve(len(batch))
-        self._socket.send(batch)
+        self._reserve(sum(map(len, parts)))
+        # A million elements are 20 MB, so they are not copied on the way to the kernel.
+        self._socket.sendmsg(_in_few(parts))
         for sequence, errno, text in self._errors():
             if errno and first <= sequence <= self._sequence:
                 index = sequence - first - 1
@@ -288,13 +290,23 @@ def _message(kind: int, flags: int, sequence: int, generic: bytes, body: bytes) 
 
 
 def _nft_message(message: Message, sequence: int, family: int = NFPROTO_INET) -> bytes:
-    return _message(
-        NFNL_SUBSYS_NFTABLES << 8 | message.kind,
-        message.flags | NLM_F_REQUEST,
-        sequence,
-        _GENERIC.pack(family, 0, 0),
-        message.attributes,
-    )
+    return b"".join(_nft_parts(message, sequence, family))
+
+
+def _nft_parts(message: Message, sequence: int, family: int = NFPROTO_INET) -> tuple[bytes, bytes]:
+    """The headers of a message, and what follows them."""
+    size = HEADER.size + _GENERIC.size + len(message.attributes)
+    kind, flags = NFNL_SUBSYS_NFTABLES << 8 | message.kind, message.flags | NLM_F_REQUEST
+    header = HEADER.pack(size, kind, flags, sequence, 0) + _GENERIC.pack(family, 0, 0)
+    return header, message.attributes
+
+
+def _in_few(parts: Sequence[bytes]) -> Sequence[bytes]:
+    """The same bytes in no more parts than the kernel takes in one call."""
+    if len(parts) <= _PARTS:
+        return parts
+    together = -(-len(parts) // _PARTS)
+    return [b"".join(parts[n : n + together]) for n in range(0, len(parts), together)]
 
 
 def _error(flags: int, body: bytes) -> tuple[int, str]:

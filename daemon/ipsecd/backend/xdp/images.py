@@ -13,10 +13,11 @@ Invariants:
 from __future__ import annotations
 
 import itertools
-import struct
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from sys import byteorder
 
 from ipsecd.backend.xdp import abi
 from ipsecd.backend.xdp.lines import RangeLines, hash_lines, prefix, range_lines
@@ -248,15 +249,17 @@ def _add_prefixes(
     numbers = [rules[origin] for origin in table.origins]
     writers = table.writers or None
     if not offset and table_id.family is Family.IPV4:
-        addresses = struct.unpack(f">{len(table)}I", table.keys)
+        addresses = array("I", table.keys)
+        if byteorder == "little":
+            addresses.byteswap()
         numbers_by_entry = (
             itertools.repeat(numbers[0]) if writers is None else (numbers[w] for w in writers)
         )
-        prefixes = [
+        # A million of these integers are 40 MB: there are no more of them than are kept.
+        lists.setdefault(SharedFields(b"", b"", b""), []).extend(
             (address << 8 | length) << 32 | rule
             for address, rule in zip(addresses, numbers_by_entry, strict=False)
-        ]
-        lists.setdefault(SharedFields(b"", b"", b""), []).extend(prefixes)
+        )
         return
     width = table_id.key_width
     for index in range(len(table)):

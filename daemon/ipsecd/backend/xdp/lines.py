@@ -172,11 +172,13 @@ def disjoint(family: Family, prefixes: list[int]) -> tuple[Numbers, Numbers, arr
 
 
 def range_lines(family: Family, prefixes: list[int], *, spare: int = 0) -> RangeLines:
-    """Lines that hold the ranges which cover `prefixes` (see ``disjoint``).
+    """Lines that hold the ranges which cover `prefixes` (see ``disjoint``), which it uses up.
 
     With room for `spare` other ranges, all `prefixes` must have one rule.
     """
     firsts, lasts, rules = disjoint(family, prefixes)
+    # A million of them are 40 MB.
+    prefixes.clear()
     count = len(firsts)
     if count + spare >= 1 << 26:
         raise LimitExceeded(
