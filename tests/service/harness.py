@@ -18,6 +18,7 @@ from ipsecd.backend.base import Line
 from ipsecd.config import Limits
 from ipsecd.control.feeds import Wanted
 from ipsecd.control.verdict import Question
+from ipsecd.engine.caller import DAEMON, Caller
 from ipsecd.engine.lookups import Lookups
 from ipsecd.errors import NotFound
 from ipsecd.host.resolver import Resolver
@@ -62,6 +63,7 @@ class FakeEngine:
         self.rules: dict[str, dict[str, Any]] = {}
         self.hooks: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {}
         self.calls: list[tuple[str, dict[str, Any], str]] = []
+        self.callers: list[Caller] = []
         self.documents: list[bytes | None] = []
         self.names: list[Mapping[str, tuple[Network, ...]]] = []
         self.needed: frozenset[str] = frozenset()
@@ -82,6 +84,12 @@ class FakeEngine:
 
     def start(self) -> None:
         self.story.append("start")
+
+    def unconfirmed_due_in(self) -> float | None:
+        return None
+
+    def put_back_if_due(self) -> None:
+        self.story.append("put back")
 
     def stop_on_purpose(self) -> None:
         self.story.append("stop")
@@ -108,8 +116,10 @@ class FakeEngine:
         names: Mapping[str, tuple[Network, ...]],
         document: bytes | None,
         tell: Tell = silent,
+        caller: Caller = DAEMON,
     ) -> dict[str, Any]:
         self.tell = tell
+        self.callers.append(caller)
         self.threads.add(threading.current_thread().name)
         self.calls.append((method, parameters, by))
         self.documents.append(document)

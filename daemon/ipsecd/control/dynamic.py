@@ -14,6 +14,7 @@ from ipsecd.control.parameters import read_action, read_deadline, read_filters, 
 from ipsecd.control.replies import dynamic_rule
 from ipsecd.engine import Engine
 from ipsecd.engine.additions import Additions, Existing, Order
+from ipsecd.engine.confirmation import Part
 from ipsecd.errors import InvalidInput, NotFound
 from ipsecd.language.conditions import parse_conditions
 from ipsecd.language.filters import parse_filter
@@ -159,7 +160,14 @@ def _filters_of(rules: Iterable[DynamicRule]) -> Iterable[Any]:
 
 METHODS = (
     Method("ListDynamic", Role.VIEW, Work.LONG, _list_dynamic),
-    Method("AddDynamic", Role.CHANGE, Work.QUICK, _add_dynamic, names=_names_of_texts),
+    Method(
+        "AddDynamic",
+        Role.CHANGE,
+        Work.QUICK,
+        _add_dynamic,
+        names=_names_of_texts,
+        part=Part.DYNAMIC,
+    ),
     Method(
         "AddDynamicRules",
         Role.CHANGE,
@@ -167,8 +175,9 @@ METHODS = (
         _add_dynamic_rules,
         names=_names_of_filters,
         takes_filters=True,
+        part=Part.DYNAMIC,
     ),
-    Method("RemoveDynamic", Role.CHANGE, Work.QUICK, _remove_dynamic),
-    Method("RemoveDynamicRules", Role.CHANGE, Work.QUICK, _remove_dynamic_rules),
-    Method("FlushDynamic", Role.CHANGE, Work.QUICK, _flush_dynamic),
+    Method("RemoveDynamic", Role.CHANGE, Work.QUICK, _remove_dynamic, part=Part.DYNAMIC),
+    Method("RemoveDynamicRules", Role.CHANGE, Work.QUICK, _remove_dynamic_rules, part=Part.DYNAMIC),
+    Method("FlushDynamic", Role.CHANGE, Work.QUICK, _flush_dynamic, part=Part.DYNAMIC),
 )

@@ -8,6 +8,7 @@ from typing import Any
 from ipsecd.control.method import Method, Request, Role, Work
 from ipsecd.control.parameters import read_action, read_deadline
 from ipsecd.engine import Engine
+from ipsecd.engine.confirmation import Part
 from ipsecd.errors import InvalidInput, IpsecdError
 from ipsecd.language.filters import parse_filter
 from ipsecd.quoting import quote
@@ -52,6 +53,6 @@ def _await_start(_: Engine, __: Request) -> dict[str, Any]:
 
 
 METHODS = (
-    Method("ChangeDynamicRules", Role.CHANGE, Work.QUICK, _change_dynamic_rules),
+    Method("ChangeDynamicRules", Role.CHANGE, Work.QUICK, _change_dynamic_rules, part=Part.DYNAMIC),
     Method("AwaitStart", Role.VIEW, Work.QUICK, _await_start),
 )

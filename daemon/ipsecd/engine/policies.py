@@ -42,7 +42,7 @@ from ipsecd.errors import MAX_HINT, IpsecdError, Refused, StoreFailed
 from ipsecd.language.expectations import must_be_met
 from ipsecd.model.values import Policy
 from ipsecd.progress import Phase, Progress, Tell, silent
-from ipsecd.quoting import cut, few
+from ipsecd.quoting import cut, few, first_lines, quote
 from ipsecd.sources.domain import Taken
 from ipsecd.sources.kept import KeptFiles
 from ipsecd.sources.lists import ListChange
@@ -134,16 +134,45 @@ class Policies:
         self.keep_last_good()
         return change.kept_copies
 
-    def reload(self, names: Names, tell: Tell) -> tuple[bool, tuple[str, ...]]:
+    def put_back(self, content: Loaded) -> None:
+        """Enforce as if the store held `content`; no file of policies is read or written.
+
+        Raises ``IpsecdError``; then what was in force stays so.
+        """
+        now = self.enforcement.state
+        choice = self._choose_or_keep(content, now.names, silent)
+
+        def next_state(state: State) -> State:
+            return replace(state, loaded=content, refused=None, failures=_failures(choice, content))
+
+        with Attempt() as attempt:
+            if choice:
+                make_state = self.switching.prepare(
+                    attempt, choice, lambda state: (next_state(state), NO_CHANGE, ()), silent
+                )
+                self.switching.switch(attempt, make_state, now.names)
+            else:
+                self.switching.note(next_state)
+        self.keep_last_good()
+
+    def reload(
+        self, names: Names, tell: Tell, *, lists_may_change: bool = True
+    ) -> tuple[bool, tuple[str, ...]]:
         """Read the files of lists and policies again and enforce what they say now, by `names`.
 
         Lists and policies change together. Dynamic rules take the addresses in `names` too. A
         name without addresses could not be looked up: it keeps those that it had. Returns whether
         anything changed, and what is wrong with files that are not assigned. Raises what is wrong
         with the assigned one, or why lists and policy cannot be in force; then everything stays as
-        it was.
+        it was. So it does with ``Refused`` if a list would change although none may.
         """
         lists = self.kept_lists.store.reloaded()
+        if lists.changes and not lists_may_change:
+            edited = ", ".join(first_lines([quote(name) for name in sorted(lists.changes)]))
+            raise Refused(
+                f"these lists were edited, and lists cannot be put back as they were: {edited}",
+                "run first, without --confirm: ipsecctl reload",
+            )
         try:
             return self._reload(names, tell, lists)
         except IpsecdError as error:

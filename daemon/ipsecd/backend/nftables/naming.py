@@ -11,7 +11,7 @@ from ipsecd.backend.nftables.messages import (
 )
 from ipsecd.compiler.shapes import EXACT
 from ipsecd.compiler.tables import TableId
-from ipsecd.model.addresses import Family
+from ipsecd.model.addresses import JOINED, Family
 from ipsecd.model.fields import BY_NAME, ME, Field, Kind
 from ipsecd.model.packets import Point
 from ipsecd.model.values import Origin
@@ -76,12 +76,16 @@ def set_name(table: TableId, serial: int) -> str:
 
 def list_set_name(name: str, family: Family, length: int, serial: int) -> str:
     """The set that holds those entries of a list which have one IP version and prefix length."""
-    return f"list_{_in_name(name)}_ip{family.value}_{length}_g{serial}"
+    return f"list_{_word(name)}_ip{family.value}_{length}_g{serial}"
 
 
-def _in_name(list_name: str) -> str:
-    """The name of a list in characters that nft takes in names."""
-    return list_name.replace("-", "_").replace(":", "_")
+def _word(name: str) -> str:
+    """The name of a list, or the beginning of the names of several, as parts of names can be.
+
+    The kernel takes 255 bytes for a whole name, a serial number tells names apart, and nft takes
+    neither hyphens nor colons in names.
+    """
+    return name.replace("-", "_").replace(":", "_").replace(JOINED, "_and_")[:128]
 
 
 def uncounted_name(name: str) -> str:
@@ -91,8 +95,7 @@ def uncounted_name(name: str) -> str:
 
 def _side(name: str, length: int, list_name: str | None) -> str:
     if list_name is not None:
-        # The kernel takes 255 bytes for the whole name, and a serial number tells names apart.
-        return f"{BY_NAME[name].word}_list_{_in_name(list_name)[:24]}_{length}"
+        return f"{BY_NAME[name].word}_list_{_word(list_name)[:24]}_{length}"
     return BY_NAME[name].word + {ME: "_me", 0: "_any"}.get(length, f"_{length}")
 
 
