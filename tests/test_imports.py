@@ -38,7 +38,7 @@ MAY_USE = {
         *("arguments", "backend", "config", "control", "engine", "log", "output", "service"),
         "sources",
     },
-    "ipsecd_domain": {"arguments", "language", "log", "output", "protocol"},
+    "ipsecd_domain": {"arguments", "host", "language", "log", "output", "protocol"},
     "ipsecctl": {"ipsecd_domain", "language", "model", "output", "protocol"},
     "ipsecd_bans": {"ipsecctl", "language", "output"},
 }
