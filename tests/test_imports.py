@@ -42,7 +42,7 @@ MAY_USE = {
         *("arguments", "backend", "config", "control", "engine", "log", "output", "service"),
         "sources",
     },
-    "ipsecd_domain": {"arguments", "language", "log", "model", "output", "protocol"},
+    "ipsecd_domain": {"arguments", "host", "language", "log", "model", "output", "protocol"},
     "ipsecctl": {"ipsecd_domain", "language", "model", "output", "proof", "protocol"},
     "ipsecd_bans": {"ipsecctl", "language", "output"},
 }

@@ -233,6 +233,56 @@ def test_a_process_of_its_own_answers(web: FakeWeb) -> None:
     assert "secret" not in json.dumps(answer)
 
 
+def test_the_process_resolves_names_and_verifies_who_answers(
+    tmp_path: Path, web: FakeWeb, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Confined as it is, it reads what it needs for that."""
+    authority = Authority(tmp_path)
+    files = authority.certify("server")
+    context = authority.server(files)
+    context.verify_mode = ssl.CERT_NONE
+    with fake_web(tmp_path / "web", context) as safe:
+        answer, _ = Asking().ask(f"{safe.url}/drop")
+        assert "certificate" in str(answer["problem"]).lower()
+        monkeypatch.setenv("SSL_CERT_FILE", files.ca)
+        answer, content = Asking().ask(f"{safe.url}/drop")
+        assert (answer["problem"], content) == ("", TEXT)
+    port = web.url.rpartition(":")[2]
+    answer, content = Asking().ask(f"http://localhost:{port}/drop")
+    assert (answer["problem"], content) == ("", TEXT)
+
+
+CONFINED = """
+import os, socket, sys
+from ipsecd_domain.fetcher.feed import confine
+secret, local, port = sys.argv[1], sys.argv[2], int(sys.argv[3])
+if not confine(f"file://{local}"):
+    sys.exit("without landlock")
+socket.create_connection(("127.0.0.1", port)).close()
+print(open(local).read())
+print([line for line in open("/proc/self/status") if line.startswith("NoNewPrivs")])
+for tried in (lambda: open(secret), lambda: open(secret, "w"), lambda: os.listdir("/root")):
+    try:
+        tried()
+    except PermissionError:
+        print("denied")
+"""
+
+
+def test_the_process_reaches_servers_and_no_files(web: FakeWeb, tmp_path: Path) -> None:
+    """But for its own libraries and the file that was asked for, also as root."""
+    (tmp_path / "secret").write_text("secret")
+    (tmp_path / "local").write_text("local")
+    port = web.url.rpartition(":")[2]
+    paths = (str(tmp_path / name) for name in ("secret", "local"))
+    words = [sys.executable, "-I", "-c", CONFINED, *paths, port]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    if "without landlock" in done.stderr:
+        pytest.skip("the kernel has no landlock")
+    said = done.stdout.splitlines()
+    assert said == ["local", r"['NoNewPrivs:\t1\n']", *["denied"] * 3], done.stderr
+
+
 def test_a_server_that_drips_is_given_up(web: FakeWeb) -> None:
     """The time is for all of it, however it comes, and the process is gone afterwards."""
     web.misbehave.append(dripping)

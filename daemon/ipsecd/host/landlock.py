@@ -39,11 +39,12 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
 
 
-def confine(readable: Iterable[str], writable: Iterable[str]) -> bool:
+def confine(readable: Iterable[str], writable: Iterable[str], *, may_connect: bool = False) -> bool:
     """Allow reading below some paths and everything below others, and nothing else.
 
-    Whether the kernel can. Paths that do not exist are left out. Needs no new privileges to be
-    forbidden before; raises ``OSError`` if it fails halfway.
+    With `may_connect` it is free to bind and connect TCP sockets. Whether the kernel can. Paths
+    that do not exist are left out. Needs no new privileges to be forbidden before; raises
+    ``OSError`` if it fails halfway.
     """
     version = _syscall(_CREATE_RULESET, None, 0, _ASK_VERSION)
     if version < 0:
@@ -51,7 +52,7 @@ def confine(readable: Iterable[str], writable: Iterable[str]) -> bool:
             return False
         raise _error()
     every = (1 << _BITS[min(version, max(_BITS))]) - 1
-    net = _NET if version >= _NET_SINCE else 0
+    net = _NET if version >= _NET_SINCE and not may_connect else 0
     scoped = _SCOPED if version >= _SCOPED_SINCE else 0
     rules = _RULESET.pack(every, net, scoped)
     ruleset = _checked(_syscall(_CREATE_RULESET, rules, len(rules), 0))
