@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -14,10 +14,10 @@ import pytest
 
 from ipsecd.backend.nftables import cgroups
 from tests.netns import site
-from tests.netns.neighbours import load, sshd
+from tests.netns.neighbours import BOX, BOX4, PUBLISHED, WEB, box, load, sshd
 from tests.netns.scans import program
 from tests.netns.shells import Shell, shell
-from tests.netns.site import HERE4, HERE6, HOST, PEER4, PEER6, Daemon, run
+from tests.netns.site import HERE4, HERE6, HOST, PEER4, PEER6, Daemon, inside, run
 
 pytestmark = pytest.mark.netns
 
@@ -330,6 +330,30 @@ def test_a_connection_that_is_not_tracked_opens_anew(daemon: Daemon) -> None:
         assert "the connection that it is made through" in said
         assert opened.is_cut_by(*words(daemon, "apply opening --assign"), "--force")
         console(daemon, "policy unassign")
+        assert opened.recovers()
+
+
+def test_a_connection_to_a_container(daemon: Daemon) -> None:
+    """Where the server runs in one, by its published port: what this host forwards is spared."""
+    directory = daemon.directory / "ssh-in-box"
+    with ExitStack() as stack:
+        stack.enter_context(box())
+        run("ip", "-n", BOX, "link", "set", "lo", "up")
+        stack.enter_context(sshd(inside(BOX), program("sshd"), directory, BOX4, WEB))
+        opened = stack.enter_context(shell(daemon, directory, HERE4, PUBLISHED))
+        for filters, by in (
+            ((f"tcp/{PUBLISHED}",), f"*=0:{PUBLISHED}:TCP"),
+            ((f"{BOX4}=*",), f"{BOX4}=*"),
+            (("0=*::TCP",), "0=*::TCP"),
+        ):
+            code, said = opened.ctl("block", *filters)
+            assert (code, f"because {by!r} in rule" in said) == (1, True), said
+            assert f"to {HERE4}:{PUBLISHED})" in said
+            assert opened.is_cut_by("block", *filters, "--force")
+            console(daemon, "flush")
+            assert opened.recovers()
+        code, said = opened.ctl("block", f"*=0:{WEB}:TCP")
+        assert code == 0, said
         assert opened.recovers()
 
 

@@ -102,7 +102,6 @@ class _Judge:
         self._state = state
         self._host = replace(host, lists=state.lists)
         self._volatile = state.volatile.tables
-
         named = {table.id.process for table in state.classifier.tables}
         named |= {table.id.process for table in self._volatile}
         self._senders = [Process(*text.split(":", 1)) for text in sorted(named) if text]

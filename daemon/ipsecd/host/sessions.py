@@ -7,6 +7,7 @@ administration. What a caller says is no more than a claim, and adds to what is 
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
@@ -21,22 +22,24 @@ from ipsecd.model.addresses import Family
 from ipsecd.model.connections import Connection
 from ipsecd.model.kinds import InterfaceType
 from ipsecd.model.packets import Packet, Point
+from ipsecd.model.values import MAX_PORT
 
 MOST_SESSIONS = 1000
 """How many connections to ports of administration are looked at: people do not have more."""
 _EPHEMERAL = 49152
 """A port as this host chooses one for what it opens (RFC 6335, section 6)."""
+_PORT = re.compile(r"[1-9][0-9]{0,4}")
 _NUMBERS = {Family.IPV4: socket.AF_INET, Family.IPV6: socket.AF_INET6}
 
 
 def claimed_way(text: str) -> Way | None:
     """The way of what a client sends, by the words of SSH_CONNECTION; None if they are none."""
     words = text.split()
-    if len(words) != 4 or not all(word.isascii() and word.isdigit() for word in words[1::2]):
+    if len(words) != 4 or not all(map(_PORT.fullmatch, words[1::2])):
         return None
     client, server = (_value(word) for word in words[::2])
     ports = [int(word) for word in words[1::2]]
-    if client is None or server is None or client[0] is not server[0] or max(ports) > 0xFFFF:
+    if client is None or server is None or client[0] is not server[0] or max(ports) > MAX_PORT:
         return None
     return Way(client[0], socket.IPPROTO_TCP, client[1], ports[0], server[1], ports[1])
 
