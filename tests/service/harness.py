@@ -177,6 +177,23 @@ class FakeEngine:
         self.threads.add(threading.current_thread().name)
         return self.needed
 
+    def loads_lists(self, method: str, parameters: dict[str, Any]) -> bool:
+        del method, parameters
+        self.threads.add(threading.current_thread().name)
+        return False
+
+    def load_lists_and_call(
+        self,
+        method: str,
+        parameters: dict[str, Any],
+        by: str,
+        names: Mapping[str, tuple[Network, ...]],
+        document: bytes | None,
+        tell: Tell = silent,
+        caller: Caller = DAEMON,
+    ) -> dict[str, Any]:
+        return self.call(method, parameters, by, names, document, tell, caller)
+
     def assessments(self) -> list[dict[str, Any]]:
         self.threads.add(threading.current_thread().name)
         return []

@@ -20,9 +20,11 @@ from ipsecd.compiler.volatile import Volatile
 from ipsecd.config import Config, Directories
 from ipsecd.control import Control
 from ipsecd.engine import Engine, enforcement
-from ipsecd.errors import BackendFailed
+from ipsecd.engine.lists import LONG
+from ipsecd.errors import BackendFailed, IpsecdError
 from ipsecd.model.addresses import Family, Network
 from ipsecd.model.inventory import Container, Inventory
+from ipsecd.model.lists import listed
 from ipsecd.model.packets import Host, Packet, Point
 from ipsecd.model.values import Action
 from ipsecd.progress import Tell, silent
@@ -254,5 +256,81 @@ def test_everything_else_is_answered_while_another_backend_is_made_ready(
         may_go_on.set()
         await change
         assert [bool(volatile.tables) for volatile in held] == [True]
+
+    scenario(tmp_path, story)
+
+
+LISTED = 0x0A000001
+LONG_LIST = {"drop": listed(Network(Family.IPV4, LISTED + n, 32) for n in range(LONG))}
+FIRST_TO_NAME_IT: list[tuple[str, dict[str, Any]]] = [
+    ("AddDynamic", {**BAN, "filters": ["@drop=0"], "name": "listed"}),
+    ("AddDynamicRules", {"filters": ["@drop=0"], "action": "block", "name": "listed"}),
+    (
+        "ChangeDynamicRules",
+        {
+            "put": [
+                {"name": "listed", "filters": ["@drop=0"], "action": "block", "ttl_s": None},
+                {"name": "wrong", "filters": ["@"], "action": "block", "ttl_s": None},
+            ],
+            "remove": [],
+        },
+    ),
+]
+
+
+async def with_long_list(daemon: Daemon) -> None:
+    """Have a list that nothing names; from now on the backend is slow."""
+    await daemon.lines.change(daemon.engine.change_lists, LONG_LIST)
+    assert not daemon.backend.begun.is_set()
+
+
+@pytest.mark.parametrize(("method", "parameters"), FIRST_TO_NAME_IT)
+def test_a_ban_does_not_wait_for_a_long_list_that_a_rule_is_the_first_to_name(
+    tmp_path: Path, method: str, parameters: dict[str, Any]
+) -> None:
+    """The list is loaded in the line of changes, and then the rule comes to be in force."""
+
+    async def story(daemon: Daemon) -> None:
+        await with_long_list(daemon)
+        first = asyncio.create_task(daemon.call(method, **parameters))
+        await asyncio.to_thread(daemon.backend.begun.wait, PATIENCE_S)
+        await daemon.call("AddDynamic", **BAN)
+        assert daemon.backend.blocks(2)
+        assert not daemon.backend.blocks(3, LISTED)
+        assert not first.done()
+        daemon.backend.may_go_on.set()
+        await first
+        assert daemon.backend.blocks(3, LISTED)
+        assert daemon.backend.discarded == 0
+        assert daemon.backend.threads == {"engine"}
+        # Now the kernel has it, and whoever names it next waits for nothing.
+        daemon.backend.begun.clear()
+        await daemon.call("AddDynamic", **{**BAN, "filters": ["@drop=0:7:TCP"], "name": "second"})
+        assert not daemon.backend.begun.is_set()
+
+    scenario(tmp_path, story)
+
+
+@pytest.mark.parametrize("refused", ["by the backend", "by name", "and left out"])
+def test_a_list_that_was_loaded_for_a_rule_that_is_refused_is_given_back(
+    tmp_path: Path, refused: str
+) -> None:
+    """Whether the kernel refuses it, or what was done meanwhile is in its way."""
+
+    async def story(daemon: Daemon) -> None:
+        await with_long_list(daemon)
+        method, parameters = FIRST_TO_NAME_IT[2 if refused == "and left out" else 1]
+        first = asyncio.create_task(daemon.call(method, **parameters))
+        await asyncio.to_thread(daemon.backend.begun.wait, PATIENCE_S)
+        daemon.backend.refuses_early = refused == "by the backend"
+        if refused == "by name":
+            await daemon.call("AddDynamic", **{**BAN, "name": "listed"})
+        elif refused == "and left out":
+            await daemon.lines.run(daemon.engine.stop)
+        daemon.backend.may_go_on.set()
+        with pytest.raises(IpsecdError):
+            await first
+        assert daemon.backend.discarded == 1
+        assert not daemon.backend.blocks(3, LISTED)
 
     scenario(tmp_path, story)

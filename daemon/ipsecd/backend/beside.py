@@ -86,7 +86,7 @@ class ProgramsBeside:
         self._remove_programs()
 
     def _await_programs(self, classifier: Classifier) -> None:
-        """Have programs follow; those there are stay only if they hold the state, or part of it."""
+        """Have programs follow; those that are there stay only if they hold this state."""
 
         def leave(programs: XdpBackend) -> None:
             if programs.observe().digest != classifier.digest:
@@ -114,6 +114,7 @@ class ProgramsBeside:
         self._awaited = False
         if isinstance(outcome, Programs):
             programs.begin_with(outcome)
+            self._must_remove = False
             self._with_programs(lambda programs: programs.apply(classifier, self._volatile))
         else:
             self._fail(outcome)

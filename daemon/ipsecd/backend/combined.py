@@ -126,7 +126,7 @@ class NftablesWithPrograms(ProgramsBeside):
         if puts_off and takes_long(classifier):
             self._await_programs(classifier)
         else:
-            self._awaited = False
+            self._awaited = self._must_remove = False
             self._with_programs(lambda programs: programs.apply(classifier, volatile))
 
     def change(self, delta: Delta, volatile: Volatile) -> None:

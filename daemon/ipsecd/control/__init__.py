@@ -5,6 +5,7 @@ Each method is a record, in the module that has its handler. This module names t
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from ipsecd.backend.registry import assess
@@ -179,6 +180,30 @@ class Control:
         source = _source(parameters)
         filters = read_all_filters(parameters["filters"], document, source)
         return {**parameters, "filters": filters}
+
+    def loads_lists(self, method: str, parameters: Parameters) -> bool:
+        """Whether long lists have to be loaded for a call, whose filters are read; for any thread.
+
+        Then it is for ``load_lists_and_call``.
+        """
+        filters = METHODS[method].filters
+        return filters is not None and bool(self._engine.list_changes.missing(filters(parameters)))
+
+    def load_lists_and_call(
+        self,
+        method: str,
+        parameters: Parameters,
+        by: str,
+        names: Names,
+        document: bytes | None,
+        tell: Tell = silent,
+        caller: Caller = DAEMON,
+    ) -> dict[str, Any]:
+        """Carry out a call in the kernel's line, after long lists were loaded."""
+        filters = METHODS[method].filters
+        assert filters is not None
+        call = partial(self.call, method, parameters, by, names, document, tell, caller)
+        return self._engine.list_changes.load_and(filters(parameters), call)
 
     def names_needed(
         self,

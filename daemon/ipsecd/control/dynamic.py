@@ -10,7 +10,13 @@ from typing import Any
 from ipsecd.control.absences import absences
 from ipsecd.control.contradictions import outranked, still_blocked
 from ipsecd.control.method import Method, Request, Role, Work
-from ipsecd.control.parameters import read_action, read_deadline, read_filters, read_moment
+from ipsecd.control.parameters import (
+    read_action,
+    read_deadline,
+    read_filters,
+    read_moment,
+    with_lists,
+)
 from ipsecd.control.replies import dynamic_rule
 from ipsecd.engine import Engine
 from ipsecd.engine.additions import Additions, Existing, Order
@@ -167,6 +173,7 @@ METHODS = (
         _add_dynamic,
         names=_names_of_texts,
         part=Part.DYNAMIC,
+        filters=lambda parameters: with_lists(parameters["filters"]),
     ),
     Method(
         "AddDynamicRules",
@@ -176,6 +183,7 @@ METHODS = (
         names=_names_of_filters,
         takes_filters=True,
         part=Part.DYNAMIC,
+        filters=lambda parameters: parameters["filters"],
     ),
     Method("RemoveDynamic", Role.CHANGE, Work.QUICK, _remove_dynamic, part=Part.DYNAMIC),
     Method("RemoveDynamicRules", Role.CHANGE, Work.QUICK, _remove_dynamic_rules, part=Part.DYNAMIC),

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from ipsecd.control.method import Method, Request, Role, Work
-from ipsecd.control.parameters import read_action, read_deadline
+from ipsecd.control.parameters import read_action, read_deadline, with_lists
 from ipsecd.engine import Engine
 from ipsecd.engine.confirmation import Part
 from ipsecd.errors import InvalidInput, IpsecdError
@@ -53,6 +53,15 @@ def _await_start(_: Engine, __: Request) -> dict[str, Any]:
 
 
 METHODS = (
-    Method("ChangeDynamicRules", Role.CHANGE, Work.QUICK, _change_dynamic_rules, part=Part.DYNAMIC),
+    Method(
+        "ChangeDynamicRules",
+        Role.CHANGE,
+        Work.QUICK,
+        _change_dynamic_rules,
+        filters=lambda parameters: with_lists(
+            text for wanted in parameters["put"] for text in wanted["filters"]
+        ),
+        part=Part.DYNAMIC,
+    ),
     Method("AwaitStart", Role.VIEW, Work.QUICK, _await_start),
 )

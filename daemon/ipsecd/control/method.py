@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -11,7 +11,7 @@ from ipsecd.engine import Engine
 from ipsecd.engine.caller import DAEMON, Caller
 from ipsecd.engine.confirmation import Part
 from ipsecd.model.addresses import Network
-from ipsecd.model.values import Policy
+from ipsecd.model.values import Filter, Policy
 from ipsecd.progress import Tell, silent
 
 Parameters = dict[str, Any]
@@ -93,6 +93,8 @@ class Method:
     takes_filters: bool = False
     """Whether its filters may be many: they are read first, outside of all lines of work. They come
     as texts, or as the lines of a document, and the handler gets them read."""
+    filters: Callable[[Parameters], Iterable[Filter]] | None = None
+    """The filters of the dynamic rules that it makes, which may name long lists."""
     for_fetcher: bool = False
     """Whether the fetcher may call it, who may call nothing else."""
     without_secrets: Callable[[dict[str, Any]], dict[str, Any]] | None = None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from math import inf
 from typing import Any
 
 from ipsecd.control.method import Names
 from ipsecd.engine.caller import ChangeOptions
-from ipsecd.errors import InvalidInput
+from ipsecd.errors import InvalidInput, IpsecdError
 from ipsecd.language.filter_lists import parse_filter_list
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.values import Action, Filter
@@ -110,3 +112,11 @@ def read_deadline(ttl_s: float | None, now: float) -> float:
             "leave it out for a rule that stays until it is removed",
         )
     return now + ttl_s
+
+
+def with_lists(texts: Iterable[str]) -> Iterator[Filter]:
+    """Those of the filters that name lists; what is no filter is left out."""
+    for text in texts:
+        if "@" in text:
+            with suppress(IpsecdError):
+                yield parse_filter(text)

@@ -75,9 +75,9 @@ class Engine(View):
         """`backend` is called when enforcement starts, in the place of what `config` names.
 
         `make_other` is called with the error when that does not take its first state; it makes
-        another backend, or raises. `keep_owner` is called with a descriptor: while it is open,
-        nobody else can change what is enforced; `owner` is what an earlier process kept so. `clock`
-        is monotonic. A policy of `earlier_sources` replaces the static one; None: of the domain.
+        another one, or raises. While the descriptor that `keep_owner` is called with is open, none
+        else can change what is enforced; `owner` is what an earlier process kept so. `clock` is
+        monotonic. A policy of `earlier_sources` replaces the static one; None: of the domain.
         """
         if earlier_sources is None:
             earlier_sources = (Domain(),) if config.domain else ()
@@ -91,12 +91,8 @@ class Engine(View):
         self._kept_files = KeptFiles(directories, disk)
         self._store = StaticStore(directories.config, disk, self._kept_files.reader)
         self._backends = Backends(config.backend, directories, self._kept_files, owner)
-        self._enforcement = Enforcement(
-            backend or self._backends.make,
-            make_other or self._backends.make_other,
-            directories.bpffs,
-            clock,
-        )
+        makers = (backend or self._backends.make, make_other or self._backends.make_other)
+        self._enforcement = Enforcement(*makers, directories.bpffs, clock)
         compiling = Compiling(config, self._enforcement.check)
         parts = (self._store, self._kept_files, compiling, self._enforcement, earlier_sources)
         self._dynamic = DynamicRuleChanges.by_settings(
@@ -104,7 +100,7 @@ class Engine(View):
         )
         self.protection = self._dynamic.protection
         self.next_expiry, self.expire = self._dynamic.next_expiry, self._dynamic.expire
-        lists = Lists(self._enforcement, self.protection)
+        self.list_changes = lists = Lists(self._enforcement, self.protection)
         self.change_lists = lists.change
         self.kept_lists = KeptLists(ListStore(directories, disk), lists.change, lists.check)
         switching = Switching(self._enforcement, self._kept_files, self.protection)

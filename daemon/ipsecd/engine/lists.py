@@ -8,8 +8,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from ipsecd.compiler.rows import Row
 from ipsecd.compiler.volatile import NO_CHANGE, Delta
@@ -20,12 +21,17 @@ from ipsecd.engine.guard import is_guarding, must_spare
 from ipsecd.engine.protection import Protection
 from ipsecd.engine.state import State
 from ipsecd.model.addresses import OF_DOMAIN, check_list_name
+from ipsecd.model.list_names import lists_in
 from ipsecd.model.lists import AddressList
-from ipsecd.model.values import Origin
+from ipsecd.model.values import Filter, Origin
 from ipsecd.progress import Tell, silent
 from ipsecd.sources.domain import Taken
 from ipsecd.sources.domain_lists import in_force
 from ipsecd.sources.dynamic import DynamicRule
+
+T = TypeVar("T")
+LONG = 10_000
+"""So many entries take the kernel some milliseconds."""
 
 ListChanges = Mapping[str, AddressList | None]
 """New lists and those with other entries, by name; None for one that is deleted."""
@@ -57,6 +63,36 @@ class Lists:
                 lambda _: self.enforcement.discard(),
             )
             self.enforcement.run(lambda: self._switch(changes))
+
+    def missing(self, filters: Iterable[Filter]) -> dict[str, AddressList]:
+        """The long lists that filters name and that nothing in force does; for any thread.
+
+        The kernel has no list that nothing names, so these are not there.
+        """
+        state = self.enforcement.state
+        if not state.enforcing:
+            return {}
+        names = {name for rule_filter in filters for name in lists_in(rule_filter)}
+        unloaded = names & state.lists.keys() - state.classifier.lists.keys()
+        return {name: state.lists[name] for name in unloaded if len(state.lists[name]) >= LONG}
+
+    def load_and(self, filters: Iterable[Filter], change: Callable[[], T]) -> T:
+        """Carry out, in the kernel's line, a change that brings `filters`.
+
+        What is ``missing`` is loaded before, in the line of changes, which this is for.
+        """
+        missing, now = self.missing(filters), self.enforcement.state.classifier
+        with Attempt() as attempt:
+            if missing:
+                wanted = replace(now, lists={**now.lists, **missing})
+                attempt.step(
+                    lambda: self.enforcement.prepare(wanted), lambda _: self.enforcement.discard()
+                )
+            outcome = self.enforcement.run(change)
+        if not missing.keys() <= self.enforcement.state.classifier.lists.keys():
+            # Some of the filters have not come to be in force.
+            self.enforcement.discard()
+        return outcome
 
     def _switch(self, changes: ListChanges) -> None:
         # Rules and containers may have changed while the change was prepared.

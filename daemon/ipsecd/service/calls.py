@@ -9,7 +9,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -127,17 +127,11 @@ class Calls:
     ) -> dict[str, Any]:
         """Have the engine carry out `method`, after looking up all DNS names that it needs."""
         engine = self._engine.engine
-        work, role = METHODS[method].work, METHODS[method].role
-        run = self._engine.run
-        if work is Work.CHANGE:
-            run = self._engine.change
-        elif work is Work.LONG:
-            run = self._engine.read
-        elif role is Role.VIEW:
-            run = self._engine.run_when_idle
+        role, run = METHODS[method].role, self._line_of(method)
         if not METHODS[method].tells_progress:
             tell = silent
         names: dict[str, tuple[Network, ...]] = {}
+        loads_lists = False
         tell(Progress(Phase.WAITING))
         if METHODS[method].takes_bundle:
             parameters, document = await self._verified(parameters, document)
@@ -145,6 +139,9 @@ class Calls:
             read = engine.with_filters_read
             parameters = await asyncio.to_thread(read, parameters, document)
             document = None
+            loads_lists = await asyncio.to_thread(engine.loads_lists, method, parameters)
+        elif METHODS[method].filters:
+            loads_lists = engine.loads_lists(method, parameters)
         elif method == "RefreshDomain":
             asked = await self.waiting.have_looked(parameters["wait_s"])
             parameters = {**parameters, "asked": asked}
@@ -160,7 +157,7 @@ class Calls:
                 tell(Progress(Phase.LOOKING_UP))
             names = await self._look_up(method, needed)
         if role is Role.VIEW:
-            reply = await run(engine.call, method, parameters, by, names, document)
+            reply: dict[str, Any] = await run(engine.call, method, parameters, by, names, document)
             if method == "Examine":
                 # Trying backends takes some tenths of a second, and no call must wait for it.
                 assessments = await asyncio.to_thread(engine.assessments)
@@ -169,7 +166,10 @@ class Calls:
         if not parameters.get("dry_run"):
             caller = await self._guarding(method, caller)
         try:
-            reply = await run(engine.call, method, parameters, by, names, document, tell, caller)
+            call = engine.call
+            if loads_lists:
+                run, call = self._engine.change, engine.load_lists_and_call
+            reply = await run(call, method, parameters, by, names, document, tell, caller)
             if method == "Start" and reply["outcome"]["changed"]:
                 self.waiting.starts += 1
             return reply
@@ -188,6 +188,16 @@ class Calls:
             names, _ = await self._resolver.resolve_those_there_are(needed)
         guarded = await asyncio.to_thread(engine.guarded, method, caller, names)
         return replace(caller, guarded=guarded)
+
+    def _line_of(self, method: str) -> Callable[..., Awaitable[Any]]:
+        """What runs `method` in its line of work."""
+        work = METHODS[method].work
+        if work is Work.CHANGE:
+            return self._engine.change
+        if work is Work.LONG:
+            return self._engine.read
+        is_view = METHODS[method].role is Role.VIEW
+        return self._engine.run_when_idle if is_view else self._engine.run
 
     async def _with_feed(self, method: str, parameters: dict[str, Any]) -> dict[str, Any]:
         """The parameters with the feed that they are about, which is fetched now."""

@@ -109,6 +109,23 @@ class EngineLike(Protocol):
         """The parameters with the filters of a call read; called in any thread."""
         ...
 
+    def loads_lists(self, method: str, parameters: dict[str, Any]) -> bool:
+        """Whether long lists have to be loaded for a call; called in any thread."""
+        ...
+
+    def load_lists_and_call(
+        self,
+        method: str,
+        parameters: dict[str, Any],
+        by: str,
+        names: Mapping[str, tuple[Network, ...]],
+        document: bytes | None,
+        tell: Tell = silent,
+        caller: Caller = DAEMON,
+    ) -> dict[str, Any]:
+        """Do what ``call`` does, after long lists were loaded; called in the line of changes."""
+        ...
+
     def assessments(self) -> list[dict[str, Any]]:
         """What speaks for and against each backend on this host; called in any thread."""
         ...

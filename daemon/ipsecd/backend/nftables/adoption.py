@@ -18,7 +18,15 @@ from ipsecd.backend.nftables.failures import failure
 from ipsecd.backend.nftables.held import Held
 from ipsecd.backend.nftables.lists import ListSet, forms_of
 from ipsecd.backend.nftables.looks import kernel_table
-from ipsecd.backend.nftables.naming import CONTENTS, TABLE, list_set_name, set_name, stem
+from ipsecd.backend.nftables.naming import (
+    CONTENTS,
+    TABLE,
+    counter_name,
+    describe,
+    list_set_name,
+    set_name,
+    stem,
+)
 from ipsecd.backend.nftables.ownership import Ownership
 from ipsecd.backend.nftables.reading import SetDescription, TableReader
 from ipsecd.backend.nftables.wire import KernelError, Message
@@ -63,6 +71,9 @@ def take_over(
     left = LeftSets(described, named)
     held = left.held(classifier, dynamic) if classifier else Held()
     steps = tx.foundation(ownership.flags, described, left.taken)
+    origins = {origin for policy_set in held.policy.values() for origin in policy_set.table.origins}
+    # They should be there, and keep their counts; if one is not, no rule could be written.
+    steps += [nft.new_counter(TABLE, counter_name(o), describe(o)) for o in sorted(origins)]
     return TakenOver(steps, reader.chains(), described, held)
 
 

@@ -69,13 +69,15 @@ class Held:
         tables: Iterable[TableId],
         early: EarlySets,
         make: Callable[[ListForm, AddressList], ListSet],
+        more: Iterable[ListForm] = (),
     ) -> Plan:
         """What leads to the sets of the lists of `classifier` that `tables` look into.
 
-        Those that were loaded `early` are taken. `make` gives a new one.
+        Those that were loaded `early` are taken. `make` gives a new one. There are to be sets for
+        some `more` forms, into which no table looks yet.
         """
         in_place = self._may_change_lists_in_place(classifier)
-        forms, loaded = forms_of(tables), early.take_list
+        forms, loaded = [*forms_of(tables), *more], early.take_list
         return plan(self.lists, forms, classifier.lists, loaded, make, in_place=in_place)
 
     def missing_tables(self, classifier: Classifier) -> list[Table]:
@@ -84,7 +86,10 @@ class Held:
         return [table for table in classifier.tables if held.get(table.id) != table.digest]
 
     def missing_lists(self, classifier: Classifier) -> list[tuple[ListForm, AddressList]]:
-        """The entries of lists that `classifier` needs in sets that have to be made."""
+        """The entries of lists that `classifier` has, and that need sets which have to be made.
+
+        They include those that only a dynamic rule will look into, which comes with them.
+        """
         missing: list[tuple[ListForm, AddressList]] = []
 
         def note(form: ListForm, members: AddressList) -> ListSet:
@@ -92,7 +97,14 @@ class Held:
             return new_set(form, members, 0)
 
         tables = [*(table.id for table in classifier.tables), *self.dynamic]
-        self.next_lists(classifier, tables, EarlySets(), note)
+        looked_into = {form.name for form in forms_of(tables)}
+        more = [
+            ListForm(name, form.family, form.length)
+            for name, members in classifier.lists.items()
+            if name not in looked_into
+            for form in members.entries
+        ]
+        self.next_lists(classifier, tables, EarlySets(), note, more)
         return missing
 
     def _may_change_lists_in_place(self, classifier: Classifier) -> bool:
