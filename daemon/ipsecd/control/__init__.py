@@ -23,6 +23,7 @@ from ipsecd.control import (
     quarantine,
     rules,
     status,
+    what_if,
 )
 from ipsecd.control.changes import carry_out
 from ipsecd.control.method import Method, Names, Parameters, Request, Work
@@ -53,6 +54,7 @@ METHODS: dict[str, Method] = {
         domain,
         enforcement,
         confirmation,
+        what_if,
     )
     for method in module.METHODS
 }
