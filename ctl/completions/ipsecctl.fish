@@ -32,6 +32,7 @@ complete -c ipsecctl -n '__fish_use_subcommand' -a revert -d 'put such a change 
 complete -c ipsecctl -n '__fish_use_subcommand' -a history -d 'what was changed, when and by whom, the newest first'
 complete -c ipsecctl -n '__fish_use_subcommand' -a rollback -d 'have the policies be what they were N changes ago'
 complete -c ipsecctl -n '__fish_use_subcommand' -a check -d 'whether files are usable policies; needs no daemon'
+complete -c ipsecctl -n '__fish_use_subcommand' -a lint -d 'what has no effect: rules that never decide, unused lists'
 complete -c ipsecctl -n '__fish_use_subcommand' -a format -d 'the canonical form of a policy; needs no daemon'
 complete -c ipsecctl -n '__fish_use_subcommand' -a diff -d 'how policies differ, and which packets that matters to'
 complete -c ipsecctl -n '__fish_use_subcommand' -a domain -d 'the policy that comes from one place, and that place'
@@ -279,6 +280,11 @@ complete -c ipsecctl -n '__fish_seen_subcommand_from check; and not __fish_seen_
 complete -c ipsecctl -n '__fish_seen_subcommand_from check; and not __fish_seen_subcommand_from list' -l list -x -d 'judge what is expected also by these entries of @NAME; can be repeated'
 complete -c ipsecctl -n '__fish_seen_subcommand_from check; and not __fish_seen_subcommand_from list' -l lists -x -d 'a directory with a file for each list'
 complete -c ipsecctl -n '__fish_seen_subcommand_from check; and not __fish_seen_subcommand_from list' -l json -d 'answer as one JSON document'
+complete -c ipsecctl -n '__fish_seen_subcommand_from lint' -F
+complete -c ipsecctl -n '__fish_seen_subcommand_from lint' -l me -x -d 'an address of the host; can be repeated'
+complete -c ipsecctl -n '__fish_seen_subcommand_from lint' -l list -x -d 'the entries of @NAME; can be repeated'
+complete -c ipsecctl -n '__fish_seen_subcommand_from lint' -l lists -x -d 'a directory with a file for each list'
+complete -c ipsecctl -n '__fish_seen_subcommand_from lint' -l json -d 'answer as one JSON document'
 complete -c ipsecctl -n '__fish_seen_subcommand_from format' -F
 complete -c ipsecctl -n '__fish_seen_subcommand_from format' -l write -s w -d 'put it in the place of what is in the file'
 complete -c ipsecctl -n '__fish_seen_subcommand_from format' -l json -d 'answer as one JSON document'

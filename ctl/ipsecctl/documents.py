@@ -10,7 +10,7 @@ from ipsecctl.files import read_bytes, replace_text
 from ipsecctl.given_lists import given_lists, missing_lists, words_of_missing
 from ipsecctl.options import Options
 from ipsecctl.presentation import print_warnings
-from ipsecd.errors import InvalidInput, IpsecdError, Refused
+from ipsecd.errors import InvalidInput, IpsecdError, LimitExceeded, Refused
 from ipsecd.language.documents import format_policy, parse_policy
 from ipsecd.language.expectations import must_be_met
 from ipsecd.model.list_names import lists_named_by
@@ -83,7 +83,18 @@ def _check(options: Options, path: str) -> tuple[dict[str, Any], str, list[str]]
     verdict = {"file": path, "valid": True, "policy": policy.name}
     numbers = {"rules": rules, "filters": filters, "expectations": len(policy.expect)}
     words = f"{path}: policy {policy.name!r} is valid · {size}"
+    warnings += [f"{_source(path)}: {line}" for line in _without_effect(policy, options)]
     return {**verdict, **numbers, **about_lists}, words, warnings
+
+
+def _without_effect(policy: Policy, options: Options) -> list[str]:
+    """What of a policy has no effect, in sentences."""
+    from ipsecctl.linting import findings_of
+
+    try:
+        return [one["message"] for one in findings_of(policy, options)[0]]
+    except LimitExceeded as error:
+        return [f"whether all has an effect is not said: {error.message}"]
 
 
 def _not_valid(path: str, error: IpsecdError, line: int = 0) -> dict[str, Any]:

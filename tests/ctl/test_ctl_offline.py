@@ -404,3 +404,39 @@ def test_explain_offline_tells_of_what_leaves_as_this_hosts(run: Run, tmp_path: 
     assert lines[3].startswith("block")
     assert "'Block web'" in lines[4]
     assert "leaves" not in run("ipsecctl", *words, "tcp 10.0.0.5:5 > 203.0.113.7:81").out
+
+
+def test_lint_of_files(run: Run, file: Path) -> None:
+    """What never decides is said with a packet, by check as a warning; else that nothing is."""
+    ran = run("ipsecctl", "lint", str(file))
+    assert (ran.code, ran.out) == (0, "everything has an effect, which is proven\n")
+    twice = DOCUMENT + "  - rule: Twice\n    action: permit\n    filters: ['*=0:80:TCP']\n"
+    file.write_text(twice)
+    words = "rule 'Twice' never decides: rule 'Block web' blocks exactly what it permits"
+    ran = run("ipsecctl", "lint", str(file))
+    assert (ran.code, ran.out) == (1, f"{file}: {words}\n")
+    (found,) = json.loads(run("ipsecctl", "lint", str(file), "--json").out)["findings"]
+    assert (found["kind"], found["of"]["rule"]) == ("equals a block", "Twice")
+    ran = run("ipsecctl", "check", str(file))
+    assert ran.code == 0
+    assert ran.err == f"warning: {file}: {words}\n"
+
+
+def test_lint_finds_lists_that_nothing_names(run: Run, tmp_path: Path) -> None:
+    """Of a directory of lists, which also say what filters match."""
+    directory = tmp_path / "lists"
+    directory.mkdir()
+    (directory / "drop").write_text("203.0.113.0/24\n")
+    (directory / "old").write_text("203.0.113.0/24\n")
+    file = tmp_path / "listed.yaml"
+    file.write_text(LISTED)
+    ran = run("ipsecctl", "lint", str(file), f"--lists={directory}")
+    assert (ran.code, ran.out) == (1, "list @old is named by no filter\n")
+
+
+def test_lint_of_what_is_in_force(daemon: FakeDaemon, run: Run) -> None:
+    """Without a file the daemon is asked."""
+    daemon.replies["GetFindings"] = {"findings": [], "unused_lists": ["old"]}
+    ran = run("ipsecctl", "lint")
+    assert (ran.code, ran.out) == (1, "list @old is named by no filter\n")
+    assert daemon.calls == [("GetFindings", {})]

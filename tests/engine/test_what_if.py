@@ -75,3 +75,17 @@ def test_what_cannot_be_proven_is_a_warning(host: Host, monkeypatch: pytest.Monk
     assert outcome["verdicts"] is None
     assert "too many ways" in outcome["warnings"][-1]
     assert outcome["changes"]
+
+
+def test_lint_says_what_of_this_host_has_no_effect(host: Host) -> None:
+    """A rule that another beats, a filter that matches nothing, and lists that nothing names."""
+    call = Control(host.site.engine).call
+    assert call("GetFindings", {}, "uid 0", {}, None) == {"findings": [], "unused_lists": []}
+    again = "- {rule: again, action: block, filters: ['@gone=0', '203.0.113.7=0:1434:UDP']}\n"
+    wide = FIRST.replace("action: block", "action: permit") + again
+    twice = "- {rule: twice, action: permit, filters: ['203.0.113.7=0:1434:UDP']}\n"
+    host.outcome(wide + twice, assign=True, dry_run=False)
+    reply = call("GetFindings", {}, "uid 0", {}, None)
+    kinds = {(one["of"]["rule"], one["kind"]) for one in reply["findings"]}
+    assert kinds == {("again", "matches nothing"), ("twice", "equals a block")}
+    assert all(one["message"] for one in reply["findings"])

@@ -26,6 +26,7 @@ from ipsecd.control import (
     quarantine,
     rules,
     status,
+    what_if,
 )
 from ipsecd.control.changes import carry_out
 from ipsecd.control.deeds import put_back_deed
@@ -59,6 +60,7 @@ METHODS: dict[str, Method] = {
         enforcement,
         confirmation,
         history,
+        what_if,
     )
     for method in module.METHODS
 }

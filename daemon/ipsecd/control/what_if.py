@@ -1,4 +1,4 @@
-"""Owns what a change would decide differently on this host, for replies; must change nothing."""
+"""Owns proofs about this host: what a change would decide differently, and what has no effect."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ from dataclasses import replace
 from typing import Any
 
 from ipsecd.config import Unparsable
+from ipsecd.control.method import Method, Request, Role, Work
+from ipsecd.control.replies import require_known_state
 from ipsecd.engine import Engine
 from ipsecd.errors import LimitExceeded, Refused
 from ipsecd.host.interfaces import read_host
 from ipsecd.model.addresses import Network
 from ipsecd.model.inventory import resolved
+from ipsecd.model.list_names import lists_in
 from ipsecd.model.values import InForce, Policy, Store, filters_of
 from ipsecd.proof.changes import Surroundings, changes
+from ipsecd.proof.lint import findings_to_json, lint
 from ipsecd.proof.words import changes_to_json
 from ipsecd.sources.names import policy_with_addresses
 
@@ -45,12 +49,33 @@ def verdicts(engine: Engine, before: Iterable[InForce], now: Iterable[InForce]) 
 
     Raises ``LimitExceeded`` where that would take minutes.
     """
+    surroundings = _surroundings(engine)
+    old, new = (resolved(filters, engine.inventory) for filters in (before, now))
+    return changes_to_json(changes(old, new, surroundings), surroundings)
+
+
+def _surroundings(engine: Engine) -> Surroundings:
     config, host_state = engine.config, read_host()
-    surroundings = Surroundings(
+    return Surroundings(
         replace(host_state.host, lists=engine.lists),
         config.exemptions,
         host_state.types,
         config.unparsable is Unparsable.DROP,
     )
-    old, new = (resolved(filters, engine.inventory) for filters in (before, now))
-    return changes_to_json(changes(old, new, surroundings), surroundings)
+
+
+def _lint(engine: Engine, _: Request) -> dict[str, Any]:
+    require_known_state(engine)
+    surroundings = _surroundings(engine)
+    filters = engine.in_force()
+    stored = (each.policy.facts.by_name for each in engine.loaded.policies.values())
+    members = [member for rules in stored for rule in rules for member in rule.filters]
+    members += [one.filter for one in filters]
+    named = frozenset[str]().union(*map(lists_in, members))
+    return {
+        "findings": findings_to_json(lint(filters, surroundings), surroundings),
+        "unused_lists": sorted(engine.lists.keys() - named),
+    }
+
+
+METHODS = (Method("GetFindings", Role.VIEW, Work.LONG, _lint),)

@@ -47,7 +47,7 @@ def _judgement(explanation: Explanation) -> dict[str, Any]:
     same = len(ports) == 1
     return {
         **verdict_to_json(explanation.decision),
-        "beaten": [_reference(in_force) for in_force in explanation.decision.beaten],
+        "beaten": [reference(in_force) for in_force in explanation.decision.beaten],
         "packet": format_packet(explanation.packet, any_source_port=same),
         "source_ports": [_of_ports(one) for one in ports] or None,
     }
@@ -62,11 +62,12 @@ def verdict_to_json(decision: Decision) -> dict[str, Any]:
     return {
         "decision": decision.action.value,
         "reason": decision.reason,
-        "by": _reference(decision.by) if decision.by else None,
+        "by": reference(decision.by) if decision.by else None,
     }
 
 
-def _reference(in_force: InForce) -> dict[str, Any]:
+def reference(in_force: InForce) -> dict[str, Any]:
+    """A filter in force, as the type ``Reference`` of the interface."""
     names = resolved_names([in_force.filter])
     return {
         "store": in_force.origin.store,

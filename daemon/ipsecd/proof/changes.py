@@ -107,28 +107,28 @@ def _judged(
     packets: Sequence[Packet],
     surroundings: Surroundings,
 ) -> Iterator[Changed]:
-    """What ``decide`` says of each packet; it is asked about the filters that may match it."""
-    near_any = Nearness(packets, names_count=True)
-    near_before, near_now = (
-        [one for one in filters if near_any.has_both(one.filter)] for filters in (before, now)
-    )
-    for packet in packets:
-        near = Nearness([packet], names_count=True)
-        first, second = (
-            replace(
-                decide(
-                    [one for one in filters if near.has_both(one.filter)],
-                    packet,
-                    surroundings.host,
-                    surroundings.exemptions,
-                ),
-                beaten=(),
-            )
-            for filters in (near_before, near_now)
-        )
+    """What becomes of each packet before and now."""
+    pairs = (decided(filters, packets, surroundings) for filters in (before, now))
+    for packet, first, second in zip(packets, *pairs, strict=True):
         if first.action is second.action:
             raise AssertionError(f"{packet} is decided as before, against what was proven")
         yield Changed(packet, first, second)
+
+
+def decided(
+    filters: Iterable[InForce], packets: Sequence[Packet], surroundings: Surroundings
+) -> Iterator[Decision]:
+    """What ``decide`` says of each packet, without what is beaten.
+
+    It is asked about the filters that may match the packet.
+    """
+    near_any = Nearness(packets, names_count=True)
+    near_some = [one for one in filters if near_any.has_both(one.filter)]
+    for packet in packets:
+        near = Nearness([packet], names_count=True)
+        candidates = [one for one in near_some if near.has_both(one.filter)]
+        decision = decide(candidates, packet, surroundings.host, surroundings.exemptions)
+        yield replace(decision, beaten=())
 
 
 def rows_for(filters: Iterable[InForce], host: Host) -> Rows:
