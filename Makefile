@@ -173,10 +173,10 @@ FINDERS := build/finders
 $(FINDERS)/.done:
 	$(call unpacked,crowdsec-custom-bouncer fail2ban sshguard tor-geoipdb,nothing that bans and no database of countries)
 
-# What decides, with the local API that tells its bouncers; and its own bouncer, to be measured beside ours.
+# What decides, with the local API that tells its bouncers.
 CROWDSEC := build/crowdsec
 $(CROWDSEC)/.done:
-	$(call unpacked,crowdsec crowdsec-firewall-bouncer,no CrowdSec)
+	$(call unpacked,crowdsec,no CrowdSec)
 
 # What the tests boot: made once, with the network that they do not have.
 base-system: setup deb-tools $(DOCKER)/.done $(SERVERS)/.done $(LAB)/.done $(FINDERS)/.done $(CROWDSEC)/.done \
@@ -247,7 +247,7 @@ soak: setup
 demo: setup
 	$(ISOLATED) bash docs/demo.sh $(VENV)/bin
 
-bench: setup $(SERVERS)/.done $(LAB)/.done $(FINDERS)/.done $(CROWDSEC)/.done build/floor.bpf.o build/candidates.bpf.o \
+bench: setup $(SERVERS)/.done $(LAB)/.done $(FINDERS)/.done build/floor.bpf.o build/candidates.bpf.o \
 	build/connections.bpf.o
 	($(call have,xdp-filter)) || { apt-get update -qq && apt-get install -y -qq xdp-tools; }
 	$(ISOLATED) $(VENV)/bin/python bench/status.py

@@ -29,6 +29,7 @@ from tests.domain.fake_web import (
     garbage,
     truncated,
 )
+from tests.domain.tunnels import tunnels
 
 TEXT = b"192.0.2.7\n"
 
@@ -250,6 +251,36 @@ def test_the_process_resolves_names_and_verifies_who_answers(
     port = web.url.rpartition(":")[2]
     answer, content = Asking().ask(f"http://localhost:{port}/drop")
     assert (answer["problem"], content) == ("", TEXT)
+
+
+def test_a_proxy_of_the_environment_is_used(
+    tmp_path: Path, web: FakeWeb, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For the hosts that it is for; the server behind it is verified."""
+    for name in ("no_proxy", "NO_PROXY", "http_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    authority = Authority(tmp_path)
+    files = authority.certify("server")
+    context = authority.server(files)
+    context.verify_mode = ssl.CERT_NONE
+    with tunnels() as proxy, fake_web(tmp_path / "web", context) as safe:
+        monkeypatch.setenv("https_proxy", proxy.url)
+        answer, _ = Asking().ask(f"{safe.url}/drop")
+        assert "certificate" in str(answer["problem"]).lower()
+        monkeypatch.setenv("SSL_CERT_FILE", files.ca)
+        answer, content = Asking().ask(f"{safe.url}/drop")
+        assert (answer["problem"], content) == ("", TEXT)
+        assert proxy.asked == [safe.url.rpartition("/")[2]] * 2
+        answer, content = Asking().ask(f"{web.url}/drop")
+        assert (answer["problem"], content) == ("", TEXT)
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        answer, content = Asking().ask(f"{safe.url}/drop")
+        assert (answer["problem"], content) == ("", TEXT)
+        assert len(proxy.asked) == 2
+        monkeypatch.setenv("no_proxy", "")
+        monkeypatch.setenv("https_proxy", "socks9://nowhere")
+        answer, _ = Asking().ask(f"{safe.url}/drop")
+        assert "proxy" in str(answer["problem"])
 
 
 CONFINED = """

@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[2]
 UNPACKED = ROOT / "build/finders"
 """Packages of Debian, not installed: that would start them."""
 CROWDSEC = ROOT / "build/crowdsec"
-"""CrowdSec itself and its own bouncer, which the other tests do not need."""
+"""CrowdSec itself, which the other tests do not need."""
 MODULES = os.pathsep.join(
     map(
         str,

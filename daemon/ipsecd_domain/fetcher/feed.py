@@ -24,6 +24,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
+from urllib.request import getproxies_environment, proxy_bypass
 
 import urllib3
 from urllib3.exceptions import HTTPError
@@ -132,10 +133,13 @@ def fetch(question: Question, target: int, most: int = MAX_BYTES) -> Answer:
     if urlsplit(question.url).scheme == "file":
         _copy_file(question.url, target, most)
         return Answer()
-    pool = pool_of(context_of(TlsFiles()), "")
+    context = context_of(TlsFiles())
+    pools: dict[str, urllib3.PoolManager] = {}
     url = question.url
     try:
         for _ in range(MOST_REDIRECTS + 1):
+            proxy = _proxy_for(url)
+            pool = pools.get(proxy) or pools.setdefault(proxy, pool_of(context, proxy))
             response = _get(pool, url, question)
             try:
                 if response.status == 304 and (question.etag or question.modified):
@@ -149,11 +153,20 @@ def fetch(question: Question, target: int, most: int = MAX_BYTES) -> Answer:
             finally:
                 response.close()
     finally:
-        pool.clear()
+        for pool in pools.values():
+            pool.clear()
     raise NotFetched(
         f"{quote_path(shown(question.url))} leads on after {MOST_REDIRECTS} redirects",
         "name the last URL as the source",
     )
+
+
+def _proxy_for(url: str) -> str:
+    """The proxy that the environment of the unit names for a URL; "" for none."""
+    parts, proxies = urlsplit(url), getproxies_environment()
+    if proxy_bypass(parts.netloc):
+        return ""
+    return proxies.get(parts.scheme) or proxies.get("all") or ""
 
 
 def _get(pool: urllib3.PoolManager, url: str, question: Question) -> urllib3.BaseHTTPResponse:
