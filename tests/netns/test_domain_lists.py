@@ -23,7 +23,8 @@ NOBODY = "203.0.113.7"
 
 
 def document(port: int) -> bytes:
-    rule = f"  - rule: R\n    action: block\n    filters: ['@drop=0:{port}:UDP']\n"
+    filters = f"['@drop=0:{port}:UDP', '@more=0:{port}:UDP']"
+    rule = f"  - rule: R\n    action: block\n    filters: {filters}\n"
     return f"policy: Fleet\nrules:\n{rule}".encode()
 
 
@@ -53,6 +54,9 @@ class Member:
     def give_out(self, policy: bytes, *entries: str) -> None:
         text = "\n".join(entries).encode()
         read = {"drop": read_list(text, "drop")} if entries else {}
+        if entries and b"@more" in policy:
+            # What lists of a rule hold is looked up as one.
+            read["more"] = read_list(b"198.51.100.1\n", "more")
         lists = GivenLists(read, accept=True)
         fleet = self.fleet
         publish(fleet.repository, fleet.keys, policy, Selection(), now(), lists=lists)
@@ -95,9 +99,9 @@ def member(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Member]:
 def test_a_list_is_in_force_with_the_policy_that_carries_it(member: Member) -> None:
     """Published, changed alone, changed with the policy, kept over a crash, and withdrawn."""
     member.publish(PORT, PEER4, NOBODY)
-    assert "is in force with @drop" in member.refresh()
+    assert "is in force with @drop, @more" in member.refresh()
     assert member.passes() == {OTHER}
-    assert "@drop (2 entries)" in member.daemon.ctl("domain", "status")
+    assert "@drop (2 entries), @more (1 entry)" in member.daemon.ctl("domain", "status")
     assert "the domain" in member.daemon.ctl("list", "show")
     # The list alone, by its difference: the set in the kernel stays. It leaves, and comes back.
     before = member.sets()
