@@ -210,7 +210,7 @@ def test_the_connection_is_told(
     monkeypatch.setenv("SSH_CONNECTION", CONNECTION)
     assert run("ipsecctl", "flush").code == 0
     assert run("ipsecctl", "show", "dynamic").code == 0
-    assert daemon.changes[0] == {**NOTHING, "connection": CONNECTION}
+    assert daemon.changes[0] == {**NOTHING, "command": COMMAND, "connection": CONNECTION}
 
 
 def test_the_connection_is_known_from_a_parent(
@@ -225,7 +225,7 @@ def test_the_connection_is_known_from_a_parent(
     assert run("ipsecctl", "flush").code == 0
     (tmp_path / "71/environ").write_text(f"HOME=/root\0SSH_CONNECTION={CONNECTION}\0")
     assert run("ipsecctl", "flush").code == 0
-    assert daemon.changes == [None, {**NOTHING, "connection": CONNECTION}]
+    assert daemon.changes == [None, {**NOTHING, "command": COMMAND, "connection": CONNECTION}]
 
 
 def test_what_would_be_cut_is_told_to_programs(daemon: FakeDaemon, run: Run) -> None:
