@@ -55,6 +55,7 @@ COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
 _ipsecctl
 printf '%s\\n' "${COMPREPLY[@]}"
 """
+OF_CHANGES = {"--confirm", "--force", "--message"}
 OFFERED = [
     ("ipsecctl stat", {"status", "stats"}),
     ("ipsecctl policy ", {"list", "show", "export", "assign", "unassign", "create", "delete"}),
@@ -65,7 +66,7 @@ OFFERED = [
     ("ipsecctl rule add P R --action ", {"block", "permit"}),
     ("ipsecctl rule add --action block P R t", {"tcp/"}),
     ("ipsecctl block udp/1 --for ", {"10m", "1h", "1d"}),
-    ("ipsecctl apply --", {"--assign", "--dry-run", "--json"}),
+    ("ipsecctl apply --", {"--assign", "--dry-run", *OF_CHANGES, "--json"}),
     ("ipsecctl apply a", {"a.yaml"}),
     ("ipsecctl stats --", {"--json"}),
 ]
@@ -100,7 +101,7 @@ BASH_OFFERS = [
     ("ipsecctl --socket /x stat", {"status", "stats"}),
     ("ipsecctl rule add ", {"Web of policies", "Old"}),
     ("ipsecctl rule add P t", set()),
-    ("ipsecctl rule remove P ", {"--delete-empty", "--json"}),
+    ("ipsecctl rule remove P ", {"--delete-empty", *OF_CHANGES, "--json"}),
     ("ipsecctl format -", {"--write", "-w", "--json"}),
 ]
 """It counts arguments, and offers options too where nothing is known of one."""

@@ -27,7 +27,7 @@ _ipsecctl() {
 		return
 	fi
 	if ((cword == 1)); then
-		_ipsecctl_offer $'status\nshow\nstats\nexplain\nbackend\ndoctor\nblock\npermit\nunblock\nflush\nquarantine\nrelease\napply\npolicy\nrule\nlist\nreload\ncheck\nformat\ndiff\ndomain\nipseccmd\nipsecpol\nnetdiag\nsecedit\ngpupdate\nnet\nhelp'
+		_ipsecctl_offer $'status\nshow\nstats\nexplain\nbackend\ndoctor\nblock\npermit\nunblock\nflush\nquarantine\nrelease\napply\npolicy\nrule\nlist\nreload\nconfirm\nrevert\ncheck\nformat\ndiff\ndomain\nipseccmd\nipsecpol\nnetdiag\nsecedit\ngpupdate\nnet\nhelp'
 		return
 	fi
 	# What may stand here: options, those of them that take a value, and arguments in their order.
@@ -83,40 +83,45 @@ _ipsecctl() {
 		arguments=('')
 		;;
 	backend)
-		options=$'--json'
+		options=$'--confirm\n--force\n--message\n--json'
+		valued='--confirm --message'
 		arguments=($'nftables\nxdp')
 		;;
 	doctor)
 		options=$'--json'
 		;;
 	block)
-		options=$'--for\n--name\n--replace\n--add\n--lan\n--dialup\n--interface\n--opening\n--json'
-		valued='--for --name --interface'
+		options=$'--for\n--name\n--replace\n--add\n--lan\n--dialup\n--interface\n--opening\n--confirm\n--force\n--message\n--json'
+		valued='--for --name --interface --confirm --message'
 		arguments=($'tcp/\nudp/')
 		;;
 	permit)
-		options=$'--for\n--name\n--replace\n--add\n--lan\n--dialup\n--interface\n--opening\n--json'
-		valued='--for --name --interface'
+		options=$'--for\n--name\n--replace\n--add\n--lan\n--dialup\n--interface\n--opening\n--confirm\n--force\n--message\n--json'
+		valued='--for --name --interface --confirm --message'
 		arguments=($'tcp/\nudp/')
 		;;
 	unblock)
-		options=$'--json'
+		options=$'--confirm\n--force\n--message\n--json'
+		valued='--confirm --message'
 		arguments=(:names:dynamic)
 		;;
 	flush)
-		options=$'--json'
+		options=$'--confirm\n--force\n--message\n--json'
+		valued='--confirm --message'
 		;;
 	quarantine)
-		options=$'--host\n--permit\n--for\n--json'
-		valued='--permit --for'
+		options=$'--host\n--permit\n--for\n--confirm\n--force\n--message\n--json'
+		valued='--permit --for --confirm --message'
 		arguments=($'container:')
 		;;
 	release)
-		options=$'--host\n--json'
+		options=$'--host\n--confirm\n--force\n--message\n--json'
+		valued='--confirm --message'
 		arguments=($'container:')
 		;;
 	apply)
-		options=$'--assign\n--dry-run\n--json'
+		options=$'--assign\n--dry-run\n--confirm\n--force\n--message\n--json'
+		valued='--confirm --message'
 		arguments=(:documents)
 		;;
 	policy)
@@ -138,20 +143,23 @@ _ipsecctl() {
 			arguments=(:names:policies)
 			;;
 		assign)
-			options=$'--json'
+			options=$'--confirm\n--force\n--message\n--json'
+			valued='--confirm --message'
 			arguments=(:names:policies)
 			;;
 		unassign)
-			options=$'--json'
+			options=$'--confirm\n--force\n--message\n--json'
+			valued='--confirm --message'
 			arguments=(:names:policies)
 			;;
 		create)
-			options=$'--description\n--preset\n--permit\n--permit-out\n--assign\n--print\n--json'
-			valued='--description --preset --permit --permit-out'
+			options=$'--description\n--preset\n--permit\n--permit-out\n--assign\n--print\n--confirm\n--force\n--message\n--json'
+			valued='--description --preset --permit --permit-out --confirm --message'
 			arguments=('')
 			;;
 		delete)
-			options=$'--unassign\n--json'
+			options=$'--unassign\n--confirm\n--force\n--message\n--json'
+			valued='--confirm --message'
 			arguments=(:names:policies)
 			;;
 		esac
@@ -164,12 +172,13 @@ _ipsecctl() {
 		first=3
 		case ${words[2]} in
 		add)
-			options=$'--action\n--lan\n--dialup\n--interface\n--opening\n--create\n--assign\n--json'
-			valued='--action --interface'
+			options=$'--action\n--lan\n--dialup\n--interface\n--opening\n--create\n--assign\n--confirm\n--force\n--message\n--json'
+			valued='--action --interface --confirm --message'
 			arguments=(:names:policies '' $'tcp/\nudp/')
 			;;
 		remove)
-			options=$'--delete-empty\n--json'
+			options=$'--delete-empty\n--confirm\n--force\n--message\n--json'
+			valued='--confirm --message'
 			arguments=(:names:policies '')
 			;;
 		esac
@@ -182,26 +191,28 @@ _ipsecctl() {
 		first=3
 		case ${words[2]} in
 		create)
-			options=$'--from\n--every\n--plain-http\n--format\n--accept\n--json'
-			valued='--from --every --format'
+			options=$'--from\n--every\n--plain-http\n--format\n--accept\n--confirm\n--force\n--message\n--json'
+			valued='--from --every --format --confirm --message'
 			arguments=('')
 			;;
 		update)
-			options=$'--accept\n--json'
+			options=$'--accept\n--confirm\n--force\n--message\n--json'
+			valued='--confirm --message'
 			arguments=(:names:lists)
 			;;
 		replace)
-			options=$'--format\n--accept\n--json'
-			valued='--format'
+			options=$'--format\n--accept\n--confirm\n--force\n--message\n--json'
+			valued='--format --confirm --message'
 			arguments=(:names:lists :files)
 			;;
 		add)
-			options=$'--for\n--accept\n--json'
-			valued='--for'
+			options=$'--for\n--accept\n--confirm\n--force\n--message\n--json'
+			valued='--for --confirm --message'
 			arguments=(:names:lists '')
 			;;
 		remove)
-			options=$'--json'
+			options=$'--confirm\n--force\n--message\n--json'
+			valued='--confirm --message'
 			arguments=(:names:lists '')
 			;;
 		show)
@@ -209,7 +220,8 @@ _ipsecctl() {
 			arguments=(:names:lists '')
 			;;
 		delete)
-			options=$'--json'
+			options=$'--confirm\n--force\n--message\n--json'
+			valued='--confirm --message'
 			arguments=(:names:lists)
 			;;
 		check)
@@ -220,7 +232,14 @@ _ipsecctl() {
 		esac
 		;;
 	reload)
-		options=$'--resolve\n--json'
+		options=$'--resolve\n--confirm\n--force\n--message\n--json'
+		valued='--confirm --message'
+		;;
+	confirm)
+		options=$'--force\n--json'
+		;;
+	revert)
+		options=$'--json'
 		;;
 	check)
 		options=$'--json'
@@ -312,6 +331,14 @@ _ipsecctl() {
 		return
 		;;
 	--lists)
+		:
+		return
+		;;
+	--confirm)
+		_ipsecctl_offer $'60s\n5m'
+		return
+		;;
+	--message)
 		:
 		return
 		;;

@@ -10,6 +10,10 @@ from ipsecctl.verbs import DIALECTS, VERBS
 from ipsecd.errors import IpsecdError
 from ipsecd.output import begin, complain_text, finish, flush, say, say_text
 
+TYPE_CHECKING = False  # typing itself would cost more start-up time than this module
+if TYPE_CHECKING:
+    from typing import Any
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line `argv` (None: ``sys.argv``) and return the exit code."""
@@ -36,7 +40,7 @@ def program_name(path: str) -> str:
 
 def _dispatch(name: str, args: list[str]) -> int:
     if name in DIALECTS:
-        return _run(DIALECTS[name], None, args)
+        return _run_dialect(name, None, args)
     path, args = _take_socket(args, leading=True)
     if not args:
         from ipsecctl.usage import overview
@@ -46,7 +50,7 @@ def _dispatch(name: str, args: list[str]) -> int:
     word, following = args[0], args[1:]
     dialect = word.lower().removesuffix(".exe")
     if dialect in DIALECTS:
-        return _run(DIALECTS[dialect], path, following)
+        return _run_dialect(dialect, path, following)
     if word in ("help", "--help", "-h", "-?"):
         return _help(following)
     if word in ("--version", "version"):
@@ -64,7 +68,12 @@ def _dispatch(name: str, args: list[str]) -> int:
     later, following = _take_socket(following, leading=False)
     try:
         verb, following = find_action(verb, following)
-        return _run(verb.handler, later or path, parse_options(verb, following))
+        options, change = parse_options(verb, following), None
+        if verb.changes:
+            from ipsecctl.changing import change_of
+
+            change = change_of(options)
+        return _run(verb.handler, later or path, options, change)
     except UsageError as error:
         from ipsecctl.usage import synopsis
 
@@ -78,13 +87,24 @@ def _help(words: list[str]) -> int:
     return DONE
 
 
-def _run(target: str, path: str | None, command_line: object) -> int:
+def _run_dialect(name: str, path: str | None, args: list[str]) -> int:
+    from ipsecctl.changing import change_of_environment
+
+    return _run(DIALECTS[name], path, args, change_of_environment())
+
+
+def _run(target: str, path: str | None, command_line: object, change: dict[str, Any] | None) -> int:
     from ipsecctl.client import Client
 
     module, _, function = target.partition(":")
     # Not by importlib: that module takes longer to import than the table of verbs.
     imported = __import__(f"ipsecctl.{module}", fromlist=[function])
-    code: int = getattr(imported, function)(Client(path), command_line)
+    client = Client(path, change=change)
+    code: int = getattr(imported, function)(client, command_line)
+    if client.waits_to_be_confirmed:
+        from ipsecctl.changing import say_what_waits
+
+        say_what_waits(client)
     return code
 
 

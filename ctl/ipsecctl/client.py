@@ -31,8 +31,19 @@ READS = ("Get", "List", "Status", "Stats", "Explain", "Examine", "AwaitStart")
 class Client:
     """A connection to the daemon. The first call opens it."""
 
-    def __init__(self, path: str | None = None, timeout_s: float = TIMEOUT_S) -> None:
-        """`path` is the path of the socket; None: that in ``IPSECD_SOCKET``, else the default."""
+    def __init__(
+        self,
+        path: str | None = None,
+        timeout_s: float = TIMEOUT_S,
+        change: dict[str, Any] | None = None,
+    ) -> None:
+        """`path` is the path of the socket; None: that in ``IPSECD_SOCKET``, else the default.
+
+        `change` is how every change is to be made that is asked for.
+        """
+        self._change = change
+        self.waits_to_be_confirmed = False
+        """Whether a change was made that somebody has to confirm."""
         self._timeout_s = timeout_s
         self.path = path or os.environ.get("IPSECD_SOCKET") or DEFAULT_PATH
         self._socket: _socket.socket | None = None
@@ -51,9 +62,12 @@ class Client:
         called with the parameters of each. Raises ``UnreachableError``, or the daemon's own error
         as the daemon worded it, or ``UsageError`` for text that cannot be sent.
         """
+        parameters = parameters or {}
+        if self._change and not method.startswith(READS):
+            parameters = {**parameters, "change": self._change}
         message: dict[str, Any] = {
             "method": f"{INTERFACE}.{method}",
-            "parameters": parameters or {},
+            "parameters": parameters,
         }
         if hear is not None:
             message["more"] = True
@@ -83,8 +97,9 @@ class Client:
 
             raise from_wire(str(reply["error"]), reply.get("parameters") or {})
         answer: dict[str, Any] = reply.get("parameters") or {}
-        if not (method.startswith(READS) or (parameters or {}).get("dry_run")):
+        if not (method.startswith(READS) or parameters.get("dry_run")):
             change_made()
+            self.waits_to_be_confirmed = bool(self._change and self._change.get("confirm_s"))
         return answer
 
     def close(self) -> None:

@@ -82,12 +82,12 @@ class Verb:
 
     `handler` is ``module:function``, imported when it runs. A verb has a handler or `actions`; the
     action `default` is the one that is meant when none is named. `also` are the words that people
-    try who come from elsewhere.
+    try who come from elsewhere. What ``changes`` something takes the options of all changes.
     """
 
     __slots__ = (
-        *("actions", "also", "arguments", "default", "does", "example", "handler", "name"),
-        *("options", "path"),
+        *("actions", "also", "arguments", "changes", "default", "does", "example", "handler"),
+        *("name", "options", "path"),
     )
 
     def __init__(
@@ -102,13 +102,16 @@ class Verb:
         actions: tuple[Verb, ...] = (),
         default: str = "",
         also: tuple[str, ...] = (),
+        changes: bool = False,
     ) -> None:
         self.name = name
+        self.changes = changes
         self.path = f"ipsecctl {name}"
         self.does = does
         self.handler = handler
         self.arguments = arguments
-        self.options = options if actions else (*options, JSON)
+        of_all = (*(OF_CHANGES if changes else ()), JSON)
+        self.options = options if actions else (*options, *of_all)
         self.example = example
         self.actions = {action.name: action for action in actions}
         self.default = default
@@ -117,5 +120,15 @@ class Verb:
             action.path = f"{self.path} {action.name}"
 
 
+CONFIRM = Option(
+    "--confirm",
+    "put all back as it was after TIME, unless 'ipsecctl confirm' is run from another login",
+    "TIME",
+    offers=("60s", "5m"),
+)
+FORCE = Option("--force", "even if it would cut the connection that it is made through")
+MESSAGE = Option("--message", "what it is for, for the history", "TEXT")
+OF_CHANGES = (CONFIRM, FORCE, MESSAGE)
+"""The options of every verb that changes something."""
 JSON = Option("--json", "answer as one JSON document")
 """The option that every verb takes."""

@@ -33,6 +33,7 @@ def run(client: Client, options: Options) -> int:
 def _lines(status: dict[str, Any]) -> list[str]:
     return [
         *_troubles(status),
+        *_unconfirmed(status),
         *_file_warnings(status["file_warnings"]),
         f"{paint('ipsecd ' + status['version'], 'bold')} · {_state(status)}",
         f"  policy     {_policy(status)}",
@@ -75,6 +76,21 @@ def _file_warnings(reasons: list[str]) -> list[str]:
     return [
         paint(line, "yellow") for line in first_lines([f"warning: {reason}" for reason in reasons])
     ]
+
+
+def _unconfirmed(status: dict[str, Any]) -> list[str]:
+    """The change that waits to be confirmed, or the last one that was put back.
+
+    A daemon that is older knows of neither.
+    """
+    change, put_back = status.get("unconfirmed"), status.get("put_back")
+    lines = [f"put back: {put_back}"] if put_back else []
+    if change:
+        why = f" ({change['message']})" if change["message"] else ""
+        left = span(change["left_s"])
+        lines.append(f"UNCONFIRMED: the change by {change['by']}{why} is put back in {left}")
+        lines.append("  what to do: keep it with 'ipsecctl confirm', from a new login")
+    return [paint(line, "yellow") for line in lines]
 
 
 def _state(status: dict[str, Any]) -> str:

@@ -268,6 +268,28 @@ def test_nothing_gets_through_from_boot_on(machine: Machine, backend: str) -> No
     assert f"enforcing with {backend}" in machine.run("ipsecctl", "status")
 
 
+def test_what_nobody_confirmed_is_undone_from_boot_on(machine: Machine) -> None:
+    """The host reboots before it is confirmed that no policy is assigned: nothing gets through.
+
+    That is so without the daemon, which starts before the network does, and then writes the files.
+    """
+    machine.run("ipsecctl", "policy", "unassign", "--confirm", "1h")
+    assert "UNCONFIRMED" in machine.run("ipsecctl", "status")
+    assert not machine.is_quiet()
+    machine.ctl("mask", "ipsecd.service")
+    try:
+        machine.reboot()
+        assert eventually(lambda: machine.received()[1] > 1000, 30), machine.journal()
+        assert machine.received()[0] == 0
+    finally:
+        machine.ctl("unmask", "ipsecd.service")
+    machine.ctl("start", "ipsecd.service")
+    status = machine.run("ipsecctl", "status")
+    assert "put back: the change by uid 0 (root)" in status
+    assert "'Block UDP 1434 Filter', assigned" in status
+    assert machine.is_quiet()
+
+
 def test_a_unit_that_is_ordered_after_the_network_leaks(machine: Machine) -> None:
     """The flood gets through where enforcement comes late: the test can see it."""
     machine.put("etc/systemd/system/ipsecd.service", LATE)

@@ -210,6 +210,10 @@ DOMAIN: dict[str, Any] = {
     "refresh": 3,
 }
 REPLIES: dict[str, dict[str, Any]] = {
+    "GetUnconfirmed": {
+        "change": {"method": "X", "by": "uid 0 (root) pid 9", "message": "", "left_s": 59.0},
+        "put_back": None,
+    },
     "ListLists": {"lists": [LIST]},
     "GetList": {
         "list": LIST,
@@ -298,6 +302,7 @@ class FakeDaemon:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.calls: list[Call] = []
+        self.changes: list[dict[str, Any] | None] = []
         self.document: bytes | None = None
         self.regular = False
         self.replies: dict[str, dict[str, Any] | IpsecdError] = {}
@@ -359,6 +364,8 @@ class FakeDaemon:
         try:
             assert interface == CONTROL
             parameters = self._interface.check_call(method, message["parameters"])
+            if "change" in parameters:
+                self.changes.append(parameters.pop("change"))
             self.calls.append((method, parameters))
             reply = self.replies.get(method) or REPLIES.get(method)
             reply = reply or self.make_up(method, parameters)

@@ -62,6 +62,8 @@ CHANGING: dict[str, list[str]] = {
     "backend": ["backend", "xdp"],
     "unblock": ["unblock", "web"],
     "flush": ["flush"],
+    "confirm": ["confirm"],
+    "revert": ["revert"],
     "quarantine": ["quarantine", "container:web"],
     "release": ["release", "container:web"],
     "apply": ["apply", "FILE"],

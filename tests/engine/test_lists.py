@@ -9,8 +9,8 @@ import pytest
 from ipsecd.compiler.classifier import Classifier
 from ipsecd.compiler.volatile import Volatile
 from ipsecd.control.absences import absences, filters_by_name
-from ipsecd.engine import Engine
-from ipsecd.errors import BackendFailed, InvalidInput
+from ipsecd.engine import Engine, compiling
+from ipsecd.errors import BackendFailed, InvalidInput, LimitExceeded
 from ipsecd.language.addresses import parse_address
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.addresses import Family, Keyword, Network
@@ -255,3 +255,40 @@ def test_the_last_good_policy_has_no_entries_of_lists(bench: Site) -> None:
     bench.engine.change_lists({"drop": entries("203.0.113.7")})
     assert bench.engine.loaded_from == "last-good"
     assert bench.blocks(53, INSIDE)
+
+
+def test_lists_that_a_rule_names_alike_are_looked_into_once(site: Site) -> None:
+    """Countries by the hundred in one rule; what two lists have stays until both give it up."""
+    lists = {f"c{n}": entries(f"10.{n}.0.0/16", f"198.51.{n}.0/24") for n in range(250)}
+    site.engine.change_lists({**lists, "c250": entries("10.7.0.0/16", "203.0.113.7")})
+    rule = Rule("r", tuple(parse_filter(f"@c{n}=0") for n in range(251)), Action.BLOCK)
+    site.engine.change(put=[Policy("P", (rule,))], assign="P")
+    listing = [table for table in site.engine.classifier.tables if table.id.listed]
+    assert len(listing) == 3, "one for each prefix length"
+    in_both = 0x0A070101
+    assert site.blocks(53, INSIDE)
+    assert site.blocks(53, in_both)
+    assert not site.blocks(53, NEXT)
+    site.engine.change_lists({"c7": None})
+    assert site.blocks(53, in_both)
+    site.engine.change_lists({"c250": entries("203.0.113.8", "203.0.113.0/25")})
+    assert not site.blocks(53, in_both)
+    assert site.blocks(53, NEXT)
+
+
+def test_a_policy_that_looks_into_lists_too_often_is_refused(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By name, and what was in force stays."""
+    monkeypatch.setattr(compiling, "MAX_LIST_LOOK_UPS", 3)
+    site.engine.change_lists({f"c{n}": entries(f"10.{n}.0.0/16") for n in range(4)})
+    site.engine.change(put=[policy(("block", "@c0=0"))], assign="P")
+    with pytest.raises(LimitExceeded, match="into lists 4 times"):
+        site.engine.change(put=[policy(*(("block", f"@c{n}=0:{n + 1}:TCP") for n in range(4)))])
+    assert site.blocks(53, 0x0A000101)
+
+
+def test_lists_that_are_put_together_cannot_be_written() -> None:
+    """The sign between their names is nobody else's."""
+    with pytest.raises(InvalidInput, match="cannot name a list"):
+        parse_address("@a+b")

@@ -21,13 +21,14 @@ from ipsecd.compiler.stored import from_stored, to_stored
 from ipsecd.compiler.tables import TableId
 from ipsecd.compiler.volatile import Volatile
 from ipsecd.language.filters import parse_filter
-from ipsecd.model.addresses import Family, Process
+from ipsecd.model.addresses import Family, ListName, Process
 from ipsecd.model.decide import decide
 from ipsecd.model.exemptions import ESSENTIALS
 from ipsecd.model.fields import Kind, Listed
-from ipsecd.model.list_names import with_lengths
+from ipsecd.model.list_names import lists_in, with_lengths
 from ipsecd.model.lists import AddressList
 from ipsecd.model.packets import Packet, Point
+from ipsecd.model.united import joined
 from ipsecd.model.values import Action, InForce, Origin
 from tests.strategies import HOST, conditions, in_force, lists, packets, senders_in_force
 
@@ -52,18 +53,48 @@ def test_filters_that_name_lists_decide_as_the_oracle_does(
     all_agree(filters, sent, known)
 
 
-def all_agree(filters: list[InForce], sent: list[Packet], known: Mapping[str, AddressList]) -> None:
-    """Whatever is made of the filters, on a host with these lists, decides as the oracle does."""
+@settings(max_examples=800, deadline=None)
+@given(in_force(listing=True), st.lists(packets(), min_size=1, max_size=12), lists())
+def test_lists_that_a_rule_names_alike_decide_as_the_oracle_does(
+    filters: list[InForce], sent: list[Packet], known: dict[str, AddressList]
+) -> None:
+    """The same where the lists that filters of one rule name are put together."""
+    alike = [replace(flt, origin=Origin("static", "P", flt.action.value)) for flt in filters]
+    named = [of_list(flt, name) for flt in alike if lists_in(flt.filter) for name in (*known, "no")]
+    all_agree([*alike, *named], sent, known, joined([*alike, *named]))
+
+
+def of_list(in_force: InForce, name: str) -> InForce:
+    """The filter, with this list in the place of each that it names."""
+    rule_filter = in_force.filter
+    for side in ("source", "destination"):
+        end = getattr(rule_filter, side)
+        if isinstance(end.address, ListName):
+            rule_filter = replace(rule_filter, **{side: replace(end, address=ListName(name))})
+    return replace(in_force, filter=rule_filter)
+
+
+def all_agree(
+    filters: list[InForce],
+    sent: list[Packet],
+    known: Mapping[str, AddressList],
+    compiled: list[InForce] | None = None,
+) -> None:
+    """Whatever is made of the filters, on a host with these lists, decides as the oracle does.
+
+    It is made of those that are to be `compiled`, if they are not the same.
+    """
     host = replace(HOST, lists=known)
-    everything = compile_filters(filters, NAMES, lists=known)
+    compiled = filters if compiled is None else compiled
+    everything = compile_filters(compiled, NAMES, lists=known)
     stored = from_stored(to_stored(everything)).with_lists(known)
     assert stored.digest == everything.digest
     written_out = with_lists_written_out(everything)
     assert written_out.digest == everything.digest
     assert not any(table.id.listed for table in written_out.tables)
     backend = MemoryBackend(clock=lambda: 0.0)
-    policy = [flt for flt in filters if not flt.origin.volatile]
-    dynamic = [flt for flt in filters if flt.origin.volatile]
+    policy = [flt for flt in compiled if not flt.origin.volatile]
+    dynamic = [flt for flt in compiled if flt.origin.volatile]
     volatile = Volatile()
     delta = volatile.change(add=rows_of(with_lengths(dynamic, known)), deadline=inf)
     classifier = compile_filters(policy, NAMES, lists=known).with_lists(known, volatile.tables)

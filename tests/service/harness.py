@@ -18,6 +18,7 @@ from ipsecd.backend.base import Line
 from ipsecd.config import Limits
 from ipsecd.control.feeds import Wanted
 from ipsecd.control.verdict import Question
+from ipsecd.engine.caller import DAEMON, Caller
 from ipsecd.engine.lookups import Lookups
 from ipsecd.errors import NotFound
 from ipsecd.host.resolver import Resolver
@@ -62,6 +63,7 @@ class FakeEngine:
         self.rules: dict[str, dict[str, Any]] = {}
         self.hooks: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {}
         self.calls: list[tuple[str, dict[str, Any], str]] = []
+        self.callers: list[Caller] = []
         self.documents: list[bytes | None] = []
         self.names: list[Mapping[str, tuple[Network, ...]]] = []
         self.needed: frozenset[str] = frozenset()
@@ -82,6 +84,12 @@ class FakeEngine:
 
     def start(self) -> None:
         self.story.append("start")
+
+    def unconfirmed_due_in(self) -> float | None:
+        return None
+
+    def put_back_if_due(self) -> None:
+        self.story.append("put back")
 
     def load_programs(self) -> None:
         self.threads.add(threading.current_thread().name)
@@ -111,8 +119,10 @@ class FakeEngine:
         names: Mapping[str, tuple[Network, ...]],
         document: bytes | None,
         tell: Tell = silent,
+        caller: Caller = DAEMON,
     ) -> dict[str, Any]:
         self.tell = tell
+        self.callers.append(caller)
         self.threads.add(threading.current_thread().name)
         self.calls.append((method, parameters, by))
         self.documents.append(document)
@@ -153,8 +163,9 @@ class FakeEngine:
         names: Mapping[str, tuple[Network, ...]],
         document: bytes | None,
         tell: Tell = silent,
+        caller: Caller = DAEMON,
     ) -> dict[str, Any]:
-        return self.call(method, parameters, by, names, document, tell)
+        return self.call(method, parameters, by, names, document, tell, caller)
 
     def assessments(self) -> list[dict[str, Any]]:
         self.threads.add(threading.current_thread().name)

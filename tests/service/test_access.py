@@ -53,6 +53,13 @@ def test_records_agree_with_the_contract() -> None:
         assert RECORDS[name].takes_document == ("document" in method.parameters.fields), name
 
 
+def test_every_change_can_be_asked_for_in_all_ways() -> None:
+    """What people change something with takes `change`, and nothing else does."""
+    methods = load_interface(CONTROL).methods
+    for name, record in RECORDS.items():
+        assert record.takes_change == ("change" in methods[name].parameters.fields), name
+
+
 def test_who_may_only_look_causes_no_change() -> None:
     """A method that everybody who is admitted may call is no change, and the client knows it."""
     for name, record in RECORDS.items():

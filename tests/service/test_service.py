@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from ipsecd.engine.caller import DAEMON, ChangeOptions
 from ipsecd.errors import InvalidInput
 from ipsecd.host.resolver import Resolver
 from ipsecd.protocol.description import CONTROL, SERVICE, load_interface
@@ -50,6 +51,45 @@ def test_a_call_reaches_the_engine_and_comes_back() -> None:
         assert parameters == {**ADD, "name": None, "ttl_s": None, **asked}
         assert by.startswith(f"uid {os.geteuid()}")
         assert by.endswith(f" pid {os.getpid()}")
+
+
+def test_a_change_is_asked_for_with_who_wants_it_and_how() -> None:
+    """The engine gets the process that asks, and what it wants of the change beside the rest."""
+    change = {"force": True, "message": "why", "sudo_user": "ann"}
+    with running() as service, service.client() as client:
+        assert "parameters" in client.call("AddDynamic", **ADD, change=change)
+        assert "parameters" in client.call("ListDynamic")
+        assert "change" not in service.engine.calls[0][1]
+        caller, reader = service.engine.callers
+    assert (caller.uid, caller.pid) == (os.geteuid(), os.getpid())
+    assert caller.options == ChangeOptions(force=True, message="why", sudo_user="ann")
+    assert reader == DAEMON
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"confirm_s": 4.9}, "a change cannot wait 4.9 s to be confirmed"),
+        ({"confirm_s": 86401.0}, "a change cannot wait 86401 s to be confirmed"),
+        ({"message": "x" * 1001}, "1,001 characters"),
+    ],
+)
+def test_what_cannot_be_wanted_of_a_change(change: dict[str, Any], said: str) -> None:
+    """It is refused before anything happens."""
+    with running() as service, service.client() as client:
+        reply = client.call("AddDynamic", **ADD, change=change)
+        assert reply["error"] == f"{CONTROL}.InvalidInput"
+        assert said in reply["parameters"]["message"]
+        assert service.engine.calls == []
+
+
+def test_what_cannot_be_put_back_cannot_be_confirmed() -> None:
+    """Nobody relies on being let in again by what will not happen."""
+    with running() as service, service.client() as client:
+        reply = client.call("RefreshDomain", wait_s=0.0, change={"confirm_s": 60.0})
+        assert reply["error"] == f"{CONTROL}.Refused"
+        assert "nothing to confirm" in reply["parameters"]["message"]
+        assert service.engine.calls == []
 
 
 def test_trying_backends_delays_nobody() -> None:
@@ -244,6 +284,19 @@ def test_the_log_says_who_changed_what(caplog: pytest.LogCaptureFixture) -> None
     ]
     assert [c["message"] for c in calls[2:]] == ["there is no dynamic rule 'absent'", "done"]
     assert all((c["uid"], c["pid"]) == (os.geteuid(), os.getpid()) for c in calls)
+
+
+def test_the_log_says_what_a_change_was_to_do(caplog: pytest.LogCaptureFixture) -> None:
+    """Not only the name of a rule, but its filters and its end, and what the change is for."""
+    caplog.set_level(logging.INFO, "ipsecd")
+    change = {"message": "ticket 7", "force": True}
+    with running() as service, service.client() as client:
+        client.call("AddDynamic", name="one", ttl_s=600.0, change=change, **ADD)
+        client.call("ApplyPolicy", document="policy: x", assign=True, dry_run=True)
+    ban, dry = (fields_of(r) for r in caplog.records if r.message == "call")
+    assert (ban["filters"], ban["action"], ban["ttl_s"]) == ("*=0:1434:UDP", "block", 600.0)
+    assert (ban["why"], ban["force"]) == ("ticket 7", True)
+    assert dry["outcome"] == "dry-run"
 
 
 def test_names_are_looked_up_before_the_engine_is_asked() -> None:

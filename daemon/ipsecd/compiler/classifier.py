@@ -21,6 +21,7 @@ from ipsecd.model.addresses import Family
 from ipsecd.model.exemptions import exemption
 from ipsecd.model.lists import AddressList
 from ipsecd.model.packets import Host, Packet, Point
+from ipsecd.model.united import list_of
 from ipsecd.model.values import Action, Origin
 
 
@@ -138,7 +139,8 @@ class Classifier:
         names = {
             listed.name for table in (*self.tables, *volatile) for _, listed in table.id.listed
         }
-        used = {name: lists[name] for name in sorted(names & lists.keys())}
+        stood_for = {name: list_of(name, lists) for name in sorted(names)}
+        used = {name: entries for name, entries in stood_for.items() if entries is not None}
         is_same = used.keys() == self.lists.keys() and all(
             used[name] is entries for name, entries in self.lists.items()
         )

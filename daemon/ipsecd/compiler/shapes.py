@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from ipsecd.errors import InvalidInput
-from ipsecd.model.addresses import Family, check_list_name
+from ipsecd.model.addresses import Family, check_list_names
 from ipsecd.model.fields import ME, Field, Kind, Listed, Prefix
 from ipsecd.model.lists import Form
 from ipsecd.model.packets import Host, Packet
@@ -138,7 +138,7 @@ class _Prefixes(Shapes):
             name, length = stored
             if not isinstance(name, str):
                 raise InvalidInput(f"the compiled policy has {name!r:.40} for a text")
-            check_list_name(name)
+            check_list_names(name)
             return Listed(name, whole(length, 0, family.bits))
         return whole(stored, ME, family.bits)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from ipsecd.backend.registry import assess
 from ipsecd.control import (
+    confirmation,
     containers,
     domain,
     dynamic,
@@ -24,10 +25,12 @@ from ipsecd.control import (
     rules,
     status,
 )
+from ipsecd.control.changes import carry_out
 from ipsecd.control.method import Method, Names, Parameters, Request, Work
 from ipsecd.control.parameters import read_all_filters
 from ipsecd.control.verdict import Question
 from ipsecd.engine import Engine
+from ipsecd.engine.caller import DAEMON, Caller
 from ipsecd.engine.lookups import Lookups
 from ipsecd.host.interfaces import read_host
 from ipsecd.language.documents import parse_policy
@@ -50,6 +53,7 @@ METHODS: dict[str, Method] = {
         containers,
         domain,
         enforcement,
+        confirmation,
     )
     for method in module.METHODS
 }
@@ -73,6 +77,7 @@ class Control:
         self.feed_failed = engine.kept_lists.feeds.failed
         self.next_list_end = engine.kept_lists.store.next_end
         self.expire_lists = engine.kept_lists.expire
+        self.unconfirmed_due_in = engine.confirmation.due_in
         self.watch_fd = engine.watch_fd
         self.watch = engine.watch
         self.ping = engine.ping
@@ -82,6 +87,12 @@ class Control:
         self.set_container_engine = engine.set_container_engine
         self.tell_of_domain = engine.tell_of_domain
         self.container_engines = engine.config.container_engines
+
+    def put_back_if_due(self) -> None:
+        """Put back a change that nobody has confirmed in time, and tell who made it."""
+        last = self._engine.confirmation.put_back_if_due()
+        if last:
+            confirmation.tell_of(last)
 
     @property
     def lookups(self) -> Lookups:
@@ -116,15 +127,17 @@ class Control:
         names: Names,
         document: bytes | None,
         tell: Tell = silent,
+        caller: Caller = DAEMON,
     ) -> dict[str, Any]:
         """Carry out one call and return the parameters of its reply; raises ``IpsecdError``."""
         tell(Progress(Phase.READING))
         if METHODS[method].takes_list:
-            request = Request(parameters, by, names, tell=tell, text=document or b"")
+            request = Request(parameters, by, names, tell=tell, text=document or b"", caller=caller)
         else:
-            request = Request(parameters, by, names, self._policy(document, parameters), tell)
+            policy = self._policy(document, parameters)
+            request = Request(parameters, by, names, policy, tell, caller=caller)
         engine = self._engine.snapshot() if METHODS[method].work is Work.LONG else self._engine
-        return METHODS[method].handler(engine, request)
+        return carry_out(METHODS[method], engine, request)
 
     def assessments(self) -> list[dict[str, Any]]:
         """Try out each backend: what speaks for it and against it. Takes long; for any thread."""
@@ -164,11 +177,12 @@ class Control:
         names: Names,
         document: bytes | None,
         tell: Tell = silent,
+        caller: Caller = DAEMON,
     ) -> dict[str, Any]:
         """Carry out a call in the kernel's line, after long lists were loaded."""
         filters = METHODS[method].filters
         assert filters is not None
-        call = partial(self.call, method, parameters, by, names, document, tell)
+        call = partial(self.call, method, parameters, by, names, document, tell, caller)
         return self._engine.list_changes.load_and(filters(parameters), call)
 
     def names_needed(

@@ -55,5 +55,5 @@ def _host_text(host: Network) -> str:
 
 METHODS = (
     Method("ListContainers", Role.VIEW, Work.QUICK, _list_containers),
-    Method("AnnounceContainer", Role.CHANGE, Work.QUICK, _announce_container),
+    Method("AnnounceContainer", Role.CHANGE, Work.QUICK, _announce_container, for_programs=True),
 )

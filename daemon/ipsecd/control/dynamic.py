@@ -20,6 +20,7 @@ from ipsecd.control.parameters import (
 from ipsecd.control.replies import dynamic_rule
 from ipsecd.engine import Engine
 from ipsecd.engine.additions import Additions, Existing, Order
+from ipsecd.engine.confirmation import Part
 from ipsecd.errors import InvalidInput, NotFound
 from ipsecd.language.conditions import parse_conditions
 from ipsecd.language.filters import parse_filter
@@ -172,6 +173,7 @@ METHODS = (
         _add_dynamic,
         names=_names_of_texts,
         filters=lambda parameters: with_lists(parameters["filters"]),
+        part=Part.DYNAMIC,
     ),
     Method(
         "AddDynamicRules",
@@ -181,8 +183,9 @@ METHODS = (
         names=_names_of_filters,
         takes_filters=True,
         filters=lambda parameters: parameters["filters"],
+        part=Part.DYNAMIC,
     ),
-    Method("RemoveDynamic", Role.CHANGE, Work.QUICK, _remove_dynamic),
-    Method("RemoveDynamicRules", Role.CHANGE, Work.QUICK, _remove_dynamic_rules),
-    Method("FlushDynamic", Role.CHANGE, Work.QUICK, _flush_dynamic),
+    Method("RemoveDynamic", Role.CHANGE, Work.QUICK, _remove_dynamic, part=Part.DYNAMIC),
+    Method("RemoveDynamicRules", Role.CHANGE, Work.QUICK, _remove_dynamic_rules, part=Part.DYNAMIC),
+    Method("FlushDynamic", Role.CHANGE, Work.QUICK, _flush_dynamic, part=Part.DYNAMIC),
 )

@@ -8,6 +8,7 @@ from typing import Any
 from ipsecd.control.method import Method, Request, Role, Work
 from ipsecd.control.parameters import read_action, read_deadline, with_lists
 from ipsecd.engine import Engine
+from ipsecd.engine.confirmation import Part
 from ipsecd.errors import InvalidInput, IpsecdError
 from ipsecd.language.filters import parse_filter
 from ipsecd.quoting import quote
@@ -60,6 +61,7 @@ METHODS = (
         filters=lambda parameters: with_lists(
             text for wanted in parameters["put"] for text in wanted["filters"]
         ),
+        part=Part.DYNAMIC,
     ),
     Method("AwaitStart", Role.VIEW, Work.QUICK, _await_start),
 )

@@ -8,6 +8,8 @@ from enum import Enum
 from typing import Any
 
 from ipsecd.engine import Engine
+from ipsecd.engine.caller import DAEMON, Caller
+from ipsecd.engine.confirmation import Part
 from ipsecd.model.addresses import Network
 from ipsecd.model.values import Filter, Policy
 from ipsecd.progress import Tell, silent
@@ -39,7 +41,8 @@ class Work(Enum):
 class Request:
     """One call: its parameters, who makes it, addresses of DNS names, the policy in its document.
 
-    ``tell`` is called with the progress. ``text`` is the document where it holds a list.
+    ``tell`` is called with the progress. ``text`` is the document where it holds a list. ``caller``
+    is who makes it, with what he wants of a change; ``by`` is the same in words.
     """
 
     def __init__(
@@ -50,8 +53,10 @@ class Request:
         policy: Policy | None = None,
         tell: Tell = silent,
         text: bytes = b"",
+        caller: Caller = DAEMON,
     ) -> None:
         self.by = by
+        self.caller = caller
         self.text = text
         self.tell = tell
         self.names: Names = names or {}
@@ -96,3 +101,12 @@ class Method:
     """What of its reply those get who are neither root nor the fetcher."""
     tells_progress: bool = False
     """Whether it also replies with its progress, if the caller asks for more than one reply."""
+    for_programs: bool = False
+    """Whether only programs call it, to tell what happens by itself: nobody decides about that."""
+    part: Part | None = None
+    """What it changes that can be put back as it was if nobody confirms it; None if nothing can."""
+
+    @property
+    def takes_change(self) -> bool:
+        """Whether it has the parameter ``change``, which says how a change is to be made."""
+        return self.role is Role.CHANGE and not self.for_programs

@@ -5,14 +5,49 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from math import inf
+from typing import Any
 
 from ipsecd.control.method import Names
+from ipsecd.engine.caller import ChangeOptions
 from ipsecd.errors import InvalidInput, IpsecdError
 from ipsecd.language.filter_lists import parse_filter_list
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.values import Action, Filter
 from ipsecd.quoting import quote
 from ipsecd.sources.names import with_addresses
+
+LEAST_CONFIRM_S, MOST_CONFIRM_S = 5.0, 86400.0
+"""How soon, and how late, a change that nobody confirms is put back."""
+MOST_MESSAGE = 1000
+"""How many characters a message about a change may have."""
+
+
+def read_change(given: dict[str, Any] | None) -> ChangeOptions:
+    """The parameter ``change`` that all methods have that change something.
+
+    Raises ``InvalidInput``.
+    """
+    if given is None:
+        return ChangeOptions()
+    confirm_s, message = given["confirm_s"], given["message"] or ""
+    if confirm_s is not None and not LEAST_CONFIRM_S <= confirm_s <= MOST_CONFIRM_S:
+        raise InvalidInput(
+            f"a change cannot wait {confirm_s:g} s to be confirmed",
+            f"give between {LEAST_CONFIRM_S:g} s and a day",
+        )
+    if len(message) > MOST_MESSAGE:
+        raise InvalidInput(
+            f"the message about the change has {len(message):,} characters",
+            f"say it in {MOST_MESSAGE:,}",
+        )
+    return ChangeOptions(
+        confirm_s,
+        bool(given["force"]),
+        message,
+        given["terminal"] or "",
+        given["login"] or "",
+        given["sudo_user"] or "",
+    )
 
 
 def read_filters(texts: list[str], names: Names) -> tuple[Filter, ...]:

@@ -9,6 +9,7 @@ from ipsecd.control.method import Method, Request, Role, Work
 from ipsecd.control.replies import of_this_host, outcome, place_in_domain
 from ipsecd.control.summary import summary
 from ipsecd.engine import Engine
+from ipsecd.engine.confirmation import Part
 from ipsecd.errors import InvalidInput, Refused
 from ipsecd.language.differences import Difference
 from ipsecd.language.documents import format_policy
@@ -187,7 +188,10 @@ def _unassign_policy(engine: Engine, request: Request) -> dict[str, Any]:
 
 
 def _reload(engine: Engine, request: Request) -> dict[str, Any]:
-    changed, problems = engine.reload(request.names, request.tell)
+    needs_confirmation = request.caller.options.confirm_s is not None
+    changed, problems = engine.reload(
+        request.names, request.tell, lists_may_change=not needs_confirmation
+    )
     message = "the policy files are loaded" if changed else "nothing has changed"
     unresolved = sorted(name for name, addresses in request.names.items() if not addresses)
     if unresolved:
@@ -236,6 +240,7 @@ METHODS = (
         _refresh_names,
         names=_names_in_force,
         keeps_names=True,
+        for_programs=True,
     ),
     Method("ListPolicies", Role.VIEW, Work.QUICK, _list_policies),
     Method("GetPolicy", Role.VIEW, Work.LONG, _get_policy),
@@ -247,11 +252,12 @@ METHODS = (
         names=_names_of_document,
         takes_document=True,
         tells_progress=True,
+        part=Part.POLICIES,
     ),
-    Method("CreatePolicy", Role.CHANGE, Work.CHANGE, _create_policy),
-    Method("DeletePolicy", Role.CHANGE, Work.CHANGE, _delete_policy),
-    Method("AssignPolicy", Role.CHANGE, Work.CHANGE, _assign_policy),
-    Method("UnassignPolicy", Role.CHANGE, Work.CHANGE, _unassign_policy),
+    Method("CreatePolicy", Role.CHANGE, Work.CHANGE, _create_policy, part=Part.POLICIES),
+    Method("DeletePolicy", Role.CHANGE, Work.CHANGE, _delete_policy, part=Part.POLICIES),
+    Method("AssignPolicy", Role.CHANGE, Work.CHANGE, _assign_policy, part=Part.POLICIES),
+    Method("UnassignPolicy", Role.CHANGE, Work.CHANGE, _unassign_policy, part=Part.POLICIES),
     Method(
         "Reload",
         Role.CHANGE,
@@ -260,5 +266,6 @@ METHODS = (
         names=_names_of_files,
         keeps_names=True,
         tells_progress=True,
+        part=Part.POLICIES,
     ),
 )

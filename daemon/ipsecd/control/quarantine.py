@@ -10,6 +10,7 @@ from ipsecd.control.method import Method, Request, Role, Work
 from ipsecd.control.parameters import read_deadline, read_filters
 from ipsecd.control.replies import dynamic_rule
 from ipsecd.engine import Engine
+from ipsecd.engine.confirmation import Part
 from ipsecd.errors import InvalidInput, NotFound
 from ipsecd.language.addresses import format_address, parse_address
 from ipsecd.language.filters import parse_filter
@@ -64,6 +65,13 @@ def _names_of_permits(_: Engine, request: Request) -> frozenset[str]:
 
 
 METHODS = (
-    Method("Quarantine", Role.CHANGE, Work.QUICK, _quarantine, names=_names_of_permits),
-    Method("Release", Role.CHANGE, Work.QUICK, _release),
+    Method(
+        "Quarantine",
+        Role.CHANGE,
+        Work.QUICK,
+        _quarantine,
+        names=_names_of_permits,
+        part=Part.DYNAMIC,
+    ),
+    Method("Release", Role.CHANGE, Work.QUICK, _release, part=Part.DYNAMIC),
 )

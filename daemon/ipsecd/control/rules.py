@@ -8,6 +8,7 @@ from ipsecd.control.method import Method, Request, Role, Work
 from ipsecd.control.parameters import read_action
 from ipsecd.control.replies import of_this_host, outcome
 from ipsecd.engine import Engine
+from ipsecd.engine.confirmation import Part
 from ipsecd.errors import NotFound
 from ipsecd.language.conditions import parse_conditions
 from ipsecd.language.filters import parse_filter
@@ -68,6 +69,8 @@ def _names_of_rules(_: Engine, request: Request) -> frozenset[str]:
 
 
 METHODS = (
-    Method("PutRules", Role.CHANGE, Work.CHANGE, _put_rules, names=_names_of_rules),
-    Method("RemoveRules", Role.CHANGE, Work.CHANGE, _remove_rules),
+    Method(
+        "PutRules", Role.CHANGE, Work.CHANGE, _put_rules, names=_names_of_rules, part=Part.POLICIES
+    ),
+    Method("RemoveRules", Role.CHANGE, Work.CHANGE, _remove_rules, part=Part.POLICIES),
 )

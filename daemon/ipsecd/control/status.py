@@ -9,6 +9,7 @@ from ipsecd import __version__
 from ipsecd.backend.base import Count
 from ipsecd.backend.registry import AUTO, OFFERED, STANDS_FOR_AUTO
 from ipsecd.control.absences import absences, filters_by_name
+from ipsecd.control.confirmation import last_put_back, unconfirmed
 from ipsecd.control.connections import troubles_with_connections
 from ipsecd.control.domain import domain_state
 from ipsecd.control.method import Method, Request, Role, Work
@@ -60,6 +61,8 @@ def _status(engine: Engine, _: Request) -> dict[str, Any]:
         "domain": domain_state(engine),
         "warnings": _warnings(engine),
         "gaps": list(engine.backend.gaps),
+        "unconfirmed": unconfirmed(engine),
+        "put_back": last_put_back(engine),
     }
     return {"status": status}
 

@@ -21,6 +21,7 @@ from ipsecd.model.addresses import Network
 from ipsecd.model.inventory import Inventory, resolved
 from ipsecd.model.list_names import changes_by_itself, with_lengths
 from ipsecd.model.lists import AddressList
+from ipsecd.model.united import joined
 from ipsecd.model.values import Action, Endpoint, Filter, InForce, Origin, Policy, Store, filters_of
 from ipsecd.progress import Phase, Progress, Tell, silent
 from ipsecd.sources.dynamic import DynamicRule
@@ -115,14 +116,15 @@ def classifier_by_names(
     changing = [rule_filter for rule_filter in filters if changes_by_itself(rule_filter.filter)]
     if not changing:
         return compiled.classifier
-    of_now = compile_filters(resolved(changing, inventory), lists=lists)
+    of_now = compile_filters(resolved(joined(changing), inventory), lists=lists)
     look_ups = sum(1 for table in of_now.tables if table.id.listed)
     if look_ups > MAX_LIST_LOOK_UPS:
         raise LimitExceeded(
-            f"the policy looks into lists {look_ups:,} times for a packet: once for each list, "
-            "prefix length and IP version, in each kind of filter; at most "
+            f"the policy looks into lists {look_ups:,} times for a packet: once for each prefix "
+            "length and IP version of the lists, in each kind of filter of a rule; at most "
             f"{MAX_LIST_LOOK_UPS:,} times are taken",
-            "put the entries of lists that rules name together into one list",
+            "name lists in filters of one rule that differ in nothing else, which are looked into "
+            "as one, or put their entries into one list",
         )
     return merged(compiled.classifier, of_now).with_lists(lists)
 

@@ -23,6 +23,7 @@ from ipsecd.config import Config, Directories, OnStop
 from ipsecd.engine.additions import Additions, Order
 from ipsecd.engine.backends import Backends
 from ipsecd.engine.compiling import Compiling, Names
+from ipsecd.engine.confirmation import Boot, Confirmation
 from ipsecd.engine.containers import Containers
 from ipsecd.engine.dynamic import Change, DynamicRuleChanges
 from ipsecd.engine.enforcement import Enforcement
@@ -66,6 +67,7 @@ class Engine(View):
         keep_owner: Callable[[int], None] = lambda _: None,
         earlier_sources: Sequence[Source] | None = None,
         owner: socket.socket | None = None,
+        this_boot: Boot | None = None,
     ) -> None:
         """`backend` is called when enforcement starts, in the place of what `config` names.
 
@@ -94,12 +96,16 @@ class Engine(View):
             config, self._enforcement, self._kept_files.dynamic, clock
         )
         self.protection = self._dynamic.protection
+        self.next_expiry, self.expire = self._dynamic.next_expiry, self._dynamic.expire
         self.list_changes = Lists(self._enforcement, self.protection)
         self.change_lists = self.list_changes.change
         self.kept_lists = KeptLists(ListStore(directories, disk), self.change_lists)
-        self._starting = Starting(config, *parts, self._dynamic.taken_over, self.kept_lists)
         self._policies = Policies(*parts, self.kept_lists, self.protection)
         self.refresh_names = self._policies.refresh_names
+        changes = (self._policies, self._dynamic)
+        self.confirmation = Confirmation(directories.state, disk, *changes, this_boot)
+        left_over = (self._dynamic.taken_over, self.kept_lists, self.confirmation)
+        self._starting = Starting(config, *parts, *left_over)
         self.overlaps = Overlaps()
         self.load_programs = self._enforcement.load_programs
         self._containers = Containers(self._enforcement, self._kept_files, clock)
@@ -121,6 +127,7 @@ class Engine(View):
         """Do what ``start`` does, but leave to ``load_programs`` what programs take long for."""
         self._enforcement.run(self._begin)
         self._policies.keep_last_good()
+        self.confirmation.put_back_if_due()
 
     def _begin(self) -> None:
         self._starting.start()
@@ -204,7 +211,7 @@ class Engine(View):
         """What is wrong with files although all that should be in force is."""
         of_domain = warnings_of_domain(self.config.domain, self.domain, time.time())
         of_own_files = (*self._kept_files.warnings, *self.kept_lists.warnings)
-        return (*self.warnings_of_files(), *of_domain, *of_own_files)
+        return (*self.warnings_of_files(), *of_domain, *of_own_files, *self.confirmation.warnings)
 
     def observe(self) -> Observation:
         """What the kernel holds."""
@@ -229,13 +236,15 @@ class Engine(View):
         """
         return self._policies.change(put, delete, assign, names or {}, tell, repair=repair)
 
-    def reload(self, names: Names, tell: Tell = silent) -> tuple[bool, tuple[str, ...]]:
+    def reload(
+        self, names: Names, tell: Tell = silent, *, lists_may_change: bool = True
+    ) -> tuple[bool, tuple[str, ...]]:
         """Read the files of lists and policies again and enforce what they say now.
 
         Returns whether anything changed, and what is wrong with files that are not assigned. Raises
         what is wrong with the assigned policy; then all but lists stays so. `tell` hears progress.
         """
-        return self._policies.reload(names, tell)
+        return self._policies.reload(names, tell, lists_may_change=lists_may_change)
 
     def read_files(self) -> Loaded:
         """What the policy files say now, without enforcing it."""
@@ -309,14 +318,6 @@ class Engine(View):
     def release(self, name: str) -> tuple[str, ...]:
         """End the quarantine of this name, if any. Returns the names of the rules that it had."""
         return self._enforcement.run(lambda: self._dynamic.release([name]))
-
-    def next_expiry(self) -> float | None:
-        """When the next dynamic rule ends, in monotonic seconds; None if none does."""
-        return self._dynamic.next_expiry()
-
-    def expire(self) -> None:
-        """Forget the dynamic rules that have ended. The kernel ended them by itself."""
-        self._dynamic.expire()
 
     def now(self) -> float:
         """The time on the clock of deadlines, in seconds."""

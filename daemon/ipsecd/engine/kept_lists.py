@@ -14,8 +14,9 @@ from ipsecd.engine.attempt import Attempt
 from ipsecd.engine.compiling import ListsByName
 from ipsecd.engine.feeds import Feeds
 from ipsecd.engine.lists import ListChanges
-from ipsecd.errors import IpsecdError
+from ipsecd.errors import IpsecdError, Refused
 from ipsecd.log import record
+from ipsecd.quoting import first_lines, quote
 from ipsecd.sources.lists import ListChange, ListStore
 
 
@@ -46,9 +47,18 @@ class KeptLists:
             # The change is made. What is left over on disk is cleaned up at the next start.
             record(logging.WARNING, "list-left-over", reason=error.message)
 
-    def reload(self) -> bool:
-        """Read all files again and put in force what they say now; whether that changed any."""
+    def reload(self, *, may_change: bool = True) -> bool:
+        """Read all files again and put in force what they say now; whether that changed any.
+
+        Raises ``Refused``, and changes nothing, if it would change one although none `may_change`.
+        """
         change = self.store.reloaded()
+        if change.changes and not may_change:
+            names = ", ".join(first_lines([quote(name) for name in sorted(change.changes)]))
+            raise Refused(
+                f"these lists were edited, and lists cannot be put back as they were: {names}",
+                "run first, without --confirm: ipsecctl reload",
+            )
         self.carry_out(change)
         return bool(change.changes)
 

@@ -16,7 +16,7 @@ from functools import partial
 
 from ipsecd.compiler.volatile import NO_CHANGE
 from ipsecd.engine.attempt import Attempt
-from ipsecd.engine.compiling import Compiling, Names, classifier_by_names
+from ipsecd.engine.compiling import Compiling, Names
 from ipsecd.engine.enforcement import Enforcement
 from ipsecd.engine.expectations import (
     expectations_must_be_met,
@@ -25,6 +25,7 @@ from ipsecd.engine.expectations import (
 )
 from ipsecd.engine.kept_lists import KeptLists
 from ipsecd.engine.names import StateChange, found, with_answers, with_new_addresses
+from ipsecd.engine.preparing import prepare
 from ipsecd.engine.protection import Protection
 from ipsecd.engine.sources import (
     Choice,
@@ -116,8 +117,12 @@ class Policies:
         with Attempt() as attempt:
             make_state = None
             if choice:
-                make_state = self._prepare(
-                    attempt, choice, lambda now: (next_state(now), NO_CHANGE, ()), tell
+                make_state = prepare(
+                    self.enforcement,
+                    attempt,
+                    choice,
+                    lambda now: (next_state(now), NO_CHANGE, ()),
+                    tell,
                 )
             tell(Progress(Phase.WRITING))
             attempt.step(change.commit, lambda _: change.undo())
@@ -130,16 +135,42 @@ class Policies:
         self.keep_last_good()
         return change.kept_copies
 
-    def reload(self, names: Names, tell: Tell) -> tuple[bool, tuple[str, ...]]:
+    def put_back(self, content: Loaded) -> None:
+        """Enforce as if the store held `content`; no file of policies is read or written.
+
+        Raises ``IpsecdError``; then what was in force stays so.
+        """
+        now = self.enforcement.state
+        choice = self._choose_or_keep(content, now.names, silent)
+
+        def next_state(state: State) -> State:
+            return replace(state, loaded=content, refused=None, failures=_failures(choice, content))
+
+        with Attempt() as attempt:
+            if choice:
+                make_state = prepare(
+                    self.enforcement,
+                    attempt,
+                    choice,
+                    lambda state: (next_state(state), NO_CHANGE, ()),
+                    silent,
+                )
+                self._switch(attempt, make_state, now.names)
+            else:
+                self._note(next_state)
+        self.keep_last_good()
+
+    def reload(
+        self, names: Names, tell: Tell, *, lists_may_change: bool = True
+    ) -> tuple[bool, tuple[str, ...]]:
         """Read the files of lists and policies again and enforce what they say now, by `names`.
 
         Lists come first, so that a policy finds those that it names. Dynamic rules take the
         addresses in `names` too. A name without addresses could not be looked up: it keeps those
         that it had. Returns whether anything changed, and what is wrong with files that are not
-        assigned. Raises what is wrong with the assigned one; then everything but lists stays as it
-        was.
+        assigned. Raises what is wrong with the assigned one; then all but lists stays as it was.
         """
-        lists_changed = self.kept_lists.reload()
+        lists_changed = self.kept_lists.reload(may_change=lists_may_change)
         now = self.enforcement.state
         loaded = judged(self.read_files(), judged_documents(now))
         answered = found(names)
@@ -167,7 +198,8 @@ class Policies:
             )
 
         with Attempt() as attempt:
-            make_state = self._prepare(
+            make_state = prepare(
+                self.enforcement,
                 attempt,
                 choice,
                 lambda now: self._with_addresses(next_state(now), answered, looked_up),
@@ -207,7 +239,7 @@ class Policies:
         with Attempt() as attempt:
             make_state: Callable[[], StateChange] = partial(self._now, next_state)
             if choice and choice.compiled.key != now.compiled.key:
-                make_state = self._prepare(attempt, choice, next_state, silent)
+                make_state = prepare(self.enforcement, attempt, choice, next_state, silent)
             is_changed = self._switch(attempt, make_state, known_names)
         self.keep_last_good()
         return is_changed or bool(choice and choice.compiled.key != now.compiled.key)
@@ -245,7 +277,8 @@ class Policies:
             )
 
         with Attempt() as attempt:
-            make_state = self._prepare(
+            make_state = prepare(
+                self.enforcement,
                 attempt,
                 choice,
                 lambda state: self._with_addresses(next_state(state), answered, looked_up),
@@ -282,38 +315,6 @@ class Policies:
         self.kept_files.save_policies(digests)
         if state.source is not SourceName.LAST_GOOD and not state.held:
             self.kept_files.save_last_good(state.compiled, state.names)
-
-    def _prepare(
-        self,
-        attempt: Attempt,
-        choice: Choice,
-        next_state: Callable[[State], StateChange],
-        tell: Tell,
-    ) -> Callable[[], StateChange]:
-        """Do in advance what takes long of putting the choice in force.
-
-        Returns a function that makes the state to switch to. `next_state` makes all of it but the
-        policy.
-        """
-        before = self.enforcement.state
-        classifier = classifier_by_names(choice.compiled, before.inventory, before.lists)
-
-        def make_state() -> StateChange:
-            # Dynamic rules and containers may have changed since the choice was made.
-            now = self.enforcement.state
-            current = classifier
-            if now.inventory is not before.inventory or now.lists is not before.lists:
-                current = classifier_by_names(choice.compiled, now.inventory, now.lists)
-            new, delta, rules = next_state(now)
-            return new.with_policy(choice.source, choice.compiled, current), delta, rules
-
-        attempt.step(
-            lambda: self.enforcement.prepare(
-                classifier.with_lists(before.lists, before.volatile.tables), tell
-            ),
-            lambda _: self.enforcement.discard(),
-        )
-        return make_state
 
     def _switch(
         self, attempt: Attempt, make_state: Callable[[], StateChange], names: Names

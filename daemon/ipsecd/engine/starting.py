@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from ipsecd.config import Boot, Config
 from ipsecd.engine.compiling import Compiling, classifier_by_names
+from ipsecd.engine.confirmation import Confirmation
 from ipsecd.engine.enforcement import Enforcement
 from ipsecd.engine.expectations import judged
 from ipsecd.engine.kept_lists import KeptLists
@@ -56,14 +57,17 @@ class Starting:
     take_over: Callable[[State], State]
     """Adds to a state the dynamic rules that an earlier process left."""
     kept_lists: KeptLists
+    confirmation: Confirmation
 
     def start(self) -> None:
         """Enforce by the first source that has a policy; raises ``BackendFailed``."""
+        self.confirmation.load()
         self._load_what_was_left(booting=False)
         self._start(self.store.load)
 
     def boot(self, config_error: IpsecdError | None = None) -> bool:
         """Do what ``start`` does, but write nothing. Whether all that was wanted is in force."""
+        self.confirmation.load()
         self._load_what_was_left(booting=True)
         if not self.enforcement.holds_something:
             self._block_at_boot(self.enforcement.state)
@@ -153,6 +157,9 @@ class Starting:
         names = self.kept_files.names()
         self.kept_files.load_excerpts()
         compiled = self.kept_files.last_good()
+        if compiled and compiled.store is Store.STATIC and self.confirmation.puts_policies_back:
+            # It may be the policy that nobody has confirmed.
+            compiled = None
         failures: list[str] = []
 
         def note_failure(error: IpsecdError) -> None:
@@ -177,7 +184,8 @@ class Starting:
         if config_error:
             # Whether there is a domain is not known either.
             sources = [last_good, Domain(), *sources]
-        loaded = judged(_load(read), [compiled.document] if compiled else [])
+        content = self.confirmation.content(_load(read))
+        loaded = judged(content, [compiled.document] if compiled else [])
         domain = self._domain(compiled)
         situation = Situation(loaded, bool(config_error), domain)
         choice = choose(sources, situation, compile_stored, note_failure)

@@ -23,6 +23,7 @@ from ipsecd.model.addresses import (
     Process,
     Selector,
     SelectorKind,
+    check_list_name,
 )
 from ipsecd.quoting import quote
 
@@ -63,6 +64,7 @@ def parse_address(text: str) -> Address:
     if text.startswith("["):
         return _parse_bracketed(text)
     if text.startswith("@"):
+        check_list_name(text[1:])
         return ListName(text[1:])
     host, slash, mask = text.partition("/")
     value = ipv4_value(host)

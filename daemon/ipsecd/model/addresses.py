@@ -150,20 +150,31 @@ def check_list_name(name: str) -> None:
         )
 
 
+JOINED = "+"
+"""Stands between the names of lists that are put together; no filter can be written so."""
+
+
+def check_list_names(names: str) -> None:
+    """Raise ``InvalidInput`` unless `names` are one or more of lists, with ``JOINED`` between."""
+    for name in names.split(JOINED):
+        check_list_name(name)
+
+
 @dataclass(frozen=True, slots=True)
 class ListName:
     """The entries of a list, by its name; there may be no such list yet.
 
     ``lengths`` are the IP versions and prefix lengths of the entries that the list has at the
     moment, sorted; if there are none, the filter matches nothing. The entries themselves are part
-    of what a host knows, as its own addresses are.
+    of what a host knows, as its own addresses are. Compiled rules may name several lists at once:
+    then ``JOINED`` stands between their names.
     """
 
     name: str
     lengths: tuple[tuple[Family, int], ...] = ()
 
     def __post_init__(self) -> None:
-        check_list_name(self.name)
+        check_list_names(self.name)
         object.__setattr__(self, "lengths", tuple(sorted(set(self.lengths))))
 
     def __str__(self) -> str:

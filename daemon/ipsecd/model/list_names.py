@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
-from ipsecd.model.addresses import ListName
+from ipsecd.model.addresses import JOINED, ListName
 from ipsecd.model.inventory import has_selectors
 from ipsecd.model.lists import AddressList
 from ipsecd.model.values import Endpoint, Filter, InForce
@@ -41,5 +41,6 @@ def with_lengths(filters: Iterable[InForce], lists: Mapping[str, AddressList]) -
 def _with_lengths(end: Endpoint, lists: Mapping[str, AddressList]) -> Endpoint:
     if not isinstance(end.address, ListName):
         return end
-    entries = lists[end.address.name].entries if end.address.name in lists else {}
-    return replace(end, address=ListName(end.address.name, tuple(entries)))
+    name = end.address.name
+    forms = {f for part in name.split(JOINED) if part in lists for f in lists[part].entries}
+    return replace(end, address=ListName(name, tuple(forms)))

@@ -17,6 +17,8 @@ from typing import Any
 from ipsecd import __version__
 from ipsecd.control import METHODS
 from ipsecd.control.method import Role, Work
+from ipsecd.control.parameters import read_change
+from ipsecd.engine.caller import DAEMON, NO_OPTIONS, Caller
 from ipsecd.errors import BackendFailed, IpsecdError, Refused, StoreFailed
 from ipsecd.host.resolver import Resolver
 from ipsecd.log import record, record_bug
@@ -34,6 +36,7 @@ from ipsecd.protocol.errors import (
 from ipsecd.protocol.frames import encode_frame
 from ipsecd.protocol.messages import Call, reply_of
 from ipsecd.service.access import CHANGE_GROUP, ROLES, Peer, may_call, sees_secrets
+from ipsecd.service.call_log import record_call
 from ipsecd.service.connections import Replies
 from ipsecd.service.descriptors import (
     MAX_BUNDLE_BYTES,
@@ -49,7 +52,6 @@ from ipsecd.service.names import NameLookups
 from ipsecd.service.verification import Verification
 
 READ_TIMEOUT_S = 10.0
-MAX_OBJECT = 200
 _FOLLOWED = ("AwaitDomain", "AwaitFeeds", "AwaitNames", "AwaitStart")
 """The methods that may reply again and again."""
 
@@ -94,20 +96,22 @@ class Calls:
             level = logging.INFO
         try:
             reply = await self._reply(peer, call, descriptors, tell)
-            message = reply.get("outcome", {}).get("message")
+            message = (reply.get("outcome") or {}).get("message")
+            if call.parameters.get("dry_run"):
+                outcome = "dry-run"
             frame = encode_frame(reply_of(reply))
         except (IpsecdError, VarlinkError) as error:
             outcome, level, message = _name(error), max(level, _level(error)), error.message
             frame = encode_frame(to_wire(error))
         except asyncio.CancelledError:
             # The daemon ends, but the engine finishes what it has begun, so it must be in the log.
-            _record(peer, call, begun, "interrupted", logging.WARNING)
+            record_call(peer, call, begun, "interrupted", logging.WARNING)
             raise
         except Exception as error:  # noqa: BLE001 - a bug in one call must not end the daemon
             outcome, level, message = "Failed", logging.ERROR, repr(error)
             record_bug("bug", error, method=call.method, by=peer)
             frame = encode_frame(to_wire(_bug()))
-        _record(peer, call, begun, outcome, level, message)
+        record_call(peer, call, begun, outcome, level, message)
         return frame
 
     async def carry_out(
@@ -117,6 +121,7 @@ class Calls:
         by: str,
         document: bytes | None = None,
         tell: Tell = silent,
+        caller: Caller = DAEMON,
     ) -> dict[str, Any]:
         """Have the engine carry out `method`, after looking up all DNS names that it needs."""
         engine = self._engine.engine
@@ -160,7 +165,7 @@ class Calls:
             call = engine.call
             if loads_lists:
                 run, call = self._engine.change, engine.load_lists_and_call
-            reply = await run(call, method, parameters, by, names, document, tell)
+            reply = await run(call, method, parameters, by, names, document, tell, caller)
             if method == "Start" and reply["outcome"]["changed"]:
                 self.waiting.starts += 1
             return reply
@@ -265,6 +270,13 @@ class Calls:
         if call.interface == SERVICE:
             return self._about_itself(call.name, parameters)
         method = METHODS[call.name]
+        options = read_change(parameters.pop("change")) if method.takes_change else NO_OPTIONS
+        if options.confirm_s is not None and method.part is None:
+            raise Refused(
+                f"what {call.name} changes cannot be put back, so there is nothing to confirm",
+                "leave out --confirm, or unset IPSECD_CONFIRM",
+            )
+        caller = Caller(peer.uid, peer.pid, peer.user, options)
         if method.takes_bundle:
             return await self._take(parameters, str(peer), descriptors)
         document = None
@@ -274,7 +286,7 @@ class Calls:
         elif method.takes_filters and parameters["filters"] is None:
             document = await self._document(None, descriptors.take(), MAX_DOCUMENT_BYTES)
         if method.role is not Role.VIEW:
-            return await self.carry_out(call.name, parameters, str(peer), document, tell)
+            return await self.carry_out(call.name, parameters, str(peer), document, tell, caller)
         # The reads of one user run one after the other, so that users take turns.
         async with self._reading.setdefault(peer.uid, asyncio.Lock()):
             reply = await self.carry_out(call.name, parameters, str(peer), document)
@@ -316,36 +328,6 @@ class Calls:
                 f"the file that was passed could not be read within {READ_TIMEOUT_S:g} s",
                 "copy it to a local disk first",
             ) from error
-
-
-def object_of(parameters: dict[str, Any]) -> str | None:
-    """What a call is about, for the log: the name in it, else the filters; None if neither."""
-    for key in ("name", "policy", "selector", "packet", "source"):
-        value = parameters.get(key)
-        if isinstance(value, str) and value:
-            return value[:MAX_OBJECT]
-    filters = parameters.get("filters")
-    if isinstance(filters, list):
-        return " ".join(str(text)[:MAX_OBJECT] for text in filters[:8])[:MAX_OBJECT]
-    return None
-
-
-def _record(
-    peer: Peer, call: Call, begun: float, outcome: str, level: int, message: str | None = None
-) -> None:
-    """Log who called what, and the outcome; `begun` is in monotonic seconds."""
-    record(
-        level,
-        "call",
-        method=call.name,
-        uid=peer.uid,
-        user=peer.user or None,
-        pid=peer.pid,
-        object=object_of(call.parameters),
-        outcome=outcome,
-        message=message,
-        ms=round((time.monotonic() - begun) * 1000, 1),
-    )
 
 
 def _closer(descriptor: int) -> Callable[[Future[bytes]], None]:

@@ -26,6 +26,7 @@ from typing import Any, ParamSpec, Protocol, TypeVar
 from ipsecd.backend.base import Line
 from ipsecd.control.feeds import Wanted
 from ipsecd.control.verdict import Question
+from ipsecd.engine.caller import DAEMON, Caller
 from ipsecd.engine.lookups import Lookups
 from ipsecd.model.addresses import Network
 from ipsecd.model.inventory import Inventory
@@ -64,6 +65,7 @@ class EngineLike(Protocol):
         names: Mapping[str, tuple[Network, ...]],
         document: bytes | None,
         tell: Tell = silent,
+        caller: Caller = DAEMON,
     ) -> dict[str, Any]:
         """Carry out `method`, named without its interface, and return the parameters of its reply.
 
@@ -72,7 +74,8 @@ class EngineLike(Protocol):
         `parameters` has every name that the method declares, None for one that was left out. `by`
         is who asks, as ``uid 0 (root) pid 123``; `names` has the addresses of each DNS name that
         ``names_needed`` gave; `document` is the policy document of ``ApplyPolicy``, however it
-        came; `tell` is called with the progress. Raises ``IpsecdError``.
+        came; `tell` is called with the progress. `caller` is who asks, with what he wants of a
+        change. Raises ``IpsecdError``.
         """
         ...
 
@@ -104,6 +107,7 @@ class EngineLike(Protocol):
         names: Mapping[str, tuple[Network, ...]],
         document: bytes | None,
         tell: Tell = silent,
+        caller: Caller = DAEMON,
     ) -> dict[str, Any]:
         """Do what ``call`` does, after long lists were loaded; called in the line of changes."""
         ...
@@ -136,6 +140,13 @@ class EngineLike(Protocol):
 
     def expire(self) -> None:
         """Remove the dynamic rules that have ended."""
+
+    def unconfirmed_due_in(self) -> float | None:
+        """In how many seconds a change has to be put back; None if none waits. For any thread."""
+        ...
+
+    def put_back_if_due(self) -> None:
+        """Put back a change that nobody has confirmed in time; called in the line of changes."""
 
     def next_list_end(self) -> float | None:
         """When the next entry of a list ends, in seconds since the epoch; None if none does.

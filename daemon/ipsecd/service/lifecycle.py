@@ -39,6 +39,8 @@ LEAST_WAIT_S = 0.01
 """The least time between two rounds of expiry: rules that end together are removed as one."""
 CLOCK_S = 60.0
 """The time between two looks at the wall clock while an entry of a list has an end."""
+LOOK_S = 1.0
+"""The time between two looks at the clock of the boot while a change waits to be confirmed."""
 WATCH_PAUSE_S = 0.05
 """The time between two looks at the kernel's news: others may change their tables in bursts."""
 
@@ -66,6 +68,7 @@ class Daemon:
         self._changed = asyncio.Event()
         self._lists_changed = asyncio.Event()
         self._feeds_changed = asyncio.Event()
+        self._changes_made = asyncio.Event()
         self._calls = Calls(self._engine_lines, changed=self._tell_of_change)
         self._ending: asyncio.Future[Ending] | None = None
         self._reload_wanted = asyncio.Event()
@@ -128,6 +131,7 @@ class Daemon:
         duties = [
             self._expire_rules,
             self._expire_entries_of_lists,
+            self._put_back_unconfirmed,
             self._update_feeds,
             self._watch_kernel,
             self._reload_on_signal,
@@ -197,11 +201,27 @@ class Daemon:
         except TimeoutError:
             await self._engine_lines.change(self._engine.expire_lists)
 
+    async def _put_back_unconfirmed(self) -> None:
+        """Wait until the time to confirm a change is over, and put the change back.
+
+        The time also runs while the host sleeps, and the loop's does not, so it looks now and then.
+        """
+        self._changes_made.clear()
+        due_s = self._engine.unconfirmed_due_in()
+        wait_s = None if due_s is None else min(due_s, LOOK_S)
+        try:
+            async with asyncio.timeout(wait_s):
+                await self._changes_made.wait()
+        except TimeoutError:
+            if due_s is not None and due_s <= LOOK_S:
+                await self._engine_lines.change(self._engine.put_back_if_due)
+
     def _tell_of_change(self) -> None:
         """Have the next end of anything looked up anew: a call may have changed it."""
         self._changed.set()
         self._lists_changed.set()
         self._feeds_changed.set()
+        self._changes_made.set()
 
     async def _update_feeds(self) -> None:
         """Wait until the next list that comes from a URL is due, and have it updated."""

@@ -79,7 +79,7 @@ class DynamicFile:
         rules, quarantines, left_out = [], [], []
         for key, content in contents.records.items():
             try:
-                rule_or_quarantine = _read(key, content)
+                rule_or_quarantine = read_record(key, content)
             except (ValueError, IpsecdError) as error:
                 reason = error.message if isinstance(error, IpsecdError) else str(error)
                 problems.append(f"{quote(key)}: {reason}")
@@ -154,6 +154,27 @@ class DynamicFile:
         return (f"{message}\n  hint: {hint}",)
 
 
+def records_of(
+    rules: Iterable[DynamicRule], quarantines: Iterable[Quarantine]
+) -> dict[str, Record]:
+    """The records of rules and quarantines, by their keys, as in the file."""
+    records = {_RULE + rule.name: _record(rule) for rule in rules}
+    return records | {
+        _QUARANTINE + quarantine.name: _quarantine_record(quarantine) for quarantine in quarantines
+    }
+
+
+def names_of_keys(keys: Iterable[str]) -> tuple[list[str], list[str]]:
+    """The names of the rules, and of the quarantines, among the `keys` of records."""
+    rules, quarantines = [], []
+    for key in keys:
+        if key.startswith(_RULE):
+            rules.append(key.removeprefix(_RULE))
+        else:
+            quarantines.append(key.removeprefix(_QUARANTINE))
+    return rules, quarantines
+
+
 def name_of_boot(environment: Mapping[str, str]) -> str:
     """The name of this boot, 32 hexadecimal digits.
 
@@ -208,7 +229,7 @@ _CONDITIONS = ("interface", "when")
 _COMMON = ("filters", "names", "ends", "created", "by")
 
 
-def _read(key: str, content: object) -> DynamicRule | Quarantine:
+def read_record(key: str, content: object) -> DynamicRule | Quarantine:
     """What a record holds; raises ``ValueError`` or ``IpsecdError``."""
     if key.startswith(_RULE):
         return _rule(key.removeprefix(_RULE), content)

@@ -43,6 +43,7 @@ from ipsecd.sources.steps import (
     abandon,
     carry_out,
     file_behind_links,
+    free_name,
     interrupted,
     recover,
 )
@@ -111,6 +112,11 @@ class StaticStore:
         self._directory = directory
         self._disk = disk or Disk()
         self._reader = reader or PolicyReader()
+
+    @property
+    def directory(self) -> Path:
+        """Where the files are."""
+        return self._directory
 
     def path(self, stored: StoredPolicy) -> Path:
         """The path of a policy's file."""
@@ -276,7 +282,7 @@ class _Plan:
             return
         self._check_replaceable(path)
         if os.path.lexists(file):
-            name = _free_name(file_behind_links(file))
+            name = free_name(file_behind_links(file))
             self.kept_copies.append(str(file_behind_links(file).with_name(name)))
             self.forward.append(Step(path, text=text, kept=name))
             self.back.append(Step(path, moved=name))
@@ -298,7 +304,7 @@ class _Plan:
         if link != expected.link and not error and self._is_good(link):
             raise _edited_since(self._directory / ASSIGNED)
         if error:
-            name = _free_name(self._directory / ASSIGNED)
+            name = free_name(self._directory / ASSIGNED)
             self.kept_copies.append(str(self._directory / name))
             self.forward.append(Step(ASSIGNED, target=target, kept=name))
             self.back.append(Step(ASSIGNED, moved=name))
@@ -370,13 +376,6 @@ def _readable_text(policy: Policy) -> str:
             "merge filters into prefixes, or split the policy; nothing has changed",
         )
     return text
-
-
-def _free_name(file: Path) -> str:
-    number = 1
-    while os.path.lexists(file.with_name(f"{file.name}.broken-{number}")):
-        number += 1
-    return f"{file.name}.broken-{number}"
 
 
 def _name_at(path: str | None, policies: dict[str, StoredPolicy]) -> str | None:

@@ -147,6 +147,14 @@ def file_behind_links(path: Path) -> Path:
     return Path(real) if leads_to_file else path
 
 
+def free_name(file: Path, why: str = "broken") -> str:
+    """A name that is free in the directory of `file`, under which it can be kept."""
+    number = 1
+    while os.path.lexists(file.with_name(f"{file.name}.{why}-{number}")):
+        number += 1
+    return f"{file.name}.{why}-{number}"
+
+
 def _prepare(disk: Disk, path: Path, step: Step) -> None:
     place = file_behind_links(path) if step.text is not None else path
     _keep(disk, place, step)

@@ -11,7 +11,7 @@ from ipsecd.backend.nftables.messages import (
 )
 from ipsecd.compiler.shapes import EXACT
 from ipsecd.compiler.tables import TableId
-from ipsecd.model.addresses import Family
+from ipsecd.model.addresses import JOINED, Family
 from ipsecd.model.fields import BY_NAME, ME, Field, Kind
 from ipsecd.model.packets import Point
 from ipsecd.model.values import Origin
@@ -78,7 +78,15 @@ def set_name(table: TableId, serial: int) -> str:
 
 def list_set_name(name: str, family: Family, length: int, serial: int) -> str:
     """The set that holds those entries of a list which have one IP version and prefix length."""
-    return f"list_{name.replace('-', '_')}_ip{family.value}_{length}_g{serial}"
+    return f"list_{_word(name)}_ip{family.value}_{length}_g{serial}"
+
+
+def _word(name: str) -> str:
+    """The name of a list, or the beginning of the names of several, as parts of names can be.
+
+    The kernel takes 255 bytes for a whole name, and a serial number tells names apart.
+    """
+    return name.replace("-", "_").replace(JOINED, "_and_")[:128]
 
 
 def uncounted_name(name: str) -> str:
@@ -88,8 +96,7 @@ def uncounted_name(name: str) -> str:
 
 def _side(name: str, length: int, list_name: str | None) -> str:
     if list_name is not None:
-        # The kernel takes 255 bytes for the whole name, and a serial number tells names apart.
-        return f"{BY_NAME[name].word}_list_{list_name.replace('-', '_')[:24]}_{length}"
+        return f"{BY_NAME[name].word}_list_{_word(list_name)[:24]}_{length}"
     return BY_NAME[name].word + {ME: "_me", 0: "_any"}.get(length, f"_{length}")
 
 

@@ -24,7 +24,7 @@ from ipsecd.backend.xdp.slots import SharedFields, mask_of, port_bounds
 from ipsecd.compiler.classifier import Classifier, HasTableId, Table, in_order
 from ipsecd.compiler.tables import TableId
 from ipsecd.errors import LimitExceeded
-from ipsecd.model.addresses import Family
+from ipsecd.model.addresses import JOINED, Family
 from ipsecd.model.exemptions import Cast, Pattern, exemption
 from ipsecd.model.fields import ME
 from ipsecd.model.packets import Point
@@ -69,7 +69,8 @@ def unknown_to_programs(tables: Iterable[HasTableId]) -> str:
         if table.id.opening:
             return "which packets open a connection"
         if table.id.listed:
-            return f"the list {quote('@' + table.id.listed[0][1].name)}"
+            names = [f"@{name}" for name in table.id.listed[0][1].name.split(JOINED)]
+            return f"the list{'s' if len(names) > 1 else ''} {quote(', '.join(names))}"
     return ""
 
 

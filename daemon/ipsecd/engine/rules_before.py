@@ -1,0 +1,97 @@
+"""Owns how dynamic rules become again what they were before a change; must not know why.
+
+Rules come and go all the time. So what is put back are those rules alone that the change has put,
+replaced or removed, and only if nobody has changed them since.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from ipsecd.engine.dynamic import DynamicRuleChanges
+from ipsecd.engine.quarantines import is_of_quarantine
+from ipsecd.engine.state import State
+from ipsecd.errors import IpsecdError
+from ipsecd.log import record
+from ipsecd.model.quarantine import Quarantine
+from ipsecd.sources.dynamic import DynamicRule
+from ipsecd.sources.dynamic_file import names_of_keys, read_record, records_of
+from ipsecd.sources.record_file import Record
+
+Records = Mapping[str, Record]
+
+
+def records_in(state: State) -> Records:
+    """All dynamic rules and quarantines of a state, as records."""
+    rules = (rule for rule in state.dynamic if not is_of_quarantine(state, rule.name))
+    return records_of(rules, state.quarantines.values())
+
+
+def differing(before: Records, after: Records) -> tuple[Records, Records]:
+    """Those records of both that are not the same in both."""
+    keys = _differing_keys(before, after)
+    return (
+        {key: before[key] for key in keys if key in before},
+        {key: after[key] for key in keys if key in after},
+    )
+
+
+def put_rules_back(changes: DynamicRuleChanges, before: Records, put: Records | None) -> None:
+    """Have the rules be as they were `before` a change that has `put` others in their place.
+
+    Without `put` it is not known, and all that are not as they were before are taken for the
+    change's. It is called in the kernel's line. Raises ``IpsecdError``.
+    """
+    state = changes.enforcement.state
+    if not state.enforcing:
+        return
+    current = records_in(state)
+    put = current if put is None else put
+    now = changes.clock()
+    keys = [
+        key
+        for key in _differing_keys(before, put)
+        if _is_still(current.get(key), put.get(key), now)
+    ]
+    restored = [each for key in keys if (each := _restored(key, before.get(key), now))]
+    rules = [each for each in restored if isinstance(each, DynamicRule)]
+    quarantines = [each for each in restored if isinstance(each, Quarantine)]
+    names, quarantine_names = names_of_keys(keys)
+    kept = {quarantine.name for quarantine in quarantines}
+    if gone := [name for name in quarantine_names if name not in kept]:
+        changes.release(gone)
+    if names:
+        outcome = changes.change(rules, names)
+        for name, error in outcome.refused.items():
+            record(logging.ERROR, "rule-not-put-back", rule=name, reason=error.message)
+    for quarantine in quarantines:
+        changes.impose(quarantine)
+
+
+def _differing_keys(before: Records, after: Records) -> list[str]:
+    keys = before.keys() | after.keys()
+    return sorted(key for key in keys if before.get(key) != after.get(key))
+
+
+def _is_still(current: Record | None, put: Record | None, now: float) -> bool:
+    """Whether a rule is as the change has put it, or has ended since.
+
+    What has become another rule is somebody else's.
+    """
+    if current is None and put is not None:
+        ends = put.get("ends")
+        return isinstance(ends, int | float) and ends <= now
+    return current == put
+
+
+def _restored(key: str, content: Record | None, now: float) -> DynamicRule | Quarantine | None:
+    """The rule or quarantine to put back; None if there was none, or it has ended meanwhile."""
+    if content is None:
+        return None
+    try:
+        rule_or_quarantine = read_record(key, content)
+    except (ValueError, IpsecdError) as error:
+        record(logging.ERROR, "rule-not-put-back", rule=key, reason=str(error))
+        return None
+    return rule_or_quarantine if rule_or_quarantine.deadline > now else None

@@ -1,0 +1,587 @@
+"""Tests of changes that have to be confirmed: unless somebody does, the state before returns."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Callable
+from math import inf
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ipsecd.backend.base import Backend
+from ipsecd.backend.memory import MemoryBackend
+from ipsecd.config import Config, Directories
+from ipsecd.control import Control
+from ipsecd.engine import Engine
+from ipsecd.engine.caller import Caller, ChangeOptions
+from ipsecd.engine.confirmation import Boot
+from ipsecd.errors import BackendFailed, IpsecdError, NotFound, Refused, StoreFailed
+from ipsecd.language.documents import format_policy
+from ipsecd.language.filters import parse_filter
+from ipsecd.model.values import Action, Policy, Rule
+from ipsecd.sources.files import Disk
+from tests.engine.effects import Crash, Fate, FatefulBackend, FatefulDisk
+from tests.engine.site import Clock
+
+CONFIRM_S = 60.0
+FIRST, OTHER = "login 1", "login 2"
+
+
+def policy(name: str, *texts: str) -> Policy:
+    filters = tuple(parse_filter(text) for text in texts)
+    return Policy(name, (Rule("R", filters, Action.BLOCK),))
+
+
+BEFORE, AFTER, MORE = policy("A", "*=0:1:UDP"), policy("A", "*=0:2:UDP"), policy("B", "*=0:3:TCP")
+
+
+class FullDisk(Disk):
+    """A disk that can be full, and still gives what it has."""
+
+    is_full = False
+
+    def write(self, path: Path, content: bytes) -> None:
+        if self.is_full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        super().write(path, content)
+
+
+class Host:
+    """An engine over memory, the clocks of its boot, and what a client would call."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.clock, self.boottime = Clock(), Clock()
+        self.boot = "a" * 32
+        self.disk: Disk = FullDisk()
+        self.backend: Backend = MemoryBackend(self.clock)
+        self.engine = self.made()
+        self.engine.start()
+
+    def made(self) -> Engine:
+        directories = Directories(self.path / "etc", self.path / "lib", self.path / "run")
+        return Engine(
+            Config(),
+            directories,
+            lambda: self.backend,
+            self.disk,
+            self.clock,
+            this_boot=Boot(self.boot, self.boottime),
+        )
+
+    def killed(self) -> Engine:
+        """The engine of the next process, which finds what the kernel and the disk hold."""
+        self.engine = self.made()
+        self.engine.start()
+        return self.engine
+
+    def reboot(self) -> Engine:
+        """The engine that enforces at boot, before the daemon starts; it has nothing in force."""
+        self.backend = MemoryBackend(self.clock)
+        self.boot, self.boottime.now, self.clock.now = "b" * 32, 5.0, 5.0
+        shutil.rmtree(self.path / "run", ignore_errors=True)
+        self.engine = self.made()
+        return self.engine
+
+    def call(
+        self,
+        method: str,
+        document: Policy | None = None,
+        *,
+        confirm_s: float | None = None,
+        login: str = FIRST,
+        force: bool = False,
+        **given: Any,
+    ) -> dict[str, Any]:
+        control = Control(self.engine)
+        caller = Caller(0, 1, "root", ChangeOptions(confirm_s, force, login=login))
+        content = format_policy(document).encode() if document else None
+        if "filters" in given:
+            given = control.with_filters_read({"source": None, **given}, None)
+        return control.call(method, given, "uid 0 (root)", {}, content, caller=caller)
+
+    def apply(self, document: Policy, confirm_s: float | None = CONFIRM_S) -> None:
+        self.call("ApplyPolicy", document, confirm_s=confirm_s, assign=True, dry_run=False)
+
+    def block(self, text: str, ttl_s: float | None = None, **given: Any) -> None:
+        given |= {"filters": [text], "action": "block", "ttl_s": ttl_s, "until": None}
+        self.call("AddDynamicRules", name=text, existing="replace", **given)
+
+    def state(self) -> tuple[object, ...]:
+        """What is on disk, in memory and in force."""
+        policies = self.path / "etc/policies"
+        files = {file.name: file.read_text() for file in sorted(policies.glob("*.yaml"))}
+        link = self.path / "etc/assigned"
+        rules = {rule.name: (rule.filters, rule.deadline) for rule in self.engine.dynamic}
+        return (
+            files,
+            str(link.readlink()) if link.is_symlink() else None,
+            {name: stored.policy for name, stored in self.engine.loaded.policies.items()},
+            self.engine.loaded.assigned,
+            self.engine.backend.observe().digest,
+            rules,
+            self.engine.state.quarantines,
+        )
+
+    def wait(self, seconds: float) -> None:
+        self.clock.now += seconds
+        self.boottime.now += seconds
+
+    def pass_deadline(self) -> None:
+        self.wait(CONFIRM_S + 1)
+        self.engine.confirmation.put_back_if_due()
+
+    @property
+    def pending(self) -> bool:
+        """Whether a change waits, on disk and in memory; both say the same."""
+        on_disk = (self.path / "lib/unconfirmed").exists()
+        assert on_disk == (self.engine.confirmation.change is not None)
+        return on_disk
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    host = Host(tmp_path)
+    host.apply(BEFORE, None)
+    return host
+
+
+POLICY_CHANGES: dict[str, Callable[[Host], object]] = {
+    "replace": lambda host: host.apply(AFTER),
+    "create": lambda host: host.apply(MORE),
+    "delete": lambda host: host.call(
+        "DeletePolicy", name="A", unassign=True, missing_ok=False, confirm_s=CONFIRM_S
+    ),
+    "unassign": lambda host: host.call("UnassignPolicy", confirm_s=CONFIRM_S),
+    "rule": lambda host: host.call(
+        "RemoveRules", policy="A", rules=["R"], delete_empty=False, confirm_s=CONFIRM_S
+    ),
+}
+DYNAMIC_CHANGES: dict[str, Callable[[Host], object]] = {
+    "block": lambda host: host.block("192.0.2.9=0", confirm_s=CONFIRM_S),
+    "renew": lambda host: host.block("192.0.2.1=0", 45.0, confirm_s=CONFIRM_S),
+    "unblock": lambda host: host.call(
+        "RemoveDynamicRules", selectors=["192.0.2.1=0"], confirm_s=CONFIRM_S
+    ),
+    "flush": lambda host: host.call("FlushDynamic", confirm_s=CONFIRM_S),
+    "quarantine": lambda host: host.call(
+        "Quarantine", who="0", permits=[], ttl_s=None, confirm_s=CONFIRM_S
+    ),
+}
+CHANGES = POLICY_CHANGES | DYNAMIC_CHANGES
+
+
+def with_rules(host: Host) -> None:
+    host.block("192.0.2.1=0", 3600.0)
+    host.block("192.0.2.2=0")
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_without_confirmation_the_state_before_returns(host: Host, name: str) -> None:
+    """Exactly, with the ends of dynamic rules, and not before the time is over."""
+    with_rules(host)
+    before = host.state()
+    CHANGES[name](host)
+    after = host.state()
+    assert after != before
+    host.wait(CONFIRM_S - 1)
+    host.engine.confirmation.put_back_if_due()
+    assert (host.state(), host.pending) == (after, True)
+    host.wait(2)
+    host.engine.confirmation.put_back_if_due()
+    assert (host.state(), host.pending) == (before, False)
+    last = host.engine.confirmation.last
+    assert last is not None
+    assert "put back: nobody confirmed it in time" in last.sentence
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_confirmed_change_stays(host: Host, name: str) -> None:
+    """Nothing happens when the time is over."""
+    with_rules(host)
+    CHANGES[name](host)
+    after = host.state()
+    host.call("Confirm", login=OTHER)
+    host.pass_deadline()
+    assert (host.state(), host.pending) == (after, False)
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_change_can_be_put_back_at_once(host: Host, name: str) -> None:
+    """Nobody has to wait for the time to be over."""
+    with_rules(host)
+    before = host.state()
+    CHANGES[name](host)
+    host.call("Revert")
+    assert (host.state(), host.pending) == (before, False)
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_kill_in_between_confirms_nothing(host: Host, name: str) -> None:
+    """The next process goes on counting, and puts the change back when the time is over."""
+    with_rules(host)
+    before = host.state()
+    CHANGES[name](host)
+    after = host.state()
+    host.wait(CONFIRM_S / 2)
+    host.killed()
+    assert (host.state(), host.pending) == (after, True)
+    assert host.engine.confirmation.left_s() == CONFIRM_S / 2
+    host.pass_deadline()
+    assert (host.state(), host.pending) == (before, False)
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_process_that_starts_too_late_puts_the_change_back(host: Host, name: str) -> None:
+    """It does so before it takes a call."""
+    with_rules(host)
+    before = host.state()
+    CHANGES[name](host)
+    host.wait(CONFIRM_S + 1)
+    host.killed()
+    assert (host.state(), host.pending) == (before, False)
+
+
+@pytest.mark.parametrize("name", POLICY_CHANGES)
+def test_a_reboot_confirms_nothing(host: Host, name: str) -> None:
+    """What is enforced at boot is what was before, although the time is not over."""
+    before = host.state()
+    POLICY_CHANGES[name](host)
+    assert host.reboot().boot()
+    assert host.engine.backend.observe().digest == before[4]
+    assert (host.path / "lib/unconfirmed").exists()
+    host.killed()
+    assert (host.state(), host.pending) == (before, False)
+
+
+def test_a_reboot_ends_dynamic_rules_and_the_time_to_confirm_them(host: Host) -> None:
+    """No rule of an earlier boot comes back."""
+    with_rules(host)
+    DYNAMIC_CHANGES["flush"](host)
+    host.reboot()
+    host.killed()
+    assert not host.engine.dynamic
+    assert not host.pending
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_the_wall_clock_means_nothing(
+    host: Host, hours: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever sets it, by an hour back or forth, neither ends the time nor prolongs it."""
+    before = host.state()
+    host.apply(AFTER)
+    now = 1.8e9 + hours * 3600
+    monkeypatch.setattr("time.time", lambda: now)
+    host.killed()
+    assert host.engine.confirmation.left_s() == CONFIRM_S
+    host.pass_deadline()
+    assert host.state() == before
+
+
+def test_the_time_runs_while_the_host_sleeps(host: Host) -> None:
+    """The clock of processes stands still then; that of the boot does not."""
+    before = host.state()
+    host.apply(AFTER)
+    host.boottime.now += CONFIRM_S
+    host.engine.confirmation.put_back_if_due()
+    assert host.state() == before
+
+
+def test_a_full_disk_keeps_nothing_from_being_put_back(host: Host) -> None:
+    """It is in force as before at once, on disk as soon as that is possible, and said meanwhile."""
+    before = host.state()
+    host.apply(MORE)
+    disk = host.disk
+    assert isinstance(disk, FullDisk)
+    disk.is_full = True
+    host.pass_deadline()
+    assert host.state()[2:] == before[2:]
+    assert host.state() != before
+    assert host.pending
+    assert any("cannot be put back for now" in text for text in host.engine.warnings)
+    # The next process finds the same, whether the disk is full still or not.
+    host.killed()
+    assert host.state()[2:] == before[2:]
+    disk.is_full = False
+    host.pass_deadline()
+    assert (host.state(), host.pending) == (before, False)
+    assert host.engine.warnings == ()
+
+
+def test_a_kernel_that_refuses_is_asked_again(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until it takes it, status says that the change could not be put back."""
+    before = host.state()
+    host.apply(AFTER)
+
+    def refuse(*_: object) -> None:
+        raise BackendFailed("no", "try again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(host.engine.backend, "apply", refuse)
+        host.pass_deadline()
+        assert host.pending
+        assert any("cannot be put back for now: no" in text for text in host.engine.warnings)
+    assert host.engine.confirmation.due_in() == 5.0
+    host.wait(5)
+    host.engine.confirmation.put_back_if_due()
+    assert (host.state(), host.pending) == (before, False)
+
+
+def test_rules_that_ended_meanwhile_are_over(host: Host) -> None:
+    """A rule that would have ended while the change waited does not come back."""
+    host.block("192.0.2.1=0", CONFIRM_S / 2)
+    host.block("192.0.2.2=0", 3600.0)
+    DYNAMIC_CHANGES["flush"](host)
+    host.pass_deadline()
+    rules = {rule.name: rule.deadline for rule in host.engine.dynamic}
+    assert rules == {"192.0.2.2=0": 1000.0 + 3600.0}
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_bans_that_come_meanwhile_stay(host: Host, killed: bool) -> None:
+    """What others do to dynamic rules while a change waits is not put back with it."""
+    with_rules(host)
+    DYNAMIC_CHANGES["block"](host)
+    host.block("192.0.2.77=0")
+    host.block("192.0.2.9=0", 7200.0)
+    if killed:
+        host.killed()
+    host.pass_deadline()
+    rules = {rule.name: rule.deadline for rule in host.engine.dynamic}
+    assert rules["192.0.2.77=0"] == inf
+    assert rules["192.0.2.9=0"] == 1000.0 + 7200.0
+
+
+def test_bans_survive_when_a_policy_is_put_back(host: Host) -> None:
+    """A policy that nobody confirms takes no ban with it."""
+    host.apply(AFTER)
+    host.block("192.0.2.77=0")
+    host.pass_deadline()
+    assert [rule.name for rule in host.engine.dynamic] == ["192.0.2.77=0"]
+
+
+@pytest.mark.parametrize("confirm_s", [None, CONFIRM_S])
+def test_policies_change_no_further_while_a_change_waits(
+    host: Host, confirm_s: float | None
+) -> None:
+    """It is refused with the time that is left, and then the state before returns all the same."""
+    before = host.state()
+    host.apply(AFTER)
+    host.wait(20)
+    with pytest.raises(Refused, match="waits to be confirmed for another 40 s"):
+        host.apply(MORE, confirm_s)
+    with pytest.raises(Refused, match="waits to be confirmed"):
+        DYNAMIC_CHANGES["flush"](host)
+    host.pass_deadline()
+    assert host.state() == before
+    host.apply(MORE, None)
+
+
+def test_whoever_made_the_change_has_to_log_in_anew(host: Host) -> None:
+    """In the same login nothing shows that one can still log in; force keeps the change."""
+    host.apply(AFTER)
+    with pytest.raises(Refused, match="in this login"):
+        host.call("Confirm")
+    assert host.pending
+    host.call("Confirm", force=True)
+    assert not host.pending
+
+
+def test_it_can_be_too_late_to_confirm(host: Host) -> None:
+    """Whoever confirms while the change is put back is told that it was too late."""
+    host.apply(AFTER)
+    host.wait(CONFIRM_S)
+    with pytest.raises(Refused, match="the time is over"):
+        host.call("Confirm", login=OTHER)
+    host.pass_deadline()
+    with pytest.raises(NotFound, match="was put back: nobody confirmed it in time"):
+        host.call("Confirm", login=OTHER)
+
+
+def test_what_changes_nothing_waits_for_nothing(host: Host) -> None:
+    """There is nothing to confirm, and the next change is not refused."""
+    host.apply(BEFORE)
+    assert not host.pending
+    host.apply(AFTER, None)
+
+
+def test_what_is_refused_waits_for_nothing(host: Host) -> None:
+    """A change that was not made leaves nothing to confirm."""
+    with pytest.raises(NotFound):
+        host.call("AssignPolicy", name="absent", confirm_s=CONFIRM_S)
+    assert not host.pending
+
+
+def test_a_change_that_fails_when_it_is_made_waits_all_the_same(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault in the answer to a change leaves nothing in force that nobody has to confirm."""
+    before = host.state()
+
+    def fail(*_: object, **__: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("ipsecd.control.policies.of_this_host", fail)
+    with pytest.raises(AssertionError):
+        host.apply(AFTER)
+    assert host.pending
+    assert host.state() != before
+    host.pass_deadline()
+    assert host.state() == before
+
+
+def test_edited_lists_are_not_loaded_to_be_confirmed(host: Host) -> None:
+    """They could not be put back, so a reload is refused before it changes anything."""
+    lists = host.path / "etc/lists"
+    lists.mkdir()
+    (lists / "bans").write_text("203.0.113.7\n")
+    (host.path / "etc/policies/a.yaml").write_text(format_policy(AFTER))
+    loaded = host.engine.loaded
+    with pytest.raises(Refused, match=r"lists were edited, .* cannot be put back .*bans"):
+        host.call("Reload", resolve=False, confirm_s=CONFIRM_S)
+    assert not host.pending
+    assert not host.engine.lists
+    assert host.engine.loaded is loaded
+    host.call("Reload", resolve=False)
+    assert set(host.engine.lists) == {"bans"}
+    (host.path / "etc/policies/a.yaml").write_text(format_policy(BEFORE))
+    host.call("Reload", resolve=False, confirm_s=CONFIRM_S)
+    assert host.pending
+
+
+def test_stopping_meanwhile_confirms_nothing(host: Host) -> None:
+    """A policy is put back while enforcement is stopped, too, and is not in force by that."""
+    before = host.state()
+    host.apply(AFTER)
+    host.engine.stop()
+    host.pass_deadline()
+    assert host.engine.state.stopped
+    assert not host.pending
+    host.engine.start()
+    assert host.state() == before
+
+
+def test_a_dry_run_waits_for_nothing(host: Host) -> None:
+    """It changes nothing, whatever is asked for with it."""
+    host.call("ApplyPolicy", AFTER, confirm_s=CONFIRM_S, assign=True, dry_run=True)
+    assert not host.pending
+
+
+def test_without_a_state_to_go_back_to_nothing_is_changed(host: Host) -> None:
+    """Where nothing is in force as it should be, there is nothing that could return."""
+    host.engine.stop()
+    with pytest.raises(Refused, match="enforcement is stopped"):
+        host.apply(AFTER)
+    host.engine.start()
+    (host.path / "etc/policies/broken.yaml").write_text("nonsense")
+    host.call("Reload", resolve=False)
+    with pytest.raises(Refused, match="not all that should be is in force"):
+        host.apply(AFTER)
+
+
+def test_a_change_is_not_made_if_what_was_cannot_be_kept(host: Host) -> None:
+    """A disk that is full before the change lets nobody rely on what will not happen."""
+    before = host.state()
+    disk = host.disk
+    assert isinstance(disk, FullDisk)
+    disk.is_full = True
+    with pytest.raises(StoreFailed):
+        host.apply(AFTER)
+    assert (host.state(), host.pending) == (before, False)
+
+
+def test_an_edited_file_is_kept_beside(host: Host) -> None:
+    """What somebody wrote and had loaded is not lost when it is put back."""
+    before = host.state()
+    file = host.path / "etc/policies/a.yaml"
+    edited = f"# mine\n{format_policy(AFTER)}"
+    file.write_text(edited)
+    host.call("Reload", resolve=False, confirm_s=CONFIRM_S)
+    host.pass_deadline()
+    assert host.state() == before
+    assert file.with_name("a.yaml.unconfirmed-1").read_text() == edited
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lambda _: b"", lambda content: content[:-1], lambda content: content.replace(b"A", b"B")],
+    ids=["empty", "torn", "changed"],
+)
+def test_a_damaged_record_is_told_and_stops_nothing(
+    host: Host, damage: Callable[[bytes], bytes]
+) -> None:
+    """What is in force stays, status says it, and everything else goes on."""
+    host.apply(AFTER)
+    after = host.state()
+    file = host.path / "lib/unconfirmed"
+    file.write_bytes(damage(file.read_bytes()))
+    host.killed()
+    assert host.state() == after
+    assert any("a change may be unconfirmed" in text for text in host.engine.warnings)
+    host.pass_deadline()
+    assert host.state() == after
+    host.apply(MORE, None)
+
+
+def prepared(path: Path) -> tuple[Host, Fate]:
+    fate = Fate()
+    host = Host.__new__(Host)
+    host.path = path
+    host.clock, host.boottime, host.boot = Clock(), Clock(), "a" * 32
+    host.disk, host.backend = FatefulDisk(fate), FatefulBackend(fate)
+    host.engine = host.made()
+    host.engine.start()
+    host.apply(BEFORE, None)
+    return host, fate
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("name", ["create", "delete"])
+def test_a_crash_at_any_moment_confirms_nothing(tmp_path: Path, name: str, after: bool) -> None:
+    """Whichever effect of change and putting back the process dies at, the state before returns."""
+    number, before = 0, None
+    while True:
+        number += 1
+        host, fate = prepared(tmp_path / str(number))
+        before = before or host.state()
+        fate.set(number, Crash(), after=after)
+        try:
+            POLICY_CHANGES[name](host)
+            host.pass_deadline()
+        except Crash:
+            crashed = True
+        else:
+            crashed = False
+        fate.set(0, Crash())
+        host.killed()
+        host.pass_deadline()
+        assert (host.state(), host.pending) == (before, False), number
+        if not crashed:
+            break
+    assert number > 15
+
+
+@pytest.mark.parametrize("name", ["create", "delete"])
+def test_a_disk_that_fails_once_confirms_nothing(tmp_path: Path, name: str) -> None:
+    """An error of the disk, whenever it comes, keeps the state before from no return."""
+    number, before = 0, None
+    while True:
+        number += 1
+        host, fate = prepared(tmp_path / str(number))
+        before = before or host.state()
+        fate.set(number, OSError(errno.EIO, "no"))
+        try:
+            POLICY_CHANGES[name](host)
+        except IpsecdError:
+            assert host.state() == before
+        host.pass_deadline()
+        is_over = fate.count < number
+        host.pass_deadline()
+        assert (host.state(), host.pending) == (before, False), number
+        if is_over:
+            return
