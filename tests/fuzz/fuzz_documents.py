@@ -12,6 +12,7 @@ SEEDS = (
     b"policy: no\ndescription: |\n  two\n  lines\nrules: []\n",
     b'{"policy": P, "rules": [{rule: R, action: PERMIT, interface: lan, filters: ["0+*"]}]}',
     b'policy: P\nexpect: ["block tcp 203.0.113.7:4 > me:22 in ppp0", "permit icmp/3/4 me > ::1"]\n',
+    b"policy: P\nexpect: [{packet: tcp me:1 > 192.0.2.1:2, verdict: block, reason: why}]\n",
     b"policy: &a P\nrules: *a\n",
     b"policy: !!python/object/apply:os.system [id]\n",
     b"a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\n",

@@ -82,7 +82,7 @@ BAD = [
     ('  - "block tcp 192.0.2.1:4 > container:web:80"\n', 4, "container:web has", "an address"),
     ('  - "block icmp 192.0.2.1 > 2001:db8::1"\n', 4, "one IP version to the other", "two"),
     ('  - "block icmp 192.0.2.1 > me by service:a.service"\n', 4, "this packet arrives", "me"),
-    ("  - {}\n", 4, "must be text", ""),
+    ("  - {}\n", 4, "has no 'packet'", ""),
     (
         '  - "block icmp 192.0.2.1 > me"\n  - "permit icmp 192.0.2.1  > me"\n',
         5,
@@ -189,3 +189,54 @@ def test_a_refusal_says_which_filter_decided_and_what_to_do() -> None:
     warnings = unmet_warnings(wrong)
     assert "cannot be assigned until it does" in warnings[0]
     assert (len(warnings), warnings[-1]) == (10, "and 7 more")
+
+
+WITH_REASON = """\
+policy: P
+rules:
+  - rule: ssh
+    action: block
+    filters:
+      - "*=0:22:TCP"
+expect:
+  - packet: "tcp 198.51.100.7:40000 > me:22"
+    verdict: permit
+    reason: "The administrators' way in"
+  - "block tcp 198.51.100.8:40000 > me:22"
+"""
+
+
+def test_a_reason_stands_beside_verdict_and_packet() -> None:
+    """It is kept, told where the expectation is not met, and part of what differs."""
+    policy = parse_policy(WITH_REASON)
+    assert format_policy(policy) == WITH_REASON
+    jsonschema.validate(yaml.safe_load(WITH_REASON), policy_schema())
+    with pytest.raises(Refused, match=r"\(The administrators' way in\): it is blocked"):
+        must_be_met(policy)
+    other = parse_policy(WITH_REASON.replace("way in", "door"))
+    assert diff_policies(policy, other) == (
+        "- expect: permit tcp 198.51.100.7:40000 > me:22 (The administrators' way in)",
+        "+ expect: permit tcp 198.51.100.7:40000 > me:22 (The administrators' door)",
+    )
+    contrary = WITH_REASON.replace("198.51.100.8", "198.51.100.7")
+    with pytest.raises(InvalidInput, match="to be blocked and to be permitted"):
+        parse_policy(contrary)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("    verdict: permit\n", "", "has no 'verdict'"),
+        ("verdict: permit", "verdict: maybe", "is not block or permit"),
+        ('> me:22"\n    v', 'me:22"\n    v', "is not a packet"),
+        ("The admin", "x" * 257, "cannot be the reason"),
+        ("reason", "because", "the key 'because' is not known"),
+    ],
+)
+def test_what_is_wrong_beside_a_reason_is_told_with_its_line(
+    old: str, new: str, words: str
+) -> None:
+    """As for a line."""
+    with pytest.raises(InvalidInput, match=words) as raised:
+        parse_policy(WITH_REASON.replace(old, new, 1))
+    assert 8 <= raised.value.line <= 10

@@ -251,3 +251,18 @@ def test_filters_of_one_rule_are_told_apart_while_they_are_few() -> None:
         several = [rule(f"198.51.100.7=0:{n}:UDP") for n in range(1, filters + 1)]
         proven = changes([], several, HERE)
         assert len(proven.examples) == examples
+
+
+def test_more_services_than_can_be_told_apart_are_refused() -> None:
+    """Each is a dimension, and a search goes one step deeper for each."""
+    many = [
+        InForce(
+            Origin("static", "P", f"r{n}"),
+            Filter(Endpoint(Process("service", f"s{n}.service")), Endpoint()),
+            BLOCK,
+        )
+        for n in range(101)
+    ]
+    with pytest.raises(LimitExceeded, match="101 services"):
+        changes([], many, HERE)
+    assert changes([], many[:20], HERE)

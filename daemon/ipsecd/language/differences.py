@@ -132,8 +132,11 @@ def _expect_lines(
     sign: str, expect: tuple[Expectation, ...], elsewhere: tuple[Expectation, ...]
 ) -> list[str]:
     others = frozenset(elsewhere)
-    changed = [format_expectation(expected) for expected in expect if expected not in others]
-    return [f"{sign} expect: {text}" for text in changed]
+    return [
+        f"{sign} expect: {format_expectation(one)}{f' ({one.reason})' if one.reason else ''}"
+        for one in expect
+        if one not in others
+    ]
 
 
 def _more(filters: Sequence[Filter], most: int | None) -> str:

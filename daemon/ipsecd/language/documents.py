@@ -38,7 +38,13 @@ def format_policy(policy: Policy) -> str:
         lines += [f'{_FILTER_BEGINS}{_escaped_filter(flt)}"' for flt in rule.filters]
     if policy.expect:
         lines.append("expect:")
-        lines += [f"  - {_quoted(format_expectation(expected))}" for expected in policy.expect]
+        for expected in policy.expect:
+            if expected.reason:
+                lines.append(f"  - packet: {_quoted(expected.text)}")
+                lines.append(f"    verdict: {expected.action.value}")
+                lines.append(f"    reason: {_quoted(expected.reason)}")
+            else:
+                lines.append(f"  - {_quoted(format_expectation(expected))}")
     return "\n".join(lines) + "\n"
 
 

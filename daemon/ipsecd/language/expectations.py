@@ -1,5 +1,7 @@
 """Owns the text of expectations, as policy documents have them: ``VERDICT PACKET``.
 
+Where there is a reason, documents have verdict, packet and reason by themselves.
+
 A packet is written as ``explain`` takes it without a daemon, where ``me`` is any host.
 """
 
@@ -51,7 +53,7 @@ def parse_expectation(text: str) -> Expectation:
 
 
 def format_expectation(expectation: Expectation) -> str:
-    """The canonical text; ``parse_expectation`` gives an equal one back."""
+    """The canonical text without the reason; ``parse_expectation`` gives an equal one back."""
     return f"{expectation.action.value} {expectation.text}"
 
 
@@ -98,7 +100,9 @@ def _lines(failing: Sequence[Unmet]) -> list[str]:
 def _line(unmet_expectation: Unmet) -> str:
     decision = unmet_expectation.decision
     became = "blocked" if decision.action is Action.BLOCK else "permitted"
-    text = f'"{format_expectation(unmet_expectation.expectation)}": it is {became}'
+    expectation = unmet_expectation.expectation
+    reason = f" ({expectation.reason})" if expectation.reason else ""
+    text = f'"{format_expectation(expectation)}"{reason}: it is {became}'
     if unmet_expectation.source_ports:
         first, last = unmet_expectation.source_ports
         if (first, last) != (0, MAX_PORT):

@@ -8,6 +8,7 @@ are refused, and every scalar is text: ``policy: no`` is a policy called "no".
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
@@ -198,7 +199,7 @@ class _Reading:
         def each() -> Iterator[Expectation]:
             nonlocal item
             for item in self._items(event):
-                yield self._parsed(item, parse_expectation, "expectation")
+                yield self._expectation(item)
 
         try:
             return each_once(each())
@@ -206,6 +207,22 @@ class _Reading:
             if error.line:
                 raise
             raise self._wrong(item, error.message, error.hint) from error
+
+    def _expectation(self, event: yaml.Event) -> Expectation:
+        """A line, ``VERDICT PACKET``, or both by themselves, with a reason."""
+        if not isinstance(event, yaml.MappingStartEvent):
+            return self._parsed(event, parse_expectation, "expectation")
+        readers: _Readers = {"packet": self._text, "verdict": self._action, "reason": self._text}
+        values = self._mapping(event, readers)
+        for needed in ("packet", "verdict"):
+            if needed not in values:
+                hint = f"add a line {needed}: …"
+                raise self._wrong(event, f"the expectation has no {needed!r}", hint)
+        try:
+            expected = parse_expectation(f"{values['verdict'].value} {values['packet']}")
+            return replace(expected, reason=values.get("reason", ""))
+        except InvalidInput as error:
+            raise self._wrong(event, error.message, error.hint) from error
 
     def _parsed(self, event: yaml.Event, parse: Callable[[str], _Parsed], noun: str) -> _Parsed:
         """What `parse` makes of a text, which an error quotes as the `noun` that it is."""

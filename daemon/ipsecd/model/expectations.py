@@ -19,6 +19,7 @@ MAX_EXPECTATIONS = 1000
 """Of one policy: each is judged by all of its filters whenever it changes."""
 MAX_TEXT = 4096
 """Characters of a packet: the longest path of a control group has as many."""
+MAX_REASON = 256
 
 SOME_HOST = Host(
     frozenset({(Family.IPV4, 0xF7DB2665), (Family.IPV6, 0xE7DB_2665_41B3_9C08 << 64 | 0x8D11)})
@@ -30,19 +31,26 @@ SOME_HOST = Host(
 class Expectation:
     """What is to become of a packet; ``packet`` is what ``text`` says, as ``SOME_HOST`` sees it.
 
-    With ``any_source_port`` it is expected of the packet with each source port.
+    With ``any_source_port`` it is expected of the packet with each source port. ``reason`` is why,
+    in the words of the author, "" for none.
     """
 
     action: Action
     text: str
     packet: Packet = field(compare=False)
     any_source_port: bool = field(default=False, compare=False)
+    reason: str = ""
 
     def __post_init__(self) -> None:
         if not self.text.isprintable() or len(self.text) > MAX_TEXT:
             raise InvalidInput(
                 f"{quote(self.text)} cannot stand for a packet",
                 f"use at most {MAX_TEXT:,} printable characters",
+            )
+        if not self.reason.isprintable() or len(self.reason) > MAX_REASON:
+            raise InvalidInput(
+                f"{quote(self.reason)} cannot be the reason of an expectation",
+                f"use at most {MAX_REASON:,} printable characters",
             )
 
 
@@ -53,7 +61,7 @@ def each_once(expect: Iterable[Expectation]) -> tuple[Expectation, ...]:
     """
     by_packet: dict[str, Expectation] = {}
     for expectation in expect:
-        if by_packet.setdefault(expectation.text, expectation) != expectation:
+        if by_packet.setdefault(expectation.text, expectation).action is not expectation.action:
             raise InvalidInput(
                 f"{quote(expectation.text)} is expected to be blocked and to be permitted",
                 "keep one of the two expectations",

@@ -41,6 +41,9 @@ OPENING = "opening"
 Types = Mapping[str, InterfaceType | None]
 """The links of a host, with their types; None is the loopback interface."""
 
+MAX_SERVICES = 100
+"""Each is a dimension of its own, as a sender may belong to any of them."""
+
 
 class Header(NamedTuple):
     """What a packet says before its ports: its protocol, and whether it is a later fragment."""
@@ -90,6 +93,12 @@ class Space:
         processes = sorted(words.processes, key=str) if sending else []
         self.groups = tuple(_groups(p for p in processes if p.kind == "cgroup"))
         self.services = tuple(p for p in processes if p.kind != "cgroup")
+        if len(self.services) > MAX_SERVICES:
+            raise LimitExceeded(
+                f"the rules name {len(self.services):,} services, and at most {MAX_SERVICES} can "
+                "be told apart in a proof",
+                "name the control group that they are in",
+            )
         top = (1 << family.bits) - 1
         sizes = {
             SOURCE: top,
