@@ -7,9 +7,10 @@ before once ``PR_SET_NO_NEW_PRIVS`` is set.
 from __future__ import annotations
 
 import ctypes
-import os
 import struct
 from pathlib import Path
+
+from ipsecd.host.libc import last_error
 
 # linux/prctl.h
 PR_CAPBSET_DROP = 24
@@ -33,7 +34,7 @@ _libc.capset.restype = ctypes.c_int
 def forbid_new_privileges() -> None:
     """Let no program that is executed from here on give more rights; raises ``OSError``."""
     if _libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
-        raise _error()
+        raise last_error()
 
 
 def drop_all() -> None:
@@ -48,7 +49,7 @@ def drop_all() -> None:
     # The kernel may be older than ambient capabilities, and then there are none.
     _libc.prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
     if _libc.capset(_HEADER.pack(_VERSION_3, 0), _NONE):
-        raise _error()
+        raise last_error()
 
 
 def _count() -> int:
@@ -57,7 +58,3 @@ def _count() -> int:
         return int(_LAST.read_text(encoding="ascii")) + 1
     except (OSError, ValueError):
         return _MOST
-
-
-def _error() -> OSError:
-    return OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))

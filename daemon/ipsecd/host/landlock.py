@@ -15,6 +15,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from ipsecd.host.libc import last_error
+
 # The numbers are the same on every architecture that has landlock.
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 # linux/landlock.h
@@ -50,7 +52,7 @@ def confine(readable: Iterable[str], writable: Iterable[str], *, may_connect: bo
     if version < 0:
         if ctypes.get_errno() in _ABSENT:
             return False
-        raise _error()
+        raise last_error()
     every = (1 << _BITS[min(version, max(_BITS))]) - 1
     net = _NET if version >= _NET_SINCE and not may_connect else 0
     scoped = _SCOPED if version >= _SCOPED_SINCE else 0
@@ -87,9 +89,5 @@ def _syscall(number: int, *arguments: int | bytes | None) -> int:
 
 def _checked(result: int) -> int:
     if result < 0:
-        raise _error()
+        raise last_error()
     return result
-
-
-def _error() -> OSError:
-    return OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
