@@ -20,6 +20,8 @@ CACHED = (
     "python3-requests python3-urllib3 python3-yaml"
 )
 """What the package needs is downloaded with the base, for machines that have no network."""
+FINDERS = "crowdsec-custom-bouncer fail2ban sshguard"
+"""What bans with the package. Without what is recommended beside it: CrowdSec itself is large."""
 SETTINGS = ("sources.list", "sources.list.d", "apt.conf.d", "auth.conf.d")
 NOT_OURS = ("docker-clean", "docker-gzip-indexes", "docker-no-languages")
 
@@ -27,7 +29,7 @@ NOT_OURS = ("docker-clean", "docker-gzip-indexes", "docker-no-languages")
 def base_path() -> Path:
     """The path of the tree, whether it is there or not."""
     cache = Path(os.environ.get("IPSECD_CACHE") or Path.home() / ".cache/ipsecd")
-    key = hashlib.sha256(f"{INCLUDED} {CACHED}".encode()).hexdigest()[:8]
+    key = hashlib.sha256(f"{INCLUDED} {CACHED} {FINDERS}".encode()).hexdigest()[:8]
     return cache / f"debian-12-{key}"
 
 
@@ -76,7 +78,10 @@ def make(tree: Path) -> None:
         (tree / "etc/apt/apt.conf.d" / name).unlink(missing_ok=True)
     shutil.copytree("/usr/share/keyrings", tree / "usr/share/keyrings", dirs_exist_ok=True)
     shutil.copy("/etc/resolv.conf", tree / "etc/resolv.conf")
-    command = f"apt-get -q update && apt-get -qy install --download-only {CACHED}"
+    download = "apt-get -qy install --download-only"
+    command = (
+        f"apt-get -q update && {download} {CACHED} && {download} --no-install-recommends {FINDERS}"
+    )
     subprocess.run(["chroot", tree, "sh", "-c", command], check=True, stdout=subprocess.DEVNULL)
 
 

@@ -7,10 +7,12 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from tests.boot.base import FINDERS
 from tests.boot.machine import OTHER, WORM, Machine, needs_machines
 from tests.domain.test_unit import EXPOSURES
 from tests.moments.changes import has_owners
@@ -478,6 +480,133 @@ def test_boot_block_holds_everything_until_the_policy_can_be_used(machine: Machi
         machine.ctl("reload", "ipsecd.service")
     assert eventually(lambda: machine.received()[1] > 100), machine.journal()
     assert machine.received()[0] == 0
+
+
+BANS = {"fail2ban lab 192.0.2.31", "crowdsec 192.0.2.32", "sshguard 192.0.2.33"}
+BANNING = {
+    "fail2ban.service": "fail2ban",
+    "crowdsec-custom-bouncer.service": "crowdsec",
+    "sshguard.service": "sshguard",
+}
+"""The units of programs that ban, and where what is for them lies."""
+LAB_JAIL = """
+[sshd]
+enabled = false
+[lab]
+enabled = true
+backend = polling
+filter =
+failregex = ^ failed login from <ADDR>$
+datepattern = ^{EPOCH}
+logpath = /var/log/lab.log
+maxretry = 1
+"""
+LOCAL_API = """
+import http.server, json
+DECISION = {
+    "id": 1, "origin": "cscli", "scenario": "lab", "type": "ban", "scope": "Ip",
+    "value": "192.0.2.32", "duration": "4h",
+}
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        new = [DECISION] if "startup=true" in self.path else []
+        content = json.dumps({"new": new, "deleted": []}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+server = http.server.HTTPServer(("127.0.0.1", 8080), Handler)
+print("ready", file=open("/opt/api.ready", "w"), flush=True)
+server.serve_forever()
+"""
+
+
+def prepare_banning(machine: Machine) -> None:
+    """Do what the documentation says, for three programs, and start them."""
+    machine.run("apt-get", "install", "-qy", "--no-install-recommends", *FINDERS.split())
+    share = machine.root / "usr/share/ipsecd"
+    before = machine.run("systemd-analyze", "verify", "--man=no", *BANNING)
+    for unit, name in BANNING.items():
+        path = f"{unit}.d/ipsecd.conf"
+        machine.put(f"etc/systemd/system/{path}", (share / name / path).read_text())
+    machine.ctl("daemon-reload")
+    assert machine.run("systemd-analyze", "verify", "--man=no", *BANNING) == before
+    jail = share / "fail2ban/jail.d/ipsecd.local"
+    machine.put("etc/fail2ban/jail.d/ipsecd.local", jail.read_text() + LAB_JAIL)
+    machine.put("var/log/lab.log", "")
+    local = "crowdsec-custom-bouncer.yaml.local"
+    settings = (share / "crowdsec" / local).read_text() + "api_key: key\n"
+    machine.put(f"etc/crowdsec/bouncers/{local}", settings)
+    machine.put("etc/hosts", "127.0.0.1 localhost\n")
+    machine.put("opt/api.py", LOCAL_API)
+    machine.run("systemd-run", "--unit=local-api", "/usr/bin/python3", "-I", "/opt/api.py")
+    # The bouncer that does not reach it at once is told nothing of what was decided before.
+    assert eventually((machine.root / "opt/api.ready").exists, 30)
+    backend = 's|^BACKEND=.*|BACKEND="/usr/libexec/ipsecd/sshg-fw-ipsecd"|'
+    longer = "s|^BLOCK_TIME=.*|BLOCK_TIME=3600|"
+    machine.run("sed", "-i", "-e", backend, "-e", longer, "/etc/sshguard/sshguard.conf")
+    machine.ctl("reenable", "crowdsec-custom-bouncer.service")
+    machine.ctl("restart", *BANNING)
+
+
+def without_banning(machine: Machine) -> None:
+    """Remove the programs, and what was made for them."""
+    machine.ctl("disable", "crowdsec-custom-bouncer.service", check=False)
+    machine.run("rm", "-rf", "/etc/systemd/system/ipsecd.service.wants")
+    machine.run("apt-get", "purge", "-qy", *FINDERS.split())
+    for unit in BANNING:
+        machine.run("rm", "-rf", f"/etc/systemd/system/{unit}.d")
+    machine.run("rm", "-rf", "/etc/fail2ban", "/etc/crowdsec", "/var/lib/fail2ban")
+    machine.ctl("stop", "local-api", check=False)
+    machine.run("rm", "-f", "/opt/api.ready")
+    machine.ctl("daemon-reload")
+    machine.ctl("reset-failed")
+    machine.ctl("restart", "ipsecd.service")
+
+
+def has_another_pid(machine: Machine, before: int) -> bool:
+    """Whether another daemon runs than before."""
+    return machine.pid() not in {0, before}
+
+
+def test_what_bans_runs_as_its_files_say(machine: Machine) -> None:
+    """fail2ban, CrowdSec's bouncer and sshguard, with the units of Debian and our additions."""
+
+    def banned() -> set[str]:
+        shown = machine.run("ipsecctl", "show", "dynamic", check=False)
+        return {name for name in BANS if name in shown}
+
+    def journals() -> str:
+        units = [f"--unit={unit}" for unit in BANNING]
+        told = machine.run("journalctl", "-b", "-n", "80", "--no-pager", *units)
+        return told + machine.run("tail", "/var/log/crowdsec-custom-bouncer.log", check=False)
+
+    def all_are_banned() -> bool:
+        """Attack by SSH until that is banned too: sshguard reads what comes after its start."""
+        if "sshguard 192.0.2.33" not in banned():
+            line = "Invalid user admin from 192.0.2.33 port 40000"
+            machine.run("systemd-cat", "-t", "sshd", "-p", "info", "echo", line)
+        return banned() == BANS
+
+    try:
+        prepare_banning(machine)
+        machine.run("sh", "-c", "echo $(date +%s) failed login from 192.0.2.31 >> /var/log/lab.log")
+        assert eventually(all_are_banned, 60), (banned(), journals())
+        for restart in ("restart", "kill --signal=KILL"):
+            before = machine.pid()
+            machine.ctl(*restart.split(), "ipsecd.service")
+            assert eventually(partial(has_another_pid, machine, before), 20)
+            assert eventually(lambda: banned() == BANS, 60), (banned(), journals())
+        machine.ctl("stop", "ipsecd.service")
+        machine.ctl("start", "ipsecd.service")
+        assert eventually(lambda: banned() == BANS, 60), (banned(), journals())
+        assert machine.ctl("is-active", *BANNING).split() == ["active"] * 3
+        machine.ctl("restart", *BANNING)
+        # sshguard knows nothing of an earlier run, as with its own backends.
+        assert eventually(lambda: len(banned()) == 2, 60), (banned(), journals())
+        assert eventually(all_are_banned, 60), (banned(), journals())
+    finally:
+        without_banning(machine)
 
 
 def test_an_upgrade_lets_nothing_through(machine: Machine, packages: tuple[Path, Path]) -> None:
