@@ -9,8 +9,7 @@ from ipsecctl.client import Client
 from ipsecctl.failures import UsageError, describe
 from ipsecctl.files import read_bytes
 from ipsecctl.given_lists import given_lists
-from ipsecctl.history import diff as diff_states
-from ipsecctl.history import names_states
+from ipsecctl.history import SIGN, differences, names_states, times_of
 from ipsecctl.options import Options, own_addresses_of
 from ipsecctl.presentation import paint, print_verdicts, print_warnings
 from ipsecd.errors import IpsecdError, LimitExceeded, NotFound
@@ -33,11 +32,11 @@ EQUAL, DIFFERENT, TROUBLE = 0, 1, 2
 def diff(client: Client, options: Options) -> int:
     """Compare a policy with the stored one, or two; return 0 if equal, 1 if not, 2 in trouble.
 
-    Policies at other times, as @2, are compared by their rules alone.
+    Arguments such as @2 are all policies at other times.
     """
     try:
         if names_states(options.arguments):
-            return diff_states(client, options)
+            return _diff_times(client, options)
         return _diff(client, options)
     except UsageError:
         raise
@@ -53,32 +52,65 @@ def _diff(client: Client, options: Options) -> int:
         old: Policy | None = _policy(client, options.arguments[0])
     else:
         old = _stored(client, new.name)
-    differences = diff_policies(old, new)
+    lines = diff_policies(old, new)
     if old is None:
-        differences = (f"+ policy {new.name!r} is not stored yet", *differences)
+        lines = (f"+ policy {new.name!r} is not stored yet", *lines)
     verdicts, warnings = _verdicts(options, old, new)
+    rules_differ = new.rules != (old.rules if old else ())
+    answer = {"policy": new.name, "equal": not lines, "changes": list(lines), "verdicts": verdicts}
+    same = f"policy {new.name!r} is the same in both"
+    return _say(options, answer, same, warnings, matters=rules_differ)
+
+
+def _diff_times(client: Client, options: Options) -> int:
+    times = times_of(client, options)
+    lines = differences(times.old, times.new)
+    old, new = _assigned(times.old, times.first), _assigned(times.new, times.second)
+    verdicts, warnings = _verdicts(options, old, new)
+    answer = {
+        "from": times.first,
+        "to": times.second,
+        "equal": not lines,
+        "changes": lines,
+        "verdicts": verdicts,
+    }
+    same = f"the policies are the same at {SIGN}{times.first} and {SIGN}{times.second}"
+    return _say(options, answer, same, warnings, matters=bool(lines))
+
+
+def _assigned(state: dict[str, Any], number: int) -> Policy | None:
+    """The policy of this host that was assigned at a time."""
+    for policy in state["policies"]:
+        if policy["assigned"]:
+            return parse_policy(policy["document"].encode(), f"{SIGN}{number}")
+    return None
+
+
+def _say(
+    options: Options, answer: dict[str, Any], same: str, warnings: list[str], *, matters: bool
+) -> int:
+    """Print a comparison, with verdicts where something `matters` to them; return the exit code."""
+    verdicts, lines = answer["verdicts"], answer["changes"]
     by_verdicts = options.has("--verdicts")
     if options.has("--json"):
-        answer = {"policy": new.name, "equal": not differences, "changes": list(differences)}
-        say_json({**answer, "verdicts": verdicts})
+        say_json(answer)
     else:
         if not by_verdicts:
-            for line in differences:
+            for line in lines:
                 say(_coloured(line))
-            if not differences:
-                say(f"policy {new.name!r} is the same in both")
-        rules_differ = new.rules != (old.rules if old else ())
-        if verdicts and (rules_differ or by_verdicts):
+            if not lines:
+                say(same)
+        if verdicts and (matters or by_verdicts):
             print_verdicts(verdicts)
         print_warnings(warnings)
     if by_verdicts and verdicts is None:
         return TROUBLE
-    is_different = not verdicts["equal"] if by_verdicts and verdicts else bool(differences)
+    is_different = not verdicts["equal"] if by_verdicts and verdicts else bool(lines)
     return DIFFERENT if is_different else EQUAL
 
 
 def _verdicts(
-    options: Options, old: Policy | None, new: Policy
+    options: Options, old: Policy | None, new: Policy | None
 ) -> tuple[dict[str, Any] | None, list[str]]:
     """What the policies decide differently, None if that cannot be proven; with warnings."""
     policies = [policy for policy in (old, new) if policy]
@@ -92,7 +124,7 @@ def _verdicts(
     except LimitExceeded as error:
         return None, [error.message]
     warnings = []
-    if names and (old is None or old.rules != new.rules):
+    if names and (old is None or new is None or old.rules != new.rules):
         own = "verdicts are those of a host where each of these is an address of its own: "
         warnings = [own + few(list(names))]
     return verdicts, warnings

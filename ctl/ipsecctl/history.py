@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 from ipsecctl.client import Client
-from ipsecctl.failures import DONE, REFUSED, UsageError
+from ipsecctl.failures import DONE, UsageError
 from ipsecctl.options import Options
 from ipsecctl.presentation import paint, print_outcome
 from ipsecd.output import say, say_json, say_text
@@ -49,24 +49,21 @@ def show_state(client: Client, options: Options) -> int:
     return DONE
 
 
-def diff(client: Client, options: Options) -> int:
-    """Compare the policies at two times; return 0 if equal, 1 if different.
+class Times(NamedTuple):
+    """Two times whose policies are compared, and what the daemon has of each."""
 
-    With one time, it is compared with now.
-    """
+    first: int
+    second: int
+    old: dict[str, Any]
+    new: dict[str, Any]
+
+
+def times_of(client: Client, options: Options) -> Times:
+    """The times that the arguments name, and the policies of then; with one, the other is now."""
     states = [_state(text) for text in options.arguments]
     first, second = states if len(states) == 2 else (states[0], 0)
     old, new = (client.call("GetState", {"state": state}) for state in (first, second))
-    changes = _changes(old, new)
-    if options.has("--json"):
-        say_json({"from": first, "to": second, "equal": not changes, "changes": changes})
-    elif changes:
-        for line in changes:
-            colour = {"-": "red", "+": "green"}.get(line[:1])
-            say(paint(line, colour) if colour else line)
-    else:
-        say(f"the policies are the same at {SIGN}{first} and {SIGN}{second}")
-    return REFUSED if changes else DONE
+    return Times(first, second, old, new)
 
 
 def rollback(client: Client, options: Options) -> int:
@@ -149,7 +146,8 @@ def _what(row: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _changes(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """What is different in the policies of two times, a line each."""
     from ipsecd.language.differences import diff_policies
     from ipsecd.language.documents import parse_policy
 

@@ -43,17 +43,31 @@ def test_a_state_is_shown(daemon: FakeDaemon, run: Run, words: str) -> None:
 
 
 def state(document: str | None, assigned: str | None = "Web") -> dict[str, Any]:
-    policy = {"name": "Web", "path": "p", "document": document, "assigned": True}
+    policy = {"name": "Web", "path": "p", "document": document, "assigned": bool(assigned)}
     policies = [] if document is None else [policy]
     return {"policies": policies, "assigned": assigned, "domain": None}
+
+
+OPENED = [
+    line
+    for example in ("198.51.100.7:40000 > me:80", "[2001:db8::7]:40000 > me:80")
+    for line in (
+        f"block becomes permit: tcp {example}",
+        "  before: block *=0:80:TCP  (static: 'Web' / 'Block web')",
+        "  then:   no filter",
+    )
+] + ["packets whose headers cannot be read pass, as nothing is blocked any more"]
 
 
 @pytest.mark.parametrize(
     ("new", "lines"),
     [
         (state(DOCUMENT), ["the policies are the same at @3 and @1"]),
-        (state(f"# mine\n{DOCUMENT}"), ["policy 'Web':", "+# mine"]),
-        (state(DOCUMENT, None), ["~ assigned: 'Web' → none"]),
+        (
+            state(f"# mine\n{DOCUMENT}"),
+            ["policy 'Web':", "+# mine", "no packet is decided differently, which is proven"],
+        ),
+        (state(DOCUMENT, None), ["~ assigned: 'Web' → none", *OPENED]),
     ],
 )
 def test_two_states_are_compared(
@@ -73,6 +87,7 @@ def test_two_states_are_compared(
     assert ran.code == (0 if "same" in lines[0] else 1)
     answer = json.loads(run("ipsecctl", "diff", "@3", "@1", "--json").out)
     assert (answer["from"], answer["to"], answer["equal"]) == (3, 1, "same" in lines[0])
+    assert answer["verdicts"]["equal"] == (not set(OPENED) & set(lines))
 
 
 def test_rules_that_differ_are_named(daemon: FakeDaemon, run: Run) -> None:

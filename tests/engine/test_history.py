@@ -161,6 +161,8 @@ def test_a_dry_run_says_what_a_rollback_would_do(host: Host) -> None:
         '- rule "R": *=0:2:UDP',
         '+ rule "R": *=0:1:UDP',
     ]
+    ports = {each["packet"].rpartition(":")[2] for each in outcome["verdicts"]["classes"]}
+    assert ports == {"1", "2"}
     assert (host.state(), rows(host)) == (before, listed)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from ipsecd.control.method import Method, Request, Role, Work
 from ipsecd.control.replies import of_this_host, outcome
+from ipsecd.control.what_if import add_verdicts
 from ipsecd.engine import Engine
 from ipsecd.engine.confirmation import Part
 from ipsecd.errors import InvalidInput, Refused
@@ -90,10 +91,13 @@ def _rollback(engine: Engine, request: Request) -> dict[str, Any]:
     lines = _differences(before, content)
     policies = count(len(earlier.texts), "policy")
     if request["dry_run"]:
-        if content.assigned:
-            must_be_met(content.policies[content.assigned].policy)
+        assigned = _policy(content, content.assigned) if content.assigned else None
+        if assigned:
+            must_be_met(assigned)
         message = f"{policies} would be as at @{states_ago}"
-        return of_this_host(engine, outcome(engine, message, changed=False, changes=lines))
+        reply = outcome(engine, message, changed=False, changes=lines)
+        add_verdicts(engine, assigned, request.names, reply["outcome"])
+        return of_this_host(engine, reply)
     engine.restore(earlier, request.names, request.tell)
     message = f"the policies are again what they were at @{states_ago}"
     return of_this_host(engine, outcome(engine, message, changes=lines, warns=True))

@@ -24,18 +24,20 @@ from ipsecd.sources.names import policy_with_addresses
 
 def add_verdicts(
     engine: Engine,
-    policy: Policy,
+    policy: Policy | None,
     names: Mapping[str, tuple[Network, ...]],
     outcome: dict[str, Any],
 ) -> None:
-    """Say in an outcome what is decided differently if `policy` comes into force.
+    """Say in an outcome what is decided differently if `policy` comes into force, None for none.
 
     Dynamic rules stay. Nothing is said where that policy would not come into force, or where it is
     not known what is.
     """
     if engine.overriding is not None or engine.stopped or engine.held:
         return
-    now = filters_of(policy_with_addresses(policy, {**engine.names, **names}), Store.STATIC)
+    now: tuple[InForce, ...] = ()
+    if policy:
+        now = filters_of(policy_with_addresses(policy, {**engine.names, **names}), Store.STATIC)
     in_force = engine.in_force()
     dynamic = [one for one in in_force if one.origin.volatile]
     try:
