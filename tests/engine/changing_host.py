@@ -47,11 +47,11 @@ class FullDisk(Disk):
 class Host:
     """An engine over memory, the clocks of its boot, and what a client would call."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, disk: Disk | None = None) -> None:
         self.path = path
         self.clock, self.boottime = Clock(), Clock()
         self.boot = "a" * 32
-        self.disk: Disk = FullDisk()
+        self.disk: Disk = disk or FullDisk()
         self.backend: Backend = MemoryBackend(self.clock)
         self.engine = self.made()
         self.engine.start()

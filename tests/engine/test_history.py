@@ -19,7 +19,16 @@ from ipsecd.sources import history_file
 from ipsecd.sources.files import Disk
 from ipsecd.sources.history_file import HistoryFile
 from ipsecd.sources.history_rows import Row, line_of, row_of
-from tests.engine.changing_host import AFTER, BEFORE, CONFIRM_S, MORE, OTHER, Host, policy
+from tests.engine.changing_host import (
+    AFTER,
+    BEFORE,
+    CONFIRM_S,
+    MORE,
+    OTHER,
+    FullDisk,
+    Host,
+    policy,
+)
 from tests.engine.effects import Crash, Fate, FatefulBackend, FatefulDisk
 from tests.engine.site import Clock
 
@@ -114,10 +123,20 @@ def test_every_state_can_be_shown(host: Host) -> None:
         assert documents(host, 1) == {"A": format_policy(AFTER), "B": format_policy(MORE)}
         assert documents(host, 2) == {"A": format_policy(AFTER)}
         assert documents(host, 3) == {"A": format_policy(BEFORE)}
-        assert [row["state"] for row in rows(host)] == [1, 2, 3, None]
+        assert documents(host, 4) == {}
+        assert [row["state"] for row in rows(host)] == [1, 2, 3, 4, None]
         host.killed()
-    with pytest.raises(NotFound, match="no state @4"):
-        documents(host, 4)
+    with pytest.raises(NotFound, match="no state @5"):
+        documents(host, 5)
+
+
+def test_the_first_policy_can_be_undone(host: Host) -> None:
+    """It is the change that most often has to be."""
+    assert roll_back(host)["changed"]
+    assert documents(host, 0) == {}
+    assert host.engine.loaded.assigned is None
+    assert roll_back(host)["changed"]
+    assert documents(host, 0) == {"A": format_policy(BEFORE)}
 
 
 def test_a_rollback_restores_every_byte(host: Host) -> None:
@@ -439,7 +458,7 @@ def test_documents_are_kept_for_so_many_changes(
     monkeypatch.setattr(history_module, "MOST_STATES", 3)
     for port in range(10, 20):
         host.apply(policy("A", f"*=0:{port}:UDP"), None)
-    assert [row["state"] for row in rows(host)] == [1, 2, 3, *[None] * 8]
+    assert [row["state"] for row in rows(host)] == [1, 2, 3, *[None] * 9]
     assert len(list((host.path / "lib/history/documents").iterdir())) == 4
     assert documents(host, 3) == {"A": format_policy(policy("A", "*=0:16:UDP"))}
     with pytest.raises(NotFound):
@@ -617,3 +636,32 @@ def test_a_disk_that_fails_once_loses_no_row(tmp_path: Path) -> None:
             assert documents(host, 1) == {"A": format_policy(BEFORE)}
         if is_over:
             return
+
+
+class DiskWithoutDocuments(FullDisk):
+    """A disk that has room for short rows, and for no document."""
+
+    def write(self, path: Path, content: bytes) -> None:
+        if self.is_full and path.parent.name == "documents":
+            raise OSError(errno.ENOSPC, "full", str(path))
+        Disk.write(self, path, content)
+
+
+def test_a_document_that_has_no_room_is_told_and_written_later(tmp_path: Path) -> None:
+    """The row alone is not the state."""
+    disk = DiskWithoutDocuments()
+    host = Host(tmp_path, disk)
+    host.apply(BEFORE, None)
+    disk.is_full = True
+    host.apply(AFTER, None)
+    assert any("history cannot be written: full" in warning for warning in host.engine.warnings)
+    host.engine.history.flush()
+    assert host.engine.history.due_in() == pytest.approx(history_module.RETRY_S, abs=1)
+    disk.is_full = False
+    host.engine.history.flush()
+    assert not host.engine.warnings
+    assert host.engine.history.due_in() is None
+    host.killed()
+    host.apply(MORE, None)
+    host.killed()
+    assert documents(host, 1) == {"A": format_policy(AFTER)}

@@ -129,10 +129,15 @@ class Confirmation:
         reader = self._policies.kept_files.reader
         return change.policies.over(loaded, self._store.directory, reader)
 
-    @property
-    def puts_policies_back(self) -> bool:
-        """Whether policies have to be put back now."""
-        return self.change is not None and self.change.policies is not None and self._is_due
+    def may_be_unconfirmed(self, document: str | None, loaded: Loaded) -> bool:
+        """Whether a policy with this document may be one that nobody has confirmed in time.
+
+        `loaded` is what the store holds.
+        """
+        change = self.change
+        if change is None or change.policies is None or not self._is_due:
+            return False
+        return not change.policies.had_in_force(document, loaded, self._store.directory)
 
     @property
     def _is_due(self) -> bool:

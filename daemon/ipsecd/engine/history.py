@@ -173,7 +173,7 @@ class History:
             return
         lists = differing_lists(before.lists, after.lists)
         if before.has_other_policies(after):
-            self._note_found(before, found_at("change"))
+            self._note_found(before, found_at("change"), begins=True)
             row = replace(
                 self._row(deed, Kind.POLICIES),
                 what=(
@@ -191,10 +191,13 @@ class History:
         elif deed.kind is Kind.OTHER:
             self._add(self._row(deed, Kind.OTHER))
 
-    def _note_found(self, now: Moment, deed: Deed) -> None:
-        """Have a row for `now` if it is not what the last change of policies has left."""
+    def _note_found(self, now: Moment, deed: Deed, *, begins: bool = False) -> None:
+        """Have a row for `now` if it is not what the last change of policies has left.
+
+        The history `begins` with a row even if nothing is stored, so that the first can be undone.
+        """
         last, manifest = self._last_manifest(), now.manifest
-        if manifest == (last or Manifest()):
+        if manifest == (Manifest() if last is None and not begins else last):
             return
         what = (
             what_changed(last, manifest, None, now.state) if last else ("the history begins here",)
@@ -293,7 +296,7 @@ class History:
     def due_in(self) -> float | None:
         """In how many seconds ``flush`` has something to do; None if never. For any thread."""
         with self._lock:
-            if not self._open and not self._unsaved:
+            if not self._open and not self._unsaved and not self._file.lacks_documents:
                 return None
             begun = min((row.at for row in self._open.values()), default=self._retry_at - ROW_S)
             # The clock may have been set back meanwhile.
@@ -302,6 +305,9 @@ class History:
     def flush(self, *, all_rows: bool = False) -> None:
         """Write the rows that are over, or all; nothing waits for the disk to have them."""
         now = self._clock()
+        if self._file.lacks_documents:
+            self._file.keep()
+            self._retry_at = now + RETRY_S
         with self._lock:
             self._close_rows(inf if all_rows else now - ROW_S)
             if not self._unsaved:

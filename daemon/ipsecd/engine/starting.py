@@ -159,9 +159,11 @@ class Starting:
         names = self.kept_files.names()
         self.kept_files.load_excerpts()
         compiled = self.kept_files.last_good()
-        if compiled and compiled.store is Store.STATIC and self.confirmation.puts_policies_back:
-            # It may be the policy that nobody has confirmed.
-            compiled = None
+        stored_now = _load(read)
+        if compiled and compiled.store is Store.STATIC:
+            document = compiled.document
+            if self.confirmation.may_be_unconfirmed(document, stored_now):
+                compiled = None
         failures: list[str] = []
 
         def note_failure(error: IpsecdError) -> None:
@@ -186,7 +188,7 @@ class Starting:
         if config_error:
             # Whether there is a domain is not known either.
             sources = [last_good, Domain(), *sources]
-        content = self.confirmation.content(_load(read))
+        content = self.confirmation.content(stored_now)
         loaded = judged(content, [compiled.document] if compiled else [])
         domain = self._domain(compiled)
         situation = Situation(loaded, bool(config_error), domain)

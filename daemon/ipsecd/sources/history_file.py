@@ -18,6 +18,7 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import MappingProxyType
 
 from ipsecd.sources.files import Disk, replace_file, temporary_of
 from ipsecd.sources.history_rows import Row, line_of, row_of
@@ -34,6 +35,9 @@ _HEADER = b"ipsecd history 1\n"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
+NO_TEXTS: Mapping[str, str] = MappingProxyType({})
+
+
 class HistoryFile:
     """The journal and the documents."""
 
@@ -45,7 +49,18 @@ class HistoryFile:
         self._bytes, self._bytes_anew = 0, 0
         self._is_complete = False
         self._sizes: dict[str, int] = {}
-        self.failure = ""
+        self._unkept: dict[str, str] = {}
+        self._failure_of_rows = self._failure_of_documents = ""
+
+    @property
+    def failure(self) -> str:
+        """Why rows or documents are not on disk that should be; "" if all are."""
+        return self._failure_of_rows or self._failure_of_documents
+
+    @property
+    def lacks_documents(self) -> bool:
+        """Whether documents could not be written; ``keep`` tries these again."""
+        return bool(self._unkept)
 
     # -- rows ------------------------------------------------------------------------------------
 
@@ -102,9 +117,9 @@ class HistoryFile:
             else:
                 self._write_anew(kept)
         except OSError as error:
-            self._fail(error)
+            self._failure_of_rows = _reason(error)
             return False
-        self._is_complete, self.failure = True, ""
+        self._is_complete, self._failure_of_rows = True, ""
         return True
 
     def _write_anew(self, rows: Sequence[Row]) -> None:
@@ -125,26 +140,30 @@ class HistoryFile:
             directory.mkdir(parents=True, exist_ok=True)
             self._disk.sync_directory(directory.parent)
 
-    def _fail(self, error: OSError) -> None:
-        self.failure = error.strerror or str(error)
-
     # -- documents -------------------------------------------------------------------------------
 
-    def keep(self, texts: Mapping[str, str]) -> None:
-        """Have documents on disk, which are given by their SHA-256."""
-        if sum(map(len, texts.values())) > MAX_DOCUMENTS_BYTES:
+    def keep(self, texts: Mapping[str, str] = NO_TEXTS) -> None:
+        """Have documents on disk, which are given by their SHA-256, and those that are missing."""
+        wanted = {**self._unkept, **texts}
+        if sum(map(len, wanted.values())) > MAX_DOCUMENTS_BYTES:
+            self._unkept = {}
             return
+        self._unkept = {
+            digest: text for digest, text in wanted.items() if digest not in self._sizes
+        }
         try:
-            for digest, text in texts.items():
-                if digest not in self._sizes:
-                    self._make(self._documents)
-                    content = text.encode()
-                    replace_file(self._disk, self._documents / digest, content)
-                    self._sizes[digest] = len(content)
+            for digest in tuple(self._unkept):
+                self._make(self._documents)
+                content = self._unkept[digest].encode()
+                replace_file(self._disk, self._documents / digest, content)
+                self._sizes[digest] = len(content)
+                del self._unkept[digest]
         except OSError as error:
             with suppress(OSError):
                 self._disk.unlink(temporary_of(self._documents / digest))
-            self._fail(error)
+            self._failure_of_documents = _reason(error)
+        else:
+            self._failure_of_documents = ""
 
     def document(self, digest: str) -> str | None:
         """A document by its SHA-256, None if it is not there any more; for any thread."""
@@ -177,3 +196,7 @@ class HistoryFile:
                     # It was being written when a crash came.
                     self._disk.unlink(file)
         return sizes
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ipsecd.errors import IpsecdError, StoreFailed
+from ipsecd.errors import IpsecdError, NotFound, StoreFailed
 from ipsecd.sources.checked import CheckedFile, Form
 from ipsecd.sources.files import MAX_OWN_FILE_BYTES, Disk
 from ipsecd.sources.reading import BrokenFile, Loaded, StoredPolicy, path_of_link
@@ -79,8 +79,11 @@ class PoliciesBefore:
         after = loaded.mended(paths)
         reason = None
         if target is not None and assigned is None:
-            reason = next((file.error for file in broken if file.path == target), None)
-            reason = reason or loaded.assigned_error
+            of_target = (file.error for file in (*broken, *after.broken) if file.path == target)
+            reason = next(of_target, loaded.assigned_error) or NotFound(
+                f"policy file {str(directory / target)!r}, which was assigned, is not there",
+                "put it there again, or run: ipsecctl policy assign NAME",
+            )
         return replace(
             after,
             policies=dict(sorted(policies.items())),
@@ -90,6 +93,22 @@ class PoliciesBefore:
             assigned=assigned,
             assigned_error=reason,
         )
+
+    def had_in_force(self, document: str | None, loaded: Loaded, directory: Path) -> bool:
+        """Whether a policy with this document may have been in force before the change.
+
+        `loaded` is what the store holds. If the change has touched neither which policy is assigned
+        nor the file of that, the last good one is from before.
+        """
+        target = path_of_link(directory, self.link)
+        if target is None or document is None:
+            return False
+        present = {stored.path: stored.text for stored in loaded.policies.values()}
+        now = present.get(target)
+        if document == self.texts.get(target, now):
+            return True
+        is_written = target in self.texts and (self.complete or self.texts[target] != now)
+        return self.link == loaded.link and not is_written
 
     def paths_over(self, present: Iterable[str]) -> frozenset[str]:
         """The files to put back, where the files `present` are there."""
