@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from ipsecd.backend.memory import MemoryBackend
 from ipsecd.compiler.classifier import Classifier
-from ipsecd.compiler.volatile import Volatile
+from ipsecd.compiler.volatile import Delta, Volatile
 from ipsecd.control.absences import absences, filters_by_name
 from ipsecd.engine import Engine, compiling
 from ipsecd.errors import BackendFailed, InvalidInput, LimitExceeded
@@ -19,7 +20,7 @@ from ipsecd.model.lists import AddressList, listed
 from ipsecd.model.quarantine import Quarantine
 from ipsecd.model.values import Action, Policy, Rule
 from ipsecd.sources.dynamic import DynamicRule
-from tests.engine.site import Site
+from tests.engine.site import HOST, ME, Site
 
 INSIDE, NEXT, OUTSIDE = 0xCB007107, 0xCB007108, 0x08080808
 
@@ -292,3 +293,71 @@ def test_lists_that_are_put_together_cannot_be_written() -> None:
     """The sign between their names is nobody else's."""
     with pytest.raises(InvalidInput, match="cannot name a list"):
         parse_address("@a+b")
+
+
+class WatchedBackend(MemoryBackend):
+    """It notes after each step what becomes of a packet."""
+
+    def __init__(self, site: Site, source: int) -> None:
+        super().__init__(site.clock)
+        self.packet = site.packet(53, source, ME)
+        self.verdicts: list[Action] = []
+
+    def apply(self, classifier: Classifier, volatile: Volatile) -> None:
+        super().apply(classifier, volatile)
+        self.verdicts.append(self.judge(self.packet, HOST).action)
+
+    def change(self, delta: Delta, volatile: Volatile) -> None:
+        super().change(delta, volatile)
+        self.verdicts.append(self.judge(self.packet, HOST).action)
+
+
+def watched(site: Site, source: int) -> WatchedBackend:
+    backend = WatchedBackend(site, source)
+    site.backend = backend
+    site.again()
+    return backend
+
+
+def test_dynamic_rules_that_end_have_their_lists_to_the_last(site: Site) -> None:
+    """A packet that was blocked by a list and still is never meets a permit beside it."""
+    backend = watched(site, 0x0A010203)
+    site.engine.change_lists({"bad": entries("10.1.0.0/16")})
+    site.engine.change(put=[policy(("block", "*=0"))], assign="P")
+    site.engine.add_dynamic(DynamicRule("p", (parse_filter("10.0.0.0/8=0"),), Action.PERMIT))
+    site.engine.add_dynamic(DynamicRule("b", (parse_filter("@bad=0"),), Action.BLOCK))
+    assert backend.verdicts[-1] is Action.BLOCK
+    backend.verdicts.clear()
+    site.engine.flush()
+    assert backend.verdicts
+    assert set(backend.verdicts) == {Action.BLOCK}
+
+
+def test_dynamic_rules_that_come_together_have_their_lists_from_the_first(site: Site) -> None:
+    """Who is in a list that is permitted is not cut by the block that comes with it."""
+    backend = watched(site, 0x0A010203)
+    site.engine.change_lists({"admins": entries("10.1.0.0/16")})
+    rules = [
+        DynamicRule("b", (parse_filter("*=0"),), Action.BLOCK),
+        DynamicRule("p", (parse_filter("@admins=0"),), Action.PERMIT),
+    ]
+    backend.verdicts.clear()
+    site.engine.change_dynamic(rules, [rule.name for rule in rules])
+    assert site.blocks(53, OUTSIDE)
+    assert backend.verdicts
+    assert set(backend.verdicts) == {Action.PERMIT}
+
+
+def test_a_start_with_lists_that_are_too_much_is_a_failure_and_no_crash(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was in force is held, or the setting for the boot decides."""
+    write(site, **{f"c{n}": f"10.{n}.0.0/16\n" for n in range(4)})
+    site.again()
+    site.engine.change(
+        put=[policy(*(("block", f"@c{n}=0:{n + 1}:UDP") for n in range(4)))], assign="P"
+    )
+    monkeypatch.setattr(compiling, "MAX_LIST_LOOK_UPS", 3)
+    site.again()
+    assert any("into lists 4 times" in failure for failure in site.engine.failures)
+    assert site.blocks(2, 0x0A010001)

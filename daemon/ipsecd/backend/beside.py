@@ -62,9 +62,12 @@ class ProgramsBeside:
         programs, classifier, volatile, points = awaited
         try:
             ready = programs.make_ready(classifier, volatile, points, run)
-        except (IpsecdError, OSError) as error:
+        except Exception as error:
             failure = error
-            return run(lambda: self._end_awaiting(programs, failure))
+            run(lambda: self._end_awaiting(programs, failure))
+            if isinstance(error, (IpsecdError, OSError)):
+                return False
+            raise
         return run(lambda: self._end_awaiting(programs, ready))
 
     # -- inside ----------------------------------------------------------------------------------
@@ -78,10 +81,13 @@ class ProgramsBeside:
             programs = self._ensure_programs(self._make_programs)
             programs.points = judgeable_points(self._classifier, self._volatile)
             do(programs)
-        except (IpsecdError, OSError) as error:
+        except Exception as error:
+            # Half-made programs may pass everything, and must not look as if they were in force.
             self._fail(error)
+            if not isinstance(error, (IpsecdError, OSError)):
+                raise
 
-    def _fail(self, error: IpsecdError | OSError) -> None:
+    def _fail(self, error: Exception) -> None:
         self._failure = f"no programs: {reason_of(error)}; nftables judges everything"
         self._remove_programs()
 
@@ -102,9 +108,7 @@ class ProgramsBeside:
             return None
         return self._programs, self._classifier, self._volatile, self._programs.points
 
-    def _end_awaiting(
-        self, programs: XdpBackend, outcome: Programs | IpsecdError | OSError
-    ) -> bool:
+    def _end_awaiting(self, programs: XdpBackend, outcome: Programs | Exception) -> bool:
         """Put in force what was made for `programs`, unless they are awaited no more."""
         classifier, is_awaited = self._classifier, self._awaited and programs is self._programs
         if classifier is None or not is_awaited:
@@ -149,9 +153,9 @@ class ProgramsBeside:
             self._programs = None
 
 
-def reason_of(error: IpsecdError | OSError) -> str:
+def reason_of(error: Exception) -> str:
     """What went wrong, in one line."""
-    return error.message if isinstance(error, IpsecdError) else str(error)
+    return error.message if isinstance(error, IpsecdError) else str(error) or repr(error)
 
 
 def sum_of(counts: Mapping[Key, Count], others: Mapping[Key, Count]) -> dict[Key, Count]:

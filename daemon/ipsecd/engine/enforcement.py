@@ -115,8 +115,9 @@ class Enforcement:
         """
         wanted = replace(state, condition=Condition.ENFORCING, pending=None).with_used_lists()
         must_spare(self.state, wanted)
-        put_off_programs(self.backend)
         try:
+            self.backend.check(wanted.classifier)
+            put_off_programs(self.backend)
             self._apply(wanted.classifier, wanted.volatile)
         except IpsecdError as error:
             failure = self._begin_with_another_backend(wanted, error)
@@ -287,16 +288,32 @@ class Enforcement:
         replaced = tuple(entry for entry in delta.removed if entry not in removed)
         addition = Delta(replaced, delta.added)
         both = new.volatile.with_entries(removed)
+        # In between, too, a rule finds the lists that it names.
+        first = old.classifier.with_lists(old.lists, both.tables)
+        then = new.classifier.with_lists(new.lists, both.tables)
+        actions = {entry.table.action for entry in (*replaced, *delta.added)}
         with Attempt() as attempt:
+            if old.enforcing and first is not old.classifier and len(actions) > 1:
+                # Rules of one action may be there before their lists, as nothing decides otherwise.
+                attempt.step(
+                    lambda: self._apply(first, before),
+                    lambda _: self._apply(old.classifier, before),
+                )
             attempt.step(
                 lambda: self._change(addition, both),
                 lambda _: self._change(addition.reversed(), before),
             )
             attempt.step(
-                lambda: self._apply(new.classifier, both),
-                lambda _: self._apply(old.classifier, both) if old.enforcing else None,
+                lambda: self._apply(then, both),
+                lambda _: self._apply(first, both) if old.enforcing else None,
             )
-            self._change(Delta(removed=removed), new.volatile)
+            removal = Delta(removed=removed)
+            attempt.step(
+                lambda: self._change(removal, new.volatile),
+                lambda _: self._change(removal.reversed(), both),
+            )
+            if then is not new.classifier:
+                self._apply(new.classifier, new.volatile)
 
     def _apply(self, classifier: Classifier, volatile: Volatile) -> None:
         # What a policy is by itself was checked when it was compiled; what its names stand for was
@@ -364,13 +381,10 @@ class Enforcement:
         if pending is None or self._clock() < self._retry_at:
             return False
         self._retry_at = self._clock() + RETRY_S
-        classifier = classifier_by_names(pending.compiled, state.inventory, state.lists)
-        new = replace(
-            state.with_policy(pending.source, pending.compiled, classifier),
-            failures=pending.failures,
-        )
         try:
-            self.put_in_force(new)
+            classifier = classifier_by_names(pending.compiled, state.inventory, state.lists)
+            new = state.with_policy(pending.source, pending.compiled, classifier)
+            self.put_in_force(replace(new, failures=pending.failures))
         except IpsecdError:
             return False
         policy = pending.compiled.policy

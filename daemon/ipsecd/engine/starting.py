@@ -133,7 +133,14 @@ class Starting:
         left out: the file of addresses may be on a file system that is mounted later.
         """
         state, choice = self._choose(read, config_error, booting=booting)
-        without_policy = self._with_choice(state, None)
+        without_policy = wanted = self._with_choice(state, None)
+        if choice:
+            try:
+                wanted = self._with_choice(state, choice)
+            except IpsecdError as error:
+                # What its names and lists stand for now is more than can be enforced.
+                failures = (str(error), *without_policy.failures)
+                choice, without_policy = None, replace(without_policy, failures=failures)
         held = False
         if choice is None:
             held = self.enforcement.holds_something
@@ -142,8 +149,7 @@ class Starting:
         if held:
             self.enforcement.hold(without_policy)
         else:
-            wanted = self._with_choice(state, choice) if choice else without_policy
-            self._begin(wanted, without_policy)
+            self._begin(wanted if choice else without_policy, without_policy)
         self._log_outcome()
 
     def _begin(self, wanted: State, fallback: State) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 
+from ipsecd import __version__
 from ipsecd.backend.nftables import messages as nft
 from ipsecd.backend.nftables.elements import add_elements, delete_elements, element
 from ipsecd.backend.nftables.naming import CONTENTS, TABLE
@@ -25,8 +26,12 @@ _KEY_TYPES = (8,) * (_KEY_BYTES // 16)
 
 
 def key_of(set_name: str, digest: str) -> bytes:
-    """The element that says that a set holds the content of a digest."""
-    return name_part(set_name) + hashlib.sha256(digest.encode()).digest()
+    """The element that says that a set holds the content of a digest, as this version writes it.
+
+    Another version may lay out the same content in another way.
+    """
+    content = f"{__version__} {digest}"
+    return name_part(set_name) + hashlib.sha256(content.encode()).digest()
 
 
 def name_part(set_name: str) -> bytes:

@@ -47,7 +47,9 @@ class ImageSlots:
         self._numbers[slot] = number
 
     def memory(self, slot: int) -> mmap.mmap:
-        """The lines in a slot that can be edited."""
+        """The lines in a slot that can be edited; raises ``BackendFailed`` after the end of all."""
+        if slot not in self._memory:
+            raise not_taken("the programs were replaced meanwhile")
         return self._memory[slot]
 
     def _close(self, slot: int) -> None:
