@@ -16,7 +16,7 @@ from ipsecd.errors import IpsecdError
 from ipsecd.log import record
 from ipsecd.model.quarantine import Quarantine
 from ipsecd.sources.dynamic import DynamicRule
-from ipsecd.sources.dynamic_file import names_of_keys, read_record, records_of
+from ipsecd.sources.dynamic_file import are_the_same, names_of_keys, read_record, records_of
 from ipsecd.sources.record_file import Record
 
 Records = Mapping[str, Record]
@@ -71,7 +71,7 @@ def put_rules_back(changes: DynamicRuleChanges, before: Records, put: Records | 
 
 def _differing_keys(before: Records, after: Records) -> list[str]:
     keys = before.keys() | after.keys()
-    return sorted(key for key in keys if before.get(key) != after.get(key))
+    return sorted(key for key in keys if not are_the_same(before.get(key), after.get(key)))
 
 
 def _is_still(current: Record | None, put: Record | None, now: float) -> bool:
@@ -82,7 +82,7 @@ def _is_still(current: Record | None, put: Record | None, now: float) -> bool:
     if current is None and put is not None:
         ends = put.get("ends")
         return isinstance(ends, int | float) and ends <= now
-    return current == put
+    return are_the_same(current, put)
 
 
 def _restored(key: str, content: Record | None, now: float) -> DynamicRule | Quarantine | None:
