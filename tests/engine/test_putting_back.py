@@ -8,8 +8,10 @@ import pytest
 
 from ipsecd.control import Control
 from ipsecd.engine.caller import Caller, ChangeOptions
+from ipsecd.errors import BackendFailed, Refused
 from ipsecd.model.addresses import Family, Network
-from tests.engine.changing_host import BEFORE, CONFIRM_S, FIRST, Host
+from tests.engine.changing_host import AFTER, BEFORE, CONFIRM_S, FIRST, Host
+from tests.engine.test_confirmation import DYNAMIC_CHANGES, with_rules
 
 NAME = "worm.example"
 
@@ -47,3 +49,65 @@ def test_a_quarantine_by_a_name_that_was_looked_up_again_is_put_back(host: Host)
     host.pass_deadline()
     assert not host.engine.state.quarantines
     assert not host.engine.dynamic
+
+
+def killed_and_refused(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The daemon dies, and the kernel refuses the first state of the next one."""
+
+    def refuse(*_: object) -> None:
+        raise BackendFailed("no", "try again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(host.backend, "apply", refuse)
+        host.killed()
+    assert host.engine.held
+
+
+@pytest.mark.parametrize("name", DYNAMIC_CHANGES)
+def test_what_the_kernel_refused_is_tried_again_without_the_change(
+    host: Host, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Nothing that nobody has confirmed is in force once the kernel takes the state."""
+    with_rules(host)
+    before = host.state()
+    DYNAMIC_CHANGES[name](host)
+    killed_and_refused(host, monkeypatch)
+    host.pass_deadline()
+    assert not host.pending
+    last = host.engine.confirmation.last
+    assert last is not None
+    assert last.sentence.endswith("in force once the kernel takes what it refused at the start")
+    host.wait(5)
+    assert host.engine.follow_senders()
+    assert host.state() == before
+    assert host.engine.observe().drift == ()
+    volatile = host.engine.state.volatile
+    # The next process finds the same.
+    host.killed()
+    assert host.state() == before
+    assert {*host.engine.state.volatile.entries()} == {*volatile.entries()}
+
+
+def test_while_it_is_not_known_what_is_in_force_a_change_waits(host: Host) -> None:
+    """It is tried again and said, and it does not keep the policy from being mended."""
+    with_rules(host)
+    before = host.state()
+    DYNAMIC_CHANGES["block"](host)
+    file = host.path / "etc/policies/a.yaml"
+    content = file.read_text()
+    file.write_text("nonsense")
+    (host.path / "lib/last-good").unlink()
+    host.killed()
+    assert host.engine.held
+    with pytest.raises(Refused, match="waits to be confirmed"):
+        host.call("Reload", resolve=False)
+    host.pass_deadline()
+    assert host.pending
+    assert any("cannot be put back for now: what" in text for text in host.engine.warnings)
+    with pytest.raises(Refused, match="needs a state to go back to"):
+        host.apply(AFTER)
+    file.write_text(content)
+    host.call("Reload", resolve=False)
+    host.wait(5)
+    host.engine.confirmation.put_back_if_due()
+    assert (host.state(), host.pending) == (before, False)

@@ -28,7 +28,7 @@ from ipsecd.engine.caller import Caller
 from ipsecd.engine.dynamic import DynamicRuleChanges
 from ipsecd.engine.policies import Policies
 from ipsecd.engine.rules_before import differing, put_rules_back, records_in
-from ipsecd.engine.state import State
+from ipsecd.engine.state import Condition, State
 from ipsecd.errors import IpsecdError, NotFound, Refused, StoreFailed
 from ipsecd.log import record
 from ipsecd.sources.dynamic_file import name_of_boot
@@ -148,8 +148,14 @@ class Confirmation:
         """Raise ``Refused`` while a change waits to be confirmed.
 
         Raises ``StoreFailed`` if one that does not is on disk: it would be put back at the next
-        start, with whatever has changed since.
+        start, with whatever has changed since. A change of dynamic rules alone whose time is over
+        is no reason to refuse: that no policy is in force may be what keeps it from being put back.
         """
+        change = self.change
+        if change is None or change.policies is not None or not self._is_due:
+            self._must_be_none()
+
+    def _must_be_none(self) -> None:
         change = self.change
         if change is None:
             if self._is_left_over:
@@ -181,7 +187,7 @@ class Confirmation:
             None if is_policies else records_in(state),
         )
         with self._lock:
-            self.must_be_over()
+            self._must_be_none()
             try:
                 self._file.save(change)
             except StoreFailed:
@@ -300,7 +306,10 @@ class Confirmation:
                 raise self._store.failure(error) from error
         self._file.delete()
         self.change, self.problem = None, ""
-        self.last = PutBack(change, f"the change by {change.by} was put back: {why}")
+        sentence = f"the change by {change.by} was put back: {why}"
+        if change.dynamic is not None and self._enforcement.state.condition is Condition.FAILED:
+            sentence += "; it is in force once the kernel takes what it refused at the start"
+        self.last = PutBack(change, sentence)
         record(logging.WARNING, "put-back", method=change.method, by=change.by, why=why)
         return self.last
 
