@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
 
 from ipsecd.control import Control
 from ipsecd.engine.caller import Caller, ChangeOptions
-from ipsecd.errors import BackendFailed, Refused
+from ipsecd.errors import BackendFailed, NotFound, Refused
 from ipsecd.model.addresses import Family, Network
 from tests.engine.changing_host import AFTER, BEFORE, CONFIRM_S, FIRST, Host
 from tests.engine.test_confirmation import DYNAMIC_CHANGES, with_rules
@@ -111,3 +113,28 @@ def test_while_it_is_not_known_what_is_in_force_a_change_waits(host: Host) -> No
     host.wait(5)
     host.engine.confirmation.put_back_if_due()
     assert (host.state(), host.pending) == (before, False)
+
+
+def test_a_change_that_begins_meanwhile_keeps_its_file(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is left over of an earlier change is not looked for in the file of the next one."""
+    confirmation, forget = host.engine.confirmation, host.engine.confirmation._forget
+
+    def fail(_: Path) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(host.disk, "unlink", fail)
+        with pytest.raises(NotFound):
+            host.call("AssignPolicy", name="absent", confirm_s=CONFIRM_S)
+    assert confirmation.due_in() == 0.0
+
+    def another_begins_first() -> None:
+        monkeypatch.undo()
+        host.apply(AFTER)
+        forget()
+
+    monkeypatch.setattr(confirmation, "_forget", another_begins_first)
+    confirmation.put_back_if_due()
+    assert host.pending

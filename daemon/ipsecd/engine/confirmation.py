@@ -22,7 +22,7 @@ from enum import Enum
 from functools import partial
 from math import inf
 from pathlib import Path
-from threading import Lock
+from threading import RLock
 
 from ipsecd.engine.caller import Caller
 from ipsecd.engine.dynamic import DynamicRuleChanges
@@ -98,7 +98,7 @@ class Confirmation:
         self._is_loaded = False
         self._is_left_over = False
         """Whether the file may be there although no change waits."""
-        self._lock = Lock()
+        self._lock = RLock()
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -199,13 +199,17 @@ class Confirmation:
 
     def abandon(self) -> None:
         """Forget a change that was not made after all."""
-        self.change, self._is_made, self._is_left_over = None, True, True
-        with suppress(StoreFailed):
-            self._forget()
+        with self._lock:
+            self.change, self._is_made, self._is_left_over = None, True, True
+            with suppress(StoreFailed):
+                self._forget()
 
     def _forget(self) -> None:
-        self._file.delete()
-        self._is_left_over = False
+        """Delete the file that is left over, unless it is of another change by now."""
+        with self._lock:
+            if self._is_left_over:
+                self._file.delete()
+                self._is_left_over = False
 
     def made(self, confirm_s: float) -> bool:
         """Have the time begin, now that the change is made; False if it has changed nothing.
