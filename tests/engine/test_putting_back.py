@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ipsecd.control import Control
 from ipsecd.engine.caller import Caller, ChangeOptions
 from ipsecd.errors import BackendFailed, NotFound, Refused
+from ipsecd.language.documents import format_policy
 from ipsecd.model.addresses import Family, Network
-from tests.engine.changing_host import AFTER, BEFORE, CONFIRM_S, FIRST, Host
-from tests.engine.test_confirmation import DYNAMIC_CHANGES, with_rules
+from tests.engine.changing_host import AFTER, BEFORE, CONFIRM_S, FIRST, MORE, Host
+from tests.engine.effects import Crash
+from tests.engine.test_confirmation import CHANGES, DYNAMIC_CHANGES, with_rules
 
 NAME = "worm.example"
 
@@ -138,3 +142,110 @@ def test_a_change_that_begins_meanwhile_keeps_its_file(
     monkeypatch.setattr(confirmation, "_forget", another_begins_first)
     confirmation.put_back_if_due()
     assert host.pending
+
+
+def cut_off_after(
+    host: Host, monkeypatch: pytest.MonkeyPatch, step: str, change: Callable[[Host], object]
+) -> None:
+    """Have the process die in the middle of a change, before it has noted what it changed."""
+    confirmation = host.engine.confirmation
+    begin = confirmation.begin
+
+    def die(*given: Any) -> None:
+        if step == "begin":
+            begin(*given)
+        raise Crash
+
+    with monkeypatch.context() as patch:
+        patch.setattr(confirmation, "begin" if step == "begin" else "made", die)
+        with pytest.raises(Crash):
+            change(host)
+    host.killed()
+
+
+@pytest.mark.parametrize("kills", range(2))
+def test_bans_after_a_crash_in_the_middle_of_a_change_stay(
+    host: Host, monkeypatch: pytest.MonkeyPatch, kills: int
+) -> None:
+    """What the next process found is the change's; what came later is not, and nobody's loss."""
+    with_rules(host)
+    cut_off_after(host, monkeypatch, "change", DYNAMIC_CHANGES["block"])
+    host.block("192.0.2.77=0", 3600.0)
+    for _ in range(kills):
+        host.killed()
+    host.pass_deadline()
+    assert {rule.name for rule in host.engine.dynamic} == {
+        *("192.0.2.1=0", "192.0.2.2=0", "192.0.2.77=0")
+    }
+    assert not host.pending
+
+
+@pytest.mark.parametrize("kills", range(2))
+def test_files_edited_after_a_crash_in_the_middle_of_a_change_stay(
+    host: Host, monkeypatch: pytest.MonkeyPatch, kills: int
+) -> None:
+    """Only the files are put back that were others when the next process started."""
+    before = host.engine.loaded.policies["A"].text
+    cut_off_after(host, monkeypatch, "change", lambda host: host.apply(AFTER))
+    assert host.engine.loaded.policies["A"].text != before
+    edited = host.path / "etc/policies/mine.yaml"
+    edited.write_text(format_policy(MORE))
+    for _ in range(kills):
+        host.killed()
+    host.pass_deadline()
+    assert (host.path / "etc/policies/a.yaml").read_text() == before
+    assert edited.read_text() == format_policy(MORE)
+    assert not host.pending
+
+
+@pytest.mark.parametrize("name", ["replace", "unassign", "block"])
+def test_a_change_that_a_crash_prevented_waits_for_nothing(
+    host: Host, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Where nothing has changed there is nothing to confirm."""
+    with_rules(host)
+    before = host.state()
+    cut_off_after(host, monkeypatch, "begin", CHANGES[name])
+    assert (host.state(), host.pending) == (before, False)
+
+
+@pytest.mark.parametrize("name", CHANGES)
+@pytest.mark.parametrize("late", [False, True])
+def test_a_crash_in_the_middle_of_a_change_confirms_nothing(
+    host: Host, monkeypatch: pytest.MonkeyPatch, name: str, late: bool
+) -> None:
+    """Whether the next process starts in time or not, the state before returns."""
+    with_rules(host)
+    before = host.state()
+
+    def change(host: Host) -> None:
+        try:
+            CHANGES[name](host)
+        finally:
+            host.wait(CONFIRM_S + 1 if late else 0)
+
+    cut_off_after(host, monkeypatch, "change", change)
+    assert host.pending is not late
+    host.pass_deadline()
+    assert (host.state(), host.pending) == (before, False)
+
+
+def test_a_store_that_cannot_be_read_says_nothing_of_a_change(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A policy that the change has made is not kept because its file was not seen at the start."""
+    policies, elsewhere = host.path / "etc/policies", host.path / "elsewhere"
+
+    def change(host: Host) -> None:
+        try:
+            host.apply(MORE)
+        finally:
+            policies.rename(elsewhere)
+            policies.symlink_to(host.path / "nowhere")
+
+    before = host.state()
+    cut_off_after(host, monkeypatch, "change", change)
+    policies.unlink()
+    elsewhere.rename(policies)
+    host.pass_deadline()
+    assert (host.state(), host.pending) == (before, False)

@@ -96,6 +96,8 @@ class Confirmation:
         self._retry_at = -inf
         self._is_made = True
         self._is_loaded = False
+        self._is_left_incomplete = False
+        """Whether an earlier process has not noted what its change changed."""
         self._is_left_over = False
         """Whether the file may be there although no change waits."""
         self._lock = RLock()
@@ -114,6 +116,7 @@ class Confirmation:
         self._is_loaded = True
         try:
             self.change = self._file.load()
+            self._is_left_incomplete = self.change is not None and not _is_complete(self.change)
         except StoreFailed as error:
             self.problem = f"a change may be unconfirmed: {error.message}\n  hint: {error.hint}"
             record(logging.ERROR, "unconfirmed-not-known", reason=error.message)
@@ -121,9 +124,13 @@ class Confirmation:
     def content(self, loaded: Loaded) -> Loaded:
         """What counts as the content of the store at start, which holds `loaded`.
 
-        That is what was before a change whose time is over.
+        That is what was before a change whose time is over. Of a change that an earlier process
+        has not completed, only what differs in `loaded` counts as changed.
         """
         change = self.change
+        if self._is_left_incomplete and change and change.policies and not _is_unread(loaded):
+            change = replace(change, policies=change.policies.narrowed(loaded))
+            self.change = change
         if change is None or change.policies is None or not self._is_due:
             return loaded
         reader = self._policies.kept_files.reader
@@ -141,6 +148,29 @@ class Confirmation:
 
     def _left(self, change: Unconfirmed) -> float:
         return change.deadline - self._clock() if change.boot == self._boot else 0.0
+
+    def _complete(self) -> None:
+        """Note what a change changed whose process ended before it had noted that.
+
+        Dynamic rules are what that process left, which no client has changed since. Later it could
+        not be told which of them are the change's.
+        """
+        change, state = self.change, self._enforcement.state
+        if not self._is_left_incomplete or change is None:
+            return
+        self._is_left_incomplete = False
+        if change.dynamic is not None and change.boot == self._boot:
+            change = _with_rules_put(change, state)
+        if not _is_complete(change):
+            return
+        self.change = change
+        # Of a change that is due, what was before counts as the content of the store already.
+        if not self._is_due and not _has_changed(change, state):
+            self.abandon()
+            return
+        # Should this fail, the next process finds more to put back.
+        with suppress(IpsecdError):
+            self._file.save(change)
 
     # -- a change --------------------------------------------------------------------------------
 
@@ -219,14 +249,10 @@ class Confirmation:
         change, state = self.change, self._enforcement.state
         assert change is not None
         if change.policies is not None:
-            policies = change.policies.narrowed(state.loaded)
-            is_changed = bool(policies.texts) or policies.link != state.loaded.link
-            change = replace(change, policies=policies)
+            change = replace(change, policies=change.policies.narrowed(state.loaded))
         else:
-            dynamic, put = differing(change.dynamic or {}, records_in(state))
-            is_changed = dynamic != put
-            change = replace(change, dynamic=dynamic, put=put)
-        if not is_changed:
+            change = _with_rules_put(change, state)
+        if not _has_changed(change, state):
             self.abandon()
             return False
         change = replace(change, deadline=self._clock() + confirm_s)
@@ -273,6 +299,7 @@ class Confirmation:
 
     def put_back_if_due(self) -> PutBack | None:
         """Put the change back if its time is over; what was put back."""
+        self._complete()
         if self.due_in() != 0.0:
             return None
         try:
@@ -328,6 +355,33 @@ class Confirmation:
         if not self._is_made:
             raise Refused("the change is still being made", "try again in a moment")
         return change
+
+
+def _is_complete(change: Unconfirmed) -> bool:
+    """Whether it was noted what the change changed, after it was made."""
+    policies = change.policies
+    return (policies is None or policies.complete) and (
+        change.dynamic is None or change.put is not None
+    )
+
+
+def _has_changed(change: Unconfirmed, state: State) -> bool:
+    """Whether a complete change, after which `state` is there, has changed anything."""
+    policies = change.policies
+    if policies is None:
+        return change.dynamic != change.put
+    return bool(policies.texts) or policies.link != state.loaded.link
+
+
+def _is_unread(loaded: Loaded) -> bool:
+    """Whether it may be that nothing of the store could be read."""
+    return loaded.assigned_error is not None and not loaded.policies and not loaded.broken
+
+
+def _with_rules_put(change: Unconfirmed, state: State) -> Unconfirmed:
+    """The change, which has put the dynamic rules of `state` in the place of those before."""
+    dynamic, put = differing(change.dynamic or {}, records_in(state))
+    return replace(change, dynamic=dynamic, put=put)
 
 
 def _must_be_what_it_should(state: State) -> None:
