@@ -15,6 +15,7 @@ from ipsecd.control import Control
 from ipsecd.engine import Engine
 from ipsecd.engine.caller import Caller, ChangeOptions
 from ipsecd.engine.confirmation import Boot
+from ipsecd.errors import IpsecdError
 from ipsecd.language.documents import format_policy
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.values import Action, Policy, Rule
@@ -44,6 +45,11 @@ class FullDisk(Disk):
         super().write(path, content)
 
 
+def no_other(reason: IpsecdError) -> Backend:
+    """What takes the place of a backend that takes nothing at the start: nothing does."""
+    raise reason
+
+
 class Host:
     """An engine over memory, the clocks of its boot, and what a client would call."""
 
@@ -64,6 +70,7 @@ class Host:
             lambda: self.backend,
             self.disk,
             self.clock,
+            no_other,
             this_boot=Boot(self.boot, self.boottime),
         )
 

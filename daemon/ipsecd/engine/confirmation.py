@@ -22,13 +22,13 @@ from enum import Enum
 from functools import partial
 from math import inf
 from pathlib import Path
-from threading import Lock
+from threading import RLock
 
 from ipsecd.engine.caller import Caller
 from ipsecd.engine.dynamic import DynamicRuleChanges
 from ipsecd.engine.policies import Policies
 from ipsecd.engine.rules_before import differing, put_rules_back, records_in
-from ipsecd.engine.state import State
+from ipsecd.engine.state import Condition, State
 from ipsecd.errors import IpsecdError, NotFound, Refused, StoreFailed
 from ipsecd.log import record
 from ipsecd.sources.dynamic_file import name_of_boot
@@ -96,9 +96,11 @@ class Confirmation:
         self._retry_at = -inf
         self._is_made = True
         self._is_loaded = False
+        self._is_left_incomplete = False
+        """Whether an earlier process has not noted what its change changed."""
         self._is_left_over = False
         """Whether the file may be there although no change waits."""
-        self._lock = Lock()
+        self._lock = RLock()
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -114,6 +116,7 @@ class Confirmation:
         self._is_loaded = True
         try:
             self.change = self._file.load()
+            self._is_left_incomplete = self.change is not None and not _is_complete(self.change)
         except StoreFailed as error:
             self.problem = f"a change may be unconfirmed: {error.message}\n  hint: {error.hint}"
             record(logging.ERROR, "unconfirmed-not-known", reason=error.message)
@@ -121,9 +124,13 @@ class Confirmation:
     def content(self, loaded: Loaded) -> Loaded:
         """What counts as the content of the store at start, which holds `loaded`.
 
-        That is what was before a change whose time is over.
+        That is what was before a change whose time is over. Of a change that an earlier process
+        has not completed, only what differs in `loaded` counts as changed.
         """
         change = self.change
+        if self._is_left_incomplete and change and change.policies and not _is_unread(loaded):
+            change = replace(change, policies=change.policies.narrowed(loaded))
+            self.change = change
         if change is None or change.policies is None or not self._is_due:
             return loaded
         reader = self._policies.kept_files.reader
@@ -147,14 +154,43 @@ class Confirmation:
     def _left(self, change: Unconfirmed) -> float:
         return change.deadline - self._clock() if change.boot == self._boot else 0.0
 
+    def _complete(self) -> None:
+        """Note what a change changed whose process ended before it had noted that.
+
+        Dynamic rules are what that process left, which no client has changed since. Later it could
+        not be told which of them are the change's.
+        """
+        change, state = self.change, self._enforcement.state
+        if not self._is_left_incomplete or change is None:
+            return
+        self._is_left_incomplete = False
+        if change.dynamic is not None and change.boot == self._boot:
+            change = _with_rules_put(change, state)
+        if not _is_complete(change):
+            return
+        self.change = change
+        # Of a change that is due, what was before counts as the content of the store already.
+        if not self._is_due and not _has_changed(change, state):
+            self.abandon()
+            return
+        # Should this fail, the next process finds more to put back.
+        with suppress(IpsecdError):
+            self._file.save(change)
+
     # -- a change --------------------------------------------------------------------------------
 
     def must_be_over(self) -> None:
         """Raise ``Refused`` while a change waits to be confirmed.
 
         Raises ``StoreFailed`` if one that does not is on disk: it would be put back at the next
-        start, with whatever has changed since.
+        start, with whatever has changed since. A change of dynamic rules alone whose time is over
+        is no reason to refuse: that no policy is in force may be what keeps it from being put back.
         """
+        change = self.change
+        if change is None or change.policies is not None or not self._is_due:
+            self._must_be_none()
+
+    def _must_be_none(self) -> None:
         change = self.change
         if change is None:
             if self._is_left_over:
@@ -186,7 +222,7 @@ class Confirmation:
             None if is_policies else records_in(state),
         )
         with self._lock:
-            self.must_be_over()
+            self._must_be_none()
             try:
                 self._file.save(change)
             except StoreFailed:
@@ -198,13 +234,17 @@ class Confirmation:
 
     def abandon(self) -> None:
         """Forget a change that was not made after all."""
-        self.change, self._is_made, self._is_left_over = None, True, True
-        with suppress(StoreFailed):
-            self._forget()
+        with self._lock:
+            self.change, self._is_made, self._is_left_over = None, True, True
+            with suppress(StoreFailed):
+                self._forget()
 
     def _forget(self) -> None:
-        self._file.delete()
-        self._is_left_over = False
+        """Delete the file that is left over, unless it is of another change by now."""
+        with self._lock:
+            if self._is_left_over:
+                self._file.delete()
+                self._is_left_over = False
 
     def made(self, confirm_s: float) -> bool:
         """Have the time begin, now that the change is made; False if it has changed nothing.
@@ -214,14 +254,10 @@ class Confirmation:
         change, state = self.change, self._enforcement.state
         assert change is not None
         if change.policies is not None:
-            policies = change.policies.narrowed(state.loaded)
-            is_changed = bool(policies.texts) or policies.link != state.loaded.link
-            change = replace(change, policies=policies)
+            change = replace(change, policies=change.policies.narrowed(state.loaded))
         else:
-            dynamic, put = differing(change.dynamic or {}, records_in(state))
-            is_changed = dynamic != put
-            change = replace(change, dynamic=dynamic, put=put)
-        if not is_changed:
+            change = _with_rules_put(change, state)
+        if not _has_changed(change, state):
             self.abandon()
             return False
         change = replace(change, deadline=self._clock() + confirm_s)
@@ -268,6 +304,7 @@ class Confirmation:
 
     def put_back_if_due(self) -> PutBack | None:
         """Put the change back if its time is over; what was put back."""
+        self._complete()
         if self.due_in() != 0.0:
             return None
         try:
@@ -305,7 +342,10 @@ class Confirmation:
                 raise self._store.failure(error) from error
         self._file.delete()
         self.change, self.problem = None, ""
-        self.last = PutBack(change, f"the change by {change.by} was put back: {why}")
+        sentence = f"the change by {change.by} was put back: {why}"
+        if change.dynamic is not None and self._enforcement.state.condition is Condition.FAILED:
+            sentence += "; it is in force once the kernel takes what it refused at the start"
+        self.last = PutBack(change, sentence)
         record(logging.WARNING, "put-back", method=change.method, by=change.by, why=why)
         return self.last
 
@@ -320,6 +360,33 @@ class Confirmation:
         if not self._is_made:
             raise Refused("the change is still being made", "try again in a moment")
         return change
+
+
+def _is_complete(change: Unconfirmed) -> bool:
+    """Whether it was noted what the change changed, after it was made."""
+    policies = change.policies
+    return (policies is None or policies.complete) and (
+        change.dynamic is None or change.put is not None
+    )
+
+
+def _has_changed(change: Unconfirmed, state: State) -> bool:
+    """Whether a complete change, after which `state` is there, has changed anything."""
+    policies = change.policies
+    if policies is None:
+        return change.dynamic != change.put
+    return bool(policies.texts) or policies.link != state.loaded.link
+
+
+def _is_unread(loaded: Loaded) -> bool:
+    """Whether it may be that nothing of the store could be read."""
+    return loaded.assigned_error is not None and not loaded.policies and not loaded.broken
+
+
+def _with_rules_put(change: Unconfirmed, state: State) -> Unconfirmed:
+    """The change, which has put the dynamic rules of `state` in the place of those before."""
+    dynamic, put = differing(change.dynamic or {}, records_in(state))
+    return replace(change, dynamic=dynamic, put=put)
 
 
 def _must_be_what_it_should(state: State) -> None:

@@ -7,16 +7,18 @@ replaced or removed, and only if nobody has changed them since.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
+from ipsecd.engine.compiling import rows_for
 from ipsecd.engine.dynamic import DynamicRuleChanges
-from ipsecd.engine.quarantines import is_of_quarantine
-from ipsecd.engine.state import State
+from ipsecd.engine.quarantines import change_dynamic_rules, is_of_quarantine
+from ipsecd.engine.state import Condition, State
 from ipsecd.errors import IpsecdError
 from ipsecd.log import record
 from ipsecd.model.quarantine import Quarantine
 from ipsecd.sources.dynamic import DynamicRule
-from ipsecd.sources.dynamic_file import names_of_keys, read_record, records_of
+from ipsecd.sources.dynamic_file import are_the_same, names_of_keys, read_record, records_of
 from ipsecd.sources.record_file import Record
 
 Records = Mapping[str, Record]
@@ -41,11 +43,16 @@ def put_rules_back(changes: DynamicRuleChanges, before: Records, put: Records | 
     """Have the rules be as they were `before` a change that has `put` others in their place.
 
     Without `put` it is not known, and all that are not as they were before are taken for the
-    change's. It is called in the kernel's line. Raises ``IpsecdError``.
+    change's. What the kernel refused at the start is tried again with the rules as they were then.
+    It is called in the kernel's line. Raises ``IpsecdError``, also where it is not known what the
+    kernel holds, so that this is tried again.
     """
     state = changes.enforcement.state
-    if not state.enforcing:
+    if state.stopped:
         return
+    is_tried_again = state.condition is Condition.FAILED
+    if not is_tried_again:
+        state.must_run()
     current = records_in(state)
     put = current if put is None else put
     now = changes.clock()
@@ -58,6 +65,9 @@ def put_rules_back(changes: DynamicRuleChanges, before: Records, put: Records | 
     rules = [each for each in restored if isinstance(each, DynamicRule)]
     quarantines = [each for each in restored if isinstance(each, Quarantine)]
     names, quarantine_names = names_of_keys(keys)
+    if is_tried_again:
+        _note_put_back(changes, rules, names, quarantines, quarantine_names)
+        return
     kept = {quarantine.name for quarantine in quarantines}
     if gone := [name for name in quarantine_names if name not in kept]:
         changes.release(gone)
@@ -69,9 +79,44 @@ def put_rules_back(changes: DynamicRuleChanges, before: Records, put: Records | 
         changes.impose(quarantine)
 
 
+def _note_put_back(
+    changes: DynamicRuleChanges,
+    rules: Sequence[DynamicRule],
+    names: Iterable[str],
+    quarantines: Sequence[Quarantine],
+    quarantine_names: Sequence[str],
+) -> None:
+    """Have rules and quarantines in the state that is tried again, in the place of those named.
+
+    As for those that an earlier process left, no limit counts.
+    """
+    state = changes.enforcement.state
+    ended = [state.quarantines[name] for name in quarantine_names if name in state.quarantines]
+    gone = set(names).difference(rule.name for rule in rules)
+    removed = [
+        rule
+        for rule in state.dynamic
+        if any(quarantine.owns(rule.name) for quarantine in ended)
+        or (rule.name in gone and not is_of_quarantine(state, rule.name))
+    ]
+    after = {name: each for name, each in state.quarantines.items() if name not in quarantine_names}
+    after |= {quarantine.name: quarantine for quarantine in quarantines}
+    added = [(rule, rows_for(rule, state.inventory, state.lists)) for rule in rules]
+    new, _ = change_dynamic_rules(
+        replace(state, quarantines=after), removed, added, permits_changed=True
+    )
+    changes.enforcement.record_state(new)
+    for rule in rules:
+        changes.deadlines.add(rule, new.dynamic)
+    changes.file.changed(rules, gone)
+    changes.file.released(name for name in quarantine_names if name not in after)
+    for quarantine in quarantines:
+        changes.file.imposed(quarantine)
+
+
 def _differing_keys(before: Records, after: Records) -> list[str]:
     keys = before.keys() | after.keys()
-    return sorted(key for key in keys if before.get(key) != after.get(key))
+    return sorted(key for key in keys if not are_the_same(before.get(key), after.get(key)))
 
 
 def _is_still(current: Record | None, put: Record | None, now: float) -> bool:
@@ -82,7 +127,7 @@ def _is_still(current: Record | None, put: Record | None, now: float) -> bool:
     if current is None and put is not None:
         ends = put.get("ends")
         return isinstance(ends, int | float) and ends <= now
-    return current == put
+    return are_the_same(current, put)
 
 
 def _restored(key: str, content: Record | None, now: float) -> DynamicRule | Quarantine | None:

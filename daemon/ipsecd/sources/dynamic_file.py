@@ -175,6 +175,17 @@ def names_of_keys(keys: Iterable[str]) -> tuple[list[str], list[str]]:
     return rules, quarantines
 
 
+def are_the_same(a: Record | None, b: Record | None) -> bool:
+    """Whether two records are of the same rule or quarantine, whenever its names were looked up."""
+    if a is None or b is None or a == b:
+        return a == b
+    return _without_lookups(a) == _without_lookups(b)
+
+
+def _without_lookups(record: Record) -> Record:
+    return {key: value for key, value in record.items() if key not in {"looked_up", "names"}}
+
+
 def name_of_boot(environment: Mapping[str, str]) -> str:
     """The name of this boot, 32 hexadecimal digits.
 

@@ -1,0 +1,251 @@
+"""Tests of dynamic rules that are put back: just those that a change made, whatever came since."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ipsecd.control import Control
+from ipsecd.engine.caller import Caller, ChangeOptions
+from ipsecd.errors import BackendFailed, NotFound, Refused
+from ipsecd.language.documents import format_policy
+from ipsecd.model.addresses import Family, Network
+from tests.engine.changing_host import AFTER, BEFORE, CONFIRM_S, FIRST, MORE, Host
+from tests.engine.effects import Crash
+from tests.engine.test_confirmation import CHANGES, DYNAMIC_CHANGES, with_rules
+
+NAME = "worm.example"
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    host = Host(tmp_path)
+    host.apply(BEFORE, None)
+    return host
+
+
+def call(
+    host: Host, method: str, number: int, confirm_s: float | None = None, **given: object
+) -> None:
+    """Call `method` while the DNS name stands for the address of that number."""
+    names = {NAME: (Network(Family.IPV4, 0xC0000200 + number, 32),)}
+    caller = Caller(0, 1, "root", ChangeOptions(confirm_s, login=FIRST))
+    Control(host.engine).call(method, given, "uid 0 (root)", names, None, caller=caller)
+
+
+def test_a_rule_by_a_name_that_was_looked_up_again_is_put_back(host: Host) -> None:
+    """That its name stands for other addresses since makes it nobody else's rule."""
+    rule = {"filters": [f"{NAME}=0"], "action": "block", "name": "N", "ttl_s": None}
+    call(host, "AddDynamic", 1, CONFIRM_S, interface=None, **rule)
+    call(host, "RefreshNames", 2)
+    host.pass_deadline()
+    assert not host.engine.dynamic
+    assert not host.pending
+
+
+def test_a_quarantine_by_a_name_that_was_looked_up_again_is_put_back(host: Host) -> None:
+    """Its permits stand for other addresses since; it ends all the same."""
+    call(host, "Quarantine", 1, CONFIRM_S, who="0", permits=[f"0={NAME}"], ttl_s=None)
+    call(host, "RefreshNames", 2)
+    host.pass_deadline()
+    assert not host.engine.state.quarantines
+    assert not host.engine.dynamic
+
+
+def killed_and_refused(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The daemon dies, and the kernel refuses the first state of the next one."""
+
+    def refuse(*_: object) -> None:
+        raise BackendFailed("no", "try again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(host.backend, "apply", refuse)
+        host.killed()
+    assert host.engine.held
+
+
+@pytest.mark.parametrize("name", DYNAMIC_CHANGES)
+def test_what_the_kernel_refused_is_tried_again_without_the_change(
+    host: Host, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Nothing that nobody has confirmed is in force once the kernel takes the state."""
+    with_rules(host)
+    before = host.state()
+    DYNAMIC_CHANGES[name](host)
+    killed_and_refused(host, monkeypatch)
+    host.pass_deadline()
+    assert not host.pending
+    last = host.engine.confirmation.last
+    assert last is not None
+    assert last.sentence.endswith("in force once the kernel takes what it refused at the start")
+    host.wait(5)
+    assert host.engine.follow_senders()
+    assert host.state() == before
+    assert host.engine.observe().drift == ()
+    volatile = host.engine.state.volatile
+    # The next process finds the same.
+    host.killed()
+    assert host.state() == before
+    assert {*host.engine.state.volatile.entries()} == {*volatile.entries()}
+
+
+def test_while_it_is_not_known_what_is_in_force_a_change_waits(host: Host) -> None:
+    """It is tried again and said, and it does not keep the policy from being mended."""
+    with_rules(host)
+    before = host.state()
+    DYNAMIC_CHANGES["block"](host)
+    file = host.path / "etc/policies/a.yaml"
+    content = file.read_text()
+    file.write_text("nonsense")
+    (host.path / "lib/last-good").unlink()
+    host.killed()
+    assert host.engine.held
+    with pytest.raises(Refused, match="waits to be confirmed"):
+        host.call("Reload", resolve=False)
+    host.pass_deadline()
+    assert host.pending
+    assert any("cannot be put back for now: what" in text for text in host.engine.warnings)
+    with pytest.raises(Refused, match="needs a state to go back to"):
+        host.apply(AFTER)
+    file.write_text(content)
+    host.call("Reload", resolve=False)
+    host.wait(5)
+    host.engine.confirmation.put_back_if_due()
+    assert (host.state(), host.pending) == (before, False)
+
+
+def test_a_change_that_begins_meanwhile_keeps_its_file(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is left over of an earlier change is not looked for in the file of the next one."""
+    confirmation, forget = host.engine.confirmation, host.engine.confirmation._forget
+
+    def fail(_: Path) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(host.disk, "unlink", fail)
+        with pytest.raises(NotFound):
+            host.call("AssignPolicy", name="absent", confirm_s=CONFIRM_S)
+    assert confirmation.due_in() == 0.0
+
+    def another_begins_first() -> None:
+        monkeypatch.undo()
+        host.apply(AFTER)
+        forget()
+
+    monkeypatch.setattr(confirmation, "_forget", another_begins_first)
+    confirmation.put_back_if_due()
+    assert host.pending
+
+
+def cut_off_after(
+    host: Host, monkeypatch: pytest.MonkeyPatch, step: str, change: Callable[[Host], object]
+) -> None:
+    """Have the process die in the middle of a change, before it has noted what it changed."""
+    confirmation = host.engine.confirmation
+    begin = confirmation.begin
+
+    def die(*given: Any) -> None:
+        if step == "begin":
+            begin(*given)
+        raise Crash
+
+    with monkeypatch.context() as patch:
+        patch.setattr(confirmation, "begin" if step == "begin" else "made", die)
+        with pytest.raises(Crash):
+            change(host)
+    host.killed()
+
+
+@pytest.mark.parametrize("kills", range(2))
+def test_bans_after_a_crash_in_the_middle_of_a_change_stay(
+    host: Host, monkeypatch: pytest.MonkeyPatch, kills: int
+) -> None:
+    """What the next process found is the change's; what came later is not, and nobody's loss."""
+    with_rules(host)
+    cut_off_after(host, monkeypatch, "change", DYNAMIC_CHANGES["block"])
+    host.block("192.0.2.77=0", 3600.0)
+    for _ in range(kills):
+        host.killed()
+    host.pass_deadline()
+    assert {rule.name for rule in host.engine.dynamic} == {
+        *("192.0.2.1=0", "192.0.2.2=0", "192.0.2.77=0")
+    }
+    assert not host.pending
+
+
+@pytest.mark.parametrize("kills", range(2))
+def test_files_edited_after_a_crash_in_the_middle_of_a_change_stay(
+    host: Host, monkeypatch: pytest.MonkeyPatch, kills: int
+) -> None:
+    """Only the files are put back that were others when the next process started."""
+    before = host.engine.loaded.policies["A"].text
+    cut_off_after(host, monkeypatch, "change", lambda host: host.apply(AFTER))
+    assert host.engine.loaded.policies["A"].text != before
+    edited = host.path / "etc/policies/mine.yaml"
+    edited.write_text(format_policy(MORE))
+    for _ in range(kills):
+        host.killed()
+    host.pass_deadline()
+    assert (host.path / "etc/policies/a.yaml").read_text() == before
+    assert edited.read_text() == format_policy(MORE)
+    assert not host.pending
+
+
+@pytest.mark.parametrize("name", ["replace", "unassign", "block"])
+def test_a_change_that_a_crash_prevented_waits_for_nothing(
+    host: Host, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Where nothing has changed there is nothing to confirm."""
+    with_rules(host)
+    before = host.state()
+    cut_off_after(host, monkeypatch, "begin", CHANGES[name])
+    assert (host.state(), host.pending) == (before, False)
+
+
+@pytest.mark.parametrize("name", CHANGES)
+@pytest.mark.parametrize("late", [False, True])
+def test_a_crash_in_the_middle_of_a_change_confirms_nothing(
+    host: Host, monkeypatch: pytest.MonkeyPatch, name: str, late: bool
+) -> None:
+    """Whether the next process starts in time or not, the state before returns."""
+    with_rules(host)
+    before = host.state()
+
+    def change(host: Host) -> None:
+        try:
+            CHANGES[name](host)
+        finally:
+            host.wait(CONFIRM_S + 1 if late else 0)
+
+    cut_off_after(host, monkeypatch, "change", change)
+    assert host.pending is not late
+    host.pass_deadline()
+    assert (host.state(), host.pending) == (before, False)
+
+
+def test_a_store_that_cannot_be_read_says_nothing_of_a_change(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A policy that the change has made is not kept because its file was not seen at the start."""
+    policies, elsewhere = host.path / "etc/policies", host.path / "elsewhere"
+
+    def change(host: Host) -> None:
+        try:
+            host.apply(MORE)
+        finally:
+            policies.rename(elsewhere)
+            policies.symlink_to(host.path / "nowhere")
+
+    before = host.state()
+    cut_off_after(host, monkeypatch, "change", change)
+    policies.unlink()
+    elsewhere.rename(policies)
+    host.pass_deadline()
+    assert (host.state(), host.pending) == (before, False)
