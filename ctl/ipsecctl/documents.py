@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ipsecctl.client import Client
@@ -11,12 +12,12 @@ from ipsecctl.given_lists import given_lists, missing_lists, words_of_missing
 from ipsecctl.options import Options
 from ipsecctl.presentation import print_warnings
 from ipsecd.errors import InvalidInput, IpsecdError, LimitExceeded, Refused
-from ipsecd.language.documents import format_policy, parse_policy
+from ipsecd.language.documents import errors_of_policy, format_policy, parse_policy
 from ipsecd.language.expectations import must_be_met
 from ipsecd.model.list_names import lists_named_by
 from ipsecd.model.values import Policy
 from ipsecd.output import change_made, complain_text, say, say_json, say_text
-from ipsecd.quoting import count
+from ipsecd.quoting import count, shorten
 
 
 def check(_: Client, options: Options) -> int:
@@ -59,10 +60,11 @@ def format_document(_: Client, options: Options) -> int:
 
 def _check(options: Options, path: str) -> tuple[dict[str, Any], str, list[str]]:
     """The verdict on the file at `path`: as a JSON object, and in words, with warnings."""
+    content = read_bytes(path)
     try:
-        policy = _read(path)
+        policy = parse_policy(content, _source(path))
     except InvalidInput as error:
-        return _not_valid(path, error, error.line), describe(error, "ipsecctl"), []
+        return *_all_errors(path, content, error), []
     named = lists_named_by(policy) if policy.expect else frozenset[str]()
     lists = given_lists(options, named)
     missing = missing_lists(named, lists)
@@ -74,13 +76,13 @@ def _check(options: Options, path: str) -> tuple[dict[str, Any], str, list[str]]
         if named & lists.keys():
             must_be_met(policy, lists)
     except Refused as error:
-        verdict = {**_not_valid(path, error), **about_lists}
+        verdict = {**_not_valid(path, error, [error]), **about_lists}
         return verdict, describe(error, f"ipsecctl: {_source(path)}"), warnings
     rules, filters = len(policy.rules), sum(len(rule.filters) for rule in policy.rules)
     size = f"{count(rules, 'rule')}, {count(filters, 'filter')}"
     if policy.expect:
         size += f", {count(len(policy.expect), 'expectation')} met"
-    verdict = {"file": path, "valid": True, "policy": policy.name}
+    verdict = {"file": path, "valid": True, "policy": policy.name, "errors": []}
     numbers = {"rules": rules, "filters": filters, "expectations": len(policy.expect)}
     words = f"{path}: policy {policy.name!r} is valid · {size}"
     warnings += [f"{_source(path)}: {line}" for line in _without_effect(policy, options)]
@@ -97,13 +99,25 @@ def _without_effect(policy: Policy, options: Options) -> list[str]:
         return [f"whether all has an effect is not said: {error.message}"]
 
 
-def _not_valid(path: str, error: IpsecdError, line: int = 0) -> dict[str, Any]:
-    wrong = {"message": error.message, "hint": error.hint, "line": line}
-    return {"file": path, "valid": False, **wrong}
+def _all_errors(path: str, content: bytes, first: InvalidInput) -> tuple[dict[str, Any], str]:
+    """The verdict on a file with errors, of which `first` is met first, and all in words."""
+    errors = errors_of_policy(content, _source(path))
+    words = [describe(error, "ipsecctl") for error in errors.by_line]
+    verdict = _not_valid(path, first, errors.by_line)
+    if errors.more:
+        verdict["more_errors"] = errors.more
+        words.append(f"ipsecctl: {shorten(_source(path))}: and {count(errors.more, 'more error')}")
+    return verdict, "\n".join(words)
 
 
-def _read(path: str) -> Policy:
-    return parse_policy(read_bytes(path), _source(path))
+def _not_valid(path: str, first: IpsecdError, errors: Sequence[IpsecdError]) -> dict[str, Any]:
+    told = [_fields(error) for error in errors]
+    return {"file": path, "valid": False, **_fields(first), "errors": told}
+
+
+def _fields(error: IpsecdError) -> dict[str, Any]:
+    line = error.line if isinstance(error, InvalidInput) else 0
+    return {"message": error.message, "hint": error.hint, "line": line}
 
 
 def _source(path: str) -> str:

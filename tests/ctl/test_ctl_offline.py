@@ -32,7 +32,8 @@ def test_check_of_a_good_file(run: Run, file: Path) -> None:
     ran = run("ipsecctl", "check", str(file))
     assert ran.code == 0
     assert ran.out == f"{file}: policy 'Web' is valid · 1 rule, 1 filter\n"
-    assert json.loads(run("ipsecctl", "check", str(file), "--json").out)["rules"] == 1
+    verdict = json.loads(run("ipsecctl", "check", str(file), "--json").out)
+    assert (verdict["rules"], verdict["errors"]) == (1, [])
 
 
 def test_check_of_a_bad_file(run: Run, file: Path) -> None:
@@ -45,6 +46,35 @@ def test_check_of_a_bad_file(run: Run, file: Path) -> None:
     assert str(file) in ran.out
     verdict = json.loads(run("ipsecctl", "check", str(bad), "--json").out)
     assert (verdict["valid"], verdict["line"]) == (False, 4)
+
+
+def test_check_tells_all_errors_of_a_file(run: Run, file: Path) -> None:
+    """In the order of their lines; what stands beside them in JSON is the first that is met."""
+    file.write_text("policy: P\nrules:\n  - rule: R\n    filters: [x y, 0+*, z z]\nexpect: [no]\n")
+    ran = run("ipsecctl", "check", str(file))
+    told = [line for line in ran.err.splitlines() if not line.startswith("  hint: ")]
+    assert told == [
+        f"ipsecctl: {file}:3: the rule has no 'action'",
+        f"ipsecctl: {file}:4: 'x y' is not an address",
+        f"ipsecctl: {file}:4: 'z z' is not an address",
+        f"ipsecctl: {file}:5: 'no' does not begin with what is expected",
+    ]
+    assert (ran.code, ran.err.count("  hint: ")) == (1, 4)
+    verdict = json.loads(run("ipsecctl", "check", str(file), "--json").out)
+    assert (verdict["line"], verdict["message"]) == (4, "'x y' is not an address")
+    assert [error["line"] for error in verdict["errors"]] == [3, 4, 4, 5]
+    assert {key: verdict[key] for key in ("message", "hint", "line")} == verdict["errors"][1]
+    assert "more_errors" not in verdict
+
+
+def test_check_tells_a_hundred_errors_and_how_many_more(run: Run, file: Path) -> None:
+    """Of a file that is something else, such as a list of names."""
+    file.write_text("policy: P\nrules:\n" + "  - web.example\n" * 102)
+    err = run("ipsecctl", "check", str(file)).err
+    assert err.count("here must be keys and values") == 100
+    assert err.endswith(f"ipsecctl: {file}: and 2 more errors\n")
+    verdict = json.loads(run("ipsecctl", "check", str(file), "--json").out)
+    assert (len(verdict["errors"]), verdict["more_errors"]) == (100, 2)
 
 
 EXPECTING = (
@@ -73,6 +103,7 @@ def test_check_judges_what_is_expected(run: Run, file: Path) -> None:
     assert (verdict["valid"], verdict["line"]) == (False, 0)
     assert "does not meet 1 of its 2" in verdict["message"]
     assert "mend the rules" in verdict["hint"]
+    assert verdict["errors"] == [{key: verdict[key] for key in ("message", "hint", "line")}]
 
 
 def test_format_and_diff_have_expectations(run: Run, file: Path) -> None:

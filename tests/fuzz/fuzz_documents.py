@@ -1,10 +1,14 @@
-"""Fuzz target: any bytes are a policy that prints and reads back, or ``InvalidInput``."""
+"""Fuzz target: any bytes are a policy that prints and reads back, or ``InvalidInput``.
+
+Of all errors that are collected the first is that, and there is none in a policy.
+"""
 
 from __future__ import annotations
 
 from ipsecd.errors import InvalidInput
 from ipsecd.language.differences import diff_policies
-from ipsecd.language.documents import format_policy, parse_policy
+from ipsecd.language.documents import errors_of_policy, format_policy, parse_policy
+from ipsecd.model.values import Policy
 from tests.fuzz.running import fuzz
 
 SEEDS = (
@@ -31,14 +35,29 @@ SEEDS = (
 
 def fuzz_one(data: bytes) -> None:
     """Read `data` as a policy document."""
+    policy = read_both_ways(data)
+    if policy is not None:
+        again = parse_policy(format_policy(policy))
+        assert again == policy
+        assert diff_policies(policy, again) == ()
+
+
+def read_both_ways(document: str | bytes) -> Policy | None:
+    """The policy; None for an error, which must also be the first of those that are collected."""
+    collected = errors_of_policy(document, "fuzz.yaml")
+    for each in collected.first:
+        check(each)
+    raised = None
     try:
-        policy = parse_policy(data, "fuzz.yaml")
+        policy = parse_policy(document, "fuzz.yaml")
     except InvalidInput as error:
-        check(error)
-        return
-    again = parse_policy(format_policy(policy))
-    assert again == policy
-    assert diff_policies(policy, again) == ()
+        raised = error
+    if raised is None:
+        assert collected.count == 0
+        return policy
+    first = collected.first[0]
+    assert (str(first), first.line) == (str(raised), raised.line)
+    return None
 
 
 def check(error: InvalidInput) -> None:

@@ -223,16 +223,16 @@ def test_a_reason_stands_beside_verdict_and_packet() -> None:
         parse_policy(contrary)
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "words"),
-    [
-        ("    verdict: permit\n", "", "has no 'verdict'"),
-        ("verdict: permit", "verdict: maybe", "is not block or permit"),
-        ('> me:22"\n    v', 'me:22"\n    v', "is not a packet"),
-        ("The admin", "x" * 257, "cannot be the reason"),
-        ("reason", "because", "the key 'because' is not known"),
-    ],
-)
+SLIPS = [
+    ("    verdict: permit\n", "", "has no 'verdict'"),
+    ("verdict: permit", "verdict: maybe", "is not block or permit"),
+    ('> me:22"\n    v', 'me:22"\n    v', "is not a packet"),
+    ("The admin", "x" * 257, "cannot be the reason"),
+    ("reason", "because", "the key 'because' is not known"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "words"), SLIPS)
 def test_what_is_wrong_beside_a_reason_is_told_with_its_line(
     old: str, new: str, words: str
 ) -> None:

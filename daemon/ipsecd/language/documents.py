@@ -8,10 +8,10 @@ from typing import Any
 
 from ipsecd.language.expectations import format_expectation
 from ipsecd.language.filters import format_filter
-from ipsecd.language.reading import MAX_BYTES, parse_policy
+from ipsecd.language.reading import MAX_BYTES, errors_of_policy, parse_policy
 from ipsecd.model.values import Filter, Policy
 
-__all__ = ["MAX_BYTES", "format_policy", "parse_policy", "policy_schema"]
+__all__ = ["MAX_BYTES", "errors_of_policy", "format_policy", "parse_policy", "policy_schema"]
 
 _FILTERS_BEGIN, _FILTER_BEGINS = "    filters:", '      - "'
 """The line before the filters of a rule, and how each of their lines begins."""

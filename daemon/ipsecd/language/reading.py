@@ -1,26 +1,28 @@
 """Owns reading policy documents, from YAML to a policy; must not know how they are written.
 
 A document is read event by event, by its schema. So however long it is, only the policy read so far
-is in memory, and an error is raised where it is met, with its line. Tags, aliases and repeated keys
-are refused, and every scalar is text: ``policy: no`` is a policy called "no".
+is in memory, and an error is met where it is, with its line. Either the first is raised, or all are
+collected: what is wrong is skipped then, and what is beside it is read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from difflib import get_close_matches
+from itertools import chain
 from typing import Any, TypeVar
 
 import yaml
 
 from ipsecd.errors import InvalidInput
 from ipsecd.garbage import collection_paused
+from ipsecd.language.collected import CollectedErrors
 from ipsecd.language.conditions import parse_interface, parse_when
+from ipsecd.language.events import EventReader, Readers, Tell, raise_error
 from ipsecd.language.expectations import parse_expectation
 from ipsecd.language.filters import parse_short
 from ipsecd.language.runs import fold
-from ipsecd.model.expectations import Expectation, each_once
+from ipsecd.model.expectations import MAX_EXPECTATIONS, Expectation, admit
 from ipsecd.model.values import (
     Action,
     Conditions,
@@ -29,6 +31,7 @@ from ipsecd.model.values import (
     LinkName,
     Policy,
     Rule,
+    check_name,
 )
 from ipsecd.quoting import quote
 
@@ -36,44 +39,70 @@ MAX_BYTES = 16 << 20
 """How long a policy document may be, wherever it comes from."""
 
 _WHITE = str.maketrans("", "", "\t\r")
+_STAND_IN = "unnamed"
+"""In the place of a name that is missing or wrong, so that what it names is judged all the same."""
 _Parsed = TypeVar("_Parsed")
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_Readers = Mapping[str, Callable[[yaml.Event], Any]]
+_ERRORS = (InvalidInput, yaml.YAMLError, UnicodeError)
 
 
 def parse_policy(text: str | bytes, source: str = "<document>") -> Policy:
     """The policy in a document; raises ``InvalidInput`` with `source` and line."""
-    if len(text) > MAX_BYTES:
+    text = _as_text(text, source)
+    try:
+        with collection_paused():
+            return _folded_policy(text, source) or _Reading(text, source).policy()
+    except _ERRORS as error:
+        wrong = _as_invalid_input(error, text, source)
+    # An error may be kept as long as its file exists; it must not keep the text in memory.
+    text, wrong.__context__ = "", None
+    raise wrong from None
+
+
+def errors_of_policy(text: str | bytes, source: str = "<document>") -> CollectedErrors:
+    """All errors of a document: the first is what ``parse_policy`` raises, and none if it does not.
+
+    After text that is not YAML nothing is read. Of a filter, of a packet and of a name there is one
+    error at the most, and an error that is there only because of another is not told.
+    """
+    errors = CollectedErrors()
+    content = ""
+    try:
+        content = _as_text(text, source)
+        with collection_paused():
+            _Reading(content, source, tell=errors.add).policy()
+    except _ERRORS as error:
+        errors.add(_as_invalid_input(error, content, source))
+    return errors
+
+
+def _as_text(content: str | bytes, source: str) -> str:
+    if len(content) > MAX_BYTES:
         raise InvalidInput(
-            f"the document is {len(text):,} bytes long",
+            f"the document is {len(content):,} bytes long",
             f"at most {MAX_BYTES:,} are read",
             source=source,
             line=1,
         )
-    if isinstance(text, bytes):
-        text = _decode(text, source)
-    try:
-        with collection_paused():
-            return _folded_policy(text, source) or _Reading(text, source).policy()
-    except InvalidInput as error:
-        wrong = error.with_traceback(None)
-    except yaml.MarkedYAMLError as error:
-        wrong = InvalidInput(
+    return _decode(content, source) if isinstance(content, bytes) else content
+
+
+def _as_invalid_input(error: Exception, text: str, source: str) -> InvalidInput:
+    """What is said of an error that was met in `text`, without what was read then."""
+    if isinstance(error, InvalidInput):
+        return error.with_traceback(None)
+    if isinstance(error, yaml.MarkedYAMLError):
+        return InvalidInput(
             f"this is not YAML: {error.problem}",
             "look at the indentation, the quotes and the colons near this line",
             source=source,
             line=error.problem_mark.line + 1 if error.problem_mark else 1,
         )
-    except (yaml.YAMLError, UnicodeError):
-        wrong = InvalidInput(
-            "this is not YAML: it holds a character that no text has",
-            "save it as plain UTF-8 text",
-            source=source,
-            line=_line_of_control_character(text),
-        )
-    # An error may be kept as long as its file exists; it must not keep the text in memory.
-    text, wrong.__context__ = "", None
-    raise wrong from None
+    return InvalidInput(
+        "this is not YAML: it holds a character that no text has",
+        "save it as plain UTF-8 text",
+        source=source,
+        line=_line_of_control_character(text),
+    )
 
 
 def _folded_policy(text: str, source: str) -> Policy | None:
@@ -87,67 +116,64 @@ def _folded_policy(text: str, source: str) -> Policy | None:
     reading = _Reading(folded, source, runs)
     try:
         policy = reading.policy()
-    except (InvalidInput, yaml.YAMLError, UnicodeError):
+    except _ERRORS:
         return None
     return None if reading.runs else policy
 
 
-class _Reading:
-    """One document. Methods are given the first event of what they read, and consume the others.
+class _Reading(EventReader):
+    """One document.
 
     ``runs`` has the filters that single items stand for, until these items are read.
     """
 
-    def __init__(self, text: str, source: str, runs: dict[str, list[str]] | None = None) -> None:
-        self._events: Iterator[yaml.Event] = yaml.parse(text, Loader=_Loader)
-        self._source = source
+    def __init__(
+        self,
+        text: str,
+        source: str,
+        runs: dict[str, list[str]] | None = None,
+        tell: Tell = raise_error,
+    ) -> None:
+        super().__init__(text, source, tell)
         self.runs = runs or {}
 
     def policy(self) -> Policy:
-        self._next()
-        if isinstance(self._next(), yaml.StreamEndEvent):
+        self._take()
+        if isinstance(self._take(), yaml.StreamEndEvent):
             raise InvalidInput(
                 "the document is empty", "begin with: policy: NAME", source=self._source, line=1
             )
-        first = self._next()
-        readers: _Readers = {
+        first = self._plain(self._take())
+        readers: Readers = {
             "policy": self._text,
             "description": self._text,
             "rules": self._rules,
             "expect": self._expect,
         }
         top = self._mapping(first, readers)
-        self._next()
-        following = self._next()
+        self._take()
+        following = self._take()
         if not isinstance(following, yaml.StreamEndEvent):
-            raise self._wrong(following, "there is more than one document", "write plain YAML")
-        if "policy" not in top:
-            raise self._wrong(first, "the document names no policy", "begin with: policy: NAME")
-        try:
-            return Policy(
-                top["policy"],
-                top.get("rules", ()),
-                top.get("description", ""),
-                top.get("expect", ()),
+            self._tell(
+                self._wrong(following, "there is more than one document", "write plain YAML")
             )
+        if "policy" not in top:
+            hint = "begin with: policy: NAME"
+            self._tell(self._wrong(first, "the document names no policy", hint))
+        name = self._name(first, "policy", top.get("policy"))
+        rules, expect = top.get("rules") or (), top.get("expect") or ()
+        try:
+            return Policy(name, rules, top.get("description") or "", expect)
         except InvalidInput as error:
             raise self._wrong(first, error.message, error.hint) from error
 
     def _rules(self, event: yaml.Event) -> tuple[Rule, ...]:
-        rules: dict[str, Rule] = {}
-        for item in self._items(event):
-            rule = self._rule(item)
-            if rule.name in rules:
-                raise self._wrong(
-                    item,
-                    f"there is a rule {quote(rule.name)} above already",
-                    "give each rule a name of its own, or put the filters into one rule",
-                )
-            rules[rule.name] = rule
-        return tuple(rules.values())
+        names: set[str] = set()
+        return tuple(filter(None, self._each(event, lambda item: self._rule(item, names))))
 
-    def _rule(self, event: yaml.Event) -> Rule:
-        readers: _Readers = {
+    def _rule(self, event: yaml.Event, names: set[str]) -> Rule | None:
+        """A rule, whose name it adds to `names`, those of the rules above."""
+        readers: Readers = {
             "rule": self._text,
             "action": self._action,
             "interface": self._interface,
@@ -155,18 +181,23 @@ class _Reading:
             "filters": self._filters,
         }
         values = self._mapping(event, readers)
-        for needed in ("rule", "action", "filters"):
-            if needed not in values:
-                raise self._wrong(event, f"the rule has no {needed!r}", f"add a line {needed}: …")
-        try:
-            return Rule(
-                values["rule"],
-                values["filters"],
-                values["action"],
-                Conditions(values.get("interface"), values.get("when", False)),
-            )
-        except InvalidInput as error:
-            raise self._wrong(event, error.message, error.hint) from error
+        self._demand(event, "rule", values, "rule", "action", "filters")
+        written, filters = values.get("rule"), values.get("filters")
+        name = self._name(event, "rule", written)
+        action = values.get("action") or Action.BLOCK
+        conditions = Conditions(values.get("interface"), values.get("when") or False)
+        rule = None
+        if filters is not None:
+            rule = self._made(event, lambda: Rule(name, filters, action, conditions))
+        if written is None:
+            return None
+        if written in names:
+            what = f"there is a rule {quote(written)} above already"
+            hint = "give each rule a name of its own, or put the filters into one rule"
+            self._tell(self._wrong(event, what, hint))
+            return None
+        names.add(written)
+        return rule
 
     def _action(self, event: yaml.Event) -> Action:
         text = self._text(event)
@@ -183,46 +214,43 @@ class _Reading:
     def _when(self, event: yaml.Event) -> bool:
         return self._parsed(event, parse_when, "condition")
 
-    def _filters(self, event: yaml.Event) -> tuple[Filter, ...]:
-        filters: list[Filter] = []
-        for item in self._items(event):
-            run = self.runs.pop(self._text(item), None) if self.runs else None
-            filters += map(parse_short, run) if run else [self._filter(item)]
-        return tuple(filters)
+    def _filters(self, event: yaml.Event) -> tuple[Filter, ...] | None:
+        """The filters of a rule; None if there are some, and all are wrong."""
+        items = self._each(event, self._filters_of)
+        filters = tuple(chain.from_iterable(filter(None, items)))
+        return None if items and not filters else filters
 
-    def _filter(self, event: yaml.Event) -> Filter:
-        return self._parsed(event, parse_short, "filter")
+    def _filters_of(self, event: yaml.Event) -> list[Filter]:
+        """The filter that an item is, or those of the run that it stands for."""
+        run = self.runs.pop(self._text(event), None) if self.runs else None
+        if run:
+            return list(map(parse_short, run))
+        return [self._parsed(event, parse_short, "filter")]
 
     def _expect(self, event: yaml.Event) -> tuple[Expectation, ...]:
-        item = event
+        by_packet: dict[str, Expectation] = {}
 
-        def each() -> Iterator[Expectation]:
-            nonlocal item
-            for item in self._items(event):
-                yield self._expectation(item)
+        def read(item: yaml.Event) -> None:
+            if expected := self._expectation(item):
+                self._made(item, lambda: admit(expected, by_packet))
 
-        try:
-            return each_once(each())
-        except InvalidInput as error:
-            if error.line:
-                raise
-            raise self._wrong(item, error.message, error.hint) from error
+        self._each(event, read)
+        return tuple(by_packet.values())[:MAX_EXPECTATIONS]
 
-    def _expectation(self, event: yaml.Event) -> Expectation:
+    def _expectation(self, event: yaml.Event) -> Expectation | None:
         """A line, ``VERDICT PACKET``, or both by themselves, with a reason."""
         if not isinstance(event, yaml.MappingStartEvent):
             return self._parsed(event, parse_expectation, "expectation")
-        readers: _Readers = {"packet": self._text, "verdict": self._action, "reason": self._text}
+        readers: Readers = {"packet": self._text, "verdict": self._action, "reason": self._text}
         values = self._mapping(event, readers)
-        for needed in ("packet", "verdict"):
-            if needed not in values:
-                hint = f"add a line {needed}: …"
-                raise self._wrong(event, f"the expectation has no {needed!r}", hint)
-        try:
-            expected = parse_expectation(f"{values['verdict'].value} {values['packet']}")
-            return replace(expected, reason=values.get("reason", ""))
-        except InvalidInput as error:
-            raise self._wrong(event, error.message, error.hint) from error
+        self._demand(event, "expectation", values, "packet", "verdict")
+        packet, verdict = values.get("packet"), values.get("verdict")
+        if packet is None:
+            return None
+        line = f"{(verdict or Action.BLOCK).value} {packet}"
+        reason = values.get("reason") or ""
+        expected = self._made(event, lambda: replace(parse_expectation(line), reason=reason))
+        return expected if verdict else None
 
     def _parsed(self, event: yaml.Event, parse: Callable[[str], _Parsed], noun: str) -> _Parsed:
         """What `parse` makes of a text, which an error quotes as the `noun` that it is."""
@@ -235,55 +263,32 @@ class _Reading:
             message = error.message if named else f"{error.message}: {noun} {quoted}"
             raise self._wrong(event, message, error.hint) from error
 
-    # -- YAML ------------------------------------------------------------------------------------
+    def _made(self, event: yaml.Event, make: Callable[[], _Parsed]) -> _Parsed | None:
+        """What `make` returns of what begins with `event`; None if that is wrong."""
+        try:
+            return make()
+        except InvalidInput as error:
+            self._tell(self._wrong(event, error.message, error.hint))
+            return None
 
-    def _next(self) -> yaml.Event:
-        """The next event; refuses tags, anchors and aliases."""
-        event = next(self._events)
-        problem = ""
-        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-            problem = "anchors and aliases are not allowed"
-        elif tag := getattr(event, "tag", None):
-            problem = f"tags such as {quote(tag)} are not allowed"
-        if problem:
-            raise self._wrong(event, problem, "write plain YAML")
-        return event
+    def _name(self, event: yaml.Event, kind: str, name: str | None) -> str:
+        """`name` if it can name a `kind`, and otherwise what can."""
+        if name is None:
+            return _STAND_IN
+        try:
+            check_name(kind, name)
+        except InvalidInput as error:
+            self._tell(self._wrong(event, error.message, error.hint))
+            return _STAND_IN
+        return name
 
-    def _mapping(self, event: yaml.Event, readers: _Readers) -> dict[str, Any]:
-        if not isinstance(event, yaml.MappingStartEvent):
-            keys = f"keys are {', '.join(readers)}"
-            raise self._wrong(event, "here must be keys and values", keys)
-        values: dict[str, Any] = {}
-        while not isinstance(key := self._next(), yaml.MappingEndEvent):
-            name = self._text(key)
-            if name in values:
-                raise self._wrong(key, f"the key {quote(name)} stands twice", "keep one of them")
-            if name not in readers:
-                close = get_close_matches(name, readers, 1)
-                hint = (
-                    f"did you mean {close[0]}?" if close else f"the keys are {', '.join(readers)}"
-                )
-                raise self._wrong(key, f"the key {quote(name)} is not known", hint)
-            values[name] = readers[name](self._next())
-        return values
-
-    def _items(self, event: yaml.Event) -> Iterator[yaml.Event]:
-        """The first event of each item; the caller must read the item before it takes the next."""
-        if not isinstance(event, yaml.SequenceStartEvent):
-            hint = "begin each item with a dash, or write []"
-            raise self._wrong(event, "here must be a list", hint)
-        while not isinstance(item := self._next(), yaml.SequenceEndEvent):
-            yield item
-
-    def _text(self, event: yaml.Event) -> str:
-        if not isinstance(event, yaml.ScalarEvent):
-            raise self._wrong(event, "here must be text", "quote it if it holds : or #")
-        text: str = event.value
-        return text
-
-    def _wrong(self, event: yaml.Event, message: str, hint: str) -> InvalidInput:
-        line = event.start_mark.line + 1 if event.start_mark else 0
-        return InvalidInput(message, hint, source=self._source, line=line)
+    def _demand(
+        self, event: yaml.Event, noun: str, values: Mapping[str, Any], *needed: str
+    ) -> None:
+        """Tell which of the keys that a `noun` needs do not stand in it."""
+        for key in needed:
+            if key not in values:
+                self._tell(self._wrong(event, f"the {noun} has no {key!r}", f"add a line {key}: …"))
 
 
 def _decode(content: bytes, source: str) -> str:

@@ -55,20 +55,26 @@ class Expectation:
 
 
 def each_once(expect: Iterable[Expectation]) -> tuple[Expectation, ...]:
-    """The expectations of a policy; raises ``InvalidInput`` if they are too many, or disagree.
-
-    Of those that follow the one that is wrong none is taken.
-    """
+    """The expectations of a policy; raises ``InvalidInput`` if they are too many, or disagree."""
     by_packet: dict[str, Expectation] = {}
     for expectation in expect:
-        if by_packet.setdefault(expectation.text, expectation).action is not expectation.action:
-            raise InvalidInput(
-                f"{quote(expectation.text)} is expected to be blocked and to be permitted",
-                "keep one of the two expectations",
-            )
-        if len(by_packet) > MAX_EXPECTATIONS:
-            raise InvalidInput(
-                f"there are more than {MAX_EXPECTATIONS:,} expectations",
-                "keep those that say most",
-            )
+        admit(expectation, by_packet)
     return tuple(by_packet.values())
+
+
+def admit(expectation: Expectation, by_packet: dict[str, Expectation]) -> None:
+    """Put `expectation` beside the others, unless its packet is among them already.
+
+    Raises ``InvalidInput`` if they disagree, and for the first that is more than there can be.
+    """
+    other = by_packet.setdefault(expectation.text, expectation)
+    if other.action is not expectation.action:
+        raise InvalidInput(
+            f"{quote(expectation.text)} is expected to be blocked and to be permitted",
+            "keep one of the two expectations",
+        )
+    if other is expectation and len(by_packet) == MAX_EXPECTATIONS + 1:
+        raise InvalidInput(
+            f"there are more than {MAX_EXPECTATIONS:,} expectations",
+            "keep those that say most",
+        )
