@@ -13,6 +13,7 @@ import pytest
 from ipsecd.control import Control
 from ipsecd.engine.caller import Caller, ChangeOptions
 from ipsecd.engine.protection import Protection
+from ipsecd.engine.rules_before import differing, records_changed, records_in
 from ipsecd.errors import BackendFailed, NotFound, Refused
 from ipsecd.language.documents import format_policy
 from ipsecd.model.addresses import Family, Network
@@ -297,3 +298,19 @@ def test_what_is_refused_in_the_place_of_another_is_said(
     assert "not all could be: '192.0.2.1=0': it is protected" in warning
     host.block("192.0.2.1=0", 600.0)
     assert host.engine.warnings == ()
+
+
+@pytest.mark.parametrize("name", DYNAMIC_CHANGES)
+def test_what_a_change_changed_is_found_by_what_it_left_alone(host: Host, name: str) -> None:
+    """Comparing the values of two states finds what comparing all their records does."""
+    with_rules(host)
+    host.call("Quarantine", who="container:web", permits=["0=192.0.2.4"], ttl_s=None)
+    before = host.engine.state
+    DYNAMIC_CHANGES[name](host)
+    after = host.engine.state
+    expected = differing(records_in(before), records_in(after))
+    assert records_changed(before, after) == expected
+    assert expected != ({}, {})
+    change = host.engine.confirmation.change
+    assert change is not None
+    assert (change.dynamic, change.put) == expected

@@ -28,7 +28,13 @@ from ipsecd.engine.caller import Caller
 from ipsecd.engine.completing import has_changed, is_complete, is_unread, with_rules_put
 from ipsecd.engine.dynamic import DynamicRuleChanges
 from ipsecd.engine.policies import Policies
-from ipsecd.engine.rules_before import NotPutBack, in_words, put_rules_back, records_in
+from ipsecd.engine.rules_before import (
+    NotPutBack,
+    in_words,
+    put_rules_back,
+    records_changed,
+    records_in,
+)
 from ipsecd.engine.state import Condition, State
 from ipsecd.errors import IpsecdError, NotFound, Refused, StoreFailed
 from ipsecd.log import record
@@ -97,6 +103,8 @@ class Confirmation:
         self._boot, self._clock = boot.name, boot.clock
         self._retry_at = -inf
         self._is_made = True
+        self._state_before = State()
+        """The state before a change that is being made."""
         self._is_loaded = False
         self._is_left_incomplete = False
         """Whether an earlier process has not noted what its change changed."""
@@ -233,7 +241,7 @@ class Confirmation:
                 raise
             # Whoever sees the change sees that it is not made yet.
             self._is_made, self.last, self._not_put_back = False, None, ()
-            self.change = change
+            self.change, self._state_before = change, state
 
     def abandon(self) -> None:
         """Forget a change that was not made after all."""
@@ -259,7 +267,10 @@ class Confirmation:
         if change.policies is not None:
             change = replace(change, policies=change.policies.narrowed(state.loaded))
         else:
-            change = with_rules_put(change, state)
+            dynamic, put = records_changed(self._state_before, state)
+            change = replace(change, dynamic=dynamic, put=put)
+        # What it refers to may be large.
+        self._state_before = State()
         if not has_changed(change, state):
             self.abandon()
             return False

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
+from typing import TypeVar
 
 from ipsecd.engine.compiling import rows_for
 from ipsecd.engine.dynamic import DynamicRuleChanges
@@ -24,6 +25,7 @@ from ipsecd.sources.dynamic_file import are_the_same, names_of_keys, read_record
 from ipsecd.sources.record_file import Record
 
 Records = Mapping[str, Record]
+Value = TypeVar("Value")
 MAX_TOLD = 3
 """How many rules that were not put back are named in words; the log names all."""
 
@@ -65,6 +67,28 @@ def differing(before: Records, after: Records) -> tuple[Records, Records]:
         {key: before[key] for key in keys if key in before},
         {key: after[key] for key in keys if key in after},
     )
+
+
+def records_changed(before: State, after: State) -> tuple[Records, Records]:
+    """The records of two states that are not the same in both.
+
+    What is one value in both costs next to nothing, however many rules there are.
+    """
+    names = _replaced(before.dynamic.by_name, after.dynamic.by_name)
+    quarantine_names = _replaced(before.quarantines, after.quarantines)
+
+    def records(state: State) -> Records:
+        rules = (state.dynamic.get(name) for name in names if not is_of_quarantine(state, name))
+        quarantines = (state.quarantines.get(name) for name in quarantine_names)
+        return records_of(filter(None, rules), filter(None, quarantines))
+
+    return differing(records(before), records(after))
+
+
+def _replaced(before: Mapping[str, Value], after: Mapping[str, Value]) -> list[str]:
+    """The keys under which the two have not one and the same value."""
+    gone = [name for name, value in before.items() if after.get(name) is not value]
+    return gone + [name for name in after if name not in before]
 
 
 def put_rules_back(
