@@ -12,6 +12,8 @@ import pytest
 
 from ipsecd.control import Control
 from ipsecd.engine.caller import Caller, ChangeOptions
+from ipsecd.engine.protection import Protection
+from ipsecd.engine.rules_before import differing, records_changed, records_in
 from ipsecd.errors import BackendFailed, NotFound, Refused
 from ipsecd.language.documents import format_policy
 from ipsecd.model.addresses import Family, Network
@@ -249,3 +251,66 @@ def test_a_store_that_cannot_be_read_says_nothing_of_a_change(
     elsewhere.rename(policies)
     host.pass_deadline()
     assert (host.state(), host.pending) == (before, False)
+
+
+@pytest.mark.parametrize("end", ["made again", "over", "next change", "another rule"])
+def test_what_is_refused_when_it_is_put_back_is_said(host: Host, end: str) -> None:
+    """In the sentence, and by status until it is made again or would have ended."""
+    host.block("192.0.2.1=0", 3600.0)
+    DYNAMIC_CHANGES["unblock"](host)
+    host.block("192.0.2.2=0")
+    dynamic = host.engine._dynamic
+    limit = dynamic.limit
+    object.__setattr__(dynamic, "limit", 1)
+    host.pass_deadline()
+    object.__setattr__(dynamic, "limit", limit)
+    last = host.engine.confirmation.last
+    assert last is not None
+    refused = "'192.0.2.1=0': there are 1 dynamic rules already"
+    assert last.sentence.endswith(f"in time; not put back: {refused}")
+    (warning,) = host.engine.warnings
+    assert f"not all could be: {refused}" in warning
+    if end == "made again":
+        host.block("192.0.2.1=0")
+    elif end == "over":
+        host.wait(3600)
+    elif end == "next change":
+        DYNAMIC_CHANGES["block"](host)
+    else:
+        host.block("192.0.2.9=0")
+    assert host.engine.warnings == ((warning,) if end == "another rule" else ())
+
+
+def test_what_is_refused_in_the_place_of_another_is_said(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then the rule that nobody has confirmed is still there, until somebody makes another."""
+    host.block("192.0.2.1=0", 3600.0)
+    host.block("192.0.2.1=0", 7200.0, confirm_s=CONFIRM_S)
+
+    def refuse(*_: object) -> None:
+        raise Refused("it is protected", "do not block it")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Protection, "check", refuse)
+        host.pass_deadline()
+    (warning,) = host.engine.warnings
+    assert "not all could be: '192.0.2.1=0': it is protected" in warning
+    host.block("192.0.2.1=0", 600.0)
+    assert host.engine.warnings == ()
+
+
+@pytest.mark.parametrize("name", DYNAMIC_CHANGES)
+def test_what_a_change_changed_is_found_by_what_it_left_alone(host: Host, name: str) -> None:
+    """Comparing the values of two states finds what comparing all their records does."""
+    with_rules(host)
+    host.call("Quarantine", who="container:web", permits=["0=192.0.2.4"], ttl_s=None)
+    before = host.engine.state
+    DYNAMIC_CHANGES[name](host)
+    after = host.engine.state
+    expected = differing(records_in(before), records_in(after))
+    assert records_changed(before, after) == expected
+    assert expected != ({}, {})
+    change = host.engine.confirmation.change
+    assert change is not None
+    assert (change.dynamic, change.put) == expected

@@ -25,9 +25,16 @@ from pathlib import Path
 from threading import RLock
 
 from ipsecd.engine.caller import Caller
+from ipsecd.engine.completing import has_changed, is_complete, is_unread, with_rules_put
 from ipsecd.engine.dynamic import DynamicRuleChanges
 from ipsecd.engine.policies import Policies
-from ipsecd.engine.rules_before import differing, put_rules_back, records_in
+from ipsecd.engine.rules_before import (
+    NotPutBack,
+    in_words,
+    put_rules_back,
+    records_changed,
+    records_in,
+)
 from ipsecd.engine.state import Condition, State
 from ipsecd.errors import IpsecdError, NotFound, Refused, StoreFailed
 from ipsecd.log import record
@@ -86,6 +93,7 @@ class Confirmation:
         self.problem = ""
         """What keeps a change from being put back, or what is wrong with the file."""
         self.last: PutBack | None = None
+        self._not_put_back: tuple[NotPutBack, ...] = ()
         self._file = UnconfirmedFile(directory, disk)
         self._store = policies.store
         self._policies = policies
@@ -95,6 +103,8 @@ class Confirmation:
         self._boot, self._clock = boot.name, boot.clock
         self._retry_at = -inf
         self._is_made = True
+        self._state_before = State()
+        """The state before a change that is being made."""
         self._is_loaded = False
         self._is_left_incomplete = False
         """Whether an earlier process has not noted what its change changed."""
@@ -105,7 +115,13 @@ class Confirmation:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What is wrong, in words."""
-        return (self.problem,) if self.problem else ()
+        rules, now = self._enforcement.state.dynamic, self._dynamic.clock()
+        missing = [each for each in self._not_put_back if each.counts(rules, now)]
+        told = (
+            f"of an unconfirmed change that was put back not all could be: {in_words(missing)}\n"
+            "  hint: see what is in force with: ipsecctl show dynamic; make again what is missing"
+        )
+        return (*([self.problem] if self.problem else []), *([told] if missing else []))
 
     # -- at start --------------------------------------------------------------------------------
 
@@ -116,7 +132,7 @@ class Confirmation:
         self._is_loaded = True
         try:
             self.change = self._file.load()
-            self._is_left_incomplete = self.change is not None and not _is_complete(self.change)
+            self._is_left_incomplete = self.change is not None and not is_complete(self.change)
         except StoreFailed as error:
             self.problem = f"a change may be unconfirmed: {error.message}\n  hint: {error.hint}"
             record(logging.ERROR, "unconfirmed-not-known", reason=error.message)
@@ -128,7 +144,7 @@ class Confirmation:
         has not completed, only what differs in `loaded` counts as changed.
         """
         change = self.change
-        if self._is_left_incomplete and change and change.policies and not _is_unread(loaded):
+        if self._is_left_incomplete and change and change.policies and not is_unread(loaded):
             change = replace(change, policies=change.policies.narrowed(loaded))
             self.change = change
         if change is None or change.policies is None or not self._is_due:
@@ -165,12 +181,12 @@ class Confirmation:
             return
         self._is_left_incomplete = False
         if change.dynamic is not None and change.boot == self._boot:
-            change = _with_rules_put(change, state)
-        if not _is_complete(change):
+            change = with_rules_put(change, state)
+        if not is_complete(change):
             return
         self.change = change
         # Of a change that is due, what was before counts as the content of the store already.
-        if not self._is_due and not _has_changed(change, state):
+        if not self._is_due and not has_changed(change, state):
             self.abandon()
             return
         # Should this fail, the next process finds more to put back.
@@ -229,8 +245,8 @@ class Confirmation:
                 self.abandon()
                 raise
             # Whoever sees the change sees that it is not made yet.
-            self._is_made, self.last = False, None
-            self.change = change
+            self._is_made, self.last, self._not_put_back = False, None, ()
+            self.change, self._state_before = change, state
 
     def abandon(self) -> None:
         """Forget a change that was not made after all."""
@@ -256,8 +272,11 @@ class Confirmation:
         if change.policies is not None:
             change = replace(change, policies=change.policies.narrowed(state.loaded))
         else:
-            change = _with_rules_put(change, state)
-        if not _has_changed(change, state):
+            dynamic, put = records_changed(self._state_before, state)
+            change = replace(change, dynamic=dynamic, put=put)
+        # What it refers to may be large.
+        self._state_before = State()
+        if not has_changed(change, state):
             self.abandon()
             return False
         change = replace(change, deadline=self._clock() + confirm_s)
@@ -334,7 +353,9 @@ class Confirmation:
             self._policies.put_back(change.policies.over(loaded, directory, reader))
         if change.dynamic is not None and change.boot == self._boot:
             before, put = change.dynamic, change.put
-            self._enforcement.run(lambda: put_rules_back(self._dynamic, before, put))
+            self._not_put_back = self._enforcement.run(
+                lambda: put_rules_back(self._dynamic, before, put)
+            )
         if change.policies is not None:
             try:
                 put_back(self._disk, self._store.directory, change.policies)
@@ -343,6 +364,8 @@ class Confirmation:
         self._file.delete()
         self.change, self.problem = None, ""
         sentence = f"the change by {change.by} was put back: {why}"
+        if self._not_put_back:
+            sentence += f"; not put back: {in_words(self._not_put_back)}"
         if change.dynamic is not None and self._enforcement.state.condition is Condition.FAILED:
             sentence += "; it is in force once the kernel takes what it refused at the start"
         self.last = PutBack(change, sentence)
@@ -360,33 +383,6 @@ class Confirmation:
         if not self._is_made:
             raise Refused("the change is still being made", "try again in a moment")
         return change
-
-
-def _is_complete(change: Unconfirmed) -> bool:
-    """Whether it was noted what the change changed, after it was made."""
-    policies = change.policies
-    return (policies is None or policies.complete) and (
-        change.dynamic is None or change.put is not None
-    )
-
-
-def _has_changed(change: Unconfirmed, state: State) -> bool:
-    """Whether a complete change, after which `state` is there, has changed anything."""
-    policies = change.policies
-    if policies is None:
-        return change.dynamic != change.put
-    return bool(policies.texts) or policies.link != state.loaded.link
-
-
-def _is_unread(loaded: Loaded) -> bool:
-    """Whether it may be that nothing of the store could be read."""
-    return loaded.assigned_error is not None and not loaded.policies and not loaded.broken
-
-
-def _with_rules_put(change: Unconfirmed, state: State) -> Unconfirmed:
-    """The change, which has put the dynamic rules of `state` in the place of those before."""
-    dynamic, put = differing(change.dynamic or {}, records_in(state))
-    return replace(change, dynamic=dynamic, put=put)
 
 
 def _must_be_what_it_should(state: State) -> None:

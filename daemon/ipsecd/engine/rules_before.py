@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from math import inf
+from typing import TypeVar
 
 from ipsecd.engine.compiling import rows_for
 from ipsecd.engine.dynamic import DynamicRuleChanges
@@ -17,11 +19,39 @@ from ipsecd.engine.state import Condition, State
 from ipsecd.errors import IpsecdError
 from ipsecd.log import record
 from ipsecd.model.quarantine import Quarantine
-from ipsecd.sources.dynamic import DynamicRule
+from ipsecd.quoting import quote
+from ipsecd.sources.dynamic import DynamicRule, DynamicRules
 from ipsecd.sources.dynamic_file import are_the_same, names_of_keys, read_record, records_of
 from ipsecd.sources.record_file import Record
 
 Records = Mapping[str, Record]
+Value = TypeVar("Value")
+MAX_TOLD = 3
+"""How many rules that were not put back are named in words; the log names all."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotPutBack:
+    """A rule that was not put back, and why; ``instead`` is the rule that has its name now."""
+
+    name: str
+    reason: str
+    deadline: float = inf
+    instead: DynamicRule | None = None
+
+    def counts(self, rules: DynamicRules, now: float) -> bool:
+        """Whether it would be in force now, and nobody has made a rule of its name since."""
+        present = rules.get(self.name)
+        made = None if present is None else present.created
+        made_before = None if self.instead is None else self.instead.created
+        return self.deadline > now and made == made_before
+
+
+def in_words(not_put_back: Sequence[NotPutBack]) -> str:
+    """The rules that were not put back, and why."""
+    named = "; ".join(f"{quote(each.name)}: {each.reason}" for each in not_put_back[:MAX_TOLD])
+    unnamed = len(not_put_back) - MAX_TOLD
+    return f"{named}; and {unnamed:,} more" if unnamed > 0 else named
 
 
 def records_in(state: State) -> Records:
@@ -39,8 +69,34 @@ def differing(before: Records, after: Records) -> tuple[Records, Records]:
     )
 
 
-def put_rules_back(changes: DynamicRuleChanges, before: Records, put: Records | None) -> None:
+def records_changed(before: State, after: State) -> tuple[Records, Records]:
+    """The records of two states that are not the same in both.
+
+    What is one value in both costs next to nothing, however many rules there are.
+    """
+    names = _replaced(before.dynamic.by_name, after.dynamic.by_name)
+    quarantine_names = _replaced(before.quarantines, after.quarantines)
+
+    def records(state: State) -> Records:
+        rules = (state.dynamic.get(name) for name in names if not is_of_quarantine(state, name))
+        quarantines = (state.quarantines.get(name) for name in quarantine_names)
+        return records_of(filter(None, rules), filter(None, quarantines))
+
+    return differing(records(before), records(after))
+
+
+def _replaced(before: Mapping[str, Value], after: Mapping[str, Value]) -> list[str]:
+    """The keys under which the two have not one and the same value."""
+    gone = [name for name, value in before.items() if after.get(name) is not value]
+    return gone + [name for name in after if name not in before]
+
+
+def put_rules_back(
+    changes: DynamicRuleChanges, before: Records, put: Records | None
+) -> tuple[NotPutBack, ...]:
     """Have the rules be as they were `before` a change that has `put` others in their place.
+
+    Returns those that are refused now, as where there are too many others.
 
     Without `put` it is not known, and all that are not as they were before are taken for the
     change's. What the kernel refused at the start is tried again with the rules as they were then.
@@ -49,7 +105,7 @@ def put_rules_back(changes: DynamicRuleChanges, before: Records, put: Records | 
     """
     state = changes.enforcement.state
     if state.stopped:
-        return
+        return ()
     is_tried_again = state.condition is Condition.FAILED
     if not is_tried_again:
         state.must_run()
@@ -64,19 +120,27 @@ def put_rules_back(changes: DynamicRuleChanges, before: Records, put: Records | 
     restored = [each for key in keys if (each := _restored(key, before.get(key), now))]
     rules = [each for each in restored if isinstance(each, DynamicRule)]
     quarantines = [each for each in restored if isinstance(each, Quarantine)]
+    not_put_back = [each for each in restored if isinstance(each, NotPutBack)]
     names, quarantine_names = names_of_keys(keys)
     if is_tried_again:
         _note_put_back(changes, rules, names, quarantines, quarantine_names)
-        return
+        return tuple(not_put_back)
     kept = {quarantine.name for quarantine in quarantines}
     if gone := [name for name in quarantine_names if name not in kept]:
         changes.release(gone)
     if names:
-        outcome = changes.change(rules, names)
-        for name, error in outcome.refused.items():
-            record(logging.ERROR, "rule-not-put-back", rule=name, reason=error.message)
+        refused = changes.change(rules, names).refused
+        present = changes.enforcement.state.dynamic
+        not_put_back += [
+            NotPutBack(rule.name, refused[rule.name].message, rule.deadline, present.get(rule.name))
+            for rule in rules
+            if rule.name in refused
+        ]
     for quarantine in quarantines:
         changes.impose(quarantine)
+    for each in not_put_back:
+        record(logging.ERROR, "rule-not-put-back", rule=each.name, reason=each.reason)
+    return tuple(not_put_back)
 
 
 def _note_put_back(
@@ -130,13 +194,14 @@ def _is_still(current: Record | None, put: Record | None, now: float) -> bool:
     return are_the_same(current, put)
 
 
-def _restored(key: str, content: Record | None, now: float) -> DynamicRule | Quarantine | None:
+def _restored(
+    key: str, content: Record | None, now: float
+) -> DynamicRule | Quarantine | NotPutBack | None:
     """The rule or quarantine to put back; None if there was none, or it has ended meanwhile."""
     if content is None:
         return None
     try:
         rule_or_quarantine = read_record(key, content)
     except (ValueError, IpsecdError) as error:
-        record(logging.ERROR, "rule-not-put-back", rule=key, reason=str(error))
-        return None
+        return NotPutBack(key, error.message if isinstance(error, IpsecdError) else str(error))
     return rule_or_quarantine if rule_or_quarantine.deadline > now else None
