@@ -178,6 +178,11 @@ CROWDSEC := build/crowdsec
 $(CROWDSEC)/.done:
 	$(call unpacked,crowdsec,no CrowdSec)
 
+# Its own bouncer for nftables, which is measured beside ours; no test needs it.
+FIREWALL_BOUNCER := build/firewall-bouncer
+$(FIREWALL_BOUNCER)/.done:
+	$(call unpacked,crowdsec-firewall-bouncer,no bouncer of CrowdSec's own)
+
 # What the tests boot: made once, with the network that they do not have.
 base-system: setup deb-tools $(DOCKER)/.done $(SERVERS)/.done $(LAB)/.done $(FINDERS)/.done $(CROWDSEC)/.done \
 		$(SHIPPED)/.done
@@ -247,12 +252,13 @@ soak: setup
 demo: setup
 	$(ISOLATED) bash docs/demo.sh $(VENV)/bin
 
-bench: setup $(SERVERS)/.done $(LAB)/.done $(FINDERS)/.done build/floor.bpf.o build/candidates.bpf.o \
-	build/connections.bpf.o
+bench: setup $(SERVERS)/.done $(LAB)/.done $(FINDERS)/.done $(CROWDSEC)/.done $(FIREWALL_BOUNCER)/.done \
+	build/floor.bpf.o build/candidates.bpf.o build/connections.bpf.o
 	($(call have,xdp-filter)) || { apt-get update -qq && apt-get install -y -qq xdp-tools; }
 	$(ISOLATED) $(VENV)/bin/python bench/status.py
 	$(ISOLATED) $(VENV)/bin/python -m bench.dynamic_add
 	$(ISOLATED) $(VENV)/bin/python -m bench.bans
+	$(ISOLATED) $(VENV)/bin/python -m bench.decisions
 	$(ISOLATED) $(VENV)/bin/python bench/answering.py
 	$(ISOLATED) $(VENV)/bin/python -m bench.announce
 	$(ISOLATED) $(VENV)/bin/python -m bench.classify

@@ -1,29 +1,23 @@
 """How fast fail2ban bans with ipsecd, beside its own action for nftables, in the same run.
 
 Both actions are made and called by fail2ban's own classes, as its server does it, for a jail with a
-port. CrowdSec's decisions follow: 10,000 lines through ``ipsecd-crowdsec``, until all are in force,
-and the same lines once more to take them out. Run it with ``make bench``.
+port. Run it with ``make bench``.
 """
 
 from __future__ import annotations
 
-import json
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
-from ipsecd_bans.crowdsec import PREFIX
-from tests.integrations.decisions import decision
-from tests.integrations.finders import ROOT, UNPACKED, Running, environment, program, rules, script
+from tests.integrations.finders import ROOT, UNPACKED, environment, program
 from tests.netns.site import Daemon
 
 ROUNDS = 5
 OURS, THEIRS = 1000, 40
 """Bans in a round of each."""
-DECISIONS = 10_000
 BANS = """
 import os, sys, time
 from fail2ban.client.actionreader import ActionReader
@@ -62,15 +56,6 @@ def bans_a_second(daemon: Daemon, action: str, number: int, first: int) -> float
     return number / float(subprocess.check_output(words, env=environment(daemon)))
 
 
-def seconds_until(daemon: Daemon, process: Running, text: str, number: int) -> float:
-    """The seconds until so many rules are in force after the program was told something."""
-    begun = time.perf_counter()
-    process.say(text)
-    while len(rules(daemon, PREFIX)) != number:
-        time.sleep(0.01)
-    return time.perf_counter() - begun
-
-
 def main() -> None:
     program("usr/bin/fail2ban-server")
     action = str(ROOT / "integrations/fail2ban/action.d/ipsecd-block.py")
@@ -85,14 +70,6 @@ def main() -> None:
             )
             for n in range(ROUNDS)
         ]
-        addresses = [f"172.16.{n >> 8}.{n & 255}" for n in range(DECISIONS)]
-        adds, deletes = (
-            "".join(json.dumps(decision(address, action=what)) + "\n" for address in addresses)
-            for what in ("add", "del")
-        )
-        with Running([script(path, "crowdsec")], path / "said", environment(daemon)) as process:
-            coming = seconds_until(daemon, process, adds, DECISIONS)
-            going = seconds_until(daemon, process, deletes, 0)
         daemon.end()
     ours, theirs = zip(*rounds, strict=True)
     ratio = statistics.median(a / b for a, b in rounds)
@@ -100,9 +77,6 @@ def main() -> None:
     print(f"  ipsecd-block.py     {statistics.median(ours):8,.0f}")
     print(f"  nftables-multiport  {statistics.median(theirs):8,.0f}")
     print(f"  ratio, round by round {ratio:6.1f} (promised: 10)")
-    print(f"{DECISIONS:,} decisions of CrowdSec, seconds")
-    print(f"  until all are in force {coming:6.2f}")
-    print(f"  until none is          {going:6.2f}")
 
 
 if __name__ == "__main__":
