@@ -12,28 +12,53 @@ from ipsecctl.files import open_document
 from ipsecctl.options import Options, conditions_of
 from ipsecctl.presentation import print_outcome
 from ipsecctl.progress import listener
+from ipsecd.errors import InvalidInput
 from ipsecd.output import say_json, say_text
+from ipsecd.quoting import count
+
+MAX_SEARCHED = 1 << 20
+"""Bytes of a refused document that are searched for more errors, which takes two seconds."""
 
 
 def apply(client: Client, options: Options) -> int:
     """Store the policy in a file, in the place of the stored policy of the same name."""
     path = options.argument()
+    source = "<stdin>" if path == "-" else path
     descriptor = open_document(path)
     try:
         reply = client.call(
             "ApplyPolicy",
             {
-                "source": "<stdin>" if path == "-" else path,
+                "source": source,
                 "assign": options.has("--assign"),
                 "dry_run": options.has("--dry-run"),
             },
             descriptor,
             listener(options),
         )
+    except InvalidInput as error:
+        if error.source == source and error.line:
+            error.hint = _with_others(error.hint, descriptor)
+        raise
     finally:
         os.close(descriptor)
     print_outcome(reply["outcome"], as_json=options.has("--json"))
     return DONE
+
+
+def _with_others(hint: str, descriptor: int) -> str:
+    """The hint of an error of a document, with how many others there are in it."""
+    from ipsecd.language.documents import errors_of_policy
+
+    try:
+        content = os.pread(descriptor, MAX_SEARCHED + 1, 0)
+    except OSError:
+        return hint
+    others = errors_of_policy(content).count - 1 if len(content) <= MAX_SEARCHED else 0
+    if others < 1:
+        return hint
+    told = f"ipsecctl check tells of {count(others, 'more error')}"
+    return f"{hint}; {told}" if hint else told
 
 
 def export(client: Client, options: Options) -> int:

@@ -475,6 +475,30 @@ def test_apply_passes_the_file_itself(daemon: FakeDaemon, run: Run, tmp_path: Pa
     assert daemon.calls == [("ApplyPolicy", parameters)]
 
 
+@pytest.mark.parametrize("given", ["file", "-"])
+def test_apply_says_how_many_more_errors_there_are(
+    daemon: FakeDaemon, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
+    """The daemon tells the first error of a document; of another file there is nothing to add."""
+    file = tmp_path / "web.yaml"
+    wrong = DOCUMENT.replace("action: block", "action: drop") + "expect: [no]\nzzz: x\n"
+    file.write_text(wrong)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(wrong.encode())))
+    path, source = (str(file), str(file)) if given == "file" else ("-", "<stdin>")
+    hint = "  hint: write block or permit"
+    for of, told in ((source, "; ipsecctl check tells of 2 more errors"), ("other", "")):
+        daemon.replies["ApplyPolicy"] = InvalidInput(
+            "'drop' is not block or permit", "write block or permit", source=of, line=4
+        )
+        ran = run("ipsecctl", "apply", path)
+        first = f"ipsecctl: {of}:4: 'drop' is not block or permit"
+        assert (ran.code, ran.err) == (1, f"{first}\n{hint}{told}\n")
+    daemon.replies["ApplyPolicy"] = InvalidInput("no", source=source, line=4)
+    file.write_text(wrong.replace("expect: [no]\nzzz: x\n", ""))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(file.read_bytes())))
+    assert run("ipsecctl", "apply", path).err == f"ipsecctl: {source}:4: no\n"
+
+
 def test_apply_reads_standard_input(
     daemon: FakeDaemon, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
