@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Iterable
 
 import pytest
@@ -152,6 +153,21 @@ def test_forms_are_seen_by_the_first_line(content: bytes, form: str, entries: li
     outcome = read(content)
     assert (outcome.format, outcome.malformed) == (form, 0)
     assert texts(outcome.addresses) == entries
+
+
+@pytest.mark.parametrize("content", [b"\n\xef\xbb\xbf192.0.2.1\n192.0.2.2\n", b"\n", b"\n1.1.1.1"])
+def test_it_does_not_matter_where_the_blocks_of_a_text_end(content: bytes) -> None:
+    """A mark counts where the text begins and nowhere else, even if lines before it are short."""
+    blocks = [content[at : at + 1] for at in range(len(content))]
+    try:
+        whole = read_list([content], "<test>")
+    except InvalidInput as error:
+        with pytest.raises(InvalidInput, match=re.escape(error.message)):
+            read_list(blocks, "<test>")
+        return
+    by_bytes = read_list(blocks, "<test>")
+    assert texts(by_bytes.addresses) == texts(whole.addresses)
+    assert by_bytes.malformed == whole.malformed
 
 
 def test_what_ipset_saves_is_read() -> None:

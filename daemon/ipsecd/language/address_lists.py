@@ -144,7 +144,10 @@ def _whole_lines(blocks: Iterable[bytes], source: str) -> Iterator[tuple[int, by
                 "split it into several lists",
             )
         rest += block
-        if is_first and len(rest) >= len(_BOM):
+        if is_first:
+            if len(rest) < len(_BOM):
+                # It cannot be seen yet whether the text begins with a mark.
+                continue
             rest, is_first = _without_mark(rest, source), False
         end = rest.rfind(b"\n") + 1
         if len(rest) - end > MAX_LINE_BYTES:
