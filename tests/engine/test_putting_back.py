@@ -16,7 +16,7 @@ from ipsecd.engine.protection import Protection
 from ipsecd.engine.rules_before import differing, records_changed, records_in
 from ipsecd.errors import BackendFailed, NotFound, Refused
 from ipsecd.language.documents import format_policy
-from ipsecd.model.addresses import Family, Network
+from ipsecd.model.addresses import Family, HostName, Network
 from tests.engine.changing_host import AFTER, BEFORE, CONFIRM_S, FIRST, MORE, Host
 from tests.engine.effects import Crash
 from tests.engine.test_confirmation import CHANGES, DYNAMIC_CHANGES, with_rules
@@ -48,6 +48,21 @@ def test_a_rule_by_a_name_that_was_looked_up_again_is_put_back(host: Host) -> No
     host.pass_deadline()
     assert not host.engine.dynamic
     assert not host.pending
+
+
+def test_a_rule_that_is_put_back_has_the_addresses_of_now(host: Host) -> None:
+    """Those that its names had before the change may be another's by now."""
+    filters = [f"{NAME}=0"]
+    rule: dict[str, Any] = {"filters": filters, "action": "block", "name": "N", "interface": None}
+    call(host, "AddDynamic", 1, ttl_s=3600.0, **rule)
+    call(host, "AddDynamic", 1, CONFIRM_S, ttl_s=7200.0, **rule)
+    call(host, "RefreshNames", 2)
+    host.pass_deadline()
+    (restored,) = host.engine.dynamic
+    address = restored.filters[0].source.address
+    assert isinstance(address, HostName)
+    assert [network.address & 0xFF for network in address.addresses] == [2]
+    assert restored.deadline == 1000.0 + 3600.0
 
 
 def test_a_quarantine_by_a_name_that_was_looked_up_again_is_put_back(host: Host) -> None:

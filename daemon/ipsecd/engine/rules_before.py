@@ -21,7 +21,13 @@ from ipsecd.log import record
 from ipsecd.model.quarantine import Quarantine
 from ipsecd.quoting import quote
 from ipsecd.sources.dynamic import DynamicRule, DynamicRules
-from ipsecd.sources.dynamic_file import are_the_same, names_of_keys, read_record, records_of
+from ipsecd.sources.dynamic_file import (
+    are_the_same,
+    names_of_keys,
+    read_record,
+    records_of,
+    with_lookups_of,
+)
 from ipsecd.sources.record_file import Record
 
 Records = Mapping[str, Record]
@@ -117,30 +123,45 @@ def put_rules_back(
         for key in _differing_keys(before, put)
         if _is_still(current.get(key), put.get(key), now)
     ]
-    restored = [each for key in keys if (each := _restored(key, before.get(key), now))]
+    restored = [
+        each
+        for key in keys
+        if key in before
+        and (each := _restored(key, with_lookups_of(current.get(key), before[key]), now))
+    ]
     rules = [each for each in restored if isinstance(each, DynamicRule)]
     quarantines = [each for each in restored if isinstance(each, Quarantine)]
     not_put_back = [each for each in restored if isinstance(each, NotPutBack)]
     names, quarantine_names = names_of_keys(keys)
     if is_tried_again:
         _note_put_back(changes, rules, names, quarantines, quarantine_names)
-        return tuple(not_put_back)
-    kept = {quarantine.name for quarantine in quarantines}
-    if gone := [name for name in quarantine_names if name not in kept]:
-        changes.release(gone)
-    if names:
-        refused = changes.change(rules, names).refused
-        present = changes.enforcement.state.dynamic
-        not_put_back += [
-            NotPutBack(rule.name, refused[rule.name].message, rule.deadline, present.get(rule.name))
-            for rule in rules
-            if rule.name in refused
-        ]
-    for quarantine in quarantines:
-        changes.impose(quarantine)
+    else:
+        not_put_back += _carry_out(changes, rules, names, quarantines, quarantine_names)
     for each in not_put_back:
         record(logging.ERROR, "rule-not-put-back", rule=each.name, reason=each.reason)
     return tuple(not_put_back)
+
+
+def _carry_out(
+    changes: DynamicRuleChanges,
+    rules: Sequence[DynamicRule],
+    names: Sequence[str],
+    quarantines: Sequence[Quarantine],
+    quarantine_names: Sequence[str],
+) -> list[NotPutBack]:
+    """Have rules and quarantines in force in the place of those named; what is refused."""
+    kept = {quarantine.name for quarantine in quarantines}
+    if gone := [name for name in quarantine_names if name not in kept]:
+        changes.release(gone)
+    refused = changes.change(rules, names).refused if names else {}
+    present = changes.enforcement.state.dynamic
+    for quarantine in quarantines:
+        changes.impose(quarantine)
+    return [
+        NotPutBack(rule.name, refused[rule.name].message, rule.deadline, present.get(rule.name))
+        for rule in rules
+        if rule.name in refused
+    ]
 
 
 def _note_put_back(
@@ -195,11 +216,9 @@ def _is_still(current: Record | None, put: Record | None, now: float) -> bool:
 
 
 def _restored(
-    key: str, content: Record | None, now: float
+    key: str, content: Record, now: float
 ) -> DynamicRule | Quarantine | NotPutBack | None:
-    """The rule or quarantine to put back; None if there was none, or it has ended meanwhile."""
-    if content is None:
-        return None
+    """The rule or quarantine to put back; None if it has ended meanwhile."""
     try:
         rule_or_quarantine = read_record(key, content)
     except (ValueError, IpsecdError) as error:

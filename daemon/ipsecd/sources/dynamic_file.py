@@ -35,6 +35,7 @@ BOOT_VARIABLE = "IPSECD_BOOT_ID"
 """The environment variable that has the boot's id where a sandbox hides the file."""
 MAX_TOLD, MAX_REASON = 3, 300
 _RULE, _QUARANTINE = "rule ", "quarantine "
+_LOOKUPS = ("looked_up", "names")
 _BOOT = re.compile(r"[0-9a-f]{32}")
 
 
@@ -182,8 +183,15 @@ def are_the_same(a: Record | None, b: Record | None) -> bool:
     return _without_lookups(a) == _without_lookups(b)
 
 
+def with_lookups_of(later: Record | None, record: Record) -> Record:
+    """The record with the addresses that the DNS names in the same filters have in a later one."""
+    if later is None or later.get("filters") != record.get("filters") or not later.get("names"):
+        return record
+    return {**record, **{key: later[key] for key in _LOOKUPS if key in later}}
+
+
 def _without_lookups(record: Record) -> Record:
-    return {key: value for key, value in record.items() if key not in {"looked_up", "names"}}
+    return {key: value for key, value in record.items() if key not in _LOOKUPS}
 
 
 def name_of_boot(environment: Mapping[str, str]) -> str:
