@@ -49,6 +49,7 @@ OUTCOME = {
         "changes": [],
         "assigned": None,
         "warnings": [],
+        "verdicts": None,
     }
 }
 
@@ -100,7 +101,7 @@ class FakeEngine:
         self.story.append("put back")
 
     def load_programs(self) -> None:
-        self.threads.add(threading.current_thread().name)
+        pass
 
     def history_due_in(self) -> float | None:
         return self.history_due_s
