@@ -180,7 +180,6 @@ class FakeEngine:
 
     def loads_lists(self, method: str, parameters: dict[str, Any]) -> bool:
         del method, parameters
-        self.threads.add(threading.current_thread().name)
         return False
 
     def load_lists_and_call(
