@@ -10,13 +10,12 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from ipsecd.errors import IpsecdError, LimitExceeded, StoreFailed
-from ipsecd.sources.files import Disk, replace_file, temporary_of
+from ipsecd.sources.files import Disk, replace_file
 
 _HEADER = re.compile(rb"ipsecd ([a-z-]{1,32}) ([0-9]{1,9}) ([0-9a-f]{64})")
 _CHECKSUM_ALONE = re.compile(rb"[0-9a-f]{64}")
@@ -98,9 +97,6 @@ class CheckedFile:
             sealed = seal(self._form.kind, self._form.version, content)
             replace_file(self._disk, self._path, sealed, durable=self._form.durable)
         except OSError as error:
-            # The unfinished file takes up space, which may be what was short.
-            with suppress(OSError):
-                self._disk.unlink(temporary_of(self._path))
             raise StoreFailed(
                 f"{str(self._path)!r} cannot be written: {error.strerror}",
                 "look at the free space, the mount options and the owner of the directory",

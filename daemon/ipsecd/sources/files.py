@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 TEMPORARY = ".tmp"
@@ -84,13 +85,19 @@ class Disk:
 def replace_file(disk: Disk, path: Path, content: bytes, *, durable: bool = True) -> None:
     """Replace one file atomically. If it is not `durable`, a crash of the host may lose it."""
     temporary = temporary_of(path)
-    if durable:
-        disk.write(temporary, content)
-    else:
-        disk.write_for_this_boot(temporary, content)
-    disk.rename(temporary, path)
-    if durable:
-        disk.sync_directory(path.parent)
+    try:
+        if durable:
+            disk.write(temporary, content)
+        else:
+            disk.write_for_this_boot(temporary, content)
+        disk.rename(temporary, path)
+        if durable:
+            disk.sync_directory(path.parent)
+    except OSError:
+        # The unfinished file takes up space, which may be what was short.
+        with suppress(OSError):
+            disk.unlink(temporary)
+        raise
 
 
 def _write(path: Path, flags: int, content: bytes, *, sync: bool = False) -> None:

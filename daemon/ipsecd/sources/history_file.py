@@ -20,7 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 
-from ipsecd.sources.files import Disk, replace_file, temporary_of
+from ipsecd.sources.files import Disk, replace_file
 from ipsecd.sources.history_rows import Row, line_of, row_of
 from ipsecd.sources.remembered import digest_of
 from ipsecd.sources.steps import free_name
@@ -126,13 +126,7 @@ class HistoryFile:
         self._is_complete = False
         self._make(self._directory)
         content = b"".join((_HEADER, *map(line_of, rows)))
-        try:
-            replace_file(self._disk, self._path, content)
-        except OSError:
-            # The unfinished file takes up space, which may be what was short.
-            with suppress(OSError):
-                self._disk.unlink(temporary_of(self._path))
-            raise
+        replace_file(self._disk, self._path, content)
         self._bytes = self._bytes_anew = len(content)
 
     def _make(self, directory: Path) -> None:
@@ -159,8 +153,6 @@ class HistoryFile:
                 self._sizes[digest] = len(content)
                 del self._unkept[digest]
         except OSError as error:
-            with suppress(OSError):
-                self._disk.unlink(temporary_of(self._documents / digest))
             self._failure_of_documents = _reason(error)
         else:
             self._failure_of_documents = ""

@@ -19,7 +19,6 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from math import inf, isfinite
 from pathlib import Path
@@ -30,7 +29,7 @@ from ipsecd.model.addresses import Family
 from ipsecd.model.lists import AddressList, Form
 from ipsecd.model.packing import Packing
 from ipsecd.model.persistent import PersistentMap
-from ipsecd.sources.files import MAX_OWN_FILE_BYTES, Disk, replace_file, temporary_of
+from ipsecd.sources.files import MAX_OWN_FILE_BYTES, Disk, replace_file
 
 ENTRIES = ".entries"
 """The end of the names of these files."""
@@ -203,13 +202,7 @@ class Journal:
             for end, keys in sorted(by_end.items())
             for at in range(0, len(keys), PER_LINE)
         ]
-        try:
-            replace_file(self._disk, self.path, b"".join((_HEADER_LINE, *lines)))
-        except OSError:
-            # The unfinished file takes up space, which may be what was short.
-            with suppress(OSError):
-                self._disk.unlink(temporary_of(self.path))
-            raise
+        replace_file(self._disk, self.path, b"".join((_HEADER_LINE, *lines)))
         self._lines, self._is_complete = len(lines), True
 
     def _unlink(self) -> None:

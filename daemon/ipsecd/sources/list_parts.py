@@ -19,7 +19,7 @@ from ipsecd.model.packing import changed as changed_list
 from ipsecd.model.packing import united, without
 from ipsecd.model.persistent import PersistentMap
 from ipsecd.quoting import count
-from ipsecd.sources.files import Disk, replace_file, temporary_of
+from ipsecd.sources.files import Disk, replace_file
 from ipsecd.sources.list_files import FEED, READ, Feed, FeedFile, FileRead, FileReadFile
 from ipsecd.sources.list_journal import ENTRIES, Entries, Journal, list_of
 from ipsecd.sources.steps import file_behind_links
@@ -217,12 +217,7 @@ class Parts:
         if not path.parent.is_dir():
             path.parent.mkdir(parents=True, exist_ok=True)
             self._disk.sync_directory(path.parent.parent)
-        try:
-            replace_file(self._disk, path, content)
-        except OSError:
-            with suppress(OSError):
-                self._disk.unlink(temporary_of(path))
-            raise
+        replace_file(self._disk, path, content)
 
     def save_feed(self, feed: Feed | None, before: Feed | None) -> None:
         """Keep a feed, or none; raises ``StoreFailed``, and then `before` is kept."""

@@ -23,7 +23,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ipsecd.sources.files import MAX_OWN_FILE_BYTES, Disk, replace_file, temporary_of
+from ipsecd.sources.files import MAX_OWN_FILE_BYTES, Disk, replace_file
 from ipsecd.sources.strict_json import decode, items, members, text
 
 SPARE_LINES = 1000
@@ -190,9 +190,8 @@ class RecordFile:
     def _fail(self, error: OSError) -> None:
         self._forget_file()
         self.failure = error.strerror or str(error)
-        for path in (self.path, temporary_of(self.path)):
-            with suppress(OSError):
-                self._disk.unlink(path)
+        with suppress(OSError):
+            self._disk.unlink(self.path)
 
 
 def _line(change: Record) -> bytes:
