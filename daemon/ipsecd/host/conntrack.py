@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ipsecd.host.netlink import attribute, attributes
+from ipsecd.host.netlink import FAMILIES, FAMILY_NUMBERS, attribute, attributes
 from ipsecd.host.netlink_socket import NetlinkSocket
 from ipsecd.model.addresses import Family
 
@@ -25,8 +25,6 @@ _IP = {Family.IPV4: (1, 2), Family.IPV6: (3, 4)}
 """The attributes of source and destination."""
 _NUMBER, _SOURCE_PORT, _DESTINATION_PORT = 1, 2, 3
 _SEEN_REPLY = 1 << 1
-_FAMILIES: dict[int, Family] = {socket.AF_INET: Family.IPV4, socket.AF_INET6: Family.IPV6}
-_NUMBERS = {family: number for number, family in _FAMILIES.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +72,7 @@ class Conntrack(NetlinkSocket):
 
     def entry(self, way: Way) -> Entry | None:
         """The entry of the connection of which packets go this way; None if there is none."""
-        body = _NFGENMSG.pack(_NUMBERS[way.family], 0, 0) + _tuple(way)
+        body = _NFGENMSG.pack(FAMILY_NUMBERS[way.family], 0, 0) + _tuple(way)
         try:
             return _entry(self._ask(_GET, body))
         except OSError:
@@ -108,7 +106,7 @@ def _tuple(way: Way) -> bytes:
 
 
 def _entry(answer: bytes) -> Entry | None:
-    family = _FAMILIES.get(answer[0]) if answer else None
+    family = FAMILIES.get(answer[0]) if answer else None
     if family is None:
         return None
     parts = dict(attributes(answer, _NFGENMSG.size))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
-from ipsecd.host.netlink import attributes
+from ipsecd.host.netlink import FAMILIES, attributes
 from ipsecd.host.rtnetlink import IFADDRMSG, IFINFOMSG, RTMSG, RouteSocket
 from ipsecd.model.addresses import Family, Network
 from ipsecd.model.packets import Host
@@ -33,7 +33,6 @@ _XDP_MODES = {1: 5, 2: 6, 3: 7}
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _RTA_DST = 1
 _IFF_UP = 1
-_FAMILIES: Mapping[int, Family] = {socket.AF_INET: Family.IPV4, socket.AF_INET6: Family.IPV6}
 _LOCAL_ROUTE = 2
 _ADDRESS_ROUTES = frozenset({3, 4})
 """rtm_type of the routes of broadcast and anycast addresses, which more than one host receives."""
@@ -92,10 +91,8 @@ class HostReader:
         """Ask the kernel."""
         with RouteSocket() as route:
             links = route.links()
-            address_answers = [answer for number in _FAMILIES for answer in route.addresses(number)]
-            route_answers = [
-                answer for number in _FAMILIES for answer in route.local_routes(number)
-            ]
+            address_answers = [answer for number in FAMILIES for answer in route.addresses(number)]
+            route_answers = [answer for number in FAMILIES for answer in route.local_routes(number)]
         self._addresses = _taken_apart(address_answers, self._addresses, _address)
         self._routes = _taken_apart(route_answers, self._routes, _destination)
         addresses = [address for address in self._addresses.values() if address]
@@ -152,7 +149,7 @@ def _address(answer: bytes) -> _Address | None:
     if not value:
         return None
     text = f"{socket.inet_ntop(number, value)}/{length}"
-    return _Address(index, text, (_FAMILIES[number], int.from_bytes(value, "big")))
+    return _Address(index, text, (FAMILIES[number], int.from_bytes(value, "big")))
 
 
 def _destination(answer: bytes) -> _Destination | None:
@@ -160,7 +157,7 @@ def _destination(answer: bytes) -> _Destination | None:
     number, length, _, _, _, _, _, kind, _ = RTMSG.unpack_from(answer)
     if kind != _LOCAL_ROUTE and kind not in _ADDRESS_ROUTES:
         return None
-    family = _FAMILIES[number]
+    family = FAMILIES[number]
     for name, value in attributes(answer, RTMSG.size):
         if name == _RTA_DST:
             is_shared = kind in _ADDRESS_ROUTES

@@ -6,13 +6,12 @@ resolv.conf(5).
 
 from __future__ import annotations
 
-import socket
 import struct
 from collections.abc import Iterator
 from pathlib import Path
 
 from ipsecd.host.interfaces import read_host
-from ipsecd.host.netlink import attributes
+from ipsecd.host.netlink import FAMILIES, attributes
 from ipsecd.host.rtnetlink import RTMSG, RouteSocket
 from ipsecd.language.addresses import ipv4_value, ipv6_value
 from ipsecd.language.list_guard import Needed
@@ -24,7 +23,6 @@ OWN, GATEWAY, RESOLVER = "an address of this host", "the default gateway", "a na
 _RTA_GATEWAY, _RTA_MULTIPATH = 5, 9
 _RTNEXTHOP = struct.Struct("=HBBi")
 """``struct rtnexthop``: length with its attributes, flags, hops, index of the link."""
-_FAMILIES = {socket.AF_INET: Family.IPV4, socket.AF_INET6: Family.IPV6}
 
 
 def needed_addresses(resolv_conf: Path = RESOLV_CONF) -> tuple[Needed, ...]:
@@ -50,7 +48,7 @@ def _is_loopback(family: Family, address: int) -> bool:
 def _gateways() -> Iterator[Needed]:
     """The gateways of default routes, of several paths too."""
     with RouteSocket() as route_socket:
-        for number, family in _FAMILIES.items():
+        for number, family in FAMILIES.items():
             gateways = {
                 int.from_bytes(gateway, "big")
                 for route in route_socket.default_routes(number)

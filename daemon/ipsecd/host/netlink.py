@@ -5,9 +5,14 @@ Sources: include/uapi/linux/netlink.h, netlink(7).
 
 from __future__ import annotations
 
+import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
+from ipsecd.model.addresses import Family
+
+FAMILIES: Mapping[int, Family] = {socket.AF_INET: Family.IPV4, socket.AF_INET6: Family.IPV6}
+FAMILY_NUMBERS: Mapping[Family, int] = {family: number for number, family in FAMILIES.items()}
 SOL_NETLINK = 270
 NETLINK_ADD_MEMBERSHIP = 1
 NETLINK_CAP_ACK = 10

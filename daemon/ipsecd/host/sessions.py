@@ -15,6 +15,7 @@ from typing import Self
 
 from ipsecd.host.conntrack import Conntrack, Entry, Way
 from ipsecd.host.interfaces import HostState, Interface, read_host
+from ipsecd.host.netlink import FAMILY_NUMBERS
 from ipsecd.host.rtnetlink import RouteSocket
 from ipsecd.host.sock_diag import SockDiag, Socket
 from ipsecd.language.addresses import format_value, ipv4_value, ipv6_value, is_mapped
@@ -29,7 +30,6 @@ MOST_SESSIONS = 1000
 _EPHEMERAL = 49152
 """A port as this host chooses one for what it opens (RFC 6335, section 6)."""
 _PORT = re.compile(r"[1-9][0-9]{0,4}")
-_NUMBERS = {Family.IPV4: socket.AF_INET, Family.IPV6: socket.AF_INET6}
 
 
 def claimed_way(text: str) -> Way | None:
@@ -167,7 +167,7 @@ class Sessions:
         size = family.bits // 8
         source = local.to_bytes(size, "big") if local else b""
         remote_bytes = remote.to_bytes(size, "big")
-        route = self._routes.route(_NUMBERS[family], remote_bytes, source, link)
+        route = self._routes.route(FAMILY_NUMBERS[family], remote_bytes, source, link)
         if route is None:
             return self._links.get(link), local
         return self._links.get(route.link), int.from_bytes(route.source, "big")

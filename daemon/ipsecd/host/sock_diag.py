@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ipsecd.host.netlink import attributes
+from ipsecd.host.netlink import FAMILIES, attributes
 from ipsecd.host.netlink_socket import NetlinkSocket
 from ipsecd.language.addresses import is_mapped
 from ipsecd.model.addresses import Family
@@ -28,7 +28,6 @@ _ANSWER = struct.Struct("=BBBB2s2s16s16sI8sIIIII")
 """``struct inet_diag_msg``: family, state, timer, retransmissions, identity, then: when the timer
 expires, both queues, user, inode."""
 _CGROUP_ID = 21
-_FAMILIES = {socket.AF_INET: Family.IPV4, socket.AF_INET6: Family.IPV6}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +59,7 @@ class SockDiag(NetlinkSocket):
         self, protocol: int = socket.IPPROTO_TCP, *, local_port: int = 0, remote_port: int = 0
     ) -> Iterator[Socket]:
         """The sockets that are connected; a port of 0 is any. Raises ``OSError``."""
-        for number in _FAMILIES:
+        for number in FAMILIES:
             identity = _IDENTITY.pack(
                 local_port.to_bytes(2, "big"),
                 remote_port.to_bytes(2, "big"),
@@ -81,7 +80,7 @@ class SockDiag(NetlinkSocket):
 
 def _socket(answer: bytes, protocol: int) -> Socket:
     fields = _ANSWER.unpack_from(answer)
-    family = _FAMILIES[fields[0]]
+    family = FAMILIES[fields[0]]
     local_port, remote_port = (int.from_bytes(port, "big") for port in fields[4:6])
     size = family.bits // 8
     local, remote = (int.from_bytes(address[:size], "big") for address in fields[6:8])
