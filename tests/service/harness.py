@@ -182,17 +182,11 @@ class FakeEngine:
         del method, parameters
         return False
 
-    def load_lists_and_call(
-        self,
-        method: str,
-        parameters: dict[str, Any],
-        by: str,
-        names: Mapping[str, tuple[Network, ...]],
-        document: bytes | None,
-        tell: Tell = silent,
-        caller: Caller = DAEMON,
+    def after_loading_lists(
+        self, method: str, parameters: dict[str, Any], call: Callable[[], dict[str, Any]]
     ) -> dict[str, Any]:
-        return self.call(method, parameters, by, names, document, tell, caller)
+        del method, parameters
+        return call()
 
     def assessments(self) -> list[dict[str, Any]]:
         self.threads.add(threading.current_thread().name)

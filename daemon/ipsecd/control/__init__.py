@@ -5,7 +5,7 @@ Each method is a record, in the module that has its handler. This module names t
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable
 from typing import Any
 
 from ipsecd.backend.registry import assess
@@ -186,25 +186,17 @@ class Control:
     def loads_lists(self, method: str, parameters: Parameters) -> bool:
         """Whether long lists have to be loaded for a call, whose filters are read; for any thread.
 
-        Then it is for ``load_lists_and_call``.
+        Then the call is for ``after_loading_lists``.
         """
         filters = METHODS[method].filters
         return filters is not None and bool(self._engine.list_changes.missing(filters(parameters)))
 
-    def load_lists_and_call(
-        self,
-        method: str,
-        parameters: Parameters,
-        by: str,
-        names: Names,
-        document: bytes | None,
-        tell: Tell = silent,
-        caller: Caller = DAEMON,
+    def after_loading_lists(
+        self, method: str, parameters: Parameters, call: Callable[[], dict[str, Any]]
     ) -> dict[str, Any]:
-        """Carry out a call in the kernel's line, after long lists were loaded."""
+        """Carry out a `call` of `method` in the kernel's line, after long lists were loaded."""
         filters = METHODS[method].filters
         assert filters is not None
-        call = partial(self.call, method, parameters, by, names, document, tell, caller)
         return self._engine.list_changes.load_and(filters(parameters), call)
 
     def names_needed(

@@ -166,10 +166,11 @@ class Calls:
         if not parameters.get("dry_run"):
             caller = await self._guarding(method, caller)
         try:
-            call = engine.call
+            call = partial(engine.call, method, parameters, by, names, document, tell, caller)
             if loads_lists:
-                run, call = self._engine.change, engine.load_lists_and_call
-            reply = await run(call, method, parameters, by, names, document, tell, caller)
+                run = self._engine.change
+                call = partial(engine.after_loading_lists, method, parameters, call)
+            reply = await run(call)
             if method == "Start" and reply["outcome"]["changed"]:
                 self.waiting.starts += 1
             return reply

@@ -113,17 +113,10 @@ class EngineLike(Protocol):
         """Whether long lists have to be loaded for a call; called in any thread."""
         ...
 
-    def load_lists_and_call(
-        self,
-        method: str,
-        parameters: dict[str, Any],
-        by: str,
-        names: Mapping[str, tuple[Network, ...]],
-        document: bytes | None,
-        tell: Tell = silent,
-        caller: Caller = DAEMON,
+    def after_loading_lists(
+        self, method: str, parameters: dict[str, Any], call: Callable[[], dict[str, Any]]
     ) -> dict[str, Any]:
-        """Do what ``call`` does, after long lists were loaded; called in the line of changes."""
+        """Carry out a `call` of `method` after long lists were loaded; in the line of changes."""
         ...
 
     def assessments(self) -> list[dict[str, Any]]:
