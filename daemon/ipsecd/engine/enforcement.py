@@ -116,9 +116,7 @@ class Enforcement:
         wanted = replace(state, condition=Condition.ENFORCING, pending=None).with_used_lists()
         must_spare(self.state, wanted)
         try:
-            self.backend.check(wanted.classifier)
-            put_off_programs(self.backend)
-            self._apply(wanted.classifier, wanted.volatile)
+            self._apply(wanted.classifier, wanted.volatile, first=True)
         except IpsecdError as error:
             failure = self._begin_with_another_backend(wanted, error)
             if failure is None:
@@ -315,10 +313,12 @@ class Enforcement:
             if then is not new.classifier:
                 self._apply(new.classifier, new.volatile)
 
-    def _apply(self, classifier: Classifier, volatile: Volatile) -> None:
+    def _apply(self, classifier: Classifier, volatile: Volatile, *, first: bool = False) -> None:
         # What a policy is by itself was checked when it was compiled; what its names stand for was
         # not known then.
         self.backend.check(classifier)
+        if first:
+            put_off_programs(self.backend)
         self.backend.apply(classifier, volatile)
         self._volatile_in_kernel = volatile
 
