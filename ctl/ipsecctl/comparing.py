@@ -8,20 +8,16 @@ from typing import Any
 from ipsecctl.client import Client
 from ipsecctl.failures import UsageError, describe
 from ipsecctl.files import read_bytes
-from ipsecctl.given_lists import given_lists
 from ipsecctl.history import SIGN, differences, names_states, times_of
-from ipsecctl.options import Options, own_addresses_of
+from ipsecctl.offline_proofs import given
+from ipsecctl.options import Options
 from ipsecctl.presentation import paint, print_verdicts, print_warnings
 from ipsecd.errors import IpsecdError, LimitExceeded, NotFound
 from ipsecd.language.differences import diff_policies
 from ipsecd.language.documents import parse_policy
-from ipsecd.model.exemptions import ESSENTIALS
-from ipsecd.model.list_names import lists_named_by
-from ipsecd.model.packets import Host
-from ipsecd.model.values import Policy, Store, filters_of
+from ipsecd.model.values import Policy
 from ipsecd.output import complain_text, flush, say, say_json
-from ipsecd.proof.changes import Surroundings, changes
-from ipsecd.proof.standing import with_stand_ins
+from ipsecd.proof.changes import changes
 from ipsecd.proof.words import changes_to_json
 from ipsecd.quoting import few, quote
 
@@ -113,12 +109,7 @@ def _verdicts(
     options: Options, old: Policy | None, new: Policy | None
 ) -> tuple[dict[str, Any] | None, list[str]]:
     """What the policies decide differently, None if that cannot be proven; with warnings."""
-    policies = [policy for policy in (old, new) if policy]
-    named = frozenset[str]().union(*map(lists_named_by, policies))
-    host = Host(own_addresses_of(options), lists=given_lists(options, named))
-    states = [filters_of(p, Store.STATIC) if p else () for p in (old, new)]
-    (before, now), host, names = with_stand_ins(states, host)
-    surroundings = Surroundings(host, ESSENTIALS)
+    (before, now), surroundings, names = given((old, new), options)
     try:
         verdicts = changes_to_json(changes(before, now, surroundings), surroundings)
     except LimitExceeded as error:

@@ -7,18 +7,14 @@ from typing import Any
 from ipsecctl.client import Client
 from ipsecctl.failures import DONE, REFUSED
 from ipsecctl.files import list_files, read_bytes
-from ipsecctl.given_lists import given_lists
-from ipsecctl.options import Options, own_addresses_of
+from ipsecctl.offline_proofs import given
+from ipsecctl.options import Options
 from ipsecctl.presentation import print_warnings
 from ipsecd.language.documents import parse_policy
-from ipsecd.model.exemptions import ESSENTIALS
 from ipsecd.model.list_names import lists_named_by
-from ipsecd.model.packets import Host
-from ipsecd.model.values import Policy, Store, filters_of
+from ipsecd.model.values import Policy
 from ipsecd.output import say, say_json
-from ipsecd.proof.changes import Surroundings
 from ipsecd.proof.lint import findings_to_json, lint
-from ipsecd.proof.standing import with_stand_ins
 from ipsecd.quoting import few
 
 
@@ -44,10 +40,7 @@ def run(client: Client, options: Options) -> int:
 
 def findings_of(policy: Policy, options: Options) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
     """What of a policy has no effect, and the names that stand for addresses of their own."""
-    lists = given_lists(options, lists_named_by(policy))
-    host = Host(own_addresses_of(options), lists=lists)
-    (filters,), host, names = with_stand_ins([filters_of(policy, Store.STATIC)], host)
-    surroundings = Surroundings(host, ESSENTIALS)
+    (filters,), surroundings, names = given([policy], options)
     return findings_to_json(lint(filters, surroundings), surroundings), names
 
 
