@@ -20,6 +20,7 @@ from ipsecd.language.documents import format_policy
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.values import Action, Policy, Rule
 from ipsecd.sources.files import Disk
+from tests.engine.effects import Fate, FatefulBackend, FatefulDisk
 from tests.engine.site import Clock
 
 CONFIRM_S = 60.0
@@ -53,12 +54,14 @@ def no_other(reason: IpsecdError) -> Backend:
 class Host:
     """An engine over memory, the clocks of its boot, and what a client would call."""
 
-    def __init__(self, path: Path, disk: Disk | None = None) -> None:
+    def __init__(
+        self, path: Path, disk: Disk | None = None, backend: Backend | None = None
+    ) -> None:
         self.path = path
         self.clock, self.boottime = Clock(), Clock()
         self.boot = "a" * 32
         self.disk: Disk = disk or FullDisk()
-        self.backend: Backend = MemoryBackend(self.clock)
+        self.backend: Backend = backend or MemoryBackend(self.clock)
         self.engine = self.made()
         self.engine.start()
 
@@ -142,3 +145,11 @@ class Host:
         on_disk = (self.path / "lib/unconfirmed").exists()
         assert on_disk == (self.engine.confirmation.change is not None)
         return on_disk
+
+
+def fateful_host(path: Path) -> tuple[Host, Fate]:
+    """A host on which a policy is in force, and what decides which of its next effects fails."""
+    fate = Fate()
+    host = Host(path, FatefulDisk(fate), FatefulBackend(fate))
+    host.apply(BEFORE, None)
+    return host, fate

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 from ipsecd.backend.memory import MemoryBackend
 from ipsecd.config import Config, Directories, Limits
 from ipsecd.engine import Engine
+from ipsecd.errors import BackendFailed
 from ipsecd.model.addresses import Family
 from ipsecd.model.packets import Host, Packet, Point
 from ipsecd.model.values import Action
@@ -45,3 +49,20 @@ class Site:
     def blocks(self, port: int, source: int = 0xCB007107, destination: int = ME) -> bool:
         packet = self.packet(port, source, destination)
         return self.backend.judge(packet, HOST).action is Action.BLOCK
+
+
+def fail_once(
+    monkeypatch: pytest.MonkeyPatch, backend: MemoryBackend, verb: str
+) -> Callable[[], bool]:
+    """Have the next call of a method of `backend` fail; what is returned says whether it has."""
+    original, has_failed = getattr(backend, verb), False
+
+    def fail(*arguments: object) -> None:
+        nonlocal has_failed
+        if not has_failed:
+            has_failed = True
+            raise BackendFailed("no room")
+        original(*arguments)
+
+    monkeypatch.setattr(backend, verb, fail)
+    return lambda: has_failed

@@ -19,9 +19,9 @@ from tests.engine.changing_host import (
     OTHER,
     FullDisk,
     Host,
+    fateful_host,
 )
-from tests.engine.effects import Crash, Fate, FatefulBackend, FatefulDisk
-from tests.engine.site import Clock
+from tests.engine.effects import Crash
 
 
 @pytest.fixture
@@ -409,18 +409,6 @@ def test_a_damaged_record_is_told_and_stops_nothing(
     host.apply(MORE, None)
 
 
-def prepared(path: Path) -> tuple[Host, Fate]:
-    fate = Fate()
-    host = Host.__new__(Host)
-    host.path = path
-    host.clock, host.boottime, host.boot = Clock(), Clock(), "a" * 32
-    host.disk, host.backend = FatefulDisk(fate), FatefulBackend(fate)
-    host.engine = host.made()
-    host.engine.start()
-    host.apply(BEFORE, None)
-    return host, fate
-
-
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("name", ["create", "delete"])
 def test_a_crash_at_any_moment_confirms_nothing(tmp_path: Path, name: str, after: bool) -> None:
@@ -428,7 +416,7 @@ def test_a_crash_at_any_moment_confirms_nothing(tmp_path: Path, name: str, after
     number, before = 0, None
     while True:
         number += 1
-        host, fate = prepared(tmp_path / str(number))
+        host, fate = fateful_host(tmp_path / str(number))
         before = before or host.state()
         fate.set(number, Crash(), after=after)
         try:
@@ -453,7 +441,7 @@ def test_a_disk_that_fails_once_confirms_nothing(tmp_path: Path, name: str) -> N
     number, before = 0, None
     while True:
         number += 1
-        host, fate = prepared(tmp_path / str(number))
+        host, fate = fateful_host(tmp_path / str(number))
         before = before or host.state()
         fate.set(number, OSError(errno.EIO, "no"))
         try:

@@ -27,9 +27,10 @@ from tests.engine.changing_host import (
     OTHER,
     FullDisk,
     Host,
+    fateful_host,
     policy,
 )
-from tests.engine.effects import Crash, Fate, FatefulBackend, FatefulDisk
+from tests.engine.effects import Crash
 from tests.engine.site import Clock
 
 
@@ -578,7 +579,7 @@ def test_a_crash_at_any_moment_loses_no_state(tmp_path: Path, name: str, after: 
     number = 0
     while True:
         number += 1
-        host, fate = fateful(tmp_path / str(number))
+        host, fate = fateful_host(tmp_path / str(number))
         host.apply(AFTER, None)
         fate.set(number, Crash(), after=after)
         try:
@@ -607,24 +608,12 @@ def test_a_crash_at_any_moment_loses_no_state(tmp_path: Path, name: str, after: 
         roll_back(host)
 
 
-def fateful(path: Path) -> tuple[Host, Fate]:
-    fate = Fate()
-    host = Host.__new__(Host)
-    host.path = path
-    host.clock, host.boottime, host.boot = Clock(), Clock(), "a" * 32
-    host.disk, host.backend = FatefulDisk(fate), FatefulBackend(fate)
-    host.engine = host.made()
-    host.engine.start()
-    host.apply(BEFORE, None)
-    return host, fate
-
-
 def test_a_disk_that_fails_once_loses_no_row(tmp_path: Path) -> None:
     """Whichever effect fails: what was done is in the history once it can be written."""
     number = 0
     while True:
         number += 1
-        host, fate = fateful(tmp_path / str(number))
+        host, fate = fateful_host(tmp_path / str(number))
         fate.set(number, OSError(errno.EIO, "it failed"))
         with suppress(IpsecdError):
             host.apply(AFTER, None)

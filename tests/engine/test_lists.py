@@ -20,7 +20,7 @@ from ipsecd.model.lists import AddressList, listed
 from ipsecd.model.quarantine import Quarantine
 from ipsecd.model.values import Action, Policy, Rule
 from ipsecd.sources.dynamic import DynamicRule
-from tests.engine.site import HOST, ME, Site
+from tests.engine.site import HOST, ME, Site, fail_once
 
 INSIDE, NEXT, OUTSIDE = 0xCB007107, 0xCB007108, 0x08080808
 
@@ -221,19 +221,10 @@ def test_a_change_that_fails_changes_nothing(
     """Whatever the backend does not take, the lists of before stay in force, and are told."""
     bench.engine.change_lists({"bans": entries("8.8.8.8")})
     before = dict(bench.engine.lists)
-    original, failing = getattr(bench.backend, verb), True
-
-    def fail(*arguments: object) -> None:
-        nonlocal failing
-        if failing:
-            failing = False
-            raise BackendFailed("no room")
-        original(*arguments)
-
-    monkeypatch.setattr(bench.backend, verb, fail)
+    has_failed = fail_once(monkeypatch, bench.backend, verb)
     with pytest.raises(BackendFailed):
         bench.engine.change_lists({"drop": entries("8.8.0.0/16"), "bans": entries("9.0.0.0/8")})
-    assert not failing
+    assert has_failed()
     assert bench.engine.lists == before
     assert bench.blocks(53, INSIDE)
     assert bench.blocks(54, OUTSIDE)

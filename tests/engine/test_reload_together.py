@@ -17,7 +17,7 @@ from ipsecd.model.addresses import Family, Network
 from ipsecd.model.protected import Protected
 from ipsecd.model.values import Action
 from ipsecd.sources.dynamic import DynamicRule
-from tests.engine.site import Site
+from tests.engine.site import Site, fail_once
 from tests.engine.test_lists import INSIDE, NEXT, OUTSIDE, policy, write
 
 OLD = policy(("block", "@drop=0"))
@@ -98,21 +98,12 @@ def test_a_backend_that_fails_leaves_both_as_they_were(
 ) -> None:
     """Whichever step fails; and the next reload has both."""
     before = dict(bench.engine.lists)
-    original, failing = getattr(bench.backend, verb), True
-
-    def fail(*arguments: object) -> None:
-        nonlocal failing
-        if failing:
-            failing = False
-            raise BackendFailed("no room")
-        original(*arguments)
-
-    monkeypatch.setattr(bench.backend, verb, fail)
+    has_failed = fail_once(monkeypatch, bench.backend, verb)
     edit_both(bench)
     with pytest.raises(BackendFailed, match="no room") as raised:
         bench.engine.reload({})
     assert "@drop" in raised.value.hint
-    assert not failing
+    assert has_failed()
     assert bench.engine.lists == before
     assert verdicts(bench) == (True, False, False)
     assert bench.engine.observe().digest == bench.engine.classifier.digest
