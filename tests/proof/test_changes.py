@@ -189,6 +189,15 @@ def test_a_million_entries_of_a_list_are_no_obstacle() -> None:
     assert {one.packet.point for one in whole.examples} == {Point.ARRIVING, Point.SENDING}
 
 
+def test_an_example_beside_a_list_is_an_address_kept_for_examples() -> None:
+    """And not the lowest address that is in no list, which nobody has."""
+    drop = rule("@drop=0", name="drop")
+    host = replace(HOST, lists={"drop": listed([Network(Family.IPV4, 0x01000002, 32)])})
+    proven = changes([drop], [drop, rule("*=0:79:TCP")], Surroundings(host))
+    sources = {one.packet.source for one in proven.examples if one.packet.family is Family.IPV4}
+    assert sources == {0xC6336407}
+
+
 def test_entries_that_adjoin_leave_no_gap() -> None:
     """A network whose addresses are all in a list is decided as before, until one is missing."""
     network = rule("198.51.100.0/29=0", BLOCK, "net")
