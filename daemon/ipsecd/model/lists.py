@@ -284,7 +284,7 @@ def listed(networks: Iterable[Network]) -> AddressList:
 
 FEW = 256
 """The most entries that a list has beside those that are packed."""
-_COMPARED = 32
+_COMPARED = 64
 """So many entries are compared one by one; of more, both halves are looked at, if they differ."""
 
 
@@ -300,14 +300,22 @@ def difference(present: bytes, wanted: bytes, width: int) -> tuple[bytes, bytes]
         old, new = halves.pop()
         if old == new:
             continue
-        if not old or not new or len(old) <= _COMPARED * width:
+        if not old or not new:
+            removed.append(old)
+            added.append(new)
+            continue
+        if len(old) + len(new) <= _COMPARED * width:
             before, after = set(split(old, width)), set(split(new, width))
             removed += sorted(before - after)
             added += sorted(after - before)
             continue
-        middle = len(old) // width // 2 * width
-        at = place(new, old[middle : middle + width]) * width
-        halves += [(old[middle:], new[at:]), (old[:middle], new[:at])]
+        # In the middle of the longer one, so that no step makes objects of many entries at a time:
+        # nothing else would run meanwhile.
+        longer = max(old, new, key=len)
+        middle = len(longer) // width // 2 * width
+        pivot = longer[middle : middle + width]
+        at, there = (place(part, pivot) * width for part in (old, new))
+        halves += [(old[at:], new[there:]), (old[:at], new[:there])]
     return b"".join(removed), b"".join(added)
 
 
