@@ -32,7 +32,7 @@ SENDERS = (
     Process("cgroup", "/system.slice"),
     Process("cgroup", "/system.slice/a"),
 )
-some = settings(max_examples=30, deadline=None, suppress_health_check=[*HealthCheck])
+some = settings(max_examples=300, deadline=None, suppress_health_check=[*HealthCheck])
 
 
 def rule(text: str, action: Action = BLOCK, name: str = "r", **asked: object) -> InForce:

@@ -28,7 +28,7 @@ def sentences(*rules: str, surroundings: Surroundings = HERE) -> list[str]:
 
 
 @given(in_force(7), LUCK)
-@settings(max_examples=40, deadline=None, suppress_health_check=[*HealthCheck])
+@settings(max_examples=300, deadline=None, suppress_health_check=[*HealthCheck])
 def test_claims_are_true(filters: list[InForce], luck: random.Random) -> None:
     """What never decides does so for no packet on any boundary, and can all be taken out."""
     # A rule has one filter here, so what is said of the rule is said of it.
