@@ -55,25 +55,26 @@ def agree(
         assert actions == [one.before.action, one.now.action]
         assert actions[0] is not actions[1]
     drawn = Boundaries([*before, *now], host)
-
-    def leaves(packet: Packet) -> bool:
-        """Not if it is blocked when it arrives: of a permit that a block equals no row is made."""
-        arrived = packet.arrived
-        return arrived is None or all(
-            decide(each, arrived, host, exempt).action is PERMIT for each in (before, now)
-        )
-
     for _ in range(tries):
         packet = drawn.packet(luck)
         first, second = (decide(each, packet, host, exempt) for each in (before, now))
         if first.action is not second.action:
-            assert _pair(packet, first.by, second.by) in pairs or not leaves(packet), packet
+            assert _pair(packet, first.by, second.by) in pairs, packet
     return proven
 
 
-def _pair(packet: object, first: InForce | None, second: InForce | None) -> tuple[object, ...]:
-    by = tuple(one.origin if one else None for one in (first, second))
-    return packet.point, packet.family, *by  # type: ignore[attr-defined]
+def _pair(packet: Packet, first: InForce | None, second: InForce | None) -> tuple[object, ...]:
+    """The rules that decide; of what leaves, only blocks.
+
+    A permit that a block equals has no row. ``decide`` names it for what leaves all the same,
+    where a block that names no ``me`` is not looked at: such a packet was blocked as it arrived.
+    """
+    leaves = packet.point is Point.LEAVING
+    by = tuple(
+        one.origin if one and not (leaves and one.action is PERMIT) else None
+        for one in (first, second)
+    )
+    return packet.point, packet.family, *by
 
 
 @given(in_force(6), in_force(6), st.booleans(), LUCK)
