@@ -170,10 +170,8 @@ def _waiting(engine: Engine, name: str) -> tuple[str, ...]:
     change, left_s = engine.confirmation.change, engine.confirmation.left_s()
     if change is None or left_s is None or name not in (change.lists or {}):
         return ()
-    return (
-        f"the change by {change.by} is put back in {left_s:.0f} s\n"
-        "  hint: keep it with: ipsecctl confirm; from a new login",
-    )
+    said = f"the change by {change.by} is put back in {left_s:.0f} s"
+    return (f"{said}\n  hint: keep it with: ipsecctl confirm; from a new login",)
 
 
 def _of_domain(engine: Engine, name: str) -> dict[str, Any]:
