@@ -569,6 +569,45 @@ def test_a_damaged_copy_is_told_and_stops_nothing(host: Host, damage: str) -> No
     add(host, "bans", "192.0.2.9")
 
 
+def test_a_text_that_was_damaged_since_is_not_written(host: Host) -> None:
+    """The list is in force as before, and status says why its file is not what it was."""
+    replace(host, EDIT, CONFIRM_S)
+    (host.path / "lib/unconfirmed-lists/bans.text").write_bytes(b"198.51.100.1\n")
+    host.pass_deadline()
+    assert "203.0.113.7" in list(format_list(host.engine.lists["bans"]))
+    assert (host.path / "etc/lists/bans").read_bytes() == EDIT
+    assert any("'bans' cannot be written as it was" in text for text in host.engine.warnings)
+    host.killed()
+    assert "203.0.113.7" in list(format_list(host.engine.lists["bans"]))
+    with pytest.raises(Refused, match="the time is over"):
+        host.call("Confirm", login=OTHER)
+
+
+@pytest.mark.parametrize("name", ["replace", "reload"])
+def test_stopping_meanwhile_confirms_no_lists(host: Host, name: str) -> None:
+    """Lists are put back while enforcement is stopped, too, and are not in force by that."""
+    before = state(host)
+    CHANGES[name](host)
+    host.engine.stop()
+    host.pass_deadline()
+    assert host.engine.state.stopped
+    assert is_over(host)
+    host.engine.start()
+    assert state(host) == before
+
+
+def test_a_list_says_that_it_waits(host: Host) -> None:
+    """Beside what else there is to say of it; other lists say nothing."""
+    remove(host, "bans", "192.0.2.2", confirm_s=CONFIRM_S)
+    host.wait(20)
+    said = {each["name"]: each["problems"] for each in host.call("ListLists")["lists"]}
+    assert said["drop"] == []
+    (problem,) = said["bans"]
+    assert problem.startswith("the change by uid 0 (root) is put back in 40 s")
+    host.call("Revert")
+    assert not any(each["problems"] for each in host.call("ListLists")["lists"])
+
+
 def fateful_host(path: Path) -> tuple[Host, Fate]:
     fate = Fate()
     return filled(Host(path, FatefulDisk(fate), FatefulBackend(fate))), fate

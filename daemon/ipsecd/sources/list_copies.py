@@ -7,7 +7,10 @@ are replaced as a whole.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Mapping
+from contextlib import suppress
+from hashlib import sha256
 from pathlib import Path
 
 from ipsecd.errors import StoreFailed
@@ -101,16 +104,17 @@ class ListCopies:
             "what is in force stays; look at it with: ipsecctl list show",
         )
 
-    def text(self, name: str) -> bytes:
-        """What the file of a list held; raises ``OSError``."""
-        return self._disk.read(self._directory / (name + TEXT), MAX_BYTES)
+    def text(self, name: str, digest: str) -> bytes:
+        """What the file of a list held, with this SHA-256; raises ``OSError``."""
+        content = self._disk.read(self._directory / (name + TEXT), MAX_BYTES)
+        if sha256(content).hexdigest() != digest:
+            raise OSError(errno.EIO, "what was kept of its file is damaged", name)
+        return content
 
     def forget(self) -> None:
         """Delete all copies, if the disk permits it; what is left is deleted with the next ones."""
-        try:
+        with suppress(OSError):
             self._forget()
-        except OSError:
-            return
 
     def _forget(self) -> None:
         if not self._directory.is_dir():

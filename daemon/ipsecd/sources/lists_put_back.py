@@ -93,5 +93,6 @@ class ListsPutBack:
             feed = stored.feed if stored else None
             parts.save_feed(feed, feed)
         if before.file:
-            text = self._copies.text(name) if before.file.read else None
-            parts.put_file_back(text, before.file.read)
+            read = before.file.read
+            text = self._copies.text(name, read.digest) if read else None
+            parts.put_file_back(text, read)
