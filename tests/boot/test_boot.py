@@ -63,6 +63,13 @@ rules:
     action: block
     filters: ["*=0:{port}:UDP"]
 """
+LISTED = """
+policy: Listed
+rules:
+  - rule: R
+    action: block
+    filters: ["@worm=0:{port}:UDP"]
+"""
 
 
 @pytest.fixture(scope="module")
@@ -291,11 +298,20 @@ def test_nothing_gets_through_from_boot_on(machine: Machine, backend: str) -> No
 
 
 def test_what_nobody_confirmed_is_undone_from_boot_on(machine: Machine) -> None:
-    """The host reboots before it is confirmed that no policy is assigned: nothing gets through.
+    """The host reboots before a policy and a list are confirmed that let all through: nothing gets.
 
     That is so without the daemon, which starts before the network does, and then writes the files.
     """
-    machine.run("ipsecctl", "policy", "unassign", "--confirm", "1h")
+    everybody = "# of any address\n0.0.0.0/1\n128.0.0.0/1\n"
+    machine.put("root/listed.yaml", LISTED.format(port=WORM))
+    machine.put("etc/ipsecd/lists/worm", everybody)
+    machine.run("ipsecctl", "reload")
+    machine.run("ipsecctl", "apply", "/root/listed.yaml", "--assign")
+    assert machine.is_quiet()
+    assert (machine.root / "etc/ipsecd/policies/listed.yaml").exists()
+    machine.put("etc/ipsecd/policies/listed.yaml", LISTED.format(port=OTHER))
+    machine.put("etc/ipsecd/lists/worm", "203.0.113.7\n")
+    machine.run("ipsecctl", "reload", "--confirm", "1h")
     assert "UNCONFIRMED" in machine.run("ipsecctl", "status")
     assert not machine.is_quiet()
     machine.ctl("mask", "ipsecd.service")
@@ -308,7 +324,12 @@ def test_what_nobody_confirmed_is_undone_from_boot_on(machine: Machine) -> None:
     machine.ctl("start", "ipsecd.service")
     status = machine.run("ipsecctl", "status")
     assert "put back: the change by uid 0 (root)" in status
-    assert "'Block UDP 1434 Filter', assigned" in status
+    assert "'Listed', assigned" in status
+    assert (machine.root / "etc/ipsecd/lists/worm").read_text() == everybody
+    assert machine.is_quiet()
+    machine.run("ipsecctl", "policy", "assign", "Block UDP 1434 Filter")
+    machine.run("ipsecctl", "policy", "delete", "Listed")
+    machine.run("ipsecctl", "list", "delete", "worm")
     assert machine.is_quiet()
 
 
@@ -657,6 +678,9 @@ def test_an_upgrade_lets_nothing_through(machine: Machine, packages: tuple[Path,
         return [machine.ctl("show", "--property=ActiveEnterTimestamp", name) for name in names]
 
     machine.run("ipsecctl", "block", "192.0.2.8", "--for", "1h")
+    machine.run("ipsecctl", "list", "create", "bans")
+    machine.run("ipsecctl", "list", "add", "bans", "192.0.2.9")
+    machine.run("ipsecctl", "list", "add", "bans", "192.0.2.10", "--confirm", "1h")
     before, started = machine.pid(), since()
     words = ("apt-get", "install", "-qy", f"/root/{packages[1].name}")
     assert machine.leaked(lambda: machine.run(*words)) == 0
@@ -667,6 +691,10 @@ def test_an_upgrade_lets_nothing_through(machine: Machine, packages: tuple[Path,
     assert "in step" in status
     assert "taken over 1 rule" in status
     assert "192.0.2.8" in machine.run("ipsecctl", "show", "dynamic")
+    assert "UNCONFIRMED" in status
+    assert "192.0.2.10" in machine.run("ipsecctl", "list", "show", "bans")
+    machine.run("ipsecctl", "revert")
+    assert machine.run("ipsecctl", "list", "show", "bans").split() == ["192.0.2.9"]
 
 
 def test_a_purge_leaves_nothing(machine: Machine) -> None:

@@ -14,7 +14,7 @@ from ipsecd.config import Config, Directories
 from ipsecd.control import Control
 from ipsecd.engine import Engine
 from ipsecd.engine.caller import Caller, ChangeOptions
-from ipsecd.engine.confirmation import Boot
+from ipsecd.engine.this_boot import Boot
 from ipsecd.errors import IpsecdError
 from ipsecd.language.documents import format_policy
 from ipsecd.language.filters import parse_filter
@@ -99,11 +99,13 @@ class Host:
         confirm_s: float | None = None,
         login: str = FIRST,
         force: bool = False,
+        text: bytes | None = None,
         **given: Any,
     ) -> dict[str, Any]:
+        """Call `method` with a policy as its document, or the `text` of a list."""
         control = Control(self.engine)
         caller = Caller(0, 1, "root", ChangeOptions(confirm_s, force, login=login))
-        content = format_policy(document).encode() if document else None
+        content = format_policy(document).encode() if document else text
         if "filters" in given:
             given = control.with_filters_read({"source": None, **given}, None)
         return control.call(method, given, "uid 0 (root)", {}, content, caller=caller)

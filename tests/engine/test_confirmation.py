@@ -316,25 +316,6 @@ def test_a_change_that_fails_when_it_is_made_waits_all_the_same(
     assert host.state() == before
 
 
-def test_edited_lists_are_not_loaded_to_be_confirmed(host: Host) -> None:
-    """They could not be put back, so a reload is refused before it changes anything."""
-    lists = host.path / "etc/lists"
-    lists.mkdir()
-    (lists / "bans").write_text("203.0.113.7\n")
-    (host.path / "etc/policies/a.yaml").write_text(format_policy(AFTER))
-    loaded = host.engine.loaded
-    with pytest.raises(Refused, match=r"lists were edited, .* cannot be put back .*bans"):
-        host.call("Reload", resolve=False, confirm_s=CONFIRM_S)
-    assert not host.pending
-    assert not host.engine.lists
-    assert host.engine.loaded is loaded
-    host.call("Reload", resolve=False)
-    assert set(host.engine.lists) == {"bans"}
-    (host.path / "etc/policies/a.yaml").write_text(format_policy(BEFORE))
-    host.call("Reload", resolve=False, confirm_s=CONFIRM_S)
-    assert host.pending
-
-
 def test_stopping_meanwhile_confirms_nothing(host: Host) -> None:
     """A policy is put back while enforcement is stopped, too, and is not in force by that."""
     before = host.state()

@@ -151,7 +151,7 @@ def test_entries_end(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
         assert desk.blocked() == [LISTED, OTHER]
     end = desk.control.next_list_end()
     assert end
-    monkeypatch.setattr(desk.engine.kept_lists.store, "_clock", lambda: end)
+    monkeypatch.setattr(desk.engine.kept_lists.store, "clock", lambda: end)
     desk.control.expire_lists()
     assert desk.blocked() == [LISTED]
     assert desk.control.next_list_end() is None

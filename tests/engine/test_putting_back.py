@@ -13,7 +13,7 @@ import pytest
 from ipsecd.control import Control
 from ipsecd.engine.caller import Caller, ChangeOptions
 from ipsecd.engine.protection import Protection
-from ipsecd.engine.rules_before import differing, records_changed, records_in
+from ipsecd.engine.rules_before import Records, differing, joined, records_changed, records_in
 from ipsecd.errors import BackendFailed, NotFound, Refused
 from ipsecd.language.documents import format_policy
 from ipsecd.model.addresses import Family, HostName, Network
@@ -329,3 +329,59 @@ def test_what_a_change_changed_is_found_by_what_it_left_alone(host: Host, name: 
     change = host.engine.confirmation.change
     assert change is not None
     assert (change.dynamic, change.put) == expected
+
+
+def test_a_change_of_rules_writes_what_it_changes(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many other rules there are; what comes while it is made is not its own."""
+    for number in range(300):
+        host.block(f"192.0.2.{number % 250}=0:{number}:TCP", 3600.0)
+    written: list[int] = []
+    write = host.disk.write
+
+    def counted(path: Path, content: bytes) -> None:
+        if path.name == ".unconfirmed.tmp":
+            written.append(len(content))
+        write(path, content)
+
+    monkeypatch.setattr(host.disk, "write", counted)
+    DYNAMIC_CHANGES["block"](host)
+    assert written
+    assert max(written) < 1000
+
+
+def test_a_kernel_that_refuses_a_change_of_rules_leaves_nothing_to_confirm(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was to be put back is on disk then, and is as it was."""
+    with_rules(host)
+    before = host.state()
+
+    def refuse(*_: object) -> None:
+        assert (host.path / "lib/unconfirmed").exists()
+        raise BackendFailed("no", "try again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(host.backend, "change", refuse)
+        with pytest.raises(BackendFailed):
+            DYNAMIC_CHANGES["block"](host)
+    assert (host.state(), host.pending) == (before, False)
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "joined_records"),
+    [
+        (({}, {"a": 1}), ({"a": 1}, {"a": 2}), ({}, {"a": 2})),
+        (({"a": 1}, {"a": 2}), ({"a": 2}, {}), ({"a": 1}, {})),
+        (({"a": 1}, {}), ({"b": 1}, {"b": 2}), ({"a": 1, "b": 1}, {"b": 2})),
+        (({"a": 1}, {}), ({}, {"a": 3}), ({"a": 1}, {"a": 3})),
+    ],
+)
+def test_two_steps_of_a_change_are_one(
+    first: tuple[Records, Records],
+    then: tuple[Records, Records],
+    joined_records: tuple[Records, Records],
+) -> None:
+    """What was before the first counts as before, and what is after the second as after."""
+    assert joined(first, then) == joined_records

@@ -13,6 +13,7 @@ from ipsecd.control.method import Method, Request, Role
 from ipsecd.engine import Engine
 from ipsecd.engine.confirmation import Part
 from ipsecd.engine.guard import guarding
+from ipsecd.engine.noting import noting
 
 
 def carry_out(method: Method, engine: Engine, request: Request) -> dict[str, Any]:
@@ -44,13 +45,14 @@ def _carry_out(method: Method, engine: Engine, request: Request) -> dict[str, An
     if method.part is None:
         return method.handler(engine, request)
     confirmation = engine.confirmation
-    if method.part is Part.POLICIES:
+    if Part.POLICIES in method.part:
         confirmation.must_be_over()
     if confirm_s is None:
         return method.handler(engine, request)
     confirmation.begin(method.part, method.name, request.by, request.caller)
     try:
-        reply = method.handler(engine, request)
+        with noting(confirmation.note_rules if method.part is Part.DYNAMIC else None):
+            reply = method.handler(engine, request)
     except Exception:
         # What fails changes nothing. Should it have changed something all the same, that waits too.
         confirmation.made(confirm_s)

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from ipsecd.control.list_changes import carried_out, must_pass
 from ipsecd.control.method import Method, Parameters, Request, Role, Work
 from ipsecd.engine import Engine
+from ipsecd.engine.confirmation import Part
 from ipsecd.errors import InvalidInput, IpsecdError, Refused
 from ipsecd.language.address_lists import ReadList, read_list
 from ipsecd.language.list_formats import check_format
@@ -170,8 +171,8 @@ def _answer_feed(_: Engine, __: Request) -> dict[str, Any]:
 
 
 METHODS = (
-    Method("CreateFeed", Role.CHANGE, Work.CHANGE, _create_feed, takes_feed=True),
-    Method("UpdateList", Role.CHANGE, Work.CHANGE, _update_list, takes_feed=True),
+    Method("CreateFeed", Role.CHANGE, Work.CHANGE, _create_feed, takes_feed=True, part=Part.LISTS),
+    Method("UpdateList", Role.CHANGE, Work.CHANGE, _update_list, takes_feed=True, part=Part.LISTS),
     Method("AwaitFeeds", Role.FETCH, Work.QUICK, _await_feeds, for_fetcher=True),
     Method(
         "AnswerFeed",

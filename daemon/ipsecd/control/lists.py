@@ -10,6 +10,7 @@ from ipsecd.control.list_changes import carried_out, must_pass, places_of
 from ipsecd.control.method import Method, Request, Role, Work
 from ipsecd.control.parameters import read_deadline
 from ipsecd.engine import Engine
+from ipsecd.engine.confirmation import Part
 from ipsecd.errors import InvalidInput, Refused
 from ipsecd.language.address_lists import ReadList, read_addresses, read_list
 from ipsecd.language.list_entries import format_list
@@ -151,10 +152,23 @@ def _described(engine: Engine, stored: StoredList) -> dict[str, Any]:
         "every_s": float(feed.every_s) if feed else None,
         "fetched": feed.fetched if feed else None,
         "checked": feed.checked if feed else None,
-        "problems": [*stored.problems, *engine.kept_lists.feeds.problem_of(stored.name)],
+        "problems": [
+            *stored.problems,
+            *engine.kept_lists.feeds.problem_of(stored.name),
+            *_waiting(engine, stored.name),
+        ],
         "rules": _named_by(engine, stored.name),
         "domain": False,
     }
+
+
+def _waiting(engine: Engine, name: str) -> tuple[str, ...]:
+    """That a change of the list waits to be confirmed, if one does."""
+    change, left_s = engine.confirmation.change, engine.confirmation.left_s()
+    if change is None or left_s is None or name not in (change.lists or {}):
+        return ()
+    said = f"the change by {change.by} is put back in {left_s:.0f} s"
+    return (f"{said}\n  hint: keep it with: ipsecctl confirm; from a new login",)
 
 
 def _of_domain(engine: Engine, name: str) -> dict[str, Any]:
@@ -207,6 +221,7 @@ METHODS = (
         _create_list,
         takes_document=True,
         takes_list=True,
+        part=Part.LISTS,
     ),
     Method(
         "ReplaceList",
@@ -215,8 +230,9 @@ METHODS = (
         _replace_list,
         takes_document=True,
         takes_list=True,
+        part=Part.LISTS,
     ),
-    Method("AddToList", Role.CHANGE, Work.CHANGE, _add_to_list),
-    Method("RemoveFromList", Role.CHANGE, Work.CHANGE, _remove_from_list),
-    Method("DeleteList", Role.CHANGE, Work.CHANGE, _delete_list),
+    Method("AddToList", Role.CHANGE, Work.CHANGE, _add_to_list, part=Part.LISTS),
+    Method("RemoveFromList", Role.CHANGE, Work.CHANGE, _remove_from_list, part=Part.LISTS),
+    Method("DeleteList", Role.CHANGE, Work.CHANGE, _delete_list, part=Part.LISTS),
 )

@@ -190,10 +190,7 @@ def _unassign_policy(engine: Engine, request: Request) -> dict[str, Any]:
 
 
 def _reload(engine: Engine, request: Request) -> dict[str, Any]:
-    needs_confirmation = request.caller.options.confirm_s is not None
-    changed, problems = engine.reload(
-        request.names, request.tell, lists_may_change=not needs_confirmation
-    )
+    changed, problems = engine.reload(request.names, request.tell)
     message = "the policy files are loaded" if changed else "nothing has changed"
     unresolved = sorted(name for name, addresses in request.names.items() if not addresses)
     if unresolved:
@@ -268,6 +265,6 @@ METHODS = (
         names=_names_of_files,
         keeps_names=True,
         tells_progress=True,
-        part=Part.POLICIES,
+        part=Part.POLICIES | Part.LISTS,
     ),
 )

@@ -13,33 +13,36 @@ It must not know how a change is made, nor who is told of it. Invariants:
 from __future__ import annotations
 
 import logging
-import os
-import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from enum import Enum
-from functools import partial
+from enum import Flag, auto
 from math import inf
 from pathlib import Path
 from threading import RLock
 
 from ipsecd.engine.caller import Caller
-from ipsecd.engine.completing import has_changed, is_complete, is_unread, with_rules_put
+from ipsecd.engine.completing import (
+    begun,
+    has_changed,
+    in_a_sentence,
+    is_complete,
+    is_unread,
+    must_be_another_login,
+    must_be_what_it_should,
+    with_files_narrowed,
+    with_rules_put,
+)
 from ipsecd.engine.dynamic import DynamicRuleChanges
 from ipsecd.engine.policies import Policies
-from ipsecd.engine.rules_before import (
-    NotPutBack,
-    in_words,
-    put_rules_back,
-    records_changed,
-    records_in,
-)
+from ipsecd.engine.rules_before import NotPutBack, joined, put_rules_back, records_changed, warning
 from ipsecd.engine.state import Condition, State
+from ipsecd.engine.this_boot import Boot
+from ipsecd.engine.waiting_lists import must_not_concern
 from ipsecd.errors import IpsecdError, NotFound, Refused, StoreFailed
 from ipsecd.log import record
-from ipsecd.sources.dynamic_file import name_of_boot
 from ipsecd.sources.files import Disk
+from ipsecd.sources.lists import ListChange
+from ipsecd.sources.lists_put_back import ListsPutBack
 from ipsecd.sources.putting_back import put_back
 from ipsecd.sources.reading import Loaded
 from ipsecd.sources.unconfirmed import PoliciesBefore, Unconfirmed, UnconfirmedFile
@@ -48,11 +51,12 @@ RETRY_S = 5.0
 """The time between two tries to put back what could not be."""
 
 
-class Part(Enum):
+class Part(Flag):
     """What a change changes that can be put back."""
 
-    POLICIES = "policies"
-    DYNAMIC = "dynamic"
+    POLICIES = auto()
+    DYNAMIC = auto()
+    LISTS = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,19 +65,6 @@ class PutBack:
 
     change: Unconfirmed
     sentence: str
-
-
-@dataclass(frozen=True, slots=True)
-class Boot:
-    """A boot of this host: its name, and the clock that began with it, in seconds."""
-
-    name: str
-    clock: Callable[[], float]
-
-    @classmethod
-    def of_now(cls) -> Boot:
-        """This boot, with the clock that also counts the time in which the host sleeps."""
-        return cls(name_of_boot(os.environ), partial(time.clock_gettime, time.CLOCK_BOOTTIME))
 
 
 class Confirmation:
@@ -94,7 +85,10 @@ class Confirmation:
         """What keeps a change from being put back, or what is wrong with the file."""
         self.last: PutBack | None = None
         self._not_put_back: tuple[NotPutBack, ...] = ()
-        self._file = UnconfirmedFile(directory, disk)
+        self._kept_lists = policies.kept_lists
+        self._kept_lists.note = self._note_lists
+        self._lists = ListsPutBack(self._kept_lists.store, directory, disk)
+        self._file = UnconfirmedFile(directory, self._lists.load, disk)
         self._store = policies.store
         self._policies = policies
         self._dynamic = dynamic
@@ -102,12 +96,11 @@ class Confirmation:
         self._disk = disk or Disk()
         self._boot, self._clock = boot.name, boot.clock
         self._retry_at = -inf
-        self._is_made = True
-        self._state_before = State()
-        """The state before a change that is being made."""
+        self._making: Part | None = None
+        """What the change changes that is being made."""
         self._is_loaded = False
-        self._is_left_incomplete = False
-        """Whether an earlier process has not noted what its change changed."""
+        self._is_left = False
+        """Whether what an earlier process has left has not been looked at yet."""
         self._is_left_over = False
         """Whether the file may be there although no change waits."""
         self._lock = RLock()
@@ -117,11 +110,7 @@ class Confirmation:
         """What is wrong, in words."""
         rules, now = self._enforcement.state.dynamic, self._dynamic.clock()
         missing = [each for each in self._not_put_back if each.counts(rules, now)]
-        told = (
-            f"of an unconfirmed change that was put back not all could be: {in_words(missing)}\n"
-            "  hint: see what is in force with: ipsecctl show dynamic; make again what is missing"
-        )
-        return (*([self.problem] if self.problem else []), *([told] if missing else []))
+        return (*([self.problem] if self.problem else []), *([warning(missing)] if missing else []))
 
     # -- at start --------------------------------------------------------------------------------
 
@@ -129,10 +118,9 @@ class Confirmation:
         """Read what an earlier process has left; the first call counts."""
         if self._is_loaded:
             return
-        self._is_loaded = True
+        self._is_loaded = self._is_left = True
         try:
             self.change = self._file.load()
-            self._is_left_incomplete = self.change is not None and not is_complete(self.change)
         except StoreFailed as error:
             self.problem = f"a change may be unconfirmed: {error.message}\n  hint: {error.hint}"
             record(logging.ERROR, "unconfirmed-not-known", reason=error.message)
@@ -144,13 +132,18 @@ class Confirmation:
         has not completed, only what differs in `loaded` counts as changed.
         """
         change = self.change
-        if self._is_left_incomplete and change and change.policies and not is_unread(loaded):
-            change = replace(change, policies=change.policies.narrowed(loaded))
+        if self._is_left and change and not is_complete(change) and not is_unread(loaded):
+            change = with_files_narrowed(change, loaded)
             self.change = change
         if change is None or change.policies is None or not self._is_due:
             return loaded
         reader = self._policies.kept_files.reader
         return change.policies.over(loaded, self._store.directory, reader)
+
+    def put_lists_back(self) -> None:
+        """Have lists hold in memory what was before a change whose time is over."""
+        if self.change and self.change.lists and self._is_due:
+            self._lists.as_before(self.change.lists).commit()
 
     def may_be_unconfirmed(self, document: str | None, loaded: Loaded) -> bool:
         """Whether a policy with this document may be one that nobody has confirmed in time.
@@ -174,24 +167,28 @@ class Confirmation:
         """Note what a change changed whose process ended before it had noted that.
 
         Dynamic rules are what that process left, which no client has changed since. Later it could
-        not be told which of them are the change's.
+        not be told which of them are the change's. A change that was not made waits for nothing.
         """
-        change, state = self.change, self._enforcement.state
-        if not self._is_left_incomplete or change is None:
+        if not self._is_left:
             return
-        self._is_left_incomplete = False
-        if change.dynamic is not None and change.boot == self._boot:
+        self._is_left = False
+        change, state = self.change, self._enforcement.state
+        if change is None:
+            if not self.problem:
+                self._lists.forget()
+            return
+        if change.dynamic is not None and change.put is None and change.boot == self._boot:
             change = with_rules_put(change, state)
         if not is_complete(change):
             return
         self.change = change
         # Of a change that is due, what was before counts as the content of the store already.
-        if not self._is_due and not has_changed(change, state):
+        if not self._is_due and not has_changed(change, state, self._lists):
             self.abandon()
-            return
-        # Should this fail, the next process finds more to put back.
-        with suppress(IpsecdError):
-            self._file.save(change)
+        else:
+            # Should this fail, the next process finds more to put back.
+            with suppress(IpsecdError):
+                self._file.save(change)
 
     # -- a change --------------------------------------------------------------------------------
 
@@ -221,37 +218,56 @@ class Confirmation:
     def begin(self, part: Part, method: str, by: str, caller: Caller) -> None:
         """Note what to put back, before a change is made; raises ``IpsecdError``."""
         state = self._enforcement.state
-        _must_be_what_it_should(state)
+        must_be_what_it_should(state)
         assert caller.options.confirm_s is not None
-        is_policies = part is Part.POLICIES
-        change = Unconfirmed(
-            self._boot,
-            self._clock() + caller.options.confirm_s,
-            caller.options.login,
-            caller.uid,
-            caller.user,
-            by,
-            caller.options.terminal,
-            method,
-            caller.options.message,
-            PoliciesBefore.of(state.loaded) if is_policies else None,
-            None if is_policies else records_in(state),
-        )
+        deadline = self._clock() + caller.options.confirm_s
+        change = begun(self._boot, deadline, method, by, caller)
+        if Part.POLICIES in part:
+            change = replace(change, policies=PoliciesBefore.of(state.loaded))
         with self._lock:
             self._must_be_none()
-            try:
-                self._file.save(change)
-            except StoreFailed:
-                self.abandon()
-                raise
+            # What changes of rules and lists is noted when it is known, and still before.
+            if part is Part.POLICIES:
+                try:
+                    self._file.save(change)
+                except StoreFailed:
+                    self.abandon()
+                    raise
             # Whoever sees the change sees that it is not made yet.
-            self._is_made, self.last, self._not_put_back = False, None, ()
-            self.change, self._state_before = change, state
+            self._making, self.last, self._not_put_back = part, None, ()
+            self.change = change
+
+    def note_rules(self, before: State, after: State) -> None:
+        """Note which dynamic rules become others, before they do; raises ``IpsecdError``."""
+        change = self.change
+        assert change is not None
+        noted = (change.dynamic or {}, change.put or {})
+        dynamic, put = joined(noted, records_changed(before, after))
+        if dynamic or put:
+            self._note(replace(change, dynamic=dynamic, put=put))
+
+    def _note_lists(self, list_change: ListChange) -> None:
+        """Note what a change of lists will change, before it is made; raises ``IpsecdError``."""
+        change = self.change
+        if self._making is None:
+            if change and change.lists:
+                must_not_concern(change.lists, list_change, self._kept_lists.store.lists)
+        elif change and Part.LISTS in self._making:
+            lists = self._lists.differing(list_change)
+            if lists:
+                self._lists.keep(lists)
+            if lists or change.policies:
+                self._note(replace(change, lists=lists or None))
+
+    def _note(self, change: Unconfirmed) -> None:
+        """Have the file say what to put back of a change that is being made."""
+        self._file.save(change)
+        self.change = change
 
     def abandon(self) -> None:
         """Forget a change that was not made after all."""
         with self._lock:
-            self.change, self._is_made, self._is_left_over = None, True, True
+            self.change, self._making, self._is_left_over = None, None, True
             with suppress(StoreFailed):
                 self._forget()
 
@@ -259,8 +275,12 @@ class Confirmation:
         """Delete the file that is left over, unless it is of another change by now."""
         with self._lock:
             if self._is_left_over:
-                self._file.delete()
+                self._delete()
                 self._is_left_over = False
+
+    def _delete(self) -> None:
+        self._file.delete()
+        self._lists.forget()
 
     def made(self, confirm_s: float) -> bool:
         """Have the time begin, now that the change is made; False if it has changed nothing.
@@ -269,21 +289,15 @@ class Confirmation:
         """
         change, state = self.change, self._enforcement.state
         assert change is not None
-        if change.policies is not None:
-            change = replace(change, policies=change.policies.narrowed(state.loaded))
-        else:
-            dynamic, put = records_changed(self._state_before, state)
-            change = replace(change, dynamic=dynamic, put=put)
-        # What it refers to may be large.
-        self._state_before = State()
-        if not has_changed(change, state):
+        change = with_files_narrowed(change, state.loaded)
+        if not has_changed(change, state, self._lists):
             self.abandon()
             return False
         change = replace(change, deadline=self._clock() + confirm_s)
         # Should this fail, the file has an earlier deadline, and more to put back.
         with suppress(IpsecdError):
             self._file.save(change)
-        self.change, self._is_made = change, True
+        self.change, self._making = change, None
         record(logging.WARNING, "unconfirmed", method=change.method, by=change.by, wait_s=confirm_s)
         return True
 
@@ -300,7 +314,7 @@ class Confirmation:
         if self._is_left_over:
             return max(0.0, retry_in)
         change = self.change
-        if change is None or not self._is_made:
+        if change is None or self._making is not None:
             return None
         return max(0.0, self._left(change), retry_in)
 
@@ -311,12 +325,8 @@ class Confirmation:
             raise Refused(
                 "the time is over, and the change is being put back", "make it again, and confirm"
             )
-        if change.login and change.login == caller.options.login and not caller.options.force:
-            raise Refused(
-                "the change was made in this login, which does not show that one can still log in",
-                "log in anew and run ipsecctl confirm there; --force keeps the change all the same",
-            )
-        self._file.delete()
+        must_be_another_login(change, caller)
+        self._delete()
         self.change, self.problem = None, ""
         record(logging.INFO, "confirmed", method=change.method, by=change.by)
         return change
@@ -347,10 +357,15 @@ class Confirmation:
         What is in force comes first: a disk that is full does not keep it from being as it was.
         """
         change = self._waiting()
+        lists = self._lists.as_before(change.lists or {})
         if change.policies is not None:
             reader, directory = self._policies.kept_files.reader, self._store.directory
             loaded = self._enforcement.state.loaded
-            self._policies.put_back(change.policies.over(loaded, directory, reader))
+            content = change.policies.over(loaded, directory, reader)
+            self._policies.put_back(content, lists.changes)
+        elif lists.changes:
+            self._kept_lists.put_in_force(lists.changes)
+        lists.commit()
         if change.dynamic is not None and change.boot == self._boot:
             before, put = change.dynamic, change.put
             self._not_put_back = self._enforcement.run(
@@ -361,14 +376,13 @@ class Confirmation:
                 put_back(self._disk, self._store.directory, change.policies)
             except OSError as error:
                 raise self._store.failure(error) from error
-        self._file.delete()
+        self._lists.write(change.lists or {})
+        self._delete()
         self.change, self.problem = None, ""
-        sentence = f"the change by {change.by} was put back: {why}"
-        if self._not_put_back:
-            sentence += f"; not put back: {in_words(self._not_put_back)}"
-        if change.dynamic is not None and self._enforcement.state.condition is Condition.FAILED:
-            sentence += "; it is in force once the kernel takes what it refused at the start"
-        self.last = PutBack(change, sentence)
+        is_tried_again = self._enforcement.state.condition is Condition.FAILED
+        self.last = PutBack(
+            change, in_a_sentence(change, why, self._not_put_back, is_tried_again=is_tried_again)
+        )
         record(logging.WARNING, "put-back", method=change.method, by=change.by, why=why)
         return self.last
 
@@ -380,21 +394,6 @@ class Confirmation:
                 f"no change waits to be confirmed{last}",
                 "ask for it with --confirm TIME when you change something",
             )
-        if not self._is_made:
+        if self._making is not None:
             raise Refused("the change is still being made", "try again in a moment")
         return change
-
-
-def _must_be_what_it_should(state: State) -> None:
-    """Raise ``Refused`` if what is in force is not what should be: it could not be put back."""
-    loaded = state.loaded
-    reasons = [*state.failures, *(str(file.error) for file in loaded.broken)]
-    if state.enforcing and not loaded.assigned_error and not reasons:
-        return
-    reason = "enforcement is stopped" if state.stopped else "not all that should be is in force"
-    if reasons:
-        reason = f"{reason}: {reasons[0].splitlines()[0]}"
-    raise Refused(
-        f"a change that has to be confirmed needs a state to go back to, and {reason}",
-        "mend what ipsecctl status shows, or leave out --confirm",
-    )

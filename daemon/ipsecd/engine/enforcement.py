@@ -31,6 +31,7 @@ from ipsecd.compiler.volatile import NO_CHANGE, Delta, Volatile
 from ipsecd.engine.attempt import Attempt
 from ipsecd.engine.compiling import classifier_by_names
 from ipsecd.engine.guard import must_spare
+from ipsecd.engine.noting import note_change
 from ipsecd.engine.quarantines import change_dynamic_rules
 from ipsecd.engine.state import Condition, PendingPolicy, State
 from ipsecd.errors import IpsecdError, Refused
@@ -220,6 +221,7 @@ class Enforcement:
             delta = old.volatile.difference(new.volatile)
         new = new.with_used_lists()
         must_spare(old, new)
+        note_change(old, new)
         if new.enforcing and (
             not old.enforcing
             or new.compiled.key != old.compiled.key

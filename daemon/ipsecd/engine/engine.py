@@ -23,7 +23,7 @@ from ipsecd.config import Config, Directories, OnStop
 from ipsecd.engine.additions import Additions, Order
 from ipsecd.engine.backends import Backends
 from ipsecd.engine.compiling import Compiling, Names
-from ipsecd.engine.confirmation import Boot, Confirmation
+from ipsecd.engine.confirmation import Confirmation
 from ipsecd.engine.containers import Containers
 from ipsecd.engine.dynamic import Change, DynamicRuleChanges
 from ipsecd.engine.enforcement import Enforcement
@@ -37,6 +37,7 @@ from ipsecd.engine.sources import Domain, Source, warnings_of_domain
 from ipsecd.engine.starting import Starting
 from ipsecd.engine.state import State
 from ipsecd.engine.switching import Switching
+from ipsecd.engine.this_boot import Boot
 from ipsecd.engine.view import View
 from ipsecd.errors import IpsecdError
 from ipsecd.log import record

@@ -15,9 +15,9 @@ from ipsecd.engine.attempt import Attempt
 from ipsecd.engine.compiling import ListsByName
 from ipsecd.engine.feeds import Feeds
 from ipsecd.engine.lists import ListChanges
-from ipsecd.errors import MAX_HINT, IpsecdError, Refused
+from ipsecd.errors import MAX_HINT, IpsecdError
 from ipsecd.log import record
-from ipsecd.quoting import cut, few, first_lines, quote
+from ipsecd.quoting import cut, few
 from ipsecd.sources.lists import ListChange, ListStore
 
 
@@ -33,12 +33,18 @@ class KeptLists:
         """`check` raises ``Refused`` for a change that must not be made."""
         self.store = store
         self.feeds = Feeds(store)
-        self._put_in_force = put_in_force
+        self.put_in_force = put_in_force
+        self.note: Callable[[ListChange], None] = lambda _: None
+        """Is called with each change before it is made, and may refuse it."""
         self._check = check
 
-    def read(self, *, booting: bool) -> ListsByName:
-        """Read all lists for the first state; when `booting`, nothing is written."""
+    def read(self, put_back: Callable[[], None], *, booting: bool) -> ListsByName:
+        """Read all lists for the first state; when `booting`, nothing is written.
+
+        `put_back` has the store hold what was before a change whose time is over.
+        """
         self.store.load(read_only=booting)
+        put_back()
         for problem in self.warnings:
             record(logging.ERROR, "list-not-used", reason=problem)
         return {name: stored.addresses for name, stored in self.store.lists.items()}
@@ -46,10 +52,11 @@ class KeptLists:
     def carry_out(self, change: ListChange) -> None:
         """Make a prepared change, durable and in force at the end; raises ``IpsecdError``."""
         self._check(change.changes)
+        self.note(change)
         with Attempt() as attempt:
             attempt.step(change.commit, lambda _: change.undo())
             if change.changes:
-                self._put_in_force(change.changes)
+                self.put_in_force(change.changes)
         try:
             change.finish()
         except IpsecdError as error:
@@ -67,16 +74,6 @@ class KeptLists:
         """What is wrong with files of lists, in words."""
         of_lists = (problem for stored in self.store.lists.values() for problem in stored.problems)
         return (*self.store.problems, *of_lists, *self.feeds.warnings)
-
-
-def must_not_change(changes: ListChanges) -> None:
-    """Raise ``Refused`` if files of lists were edited: lists cannot be put back as they were."""
-    if changes:
-        edited = ", ".join(first_lines([quote(name) for name in sorted(changes)]))
-        raise Refused(
-            f"these lists were edited, and lists cannot be put back as they were: {edited}",
-            "run first, without --confirm: ipsecctl reload",
-        )
 
 
 def with_unchanged_lists(error: IpsecdError, changes: ListChanges) -> IpsecdError:

@@ -23,8 +23,8 @@ from ipsecd.engine.expectations import (
     judged,
     judged_documents,
 )
-from ipsecd.engine.kept_lists import KeptLists, must_not_change, with_unchanged_lists
-from ipsecd.engine.lists import changes_by_domain
+from ipsecd.engine.kept_lists import KeptLists, with_unchanged_lists
+from ipsecd.engine.lists import ListChanges, changes_by_domain
 from ipsecd.engine.names import StateChange, found, with_answers
 from ipsecd.engine.sources import (
     Choice,
@@ -155,8 +155,8 @@ class Policies:
         tell(Progress(Phase.KEEPING))
         self.keep_last_good()
 
-    def put_back(self, content: Loaded) -> None:
-        """Enforce as if the store held `content`; no file of policies is read or written.
+    def put_back(self, content: Loaded, lists: ListChanges) -> None:
+        """Enforce as if the store held `content`, with `lists`; no file is read or written.
 
         Raises ``IpsecdError``; then what was in force stays so.
         """
@@ -171,27 +171,26 @@ class Policies:
         with Attempt() as attempt:
             if choice:
                 make_state = self.switching.prepare(
-                    attempt, choice, lambda state: (next_state(state), NO_CHANGE, ()), silent
+                    attempt, choice, lambda state: (next_state(state), NO_CHANGE, ()), silent, lists
                 )
                 self.switching.switch(attempt, make_state, now.names)
             else:
+                if lists:
+                    self.kept_lists.put_in_force(lists)
                 self.switching.note(next_state)
         self.keep_last_good()
 
-    def reload(
-        self, names: Names, tell: Tell = silent, *, lists_may_change: bool = True
-    ) -> tuple[bool, tuple[str, ...]]:
+    def reload(self, names: Names, tell: Tell = silent) -> tuple[bool, tuple[str, ...]]:
         """Read the files of lists and policies again and enforce what they say now, by `names`.
 
         Lists and policies change together. Dynamic rules take the addresses in `names` too. A
         name without addresses could not be looked up: it keeps those that it had. Returns whether
         anything changed, and what is wrong with files that are not assigned. Raises what is wrong
         with the assigned one, or why lists and policy cannot be in force; then everything stays as
-        it was. So it does with ``Refused`` if a list would change although none may.
+        it was.
         """
         lists = self.kept_lists.store.reloaded()
-        if not lists_may_change:
-            must_not_change(lists.changes)
+        self.kept_lists.note(lists)
         try:
             return self._reload(names, tell, lists)
         except IpsecdError as error:
@@ -237,6 +236,7 @@ class Policies:
             attempt.step(lists.commit, lambda _: lists.undo())
             tell(Progress(Phase.SWITCHING))
             is_changed = self.switching.switch(attempt, make_state, known_names) or is_changed
+        lists.finish()
         is_changed = is_changed or bool(lists.changes)
         self._files_read = {}
         tell(Progress(Phase.KEEPING))

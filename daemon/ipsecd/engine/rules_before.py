@@ -60,6 +60,14 @@ def in_words(not_put_back: Sequence[NotPutBack]) -> str:
     return f"{named}; and {unnamed:,} more" if unnamed > 0 else named
 
 
+def warning(missing: Sequence[NotPutBack]) -> str:
+    """That these rules were not put back, and what to do."""
+    return (
+        f"of an unconfirmed change that was put back not all could be: {in_words(missing)}\n"
+        "  hint: see what is in force with: ipsecctl show dynamic; make again what is missing"
+    )
+
+
 def records_in(state: State) -> Records:
     """All dynamic rules and quarantines of a state, as records."""
     rules = (rule for rule in state.dynamic if not is_of_quarantine(state, rule.name))
@@ -89,6 +97,27 @@ def records_changed(before: State, after: State) -> tuple[Records, Records]:
         return records_of(filter(None, rules), filter(None, quarantines))
 
     return differing(records(before), records(after))
+
+
+def joined(
+    first: tuple[Records, Records], then: tuple[Records, Records]
+) -> tuple[Records, Records]:
+    """What two changes, one after the other, differ in as one: the records before, and after."""
+    keys = first[0].keys() | first[1].keys()
+    before = {key: record for key, record in then[0].items() if key not in keys}
+    after = {key: record for key, record in first[1].items() if key not in then[0]}
+    return {**first[0], **before}, {**after, **then[1]}
+
+
+def are_others(before: Records, put: Records, state: State) -> bool:
+    """Whether rules that a change was to `put` in the place of others are not as `before` it."""
+    rule_names, quarantine_names = names_of_keys(before.keys() | put.keys())
+    rules = (state.dynamic.get(name) for name in rule_names if not is_of_quarantine(state, name))
+    quarantines = (state.quarantines.get(name) for name in quarantine_names)
+    current = records_of(filter(None, rules), filter(None, quarantines))
+    return any(
+        not are_the_same(before.get(key), current.get(key)) for key in before.keys() | put.keys()
+    )
 
 
 def _replaced(before: Mapping[str, Value], after: Mapping[str, Value]) -> list[str]:

@@ -115,7 +115,7 @@ class Starting:
         if not news.inventories:
             news = ContainerNews(self.kept_files.inventories())
         inventory = merged(news.with_announced().values())
-        lists = self.kept_lists.read(booting=booting)
+        lists = self.kept_lists.read(self.confirmation.put_lists_back, booting=booting)
         state = replace(now, container_news=news, inventory=inventory, lists=lists)
         self.enforcement.record_state(self.take_over(state) if now.stopped else state)
 

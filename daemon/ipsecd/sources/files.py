@@ -100,6 +100,18 @@ def replace_file(disk: Disk, path: Path, content: bytes, *, durable: bool = True
         raise
 
 
+def keep_or_copy(disk: Disk, path: Path, name: Path, max_bytes: int) -> None:
+    """Have what a file holds stay under another name; raises ``OSError``.
+
+    The name is not on disk before its directory is synced.
+    """
+    try:
+        disk.keep(path, name)
+    except OSError:
+        # Some file systems have no hard links, and some files may not be linked.
+        disk.write(name, disk.read(path, max_bytes))
+
+
 def _write(path: Path, flags: int, content: bytes, *, sync: bool = False) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC | flags, 0o644)
     try:

@@ -18,8 +18,8 @@ from ipsecd.sources.checked import CheckedFile
 from ipsecd.sources.files import MAX_OWN_FILE_BYTES, Disk
 from ipsecd.sources.strict_json import decode, flag, integer, members, number, text
 
-FEED, READ = ".feed", ".read"
-"""The ends of the names of files: what came from a URL, and what a file of people held."""
+FEED, READ, TEXT = ".feed", ".read", ".text"
+"""The ends of the names of files: what came from a URL, what a file of people held, its bytes."""
 FEED_FORM = checked.Form(
     "list-feed",
     1,

@@ -5,6 +5,8 @@ Must not know what a change of a list is, nor other lists.
 
 from __future__ import annotations
 
+import glob
+import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -19,10 +21,10 @@ from ipsecd.model.packing import changed as changed_list
 from ipsecd.model.packing import united, without
 from ipsecd.model.persistent import PersistentMap
 from ipsecd.quoting import count
-from ipsecd.sources.files import Disk, replace_file
-from ipsecd.sources.list_files import FEED, READ, Feed, FeedFile, FileRead, FileReadFile
+from ipsecd.sources.files import Disk, keep_or_copy, replace_file
+from ipsecd.sources.list_files import FEED, READ, TEXT, Feed, FeedFile, FileRead, FileReadFile
 from ipsecd.sources.list_journal import ENTRIES, Entries, Journal, list_of
-from ipsecd.sources.steps import file_behind_links
+from ipsecd.sources.steps import UNCONFIRMED, file_behind_links, free_name
 
 NO_FILE = "-"
 """What stands for the digest of a file that is not there."""
@@ -72,10 +74,15 @@ class Parts:
         self._name = name
         self._file = file
         self._disk = disk
-        self._paths = tuple(own / f"{name}{end}" for end in (FEED, READ))
+        self._own = own
+        self._paths = tuple(self.own(end) for end in (FEED, READ, TEXT))
         self._feed = FeedFile(self._paths[0], disk)
         self._read = FileReadFile(self._paths[1], disk)
-        self.journal = Journal(own / f"{name}{ENTRIES}", disk)
+        self.journal = Journal(self.own(ENTRIES), disk)
+
+    def own(self, end: str) -> Path:
+        """The file of the daemon whose name ends so."""
+        return self._own / f"{self._name}{end}"
 
     # -- reading ---------------------------------------------------------------------------------
 
@@ -144,7 +151,10 @@ class Parts:
             problems.append(f"{str(self._file)!r} cannot be read: {error.strerror}")
             return last
         digest = sha256(content).hexdigest()
-        if last and last.digest == digest:
+        is_same = last is not None and last.digest == digest
+        if old is None and not read_only and not (is_same and self._text_size() == len(content)):
+            self._save_text(content)
+        if last and is_same:
             problems += last.told(str(self._file))
             return last
         try:
@@ -207,6 +217,7 @@ class Parts:
         if read:
             with suppress(StoreFailed):
                 self._read.save(read)
+        self._save_text(content)
 
     def _put(self, path: Path, content: bytes | None) -> None:
         if content is None:
@@ -218,6 +229,100 @@ class Parts:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._disk.sync_directory(path.parent.parent)
         replace_file(self._disk, path, content)
+
+    # -- what the file held ----------------------------------------------------------------------
+
+    def keep_text(self, digest: str | None) -> None:
+        """Keep the bytes of the file, if they have this SHA-256; None: of no file."""
+        content = None
+        if digest is not None:
+            try:
+                content = self._disk.read(self._file, MAX_BYTES)
+            except OSError:
+                return
+            if sha256(content).hexdigest() != digest:
+                return
+        self._save_text(content)
+
+    def _save_text(self, content: bytes | None) -> None:
+        path = self._paths[2]
+        # Whoever needs it compares its digest, so that it is there is no promise.
+        with suppress(OSError):
+            if content is None:
+                self._disk.unlink(path)
+            else:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                replace_file(self._disk, path, content)
+
+    def _text_size(self) -> int | None:
+        with suppress(OSError):
+            return self._paths[2].stat().st_size
+        return None
+
+    def must_have_text(self, digest: str) -> None:
+        """Raise ``Refused`` unless the bytes with this SHA-256, which the file held, are kept."""
+        if self._has_text(digest):
+            return
+        self.keep_text(digest)
+        if self._has_text(digest):
+            return
+        raise Refused(
+            f"it is not known any more what {str(self._file)!r} held before it was edited, so it "
+            "could not be put back",
+            "make the change without --confirm",
+        )
+
+    def _has_text(self, digest: str) -> bool:
+        with suppress(OSError):
+            return sha256(self._disk.read(self._paths[2], MAX_BYTES)).hexdigest() == digest
+        return False
+
+    def is_saved(self, read: FileRead) -> bool:
+        """Whether just this is kept of the file."""
+        with suppress(StoreFailed):
+            return self._read.load() == read
+        return False
+
+    def is_saved_feed(self, feed: Feed) -> bool:
+        """Whether just this is kept of what came from the URL."""
+        with suppress(StoreFailed):
+            return self._feed.load() == feed
+        return False
+
+    def put_file_back(self, content: bytes | None, read: FileRead | None) -> None:
+        """Have the file hold `content` again, or be absent; raises ``OSError``.
+
+        What it holds in its place is kept beside it. It may be done again.
+        """
+        with suppress(OSError):
+            if self._disk.read(self._file, MAX_BYTES) == content:
+                return
+        path = self._file if content is None else file_behind_links(self._file)
+        if os.path.lexists(path):
+            self._keep_beside(path)
+        self._put(path, content)
+        if read:
+            with suppress(StoreFailed):
+                self._read.save(read)
+        else:
+            self._disk.unlink(self._paths[1])
+        self._save_text(content)
+
+    def _keep_beside(self, path: Path) -> None:
+        """Give what is at `path` a second name, unless it has one since this was tried before."""
+        kept = path.parent.glob(f"{glob.escape(path.name)}.{UNCONFIRMED}-*")
+        present = os.lstat(path)
+        if not any(os.path.samestat(os.lstat(name), present) for name in kept):
+            name = path.with_name(free_name(path, UNCONFIRMED))
+            keep_or_copy(self._disk, path, name, MAX_BYTES)
+            self._disk.sync_directory(path.parent)
+
+    def put_entries_back(self, added: Entries) -> None:
+        """Have the journal say that these entries were added; raises ``StoreFailed``."""
+        if added:
+            self.journal.rewrite(added)
+        elif os.path.lexists(self.journal.path):
+            self.journal.unlink()
 
     def save_feed(self, feed: Feed | None, before: Feed | None) -> None:
         """Keep a feed, or none; raises ``StoreFailed``, and then `before` is kept."""

@@ -16,12 +16,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from math import inf
 
 from ipsecd.config import Directories
-from ipsecd.errors import IpsecdError, NotFound, Refused
+from ipsecd.errors import NotFound, Refused
 from ipsecd.language.address_lists import ReadList
 from ipsecd.language.list_editing import text_without
 from ipsecd.language.list_entries import format_list
@@ -35,7 +35,9 @@ from ipsecd.sources.files import Disk
 from ipsecd.sources.list_ends import Ends
 from ipsecd.sources.list_files import Feed, FileRead, shown_url
 from ipsecd.sources.list_journal import Entries, keys_of
+from ipsecd.sources.list_names import must_be_of_a_list, names_in
 from ipsecd.sources.list_parts import NO_FILE, Parts, StoredList
+from ipsecd.sources.lists_before import digest_of
 
 LISTS = "lists"
 """The directory, among the settings and in the daemon's own."""
@@ -53,6 +55,10 @@ class ListChange:
     commit: Callable[[], None]
     undo: Callable[[], None]
     finish: Callable[[], None] = lambda: None
+    after: Mapping[str, StoredList | None] = field(default_factory=dict)
+    """What becomes of lists that somebody changes, or may change; None for one that is gone."""
+    keys: Sequence[bytes] = ()
+    """The entries that were added by command and change; without any, it may be all."""
 
 
 class ListStore:
@@ -68,7 +74,7 @@ class ListStore:
         self._files = directories.config / LISTS
         self._own = directories.state / LISTS
         self._disk = disk or Disk()
-        self._clock = clock
+        self.clock = clock
         self._parts: dict[str, Parts] = {}
         self._ends = Ends()
         self.lists: Lists = {}
@@ -79,8 +85,11 @@ class ListStore:
 
     def load(self, *, read_only: bool = False) -> None:
         """Read all lists. Finish what a crash interrupted, unless it is `read_only`."""
+        before = self.lists
         lists, problems = self._read(read_only=read_only)
-        self._take(lists, problems)
+        self.take(lists, problems)
+        if not read_only:
+            self._keep_texts(before)
 
     def reloaded(self) -> ListChange:
         """The change to what the files say now; it writes nothing that people wrote."""
@@ -92,57 +101,47 @@ class ListStore:
             if name not in before or before[name].addresses != stored.addresses
         }
         changes |= dict.fromkeys(before.keys() - lists.keys())
+        after = {name: lists.get(name) for name in before.keys() | lists.keys()}
+
         return ListChange(
             changes,
-            lambda: self._take(lists, problems),
-            lambda: self._take(before, problems_before),
+            lambda: self.take(lists, problems),
+            lambda: self.take(before, problems_before),
+            lambda: self._keep_texts(before),
+            after,
         )
+
+    def _keep_texts(self, before: Lists) -> None:
+        """Keep what the files hold that have changed since they were read `before`."""
+        for name, old in before.items():
+            new = self.lists.get(name)
+            digests = [digest_of(stored.file) if stored else None for stored in (old, new)]
+            if digests[0] != digests[1]:
+                self.parts_of(name).keep_text(digests[1])
 
     def _read(self, *, read_only: bool) -> tuple[Lists, tuple[str, ...]]:
         lists = {}
         problems: list[str] = []
-        names, wrong = self._names()
-        now = self._clock()
+        names, wrong = names_in(self._files, self._own)
+        now = self.clock()
         for name in names:
-            stored = self._parts_of(name).read(self.lists.get(name), now, read_only=read_only)
+            stored = self.parts_of(name).read(self.lists.get(name), now, read_only=read_only)
             if stored.exists:
                 lists[name] = stored
             else:
                 problems += stored.problems
         return lists, (*wrong, *problems)
 
-    def _names(self) -> tuple[list[str], list[str]]:
-        """The names of all lists that have a part, and what is wrong with other names."""
-        names: set[str] = set()
-        problems = []
-        for directory in (self._files, self._own):
-            try:
-                found = sorted(path.name for path in directory.iterdir())
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                problems.append(f"{str(directory)!r} cannot be read: {error.strerror}")
-                continue
-            for name in found:
-                # Editors keep files of these names beside those that people edit.
-                if name.startswith(".") or name.endswith("~"):
-                    continue
-                list_name = name if directory == self._files else name.rpartition(".")[0]
-                try:
-                    check_list_name(list_name)
-                except IpsecdError as error:
-                    problems.append(f"{str(directory / name)!r} is not used: {error.message}")
-                else:
-                    names.add(list_name)
-        return sorted(names), problems
-
-    def _parts_of(self, name: str) -> Parts:
+    def parts_of(self, name: str) -> Parts:
+        """The files of a list, which need not exist."""
         if name not in self._parts:
             self._parts[name] = Parts(name, self._files / name, self._own, self._disk)
         return self._parts[name]
 
-    def _take(self, lists: Lists, problems: tuple[str, ...]) -> None:
-        self.lists, self.problems = lists, problems
+    def take(self, lists: Lists, problems: tuple[str, ...] | None = None) -> None:
+        """Have `lists` be what there is, in memory alone."""
+        self.lists = lists
+        self.problems = self.problems if problems is None else problems
         self._ends.begin({name: stored.added for name, stored in lists.items()})
 
     # -- changes ---------------------------------------------------------------------------------
@@ -164,7 +163,7 @@ class ListStore:
 
     def must_be_new(self, name: str) -> None:
         """Raise ``Refused`` if there is a list of this name, or ``InvalidInput`` if none can be."""
-        check_list_name(name)
+        must_be_of_a_list(name)
         if name in self.lists:
             raise Refused(
                 f"there is a list {quote(name)} already",
@@ -174,7 +173,7 @@ class ListStore:
     def create(self, name: str, content: bytes, read: ReadList) -> ListChange:
         """Make a list of what was `read` from `content`, as a file for people to edit."""
         self.must_be_new(name)
-        parts = self._parts_of(name)
+        parts = self.parts_of(name)
         text = _text(content, read)
         new = StoredList(name, FileRead(_digest(text), read.addresses), None, PersistentMap())
         return self._change(
@@ -193,7 +192,7 @@ class ListStore:
         return self._with_feed(self.get(name), feed)
 
     def _with_feed(self, old: StoredList, feed: Feed) -> ListChange:
-        parts = self._parts_of(old.name)
+        parts = self.parts_of(old.name)
         new = replace(old, feed=feed)
         return self._change(
             new, lambda: parts.save_feed(feed, old.feed), lambda: parts.save_feed(old.feed, feed)
@@ -208,7 +207,7 @@ class ListStore:
                 "update would replace what you give it",
                 f"give the list another name, or run first: ipsecctl list delete {name}",
             )
-        parts = self._parts_of(name)
+        parts = self.parts_of(name)
         text = _text(content, read)
         before = parts.current_file(old)
         new = StoredList(name, FileRead(_digest(text), read.addresses), None, PersistentMap())
@@ -225,7 +224,7 @@ class ListStore:
     def add(self, name: str, addresses: AddressList, end: float = inf) -> ListChange:
         """Add entries that stay until `end`, in seconds since the epoch, or for ever."""
         old = self.get(name)
-        journal = self._parts_of(name).journal
+        journal = self.parts_of(name).journal
         keys = list(keys_of(addresses))
         added = old.added
         for key in keys:
@@ -255,7 +254,7 @@ class ListStore:
         in_file = shared(addresses, old.file.addresses) if old.file else AddressList()
         keys = [key for key in keys_of(addresses) if key in old.added]
         added = _without(old.added, keys)
-        parts = self._parts_of(name)
+        parts = self.parts_of(name)
         if not old.file or not in_file.entries:
             return self._change(
                 replace(old, added=added),
@@ -285,7 +284,7 @@ class ListStore:
     def delete(self, name: str) -> ListChange:
         """Delete a list with all its parts."""
         old = self.get(name)
-        parts = self._parts_of(name)
+        parts = self.parts_of(name)
         parts.current_file(old)
         digest = old.file.digest if old.file else NO_FILE
         return self._change(
@@ -311,7 +310,7 @@ class ListStore:
 
         Nothing is written: the journal has the ends.
         """
-        ended = self._ends.ended(self._clock())
+        ended = self._ends.ended(self.clock())
         if not ended:
             return None
         before = self.lists
@@ -322,8 +321,8 @@ class ListStore:
         changes = {name: lists[name].addresses for name in ended}
         return ListChange(
             changes,
-            lambda: self._take(lists, self.problems),
-            lambda: self._take(before, self.problems),
+            lambda: self.take(lists),
+            lambda: self.take(before),
         )
 
     # -- what all changes share ------------------------------------------------------------------
@@ -343,7 +342,7 @@ class ListStore:
 
         def committed() -> None:
             if old is None:
-                self._parts_of(name).finish_deletion()
+                self.parts_of(name).finish_deletion()
             commit()
             self._put(name, None if gone else new, changed)
 
@@ -351,7 +350,15 @@ class ListStore:
             undo()
             self._put(name, old, changed)
 
-        return ListChange({name: None if gone else new.addresses}, committed, undone, finish)
+        after = None if gone else new
+        return ListChange(
+            {name: after.addresses if after else None},
+            committed,
+            undone,
+            finish,
+            {name: after},
+            changed,
+        )
 
     def _put(self, name: str, stored: StoredList | None, changed: Sequence[bytes]) -> None:
         lists = {key: value for key, value in self.lists.items() if key != name}

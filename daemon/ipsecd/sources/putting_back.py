@@ -11,11 +11,15 @@ from pathlib import Path
 
 from ipsecd.sources.files import Disk
 from ipsecd.sources.reading import ASSIGNED, MAX_FILE_BYTES, POLICIES, SUFFIX, read_link
-from ipsecd.sources.steps import Step, carry_out, file_behind_links, free_name, recover
+from ipsecd.sources.steps import (
+    UNCONFIRMED,
+    Step,
+    carry_out,
+    file_behind_links,
+    free_name,
+    recover,
+)
 from ipsecd.sources.unconfirmed import PoliciesBefore
-
-UNCONFIRMED = "unconfirmed"
-"""What the names of files that are kept say of them."""
 
 
 def put_back(disk: Disk, directory: Path, before: PoliciesBefore) -> None:

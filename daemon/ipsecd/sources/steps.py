@@ -18,11 +18,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ipsecd.sources.checked import seal, unseal
-from ipsecd.sources.files import Disk, replace_file, temporary_of
+from ipsecd.sources.files import Disk, keep_or_copy, replace_file, temporary_of
 from ipsecd.sources.strict_json import decode, items, members, text
 
 JOURNAL = ".journal"
 SET_ASIDE = "journal.broken"
+UNCONFIRMED = "unconfirmed"
+"""What the name of a file says that is kept beside one which got back what it held."""
 KIND, VERSION = "change", 1
 MAX_BYTES = 256 << 20
 _NAME = re.compile(r"[^./\0][^/\0]{0,254}")
@@ -169,11 +171,7 @@ def _keep(disk: Disk, path: Path, step: Step) -> None:
         return
     name = path.with_name(step.kept)
     if not os.path.lexists(name):
-        try:
-            disk.keep(path, name)
-        except OSError:
-            # Some file systems have no hard links, and some files may not be linked.
-            disk.write(name, disk.read(path, MAX_BYTES))
+        keep_or_copy(disk, path, name, MAX_BYTES)
     disk.sync_directory(path.parent)
 
 

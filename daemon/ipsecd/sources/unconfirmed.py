@@ -8,18 +8,20 @@ is by a clock that starts anew with each.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ipsecd.errors import IpsecdError, NotFound, StoreFailed
 from ipsecd.sources.checked import CheckedFile, Form
 from ipsecd.sources.files import MAX_OWN_FILE_BYTES, Disk
+from ipsecd.sources.lists_before import ListFacts, ListsBefore, facts_from_json, lists_to_json
 from ipsecd.sources.reading import BrokenFile, Loaded, StoredPolicy, path_of_link
 from ipsecd.sources.record_file import Record
 from ipsecd.sources.remembered import PolicyReader
 from ipsecd.sources.strict_json import decode, flag, integer, members, number, text
 
+LoadLists = Callable[[Mapping[str, ListFacts]], ListsBefore]
 NAME = "unconfirmed"
 FORM = Form(
     NAME,
@@ -123,7 +125,8 @@ class Unconfirmed:
     ``deadline`` is in seconds since ``boot``. ``login`` tells logins apart; it is empty where they
     cannot be told. ``uid`` owns the ``terminal``, unless root does. ``policies`` is None if no
     policy was to be changed; ``dynamic`` are the records of dynamic rules and quarantines before,
-    likewise, and ``put`` those after the change, None as long as that is not known.
+    likewise, and ``put`` those after the change, None as long as that is not known. ``lists`` is
+    what it changes in lists, None if that is nothing.
     """
 
     boot: str
@@ -138,13 +141,16 @@ class Unconfirmed:
     policies: PoliciesBefore | None = None
     dynamic: Mapping[str, Record] | None = None
     put: Mapping[str, Record] | None = None
+    lists: ListsBefore | None = None
 
 
 class UnconfirmedFile:
     """The file, replaced as a whole."""
 
-    def __init__(self, state_dir: Path, disk: Disk | None = None) -> None:
+    def __init__(self, state_dir: Path, load_lists: LoadLists, disk: Disk | None = None) -> None:
+        """`load_lists` adds what was kept of lists to what the file says of them."""
         self._path = state_dir / NAME
+        self._load_lists = load_lists
         self._disk = disk or Disk()
         self._file = CheckedFile(self._path, FORM, disk)
 
@@ -153,7 +159,7 @@ class UnconfirmedFile:
 
         Raises ``StoreFailed``.
         """
-        return self._file.load(_read)
+        return self._file.load(lambda content: _read(content, self._load_lists))
 
     def save(self, unconfirmed: Unconfirmed) -> None:
         """Keep a change; it is on disk when this returns. Raises ``StoreFailed``."""
@@ -188,6 +194,8 @@ def _content(unconfirmed: Unconfirmed) -> bytes:
             },
             "dynamic": _records(unconfirmed.dynamic),
             "put": _records(unconfirmed.put),
+            # An older daemon knows no such member, and can read all changes that do without it.
+            **({"lists": lists_to_json(unconfirmed.lists)} if unconfirmed.lists else {}),
         },
         separators=(",", ":"),
     ).encode()
@@ -197,10 +205,10 @@ def _records(records: Mapping[str, Record] | None) -> object:
     return None if records is None else {key: dict(value) for key, value in records.items()}
 
 
-def _read(content: bytes) -> Unconfirmed:
-    """The inverse of ``_content``; raises ``ValueError``."""
-    keys = (*_TEXTS, "deadline", "uid", "policies", "dynamic", "put")
-    facts = members(decode(content), "the change", keys)
+def _read(content: bytes, load_lists: LoadLists) -> Unconfirmed:
+    """The inverse of ``_content``; raises ``ValueError`` or ``IpsecdError``."""
+    keys = (*_TEXTS, "deadline", "uid", "policies", "dynamic", "put", "lists")
+    facts = members({"lists": None, **members(decode(content), "the change")}, "the change", keys)
     texts = {key: text(facts[key], key) for key in _TEXTS}
     return Unconfirmed(
         **texts,
@@ -209,6 +217,7 @@ def _read(content: bytes) -> Unconfirmed:
         policies=_read_policies(facts["policies"]),
         dynamic=_read_records(facts["dynamic"]),
         put=_read_records(facts["put"]),
+        lists=None if facts["lists"] is None else load_lists(facts_from_json(facts["lists"])),
     )
 
 
