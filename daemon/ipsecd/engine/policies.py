@@ -10,8 +10,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
 from ipsecd.compiler.volatile import NO_CHANGE
@@ -45,10 +45,11 @@ from ipsecd.progress import Phase, Progress, Tell, silent
 from ipsecd.sources.domain import Taken
 from ipsecd.sources.kept import KeptFiles
 from ipsecd.sources.lists import ListChange
-from ipsecd.sources.reading import Loaded, StoredPolicy
+from ipsecd.sources.planning import Written
+from ipsecd.sources.reading import Loaded
 from ipsecd.sources.remembered import digest_of
 from ipsecd.sources.restoring import restored
-from ipsecd.sources.static import Change, Keep, StaticStore
+from ipsecd.sources.static import Change, Keep, Kept, Read, StaticStore
 from ipsecd.sources.unconfirmed import PoliciesBefore
 
 
@@ -64,7 +65,8 @@ class Policies:
     """The sources that come before the static store."""
     kept_lists: KeptLists
     switching: Switching
-    _files_read: Mapping[str, StoredPolicy] = field(default_factory=dict)
+    _refused: Loaded | None = None
+    """What the files held when they were read last, unless that is in force."""
 
     def change(
         self,
@@ -73,28 +75,27 @@ class Policies:
         assign: str | Keep | None,
         names: Names,
         tell: Tell,
-        *,
-        repair: bool,
-    ) -> tuple[str, ...]:
-        """Make one change, durable and enforced at the end.
+        written: Sequence[Written] = (),
+    ) -> Kept:
+        """Make one change, durable and enforced at the end. What is `written` is stored as it is.
 
-        Returns the names of copies of files that were replaced.
+        Returns what was kept of what somebody wrote.
         """
         now = self._readable_state()
         tell(Progress(Phase.COMPILING))
         change = self.store.change(
             now.loaded,
             put=put,
+            written=written,
             delete=delete,
             assign=assign,
-            repair=repair,
-            is_refused=self._is_refused,
+            read=self._read_besides(now),
         )
         refused = now.refused.mended(change.written) if now.refused else None
         if refused and not (isinstance(assign, Keep) and refused.assigned_error):
             refused = None
         self._make(change, names, tell, refused)
-        return change.kept_copies
+        return change.kept
 
     def restore(self, earlier: PoliciesBefore, names: Names, tell: Tell) -> None:
         """Have the files hold again what they held `earlier`, durable and enforced at the end.
@@ -238,7 +239,7 @@ class Policies:
             tell(Progress(Phase.SWITCHING))
             is_changed = self.switching.switch(attempt, make_state, known_names) or is_changed
         is_changed = is_changed or bool(lists.changes)
-        self._files_read = {}
+        self._refused = None
         tell(Progress(Phase.KEEPING))
         self.keep_last_good()
         self.enforcement.run(self.kept_files.dynamic.mend)
@@ -336,7 +337,8 @@ class Policies:
     def read_files(self) -> Loaded:
         """What the policy files say now, without enforcing it."""
         loaded = self.store.load()
-        self._files_read = {stored.path: stored for stored in loaded.policies.values()}
+        # A reload that puts it in force forgets it.
+        self._refused = loaded
         return loaded
 
     def keep_last_good(self) -> None:
@@ -374,15 +376,7 @@ class Policies:
                 raise
             return None
 
-    def _is_refused(self, edited: StoredPolicy) -> bool:
-        """Whether a reload has read this edit of a file and could not put it in force."""
-        if self._files_read.get(edited.path) != edited:
-            return False
-        refused = self.enforcement.state.refused
-        if refused and refused.assigned_error and refused.assigned_path == edited.path:
-            return True
-        try:
-            self.compiling.compile(edited, self.enforcement.state.names)
-        except IpsecdError:
-            return True
-        return False
+    def _read_besides(self, now: State) -> Read:
+        """What is known of the files besides what was loaded."""
+        policy = now.compiled.policy if now.source is SourceName.LAST_GOOD else None
+        return Read(self._refused, policy.name if policy else None)

@@ -40,9 +40,15 @@ class Disk:
             raise OSError(errno.EFBIG, f"it is larger than {max_bytes:,} bytes", str(path))
         return b"".join(pieces)
 
-    def write(self, path: Path, content: bytes) -> None:
-        """Write a file that nobody reads yet, and wait until its content is on disk."""
-        _write(path, os.O_CREAT | os.O_TRUNC, content, sync=True)
+    def write(self, path: Path, content: bytes, like: Path | None = None) -> None:
+        """Write a file that nobody reads yet, and wait until its content is on disk.
+
+        It gets the owner and the mode of the file `like`. What lay at `path` is not written into:
+        it may be a link that somebody has made there.
+        """
+        path.unlink(missing_ok=True)
+        status = like.stat() if like else None
+        _write(path, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, content, sync=True, like=status)
 
     def write_for_this_boot(self, path: Path, content: bytes) -> None:
         """Write a file that nobody reads yet, and that a reboot may forget."""
@@ -100,9 +106,19 @@ def replace_file(disk: Disk, path: Path, content: bytes, *, durable: bool = True
         raise
 
 
-def _write(path: Path, flags: int, content: bytes, *, sync: bool = False) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC | flags, 0o644)
+def _write(
+    path: Path,
+    flags: int,
+    content: bytes,
+    *,
+    sync: bool = False,
+    like: os.stat_result | None = None,
+) -> None:
+    # What only some may read nobody else reads before it has the mode of what it replaces.
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC | flags, 0o600 if like else 0o644)
     try:
+        if like:
+            _take_owner_and_mode(descriptor, like)
         view = memoryview(content)
         while view:
             view = view[os.write(descriptor, view) :]
@@ -110,6 +126,18 @@ def _write(path: Path, flags: int, content: bytes, *, sync: bool = False) -> Non
             os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _take_owner_and_mode(descriptor: int, like: os.stat_result) -> None:
+    """Give an open file the owner and the mode of another; raises ``OSError``."""
+    own = os.fstat(descriptor)
+    if (own.st_uid, own.st_gid) != (like.st_uid, like.st_gid):
+        try:
+            os.fchown(descriptor, like.st_uid, like.st_gid)
+        except PermissionError as error:
+            reason = f"its owner {like.st_uid}:{like.st_gid} cannot be kept: {error.strerror}"
+            raise OSError(errno.EPERM, reason) from error
+    os.fchmod(descriptor, stat.S_IMODE(like.st_mode))
 
 
 def temporary_of(path: Path) -> Path:
