@@ -133,6 +133,15 @@ def test_line_ends_stay_as_they_are() -> None:
     assert changed.count("\n") == changed.count("\r\n") == text.count("\n") + 5
 
 
+def test_lines_that_are_all_the_same_are_given_up() -> None:
+    """To compare each with each would take hours."""
+    rule = "  - rule: R\n    action: block\n" + "    #\n" * 5000 + "    filters: [udp/1]\n"
+    text = "policy: P\nrules:\n" + rule
+    (old,) = parse_policy(text).rules
+    wanted = Policy("P", (replace(old, action=Action.PERMIT),))
+    assert edited_text(text, wanted) is None
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -16,6 +16,8 @@ from ipsecd.model.values import Rule
 
 _WIDTH = 1 << 30
 """Lines are not broken where they are not."""
+_MOST_PAIRS = 5_000_000
+"""How many pairs of equal lines are looked at, which takes a second."""
 
 
 def load(text: str) -> Any:
@@ -93,7 +95,7 @@ def _change_filters(filters: Any, now: Rule) -> None:
 
     present = [parse_short(str(text)) for text in filters]
     wanted = [DoubleQuotedScalarString(format_filter(flt)) for flt in now.filters]
-    matcher = SequenceMatcher(None, present, now.filters, autojunk=False)
+    matcher = _matcher(present, now.filters)
     for tag, first, last, new_first, new_last in reversed(matcher.get_opcodes()):
         if tag == "equal":
             continue
@@ -135,9 +137,7 @@ def _merged(
     `unchanged` is how the library lays out `bare`, which is `own` without its indentation.
     """
     places = _places(bare, unchanged)
-    for tag, first, last, new_first, new_last in SequenceMatcher(
-        None, unchanged, changed, autojunk=False
-    ).get_opcodes():
+    for tag, first, last, new_first, new_last in _matcher(unchanged, changed).get_opcodes():
         if tag != "equal":
             yield from (indent + line if line else line for line in changed[new_first:new_last])
             continue
@@ -162,8 +162,7 @@ def _places(
     if len(bare) == len(unchanged):
         return {at: (at, at + 1, at + 1) for at in range(len(bare))}
     places: dict[int, tuple[int | None, int, int]] = {}
-    matcher = SequenceMatcher(None, bare, unchanged, autojunk=False)
-    for tag, first, last, new_first, new_last in matcher.get_opcodes():
+    for tag, first, last, new_first, new_last in _matcher(bare, unchanged).get_opcodes():
         if tag == "equal":
             places |= {
                 new_first + at: (first + at, first + at + 1, new_first + at + 1)
@@ -174,6 +173,14 @@ def _places(
         if new_last > new_first:
             places[new_first] = (first, last, new_last)
     return places
+
+
+def _matcher(before: Sequence[Any], after: Sequence[Any]) -> SequenceMatcher[Any]:
+    """What compares two sequences; raises ``ValueError`` if that would take long."""
+    times = Counter(after)
+    if sum(times[item] for item in before) > _MOST_PAIRS:
+        raise ValueError("too many lines are the same")
+    return SequenceMatcher(None, before, after, autojunk=False)
 
 
 def _comments(lines: Iterable[str]) -> Iterator[str]:
