@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from ipsecd.control import Control
 from ipsecd.errors import IpsecdError, NotFound, Refused, StoreFailed
 from ipsecd.language.documents import format_policy
 from tests.sources.test_files_of_policies import OLD, P2, Store, policy
@@ -326,6 +327,62 @@ def test_an_edit_that_the_disk_refuses_leaves_what_was_there(
     assert store.file.read_text() == BROKEN
     edit(store, format_policy(P2), digest)
     assert store.site.blocks(2)
+
+
+# -- comments --------------------------------------------------------------------------------------
+
+HAND = """\
+policy: P   # of all hosts
+rules:
+  - rule: R
+    action: block
+    filters: [udp/1]   # the worm
+"""
+
+
+def test_rules_change_and_comments_stay(store: Store) -> None:
+    """Nothing is said of what need not be known."""
+    store.apply(HAND)
+    assert store.file.read_text() == HAND
+    rule = {"name": "S", "action": "block", "filters": ["*=0:5:UDP"], "interface": None}
+    put = store.call("PutRules", policy="P", rules=[rule], create=False, assign=False)["outcome"]
+    assert put["warnings"] == []
+    assert store.file.read_text().startswith(HAND)
+    assert store.site.blocks(5)
+    store.call("RemoveRules", policy="P", rules=["S"], delete_empty=False)
+    assert store.file.read_text() == HAND
+    assert not store.site.blocks(5)
+    store.again()
+    assert store.site.blocks(1)
+
+
+def test_comments_that_cannot_be_kept_are_told_of(store: Store) -> None:
+    """The file is in canonical form then, and the history has it as it was."""
+    text = "policy: P # of all\nrules: [{rule: R, action: block, filters: [udp/1]}]\n"
+    store.apply(text)
+    rule = {"name": "S", "action": "block", "filters": ["*=0:5:UDP"], "interface": None}
+    put = store.call("PutRules", policy="P", rules=[rule], create=False, assign=False)["outcome"]
+    (warning,) = put["warnings"]
+    assert "show @1" in warning
+    assert store.file.read_text() == format_policy(store.engine.loaded.policies["P"].policy)
+    assert store.call("GetState", state=1)["policies"][0]["document"] == text
+    assert store.site.blocks(5)
+
+
+def test_other_comments_are_a_change_of_the_file(store: Store) -> None:
+    """Nothing else changes by them."""
+    store.apply("# ours\n" + OLD)
+    assert store.file.read_text() == "# ours\n" + OLD
+    reply = store.call("ApplyPolicy", "# ours\n" + OLD, assign=False, dry_run=False)
+    assert not reply["outcome"]["changed"]
+
+
+def test_a_byte_order_mark_is_not_stored(store: Store) -> None:
+    """Files of policies are plain UTF-8."""
+    parameters = {"assign": False, "dry_run": False}
+    content = format_policy(P2).encode("utf-8-sig")
+    Control(store.engine).call("ApplyPolicy", parameters, "uid 0", {}, content)
+    assert store.file.read_text() == format_policy(P2)
 
 
 # -- links -----------------------------------------------------------------------------------------
