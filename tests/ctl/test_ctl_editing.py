@@ -121,7 +121,9 @@ def test_all_errors_are_told_with_their_lines(
     assert not copies(tmp_path)
 
 
-@pytest.mark.parametrize("error", [Refused("not now", "later"), WouldCut(())])
+@pytest.mark.parametrize(
+    "error", [Refused("not now", "later"), WouldCut("it would cut", "force it", ())]
+)
 def test_what_the_daemon_refuses_is_kept(
     edited: FakeDaemon, tmp_path: Path, error: Refused
 ) -> None:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ipsecd.language import layout
 from ipsecd.language.documents import format_policy, parse_policy
 from ipsecd.language.filters import format_filter, parse_filter
 from ipsecd.language.layout import MAX_CHARACTERS, edited_text
@@ -123,6 +124,22 @@ def test_no_comment_is_lost_with_the_filter_above_it() -> None:
         HAND.partition("expect:")[0],
     )
     assert "# encrypted" in [line.strip() for line in changed]
+
+
+def test_a_comment_stays_where_the_filter_above_it_goes() -> None:
+    """It is about the next one."""
+    rule = ["policy: P", "rules:", "- rule: R", "  action: block", "  filters:", "  - udp/1"]
+    rest = ["  # the third", "  - udp/3", ""]
+    text = "\n".join([*rule, "  - udp/2  # the second", *rest])
+    (old,) = parse_policy(text).rules
+    wanted = Policy("P", (replace(old, filters=(old.filters[0], old.filters[2])),))
+    assert edited(wanted, text) == [*rule, *rest]
+
+
+def test_what_comes_out_wrong_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one reader of documents decides."""
+    monkeypatch.setattr(layout, "_edited", lambda *_: format_policy(POLICY))
+    assert edited_text(HAND, POLICY.with_rule(NEW)) is None
 
 
 def test_line_ends_stay_as_they_are() -> None:

@@ -75,6 +75,7 @@ def test_apply_leads_out_where_a_copy_lies_beside_the_broken_file(store: Store) 
     store.file.write_text(BROKEN)
     store.again()
     assert store.status["state"] == "failed"
+    assert "P" not in store.engine.loaded.policies
     store.apply(format_policy(P2))
     assert store.status["state"] == "enforcing"
     assert store.site.blocks(2)
@@ -123,6 +124,19 @@ def test_an_edit_after_the_refused_reload_is_read_first(store: Store) -> None:
     store.file.write_text(BROKEN)
     reload_is_refused(store)
     edited = OLD.replace("0:1:", "0:4:")
+    store.file.write_text(edited)
+    with pytest.raises(Refused, match="was edited"):
+        store.apply(format_policy(P2))
+    assert store.file.read_text() == edited
+
+
+def test_a_reload_that_succeeds_makes_every_edit_a_new_one(store: Store) -> None:
+    """What an earlier reload has read and refused may be of use by now."""
+    edited = OLD.replace("*=0", "no.example=0")
+    store.file.write_text(edited)
+    reload_is_refused(store)
+    store.file.write_text(OLD)
+    store.engine.reload({})
     store.file.write_text(edited)
     with pytest.raises(Refused, match="was edited"):
         store.apply(format_policy(P2))
@@ -498,6 +512,29 @@ def test_a_link_in_a_directory_of_all_is_followed_if_it_is_ours(store: Store) ->
     target.parent.chmod(0o1777)
     store.engine.change(put=[P2])
     assert target.read_text() == format_policy(P2)
+
+
+def test_a_link_that_somebody_lays_at_the_last_moment(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The change is refused, and what the link leads to stays."""
+    target = linked(store)
+    victim = store.folder.parent / "victim"
+    victim.write_text("precious")
+    unlink = Path.unlink
+
+    def lay(path: Path, *, missing_ok: bool = False) -> None:
+        unlink(path, missing_ok=missing_ok)
+        if path.name == ".p.yaml.tmp":
+            path.symlink_to(victim)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", lay)
+        with pytest.raises(StoreFailed, match="File exists"):
+            store.engine.change(put=[P2])
+    assert victim.read_text() == "precious"
+    assert target.read_text() == OLD
+    assert store.site.blocks(1)
 
 
 def test_a_link_that_somebody_has_laid_for_the_temporary_file(store: Store) -> None:
