@@ -14,7 +14,7 @@ import pytest
 from ipsecd.control import Control
 from ipsecd.errors import IpsecdError, NotFound, Refused, StoreFailed
 from ipsecd.language.documents import format_policy
-from tests.sources.test_files_of_policies import OLD, P2, Store, policy
+from tests.sources.test_files_of_policies import OLD, P1, P2, Store, policy
 
 BROKEN = OLD.replace("action: block", "action: blok")
 Q2 = policy("Q", "*=0:8:TCP")
@@ -131,16 +131,18 @@ def test_an_edit_after_the_refused_reload_is_read_first(store: Store) -> None:
 
 
 def test_a_reload_that_succeeds_makes_every_edit_a_new_one(store: Store) -> None:
-    """What an earlier reload has read and refused may be of use by now."""
-    edited = OLD.replace("*=0", "no.example=0")
-    store.file.write_text(edited)
+    """Neither what an earlier one has refused nor what this one has read is of no use by now."""
+    refused = OLD.replace("*=0", "no.example=0")
+    store.file.write_text(refused)
     reload_is_refused(store)
     store.file.write_text(OLD)
     store.engine.reload({})
-    store.file.write_text(edited)
-    with pytest.raises(Refused, match="was edited"):
-        store.apply(format_policy(P2))
-    assert store.file.read_text() == edited
+    store.apply(format_policy(P2))
+    for edited in (refused, OLD):
+        store.file.write_text(edited)
+        with pytest.raises(Refused, match="was edited"):
+            store.apply(format_policy(P1))
+        assert store.file.read_text() == edited
 
 
 def test_a_refused_reload_names_the_way_out(store: Store) -> None:
