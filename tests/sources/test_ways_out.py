@@ -315,6 +315,20 @@ def test_an_edit_keeps_the_name(store: Store) -> None:
     assert store.file.read_text() == OLD
 
 
+@pytest.mark.parametrize("name", ["a.yaml", "p-copy.yaml"])
+def test_a_copy_is_not_what_is_edited_or_restored(store: Store, name: str) -> None:
+    """Although it has the name of the policy whose file is broken."""
+    (store.folder / name).write_text(OLD)
+    store.file.write_text(BROKEN)
+    store.again()
+    assert file_of(store)["path"] == str(store.file)
+    with pytest.raises(Refused, match="also in"):
+        file_of(store, name)
+    restore(store)
+    assert store.file.read_text() == OLD
+    assert store.status["state"] == "enforcing"
+
+
 def test_what_is_no_text_is_not_edited(store: Store) -> None:
     """There are other ways out."""
     store.file.write_bytes(b"policy: \xff")

@@ -13,7 +13,6 @@ from ipsecd.control.summary import summary
 from ipsecd.engine import Engine
 from ipsecd.engine.confirmation import Part
 from ipsecd.engine.names import found
-from ipsecd.engine.sources import SourceName
 from ipsecd.errors import NotFound, Refused
 from ipsecd.language.differences import Difference
 from ipsecd.language.documents import parse_policy
@@ -111,25 +110,19 @@ def _file_of(engine: Engine, name: str) -> _File:
     """
     stored = engine.loaded.policies.get(name)
     for file in engine.broken:
-        is_assigned = file.path == engine.loaded.assigned_path
-        policy = file.policy or (_name_in_force(engine) if is_assigned else None)
+        policy = engine.loaded.owner_of(file, engine.state.stand_in)
+        is_called_so = file.path.rpartition("/")[2] in (name, name + SUFFIX)
         if stored:
             is_it = file.path == stored.path
-        else:
-            is_it = name == policy or file.path.rpartition("/")[2] in (name, name + SUFFIX)
-        if is_it and file.is_copy:
+        elif file.is_copy and is_called_so:
             raise Refused(file.error.message, file.error.hint)
+        else:
+            is_it = is_called_so or (name == policy and not file.is_copy)
         if is_it:
             return _File(file.path, name if stored else policy, str(file.error))
     if stored is None:
         engine.stored(name)
     return _File(engine.loaded.policies[name].path, name, None)
-
-
-def _name_in_force(engine: Engine) -> str | None:
-    """The name of the last good policy, if that is in force because the assigned one cannot be."""
-    is_last_good = engine.state.source is SourceName.LAST_GOOD
-    return engine.policy.name if is_last_good and engine.policy else None
 
 
 def _path_to_restore(engine: Engine, name: str, earlier: _Earlier) -> str | None:
@@ -155,7 +148,7 @@ def _earlier(engine: Engine, name: str, state: int | None) -> _Earlier:
         stored = engine.loaded.policies[name]
         return _Earlier(stored.text, "what was loaded last", stored.path)
     compiled = engine.state.compiled
-    if name == _name_in_force(engine) and compiled.document is not None:
+    if name == engine.state.stand_in and compiled.document is not None:
         return _Earlier(compiled.document, "what was in force last")
     for states_ago in range(engine.history.states):
         if earlier := _at(engine, name, states_ago):

@@ -66,7 +66,7 @@ class Policies:
     kept_lists: KeptLists
     switching: Switching
     _refused: Loaded | None = None
-    """What the files held when they were read last, unless that is in force."""
+    """What the files held at the last reload, if that was refused."""
 
     def change(
         self,
@@ -89,7 +89,7 @@ class Policies:
             written=written,
             delete=delete,
             assign=assign,
-            read=self._read_besides(now),
+            read=Read(self._refused, now.stand_in),
         )
         refused = now.refused.mended(change.written) if now.refused else None
         if refused and not (isinstance(assign, Keep) and refused.assigned_error):
@@ -202,7 +202,8 @@ class Policies:
 
     def _reload(self, names: Names, tell: Tell, lists: ListChange) -> tuple[bool, tuple[str, ...]]:
         now = self.enforcement.state
-        loaded = judged(self.read_files(), judged_documents(now))
+        files = self._refused = self.read_files()
+        loaded = judged(files, judged_documents(now))
         answered = found(names)
         known_names = {**now.names, **answered}
         tell(Progress(Phase.COMPILING))
@@ -336,10 +337,7 @@ class Policies:
 
     def read_files(self) -> Loaded:
         """What the policy files say now, without enforcing it."""
-        loaded = self.store.load()
-        # A reload that puts it in force forgets it.
-        self._refused = loaded
-        return loaded
+        return self.store.load()
 
     def keep_last_good(self) -> None:
         """Save what is in force for the next start. Without it, boot compiles the policy again."""
@@ -375,8 +373,3 @@ class Policies:
             if error is not loaded.assigned_error:
                 raise
             return None
-
-    def _read_besides(self, now: State) -> Read:
-        """What is known of the files besides what was loaded."""
-        policy = now.compiled.policy if now.source is SourceName.LAST_GOOD else None
-        return Read(self._refused, policy.name if policy else None)

@@ -11,8 +11,7 @@ import re
 from typing import Any, NamedTuple
 
 from ipsecd.errors import InvalidInput
-from ipsecd.language.documents import parse_policy, scalar
-from ipsecd.language.filters import format_filter
+from ipsecd.language.documents import escaped_filter, parse_policy, scalar
 from ipsecd.language.rule_layout import changed_rule, load
 from ipsecd.model.values import Policy, Rule
 
@@ -137,5 +136,4 @@ def _lines_of(rule: Rule, dash: int, column: int) -> list[str]:
     if rule.conditions.when:
         lines.append(f"{others}when: {rule.conditions.when}")
     lines.append(f"{others}filters:")
-    escaped = (format_filter(flt).replace("\\", "\\\\") for flt in rule.filters)
-    return [*lines, *(f'{others}  - "{text}"' for text in escaped)]
+    return [*lines, *(f'{others}  - "{escaped_filter(flt)}"' for flt in rule.filters)]

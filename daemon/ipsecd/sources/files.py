@@ -47,8 +47,7 @@ class Disk:
         it may be a link that somebody has made there.
         """
         path.unlink(missing_ok=True)
-        status = like.stat() if like else None
-        _write(path, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, content, sync=True, like=status)
+        _write(path, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, content, sync=True, like=like)
 
     def write_for_this_boot(self, path: Path, content: bytes) -> None:
         """Write a file that nobody reads yet, and that a reboot may forget."""
@@ -112,7 +111,7 @@ def _write(
     content: bytes,
     *,
     sync: bool = False,
-    like: os.stat_result | None = None,
+    like: Path | None = None,
 ) -> None:
     # What only some may read nobody else reads before it has the mode of what it replaces.
     descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC | flags, 0o600 if like else 0o644)
@@ -128,16 +127,16 @@ def _write(
         os.close(descriptor)
 
 
-def _take_owner_and_mode(descriptor: int, like: os.stat_result) -> None:
+def _take_owner_and_mode(descriptor: int, like: Path) -> None:
     """Give an open file the owner and the mode of another; raises ``OSError``."""
-    own = os.fstat(descriptor)
-    if (own.st_uid, own.st_gid) != (like.st_uid, like.st_gid):
+    own, wanted = os.fstat(descriptor), like.stat()
+    if (own.st_uid, own.st_gid) != (wanted.st_uid, wanted.st_gid):
         try:
-            os.fchown(descriptor, like.st_uid, like.st_gid)
+            os.fchown(descriptor, wanted.st_uid, wanted.st_gid)
         except PermissionError as error:
-            reason = f"its owner {like.st_uid}:{like.st_gid} cannot be kept: {error.strerror}"
-            raise OSError(errno.EPERM, reason) from error
-    os.fchmod(descriptor, stat.S_IMODE(like.st_mode))
+            reason = f"its owner {wanted.st_uid}:{wanted.st_gid} cannot be kept: {error.strerror}"
+            raise OSError(errno.EPERM, reason, str(like)) from error
+    os.fchmod(descriptor, stat.S_IMODE(wanted.st_mode))
 
 
 def temporary_of(path: Path) -> Path:

@@ -35,7 +35,7 @@ def place_to_write(link: Path) -> Path:
         return link
     folder = Path(os.path.realpath(link.parent))
     place = _walk(link, folder)
-    if place.parent == folder:
+    if place.parent == folder and place.name.endswith(link.suffix):
         raise UnsafeLink(
             errno.EINVAL,
             f"it leads to {place.name!r}, which is a policy file of its own",

@@ -61,7 +61,7 @@ class Plan:
     def __init__(
         self, directory: Path, disk: Disk, reader: PolicyReader, refused: Loaded | None
     ) -> None:
-        """`refused` is what a reload has read last, if it is not in force."""
+        """`refused` is what the last reload has read, if it was refused."""
         self._directory = directory
         self._disk = disk
         self._reader = reader

@@ -82,6 +82,13 @@ class Loaded:
         error = None if self.assigned_path in written else self.assigned_error
         return replace(self, broken=broken, assigned_error=error)
 
+    def owner_of(self, file: BrokenFile, stand_in: str | None) -> str | None:
+        """The name of the policy whose file this is, None if nobody knows.
+
+        `stand_in` is the policy that is in force in the place of a broken assigned file.
+        """
+        return file.policy or (stand_in if file.path == self.assigned_path else None)
+
     def with_copies(self, directory: Path, earlier: Loaded) -> Loaded:
         """The same, where files that `earlier` counted are copies of those that count now."""
         copies = [

@@ -70,12 +70,12 @@ class Kept:
 class Read:
     """What is known besides what was loaded.
 
-    ``refused`` is what a reload has read last, if it is not in force. ``in_force`` is the name of
-    the last good policy, if that is in force because the assigned file cannot be used.
+    ``refused`` is what the last reload has read, if it was refused. ``stand_in`` is the name of the
+    last good policy, if that is in force because the assigned file cannot be used.
     """
 
     refused: Loaded | None = None
-    in_force: str | None = None
+    stand_in: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +199,7 @@ class StaticStore:
             name = new.policy.name
             stored = expected.policies.get(name)
             taken = {policy_file.path for policy_file in policies.values()}
-            path = new.path or self._path_for(new, taken, expected, read.in_force)
+            path = new.path or self._path_for(new, taken, expected, read.stand_in)
             if new.base is not None:
                 loaded: str | None = new.base
             else:
@@ -286,15 +286,14 @@ class StaticStore:
         return Written(policy, edited or text, over=Over.NOTHING, is_laid_anew=edited is None)
 
     def _path_for(
-        self, new: Written, paths_taken: set[str], expected: Loaded, in_force: str | None
+        self, new: Written, paths_taken: set[str], expected: Loaded, stand_in: str | None
     ) -> str:
         """The path for a policy: that of its file, even if that is broken, or a new one."""
         name = new.policy.name
         slug = slug_of(name)
         if new.over is not Over.NOTHING:
             for file in expected.broken:
-                is_assigned = file.path == expected.assigned_path
-                owner = file.policy or (in_force if is_assigned else None)
+                owner = expected.owner_of(file, stand_in)
                 unnamed = owner is None and file.path == f"{POLICIES}/{slug}{SUFFIX}"
                 free = file.path not in paths_taken and not self._is_folder(file.path)
                 if free and (unnamed or owner == name) and not file.is_copy:
