@@ -434,6 +434,7 @@ def test_a_read_only_disk_is_told_plainly(store: Store) -> None:
     with pytest.raises(StoreFailed, match="Read-only") as caught:
         store.engine.change(put=[P2])
     assert "putting" not in caught.value.hint
+    assert "ReadWritePaths=" in caught.value.hint
     store.disk.read_only = False
     assert store.site.blocks(1)
     assert store.file.read_text() == OLD

@@ -463,8 +463,9 @@ def test_an_owner_that_cannot_be_kept_is_told(
     monkeypatch.setattr(os, "fchown", refuse)
     other = os.stat_result((status.st_mode, 0, 0, 1, status.st_uid + 1, *status[5:]))
     monkeypatch.setattr(Path, "stat", lambda *_, **__: other)
-    with pytest.raises(StoreFailed, match=r"owner \S+ cannot be kept"):
+    with pytest.raises(StoreFailed, match=r"p.yaml' .*owner \S+ cannot be kept") as caught:
         store.engine.change(put=[P2])
+    assert "chown" in caught.value.hint
     assert store.file.read_text() == OLD
     assert store.site.blocks(1)
 

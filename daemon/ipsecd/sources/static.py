@@ -3,14 +3,15 @@
 Invariants:
 
 1. A change to any number of files is one change: after a crash all of it has happened, or nothing.
-2. An edit by hand since a file was loaded is never lost: a good edit is not overwritten, and a file
-   that cannot be used is kept under another name when the policy is stored anew.
+2. An edit by hand since a file was loaded is never lost: it is what somebody edits further, or it
+   is kept under another name when a command replaces it. None replaces a good edit unasked.
 3. A file that cannot be used is reported, and does not keep others from being used.
 4. What is written can be read again.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Sequence
 from contextlib import suppress
@@ -43,6 +44,14 @@ from ipsecd.sources.steps import (
     interrupted,
     recover,
 )
+
+_HINT = "look at the free space, the mount options and the owner of the directory"
+_HINTS = {
+    errno.EROFS: "look at the mount options and, for a file behind a link, at ReadWritePaths= of "
+    "the daemon's unit; or edit the file, and run: ipsecctl reload",
+    errno.EPERM: "look at the owner and the attributes of the file, which root can give to root "
+    "with chown; or edit the file, and run: ipsecctl reload",
+}
 
 
 class Keep(Enum):
@@ -239,7 +248,7 @@ class StaticStore:
         where = error.filename or self._directory
         return StoreFailed(
             f"{str(where)!r} cannot be read or written: {error.strerror}",
-            "look at the free space, the mount options and the owner of the directory",
+            _HINTS.get(error.errno or 0, _HINT),
         )
 
     def content_of(self, path: str) -> bytes | None:
