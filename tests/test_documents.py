@@ -58,7 +58,10 @@ printf '%s\\n' "${COMPREPLY[@]}"
 OF_CHANGES = {"--confirm", "--force", "--message"}
 OFFERED = [
     ("ipsecctl stat", {"status", "stats"}),
-    ("ipsecctl policy ", {"list", "show", "export", "assign", "unassign", "create", "delete"}),
+    (
+        "ipsecctl policy ",
+        {"list", "show", "export", "edit", "restore", "assign", "unassign", "create", "delete"},
+    ),
     ("ipsecctl policy show ", {"Web of policies", "Old"}),
     ("ipsecctl policy create --d", {"--description"}),
     ("ipsecctl show policy W", {"Web of policies"}),

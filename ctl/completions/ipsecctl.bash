@@ -130,7 +130,7 @@ _ipsecctl() {
 		;;
 	policy)
 		if ((cword == 2)); then
-			_ipsecctl_offer $'list\nshow\nexport\nassign\nunassign\ncreate\ndelete'
+			_ipsecctl_offer $'list\nshow\nexport\nedit\nrestore\nassign\nunassign\ncreate\ndelete'
 			return
 		fi
 		first=3
@@ -145,6 +145,16 @@ _ipsecctl() {
 		export)
 			options=$'--json'
 			arguments=(:names:policies)
+			;;
+		edit)
+			options=$'--confirm\n--force\n--message\n--json'
+			valued='--confirm --message'
+			arguments=(:names:policies)
+			;;
+		restore)
+			options=$'--confirm\n--force\n--message\n--json'
+			valued='--confirm --message'
+			arguments=(:names:policies '')
 			;;
 		assign)
 			options=$'--confirm\n--force\n--message\n--json'

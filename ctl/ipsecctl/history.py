@@ -33,7 +33,7 @@ def run(client: Client, options: Options) -> int:
 
 def show_state(client: Client, options: Options) -> int:
     """Print the policies as they were at another time."""
-    state = _state(options.argument())
+    state = state_of(options.argument())
     reply = client.call("GetState", {"state": state})
     if options.has("--json"):
         say_json({"state": state, **reply})
@@ -60,7 +60,7 @@ class Times(NamedTuple):
 
 def times_of(client: Client, options: Options) -> Times:
     """The times that the arguments name, and the policies of then; with one, the other is now."""
-    states = [_state(text) for text in options.arguments]
+    states = [state_of(text) for text in options.arguments]
     first, second = states if len(states) == 2 else (states[0], 0)
     old, new = (client.call("GetState", {"state": state}) for state in (first, second))
     return Times(first, second, old, new)
@@ -68,7 +68,7 @@ def times_of(client: Client, options: Options) -> Times:
 
 def rollback(client: Client, options: Options) -> int:
     """Have the policies be again what they were."""
-    state = _state(options.arguments[0]) if options.arguments else 1
+    state = state_of(options.arguments[0]) if options.arguments else 1
     parameters = {"state": state, "dry_run": options.has("--dry-run")}
     outcome = client.call("Rollback", parameters)["outcome"]
     print_outcome(outcome, as_json=options.has("--json"))
@@ -92,7 +92,8 @@ def _is_state(text: str) -> bool:
     return text.startswith(SIGN) and text[1:].isascii() and text[1:].isdecimal()
 
 
-def _state(text: str) -> int:
+def state_of(text: str) -> int:
+    """The number of the state that ``@N`` or ``N`` names; raises ``UsageError``."""
     number = text.removeprefix(SIGN)
     if not (number.isascii() and number.isdecimal() and len(number) < 7):
         raise UsageError(

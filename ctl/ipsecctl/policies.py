@@ -124,6 +124,15 @@ def unassign(client: Client, options: Options) -> int:
     return _change(client, options, "UnassignPolicy", {"name": name})
 
 
+def restore(client: Client, options: Options) -> int:
+    """Have the file of a policy hold again what it held before somebody wrote into it."""
+    from ipsecctl.history import state_of
+
+    name, *state = options.arguments
+    parameters = {"name": name, "state": state_of(state[0]) if state else None}
+    return _change(client, options, "RestorePolicy", parameters)
+
+
 def remove_rules(client: Client, options: Options) -> int:
     """Remove rules from a policy."""
     name, *rules = options.arguments

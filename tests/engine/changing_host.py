@@ -40,10 +40,10 @@ class FullDisk(Disk):
 
     is_full = False
 
-    def write(self, path: Path, content: bytes) -> None:
+    def write(self, path: Path, content: bytes, like: Path | None = None) -> None:
         if self.is_full:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-        super().write(path, content)
+        super().write(path, content, like)
 
 
 def no_other(reason: IpsecdError) -> Backend:

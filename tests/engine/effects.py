@@ -47,8 +47,8 @@ class FatefulDisk(Disk):
     def __init__(self, fate: Fate) -> None:
         self.fate = fate
 
-    def write(self, path: Path, content: bytes) -> None:
-        self.fate.meets(lambda: super(FatefulDisk, self).write(path, content))
+    def write(self, path: Path, content: bytes, like: Path | None = None) -> None:
+        self.fate.meets(lambda: super(FatefulDisk, self).write(path, content, like))
 
     def write_for_this_boot(self, path: Path, content: bytes) -> None:
         self.fate.meets(lambda: super(FatefulDisk, self).write_for_this_boot(path, content))

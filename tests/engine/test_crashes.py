@@ -12,11 +12,13 @@ from ipsecd.backend.base import Backend
 from ipsecd.config import Config, Directories
 from ipsecd.engine import Engine
 from ipsecd.errors import BackendFailed, IpsecdError
+from ipsecd.language.documents import format_policy
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.values import Action, Policy, Rule
 from ipsecd.sources import static
 from ipsecd.sources import steps as steps_module
 from ipsecd.sources.files import Disk
+from ipsecd.sources.planning import Written
 from tests.engine.effects import Crash, Fate, FatefulBackend, FatefulDisk, Trial
 
 
@@ -158,7 +160,7 @@ def test_a_crash_while_a_broken_file_is_replaced_loses_nothing(
         real.write_text("nonsense")
         fate.set(number, Crash(), after=after)
         try:
-            engine.change(put=[A2], repair=True)
+            engine.change(written=[Written(A2, format_policy(A2))])
         except Crash:
             pass
         else:

@@ -465,11 +465,11 @@ class FullDisk(Disk):
     def __init__(self, writes_left: int) -> None:
         self.writes_left = writes_left
 
-    def write(self, path: Path, content: bytes) -> None:
+    def write(self, path: Path, content: bytes, like: Path | None = None) -> None:
         self.writes_left -= 1
         if self.writes_left < 0:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-        super().write(path, content)
+        super().write(path, content, like)
 
 
 @pytest.mark.parametrize("writes_left", range(4))

@@ -346,9 +346,9 @@ class NoDisk(Disk):
         if self.fails:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
-    def write(self, path: Path, content: bytes) -> None:
+    def write(self, path: Path, content: bytes, like: Path | None = None) -> None:
         self._meets("write", path)
-        super().write(path, content)
+        super().write(path, content, like)
 
     def append(self, path: Path, content: bytes) -> None:
         self._meets("append", path)
@@ -634,10 +634,10 @@ def test_a_disk_that_fails_once_loses_no_row(tmp_path: Path) -> None:
 class DiskWithoutDocuments(FullDisk):
     """A disk that has room for short rows, and for no document."""
 
-    def write(self, path: Path, content: bytes) -> None:
+    def write(self, path: Path, content: bytes, like: Path | None = None) -> None:
         if self.is_full and path.parent.name == "documents":
             raise OSError(errno.ENOSPC, "full", str(path))
-        Disk.write(self, path, content)
+        Disk.write(self, path, content, like)
 
 
 def test_a_document_that_has_no_room_is_told_and_written_later(tmp_path: Path) -> None:

@@ -74,7 +74,6 @@ def test_senders_with_backslashes_read_back(sender: str, filters: int) -> None:
     assert parse_policy(document) == policy
     assert yaml.safe_load(document)["rules"][0]["filters"] == texts
     whole = Difference(None, policy).lines()
-    assert Difference(None, policy).lines(document=document) == whole
     assert whole == (f'+ rule "R": block {" ".join(texts)}',)
 
 

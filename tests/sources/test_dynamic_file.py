@@ -288,8 +288,8 @@ def test_a_full_disk_is_told_and_nothing_old_comes_back(tmp_path: Path) -> None:
 class SlowDisk(Disk):
     """One for which nobody waits."""
 
-    def write(self, path: Path, content: bytes) -> None:
-        raise AssertionError(path, content)
+    def write(self, path: Path, content: bytes, like: Path | None = None) -> None:
+        raise AssertionError(path, content, like)
 
     def sync_directory(self, path: Path) -> None:
         raise AssertionError(path)

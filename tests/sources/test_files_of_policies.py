@@ -41,9 +41,9 @@ class TroubledDisk(Disk):
             raise OSError(self.code, os.strerror(self.code), str(path))
         return super().read(path, max_bytes)
 
-    def write(self, path: Path, content: bytes) -> None:
+    def write(self, path: Path, content: bytes, like: Path | None = None) -> None:
         self._effect(path)
-        super().write(path, content)
+        super().write(path, content, like)
 
     def unlink(self, path: Path) -> None:
         self._effect(path)
@@ -105,10 +105,10 @@ def store(tmp_path: Path) -> Store:
 def test_a_policy_whose_file_would_be_too_large_is_refused(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The limit counts the bytes that would be written, not those that came."""
+    """The limit counts the bytes that would be written."""
     document = "policy: P\nrules: [{rule: R, action: block, filters: ["
     document += ",".join(f'"*=0:{n}:UDP"' for n in range(1, 200)) + "]}]"
-    monkeypatch.setattr(static, "MAX_FILE_BYTES", len(document) + 10)
+    monkeypatch.setattr(static, "MAX_FILE_BYTES", len(document) - 10)
     with pytest.raises(LimitExceeded, match="read again"):
         store.apply(document)
     assert store.file.read_text() == OLD
@@ -434,6 +434,7 @@ def test_a_read_only_disk_is_told_plainly(store: Store) -> None:
     with pytest.raises(StoreFailed, match="Read-only") as caught:
         store.engine.change(put=[P2])
     assert "putting" not in caught.value.hint
+    assert "ReadWritePaths=" in caught.value.hint
     store.disk.read_only = False
     assert store.site.blocks(1)
     assert store.file.read_text() == OLD
@@ -445,10 +446,10 @@ def test_a_last_good_policy_that_is_an_older_one_is_told(
     """Until the next success."""
     write = store.disk.write
 
-    def full(path: Path, content: bytes) -> None:
+    def full(path: Path, content: bytes, like: Path | None = None) -> None:
         if path.is_relative_to(tmp_path / "lib"):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-        write(path, content)
+        write(path, content, like)
 
     with monkeypatch.context() as patch:
         patch.setattr(store.disk, "write", full)

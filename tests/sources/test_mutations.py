@@ -43,7 +43,8 @@ FILES = {
 class QuickDisk(Disk):
     """Waits for nothing: nobody pulls the plug here."""
 
-    def write(self, path: Path, content: bytes) -> None:
+    def write(self, path: Path, content: bytes, like: Path | None = None) -> None:
+        del like
         path.write_bytes(content)
 
     def sync_directory(self, path: Path) -> None:

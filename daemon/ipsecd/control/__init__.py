@@ -23,6 +23,7 @@ from ipsecd.control import (
     lists,
     names,
     policies,
+    policy_files,
     quarantine,
     rules,
     status,
@@ -48,6 +49,7 @@ METHODS: dict[str, Method] = {
         status,
         explain,
         policies,
+        policy_files,
         names,
         lists,
         feeds,
@@ -157,7 +159,8 @@ class Control:
             request = Request(parameters, by, names, tell=tell, text=document or b"", caller=caller)
         else:
             policy = self._policy(document, parameters)
-            request = Request(parameters, by, names, policy, tell, caller=caller)
+            text = document or b""
+            request = Request(parameters, by, names, policy, tell, text, caller)
         engine = self._engine.snapshot() if METHODS[method].work is Work.LONG else self._engine
         return carry_out(METHODS[method], engine, request)
 

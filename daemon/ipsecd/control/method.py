@@ -41,7 +41,7 @@ class Work(Enum):
 class Request:
     """One call: its parameters, who makes it, addresses of DNS names, the policy in its document.
 
-    ``tell`` is called with the progress. ``text`` is the document where it holds a list. ``caller``
+    ``tell`` is called with the progress. ``text`` is the document as it came. ``caller``
     is who makes it, with what he wants of a change; ``by`` is the same in words.
     """
 

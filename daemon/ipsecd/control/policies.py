@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from copy import copy
 from typing import Any
 
 from ipsecd.control.method import Method, Request, Role, Work
@@ -11,15 +12,17 @@ from ipsecd.control.summary import summary
 from ipsecd.control.what_if import add_verdicts
 from ipsecd.engine import Engine
 from ipsecd.engine.confirmation import Part
-from ipsecd.errors import InvalidInput, Refused
+from ipsecd.errors import InvalidInput, IpsecdError, Refused
 from ipsecd.language.differences import Difference
 from ipsecd.language.documents import format_policy
 from ipsecd.language.expectations import must_be_met
 from ipsecd.model.values import Policy, Store
 from ipsecd.quoting import first_lines, quote
 from ipsecd.sources.names import dns_names_in, dns_names_of
-from ipsecd.sources.static import KEEP
+from ipsecd.sources.planning import Written
+from ipsecd.sources.static import KEEP, Kept
 
+BYTE_ORDER_MARK = "\ufeff"
 _IDS = uuid.UUID("6f1d4c1e-5d0b-4a8e-9d57-3b7b2c1a9e40")
 """The UUID name space of policy ids: a policy name has the same id on every host."""
 
@@ -93,9 +96,7 @@ def _get_policy(engine: Engine, request: Request) -> dict[str, Any]:
 
 
 def _apply_policy(engine: Engine, request: Request) -> dict[str, Any]:
-    policy = request.policy
-    if policy is None:
-        raise InvalidInput("there is no document", "pass one, or the file that holds it")
+    policy, text = document_of(request)
     if request["new"]:
         _must_be_new(engine, policy.name)
     stored = engine.loaded.policies.get(policy.name)
@@ -105,6 +106,7 @@ def _apply_policy(engine: Engine, request: Request) -> dict[str, Any]:
     changed = (
         bool(difference)
         or stored is None
+        or stored.text != text
         or (assign and engine.loaded.assigned != policy.name)
         or not engine.is_on_disk(policy.name)
         or (engine.assigned_is_not_in_force and engine.loaded.assigned == policy.name)
@@ -119,18 +121,37 @@ def _apply_policy(engine: Engine, request: Request) -> dict[str, Any]:
         if assign or engine.loaded.assigned == policy.name:
             add_verdicts(engine, policy, request.names, reply["outcome"])
         return of_this_host(engine, reply)
-    copies: tuple[str, ...] = ()
+    kept = Kept()
     if changed:
         assigned = policy.name if assign else KEEP
-        copies = engine.change(
-            put=[policy], assign=assigned, names=request.names, repair=True, tell=request.tell
+        written = [Written(policy, text)]
+        kept = engine.change(
+            written=written, assign=assigned, names=request.names, tell=request.tell
         )
-    replaced = "".join(f"\nthe file that could not be used is kept as {name!r}" for name in copies)
-    message = f"policy {policy.name!r} is stored{words}{replaced}"
-    lines = difference.lines(document=engine.loaded.policies[policy.name].text) if changed else ()
+    message = f"policy {policy.name!r} is stored{words}{words_of_copies(kept)}"
+    lines = difference.lines() if changed else ()
     return of_this_host(
         engine, outcome(engine, message, changed=changed, changes=lines, warns=True, stored=policy)
     )
+
+
+def document_of(request: Request) -> tuple[Policy, str]:
+    """The policy in the document of a call, and its text as it is to be stored.
+
+    Raises ``InvalidInput`` if there is none.
+    """
+    policy = request.policy
+    if policy is None:
+        raise InvalidInput("there is no document", "pass one, or the file that holds it")
+    text = request.text.decode(errors="replace")
+    # A document may come as UTF-16, or with a byte order mark. Files are UTF-8 without one.
+    is_plain = text.encode() == request.text and not text.startswith(BYTE_ORDER_MARK)
+    return policy, text if is_plain else format_policy(policy)
+
+
+def words_of_copies(kept: Kept) -> str:
+    """Where what a file held that was replaced is kept, a line each."""
+    return "".join(f"\nthe file that could not be used is kept as {name!r}" for name in kept.copies)
 
 
 def _create_policy(engine: Engine, request: Request) -> dict[str, Any]:
@@ -190,7 +211,10 @@ def _unassign_policy(engine: Engine, request: Request) -> dict[str, Any]:
 
 
 def _reload(engine: Engine, request: Request) -> dict[str, Any]:
-    changed, problems = engine.reload(request.names, request.tell)
+    try:
+        changed, problems = engine.reload(request.names, request.tell)
+    except IpsecdError as error:
+        raise _with_way_out(engine, error) from error
     message = "the policy files are loaded" if changed else "nothing has changed"
     unresolved = sorted(name for name, addresses in request.names.items() if not addresses)
     if unresolved:
@@ -201,13 +225,25 @@ def _reload(engine: Engine, request: Request) -> dict[str, Any]:
     return of_this_host(engine, outcome(engine, message, changed=changed, warns=True))
 
 
+def _with_way_out(engine: Engine, error: IpsecdError) -> IpsecdError:
+    """Why a reload was refused, with what leads out if somebody has edited the assigned file."""
+    assigned = engine.loaded.assigned
+    if assigned is None or engine.is_on_disk(assigned):
+        return error
+    told = copy(error)
+    way_out = f"to take the edit back, and keep it beside: ipsecctl policy restore {assigned!r}"
+    told.hint = f"{error.hint}; {way_out}" if error.hint else way_out
+    return told
+
+
 def _refresh_names(engine: Engine, request: Request) -> dict[str, Any]:
     changed = engine.refresh_names(request.names)
     message = "names have other addresses" if changed else "nothing has changed"
     return outcome(engine, message, changed=changed)
 
 
-def _names_of_document(_: Engine, request: Request) -> frozenset[str]:
+def names_of_document(_: Engine, request: Request) -> frozenset[str]:
+    """The DNS names in the document of a call."""
     return dns_names_of(request.policy) if request.policy else frozenset()
 
 
@@ -248,7 +284,7 @@ METHODS = (
         Role.CHANGE,
         Work.CHANGE,
         _apply_policy,
-        names=_names_of_document,
+        names=names_of_document,
         takes_document=True,
         tells_progress=True,
         part=Part.POLICIES,

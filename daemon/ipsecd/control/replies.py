@@ -14,6 +14,7 @@ from ipsecd.language.filters import format_filter
 from ipsecd.language.resolved import resolved_names
 from ipsecd.model.values import Policy
 from ipsecd.sources.dynamic import DynamicRule
+from ipsecd.sources.static import Kept
 
 
 def outcome(
@@ -53,6 +54,16 @@ def of_this_host(engine: Engine, reply: dict[str, Any]) -> dict[str, Any]:
             0,
             f"policy {overriding!r} of the domain is in force in the place of those of this host: "
             "they are stored, and without effect until the domain withdraws it",
+        )
+    return reply
+
+
+def with_losses(reply: dict[str, Any], kept: Kept) -> dict[str, Any]:
+    """The `reply` to a change, which says whose comments are lost."""
+    for name in kept.laid_anew:
+        reply["outcome"]["warnings"].append(
+            f"the comments and the layout of the file of policy {name!r} could not be kept: it is "
+            "written anew, and ipsecctl show @1 has it as it was"
         )
     return reply
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from ipsecd.control.method import Method, Request, Role, Work
 from ipsecd.control.parameters import read_action
-from ipsecd.control.replies import of_this_host, outcome
+from ipsecd.control.replies import of_this_host, outcome, with_losses
 from ipsecd.engine import Engine
 from ipsecd.engine.confirmation import Part
 from ipsecd.errors import NotFound
@@ -33,12 +33,12 @@ def _put_rules(engine: Engine, request: Request) -> dict[str, Any]:
             parse_conditions(parameters.get("interface") or None, parameters.get("when")),
         )
         policy = policy.with_rule(rule)
-    engine.change(put=[policy], assign=name if request["assign"] else KEEP, names=request.names)
+    assigned = name if request["assign"] else KEEP
+    kept = engine.change(put=[policy], assign=assigned, names=request.names)
     rules = [repr(rule["name"]) for rule in request["rules"]]
     verb = f"rules {few(rules)} are" if len(rules) > 1 else f"rule {few(rules)} is"
-    return of_this_host(
-        engine, outcome(engine, f"{verb} stored in policy {name!r}", warns=True, stored=policy)
-    )
+    reply = outcome(engine, f"{verb} stored in policy {name!r}", warns=True, stored=policy)
+    return of_this_host(engine, with_losses(reply, kept))
 
 
 def _remove_rules(engine: Engine, request: Request) -> dict[str, Any]:
@@ -53,9 +53,10 @@ def _remove_rules(engine: Engine, request: Request) -> dict[str, Any]:
         )
     reduced = policy.without_rules(names)
     if reduced.rules or not request["delete_empty"]:
-        engine.change(put=[reduced])
+        kept = engine.change(put=[reduced])
         message = f"{len(names)} rules are removed from policy {name!r}"
-        return of_this_host(engine, outcome(engine, message, stored=reduced))
+        reply = outcome(engine, message, stored=reduced)
+        return of_this_host(engine, with_losses(reply, kept))
     if engine.loaded.assigned == name:
         engine.change(delete=[name], assign=None)
     else:

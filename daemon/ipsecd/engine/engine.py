@@ -50,8 +50,9 @@ from ipsecd.sources.dynamic import DynamicRule, Selected
 from ipsecd.sources.files import Disk
 from ipsecd.sources.kept import KeptFiles
 from ipsecd.sources.lists import ListStore
+from ipsecd.sources.planning import Written
 from ipsecd.sources.reading import Loaded
-from ipsecd.sources.static import KEEP, Keep, StaticStore
+from ipsecd.sources.static import KEEP, Keep, Kept, StaticStore
 from ipsecd.sources.unconfirmed import PoliciesBefore
 
 T = TypeVar("T")
@@ -91,6 +92,7 @@ class Engine(View):
         self._keep_owner = keep_owner
         self._kept_files = KeptFiles(directories, disk)
         self._store = StaticStore(directories.config, disk, self._kept_files.reader)
+        self.content_of, self.policy_directory = self._store.content_of, self._store.directory
         self._backends = Backends(config.backend, directories, self._kept_files, owner)
         makers = (backend or self._backends.make, make_other or self._backends.make_other)
         self._enforcement = Enforcement(*makers, directories.bpffs, clock)
@@ -246,15 +248,15 @@ class Engine(View):
         delete: Sequence[str] = (),
         assign: str | Keep | None = KEEP,
         names: Names | None = None,
-        repair: bool = False,
+        written: Sequence[Written] = (),
         tell: Tell = silent,
-    ) -> tuple[str, ...]:
+    ) -> Kept:
         """Store, delete and assign policies as one change, durable and enforced at the end.
 
-        With `repair`, what is put replaces files that cannot be used; copies of these are kept, and
-        their names returned. `tell` hears the progress.
+        What is `written` replaces files that cannot be used, too; copies of these are kept, as the
+        reply says. `tell` hears the progress.
         """
-        return self._policies.change(put, delete, assign, names or {}, tell, repair=repair)
+        return self._policies.change(put, delete, assign, names or {}, tell, written)
 
     def is_on_disk(self, name: str) -> bool:
         """Whether the file of the stored policy called `name` still has what was read."""

@@ -356,6 +356,11 @@ class History:
             listed.append((row, states if has_state else None))
         return listed
 
+    @property
+    def states(self) -> int:
+        """How many states there are, with that of now."""
+        return len(list(self._manifests()))
+
     def manifest(self, states_ago: int) -> Manifest:
         """The policies before as many changes of policies; raises ``NotFound``."""
         manifests = list(self._manifests())

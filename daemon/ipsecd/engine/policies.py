@@ -10,8 +10,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
 from ipsecd.compiler.volatile import NO_CHANGE
@@ -45,10 +45,11 @@ from ipsecd.progress import Phase, Progress, Tell, silent
 from ipsecd.sources.domain import Taken
 from ipsecd.sources.kept import KeptFiles
 from ipsecd.sources.lists import ListChange
-from ipsecd.sources.reading import Loaded, StoredPolicy
+from ipsecd.sources.planning import Written
+from ipsecd.sources.reading import Loaded
 from ipsecd.sources.remembered import digest_of
 from ipsecd.sources.restoring import restored
-from ipsecd.sources.static import Change, Keep, StaticStore
+from ipsecd.sources.static import Change, Keep, Kept, Read, StaticStore
 from ipsecd.sources.unconfirmed import PoliciesBefore
 
 
@@ -64,7 +65,8 @@ class Policies:
     """The sources that come before the static store."""
     kept_lists: KeptLists
     switching: Switching
-    _files_read: Mapping[str, StoredPolicy] = field(default_factory=dict)
+    _refused: Loaded | None = None
+    """What the files held at the last reload, if that was refused."""
 
     def change(
         self,
@@ -73,28 +75,27 @@ class Policies:
         assign: str | Keep | None,
         names: Names,
         tell: Tell,
-        *,
-        repair: bool,
-    ) -> tuple[str, ...]:
-        """Make one change, durable and enforced at the end.
+        written: Sequence[Written] = (),
+    ) -> Kept:
+        """Make one change, durable and enforced at the end. What is `written` is stored as it is.
 
-        Returns the names of copies of files that were replaced.
+        Returns what was kept of what somebody wrote.
         """
         now = self._readable_state()
         tell(Progress(Phase.COMPILING))
         change = self.store.change(
             now.loaded,
             put=put,
+            written=written,
             delete=delete,
             assign=assign,
-            repair=repair,
-            is_refused=self._is_refused,
+            read=Read(self._refused, now.stand_in),
         )
         refused = now.refused.mended(change.written) if now.refused else None
         if refused and not (isinstance(assign, Keep) and refused.assigned_error):
             refused = None
         self._make(change, names, tell, refused)
-        return change.kept_copies
+        return change.kept
 
     def restore(self, earlier: PoliciesBefore, names: Names, tell: Tell) -> None:
         """Have the files hold again what they held `earlier`, durable and enforced at the end.
@@ -200,7 +201,8 @@ class Policies:
 
     def _reload(self, names: Names, tell: Tell, lists: ListChange) -> tuple[bool, tuple[str, ...]]:
         now = self.enforcement.state
-        loaded = judged(self.read_files(), judged_documents(now))
+        files = self._refused = self.read_files()
+        loaded = judged(files, judged_documents(now))
         answered = found(names)
         known_names = {**now.names, **answered}
         tell(Progress(Phase.COMPILING))
@@ -238,7 +240,7 @@ class Policies:
             is_changed = self.switching.switch(attempt, make_state, known_names) or is_changed
         lists.finish()
         is_changed = is_changed or bool(lists.changes)
-        self._files_read = {}
+        self._refused = None
         tell(Progress(Phase.KEEPING))
         self.keep_last_good()
         self.enforcement.run(self.kept_files.dynamic.mend)
@@ -335,9 +337,7 @@ class Policies:
 
     def read_files(self) -> Loaded:
         """What the policy files say now, without enforcing it."""
-        loaded = self.store.load()
-        self._files_read = {stored.path: stored for stored in loaded.policies.values()}
-        return loaded
+        return self.store.load()
 
     def keep_last_good(self) -> None:
         """Save what is in force for the next start. Without it, boot compiles the policy again."""
@@ -373,16 +373,3 @@ class Policies:
             if error is not loaded.assigned_error:
                 raise
             return None
-
-    def _is_refused(self, edited: StoredPolicy) -> bool:
-        """Whether a reload has read this edit of a file and could not put it in force."""
-        if self._files_read.get(edited.path) != edited:
-            return False
-        refused = self.enforcement.state.refused
-        if refused and refused.assigned_error and refused.assigned_path == edited.path:
-            return True
-        try:
-            self.compiling.compile(edited, self.enforcement.state.names)
-        except IpsecdError:
-            return True
-        return False

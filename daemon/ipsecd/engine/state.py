@@ -149,6 +149,12 @@ class State:
         """Whether the kernel holds what this state says."""
         return self.condition is Condition.ENFORCING
 
+    @property
+    def stand_in(self) -> str | None:
+        """The name of the last good policy, if that is in force in the place of a broken file."""
+        policy = self.compiled.policy
+        return policy.name if policy and self.source is SourceName.LAST_GOOD else None
+
     def with_policy(
         self, source: SourceName, compiled: CompiledPolicy, classifier: Classifier
     ) -> State:

@@ -9,7 +9,7 @@ from ipsecd.compiler.volatile import Volatile
 from ipsecd.engine.compiling import ListsByName, Names, policy_rules_by_name
 from ipsecd.engine.sources import SourceName
 from ipsecd.engine.state import State
-from ipsecd.errors import IpsecdError, NotFound
+from ipsecd.errors import IpsecdError, NotFound, Refused
 from ipsecd.model.addresses import Process
 from ipsecd.model.inventory import Inventory, has_selectors, resolved
 from ipsecd.model.list_names import as_domain_means, changes_by_itself
@@ -184,8 +184,14 @@ class View:
         return (*(file.error for file in read.broken), *assigned)
 
     def stored(self, name: str) -> Policy:
-        """The stored policy called `name`; raises ``NotFound``."""
+        """The stored policy called `name`; raises ``NotFound``.
+
+        A file that cannot be used, as a copy cannot, is listed by its own name, and ``Refused``.
+        """
         if name not in self.loaded.policies:
+            for file in self.broken:
+                if file.path.rpartition("/")[2] == name:
+                    raise Refused(file.error.message, file.error.hint)
             if name == self.overriding:
                 raise NotFound(
                     f"policy {quote(name)} is the domain's, and this host has none of that name",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
-from ipsecd.language.documents import scalar, texts_of_filters
+from ipsecd.language.documents import scalar
 from ipsecd.language.expectations import format_expectation
 from ipsecd.language.filters import format_filter
 from ipsecd.model.expectations import Expectation
@@ -62,12 +62,11 @@ class Difference:
             sum(len(rule.gone) for rule in self.rules),
         )
 
-    def lines(self, *, most: int | None = None, document: str = "") -> tuple[str, ...]:
+    def lines(self, *, most: int | None = None) -> tuple[str, ...]:
         """The difference, a line each; empty if there is none.
 
         A line has a rule, a filter or an expectation. With `most` no line has more filters than
-        that, and no rule more lines: what is left out is counted instead. `document` is the new
-        policy in canonical form, if it is at hand: texts of filters are then taken from there.
+        that, and no rule more lines: what is left out is counted instead.
         """
         old, new = self._old, self._new
         lines = []
@@ -75,11 +74,8 @@ class Difference:
             lines.append(f"~ policy: {scalar(old.name)} becomes {scalar(new.name)}")
         if old and new and old.description != new.description:
             lines.append(f"~ description: {scalar(new.description)}")
-        texts: Mapping[str, Sequence[str]] = {}
-        if document and self.rules:
-            texts = dict(zip(self._now, texts_of_filters(document), strict=True))
         for rule in self.rules:
-            lines += _lines(rule, most, texts.get(rule.name))
+            lines += _lines(rule, most)
         expected, expects = (policy.expect if policy else () for policy in (old, new))
         lines += _expect_lines("-", expected, expects)
         return (*lines, *_expect_lines("+", expects, expected))
@@ -106,8 +102,8 @@ def _compared(name: str, before: Rule | None, now: Rule | None) -> RuleDifferenc
     )
 
 
-def _lines(rule: RuleDifference, most: int | None, texts: Sequence[str] | None) -> Iterator[str]:
-    """The lines about one rule; `texts` are those of all of its filters now, if they are known."""
+def _lines(rule: RuleDifference, most: int | None) -> Iterator[str]:
+    """The lines about one rule."""
     if rule.is_in_filters_only:
         for sign, filters in (("-", rule.gone), ("+", rule.new)):
             yield from (
@@ -117,13 +113,13 @@ def _lines(rule: RuleDifference, most: int | None, texts: Sequence[str] | None) 
                 yield f'{sign} rule "{rule.name}":{more}'
         return
     if rule.before:
-        yield _whole("-", rule.before, most, None)
+        yield _whole("-", rule.before, most)
     if rule.now:
-        yield _whole("+", rule.now, most, texts)
+        yield _whole("+", rule.now, most)
 
 
-def _whole(sign: str, rule: Rule, most: int | None, texts: Sequence[str] | None) -> str:
-    words = texts[:most] if texts else map(format_filter, rule.filters[:most])
+def _whole(sign: str, rule: Rule, most: int | None) -> str:
+    words = map(format_filter, rule.filters[:most])
     more = _more(rule.filters, most)
     return f'{sign} rule "{rule.name}": {_head(rule)} {" ".join(words)}{more}'
 

@@ -13,8 +13,6 @@ from ipsecd.model.values import Filter, Policy
 
 __all__ = ["MAX_BYTES", "errors_of_policy", "format_policy", "parse_policy", "policy_schema"]
 
-_FILTERS_BEGIN, _FILTER_BEGINS = "    filters:", '      - "'
-"""The line before the filters of a rule, and how each of their lines begins."""
 _PLAIN_MARKS = str.maketrans("", "", " -.,/_()'")
 _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t"}
 _YAML_WORDS = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null"})
@@ -34,8 +32,8 @@ def format_policy(policy: Policy) -> str:
             lines.append(f"    interface: {scalar(rule.conditions.interface_text)}")
         if rule.conditions.when:
             lines.append(f"    when: {rule.conditions.when}")
-        lines.append(_FILTERS_BEGIN)
-        lines += [f'{_FILTER_BEGINS}{_escaped_filter(flt)}"' for flt in rule.filters]
+        lines.append("    filters:")
+        lines += [f'      - "{escaped_filter(flt)}"' for flt in rule.filters]
     if policy.expect:
         lines.append("expect:")
         for expected in policy.expect:
@@ -46,17 +44,6 @@ def format_policy(policy: Policy) -> str:
             else:
                 lines.append(f"  - {_quoted(format_expectation(expected))}")
     return "\n".join(lines) + "\n"
-
-
-def texts_of_filters(document: str) -> list[list[str]]:
-    """The texts of the filters in a document in canonical form: a list for each rule, in order."""
-    texts: list[list[str]] = []
-    for line in document.splitlines():
-        if line.startswith(_FILTER_BEGINS):
-            texts[-1].append(line[len(_FILTER_BEGINS) : -1].replace("\\\\", "\\"))
-        elif line == _FILTERS_BEGIN:
-            texts.append([])
-    return texts
 
 
 def policy_schema() -> dict[str, Any]:
@@ -79,7 +66,7 @@ def scalar(text: str) -> str:
     return text if plain else _quoted(text)
 
 
-def _escaped_filter(flt: Filter) -> str:
+def escaped_filter(flt: Filter) -> str:
     """The text of a filter for double quotes: of what has to be escaped it holds only this."""
     return format_filter(flt).replace("\\", "\\\\")
 

@@ -40,9 +40,14 @@ class Disk:
             raise OSError(errno.EFBIG, f"it is larger than {max_bytes:,} bytes", str(path))
         return b"".join(pieces)
 
-    def write(self, path: Path, content: bytes) -> None:
-        """Write a file that nobody reads yet, and wait until its content is on disk."""
-        _write(path, os.O_CREAT | os.O_TRUNC, content, sync=True)
+    def write(self, path: Path, content: bytes, like: Path | None = None) -> None:
+        """Write a file that nobody reads yet, and wait until its content is on disk.
+
+        It gets the owner and the mode of the file `like`. What lay at `path` is not written into:
+        it may be a link that somebody has made there.
+        """
+        path.unlink(missing_ok=True)
+        _write(path, os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, content, sync=True, like=like)
 
     def write_for_this_boot(self, path: Path, content: bytes) -> None:
         """Write a file that nobody reads yet, and that a reboot may forget."""
@@ -109,12 +114,22 @@ def keep_or_copy(disk: Disk, path: Path, name: Path, max_bytes: int) -> None:
         disk.keep(path, name)
     except OSError:
         # Some file systems have no hard links, and some files may not be linked.
-        disk.write(name, disk.read(path, max_bytes))
+        disk.write(name, disk.read(path, max_bytes), path)
 
 
-def _write(path: Path, flags: int, content: bytes, *, sync: bool = False) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC | flags, 0o644)
+def _write(
+    path: Path,
+    flags: int,
+    content: bytes,
+    *,
+    sync: bool = False,
+    like: Path | None = None,
+) -> None:
+    # What only some may read nobody else reads before it has the mode of what it replaces.
+    descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC | flags, 0o600 if like else 0o644)
     try:
+        if like:
+            _take_owner_and_mode(descriptor, like)
         view = memoryview(content)
         while view:
             view = view[os.write(descriptor, view) :]
@@ -122,6 +137,18 @@ def _write(path: Path, flags: int, content: bytes, *, sync: bool = False) -> Non
             os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _take_owner_and_mode(descriptor: int, like: Path) -> None:
+    """Give an open file the owner and the mode of another; raises ``OSError``."""
+    own, wanted = os.fstat(descriptor), like.stat()
+    if (own.st_uid, own.st_gid) != (wanted.st_uid, wanted.st_gid):
+        try:
+            os.fchown(descriptor, wanted.st_uid, wanted.st_gid)
+        except PermissionError as error:
+            reason = f"its owner {wanted.st_uid}:{wanted.st_gid} cannot be kept: {error.strerror}"
+            raise OSError(errno.EPERM, reason, str(like)) from error
+    os.fchmod(descriptor, stat.S_IMODE(wanted.st_mode))
 
 
 def temporary_of(path: Path) -> Path:

@@ -1,7 +1,8 @@
 """Owns reading the policy files, each on its own; must not write.
 
 A file that cannot be read or used concerns no other. Where two files hold policies of one name, the
-assigned file counts, or else the one that sorts first; the other is reported.
+assigned file counts, even if it is broken; or else the file that is called like the policy, or the
+one that sorts first. The other is reported as a copy.
 """
 
 from __future__ import annotations
@@ -46,11 +47,15 @@ class StoredPolicy:
 
 @dataclass(frozen=True, slots=True)
 class BrokenFile:
-    """A file that cannot be used, and why; ``policy`` is the name in it, if that can be read."""
+    """A file that cannot be used, and why; ``policy`` is the name in it, if that can be read.
+
+    ``is_copy`` says that nothing is wrong with it, but that the policy is in another file, too.
+    """
 
     path: str
     error: IpsecdError
     policy: str | None = None
+    is_copy: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +82,41 @@ class Loaded:
         error = None if self.assigned_path in written else self.assigned_error
         return replace(self, broken=broken, assigned_error=error)
 
+    def owner_of(self, file: BrokenFile, stand_in: str | None) -> str | None:
+        """The name of the policy whose file this is, None if nobody knows.
+
+        `stand_in` is the policy that is in force in the place of a broken assigned file.
+        """
+        return file.policy or (stand_in if file.path == self.assigned_path else None)
+
+    def with_copies(self, directory: Path, earlier: Loaded) -> Loaded:
+        """The same, where files that `earlier` counted are copies of those that count now."""
+        copies = [
+            copy_of(directory, stored, policy_file.path)
+            for name, policy_file in self.policies.items()
+            if (stored := earlier.policies.get(name)) and stored.path != policy_file.path
+        ]
+        if not copies:
+            return self
+        return replace(self, broken=_sorted([*self.broken, *copies]))
+
+
+def slug_of(name: str) -> str:
+    """What the file of a policy of this name is called, without its suffix."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:64] or "policy"
+
+
+def copy_of(directory: Path, stored: StoredPolicy, path: str) -> BrokenFile:
+    """What is said of a file whose policy is also in the file at `path`, which counts."""
+    file = directory / stored.path
+    name = stored.policy.name
+    error = InvalidInput(
+        f"{str(file)!r} is not used: policy {name!r} is also in {path!r}",
+        "give it a name of its own, or delete one of the files",
+        source=str(file),
+    )
+    return BrokenFile(stored.path, error, name, is_copy=True)
+
 
 def read_store(disk: Disk, directory: Path, reader: PolicyReader) -> Loaded:
     """Read the files in `directory`; raises ``OSError`` if they cannot be listed."""
@@ -99,16 +139,33 @@ def read_store(disk: Disk, directory: Path, reader: PolicyReader) -> Loaded:
         for file in (directory / POLICIES).iterdir()
         if file.name.endswith(SUFFIX) and not file.name.startswith(".")
     )
-    # The file that is assigned comes first, so that no other can take its name.
-    for name in sorted(names, key=lambda name: f"{POLICIES}/{name}" != path):
-        stored = _read_file(disk, directory, f"{POLICIES}/{name}", policies, reader)
+    usable = []
+    owners: dict[str, str] = {}
+    for name in names:
+        stored = _read_file(disk, directory, f"{POLICIES}/{name}", reader)
         if isinstance(stored, BrokenFile):
             broken.append(stored)
+            if stored.path == path and stored.policy:
+                owners[stored.policy] = stored.path
         elif stored is not None:
+            usable.append(stored)
+    for stored in sorted(usable, key=lambda stored: (stored.path != path, not _is_own(stored))):
+        owner = owners.setdefault(stored.policy.name, stored.path)
+        if owner == stored.path:
             policies[stored.policy.name] = stored
-    broken.sort(key=lambda file: file.path)
+        else:
+            broken.append(copy_of(directory, stored, owner))
     assigned, error = _assigned(directory, link, path, policies, broken)
-    return Loaded(policies, tuple(broken), link, path, assigned, link_error or error)
+    return Loaded(policies, _sorted(broken), link, path, assigned, link_error or error)
+
+
+def _is_own(stored: StoredPolicy) -> bool:
+    """Whether the file is called like its policy."""
+    return stored.path == f"{POLICIES}/{slug_of(stored.policy.name)}{SUFFIX}"
+
+
+def _sorted(broken: Iterable[BrokenFile]) -> tuple[BrokenFile, ...]:
+    return tuple(sorted(broken, key=lambda file: file.path))
 
 
 def read_link(path: Path) -> tuple[str | None, IpsecdError | None]:
@@ -143,23 +200,12 @@ def parse_file(disk: Disk, directory: Path, path: str, reader: PolicyReader) -> 
 
 
 def _read_file(
-    disk: Disk,
-    directory: Path,
-    path: str,
-    policies: Mapping[str, StoredPolicy],
-    reader: PolicyReader,
+    disk: Disk, directory: Path, path: str, reader: PolicyReader
 ) -> StoredPolicy | BrokenFile | None:
     """What is in one file; None if it was deleted since it was listed."""
     file = directory / path
     try:
-        stored = parse_file(disk, directory, path, reader)
-        if stored.policy.name in policies:
-            raise InvalidInput(
-                f"{str(file)!r} is not used: policy {stored.policy.name!r} is also in "
-                f"{policies[stored.policy.name].path!r}",
-                "give it a name of its own, or delete one of the files",
-                source=str(file),
-            )
+        return parse_file(disk, directory, path, reader)
     except FileNotFoundError:
         if not file.is_symlink():
             return None
@@ -171,7 +217,6 @@ def _read_file(
         )
     except IpsecdError as error:
         return BrokenFile(path, error, _name_in(disk, file) if _is_text(path) else None)
-    return stored
 
 
 def _is_text(path: str) -> bool:

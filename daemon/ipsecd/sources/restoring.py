@@ -10,7 +10,7 @@ import os
 from ipsecd.errors import Refused
 from ipsecd.sources.reading import ASSIGNED, Loaded, read_link
 from ipsecd.sources.remembered import PolicyReader
-from ipsecd.sources.static import Change, StaticStore
+from ipsecd.sources.static import Change, Kept, StaticStore
 from ipsecd.sources.steps import Step, file_behind_links, free_name
 from ipsecd.sources.unconfirmed import PoliciesBefore
 
@@ -51,7 +51,7 @@ def restored(
         forward.append(Step(ASSIGNED, target=earlier.link))
         back.append(Step(ASSIGNED, target=expected.link))
     after = earlier.over(expected, store.directory, reader)
-    return Change(store, tuple(forward), tuple(back), after, tuple(kept_copies))
+    return Change(store, tuple(forward), tuple(back), after, Kept(tuple(kept_copies)))
 
 
 def _edited(path: str) -> Refused:

@@ -3,37 +3,36 @@
 Invariants:
 
 1. A change to any number of files is one change: after a crash all of it has happened, or nothing.
-2. An edit by hand since a file was loaded is never lost: a good edit is not overwritten, and a file
-   that cannot be used is kept under another name when the policy is stored anew.
+2. An edit by hand since a file was loaded is never lost: it is what somebody edits further, or it
+   is kept under another name when a command replaces it. None replaces a good edit unasked.
 3. A file that cannot be used is reported, and does not keep others from being used.
 4. What is written can be read again.
 """
 
 from __future__ import annotations
 
+import errno
 import os
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 
-from ipsecd.errors import IpsecdError, LimitExceeded, Refused, StoreFailed
+from ipsecd.errors import LimitExceeded, StoreFailed
 from ipsecd.language.documents import format_policy
 from ipsecd.model.values import Policy
 from ipsecd.sources.files import TEMPORARY, Disk, temporary_of
+from ipsecd.sources.links import UnsafeLink, place_to_write
+from ipsecd.sources.planning import Over, Plan, Written, must_be_followed
 from ipsecd.sources.reading import (
-    ASSIGNED,
     MAX_FILE_BYTES,
     POLICIES,
     SUFFIX,
     Loaded,
     StoredPolicy,
-    parse_file,
-    path_of_link,
-    read_link,
     read_store,
+    slug_of,
 )
 from ipsecd.sources.remembered import PolicyReader
 from ipsecd.sources.steps import (
@@ -42,11 +41,17 @@ from ipsecd.sources.steps import (
     UnusableJournal,
     abandon,
     carry_out,
-    file_behind_links,
-    free_name,
     interrupted,
     recover,
 )
+
+_HINT = "look at the free space, the mount options and the owner of the directory"
+_HINTS = {
+    errno.EROFS: "look at the mount options and, for a file behind a link, at ReadWritePaths= of "
+    "the daemon's unit; or edit the file, and run: ipsecctl reload",
+    errno.EPERM: "look at the owner and the attributes of the file, which root can give to root "
+    "with chown; or edit the file, and run: ipsecctl reload",
+}
 
 
 class Keep(Enum):
@@ -59,17 +64,38 @@ KEEP = Keep.KEEP
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
-    """A prepared change: its steps, the steps that undo it, and what the store holds after it.
+class Kept:
+    """What a change has kept of what somebody wrote, and what it has not.
 
-    ``kept_copies`` are the paths of copies of files that cannot be used and are replaced.
+    ``copies`` are the paths of copies of files that somebody had edited, and that are replaced.
+    ``laid_anew`` are the policies whose files have lost their comments and layout.
     """
+
+    copies: tuple[str, ...] = ()
+    laid_anew: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What is known besides what was loaded.
+
+    ``refused`` is what the last reload has read, if it was refused. ``stand_in`` is the name of the
+    last good policy, if that is in force because the assigned file cannot be used.
+    """
+
+    refused: Loaded | None = None
+    stand_in: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A prepared change: its steps, the steps that undo it, and what the store holds after it."""
 
     store: StaticStore
     forward: tuple[Step, ...]
     back: tuple[Step, ...]
     after: Loaded
-    kept_copies: tuple[str, ...]
+    kept: Kept = field(default_factory=Kept)
 
     @property
     def written(self) -> tuple[str, ...]:
@@ -160,35 +186,41 @@ class StaticStore:
         expected: Loaded,
         *,
         put: Sequence[Policy] = (),
+        written: Sequence[Written] = (),
         delete: Sequence[str] = (),
         assign: str | Keep | None = KEEP,
-        repair: bool = False,
-        is_refused: Callable[[StoredPolicy], bool] = lambda _: False,
+        read: Read | None = None,
     ) -> Change:
         """Prepare a change; nothing is written yet. The files should hold what is `expected`.
 
-        With `repair`, a file that cannot be used, or holds an edit for which `is_refused` is true,
-        is replaced and a copy kept. Raises ``Refused`` if a file that the change concerns, or the
-        assigned link, was edited otherwise, and ``LimitExceeded`` for a policy whose file could
-        not be read again.
+        What is `put` keeps the comments and the layout of its file, and what is `written` is stored
+        byte by byte. Raises ``Refused`` if a file that the change concerns, or the assigned link,
+        was edited otherwise, and ``LimitExceeded`` for a policy whose file could not be read again.
         """
-        plan = _Plan(self._directory, self._disk, self._reader, repair, is_refused)
+        read = read or Read()
+        plan = Plan(self._directory, self._disk, self._reader, read.refused)
         policies = dict(expected.policies)
-        for policy in put:
-            stored = expected.policies.get(policy.name)
-            paths_taken = {policy_file.path for policy_file in policies.values()}
-            path = (
-                stored.path
-                if stored
-                else self._path_for(policy.name, paths_taken, expected, repair)
-            )
-            new = policies[policy.name] = StoredPolicy(policy, path, _readable_text(policy))
-            plan.write(path, new.text, stored.text if stored else None)
-            self._reader.remember(new.text, policy)
+        laid_anew = []
+        for new in (*written, *(self._laid_out(policy, expected) for policy in put)):
+            if new.is_laid_anew:
+                laid_anew.append(new.policy.name)
+            _must_be_readable(new)
+            name = new.policy.name
+            stored = expected.policies.get(name)
+            taken = {policy_file.path for policy_file in policies.values()}
+            path = new.path or self._path_for(new, taken, expected, read.stand_in)
+            if new.base is not None:
+                loaded: str | None = new.base
+            else:
+                loaded = stored.text if stored and stored.path == path else None
+            plan.write(path, new.text, loaded, new.over)
+            policies[name] = StoredPolicy(new.policy, path, new.text)
+            self._reader.remember(new.text, new.policy)
         for name in delete:
             stored = policies.pop(name)
             plan.delete(stored.path, stored.text)
         after = replace(expected, policies=policies).mended(step.path for step in plan.forward)
+        after = after.with_copies(self._directory, expected)
         if assign is not KEEP:
             target = policies[assign].path if isinstance(assign, str) else None
             plan.assign(target, expected)
@@ -198,7 +230,8 @@ class StaticStore:
             )
         elif expected.assigned_error and not after.assigned_error:
             after = replace(after, assigned=_name_at(after.assigned_path, policies))
-        return Change(self, tuple(plan.forward), tuple(plan.back), after, tuple(plan.kept_copies))
+        kept = Kept(tuple(plan.kept_copies), tuple(laid_anew))
+        return Change(self, tuple(plan.forward), tuple(plan.back), after, kept)
 
     def carry_out(self, steps: Sequence[Step]) -> None:
         """Carry out prepared steps as one change; raises ``OSError``."""
@@ -215,18 +248,32 @@ class StaticStore:
         where = error.filename or self._directory
         return StoreFailed(
             f"{str(where)!r} cannot be read or written: {error.strerror}",
-            "look at the free space, the mount options and the owner of the directory",
+            _HINTS.get(error.errno or 0, _HINT),
         )
+
+    def content_of(self, path: str) -> bytes | None:
+        """What the file at `path` holds, loaded or not; None if there is none.
+
+        Raises ``Refused`` if it is a link that nothing is written through, and ``StoreFailed``.
+        """
+        file = self._directory / path
+        must_be_followed(file)
+        try:
+            return self._content(path)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self.failure(error) from error
 
     def _delete_leftovers(self) -> None:
         """Delete what interrupted changes have left over, if the disk permits it."""
         folders = (self._directory, self._directory / POLICIES)
         temporaries = [file for folder in folders for file in folder.glob(f".*{TEMPORARY}")]
-        links = (self._directory / POLICIES).glob(f"[!.]*{SUFFIX}")
-        behind_links = [
-            temporary_of(file) for link in links if (file := file_behind_links(link)) != link
-        ]
-        for file in (*temporaries, *filter(os.path.lexists, behind_links)):
+        for link in (self._directory / POLICIES).glob(f"[!.]*{SUFFIX}"):
+            with suppress(UnsafeLink):
+                if (file := place_to_write(link)) != link:
+                    temporaries.append(temporary_of(file))
+        for file in filter(os.path.lexists, temporaries):
             with suppress(OSError):
                 self._disk.unlink(file)
 
@@ -236,15 +283,32 @@ class StaticStore:
     def _content(self, path: str) -> bytes:
         return self._disk.read(self._directory / path, MAX_FILE_BYTES)
 
-    def _path_for(self, name: str, paths_taken: set[str], expected: Loaded, repair: bool) -> str:
-        """The path for a policy that is new, or that replaces a broken file."""
-        slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:64] or "policy"
-        if repair:
+    def _laid_out(self, policy: Policy, expected: Loaded) -> Written:
+        """A policy as its file is to hold it: its comments and layout stay, if that can be."""
+        stored = expected.policies.get(policy.name)
+        text = format_policy(policy)
+        if stored is None or stored.text == format_policy(stored.policy):
+            return Written(policy, text, over=Over.NOTHING)
+        from ipsecd.language.layout import edited_text  # noqa: PLC0415 - few need it
+
+        edited = edited_text(stored.text, policy)
+        return Written(policy, edited or text, over=Over.NOTHING, is_laid_anew=edited is None)
+
+    def _path_for(
+        self, new: Written, paths_taken: set[str], expected: Loaded, stand_in: str | None
+    ) -> str:
+        """The path for a policy: that of its file, even if that is broken, or a new one."""
+        name = new.policy.name
+        slug = slug_of(name)
+        if new.over is not Over.NOTHING:
             for file in expected.broken:
-                unnamed = file.policy is None and file.path == f"{POLICIES}/{slug}{SUFFIX}"
+                owner = expected.owner_of(file, stand_in)
+                unnamed = owner is None and file.path == f"{POLICIES}/{slug}{SUFFIX}"
                 free = file.path not in paths_taken and not self._is_folder(file.path)
-                if free and (unnamed or file.policy == name):
+                if free and (unnamed or owner == name) and not file.is_copy:
                     return file.path
+        if name in expected.policies:
+            return expected.policies[name].path
         number = 1
         while True:
             path = f"{POLICIES}/{slug}{f'-{number}' if number > 1 else ''}{SUFFIX}"
@@ -253,136 +317,16 @@ class StaticStore:
             number += 1
 
 
-class _Plan:
-    """Collects the steps of a change, each with the step that undoes it."""
-
-    def __init__(
-        self,
-        directory: Path,
-        disk: Disk,
-        reader: PolicyReader,
-        repair: bool,
-        is_refused: Callable[[StoredPolicy], bool],
-    ) -> None:
-        self._directory = directory
-        self._disk = disk
-        self._reader = reader
-        self._repair = repair
-        self._is_refused = is_refused
-        self.forward: list[Step] = []
-        self.back: list[Step] = []
-        self.kept_copies: list[str] = []
-
-    def write(self, path: str, text: str, expected: str | None) -> None:
-        """Write a file that should hold the text `expected`, or not exist if that is None."""
-        file = self._directory / path
-        if self._holds(file, expected):
-            self.forward.append(Step(path, text=text))
-            self.back.append(self._restoring_step(path, expected))
-            return
-        self._check_replaceable(path)
-        if os.path.lexists(file):
-            name = free_name(file_behind_links(file))
-            self.kept_copies.append(str(file_behind_links(file).with_name(name)))
-            self.forward.append(Step(path, text=text, kept=name))
-            self.back.append(Step(path, moved=name))
-        else:
-            self.forward.append(Step(path, text=text))
-            self.back.append(self._restoring_step(path, None))
-
-    def delete(self, path: str, expected: str) -> None:
-        """Delete a file that should hold the text `expected`."""
-        if not self._holds(self._directory / path, expected):
-            raise self._edited(path)
-        self.forward.append(Step(path))
-        link, _ = read_link(self._directory / path)
-        self.back.append(Step(path, target=link) if link else Step(path, text=expected))
-
-    def assign(self, target: str | None, expected: Loaded) -> None:
-        """Let the assigned link lead to `target`, or be absent."""
-        link, error = read_link(self._directory / ASSIGNED)
-        if link != expected.link and not error and self._is_good(link):
-            raise _edited_since(self._directory / ASSIGNED)
-        if error:
-            name = free_name(self._directory / ASSIGNED)
-            self.kept_copies.append(str(self._directory / name))
-            self.forward.append(Step(ASSIGNED, target=target, kept=name))
-            self.back.append(Step(ASSIGNED, moved=name))
-        else:
-            self.forward.append(Step(ASSIGNED, target=target))
-            self.back.append(Step(ASSIGNED, target=link))
-
-    def _restoring_step(self, path: str, expected: str | None) -> Step:
-        """The step that restores a file as it is now, which holds what was expected."""
-        link, _ = read_link(self._directory / path)
-        if expected is None and link:
-            return Step(path, target=link)
-        return Step(path, text=expected)
-
-    def _holds(self, file: Path, expected: str | None) -> bool:
-        try:
-            content = self._disk.read(file, MAX_FILE_BYTES)
-        except FileNotFoundError:
-            return expected is None
-        except OSError:
-            return False
-        return expected is not None and content == expected.encode()
-
-    def _check_replaceable(self, path: str) -> None:
-        """Raise ``Refused`` if somebody has edited the file at `path` and it can be used."""
-        if not self._repair:
-            raise self._edited(path)
-        try:
-            stored = parse_file(self._disk, self._directory, path, self._reader)
-        except (IpsecdError, FileNotFoundError):
-            return
-        if not self._is_refused(stored):
-            raise _edited_since(self._directory / path)
-
-    def _edited(self, path: str) -> Refused:
-        """The error for an edited file, with a hint for a good edit or for a bad one."""
-        try:
-            parse_file(self._disk, self._directory, path, self._reader)
-        except (IpsecdError, FileNotFoundError) as error:
-            reason = error.message if isinstance(error, IpsecdError) else "it is not there"
-            return Refused(
-                f"{str(self._directory / path)!r} was edited since it was loaded, and cannot be "
-                f"used: {reason}",
-                "mend it and run: ipsecctl reload; or replace it, which keeps it beside, with: "
-                "ipsecctl apply FILE",
-            )
-        return _edited_since(self._directory / path)
-
-    def _is_good(self, link: str | None) -> bool:
-        """Whether the assigned link can be used: it is absent, or leads to a policy."""
-        path = path_of_link(self._directory, link)
-        if path is None:
-            return True
-        try:
-            parse_file(self._disk, self._directory, path, self._reader)
-        except (IpsecdError, OSError):
-            return False
-        return True
-
-
-def _readable_text(policy: Policy) -> str:
-    """The policy as its file holds it; raises ``LimitExceeded`` if it would be too large."""
-    text = format_policy(policy)
-    size = len(text.encode())
+def _must_be_readable(new: Written) -> None:
+    """Raise ``LimitExceeded`` if the file of a policy would be too large to be read again."""
+    size = len(new.text.encode())
     if size > MAX_FILE_BYTES:
         raise LimitExceeded(
-            f"the file of policy {policy.name!r} would be {size:,} bytes long, and at most "
+            f"the file of policy {new.policy.name!r} would be {size:,} bytes long, and at most "
             f"{MAX_FILE_BYTES:,} can be read again",
             "merge filters into prefixes, or split the policy; nothing has changed",
         )
-    return text
 
 
 def _name_at(path: str | None, policies: dict[str, StoredPolicy]) -> str | None:
     return next((name for name, stored in policies.items() if stored.path == path), None)
-
-
-def _edited_since(path: Path) -> Refused:
-    return Refused(
-        f"{str(path)!r} was edited since it was loaded", "run: ipsecctl reload, then try again"
-    )

@@ -19,12 +19,15 @@ from pathlib import Path
 
 from ipsecd.sources.checked import seal, unseal
 from ipsecd.sources.files import Disk, keep_or_copy, replace_file, temporary_of
+from ipsecd.sources.links import place_to_write
 from ipsecd.sources.strict_json import decode, items, members, text
 
 JOURNAL = ".journal"
 SET_ASIDE = "journal.broken"
 UNCONFIRMED = "unconfirmed"
 """What the name of a file says that is kept beside one which got back what it held."""
+BROKEN = "broken"
+"""What the names of files that are kept, because they cannot be used, say of them."""
 KIND, VERSION = "change", 1
 MAX_BYTES = 256 << 20
 _NAME = re.compile(r"[^./\0][^/\0]{0,254}")
@@ -36,8 +39,9 @@ class Step:
     """One file's new state: its text, the target of a link, or its absence.
 
     ``path`` is relative to the directory of the journal; if a link is there, the text is written to
-    its target. With ``kept``, the file that is there gets this second name in its directory, and
-    stays under it. ``moved`` undoes that: the file of this name becomes ``path`` again.
+    its target. A file keeps its owner and mode. With ``kept``, the file that is there gets this
+    second name in its directory, and stays under it. ``moved`` undoes that: the file of this name
+    becomes ``path`` again.
     """
 
     path: str
@@ -149,7 +153,7 @@ def file_behind_links(path: Path) -> Path:
     return Path(real) if leads_to_file else path
 
 
-def free_name(file: Path, why: str = "broken") -> str:
+def free_name(file: Path, why: str = BROKEN) -> str:
     """A name that is free in the directory of `file`, under which it can be kept."""
     number = 1
     while os.path.lexists(file.with_name(f"{file.name}.{why}-{number}")):
@@ -159,9 +163,12 @@ def free_name(file: Path, why: str = "broken") -> str:
 
 def _prepare(disk: Disk, path: Path, step: Step) -> None:
     place = file_behind_links(path) if step.text is not None else path
+    if place != path:
+        place_to_write(path)
     _keep(disk, place, step)
     if step.text is not None:
-        disk.write(temporary_of(place), step.text.encode())
+        like = place if place.is_file() and not place.is_symlink() else None
+        disk.write(temporary_of(place), step.text.encode(), like)
     elif step.target is not None:
         disk.link(temporary_of(place), step.target)
 
