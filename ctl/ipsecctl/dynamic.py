@@ -32,7 +32,7 @@ def unblock(client: Client, options: Options) -> int:
     """Remove dynamic rules by name, and filters of them by filter or by address."""
     answer = client.call("RemoveDynamicRules", {"selectors": options.arguments})
     if options.has("--json"):
-        say_json(answer)
+        say_json({"changed": bool(answer["removed"] or answer["reduced"]), **answer})
         return DONE
     removed, reduced = answer["removed"], answer["reduced"]
     parts = []
@@ -53,7 +53,7 @@ def flush(client: Client, options: Options) -> int:
     """Remove every dynamic rule."""
     removed = client.call("FlushDynamic")["removed"]
     if options.has("--json"):
-        say_json({"removed": removed})
+        say_json({"changed": removed > 0, "removed": removed})
     else:
         say(flushed_line(removed))
     return DONE

@@ -346,6 +346,7 @@ REPLIES: dict[str, dict[str, Any]] = {
     },
     "FlushDynamic": {"removed": 2},
     "Quarantine": {
+        "changed": True,
         "rules": [
             {
                 "name": "quarantine container:web",

@@ -83,7 +83,8 @@ def _updated(engine: Engine, name: str, request: Request) -> dict[str, Any]:
     now = time.time()
     if fetched.unchanged:
         change = store.update(name, replace(feed, checked=now))
-        return carried_out(engine, name, change, f"nothing is new in list {name!r}")
+        message = f"nothing is new in list {name!r}"
+        return carried_out(engine, name, change, message, changed=False)
     read = _read(fetched.text, feed.url, feed.form)
     must_pass(feed.addresses, read.addresses, request, malformed=read.malformed)
     new = replace(
@@ -95,7 +96,8 @@ def _updated(engine: Engine, name: str, request: Request) -> dict[str, Any]:
         addresses=read.addresses,
     )
     change = store.update(name, new)
-    return carried_out(engine, name, change, f"list {name!r} is updated", read)
+    changed = read.addresses != feed.addresses
+    return carried_out(engine, name, change, f"list {name!r} is updated", read, changed=changed)
 
 
 def _read(text: bytes, url: str, form: str) -> ReadList:

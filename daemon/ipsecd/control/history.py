@@ -95,7 +95,7 @@ def _rollback(engine: Engine, request: Request) -> dict[str, Any]:
         if assigned:
             must_be_met(assigned)
         message = f"{policies} would be as at @{states_ago}"
-        reply = outcome(engine, message, changed=False, changes=lines)
+        reply = outcome(engine, message, changes=lines)
         add_verdicts(engine, assigned, request.names, reply["outcome"])
         return of_this_host(engine, reply)
     engine.restore(earlier, request.names, request.tell)

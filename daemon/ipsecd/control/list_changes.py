@@ -39,17 +39,26 @@ def must_pass(
 
 
 def carried_out(
-    engine: Engine, name: str, change: ListChange, message: str, read: ReadList | None = None
+    engine: Engine,
+    name: str,
+    change: ListChange,
+    message: str,
+    read: ReadList | None = None,
+    *,
+    changed: bool | None = None,
 ) -> dict[str, Any]:
-    """Make a change, and the reply that says what it did."""
+    """Make a change, and the reply that says what it did.
+
+    `changed` says whether that is anything for people; None: if the change itself is.
+    """
     before = engine.lists.get(name, AddressList())
-    after = change.changes[name] or AddressList()
+    after = change.changes.get(name, before) or AddressList()
     difference = before.change_to(after)
     added, removed = len(AddressList(difference.added)), len(AddressList(difference.removed))
     engine.kept_lists.carry_out(change)
     return {
         "outcome": {
-            "changed": True,
+            "changed": bool(change.changes) if changed is None else changed,
             "message": f"{message}: {_counts(len(after), added, removed)}",
             "name": name,
             "entries": len(after),

@@ -6,7 +6,7 @@ from typing import Any
 
 from ipsecd.control.method import Method, Request, Role, Work
 from ipsecd.control.parameters import read_action
-from ipsecd.control.replies import of_this_host, outcome
+from ipsecd.control.replies import needs_storing, of_this_host, outcome
 from ipsecd.engine import Engine
 from ipsecd.engine.confirmation import Part
 from ipsecd.errors import NotFound
@@ -33,11 +33,22 @@ def _put_rules(engine: Engine, request: Request) -> dict[str, Any]:
             parse_conditions(parameters.get("interface") or None, parameters.get("when")),
         )
         policy = policy.with_rule(rule)
-    engine.change(put=[policy], assign=name if request["assign"] else KEEP, names=request.names)
+    assign = bool(request["assign"])
+    differs = stored is None or policy != stored.policy
+    changed = needs_storing(engine, policy, differs=differs, assign=assign)
+    if changed:
+        engine.change(put=[policy], assign=name if assign else KEEP, names=request.names)
     rules = [repr(rule["name"]) for rule in request["rules"]]
     verb = f"rules {few(rules)} are" if len(rules) > 1 else f"rule {few(rules)} is"
     return of_this_host(
-        engine, outcome(engine, f"{verb} stored in policy {name!r}", warns=True, stored=policy)
+        engine,
+        outcome(
+            engine,
+            f"{verb} stored in policy {name!r}",
+            changed=changed,
+            warns=True,
+            stored=policy,
+        ),
     )
 
 

@@ -55,6 +55,10 @@ class ListChange:
     finish: Callable[[], None] = lambda: None
 
 
+NOTHING = ListChange({}, lambda: None, lambda: None)
+"""The change to what is there already."""
+
+
 class ListStore:
     """All lists of this host."""
 
@@ -211,6 +215,8 @@ class ListStore:
         parts = self._parts_of(name)
         text = _text(content, read)
         before = parts.current_file(old)
+        if before == text and not old.added:
+            return NOTHING
         new = StoredList(name, FileRead(_digest(text), read.addresses), None, PersistentMap())
 
         def commit() -> None:
@@ -227,6 +233,8 @@ class ListStore:
         old = self.get(name)
         journal = self._parts_of(name).journal
         keys = list(keys_of(addresses))
+        if all(old.added.get(key) == end for key in keys):
+            return NOTHING
         added = old.added
         for key in keys:
             added = added.with_item(key, end)
