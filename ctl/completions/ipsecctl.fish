@@ -31,6 +31,8 @@ complete -c ipsecctl -n '__fish_use_subcommand' -a confirm -d 'keep a change tha
 complete -c ipsecctl -n '__fish_use_subcommand' -a revert -d 'put such a change back now'
 complete -c ipsecctl -n '__fish_use_subcommand' -a history -d 'what was changed, when and by whom, the newest first'
 complete -c ipsecctl -n '__fish_use_subcommand' -a rollback -d 'have the policies be what they were N changes ago'
+complete -c ipsecctl -n '__fish_use_subcommand' -a backup -d 'write all policies and lists into one file'
+complete -c ipsecctl -n '__fish_use_subcommand' -a restore -d 'have policies and lists be those of a backup, and no others'
 complete -c ipsecctl -n '__fish_use_subcommand' -a check -d 'whether files are usable policies; needs no daemon'
 complete -c ipsecctl -n '__fish_use_subcommand' -a lint -d 'what has no effect: rules that never decide, unused lists'
 complete -c ipsecctl -n '__fish_use_subcommand' -a format -d 'the canonical form of a policy; needs no daemon'
@@ -276,6 +278,14 @@ complete -c ipsecctl -n '__fish_seen_subcommand_from rollback' -l confirm -x -a 
 complete -c ipsecctl -n '__fish_seen_subcommand_from rollback' -l force -d 'even if it would cut the connection that it is made through'
 complete -c ipsecctl -n '__fish_seen_subcommand_from rollback' -l message -x -d 'what it is for, for the history'
 complete -c ipsecctl -n '__fish_seen_subcommand_from rollback' -l json -d 'answer as one JSON document'
+complete -c ipsecctl -n '__fish_seen_subcommand_from backup' -F
+complete -c ipsecctl -n '__fish_seen_subcommand_from backup' -l json -d 'answer as one JSON document'
+complete -c ipsecctl -n '__fish_seen_subcommand_from restore' -F
+complete -c ipsecctl -n '__fish_seen_subcommand_from restore' -l dry-run -d 'only say what would change'
+complete -c ipsecctl -n '__fish_seen_subcommand_from restore' -l confirm -x -a '60s 5m' -d 'put all back as it was after TIME, unless \'ipsecctl confirm\' is run from another login'
+complete -c ipsecctl -n '__fish_seen_subcommand_from restore' -l force -d 'even if it would cut the connection that it is made through'
+complete -c ipsecctl -n '__fish_seen_subcommand_from restore' -l message -x -d 'what it is for, for the history'
+complete -c ipsecctl -n '__fish_seen_subcommand_from restore' -l json -d 'answer as one JSON document'
 complete -c ipsecctl -n '__fish_seen_subcommand_from check; and not __fish_seen_subcommand_from list' -F
 complete -c ipsecctl -n '__fish_seen_subcommand_from check; and not __fish_seen_subcommand_from list' -l list -x -d 'judge what is expected also by these entries of @NAME; can be repeated'
 complete -c ipsecctl -n '__fish_seen_subcommand_from check; and not __fish_seen_subcommand_from list' -l lists -x -d 'a directory with a file for each list'

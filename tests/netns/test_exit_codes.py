@@ -72,6 +72,13 @@ STORY: tuple[Row, ...] = (
     ("quarantine --host --permit tcp/22", CHANGED),
     ("release --host", CHANGED),
     ("reload", SAME),
+    ("restore host.tar --dry-run", SAME),
+    ("restore host.tar", SAME),
+    ("rule add Web S tcp/23 --action block", CHANGED),
+    ("list create more --from entries", CHANGED),
+    ("restore host.tar --dry-run", CHANGED),
+    ("restore host.tar --message why", CHANGED),
+    ("restore host.tar", SAME),
     ("policy delete Web --unassign --confirm 1h", CHANGED),
     ("revert", CHANGED),
     ("policy delete Web --unassign --confirm 1h", CHANGED),
@@ -105,6 +112,9 @@ REFUSED = (
     "backend absent",
     "block nonsense/9",
     "explain nonsense",
+    "restore entries",
+    "restore absent.tar",
+    "backup absent/host.tar",
 )
 USAGE = (
     "apply",
@@ -139,10 +149,12 @@ def said(capsys: Capture, line: str) -> tuple[int, Any]:
     return code, json.loads(capsys.readouterr().out)
 
 
-@pytest.mark.usefixtures("desk")
-def test_every_verb_says_whether_it_changed_anything(capsys: Capture) -> None:
+def test_every_verb_says_whether_it_changed_anything(desk: Path, capsys: Capture) -> None:
     """Exit code 0 either way, and the second time nothing; a dry run says what the first would."""
     for line, changed in STORY:
+        if line.startswith("restore") and not (desk / "host.tar").exists():
+            assert said(capsys, "backup host.tar")[0] == 0
+            assert (desk / "host.tar").stat().st_mode & 0o777 == 0o600
         code, told = said(capsys, line)
         told = told if isinstance(told, dict) else told[0]
         assert (line, code, told["changed"]) == (line, 0, changed)

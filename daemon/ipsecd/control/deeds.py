@@ -16,6 +16,7 @@ from ipsecd.sources.history_rows import Author, Kind
 SOURCES = {
     "Reload": "reload",
     "Rollback": "rollback",
+    "Restore": "restore",
     "Confirm": "confirm",
     "Revert": "revert",
     "TakeDomain": "domain",

@@ -80,11 +80,10 @@ class ListStore:
         """What is wrong with files that belong to no list, or to a list without content."""
 
     # -- reading ---------------------------------------------------------------------------------
-
     def load(self, *, read_only: bool = False) -> None:
         """Read all lists. Finish what a crash interrupted, unless it is `read_only`."""
         lists, problems = self._read(read_only=read_only)
-        self._take(lists, problems)
+        self.take(lists, problems)
 
     def reloaded(self) -> ListChange:
         """The change to what the files say now; it writes nothing that people wrote."""
@@ -98,8 +97,8 @@ class ListStore:
         changes |= dict.fromkeys(before.keys() - lists.keys())
         return ListChange(
             changes,
-            lambda: self._take(lists, problems),
-            lambda: self._take(before, problems_before),
+            lambda: self.take(lists, problems),
+            lambda: self.take(before, problems_before),
         )
 
     def _read(self, *, read_only: bool) -> tuple[Lists, tuple[str, ...]]:
@@ -108,7 +107,7 @@ class ListStore:
         names, wrong = self._names()
         now = self._clock()
         for name in names:
-            stored = self._parts_of(name).read(self.lists.get(name), now, read_only=read_only)
+            stored = self.parts_of(name).read(self.lists.get(name), now, read_only=read_only)
             if stored.exists:
                 lists[name] = stored
             else:
@@ -140,12 +139,14 @@ class ListStore:
                     names.add(list_name)
         return sorted(names), problems
 
-    def _parts_of(self, name: str) -> Parts:
+    def parts_of(self, name: str) -> Parts:
+        """The files of a list, whether there are any or not."""
         if name not in self._parts:
             self._parts[name] = Parts(name, self._files / name, self._own, self._disk)
         return self._parts[name]
 
-    def _take(self, lists: Lists, problems: tuple[str, ...]) -> None:
+    def take(self, lists: Lists, problems: tuple[str, ...]) -> None:
+        """Have these be the lists from now on, as their files are."""
         self.lists, self.problems = lists, problems
         self._ends.begin({name: stored.added for name, stored in lists.items()})
 
@@ -178,7 +179,7 @@ class ListStore:
     def create(self, name: str, content: bytes, read: ReadList) -> ListChange:
         """Make a list of what was `read` from `content`, as a file for people to edit."""
         self.must_be_new(name)
-        parts = self._parts_of(name)
+        parts = self.parts_of(name)
         text = _text(content, read)
         new = StoredList(name, FileRead(_digest(text), read.addresses), None, PersistentMap())
         return self._change(
@@ -197,7 +198,7 @@ class ListStore:
         return self._with_feed(self.get(name), feed)
 
     def _with_feed(self, old: StoredList, feed: Feed) -> ListChange:
-        parts = self._parts_of(old.name)
+        parts = self.parts_of(old.name)
         new = replace(old, feed=feed)
         return self._change(
             new, lambda: parts.save_feed(feed, old.feed), lambda: parts.save_feed(old.feed, feed)
@@ -212,7 +213,7 @@ class ListStore:
                 "update would replace what you give it",
                 f"give the list another name, or run first: ipsecctl list delete {name}",
             )
-        parts = self._parts_of(name)
+        parts = self.parts_of(name)
         text = _text(content, read)
         before = parts.current_file(old)
         if before == text and not old.added:
@@ -231,7 +232,7 @@ class ListStore:
     def add(self, name: str, addresses: AddressList, end: float = inf) -> ListChange:
         """Add entries that stay until `end`, in seconds since the epoch, or for ever."""
         old = self.get(name)
-        journal = self._parts_of(name).journal
+        journal = self.parts_of(name).journal
         keys = list(keys_of(addresses))
         if all(old.added.get(key) == end for key in keys):
             return NOTHING
@@ -263,7 +264,7 @@ class ListStore:
         in_file = shared(addresses, old.file.addresses) if old.file else AddressList()
         keys = [key for key in keys_of(addresses) if key in old.added]
         added = _without(old.added, keys)
-        parts = self._parts_of(name)
+        parts = self.parts_of(name)
         if not old.file or not in_file.entries:
             return self._change(
                 replace(old, added=added),
@@ -293,7 +294,7 @@ class ListStore:
     def delete(self, name: str) -> ListChange:
         """Delete a list with all its parts."""
         old = self.get(name)
-        parts = self._parts_of(name)
+        parts = self.parts_of(name)
         parts.current_file(old)
         digest = old.file.digest if old.file else NO_FILE
         return self._change(
@@ -307,8 +308,6 @@ class ListStore:
     def _restore(self, parts: Parts, content: bytes | None, old: StoredList) -> None:
         parts.write_file(content, read=old.file)
         parts.tidy(old)
-
-    # -- ends ------------------------------------------------------------------------------------
 
     def next_end(self) -> float | None:
         """When the next entry ends, in seconds since the epoch; None if none does."""
@@ -330,8 +329,8 @@ class ListStore:
         changes = {name: lists[name].addresses for name in ended}
         return ListChange(
             changes,
-            lambda: self._take(lists, self.problems),
-            lambda: self._take(before, self.problems),
+            lambda: self.take(lists, self.problems),
+            lambda: self.take(before, self.problems),
         )
 
     # -- what all changes share ------------------------------------------------------------------
@@ -351,7 +350,7 @@ class ListStore:
 
         def committed() -> None:
             if old is None:
-                self._parts_of(name).finish_deletion()
+                self.parts_of(name).finish_deletion()
             commit()
             self._put(name, None if gone else new, changed)
 
