@@ -47,21 +47,34 @@ STORY: tuple[Row, ...] = (
     ("policy unassign Other", CHANGED),
     ("policy unassign", SAME),
     ("policy delete Other", CHANGED),
+    ("rule add Web S tcp/23 --action block --dry-run", CHANGED),
     ("rule add Web S tcp/23 --action block", CHANGED),
     ("rule add Web S tcp/23 --action block", SAME),
+    ("rule add Web S tcp/23 --action block --dry-run", SAME),
     ("rule add Web S tcp/23 --action block --assign", CHANGED),
     ("rule add Web S tcp/23 --action block --assign", SAME),
+    ("rule remove Web S --dry-run", CHANGED),
     ("rule remove Web S", CHANGED),
+    ("list create bans --dry-run", CHANGED),
     ("list create bans", CHANGED),
+    ("list add bans 192.0.2.1 --dry-run", CHANGED),
     ("list add bans 192.0.2.1", CHANGED),
+    ("list add bans 192.0.2.1 --dry-run", SAME),
     ("list add bans 192.0.2.1", SAME),
     ("list add bans 192.0.2.1 --for 1h", CHANGED),
+    ("list remove bans 192.0.2.1 --dry-run", CHANGED),
     ("list remove bans 192.0.2.1", CHANGED),
+    ("list replace bans entries --dry-run", CHANGED),
     ("list replace bans entries", CHANGED),
     ("list replace bans entries", SAME),
+    ("list replace bans entries --dry-run", SAME),
+    ("list delete bans --dry-run", CHANGED),
     ("list delete bans", CHANGED),
+    ("block 192.0.2.9 --dry-run", CHANGED),
     ("block 192.0.2.9", CHANGED),
     ("block 192.0.2.9", SAME),
+    ("block 192.0.2.9 --dry-run", SAME),
+    ("unblock 192.0.2.9 --dry-run", CHANGED),
     ("unblock 192.0.2.9", CHANGED),
     ("permit udp/53 --name dns", CHANGED),
     ("permit udp/53 --name dns", SAME),
@@ -149,15 +162,25 @@ def said(capsys: Capture, line: str) -> tuple[int, Any]:
     return code, json.loads(capsys.readouterr().out)
 
 
+def everything(desk: Path) -> tuple[dict[Path, bytes], str]:
+    """What files hold that people and the daemon keep for good, and what the kernel has."""
+    kept = [*(desk / "etc").rglob("*"), *(desk / "lib/lists").rglob("*")]
+    files = {path: path.read_bytes() for path in kept if path.is_file()}
+    return files, site.run("nft", "list", "table", "inet", "ipsecd", check=False)
+
+
 def test_every_verb_says_whether_it_changed_anything(desk: Path, capsys: Capture) -> None:
     """Exit code 0 either way, and the second time nothing; a dry run says what the first would."""
     for line, changed in STORY:
+        before = everything(desk)
         if line.startswith("restore") and not (desk / "host.tar").exists():
             assert said(capsys, "backup host.tar")[0] == 0
             assert (desk / "host.tar").stat().st_mode & 0o777 == 0o600
         code, told = said(capsys, line)
         told = told if isinstance(told, dict) else told[0]
         assert (line, code, told["changed"]) == (line, 0, changed)
+        if not changed or "--dry-run" in line:
+            assert everything(desk) == before, line
 
 
 def test_no_verb_that_changes_something_is_left_out() -> None:

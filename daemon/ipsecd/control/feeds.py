@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
-from ipsecd.control.list_changes import carried_out, must_pass
+from ipsecd.control.list_changes import carried_out, must_pass, sentence
 from ipsecd.control.method import Method, Parameters, Request, Role, Work
 from ipsecd.engine import Engine
 from ipsecd.errors import InvalidInput, IpsecdError, Refused
@@ -60,8 +60,11 @@ def _create_feed(engine: Engine, request: Request) -> dict[str, Any]:
     url, every_s = request["url"], int(request["every_s"])
     feed = Feed(url, every_s, form, fetched.etag, fetched.modified, now, now, read.addresses)
     change = store.create_feed(name, feed)
-    reply = carried_out(engine, name, change, f"list {name!r} is made", read)
-    engine.kept_lists.feeds.went_well(name)
+    dry_run = bool(request["dry_run"])
+    words = sentence(request, "made")
+    reply = carried_out(engine, name, change, words, read, dry_run=dry_run)
+    if not dry_run:
+        engine.kept_lists.feeds.went_well(name)
     return reply
 
 

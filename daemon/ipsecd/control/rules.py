@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ipsecd.control.method import Method, Request, Role, Work
@@ -11,6 +12,8 @@ from ipsecd.engine import Engine
 from ipsecd.engine.confirmation import Part
 from ipsecd.errors import NotFound
 from ipsecd.language.conditions import parse_conditions
+from ipsecd.language.differences import Difference
+from ipsecd.language.expectations import must_be_met
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.values import Policy, Rule
 from ipsecd.quoting import few, quote
@@ -36,6 +39,9 @@ def _put_rules(engine: Engine, request: Request) -> dict[str, Any]:
     assign = bool(request["assign"])
     differs = stored is None or policy != stored.policy
     changed = needs_storing(engine, policy, differs=differs, assign=assign)
+    lines = Difference(stored.policy if stored else None, policy).lines()
+    if request["dry_run"]:
+        return _would_be(engine, policy, lines, changed=changed, assign=assign)
     if changed:
         engine.change(put=[policy], assign=name if assign else KEEP, names=request.names)
     rules = [repr(rule["name"]) for rule in request["rules"]]
@@ -46,6 +52,7 @@ def _put_rules(engine: Engine, request: Request) -> dict[str, Any]:
             engine,
             f"{verb} stored in policy {name!r}",
             changed=changed,
+            changes=lines,
             warns=True,
             stored=policy,
         ),
@@ -63,15 +70,30 @@ def _remove_rules(engine: Engine, request: Request) -> dict[str, Any]:
             f"run: ipsecctl policy show {name!r}",
         )
     reduced = policy.without_rules(names)
+    lines = Difference(policy, reduced).lines()
+    if request["dry_run"]:
+        return _would_be(engine, reduced, lines, changed=True, assign=False)
     if reduced.rules or not request["delete_empty"]:
         engine.change(put=[reduced])
         message = f"{len(names)} rules are removed from policy {name!r}"
-        return of_this_host(engine, outcome(engine, message, stored=reduced))
+        return of_this_host(engine, outcome(engine, message, changes=lines, stored=reduced))
     if engine.loaded.assigned == name:
         engine.change(delete=[name], assign=None)
     else:
         engine.change(delete=[name])
-    return of_this_host(engine, outcome(engine, f"policy {name!r} is deleted with all its rules"))
+    message = f"policy {name!r} is deleted with all its rules"
+    return of_this_host(engine, outcome(engine, message, changes=lines))
+
+
+def _would_be(
+    engine: Engine, policy: Policy, lines: Sequence[str], *, changed: bool, assign: bool
+) -> dict[str, Any]:
+    """What a dry run says of a policy that would be stored."""
+    if assign or engine.loaded.assigned == policy.name:
+        must_be_met(policy)
+    message = f"policy {policy.name!r} would {'be changed' if changed else 'stay as it is'}"
+    reply = outcome(engine, message, changed=changed, changes=lines, stored=policy)
+    return of_this_host(engine, reply)
 
 
 def _names_of_rules(_: Engine, request: Request) -> frozenset[str]:

@@ -296,9 +296,9 @@ class Engine(View):
         """Enforce a dynamic rule. It replaces the rule of its name, if there is one."""
         self._enforcement.run(lambda: self._dynamic.add([rule]))
 
-    def order_dynamic(self, order: Order) -> Additions:
+    def order_dynamic(self, order: Order, *, dry_run: bool = False) -> Additions:
         """Enforce what somebody ordered to block or permit, as one change; what that came to."""
-        return self._enforcement.run(lambda: self._dynamic.order(order))
+        return self._enforcement.run(lambda: self._dynamic.order(order, dry_run=dry_run))
 
     def change_dynamic(self, rules: Sequence[DynamicRule], names: Sequence[str]) -> Change:
         """Enforce rules, and take others out of force by name, as one change; what came of it."""
