@@ -48,6 +48,9 @@ MODULES := /usr/lib/python3/dist-packages
 INTEGRATIONS := fail2ban/fail2ban.service.d/ipsecd.conf fail2ban/jail.d/ipsecd.local \
 	crowdsec/crowdsec-custom-bouncer.service.d/ipsecd.conf crowdsec/crowdsec-custom-bouncer.yaml.local \
 	sshguard/sshguard.service.d/ipsecd.conf
+# Where Ansible looks for collections, if PREFIX is /usr.
+COLLECTION_FILES := README.md galaxy.yml meta/runtime.yml plugins/doc_fragments/ipsecctl.py \
+	plugins/module_utils/ipsecctl.py $(foreach name,block list policy rule,plugins/modules/$(name).py)
 
 # The commands as people and programs start them, often: -I keeps what a user has among his own modules
 # out, and what pip and setuptools write imports more before the first line of ours. INTERPRETER runs them.
@@ -88,6 +91,10 @@ install-data:
 	for file in $(INTEGRATIONS); do \
 	  install -d $(DESTDIR)$(PREFIX)/share/ipsecd/$${file%/*} && \
 	  sed -e 's|/usr/libexec|$(PREFIX)/libexec|' integrations/$$file > $(DESTDIR)$(PREFIX)/share/ipsecd/$$file || exit 1; \
+	done
+	for file in $(COLLECTION_FILES); do \
+	  $(DATA) integrations/ansible/$$file \
+	    $(DESTDIR)$(PREFIX)/share/ansible/collections/ansible_collections/ipsecd/host/$$file || exit 1; \
 	done
 	$(DATA) systemd/ipsecd.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/ipsecd.conf
 	$(DATA) systemd/ipsecd.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/ipsecd.conf

@@ -104,7 +104,7 @@ BASH_OFFERS = [
     ("ipsecctl --socket /x stat", {"status", "stats"}),
     ("ipsecctl rule add ", {"Web of policies", "Old"}),
     ("ipsecctl rule add P t", set()),
-    ("ipsecctl rule remove P ", {"--delete-empty", *OF_CHANGES, "--json"}),
+    ("ipsecctl rule remove P ", {"--delete-empty", "--dry-run", *OF_CHANGES, "--json"}),
     ("ipsecctl format -", {"--write", "-w", "--json"}),
 ]
 """It counts arguments, and offers options too where nothing is known of one."""

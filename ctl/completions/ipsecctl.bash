@@ -27,7 +27,7 @@ _ipsecctl() {
 		return
 	fi
 	if ((cword == 1)); then
-		_ipsecctl_offer $'status\nshow\nstats\nexplain\nbackend\ndoctor\nblock\npermit\nunblock\nflush\nquarantine\nrelease\napply\npolicy\nrule\nlist\nreload\nconfirm\nrevert\nhistory\nrollback\ncheck\nlint\nformat\ndiff\ndomain\nipseccmd\nipsecpol\nnetdiag\nsecedit\ngpupdate\nnet\nhelp'
+		_ipsecctl_offer $'status\nshow\nstats\nexplain\nbackend\ndoctor\nblock\npermit\nunblock\nflush\nquarantine\nrelease\napply\npolicy\nrule\nlist\nreload\nconfirm\nrevert\nhistory\nrollback\nbackup\nrestore\ncheck\nlint\nformat\ndiff\ndomain\nipseccmd\nipsecpol\nnetdiag\nsecedit\ngpupdate\nnet\nhelp'
 		return
 	fi
 	# What may stand here: options, those of them that take a value, and arguments in their order.
@@ -95,17 +95,17 @@ _ipsecctl() {
 		options=$'--json'
 		;;
 	block)
-		options=$'--for\n--name\n--replace\n--add\n--lan\n--dialup\n--interface\n--opening\n--confirm\n--force\n--message\n--json'
+		options=$'--for\n--name\n--replace\n--add\n--lan\n--dialup\n--interface\n--opening\n--dry-run\n--confirm\n--force\n--message\n--json'
 		valued='--for --name --interface --confirm --message'
 		arguments=($'tcp/\nudp/')
 		;;
 	permit)
-		options=$'--for\n--name\n--replace\n--add\n--lan\n--dialup\n--interface\n--opening\n--confirm\n--force\n--message\n--json'
+		options=$'--for\n--name\n--replace\n--add\n--lan\n--dialup\n--interface\n--opening\n--dry-run\n--confirm\n--force\n--message\n--json'
 		valued='--for --name --interface --confirm --message'
 		arguments=($'tcp/\nudp/')
 		;;
 	unblock)
-		options=$'--confirm\n--force\n--message\n--json'
+		options=$'--dry-run\n--confirm\n--force\n--message\n--json'
 		valued='--confirm --message'
 		arguments=(:names:dynamic)
 		;;
@@ -186,12 +186,12 @@ _ipsecctl() {
 		first=3
 		case ${words[2]} in
 		add)
-			options=$'--action\n--lan\n--dialup\n--interface\n--opening\n--create\n--assign\n--confirm\n--force\n--message\n--json'
+			options=$'--action\n--lan\n--dialup\n--interface\n--opening\n--create\n--assign\n--dry-run\n--confirm\n--force\n--message\n--json'
 			valued='--action --interface --confirm --message'
 			arguments=(:names:policies '' $'tcp/\nudp/')
 			;;
 		remove)
-			options=$'--delete-empty\n--confirm\n--force\n--message\n--json'
+			options=$'--delete-empty\n--dry-run\n--confirm\n--force\n--message\n--json'
 			valued='--confirm --message'
 			arguments=(:names:policies '')
 			;;
@@ -205,7 +205,7 @@ _ipsecctl() {
 		first=3
 		case ${words[2]} in
 		create)
-			options=$'--from\n--every\n--plain-http\n--format\n--accept\n--confirm\n--force\n--message\n--json'
+			options=$'--from\n--every\n--plain-http\n--format\n--accept\n--dry-run\n--confirm\n--force\n--message\n--json'
 			valued='--from --every --format --confirm --message'
 			arguments=('')
 			;;
@@ -215,17 +215,17 @@ _ipsecctl() {
 			arguments=(:names:lists)
 			;;
 		replace)
-			options=$'--format\n--accept\n--confirm\n--force\n--message\n--json'
+			options=$'--format\n--accept\n--dry-run\n--confirm\n--force\n--message\n--json'
 			valued='--format --confirm --message'
 			arguments=(:names:lists :files)
 			;;
 		add)
-			options=$'--for\n--accept\n--confirm\n--force\n--message\n--json'
+			options=$'--for\n--accept\n--dry-run\n--confirm\n--force\n--message\n--json'
 			valued='--for --confirm --message'
 			arguments=(:names:lists '')
 			;;
 		remove)
-			options=$'--confirm\n--force\n--message\n--json'
+			options=$'--dry-run\n--confirm\n--force\n--message\n--json'
 			valued='--confirm --message'
 			arguments=(:names:lists '')
 			;;
@@ -234,7 +234,7 @@ _ipsecctl() {
 			arguments=(:names:lists '')
 			;;
 		delete)
-			options=$'--confirm\n--force\n--message\n--json'
+			options=$'--dry-run\n--confirm\n--force\n--message\n--json'
 			valued='--confirm --message'
 			arguments=(:names:lists)
 			;;
@@ -262,6 +262,15 @@ _ipsecctl() {
 		options=$'--dry-run\n--confirm\n--force\n--message\n--json'
 		valued='--confirm --message'
 		arguments=('')
+		;;
+	backup)
+		options=$'--json'
+		arguments=(:files)
+		;;
+	restore)
+		options=$'--dry-run\n--confirm\n--force\n--message\n--json'
+		valued='--confirm --message'
+		arguments=(:files)
 		;;
 	check)
 		options=$'--list\n--lists\n--json'

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import sys
 
-from ipsecctl.failures import DONE, INTERRUPTED, USAGE, UsageError, describe, exit_code
+from ipsecctl.failures import (
+    DONE,
+    INTERRUPTED,
+    USAGE,
+    UsageError,
+    describe,
+    exit_code,
+    fields,
+)
 from ipsecctl.options import find_action, parse_options
 from ipsecctl.verbs import DIALECTS, VERBS
-from ipsecd.errors import IpsecdError, WouldCut
+from ipsecd.errors import IpsecdError
 from ipsecd.output import begin, complain_text, finish, flush, say, say_json, say_text
 
 TYPE_CHECKING = False  # typing itself would cost more start-up time than this module
@@ -27,12 +35,21 @@ def main(argv: list[str] | None = None) -> int:
     except IpsecdError as error:
         # What was printed so far is written first, so that it stands before the error.
         flush()
-        if isinstance(error, WouldCut) and "--json" in words:
-            cuts = [cut.fields() for cut in error.cuts]
-            say_json({"message": error.message, "hint": error.hint, "cuts": cuts})
+        if name not in DIALECTS:
+            say_error(error, words[2:])
         complain_text(describe(error, name))
         code = exit_code(error)
     return finish(code, name)
+
+
+def say_error(error: IpsecdError, words: list[str]) -> None:
+    """Say `error` on standard output, as a JSON document, if the `words` after a verb ask for it.
+
+    Whoever judges packets one after the other gets it as a line, like each of the answers.
+    """
+    asked = words[: words.index("--")] if "--" in words else words
+    if "--json" in asked:
+        say_json(fields(error), indent=None if "--offline" in asked else 2)
 
 
 def program_name(path: str) -> str:

@@ -19,7 +19,7 @@ def run(client: Client, options: Options) -> int:
         return DONE
     reply = client.call("SetBackend", {"name": options.argument()})
     if options.has("--json"):
-        say_json(reply)
+        say_json({"changed": reply["name"] != reply["before"], **reply})
         return DONE
     name, before = reply["name"], reply["before"]
     if name == before:

@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from ipsecctl.client import Client
-from ipsecctl.failures import UsageError, describe
+from ipsecctl.failures import UsageError, describe, fields
 from ipsecctl.files import read_bytes
 from ipsecctl.history import SIGN, differences, names_states, times_of
 from ipsecctl.offline_proofs import given
@@ -38,6 +38,8 @@ def diff(client: Client, options: Options) -> int:
         raise
     except IpsecdError as error:
         flush()
+        if options.has("--json"):
+            say_json(fields(error))
         complain_text(describe(error, "ipsecctl"))
         return TROUBLE
 

@@ -8,7 +8,7 @@ import time
 from ipsecctl.batches import MOST_IN_A_CALL, descriptor_of, filters_in
 from ipsecctl.client import Client
 from ipsecctl.failures import DONE
-from ipsecctl.options import Options, conditions_of
+from ipsecctl.options import Options, conditions_of, dry_run_of
 from ipsecctl.presentation import paint_action, print_warnings, span
 from ipsecd.output import say, say_json
 from ipsecd.quoting import count, few, first_lines
@@ -30,10 +30,12 @@ def permit(client: Client, options: Options) -> int:
 
 def unblock(client: Client, options: Options) -> int:
     """Remove dynamic rules by name, and filters of them by filter or by address."""
-    answer = client.call("RemoveDynamicRules", {"selectors": options.arguments})
+    parameters = {"selectors": options.arguments, **dry_run_of(options)}
+    answer = client.call("RemoveDynamicRules", parameters)
     if options.has("--json"):
-        say_json(answer)
+        say_json({"changed": bool(answer["removed"] or answer["reduced"]), **answer})
         return DONE
+    _say_if_dry(options)
     removed, reduced = answer["removed"], answer["reduced"]
     parts = []
     if removed:
@@ -53,7 +55,7 @@ def flush(client: Client, options: Options) -> int:
     """Remove every dynamic rule."""
     removed = client.call("FlushDynamic")["removed"]
     if options.has("--json"):
-        say_json({"removed": removed})
+        say_json({"changed": removed > 0, "removed": removed})
     else:
         say(flushed_line(removed))
     return DONE
@@ -93,6 +95,7 @@ def _add(client: Client, options: Options, action: str) -> int:
         "name": options.value("--name"),
         **({"until": until} if until is not None else {"ttl_s": ttl_s}),
         **conditions_of(options),
+        **dry_run_of(options),
     }
     for existing in ("replace", "add"):
         if options.has(f"--{existing}"):
@@ -102,6 +105,7 @@ def _add(client: Client, options: Options, action: str) -> int:
         rules = answer["rules"]
         say_json({**(rules[0] if len(rules) == 1 else {}), **answer})
         return DONE
+    _say_if_dry(options)
     _say_rules(answer)
     say(*first_lines([f"warning: {_outranked_line(each)}" for each in answer["outranked"]]))
     print_warnings(answer["warnings"])
@@ -116,6 +120,12 @@ def _call(client: Client, parameters: dict[str, Any], filters: list[str]) -> dic
         return client.call("AddDynamicRules", parameters, descriptor)
     finally:
         os.close(descriptor)
+
+
+def _say_if_dry(options: Options) -> None:
+    """Say that what follows is only what would be."""
+    if options.has("--dry-run"):
+        say("nothing is changed; it would come to this:")
 
 
 def _say_rules(answer: dict[str, Any]) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from ipsecd.errors import IpsecdError
+from ipsecd.errors import InvalidInput, IpsecdError, WouldCut
+
+TYPE_CHECKING = False  # typing itself would cost more start-up time than this module
+if TYPE_CHECKING:
+    from typing import Any
 
 DONE, REFUSED, USAGE, UNREACHABLE = 0, 1, 2, 3
 INTERRUPTED = 130
@@ -27,3 +31,14 @@ def exit_code(error: IpsecdError) -> int:
 def describe(error: IpsecdError, program: str) -> str:
     """`error` as lines for stderr: what happened, where, and what to do about it."""
     return f"{program}: {error}"
+
+
+def fields(error: IpsecdError) -> dict[str, Any]:
+    """`error` for programs: its name, as on the socket, what happened, and what to do about it."""
+    name = {USAGE: "Usage", UNREACHABLE: "Unreachable"}.get(exit_code(error), error.wire)
+    told: dict[str, Any] = {"error": name, "message": error.message, "hint": error.hint}
+    if isinstance(error, InvalidInput):
+        told |= {"source": error.source, "line": error.line, "position": error.position}
+    if isinstance(error, WouldCut):
+        told["cuts"] = [cut.fields() for cut in error.cuts]
+    return told

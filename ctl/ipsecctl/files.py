@@ -74,15 +74,31 @@ def replace_text(path: str, text: str) -> None:
 
     The file keeps its mode, and a symlink stays a symlink.
     """
+    try:
+        mode = os.stat(path).st_mode  # noqa: PTH116 - as above
+    except OSError as error:
+        raise file_error("write", path, error) from error
+    _replace(path, text.encode(), mode & 0o7777)
+
+
+def write_private(path: str, content: bytes) -> None:
+    """Have a file hold `content`, all or nothing; one that is new is for its owner alone."""
+    try:
+        mode = os.stat(path).st_mode & 0o7777  # noqa: PTH116 - as above
+    except OSError:
+        mode = 0o600
+    _replace(path, content, mode)
+
+
+def _replace(path: str, content: bytes, mode: int) -> None:
     target = os.path.realpath(path)
     temporary = None
     try:
-        mode = os.stat(target).st_mode  # noqa: PTH116 - as above
         descriptor, temporary = tempfile.mkstemp(prefix=".", dir=os.path.dirname(target))  # noqa: PTH120
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
             file.flush()
-            os.fchmod(descriptor, mode & 0o7777)
+            os.fchmod(descriptor, mode)
             os.fsync(descriptor)
         os.replace(temporary, target)  # noqa: PTH105
     except OSError as error:

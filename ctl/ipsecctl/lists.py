@@ -12,7 +12,7 @@ from ipsecctl.client import Client
 from ipsecctl.ends import duration_s, end_of
 from ipsecctl.failures import DONE, REFUSED, UsageError
 from ipsecctl.files import open_document
-from ipsecctl.options import Options
+from ipsecctl.options import Options, dry_run_of
 from ipsecctl.presentation import one_line, print_table, print_warnings, span
 from ipsecd.errors import InvalidInput, IpsecdError
 from ipsecd.output import complain, say, say_json, say_text
@@ -230,6 +230,7 @@ def _outcome(
     parameters: dict[str, Any],
     descriptor: int | None = None,
 ) -> int:
+    parameters = {**parameters, **dry_run_of(options)}
     outcome = client.call(method, parameters, descriptor)["outcome"]
     if options.has("--json"):
         say_json(outcome)

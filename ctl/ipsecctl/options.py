@@ -176,6 +176,11 @@ def conditions_of(options: Options) -> dict[str, str | None]:
     return {"interface": interface, **({"when": "opening"} if options.has("--opening") else {})}
 
 
+def dry_run_of(options: Options) -> dict[str, bool]:
+    """What ``--dry-run`` asks, as a parameter; a daemon that is older does not know it."""
+    return {"dry_run": True} if options.has("--dry-run") else {}
+
+
 def own_addresses_of(options: Options) -> frozenset[tuple[Family, int]]:
     """The addresses of a host that ``--me`` gives, with their IP versions."""
     from ipsecd.language.addresses import parse_address

@@ -9,7 +9,7 @@ from ipsecctl import show
 from ipsecctl.client import Client
 from ipsecctl.failures import DONE
 from ipsecctl.files import open_document
-from ipsecctl.options import Options, conditions_of
+from ipsecctl.options import Options, conditions_of, dry_run_of
 from ipsecctl.presentation import print_outcome
 from ipsecctl.progress import listener
 from ipsecd.errors import InvalidInput
@@ -137,6 +137,7 @@ def remove_rules(client: Client, options: Options) -> int:
     """Remove rules from a policy."""
     name, *rules = options.arguments
     parameters = {"policy": name, "rules": rules, "delete_empty": options.has("--delete-empty")}
+    parameters |= dry_run_of(options)
     return _change(client, options, "RemoveRules", parameters)
 
 
@@ -157,6 +158,7 @@ def add_rule(client: Client, options: Options) -> int:
         "rules": [added],
         "create": options.has("--create"),
         "assign": options.has("--assign"),
+        **dry_run_of(options),
     }
     return _change(client, options, "PutRules", parameters)
 

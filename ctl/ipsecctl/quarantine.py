@@ -27,7 +27,9 @@ def quarantine(client: Client, options: Options) -> int:
     }
     answer = client.call("Quarantine", parameters)
     if options.has("--json"):
-        say_json([{**rule, "warnings": answer["warnings"]} for rule in answer["rules"]])
+        # A daemon that is older does not say, and puts the quarantine anew.
+        of_all = {"changed": answer.get("changed", True), "warnings": answer["warnings"]}
+        say_json([{**rule, **of_all} for rule in answer["rules"]])
     else:
         for rule in answer["rules"]:
             say(rule_line(rule))
@@ -39,7 +41,7 @@ def release(client: Client, options: Options) -> int:
     """End a quarantine."""
     answer = client.call("Release", {"who": _who(options)})
     if options.has("--json"):
-        say_json({"removed": answer["removed"]})
+        say_json({"changed": bool(answer["removed"]), "removed": answer["removed"]})
     else:
         say(f"{answer['name']} is released")
     return DONE

@@ -44,6 +44,7 @@ ADD = Option(
 WHO = Argument("container:NAME", "the container to cut off", least=0, offers=("container:",))
 HOST = Option("--host", "this host in the place of a container", instead=WHO.name)
 ASSIGN = Option("--assign", "and have it in force")
+DRY_RUN = Option("--dry-run", "only say what would change")
 
 STATE = Argument("@N", "the policies before N changes of policies; @0 are those of now")
 
@@ -123,11 +124,12 @@ _RULE = (
              *CONDITIONS,
              Option("--create", "store the policy too, if there is none of that name"),
              ASSIGN,
+             DRY_RUN,
          ),
          example='ipsecctl rule add Web "No telnet" tcp/23 --action block', changes=True),
     Verb("remove", "remove rules from a policy", "policies:remove_rules",
          (POLICY, Argument("RULE", "the name of a rule", most=None)),
-         (Option("--delete-empty", "delete a policy that has no rule left"),),
+         (Option("--delete-empty", "delete a policy that has no rule left"), DRY_RUN),
          example='ipsecctl rule remove Web "No telnet"', also=("delete",), changes=True),
 )  # fmt: skip
 
@@ -149,6 +151,7 @@ _LIST = (
                     within="--from"),
              FORMAT,
              ACCEPT,
+             DRY_RUN,
          ),
          example="ipsecctl list create drop --from https://www.spamhaus.org/drop/drop.txt "
                  "--every 1d", also=("new", "make"), changes=True),
@@ -156,17 +159,18 @@ _LIST = (
          example="ipsecctl list update drop", also=("fetch", "refresh"), changes=True),
     Verb("replace", "have a list hold what a file holds, and nothing else", "lists:replace",
          (LIST, Argument("FILE", "an address list; - is standard input", offers="files")),
-         (FORMAT, ACCEPT),
+         (FORMAT, ACCEPT, DRY_RUN),
          example="ipsecctl list replace drop drop.txt", also=("load", "restore"), changes=True),
     Verb("add", "add entries, for a time or for good", "lists:add", (LIST, ADDRESS),
          (
              Option("--for", "take them out after TIME, or at a moment, as for block", "TIME",
                     offers=("10m", "1h", "1d")),
              ACCEPT,
+             DRY_RUN,
          ),
          example="ipsecctl list add bans 203.0.113.7 --for 1w", also=("ban", "block"),
          changes=True),
-    Verb("remove", "take entries out", "lists:remove", (LIST, ADDRESS),
+    Verb("remove", "take entries out", "lists:remove", (LIST, ADDRESS), (DRY_RUN,),
          example="ipsecctl list remove bans 203.0.113.7", also=("del", "unban"), changes=True),
     Verb("show", "all lists, the entries of one, or those that an address is in", "lists:show",
          (
@@ -174,7 +178,7 @@ _LIST = (
              Argument("ADDRESS", "one address", least=0),
          ),
          example="ipsecctl list show bans 203.0.113.7", also=("ls", "list", "test")),
-    Verb("delete", "delete a list, and its file", "lists:delete", (LIST,),
+    Verb("delete", "delete a list, and its file", "lists:delete", (LIST,), (DRY_RUN,),
          example="ipsecctl list delete drop", also=("destroy", "drop"), changes=True),
     Verb("check", "what a file would be as a list; needs no daemon", "lists:check",
          (Argument("FILE", "an address list; - is standard input", offers="files"),),
@@ -220,17 +224,18 @@ _GROUPS: dict[str, tuple[Verb, ...]] = {
     ),
     "Dynamic rules: now, until the daemon is stopped": (
         Verb("block", "block what filters match", "dynamic:block", (BANNED,),
-             (TIME, NAME, REPLACE, ADD, *CONDITIONS),
+             (TIME, NAME, REPLACE, ADD, *CONDITIONS, DRY_RUN),
              example="ipsecctl block 203.0.113.7 --for 10m",
              also=("ban", "deny", "drop", "reject"), changes=True),
         Verb("permit", "let through what filters match", "dynamic:permit", (BANNED,),
-             (TIME, NAME, REPLACE, ADD, *CONDITIONS),
+             (TIME, NAME, REPLACE, ADD, *CONDITIONS, DRY_RUN),
              example="ipsecctl permit tcp/22 --name ssh",
              also=("accept", "allow", "pass"), changes=True),
         Verb("unblock", "remove dynamic rules of either kind, or filters of them",
              "dynamic:unblock",
              (Argument("RULE", "its name; or a filter or an address, which is taken out of rules",
                        most=None, offers="dynamic"),),
+             (DRY_RUN,),
              example="ipsecctl unblock ssh", also=("unban", "remove", "delete", "del"),
              changes=True),
         Verb("flush", "remove all dynamic rules", "dynamic:flush",
@@ -249,7 +254,7 @@ _GROUPS: dict[str, tuple[Verb, ...]] = {
     ),
     "Policies: for good": (
         Verb("apply", "store a policy, in the place of the policy of its name", "policies:apply",
-             (DOCUMENT,), (ASSIGN, Option("--dry-run", "only say what would change")),
+             (DOCUMENT,), (ASSIGN, DRY_RUN),
              example="ipsecctl apply policy.yaml --assign", also=("import", "load"), changes=True),
         Verb("policy", "look after stored policies", actions=_POLICY,
              example="ipsecctl policy assign Web"),
@@ -270,8 +275,18 @@ _GROUPS: dict[str, tuple[Verb, ...]] = {
         Verb("rollback", "have the policies be what they were N changes ago",
              "history:rollback",
              (Argument("N", "how many changes of policies to undo; 1 if it is left out", least=0),),
-             (Option("--dry-run", "only say what would change"),),
+             (DRY_RUN,),
              example="ipsecctl rollback --confirm 60s", also=("undo",), changes=True),
+        Verb("backup", "write all policies and lists into one file",
+             "backups:backup",
+             (Argument("FILE", "where to write it; - is standard output", offers="files"),),
+             example="ipsecctl backup host.tar", also=("save", "dump")),
+        Verb("restore", "have the policies and lists of a backup, and no others",
+             "backups:restore",
+             (Argument("FILE", "what 'ipsecctl backup' has written; - is standard input",
+                       offers="files"),),
+             (DRY_RUN,),
+             example="ipsecctl restore host.tar --dry-run", changes=True),
         Verb("check", "whether files are usable policies; needs no daemon",
              "documents:check",
              (Argument("FILE", DOCUMENT.explanation, most=None, offers="documents"),),

@@ -69,6 +69,20 @@ def say_json(value: Any, indent: int | None = 2) -> None:
     say_text(json.dumps(value, indent=indent).replace("\x7f", "\\u007f"))
 
 
+def write_bytes(content: bytes) -> None:
+    """Write what is no text, such as an archive, to standard output."""
+    _hide()
+    flush()
+    if _state.failure:
+        return
+    try:
+        if sys.stdout is None:
+            raise OSError(errno.EBADF, "it is closed")  # noqa: TRY301 - as if it were written to
+        sys.stdout.buffer.write(content)
+    except (OSError, ValueError) as error:
+        _fail(error)
+
+
 def ask(question: str) -> str:
     """The answer of a person to a question; "" if it could not be shown, or nobody answers."""
     _to_stdout(_rendered(question))

@@ -346,6 +346,7 @@ REPLIES: dict[str, dict[str, Any]] = {
     },
     "FlushDynamic": {"removed": 2},
     "Quarantine": {
+        "changed": True,
         "rules": [
             {
                 "name": "quarantine container:web",
@@ -439,6 +440,8 @@ class FakeDaemon:
             parameters = self._interface.check_call(method, message["parameters"])
             if "change" in parameters:
                 self.changes.append(parameters.pop("change"))
+            if parameters.get("dry_run", False) is None:
+                del parameters["dry_run"]
             self.calls.append((method, parameters))
             reply = self.replies.get(method) or REPLIES.get(method)
             reply = reply or self.make_up(method, parameters)

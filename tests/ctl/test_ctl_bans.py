@@ -149,7 +149,7 @@ def test_moments(text: str, seconds: float) -> None:
 
 def test_a_quarantine_ends_at_a_moment_too(daemon: FakeDaemon, run: Run) -> None:
     """Wherever --for stands it means the same."""
-    daemon.replies["Quarantine"] = {"rules": [], "warnings": []}
+    daemon.replies["Quarantine"] = {"changed": True, "rules": [], "warnings": []}
     assert run("ipsecctl", "quarantine", "--host", "--for", "2100-01-01T00:00Z").code == 0
     assert daemon.calls[0][1]["ttl_s"] > 1e6
     ran = run("ipsecctl", "quarantine", "--host", "--for", "2020-01-01T00:00Z")
@@ -212,4 +212,7 @@ def test_what_was_taken_and_what_still_blocks_is_said(daemon: FakeDaemon, run: R
     assert second == (
         "203.0.113.7 is still blocked: 203.0.113.0/24=0 of rule 'Office' of policy 'Web'"
     )
-    assert json.loads(run("ipsecctl", "unblock", "203.0.113.7", "--json").out) == answer
+    assert json.loads(run("ipsecctl", "unblock", "203.0.113.7", "--json").out) == {
+        "changed": True,
+        **answer,
+    }

@@ -175,7 +175,7 @@ def test_a_dry_run_says_what_a_rollback_would_do(host: Host) -> None:
     host.apply(AFTER, None)
     before, listed = host.state(), rows(host)
     outcome = roll_back(host, dry_run=True)
-    assert outcome["changed"] is False
+    assert outcome["changed"] is True
     assert outcome["changes"] == [
         "policy 'A':",
         '- rule "R": *=0:2:UDP',

@@ -10,6 +10,7 @@ from typing import Any
 
 from ipsecd.backend.registry import assess
 from ipsecd.control import (
+    backups,
     confirmation,
     containers,
     domain,
@@ -62,6 +63,7 @@ METHODS: dict[str, Method] = {
         enforcement,
         confirmation,
         history,
+        backups,
         what_if,
     )
     for method in module.METHODS
@@ -155,7 +157,7 @@ class Control:
     ) -> dict[str, Any]:
         """Carry out one call and return the parameters of its reply; raises ``IpsecdError``."""
         tell(Progress(Phase.READING))
-        if METHODS[method].takes_list:
+        if METHODS[method].takes_bytes:
             request = Request(parameters, by, names, tell=tell, text=document or b"", caller=caller)
         else:
             policy = self._policy(document, parameters)
@@ -214,6 +216,8 @@ class Control:
         if needed is None:
             return frozenset()
         tell(Progress(Phase.READING))
+        if METHODS[method].takes_bytes:
+            return needed(self._engine, Request(parameters, text=document or b""))
         policy = self._policy(document, parameters)
         if document is not None and policy:
             self._last_read = (document, _source(parameters), policy)

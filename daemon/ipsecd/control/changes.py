@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from ipsecd.control.deeds import counts_by_itself, deed_of
-from ipsecd.control.method import Method, Request, Role
+from ipsecd.control.method import Method, Request
 from ipsecd.engine import Engine
 from ipsecd.engine.confirmation import Part
 from ipsecd.engine.guard import guarding
@@ -24,7 +24,7 @@ def carry_out(method: Method, engine: Engine, request: Request) -> dict[str, Any
 
 def _carry_out_noted(method: Method, engine: Engine, request: Request) -> dict[str, Any]:
     """Carry out a change, and have it in the history."""
-    if method.role is Role.VIEW or method.for_programs or request["dry_run"]:
+    if method.role.reads or method.for_programs or request["dry_run"]:
         return method.handler(engine, request)
     before = engine.moment
     try:

@@ -16,6 +16,7 @@ from ipsecd.sources.history_rows import Author, Kind
 SOURCES = {
     "Reload": "reload",
     "Rollback": "rollback",
+    "Restore": "restore",
     "Confirm": "confirm",
     "Revert": "revert",
     "TakeDomain": "domain",
@@ -77,7 +78,7 @@ def author_of(caller: Caller) -> Author:
 def _counts(method: str, reply: Mapping[str, Any]) -> tuple[int, int]:
     """How many dynamic rules were put in force, and taken out or reduced."""
     if method in {"AddDynamic", "Quarantine"}:
-        return 1, 0
+        return int(reply.get("changed", True)), 0
     removed = reply.get("removed", 0)
     gone = len(removed) if isinstance(removed, list) else int(removed)
     return (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import inf
 from typing import Any
 
@@ -68,7 +68,7 @@ def _add_dynamic_rules(engine: Engine, request: Request) -> dict[str, Any]:
         request.by,
         now if request.names else 0.0,
     )
-    outcome = engine.order_dynamic(order)
+    outcome = engine.order_dynamic(order, dry_run=bool(request["dry_run"]))
     return {
         "changed": bool(outcome.changed),
         "added": len(outcome.new),
@@ -78,7 +78,7 @@ def _add_dynamic_rules(engine: Engine, request: Request) -> dict[str, Any]:
             *_sentences_on_ends(engine, outcome),
             *absences(engine, _filters_of(outcome.rules)),
         ],
-        "outranked": outranked(engine, outcome.rules),
+        "outranked": [] if request["dry_run"] else outranked(engine, outcome.rules),
     }
 
 
@@ -110,12 +110,14 @@ def _remove_dynamic(engine: Engine, request: Request) -> dict[str, Any]:
 
 def _remove_dynamic_rules(engine: Engine, request: Request) -> dict[str, Any]:
     selectors = request["selectors"]
-    selected = engine.remove_dynamic(_selected(engine, selectors))
+    selected: Sequence[Selected] = _selected(engine, selectors)
+    if not request["dry_run"]:
+        selected = engine.remove_dynamic(selected)
     return {
         "removed": [each.rule.name for each in selected if not each.kept],
         "reduced": [each.rule.name for each in selected if each.kept],
         "filters": sum(len(each.rule.filters) - len(each.kept) for each in selected),
-        "still_blocked": still_blocked(engine, selectors),
+        "still_blocked": [] if request["dry_run"] else still_blocked(engine, selectors),
     }
 
 

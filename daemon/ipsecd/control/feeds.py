@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
-from ipsecd.control.list_changes import carried_out, must_pass
+from ipsecd.control.list_changes import carried_out, must_pass, sentence
 from ipsecd.control.method import Method, Parameters, Request, Role, Work
 from ipsecd.engine import Engine
 from ipsecd.engine.confirmation import Part
@@ -61,8 +61,11 @@ def _create_feed(engine: Engine, request: Request) -> dict[str, Any]:
     url, every_s = request["url"], int(request["every_s"])
     feed = Feed(url, every_s, form, fetched.etag, fetched.modified, now, now, read.addresses)
     change = store.create_feed(name, feed)
-    reply = carried_out(engine, name, change, f"list {name!r} is made", read)
-    engine.kept_lists.feeds.went_well(name)
+    dry_run = bool(request["dry_run"])
+    words = sentence(request, "made")
+    reply = carried_out(engine, name, change, words, read, dry_run=dry_run)
+    if not dry_run:
+        engine.kept_lists.feeds.went_well(name)
     return reply
 
 
@@ -84,7 +87,8 @@ def _updated(engine: Engine, name: str, request: Request) -> dict[str, Any]:
     now = time.time()
     if fetched.unchanged:
         change = store.update(name, replace(feed, checked=now))
-        return carried_out(engine, name, change, f"nothing is new in list {name!r}")
+        message = f"nothing is new in list {name!r}"
+        return carried_out(engine, name, change, message, changed=False)
     read = _read(fetched.text, feed.url, feed.form)
     must_pass(feed.addresses, read.addresses, request, malformed=read.malformed)
     new = replace(
@@ -96,7 +100,8 @@ def _updated(engine: Engine, name: str, request: Request) -> dict[str, Any]:
         addresses=read.addresses,
     )
     change = store.update(name, new)
-    return carried_out(engine, name, change, f"list {name!r} is updated", read)
+    changed = read.addresses != feed.addresses
+    return carried_out(engine, name, change, f"list {name!r} is updated", read, changed=changed)
 
 
 def _read(text: bytes, url: str, form: str) -> ReadList:

@@ -6,20 +6,17 @@ from typing import Any
 
 from ipsecd.control.method import Method, Request, Role, Work
 from ipsecd.control.replies import of_this_host, outcome
+from ipsecd.control.stored_differences import policy_in, stored_differences
 from ipsecd.control.what_if import add_verdicts
 from ipsecd.engine import Engine
 from ipsecd.engine.confirmation import Part
 from ipsecd.errors import InvalidInput, Refused
-from ipsecd.language.differences import Difference
 from ipsecd.language.expectations import must_be_met
-from ipsecd.model.values import Policy
-from ipsecd.quoting import count, quote
+from ipsecd.quoting import count
 from ipsecd.sources.history_rows import Row
 from ipsecd.sources.names import dns_names_of
 from ipsecd.sources.reading import Loaded
 from ipsecd.sources.unconfirmed import PoliciesBefore
-
-MOST_LINES = 1000
 
 
 def _get_history(engine: Engine, _: Request) -> dict[str, Any]:
@@ -88,14 +85,14 @@ def _rollback(engine: Engine, request: Request) -> dict[str, Any]:
             f"what was there at @{states_ago} cannot be used now: {error.message}",
             f"see it with: ipsecctl show @{states_ago}",
         )
-    lines = _differences(before, content)
+    lines = stored_differences(before, content)
     policies = count(len(earlier.texts), "policy")
     if request["dry_run"]:
-        assigned = _policy(content, content.assigned) if content.assigned else None
+        assigned = policy_in(content, content.assigned) if content.assigned else None
         if assigned:
             must_be_met(assigned)
         message = f"{policies} would be as at @{states_ago}"
-        reply = outcome(engine, message, changed=False, changes=lines)
+        reply = outcome(engine, message, changes=lines)
         add_verdicts(engine, assigned, request.names, reply["outcome"])
         return of_this_host(engine, reply)
     engine.restore(earlier, request.names, request.tell)
@@ -114,32 +111,6 @@ def _earlier(engine: Engine, states_ago: int) -> tuple[PoliciesBefore, Loaded]:
     texts = {path: documents.get(path) for path in paths if documents.get(path) != now.get(path)}
     earlier = PoliciesBefore(texts, manifest.link, complete=True)
     return earlier, engine.content_with(earlier)
-
-
-def _differences(before: Loaded, after: Loaded) -> list[str]:
-    """What changes from one content of the store to another, a line each."""
-    lines = []
-    for name in sorted(before.policies.keys() | after.policies.keys()):
-        old, new = (_policy(loaded, name) for loaded in (before, after))
-        if old is None or new is None:
-            lines.append(f"{'+' if old is None else '-'} policy {quote(name)}")
-        elif before.policies[name] != after.policies[name]:
-            changes = Difference(old, new).lines(most=8) or ("~ comments or layout",)
-            lines += [f"policy {quote(name)}:", *changes]
-    if before.assigned != after.assigned:
-        lines.append(f"~ assigned: {_name(before.assigned)} → {_name(after.assigned)}")
-    if len(lines) > MOST_LINES:
-        lines[MOST_LINES:] = [f"and {len(lines) - MOST_LINES:,} more lines"]
-    return lines
-
-
-def _policy(loaded: Loaded, name: str) -> Policy | None:
-    stored = loaded.policies.get(name)
-    return stored.policy if stored else None
-
-
-def _name(name: str | None) -> str:
-    return "none" if name is None else quote(name)
 
 
 def _names_of_earlier(engine: Engine, request: Request) -> frozenset[str]:

@@ -39,17 +39,30 @@ def must_pass(
 
 
 def carried_out(
-    engine: Engine, name: str, change: ListChange, message: str, read: ReadList | None = None
+    engine: Engine,
+    name: str,
+    change: ListChange,
+    message: str,
+    read: ReadList | None = None,
+    *,
+    changed: bool | None = None,
+    dry_run: bool = False,
 ) -> dict[str, Any]:
-    """Make a change, and the reply that says what it did."""
+    """Make a change, and the reply that says what it did; for a `dry_run` what it would do.
+
+    `changed` says whether that is anything for people; None: if the change itself is.
+    """
     before = engine.lists.get(name, AddressList())
-    after = change.changes[name] or AddressList()
+    after = change.changes.get(name, before) or AddressList()
     difference = before.change_to(after)
     added, removed = len(AddressList(difference.added)), len(AddressList(difference.removed))
-    engine.kept_lists.carry_out(change)
+    if dry_run:
+        engine.list_changes.check(change.changes)
+    else:
+        engine.kept_lists.carry_out(change)
     return {
         "outcome": {
-            "changed": True,
+            "changed": bool(change.changes) if changed is None else changed,
             "message": f"{message}: {_counts(len(after), added, removed)}",
             "name": name,
             "entries": len(after),
@@ -59,6 +72,11 @@ def carried_out(
             "warnings": [*_about_text(read), *_about_rules(engine, name)],
         }
     }
+
+
+def sentence(request: Request, done: str) -> str:
+    """What is done with a list, or would be: it is "changed"."""
+    return f"list {request['name']!r} {'would be' if request['dry_run'] else 'is'} {done}"
 
 
 def _counts(entries: int, added: int, removed: int) -> str:

@@ -6,7 +6,7 @@ import time
 from math import inf
 from typing import Any
 
-from ipsecd.control.list_changes import carried_out, must_pass, places_of
+from ipsecd.control.list_changes import carried_out, must_pass, places_of, sentence
 from ipsecd.control.method import Method, Request, Role, Work
 from ipsecd.control.parameters import read_deadline
 from ipsecd.engine import Engine
@@ -21,6 +21,7 @@ from ipsecd.sources.domain_lists import DomainLists
 from ipsecd.sources.list_files import shown_url
 from ipsecd.sources.list_journal import text_of
 from ipsecd.sources.list_parts import StoredList
+from ipsecd.sources.lists import ListChange
 
 
 def _list_lists(engine: Engine, _: Request) -> dict[str, Any]:
@@ -93,7 +94,7 @@ def _create_list(engine: Engine, request: Request) -> dict[str, Any]:
     if request["source"] is not None or request.text:
         must_pass(AddressList(), read.addresses, request, malformed=read.malformed)
     change = store.create(name, request.text, read)
-    return carried_out(engine, name, change, f"list {name!r} is made", read)
+    return _carried_out(engine, request, change, "made", read)
 
 
 def _replace_list(engine: Engine, request: Request) -> dict[str, Any]:
@@ -102,7 +103,7 @@ def _replace_list(engine: Engine, request: Request) -> dict[str, Any]:
     read = _read(request)
     must_pass(old.addresses, read.addresses, request, malformed=read.malformed)
     change = store.replace(name, request.text, read)
-    return carried_out(engine, name, change, f"list {name!r} is replaced", read)
+    return _carried_out(engine, request, change, "replaced", read)
 
 
 def _add_to_list(engine: Engine, request: Request) -> dict[str, Any]:
@@ -111,21 +112,28 @@ def _add_to_list(engine: Engine, request: Request) -> dict[str, Any]:
     addresses = read_addresses(_some(request["addresses"]))
     end = read_deadline(request["ttl_s"], time.time())
     must_pass(old.addresses, addresses, request, shrinks=1.0)
-    return carried_out(engine, name, store.add(name, addresses, end), f"list {name!r} is changed")
+    return _carried_out(engine, request, store.add(name, addresses, end), "changed")
 
 
 def _remove_from_list(engine: Engine, request: Request) -> dict[str, Any]:
     store, name = engine.kept_lists.store, request["name"]
     _own(engine, name)
     change = store.remove(name, read_addresses(_some(request["addresses"])))
-    return carried_out(engine, name, change, f"list {name!r} is changed")
+    return _carried_out(engine, request, change, "changed")
 
 
 def _delete_list(engine: Engine, request: Request) -> dict[str, Any]:
     name = request["name"]
     _own(engine, name)
     change = engine.kept_lists.store.delete(name)
-    return carried_out(engine, name, change, f"list {name!r} is deleted")
+    return _carried_out(engine, request, change, "deleted")
+
+
+def _carried_out(
+    engine: Engine, request: Request, change: ListChange, done: str, read: ReadList | None = None
+) -> dict[str, Any]:
+    words, dry_run = sentence(request, done), bool(request["dry_run"])
+    return carried_out(engine, request["name"], change, words, read, dry_run=dry_run)
 
 
 def _some(addresses: list[str]) -> list[str]:

@@ -22,9 +22,16 @@ class Role(Enum):
     """What the caller of a method must be allowed to do."""
 
     VIEW = "view"
+    SAVE = "save"
+    """What only reads, and what only those may read who may change things."""
     CHANGE = "change"
     FETCH = "fetch"
     """What only the fetcher and root do."""
+
+    @property
+    def reads(self) -> bool:
+        """Whether a method of this role changes nothing."""
+        return self in {Role.VIEW, Role.SAVE}
 
 
 class Work(Enum):
@@ -85,6 +92,8 @@ class Method:
     takes_document: bool = False
     takes_list: bool = False
     """Whether its document is an address list, and no policy."""
+    takes_backup: bool = False
+    """Whether its document is a backup, and no policy."""
     takes_feed: bool = False
     """Whether a feed is fetched first. It is called with the parameter ``fetched``."""
     takes_bundle: bool = False
@@ -105,6 +114,11 @@ class Method:
     """Whether only programs call it, to tell what happens by itself: nobody decides about that."""
     part: Part | None = None
     """What it changes that can be put back as it was if nobody confirms it; None if nothing can."""
+
+    @property
+    def takes_bytes(self) -> bool:
+        """Whether its handler gets its document as it came."""
+        return self.takes_list or self.takes_backup
 
     @property
     def takes_change(self) -> bool:

@@ -7,7 +7,7 @@ from copy import copy
 from typing import Any
 
 from ipsecd.control.method import Method, Request, Role, Work
-from ipsecd.control.replies import of_this_host, outcome, place_in_domain
+from ipsecd.control.replies import needs_storing, of_this_host, outcome, place_in_domain
 from ipsecd.control.summary import summary
 from ipsecd.control.what_if import add_verdicts
 from ipsecd.engine import Engine
@@ -103,21 +103,15 @@ def _apply_policy(engine: Engine, request: Request) -> dict[str, Any]:
     old_policy = stored.policy if stored else None
     difference = Difference(old_policy, policy)
     assign = bool(request["assign"])
-    changed = (
-        bool(difference)
-        or stored is None
-        or stored.text != text
-        or (assign and engine.loaded.assigned != policy.name)
-        or not engine.is_on_disk(policy.name)
-        or (engine.assigned_is_not_in_force and engine.loaded.assigned == policy.name)
-    )
+    differs = bool(difference) or stored is None or stored.text != text
+    changed = needs_storing(engine, policy, differs=differs, assign=assign)
     words = summary(difference)
     if request["dry_run"]:
         if assign or engine.loaded.assigned == policy.name:
             must_be_met(policy)
         message = f"policy {policy.name!r} would be stored{words}"
         lines = difference.lines()
-        reply = outcome(engine, message, changed=False, changes=lines, stored=policy)
+        reply = outcome(engine, message, changed=changed, changes=lines, stored=policy)
         if assign or engine.loaded.assigned == policy.name:
             add_verdicts(engine, policy, request.names, reply["outcome"])
         return of_this_host(engine, reply)

@@ -22,18 +22,27 @@ from ipsecd.sources.names import dns_names_in
 
 def _quarantine(engine: Engine, request: Request) -> dict[str, Any]:
     who = _who(request["who"])
-    rules = engine.impose(
-        Quarantine(
-            _name(who),
-            who,
-            read_filters(request["permits"], request.names),
-            read_deadline(request["ttl_s"], engine.now()),
-            time.time(),
-            request.by,
-        )
+    wanted = Quarantine(
+        _name(who),
+        who,
+        read_filters(request["permits"], request.names),
+        read_deadline(request["ttl_s"], engine.now()),
+        time.time(),
+        request.by,
     )
+    present = engine.state.quarantines.get(wanted.name)
+    changed = (
+        present is None
+        or (present.permits, present.deadline) != (wanted.permits, wanted.deadline)
+        or engine.stopped
+    )
+    if present is None or changed:
+        rules = engine.impose(wanted)
+    else:
+        rules = tuple(rule for rule in engine.dynamic if present.owns(rule.name))
     filters = [rule_filter for rule in rules for rule_filter in rule.filters]
     return {
+        "changed": changed,
         "rules": [dynamic_rule(engine, rule) for rule in rules],
         "warnings": absences(engine, filters),
     }

@@ -46,6 +46,19 @@ def outcome(
     }
 
 
+def needs_storing(engine: Engine, policy: Policy, *, differs: bool, assign: bool) -> bool:
+    """Whether storing a policy changes anything; `differs` says whether its content would."""
+    name = policy.name
+    is_assigned = engine.loaded.assigned == name
+    return (
+        name not in engine.loaded.policies
+        or differs
+        or (assign and not is_assigned)
+        or not engine.is_on_disk(name)
+        or (engine.assigned_is_not_in_force and is_assigned)
+    )
+
+
 def of_this_host(engine: Engine, reply: dict[str, Any]) -> dict[str, Any]:
     """The `reply` to a change to the policies of this host, which the domain's may override."""
     overriding = engine.overriding

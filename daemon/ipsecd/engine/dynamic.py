@@ -95,16 +95,22 @@ class DynamicRuleChanges:
 
     def add(self, rules: Sequence[DynamicRule]) -> None:
         """Enforce rules, all at once. Each replaces the rule of its name, if there is one."""
+        self._change(self._checked_rows(rules))
+
+    def _checked_rows(
+        self, rules: Sequence[DynamicRule]
+    ) -> list[tuple[DynamicRule, Sequence[Row]]]:
+        """Rules with their rows; raises ``IpsecdError`` if one cannot be enforced, or must not."""
         now = self.enforcement.state
         now.must_run()
         now.dynamic.check_room((rule.name for rule in rules), self.limit)
         by_name = rows_by_name(rules, now.inventory, now.lists)
         for rule in rules:
             self._check(now, rule, by_name[rule.name])
-        self._change([(rule, by_name[rule.name]) for rule in rules])
+        return [(rule, by_name[rule.name]) for rule in rules]
 
-    def order(self, order: Order) -> Additions:
-        """Enforce what somebody ordered to block or permit; what that came to."""
+    def order(self, order: Order, *, dry_run: bool = False) -> Additions:
+        """Enforce what somebody ordered to block or permit; what that came to, or would."""
         now = self.enforcement.state
         now.must_run()
         if order.name is not None:
@@ -112,7 +118,9 @@ class DynamicRuleChanges:
         # Nothing of what a long list makes is garbage, and looking for some takes long.
         with collection_paused():
             outcome = additions(now.dynamic, order)
-            if outcome.changed:
+            if outcome.changed and dry_run:
+                self._checked_rows(outcome.changed)
+            elif outcome.changed:
                 self.add(outcome.changed)
         return outcome
 

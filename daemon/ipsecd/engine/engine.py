@@ -33,6 +33,7 @@ from ipsecd.engine.kept_lists import KeptLists
 from ipsecd.engine.lists import Lists
 from ipsecd.engine.lookups import Lookups
 from ipsecd.engine.policies import Policies
+from ipsecd.engine.restoring import Restoring
 from ipsecd.engine.sources import Domain, Source, warnings_of_domain
 from ipsecd.engine.starting import Starting
 from ipsecd.engine.state import State
@@ -114,7 +115,9 @@ class Engine(View):
         changes = (self._policies, self._dynamic)
         self.confirmation = Confirmation(directories.state, disk, *changes, this_boot)
         self.history = History(directories.state, disk)
-        left_over = (self._dynamic.taken_over, self.kept_lists, self.confirmation)
+        stores = (self._store, self.kept_lists.store)
+        self.restoring = Restoring(directories.state, disk, *stores)
+        left_over = (self._dynamic.taken_over, self.kept_lists, self.confirmation, self.restoring)
         self._starting = Starting(config, *parts, *left_over)
         self.overlaps = Overlaps()
         self.load_programs = self._enforcement.load_programs
@@ -232,8 +235,9 @@ class Engine(View):
         """What is wrong with files although all that should be in force is."""
         of_domain = warnings_of_domain(self.config.domain, self.domain, time.time())
         of_own_files = (*self._kept_files.warnings, *self.kept_lists.warnings)
-        of_changes = (*self.confirmation.warnings, *self.history.warnings)
-        return (*self.warnings_of_files(), *of_domain, *of_own_files, *of_changes)
+        of_changes = (self.confirmation, self.history, self.restoring)
+        told = (warning for each in of_changes for warning in each.warnings)
+        return (*self.warnings_of_files(), *of_domain, *of_own_files, *told)
 
     def observe(self) -> Observation:
         """What the kernel holds."""
@@ -295,9 +299,9 @@ class Engine(View):
         """Enforce a dynamic rule. It replaces the rule of its name, if there is one."""
         self._enforcement.run(lambda: self._dynamic.add([rule]))
 
-    def order_dynamic(self, order: Order) -> Additions:
+    def order_dynamic(self, order: Order, *, dry_run: bool = False) -> Additions:
         """Enforce what somebody ordered to block or permit, as one change; what that came to."""
-        return self._enforcement.run(lambda: self._dynamic.order(order))
+        return self._enforcement.run(lambda: self._dynamic.order(order, dry_run=dry_run))
 
     def change_dynamic(self, rules: Sequence[DynamicRule], names: Sequence[str]) -> Change:
         """Enforce rules, and take others out of force by name, as one change; what came of it."""

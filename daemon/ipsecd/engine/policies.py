@@ -26,6 +26,7 @@ from ipsecd.engine.expectations import (
 from ipsecd.engine.kept_lists import KeptLists, with_unchanged_lists
 from ipsecd.engine.lists import ListChanges, changes_by_domain
 from ipsecd.engine.names import StateChange, found, with_answers
+from ipsecd.engine.restoring import RestoredLists, make_durable
 from ipsecd.engine.sources import (
     Choice,
     Situation,
@@ -37,7 +38,7 @@ from ipsecd.engine.sources import (
     why_not_in_force,
 )
 from ipsecd.engine.state import State
-from ipsecd.engine.switching import Switching
+from ipsecd.engine.switching import NO_LISTS, Switching
 from ipsecd.errors import IpsecdError, Refused, StoreFailed
 from ipsecd.language.expectations import must_be_met
 from ipsecd.model.values import Policy
@@ -97,15 +98,17 @@ class Policies:
         self._make(change, names, tell, refused)
         return change.kept
 
-    def restore(self, earlier: PoliciesBefore, names: Names, tell: Tell) -> None:
+    def restore(
+        self, earlier: PoliciesBefore, names: Names, tell: Tell, lists: RestoredLists | None = None
+    ) -> None:
         """Have the files hold again what they held `earlier`, durable and enforced at the end.
 
-        A name among `names` that has no addresses could not be looked up, as for ``reload``.
+        So do `lists`. A name without addresses could not be looked up, as for ``reload``.
         """
         now = self._readable_state()
         tell(Progress(Phase.COMPILING))
         change = restored(self.store, self.kept_files.reader, now.loaded, earlier)
-        self._make(change, found(names), tell)
+        self._make(change, found(names), tell, lists=lists)
 
     def _readable_state(self) -> State:
         now = self.enforcement.state
@@ -117,12 +120,18 @@ class Policies:
         return now
 
     def _make(
-        self, change: Change, names: Names, tell: Tell, refused: Loaded | None = None
+        self,
+        change: Change,
+        names: Names,
+        tell: Tell,
+        refused: Loaded | None = None,
+        lists: RestoredLists | None = None,
     ) -> None:
-        """Make a prepared change."""
+        """Make a prepared change, and that of lists with it."""
         now, content = self.enforcement.state, change.after
         known_names = {**now.names, **names}
         looked_up = {**now.looked_up, **dict.fromkeys(names, time.time())}
+        other_lists = lists.change.changes if lists else NO_LISTS
         if not content.assigned_error:
             expectations_must_be_met(content, judged_documents(now))
         choice = self._choose_or_keep(content, known_names, tell)
@@ -144,10 +153,10 @@ class Policies:
             make_state = None
             if choice:
                 make_state = self.switching.prepare(
-                    attempt, choice, lambda now: (next_state(now), NO_CHANGE, ()), tell
+                    attempt, choice, lambda now: (next_state(now), NO_CHANGE, ()), tell, other_lists
                 )
             tell(Progress(Phase.WRITING))
-            attempt.step(change.commit, lambda _: change.undo())
+            make_durable(attempt, now.loaded, change, lists)
             if make_state:
                 tell(Progress(Phase.SWITCHING))
                 self.switching.switch(attempt, make_state, known_names)

@@ -18,6 +18,7 @@ from ipsecd.engine.enforcement import Enforcement
 from ipsecd.engine.expectations import judged
 from ipsecd.engine.kept_lists import KeptLists
 from ipsecd.engine.quarantines import change_dynamic_rules
+from ipsecd.engine.restoring import Restoring
 from ipsecd.engine.sources import (
     Choice,
     Domain,
@@ -59,10 +60,12 @@ class Starting:
     """Adds to a state the dynamic rules that an earlier process left."""
     kept_lists: KeptLists
     confirmation: Confirmation
+    restoring: Restoring
 
     def start(self) -> None:
         """Enforce by the first source that has a policy; raises ``BackendFailed``."""
         self.confirmation.load()
+        self.restoring.finish()
         self._load_what_was_left(booting=False)
         self._start(self.store.load)
 
@@ -115,7 +118,10 @@ class Starting:
         if not news.inventories:
             news = ContainerNews(self.kept_files.inventories())
         inventory = merged(news.with_announced().values())
-        lists = self.kept_lists.read(self.confirmation.put_lists_back, booting=booting)
+        lists = dict(self.kept_lists.read(self.confirmation.put_lists_back, booting=booting))
+        for name, entries in (self.restoring.at_boot() if booting else {}).items():
+            lists.pop(name, None)
+            lists |= {name: entries} if entries is not None else {}
         state = replace(now, container_news=news, inventory=inventory, lists=lists)
         self.enforcement.record_state(self.take_over(state) if now.stopped else state)
 

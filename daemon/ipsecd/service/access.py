@@ -76,7 +76,7 @@ def may_call(peer: Peer, method: str) -> bool:
         return role is not None
     if peer.is_fetcher:
         return method in OF_FETCHER
-    if role is Role.CHANGE:
+    if role in {Role.SAVE, Role.CHANGE}:
         return CHANGE_GROUP in peer.groups
     return role is Role.VIEW and is_admitted(peer)
 

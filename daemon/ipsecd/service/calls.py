@@ -17,6 +17,7 @@ from typing import Any
 
 from ipsecd import __version__
 from ipsecd.control import METHODS
+from ipsecd.control.backups import MAX_BACKUP_BYTES
 from ipsecd.control.method import Role, Work
 from ipsecd.control.parameters import read_change
 from ipsecd.engine.caller import DAEMON, NO_OPTIONS, Caller
@@ -156,7 +157,7 @@ class Calls:
             if needed:
                 tell(Progress(Phase.LOOKING_UP))
             names = await self._look_up(method, needed)
-        if role is Role.VIEW:
+        if role.reads:
             reply: dict[str, Any] = await run(engine.call, method, parameters, by, names, document)
             if method == "Examine":
                 # Trying backends takes some tenths of a second, and no call must wait for it.
@@ -293,16 +294,17 @@ class Calls:
                 f"what {call.name} changes cannot be put back, so there is nothing to confirm",
                 "leave out --confirm, or unset IPSECD_CONFIRM",
             )
-        caller = await caller_of(peer, options) if method.role is not Role.VIEW else DAEMON
+        caller = await caller_of(peer, options) if not method.role.reads else DAEMON
         if method.takes_bundle:
             return await self._take(parameters, str(peer), descriptors)
         document = None
         if method.takes_document:
             limit = MAX_LIST_BYTES if method.takes_list else MAX_DOCUMENT_BYTES
+            limit = MAX_BACKUP_BYTES if method.takes_backup else limit
             document = await self._document(parameters["document"], descriptors.take(), limit)
         elif method.takes_filters and parameters["filters"] is None:
             document = await self._document(None, descriptors.take(), MAX_DOCUMENT_BYTES)
-        if method.role is not Role.VIEW:
+        if not method.role.reads:
             return await self.carry_out(call.name, parameters, str(peer), document, tell, caller)
         # The reads of one user run one after the other, so that users take turns.
         async with self._reading.setdefault(peer.uid, asyncio.Lock()):

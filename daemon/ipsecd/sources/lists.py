@@ -61,6 +61,10 @@ class ListChange:
     """The entries that were added by command and change; without any, it may be all."""
 
 
+NOTHING = ListChange({}, lambda: None, lambda: None)
+"""The change to what is there already."""
+
+
 class ListStore:
     """All lists of this host."""
 
@@ -82,7 +86,6 @@ class ListStore:
         """What is wrong with files that belong to no list, or to a list without content."""
 
     # -- reading ---------------------------------------------------------------------------------
-
     def load(self, *, read_only: bool = False) -> None:
         """Read all lists. Finish what a crash interrupted, unless it is `read_only`."""
         before = self.lists
@@ -210,6 +213,8 @@ class ListStore:
         parts = self.parts_of(name)
         text = _text(content, read)
         before = parts.current_file(old)
+        if before == text and not old.added:
+            return NOTHING
         new = StoredList(name, FileRead(_digest(text), read.addresses), None, PersistentMap())
 
         def commit() -> None:
@@ -226,6 +231,8 @@ class ListStore:
         old = self.get(name)
         journal = self.parts_of(name).journal
         keys = list(keys_of(addresses))
+        if all(old.added.get(key) == end for key in keys):
+            return NOTHING
         added = old.added
         for key in keys:
             added = added.with_item(key, end)
@@ -298,8 +305,6 @@ class ListStore:
     def _restore(self, parts: Parts, content: bytes | None, old: StoredList) -> None:
         parts.write_file(content, read=old.file)
         parts.tidy(old)
-
-    # -- ends ------------------------------------------------------------------------------------
 
     def next_end(self) -> float | None:
         """When the next entry ends, in seconds since the epoch; None if none does."""

@@ -1,0 +1,196 @@
+"""Owns the methods that make a backup of all that lasts of this host, and restore one."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from typing import Any
+
+from ipsecd.control.method import Method, Request, Role, Work
+from ipsecd.control.replies import of_this_host, outcome
+from ipsecd.control.stored_differences import policy_in, stored_differences
+from ipsecd.control.what_if import add_verdicts
+from ipsecd.engine import Engine
+from ipsecd.engine.confirmation import Part
+from ipsecd.engine.lists import ListChanges
+from ipsecd.errors import InvalidInput, Refused
+from ipsecd.language.expectations import must_be_met
+from ipsecd.model.lists import AddressList
+from ipsecd.quoting import count, few, quote
+from ipsecd.sources.backups import MAX_BYTES, Backup, ListParts, check_member, pack, unpack
+from ipsecd.sources.names import dns_names_of
+from ipsecd.sources.reading import Loaded
+from ipsecd.sources.unconfirmed import PoliciesBefore
+
+MAX_BACKUP_BYTES = MAX_BYTES
+"""How long the document of a restore may be."""
+
+
+def _get_backup(engine: Engine, _: Request) -> dict[str, Any]:
+    loaded, store = engine.loaded, engine.kept_lists.store
+    if loaded.assigned_error:
+        raise Refused(
+            f"the policy that is assigned cannot be used: {loaded.assigned_error.message}",
+            "mend it first: what is restored is in force at once",
+        )
+    for name, stored in loaded.policies.items():
+        _check_path(stored.path)
+        if not engine.is_on_disk(name):
+            raise Refused(
+                f"{engine.path_of(name)!r} was edited since it was loaded",
+                "look at it, and run: ipsecctl reload",
+            )
+    lists = {
+        name: ListParts(store.parts_of(name).current_file(each), each.feed, each.added)
+        for name, each in store.lists.items()
+    }
+    policies = {stored.path: stored.text for stored in loaded.policies.values()}
+    archive = pack(Backup(policies, loaded.assigned_path, lists))
+    broken = [f"it is not in the backup: {file.error.message}" for file in loaded.broken]
+    problems = [
+        f"list {quote(name)}: {problem}"
+        for name, each in store.lists.items()
+        for problem in each.problems
+    ]
+    return {
+        "archive": b64encode(archive).decode("ascii"),
+        "policies": len(policies),
+        "lists": len(lists),
+        "warnings": [*broken, *problems],
+    }
+
+
+def _check_path(path: str) -> None:
+    try:
+        check_member(path)
+    except ValueError as error:
+        raise Refused(f"the policy file {quote(path)} cannot be in it: {error}", "rename it") from (
+            error
+        )
+
+
+def _restore(engine: Engine, request: Request) -> dict[str, Any]:
+    backup = _backup(request)
+    before = engine.loaded
+    earlier, content = _policies(engine, backup)
+    lists = engine.restoring.lists(backup.lists)
+    changes = lists.change.changes if lists else {}
+    lines = [*stored_differences(before, content), *_of_lists(engine, changes)]
+    is_same = not earlier.texts and earlier.link == before.link and not lists
+    if is_same and not engine.assigned_is_not_in_force:
+        message = "all is as it is in the backup, and nothing has changed"
+        return of_this_host(engine, outcome(engine, message, changed=False))
+    if changes and request.caller.options.confirm_s is not None:
+        names = few([f"@{name}" for name in sorted(changes)])
+        raise Refused(
+            f"these lists would be others, and lists cannot be put back as they were: {names}",
+            "restore it without --confirm",
+        )
+    if request["dry_run"]:
+        return _would_be(engine, request, content, changes, lines)
+    engine.restore(earlier, request.names, request.tell, lists)
+    message = f"the backup is restored: {_sizes(backup)}"
+    return of_this_host(engine, outcome(engine, message, changes=lines, warns=True))
+
+
+def _would_be(
+    engine: Engine, request: Request, content: Loaded, changes: ListChanges, lines: list[str]
+) -> dict[str, Any]:
+    """What a dry run says."""
+    assigned = policy_in(content, content.assigned) if content.assigned else None
+    if assigned:
+        must_be_met(assigned)
+    reply = outcome(engine, "the backup would be restored", changes=lines)
+    if changes:
+        reply["outcome"]["warnings"].append(
+            "which packets are decided differently is not said, because lists change too"
+        )
+    else:
+        add_verdicts(engine, assigned, request.names, reply["outcome"])
+    return of_this_host(engine, reply)
+
+
+def _backup(request: Request) -> Backup:
+    return unpack(request.text, request["source"] or "<document>")
+
+
+def _policies(engine: Engine, backup: Backup) -> tuple[PoliciesBefore, Loaded]:
+    """The policy files that are others than those of now, and all that the store would hold.
+
+    Raises ``InvalidInput`` if they could not all be used.
+    """
+    loaded = engine.loaded
+    now = {stored.path: stored.text for stored in loaded.policies.values()}
+    texts = {
+        path: backup.policies.get(path)
+        for path in sorted(now.keys() | backup.policies.keys())
+        if backup.policies.get(path) != now.get(path)
+    }
+    # A link may lead to the same file in other words.
+    link = loaded.link if loaded.assigned_path == backup.assigned else backup.assigned
+    earlier = PoliciesBefore(texts, link, complete=True)
+    content = engine.content_with(earlier)
+    broken = [file.error for file in content.broken if file.path in texts]
+    if error := next(iter(broken), content.assigned_error):
+        raise InvalidInput(
+            f"a policy in the backup cannot be used: {error.message}", "nothing has changed"
+        )
+    if len(content.policies) < len(backup.policies):
+        raise InvalidInput(
+            "two policy files in the backup hold policies of one name", "nothing has changed"
+        )
+    return earlier, content
+
+
+def _of_lists(engine: Engine, changes: ListChanges) -> list[str]:
+    """What becomes of lists, a line each."""
+    lines = []
+    for name, after in sorted(changes.items()):
+        before = engine.lists.get(name)
+        if after is None:
+            lines.append(f"- list {quote(name)}")
+        elif before is None:
+            lines.append(f"+ list {quote(name)}: {count(len(after), 'entry')}")
+        else:
+            lines.append(f"~ list {quote(name)}: {_difference(before, after)}")
+    return lines
+
+
+def _difference(before: AddressList, after: AddressList) -> str:
+    difference = before.change_to(after)
+    new, gone = len(AddressList(difference.added)), len(AddressList(difference.removed))
+    if not new and not gone:
+        return "comments, ends of entries or where it comes from"
+    return f"{count(len(after), 'entry')}, {new:,} new, {gone:,} gone"
+
+
+def _sizes(backup: Backup) -> str:
+    policies, lists = count(len(backup.policies), "policy"), count(len(backup.lists), "list")
+    return f"{policies}, {lists}"
+
+
+def _names_of_backup(engine: Engine, request: Request) -> frozenset[str]:
+    earlier, content = _policies(engine, _backup(request))
+    changed = [
+        stored.policy
+        for name, stored in content.policies.items()
+        if stored.path in earlier.texts or name == content.assigned
+    ]
+    return frozenset().union(*map(dns_names_of, changed))
+
+
+METHODS = (
+    # In the line of changes, so that policies and lists are those of one moment.
+    Method("GetBackup", Role.SAVE, Work.CHANGE, _get_backup),
+    Method(
+        "Restore",
+        Role.CHANGE,
+        Work.CHANGE,
+        _restore,
+        names=_names_of_backup,
+        keeps_names=True,
+        takes_document=True,
+        takes_backup=True,
+        tells_progress=True,
+        part=Part.POLICIES,
+    ),
+)
