@@ -1,18 +1,22 @@
-"""Owns how it is told that something outranks a dynamic rule, or blocks an address all the same."""
+"""Owns how it is told that something outranks a rule, or blocks an address all the same."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from ipsecd.engine import Engine
 from ipsecd.engine.contradictions import Contradiction, blocks_of, outranking
+from ipsecd.engine.contradictions import overruled as overruling
 from ipsecd.errors import InvalidInput
 from ipsecd.host.interfaces import read_host
 from ipsecd.language.filters import format_filter, parse_short
 from ipsecd.language.packets import format_packet
 from ipsecd.model.addresses import HostName, Network
+from ipsecd.model.lists import AddressList
 from ipsecd.model.packets import Host, Packet, Point
+from ipsecd.model.values import Origin
+from ipsecd.quoting import quote
 from ipsecd.sources.dynamic import DynamicRule, address_alone
 
 
@@ -45,6 +49,28 @@ def still_blocked(engine: Engine, selectors: Iterable[str]) -> list[dict[str, An
                 for each in blocks_of(engine.state, network, engine.overlaps, _host)
             ]
     return blocks
+
+
+def overruled(
+    engine: Engine,
+    is_asked_about: Callable[[Origin], bool],
+    added: tuple[str, AddressList] | None = None,
+) -> list[str]:
+    """A sentence for each rule that is asked about and of which protected filters overrule a block.
+
+    With the name of a list and what was `added` to it, only of what these entries would block.
+    """
+    return [
+        f"{_packet(each.packet)} still passes: permit {format_filter(each.by)}, which the "
+        f"configuration protects, outranks block {format_filter(each.block)} of {_place(each.rule)}"
+        for each in overruling(engine.state, _host, is_asked_about, added)
+    ]
+
+
+def _place(origin: Origin) -> str:
+    if origin.volatile:
+        return f"dynamic rule {quote(origin.rule)}"
+    return f"rule {quote(origin.rule)} of policy {quote(origin.policy)}"
 
 
 def _host() -> Host:

@@ -1,4 +1,4 @@
-"""Owns finding out what outranks a dynamic rule, and what blocks an address all the same.
+"""Owns finding out what outranks a rule, and what blocks an address all the same.
 
 Whether a packet is blocked is asked of the classifier in force: each answer is about a packet that
 it has judged. How much is searched has bounds, so a batch of thousands is answered in time.
@@ -17,11 +17,13 @@ from ipsecd.compiler.rows import Row, rows_of
 from ipsecd.compiler.tables import TableId
 from ipsecd.engine.compiling import rows_by_name
 from ipsecd.engine.state import State
-from ipsecd.model.addresses import Family, Keyword, Network
+from ipsecd.model.addresses import JOINED, Family, Keyword, Network
+from ipsecd.model.decide import decide
 from ipsecd.model.fields import ME
 from ipsecd.model.lists import AddressList, Form
 from ipsecd.model.lists import listed as of_networks
 from ipsecd.model.packets import Host, Packet
+from ipsecd.model.protected_filters import BY_SETTINGS
 from ipsecd.model.values import Action, Endpoint, Filter, InForce, Origin
 from ipsecd.sources.dynamic import DynamicRule
 
@@ -34,6 +36,8 @@ MAX_LISTED = 16
 """How many entries of one list and prefix length are looked at for one other entry."""
 MAX_JUDGED = 400
 """How many packets are judged at most for one answer."""
+MAX_COMPARED = 20_000
+"""How many times at most an entry is compared with a table, where the settings protect much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,16 @@ class Contradiction:
     origin: Origin
     by: Filter
     action: Action
+    packet: Packet
+
+
+@dataclass(frozen=True, slots=True)
+class Overruled:
+    """A block of a rule, a protected filter that decides in its place, and the packet."""
+
+    rule: Origin
+    block: Filter
+    by: Filter
     packet: Packet
 
 
@@ -87,6 +101,14 @@ class _Search:
 
         Those of rules that were `told` already are left out.
         """
+        for other, origin, packet, deciding in self.judgements(table, match, told):
+            if deciding == origin:
+                yield other, origin, packet
+
+    def judgements(
+        self, table: AnyTable, match: Match, told: Container[Origin] = ()
+    ) -> Iterator[tuple[Match, Origin, Packet, Origin | None]]:
+        """Entries of a table that match a packet which `match` matches, and what rule decides."""
         for near, key in self._entries(table, match):
             origin = near.find(key)
             if origin is None or origin in told:
@@ -99,8 +121,8 @@ class _Search:
                 return
             self.judged += 1
             volatile = self.state.volatile.tables
-            if self.state.classifier.lookup(packet, self.host, volatile).origin == origin:
-                yield other, origin, packet
+            verdict = self.state.classifier.lookup(packet, self.host, volatile)
+            yield other, origin, packet, verdict.origin
 
     def blocking(self, table: AnyTable, match: Match) -> Iterator[tuple[Match, Origin, Packet]]:
         """Entries of a table that would block a packet which `match` matches, if no other did."""
@@ -121,11 +143,11 @@ class _Search:
 
     def matches(self, row: Row) -> Iterator[Match]:
         """What an entry of a dynamic rule matches: for each of the first entries of its lists."""
-        if not row.table.listed:
-            yield Match.of(row.table, row.key)
-            return
-        origin = row.filter_in_force.origin
-        table = self._with_entries(Table(row.table, row.key, (origin,)), None)
+        yield from self.matches_of(Table(row.table, row.key, (row.filter_in_force.origin,)))
+
+    def matches_of(self, whole: Table) -> Iterator[Match]:
+        """What the entries of a table match, with the first entries of its lists in their keys."""
+        table = self._with_entries(whole, None) if whole.id.listed else whole
         if table:
             width = table.id.key_width
             for at in range(len(table)):
@@ -209,6 +231,63 @@ def outranking(
                     if len(by_origin) >= MAX_TOLD:
                         return tuple(by_origin.values())
     return tuple(by_origin.values())
+
+
+def overruled(
+    state: State,
+    read_host: ReadHost,
+    is_asked_about: Callable[[Origin], bool],
+    added: tuple[str, AddressList] | None = None,
+) -> tuple[Overruled, ...]:
+    """The blocks of rules that protected filters overrule, each rule once; at most ``MAX_TOLD``.
+
+    With the name of a list and what was `added` to it, only what these entries would block. For any
+    thread.
+    """
+    protected = state.compiled.protected_in_force
+    if not protected or not state.enforcing:
+        return ()
+    if added is not None:
+        state = _with_list(state, *added)
+    # What others remember of tables belongs to the kernel's line.
+    search = _Search(state, Overlaps(), read_host)
+    blocks = [
+        table
+        for table in search.tables(Action.BLOCK)
+        if added is None or any(_has(listed.name, added[0]) for _, listed in table.id.listed)
+    ]
+    matches = (
+        match
+        for table in state.classifier.tables
+        if table.id.protected
+        for match in search.matches_of(table)
+    )
+    by_rule: dict[Origin, Overruled] = {}
+    pairs = ((match, table) for match in matches for table in blocks)
+    for match, table in islice(pairs, MAX_COMPARED):
+        for other, rule, packet, deciding in search.judgements(table, match, by_rule):
+            if rule in by_rule or deciding != BY_SETTINGS or not is_asked_about(rule):
+                continue
+            by = decide(protected, packet, search.host).by
+            if by is not None:
+                by_rule[rule] = Overruled(rule, other.filter, by.filter, packet)
+        if len(by_rule) >= MAX_TOLD:
+            break
+    return tuple(by_rule.values())
+
+
+def _has(names: str, name: str) -> bool:
+    """Whether a list is the one that tables look into, or one of several together."""
+    return name in names.split(JOINED)
+
+
+def _with_list(state: State, name: str, entries: AddressList) -> State:
+    """The state, where tables that look into a list find only some `entries` there."""
+    lists = {
+        names: entries if _has(names, name) else members
+        for names, members in state.classifier.lists.items()
+    }
+    return replace(state, classifier=replace(state.classifier, lists=lists))
 
 
 def blocks_of(
