@@ -49,7 +49,7 @@ def test_it_passes_whatever_blocks_it(daemon: Daemon) -> None:
     assert of_settings.split()[:1] == ["5"]
     assert "protect" in of_settings
     said = daemon.ctl("block", PEER4)
-    assert f"permit {PEER4}=0:{WORM}:UDP of rule 'protect' of the configuration outranks" in said
+    assert f"permit {PEER4}+0:{WORM}:UDP of rule 'protect' of the configuration outranks" in said
     assert delivered(HERE4, WORM) == 5
     assert "still passes" in daemon.ctl("quarantine", "--host")
     assert delivered(HERE4, WORM) == 5

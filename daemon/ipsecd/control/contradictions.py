@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ipsecd.engine import Engine
-from ipsecd.engine.contradictions import Contradiction, blocks_of, outranking
-from ipsecd.engine.contradictions import overruled as overruling
+from ipsecd.engine.contradictions import (
+    Contradiction,
+    Overruled,
+    blocks_of,
+    outranking,
+    overruled_entries,
+    overruled_policy,
+    overruled_rules,
+)
 from ipsecd.errors import InvalidInput
 from ipsecd.host.interfaces import read_host
 from ipsecd.language.filters import format_filter, parse_short
@@ -51,19 +58,26 @@ def still_blocked(engine: Engine, selectors: Iterable[str]) -> list[dict[str, An
     return blocks
 
 
-def overruled(
-    engine: Engine,
-    is_asked_about: Callable[[Origin], bool],
-    added: tuple[str, AddressList] | None = None,
-) -> list[str]:
-    """A sentence for each rule that is asked about and of which protected filters overrule a block.
+def policy_overruled(engine: Engine) -> list[str]:
+    """A sentence for each rule of the policy of which a protected filter overrules a block."""
+    return _sentences(overruled_policy(engine.state, _host))
 
-    With the name of a list and what was `added` to it, only of what these entries would block.
-    """
+
+def rules_overruled(engine: Engine, rules: Sequence[DynamicRule]) -> list[str]:
+    """The same of dynamic rules."""
+    return _sentences(overruled_rules(engine.state, rules, _host))
+
+
+def entries_overruled(engine: Engine, name: str, entries: AddressList) -> list[str]:
+    """The same of what rules block by some entries of a list."""
+    return _sentences(overruled_entries(engine.state, name, entries, _host))
+
+
+def _sentences(overruled: Iterable[Overruled]) -> list[str]:
     return [
         f"{_packet(each.packet)} still passes: permit {format_filter(each.by)}, which the "
         f"configuration protects, outranks block {format_filter(each.block)} of {_place(each.rule)}"
-        for each in overruling(engine.state, _host, is_asked_about, added)
+        for each in overruled
     ]
 
 

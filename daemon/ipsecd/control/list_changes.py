@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ipsecd.control.contradictions import overruled
+from ipsecd.control.contradictions import entries_overruled
 from ipsecd.control.method import Request
 from ipsecd.engine import Engine
 from ipsecd.engine.compiling import policy_rules_by_name
@@ -61,7 +61,7 @@ def carried_out(
             "warnings": [
                 *_about_text(read),
                 *_about_rules(engine, name),
-                *overruled(engine, lambda _: True, (name, AddressList(difference.added))),
+                *entries_overruled(engine, name, AddressList(difference.added)),
             ],
         }
     }

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from ipsecd.control.absences import absences
-from ipsecd.control.contradictions import overruled
+from ipsecd.control.contradictions import rules_overruled
 from ipsecd.control.method import Method, Request, Role, Work
 from ipsecd.control.parameters import read_deadline, read_filters
 from ipsecd.control.replies import dynamic_rule
@@ -34,13 +34,9 @@ def _quarantine(engine: Engine, request: Request) -> dict[str, Any]:
         )
     )
     filters = [rule_filter for rule in rules for rule_filter in rule.filters]
-    origins = {rule.origin for rule in rules}
     return {
         "rules": [dynamic_rule(engine, rule) for rule in rules],
-        "warnings": [
-            *absences(engine, filters),
-            *overruled(engine, lambda origin: origin in origins),
-        ],
+        "warnings": [*absences(engine, filters), *rules_overruled(engine, rules)],
     }
 
 

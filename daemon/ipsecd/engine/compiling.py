@@ -112,6 +112,7 @@ class Compiling:
         """A policy that was compiled with other settings, with what these protect now.
 
         Its own tables stay as they are, so it can be put in force whatever became of its document.
+        Raises ``IpsecdError`` if that cannot be enforced here.
         """
         if compiled.protected == self._protected:
             return compiled
@@ -122,11 +123,13 @@ class Compiling:
         )
         of_policy = [table for table in compiled.classifier.tables if not table.id.protected]
         tables = in_order([*of_now.tables, *of_policy])
+        classifier = replace(compiled.classifier, tables=tuple(tables))
+        self._check(classifier)
         made_from = (compiled.key, self._protected_texts())
         return replace(
             compiled,
             key=hashlib.sha256(repr(made_from).encode()).hexdigest(),
-            classifier=replace(compiled.classifier, tables=tuple(tables)),
+            classifier=classifier,
             protected=self._protected,
         )
 

@@ -12,6 +12,7 @@ from itertools import chain, islice, product
 
 from ipsecd.compiler.classifier import Table, in_order, pack
 from ipsecd.compiler.listed import with_entries
+from ipsecd.compiler.merge import merged_rows
 from ipsecd.compiler.overlaps import AnyTable, Match, Overlaps, common_packet
 from ipsecd.compiler.rows import Row, rows_of
 from ipsecd.compiler.tables import TableId
@@ -106,7 +107,7 @@ class _Search:
                 yield other, origin, packet
 
     def judgements(
-        self, table: AnyTable, match: Match, told: Container[Origin] = ()
+        self, table: AnyTable, match: Match, told: Container[Origin]
     ) -> Iterator[tuple[Match, Origin, Packet, Origin | None]]:
         """Entries of a table that match a packet which `match` matches, and what rule decides."""
         for near, key in self._entries(table, match):
@@ -207,73 +208,109 @@ def outranking(
 
     Each rule that does is named once, and at most ``MAX_TOLD`` are.
     """
-    search = _Search(state, overlaps, read_host)
     action = rules[0].action if rules else Action.BLOCK
     opposite = Action.PERMIT if action is Action.BLOCK else Action.BLOCK
+    search = _Search(state, overlaps, read_host)
     tables = search.tables(opposite) if state.enforcing else []
     if not tables:
         return ()
-    above: dict[TableId, list[AnyTable]] = {}
+    rows = [
+        row
+        for of_rule in rows_by_name(rules, state.inventory, state.lists).values()
+        for row in of_rule
+    ]
     by_origin: dict[Origin, Contradiction] = {}
-    for rows in rows_by_name(rules, state.inventory, state.lists).values():
-        for row in rows:
-            if row.table not in above:
-                rank = row.table.rank
-                above[row.table] = [table for table in tables if table.id.rank > rank]
-            if not above[row.table]:
-                continue
-            wanted = row.filter_in_force.filter
-            for match, table in product(search.matches(row), above[row.table]):
-                for other, origin, packet in search.decisive(table, match, by_origin):
-                    by_origin[origin] = Contradiction(
-                        wanted, origin, other.filter, opposite, packet
-                    )
-                    if len(by_origin) >= MAX_TOLD:
-                        return tuple(by_origin.values())
+    if any(table.id.protected for table in tables):
+        # These outrank every rule. Few are compared with many, and not the other way round.
+        for each in islice(_overruled(search, _tables_of(rows)), 1):
+            of_rule = [r.filter_in_force for r in rows if r.filter_in_force.origin == each.rule]
+            wanted = decide(of_rule, each.packet, search.host).by
+            if wanted is not None:
+                by_origin[BY_SETTINGS] = Contradiction(
+                    wanted.filter, BY_SETTINGS, each.by, opposite, each.packet
+                )
+        tables = [table for table in tables if not table.id.protected]
+    above: dict[TableId, list[AnyTable]] = {}
+    for row in rows:
+        if row.table not in above:
+            rank = row.table.rank
+            above[row.table] = [table for table in tables if table.id.rank > rank]
+        if not above[row.table]:
+            continue
+        wanted_filter = row.filter_in_force.filter
+        for match, table in product(search.matches(row), above[row.table]):
+            for other, origin, packet in search.decisive(table, match, by_origin):
+                by_origin[origin] = Contradiction(
+                    wanted_filter, origin, other.filter, opposite, packet
+                )
+                if len(by_origin) >= MAX_TOLD:
+                    return tuple(by_origin.values())
     return tuple(by_origin.values())
 
 
-def overruled(
-    state: State,
-    read_host: ReadHost,
-    is_asked_about: Callable[[Origin], bool],
-    added: tuple[str, AddressList] | None = None,
+def overruled_rules(
+    state: State, rules: Iterable[DynamicRule], read_host: ReadHost
 ) -> tuple[Overruled, ...]:
-    """The blocks of rules that protected filters overrule, each rule once; at most ``MAX_TOLD``.
-
-    With the name of a list and what was `added` to it, only what these entries would block. For any
-    thread.
-    """
-    protected = state.compiled.protected_in_force
-    if not protected or not state.enforcing:
+    """The blocks of dynamic rules that protected filters overrule; see ``overruled_policy``."""
+    if not state.compiled.protected or not state.enforcing:
         return ()
-    if added is not None:
-        state = _with_list(state, *added)
+    blocks = [rule for rule in rules if rule.action is Action.BLOCK]
+    by_name = rows_by_name(blocks, state.inventory, state.lists)
+    tables = _tables_of(row for rows in by_name.values() for row in rows)
+    return tuple(_overruled(_Search(state, Overlaps(), read_host), tables))
+
+
+def overruled_policy(state: State, read_host: ReadHost) -> tuple[Overruled, ...]:
+    """The blocks of the policy that protected filters overrule; for any thread.
+
+    Each rule is named once, and at most ``MAX_TOLD`` are.
+    """
+    if not state.compiled.protected or not state.enforcing:
+        return ()
+    blocks = [table for table in state.classifier.tables if table.id.action is Action.BLOCK]
     # What others remember of tables belongs to the kernel's line.
-    search = _Search(state, Overlaps(), read_host)
+    return tuple(_overruled(_Search(state, Overlaps(), read_host), blocks))
+
+
+def overruled_entries(
+    state: State, name: str, entries: AddressList, read_host: ReadHost
+) -> tuple[Overruled, ...]:
+    """The same of what rules block by some `entries` of a list."""
+    if not state.compiled.protected or not state.enforcing:
+        return ()
+    search = _Search(_with_list(state, name, entries), Overlaps(), read_host)
     blocks = [
         table
         for table in search.tables(Action.BLOCK)
-        if added is None or any(_has(listed.name, added[0]) for _, listed in table.id.listed)
+        if any(_has(listed.name, name) for _, listed in table.id.listed)
     ]
+    return tuple(_overruled(search, blocks))
+
+
+def _overruled(search: _Search, blocks: Sequence[AnyTable]) -> Iterator[Overruled]:
+    """What protected filters overrule of tables that block."""
+    protected = search.state.compiled.protected_in_force
     matches = (
         match
-        for table in state.classifier.tables
+        for table in search.state.classifier.tables
         if table.id.protected
         for match in search.matches_of(table)
     )
-    by_rule: dict[Origin, Overruled] = {}
+    told: set[Origin] = set()
     pairs = ((match, table) for match in matches for table in blocks)
     for match, table in islice(pairs, MAX_COMPARED):
-        for other, rule, packet, deciding in search.judgements(table, match, by_rule):
-            if rule in by_rule or deciding != BY_SETTINGS or not is_asked_about(rule):
-                continue
+        for other, rule, packet, deciding in search.judgements(table, match, told):
             by = decide(protected, packet, search.host).by
-            if by is not None:
-                by_rule[rule] = Overruled(rule, other.filter, by.filter, packet)
-        if len(by_rule) >= MAX_TOLD:
-            break
-    return tuple(by_rule.values())
+            if by is not None and deciding == BY_SETTINGS:
+                told.add(rule)
+                yield Overruled(rule, other.filter, by.filter, packet)
+            if len(told) >= MAX_TOLD:
+                return
+
+
+def _tables_of(rows: Iterable[Row]) -> list[AnyTable]:
+    """The tables that rows make by themselves."""
+    return [pack(table, entries) for table, entries in merged_rows(rows).items()]
 
 
 def _has(names: str, name: str) -> bool:

@@ -186,7 +186,13 @@ class Starting:
                 stored = replace(stored, policy=policy, text=format_policy(policy))
             return self.compiling.compile(stored, names, compiled)
 
-        of_now = self.compiling.protecting(compiled) if compiled and not config_error else compiled
+        of_now = compiled
+        if compiled and not config_error:
+            try:
+                of_now = self.compiling.protecting(compiled)
+            except IpsecdError as error:
+                # What was protected then goes on to be, which the backend took.
+                note_failure(error)
         last_good = LastGood(of_now)
         sources: list[Source] = [*self.earlier_sources, Static(), last_good]
         if compiled and compiled.store is Store.DOMAIN:
