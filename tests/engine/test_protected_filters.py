@@ -198,7 +198,8 @@ def test_the_guard_sees_that_it_is_not_cut(tmp_path: Path) -> None:
     site = started(tmp_path, "203.0.113.7=0:22:TCP")
     caller = Caller(pid=1, guarded=GUARDED)
     control = Control(site.engine)
-    control.call("ApplyPolicy", {"assign": True}, "", {}, EVERYTHING.encode(), caller=caller)
+    narrow = EVERYTHING.replace("'0=*'", "'0=*', '203.0.113.7:4000=0:22:TCP'")
+    control.call("ApplyPolicy", {"assign": True}, "", {}, narrow.encode(), caller=caller)
     assert passes(site, SOMEBODY) == (True, True)
 
 
