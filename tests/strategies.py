@@ -17,6 +17,7 @@ from ipsecd.model.icmp import NAMES as ICMP_NAMES
 from ipsecd.model.icmp import IcmpMessage
 from ipsecd.model.lists import AddressList, listed
 from ipsecd.model.packets import Host, Packet, Point
+from ipsecd.model.protected_filters import BY_SETTINGS
 from ipsecd.model.values import (
     ALWAYS,
     ICMP,
@@ -221,6 +222,15 @@ def conditions_of_links() -> st.SearchStrategy[Conditions]:
     return st.one_of(types_of_links(), types_of_links(), names.map(Conditions))
 
 
+STORES = (*["static"] * 3, *["dynamic"] * 3, "configuration")
+"""Where filters in force are from; few are protected by the settings."""
+
+
+def protected(flt: Filter) -> InForce:
+    """A filter as the settings protect it: in both directions, whatever the link."""
+    return InForce(BY_SETTINGS, replace(flt, mirrored=True), Action.PERMIT)
+
+
 @st.composite
 def in_force(
     draw: st.DrawFn,
@@ -232,13 +242,16 @@ def in_force(
     """Filters in force; what rules ask besides them is `asked`. They name lists if `listing`."""
     drawn: list[InForce] = []
     for number in range(draw(st.integers(1, most))):
-        dynamic = draw(st.booleans())
-        origin = Origin("dynamic" if dynamic else "static", "" if dynamic else "P", f"r{number}")
+        store = draw(st.sampled_from(STORES))
+        origin = Origin(store, "P" if store == "static" else "", f"r{number}")
         action = draw(st.sampled_from(Action))
         # Of filters that are nearly the same, only the order of precedence says which decides.
         near = bool(drawn) and draw(st.booleans())
         of_others = draw(st.sampled_from(drawn)).filter if near else None
         flt = like(draw, of_others, listing) if of_others else draw(filters(listing=listing))
+        if store == "configuration":
+            drawn.append(protected(flt))
+            continue
         drawn.append(InForce(origin, flt, action, draw(conditions() if asked is None else asked)))
     return drawn
 
@@ -269,7 +282,7 @@ def senders_in_force(
 
 @st.composite
 def ports_in_force(draw: st.DrawFn) -> list[InForce]:
-    """Blocks of ports for everybody, as most policies have them, and at most one other rule."""
+    """Blocks of ports for everybody, as most policies have them, and few other filters."""
     blocks = [
         InForce(
             Origin("static", "P", f"p{number}"),
@@ -286,7 +299,10 @@ def ports_in_force(draw: st.DrawFn) -> list[InForce]:
         )
         for number, port in enumerate(draw(st.lists(st.sampled_from(PORTS), min_size=1)))
     ]
-    return blocks + (draw(in_force(1)) if draw(st.booleans()) else [])
+    others = draw(in_force(1)) if draw(st.booleans()) else []
+    if draw(st.booleans()):
+        others.append(protected(like(draw, draw(st.sampled_from(blocks)).filter, listing=False)))
+    return blocks + others
 
 
 def packets(points: tuple[Point, ...] = tuple(Point)) -> st.SearchStrategy[Packet]:

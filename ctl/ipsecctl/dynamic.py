@@ -169,6 +169,8 @@ def _still_line(entry: dict[str, Any]) -> str:
 
 
 def _place(reference: dict[str, Any]) -> str:
+    if reference["store"] == "configuration":
+        return f"rule {reference['rule']!r} of the configuration"
     if reference["policy"]:
         return f"rule {reference['rule']!r} of policy {reference['policy']!r}"
     return f"dynamic rule {reference['rule']!r}"

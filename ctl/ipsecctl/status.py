@@ -39,6 +39,7 @@ def _lines(status: dict[str, Any]) -> list[str]:
         f"  policy     {_policy(status)}",
         *(_domain(status["domain"]) if status["domain"] else ()),
         f"  dynamic    {_amount(status, 'dynamic')}",
+        *_protected(status.get("protected_filters", 0)),
         *_taken_over(status["dynamic_taken_over"]),
         f"  kernel     {_kernel(status)}",
         *_exempt(status["exemptions"]),
@@ -151,6 +152,13 @@ def _domain(domain: dict[str, Any]) -> list[str]:
 def _amount(status: dict[str, Any], store: str) -> str:
     rules, filters = status[f"{store}_rules"], status[f"{store}_filters"]
     return f"{count(rules, 'rule')}, {count(filters, 'filter')}" if rules else "none"
+
+
+def _protected(number: int) -> list[str]:
+    """A line that says how many filters the settings protect, if any."""
+    if not number:
+        return []
+    return [f"  protected  {count(number, 'filter')} of the settings that nothing blocks"]
 
 
 def _taken_over(number: int) -> list[str]:

@@ -127,7 +127,7 @@ def test_a_rank_cannot_leave_a_field_out() -> None:
     for left_out in BY_NAME:
         narrow = {name: 0 for name in BY_NAME if name != left_out}
         with pytest.raises(KeyError):
-            rank(narrow, volatile=False, action=Action.BLOCK)
+            rank(narrow, protected=False, volatile=False, action=Action.BLOCK)
         with pytest.raises(KeyError):
             place_of(narrow)
 

@@ -42,7 +42,7 @@ EMPTY = compile_filters([])
 
 def block(text: str, name: str = "", store: str = "static") -> InForce:
     """A filter that blocks, in a rule whose name is `name`, or else the text of the filter."""
-    policy = "" if store == "dynamic" else "P"
+    policy = "" if store in ("dynamic", "configuration") else "P"
     return InForce(Origin(store, policy, name or text), parse_filter(text), Action.BLOCK)
 
 

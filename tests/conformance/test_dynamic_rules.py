@@ -52,6 +52,26 @@ def test_rules_of_one_table_come_and_go_apart(stage: Stage) -> None:
     assert len(stage.backend.volatile_counts()) == 2 * (len(rules) - 1)
 
 
+def test_none_outranks_what_the_settings_protect(stage: Stage) -> None:
+    """However narrow it is, in both directions, and whichever of them comes first."""
+    protected = permit("10.9.0.0/24+0:1434-1435:UDP", "protect", "configuration")
+    narrow = [
+        dynamic("10.9.0.2=0:1435:UDP", "in"),
+        dynamic("0:1434=10.9.0.2:1436:UDP", "out"),
+        dynamic("0+*", "everything"),
+    ]
+    for rule in narrow:
+        stage.add(rule)
+    stage.put(*POLICY, protected)
+    assert stage.is_in_force()
+    for rule in narrow:
+        stage.drop(rule)
+        stage.add(rule)
+        assert stage.is_in_force()
+    stage.put(*POLICY)
+    assert stage.is_in_force()
+
+
 def test_it_ends_when_its_time_is_over(stage: Stage) -> None:
     """No call is needed; rules with a later end, or with none, stay in force."""
     stage.put(*POLICY)

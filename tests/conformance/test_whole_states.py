@@ -23,6 +23,12 @@ POLICIES: dict[str, tuple[InForce, ...]] = {
     ),
     "mirrored": (block("0+[fd09::2]::UDP"), block("0+10.9.0.3:1436:UDP")),
     "all, but one port of one peer": (block("*+0"), permit("10.9.0.2+0:1436:UDP")),
+    "all, but what the settings protect": (
+        block("*+0"),
+        block("10.9.0.2=0:1435:UDP"),
+        permit("10.9.0.0/24+0:1435:UDP", "protect", "configuration"),
+        permit("[fd09::3]+0:1436:UDP", "protect", "configuration"),
+    ),
     "ties": (block("*=0:1434:UDP", "a"), permit("*=0:1434:UDP", "b"), permit("*=0:1434:UDP", "c")),
 }
 

@@ -17,7 +17,7 @@ from ipsecd.compiler.policy import compile_filters
 from ipsecd.compiler.rows import rows_of
 from ipsecd.compiler.volatile import Volatile
 from ipsecd.engine.contradictions import MAX_TOLD, Contradiction, blocks_of, outranking
-from ipsecd.engine.state import Condition, State
+from ipsecd.engine.state import NOTHING, Condition, State
 from ipsecd.language.filters import format_filter, parse_filter
 from ipsecd.model.addresses import Family, Network
 from ipsecd.model.decide import decide, matches_of
@@ -40,7 +40,16 @@ def state_of(everything: Sequence[InForce], entries: Lists = NO_LISTS) -> State:
     volatile.change(add=rows_of(with_lengths(dynamic, entries)), deadline=inf)
     static = [each for each in everything if not each.origin.volatile]
     policy = compile_filters(static, lists=entries).with_lists(entries, volatile.tables)
-    return State(Condition.ENFORCING, classifier=policy, volatile=volatile, lists=entries)
+    compiled = replace(
+        NOTHING, protected=tuple(each.filter for each in static if each.origin.protected)
+    )
+    return State(
+        Condition.ENFORCING,
+        compiled=compiled,
+        classifier=policy,
+        volatile=volatile,
+        lists=entries,
+    )
 
 
 def found(

@@ -12,6 +12,7 @@ from ipsecd.model.addresses import Family
 from ipsecd.model.decide import Decision, decide
 from ipsecd.model.exemptions import ESSENTIALS, NO_DEFAULT_EXEMPT
 from ipsecd.model.packets import Host, Packet, Point
+from ipsecd.model.protected_filters import BY_SETTINGS
 from ipsecd.model.values import (
     ALWAYS,
     IPV6_EXTENSION_HEADERS,
@@ -93,6 +94,30 @@ def test_the_more_specific_filter_decides_whatever_its_action(
     """Addresses, protocol, ports, interface, store and block, in this order, make the rank."""
     packet = TO_PEER if better.filter.source == parse_filter("10.0.0.1=*").source else FROM_PEER
     assert winner(packet, better, worse) == better
+
+
+@pytest.mark.parametrize("text", ["*+0", "*+0:1434:UDP", "10.0.0.0/8+0:1000-2000:UDP"])
+def test_what_the_settings_protect_outranks_everything_in_both_directions(text: str) -> None:
+    """However wide it is and however narrow the block, of a policy or dynamic, on one link."""
+    protected = InForce(BY_SETTINGS, parse_filter(text), PERMIT)
+    on_link = Conditions(InterfaceType.LAN, opening=True)
+    for packet, narrow in (
+        (FROM_PEER, "10.0.0.2:4000=0:1434:UDP"),
+        (TO_PEER, "0:1434=10.0.0.2:4000:UDP"),
+    ):
+        for store in ("static", "domain", "dynamic"):
+            blocked = InForce(Origin(store, "", "R"), parse_filter(narrow), BLOCK, on_link)
+            assert winner(packet, protected, blocked) == protected
+
+
+def test_a_later_fragment_meets_only_protected_filters_without_ports() -> None:
+    """It has no ports, as for any filter."""
+    fragment = replace(FROM_PEER, source_port=None, destination_port=None, later_fragment=True)
+    with_ports, without = (
+        InForce(BY_SETTINGS, parse_filter(text), PERMIT) for text in ("*+0:1434:UDP", "*+0::UDP")
+    )
+    assert winner(fragment, with_ports, block("10.0.0.2=0")) == block("10.0.0.2=0")
+    assert winner(fragment, without, block("10.0.0.2=0")) == without
 
 
 def test_me_and_a_host_are_equally_specific() -> None:

@@ -17,6 +17,7 @@ from ipsecd.config import (
 )
 from ipsecd.config.domain import DomainSettings
 from ipsecd.errors import InvalidInput, NotFound, StoreFailed
+from ipsecd.language.filters import parse_filter
 from ipsecd.model.addresses import Family, Network
 from ipsecd.model.protected import Protected
 from ipsecd.quoting import without_password
@@ -48,7 +49,7 @@ domain:
   key: /etc/web1.key
   proxy: http://proxy:3128
   reports: file:///srv/reports
-protect: [192.0.2.7, 2001:db8::/32]
+protect: [192.0.2.7, 2001:db8::/32, "*=0:22:TCP"]
 names: every 5m
 guard: off
 guard-ports: [22, 9090, 22]
@@ -89,6 +90,7 @@ def test_every_key_is_read() -> None:
         300.0,
         guard=False,
         guard_ports=(22, 9090),
+        protected_filters=(parse_filter("*+0:22:TCP"),),
     )
 
 

@@ -61,7 +61,9 @@ class Broken:
     def engine(self, boot: Boot = Boot.PERMIT) -> Engine:
         directories = Directories(self.path / "etc", self.path / "lib", self.path / "run")
         self.backend = MemoryBackend()
-        return Engine(Config(boot=boot), directories, lambda: self.backend, QuickDisk())
+        protected = (parse_filter("192.0.2.0/24+0:22:TCP"),)
+        config = Config(boot=boot, protected_filters=protected)
+        return Engine(config, directories, lambda: self.backend, QuickDisk())
 
     def blocks(self, port: int) -> bool:
         packet = Packet(Point.ARRIVING, Family.IPV4, PEER.address, ME, 17, 4000, port)

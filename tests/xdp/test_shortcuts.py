@@ -22,6 +22,7 @@ from ipsecd.language.filters import parse_filter
 from ipsecd.model.addresses import Family
 from ipsecd.model.exemptions import BY_NAME
 from ipsecd.model.packets import Packet, Point
+from ipsecd.model.protected_filters import BY_SETTINGS
 from ipsecd.model.values import TCP, UDP, Action, InForce, InterfaceType, Origin
 from tests.netns.site import needs_isolation
 from tests.strategies import HOST, ME, in_force, packets, ports_in_force, types_of_links
@@ -114,6 +115,15 @@ def test_the_ports_of_simple_policies(filters: tuple[str, ...], port: int, outco
     word, rule = word_of(words, arriving(port))
     assert word == outcome
     assert rule == (7 if outcome in {abi.SHORTCUT_DROP, abi.SHORTCUT_DROP_ME} else 0)
+
+
+@pytest.mark.parametrize("text", ["10.0.0.0/8+0:1434:UDP", "*+0:1434:UDP", "*+0"])
+def test_a_port_that_the_settings_protect_for_some_has_no_shortcut(text: str) -> None:
+    """Its packets walk the steps, although the block of the port is a plain one."""
+    protected = InForce(BY_SETTINGS, parse_filter(text), Action.PERMIT)
+    block = InForce(RULE, parse_filter("*=0:1434:UDP"), Action.BLOCK)
+    words = shortcuts(compile_filters([protected, block]), (), {RULE: 7, BY_SETTINGS: 8}, POINTS)
+    assert word_of(words, arriving(1434)) == (abi.SHORTCUT_NONE, 0)
 
 
 def test_where_arriving_is_judged_elsewhere_everything_passes() -> None:

@@ -71,8 +71,9 @@ class Table:
     @cached_property
     def digest(self) -> str:
         """SHA-256 over all that the table holds, in hexadecimal."""
-        kind = (self.id.family, self.id.volatile, self.id.action, self.id.selected)
-        hasher = hashlib.sha256(repr((kind, self.id.looks, self.origins)).encode())
+        table = self.id
+        kind = (table.family, table.volatile, table.action, table.selected, table.protected)
+        hasher = hashlib.sha256(repr((kind, table.looks, self.origins)).encode())
         hasher.update(self.keys)
         hasher.update(self.writers.tobytes())
         return hasher.hexdigest()

@@ -174,17 +174,18 @@ def _one_way(
     ):
         return
     way = Way(filter_in_force, family, source, destination)
-    volatile, action = filter_in_force.origin.volatile, filter_in_force.action
+    origin, action = filter_in_force.origin, filter_in_force.action
     choices = [[shaped(asked) for asked in wanted(way)] for wanted, shaped in _SHAPED]
     for chosen in product(*choices):
         shapes, values = zip(*chosen, strict=True)
-        table, layout = _table(family, volatile, action, shapes)
+        table, layout = _table(family, origin.volatile, origin.protected, action, shapes)
         yield Row(table, key_from(layout, values), filter_in_force)
 
 
 @lru_cache(maxsize=4096)
 def _table(
-    family: Family, volatile: bool, action: Action, shapes: tuple[Any, ...]
+    family: Family, volatile: bool, protected: bool, action: Action, shapes: tuple[Any, ...]
 ) -> tuple[TableId, tuple[tuple[int, Encode], ...]]:
     # Cached because a list of a million addresses asks for the same few tables a million times.
-    return TableId(family, volatile, action, shapes), encoders(family, shapes)
+    table = TableId(family, volatile, action, shapes, protected=protected)
+    return table, encoders(family, shapes)

@@ -35,7 +35,7 @@ def to_stored(classifier: Classifier) -> bytes:
         "drop_unparsable": classifier.drop_unparsable,
         "tables": [
             {
-                "id": [table.id.family.value, table.id.volatile, table.id.action.value],
+                "id": _stored_id(table.id),
                 "looks": table.id.looks,
                 "origins": [[o.store, o.policy, o.rule] for o in table.origins],
                 "keys": len(table.keys),
@@ -110,8 +110,16 @@ def _forms_of_bytes(table_id: TableId) -> Iterator[tuple[int, bytes]]:
                 yield part.offset + index, bytes(value for value in range(256) if not value & ~bits)
 
 
+def _stored_id(table: TableId) -> list[Any]:
+    # Without protected filters, what is kept is what earlier versions kept, and read.
+    protected = [True] if table.protected else []
+    return [table.family.value, table.volatile, table.action.value, *protected]
+
+
 def _table_id(parts: list[Any], looks: dict[str, Any]) -> TableId:
-    family, volatile, action = parts
+    family, volatile, action, *protected = parts
+    if protected not in ([], [True]):
+        raise InvalidInput(f"the compiled policy has {protected!r:.40} for protected tables")
     if type(looks) is not dict:
         raise InvalidInput("the compiled policy does not say what it looks at")
     version = Family(whole(family, 4, 6))
@@ -121,6 +129,7 @@ def _table_id(parts: list[Any], looks: dict[str, Any]) -> TableId:
         if field.name in looks
     }
     table_id = TableId.of(version, _flag(volatile), Action(_text(action)), **shapes)
+    table_id = table_id._replace(protected=bool(protected))
     if table_id.looks != shapes or len(shapes) != len(looks):
         raise InvalidInput("the compiled policy looks at fields that do not exist")
     if not table_id.points or (table_id.needs_transport and not table_id.protocol):

@@ -41,6 +41,7 @@ class TableId(NamedTuple):
 
     ``shapes`` say how it looks at each of ``fields.FIELDS``, in their order. ``selected`` tells
     the hosts that selectors stand for from those that filters name: they change by themselves.
+    ``protected`` tells what the settings protect from all other filters.
     """
 
     family: Family
@@ -48,6 +49,7 @@ class TableId(NamedTuple):
     action: Action
     shapes: tuple[Any, ...]
     selected: bool = False
+    protected: bool = False
 
     @classmethod
     def of(cls, family: Family, volatile: bool, action: Action, **shapes: Any) -> TableId:
@@ -124,6 +126,7 @@ class TableId(NamedTuple):
                 field.name: narrowness(field, SHAPES[field.kind].width(shape, self.family))
                 for field, shape in zip(FIELDS, self.shapes, strict=True)
             },
+            protected=self.protected,
             volatile=self.volatile,
             action=self.action,
             before_translation=point is Point.LEAVING and self.source != ME,

@@ -19,6 +19,7 @@ from ipsecd.errors import InvalidInput, NotFound, StoreFailed
 from ipsecd.language.yamltree import Node, load_tree
 from ipsecd.model.exemptions import ESSENTIALS, NO_DEFAULT_EXEMPT, Exemption
 from ipsecd.model.protected import Protected
+from ipsecd.model.values import Filter
 from ipsecd.protocol.frames import MAX_FRAME_BYTES
 from ipsecd.quoting import quote, quote_path
 
@@ -67,7 +68,8 @@ class Config:
 
     ``backend`` is one of ``registry.NAMES``, ``default_exempt`` a value of Windows'
     NoDefaultExempt, or None; without a ``domain`` policies come from this host only; ``protected``
-    is what no dynamic rule may block. DNS names are looked up again every ``names_every_s``
+    is what no dynamic rule may block, and what ``protected_filters`` match passes in both
+    directions, whatever blocks it. DNS names are looked up again every ``names_every_s``
     seconds, None for only when somebody asks for it. With ``guard``, changes that would cut
     connections to ``guard_ports``, through which people administer this host, are refused.
     """
@@ -85,6 +87,7 @@ class Config:
     names_every_s: float | None = None
     guard: bool = True
     guard_ports: tuple[int, ...] = (22,)
+    protected_filters: tuple[Filter, ...] = ()
 
     @property
     def exemptions(self) -> tuple[Exemption, ...]:
@@ -177,6 +180,7 @@ def parse_config(content: bytes, source: str = "<configuration>") -> Config:
             "guard-ports",
         ),
     )
+    protected, protected_filters = read_protect(reader, keys.get("protect"))
     return Config(
         reader.scalar(keys, "backend", _backend, default.backend),
         reader.scalar(keys, "unparsable", one_of(Unparsable), default.unparsable),
@@ -187,10 +191,11 @@ def parse_config(content: bytes, source: str = "<configuration>") -> Config:
         reader.texts(keys, "container-engines", absolute_path, default.container_engines, "paths"),
         _limits(reader, keys.get("limits")),
         read_domain(reader, keys["domain"]) if "domain" in keys else None,
-        read_protect(reader, keys.get("protect")),
+        protected,
         reader.scalar(keys, "names", _names_every_s, default.names_every_s),
         reader.scalar(keys, "guard", _on_or_off, default.guard),
         reader.texts(keys, "guard-ports", integer(1, 65535), default.guard_ports, "ports"),
+        protected_filters,
     )
 
 

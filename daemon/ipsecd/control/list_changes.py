@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from ipsecd.control.contradictions import entries_overruled
 from ipsecd.control.method import Request
 from ipsecd.engine import Engine
 from ipsecd.engine.compiling import policy_rules_by_name
@@ -15,6 +16,7 @@ from ipsecd.language.list_guard import reasons_to_hold
 from ipsecd.model.addresses import OF_DOMAIN
 from ipsecd.model.list_names import lists_in
 from ipsecd.model.lists import AddressList
+from ipsecd.model.protected_filters import BY_SETTINGS
 from ipsecd.model.values import Filter, Origin
 from ipsecd.quoting import count, few, quote
 from ipsecd.sources.lists import ListChange
@@ -69,7 +71,11 @@ def carried_out(
             "added": added,
             "removed": removed,
             "malformed": read.malformed if read else 0,
-            "warnings": [*_about_text(read), *_about_rules(engine, name)],
+            "warnings": [
+                *_about_text(read),
+                *_about_rules(engine, name),
+                *entries_overruled(engine, name, AddressList(difference.added)),
+            ],
         }
     }
 
@@ -119,6 +125,8 @@ def places_of(engine: Engine, name: str) -> list[Origin]:
 
 def _rules(engine: Engine) -> Iterator[tuple[Origin, tuple[Filter, ...]]]:
     compiled = engine.state.compiled
+    if compiled.protected and not engine.stopped:
+        yield BY_SETTINGS, compiled.protected
     if compiled.policy and not engine.stopped:
         for rule in policy_rules_by_name(compiled, engine.lists):
             yield Origin(compiled.store.value, compiled.policy.name, rule.name), rule.filters

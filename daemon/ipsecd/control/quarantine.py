@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 from ipsecd.control.absences import absences
+from ipsecd.control.contradictions import rules_overruled
 from ipsecd.control.method import Method, Request, Role, Work
 from ipsecd.control.parameters import read_deadline, read_filters
 from ipsecd.control.replies import dynamic_rule
@@ -44,7 +45,7 @@ def _quarantine(engine: Engine, request: Request) -> dict[str, Any]:
     return {
         "changed": changed,
         "rules": [dynamic_rule(engine, rule) for rule in rules],
-        "warnings": absences(engine, filters),
+        "warnings": [*absences(engine, filters), *rules_overruled(engine, rules)],
     }
 
 

@@ -7,6 +7,7 @@ from math import inf
 from typing import Any
 
 from ipsecd.control.absences import absences
+from ipsecd.control.contradictions import policy_overruled
 from ipsecd.engine import Engine
 from ipsecd.errors import Refused
 from ipsecd.language.expectations import unmet_warnings
@@ -28,10 +29,14 @@ def outcome(
 ) -> dict[str, Any]:
     """The reply to a change.
 
-    With `warns`, it says which filters of the policy match nothing. It also says what keeps the
-    policy that is `stored` from being assigned, if it is not in force.
+    With `warns`, it says which filters of the policy match nothing, and which blocks do not hold
+    against what the settings protect. It also says what keeps the policy that is `stored` from
+    being assigned, if it is not in force.
     """
-    warnings = absences(engine, engine.policy_filters_by_name()) if warns else []
+    warnings = []
+    if warns:
+        warnings += absences(engine, engine.policy_filters_by_name())
+        warnings += policy_overruled(engine)
     if stored and engine.loaded.assigned != stored.name:
         warnings = [*unmet_warnings(stored), *warnings]
     return {

@@ -30,8 +30,8 @@ def add_verdicts(
 ) -> None:
     """Say in an outcome what is decided differently if `policy` comes into force, None for none.
 
-    Dynamic rules stay. Nothing is said where that policy would not come into force, or where it is
-    not known what is.
+    Dynamic rules and what the settings protect stay. Nothing is said where that policy would not
+    come into force, or where it is not known what is.
     """
     if engine.overriding is not None or engine.stopped or engine.held:
         return
@@ -39,9 +39,9 @@ def add_verdicts(
     if policy:
         now = filters_of(policy_with_addresses(policy, {**engine.names, **names}), Store.STATIC)
     in_force = engine.in_force()
-    dynamic = [one for one in in_force if one.origin.volatile]
+    staying = [one for one in in_force if one.origin.volatile or one.origin.protected]
     try:
-        outcome["verdicts"] = verdicts(engine, in_force, (*now, *dynamic))
+        outcome["verdicts"] = verdicts(engine, in_force, (*now, *staying))
     except (LimitExceeded, Refused) as error:
         outcome["warnings"].append(f"what is decided differently is not said: {error.message}")
 

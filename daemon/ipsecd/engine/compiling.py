@@ -10,17 +10,19 @@ from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from ipsecd import __version__
-from ipsecd.compiler.classifier import Classifier
+from ipsecd.compiler.classifier import Classifier, in_order
 from ipsecd.compiler.merge import merged
 from ipsecd.compiler.policy import compile_filters
 from ipsecd.compiler.rows import Row, rows_of
 from ipsecd.config import Config, Unparsable
 from ipsecd.errors import LimitExceeded
 from ipsecd.garbage import collection_paused
+from ipsecd.language.filters import format_filter
 from ipsecd.model.addresses import Network
 from ipsecd.model.inventory import Inventory, resolved
 from ipsecd.model.list_names import as_domain_means, changes_by_itself, with_lengths
 from ipsecd.model.lists import AddressList
+from ipsecd.model.protected_filters import in_force
 from ipsecd.model.united import joined
 from ipsecd.model.values import (
     Action,
@@ -55,6 +57,7 @@ class Compiling:
         """`check` raises ``Refused`` for what cannot be enforced here."""
         self._exemptions = tuple(sorted(exemption.name for exemption in config.exemptions))
         self._drop_unparsable = config.unparsable is Unparsable.DROP
+        self._protected = config.protected_filters
         self._check = check
 
     def compile(
@@ -66,6 +69,7 @@ class Compiling:
     ) -> CompiledPolicy:
         """A policy compiled with the settings; `previous` is used if it was made from the same.
 
+        Without a policy, what the settings protect is compiled.
         `tell` hears how many of its filters are compiled.
         """
         policy = stored.policy if stored else None
@@ -74,7 +78,11 @@ class Compiling:
         addresses = {name: names[name] for name in used if name in names}
         # Another version may compile the same policy in another way.
         digest = stored.digest if stored else None
-        made_from = (__version__, self._exemptions, self._drop_unparsable, digest, store.value)
+        protected = self._protected_texts()
+        made_from = (
+            *(__version__, self._exemptions, self._drop_unparsable, digest, store.value),
+            protected,
+        )
         key = hashlib.sha256(repr(made_from).encode() + names_to_json(addresses)).hexdigest()
         resolved_policy = policy_with_addresses(policy, addresses) if policy else None
         document = stored.text if stored else None
@@ -85,25 +93,63 @@ class Compiling:
         # Filters that name containers or lists are left out: this outcome is kept on disk, and what
         # these stand for is never enforced from there.
         with collection_paused():
+            of_policy = filters_of(resolved_policy, store) if resolved_policy else ()
             filters = [
                 rule_filter
-                for rule_filter in (filters_of(resolved_policy, store) if resolved_policy else ())
+                for rule_filter in (*in_force(self._protected), *of_policy)
                 if not changes_by_itself(rule_filter.filter)
             ]
             classifier = compile_filters(
                 _counted(filters, tell), self._exemptions, drop_unparsable=self._drop_unparsable
             )
-        self._check(classifier)
-        return CompiledPolicy(key, resolved_policy, classifier, document, store)
+        # A start must be able to go on without a policy, even if what is protected is too much for
+        # the backend: that is refused when it is enforced.
+        if policy:
+            self._check(classifier)
+        return CompiledPolicy(key, resolved_policy, classifier, document, store, self._protected)
 
-    def everything_blocked(self) -> Classifier:
-        """A classifier that blocks all but the exemptions, until a policy is in force."""
+    def protecting(self, compiled: CompiledPolicy) -> CompiledPolicy:
+        """A policy that was compiled with other settings, with what these protect now.
+
+        Its own tables stay as they are, so it can be put in force whatever became of its document.
+        Raises ``IpsecdError`` if that cannot be enforced here.
+        """
+        if compiled.protected == self._protected:
+            return compiled
+        of_now = compile_filters(
+            rule_filter
+            for rule_filter in in_force(self._protected)
+            if not changes_by_itself(rule_filter.filter)
+        )
+        of_policy = [table for table in compiled.classifier.tables if not table.id.protected]
+        tables = in_order([*of_now.tables, *of_policy])
+        classifier = replace(compiled.classifier, tables=tuple(tables))
+        self._check(classifier)
+        made_from = (compiled.key, self._protected_texts())
+        return replace(
+            compiled,
+            key=hashlib.sha256(repr(made_from).encode()).hexdigest(),
+            classifier=classifier,
+            protected=self._protected,
+        )
+
+    def _protected_texts(self) -> tuple[str, ...]:
+        return tuple(map(format_filter, self._protected))
+
+    def everything_blocked(self, lists: ListsByName) -> Iterator[Classifier]:
+        """Classifiers that block all until a policy is in force; the first that is taken counts.
+
+        Exemptions pass, and what the settings protect; the last is without that.
+        """
         block = InForce(
             Origin("boot", "", "until the policy is in force"),
             Filter(Endpoint(), Endpoint()),
             Action.BLOCK,
         )
-        return compile_filters([block], self._exemptions)
+        if self._protected:
+            filters = [*joined(in_force(self._protected)), block]
+            yield compile_filters(filters, self._exemptions, lists=lists)
+        yield compile_filters([block], self._exemptions)
 
 
 def _counted(filters: Sequence[InForce], tell: Tell) -> Iterator[InForce]:
@@ -119,15 +165,16 @@ def classifier_by_names(
     compiled: CompiledPolicy, inventory: Inventory, lists: ListsByName
 ) -> Classifier:
     """The classifier of a policy, with entries for what its selectors and lists stand for now."""
-    if not compiled.policy:
-        return compiled.classifier
-    by_name = Policy(compiled.policy.name, policy_rules_by_name(compiled, lists))
-    filters = filters_of(by_name, compiled.store)
+    filters = compiled.protected_in_force
+    if compiled.policy:
+        by_name = Policy(compiled.policy.name, policy_rules_by_name(compiled, lists))
+        filters += filters_of(by_name, compiled.store)
     changing = [rule_filter for rule_filter in filters if changes_by_itself(rule_filter.filter)]
     if not changing:
         return compiled.classifier
     of_now = compile_filters(resolved(joined(changing), inventory), lists=lists)
-    look_ups = sum(1 for table in of_now.tables if table.id.listed)
+    # What is protected has its own bounds, and must not keep a policy from being in force.
+    look_ups = sum(1 for table in of_now.tables if table.id.listed and not table.id.protected)
     if look_ups > MAX_LIST_LOOK_UPS:
         raise LimitExceeded(
             f"the policy looks into lists {look_ups:,} times for a packet: once for each prefix "

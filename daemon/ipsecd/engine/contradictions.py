@@ -1,4 +1,4 @@
-"""Owns finding out what outranks a dynamic rule, and what blocks an address all the same.
+"""Owns finding out what outranks a rule, and what blocks an address all the same.
 
 Whether a packet is blocked is asked of the classifier in force: each answer is about a packet that
 it has judged. How much is searched has bounds, so a batch of thousands is answered in time.
@@ -12,16 +12,19 @@ from itertools import chain, islice, product
 
 from ipsecd.compiler.classifier import Table, in_order, pack
 from ipsecd.compiler.listed import with_entries
+from ipsecd.compiler.merge import merged_rows
 from ipsecd.compiler.overlaps import AnyTable, Match, Overlaps, common_packet
 from ipsecd.compiler.rows import Row, rows_of
 from ipsecd.compiler.tables import TableId
 from ipsecd.engine.compiling import rows_by_name
 from ipsecd.engine.state import State
-from ipsecd.model.addresses import Family, Keyword, Network
+from ipsecd.model.addresses import JOINED, Family, Keyword, Network
+from ipsecd.model.decide import decide
 from ipsecd.model.fields import ME
 from ipsecd.model.lists import AddressList, Form
 from ipsecd.model.lists import listed as of_networks
 from ipsecd.model.packets import Host, Packet
+from ipsecd.model.protected_filters import BY_SETTINGS
 from ipsecd.model.values import Action, Endpoint, Filter, InForce, Origin
 from ipsecd.sources.dynamic import DynamicRule
 
@@ -34,6 +37,8 @@ MAX_LISTED = 16
 """How many entries of one list and prefix length are looked at for one other entry."""
 MAX_JUDGED = 400
 """How many packets are judged at most for one answer."""
+MAX_COMPARED = 20_000
+"""How many times at most an entry is compared with a table, where the settings protect much."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,16 @@ class Contradiction:
     origin: Origin
     by: Filter
     action: Action
+    packet: Packet
+
+
+@dataclass(frozen=True, slots=True)
+class Overruled:
+    """A block of a rule, a protected filter that decides in its place, and the packet."""
+
+    rule: Origin
+    block: Filter
+    by: Filter
     packet: Packet
 
 
@@ -87,6 +102,14 @@ class _Search:
 
         Those of rules that were `told` already are left out.
         """
+        for other, origin, packet, deciding in self.judgements(table, match, told):
+            if deciding == origin:
+                yield other, origin, packet
+
+    def judgements(
+        self, table: AnyTable, match: Match, told: Container[Origin]
+    ) -> Iterator[tuple[Match, Origin, Packet, Origin | None]]:
+        """Entries of a table that match a packet which `match` matches, and what rule decides."""
         for near, key in self._entries(table, match):
             origin = near.find(key)
             if origin is None or origin in told:
@@ -99,8 +122,8 @@ class _Search:
                 return
             self.judged += 1
             volatile = self.state.volatile.tables
-            if self.state.classifier.lookup(packet, self.host, volatile).origin == origin:
-                yield other, origin, packet
+            verdict = self.state.classifier.lookup(packet, self.host, volatile)
+            yield other, origin, packet, verdict.origin
 
     def blocking(self, table: AnyTable, match: Match) -> Iterator[tuple[Match, Origin, Packet]]:
         """Entries of a table that would block a packet which `match` matches, if no other did."""
@@ -121,11 +144,11 @@ class _Search:
 
     def matches(self, row: Row) -> Iterator[Match]:
         """What an entry of a dynamic rule matches: for each of the first entries of its lists."""
-        if not row.table.listed:
-            yield Match.of(row.table, row.key)
-            return
-        origin = row.filter_in_force.origin
-        table = self._with_entries(Table(row.table, row.key, (origin,)), None)
+        yield from self.matches_of(Table(row.table, row.key, (row.filter_in_force.origin,)))
+
+    def matches_of(self, whole: Table) -> Iterator[Match]:
+        """What the entries of a table match, with the first entries of its lists in their keys."""
+        table = self._with_entries(whole, None) if whole.id.listed else whole
         if table:
             width = table.id.key_width
             for at in range(len(table)):
@@ -185,30 +208,123 @@ def outranking(
 
     Each rule that does is named once, and at most ``MAX_TOLD`` are.
     """
-    search = _Search(state, overlaps, read_host)
     action = rules[0].action if rules else Action.BLOCK
     opposite = Action.PERMIT if action is Action.BLOCK else Action.BLOCK
+    search = _Search(state, overlaps, read_host)
     tables = search.tables(opposite) if state.enforcing else []
     if not tables:
         return ()
-    above: dict[TableId, list[AnyTable]] = {}
+    rows = [
+        row
+        for of_rule in rows_by_name(rules, state.inventory, state.lists).values()
+        for row in of_rule
+    ]
     by_origin: dict[Origin, Contradiction] = {}
-    for rows in rows_by_name(rules, state.inventory, state.lists).values():
-        for row in rows:
-            if row.table not in above:
-                rank = row.table.rank
-                above[row.table] = [table for table in tables if table.id.rank > rank]
-            if not above[row.table]:
-                continue
-            wanted = row.filter_in_force.filter
-            for match, table in product(search.matches(row), above[row.table]):
-                for other, origin, packet in search.decisive(table, match, by_origin):
-                    by_origin[origin] = Contradiction(
-                        wanted, origin, other.filter, opposite, packet
-                    )
-                    if len(by_origin) >= MAX_TOLD:
-                        return tuple(by_origin.values())
+    if any(table.id.protected for table in tables):
+        # These outrank every rule. Few are compared with many, and not the other way round.
+        for each in islice(_overruled(search, _tables_of(rows)), 1):
+            of_rule = [r.filter_in_force for r in rows if r.filter_in_force.origin == each.rule]
+            wanted = decide(of_rule, each.packet, search.host).by
+            if wanted is not None:
+                by_origin[BY_SETTINGS] = Contradiction(
+                    wanted.filter, BY_SETTINGS, each.by, opposite, each.packet
+                )
+        tables = [table for table in tables if not table.id.protected]
+    above: dict[TableId, list[AnyTable]] = {}
+    for row in rows:
+        if row.table not in above:
+            rank = row.table.rank
+            above[row.table] = [table for table in tables if table.id.rank > rank]
+        if not above[row.table]:
+            continue
+        wanted_filter = row.filter_in_force.filter
+        for match, table in product(search.matches(row), above[row.table]):
+            for other, origin, packet in search.decisive(table, match, by_origin):
+                by_origin[origin] = Contradiction(
+                    wanted_filter, origin, other.filter, opposite, packet
+                )
+                if len(by_origin) >= MAX_TOLD:
+                    return tuple(by_origin.values())
     return tuple(by_origin.values())
+
+
+def overruled_rules(
+    state: State, rules: Iterable[DynamicRule], read_host: ReadHost
+) -> tuple[Overruled, ...]:
+    """The blocks of dynamic rules that protected filters overrule; see ``overruled_policy``."""
+    if not state.compiled.protected or not state.enforcing:
+        return ()
+    blocks = [rule for rule in rules if rule.action is Action.BLOCK]
+    by_name = rows_by_name(blocks, state.inventory, state.lists)
+    tables = _tables_of(row for rows in by_name.values() for row in rows)
+    return tuple(_overruled(_Search(state, Overlaps(), read_host), tables))
+
+
+def overruled_policy(state: State, read_host: ReadHost) -> tuple[Overruled, ...]:
+    """The blocks of the policy that protected filters overrule; for any thread.
+
+    Each rule is named once, and at most ``MAX_TOLD`` are.
+    """
+    if not state.compiled.protected or not state.enforcing:
+        return ()
+    blocks = [table for table in state.classifier.tables if table.id.action is Action.BLOCK]
+    # What others remember of tables belongs to the kernel's line.
+    return tuple(_overruled(_Search(state, Overlaps(), read_host), blocks))
+
+
+def overruled_entries(
+    state: State, name: str, entries: AddressList, read_host: ReadHost
+) -> tuple[Overruled, ...]:
+    """The same of what rules block by some `entries` of a list."""
+    if not state.compiled.protected or not state.enforcing:
+        return ()
+    search = _Search(_with_list(state, name, entries), Overlaps(), read_host)
+    blocks = [
+        table
+        for table in search.tables(Action.BLOCK)
+        if any(_has(listed.name, name) for _, listed in table.id.listed)
+    ]
+    return tuple(_overruled(search, blocks))
+
+
+def _overruled(search: _Search, blocks: Sequence[AnyTable]) -> Iterator[Overruled]:
+    """What protected filters overrule of tables that block."""
+    protected = search.state.compiled.protected_in_force
+    matches = (
+        match
+        for table in search.state.classifier.tables
+        if table.id.protected
+        for match in search.matches_of(table)
+    )
+    told: set[Origin] = set()
+    pairs = ((match, table) for match in matches for table in blocks)
+    for match, table in islice(pairs, MAX_COMPARED):
+        for other, rule, packet, deciding in search.judgements(table, match, told):
+            by = decide(protected, packet, search.host).by
+            if by is not None and deciding == BY_SETTINGS:
+                told.add(rule)
+                yield Overruled(rule, other.filter, by.filter, packet)
+            if len(told) >= MAX_TOLD:
+                return
+
+
+def _tables_of(rows: Iterable[Row]) -> list[AnyTable]:
+    """The tables that rows make by themselves."""
+    return [pack(table, entries) for table, entries in merged_rows(rows).items()]
+
+
+def _has(names: str, name: str) -> bool:
+    """Whether a list is the one that tables look into, or one of several together."""
+    return name in names.split(JOINED)
+
+
+def _with_list(state: State, name: str, entries: AddressList) -> State:
+    """The state, where tables that look into a list find only some `entries` there."""
+    lists = {
+        names: entries if _has(names, name) else members
+        for names, members in state.classifier.lists.items()
+    }
+    return replace(state, classifier=replace(state.classifier, lists=lists))
 
 
 def blocks_of(

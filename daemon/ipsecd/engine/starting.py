@@ -192,7 +192,14 @@ class Starting:
                 stored = replace(stored, policy=policy, text=format_policy(policy))
             return self.compiling.compile(stored, names, compiled)
 
-        last_good = LastGood(compiled)
+        of_now = compiled
+        if compiled and not config_error:
+            try:
+                of_now = self.compiling.protecting(compiled)
+            except IpsecdError as error:
+                # What was protected then goes on to be, which the backend took.
+                note_failure(error)
+        last_good = LastGood(of_now)
         sources: list[Source] = [*self.earlier_sources, Static(), last_good]
         if compiled and compiled.store is Store.DOMAIN:
             # The local policy may be a laxer one than the domain's.
@@ -243,11 +250,15 @@ class Starting:
         """
         if self.config.boot is not Boot.BLOCK:
             return False, state
-        try:
-            self.enforcement.block_all(self.compiling.everything_blocked())
-        except IpsecdError as error:
-            return False, replace(state, failures=(str(error), *state.failures))
-        return True, state
+        failures = state.failures
+        for block in self.compiling.everything_blocked(state.lists):
+            try:
+                self.enforcement.block_all(block)
+            except IpsecdError as error:
+                failures = (str(error), *failures)
+            else:
+                return True, replace(state, failures=failures)
+        return False, replace(state, failures=failures)
 
     def _log_outcome(self) -> None:
         state, backend = self.enforcement.state, self.enforcement.backend

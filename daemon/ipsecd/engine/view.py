@@ -21,11 +21,12 @@ from ipsecd.sources.reading import BrokenFile, Loaded
 
 
 def filters_in_force(state: State) -> tuple[InForce, ...]:
-    """Every filter in force: those of the policy, then the dynamic ones."""
+    """Every filter in force: protected ones, those of the policy, then the dynamic ones."""
     if state.stopped:
         return ()
     policy = state.compiled.policy
     all_filters = (
+        *state.compiled.protected_in_force,
         *(_filters_of_policy(state, policy) if policy else ()),
         *(rule_filter for rule in state.dynamic for rule_filter in rule.in_force),
     )
@@ -40,7 +41,9 @@ def filters_in_force(state: State) -> tuple[InForce, ...]:
 def filters_of_rule(state: State, origin: Origin) -> tuple[InForce, ...]:
     """The filters of one rule in force, with the addresses that containers have."""
     policy = state.compiled.policy
-    if origin.volatile:
+    if origin.protected:
+        filters = state.compiled.protected_in_force
+    elif origin.volatile:
         rule = state.dynamic.get(origin.rule)
         filters = rule.in_force if rule else ()
     elif policy:
@@ -67,7 +70,7 @@ def rules_in_force(state: State) -> dict[Origin, Action]:
     if state.stopped:
         return {}
     policy = state.compiled.policy
-    rules = {}
+    rules = {each.origin: each.action for each in state.compiled.protected_in_force}
     if policy:
         for name, action in policy.facts.actions.items():
             rules[Origin(state.compiled.store.value, policy.name, name)] = action
@@ -75,9 +78,15 @@ def rules_in_force(state: State) -> dict[Origin, Action]:
 
 
 def policy_filters_by_name(state: State) -> tuple[Filter, ...]:
-    """The filters of the policy in force that name containers, lists or local processes."""
+    """The filters of the policy in force, and protected ones, that go by names.
+
+    These are names of containers, lists and local processes.
+    """
     rules = policy_rules_by_name(state.compiled, state.lists)
-    return tuple(rule_filter for rule in rules for rule_filter in rule.filters)
+    return (
+        *filter(changes_by_itself, state.compiled.protected),
+        *(rule_filter for rule in rules for rule_filter in rule.filters),
+    )
 
 
 def dynamic_filters_by_name(state: State) -> tuple[Filter, ...]:
@@ -159,7 +168,7 @@ class View:
         return self.state.names
 
     def in_force(self) -> tuple[InForce, ...]:
-        """Every filter in force: those of the policy, then the dynamic ones."""
+        """Every filter in force: protected ones, those of the policy, then the dynamic ones."""
         return filters_in_force(self.state)
 
     def rules(self) -> dict[Origin, Action]:
@@ -240,7 +249,7 @@ class View:
         return self.state.lists
 
     def policy_filters_by_name(self) -> tuple[Filter, ...]:
-        """The filters of the policy in force that name containers, lists or local processes."""
+        """The filters of the policy in force, and protected ones, that go by names."""
         return policy_filters_by_name(self.state)
 
     def dynamic_filters_by_name(self) -> tuple[Filter, ...]:

@@ -189,6 +189,7 @@ def _match_one_way(
             "process": int(bool(sender)),
             "opening": int(conditions.opening),
         },
+        protected=in_force.origin.protected,
         volatile=in_force.origin.volatile,
         action=in_force.action,
         before_translation=leaving and source.address is not Keyword.ME,

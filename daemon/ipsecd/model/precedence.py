@@ -39,6 +39,7 @@ def narrowness(field: Field, width: int) -> int:
 def rank(
     narrow: Mapping[str, int],
     *,
+    protected: bool,
     volatile: bool,
     action: Action,
     before_translation: bool = False,
@@ -46,12 +47,14 @@ def rank(
     """The rank of one match. Of all matches of a packet, the one with the greatest rank decides.
 
     `narrow` says how narrow the match is in each field, by its name (see ``narrowness``). Ranks of
-    one IP version compare as tuples. `before_translation` says that a permit matches a
+    one IP version compare as tuples. What is `protected` by the settings outranks all that is not.
+    `before_translation` says that a permit matches a
     forwarded packet as it was before its source became an address of this host: a filter that names
     the container means the packet more than one that names this host. Raises ``KeyError`` for a
     field that is left out.
     """
     return (
+        int(protected),
         *(sum(narrow[name] for name in names) for names in _FIELDS_OF),
         int(volatile),
         2 if before_translation else int(action is Action.BLOCK),

@@ -76,6 +76,8 @@ class Store(Enum):
     STATIC = "static"
     DOMAIN = "domain"
     DYNAMIC = "dynamic"
+    CONFIGURATION = "configuration"
+    """The daemon's settings. They hold no policies, only filters that nothing may outrank."""
 
 
 class IcmpOfFamily(Enum):
@@ -349,6 +351,11 @@ class Origin:
     def volatile(self) -> bool:
         """Whether the filter is gone when the daemon is stopped."""
         return self.store == Store.DYNAMIC.value
+
+    @property
+    def protected(self) -> bool:
+        """Whether nothing outranks the filter but others of the settings."""
+        return self.store == Store.CONFIGURATION.value
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,7 +80,7 @@ def lint(filters: Iterable[InForce], surroundings: Surroundings) -> tuple[Findin
 
 
 def _match(one: InForce) -> tuple[object, ...]:
-    return one.filter, one.conditions, one.origin.volatile
+    return one.filter, one.conditions, one.origin.volatile, one.origin.protected
 
 
 def _findings(
@@ -128,14 +128,14 @@ def sentence(finding: Finding, surroundings: Surroundings) -> str:
     """A finding in a sentence for people."""
     one = finding.of
     filter_text = f"{one.action.value} {format_filter(one.filter)}"
-    what = f"filter {filter_text} of rule {quote(one.origin.rule)}"
+    what = f"filter {filter_text} of {_rule(one.origin)}"
     if finding.whole_rule:
-        what = f"rule {quote(one.origin.rule)}"
+        what = _rule(one.origin)
     if finding.kind is Kind.MATCHES_NOTHING:
         return f"{what} matches nothing here"
     if finding.kind is Kind.EQUALS_BLOCK:
-        rule = quote(finding.by.origin.rule) if finding.by else "another rule"
-        return f"{what} never decides: rule {rule} blocks exactly what it permits"
+        rule = _rule(finding.by.origin) if finding.by else "another rule"
+        return f"{what} never decides: {rule} blocks exactly what it permits"
     words = f"{what} never decides"
     if finding.packet is None:
         return words
@@ -143,7 +143,13 @@ def sentence(finding: Finding, surroundings: Surroundings) -> str:
     if finding.by is None:
         return f"{words}: {packet} passes before any filter"
     by = f"{finding.by.action.value} {format_filter(finding.by.filter)}"
-    return f"{words}: {packet} is decided by {by} of rule {quote(finding.by.origin.rule)}"
+    return f"{words}: {packet} is decided by {by} of {_rule(finding.by.origin)}"
+
+
+def _rule(origin: Origin) -> str:
+    """A rule in words. What the settings protect is no rule of a policy."""
+    words = f"rule {quote(origin.rule)}"
+    return f"{words} of the {origin.store}" if origin.protected else words
 
 
 def findings_to_json(

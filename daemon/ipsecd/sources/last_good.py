@@ -9,15 +9,17 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from ipsecd.compiler.classifier import Classifier
+from ipsecd.compiler.classifier import Classifier, Table
 from ipsecd.compiler.stored import from_stored, to_stored
-from ipsecd.model.values import Origin, Policy, Store
+from ipsecd.language.filters import format_filter, parse_filter
+from ipsecd.model.protected_filters import BY_SETTINGS, in_force, protected_filter
+from ipsecd.model.values import Filter, InForce, Origin, Policy, Store
 from ipsecd.sources.checked import CheckedFile, Form
 from ipsecd.sources.files import MAX_OWN_FILE_BYTES, Disk
 from ipsecd.sources.names import policy_with_addresses
 from ipsecd.sources.names_file import Names, names_from_json, names_to_json
 from ipsecd.sources.remembered import PolicyReader
-from ipsecd.sources.strict_json import decode, members, text
+from ipsecd.sources.strict_json import decode, items, members, text
 
 FORM = Form(
     "last-good",
@@ -32,7 +34,8 @@ class CompiledPolicy:
     """A policy with its document and classifier.
 
     ``key`` differs if it was compiled from another document, or with other settings or addresses.
-    ``store`` is where the policy is from.
+    ``store`` is where the policy is from. ``protected`` are the filters that the settings protect,
+    which the classifier has too.
     """
 
     key: str
@@ -40,6 +43,12 @@ class CompiledPolicy:
     classifier: Classifier
     document: str | None = None
     store: Store = Store.STATIC
+    protected: tuple[Filter, ...] = ()
+
+    @property
+    def protected_in_force(self) -> tuple[InForce, ...]:
+        """The filters that the settings protect, as they are in force."""
+        return in_force(self.protected)
 
 
 class LastGood:
@@ -68,22 +77,30 @@ class LastGood:
 
 def encode_last_good(compiled: CompiledPolicy, names: Names) -> bytes:
     """A compiled policy as bytes, with the addresses of the DNS names that it uses."""
-    header = {
+    header: dict[str, object] = {
         "key": compiled.key,
         "document": compiled.document,
         "names": names_to_json(names).decode(),
         "store": compiled.store.value,
     }
+    if compiled.protected:
+        header["protected"] = [format_filter(each) for each in compiled.protected]
     return json.dumps(header, ensure_ascii=False).encode() + b"\n" + to_stored(compiled.classifier)
 
 
 def decode_last_good(content: bytes, reader: PolicyReader) -> CompiledPolicy:
     """The inverse of ``encode_last_good``; raises ``ValueError`` or ``IpsecdError``."""
     line, _, classifier_bytes = content.partition(b"\n")
-    # Before there were domains every policy was a static one.
-    header = {"store": Store.STATIC.value, **members(decode(line), "the header")}
-    header = members(header, "the header", ("key", "document", "names", "store"))
+    # Before there were domains every policy was a static one. Most hosts protect no filters.
+    header = {
+        "store": Store.STATIC.value,
+        "protected": [],
+        **members(decode(line), "the header"),
+    }
+    header = members(header, "the header", ("key", "document", "names", "store", "protected"))
     store = Store(text(header["store"], "the store"))
+    if store not in (Store.STATIC, Store.DOMAIN):
+        raise ValueError(f"no policy is from the store {store.value}")
     names = names_from_json(text(header["names"], "names").encode())
     policy = document = None
     if header["document"] is not None:
@@ -92,6 +109,19 @@ def decode_last_good(content: bytes, reader: PolicyReader) -> CompiledPolicy:
     classifier = from_stored(classifier_bytes)
     name, rules = (policy.name, policy.facts.actions) if policy else ("", ())
     origins = {Origin(store.value, name, rule) for rule in rules}
-    if not classifier.origins <= origins or any(table.id.volatile for table in classifier.tables):
+    protected = tuple(
+        protected_filter(parse_filter(text(each, "a protected filter")))
+        for each in items(header["protected"], "protected filters")
+    )
+    if protected:
+        origins.add(BY_SETTINGS)
+    if not classifier.origins <= origins or not all(map(_is_of_origins, classifier.tables)):
         raise ValueError("the compiled policy has rules that the document does not have")
-    return CompiledPolicy(text(header["key"], "the key"), policy, classifier, document, store)
+    key = text(header["key"], "the key")
+    return CompiledPolicy(key, policy, classifier, document, store, protected)
+
+
+def _is_of_origins(table: Table) -> bool:
+    """Whether a table is as policies, or protected filters, make it."""
+    are_protected = {origin.protected for origin in table.origins}
+    return not table.id.volatile and are_protected == {table.id.protected}

@@ -60,7 +60,7 @@ def chain(base: str, family: Family | None = None, *parts: str) -> str:
 
 def set_name(table: TableId, serial: int) -> str:
     """The set that holds a table's keys; its `serial` number tells old content from new."""
-    owner = "dynamic" if table.volatile else "policy"
+    owner = "protected" if table.protected else "dynamic" if table.volatile else "policy"
     selected = ["selected"] if table.selected else []
     parts = [owner, *selected, table.action.value, f"ip{table.family.value}"]
     names = {field.name: listed.name for field, listed in table.listed}
