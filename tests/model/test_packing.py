@@ -47,7 +47,7 @@ def test_what_is_put_in_comes_out_once(chunks: list[set[Network]]) -> None:
     for chunk in chunks:
         for network in chunk:
             form = Form(network.family, network.length)
-            assert made.put(form, [form.packed(network.address)] * 2) == 0
+            assert made.put(form, form.packed(network.address) * 2) == 0
     assert as_set(made.packed()) == set().union(*chunks)
     assert made.count == 2 * sum(map(len, chunks))
 
@@ -57,7 +57,7 @@ def test_bits_behind_the_prefix_are_cleared_and_counted(addresses: list[int], le
     """Each entry becomes its network, and those that were not are counted."""
     form = Form(Family.IPV4, length)
     made = Packing()
-    wrong = made.put(form, [address.to_bytes(4, "big") for address in addresses])
+    wrong = made.put(form, b"".join(number.to_bytes(4, "big") for number in addresses))
     assert wrong == sum(form.packed(n) != n.to_bytes(4, "big") for n in addresses)
     dropped = 32 - length
     expected = {Network(Family.IPV4, n >> dropped << dropped, length) for n in addresses}
@@ -88,11 +88,9 @@ def test_a_change_is_what_differs(first: set[Network], second: set[Network]) -> 
 
 def test_many_runs_of_one_entry_end() -> None:
     """More runs than a piece has entries are put together all the same."""
-    made = Packing()
-    for number in range(3 * SMALL_PIECE):
-        made.put(Form(Family.IPV4, 32), [number.to_bytes(4, "big")])
-    made.put(Form(Family.IPV4, 32), [bytes(4)])
-    assert len(made.packed()) == 3 * SMALL_PIECE
+    form = Form(Family.IPV4, 32)
+    entries = [number.to_bytes(4, "big") for number in (*range(3 * SMALL_PIECE), 0)]
+    assert len(united(AddressList({form: entry}) for entry in entries)) == 3 * SMALL_PIECE
 
 
 @settings(max_examples=60)
