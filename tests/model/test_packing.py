@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest.mock import patch
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,6 +19,7 @@ SMALL_PIECE = 4
 @pytest.fixture(autouse=True)
 def _small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packing, "PIECE", SMALL_PIECE)
+    monkeypatch.setattr(lists, "_COMPARED", 2)
 
 
 @st.composite
@@ -84,6 +87,15 @@ def test_a_change_is_what_differs(first: set[Network], second: set[Network]) -> 
     change = old.change_to(new)
     assert as_set(AddressList(change.removed)) == first - second
     assert as_set(AddressList(change.added)) == second - first
+
+
+def test_where_there_was_nothing_all_entries_come_as_they_are() -> None:
+    """No entry is an object by itself, nor where there was one entry."""
+    packed = b"".join(number.to_bytes(4, "big") for number in range(5000))
+    assert lists.difference(b"", packed, 4)[1] is packed
+    with patch.object(lists, "split", wraps=lists.split) as split:
+        assert lists.difference(packed[:4], packed, 4) == (b"", packed[4:])
+    assert sum(len(call.args[0]) for call in split.call_args_list) <= 16
 
 
 def test_many_runs_of_one_entry_end() -> None:

@@ -291,7 +291,7 @@ _COMPARED = 32
 def difference(present: bytes, wanted: bytes, width: int) -> tuple[bytes, bytes]:
     """The entries of one form that are only in `present`, and those that are only in `wanted`.
 
-    It costs the less the fewer they are: most of a long list is compared as bytes.
+    It costs the less the fewer they are: most of a long list is compared or taken as bytes.
     """
     removed: list[bytes] = []
     added: list[bytes] = []
@@ -300,14 +300,19 @@ def difference(present: bytes, wanted: bytes, width: int) -> tuple[bytes, bytes]
         old, new = halves.pop()
         if old == new:
             continue
-        if not old or not new or len(old) <= _COMPARED * width:
+        if not old or not new:
+            removed.append(old)
+            added.append(new)
+            continue
+        longer = max(old, new, key=len)
+        if len(longer) <= _COMPARED * width:
             before, after = set(split(old, width)), set(split(new, width))
             removed += sorted(before - after)
             added += sorted(after - before)
             continue
-        middle = len(old) // width // 2 * width
-        at = place(new, old[middle : middle + width]) * width
-        halves += [(old[middle:], new[at:]), (old[:middle], new[:at])]
+        middle = len(longer) // width // 2 * width
+        at, to = (width * place(part, longer[middle : middle + width]) for part in (old, new))
+        halves += [(old[at:], new[to:]), (old[:at], new[:to])]
     return b"".join(removed), b"".join(added)
 
 
