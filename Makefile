@@ -190,6 +190,13 @@ FIREWALL_BOUNCER := build/firewall-bouncer
 $(FIREWALL_BOUNCER)/.done:
 	$(call unpacked,crowdsec-firewall-bouncer,no bouncer of CrowdSec's own)
 
+# What lists are measured beside; no test needs it.
+IPSET := build/ipset
+$(IPSET)/.done:
+	$(call unpacked,ipset libipset13,no ipset)
+
+WITH_IPSET = env PATH=$(CURDIR)/$(IPSET)/usr/sbin:$$PATH LD_LIBRARY_PATH=$$(echo $(CURDIR)/$(IPSET)/usr/lib/*-linux-*)
+
 # What the tests boot: made once, with the network that they do not have.
 base-system: setup deb-tools $(DOCKER)/.done $(SERVERS)/.done $(LAB)/.done $(FINDERS)/.done $(CROWDSEC)/.done \
 		$(SHIPPED)/.done
@@ -260,7 +267,7 @@ demo: setup
 	$(ISOLATED) bash docs/demo.sh $(VENV)/bin
 
 bench: setup $(SERVERS)/.done $(LAB)/.done $(FINDERS)/.done $(CROWDSEC)/.done $(FIREWALL_BOUNCER)/.done \
-	build/floor.bpf.o build/candidates.bpf.o build/connections.bpf.o
+	$(IPSET)/.done build/floor.bpf.o build/candidates.bpf.o build/connections.bpf.o
 	($(call have,xdp-filter)) || { apt-get update -qq && apt-get install -y -qq xdp-tools; }
 	$(ISOLATED) $(VENV)/bin/python bench/status.py
 	$(ISOLATED) $(VENV)/bin/python -m bench.dynamic_add
@@ -270,7 +277,8 @@ bench: setup $(SERVERS)/.done $(LAB)/.done $(FINDERS)/.done $(CROWDSEC)/.done $(
 	$(ISOLATED) $(VENV)/bin/python -m bench.announce
 	$(ISOLATED) $(VENV)/bin/python -m bench.classify
 	$(ISOLATED) $(VENV)/bin/python -m bench.load
-	$(ISOLATED) $(VENV)/bin/python -m bench.lists
+	$(ISOLATED) $(WITH_IPSET) $(VENV)/bin/python -m bench.lists
+	$(ISOLATED) $(WITH_IPSET) $(VENV)/bin/python -m bench.list_files
 	$(ISOLATED) $(VENV)/bin/python -m bench.rules
 	$(ISOLATED) $(VENV)/bin/python -m bench.xdp_filter
 	$(ISOLATED) $(VENV)/bin/python -m bench.candidates

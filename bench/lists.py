@@ -1,7 +1,8 @@
 """Seconds to put a list of a million entries in force and to change it, beside nft and ipset.
 
 Addresses, and prefixes of 24 lengths, which nft and ipset get without those that lie in others. The
-list goes to the engine as the parser of files hands it over; nft and ipset read their own files.
+list goes to the engine as the parser of files hands it over, and nft and ipset read their own
+files: ``bench.list_files`` compares them from the file on.
 Beside the seconds of a change stands the longest that it kept the engine from anything else, a ban
 for instance.
 """
@@ -144,10 +145,13 @@ def additions(backend: str, count: int) -> None:
 
 def texts(by_length: Mapping[int, set[int]]) -> list[str]:
     """The entries that lie in no other, as nft and ipset write them."""
-    return [
-        f"{a >> 24}.{a >> 16 & 255}.{a >> 8 & 255}.{a & 255}" + (f"/{n}" if n < 32 else "")
-        for a, n in disjoint(dict(by_length))
-    ]
+    return [text(address, length) for address, length in disjoint(dict(by_length))]
+
+
+def text(address: int, length: int) -> str:
+    """An entry as all of them write it."""
+    host = f"{address >> 24}.{address >> 16 & 255}.{address >> 8 & 255}.{address & 255}"
+    return host if length == 32 else f"{host}/{length}"
 
 
 def theirs(lines: list[str], directory: Path, *, prefixes: bool) -> None:

@@ -72,7 +72,8 @@ class Host:
                     time.sleep(0.1)
                 seconds = time.perf_counter() - begun
                 line += f"; programs {seconds:6.2f} s, {processor_s(daemon.pid):5.2f} s"
-            print(f"  ipsecd, {self._backend:9} {what:13} {line}; {memory(daemon.pid)}")
+            now, most = memory_mb(daemon.pid)
+            print(f"  ipsecd, {self._backend:9} {what:13} {line}; {now} MB, at most {most} MB")
             daemon.send_signal(end)
             daemon.wait(PATIENCE_S)
 
@@ -83,7 +84,7 @@ def processor_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICKS
 
 
-def memory(pid: int) -> str:
+def memory_mb(pid: int) -> tuple[int, int]:
     """The memory that a process has, and the most that it had."""
     lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
     values = {
@@ -91,7 +92,14 @@ def memory(pid: int) -> str:
         for name, _, rest in (x.partition(":") for x in lines)
         if name.startswith("Vm")
     }
-    return f"{values['VmRSS'] // 1024} MB, at most {values['VmHWM'] // 1024} MB"
+    return values["VmRSS"] // 1024, values["VmHWM"] // 1024
+
+
+def add_link() -> None:
+    """Have a link there, so that programs have something to be attached to."""
+    subprocess.run(["ip", "link", "add", "bench0", "type", "veth", "peer", "bench1"], check=True)
+    for name in ("bench0", "bench1"):
+        subprocess.run(["ip", "link", "set", name, "up"], check=True)
 
 
 def theirs(by_length: Mapping[int, set[int]], path: Path) -> None:
@@ -118,9 +126,7 @@ def theirs(by_length: Mapping[int, set[int]], path: Path) -> None:
 def main() -> None:
     chance = random.Random(1434)
     backends = sys.argv[1:] or ["nftables", "xdp"]
-    subprocess.run(["ip", "link", "add", "bench0", "type", "veth", "peer", "bench1"], check=True)
-    for name in ("bench0", "bench1"):
-        subprocess.run(["ip", "link", "set", name, "up"], check=True)
+    add_link()
     for title, drawn in (("addresses", addresses), ("prefixes of 24 lengths", prefix_list)):
         by_length = drawn(chance)
         print(f"{sum(map(len, by_length.values())):,} {title}")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from unittest.mock import patch
+
 from ipsecd.errors import InvalidInput
+from ipsecd.language import address_lists
 from ipsecd.language.address_lists import MOST_SHOWN, read_addresses, read_list
 from ipsecd.language.list_entries import format_list
 from tests.fuzz.running import fuzz
@@ -15,6 +18,7 @@ SEEDS = (
     b'# when,ip\n"1","192.0.2.7"\n2,"2001:db8::7\n3\n',
     b"a;ip\tb\n;::1\n",
     b"#\n# level1\n# Maintainer : x\n#\n0.0.0.0/8\n1.10.16.0/20\n192.0.2.7\n",
+    b"192.0.2.7\n192.0.2.9\n192.0.2.7/24\n2001:db8::7\n2001:db8::/32\n24/192.0.2.7/24\n",
     b"\xff\xfe\x1f\x8b\x00PK",
     b"",
 )
@@ -29,6 +33,8 @@ def fuzz_one(data: bytes) -> None:
             check(error)
             continue
         assert outcome == read_list((data[n : n + 1] for n in range(len(data))), "fuzz", form)
+        with patch.object(address_lists, "entries_of_plain", return_value=None):
+            assert outcome == read_list(data, "fuzz", form)
         assert outcome.repeated >= 0
         assert len(outcome.shown) == min(outcome.malformed, MOST_SHOWN)
         assert all(str(line).isprintable() for line in outcome.shown)

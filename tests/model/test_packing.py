@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest.mock import patch
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,6 +19,7 @@ SMALL_PIECE = 4
 @pytest.fixture(autouse=True)
 def _small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packing, "PIECE", SMALL_PIECE)
+    monkeypatch.setattr(lists, "_COMPARED", 2)
 
 
 @st.composite
@@ -47,7 +50,7 @@ def test_what_is_put_in_comes_out_once(chunks: list[set[Network]]) -> None:
     for chunk in chunks:
         for network in chunk:
             form = Form(network.family, network.length)
-            assert made.put(form, [form.packed(network.address)] * 2) == 0
+            assert made.put(form, form.packed(network.address) * 2) == 0
     assert as_set(made.packed()) == set().union(*chunks)
     assert made.count == 2 * sum(map(len, chunks))
 
@@ -57,7 +60,7 @@ def test_bits_behind_the_prefix_are_cleared_and_counted(addresses: list[int], le
     """Each entry becomes its network, and those that were not are counted."""
     form = Form(Family.IPV4, length)
     made = Packing()
-    wrong = made.put(form, [address.to_bytes(4, "big") for address in addresses])
+    wrong = made.put(form, b"".join(number.to_bytes(4, "big") for number in addresses))
     assert wrong == sum(form.packed(n) != n.to_bytes(4, "big") for n in addresses)
     dropped = 32 - length
     expected = {Network(Family.IPV4, n >> dropped << dropped, length) for n in addresses}
@@ -86,13 +89,20 @@ def test_a_change_is_what_differs(first: set[Network], second: set[Network]) -> 
     assert as_set(AddressList(change.added)) == second - first
 
 
+def test_where_there_was_nothing_all_entries_come_as_they_are() -> None:
+    """No entry is an object by itself, nor where there was one entry."""
+    packed = b"".join(number.to_bytes(4, "big") for number in range(5000))
+    assert lists.difference(b"", packed, 4)[1] is packed
+    with patch.object(lists, "split", wraps=lists.split) as split:
+        assert lists.difference(packed[:4], packed, 4) == (b"", packed[4:])
+    assert sum(len(call.args[0]) for call in split.call_args_list) <= 16
+
+
 def test_many_runs_of_one_entry_end() -> None:
     """More runs than a piece has entries are put together all the same."""
-    made = Packing()
-    for number in range(3 * SMALL_PIECE):
-        made.put(Form(Family.IPV4, 32), [number.to_bytes(4, "big")])
-    made.put(Form(Family.IPV4, 32), [bytes(4)])
-    assert len(made.packed()) == 3 * SMALL_PIECE
+    form = Form(Family.IPV4, 32)
+    entries = [number.to_bytes(4, "big") for number in (*range(3 * SMALL_PIECE), 0)]
+    assert len(united(AddressList({form: entry}) for entry in entries)) == 3 * SMALL_PIECE
 
 
 @settings(max_examples=60)

@@ -11,6 +11,7 @@ import pytest
 from ipsecd.backend.base import Observation
 from ipsecd.backend.nftables.backend import NftablesBackend
 from ipsecd.backend.nftables.early import LARGE
+from ipsecd.backend.nftables.reading import TableReader
 from ipsecd.compiler.classifier import Classifier, pack
 from ipsecd.compiler.rows import rows_of
 from ipsecd.compiler.volatile import Volatile
@@ -20,6 +21,7 @@ from ipsecd.model.values import Action, InForce, Origin
 from ipsecd.progress import Phase, Progress
 from tests.netns import site
 from tests.netns.site import run
+from tests.netns.test_lists import blocking, hosts
 
 pytestmark = pytest.mark.netns
 
@@ -85,6 +87,30 @@ def test_what_was_prepared_is_what_is_applied(backend: NftablesBackend, rules: i
     assert policy_sets() == prepared
     assert len(list(backend._reader.elements(prepared.pop()))) == 3 * LARGE
     assert len(backend.counts()) == rules
+
+
+def test_a_list_is_loaded_without_reading_the_table_again_and_again(
+    backend: NftablesBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is read back to see drift does not change with the entries of a list."""
+    reads: list[str] = []
+    fingerprint = TableReader.fingerprint
+
+    def noted(self: TableReader) -> str:
+        reads.append(fingerprint(self))
+        return reads[-1]
+
+    def looking(work: Callable[[], T]) -> T:
+        result = work()
+        assert fingerprint(backend._reader) == backend._fingerprint
+        return result
+
+    monkeypatch.setattr(TableReader, "fingerprint", noted)
+    wanted = blocking({"drop": hosts(10 << 24, 20 * LARGE)}, "@drop=0")
+    backend.prepare(wanted, looking)
+    assert len(reads) == 1
+    backend.apply(wanted, Volatile())
+    assert backend.observe() == Observation(wanted.digest)
 
 
 @pytest.mark.parametrize("rules", [1, 50])

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from errno import ERESTART
+from math import inf
 from typing import TypeVar
 
 import pytest
@@ -25,6 +26,7 @@ from ipsecd.compiler.classifier import Classifier
 from ipsecd.compiler.rows import rows_of
 from ipsecd.compiler.volatile import Delta, Volatile
 from ipsecd.language.filters import parse_filter
+from ipsecd.model.list_names import with_lengths
 from ipsecd.model.values import Action, InForce, Origin
 from tests.engine.test_lists import entries
 from tests.netns import site
@@ -418,6 +420,25 @@ def test_what_is_gone_is_not_named_any_more(processes: Processes) -> None:
     names = {word for word in tables.split() if word.startswith(("list_", "policy_"))}
     assert names
     assert {key[:16] for key in named_contents()} == set(map(contents.name_part, names))
+
+
+def test_what_went_with_a_dynamic_rule_is_not_named_any_more(processes: Processes) -> None:
+    """The sets of the list that it was the last to name, at once; nor are they there."""
+    rule = InForce(Origin("dynamic", "", "R"), parse_filter("@drop=0"), Action.BLOCK)
+    with_rule, delta = Volatile().changed(
+        (), [(row, inf) for row in rows_of(with_lengths([rule], {"drop": DROP}))]
+    )
+    wanted = blocking({}, "*=0:1434:UDP").with_lists({"drop": DROP}, with_rule.tables)
+    processes.apply(wanted)
+    before = named_contents()
+    processes.now.change(delta, with_rule)
+    assert len(sets()) == 3
+    assert len(named_contents() - before) == 3
+    without, delta = with_rule.changed([rule.origin], ())
+    processes.now.change(delta, without)
+    assert not sets()
+    assert named_contents() == before
+    assert processes.now.observe().drift == ()
 
 
 def test_drift_has_all_filled_anew(processes: Processes) -> None:

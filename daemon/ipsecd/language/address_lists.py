@@ -1,8 +1,8 @@
 """Owns reading address lists as people and feeds write them; must not know files or networks.
 
 The forms in which an entry is written line by line are in ``list_formats``. A list may have
-millions of lines, so the plain ones take one call of C each, and nothing makes an object of an
-entry that outlives its block. Invariants:
+millions of lines, so a block of nothing but plain ones is read at once (``plain_lines``), and
+nothing makes an object of an entry that outlives its block. Invariants:
 
 1. What is not exactly an address, a prefix or a range is malformed, is counted, and adds nothing.
 2. A range becomes the prefixes that cover exactly its addresses.
@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from ipsecd.errors import InvalidInput, LimitExceeded
 from ipsecd.language.list_entries import MAPPED, entries_in
 from ipsecd.language.list_formats import PLAIN, Extract, extractor, format_of
+from ipsecd.language.plain_lines import entries_of_plain
 from ipsecd.model.addresses import Family
 from ipsecd.model.lists import AddressList, Form
 from ipsecd.model.packing import Packing
@@ -121,7 +122,7 @@ def read_addresses(texts: Sequence[str]) -> AddressList:
                 position=0,
             ) from error
         for form, entry in entries:
-            if packing.put(form, [entry]):
+            if packing.put(form, entry):
                 raise InvalidInput(
                     f"{quote(text)} has address bits set beyond its mask",
                     "write the network's first address, or leave the mask out for one host",
@@ -210,7 +211,12 @@ class _Reader:
         lines = chunk.removesuffix(b"\n").decode("latin-1").split("\n")
         self.lines += len(lines)
         is_plain = self.form in {"", PLAIN}
-        self._pack(number, lines if is_plain else self._extracted(number, lines))
+        entries = entries_of_plain(lines) if is_plain else None
+        if entries is None:
+            texts = lines if is_plain else self._extracted(number, lines)
+            entries = self._one_by_one(number, texts)
+        for form, each in entries.items():
+            self.cleared += self.packing.put(form, b"".join(each))
         if self.packing.count > MAX_ENTRIES:
             raise LimitExceeded(
                 f"{quote_path(self.source)} has more than {MAX_ENTRIES:,} entries",
@@ -251,8 +257,8 @@ class _Reader:
                 entry = ""
             yield entry
 
-    def _pack(self, number: int, texts: Iterable[str]) -> None:
-        """Pack the entries in `texts`, one a text; the first is that of line `number`."""
+    def _one_by_one(self, number: int, texts: Iterable[str]) -> dict[Form, list[bytes]]:
+        """The entries in `texts`, one a text or malformed; the first is that of line `number`."""
         entries: dict[Form, list[bytes]] = {}
         ipv4, ipv6 = (_appenders(family, entries) for family in Family)
         inet_pton, version4, version6 = socket.inet_pton, socket.AF_INET, socket.AF_INET6
@@ -270,8 +276,7 @@ class _Reader:
             except (OSError, ValueError, KeyError):
                 if text:
                     self._carefully(number + at, text, entries)
-        for form, packed_entries in entries.items():
-            self.cleared += self.packing.put(form, packed_entries)
+        return entries
 
     def _carefully(self, number: int, text: str, entries: dict[Form, list[bytes]]) -> None:
         """Take a text that is not in the plainest form, or note that it is malformed."""

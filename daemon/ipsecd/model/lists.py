@@ -291,7 +291,7 @@ _COMPARED = 64
 def difference(present: bytes, wanted: bytes, width: int) -> tuple[bytes, bytes]:
     """The entries of one form that are only in `present`, and those that are only in `wanted`.
 
-    It costs the less the fewer they are: most of a long list is compared as bytes.
+    It costs the less the fewer they are: most of a long list is compared or taken as bytes.
     """
     removed: list[bytes] = []
     added: list[bytes] = []

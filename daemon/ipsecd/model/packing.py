@@ -1,7 +1,6 @@
 """Owns making packed lists of entries in any order, and of other lists; must not know texts.
 
-Entries are sorted in runs of some ten thousand, and a long form is put together from runs piece by
-piece: so a million entries never are a million objects at a time.
+Lists are put together piece by piece: so a million entries never are a million objects at a time.
 """
 
 from __future__ import annotations
@@ -9,36 +8,36 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from ipsecd.model.lists import FEW, AddressList, Form, place, split
+from ipsecd.model.sorting import in_order
 
 PIECE = 1 << 12
 """How many entries are objects at a time."""
 
 
 class Packing:
-    """Entries on the way to a list, by form, in sorted runs."""
+    """Entries on the way to a list, by form, in the order in which they came."""
 
     def __init__(self) -> None:
-        self._runs: dict[Form, list[bytes]] = {}
+        self._entries: dict[Form, bytearray] = {}
         self.count = 0
         """How many entries were put in, those that are repeated too."""
 
-    def put(self, form: Form, entries: Sequence[bytes]) -> int:
-        """Put entries in, in any order; returns how many had bits set behind the prefix.
+    def put(self, form: Form, entries: bytes) -> int:
+        """Put packed entries in, in any order; returns how many had bits set behind the prefix.
 
         These bits are cleared.
         """
         if not entries:
             return 0
-        self.count += len(entries)
+        self.count += len(entries) // form.width
         cleared, wrong = _without_host_bits(form, entries)
-        self._runs.setdefault(form, []).append(b"".join(sorted(set(cleared))))
+        self._entries.setdefault(form, bytearray()).extend(cleared)
         return wrong
 
     def packed(self) -> AddressList:
-        """The list of all that was put in."""
-        return AddressList(
-            {form: b"".join(_merged(self._runs[form], form.width)) for form in sorted(self._runs)}
-        )
+        """The list of all that was put in; nothing can be put in afterwards."""
+        entries, self._entries = self._entries, {}
+        return AddressList({f: in_order(entries.pop(f), f.width) for f in sorted(entries)})
 
 
 def united(lists: Iterable[AddressList]) -> AddressList:
@@ -82,19 +81,19 @@ def shared(first: AddressList, second: AddressList) -> AddressList:
     return without(first, without(first, second))
 
 
-def _without_host_bits(form: Form, entries: Sequence[bytes]) -> tuple[Sequence[bytes], int]:
-    """The entries with the bits behind the prefix cleared, and how many had any."""
+def _without_host_bits(form: Form, entries: bytes) -> tuple[bytes, int]:
+    """Packed entries with the bits behind the prefix cleared, and how many had any."""
     dropped = form.family.bits - form.length
     if not dropped:
         return entries, 0
-    kept = ((1 << form.length) - 1) << dropped
+    kept = (((1 << form.length) - 1) << dropped).to_bytes(form.width, "big")
     # One number of all entries is masked some hundred times faster than each by itself.
-    whole = int.from_bytes(b"".join(entries), "big")
-    masked = whole & int.from_bytes(kept.to_bytes(form.width, "big") * len(entries), "big")
+    whole = int.from_bytes(entries, "big")
+    masked = whole & int.from_bytes(kept * (len(entries) // form.width), "big")
     if masked == whole:
         return entries, 0
-    cleared = split(masked.to_bytes(form.width * len(entries), "big"), form.width)
-    return cleared, sum(map(bytes.__ne__, entries, cleared))
+    cleared = masked.to_bytes(len(entries), "big")
+    return cleared, sum(map(bytes.__ne__, split(entries, form.width), split(cleared, form.width)))
 
 
 def _merged(runs: Sequence[bytes], width: int) -> Iterator[bytes]:

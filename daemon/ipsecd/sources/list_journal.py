@@ -66,7 +66,7 @@ def list_of(keys: Iterable[bytes]) -> AddressList:
         by_form.setdefault(key[:2], []).append(key[2:])
     packing = Packing()
     for form, entries in by_form.items():
-        packing.put(Form(Family(form[0]), form[1]), entries)
+        packing.put(Form(Family(form[0]), form[1]), b"".join(entries))
     return packing.packed()
 
 

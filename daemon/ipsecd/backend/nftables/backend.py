@@ -128,11 +128,11 @@ class NftablesBackend:
         if self._classifier is None or self._drifted:
             return
         early = EarlySets()
-        run(lambda: self._begin_early(early))
-        missing = self._held.missing_tables(classifier)
+        run(partial(setattr, self, "_early", early))
         commit = partial(self._load_early, early)
-        early.load(missing, self._new.of_table, run, commit, tell)
+        early.load(self._held.missing_tables(classifier), self._new.of_table, run, commit, tell)
         missing_lists = run(lambda: self._held).missing_lists(classifier)
+        commit = partial(self._load_early, early, are_counted=False)
         early.load_lists(missing_lists, self._new.of_list, run, commit, tell)
 
     def discard(self) -> None:
@@ -140,15 +140,16 @@ class NftablesBackend:
         self._early = EarlySets()
         self._settle()
 
-    def _begin_early(self, early: EarlySets) -> None:
-        self._early = early
-
-    def _load_early(self, early: EarlySets, messages: list[Message]) -> bool:
+    def _load_early(
+        self, early: EarlySets, messages: list[Message], *, are_counted: bool = True
+    ) -> bool:
         """Carry out a transaction that loads sets; not if they have been given up meanwhile."""
         if early is not self._early:
             return False
         self._commit(messages)
-        self._settle(clean_up=False)
+        # Elements that are not counted in the fingerprint leave it as it is.
+        if are_counted or any(message.kind != nft.NEWSETELEM for message in messages):
+            self._settle(clean_up=False)
         return True
 
     def apply(self, classifier: Classifier, volatile: Volatile) -> None:
@@ -256,9 +257,8 @@ class NftablesBackend:
         tables_after = [*held.policy, *dynamic]
         planned = held.next_lists(self._classifier, tables_after, self._early, self._new.of_list)
         after = Held(held.policy, dynamic, planned.sets)
-        unused_sets = [nft.delete_set(TABLE, name) for name in sorted(held.names - after.names)]
-        steps = [*planned.first, *steps]
-        self._switch(steps, self._classifier, tables, surroundings, planned.sets, unused_sets)
+        steps, deletions = [*planned.first, *steps], after.deletion_of_others(held)
+        self._switch(steps, self._classifier, tables, surroundings, planned.sets, deletions)
         self._held = after
         self._settle(clean_up=False)
 

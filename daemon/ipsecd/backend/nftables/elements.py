@@ -58,14 +58,15 @@ def packed_elements(keys: bytes, width: int, counters: Sequence[str] = ()) -> It
         yield from in_lists(encoded)
         return
     sample = element(bytes(width))
-    padding = -width % 4
-    prefix, suffix = sample[: len(sample) - width - padding], bytes(padding)
-    glue = suffix + prefix
-    per_list = _LIST_BYTES // len(sample)
+    size, begin = len(sample), len(sample) - width - (-width % 4)
+    per_list = _LIST_BYTES // size
     for start in range(0, count, per_list):
-        end = min(start + per_list, count)
-        part = [keys[i * width : (i + 1) * width] for i in range(start, end)]
-        yield prefix + glue.join(part) + suffix
+        part = keys[start * width : (start + per_list) * width]
+        elements = bytearray(sample * (len(part) // width))
+        # A byte of all keys at a time, so that no key is an object.
+        for place in range(width):
+            elements[begin + place :: size] = part[place::width]
+        yield bytes(elements)
 
 
 def in_lists(elements: Iterable[bytes]) -> Iterator[bytes]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from ipsecd.backend.nftables import contents
 from ipsecd.backend.nftables import messages as nft
 from ipsecd.backend.nftables import transactions as tx
 from ipsecd.backend.nftables.comparison import PolicySet
@@ -49,6 +50,19 @@ class Held:
             *(name for kernel in self.dynamic.values() for name in kernel.sets),
             *(list_set.set_name for list_set in self.lists.values()),
         }
+
+    def deletion_of_others(self, before: Held) -> list[Message]:
+        """Delete the sets of `before` that these are not, and what the table says of them.
+
+        These are sets of dynamic rules, of which it says nothing, and of the entries of lists.
+        """
+        gone = before.names - self.names
+        said = [
+            contents.no_longer(list_set.set_name, list_set.members.digest_of(form.of_entries))
+            for form, list_set in before.lists.items()
+            if list_set.set_name in gone
+        ]
+        return [*said, *(nft.delete_set(TABLE, name) for name in sorted(gone))]
 
     def keeps(self, before: Held, old: Classifier | None, new: Classifier) -> bool:
         """Whether these sets are those of `before`, and `new` has the rules that `old` had.
