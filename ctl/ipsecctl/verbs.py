@@ -44,6 +44,8 @@ ADD = Option(
 WHO = Argument("container:NAME", "the container to cut off", least=0, offers=("container:",))
 HOST = Option("--host", "this host in the place of a container", instead=WHO.name)
 ASSIGN = Option("--assign", "and have it in force")
+DRY_RUN = Option("--dry-run", "only say what would change")
+LIVE = Option("--live", "and which connections that are open now it would cut", within="--dry-run")
 
 STATE = Argument("@N", "the policies before N changes of policies; @0 are those of now")
 
@@ -78,7 +80,7 @@ _POLICY = (
     Verb("export", "its document alone", "policies:export", (POLICY,),
          example="ipsecctl policy export Web > web.yaml"),
     Verb("assign", "have it in force, in the place of the one that is", "policies:assign",
-         (POLICY,), example="ipsecctl policy assign Web", changes=True),
+         (POLICY,), (DRY_RUN, LIVE), example="ipsecctl policy assign Web", changes=True),
     Verb("unassign", "have no policy in force; with a name only if it is that one",
          "policies:unassign",
          (Argument("POLICY", POLICY.explanation, least=0, offers="policies"),),
@@ -239,7 +241,7 @@ _GROUPS: dict[str, tuple[Verb, ...]] = {
     ),
     "Policies: for good": (
         Verb("apply", "store a policy, in the place of the policy of its name", "policies:apply",
-             (DOCUMENT,), (ASSIGN, Option("--dry-run", "only say what would change")),
+             (DOCUMENT,), (ASSIGN, DRY_RUN, LIVE),
              example="ipsecctl apply policy.yaml --assign", also=("import", "load"), changes=True),
         Verb("policy", "look after stored policies", actions=_POLICY,
              example="ipsecctl policy assign Web"),
@@ -260,7 +262,7 @@ _GROUPS: dict[str, tuple[Verb, ...]] = {
         Verb("rollback", "have the policies be what they were N changes ago",
              "history:rollback",
              (Argument("N", "how many changes of policies to undo; 1 if it is left out", least=0),),
-             (Option("--dry-run", "only say what would change"),),
+             (DRY_RUN, LIVE),
              example="ipsecctl rollback --confirm 60s", also=("undo",), changes=True),
         Verb("check", "whether files are usable policies; needs no daemon",
              "documents:check",
@@ -294,6 +296,7 @@ _GROUPS: dict[str, tuple[Verb, ...]] = {
                        offers="documents"),),
              (
                  Option("--verdicts", "only which packets are decided differently"),
+                 Option("--live", "and which connections of this host the second would cut"),
                  Option("--me", "an address of the host; can be repeated", "ADDRESS",
                         repeats=True),
                  Option("--list", "the entries of @NAME; can be repeated", "NAME=FILE",

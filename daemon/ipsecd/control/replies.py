@@ -41,6 +41,7 @@ def outcome(
             "assigned": engine.loaded.assigned,
             "warnings": warnings,
             "verdicts": None,
+            "live": None,
         }
     }
 

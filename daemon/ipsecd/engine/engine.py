@@ -32,6 +32,7 @@ from ipsecd.engine.history import History, Moment
 from ipsecd.engine.kept_lists import KeptLists
 from ipsecd.engine.lists import Lists
 from ipsecd.engine.lookups import Lookups
+from ipsecd.engine.outlook import Outlook
 from ipsecd.engine.policies import Policies
 from ipsecd.engine.sources import Domain, Source, warnings_of_domain
 from ipsecd.engine.starting import Starting
@@ -105,6 +106,7 @@ class Engine(View):
         self.kept_lists = KeptLists(ListStore(directories, disk), lists.change, lists.check)
         switching = Switching(self._enforcement, self._kept_files, self.protection)
         self._policies = Policies(*parts, self.kept_lists, switching)
+        self.outlook = Outlook(self._policies)
         self.reload, self.read_files = self._policies.reload, self._policies.read_files
         self.refresh_names, self.restore = self._policies.refresh_names, self._policies.restore
         self.take_domain, self.trust_domain = self._policies.take, self._policies.trust

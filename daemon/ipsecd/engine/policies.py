@@ -88,7 +88,7 @@ class Policies:
             delete=delete,
             assign=assign,
             repair=repair,
-            is_refused=self._is_refused,
+            is_refused=self.is_refused,
         )
         refused = now.refused.mended(change.written) if now.refused else None
         if refused and not (isinstance(assign, Keep) and refused.assigned_error):
@@ -124,7 +124,7 @@ class Policies:
         looked_up = {**now.looked_up, **dict.fromkeys(names, time.time())}
         if not content.assigned_error:
             expectations_must_be_met(content, judged_documents(now))
-        choice = self._choose_or_keep(content, known_names, tell)
+        choice = self.choose_or_keep(content, known_names, tell)
 
         def next_state(state: State) -> State:
             return replace(
@@ -161,7 +161,7 @@ class Policies:
         Raises ``IpsecdError``; then what was in force stays so.
         """
         now = self.enforcement.state
-        choice = self._choose_or_keep(content, now.names, silent)
+        choice = self.choose_or_keep(content, now.names, silent)
 
         def next_state(state: State) -> State:
             return replace(
@@ -365,7 +365,7 @@ class Policies:
         assert choice is not None, "a strict choice ends with the first failure"
         return choice
 
-    def _choose_or_keep(self, loaded: Loaded, names: Names, tell: Tell) -> Choice | None:
+    def choose_or_keep(self, loaded: Loaded, names: Names, tell: Tell) -> Choice | None:
         """Choose likewise; None if the assigned policy cannot be loaded: then nothing changes."""
         try:
             return self._choose(loaded, names, tell)
@@ -374,7 +374,7 @@ class Policies:
                 raise
             return None
 
-    def _is_refused(self, edited: StoredPolicy) -> bool:
+    def is_refused(self, edited: StoredPolicy) -> bool:
         """Whether a reload has read this edit of a file and could not put it in force."""
         if self._files_read.get(edited.path) != edited:
             return False
