@@ -69,7 +69,7 @@ OFFERED = [
     ("ipsecctl rule add P R --action ", {"block", "permit"}),
     ("ipsecctl rule add --action block P R t", {"tcp/"}),
     ("ipsecctl block udp/1 --for ", {"10m", "1h", "1d"}),
-    ("ipsecctl apply --", {"--assign", "--dry-run", *OF_CHANGES, "--json"}),
+    ("ipsecctl apply --", {"--assign", "--dry-run", "--live", *OF_CHANGES, "--json"}),
     ("ipsecctl apply a", {"a.yaml"}),
     ("ipsecctl stats --", {"--json"}),
 ]

@@ -124,7 +124,7 @@ _ipsecctl() {
 		arguments=($'container:')
 		;;
 	apply)
-		options=$'--assign\n--dry-run\n--confirm\n--force\n--message\n--json'
+		options=$'--assign\n--dry-run\n--live\n--confirm\n--force\n--message\n--json'
 		valued='--confirm --message'
 		arguments=(:documents)
 		;;
@@ -157,7 +157,7 @@ _ipsecctl() {
 			arguments=(:names:policies '')
 			;;
 		assign)
-			options=$'--confirm\n--force\n--message\n--json'
+			options=$'--dry-run\n--live\n--confirm\n--force\n--message\n--json'
 			valued='--confirm --message'
 			arguments=(:names:policies)
 			;;
@@ -259,7 +259,7 @@ _ipsecctl() {
 		options=$'--json'
 		;;
 	rollback)
-		options=$'--dry-run\n--confirm\n--force\n--message\n--json'
+		options=$'--dry-run\n--live\n--confirm\n--force\n--message\n--json'
 		valued='--confirm --message'
 		arguments=('')
 		;;
@@ -287,7 +287,7 @@ _ipsecctl() {
 		arguments=(:documents)
 		;;
 	diff)
-		options=$'--verdicts\n--me\n--list\n--lists\n--json'
+		options=$'--verdicts\n--live\n--me\n--list\n--lists\n--json'
 		valued='--me --list --lists'
 		arguments=(:documents)
 		;;

@@ -169,6 +169,7 @@ complete -c ipsecctl -n '__fish_seen_subcommand_from release' -l json -d 'answer
 complete -c ipsecctl -n '__fish_seen_subcommand_from apply' -F
 complete -c ipsecctl -n '__fish_seen_subcommand_from apply' -l assign -d 'and have it in force'
 complete -c ipsecctl -n '__fish_seen_subcommand_from apply' -l dry-run -d 'only say what would change'
+complete -c ipsecctl -n '__fish_seen_subcommand_from apply' -l live -d 'and which connections that are open now it would cut'
 complete -c ipsecctl -n '__fish_seen_subcommand_from apply' -l confirm -x -a '60s 5m' -d 'put all back as it was after TIME, unless \'ipsecctl confirm\' is run from another login'
 complete -c ipsecctl -n '__fish_seen_subcommand_from apply' -l force -d 'even if it would cut the connection that it is made through'
 complete -c ipsecctl -n '__fish_seen_subcommand_from apply' -l message -x -d 'what it is for, for the history'
@@ -189,6 +190,8 @@ complete -c ipsecctl -n '__fish_seen_subcommand_from policy; and __fish_seen_sub
 complete -c ipsecctl -n '__fish_seen_subcommand_from policy; and __fish_seen_subcommand_from restore' -l message -x -d 'what it is for, for the history'
 complete -c ipsecctl -n '__fish_seen_subcommand_from policy; and __fish_seen_subcommand_from restore' -l json -d 'answer as one JSON document'
 complete -c ipsecctl -n '__fish_seen_subcommand_from policy; and __fish_seen_subcommand_from assign' -a '(__ipsecctl_names policies)'
+complete -c ipsecctl -n '__fish_seen_subcommand_from policy; and __fish_seen_subcommand_from assign' -l dry-run -d 'only say what would change'
+complete -c ipsecctl -n '__fish_seen_subcommand_from policy; and __fish_seen_subcommand_from assign' -l live -d 'and which connections that are open now it would cut'
 complete -c ipsecctl -n '__fish_seen_subcommand_from policy; and __fish_seen_subcommand_from assign' -l confirm -x -a '60s 5m' -d 'put all back as it was after TIME, unless \'ipsecctl confirm\' is run from another login'
 complete -c ipsecctl -n '__fish_seen_subcommand_from policy; and __fish_seen_subcommand_from assign' -l force -d 'even if it would cut the connection that it is made through'
 complete -c ipsecctl -n '__fish_seen_subcommand_from policy; and __fish_seen_subcommand_from assign' -l message -x -d 'what it is for, for the history'
@@ -296,6 +299,7 @@ complete -c ipsecctl -n '__fish_seen_subcommand_from confirm' -l json -d 'answer
 complete -c ipsecctl -n '__fish_seen_subcommand_from revert' -l json -d 'answer as one JSON document'
 complete -c ipsecctl -n '__fish_seen_subcommand_from history' -l json -d 'answer as one JSON document'
 complete -c ipsecctl -n '__fish_seen_subcommand_from rollback' -l dry-run -d 'only say what would change'
+complete -c ipsecctl -n '__fish_seen_subcommand_from rollback' -l live -d 'and which connections that are open now it would cut'
 complete -c ipsecctl -n '__fish_seen_subcommand_from rollback' -l confirm -x -a '60s 5m' -d 'put all back as it was after TIME, unless \'ipsecctl confirm\' is run from another login'
 complete -c ipsecctl -n '__fish_seen_subcommand_from rollback' -l force -d 'even if it would cut the connection that it is made through'
 complete -c ipsecctl -n '__fish_seen_subcommand_from rollback' -l message -x -d 'what it is for, for the history'
@@ -322,6 +326,7 @@ complete -c ipsecctl -n '__fish_seen_subcommand_from format' -l write -s w -d 'p
 complete -c ipsecctl -n '__fish_seen_subcommand_from format' -l json -d 'answer as one JSON document'
 complete -c ipsecctl -n '__fish_seen_subcommand_from diff' -F
 complete -c ipsecctl -n '__fish_seen_subcommand_from diff' -l verdicts -d 'only which packets are decided differently'
+complete -c ipsecctl -n '__fish_seen_subcommand_from diff' -l live -d 'and which connections of this host the second would cut'
 complete -c ipsecctl -n '__fish_seen_subcommand_from diff' -l me -x -d 'an address of the host; can be repeated'
 complete -c ipsecctl -n '__fish_seen_subcommand_from diff' -l list -x -d 'the entries of @NAME; can be repeated'
 complete -c ipsecctl -n '__fish_seen_subcommand_from diff' -l lists -x -d 'a directory with a file for each list'

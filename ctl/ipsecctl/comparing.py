@@ -6,12 +6,13 @@ import os
 from typing import Any
 
 from ipsecctl.client import Client
+from ipsecctl.dry_runs import cuts_between
 from ipsecctl.failures import UsageError, describe, fields
 from ipsecctl.files import read_bytes
 from ipsecctl.history import SIGN, differences, names_states, times_of
 from ipsecctl.offline_proofs import given
 from ipsecctl.options import Options
-from ipsecctl.presentation import paint, print_verdicts, print_warnings
+from ipsecctl.presentation import paint, print_live, print_verdicts, print_warnings
 from ipsecd.errors import IpsecdError, LimitExceeded, NotFound
 from ipsecd.language.differences import diff_policies
 from ipsecd.language.documents import parse_policy
@@ -55,7 +56,13 @@ def _diff(client: Client, options: Options) -> int:
         lines = (f"+ policy {new.name!r} is not stored yet", *lines)
     verdicts, warnings = _verdicts(options, old, new)
     rules_differ = new.rules != (old.rules if old else ())
-    answer = {"policy": new.name, "equal": not lines, "changes": list(lines), "verdicts": verdicts}
+    answer = {
+        "policy": new.name,
+        "equal": not lines,
+        "changes": list(lines),
+        "verdicts": verdicts,
+        **_live(client, options, old, new),
+    }
     same = f"policy {new.name!r} is the same in both"
     return _say(options, answer, same, warnings, matters=rules_differ)
 
@@ -71,6 +78,7 @@ def _diff_times(client: Client, options: Options) -> int:
         "equal": not lines,
         "changes": lines,
         "verdicts": verdicts,
+        **_live(client, options, old, new),
     }
     same = f"the policies are the same at {SIGN}{times.first} and {SIGN}{times.second}"
     return _say(options, answer, same, warnings, matters=bool(lines))
@@ -100,11 +108,22 @@ def _say(
                 say(same)
         if verdicts and (matters or by_verdicts):
             print_verdicts(verdicts)
+        if "live" in answer:
+            print_live(answer["live"])
         print_warnings(warnings)
     if by_verdicts and verdicts is None:
         return TROUBLE
     is_different = not verdicts["equal"] if by_verdicts and verdicts else bool(lines)
     return DIFFERENT if is_different else EQUAL
+
+
+def _live(
+    client: Client, options: Options, old: Policy | None, new: Policy | None
+) -> dict[str, Any]:
+    """Which connections of this host are cut, if that is asked."""
+    if not options.has("--live"):
+        return {}
+    return {"live": cuts_between(client, old, new)}
 
 
 def _verdicts(

@@ -9,6 +9,7 @@ import time
 from typing import Any, NamedTuple
 
 from ipsecctl.client import Client
+from ipsecctl.dry_runs import dry_or_live
 from ipsecctl.failures import DONE, UsageError
 from ipsecctl.options import Options
 from ipsecctl.presentation import paint, print_outcome
@@ -69,7 +70,7 @@ def times_of(client: Client, options: Options) -> Times:
 def rollback(client: Client, options: Options) -> int:
     """Have the policies be again what they were."""
     state = state_of(options.arguments[0]) if options.arguments else 1
-    parameters = {"state": state, "dry_run": options.has("--dry-run")}
+    parameters = {"state": state, **dry_or_live(client, options)}
     outcome = client.call("Rollback", parameters)["outcome"]
     print_outcome(outcome, as_json=options.has("--json"))
     if outcome["changes"] and not options.has("--json"):

@@ -7,6 +7,7 @@ from typing import Any
 
 from ipsecctl import show
 from ipsecctl.client import Client
+from ipsecctl.dry_runs import dry_or_live
 from ipsecctl.failures import DONE
 from ipsecctl.files import open_document
 from ipsecctl.options import Options, conditions_of, dry_run_of
@@ -31,7 +32,7 @@ def apply(client: Client, options: Options) -> int:
             {
                 "source": source,
                 "assign": options.has("--assign"),
-                "dry_run": options.has("--dry-run"),
+                **dry_or_live(client, options),
             },
             descriptor,
             listener(options),
@@ -115,7 +116,10 @@ def delete(client: Client, options: Options) -> int:
 
 def assign(client: Client, options: Options) -> int:
     """Have a stored policy in force."""
-    return _change(client, options, "AssignPolicy", {"name": options.argument()})
+    parameters: dict[str, Any] = {"name": options.argument()}
+    if options.has("--dry-run"):
+        parameters |= dry_or_live(client, options)
+    return _change(client, options, "AssignPolicy", parameters)
 
 
 def unassign(client: Client, options: Options) -> int:

@@ -85,6 +85,10 @@ def outcome_line(outcome: dict[str, Any]) -> str:
 
 def print_outcome(outcome: dict[str, Any], *, as_json: bool) -> None:
     """Print what a change did."""
+    if outcome.get("live"):
+        from ipsecctl.live import named
+
+        outcome["live"] = named(outcome["live"])
     if as_json:
         say_json(outcome)
     else:
@@ -92,6 +96,8 @@ def print_outcome(outcome: dict[str, Any], *, as_json: bool) -> None:
         # A daemon that is older does not say.
         if outcome.get("verdicts"):
             print_verdicts(outcome["verdicts"])
+        if outcome.get("live"):
+            print_live(outcome["live"])
         print_warnings(outcome["warnings"])
 
 
@@ -100,6 +106,13 @@ def print_verdicts(verdicts: dict[str, Any]) -> None:
     from ipsecd.proof.words import lines_of_changes
 
     say(*lines_of_changes(verdicts))
+
+
+def print_live(live: dict[str, Any]) -> None:
+    """Print which open connections a change would cut."""
+    from ipsecctl.live import lines_of_live
+
+    say(*lines_of_live(live))
 
 
 def print_warnings(warnings: list[str]) -> None:

@@ -65,13 +65,7 @@ def show_list(client: Client, topic: str, *, as_json: bool = False) -> None:
 
 def containers(client: Client, options: Options) -> int:
     """Print the containers that a filter can name; waits until their engine has been asked."""
-    deadline = time.monotonic() + ANSWER_S
-    while True:
-        reply = client.call("ListContainers")
-        waiting = [engine for engine in reply["engines"] if engine["state"] == "unused"]
-        if not waiting or time.monotonic() > deadline:
-            break
-        time.sleep(POLL_S)
+    reply = listed_containers(client)
     if options.has("--json"):
         say_json({"containers": reply["containers"], "engines": reply["engines"]})
         return DONE
@@ -94,6 +88,17 @@ def containers(client: Client, options: Options) -> int:
     if all(engine["state"] == "absent" for engine in reply["engines"]):
         say("there is no container engine: neither Podman nor Docker listens")
     return DONE
+
+
+def listed_containers(client: Client) -> dict[str, Any]:
+    """The containers that there are; waits until their engine has been asked."""
+    deadline = time.monotonic() + ANSWER_S
+    while True:
+        reply = client.call("ListContainers")
+        waiting = [engine for engine in reply["engines"] if engine["state"] == "unused"]
+        if not waiting or time.monotonic() > deadline:
+            return reply
+        time.sleep(POLL_S)
 
 
 def domain(client: Client) -> None:

@@ -45,6 +45,7 @@ WHO = Argument("container:NAME", "the container to cut off", least=0, offers=("c
 HOST = Option("--host", "this host in the place of a container", instead=WHO.name)
 ASSIGN = Option("--assign", "and have it in force")
 DRY_RUN = Option("--dry-run", "only say what would change")
+LIVE = Option("--live", "and which connections that are open now it would cut", within="--dry-run")
 
 STATE = Argument("@N", "the policies before N changes of policies; @0 are those of now")
 
@@ -89,7 +90,7 @@ _POLICY = (
                            "was loaded from it last", least=0)),
          example="ipsecctl policy restore Web", changes=True),
     Verb("assign", "have it in force, in the place of the one that is", "policies:assign",
-         (POLICY,), example="ipsecctl policy assign Web", changes=True),
+         (POLICY,), (DRY_RUN, LIVE), example="ipsecctl policy assign Web", changes=True),
     Verb("unassign", "have no policy in force; with a name only if it is that one",
          "policies:unassign",
          (Argument("POLICY", POLICY.explanation, least=0, offers="policies"),),
@@ -254,7 +255,7 @@ _GROUPS: dict[str, tuple[Verb, ...]] = {
     ),
     "Policies: for good": (
         Verb("apply", "store a policy, in the place of the policy of its name", "policies:apply",
-             (DOCUMENT,), (ASSIGN, DRY_RUN),
+             (DOCUMENT,), (ASSIGN, DRY_RUN, LIVE),
              example="ipsecctl apply policy.yaml --assign", also=("import", "load"), changes=True),
         Verb("policy", "look after stored policies", actions=_POLICY,
              example="ipsecctl policy assign Web"),
@@ -275,7 +276,7 @@ _GROUPS: dict[str, tuple[Verb, ...]] = {
         Verb("rollback", "have the policies be what they were N changes ago",
              "history:rollback",
              (Argument("N", "how many changes of policies to undo; 1 if it is left out", least=0),),
-             (DRY_RUN,),
+             (DRY_RUN, LIVE),
              example="ipsecctl rollback --confirm 60s", also=("undo",), changes=True),
         Verb("backup", "write all policies and lists into one file",
              "backups:backup",
@@ -319,6 +320,7 @@ _GROUPS: dict[str, tuple[Verb, ...]] = {
                        offers="documents"),),
              (
                  Option("--verdicts", "only which packets are decided differently"),
+                 Option("--live", "and which connections of this host the second would cut"),
                  Option("--me", "an address of the host; can be repeated", "ADDRESS",
                         repeats=True),
                  Option("--list", "the entries of @NAME; can be repeated", "NAME=FILE",

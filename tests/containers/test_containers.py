@@ -8,8 +8,9 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,6 +32,7 @@ from tests.netns.site import (
     python,
     run,
 )
+from tests.netns.talks import Key, opened, that_go_on
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -102,6 +104,43 @@ def test_a_published_port_is_blocked_like_any_port(daemon: Daemon, engine: Engin
     assert reached() == [False] * 4
     # From this host the container itself is not a port of this host.
     assert passes(HOST, web, engine.address("web"), 80, tcp=True)
+
+
+def test_open_connections_of_containers_are_named(daemon: Daemon, engine: Engine) -> None:
+    """By the container, also where no filter names it: what is named is cut, the rest lives."""
+    web, address = engine.inside("web"), engine.address("web")
+    with ExitStack() as stack:
+        talks = [
+            opened("published", OUTSIDE, web, HERE4, 8080, at=(address, 80)),
+            opened("of-web", web, OUTSIDE, PEER4, 6003),
+        ]
+        for talk in talks:
+            stack.callback(talk.close)
+        assert that_go_on(talks, talks) == {"published", "of-web"}
+        path = daemon.directory / "policy"
+        for filters, cut, lives in (
+            ("*=0:8080:TCP", "published", "of-web"),
+            ("0=*:6003:TCP", "of-web", "published"),
+        ):
+            path.write_text(BLOCKS.format(filters))
+            asked = daemon.ctl("apply", str(path), "--assign", "--dry-run", "--live", "--json")
+            (group,) = json.loads(asked)["live"]["groups"]
+            assert (group["container"], group["count"], group["filter"]) == ("web", 1, filters)
+            assert [talk.name for talk in talks if talk.key == key_of(group)] == [cut]
+            daemon.ctl("apply", str(path), "--assign", "--force")
+            assert that_go_on(talks, [talk for talk in talks if talk.name == lives]) == {lives}
+            daemon.ctl("policy", "unassign")
+            assert that_go_on(talks, talks) == {"published", "of-web"}
+
+
+BLOCKS = 'policy: P\nrules:\n  - rule: R\n    action: block\n    filters: ["{}"]\n'
+
+
+def key_of(group: dict[str, Any]) -> Key:
+    """The connection that a group has."""
+    (entry,) = group["connections"]
+    source, destination = ((entry[end], entry[f"{end}_port"]) for end in ("source", "destination"))
+    return entry["protocol"], *source, *destination
 
 
 def test_what_containers_send_out_is_this_hosts(daemon: Daemon, engine: Engine) -> None:

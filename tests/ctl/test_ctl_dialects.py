@@ -12,7 +12,7 @@ import pytest
 
 from ipsecd.errors import BackendFailed, IpsecdError, NotFound, Refused
 from tests.ctl.conftest import Run
-from tests.ctl.fake_daemon import OUTCOME, FakeDaemon
+from tests.ctl.fake_daemon import NOT_ASKED, OUTCOME, FakeDaemon
 
 COMMANDS = Path(__file__).parents[1] / "data" / "kb813878-commands.txt"
 ARTICLE = [line for line in COMMANDS.read_text().splitlines() if not line.startswith("#")]
@@ -82,8 +82,8 @@ MEANINGS: list[tuple[str, list[Any]]] = [
     ("-f *=0:80:TCP -f *=0:443:TCP -w REG -p Web -r Rule -n PERMIT -lan",
      [put("Web", "Rule", "*=0:80:TCP", "*=0:443:TCP", action="permit", interface="lan")]),
     ("-w REG -p Web -r Rule -f (0+*::ICMP)", [put("Web", "Rule", "0+*::ICMP", action="permit")]),
-    ("-w REG -p Web:5 -x", [("AssignPolicy", {"name": "Web"})]),
-    ("-w REG -p Web:x -x", [("AssignPolicy", {"name": "Web:x"})]),
+    ("-w REG -p Web:5 -x", [("AssignPolicy", {"name": "Web", **NOT_ASKED})]),
+    ("-w REG -p Web:x -x", [("AssignPolicy", {"name": "Web:x", **NOT_ASKED})]),
     ("-w REG -p Web -y", [("UnassignPolicy", {"name": "Web"})]),
     ("-w REG -p Web -o",
      [("DeletePolicy", {"name": "Web", "unassign": True, "missing_ok": False})]),
@@ -124,7 +124,7 @@ def test_interval_is_said_to_be_needless(daemon: FakeDaemon, run: Run) -> None:
     """The polling interval behind a policy's name is taken, and nothing has to wait for it."""
     out = run("ipseccmd", "-w", "REG", "-p", "Web:5", "-x").out
     assert "Changes act at once: a polling interval of 5 minutes is not needed." in out
-    assert daemon.calls == [("AssignPolicy", {"name": "Web"})]
+    assert daemon.calls == [("AssignPolicy", {"name": "Web", **NOT_ASKED})]
 
 
 def test_absent_policy_is_created(daemon: FakeDaemon, run: Run) -> None:
@@ -137,7 +137,7 @@ def test_absent_policy_is_created(daemon: FakeDaemon, run: Run) -> None:
 def test_static_switch_without_w_warns(daemon: FakeDaemon, run: Run) -> None:
     """Switches of the store without -w are taken as -w REG, and that is said."""
     ran = run("ipseccmd", "-p", "Web", "-x")
-    assert (ran.code, daemon.calls) == (0, [("AssignPolicy", {"name": "Web"})])
+    assert (ran.code, daemon.calls) == (0, [("AssignPolicy", {"name": "Web", **NOT_ASKED})])
     assert ran.err == "warning: -p without -w is taken as -w REG\n"
 
 

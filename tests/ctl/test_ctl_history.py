@@ -100,9 +100,9 @@ def test_rules_that_differ_are_named(daemon: FakeDaemon, run: Run) -> None:
 @pytest.mark.parametrize(
     ("line", "parameters"),
     [
-        ("rollback", {"state": 1, "dry_run": False}),
-        ("rollback 3 --dry-run", {"state": 3, "dry_run": True}),
-        ("rollback @2", {"state": 2, "dry_run": False}),
+        ("rollback", {"state": 1, "dry_run": False, "live": None}),
+        ("rollback 3 --dry-run", {"state": 3, "dry_run": True, "live": None}),
+        ("rollback @2", {"state": 2, "dry_run": False, "live": None}),
     ],
 )
 def test_a_rollback_is_one_call(

@@ -7,7 +7,8 @@ import socket
 import pytest
 
 from ipsecd.host.conntrack import Way
-from ipsecd.host.sessions import Sessions, claimed_way, described
+from ipsecd.host.paths import described
+from ipsecd.host.sessions import Sessions, claimed_way
 from ipsecd.host.sock_diag import SockDiag
 from ipsecd.model.addresses import Family
 

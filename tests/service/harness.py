@@ -50,6 +50,7 @@ OUTCOME = {
         "assigned": None,
         "warnings": [],
         "verdicts": None,
+        "live": None,
     }
 }
 
@@ -77,6 +78,7 @@ class FakeEngine:
         self.guarded_names: list[Mapping[str, tuple[Network, ...]]] = []
         self.threads: set[str] = set()
         self.story: list[str] = []
+        self.judged: list[dict[str, Any]] = []
         self.tell: Tell = silent
         self.expires_at: float | None = None
         self.list_ends_at: float | None = None
@@ -187,6 +189,9 @@ class FakeEngine:
     ) -> dict[str, Any]:
         del method, parameters
         return call()
+
+    def judge_live(self, reply: dict[str, Any]) -> None:
+        self.judged.append(reply)
 
     def assessments(self) -> list[dict[str, Any]]:
         self.threads.add(threading.current_thread().name)

@@ -40,6 +40,9 @@ def fields_of(record: logging.LogRecord) -> dict[str, Any]:
     return fields
 
 
+LIVE = {"looked_at": 1, "cut": 0, "perhaps": 0, "groups": []}
+
+
 def test_a_call_reaches_the_engine_and_comes_back() -> None:
     """The engine gets every declared parameter and who asks; the client gets its reply."""
     with running() as service, service.client() as client:
@@ -115,6 +118,38 @@ def test_trying_backends_delays_nobody() -> None:
             over.set()
             reply = examined.result(PATIENCE_S)
         assert reply["parameters"]["examination"]["assessments"][0]["name"] == "xdp"
+
+
+def test_judging_open_connections_delays_nobody() -> None:
+    """It is done outside of every line of work, one reply after the other."""
+    begun, may_go_on = threading.Semaphore(0), threading.Event()
+    threads = []
+
+    class Slow(FakeEngine):
+        def judge_live(self, reply: dict[str, Any]) -> None:
+            threads.append(threading.current_thread().name)
+            begun.release()
+            assert may_go_on.wait(PATIENCE_S)
+            reply["live"] = {**LIVE, "cut": 1}
+
+    engine = Slow()
+    engine.hooks["GetCuts"] = lambda _: {"live": LIVE}
+    with running(engine=engine) as service:
+        askers = [service.client() for _ in range(2)]
+        for asker in askers:
+            asker.send("GetCuts", document="policy: x")
+        assert begun.acquire(timeout=PATIENCE_S)
+        with service.client() as other:
+            assert "parameters" in other.call("AddDynamic", **ADD)
+            assert "parameters" in other.call("Status")
+            assert "parameters" in other.call("ListFilters")
+            assert "parameters" in other.call("CreatePolicy", name="P")
+        assert not begun.acquire(blocking=False)
+        may_go_on.set()
+        for asker in askers:
+            with asker:
+                assert asker.receive() == {"parameters": {"live": {**LIVE, "cut": 1}}}
+    assert not {*threads} & {"engine", "changes", "reads", "MainThread"}
 
 
 def test_the_engine_lives_in_one_thread() -> None:

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import groupby
 from operator import attrgetter
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
-from ipsecd.compiler.tables import TableId
+from ipsecd.compiler.tables import Keys, TableId, keys_of
 from ipsecd.model.addresses import Family
-from ipsecd.model.exemptions import exemption
+from ipsecd.model.exemptions import Pattern, exemption
 from ipsecd.model.lists import AddressList
 from ipsecd.model.packets import Host, Packet, Point
 from ipsecd.model.united import list_of
@@ -90,9 +90,10 @@ class Table:
 
     def place(self, key: bytes) -> int:
         """How many entries of a table with keys stand before `key`."""
-        width = self.id.key_width
+        width, keys = self.id.key_width, self.keys
+        numbers = range(len(keys) // width)
         return bisect_left(
-            range(len(self)), key, key=lambda index: self.keys[index * width : (index + 1) * width]
+            numbers, key, key=lambda index: keys[index * width : (index + 1) * width]
         )
 
     def origin(self, index: int) -> Origin:
@@ -172,24 +173,85 @@ class Classifier:
 
         They look into the classifier's lists, whatever lists the host has.
         """
-        host = replace(host, lists=self.lists)
-        if packet.interface_type is None:
-            return PASS
-        if not packet.parsed:
-            blocking = any(t.id.action is Action.BLOCK for t in (*self.tables, *volatile))
-            if self.drop_unparsable and blocking and packet.point is not Point.LEAVING:
+        return Lookups(self, host, volatile).verdict(packet)
+
+
+class Entry(NamedTuple):
+    """The entry of a table that decides about a packet, and where it was written."""
+
+    action: Action
+    origin: Origin
+    table: TableId
+    key: bytes
+
+
+class Lookups:
+    """Looks packets up in the tables of a classifier, together with `volatile` ones, on a host.
+
+    What is looked up, and in which order, is found out once for each point and protocol.
+    """
+
+    def __init__(
+        self, classifier: Classifier, host: Host, volatile: Sequence[SearchableTable] = ()
+    ) -> None:
+        self._classifier = classifier
+        self._host = replace(host, lists=classifier.lists)
+        self._volatile = volatile
+        self._patterns = [
+            pattern for name in classifier.exemptions for pattern in exemption(name).patterns
+        ]
+        self._at: dict[tuple[Point, Family, int], _LookedUp] = {}
+
+    def verdict(self, packet: Packet) -> Verdict:
+        """What becomes of a packet."""
+        if packet.interface_type is not None and not packet.parsed:
+            tables = (*self._classifier.tables, *self._volatile)
+            blocking = any(table.id.action is Action.BLOCK for table in tables)
+            if self._classifier.drop_unparsable and blocking and packet.point is not Point.LEAVING:
                 return Verdict(Action.BLOCK)
             return PASS
-        for name in self.exemptions:
-            if any(pattern.matches(packet, host) for pattern in exemption(name).patterns):
-                return PASS
-        for stage in self.stages(packet.point, packet.family, volatile):
-            for table in stage.tables:
-                key = table.id.key_of(packet, host)
-                origin = None if key is None else table.find(key)
-                if origin is not None:
-                    return Verdict(stage.action, origin)
-        return PASS
+        entry = self.entry(packet)
+        return Verdict(entry.action, entry.origin) if entry else PASS
+
+    def entry(self, packet: Packet) -> Entry | None:
+        """The entry that decides about a packet whose headers can be read; None if none does."""
+        if packet.interface_type is None:
+            return None
+        host = self._host
+        at = packet.point, packet.family, packet.protocol
+        looked_up = self._at.get(at) or self._looked_up(*at)
+        for pattern in looked_up.patterns:
+            if pattern.matches(packet, host):
+                return None
+        for action, keys, table in looked_up.tables:
+            key = keys.key(packet, host)
+            origin = None if key is None else table.find(key)
+            if key is not None and origin is not None:
+                return Entry(action, origin, table.id, key)
+        return None
+
+    def _looked_up(self, point: Point, family: Family, protocol: int) -> _LookedUp:
+        patterns = tuple(
+            pattern
+            for pattern in self._patterns
+            if point in pattern.points
+            and pattern.family in (None, family)
+            and pattern.protocol in (None, protocol)
+        )
+        tables = tuple(
+            (stage.action, keys_of(family, table.id.shapes), table)
+            for stage in self._classifier.stages(point, family, self._volatile)
+            for table in stage.tables
+        )
+        self._at[point, family, protocol] = looked_up = _LookedUp(patterns, tables)
+        return looked_up
+
+
+class _LookedUp(NamedTuple):
+    """What is asked about packets of a protocol at a point: exemptions, and tables in order."""
+
+    patterns: tuple[Pattern, ...]
+    tables: tuple[tuple[Action, Keys, SearchableTable], ...]
 
 
 _origin_order = attrgetter("store", "policy", "rule")

@@ -186,16 +186,39 @@ class TableId(NamedTuple):
         """The key under which `packet` would stand in the table, None if it cannot."""
         if packet.family is not self.family or packet.point not in self.points:
             return None
+        return keys_of(self.family, self.shapes).key(packet, host)
+
+
+class Keys:
+    """Makes the keys of a table, for packets of its IP version at its points."""
+
+    def __init__(self, family: Family, shapes: tuple[Any, ...]) -> None:
+        self._looks = [
+            (number, SHAPES[field.kind].value_of, field, shape)
+            for number, (field, shape) in enumerate(zip(FIELDS, shapes, strict=True))
+            if SHAPES[field.kind].looks(shape)
+        ]
+        self._encoders = encoders(family, shapes)
+        self._is_from_me = length_of(shapes[_PLACE["source"]]) == ME
+
+    def key(self, packet: Packet, host: Host) -> bytes | None:
+        """The key under which `packet` would stand in the table, None if it cannot."""
         as_seen = packet
-        if packet.point is Point.LEAVING and self.source != ME:
+        if packet.point is Point.LEAVING and not self._is_from_me:
             as_seen = packet.arrived or packet
-        values = []
-        for field, shape in zip(FIELDS, self.shapes, strict=True):
-            value = SHAPES[field.kind].value_of(field, shape, as_seen, host)
+        values = [0] * len(FIELDS)
+        for number, value_of, field, shape in self._looks:
+            value = value_of(field, shape, as_seen, host)
             if value is None:
                 return None
-            values.append(value)
-        return key_from(encoders(self.family, self.shapes), values)
+            values[number] = value
+        return key_from(self._encoders, values)
+
+
+@lru_cache(maxsize=4096)
+def keys_of(family: Family, shapes: tuple[Any, ...]) -> Keys:
+    """What makes the keys of tables of these shapes."""
+    return Keys(family, shapes)
 
 
 @lru_cache(maxsize=4096)

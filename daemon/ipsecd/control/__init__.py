@@ -22,6 +22,7 @@ from ipsecd.control import (
     history,
     kept_rules,
     lists,
+    live,
     names,
     policies,
     policy_files,
@@ -65,6 +66,7 @@ METHODS: dict[str, Method] = {
         history,
         backups,
         what_if,
+        live,
     )
     for method in module.METHODS
 }
@@ -99,6 +101,7 @@ class Control:
         self.set_container_engine = engine.set_container_engine
         self.tell_of_domain = engine.tell_of_domain
         self.container_engines = engine.config.container_engines
+        self.judge_live = live.judge
 
     def put_back_if_due(self) -> None:
         """Put back a change that nobody has confirmed in time, and tell who made it."""

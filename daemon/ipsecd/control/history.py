@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
+from ipsecd.control.live import add_live
 from ipsecd.control.method import Method, Request, Role, Work
 from ipsecd.control.replies import of_this_host, outcome
 from ipsecd.control.stored_differences import policy_in, stored_differences
 from ipsecd.control.what_if import add_verdicts
 from ipsecd.engine import Engine
 from ipsecd.engine.confirmation import Part
+from ipsecd.engine.names import found
 from ipsecd.errors import InvalidInput, Refused
 from ipsecd.language.expectations import must_be_met
 from ipsecd.quoting import count
@@ -78,7 +81,9 @@ def _rollback(engine: Engine, request: Request) -> dict[str, Any]:
     before = engine.loaded
     if not earlier.texts and earlier.link == before.link:
         message = f"the policies are what they were at @{states_ago}, and nothing has changed"
-        return of_this_host(engine, outcome(engine, message, changed=False))
+        reply = outcome(engine, message, changed=False)
+        add_live(engine, request, reply["outcome"], lambda: engine.state)
+        return of_this_host(engine, reply)
     broken = [file.error for file in content.broken if file.path in earlier.texts]
     if error := next(iter(broken), content.assigned_error):
         raise Refused(
@@ -94,6 +99,8 @@ def _rollback(engine: Engine, request: Request) -> dict[str, Any]:
         message = f"{policies} would be as at @{states_ago}"
         reply = outcome(engine, message, changes=lines)
         add_verdicts(engine, assigned, request.names, reply["outcome"])
+        after = partial(engine.outlook.holding, content, found(request.names))
+        add_live(engine, request, reply["outcome"], after)
         return of_this_host(engine, reply)
     engine.restore(earlier, request.names, request.tell)
     message = f"the policies are again what they were at @{states_ago}"

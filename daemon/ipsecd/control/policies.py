@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import uuid
 from copy import copy
+from functools import partial
 from typing import Any
 
+from ipsecd.control.live import add_live
 from ipsecd.control.method import Method, Request, Role, Work
 from ipsecd.control.replies import needs_storing, of_this_host, outcome, place_in_domain
 from ipsecd.control.summary import summary
@@ -114,6 +116,13 @@ def _apply_policy(engine: Engine, request: Request) -> dict[str, Any]:
         reply = outcome(engine, message, changed=changed, changes=lines, stored=policy)
         if assign or engine.loaded.assigned == policy.name:
             add_verdicts(engine, policy, request.names, reply["outcome"])
+        after = partial(
+            engine.outlook.changed,
+            [Written(policy, text)],
+            policy.name if assign else KEEP,
+            request.names,
+        )
+        add_live(engine, request, reply["outcome"], after)
         return of_this_host(engine, reply)
     kept = Kept()
     if changed:
@@ -185,9 +194,17 @@ def _assign_policy(engine: Engine, request: Request) -> dict[str, Any]:
     name = request["name"]
     engine.stored(name)
     if engine.loaded.assigned == name and not engine.assigned_is_not_in_force:
-        return of_this_host(
-            engine, outcome(engine, f"policy {name!r} is assigned already", changed=False)
-        )
+        reply = outcome(engine, f"policy {name!r} is assigned already", changed=False)
+        add_live(engine, request, reply["outcome"], lambda: engine.state)
+        return of_this_host(engine, reply)
+    if request["dry_run"]:
+        policy = engine.stored(name)
+        must_be_met(policy)
+        reply = outcome(engine, f"policy {name!r} would be assigned")
+        add_verdicts(engine, policy, {}, reply["outcome"])
+        after = partial(engine.outlook.changed, assign=name)
+        add_live(engine, request, reply["outcome"], after)
+        return of_this_host(engine, reply)
     engine.change(assign=name)
     return of_this_host(engine, outcome(engine, f"policy {name!r} is assigned", warns=True))
 

@@ -47,6 +47,7 @@ def outcome(
             "assigned": engine.loaded.assigned,
             "warnings": warnings,
             "verdicts": None,
+            "live": None,
         }
     }
 

@@ -32,7 +32,7 @@ from ipsecd.engine.attempt import Attempt
 from ipsecd.engine.compiling import classifier_by_names
 from ipsecd.engine.guard import must_spare
 from ipsecd.engine.noting import note_change
-from ipsecd.engine.quarantines import change_dynamic_rules
+from ipsecd.engine.quarantines import with_own_rules
 from ipsecd.engine.state import Condition, PendingPolicy, State
 from ipsecd.errors import IpsecdError, Refused
 from ipsecd.log import record
@@ -217,7 +217,7 @@ class Enforcement:
         """
         old = self.state
         if new.quarantines and new.compiled is not old.compiled:
-            new, _ = change_dynamic_rules(new, permits_changed=True)
+            new = with_own_rules(new)
             delta = old.volatile.difference(new.volatile)
         new = new.with_used_lists()
         must_spare(old, new)

@@ -32,6 +32,7 @@ from ipsecd.engine.history import History, Moment
 from ipsecd.engine.kept_lists import KeptLists
 from ipsecd.engine.lists import Lists
 from ipsecd.engine.lookups import Lookups
+from ipsecd.engine.outlook import Outlook
 from ipsecd.engine.policies import Policies
 from ipsecd.engine.restoring import Restoring
 from ipsecd.engine.sources import Domain, Source, warnings_of_domain
@@ -109,6 +110,7 @@ class Engine(View):
         self.kept_lists = KeptLists(ListStore(directories, disk), lists.change, lists.check)
         switching = Switching(self._enforcement, self._kept_files, self.protection)
         self._policies = Policies(*parts, self.kept_lists, switching)
+        self.outlook = Outlook(self._policies)
         self.reload, self.read_files = self._policies.reload, self._policies.read_files
         self.refresh_names, self.restore = self._policies.refresh_names, self._policies.restore
         self.take_domain, self.trust_domain = self._policies.take, self._policies.trust
@@ -119,9 +121,9 @@ class Engine(View):
         self.restoring = Restoring(directories.state, disk, *stores)
         left_over = (self._dynamic.taken_over, self.kept_lists, self.confirmation, self.restoring)
         self._starting = Starting(config, *parts, *left_over)
-        self.overlaps = Overlaps()
-        self.load_programs = self._enforcement.load_programs
+        self.overlaps, self.load_programs = Overlaps(), self._enforcement.load_programs
         self._containers = Containers(self._enforcement, self._kept_files, clock)
+        self.ask_for_containers = self._containers.ask
 
     # -- life ------------------------------------------------------------------------------------
 
@@ -338,10 +340,6 @@ class Engine(View):
     def selects_containers(self) -> bool:
         """Whether any filter in force names what a container engine knows, or somebody asks."""
         return self._containers.are_selected
-
-    def ask_for_containers(self) -> None:
-        """Follow the container engines for a while, although no filter needs it."""
-        self._containers.ask()
 
     def set_container_engine(
         self, source: str, inventory: Inventory | None, state: str, asked_at: float

@@ -69,6 +69,11 @@ class Policies:
     _refused: Loaded | None = None
     """What the files held at the last reload, if that was refused."""
 
+    @property
+    def read(self) -> Read:
+        """What is known of the files besides what was loaded from them."""
+        return Read(self._refused, self.enforcement.state.stand_in)
+
     def change(
         self,
         put: Sequence[Policy],
@@ -90,7 +95,7 @@ class Policies:
             written=written,
             delete=delete,
             assign=assign,
-            read=Read(self._refused, now.stand_in),
+            read=self.read,
         )
         refused = now.refused.mended(change.written) if now.refused else None
         if refused and not (isinstance(assign, Keep) and refused.assigned_error):
@@ -134,7 +139,7 @@ class Policies:
         other_lists = lists.change.changes if lists else NO_LISTS
         if not content.assigned_error:
             expectations_must_be_met(content, judged_documents(now))
-        choice = self._choose_or_keep(content, known_names, tell)
+        choice = self.choose_or_keep(content, known_names, tell)
 
         def next_state(state: State) -> State:
             return replace(
@@ -171,7 +176,7 @@ class Policies:
         Raises ``IpsecdError``; then what was in force stays so.
         """
         now = self.enforcement.state
-        choice = self._choose_or_keep(content, now.names, silent)
+        choice = self.choose_or_keep(content, now.names, silent)
 
         def next_state(state: State) -> State:
             return replace(
@@ -374,7 +379,7 @@ class Policies:
         assert choice is not None, "a strict choice ends with the first failure"
         return choice
 
-    def _choose_or_keep(self, loaded: Loaded, names: Names, tell: Tell) -> Choice | None:
+    def choose_or_keep(self, loaded: Loaded, names: Names, tell: Tell) -> Choice | None:
         """Choose likewise; None if the assigned policy cannot be loaded: then nothing changes."""
         try:
             return self._choose(loaded, names, tell)

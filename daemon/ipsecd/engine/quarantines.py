@@ -65,6 +65,13 @@ def change_dynamic_rules(
     return replace(state, dynamic=dynamic, volatile=volatile), delta
 
 
+def with_own_rules(state: State) -> State:
+    """`state`, whose policy is another, with the rules that its quarantines need for that."""
+    if not state.quarantines:
+        return state
+    return change_dynamic_rules(state, permits_changed=True)[0]
+
+
 def rules_of_quarantine(
     quarantine: Quarantine, permits: Iterable[Permit]
 ) -> tuple[DynamicRule, ...]:

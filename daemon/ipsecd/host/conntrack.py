@@ -19,12 +19,20 @@ _GET = 1 << 8 | 1
 """NFNL_SUBSYS_CTNETLINK and IPCTNL_MSG_CT_GET."""
 _NFGENMSG = struct.Struct(">BBH")
 _NESTED = 0x8000
-_ORIGINAL, _REPLY, _STATUS = 1, 2, 3
+_ORIGINAL, _REPLY, _STATUS, _PROTOCOL_INFO = 1, 2, 3, 4
 _ADDRESSES, _PROTOCOL = 1, 2
 _IP = {Family.IPV4: (1, 2), Family.IPV6: (3, 4)}
 """The attributes of source and destination."""
 _NUMBER, _SOURCE_PORT, _DESTINATION_PORT = 1, 2, 3
 _SEEN_REPLY = 1 << 1
+_TCP, _TCP_STATE = 1, 1
+TCP_STATES = (
+    *("none", "syn-sent", "syn-recv", "established", "fin-wait", "close-wait", "last-ack"),
+    *("time-wait", "close", "syn-sent"),
+)
+"""The states of TCP connections (``enum tcp_conntrack``), by the words of ss(8) and its like."""
+ENDED = frozenset({"time-wait", "close"})
+"""The states in which a connection is over, and its entry is kept for a while."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +64,13 @@ class Entry:
     """A connection as it is tracked: its first packets, and what answers are expected to be.
 
     Where addresses are translated, one is not the reverse of the other. ``is_answered`` says that
-    packets were seen in both directions.
+    packets were seen in both directions. ``state`` is one of TCP_STATES, empty if it is not TCP.
     """
 
     original: Way
     reply: Way
     is_answered: bool
+    state: str = ""
 
 
 class Conntrack(NetlinkSocket):
@@ -114,7 +123,15 @@ def _entry(answer: bytes) -> Entry | None:
     if original is None or reply is None:
         return None
     status = int.from_bytes(parts.get(_STATUS, b""), "big")
-    return Entry(original, reply, bool(status & _SEEN_REPLY))
+    return Entry(original, reply, bool(status & _SEEN_REPLY), _state(parts.get(_PROTOCOL_INFO)))
+
+
+def _state(info: bytes | None) -> str:
+    if info is None:
+        return ""
+    of_tcp = dict(attributes(dict(attributes(info)).get(_TCP, b"")))
+    number = int.from_bytes(of_tcp.get(_TCP_STATE, b""), "big")
+    return TCP_STATES[number] if 0 < number < len(TCP_STATES) else ""
 
 
 def _way(family: Family, data: bytes) -> Way | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from ipsecd.host.netlink import FAMILIES, attributes
@@ -19,7 +19,21 @@ from ipsecd.model.addresses import Family
 
 NETLINK_SOCK_DIAG = 4
 _SOCK_DIAG_BY_FAMILY = 20
-_TCP_ESTABLISHED = 1
+STATES = {
+    1: "established",
+    2: "syn-sent",
+    3: "syn-recv",
+    4: "fin-wait-1",
+    5: "fin-wait-2",
+    6: "time-wait",
+    7: "unconnected",
+    8: "close-wait",
+    9: "last-ack",
+    10: "listening",
+    11: "closing",
+}
+"""The states of sockets (include/net/tcp_states.h), by the words of ss(8) and its like."""
+ESTABLISHED, SYN_SENT, TIME_WAIT, UNCONNECTED, LISTENING = 1, 2, 6, 7, 10
 _REQUEST = struct.Struct("=BBBxI")
 """``struct inet_diag_req_v2`` without the identity: family, protocol, extensions, states."""
 _IDENTITY = struct.Struct("=2s2s16s16sI8s")
@@ -32,10 +46,11 @@ _CGROUP_ID = 21
 
 @dataclass(frozen=True, slots=True)
 class Socket:
-    """A socket that is connected: addresses as integers in host order.
+    """A socket: addresses as integers in host order, the remote one 0 if it is not connected.
 
     ``link`` is the index of the link that it is bound to, 0 for none. ``cgroup`` is the number of
     the control group in which it was made, 0 where the kernel does not tell (before Linux 5.9).
+    ``state`` is one of STATES, and ``uid`` the user who owns it.
     """
 
     family: Family
@@ -47,6 +62,8 @@ class Socket:
     link: int
     inode: int
     cgroup: int = 0
+    state: int = ESTABLISHED
+    uid: int = 0
 
 
 class SockDiag(NetlinkSocket):
@@ -59,6 +76,18 @@ class SockDiag(NetlinkSocket):
         self, protocol: int = socket.IPPROTO_TCP, *, local_port: int = 0, remote_port: int = 0
     ) -> Iterator[Socket]:
         """The sockets that are connected; a port of 0 is any. Raises ``OSError``."""
+        return self.sockets(protocol, [ESTABLISHED], local_port=local_port, remote_port=remote_port)
+
+    def sockets(
+        self,
+        protocol: int,
+        states: Iterable[int],
+        *,
+        local_port: int = 0,
+        remote_port: int = 0,
+    ) -> Iterator[Socket]:
+        """The sockets in one of some states likewise."""
+        wanted = sum(1 << state for state in states)
         for number in FAMILIES:
             identity = _IDENTITY.pack(
                 local_port.to_bytes(2, "big"),
@@ -68,7 +97,7 @@ class SockDiag(NetlinkSocket):
                 0,
                 b"\xff" * 8,
             )
-            request = _REQUEST.pack(number, protocol, 0, 1 << _TCP_ESTABLISHED) + identity
+            request = _REQUEST.pack(number, protocol, 0, wanted) + identity
             for answer in self._dump(_SOCK_DIAG_BY_FAMILY, request):
                 found = _socket(answer, protocol)
                 # A kernel need not look at the ports that it is asked for.
@@ -97,4 +126,6 @@ def _socket(answer: bytes, protocol: int) -> Socket:
         fields[8],
         fields[-1],
         int.from_bytes(group, sys.byteorder),
+        fields[1],
+        fields[-2],
     )

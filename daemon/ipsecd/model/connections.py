@@ -21,8 +21,9 @@ class Connection:
     ``name`` says in words what it is. ``inward`` and ``outward`` are its packets in both directions
     at every point. ``tracked`` says that connection tracking has an entry for it. Where it has
     none, because it tracked nothing when the connection began, it takes the next packet that is
-    let through for the beginning of the connection. ``cgroup`` is the inode number of the control
-    group of its socket, 0 if that is not known.
+    let through for the beginning of the connection. ``one_way`` says that nobody has answered, and
+    that perhaps nobody has to, as with UDP: only what opens it counts then. ``cgroup`` is the inode
+    number of the control group of its socket, 0 if that is not known.
     """
 
     name: str
@@ -30,16 +31,34 @@ class Connection:
     outward: tuple[Packet, ...]
     tracked: bool = True
     cgroup: int = 0
+    one_way: bool = False
 
     def cut_by(self, is_blocked: IsBlocked) -> Packet | None:
         """A packet of it that is blocked, for which it does not go on; None if it goes on."""
         for packet in (*self.inward, *self.outward):
-            if is_blocked(packet):
+            if (packet.opening or not self.one_way) and is_blocked(packet):
                 return packet
         if self.tracked:
             return None
-        beginnings = [next(_blocked(way, is_blocked), None) for way in (self.inward, self.outward)]
+        beginnings = self._beginnings(is_blocked)
         return beginnings[0] if all(beginnings) else None
+
+    def held_up_by(self, is_blocked: IsBlocked) -> Packet | None:
+        """A packet for which a connection that is not cut may be cut all the same; None if none is.
+
+        One that is not tracked goes on only if the other end sends a packet first, and one that was
+        never answered if it needs no answer.
+        """
+        if self.one_way:
+            answers = (each for each in (*self.inward, *self.outward) if not each.opening)
+            return next(filter(is_blocked, answers), None)
+        if self.tracked:
+            return None
+        return next(filter(None, self._beginnings(is_blocked)), None)
+
+    def _beginnings(self, is_blocked: IsBlocked) -> list[Packet | None]:
+        """For each direction a packet that is blocked if it is taken for the first, or None."""
+        return [next(_blocked(way, is_blocked), None) for way in (self.inward, self.outward)]
 
 
 def _blocked(way: tuple[Packet, ...], is_blocked: IsBlocked) -> Iterator[Packet]:

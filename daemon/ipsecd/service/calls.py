@@ -51,6 +51,7 @@ from ipsecd.service.descriptors import (
 from ipsecd.service.domain import Waiting
 from ipsecd.service.engine_lines import EngineLines
 from ipsecd.service.feeds import FeedFetches
+from ipsecd.service.judging import Judging
 from ipsecd.service.names import NameLookups
 from ipsecd.service.verification import Verification
 
@@ -85,6 +86,7 @@ class Calls:
         self._interfaces = {name: load_interface(name) for name in (CONTROL, SERVICE)}
         self._readers = ThreadPoolExecutor(4, "document")
         self._reading: dict[int, asyncio.Lock] = {}
+        self._judging = Judging(engine.engine)
 
     async def answer(
         self, peer: Peer, call: Call, descriptors: Descriptors, tell: Tell = silent
@@ -99,6 +101,7 @@ class Calls:
             level = logging.INFO
         try:
             reply = await self._reply(peer, call, descriptors, tell)
+            await self._judging.judge(reply)
             message = (reply.get("outcome") or {}).get("message")
             if call.parameters.get("dry_run"):
                 outcome = "dry-run"

@@ -118,6 +118,9 @@ class EngineLike(Protocol):
         """Carry out a `call` of `method` after long lists were loaded; in the line of changes."""
         ...
 
+    def judge_live(self, reply: dict[str, Any]) -> None:
+        """Have a reply that waits for it say which open connections are cut; in any thread."""
+
     def assessments(self) -> list[dict[str, Any]]:
         """What speaks for and against each backend on this host; called in any thread."""
         ...

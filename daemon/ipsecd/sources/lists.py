@@ -324,11 +324,7 @@ class ListStore:
             old = lists[name]
             lists[name] = replace(old, added=_without(old.added, keys)).filled(old, keys)
         changes = {name: lists[name].addresses for name in ended}
-        return ListChange(
-            changes,
-            lambda: self.take(lists),
-            lambda: self.take(before),
-        )
+        return ListChange(changes, lambda: self.take(lists), lambda: self.take(before))
 
     # -- what all changes share ------------------------------------------------------------------
 
@@ -356,14 +352,8 @@ class ListStore:
             self._put(name, old, changed)
 
         after = None if gone else new
-        return ListChange(
-            {name: after.addresses if after else None},
-            committed,
-            undone,
-            finish,
-            {name: after},
-            changed,
-        )
+        entries = {name: after.addresses if after else None}
+        return ListChange(entries, committed, undone, finish, {name: after}, changed)
 
     def _put(self, name: str, stored: StoredList | None, changed: Sequence[bytes]) -> None:
         lists = {key: value for key, value in self.lists.items() if key != name}

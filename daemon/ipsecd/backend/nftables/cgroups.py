@@ -6,7 +6,9 @@ started again has another number. Source: nft_socket_cgroupv2 in net/netfilter/n
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -71,6 +73,22 @@ def has(process: Process, number: int) -> bool:
     except OSError:
         # A group has gone, and with it the sockets that were made in it, as far as anybody knows.
         return False
+
+
+def paths_by_number() -> dict[int, str]:
+    """The path of every group below the root, by its inode number."""
+    top = root()
+    numbers: dict[int, str] = {}
+    waiting = [str(top)] if top else []
+    while waiting:
+        directory = waiting.pop()
+        # A group may have gone meanwhile.
+        with suppress(OSError), os.scandir(directory) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    numbers[entry.inode()] = entry.path.removeprefix(str(top))
+                    waiting.append(entry.path)
+    return numbers
 
 
 def _paths(process: str, top: Path) -> Iterator[Path]:
