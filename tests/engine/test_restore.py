@@ -17,6 +17,7 @@ from ipsecd.config import Config, Directories
 from ipsecd.control import Control
 from ipsecd.engine import Engine
 from ipsecd.engine.caller import Caller, ChangeOptions
+from ipsecd.engine.this_boot import Boot
 from ipsecd.errors import BackendFailed, InvalidInput, IpsecdError, Refused, StoreFailed
 from ipsecd.language.address_lists import read_addresses
 from ipsecd.language.documents import format_policy
@@ -50,13 +51,15 @@ BACKUP = Backup(
     },
 )
 ARCHIVE = pack(BACKUP)
+WAITS = ChangeOptions(60.0)
 
 
 class Desk:
     """A host in memory with a policy and two lists, and the disk that it is on."""
 
-    def __init__(self, path: Path, fate: Fate | None = None) -> None:
+    def __init__(self, path: Path, fate: Fate | None = None, boot: str = "a" * 32) -> None:
         self.path = path
+        self.boot = Boot(boot, lambda: 1000.0)
         self.fate = fate or Fate()
         self.engine = self.made()
         self.engine.start()
@@ -64,7 +67,8 @@ class Desk:
     def made(self) -> Engine:
         directories = Directories(self.path / "etc", self.path / "lib", self.path / "run")
         backend = FatefulBackend(self.fate)
-        return Engine(Config(), directories, lambda: backend, FatefulDisk(self.fate))
+        disk = FatefulDisk(self.fate)
+        return Engine(Config(), directories, lambda: backend, disk, this_boot=self.boot)
 
     def filled(self) -> Desk:
         self.ask("ApplyPolicy", OLD.encode(), assign=True, dry_run=False)
@@ -96,12 +100,13 @@ class Desk:
         return Desk(self.path)
 
     def state(self) -> tuple[object, ...]:
-        """What is in files, in memory and in force."""
+        """What is in files, in memory and in force, without what was kept of an undone change."""
         etc = self.path / "etc"
         files = {
             str(file.relative_to(etc)): file.read_bytes()
             for folder in ("policies", "lists")
             for file in sorted((etc / folder).glob("[!.]*"))
+            if ".unconfirmed-" not in file.name
         }
         link = etc / "assigned"
         stored = self.engine.kept_lists.store.lists
@@ -243,21 +248,16 @@ def test_what_cannot_be_used_changes_nothing(desk: Desk, name: str, dry_run: boo
     assert (desk.state(), desk.fate.count) == (before, 0)
 
 
-def test_a_change_that_waits_keeps_lists_as_they_are(desk: Desk) -> None:
-    """Lists cannot be put back; policies alone can wait to be confirmed."""
-    waits = ChangeOptions(60.0)
+def test_what_nobody_confirms_is_put_back_whole(desk: Desk) -> None:
+    """Policies and lists: what was there, what has come, and what has gone."""
     before = desk.state()
-    with pytest.raises(Refused, match="without --confirm") as caught:
-        desk.restore(options=waits)
-    assert "lists cannot be put back" in caught.value.message
-    assert desk.state() == before
-    mine = unpack(desk.backup(), "x")
-    desk.restore(pack(Backup({}, None, mine.lists)), options=waits)
-    assert desk.engine.loaded.policies == {}
+    desk.restore(options=WAITS)
+    assert unpack(desk.backup(), "x") == BACKUP
     with pytest.raises(Refused, match="confirm"):
         desk.restore()
     desk.ask("Revert")
     assert desk.state() == before
+    assert desk.restarted().state() == before
 
 
 def test_a_policy_that_is_unusable_keeps_a_backup_from_being_made(desk: Desk) -> None:
@@ -321,6 +321,27 @@ def test_a_crash_leaves_the_old_state_or_the_new(
         break
     assert number > 8
     assert seen == {False, True}
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_what_nobody_confirms_is_put_back_after_any_crash(tmp_path: Path, after: bool) -> None:
+    """The next boot has all as it was before, in force and on disk."""
+    fresh = Desk(tmp_path / "fresh").filled()
+    before = fresh.state()
+    for number in range(1, 200):
+        fate = LastFate()
+        desk = fresh.copied(tmp_path / str(number), fate)
+        fate.set(number, Crash(), after=after)
+        try:
+            desk.restore(options=WAITS)
+        except Crash:
+            for _ in range(2):
+                booted = Desk(desk.path, boot="b" * 32)
+                assert booted.state() == before, number
+                booted.engine.close()
+            continue
+        break
+    assert number > 20
 
 
 def _with_policies_of(archive: bytes) -> bytes:

@@ -15,7 +15,7 @@ from ipsecd.engine.lists import ListChanges
 from ipsecd.errors import InvalidInput, Refused
 from ipsecd.language.expectations import must_be_met
 from ipsecd.model.lists import AddressList
-from ipsecd.quoting import count, few, quote
+from ipsecd.quoting import count, quote
 from ipsecd.sources.backups import MAX_BYTES, Backup, ListParts, check_member, pack, unpack
 from ipsecd.sources.names import dns_names_of
 from ipsecd.sources.reading import Loaded
@@ -79,12 +79,6 @@ def _restore(engine: Engine, request: Request) -> dict[str, Any]:
     if is_same and not engine.assigned_is_not_in_force:
         message = "all is as it is in the backup, and nothing has changed"
         return of_this_host(engine, outcome(engine, message, changed=False))
-    if changes and request.caller.options.confirm_s is not None:
-        names = few([f"@{name}" for name in sorted(changes)])
-        raise Refused(
-            f"these lists would be others, and lists cannot be put back as they were: {names}",
-            "restore it without --confirm",
-        )
     if request["dry_run"]:
         return _would_be(engine, request, content, changes, lines)
     engine.restore(earlier, request.names, request.tell, lists)
@@ -191,6 +185,6 @@ METHODS = (
         takes_document=True,
         takes_backup=True,
         tells_progress=True,
-        part=Part.POLICIES,
+        part=Part.POLICIES | Part.LISTS,
     ),
 )

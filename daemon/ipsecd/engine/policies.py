@@ -113,6 +113,8 @@ class Policies:
         now = self._readable_state()
         tell(Progress(Phase.COMPILING))
         change = restored(self.store, self.kept_files.reader, now.loaded, earlier)
+        if lists:
+            self.kept_lists.note(lists.change)
         self._make(change, found(names), tell, lists=lists)
 
     def _readable_state(self) -> State:

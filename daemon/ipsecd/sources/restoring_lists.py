@@ -59,7 +59,8 @@ def restored_lists(store: ListStore, wanted: Mapping[str, ListParts]) -> ListCha
         store.take(before, problems)
 
     changes = {name: plan.after.addresses if plan.after else None for name, plan in planned.items()}
-    return ListChange(changes, commit, undo)
+    each_after = {name: plan.after for name, plan in planned.items()}
+    return ListChange(changes, commit, undo, after=each_after)
 
 
 def _plan(
