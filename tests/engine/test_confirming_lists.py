@@ -569,6 +569,29 @@ def test_a_damaged_copy_is_told_and_stops_nothing(host: Host, damage: str) -> No
     add(host, "bans", "192.0.2.9")
 
 
+@pytest.mark.parametrize("name", ["plain", "from a URL"])
+def test_a_deletion_that_was_not_finished_takes_nothing_that_returned(
+    host: Host, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """The next start, which finishes such deletions, does not find this one any more."""
+    if name == "plain":
+        create(host, "new", EDIT)
+    else:
+        create_feed(host, "new", EDIT)
+    before = state(host)
+
+    def fail(*_: object) -> None:
+        raise StoreFailed("no", "try again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Parts, "delete", fail)
+        delete(host, "new", CONFIRM_S)
+    host.call("Revert")
+    assert (state(host), is_over(host)) == (before, True)
+    host.killed()
+    assert state(host) == before
+
+
 def test_a_text_that_was_damaged_since_is_not_written(host: Host) -> None:
     """The list is in force as before, and status says why its file is not what it was."""
     replace(host, EDIT, CONFIRM_S)
@@ -644,6 +667,7 @@ def test_a_crash_at_any_moment_confirms_no_lists(tmp_path: Path, name: str, afte
         host.killed()
         host.pass_deadline()
         assert (state(host), is_over(host)) == (before, True), number
+        assert not list(host.path.rglob("*.unconfirmed-2")), number
         if not crashed:
             break
     assert number > 10
