@@ -330,6 +330,27 @@ def test_what_others_add_and_remove_meanwhile_stays(host: Host) -> None:
     assert set(ends.values()) == {float("inf")}
 
 
+@pytest.mark.parametrize("killed", [False, True])
+def test_an_entry_that_somebody_adds_again_is_his(host: Host, killed: bool) -> None:
+    """Although it has the same end; and what somebody removes for himself does not come back."""
+    add(host, "bans", "192.0.2.50", "192.0.2.51", confirm_s=CONFIRM_S)
+    add(host, "bans", "192.0.2.50")
+    if killed:
+        host.killed()
+    host.pass_deadline()
+    entries = list(format_list(host.engine.lists["bans"]))
+    assert "192.0.2.50" in entries
+    assert "192.0.2.51" not in entries
+    remove(host, "bans", "192.0.2.50", confirm_s=CONFIRM_S)
+    add(host, "bans", "192.0.2.50")
+    remove(host, "bans", "192.0.2.50")
+    if killed:
+        host.killed()
+    host.pass_deadline()
+    assert "192.0.2.50" not in list(format_list(host.engine.lists["bans"]))
+    assert is_over(host)
+
+
 @pytest.mark.parametrize("name", ["replace", "create"])
 def test_bans_in_a_list_that_is_put_back_stay(host: Host, name: str) -> None:
     """A list that nobody confirmed is there still if somebody has added entries to it."""
