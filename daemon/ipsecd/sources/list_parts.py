@@ -145,6 +145,8 @@ class Parts:
             if not read_only:
                 with suppress(OSError):
                     self._disk.unlink(self._paths[1])
+                if old is None:
+                    self._save_text(None)
             return None
         except OSError as error:
             problems.append(f"{str(self._file)!r} cannot be read: {error.strerror}")
