@@ -330,6 +330,27 @@ def test_what_others_add_and_remove_meanwhile_stays(host: Host) -> None:
     assert set(ends.values()) == {float("inf")}
 
 
+@pytest.mark.parametrize("killed", [False, True])
+def test_an_entry_that_somebody_adds_again_is_his(host: Host, killed: bool) -> None:
+    """Although it has the same end; and what somebody removes for himself does not come back."""
+    add(host, "bans", "192.0.2.50", "192.0.2.51", confirm_s=CONFIRM_S)
+    add(host, "bans", "192.0.2.50")
+    if killed:
+        host.killed()
+    host.pass_deadline()
+    entries = list(format_list(host.engine.lists["bans"]))
+    assert "192.0.2.50" in entries
+    assert "192.0.2.51" not in entries
+    remove(host, "bans", "192.0.2.50", confirm_s=CONFIRM_S)
+    add(host, "bans", "192.0.2.50")
+    remove(host, "bans", "192.0.2.50")
+    if killed:
+        host.killed()
+    host.pass_deadline()
+    assert "192.0.2.50" not in list(format_list(host.engine.lists["bans"]))
+    assert is_over(host)
+
+
 @pytest.mark.parametrize("name", ["replace", "create"])
 def test_bans_in_a_list_that_is_put_back_stay(host: Host, name: str) -> None:
     """A list that nobody confirmed is there still if somebody has added entries to it."""
@@ -569,6 +590,29 @@ def test_a_damaged_copy_is_told_and_stops_nothing(host: Host, damage: str) -> No
     add(host, "bans", "192.0.2.9")
 
 
+@pytest.mark.parametrize("name", ["plain", "from a URL"])
+def test_a_deletion_that_was_not_finished_takes_nothing_that_returned(
+    host: Host, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """The next start, which finishes such deletions, does not find this one any more."""
+    if name == "plain":
+        create(host, "new", EDIT)
+    else:
+        create_feed(host, "new", EDIT)
+    before = state(host)
+
+    def fail(*_: object) -> None:
+        raise StoreFailed("no", "try again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Parts, "delete", fail)
+        delete(host, "new", CONFIRM_S)
+    host.call("Revert")
+    assert (state(host), is_over(host)) == (before, True)
+    host.killed()
+    assert state(host) == before
+
+
 def test_a_text_that_was_damaged_since_is_not_written(host: Host) -> None:
     """The list is in force as before, and status says why its file is not what it was."""
     replace(host, EDIT, CONFIRM_S)
@@ -644,6 +688,7 @@ def test_a_crash_at_any_moment_confirms_no_lists(tmp_path: Path, name: str, afte
         host.killed()
         host.pass_deadline()
         assert (state(host), is_over(host)) == (before, True), number
+        assert not list(host.path.rglob("*.unconfirmed-2")), number
         if not crashed:
             break
     assert number > 10

@@ -14,9 +14,10 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from ipsecd.config.domain import DomainSettings
-from ipsecd.control.method import Method, Names, Work
+from ipsecd.control.method import Method, Names
 from ipsecd.engine import Engine
 from ipsecd.engine.caller import Caller
+from ipsecd.engine.confirmation import Part
 from ipsecd.engine.guard import Guarded
 from ipsecd.host.needed import name_servers
 from ipsecd.host.sessions import Sessions, claimed_way
@@ -72,8 +73,8 @@ def guarded(engine: Engine, method: Method, caller: Caller, names: Names) -> Gua
 
 def _changes_policies(method: Method) -> bool:
     """Whether it may put another policy in force."""
-    in_line = method.work is Work.CHANGE and method.part is not None
-    return in_line or method.name in (*BY_ITSELF, "Start", "Revert")
+    stored = method.part is not None and Part.POLICIES in method.part
+    return stored or method.name in (*BY_ITSELF, "Start", "Revert")
 
 
 def _connections(

@@ -16,7 +16,7 @@ from ipsecd.engine.rules_before import (
     in_words,
     records_in,
 )
-from ipsecd.engine.state import State
+from ipsecd.engine.state import Condition, State
 from ipsecd.errors import Refused
 from ipsecd.sources.lists_put_back import ListsPutBack
 from ipsecd.sources.reading import Loaded
@@ -99,15 +99,12 @@ def must_be_another_login(change: Unconfirmed, caller: Caller) -> None:
 
 
 def in_a_sentence(
-    change: Unconfirmed, why: str, missing: Sequence[NotPutBack], *, is_tried_again: bool
+    change: Unconfirmed, why: str, missing: Sequence[NotPutBack], condition: Condition
 ) -> str:
-    """That a change was put back, without the `missing` rules.
-
-    What the kernel refused at the start `is_tried_again`.
-    """
+    """That a change was put back, without the `missing` rules, while the state is so."""
     sentence = f"the change by {change.by} was put back: {why}"
     if missing:
         sentence += f"; not put back: {in_words(missing)}"
-    if is_tried_again and change.policies is None:
+    if condition is Condition.FAILED and change.policies is None:
         sentence += "; it is in force once the kernel takes what it refused at the start"
     return sentence

@@ -35,9 +35,9 @@ from ipsecd.engine.completing import (
 from ipsecd.engine.dynamic import DynamicRuleChanges
 from ipsecd.engine.policies import Policies
 from ipsecd.engine.rules_before import NotPutBack, joined, put_rules_back, records_changed, warning
-from ipsecd.engine.state import Condition, State
+from ipsecd.engine.state import State
 from ipsecd.engine.this_boot import Boot
-from ipsecd.engine.waiting_lists import must_not_concern
+from ipsecd.engine.waiting_lists import still_waiting
 from ipsecd.errors import IpsecdError, NotFound, Refused, StoreFailed
 from ipsecd.log import record
 from ipsecd.sources.files import Disk
@@ -251,7 +251,9 @@ class Confirmation:
         change = self.change
         if self._making is None:
             if change and change.lists:
-                must_not_concern(change.lists, list_change, self._kept_lists.store.lists)
+                left = still_waiting(change.lists, list_change, self._kept_lists.store.lists)
+                if left is not change.lists:
+                    self._note(replace(change, lists=left))
         elif change and Part.LISTS in self._making:
             lists = self._lists.differing(list_change)
             if lists:
@@ -379,10 +381,8 @@ class Confirmation:
         self._lists.write(change.lists or {})
         self._delete()
         self.change, self.problem = None, ""
-        is_tried_again = self._enforcement.state.condition is Condition.FAILED
-        self.last = PutBack(
-            change, in_a_sentence(change, why, self._not_put_back, is_tried_again=is_tried_again)
-        )
+        condition = self._enforcement.state.condition
+        self.last = PutBack(change, in_a_sentence(change, why, self._not_put_back, condition))
         record(logging.WARNING, "put-back", method=change.method, by=change.by, why=why)
         return self.last
 

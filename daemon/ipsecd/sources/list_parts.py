@@ -5,7 +5,6 @@ Must not know what a change of a list is, nor other lists.
 
 from __future__ import annotations
 
-import glob
 import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -24,7 +23,7 @@ from ipsecd.quoting import count
 from ipsecd.sources.files import Disk, keep_or_copy, replace_file
 from ipsecd.sources.list_files import FEED, READ, TEXT, Feed, FeedFile, FileRead, FileReadFile
 from ipsecd.sources.list_journal import ENTRIES, Entries, Journal, list_of
-from ipsecd.sources.steps import UNCONFIRMED, file_behind_links, free_name
+from ipsecd.sources.steps import UNCONFIRMED, file_behind_links, name_beside
 
 NO_FILE = "-"
 """What stands for the digest of a file that is not there."""
@@ -146,6 +145,8 @@ class Parts:
             if not read_only:
                 with suppress(OSError):
                     self._disk.unlink(self._paths[1])
+                if old is None:
+                    self._save_text(None)
             return None
         except OSError as error:
             problems.append(f"{str(self._file)!r} cannot be read: {error.strerror}")
@@ -310,10 +311,8 @@ class Parts:
 
     def _keep_beside(self, path: Path) -> None:
         """Give what is at `path` a second name, unless it has one since this was tried before."""
-        kept = path.parent.glob(f"{glob.escape(path.name)}.{UNCONFIRMED}-*")
-        present = os.lstat(path)
-        if not any(os.path.samestat(os.lstat(name), present) for name in kept):
-            name = path.with_name(free_name(path, UNCONFIRMED))
+        name = path.with_name(name_beside(path, UNCONFIRMED))
+        if not os.path.lexists(name):
             keep_or_copy(self._disk, path, name, MAX_BYTES)
             self._disk.sync_directory(path.parent)
 

@@ -52,7 +52,7 @@ class FeedBefore:
     put: float | None
 
     def over(self, now: Feed | None) -> Feed | None:
-        """What the feed is once the change is put back, where it is `now` another."""
+        """What the feed becomes when the change is put back, and it is this `now`."""
         if self.feed is None:
             return None
         if now is None or self.put is None:
@@ -201,7 +201,7 @@ def _end_from_json(given: object) -> float | None:
 
 
 def _same(a: float | None, b: float | None) -> bool:
-    """Whether two ends are one, of which a file may have had either."""
+    """Whether two ends are the same; one that comes from a file is rounded."""
     if a is None or b is None:
         return a is b
     return a == b or abs(a - b) < _PRECISION_S

@@ -16,7 +16,7 @@ from ipsecd.sources.steps import (
     Step,
     carry_out,
     file_behind_links,
-    free_name,
+    name_beside,
     recover,
 )
 from ipsecd.sources.unconfirmed import PoliciesBefore
@@ -34,7 +34,7 @@ def put_back(disk: Disk, directory: Path, before: PoliciesBefore) -> None:
             continue
         kept = None
         if os.path.lexists(file):
-            kept = free_name(file_behind_links(file), UNCONFIRMED)
+            kept = name_beside(file_behind_links(file), UNCONFIRMED)
         steps.append(Step(path, text=content, kept=kept))
     if read_link(directory / ASSIGNED) != (before.link, None):
         steps.append(Step(ASSIGNED, target=before.link))

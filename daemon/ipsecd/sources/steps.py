@@ -9,6 +9,7 @@ from the start. A journal that cannot be used is set aside and reported.
 from __future__ import annotations
 
 import errno
+import glob
 import json
 import os
 import re
@@ -159,6 +160,15 @@ def free_name(file: Path, why: str = BROKEN) -> str:
     while os.path.lexists(file.with_name(f"{file.name}.{why}-{number}")):
         number += 1
     return f"{file.name}.{why}-{number}"
+
+
+def name_beside(file: Path, why: str) -> str:
+    """The name under which `file` is kept in its directory since that was tried, or a free one."""
+    present = os.lstat(file)
+    for name in file.parent.glob(f"{glob.escape(file.name)}.{why}-*"):
+        if os.path.samestat(os.lstat(name), present):
+            return name.name
+    return free_name(file, why)
 
 
 def _prepare(disk: Disk, path: Path, step: Step) -> None:
