@@ -102,9 +102,13 @@ def _apply_policy(engine: Engine, request: Request) -> dict[str, Any]:
     stored = engine.loaded.policies.get(policy.name)
     old_policy = stored.policy if stored else None
     difference = Difference(old_policy, policy)
+    is_different = bool(difference)
+    if stored and stored.text != text and not is_different and text == format_policy(policy):
+        # A document in canonical form has neither comments nor a layout: those of the file stay.
+        policy, text = stored.policy, stored.text
     assign = bool(request["assign"])
     changed = (
-        bool(difference)
+        is_different
         or stored is None
         or stored.text != text
         or (assign and engine.loaded.assigned != policy.name)
