@@ -135,3 +135,22 @@ def test_rules_change_in_a_checkout_behind_a_link(daemon: Daemon) -> None:
     status = target.stat()
     assert (status.st_uid, status.st_gid, status.st_mode & 0o777) == (1234, 1234, 0o640)
     assert [each.name for each in checkout.iterdir()] == ["web.yaml"]
+
+
+def test_a_link_to_where_nothing_can_be_written_is_told(daemon: Daemon) -> None:
+    """The change is refused, and what was in force stays."""
+    file = daemon.policies / "web.yaml"
+    place = daemon.directory / "read-only"
+    place.mkdir(mode=0o755)
+    file.rename(place / "web.yaml")
+    file.symlink_to(place / "web.yaml")
+    site.run("mount", "--bind", "-o", "ro", str(place), str(place))
+    try:
+        said = daemon.ctl("rule", "add", "Web", "M", "udp/1435", "--action", "block", code=1)
+        assert "Read-only file system" in said
+        assert "ReadWritePaths=" in said
+        assert (delivered(HERE4, 1434), delivered(HERE4, 1435)) == (0, 5)
+        assert file.readlink().read_text() == DOCUMENT
+        assert "in step" in daemon.ctl("status")
+    finally:
+        site.run("umount", str(place))

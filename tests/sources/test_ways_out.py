@@ -400,11 +400,16 @@ def test_comments_that_cannot_be_kept_are_told_of(store: Store) -> None:
 
 
 def test_other_comments_are_a_change_of_the_file(store: Store) -> None:
-    """Nothing else changes by them."""
+    """Nothing else changes by them; a document without any takes none away."""
     store.apply("# ours\n" + OLD)
     assert store.file.read_text() == "# ours\n" + OLD
-    reply = store.call("ApplyPolicy", "# ours\n" + OLD, assign=False, dry_run=False)
-    assert not reply["outcome"]["changed"]
+    for document in ("# ours\n" + OLD, OLD):
+        reply = store.call("ApplyPolicy", document, assign=False, dry_run=False)
+        assert not reply["outcome"]["changed"]
+        assert store.file.read_text() == "# ours\n" + OLD
+    store.engine.change(assign="Q")
+    store.apply(OLD, assign=True)
+    assert store.file.read_text() == "# ours\n" + OLD
 
 
 def test_a_byte_order_mark_is_not_stored(store: Store) -> None:
@@ -482,7 +487,7 @@ def changes(store: Store) -> list[Any]:
 
 
 @pytest.mark.parametrize(
-    "kind", ["dangling", "loop", "folder", "another policy", "open", "foreign"]
+    "kind", ["dangling", "loop", "folder", "another policy", "link of another", "open", "foreign"]
 )
 def test_a_link_that_nothing_can_be_written_through_is_told(store: Store, kind: str) -> None:
     """Whatever is to be written, nothing has changed."""
@@ -502,6 +507,13 @@ def test_a_link_that_nothing_can_be_written_through_is_told(store: Store, kind: 
         case "another policy":
             store.file.unlink()
             store.file.symlink_to("q.yaml")
+            says = "policy file of its own"
+        case "link of another":
+            store.file.unlink()
+            store.file.symlink_to("q.yaml")
+            target.unlink()
+            (store.folder / "q.yaml").rename(target)
+            (store.folder / "q.yaml").symlink_to(target)
             says = "policy file of its own"
         case "open":
             target.write_text(BROKEN)

@@ -104,8 +104,12 @@ def _apply_policy(engine: Engine, request: Request) -> dict[str, Any]:
     stored = engine.loaded.policies.get(policy.name)
     old_policy = stored.policy if stored else None
     difference = Difference(old_policy, policy)
+    is_different = bool(difference)
+    if stored and stored.text != text and not is_different and text == format_policy(policy):
+        # A document in canonical form has neither comments nor a layout: those of the file stay.
+        policy, text = stored.policy, stored.text
     assign = bool(request["assign"])
-    differs = bool(difference) or stored is None or stored.text != text
+    differs = is_different or stored is None or stored.text != text
     changed = needs_storing(engine, policy, differs=differs, assign=assign)
     words = summary(difference)
     if request["dry_run"]:

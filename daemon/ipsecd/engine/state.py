@@ -18,6 +18,7 @@ from ipsecd.model.addresses import Network
 from ipsecd.model.inventory import Inventory
 from ipsecd.model.lists import AddressList
 from ipsecd.model.quarantine import Quarantine
+from ipsecd.model.values import Store
 from ipsecd.sources.domain import Taken
 from ipsecd.sources.dynamic import DynamicRules
 from ipsecd.sources.last_good import CompiledPolicy
@@ -151,9 +152,9 @@ class State:
 
     @property
     def stand_in(self) -> str | None:
-        """The name of the last good policy, if that is in force in the place of a broken file."""
-        policy = self.compiled.policy
-        return policy.name if policy and self.source is SourceName.LAST_GOOD else None
+        """The name of this host's last good policy, if that is in force for a broken file."""
+        policy, is_own = self.compiled.policy, self.compiled.store is Store.STATIC
+        return policy.name if policy and is_own and self.source is SourceName.LAST_GOOD else None
 
     def with_policy(
         self, source: SourceName, compiled: CompiledPolicy, classifier: Classifier

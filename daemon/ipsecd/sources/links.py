@@ -33,22 +33,8 @@ def place_to_write(link: Path) -> Path:
     """
     if not link.is_symlink():
         return link
-    folder = Path(os.path.realpath(link.parent))
-    place = _walk(link, folder)
-    if place.parent == folder and place.name.endswith(link.suffix):
-        raise UnsafeLink(
-            errno.EINVAL,
-            f"it leads to {place.name!r}, which is a policy file of its own",
-            link,
-            "change that policy, or put a file of its own in the place of the link",
-        )
-    return place
-
-
-def _walk(link: Path, folder: Path) -> Path:
-    """The file that `link` leads to, with a look at all that lies on the way."""
     links = 0
-    here = folder
+    here = folder = Path(os.path.realpath(link.parent))
     waiting = [link.name]
     while waiting:
         name = waiting.pop()
@@ -64,6 +50,13 @@ def _walk(link: Path, folder: Path) -> Path:
             raise UnsafeLink(code, reason, link, "mend the link, or delete it") from error
         if here != folder:
             _must_be_safe(here, path, status, link)
+        elif name != link.name and name.endswith(link.suffix):
+            raise UnsafeLink(
+                errno.EINVAL,
+                f"it leads to {name!r}, which is a policy file of its own",
+                link,
+                "change that policy, or put a file of its own in the place of the link",
+            )
         if stat.S_ISLNK(status.st_mode):
             links += 1
             if links > MOST_LINKS:
