@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -9,9 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ipsecd.compiler import rows
+from ipsecd.compiler.policy import compile_filters
 from ipsecd.compiler.rows import rows_of
+from ipsecd.compiler.stored import from_stored, to_stored
 from ipsecd.errors import InvalidInput, LimitExceeded
+from ipsecd.language.filters import parse_filter
 from ipsecd.model.addresses import Address, Family, Keyword, Network
+from ipsecd.model.protected_filters import BY_SETTINGS
 from ipsecd.model.values import Action, Endpoint, Filter, InForce, Origin, PortRange
 from tests.strategies import in_force
 
@@ -87,3 +92,24 @@ def test_what_filters_have_in_common_is_remembered_within_bounds(
     before = dict(remembered)
     assert blocked(1, 1000) == blocked(1, 1000) == 1000
     assert remembered == before
+
+
+def test_what_protects_nothing_is_stored_as_it_always_was() -> None:
+    """So an upgrade reads what an earlier version kept, and the other way round."""
+    block = InForce(Origin("static", "P", "R"), parse_filter("*=0:1434:UDP"), Action.BLOCK)
+    header = json.loads(to_stored(compile_filters([block])).partition(b"\n")[0])
+    assert {len(table["id"]) for table in header["tables"]} == {3}
+
+
+@pytest.mark.parametrize("protected", [[False], [1], [True, True], ["yes"], [None]])
+def test_only_permits_are_stored_as_protected(protected: list[object]) -> None:
+    """Nothing outranks such a table, so whatever else says that it is one is refused."""
+    block = InForce(Origin("static", "P", "R"), parse_filter("*=0:1434:UDP"), Action.BLOCK)
+    permit = InForce(BY_SETTINGS, parse_filter("*+0:22:TCP"), Action.PERMIT)
+    classifier = compile_filters([block, permit])
+    line, _, body = to_stored(classifier).partition(b"\n")
+    assert from_stored(line + b"\n" + body) == classifier
+    with pytest.raises(InvalidInput):
+        from_stored(line.replace(b"true]", json.dumps(protected)[1:].encode()) + b"\n" + body)
+    with pytest.raises(InvalidInput, match="no policy makes"):
+        from_stored(line.replace(b'"block"]', b'"block",true]') + b"\n" + body)

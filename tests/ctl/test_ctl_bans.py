@@ -188,6 +188,11 @@ def test_what_outranks_is_said(daemon: FakeDaemon, run: Run) -> None:
     )
     answer = json.loads(run("ipsecctl", "block", "203.0.113.7", "--json").out)
     assert answer["outranked"] == [entry]
+    protecting = {**REFERENCE, "store": "configuration", "policy": "", "rule": "protect"}
+    of_settings = {**entry, "by": protecting}
+    daemon.replies["AddDynamicRules"] = added_reply([RULE], outranked=[of_settings])
+    said = run("ipsecctl", "block", "203.0.113.7").out
+    assert "of rule 'protect' of the configuration outranks 203.0.113.7=0" in said
     assert (answer["changed"], answer["name"]) == (True, "dynamic-1")
 
 

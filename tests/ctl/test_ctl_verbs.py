@@ -171,6 +171,13 @@ def test_status_tells_what_is_in_force(daemon: FakeDaemon, run: Run) -> None:
     assert daemon.calls
 
 
+def test_status_says_how_many_filters_are_protected(daemon: FakeDaemon, run: Run) -> None:
+    """In a line of its own, if there are any."""
+    daemon.status(protected_filters=2)
+    lines = run("ipsecctl", "status").out.splitlines()
+    assert "  protected  2 filters of the settings that nothing blocks" in lines
+
+
 def test_status_of_a_drifted_kernel(daemon: FakeDaemon, run: Run) -> None:
     """When the kernel holds something else, that is said first and the exit code is 1."""
     daemon.status(state="drifted", drift=["set s4 is missing"], observed="0badc0de0badc0de")

@@ -118,7 +118,7 @@ def _stored_id(table: TableId) -> list[Any]:
 
 def _table_id(parts: list[Any], looks: dict[str, Any]) -> TableId:
     family, volatile, action, *protected = parts
-    if protected not in ([], [True]):
+    if protected and (len(protected) > 1 or protected[0] is not True):
         raise InvalidInput(f"the compiled policy has {protected!r:.40} for protected tables")
     if type(looks) is not dict:
         raise InvalidInput("the compiled policy does not say what it looks at")
@@ -132,7 +132,11 @@ def _table_id(parts: list[Any], looks: dict[str, Any]) -> TableId:
     table_id = table_id._replace(protected=bool(protected))
     if table_id.looks != shapes or len(shapes) != len(looks):
         raise InvalidInput("the compiled policy looks at fields that do not exist")
-    if not table_id.points or (table_id.needs_transport and not table_id.protocol):
+    if (
+        not table_id.points
+        or (table_id.needs_transport and not table_id.protocol)
+        or (table_id.protected and table_id.action is Action.BLOCK)
+    ):
         raise InvalidInput("the compiled policy has a table that no policy makes")
     return table_id
 

@@ -69,8 +69,8 @@ class Compiling:
     ) -> CompiledPolicy:
         """A policy compiled with the settings; `previous` is used if it was made from the same.
 
-        Without a policy, what the settings protect is compiled.
-        `tell` hears how many of its filters are compiled.
+        Without a policy, what the settings protect is compiled. `tell` hears how many of its
+        filters are compiled.
         """
         policy = stored.policy if stored else None
         store = stored.store if stored else Store.STATIC
@@ -78,11 +78,8 @@ class Compiling:
         addresses = {name: names[name] for name in used if name in names}
         # Another version may compile the same policy in another way.
         digest = stored.digest if stored else None
-        protected = self._protected_texts()
-        made_from = (
-            *(__version__, self._exemptions, self._drop_unparsable, digest, store.value),
-            protected,
-        )
+        settings = (self._exemptions, self._drop_unparsable, self._protected_texts())
+        made_from = (__version__, *settings, digest, store.value)
         key = hashlib.sha256(repr(made_from).encode() + names_to_json(addresses)).hexdigest()
         resolved_policy = policy_with_addresses(policy, addresses) if policy else None
         document = stored.text if stored else None
