@@ -20,6 +20,8 @@ def backup(client: Client, options: Options) -> int:
     path = options.argument()
     if path == "-" and options.has("--json"):
         raise UsageError("the backup and JSON cannot both go to standard output", "name a file")
+    if path == "-" and os.isatty(1):
+        raise UsageError("a backup is nothing for a terminal", "name a file, or redirect it")
     reply = client.call("GetBackup")
     archive = a2b_base64(reply["archive"])
     if path == "-":
