@@ -18,6 +18,7 @@ from ipsecd.config import Config, Directories
 from ipsecd.control import Control
 from ipsecd.engine import Engine
 from ipsecd.engine.caller import Caller, ChangeOptions
+from ipsecd.engine.feeds import SPREAD_S
 from ipsecd.errors import BackendFailed, InvalidInput, IpsecdError, Refused, StoreFailed
 from ipsecd.language.address_lists import read_addresses
 from ipsecd.language.documents import format_policy
@@ -190,6 +191,24 @@ def test_the_entries_of_a_feed_that_is_there_stay(desk: Desk) -> None:
     assert feed
     assert (feed.every_s, feed.addresses) == (3600, later.addresses)
     assert desk.restore()["changed"] is False
+
+
+def test_a_feed_that_comes_from_elsewhere_is_due_at_once(desk: Desk) -> None:
+    """Whenever the one before would have been, and whatever went wrong with that."""
+    feeds = desk.engine.kept_lists.feeds
+    before = Feed("https://feeds.example/old", 86400, checked=time.time())
+    store = desk.engine.kept_lists.store
+    desk.engine.kept_lists.carry_out(store.create_feed("feed", before))
+    feeds.went_well("feed")
+    feeds.failed("feed", "gone")
+    due = feeds.next()
+    assert due
+    assert due[0] > time.time() + 20
+    desk.restore()
+    due = feeds.next()
+    assert due
+    assert due[0] <= time.time() + SPREAD_S
+    assert feeds.problem_of("feed") == ()
 
 
 def test_entries_that_have_ended_do_not_return(desk: Desk) -> None:

@@ -102,6 +102,8 @@ def _restore(engine: Engine, request: Request) -> dict[str, Any]:
         return reply
     if lasts:
         engine.restore(earlier, request.names, request.tell, lists)
+        for name in changes:
+            engine.kept_lists.feeds.forget(name)
     # What lasts is in force: what of the rest cannot be is told, and is no reason to go back.
     changed = dynamic.put_in_force(engine) or bool(lasts)
     message = f"the backup is restored: {_sizes(backup)}"
