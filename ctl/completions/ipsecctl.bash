@@ -268,7 +268,7 @@ _ipsecctl() {
 		arguments=(:files)
 		;;
 	restore)
-		options=$'--dry-run\n--confirm\n--force\n--message\n--json'
+		options=$'--dynamic\n--dry-run\n--confirm\n--force\n--message\n--json'
 		valued='--confirm --message'
 		arguments=(:files)
 		;;

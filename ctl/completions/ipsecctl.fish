@@ -31,7 +31,7 @@ complete -c ipsecctl -n '__fish_use_subcommand' -a confirm -d 'keep a change tha
 complete -c ipsecctl -n '__fish_use_subcommand' -a revert -d 'put such a change back now'
 complete -c ipsecctl -n '__fish_use_subcommand' -a history -d 'what was changed, when and by whom, the newest first'
 complete -c ipsecctl -n '__fish_use_subcommand' -a rollback -d 'have the policies be what they were N changes ago'
-complete -c ipsecctl -n '__fish_use_subcommand' -a backup -d 'write all policies and lists into one file'
+complete -c ipsecctl -n '__fish_use_subcommand' -a backup -d 'write policies, lists and dynamic rules into one file'
 complete -c ipsecctl -n '__fish_use_subcommand' -a restore -d 'have the policies and lists of a backup, and no others'
 complete -c ipsecctl -n '__fish_use_subcommand' -a check -d 'whether files are usable policies; needs no daemon'
 complete -c ipsecctl -n '__fish_use_subcommand' -a lint -d 'what has no effect: rules that never decide, unused lists'
@@ -307,6 +307,7 @@ complete -c ipsecctl -n '__fish_seen_subcommand_from rollback' -l json -d 'answe
 complete -c ipsecctl -n '__fish_seen_subcommand_from backup' -F
 complete -c ipsecctl -n '__fish_seen_subcommand_from backup' -l json -d 'answer as one JSON document'
 complete -c ipsecctl -n '__fish_seen_subcommand_from restore; and not __fish_seen_subcommand_from policy' -F
+complete -c ipsecctl -n '__fish_seen_subcommand_from restore; and not __fish_seen_subcommand_from policy' -l dynamic -d 'and put its dynamic rules in force, until they end'
 complete -c ipsecctl -n '__fish_seen_subcommand_from restore; and not __fish_seen_subcommand_from policy' -l dry-run -d 'only say what would change'
 complete -c ipsecctl -n '__fish_seen_subcommand_from restore; and not __fish_seen_subcommand_from policy' -l confirm -x -a '60s 5m' -d 'put all back as it was after TIME, unless \'ipsecctl confirm\' is run from another login'
 complete -c ipsecctl -n '__fish_seen_subcommand_from restore; and not __fish_seen_subcommand_from policy' -l force -d 'even if it would cut the connection that it is made through'

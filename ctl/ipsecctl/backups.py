@@ -16,23 +16,32 @@ from ipsecd.quoting import count
 
 
 def backup(client: Client, options: Options) -> int:
-    """Write all that lasts of this host into a file, or to standard output for ``-``."""
+    """Write what this host blocks and permits into a file, or to standard output for ``-``."""
     path = options.argument()
     if path == "-" and options.has("--json"):
         raise UsageError("the backup and JSON cannot both go to standard output", "name a file")
+    if path == "-" and os.isatty(1):
+        raise UsageError("a backup is nothing for a terminal", "name a file, or redirect it")
     reply = client.call("GetBackup")
     archive = a2b_base64(reply["archive"])
     if path == "-":
         write_bytes(archive)
     else:
         write_private(path, archive)
-        numbers = {key: reply[key] for key in ("policies", "lists")}
+        numbers = {key: reply[key] for key in ("policies", "lists", "dynamic_rules")}
         if options.has("--json"):
             told = {"file": path, "bytes": len(archive), **numbers, "warnings": reply["warnings"]}
             say_json(told)
             return DONE
-        held = f"{count(reply['policies'], 'policy')}, {count(reply['lists'], 'list')}"
-        say(f"{path}: {held}, {len(archive):,} bytes")
+        held = [
+            count(reply[key], what)
+            for key, what in (
+                ("policies", "policy"),
+                ("lists", "list"),
+                ("dynamic_rules", "dynamic rule"),
+            )
+        ]
+        say(f"{path}: {', '.join(held)}, {len(archive):,} bytes")
     print_warnings(reply["warnings"])
     return DONE
 
@@ -42,6 +51,7 @@ def restore(client: Client, options: Options) -> int:
     path = options.argument()
     parameters = {
         "source": "<stdin>" if path == "-" else path,
+        "dynamic": options.has("--dynamic"),
         "dry_run": options.has("--dry-run"),
     }
     descriptor = open_document(path)

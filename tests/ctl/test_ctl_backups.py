@@ -17,6 +17,7 @@ REPLY = {
     "archive": b64encode(ARCHIVE).decode(),
     "policies": 2,
     "lists": 1,
+    "dynamic_rules": 0,
     "warnings": ["it is not in the backup: why"],
 }
 
@@ -31,7 +32,7 @@ def test_a_backup_is_for_its_owner_alone(run: Run, tmp_path: Path) -> None:
     """URLs in it may hold passwords; what is there already keeps its mode, and is replaced."""
     file = tmp_path / "host.tar"
     ran = run("ipsecctl", "backup", str(file))
-    assert (ran.code, ran.out) == (0, f"{file}: 2 policies, 1 list, 768 bytes\n")
+    assert (ran.code, ran.out) == (0, f"{file}: 2 policies, 1 list, 0 dynamic rules, 768 bytes\n")
     assert ran.err == "warning: it is not in the backup: why\n"
     assert (file.read_bytes(), file.stat().st_mode & 0o777) == (ARCHIVE, 0o600)
     file.chmod(0o640)
@@ -42,6 +43,7 @@ def test_a_backup_is_for_its_owner_alone(run: Run, tmp_path: Path) -> None:
         "bytes": 768,
         "policies": 2,
         "lists": 1,
+        "dynamic_rules": 0,
         "warnings": REPLY["warnings"],
     }
     assert (file.read_bytes(), file.stat().st_mode & 0o777) == (ARCHIVE, 0o640)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import shutil
+import time
 from base64 import b64decode
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,13 +18,15 @@ from ipsecd.config import Config, Directories
 from ipsecd.control import Control
 from ipsecd.engine import Engine
 from ipsecd.engine.caller import Caller, ChangeOptions
+from ipsecd.engine.feeds import SPREAD_S
 from ipsecd.engine.this_boot import Boot
 from ipsecd.errors import BackendFailed, InvalidInput, IpsecdError, Refused, StoreFailed
 from ipsecd.language.address_lists import read_addresses
 from ipsecd.language.documents import format_policy
+from ipsecd.language.filters import format_filter
 from ipsecd.language.list_entries import format_list
 from ipsecd.model.persistent import PersistentMap
-from ipsecd.sources.backups import Backup, ListParts, pack, unpack
+from ipsecd.sources.backups import Backup, ListParts, RuleText, pack, unpack
 from ipsecd.sources.list_files import Feed
 from ipsecd.sources.list_journal import keys_of
 from tests.engine.effects import Crash, Fate, FatefulBackend, FatefulDisk
@@ -195,6 +198,24 @@ def test_the_entries_of_a_feed_that_is_there_stay(desk: Desk) -> None:
     assert desk.restore()["changed"] is False
 
 
+def test_a_feed_that_comes_from_elsewhere_is_due_at_once(desk: Desk) -> None:
+    """Whenever the one before would have been, and whatever went wrong with that."""
+    feeds = desk.engine.kept_lists.feeds
+    before = Feed("https://feeds.example/old", 86400, checked=time.time())
+    store = desk.engine.kept_lists.store
+    desk.engine.kept_lists.carry_out(store.create_feed("feed", before))
+    feeds.went_well("feed")
+    feeds.failed("feed", "gone")
+    due = feeds.next()
+    assert due
+    assert due[0] > time.time() + 20
+    desk.restore()
+    due = feeds.next()
+    assert due
+    assert due[0] <= time.time() + SPREAD_S
+    assert feeds.problem_of("feed") == ()
+
+
 def test_entries_that_have_ended_do_not_return(desk: Desk) -> None:
     """Their time is over."""
     parts = ListParts(b"192.0.2.1\n", added=entries("192.0.2.7", end=1000.0))
@@ -276,6 +297,84 @@ def test_a_policy_that_is_unusable_keeps_a_backup_from_being_made(desk: Desk) ->
 
 def files_in(path: Path) -> dict[Path, bytes]:
     return {file: file.read_bytes() for file in path.rglob("*") if file.is_file()}
+
+
+# -- dynamic rules -------------------------------------------------------------------------------
+
+
+def banned(desk: Desk, text: str, name: str, until: float | None = None) -> None:
+    given = {"filters": [text], "action": "block", "name": name, "until": until}
+    parameters = Control(desk.engine).with_filters_read({"source": None, **given}, None)
+    desk.ask("AddDynamicRules", **parameters, existing="replace")
+
+
+def in_force(desk: Desk) -> dict[str, tuple[str, ...]]:
+    return {rule.name: tuple(map(format_filter, rule.filters)) for rule in desk.engine.dynamic}
+
+
+def test_dynamic_rules_are_restored_when_that_is_asked_for(desk: Desk) -> None:
+    """With their ends, beside those that are in force; the second time nothing changes."""
+    banned(desk, "192.0.2.1=0", "short", time.time() + 3600)
+    banned(desk, "192.0.2.2=0", "long")
+    banned(desk, "@both=0", "listed")
+    saved = desk.backup()
+    assert desk.ask("GetBackup")["dynamic_rules"] == 3
+    desk.ask("FlushDynamic")
+    banned(desk, "192.0.2.9=0", "new")
+    banned(desk, "192.0.2.8=0", "long")
+    assert desk.restore(saved)["changed"] is False
+    told = desk.restore(saved, dynamic=True, dry_run=True)
+    assert (told["changed"], set(in_force(desk))) == (True, {"new", "long"})
+    assert told["changes"] == ["+ 3 dynamic rules: 'short', 'long', 'listed'"]
+    assert desk.restore(saved, dynamic=True)["changes"] == told["changes"]
+    assert in_force(desk) == {
+        "new": ("192.0.2.9=0",),
+        "long": ("192.0.2.2=0",),
+        "short": ("192.0.2.1=0",),
+        "listed": ("@both=0",),
+    }
+    left = {each["name"]: each["remaining_s"] for each in desk.ask("ListDynamic")["rules"]}
+    assert left["long"] is None
+    assert 3500 < left["short"] <= 3601
+    assert desk.ask("GetHistory")["rows"][0]["source"] == "restore"
+    assert desk.restore(saved, dynamic=True)["changed"] is False
+
+
+def test_dynamic_rules_come_with_what_lasts(desk: Desk) -> None:
+    """In one call; what cannot be in force is told, and what has ended is left out."""
+    rules = (
+        RuleText("good", "block", ("@new=0",), None, "opening", None),
+        RuleText("over", "block", ("192.0.2.1=0",), None, None, 1000),
+        RuleText("none", "block", ("nonsense",), None, None, None),
+        RuleText("name", "block", ("absent.example=0",), None, None, None),
+        RuleText("drops", "drop", ("192.0.2.1=0",), None, None, None),
+    )
+    archive = pack(Backup(BACKUP.policies, BACKUP.assigned, BACKUP.lists, rules))
+    outcome = desk.restore(archive, dynamic=True)
+    assert outcome["changed"]
+    assert outcome["changes"][-1] == "+ 1 dynamic rule: 'good'"
+    assert in_force(desk) == {"good": ("@new=0",)}
+    warned = [line for line in outcome["warnings"] if "is not restored" in line]
+    assert [line.split("'")[1] for line in warned] == ["none", "name", "drops"]
+    row = desk.ask("GetHistory")["rows"][0]
+    assert (row["kind"], row["source"]) == ("policies", "restore")
+
+
+def test_rules_and_policies_together_wait_for_no_confirmation(desk: Desk) -> None:
+    """One of both alone can be put back."""
+    banned(desk, "192.0.2.1=0", "short")
+    saved = desk.backup()
+    desk.ask("FlushDynamic")
+    with pytest.raises(Refused, match="together cannot be put back"):
+        desk.restore(saved, dynamic=True, options=ChangeOptions(60.0))
+    assert not in_force(desk)
+
+
+def test_quarantines_are_not_in_a_backup(desk: Desk) -> None:
+    """Their rules depend on what is permitted at the moment."""
+    desk.ask("Quarantine", who="container:web", permits=[])
+    assert in_force(desk)
+    assert desk.ask("GetBackup")["dynamic_rules"] == 0
 
 
 # -- crashes -----------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.fuzz import (
+    fuzz_backups,
     fuzz_documents,
     fuzz_filter_lists,
     fuzz_filters,
@@ -25,6 +26,7 @@ TARGETS = pytest.mark.parametrize(
         pytest.param(fuzz_filter_lists.fuzz_one, fuzz_filter_lists.SEEDS, id="filter-lists"),
         pytest.param(fuzz_documents.fuzz_one, fuzz_documents.SEEDS, id="documents"),
         pytest.param(fuzz_lists.fuzz_one, fuzz_lists.SEEDS, id="lists"),
+        pytest.param(fuzz_backups.fuzz_one, fuzz_backups.SEEDS, id="backups"),
         pytest.param(fuzz_packets.fuzz_one, fuzz_packets.SEEDS, id="packets"),
         pytest.param(fuzz_verdicts.fuzz_one, fuzz_verdicts.SEEDS, id="verdicts"),
     ],

@@ -79,6 +79,7 @@ STEPS: tuple[Step, ...] = (
         "filter: 203.0.113.9=0",
     ),
     ("no such block", "block", {"name": "b", "state": "absent"}, ""),
+    ("a policy without rules", "policy", {"name": "Empty"}, "policy: Empty\nrules: []\n"),
     ("not in force", "policy", {"name": "Web", "assigned": False}, "assigned: no"),
     ("no such policy", "policy", {"name": "Web", "state": "absent"}, ""),
     ("no such list", "list", {"name": "bans", "state": "absent"}, ""),

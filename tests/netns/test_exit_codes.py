@@ -92,6 +92,7 @@ STORY: tuple[Row, ...] = (
     ("restore host.tar --dry-run", CHANGED),
     ("restore host.tar --message why", CHANGED),
     ("restore host.tar", SAME),
+    ("restore host.tar --dynamic", SAME),
     ("policy delete Web --unassign --confirm 1h", CHANGED),
     ("revert", CHANGED),
     ("policy delete Web --unassign --confirm 1h", CHANGED),

@@ -17,7 +17,7 @@ from ipsecd.errors import InvalidInput, IpsecdError, LimitExceeded
 from ipsecd.language.address_lists import read_addresses
 from ipsecd.model.persistent import PersistentMap
 from ipsecd.sources import backups
-from ipsecd.sources.backups import MANIFEST, Backup, ListParts, checksum_of, pack, unpack
+from ipsecd.sources.backups import MANIFEST, Backup, ListParts, RuleText, checksum_of, pack, unpack
 from ipsecd.sources.list_files import Feed
 from ipsecd.sources.list_journal import keys_of
 
@@ -43,6 +43,10 @@ FULL = Backup(
         "bans": ListParts(added=entries(**{"192_0_2_9": inf, "192_0_2_8": 4_000_000_000.25})),
         "file": ListParts(b""),
     },
+    (
+        RuleText("ban 'ö'", "block", ("203.0.113.7=0",), None, None, 4_000_000_000),
+        RuleText("ssh", "permit", ("*=0:22:TCP", "@drop=0"), "eth0", "opening", None),
+    ),
 )
 
 
@@ -115,6 +119,11 @@ def compressed() -> bytes:
     return packed.getvalue()
 
 
+def rule(**given: object) -> dict[str, object]:
+    facts = {"name": "r", "action": "block", "filters": ["10.0.0.1=0"], "interface": None}
+    return {**facts, "when": None, "ends": None, **given}
+
+
 def damaged(name: str) -> bytes:
     return archive_of({**members(pack(FULL)), name: b"other"}, signed=False)
 
@@ -185,6 +194,20 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
     "an entry that is a range": (
         lambda: with_member("added/bans", b"10.0.0.1-10.0.0.9 -\n"),
         "no entry with an end",
+    ),
+    "two rules of one name": (
+        lambda: with_member("dynamic.json", json.dumps([rule(), rule()]).encode()),
+        "two dynamic rules",
+    ),
+    "a rule that is none": (lambda: with_member("dynamic.json", b"[7]"), "a dynamic rule"),
+    "rules that are none": (lambda: with_member("dynamic.json", b"{}"), "the dynamic rules"),
+    "a rule without a name": (
+        lambda: with_member("dynamic.json", json.dumps([rule(name="")]).encode()),
+        "cannot name a rule",
+    ),
+    "a rule that ends at no time": (
+        lambda: with_member("dynamic.json", json.dumps([rule(ends="soon")]).encode()),
+        "the end",
     ),
     "bits behind a prefix": (lambda: with_member("added/bans", b"10.0.0.1/8 -\n"), "bits set"),
 }

@@ -1,4 +1,4 @@
-"""Owns the methods that make a backup of all that lasts of this host, and restore one."""
+"""Owns the methods that make a backup of this host, and restore one."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from ipsecd.control.method import Method, Request, Role, Work
 from ipsecd.control.replies import of_this_host, outcome
+from ipsecd.control.restored_rules import names_of_rules, restored_rules, texts_of
 from ipsecd.control.stored_differences import policy_in, stored_differences
 from ipsecd.control.what_if import add_verdicts
 from ipsecd.engine import Engine
@@ -44,7 +45,8 @@ def _get_backup(engine: Engine, _: Request) -> dict[str, Any]:
         for name, each in store.lists.items()
     }
     policies = {stored.path: stored.text for stored in loaded.policies.values()}
-    archive = pack(Backup(policies, loaded.assigned_path, lists))
+    dynamic = texts_of(engine)
+    archive = pack(Backup(policies, loaded.assigned_path, lists, dynamic))
     broken = [f"it is not in the backup: {file.error.message}" for file in loaded.broken]
     problems = [
         f"list {quote(name)}: {problem}"
@@ -55,6 +57,7 @@ def _get_backup(engine: Engine, _: Request) -> dict[str, Any]:
         "archive": b64encode(archive).decode("ascii"),
         "policies": len(policies),
         "lists": len(lists),
+        "dynamic_rules": len(dynamic),
         "warnings": [*broken, *problems],
     }
 
@@ -74,16 +77,33 @@ def _restore(engine: Engine, request: Request) -> dict[str, Any]:
     earlier, content = _policies(engine, backup)
     lists = engine.restoring.lists(backup.lists)
     changes = lists.change.changes if lists else {}
-    lines = [*stored_differences(before, content), *_of_lists(engine, changes)]
-    is_same = not earlier.texts and earlier.link == before.link and not lists
-    if is_same and not engine.assigned_is_not_in_force:
+    dynamic = restored_rules(engine, backup, request)
+    lines = [*stored_differences(before, content), *_of_lists(engine, changes), *dynamic.lines]
+    lasts = earlier.texts or earlier.link != before.link or lists or engine.assigned_is_not_in_force
+    if not lasts and not dynamic.rules:
         message = "all is as it is in the backup, and nothing has changed"
-        return of_this_host(engine, outcome(engine, message, changed=False))
+        reply = outcome(engine, message, changed=False)
+        reply["outcome"]["warnings"] += dynamic.warnings
+        return of_this_host(engine, reply)
+    if dynamic.rules and request.caller.options.confirm_s is not None:
+        raise Refused(
+            "policies and dynamic rules together cannot be put back as they were",
+            "restore it without --confirm, or without --dynamic",
+        )
     if request["dry_run"]:
-        return _would_be(engine, request, content, changes, lines)
-    engine.restore(earlier, request.names, request.tell, lists)
+        reply = _would_be(engine, request, content, changes, lines)
+        reply["outcome"]["warnings"] += dynamic.warnings
+        return reply
+    if lasts:
+        engine.restore(earlier, request.names, request.tell, lists)
+        for name in changes:
+            engine.kept_lists.feeds.forget(name)
+    # What lasts is in force: what of the rest cannot be is told, and is no reason to go back.
+    changed = dynamic.put_in_force(engine) or bool(lasts)
     message = f"the backup is restored: {_sizes(backup)}"
-    return of_this_host(engine, outcome(engine, message, changes=lines, warns=True))
+    reply = outcome(engine, message, changed=changed, changes=lines, warns=True)
+    reply["outcome"]["warnings"] += dynamic.warnings
+    return of_this_host(engine, reply)
 
 
 def _would_be(
@@ -163,13 +183,14 @@ def _sizes(backup: Backup) -> str:
 
 
 def _names_of_backup(engine: Engine, request: Request) -> frozenset[str]:
-    earlier, content = _policies(engine, _backup(request))
+    backup = _backup(request)
+    earlier, content = _policies(engine, backup)
     changed = [
         stored.policy
         for name, stored in content.policies.items()
         if stored.path in earlier.texts or name == content.assigned
     ]
-    return frozenset().union(*map(dns_names_of, changed))
+    return names_of_rules(backup, request).union(*map(dns_names_of, changed))
 
 
 METHODS = (

@@ -23,7 +23,7 @@ SOURCES = {
 }
 """Where a change comes from that does not come from a command for just that change."""
 COMMAND, DAEMON = "command", "daemon"
-COUNTS_BY_ITSELF = ("Confirm", "Revert", "Stop", "Start", "SetBackend")
+COUNTS_BY_ITSELF = ("Confirm", "Revert", "Restore", "Stop", "Start", "SetBackend")
 """What counts although it changes neither rules, lists nor policies."""
 MOST_FILTERS = 4
 MOST_TEXT = 200

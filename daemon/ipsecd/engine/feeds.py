@@ -39,7 +39,7 @@ class Feeds:
         """When the next feed is due, in seconds since the epoch, and of which list; or None."""
         feeds = {name: stored.feed for name, stored in self.store.lists.items() if stored.feed}
         for gone in self._due.keys() - feeds.keys():
-            self._forget(gone)
+            self.forget(gone)
         now = self.clock()
         for name, feed in feeds.items():
             if name not in self._due:
@@ -51,7 +51,7 @@ class Feeds:
 
     def went_well(self, name: str) -> None:
         """The list has what its feed holds."""
-        self._forget(name)
+        self.forget(name)
         feed = self.store.lists[name].feed if name in self.store.lists else None
         if feed:
             self._due[name] = self.clock() + feed.every_s * (1 + JITTER * self.chance())
@@ -80,7 +80,8 @@ class Feeds:
             if name in self.store.lists
         )
 
-    def _forget(self, name: str) -> None:
+    def forget(self, name: str) -> None:
+        """Begin anew with the feed of a list: it is another one, or there is none any more."""
         self.problems = {key: text for key, text in self.problems.items() if key != name}
         for held in (self._due, self._failures):
             held.pop(name, None)

@@ -1,4 +1,4 @@
-"""Owns the form of a backup: a tar archive with all that lasts of a host, and what is in it.
+"""Owns the form of a backup: a tar archive of what a host blocks and permits, and what is in it.
 
 It must not know where that lies on a host, nor how it is put there. The first member is
 ``manifest.json``, which names every other with its SHA-256, and has a checksum of itself:
@@ -6,7 +6,8 @@ It must not know where that lies on a host, nor how it is put there. The first m
 * ``policies/FILE.yaml``: the file of a policy, as it is;
 * ``lists/NAME``: the file of a list, as it is;
 * ``feeds/NAME``: what came from the URL of a list, an entry a line; the manifest has the URL;
-* ``added/NAME``: the entries of a list that were added by command, each with its end.
+* ``added/NAME``: the entries of a list that were added by command, each with its end;
+* ``dynamic.json``: the dynamic rules, each with its end.
 
 The same content makes the same bytes. Whatever else is in an archive is refused.
 """
@@ -30,11 +31,12 @@ from ipsecd.language.list_formats import check_format
 from ipsecd.model.addresses import check_list_name
 from ipsecd.model.lists import AddressList
 from ipsecd.model.persistent import PersistentMap
+from ipsecd.model.values import check_name
 from ipsecd.quoting import quote
 from ipsecd.sources.list_files import LEAST_EVERY_S, MAX_EVERY_S, Feed
 from ipsecd.sources.list_journal import Entries, key_of, keys_of, list_of, text_of
 from ipsecd.sources.reading import MAX_FILE_BYTES, POLICIES, SUFFIX
-from ipsecd.sources.strict_json import decode, integer, members, text
+from ipsecd.sources.strict_json import decode, integer, items, members, text
 
 VERSION = 1
 MAX_BYTES = 1 << 28
@@ -42,11 +44,15 @@ MAX_BYTES = 1 << 28
 MAX_MEMBERS = 20_000
 MAX_MANIFEST_BYTES = 1 << 24
 MAX_URL = 2048
+MAX_MOMENT = 1 << 40
 MANIFEST = "manifest.json"
 LISTS, FEEDS, ADDED = "lists", "feeds", "added"
+DYNAMIC = "dynamic.json"
+MAX_DYNAMIC_BYTES = 1 << 27
 _POLICY = re.compile(rf"{POLICIES}/[^/.\0][^/\0]*{re.escape(SUFFIX)}")
 _FORM = "ipsecd-backup"
 _KEYS = (_FORM, "ipsecd", "assigned", "feeds", "members", "checksum")
+_OF_RULE = ("name", "action", "filters", "interface", "when", "ends")
 _NEVER = "-"
 _HINT = "give a file that 'ipsecctl backup' has made; nothing has changed"
 
@@ -61,12 +67,25 @@ class ListParts:
 
 
 @dataclass(frozen=True, slots=True)
+class RuleText:
+    """A dynamic rule as it is written; ``ends`` is in seconds since the epoch, None for never."""
+
+    name: str
+    action: str
+    filters: tuple[str, ...]
+    interface: str | None
+    when: str | None
+    ends: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Backup:
-    """All that lasts of a host: policy files by path, the path of the assigned one, and lists."""
+    """Policy files by path, the path of the assigned one, lists by name, and dynamic rules."""
 
     policies: Mapping[str, str]
     assigned: str | None
     lists: Mapping[str, ListParts]
+    dynamic: tuple[RuleText, ...] = ()
 
 
 def pack(backup: Backup) -> bytes:
@@ -83,6 +102,9 @@ def pack(backup: Backup) -> bytes:
         if parts.added:
             ends = sorted(parts.added.items())
             contents[f"{ADDED}/{name}"] = _lines(f"{text_of(k)} {_end_text(e)}" for k, e in ends)
+    if backup.dynamic:
+        rules = [{key: getattr(rule, key) for key in _OF_RULE} for rule in backup.dynamic]
+        contents[DYNAMIC] = json.dumps(rules, indent=1, ensure_ascii=False).encode()
     manifest: dict[str, object] = {
         _FORM: VERSION,
         "ipsecd": __version__,
@@ -166,6 +188,8 @@ def check_member(name: str) -> None:
     if name == MANIFEST or (_POLICY.fullmatch(name) and name.isprintable()):
         _check_length(name.rpartition("/")[2])
         return
+    if name == DYNAMIC:
+        return
     kind, _, list_name = name.partition("/")
     if kind not in {LISTS, FEEDS, ADDED}:
         raise ValueError(f"nothing in a backup is called {quote(name)}")
@@ -181,6 +205,8 @@ def _check_length(name: str) -> None:
 def _max_bytes(name: str) -> int:
     if name == MANIFEST:
         return MAX_MANIFEST_BYTES
+    if name == DYNAMIC:
+        return MAX_DYNAMIC_BYTES
     return MAX_FILE_BYTES if name.startswith(POLICIES) else address_lists.MAX_BYTES
 
 
@@ -199,6 +225,7 @@ def _backup(contents: dict[str, bytes]) -> Backup:
     for name, content in contents.items():
         if _digest(content) != listed[name]:
             raise ValueError(f"its member {quote(name)} is damaged: its checksum is another's")
+    dynamic = _dynamic(contents.pop(DYNAMIC, b"[]"))
     policies = {
         name: _text(name, content) for name, content in contents.items() if _POLICY.fullmatch(name)
     }
@@ -210,7 +237,27 @@ def _backup(contents: dict[str, bytes]) -> Backup:
     if missing := feeds.keys() - names:
         raise ValueError(f"its list {quote(min(missing))} has no entries")
     lists = {name: _parts(name, contents, feeds) for name in sorted(names)}
-    return Backup(policies, text(assigned, "it") if assigned is not None else None, lists)
+    path = None if assigned is None else text(assigned, "the assigned policy")
+    return Backup(policies, path, lists, dynamic)
+
+
+def _dynamic(content: bytes) -> tuple[RuleText, ...]:
+    rules = {}
+    for given in items(decode(content), "the dynamic rules"):
+        facts = members(given, "a dynamic rule", _OF_RULE)
+        name = text(facts["name"], "its name")
+        check_name("rule", name)
+        if name in rules:
+            raise ValueError(f"two dynamic rules in it are called {quote(name)}")
+        filters = tuple(text(each, "a filter") for each in items(facts["filters"], "the filters"))
+        interface, when = (
+            None if facts[key] is None else text(facts[key], key) for key in ("interface", "when")
+        )
+        end = facts["ends"]
+        ends = None if end is None else integer(end, "the end", 0, MAX_MOMENT)
+        action = text(facts["action"], "the action")
+        rules[name] = RuleText(name, action, filters, interface, when, ends)
+    return tuple(rules.values())
 
 
 def _manifest(content: bytes) -> dict[str, object]:

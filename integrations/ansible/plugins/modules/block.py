@@ -1,4 +1,3 @@
-#!/usr/bin/python
 """Owns the module ``block``: a dynamic rule, which blocks or permits until the daemon stops."""
 
 from __future__ import annotations

@@ -1,4 +1,3 @@
-#!/usr/bin/python
 """Owns the module ``list``: a list of addresses on a host, and the entries in it."""
 
 from __future__ import annotations

@@ -1,4 +1,3 @@
-#!/usr/bin/python
 """Owns the module ``policy``: a stored policy, and whether it is in force."""
 
 from __future__ import annotations

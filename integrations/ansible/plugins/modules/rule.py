@@ -1,4 +1,3 @@
-#!/usr/bin/python
 """Owns the module ``rule``: one rule of a stored policy."""
 
 from __future__ import annotations
