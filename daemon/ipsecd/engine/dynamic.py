@@ -284,6 +284,8 @@ def _senders(rule: DynamicRule) -> list[InForce]:
 
     Whether a kernel can tell these does not depend on what else the rule names, or stands for now.
     """
+    if not any(isinstance(each.source.address, Process) for each in rule.filters):
+        return []
     return [
         replace(in_force, filter=Filter(Endpoint(in_force.filter.source.address), Endpoint()))
         for in_force in rule.in_force
