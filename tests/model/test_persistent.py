@@ -62,6 +62,16 @@ def test_many_items_at_once_are_as_one_by_one(steps: list[dict[int, int]]) -> No
     assert dict(one_by_one) == dict(ours)
 
 
+def test_what_is_replaced_deep_in_the_tree_is_not_counted_again() -> None:
+    """Where one of several items goes into a branch that is divided once more."""
+    whole = PersistentMap[int, int]().with_items({32 * number: number for number in range(2000)})
+    replaced = whole.with_items({32 * number: -1 for number in (7, 1999)} | {1: -1})
+    assert len(replaced) == len(dict(replaced)) == 2001
+    alone = whole.with_items({32 * 7: -1, 1: -1})
+    assert len(alone) == len(dict(alone)) == 2001
+    assert (alone[32 * 7], alone[1], whole[32 * 7]) == (-1, -1, 7)
+
+
 @pytest.mark.parametrize("key", [int, str, Alike, lambda number: (number << 70, -number)])
 def test_many_keys_are_found_and_removed(key: type[object]) -> None:
     """Also those whose hashes agree, which lie together."""
