@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from ipsecd.host import needed
-from ipsecd.host.needed import GATEWAY, OWN, RESOLVER, HostNeeds
 from ipsecd.host.interfaces import read_host
+from ipsecd.host.needed import GATEWAY, OWN, RESOLVER, HostNeeds
 from ipsecd.language.addresses import format_value
 from tests.netns.site import needs_isolation, run
 
