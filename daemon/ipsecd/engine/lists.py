@@ -96,12 +96,12 @@ class Lists:
         return outcome
 
     def _switch(self, changes: ListChanges, before: State, new: State, delta: Delta) -> None:
-        """Put in force what the state `before` becomes; or the one of now, if it is another.
+        """Put `new` in force, which `before` becomes; if another state is there now, what it does.
 
         Rules and containers may have changed while the change was prepared.
         """
         self._check_protected(changes)
-        if self.enforcement.state is not before:
+        if self.enforcement.state is not before or not new.enforcing:
             new, delta = with_lists(self.enforcement.state, changes)
         if new.enforcing:
             self.enforcement.put_in_force(new, delta)

@@ -25,8 +25,9 @@ RESOLV_CONF = Path("/etc/resolv.conf")
 MAX_RESOLV_CONF = 1 << 16
 OWN, GATEWAY, RESOLVER = "an address of this host", "the default gateway", "a name server"
 _RTA_GATEWAY, _RTA_MULTIPATH = 5, 9
-_GROUPS = (1, 5, 7, 9, 11, 32)
-"""``RTNLGRP_`` LINK, IPV4_IFADDR, IPV4_ROUTE, IPV6_IFADDR, IPV6_ROUTE, NEXTHOP."""
+_GROUPS = 0x1 | 0x10 | 0x40 | 0x100 | 0x400
+"""``RTMGRP_`` LINK, IPV4_IFADDR, IPV4_ROUTE, IPV6_IFADDR, IPV6_ROUTE."""
+_RTNLGRP_NEXTHOP = 32
 _RECEIVE_BYTES = 1 << 16
 _RTNEXTHOP = struct.Struct("=HBBi")
 """``struct rtnexthop``: length with its attributes, flags, hops, index of the link."""
@@ -73,11 +74,10 @@ def _news_of_routes() -> socket.socket:
     """A socket that hears of links, addresses, routes and next hops that come, go or change."""
     flags = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
     news = socket.socket(socket.AF_NETLINK, flags, socket.NETLINK_ROUTE)
-    news.bind((0, 0))
-    for group in _GROUPS:
-        with suppress(OSError):
-            # Next hops by themselves are there from Linux 5.3 on.
-            news.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
+    news.bind((0, _GROUPS))
+    with suppress(OSError):
+        # Before Linux 5.3 there are no next hops beside routes.
+        news.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, _RTNLGRP_NEXTHOP)
     return news
 
 
