@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,6 +50,18 @@ class Site:
     def blocks(self, port: int, source: int = 0xCB007107, destination: int = ME) -> bool:
         packet = self.packet(port, source, destination)
         return self.backend.judge(packet, HOST).action is Action.BLOCK
+
+
+def meanwhile(monkeypatch: pytest.MonkeyPatch, site: Site, do: Callable[[], object]) -> None:
+    """Have something done while the next change is prepared."""
+    prepare = site.engine._enforcement.prepare
+
+    def prepare_and_do(*arguments: Any) -> None:
+        monkeypatch.setattr(site.engine._enforcement, "prepare", prepare)
+        prepare(*arguments)
+        do()
+
+    monkeypatch.setattr(site.engine._enforcement, "prepare", prepare_and_do)
 
 
 def fail_once(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ from ipsecd.model.lists import AddressList, listed
 from ipsecd.model.quarantine import Quarantine
 from ipsecd.model.values import Action, Policy, Rule
 from ipsecd.sources.dynamic import DynamicRule
-from tests.engine.site import HOST, ME, Site, fail_once
+from tests.engine.site import HOST, ME, Site, fail_once, meanwhile
 
 INSIDE, NEXT, OUTSIDE = 0xCB007107, 0xCB007108, 0x08080808
 
@@ -56,6 +57,20 @@ def bench(site: Site) -> Site:
     site.engine.change(put=[policy(("block", "@drop=0"))], assign="P")
     site.engine.add_dynamic(DynamicRule("d", (parse_filter("@bans=0:54:UDP"),), Action.BLOCK))
     return site
+
+
+def test_rules_that_come_while_a_list_is_prepared_stay(
+    bench: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also one that names this list."""
+    for number, text in enumerate(("8.8.8.8=0", "0=@drop")):
+        rule = DynamicRule(f"late {number}", (parse_filter(text),), Action.BLOCK)
+        meanwhile(monkeypatch, bench, partial(bench.engine.add_dynamic, rule))
+        bench.engine.change_lists({"drop": entries("203.0.113.8", f"10.0.0.{number}")})
+        assert bench.engine.dynamic.get(rule.name)
+        assert bench.blocks(53, NEXT)
+        assert bench.blocks(53, OUTSIDE)
+    assert not bench.blocks(53, INSIDE)
 
 
 def test_a_list_is_in_force_with_the_rule_that_names_it(bench: Site) -> None:

@@ -21,7 +21,7 @@ from ipsecd.model.lists import AddressList, listed
 from ipsecd.model.values import ALWAYS, Action
 from ipsecd.sources.dynamic import DynamicRule
 from ipsecd.sources.names import with_addresses
-from tests.engine.site import Site
+from tests.engine.site import Site, meanwhile
 from tests.engine.test_bans import in_force, order
 
 SETTINGS = b"""\
@@ -194,6 +194,18 @@ def test_a_list_that_is_blocked_does_not_get_it(protected: Site) -> None:
             protected.engine.change_lists({"drop": listed_entries("10.0.0.1", text)})
         assert protected.engine.state.lists["drop"] == listed_entries("10.0.0.1")
     protected.engine.change_lists({"other": listed_entries("203.0.113.7")})
+
+
+def test_a_list_that_comes_to_be_blocked_meanwhile_does_not_get_it(
+    protected: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rule may come that names the list while the change is prepared."""
+    protected.engine.change_lists({"drop": listed_entries("10.0.0.1")})
+    meanwhile(monkeypatch, protected, lambda: order(protected, "@drop=0"))
+    with pytest.raises(Refused, match=r"203\.0\.113\.7.*protected"):
+        protected.engine.change_lists({"drop": listed_entries("203.0.113.7")})
+    assert protected.engine.state.lists["drop"] == listed_entries("10.0.0.1")
+    assert len(in_force(protected)) == 1
 
 
 def test_what_a_list_had_before_is_told_and_no_obstacle(protected: Site) -> None:

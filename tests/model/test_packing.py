@@ -123,6 +123,9 @@ def test_changes_of_few_entries_lead_to_what_is_wanted(
             if asked:
                 assert old.digest
             steps.append(((wanted - gone) | come, changed(old, listed(gone), listed(come))))
+            change = old.change_to(steps[-1][1])
+            assert as_set(AddressList(change.removed)) == wanted - steps[-1][0]
+            assert as_set(AddressList(change.added)) == steps[-1][0] - wanted
         for before, old in steps:
             for after, new in steps:
                 change = old.change_to(new)

@@ -21,6 +21,7 @@ def _sorted_by(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
     """Have the C library sort few entries, too, or Python many."""
     if request.param != "Python":
         monkeypatch.setattr(sorting, "MANY", 1)
+        monkeypatch.setattr(sorting, "PIECE", 7)
     if request.param == "another system":
         monkeypatch.setattr(sys, "platform", "darwin")
     sorting._sort_of_c_library.cache_clear()

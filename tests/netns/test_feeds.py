@@ -27,9 +27,9 @@ def web(tmp_path: Path) -> Iterator[FakeWeb]:
         yield server
 
 
-@pytest.fixture
-def daemon(tmp_path: Path) -> Iterator[Daemon]:
-    with site.daemon(tmp_path) as running:
+@pytest.fixture(params=["nftables", "xdp"])
+def daemon(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Daemon]:
+    with site.daemon(tmp_path, request.param) as running:
         site.block(running, "@drop=0")
         yield running
 

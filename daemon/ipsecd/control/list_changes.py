@@ -10,7 +10,7 @@ from ipsecd.control.method import Request
 from ipsecd.engine import Engine
 from ipsecd.engine.compiling import policy_rules_by_name
 from ipsecd.errors import Refused
-from ipsecd.host.needed import needed_addresses
+from ipsecd.host.needed import HostNeeds
 from ipsecd.language.address_lists import ReadList
 from ipsecd.language.list_guard import reasons_to_hold
 from ipsecd.model.addresses import OF_DOMAIN
@@ -21,6 +21,7 @@ from ipsecd.model.values import Filter, Origin
 from ipsecd.quoting import count, few, quote
 from ipsecd.sources.lists import ListChange
 
+needed_addresses = HostNeeds().addresses
 ACCEPT = "look at it, and have it taken all the same with --accept"
 
 

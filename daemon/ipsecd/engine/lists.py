@@ -22,7 +22,7 @@ from ipsecd.engine.protection import Protection
 from ipsecd.engine.state import State
 from ipsecd.model.addresses import OF_DOMAIN, check_list_name
 from ipsecd.model.list_names import lists_in
-from ipsecd.model.lists import AddressList
+from ipsecd.model.lists import NO_ENTRIES, AddressList, Form
 from ipsecd.model.values import Filter, Origin
 from ipsecd.progress import Tell, silent
 from ipsecd.sources.domain import Taken
@@ -55,14 +55,15 @@ class Lists:
         """Change some lists as one; raises ``IpsecdError``, and then nothing has changed."""
         for name in changes:
             check_list_name(name)
-        self._check_protected(changes)
-        wanted, _ = with_lists(self.enforcement.state, changes)
+        before = self.enforcement.state
+        state, delta = with_lists(before, changes)
+        wanted = state.with_used_lists()
         with Attempt() as attempt:
             attempt.step(
-                lambda: self.enforcement.prepare(wanted.with_used_lists().classifier, tell),
+                lambda: self.enforcement.prepare(wanted.classifier, tell),
                 lambda _: self.enforcement.discard(),
             )
-            self.enforcement.run(lambda: self._switch(changes))
+            self.enforcement.run(lambda: self._switch(changes, before, wanted, delta))
 
     def missing(self, filters: Iterable[Filter]) -> dict[str, AddressList]:
         """The long lists that filters name and that nothing in force does; for any thread.
@@ -94,10 +95,14 @@ class Lists:
             self.enforcement.discard()
         return outcome
 
-    def _switch(self, changes: ListChanges) -> None:
-        # Rules and containers may have changed while the change was prepared.
+    def _switch(self, changes: ListChanges, before: State, new: State, delta: Delta) -> None:
+        """Put `new` in force, which `before` becomes; if another state is there now, what it does.
+
+        Rules and containers may have changed while the change was prepared.
+        """
         self._check_protected(changes)
-        new, delta = with_lists(self.enforcement.state, changes)
+        if self.enforcement.state is not before or not new.enforcing:
+            new, delta = with_lists(self.enforcement.state, changes)
         if new.enforcing:
             self.enforcement.put_in_force(new, delta)
         else:
@@ -157,5 +162,5 @@ def _have_other_forms(before: State, new: State, changes: ListChanges) -> bool:
     return any(_forms(before, name) != _forms(new, name) for name in changes)
 
 
-def _forms(state: State, name: str) -> frozenset[object]:
-    return frozenset(state.lists[name].entries) if name in state.lists else frozenset()
+def _forms(state: State, name: str) -> frozenset[Form]:
+    return state.lists.get(name, NO_ENTRIES).forms

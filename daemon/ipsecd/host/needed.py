@@ -6,12 +6,16 @@ resolv.conf(5).
 
 from __future__ import annotations
 
+import errno
+import socket
 import struct
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from threading import Lock
 
 from ipsecd.host.interfaces import read_host
-from ipsecd.host.netlink import FAMILIES, attributes
+from ipsecd.host.netlink import FAMILIES, NETLINK_ADD_MEMBERSHIP, SOL_NETLINK, attributes
 from ipsecd.host.rtnetlink import RTMSG, RouteSocket
 from ipsecd.language.addresses import ipv4_value, ipv6_value
 from ipsecd.language.list_guard import Needed
@@ -21,18 +25,67 @@ RESOLV_CONF = Path("/etc/resolv.conf")
 MAX_RESOLV_CONF = 1 << 16
 OWN, GATEWAY, RESOLVER = "an address of this host", "the default gateway", "a name server"
 _RTA_GATEWAY, _RTA_MULTIPATH = 5, 9
+_GROUPS = 0x1 | 0x10 | 0x40 | 0x100 | 0x400
+"""``RTMGRP_`` LINK, IPV4_IFADDR, IPV4_ROUTE, IPV6_IFADDR, IPV6_ROUTE."""
+_RTNLGRP_NEXTHOP = 32
+_RECEIVE_BYTES = 1 << 16
 _RTNEXTHOP = struct.Struct("=HBBi")
 """``struct rtnexthop``: length with its attributes, flags, hops, index of the link."""
 
 
-def needed_addresses(resolv_conf: Path = RESOLV_CONF) -> tuple[Needed, ...]:
-    """What this host needs, as far as it can be found out."""
-    own = [
-        Needed(family, address, OWN)
-        for family, address in sorted(read_host().host.addresses)
-        if not _is_loopback(family, address)
-    ]
-    return (*own, *_gateways(), *_resolvers(resolv_conf))
+class HostNeeds:
+    """What this host needs, for any thread of the network namespace that it is first asked in.
+
+    The kernel is asked for addresses and routes only after it has told of a change of any.
+    """
+
+    def __init__(self, resolv_conf: Path = RESOLV_CONF) -> None:
+        self._resolv_conf = resolv_conf
+        self._lock = Lock()
+        self._news: socket.socket | None = None
+        self._of_kernel: tuple[Needed, ...] | None = None
+
+    def addresses(self) -> tuple[Needed, ...]:
+        """What is needed now, as far as it can be found out."""
+        with self._lock:
+            # What changes while it is read makes news for the next time.
+            if self._have_changed() or self._of_kernel is None:
+                self._of_kernel = None
+                self._of_kernel = (*_own(), *_gateways())
+            return (*self._of_kernel, *_resolvers(self._resolv_conf))
+
+    def _have_changed(self) -> bool:
+        """Whether there are news since the last call; news that were lost are some."""
+        if self._news is None:
+            self._news = _news_of_routes()
+        changed = False
+        while True:
+            try:
+                self._news.recv(_RECEIVE_BYTES)
+            except BlockingIOError:
+                return changed
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+            changed = True
+
+
+def _news_of_routes() -> socket.socket:
+    """A socket that hears of links, addresses, routes and next hops that come, go or change."""
+    flags = socket.SOCK_RAW | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
+    news = socket.socket(socket.AF_NETLINK, flags, socket.NETLINK_ROUTE)
+    news.bind((0, _GROUPS))
+    with suppress(OSError):
+        # Before Linux 5.3 there are no next hops beside routes.
+        news.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, _RTNLGRP_NEXTHOP)
+    return news
+
+
+def _own() -> Iterator[Needed]:
+    """The addresses of this host."""
+    for family, address in sorted(read_host().host.addresses):
+        if not _is_loopback(family, address):
+            yield Needed(family, address, OWN)
 
 
 def name_servers(resolv_conf: Path = RESOLV_CONF) -> tuple[tuple[Family, int], ...]:

@@ -70,7 +70,11 @@ class Layers(NamedTuple):
 
     def between(self, form: Form, first: bytes, last: bytes) -> bytes:
         """The entries from `first` to `last`, packed."""
-        base, gone, came = (_between(layer.get(form, b""), first, last) for layer in self)
+        return self.over(_between(self.base.get(form, b""), first, last), form, first, last)
+
+    def over(self, base: bytes, form: Form, first: bytes, last: bytes) -> bytes:
+        """The same, where `base` are those of them that were packed before."""
+        gone, came = (_between(layer.get(form, b""), first, last) for layer in self[1:])
         return _laid_over(base, gone, came, form.width) if gone or came else base
 
     def packed(self) -> dict[Form, bytes]:
@@ -132,6 +136,11 @@ class AddressList:
         entries = self.entries
         return entries.layers if isinstance(entries, LayeredEntries) else Layers(entries, {}, {})
 
+    @cached_property
+    def forms(self) -> frozenset[Form]:
+        """The forms of its entries."""
+        return frozenset(self.entries)
+
     def count(self, form: Form) -> int:
         """How many entries of this form it has."""
         return self.layers.count(form)
@@ -173,26 +182,40 @@ class AddressList:
         Entries may be named that are not in it, or are already. It costs the same however long the
         list is, but for one time in ``FEW`` changes, when all entries are packed anew.
         """
-        layers = Layers(self.layers.base, dict(self.layers.gone), dict(self.layers.came))
-        changed: set[tuple[Form, bytes]] = set()
+        old = self.layers
+        layers = Layers(old.base, dict(old.gone), dict(old.came))
+        turned: dict[tuple[Form, bytes], int] = {}
         for named, is_wanted in ((gone, False), (come, True)):
             for form, packed in named.entries.items():
                 for entry in split(packed, form.width):
                     if layers.holds(form, entry) is not is_wanted:
                         _turn(layers, form, entry)
-                        changed.add((form, entry))
-        if not changed:
+                        turned[form, entry] = turned.get((form, entry), 0) + 2 * is_wanted - 1
+        if not turned:
             return self
         is_long = layers.differences() > FEW
         new = AddressList(layers.packed() if is_long else LayeredEntries(layers))
+        self._note_change(new, turned)
         if "_sums" in self.__dict__:
-            blocks = {(form, *block_of(form, entry)) for form, entry in changed}
             sums = dict(self._sums)
-            for block in blocks:
-                other = _block_sum(layers, *block) - _block_sum(self.layers, *block)
-                sums[block[0]] = (sums.get(block[0], 0) + other) % DIGESTS
+            for form, number, *ends in {(f, *block_of(f, entry)) for f, entry in turned}:
+                base = _between(old.base.get(form, b""), *ends)
+                before, after = (each.over(base, form, *ends) for each in (old, layers))
+                other = block_digest(form, number, after) - block_digest(form, number, before)
+                sums[form] = (sums.get(form, 0) + other) % DIGESTS
             new.__dict__["_sums"] = sums
         return new
+
+    def _note_change(self, target: AddressList, turned: Mapping[tuple[Form, bytes], int]) -> None:
+        """Have the answer of ``change_of`` for a list to which few entries lead.
+
+        An entry is `turned` by -1 if it goes, by 1 if it comes, and by 0 if it does both.
+        """
+        changes = {form: (b"", b"") for form, _ in turned}
+        for (form, entry), by in sorted(turned.items()):
+            gone, come = changes[form]
+            changes[form] = (gone + entry * (by < 0), come + entry * (by > 0))
+        self.__dict__["_changes"] = weakref.ref(target), changes
 
     def lengths(self, family: Family) -> tuple[int, ...]:
         """The prefix lengths of its entries of one IP version, the longest first."""
@@ -377,7 +400,3 @@ def _sorted(first: bytes, second: bytes, width: int) -> bytes:
     if not first or not second:
         return first or second
     return b"".join(sorted(split(first + second, width)))
-
-
-def _block_sum(layers: Layers, form: Form, number: int, first: bytes, last: bytes) -> int:
-    return block_digest(form, number, layers.between(form, first, last))

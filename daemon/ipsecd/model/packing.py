@@ -35,7 +35,7 @@ class Packing:
         return wrong
 
     def packed(self) -> AddressList:
-        """The list of all that was put in; nothing can be put in afterwards."""
+        """The list of all that was put in, of which nothing is left here."""
         entries, self._entries = self._entries, {}
         return AddressList({f: in_order(entries.pop(f), f.width) for f in sorted(entries)})
 

@@ -14,6 +14,8 @@ from functools import lru_cache
 
 MANY = 1 << 10
 """From so many entries on the C library sorts them."""
+PIECE = 1 << 16
+"""How many entries are one number at a time."""
 
 
 def in_order(entries: bytes | bytearray, width: int) -> bytes:
@@ -68,16 +70,19 @@ def _each_once(packed: bytes, width: int) -> bytes:
 
 def _repeated(packed: bytes, width: int) -> Iterator[int]:
     """Where entries lie that are equal to those before them."""
-    # One number of all entries is compared some hundred times faster than each by itself.
-    number = int.from_bytes(packed, "big")
-    differences = (number ^ number >> 8 * width).to_bytes(len(packed), "big")
     none = bytes(width)
-    # The first has none before it.
-    at = differences.find(none, width)
-    while at >= 0:
-        # Zeros may also be the end of a difference and the beginning of the next one.
-        at += -at % width
-        if differences[at : at + width] == none:
-            yield at
-            at += width
-        at = differences.find(none, at)
+    for begin in range(0, len(packed), PIECE * width):
+        start = max(begin - width, 0)
+        piece = packed[start : begin + PIECE * width]
+        # One number of all entries is compared some hundred times faster than each by itself.
+        number = int.from_bytes(piece, "big")
+        differences = (number ^ number >> 8 * width).to_bytes(len(piece), "big")
+        # The first is compared with none: in the next piece it is the last of the one before.
+        at = differences.find(none, width)
+        while at >= 0:
+            # Zeros may also be the end of a difference and the beginning of the next one.
+            at += -at % width
+            if differences[at : at + width] == none:
+                yield start + at
+                at += width
+            at = differences.find(none, at)

@@ -94,12 +94,13 @@ def delete_elements(table: str, name: str, elements: bytes = b"") -> Message:
 
 
 def _change(kind: int, flags: int, table: str, name: str, elements: bytes) -> Message:
-    encoded = (
-        attribute(_TABLE, table.encode() + b"\0")
-        + attribute(_SET, name.encode() + b"\0")
-        + (attribute(_ELEMENTS, elements) if elements else b"")
-    )
+    encoded = _names(table, name) + (attribute(_ELEMENTS, elements) if elements else b"")
     return Message(kind, flags, encoded, f"elements of set {name}")
+
+
+@lru_cache(maxsize=1024)
+def _names(table: str, name: str) -> bytes:
+    return attribute(_TABLE, table.encode() + b"\0") + attribute(_SET, name.encode() + b"\0")
 
 
 def parse_elements(message: bytes) -> Iterator[tuple[bytes, int, int]]:

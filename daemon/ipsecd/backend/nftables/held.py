@@ -17,7 +17,7 @@ from ipsecd.backend.nftables.lists import (
     Plan,
     forms_of,
     may_change_in_place,
-    new_set,
+    must_be_made,
     plan,
 )
 from ipsecd.backend.nftables.looks import KernelTable
@@ -25,7 +25,7 @@ from ipsecd.backend.nftables.naming import TABLE, counter_name, describe
 from ipsecd.backend.nftables.wire import Message
 from ipsecd.compiler.classifier import Classifier, Table
 from ipsecd.compiler.tables import TableId
-from ipsecd.model.lists import AddressList
+from ipsecd.model.lists import NO_ENTRIES, AddressList
 from ipsecd.model.values import Origin
 
 
@@ -83,15 +83,13 @@ class Held:
         tables: Iterable[TableId],
         early: EarlySets,
         make: Callable[[ListForm, AddressList], ListSet],
-        more: Iterable[ListForm] = (),
     ) -> Plan:
         """What leads to the sets of the lists of `classifier` that `tables` look into.
 
-        Those that were loaded `early` are taken. `make` gives a new one. There are to be sets for
-        some `more` forms, into which no table looks yet.
+        Those that were loaded `early` are taken. `make` gives a new one.
         """
         in_place = self._may_change_lists_in_place(classifier)
-        forms, loaded = [*forms_of(tables), *more], early.take_list
+        forms, loaded = forms_of(tables), early.take_list
         return plan(self.lists, forms, classifier.lists, loaded, make, in_place=in_place)
 
     def missing_tables(self, classifier: Classifier) -> list[Table]:
@@ -104,22 +102,22 @@ class Held:
 
         They include those that only a dynamic rule will look into, which comes with them.
         """
-        missing: list[tuple[ListForm, AddressList]] = []
-
-        def note(form: ListForm, members: AddressList) -> ListSet:
-            missing.append((form, members))
-            return new_set(form, members, 0)
-
         tables = [*(table.id for table in classifier.tables), *self.dynamic]
-        looked_into = {form.name for form in forms_of(tables)}
-        more = [
+        forms = forms_of(tables)
+        looked_into = {form.name for form in forms}
+        forms += [
             ListForm(name, form.family, form.length)
             for name, members in classifier.lists.items()
             if name not in looked_into
             for form in members.entries
         ]
-        self.next_lists(classifier, tables, EarlySets(), note, more)
-        return missing
+        in_place = self._may_change_lists_in_place(classifier)
+        wanted = ((form, classifier.lists.get(form.name, NO_ENTRIES)) for form in forms)
+        return [
+            (form, members)
+            for form, members in wanted
+            if must_be_made(form, self.lists.get(form), members, in_place=in_place)
+        ]
 
     def _may_change_lists_in_place(self, classifier: Classifier) -> bool:
         """Whether packets may meet these rules with the lists of `classifier`, which comes next."""

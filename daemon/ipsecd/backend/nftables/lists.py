@@ -175,6 +175,17 @@ def in_place_change(
     return removed, added
 
 
+def must_be_made(
+    form: ListForm, old: ListSet | None, members: AddressList, *, in_place: bool
+) -> bool:
+    """Whether entries need a new set: the `old` one has others and cannot be changed in place."""
+    if old is None:
+        return True
+    if old.members.is_same(form.of_entries, members):
+        return False
+    return not in_place or in_place_change(form, old, members) is None
+
+
 def may_change_in_place(
     present: ListSets, lists: Mapping[str, AddressList], tables: Iterable[TableId]
 ) -> bool:

@@ -164,21 +164,27 @@ def delete_table(table: str) -> Message:
 
 def new_chain(table: str, chain: str, hook: str = "", priority: int = 0) -> Message:
     """Create a chain; with a `hook` a base chain that accepts what it does not drop."""
-    attrs: list[tuple[str, Any]] = [("NFTA_CHAIN_TABLE", table), ("NFTA_CHAIN_NAME", chain)]
+    encoded = _chain(table, chain)
     if hook:
         place = [("NFTA_HOOK_HOOKNUM", HOOKS[hook]), ("NFTA_HOOK_PRIORITY", priority)]
-        attrs += [
+        attrs = [
             ("NFTA_CHAIN_HOOK", {"attrs": place}),
             ("NFTA_CHAIN_POLICY", ACCEPT),
             ("NFTA_CHAIN_TYPE", "filter"),
         ]
-    return Message(NEWCHAIN, NLM_F_CREATE, _encode(nft.nft_chain_msg(), attrs), f"chain {chain}")
+        encoded += _encode(nft.nft_chain_msg(), attrs)
+    return Message(NEWCHAIN, NLM_F_CREATE, encoded, f"chain {chain}")
 
 
 def delete_chain(table: str, chain: str) -> Message:
     """Delete a chain with its rules; no rule may jump to it."""
-    attrs = [("NFTA_CHAIN_TABLE", table), ("NFTA_CHAIN_NAME", chain)]
-    return Message(DELCHAIN, 0, _encode(nft.nft_chain_msg(), attrs), f"chain {chain}")
+    return Message(DELCHAIN, 0, _chain(table, chain), f"chain {chain}")
+
+
+def _chain(table: str, chain: str) -> bytes:
+    # This is encoded by hand, as the mark of the state is such a chain, which every change of a
+    # list replaces.
+    return attribute(1, table.encode() + b"\0") + attribute(3, chain.encode() + b"\0")
 
 
 def delete_all_rules(table: str) -> Message:
