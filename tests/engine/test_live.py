@@ -205,7 +205,7 @@ def test_the_state_that_is_judged_is_the_state_that_is_put_in_force(site: Site) 
     ]
     for text in policies:
         policy = parse_policy(text.encode(), "-")
-        wanted = site.engine.outlook.changed([policy], policy.name)
+        wanted = site.engine.outlook.changed(site.engine.state, [policy], policy.name)
         put(site, text)
         state = site.engine.state
         assert wanted.classifier.digest == state.classifier.digest

@@ -120,9 +120,8 @@ def _apply_policy(engine: Engine, request: Request) -> dict[str, Any]:
         reply = outcome(engine, message, changed=False, changes=lines, stored=policy)
         if assign or engine.loaded.assigned == policy.name:
             add_verdicts(engine, policy, request.names, reply["outcome"])
-        after = partial(
-            engine.outlook.changed, [policy], policy.name if assign else KEEP, request.names
-        )
+        to_assign = policy.name if assign else KEEP
+        after = partial(engine.outlook.changed, put=[policy], assign=to_assign, names=request.names)
         add_live(engine, request, reply["outcome"], after)
         return of_this_host(engine, reply)
     copies: tuple[str, ...] = ()
@@ -177,7 +176,7 @@ def _assign_policy(engine: Engine, request: Request) -> dict[str, Any]:
     engine.stored(name)
     if engine.loaded.assigned == name and not engine.assigned_is_not_in_force:
         reply = outcome(engine, f"policy {name!r} is assigned already", changed=False)
-        add_live(engine, request, reply["outcome"], lambda: engine.state)
+        add_live(engine, request, reply["outcome"], lambda now: now)
         return of_this_host(engine, reply)
     if request["dry_run"]:
         policy = engine.stored(name)

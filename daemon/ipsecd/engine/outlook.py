@@ -18,7 +18,7 @@ from ipsecd.model.values import Policy
 from ipsecd.progress import silent
 from ipsecd.sources.last_good import CompiledPolicy
 from ipsecd.sources.reading import Loaded, StoredPolicy
-from ipsecd.sources.static import KEEP, Keep
+from ipsecd.sources.static import KEEP, Keep, StaticStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,21 +29,26 @@ class Outlook:
 
     def changed(
         self,
+        now: State,
         put: Sequence[Policy] = (),
         assign: str | Keep | None = KEEP,
         names: Names | None = None,
     ) -> State:
-        """The state after policies were stored and assigned; raises why they could not be."""
-        loaded = self.policies.enforcement.state.loaded
-        is_refused = self.policies.is_refused
-        change = self.policies.store.change(
-            loaded, put=put, assign=assign, repair=True, is_refused=is_refused
+        """`now` after policies were stored and assigned; raises why they could not be."""
+        policies = self.policies
+        # What is only thought of is not to be remembered as what was read is.
+        store = StaticStore(policies.store.directory)
+        change = store.change(
+            now.loaded,
+            put=put,
+            assign=assign,
+            repair=True,
+            is_refused=policies.is_refused,
         )
-        return self.holding(change.after, names or {})
+        return self.holding(now, change.after, names or {})
 
-    def holding(self, content: Loaded, names: Names) -> State:
-        """The state if the static store held `content`; raises why that could not be in force."""
-        now = self.policies.enforcement.state
+    def holding(self, now: State, content: Loaded, names: Names) -> State:
+        """`now` if the static store held `content`; raises why that could not be in force."""
         known_names = {**now.names, **names}
         choice = self.policies.choose_or_keep(content, known_names, silent)
         return _with_policy(now, choice.source, choice.compiled) if choice else now
