@@ -22,6 +22,7 @@ from ipsecd.engine import Engine
 from ipsecd.engine.judging import Comparison
 from ipsecd.engine.state import State
 from ipsecd.errors import Cut, InvalidInput, LimitExceeded, Refused
+from ipsecd.garbage import collection_paused
 from ipsecd.host.open_connections import OpenConnection, OpenConnections
 from ipsecd.language.addresses import format_value
 from ipsecd.language.documents import parse_policy
@@ -88,14 +89,16 @@ def _judged(waiting: Unjudged) -> dict[str, Any]:
     try:
         connections = OpenConnections()
         groups = _Groups(waiting, connections.state.host)
-        for number, connection in enumerate(connections, 1):
-            groups.judge(connection)
-            if number % LOOKED_AT_BETWEEN == 0 and monotonic() - begun > JUDGING_S:
-                raise LimitExceeded(
-                    f"there are too many connections, or rules: {number:,} connections were judged "
-                    f"in {JUDGING_S:.0f} s, and more are open",
-                    "leave --live out",
-                )
+        # Nothing of it is garbage, and looking for some keeps bans waiting.
+        with collection_paused():
+            for number, connection in enumerate(connections, 1):
+                groups.judge(connection)
+                if number % LOOKED_AT_BETWEEN == 0 and monotonic() - begun > JUDGING_S:
+                    raise LimitExceeded(
+                        f"there are too many connections, or rules: {number:,} connections were "
+                        f"judged in {JUDGING_S:.0f} s, and more are open",
+                        "leave --live out",
+                    )
     except OSError as error:
         raise Refused(
             f"the kernel does not tell which connections are open: {error.strerror or error}",
