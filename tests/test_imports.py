@@ -31,8 +31,8 @@ MAY_USE = {
         "sources",
     },
     "control": {
-        *("backend", "config", "engine", "host", "language", "log", "model", "progress", "proof"),
-        "sources",
+        *("backend", "config", "engine", "garbage", "host", "language", "log", "model"),
+        *("progress", "proof", "sources"),
     },
     "service": {
         *("backend", "config", "control", "engine", "host", "language", "log", "model"),

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from ipsecctl.options import Options
     from ipsecd.model.values import Policy
 
-MOST_TEXT = 1_000_000
-"""How many bytes of a policy fit into a call."""
+MOST_TEXT = 500_000
+"""How many bytes a policy may have that is sent within a call, which may have a megabyte."""
 
 
 def dry_or_live(client: Client, options: Options) -> dict[str, Any]:
@@ -40,7 +40,8 @@ def cuts_between(client: Client, old: Policy | None, new: Policy | None) -> dict
     if len(before.encode()) > MOST_TEXT:
         raise LimitExceeded(
             f"with --live, the first of two policies may have {MOST_TEXT:,} bytes",
-            "store it, assign it, and compare with: ipsecctl apply FILE --assign --dry-run --live",
+            "if it is the policy in force, ask for the other: ipsecctl apply FILE --assign "
+            "--dry-run --live",
         )
     descriptor = os.memfd_create("policy")
     try:

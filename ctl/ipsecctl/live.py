@@ -41,9 +41,10 @@ def lines_of_live(live: dict[str, Any]) -> Iterator[str]:
     else:
         yield f"no connection would be cut, {of_all}"
     if live["perhaps"]:
+        what = count(live["perhaps"], "connection")
         yield (
-            f"{count(live['perhaps'], 'connection')} may be cut: one that is not tracked goes on "
-            "if the one end sends first that may, one that was never answered if it needs no answer"
+            f"{what} may be cut: one that is not tracked goes on if the end sends first that may, "
+            "and one that was never answered if it needs no answer"
         )
         yield from _lines_of_groups(perhaps)
 

@@ -206,7 +206,8 @@ def test_the_state_that_is_judged_is_the_state_that_is_put_in_force(site: Site) 
     ]
     for text in policies:
         policy = parse_policy(text.encode(), "-")
-        wanted = site.engine.outlook.changed([Written(policy, text)], policy.name)
+        written = [Written(policy, text)]
+        wanted = site.engine.outlook.changed(site.engine.state, written, policy.name)
         put(site, text)
         state = site.engine.state
         assert wanted.classifier.digest == state.classifier.digest

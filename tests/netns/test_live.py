@@ -24,7 +24,7 @@ from tests.netns.site import (
     inside,
     run,
 )
-from tests.netns.talks import Talk, forget_connections, opened, that_go_on
+from tests.netns.talks import SIZE, Talk, forget_connections, opened, that_go_on
 
 pytestmark = pytest.mark.netns
 
@@ -184,21 +184,31 @@ def test_what_is_not_tracked(daemon: Daemon) -> None:
     """It begins anew with the next packet, and may be cut if only one of the ends may send that."""
     path = daemon.directory / "policy"
     with ExitStack() as stack:
-        talk = opened("in", OUTSIDE, HOST, HERE4, INWARD)
-        stack.callback(talk.close)
-        assert that_go_on([talk], [talk])
-        path.write_text(document("*+0", more=OPENING))
-        live = looked_at(daemon, "apply", str(path), "--assign")
-        assert (live["cut"], live["perhaps"], keys(live)) == (1, 0, {talk.key})
+        talks = [
+            opened("in", OUTSIDE, HOST, HERE4, INWARD),
+            opened("asking", HOST, OUTSIDE, PEER4, ASKING, tcp=False),
+        ]
+        for talk in talks:
+            stack.callback(talk.close)
+        assert that_go_on(talks, talks) == {"in", "asking"}
+        for filters, more, cut, perhaps in (
+            ("*+0", OPENING, {"in", "asking"}, set()),
+            ("*=0", OPENING, set(), {"in", "asking"}),
+            ("*=0::UDP", "", set(), {"asking"}),
+            ("*+0::UDP", "", {"asking"}, set()),
+            ("0=*", "", {"in"}, {"asking"}),
+        ):
+            path.write_text(document(filters, more=more))
+            live = looked_at(daemon, "apply", str(path), "--assign")
+            assert names_of(talks, live) == cut
+            assert names_of(talks, live, perhaps=True) == perhaps
         path.write_text(document("*=0", more=OPENING))
-        live = looked_at(daemon, "apply", str(path), "--assign")
-        assert (live["cut"], live["perhaps"], keys(live)) == (0, 1, {talk.key})
         daemon.ctl("apply", str(path), "--assign", "--force")
         stack.callback(daemon.ctl, "policy", "unassign")
-        assert that_go_on([talk], []) == set()
-        # A packet of the other end begins it anew.
-        talk.server.send(b"00000000")
-        assert that_go_on([talk], [talk])
+        # The question of this host begins its connection anew, and that to it is not let through.
+        assert that_go_on(talks, talks[1:]) == {"asking"}
+        talks[0].server.send(b"0" * SIZE)
+        assert that_go_on(talks, talks) == {"in", "asking"}
 
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.on_all])

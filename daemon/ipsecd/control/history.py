@@ -82,7 +82,7 @@ def _rollback(engine: Engine, request: Request) -> dict[str, Any]:
     if not earlier.texts and earlier.link == before.link:
         message = f"the policies are what they were at @{states_ago}, and nothing has changed"
         reply = outcome(engine, message, changed=False)
-        add_live(engine, request, reply["outcome"], lambda: engine.state)
+        add_live(engine, request, reply["outcome"], lambda now: now)
         return of_this_host(engine, reply)
     broken = [file.error for file in content.broken if file.path in earlier.texts]
     if error := next(iter(broken), content.assigned_error):
@@ -99,7 +99,7 @@ def _rollback(engine: Engine, request: Request) -> dict[str, Any]:
         message = f"{policies} would be as at @{states_ago}"
         reply = outcome(engine, message, changes=lines)
         add_verdicts(engine, assigned, request.names, reply["outcome"])
-        after = partial(engine.outlook.holding, content, found(request.names))
+        after = partial(engine.outlook.holding, content=content, names=found(request.names))
         add_live(engine, request, reply["outcome"], after)
         return of_this_host(engine, reply)
     engine.restore(earlier, request.names, request.tell)

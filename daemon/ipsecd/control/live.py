@@ -22,6 +22,7 @@ from ipsecd.engine import Engine
 from ipsecd.engine.judging import Comparison
 from ipsecd.engine.state import State
 from ipsecd.errors import Cut, InvalidInput, LimitExceeded, Refused
+from ipsecd.garbage import collection_paused
 from ipsecd.host.open_connections import OpenConnection, OpenConnections
 from ipsecd.language.addresses import format_value
 from ipsecd.language.documents import parse_policy
@@ -34,6 +35,7 @@ from ipsecd.model.values import PROTOCOLS_WITH_PORTS, Policy
 from ipsecd.sources.names import dns_names_of
 
 MOST_GROUPS = 100
+"""How many groups are told, and how many more where somebody may be working through them."""
 MOST_IN_GROUP = 20
 """How many connections of a group are told one by one."""
 JUDGING_S = 90.0
@@ -53,15 +55,17 @@ class Unjudged:
 
 
 def add_live(
-    engine: Engine, request: Request, outcome: dict[str, Any], after: Callable[[], State]
+    engine: Engine, request: Request, outcome: dict[str, Any], after: Callable[[State], State]
 ) -> None:
-    """Have the outcome of a dry run say what the state `after` the change cuts, if that is asked.
+    """Have the outcome of a dry run say what the change cuts, if that is asked.
 
-    Raises ``Refused`` where it is not known what is in force.
+    `after` makes the state after it of the state of now. Raises ``Refused`` where it is not known
+    what is in force.
     """
     if request["dry_run"] and request["live"]:
         require_known_state(engine)
-        outcome["live"] = _unjudged(engine, engine.state, after())
+        now = engine.state
+        outcome["live"] = _unjudged(engine, now, after(now))
 
 
 def _unjudged(engine: Engine, before: State, after: State) -> Unjudged:
@@ -85,17 +89,19 @@ def _judged(waiting: Unjudged) -> dict[str, Any]:
     try:
         connections = OpenConnections()
         groups = _Groups(waiting, connections.state.host)
-        for number, connection in enumerate(connections, 1):
-            groups.judge(connection)
-            if number % LOOKED_AT_BETWEEN == 0 and monotonic() - begun > JUDGING_S:
-                raise LimitExceeded(
-                    f"there are too many connections, or rules: {number:,} connections were judged "
-                    f"in {JUDGING_S:.0f} s, and more are open",
-                    "leave --live out",
-                )
+        # Nothing of it is garbage, and looking for some keeps bans waiting.
+        with collection_paused():
+            for number, connection in enumerate(connections, 1):
+                groups.judge(connection)
+                if number % LOOKED_AT_BETWEEN == 0 and monotonic() - begun > JUDGING_S:
+                    raise LimitExceeded(
+                        f"there are too many connections, or rules: {number:,} connections were "
+                        f"judged in {JUDGING_S:.0f} s, and more are open",
+                        "leave --live out",
+                    )
     except OSError as error:
         raise Refused(
-            f"the kernel does not tell which connections are open: {error.strerror}",
+            f"the kernel does not tell which connections are open: {error.strerror or error}",
             "leave --live out",
         ) from error
     record(logging.DEBUG, "connections-judged", count=groups.looked_at, seconds=monotonic() - begun)
@@ -150,6 +156,7 @@ class _Groups:
         self._containers = _by_address(waiting.after.inventory)
         self._units: dict[int, str] | None = None
         self._groups: dict[_Key, _Group] = {}
+        self._rooms = {True: MOST_GROUPS, False: MOST_GROUPS}
 
     def judge(self, each: OpenConnection) -> None:
         """Take one more connection."""
@@ -162,15 +169,18 @@ class _Groups:
         cut = self._comparison.after.cut(each.connection, packet)
         owner, by = self._owner(each), cut
         key = perhaps, owner, cut.filter, cut.rule, cut.policy, cut.store
-        is_full = key not in self._groups and len(self._groups) >= MOST_GROUPS
-        # There is always room for those through which somebody may be working.
-        if is_full and not owner.administrative:
+        if key not in self._groups and not self._took_room(owner):
             owner, by = _Owner(), Cut("", "")
             key = perhaps, owner, *_NO_FILTER
         group = self._groups.setdefault(key, _Group(perhaps, owner, by))
         group.count += 1
         if len(group.connections) < MOST_IN_GROUP:
             group.connections.append(_told(each, cut))
+
+    def _took_room(self, owner: _Owner) -> bool:
+        """Take the room of another group; whether there was any."""
+        self._rooms[owner.administrative] -= 1
+        return self._rooms[owner.administrative] >= 0
 
     def told(self) -> dict[str, Any]:
         """What is cut, as the type ``Live`` of the interface has it."""

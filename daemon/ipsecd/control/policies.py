@@ -122,9 +122,9 @@ def _apply_policy(engine: Engine, request: Request) -> dict[str, Any]:
             add_verdicts(engine, policy, request.names, reply["outcome"])
         after = partial(
             engine.outlook.changed,
-            [Written(policy, text)],
-            policy.name if assign else KEEP,
-            request.names,
+            written=[Written(policy, text)],
+            assign=policy.name if assign else KEEP,
+            names=request.names,
         )
         add_live(engine, request, reply["outcome"], after)
         return of_this_host(engine, reply)
@@ -199,7 +199,7 @@ def _assign_policy(engine: Engine, request: Request) -> dict[str, Any]:
     engine.stored(name)
     if engine.loaded.assigned == name and not engine.assigned_is_not_in_force:
         reply = outcome(engine, f"policy {name!r} is assigned already", changed=False)
-        add_live(engine, request, reply["outcome"], lambda: engine.state)
+        add_live(engine, request, reply["outcome"], lambda now: now)
         return of_this_host(engine, reply)
     if request["dry_run"]:
         policy = engine.stored(name)

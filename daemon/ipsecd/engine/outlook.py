@@ -19,7 +19,7 @@ from ipsecd.progress import silent
 from ipsecd.sources.last_good import CompiledPolicy
 from ipsecd.sources.planning import Written
 from ipsecd.sources.reading import Loaded, StoredPolicy
-from ipsecd.sources.static import KEEP, Keep
+from ipsecd.sources.static import KEEP, Keep, StaticStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,20 +30,20 @@ class Outlook:
 
     def changed(
         self,
+        now: State,
         written: Sequence[Written] = (),
         assign: str | Keep | None = KEEP,
         names: Names | None = None,
     ) -> State:
-        """The state after policies were stored and assigned; raises why they could not be."""
-        loaded = self.policies.enforcement.state.loaded
-        change = self.policies.store.change(
-            loaded, written=written, assign=assign, read=self.policies.read
-        )
-        return self.holding(change.after, names or {})
+        """`now` after policies were stored and assigned; raises why they could not be."""
+        policies = self.policies
+        # What is only thought of is not to be remembered as what was read is.
+        store = StaticStore(policies.store.directory)
+        change = store.change(now.loaded, written=written, assign=assign, read=policies.read)
+        return self.holding(now, change.after, names or {})
 
-    def holding(self, content: Loaded, names: Names) -> State:
-        """The state if the static store held `content`; raises why that could not be in force."""
-        now = self.policies.enforcement.state
+    def holding(self, now: State, content: Loaded, names: Names) -> State:
+        """`now` if the static store held `content`; raises why that could not be in force."""
         known_names = {**now.names, **names}
         choice = self.policies.choose_or_keep(content, known_names, silent)
         return _with_policy(now, choice.source, choice.compiled) if choice else now

@@ -96,15 +96,14 @@ class OpenConnections:
         """What an entry of connection tracking stands for; its socket is `unseen` no longer."""
         for sent in (entry.original, entry.reply):
             if sent in self._sockets:
-                # Between two addresses of this host, either end may be the one.
-                return self._of_socket(paths, unseen.pop(sent, self._sockets[sent]), entry)
+                # Zones of connection tracking may know a connection more than once.
+                found = unseen.pop(sent, None)
+                return self._of_socket(paths, found, entry) if found else None
         original, reply = entry.original, entry.reply
         if original.protocol in _ICMP or entry.state in ENDED:
             return None
         host, family = self.state.host, original.family
-        if host.receives(family, original.destination) and not host.owns(
-            family, original.destination
-        ):
+        if self._is_for_many(family, original.destination):
             return None
         if not host.owns(family, original.source) and not host.owns(family, reply.source):
             return _forwarded(paths, entry)
@@ -118,6 +117,8 @@ class OpenConnections:
 
     def _of_socket(self, paths: Paths, found: Socket, entry: Entry | None) -> OpenConnection | None:
         sent = way_of(found)
+        if self._is_for_many(sent.family, sent.destination):
+            return None
         if entry:
             way = entry.original
         else:
@@ -129,6 +130,11 @@ class OpenConnections:
         if connection is None:
             return None
         return OpenConnection(way, STATES.get(found.state, ""), connection, found)
+
+    def _is_for_many(self, family: Family, address: int) -> bool:
+        """Whether an address is that of a group or of all: who sends there has no other end."""
+        host = self.state.host
+        return host.receives(family, address) and not host.owns(family, address)
 
     def _server(self, sent: Way) -> Socket | None:
         """The socket that has what comes to the source of a way, but for connected sockets."""

@@ -105,7 +105,7 @@ class Paths:
             (_packet(Point.SENDING, sent, link, opening=opening and is_outward),),
             tracked=entry is not None,
             cgroup=cgroup,
-            one_way=opening and sent.protocol != socket.IPPROTO_TCP,
+            one_way=sent.protocol != socket.IPPROTO_TCP and (opening or entry is None),
         )
 
     def _forwarded(

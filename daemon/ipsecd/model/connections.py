@@ -21,9 +21,10 @@ class Connection:
     ``name`` says in words what it is. ``inward`` and ``outward`` are its packets in both directions
     at every point. ``tracked`` says that connection tracking has an entry for it. Where it has
     none, because it tracked nothing when the connection began, it takes the next packet that is
-    let through for the beginning of the connection. ``one_way`` says that nobody has answered, and
-    that perhaps nobody has to, as with UDP: only what opens it counts then. ``cgroup`` is the inode
-    number of the control group of its socket, 0 if that is not known.
+    let through for the beginning of the connection. ``one_way`` says that perhaps only one end ever
+    sends, as with UDP as long as no answer is known: of one that is tracked, that is the end whose
+    packets open it. ``cgroup`` is the inode number of the control group of its socket, 0 if that is
+    not known.
     """
 
     name: str
@@ -35,8 +36,11 @@ class Connection:
 
     def cut_by(self, is_blocked: IsBlocked) -> Packet | None:
         """A packet of it that is blocked, for which it does not go on; None if it goes on."""
-        for packet in (*self.inward, *self.outward):
-            if (packet.opening or not self.one_way) and is_blocked(packet):
+        packets = (*self.inward, *self.outward)
+        if self.one_way:
+            packets = tuple(each for each in packets if self.tracked and each.opening)
+        for packet in packets:
+            if is_blocked(packet):
                 return packet
         if self.tracked:
             return None
@@ -49,22 +53,21 @@ class Connection:
         One that is not tracked goes on only if the other end sends a packet first, and one that was
         never answered if it needs no answer.
         """
-        if self.one_way:
-            answers = (each for each in (*self.inward, *self.outward) if not each.opening)
-            return next(filter(is_blocked, answers), None)
-        if self.tracked:
+        if not self.tracked:
+            return next(filter(None, self._beginnings(is_blocked)), None)
+        if not self.one_way:
             return None
-        return next(filter(None, self._beginnings(is_blocked)), None)
+        answers = (each for each in (*self.inward, *self.outward) if not each.opening)
+        return next(filter(is_blocked, answers), None)
 
     def _beginnings(self, is_blocked: IsBlocked) -> list[Packet | None]:
-        """For each direction a packet that is blocked if it is taken for the first, or None."""
+        """For each direction a packet that is blocked, as the first or later, or None."""
         return [next(_blocked(way, is_blocked), None) for way in (self.inward, self.outward)]
 
 
 def _blocked(way: tuple[Packet, ...], is_blocked: IsBlocked) -> Iterator[Packet]:
-    """The packets of one direction that are blocked if they are taken for the first."""
+    """The packets of one direction that are blocked, or would be if they are taken for first."""
     for packet in way:
         arrived = replace(packet.arrived, opening=True) if packet.arrived else None
         first = replace(packet, opening=True, arrived=arrived)
-        if is_blocked(first):
-            yield first
+        yield from filter(is_blocked, (first, packet))
