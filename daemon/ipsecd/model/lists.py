@@ -332,11 +332,9 @@ def difference(present: bytes, wanted: bytes, width: int) -> tuple[bytes, bytes]
             removed += sorted(before - after)
             added += sorted(after - before)
             continue
-        # In the middle of the longer one, so that no step makes objects of many entries at a time:
-        # nothing else would run meanwhile.
+        # No step makes objects of many entries at a time: nothing else would run meanwhile.
         longer = max(old, new, key=len)
-        middle = len(longer) // width // 2 * width
-        pivot = longer[middle : middle + width]
+        pivot = longer[len(longer) // width // 2 * width :][:width]
         at, there = (place(part, pivot) * width for part in (old, new))
         halves += [(old[at:], new[there:]), (old[:at], new[:there])]
     return b"".join(removed), b"".join(added)
