@@ -11,7 +11,7 @@ from ipsecctl.files import open_document, write_private
 from ipsecctl.options import Options
 from ipsecctl.presentation import print_outcome, print_warnings
 from ipsecctl.progress import listener
-from ipsecd.output import say, say_json, say_text, write_bytes
+from ipsecd.output import change_made, say, say_json, say_text, write_bytes
 from ipsecd.quoting import count
 
 
@@ -28,6 +28,7 @@ def backup(client: Client, options: Options) -> int:
         write_bytes(archive)
     else:
         write_private(path, archive)
+        change_made()
         numbers = {key: reply[key] for key in ("policies", "lists", "dynamic_rules")}
         if options.has("--json"):
             told = {"file": path, "bytes": len(archive), **numbers, "warnings": reply["warnings"]}

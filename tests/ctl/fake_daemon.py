@@ -283,6 +283,14 @@ REPLIES: dict[str, dict[str, Any]] = {
         "put_back": None,
     },
     "GetHistory": {"rows": HISTORY},
+    "GetBackup": {
+        "archive": "YW4gYXJjaGl2ZQo=",
+        "policies": 2,
+        "lists": 1,
+        "dynamic_rules": 0,
+        "warnings": [],
+    },
+    "Restore": {"outcome": OUTCOME},
     "GetState": {
         "policies": [
             {"name": "Web", "path": "policies/web.yaml", "document": DOCUMENT, "assigned": True}

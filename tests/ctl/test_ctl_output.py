@@ -20,7 +20,17 @@ EVIL = "\x1b]0;owned\x07\x9b2J\u202eevil\x7f\u2066\ud800\nFORGED"
 TYPED = EVIL.replace("\ud800", "\udc9b")
 """As an argument it can hold any byte, but no other half of a surrogate pair."""
 LONG = "a" * 14_000_000
-WORDS = {"state", "action", "store", "decision", "type", "when", "remaining_s", "document"}
+WORDS = {
+    "state",
+    "action",
+    "store",
+    "decision",
+    "type",
+    "when",
+    "remaining_s",
+    "document",
+    "archive",
+}
 """Members that hold a word of the interface, or text with its own lines."""
 DYNAMIC = {
     "name": "web",
@@ -54,6 +64,7 @@ READING: dict[str, list[str]] = {
     "apply --dry-run": ["apply", "FILE", "--dry-run"],
     "list": ["list", "show"],
     "list of entries": ["list", "show", "bans"],
+    "backup": ["backup", "-"],
     "help": ["help"],
     "version": ["--version"],
     "netdiag": ["netdiag", "/test:ipsec"],
@@ -75,6 +86,8 @@ CHANGING: dict[str, list[str]] = {
     "list": ["list", "add", "bans", "192.0.2.7"],
     "rule": ["rule", "add", "P", "R", "tcp/80", "--action", "block"],
     "reload": ["reload"],
+    "backup to a file": ["backup", "FILE"],
+    "restore": ["restore", "FILE"],
     "domain refresh": ["domain", "refresh"],
     "format --write": ["format", "FILE", "--write"],
     "net stop": ["net", "stop", "policyagent"],
