@@ -83,8 +83,11 @@ def judged(waiting: live.Unjudged) -> tuple[float, dict[str, int]]:
     return time.thread_time() - begun, said
 
 
+def run(*words: str) -> None:
+    subprocess.run(words, check=True)
+
+
 def main(numbers: list[int]) -> None:
-    run = lambda *words: subprocess.run(words, check=True)  # noqa: E731 - of this function alone
     run("ip", "link", "add", "wire0", "type", "veth", "peer", "name", "wire1")
     run("ip", "address", "add", "198.51.100.1/24", "dev", "wire0")
     for name in ("wire0", "wire1"):

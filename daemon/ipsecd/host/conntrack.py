@@ -5,6 +5,7 @@ Sources: include/uapi/linux/netfilter/nfnetlink_conntrack.h, nf_conntrack_common
 
 from __future__ import annotations
 
+import errno
 import socket
 import struct
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ from ipsecd.host.netlink_socket import NetlinkSocket
 from ipsecd.model.addresses import Family
 
 NETLINK_NETFILTER = 12
+UNKNOWN = frozenset({errno.EINVAL, errno.EOPNOTSUPP, errno.EPROTONOSUPPORT})
+"""What a kernel answers that knows no netfilter, or has no connection tracking to be asked."""
 _GET = 1 << 8 | 1
 """NFNL_SUBSYS_CTNETLINK and IPCTNL_MSG_CT_GET."""
 _NFGENMSG = struct.Struct(">BBH")
@@ -88,11 +91,13 @@ class Conntrack(NetlinkSocket):
             return None
 
     def entries(self) -> Iterator[Entry]:
-        """Every entry; none where nothing is tracked."""
+        """Every entry; none where the kernel tracks nothing. Raises ``OSError``."""
         try:
             answers = self._dump(_GET, _NFGENMSG.pack(socket.AF_UNSPEC, 0, 0))
-        except OSError:
-            return
+        except OSError as error:
+            if error.errno in UNKNOWN:
+                return
+            raise
         for answer in answers:
             entry = _entry(answer)
             if entry:

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 
-from ipsecd.host.conntrack import ENDED, Conntrack, Entry, Way
+from ipsecd.host.conntrack import ENDED, UNKNOWN, Conntrack, Entry, Way
 from ipsecd.host.interfaces import HostState, read_host
 from ipsecd.host.paths import Paths, way_of
 from ipsecd.host.rtnetlink import RouteSocket
@@ -160,5 +159,11 @@ def _forwarded(paths: Paths, entry: Entry) -> OpenConnection:
 
 def _entries() -> Iterator[Entry]:
     """What connection tracking knows; nothing where the kernel has none."""
-    with suppress(OSError), Conntrack() as tracked:
+    try:
+        tracked = Conntrack()
+    except OSError as error:
+        if error.errno in UNKNOWN:
+            return
+        raise
+    with tracked:
         yield from tracked.entries()
