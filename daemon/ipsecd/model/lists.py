@@ -59,8 +59,8 @@ class Layers(NamedTuple):
 
     def count(self, form: Form) -> int:
         """How many entries of this form there are."""
-        base, gone, came = (len(layer.get(form, b"")) for layer in self)
-        return (base - gone + came) // form.width
+        there = len(self.base.get(form, b"")) - len(self.gone.get(form, b""))
+        return (there + len(self.came.get(form, b""))) // form.width
 
     def holds(self, form: Form, entry: bytes) -> bool:
         """Whether the entry is there."""
