@@ -279,6 +279,8 @@ bench: setup $(SERVERS)/.done $(LAB)/.done $(FINDERS)/.done $(CROWDSEC)/.done $(
 	$(ISOLATED) $(VENV)/bin/python -m bench.opening
 	$(ISOLATED) $(VENV)/bin/python -m bench.opening --scans
 	$(ISOLATED) $(VENV)/bin/python -m bench.connections
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -e '.[bench]'
+	$(VENV)/bin/python -m bench.proofs
 	$(VENV)/bin/python -m bench.structure
 	$(ISOLATED) $(VENV)/bin/python -m bench.idle
 	$(ISOLATED) $(VENV)/bin/python -m bench.fleet hosts 10 50 100

@@ -1,4 +1,4 @@
-"""How long a ban takes while a long policy is applied, and while the backend is exchanged.
+"""How long a ban takes while a long policy is applied, a long list loaded, the backend exchanged.
 
 With nftables and with programs (which stand beside nftables). The ban takes the same way as in the
 service: through its lines of work to the kernel. It needs namespaces of its own. Arguments: sizes
@@ -27,6 +27,9 @@ from ipsecd.sources.dynamic import DynamicRule
 
 SIZES = ("50x1000",)
 BACKENDS = ("nftables", "xdp")
+LIST = "drop"
+ENTRIES = 1_000_000
+BLOCKING = f'policy: listed\nrules: [{{rule: drop, action: block, filters: ["@{LIST}=0"]}}]\n'
 PARAMETERS = {"source": None, "assign": True, "dry_run": False}
 PAUSE_S = 0.005
 
@@ -69,6 +72,21 @@ class Bench:
             taken.append(self.ban_ms())
             time.sleep(PAUSE_S)
         return taken
+
+    def block_list(self) -> None:
+        """Have a policy block a list that is empty so far."""
+        self.call("CreateList", {"name": LIST, "source": None, "format": None, "accept": True}, b"")
+        self.call("ApplyPolicy", PARAMETERS, BLOCKING.encode())
+
+    def replace_list(self, content: bytes, done: threading.Event) -> None:
+        parameters = {"name": LIST, "source": None, "format": None, "accept": True}
+        try:
+            self.call("ReplaceList", parameters, content)
+        finally:
+            done.set()
+
+    def call(self, method: str, parameters: dict[str, object], content: bytes) -> None:
+        self.control.call(method, parameters, "bench", {}, content)
 
     def exchange(self, backend: str, done: threading.Event) -> None:
         try:
@@ -127,12 +145,30 @@ def measure(backend: str, rules: int, each: int) -> None:
         print(f"  {to:8} takes over, in {taken_s:5.1f} s: {said(busy)}", flush=True)
 
 
+def measure_list(backend: str) -> None:
+    """A list of a million is loaded, and loaded again with every other entry another."""
+    loads = [
+        "\n".join(address(number) for number in range(0, ENTRIES * step, step)).encode()
+        for step in (1, 2)
+    ]
+    with tempfile.TemporaryDirectory() as name:
+        bench = Bench(Path(name), backend)
+        bench.block_list()
+        taken = [while_running(bench, partial(bench.replace_list, content)) for content in loads]
+        bench.close()
+    print(f"{backend}, a list of {ENTRIES:,} addresses, one ban, milliseconds")
+    for what, (taken_s, busy) in zip(("it is loaded", "half is replaced"), taken, strict=True):
+        print(f"  {what}, in {taken_s:5.1f} s:{'':8} {said(busy)}", flush=True)
+
+
 def main() -> None:
     subprocess.run(["ip", "link", "add", "bench0", "type", "veth", "peer", "bench1"], check=True)
     for size in sys.argv[1:] or SIZES:
         rules, each = map(int, size.split("x"))
         for backend in BACKENDS:
             measure(backend, rules, each)
+    for backend in BACKENDS:
+        measure_list(backend)
     print("  (promised: 100 at most, on a machine that has a processor for each)")
 
 

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from tests.boot.base import FINDERS
-from tests.boot.machine import OTHER, WORM, Machine, needs_machines
+from tests.boot.machine import HERE, OTHER, PEER, THERE, WORM, Machine, needs_machines
 from tests.domain.test_unit import EXPOSURES
 from tests.moments.changes import has_owners
-from tests.netns.site import eventually, run
+from tests.netns.site import eventually, inside, run, serving
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -36,6 +36,25 @@ ExecStartPre=/bin/sleep 1
 ExecStart=/usr/sbin/ipsecd
 [Install]
 WantedBy=multi-user.target
+"""
+SERVE_LOGINS = """
+import socket
+listener = socket.create_server(("", 22))
+accepted = []
+while True:
+    accepted.append(listener.accept())
+"""
+LOG_IN = f"""
+import socket, sys
+while True:
+    try:
+        connected = socket.create_connection(("{HERE}", 22))
+        break
+    except ConnectionRefusedError:
+        pass
+print("ready", flush=True)
+print(connected.getsockname()[1], flush=True)
+sys.stdin.read()
 """
 POLICY = """
 policy: Edited
@@ -291,6 +310,26 @@ def test_what_nobody_confirmed_is_undone_from_boot_on(machine: Machine) -> None:
     assert "put back: the change by uid 0 (root)" in status
     assert "'Block UDP 1434 Filter', assigned" in status
     assert machine.is_quiet()
+
+
+def test_nobody_locks_himself_out(machine: Machine) -> None:
+    """The daemon, confined by its unit, sees the connection, and which filter would cut it."""
+    machine.put("root/lock.yaml", POLICY.format(port=22).replace("UDP", "TCP"))
+    lock = ("ipsecctl", "apply", "/root/lock.yaml", "--assign")
+    machine.run("systemd-run", "--unit=login", "/usr/bin/python3", "-I", "-c", SERVE_LOGINS)
+    try:
+        with serving(inside(PEER), LOG_IN) as login:
+            assert login.stdout is not None
+            port = int(login.stdout.readline())
+            through = f"SSH_CONNECTION={THERE} {port} {HERE} 22"
+            for words in (("env", through, *lock), lock):
+                said = machine.run(*words, check=False)
+                assert f"({THERE}:{port} to {HERE}:22), because '*=0:22:TCP'" in said
+            assert "'Block UDP 1434 Filter', assigned" in machine.run("ipsecctl", "status")
+        assert eventually(lambda: " ESTAB " not in machine.run("ss", "-tn", "sport", "=", ":22"))
+        assert "would" in machine.run(*lock, "--dry-run")
+    finally:
+        machine.ctl("stop", "login.service")
 
 
 def test_a_unit_that_is_ordered_after_the_network_leaks(machine: Machine) -> None:

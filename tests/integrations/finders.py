@@ -42,6 +42,8 @@ MODULES = os.pathsep.join(
 """What an installation has in one directory of Python modules."""
 with_both_backends = pytest.mark.parametrize("daemon", BACKENDS, indirect=True)
 """Runs a test with a daemon that enforces with nftables, and with one that does so with XDP."""
+MOST_STARTS = 5
+"""How often the bouncer is started before its end at each start counts as a failure."""
 FOREIGN = "kept by a person"
 """A rule that none of the integrations may touch."""
 
@@ -118,6 +120,16 @@ class Running:
 
     def ended(self) -> bool:
         return self.process.poll() is not None
+
+    def children(self) -> list[int]:
+        """The processes that it has started and that have not ended."""
+        listed = subprocess.run(
+            ["pgrep", "-P", str(self.process.pid)], capture_output=True, check=False
+        )
+        return list(map(int, listed.stdout.split()))
+
+    def has_child_or_ended(self) -> bool:
+        return bool(self.children()) or self.ended()
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> None:
         """End the process with a signal, and wait for its end."""
@@ -274,11 +286,21 @@ def bouncer(directory: Path, daemon: Daemon, url: str, key: str) -> Running:
 
 
 def fed_program(directory: Path, daemon: Daemon, url: str, key: str, fed: Path) -> Running:
-    """CrowdSec's custom bouncer with a program, which it feeds with decisions."""
+    """CrowdSec's custom bouncer with a program, which it feeds with decisions.
+
+    The bouncer may panic at its start: on a busy machine it takes decisions before it has started
+    the program. It is started again then, as its unit does with our drop-in (``Restart=``).
+    """
     configuration = directory / "bouncer.yaml"
     configuration.write_text(BOUNCER.format(program=fed, directory=directory, url=url, key=key))
     words: list[str | Path] = [program("usr/bin/crowdsec-custom-bouncer"), "-c", configuration]
-    return Running(words, directory / "log", environment(daemon))
+    for _ in range(MOST_STARTS):
+        running = Running(words, directory / "log", environment(daemon))
+        assert eventually(running.has_child_or_ended, 30), running.said()
+        if not running.ended():
+            return running
+        running.end()
+    raise AssertionError(running.said())
 
 
 def sshguard(directory: Path, daemon: Daemon, block_s: int, blacklist: Path) -> Running:

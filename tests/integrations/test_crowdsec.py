@@ -54,15 +54,6 @@ def fed(tmp_path: Path, daemon: Daemon, api: LocalApi) -> Iterator[Running]:
         yield started
 
 
-def child_of(process: subprocess.Popen[bytes]) -> int:
-    """The process that the bouncer feeds."""
-    path = Path(f"/proc/{process.pid}/task")
-    (child,) = (
-        int(number) for task in path.iterdir() for number in (task / "children").read_text().split()
-    )
-    return child
-
-
 @pytest.mark.netns
 @with_both_backends
 def test_decisions_are_in_force_until_they_end(daemon: Daemon, api: LocalApi, fed: Running) -> None:
@@ -125,7 +116,8 @@ def test_a_daemon_that_comes_back_has_all_bans(
 @pytest.mark.netns
 def test_a_killed_program_knows_its_bans_again(daemon: Daemon, api: LocalApi, fed: Running) -> None:
     """The bouncer starts it again and tells nothing anew; a restart of the daemon loses nothing."""
-    os.kill(child_of(fed.process), signal.SIGKILL)
+    (child,) = fed.children()
+    os.kill(child, signal.SIGKILL)
     assert eventually(lambda: "Binary exited" in fed.said()), fed.said()
     api.add(decision("203.0.113.8"))
     assert come_to(daemon, PREFIX, {PEER4, PEER6, "203.0.113.8"}), fed.said()

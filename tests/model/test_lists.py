@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ipsecd.model import lists
 from ipsecd.model.addresses import Family, Network
-from ipsecd.model.lists import AddressList, Form, difference, listed
+from ipsecd.model.lists import AddressList, Form, difference, listed, split
 from tests.engine.test_lists import entries
 from tests.strategies import ENTRIES, wide_networks
 
@@ -60,6 +62,26 @@ def test_long_lists_that_differ_in_few_entries(
     wanted = numbers ^ others if alike else others
     outcome = difference(packed(numbers), packed(wanted), width)
     assert outcome == (packed(numbers - wanted), packed(wanted - numbers))
+
+
+def test_the_difference_of_long_lists_is_found_in_small_steps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """However long either is: nothing else runs while many entries are made or sorted at once."""
+    steps: list[int] = []
+
+    def noted(packed: bytes, width: int) -> list[bytes]:
+        steps.append(len(packed) // width)
+        return split(packed, width)
+
+    monkeypatch.setattr(lists, "split", noted)
+    few, many, others = (
+        b"".join(number.to_bytes(4, "big") for number in numbers)
+        for numbers in ([5_000], range(0, 20_000, 2), range(0, 30_000, 3))
+    )
+    for old, new in ((few, many), (many, few), (many, others)):
+        difference(old, new, 4)
+    assert max(steps) <= 64
 
 
 def test_lengths_are_those_of_one_ip_version() -> None:

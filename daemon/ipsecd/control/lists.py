@@ -37,12 +37,9 @@ def _get_list(engine: Engine, request: Request) -> dict[str, Any]:
         return {"list": described, "entries": list(format_list(addresses)), "ending": []}
     stored = engine.kept_lists.store.get(name)
     texts = list(format_list(_asked_for(stored.addresses, request)))
-    shown = set(texts)
-    ending = [
-        {"entry": text, "ends": end}
-        for text, end in ((text_of(key), end) for key, end in stored.added.items() if end != inf)
-        if text in shown
-    ]
+    ends = {text_of(key): end for key, end in stored.added.items() if end != inf}
+    # Of a long list no set is made: nothing else runs meanwhile.
+    ending = [{"entry": text, "ends": ends[text]} for text in texts if text in ends]
     return {
         "list": _described(engine, stored),
         "entries": texts,

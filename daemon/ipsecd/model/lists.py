@@ -193,8 +193,7 @@ class AddressList:
                         turned[form, entry] = turned.get((form, entry), 0) + 2 * is_wanted - 1
         if not turned:
             return self
-        is_long = layers.differences() > FEW
-        new = AddressList(layers.packed() if is_long else LayeredEntries(layers))
+        new = AddressList(layers.packed() if layers.differences() > FEW else LayeredEntries(layers))
         self._note_change(new, turned)
         if "_sums" in self.__dict__:
             sums = dict(self._sums)
@@ -307,7 +306,7 @@ def listed(networks: Iterable[Network]) -> AddressList:
 
 FEW = 256
 """The most entries that a list has beside those that are packed."""
-_COMPARED = 32
+_COMPARED = 64
 """So many entries are compared one by one; of more, both halves are looked at, if they differ."""
 
 
@@ -327,15 +326,17 @@ def difference(present: bytes, wanted: bytes, width: int) -> tuple[bytes, bytes]
             removed.append(old)
             added.append(new)
             continue
-        longer = max(old, new, key=len)
-        if len(longer) <= _COMPARED * width:
+        if len(old) + len(new) <= _COMPARED * width:
             before, after = set(split(old, width)), set(split(new, width))
             removed += sorted(before - after)
             added += sorted(after - before)
             continue
+        # Of the longer one, as nothing else would run while many entries are made objects.
+        longer = max(old, new, key=len)
         middle = len(longer) // width // 2 * width
-        at, to = (width * place(part, longer[middle : middle + width]) for part in (old, new))
-        halves += [(old[at:], new[to:]), (old[:at], new[:to])]
+        pivot = longer[middle : middle + width]
+        at, there = (place(part, pivot) * width for part in (old, new))
+        halves += [(old[at:], new[there:]), (old[:at], new[:there])]
     return b"".join(removed), b"".join(added)
 
 

@@ -50,15 +50,17 @@ class Addresses:
         if (point, dimension) in {(Point.SENDING, "source"), (Point.ARRIVING, "destination")}:
             self._expected = [value for value in own if not loopback[0] <= value <= loopback[1]]
 
+    def good(self, span: tuple[int, int]) -> list[int]:
+        """The addresses of a span that make the best examples, best first; often none."""
+        first, last = span
+        others = [value for value in self._nice if value not in self._own]
+        return [value for value in (*self._expected, *others) if first <= value <= last]
+
     def choose(self, span: tuple[int, int]) -> tuple[int, int]:
         """How bad an example the best address of a span makes, and that address; 0 is best."""
         first, last = span
-        for value in self._expected:
-            if first <= value <= last:
-                return 0, value
-        for value in self._nice:
-            if first <= value <= last and value not in self._own:
-                return 1, value
+        for value in self.good(span):
+            return int(value not in self._expected), value
         # The first address of a network is seldom anybody's.
         candidates = (min(first + 1, last), first, last, (first + last) // 2)
         return min(map(self._judged, candidates))

@@ -153,9 +153,13 @@ class _Arrangement:
             if not long or not (held | in_lists | others) & wanted:
                 yield span, held
                 continue
-            for piece, more in patterns(long, *span):
-                self.budget.spend()
-                yield piece, held | more
+            # Of the pieces that the same lists hold only the first is told, which may be a bad
+            # example.
+            good = [(number, number) for number in self.space.good(name, span)]
+            for part in (*good, span):
+                for piece, more in patterns(long, *part):
+                    self.budget.spend()
+                    yield piece, held | more
 
 
 def _places(bits: int) -> Iterator[int]:

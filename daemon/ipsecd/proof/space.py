@@ -182,6 +182,11 @@ class Space:
             return self._addresses[dimension].choose(span)
         return choose_number(self.family, dimension, span)
 
+    def good(self, dimension: str, span: Span) -> list[int]:
+        """The numbers of a span, if it has any, that make the best examples of all."""
+        addresses = self._addresses.get(dimension)
+        return addresses.good(span) if addresses else []
+
     def packet(self, numbers: Mapping[str, int]) -> Packet:
         """The packet that has these numbers."""
         header = self.headers[numbers[HEADER]]
