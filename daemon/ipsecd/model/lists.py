@@ -59,8 +59,8 @@ class Layers(NamedTuple):
 
     def count(self, form: Form) -> int:
         """How many entries of this form there are."""
-        base, gone, came = (len(layer.get(form, b"")) for layer in self)
-        return (base - gone + came) // form.width
+        there = len(self.base.get(form, b"")) - len(self.gone.get(form, b""))
+        return (there + len(self.came.get(form, b""))) // form.width
 
     def holds(self, form: Form, entry: bytes) -> bool:
         """Whether the entry is there."""
@@ -193,8 +193,7 @@ class AddressList:
                         turned[form, entry] = turned.get((form, entry), 0) + 2 * is_wanted - 1
         if not turned:
             return self
-        is_long = layers.differences() > FEW
-        new = AddressList(layers.packed() if is_long else LayeredEntries(layers))
+        new = AddressList(layers.packed() if layers.differences() > FEW else LayeredEntries(layers))
         self._note_change(new, turned)
         if "_sums" in self.__dict__:
             sums = dict(self._sums)
