@@ -33,9 +33,12 @@ class _Table(NamedTuple):
     id: TableId
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=8)
 def _need_translation(ids: tuple[TableId, ...]) -> bool:
-    """Whether the tables do in either IP version, which bans one by one do not change."""
+    """Whether tables need to know of source translation, in either IP version.
+
+    It is asked at every ban, and few bans bring a table that was not there.
+    """
     tables = [_Table(id_) for id_ in ids]
     return any(needs_translation(tables, family) for family in Family)
 

@@ -26,7 +26,7 @@ def login_uid_of(pid: int) -> int | None:
 
 
 def _read(pid: int, name: str) -> str:
-    # Every change asks twice, and a file object of Python costs four times these calls.
+    # A file object of Python costs four times these calls, and the event loop waits for them.
     try:
         descriptor = os.open(f"/proc/{pid}/{name}", os.O_RDONLY | os.O_CLOEXEC)
         try:

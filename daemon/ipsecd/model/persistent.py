@@ -36,6 +36,11 @@ class PersistentMap(Mapping[K, V]):
         self._root: Node[K, V] = {} if root is None else root
         self._length = length
 
+    @classmethod
+    def of_one(cls, key: K, value: V) -> PersistentMap[K, V]:
+        """A map with one entry."""
+        return cls({key: value}, 1)
+
     def __len__(self) -> int:
         return self._length
 

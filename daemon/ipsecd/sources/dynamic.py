@@ -146,10 +146,12 @@ class DynamicRules:
         last_number = self.last_number
         for rule in new:
             for key in _keys(rule):
-                of_key = names.get(key)
-                if of_key is None:
-                    of_key = others.names_by_key.get(key, _NO_NAMES)
-                names[key] = of_key.with_item(rule.name, None)
+                of_key = names.get(key) or others.names_by_key.get(key)
+                names[key] = (
+                    of_key.with_item(rule.name, None)
+                    if of_key
+                    else PersistentMap.of_one(rule.name, None)
+                )
             last_number += rule.name == numbered_name(last_number + 1)
         by_name = {rule.name: (number, rule) for number, rule in enumerate(new, self.rules_made)}
         return DynamicRules(
