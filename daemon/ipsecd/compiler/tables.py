@@ -237,21 +237,6 @@ def _points(table: TableId) -> frozenset[Point]:
 
 
 @lru_cache(maxsize=4096)
-def _points(table: TableId) -> frozenset[Point]:
-    points = frozenset(Point)
-    if table.destination == ME:
-        points = frozenset() if table.source == ME else frozenset({Point.ARRIVING})
-    elif table.source == ME:
-        points = frozenset({Point.SENDING, Point.LEAVING})
-    elif table.action is not Action.PERMIT:
-        points = frozenset({Point.ARRIVING, Point.SENDING})
-    for field, shape in zip(FIELDS, table.shapes, strict=True):
-        if SHAPES[field.kind].looks(shape):
-            points &= field.points
-    return points
-
-
-@lru_cache(maxsize=4096)
 def _parts(family: Family, shapes: tuple[Any, ...]) -> tuple[Part, ...]:
     in_key = [
         (field, shape)
