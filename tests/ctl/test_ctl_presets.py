@@ -231,6 +231,7 @@ def test_a_preset_is_stored_as_a_new_policy(daemon: FakeDaemon, run: Run) -> Non
         "assign": True,
         "dry_run": False,
         "new": True,
+        "live": None,
     }
     daemon.replies["ApplyPolicy"] = Refused("there is a policy 'My Server' already")
     ran = run("ipsecctl", *words)
