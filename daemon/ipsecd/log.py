@@ -25,7 +25,11 @@ _log = logging.getLogger("ipsecd")
 
 def record(level: int, event: str, /, **fields: object) -> None:
     """Log `event` at a level of ``logging``; fields that are None are left out."""
-    _log.log(level, event, extra={"fields": fields})
+    if _log.isEnabledFor(level):
+        # ``Logger.log`` would look through the stack for who calls, and no line says it.
+        nowhere = ("", 0)
+        extra = {"fields": fields}
+        _log.handle(_log.makeRecord(_log.name, level, *nowhere, event, (), None, extra=extra))
 
 
 def record_bug(event: str, error: BaseException, /, **fields: object) -> None:
@@ -74,6 +78,8 @@ class _StandardError(logging.Handler):
 
 def set_up(level: int = logging.INFO) -> None:
     """Send all logging to standard error, with priorities when the journal reads it."""
+    # No line has the names of threads and processes, and asking for them costs a call.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     handler = _StandardError()
     handler.setFormatter(LineFormatter(priorities="JOURNAL_STREAM" in os.environ))
     logging.basicConfig(level=level, handlers=[handler], force=True)

@@ -16,6 +16,7 @@ from ipsecctl.client import READS
 from ipsecd.control import METHODS as RECORDS
 from ipsecd.control.method import Role, Work
 from ipsecd.protocol.description import CONTROL, SERVICE, load_interface
+from ipsecd.service import access
 from ipsecd.service.access import (
     ROLES,
     Peer,
@@ -185,3 +186,20 @@ def _output(script: str) -> str:
     return subprocess.run(
         [sys.executable, "-c", script], check=True, capture_output=True, text=True
     ).stdout.strip()
+
+
+def test_the_process_of_a_peer_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For each connection anew: another process may have its number by then."""
+    asked = []
+
+    def name(pid: int) -> str:
+        asked.append(pid)
+        return f"name {len(asked)}"
+
+    monkeypatch.setattr(access, "command_of", name)
+    monkeypatch.setattr(access, "login_uid_of", lambda pid: 1000 + pid)
+    first, second = (Peer(7, 0, frozenset()) for _ in range(2))
+    assert first == second
+    assert [first.process, first.process] == [(1007, "name 1")] * 2
+    assert second.process == (1007, "name 2")
+    assert asked == [7, 7]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -10,12 +11,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.service.harness import PATIENCE_S, Client, wait_until
+from ipsecd.config import Config, Directories
+from ipsecd.service.lifecycle import Daemon
+from tests.service.harness import PATIENCE_S, Client, FakeEngine, wait_until
 
 ROOT = Path(__file__).parents[2]
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="the daemon's own uid counts if it is 0")
@@ -198,6 +201,29 @@ def test_dynamic_rules_end_in_time() -> None:
         assert lone.word() == "start"
         assert lone.word() == "expire"
         assert 0.25 < time.monotonic() - begun < PATIENCE_S
+
+
+def test_the_duties_hear_of_many_changes_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of those that come while they are about to hear of one; and of the next one anew."""
+    due: list[Callable[[], None]] = []
+
+    async def change() -> None:
+        loop = asyncio.get_running_loop()
+        monkeypatch.setattr(loop, "call_later", lambda _, call: due.append(call))
+        running = Daemon(FakeEngine(), Config(), Directories(tmp_path, tmp_path, tmp_path))
+        for number in (1, 2):
+            running._changed.clear()
+            for _ in range(100):
+                running._tell_of_change()
+            assert len(due) == number
+            assert not running._changed.is_set()
+            due[-1]()
+            assert running._changed.is_set()
+        running._engine_lines.shut_down()
+
+    asyncio.run(change())
 
 
 @as_root

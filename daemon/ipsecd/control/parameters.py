@@ -8,7 +8,7 @@ from math import inf
 from typing import Any
 
 from ipsecd.control.method import Names
-from ipsecd.engine.caller import ChangeOptions
+from ipsecd.engine.caller import NO_OPTIONS, ChangeOptions
 from ipsecd.errors import InvalidInput, IpsecdError
 from ipsecd.language.filter_lists import parse_filter_list
 from ipsecd.language.filters import parse_filter
@@ -31,7 +31,7 @@ def read_change(given: dict[str, Any] | None) -> ChangeOptions:
     Raises ``InvalidInput``.
     """
     if given is None:
-        return ChangeOptions()
+        return NO_OPTIONS
     confirm_s, message = given["confirm_s"], given["message"] or ""
     login_uid = given["login_uid"]
     if confirm_s is not None and not LEAST_CONFIRM_S <= confirm_s <= MOST_CONFIRM_S:

@@ -9,6 +9,7 @@ A frame is one JSON object in UTF-8, ended by a NUL byte (https://varlink.org/Me
 
 from __future__ import annotations
 
+import codecs
 import json
 import math
 import re
@@ -80,13 +81,10 @@ class FrameDecoder:
 def parse_frame(frame: bytes, max_depth: int = MAX_DEPTH) -> dict[str, Any]:
     """The JSON object in one frame without its NUL; raises ``ProtocolError``."""
     _check_depth(frame, max_depth)
+    if frame.startswith(codecs.BOM_UTF8):
+        raise ProtocolError("the frame is not JSON: it begins with a byte order mark (BOM)")
     try:
-        message = json.loads(
-            frame.decode("utf-8"),
-            object_pairs_hook=_unique,
-            parse_constant=_refuse_number,
-            parse_float=_finite,
-        )
+        message = _DECODER.decode(frame.decode("utf-8"))
         if _SURROGATE.search(frame):
             # Half of a surrogate pair cannot be written to a file, a log or a terminal.
             json.dumps(message, ensure_ascii=False).encode("utf-8")
@@ -104,8 +102,7 @@ def encode_frame(message: dict[str, Any]) -> bytes:
 
     Characters that UTF-8 cannot encode (of file names in another encoding) are sent as ``?``.
     """
-    text = json.dumps(message, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return text.encode("utf-8", "replace") + b"\0"
+    return _ENCODER.encode(message).encode("utf-8", "replace") + b"\0"
 
 
 def _check_depth(frame: bytes, max_depth: int) -> None:
@@ -144,3 +141,11 @@ def _finite(text: str) -> float:
     if not math.isfinite(number):
         raise ValueError(f"the number {text[:32]} is too large")
     return number
+
+
+# The functions of the module make a new decoder and encoder for each call, which takes longer than
+# to read a short frame.
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_unique, parse_constant=_refuse_number, parse_float=_finite
+)
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)

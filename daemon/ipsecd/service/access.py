@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 
 from ipsecd.control import METHODS
 from ipsecd.control.method import Role
+from ipsecd.host.processes import command_of, login_uid_of
 from ipsecd.protocol.description import CONTROL, SERVICE, load_interface
 
 CHANGE_GROUP = "ipsec"
@@ -63,6 +64,20 @@ class Peer:
     groups: frozenset[str] = field(default_factory=frozenset)
     user: str = ""
     is_fetcher: bool = False
+    _process: list[tuple[int | None, str]] = field(
+        default_factory=list, init=False, repr=False, compare=False
+    )
+
+    @property
+    def process(self) -> tuple[int | None, str]:
+        """Who had logged in when its process began, None if nobody had, and the process's name.
+
+        The kernel is asked when it is first wanted: a program that bans asks for thousands of
+        changes by one connection.
+        """
+        if not self._process:
+            self._process.append((login_uid_of(self.pid), command_of(self.pid)))
+        return self._process[0]
 
     def __str__(self) -> str:
         name = f" ({self.user})" if self.user else ""

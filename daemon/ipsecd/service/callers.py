@@ -6,21 +6,18 @@ import asyncio
 import pwd
 
 from ipsecd.engine.caller import Caller, ChangeOptions
-from ipsecd.host.processes import command_of, login_uid_of
 from ipsecd.service.access import Peer
 
 
 async def caller_of(peer: Peer, options: ChangeOptions) -> Caller:
     """Who is at the other end, with `options`; names of users may have to be looked up."""
-    login_uid = login_uid_of(peer.pid)
+    login_uid, command = peer.process
     told = options.login_uid if login_uid is None else login_uid
     login_user = ""
     if told is not None:
         is_same = told == peer.uid
         login_user = peer.user if is_same else await asyncio.to_thread(_user_name, told)
-    return Caller(
-        peer.uid, peer.pid, peer.user, options, login_uid, login_user, command_of(peer.pid)
-    )
+    return Caller(peer.uid, peer.pid, peer.user, options, login_uid, login_user, command)
 
 
 def _user_name(uid: int) -> str:

@@ -98,6 +98,7 @@ class Connection:
         self._decoder = FrameDecoder(bounds.frame_bytes)
         self._descriptors = Descriptors()
         self._unsent_frame = memoryview(b"")
+        self._readable = Readable(sock)
 
     async def serve(self) -> None:
         """Answer calls until the client goes, is too slow or breaks the protocol."""
@@ -110,8 +111,9 @@ class Connection:
                 reply = await self._answered(call)
                 if not call.oneway:
                     await self._send(reply)
-                # Let others have a turn: this client may have many calls ready.
-                await asyncio.sleep(0)
+                if self._decoder.pending:
+                    # Let others have a turn: this client may have many calls ready.
+                    await asyncio.sleep(0)
         except ProtocolError as error:
             record(logging.WARNING, "protocol-error", peer=self._peer, reason=error.message)
             await self._say_goodbye(error)
@@ -120,6 +122,7 @@ class Connection:
         except OSError as error:
             record(logging.DEBUG, "connection-lost", peer=self._peer, reason=error.strerror)
         finally:
+            self._readable.close()
             self._descriptors.close()
 
     async def _answered(self, call: Call) -> bytes:
@@ -157,7 +160,7 @@ class Connection:
 
     async def _send_all(self, last: dict[str, Any], replies: Replies) -> None:
         """Send replies as they come; the `last` once more when the client says something."""
-        leaving = asyncio.create_task(wait_readable(self._sock))
+        leaving = asyncio.create_task(self._readable.wait())
         coming: asyncio.Task[Any] = leaving
         try:
             while True:
@@ -177,16 +180,16 @@ class Connection:
 
     async def _next_call(self) -> Call | None:
         """The next call, or None at the end; raises ``TimeoutError`` if it takes too long."""
-        async with asyncio.timeout(self._bounds.idle_timeout_s):
-            while (message := self._decoder.next_message()) is None:
-                if not self._decoder.pending:
-                    # No call is unfinished, so descriptors that were received belong to none.
-                    self._descriptors.close()
-                await wait_readable(self._sock)
-                piece = self._receive()
-                if piece == b"":
-                    return None
-                self._decoder.feed(piece or b"")
+        end = asyncio.get_running_loop().time() + self._bounds.idle_timeout_s
+        while (message := self._decoder.next_message()) is None:
+            if not self._decoder.pending:
+                # No call is unfinished, so descriptors that were received belong to none.
+                self._descriptors.close()
+            await self._readable.wait(end)
+            piece = self._receive()
+            if piece == b"":
+                return None
+            self._decoder.feed(piece or b"")
         return call_of(message)
 
     def _receive(self) -> bytes | None:
@@ -226,18 +229,27 @@ class Connection:
         self._unsent_frame = memoryview(
             bytes(self._unsent_frame) + frame if self._unsent_frame else frame
         )
-        async with asyncio.timeout(self._bounds.write_timeout_s):
-            await self._send_unsent_frame()
+        self._send_what_fits()
+        if self._unsent_frame:
+            async with asyncio.timeout(self._bounds.write_timeout_s):
+                await self._send_unsent_frame()
 
     async def _send_unsent_frame(self) -> None:
         """Send the unsent bytes of a frame. If this is cancelled, those still unsent are kept."""
+        self._send_what_fits()
+        while self._unsent_frame:
+            await wait_writable(self._sock)
+            self._send_what_fits()
+
+    def _send_what_fits(self) -> None:
+        """Send as much of the unsent bytes as the socket takes now."""
         while self._unsent_frame:
             try:
                 self._unsent_frame = self._unsent_frame[
                     self._sock.send(self._unsent_frame, socket.MSG_NOSIGNAL) :
                 ]
             except BlockingIOError:
-                await wait_writable(self._sock)
+                return
         # An empty view of the frame would keep the whole frame in memory.
         self._unsent_frame = memoryview(b"")
 
@@ -251,15 +263,81 @@ class Connection:
             record(logging.DEBUG, "connection-lost", peer=self._peer, reason=send_error.strerror)
 
 
-async def wait_readable(sock: socket.socket | int) -> None:
-    """Return once `sock` has something to read, or is at its end, or has an error."""
+class Readable:
+    """Tells when a socket has something to read, or is at its end, or has an error.
+
+    A client that waits for each answer makes as many waits as calls. So what the loop is told for a
+    wait stays for the next one: that this is watched, and the timer, which moves on when it ends.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._loop = asyncio.get_running_loop()
+        # For a socket the selector would write out the addresses of both its ends, twice, in the
+        # text of an error that nobody sees.
+        self._descriptor = sock.fileno()
+        self._is_watched = self._was_told_in_vain = False
+        self._waiting: asyncio.Future[None] | None = None
+        self._end: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def wait(self, end: float | None = None) -> None:
+        """Return once it is so. Raises ``TimeoutError`` at the `end`, a time of the loop."""
+        if end is not None and end <= self._loop.time():
+            # Otherwise somebody who sends a byte all the time would never be too late.
+            raise TimeoutError
+        self._end = end
+        if end is not None and self._timer is None:
+            self._timer = self._loop.call_at(end, self._look_at_clock)
+        self._was_told_in_vain = False
+        self._waiting = self._loop.create_future()
+        if not self._is_watched:
+            self._loop.add_reader(self._descriptor, self._tell)
+            self._is_watched = True
+        try:
+            await self._waiting
+        finally:
+            self._waiting = None
+
+    def close(self) -> None:
+        """Wait no more; the socket is still open."""
+        self._watch_no_more()
+        if self._timer:
+            self._timer.cancel()
+
+    def _tell(self) -> None:
+        if self._waiting is not None:
+            _set(self._waiting)
+        elif self._was_told_in_vain:
+            # There is more to read than anybody reads now.
+            self._watch_no_more()
+        else:
+            # The loop has asked once more before what there was had been read.
+            self._was_told_in_vain = True
+
+    def _watch_no_more(self) -> None:
+        if self._is_watched:
+            self._loop.remove_reader(self._descriptor)
+            self._is_watched = False
+
+    def _look_at_clock(self) -> None:
+        self._timer = None
+        if self._waiting is None or self._waiting.done() or self._end is None:
+            return
+        if self._end <= self._loop.time():
+            self._waiting.set_exception(TimeoutError())
+        else:
+            self._timer = self._loop.call_at(self._end, self._look_at_clock)
+
+
+async def wait_readable(descriptor: int) -> None:
+    """Return once a descriptor has something to read, or is at its end, or has an error."""
     loop = asyncio.get_running_loop()
     ready: asyncio.Future[None] = loop.create_future()
-    loop.add_reader(sock, _set, ready)
+    loop.add_reader(descriptor, _set, ready)
     try:
         await ready
     finally:
-        loop.remove_reader(sock)
+        loop.remove_reader(descriptor)
 
 
 async def wait_writable(sock: socket.socket) -> None:

@@ -21,15 +21,16 @@ class Waiting:
 
     def __init__(self, engine: EngineLines) -> None:
         self._engine = engine
-        self._sleepers: set[asyncio.Future[None]] = set()
+        self._sleepers: dict[asyncio.Future[None], Callable[[], bool]] = {}
+        """Those who wait, and what tells whether it has happened."""
         self.lookers = 0
         self.starts = 0
         """How often enforcement was started after a stop."""
 
     def look(self) -> None:
-        """Let all who wait see whether it has happened; called after every change."""
-        for sleeper in self._sleepers:
-            if not sleeper.done():
+        """Wake those for whom it has happened; called after every change."""
+        for sleeper, has_happened in self._sleepers.items():
+            if not sleeper.done() and has_happened():
                 sleeper.set_result(None)
 
     async def asked(self, after: int) -> AsyncGenerator[dict[str, Any], None]:
@@ -82,8 +83,8 @@ class Waiting:
     async def _until(self, has_happened: Callable[[], bool]) -> None:
         while not has_happened():
             sleeper = asyncio.get_running_loop().create_future()
-            self._sleepers.add(sleeper)
+            self._sleepers[sleeper] = has_happened
             try:
                 await sleeper
             finally:
-                self._sleepers.discard(sleeper)
+                del self._sleepers[sleeper]

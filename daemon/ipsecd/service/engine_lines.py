@@ -14,13 +14,8 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
-from dataclasses import dataclass, field
 from functools import partial
-from itertools import count
 from pathlib import Path
-from queue import PriorityQueue
-from threading import Lock, Thread, current_thread
 from typing import Any, ParamSpec, Protocol, TypeVar
 
 from ipsecd.backend.base import Line
@@ -32,9 +27,13 @@ from ipsecd.engine.lookups import Lookups
 from ipsecd.model.addresses import Network
 from ipsecd.model.inventory import Inventory
 from ipsecd.progress import Tell, silent
+from ipsecd.service.lines import ACTION, READ, WorkLine
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+SWITCH_S = 0.001
+"""How long a thread may keep the interpreter while another waits. Python's default is 5 ms."""
 
 
 class EngineLike(Protocol):
@@ -228,28 +227,28 @@ class EngineLines:
 
     def __init__(self, engine: EngineLike) -> None:
         self.engine = engine
-        self._kernel = _Line("engine")
-        self._changes = _Line("changes")
-        self._reads = _Line("reads")
+        self._kernel = WorkLine("engine")
+        self._changes = WorkLine("changes")
+        self._reads = WorkLine("reads")
         # The threads share one interpreter: the kernel's line waits at most so long for the others.
         sys.setswitchinterval(SWITCH_S)
         engine.use_line(self.at_once)
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `function` in the kernel's line, and return or raise what it does."""
-        return await self._kernel.submit(_ACTION, partial(function, *args, **kwargs))
+        return await self._kernel.submit(ACTION, partial(function, *args, **kwargs))
 
     async def run_when_idle(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """The same, for a function that changes nothing: it waits until the line is idle."""
-        return await self._kernel.submit(_READ, partial(function, *args, **kwargs))
+        return await self._kernel.submit(READ, partial(function, *args, **kwargs))
 
     async def read(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """The same, in the line of reads that take long."""
-        return await self._reads.submit(_ACTION, partial(function, *args, **kwargs))
+        return await self._reads.submit(ACTION, partial(function, *args, **kwargs))
 
     async def change(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """The same, in the line of changes."""
-        return await self._changes.submit(_ACTION, partial(function, *args, **kwargs))
+        return await self._changes.submit(ACTION, partial(function, *args, **kwargs))
 
     def at_once(self, work: Callable[[], T]) -> T:
         """Run `work` in the kernel's line, and wait for it in the thread that calls this."""
@@ -267,71 +266,3 @@ class EngineLines:
         """Take no more work, forget what has not begun, and wait for what runs."""
         for line in (self._changes, self._reads, self._kernel):
             line.end()
-
-
-class _Line:
-    """One thread and the work that waits for it, by rank and then in the order it was submitted."""
-
-    def __init__(self, name: str) -> None:
-        self._numbers = count()
-        self._waiting: PriorityQueue[_Work] = PriorityQueue()
-        self._lock = Lock()
-        self._is_open = True
-        self._thread = Thread(target=self._work, name=name, daemon=True)
-        self._thread.start()
-
-    async def submit(self, rank: int, function: Callable[[], T]) -> T:
-        """Run `function` in this line, and await it in the event loop."""
-        result: T = await asyncio.wrap_future(self._put(rank, function))
-        return result
-
-    def wait_for(self, function: Callable[[], T]) -> T:
-        """Run `function` in this line, and wait for it; in the line's own thread run it at once."""
-        if current_thread() is self._thread:
-            return function()
-        result: T = self._put(_ACTION, function).result()
-        return result
-
-    def end(self) -> None:
-        """Take no more work, forget what has not begun, and wait for what runs."""
-        self._put(_END, lambda: None)
-        self._thread.join()
-
-    def _put(self, rank: int, function: Callable[[], object]) -> Future[Any]:
-        work = _Work(rank, next(self._numbers), function)
-        with self._lock:
-            if self._is_open:
-                self._waiting.put(work)
-            else:
-                work.future.cancel()
-        return work.future
-
-    def _work(self) -> None:
-        while (work := self._waiting.get()).rank != _END:
-            if not work.future.set_running_or_notify_cancel():
-                continue
-            try:
-                result = work.function()
-            except BaseException as error:  # noqa: BLE001 - whoever asked is told
-                work.future.set_exception(error)
-            else:
-                work.future.set_result(result)
-        with self._lock:
-            self._is_open = False
-            while not self._waiting.empty():
-                self._waiting.get().future.cancel()
-
-
-SWITCH_S = 0.001
-"""How long a thread may keep the interpreter while another waits. Python's default is 5 ms."""
-_END, _ACTION, _READ = range(3)
-
-
-@dataclass(order=True, slots=True)
-class _Work:
-    """One function that waits for its turn."""
-
-    rank: int
-    number: int
-    function: Callable[[], Any] = field(compare=False, default=lambda: None)
-    future: Future[Any] = field(compare=False, default_factory=Future)

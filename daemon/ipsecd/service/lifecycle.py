@@ -41,6 +41,9 @@ CLOCK_S = 60.0
 """The time between two looks at the wall clock while an entry of a list has an end."""
 LOOK_S = 1.0
 """The time between two looks at the clock of the boot while a change waits to be confirmed."""
+TELLING_S = 0.05
+"""How long after a change the duties hear of it: of many bans in a row they hear once, as a look at
+what is due is work for three threads, and takes longer than a ban."""
 WATCH_PAUSE_S = 0.05
 """The time between two looks at the kernel's news: others may change their tables in bursts."""
 
@@ -70,6 +73,7 @@ class Daemon:
         self._feeds_changed = asyncio.Event()
         self._changes_made = asyncio.Event()
         self._rows_begun = asyncio.Event()
+        self._is_telling = False
         self._calls = Calls(self._engine_lines, changed=self._tell_of_change)
         self._ending: asyncio.Future[Ending] | None = None
         self._reload_wanted = asyncio.Event()
@@ -232,7 +236,13 @@ class Daemon:
         await self._engine_lines.change(self._engine.write_history)
 
     def _tell_of_change(self) -> None:
-        """Have the next end of anything looked up anew: a call may have changed it."""
+        """Have the next end of anything looked up anew soon: a call may have changed it."""
+        if not self._is_telling:
+            self._is_telling = True
+            asyncio.get_running_loop().call_later(TELLING_S, self._tell_duties)
+
+    def _tell_duties(self) -> None:
+        self._is_telling = False
         self._changed.set()
         self._lists_changed.set()
         self._feeds_changed.set()
