@@ -5,7 +5,7 @@ Only types and names are checked here. The model checks what the values mean.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,6 +63,8 @@ class Struct:
     fields: Mapping[str, Type]
 
 
+Check = Callable[[Any], Any]
+"""Gives a value as its type has it."""
 Type = Primitive | Nullable | Array | Map | Named | Enumeration | Struct
 
 
@@ -83,6 +85,10 @@ class Interface:
     types: Mapping[str, Type] = field(default_factory=dict)
     methods: Mapping[str, Method] = field(default_factory=dict)
     errors: Mapping[str, Struct] = field(default_factory=dict)
+    _checks: dict[tuple[str, bool], Check] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    """What checks the calls (True) and the replies of methods, made when it is first needed."""
 
     def check_call(self, method: str, parameters: dict[str, Any]) -> dict[str, Any]:
         """The parameters of a call as `method` declares them.
@@ -91,77 +97,183 @@ class Interface:
         is a float. Raises ``VarlinkError``: MethodNotFound, or InvalidParameter with the path of
         the first parameter that is missing, unknown or of another type.
         """
-        if method not in self.methods:
-            raise method_not_found(f"{self.name}.{method}")
-        return self._struct(self.methods[method].parameters, parameters, "")
+        return self._checked(method, parameters, is_call=True)
 
     def check_reply(self, method: str, parameters: dict[str, Any]) -> dict[str, Any]:
         """As ``check_call``, for the parameters of a reply."""
-        if method not in self.methods:
-            raise method_not_found(f"{self.name}.{method}")
-        return self._struct(self.methods[method].reply, parameters, "")
+        return self._checked(method, parameters, is_call=False)
 
-    def _struct(self, struct: Struct, value: dict[str, Any], path: str) -> dict[str, Any]:
-        dot = f"{path}." if path else ""
-        for name in value:
-            if name not in struct.fields:
-                raise invalid_parameter(dot + name, "is not known here")
-        checked = {}
-        for name, kind in struct.fields.items():
-            if name not in value and not isinstance(kind, Nullable):
-                raise invalid_parameter(dot + name, "is missing")
-            checked[name] = self._value(kind, value.get(name), dot + name)
+    def _checked(self, method: str, parameters: dict[str, Any], *, is_call: bool) -> dict[str, Any]:
+        check = self._checks.get((method, is_call))
+        if check is None:
+            if method not in self.methods:
+                raise method_not_found(f"{self.name}.{method}")
+            declared = self.methods[method]
+            struct = declared.parameters if is_call else declared.reply
+            check = self._checks[method, is_call] = _check_of(struct, self.types)
+        try:
+            checked: dict[str, Any] = check(parameters)
+        except _Mismatch as error:
+            raise invalid_parameter(error.path[1:], error.reason) from None
         return checked
 
-    def _value(self, kind: Type, value: Any, path: str) -> Any:
-        match kind:
-            case Primitive(name):
-                return _primitive(name, value, path)
-            case Nullable(of):
-                return None if value is None else self._value(of, value, path)
-            case Array(of):
-                if not isinstance(value, list):
-                    raise invalid_parameter(path, "is not a list")
-                return [
-                    self._value(of, item, f"{path}[{index}]") for index, item in enumerate(value)
-                ]
-            case Map(of):
-                members = _object(value, path)
-                return {
-                    key: self._value(of, item, f"{path}.{key}") for key, item in members.items()
+
+class _Mismatch(Exception):
+    """A value is not of its type; ``path`` leads to it, as in ``.put[3].name``."""
+
+    def __init__(self, reason: str, path: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.path = path
+
+    def inside(self, place: str) -> _Mismatch:
+        """The same, seen from the value around it, which has it at `place`."""
+        return _Mismatch(self.reason, place + self.path)
+
+
+def _check_of(kind: Type, types: Mapping[str, Type]) -> Check:
+    """What checks values of a type.
+
+    It is made once, and knows no path but that of a mismatch: calls may have thousands of values.
+    """
+    match kind:
+        case Primitive(name):
+            return _PRIMITIVES[name]
+        case Nullable(of):
+            check = _check_of(of, types)
+            return lambda value: None if value is None else check(value)
+        case Array(of):
+            return _check_of_array(_check_of(of, types))
+        case Map(of):
+            return _check_of_map(_check_of(of, types))
+        case Named(name):
+            return _check_of_named(name, types)
+        case Enumeration(names):
+            return _check_of_enumeration(names)
+        case Struct(members):
+            return _check_of_struct(
+                {
+                    name: (_check_of(of, types), isinstance(of, Nullable))
+                    for name, of in members.items()
                 }
-            case Named(name):
-                return self._value(self.types[name], value, path)
-            case Enumeration(names):
-                if value not in names:
-                    raise invalid_parameter(path, f"is not one of {', '.join(names)}")
-                return value
-            case Struct():
-                return self._struct(kind, _object(value, path), path)
+            )
 
 
-def _object(value: Any, path: str) -> dict[str, Any]:
+def _check_of_named(name: str, types: Mapping[str, Type]) -> Check:
+    """What checks values of a type by its name, which may stand in its own definition."""
+    checks: list[Check] = []
+
+    def check(value: Any) -> Any:
+        if not checks:
+            checks.append(_check_of(types[name], types))
+        return checks[0](value)
+
+    return check
+
+
+def _check_of_array(check_item: Check) -> Check:
+    def check(value: Any) -> Any:
+        if not isinstance(value, list):
+            raise _Mismatch("is not a list")
+        checked: list[Any] = []
+        try:
+            for item in value:
+                checked.append(check_item(item))  # noqa: PERF401 - its length tells the place
+        except _Mismatch as error:
+            raise error.inside(f"[{len(checked)}]") from None
+        return checked
+
+    return check
+
+
+def _check_of_map(check_item: Check) -> Check:
+    def check(value: Any) -> Any:
+        checked = {}
+        for key, item in _object(value).items():
+            try:
+                checked[key] = check_item(item)
+            except _Mismatch as error:
+                raise error.inside(f".{key}") from None
+        return checked
+
+    return check
+
+
+def _check_of_enumeration(names: tuple[str, ...]) -> Check:
+    def check(value: Any) -> Any:
+        if value not in names:
+            raise _Mismatch(f"is not one of {', '.join(names)}")
+        return value
+
+    return check
+
+
+def _check_of_struct(members: Mapping[str, tuple[Check, bool]]) -> Check:
+    """What checks objects whose members have these checks, and may be left out or not."""
+
+    def check(value: Any) -> Any:
+        if not _object(value).keys() <= members.keys():
+            unknown = next(name for name in value if name not in members)
+            raise _Mismatch("is not known here", f".{unknown}")
+        checked: dict[str, Any] = {}
+        for name, (check_member, may_be_absent) in members.items():
+            if name not in value:
+                if not may_be_absent:
+                    raise _Mismatch("is missing", f".{name}")
+                checked[name] = None
+                continue
+            try:
+                checked[name] = check_member(value[name])
+            except _Mismatch as error:
+                raise error.inside(f".{name}") from None
+        return checked
+
+    return check
+
+
+def _object(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise invalid_parameter(path, "is not an object")
+        raise _Mismatch("is not an object")
     return value
 
 
-def _primitive(name: str, value: Any, path: str) -> Any:
+def _bool(value: Any) -> Any:
+    if not isinstance(value, bool):
+        raise _Mismatch("is not true or false")
+    return value
+
+
+def _int(value: Any) -> Any:
     # In Python a bool is an int; in JSON it is not.
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    match name:
-        case "bool":
-            if not isinstance(value, bool):
-                raise invalid_parameter(path, "is not true or false")
-        case "int":
-            if not number or not isinstance(value, int) or not INT_MIN <= value <= INT_MAX:
-                raise invalid_parameter(path, "is not an integer of 64 bits")
-        case "float":
-            # JSON has only one kind of number: 600.0 is often written as 600.
-            if not number or (isinstance(value, int) and not INT_MIN <= value <= INT_MAX):
-                raise invalid_parameter(path, "is not a number of 64 bits")
-            return float(value)
-        case "string":
-            if not isinstance(value, str):
-                raise invalid_parameter(path, "is not a string")
+    if not isinstance(value, int) or isinstance(value, bool) or not INT_MIN <= value <= INT_MAX:
+        raise _Mismatch("is not an integer of 64 bits")
     return value
+
+
+def _float(value: Any) -> Any:
+    # JSON has only one kind of number: 600.0 is often written as 600.
+    if not isinstance(value, float):
+        try:
+            value = float(_int(value))
+        except _Mismatch:
+            raise _Mismatch("is not a number of 64 bits") from None
+    return value
+
+
+def _string(value: Any) -> Any:
+    if not isinstance(value, str):
+        raise _Mismatch("is not a string")
+    return value
+
+
+def _anything(value: Any) -> Any:
+    return value
+
+
+_PRIMITIVES: Mapping[str, Check] = {
+    "bool": _bool,
+    "int": _int,
+    "float": _float,
+    "string": _string,
+    "object": _anything,
+}
