@@ -24,7 +24,7 @@ from ipsecctl.failures import UnreachableError
 from ipsecd.errors import IpsecdError
 
 MOST_IN_A_CALL = 500
-"""How many bans go into a call. The daemon takes 60 µs for each, and others wait for that."""
+"""How many bans go into a call. The daemon takes 45 µs for each, and others wait for that."""
 ANSWER_S = 30.0
 """How long to wait for an answer: fail2ban bans nobody else meanwhile."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ipsecd.compiler import rows
 from ipsecd.compiler.rows import rows_of
 from ipsecd.errors import InvalidInput, LimitExceeded
 from ipsecd.model.addresses import Address, Family, Keyword, Network
@@ -56,6 +57,33 @@ def filters_that_differ_in_addresses(draw: st.DrawFn) -> list[InForce]:
 @given(filters_that_differ_in_addresses())
 def test_a_filter_has_the_entries_that_it_has_alone(filters: list[InForce]) -> None:
     """What filters of a list have in common is worked out once, and for each of them rightly."""
-    together = list(rows_of(filters))
-    alone = [row for flt in filters for row in rows_of([flt])]
-    assert together == alone
+    alone: list[rows.Row] = []
+    for flt in filters:
+        rows._REMEMBERED.clear()
+        alone += rows_of([flt])
+    rows._REMEMBERED.clear()
+    assert list(rows_of(filters)) == alone
+    assert list(rows_of(filters)) == alone
+    assert [row for flt in filters for row in rows_of([flt])] == alone
+
+
+def test_what_filters_have_in_common_is_remembered_within_bounds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Neither that of very many kinds of filters, nor long patterns of one."""
+    remembered: dict[tuple[object, object], tuple[object, ...]] = {}
+    monkeypatch.setattr(rows, "_REMEMBERED", remembered)
+    monkeypatch.setattr(rows, "_MOST_REMEMBERED", 8)
+
+    def blocked(first: int, ports: int) -> int:
+        ranges = tuple(PortRange(port, port) for port in range(first, first + 2 * ports, 2))
+        flt = Filter(Endpoint(Network(Family.IPV4, 1, 32)), Endpoint(Keyword.ME, ranges), 17)
+        origin = Origin("dynamic", "", f"of {first}")
+        return len(list(rows_of([InForce(origin, flt, Action.BLOCK)])))
+
+    for first in range(1, 40):
+        assert blocked(first, 1) == blocked(first, 1) == 1
+        assert 0 < len(remembered) <= 8
+    before = dict(remembered)
+    assert blocked(1, 1000) == blocked(1, 1000) == 1000
+    assert remembered == before

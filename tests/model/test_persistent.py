@@ -42,6 +42,36 @@ def test_it_is_as_a_dictionary_is(steps: list[tuple[bool, int]]) -> None:
     assert all(ours.get(key) == theirs.get(key) for key in range(-40, 41))
 
 
+@given(st.lists(st.dictionaries(st.integers(-90, 90), st.integers(), max_size=90), max_size=8))
+def test_many_items_at_once_are_as_one_by_one(steps: list[dict[int, int]]) -> None:
+    """Whether they are new or replace others, and lie together or not."""
+    ours: PersistentMap[Alike | int, int] = PersistentMap()
+    theirs: dict[Alike | int, int] = {}
+    for number, step in enumerate(steps):
+        items = {Alike(key) if number % 2 else key: value for key, value in step.items()}
+        former, content = ours, dict(theirs)
+        ours = ours.with_items(items)
+        theirs |= items
+        assert dict(former) == content
+        assert dict(ours) == theirs
+        assert len(ours) == len(theirs)
+        assert all(ours[key] == value for key, value in items.items())
+    one_by_one: PersistentMap[Alike | int, int] = PersistentMap()
+    for key, value in theirs.items():
+        one_by_one = one_by_one.with_item(key, value)
+    assert dict(one_by_one) == dict(ours)
+
+
+def test_what_is_replaced_deep_in_the_tree_is_not_counted_again() -> None:
+    """Where one of several items goes into a branch that is divided once more."""
+    whole = PersistentMap[int, int]().with_items({32 * number: number for number in range(2000)})
+    replaced = whole.with_items({32 * number: -1 for number in (7, 1999)} | {1: -1})
+    assert len(replaced) == len(dict(replaced)) == 2001
+    alone = whole.with_items({32 * 7: -1, 1: -1})
+    assert len(alone) == len(dict(alone)) == 2001
+    assert (alone[32 * 7], alone[1], whole[32 * 7]) == (-1, -1, 7)
+
+
 @pytest.mark.parametrize("key", [int, str, Alike, lambda number: (number << 70, -number)])
 def test_many_keys_are_found_and_removed(key: type[object]) -> None:
     """Also those whose hashes agree, which lie together."""

@@ -50,7 +50,7 @@ def rows_of(in_force: Iterable[InForce]) -> Iterator[Row]:
             likeness_before, patterns_by_form = likeness, {}
         patterns = patterns_by_form.get(form)
         if patterns is None:
-            patterns = patterns_by_form[form] = _patterns(filter_in_force)
+            patterns = patterns_by_form[form] = _remembered(likeness, form, filter_in_force)
         source_bits = source.address if isinstance(source, Network) else 0
         destination_bits = destination.address if isinstance(destination, Network) else 0
         for table, width, rest, source_factor, destination_factor in patterns:
@@ -96,6 +96,24 @@ def _form(address: Address) -> object:
     if isinstance(address, Network):
         return address.family, address.length
     return address if isinstance(address, Keyword) else None
+
+
+_REMEMBERED: dict[tuple[object, object], tuple[_Pattern, ...]] = {}
+"""Patterns of filters that came alone: of one who is banned after the other, ban by ban."""
+_MOST_REMEMBERED, _MOST_PATTERNS = 1024, 64
+
+
+def _remembered(likeness: object, form: object, filter_in_force: InForce) -> tuple[_Pattern, ...]:
+    """The patterns of a filter, which are made once for all that are like it; in any thread."""
+    patterns = _REMEMBERED.get((likeness, form))
+    if patterns is None:
+        patterns = _patterns(filter_in_force)
+        # Long lists of ports make many patterns, and would be kept for nothing.
+        if len(patterns) <= _MOST_PATTERNS:
+            if len(_REMEMBERED) >= _MOST_REMEMBERED:
+                _REMEMBERED.clear()
+            _REMEMBERED[likeness, form] = patterns
+    return patterns
 
 
 def _patterns(filter_in_force: InForce) -> tuple[_Pattern, ...]:

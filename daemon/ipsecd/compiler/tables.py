@@ -147,17 +147,7 @@ class TableId(NamedTuple):
         What names ``me`` has one direction. A permit that does not is looked at once more when a
         packet leaves under this host's address, so that it keeps its rank against ``me``.
         """
-        points = frozenset(Point)
-        if self.destination == ME:
-            points = frozenset() if self.source == ME else frozenset({Point.ARRIVING})
-        elif self.source == ME:
-            points = frozenset({Point.SENDING, Point.LEAVING})
-        elif self.action is not Action.PERMIT:
-            points = frozenset({Point.ARRIVING, Point.SENDING})
-        for field, shape in zip(FIELDS, self.shapes, strict=True):
-            if SHAPES[field.kind].looks(shape):
-                points &= field.points
-        return points
+        return _points(self)
 
     @property
     def needs_transport(self) -> bool:
@@ -203,6 +193,21 @@ class TableId(NamedTuple):
                 return None
             values.append(value)
         return key_from(encoders(self.family, self.shapes), values)
+
+
+@lru_cache(maxsize=4096)
+def _points(table: TableId) -> frozenset[Point]:
+    points = frozenset(Point)
+    if table.destination == ME:
+        points = frozenset() if table.source == ME else frozenset({Point.ARRIVING})
+    elif table.source == ME:
+        points = frozenset({Point.SENDING, Point.LEAVING})
+    elif table.action is not Action.PERMIT:
+        points = frozenset({Point.ARRIVING, Point.SENDING})
+    for field, shape in zip(FIELDS, table.shapes, strict=True):
+        if SHAPES[field.kind].looks(shape):
+            points &= field.points
+    return points
 
 
 @lru_cache(maxsize=4096)

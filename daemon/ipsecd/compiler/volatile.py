@@ -52,6 +52,8 @@ class Delta:
 
     def in_two_steps(self) -> tuple[Delta, Delta]:
         """What adds and renews, and what removes; all in the first if it does not do both."""
+        if not (self.removed and self.added):
+            return self, NO_CHANGE
         renewed = self.renewed
         removed = tuple(e for e in self.removed if (e.table, e.key) not in renewed)
         if not removed or all((e.table, e.key) in renewed for e in self.added):
@@ -146,14 +148,11 @@ class Volatile:
     def with_entries(self, entries: Iterable[Entry]) -> Volatile:
         """A copy that has `entries` too, which belong to no rule that has a name."""
         extended = self.copy()
-        writers_at = {
-            (entry.table, entry.key): {
-                **self._writers(entry.table, entry.key),
-                ENDING: entry.deadline,
-            }
-            for entry in entries
-        }
-        extended._write(writers_at)  # noqa: SLF001 - its own
+        touched: dict[TableId, dict[bytes, Mapping[Origin, float]]] = {}
+        for table, key, deadline in entries:
+            writers = {**self._writers(table, key), ENDING: deadline}
+            touched.setdefault(table, {})[key] = writers
+        extended._write(touched)  # noqa: SLF001 - its own
         return extended
 
     def change(
@@ -170,58 +169,58 @@ class Volatile:
 
     def carry_out(self, remove: Iterable[Origin], add: Iterable[tuple[Row, float]]) -> Delta:
         """Do what ``change`` does, with a deadline for each new row."""
-        writers_at: dict[tuple[TableId, bytes], dict[Origin, float]] = {}
-        before: dict[tuple[TableId, bytes], float | None] = {}
+        touched: dict[TableId, dict[bytes, dict[Origin, float]]] = {}
+        before: list[tuple[TableId, bytes, float | None]] = []
 
-        def writers_of(place: tuple[TableId, bytes]) -> dict[Origin, float]:
-            if place not in writers_at:
-                writers_at[place] = dict(self._writers(*place))
-                before[place] = max(writers_at[place].values(), default=None)
-            return writers_at[place]
+        def writers_of(table: TableId, key: bytes) -> dict[Origin, float]:
+            of_table = touched.get(table)
+            if of_table is None:
+                of_table = touched[table] = {}
+            writers = of_table.get(key)
+            if writers is None:
+                writers = of_table[key] = dict(self._writers(table, key))
+                before.append((table, key, max(writers.values()) if writers else None))
+            return writers
 
         for origin in remove:
             places = self._rows.get(origin, ())
             self._rows = self._rows.without(origin)
             for place in places:
-                del writers_of(place)[origin]
-        new: dict[Origin, dict[tuple[TableId, bytes], None]] = {}
-        for row, deadline in add:
-            place = (row.table, row.key)
-            writers_of(place)[row.filter_in_force.origin] = deadline
-            new.setdefault(row.filter_in_force.origin, {})[place] = None
+                del writers_of(*place)[origin]
+        new: dict[Origin, list[tuple[TableId, bytes]]] = {}
+        for (table, key, filter_in_force), deadline in add:
+            writers, origin = writers_of(table, key), filter_in_force.origin
+            if origin not in writers:
+                new.setdefault(origin, []).append((table, key))
+            writers[origin] = deadline
         self._rows = self._rows.with_items(
             {origin: tuple(added_places) for origin, added_places in new.items()}
         )
-        self._write(writers_at)
+        self._write(touched)
         removed, added = [], []
-        for place, old in before.items():
-            now = max(writers_at[place].values(), default=None)
+        for table, key, old in before:
+            writers = touched[table][key]
+            now = max(writers.values()) if writers else None
             if old == now:
                 continue
             if old is not None:
-                removed.append(Entry(*place, old))
+                removed.append(Entry(table, key, old))
             if now is not None:
-                added.append(Entry(*place, now))
+                added.append(Entry(table, key, now))
         return Delta(tuple(removed), tuple(added))
 
     def _writers(self, table: TableId, key: bytes) -> Mapping[Origin, float]:
         volatile_table = self._tables.get(table)
         return (volatile_table.entries.get(key) if volatile_table else None) or {}
 
-    def _write(self, writers_at: Mapping[tuple[TableId, bytes], Mapping[Origin, float]]) -> None:
-        """Set who writes some entries; one that nobody writes is gone."""
-        changes: dict[TableId, tuple[dict[bytes, Mapping[Origin, float]], list[bytes]]] = {}
-        for (table, key), writers in writers_at.items():
-            put, dropped = changes.setdefault(table, ({}, []))
-            if writers:
-                put[key] = writers
-            else:
-                dropped.append(key)
-        for table, (put, dropped) in changes.items():
+    def _write(self, touched: Mapping[TableId, Mapping[bytes, Mapping[Origin, float]]]) -> None:
+        """Set who writes some entries of tables; one that nobody writes is gone."""
+        for table, writers_at in touched.items():
             entries = self._tables.get(table, VolatileTable(table)).entries
-            for key in dropped:
-                entries = entries.without(key)
-            entries = entries.with_items(put)
+            for key, writers in writers_at.items():
+                if not writers:
+                    entries = entries.without(key)
+            entries = entries.with_items({k: w for k, w in writers_at.items() if w})
             if entries:
                 self._tables[table] = VolatileTable(table, entries)
             else:

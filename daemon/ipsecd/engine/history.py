@@ -230,7 +230,8 @@ class History:
 
     def _merge(self, row: Row) -> None:
         """Put a row together with what its author did just before, if that is not over yet."""
-        author = replace(row.author, pid=0)
+        who = row.author
+        author = (who.uid, who.user, who.login_uid, who.login_user, who.sudo_user, who.command)
         key = (row.kind, row.source, row.method, author, row.message)
         with self._lock:
             earlier = self._open.get(key)

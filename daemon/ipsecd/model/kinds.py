@@ -17,6 +17,9 @@ MAX_LINK_NAME = 15
 class Action(Enum):
     """What a filter does with a packet: drop it silently, or let it through."""
 
+    # The hash of an Enum is a Python function, and every look for a table takes it.
+    __hash__ = object.__hash__
+
     BLOCK = "block"
     PERMIT = "permit"
 

@@ -14,10 +14,16 @@ from ipsecd.model.inventory import has_selectors
 from ipsecd.model.lists import AddressList
 from ipsecd.model.values import Endpoint, Filter, InForce, Policy
 
+_NONE: frozenset[str] = frozenset()
+
 
 def lists_in(rule_filter: Filter) -> frozenset[str]:
     """The names of the lists that a filter names."""
-    ends = (rule_filter.source.address, rule_filter.destination.address)
+    source, destination = rule_filter.source.address, rule_filter.destination.address
+    if not (isinstance(source, ListName) or isinstance(destination, ListName)):
+        # So it is with nearly all filters, and each is asked several times.
+        return _NONE
+    ends = (source, destination)
     return frozenset(address.name for address in ends if isinstance(address, ListName))
 
 

@@ -19,6 +19,9 @@ from ipsecd.model.lists import AddressList
 class Point(Enum):
     """Where a packet is looked at."""
 
+    # The hash of an Enum is a Python function, and every look for a table takes it.
+    __hash__ = object.__hash__
+
     ARRIVING = "arriving"
     """On entry, before connection tracking and before any address translation."""
     SENDING = "sending"

@@ -36,6 +36,11 @@ class PersistentMap(Mapping[K, V]):
         self._root: Node[K, V] = {} if root is None else root
         self._length = length
 
+    @classmethod
+    def of_one(cls, key: K, value: V) -> PersistentMap[K, V]:
+        """A map with one entry."""
+        return cls({key: value}, 1)
+
     def __len__(self) -> int:
         return self._length
 
@@ -44,10 +49,10 @@ class PersistentMap(Mapping[K, V]):
             yield from leaf
 
     def __getitem__(self, key: K) -> V:
-        return self._leaf(key)[key]
+        return _leaf(self._root, hash(key))[key]
 
     def __contains__(self, key: object) -> bool:
-        return key in self._leaf(key)
+        return key in _leaf(self._root, hash(key))
 
     @overload
     def get(self, key: K, /) -> V | None: ...
@@ -55,18 +60,20 @@ class PersistentMap(Mapping[K, V]):
     def get(self, key: K, default: V | T, /) -> V | T: ...
     def get(self, key: K, default: T | None = None, /) -> V | T | None:
         """The value of `key`, or `default` if there is none."""
-        return self._leaf(key).get(key, default)
+        return _leaf(self._root, hash(key)).get(key, default)
 
     def with_item(self, key: K, value: V) -> PersistentMap[K, V]:
         """This map with `value` for `key`, in the place of the value it has."""
-        length = self._length + (key not in self)
-        return PersistentMap(_put(self._root, 0, hash(key), key, value), length)
+        root, added = _put_all(self._root, 0, [(hash(key), key, value)])
+        return PersistentMap(root, self._length + added)
 
     def with_items(self, items: Mapping[K, V]) -> PersistentMap[K, V]:
         """This map with all of `items`; of many, each costs a fraction of what one alone does."""
-        length = self._length + sum(key not in self for key in items)
+        if not items:
+            return self
         hashed = [(hash(key), key, value) for key, value in items.items()]
-        return PersistentMap(_put_all(self._root, 0, hashed), length)
+        root, added = _put_all(self._root, 0, hashed)
+        return PersistentMap(root, self._length + added)
 
     def without(self, key: K) -> PersistentMap[K, V]:
         """This map without `key`, which may be absent."""
@@ -76,12 +83,13 @@ class PersistentMap(Mapping[K, V]):
             return PersistentMap()
         return PersistentMap(_drop(self._root, 0, hash(key), key), self._length - 1)
 
-    def _leaf(self, key: object) -> dict[K, V]:
-        node, bits = self._root, hash(key)
-        while isinstance(node, list):
-            node = node[bits & _MASK]
-            bits >>= _BITS
-        return node
+
+def _leaf(node: Node[K, V], bits: int) -> dict[K, V]:
+    """The dictionary below `node` that has the keys whose hashes, from here on, are `bits`."""
+    while isinstance(node, list):
+        node = node[bits & _MASK]
+        bits >>= _BITS
+    return node
 
 
 def _put(node: Node[K, V], shift: int, bits: int, key: K, value: V) -> Node[K, V]:
@@ -99,23 +107,27 @@ def _put(node: Node[K, V], shift: int, bits: int, key: K, value: V) -> Node[K, V
     return list(parts)
 
 
-def _put_all(node: Node[K, V], shift: int, items: list[tuple[int, K, V]]) -> Node[K, V]:
-    if not items:
-        return node
+def _put_all(node: Node[K, V], shift: int, items: list[tuple[int, K, V]]) -> tuple[Node[K, V], int]:
+    """`node` with all of `items`, and how many more entries that has."""
     if len(items) == 1:
-        return _put(node, shift, *items[0])
+        bits, key, value = items[0]
+        return _put(node, shift, bits, key, value), key not in _leaf(node, bits >> shift)
     if isinstance(node, list):
         parts: list[list[tuple[int, K, V]]] = [[] for _ in range(_BRANCHES)]
         for item in items:
             parts[item[0] >> shift & _MASK].append(item)
-        return [
-            _put_all(branch, shift + _BITS, part) for branch, part in zip(node, parts, strict=True)
-        ]
-    leaf = {**node, **{key: value for _, key, value in items}}
+        branch, added = list(node), 0
+        for index, part in enumerate(parts):
+            if part:
+                branch[index], more = _put_all(node[index], shift + _BITS, part)
+                added += more
+        return branch, added
+    leaf = node | {key: value for _, key, value in items}
     if len(leaf) <= _LEAF or shift >= _HASH_BITS:
-        return leaf
+        return leaf, len(leaf) - len(node)
     empty: list[Node[K, V]] = [{} for _ in range(_BRANCHES)]
-    return _put_all(empty, shift, [(hash(key), key, value) for key, value in leaf.items()])
+    hashed = [(hash(key), key, value) for key, value in leaf.items()]
+    return _put_all(empty, shift, hashed)[0], len(leaf) - len(node)
 
 
 def _drop(node: Node[K, V], shift: int, bits: int, key: K) -> Node[K, V]:

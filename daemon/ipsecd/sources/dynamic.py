@@ -14,7 +14,7 @@ from operator import itemgetter
 
 from ipsecd.errors import InvalidInput, LimitExceeded
 from ipsecd.language.filters import parse_filter, parse_short
-from ipsecd.model.addresses import Address, HostName, Keyword, Selector
+from ipsecd.model.addresses import Address, HostName, Keyword, Network, Selector
 from ipsecd.model.inventory import has_selectors
 from ipsecd.model.list_names import lists_in
 from ipsecd.model.persistent import PersistentMap
@@ -64,8 +64,9 @@ class DynamicRule:
     @property
     def in_force(self) -> tuple[InForce, ...]:
         """Its filters as they are in force."""
+        origin = self.origin
         return tuple(
-            InForce(self.origin, rule_filter, self.action, self.conditions)
+            InForce(origin, rule_filter, self.action, self.conditions)
             for rule_filter in self.filters
         )
 
@@ -145,21 +146,22 @@ class DynamicRules:
         last_number = self.last_number
         for rule in new:
             for key in _keys(rule):
-                of_key = names.get(key)
-                if of_key is None:
-                    of_key = others.names_by_key.get(key, _NO_NAMES)
-                names[key] = of_key.with_item(rule.name, None)
+                of_key = names.get(key) or others.names_by_key.get(key)
+                names[key] = (
+                    of_key.with_item(rule.name, None)
+                    if of_key
+                    else PersistentMap.of_one(rule.name, None)
+                )
             last_number += rule.name == numbered_name(last_number + 1)
         by_name = {rule.name: (number, rule) for number, rule in enumerate(new, self.rules_made)}
-        return replace(
-            others,
-            selecting=others.selecting.with_items(selecting),
-            listing=others.listing.with_items(listing),
-            by_name=others.by_name.with_items({**by_name, **renewed}),
-            names_by_key=others.names_by_key.with_items(names),
-            rules_made=self.rules_made + len(new),
-            filters=others.filters + sum(len(rule.filters) for rule in new),
-            last_number=last_number,
+        return DynamicRules(
+            others.selecting.with_items(selecting),
+            others.listing.with_items(listing),
+            others.by_name.with_items({**by_name, **renewed}),
+            others.names_by_key.with_items(names),
+            self.rules_made + len(new),
+            last_number,
+            others.filters + sum(len(rule.filters) for rule in new),
         )
 
     def without(self, name: str) -> DynamicRules:
@@ -255,9 +257,13 @@ def _keys(rule: DynamicRule) -> Iterator[Hashable]:
     for rule_filter in rule.filters:
         yield key_of_filter(rule_filter)
         for endpoint in (rule_filter.source, rule_filter.destination):
-            if isinstance(endpoint.address, HostName):
-                yield from endpoint.address.addresses
-            if not isinstance(endpoint.address, Keyword):
+            address = endpoint.address
+            if isinstance(address, Network):
+                yield address
+                continue
+            if isinstance(address, HostName):
+                yield from address.addresses
+            if not isinstance(address, Keyword):
                 yield _without_addresses(endpoint).address
 
 

@@ -103,12 +103,17 @@ class Row:
 
     def with_more(self, later: Row) -> Row:
         """This row with what a later change of the same caller did."""
-        lists = dict(self.lists)
-        for name, (before, after) in later.lists.items():
-            lists[name] = (lists[name][0] if name in lists else before, after)
+        what = self.what
+        if len(what) < MOST_WHAT:
+            what = tuple(dict.fromkeys((*what, *later.what)))[:MOST_WHAT]
+        lists = self.lists
+        if later.lists:
+            lists = dict(lists)
+            for name, (before, after) in later.lists.items():
+                lists[name] = (lists[name][0] if name in lists else before, after)
         return replace(
             self,
-            what=tuple(dict.fromkeys((*self.what, *later.what)))[:MOST_WHAT],
+            what=what,
             changes=self.changes + later.changes,
             put=self.put + later.put,
             removed=self.removed + later.removed,

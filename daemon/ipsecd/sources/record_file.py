@@ -31,6 +31,9 @@ SPARE_LINES = 1000
 _HEADER = re.compile(rb"ipsecd ([a-z-]{1,32}) ([0-9]{1,9}) ([0-9a-f]{32})")
 _HEADER_BYTES = 128
 
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
+"""Made once: ``json.dumps`` makes another for each rule."""
+
 Record = Mapping[str, object]
 
 
@@ -111,13 +114,15 @@ class RecordFile:
     def change(self, put: Mapping[str, Record], drop: Iterable[str] = ()) -> None:
         """Drop records and add others, which replace those of their keys, as one change."""
         dropped = [key for key in drop if self._lines.pop(key, None)]
-        changes: list[Record] = [{"drop": dropped}] if dropped else []
-        changes += ({"put": key, "record": content} for key, content in put.items())
+        changes = [_json({"drop": dropped})] if dropped else []
+        for key, content in put.items():
+            change = _json({"put": key, "record": content})
+            self._lines[key] = _line(change)
+            changes.append(change)
         if not changes:
             return
-        for change in changes[bool(dropped) :]:
-            self._lines[str(change["put"])] = _line(change)
-        self._append(_line(changes[0] if len(changes) == 1 else {"all": changes}), len(changes))
+        together = changes[0] if len(changes) == 1 else b'{"all":[%b]}' % b",".join(changes)
+        self._append(_line(together), len(changes))
 
     def leave_out(self, keys: Iterable[str]) -> None:
         """Drop records that were read. The next change deletes them from the file."""
@@ -194,9 +199,12 @@ class RecordFile:
             self._disk.unlink(self.path)
 
 
-def _line(change: Record) -> bytes:
-    content = json.dumps(change, separators=(",", ":")).encode()
-    return b"%08x %b\n" % (zlib.crc32(content), content)
+def _json(change: Record) -> bytes:
+    return _ENCODER.encode(change).encode()
+
+
+def _line(change: bytes) -> bytes:
+    return b"%08x %b\n" % (zlib.crc32(change), change)
 
 
 def _apply_line(line: bytes, records: dict[str, Record], lines: dict[str, bytes]) -> None:
@@ -225,7 +233,7 @@ def _apply_change(
         members(change, "the line", ("put", "record"))
         key = text(change["put"], "the key")
         records[key] = members(change["record"], "the record")
-        lines[key] = _line(change)
+        lines[key] = _line(_json(change))
         return
     for dropped in items(members(change, "the line", ("drop",))["drop"], "what is dropped"):
         key = text(dropped, "a key")
