@@ -22,7 +22,10 @@ from ipsecd.backend.nftables.naming import CONTENTS
 from ipsecd.backend.nftables.reading import SetDescription
 from ipsecd.backend.nftables.wire import KernelError, Message, NftSocket
 from ipsecd.compiler.classifier import Classifier
-from ipsecd.compiler.volatile import Volatile
+from ipsecd.compiler.rows import rows_of
+from ipsecd.compiler.volatile import Delta, Volatile
+from ipsecd.language.filters import parse_filter
+from ipsecd.model.values import Action, InForce, Origin
 from tests.engine.test_lists import entries
 from tests.netns import site
 from tests.netns.site import run
@@ -128,6 +131,35 @@ def test_nothing_is_sent_of_what_has_not_changed(
         processes.apply(wanted)
         assert not processes.sent
         assert sets() == before
+
+
+def ban(address: str) -> tuple[Delta, Volatile]:
+    """What a ban of an address comes to, where there is none before."""
+    volatile = Volatile()
+    origin = Origin("dynamic", "", address)
+    block = InForce(origin, parse_filter(f"{address}=0"), Action.BLOCK)
+    return volatile.change(add=rows_of([block])), volatile
+
+
+def test_bans_are_noted_when_they_pause(processes: Processes) -> None:
+    """What nobody has changed since is relied on; if the process dies before, all is sent anew."""
+    wanted = blocking({"drop": DROP}, "@drop=0", "192.0.2.0/24=0")
+    processes.apply(wanted)
+    processes.now.change(*ban("198.51.100.1"))
+    noted = processes.record.content
+    delta, volatile = ban("198.51.100.2")
+    processes.now.change(delta, volatile)
+    assert processes.record.content == noted
+    processes.now.is_stale()
+    assert processes.record.content != noted
+    processes.follow()
+    processes.apply(wanted)
+    assert not processes.sent
+    processes.now.change(*ban("198.51.100.3"))
+    processes.now.change(*ban("198.51.100.4"))
+    processes.follow()
+    processes.apply(wanted)
+    assert processes.sent
 
 
 def test_a_long_list_costs_a_start_what_a_short_one_does(processes: Processes) -> None:

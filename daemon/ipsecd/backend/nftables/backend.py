@@ -246,10 +246,10 @@ class NftablesBackend:
         dynamic |= {table: self._new.of_table(table) for table in new}
         now = self._clock()
         steps = [step for table in new for step in tx.dynamic_sets(dynamic[table])]
-        steps += tx.removals(delta.removed, dynamic, now)
-        steps += tx.additions(delta.added, dynamic, now)
+        steps += tx.removals(delta.removed, dynamic, now) + tx.additions(delta.added, dynamic, now)
         if not new and not gone:
-            self._commit(steps)
+            # ``is_stale`` notes it when it is next asked: a note takes longer than a ban.
+            commit(self._socket, steps)
             return
         tables = in_kernel(held.policy, dynamic)
         surroundings = replace(self._surroundings, groups=cgroups.find_all(tables))

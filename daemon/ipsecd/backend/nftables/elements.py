@@ -7,6 +7,7 @@ bytes long, so elements are sent in several messages of one transaction.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 
 from ipsecd.backend.nftables.messages import DELSETELEM, NEWSETELEM, NLM_F_CREATE
 from ipsecd.backend.nftables.wire import Message
@@ -29,6 +30,20 @@ def element(key: bytes, *, timeout_ms: int = 0, counter: str = "") -> bytes:
     return attribute(_LIST_ELEMENT, payload)
 
 
+def ending_element(key: bytes, timeout_ms: int) -> bytes:
+    """The same for an element with an end, of which there are thousands alike."""
+    before, between = _around(len(key))
+    return b"%b%b%b%b" % (before, key, between, timeout_ms.to_bytes(8, "big"))
+
+
+@lru_cache(maxsize=64)
+def _around(width: int) -> tuple[bytes, bytes]:
+    """What stands before a key of `width` bytes in an element, and between it and the end."""
+    sample = element(bytes(width), timeout_ms=1)
+    key_at, end_at = 3 * len(attribute(_VALUE, b"")), len(sample) - 8
+    return sample[:key_at], sample[key_at + width : end_at]
+
+
 def packed_elements(keys: bytes, width: int, counters: Sequence[str] = ()) -> Iterator[bytes]:
     """Lists of elements for keys of `width` bytes that lie end to end in `keys`.
 
@@ -40,7 +55,7 @@ def packed_elements(keys: bytes, width: int, counters: Sequence[str] = ()) -> It
         encoded = (
             element(keys[i * width : (i + 1) * width], counter=counters[i]) for i in range(count)
         )
-        yield from _chunks(encoded)
+        yield from in_lists(encoded)
         return
     sample = element(bytes(width))
     padding = -width % 4
@@ -53,7 +68,8 @@ def packed_elements(keys: bytes, width: int, counters: Sequence[str] = ()) -> It
         yield prefix + glue.join(part) + suffix
 
 
-def _chunks(elements: Iterable[bytes]) -> Iterator[bytes]:
+def in_lists(elements: Iterable[bytes]) -> Iterator[bytes]:
+    """Encoded elements, laid end to end in lists that a message can hold."""
     part: list[bytes] = []
     size = 0
     for encoded in elements:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from typing import Any
 
 from ipsecd.backend.nftables.messages import (
@@ -135,6 +136,7 @@ def key_types(table: TableId) -> tuple[int, ...]:
     return tuple(types[part.field.kind] for part in table.parts) or (_TYPE_NFPROTO,)
 
 
+@lru_cache(maxsize=1024)
 def kernel_key_width(table: TableId) -> int:
     """The key length of the table's set, in bytes: a lone small field is not padded."""
     return 1 if key_types(table) in ((_TYPE_NFPROTO,), (_TYPE_PROTOCOL,)) else table.key_width

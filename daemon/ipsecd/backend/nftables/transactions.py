@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from math import inf
 
 from ipsecd.backend.nftables import contents
@@ -11,6 +11,8 @@ from ipsecd.backend.nftables.elements import (
     add_elements,
     delete_elements,
     element,
+    ending_element,
+    in_lists,
     packed_elements,
 )
 from ipsecd.backend.nftables.expressions import NFPROTO, host16
@@ -112,22 +114,32 @@ def additions(
     entries: Iterable[Entry], dynamic: Mapping[TableId, KernelTable], now: float
 ) -> list[Message]:
     """Add dynamic entries; `now` is on the clock of their deadlines, in seconds."""
-    steps = []
+    by_table: dict[TableId, list[Entry]] = {}
     for entry in entries:
-        timeout_ms = 0
-        if entry.deadline != inf:
-            timeout_ms = max(1, round((entry.deadline - now) * 1000))
-        encoded = element(_set_key(entry), timeout_ms=timeout_ms)
-        steps += [add_elements(TABLE, name, encoded) for name in dynamic[entry.table].sets]
+        by_table.setdefault(entry.table, []).append(entry)
+    steps = []
+    for table, of_table in by_table.items():
+        keys = _set_keys(table, [entry.key for entry in of_table])
+        encoded = [
+            element(key)
+            if entry.deadline == inf
+            else ending_element(key, max(1, round((entry.deadline - now) * 1000)))
+            for key, entry in zip(keys, of_table, strict=True)
+        ]
+        parts = list(in_lists(encoded))
+        steps += [add_elements(TABLE, name, part) for name in dynamic[table].sets for part in parts]
     return steps
 
 
 def removals(
     entries: Iterable[Entry], dynamic: Mapping[TableId, KernelTable], now: float
 ) -> list[Message]:
-    """Remove dynamic entries from the sets that stay; those before `now` the kernel has removed."""
+    """Remove dynamic entries from the sets that stay; those before `now` the kernel has removed.
+
+    Each has a message of its own, which is left out if the kernel has removed it meanwhile.
+    """
     return [
-        delete_elements(TABLE, name, element(_set_key(entry)))
+        delete_elements(TABLE, name, element(*_set_keys(entry.table, [entry.key])))
         for entry in entries
         if entry.deadline > now and entry.table in dynamic
         for name in dynamic[entry.table].sets
@@ -167,5 +179,8 @@ def new_chain(name: str) -> Message:
     return nft.new_chain(TABLE, name, *TRACKED_HOOKS.get(name, ()))
 
 
-def _set_key(entry: Entry) -> bytes:
-    return kernel_keys(entry.table, entry.key, NFPROTO[entry.table.family])
+def _set_keys(table: TableId, keys: Sequence[bytes]) -> list[bytes]:
+    """The keys of a table as its set holds them."""
+    width = kernel_key_width(table)
+    packed = kernel_keys(table, b"".join(keys), NFPROTO[table.family])
+    return [packed[at : at + width] for at in range(0, len(packed), width)]
