@@ -1,11 +1,13 @@
 """How fast fail2ban bans with ipsecd, beside its own action for nftables, in the same run.
 
-Both actions are made and called by fail2ban's own classes, as its server does it, for a jail with a
-port. Run it with ``make bench``.
+The actions are made and called by fail2ban's own classes, as its server does it, for a jail with a
+port. A third one does nothing: that is what fail2ban itself takes. Run it with ``make bench``. An
+argument names another backend of the daemon than nftables.
 """
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 import sys
@@ -18,6 +20,18 @@ from tests.netns.site import Daemon
 ROUNDS = 5
 OURS, THEIRS = 1000, 40
 """Bans in a round of each."""
+NOTHING = """
+from fail2ban.server.action import ActionBase
+
+class Action(ActionBase):
+    def start(self): pass
+    def stop(self): pass
+    def ban(self, info): pass
+    def unban(self, info): pass
+    def __init__(self, jail, name, **options):
+        super().__init__(jail, name)
+"""
+"""An action that does nothing."""
 BANS = """
 import os, sys, time
 from fail2ban.client.actionreader import ActionReader
@@ -58,25 +72,33 @@ def bans_a_second(daemon: Daemon, action: str, number: int, first: int) -> float
 
 def main() -> None:
     program("usr/bin/fail2ban-server")
+    backend = sys.argv[1] if len(sys.argv) > 1 else "nftables"
     action = str(ROOT / "integrations/fail2ban/action.d/ipsecd-block.py")
+    before = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as name:
         path = Path(name)
-        daemon = Daemon(path)
+        nothing = path / "nothing.py"
+        nothing.write_text(NOTHING)
+        daemon = Daemon(path, backend)
         daemon.start()
         rounds = [
             (
                 bans_a_second(daemon, action, OURS, n * OURS),
                 bans_a_second(daemon, "nftables-multiport", THEIRS, n * OURS),
+                bans_a_second(daemon, str(nothing), OURS, n * OURS),
             )
             for n in range(ROUNDS)
         ]
         daemon.end()
-    ours, theirs = zip(*rounds, strict=True)
-    ratio = statistics.median(a / b for a, b in rounds)
-    print("bans of fail2ban a second, medians")
-    print(f"  ipsecd-block.py     {statistics.median(ours):8,.0f}")
-    print(f"  nftables-multiport  {statistics.median(theirs):8,.0f}")
-    print(f"  ratio, round by round {ratio:6.1f} (promised: 10)")
+    ours, theirs, nothings = zip(*rounds, strict=True)
+    ratios = [a / b for a, b, _ in rounds]
+    loads = f"load {before:.1f} to {os.getloadavg()[0]:.1f}"
+    print(f"bans of fail2ban a second, medians; backend {backend}; {loads}")
+    print(f"  ipsecd-block.py     {statistics.median(ours):10,.0f}")
+    print(f"  nftables-multiport  {statistics.median(theirs):10,.0f}")
+    print(f"  does nothing        {statistics.median(nothings):10,.0f}")
+    print(f"  ratio, round by round {statistics.median(ratios):8.1f} (promised: 10)")
+    print(f"  from {min(ratios):.1f} to {max(ratios):.1f}")
 
 
 if __name__ == "__main__":
