@@ -212,7 +212,7 @@ DOMAIN: dict[str, Any] = {
     "refresh": 3,
     "lists": [{"name": "drop", "digest": "cd" * 32, "entries": 2000}],
 }
-NOT_ASKED = {"dry_run": None, "live": None}
+NOT_ASKED = {"live": None}
 """What a change has that is to be made, and not only to be thought through."""
 NO_AUTHOR = {"login_uid": None, "login_user": "", "sudo_user": "", "command": "", "message": ""}
 ROW = {

@@ -257,7 +257,7 @@ def test_the_records_and_the_interface_agree() -> None:
         if method.reply.fields.get("progress") == Nullable(Named("Progress"))
     }
     assert declared == {name for name, method in METHODS.items() if method.tells_progress}
-    assert declared == {"ApplyPolicy", "Reload"}
+    assert declared == {"ApplyPolicy", "Reload", "Restore"}
 
 
 def test_waiting_for_another_change_is_told() -> None:
