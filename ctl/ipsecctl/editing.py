@@ -36,7 +36,7 @@ _AGAIN, _DISCARD = "e", "q"
 def edit(client: Client, options: Options) -> int:
     """Have the file of a policy edited until it can be in force, or is to stay as it is."""
     name = options.argument()
-    if not (sys.stdin and sys.stdin.isatty() and sys.stdout.isatty()):
+    if not (os.isatty(0) and os.isatty(1)):
         raise UsageError(
             "an editor needs a terminal, and here is none",
             f"in a script: ipsecctl policy export {shlex.quote(name)} > FILE; ipsecctl apply FILE",

@@ -9,7 +9,8 @@ import pytest
 
 from ipsecd.backend.base import Observation
 from ipsecd.backend.nftables.backend import NftablesBackend
-from ipsecd.backend.nftables.wire import Message
+from ipsecd.backend.nftables.failures import commit
+from ipsecd.backend.nftables.wire import Message, NftSocket
 from ipsecd.compiler.classifier import Classifier, pack
 from ipsecd.compiler.policy import compile_filters
 from ipsecd.compiler.rows import rows_of
@@ -152,16 +153,16 @@ def test_a_replacement_that_fails_half_way_leaves_the_old_rule(
     old, new = rule("10.0.0.1=0"), rule("10.0.0.0/24=0")
     backend.change(volatile.change(add=rows_of([old])), volatile)
     held = set(backend.volatile_counts())
-    commit, calls = backend._commit, 0
+    calls = 0
 
-    def fail_once(steps: list[Message]) -> None:
+    def fail_once(socket: NftSocket, steps: list[Message]) -> None:
         nonlocal calls
         calls += 1
         if calls == 2:
             raise BackendFailed("no", "")
-        commit(steps)
+        commit(socket, steps)
 
-    monkeypatch.setattr(backend, "_commit", fail_once)
+    monkeypatch.setattr("ipsecd.backend.nftables.backend.commit", fail_once)
     delta = volatile.change(remove=[old.origin], add=rows_of([new]))
     with pytest.raises(BackendFailed):
         backend.change(delta, volatile)

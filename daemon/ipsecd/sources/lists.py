@@ -232,7 +232,8 @@ class ListStore:
         journal = self.parts_of(name).journal
         keys = list(keys_of(addresses))
         if all(old.added.get(key) == end for key in keys):
-            return NOTHING
+            # They are there already, and from now on because of whoever adds them again.
+            return replace(NOTHING, after={name: old}, keys=keys)
         added = old.added
         for key in keys:
             added = added.with_item(key, end)
