@@ -201,7 +201,7 @@ def test_a_wrong_rank_of_entries_is_seen(monkeypatch: pytest.MonkeyPatch, broken
     """Entries of lists that rank by another length, or beside literal ones in another order."""
 
     @seed(1434)
-    @settings(max_examples=1500, deadline=None, database=None, phases=[Phase.generate])
+    @settings(max_examples=6000, deadline=None, database=None, phases=[Phase.generate])
     @given(in_force(listing=True), st.lists(packets(), min_size=12, max_size=20), lists())
     def compare(filters: list[InForce], sent: list[Packet], known: dict[str, AddressList]) -> None:
         all_agree(filters, sent, known)
