@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from ansible.module_utils.basic import AnsibleModule
 
 OPTIONS: dict[str, dict[str, Any]] = {
+    "name": {"type": "str", "required": True},
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     "executable": {"type": "path"},
     "socket": {"type": "path"},
     "force": {"type": "bool", "default": False},

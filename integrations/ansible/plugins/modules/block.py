@@ -104,8 +104,6 @@ def main() -> None:
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
-            "name": {"type": "str", "required": True},
-            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "action": {"type": "str", "choices": ["block", "permit"], "default": "block"},
             "filters": {"type": "list", "elements": "str"},
             "ends": {"type": "str"},

@@ -100,8 +100,6 @@ def main() -> None:
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
-            "name": {"type": "str", "required": True},
-            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "entries": {"type": "list", "elements": "str"},
             "purge": {"type": "bool", "default": False},
             "accept": {"type": "bool", "default": False},

@@ -106,8 +106,6 @@ def main() -> None:
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
-            "name": {"type": "str", "required": True},
-            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "content": {"type": "str"},
             "assigned": {"type": "bool"},
             **OPTIONS,

@@ -102,8 +102,6 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "policy": {"type": "str", "required": True},
-            "name": {"type": "str", "required": True},
-            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
             "action": {"type": "str", "choices": ["block", "permit"]},
             "filters": {"type": "list", "elements": "str"},
             "interface": {"type": "str"},
