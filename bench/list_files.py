@@ -23,7 +23,7 @@ from statistics import median
 from tempfile import TemporaryDirectory
 
 from bench.classify import prefix_list
-from bench.lists import ENTRIES, addresses, text, texts
+from bench.lists import ENTRIES, addresses, restored_by_ipset, text, texts
 from bench.start import POLICY, add_link, memory_mb, processor_s
 from tests.netns.site import Daemon
 
@@ -98,13 +98,7 @@ def nft(lines: Sequence[str], directory: Path, *, prefixes: bool) -> Cost:
 
 def ipset(lines: Sequence[str], directory: Path, *, prefixes: bool) -> Cost:
     """What ``ipset restore`` takes."""
-    kind = "hash:net" if prefixes else "hash:ip"
-    restored = directory / "restored"
-    restored.write_text(
-        f"create listed {kind} maxelem {2 * ENTRIES}\n"
-        + "".join(f"add listed {line}\n" for line in lines),
-        encoding="ascii",
-    )
+    restored = restored_by_ipset(lines, directory, prefixes=prefixes)
     cost = run(["ipset", "restore", "-file", str(restored)])
     subprocess.run(["ipset", "destroy", "listed"], check=True)
     return cost

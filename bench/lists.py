@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -170,6 +170,14 @@ def theirs(lines: list[str], directory: Path, *, prefixes: bool) -> None:
     if shutil.which("ipset") is None:
         print("  ipset is not installed here")
         return
+    restored = restored_by_ipset(lines, directory, prefixes=prefixes)
+    timed("ipset restore", "all", ["ipset", "restore", "-file", str(restored)])
+    timed("ipset", "one more", ["ipset", "add", "listed", "0.0.0.1"])
+    subprocess.run(["ipset", "destroy", "listed"], check=True)
+
+
+def restored_by_ipset(lines: Sequence[str], directory: Path, *, prefixes: bool) -> Path:
+    """The file that ``ipset restore`` reads, which makes the set ``listed`` of all entries."""
     kind = "hash:net" if prefixes else "hash:ip"
     restored = directory / "restored"
     restored.write_text(
@@ -177,9 +185,7 @@ def theirs(lines: list[str], directory: Path, *, prefixes: bool) -> None:
         + "".join(f"add listed {line}\n" for line in lines),
         encoding="ascii",
     )
-    timed("ipset restore", "all", ["ipset", "restore", "-file", str(restored)])
-    timed("ipset", "one more", ["ipset", "add", "listed", "0.0.0.1"])
-    subprocess.run(["ipset", "destroy", "listed"], check=True)
+    return restored
 
 
 def timed(name: str, what: str, words: list[str]) -> None:
