@@ -19,6 +19,7 @@ from ipsecd.quoting import visible
 
 TYPE_CHECKING = False  # typing itself would cost more start-up time than this module
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, TextIO
 
 _SEAL = os.urandom(8).hex()
@@ -53,7 +54,8 @@ def begin() -> None:
 
 def say(*lines: str) -> None:
     """Write lines to standard output, in one piece; a line break inside one is escaped."""
-    _to_stdout("".join(f"{_rendered(line)}\n" for line in lines))
+    text = "".join(f"{_rendered(line)}\n" for line in lines)
+    _to_stdout(lambda stdout: stdout.write(text))
 
 
 def say_text(text: str) -> None:
@@ -71,21 +73,19 @@ def say_json(value: Any, indent: int | None = 2) -> None:
 
 def write_bytes(content: bytes) -> None:
     """Write what is no text, such as an archive, to standard output."""
-    _hide()
-    flush()
-    if _state.failure:
-        return
-    try:
-        if sys.stdout is None:
-            raise OSError(errno.EBADF, "it is closed")  # noqa: TRY301 - as if it were written to
-        sys.stdout.buffer.write(content)
-    except (OSError, ValueError) as error:
-        _fail(error)
+
+    def write(stdout: TextIO) -> None:
+        # What was said before comes first.
+        stdout.flush()
+        stdout.buffer.write(content)
+
+    _to_stdout(write)
 
 
 def ask(question: str) -> str:
     """The answer of a person to a question; "" if it could not be shown, or nobody answers."""
-    _to_stdout(_rendered(question))
+    text = _rendered(question)
+    _to_stdout(lambda stdout: stdout.write(text))
     flush()
     if _state.failure or sys.stdin is None:
         return ""
@@ -207,14 +207,14 @@ def _to_stderr(text: str) -> None:
         return
 
 
-def _to_stdout(text: str) -> None:
+def _to_stdout(write: Callable[[TextIO], object]) -> None:
     _hide()
     if _state.failure:
         return
     try:
         if sys.stdout is None:
             raise OSError(errno.EBADF, "it is closed")  # noqa: TRY301 - as if it were written to
-        sys.stdout.write(text)
+        write(sys.stdout)
     except (OSError, ValueError) as error:
         _fail(error)
 

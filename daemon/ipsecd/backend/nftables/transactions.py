@@ -36,6 +36,7 @@ from ipsecd.backend.nftables.wire import Message
 from ipsecd.compiler.classifier import Table
 from ipsecd.compiler.tables import TableId
 from ipsecd.compiler.volatile import Entry
+from ipsecd.model.lists import split
 from ipsecd.model.values import ICMP, PROTOCOLS_WITH_PORTS
 
 DIALUP_ARPHRD = (256, 257, 258, 259, 512, 519)
@@ -183,4 +184,4 @@ def _set_keys(table: TableId, keys: Sequence[bytes]) -> list[bytes]:
     """The keys of a table as its set holds them."""
     width = kernel_key_width(table)
     packed = kernel_keys(table, b"".join(keys), NFPROTO[table.family])
-    return [packed[at : at + width] for at in range(0, len(packed), width)]
+    return split(packed, width)
