@@ -344,6 +344,8 @@ DIALECTS = {
     "netdiag": "netdiag:run",
     "secedit": "agent:secedit",
     "gpupdate": "agent:gpupdate",
-    "net": "agent:net",
+    "net": "legacy_services:net",
+    "sc": "legacy_services:sc",
+    "ipsecmon": "agent:ipsecmon",
 }
 """The legacy commands. Each works under its own name and after ``ipsecctl``, in any letter case."""
