@@ -58,7 +58,7 @@ class NftablesBackend:
     it off to behave as on older kernels.
     """
 
-    name = "nftables"
+    name, reporting = "nftables", None
     failures: tuple[str, ...] = ()
 
     def __init__(
