@@ -10,13 +10,8 @@ from typing import TypeVar
 
 import pytest
 
-from ipsecd.backend.memory import MemoryReporting
-from ipsecd.backend.reporting import Report
 from ipsecd.errors import InvalidInput, IpsecdError, LimitExceeded, Refused
-from ipsecd.model.addresses import Family
-from ipsecd.model.packets import Packet, Point
-from ipsecd.model.sightings import LINK_RAW, Sighting
-from ipsecd.model.values import Action
+from ipsecd.model.sightings import Sighting
 from ipsecd.service.reporter import Ledger
 from ipsecd.service.watching import (
     BATCH_MOST,
@@ -27,54 +22,18 @@ from ipsecd.service.watching import (
     Watch,
     Watching,
 )
-from tests.service.harness import PATIENCE_S
+from tests.service.harness import PATIENCE_S, MemorySeeing
 
 T = TypeVar("T")
-
-
-def report(number: int = 0) -> Report:
-    return Report(number, Action.BLOCK, Point.ARRIVING, 1, 28, b"", number.to_bytes(28, "big"))
-
-
-class Memory:
-    """What is dropped in memory, each packet numbered by its time."""
-
-    def __init__(self) -> None:
-        self.reporting = MemoryReporting()
-        self.budgets: list[int] = []
-        self.failure: Exception | None = None
-        self.reported = threading.Event()
-
-    def look(self, budget: int) -> tuple[MemoryReporting, int]:
-        if self.failure:
-            raise self.failure
-        if not self.budgets or self.budgets[-1] != budget:
-            self.budgets.append(budget)
-            self.reporting.set_budget(budget)
-        return self.reporting, self.reporting.blocked()
-
-    @staticmethod
-    def sightings(reports: Sequence[Report]) -> list[Sighting]:
-        packet = Packet(Point.ARRIVING, Family.IPV4, 1, 2, 17, 3, 4)
-        return [
-            Sighting(
-                *(each.at_ns, each.action, None, None, "", None, each.point, "eth0", packet),
-                *("", each.length, each.packet, LINK_RAW),
-            )
-            for each in reports
-        ]
-
-    def drop(self, count: int, first: int = 0) -> None:
-        self.reporting.drop(report(number) for number in range(first, first + count))
 
 
 def at_once(work: Callable[[], T]) -> T:
     return work()
 
 
-def watching(test: Callable[[Watching, Memory], Awaitable[None]]) -> None:
+def watching(test: Callable[[Watching, MemorySeeing], Awaitable[None]]) -> None:
     """Run a test in an event loop; at its end nothing is reported any more."""
-    memory = Memory()
+    memory = MemorySeeing()
 
     async def run() -> None:
         served = Watching(lambda: memory, at_once)
@@ -121,7 +80,7 @@ async def until(
 def test_a_watcher_gets_what_is_dropped_and_then_it_costs_nothing() -> None:
     """The first batch says that packets are told of; all that follow come, in their order."""
 
-    async def test(served: Watching, memory: Memory) -> None:
+    async def test(served: Watching, memory: MemorySeeing) -> None:
         watch = served.watch(1000)
         assert await anext(watch) == Batch((), 0, 0)
         memory.drop(250)
@@ -138,7 +97,7 @@ def test_a_watcher_gets_what_is_dropped_and_then_it_costs_nothing() -> None:
 def test_a_batch_is_short() -> None:
     """A reply with it is written as JSON in the event loop, which must not be kept for long."""
 
-    async def test(served: Watching, memory: Memory) -> None:
+    async def test(served: Watching, memory: MemorySeeing) -> None:
         watch = served.watch(5000)
         await anext(watch)
         memory.drop(3 * BATCH_MOST)
@@ -151,7 +110,7 @@ def test_a_batch_is_short() -> None:
 def test_what_the_kernel_does_not_tell_of_is_lost() -> None:
     """More than the budget is counted, and told as lost."""
 
-    async def test(served: Watching, memory: Memory) -> None:
+    async def test(served: Watching, memory: MemorySeeing) -> None:
         watch = served.watch(100)
         await anext(watch)
         memory.drop(1000)
@@ -164,7 +123,7 @@ def test_what_the_kernel_does_not_tell_of_is_lost() -> None:
 def test_each_watcher_has_a_rate_of_his_own() -> None:
     """The kernel tells as much as the greediest wants; the others lose the rest, and know it."""
 
-    async def test(served: Watching, memory: Memory) -> None:
+    async def test(served: Watching, memory: MemorySeeing) -> None:
         few, many = served.watch(10), served.watch(1000)
         await anext(few)
         await anext(many)
@@ -182,7 +141,7 @@ def test_each_watcher_has_a_rate_of_his_own() -> None:
 def test_one_who_does_not_read_loses_and_nobody_else_does() -> None:
     """His queue is full at some time; he is told how many he lost once he reads again."""
 
-    async def test(served: Watching, memory: Memory) -> None:
+    async def test(served: Watching, memory: MemorySeeing) -> None:
         stuck, alive = served.watch(MOST_RATE), served.watch(MOST_RATE)
         await anext(stuck)
         await anext(alive)
@@ -202,7 +161,7 @@ def test_one_who_does_not_read_loses_and_nobody_else_does() -> None:
 def test_one_who_comes_later_counts_from_then_on() -> None:
     """What was dropped before he came is neither told to him nor lost."""
 
-    async def test(served: Watching, memory: Memory) -> None:
+    async def test(served: Watching, memory: MemorySeeing) -> None:
         first = served.watch(1000)
         await anext(first)
         memory.drop(200)
@@ -223,7 +182,7 @@ def test_one_who_comes_later_counts_from_then_on() -> None:
 def test_there_is_an_end_to_how_many_watch() -> None:
     """One more is refused, until somebody goes."""
 
-    async def test(served: Watching, _: Memory) -> None:
+    async def test(served: Watching, _: MemorySeeing) -> None:
         watches = [served.watch(1) for _ in range(MOST_WATCHERS)]
         with pytest.raises(LimitExceeded):
             served.watch(1)
@@ -237,7 +196,7 @@ def test_there_is_an_end_to_how_many_watch() -> None:
 def test_a_rate_that_cannot_be_is_refused(rate: int) -> None:
     """It says what can be."""
 
-    async def test(served: Watching, _: Memory) -> None:
+    async def test(served: Watching, _: MemorySeeing) -> None:
         with pytest.raises(InvalidInput, match="between 1 and 10,000"):
             served.watch(rate)
 
@@ -247,7 +206,7 @@ def test_a_rate_that_cannot_be_is_refused(rate: int) -> None:
 def test_where_nothing_can_be_told_a_watcher_is_told_why() -> None:
     """The error is the one of the backend; who comes later may have more luck."""
 
-    async def test(served: Watching, memory: Memory) -> None:
+    async def test(served: Watching, memory: MemorySeeing) -> None:
         memory.failure = Refused("the kernel has no nft_log", "load it")
         watch = served.watch(10)
         with pytest.raises(IpsecdError, match="no nft_log"):
@@ -262,7 +221,7 @@ def test_where_nothing_can_be_told_a_watcher_is_told_why() -> None:
 def test_a_bug_ends_a_watch_and_not_the_thread() -> None:
     """Whoever watches next is served."""
 
-    async def test(served: Watching, memory: Memory) -> None:
+    async def test(served: Watching, memory: MemorySeeing) -> None:
         memory.failure = ZeroDivisionError()
         with pytest.raises(IpsecdError, match="a bug in itself"):
             await anext(served.watch(10))
@@ -282,7 +241,7 @@ def test_a_sink_gets_the_same_numbers_and_comes_back_after_a_failure() -> None:
         news.set()
         raise ZeroDivisionError
 
-    async def test(served: Watching, memory: Memory) -> None:
+    async def test(served: Watching, memory: MemorySeeing) -> None:
         memory.failure = Refused("not yet", "wait")
         remove = served.add_sink(1000, sink)
         memory.failure = None
@@ -299,7 +258,7 @@ def test_a_sink_gets_the_same_numbers_and_comes_back_after_a_failure() -> None:
 def test_nobody_waits_while_nothing_comes() -> None:
     """Without reports the thread looks once a second only."""
 
-    async def test(served: Watching, _: Memory) -> None:
+    async def test(served: Watching, _: MemorySeeing) -> None:
         await anext(served.watch(10))
         before = time.process_time()
         await asyncio.sleep(0.5)

@@ -17,14 +17,13 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from threading import Event, Lock, Thread
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol
 
+from ipsecd.backend.base import Line
 from ipsecd.backend.reporting import Report, Reporting
 from ipsecd.errors import IpsecdError
 from ipsecd.log import record, record_bug
 from ipsecd.model.sightings import Sighting
-
-T = TypeVar("T")
 
 ROUND_S = 0.1
 """How long reports are gathered before they are handed out. What the kernel holds back to tell of
@@ -48,14 +47,6 @@ class Seeing(Protocol):
 
     def sightings(self, reports: Sequence[Report]) -> list[Sighting]:
         """What decided about packets; called in the reporter's thread, and may take its time."""
-        ...
-
-
-class Run(Protocol):
-    """Runs work in the kernel's line, and waits for it."""
-
-    def __call__(self, work: Callable[[], T], /) -> T:
-        """What `work` returns or raises."""
         ...
 
 
@@ -149,7 +140,7 @@ class Ledger:
 class Reporter:
     """Serves all who take part, in a thread that lives as long as there are any."""
 
-    def __init__(self, seeing: Callable[[], Seeing], run: Run) -> None:
+    def __init__(self, seeing: Callable[[], Seeing], run: Line) -> None:
         """`seeing` is called in the thread once somebody takes part."""
         self._seeing, self._run = seeing, run
         self._lock = Lock()
@@ -166,22 +157,29 @@ class Reporter:
             if self._thread is None and not self._is_ending.is_set():
                 self._thread = Thread(target=self._serve, name="reporter", daemon=True)
                 self._thread.start()
-        os.eventfd_write(self._wake, 1)
+            self._wake_up()
 
     def remove(self, part: Part) -> None:
         """Serve him no more, who may be served no more already; for any thread."""
         with self._lock:
             self._parts = [each for each in self._parts if each is not part]
-        os.eventfd_write(self._wake, 1)
+            self._wake_up()
 
     def end(self) -> None:
         """Serve nobody any more, and wait until the kernel tells of nothing."""
         with self._lock:
             self._is_ending.set()
             self._parts, thread = [], self._thread
-        os.eventfd_write(self._wake, 1)
+            self._wake_up()
         if thread:
             thread.join()
+        with self._lock:
+            os.close(self._wake)
+            self._wake = -1
+
+    def _wake_up(self) -> None:
+        if self._wake >= 0:
+            os.eventfd_write(self._wake, 1)
 
     # -- the thread ------------------------------------------------------------------------------
 

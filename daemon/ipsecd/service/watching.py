@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Self
 
+from ipsecd.backend.base import Line
 from ipsecd.errors import InvalidInput, IpsecdError, LimitExceeded
 from ipsecd.log import record_bug
 from ipsecd.model.sightings import Sighting
-from ipsecd.service.reporter import Handed, Part, Reporter, Run, Seeing
+from ipsecd.service.reporter import Handed, Part, Reporter, Seeing
 
 MOST_WATCHERS = 32
 MOST_RATE = 10_000
@@ -118,7 +119,7 @@ class Watch:
 class Watching:
     """Everybody who watches, and the daemon's own sinks."""
 
-    def __init__(self, seeing: Callable[[], Seeing], run: Run) -> None:
+    def __init__(self, seeing: Callable[[], Seeing], run: Line) -> None:
         """`run` runs work in the kernel's line and waits for it; `seeing` gives what is seen."""
         self._reporter = Reporter(seeing, run)
         self._watches: list[Watch] = []
