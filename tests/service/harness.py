@@ -10,11 +10,13 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 from ipsecd.backend.base import Line
+from ipsecd.backend.memory import MemoryReporting
+from ipsecd.backend.reporting import Report
 from ipsecd.config import Limits
 from ipsecd.control.feeds import Wanted
 from ipsecd.control.verdict import Question
@@ -23,9 +25,11 @@ from ipsecd.engine.guard import Guarded
 from ipsecd.engine.lookups import Lookups
 from ipsecd.errors import NotFound
 from ipsecd.host.resolver import Resolver
-from ipsecd.model.addresses import Network
+from ipsecd.model.addresses import Family, Network
 from ipsecd.model.inventory import Inventory
-from ipsecd.model.packets import Host
+from ipsecd.model.packets import Host, Packet, Point
+from ipsecd.model.sightings import LINK_RAW, Sighting
+from ipsecd.model.values import Action, Origin
 from ipsecd.progress import Tell, silent
 from ipsecd.protocol.connecting import send_frame
 from ipsecd.protocol.description import CONTROL, load_interface
@@ -58,6 +62,41 @@ OUTCOME = {
 NOTHING_TO_GUARD = Guarded((), Host())
 
 
+def report(number: int = 0) -> Report:
+    return Report(number, Action.BLOCK, Point.ARRIVING, 1, 28, b"", number.to_bytes(28, "big"))
+
+
+class MemorySeeing:
+    """What is dropped in memory, each packet numbered by its time."""
+
+    def __init__(self) -> None:
+        self.reporting = MemoryReporting()
+        self.budgets: list[int] = []
+        self.failure: Exception | None = None
+        self.origin: Origin | None = None
+
+    def look(self, budget: int) -> tuple[MemoryReporting, int]:
+        if self.failure:
+            raise self.failure
+        if not self.budgets or self.budgets[-1] != budget:
+            self.budgets.append(budget)
+            self.reporting.set_budget(budget)
+        return self.reporting, self.reporting.blocked()
+
+    def sightings(self, reports: Sequence[Report]) -> list[Sighting]:
+        packet = Packet(Point.ARRIVING, Family.IPV4, 1, 2, 17, 3, 4)
+        return [
+            Sighting(
+                *(each.at_ns, each.action, self.origin, None, "", None, each.point, "eth0", packet),
+                *("", each.length, each.packet, LINK_RAW),
+            )
+            for each in reports
+        ]
+
+    def drop(self, count: int, first: int = 0) -> None:
+        self.reporting.drop(report(number) for number in range(first, first + count))
+
+
 class FakeEngine:
     """An engine that keeps dynamic rules in a dict and checks its replies against the contract.
 
@@ -86,6 +125,7 @@ class FakeEngine:
         self.feed_due: tuple[float, str] | None = None
         self.lookups = Lookups()
         self.taken = Taken()
+        self.seeing = MemorySeeing()
         self.news, self._newsman = os.pipe()
         os.set_blocking(self.news, False)
         self._interface = load_interface(CONTROL)
@@ -415,6 +455,7 @@ class Running:
         self._up.set()
         await self._done.wait()
         await service.close()
+        await asyncio.to_thread(calls.watching.end)
         calls.shut_down()
         listener.close()
         thread.shut_down()

@@ -24,7 +24,7 @@ from ipsecd.progress import Tell
 from ipsecd.protocol.frames import MAX_FRAME_BYTES, encode_frame
 from ipsecd.protocol.messages import Call
 from ipsecd.service.access import Peer
-from ipsecd.service.connections import Connection, ConnectionLimits, UnsentBytes
+from ipsecd.service.connections import Connection, ConnectionLimits, Followed, UnsentBytes
 from ipsecd.service.descriptors import Descriptors
 from tests.service.harness import (
     NOBODY,
@@ -368,7 +368,12 @@ def test_a_connection_that_is_ended_ends_its_replies() -> None:
             ours.setblocking(False)
             peer = Peer(1, 0, frozenset())
             connection = Connection(
-                ours, peer, ConnectionLimits(), UnsentBytes(), answer, lambda *_: ({}, replies())
+                ours,
+                peer,
+                ConnectionLimits(),
+                UnsentBytes(),
+                answer,
+                lambda *_: Followed({}, replies()),
             )
             serving = asyncio.create_task(connection.serve())
             theirs.sendall(b'{"method":"x.y.Z","more":true}\0')

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeVar
 
+from ipsecd.backend.reporting import Reporting
 from ipsecd.compiler.classifier import Classifier
 from ipsecd.compiler.tables import TableId
 from ipsecd.compiler.volatile import Delta, Volatile
@@ -74,6 +75,10 @@ class Backend(Protocol):
     @property
     def gaps(self) -> tuple[str, ...]:
         """What of the rules in force this kernel cannot judge; one sentence for each gap."""
+
+    @property
+    def reporting(self) -> Reporting | None:
+        """What tells which packets are dropped; None if nothing can."""
 
     def probe(self) -> tuple[str, ...]:
         """The features that were found and are used, as words for ``status``."""

@@ -21,6 +21,7 @@ from ipsecd.backend.base import Count, Line, Observation
 from ipsecd.backend.beside import ProgramsBeside, reason_of, sum_of
 from ipsecd.backend.judgeable import judgeable_points
 from ipsecd.backend.nftables.backend import NftablesBackend
+from ipsecd.backend.reporting import Reporting
 from ipsecd.backend.xdp.backend import XdpBackend
 from ipsecd.backend.xdp.expansion import takes_long
 from ipsecd.backend.xdp.programs import Programs
@@ -67,6 +68,11 @@ class NftablesWithPrograms(ProgramsBeside):
         failure = (self._failure,) if self._failure else ()
         awaited = (AWAITED,) if self._awaited else ()
         return (*self._nftables.probe(), *programs, *failure, *awaited)
+
+    @property
+    def reporting(self) -> Reporting | None:
+        """That of nftables."""
+        return self._nftables.reporting
 
     @property
     def failures(self) -> tuple[str, ...]:

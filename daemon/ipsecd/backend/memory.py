@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from time import monotonic
 
 from ipsecd.backend.base import Count, Line, Observation
+from ipsecd.backend.reporting import Report
 from ipsecd.compiler.classifier import Classifier, Verdict
 from ipsecd.compiler.tables import TableId
 from ipsecd.compiler.volatile import Delta, Volatile
@@ -34,6 +38,51 @@ class _LiveTable:
 DYNAMIC = Origin("dynamic", "", "")
 
 
+class MemoryReporting:
+    """Tells of the packets that it is handed as dropped, up to the budget."""
+
+    def __init__(self) -> None:
+        self._reports: deque[Report] = deque()
+        self._news = -1
+        self._blocked = 0
+        self.budget = 0
+
+    def drop(self, reports: Iterable[Report]) -> None:
+        """Count packets as dropped, and tell of as many as the budget permits a second."""
+        if self.budget:
+            for number, report in enumerate(reports):
+                self._blocked += 1
+                if number < self.budget:
+                    self._reports.append(report)
+            os.eventfd_write(self._news, 1)
+
+    def set_budget(self, packets_per_second: int) -> None:
+        """Tell of so many packets; 0 forgets all."""
+        if self._news < 0:
+            self._news = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self.budget = packets_per_second
+        if not packets_per_second:
+            self._reports.clear()
+            self._blocked = 0
+
+    def descriptors(self) -> tuple[int, ...]:
+        """One that is readable when there are reports."""
+        return (self._news,) if self._news >= 0 else ()
+
+    def read(self, most: int) -> list[Report]:
+        """The reports that wait."""
+        with suppress(OSError):
+            os.eventfd_read(self._news)
+        reports = [self._reports.popleft() for _ in range(min(most, len(self._reports)))]
+        if self._reports:
+            os.eventfd_write(self._news, 1)
+        return reports
+
+    def blocked(self) -> int:
+        """How many packets it was handed."""
+        return self._blocked
+
+
 class MemoryBackend:
     """A backend whose ``judge`` really evaluates packets; it enforces nothing."""
 
@@ -47,6 +96,7 @@ class MemoryBackend:
         self._live: dict[TableId, _LiveTable] = {}
         self._counts: dict[Origin, Count] = {}
         self._unparsable = 0
+        self.reporting = MemoryReporting()
 
     def probe(self) -> tuple[str, ...]:
         """No features: nothing is asked of any kernel."""

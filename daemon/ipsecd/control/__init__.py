@@ -23,6 +23,7 @@ from ipsecd.control import (
     kept_rules,
     lists,
     live,
+    monitor,
     names,
     policies,
     policy_files,
@@ -67,6 +68,7 @@ METHODS: dict[str, Method] = {
         backups,
         what_if,
         live,
+        monitor,
     )
     for method in module.METHODS
 }
@@ -102,6 +104,7 @@ class Control:
         self.tell_of_domain = engine.tell_of_domain
         self.container_engines = engine.config.container_engines
         self.judge_live = live.judge
+        self.seeing = engine.seeing
 
     def put_back_if_due(self) -> None:
         """Put back a change that nobody has confirmed in time, and tell who made it."""

@@ -35,6 +35,7 @@ from ipsecd.engine.lookups import Lookups
 from ipsecd.engine.outlook import Outlook
 from ipsecd.engine.policies import Policies
 from ipsecd.engine.restoring import Restoring
+from ipsecd.engine.seeing import Seeing
 from ipsecd.engine.sources import Domain, Source, warnings_of_domain
 from ipsecd.engine.starting import Starting
 from ipsecd.engine.state import State
@@ -121,7 +122,8 @@ class Engine(View):
         self.restoring = Restoring(directories.state, disk, *stores)
         left_over = (self._dynamic.taken_over, self.kept_lists, self.confirmation, self.restoring)
         self._starting = Starting(config, *parts, *left_over)
-        self.overlaps, self.load_programs = Overlaps(), self._enforcement.load_programs
+        self.overlaps, self.seeing = Overlaps(), Seeing(self._enforcement)
+        self.load_programs = self._enforcement.load_programs
         self._containers = Containers(self._enforcement, self._kept_files, clock)
         self.ask_for_containers = self._containers.ask
 
@@ -284,10 +286,9 @@ class Engine(View):
         """Take what came of a look at the domain, which answers those up to `number`."""
         if problem and problem != self.lookups.problem:
             record(logging.WARNING, "domain-problem", reason=problem)
-        at = time.time()
         self._enforcement.run(
             lambda: self._note_lookups(
-                self.lookups.told(number, message, at, changed=changed, problem=problem)
+                self.lookups.told(number, message, time.time(), changed=changed, problem=problem)
             )
         )
 
@@ -359,8 +360,7 @@ class Engine(View):
         `asked_at` is when it was asked, in monotonic seconds; None is now. Raises ``IpsecdError``
         if the kernel does not take it; what was known before stays in force then.
         """
-        set_inventory = self._containers.set_inventory
-        self._enforcement.run(lambda: set_inventory(source, inventory, asked_at))
+        self._enforcement.run(lambda: self._containers.set_inventory(source, inventory, asked_at))
 
     def announce(
         self, identity: str, addresses: tuple[Network, ...], *, shared: bool = False

@@ -40,7 +40,7 @@ from ipsecd.protocol.messages import Call, reply_of
 from ipsecd.service.access import CHANGE_GROUP, ROLES, Peer, may_call, sees_secrets
 from ipsecd.service.call_log import record_call
 from ipsecd.service.callers import caller_of
-from ipsecd.service.connections import Replies
+from ipsecd.service.connections import Followed
 from ipsecd.service.descriptors import (
     MAX_BUNDLE_BYTES,
     MAX_DOCUMENT_BYTES,
@@ -52,11 +52,13 @@ from ipsecd.service.domain import Waiting
 from ipsecd.service.engine_lines import EngineLines
 from ipsecd.service.feeds import FeedFetches
 from ipsecd.service.judging import Judging
+from ipsecd.service.monitoring import AT_END, monitored
 from ipsecd.service.names import NameLookups
 from ipsecd.service.verification import Verification
+from ipsecd.service.watching import Watching
 
 READ_TIMEOUT_S = 10.0
-_FOLLOWED = ("AwaitDomain", "AwaitFeeds", "AwaitNames", "AwaitStart")
+_FOLLOWED = ("AwaitDomain", "AwaitFeeds", "AwaitNames", "AwaitStart", "Monitor")
 """The methods that may reply again and again."""
 
 
@@ -82,6 +84,7 @@ class Calls:
         self._verification = verification or Verification()
         self.waiting = Waiting(engine)
         self.feeds = FeedFetches()
+        self.watching = Watching(lambda: engine.engine.seeing, engine.at_once)
         self._takes_bundle = False
         self._interfaces = {name: load_interface(name) for name in (CONTROL, SERVICE)}
         self._readers = ThreadPoolExecutor(4, "document")
@@ -245,7 +248,7 @@ class Calls:
         finally:
             self._takes_bundle = False
 
-    def follow(self, peer: Peer, call: Call) -> tuple[dict[str, Any], Replies] | None:
+    def follow(self, peer: Peer, call: Call) -> Followed | None:
         """The replies to a call that wants more than one, as ``Follow`` says."""
         if call.name not in _FOLLOWED or not call.more or not may_call(peer, call.method):
             return None
@@ -254,12 +257,15 @@ class Calls:
         except VarlinkError:
             return None
         if call.name == "AwaitFeeds":
-            return {"number": 0, "url": "", "etag": "", "modified": ""}, self.feeds.questions()
+            nothing = {"number": 0, "url": "", "etag": "", "modified": ""}
+            return Followed(nothing, self.feeds.questions())
         if call.name == "AwaitNames":
-            return {"number": 0, "names": []}, self.lookups.questions()
+            return Followed({"number": 0, "names": []}, self.lookups.questions())
         if call.name == "AwaitStart":
-            return {}, self.waiting.started()
-        return given, self.waiting.asked(given["refresh"])
+            return Followed({}, self.waiting.started())
+        if call.name == "Monitor":
+            return Followed({"blocked": 0, "lost": 0}, monitored(self.watching, given), AT_END)
+        return Followed(given, self.waiting.asked(given["refresh"]))
 
     async def _look_up(self, method: str, needed: frozenset[str]) -> dict[str, tuple[Network, ...]]:
         if not METHODS[method].keeps_names:

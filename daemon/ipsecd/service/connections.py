@@ -13,12 +13,13 @@ import array
 import asyncio
 import logging
 import socket
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
-from ipsecd.errors import InvalidInput, LimitExceeded
+from ipsecd.errors import InvalidInput, IpsecdError, LimitExceeded
 from ipsecd.log import record
 from ipsecd.progress import LatestProgress, Tell, silent
 from ipsecd.protocol.errors import to_wire
@@ -36,9 +37,22 @@ PROGRESS_PAUSE_S = 0.25
 Answer = Callable[[Peer, Call, Descriptors, Tell], Awaitable[bytes]]
 """Gives the frame to reply with, and raises nothing. It closes the descriptors that it takes."""
 Replies = AsyncGenerator[dict[str, Any], None]
-Follow = Callable[[Peer, Call], tuple[dict[str, Any], Replies] | None]
-"""Gives what to reply to a call again and again, until the client says something, and what to reply
-if there was nothing until then; None for calls that have one answer."""
+
+
+class Followed(NamedTuple):
+    """What to reply again and again, until the client says something, and what to reply then.
+
+    That is once more the ``last`` reply, with what is said ``at_end``; ``last`` is first what to
+    reply if there was none.
+    """
+
+    last: dict[str, Any]
+    replies: Replies
+    at_end: Mapping[str, Any] = MappingProxyType({})
+
+
+Follow = Callable[[Peer, Call], Followed | None]
+"""Gives what to reply to a call; None for calls that have one answer."""
 
 
 def no_more(_: Peer, __: Call) -> None:
@@ -158,7 +172,9 @@ class Connection:
                 self._unsent_frame = memoryview(encode_frame(reply))
                 await self._send_unsent_frame()
 
-    async def _send_all(self, last: dict[str, Any], replies: Replies) -> None:
+    async def _send_all(
+        self, last: dict[str, Any], replies: Replies, at_end: Mapping[str, Any]
+    ) -> None:
         """Send replies as they come; the `last` once more when the client says something."""
         leaving = asyncio.create_task(self._readable.wait())
         coming: asyncio.Task[Any] = leaving
@@ -170,13 +186,19 @@ class Connection:
                     break
                 last = coming.result()
                 await self._send(encode_frame(reply_of(last, continues=True)))
+        except StopAsyncIteration:
+            # There is nothing more to say, as at the end of the daemon.
+            pass
+        except IpsecdError as error:
+            await self._send(encode_frame(to_wire(error)))
+            return
         finally:
             # Also where this is cancelled: replies cannot be closed while one is awaited.
             leaving.cancel()
             coming.cancel()
             await asyncio.wait({leaving, coming})
             await replies.aclose()
-        await self._send(encode_frame(reply_of(last)))
+        await self._send(encode_frame(reply_of({**last, **at_end})))
 
     async def _next_call(self) -> Call | None:
         """The next call, or None at the end; raises ``TimeoutError`` if it takes too long."""

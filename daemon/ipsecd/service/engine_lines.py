@@ -28,6 +28,7 @@ from ipsecd.model.addresses import Network
 from ipsecd.model.inventory import Inventory
 from ipsecd.progress import Tell, silent
 from ipsecd.service.lines import ACTION, READ, WorkLine
+from ipsecd.service.reporter import Seeing
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -219,6 +220,11 @@ class EngineLike(Protocol):
 
     def ping(self) -> None:
         """Do nothing: returning shows that the thread is alive."""
+
+    @property
+    def seeing(self) -> Seeing:
+        """What is seen of dropped packets; for the reporter's thread."""
+        ...
 
 
 class EngineLines:

@@ -86,6 +86,7 @@ class Daemon:
             await self._run()
         finally:
             self._calls.shut_down()
+            await asyncio.to_thread(self._calls.watching.end)
             # A change that still runs would open again what is closed here.
             await self._engine_lines.end_changes()
             await self._engine_lines.run(self._engine.close)

@@ -27,12 +27,13 @@ from ipsecd.backend.nftables import messages as nft
 from ipsecd.backend.nftables import transactions as tx
 from ipsecd.backend.nftables.adoption import own, take_over
 from ipsecd.backend.nftables.comparison import compare, in_kernel, unused
+from ipsecd.backend.nftables.drop_reports import DropReports
 from ipsecd.backend.nftables.early import EarlySets
-from ipsecd.backend.nftables.failures import commit
+from ipsecd.backend.nftables.failures import commit, open_socket
 from ipsecd.backend.nftables.features import NO_SOCKETS, can_protect
 from ipsecd.backend.nftables.held import Held, policy_sets
 from ipsecd.backend.nftables.lists import ListSets, Plan
-from ipsecd.backend.nftables.looks import KernelTable, Ruleset
+from ipsecd.backend.nftables.looks import KernelTable
 from ipsecd.backend.nftables.naming import STATE_PREFIX, TABLE, UNPARSABLE, counter_name, table_key
 from ipsecd.backend.nftables.new_sets import NewSets
 from ipsecd.backend.nftables.ownership import Ownership
@@ -40,11 +41,11 @@ from ipsecd.backend.nftables.placement import replace_rules
 from ipsecd.backend.nftables.reading import TableReader
 from ipsecd.backend.nftables.render import render
 from ipsecd.backend.nftables.surroundings import Surroundings, Surveyor
-from ipsecd.backend.nftables.wire import EventSocket, Message, NftSocket
+from ipsecd.backend.nftables.wire import EventSocket, Message
 from ipsecd.compiler.classifier import Classifier
 from ipsecd.compiler.tables import TableId
 from ipsecd.compiler.volatile import Delta, Volatile
-from ipsecd.errors import BackendFailed, IpsecdError
+from ipsecd.errors import IpsecdError
 from ipsecd.model.packets import Point
 from ipsecd.model.values import Origin
 from ipsecd.progress import Tell, silent
@@ -75,17 +76,16 @@ class NftablesBackend:
         ``BackendFailed`` where the kernel has no nf_tables.
         """
         self._clock = clock
-        try:
-            self._socket = NftSocket(owner)
-        except OSError as error:
-            raise BackendFailed(f"the kernel has no nf_tables: {error.strerror}") from error
+        self._socket = open_socket(owner)
         self._reader = TableReader(self._socket)
         self._reader.exists()
         self._surveyor = Surveyor(self._socket, clock)
-        self._protected = protect and can_protect(self._socket)
-        self._ownership = Ownership(self._socket, self._reader, record, is_known=self._protected)
-        self._events = None if self._protected else EventSocket(TABLE, self._socket.port)
+        self.is_protected = protect and can_protect(self._socket)
+        """Whether the kernel keeps everybody else from our table."""
+        self._ownership = Ownership(self._socket, self._reader, record, is_known=self.is_protected)
+        self._events = None if self.is_protected else EventSocket(TABLE, self._socket.port)
         self._new = NewSets()
+        self.reporting = DropReports(self._reader, self._write_rules)
         self.points = frozenset(Point)
         self._forget()
 
@@ -95,22 +95,16 @@ class NftablesBackend:
         self._chains: list[str] = []
         self._surroundings = Surroundings()
         self._fingerprint = ""
-        self._drifted = False
-        self._foreign_change = False
+        self._drifted = self._foreign_change = False
         self._early = EarlySets()
 
     def owner_fd(self) -> int:
         """The descriptor of the socket that owns the table; -1 where tables have no owners."""
-        return self._socket.fileno() if self._protected else -1
-
-    @property
-    def is_protected(self) -> bool:
-        """Whether the kernel keeps everybody else from our table."""
-        return self._protected
+        return self._socket.fileno() if self.is_protected else -1
 
     def probe(self) -> tuple[str, ...]:
         """``owned`` and ``persistent`` where the kernel protects the table, else ``watched``."""
-        return ("owned", "persistent") if self._protected else ("watched",)
+        return ("owned", "persistent") if self.is_protected else ("watched",)
 
     @property
     def gaps(self) -> tuple[str, ...]:
@@ -277,7 +271,7 @@ class NftablesBackend:
 
     def adopt(self) -> None:
         """Own the table, so that nobody can flush it."""
-        if self._protected:
+        if self.is_protected:
             own(self._ownership)
 
     def remove(self) -> None:
@@ -293,6 +287,7 @@ class NftablesBackend:
 
     def close(self) -> None:
         """Close the socket; the table stays, as an orphan, until it is adopted."""
+        self.reporting.close()
         self._ownership.note()
         self._socket.close()
         if self._events:
@@ -322,8 +317,7 @@ class NftablesBackend:
 
     def changed(self) -> bool:
         """Whether somebody else changed our table since the last call."""
-        if self._events and self._events.foreign_change():
-            self._foreign_change = True
+        self._foreign_change |= bool(self._events and self._events.foreign_change())
         return self._foreign_change
 
     def is_stale(self) -> bool:
@@ -337,8 +331,7 @@ class NftablesBackend:
     def _take_over(self, classifier: Classifier, volatile: Volatile) -> tuple[list[Message], Held]:
         """Own the table; the first messages of what follows, and the sets that can stay."""
         relied_on = classifier if self._classifier is None else None
-        dynamic = [table.id for table in volatile.tables]
-        left = take_over(self._ownership, self._reader, relied_on, dynamic)
+        left = take_over(self._ownership, self._reader, relied_on, [t.id for t in volatile.tables])
         self._chains = left.chains
         self._new.begin_after(left.names)
         return left.steps, left.held
@@ -353,21 +346,27 @@ class NftablesBackend:
         after: Sequence[Message] = (),
     ) -> None:
         """Carry out `steps`, put the rules for `tables` in the place of all others, do `after`."""
-
-        def rules(twice: frozenset[Point]) -> Ruleset:
-            return render(
-                tables,
-                classifier.exemptions,
-                drop_unparsable=classifier.drop_unparsable,
-                points=self.points,
-                surroundings=surroundings,
-                twice=twice,
-                lists=list_sets,
-            )
-
-        mark = STATE_PREFIX + classifier.digest
+        begin, end = self.reporting.counter()
+        rules = partial(
+            render,
+            tables,
+            classifier.exemptions,
+            drop_unparsable=classifier.drop_unparsable,
+            points=self.points,
+            surroundings=surroundings,
+            lists=list_sets,
+            told=self.reporting.told,
+        )
+        mark, steps, after = STATE_PREFIX + classifier.digest, [*steps, *begin], [*after, *end]
         self._chains = replace_rules(self._commit, self._chains, steps, rules, mark, after)
         self._surroundings = surroundings
+
+    def _write_rules(self) -> None:
+        """Write the rules anew, with the same sets; where these are not known, ``apply`` does."""
+        if self._classifier is not None and not self._drifted:
+            tables = in_kernel(self._held.policy, self._held.dynamic)
+            self._switch([], self._classifier, tables, self._surroundings, self._held.lists)
+            self._settle(clean_up=False)
 
     def _commit(self, steps: list[Message]) -> None:
         """Carry out a transaction; raises ``BackendFailed`` or ``LimitExceeded``."""
@@ -392,7 +391,7 @@ class NftablesBackend:
 
         What cannot be deleted now decides nothing, and is tried again after the next change.
         """
-        counters = set(map(counter_name, self._early.origins))
+        counters = {*self.reporting.counters, *map(counter_name, self._early.origins)}
         if self._classifier:
             counters |= {UNPARSABLE, *map(counter_name, self._classifier.origins)}
         if steps := unused(self._reader, self._held.names | self._early.names, counters):

@@ -21,7 +21,7 @@ from ipsecd.backend.nftables.looks import (
     is_of_links,
     is_of_me,
 )
-from ipsecd.backend.nftables.messages import ACCEPT, DROP, GOTO, JUMP, RETURN
+from ipsecd.backend.nftables.messages import ACCEPT, GOTO, JUMP, RETURN
 from ipsecd.backend.nftables.naming import (
     DIALUP_TYPES,
     UNPARSABLE,
@@ -111,7 +111,7 @@ class FamilyChains:
         self.rules.add(entry, ex.has_transport(), ex.verdict(GOTO, checked))
         # A packet that passes at the first look was counted there.
         counted = ex.counted_by(UNPARSABLE) if drop or not self.look.again else b""
-        end = counted + ex.verdict(DROP if drop else ACCEPT)
+        end = counted + (self.rules.drop if drop else ex.verdict(ACCEPT))
         if self.family is Family.IPV6:
             headers = chain(self.look.base, self.family, "headers")
             readable = ex.meta(ex.META_L4PROTO) + ex.compare(ex.GTE, b"\0")
@@ -249,7 +249,7 @@ class FamilyChains:
                 self._pass_connections(name)
             if bridged and number == first_block:
                 self._spare_bridged(name, tables[number:], bridged)
-            verdict = ex.verdict(DROP if is_block(table) else ACCEPT)
+            verdict = self.rules.drop if is_block(table) else ex.verdict(ACCEPT)
             text = describe(table.origin) if table.origin else ""
             condition = b"" if self.only_new or number >= last else _opening(table.id)
             for link in self._links(table):

@@ -154,6 +154,21 @@ def fragment_offset(register: int = 0) -> bytes:
     )
 
 
+def limited(packets_per_second: int) -> bytes:
+    """Go on with the rule for no more than so many packets a second; they may come all at once."""
+    rate = ("RATE", packets_per_second), ("UNIT", 1), ("BURST", packets_per_second)
+    return _expression("limit", *rate)
+
+
+def logged(group: int, head_bytes: int, at_once: int) -> bytes:
+    """Tell of the packet, with its first bytes, to who listens to a group of ``nfnetlink_log``.
+
+    The kernel tells of so many `at_once`.
+    """
+    snap = ("SNAPLEN", head_bytes), ("QTHRESHOLD", at_once)
+    return _expression("log", ("GROUP", group), *snap)
+
+
 def verdict(code: int, chain: str = "") -> bytes:
     """End the rule with a verdict."""
     return _expression("immediate", ("DREG", VERDICT_REGISTER), ("DATA", (code, chain)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import socket
 
 from ipsecd.backend.failures import not_taken
 from ipsecd.backend.nftables import messages as nft
@@ -30,11 +31,22 @@ def failure(error: KernelError) -> BackendFailed | LimitExceeded:
     return not_taken(error)
 
 
-def commit(socket: NftSocket, steps: list[Message]) -> None:
+def open_socket(owner: socket.socket | None) -> NftSocket:
+    """A socket to nf_tables, on that of an earlier process if there is one.
+
+    Raises ``BackendFailed`` where the kernel has no nf_tables.
+    """
+    try:
+        return NftSocket(owner)
+    except OSError as error:
+        raise BackendFailed(f"the kernel has no nf_tables: {error.strerror}") from error
+
+
+def commit(connection: NftSocket, steps: list[Message]) -> None:
     """Carry out a transaction; raises ``BackendFailed`` or ``LimitExceeded``."""
     while steps:
         try:
-            socket.commit(steps)
+            connection.commit(steps)
         except KernelError as error:
             is_missing = error.errno == errno.ENOENT and error.index >= 0
             if not is_missing or steps[error.index].kind != nft.DELSETELEM:

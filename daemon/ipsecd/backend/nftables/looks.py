@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from ipsecd.backend.nftables import expressions as ex
+from ipsecd.backend.nftables.messages import DROP
 from ipsecd.backend.nftables.naming import DELIVERED, TRACKED, counter_name, uncounted_name
 from ipsecd.compiler.tables import TableId
 from ipsecd.model.fields import ME
@@ -107,9 +108,13 @@ def tracked_points(tables: Iterable[KernelTable]) -> frozenset[Point]:
 
 @dataclass(slots=True)
 class Ruleset:
-    """Chains with their rules, in the order in which they were begun."""
+    """Chains with their rules, in the order in which they were begun.
+
+    ``drop`` is what a rule ends with that drops a packet.
+    """
 
     chains: dict[str, list[tuple[bytes, str]]] = field(default_factory=dict)
+    drop: bytes = ex.verdict(DROP)
 
     def add(self, name: str, *parts: bytes, comment: str = "") -> None:
         """Append a rule to a chain."""

@@ -1,9 +1,9 @@
 """Owns the encoding of nf_tables messages and expressions, by pyroute2's message classes.
 
 Expressions are cached as bytes; a rule is a few of them laid end to end. This module adds what
-pyroute2 lacks: the numeric result of ``fib``, comments on every kind of object, and flags as
-numbers, which versions since 0.7.2 take in different ways. Source of every constant:
-include/uapi/linux/netfilter/nf_tables.h.
+pyroute2 lacks: the numeric result of ``fib``, the widths of the numbers in ``log``, comments on
+every kind of object, and flags as numbers, which versions since 0.7.2 take in different ways.
+Source of every constant: include/uapi/linux/netfilter/nf_tables.h.
 """
 
 from __future__ import annotations
@@ -74,6 +74,15 @@ class _Expression(nft.nft_contains_expr.nft_expr):  # type: ignore[misc]
             ("NFTA_SOCKET_KEY", "be32"),
             ("NFTA_SOCKET_DREG", "regs"),
             ("NFTA_SOCKET_LEVEL", "be32"),
+        )
+
+    class nft_log(nla):  # type: ignore[misc] # noqa: N801 (pyroute2 finds it by name)
+        nla_map = (
+            ("NFTA_LOG_UNSPEC", "none"),
+            ("NFTA_LOG_GROUP", "be16"),
+            ("NFTA_LOG_PREFIX", "asciiz"),
+            ("NFTA_LOG_SNAPLEN", "be32"),
+            ("NFTA_LOG_QTHRESHOLD", "be16"),
         )
 
 
@@ -258,6 +267,11 @@ def new_counter(table: str, name: str, text: str) -> Message:
 def delete_counter(table: str, name: str) -> Message:
     """Delete a counter object that nothing refers to."""
     return Message(DELOBJ, 0, _counter(table, name), f"counter {name}")
+
+
+def get_counter(table: str, name: str) -> Message:
+    """Ask for one counter object."""
+    return Message(GETOBJ, NLM_F_ACK, _counter(table, name), f"counter {name}")
 
 
 def _counter(table: str, name: str) -> bytes:

@@ -122,6 +122,16 @@ class TableReader:
             for parts in self._objects(nft.GETOBJ)
         }
 
+    def counter(self, name: str) -> Count | None:
+        """What one counter object has counted; None if there is none of that name."""
+        try:
+            (body,) = self._socket.request(nft.get_counter(self._table, name))
+        except KernelError as error:
+            if error.errno == errno.ENOENT:
+                return None
+            raise failure(error) from error
+        return Count(*parse_counter(dict(attributes(body))[_OBJECT_DATA]))
+
     def elements(self, name: str) -> Iterator[tuple[bytes, Count]]:
         """The keys in a set, with what each has counted."""
         for body in self._dump(nft.GETSETELEM, attribute(_SET_NAME, name.encode() + b"\0")):

@@ -22,7 +22,7 @@ delivered here are looked at again, with the answer of the stack.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from ipsecd.backend.nftables import expressions as ex
 from ipsecd.backend.nftables.chains import DELIVERED_TYPES, FamilyChains, is_of_connection
@@ -40,6 +40,7 @@ from ipsecd.backend.nftables.looks import (
 from ipsecd.backend.nftables.messages import ACCEPT, GOTO, JUMP, RETURN
 from ipsecd.backend.nftables.naming import HOOKS, chain
 from ipsecd.backend.nftables.surroundings import Surroundings
+from ipsecd.backend.nftables.told import Told
 from ipsecd.compiler.classifier import in_order
 from ipsecd.model.addresses import Family
 from ipsecd.model.exemptions import exemption
@@ -53,20 +54,22 @@ LOOPBACK_INDEX = 1
 def render(
     tables: Sequence[KernelTable],
     exemptions: Iterable[str],
+    twice: frozenset[Point] = frozenset(),
     *,
     drop_unparsable: bool,
     points: frozenset[Point] = frozenset(Point),
     surroundings: Surroundings,
-    twice: frozenset[Point] = frozenset(),
     lists: ListSets = NO_LISTS,
+    told: Told | None = None,
 ) -> Ruleset:
     """The chains and rules for `tables`, which are in the order of their rank.
 
     Packets are looked at only on `points`; another backend looks at the others. At the points
     `twice` they are looked at before connection tracking and behind it. `lists` are the sets that
-    tables look into besides their own.
+    tables look into besides their own. `told` says how somebody is told of what is dropped.
     """
-    rendering = _Rendering(tables, exemptions, drop_unparsable, points, surroundings, lists)
+    rules = told.ruleset() if told else Ruleset()
+    rendering = _Rendering(tables, exemptions, drop_unparsable, points, surroundings, lists, rules)
     rendering.rules.chains |= {name: [] for name in HOOKS}
     for look in looks(tracked_points(tables) & points, twice):
         rendering.rules.chains[look.base] = []
@@ -85,7 +88,7 @@ class _Rendering:
     points: frozenset[Point]
     surroundings: Surroundings
     lists: ListSets
-    rules: Ruleset = field(default_factory=Ruleset)
+    rules: Ruleset
 
     def family_chains(self, look: Look) -> list[FamilyChains]:
         """The chains for each IP version whose packets have to be looked at."""

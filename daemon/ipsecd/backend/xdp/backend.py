@@ -45,7 +45,7 @@ LOOK_S = 0.05
 class XdpBackend:
     """Programs on every interface but loopback, pinned below `directory`."""
 
-    name = "xdp"
+    name, reporting = "xdp", None
 
     def __init__(
         self,

@@ -1,0 +1,107 @@
+"""Owns telling of what the table drops: switched on and off, read, and counted.
+
+It must not know how rules are written: who made it writes them anew when it asks for that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ipsecd.backend.nftables import messages as nft
+from ipsecd.backend.nftables.log_socket import LogSocket
+from ipsecd.backend.nftables.naming import DROPPED, TABLE
+from ipsecd.backend.nftables.reading import TableReader
+from ipsecd.backend.nftables.told import Told
+from ipsecd.backend.nftables.wire import Message
+from ipsecd.backend.reporting import Report
+from ipsecd.errors import BackendFailed, LimitExceeded, Refused
+
+
+class DropReports:
+    """What tells of packets that the rules of the table drop."""
+
+    def __init__(self, reader: TableReader, write_rules: Callable[[], None]) -> None:
+        """`write_rules` has the rules written anew, as ``told`` says, with all else as it is."""
+        self._reader = reader
+        self._write_rules = write_rules
+        self._log: LogSocket | None = None
+        self._budget = 0
+        self._before = self._counted = 0
+
+    @property
+    def told(self) -> Told | None:
+        """How rules tell of what they drop; None if they do not."""
+        return Told(self._log.group, self._budget) if self._log and self._budget else None
+
+    @property
+    def counters(self) -> set[str]:
+        """The counters that the rules need."""
+        return {DROPPED} if self._budget else set()
+
+    def counter(self) -> tuple[list[Message], list[Message]]:
+        """What has to be done before the rules are written, and after it: that counter is made.
+
+        One that is not needed any more is deleted.
+        """
+        if self._budget:
+            return [nft.new_counter(TABLE, DROPPED, "dropped while somebody is told")], []
+        is_left = self._log and self._reader.counter(DROPPED) is not None
+        return [], [nft.delete_counter(TABLE, DROPPED)] if is_left else []
+
+    def set_budget(self, packets_per_second: int) -> None:
+        """Have the rules tell of so many packets a second at most; 0: of none.
+
+        Raises ``Refused`` where the kernel cannot do it.
+        """
+        if packets_per_second == self._budget:
+            return
+        if not packets_per_second:
+            self._budget = self._before = self._counted = 0
+            try:
+                self._write_rules()
+            finally:
+                self.close()
+            return
+        if self._log is None:
+            self._log = LogSocket()
+        before, self._budget = self._budget, packets_per_second
+        try:
+            self._write_rules()
+        except (BackendFailed, LimitExceeded) as error:
+            self._budget = before
+            if not before:
+                self.close()
+            raise Refused(
+                f"the rules cannot tell of what they drop: {error.message}",
+                "it needs nft_log: try modprobe nft_log; ipsecctl doctor says more",
+            ) from error
+
+    def close(self) -> None:
+        """Listen no more."""
+        if self._log:
+            self._log.close()
+            self._log = None
+
+    def descriptors(self) -> tuple[int, ...]:
+        """The socket on which the kernel tells of packets."""
+        log = self._log
+        descriptor = log.fileno() if log else -1
+        return (descriptor,) if descriptor >= 0 else ()
+
+    def read(self, most: int) -> list[Report]:
+        """What the kernel has told of."""
+        log = self._log
+        return log.read(most) if log else []
+
+    def blocked(self) -> int:
+        """How many packets the table has dropped since it tells of them.
+
+        Where somebody has deleted the table with its counter, what it had counted since it was
+        last read is not known.
+        """
+        count = self._reader.counter(DROPPED)
+        counted = count.packets if count else 0
+        if counted < self._counted:
+            self._before += self._counted
+        self._counted = counted
+        return self._before + counted

@@ -1,0 +1,295 @@
+"""The rules tell of what they drop while somebody is told, and of nothing, at no cost, else."""
+
+from __future__ import annotations
+
+import select
+import socket
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from ipsecd.backend.base import Count
+from ipsecd.backend.nftables.backend import NftablesBackend
+from ipsecd.backend.nftables.log_socket import LogSocket
+from ipsecd.backend.nftables.wire import Message
+from ipsecd.backend.reporting import SNAP_BYTES, Report
+from ipsecd.compiler.classifier import Classifier, pack
+from ipsecd.compiler.policy import compile_filters
+from ipsecd.compiler.rows import rows_of
+from ipsecd.compiler.volatile import Volatile
+from ipsecd.errors import BackendFailed, Refused
+from ipsecd.language.filters import parse_filter
+from ipsecd.model.addresses import Family
+from ipsecd.model.packets import Point
+from ipsecd.model.values import Action, InForce, Origin
+from tests.conformance.wire import NEAR_LINK, Datagram, Wire
+from tests.netns import site
+from tests.netns.site import PATIENCE, run
+
+pytestmark = pytest.mark.netns
+
+IN4, IN6 = Datagram(7), Datagram(7, Family.IPV6)
+OUT4, OUT6 = Datagram(9, outgoing=True), Datagram(9, Family.IPV6, outgoing=True)
+OTHER = Datagram(8)
+RULE = Origin("static", "P", "R")
+
+
+@pytest.fixture(scope="module")
+def wire() -> Iterator[Wire]:
+    site.needs_isolation()
+    made = Wire()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def backend() -> Iterator[NftablesBackend]:
+    site.needs_isolation()
+    nftables = NftablesBackend()
+    yield nftables
+    nftables.remove()
+    nftables.close()
+
+
+def policy(*texts: str) -> Classifier:
+    filters = texts or ("*=0:7:UDP", "0=*:9:UDP")
+    return compile_filters(InForce(RULE, parse_filter(t), Action.BLOCK) for t in filters)
+
+
+def table() -> str:
+    return run("nft", "list", "table", "inet", "ipsecd")
+
+
+def told(backend: NftablesBackend, count: int) -> list[Report]:
+    """Reports, once there are so many; and no more come after them."""
+    reports: list[Report] = []
+    end = time.monotonic() + 20 * PATIENCE
+    while len(reports) < count and time.monotonic() < end:
+        select.select(backend.reporting.descriptors(), [], [], 0.1)
+        reports += backend.reporting.read(50)
+    time.sleep(0.1)
+    reports += backend.reporting.read(50)
+    assert len(reports) == count
+    return reports
+
+
+def test_each_dropped_packet_is_told_of_as_it_was(backend: NftablesBackend, wire: Wire) -> None:
+    """Of both IP versions, arriving and sent; what passes is not told of."""
+    backend.apply(policy(), Volatile())
+    backend.reporting.set_budget(1000)
+    begun = time.time_ns()
+    assert wire.passes(IN4, IN6, OUT4, OUT6, OTHER) == [False] * 4 + [True]
+    reports = told(backend, 4)
+    assert backend.reporting.blocked() == 4
+    link = socket.if_nametoindex(NEAR_LINK)
+    assert {report.interface for report in reports} == {link}
+    assert all(begun - 10**9 <= report.at_ns <= time.time_ns() for report in reports)
+    arriving = {r.packet[0] >> 4: r for r in reports if r.point is Point.ARRIVING}
+    sent = {r.packet[0] >> 4: r for r in reports if r.point is Point.SENDING}
+    assert arriving.keys() == sent.keys() == {4, 6}
+    assert (arriving[4].length, arriving[6].length) == (29, 49)
+    assert arriving[4].packet[20:24] == (40_000).to_bytes(2, "big") + (7).to_bytes(2, "big")
+    assert arriving[4].link_header == bytes.fromhex("020000000001020000000002" + "0800")
+    assert sent[4].link_header == b""
+    assert {report.action for report in reports} == {Action.BLOCK}
+
+
+def test_what_is_told_and_what_is_lost_are_what_was_dropped(
+    backend: NftablesBackend, wire: Wire
+) -> None:
+    """More than the budget is counted, exactly, and not told of."""
+    backend.apply(policy(), Volatile())
+    backend.reporting.set_budget(50)
+    wire.passes(*[IN4] * 2000)
+    assert backend.reporting.blocked() == 2000
+    reports: list[Report] = []
+    while select.select(backend.reporting.descriptors(), [], [], 0.2)[0]:
+        reports += backend.reporting.read(1000)
+    # The second that the flood took may have been more than one, on a busy machine.
+    assert 50 <= len(reports) < 1000
+    assert backend.counts()[RULE].packets == 2000
+
+
+def test_a_long_packet_is_told_of_with_its_head_and_its_length(
+    backend: NftablesBackend, wire: Wire
+) -> None:
+    """The kernel gives no more than was asked for."""
+    del wire
+    backend.apply(policy("0=*:9:UDP"), Volatile())
+    backend.reporting.set_budget(10)
+    run("python3", "-c", site.SEND, "10.9.0.2", "9", "1", "1200")
+    (report,) = told(backend, 1)
+    assert len(report.packet) == SNAP_BYTES
+    assert report.length == 1228
+
+
+def test_a_packet_that_cannot_be_read_is_told_of(backend: NftablesBackend, wire: Wire) -> None:
+    """It is dropped before any rule, and counts."""
+    del wire
+    backend.apply(policy(), Volatile())
+    backend.reporting.set_budget(10)
+    # An IP header that says UDP, and nothing behind it.
+    send = (
+        "import socket; s = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW);"
+        "s.sendto(bytes.fromhex('450000140000000040110000' '0a090002' '0a090001'), ('10.9.0.1', 0))"
+    )
+    run("ip", "netns", "exec", "conformance", "python3", "-c", send)
+    (report,) = told(backend, 1)
+    assert (report.length, len(report.packet)) == (20, 20)
+    assert (backend.unparsable(), backend.reporting.blocked()) == (1, 1)
+
+
+def test_switched_off_the_table_is_as_it_was(backend: NftablesBackend, wire: Wire) -> None:
+    """Rules, sets and counts are the same; and switching on has lost no count."""
+    volatile = Volatile()
+    backend.apply(policy(), volatile)
+    rule = InForce(Origin("dynamic", "", "d"), parse_filter("10.9.0.3=0"), Action.BLOCK)
+    backend.change(volatile.change(add=rows_of([rule])), volatile)
+    wire.passes(IN4, Datagram(8, peer=1))
+    before, counts = table(), (backend.counts(), backend.volatile_counts())
+    for budget in (100, 200, 0):
+        backend.reporting.set_budget(budget)
+        assert (backend.counts(), backend.volatile_counts()) == counts
+        assert (table() == before) is (budget == 0)
+        assert backend.observe().drift == ()
+    assert counts[0] == {RULE: Count(1, 29)}
+    assert backend.reporting.descriptors() == ()
+
+
+def test_another_budget_begins_nothing_anew(backend: NftablesBackend, wire: Wire) -> None:
+    """The count goes on; and begins at zero when it was switched off in between."""
+    backend.apply(policy(), Volatile())
+    backend.reporting.set_budget(100)
+    wire.passes(IN4)
+    backend.reporting.set_budget(200)
+    wire.passes(IN6)
+    assert backend.reporting.blocked() == 2
+    backend.reporting.set_budget(0)
+    assert backend.reporting.blocked() == 0
+    backend.reporting.set_budget(100)
+    wire.passes(IN6)
+    assert backend.reporting.blocked() == 1
+
+
+def test_it_goes_on_when_what_is_in_force_changes(backend: NftablesBackend, wire: Wire) -> None:
+    """Other policies and dynamic rules are told of too; the count goes on."""
+    volatile = Volatile()
+    backend.reporting.set_budget(100)
+    assert backend.reporting.blocked() == 0
+    backend.apply(policy(), volatile)
+    wire.passes(IN4)
+    backend.apply(policy("*=0:8:UDP"), volatile)
+    assert wire.passes(OTHER, IN4) == [False, True]
+    rule = InForce(Origin("dynamic", "", "d"), parse_filter("10.9.0.2=0"), Action.BLOCK)
+    backend.change(volatile.change(add=rows_of([rule])), volatile)
+    wire.passes(IN4)
+    backend.change(volatile.change(remove=[rule.origin]), volatile)
+    assert wire.passes(IN4) == [True]
+    told(backend, 3)
+    assert backend.reporting.blocked() == 3
+    assert backend.observe().drift == ()
+
+
+def test_it_is_put_back_after_others_flushed_the_table(wire: Wire) -> None:
+    """As on kernels that protect no table: what was counted and read before is not forgotten."""
+    site.needs_isolation()
+    backend = NftablesBackend(protect=False)
+    try:
+        backend.apply(policy(), Volatile())
+        backend.reporting.set_budget(100)
+        wire.passes(IN4, IN6)
+        assert backend.reporting.blocked() == 2
+        run("nft", "flush", "ruleset")
+        assert backend.reporting.blocked() == 2
+        assert backend.changed()
+        assert backend.observe().drift
+        backend.apply(policy(), Volatile())
+        wire.passes(IN4)
+        assert backend.reporting.blocked() == 3
+        told(backend, 3)
+        backend.reporting.set_budget(0)
+        assert "chain dropped" not in table()
+    finally:
+        backend.remove()
+        backend.close()
+
+
+def test_what_a_killed_process_left_is_gone_at_the_next_start(backend: NftablesBackend) -> None:
+    """Its first state has rules that tell of nothing."""
+    backend.apply(policy(), Volatile())
+    before = table()
+    backend.reporting.set_budget(100)
+    backend.close()
+    following = NftablesBackend()
+    following.apply(policy(), Volatile())
+    assert "chain dropped" not in table()
+    assert "counter dropped" not in table()
+    assert len(table().splitlines()) == len(before.splitlines())
+    following.remove()
+    following.close()
+    backend.__init__()  # type: ignore[misc]
+
+
+def test_withdrawn_and_put_in_force_again_it_tells_again(
+    backend: NftablesBackend, wire: Wire
+) -> None:
+    """Nothing is in force in between, and nothing is wrong with that."""
+    backend.apply(policy(), Volatile())
+    backend.reporting.set_budget(100)
+    backend.remove()
+    assert backend.reporting.blocked() == 0
+    assert wire.passes(IN4) == [True]
+    backend.apply(policy(), Volatile())
+    wire.passes(IN4)
+    told(backend, 1)
+
+
+def test_two_instances_have_a_group_each() -> None:
+    """Nobody reads what another is told; what others have bound is left alone."""
+    site.needs_isolation()
+    first, second = LogSocket(), LogSocket()
+    try:
+        assert first.group != second.group
+    finally:
+        first.close()
+        second.close()
+    assert first.read(10) == []
+    assert first.fileno() == -1
+
+
+def test_a_kernel_that_takes_no_such_rule_is_told_by_name(
+    backend: NftablesBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rules stay as they are, and the reason names what is missing."""
+    backend.apply(policy(), Volatile())
+    before = table()
+
+    def fail(steps: list[Message]) -> None:
+        raise BackendFailed(f"no {steps[0].what}", "")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(backend, "_commit", fail)
+        with pytest.raises(Refused, match="cannot tell of what they drop"):
+            backend.reporting.set_budget(100)
+    assert backend.reporting.descriptors() == ()
+    assert table() == before
+    backend.apply(policy("*=0:8:UDP"), Volatile())
+    assert "chain dropped" not in table()
+
+
+@pytest.mark.timeout(280)
+def test_it_is_switched_on_quickly_however_much_is_blocked(backend: NftablesBackend) -> None:
+    """A hundred thousand filters of one rule: only rules are written, and no set is touched."""
+    (row,) = rows_of([InForce(RULE, parse_filter("10.0.0.0=0"), Action.BLOCK)])
+    entries = {(10 << 24 | number).to_bytes(4, "big"): RULE for number in range(100_000)}
+    backend.apply(Classifier((pack(row.table, entries),)), Volatile())
+    sets = set(backend._reader.sets())
+    took = []
+    for budget in (100, 0) * 5:
+        begun = time.process_time()
+        backend.reporting.set_budget(budget)
+        took.append(time.process_time() - begun)
+    assert set(backend._reader.sets()) == sets
+    print(f"switching took {sorted(took)[5] * 1000:.1f} ms")
+    assert sorted(took)[5] < 0.05
