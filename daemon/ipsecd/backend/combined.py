@@ -19,8 +19,10 @@ from dataclasses import replace
 
 from ipsecd.backend.base import Count, Line, Observation
 from ipsecd.backend.beside import ProgramsBeside, reason_of, sum_of
+from ipsecd.backend.joined_reports import JoinedReports
 from ipsecd.backend.judgeable import judgeable_points
 from ipsecd.backend.nftables.backend import NftablesBackend
+from ipsecd.backend.reporting import Reporting
 from ipsecd.backend.xdp.backend import XdpBackend
 from ipsecd.backend.xdp.expansion import takes_long
 from ipsecd.backend.xdp.programs import Programs
@@ -77,6 +79,11 @@ class NftablesWithPrograms(ProgramsBeside):
     def gaps(self) -> tuple[str, ...]:
         """Those of nftables, which decides."""
         return self._nftables.gaps
+
+    @property
+    def reporting(self) -> Reporting:
+        """What tells of the packets that either drops."""
+        return JoinedReports((self._reports,))
 
     def check(self, classifier: Classifier) -> None:
         """Raise if nftables cannot do it; what programs cannot do, nftables does."""
@@ -166,6 +173,7 @@ class NftablesWithPrograms(ProgramsBeside):
 
     def release(self) -> NftablesBackend:
         """Let go of nftables, which goes on without this object; there must be no programs."""
+        self._reports.close()
         self._epoll.close()
         return self._nftables
 
@@ -185,6 +193,9 @@ class NftablesWithPrograms(ProgramsBeside):
     def adopt(self) -> None:
         """Own the table, so that nobody can flush it; programs stay attached."""
         self._nftables.adopt()
+        if self._make_programs:
+            with suppress(IpsecdError, OSError):
+                self._ensure_programs(self._make_programs).adopt()
 
     def remove(self) -> None:
         """Withdraw everything, programs first; raises if nftables cannot be withdrawn."""
@@ -202,6 +213,7 @@ class NftablesWithPrograms(ProgramsBeside):
     def close(self) -> None:
         """Let go of all of it and leave it in force."""
         self._close_programs()
+        self._reports.close()
         self._epoll.close()
         self._nftables.close()
 
@@ -257,7 +269,7 @@ class NftablesWithPrograms(ProgramsBeside):
         volatile: Volatile,
     ) -> None:
         """Have other programs take over what is attached; raises, and then it is as before."""
-        others = make()
+        others = self._made(make)
         if ready:
             others.begin_with(ready)
         try:
