@@ -12,7 +12,7 @@
 
 #include <linux/types.h>
 
-#define IPSECD_ABI 5
+#define IPSECD_ABI 6
 
 #define LINE_BYTES 64
 #define HOST_LINE_BITS 14
@@ -251,6 +251,31 @@ struct dynamic_entry {
 struct count {
 	__u64 packets;
 	__u64 bytes; /* of the network layer, header included */
+};
+
+/* What the daemon asks to be told of drops. `limit` is its own to write, and 0 for nothing at all.
+ */
+struct reporting {
+	__u64 limit;
+	__u64 told; /* never more reports than `limit`; it may count some that it then did not let
+		       by */
+	__u8 unused[48];
+};
+
+#define REPORT_RING_BYTES (1 << 20)
+#define REPORTED_BYTES 152 /* of a frame: Ethernet, two tags, and 128 of the packet */
+
+/* One frame that was dropped. */
+struct report {
+	__u64 at; /* nanoseconds of CLOCK_MONOTONIC */
+	__u64 generation;
+	__u32 interface;
+	__u32 length; /* of the frame; at XDP of its linear part */
+	__u16 captured; /* how many of its first bytes follow */
+	__u8 point;
+	__u8 bare; /* whether the frame begins with the IP header */
+	__u8 unused[4];
+	__u8 frame[REPORTED_BYTES];
 };
 
 /* What became of the first fragment of a datagram that this host sends, for the later ones. */

@@ -36,6 +36,8 @@ SIZES = {
     "dynamic6": abi.DYNAMIC6,
     "dynamic_entry": abi.DYNAMIC_ENTRY,
     "count": abi.COUNT,
+    "reporting": abi.REPORTING,
+    "report": abi.REPORT,
 }
 VERIFIED_INSTRUCTIONS = 216
 """Offset of ``verified_insns`` in ``struct bpf_prog_info`` (linux/bpf.h)."""
@@ -86,6 +88,9 @@ def test_members_lie_where_the_daemon_puts_them(types: dict[str, dict[str, Any]]
     assert [offset(types, "host6", m) for m in ("addresses", "local", "used")] == [0, 48, 60]
     words = ("deadline", "since", "until", "packets", "bytes")
     assert [offset(types, "dynamic_entry", m) for m in words] == [0, 8, 16, 24, 32]
+    assert [offset(types, "reporting", m) for m in ("limit", "told")] == [0, 8]
+    words = ("at", "generation", "interface", "length", "captured", "point", "bare", "frame")
+    assert [offset(types, "report", m) for m in words] == [0, 8, 16, 20, 24, 26, 27, 32]
 
 
 @pytest.mark.parametrize("field", [row for row in FIELDS if row.place is not None])
@@ -123,6 +128,7 @@ def test_limits_and_numbers_are_the_same() -> None:
     for name in ("SHORTCUT_BITS", "SHORTCUT_PORTS", "SHORTCUT_PROTOCOLS"):
         assert defined(name) == getattr(abi, name)
     assert defined("LINE_BYTES") == abi.LINE
+    assert defined("REPORTED_BYTES") == abi.REPORTED_BYTES
 
 
 def test_names_of_numbers_are_the_same() -> None:

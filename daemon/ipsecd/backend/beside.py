@@ -20,6 +20,7 @@ from ipsecd.backend.judgeable import judgeable_points
 from ipsecd.backend.nftables.backend import NftablesBackend
 from ipsecd.backend.xdp.backend import XdpBackend
 from ipsecd.backend.xdp.programs import Programs
+from ipsecd.backend.xdp.reports import ProgramReports
 from ipsecd.compiler.classifier import Classifier
 from ipsecd.compiler.volatile import Volatile
 from ipsecd.errors import IpsecdError
@@ -38,6 +39,7 @@ class ProgramsBeside:
         """`programs` are made when they are first needed; None is for no programs."""
         self._nftables = nftables
         self._make_programs = programs
+        self._reports = ProgramReports()
         self._programs: XdpBackend | None = None
         self._classifier: Classifier | None = None
         self._volatile = Volatile()
@@ -95,6 +97,7 @@ class ProgramsBeside:
         """Have programs follow; those that are there stay only if they hold this state."""
 
         def leave(programs: XdpBackend) -> None:
+            programs.adopt()
             if programs.observe().digest != classifier.digest:
                 self._remove_programs()
 
@@ -127,9 +130,15 @@ class ProgramsBeside:
     def _ensure_programs(self, make: Callable[[], XdpBackend]) -> XdpBackend:
         """The programs; makes them if there are none yet. Raises ``IpsecdError``."""
         if self._programs is None:
-            self._programs = make()
+            self._programs = self._made(make)
             self._epoll.register(self._programs.watch_fd(), select.EPOLLIN)
         return self._programs
+
+    def _made(self, make: Callable[[], XdpBackend]) -> XdpBackend:
+        """Programs that tell what they drop as those before them did."""
+        programs = make()
+        programs.report_to(self._reports)
+        return programs
 
     def _remove_programs(self) -> None:
         """Remove the programs, also those that an earlier process attached.

@@ -19,6 +19,7 @@ from dataclasses import replace
 
 from ipsecd.backend.base import Count, Line, Observation
 from ipsecd.backend.beside import ProgramsBeside, reason_of, sum_of
+from ipsecd.backend.joined_reports import JoinedReports
 from ipsecd.backend.judgeable import judgeable_points
 from ipsecd.backend.nftables.backend import NftablesBackend
 from ipsecd.backend.reporting import Reporting
@@ -83,6 +84,11 @@ class NftablesWithPrograms(ProgramsBeside):
     def gaps(self) -> tuple[str, ...]:
         """Those of nftables, which decides."""
         return self._nftables.gaps
+
+    @property
+    def reporting(self) -> Reporting:
+        """What tells of the packets that either drops."""
+        return JoinedReports((self._reports,))
 
     def check(self, classifier: Classifier) -> None:
         """Raise if nftables cannot do it; what programs cannot do, nftables does."""
@@ -172,6 +178,7 @@ class NftablesWithPrograms(ProgramsBeside):
 
     def release(self) -> NftablesBackend:
         """Let go of nftables, which goes on without this object; there must be no programs."""
+        self._reports.close()
         self._epoll.close()
         return self._nftables
 
@@ -191,6 +198,9 @@ class NftablesWithPrograms(ProgramsBeside):
     def adopt(self) -> None:
         """Own the table, so that nobody can flush it; programs stay attached."""
         self._nftables.adopt()
+        if self._make_programs:
+            with suppress(IpsecdError, OSError):
+                self._ensure_programs(self._make_programs).adopt()
 
     def remove(self) -> None:
         """Withdraw everything, programs first; raises if nftables cannot be withdrawn."""
@@ -208,6 +218,7 @@ class NftablesWithPrograms(ProgramsBeside):
     def close(self) -> None:
         """Let go of all of it and leave it in force."""
         self._close_programs()
+        self._reports.close()
         self._epoll.close()
         self._nftables.close()
 
@@ -263,7 +274,7 @@ class NftablesWithPrograms(ProgramsBeside):
         volatile: Volatile,
     ) -> None:
         """Have other programs take over what is attached; raises, and then it is as before."""
-        others = make()
+        others = self._made(make)
         if ready:
             others.begin_with(ready)
         try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 
-ABI = 5
+ABI = 6
 
 LINE = 64
 HOST_LINE_BITS = 14
@@ -70,6 +70,10 @@ DYNAMIC4 = struct.Struct("=I16s")
 DYNAMIC6 = struct.Struct("=I40s")
 DYNAMIC_ENTRY = struct.Struct("=QQQQQ")
 COUNT = struct.Struct("=QQ")
+REPORTING = struct.Struct("=QQ48x")
+REPORT_RING_BYTES = 1 << 20
+REPORTED_BYTES = 152
+REPORT = struct.Struct(f"=QQIIHBB4x{REPORTED_BYTES}s")
 
 FOREVER = (1 << 64) - 1
 

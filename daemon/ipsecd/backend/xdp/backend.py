@@ -25,12 +25,15 @@ from ipsecd.backend.xdp.expansion import Expansions
 from ipsecd.backend.xdp.links import Attachment, Links, exists
 from ipsecd.backend.xdp.mounts import must_be_bpf_file_system
 from ipsecd.backend.xdp.pinned_maps import PinnedMaps, remove
-from ipsecd.backend.xdp.program import count_steps, is_of_types, unknown_to_programs
+from ipsecd.backend.xdp.program import count_steps, is_of_types
 from ipsecd.backend.xdp.programs import Programs
+from ipsecd.backend.xdp.refusals import require_all_known, require_few_steps
+from ipsecd.backend.xdp.reported import Reported
+from ipsecd.backend.xdp.reports import end_left
 from ipsecd.compiler.classifier import Classifier, HasTableId
 from ipsecd.compiler.tables import TableId
 from ipsecd.compiler.volatile import Delta, Volatile
-from ipsecd.errors import BackendFailed, LimitExceeded, Refused
+from ipsecd.errors import BackendFailed
 from ipsecd.host.interfaces import HostReader, HostState
 from ipsecd.model.packets import Point
 from ipsecd.model.values import Origin
@@ -42,7 +45,7 @@ LOOK_S = 0.05
 """How long a check may keep others waiting, such as a container that is about to start."""
 
 
-class XdpBackend:
+class XdpBackend(Reported):
     """Programs on every interface but loopback, pinned below `directory`."""
 
     name, reporting = "xdp", None
@@ -64,6 +67,7 @@ class XdpBackend:
         nothing in how a driver works.
         """
         must_be_bpf_file_system(directory)
+        super().__init__()
         self._directory = directory
         self._host = host or HostReader()
         self._pins = PinnedMaps(directory)
@@ -103,14 +107,7 @@ class XdpBackend:
         """
         classifier = self._expansions.of(classifier)
         self._require_all_known(classifier.tables)
-        limit = self._loaded().max_steps
-        steps = count_steps(classifier)
-        if steps > limit:
-            raise LimitExceeded(
-                f"the policy needs {steps} look-ups for one packet, and the XDP backend can do "
-                f"{limit} on this kernel",
-                "use fewer different port ranges and address lengths, or backend: nftables",
-            )
+        require_few_steps(count_steps(classifier), self._loaded().max_steps)
 
     def prepare(
         self,
@@ -230,7 +227,9 @@ class XdpBackend:
         return -1
 
     def adopt(self) -> None:
-        """Do nothing: pinned links stay attached."""
+        """Leave what is attached, but for its reports, which nobody reads."""
+        for path in self._pins.directories():
+            end_left(path)
 
     def remove(self) -> None:
         """Detach and unpin everything, in ways that the kernel cannot refuse."""
@@ -244,8 +243,7 @@ class XdpBackend:
             with suppress(OSError):
                 self._directory.rmdir()
         finally:
-            if programs:
-                programs.close()
+            self._let_go(programs)
 
     def give_way(self) -> None:
         """Do nothing: the programs of the next backend have replaced the attached ones."""
@@ -254,9 +252,9 @@ class XdpBackend:
         """Let go of programs and maps; what is attached or pinned stays."""
         self._events.close()
         self.discard()
-        if self._programs:
-            self._programs.close()
-            self._programs = None
+        self._let_go(self._programs)
+        self._programs = None
+        self._close_reports()
 
     def counts(self) -> Mapping[Origin, Count]:
         """What every rule of the policy has matched, also by what an earlier process attached."""
@@ -295,11 +293,8 @@ class XdpBackend:
     # -- inside ----------------------------------------------------------------------------------
 
     def _require_all_known(self, tables: Iterable[HasTableId]) -> None:
-        if self._alone and (unknown := unknown_to_programs(tables)):
-            raise Refused(
-                f"this kernel has no nf_tables, and programs do not know {unknown}",
-                "name addresses or ports, or use a kernel with nf_tables",
-            )
+        if self._alone:
+            require_all_known(tables)
 
     def _loaded(self) -> Programs:
         if self._programs is None:
@@ -344,7 +339,7 @@ class XdpBackend:
         else:
             _, counts = self._pins.state()
             if self._programs and not self._programs.has_room(classifier):
-                self._programs.close()
+                self._let_go(self._programs)
                 self._programs = None
             fresh = self._programs or Programs(len(classifier.origins), alone=self._alone)
         self._programs, old = fresh, self._programs
@@ -359,11 +354,12 @@ class XdpBackend:
             fresh.restore_counts(counts)
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             fresh.pin(pins)
+            self._begin_reports(fresh)
             self._attach(fresh, old, state)
         except BaseException as error:
             self._programs = old
             if old is not fresh:
-                fresh.close()
+                self._let_go(fresh)
             remove([pins])
             if isinstance(error, OSError):
                 raise BackendFailed(
@@ -372,7 +368,7 @@ class XdpBackend:
                 ) from error
             raise
         if old and old is not fresh:
-            old.close()
+            self._let_go(old)
         remove(directories)
 
     def _attach(self, fresh: Programs, old: Programs | None, state: HostState) -> None:

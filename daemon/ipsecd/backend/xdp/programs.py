@@ -45,7 +45,7 @@ OBJECT = Path(__file__).with_name("ipsecd.bpf.o")
 
 MAPS = (
     *("state", "images", "hosts", "shortcuts", "dynamic_ipv4", "dynamic_ipv6"),
-    *("counters", "origins", "parsing", "datagrams"),
+    *("counters", "origins", "parsing", "datagrams", "reporting", "drops", "reports"),
 )
 KINDS = ("lan", "lan_bare", "dialup", "dialup_bare")
 HOOKS = ("receive", "arrive", "leave")
