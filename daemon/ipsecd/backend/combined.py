@@ -71,11 +71,6 @@ class NftablesWithPrograms(ProgramsBeside):
         return (*self._nftables.probe(), *programs, *failure, *awaited)
 
     @property
-    def reporting(self) -> Reporting | None:
-        """That of nftables."""
-        return self._nftables.reporting
-
-    @property
     def failures(self) -> tuple[str, ...]:
         """Why there are no programs, if somebody asked for them."""
         return (self._failure,) if self._failure and self._required else ()
@@ -88,7 +83,7 @@ class NftablesWithPrograms(ProgramsBeside):
     @property
     def reporting(self) -> Reporting:
         """What tells of the packets that either drops."""
-        return JoinedReports((self._reports,))
+        return JoinedReports((self._nftables.reporting, self._reports))
 
     def check(self, classifier: Classifier) -> None:
         """Raise if nftables cannot do it; what programs cannot do, nftables does."""

@@ -48,7 +48,7 @@ LOOK_S = 0.05
 class XdpBackend(Reported):
     """Programs on every interface but loopback, pinned below `directory`."""
 
-    name, reporting = "xdp", None
+    name = "xdp"
 
     def __init__(
         self,
