@@ -56,8 +56,14 @@ def make_hostile(daemon: StandIn) -> None:
         "domain": {**DOMAIN, "expired": False, "overridden": "x", "trusted": True, "problem": "x"},
     }
     dynamic: dict[str, Any] = {
-        **{"action": "block", "interface": "x", "when": None, "remaining_s": 5.0, "created": 1.0},
-        **{"name": "x", "filters": ["x", "y"], "by": "x"},
+        "action": "block",
+        "interface": "x",
+        "when": None,
+        "remaining_s": 5.0,
+        "created": 1.0,
+        "name": "x",
+        "filters": ["x", "y"],
+        "by": "x",
         "names": [{"name": "x", "addresses": ["x"]}],
     }
     explanation = {
