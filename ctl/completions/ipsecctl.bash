@@ -27,7 +27,7 @@ _ipsecctl() {
 		return
 	fi
 	if ((cword == 1)); then
-		_ipsecctl_offer $'status\nshow\nstats\nexplain\nbackend\ndoctor\nblock\npermit\nunblock\nflush\nquarantine\nrelease\napply\npolicy\nrule\nlist\nreload\nconfirm\nrevert\nhistory\nrollback\nbackup\nrestore\ncheck\nlint\nformat\ndiff\ndomain\nipseccmd\nipsecpol\nnetdiag\nsecedit\ngpupdate\nnet\nsc\nipsecmon\nhelp'
+		_ipsecctl_offer $'status\nshow\nstats\nexplain\nweb\nbackend\ndoctor\nblock\npermit\nunblock\nflush\nquarantine\nrelease\napply\npolicy\nrule\nlist\nreload\nconfirm\nrevert\nhistory\nrollback\nbackup\nrestore\ncheck\nlint\nformat\ndiff\ndomain\nipseccmd\nipsecpol\nnetdiag\nsecedit\ngpupdate\nnet\nsc\nipsecmon\nhelp'
 		return
 	fi
 	# What may stand here: options, those of them that take a value, and arguments in their order.
@@ -85,6 +85,10 @@ _ipsecctl() {
 		options=$'--offline\n--policy\n--me\n--list\n--lists\n--json'
 		valued='--policy --me --list --lists'
 		arguments=('')
+		;;
+	web)
+		options=$'--listen\n--fleet\n--reports\n--json'
+		valued='--listen --fleet --reports'
 		;;
 	backend)
 		options=$'--confirm\n--force\n--message\n--json'
@@ -372,6 +376,18 @@ _ipsecctl() {
 		:
 		return
 		;;
+	--listen)
+		:
+		return
+		;;
+	--fleet)
+		_filedir
+		return
+		;;
+	--reports)
+		_filedir
+		return
+		;;
 	--confirm)
 		_ipsecctl_offer $'60s\n5m'
 		return
@@ -454,10 +470,6 @@ _ipsecctl() {
 		;;
 	--canary)
 		_ipsecctl_offer $'5%\n20%\n50%'
-		return
-		;;
-	--reports)
-		_filedir
 		return
 		;;
 	--halt-after)

@@ -216,6 +216,16 @@ _GROUPS: dict[str, tuple[Verb, ...]] = {
                         "DIRECTORY", within="--offline"),
              ),
              example='ipsecctl explain "udp 203.0.113.7:4000 > me:1434"', also=("why",)),
+        Verb("web", "serve a page to look at all of this in a browser", "web.command:run", (),
+             (
+                 Option("--listen", "where: 127.0.0.1:PORT, [::1]:PORT or the path of a socket; "
+                        "if not given, 127.0.0.1 and a port that is free", "PLACE"),
+                 Option("--fleet", "the repository of a fleet, to show how its hosts stand", "REPO",
+                        offers="files"),
+                 Option("--reports", "the directory that its hosts report to", "DIR", required=True,
+                        within="--fleet", offers="files"),
+             ),
+             example="ipsecctl web --listen 127.0.0.1:8080", also=("gui", "browser", "dashboard")),
         Verb("backend", "which backend enforces; with a name, have that one do it", "backend:run",
              (Argument("BACKEND", "nftables, or xdp: the same with programs before it", least=0,
                        offers=("nftables", "xdp")),),
