@@ -117,7 +117,7 @@ VERSION = $(shell $(PYTHON) -c 'import sys; print("python%d.%d" % sys.version_in
 install: programs
 	$(MAKE) install-data MODULES=$(PREFIX)/lib/ipsecd/lib/$(VERSION)/site-packages
 	$(PYTHON) -m venv $(DESTDIR)$(PREFIX)/lib/ipsecd
-	$(DESTDIR)$(PREFIX)/lib/ipsecd/bin/pip install --quiet --disable-pip-version-check '.[containers,domain]'
+	$(DESTDIR)$(PREFIX)/lib/ipsecd/bin/pip install --quiet --disable-pip-version-check '.[containers,domain,top]'
 	if [ -n "$(DESTDIR)" ]; then sed -i '1s|$(DESTDIR)||' $(DESTDIR)$(PREFIX)/lib/ipsecd/bin/*; fi
 	install -d $(DESTDIR)$(PREFIX)/sbin
 	for name in ipsecd ipsecd-domain; do ln -sf ../lib/ipsecd/bin/$$name $(DESTDIR)$(PREFIX)/sbin/$$name || exit 1; done

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ipsecctl.client import Client
@@ -76,34 +77,43 @@ def _offline(options: Options, path: str) -> int:
 
 
 def _print(explanation: dict[str, Any]) -> None:
-    _print_judgement(explanation)
-    _print_leaving(explanation.get("leaving"))
+    say(*lines_of_explanation(explanation))
+
+
+def lines_of_explanation(
+    explanation: dict[str, Any], paint: Callable[[str], str] = paint_action
+) -> Iterator[str]:
+    """What happens to a packet and why, a line each; `paint` gives actions their colours."""
+    yield from _judgement(explanation, paint)
+    yield from _leaving(explanation.get("leaving"), paint)
     # A daemon that is older does not answer what follows.
     if known := explanation.get("established"):
-        _print_judgement(known, "part of an open connection: ")
-        _print_leaving(explanation.get("established_leaving"))
+        yield from _judgement(known, paint, "part of an open connection: ")
+        yield from _leaving(explanation.get("established_leaving"), paint)
 
 
-def _print_leaving(leaving: dict[str, Any] | None) -> None:
+def _leaving(leaving: dict[str, Any] | None, paint: Callable[[str], str]) -> Iterator[str]:
     if leaving and (leaving["by"] or len(leaving.get("source_ports") or ()) > 1):
-        say("and if it leaves under this host's address:")
-        _print_judgement(leaving)
+        yield "and if it leaves under this host's address:"
+        yield from _judgement(leaving, paint)
 
 
-def _print_judgement(judgement: dict[str, Any], what: str = "") -> None:
-    say(f"{what}{paint_action(judgement['decision'])}  {judgement['packet']}")
-    say(f"  by      {_by(judgement)}")
+def _judgement(
+    judgement: dict[str, Any], paint: Callable[[str], str], what: str = ""
+) -> Iterator[str]:
+    yield f"{what}{paint(judgement['decision'])}  {judgement['packet']}"
+    yield f"  by      {_by(judgement)}"
     for beaten in judgement["beaten"]:
-        say(f"  beats   {_words(beaten)}")
+        yield f"  beats   {_words(beaten)}"
     ports = judgement.get("source_ports") or []
     if len(ports) == 1:
-        say("  from    any source port")
+        yield "  from    any source port"
         return
     for one in ports:
         numbers = str(one["first"])
         if one["last"] != one["first"]:
             numbers += f"-{one['last']}"
-        say(f"  from port {numbers}: {paint_action(one['decision'])}, by {_by(one)}")
+        yield f"  from port {numbers}: {paint(one['decision'])}, by {_by(one)}"
 
 
 def _by(judgement: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ TYPE_CHECKING = False  # typing itself would cost more start-up time than this m
 if TYPE_CHECKING:
     from typing import Any
 
-_COLOURS = {"red": 31, "green": 32, "yellow": 33, "bold": 1}
+_COLOURS = {"red": 31, "green": 32, "yellow": 33, "bold": 1, "reverse": 7}
 _SPANS_S = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 
 

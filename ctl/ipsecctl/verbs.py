@@ -199,6 +199,9 @@ _GROUPS: dict[str, tuple[Verb, ...]] = {
              default="filters", example="ipsecctl show dynamic", also=("ls",)),
         Verb("stats", "what every rule has matched", "show:stats",
              example="ipsecctl stats", also=("counters",)),
+        Verb("top", "which rules match most now, and who sends that", "top.verb:run",
+             (), (Option("--once", "print one table of a second; --json is only with this"),),
+             example="ipsecctl top", also=("rates",)),
         Verb("explain", "which filter decides about a packet, and which it beats", "explain:run",
              (Argument("PACKET", 'such as "udp 203.0.113.7:4000 > me:1434" or "tcp 203.0.113.7 > '
                        'me:22"; with --offline, - reads one a line from standard input',
