@@ -17,15 +17,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 
-from ipsecd.backend.base import Count, Line, Observation, TransactionRecord
+from ipsecd.backend.base import Count, Observation, TransactionRecord
 from ipsecd.backend.gaps import unseen_senders
 from ipsecd.backend.grace import wait_for_packets
 from ipsecd.backend.nftables import cgroups
 from ipsecd.backend.nftables import messages as nft
 from ipsecd.backend.nftables import transactions as tx
 from ipsecd.backend.nftables.adoption import own, take_over
+from ipsecd.backend.nftables.beforehand import SetsBeforehand
 from ipsecd.backend.nftables.comparison import compare, in_kernel, unused
 from ipsecd.backend.nftables.drop_reports import DropReports
 from ipsecd.backend.nftables.early import EarlySets
@@ -48,10 +48,9 @@ from ipsecd.compiler.volatile import Delta, Volatile
 from ipsecd.errors import IpsecdError
 from ipsecd.model.packets import Point
 from ipsecd.model.values import Origin
-from ipsecd.progress import Tell, silent
 
 
-class NftablesBackend:
+class NftablesBackend(SetsBeforehand):
     """Enforces a classifier with nftables in the network namespace it is made in.
 
     ``points`` says where packets are looked at: everywhere, unless it is set before ``apply``.
@@ -116,35 +115,6 @@ class NftablesBackend:
     def check(self, classifier: Classifier) -> None:
         """Raise ``Refused`` for local processes where there are no control groups."""
         cgroups.require(classifier.tables)
-
-    def prepare(self, classifier: Classifier, run: Line, tell: Tell = silent) -> None:
-        """Load large sets of `classifier` in small transactions; no rule uses them yet."""
-        if self._classifier is None or self._drifted:
-            return
-        early = EarlySets()
-        run(partial(setattr, self, "_early", early))
-        commit = partial(self._load_early, early)
-        early.load(self._held.missing_tables(classifier), self._new.of_table, run, commit, tell)
-        missing_lists = run(lambda: self._held).missing_lists(classifier)
-        commit = partial(self._load_early, early, are_counted=False)
-        early.load_lists(missing_lists, self._new.of_list, run, commit, tell)
-
-    def discard(self) -> None:
-        """Delete the sets that were loaded and that no rule uses."""
-        self._early = EarlySets()
-        self._settle()
-
-    def _load_early(
-        self, early: EarlySets, messages: list[Message], *, are_counted: bool = True
-    ) -> bool:
-        """Carry out a transaction that loads sets; not if they have been given up meanwhile."""
-        if early is not self._early:
-            return False
-        self._commit(messages)
-        # Elements that are not counted in the fingerprint leave it as it is.
-        if are_counted or any(message.kind != nft.NEWSETELEM for message in messages):
-            self._settle(clean_up=False)
-        return True
 
     def apply(self, classifier: Classifier, volatile: Volatile) -> None:
         """Put the whole state in force in one transaction, then delete what is no longer used.
