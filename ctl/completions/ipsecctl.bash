@@ -82,8 +82,8 @@ _ipsecctl() {
 		options=$'--json'
 		;;
 	explain)
-		options=$'--offline\n--policy\n--me\n--list\n--lists\n--json'
-		valued='--policy --me --list --lists'
+		options=$'--at\n--offline\n--policy\n--me\n--list\n--lists\n--json'
+		valued='--at --policy --me --list --lists'
 		arguments=('')
 		;;
 	backend)
@@ -356,6 +356,10 @@ _ipsecctl() {
 		;;
 	esac
 	case $prev in
+	--at)
+		_ipsecctl_offer $'10m\n1h\n1d'
+		return
+		;;
 	--policy)
 		:
 		return

@@ -21,6 +21,8 @@ from ipsecd.control.verdict import Question
 from ipsecd.engine.caller import DAEMON, Caller
 from ipsecd.engine.guard import Guarded
 from ipsecd.engine.lookups import Lookups
+from ipsecd.engine.recorder.recorder import Recorder
+from ipsecd.engine.recorder.snapshots import Surroundings
 from ipsecd.errors import NotFound
 from ipsecd.host.resolver import Resolver
 from ipsecd.model.addresses import Network
@@ -104,6 +106,11 @@ class FakeEngine:
 
     def load_programs(self) -> None:
         pass
+
+    recorder: Recorder | None = None
+
+    def record(self, _: Surroundings) -> None:
+        self.story.append("record")
 
     def history_due_in(self) -> float | None:
         return self.history_due_s

@@ -31,6 +31,7 @@ from ipsecd.compiler.volatile import NO_CHANGE, Delta, Volatile
 from ipsecd.engine.attempt import Attempt
 from ipsecd.engine.compiling import classifier_by_names
 from ipsecd.engine.guard import must_spare
+from ipsecd.engine.heard_state import HeardState
 from ipsecd.engine.noting import note_change
 from ipsecd.engine.quarantines import with_own_rules
 from ipsecd.engine.state import Condition, PendingPolicy, State
@@ -54,6 +55,8 @@ def at_once(work: Callable[[], T]) -> T:
 class Enforcement:
     """What is in force, and what enforces it."""
 
+    state = HeardState()
+
     def __init__(
         self,
         make: Callable[[], Backend],
@@ -61,6 +64,7 @@ class Enforcement:
         bpffs: Path,
         clock: Callable[[], float],
     ) -> None:
+        self.heard: Callable[[State], None] = lambda _: None
         self.state = State()
         self.run: Line = at_once
         self._make = make
@@ -266,6 +270,7 @@ class Enforcement:
         self._listen(to_nobody=True)
         self._backend = another
         self._listen()
+        self.heard(state)
         record(logging.INFO, "backend-exchanged", backend=name, before=old_name)
         return old_name
 

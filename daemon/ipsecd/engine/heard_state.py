@@ -1,0 +1,29 @@
+"""Owns that whoever listens hears of every state, whatever puts it in force; knows no listener."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from ipsecd.engine.state import State
+
+
+class Heard(Protocol):
+    """What has a state that others hear of."""
+
+    heard: Callable[[State], None]
+    """Called with each state once it is in force; it must be quick, and not raise."""
+
+
+class HeardState:
+    """The attribute that holds the state."""
+
+    def __get__(self, owner: Heard, _: type | None = None) -> State:
+        """The state that was set last."""
+        state: State = owner.__dict__["state"]
+        return state
+
+    def __set__(self, owner: Heard, new: State) -> None:
+        """Have another state, and tell of it."""
+        owner.__dict__["state"] = new
+        owner.heard(new)
