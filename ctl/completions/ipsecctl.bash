@@ -85,8 +85,8 @@ _ipsecctl() {
 		options=$'--once\n--json'
 		;;
 	explain)
-		options=$'--offline\n--policy\n--me\n--list\n--lists\n--json'
-		valued='--policy --me --list --lists'
+		options=$'--at\n--offline\n--policy\n--me\n--list\n--lists\n--json'
+		valued='--at --policy --me --list --lists'
 		arguments=('')
 		;;
 	web)
@@ -363,6 +363,10 @@ _ipsecctl() {
 		;;
 	esac
 	case $prev in
+	--at)
+		_ipsecctl_offer $'10m\n1h\n1d'
+		return
+		;;
 	--policy)
 		:
 		return

@@ -108,6 +108,7 @@ complete -c ipsecctl -n '__fish_seen_subcommand_from show; and __fish_seen_subco
 complete -c ipsecctl -n '__fish_seen_subcommand_from stats' -l json -d 'answer as one JSON document'
 complete -c ipsecctl -n '__fish_seen_subcommand_from top' -l once -d 'print one table of a second; --json is only with this'
 complete -c ipsecctl -n '__fish_seen_subcommand_from top' -l json -d 'answer as one JSON document'
+complete -c ipsecctl -n '__fish_seen_subcommand_from explain; and not __fish_seen_subcommand_from domain' -l at -x -a '10m 1h 1d' -d 'what was decided then: TIME ago, 90s, 1h30m, 2d; or at a moment, \'2026-11-24 14:03\''
 complete -c ipsecctl -n '__fish_seen_subcommand_from explain; and not __fish_seen_subcommand_from domain' -l offline -d 'ask no daemon; --json answers with one object a line'
 complete -c ipsecctl -n '__fish_seen_subcommand_from explain; and not __fish_seen_subcommand_from domain' -l policy -r -F -d 'what is in force, for --offline'
 complete -c ipsecctl -n '__fish_seen_subcommand_from explain; and not __fish_seen_subcommand_from domain' -l me -x -d 'an address of this host, for --offline; can be repeated'

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from ipsecctl.client import Client
+from ipsecctl.ends import in_local_time, on_the_wire, past_of
 from ipsecctl.failures import DONE
 from ipsecctl.files import lines_of, read_bytes
 from ipsecctl.given_lists import given_lists, missing_lists, words_of_missing
@@ -33,6 +35,9 @@ def run(client: Client, options: Options) -> int:
     path = options.value("--policy")
     if path is not None:
         return _offline(options, path)
+    at = options.value("--at")
+    if at is not None:
+        return _at(client, options, at)
     explanation = client.call("Explain", {"packet": options.argument()})["explanation"]
     if options.has("--json"):
         say_json(explanation)
@@ -41,6 +46,41 @@ def run(client: Client, options: Options) -> int:
         if explanation.get("when_opening"):
             say(_OPENING)
     return DONE
+
+
+def _at(client: Client, options: Options, at: str) -> int:
+    """What would have been decided at a moment of the past, and which change made it so."""
+    moment = on_the_wire(past_of(at, time.time()))
+    reply = client.call("ExplainAt", {"at": moment, "packet": options.argument()})
+    if options.has("--json"):
+        say_json(reply)
+        return DONE
+    say(f"at {in_local_time(reply['at'])}, enforced by {reply['backend']}:")
+    _print(reply["explanation"])
+    if reply["explanation"].get("when_opening"):
+        say(_OPENING)
+    if decided := reply["decided"]:
+        by = decided["by"] or (_author_of(decided["change"]) if decided["change"] else "")
+        by = f", by {by}" if by else ", or longer"
+        say(f"{decided['what']} had been so since {in_local_time(decided['since'])}{by}")
+    if change := reply["change"]:
+        message = f" · {change['message']}" if change["message"] else ""
+        say(
+            f"the last change before was at {in_local_time(change['at'])}, "
+            f"by {_author_of(change)}{message}:"
+        )
+        for line in change["what"]:
+            say(f"  {line}")
+    else:
+        say(f"nothing had changed since {in_local_time(reply['since'])}, when the record begins")
+    print_warnings(reply["warnings"])
+    return DONE
+
+
+def _author_of(change: dict[str, Any]) -> str:
+    """Who made a change, and by which method."""
+    method = change["method"] or change["source"]
+    return f"{change['by']} ({method})" if method != "daemon" else str(change["by"])
 
 
 def _offline(options: Options, path: str) -> int:

@@ -207,6 +207,9 @@ _GROUPS: dict[str, tuple[Verb, ...]] = {
                        'me:22"; with --offline, - reads one a line from standard input',
                        joined=True),),
              (
+                 Option("--at", "what was decided then: TIME ago, 90s, 1h30m, 2d; or at a moment, "
+                        "'2026-11-24 14:03'", "TIME", instead="--offline",
+                        offers=("10m", "1h", "1d")),
                  Option("--offline", "ask no daemon; --json answers with one object a line"),
                  Option("--policy", "what is in force, for --offline", "FILE", required=True,
                         within="--offline", offers="documents"),

@@ -23,6 +23,8 @@ from ipsecd.control.verdict import Question
 from ipsecd.engine.caller import DAEMON, Caller
 from ipsecd.engine.guard import Guarded
 from ipsecd.engine.lookups import Lookups
+from ipsecd.engine.recorder.recorder import Recorder
+from ipsecd.engine.recorder.snapshots import Surroundings
 from ipsecd.errors import NotFound
 from ipsecd.host.resolver import Resolver
 from ipsecd.model.addresses import Family, Network
@@ -144,6 +146,11 @@ class FakeEngine:
 
     def load_programs(self) -> None:
         pass
+
+    recorder: Recorder | None = None
+
+    def record(self, _: Surroundings) -> None:
+        self.story.append("record")
 
     def history_due_in(self) -> float | None:
         return self.history_due_s

@@ -30,6 +30,12 @@ CONTAINER_ENGINES = (Path("/run/podman/podman.sock"), Path("/run/docker.sock"))
 """The sockets of Podman and Docker."""
 
 
+RECORDER_BYTES = 64 << 20
+LEAST_RECORDER_BYTES, MOST_RECORDER_BYTES = 4 << 20, 64 << 30
+_SIZE = re.compile(r"([0-9]{1,6})([KMG])")
+_SHIFTS = {"K": 10, "M": 20, "G": 30}
+
+
 class Unparsable(Enum):
     """What happens to packets whose headers cannot be parsed, while anything is blocked."""
 
@@ -72,6 +78,7 @@ class Config:
     directions, whatever blocks it. DNS names are looked up again every ``names_every_s``
     seconds, None for only when somebody asks for it. With ``guard``, changes that would cut
     connections to ``guard_ports``, through which people administer this host, are refused.
+    The flight recorder takes up to ``recorder_bytes`` of disk; 0: there is none.
     """
 
     backend: str = AUTO
@@ -88,6 +95,7 @@ class Config:
     guard: bool = True
     guard_ports: tuple[int, ...] = (22,)
     protected_filters: tuple[Filter, ...] = ()
+    recorder_bytes: int = RECORDER_BYTES
 
     @property
     def exemptions(self) -> tuple[Exemption, ...]:
@@ -178,6 +186,7 @@ def parse_config(content: bytes, source: str = "<configuration>") -> Config:
             "domain",
             "guard",
             "guard-ports",
+            "recorder",
         ),
     )
     protected, protected_filters = read_protect(reader, keys.get("protect"))
@@ -196,6 +205,7 @@ def parse_config(content: bytes, source: str = "<configuration>") -> Config:
         reader.scalar(keys, "guard", _on_or_off, default.guard),
         reader.texts(keys, "guard-ports", integer(1, 65535), default.guard_ports, "ports"),
         protected_filters,
+        reader.scalar(keys, "recorder", _recorder_bytes, default.recorder_bytes),
     )
 
 
@@ -232,6 +242,18 @@ def _names_every_s(text: str) -> float | None:
     if every != "every":
         raise InvalidInput(f"{quote(text)} is not when to look", "write every 5m, or on-reload")
     return interval_s(span.strip())
+
+
+def _recorder_bytes(text: str) -> int:
+    if text == "off":
+        return 0
+    match = _SIZE.fullmatch(text)
+    size = int(match[1]) << _SHIFTS[match[2]] if match and text.isascii() else 0
+    if not LEAST_RECORDER_BYTES <= size <= MOST_RECORDER_BYTES:
+        raise InvalidInput(
+            f"{quote(text)} is no size of the flight recorder", "write off, or 64M; 4M to 64G"
+        )
+    return size
 
 
 def _on_or_off(text: str) -> bool:

@@ -28,6 +28,7 @@ from ipsecd.control import (
     policies,
     policy_files,
     quarantine,
+    recorded,
     rules,
     status,
     what_if,
@@ -41,6 +42,8 @@ from ipsecd.engine import Engine
 from ipsecd.engine.caller import DAEMON, Caller
 from ipsecd.engine.guard import Guarded
 from ipsecd.engine.lookups import Lookups
+from ipsecd.engine.recorder.recorder import Recorder
+from ipsecd.engine.recorder.snapshots import Surroundings
 from ipsecd.host.interfaces import read_host
 from ipsecd.language.documents import parse_policy
 from ipsecd.model.values import Policy
@@ -69,6 +72,7 @@ METHODS: dict[str, Method] = {
         what_if,
         live,
         monitor,
+        recorded,
     )
     for method in module.METHODS
 }
@@ -105,6 +109,17 @@ class Control:
         self.container_engines = engine.config.container_engines
         self.judge_live = live.judge
         self.seeing = engine.seeing
+
+    @property
+    def recorder(self) -> Recorder | None:
+        """The flight recorder; None if the settings want none. For any thread."""
+        recorder = self._engine.recorder
+        return recorder if recorder.is_on else None
+
+    def record(self, around: Surroundings) -> None:
+        """Have the flight recorder note every change from now on, on a host that is like this."""
+        engine = self._engine
+        engine.recorder.start(engine.state, around, lambda: engine.backend.name)
 
     def put_back_if_due(self) -> None:
         """Put back a change that nobody has confirmed in time, and tell who made it."""

@@ -34,6 +34,7 @@ from ipsecd.engine.lists import Lists
 from ipsecd.engine.lookups import Lookups
 from ipsecd.engine.outlook import Outlook
 from ipsecd.engine.policies import Policies
+from ipsecd.engine.recorder.recorder import Recorder
 from ipsecd.engine.restoring import Restoring
 from ipsecd.engine.seeing import Seeing
 from ipsecd.engine.sources import Domain, Source, warnings_of_domain
@@ -86,13 +87,11 @@ class Engine(View):
         """
         if earlier_sources is None:
             earlier_sources = (Domain(),) if config.domain else ()
-        self.config = config
+        self.config, self.bpffs = config, directories.bpffs
         self.started = time.time()
-        self.bpffs = directories.bpffs
         self.frozen_state: State | None = None
         self.lookups = Lookups.beginning(self.started)
-        self._clock = clock
-        self._keep_owner = keep_owner
+        self._clock, self._keep_owner = clock, keep_owner
         self._kept_files = KeptFiles(directories, disk)
         self._store = StaticStore(directories.config, disk, self._kept_files.reader)
         self.content_of, self.policy_directory = self._store.content_of, self._store.directory
@@ -118,8 +117,9 @@ class Engine(View):
         changes = (self._policies, self._dynamic)
         self.confirmation = Confirmation(directories.state, disk, *changes, this_boot)
         self.history = History(directories.state, disk)
-        stores = (self._store, self.kept_lists.store)
-        self.restoring = Restoring(directories.state, disk, *stores)
+        self.restoring = Restoring(directories.state, disk, self._store, self.kept_lists.store)
+        self.recorder = Recorder(directories.state, config, this_boot, disk)
+        self._enforcement.heard = self.recorder.heard
         left_over = (self._dynamic.taken_over, self.kept_lists, self.confirmation, self.restoring)
         self._starting = Starting(config, *parts, *left_over)
         self.overlaps, self.seeing = Overlaps(), Seeing(self._enforcement)
@@ -195,6 +195,7 @@ class Engine(View):
     def close(self) -> None:
         """Let go of the kernel and leave it as it is."""
         self.history.flush(all_rows=True)
+        self.recorder.close("nothing" if self.stopped else "what was in force")
         self._enforcement.close()
 
     def choose_backend(self, name: str) -> bool:
@@ -238,10 +239,9 @@ class Engine(View):
     def warnings(self) -> tuple[str, ...]:
         """What is wrong with files although all that should be in force is."""
         of_domain = warnings_of_domain(self.config.domain, self.domain, time.time())
-        of_own_files = (*self._kept_files.warnings, *self.kept_lists.warnings)
-        of_changes = (self.confirmation, self.history, self.restoring)
-        told = (warning for each in of_changes for warning in each.warnings)
-        return (*self.warnings_of_files(), *of_domain, *of_own_files, *told)
+        keepers = (self._kept_files, self.kept_lists, self.confirmation, self.history)
+        told = (each.warnings for each in (*keepers, self.restoring, self.recorder))
+        return (*self.warnings_of_files(), *of_domain, *sum(told, ()))
 
     def observe(self) -> Observation:
         """What the kernel holds."""

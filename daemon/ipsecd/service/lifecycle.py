@@ -31,6 +31,7 @@ from ipsecd.service.connections import wait_readable
 from ipsecd.service.engine_lines import EngineLike, EngineLines
 from ipsecd.service.listener import RuntimeLock, open_listener
 from ipsecd.service.notify import Notifier
+from ipsecd.service.recording import Recording
 
 RETRY_S = 1.0
 SENDERS_S = 0.2
@@ -76,6 +77,7 @@ class Daemon:
         self._is_telling = False
         self._calls = Calls(self._engine_lines, changed=self._tell_of_change)
         self._ending: asyncio.Future[Ending] | None = None
+        self._recording: Recording | None = None
         self._reload_wanted = asyncio.Event()
         self._watch_again = False
 
@@ -89,6 +91,8 @@ class Daemon:
             await asyncio.to_thread(self._calls.watching.end)
             # A change that still runs would open again what is closed here.
             await self._engine_lines.end_changes()
+            if self._recording:
+                await asyncio.to_thread(self._recording.stop)
             await self._engine_lines.run(self._engine.close)
             self._engine_lines.shut_down()
             lock.close()
@@ -98,6 +102,7 @@ class Daemon:
         self._catch_signals()
         self._notifier.status("putting the assigned policy in force")
         await self._engine_lines.run(self._engine.start)
+        await self._record()
         listener = open_listener(self._directories.runtime, os.environ)
         try:
             service = Service(
@@ -118,6 +123,21 @@ class Daemon:
             await self._engine_lines.run(self._engine.stop_on_purpose)
         elif reason is Ending.RESTART:
             await self._engine_lines.run(self._engine.end_for_restart)
+
+    async def _record(self) -> None:
+        """Have the flight recorder record. It is no reason not to start that it cannot."""
+        if self._engine.recorder is None:
+            return
+        recording = Recording(self._engine.recorder)
+        try:
+            around = await asyncio.to_thread(recording.look_around)
+        except OSError as error:
+            record(logging.ERROR, "recorder-not-started", reason=error.strerror)
+            await asyncio.to_thread(recording.stop)
+            return
+        await self._engine_lines.run(self._engine.record, around)
+        recording.start()
+        self._recording = recording
 
     def _catch_signals(self) -> None:
         loop = asyncio.get_running_loop()

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 
 from ipsecd.backend.base import Count, Observation, TransactionRecord
 from ipsecd.backend.gaps import unseen_senders
