@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ipsecd.backend.registry import AUTO, NAMES
 from ipsecd.config.domain import DomainSettings, interval_s, read_domain
+from ipsecd.config.listen import read_listen
 from ipsecd.config.protect import read_protect
 from ipsecd.config.reading import SettingsReader, absolute_path, integer, one_of
 from ipsecd.errors import InvalidInput, NotFound, StoreFailed
@@ -72,6 +73,7 @@ class Config:
     directions, whatever blocks it. DNS names are looked up again every ``names_every_s``
     seconds, None for only when somebody asks for it. With ``guard``, changes that would cut
     connections to ``guard_ports``, through which people administer this host, are refused.
+    ``metrics`` is where ipsecd-metrics is asked: an address with a port, or a path.
     """
 
     backend: str = AUTO
@@ -88,6 +90,7 @@ class Config:
     guard: bool = True
     guard_ports: tuple[int, ...] = (22,)
     protected_filters: tuple[Filter, ...] = ()
+    metrics: str | None = None
 
     @property
     def exemptions(self) -> tuple[Exemption, ...]:
@@ -178,6 +181,7 @@ def parse_config(content: bytes, source: str = "<configuration>") -> Config:
             "domain",
             "guard",
             "guard-ports",
+            "metrics",
         ),
     )
     protected, protected_filters = read_protect(reader, keys.get("protect"))
@@ -196,6 +200,7 @@ def parse_config(content: bytes, source: str = "<configuration>") -> Config:
         reader.scalar(keys, "guard", _on_or_off, default.guard),
         reader.texts(keys, "guard-ports", integer(1, 65535), default.guard_ports, "ports"),
         protected_filters,
+        reader.scalar(keys, "metrics", read_listen, default.metrics),
     )
 
 

@@ -28,6 +28,7 @@ from ipsecd.control import (
     policy_files,
     quarantine,
     rules,
+    stats,
     status,
     what_if,
 )
@@ -49,6 +50,7 @@ METHODS: dict[str, Method] = {
     method.name: method
     for module in (
         status,
+        stats,
         explain,
         policies,
         policy_files,
@@ -92,6 +94,7 @@ class Control:
         self.expire_lists = engine.kept_lists.expire
         self.unconfirmed_due_in = engine.confirmation.due_in
         self.history_due_in, self.write_history = engine.history.due_in, engine.history.flush
+        self.keep_counts = engine.counting.keep
         self.watch_fd = engine.watch_fd
         self.watch = engine.watch
         self.ping = engine.ping
@@ -111,6 +114,11 @@ class Control:
             deed = put_back_deed(last.sentence)
             self._engine.history.note(before, self._engine.moment, lambda: deed, counts=True)
             confirmation.tell_of(last)
+
+    @property
+    def counts_are_behind(self) -> bool:
+        """Whether ``keep_counts`` should be called soon; for any thread."""
+        return self._engine.counting.is_behind
 
     @property
     def lookups(self) -> Lookups:

@@ -164,6 +164,14 @@ class EngineLike(Protocol):
     def write_history(self) -> None:
         """Write them; called in the line of changes."""
 
+    @property
+    def counts_are_behind(self) -> bool:
+        """Whether ``keep_counts`` should be called soon; read in any thread."""
+        ...
+
+    def keep_counts(self) -> None:
+        """Write what rules have matched; called in the line of changes."""
+
     def next_list_end(self) -> float | None:
         """When the next entry of a list ends, in seconds since the epoch; None if none does.
 

@@ -16,21 +16,23 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 
-from ipsecd.backend.base import Count, Line, Observation
+from ipsecd.backend.base import Count, Line, Observation, Readings
 from ipsecd.backend.failures import not_taken
 from ipsecd.backend.gaps import unseen_senders
 from ipsecd.backend.xdp.coverage import Covered, covered_interfaces
+from ipsecd.backend.xdp.ended import EndedCounts
 from ipsecd.backend.xdp.events import Events
 from ipsecd.backend.xdp.expansion import Expansions
 from ipsecd.backend.xdp.links import Attachment, Links, exists
 from ipsecd.backend.xdp.mounts import must_be_bpf_file_system
 from ipsecd.backend.xdp.pinned_maps import PinnedMaps, remove
-from ipsecd.backend.xdp.program import count_steps, is_of_types, unknown_to_programs
+from ipsecd.backend.xdp.program import is_of_types
 from ipsecd.backend.xdp.programs import Programs
+from ipsecd.backend.xdp.refusals import must_be_known, must_fit
 from ipsecd.compiler.classifier import Classifier, HasTableId
 from ipsecd.compiler.tables import TableId
 from ipsecd.compiler.volatile import Delta, Volatile
-from ipsecd.errors import BackendFailed, LimitExceeded, Refused
+from ipsecd.errors import BackendFailed
 from ipsecd.host.interfaces import HostReader, HostState
 from ipsecd.model.packets import Point
 from ipsecd.model.values import Origin
@@ -73,6 +75,7 @@ class XdpBackend:
         self._fresh: Programs | None = None
         self._classifier: Classifier | None = None
         self._drifted = False
+        self._ended = EndedCounts()
         self._expansions = Expansions()
         self._events = Events()
         self._names: dict[int, str] = {}
@@ -103,14 +106,7 @@ class XdpBackend:
         """
         classifier = self._expansions.of(classifier)
         self._require_all_known(classifier.tables)
-        limit = self._loaded().max_steps
-        steps = count_steps(classifier)
-        if steps > limit:
-            raise LimitExceeded(
-                f"the policy needs {steps} look-ups for one packet, and the XDP backend can do "
-                f"{limit} on this kernel",
-                "use fewer different port ranges and address lengths, or backend: nftables",
-            )
+        must_fit(classifier, self._loaded().max_steps)
 
     def prepare(
         self,
@@ -198,8 +194,7 @@ class XdpBackend:
     def observe(self) -> Observation:
         """Read back the maps and the links."""
         if self._programs is None or self._classifier is None:
-            digest, _ = self._pins.state()
-            return Observation(digest)
+            return Observation(self._pins.state()[0])
         drift = self._drift(self._programs, self._classifier, self._links.lost())
         return Observation(self._programs.digest(), drift)
 
@@ -239,6 +234,8 @@ class XdpBackend:
         programs, self._programs = self._programs, None
         try:
             self._links.remove()
+            if programs:
+                self._ended.end(programs)
             for path in self._pins.directories():
                 shutil.rmtree(path)
             with suppress(OSError):
@@ -261,6 +258,11 @@ class XdpBackend:
     def counts(self) -> Mapping[Origin, Count]:
         """What every rule of the policy has matched, also by what an earlier process attached."""
         return self._programs.counts() if self._programs else self._pins.state()[1]
+
+    def readings(self, known: Iterable[Origin]) -> Readings:
+        """What all counters of rules hold, and the last values of those that have gone."""
+        del known
+        return self._ended.readings(self._programs)
 
     def volatile_counts(self) -> Mapping[tuple[TableId, bytes], Count]:
         """What every dynamic entry has matched."""
@@ -295,11 +297,8 @@ class XdpBackend:
     # -- inside ----------------------------------------------------------------------------------
 
     def _require_all_known(self, tables: Iterable[HasTableId]) -> None:
-        if self._alone and (unknown := unknown_to_programs(tables)):
-            raise Refused(
-                f"this kernel has no nf_tables, and programs do not know {unknown}",
-                "name addresses or ports, or use a kernel with nf_tables",
-            )
+        if self._alone:
+            must_be_known(tables)
 
     def _loaded(self) -> Programs:
         if self._programs is None:
@@ -356,10 +355,11 @@ class XdpBackend:
             if fresh.digest():
                 fresh.change(fresh.volatile.difference(volatile), volatile)
             fresh.apply(classifier, volatile)
-            fresh.restore_counts(counts)
+            fresh.rules.restore(counts)
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             fresh.pin(pins)
             self._attach(fresh, old, state)
+            self._ended.exchange(old, fresh, counts, self._pins.counts(directories))
         except BaseException as error:
             self._programs = old
             if old is not fresh:
