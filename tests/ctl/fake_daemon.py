@@ -160,6 +160,9 @@ COUNT = {
     "action": "block",
     "packets": 1234,
     "bytes": 56789,
+    "since": "2026-11-30T15:40:12Z",
+    "filters": None,
+    "address": None,
 }
 EXAMINATION: dict[str, Any] = {
     "setting": "auto",

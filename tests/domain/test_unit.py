@@ -19,6 +19,7 @@ EXPOSURES = {
     "ipsecd.service": 15,
     "ipsecd-boot.service": 15,
     "ipsecd-domain.service": 12,
+    "ipsecd-metrics.service": 12,
     "ipsecd-web.service": 5,
 }
 """The most that systemd may say about each unit, in tenths."""

@@ -94,8 +94,8 @@ def change(host: RecordedHost, luck: Random) -> None:
         lambda: host.call("FlushDynamic") if luck.random() < 0.2 else None,
         lambda: host.apply(policy(luck.choice("AB"), *luck.sample(FILTERS, 3)), None),
         lambda: host.call("UnassignPolicy", name=None) if luck.random() < 0.3 else None,
-        lambda: host.engine.change_lists({luck.choice(("drop", "other")): entries(luck)}),
-        lambda: host.engine.change_lists({luck.choice(("drop", "other")): None}),
+        lambda: host.engine.list_changes.change({luck.choice(("drop", "other")): entries(luck)}),
+        lambda: host.engine.list_changes.change({luck.choice(("drop", "other")): None}),
         lambda: host.engine.set_container_engine("podman", inventory(luck), "following", 0.0),
         lambda: host.move(around(*luck.sample((ME, OTHER_ME), luck.randint(1, 2)))),
         lambda: expire(host),
@@ -333,7 +333,7 @@ def test_a_killed_writer_leaves_the_record_before_it_or_after_it(
         for last in range(20, 30):
             host.block(f"203.0.113.{last}=0")
         host.apply(policy("A", "*=0:2:UDP"), None)
-        host.engine.change_lists({"drop": listed([Network(Family.IPV4, 1 << 24, 8)])})
+        host.engine.list_changes.change({"drop": listed([Network(Family.IPV4, 1 << 24, 8)])})
         applied = host.now
         fate.set(number, Crash(), after=bool(number % 2))
         try:
@@ -444,7 +444,7 @@ def test_a_long_list_costs_little_when_it_changes(host: RecordedHost, tmp_path: 
     many = AddressList(
         {Form(Family.IPV4, 32): b"".join(n.to_bytes(4, "big") for n in range(1 << 18))}
     )
-    host.engine.change_lists({"drop": many})
+    host.engine.list_changes.change({"drop": many})
     host.block("@drop=0")
     host.write()
     kept = sum(path.stat().st_size for path in (tmp_path / "lib/recorder/contents").iterdir())
@@ -452,7 +452,7 @@ def test_a_long_list_costs_little_when_it_changes(host: RecordedHost, tmp_path: 
     for address in range(100):
         come = listed([Network(Family.IPV4, 0xCB007100 + address, 32)])
         changed = changed.changed_in_few(AddressList(), come)
-        host.engine.change_lists({"drop": changed})
+        host.engine.list_changes.change({"drop": changed})
     moment = host.now
     host.killed()
     later = sum(path.stat().st_size for path in (tmp_path / "lib/recorder/contents").iterdir())

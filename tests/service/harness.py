@@ -155,6 +155,11 @@ class FakeEngine:
     def history_due_in(self) -> float | None:
         return self.history_due_s
 
+    counts_are_behind = False
+
+    def keep_counts(self) -> None:
+        pass
+
     def write_history(self) -> None:
         self.story.append("write history")
         self.history_due_s = None

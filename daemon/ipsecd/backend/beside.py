@@ -11,11 +11,10 @@ Invariants:
 from __future__ import annotations
 
 import select
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
-from typing import TypeVar
 
-from ipsecd.backend.base import Count, Line
+from ipsecd.backend.base import UNREADABLE, Count, CountsByPart, Line, sum_of
 from ipsecd.backend.judgeable import judgeable_points
 from ipsecd.backend.nftables.backend import NftablesBackend
 from ipsecd.backend.xdp.backend import XdpBackend
@@ -26,8 +25,6 @@ from ipsecd.compiler.volatile import Volatile
 from ipsecd.errors import IpsecdError
 from ipsecd.model.packets import Point
 from ipsecd.model.values import Origin
-
-Key = TypeVar("Key")
 
 
 class ProgramsBeside:
@@ -44,6 +41,7 @@ class ProgramsBeside:
         self._classifier: Classifier | None = None
         self._volatile = Volatile()
         self._earlier_counts: dict[Origin, Count] = {}
+        self._ended: dict[str, dict[Origin, Count]] = {}
         self._failure = ""
         self._must_remove = False
         self._may_put_off = False
@@ -156,8 +154,25 @@ class ProgramsBeside:
         else:
             self._must_remove = False
 
+    def _read_programs(self) -> CountsByPart:
+        """What the counters of the programs hold; what has gone is kept for ``_take_ended``."""
+        if self._programs is None:
+            return {}
+        readings = self._programs.readings(())
+        for part, counts in readings.ended.items():
+            self._ended[part] = sum_of(self._ended.get(part, {}), counts)
+        return {
+            part: {origin: count for origin, count in counts.items() if origin != UNREADABLE}
+            for part, counts in readings.now.items()
+        }
+
+    def _take_ended(self) -> CountsByPart:
+        ended, self._ended = self._ended, {}
+        return ended
+
     def _close_programs(self) -> None:
         if self._programs:
+            self._read_programs()
             self._programs.close()
             self._programs = None
 
@@ -165,11 +180,3 @@ class ProgramsBeside:
 def reason_of(error: Exception) -> str:
     """What went wrong, in one line."""
     return error.message if isinstance(error, IpsecdError) else str(error) or repr(error)
-
-
-def sum_of(counts: Mapping[Key, Count], others: Mapping[Key, Count]) -> dict[Key, Count]:
-    """What both have counted."""
-    if not counts or not others:
-        return dict(counts or others)
-    keys: Iterable[Key] = counts.keys() | others.keys()
-    return {key: counts.get(key, Count()) + others.get(key, Count()) for key in keys}

@@ -13,12 +13,12 @@ Invariants:
 from __future__ import annotations
 
 import select
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 
-from ipsecd.backend.base import Count, Line, Observation
-from ipsecd.backend.beside import ProgramsBeside, reason_of, sum_of
+from ipsecd.backend.base import Count, Line, Observation, Readings, sum_of
+from ipsecd.backend.beside import ProgramsBeside, reason_of
 from ipsecd.backend.joined_reports import JoinedReports
 from ipsecd.backend.judgeable import judgeable_points
 from ipsecd.backend.nftables.backend import NftablesBackend
@@ -223,6 +223,11 @@ class NftablesWithPrograms(ProgramsBeside):
         counts = sum_of(sum_of(self._nftables.counts(), programs), self._earlier_counts)
         rules = self._classifier.origins if self._classifier else frozenset()
         return {origin: count for origin, count in counts.items() if origin in rules}
+
+    def readings(self, known: Iterable[Origin]) -> Readings:
+        """What all counters of rules hold in both; programs are a part of their own."""
+        decided, dropped = self._nftables.readings(known), self._read_programs()
+        return Readings({**decided.now, **dropped}, {**decided.ended, **self._take_ended()})
 
     def volatile_counts(self) -> Mapping[tuple[TableId, bytes], Count]:
         """What every dynamic entry has matched, in both."""

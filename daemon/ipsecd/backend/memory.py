@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 from time import monotonic
 
-from ipsecd.backend.base import Count, Line, Observation
+from ipsecd.backend.base import UNREADABLE, Count, Line, Observation, Readings, sum_of
 from ipsecd.backend.reporting import Report
 from ipsecd.compiler.classifier import Classifier, Verdict
 from ipsecd.compiler.tables import TableId
@@ -95,6 +95,7 @@ class MemoryBackend:
         self._classifier: Classifier | None = None
         self._live: dict[TableId, _LiveTable] = {}
         self._counts: dict[Origin, Count] = {}
+        self._ended: dict[Origin, Count] = {}
         self._unparsable = 0
         self.reporting = MemoryReporting()
 
@@ -114,6 +115,7 @@ class MemoryBackend:
     def apply(self, classifier: Classifier, volatile: Volatile) -> None:
         """Hold `classifier` and a copy of the entries of `volatile`; what stays keeps its count."""
         self._classifier = classifier
+        self._end({o: c for o, c in self._counts.items() if o not in classifier.origins})
         self._counts = {o: self._counts.get(o, Count()) for o in classifier.origins}
         counts = self.volatile_counts()
         self._live = {}
@@ -171,6 +173,7 @@ class MemoryBackend:
         """Hold nothing."""
         self._classifier = None
         self._live = {}
+        self._end(self._counts)
         self._counts = {}
 
     def give_way(self) -> None:
@@ -183,6 +186,16 @@ class MemoryBackend:
     def counts(self) -> Mapping[Origin, Count]:
         """Packets judged, by rule; bytes are not known here."""
         return dict(self._counts)
+
+    def readings(self, known: Iterable[Origin]) -> Readings:
+        """Packets judged, by rule, also by those that have gone."""
+        del known
+        ended, self._ended = self._ended, {}
+        now = {**self._counts, UNREADABLE: Count(self._unparsable, 0)}
+        return Readings({"memory": now}, {"memory": ended})
+
+    def _end(self, counts: Mapping[Origin, Count]) -> None:
+        self._ended = sum_of(self._ended, counts)
 
     def volatile_counts(self) -> Mapping[tuple[TableId, bytes], Count]:
         """Packets judged, by entry."""

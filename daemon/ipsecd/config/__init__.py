@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ipsecd.backend.registry import AUTO, NAMES
 from ipsecd.config.domain import DomainSettings, interval_s, read_domain
+from ipsecd.config.listen import read_listen
 from ipsecd.config.protect import read_protect
 from ipsecd.config.reading import SettingsReader, absolute_path, integer, one_of
 from ipsecd.errors import InvalidInput, NotFound, StoreFailed
@@ -79,6 +80,7 @@ class Config:
     seconds, None for only when somebody asks for it. With ``guard``, changes that would cut
     connections to ``guard_ports``, through which people administer this host, are refused.
     The flight recorder takes up to ``recorder_bytes`` of disk; 0: there is none.
+    ``metrics`` is where ipsecd-metrics is asked: an address with a port, or a path.
     """
 
     backend: str = AUTO
@@ -96,6 +98,7 @@ class Config:
     guard_ports: tuple[int, ...] = (22,)
     protected_filters: tuple[Filter, ...] = ()
     recorder_bytes: int = RECORDER_BYTES
+    metrics: str | None = None
 
     @property
     def exemptions(self) -> tuple[Exemption, ...]:
@@ -187,6 +190,7 @@ def parse_config(content: bytes, source: str = "<configuration>") -> Config:
             "guard",
             "guard-ports",
             "recorder",
+            "metrics",
         ),
     )
     protected, protected_filters = read_protect(reader, keys.get("protect"))
@@ -206,6 +210,7 @@ def parse_config(content: bytes, source: str = "<configuration>") -> Config:
         reader.texts(keys, "guard-ports", integer(1, 65535), default.guard_ports, "ports"),
         protected_filters,
         reader.scalar(keys, "recorder", _recorder_bytes, default.recorder_bytes),
+        reader.scalar(keys, "metrics", read_listen, default.metrics),
     )
 
 

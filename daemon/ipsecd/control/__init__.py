@@ -30,6 +30,7 @@ from ipsecd.control import (
     quarantine,
     recorded,
     rules,
+    stats,
     status,
     what_if,
 )
@@ -53,6 +54,7 @@ METHODS: dict[str, Method] = {
     method.name: method
     for module in (
         status,
+        stats,
         explain,
         policies,
         policy_files,
@@ -98,6 +100,7 @@ class Control:
         self.expire_lists = engine.kept_lists.expire
         self.unconfirmed_due_in = engine.confirmation.due_in
         self.history_due_in, self.write_history = engine.history.due_in, engine.history.flush
+        self.keep_counts = engine.counting.keep
         self.watch_fd = engine.watch_fd
         self.watch = engine.watch
         self.ping = engine.ping
@@ -129,6 +132,11 @@ class Control:
             deed = put_back_deed(last.sentence)
             self._engine.history.note(before, self._engine.moment, lambda: deed, counts=True)
             confirmation.tell_of(last)
+
+    @property
+    def counts_are_behind(self) -> bool:
+        """Whether ``keep_counts`` should be called soon; for any thread."""
+        return self._engine.counting.is_behind
 
     @property
     def lookups(self) -> Lookups:

@@ -25,6 +25,7 @@ from ipsecd.engine.backends import Backends
 from ipsecd.engine.compiling import Compiling, Names
 from ipsecd.engine.confirmation import Confirmation
 from ipsecd.engine.containers import Containers
+from ipsecd.engine.counting import Counting
 from ipsecd.engine.dynamic import Change, DynamicRuleChanges
 from ipsecd.engine.enforcement import Enforcement
 from ipsecd.engine.guard import carrying
@@ -87,8 +88,8 @@ class Engine(View):
         """
         if earlier_sources is None:
             earlier_sources = (Domain(),) if config.domain else ()
-        self.config, self.bpffs = config, directories.bpffs
-        self.started = time.time()
+        self.config = config
+        self.started, self.bpffs = time.time(), directories.bpffs
         self.frozen_state: State | None = None
         self.lookups = Lookups.beginning(self.started)
         self._clock, self._keep_owner = clock, keep_owner
@@ -106,7 +107,6 @@ class Engine(View):
         self.protection = self._dynamic.protection
         self.next_expiry, self.expire = self._dynamic.next_expiry, self._dynamic.expire
         self.list_changes = lists = Lists(self._enforcement, self.protection)
-        self.change_lists = lists.change
         self.kept_lists = KeptLists(ListStore(directories, disk), lists.change, lists.check)
         switching = Switching(self._enforcement, self._kept_files, self.protection)
         self._policies = Policies(*parts, self.kept_lists, switching)
@@ -116,7 +116,8 @@ class Engine(View):
         self.take_domain, self.trust_domain = self._policies.take, self._policies.trust
         changes = (self._policies, self._dynamic)
         self.confirmation = Confirmation(directories.state, disk, *changes, this_boot)
-        self.history = History(directories.state, disk)
+        self.history, self.measured = History(directories.state, disk), self._enforcement.measured
+        self.counting = Counting(directories.state, disk, self._enforcement)
         self.restoring = Restoring(directories.state, disk, self._store, self.kept_lists.store)
         self.recorder = Recorder(directories.state, config, this_boot, disk)
         self._enforcement.heard = self.recorder.heard
@@ -144,6 +145,7 @@ class Engine(View):
         """Do what ``start`` does, but leave to ``load_programs`` what programs take long for."""
         self._enforcement.run(self._begin)
         self._policies.keep_last_good()
+        self.counting.begin()
         last = self.confirmation.put_back_if_due()
         self.history.begin(self.moment, last.sentence if last else "")
 
@@ -195,6 +197,7 @@ class Engine(View):
     def close(self) -> None:
         """Let go of the kernel and leave it as it is."""
         self.history.flush(all_rows=True)
+        self.counting.keep()
         self.recorder.close("nothing" if self.stopped else "what was in force")
         self._enforcement.close()
 
@@ -239,9 +242,10 @@ class Engine(View):
     def warnings(self) -> tuple[str, ...]:
         """What is wrong with files although all that should be in force is."""
         of_domain = warnings_of_domain(self.config.domain, self.domain, time.time())
-        keepers = (self._kept_files, self.kept_lists, self.confirmation, self.history)
-        told = (each.warnings for each in (*keepers, self.restoring, self.recorder))
-        return (*self.warnings_of_files(), *of_domain, *sum(told, ()))
+        of_own_files = (*self._kept_files.warnings, *self.kept_lists.warnings)
+        of_changes = (self.confirmation, self.history, self.restoring, self.counting, self.recorder)
+        told = (warning for each in of_changes for warning in each.warnings)
+        return (*self.warnings_of_files(), *of_domain, *of_own_files, *told)
 
     def observe(self) -> Observation:
         """What the kernel holds."""

@@ -175,6 +175,14 @@ class EngineLike(Protocol):
         """The flight recorder; None if there is none. For any thread."""
         ...
 
+    @property
+    def counts_are_behind(self) -> bool:
+        """Whether ``keep_counts`` should be called soon; read in any thread."""
+        ...
+
+    def keep_counts(self) -> None:
+        """Write what rules have matched; called in the line of changes."""
+
     def next_list_end(self) -> float | None:
         """When the next entry of a list ends, in seconds since the epoch; None if none does.
 

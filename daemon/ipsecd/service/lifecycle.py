@@ -42,6 +42,8 @@ CLOCK_S = 60.0
 """The time between two looks at the wall clock while an entry of a list has an end."""
 LOOK_S = 1.0
 """The time between two looks at the clock of the boot while a change waits to be confirmed."""
+COUNTS_S = 60.0
+"""The time between two writings of what rules have matched: what a loss of power can lose."""
 TELLING_S = 0.05
 """How long after a change the duties hear of it: of many bans in a row they hear once, as a look at
 what is due is work for three threads, and takes longer than a ban."""
@@ -74,6 +76,8 @@ class Daemon:
         self._feeds_changed = asyncio.Event()
         self._changes_made = asyncio.Event()
         self._rows_begun = asyncio.Event()
+        self._counters_changed = asyncio.Event()
+        self._counts_due = time.monotonic() + COUNTS_S
         self._is_telling = False
         self._calls = Calls(self._engine_lines, changed=self._tell_of_change)
         self._ending: asyncio.Future[Ending] | None = None
@@ -159,6 +163,7 @@ class Daemon:
             self._expire_entries_of_lists,
             self._put_back_unconfirmed,
             self._write_history,
+            self._keep_counts,
             self._update_feeds,
             self._watch_kernel,
             self._reload_on_signal,
@@ -256,6 +261,20 @@ class Daemon:
         await asyncio.sleep(due_s)
         await self._engine_lines.change(self._engine.write_history)
 
+    async def _keep_counts(self) -> None:
+        """Have what rules have matched written now and then, and after another policy came."""
+        self._counters_changed.clear()
+        if not self._engine.counts_are_behind:
+            try:
+                async with asyncio.timeout(max(0.0, self._counts_due - time.monotonic())):
+                    await self._counters_changed.wait()
+            except TimeoutError:
+                pass
+            else:
+                return
+        self._counts_due = time.monotonic() + COUNTS_S
+        await self._engine_lines.change(self._engine.keep_counts)
+
     def _tell_of_change(self) -> None:
         """Have the next end of anything looked up anew soon: a call may have changed it."""
         if not self._is_telling:
@@ -269,6 +288,7 @@ class Daemon:
         self._feeds_changed.set()
         self._changes_made.set()
         self._rows_begun.set()
+        self._counters_changed.set()
 
     async def _update_feeds(self) -> None:
         """Wait until the next list that comes from a URL is due, and have it updated."""

@@ -16,18 +16,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 
-from ipsecd.backend.base import Count, Line, Observation
+from ipsecd.backend.base import Count, Line, Observation, Readings
 from ipsecd.backend.failures import not_taken
 from ipsecd.backend.gaps import unseen_senders
 from ipsecd.backend.xdp.coverage import Covered, covered_interfaces
+from ipsecd.backend.xdp.ended import EndedCounts
 from ipsecd.backend.xdp.events import Events
 from ipsecd.backend.xdp.expansion import Expansions
 from ipsecd.backend.xdp.links import Attachment, Links, exists
 from ipsecd.backend.xdp.mounts import must_be_bpf_file_system
 from ipsecd.backend.xdp.pinned_maps import PinnedMaps, remove
-from ipsecd.backend.xdp.program import count_steps, is_of_types
+from ipsecd.backend.xdp.program import is_of_types
 from ipsecd.backend.xdp.programs import Programs
-from ipsecd.backend.xdp.refusals import require_all_known, require_few_steps
+from ipsecd.backend.xdp.refusals import must_be_known, must_fit
 from ipsecd.backend.xdp.reported import Reported
 from ipsecd.backend.xdp.reports import end_left
 from ipsecd.compiler.classifier import Classifier, HasTableId
@@ -77,6 +78,7 @@ class XdpBackend(Reported):
         self._fresh: Programs | None = None
         self._classifier: Classifier | None = None
         self._drifted = False
+        self._ended = EndedCounts()
         self._expansions = Expansions()
         self._events = Events()
         self._names: dict[int, str] = {}
@@ -107,7 +109,7 @@ class XdpBackend(Reported):
         """
         classifier = self._expansions.of(classifier)
         self._require_all_known(classifier.tables)
-        require_few_steps(count_steps(classifier), self._loaded().max_steps)
+        must_fit(classifier, self._loaded().max_steps)
 
     def prepare(
         self,
@@ -195,8 +197,7 @@ class XdpBackend(Reported):
     def observe(self) -> Observation:
         """Read back the maps and the links."""
         if self._programs is None or self._classifier is None:
-            digest, _ = self._pins.state()
-            return Observation(digest)
+            return Observation(self._pins.state()[0])
         drift = self._drift(self._programs, self._classifier, self._links.lost())
         return Observation(self._programs.digest(), drift)
 
@@ -238,6 +239,8 @@ class XdpBackend(Reported):
         programs, self._programs = self._programs, None
         try:
             self._links.remove()
+            if programs:
+                self._ended.end(programs)
             for path in self._pins.directories():
                 shutil.rmtree(path)
             with suppress(OSError):
@@ -259,6 +262,11 @@ class XdpBackend(Reported):
     def counts(self) -> Mapping[Origin, Count]:
         """What every rule of the policy has matched, also by what an earlier process attached."""
         return self._programs.counts() if self._programs else self._pins.state()[1]
+
+    def readings(self, known: Iterable[Origin]) -> Readings:
+        """What all counters of rules hold, and the last values of those that have gone."""
+        del known
+        return self._ended.readings(self._programs)
 
     def volatile_counts(self) -> Mapping[tuple[TableId, bytes], Count]:
         """What every dynamic entry has matched."""
@@ -294,7 +302,7 @@ class XdpBackend(Reported):
 
     def _require_all_known(self, tables: Iterable[HasTableId]) -> None:
         if self._alone:
-            require_all_known(tables)
+            must_be_known(tables)
 
     def _loaded(self) -> Programs:
         if self._programs is None:
@@ -351,11 +359,12 @@ class XdpBackend(Reported):
             if fresh.digest():
                 fresh.change(fresh.volatile.difference(volatile), volatile)
             fresh.apply(classifier, volatile)
-            fresh.restore_counts(counts)
+            fresh.rules.restore(counts)
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             fresh.pin(pins)
             self._begin_reports(fresh)
             self._attach(fresh, old, state)
+            self._ended.exchange(old, fresh, counts, self._pins.counts(directories))
         except BaseException as error:
             self._programs = old
             if old is not fresh:
