@@ -31,7 +31,7 @@ def daemon(directory: Path) -> Iterator[StandIn]:
 
 @pytest.fixture
 def site(daemon: StandIn) -> Iterator[Serving]:
-    with serving(daemon) as served:
+    with serving(daemon.path) as served:
         served.enter()
         yield served
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -33,7 +32,6 @@ class Serving:
     """A page that is served: `place` is the URL with its token, or the path of a socket."""
 
     process: subprocess.Popen[str]
-    daemon: StandIn
     place: str
     cookie: str = ""
     base: str = "/"
@@ -92,21 +90,20 @@ class Serving:
 
 
 @contextmanager
-def serving(daemon: StandIn, *options: str, **environment: str) -> Iterator[Serving]:
-    """``ipsecctl web`` beside a daemon."""
-    words = [sys.executable, "-m", "ipsecctl", "--socket", str(daemon.path), "web", "--json"]
+def serving(path: Path, *options: str) -> Iterator[Serving]:
+    """``ipsecctl web`` beside a daemon whose socket is at `path`."""
+    words = [sys.executable, "-m", "ipsecctl", "--socket", str(path), "web", "--json"]
     with subprocess.Popen(
         [*words, *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, **environment},
     ) as process:
         try:
             assert process.stdout is not None
             said: dict[str, Any] = json.loads(process.stdout.readline() or "{}")
             assert said, process.stderr and process.stderr.read()
-            yield Serving(process, daemon, said["at"])
+            yield Serving(process, said["at"])
         finally:
             process.terminate()
             assert process.wait(PATIENCE_S) == 0

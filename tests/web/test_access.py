@@ -27,16 +27,22 @@ from tests.web.stand_in import OF_OTHERS, StandIn
 
 
 @pytest.fixture(scope="module")
-def site() -> Iterator[Serving]:
-    """One page for all of this module: nothing here changes it."""
+def asked() -> Iterator[StandIn]:
+    """The daemon that the page of this module asks."""
     with tempfile.TemporaryDirectory(prefix="web-") as made:
         fake = daemon_in(Path(made))
         try:
-            with serving(fake) as served:
-                served.enter()
-                yield served
+            yield fake
         finally:
             fake.close()
+
+
+@pytest.fixture(scope="module")
+def site(asked: StandIn) -> Iterator[Serving]:
+    """One page for all of this module: nothing here changes it."""
+    with serving(asked.path) as served:
+        served.enter()
+        yield served
 
 
 EVERYTHING = (*PAGES, "style.css", "page.js", "icon.svg", "drops.events", "absent")
@@ -79,14 +85,14 @@ def test_the_token_gives_a_cookie_for_a_path_that_nobody_knows(site: Serving) ->
 
 
 @pytest.mark.parametrize("page", EVERYTHING)
-def test_without_the_cookie_there_is_nothing(site: Serving, page: str) -> None:
+def test_without_the_cookie_there_is_nothing(site: Serving, asked: StandIn, page: str) -> None:
     """No page, no file, and no word on whether there is one; nothing is asked of the daemon."""
-    calls = len(site.daemon.calls)
+    calls = len(asked.calls)
     for cookie in ("", "ipsecctl-web=", "ipsecctl-web=x", site.cookie[:-1], site.cookie + "x"):
         answer = site.ask(site.base + page, Cookie=cookie)
         assert (answer.status, "token" in answer.body) == (403, True), cookie
         assert "set-cookie" not in answer.headers
-    assert {name for name, _ in site.daemon.calls[calls:]} <= {"Stats"}
+    assert {name for name, _ in asked.calls[calls:]} <= {"Stats"}
 
 
 @pytest.mark.parametrize("token", ["", "x", "%00", "ä", "A" * 3000])
@@ -210,7 +216,7 @@ def test_only_loopback_is_listened_on(place: str, words: str) -> None:
 
 def test_ipv6_loopback(daemon: StandIn) -> None:
     """It is as good as the other one."""
-    with serving(daemon, "--listen", "[::1]:0") as served:
+    with serving(daemon.path, "--listen", "[::1]:0") as served:
         assert served.place.startswith("http://[::1]:")
         served.enter()
         assert served.get("overview").status == 200
@@ -225,7 +231,7 @@ def test_a_port_that_is_taken_is_said(site: Serving) -> None:
 
 @pytest.fixture
 def by_socket(daemon: StandIn, directory: Path) -> Iterator[Serving]:
-    with serving(daemon, "--listen", str(directory / "web.sock")) as served:
+    with serving(daemon.path, "--listen", str(directory / "web.sock")) as served:
         yield served
 
 

@@ -250,7 +250,7 @@ def test_drops_go_on_after_a_restart_of_the_daemon(
 
 def test_a_page_that_is_not_served_any_more_says_so(tab: Tab, daemon: StandIn) -> None:
     """What is shown stays, with the time that it is of."""
-    with serving(daemon) as ending:
+    with serving(daemon.path) as ending:
         tab.open(ending.place)
     tab.until("document.body.innerText.includes('This page does not answer any more')")
     assert "Enforcing" in tab.text()

@@ -49,7 +49,7 @@ def shared() -> Iterator[Serving]:
     with tempfile.TemporaryDirectory(prefix="web-") as made:
         fake = daemon_in(Path(made))
         try:
-            with serving(fake) as served:
+            with serving(fake.path) as served:
                 served.enter()
                 yield served
         finally:
@@ -80,7 +80,7 @@ def hostile() -> Iterator[Serving]:
         fake = daemon_in(Path(made))
         make_hostile(fake)
         try:
-            with serving(fake) as served:
+            with serving(fake.path) as served:
                 served.enter()
                 yield served
         finally:
@@ -306,7 +306,7 @@ def test_the_domain_is_told_without_secrets(daemon: StandIn, site: Serving) -> N
 def test_a_fleet_that_cannot_be_read_is_said(daemon: StandIn, directory: Path) -> None:
     """Below what is known of this host."""
     places = ("--fleet", str(directory / "repo"), "--reports", str(directory / "reports"))
-    with serving(daemon, *places) as served:
+    with serving(daemon.path, *places) as served:
         served.enter()
         text = words(read(served, "fleet"))
         assert "site=paris" in text

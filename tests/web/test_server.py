@@ -184,7 +184,7 @@ def test_it_ends_when_it_is_told_to(
 ) -> None:
     """At once, also while somebody watches, with exit code 0, and its socket goes too."""
     path = directory / "web.sock"
-    with serving(daemon, "--listen", str(path)) as served, served.connect() as watching:
+    with serving(daemon.path, "--listen", str(path)) as served, served.connect() as watching:
         watching.sendall(ask("drops.events"))
         assert watching.recv(100)
         served.process.send_signal(number)
