@@ -27,7 +27,7 @@ _ipsecctl() {
 		return
 	fi
 	if ((cword == 1)); then
-		_ipsecctl_offer $'status\nshow\nstats\nexplain\nbackend\ndoctor\nblock\npermit\nunblock\nflush\nquarantine\nrelease\napply\npolicy\nrule\nlist\nreload\nconfirm\nrevert\nhistory\nrollback\nbackup\nrestore\ncheck\nlint\nformat\ndiff\ndomain\nipseccmd\nipsecpol\nnetdiag\nsecedit\ngpupdate\nnet\nhelp'
+		_ipsecctl_offer $'status\nshow\nstats\nmonitor\nexplain\nbackend\ndoctor\nblock\npermit\nunblock\nflush\nquarantine\nrelease\napply\npolicy\nrule\nlist\nreload\nconfirm\nrevert\nhistory\nrollback\nbackup\nrestore\ncheck\nlint\nformat\ndiff\ndomain\nipseccmd\nipsecpol\nnetdiag\nsecedit\ngpupdate\nnet\nhelp'
 		return
 	fi
 	# What may stand here: options, those of them that take a value, and arguments in their order.
@@ -80,6 +80,11 @@ _ipsecctl() {
 		;;
 	stats)
 		options=$'--json'
+		;;
+	monitor)
+		options=$'--rule\n--rate\n--count\n--pcap\n--json'
+		valued='--rule --rate --count --pcap'
+		arguments=($'tcp/\nudp/')
 		;;
 	explain)
 		options=$'--offline\n--policy\n--me\n--list\n--lists\n--json'
@@ -356,6 +361,22 @@ _ipsecctl() {
 		;;
 	esac
 	case $prev in
+	--rule)
+		:
+		return
+		;;
+	--rate)
+		:
+		return
+		;;
+	--count)
+		:
+		return
+		;;
+	--pcap)
+		_filedir
+		return
+		;;
 	--policy)
 		:
 		return
