@@ -27,8 +27,8 @@ MAY_USE = {
     "config": {"backend", "language", "model", "protocol"},
     "sources": {"compiler", "config", "language", "log", "model"},
     "engine": {
-        *("backend", "compiler", "config", "garbage", "language", "log", "model", "progress"),
-        "sources",
+        *("backend", "compiler", "config", "garbage", "host", "language", "log", "model"),
+        *("progress", "sources"),
     },
     "control": {
         *("backend", "config", "engine", "garbage", "host", "language", "log", "model"),

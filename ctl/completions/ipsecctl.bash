@@ -27,7 +27,7 @@ _ipsecctl() {
 		return
 	fi
 	if ((cword == 1)); then
-		_ipsecctl_offer $'status\nshow\nstats\ntop\nexplain\nweb\nbackend\ndoctor\nblock\npermit\nunblock\nflush\nquarantine\nrelease\napply\npolicy\nrule\nlist\nreload\nconfirm\nrevert\nhistory\nrollback\nbackup\nrestore\ncheck\nlint\nformat\ndiff\ndomain\nipseccmd\nipsecpol\nnetdiag\nsecedit\ngpupdate\nnet\nsc\nipsecmon\nhelp'
+		_ipsecctl_offer $'status\nshow\nstats\nmonitor\ntop\nexplain\nweb\nbackend\ndoctor\nblock\npermit\nunblock\nflush\nquarantine\nrelease\napply\npolicy\nrule\nlist\nreload\nconfirm\nrevert\nhistory\nrollback\nbackup\nrestore\ncheck\nlint\nformat\ndiff\ndomain\nipseccmd\nipsecpol\nnetdiag\nsecedit\ngpupdate\nnet\nsc\nipsecmon\nhelp'
 		return
 	fi
 	# What may stand here: options, those of them that take a value, and arguments in their order.
@@ -80,6 +80,11 @@ _ipsecctl() {
 		;;
 	stats)
 		options=$'--json'
+		;;
+	monitor)
+		options=$'--rule\n--rate\n--count\n--pcap\n--json'
+		valued='--rule --rate --count --pcap'
+		arguments=($'tcp/\nudp/')
 		;;
 	top)
 		options=$'--once\n--json'
@@ -363,6 +368,22 @@ _ipsecctl() {
 		;;
 	esac
 	case $prev in
+	--rule)
+		:
+		return
+		;;
+	--rate)
+		:
+		return
+		;;
+	--count)
+		:
+		return
+		;;
+	--pcap)
+		_filedir
+		return
+		;;
 	--at)
 		_ipsecctl_offer $'10m\n1h\n1d'
 		return

@@ -199,6 +199,18 @@ _GROUPS: dict[str, tuple[Verb, ...]] = {
              default="filters", example="ipsecctl show dynamic", also=("ls",)),
         Verb("stats", "what every rule has matched", "show:stats",
              example="ipsecctl stats", also=("counters",)),
+        Verb("monitor", "what is blocked, packet by packet, and by which rule", "monitor:run",
+             (Argument("FILTER", "only packets that it matches: an address, udp/1434, or a whole "
+                       "filter", least=0, most=None, offers=("tcp/", "udp/")),),
+             (
+                 Option("--rule", "only what the rule called NAME blocks; can be repeated", "NAME",
+                        repeats=True, offers="dynamic"),
+                 Option("--rate", "at most N packets a second; 1,000 if it is left out", "N"),
+                 Option("--count", "end after N packets", "N"),
+                 Option("--pcap", "write packets to FILE as pcapng; - is standard output", "FILE",
+                        offers="files"),
+             ),
+             example="ipsecctl monitor udp/1434", also=("watch", "log", "tcpdump")),
         Verb("top", "which rules match most now, and who sends that", "top.verb:run",
              (), (Option("--once", "print one table of a second; --json is only with this"),),
              example="ipsecctl top", also=("rates",)),
