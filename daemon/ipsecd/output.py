@@ -128,6 +128,16 @@ def show(line: str) -> None:
     _to_stderr(f"\r{_rendered(line)[: (columns or _COLUMNS) - 1]}{_ERASE}")
 
 
+def columns() -> int | None:
+    """The width of the terminal that standard output goes to; None if it goes to none."""
+    try:
+        if sys.stdout is None or not sys.stdout.isatty():
+            return None
+        return os.get_terminal_size(sys.stdout.fileno()).columns or _COLUMNS
+    except (OSError, ValueError):
+        return None
+
+
 def flush() -> None:
     """Flush standard output."""
     if _state.failure:
