@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import time
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -11,7 +9,7 @@ from typing import Any, BinaryIO
 from ipsecctl.client import Client
 from ipsecctl.failures import DONE, UsageError
 from ipsecctl.options import Options
-from ipsecd.output import broken, complain, flush, say, say_json, write_bytes
+from ipsecd.output import broken, columns, complain, flush, say, say_json, write_bytes
 from ipsecd.quoting import quote, quote_path, visible
 
 TYPE_CHECKING = False  # typing itself would cost more start-up time than this module
@@ -124,8 +122,8 @@ class _View:
         words = f"{action}{packet['packet']} {packet['flags'] or ''}".rstrip()
         line = f"{_clock(packet['at'])} {visible(words):<{PACKET_COLUMNS}}  "
         # The line is cut and not wrapped, but never so that it would not say what decided.
-        columns = _columns()
-        say(line + _cut(what_decided(packet), columns and columns - len(line)))
+        most = columns()
+        say(line + _cut(what_decided(packet), most and most - len(line)))
 
     def tell_of_loss(self, lost: int) -> None:
         """Say how many packets were not told of so far."""
@@ -191,7 +189,7 @@ def _view(options: Options) -> _View:
             return _FileView(Pcapng(), Path(path).open("wb"))
         except OSError as error:
             raise _unwritable(path, error) from error
-    if sys.stdout is not None and sys.stdout.isatty():
+    if columns() is not None:
         raise UsageError(
             "packets are not for a terminal", "name a file, or a pipe: --pcap - | tcpdump -r -"
         )
@@ -226,20 +224,10 @@ def _clock(at: str) -> str:
     return f"{local:%H:%M:%S}.{local.microsecond // 1000:03}"
 
 
-def _columns() -> int | None:
-    """The width of the terminal that lines are written to; None if there is none."""
-    try:
-        if sys.stdout is None or not sys.stdout.isatty():
-            return None
-        return os.get_terminal_size(sys.stdout.fileno()).columns or None
-    except (OSError, ValueError):
-        return None
-
-
-def _cut(text: str, columns: int | None) -> str:
+def _cut(text: str, room: int | None) -> str:
     """`text` as it is shown, cut to so many columns, but not to fewer than say anything."""
     shown = visible(text)
-    most = None if columns is None else max(columns, _LEAST_COLUMNS)
+    most = None if room is None else max(room, _LEAST_COLUMNS)
     return shown if most is None or len(shown) <= most else f"{shown[: most - 1]}…"
 
 

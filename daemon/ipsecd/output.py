@@ -177,6 +177,16 @@ def leave_screen() -> None:
         flush()
 
 
+def columns() -> int | None:
+    """The width of the terminal that standard output goes to; None if it goes to none."""
+    try:
+        if sys.stdout is None or not sys.stdout.isatty():
+            return None
+        return os.get_terminal_size(sys.stdout.fileno()).columns or _COLUMNS
+    except (OSError, ValueError):
+        return None
+
+
 def flush() -> None:
     """Flush standard output."""
     if _state.failure:

@@ -132,7 +132,7 @@ def test_on_a_terminal_a_line_is_cut(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It fits eighty columns, unless the packet alone does not leave room for a name."""
-    monkeypatch.setattr(monitor, "_columns", lambda: 80)
+    monkeypatch.setattr(monitor, "columns", lambda: 80)
     long = "tcp [2001:db8:1234:5678:9abc:def0:1234:5678]:40000 > [2001:db8::1]:443 in enp3s0f1"
     watch(told=Told(reply(seen(rule="A rule with a long name " * 3), seen(packet=long))))
     first, second = capsys.readouterr().out.splitlines()
