@@ -69,7 +69,7 @@ static __always_inline int filter(struct __sk_buff *frame, int bare, enum interf
 	if (verdict != VERDICT_DROP)
 		return TC_ACT_UNSPEC;
 	if (is_watched())
-		report_filtered(frame, point, bare);
+		report_filtered(frame, egress, bare);
 	return TC_ACT_SHOT;
 }
 

@@ -103,12 +103,17 @@ GLOBAL int report_received(struct xdp_md *frame, __u32 bare)
 	return 0;
 }
 
-/* A frame that is dropped at tc, where the kernel reads what is not in the linear part. */
-GLOBAL int report_filtered(struct __sk_buff *frame, __u32 point, __u32 bare)
+/* A frame that is dropped at tc, where the kernel reads what is not in the linear part. It finds
+ * the point by itself: what the caller keeps for it doubles what the verifier has to look at. */
+GLOBAL int report_filtered(struct __sk_buff *frame, __u32 egress, __u32 bare)
 {
-	struct report *report = begin_report(frame->ifindex, frame->len, point, bare);
+	struct report *report;
+	enum point point = POINT_ARRIVING;
 	__u32 last = frame->len;
 
+	if (egress)
+		point = frame->ingress_ifindex ? POINT_LEAVING : POINT_SENDING;
+	report = begin_report(frame->ifindex, last, point, bare);
 	if (!report)
 		return 0;
 	/* Linux 6.1 does not learn from a comparison with 0 that a number is at least 1. */
