@@ -276,6 +276,7 @@ bench: setup $(SERVERS)/.done $(LAB)/.done $(FINDERS)/.done $(CROWDSEC)/.done $(
 	$(ISOLATED) $(VENV)/bin/python bench/answering.py
 	$(ISOLATED) $(VENV)/bin/python -m bench.announce
 	$(ISOLATED) $(VENV)/bin/python -m bench.live
+	$(ISOLATED) $(VENV)/bin/python -m bench.recorder 2
 	$(ISOLATED) $(VENV)/bin/python -m bench.classify
 	$(ISOLATED) $(VENV)/bin/python -m bench.load
 	$(ISOLATED) $(WITH_IPSET) $(VENV)/bin/python -m bench.lists

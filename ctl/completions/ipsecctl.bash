@@ -27,7 +27,7 @@ _ipsecctl() {
 		return
 	fi
 	if ((cword == 1)); then
-		_ipsecctl_offer $'status\nshow\nstats\nexplain\nbackend\ndoctor\nblock\npermit\nunblock\nflush\nquarantine\nrelease\napply\npolicy\nrule\nlist\nreload\nconfirm\nrevert\nhistory\nrollback\nbackup\nrestore\ncheck\nlint\nformat\ndiff\ndomain\nipseccmd\nipsecpol\nnetdiag\nsecedit\ngpupdate\nnet\nhelp'
+		_ipsecctl_offer $'status\nshow\nstats\ndrops\nexplain\nbackend\ndoctor\nblock\npermit\nunblock\nflush\nquarantine\nrelease\napply\npolicy\nrule\nlist\nreload\nconfirm\nrevert\nhistory\nrollback\nbackup\nrestore\ncheck\nlint\nformat\ndiff\ndomain\nipseccmd\nipsecpol\nnetdiag\nsecedit\ngpupdate\nnet\nhelp'
 		return
 	fi
 	# What may stand here: options, those of them that take a value, and arguments in their order.
@@ -80,6 +80,10 @@ _ipsecctl() {
 		;;
 	stats)
 		options=$'--json'
+		;;
+	drops)
+		options=$'--since\n--until\n--rule\n--address\n--samples\n--json'
+		valued='--since --until --rule --address'
 		;;
 	explain)
 		options=$'--at\n--offline\n--policy\n--me\n--list\n--lists\n--json'
@@ -356,6 +360,22 @@ _ipsecctl() {
 		;;
 	esac
 	case $prev in
+	--since)
+		_ipsecctl_offer $'10m\n1h\n1d'
+		return
+		;;
+	--until)
+		_ipsecctl_offer $'10m\n1h'
+		return
+		;;
+	--rule)
+		:
+		return
+		;;
+	--address)
+		:
+		return
+		;;
 	--at)
 		_ipsecctl_offer $'10m\n1h\n1d'
 		return
