@@ -290,6 +290,7 @@ bench: setup $(SERVERS)/.done $(LAB)/.done $(FINDERS)/.done $(CROWDSEC)/.done $(
 	$(ISOLATED) $(VENV)/bin/python bench/answering.py
 	$(ISOLATED) $(VENV)/bin/python -m bench.announce
 	$(ISOLATED) $(VENV)/bin/python -m bench.live
+	$(ISOLATED) $(VENV)/bin/python -m bench.recorder 2
 	$(ISOLATED) $(VENV)/bin/python -m bench.classify
 	$(ISOLATED) $(VENV)/bin/python -m bench.reports
 	$(ISOLATED) $(VENV)/bin/python -m bench.load

@@ -27,7 +27,7 @@ _ipsecctl() {
 		return
 	fi
 	if ((cword == 1)); then
-		_ipsecctl_offer $'status\nshow\nstats\nmonitor\ntop\nexplain\nweb\nbackend\ndoctor\nblock\npermit\nunblock\nflush\nquarantine\nrelease\napply\npolicy\nrule\nlist\nreload\nconfirm\nrevert\nhistory\nrollback\nbackup\nrestore\ncheck\nlint\nformat\ndiff\ndomain\nipseccmd\nipsecpol\nnetdiag\nsecedit\ngpupdate\nnet\nsc\nipsecmon\nhelp'
+		_ipsecctl_offer $'status\nshow\nstats\nmonitor\ntop\ndrops\nexplain\nweb\nbackend\ndoctor\nblock\npermit\nunblock\nflush\nquarantine\nrelease\napply\npolicy\nrule\nlist\nreload\nconfirm\nrevert\nhistory\nrollback\nbackup\nrestore\ncheck\nlint\nformat\ndiff\ndomain\nipseccmd\nipsecpol\nnetdiag\nsecedit\ngpupdate\nnet\nsc\nipsecmon\nhelp'
 		return
 	fi
 	# What may stand here: options, those of them that take a value, and arguments in their order.
@@ -88,6 +88,10 @@ _ipsecctl() {
 		;;
 	top)
 		options=$'--once\n--json'
+		;;
+	drops)
+		options=$'--since\n--until\n--rule\n--address\n--samples\n--json'
+		valued='--since --until --rule --address'
 		;;
 	explain)
 		options=$'--at\n--offline\n--policy\n--me\n--list\n--lists\n--json'
@@ -382,6 +386,18 @@ _ipsecctl() {
 		;;
 	--pcap)
 		_filedir
+		return
+		;;
+	--since)
+		_ipsecctl_offer $'10m\n1h\n1d'
+		return
+		;;
+	--until)
+		_ipsecctl_offer $'10m\n1h'
+		return
+		;;
+	--address)
+		:
 		return
 		;;
 	--at)

@@ -78,10 +78,12 @@ def past_of(text: str, now: float) -> float:
             hint = f"{error.hint}, so long ago; or a moment: '2026-11-24 14:03'"
             raise UsageError(error.message, hint) from error
     try:
-        return _local_moment(text).timestamp()
+        at = _local_moment(text).timestamp()
+        on_the_wire(at)
     except (OverflowError, OSError, ValueError) as error:
         hint = "write it as '2026-11-24 14:03' or 2026-11-24T14:03:30Z"
         raise UsageError(f"{quote(text)} is not a moment that exists", hint) from error
+    return at
 
 
 def on_the_wire(at: float) -> str:
@@ -93,7 +95,11 @@ def on_the_wire(at: float) -> str:
 
 def in_local_time(text: str) -> str:
     """A moment that the daemon wrote, in the time zone of whoever reads it, to the second."""
-    return _local_moment(text).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    try:
+        return _local_moment(text).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    except (OverflowError, OSError, ValueError):
+        # A clock may have shown a year that no time zone knows.
+        return text
 
 
 def _local_moment(text: str) -> datetime:

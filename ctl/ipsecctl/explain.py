@@ -73,7 +73,8 @@ def _at(client: Client, options: Options, at: str) -> int:
             say(f"  {line}")
     else:
         say(f"nothing had changed since {in_local_time(reply['since'])}, when the record begins")
-    print_warnings(reply["warnings"])
+    for warning in reply["warnings"]:
+        say(f"note: {warning}")
     return DONE
 
 

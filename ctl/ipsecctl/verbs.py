@@ -214,6 +214,16 @@ _GROUPS: dict[str, tuple[Verb, ...]] = {
         Verb("top", "which rules match most now, and who sends that", "top.verb:run",
              (), (Option("--once", "print one table of a second; --json is only with this"),),
              example="ipsecctl top", also=("rates",)),
+        Verb("drops", "what was dropped within some time, by rule and source", "drops:run", (),
+             (
+                 Option("--since", "TIME ago, 90s, 1h30m, 2d, or a moment, '2026-11-24 14:03'; if "
+                        "it is left out, 1h", "TIME", offers=("10m", "1h", "1d")),
+                 Option("--until", "not what came after TIME", "TIME", offers=("10m", "1h")),
+                 Option("--rule", "only by the rule of this name", "NAME"),
+                 Option("--address", "only from this address or network", "ADDRESS"),
+                 Option("--samples", "and some of the packets"),
+             ),
+             example="ipsecctl drops --since 1d --rule worm", also=("dropped",)),
         Verb("explain", "which filter decides about a packet, and which it beats", "explain:run",
              (Argument("PACKET", 'such as "udp 203.0.113.7:4000 > me:1434" or "tcp 203.0.113.7 > '
                        'me:22"; with --offline, - reads one a line from standard input',

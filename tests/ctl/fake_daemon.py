@@ -280,6 +280,51 @@ HISTORY = [
     },
     ROW,
 ]
+RECORDED = {
+    "at": "2026-11-24T12:00:00.000000Z",
+    "first": "2026-11-24T12:00:00.000000Z",
+    "changes": 1,
+    "by": "uid 0 (root) pid 12 ipsecctl",
+    "source": "command",
+    "method": "ApplyPolicy",
+    "message": "ticket 7",
+    "what": ["policy 'Web' (static) is in force"],
+}
+DROPPED = {
+    "action": "block",
+    "store": "dynamic",
+    "policy": "",
+    "rule": "worm",
+    "packets": 1000,
+    "bytes": 100_000,
+    "seen": 20,
+    "seen_bytes": 2000,
+}
+SAMPLE = {
+    "at": "2026-11-24T12:00:01.000000Z",
+    "action": "block",
+    "store": "dynamic",
+    "policy": "",
+    "rule": "worm",
+    "filter": "*=0:1434:UDP",
+    "list": None,
+    "entry": None,
+    "direction": "in",
+    "interface": "eth0",
+    "packet": "udp 203.0.113.7:4000 > 192.0.2.1:1434 in eth0",
+    "protocol": "udp",
+    "source": "203.0.113.7",
+    "source_port": 4000,
+    "destination": "192.0.2.1",
+    "destination_port": 1434,
+    "icmp": None,
+    "flags": None,
+    "length": 100,
+    "process": None,
+    "container": None,
+    "head": "",
+    "link_type": 101,
+}
 REPLIES: dict[str, dict[str, Any]] = {
     "GetUnconfirmed": {
         "change": {"method": "X", "by": "uid 0 (root) pid 9", "message": "", "left_s": 59.0},
@@ -350,6 +395,45 @@ REPLIES: dict[str, dict[str, Any]] = {
     "Examine": {"examination": EXAMINATION},
     "Stats": {"rules": [COUNT], "unparsable": 3},
     "Explain": {"explanation": EXPLANATION},
+    "ExplainAt": {
+        "explanation": EXPLANATION,
+        "at": "2026-11-24T13:03:00.000000Z",
+        "since": "2026-11-24T12:00:00.000000Z",
+        "change": RECORDED,
+        "decided": {
+            "what": "policy 'Web' (static)",
+            "since": "2026-11-24T12:00:00.000000Z",
+            "change": RECORDED,
+            "by": None,
+        },
+        "backend": "nftables",
+        "warnings": ["the clock was set back"],
+    },
+    "Drops": {
+        "since": "2026-11-24T12:00:00.000000Z",
+        "until": "2026-11-24T13:00:00.000000Z",
+        "period_s": 60,
+        "periods": [
+            {**DROPPED, "at": "2026-11-24T12:00:00.000000Z"},
+            {**DROPPED, "at": "2026-11-24T12:01:00.000000Z", "packets": 3000},
+        ],
+        "sources": [
+            {
+                "action": "block",
+                "store": "dynamic",
+                "policy": "",
+                "rule": "worm",
+                "source": "203.0.113.7",
+                "packets": 40,
+                "bytes": 4000,
+                "first": "2026-11-24T12:00:00.000000Z",
+                "last": "2026-11-24T12:02:00.000000Z",
+            }
+        ],
+        "samples": [SAMPLE],
+        "blocked": 4000,
+        "lost": 3960,
+    },
     "SetBackend": {"name": "xdp", "before": "nftables", "kept": True, "setting": "auto"},
     "RemoveDynamic": {"removed": ["dynamic-1"]},
     "RemoveDynamicRules": {

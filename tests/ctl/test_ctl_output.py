@@ -56,6 +56,8 @@ READING: dict[str, list[str]] = {
     "policy list": ["policy", "list"],
     "stats": ["stats"],
     "explain": ["explain", "tcp 203.0.113.7:4000 > me:80"],
+    "explain --at": ["explain", "--at", "1h", "tcp 203.0.113.7:4000 > me:80"],
+    "drops": ["drops", "--samples"],
     "doctor": ["doctor"],
     "domain": ["domain"],
     "domain explain": ["domain", "explain"],

@@ -10,6 +10,7 @@ import pytest
 from ipsecd.control import explain as explain_module
 from ipsecd.engine import Engine
 from ipsecd.engine.recorder.journal import Time
+from ipsecd.engine.recorder.minutes import Counts
 from ipsecd.engine.recorder.snapshots import Surroundings
 from ipsecd.host.interfaces import HostState, Interface
 from ipsecd.language.moments import format_moment
@@ -78,9 +79,14 @@ class RecordedHost(Host):
     def recording(self) -> None:
         """Have the recorder record what is in force, and write it."""
         recorder = self.engine.recorder
-        recorder.start(self.engine.state, self.around, lambda: self.engine.backend.name)
+        backend = self.engine.backend
+        recorder.start(self.engine.state, self.around, lambda: backend.name, self.counted)
         self.write()
         recorder.written = self.write
+
+    def counted(self) -> Counts | None:
+        """What rules have counted."""
+        return {}
 
     def write(self) -> None:
         while self.engine.recorder.work():

@@ -6,6 +6,7 @@ Each method is a record, in the module that has its handler. This module names t
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from ipsecd.backend.registry import assess
@@ -122,7 +123,8 @@ class Control:
     def record(self, around: Surroundings) -> None:
         """Have the flight recorder note every change from now on, on a host that is like this."""
         engine = self._engine
-        engine.recorder.start(engine.state, around, lambda: engine.backend.name)
+        counts = partial(recorded.counted, engine)
+        engine.recorder.start(engine.state, around, lambda: engine.backend.name, counts)
 
     def put_back_if_due(self) -> None:
         """Put back a change that nobody has confirmed in time, and tell who made it."""

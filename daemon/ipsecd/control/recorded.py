@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
+from ipsecd.control import status
 from ipsecd.control.explain import explained
 from ipsecd.control.method import Method, Request, Role, Work
 from ipsecd.engine import Engine
+from ipsecd.engine.recorder.dropped import Wanted
 from ipsecd.engine.recorder.journal import CLOCK, MISSED
+from ipsecd.engine.recorder.minutes import Counts, Of
 from ipsecd.engine.recorder.past import Gap, Past, part_of
 from ipsecd.engine.recorder.snapshots import POLICY
-from ipsecd.errors import Refused
+from ipsecd.errors import InvalidInput, IpsecdError, Refused
+from ipsecd.language.addresses import parse_address
 from ipsecd.language.explanations import explanation_to_json
 from ipsecd.language.moments import format_moment, parse_moment
-from ipsecd.model.values import Origin
+from ipsecd.model.addresses import Network
+from ipsecd.model.values import Action, Origin
 from ipsecd.quoting import quote
 from ipsecd.sources.ring import Json
 
@@ -21,6 +27,9 @@ _WHY = {
     CLOCK: "the clock was set then",
     MISSED: "the flight recorder could not write then",
 }
+_STATS = next(method for method in status.METHODS if method.name == "Stats")
+MOST_DYNAMIC_RULES = 2000
+"""Of so many the counters are read each minute: that takes some 15 ms of the kernel's line."""
 _NOT_RUNNING = "the daemon was not running, or had been killed"
 
 
@@ -125,4 +134,108 @@ def _of_gap(gap: Gap) -> str:
     return f"nothing was recorded {stretch}, because {why}: {meanwhile}"
 
 
-METHODS = (Method("ExplainAt", Role.VIEW, Work.LONG, _explain_at),)
+def counted(engine: Engine) -> Counts | None:
+    """What each rule that drops has counted, by action, store, policy and name.
+
+    Of many dynamic rules it is left out, since reading theirs keeps the kernel's line busy; it is
+    None if the kernel cannot be asked. Called in the recorder's thread.
+    """
+    if engine.stopped:
+        return {}
+    try:
+        if len(engine.dynamic) <= MOST_DYNAMIC_RULES:
+            return _counts_of(_STATS.handler(engine.snapshot(), Request({}))["rules"])
+        counts = engine.ask(lambda backend: backend.counts())
+    except IpsecdError:
+        return None
+    actions = {origin: action for origin, action in engine.rules().items() if not origin.volatile}
+    return {
+        (action.value, origin.store, origin.policy, origin.rule): (count.packets, count.bytes)
+        for origin, action in actions.items()
+        if action is not Action.PERMIT and (count := counts.get(origin))
+    }
+
+
+def _counts_of(rules: list[dict[str, Any]]) -> Counts:
+    return {
+        (rule["action"], rule["store"], rule["policy"], rule["rule"]): (
+            rule["packets"],
+            rule["bytes"],
+        )
+        for rule in rules
+        if rule["action"] != Action.PERMIT.value
+    }
+
+
+def _drops(engine: Engine, request: Request) -> dict[str, Any]:
+    since = parse_moment(request["since"])
+    until = parse_moment(request["until"]) if request["until"] else time.time_ns()
+    if until <= since:
+        raise InvalidInput(
+            f"{request['until'] or 'now'} is not after {request['since']}",
+            "name a time that has begun, and an end after its beginning",
+        )
+    network = _network(request["address"]) if request["address"] else None
+    engine.recorder.written()
+    total = engine.recorder.dropped(Wanted(since, until, request["rule"], network))
+    periods = sorted(total.periods.items(), key=lambda item: (item[0][0], -item[1].rank))
+    return {
+        "since": format_moment(since),
+        "until": format_moment(until),
+        "period_s": total.period_s,
+        "periods": [
+            {
+                "at": format_moment(at),
+                **_rule(of),
+                "packets": sums.packets if sums.is_whole else None,
+                "bytes": sums.bytes if sums.is_whole else None,
+                "seen": sums.seen,
+                "seen_bytes": sums.seen_bytes,
+            }
+            for (at, of), sums in periods
+        ],
+        "sources": [
+            {
+                **_rule(of),
+                "source": source,
+                "packets": sums.packets,
+                "bytes": sums.bytes,
+                "first": format_moment(sums.first),
+                "last": format_moment(sums.last),
+            }
+            for (of, source), sums in total.sources.items()
+        ],
+        "samples": total.samples,
+        "blocked": total.blocked,
+        "lost": total.lost,
+    }
+
+
+def _network(text: str) -> Network:
+    """The address or network that is asked for; raises ``InvalidInput``."""
+    host, slash, length = text.partition("/")
+    # Nothing else has colons here, so IPv6 needs no brackets.
+    network = parse_address(f"[{host}]{slash}{length}" if ":" in host and "[" not in host else text)
+    if not isinstance(network, Network):
+        raise InvalidInput(
+            f"{quote(text)} is neither an address nor a network",
+            "write 203.0.113.7, 203.0.113.0/24 or 2001:db8::7",
+        )
+    return network
+
+
+def _rule(of: Of) -> dict[str, str | None]:
+    action, store, policy, rule = of
+    known = bool(store)
+    return {
+        "action": action,
+        "store": store if known else None,
+        "policy": policy if known else None,
+        "rule": rule if known else None,
+    }
+
+
+METHODS = (
+    Method("ExplainAt", Role.VIEW, Work.LONG, _explain_at),
+    Method("Drops", Role.VIEW, Work.LONG, _drops),
+)

@@ -20,12 +20,15 @@ from threading import Lock
 
 from ipsecd.config import Config
 from ipsecd.engine.doing import deed_of_now
+from ipsecd.engine.recorder.dropped import Dropped, Wanted, dropped
+from ipsecd.engine.recorder.drops import Drops
 from ipsecd.engine.recorder.journal import MISSED, START, Journal, Noted, Time
+from ipsecd.engine.recorder.minutes import Counts
 from ipsecd.engine.recorder.past import Past, past_at
 from ipsecd.engine.recorder.snapshots import Snapshot, Surroundings
 from ipsecd.engine.state import State
 from ipsecd.engine.this_boot import Boot
-from ipsecd.errors import InvalidInput, NotFound
+from ipsecd.errors import InvalidInput, NotFound, StoreFailed
 from ipsecd.sources.blobs import Blobs
 from ipsecd.sources.files import Disk
 from ipsecd.sources.ring import Ring
@@ -65,6 +68,7 @@ class Recorder:
         directory = state_dir / DIRECTORY
         self._ring = Ring(directory / "states", disk)
         self._blobs = Blobs(directory / "contents", disk)
+        self.drops = Drops(directory / "drops", disk, config.recorder_bytes // 2)
         self._journal = Journal(
             self._ring, self._blobs, (boot or Boot.of_now()).name, config.recorder_bytes // 2
         )
@@ -72,6 +76,7 @@ class Recorder:
         self._noted: deque[Noted] = deque()
         self._latest: Snapshot | None = None
         self._backend: Callable[[], str] = str
+        self._counts: Callable[[], Counts | None] = dict
         self._is_loaded = False
         self._why = START
         self._alive_at = 0
@@ -90,17 +95,28 @@ class Recorder:
     @property
     def warnings(self) -> tuple[str, ...]:
         """Why nothing is recorded, in words; empty if all is well."""
-        if not self._failure:
+        failure = self._failure or self.drops.failure
+        if not failure:
             return ()
         hint = "look at the free space; nothing that is enforced depends on it"
-        return (f"the flight recorder cannot write: {self._failure}\n  hint: {hint}",)
+        return (f"the flight recorder cannot write: {failure}\n  hint: {hint}",)
 
     # -- what happens ----------------------------------------------------------------------------
 
-    def start(self, state: State, around: Surroundings, backend: Callable[[], str]) -> None:
-        """Record from now on. `backend` says the name of the backend, for any thread."""
+    def start(
+        self,
+        state: State,
+        around: Surroundings,
+        backend: Callable[[], str],
+        counts: Callable[[], Counts | None] = dict,
+    ) -> None:
+        """Record from now on. `backend` says the name of the backend, for any thread.
+
+        `counts` reads how many packets and bytes each rule that drops has counted, in the thread
+        of ``work``; None if that cannot be said now.
+        """
         if self.is_on:
-            self._backend = backend
+            self._backend, self._counts = backend, counts
             self._latest = Snapshot(state, around, backend(), self._config)
 
     def heard(self, state: State) -> None:
@@ -143,14 +159,16 @@ class Recorder:
         """Write some of what was noted. Whether there is more."""
         if self._latest is None:
             return False
+        now = self._clocks()
+        is_more = self.drops.work(now, self._counts, self._oldest(now))
         try:
-            return self._work()
+            return self._work() or is_more
         except OSError as error:
             self._failure = error.strerror or str(error)
             self._ring.give_up()
             self._why = MISSED
             self._retry_at = self._clocks().boottime + RETRY_NS
-            return False
+            return is_more
 
     def _work(self) -> bool:
         now = self._clocks()
@@ -192,6 +210,8 @@ class Recorder:
         """Write all that was noted, and in a word what the daemon leaves in force."""
         while self.work():
             pass
+        now = self._clocks()
+        self.drops.end(now, self._oldest(now))
         if self._latest is not None and self._journal.is_open:
             try:
                 self._journal.end(self._clocks(), left)
@@ -206,15 +226,29 @@ class Recorder:
 
         Raises ``NotFound``, ``InvalidInput`` for a moment to come, and ``StoreFailed``.
         """
+        self._must_be_on()
+        now = self._clocks().at
+        if at > now and not self._was_set:
+            raise InvalidInput("that moment is still to come", "name one that has passed")
+        return past_at(self._ring, self._blobs, at, now)
+
+    def dropped(self, wanted: Wanted) -> Dropped:
+        """What was dropped, as far as it is written; raises as ``past`` does."""
+        self._must_be_on()
+        try:
+            return dropped(self.drops.ring, wanted)
+        except (ValueError, KeyError) as error:
+            raise StoreFailed(
+                f"what is recorded of that time cannot be used: {error}",
+                "ask for another time; if that fails too, look at the disk",
+            ) from error
+
+    def _must_be_on(self) -> None:
         if not self.is_on:
             raise NotFound(
                 "nothing is recorded: the settings have recorder: off",
                 "write recorder: 64M into ipsecd.yaml, and restart the daemon",
             )
-        now = self._clocks().at
-        if at > now and not self._was_set:
-            raise InvalidInput("that moment is still to come", "name one that has passed")
-        return past_at(self._ring, self._blobs, at, now)
 
     @property
     def _was_set(self) -> bool:
