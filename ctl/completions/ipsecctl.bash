@@ -27,7 +27,7 @@ _ipsecctl() {
 		return
 	fi
 	if ((cword == 1)); then
-		_ipsecctl_offer $'status\nshow\nstats\ntop\nexplain\nbackend\ndoctor\nblock\npermit\nunblock\nflush\nquarantine\nrelease\napply\npolicy\nrule\nlist\nreload\nconfirm\nrevert\nhistory\nrollback\nbackup\nrestore\ncheck\nlint\nformat\ndiff\ndomain\nipseccmd\nipsecpol\nnetdiag\nsecedit\ngpupdate\nnet\nhelp'
+		_ipsecctl_offer $'status\nshow\nstats\ntop\nexplain\nbackend\ndoctor\nblock\npermit\nunblock\nflush\nquarantine\nrelease\napply\npolicy\nrule\nlearn\nlist\nreload\nconfirm\nrevert\nhistory\nrollback\nbackup\nrestore\ncheck\nlint\nformat\ndiff\ndomain\nipseccmd\nipsecpol\nnetdiag\nsecedit\ngpupdate\nnet\nhelp'
 		return
 	fi
 	# What may stand here: options, those of them that take a value, and arguments in their order.
@@ -199,6 +199,11 @@ _ipsecctl() {
 			arguments=(:names:policies '')
 			;;
 		esac
+		;;
+	learn)
+		options=$'--from\n--blocked\n--since\n--widen\n--write\n--confirm\n--force\n--message\n--json'
+		valued='--from --since --widen --confirm --message'
+		arguments=(:names:policies)
 		;;
 	list)
 		if ((cword == 2)); then
@@ -417,6 +422,14 @@ _ipsecctl() {
 		;;
 	--from)
 		_filedir
+		return
+		;;
+	--since)
+		_ipsecctl_offer $'1h\n1d\n1w'
+		return
+		;;
+	--widen)
+		_ipsecctl_offer $'24'
 		return
 		;;
 	--every)

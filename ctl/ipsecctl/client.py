@@ -26,7 +26,7 @@ TIMEOUT_S = 120.0
 _CHUNK = 1 << 16
 _SHUT_RDWR = 2
 """That of <sys/socket.h>; the module that names it is slow to import."""
-READS = ("Get", "List", "Status", "Stats", "Explain", "Examine", "AwaitStart", "Monitor")
+READS = ("Get", "List", "Status", "Stats", "Explain", "Examine", "AwaitStart", "Monitor", "Audited")
 """A method whose name begins with one of these words changes nothing."""
 
 

@@ -65,6 +65,13 @@ def end_of(text: str, now: float) -> tuple[float, float | None]:
     return until - now, until
 
 
+def moment_before(text: str, now: float) -> float:
+    """The moment that a length of time before `now` was, or that `text` names, as for `end_of`."""
+    if _is_number(text[:4]) and text[4:5] == "-":
+        return _moment(text).timestamp()
+    return now - duration_s(text)
+
+
 def _moment(text: str) -> datetime:
     from datetime import datetime
 
