@@ -27,7 +27,7 @@ _ipsecctl() {
 		return
 	fi
 	if ((cword == 1)); then
-		_ipsecctl_offer $'status\nshow\nstats\nmonitor\ntop\ndrops\nexplain\nweb\nbackend\ndoctor\nblock\npermit\nunblock\nflush\nquarantine\nrelease\napply\npolicy\nrule\nlist\nreload\nconfirm\nrevert\nhistory\nrollback\nbackup\nrestore\ncheck\nlint\nformat\ndiff\ndomain\nipseccmd\nipsecpol\nnetdiag\nsecedit\ngpupdate\nnet\nsc\nipsecmon\nhelp'
+		_ipsecctl_offer $'status\nshow\nstats\nmonitor\ntop\ndrops\nexplain\nweb\nbackend\ndoctor\nblock\npermit\nunblock\nflush\nquarantine\nrelease\napply\npolicy\nrule\nlearn\nlist\nreload\nconfirm\nrevert\nhistory\nrollback\nbackup\nrestore\ncheck\nlint\nformat\ndiff\ndomain\nipseccmd\nipsecpol\nnetdiag\nsecedit\ngpupdate\nnet\nsc\nipsecmon\nhelp'
 		return
 	fi
 	# What may stand here: options, those of them that take a value, and arguments in their order.
@@ -213,6 +213,11 @@ _ipsecctl() {
 			;;
 		esac
 		;;
+	learn)
+		options=$'--from\n--blocked\n--since\n--widen\n--write\n--confirm\n--force\n--message\n--json'
+		valued='--from --since --widen --confirm --message'
+		arguments=(:names:policies)
+		;;
 	list)
 		if ((cword == 2)); then
 			_ipsecctl_offer $'create\nupdate\nreplace\nadd\nremove\nshow\ndelete\ncheck'
@@ -389,7 +394,7 @@ _ipsecctl() {
 		return
 		;;
 	--since)
-		_ipsecctl_offer $'10m\n1h\n1d'
+		_ipsecctl_offer $'1h\n1d\n1w'
 		return
 		;;
 	--until)
@@ -474,6 +479,10 @@ _ipsecctl() {
 		;;
 	--from)
 		_filedir
+		return
+		;;
+	--widen)
+		_ipsecctl_offer $'24'
 		return
 		;;
 	--every)

@@ -36,6 +36,7 @@ READS = (
     "AwaitStart",
     "Monitor",
     "Drops",
+    "Audited",
 )
 """A method whose name begins with one of these words changes nothing."""
 

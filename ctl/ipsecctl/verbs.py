@@ -299,6 +299,21 @@ _GROUPS: dict[str, tuple[Verb, ...]] = {
              example="ipsecctl policy assign Web"),
         Verb("rule", "change the rules of a stored policy", actions=_RULE,
              example='ipsecctl rule add Web "No telnet" tcp/23 --action block'),
+        Verb("learn", "the permits a policy needs, by what audit rules noted", "learn:run",
+             (POLICY,),
+             (
+                 Option("--from", "audit: what the daemon has recorded; or a file with lines of "
+                        "'ipsecctl monitor --json', - for standard input", "audit|FILE",
+                        offers="files"),
+                 Option("--blocked", "also for what block rules dropped, by a file",
+                        within="--from"),
+                 Option("--since", "only for what came in the last TIME, or since a moment", "TIME",
+                        offers=("1h", "1d", "1w")),
+                 Option("--widen", "peers whose IPv4 addresses have so many bits in common, or 64 "
+                        "of IPv6, may share a prefix", "BITS", offers=("24",)),
+                 Option("--write", "store the permits in the policy"),
+             ),
+             example="ipsecctl learn Server --since 1w", also=("propose",), changes=True),
         Verb("list", "look after lists of addresses, which filters name as @NAME", actions=_LIST,
              example="ipsecctl list show", also=("set",)),
         Verb("reload", "read edited files anew", "policies:reload", (),

@@ -325,7 +325,44 @@ SAMPLE = {
     "head": "",
     "link_type": 101,
 }
+AUDITED: dict[str, Any] = {
+    "policy": "Web",
+    "rule": "Block web",
+    "direction": "in",
+    "protocol": 6,
+    "source": "203.0.113.7",
+    "source_port": None,
+    "destination": "192.168.1.1",
+    "destination_port": 80,
+    "icmp_type": None,
+    "icmp_code": None,
+    "interface": "eth0",
+    "packets": 3,
+    "first": "2026-11-30T15:40:12.123456Z",
+    "last": "2026-11-30T15:41:12.123456Z",
+}
 REPLIES: dict[str, dict[str, Any]] = {
+    "AuditedFlows": {
+        "flows": [AUDITED],
+        "next": None,
+        "packets": 3,
+        "unseen": 0,
+        "since": "2026-11-30T15:00:00.000000Z",
+    },
+    "GetPolicyFile": {
+        "policy": "Web",
+        "path": "/etc/ipsecd/policies/web.yaml",
+        "text": """# of ours
+policy: Web
+rules:
+  - rule: Block web
+    action: block   # for now
+    filters:
+      - "*=0"
+""",
+        "digest": "",
+        "error": None,
+    },
     "GetUnconfirmed": {
         "change": {"method": "X", "by": "uid 0 (root) pid 9", "message": "", "left_s": 59.0},
         "put_back": None,

@@ -11,6 +11,7 @@ from typing import Any
 
 from ipsecd.backend.registry import assess
 from ipsecd.control import (
+    audited,
     backups,
     confirmation,
     containers,
@@ -35,6 +36,7 @@ from ipsecd.control import (
     status,
     what_if,
 )
+from ipsecd.control.audited import AuditedFlows
 from ipsecd.control.changes import carry_out
 from ipsecd.control.deeds import put_back_deed
 from ipsecd.control.method import Method, Names, Parameters, Request, Work
@@ -74,6 +76,7 @@ METHODS: dict[str, Method] = {
         backups,
         what_if,
         live,
+        audited,
         monitor,
         recorded,
     )
@@ -87,6 +90,7 @@ class Control:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self.audited = AuditedFlows()
         self._last_read: tuple[bytes, str, Policy] | None = None
         self.start = engine.begin
         self.load_programs = engine.load_programs
@@ -193,7 +197,7 @@ class Control:
         else:
             policy = self._policy(document, parameters)
             text = document or b""
-            request = Request(parameters, by, names, policy, tell, text, caller)
+            request = Request(parameters, by, names, policy, tell, text, caller, self.audited)
         engine = self._engine.snapshot() if METHODS[method].work is Work.LONG else self._engine
         return carry_out(METHODS[method], engine, request)
 
