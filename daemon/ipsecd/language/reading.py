@@ -23,6 +23,7 @@ from ipsecd.language.expectations import parse_expectation
 from ipsecd.language.filters import parse_short
 from ipsecd.language.runs import fold
 from ipsecd.model.expectations import MAX_EXPECTATIONS, Expectation, admit
+from ipsecd.model.kinds import VERDICTS
 from ipsecd.model.values import (
     Action,
     Conditions,
@@ -200,13 +201,20 @@ class _Reading(EventReader):
         return rule
 
     def _action(self, event: yaml.Event) -> Action:
+        return self._one_of(event, tuple(Action))
+
+    def _verdict(self, event: yaml.Event) -> Action:
+        return self._one_of(event, VERDICTS)
+
+    def _one_of(self, event: yaml.Event, actions: tuple[Action, ...]) -> Action:
         text = self._text(event)
-        try:
-            return Action(text.lower())
-        except ValueError:
-            names = " or ".join(member.value for member in Action)
-            problem = f"{quote(text)} is not {names}"
-            raise self._wrong(event, problem, f"write {names}") from None
+        action = next((each for each in actions if each.value == text.lower()), None)
+        if action is None:
+            *names, last = (each.value for each in actions)
+            which = f"{', '.join(names)} or {last}"
+            problem = f"{quote(text)} is not {which}"
+            raise self._wrong(event, problem, f"write {which}")
+        return action
 
     def _interface(self, event: yaml.Event) -> InterfaceType | LinkName:
         return self._parsed(event, parse_interface, "interface")
@@ -241,7 +249,7 @@ class _Reading(EventReader):
         """A line, ``VERDICT PACKET``, or both by themselves, with a reason."""
         if not isinstance(event, yaml.MappingStartEvent):
             return self._parsed(event, parse_expectation, "expectation")
-        readers: Readers = {"packet": self._text, "verdict": self._action, "reason": self._text}
+        readers: Readers = {"packet": self._text, "verdict": self._verdict, "reason": self._text}
         values = self._mapping(event, readers)
         self._demand(event, "expectation", values, "packet", "verdict")
         packet, verdict = values.get("packet"), values.get("verdict")
