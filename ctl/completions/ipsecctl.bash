@@ -95,7 +95,7 @@ _ipsecctl() {
 		options=$'--json'
 		;;
 	block)
-		options=$'--for\n--name\n--replace\n--add\n--lan\n--dialup\n--interface\n--opening\n--dry-run\n--confirm\n--force\n--message\n--json'
+		options=$'--for\n--name\n--replace\n--add\n--lan\n--dialup\n--interface\n--opening\n--audit\n--dry-run\n--confirm\n--force\n--message\n--json'
 		valued='--for --name --interface --confirm --message'
 		arguments=($'tcp/\nudp/')
 		;;
@@ -409,7 +409,7 @@ _ipsecctl() {
 		return
 		;;
 	--action)
-		_ipsecctl_offer $'block\npermit'
+		_ipsecctl_offer $'block\npermit\naudit'
 		return
 		;;
 	--from)

@@ -93,6 +93,8 @@ def _print_leaving(leaving: dict[str, Any] | None) -> None:
 def _print_judgement(judgement: dict[str, Any], what: str = "") -> None:
     say(f"{what}{paint_action(judgement['decision'])}  {judgement['packet']}")
     say(f"  by      {_by(judgement)}")
+    if audited := judgement.get("audited"):
+        say(f"  audit   {_would(judgement, audited)}")
     for beaten in judgement["beaten"]:
         say(f"  beats   {_words(beaten)}")
     ports = judgement.get("source_ports") or []
@@ -104,6 +106,19 @@ def _print_judgement(judgement: dict[str, Any], what: str = "") -> None:
         if one["last"] != one["first"]:
             numbers += f"-{one['last']}"
         say(f"  from port {numbers}: {paint_action(one['decision'])}, by {_by(one)}")
+        # A daemon that is older does not answer it.
+        if audited := one.get("audited"):
+            say(f"    audit {_would(one, audited)}")
+
+
+def _would(judgement: dict[str, Any], audited: dict[str, Any]) -> str:
+    """What an audit that counts the packet would do to it, and why it does not come to that."""
+    by = judgement["by"]
+    if by is None:
+        why = "it passes because nothing else matches"
+    else:
+        why = f"an audit decides nothing, so {by['action']} {by['filter']} does"
+    return f"{_words(audited)} would block it; {why}"
 
 
 def _by(judgement: dict[str, Any]) -> str:

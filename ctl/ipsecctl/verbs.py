@@ -121,7 +121,8 @@ _RULE = (
          "policies:add_rule",
          (POLICY, Argument("RULE", "the name of the rule"), FILTER),
          (
-             Option("--action", "what the rule does", choices=("block", "permit"), required=True),
+             Option("--action", "what the rule does", choices=("block", "permit", "audit"),
+                    required=True),
              *CONDITIONS,
              Option("--create", "store the policy too, if there is none of that name"),
              ASSIGN,
@@ -225,7 +226,8 @@ _GROUPS: dict[str, tuple[Verb, ...]] = {
     ),
     "Dynamic rules: now, until the daemon is stopped": (
         Verb("block", "block what filters match", "dynamic:block", (BANNED,),
-             (TIME, NAME, REPLACE, ADD, *CONDITIONS, DRY_RUN),
+             (TIME, NAME, REPLACE, ADD, *CONDITIONS,
+              Option("--audit", "only count what would be blocked"), DRY_RUN),
              example="ipsecctl block 203.0.113.7 --for 10m",
              also=("ban", "deny", "drop", "reject"), changes=True),
         Verb("permit", "let through what filters match", "dynamic:permit", (BANNED,),

@@ -137,7 +137,12 @@ BAD = [
     ("policy: P\nrules: " + "[" * 17 + "]" * 17 + "\n", 2, "keys and values", "rule, action"),
     ("policy: P\n  bad: indent\n", 2, "not YAML", "indentation"),
     ("policy: P\ndescription: \x07\n", 2, "no text has", "UTF-8"),
-    (RULE.replace("block", "drop"), 4, "'drop' is not block or permit", "block or permit"),
+    (
+        RULE.replace("block", "drop"),
+        4,
+        "'drop' is not block, permit or audit",
+        "block, permit or audit",
+    ),
     (RULE.replace("action: block", "interface: lan"), 3, "no 'action'", "action:"),
     (RULE + "    interface: wi fi\n", 6, "'wi fi' cannot be the name of an interface", "eth1"),
     (RULE + "    when: closing\n", 6, "'closing' does not say when", "write opening"),
