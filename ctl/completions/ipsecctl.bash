@@ -124,7 +124,7 @@ _ipsecctl() {
 		arguments=($'container:')
 		;;
 	apply)
-		options=$'--assign\n--dry-run\n--live\n--confirm\n--force\n--message\n--json'
+		options=$'--assign\n--audit\n--enforce\n--dry-run\n--live\n--confirm\n--force\n--message\n--json'
 		valued='--confirm --message'
 		arguments=(:documents)
 		;;
@@ -157,7 +157,7 @@ _ipsecctl() {
 			arguments=(:names:policies '')
 			;;
 		assign)
-			options=$'--dry-run\n--live\n--confirm\n--force\n--message\n--json'
+			options=$'--audit\n--enforce\n--dry-run\n--live\n--confirm\n--force\n--message\n--json'
 			valued='--confirm --message'
 			arguments=(:names:policies)
 			;;

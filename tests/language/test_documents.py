@@ -127,7 +127,7 @@ BAD = [
     ("rules: []\n", 1, "names no policy", "policy: NAME"),
     ("policy: P\npolicy: Q\n", 2, "'policy' stands twice", "keep one"),
     ("policy: P\nrulez: []\n", 2, "'rulez' is not known", "did you mean rules?"),
-    ("policy: P\nzzz: []\n", 2, "'zzz' is not known", "policy, description, rules, expect"),
+    ("policy: P\nzzz: []\n", 2, "'zzz' is not known", "policy, description, audit, rules, expect"),
     ("policy: P\nrules: R\n", 2, "a list", "dash"),
     ("policy: [P]\n", 1, "text", ""),
     ("policy: ''\n", 1, "'' cannot name a policy", "printable"),

@@ -148,6 +148,7 @@ class _Reading(EventReader):
         readers: Readers = {
             "policy": self._text,
             "description": self._text,
+            "audit": self._flag,
             "rules": self._rules,
             "expect": self._expect,
         }
@@ -164,7 +165,8 @@ class _Reading(EventReader):
         name = self._name(first, "policy", top.get("policy"))
         rules, expect = top.get("rules") or (), top.get("expect") or ()
         try:
-            return Policy(name, rules, top.get("description") or "", expect)
+            audit = bool(top.get("audit"))
+            return Policy(name, rules, top.get("description") or "", expect, audit)
         except InvalidInput as error:
             raise self._wrong(first, error.message, error.hint) from error
 
@@ -199,6 +201,13 @@ class _Reading(EventReader):
             return None
         names.add(written)
         return rule
+
+    def _flag(self, event: yaml.Event) -> bool:
+        text = self._text(event)
+        if text not in ("true", "false"):
+            problem = f"{quote(text)} is not true or false"
+            raise self._wrong(event, problem, "write true, or leave the line out")
+        return text == "true"
 
     def _action(self, event: yaml.Event) -> Action:
         return self._one_of(event, tuple(Action))
