@@ -102,6 +102,7 @@ enum condition {
 	OF_DESTINATION = 16, /* ranges are of the destination, not of the source */
 	BLOCKS = 32,
 	COUNTS = 64, /* what the step finds is counted here, and not by whoever judges after it */
+	AUDITS = 128, /* decides nothing, and counts if it COUNTS or the packet is dropped */
 };
 
 /* Where the sorted, disjoint ranges of a step lie: `index` holds for each bucket of the address
@@ -122,7 +123,8 @@ struct ranges {
 
 #define NO_RANGES 31 /* log2 of a bucket without ranges */
 
-/* One look-up. They are in the order of rank, and the first that finds something decides. */
+/* One look-up. They are in the order of rank, and the first that finds something decides, but for
+ * audits: if one of these is the first, the next that is none. */
 struct step {
 	__u8 kind;
 	__u8 conditions;

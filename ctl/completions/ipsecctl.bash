@@ -111,7 +111,7 @@ _ipsecctl() {
 		options=$'--json'
 		;;
 	block)
-		options=$'--for\n--name\n--replace\n--add\n--lan\n--dialup\n--interface\n--opening\n--dry-run\n--confirm\n--force\n--message\n--json'
+		options=$'--for\n--name\n--replace\n--add\n--lan\n--dialup\n--interface\n--opening\n--audit\n--dry-run\n--confirm\n--force\n--message\n--json'
 		valued='--for --name --interface --confirm --message'
 		arguments=($'tcp/\nudp/')
 		;;
@@ -140,7 +140,7 @@ _ipsecctl() {
 		arguments=($'container:')
 		;;
 	apply)
-		options=$'--assign\n--dry-run\n--live\n--confirm\n--force\n--message\n--json'
+		options=$'--assign\n--audit\n--enforce\n--dry-run\n--live\n--confirm\n--force\n--message\n--json'
 		valued='--confirm --message'
 		arguments=(:documents)
 		;;
@@ -173,7 +173,7 @@ _ipsecctl() {
 			arguments=(:names:policies '')
 			;;
 		assign)
-			options=$'--dry-run\n--live\n--confirm\n--force\n--message\n--json'
+			options=$'--audit\n--enforce\n--dry-run\n--live\n--confirm\n--force\n--message\n--json'
 			valued='--confirm --message'
 			arguments=(:names:policies)
 			;;
@@ -474,7 +474,7 @@ _ipsecctl() {
 		return
 		;;
 	--action)
-		_ipsecctl_offer $'block\npermit'
+		_ipsecctl_offer $'block\npermit\naudit'
 		return
 		;;
 	--from)

@@ -144,6 +144,8 @@ def _judgement(
 ) -> Iterator[str]:
     yield f"{what}{paint(judgement['decision'])}  {judgement['packet']}"
     yield f"  by      {_by(judgement)}"
+    if audited := judgement.get("audited"):
+        yield f"  audit   {_would(judgement, audited)}"
     for beaten in judgement["beaten"]:
         yield f"  beats   {_words(beaten)}"
     ports = judgement.get("source_ports") or []
@@ -155,6 +157,19 @@ def _judgement(
         if one["last"] != one["first"]:
             numbers += f"-{one['last']}"
         yield f"  from port {numbers}: {paint(one['decision'])}, by {_by(one)}"
+        # A daemon that is older does not answer it.
+        if audited := one.get("audited"):
+            yield f"    audit {_would(one, audited)}"
+
+
+def _would(judgement: dict[str, Any], audited: dict[str, Any]) -> str:
+    """What an audit that counts the packet would do to it, and why it does not come to that."""
+    by = judgement["by"]
+    if by is None:
+        why = "it passes because nothing else matches"
+    else:
+        why = f"an audit decides nothing, so {by['action']} {by['filter']} does"
+    return f"{_words(audited)} would block it; {why}"
 
 
 def _by(judgement: dict[str, Any]) -> str:

@@ -89,7 +89,7 @@ def _block_lines(entry: dict[str, Any], block: Block, policy_id: str) -> list[st
     source, destination = block.source, block.destination
     origin = (entry["store"], entry["policy"], entry["rule"], entry["action"])
     identity = uuid.uuid5(_IDS, "\0".join((*origin, *block.words)))
-    action = "Block" if entry["action"] == "block" else "Pass"
+    action = {"block": "Block", "audit": "Audit"}.get(entry["action"], "Pass")
     ports = f"Src Port : {source.ports} Dest Port : {destination.ports}"
     return [
         "    No Name",

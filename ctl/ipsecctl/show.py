@@ -208,6 +208,9 @@ def _policy(entry: dict[str, Any]) -> Row:
     state = "assigned" if entry["assigned"] else "-"
     if entry["store"] == "domain":
         state = "in force"
+    # A daemon that is older does not answer it.
+    if entry.get("audit"):
+        state = "audit" if state == "-" else f"{state}, audit"
     rules, filters = str(entry["rules"]), str(entry["filters"])
     return (state, entry["store"], entry["name"], rules, filters, entry["path"])
 

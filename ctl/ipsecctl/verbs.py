@@ -44,6 +44,10 @@ ADD = Option(
 WHO = Argument("container:NAME", "the container to cut off", least=0, offers=("container:",))
 HOST = Option("--host", "this host in the place of a container", instead=WHO.name)
 ASSIGN = Option("--assign", "and have it in force")
+AUDITED = (
+    Option("--audit", "its rules that block only count what they would: audit: true in its file"),
+    Option("--enforce", "its rules that block do so: no audit: true in its file"),
+)
 DRY_RUN = Option("--dry-run", "only say what would change")
 LIVE = Option("--live", "and which connections that are open now it would cut", within="--dry-run")
 
@@ -90,7 +94,8 @@ _POLICY = (
                            "was loaded from it last", least=0)),
          example="ipsecctl policy restore Web", changes=True),
     Verb("assign", "have it in force, in the place of the one that is", "policies:assign",
-         (POLICY,), (DRY_RUN, LIVE), example="ipsecctl policy assign Web", changes=True),
+         (POLICY,), (*AUDITED, DRY_RUN, LIVE), example="ipsecctl policy assign Web --audit",
+         changes=True),
     Verb("unassign", "have no policy in force; with a name only if it is that one",
          "policies:unassign",
          (Argument("POLICY", POLICY.explanation, least=0, offers="policies"),),
@@ -121,7 +126,8 @@ _RULE = (
          "policies:add_rule",
          (POLICY, Argument("RULE", "the name of the rule"), FILTER),
          (
-             Option("--action", "what the rule does", choices=("block", "permit"), required=True),
+             Option("--action", "what the rule does", choices=("block", "permit", "audit"),
+                    required=True),
              *CONDITIONS,
              Option("--create", "store the policy too, if there is none of that name"),
              ASSIGN,
@@ -263,7 +269,8 @@ _GROUPS: dict[str, tuple[Verb, ...]] = {
     ),
     "Dynamic rules: now, until the daemon is stopped": (
         Verb("block", "block what filters match", "dynamic:block", (BANNED,),
-             (TIME, NAME, REPLACE, ADD, *CONDITIONS, DRY_RUN),
+             (TIME, NAME, REPLACE, ADD, *CONDITIONS,
+              Option("--audit", "only count what would be blocked"), DRY_RUN),
              example="ipsecctl block 203.0.113.7 --for 10m",
              also=("ban", "deny", "drop", "reject"), changes=True),
         Verb("permit", "let through what filters match", "dynamic:permit", (BANNED,),
@@ -293,7 +300,7 @@ _GROUPS: dict[str, tuple[Verb, ...]] = {
     ),
     "Policies: for good": (
         Verb("apply", "store a policy, in the place of the policy of its name", "policies:apply",
-             (DOCUMENT,), (ASSIGN, DRY_RUN, LIVE),
+             (DOCUMENT,), (ASSIGN, *AUDITED, DRY_RUN, LIVE),
              example="ipsecctl apply policy.yaml --assign", also=("import", "load"), changes=True),
         Verb("policy", "look after stored policies", actions=_POLICY,
              example="ipsecctl policy assign Web"),

@@ -145,7 +145,7 @@ def test_names_of_numbers_are_the_same() -> None:
     assert tuple(results[:-1]) == abi.PARSE_RESULTS
     kinds = [abi.STEP_HASH, abi.STEP_RANGES, abi.STEP_DYNAMIC]
     assert [getattr(abi, name) for name in members("step_kind")] == kinds == [0, 1, 2]
-    assert [getattr(abi, name) for name in members("condition")] == [1, 2, 4, 8, 16, 32, 64]
+    assert [getattr(abi, name) for name in members("condition")] == [1 << n for n in range(8)]
     assert [getattr(abi, name) for name in members("pattern_field")] == [1, 2, 4, 8, 16]
     assert [getattr(abi, name) for name in members("cast")] == [0, 1, 2]
     assert [getattr(abi, name) for name in members("local")] == [1, 2]

@@ -11,11 +11,11 @@ from time import monotonic
 
 from ipsecd.backend.base import UNREADABLE, Count, Line, Observation, Readings, sum_of
 from ipsecd.backend.reporting import Report
-from ipsecd.compiler.classifier import Classifier, Verdict
+from ipsecd.compiler.classifier import Classifier, Entry, Lookups, Verdict
 from ipsecd.compiler.tables import TableId
 from ipsecd.compiler.volatile import Delta, Volatile
 from ipsecd.model.packets import Host, Packet
-from ipsecd.model.values import Origin
+from ipsecd.model.values import Action, Origin
 from ipsecd.progress import Tell, silent
 
 
@@ -141,22 +141,25 @@ class MemoryBackend:
             return Classifier().lookup(packet, host)
         host = replace(host, lists=self._classifier.lists)
         live = tuple(self._live.values())
-        verdict = self._classifier.lookup(packet, host, live)
-        if verdict.origin is DYNAMIC:
-            self._count_dynamic(packet, host)
-        elif verdict.origin is not None:
-            count = self._counts.get(verdict.origin, Count())
-            self._counts[verdict.origin] = count + Count(1, 0)
-        elif not packet.parsed and verdict.action.value == "block":
-            self._unparsable += 1
-        return verdict
+        if not packet.parsed and packet.interface_type is not None:
+            verdict = self._classifier.lookup(packet, host, live)
+            self._unparsable += verdict.action is Action.BLOCK
+            return verdict
+        audit, deciding = Lookups(self._classifier, host, live).entries(packet)
+        for entry in filter(None, (audit, deciding)):
+            self._count(entry)
+        return Verdict(
+            deciding.action if deciding else Action.PERMIT,
+            deciding.origin if deciding else None,
+            audit.origin if audit else None,
+        )
 
-    def _count_dynamic(self, packet: Packet, host: Host) -> None:
-        for live in sorted(self._live.values(), key=lambda table: table.id.order):
-            key = live.id.key_of(packet, host)
-            if key is not None and live.find(key):
-                live.counts[key] = live.counts.get(key, Count()) + Count(1, 0)
-                return
+    def _count(self, entry: Entry) -> None:
+        if entry.origin is DYNAMIC:
+            counts = self._live[entry.table].counts
+            counts[entry.key] = counts.get(entry.key, Count()) + Count(1, 0)
+        else:
+            self._counts[entry.origin] = self._counts.get(entry.origin, Count()) + Count(1, 0)
 
     def observe(self) -> Observation:
         """The state that was applied: memory does not drift."""

@@ -48,7 +48,7 @@ def filters_of_rule(state: State, origin: Origin) -> tuple[InForce, ...]:
         filters = rule.in_force if rule else ()
     elif policy:
         rules = tuple(each for each in policy.rules if each.name == origin.rule)
-        filters = _filters_of_policy(state, Policy(policy.name, rules))
+        filters = _filters_of_policy(state, Policy(policy.name, rules, audit=policy.audit))
     else:
         filters = ()
     return resolved(filters, state.inventory)

@@ -3,8 +3,8 @@
 Invariants:
 
 1. The steps of a point and IP version are in the order of rank, and the first step that finds an
-   entry decides. Inside a run of tables of equal action the order has no meaning; only there are
-   prefixes of different lengths put into one step.
+   entry decides, but for audits, which count. Inside a run of tables of equal action the order has
+   no meaning; only there are prefixes of different lengths put into one step.
 2. A step has every condition of the tables whose entries it can find.
 3. Leaving packets are judged by the addresses that they leave with. Tables that need the addresses
    with which a packet arrived have no steps at that point (see ``needs_translation``).
@@ -56,6 +56,14 @@ class DynamicTable(NamedTuple):
     number: int
 
 
+def audits(table: HasTableId) -> bool:
+    """Whether programs count by the table which of the packets that they drop it is the first for.
+
+    What other audits may match they leave to nftables, which counts what it is given.
+    """
+    return _may_stop(table.id, Action.AUDIT) and _knows_lists(table)
+
+
 def drops(table: HasTableId) -> bool:
     """Whether programs drop what matches the table.
 
@@ -63,12 +71,16 @@ def drops(table: HasTableId) -> bool:
     ranges nor what is written out. What such a table may match they leave to nftables, as they
     leave it what a permit matches.
     """
-    return _may_drop(table.id) and (not table.id.listed or is_in_ranges(table))
+    return _may_stop(table.id, Action.BLOCK) and _knows_lists(table)
 
 
-def _may_drop(table: TableId) -> bool:
-    """Whether programs drop it, or do if they know its lists."""
-    return table.action is Action.BLOCK and not table.opening and not table.interface_name
+def _may_stop(table: TableId, *actions: Action) -> bool:
+    """Whether it has one of the `actions`, and programs know what it asks for, or its lists do."""
+    return table.action in actions and not table.opening and not table.interface_name
+
+
+def _knows_lists(table: HasTableId) -> bool:
+    return not table.id.listed or is_in_ranges(table)
 
 
 def unknown_to_programs(tables: Iterable[HasTableId]) -> str:
@@ -95,6 +107,8 @@ def is_of_types(tables: Iterable[HasTableId]) -> bool:
 def needs_translation(tables: Iterable[HasTableId], family: Family) -> bool:
     """Whether a permit that names no ``me`` outranks a block of packets that leave from ``me``.
 
+    An audit stands for a block.
+
     Such a permit keeps its rank only where the addresses before source translation are known.
     """
     leaving = [
@@ -102,8 +116,8 @@ def needs_translation(tables: Iterable[HasTableId], family: Family) -> bool:
         for table in in_order(tables, Point.LEAVING)
         if table.id.family is family and Point.LEAVING in table.id.points
     ]
-    blocks = [n for n, table in enumerate(leaving) if _may_drop(table)]
-    return bool(blocks) and any(table.source != ME for table in leaving[: blocks[-1]])
+    stops = [n for n, each in enumerate(leaving) if _may_stop(each, Action.BLOCK, Action.AUDIT)]
+    return bool(stops) and any(table.source != ME for table in leaving[: stops[-1]])
 
 
 def groups(
@@ -118,7 +132,7 @@ def groups(
         and (point is not Point.LEAVING or table.id.source == ME)
     ]
     all_groups: list[tuple[HasTableId, ...]] = []
-    for _, run in itertools.groupby(looked_up, drops):
+    for _, run in itertools.groupby(looked_up, lambda table: (drops(table), audits(table))):
         shared: dict[TableId, list[HasTableId]] = {}
         for table in run:
             shared.setdefault(_shared_id(table), []).append(table)
@@ -211,11 +225,13 @@ def steps(
 ) -> list[bytes]:
     """The steps of a group, whose entries are in `image`.
 
-    Programs that judge `alone` count all matches; else the next backend counts what they permit.
+    Programs that judge `alone` count all matches; else the next backend counts what they permit,
+    and an audit what is dropped here.
     """
     table_id = group[0].id
     conditions = abi.BLOCKS if drops(group[0]) else 0
     conditions |= abi.COUNTS if alone or drops(group[0]) else 0
+    conditions |= abi.AUDITS if audits(group[0]) else 0
     conditions |= abi.IF_SOURCE_ME if table_id.source == ME else 0
     conditions |= abi.IF_DESTINATION_ME if table_id.destination == ME else 0
     conditions |= abi.IF_PORTS if table_id.needs_transport else 0
