@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import select
 import socket
 import time
@@ -10,9 +12,12 @@ from collections.abc import Iterator
 import pytest
 
 from ipsecd.backend.base import Count
+from ipsecd.backend.memory import MemoryBackend
+from ipsecd.backend.nftables import expressions as ex
 from ipsecd.backend.nftables.backend import NftablesBackend
 from ipsecd.backend.nftables.log_socket import LogSocket
 from ipsecd.backend.nftables.wire import Message
+from ipsecd.backend.registry import lacking_for_reports
 from ipsecd.backend.reporting import SNAP_BYTES, Report
 from ipsecd.compiler.classifier import Classifier, pack
 from ipsecd.compiler.policy import compile_filters
@@ -276,6 +281,31 @@ def test_a_kernel_that_takes_no_such_rule_is_told_by_name(
     assert table() == before
     backend.apply(policy("*=0:8:UDP"), Volatile())
     assert "chain dropped" not in table()
+
+
+def test_what_the_kernel_lacks_is_said(
+    backend: NftablesBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By name, as doctor shows it; here it lacks nothing, and asking leaves nothing behind."""
+    backend.apply(policy(), Volatile())
+    before = run("nft", "list", "ruleset")
+    assert lacking_for_reports(backend) == ()
+    assert lacking_for_reports(MemoryBackend()) == ()
+    assert run("nft", "list", "ruleset") == before
+
+    def refuse(_: LogSocket) -> int:
+        raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+
+    def log_badly(*_: int) -> bytes:
+        return ex.in_set("no_such_set")
+
+    monkeypatch.setattr(LogSocket, "_bind_group", refuse)
+    monkeypatch.setattr("ipsecd.backend.nftables.features.ex.logged", log_badly)
+    of_rules, of_socket = lacking_for_reports(backend)
+    assert "nft_log" in of_rules
+    assert "nfnetlink_log" in of_socket
+    with pytest.raises(Refused, match="cannot tell of packets: No such file"):
+        backend.reporting.set_budget(10)
 
 
 @pytest.mark.timeout(280)
