@@ -196,6 +196,17 @@ def test_it_goes_on_when_what_is_in_force_changes(backend: NftablesBackend, wire
     assert backend.observe().drift == ()
 
 
+def test_what_is_not_needed_any_more_goes_all_the_same(backend: NftablesBackend) -> None:
+    """The counter of what is told of is needed, and keeps nothing else from being deleted."""
+    backend.apply(policy(), Volatile())
+    backend.reporting.set_budget(100)
+    other = InForce(Origin("static", "P", "other"), parse_filter("*=0:8:UDP"), Action.BLOCK)
+    backend.apply(compile_filters([other]), Volatile())
+    counters = backend._reader.counters()
+    assert len([name for name in counters if name.startswith("rule_")]) == 1
+    assert "dropped" in counters
+
+
 def test_it_is_put_back_after_others_flushed_the_table(wire: Wire) -> None:
     """As on kernels that protect no table: what was counted and read before is not forgotten."""
     site.needs_isolation()
