@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import select
 import socket
 import time
@@ -10,9 +12,12 @@ from collections.abc import Iterator
 import pytest
 
 from ipsecd.backend.base import Count
+from ipsecd.backend.memory import MemoryBackend
+from ipsecd.backend.nftables import expressions as ex
 from ipsecd.backend.nftables.backend import NftablesBackend
 from ipsecd.backend.nftables.log_socket import LogSocket
 from ipsecd.backend.nftables.wire import Message
+from ipsecd.backend.registry import lacking_for_reports
 from ipsecd.backend.reporting import SNAP_BYTES, Report
 from ipsecd.compiler.classifier import Classifier, pack
 from ipsecd.compiler.policy import compile_filters
@@ -191,6 +196,17 @@ def test_it_goes_on_when_what_is_in_force_changes(backend: NftablesBackend, wire
     assert backend.observe().drift == ()
 
 
+def test_what_is_not_needed_any_more_goes_all_the_same(backend: NftablesBackend) -> None:
+    """The counter of what is told of is needed, and keeps nothing else from being deleted."""
+    backend.apply(policy(), Volatile())
+    backend.reporting.set_budget(100)
+    other = InForce(Origin("static", "P", "other"), parse_filter("*=0:8:UDP"), Action.BLOCK)
+    backend.apply(compile_filters([other]), Volatile())
+    counters = backend._reader.counters()
+    assert len([name for name in counters if name.startswith("rule_")]) == 1
+    assert "dropped" in counters
+
+
 def test_it_is_put_back_after_others_flushed_the_table(wire: Wire) -> None:
     """As on kernels that protect no table: what was counted and read before is not forgotten."""
     site.needs_isolation()
@@ -276,6 +292,31 @@ def test_a_kernel_that_takes_no_such_rule_is_told_by_name(
     assert table() == before
     backend.apply(policy("*=0:8:UDP"), Volatile())
     assert "chain dropped" not in table()
+
+
+def test_what_the_kernel_lacks_is_said(
+    backend: NftablesBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By name, as doctor shows it; here it lacks nothing, and asking leaves nothing behind."""
+    backend.apply(policy(), Volatile())
+    before = run("nft", "list", "ruleset")
+    assert lacking_for_reports(backend) == ()
+    assert lacking_for_reports(MemoryBackend()) == ()
+    assert run("nft", "list", "ruleset") == before
+
+    def refuse(_: LogSocket) -> int:
+        raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+
+    def log_badly(*_: int) -> bytes:
+        return ex.in_set("no_such_set")
+
+    monkeypatch.setattr(LogSocket, "_bind_group", refuse)
+    monkeypatch.setattr("ipsecd.backend.nftables.features.ex.logged", log_badly)
+    of_rules, of_socket = lacking_for_reports(backend)
+    assert "nft_log" in of_rules
+    assert "nfnetlink_log" in of_socket
+    with pytest.raises(Refused, match="cannot tell of packets: No such file"):
+        backend.reporting.set_budget(10)
 
 
 @pytest.mark.timeout(280)

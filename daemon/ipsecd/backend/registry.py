@@ -152,3 +152,12 @@ def assess(bpffs: Path, interfaces: Iterable[Interface]) -> tuple[Assessment, ..
         for record in RECORDS
         if record.offer
     )
+
+
+def lacking_for_reports(backend: Backend) -> tuple[str, ...]:
+    """What the kernel lacks to tell of what nftables drops, a sentence for each; () for nothing.
+
+    Called in the kernel's line.
+    """
+    nftables = backend.nftables if isinstance(backend, NftablesWithPrograms) else backend
+    return nftables.reporting.lacking() if isinstance(nftables, NftablesBackend) else ()

@@ -7,7 +7,7 @@ from typing import Any
 
 from ipsecd import __version__
 from ipsecd.backend.base import Observation
-from ipsecd.backend.registry import AUTO, OFFERED, STANDS_FOR_AUTO
+from ipsecd.backend.registry import AUTO, OFFERED, STANDS_FOR_AUTO, lacking_for_reports
 from ipsecd.control.absences import absences, filters_by_name
 from ipsecd.control.confirmation import last_put_back, unconfirmed
 from ipsecd.control.connections import troubles_with_connections
@@ -121,7 +121,7 @@ def _examine(engine: Engine, _: Request) -> dict[str, Any]:
             "why": why,
             "features": list(features),
             "troubles": _troubles(engine),
-            "warnings": _warnings(engine),
+            "warnings": [*_warnings(engine), *engine.ask(lacking_for_reports)],
             "gaps": list(gaps),
             "assessments": [],
         }

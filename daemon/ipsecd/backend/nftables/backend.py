@@ -87,7 +87,7 @@ class NftablesBackend(SetsBeforehand):
         self._ownership = Ownership(self._socket, self._reader, record, is_known=self.is_protected)
         self._events = None if self.is_protected else EventSocket(TABLE, self._socket.port)
         self._new = NewSets()
-        self.reporting = DropReports(self._reader, self._write_rules)
+        self.reporting = DropReports(self._socket, self._reader, self._write_rules)
         self.points = frozenset(Point)
         self._forget()
 

@@ -8,20 +8,26 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ipsecd.backend.nftables import messages as nft
+from ipsecd.backend.nftables.features import can_log
 from ipsecd.backend.nftables.log_socket import LogSocket
 from ipsecd.backend.nftables.naming import DROPPED, TABLE
 from ipsecd.backend.nftables.reading import TableReader
 from ipsecd.backend.nftables.told import Told
-from ipsecd.backend.nftables.wire import Message
+from ipsecd.backend.nftables.wire import Message, NftSocket
 from ipsecd.backend.reporting import Report
 from ipsecd.errors import BackendFailed, LimitExceeded, Refused
+
+NO_MONITOR = "ipsecctl monitor cannot show what nftables drops"
 
 
 class DropReports:
     """What tells of packets that the rules of the table drop."""
 
-    def __init__(self, reader: TableReader, write_rules: Callable[[], None]) -> None:
+    def __init__(
+        self, socket: NftSocket, reader: TableReader, write_rules: Callable[[], None]
+    ) -> None:
         """`write_rules` has the rules written anew, as ``told`` says, with all else as it is."""
+        self._socket = socket
         self._reader = reader
         self._write_rules = write_rules
         self._log: LogSocket | None = None
@@ -37,6 +43,18 @@ class DropReports:
     def counters(self) -> set[str]:
         """The counters that the rules need."""
         return {DROPPED} if self._budget else set()
+
+    def lacking(self) -> tuple[str, ...]:
+        """What the kernel lacks for it, a sentence for each; asked in the kernel's line."""
+        lacking = []
+        if not can_log(self._socket):
+            lacking.append(f"{NO_MONITOR}: this kernel has no nft_log or no nft_limit")
+        if self._log is None:
+            try:
+                LogSocket().close()
+            except Refused as refusal:
+                lacking.append(f"{NO_MONITOR}: {refusal.message} (nfnetlink_log)")
+        return tuple(lacking)
 
     def counter(self) -> tuple[list[Message], list[Message]]:
         """What has to be done before the rules are written, and after it: that counter is made.

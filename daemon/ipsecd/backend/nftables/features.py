@@ -10,6 +10,7 @@ import re
 
 from ipsecd.backend.nftables import expressions as ex
 from ipsecd.backend.nftables import messages as nft
+from ipsecd.backend.nftables.log_socket import FIRST_GROUP
 from ipsecd.backend.nftables.naming import HOOKS, TABLE
 from ipsecd.backend.nftables.wire import KernelError, Message, NftSocket
 from ipsecd.model.packets import Point
@@ -31,6 +32,18 @@ def can_see_sockets(socket: NftSocket) -> bool:
             nft.new_table(_NAME, 0),
             nft.new_chain(_NAME, "probe", *HOOKS[Point.SENDING.value]),
             nft.new_rule(_NAME, "probe", ex.is_sent_for_others(), ""),
+        ],
+    )
+
+
+def can_log(socket: NftSocket) -> bool:
+    """Whether the kernel has rules that tell of a limited number of packets (CONFIG_NFT_LOG)."""
+    return _takes(
+        socket,
+        [
+            nft.new_table(_NAME, 0),
+            nft.new_chain(_NAME, "probe"),
+            nft.new_rule(_NAME, "probe", ex.limited(1) + ex.logged(FIRST_GROUP, 1, 1), ""),
         ],
     )
 
