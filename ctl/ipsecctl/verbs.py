@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from ipsecctl.domain_verbs import DOMAIN
 from ipsecctl.grammar import DOCUMENT, Argument, Option, Verb
+from ipsecctl.show_verbs import POLICY, SHOW
 
 FILTER = Argument(
     "FILTER",
@@ -22,7 +23,6 @@ BANNED = Argument(
     most=None,
     offers=("tcp/", "udp/"),
 )
-POLICY = Argument("POLICY", "the name of a stored policy", offers="policies")
 LAN = Option("--lan", "only on LAN interfaces")
 DIALUP = Option("--dialup", "only on dial-up interfaces", instead="--lan")
 INTERFACE = Option(
@@ -50,31 +50,6 @@ AUDITED = (
 )
 DRY_RUN = Option("--dry-run", "only say what would change")
 LIVE = Option("--live", "and which connections that are open now it would cut", within="--dry-run")
-
-STATE = Argument("@N", "the policies before N changes of policies; @0 are those of now")
-
-_SHOW = (
-    Verb("filters", "every filter in force, and where it comes from", "show:run",
-         example="ipsecctl show filters"),
-    Verb("policies", "the policies that are stored", "show:run",
-         example="ipsecctl show policies"),
-    Verb("policy", "one stored policy", "show:policy", (POLICY,),
-         example='ipsecctl show policy "Block UDP 1434 Filter"'),
-    Verb("dynamic", "the dynamic rules, and how long each has left", "show:run",
-         example="ipsecctl show dynamic"),
-    Verb("lists", "the lists of addresses, and what names them", "lists:show_all",
-         example="ipsecctl show lists"),
-    Verb("names", "the DNS names in force, and the addresses they stand for", "show:run",
-         example="ipsecctl show names"),
-    Verb("containers", "the containers that a filter can name", "show:containers",
-         example="ipsecctl show containers"),
-    Verb("interfaces", "the interfaces of this host, with their types", "show:run",
-         example="ipsecctl show interfaces"),
-    Verb("exemptions", "what passes every filter, and why", "show:run",
-         example="ipsecctl show exemptions"),
-    Verb("state", "the policies before the last N changes of policies; for short: show @N",
-         "history:show_state", (STATE,), example="ipsecctl show @2"),
-)  # fmt: skip
 
 _POLICY = (
     Verb("list", "the policies that are stored", "show:policies",
@@ -201,7 +176,7 @@ _GROUPS: dict[str, tuple[Verb, ...]] = {
     "What is in force": (
         Verb("status", "what should be enforced, and what is", "status:run",
              example="ipsecctl status", also=("state",)),
-        Verb("show", "the parts of what is in force, and what is stored", actions=_SHOW,
+        Verb("show", "the parts of what is in force, and what is stored", actions=SHOW,
              default="filters", example="ipsecctl show dynamic", also=("ls",)),
         Verb("stats", "what every rule has matched", "show:stats",
              example="ipsecctl stats", also=("counters",)),

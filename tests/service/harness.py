@@ -18,6 +18,7 @@ from ipsecd.backend.base import Line
 from ipsecd.backend.memory import MemoryReporting
 from ipsecd.backend.reporting import Report
 from ipsecd.config import Limits
+from ipsecd.control.audited import AuditedFlows
 from ipsecd.control.feeds import Wanted
 from ipsecd.control.verdict import Question
 from ipsecd.engine.caller import DAEMON, Caller
@@ -148,6 +149,8 @@ class FakeEngine:
         pass
 
     recorder: Recorder | None = None
+    audited = AuditedFlows()
+    has_audits = False
 
     def record(self, _: Surroundings) -> None:
         self.story.append("record")

@@ -50,7 +50,7 @@ from ipsecd.engine.recorder.recorder import Recorder
 from ipsecd.engine.recorder.snapshots import Surroundings
 from ipsecd.host.interfaces import read_host
 from ipsecd.language.documents import parse_policy
-from ipsecd.model.values import Policy
+from ipsecd.model.values import Action, Policy
 from ipsecd.progress import Phase, Progress, Tell, silent
 
 METHODS: dict[str, Method] = {
@@ -123,6 +123,14 @@ class Control:
         """The flight recorder; None if the settings want none. For any thread."""
         recorder = self._engine.recorder
         return recorder if recorder.is_on else None
+
+    @property
+    def has_audits(self) -> bool:
+        """Whether any rule in force is an audit; for any thread."""
+        state = self._engine.state
+        actions = {table.id.action for table in state.classifier.tables}
+        actions |= {table.id.action for table in state.volatile.tables}
+        return not state.stopped and Action.AUDIT in actions
 
     def record(self, around: Surroundings) -> None:
         """Have the flight recorder note every change from now on, on a host that is like this."""

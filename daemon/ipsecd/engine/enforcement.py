@@ -70,14 +70,11 @@ class Enforcement:
         self.run: Line = at_once
         self._make = make
         self._make_other = make_other
-        self._bpffs = bpffs
-        self._clock = clock
+        self._bpffs, self._clock = bpffs, clock
         self._backend: Backend | None = None
         self._volatile_in_kernel: Volatile | None = None
-        self._news = select.epoll()
-        self._heard = -1
-        self._retry_at = inf
-        self._repair_due = False
+        self._news, self._heard = select.epoll(), -1
+        self._retry_at, self._repair_due = inf, False
 
     @property
     def backend(self) -> Backend:

@@ -25,17 +25,16 @@ from ipsecd.engine.backends import Backends
 from ipsecd.engine.compiling import Compiling, Names
 from ipsecd.engine.confirmation import Confirmation
 from ipsecd.engine.containers import Containers
-from ipsecd.engine.counting import Counting
 from ipsecd.engine.dynamic import Change, DynamicRuleChanges
 from ipsecd.engine.enforcement import Enforcement
 from ipsecd.engine.guard import carrying
-from ipsecd.engine.history import History, Moment
+from ipsecd.engine.history import Moment
 from ipsecd.engine.kept_lists import KeptLists
 from ipsecd.engine.lists import Lists
 from ipsecd.engine.lookups import Lookups
 from ipsecd.engine.outlook import Outlook
+from ipsecd.engine.past import Past
 from ipsecd.engine.policies import Policies
-from ipsecd.engine.recorder.recorder import Recorder
 from ipsecd.engine.restoring import Restoring
 from ipsecd.engine.seeing import Seeing
 from ipsecd.engine.sources import Domain, Source, warnings_of_domain
@@ -116,11 +115,10 @@ class Engine(View):
         self.take_domain, self.trust_domain = self._policies.take, self._policies.trust
         changes = (self._policies, self._dynamic)
         self.confirmation = Confirmation(directories.state, disk, *changes, this_boot)
-        self.history, self.measured = History(directories.state, disk), self._enforcement.measured
-        self.counting = Counting(directories.state, disk, self._enforcement)
+        self.past = Past(directories.state, config, disk, this_boot, self._enforcement)
+        self.history, self.recorder = self.past.history, self.past.recorder
+        self.counting, self.measured = self.past.counting, self._enforcement.measured
         self.restoring = Restoring(directories.state, disk, self._store, self.kept_lists.store)
-        self.recorder = Recorder(directories.state, config, this_boot, disk)
-        self._enforcement.heard = self.recorder.heard
         left_over = (self._dynamic.taken_over, self.kept_lists, self.confirmation, self.restoring)
         self._starting = Starting(config, *parts, *left_over)
         self.overlaps, self.seeing = Overlaps(), Seeing(self._enforcement)
@@ -196,9 +194,7 @@ class Engine(View):
 
     def close(self) -> None:
         """Let go of the kernel and leave it as it is."""
-        self.history.flush(all_rows=True)
-        self.counting.keep()
-        self.recorder.close("nothing" if self.stopped else "what was in force")
+        self.past.close("nothing" if self.stopped else "what was in force")
         self._enforcement.close()
 
     def choose_backend(self, name: str) -> bool:
@@ -242,10 +238,9 @@ class Engine(View):
     def warnings(self) -> tuple[str, ...]:
         """What is wrong with files although all that should be in force is."""
         of_domain = warnings_of_domain(self.config.domain, self.domain, time.time())
-        of_own_files = (*self._kept_files.warnings, *self.kept_lists.warnings)
-        of_changes = (self.confirmation, self.history, self.restoring, self.counting, self.recorder)
-        told = (warning for each in of_changes for warning in each.warnings)
-        return (*self.warnings_of_files(), *of_domain, *of_own_files, *told)
+        kept = (self._kept_files, self.kept_lists, self.confirmation, self.restoring, self.past)
+        told = (warning for each in kept for warning in each.warnings)
+        return (*self.warnings_of_files(), *of_domain, *told)
 
     def observe(self) -> Observation:
         """What the kernel holds."""

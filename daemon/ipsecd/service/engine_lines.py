@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, Protocol, TypeVar
 
 from ipsecd.backend.base import Line
+from ipsecd.control.audited import AuditedFlows
 from ipsecd.control.feeds import Wanted
 from ipsecd.control.verdict import Question
 from ipsecd.engine.caller import DAEMON, Caller
@@ -173,6 +174,16 @@ class EngineLike(Protocol):
     @property
     def recorder(self) -> Recorder | None:
         """The flight recorder; None if there is none. For any thread."""
+        ...
+
+    @property
+    def audited(self) -> AuditedFlows:
+        """The flows that audit rules noted; for any thread."""
+        ...
+
+    @property
+    def has_audits(self) -> bool:
+        """Whether any rule in force is an audit; for any thread."""
         ...
 
     @property

@@ -29,6 +29,7 @@ from ipsecd.service.admission import Service
 from ipsecd.service.calls import Calls
 from ipsecd.service.connections import wait_readable
 from ipsecd.service.engine_lines import EngineLike, EngineLines
+from ipsecd.service.hearing import Hearing
 from ipsecd.service.listener import RuntimeLock, open_listener
 from ipsecd.service.notify import Notifier
 from ipsecd.service.recording import Recording
@@ -42,6 +43,8 @@ CLOCK_S = 60.0
 """The time between two looks at the wall clock while an entry of a list has an end."""
 LOOK_S = 1.0
 """The time between two looks at the clock of the boot while a change waits to be confirmed."""
+AUDITS_S = 10.0
+"""How long it may take until audits are followed that came without a call, as from a domain."""
 COUNTS_S = 60.0
 """The time between two writings of what rules have matched: what a loss of power can lose."""
 TELLING_S = 0.05
@@ -82,6 +85,8 @@ class Daemon:
         self._calls = Calls(self._engine_lines, changed=self._tell_of_change)
         self._ending: asyncio.Future[Ending] | None = None
         self._recording: Recording | None = None
+        self._audits_changed = asyncio.Event()
+        self._hearing = Hearing(engine, self._calls.watching)
         self._reload_wanted = asyncio.Event()
         self._watch_again = False
 
@@ -142,6 +147,7 @@ class Daemon:
         await self._engine_lines.run(self._engine.record, around)
         recording.start()
         self._recording = recording
+        self._hearing.begin()
 
     def _catch_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -164,6 +170,7 @@ class Daemon:
             self._put_back_unconfirmed,
             self._write_history,
             self._keep_counts,
+            self._follow_audits,
             self._update_feeds,
             self._watch_kernel,
             self._reload_on_signal,
@@ -275,6 +282,14 @@ class Daemon:
         self._counts_due = time.monotonic() + COUNTS_S
         await self._engine_lines.change(self._engine.keep_counts)
 
+    async def _follow_audits(self) -> None:
+        """Record what audits note while there are any. They also come and go without a call."""
+        self._audits_changed.clear()
+        self._hearing.follow()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(AUDITS_S):
+                await self._audits_changed.wait()
+
     def _tell_of_change(self) -> None:
         """Have the next end of anything looked up anew soon: a call may have changed it."""
         if not self._is_telling:
@@ -289,6 +304,7 @@ class Daemon:
         self._changes_made.set()
         self._rows_begun.set()
         self._counters_changed.set()
+        self._audits_changed.set()
 
     async def _update_feeds(self) -> None:
         """Wait until the next list that comes from a URL is due, and have it updated."""

@@ -31,7 +31,7 @@ from ipsecd.backend.xdp.programs import Programs
 from ipsecd.backend.xdp.refusals import must_be_known, must_fit
 from ipsecd.backend.xdp.reported import Reported
 from ipsecd.backend.xdp.reports import end_left
-from ipsecd.compiler.classifier import Classifier, HasTableId
+from ipsecd.compiler.classifier import Classifier
 from ipsecd.compiler.tables import TableId
 from ipsecd.compiler.volatile import Delta, Volatile
 from ipsecd.errors import BackendFailed
@@ -78,9 +78,7 @@ class XdpBackend(Reported):
         self._fresh: Programs | None = None
         self._classifier: Classifier | None = None
         self._drifted = False
-        self._ended = EndedCounts()
-        self._expansions = Expansions()
-        self._events = Events()
+        self._ended, self._expansions, self._events = EndedCounts(), Expansions(), Events()
         self._names: dict[int, str] = {}
         self.failures = (reason,) if reason else ()
         self.points = frozenset(Point)
@@ -108,7 +106,8 @@ class XdpBackend(Reported):
         Raise ``Refused`` for what programs do not know, if nobody else judges.
         """
         classifier = self._expansions.of(classifier)
-        self._require_all_known(classifier.tables)
+        if self._alone:
+            must_be_known(classifier.tables)
         must_fit(classifier, self._loaded().max_steps)
 
     def prepare(
@@ -170,7 +169,8 @@ class XdpBackend(Reported):
     def apply(self, classifier: Classifier, volatile: Volatile) -> None:
         """Put the whole state in force."""
         classifier = self._expansions.of(classifier)
-        self._require_all_known((*classifier.tables, *volatile.tables))
+        if self._alone:
+            must_be_known((*classifier.tables, *volatile.tables))
         if self._classifier is None or self._drifted or not self._loaded().has_room(classifier):
             self._install(classifier, volatile)
         else:
@@ -188,7 +188,8 @@ class XdpBackend(Reported):
 
     def change(self, delta: Delta, volatile: Volatile) -> None:
         """Add and remove dynamic entries."""
-        self._require_all_known(volatile.tables)
+        if self._alone:
+            must_be_known(volatile.tables)
         programs = self._loaded()
         programs.points = self.points
         programs.change(delta, volatile)
@@ -274,9 +275,7 @@ class XdpBackend(Reported):
 
     def unparsable(self) -> int:
         """How many frames could not be read as packets while anything was blocked."""
-        if not self._programs:
-            return 0
-        results = self._programs.parse_results()
+        results = self._programs.parse_results() if self._programs else {}
         return sum(count for name, count in results.items() if name != "not-ip")
 
     def is_stale(self) -> bool:
@@ -299,10 +298,6 @@ class XdpBackend(Reported):
             self._follow(self._programs)
 
     # -- inside ----------------------------------------------------------------------------------
-
-    def _require_all_known(self, tables: Iterable[HasTableId]) -> None:
-        if self._alone:
-            must_be_known(tables)
 
     def _loaded(self) -> Programs:
         if self._programs is None:
