@@ -304,6 +304,11 @@ def test_programs_are_exchanged_in_a_flood_and_none_is_missed(
             )
             backend.apply(policy(*FILTERS, "192.0.2.1=*"), Volatile())
             backend.apply(BLOCKED, Volatile())
+        # More rules than there are counters take maps and programs of their own.
+        many = (f"192.0.{number >> 8}.{number & 255}=*" for number in range(2000))
+        (pinned,) = BPFFS.glob("maps-*")
+        backend.apply(policy(*FILTERS, *many), Volatile())
+        assert not pinned.exists()
         volatile = Volatile()
         ban = InForce(Origin("dynamic", "", "ban"), parse_filter("198.51.100.1=0"), Action.BLOCK)
         backend.change(volatile.change(add=rows_of([ban]), deadline=inf), volatile)
