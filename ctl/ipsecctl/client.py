@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 INTERFACE = "io.ipsecd.control"
 TIMEOUT_S = 120.0
 _CHUNK = 1 << 16
-READS = ("Get", "List", "Status", "Stats", "Explain", "Examine", "AwaitStart")
+READS = ("Get", "List", "Status", "Stats", "Metrics", "Explain", "Examine", "AwaitStart")
 """A method whose name begins with one of these words changes nothing."""
 
 
