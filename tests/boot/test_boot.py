@@ -160,6 +160,7 @@ def test_one_command_installs_it(installed: Machine) -> None:
         "ipsecd.yaml.5",
         "ipsec-policy.5",
         "ipsecd-domain.8",
+        "ipsecd-metrics.8",
         "ipsecd-crowdsec.8",
         "sshg-fw-ipsecd.8",
         "ipsecd-countries.8",
@@ -236,6 +237,45 @@ def test_names_are_looked_up_by_the_fetcher(machine: Machine) -> None:
     machine.run("ipsecctl", "block", "worm.example=0", "--name", "again")
     machine.run("ipsecctl", "unblock", "again")
     machine.run("ipsecctl", "unblock", "by-name")
+
+
+def test_metrics_are_had_at_a_socket_by_who_may_look(machine: Machine) -> None:
+    """A restart on purpose takes the setting; counts are kept over it, and over a kill."""
+    assert machine.ctl("is-active", "ipsecd-metrics", check=False).strip() == "inactive"
+    path = "/run/ipsecd-metrics/metrics.sock"
+    machine.put("etc/ipsecd/ipsecd.yaml", f"metrics: {path}\n")
+    ask = (
+        "import http.client, socket; c = http.client.HTTPConnection('x'); "
+        f"c.sock = socket.socket(socket.AF_UNIX); c.sock.connect('{path}'); "
+        "c.request('GET', '/metrics'); print(c.getresponse().read().decode())"
+    )
+
+    def dropped() -> float:
+        text = machine.run("python3", "-c", ask, check=False)
+        found = re.findall(r"ipsecd_rule_packets_total\{.*Inbound.*\} (\S+)", text)
+        return float(found[0]) if found else -1.0
+
+    before = dropped()
+    assert before == -1.0
+    try:
+        machine.ctl("restart", "ipsecd.service")
+        assert eventually(lambda: dropped() > 0, 60), machine.run(
+            "journalctl", "--no-pager", "-u", "ipsecd-metrics"
+        )
+        first, pid = dropped(), machine.pid()
+        machine.ctl("kill", "--signal=KILL", "ipsecd.service")
+        assert eventually(lambda: machine.pid() not in {0, pid}, 20)
+        assert eventually(lambda: dropped() > first, 20)
+        status = machine.run("stat", "-c", "%a %G", path).strip()
+        assert status == "660 ipsec-view"
+        nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+        refused = machine.run(*nobody, "python3", "-c", ask, check=False)
+        assert "ipsecd_up" not in refused
+        viewer = ("setpriv", "--reuid=65534", "--regid=ipsec-view", "--clear-groups")
+        assert "ipsecd_up 1.0" in machine.run(*viewer, "python3", "-c", ask)
+    finally:
+        machine.put("etc/ipsecd/ipsecd.yaml", "")
+        machine.ctl("restart", "ipsecd.service")
 
 
 def test_what_verifies_has_no_capabilities(machine: Machine) -> None:

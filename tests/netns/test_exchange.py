@@ -13,13 +13,13 @@ import pytest
 from ipsecd.backend.base import Backend
 from ipsecd.backend.choice import exchange_backend, make_ready, withdraw_all
 from ipsecd.backend.combined import NftablesWithPrograms
+from ipsecd.backend.lines import at_once
 from ipsecd.backend.nftables.backend import NftablesBackend
 from ipsecd.backend.xdp.backend import XdpBackend
 from ipsecd.compiler.classifier import Classifier
 from ipsecd.compiler.policy import compile_filters
 from ipsecd.compiler.rows import rows_of
 from ipsecd.compiler.volatile import Volatile
-from ipsecd.engine.enforcement import at_once
 from ipsecd.errors import BackendFailed
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.values import Action, InForce, Origin
@@ -118,7 +118,9 @@ def test_what_was_made_ready_takes_what_has_changed_since(nftables: Backend) -> 
     xdp = exchange_backend(nftables, "xdp", BPFFS, (CLASSIFIER, bans[1]), ready)
     assert (xdp.name, "xdp" in attached(), xdp.observe().drift) == ("xdp", True, ())
     assert ready.digest() == CLASSIFIER.digest
-    assert set(ready.volatile_counts()) == {(e.table, e.key) for e in bans[1].entries()}
+    assert set(ready.entry_counts(bans[1].entries())) == {
+        (e.table, e.key) for e in bans[1].entries()
+    }
     assert closed()
     assert delivered(HERE4, 1435) == 5
     exchange_backend(xdp, "nftables", BPFFS, (CLASSIFIER, bans[1]))

@@ -6,17 +6,30 @@ import json
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
+from ipsecd.backend.combined import NftablesWithPrograms
+from ipsecd.backend.nftables.backend import NftablesBackend
+from ipsecd.backend.xdp.backend import XdpBackend
+from ipsecd.config import Config, Directories
+from ipsecd.engine import Engine
+from ipsecd.language.filters import parse_filter
+from ipsecd.model.values import Action
+from ipsecd.sources.dynamic import DynamicRule
 from tests.netns import site
 from tests.netns.site import HERE4, OUTSIDE, Daemon, Flood, eventually, run, send
 
 pytestmark = pytest.mark.netns
 CLOSED = 1434
+BLOCK, MANY = Action.BLOCK, 10_000
+T = TypeVar("T")
 POLICY = """policy: {name}
 rules:
   - rule: Worm
@@ -137,3 +150,40 @@ def test_a_scrape_has_what_stats_have(daemon: Daemon) -> None:
 def scraped() -> str:
     with urllib.request.urlopen("http://127.0.0.1:9633/metrics", timeout=60) as reply:
         return str(reply.read().decode())
+
+
+@pytest.mark.parametrize("xdp", [False, True])
+def test_many_bans_are_read_in_short_pieces(tmp_path: Path, *, xdp: bool) -> None:
+    """Who bans meanwhile waits for one piece of work in the kernel's line, and not for all."""
+    site.needs_isolation()
+    nftables = NftablesBackend()
+    programs = partial(XdpBackend, site.BPFFS, alone=False) if xdp else None
+    backend = NftablesWithPrograms("xdp", nftables, programs, required=xdp)
+    directories = Directories(*(tmp_path / name for name in ("etc", "lib", "run", "bpf")))
+    engine = Engine(Config(), directories, lambda: backend)
+    try:
+        engine.start()
+        filters = (f"198.51.{n // 250}.{n % 250 + 1}=0" for n in range(MANY))
+        rules = [DynamicRule(f"b{n}", (parse_filter(f),), BLOCK) for n, f in enumerate(filters)]
+        engine.change_dynamic(rules, [])
+        pieces: list[float] = []
+
+        def measured(work: Callable[[], T]) -> T:
+            begun = time.thread_time()
+            try:
+                return work()
+            finally:
+                pieces.append(time.thread_time() - begun)
+
+        engine.use_line(measured)
+        counted = engine.counting.read()
+        assert sum(origin.volatile for origin in counted) == MANY
+        assert len(pieces) >= (MANY // 100 if xdp else 2)
+        assert max(pieces) < 0.02 * site.PATIENCE
+        pieces.clear()
+        engine.counting.keep()
+        assert max(pieces) < 0.02 * site.PATIENCE
+        assert (tmp_path / "lib/counters").read_text().count('["dynamic"') == MANY
+    finally:
+        engine.stop()
+        engine.close()

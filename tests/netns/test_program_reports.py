@@ -21,6 +21,7 @@ import pytest
 
 from ipsecd.backend.choice import withdraw_all
 from ipsecd.backend.combined import AWAITED, NftablesWithPrograms
+from ipsecd.backend.lines import at_once
 from ipsecd.backend.nftables.backend import NftablesBackend
 from ipsecd.backend.reporting import SNAP_BYTES, Report, Reporting
 from ipsecd.backend.xdp import abi, libbpf
@@ -29,7 +30,6 @@ from ipsecd.compiler.classifier import Classifier
 from ipsecd.compiler.policy import compile_filters
 from ipsecd.compiler.rows import rows_of
 from ipsecd.compiler.volatile import Volatile
-from ipsecd.engine.enforcement import at_once
 from ipsecd.errors import BackendFailed
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.addresses import Family

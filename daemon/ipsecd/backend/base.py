@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeVar
 
+from ipsecd.backend.lines import at_once
 from ipsecd.backend.reporting import Reporting
 from ipsecd.compiler.classifier import Classifier
 from ipsecd.compiler.tables import TableId
@@ -175,8 +176,11 @@ class Backend(Protocol):
         Nothing that was counted is missing in the readings of one process, nor there twice.
         """
 
-    def volatile_counts(self) -> Mapping[tuple[TableId, bytes], Count]:
-        """What every entry of the dynamic rules has matched since it was added."""
+    def volatile_counts(self, run: Line = at_once) -> Mapping[tuple[TableId, bytes], Count]:
+        """What every entry of the dynamic rules has matched since it was added.
+
+        For any thread: it hands what must be done in the kernel's line to `run`, in short pieces.
+        """
 
     def unparsable(self) -> int:
         """How many packets were dropped because their headers could not be read."""

@@ -21,6 +21,7 @@ from ipsecd.backend.base import Count, Line, Observation, Readings, sum_of
 from ipsecd.backend.beside import ProgramsBeside, reason_of
 from ipsecd.backend.joined_reports import JoinedReports
 from ipsecd.backend.judgeable import judgeable_points
+from ipsecd.backend.lines import at_once
 from ipsecd.backend.nftables.backend import NftablesBackend
 from ipsecd.backend.reporting import Reporting
 from ipsecd.backend.xdp.backend import XdpBackend
@@ -229,10 +230,11 @@ class NftablesWithPrograms(ProgramsBeside):
         decided, dropped = self._nftables.readings(known), self._read_programs()
         return Readings({**decided.now, **dropped}, {**decided.ended, **self._take_ended()})
 
-    def volatile_counts(self) -> Mapping[tuple[TableId, bytes], Count]:
+    def volatile_counts(self, run: Line = at_once) -> Mapping[tuple[TableId, bytes], Count]:
         """What every dynamic entry has matched, in both."""
-        programs = self._programs.volatile_counts() if self._programs else {}
-        return sum_of(self._nftables.volatile_counts(), programs)
+        programs = run(lambda: self._programs)
+        in_programs = programs.volatile_counts(run) if programs else {}
+        return sum_of(self._nftables.volatile_counts(run), in_programs)
 
     def unparsable(self) -> int:
         """How many packets could not be read; programs leave that to nftables."""

@@ -10,6 +10,7 @@ from dataclasses import replace
 from time import monotonic
 
 from ipsecd.backend.base import UNREADABLE, Count, Line, Observation, Readings, sum_of
+from ipsecd.backend.lines import at_once
 from ipsecd.backend.reporting import Report
 from ipsecd.compiler.classifier import Classifier, Entry, Lookups, Verdict
 from ipsecd.compiler.tables import TableId
@@ -200,8 +201,9 @@ class MemoryBackend:
     def _end(self, counts: Mapping[Origin, Count]) -> None:
         self._ended = sum_of(self._ended, counts)
 
-    def volatile_counts(self) -> Mapping[tuple[TableId, bytes], Count]:
+    def volatile_counts(self, run: Line = at_once) -> Mapping[tuple[TableId, bytes], Count]:
         """Packets judged, by entry."""
+        del run
         return {
             (table, key): live.counts.get(key, Count())
             for table, live in self._live.items()

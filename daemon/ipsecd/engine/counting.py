@@ -20,6 +20,7 @@ from ipsecd.engine.enforcement import Enforcement
 from ipsecd.engine.state import Condition, State
 from ipsecd.engine.view import policy_rules_in_force
 from ipsecd.errors import IpsecdError
+from ipsecd.garbage import collection_paused
 from ipsecd.log import record
 from ipsecd.model.values import Origin
 from ipsecd.sources.counters_file import CountersFile, KeptCount, KeptCounts, counts_to_json
@@ -189,12 +190,13 @@ class Counting:
 
     def _of_entries(self, state: State) -> dict[Origin, Count]:
         """What the entries of each dynamic rule hold."""
-        enforcement = self._enforcement
-        entries = {} if state.stopped else enforcement.run(enforcement.backend.volatile_counts)
-        counts = {}
-        for rule in state.dynamic:
-            found = (entries.get(entry) for entry in state.volatile.credits(rule.origin))
-            counts[rule.origin] = sum(filter(None, found), Count())
+        enforcement, counts = self._enforcement, {}
+        # A collection would hold whoever is waited for, in whichever thread it falls.
+        with collection_paused():
+            entries = {} if state.stopped else enforcement.backend.volatile_counts(enforcement.run)
+            for rule in state.dynamic:
+                found = (entries.get(entry) for entry in state.volatile.credits(rule.origin))
+                counts[rule.origin] = sum(filter(None, found), Count())
         return counts
 
 

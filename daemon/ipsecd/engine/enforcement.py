@@ -25,6 +25,7 @@ from ipsecd.backend.choice import (
     put_off_programs,
     withdraw_left_programs,
 )
+from ipsecd.backend.lines import at_once
 from ipsecd.backend.xdp.programs import Programs
 from ipsecd.compiler.classifier import Classifier
 from ipsecd.compiler.volatile import NO_CHANGE, Delta, Volatile
@@ -46,11 +47,6 @@ RETRY_S = 5.0
 
 
 T = TypeVar("T")
-
-
-def at_once(work: Callable[[], T]) -> T:
-    """Run `work` here and now. This suits a program with one thread."""
-    return work()
 
 
 class Enforcement:

@@ -13,12 +13,13 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from ipsecd.backend.choice import load_ahead
+from ipsecd.backend.lines import at_once
 from ipsecd.backend.nftables.ahead import ListAhead
 from ipsecd.compiler.rows import Row
 from ipsecd.compiler.volatile import NO_CHANGE, Delta
 from ipsecd.engine.attempt import Attempt
 from ipsecd.engine.compiling import classifier_by_names, rows_for
-from ipsecd.engine.enforcement import Enforcement, at_once
+from ipsecd.engine.enforcement import Enforcement
 from ipsecd.engine.guard import is_guarding, must_spare
 from ipsecd.engine.protection import Protection
 from ipsecd.engine.state import State

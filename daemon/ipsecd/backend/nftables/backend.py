@@ -19,16 +19,17 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
-from ipsecd.backend.base import Count, Observation, Readings, TransactionRecord
+from ipsecd.backend.base import Count, Line, Observation, Readings, TransactionRecord
 from ipsecd.backend.gaps import unseen_senders
 from ipsecd.backend.grace import wait_for_packets
+from ipsecd.backend.lines import at_once
 from ipsecd.backend.nftables import cgroups
 from ipsecd.backend.nftables import messages as nft
 from ipsecd.backend.nftables import transactions as tx
 from ipsecd.backend.nftables.adoption import own, take_over
 from ipsecd.backend.nftables.beforehand import SetsBeforehand
 from ipsecd.backend.nftables.comparison import compare, in_kernel, unused
-from ipsecd.backend.nftables.counting import TableCounters, counter_names
+from ipsecd.backend.nftables.counting import MOST_INHERITED, TableCounters, counter_names
 from ipsecd.backend.nftables.drop_reports import DropReports
 from ipsecd.backend.nftables.early import EarlySets
 from ipsecd.backend.nftables.failures import commit, open_socket
@@ -86,9 +87,8 @@ class NftablesBackend(SetsBeforehand):
         """Whether the kernel keeps everybody else from our table."""
         self._ownership = Ownership(self._socket, self._reader, record, is_known=self.is_protected)
         self._events = None if self.is_protected else EventSocket(TABLE, self._socket.port)
-        self._new = NewSets()
         self.reporting = DropReports(self._socket, self._reader, self._write_rules)
-        self.points = frozenset(Point)
+        self._new, self.points = NewSets(), frozenset(Point)
         self._forget()
 
     def _forget(self) -> None:
@@ -129,6 +129,7 @@ class NftablesBackend(SetsBeforehand):
         steps, present = list[Message](), self._held
         if not trusted:
             self._early = EarlySets()
+            self._counters.inherits = sum(map(len, volatile.tables)) <= MOST_INHERITED
             steps, present = self._take_over(classifier, volatile)
         dynamic = present.dynamic
         policy, sets = policy_sets(classifier, present.policy, self._early, self._new.of_table)
@@ -274,9 +275,9 @@ class NftablesBackend(SetsBeforehand):
         """What all counters of rules hold, and the last values of those that have gone."""
         return self._counters.readings(self._classifier, known)
 
-    def volatile_counts(self) -> Mapping[tuple[TableId, bytes], Count]:
+    def volatile_counts(self, run: Line = at_once) -> Mapping[tuple[TableId, bytes], Count]:
         """What every dynamic entry has matched, from the counters of its element."""
-        return self._counters.of_entries(self._held.dynamic)
+        return self._counters.of_entries(lambda: run(lambda: self._held.dynamic))
 
     def unparsable(self) -> int:
         """How many packets were dropped because their headers could not be read."""

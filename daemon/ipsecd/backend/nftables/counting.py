@@ -6,21 +6,29 @@ rules had counted in a set that is replaced is added to what they count in the n
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from types import MappingProxyType
 
 from ipsecd.backend.base import UNREADABLE, Count, Readings, sum_of
 from ipsecd.backend.nftables.looks import KernelTable
 from ipsecd.backend.nftables.naming import UNPARSABLE, counter_name, stem, table_key
 from ipsecd.backend.nftables.reading import TableReader
+from ipsecd.backend.nftables.wire import NftSocket
 from ipsecd.compiler.classifier import Classifier
 from ipsecd.compiler.tables import TableId
 from ipsecd.compiler.volatile import Entry
 from ipsecd.model.values import Origin
 
 EntryCounts = dict[tuple[TableId, bytes], Count]
+READING_TRIES = 3
+"""How often a set is read that others change meanwhile: of one that is banned into all the time
+there may be no reading at one moment."""
+MOST_INHERITED = 20_000
+"""Up to how many dynamic entries go on counting where their sets are replaced: to read more takes
+longer than others should wait."""
+NO_COUNT = Count()
 NOTHING: Mapping[TableId, KernelTable] = MappingProxyType({})
 
 
@@ -31,6 +39,8 @@ class TableCounters:
         self._reader = reader
         self._ended: dict[str, dict[str, Count]] = {}
         self._inherited: EntryCounts = {}
+        self.inherits = True
+        """Whether entries go on counting where their sets are replaced."""
 
     def of_rules(self, classifier: Classifier | None) -> dict[Origin, Count]:
         """What the rules in force have matched, from their counter objects."""
@@ -54,16 +64,19 @@ class TableCounters:
             {part: _by_origin(counts, asked) for part, counts in ended.items()},
         )
 
-    def of_entries(
-        self, dynamic: Mapping[TableId, KernelTable]
-    ) -> dict[tuple[TableId, bytes], Count]:
-        """What every dynamic entry has matched, from the counters of its element."""
-        return {
-            (table, name): count + self._inherited.get((table, name), Count())
-            for table, kernel in dynamic.items()
-            for key, count in self._reader.elements(kernel.set_name)
-            for name in (table_key(table, key),)
-        }
+    def of_entries(self, dynamic: Callable[[], Mapping[TableId, KernelTable]]) -> EntryCounts:
+        """What every entry of `dynamic` tables has matched, from the counters of its element.
+
+        A socket of its own reads them, in the thread that asks: long sets keep nobody waiting who
+        changes them. `dynamic` is called in the kernel's line.
+        """
+        counts: EntryCounts = {}
+        with closing(NftSocket()) as socket:
+            reader = TableReader(socket)
+            for table, kernel in dynamic().items():
+                for key, count in reader.elements(kernel.set_name, READING_TRIES):
+                    counts[table, table_key(table, key)] = count
+        return {key: count + self._inherited.get(key, NO_COUNT) for key, count in counts.items()}
 
     @contextmanager
     def ending(
@@ -81,7 +94,7 @@ class TableCounters:
         rules = {name: count for name, count in present.items() if name not in kept}
         tables = {stem(kernel.set_name): table for table, kernel in dynamic.items()}
         entries: EntryCounts = {}
-        for name in sets:
+        for name in sets if self.inherits else ():
             if table := tables.get(stem(name)):
                 elements = self._reader.elements(name)
                 entries |= {

@@ -142,9 +142,13 @@ class TableReader:
             raise failure(error) from error
         return Count(*parse_counter(dict(attributes(body))[_OBJECT_DATA]))
 
-    def elements(self, name: str) -> Iterator[tuple[bytes, Count]]:
-        """The keys in a set, with what each has counted."""
-        for body in self._dump(nft.GETSETELEM, attribute(_SET_NAME, name.encode() + b"\0")):
+    def elements(self, name: str, most_tries: int | None = None) -> Iterator[tuple[bytes, Count]]:
+        """The keys in a set, with what each has counted; a key may come more than once.
+
+        If changes interrupt all of `most_tries`, some may be missing.
+        """
+        of_set = attribute(_SET_NAME, name.encode() + b"\0")
+        for body in self._dump(nft.GETSETELEM, of_set, most_tries=most_tries):
             for key, packets, size in parse_elements(body):
                 yield key, Count(packets, size)
 
@@ -158,9 +162,10 @@ class TableReader:
             if _text(parts[1]) == self._table:
                 yield parts
 
-    def _dump(self, kind: int, *more: bytes) -> list[bytes]:
+    def _dump(self, kind: int, *more: bytes, most_tries: int | None = None) -> list[bytes]:
+        dump = nft.dump(kind, self._table, *more)
         try:
-            return self._socket.request(nft.dump(kind, self._table, *more))
+            return self._socket.request(dump, most_tries=most_tries)
         except KernelError as error:
             if error.errno == errno.ENOENT:
                 return []

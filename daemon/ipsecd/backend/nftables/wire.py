@@ -13,6 +13,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from ctypes import addressof, create_string_buffer
 from errno import ENOBUFS
+from itertools import count
 from sys import byteorder
 from typing import NamedTuple
 
@@ -145,13 +146,17 @@ class NftSocket:
                 what = messages[index].what if 0 <= index < len(messages) else "transaction"
                 raise KernelError(errno, index, what, text)
 
-    def request(self, message: Message, family: int = NFPROTO_INET) -> list[bytes]:
+    def request(
+        self, message: Message, family: int = NFPROTO_INET, most_tries: int | None = None
+    ) -> list[bytes]:
         """The attributes of every message that answers a dump or a look-up of one object.
 
         `family` is that of the tables that are meant (``NFPROTO_…``). A dump that a change
-        interrupted is repeated. Raises ``KernelError``.
+        interrupted is repeated. If all of `most_tries` are interrupted, what all of them found is
+        the answer, in which something may be missing. Raises ``KernelError``.
         """
-        while True:
+        found: list[bytes] = []
+        for number in count(1):
             self._sequence += 1
             try:
                 self._socket.send(_nft_message(message, self._sequence, family))
@@ -160,6 +165,10 @@ class NftSocket:
                 raise KernelError(error.errno or 0, 0, message.what, "") from error
             if not interrupted:
                 return bodies
+            found += bodies
+            if number == most_tries:
+                break
+        return found
 
     def _answers(self, message: Message) -> tuple[list[bytes], bool]:
         bodies: list[bytes] = []

@@ -19,8 +19,9 @@ from pathlib import Path
 from ipsecd.backend.base import Count, Line, Observation, Readings
 from ipsecd.backend.failures import not_taken
 from ipsecd.backend.gaps import unseen_senders
+from ipsecd.backend.lines import at_once
 from ipsecd.backend.xdp.coverage import Covered, covered_interfaces
-from ipsecd.backend.xdp.ended import EndedCounts
+from ipsecd.backend.xdp.ended import EndedCounts, read_entries
 from ipsecd.backend.xdp.events import Events
 from ipsecd.backend.xdp.expansion import Expansions
 from ipsecd.backend.xdp.links import Attachment, Links, exists
@@ -213,8 +214,7 @@ class XdpBackend(Reported):
         self, programs: Programs, classifier: Classifier, lost: Sequence[Attachment]
     ) -> tuple[str, ...]:
         drift = programs.drift()
-        digest = programs.digest()
-        if digest != classifier.digest:
+        if (digest := programs.digest()) != classifier.digest:
             drift.append(f"the kernel holds policy {digest}, not {classifier.digest}")
         drift += [
             f"the program on interface {self._names.get(index, index)} ({hook}) was detached"
@@ -269,9 +269,9 @@ class XdpBackend(Reported):
         del known
         return self._ended.readings(self._programs)
 
-    def volatile_counts(self) -> Mapping[tuple[TableId, bytes], Count]:
+    def volatile_counts(self, run: Line = at_once) -> Mapping[tuple[TableId, bytes], Count]:
         """What every dynamic entry has matched."""
-        return self._programs.volatile_counts() if self._programs else {}
+        return read_entries(lambda: self._programs, run)
 
     def unparsable(self) -> int:
         """How many frames could not be read as packets while anything was blocked."""

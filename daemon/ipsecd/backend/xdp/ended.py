@@ -1,14 +1,19 @@
-"""Owns what rules had counted that have left the programs, or were counted by others before."""
+"""Owns what counters in the maps hold that have gone, and reading those of dynamic entries."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
-from ipsecd.backend.base import UNREADABLE, Count, Readings, sum_of
+from ipsecd.backend.base import UNREADABLE, Count, Line, Readings, sum_of
 from ipsecd.backend.xdp.programs import Programs
+from ipsecd.compiler.tables import TableId
+from ipsecd.compiler.volatile import Entry, Volatile
 from ipsecd.model.values import Origin
 
 PART = "programs"
+AT_ONCE = 100
+"""How many entries are read at a time; each takes some microseconds, in which bans wait."""
 
 
 class EndedCounts:
@@ -59,3 +64,23 @@ class EndedCounts:
 
     def _add(self, counts: Mapping[Origin, Count]) -> None:
         self._counts = sum_of(self._counts, counts)
+
+
+def read_entries(
+    programs: Callable[[], Programs | None], run: Line
+) -> dict[tuple[TableId, bytes], Count]:
+    """What the dynamic entries of `programs` have matched; these may be others while it reads."""
+
+    def read(entries: Sequence[Entry]) -> dict[tuple[TableId, bytes], Count]:
+        present = programs()
+        return present.entry_counts(entries) if present else {}
+
+    def held() -> Volatile:
+        present = programs()
+        return present.volatile if present else Volatile()
+
+    counts: dict[tuple[TableId, bytes], Count] = {}
+    entries = list(run(held).entries())
+    for start in range(0, len(entries), AT_ONCE):
+        counts |= run(partial(read, entries[start : start + AT_ONCE]))
+    return counts

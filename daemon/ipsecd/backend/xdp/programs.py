@@ -278,14 +278,12 @@ class Programs:
         """What rules had matched that have left; each is told once."""
         return self.rules.take_ended()
 
-    def volatile_counts(self) -> dict[tuple[TableId, bytes], Count]:
-        """What every dynamic entry has matched."""
-        counts = {}
-        for entry in self._volatile.entries():
-            count = self._entries.count(entry, self._table_numbers[entry.table])
-            if count is not None:
-                counts[entry.table, entry.key] = count
-        return counts
+    def entry_counts(self, entries: Iterable[Entry]) -> dict[tuple[TableId, bytes], Count]:
+        """What those of `entries` have matched that are there."""
+        numbers = self._table_numbers
+        known = (entry for entry in entries if entry.table in numbers)
+        counts = ((entry, self._entries.count(entry, numbers[entry.table])) for entry in known)
+        return {(entry.table, entry.key): count for entry, count in counts if count is not None}
 
     def parse_results(self) -> dict[str, int]:
         """How many frames could not be read as packets, by what was wrong with them."""
