@@ -13,7 +13,6 @@ Invariants:
 from __future__ import annotations
 
 import itertools
-import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -30,12 +29,13 @@ from ipsecd.backend.xdp.images import (
 from ipsecd.backend.xdp.lines import RangeLines
 from ipsecd.backend.xdp.list_looks import is_in_ranges, looks, of_any_length
 from ipsecd.backend.xdp.list_ranges import ListKey
+from ipsecd.backend.xdp.patterns import patterns_at
 from ipsecd.backend.xdp.slots import SharedFields, mask_of, port_bounds
 from ipsecd.compiler.classifier import Classifier, HasTableId, Table, in_order
 from ipsecd.compiler.tables import TableId
 from ipsecd.errors import LimitExceeded
 from ipsecd.model.addresses import JOINED, Family, written_name
-from ipsecd.model.exemptions import Cast, Pattern, exemption
+from ipsecd.model.exemptions import exemption
 from ipsecd.model.fields import ME
 from ipsecd.model.lists import NO_ENTRIES, AddressList
 from ipsecd.model.packets import Point
@@ -46,7 +46,6 @@ POINTS = (Point.ARRIVING, Point.SENDING, Point.LEAVING)
 FAMILY_ORDER = (Family.IPV4, Family.IPV6)
 
 _INTERFACES = {"": abi.INTERFACE_ANY, "lan": abi.INTERFACE_LAN, "dialup": abi.INTERFACE_DIALUP}
-_CASTS = {None: 0, Cast.MULTICAST: abi.CAST_MULTICAST, Cast.BROADCAST: abi.CAST_BROADCAST}
 
 
 class DynamicTable(NamedTuple):
@@ -355,7 +354,7 @@ def state_lines(
                     "use fewer different port ranges and address lengths",
                 )
             body += steps_of_point
-            exempt = _patterns(patterns, point, family)
+            exempt = patterns_at(patterns, point, family)
             first_pattern = abi.FIRST_STEP_LINE + len(body)
             body += exempt
             heads.append(
@@ -372,39 +371,3 @@ def state_lines(
             )
     mark = abi.MARK.pack(bytes.fromhex(classifier.digest))
     return b"".join([*heads, mark, *body])
-
-
-def _patterns(patterns: Iterable[Pattern], point: Point, family: Family) -> list[bytes]:
-    """The lines of the patterns that are exempt at a point."""
-    return [
-        _pattern(pattern)
-        for pattern in patterns
-        if point in pattern.points and pattern.family in (None, family)
-    ]
-
-
-def _pattern(pattern: Pattern) -> bytes:
-    fields = 0
-    destination_port = pattern.destination_port
-    if pattern.icmp_code is not None:
-        # Programs have type and code of ICMP where they have the destination port of others.
-        destination_port = min(pattern.icmp_types) << 8 | pattern.icmp_code
-    for value, bit in (
-        (pattern.protocol, abi.HAS_PROTOCOL),
-        (pattern.source_port, abi.HAS_SPORT),
-        (destination_port, abi.HAS_DPORT),
-        (pattern.hop_limit, abi.HAS_HOP_LIMIT),
-        (pattern.icmp_types or None, abi.HAS_ICMP_TYPES),
-    ):
-        fields |= bit if value is not None else 0
-    types = sorted(pattern.icmp_types)
-    types += types[-1:] * (4 - len(types))
-    return abi.PATTERN.pack(
-        fields,
-        pattern.protocol or 0,
-        pattern.hop_limit or 0,
-        _CASTS[pattern.cast],
-        struct.unpack("=H", struct.pack(">H", pattern.source_port or 0))[0],
-        struct.unpack("=H", struct.pack(">H", destination_port or 0))[0],
-        bytes(types),
-    )
