@@ -53,3 +53,43 @@ def test_a_table_that_looks_at_no_field_is_not_looked_up() -> None:
     rules = rendered(BLOCK).chains["arriving_tracked_ip4_me"]
     assert rules
     assert not any(b"lookup\0" in parts for parts, _ in rules)
+
+
+def row_of(ruleset: Ruleset, name: str) -> int:
+    """How many chains follow each other from one on, at the most."""
+    named = b"".join(parts for parts, _ in ruleset.chains[name])
+    following = [each for each in ruleset.chains if f"{each}\0".encode() in named]
+    return 1 + max((row_of(ruleset, each) for each in following), default=0)
+
+
+def test_audits_alone_have_headers_checked_and_nothing_dropped() -> None:
+    """Ports of a later fragment are not there to be read, whatever a match leads to."""
+    blocks, audits = (
+        rendered(("*=0:22:TCP", action, ALWAYS)) for action in (Action.BLOCK, Action.AUDIT)
+    )
+    arriving = [name for name in blocks.chains if name.startswith("arriving")]
+    assert arriving == [name for name in audits.chains if name.startswith("arriving")]
+    assert "arriving_ip4_fragment" in arriving
+    counted = (b"".join(parts for parts, _ in rules) for rules in audits.chains.values())
+    assert not any(b"unparsable\0" in parts for parts in counted)
+    assert audits.chains["delivered"] == []
+
+
+def test_many_audits_among_others_fit_into_the_kernel() -> None:
+    """It takes 16 chains in a row, and the rules behind audits stand twice, or some more often."""
+    actions = (Action.AUDIT, Action.PERMIT, Action.BLOCK)
+    for number in (1, 2, 7, 60):
+        rules = [
+            (f"*=0:{100 * n + 1}-{100 * n + 2 + n}:TCP", actions[n % 3], ALWAYS)
+            for n in range(3 * number)
+        ]
+        ruleset = rendered(*rules)
+        assert row_of(ruleset, "arriving") <= 14
+        lookups = sum(
+            b"set" in parts
+            for name, chain in ruleset.chains.items()
+            if name.startswith("arriving_ip4_me")
+            for parts, _ in chain
+        )
+        # With the audits, without them, and behind each audit to the end of a sixth of the others.
+        assert lookups <= 3 * number + 2 * number + number * (number / 3 + 1)

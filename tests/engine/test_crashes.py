@@ -34,6 +34,7 @@ CHANGES: dict[str, Callable[[Engine], object]] = {
     "delete and unassign": lambda engine: engine.change(delete=["A"], assign=None),
     "replace, create, assign": lambda engine: engine.change(put=[A2, B], assign="B"),
     "unassign": lambda engine: engine.change(assign=None),
+    "try as audits": lambda engine: engine.change(put=[A.with_audit(audit=True)], assign="A"),
 }
 State = tuple[tuple[tuple[str, Policy], ...], str | None, str]
 

@@ -118,6 +118,10 @@ KINDS: dict[str, tuple[Callable[[Tried], object], Callable[[Tried], object]]] = 
         lambda tried: tried.engine.change(put=[policy(3)], names={"h.example": (NEW,)}),
     ),
     "unassign": (nothing, lambda tried: tried.engine.change(assign=None)),
+    "try as audits": (
+        nothing,
+        lambda tried: tried.engine.change(put=[policy(1).with_audit(audit=True)]),
+    ),
     "reload": (edited, lambda tried: tried.engine.reload({"h.example": (NEW,)})),
     "reload with a list": (
         edited_with_a_list,

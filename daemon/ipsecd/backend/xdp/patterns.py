@@ -1,4 +1,4 @@
-"""Owns the lines of what is exempt: patterns as programs read them; must not know steps."""
+"""Owns the lines of what is exempt, which programs look at before they drop a packet; pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ipsecd.model.packets import Point
 _CASTS = {None: 0, Cast.MULTICAST: abi.CAST_MULTICAST, Cast.BROADCAST: abi.CAST_BROADCAST}
 
 
-def pattern_lines(patterns: Iterable[Pattern], point: Point, family: Family) -> list[bytes]:
+def patterns_at(patterns: Iterable[Pattern], point: Point, family: Family) -> list[bytes]:
     """The lines of the patterns that are exempt at a point."""
     return [
         _pattern(pattern)

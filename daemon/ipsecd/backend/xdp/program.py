@@ -29,7 +29,7 @@ from ipsecd.backend.xdp.images import (
 from ipsecd.backend.xdp.lines import RangeLines
 from ipsecd.backend.xdp.list_looks import is_in_ranges, looks, of_any_length
 from ipsecd.backend.xdp.list_ranges import ListKey
-from ipsecd.backend.xdp.patterns import pattern_lines
+from ipsecd.backend.xdp.patterns import patterns_at
 from ipsecd.backend.xdp.slots import SharedFields, mask_of, port_bounds
 from ipsecd.compiler.classifier import Classifier, HasTableId, Table, in_order
 from ipsecd.compiler.tables import TableId
@@ -354,7 +354,7 @@ def state_lines(
                     "use fewer different port ranges and address lengths",
                 )
             body += steps_of_point
-            exempt = pattern_lines(patterns, point, family)
+            exempt = patterns_at(patterns, point, family)
             first_pattern = abi.FIRST_STEP_LINE + len(body)
             body += exempt
             heads.append(
