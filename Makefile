@@ -47,7 +47,7 @@ DATA := install -D -m 644
 MODULES := /usr/lib/python3/dist-packages
 INTEGRATIONS := fail2ban/fail2ban.service.d/ipsecd.conf fail2ban/jail.d/ipsecd.local \
 	crowdsec/crowdsec-custom-bouncer.service.d/ipsecd.conf crowdsec/crowdsec-custom-bouncer.yaml.local \
-	sshguard/sshguard.service.d/ipsecd.conf
+	sshguard/sshguard.service.d/ipsecd.conf prometheus/ipsecd.dashboard.json prometheus/ipsecd.rules.yml
 # Where Ansible looks for collections, if PREFIX is /usr.
 COLLECTION_FILES := README.md galaxy.yml meta/runtime.yml plugins/doc_fragments/ipsecctl.py \
 	plugins/module_utils/ipsecctl.py $(foreach name,block list policy rule,plugins/modules/$(name).py)
@@ -74,9 +74,9 @@ install-programs:
 install-data:
 	test -e $(DESTDIR)$(SYSCONFDIR)/ipsecd/ipsecd.yaml || \
 	  $(DATA) systemd/ipsecd.yaml $(DESTDIR)$(SYSCONFDIR)/ipsecd/ipsecd.yaml
-	for unit in ipsecd.service ipsecd.socket ipsecd-boot.service ipsecd-domain.service; do \
+	for unit in ipsecd.service ipsecd.socket ipsecd-boot.service ipsecd-domain.service ipsecd-web.service ipsecd-metrics.service; do \
 	  install -d $(DESTDIR)$(UNITDIR) && \
-	  sed -e 's|/usr/sbin|$(PREFIX)/sbin|; s|/usr/libexec|$(PREFIX)/libexec|' systemd/$$unit \
+	  sed -e 's|/usr/sbin|$(PREFIX)/sbin|; s|/usr/libexec|$(PREFIX)/libexec|; s|/usr/bin|$(PREFIX)/bin|' systemd/$$unit \
 	    > $(DESTDIR)$(UNITDIR)/$$unit || exit 1; \
 	done
 	install -D -m 755 systemd/end-on-purpose $(DESTDIR)$(PREFIX)/libexec/ipsecd/end-on-purpose
@@ -117,10 +117,10 @@ VERSION = $(shell $(PYTHON) -c 'import sys; print("python%d.%d" % sys.version_in
 install: programs
 	$(MAKE) install-data MODULES=$(PREFIX)/lib/ipsecd/lib/$(VERSION)/site-packages
 	$(PYTHON) -m venv $(DESTDIR)$(PREFIX)/lib/ipsecd
-	$(DESTDIR)$(PREFIX)/lib/ipsecd/bin/pip install --quiet --disable-pip-version-check '.[containers,domain]'
+	$(DESTDIR)$(PREFIX)/lib/ipsecd/bin/pip install --quiet --disable-pip-version-check '.[containers,domain,top,metrics]'
 	if [ -n "$(DESTDIR)" ]; then sed -i '1s|$(DESTDIR)||' $(DESTDIR)$(PREFIX)/lib/ipsecd/bin/*; fi
 	install -d $(DESTDIR)$(PREFIX)/sbin
-	for name in ipsecd ipsecd-domain; do ln -sf ../lib/ipsecd/bin/$$name $(DESTDIR)$(PREFIX)/sbin/$$name || exit 1; done
+	for name in ipsecd ipsecd-domain ipsecd-metrics; do ln -sf ../lib/ipsecd/bin/$$name $(DESTDIR)$(PREFIX)/sbin/$$name || exit 1; done
 	$(MAKE) install-programs INTERPRETER=$(VENV_PYTHON)
 
 # The package, in build/deb, made from a copy of this tree.
@@ -185,6 +185,20 @@ CROWDSEC := build/crowdsec
 $(CROWDSEC)/.done:
 	$(call unpacked,crowdsec,no CrowdSec)
 
+# A browser, which the page is tried in, and what it is linked with.
+BROWSER := build/browser
+$(BROWSER)/.done:
+	$(call unpacked,chromium-common chromium-headless-shell fonts-dejavu-core libasound2 libasyncns0 libatk1.0-0 \
+	  libatspi2.0-0 libbrotli1 libbsd0 libdav1d6 libdbus-1-3 libdouble-conversion3 libdrm2 libexpat1 libflac12 libfontconfig1 \
+	  libfreetype6 libgbm1 libglib2.0-0 libgraphite2-3 libharfbuzz-subset0 libharfbuzz0b libjpeg62-turbo liblcms2-2 libmd0 \
+	  libminizip1 libmp3lame0 libmpg123-0 libnspr4 libnss3 libogg0 libopenh264-7 libopenjp2-7 libopus0 libpng16-16 libpulse0 \
+	  libsndfile1 libvorbis0a libvorbisenc2 libwayland-server0 libx11-6 libx11-xcb1 libxau6 libxcb1 libxcomposite1 \
+	  libxdamage1 libxdmcp6 libxext6 libxfixes3 libxi6 libxkbcommon0 libxnvctrl0 libxrandr2 libxrender1,no browser)
+# What reads metrics, and tests alerts.
+PROMETHEUS := build/prometheus
+$(PROMETHEUS)/.done:
+	$(call unpacked,prometheus,no Prometheus)
+
 # Its own bouncer for nftables, which is measured beside ours; no test needs it.
 FIREWALL_BOUNCER := build/firewall-bouncer
 $(FIREWALL_BOUNCER)/.done:
@@ -199,7 +213,7 @@ WITH_IPSET = env PATH=$(CURDIR)/$(IPSET)/usr/sbin:$$PATH LD_LIBRARY_PATH=$$(echo
 
 # What the tests boot: made once, with the network that they do not have.
 base-system: setup deb-tools $(DOCKER)/.done $(SERVERS)/.done $(LAB)/.done $(FINDERS)/.done $(CROWDSEC)/.done \
-		$(SHIPPED)/.done
+		$(BROWSER)/.done $(PROMETHEUS)/.done $(SHIPPED)/.done
 	($(call have,busybox debootstrap fish iptables podman systemd-nspawn ufw zsh)) || \
 	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(MACHINE_PACKAGES); }
 	$(VENV)/bin/python -m tests.boot.base || { [ -z "$$CI" ] && echo "no base system: tests that boot are skipped"; }
@@ -276,7 +290,9 @@ bench: setup $(SERVERS)/.done $(LAB)/.done $(FINDERS)/.done $(CROWDSEC)/.done $(
 	$(ISOLATED) $(VENV)/bin/python bench/answering.py
 	$(ISOLATED) $(VENV)/bin/python -m bench.announce
 	$(ISOLATED) $(VENV)/bin/python -m bench.live
+	$(ISOLATED) $(VENV)/bin/python -m bench.recorder 2
 	$(ISOLATED) $(VENV)/bin/python -m bench.classify
+	$(ISOLATED) $(VENV)/bin/python -m bench.reports
 	$(ISOLATED) $(VENV)/bin/python -m bench.load
 	$(ISOLATED) $(WITH_IPSET) $(VENV)/bin/python -m bench.lists
 	$(ISOLATED) $(WITH_IPSET) $(VENV)/bin/python -m bench.list_files

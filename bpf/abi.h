@@ -12,7 +12,7 @@
 
 #include <linux/types.h>
 
-#define IPSECD_ABI 5
+#define IPSECD_ABI 6
 
 #define LINE_BYTES 64
 #define HOST_LINE_BITS 14
@@ -102,6 +102,7 @@ enum condition {
 	OF_DESTINATION = 16, /* ranges are of the destination, not of the source */
 	BLOCKS = 32,
 	COUNTS = 64, /* what the step finds is counted here, and not by whoever judges after it */
+	AUDITS = 128, /* decides nothing, and counts if it COUNTS or the packet is dropped */
 };
 
 /* Where the sorted, disjoint ranges of a step lie: `index` holds for each bucket of the address
@@ -122,7 +123,8 @@ struct ranges {
 
 #define NO_RANGES 31 /* log2 of a bucket without ranges */
 
-/* One look-up. They are in the order of rank, and the first that finds something decides. */
+/* One look-up. They are in the order of rank, and the first that finds something decides, but for
+ * audits: if one of these is the first, the next that is none. */
 struct step {
 	__u8 kind;
 	__u8 conditions;
@@ -251,6 +253,31 @@ struct dynamic_entry {
 struct count {
 	__u64 packets;
 	__u64 bytes; /* of the network layer, header included */
+};
+
+/* What the daemon asks to be told of drops. `limit` is its own to write, and 0 for nothing at all.
+ */
+struct reporting {
+	__u64 limit;
+	__u64 told; /* never more reports than `limit`; it may count some that it then did not let
+		       by */
+	__u8 unused[48];
+};
+
+#define REPORT_RING_BYTES (1 << 20)
+#define REPORTED_BYTES 152 /* of a frame: Ethernet, two tags, and 128 of the packet */
+
+/* One frame that was dropped. */
+struct report {
+	__u64 at; /* nanoseconds of CLOCK_MONOTONIC */
+	__u64 generation;
+	__u32 interface;
+	__u32 length; /* of the frame; at XDP of its linear part */
+	__u16 captured; /* how many of its first bytes follow */
+	__u8 point;
+	__u8 bare; /* whether the frame begins with the IP header */
+	__u8 unused[4];
+	__u8 frame[REPORTED_BYTES];
 };
 
 /* What became of the first fragment of a datagram that this host sends, for the later ones. */

@@ -2,8 +2,9 @@
 /* Finds what decides about a parsed packet; must not know where the packet came from.
  *
  * The steps of the packet's point and IP version are walked in the order of rank, and the first
- * that finds something decides. Whether an address is this host's is asked last and once: most
- * packets match no key, and then it costs nothing.
+ * that finds something decides. An audit decides nothing: if it is the first, it counts the packet.
+ * Whether an address is this host's is asked last and once: most packets match no key, and then it
+ * costs nothing.
  */
 #ifndef IPSECD_CLASSIFY_H
 #define IPSECD_CLASSIFY_H
@@ -38,6 +39,7 @@ struct walk {
 	__u32 first_step;
 	__u32 interface_type;
 	__u32 decided; /* by the step in this line; 0 for none */
+	__u32 audited; /* the first that found something is the audit in this line; 0 for none */
 	__u32 verdict;
 	__u32 uncertain; /* an address that is not known here may yet be this host's */
 };
@@ -459,9 +461,12 @@ static __always_inline long take_step(__u32 number, struct walk *walk, int in_li
 
 	if (!step)
 		return 1;
+	if (step->conditions & AUDITS && walk->audited)
+		return 0;
 	if (!meets(walk, step))
 		return 0;
-	weight = step->conditions & COUNTS && !walk->uncertain;
+	/* Whether an audit counts is known at the end. */
+	weight = (step->conditions & (COUNTS | AUDITS)) == COUNTS && !walk->uncertain;
 	if (step->kind == STEP_DYNAMIC)
 		found = match_dynamic(walk->packet, step, walk->generation, walk->first_host,
 				      weight);
@@ -469,30 +474,35 @@ static __always_inline long take_step(__u32 number, struct walk *walk, int in_li
 		found = match_policy(walk->packet, step, walk->first_host, weight);
 	else
 		found = match_policy_apart(walk->packet, step, walk->first_host, weight);
-	/* A permit that is not counted here is one of those that nftables judges by once more, and
-	 * nftables asks the routing tables what is this host's: what it may let through is not
-	 * dropped. */
+	/* A permit, or audit, that is not counted here is one of those that nftables judges by once
+	 * more, and nftables asks the routing tables what is this host's: what it may let through,
+	 * or count, is not dropped. */
 	if (found == NOT_OF_ME && !(step->conditions & (BLOCKS | COUNTS)))
 		walk->uncertain = 1;
 	if (found != MATCH)
 		return 0;
+	if (step->conditions & AUDITS) {
+		walk->audited = at;
+		return 0;
+	}
 	walk->decided = at;
 	walk->verdict = step->conditions & BLOCKS ? VERDICT_DROP : VERDICT_PASS;
 	return 1;
 }
 
-/* Have the step that decided count the packet no more. */
-static __always_inline void take_back(const struct walk *walk)
+/* Have a step count a packet that it found, once more or (with a `weight` of -1) no more. It does
+ * so if it has one of these conditions. */
+static __always_inline void count_again(const struct walk *walk, __u32 at, __u32 conditions,
+					__u64 weight)
 {
-	__u32 at = walk->decided;
 	struct step *step = bpf_map_lookup_elem(walk->state, &at);
 
-	if (!step || !(step->conditions & COUNTS))
+	if (!step || !(step->conditions & conditions))
 		return;
 	if (step->kind == STEP_DYNAMIC)
-		match_dynamic(walk->packet, step, walk->generation, walk->first_host, -1);
+		match_dynamic(walk->packet, step, walk->generation, walk->first_host, weight);
 	else
-		match_policy_apart(walk->packet, step, walk->first_host, -1);
+		match_policy_apart(walk->packet, step, walk->first_host, weight);
 }
 
 static long take_step_callback(__u32 number, void *walk)
@@ -556,7 +566,7 @@ static __always_inline enum verdict classify(struct packet *packet, enum point p
 					     enum interface_type type)
 {
 	struct walk walk = { .packet = packet, .interface_type = type };
-	__u32 zero = 0;
+	__u32 zero = 0, drops;
 	struct head *head;
 
 	walk.state = bpf_map_lookup_elem(&state, &zero);
@@ -583,12 +593,17 @@ static __always_inline enum verdict classify(struct packet *packet, enum point p
 				break;
 		}
 	}
-	if (!walk.decided || walk.verdict == VERDICT_PASS || walk.uncertain)
+	drops = walk.decided && walk.verdict == VERDICT_DROP && !walk.uncertain;
+	if (!drops && !walk.audited)
 		return VERDICT_PASS;
-	if (!is_exempt(&walk, head->first_pattern, head->patterns))
-		return VERDICT_DROP;
-	take_back(&walk);
-	return VERDICT_PASS;
+	if (is_exempt(&walk, head->first_pattern, head->patterns)) {
+		if (drops)
+			count_again(&walk, walk.decided, COUNTS, -1);
+		return VERDICT_PASS;
+	}
+	if (walk.audited)
+		count_again(&walk, walk.audited, drops ? AUDITS : COUNTS, 1);
+	return drops ? VERDICT_DROP : VERDICT_PASS;
 }
 
 static __always_inline void datagram_of(const struct packet *packet, struct datagram *datagram)

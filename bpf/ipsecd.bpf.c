@@ -15,6 +15,7 @@
 #include "classify.h"
 #include "maps.h"
 #include "parse.h"
+#include "report.h"
 #include "shortcut.h"
 
 #define MAX_HEADERS 2048
@@ -22,20 +23,20 @@
 static __always_inline int receive(struct xdp_md *frame, int bare, enum interface_type type)
 {
 	void *data = (void *)(long)frame->data, *end = (void *)(long)frame->data_end;
+	int action = bare ? XDP_ABORTED : take_shortcut(data, end);
 	enum parse_result result;
 	struct packet packet;
 	enum verdict verdict;
 
-	if (!bare) {
-		int action = take_shortcut(data, end);
-
-		if (action != XDP_ABORTED)
-			return action;
+	if (action == XDP_ABORTED) {
+		result = parse(data, end, bare, &packet);
+		verdict = result == PARSED ? classify(&packet, POINT_ARRIVING, type) :
+					     judge_unparsed(result, POINT_ARRIVING);
+		action = verdict == VERDICT_DROP ? XDP_DROP : XDP_PASS;
 	}
-	result = parse(data, end, bare, &packet);
-	verdict = result == PARSED ? classify(&packet, POINT_ARRIVING, type) :
-				     judge_unparsed(result, POINT_ARRIVING);
-	return verdict == VERDICT_DROP ? XDP_DROP : XDP_PASS;
+	if (action == XDP_DROP && is_watched())
+		report_received(frame, bare);
+	return action;
 }
 
 static __always_inline int filter(struct __sk_buff *frame, int bare, enum interface_type type,
@@ -65,7 +66,11 @@ static __always_inline int filter(struct __sk_buff *frame, int bare, enum interf
 		verdict = classify_leaving(&packet, point, type);
 	else
 		verdict = classify(&packet, point, type);
-	return verdict == VERDICT_DROP ? TC_ACT_SHOT : TC_ACT_UNSPEC;
+	if (verdict != VERDICT_DROP)
+		return TC_ACT_UNSPEC;
+	if (is_watched())
+		report_filtered(frame, egress, bare);
+	return TC_ACT_SHOT;
 }
 
 #define PROGRAMS(name, bare, type)                                                                 \

@@ -107,6 +107,29 @@ struct {
 	__type(value, __u32);
 } datagrams SEC(".maps");
 
+/* What of drops is told: one entry, which the daemon has as memory. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct reporting);
+} reporting SEC(".maps");
+
+/* How many frames were dropped while it was asked for. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64);
+} drops SEC(".maps");
+
+/* Each is a struct report. Every kernel that takes the programs has rings (Linux 5.8). */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, REPORT_RING_BYTES);
+} reports SEC(".maps");
+
 /* Whether the kernel has bpf_loop, and so takes more steps than can be unrolled. */
 const volatile __u8 has_loop = 1;
 

@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = {
     "ipsecd": ROOT / "daemon/ipsecd",
     "ipsecd_domain": ROOT / "daemon/ipsecd_domain",
+    "ipsecd_metrics": ROOT / "daemon/ipsecd_metrics",
     "ipsecctl": ROOT / "ctl/ipsecctl",
     "ipsecd_bans": ROOT / "integrations/ipsecd_bans",
 }

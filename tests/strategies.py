@@ -451,7 +451,8 @@ def policies(draw: st.DrawFn, *, names: bool = False, expect: bool = False) -> P
     expected: list[Expectation] = []
     if expect:
         expected = draw(st.lists(expectations(), max_size=4, unique_by=attrgetter("text")))
-    return Policy(draw(rule_names), tuple(drawn), draw(descriptions), tuple(expected))
+    audit = draw(st.sampled_from([False, False, False, True]))
+    return Policy(draw(rule_names), tuple(drawn), draw(descriptions), tuple(expected), audit)
 
 
 @st.composite

@@ -43,6 +43,7 @@ MAY_USE = {
         "sources",
     },
     "ipsecd_domain": {"arguments", "host", "language", "log", "model", "output", "protocol"},
+    "ipsecd_metrics": {"arguments", "output", "protocol"},
     "ipsecctl": {"ipsecd_domain", "language", "model", "output", "proof", "protocol"},
     "ipsecd_bans": {"ipsecctl", "language", "output"},
 }

@@ -27,7 +27,7 @@ _ipsecctl() {
 		return
 	fi
 	if ((cword == 1)); then
-		_ipsecctl_offer $'status\nshow\nstats\nmonitor\nexplain\nbackend\ndoctor\nblock\npermit\nunblock\nflush\nquarantine\nrelease\napply\npolicy\nrule\nlist\nreload\nconfirm\nrevert\nhistory\nrollback\nbackup\nrestore\ncheck\nlint\nformat\ndiff\ndomain\nipseccmd\nipsecpol\nnetdiag\nsecedit\ngpupdate\nnet\nhelp'
+		_ipsecctl_offer $'status\nshow\nstats\nmonitor\ntop\ndrops\nexplain\nweb\nbackend\ndoctor\nblock\npermit\nunblock\nflush\nquarantine\nrelease\napply\npolicy\nrule\nlearn\nlist\nreload\nconfirm\nrevert\nhistory\nrollback\nbackup\nrestore\ncheck\nlint\nformat\ndiff\ndomain\nipseccmd\nipsecpol\nnetdiag\nsecedit\ngpupdate\nnet\nsc\nipsecmon\nhelp'
 		return
 	fi
 	# What may stand here: options, those of them that take a value, and arguments in their order.
@@ -86,10 +86,21 @@ _ipsecctl() {
 		valued='--rule --rate --count --pcap'
 		arguments=($'tcp/\nudp/')
 		;;
+	top)
+		options=$'--once\n--json'
+		;;
+	drops)
+		options=$'--since\n--until\n--rule\n--address\n--samples\n--json'
+		valued='--since --until --rule --address'
+		;;
 	explain)
-		options=$'--offline\n--policy\n--me\n--list\n--lists\n--json'
-		valued='--policy --me --list --lists'
+		options=$'--at\n--offline\n--policy\n--me\n--list\n--lists\n--json'
+		valued='--at --policy --me --list --lists'
 		arguments=('')
+		;;
+	web)
+		options=$'--listen\n--fleet\n--reports\n--json'
+		valued='--listen --fleet --reports'
 		;;
 	backend)
 		options=$'--confirm\n--force\n--message\n--json'
@@ -100,7 +111,7 @@ _ipsecctl() {
 		options=$'--json'
 		;;
 	block)
-		options=$'--for\n--name\n--replace\n--add\n--lan\n--dialup\n--interface\n--opening\n--dry-run\n--confirm\n--force\n--message\n--json'
+		options=$'--for\n--name\n--replace\n--add\n--lan\n--dialup\n--interface\n--opening\n--audit\n--dry-run\n--confirm\n--force\n--message\n--json'
 		valued='--for --name --interface --confirm --message'
 		arguments=($'tcp/\nudp/')
 		;;
@@ -129,7 +140,7 @@ _ipsecctl() {
 		arguments=($'container:')
 		;;
 	apply)
-		options=$'--assign\n--dry-run\n--live\n--confirm\n--force\n--message\n--json'
+		options=$'--assign\n--audit\n--enforce\n--dry-run\n--live\n--confirm\n--force\n--message\n--json'
 		valued='--confirm --message'
 		arguments=(:documents)
 		;;
@@ -162,7 +173,7 @@ _ipsecctl() {
 			arguments=(:names:policies '')
 			;;
 		assign)
-			options=$'--dry-run\n--live\n--confirm\n--force\n--message\n--json'
+			options=$'--audit\n--enforce\n--dry-run\n--live\n--confirm\n--force\n--message\n--json'
 			valued='--confirm --message'
 			arguments=(:names:policies)
 			;;
@@ -201,6 +212,11 @@ _ipsecctl() {
 			arguments=(:names:policies '')
 			;;
 		esac
+		;;
+	learn)
+		options=$'--from\n--blocked\n--since\n--widen\n--write\n--confirm\n--force\n--message\n--json'
+		valued='--from --since --widen --confirm --message'
+		arguments=(:names:policies)
 		;;
 	list)
 		if ((cword == 2)); then
@@ -377,6 +393,22 @@ _ipsecctl() {
 		_filedir
 		return
 		;;
+	--since)
+		_ipsecctl_offer $'1h\n1d\n1w'
+		return
+		;;
+	--until)
+		_ipsecctl_offer $'10m\n1h'
+		return
+		;;
+	--address)
+		:
+		return
+		;;
+	--at)
+		_ipsecctl_offer $'10m\n1h\n1d'
+		return
+		;;
 	--policy)
 		:
 		return
@@ -391,6 +423,18 @@ _ipsecctl() {
 		;;
 	--lists)
 		:
+		return
+		;;
+	--listen)
+		:
+		return
+		;;
+	--fleet)
+		_filedir
+		return
+		;;
+	--reports)
+		_filedir
 		return
 		;;
 	--confirm)
@@ -430,11 +474,15 @@ _ipsecctl() {
 		return
 		;;
 	--action)
-		_ipsecctl_offer $'block\npermit'
+		_ipsecctl_offer $'block\npermit\naudit'
 		return
 		;;
 	--from)
 		_filedir
+		return
+		;;
+	--widen)
+		_ipsecctl_offer $'24'
 		return
 		;;
 	--every)
@@ -475,10 +523,6 @@ _ipsecctl() {
 		;;
 	--canary)
 		_ipsecctl_offer $'5%\n20%\n50%'
-		return
-		;;
-	--reports)
-		_filedir
 		return
 		;;
 	--halt-after)

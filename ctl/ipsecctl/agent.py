@@ -1,37 +1,25 @@
-"""Owns the legacy commands around the agent: ``net``, ``secedit`` and ``gpupdate``."""
+"""Owns the legacy commands that refresh the policy, and ``ipsecmon``, which is gone."""
 
 from __future__ import annotations
 
 from ipsecctl.client import Client
 from ipsecctl.failures import DONE, UsageError
-from ipsecctl.presentation import one_line, outcome_line, print_warnings
+from ipsecctl.legacy_switches import without_carriage_return
+from ipsecctl.presentation import one_line, print_warnings
 from ipsecd.errors import Refused
 from ipsecd.output import say, say_text
 from ipsecd.quoting import quote
 
 WAIT_S, MOST_WAIT_S = 600.0, 3600.0
 """For the domain, as the command of old waits, and the longest that the daemon lets one wait."""
+NO_USERS = "There is no policy for users here, so there is none to refresh."
 NO_DOMAIN = "There is no domain policy on this host"
-
-
-def net(client: Client, args: list[str]) -> int:
-    """Carry out ``net start policyagent`` or ``net stop policyagent``."""
-    words = [arg.lower() for arg in args]
-    if len(words) != 2 or words[0] not in ("start", "stop") or words[1] != "policyagent":
-        raise UsageError(
-            f"{quote(' '.join(['net', *args]))} is not known here",
-            "there are: net start policyagent, net stop policyagent",
-        )
-    outcome = client.call("Start" if words[0] == "start" else "Stop")["outcome"]
-    print_warnings(outcome["warnings"])
-    say_text(f"The IPSec Policy Agent: {outcome_line(outcome)}.")
-    return DONE
 
 
 def gpupdate(client: Client, args: list[str]) -> int:
     """``gpupdate`` with its switches: what is for computers is looked at, now."""
     wait_s, for_computer = WAIT_S, True
-    for arg in args:
+    for arg in without_carriage_return(args):
         switch, colon, value = f"/{arg[1:]}".lower().partition(":")
         if arg[:1] not in ("/", "-"):
             switch = ""
@@ -39,13 +27,13 @@ def gpupdate(client: Client, args: list[str]) -> int:
             for_computer = value == "computer"
         elif switch == "/wait" and _is_wait(value):
             wait_s = float(value) if 0 <= int(value) <= MOST_WAIT_S else MOST_WAIT_S
-        elif colon or switch not in ("/force", "/sync", "/boot"):
+        elif colon or switch not in ("/force", "/sync", "/boot", "/logoff"):
             raise UsageError(
                 f"gpupdate does not know {quote(arg)} here",
-                "/target:computer, /target:user, /force, /wait:SECONDS, /sync, /boot",
+                "/target:computer, /target:user, /force, /wait:SECONDS, /sync, /boot, /logoff",
             )
     if not for_computer:
-        say("There is no policy for users here, so there is none to refresh.")
+        say(NO_USERS)
         return DONE
     return _refresh(client, wait_s)
 
@@ -57,13 +45,26 @@ def _is_wait(text: str) -> bool:
 
 def secedit(client: Client, args: list[str]) -> int:
     """``secedit /refreshpolicy machine_policy [/enforce]``."""
-    words = [arg.lower() for arg in args if arg.lower() != "/enforce"]
+    words = [arg.lower() for arg in without_carriage_return(args)]
+    if words[-1:] == ["/enforce"]:
+        words.pop()
+    if words == ["/refreshpolicy", "user_policy"]:
+        say(NO_USERS)
+        return DONE
     if words != ["/refreshpolicy", "machine_policy"]:
         raise Refused(
             f"secedit {quote(' '.join(args))} is not supported",
-            "only: secedit /refreshpolicy machine_policy [/enforce]",
+            "only: secedit /refreshpolicy machine_policy|user_policy [/enforce]",
         )
     return _refresh(client, WAIT_S)
+
+
+def ipsecmon(_client: Client, _args: list[str]) -> int:
+    """The window of Windows 2000 that showed security associations."""
+    raise Refused(
+        "ipsecmon showed what was encrypted, in a window: this system blocks and permits",
+        "ipsecctl show has what is in force, ipsecctl stats what was matched",
+    )
 
 
 def _refresh(client: Client, wait_s: float) -> int:

@@ -24,7 +24,20 @@ if TYPE_CHECKING:
 INTERFACE = "io.ipsecd.control"
 TIMEOUT_S = 120.0
 _CHUNK = 1 << 16
-READS = ("Get", "List", "Status", "Stats", "Explain", "Examine", "AwaitStart", "Monitor")
+_SHUT_RDWR = 2
+"""That of <sys/socket.h>; the module that names it is slow to import."""
+READS = (
+    "Get",
+    "List",
+    "Status",
+    "Stats",
+    "Explain",
+    "Examine",
+    "AwaitStart",
+    "Monitor",
+    "Drops",
+    "Audited",
+)
 """A method whose name begins with one of these words changes nothing."""
 
 
@@ -107,6 +120,15 @@ class Client:
         connection, self._socket, self._received = self._socket, None, b""
         if connection:
             connection.close()
+
+    def interrupt(self) -> None:
+        """End what another thread waits for in ``call``, which then raises there."""
+        connection = self._socket
+        if connection:
+            from contextlib import suppress
+
+            with suppress(OSError):
+                connection.shutdown(_SHUT_RDWR)
 
     def wait_longer(self, seconds: float) -> None:
         """Wait for so much longer for what this client calls next."""

@@ -55,7 +55,7 @@ def _diff(client: Client, options: Options) -> int:
     if old is None:
         lines = (f"+ policy {new.name!r} is not stored yet", *lines)
     verdicts, warnings = _verdicts(options, old, new)
-    rules_differ = new.rules != (old.rules if old else ())
+    rules_differ = _differ(old, new)
     answer = {
         "policy": new.name,
         "equal": not lines,
@@ -126,6 +126,11 @@ def _live(
     return {"live": cuts_between(client, old, new)}
 
 
+def _differ(old: Policy | None, new: Policy) -> bool:
+    """Whether the rules of two policies differ, or whether they block."""
+    return new.rules != (old.rules if old else ()) or new.audit != bool(old and old.audit)
+
+
 def _verdicts(
     options: Options, old: Policy | None, new: Policy | None
 ) -> tuple[dict[str, Any] | None, list[str]]:
@@ -136,7 +141,7 @@ def _verdicts(
     except LimitExceeded as error:
         return None, [error.message]
     warnings = []
-    if names and (old is None or new is None or old.rules != new.rules):
+    if names and (old is None or new is None or _differ(old, new)):
         own = "verdicts are those of a host where each of these is an address of its own: "
         warnings = [own + few(list(names))]
     return verdicts, warnings

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 
 def block(client: Client, options: Options) -> int:
-    """Add dynamic rules that block."""
-    return _add(client, options, "block")
+    """Add dynamic rules that block, or that only count what they would block."""
+    return _add(client, options, "audit" if options.has("--audit") else "block")
 
 
 def permit(client: Client, options: Options) -> int:

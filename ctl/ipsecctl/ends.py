@@ -65,6 +65,49 @@ def end_of(text: str, now: float) -> tuple[float, float | None]:
     return until - now, until
 
 
+def past_of(text: str, now: float) -> float:
+    """The moment of the past that is meant, in seconds since the epoch, as is `now`.
+
+    It is a length of time, so long ago, or a moment: ``2026-11-24 14:03``, which is in the time
+    zone of whoever asks unless it names another.
+    """
+    if not (_is_number(text[:4]) and text[4:5] == "-"):
+        try:
+            return now - duration_s(text)
+        except UsageError as error:
+            hint = f"{error.hint}, so long ago; or a moment: '2026-11-24 14:03'"
+            raise UsageError(error.message, hint) from error
+    try:
+        at = _local_moment(text).timestamp()
+        on_the_wire(at)
+    except (OverflowError, OSError, ValueError) as error:
+        hint = "write it as '2026-11-24 14:03' or 2026-11-24T14:03:30Z"
+        raise UsageError(f"{quote(text)} is not a moment that exists", hint) from error
+    return at
+
+
+def on_the_wire(at: float) -> str:
+    """A moment in seconds since the epoch, as the daemon takes it."""
+    from ipsecd.language.moments import format_moment
+
+    return format_moment(int(at * 1_000_000) * 1000)
+
+
+def in_local_time(text: str) -> str:
+    """A moment that the daemon wrote, in the time zone of whoever reads it, to the second."""
+    try:
+        return _local_moment(text).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    except (OverflowError, OSError, ValueError):
+        # A clock may have shown a year that no time zone knows.
+        return text
+
+
+def _local_moment(text: str) -> datetime:
+    from datetime import datetime
+
+    return datetime.fromisoformat(text)
+
+
 def _moment(text: str) -> datetime:
     from datetime import datetime
 

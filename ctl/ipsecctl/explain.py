@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ipsecctl.client import Client
+from ipsecctl.ends import in_local_time, on_the_wire, past_of
 from ipsecctl.failures import DONE
 from ipsecctl.files import lines_of, read_bytes
 from ipsecctl.given_lists import given_lists, missing_lists, words_of_missing
@@ -32,6 +35,9 @@ def run(client: Client, options: Options) -> int:
     path = options.value("--policy")
     if path is not None:
         return _offline(options, path)
+    at = options.value("--at")
+    if at is not None:
+        return _at(client, options, at)
     explanation = client.call("Explain", {"packet": options.argument()})["explanation"]
     if options.has("--json"):
         say_json(explanation)
@@ -40,6 +46,42 @@ def run(client: Client, options: Options) -> int:
         if explanation.get("when_opening"):
             say(_OPENING)
     return DONE
+
+
+def _at(client: Client, options: Options, at: str) -> int:
+    """What would have been decided at a moment of the past, and which change made it so."""
+    moment = on_the_wire(past_of(at, time.time()))
+    reply = client.call("ExplainAt", {"at": moment, "packet": options.argument()})
+    if options.has("--json"):
+        say_json(reply)
+        return DONE
+    say(f"at {in_local_time(reply['at'])}, enforced by {reply['backend']}:")
+    _print(reply["explanation"])
+    if reply["explanation"].get("when_opening"):
+        say(_OPENING)
+    if decided := reply["decided"]:
+        by = decided["by"] or (_author_of(decided["change"]) if decided["change"] else "")
+        by = f", by {by}" if by else ", or longer"
+        say(f"{decided['what']} had been so since {in_local_time(decided['since'])}{by}")
+    if change := reply["change"]:
+        message = f" · {change['message']}" if change["message"] else ""
+        say(
+            f"the last change before was at {in_local_time(change['at'])}, "
+            f"by {_author_of(change)}{message}:"
+        )
+        for line in change["what"]:
+            say(f"  {line}")
+    else:
+        say(f"nothing had changed since {in_local_time(reply['since'])}, when the record begins")
+    for warning in reply["warnings"]:
+        say(f"note: {warning}")
+    return DONE
+
+
+def _author_of(change: dict[str, Any]) -> str:
+    """Who made a change, and by which method."""
+    method = change["method"] or change["source"]
+    return f"{change['by']} ({method})" if method != "daemon" else str(change["by"])
 
 
 def _offline(options: Options, path: str) -> int:
@@ -76,34 +118,58 @@ def _offline(options: Options, path: str) -> int:
 
 
 def _print(explanation: dict[str, Any]) -> None:
-    _print_judgement(explanation)
-    _print_leaving(explanation.get("leaving"))
+    say(*lines_of_explanation(explanation))
+
+
+def lines_of_explanation(
+    explanation: dict[str, Any], paint: Callable[[str], str] = paint_action
+) -> Iterator[str]:
+    """What happens to a packet and why, a line each; `paint` gives actions their colours."""
+    yield from _judgement(explanation, paint)
+    yield from _leaving(explanation.get("leaving"), paint)
     # A daemon that is older does not answer what follows.
     if known := explanation.get("established"):
-        _print_judgement(known, "part of an open connection: ")
-        _print_leaving(explanation.get("established_leaving"))
+        yield from _judgement(known, paint, "part of an open connection: ")
+        yield from _leaving(explanation.get("established_leaving"), paint)
 
 
-def _print_leaving(leaving: dict[str, Any] | None) -> None:
+def _leaving(leaving: dict[str, Any] | None, paint: Callable[[str], str]) -> Iterator[str]:
     if leaving and (leaving["by"] or len(leaving.get("source_ports") or ()) > 1):
-        say("and if it leaves under this host's address:")
-        _print_judgement(leaving)
+        yield "and if it leaves under this host's address:"
+        yield from _judgement(leaving, paint)
 
 
-def _print_judgement(judgement: dict[str, Any], what: str = "") -> None:
-    say(f"{what}{paint_action(judgement['decision'])}  {judgement['packet']}")
-    say(f"  by      {_by(judgement)}")
+def _judgement(
+    judgement: dict[str, Any], paint: Callable[[str], str], what: str = ""
+) -> Iterator[str]:
+    yield f"{what}{paint(judgement['decision'])}  {judgement['packet']}"
+    yield f"  by      {_by(judgement)}"
+    if audited := judgement.get("audited"):
+        yield f"  audit   {_would(judgement, audited)}"
     for beaten in judgement["beaten"]:
-        say(f"  beats   {_words(beaten)}")
+        yield f"  beats   {_words(beaten)}"
     ports = judgement.get("source_ports") or []
     if len(ports) == 1:
-        say("  from    any source port")
+        yield "  from    any source port"
         return
     for one in ports:
         numbers = str(one["first"])
         if one["last"] != one["first"]:
             numbers += f"-{one['last']}"
-        say(f"  from port {numbers}: {paint_action(one['decision'])}, by {_by(one)}")
+        yield f"  from port {numbers}: {paint(one['decision'])}, by {_by(one)}"
+        # A daemon that is older does not answer it.
+        if audited := one.get("audited"):
+            yield f"    audit {_would(one, audited)}"
+
+
+def _would(judgement: dict[str, Any], audited: dict[str, Any]) -> str:
+    """What an audit that counts the packet would do to it, and why it does not come to that."""
+    by = judgement["by"]
+    if by is None:
+        why = "it passes because nothing else matches"
+    else:
+        why = f"an audit decides nothing, so {by['action']} {by['filter']} does"
+    return f"{_words(audited)} would block it; {why}"
 
 
 def _by(judgement: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from ipsecctl.client import Client
@@ -107,12 +108,12 @@ def _say_row(row: dict[str, Any]) -> None:
     state = "" if row["state"] is None else f"{SIGN}{row['state']}"
     at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(row["at"]))
     message = f" · {row['message']}" if row["message"] else ""
-    say(f"{paint(state.rjust(4), 'bold')}  {at}  {_author(row)}  {_source(row)}{message}")
-    for line in _what(row):
+    say(f"{paint(state.rjust(4), 'bold')}  {at}  {author_of(row)}  {source_of(row)}{message}")
+    for line in what_of(row):
         say(f"      {line}")
 
 
-def _author(row: dict[str, Any]) -> str:
+def author_of(row: Mapping[str, Any]) -> str:
     """Who made a change: the user, and who had logged in, if that is another."""
     if not row["pid"]:
         return "ipsecd"
@@ -124,14 +125,16 @@ def _author(row: dict[str, Any]) -> str:
     return who
 
 
-def _source(row: dict[str, Any]) -> str:
+def source_of(row: Mapping[str, Any]) -> str:
+    """How a change was made: by a method, and by which command if that is known."""
     source: str = row["source"]
     if source != "command":
         return source
     return f"{row['method']} by {row['command']}" if row["command"] else str(row["method"])
 
 
-def _what(row: dict[str, Any]) -> list[str]:
+def what_of(row: Mapping[str, Any]) -> list[str]:
+    """What a change was, a line each."""
     lines = list(row["what"])
     if row["kind"] == "rules":
         counts = [

@@ -2,30 +2,42 @@
 
 from __future__ import annotations
 
+from ipsecctl import legacy_dynamic
 from ipsecctl.client import Client
 from ipsecctl.failures import DONE, REFUSED, USAGE, UsageError
+from ipsecctl.legacy_computer import check_is_this
 from ipsecctl.legacy_switches import Switches, parse_switches
 from ipsecctl.presentation import outcome_line, print_warnings
-from ipsecd.errors import IpsecdError, NotFound, Refused
+from ipsecd.errors import NotFound, Refused
 from ipsecd.language.documents import parse_policy
-from ipsecd.output import ask, complain, say, say_text
-from ipsecd.quoting import count, few, quote
+from ipsecd.model.values import MAX_NAME
+from ipsecd.output import ask, say, say_text
+from ipsecd.quoting import count, quote
 
 USAGE_TEXT = """\
 usage: {0} -w REG -p POLICY[:MINUTES] -r RULE -f FILTER… -n BLOCK|PASS [-x] [-lan|-dialup]
-       {0} -w REG -p POLICY [-x | -y | -o | -y -o | -r RULE… -o]
+       {0} -w REG -p POLICY [-x | -y | -o | -y -o | -o -x | -r RULE… -o]
        {0} -f "[FILTER]" "(FILTER)"…      dynamic: [..] blocks, (..) permits
-       {0} -f FILTER… -n BLOCK|PASS       dynamic
+       {0} [-p POLICY] [-r RULE] -f FILTER… -n BLOCK|PASS [-x | -y | -o]       dynamic
        {0} -u                             delete every dynamic rule
 filter: SOURCE[:PORT]=DESTINATION[:PORT[:PROTOCOL]]; 0 is this host, * is any, + is both ways
 -x assigns the policy, -y unassigns it, -o deletes; -confirm asks before anything is changed"""
 SHOW_USAGE = "       {0} show {{all|filters|policies|stats|gpo|auth|sas}}…"
 
+_FILES = {
+    "export": "ipsecctl backup FILE keeps policies, lists and dynamic rules of this host",
+    "import": "ipsecctl restore FILE puts back what ipsecctl backup has kept",
+}
 _SHOWS = ("filters", "policies", "stats", "gpo", "auth", "sas")
 
 
 def run(client: Client, args: list[str]) -> int:
     """Carry out one command line of ``ipseccmd``."""
+    if args and args[0].lower() in _FILES:
+        raise Refused(
+            f"{args[0].lower()} is about files of the policy store of Windows, and there is none",
+            _FILES[args[0].lower()],
+        )
     if args and args[0].lower() == "show":
         return _show(client, args[1:])
     return _run(client, args, f"{USAGE_TEXT}\n{SHOW_USAGE}".format("ipseccmd"))
@@ -43,10 +55,9 @@ def _run(client: Client, args: list[str], usage: str) -> int:
     switches = parse_switches(args)
     if switches.static:
         _check_static(switches)
-    elif not switches.filters and "-u" not in switches.flags:
-        raise UsageError("there is no filter", 'begin with -f, as in -f "[*=0:80:TCP]"')
-    if switches.assumed:
-        complain(f"warning: {switches.assumed} without -w is taken as -w REG")
+    elif "-u" not in switches.flags:
+        legacy_dynamic.check(switches)
+    check_is_this(client, switches.computer)
     if switches.interval_min is not None:
         say(
             f"Changes act at once: a polling interval of {count(switches.interval_min, 'minute')} "
@@ -59,7 +70,7 @@ def _run(client: Client, args: list[str], usage: str) -> int:
         removed = client.call("FlushDynamic")["removed"]
         line = f"{count(removed, 'dynamic rule')} deleted, none is in force"
     else:
-        line = _static(client, switches) if switches.static else _dynamic(client, switches)
+        line = (_static if switches.static else legacy_dynamic.carry_out)(client, switches)
     say_text(f"The command completed successfully: {line}.")
     return DONE
 
@@ -69,13 +80,11 @@ def _check_static(switches: Switches) -> None:
     flags = switches.flags
     if not switches.policy:
         raise Refused("a static rule belongs to a policy", "add -p NAME")
-    if "-x" in flags and flags & {"-y", "-o"}:
-        raise Refused("-x excludes -y and -o", "assign a policy, or unassign and delete it")
-    if switches.filters and flags & {"-y", "-o"}:
-        raise Refused("-f excludes -y and -o", "first unassign or delete, then add the rule")
-    if switches.filters and len(switches.rules) != 1:
-        raise Refused("the filters of -f make one rule, which needs one name", 'add -r "NAME"')
-    if switches.rules and not switches.filters and "-o" not in flags:
+    if {"-x", "-y"} <= flags and "-o" not in flags:
+        raise Refused("-x assigns the policy and -y unassigns it", "leave one of them out")
+    if switches.filters and len(switches.rules) > 1:
+        raise Refused("the filters of -f make one rule, which needs one name", "keep one -r")
+    if switches.rules and not switches.had_filters and "-o" not in flags:
         raise Refused("-r names a rule, and nothing says what to do with it", "add -f, or -o")
     if len({action for _, action in switches.filters}) > 1:
         raise Refused("the filters of one rule have one action", "make a rule for each action")
@@ -91,50 +100,17 @@ def _confirmed(switches: Switches) -> bool:
     return ask("Carry this out? [y/N] ").lower() in ("y", "yes")
 
 
-def _dynamic(client: Client, switches: Switches) -> str:
-    """Add the filters, one rule for each action; permits first: they may keep a login alive."""
-    added: list[dict[str, object]] = []
-    try:
-        for action in ("permit", "block"):
-            filters = [text for text, wanted in switches.filters if wanted == action]
-            if filters:
-                parameters = {"filters": filters, "action": action, "interface": switches.interface}
-                reply = client.call("AddDynamic", parameters)
-                added.append(reply["rule"])
-                print_warnings(reply["warnings"])
-    except IpsecdError as refusal:
-        # One command is one change: if its second half fails, its first half must not stay.
-        for rule in added:
-            _take_back(client, str(rule["name"]), refusal)
-        raise
-    words = "; ".join(f"{rule['action']} {_texts(rule['filters'])}" for rule in added)
-    return f"{words} in force until the agent stops"
-
-
-def _take_back(client: Client, name: str, refusal: IpsecdError) -> None:
-    """Remove a dynamic rule, or have `refusal` say that it is still in force."""
-    try:
-        client.call("RemoveDynamic", {"selector": name})
-    except IpsecdError as error:
-        raise IpsecdError(
-            f"{refusal.message}; and rule {name!r} could not be taken back: {error.message}",
-            f"see 'ipsecctl show dynamic', and run 'ipsecctl unblock {name}'",
-        ) from error
-
-
-def _texts(filters: object) -> str:
-    return few(filters) if isinstance(filters, list) else ""
-
-
 def _static(client: Client, switches: Switches) -> str:
     name, flags = switches.policy, switches.flags
+    # What is written so starts clean, or undoes a rule that the script spells out once more.
+    tolerant = bool(flags & {"-x", "-y"}) or switches.had_filters
     if "-o" in flags:
-        return _delete(client, switches, tolerant="-y" in flags)
+        return _delete(client, switches, tolerant=tolerant)
     if "-y" in flags:
-        return _outcome(client, "UnassignPolicy", {"name": name})
+        return _unassign(client, name, tolerant=switches.had_filters)
     if switches.filters:
         rule = {
-            "name": switches.rules[0],
+            "name": switches.rules[0] if switches.rules else _name_of(switches),
             "action": switches.filters[0][1],
             "filters": [text for text, _ in switches.filters],
             "interface": switches.interface,
@@ -142,7 +118,7 @@ def _static(client: Client, switches: Switches) -> str:
         parameters = {"policy": name, "rules": [rule], "create": True, "assign": "-x" in flags}
         return _outcome(client, "PutRules", parameters)
     if "-x" in flags:
-        return _outcome(client, "AssignPolicy", {"name": name})
+        return _assign(client, name)
     try:
         client.call("GetPolicy", {"name": name})
     except NotFound:
@@ -162,7 +138,8 @@ def _delete(client: Client, switches: Switches, *, tolerant: bool) -> str:
     rules = list(switches.rules)
     if tolerant:
         try:
-            client.call("UnassignPolicy", {"name": name})
+            if "-y" in switches.flags:
+                client.call("UnassignPolicy", {"name": name})
             document = client.call("GetPolicy", {"name": name})["document"]
         except NotFound as error:
             return error.message
@@ -172,6 +149,34 @@ def _delete(client: Client, switches: Switches, *, tolerant: bool) -> str:
             return f"policy {name!r} has no such rule"
     removal = {"policy": name, "rules": rules, "delete_empty": True}
     return _outcome(client, "RemoveRules", removal)
+
+
+def _name_of(switches: Switches) -> str:
+    """The name of a rule that has none: its filters, so that it is the same rule the next time."""
+    name = " ".join(text for text, _ in switches.filters)
+    if len(name) > MAX_NAME:
+        raise Refused("so many filters need a name of their rule", 'add -r "NAME"')
+    return name
+
+
+def _assign(client: Client, name: str) -> str:
+    """Assign a policy; one that is absent is created, if that takes no other out of force."""
+    try:
+        return _outcome(client, "AssignPolicy", {"name": name})
+    except NotFound:
+        if client.call("Status")["status"]["assigned"] is not None:
+            raise
+        parameters = {"policy": name, "rules": [], "create": True, "assign": True}
+        return _outcome(client, "PutRules", parameters)
+
+
+def _unassign(client: Client, name: str, *, tolerant: bool) -> str:
+    try:
+        return _outcome(client, "UnassignPolicy", {"name": name})
+    except NotFound as error:
+        if not tolerant:
+            raise
+        return error.message
 
 
 def _outcome(client: Client, method: str, parameters: dict[str, object]) -> str:

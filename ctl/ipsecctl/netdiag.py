@@ -8,19 +8,24 @@ from typing import Any
 from ipsecctl.client import Client
 from ipsecctl.expansion import Block, blocks_of
 from ipsecctl.failures import DONE, REFUSED, UnreachableError, UsageError
+from ipsecctl.legacy_switches import without_carriage_return
 from ipsecctl.presentation import one_line
 from ipsecd.output import say
 from ipsecd.quoting import first_lines
 
+_DETAILED = ("/debug", "/v")
 HEAD = "IP Security test . . . . . . . . . :"
 _IDS = uuid.UUID("b1c0a4f2-7a43-4d7e-8f0c-21d2c0d5c7aa")
 _NO_POLICY_ID = str(uuid.UUID(int=0))
 
 
 def run(client: Client, args: list[str]) -> int:
-    """Print the report; ``/debug`` or ``/v`` adds every filter in force."""
-    words = [arg.lower().replace("-", "/", 1) for arg in args]
-    if "/test:ipsec" not in words or set(words) - {"/test:ipsec", "/debug", "/v"}:
+    """Print the report; ``/debug`` or ``/v`` adds every filter in force.
+
+    Without a test it is the one that there is. ``/q`` and ``/l`` asked for less, and for a log.
+    """
+    words = [arg.lower().replace("-", "/", 1) for arg in without_carriage_return(args)]
+    if set(words) - {"/test:ipsec", *_DETAILED, "/q", "/l"}:
         raise UsageError("netdiag has one test here", "netdiag /test:ipsec [/debug]")
     try:
         status = client.call("Status")["status"]
@@ -37,7 +42,7 @@ def run(client: Client, args: list[str]) -> int:
         say(f"    Domain IPSec Policy Active: '{status['assigned']}'")
     else:
         say(f"    Local IPSec Policy Active: '{status['assigned']}'")
-    if len(words) > 1:
+    if set(words) & set(_DETAILED):
         _details(client, status)
     return DONE
 
@@ -84,7 +89,7 @@ def _block_lines(entry: dict[str, Any], block: Block, policy_id: str) -> list[st
     source, destination = block.source, block.destination
     origin = (entry["store"], entry["policy"], entry["rule"], entry["action"])
     identity = uuid.uuid5(_IDS, "\0".join((*origin, *block.words)))
-    action = "Block" if entry["action"] == "block" else "Pass"
+    action = {"block": "Block", "audit": "Audit"}.get(entry["action"], "Pass")
     ports = f"Src Port : {source.ports} Dest Port : {destination.ports}"
     return [
         "    No Name",

@@ -32,6 +32,7 @@ def apply(client: Client, options: Options) -> int:
             {
                 "source": source,
                 "assign": options.has("--assign"),
+                **_audit_of(options),
                 **dry_or_live(client, options),
             },
             descriptor,
@@ -117,9 +118,19 @@ def delete(client: Client, options: Options) -> int:
 def assign(client: Client, options: Options) -> int:
     """Have a stored policy in force."""
     parameters: dict[str, Any] = {"name": options.argument()}
+    parameters |= _audit_of(options)
     if options.has("--dry-run"):
         parameters |= dry_or_live(client, options)
     return _change(client, options, "AssignPolicy", parameters)
+
+
+def _audit_of(options: Options) -> dict[str, bool]:
+    """Whether blocks are to be audits, if that is asked for; an older daemon does not know it."""
+    if options.has("--audit") and options.has("--enforce"):
+        raise InvalidInput("--audit and --enforce exclude each other", "leave one of them out")
+    if options.has("--audit"):
+        return {"audit": True}
+    return {"audit": False} if options.has("--enforce") else {}
 
 
 def unassign(client: Client, options: Options) -> int:

@@ -10,7 +10,7 @@ TYPE_CHECKING = False  # typing itself would cost more start-up time than this m
 if TYPE_CHECKING:
     from typing import Any
 
-_COLOURS = {"red": 31, "green": 32, "yellow": 33, "bold": 1}
+_COLOURS = {"red": 31, "green": 32, "yellow": 33, "bold": 1, "reverse": 7}
 _SPANS_S = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 
 
@@ -21,7 +21,7 @@ def paint(text: str, colour: str) -> str:
 
 def paint_action(action: str) -> str:
     """An action in the colour it always has."""
-    return paint(action, "red" if action == "block" else "green")
+    return paint(action, {"block": "red", "audit": "yellow"}.get(action, "green"))
 
 
 def one_line(text: str) -> str:
@@ -57,14 +57,14 @@ def resolved(entry: dict[str, Any]) -> str:
 
 
 def print_table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    """Print rows of plain text in columns; a cell ``block`` or ``permit`` has its colour."""
+    """Print rows of plain text in columns; a cell that is an action has its colour."""
     rows = [tuple(map(visible, row)) for row in rows]
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     say(paint(_line(header, widths), "bold"))
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
         for n, cell in enumerate(row):
-            if cell in ("block", "permit"):
+            if cell in ("block", "permit", "audit"):
                 cells[n] = paint_action(cell) + cells[n][len(cell) :]
         say("  ".join(cells).rstrip())
 

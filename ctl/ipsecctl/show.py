@@ -144,15 +144,16 @@ def print_stats(client: Client, *, as_json: bool = False) -> None:
         return
     if counts["rules"]:
         print_table(
-            ("PACKETS", "BYTES", "ACTION", "STORE", "POLICY", "RULE", "FILTERS"),
+            ("PACKETS", "BYTES", "SINCE (UTC)", "ACTION", "STORE", "POLICY", "RULE", "FILTERS"),
             [
                 (
                     f"{rule['packets']:,}".rjust(len("PACKETS")),
                     f"{rule['bytes']:,}".rjust(len("BYTES")),
+                    (rule.get("since") or "-").replace("T", " ")[:16],
                     rule["action"],
                     rule["store"],
                     rule["policy"] or "-",
-                    rule["rule"],
+                    _name_of(rule),
                     _few(rule.get("filters") or []),
                 )
                 for rule in counts["rules"]
@@ -162,6 +163,13 @@ def print_stats(client: Client, *, as_json: bool = False) -> None:
         say("no rule is in force, so nothing is counted")
     if counts["unparsable"]:
         say(f"{count(counts['unparsable'], 'packet')} dropped with headers that cannot be read")
+
+
+def _name_of(rule: dict[str, Any]) -> str:
+    """The name of a rule, or the addresses that it is about if nobody has named it."""
+    addresses = rule.get("address") or []
+    is_numbered = rule["rule"].removeprefix("dynamic-").isdecimal()
+    return _few(addresses) if addresses and is_numbered else str(rule["rule"])
 
 
 def remaining(entry: dict[str, Any]) -> str:
@@ -200,6 +208,9 @@ def _policy(entry: dict[str, Any]) -> Row:
     state = "assigned" if entry["assigned"] else "-"
     if entry["store"] == "domain":
         state = "in force"
+    # A daemon that is older does not answer it.
+    if entry.get("audit"):
+        state = "audit" if state == "-" else f"{state}, audit"
     rules, filters = str(entry["rules"]), str(entry["filters"])
     return (state, entry["store"], entry["name"], rules, filters, entry["path"])
 

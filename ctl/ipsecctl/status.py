@@ -117,7 +117,10 @@ def _policy(status: dict[str, Any]) -> str:
     if status["state"] == "stopped" or status["loaded_from"] == "nothing":
         return f"{assigned}, {paint('not in force', 'yellow')}"
     version = " · as it last was good" if status["loaded_from"] == "last-good" else ""
-    return f"{assigned} · {_amount(status, 'policy')}{version}"
+    # A daemon that is older does not answer it.
+    audit = status.get("policy_audit")
+    audits = f" · {paint('as audits: it blocks nothing', 'yellow')}" if audit else ""
+    return f"{assigned} · {_amount(status, 'policy')}{version}{audits}"
 
 
 def _domain(domain: dict[str, Any]) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from ipsecctl.domain_verbs import DOMAIN
 from ipsecctl.grammar import DOCUMENT, Argument, Option, Verb
+from ipsecctl.show_verbs import POLICY, SHOW
 
 FILTER = Argument(
     "FILTER",
@@ -22,7 +23,6 @@ BANNED = Argument(
     most=None,
     offers=("tcp/", "udp/"),
 )
-POLICY = Argument("POLICY", "the name of a stored policy", offers="policies")
 LAN = Option("--lan", "only on LAN interfaces")
 DIALUP = Option("--dialup", "only on dial-up interfaces", instead="--lan")
 INTERFACE = Option(
@@ -44,33 +44,12 @@ ADD = Option(
 WHO = Argument("container:NAME", "the container to cut off", least=0, offers=("container:",))
 HOST = Option("--host", "this host in the place of a container", instead=WHO.name)
 ASSIGN = Option("--assign", "and have it in force")
+AUDITED = (
+    Option("--audit", "its rules that block only count what they would: audit: true in its file"),
+    Option("--enforce", "its rules that block do so: no audit: true in its file"),
+)
 DRY_RUN = Option("--dry-run", "only say what would change")
 LIVE = Option("--live", "and which connections that are open now it would cut", within="--dry-run")
-
-STATE = Argument("@N", "the policies before N changes of policies; @0 are those of now")
-
-_SHOW = (
-    Verb("filters", "every filter in force, and where it comes from", "show:run",
-         example="ipsecctl show filters"),
-    Verb("policies", "the policies that are stored", "show:run",
-         example="ipsecctl show policies"),
-    Verb("policy", "one stored policy", "show:policy", (POLICY,),
-         example='ipsecctl show policy "Block UDP 1434 Filter"'),
-    Verb("dynamic", "the dynamic rules, and how long each has left", "show:run",
-         example="ipsecctl show dynamic"),
-    Verb("lists", "the lists of addresses, and what names them", "lists:show_all",
-         example="ipsecctl show lists"),
-    Verb("names", "the DNS names in force, and the addresses they stand for", "show:run",
-         example="ipsecctl show names"),
-    Verb("containers", "the containers that a filter can name", "show:containers",
-         example="ipsecctl show containers"),
-    Verb("interfaces", "the interfaces of this host, with their types", "show:run",
-         example="ipsecctl show interfaces"),
-    Verb("exemptions", "what passes every filter, and why", "show:run",
-         example="ipsecctl show exemptions"),
-    Verb("state", "the policies before the last N changes of policies; for short: show @N",
-         "history:show_state", (STATE,), example="ipsecctl show @2"),
-)  # fmt: skip
 
 _POLICY = (
     Verb("list", "the policies that are stored", "show:policies",
@@ -90,7 +69,8 @@ _POLICY = (
                            "was loaded from it last", least=0)),
          example="ipsecctl policy restore Web", changes=True),
     Verb("assign", "have it in force, in the place of the one that is", "policies:assign",
-         (POLICY,), (DRY_RUN, LIVE), example="ipsecctl policy assign Web", changes=True),
+         (POLICY,), (*AUDITED, DRY_RUN, LIVE), example="ipsecctl policy assign Web --audit",
+         changes=True),
     Verb("unassign", "have no policy in force; with a name only if it is that one",
          "policies:unassign",
          (Argument("POLICY", POLICY.explanation, least=0, offers="policies"),),
@@ -121,7 +101,8 @@ _RULE = (
          "policies:add_rule",
          (POLICY, Argument("RULE", "the name of the rule"), FILTER),
          (
-             Option("--action", "what the rule does", choices=("block", "permit"), required=True),
+             Option("--action", "what the rule does", choices=("block", "permit", "audit"),
+                    required=True),
              *CONDITIONS,
              Option("--create", "store the policy too, if there is none of that name"),
              ASSIGN,
@@ -195,7 +176,7 @@ _GROUPS: dict[str, tuple[Verb, ...]] = {
     "What is in force": (
         Verb("status", "what should be enforced, and what is", "status:run",
              example="ipsecctl status", also=("state",)),
-        Verb("show", "the parts of what is in force, and what is stored", actions=_SHOW,
+        Verb("show", "the parts of what is in force, and what is stored", actions=SHOW,
              default="filters", example="ipsecctl show dynamic", also=("ls",)),
         Verb("stats", "what every rule has matched", "show:stats",
              example="ipsecctl stats", also=("counters",)),
@@ -211,11 +192,27 @@ _GROUPS: dict[str, tuple[Verb, ...]] = {
                         offers="files"),
              ),
              example="ipsecctl monitor udp/1434", also=("watch", "log", "tcpdump")),
+        Verb("top", "which rules match most now, and who sends that", "top.verb:run",
+             (), (Option("--once", "print one table of a second; --json is only with this"),),
+             example="ipsecctl top", also=("rates",)),
+        Verb("drops", "what was dropped within some time, by rule and source", "drops:run", (),
+             (
+                 Option("--since", "TIME ago, 90s, 1h30m, 2d, or a moment, '2026-11-24 14:03'; if "
+                        "it is left out, 1h", "TIME", offers=("10m", "1h", "1d")),
+                 Option("--until", "not what came after TIME", "TIME", offers=("10m", "1h")),
+                 Option("--rule", "only by the rule of this name", "NAME"),
+                 Option("--address", "only from this address or network", "ADDRESS"),
+                 Option("--samples", "and some of the packets"),
+             ),
+             example="ipsecctl drops --since 1d --rule worm", also=("dropped",)),
         Verb("explain", "which filter decides about a packet, and which it beats", "explain:run",
              (Argument("PACKET", 'such as "udp 203.0.113.7:4000 > me:1434" or "tcp 203.0.113.7 > '
                        'me:22"; with --offline, - reads one a line from standard input',
                        joined=True),),
              (
+                 Option("--at", "what was decided then: TIME ago, 90s, 1h30m, 2d; or at a moment, "
+                        "'2026-11-24 14:03'", "TIME", instead="--offline",
+                        offers=("10m", "1h", "1d")),
                  Option("--offline", "ask no daemon; --json answers with one object a line"),
                  Option("--policy", "what is in force, for --offline", "FILE", required=True,
                         within="--offline", offers="documents"),
@@ -228,6 +225,16 @@ _GROUPS: dict[str, tuple[Verb, ...]] = {
                         "DIRECTORY", within="--offline"),
              ),
              example='ipsecctl explain "udp 203.0.113.7:4000 > me:1434"', also=("why",)),
+        Verb("web", "serve a page to look at all of this in a browser", "web.command:run", (),
+             (
+                 Option("--listen", "where: 127.0.0.1:PORT, [::1]:PORT or the path of a socket; "
+                        "if not given, 127.0.0.1 and a port that is free", "PLACE"),
+                 Option("--fleet", "the repository of a fleet, to show how its hosts stand", "REPO",
+                        offers="files"),
+                 Option("--reports", "the directory that its hosts report to", "DIR", required=True,
+                        within="--fleet", offers="files"),
+             ),
+             example="ipsecctl web --listen 127.0.0.1:8080", also=("gui", "browser", "dashboard")),
         Verb("backend", "which backend enforces; with a name, have that one do it", "backend:run",
              (Argument("BACKEND", "nftables, or xdp: the same with programs before it", least=0,
                        offers=("nftables", "xdp")),),
@@ -237,7 +244,8 @@ _GROUPS: dict[str, tuple[Verb, ...]] = {
     ),
     "Dynamic rules: now, until the daemon is stopped": (
         Verb("block", "block what filters match", "dynamic:block", (BANNED,),
-             (TIME, NAME, REPLACE, ADD, *CONDITIONS, DRY_RUN),
+             (TIME, NAME, REPLACE, ADD, *CONDITIONS,
+              Option("--audit", "only count what would be blocked"), DRY_RUN),
              example="ipsecctl block 203.0.113.7 --for 10m",
              also=("ban", "deny", "drop", "reject"), changes=True),
         Verb("permit", "let through what filters match", "dynamic:permit", (BANNED,),
@@ -267,12 +275,27 @@ _GROUPS: dict[str, tuple[Verb, ...]] = {
     ),
     "Policies: for good": (
         Verb("apply", "store a policy, in the place of the policy of its name", "policies:apply",
-             (DOCUMENT,), (ASSIGN, DRY_RUN, LIVE),
+             (DOCUMENT,), (ASSIGN, *AUDITED, DRY_RUN, LIVE),
              example="ipsecctl apply policy.yaml --assign", also=("import", "load"), changes=True),
         Verb("policy", "look after stored policies", actions=_POLICY,
              example="ipsecctl policy assign Web"),
         Verb("rule", "change the rules of a stored policy", actions=_RULE,
              example='ipsecctl rule add Web "No telnet" tcp/23 --action block'),
+        Verb("learn", "the permits a policy needs, by what audit rules noted", "learn:run",
+             (POLICY,),
+             (
+                 Option("--from", "audit: what the daemon has recorded; or a file with lines of "
+                        "'ipsecctl monitor --json', - for standard input", "audit|FILE",
+                        offers="files"),
+                 Option("--blocked", "also for what block rules dropped, by a file",
+                        within="--from"),
+                 Option("--since", "only for what came in the last TIME, or since a moment", "TIME",
+                        offers=("1h", "1d", "1w")),
+                 Option("--widen", "peers whose IPv4 addresses have so many bits in common, or 64 "
+                        "of IPv6, may share a prefix", "BITS", offers=("24",)),
+                 Option("--write", "store the permits in the policy"),
+             ),
+             example="ipsecctl learn Server --since 1w", also=("propose",), changes=True),
         Verb("list", "look after lists of addresses, which filters name as @NAME", actions=_LIST,
              example="ipsecctl list show", also=("set",)),
         Verb("reload", "read edited files anew", "policies:reload", (),
@@ -356,6 +379,8 @@ DIALECTS = {
     "netdiag": "netdiag:run",
     "secedit": "agent:secedit",
     "gpupdate": "agent:gpupdate",
-    "net": "agent:net",
+    "net": "legacy_services:net",
+    "sc": "legacy_services:sc",
+    "ipsecmon": "agent:ipsecmon",
 }
 """The legacy commands. Each works under its own name and after ``ipsecctl``, in any letter case."""

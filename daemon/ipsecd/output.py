@@ -7,6 +7,7 @@ No other module writes to them. Invariants:
 2. Output that cannot be written raises nothing. ``finish`` reports it. Once a change was made this
    does not alter the exit code, which tells about the change.
 3. A temporary line is erased before anything else is written, and at the end.
+4. So is a screen left, and what the terminal showed before is there again.
 """
 
 from __future__ import annotations
@@ -26,8 +27,16 @@ _SEAL = os.urandom(8).hex()
 """Marks the escape sequences made here; it is random, so no text of others contains it."""
 _ERASE = "\x1b[K"
 """Erases from the cursor to the end of the line (EL of ECMA-48)."""
+_OPEN_SCREEN, _CLOSE_SCREEN = "\x1b[?1049h\x1b[?25l\x1b[?7l", "\x1b[?7h\x1b[?25h\x1b[?1049l"
+"""Have the other screen, no cursor, and no line that goes on in the next; and all of it as it was.
+
+They are private modes of xterm, which terminals of today share.
+"""
+_HOME, _ERASE_BELOW = "\x1b[H", "\x1b[J"
+"""To the first line, and erase all that is below the cursor (CUP and ED of ECMA-48)."""
 _COLUMNS = 80
 """The width of a terminal that does not tell its width."""
+_LINES = 24
 
 
 class _State:
@@ -37,6 +46,7 @@ class _State:
         self.failure: OSError | None = None
         self.change_made = False
         self.shows_line = False
+        self.shows_screen = False
 
 
 _state = _State()
@@ -128,6 +138,45 @@ def show(line: str) -> None:
     _to_stderr(f"\r{_rendered(line)[: (columns or _COLUMNS) - 1]}{_ERASE}")
 
 
+def can_draw() -> bool:
+    """Whether standard input and output are a terminal that can place what it shows."""
+    try:
+        both = [s is not None and s.isatty() for s in (sys.stdin, sys.stdout)]
+    except ValueError:
+        return False
+    return all(both) and os.environ.get("TERM", "dumb") != "dumb"
+
+
+def screen_size() -> os.terminal_size:
+    """The columns and lines of the terminal now; 80 and 24 if it does not tell."""
+    try:
+        size = os.get_terminal_size(sys.stdout.fileno() if sys.stdout is not None else -1)
+    except (OSError, ValueError):
+        size = os.terminal_size((0, 0))
+    return os.terminal_size((size.columns or _COLUMNS, size.lines or _LINES))
+
+
+def draw(lines: list[str]) -> None:
+    """Show `lines` as the whole screen of the terminal, in one piece, in the place of the last one.
+
+    They are no wider than the terminal, and no more than it has lines.
+    """
+    begin_screen = "" if _state.shows_screen else _OPEN_SCREEN
+    text = f"{_ERASE}\r\n".join(map(_rendered, lines))
+    _hide_line()
+    _state.shows_screen = True
+    _write(lambda stdout: stdout.write(f"{begin_screen}{_HOME}{text}{_ERASE}{_ERASE_BELOW}"))
+    flush()
+
+
+def leave_screen() -> None:
+    """Have the terminal show what it showed before the first ``draw``."""
+    if _state.shows_screen:
+        _state.shows_screen = False
+        _write(lambda stdout: stdout.write(_CLOSE_SCREEN))
+        flush()
+
+
 def columns() -> int | None:
     """The width of the terminal that standard output goes to; None if it goes to none."""
     try:
@@ -201,6 +250,12 @@ def _lines(text: str) -> list[str]:
 
 
 def _hide() -> None:
+    """Have nothing on the terminal that is not there to stay."""
+    _hide_line()
+    leave_screen()
+
+
+def _hide_line() -> None:
     """Erase the temporary line, if there is one."""
     if _state.shows_line:
         _state.shows_line = False
@@ -219,6 +274,10 @@ def _to_stderr(text: str) -> None:
 
 def _to_stdout(write: Callable[[TextIO], object]) -> None:
     _hide()
+    _write(write)
+
+
+def _write(write: Callable[[TextIO], object]) -> None:
     if _state.failure:
         return
     try:

@@ -52,6 +52,12 @@ def permit(text: str, name: str = "", store: str = "static") -> InForce:
     return InForce(blocking.origin, blocking.filter, Action.PERMIT)
 
 
+def audit(text: str, name: str = "", store: str = "static") -> InForce:
+    """The same as ``block``, but it only counts."""
+    blocking = block(text, name, store)
+    return InForce(blocking.origin, blocking.filter, Action.AUDIT)
+
+
 def packet_of(datagram: Datagram) -> Packet:
     """The datagram as a packet of the model."""
     source, target = (int(ip_address(end)) for end in datagram.ends)

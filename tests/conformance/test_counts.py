@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
 
-from ipsecd.model.values import Origin
-from tests.conformance.stages import DATAGRAMS, Stage, block, permit
+from ipsecd.model.values import Action, InForce, Origin
+from tests.conformance.stages import DATAGRAMS, Stage, audit, block, permit
 from tests.conformance.wire import Datagram
 
 POLICY = (
@@ -29,7 +31,8 @@ DYNAMIC = (
 def named(stage: Stage, *datagrams: Datagram) -> Counter[Origin]:
     """How often ``explain`` names each rule for these datagrams."""
     decisions = [stage.expected(datagram) for datagram in datagrams]
-    return Counter(decision.by.origin for decision in decisions if decision.by)
+    told = (each for decision in decisions for each in (decision.by, decision.audited))
+    return Counter(each.origin for each in told if each)
 
 
 def test_a_packet_is_credited_to_the_rule_that_explain_names(stage: Stage) -> None:
@@ -81,6 +84,81 @@ def test_so_it_is_with_dynamic_rules(stage: Stage) -> None:
     stage.passes(*DATAGRAMS)
     assert stage.credited() == named(stage, *DATAGRAMS)
     assert {rule.origin for rule in DYNAMIC} <= stage.credited().keys()
+
+
+AUDITS = (
+    audit("*+0::UDP", "all"),
+    block("*=0:1434:UDP", "port"),
+    audit("10.9.0.0/24=0::UDP", "prefix"),
+    audit("10.9.0.2=0:1434-1435:UDP", "host"),
+    permit("10.9.0.3=0::UDP", "permitted host"),
+    audit("10.9.0.3=0:1436:UDP", "host and port"),
+    audit("[fd09::2]=0:1434:UDP", "twin of a block"),
+    block("[fd09::2]=0:1434:UDP", "block"),
+    audit("[fd09::3]=0:1435:UDP", "twin of a permit"),
+    permit("[fd09::3]=0:1435:UDP", "permit"),
+    permit("0=10.9.0.2:1436:UDP", "out"),
+    block("0=[fd09::/64]::UDP", "out to a network"),
+    audit("0=[fd09::3]:1436:UDP", "out to a host"),
+)
+LATER = (
+    audit("10.9.0.2=0:1436:UDP", "d", "dynamic"),
+    audit("*=0:1434:UDP", "e", "dynamic"),
+    block("*=0:1435:UDP", "f", "dynamic"),
+)
+
+
+def test_audits_count_what_they_would_block_and_decide_nothing(stage: Stage) -> None:
+    """What is below them decides and counts as without them; of several the best counts."""
+    stage.put(*AUDITS)
+    assert stage.is_in_force()
+    for rules in ((), *((rule,) for rule in LATER)):
+        for rule in rules:
+            stage.add(rule)
+        before = stage.credited()
+        assert stage.disagreements() == []
+        assert stage.credited() - before == named(stage, *DATAGRAMS)
+    audited = {o.rule for o in stage.credited()} & {
+        r.origin.rule for r in (*AUDITS, *LATER) if r.action is Action.AUDIT
+    }
+    assert audited >= {
+        "all",
+        "host",
+        "host and port",
+        "twin of a permit",
+        "out to a host",
+        "d",
+        "e",
+    }
+    assert "twin of a block" not in audited
+
+
+def test_audits_count_exactly_what_they_drop_as_blocks(stage: Stage) -> None:
+    """A policy whose blocks are audits drops nothing, and counts what it drops when they block."""
+    for policy in (POLICY, tuple(rule for rule in AUDITS if rule.origin.rule != "twin of a block")):
+        blocks = [
+            replace(rule, action=Action.BLOCK if rule.action is Action.AUDIT else rule.action)
+            for rule in policy
+        ]
+        stage.put(*blocks)
+        dropped = stage.passes(*DATAGRAMS).count(False)
+        of_blocks = {o: n for o, n in stage.credited().items() if o not in permits_of(policy)}
+        assert sum(of_blocks.values()) == dropped > 3
+        stage.put()
+        stage.put(
+            *(
+                replace(rule, action=Action.AUDIT) if rule.action is Action.BLOCK else rule
+                for rule in blocks
+            )
+        )
+        assert all(stage.passes(*DATAGRAMS))
+        of_audits = {o: n for o, n in stage.credited().items() if o not in permits_of(policy)}
+        assert of_audits == of_blocks
+        stage.put()
+
+
+def permits_of(policy: Sequence[InForce]) -> frozenset[Origin]:
+    return frozenset(rule.origin for rule in policy if rule.action is Action.PERMIT)
 
 
 def test_every_rule_of_the_policy_has_a_count(stage: Stage) -> None:

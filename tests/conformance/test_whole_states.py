@@ -7,7 +7,7 @@ import pytest
 from ipsecd.backend.base import Observation
 from ipsecd.model.values import InForce
 from tests.conformance.refusals import error_of, following
-from tests.conformance.stages import EMPTY, KernelStage, Stage, block, permit
+from tests.conformance.stages import EMPTY, KernelStage, Stage, audit, block, permit
 from tests.conformance.wire import Datagram
 
 POLICIES: dict[str, tuple[InForce, ...]] = {
@@ -28,6 +28,12 @@ POLICIES: dict[str, tuple[InForce, ...]] = {
         block("10.9.0.2=0:1435:UDP"),
         permit("10.9.0.0/24+0:1435:UDP", "protect", "configuration"),
         permit("[fd09::3]+0:1436:UDP", "protect", "configuration"),
+    ),
+    "audits": (
+        audit("*+0", "all"),
+        block("*=0:1434:UDP", "port"),
+        audit("10.9.0.2=0::UDP", "host"),
+        permit("10.9.0.3=0", "permitted"),
     ),
     "ties": (block("*=0:1434:UDP", "a"), permit("*=0:1434:UDP", "b"), permit("*=0:1434:UDP", "c")),
 }

@@ -160,6 +160,9 @@ COUNT = {
     "action": "block",
     "packets": 1234,
     "bytes": 56789,
+    "since": "2026-11-30T15:40:12Z",
+    "filters": None,
+    "address": None,
 }
 EXAMINATION: dict[str, Any] = {
     "setting": "auto",
@@ -277,7 +280,89 @@ HISTORY = [
     },
     ROW,
 ]
+RECORDED = {
+    "at": "2026-11-24T12:00:00.000000Z",
+    "first": "2026-11-24T12:00:00.000000Z",
+    "changes": 1,
+    "by": "uid 0 (root) pid 12 ipsecctl",
+    "source": "command",
+    "method": "ApplyPolicy",
+    "message": "ticket 7",
+    "what": ["policy 'Web' (static) is in force"],
+}
+DROPPED = {
+    "action": "block",
+    "store": "dynamic",
+    "policy": "",
+    "rule": "worm",
+    "packets": 1000,
+    "bytes": 100_000,
+    "seen": 20,
+    "seen_bytes": 2000,
+}
+SAMPLE = {
+    "at": "2026-11-24T12:00:01.000000Z",
+    "action": "block",
+    "store": "dynamic",
+    "policy": "",
+    "rule": "worm",
+    "filter": "*=0:1434:UDP",
+    "list": None,
+    "entry": None,
+    "direction": "in",
+    "interface": "eth0",
+    "packet": "udp 203.0.113.7:4000 > 192.0.2.1:1434 in eth0",
+    "protocol": "udp",
+    "source": "203.0.113.7",
+    "source_port": 4000,
+    "destination": "192.0.2.1",
+    "destination_port": 1434,
+    "icmp": None,
+    "flags": None,
+    "length": 100,
+    "process": None,
+    "container": None,
+    "head": "",
+    "link_type": 101,
+}
+AUDITED: dict[str, Any] = {
+    "policy": "Web",
+    "rule": "Block web",
+    "direction": "in",
+    "protocol": 6,
+    "source": "203.0.113.7",
+    "source_port": None,
+    "destination": "192.168.1.1",
+    "destination_port": 80,
+    "icmp_type": None,
+    "icmp_code": None,
+    "interface": "eth0",
+    "packets": 3,
+    "first": "2026-11-30T15:40:12.123456Z",
+    "last": "2026-11-30T15:41:12.123456Z",
+}
 REPLIES: dict[str, dict[str, Any]] = {
+    "AuditedFlows": {
+        "flows": [AUDITED],
+        "next": None,
+        "packets": 3,
+        "unseen": 0,
+        "since": "2026-11-30T15:00:00.000000Z",
+    },
+    "GetPolicyFile": {
+        "policy": "Web",
+        "path": "/etc/ipsecd/policies/web.yaml",
+        "text": """# of ours
+policy: Web
+rules:
+  - rule: Block web
+    action: block   # for now
+    filters:
+      - "*=0"
+""",
+        "digest": "",
+        "error": None,
+    },
     "GetUnconfirmed": {
         "change": {"method": "X", "by": "uid 0 (root) pid 9", "message": "", "left_s": 59.0},
         "put_back": None,
@@ -347,6 +432,45 @@ REPLIES: dict[str, dict[str, Any]] = {
     "Examine": {"examination": EXAMINATION},
     "Stats": {"rules": [COUNT], "unparsable": 3},
     "Explain": {"explanation": EXPLANATION},
+    "ExplainAt": {
+        "explanation": EXPLANATION,
+        "at": "2026-11-24T13:03:00.000000Z",
+        "since": "2026-11-24T12:00:00.000000Z",
+        "change": RECORDED,
+        "decided": {
+            "what": "policy 'Web' (static)",
+            "since": "2026-11-24T12:00:00.000000Z",
+            "change": RECORDED,
+            "by": None,
+        },
+        "backend": "nftables",
+        "warnings": ["the clock was set back"],
+    },
+    "Drops": {
+        "since": "2026-11-24T12:00:00.000000Z",
+        "until": "2026-11-24T13:00:00.000000Z",
+        "period_s": 60,
+        "periods": [
+            {**DROPPED, "at": "2026-11-24T12:00:00.000000Z"},
+            {**DROPPED, "at": "2026-11-24T12:01:00.000000Z", "packets": 3000},
+        ],
+        "sources": [
+            {
+                "action": "block",
+                "store": "dynamic",
+                "policy": "",
+                "rule": "worm",
+                "source": "203.0.113.7",
+                "packets": 40,
+                "bytes": 4000,
+                "first": "2026-11-24T12:00:00.000000Z",
+                "last": "2026-11-24T12:02:00.000000Z",
+            }
+        ],
+        "samples": [SAMPLE],
+        "blocked": 4000,
+        "lost": 3960,
+    },
     "SetBackend": {"name": "xdp", "before": "nftables", "kept": True, "setting": "auto"},
     "RemoveDynamic": {"removed": ["dynamic-1"]},
     "RemoveDynamicRules": {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -134,11 +135,182 @@ def test_absent_policy_is_created(daemon: FakeDaemon, run: Run) -> None:
     assert daemon.calls[1] == ("CreatePolicy", {"name": "Web", "description": None})
 
 
-def test_static_switch_without_w_warns(daemon: FakeDaemon, run: Run) -> None:
-    """Switches of the store without -w are taken as -w REG, and that is said."""
+def replace(name: str, action: str, *filters: str) -> Any:
+    """The call that puts a dynamic rule of this name in the place of the one that has it."""
+    parameters = {"filters": list(filters), "action": action, "name": name, "existing": "replace"}
+    absent = ("ttl_s", "until", "interface", "when", "source")
+    return ("AddDynamicRules", {**dict.fromkeys(absent), **parameters})
+
+
+def test_a_policy_without_w_is_dynamic(daemon: FakeDaemon, run: Run) -> None:
+    """Each rule that -p and -r name without -w is one dynamic rule, beside all others."""
+    for line in (
+        "-p a -r a -f 10.9.0.2=10.9.0.1:80:TCP 0=*:53 -n PASS -x",
+        "-p c -r c -f 10.9.0.2=* -n BLOCK",
+        "-r alone -f *=0:80:TCP -n BLOCK",
+        "-p d -f [*=0:80:TCP]",
+    ):
+        ran = run("ipseccmd", *line.split())
+        assert (ran.code, ran.err) == (0, "")
+        assert "in force until the agent stops" in ran.out
+    assert daemon.calls == [
+        replace("a: a", "permit", "10.9.0.2=10.9.0.1:80:TCP", "0=*:53"),
+        replace("c: c", "block", "10.9.0.2=*"),
+        replace("alone", "block", "*=0:80:TCP"),
+        replace("d", "block", "*=0:80:TCP"),
+    ]
+
+
+def dynamic_rules(*names: str) -> dict[str, Any]:
+    return {"rules": [dynamic_rule_called(name) for name in names]}
+
+
+def dynamic_rule_called(name: str) -> dict[str, Any]:
+    rule = {"name": name, "action": "block", "filters": ["0=*"], "interface": None, "when": None}
+    return {**rule, "remaining_s": None, "by": "uid 0 (root)", "created": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("line", "selectors"),
+    [
+        ("-p c -r c -f 10.9.0.2=* -n BLOCK -y", ["c: c"]),
+        ("-p c -r c -f nonsense -n MAYBE -o", ["c: c"]),
+        ("-p c -r c -r d -o", ["c: c", "c: d"]),
+        ("-p c -y -o", ["c: c", "c: d", "c"]),
+        ("-r alone -o", ["alone"]),
+        ("-p x -r c -f 10.9.0.2=* -n BLOCK -o", None),
+    ],
+)
+def test_dynamic_rules_of_a_policy_are_switched_off(
+    daemon: FakeDaemon, run: Run, line: str, selectors: list[str] | None
+) -> None:
+    """-y and -o take them away by their names; the filters beside these count for nothing."""
+    daemon.replies["ListDynamic"] = dynamic_rules("c: c", "c: d", "c", "cc: c", "alone")
+    removed = {"removed": selectors, "reduced": [], "filters": 0, "still_blocked": []}
+    daemon.replies["RemoveDynamicRules"] = removed
+    ran = run("ipseccmd", *line.split())
+    assert (ran.code, ran.err) == (0, "")
+    calls = [call["selectors"] for name, call in daemon.calls if name == "RemoveDynamicRules"]
+    assert calls == ([selectors] if selectors else [])
+
+
+def test_what_is_to_be_stored_has_w(daemon: FakeDaemon, run: Run) -> None:
+    """A stored policy is not assigned without -w, nor is anything made of nothing."""
+    daemon.replies["ListDynamic"] = dynamic_rules("other: c")
     ran = run("ipseccmd", "-p", "Web", "-x")
-    assert (ran.code, daemon.calls) == (0, [("AssignPolicy", {"name": "Web", **NOT_ASKED})])
-    assert ran.err == "warning: -p without -w is taken as -w REG\n"
+    assert ran.code == 1
+    assert "no dynamic rule of policy 'Web'" in ran.err
+    assert "-w REG" in ran.err
+    assert daemon.calls == [("ListDynamic", {})]
+    assert "1 dynamic rule of policy 'other' in force" in run("ipseccmd", "-p", "other", "-x").out
+
+
+def test_what_starts_clean_tolerates_absence(daemon: FakeDaemon, run: Run) -> None:
+    """-o with -x does, and -y or -o beside the filters of the rule; they still only switch off."""
+    daemon.replies["UnassignPolicy"] = NotFound("there is no policy 'Web'")
+    daemon.replies["GetPolicy"] = NotFound("there is no policy 'Web'")
+    start = ["ipseccmd", "-w", "REG", "-p", "Web"]
+    rule = ["-r", "A", "-f", "*=0:80:TCP", "-n", "BLOCK"]
+    assert run(*start, "-o", "-x").code == 0
+    assert daemon.calls == [("DeletePolicy", {"name": "Web", "unassign": True, "missing_ok": True})]
+    assert "there is no policy 'Web'" in run(*start, *rule, "-y").out
+    assert "there is no policy 'Web'" in run(*start, *rule, "-o").out
+    assert {name for name, _ in daemon.calls} == {"DeletePolicy", "UnassignPolicy", "GetPolicy"}
+    assert run(*start, "-y").code == 1
+
+
+def test_an_absent_policy_is_assigned_only_over_nothing(daemon: FakeDaemon, run: Run) -> None:
+    """It is made, as -p does, unless the policy in force would lose its place to an empty one."""
+    daemon.replies["AssignPolicy"] = NotFound("there is no policy 'Wbe'")
+    assert run("ipseccmd", "-w", "REG", "-p", "Wbe", "-x").code == 1
+    daemon.status(assigned=None)
+    assert run("ipseccmd", "-w", "REG", "-p", "Wbe", "-x").code == 0
+    assert daemon.calls[-1][0] == "PutRules"
+    assert daemon.calls[-1][1]["rules"] == []
+
+
+def test_a_rule_without_a_name_is_called_as_its_filters(daemon: FakeDaemon, run: Run) -> None:
+    """So that the same line is the same rule the next time."""
+    line = "-w REG -p Web -f 192.168.1.100:*:*+* *=0:80:TCP -n BLOCK -x"
+    assert run("ipseccmd", *line.split()).code == 0
+    name = "192.168.1.100+* *=0:80:TCP"
+    assert daemon.calls == [put("Web", name, "192.168.1.100+*", "*=0:80:TCP", assign=True)]
+    many = [f"192.0.2.{n}=0:80:TCP" for n in range(99)]
+    assert run("ipseccmd", "-w", "REG", "-p", "Web", "-f", *many, "-n", "BLOCK").code == 1
+
+
+@pytest.mark.parametrize("name", [r"\\127.0.0.1", r"\\LocalHost", r"\127.0.0.53", r"\\192.0.2.1"])
+def test_names_of_this_computer(daemon: FakeDaemon, run: Run, name: str) -> None:
+    """Loopback, localhost and own addresses behind backslashes are this computer."""
+    address = {"name": "eth0", "index": 2, "type": "lan", "up": True, "addresses": ["192.0.2.1/24"]}
+    daemon.replies["ListInterfaces"] = {"interfaces": [address]}
+    assert run("ipsecpol", name, "-u").code == 0
+    assert daemon.calls[-1] == ("FlushDynamic", {})
+
+
+def test_lines_that_windows_wrote(daemon: FakeDaemon, run: Run) -> None:
+    """A carriage return at the end of a line is no part of what it says."""
+    for line in (
+        "ipseccmd -f [*=0:80:TCP]", "ipseccmd -u", "ipseccmd -u ", "gpupdate /force",
+        "netdiag /test:ipsec", "secedit /refreshpolicy machine_policy", "net stop policyagent",
+    ):  # fmt: skip
+        assert run("ipsecctl", *f"{line}\r".split(" ")).code == 0, line
+    assert daemon.calls[0] == add("block", "*=0:80:TCP")
+
+
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        ("\N{EN DASH}f *=0:80:TCP", "a dash (U+2013)"),
+        ("-w REG -p Web -r R \N{EN DASH}f *=0:80:TCP", "a dash (U+2013)"),
+        ("-f *=0:80\N{EN DASH}90:TCP -n BLOCK", "a dash (U+2013)"),
+        ("-f *=0:80:TCP\N{NO-BREAK SPACE}-n BLOCK", "a blank that does not break (U+00A0)"),
+        ("-f \N{LEFT DOUBLE QUOTATION MARK}*=0:80:TCP\N{RIGHT DOUBLE QUOTATION MARK} -n BLOCK",
+         "a curved quotation mark (U+201C)"),
+    ],
+)  # fmt: skip
+def test_what_word_processors_make_is_named(
+    daemon: FakeDaemon, run: Run, line: str, what: str
+) -> None:
+    """What looks like a dash, a quotation mark or a blank and is none is said to be none."""
+    ran = run("ipseccmd", *line.split(" "))
+    assert ran.code in (1, 2)
+    assert what in ran.err
+    assert "type a plain" in ran.err
+    assert daemon.calls == []
+
+
+def test_services_of_windows(daemon: FakeDaemon, run: Run) -> None:
+    """``net`` and ``sc`` know the agent by all of its names, and what scripts look for is said."""
+    for line in (
+        ["net", "stop", "IPSEC Services"], ["net", "start", "PolicyAgent", "/y"],
+        ["sc", "stop", "policyagent"], ["sc.exe", "start", "PolicyAgent", "Services"],
+    ):  # fmt: skip
+        assert run("ipsecctl", *line).code == 0, line
+    assert [name for name, _ in daemon.calls] == ["Stop", "Start", "Stop", "Start"]
+    assert "STATE              : 4  RUNNING" in run("ipsecctl", "sc", "query", "PolicyAgent").out
+    daemon.status(state="stopped")
+    assert "STATE              : 1  STOPPED" in run("ipsecctl", "sc", "query", "PolicyAgent").out
+    assert run("ipsecctl", "sc", "config", "policyagent", "start=", "auto").code == 0
+    ran = run("ipsecctl", "sc", "config", "policyagent", "start=", "disabled")
+    assert (ran.code, "systemctl disable" in ran.err) == (1, True)
+
+
+@pytest.mark.parametrize("name", ["net", "sc"])
+def test_other_services_are_for_other_programs(tmp_path: Path, name: str) -> None:
+    """The next program of the name on the path gets what is not about the agent."""
+    other = tmp_path / name
+    other.write_text('#!/bin/sh\necho "other $0: $@"\nexit 7\n')
+    other.chmod(0o755)
+    line = [sys.executable, "-m", "ipsecctl", name, "ads", "join user"]
+    done = subprocess.run(
+        line, capture_output=True, text=True, check=False, env={"PATH": str(tmp_path)}
+    )
+    assert done.returncode == 7
+    assert done.stdout.endswith("ads join user\n")
+    done = subprocess.run(line, capture_output=True, text=True, check=False, env={"PATH": ""})
+    assert done.returncode == 2
+    assert f"'{name} ads join user' is not known here" in done.stderr
 
 
 def test_start_clean_tolerates_absence(daemon: FakeDaemon, run: Run) -> None:
@@ -191,17 +363,18 @@ REFUSALS = [
     ("-f *=0:80:TCP -1p", "-1p"),
     ("-f *=0:80:TCP -1f *=0", "-1f"),
     ("-f *=0:80:TCP -1e 3600", "-1e"),
-    (r"\\host -u", "ssh host ipsecctl"),
-    (r"\host -u", "ssh host ipsecctl"),
     ("-w DS:example.com -p Web -x", "-w REG"),
     ("-w REG -x", "-p NAME"),
     ("-w REGISTRY -p Web -x", "-w REG"),
-    ("-w REG -p Web -f *=0:80:TCP -n BLOCK", "-r"),
     ("-w REG -p Web -r A", "-r"),
     ("-w REG -p Web -x -y", "-x"),
-    ("-w REG -p Web -x -o", "-x"),
-    ("-w REG -p Web -r A -f *=0:80:TCP -n BLOCK -y", "-f"),
-    ("-w REG -p Web -r A -f *=0:80:TCP -n BLOCK -o", "-f"),
+    ("-w REG -p Web -r A -r B -f *=0:80:TCP -n BLOCK", "-r"),
+    ("-p Web -r A -r B -f *=0:80:TCP -n BLOCK", "-r"),
+    ("-p Web -r A -f [*=0:80:TCP] (0+*)", "one action"),
+    ("-x", "-f"),
+    ("-y", "-p POLICY"),
+    ("export REG old.ipsec", "ipsecctl backup"),
+    ("import REG old.ipsec", "ipsecctl restore"),
     ("-w REG -p Web -r A -f [*=0:80:TCP] -n PASS", "brackets"),
     ("-w REG -p Web -r A -f [*=0:80:TCP] (0+*)", "one action"),
     ("-f etc -n BLOCK", "quote"),
@@ -217,9 +390,18 @@ def test_refusals(daemon: FakeDaemon, run: Run, line: str, word: str) -> None:
     assert daemon.calls == []
 
 
+@pytest.mark.parametrize("name", [r"\\host", r"\host", r"\\10.5.5.7"])
+def test_other_computers_are_refused(daemon: FakeDaemon, run: Run, name: str) -> None:
+    """Nothing is changed when a line means another computer; it is said how to get there."""
+    ran = run("ipseccmd", name, "-u")
+    assert (ran.code, ran.out) == (1, "")
+    assert f"ssh {name.lstrip(chr(92))} ipsecctl" in ran.err
+    assert [method for method, _ in daemon.calls] == ["ListInterfaces"]
+
+
 @pytest.mark.parametrize(
     "line",
-    ["-frob", "-w REG -p Web -n BLOCK", "-w REG -p Web -x -lan",
+    ["-frob", "- f", "-w REG -p Web -n BLOCK", "-w REG -p Web -x -lan",
      "-w REG -p", "-w REG -p -x", "-u -x", "stray", "-f *=0:80:TCP -n MAYBE", "-lan",
      "-f *=0:80:TCP -n BLOCK -lan -dialup", "-w REG -p A -p B -x", "show", "show frob"],
 )  # fmt: skip

@@ -243,6 +243,33 @@ def test_explain_offline_line_by_line(
     ]
 
 
+def test_explain_offline_tells_which_audit_counts(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In words, and as JSON where there is one, whatever the rule is called."""
+    file = tmp_path / "p.yaml"
+    file.write_text(
+        "policy: P\nrules:\n"
+        "  - {rule: \"<b>'try\", action: audit, filters: ['*:4000=0']}\n"
+        "  - {rule: telnet, action: block, filters: ['*=0:23:TCP']}\n"
+    )
+    ports = (22, 23)
+    packets = "".join(f"tcp 203.0.113.7:4000 > 192.0.2.1:{port}\n" for port in ports)
+    monkeypatch.setattr(sys, "stdin", io.StringIO(packets))
+    first, second = explain(run, file, "--me", "192.0.2.1", "-")
+    audited = {**ANY_AUDIT, "rule": "<b>'try", "filter": "*:4000=0"}
+    assert first == {"decision": "permit", "by": None, "audited": audited, "beaten": []}
+    assert (second["decision"], "audited" in second) == ("block", False)
+    words = ("explain", "--offline", "--policy", str(file), "--me", "192.0.2.1")
+    said = run("ipsecctl", *words, "tcp 203.0.113.7:4000 > 192.0.2.1:22").out
+    assert "would block it; it passes because nothing else matches" in said
+    from_any = run("ipsecctl", *words, "tcp 203.0.113.7 > 192.0.2.1:22").out
+    assert from_any.count("    audit audit *:4000=0") == 1
+
+
+ANY_AUDIT = {"store": "static", "policy": "P", "action": "audit"}
+
+
 def test_explain_offline_knows_links_by_name(run: Run, tmp_path: Path) -> None:
     """A rule for dial-up links matches on ppp0 and a modem, not on eth0, and nothing does on lo."""
     file = tmp_path / "dialup.yaml"

@@ -42,9 +42,26 @@ def test_stats_say_what_dynamic_rules_block(daemon: FakeDaemon, run: Run) -> Non
         "rules": [
             {**counted, "store": "dynamic", "rule": "dynamic-1", "filters": ["203.0.113.7=0"]},
             {**counted, "store": "static", "policy": "Web", "rule": "Block", "filters": None},
+            {
+                **counted,
+                "store": "dynamic",
+                "rule": "dynamic-11127",
+                "filters": ["203.0.113.9=0"],
+                "address": ["203.0.113.9"],
+            },
+            {
+                **counted,
+                "store": "dynamic",
+                "rule": "sshd\x1b[2J",
+                "filters": ["203.0.113.9=0"],
+                "address": ["203.0.113.9"],
+            },
         ],
         "unparsable": 0,
     }
     lines = run("ipsecctl", "stats").out.splitlines()
-    assert lines[1].endswith("dynamic-1  203.0.113.7=0")
-    assert lines[2].endswith("Block")
+    assert lines[1].split()[-2:] == ["dynamic-1", "203.0.113.7=0"]
+    assert lines[2].split()[-1] == "Block"
+    assert lines[3].split()[-2:] == ["203.0.113.9", "203.0.113.9=0"]
+    assert "dynamic-11127" not in lines[3]
+    assert "sshd\\u001b[2J" in lines[4]

@@ -680,7 +680,7 @@ USAGE_ERRORS = [
     "policy", "policy frob", "policy create", "rule", "rule frob", "rule add P R",
     "rule add P R tcp/80", "rule add P R tcp/80 --action maybe", "rule remove P", "explain",
     "explain --offline udp", "explain --me 10.0.0.1 udp", "check", "format", "diff",
-    "--socket", "net start spooler", "net", "netdiag", "netdiag /test:dns", "gpupdate /frob",
+    "--socket", "netdiag /test:dns", "gpupdate /frob",
 ]  # fmt: skip
 
 

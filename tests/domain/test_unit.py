@@ -15,7 +15,13 @@ from ipsecd_domain.__main__ import main
 
 ROOT = Path(__file__).parents[2]
 UNIT = ROOT / "systemd/ipsecd-domain.service"
-EXPOSURES = {"ipsecd.service": 15, "ipsecd-boot.service": 15, "ipsecd-domain.service": 12}
+EXPOSURES = {
+    "ipsecd.service": 15,
+    "ipsecd-boot.service": 15,
+    "ipsecd-domain.service": 12,
+    "ipsecd-metrics.service": 12,
+    "ipsecd-web.service": 5,
+}
 """The most that systemd may say about each unit, in tenths."""
 
 

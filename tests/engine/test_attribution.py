@@ -129,7 +129,7 @@ def test_what_the_state_would_not_drop_is_said_to_be_of_no_rule(bench: Bench) ->
 
 def test_the_entry_of_a_list_is_named(bench: Bench) -> None:
     """Of several lists of a rule, the one that has it; the filter is the one that names that."""
-    bench.site.engine.change_lists(
+    bench.site.engine.list_changes.change(
         {
             "bad": listed([Network(Family.IPV4, 0xCB007100, 24)]),
             "worse": listed([Network(Family.IPV4, 0xC6336400, 25)]),

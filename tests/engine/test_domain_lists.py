@@ -218,7 +218,7 @@ def test_nobody_can_write_the_name_that_it_has_in_force(engine: Engine) -> None:
     with pytest.raises(InvalidInput):
         call(engine, "CreateList", name="domain:drop", source=None, format=None, accept=True)
     with pytest.raises(InvalidInput):
-        engine.change_lists({"domain:drop": None})
+        engine.list_changes.change({"domain:drop": None})
 
 
 def test_it_is_shown_as_the_domains_and_cannot_be_changed_here(site: Site, engine: Engine) -> None:

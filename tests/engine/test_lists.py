@@ -53,7 +53,7 @@ def policy(*rules: tuple[str, str]) -> Policy:
 @pytest.fixture
 def bench(site: Site) -> Site:
     """With a list that a policy blocks, and another that a dynamic rule blocks at port 54."""
-    site.engine.change_lists({"drop": entries("203.0.113.7")})
+    site.engine.list_changes.change({"drop": entries("203.0.113.7")})
     site.engine.change(put=[policy(("block", "@drop=0"))], assign="P")
     site.engine.add_dynamic(DynamicRule("d", (parse_filter("@bans=0:54:UDP"),), Action.BLOCK))
     return site
@@ -66,7 +66,7 @@ def test_rules_that_come_while_a_list_is_prepared_stay(
     for number, text in enumerate(("8.8.8.8=0", "0=@drop")):
         rule = DynamicRule(f"late {number}", (parse_filter(text),), Action.BLOCK)
         meanwhile(monkeypatch, bench, partial(bench.engine.add_dynamic, rule))
-        bench.engine.change_lists({"drop": entries("203.0.113.8", f"10.0.0.{number}")})
+        bench.engine.list_changes.change({"drop": entries("203.0.113.8", f"10.0.0.{number}")})
         assert bench.engine.dynamic.get(rule.name)
         assert bench.blocks(53, NEXT)
         assert bench.blocks(53, OUTSIDE)
@@ -90,7 +90,7 @@ def test_what_comes_and_goes_in_a_list_does_in_force(bench: Site) -> None:
         (["[2001:db8::]/32"], []),
         (["0.0.0.0/0"], [INSIDE, NEXT, OUTSIDE]),
     ):
-        bench.engine.change_lists({"drop": entries(*texts)})
+        bench.engine.list_changes.change({"drop": entries(*texts)})
         for address in (INSIDE, NEXT, OUTSIDE):
             assert bench.blocks(53, address) == (address in blocked), texts
 
@@ -100,20 +100,20 @@ def test_a_list_may_come_after_the_rule_that_names_it(bench: Site) -> None:
     named = absences(bench.engine, filters_by_name(bench.engine))
     assert named == ["@bans matches nothing at the moment: there is no such list"]
     assert not bench.blocks(54, OUTSIDE)
-    bench.engine.change_lists({"bans": entries("8.8.0.0/16")})
+    bench.engine.list_changes.change({"bans": entries("8.8.0.0/16")})
     assert not absences(bench.engine, filters_by_name(bench.engine))
     assert bench.blocks(54, OUTSIDE)
     assert not bench.blocks(53, OUTSIDE)
-    bench.engine.change_lists({"bans": entries("8.8.8.8", "8.8.0.0/17")})
+    bench.engine.list_changes.change({"bans": entries("8.8.8.8", "8.8.0.0/17")})
     assert bench.blocks(54, OUTSIDE)
-    bench.engine.change_lists({"bans": None})
+    bench.engine.list_changes.change({"bans": None})
     assert not bench.blocks(54, OUTSIDE)
     assert absences(bench.engine, filters_by_name(bench.engine)) == named
 
 
 def test_lists_change_together(bench: Site) -> None:
     """An address moves from one list to another, and both are in force after it."""
-    bench.engine.change_lists({"drop": None, "bans": entries("203.0.113.7")})
+    bench.engine.list_changes.change({"drop": None, "bans": entries("203.0.113.7")})
     assert not bench.blocks(53, INSIDE)
     assert bench.blocks(54, INSIDE)
     assert set(bench.engine.lists) == {"bans"}
@@ -131,18 +131,18 @@ def test_an_entry_ranks_as_the_same_address_in_a_filter(bench: Site) -> None:
         ],
         assign="P",
     )
-    bench.engine.change_lists({"drop": entries("203.0.113.0/25", "203.0.0.0/16")})
+    bench.engine.list_changes.change({"drop": entries("203.0.113.0/25", "203.0.0.0/16")})
     assert bench.blocks(53, INSIDE)
     assert not bench.blocks(53, NEXT)
     assert not bench.blocks(53, 0xCB007181)
-    bench.engine.change_lists({"drop": entries("203.0.0.0/16")})
+    bench.engine.list_changes.change({"drop": entries("203.0.0.0/16")})
     assert not bench.blocks(53, INSIDE)
     assert bench.blocks(53, 0xCB007207)
 
 
 def test_only_lists_that_are_named_are_given_to_the_backend(bench: Site) -> None:
     """A list comes with the first rule that names it and goes with the last."""
-    bench.engine.change_lists({"bans": entries("8.8.8.8"), "unused": entries("9.9.9.9")})
+    bench.engine.list_changes.change({"bans": entries("8.8.8.8"), "unused": entries("9.9.9.9")})
     assert set(bench.engine.classifier.lists) == {"drop", "bans"}
     bench.engine.remove_dynamic(bench.engine.dynamic.select("d"))
     assert set(bench.engine.classifier.lists) == {"drop"}
@@ -171,18 +171,18 @@ def test_containers_and_lists_in_one_filter(bench: Site) -> None:
     )
     assert bench.blocks(53, INSIDE, web)
     assert not bench.blocks(53, INSIDE, web + 1)
-    bench.engine.change_lists({"drop": entries("8.0.0.0/8")})
+    bench.engine.list_changes.change({"drop": entries("8.0.0.0/8")})
     assert not bench.blocks(53, INSIDE, web)
     assert bench.blocks(53, OUTSIDE, web)
 
 
 def test_a_quarantine_outdoes_a_permit_by_list(bench: Site) -> None:
     """The block in its place is as narrow: the same filter, whatever the list has."""
-    bench.engine.change_lists({"office": entries("203.0.113.0/24")})
+    bench.engine.list_changes.change({"office": entries("203.0.113.0/24")})
     bench.engine.change(put=[policy(("permit", "@office=0:22:UDP"))], assign="P")
     bench.engine.impose(Quarantine("me", Keyword.ME))
     assert bench.blocks(22, INSIDE)
-    bench.engine.change_lists({"office": entries("203.0.113.7", "203.0.113.0/28")})
+    bench.engine.list_changes.change({"office": entries("203.0.113.7", "203.0.113.0/28")})
     for address in (INSIDE, NEXT):
         assert bench.blocks(22, address)
 
@@ -234,11 +234,13 @@ def test_a_change_that_fails_changes_nothing(
     bench: Site, verb: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever the backend does not take, the lists of before stay in force, and are told."""
-    bench.engine.change_lists({"bans": entries("8.8.8.8")})
+    bench.engine.list_changes.change({"bans": entries("8.8.8.8")})
     before = dict(bench.engine.lists)
     has_failed = fail_once(monkeypatch, bench.backend, verb)
     with pytest.raises(BackendFailed):
-        bench.engine.change_lists({"drop": entries("8.8.0.0/16"), "bans": entries("9.0.0.0/8")})
+        bench.engine.list_changes.change(
+            {"drop": entries("8.8.0.0/16"), "bans": entries("9.0.0.0/8")}
+        )
     assert has_failed()
     assert bench.engine.lists == before
     assert bench.blocks(53, INSIDE)
@@ -250,7 +252,7 @@ def test_a_change_that_fails_changes_nothing(
 def test_a_name_that_no_list_can_have_is_refused(bench: Site) -> None:
     """The same as in a filter."""
     with pytest.raises(InvalidInput, match="cannot name a list"):
-        bench.engine.change_lists({"../drop": entries("8.8.8.8")})
+        bench.engine.list_changes.change({"../drop": entries("8.8.8.8")})
 
 
 def test_the_last_good_policy_has_no_entries_of_lists(bench: Site) -> None:
@@ -259,7 +261,7 @@ def test_the_last_good_policy_has_no_entries_of_lists(bench: Site) -> None:
     assert not bench.engine.state.compiled.classifier.tables
     Path(bench.engine.path_of("P")).write_text("no policy", encoding="utf-8")
     bench.again()
-    bench.engine.change_lists({"drop": entries("203.0.113.7")})
+    bench.engine.list_changes.change({"drop": entries("203.0.113.7")})
     assert bench.engine.loaded_from == "last-good"
     assert bench.blocks(53, INSIDE)
 
@@ -267,7 +269,7 @@ def test_the_last_good_policy_has_no_entries_of_lists(bench: Site) -> None:
 def test_lists_that_a_rule_names_alike_are_looked_into_once(site: Site) -> None:
     """Countries by the hundred in one rule; what two lists have stays until both give it up."""
     lists = {f"c{n}": entries(f"10.{n}.0.0/16", f"198.51.{n}.0/24") for n in range(250)}
-    site.engine.change_lists({**lists, "c250": entries("10.7.0.0/16", "203.0.113.7")})
+    site.engine.list_changes.change({**lists, "c250": entries("10.7.0.0/16", "203.0.113.7")})
     rule = Rule("r", tuple(parse_filter(f"@c{n}=0") for n in range(251)), Action.BLOCK)
     site.engine.change(put=[Policy("P", (rule,))], assign="P")
     listing = [table for table in site.engine.classifier.tables if table.id.listed]
@@ -276,9 +278,9 @@ def test_lists_that_a_rule_names_alike_are_looked_into_once(site: Site) -> None:
     assert site.blocks(53, INSIDE)
     assert site.blocks(53, in_both)
     assert not site.blocks(53, NEXT)
-    site.engine.change_lists({"c7": None})
+    site.engine.list_changes.change({"c7": None})
     assert site.blocks(53, in_both)
-    site.engine.change_lists({"c250": entries("203.0.113.8", "203.0.113.0/25")})
+    site.engine.list_changes.change({"c250": entries("203.0.113.8", "203.0.113.0/25")})
     assert not site.blocks(53, in_both)
     assert site.blocks(53, NEXT)
 
@@ -288,7 +290,7 @@ def test_a_policy_that_looks_into_lists_too_often_is_refused(
 ) -> None:
     """By name, and what was in force stays."""
     monkeypatch.setattr(compiling, "MAX_LIST_LOOK_UPS", 3)
-    site.engine.change_lists({f"c{n}": entries(f"10.{n}.0.0/16") for n in range(4)})
+    site.engine.list_changes.change({f"c{n}": entries(f"10.{n}.0.0/16") for n in range(4)})
     site.engine.change(put=[policy(("block", "@c0=0"))], assign="P")
     with pytest.raises(LimitExceeded, match="into lists 4 times"):
         site.engine.change(put=[policy(*(("block", f"@c{n}=0:{n + 1}:TCP") for n in range(4)))])
@@ -328,7 +330,7 @@ def watched(site: Site, source: int) -> WatchedBackend:
 def test_dynamic_rules_that_end_have_their_lists_to_the_last(site: Site) -> None:
     """A packet that was blocked by a list and still is never meets a permit beside it."""
     backend = watched(site, 0x0A010203)
-    site.engine.change_lists({"bad": entries("10.1.0.0/16")})
+    site.engine.list_changes.change({"bad": entries("10.1.0.0/16")})
     site.engine.change(put=[policy(("block", "*=0"))], assign="P")
     site.engine.add_dynamic(DynamicRule("p", (parse_filter("10.0.0.0/8=0"),), Action.PERMIT))
     site.engine.add_dynamic(DynamicRule("b", (parse_filter("@bad=0"),), Action.BLOCK))
@@ -342,7 +344,7 @@ def test_dynamic_rules_that_end_have_their_lists_to_the_last(site: Site) -> None
 def test_dynamic_rules_that_come_together_have_their_lists_from_the_first(site: Site) -> None:
     """Who is in a list that is permitted is not cut by the block that comes with it."""
     backend = watched(site, 0x0A010203)
-    site.engine.change_lists({"admins": entries("10.1.0.0/16")})
+    site.engine.list_changes.change({"admins": entries("10.1.0.0/16")})
     rules = [
         DynamicRule("b", (parse_filter("*=0"),), Action.BLOCK),
         DynamicRule("p", (parse_filter("@admins=0"),), Action.PERMIT),

@@ -177,7 +177,7 @@ def listed_entries(*texts: str) -> AddressList:
 def test_a_rule_by_a_list_that_has_it_is_refused(protected: Site) -> None:
     """Whether the entry is it, around it or in it."""
     for text in ("203.0.113.7", "203.0.113.0/24", "198.51.100.9", "[2001:db8:1:2::]/64"):
-        protected.engine.change_lists({"drop": listed_entries("10.0.0.1", text)})
+        protected.engine.list_changes.change({"drop": listed_entries("10.0.0.1", text)})
         with pytest.raises(Refused, match="protected"):
             order(protected, "@drop=0")
         order(protected, "@drop=0", action="permit")
@@ -188,34 +188,36 @@ def test_a_rule_by_a_list_that_has_it_is_refused(protected: Site) -> None:
 def test_a_list_that_is_blocked_does_not_get_it(protected: Site) -> None:
     """By its name, with the entry and what is protected; the list stays as it was."""
     order(protected, "@drop=0")
-    protected.engine.change_lists({"drop": listed_entries("10.0.0.1")})
+    protected.engine.list_changes.change({"drop": listed_entries("10.0.0.1")})
     for text in ("203.0.113.7", "198.51.0.0/16", "[2001:db8::7]"):
         with pytest.raises(Refused, match=f"@drop.* would have .*{re.escape(text)}.*protected"):
-            protected.engine.change_lists({"drop": listed_entries("10.0.0.1", text)})
+            protected.engine.list_changes.change({"drop": listed_entries("10.0.0.1", text)})
         assert protected.engine.state.lists["drop"] == listed_entries("10.0.0.1")
-    protected.engine.change_lists({"other": listed_entries("203.0.113.7")})
+    protected.engine.list_changes.change({"other": listed_entries("203.0.113.7")})
 
 
 def test_a_list_that_comes_to_be_blocked_meanwhile_does_not_get_it(
     protected: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A rule may come that names the list while the change is prepared."""
-    protected.engine.change_lists({"drop": listed_entries("10.0.0.1")})
+    protected.engine.list_changes.change({"drop": listed_entries("10.0.0.1")})
     meanwhile(monkeypatch, protected, lambda: order(protected, "@drop=0"))
     with pytest.raises(Refused, match=r"203\.0\.113\.7.*protected"):
-        protected.engine.change_lists({"drop": listed_entries("203.0.113.7")})
+        protected.engine.list_changes.change({"drop": listed_entries("203.0.113.7")})
     assert protected.engine.state.lists["drop"] == listed_entries("10.0.0.1")
     assert len(in_force(protected)) == 1
 
 
 def test_what_a_list_had_before_is_told_and_no_obstacle(protected: Site) -> None:
     """A policy may block it: who writes that means it. The list can still be changed."""
-    protected.engine.change_lists({"drop": listed_entries("203.0.113.7")})
+    protected.engine.list_changes.change({"drop": listed_entries("203.0.113.7")})
     text = 'policy: P\nrules:\n  - {rule: r, action: block, filters: ["@drop=0"]}\n'
     protected.engine.change(put=[parse_policy(text)], assign="P")
     (told,) = protected.engine.protection.overridden(protected.engine.state)
     assert told.startswith("list @drop, which a rule blocks, has 203.0.113.7: ")
     assert told.endswith("203.0.113.7 is protected (ipsecd.yaml:2)")
-    protected.engine.change_lists({"drop": listed_entries("203.0.113.7", "10.0.0.1")})
+    protected.engine.list_changes.change({"drop": listed_entries("203.0.113.7", "10.0.0.1")})
     with pytest.raises(Refused, match="198"):
-        protected.engine.change_lists({"drop": listed_entries("203.0.113.7", "198.51.100.1")})
+        protected.engine.list_changes.change(
+            {"drop": listed_entries("203.0.113.7", "198.51.100.1")}
+        )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
+from ipsecd.backend.base import Backend
 from ipsecd.backend.nftables import cgroups
 from ipsecd.backend.nftables.backend import NftablesBackend
 from ipsecd.compiler.policy import compile_filters
@@ -18,12 +20,12 @@ from ipsecd.compiler.rows import rows_of
 from ipsecd.compiler.volatile import Volatile
 from ipsecd.host.interfaces import read_host
 from ipsecd.model.addresses import Process
-from ipsecd.model.decide import decide
+from ipsecd.model.decide import Decision, decide
 from ipsecd.model.exemptions import ESSENTIALS
 from ipsecd.model.list_names import with_lengths
 from ipsecd.model.lists import AddressList
 from ipsecd.model.packets import Packet, Point
-from ipsecd.model.values import InForce
+from ipsecd.model.values import Action, InForce, Origin
 from tests.equality import rows
 from tests.equality.wire import (
     KEPT,
@@ -145,6 +147,29 @@ def test_a_wrong_row_is_seen(wire: Wire, name: str) -> None:
         assert wrong_verdicts(wire)
 
 
+def credited(backend: Backend, volatile: Volatile) -> Counter[Origin]:
+    """How many packets a backend has counted for each rule, dynamic ones too."""
+    packets = Counter({origin: count.packets for origin, count in backend.counts().items()})
+    tables = {table.id: table for table in volatile.tables}
+    for (table, key), count in backend.volatile_counts().items():
+        packets[tables[table].find(key) or Origin("", "", "")] += count.packets
+    return +packets
+
+
+def credits_of(decisions: Iterable[Decision]) -> Counter[Origin]:
+    """What rules are to count: the audit of each packet, and the rule that decides about it."""
+    told = ((decision.by, decision.audited) for decision in decisions)
+    return Counter(each.origin for pair in told for each in pair if each)
+
+
+def of_actions(counted: Counter[Origin], actions: Mapping[Origin, Action]) -> Counter[Action]:
+    """How many packets are counted for all rules of one action."""
+    together: Counter[Action] = Counter()
+    for origin, number in counted.items():
+        together[actions[origin]] += number
+    return together
+
+
 def compare(
     wire: Wire,
     name: str,
@@ -202,6 +227,7 @@ def compare(
             if delta:
                 backend.change(delta, following)
             volatile = following
+        before = credited(backend, volatile)
         if first > KEPT:
             forget()
             first = 1
@@ -220,6 +246,18 @@ def compare(
                 arrived = comes(way, packet, number)
             assert arrived == permitted, (packet, wanted, filters)
             compared += 1
+        judged = [(p, decide(filters, p, host, ESSENTIALS)) for p in numbers.values()]
+        # Fragments wait for each other where connection tracking puts datagrams together.
+        least = credits_of(d for p, d in judged if not p.later_fragment)
+        most = credits_of(d for _, d in judged)
+        counted = credited(backend, volatile) - before
+        if name != "nftables":
+            # Programs look up prefixes of several blocks, or audits, in one step.
+            actions = {flt.origin: flt.action for flt in filters}
+            few, some, many = (of_actions(each, actions) for each in (least, counted, most))
+            assert few <= some <= many, (judged, filters, counted)
+        else:
+            assert least <= counted <= most, (judged, filters, counted)
         gone = volatile.change(remove={flt.origin for flt in dynamic})
         if gone.removed:
             backend.change(gone, volatile)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import pytest
 from hypothesis import given
@@ -14,7 +14,8 @@ from ipsecd.errors import InvalidInput, LimitExceeded
 from ipsecd.language import address_lists
 from ipsecd.language.address_lists import ReadList, read_addresses, read_list
 from ipsecd.language.list_entries import format_list
-from ipsecd.model.lists import AddressList
+from ipsecd.model.lists import AddressList, Form
+from ipsecd.model.packing import Packing
 
 FIREHOL = b"""#
 # firehol_level1
@@ -55,9 +56,21 @@ def texts(addresses: AddressList) -> list[str]:
 
 
 def read(content: bytes, form: str = "") -> ReadList:
-    """The list, which is the same in whatever blocks its text comes."""
+    """The list, which is the same in whatever blocks its text comes; and as it is passed on."""
     outcome = read_list(content, "feed", form)
-    assert read_list((content[n : n + 1] for n in range(len(content))), "feed", form) == outcome
+    passed_on = Packing()
+    sizes = []
+
+    def take(entries: Mapping[Form, bytes], size: int) -> None:
+        sizes.append(size)
+        for entry_form, packed in entries.items():
+            assert packed
+            assert passed_on.put(entry_form, packed) == 0
+
+    blocks = (content[n : n + 1] for n in range(len(content)))
+    assert read_list(blocks, "feed", form, take) == outcome
+    assert passed_on.packed() == outcome.addresses
+    assert len(content) - 3 <= sum(sizes) <= len(content)
     return outcome
 
 

@@ -52,7 +52,7 @@ def test_ten_faults_are_ten_errors() -> None:
     told = [(error.line, error.message) for error in errors.by_line]
     assert told == [
         (2, "the key 'descripton' is not known"),
-        (5, "'drop' is not block or permit"),
+        (5, "'drop' is not block, permit or audit"),
         (8, "'ssh' is not a port: filter '*=0:ssh:TCP'"),
         (9, "'nonsense' alone is not a filter"),
         (12, "'wi fi' cannot be the name of an interface"),

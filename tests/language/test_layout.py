@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ipsecd.errors import InvalidInput
 from ipsecd.language import layout
 from ipsecd.language.documents import format_policy, parse_policy
 from ipsecd.language.filters import format_filter, parse_filter
@@ -273,3 +274,19 @@ def test_what_did_not_change_is_there_byte_by_byte(
         inside = [line for line in written[begin:end] if line.strip()]
         now = told[len(before) : len(told) - len(after)]
         assert [a == b for a, b in zip(inside, now, strict=True)].count(False) == 1
+
+
+def test_a_policy_becomes_one_of_audits_and_back() -> None:
+    """One line comes behind the description, and goes; comments and layout stay."""
+    rule = "- {rule: R, action: block, filters: ['*=0']}"
+    tidy = f"# ours\npolicy: P  # a name\n\n# rules of 2003\nrules:\n{rule}\n"
+    for text in (tidy, tidy.replace("\n", "\r\n"), tidy.replace("\n\n#", "\ndescription: d\n\n#")):
+        policy = parse_policy(text)
+        audited = edited_text(text, policy.with_audit(audit=True))
+        assert audited is not None
+        assert audited.splitlines().count("audit: true") == 1
+        assert parse_policy(audited) == policy.with_audit(audit=True)
+        assert edited_text(audited, policy) == text
+    wrong = "policy: P\naudit: maybe\nrules: []\n"
+    with pytest.raises(InvalidInput, match="'maybe' is not true or false"):
+        parse_policy(wrong)

@@ -24,7 +24,7 @@ from ipsecd.model.values import (
 )
 
 V4, V6 = Family.IPV4, Family.IPV6
-BLOCK, PERMIT = Action.BLOCK, Action.PERMIT
+BLOCK, PERMIT, AUDIT = Action.BLOCK, Action.PERMIT, Action.AUDIT
 ME, PEER, OTHER = 0x0A000001, 0x0A000002, 0x0A000103
 ME6, PEER6 = 0xFD09 << 112 | 1, 0xFD09 << 112 | 2
 HOST = Host(frozenset({(V4, ME), (V6, ME6)}), frozenset({(V4, 0x0A0000FF)}))
@@ -57,6 +57,46 @@ def winner(packet: Packet, *filters: InForce) -> InForce | None:
     deciding = decide(filters, packet, HOST).by
     assert decide(tuple(reversed(filters)), packet, HOST).by == deciding
     return deciding
+
+
+def audit(text: str) -> InForce:
+    return in_force(AUDIT, text)
+
+
+@pytest.mark.parametrize(
+    ("filters", "audited", "by"),
+    [
+        ((audit("*=0"),), 0, None),
+        ((audit("10.0.0.2=0"), block("*=0")), 0, 1),
+        ((audit("10.0.0.2=0"), permit("*=0")), 0, 1),
+        ((block("10.0.0.2=0"), audit("*=0")), None, 0),
+        ((permit("10.0.0.2=0"), audit("*=0")), None, 0),
+        ((audit("10.0.0.2=0"), audit("*=0")), 0, None),
+        ((audit("10.0.0.2=0"), permit("10.0.0.2=0")), 0, 1),
+        ((audit("10.0.0.2=0"), block("10.0.0.2=0")), None, 1),
+        ((audit("*=10.0.0.1"), block("10.0.0.2=*")), None, 1),
+        ((in_force(AUDIT, "10.0.0.2=0", dynamic=True), block("10.0.0.2=0")), 0, 1),
+        ((block("*=0"), audit("*=0::UDP"), permit("*=0:1434:UDP")), None, 2),
+        ((audit("*=0:80:TCP"),), None, None),
+    ],
+)
+def test_an_audit_counts_where_it_would_decide_as_a_block(
+    filters: tuple[InForce, ...], audited: int | None, by: int | None
+) -> None:
+    """It decides nothing, so the others do; a block that is equal in all else comes before it."""
+    for given in (filters, filters[::-1]):
+        decision = decide(given, FROM_PEER, HOST)
+        assert decision.audited is (None if audited is None else filters[audited])
+        assert decision.by is (None if by is None else filters[by])
+        assert decision.action is (PERMIT if by is None else filters[by].action)
+
+
+def test_audits_alone_drop_nothing() -> None:
+    """Not what cannot be read either, and what is exempt they do not count."""
+    unread = replace(FROM_PEER, parsed=False)
+    assert decide([audit("*=0")], unread, HOST) == Decision(PERMIT, "unparsable")
+    looped = replace(FROM_PEER, interface_type=None)
+    assert decide([audit("*=0")], looped, HOST) == Decision(PERMIT, "loopback")
 
 
 def test_what_no_filter_matches_passes() -> None:

@@ -18,7 +18,7 @@ from ipsecd.language.filters import format_filter, parse_filter
 from ipsecd.model.addresses import Family, Network, Selector
 from ipsecd.model.inventory import Container, Inventory, merged, resolved
 from ipsecd.model.values import Action, InForce, Origin
-from ipsecd.sources.inventory_file import _from_json, _to_json
+from ipsecd.sources.inventory_file import inventory_from_json, inventory_to_json
 
 V4, V6 = Family.IPV4, Family.IPV6
 WEB4, WEB6 = Network(V4, 0x0A5A0002, 32), Network(V6, 0xFD90 << 112 | 2, 128)
@@ -99,7 +99,7 @@ def test_who_announces_an_address_takes_it_from_whoever_had_it() -> None:
 
 def test_inventories_survive_a_restart_and_add_up() -> None:
     """What is written is read back; two engines are known together."""
-    assert _from_json(_to_json(INVENTORY)) == INVENTORY
+    assert inventory_from_json(inventory_to_json(INVENTORY)) == INVENTORY
     both = merged([INVENTORY, Inventory((Container("x", "y"),), {"front": (BACK4,)})])
     assert [container.name for container in both.containers] == ["web", "y"]
     assert both.networks["front"] == (FRONT, BACK4)

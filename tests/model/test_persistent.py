@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -87,3 +88,30 @@ def test_many_keys_are_found_and_removed(key: type[object]) -> None:
     assert sorted(remaining.values()) == sorted(numbers[2000:])
     assert key(numbers[0]) not in remaining  # type: ignore[call-arg]
     assert remaining[key(numbers[-1])] == numbers[-1]  # type: ignore[call-arg]
+
+
+@given(
+    st.lists(st.tuples(st.booleans(), st.integers(-400, 400)), max_size=300),
+    st.lists(st.tuples(st.booleans(), st.integers(-400, 400)), max_size=60),
+)
+def test_what_differs_between_two_maps_is_each_key_with_another_value(
+    first: list[tuple[bool, int]], then: list[tuple[bool, int]]
+) -> None:
+    """Whatever was divided, emptied or filled in between."""
+
+    def changed(map_: PersistentMap[Alike, str], steps: list[tuple[bool, int]], word: str) -> Any:
+        for adds, key in steps:
+            map_ = map_.with_item(Alike(key), f"{word} {key}") if adds else map_.without(Alike(key))
+        return map_
+
+    before = changed(PersistentMap(), first, "first")
+    after = changed(before, then, "then")
+    keys = before.keys() | after.keys()
+    expected = {
+        key: (before.get(key), after.get(key))
+        for key in keys
+        if before.get(key) is not after.get(key)
+    }
+    differences = list(before.differences(after))
+    assert {key: (was, is_) for key, was, is_ in differences} == expected
+    assert len(differences) == len(expected)

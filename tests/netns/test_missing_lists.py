@@ -33,7 +33,7 @@ class Host:
         self.engine = engine
         self.sizes: list[int] = []
         engine.start()
-        engine.change_lists({"drop": hosts(10 << 24, 50_000)})
+        engine.list_changes.change({"drop": hosts(10 << 24, 50_000)})
 
     def note(self, messages: Sequence[Message]) -> None:
         of_lists = [m for m in messages if m.what.startswith("elements of set list_")]
@@ -82,7 +82,7 @@ def test_the_list_is_loaded_in_short_steps(host: Host) -> None:
 
 def test_a_list_that_a_policy_looks_into_is_loaded_for_a_rule_beside_it(host: Host) -> None:
     """What is in force of lists already stays as it is."""
-    host.engine.change_lists({"other": hosts(11 << 24, 30_000)})
+    host.engine.list_changes.change({"other": hosts(11 << 24, 30_000)})
     first, second = rule("a", "@drop=0"), rule("b", "@other=0")
     for each in (first, second):
         added = each

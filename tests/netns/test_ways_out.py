@@ -81,7 +81,7 @@ def test_a_broken_edit_has_three_ways_out(daemon: Daemon) -> None:
     daemon.start()
     assert "failed" in daemon.ctl("status", code=1)
     seen = edit(daemon, "blok|bloc", "bloc|block", typed="what\ne\n")
-    assert "'bloc' is not block or permit" in seen
+    assert "'bloc' is not block, permit or audit" in seen
     assert seen.count("what now") == 2
     assert file.read_text() == DOCUMENT
     assert delivered(HERE4, 1434) == 0

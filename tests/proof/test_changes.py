@@ -39,6 +39,15 @@ def rule(text: str, action: Action = BLOCK, name: str = "r", **asked: object) ->
     return InForce(Origin("static", "P", name), parse_short(text), action, Conditions(**asked))  # type: ignore[arg-type]
 
 
+def test_audits_decide_nothing() -> None:
+    """One more is no change, and one that becomes a block is one."""
+    audit, blocks = rule("*=0:22:TCP", Action.AUDIT), rule("*=0:22:TCP")
+    assert not changes([], [audit], HERE)
+    assert not changes([blocks, audit], [blocks], HERE)
+    found = changes([audit], [blocks], HERE)
+    assert (found.examples[0].before.action, found.examples[0].now.action) == (PERMIT, BLOCK)
+
+
 def agree(
     before: Sequence[InForce],
     now: Sequence[InForce],

@@ -45,6 +45,7 @@ def test_claims_are_true(filters: list[InForce], luck: random.Random) -> None:
         if packet.arrived is None or decide(filters, packet.arrived, HOST).action is Action.PERMIT:
             decision = decide(filters, packet, HOST)
             assert decision.by is None or decision.by.origin not in found
+            assert decision.audited is None or decision.audited.origin not in found
     left = [one for one in filters if one.origin not in found]
     assert not changes(filters, left, replace(HERE, drop_unparsable=False))
     for each in found.values():
@@ -53,6 +54,23 @@ def test_claims_are_true(filters: list[InForce], luck: random.Random) -> None:
             assert each.by.origin not in found
     # Whatever is left decides something.
     assert not [*lint.lint(left, HERE)]
+
+
+def test_an_audit_is_idle_only_if_it_never_counts() -> None:
+    """Below one of part of its packets it counts, but not below a block of the same."""
+    wide, narrow = (
+        "rule: wide, action: audit, filters: ['*=0']",
+        "rule: b, action: %s, filters: [%s]",
+    )
+    assert sentences(wide, narrow % ("audit", "'*=0:80:TCP'")) == []
+    assert sentences(wide, narrow % ("permit", "'*=0'")) == []
+    (equal,) = sentences(wide, narrow % ("block", "'*=0'"))
+    assert equal.startswith("rule 'wide' never counts: ")
+    assert equal.endswith("is decided by block *=0 of rule 'b'")
+    below = "rule: c, action: audit, filters: ['*:53=0:80:TCP']"
+    covers = "rule: d, action: audit, filters: ['*=0:80:TCP', '*:53=0:80:TCP']"
+    found = sentences(below, covers)
+    assert [each for each in found if "'d' never counts" in each or "rule 'd'" in each]
 
 
 def test_each_kind_is_said() -> None:

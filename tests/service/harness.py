@@ -18,11 +18,14 @@ from ipsecd.backend.base import Line
 from ipsecd.backend.memory import MemoryReporting
 from ipsecd.backend.reporting import Report
 from ipsecd.config import Limits
+from ipsecd.control.audited import AuditedFlows
 from ipsecd.control.feeds import Wanted
 from ipsecd.control.verdict import Question
 from ipsecd.engine.caller import DAEMON, Caller
 from ipsecd.engine.guard import Guarded
 from ipsecd.engine.lookups import Lookups
+from ipsecd.engine.recorder.recorder import Recorder
+from ipsecd.engine.recorder.snapshots import Surroundings
 from ipsecd.errors import NotFound
 from ipsecd.host.resolver import Resolver
 from ipsecd.model.addresses import Family, Network
@@ -145,8 +148,20 @@ class FakeEngine:
     def load_programs(self) -> None:
         pass
 
+    recorder: Recorder | None = None
+    audited = AuditedFlows()
+    has_audits = False
+
+    def record(self, _: Surroundings) -> None:
+        self.story.append("record")
+
     def history_due_in(self) -> float | None:
         return self.history_due_s
+
+    counts_are_behind = False
+
+    def keep_counts(self) -> None:
+        pass
 
     def write_history(self) -> None:
         self.story.append("write history")

@@ -62,11 +62,19 @@ class ToldEngine(FakeEngine):
         return {"outcome": {"changed": False, "message": "", "assigned": None}}
 
     def _news(self, _: dict[str, Any]) -> dict[str, Any]:
+        if "counts" in self._wishes:
+            self.counts_are_behind = True
+            return {"removed": 0}
         if "history" in self._wishes:
             self.history_due_s = 0.01
             return {"removed": 0}
         self.tell_news()
         return {"removed": 0}
+
+    def keep_counts(self) -> None:
+        self.counts_are_behind = False
+        if "counts" in self._wishes:
+            self.story.append("keep counts")
 
     def _add(self, parameters: dict[str, Any]) -> dict[str, Any]:
         self.expires_at = time.monotonic() + parameters["ttl_s"]

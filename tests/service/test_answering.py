@@ -280,7 +280,7 @@ FIRST_TO_NAME_IT: list[tuple[str, dict[str, Any]]] = [
 
 async def with_long_list(daemon: Daemon) -> None:
     """Have a list that nothing names; from now on the backend is slow."""
-    await daemon.lines.change(daemon.engine.change_lists, LONG_LIST)
+    await daemon.lines.change(daemon.engine.list_changes.change, LONG_LIST)
     assert not daemon.backend.begun.is_set()
 
 

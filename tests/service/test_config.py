@@ -278,6 +278,25 @@ def test_the_default_file_may_be_absent(tmp_path: Path, monkeypatch: pytest.Monk
     assert load_config() == Config()
 
 
+@pytest.mark.parametrize("where", ["127.0.0.1:9633", "[::1]:9633", "/run/ipsecd-metrics/sock"])
+def test_metrics_are_had_at_an_address_or_a_socket(where: str) -> None:
+    """The setting is what the exporter is told."""
+    assert parse_config(f'metrics: "{where}"\n'.encode()).metrics == where
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        *("9633", ":9633", "*:9633", "me:9633", "localhost:9633", "127.0.0.1", "127.0.0.1:0"),
+        *("127.0.0.1:65536", "10.0.0.0/8:9633", "::1:9633", "run/sock", "/" + "x" * 107, "on"),
+    ],
+)
+def test_where_no_metrics_can_be_had_is_refused(where: str) -> None:
+    """Nobody must believe that metrics are there, or have them where he did not mean."""
+    with pytest.raises(InvalidInput, match="metrics: "):
+        parse_config(f'metrics: "{where}"\n'.encode())
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -255,6 +255,18 @@ def test_the_history_is_written_once_it_is_due() -> None:
 
 
 @as_root
+def test_counts_are_kept_soon_after_a_change_that_ends_counters() -> None:
+    """It is asked after every call, and the minute that is waited for otherwise is not over."""
+    with daemon("counts") as lone:
+        lone.wait_ready()
+        assert lone.word() == "start"
+        with Client(lone.path) as client:
+            for _ in range(2):
+                client.call("FlushDynamic")
+                assert lone.word() == "keep counts"
+
+
+@as_root
 def test_a_feed_that_is_due_is_fetched() -> None:
     """Without a fetcher that fails and is told; with one, the engine gets what it fetched."""
     with daemon("due-feed") as lone:

@@ -36,6 +36,8 @@ SIZES = {
     "dynamic6": abi.DYNAMIC6,
     "dynamic_entry": abi.DYNAMIC_ENTRY,
     "count": abi.COUNT,
+    "reporting": abi.REPORTING,
+    "report": abi.REPORT,
 }
 VERIFIED_INSTRUCTIONS = 216
 """Offset of ``verified_insns`` in ``struct bpf_prog_info`` (linux/bpf.h)."""
@@ -86,6 +88,9 @@ def test_members_lie_where_the_daemon_puts_them(types: dict[str, dict[str, Any]]
     assert [offset(types, "host6", m) for m in ("addresses", "local", "used")] == [0, 48, 60]
     words = ("deadline", "since", "until", "packets", "bytes")
     assert [offset(types, "dynamic_entry", m) for m in words] == [0, 8, 16, 24, 32]
+    assert [offset(types, "reporting", m) for m in ("limit", "told")] == [0, 8]
+    words = ("at", "generation", "interface", "length", "captured", "point", "bare", "frame")
+    assert [offset(types, "report", m) for m in words] == [0, 8, 16, 20, 24, 26, 27, 32]
 
 
 @pytest.mark.parametrize("field", [row for row in FIELDS if row.place is not None])
@@ -123,6 +128,7 @@ def test_limits_and_numbers_are_the_same() -> None:
     for name in ("SHORTCUT_BITS", "SHORTCUT_PORTS", "SHORTCUT_PROTOCOLS"):
         assert defined(name) == getattr(abi, name)
     assert defined("LINE_BYTES") == abi.LINE
+    assert defined("REPORTED_BYTES") == abi.REPORTED_BYTES
 
 
 def test_names_of_numbers_are_the_same() -> None:
@@ -139,7 +145,7 @@ def test_names_of_numbers_are_the_same() -> None:
     assert tuple(results[:-1]) == abi.PARSE_RESULTS
     kinds = [abi.STEP_HASH, abi.STEP_RANGES, abi.STEP_DYNAMIC]
     assert [getattr(abi, name) for name in members("step_kind")] == kinds == [0, 1, 2]
-    assert [getattr(abi, name) for name in members("condition")] == [1, 2, 4, 8, 16, 32, 64]
+    assert [getattr(abi, name) for name in members("condition")] == [1 << n for n in range(8)]
     assert [getattr(abi, name) for name in members("pattern_field")] == [1, 2, 4, 8, 16]
     assert [getattr(abi, name) for name in members("cast")] == [0, 1, 2]
     assert [getattr(abi, name) for name in members("local")] == [1, 2]

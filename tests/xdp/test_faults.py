@@ -154,10 +154,10 @@ def test_counts_of_a_rule_that_came_back_are_its_own() -> None:
     b = Origin("static", "P", "b")
     programs = backend._programs
     assert programs is not None
-    programs.restore_counts({b: Count(111, 111)})
+    programs.rules.restore({b: Count(111, 111)})
     backend.apply(rules(c="*=0:3:UDP"), Volatile())
     backend.apply(rules(b="*=0:2:UDP"), Volatile())
-    programs.restore_counts({b: Count(5, 5)})
+    programs.rules.restore({b: Count(5, 5)})
     backend.close()
     following = XdpBackend(DIRECTORY)
     following.apply(rules(b="*=0:2:UDP"), Volatile())

@@ -81,7 +81,7 @@ def test_rules_that_stay_keep_their_counts_in_larger_maps(backend: XdpBackend) -
     counted = {rule(n): Count(n, 100 * n) for n in range(10)}
     programs = backend._programs
     assert programs is not None
-    programs.restore_counts(counted)
+    programs.rules.restore(counted)
     many = policy(range(5, 3 * SPARE_RULES))
     backend.apply(many, Volatile())
     assert backend._programs is not programs
@@ -128,7 +128,7 @@ def test_every_rule_can_be_told_from_pinned_maps(backend: XdpBackend) -> None:
     programs = backend._programs
     assert programs is not None
     counted = {origin: Count(n, n * n) for n, origin in enumerate(origins)}
-    programs.restore_counts(counted)
+    programs.rules.restore(counted)
     (pins,) = DIRECTORY.glob("maps-*")
     assert pinned_state(pins) == (classifier.digest, counted)
     backend.apply(policy(range(1)), Volatile())
@@ -140,7 +140,7 @@ def test_a_number_that_is_given_again_counts_from_zero() -> None:
     needs_isolation()
     programs = Programs()
     programs.apply(policy(range(SPARE_RULES - 1)), Volatile())
-    programs.restore_counts({rule(0): Count(5, 500)})
+    programs.rules.restore({rule(0): Count(5, 500)})
     programs.apply(policy(range(1, SPARE_RULES)), Volatile())
     programs.apply(policy(range(1, SPARE_RULES + 1)), Volatile())
     assert set(programs.counts().values()) == {Count()}

@@ -7,7 +7,7 @@ has changed nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeVar
 
@@ -19,6 +19,7 @@ from ipsecd.model.values import Origin
 from ipsecd.progress import Tell, silent
 
 T = TypeVar("T")
+Key = TypeVar("Key")
 
 
 class Count(NamedTuple):
@@ -31,6 +32,39 @@ class Count(NamedTuple):
         if not isinstance(other, Count):
             return NotImplemented
         return Count(self.packets + other.packets, self.bytes + other.bytes)
+
+    def without(self, other: Count) -> Count:
+        """What was counted beyond `other`."""
+        return Count(self.packets - other.packets, self.bytes - other.bytes)
+
+
+UNREADABLE = Origin("", "", "")
+"""What packets are counted for that were dropped because their headers could not be read."""
+
+
+def sum_of(counts: Mapping[Key, Count], others: Mapping[Key, Count]) -> dict[Key, Count]:
+    """What both have counted."""
+    if not counts or not others:
+        return dict(counts or others)
+    keys: Iterable[Key] = counts.keys() | others.keys()
+    return {key: counts.get(key, Count()) + others.get(key, Count()) for key in keys}
+
+
+CountsByPart = Mapping[str, Mapping[Origin, Count]]
+"""What rules have matched, by the name of what counts for them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Readings:
+    """What the counters of rules hold.
+
+    ``now`` has those that count on. A part counts on from what it held when it was read before,
+    in an earlier process too; a part of another name has begun at zero. ``ended`` has the
+    last values of counters that have gone since these were last read; each is told once.
+    """
+
+    now: CountsByPart
+    ended: CountsByPart
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +168,12 @@ class Backend(Protocol):
 
     def counts(self) -> Mapping[Origin, Count]:
         """What every rule of the policy has matched since it was first enforced."""
+
+    def readings(self, known: Iterable[Origin]) -> Readings:
+        """What all counters of rules hold; also the last values of those of `known` rules.
+
+        Nothing that was counted is missing in the readings of one process, nor there twice.
+        """
 
     def volatile_counts(self) -> Mapping[tuple[TableId, bytes], Count]:
         """What every entry of the dynamic rules has matched since it was added."""

@@ -11,22 +11,20 @@ Invariants:
 from __future__ import annotations
 
 import select
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
-from typing import TypeVar
 
-from ipsecd.backend.base import Count, Line
+from ipsecd.backend.base import UNREADABLE, Count, CountsByPart, Line, sum_of
 from ipsecd.backend.judgeable import judgeable_points
 from ipsecd.backend.nftables.backend import NftablesBackend
 from ipsecd.backend.xdp.backend import XdpBackend
 from ipsecd.backend.xdp.programs import Programs
+from ipsecd.backend.xdp.reports import ProgramReports
 from ipsecd.compiler.classifier import Classifier
 from ipsecd.compiler.volatile import Volatile
 from ipsecd.errors import IpsecdError
 from ipsecd.model.packets import Point
 from ipsecd.model.values import Origin
-
-Key = TypeVar("Key")
 
 
 class ProgramsBeside:
@@ -38,10 +36,12 @@ class ProgramsBeside:
         """`programs` are made when they are first needed; None is for no programs."""
         self._nftables = nftables
         self._make_programs = programs
+        self._reports = ProgramReports()
         self._programs: XdpBackend | None = None
         self._classifier: Classifier | None = None
         self._volatile = Volatile()
         self._earlier_counts: dict[Origin, Count] = {}
+        self._ended: dict[str, dict[Origin, Count]] = {}
         self._failure = ""
         self._must_remove = False
         self._may_put_off = False
@@ -95,6 +95,7 @@ class ProgramsBeside:
         """Have programs follow; those that are there stay only if they hold this state."""
 
         def leave(programs: XdpBackend) -> None:
+            programs.adopt()
             if programs.observe().digest != classifier.digest:
                 self._remove_programs()
 
@@ -127,9 +128,15 @@ class ProgramsBeside:
     def _ensure_programs(self, make: Callable[[], XdpBackend]) -> XdpBackend:
         """The programs; makes them if there are none yet. Raises ``IpsecdError``."""
         if self._programs is None:
-            self._programs = make()
+            self._programs = self._made(make)
             self._epoll.register(self._programs.watch_fd(), select.EPOLLIN)
         return self._programs
+
+    def _made(self, make: Callable[[], XdpBackend]) -> XdpBackend:
+        """Programs that tell what they drop as those before them did."""
+        programs = make()
+        programs.report_to(self._reports)
+        return programs
 
     def _remove_programs(self) -> None:
         """Remove the programs, also those that an earlier process attached.
@@ -147,8 +154,25 @@ class ProgramsBeside:
         else:
             self._must_remove = False
 
+    def _read_programs(self) -> CountsByPart:
+        """What the counters of the programs hold; what has gone is kept for ``_take_ended``."""
+        if self._programs is None:
+            return {}
+        readings = self._programs.readings(())
+        for part, counts in readings.ended.items():
+            self._ended[part] = sum_of(self._ended.get(part, {}), counts)
+        return {
+            part: {origin: count for origin, count in counts.items() if origin != UNREADABLE}
+            for part, counts in readings.now.items()
+        }
+
+    def _take_ended(self) -> CountsByPart:
+        ended, self._ended = self._ended, {}
+        return ended
+
     def _close_programs(self) -> None:
         if self._programs:
+            self._read_programs()
             self._programs.close()
             self._programs = None
 
@@ -156,11 +180,3 @@ class ProgramsBeside:
 def reason_of(error: Exception) -> str:
     """What went wrong, in one line."""
     return error.message if isinstance(error, IpsecdError) else str(error) or repr(error)
-
-
-def sum_of(counts: Mapping[Key, Count], others: Mapping[Key, Count]) -> dict[Key, Count]:
-    """What both have counted."""
-    if not counts or not others:
-        return dict(counts or others)
-    keys: Iterable[Key] = counts.keys() | others.keys()
-    return {key: counts.get(key, Count()) + others.get(key, Count()) for key in keys}

@@ -9,6 +9,7 @@ from pathlib import Path
 from ipsecd.backend.base import Backend, Line, TransactionRecord
 from ipsecd.backend.combined import NOT_IN_FORCE, NftablesWithPrograms, not_exchanged
 from ipsecd.backend.judgeable import judgeable_points
+from ipsecd.backend.nftables.ahead import ListAhead
 from ipsecd.backend.nftables.backend import NftablesBackend
 from ipsecd.backend.registry import BY_NAME, BackendArguments, asked_for
 from ipsecd.backend.xdp.backend import XdpBackend
@@ -121,6 +122,17 @@ def load_programs(backend: Backend, run: Line) -> bool:
     It may be called in any thread; what has to be one thread's is done with `run`.
     """
     return isinstance(backend, NftablesWithPrograms) and backend.load_programs(run)
+
+
+def load_ahead(backend: Backend, name: str, size: int, run: Line) -> ListAhead | None:
+    """What loads a list while its text of `size` bytes is read; None if that is of no use.
+
+    It may be called in any thread but the one of `run`.
+    """
+    nftables = backend.nftables if isinstance(backend, NftablesWithPrograms) else backend
+    if not isinstance(nftables, NftablesBackend):
+        return None
+    return nftables.load_ahead(name, size, run)
 
 
 def withdraw_left_programs(backend: Backend, bpffs: Path) -> None:

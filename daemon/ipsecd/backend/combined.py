@@ -13,12 +13,13 @@ Invariants:
 from __future__ import annotations
 
 import select
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 
-from ipsecd.backend.base import Count, Line, Observation
-from ipsecd.backend.beside import ProgramsBeside, reason_of, sum_of
+from ipsecd.backend.base import Count, Line, Observation, Readings, sum_of
+from ipsecd.backend.beside import ProgramsBeside, reason_of
+from ipsecd.backend.joined_reports import JoinedReports
 from ipsecd.backend.judgeable import judgeable_points
 from ipsecd.backend.nftables.backend import NftablesBackend
 from ipsecd.backend.reporting import Reporting
@@ -70,11 +71,6 @@ class NftablesWithPrograms(ProgramsBeside):
         return (*self._nftables.probe(), *programs, *failure, *awaited)
 
     @property
-    def reporting(self) -> Reporting | None:
-        """That of nftables."""
-        return self._nftables.reporting
-
-    @property
     def failures(self) -> tuple[str, ...]:
         """Why there are no programs, if somebody asked for them."""
         return (self._failure,) if self._failure and self._required else ()
@@ -83,6 +79,11 @@ class NftablesWithPrograms(ProgramsBeside):
     def gaps(self) -> tuple[str, ...]:
         """Those of nftables, which decides."""
         return self._nftables.gaps
+
+    @property
+    def reporting(self) -> Reporting:
+        """What tells of the packets that either drops."""
+        return JoinedReports((self._nftables.reporting, self._reports))
 
     def check(self, classifier: Classifier) -> None:
         """Raise if nftables cannot do it; what programs cannot do, nftables does."""
@@ -172,6 +173,7 @@ class NftablesWithPrograms(ProgramsBeside):
 
     def release(self) -> NftablesBackend:
         """Let go of nftables, which goes on without this object; there must be no programs."""
+        self._reports.close()
         self._epoll.close()
         return self._nftables
 
@@ -191,6 +193,9 @@ class NftablesWithPrograms(ProgramsBeside):
     def adopt(self) -> None:
         """Own the table, so that nobody can flush it; programs stay attached."""
         self._nftables.adopt()
+        if self._make_programs:
+            with suppress(IpsecdError, OSError):
+                self._ensure_programs(self._make_programs).adopt()
 
     def remove(self) -> None:
         """Withdraw everything, programs first; raises if nftables cannot be withdrawn."""
@@ -208,6 +213,7 @@ class NftablesWithPrograms(ProgramsBeside):
     def close(self) -> None:
         """Let go of all of it and leave it in force."""
         self._close_programs()
+        self._reports.close()
         self._epoll.close()
         self._nftables.close()
 
@@ -217,6 +223,11 @@ class NftablesWithPrograms(ProgramsBeside):
         counts = sum_of(sum_of(self._nftables.counts(), programs), self._earlier_counts)
         rules = self._classifier.origins if self._classifier else frozenset()
         return {origin: count for origin, count in counts.items() if origin in rules}
+
+    def readings(self, known: Iterable[Origin]) -> Readings:
+        """What all counters of rules hold in both; programs are a part of their own."""
+        decided, dropped = self._nftables.readings(known), self._read_programs()
+        return Readings({**decided.now, **dropped}, {**decided.ended, **self._take_ended()})
 
     def volatile_counts(self) -> Mapping[tuple[TableId, bytes], Count]:
         """What every dynamic entry has matched, in both."""
@@ -263,7 +274,7 @@ class NftablesWithPrograms(ProgramsBeside):
         volatile: Volatile,
     ) -> None:
         """Have other programs take over what is attached; raises, and then it is as before."""
-        others = make()
+        others = self._made(make)
         if ready:
             others.begin_with(ready)
         try:

@@ -9,13 +9,13 @@ from contextlib import suppress
 from dataclasses import replace
 from time import monotonic
 
-from ipsecd.backend.base import Count, Line, Observation
+from ipsecd.backend.base import UNREADABLE, Count, Line, Observation, Readings, sum_of
 from ipsecd.backend.reporting import Report
-from ipsecd.compiler.classifier import Classifier, Verdict
+from ipsecd.compiler.classifier import Classifier, Entry, Lookups, Verdict
 from ipsecd.compiler.tables import TableId
 from ipsecd.compiler.volatile import Delta, Volatile
 from ipsecd.model.packets import Host, Packet
-from ipsecd.model.values import Origin
+from ipsecd.model.values import Action, Origin
 from ipsecd.progress import Tell, silent
 
 
@@ -95,6 +95,7 @@ class MemoryBackend:
         self._classifier: Classifier | None = None
         self._live: dict[TableId, _LiveTable] = {}
         self._counts: dict[Origin, Count] = {}
+        self._ended: dict[Origin, Count] = {}
         self._unparsable = 0
         self.reporting = MemoryReporting()
 
@@ -114,6 +115,7 @@ class MemoryBackend:
     def apply(self, classifier: Classifier, volatile: Volatile) -> None:
         """Hold `classifier` and a copy of the entries of `volatile`; what stays keeps its count."""
         self._classifier = classifier
+        self._end({o: c for o, c in self._counts.items() if o not in classifier.origins})
         self._counts = {o: self._counts.get(o, Count()) for o in classifier.origins}
         counts = self.volatile_counts()
         self._live = {}
@@ -139,22 +141,25 @@ class MemoryBackend:
             return Classifier().lookup(packet, host)
         host = replace(host, lists=self._classifier.lists)
         live = tuple(self._live.values())
-        verdict = self._classifier.lookup(packet, host, live)
-        if verdict.origin is DYNAMIC:
-            self._count_dynamic(packet, host)
-        elif verdict.origin is not None:
-            count = self._counts.get(verdict.origin, Count())
-            self._counts[verdict.origin] = count + Count(1, 0)
-        elif not packet.parsed and verdict.action.value == "block":
-            self._unparsable += 1
-        return verdict
+        if not packet.parsed and packet.interface_type is not None:
+            verdict = self._classifier.lookup(packet, host, live)
+            self._unparsable += verdict.action is Action.BLOCK
+            return verdict
+        audit, deciding = Lookups(self._classifier, host, live).entries(packet)
+        for entry in filter(None, (audit, deciding)):
+            self._count(entry)
+        return Verdict(
+            deciding.action if deciding else Action.PERMIT,
+            deciding.origin if deciding else None,
+            audit.origin if audit else None,
+        )
 
-    def _count_dynamic(self, packet: Packet, host: Host) -> None:
-        for live in sorted(self._live.values(), key=lambda table: table.id.order):
-            key = live.id.key_of(packet, host)
-            if key is not None and live.find(key):
-                live.counts[key] = live.counts.get(key, Count()) + Count(1, 0)
-                return
+    def _count(self, entry: Entry) -> None:
+        if entry.origin is DYNAMIC:
+            counts = self._live[entry.table].counts
+            counts[entry.key] = counts.get(entry.key, Count()) + Count(1, 0)
+        else:
+            self._counts[entry.origin] = self._counts.get(entry.origin, Count()) + Count(1, 0)
 
     def observe(self) -> Observation:
         """The state that was applied: memory does not drift."""
@@ -171,6 +176,7 @@ class MemoryBackend:
         """Hold nothing."""
         self._classifier = None
         self._live = {}
+        self._end(self._counts)
         self._counts = {}
 
     def give_way(self) -> None:
@@ -183,6 +189,16 @@ class MemoryBackend:
     def counts(self) -> Mapping[Origin, Count]:
         """Packets judged, by rule; bytes are not known here."""
         return dict(self._counts)
+
+    def readings(self, known: Iterable[Origin]) -> Readings:
+        """Packets judged, by rule, also by those that have gone."""
+        del known
+        ended, self._ended = self._ended, {}
+        now = {**self._counts, UNREADABLE: Count(self._unparsable, 0)}
+        return Readings({"memory": now}, {"memory": ended})
+
+    def _end(self, counts: Mapping[Origin, Count]) -> None:
+        self._ended = sum_of(self._ended, counts)
 
     def volatile_counts(self) -> Mapping[tuple[TableId, bytes], Count]:
         """Packets judged, by entry."""

@@ -27,10 +27,14 @@ from ipsecd.model.values import Action, Origin
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a classifier does with a packet; ``origin`` is None unless a table decided."""
+    """What a classifier does with a packet; ``origin`` is None unless a table decided.
+
+    ``audited`` is the audit that counts it, if one does.
+    """
 
     action: Action
     origin: Origin | None = None
+    audited: Origin | None = None
 
 
 PASS = Verdict(Action.PERMIT)
@@ -177,7 +181,7 @@ class Classifier:
 
 
 class Entry(NamedTuple):
-    """The entry of a table that decides about a packet, and where it was written."""
+    """The entry of a table that decides about a packet or counts it, and where it was written."""
 
     action: Action
     origin: Origin
@@ -210,25 +214,41 @@ class Lookups:
             if self._classifier.drop_unparsable and blocking and packet.point is not Point.LEAVING:
                 return Verdict(Action.BLOCK)
             return PASS
-        entry = self.entry(packet)
-        return Verdict(entry.action, entry.origin) if entry else PASS
+        audit, entry = self.entries(packet)
+        audited = audit.origin if audit else None
+        if entry is None:
+            return Verdict(Action.PERMIT, None, audited) if audited else PASS
+        return Verdict(entry.action, entry.origin, audited)
 
     def entry(self, packet: Packet) -> Entry | None:
         """The entry that decides about a packet whose headers can be read; None if none does."""
+        return self.entries(packet)[1]
+
+    def entries(self, packet: Packet) -> tuple[Entry | None, Entry | None]:
+        """The audit that counts a packet whose headers can be read, and the entry that decides.
+
+        An audit counts if nothing that is looked up before it has the packet; then no other does.
+        """
         if packet.interface_type is None:
-            return None
+            return None, None
         host = self._host
         at = packet.point, packet.family, packet.protocol
         looked_up = self._at.get(at) or self._looked_up(*at)
         for pattern in looked_up.patterns:
             if pattern.matches(packet, host):
-                return None
+                return None, None
+        audit: Entry | None = None
         for action, keys, table in looked_up.tables:
+            if audit and action is Action.AUDIT:
+                continue
             key = keys.key(packet, host)
             origin = None if key is None else table.find(key)
             if key is not None and origin is not None:
-                return Entry(action, origin, table.id, key)
-        return None
+                found = Entry(action, origin, table.id, key)
+                if action is not Action.AUDIT:
+                    return audit, found
+                audit = found
+        return audit, None
 
     def _looked_up(self, point: Point, family: Family, protocol: int) -> _LookedUp:
         patterns = tuple(

@@ -8,6 +8,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import product
 
 from ipsecd.compiler.classifier import Classifier, Table, pack
 from ipsecd.compiler.rows import Row
@@ -36,11 +37,11 @@ def merged_rows(rows: Iterable[Row]) -> dict[TableId, Entries]:
         if table is not table_before:
             table_before, entries = table, tables.setdefault(table, {})
         credit(entries, key, filter_in_force.origin)
-    for table, permits in tables.items():
+    for table, weaker in tables.items():
         blocks = tables.get(table._replace(action=Action.BLOCK))
-        if table.action is Action.PERMIT and blocks:
-            for key in _shadowed(permits, blocks):
-                del permits[key]
+        if table.action is not Action.BLOCK and blocks:
+            for key in _shadowed(weaker, blocks):
+                del weaker[key]
     return {table: entries for table, entries in tables.items() if entries}
 
 
@@ -62,18 +63,18 @@ def merged(policy: Classifier, selected: Classifier) -> Classifier:
             result = _with_entries(of_policy, entries_of(table))
         if result:
             tables[result.id] = result
-    for table in selected.tables:
-        permits = tables.get(table.id._replace(action=Action.PERMIT))
+    for table, action in product(selected.tables, (Action.PERMIT, Action.AUDIT)):
+        weaker = tables.get(table.id._replace(action=action))
         blocks = tables.get(table.id._replace(action=Action.BLOCK))
-        if table.id.is_of_hosts or not permits or not blocks:
+        if table.id.is_of_hosts or not weaker or not blocks:
             continue
         new = entries_of(table)
-        beaten = {key for key in new if permits.find(key) and blocks.find(key)}
-        if beaten and len(beaten) == len(permits):
-            del tables[permits.id]
+        beaten = {key for key in new if weaker.find(key) and blocks.find(key)}
+        if beaten and len(beaten) == len(weaker):
+            del tables[weaker.id]
         elif beaten:
-            remaining = {key: by for key, by in entries_of(permits).items() if key not in beaten}
-            tables[permits.id] = pack(permits.id, remaining)
+            remaining = {key: by for key, by in entries_of(weaker).items() if key not in beaten}
+            tables[weaker.id] = pack(weaker.id, remaining)
     in_order = sorted(tables.values(), key=lambda table: table.id.order)
     return Classifier(tuple(in_order), policy.exemptions, policy.drop_unparsable)
 
@@ -133,10 +134,11 @@ def entries_of(table: Table) -> Entries:
     }
 
 
-def _shadowed(permits: Entries, blocks: Entries) -> set[bytes]:
-    """The permits that a block with exactly the same match always beats.
+def _shadowed(weaker: Entries, blocks: Entries) -> set[bytes]:
+    """The permits, or audits, that a block with exactly the same match always beats.
 
     No other entry can be shadowed: what matches a superset of an entry's packets has shorter
-    prefixes, fewer protocols or wider ports, and so a lower rank, unless the two are equal.
+    prefixes, fewer protocols or wider ports, and so a lower rank, unless the two are equal. A
+    permit that equals an audit decides what that counts.
     """
-    return permits.keys() & blocks.keys()
+    return weaker.keys() & blocks.keys()

@@ -135,7 +135,7 @@ def _table_id(parts: list[Any], looks: dict[str, Any]) -> TableId:
     if (
         not table_id.points
         or (table_id.needs_transport and not table_id.protocol)
-        or (table_id.protected and table_id.action is Action.BLOCK)
+        or (table_id.protected and table_id.action is not Action.PERMIT)
     ):
         raise InvalidInput("the compiled policy has a table that no policy makes")
     return table_id

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ipsecd.backend.registry import AUTO, NAMES
 from ipsecd.config.domain import DomainSettings, interval_s, read_domain
+from ipsecd.config.listen import read_listen
 from ipsecd.config.protect import read_protect
 from ipsecd.config.reading import SettingsReader, absolute_path, integer, one_of
 from ipsecd.errors import InvalidInput, NotFound, StoreFailed
@@ -28,6 +29,12 @@ MAX_CONFIG_BYTES = 64 << 10
 
 CONTAINER_ENGINES = (Path("/run/podman/podman.sock"), Path("/run/docker.sock"))
 """The sockets of Podman and Docker."""
+
+
+RECORDER_BYTES = 64 << 20
+LEAST_RECORDER_BYTES, MOST_RECORDER_BYTES = 4 << 20, 64 << 30
+_SIZE = re.compile(r"([0-9]{1,6})([KMG])")
+_SHIFTS = {"K": 10, "M": 20, "G": 30}
 
 
 class Unparsable(Enum):
@@ -72,6 +79,8 @@ class Config:
     directions, whatever blocks it. DNS names are looked up again every ``names_every_s``
     seconds, None for only when somebody asks for it. With ``guard``, changes that would cut
     connections to ``guard_ports``, through which people administer this host, are refused.
+    The flight recorder takes up to ``recorder_bytes`` of disk; 0: there is none.
+    ``metrics`` is where ipsecd-metrics is asked: an address with a port, or a path.
     """
 
     backend: str = AUTO
@@ -88,6 +97,8 @@ class Config:
     guard: bool = True
     guard_ports: tuple[int, ...] = (22,)
     protected_filters: tuple[Filter, ...] = ()
+    recorder_bytes: int = RECORDER_BYTES
+    metrics: str | None = None
 
     @property
     def exemptions(self) -> tuple[Exemption, ...]:
@@ -178,6 +189,8 @@ def parse_config(content: bytes, source: str = "<configuration>") -> Config:
             "domain",
             "guard",
             "guard-ports",
+            "recorder",
+            "metrics",
         ),
     )
     protected, protected_filters = read_protect(reader, keys.get("protect"))
@@ -196,6 +209,8 @@ def parse_config(content: bytes, source: str = "<configuration>") -> Config:
         reader.scalar(keys, "guard", _on_or_off, default.guard),
         reader.texts(keys, "guard-ports", integer(1, 65535), default.guard_ports, "ports"),
         protected_filters,
+        reader.scalar(keys, "recorder", _recorder_bytes, default.recorder_bytes),
+        reader.scalar(keys, "metrics", read_listen, default.metrics),
     )
 
 
@@ -232,6 +247,18 @@ def _names_every_s(text: str) -> float | None:
     if every != "every":
         raise InvalidInput(f"{quote(text)} is not when to look", "write every 5m, or on-reload")
     return interval_s(span.strip())
+
+
+def _recorder_bytes(text: str) -> int:
+    if text == "off":
+        return 0
+    match = _SIZE.fullmatch(text)
+    size = int(match[1]) << _SHIFTS[match[2]] if match and text.isascii() else 0
+    if not LEAST_RECORDER_BYTES <= size <= MOST_RECORDER_BYTES:
+        raise InvalidInput(
+            f"{quote(text)} is no size of the flight recorder", "write off, or 64M; 4M to 64G"
+        )
+    return size
 
 
 def _on_or_off(text: str) -> bool:

@@ -6,10 +6,12 @@ Each method is a record, in the module that has its handler. This module names t
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from ipsecd.backend.registry import assess
 from ipsecd.control import (
+    audited,
     backups,
     confirmation,
     containers,
@@ -28,10 +30,13 @@ from ipsecd.control import (
     policies,
     policy_files,
     quarantine,
+    recorded,
     rules,
+    stats,
     status,
     what_if,
 )
+from ipsecd.control.audited import AuditedFlows
 from ipsecd.control.changes import carry_out
 from ipsecd.control.deeds import put_back_deed
 from ipsecd.control.method import Method, Names, Parameters, Request, Work
@@ -41,15 +46,18 @@ from ipsecd.engine import Engine
 from ipsecd.engine.caller import DAEMON, Caller
 from ipsecd.engine.guard import Guarded
 from ipsecd.engine.lookups import Lookups
+from ipsecd.engine.recorder.recorder import Recorder
+from ipsecd.engine.recorder.snapshots import Surroundings
 from ipsecd.host.interfaces import read_host
 from ipsecd.language.documents import parse_policy
-from ipsecd.model.values import Policy
+from ipsecd.model.values import Action, Policy
 from ipsecd.progress import Phase, Progress, Tell, silent
 
 METHODS: dict[str, Method] = {
     method.name: method
     for module in (
         status,
+        stats,
         explain,
         policies,
         policy_files,
@@ -68,7 +76,9 @@ METHODS: dict[str, Method] = {
         backups,
         what_if,
         live,
+        audited,
         monitor,
+        recorded,
     )
     for method in module.METHODS
 }
@@ -80,6 +90,7 @@ class Control:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self.audited = AuditedFlows()
         self._last_read: tuple[bytes, str, Policy] | None = None
         self.start = engine.begin
         self.load_programs = engine.load_programs
@@ -94,6 +105,7 @@ class Control:
         self.expire_lists = engine.kept_lists.expire
         self.unconfirmed_due_in = engine.confirmation.due_in
         self.history_due_in, self.write_history = engine.history.due_in, engine.history.flush
+        self.keep_counts = engine.counting.keep
         self.watch_fd = engine.watch_fd
         self.watch = engine.watch
         self.ping = engine.ping
@@ -106,6 +118,26 @@ class Control:
         self.judge_live = live.judge
         self.seeing = engine.seeing
 
+    @property
+    def recorder(self) -> Recorder | None:
+        """The flight recorder; None if the settings want none. For any thread."""
+        recorder = self._engine.recorder
+        return recorder if recorder.is_on else None
+
+    @property
+    def has_audits(self) -> bool:
+        """Whether any rule in force is an audit; for any thread."""
+        state = self._engine.state
+        actions = {table.id.action for table in state.classifier.tables}
+        actions |= {table.id.action for table in state.volatile.tables}
+        return not state.stopped and Action.AUDIT in actions
+
+    def record(self, around: Surroundings) -> None:
+        """Have the flight recorder note every change from now on, on a host that is like this."""
+        engine = self._engine
+        counts = partial(recorded.counted, engine)
+        engine.recorder.start(engine.state, around, lambda: engine.backend.name, counts)
+
     def put_back_if_due(self) -> None:
         """Put back a change that nobody has confirmed in time, and tell who made it."""
         before = self._engine.moment
@@ -114,6 +146,11 @@ class Control:
             deed = put_back_deed(last.sentence)
             self._engine.history.note(before, self._engine.moment, lambda: deed, counts=True)
             confirmation.tell_of(last)
+
+    @property
+    def counts_are_behind(self) -> bool:
+        """Whether ``keep_counts`` should be called soon; for any thread."""
+        return self._engine.counting.is_behind
 
     @property
     def lookups(self) -> Lookups:
@@ -168,7 +205,7 @@ class Control:
         else:
             policy = self._policy(document, parameters)
             text = document or b""
-            request = Request(parameters, by, names, policy, tell, text, caller)
+            request = Request(parameters, by, names, policy, tell, text, caller, self.audited)
         engine = self._engine.snapshot() if METHODS[method].work is Work.LONG else self._engine
         return carry_out(METHODS[method], engine, request)
 

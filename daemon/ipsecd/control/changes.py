@@ -12,6 +12,7 @@ from ipsecd.control.deeds import counts_by_itself, deed_of
 from ipsecd.control.method import Method, Request
 from ipsecd.engine import Engine
 from ipsecd.engine.confirmation import Part
+from ipsecd.engine.doing import doing
 from ipsecd.engine.guard import guarding
 from ipsecd.engine.noting import noting
 
@@ -28,7 +29,8 @@ def _carry_out_noted(method: Method, engine: Engine, request: Request) -> dict[s
         return method.handler(engine, request)
     before = engine.moment
     try:
-        reply = _carry_out(method, engine, request)
+        with doing(partial(deed_of, method, request, None)):
+            reply = _carry_out(method, engine, request)
     except Exception:
         # What fails changes nothing. Should it have changed something all the same, it is noted.
         engine.history.note(before, engine.moment, lambda: deed_of(method, request, None))

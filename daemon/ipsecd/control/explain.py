@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +10,8 @@ from ipsecd.backend.nftables import cgroups
 from ipsecd.control.method import Method, Request, Role, Work
 from ipsecd.control.replies import remaining_s, require_known_state
 from ipsecd.engine import Engine
+from ipsecd.engine.state import State
+from ipsecd.engine.view import filters_in_force
 from ipsecd.host.interfaces import read_host
 from ipsecd.language.explanations import explanation_to_json
 from ipsecd.language.filters import format_filter
@@ -16,7 +19,10 @@ from ipsecd.language.packets import parse_packet
 from ipsecd.language.resolved import resolved_names
 from ipsecd.language.seen import to_packet
 from ipsecd.model.addresses import Process
-from ipsecd.model.explanation import explain
+from ipsecd.model.exemptions import Exemption
+from ipsecd.model.explanation import Explanation, explain
+from ipsecd.model.kinds import InterfaceType
+from ipsecd.model.packets import Host
 
 
 def _list_filters(engine: Engine, _: Request) -> dict[str, Any]:
@@ -44,27 +50,43 @@ def _list_filters(engine: Engine, _: Request) -> dict[str, Any]:
 def _explain(engine: Engine, request: Request) -> dict[str, Any]:
     require_known_state(engine)
     host_state = read_host()
-    host = replace(host_state.host, lists=engine.lists)
-    filters = engine.in_force()
-    described = parse_packet(request["packet"])
-    packet = to_packet(described, host, host_state.types, engine.inventory.addresses)
+    exemptions = () if engine.stopped else engine.config.exemptions
+    explanation = explained(
+        request["packet"],
+        engine.state,
+        host_state.host,
+        host_state.types,
+        exemptions,
+        cgroups.holds,
+    )
+    return {"explanation": explanation_to_json(explanation)}
+
+
+def explained(
+    text: str,
+    state: State,
+    host: Host,
+    types: Mapping[str, InterfaceType | None],
+    exemptions: tuple[Exemption, ...],
+    holds: Callable[[Process, Process], bool],
+) -> Explanation:
+    """What is decided about the packet that `text` describes, by a state; raises ``InvalidInput``.
+
+    `holds` says whether all local processes of the second endpoint are of the first one, too.
+    """
+    host = replace(host, lists=state.lists)
+    filters = filters_in_force(state)
+    described = parse_packet(text)
+    packet = to_packet(described, host, types, state.inventory.addresses)
     if described.sender:
         sources = {in_force.filter.source.address for in_force in filters}
         senders = {
             source
             for source in sources
-            if isinstance(source, Process) and cgroups.holds(source, described.sender)
+            if isinstance(source, Process) and holds(source, described.sender)
         }
         packet = replace(packet, processes=packet.processes | senders)
-    exemptions = () if engine.stopped else engine.config.exemptions
-    explanation = explain(
-        filters,
-        packet,
-        host,
-        exemptions,
-        any_source_port=described.any_source_port,
-    )
-    return {"explanation": explanation_to_json(explanation)}
+    return explain(filters, packet, host, exemptions, any_source_port=described.any_source_port)
 
 
 METHODS = (

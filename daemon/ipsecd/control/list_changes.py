@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import Any
 
 from ipsecd.control.contradictions import entries_overruled
@@ -11,7 +12,7 @@ from ipsecd.engine import Engine
 from ipsecd.engine.compiling import policy_rules_by_name
 from ipsecd.errors import Refused
 from ipsecd.host.needed import HostNeeds
-from ipsecd.language.address_lists import ReadList
+from ipsecd.language.address_lists import ReadList, read_list
 from ipsecd.language.list_guard import reasons_to_hold
 from ipsecd.model.addresses import OF_DOMAIN
 from ipsecd.model.list_names import lists_in
@@ -39,6 +40,25 @@ def must_pass(
     reasons = reasons_to_hold(old, new, needed_addresses(), malformed=malformed, shrinks=shrinks)
     if reasons:
         raise Refused(f"list {quote(request['name'])} stays as it is: {few(list(reasons))}", ACCEPT)
+
+
+@contextmanager
+def reading(
+    engine: Engine, name: str, text: bytes, source: str, form: str = "", *, dry_run: bool = False
+) -> Iterator[ReadList]:
+    """What a text holds; a long one is loaded while it is read, and put in force inside of this.
+
+    What is not in force at the end is discarded, so nothing has to be judged before. Raises as
+    ``read_list`` does.
+    """
+    ahead = None if dry_run else engine.list_changes.load_ahead(name, len(text))
+    if ahead is None:
+        yield read_list(text, source, form)
+        return
+    with closing(ahead):
+        read = read_list(text, source, form, ahead.take)
+        ahead.end(read.addresses)
+        yield read
 
 
 def carried_out(

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
+from contextlib import AbstractContextManager
 from math import inf
 from typing import Any
 
-from ipsecd.control.list_changes import carried_out, must_pass, places_of, sentence
+from ipsecd.control.list_changes import carried_out, must_pass, places_of, reading, sentence
 from ipsecd.control.method import Method, Request, Role, Work
 from ipsecd.control.parameters import read_deadline
 from ipsecd.engine import Engine
 from ipsecd.engine.confirmation import Part
 from ipsecd.errors import InvalidInput, Refused
-from ipsecd.language.address_lists import ReadList, read_addresses, read_list
+from ipsecd.language.address_lists import ReadList, read_addresses
 from ipsecd.language.list_entries import format_list
 from ipsecd.model.addresses import OF_DOMAIN, Family, written_name
 from ipsecd.model.lists import AddressList, listed
@@ -89,21 +90,21 @@ def _covering(addresses: AddressList, text: str) -> AddressList:
 def _create_list(engine: Engine, request: Request) -> dict[str, Any]:
     store, name = engine.kept_lists.store, request["name"]
     store.must_be_new(name)
-    read = _read(request)
-    # A file that is empty may be a mistake; a list that is made without one is not.
-    if request["source"] is not None or request.text:
-        must_pass(AddressList(), read.addresses, request, malformed=read.malformed)
-    change = store.create(name, request.text, read)
-    return _carried_out(engine, request, change, "made", read)
+    with _read(engine, request) as read:
+        # A file that is empty may be a mistake; a list that is made without one is not.
+        if request["source"] is not None or request.text:
+            must_pass(AddressList(), read.addresses, request, malformed=read.malformed)
+        change = store.create(name, request.text, read)
+        return _carried_out(engine, request, change, "made", read)
 
 
 def _replace_list(engine: Engine, request: Request) -> dict[str, Any]:
     store, name = engine.kept_lists.store, request["name"]
     old = _own(engine, name)
-    read = _read(request)
-    must_pass(old.addresses, read.addresses, request, malformed=read.malformed)
-    change = store.replace(name, request.text, read)
-    return _carried_out(engine, request, change, "replaced", read)
+    with _read(engine, request) as read:
+        must_pass(old.addresses, read.addresses, request, malformed=read.malformed)
+        change = store.replace(name, request.text, read)
+        return _carried_out(engine, request, change, "replaced", read)
 
 
 def _add_to_list(engine: Engine, request: Request) -> dict[str, Any]:
@@ -142,8 +143,10 @@ def _some(addresses: list[str]) -> list[str]:
     return addresses
 
 
-def _read(request: Request) -> ReadList:
-    return read_list(request.text, request["source"] or "<document>", request["format"] or "")
+def _read(engine: Engine, request: Request) -> AbstractContextManager[ReadList]:
+    name, source, form = request["name"], request["source"], request["format"]
+    text, dry_run = request.text, bool(request["dry_run"])
+    return reading(engine, name, text, source or "<document>", form or "", dry_run=dry_run)
 
 
 def _described(engine: Engine, stored: StoredList) -> dict[str, Any]:

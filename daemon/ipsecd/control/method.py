@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, Protocol
 
 from ipsecd.engine import Engine
 from ipsecd.engine.caller import DAEMON, Caller
@@ -45,11 +45,19 @@ class Work(Enum):
     """A change of policies: parsed, compiled, stored and enforced, one after the other."""
 
 
+class Pages(Protocol):
+    """What can be read page by page."""
+
+    def page(self, policy: str | None, start: int) -> dict[str, Any]:
+        """The page that begins with number `start`, of one policy or of all."""
+
+
 class Request:
     """One call: its parameters, who makes it, addresses of DNS names, the policy in its document.
 
     ``tell`` is called with the progress. ``text`` is the document as it came. ``caller``
-    is who makes it, with what he wants of a change; ``by`` is the same in words.
+    is who makes it, with what he wants of a change; ``by`` is the same in words. ``audited`` is
+    what audit rules noted.
     """
 
     def __init__(
@@ -61,8 +69,10 @@ class Request:
         tell: Tell = silent,
         text: bytes = b"",
         caller: Caller = DAEMON,
+        audited: Pages | None = None,
     ) -> None:
         self.by = by
+        self.audited = audited
         self.caller = caller
         self.text = text
         self.tell = tell

@@ -67,7 +67,9 @@ def read_action(text: str) -> Action:
     try:
         return Action(text.lower())
     except ValueError:
-        raise InvalidInput(f"{quote(text)} is not an action", "write block or permit") from None
+        raise InvalidInput(
+            f"{quote(text)} is not an action", "write block, permit or audit"
+        ) from None
 
 
 def read_all_filters(

@@ -9,13 +9,19 @@ from typing import Any
 
 from ipsecd.control.live import add_live
 from ipsecd.control.method import Method, Request, Role, Work
-from ipsecd.control.replies import needs_storing, of_this_host, outcome, place_in_domain
+from ipsecd.control.replies import (
+    needs_storing,
+    of_this_host,
+    outcome,
+    place_in_domain,
+    with_losses,
+)
 from ipsecd.control.summary import summary
 from ipsecd.control.what_if import add_verdicts
 from ipsecd.engine import Engine
 from ipsecd.engine.confirmation import Part
 from ipsecd.errors import InvalidInput, IpsecdError, Refused
-from ipsecd.language.differences import Difference
+from ipsecd.language.differences import Difference, diff_policies
 from ipsecd.language.documents import format_policy
 from ipsecd.language.expectations import must_be_met
 from ipsecd.model.values import Policy, Store
@@ -40,6 +46,7 @@ def _list_policies(engine: Engine, _: Request) -> dict[str, Any]:
             "assigned": name == loaded.assigned,
             "rules": len(stored.policy.facts.actions),
             "filters": stored.policy.facts.filters,
+            "audit": stored.policy.audit,
             "error": None,
         }
         for name, stored in sorted(loaded.policies.items())
@@ -53,6 +60,7 @@ def _list_policies(engine: Engine, _: Request) -> dict[str, Any]:
             "assigned": file.path == loaded.assigned_path,
             "rules": 0,
             "filters": 0,
+            "audit": False,
             "error": str(file.error),
         }
         for file in engine.broken
@@ -74,6 +82,7 @@ def _of_domain(engine: Engine) -> list[dict[str, Any]]:
             "assigned": True,
             "rules": len(stored.policy.facts.actions),
             "filters": stored.policy.facts.filters,
+            "audit": stored.policy.audit,
             "error": None,
         }
     ]
@@ -98,7 +107,7 @@ def _get_policy(engine: Engine, request: Request) -> dict[str, Any]:
 
 
 def _apply_policy(engine: Engine, request: Request) -> dict[str, Any]:
-    policy, text = document_of(request)
+    policy, text = _with_audit(*document_of(request), request["audit"])
     if request["new"]:
         _must_be_new(engine, policy.name)
     stored = engine.loaded.policies.get(policy.name)
@@ -115,7 +124,7 @@ def _apply_policy(engine: Engine, request: Request) -> dict[str, Any]:
     if request["dry_run"]:
         if assign or engine.loaded.assigned == policy.name:
             must_be_met(policy)
-        message = f"policy {policy.name!r} would be stored{words}"
+        message = f"policy {policy.name!r} would be stored{words}{as_audits(policy)}"
         lines = difference.lines()
         reply = outcome(engine, message, changed=changed, changes=lines, stored=policy)
         if assign or engine.loaded.assigned == policy.name:
@@ -135,11 +144,26 @@ def _apply_policy(engine: Engine, request: Request) -> dict[str, Any]:
         kept = engine.change(
             written=written, assign=assigned, names=request.names, tell=request.tell
         )
-    message = f"policy {policy.name!r} is stored{words}{words_of_copies(kept)}"
+    message = f"policy {policy.name!r} is stored{words}{as_audits(policy)}{words_of_copies(kept)}"
     lines = difference.lines() if changed else ()
     return of_this_host(
         engine, outcome(engine, message, changed=changed, changes=lines, warns=True, stored=policy)
     )
+
+
+def as_audits(policy: Policy) -> str:
+    """What is to be said of a policy whose blocks are audits, behind what was done with it."""
+    return ", as audits: it blocks nothing" if policy.audit else ""
+
+
+def _with_audit(policy: Policy, text: str, audit: bool | None) -> tuple[Policy, str]:
+    """A policy and its text with or without ``audit``, as far as that was asked for."""
+    if audit is None or audit == policy.audit:
+        return policy, text
+    from ipsecd.language.layout import edited_text  # noqa: PLC0415 - few need it
+
+    wanted = policy.with_audit(audit)
+    return wanted, edited_text(text, wanted) or format_policy(wanted)
 
 
 def document_of(request: Request) -> tuple[Policy, str]:
@@ -196,21 +220,28 @@ def _delete_policy(engine: Engine, request: Request) -> dict[str, Any]:
 
 def _assign_policy(engine: Engine, request: Request) -> dict[str, Any]:
     name = request["name"]
-    engine.stored(name)
-    if engine.loaded.assigned == name and not engine.assigned_is_not_in_force:
-        reply = outcome(engine, f"policy {name!r} is assigned already", changed=False)
+    stored = engine.stored(name)
+    text = engine.loaded.policies[name].text
+    policy, edited = _with_audit(stored, text, request["audit"])
+    words = as_audits(policy)
+    is_same = policy.audit == stored.audit
+    if is_same and engine.loaded.assigned == name and not engine.assigned_is_not_in_force:
+        reply = outcome(engine, f"policy {name!r} is assigned already{words}", changed=False)
         add_live(engine, request, reply["outcome"], lambda now: now)
         return of_this_host(engine, reply)
+    lines = diff_policies(stored, policy)
     if request["dry_run"]:
-        policy = engine.stored(name)
         must_be_met(policy)
-        reply = outcome(engine, f"policy {name!r} would be assigned")
+        reply = outcome(engine, f"policy {name!r} would be assigned{words}", changes=lines)
         add_verdicts(engine, policy, {}, reply["outcome"])
-        after = partial(engine.outlook.changed, assign=name)
+        written = [] if is_same else [Written(policy, edited)]
+        after = partial(engine.outlook.changed, written=written, assign=name)
         add_live(engine, request, reply["outcome"], after)
         return of_this_host(engine, reply)
-    engine.change(assign=name)
-    return of_this_host(engine, outcome(engine, f"policy {name!r} is assigned", warns=True))
+    kept = engine.change(put=[] if is_same else [policy], assign=name)
+    message = f"policy {name!r} is assigned{words}"
+    reply = outcome(engine, message, changes=lines, warns=True)
+    return of_this_host(engine, with_losses(reply, kept))
 
 
 def _unassign_policy(engine: Engine, request: Request) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from ipsecd import __version__
-from ipsecd.backend.base import Count
+from ipsecd.backend.base import Observation
 from ipsecd.backend.registry import AUTO, OFFERED, STANDS_FOR_AUTO, lacking_for_reports
 from ipsecd.control.absences import absences, filters_by_name
 from ipsecd.control.confirmation import last_put_back, unconfirmed
@@ -16,7 +16,6 @@ from ipsecd.control.method import Method, Request, Role, Work
 from ipsecd.control.replies import exemptions, place_in_domain, states_of_engines
 from ipsecd.engine import Engine
 from ipsecd.host.interfaces import read_host
-from ipsecd.language.filters import format_filter
 
 
 def _status(engine: Engine, _: Request) -> dict[str, Any]:
@@ -24,23 +23,12 @@ def _status(engine: Engine, _: Request) -> dict[str, Any]:
     policy = engine.policy
     assigned = engine.loaded.assigned
     dynamic = engine.dynamic
-    failures = [*engine.failures, *engine.backend.failures]
-    if engine.stopped:
-        state = "stopped"
-    elif engine.held:
-        state = "failed"
-    elif observation.drift:
-        state = "drifted"
-    elif failures:
-        state = "failed"
-    else:
-        state = "enforcing" if policy or dynamic else "idle"
     status = {
         "version": __version__,
         "pid": os.getpid(),
         "since": engine.started,
-        "state": state,
-        "failures": failures,
+        "state": state_of(engine, observation),
+        "failures": [*engine.failures, *engine.backend.failures],
         "file_warnings": list(engine.warnings),
         "backend": engine.backend.name,
         "features": list(engine.backend.probe()),
@@ -52,6 +40,7 @@ def _status(engine: Engine, _: Request) -> dict[str, Any]:
         "drift": list(observation.drift),
         "policy_rules": len(policy.facts.actions) if policy and not engine.stopped else 0,
         "policy_filters": policy.facts.filters if policy and not engine.stopped else 0,
+        "policy_audit": bool(policy and policy.audit and not engine.stopped),
         "protected_filters": 0 if engine.stopped else len(engine.state.compiled.protected),
         "dynamic_rules": len(dynamic),
         "dynamic_filters": dynamic.filters,
@@ -68,6 +57,19 @@ def _status(engine: Engine, _: Request) -> dict[str, Any]:
     return {"status": status}
 
 
+def state_of(engine: Engine, observation: Observation) -> str:
+    """The state of the daemon in a word: one of ``STATES``."""
+    if engine.stopped:
+        return "stopped"
+    if engine.held:
+        return "failed"
+    if observation.drift:
+        return "drifted"
+    if engine.failures or engine.backend.failures:
+        return "failed"
+    return "enforcing" if engine.policy or engine.dynamic else "idle"
+
+
 def _warnings(engine: Engine) -> list[str]:
     """What is in force and does not do all that it says, a sentence each."""
     return [
@@ -81,35 +83,6 @@ def _policy_path(engine: Engine) -> str | None:
     if engine.overriding is not None:
         return place_in_domain(engine)
     return engine.path_of(engine.loaded.assigned) if engine.loaded.assigned else None
-
-
-def _stats(engine: Engine, _: Request) -> dict[str, Any]:
-    if engine.stopped:
-        return {"rules": [], "unparsable": 0}
-    counts, entry_counts, unparsable = engine.ask(
-        lambda backend: (backend.counts(), backend.volatile_counts(), backend.unparsable())
-    )
-    filters_by_name = {
-        rule.name: [format_filter(rule_filter) for rule_filter in rule.filters]
-        for rule in engine.dynamic
-    }
-    rules = []
-    for origin, action in engine.rules().items():
-        count = counts.get(origin, Count())
-        for entry in engine.volatile.credits(origin):
-            count += entry_counts.get(entry, Count())
-        rules.append(
-            {
-                "store": origin.store,
-                "policy": origin.policy,
-                "rule": origin.rule,
-                "action": action.value,
-                "packets": count.packets,
-                "bytes": count.bytes,
-                "filters": filters_by_name.get(origin.rule) if origin.volatile else None,
-            }
-        )
-    return {"rules": rules, "unparsable": unparsable}
 
 
 def _list_interfaces(_engine: Engine, _: Request) -> dict[str, Any]:
@@ -169,7 +142,6 @@ def _troubles(engine: Engine) -> list[str]:
 
 METHODS = (
     Method("Status", Role.VIEW, Work.QUICK, _status),
-    Method("Stats", Role.VIEW, Work.LONG, _stats),
     Method("ListInterfaces", Role.VIEW, Work.LONG, _list_interfaces),
     Method("ListExemptions", Role.VIEW, Work.QUICK, _list_exemptions),
     Method("Examine", Role.VIEW, Work.LONG, _examine),

@@ -149,7 +149,7 @@ def _extended(before: DynamicRule, wanted: DynamicRule, *, is_alike: bool) -> Dy
     if not is_alike:
         raise Refused(
             f"rule {quote(before.name)} cannot have these filters added: it "
-            f"{'blocks' if before.action is Action.BLOCK else 'permits'} {_under(before)}",
+            f"{before.action.value}s {_under(before)}",
             "a rule has one action, and one condition on interface and connection; choose another "
             "name, or --replace",
         )

@@ -206,9 +206,11 @@ def outranking(
 ) -> tuple[Contradiction, ...]:
     """What in force decides about packets that dynamic rules of one action match, against it.
 
-    Each rule that does is named once, and at most ``MAX_TOLD`` are.
+    Each rule that does is named once, and at most ``MAX_TOLD`` are. Nothing is against an audit.
     """
     action = rules[0].action if rules else Action.BLOCK
+    if action is Action.AUDIT:
+        return ()
     opposite = Action.PERMIT if action is Action.BLOCK else Action.BLOCK
     search = _Search(state, overlaps, read_host)
     tables = search.tables(opposite) if state.enforcing else []

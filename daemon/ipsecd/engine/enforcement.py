@@ -32,6 +32,7 @@ from ipsecd.engine.attempt import Attempt
 from ipsecd.engine.compiling import classifier_by_names
 from ipsecd.engine.guard import must_spare
 from ipsecd.engine.heard_state import HeardState
+from ipsecd.engine.measured import Measured
 from ipsecd.engine.noting import note_change
 from ipsecd.engine.quarantines import with_own_rules
 from ipsecd.engine.state import Condition, PendingPolicy, State
@@ -65,18 +66,15 @@ class Enforcement:
         clock: Callable[[], float],
     ) -> None:
         self.heard: Callable[[State], None] = lambda _: None
-        self.state = State()
+        self.state, self.measured = State(), Measured()
         self.run: Line = at_once
         self._make = make
         self._make_other = make_other
-        self._bpffs = bpffs
-        self._clock = clock
+        self._bpffs, self._clock = bpffs, clock
         self._backend: Backend | None = None
         self._volatile_in_kernel: Volatile | None = None
-        self._news = select.epoll()
-        self._heard = -1
-        self._retry_at = inf
-        self._repair_due = False
+        self._news, self._heard = select.epoll(), -1
+        self._retry_at, self._repair_due = inf, False
 
     @property
     def backend(self) -> Backend:
@@ -241,6 +239,7 @@ class Enforcement:
         elif delta:
             self._change(delta, new.volatile)
         self.state = new
+        self.measured.change()
 
     def make_ready(self, name: str) -> Programs | None:
         """What ``exchange_backend`` would take long for; for any thread. Raises ``IpsecdError``."""
@@ -326,7 +325,8 @@ class Enforcement:
         self.backend.check(classifier)
         if first:
             put_off_programs(self.backend)
-        self.backend.apply(classifier, volatile)
+        with self.measured.applying():
+            self.backend.apply(classifier, volatile)
         self._volatile_in_kernel = volatile
 
     def _change(self, delta: Delta, volatile: Volatile) -> None:
@@ -373,6 +373,7 @@ class Enforcement:
         drift = self._backend.observe().drift
         if drift:
             self._backend.apply(self.state.classifier, self.state.volatile)
+            self.measured.repair()
             record(logging.WARNING, "foreign-change-undone", drift="; ".join(drift))
         self._repair_due = False
 

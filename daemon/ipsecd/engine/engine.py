@@ -28,11 +28,12 @@ from ipsecd.engine.containers import Containers
 from ipsecd.engine.dynamic import Change, DynamicRuleChanges
 from ipsecd.engine.enforcement import Enforcement
 from ipsecd.engine.guard import carrying
-from ipsecd.engine.history import History, Moment
+from ipsecd.engine.history import Moment
 from ipsecd.engine.kept_lists import KeptLists
 from ipsecd.engine.lists import Lists
 from ipsecd.engine.lookups import Lookups
 from ipsecd.engine.outlook import Outlook
+from ipsecd.engine.past import Past
 from ipsecd.engine.policies import Policies
 from ipsecd.engine.restoring import Restoring
 from ipsecd.engine.seeing import Seeing
@@ -87,12 +88,10 @@ class Engine(View):
         if earlier_sources is None:
             earlier_sources = (Domain(),) if config.domain else ()
         self.config = config
-        self.started = time.time()
-        self.bpffs = directories.bpffs
+        self.started, self.bpffs = time.time(), directories.bpffs
         self.frozen_state: State | None = None
         self.lookups = Lookups.beginning(self.started)
-        self._clock = clock
-        self._keep_owner = keep_owner
+        self._clock, self._keep_owner = clock, keep_owner
         self._kept_files = KeptFiles(directories, disk)
         self._store = StaticStore(directories.config, disk, self._kept_files.reader)
         self.content_of, self.policy_directory = self._store.content_of, self._store.directory
@@ -107,7 +106,6 @@ class Engine(View):
         self.protection = self._dynamic.protection
         self.next_expiry, self.expire = self._dynamic.next_expiry, self._dynamic.expire
         self.list_changes = lists = Lists(self._enforcement, self.protection)
-        self.change_lists = lists.change
         self.kept_lists = KeptLists(ListStore(directories, disk), lists.change, lists.check)
         switching = Switching(self._enforcement, self._kept_files, self.protection)
         self._policies = Policies(*parts, self.kept_lists, switching)
@@ -117,9 +115,10 @@ class Engine(View):
         self.take_domain, self.trust_domain = self._policies.take, self._policies.trust
         changes = (self._policies, self._dynamic)
         self.confirmation = Confirmation(directories.state, disk, *changes, this_boot)
-        self.history = History(directories.state, disk)
-        stores = (self._store, self.kept_lists.store)
-        self.restoring = Restoring(directories.state, disk, *stores)
+        self.past = Past(directories.state, config, disk, this_boot, self._enforcement)
+        self.history, self.recorder = self.past.history, self.past.recorder
+        self.counting, self.measured = self.past.counting, self._enforcement.measured
+        self.restoring = Restoring(directories.state, disk, self._store, self.kept_lists.store)
         left_over = (self._dynamic.taken_over, self.kept_lists, self.confirmation, self.restoring)
         self._starting = Starting(config, *parts, *left_over)
         self.overlaps, self.seeing = Overlaps(), Seeing(self._enforcement)
@@ -144,6 +143,7 @@ class Engine(View):
         """Do what ``start`` does, but leave to ``load_programs`` what programs take long for."""
         self._enforcement.run(self._begin)
         self._policies.keep_last_good()
+        self.counting.begin()
         last = self.confirmation.put_back_if_due()
         self.history.begin(self.moment, last.sentence if last else "")
 
@@ -194,7 +194,7 @@ class Engine(View):
 
     def close(self) -> None:
         """Let go of the kernel and leave it as it is."""
-        self.history.flush(all_rows=True)
+        self.past.close("nothing" if self.stopped else "what was in force")
         self._enforcement.close()
 
     def choose_backend(self, name: str) -> bool:
@@ -238,10 +238,9 @@ class Engine(View):
     def warnings(self) -> tuple[str, ...]:
         """What is wrong with files although all that should be in force is."""
         of_domain = warnings_of_domain(self.config.domain, self.domain, time.time())
-        of_own_files = (*self._kept_files.warnings, *self.kept_lists.warnings)
-        of_changes = (self.confirmation, self.history, self.restoring)
-        told = (warning for each in of_changes for warning in each.warnings)
-        return (*self.warnings_of_files(), *of_domain, *of_own_files, *told)
+        kept = (self._kept_files, self.kept_lists, self.confirmation, self.restoring, self.past)
+        told = (warning for each in kept for warning in each.warnings)
+        return (*self.warnings_of_files(), *of_domain, *told)
 
     def observe(self) -> Observation:
         """What the kernel holds."""

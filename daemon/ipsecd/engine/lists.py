@@ -12,11 +12,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
+from ipsecd.backend.choice import load_ahead
+from ipsecd.backend.nftables.ahead import ListAhead
 from ipsecd.compiler.rows import Row
 from ipsecd.compiler.volatile import NO_CHANGE, Delta
 from ipsecd.engine.attempt import Attempt
 from ipsecd.engine.compiling import classifier_by_names, rows_for
-from ipsecd.engine.enforcement import Enforcement
+from ipsecd.engine.enforcement import Enforcement, at_once
 from ipsecd.engine.guard import is_guarding, must_spare
 from ipsecd.engine.protection import Protection
 from ipsecd.engine.state import State
@@ -64,6 +66,16 @@ class Lists:
                 lambda _: self.enforcement.discard(),
             )
             self.enforcement.run(lambda: self._switch(changes, before, wanted, delta))
+
+    def load_ahead(self, name: str, size: int) -> ListAhead | None:
+        """What loads a list while its text of `size` bytes is read; None if that is of no use.
+
+        In the line of changes; whoever has it closes it.
+        """
+        enforcement = self.enforcement
+        if enforcement.run is at_once or not enforcement.state.enforcing:
+            return None
+        return load_ahead(enforcement.backend, name, size, enforcement.run)
 
     def missing(self, filters: Iterable[Filter]) -> dict[str, AddressList]:
         """The long lists that filters name and that nothing in force does; for any thread.

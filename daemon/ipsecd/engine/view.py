@@ -48,7 +48,7 @@ def filters_of_rule(state: State, origin: Origin) -> tuple[InForce, ...]:
         filters = rule.in_force if rule else ()
     elif policy:
         rules = tuple(each for each in policy.rules if each.name == origin.rule)
-        filters = _filters_of_policy(state, Policy(policy.name, rules))
+        filters = _filters_of_policy(state, Policy(policy.name, rules, audit=policy.audit))
     else:
         filters = ()
     return resolved(filters, state.inventory)
@@ -69,12 +69,19 @@ def rules_in_force(state: State) -> dict[Origin, Action]:
     """Every rule in force with its action. No policy file is read for this."""
     if state.stopped:
         return {}
+    return policy_rules_in_force(state) | {rule.origin: rule.action for rule in state.dynamic}
+
+
+def policy_rules_in_force(state: State) -> dict[Origin, Action]:
+    """The same without the dynamic rules."""
+    if state.stopped:
+        return {}
     policy = state.compiled.policy
     rules = {each.origin: each.action for each in state.compiled.protected_in_force}
     if policy:
         for name, action in policy.facts.actions.items():
             rules[Origin(state.compiled.store.value, policy.name, name)] = action
-    return rules | {rule.origin: rule.action for rule in state.dynamic}
+    return rules
 
 
 def policy_filters_by_name(state: State) -> tuple[Filter, ...]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ipsecd.errors import InvalidInput, LimitExceeded
@@ -23,7 +23,7 @@ from ipsecd.language.list_formats import PLAIN, Extract, extractor, format_of
 from ipsecd.language.plain_lines import entries_of_plain
 from ipsecd.model.addresses import Family
 from ipsecd.model.lists import AddressList, Form
-from ipsecd.model.packing import Packing
+from ipsecd.model.packing import Packing, without_host_bits
 from ipsecd.quoting import count, quote, quote_path
 
 MAX_BYTES = 1 << 27
@@ -33,8 +33,9 @@ MAX_ENTRIES = 1 << 23
 MOST_SHOWN = 10
 MAX_SHOWN = 200
 """How many characters of a malformed line are kept."""
-BLOCK = 1 << 20
-"""How much is read at a time, in bytes."""
+BLOCK = 1 << 18
+"""How much is read at a time, in bytes: a few milliseconds of work that no other thread interrupts,
+and what a fast processor has at hand."""
 
 _COMMENT = re.compile(rb"[ \t]*[#;][^\n]*")
 _BOM = b"\xef\xbb\xbf"
@@ -50,6 +51,10 @@ _HINT = (
     "write one address, prefix or range such as 192.0.2.1-192.0.2.9 a line, and comments behind #; "
     "name another form with --format"
 )
+
+Take = Callable[[Mapping[Form, bytes], int], None]
+"""Takes entries while the text is still being read: those of some lines, packed in any order and
+perhaps more than once, and how many bytes of text these lines are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +96,17 @@ class ReadList:
         return self.read - len(self.addresses)
 
 
-def read_list(blocks: bytes | Iterable[bytes], source: str, form: str = "") -> ReadList:
+def read_list(
+    blocks: bytes | Iterable[bytes], source: str, form: str = "", take: Take | None = None
+) -> ReadList:
     """The list in a text, which may come in blocks of any size.
 
     `form` names its form: ``plain``, ``json``, ``ipset`` or ``csv:COLUMN``; empty: it is seen by
-    the first line. Raises ``InvalidInput``, with `source` and line, if there is nothing but
+    the first line. `take` is given all entries while they are read, whatever comes of the text in
+    the end. Raises ``InvalidInput``, with `source` and line, if there is nothing but
     malformed lines, or the form is not there; ``LimitExceeded`` for more than can be held.
     """
-    reader = _Reader(source, form)
+    reader = _Reader(source, form, pass_on=take)
     for number, chunk in _whole_lines([blocks] if isinstance(blocks, bytes) else blocks, source):
         reader.take(number, chunk)
     return reader.outcome()
@@ -200,9 +208,11 @@ class _Reader:
     shown: list[MalformedLine] = field(default_factory=list)
     packing: Packing = field(default_factory=Packing)
     extract: Extract | None = None
+    pass_on: Take | None = None
 
     def take(self, number: int, chunk: bytes) -> None:
         """Read some whole lines, the first of which is line `number`."""
+        size = len(chunk)
         chunk = chunk.replace(b"\r\n", b"\n").removesuffix(b"\r")
         self.form = self.form or format_of(chunk)
         if self.form in {"", PLAIN} and (b"#" in chunk or b";" in chunk):
@@ -215,8 +225,15 @@ class _Reader:
         if entries is None:
             texts = lines if is_plain else self._extracted(number, lines)
             entries = self._one_by_one(number, texts)
+        packed: dict[Form, bytes] = {}
         for form, each in entries.items():
-            self.cleared += self.packing.put(form, b"".join(each))
+            if not each:
+                continue
+            packed[form], wrong = without_host_bits(form, b"".join(each))
+            self.packing.add(form, packed[form])
+            self.cleared += wrong
+        if self.pass_on:
+            self.pass_on(packed, size)
         if self.packing.count > MAX_ENTRIES:
             raise LimitExceeded(
                 f"{quote_path(self.source)} has more than {MAX_ENTRIES:,} entries",

@@ -41,6 +41,8 @@ SELECTORS = frozenset(kind.value for kind in SelectorKind)
 """Words before a colon that say that a name is one of a container engine, and no DNS name."""
 PROCESSES = frozenset({"service", "cgroup"})
 """Words before a colon that name local processes."""
+_MASKS_OF_A_HOST = ("255.255.255.255", "32")
+"""What scripts write after ``0``, which changes nothing: each address of this host is one host."""
 _TEXT_OF = {keyword: keyword.value for keyword in Keyword}
 _WORDS = {"me": "0", "my": "0", "self": "0", "localhost": "0", "any": "*", "all": "*"}
 
@@ -48,9 +50,10 @@ _WORDS = {"me": "0", "my": "0", "self": "0", "localhost": "0", "any": "*", "all"
 def parse_address(text: str) -> Address:
     """The address that `text` names: ``0``, ``*``, a host, a network, a name, or ``@`` a list.
 
-    IPv6 is in brackets, with its prefix length inside or after them. Host bits beyond the mask are
-    refused in IPv4. In IPv6 ``[2001:db8::1]/64`` stands for the network of that address, since
-    ``ip address`` shows addresses in this form. Raises ``InvalidInput`` with a position in `text`.
+    A mask of one host after ``0`` is taken. IPv6 is in brackets, with its prefix length inside or
+    after them. Host bits beyond the mask are refused in IPv4. In IPv6 ``[2001:db8::1]/64`` stands
+    for the network of that address, since ``ip address`` shows addresses in this form. Raises
+    ``InvalidInput`` with a position in `text`.
     """
     kind, colon, name = text.partition(":")
     if colon and kind in PROCESSES:
@@ -67,6 +70,8 @@ def parse_address(text: str) -> Address:
         check_list_name(text[1:])
         return ListName(text[1:])
     host, slash, mask = text.partition("/")
+    if host == "0" and mask in _MASKS_OF_A_HOST:
+        return Keyword.ME
     value = ipv4_value(host)
     if value is not None:
         return _ipv4_network(text, host, value, mask) if slash else Network(Family.IPV4, value, 32)
@@ -244,8 +249,10 @@ def _mask_length(text: str, mask: str) -> int:
 def _mask_without_address(text: str, host: str) -> InvalidInput:
     if ":" in host:
         hint = f"an IPv6 address stands in brackets: write [{text}]"
-    elif host in ("0", "*"):
-        hint = f"{host} takes no mask; every IPv4 address is 0.0.0.0/0, every IPv6 one [::]/0"
+    elif host == "0":
+        hint = "0 is this host and takes no mask; 0.0.0.0/0 is something else: every IPv4 address"
+    elif host == "*":
+        hint = "* is any address and takes no mask; every IPv4 address is 0.0.0.0/0"
     elif "*" in host:
         hint = "wildcard octets give the mask already; leave one of the two out"
     else:

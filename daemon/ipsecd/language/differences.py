@@ -74,6 +74,9 @@ class Difference:
             lines.append(f"~ policy: {scalar(old.name)} becomes {scalar(new.name)}")
         if old and new and old.description != new.description:
             lines.append(f"~ description: {scalar(new.description)}")
+        before, now = (bool(policy and policy.audit) for policy in (old, new))
+        if before != now:
+            lines.append("+ audit: true" if now else "- audit: true")
         for rule in self.rules:
             lines += _lines(rule, most)
         expected, expects = (policy.expect if policy else () for policy in (old, new))

@@ -24,6 +24,8 @@ def format_policy(policy: Policy) -> str:
     lines = [f"policy: {scalar(policy.name)}"]
     if policy.description:
         lines.append(f"description: {scalar(policy.description)}")
+    if policy.audit:
+        lines.append("audit: true")
     lines.append("rules:" if policy.rules else "rules: []")
     for rule in policy.rules:
         lines.append(f"  - rule: {scalar(rule.name)}")

@@ -18,6 +18,7 @@ from ipsecd.language.quoting import wrong, wrong_within
 from ipsecd.language.seen import assumed_types, to_packet
 from ipsecd.model.addresses import Family, Selector
 from ipsecd.model.expectations import SOME_HOST, Expectation
+from ipsecd.model.kinds import VERDICTS
 from ipsecd.model.lists import AddressList
 from ipsecd.model.nearness import NO_LISTS
 from ipsecd.model.unmet import Unmet, unmet
@@ -32,11 +33,10 @@ def parse_expectation(text: str) -> Expectation:
     """The expectation that `text` names; raises ``InvalidInput`` with a position in `text`."""
     verdict, rest = [*text.split(None, 1), "", ""][:2]
     place = len(text) - len(rest)
-    try:
-        action = Action(verdict.lower())
-    except ValueError:
+    action = next((each for each in VERDICTS if each.value == verdict.lower()), None)
+    if action is None:
         what = f"{quote(text)} does not begin with what is expected"
-        raise wrong(text, 0, what, f"begin with block or permit, {_EXAMPLE}") from None
+        raise wrong(text, 0, what, f"begin with block or permit, {_EXAMPLE}")
     try:
         written = parse_packet(rest)
         for side in (written.source, written.destination):

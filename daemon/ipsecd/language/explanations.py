@@ -28,10 +28,11 @@ def explanation_to_json(explanation: Explanation) -> dict[str, Any]:
 def answer_to_json(explanation: Explanation) -> dict[str, Any]:
     """The answer of ``explain --offline`` for each of many packets: the verdict and the filters.
 
-    The verdicts for source ports, and that for an open connection, are there only if there are any.
+    The audit that counts the packet, the verdicts for source ports, and that for an open connection
+    are there only if there are any.
     """
     whole = explanation_to_json(explanation)
-    more = ("source_ports", "established", "established_leaving")
+    more = ("audited", "source_ports", "established", "established_leaving")
     return {
         **{name: whole[name] for name in ("decision", "by", "beaten")},
         **{name: whole[name] for name in more if whole[name] is not None},
@@ -58,11 +59,12 @@ def _of_ports(ports: PortsDecision) -> dict[str, Any]:
 
 
 def verdict_to_json(decision: Decision) -> dict[str, Any]:
-    """What is decided, why, and by which filter."""
+    """What is decided, why, by which filter, and which audit counts the packet."""
     return {
         "decision": decision.action.value,
         "reason": decision.reason,
         "by": reference(decision.by) if decision.by else None,
+        "audited": reference(decision.audited) if decision.audited else None,
     }
 
 

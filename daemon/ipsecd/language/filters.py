@@ -1,7 +1,8 @@
 """Owns the text of filters, in the legacy grammar; must not know rules or policies.
 
 ``addr[:port] ("=" | "+") addr[:port[:protocol[/type[/code]]]]``: the left side is the source,
-``=`` is one way and ``+`` is mirrored. Spaces around separators are ignored.
+``=`` is one way and ``+`` is mirrored. Spaces around separators are ignored. A protocol may stand
+on the left side too, if it is that of the right.
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ from ipsecd.language.addresses import (
     parse_address,
 )
 from ipsecd.language.icmp import format_protocol_and_message, parse_protocol_and_message
+from ipsecd.language.ports import parse_ports
 from ipsecd.language.protocols import is_protocol_name, parse_protocol
-from ipsecd.language.quoting import is_number, trim, wrong, wrong_within
+from ipsecd.language.quoting import trim, wrong, wrong_within
+from ipsecd.language.typography import refuse_typography
 from ipsecd.model.addresses import HostName, Keyword
 from ipsecd.model.icmp import IcmpMessage
 from ipsecd.model.values import (
@@ -45,6 +48,9 @@ _PLAIN = re.compile(
 """What nearly all filters of long documents look like."""
 _MISPRINT = re.compile(r"\s*\*\s*0\s*[=+]")
 _NUMBERS_WITH_PORTS = frozenset(map(str, PROTOCOLS_WITH_PORTS))
+_PROTOCOL_AT_THE_RIGHT = "the protocol stands once, at the far right: 0:80+*::TCP"
+_SIGNS = frozenset("=+")
+_GOES_ON = _SIGNS | {":"}
 _BRACKETS = {"[": ("]", Action.BLOCK), "(": (")", Action.PERMIT)}
 
 
@@ -69,6 +75,7 @@ def parse_filter(text: str) -> Filter:
 
 def _parse_carefully(text: str) -> Filter:
     """The same, by all of the grammar, and with every error told."""
+    refuse_typography(text)
     if _MISPRINT.match(text):
         raise wrong(
             text,
@@ -78,8 +85,11 @@ def _parse_carefully(text: str) -> Filter:
         )
     at = _separator(text)
     _refuse_brackets(text, at)
-    source, _ = _side(text, 0, at, last=False)
+    source, left = _side(text, 0, at, last=False)
     destination, (protocol, message) = _side(text, at + 1, len(text), last=True)
+    if left not in ((None, None), (protocol, message)):
+        part, place = _fields(text, 0, at)[2]
+        raise _one_field_too_many(text, place, part, _PROTOCOL_AT_THE_RIGHT)
     try:
         return Filter(source, destination, protocol, text[at] == "+", message)
     except InvalidInput as error:
@@ -168,7 +178,7 @@ def parse_short(text: str) -> Filter:
     # Only numbers whose protocol has ports: 10/8 and 0/0 are slips of somebody writing networks.
     if slash and (is_protocol_name(name) or name in _NUMBERS_WITH_PORTS):
         try:
-            to = Endpoint(Keyword.ME, _ports(ports))
+            to = Endpoint(Keyword.ME, parse_ports(ports))
             return Filter(Endpoint(), to, parse_protocol(name))
         except InvalidInput as error:
             raise wrong_within(error, text, start + len(name) + 1) from error
@@ -204,15 +214,17 @@ def _whole_filter(part: str) -> str:
 def join_arguments(arguments: Sequence[str]) -> list[str]:
     """The filters in a command's arguments: they are joined while one ends with ``:``.
 
-    A bracket that stands alone belongs to its neighbour; what has a ``=`` or ``+`` of its own
-    begins a filter, and the one before it ends in an empty field.
+    A bracket that stands alone belongs to its neighbour, as does ``=`` or ``+`` to both; what has
+    one of its own begins a filter, and the one before it ends in an empty field.
     Raises ``InvalidInput`` for an argument that only a shell can have made of a filter.
     """
     joined: list[str] = []
     for argument in arguments:
         before = joined[-1].rstrip() if joined else ""
-        goes_on = before.endswith(":") and not set(argument) & set("=+")
-        if goes_on or before in _BRACKETS or (before and argument.strip() in ("]", ")")):
+        goes_on = before[-1:] in _GOES_ON and not set(argument) & _SIGNS
+        joins = argument.strip()[:1] in _SIGNS and not set(before) & _SIGNS
+        is_end = argument.strip() in ("]", ")")
+        if before and (goes_on or joins or is_end or before in _BRACKETS):
             joined[-1] += " " + argument
         else:
             joined.append(argument)
@@ -312,14 +324,10 @@ def _side(text: str, start: int, end: int, *, last: bool) -> tuple[Endpoint, _Pr
     fields = _fields(text, start, end)
     if len(fields) > 2 and fields[0][0] != "0":
         _refuse_bare_ipv6(text, start, end)
-    limit = 3 if last else 2
-    if len(fields) > limit:
-        part, offset = fields[limit]
-        if not last and len(fields) == 3:
-            hint = "the protocol stands once, at the far right: 0:80+*::TCP"
-        else:
-            hint = "write ADDRESS:PORT:PROTOCOL, and IPv6 addresses in brackets: [2001:db8::1]"
-        raise wrong(text, offset, f"{quote(part)} is one field too many", hint)
+    if len(fields) > 3:
+        hint = "write ADDRESS:PORT:PROTOCOL, and IPv6 addresses in brackets: [2001:db8::1]"
+        part, offset = fields[3]
+        raise _one_field_too_many(text, offset, part, hint)
     address_text, offset = fields[0]
     if not address_text:
         side = "destination" if last else "source"
@@ -331,7 +339,7 @@ def _side(text: str, start: int, end: int, *, last: bool) -> tuple[Endpoint, _Pr
     ports: tuple[PortRange, ...] = ()
     if len(fields) > 1:
         try:
-            ports = _ports(fields[1][0])
+            ports = parse_ports(fields[1][0])
             endpoint = Endpoint(address, ports)
         except InvalidInput as error:
             raise wrong_within(error, text, fields[1][1]) from error
@@ -341,7 +349,14 @@ def _side(text: str, start: int, end: int, *, last: bool) -> tuple[Endpoint, _Pr
     try:
         return endpoint, parse_protocol_and_message(fields[2][0])
     except InvalidInput as error:
+        if not last:
+            part, offset = fields[2]
+            raise _one_field_too_many(text, offset, part, _PROTOCOL_AT_THE_RIGHT) from error
         raise wrong_within(error, text, fields[2][1]) from error
+
+
+def _one_field_too_many(text: str, position: int, part: str, hint: str) -> InvalidInput:
+    return wrong(text, position, f"{quote(part)} is one field too many", hint)
 
 
 def _refuse_bare_ipv6(text: str, start: int, end: int) -> None:
@@ -354,37 +369,6 @@ def _refuse_bare_ipv6(text: str, start: int, end: int) -> None:
             f"IPv6 address {quote(side)} is not in brackets",
             f"write [{side}], and a port after the bracket",
         )
-
-
-def _ports(text: str) -> tuple[PortRange, ...]:
-    if text in ("", "0", "*"):
-        return ()
-    ranges = []
-    begin = 0
-    for part in text.split(","):
-        ports, place = trim(text, begin, begin + len(part))
-        try:
-            ranges.append(_range(ports))
-        except InvalidInput as error:
-            raise wrong_within(error, text, place) from error
-        begin += len(part) + 1
-    return tuple(ranges)
-
-
-def _range(text: str) -> PortRange:
-    first, dash, last = (part.strip() for part in text.partition("-"))
-    if not is_number(first) or (dash and not is_number(last)):
-        hint = "give a number from 1 to 65535, a range 1000-1999 or a list 80,443"
-        if is_protocol_name(text):
-            hint = "the port stands before the protocol; for any port leave it empty: *=0::UDP"
-        elif text[:1].isalpha():
-            hint = "names of services are not looked up; give the port's number, as in 80"
-        raise InvalidInput(f"{quote(text)} is not a port", hint)
-    if max(len(first), len(last)) > 5:
-        raise InvalidInput(
-            f"port {quote(text)} is not between 1 and 65535", "leave the port out for any port"
-        )
-    return PortRange(int(first), int(last) if dash else int(first))
 
 
 def _format_endpoint(endpoint: Endpoint) -> str:

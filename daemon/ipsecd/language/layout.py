@@ -53,7 +53,9 @@ def edited_text(text: str, wanted: Policy) -> str | None:
 
 
 def _edited(text: str, before: Policy, wanted: Policy) -> str:
-    """The document with other rules; raises any of ``_ERRORS``."""
+    """The document with other rules, and with or without ``audit``; raises any of ``_ERRORS``."""
+    if before.audit != wanted.audit:
+        text = _with_audit(text, audit=wanted.audit)
     newline = "\r\n" if "\r\n" in text else "\n"
     lines = text.split(newline)
     document = load(text)
@@ -85,6 +87,20 @@ def _edited(text: str, before: Policy, wanted: Policy) -> str:
         line = document.lc.key("rules")[0]
         out[line] = _RULES_KEY.sub(r"\1 []\3", out[line], count=1)
     return newline.join([*out, *lines[rules.ends[-1] :]])
+
+
+def _with_audit(text: str, *, audit: bool) -> str:
+    """The document with the line ``audit: true`` behind its description, or without that line."""
+    newline = "\r\n" if "\r\n" in text else "\n"
+    lines = text.split(newline)
+    document = load(text)
+    if "audit" in document:
+        at = document.lc.key("audit")[0]
+        return newline.join([*lines[:at], *["audit: true"] * audit, *lines[at + 1 :]])
+    head = max(document.lc.key(key)[0] for key in ("policy", "description") if key in document)
+    keys = (document.lc.key(key)[0] for key in document)
+    after = _end(lines, head, min((line for line in keys if line > head), default=len(lines)))
+    return newline.join([*lines[:after], "audit: true", *lines[after:]])
 
 
 def _places(lines: list[str], document: Any) -> _Rules:

@@ -23,6 +23,7 @@ from ipsecd.language.expectations import parse_expectation
 from ipsecd.language.filters import parse_short
 from ipsecd.language.runs import fold
 from ipsecd.model.expectations import MAX_EXPECTATIONS, Expectation, admit
+from ipsecd.model.kinds import VERDICTS
 from ipsecd.model.values import (
     Action,
     Conditions,
@@ -147,6 +148,7 @@ class _Reading(EventReader):
         readers: Readers = {
             "policy": self._text,
             "description": self._text,
+            "audit": self._flag,
             "rules": self._rules,
             "expect": self._expect,
         }
@@ -163,7 +165,8 @@ class _Reading(EventReader):
         name = self._name(first, "policy", top.get("policy"))
         rules, expect = top.get("rules") or (), top.get("expect") or ()
         try:
-            return Policy(name, rules, top.get("description") or "", expect)
+            audit = bool(top.get("audit"))
+            return Policy(name, rules, top.get("description") or "", expect, audit)
         except InvalidInput as error:
             raise self._wrong(first, error.message, error.hint) from error
 
@@ -199,14 +202,28 @@ class _Reading(EventReader):
         names.add(written)
         return rule
 
-    def _action(self, event: yaml.Event) -> Action:
+    def _flag(self, event: yaml.Event) -> bool:
         text = self._text(event)
-        try:
-            return Action(text.lower())
-        except ValueError:
-            names = " or ".join(member.value for member in Action)
-            problem = f"{quote(text)} is not {names}"
-            raise self._wrong(event, problem, f"write {names}") from None
+        if text not in ("true", "false"):
+            problem = f"{quote(text)} is not true or false"
+            raise self._wrong(event, problem, "write true, or leave the line out")
+        return text == "true"
+
+    def _action(self, event: yaml.Event) -> Action:
+        return self._one_of(event, tuple(Action))
+
+    def _verdict(self, event: yaml.Event) -> Action:
+        return self._one_of(event, VERDICTS)
+
+    def _one_of(self, event: yaml.Event, actions: tuple[Action, ...]) -> Action:
+        text = self._text(event)
+        action = next((each for each in actions if each.value == text.lower()), None)
+        if action is None:
+            *names, last = (each.value for each in actions)
+            which = f"{', '.join(names)} or {last}"
+            problem = f"{quote(text)} is not {which}"
+            raise self._wrong(event, problem, f"write {which}")
+        return action
 
     def _interface(self, event: yaml.Event) -> InterfaceType | LinkName:
         return self._parsed(event, parse_interface, "interface")
@@ -241,7 +258,7 @@ class _Reading(EventReader):
         """A line, ``VERDICT PACKET``, or both by themselves, with a reason."""
         if not isinstance(event, yaml.MappingStartEvent):
             return self._parsed(event, parse_expectation, "expectation")
-        readers: Readers = {"packet": self._text, "verdict": self._action, "reason": self._text}
+        readers: Readers = {"packet": self._text, "verdict": self._verdict, "reason": self._text}
         values = self._mapping(event, readers)
         self._demand(event, "expectation", values, "packet", "verdict")
         packet, verdict = values.get("packet"), values.get("verdict")

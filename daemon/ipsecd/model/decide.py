@@ -6,7 +6,7 @@ precedence with the compiler and nothing else, and need not be fast.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -42,13 +42,15 @@ class Decision:
 
     ``by`` is the filter that decided and ``beaten`` those that matched too, best first.
     ``reason`` is ``"filter"``, ``"no filter"``, ``"loopback"``, ``"unparsable"`` or the name of
-    an exemption; ``by`` is None unless it is ``"filter"``.
+    an exemption; ``by`` is None unless it is ``"filter"``. ``audited`` is the audit that counts the
+    packet, which would have blocked it if it were a block; it decides nothing, nor does any other.
     """
 
     action: Action
     reason: str
     by: InForce | None = None
     beaten: tuple[InForce, ...] = ()
+    audited: InForce | None = None
 
 
 def decide(
@@ -78,12 +80,23 @@ def decide(
         matches = sorted(matches_of(candidate, packet, host), key=best_first)
         if matches:
             matching.append((matches[0], candidate))
-    if not matching:
-        return Decision(Action.PERMIT, "no filter")
     # Filters of equal rank have one verdict; the first by origin is named and counts the packet.
     matching.sort(key=lambda match: (best_first(match[0]), match[1].origin))
-    best, *beaten = (matching_filter for _, matching_filter in matching)
-    return Decision(best.action, "filter", best, tuple(beaten))
+    return decision_of([matching_filter for _, matching_filter in matching])
+
+
+def decision_of(matching: Sequence[InForce]) -> Decision:
+    """What filters do with a packet that all of them match, the best of them first.
+
+    An audit counts the packet where it would decide as a block. Then it is as if there were none.
+    """
+    first = next(iter(matching), None)
+    audited = first if first and first.action is Action.AUDIT else None
+    best = next((each for each in matching if each.action is not Action.AUDIT), None)
+    beaten = tuple(each for each in matching if each is not best and each is not audited)
+    if best is None:
+        return Decision(Action.PERMIT, "no filter", None, beaten, audited)
+    return Decision(best.action, "filter", best, beaten, audited)
 
 
 class Match(NamedTuple):

@@ -50,8 +50,8 @@ class _Judge:
         """The verdict on one packet at one point, and the filters that match it."""
         if not self.any_source_port:
             decision = decide(filters, packet, self.host, self.exemptions)
-            by = (decision.by,) if decision.by else ()
-            return Explanation(packet, decision), (*by, *decision.beaten)
+            told = filter(None, (decision.audited, decision.by))
+            return Explanation(packet, decision), (*told, *decision.beaten)
         matching = matching_some_port(filters, packet, self.host)
         decision = decide(matching, packet, self.host, self.exemptions)
         ports = decisions_by_source_port(matching, packet, self.host, self.exemptions)

@@ -15,13 +15,21 @@ MAX_LINK_NAME = 15
 
 
 class Action(Enum):
-    """What a filter does with a packet: drop it silently, or let it through."""
+    """What a filter does with a packet: drop it silently, let it through, or only count it.
+
+    AUDIT decides nothing: its rule counts what a block in its place would have dropped.
+    """
 
     # The hash of an Enum is a Python function, and every look for a table takes it.
     __hash__ = object.__hash__
 
     BLOCK = "block"
     PERMIT = "permit"
+    AUDIT = "audit"
+
+
+VERDICTS = (Action.BLOCK, Action.PERMIT)
+"""What becomes of a packet in the end."""
 
 
 class InterfaceType(Enum):

@@ -27,12 +27,15 @@ class Packing:
 
         These bits are cleared.
         """
-        if not entries:
-            return 0
-        self.count += len(entries) // form.width
-        cleared, wrong = _without_host_bits(form, entries)
-        self._entries.setdefault(form, bytearray()).extend(cleared)
+        cleared, wrong = without_host_bits(form, entries)
+        self.add(form, cleared)
         return wrong
+
+    def add(self, form: Form, entries: bytes) -> None:
+        """The same for entries that have no such bits set."""
+        if entries:
+            self.count += len(entries) // form.width
+            self._entries.setdefault(form, bytearray()).extend(entries)
 
     def packed(self) -> AddressList:
         """The list of all that was put in, of which nothing is left here."""
@@ -81,7 +84,7 @@ def shared(first: AddressList, second: AddressList) -> AddressList:
     return without(first, without(first, second))
 
 
-def _without_host_bits(form: Form, entries: bytes) -> tuple[bytes, int]:
+def without_host_bits(form: Form, entries: bytes) -> tuple[bytes, int]:
     """Packed entries with the bits behind the prefix cleared, and how many had any."""
     dropped = form.family.bits - form.length
     if not dropped:

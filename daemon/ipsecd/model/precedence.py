@@ -11,6 +11,8 @@ Rank = tuple[int, ...]
 Place = tuple[int | str | tuple[int, str], ...]
 
 ANY_PORT_WIDTH = MAX_PORT + 1
+_BEFORE_TRANSLATION = len(Action)
+"""Greater than the strength of any action."""
 
 _ORDER = (
     Criterion.ADDRESSES,
@@ -36,6 +38,15 @@ def narrowness(field: Field, width: int) -> int:
     return ANY_PORT_WIDTH - width if field.kind is Kind.RANGE else width * field.weight
 
 
+def strength(action: Action) -> int:
+    """What the action of a match adds to its rank: the greater is the first among equals.
+
+    An audit stands where a block would: above a permit that is equal in all else. A block that is
+    equal in all else comes before it, as with that no audit is needed.
+    """
+    return (Action.PERMIT, Action.AUDIT, Action.BLOCK).index(action)
+
+
 def rank(
     narrow: Mapping[str, int],
     *,
@@ -57,7 +68,7 @@ def rank(
         int(protected),
         *(sum(narrow[name] for name in names) for names in _FIELDS_OF),
         int(volatile),
-        2 if before_translation else int(action is Action.BLOCK),
+        _BEFORE_TRANSLATION if before_translation else strength(action),
     )
 
 

@@ -19,11 +19,13 @@ class RememberedPolicy(Policy):
         expect: tuple[Expectation, ...],
         facts: Facts,
         read: Callable[[], tuple[Rule, ...]],
+        *,
+        audit: bool = False,
     ) -> None:
         """`read` gives the rules that `facts` are about; it is called once at the most."""
         # A policy is immutable, so attributes cannot be set in the usual way.
         vars(self).update(
-            name=name, description=description, expect=expect, facts=facts, _read=read
+            name=name, description=description, expect=expect, facts=facts, _read=read, audit=audit
         )
 
     @cached_property
@@ -36,13 +38,14 @@ class RememberedPolicy(Policy):
         """Whether the two policies are equal; reads the rules."""
         if not isinstance(other, Policy):
             return NotImplemented
-        return (self.name, self.description, self.expect, self.rules) == (
+        return (self.name, self.description, self.expect, self.audit, self.rules) == (
             other.name,
             other.description,
             other.expect,
+            other.audit,
             other.rules,
         )
 
     def __hash__(self) -> int:
         """The hash of an equal policy that is not remembered."""
-        return hash((self.name, self.rules, self.description, self.expect))
+        return hash((self.name, self.rules, self.description, self.expect, self.audit))

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from heapq import heappop, heappush
 from typing import NamedTuple
 
-from ipsecd.model.decide import Decision, best_first, decide, matches_of
+from ipsecd.model.decide import Decision, best_first, decide, decision_of, matches_of
 from ipsecd.model.exemptions import Exemption
 from ipsecd.model.packets import Host, Packet
 from ipsecd.model.precedence import Place, Rank
-from ipsecd.model.values import MAX_PORT, InForce, Origin
+from ipsecd.model.values import MAX_PORT, Action, InForce, Origin
 
 EPHEMERAL = 49152
 """The first of the ports that systems take for themselves (RFC 6335, section 6)."""
@@ -70,16 +70,21 @@ def decisions_by_source_port(
                 starting.setdefault(first, []).append(span)
                 bounds |= {first, last + 1}
     found: list[PortsDecision] = []
-    open_spans: list[_Span] = []
+    # An audit that is the first counts the packet, and the first that is none decides.
+    every: list[_Span] = []
+    deciding: list[_Span] = []
     for first, last in _between(bounds):
         for span in starting.get(first, ()):
-            heappush(open_spans, span)
-        while open_spans and open_spans[0].last < first:
-            heappop(open_spans)
+            heappush(every, span)
+            if span.candidate.action is not Action.AUDIT:
+                heappush(deciding, span)
+        for spans in (every, deciding):
+            while spans and spans[0].last < first:
+                heappop(spans)
         decision = decide((), with_source_port(packet, first), host, exempt)
-        if open_spans and decision.reason == "no filter":
-            by = open_spans[0].candidate
-            decision = Decision(by.action, "filter", by)
+        if decision.reason == "no filter":
+            decision = decision_of([spans[0].candidate for spans in (every, deciding) if spans])
+            decision = replace(decision, beaten=())
         if found and found[-1].decision == decision:
             found[-1] = replace(found[-1], last=last)
         else:

@@ -260,7 +260,8 @@ class Facts:
     """What is asked of a policy all the time, found out by one look at all of its filters.
 
     ``actions`` has every rule by its name, ``names`` the DNS names. ``by_name`` are the rules
-    with those filters that name containers, lists or local processes, which come and go.
+    with those filters that name containers, lists or local processes, which come and go. Both have
+    rules as they are in force.
     """
 
     actions: Mapping[str, Action]
@@ -273,13 +274,15 @@ class Facts:
 class Policy:
     """A named list of rules; their order has no meaning and their names are unique.
 
-    ``expect`` is what its author expects of it.
+    ``expect`` is what its author expects of it. With ``audit`` every rule that blocks is an audit
+    where it is in force; it is still expected to block.
     """
 
     name: str
     rules: tuple[Rule, ...] = ()
     description: str = ""
     expect: tuple[Expectation, ...] = ()
+    audit: bool = False
 
     def __post_init__(self) -> None:
         check_name("policy", self.name)
@@ -317,13 +320,22 @@ class Policy:
                     ):
                         going.append(flt)
             if going:
-                by_name.append(replace(rule, filters=tuple(going)))
+                action = self.action_of(rule)
+                by_name.append(replace(rule, filters=tuple(going), action=action))
         return Facts(
-            {rule.name: rule.action for rule in self.rules},
+            {rule.name: self.action_of(rule) for rule in self.rules},
             sum(len(rule.filters) for rule in self.rules),
             frozenset(names),
             tuple(by_name),
         )
+
+    def action_of(self, rule: Rule) -> Action:
+        """The action that one of its rules has where it is in force."""
+        return Action.AUDIT if self.audit and rule.action is Action.BLOCK else rule.action
+
+    def with_audit(self, audit: bool) -> Policy:
+        """The policy with or without ``audit``."""
+        return Policy(self.name, self.rules, self.description, self.expect, audit)
 
     def with_rule(self, rule: Rule) -> Policy:
         """The policy with `rule` added, in the place of the one that has its name, if any."""
@@ -331,12 +343,12 @@ class Policy:
             rules = tuple(rule if old.name == rule.name else old for old in self.rules)
         else:
             rules = (*self.rules, rule)
-        return Policy(self.name, rules, self.description, self.expect)
+        return Policy(self.name, rules, self.description, self.expect, self.audit)
 
     def without_rules(self, names: frozenset[str]) -> Policy:
         """The policy without the rules named in `names`."""
         rules = tuple(rule for rule in self.rules if rule.name not in names)
-        return Policy(self.name, rules, self.description, self.expect)
+        return Policy(self.name, rules, self.description, self.expect, self.audit)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -371,8 +383,9 @@ class InForce:
 def filters_of(policy: Policy, store: Store) -> tuple[InForce, ...]:
     """All filters of `policy` as they are in force when it is taken from `store`."""
     return tuple(
-        InForce(Origin(store.value, policy.name, rule.name), flt, rule.action, rule.conditions)
+        InForce(Origin(store.value, policy.name, rule.name), flt, action, rule.conditions)
         for rule in policy.rules
+        for action in (policy.action_of(rule),)
         for flt in rule.filters
     )
 

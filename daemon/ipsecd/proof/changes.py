@@ -81,7 +81,7 @@ def changes(
     Names in filters must be resolved. Raises ``Refused`` for a DNS name that is not, and
     ``LimitExceeded`` where a proof would take minutes.
     """
-    before, now = tuple(before), tuple(now)
+    before, now = deciding(before), deciding(now)
     unparsable = _unparsable(before, now) if surroundings.drop_unparsable else None
     if before == now:
         return Changes(unparsable=unparsable)
@@ -99,6 +99,11 @@ def changes(
     packets = [space.packet(found.numbers) for space, found in pairs[:MAX_EXAMPLES]]
     examples = _judged(before, now, packets, surroundings)
     return Changes(tuple(examples), max(0, len(pairs) - MAX_EXAMPLES), unparsable)
+
+
+def deciding(filters: Iterable[InForce]) -> tuple[InForce, ...]:
+    """The filters that can decide: all but audits."""
+    return tuple(one for one in filters if one.action is not Action.AUDIT)
 
 
 def _judged(

@@ -1,7 +1,8 @@
 """Owns what of filters has no effect: proven, each with what decides in its place.
 
-A filter that never decides can be taken out, and all that can be taken out together: what decides
-in their place stays. Names must be resolved; lists have the entries that the host has.
+A filter that never decides can be taken out, and so can an audit that never counts, and all of them
+together: what decides in their place stays. Names must be resolved; lists have the entries that the
+host has.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from enum import Enum
 from typing import Any
 
 from ipsecd.compiler.merge import merged_rows
-from ipsecd.compiler.rows import rows_of
+from ipsecd.compiler.rows import Row, rows_of
 from ipsecd.language.explanations import reference
 from ipsecd.language.filters import format_filter
 from ipsecd.language.packets import format_packet
@@ -29,7 +30,7 @@ MAX_TOLD_APART = 5_000
 
 
 class Kind(Enum):
-    """What is found of a filter, or of a whole rule."""
+    """What is found of a filter, or of a whole rule. An audit that never counts never decides."""
 
     EQUALS_BLOCK = "equals a block"
     """A permit of exactly what another filter blocks, which decides then."""
@@ -62,21 +63,33 @@ def lint(filters: Iterable[InForce], surroundings: Surroundings) -> tuple[Findin
     host = surroundings.host
     rows = [*rows_of(with_lengths(apart, host.lists))]
     matching = {row.filter_in_force.origin for row in rows}
-    tables = merged_rows(rows)
+    audits = {one.origin for one in apart if one.action is Action.AUDIT}
     budget = Budget()
-    deciding: set[Origin] = set()
-    for space in spaces([tables], surroundings):
-        clauses = clauses_of(space, {}, tables, surroundings.exemptions)
-        deciding |= find_deciders(space, clauses, budget)
+    # Audits count where they would decide as blocks, and the others decide as without them.
+    effective = _deciders(
+        [r for r in rows if r.filter_in_force.origin not in audits], surroundings, budget
+    )
+    if audits:
+        effective |= _deciders(rows, surroundings, budget) & audits
     kinds: dict[int, Kind] = {}
     blocks = {_match(one) for one in given if one.action is Action.BLOCK}
     for number, one in enumerate(apart):
         if one.origin not in matching:
             kinds[number] = Kind.MATCHES_NOTHING
-        elif one.origin not in deciding:
+        elif one.origin not in effective:
             is_equal = one.action is Action.PERMIT and _match(one) in blocks
             kinds[number] = Kind.EQUALS_BLOCK if is_equal else Kind.NEVER_DECIDES
     return tuple(_findings(given, kinds, surroundings))
+
+
+def _deciders(rows: Iterable[Row], surroundings: Surroundings, budget: Budget) -> set[Origin]:
+    """The rules of rows that decide about some packet, if audits do so as blocks do."""
+    tables = merged_rows(rows)
+    found: set[Origin] = set()
+    for space in spaces([tables], surroundings):
+        clauses = clauses_of(space, {}, tables, surroundings.exemptions)
+        found |= find_deciders(space, clauses, budget)
+    return found
 
 
 def _match(one: InForce) -> tuple[object, ...]:
@@ -106,7 +119,12 @@ def _findings(
     packets = [each.packet for each in found if each.packet]
     decisions = iter(decided(filters, packets, surroundings))
     for each in found:
-        yield replace(each, by=next(decisions).by) if each.packet else each
+        if each.packet is None:
+            yield each
+            continue
+        decision = next(decisions)
+        counts = decision.audited if each.of.action is Action.AUDIT else None
+        yield replace(each, by=counts or decision.by)
 
 
 def _matched(one: InForce, surroundings: Surroundings) -> Packet | None:
@@ -136,14 +154,15 @@ def sentence(finding: Finding, surroundings: Surroundings) -> str:
     if finding.kind is Kind.EQUALS_BLOCK:
         rule = _rule(finding.by.origin) if finding.by else "another rule"
         return f"{what} never decides: {rule} blocks exactly what it permits"
-    words = f"{what} never decides"
+    words = f"{what} never {'counts' if one.action is Action.AUDIT else 'decides'}"
     if finding.packet is None:
         return words
     packet = format_packet(finding.packet.arrived or finding.packet, host=surroundings.host)
     if finding.by is None:
         return f"{words}: {packet} passes before any filter"
     by = f"{finding.by.action.value} {format_filter(finding.by.filter)}"
-    return f"{words}: {packet} is decided by {by} of {_rule(finding.by.origin)}"
+    done = "counted" if finding.by.action is Action.AUDIT else "decided"
+    return f"{words}: {packet} is {done} by {by} of {_rule(finding.by.origin)}"
 
 
 def _rule(origin: Origin) -> str:

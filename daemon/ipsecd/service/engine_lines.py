@@ -19,11 +19,14 @@ from pathlib import Path
 from typing import Any, ParamSpec, Protocol, TypeVar
 
 from ipsecd.backend.base import Line
+from ipsecd.control.audited import AuditedFlows
 from ipsecd.control.feeds import Wanted
 from ipsecd.control.verdict import Question
 from ipsecd.engine.caller import DAEMON, Caller
 from ipsecd.engine.guard import Guarded
 from ipsecd.engine.lookups import Lookups
+from ipsecd.engine.recorder.recorder import Recorder
+from ipsecd.engine.recorder.snapshots import Surroundings
 from ipsecd.model.addresses import Network
 from ipsecd.model.inventory import Inventory
 from ipsecd.progress import Tell, silent
@@ -164,6 +167,32 @@ class EngineLike(Protocol):
 
     def write_history(self) -> None:
         """Write them; called in the line of changes."""
+
+    def record(self, around: Surroundings, /) -> None:
+        """Have the flight recorder note every change from now on, on a host that is like this."""
+
+    @property
+    def recorder(self) -> Recorder | None:
+        """The flight recorder; None if there is none. For any thread."""
+        ...
+
+    @property
+    def audited(self) -> AuditedFlows:
+        """The flows that audit rules noted; for any thread."""
+        ...
+
+    @property
+    def has_audits(self) -> bool:
+        """Whether any rule in force is an audit; for any thread."""
+        ...
+
+    @property
+    def counts_are_behind(self) -> bool:
+        """Whether ``keep_counts`` should be called soon; read in any thread."""
+        ...
+
+    def keep_counts(self) -> None:
+        """Write what rules have matched; called in the line of changes."""
 
     def next_list_end(self) -> float | None:
         """When the next entry of a list ends, in seconds since the epoch; None if none does.

@@ -29,8 +29,10 @@ from ipsecd.service.admission import Service
 from ipsecd.service.calls import Calls
 from ipsecd.service.connections import wait_readable
 from ipsecd.service.engine_lines import EngineLike, EngineLines
+from ipsecd.service.hearing import Hearing
 from ipsecd.service.listener import RuntimeLock, open_listener
 from ipsecd.service.notify import Notifier
+from ipsecd.service.recording import Recording
 
 RETRY_S = 1.0
 SENDERS_S = 0.2
@@ -41,6 +43,10 @@ CLOCK_S = 60.0
 """The time between two looks at the wall clock while an entry of a list has an end."""
 LOOK_S = 1.0
 """The time between two looks at the clock of the boot while a change waits to be confirmed."""
+AUDITS_S = 10.0
+"""How long it may take until audits are followed that came without a call, as from a domain."""
+COUNTS_S = 60.0
+"""The time between two writings of what rules have matched: what a loss of power can lose."""
 TELLING_S = 0.05
 """How long after a change the duties hear of it: of many bans in a row they hear once, as a look at
 what is due is work for three threads, and takes longer than a ban."""
@@ -73,9 +79,14 @@ class Daemon:
         self._feeds_changed = asyncio.Event()
         self._changes_made = asyncio.Event()
         self._rows_begun = asyncio.Event()
+        self._counters_changed = asyncio.Event()
+        self._counts_due = time.monotonic() + COUNTS_S
         self._is_telling = False
         self._calls = Calls(self._engine_lines, changed=self._tell_of_change)
         self._ending: asyncio.Future[Ending] | None = None
+        self._recording: Recording | None = None
+        self._audits_changed = asyncio.Event()
+        self._hearing = Hearing(engine, self._calls.watching)
         self._reload_wanted = asyncio.Event()
         self._watch_again = False
 
@@ -89,6 +100,8 @@ class Daemon:
             await asyncio.to_thread(self._calls.watching.end)
             # A change that still runs would open again what is closed here.
             await self._engine_lines.end_changes()
+            if self._recording:
+                await asyncio.to_thread(self._recording.stop)
             await self._engine_lines.run(self._engine.close)
             self._engine_lines.shut_down()
             lock.close()
@@ -98,6 +111,7 @@ class Daemon:
         self._catch_signals()
         self._notifier.status("putting the assigned policy in force")
         await self._engine_lines.run(self._engine.start)
+        await self._record()
         listener = open_listener(self._directories.runtime, os.environ)
         try:
             service = Service(
@@ -119,6 +133,22 @@ class Daemon:
         elif reason is Ending.RESTART:
             await self._engine_lines.run(self._engine.end_for_restart)
 
+    async def _record(self) -> None:
+        """Have the flight recorder record. It is no reason not to start that it cannot."""
+        if self._engine.recorder is None:
+            return
+        recording = Recording(self._engine.recorder)
+        try:
+            around = await asyncio.to_thread(recording.look_around)
+        except OSError as error:
+            record(logging.ERROR, "recorder-not-started", reason=error.strerror)
+            await asyncio.to_thread(recording.stop)
+            return
+        await self._engine_lines.run(self._engine.record, around)
+        recording.start()
+        self._recording = recording
+        self._hearing.begin()
+
     def _catch_signals(self) -> None:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, self._end, Ending.STOP)
@@ -139,6 +169,8 @@ class Daemon:
             self._expire_entries_of_lists,
             self._put_back_unconfirmed,
             self._write_history,
+            self._keep_counts,
+            self._follow_audits,
             self._update_feeds,
             self._watch_kernel,
             self._reload_on_signal,
@@ -236,6 +268,28 @@ class Daemon:
         await asyncio.sleep(due_s)
         await self._engine_lines.change(self._engine.write_history)
 
+    async def _keep_counts(self) -> None:
+        """Have what rules have matched written now and then, and after another policy came."""
+        self._counters_changed.clear()
+        if not self._engine.counts_are_behind:
+            try:
+                async with asyncio.timeout(max(0.0, self._counts_due - time.monotonic())):
+                    await self._counters_changed.wait()
+            except TimeoutError:
+                pass
+            else:
+                return
+        self._counts_due = time.monotonic() + COUNTS_S
+        await self._engine_lines.change(self._engine.keep_counts)
+
+    async def _follow_audits(self) -> None:
+        """Record what audits note while there are any. They also come and go without a call."""
+        self._audits_changed.clear()
+        self._hearing.follow()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(AUDITS_S):
+                await self._audits_changed.wait()
+
     def _tell_of_change(self) -> None:
         """Have the next end of anything looked up anew soon: a call may have changed it."""
         if not self._is_telling:
@@ -249,6 +303,8 @@ class Daemon:
         self._feeds_changed.set()
         self._changes_made.set()
         self._rows_begun.set()
+        self._counters_changed.set()
+        self._audits_changed.set()
 
     async def _update_feeds(self) -> None:
         """Wait until the next list that comes from a URL is due, and have it updated."""

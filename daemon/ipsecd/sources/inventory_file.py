@@ -32,7 +32,9 @@ class InventoryFile:
 
     def save(self, inventories: Mapping[str, Inventory]) -> None:
         """Save them; raises ``StoreFailed``, or ``LimitExceeded`` if they are too many."""
-        content = {source: _to_json(inventory) for source, inventory in inventories.items()}
+        content = {
+            source: inventory_to_json(inventory) for source, inventory in inventories.items()
+        }
         self._file.save(json.dumps(content).encode())
 
     def load(self) -> dict[str, Inventory]:
@@ -45,10 +47,11 @@ Json = dict[str, list[list[int]]]
 
 def _inventories(content: bytes) -> dict[str, Inventory]:
     engines = members(decode(content), "the whole")
-    return {source: _from_json(engine) for source, engine in engines.items()}
+    return {source: inventory_from_json(engine) for source, engine in engines.items()}
 
 
-def _to_json(inventory: Inventory) -> dict[str, object]:
+def inventory_to_json(inventory: Inventory) -> dict[str, object]:
+    """An inventory as JSON."""
     return {
         "containers": [
             [
@@ -68,7 +71,8 @@ def _labels_to_json(container: Container) -> list[list[str]]:
     return sorted([str(key), str(value)] for key, value in container.labels)
 
 
-def _from_json(json_engine: object) -> Inventory:
+def inventory_from_json(json_engine: object) -> Inventory:
+    """The inverse of ``inventory_to_json``; raises ``ValueError``."""
     engine = members(json_engine, "an engine", ("containers", "networks"))
     containers = tuple(map(_container, items(engine["containers"], "containers")))
     return Inventory(containers, _networks_from_json(engine["networks"]))

@@ -44,6 +44,7 @@ def policy_with_addresses(policy: Policy, names: Mapping[str, tuple[Network, ...
         policy.expect,
         facts,
         lambda: _rules_with_addresses(policy.rules, names),
+        audit=policy.audit,
     )
 
 
@@ -56,7 +57,7 @@ def without_names(policy: Policy, names: frozenset[str]) -> Policy:
         )
         if remaining:
             rules.append(replace(rule, filters=remaining))
-    return Policy(policy.name, tuple(rules), policy.description, policy.expect)
+    return Policy(policy.name, tuple(rules), policy.description, policy.expect, policy.audit)
 
 
 def _rules_with_addresses(

@@ -31,6 +31,7 @@ class PolicyExcerpt:
     description: str
     expect: tuple[Expectation, ...]
     facts: Facts
+    audit: bool = False
 
     def policy(self, document: str) -> Policy:
         """The policy, whose filters are read from `document` when they are needed."""
@@ -40,6 +41,7 @@ class PolicyExcerpt:
             self.expect,
             self.facts,
             lambda: parse_policy(document).rules,
+            audit=self.audit,
         )
 
 
@@ -105,7 +107,7 @@ def excerpts_from_json(content: bytes) -> dict[str, PolicyExcerpt]:
 def excerpt_to_object(policy: Policy) -> dict[str, object]:
     """All of a policy except the filters that are only in its document, for JSON."""
     facts = policy.facts
-    by_name = Policy(policy.name, facts.by_name, policy.description, policy.expect)
+    by_name = Policy(policy.name, facts.by_name, policy.description, policy.expect, policy.audit)
     return {
         "actions": [[name, action.value] for name, action in facts.actions.items()],
         "filters": facts.filters,
@@ -132,4 +134,4 @@ def excerpt_from_object(excerpt: object) -> PolicyExcerpt:
         frozenset(text(name, "a DNS name") for name in items(members_by_key["names"], "the names")),
         by_name.rules,
     )
-    return PolicyExcerpt(by_name.name, by_name.description, by_name.expect, facts)
+    return PolicyExcerpt(by_name.name, by_name.description, by_name.expect, facts, by_name.audit)

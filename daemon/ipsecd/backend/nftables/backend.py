@@ -14,19 +14,21 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
-from ipsecd.backend.base import Count, Line, Observation, TransactionRecord
+from ipsecd.backend.base import Count, Observation, Readings, TransactionRecord
 from ipsecd.backend.gaps import unseen_senders
 from ipsecd.backend.grace import wait_for_packets
 from ipsecd.backend.nftables import cgroups
 from ipsecd.backend.nftables import messages as nft
 from ipsecd.backend.nftables import transactions as tx
 from ipsecd.backend.nftables.adoption import own, take_over
+from ipsecd.backend.nftables.beforehand import SetsBeforehand
 from ipsecd.backend.nftables.comparison import compare, in_kernel, unused
+from ipsecd.backend.nftables.counting import TableCounters, counter_names
 from ipsecd.backend.nftables.drop_reports import DropReports
 from ipsecd.backend.nftables.early import EarlySets
 from ipsecd.backend.nftables.failures import commit, open_socket
@@ -34,7 +36,7 @@ from ipsecd.backend.nftables.features import NO_SOCKETS, can_protect
 from ipsecd.backend.nftables.held import Held, policy_sets
 from ipsecd.backend.nftables.lists import ListSets, Plan
 from ipsecd.backend.nftables.looks import KernelTable
-from ipsecd.backend.nftables.naming import STATE_PREFIX, TABLE, UNPARSABLE, counter_name, table_key
+from ipsecd.backend.nftables.naming import STATE_PREFIX, TABLE
 from ipsecd.backend.nftables.new_sets import NewSets
 from ipsecd.backend.nftables.ownership import Ownership
 from ipsecd.backend.nftables.placement import replace_rules
@@ -48,10 +50,9 @@ from ipsecd.compiler.volatile import Delta, Volatile
 from ipsecd.errors import IpsecdError
 from ipsecd.model.packets import Point
 from ipsecd.model.values import Origin
-from ipsecd.progress import Tell, silent
 
 
-class NftablesBackend:
+class NftablesBackend(SetsBeforehand):
     """Enforces a classifier with nftables in the network namespace it is made in.
 
     ``points`` says where packets are looked at: everywhere, unless it is set before ``apply``.
@@ -79,6 +80,7 @@ class NftablesBackend:
         self._socket = open_socket(owner)
         self._reader = TableReader(self._socket)
         self._reader.exists()
+        self._counters = TableCounters(self._reader)
         self._surveyor = Surveyor(self._socket, clock)
         self.is_protected = protect and can_protect(self._socket)
         """Whether the kernel keeps everybody else from our table."""
@@ -109,42 +111,12 @@ class NftablesBackend:
     @property
     def gaps(self) -> tuple[str, ...]:
         """One where the kernel cannot be asked about the sockets of what is sent."""
-        if self._surroundings.sees_sockets:
-            return ()
-        return unseen_senders(self._held.tables, NO_SOCKETS)
+        tables = () if self._surroundings.sees_sockets else self._held.tables
+        return unseen_senders(tables, NO_SOCKETS)
 
     def check(self, classifier: Classifier) -> None:
         """Raise ``Refused`` for local processes where there are no control groups."""
         cgroups.require(classifier.tables)
-
-    def prepare(self, classifier: Classifier, run: Line, tell: Tell = silent) -> None:
-        """Load large sets of `classifier` in small transactions; no rule uses them yet."""
-        if self._classifier is None or self._drifted:
-            return
-        early = EarlySets()
-        run(partial(setattr, self, "_early", early))
-        commit = partial(self._load_early, early)
-        early.load(self._held.missing_tables(classifier), self._new.of_table, run, commit, tell)
-        missing_lists = run(lambda: self._held).missing_lists(classifier)
-        commit = partial(self._load_early, early, are_counted=False)
-        early.load_lists(missing_lists, self._new.of_list, run, commit, tell)
-
-    def discard(self) -> None:
-        """Delete the sets that were loaded and that no rule uses."""
-        self._early = EarlySets()
-        self._settle()
-
-    def _load_early(
-        self, early: EarlySets, messages: list[Message], *, are_counted: bool = True
-    ) -> bool:
-        """Carry out a transaction that loads sets; not if they have been given up meanwhile."""
-        if early is not self._early:
-            return False
-        self._commit(messages)
-        # Elements that are not counted in the fingerprint leave it as it is.
-        if are_counted or any(message.kind != nft.NEWSETELEM for message in messages):
-            self._settle(clean_up=False)
-        return True
 
     def apply(self, classifier: Classifier, volatile: Volatile) -> None:
         """Put the whole state in force in one transaction, then delete what is no longer used.
@@ -154,8 +126,7 @@ class NftablesBackend:
         """
         trusted = self._classifier is not None and not self._drifted
         now = self._clock()
-        steps: list[Message] = []
-        present = self._held
+        steps, present = list[Message](), self._held
         if not trusted:
             self._early = EarlySets()
             steps, present = self._take_over(classifier, volatile)
@@ -221,6 +192,7 @@ class NftablesBackend:
         """
         first, then = delta.in_two_steps()
         self._change(first, volatile)
+        self._counters.forget(delta.removed)
         if not then:
             return
         wait_for_packets()
@@ -277,7 +249,8 @@ class NftablesBackend:
     def remove(self) -> None:
         """Delete the table."""
         if self._reader.exists():
-            self._commit([nft.delete_table(TABLE)])
+            with self._counters.ending():
+                self._commit([nft.delete_table(TABLE)])
         self._ownership.lose()
         self._forget()
 
@@ -295,21 +268,19 @@ class NftablesBackend:
 
     def counts(self) -> Mapping[Origin, Count]:
         """What every rule of the policy has matched, from its counter object."""
-        origins = self._classifier.origins if self._classifier else frozenset()
-        counts, names = self._reader.counters(), {o: counter_name(o) for o in origins}
-        return {origin: counts[name] for origin, name in names.items() if name in counts}
+        return self._counters.of_rules(self._classifier)
+
+    def readings(self, known: Iterable[Origin]) -> Readings:
+        """What all counters of rules hold, and the last values of those that have gone."""
+        return self._counters.readings(self._classifier, known)
 
     def volatile_counts(self) -> Mapping[tuple[TableId, bytes], Count]:
         """What every dynamic entry has matched, from the counters of its element."""
-        return {
-            (table, table_key(table, key)): count
-            for table, kernel in self._held.dynamic.items()
-            for key, count in self._reader.elements(kernel.set_name)
-        }
+        return self._counters.of_entries(self._held.dynamic)
 
     def unparsable(self) -> int:
         """How many packets were dropped because their headers could not be read."""
-        return self._reader.counters().get(UNPARSABLE, Count()).packets
+        return self._counters.unparsable()
 
     def watch_fd(self) -> int:
         """-1 where the kernel keeps everybody else from our table."""
@@ -391,9 +362,10 @@ class NftablesBackend:
 
         What cannot be deleted now decides nothing, and is tried again after the next change.
         """
-        counters = {*self.reporting.counters, *map(counter_name, self._early.origins)}
-        if self._classifier:
-            counters |= {UNPARSABLE, *map(counter_name, self._classifier.origins)}
-        if steps := unused(self._reader, self._held.names | self._early.names, counters):
+        counters = counter_names(self._early.origins, self._classifier)
+        counters |= self.reporting.counters
+        steps, sets = unused(self._reader, self._held.names | self._early.names, counters)
+        if steps:
             wait_for_packets()
-            self._commit(steps)
+            with self._counters.ending(counters, self._held.dynamic, sets):
+                self._commit(steps)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 
 from ipsecd.backend.nftables import expressions as ex
+from ipsecd.backend.nftables.audits import Onward
 from ipsecd.backend.nftables.exempt import conditions
 from ipsecd.backend.nftables.keys import as_arrived, from_packet, has_key, key_of
 from ipsecd.backend.nftables.lists import ListSets
@@ -17,9 +18,11 @@ from ipsecd.backend.nftables.looks import (
     KernelTable,
     Look,
     Ruleset,
+    is_audit,
     is_block,
     is_of_links,
     is_of_me,
+    is_permit,
 )
 from ipsecd.backend.nftables.messages import ACCEPT, GOTO, JUMP, RETURN
 from ipsecd.backend.nftables.naming import (
@@ -61,14 +64,17 @@ class FamilyChains:
     lists: ListSets
     only_new: bool = False
 
-    def render(self, *, check: bool, drop: bool) -> None:
-        """Write the rules; `check` the headers, and `drop` or pass packets that are unparsable."""
+    def render(self, *, check: bool, blocking: bool, drop: bool) -> None:
+        """Write the rules; `check` the headers, and `drop` or pass packets that are unparsable.
+
+        These are counted, and dropped, only where something is `blocking`.
+        """
         entry = chain(self.look.base, self.family)
-        drop = drop and self.look.point is not Point.LEAVING
+        drop = drop and blocking and self.look.point is not Point.LEAVING
         at_once = self._permits_at_once()
         self._look_up(entry, at_once)
         if check:
-            entry = self._check_headers(entry, drop=drop)
+            entry = self._check_headers(entry, counts=blocking, drop=drop)
         else:
             self._pass_others_of_connections(entry)
         self._judge(entry, self.tables[len(at_once) :], "")
@@ -85,7 +91,7 @@ class FamilyChains:
         return list(
             takewhile(
                 lambda table: (
-                    not is_block(table)
+                    is_permit(table)
                     and "destination_ports" in table.id.looks
                     and (self.only_new or not table.id.opening)
                 ),
@@ -93,7 +99,7 @@ class FamilyChains:
             )
         )
 
-    def _check_headers(self, entry: str, *, drop: bool) -> str:
+    def _check_headers(self, entry: str, *, counts: bool, drop: bool) -> str:
         """Keep later fragments and unparsable packets from the chain whose name this returns."""
         if not self._is_whole:
             # This comes before the headers are checked: the header that follows may be in an
@@ -110,7 +116,8 @@ class FamilyChains:
         # This comes first because it is true of nearly all packets, and implies what follows.
         self.rules.add(entry, ex.has_transport(), ex.verdict(GOTO, checked))
         # A packet that passes at the first look was counted there.
-        counted = ex.counted_by(UNPARSABLE) if drop or not self.look.again else b""
+        counts = counts and (drop or not self.look.again)
+        counted = ex.counted_by(UNPARSABLE) if counts else b""
         end = counted + (self.rules.drop if drop else ex.verdict(ACCEPT))
         if self.family is Family.IPV6:
             headers = chain(self.look.base, self.family, "headers")
@@ -239,17 +246,42 @@ class FamilyChains:
     def _look_up(self, name: str, tables: list[KernelTable], bridged: str = "") -> None:
         """Look a packet up in the `tables`; what a bridge may pass on leaves for `bridged`.
 
-        That is asked as late as possible: before the first block that spares such packets.
+        That is asked as late as possible: before the first block that spares such packets. What an
+        audit counts goes on in chains of its own.
         """
+        onward = Onward(name, tables)
+        self._look_up_some(name, tables, onward, bridged)
+        of_me = sum(is_block(table) and is_of_me(table) for table in tables)
+        for part in onward.parts:
+            some = part.tables[: part.end]
+            # What is bridged does not come behind the first block that spares it.
+            is_first = sum(map(_is_block_of_me, part.tables)) == of_me
+            spares = bridged and is_first and any(map(_is_block_of_me, some))
+            in_part = f"{part.name}_bridged" if spares else ""
+            self._look_up_some(part.name, part.tables, onward, in_part, part.end)
+            if part.then:
+                self.rules.add(part.name, ex.verdict(GOTO, part.then))
+
+    def _look_up_some(
+        self,
+        name: str,
+        tables: list[KernelTable],
+        onward: Onward,
+        bridged: str,
+        end: int | None = None,
+    ) -> None:
+        """Look a packet up in `tables` up to number `end`; those that follow stand elsewhere."""
         self.rules.chains.setdefault(name, [])
         first_block = next((n for n, table in enumerate(tables) if _is_block_of_me(table)), None)
         last = _only_opening_from(tables)
-        for number, table in enumerate(tables):
+        for number, table in enumerate(tables[:end]):
             if number == last and not self.only_new:
                 self._pass_connections(name)
             if bridged and number == first_block:
                 self._spare_bridged(name, tables[number:], bridged)
             verdict = self.rules.drop if is_block(table) else ex.verdict(ACCEPT)
+            if is_audit(table) and (then := onward.after(table)):
+                verdict = ex.verdict(GOTO, then)
             text = describe(table.origin) if table.origin else ""
             condition = b"" if self.only_new or number >= last else _opening(table.id)
             for link in self._links(table):
@@ -303,7 +335,8 @@ class FamilyChains:
 
 
 def _is_block_of_me(table: KernelTable) -> bool:
-    return is_block(table) and is_of_me(table)
+    """Whether it blocks what is for this host, or is an audit, which stands for such a block."""
+    return not is_permit(table) and is_of_me(table)
 
 
 def _only_opening_from(tables: Sequence[KernelTable]) -> int:

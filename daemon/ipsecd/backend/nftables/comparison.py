@@ -80,17 +80,23 @@ def compare(
     return Observation(digest, tuple(drift))
 
 
-def unused(reader: TableReader, sets: set[str], counters: set[str]) -> list[Message]:
-    """Messages that delete the sets and counters of the table, except those that are given."""
+def unused(
+    reader: TableReader, sets: set[str], counters: set[str]
+) -> tuple[list[Message], list[str]]:
+    """Messages that delete the sets and counters of the table, except those that are given.
+
+    Also the names of the sets that they delete.
+    """
     unused_sets = [name for name in reader.sets() if serial_of(name) and name not in sets]
     unused_counters = [name for name in reader.counters() if name not in counters]
     # It costs a dump, which is short, and only where sets go.
     named = [key for key, _ in reader.elements(CONTENTS)] if unused_sets else []
-    return [
+    steps = [
         *about_others(named, sets),
         *(nft.delete_set(TABLE, name) for name in unused_sets),
         *(nft.delete_counter(TABLE, name) for name in unused_counters),
     ]
+    return steps, unused_sets
 
 
 def _changed_sets(reader: TableReader, sets: Iterable[PolicySet]) -> Iterator[str]:

@@ -33,11 +33,15 @@ COUNTERS_AT_ONCE = 500
 class EarlySets:
     """The sets that are being loaded, and those that are loaded."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_ahead: bool = False) -> None:
+        """`is_ahead` says that a list is loaded while it is read, before all else is known."""
+        self.is_ahead = is_ahead
         self.names: frozenset[str] = frozenset()
         self.origins: frozenset[Origin] = frozenset()
         self._loaded: dict[tuple[TableId, str], KernelTable] = {}
         self._lists: dict[ListForm, ListSet] = {}
+        self.loaded_ahead: Callable[[ListForm, AddressList], ListSet | None] = lambda *_: None
+        """Gives the set of the entries of a list that was filled while they were read."""
 
     def load(
         self,
@@ -76,6 +80,11 @@ class EarlySets:
         large = [each for each in counted if each[2] >= LARGE]
         done, total = 0, sum(count for _, _, count in large)
         for form, members, count in large:
+            if ahead := self.loaded_ahead(form, members):
+                self._lists[form] = ahead
+                done += count
+                tell(Progress(Phase.LOADING, done, total))
+                continue
             list_set = run(partial(make, form, members))
             self.names |= {list_set.set_name}
             messages = creation(form, list_set)

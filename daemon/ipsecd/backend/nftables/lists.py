@@ -90,20 +90,28 @@ def forms_of(tables: Iterable[TableId]) -> list[ListForm]:
     return sorted(forms)
 
 
-def new_set(form: ListForm, members: AddressList, serial: int) -> ListSet:
-    """A set for the entries of this form, with room for more."""
-    count = members.count(form.of_entries)
+def new_set(form: ListForm, count: int, members: AddressList, serial: int) -> ListSet:
+    """A set for `count` entries of this form, with room for more; `members` are these."""
     name = list_set_name(form.name, form.family, form.length, serial)
     return ListSet(name, count + max(LEAST_ROOM, count // 4), members)
 
 
+def least_size(count: int) -> int:
+    """The size of a set below which it had better be made anew: it has half of the usual room."""
+    return count + max(LEAST_ROOM, count // 4) // 2
+
+
 def creation(form: ListForm, list_set: ListSet) -> list[Message]:
     """Create a set with all its elements."""
-    key_types = (address_type(form.family),)
-    create = nft.new_set(TABLE, list_set.set_name, key_types, form.width, list_set.size, 0)
-    added = _additions(form, list_set.set_name, form.packed(list_set.members))
+    added = additions(form, list_set.set_name, form.packed(list_set.members))
     complete = contents.complete(list_set.set_name, list_set.members.digest_of(form.of_entries))
-    return [create, *added, complete]
+    return [empty_set(form, list_set), *added, complete]
+
+
+def empty_set(form: ListForm, list_set: ListSet) -> Message:
+    """Create a set without elements."""
+    key_types = (address_type(form.family),)
+    return nft.new_set(TABLE, list_set.set_name, key_types, form.width, list_set.size, 0)
 
 
 def plan(
@@ -148,16 +156,16 @@ def _change_in_place(
     name, of_entries = old.set_name, form.of_entries
     begun = contents.no_longer(name, old.members.digest_of(of_entries))
     done = contents.complete(name, members.digest_of(of_entries))
-    additions = _additions(form, name, added)
+    to_add = additions(form, name, added)
     deletions = [
         delete_elements(TABLE, name, part) for part in packed_elements(removed, form.width)
     ]
-    if additions and deletions:
-        planned.first.extend([begun, *additions])
+    if to_add and deletions:
+        planned.first.extend([begun, *to_add])
         planned.then.extend([*deletions, done])
     else:
-        part = planned.first if additions else planned.then
-        part.extend([begun, *additions, *deletions, done])
+        part = planned.first if to_add else planned.then
+        part.extend([begun, *to_add, *deletions, done])
 
 
 def in_place_change(
@@ -207,5 +215,6 @@ def may_change_in_place(
     return len({table.action for table in looking}) < 2
 
 
-def _additions(form: ListForm, name: str, entries: bytes) -> list[Message]:
+def additions(form: ListForm, name: str, entries: bytes) -> list[Message]:
+    """Add packed entries of this form to a set."""
     return [add_elements(TABLE, name, part) for part in packed_elements(entries, form.width)]

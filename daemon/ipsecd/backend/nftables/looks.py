@@ -124,21 +124,33 @@ class Ruleset:
 def worth_looking_at(tables: list[KernelTable], look: Look) -> list[KernelTable]:
     """Those of the `tables`, in their order, that can change what happens to a packet.
 
-    Leaving packets are looked at only for blocks, and for permits above them. A packet that is
-    looked at again meets elsewhere all tables except, perhaps, those of ``me``: only these can
-    block it here.
+    Leaving packets are looked at only for blocks and audits, and for permits above them. A packet
+    that is looked at again meets elsewhere all tables except, perhaps, those of ``me``: only these
+    can block it here. Where it was looked at before, audits have counted it.
     """
+    if look.again or look.repeated:
+        tables = [table for table in tables if not is_audit(table)]
     if look.again:
         tables = [table for table in tables if not is_block(table) or is_of_me(table)]
     elif look.point is not Point.LEAVING:
         return tables
-    blocks = [n for n, table in enumerate(tables) if is_block(table)]
-    return tables[: blocks[-1] + 1] if blocks else []
+    last = max((n for n, table in enumerate(tables) if not is_permit(table)), default=-1)
+    return tables[: last + 1]
 
 
 def is_block(table: KernelTable) -> bool:
     """Whether packets that match the table are blocked."""
     return table.id.action is Action.BLOCK
+
+
+def is_audit(table: KernelTable) -> bool:
+    """Whether packets that match the table are only counted."""
+    return table.id.action is Action.AUDIT
+
+
+def is_permit(table: KernelTable) -> bool:
+    """Whether packets that match the table pass."""
+    return table.id.action is Action.PERMIT
 
 
 def is_of_me(table: KernelTable) -> bool:

@@ -8,7 +8,7 @@ from ipsecd.backend.nftables.lists import ListForm, ListSet, new_set
 from ipsecd.backend.nftables.looks import KernelTable, kernel_table
 from ipsecd.backend.nftables.naming import serial_of, set_name
 from ipsecd.compiler.tables import TableId
-from ipsecd.model.lists import AddressList
+from ipsecd.model.lists import NO_ENTRIES, AddressList
 from ipsecd.model.values import Origin
 
 
@@ -30,4 +30,9 @@ class NewSets:
     def of_list(self, form: ListForm, members: AddressList) -> ListSet:
         """The set of the entries of a list that have this form."""
         self._serial += 1
-        return new_set(form, members, self._serial)
+        return new_set(form, members.count(form.of_entries), members, self._serial)
+
+    def for_entries_to_come(self, form: ListForm, count: int) -> ListSet:
+        """A set that is filled with so many entries of a list, none of which are known yet."""
+        self._serial += 1
+        return new_set(form, count, NO_ENTRIES, self._serial)

@@ -30,7 +30,7 @@ _SET_COUNT = 20
 these names may it change while the rules stay."""
 _CHANGING_SETS = ("dynamic_", "list_", CONTENTS)
 _SET_DESCRIPTION, _DESCRIBED_SIZE = 9, 1
-_TABLE_OWNER = 7
+_TABLE_HANDLE, _TABLE_OWNER = 4, 7
 _GENERATION = 1
 
 
@@ -67,6 +67,16 @@ class TableReader:
                 return 0
             raise failure(error) from error
         return int.from_bytes(dict(attributes(bodies[0])).get(_TABLE_OWNER, b""), "big")
+
+    def handle(self) -> int:
+        """The number of the table, which no other ever had in this network namespace; 0 if none."""
+        try:
+            bodies = self._socket.request(nft.get_table(self._table))
+        except KernelError as error:
+            if error.errno == errno.ENOENT:
+                return 0
+            raise failure(error) from error
+        return int.from_bytes(dict(attributes(bodies[0])).get(_TABLE_HANDLE, b""), "big")
 
     def generation(self) -> int:
         """The number of the last transaction in this network namespace, whosever it was."""

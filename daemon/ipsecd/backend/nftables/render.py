@@ -13,6 +13,8 @@ Pure: the same tables give the same rules. Invariants:
    stand behind connection tracking (see ``placement``).
 4. A packet counts once. A permit does not count when it is looked at again because the packet is
    delivered here or leaves. A block counts then, because it has not dropped the packet before.
+   An audit counts a packet that goes on, so it is not looked at again where a packet was looked at
+   before, and no packet that an audit has counted meets another (see ``audits``).
 
 Arriving packets are looked at twice (docs/decisions/0009-second-look-at-input.md). The first look
 asks whether the destination is this host's before the stack decides that. Packets that are then
@@ -33,6 +35,7 @@ from ipsecd.backend.nftables.looks import (
     Ruleset,
     is_block,
     is_of_links,
+    is_permit,
     looks,
     tracked_points,
     worth_looking_at,
@@ -145,7 +148,11 @@ class _Rendering:
                 ex.compare(ex.EQ, bytes((ex.NFPROTO[family_chains.family],))),
                 ex.verdict(GOTO, chain(look.base, family_chains.family)),
             )
-            family_chains.render(check=any(map(is_block, self.tables)), drop=self.drop_unparsable)
+            family_chains.render(
+                check=not all(map(is_permit, self.tables)),
+                blocking=any(map(is_block, self.tables)),
+                drop=self.drop_unparsable,
+            )
 
 
 def _branch_to_vrf(rendering: _Rendering, look: Look, *, only_new: bool) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 
-ABI = 5
+ABI = 6
 
 LINE = 64
 HOST_LINE_BITS = 14
@@ -27,8 +27,8 @@ FIRST_STEP_LINE = HEADS + 1
 
 INTERFACE_ANY, INTERFACE_LAN, INTERFACE_DIALUP = range(3)
 STEP_HASH, STEP_RANGES, STEP_DYNAMIC = range(3)
-IF_PORTS, IF_SOURCE_ME, IF_DESTINATION_ME, IF_PROTOCOL, OF_DESTINATION, BLOCKS, COUNTS = (
-    1 << bit for bit in range(7)
+IF_PORTS, IF_SOURCE_ME, IF_DESTINATION_ME, IF_PROTOCOL, OF_DESTINATION, BLOCKS, COUNTS, AUDITS = (
+    1 << bit for bit in range(8)
 )
 NO_RANGES = 31
 HASH_CONTINUES = 0x80000000
@@ -70,6 +70,10 @@ DYNAMIC4 = struct.Struct("=I16s")
 DYNAMIC6 = struct.Struct("=I40s")
 DYNAMIC_ENTRY = struct.Struct("=QQQQQ")
 COUNT = struct.Struct("=QQ")
+REPORTING = struct.Struct("=QQ48x")
+REPORT_RING_BYTES = 1 << 20
+REPORTED_BYTES = 152
+REPORT = struct.Struct(f"=QQIIHBB4x{REPORTED_BYTES}s")
 
 FOREVER = (1 << 64) - 1
 

@@ -16,21 +16,25 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 
-from ipsecd.backend.base import Count, Line, Observation
+from ipsecd.backend.base import Count, Line, Observation, Readings
 from ipsecd.backend.failures import not_taken
 from ipsecd.backend.gaps import unseen_senders
 from ipsecd.backend.xdp.coverage import Covered, covered_interfaces
+from ipsecd.backend.xdp.ended import EndedCounts
 from ipsecd.backend.xdp.events import Events
 from ipsecd.backend.xdp.expansion import Expansions
 from ipsecd.backend.xdp.links import Attachment, Links, exists
 from ipsecd.backend.xdp.mounts import must_be_bpf_file_system
 from ipsecd.backend.xdp.pinned_maps import PinnedMaps, remove
-from ipsecd.backend.xdp.program import count_steps, is_of_types, unknown_to_programs
+from ipsecd.backend.xdp.program import is_of_types
 from ipsecd.backend.xdp.programs import Programs
-from ipsecd.compiler.classifier import Classifier, HasTableId
+from ipsecd.backend.xdp.refusals import must_be_known, must_fit
+from ipsecd.backend.xdp.reported import Reported
+from ipsecd.backend.xdp.reports import end_left
+from ipsecd.compiler.classifier import Classifier
 from ipsecd.compiler.tables import TableId
 from ipsecd.compiler.volatile import Delta, Volatile
-from ipsecd.errors import BackendFailed, LimitExceeded, Refused
+from ipsecd.errors import BackendFailed
 from ipsecd.host.interfaces import HostReader, HostState
 from ipsecd.model.packets import Point
 from ipsecd.model.values import Origin
@@ -42,10 +46,10 @@ LOOK_S = 0.05
 """How long a check may keep others waiting, such as a container that is about to start."""
 
 
-class XdpBackend:
+class XdpBackend(Reported):
     """Programs on every interface but loopback, pinned below `directory`."""
 
-    name, reporting = "xdp", None
+    name = "xdp"
 
     def __init__(
         self,
@@ -64,6 +68,7 @@ class XdpBackend:
         nothing in how a driver works.
         """
         must_be_bpf_file_system(directory)
+        super().__init__()
         self._directory = directory
         self._host = host or HostReader()
         self._pins = PinnedMaps(directory)
@@ -73,8 +78,7 @@ class XdpBackend:
         self._fresh: Programs | None = None
         self._classifier: Classifier | None = None
         self._drifted = False
-        self._expansions = Expansions()
-        self._events = Events()
+        self._ended, self._expansions, self._events = EndedCounts(), Expansions(), Events()
         self._names: dict[int, str] = {}
         self.failures = (reason,) if reason else ()
         self.points = frozenset(Point)
@@ -102,15 +106,9 @@ class XdpBackend:
         Raise ``Refused`` for what programs do not know, if nobody else judges.
         """
         classifier = self._expansions.of(classifier)
-        self._require_all_known(classifier.tables)
-        limit = self._loaded().max_steps
-        steps = count_steps(classifier)
-        if steps > limit:
-            raise LimitExceeded(
-                f"the policy needs {steps} look-ups for one packet, and the XDP backend can do "
-                f"{limit} on this kernel",
-                "use fewer different port ranges and address lengths, or backend: nftables",
-            )
+        if self._alone:
+            must_be_known(classifier.tables)
+        must_fit(classifier, self._loaded().max_steps)
 
     def prepare(
         self,
@@ -171,7 +169,8 @@ class XdpBackend:
     def apply(self, classifier: Classifier, volatile: Volatile) -> None:
         """Put the whole state in force."""
         classifier = self._expansions.of(classifier)
-        self._require_all_known((*classifier.tables, *volatile.tables))
+        if self._alone:
+            must_be_known((*classifier.tables, *volatile.tables))
         if self._classifier is None or self._drifted or not self._loaded().has_room(classifier):
             self._install(classifier, volatile)
         else:
@@ -189,7 +188,8 @@ class XdpBackend:
 
     def change(self, delta: Delta, volatile: Volatile) -> None:
         """Add and remove dynamic entries."""
-        self._require_all_known(volatile.tables)
+        if self._alone:
+            must_be_known(volatile.tables)
         programs = self._loaded()
         programs.points = self.points
         programs.change(delta, volatile)
@@ -198,8 +198,7 @@ class XdpBackend:
     def observe(self) -> Observation:
         """Read back the maps and the links."""
         if self._programs is None or self._classifier is None:
-            digest, _ = self._pins.state()
-            return Observation(digest)
+            return Observation(self._pins.state()[0])
         drift = self._drift(self._programs, self._classifier, self._links.lost())
         return Observation(self._programs.digest(), drift)
 
@@ -230,7 +229,9 @@ class XdpBackend:
         return -1
 
     def adopt(self) -> None:
-        """Do nothing: pinned links stay attached."""
+        """Leave what is attached, but for its reports, which nobody reads."""
+        for path in self._pins.directories():
+            end_left(path)
 
     def remove(self) -> None:
         """Detach and unpin everything, in ways that the kernel cannot refuse."""
@@ -239,13 +240,14 @@ class XdpBackend:
         programs, self._programs = self._programs, None
         try:
             self._links.remove()
+            if programs:
+                self._ended.end(programs)
             for path in self._pins.directories():
                 shutil.rmtree(path)
             with suppress(OSError):
                 self._directory.rmdir()
         finally:
-            if programs:
-                programs.close()
+            self._let_go(programs)
 
     def give_way(self) -> None:
         """Do nothing: the programs of the next backend have replaced the attached ones."""
@@ -254,13 +256,18 @@ class XdpBackend:
         """Let go of programs and maps; what is attached or pinned stays."""
         self._events.close()
         self.discard()
-        if self._programs:
-            self._programs.close()
-            self._programs = None
+        self._let_go(self._programs)
+        self._programs = None
+        self._close_reports()
 
     def counts(self) -> Mapping[Origin, Count]:
         """What every rule of the policy has matched, also by what an earlier process attached."""
         return self._programs.counts() if self._programs else self._pins.state()[1]
+
+    def readings(self, known: Iterable[Origin]) -> Readings:
+        """What all counters of rules hold, and the last values of those that have gone."""
+        del known
+        return self._ended.readings(self._programs)
 
     def volatile_counts(self) -> Mapping[tuple[TableId, bytes], Count]:
         """What every dynamic entry has matched."""
@@ -268,9 +275,7 @@ class XdpBackend:
 
     def unparsable(self) -> int:
         """How many frames could not be read as packets while anything was blocked."""
-        if not self._programs:
-            return 0
-        results = self._programs.parse_results()
+        results = self._programs.parse_results() if self._programs else {}
         return sum(count for name, count in results.items() if name != "not-ip")
 
     def is_stale(self) -> bool:
@@ -293,13 +298,6 @@ class XdpBackend:
             self._follow(self._programs)
 
     # -- inside ----------------------------------------------------------------------------------
-
-    def _require_all_known(self, tables: Iterable[HasTableId]) -> None:
-        if self._alone and (unknown := unknown_to_programs(tables)):
-            raise Refused(
-                f"this kernel has no nf_tables, and programs do not know {unknown}",
-                "name addresses or ports, or use a kernel with nf_tables",
-            )
 
     def _loaded(self) -> Programs:
         if self._programs is None:
@@ -344,7 +342,7 @@ class XdpBackend:
         else:
             _, counts = self._pins.state()
             if self._programs and not self._programs.has_room(classifier):
-                self._programs.close()
+                self._let_go(self._programs)
                 self._programs = None
             fresh = self._programs or Programs(len(classifier.origins), alone=self._alone)
         self._programs, old = fresh, self._programs
@@ -356,14 +354,16 @@ class XdpBackend:
             if fresh.digest():
                 fresh.change(fresh.volatile.difference(volatile), volatile)
             fresh.apply(classifier, volatile)
-            fresh.restore_counts(counts)
+            fresh.rules.restore(counts)
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             fresh.pin(pins)
+            self._begin_reports(fresh)
             self._attach(fresh, old, state)
+            self._ended.exchange(old, fresh, counts, self._pins.counts(directories))
         except BaseException as error:
             self._programs = old
             if old is not fresh:
-                fresh.close()
+                self._let_go(fresh)
             remove([pins])
             if isinstance(error, OSError):
                 raise BackendFailed(
@@ -372,7 +372,7 @@ class XdpBackend:
                 ) from error
             raise
         if old and old is not fresh:
-            old.close()
+            self._let_go(old)
         remove(directories)
 
     def _attach(self, fresh: Programs, old: Programs | None, state: HostState) -> None:

@@ -5,28 +5,14 @@ The kernel tells nobody when a link is detached, so the links are checked once a
 
 from __future__ import annotations
 
-import ctypes
 import errno
-import os
 import select
 import socket
-from contextlib import suppress
+
+from ipsecd.backend.xdp.timer import Timer
 
 _RTMGRP_LINK, _RTMGRP_IPV4_IFADDR, _RTMGRP_IPV6_IFADDR = 0x1, 0x10, 0x100
-_CLOCK_MONOTONIC = 1
-_TFD_FLAGS = os.O_NONBLOCK | os.O_CLOEXEC
-INTERVAL_S = 1
-
-
-class _Timer(ctypes.Structure):
-    """``struct itimerspec``: the interval, then the first time; seconds and nanoseconds."""
-
-    _fields_ = (
-        ("interval_s", ctypes.c_long),
-        ("interval_ns", ctypes.c_long),
-        ("first_s", ctypes.c_long),
-        ("first_ns", ctypes.c_long),
-    )
+INTERVAL_NS = 1_000_000_000
 
 
 class Events:
@@ -37,9 +23,10 @@ class Events:
             socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE
         )
         self._socket.bind((0, _RTMGRP_LINK | _RTMGRP_IPV4_IFADDR | _RTMGRP_IPV6_IFADDR))
-        self._timer = _timer(INTERVAL_S)
+        self._timer = Timer()
+        self._timer.run(INTERVAL_NS)
         self._epoll = select.epoll()
-        for descriptor in (self._socket.fileno(), self._timer):
+        for descriptor in (self._socket, self._timer):
             self._epoll.register(descriptor, select.EPOLLIN)
 
     def fileno(self) -> int:
@@ -51,8 +38,7 @@ class Events:
 
         The caller asks the kernel itself what has changed. Lost news count as news.
         """
-        with suppress(BlockingIOError):
-            os.read(self._timer, 8)
+        self._timer.drain()
         news = False
         while True:
             try:
@@ -69,20 +55,4 @@ class Events:
         """Close all descriptors."""
         self._epoll.close()
         self._socket.close()
-        os.close(self._timer)
-
-
-def _timer(interval_s: int) -> int:
-    """A descriptor that is readable every `interval_s` seconds (timerfd_create(2))."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.timerfd_settime.argtypes = (
-        ctypes.c_int,
-        ctypes.c_int,
-        ctypes.POINTER(_Timer),
-        ctypes.c_void_p,
-    )
-    descriptor: int = libc.timerfd_create(_CLOCK_MONOTONIC, _TFD_FLAGS)
-    if descriptor < 0:
-        raise OSError(ctypes.get_errno(), "timerfd_create")
-    libc.timerfd_settime(descriptor, 0, ctypes.byref(_Timer(interval_s, 0, interval_s, 0)), None)
-    return descriptor
+        self._timer.close()

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 
-from ipsecd.backend.base import Count
+from ipsecd.backend.base import Count, sum_of
 from ipsecd.backend.failures import not_taken
 from ipsecd.backend.xdp.counters import Counters
 from ipsecd.backend.xdp.origins import origin_lines, put_origins
@@ -48,6 +48,7 @@ class RuleNumbers:
         self._counters = counters
         self._most = most
         self._first_new = 0
+        self._ended: dict[Origin, Count] = {}
 
     def have_room(self, origins: frozenset[Origin]) -> bool:
         """Whether rules can be in force together with those that are."""
@@ -107,8 +108,10 @@ class RuleNumbers:
             raise not_taken(error.strerror) from error
 
     def replace(self, following: NextNumbers) -> None:
-        """Take these numbers as those in force."""
+        """Take these numbers as those in force: no packet is counted by others any more."""
         before, self.in_force = self.in_force, following.numbers
+        left = {o: self._counters.of_rule(n) for o, n in before.items() if o not in self.in_force}
+        self._ended = sum_of(self._ended, left)
         self._first_new = max([self._first_new, *(n + 1 for n in self.in_force.values())])
         # Without this the next process would count on for a new rule with a removed one's name.
         if not before.keys() <= self.in_force.keys():
@@ -125,3 +128,8 @@ class RuleNumbers:
     def counts(self) -> dict[Origin, Count]:
         """What every rule in force has matched."""
         return {origin: self._counters.of_rule(n) for origin, n in self.in_force.items()}
+
+    def take_ended(self) -> dict[Origin, Count]:
+        """What rules had matched that have left; each is told once."""
+        ended, self._ended = self._ended, {}
+        return ended

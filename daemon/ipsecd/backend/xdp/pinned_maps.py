@@ -37,16 +37,25 @@ class PinnedMaps:
 
     def state(self) -> tuple[str | None, dict[Origin, Count]]:
         """What an earlier process left: the digest of its policy, and the counts of its rules."""
-        for path in reversed(self.directories()):
-            with suppress(OSError):
-                return pinned_state(path)
-        return None, {}
+        return _state(self.directories())
+
+    @staticmethod
+    def counts(directories: Iterable[Path]) -> dict[Origin, Count]:
+        """What the rules have matched whose maps are pinned in the last of these directories."""
+        return _state(directories)[1]
 
 
 def remove(directories: Iterable[Path]) -> None:
     """Unpin the maps in these; what cannot be unpinned stays."""
     for path in directories:
         shutil.rmtree(path, ignore_errors=True)
+
+
+def _state(directories: Iterable[Path]) -> tuple[str | None, dict[Origin, Count]]:
+    for path in reversed(list(directories)):
+        with suppress(OSError):
+            return pinned_state(path)
+    return None, {}
 
 
 def _number(path: Path) -> int:

@@ -3,8 +3,8 @@
 Invariants:
 
 1. The steps of a point and IP version are in the order of rank, and the first step that finds an
-   entry decides. Inside a run of tables of equal action the order has no meaning; only there are
-   prefixes of different lengths put into one step.
+   entry decides, but for audits, which count. Inside a run of tables of equal action the order has
+   no meaning; only there are prefixes of different lengths put into one step.
 2. A step has every condition of the tables whose entries it can find.
 3. Leaving packets are judged by the addresses that they leave with. Tables that need the addresses
    with which a packet arrived have no steps at that point (see ``needs_translation``).
@@ -13,7 +13,6 @@ Invariants:
 from __future__ import annotations
 
 import itertools
-import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -30,12 +29,13 @@ from ipsecd.backend.xdp.images import (
 from ipsecd.backend.xdp.lines import RangeLines
 from ipsecd.backend.xdp.list_looks import is_in_ranges, looks, of_any_length
 from ipsecd.backend.xdp.list_ranges import ListKey
+from ipsecd.backend.xdp.patterns import pattern_lines
 from ipsecd.backend.xdp.slots import SharedFields, mask_of, port_bounds
 from ipsecd.compiler.classifier import Classifier, HasTableId, Table, in_order
 from ipsecd.compiler.tables import TableId
 from ipsecd.errors import LimitExceeded
 from ipsecd.model.addresses import JOINED, Family, written_name
-from ipsecd.model.exemptions import Cast, Pattern, exemption
+from ipsecd.model.exemptions import exemption
 from ipsecd.model.fields import ME
 from ipsecd.model.lists import NO_ENTRIES, AddressList
 from ipsecd.model.packets import Point
@@ -46,7 +46,6 @@ POINTS = (Point.ARRIVING, Point.SENDING, Point.LEAVING)
 FAMILY_ORDER = (Family.IPV4, Family.IPV6)
 
 _INTERFACES = {"": abi.INTERFACE_ANY, "lan": abi.INTERFACE_LAN, "dialup": abi.INTERFACE_DIALUP}
-_CASTS = {None: 0, Cast.MULTICAST: abi.CAST_MULTICAST, Cast.BROADCAST: abi.CAST_BROADCAST}
 
 
 class DynamicTable(NamedTuple):
@@ -56,6 +55,14 @@ class DynamicTable(NamedTuple):
     number: int
 
 
+def audits(table: HasTableId) -> bool:
+    """Whether programs count by the table which of the packets that they drop it is the first for.
+
+    What other audits may match they leave to nftables, which counts what it is given.
+    """
+    return _may_stop(table.id, Action.AUDIT) and _knows_lists(table)
+
+
 def drops(table: HasTableId) -> bool:
     """Whether programs drop what matches the table.
 
@@ -63,12 +70,16 @@ def drops(table: HasTableId) -> bool:
     ranges nor what is written out. What such a table may match they leave to nftables, as they
     leave it what a permit matches.
     """
-    return _may_drop(table.id) and (not table.id.listed or is_in_ranges(table))
+    return _may_stop(table.id, Action.BLOCK) and _knows_lists(table)
 
 
-def _may_drop(table: TableId) -> bool:
-    """Whether programs drop it, or do if they know its lists."""
-    return table.action is Action.BLOCK and not table.opening and not table.interface_name
+def _may_stop(table: TableId, *actions: Action) -> bool:
+    """Whether it has one of the `actions`, and programs know what it asks for, or its lists do."""
+    return table.action in actions and not table.opening and not table.interface_name
+
+
+def _knows_lists(table: HasTableId) -> bool:
+    return not table.id.listed or is_in_ranges(table)
 
 
 def unknown_to_programs(tables: Iterable[HasTableId]) -> str:
@@ -95,6 +106,8 @@ def is_of_types(tables: Iterable[HasTableId]) -> bool:
 def needs_translation(tables: Iterable[HasTableId], family: Family) -> bool:
     """Whether a permit that names no ``me`` outranks a block of packets that leave from ``me``.
 
+    An audit stands for a block.
+
     Such a permit keeps its rank only where the addresses before source translation are known.
     """
     leaving = [
@@ -102,8 +115,8 @@ def needs_translation(tables: Iterable[HasTableId], family: Family) -> bool:
         for table in in_order(tables, Point.LEAVING)
         if table.id.family is family and Point.LEAVING in table.id.points
     ]
-    blocks = [n for n, table in enumerate(leaving) if _may_drop(table)]
-    return bool(blocks) and any(table.source != ME for table in leaving[: blocks[-1]])
+    stops = [n for n, each in enumerate(leaving) if _may_stop(each, Action.BLOCK, Action.AUDIT)]
+    return bool(stops) and any(table.source != ME for table in leaving[: stops[-1]])
 
 
 def groups(
@@ -118,7 +131,7 @@ def groups(
         and (point is not Point.LEAVING or table.id.source == ME)
     ]
     all_groups: list[tuple[HasTableId, ...]] = []
-    for _, run in itertools.groupby(looked_up, drops):
+    for _, run in itertools.groupby(looked_up, lambda table: (drops(table), audits(table))):
         shared: dict[TableId, list[HasTableId]] = {}
         for table in run:
             shared.setdefault(_shared_id(table), []).append(table)
@@ -211,11 +224,13 @@ def steps(
 ) -> list[bytes]:
     """The steps of a group, whose entries are in `image`.
 
-    Programs that judge `alone` count all matches; else the next backend counts what they permit.
+    Programs that judge `alone` count all matches; else the next backend counts what they permit,
+    and an audit what is dropped here.
     """
     table_id = group[0].id
     conditions = abi.BLOCKS if drops(group[0]) else 0
     conditions |= abi.COUNTS if alone or drops(group[0]) else 0
+    conditions |= abi.AUDITS if audits(group[0]) else 0
     conditions |= abi.IF_SOURCE_ME if table_id.source == ME else 0
     conditions |= abi.IF_DESTINATION_ME if table_id.destination == ME else 0
     conditions |= abi.IF_PORTS if table_id.needs_transport else 0
@@ -339,7 +354,7 @@ def state_lines(
                     "use fewer different port ranges and address lengths",
                 )
             body += steps_of_point
-            exempt = _patterns(patterns, point, family)
+            exempt = pattern_lines(patterns, point, family)
             first_pattern = abi.FIRST_STEP_LINE + len(body)
             body += exempt
             heads.append(
@@ -356,39 +371,3 @@ def state_lines(
             )
     mark = abi.MARK.pack(bytes.fromhex(classifier.digest))
     return b"".join([*heads, mark, *body])
-
-
-def _patterns(patterns: Iterable[Pattern], point: Point, family: Family) -> list[bytes]:
-    """The lines of the patterns that are exempt at a point."""
-    return [
-        _pattern(pattern)
-        for pattern in patterns
-        if point in pattern.points and pattern.family in (None, family)
-    ]
-
-
-def _pattern(pattern: Pattern) -> bytes:
-    fields = 0
-    destination_port = pattern.destination_port
-    if pattern.icmp_code is not None:
-        # Programs have type and code of ICMP where they have the destination port of others.
-        destination_port = min(pattern.icmp_types) << 8 | pattern.icmp_code
-    for value, bit in (
-        (pattern.protocol, abi.HAS_PROTOCOL),
-        (pattern.source_port, abi.HAS_SPORT),
-        (destination_port, abi.HAS_DPORT),
-        (pattern.hop_limit, abi.HAS_HOP_LIMIT),
-        (pattern.icmp_types or None, abi.HAS_ICMP_TYPES),
-    ):
-        fields |= bit if value is not None else 0
-    types = sorted(pattern.icmp_types)
-    types += types[-1:] * (4 - len(types))
-    return abi.PATTERN.pack(
-        fields,
-        pattern.protocol or 0,
-        pattern.hop_limit or 0,
-        _CASTS[pattern.cast],
-        struct.unpack("=H", struct.pack(">H", pattern.source_port or 0))[0],
-        struct.unpack("=H", struct.pack(">H", destination_port or 0))[0],
-        bytes(types),
-    )

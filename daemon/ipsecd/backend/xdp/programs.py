@@ -14,7 +14,7 @@ It must not know interfaces: what is loaded here judges nothing until it is atta
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -45,7 +45,7 @@ OBJECT = Path(__file__).with_name("ipsecd.bpf.o")
 
 MAPS = (
     *("state", "images", "hosts", "shortcuts", "dynamic_ipv4", "dynamic_ipv6"),
-    *("counters", "origins", "parsing", "datagrams"),
+    *("counters", "origins", "parsing", "datagrams", "reporting", "drops", "reports"),
 )
 KINDS = ("lan", "lan_bare", "dialup", "dialup_bare")
 HOOKS = ("receive", "arrive", "leave")
@@ -77,7 +77,7 @@ class Programs:
         self.maps, self.max_steps = self._file.maps, self._file.max_steps
         self._counters = Counters(self.maps["counters"], self.maps["parsing"])
         self._entries = DynamicEntries(self.maps["dynamic_ipv4"], self.maps["dynamic_ipv6"])
-        self._rules = RuleNumbers(self.maps["origins"], self._counters, self.max_rules)
+        self.rules = RuleNumbers(self.maps["origins"], self._counters, self.max_rules)
         self._table_numbers: dict[TableId, int] = {}
         self._next_table = 1
         self._image = Image(0)
@@ -108,10 +108,6 @@ class Programs:
         """A program by name: one of HOOKS, "_", and one of KINDS."""
         return self._file.program(name)
 
-    def restore_counts(self, counts: Mapping[Origin, Count]) -> None:
-        """Go on counting from what the rules had counted before."""
-        self._rules.restore(counts)
-
     def close(self) -> None:
         """Close every descriptor; what is pinned or attached lives on."""
         self.discard()
@@ -136,7 +132,7 @@ class Programs:
 
     def has_room(self, classifier: Classifier) -> bool:
         """Whether there are counters enough for the rules of `classifier` and those in force."""
-        return self._rules.have_room(classifier.origins)
+        return self.rules.have_room(classifier.origins)
 
     def prepare(
         self, classifier: Classifier, points: frozenset[Point], run: Line, tell: Tell
@@ -146,12 +142,12 @@ class Programs:
         This runs in another thread than all else, which is done with `run`. Raises
         ``BackendFailed`` or ``LimitExceeded``.
         """
-        rules = self._rules.following(classifier.origins)
+        rules = self.rules.following(classifier.origins)
         image, lists = run(lambda: (self._image, self._plan(classifier, rules.numbers, points)))
         early = EarlyLines(next_image(image, classifier, lists.ranges), rules, lists)
         run(lambda: self._begin_early(early, image))
         try:
-            early.reset_counters(self._rules, run)
+            early.reset_counters(self.rules, run)
             early.make(classifier, points, tell)
         finally:
             run(early.hand_over)
@@ -175,15 +171,15 @@ class Programs:
         early = self._early if is_other else None
         early = early if early and early.suits(classifier) else None
         reserved = early.rules if early else None
-        rules = self._rules.following(classifier.origins, reserved)
-        self._rules.reset(self._rules.used(rules, reserved))
-        self._rules.announce(rules)
+        rules = self.rules.following(classifier.origins, reserved)
+        self.rules.reset(self.rules.used(rules, reserved))
+        self.rules.announce(rules)
         tables = self._numbered_tables(table.id for table in volatile.tables)
         if not self._volatile.tables:
             for entry in volatile.entries():
                 self._write(entry, tables[entry.table], 0)
         self._switch(classifier, volatile, tables, rules.numbers, early)
-        self._rules.replace(rules)
+        self.rules.replace(rules)
         if is_other:
             self.discard()
 
@@ -198,7 +194,7 @@ class Programs:
         except BaseException:
             self._state.restore_heads(before)
             if policy := self._classifier:
-                tables, rules = self._volatile.tables, self._rules.in_force
+                tables, rules = self._volatile.tables, self.rules.in_force
                 words = shortcuts(policy, tables, rules, self._points_in_force)
                 self._shortcuts.set(words, policy.digest)
             raise
@@ -240,7 +236,7 @@ class Programs:
             self._generation = next_generation
             if reshaped:
                 assert self._classifier is not None
-                self._switch(self._classifier, volatile, numbers, self._rules.in_force)
+                self._switch(self._classifier, volatile, numbers, self.rules.in_force)
             else:
                 self._state.write_into_heads(
                     abi.GENERATION_OFFSET, struct.pack("=Q", next_generation)
@@ -276,7 +272,11 @@ class Programs:
 
     def counts(self) -> dict[Origin, Count]:
         """What every rule of the policy has matched."""
-        return self._rules.counts()
+        return self.rules.counts()
+
+    def take_ended(self) -> dict[Origin, Count]:
+        """What rules had matched that have left; each is told once."""
+        return self.rules.take_ended()
 
     def volatile_counts(self) -> dict[tuple[TableId, bytes], Count]:
         """What every dynamic entry has matched."""

@@ -1,0 +1,1 @@
+"""``ipsecctl top``: rules and sources by packets a second, in a terminal."""

@@ -1,0 +1,1 @@
+"""The page of ``ipsecctl web``: it is for looking, and asks only what everybody may who looks."""

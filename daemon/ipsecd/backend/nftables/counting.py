@@ -1,0 +1,116 @@
+"""Owns the counters in the table: what each rule and dynamic entry has matched.
+
+A counter that goes is read a last time when no packet can see it any more. What entries of dynamic
+rules had counted in a set that is replaced is added to what they count in the next one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
+from types import MappingProxyType
+
+from ipsecd.backend.base import UNREADABLE, Count, Readings, sum_of
+from ipsecd.backend.nftables.looks import KernelTable
+from ipsecd.backend.nftables.naming import UNPARSABLE, counter_name, stem, table_key
+from ipsecd.backend.nftables.reading import TableReader
+from ipsecd.compiler.classifier import Classifier
+from ipsecd.compiler.tables import TableId
+from ipsecd.compiler.volatile import Entry
+from ipsecd.model.values import Origin
+
+EntryCounts = dict[tuple[TableId, bytes], Count]
+NOTHING: Mapping[TableId, KernelTable] = MappingProxyType({})
+
+
+class TableCounters:
+    """The counters of one table, and what those held that have gone."""
+
+    def __init__(self, reader: TableReader) -> None:
+        self._reader = reader
+        self._ended: dict[str, dict[str, Count]] = {}
+        self._inherited: EntryCounts = {}
+
+    def of_rules(self, classifier: Classifier | None) -> dict[Origin, Count]:
+        """What the rules in force have matched, from their counter objects."""
+        return _by_origin(self._reader.counters(), classifier.origins if classifier else ())
+
+    def unparsable(self) -> int:
+        """How many packets were dropped because their headers could not be read."""
+        return self._reader.counters().get(UNPARSABLE, Count()).packets
+
+    def readings(self, classifier: Classifier | None, known: Iterable[Origin]) -> Readings:
+        """What the counters of rules in force hold, and what others of these and `known` held."""
+        in_force = classifier.origins if classifier else frozenset[Origin]()
+        counters = self._reader.counters()
+        now = _by_origin(counters, in_force)
+        if UNPARSABLE in counters:
+            now[UNREADABLE] = counters[UNPARSABLE]
+        asked = in_force.union(known)
+        ended, self._ended = self._ended, {}
+        return Readings(
+            {self._part(): now},
+            {part: _by_origin(counts, asked) for part, counts in ended.items()},
+        )
+
+    def of_entries(
+        self, dynamic: Mapping[TableId, KernelTable]
+    ) -> dict[tuple[TableId, bytes], Count]:
+        """What every dynamic entry has matched, from the counters of its element."""
+        return {
+            (table, name): count + self._inherited.get((table, name), Count())
+            for table, kernel in dynamic.items()
+            for key, count in self._reader.elements(kernel.set_name)
+            for name in (table_key(table, key),)
+        }
+
+    @contextmanager
+    def ending(
+        self,
+        kept: AbstractSet[str] = frozenset(),
+        dynamic: Mapping[TableId, KernelTable] = NOTHING,
+        sets: Iterable[str] = (),
+    ) -> Iterator[None]:
+        """Keep what those counters hold that the block deletes: all but those that are `kept`.
+
+        Of the `sets` that it deletes those matter which held entries of tables that are in force as
+        `dynamic`. If the block raises, they are still there.
+        """
+        part, present = self._part(), self._reader.counters()
+        rules = {name: count for name, count in present.items() if name not in kept}
+        tables = {stem(kernel.set_name): table for table, kernel in dynamic.items()}
+        entries: EntryCounts = {}
+        for name in sets:
+            if table := tables.get(stem(name)):
+                elements = self._reader.elements(name)
+                entries |= {
+                    (table, table_key(table, key)): count
+                    for key, count in elements
+                    if count.packets
+                }
+        yield
+        self._ended[part] = sum_of(self._ended.get(part, {}), rules)
+        self._inherited = sum_of(self._inherited, entries) if dynamic else {}
+
+    def forget(self, removed: Iterable[Entry]) -> None:
+        """Have entries that were removed count from nothing if they come back."""
+        if self._inherited:
+            for entry in removed:
+                self._inherited.pop((entry.table, entry.key), None)
+
+    def _part(self) -> str:
+        """What counts: this table, and not one of its name before it."""
+        return f"nftables {self._reader.handle()}"
+
+
+def counter_names(early: Iterable[Origin], classifier: Classifier | None) -> set[str]:
+    """The counters of rules that are loaded `early`, and of those in force, if there are any."""
+    names = set(map(counter_name, early))
+    return names | {UNPARSABLE, *map(counter_name, classifier.origins)} if classifier else names
+
+
+def _by_origin(counts: Mapping[str, Count], origins: Iterable[Origin]) -> dict[Origin, Count]:
+    """The counts of counter objects by the rules that they count for."""
+    names = {origin: counter_name(origin) for origin in origins}
+    return {origin: counts[name] for origin, name in names.items() if name in counts}

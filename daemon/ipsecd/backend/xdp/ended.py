@@ -1,0 +1,61 @@
+"""Owns what rules had counted that have left the programs, or were counted by others before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ipsecd.backend.base import UNREADABLE, Count, Readings, sum_of
+from ipsecd.backend.xdp.programs import Programs
+from ipsecd.model.values import Origin
+
+PART = "programs"
+
+
+class EndedCounts:
+    """The last values of counters that have gone, until somebody asks for them."""
+
+    def __init__(self) -> None:
+        self._counts: dict[Origin, Count] = {}
+
+    def end(self, programs: Programs) -> None:
+        """Take all that programs have counted which are attached nowhere any more."""
+        self._collect(programs)
+        self._add(programs.counts())
+
+    def exchange(
+        self,
+        old: Programs | None,
+        fresh: Programs,
+        restored: Mapping[Origin, Count],
+        last: Mapping[Origin, Count],
+    ) -> None:
+        """Take what `fresh` programs lack, which began with the `restored` counts of others.
+
+        The others may be the `old` programs of this process; `last` is what they had counted when
+        they were attached nowhere any more.
+        """
+        if old and old is not fresh:
+            self._collect(old)
+        has = fresh.rules.in_force
+        counts = {
+            origin: count.without(restored.get(origin, Count()) if origin in has else Count())
+            for origin, count in last.items()
+        }
+        self._add({origin: count for origin, count in counts.items() if count != Count()})
+
+    def readings(self, programs: Programs | None) -> Readings:
+        """What the counters of `programs` hold, and what is told once."""
+        if programs is None:
+            now: dict[Origin, Count] = {}
+        else:
+            self._collect(programs)
+            unreadable = sum(n for name, n in programs.parse_results().items() if name != "not-ip")
+            now = {**programs.counts(), UNREADABLE: Count(unreadable, 0)}
+        ended, self._counts = self._counts, {}
+        return Readings({PART: now}, {PART: ended})
+
+    def _collect(self, programs: Programs) -> None:
+        self._add(programs.rules.take_ended())
+
+    def _add(self, counts: Mapping[Origin, Count]) -> None:
+        self._counts = sum_of(self._counts, counts)

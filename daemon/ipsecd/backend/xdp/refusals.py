@@ -1,0 +1,29 @@
+"""Owns what programs refuse of a policy, and the words for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ipsecd.backend.xdp.program import count_steps, unknown_to_programs
+from ipsecd.compiler.classifier import Classifier, HasTableId
+from ipsecd.errors import LimitExceeded, Refused
+
+
+def must_fit(classifier: Classifier, limit: int) -> None:
+    """Raise ``LimitExceeded`` for a policy of more steps than the `limit` for one packet."""
+    steps = count_steps(classifier)
+    if steps > limit:
+        raise LimitExceeded(
+            f"the policy needs {steps} look-ups for one packet, and the XDP backend can do "
+            f"{limit} on this kernel",
+            "use fewer different port ranges and address lengths, or backend: nftables",
+        )
+
+
+def must_be_known(tables: Iterable[HasTableId]) -> None:
+    """Raise ``Refused`` for what programs do not know, where nobody else judges."""
+    if unknown := unknown_to_programs(tables):
+        raise Refused(
+            f"this kernel has no nf_tables, and programs do not know {unknown}",
+            "name addresses or ports, or use a kernel with nf_tables",
+        )

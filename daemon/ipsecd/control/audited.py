@@ -1,0 +1,124 @@
+"""Owns which flows audit rules have noted, and the method that tells them.
+
+Must not know how packets are seen. Flows are kept in memory, as many as fit, from when the daemon
+began; what is in none of them is counted.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from ipsecd.control.method import Method, Request, Role, Work
+from ipsecd.engine import Engine
+from ipsecd.language.flows import flow_to_json, time_text
+from ipsecd.model.flows import Flow, Recorded, flow_of
+from ipsecd.model.kinds import Action
+from ipsecd.model.packets import Packet
+from ipsecd.model.values import Origin
+
+AUDIT = "audit"
+MOST_FLOWS = 100_000
+"""About 50 MB. A scan of all ports of a host is as many flows as it has ports."""
+PAGE = 1000
+"""Flows in one reply: to write them as JSON takes some milliseconds, in which nobody else runs."""
+
+
+class Seen(Protocol):
+    """What has to be known of a packet that was noted."""
+
+    @property
+    def at_ns(self) -> int:
+        """When it came, in nanoseconds since the epoch."""
+
+    @property
+    def action(self) -> Action:
+        """That of the rule which decided."""
+
+    @property
+    def origin(self) -> Origin | None:
+        """The rule which decided, if it is known."""
+
+    @property
+    def packet(self) -> Packet:
+        """The packet itself."""
+
+    @property
+    def flags(self) -> str:
+        """The flags of TCP that are set, out of ``SAFRPUEC``."""
+
+
+class AuditedFlows:
+    """The flows that were noted. ``take`` and the readers may be called in any thread."""
+
+    def __init__(self, most: int = MOST_FLOWS) -> None:
+        self._most = most
+        self._lock = threading.Lock()
+        self._flows: dict[tuple[str, Flow], Recorded] = {}
+        self._packets = 0
+        self._left_out = 0
+        self._lost = self._lost_before = 0
+        self._since_ns = time.time_ns()
+
+    def take(self, sightings: Iterable[Seen], blocked: int, lost: int) -> None:
+        """Record those of `sightings` that audit rules noted.
+
+        `lost` is how many packets were not told of since whoever tells began; if it has become
+        smaller, he has begun anew. `blocked` are all packets, of which nothing else is of interest.
+        """
+        del blocked
+        with self._lock:
+            if lost < self._lost:
+                self._lost_before += self._lost
+            self._lost = lost
+            for sighting in sightings:
+                if sighting.action.value == AUDIT:
+                    self._note(sighting)
+
+    def page(self, policy: str | None, start: int) -> dict[str, Any]:
+        """The reply to ``AuditedFlows``."""
+        with self._lock:
+            # Flows only come: the numbers of those that are there stay.
+            entries = list(self._flows.items())[start : start + PAGE]
+            following = start + PAGE if start + PAGE < len(self._flows) else None
+            packets, unseen = self._packets, self._lost_before + self._lost + self._left_out
+        return {
+            "flows": [
+                flow_to_json(recorded, of)
+                for (of, _), recorded in entries
+                if policy is None or of == policy
+            ],
+            "next": following,
+            "packets": packets,
+            "unseen": unseen,
+            "since": time_text(self._since_ns),
+        }
+
+    def _note(self, sighting: Seen) -> None:
+        origin = sighting.origin
+        flow = flow_of(sighting.packet, origin.rule, sighting.flags) if origin else None
+        if origin is None or flow is None:
+            self._left_out += 1
+            return
+        key = (origin.policy, flow)
+        before = self._flows.get(key)
+        if before is None and len(self._flows) >= self._most:
+            self._left_out += 1
+            return
+        self._packets += 1
+        number, first_ns = (before.packets, before.first_ns) if before else (0, sighting.at_ns)
+        # The flow that is there already is kept, and not one for each packet.
+        same = before.flow if before else flow
+        self._flows[key] = Recorded(same, number + 1, first_ns, sighting.at_ns)
+
+
+def _audited_flows(engine: Engine, request: Request) -> dict[str, Any]:
+    del engine
+    assert request.audited is not None
+    reply: dict[str, Any] = request.audited.page(request["policy"], max(0, request["start"]))
+    return reply
+
+
+METHODS = (Method("AuditedFlows", Role.VIEW, Work.LONG, _audited_flows),)

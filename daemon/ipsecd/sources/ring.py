@@ -1,0 +1,201 @@
+"""Owns a ring of files of records, of which the oldest go; must not know what records hold.
+
+A file is a header and frames: length, CRC-32, and JSON texts, a line each, compressed together.
+Invariants:
+
+1. What a crash has cut off at the end of a file, at whatever byte, is as if it had never been
+   written; all before it can be read.
+2. A file that an earlier process wrote is never added to, nor one in which writing failed: what is
+   behind a torn frame could not be found again.
+
+Errors of the disk are raised, as ``OSError``: whoever writes decides what becomes of the record.
+Writing is done in one thread; what is there may be read in any.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from ipsecd.sources.files import Disk
+from ipsecd.sources.strict_json import decode, members
+
+HEADER = b"ipsecd recorder 1\n"
+MAX_FRAME_BYTES = 64 << 20
+"""How long a frame may be, before it is compressed and after it."""
+MAX_FILE_BYTES = 1 << 30
+_FRAME = struct.Struct(">II")
+_NAME = re.compile(r"[0-9]{12}")
+
+Json = dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What a file holds, the oldest record first; ``complete`` if it does not end in a torn one."""
+
+    records: tuple[Json, ...]
+    complete: bool
+
+
+class Ring:
+    """The files in one directory, by their numbers."""
+
+    def __init__(self, directory: Path, disk: Disk) -> None:
+        self._directory = directory
+        self._disk = disk
+        self._sizes: dict[int, int] = {}
+        self._current: int | None = None
+
+    def load(self) -> None:
+        """Find the files that there are; no file is written to that is there already."""
+        self._current, self._sizes = None, {}
+        with suppress(OSError):
+            for path in sorted(self._directory.iterdir()):
+                if _NAME.fullmatch(path.name):
+                    self._sizes[int(path.name)] = path.stat().st_size
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """The numbers of all files, the oldest first; for any thread."""
+        return tuple(sorted(self._sizes))
+
+    @property
+    def size(self) -> int:
+        """How long all files are together, in bytes."""
+        return sum(self._sizes.values())
+
+    @property
+    def current_size(self) -> int:
+        """How long the file is that is written, in bytes; 0 if there is none."""
+        return 0 if self._current is None else self._sizes[self._current]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a file to add to."""
+        return self._current is not None
+
+    def begin(self, record: Json) -> int:
+        """Begin another file with a record; its number."""
+        self._current = None
+        if not self._directory.is_dir():
+            self._directory.mkdir(parents=True, exist_ok=True)
+            self._disk.sync_directory(self._directory.parent)
+        number = max(self._sizes, default=0) + 1
+        content = HEADER + framed([record])
+        self._disk.write(self._path(number), content)
+        self._disk.sync_directory(self._directory)
+        self._sizes[number] = len(content)
+        self._current = number
+        return number
+
+    def add(self, records: Iterable[Json], *, durable: bool = False) -> None:
+        """Add records to the file that is written; `durable`: and wait until they are on disk."""
+        number = self._current
+        assert number is not None
+        content = framed(records)
+        # Should this fail, part of it may be there.
+        self._current = None
+        append = self._disk.append_durably if durable else self._disk.append
+        append(self._path(number), content)
+        self._sizes[number] += len(content)
+        self._current = number
+
+    def give_up(self) -> None:
+        """Add no more to the file that is written."""
+        self._current = None
+
+    def drop_first(self) -> None:
+        """Delete the oldest file."""
+        number = self.numbers[0]
+        self._disk.unlink(self._path(number))
+        del self._sizes[number]
+
+    def first(self, number: int) -> Json | None:
+        """The record that a file begins with; None if the file is gone, or has none."""
+        return next(self._frames_of(number, at_most=1), None)
+
+    def contents(self, number: int) -> Contents:
+        """All that can be read of a file; nothing if it is gone."""
+        try:
+            content = self._disk.read(self._path(number), MAX_FILE_BYTES)
+        except OSError:
+            return Contents((), complete=False)
+        records: list[Json] = []
+        read = 0
+        for end, texts in _frames(content):
+            try:
+                records += map(_record, texts)
+            except ValueError:
+                break
+            read = end
+        return Contents(tuple(records), read == len(content))
+
+    def raw(self, number: int) -> Iterator[bytes]:
+        """The texts of a file's records as they are; none if it is gone."""
+        with suppress(OSError):
+            for _, texts in _frames(self._disk.read(self._path(number), MAX_FILE_BYTES)):
+                yield from texts
+
+    def _frames_of(self, number: int, at_most: int) -> Iterator[Json]:
+        try:
+            content = _beginning(self._path(number))
+        except OSError:
+            return
+        for _, texts in _frames(content):
+            for text in texts[:at_most]:
+                with suppress(ValueError):
+                    yield _record(text)
+            return
+
+    def _path(self, number: int) -> Path:
+        return self._directory / f"{number:012d}"
+
+
+def framed(records: Iterable[Json]) -> bytes:
+    """Records as a frame."""
+    texts = "\n".join(json.dumps(record, separators=(",", ":")) for record in records)
+    packed = zlib.compress(texts.encode())
+    return _FRAME.pack(len(packed), zlib.crc32(packed)) + packed
+
+
+def _frames(content: bytes) -> Iterator[tuple[int, list[bytes]]]:
+    """Where each frame ends, and its texts, up to the first that is torn or damaged."""
+    if not content.startswith(HEADER):
+        return
+    at = len(HEADER)
+    while at + _FRAME.size <= len(content):
+        length, checksum = _FRAME.unpack_from(content, at)
+        end = at + _FRAME.size + length
+        packed = content[at + _FRAME.size : end]
+        if len(packed) < length or zlib.crc32(packed) != checksum:
+            return
+        unpacker = zlib.decompressobj()
+        try:
+            texts = unpacker.decompress(packed, MAX_FRAME_BYTES)
+        except zlib.error:
+            return
+        if not unpacker.eof:
+            return
+        at = end
+        yield at, texts.split(b"\n")
+
+
+def _record(text: bytes) -> Json:
+    return members(decode(text), "a record")
+
+
+def _beginning(path: Path) -> bytes:
+    """The header and the first frame of a file."""
+    with path.open("rb") as file:
+        head = file.read(len(HEADER) + _FRAME.size)
+        if len(head) < len(HEADER) + _FRAME.size:
+            return b""
+        length, _ = _FRAME.unpack_from(head, len(HEADER))
+        return head + file.read(min(length, MAX_FRAME_BYTES))

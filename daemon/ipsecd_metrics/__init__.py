@@ -1,0 +1,1 @@
+"""Metrics of ipsecd for Prometheus; a process of its own, which may only read."""

@@ -1,0 +1,110 @@
+"""Owns the web server: who may connect and how many at a time; must not know any metric.
+
+On a Unix socket only its user and group may connect. On an address everybody may who can reach it,
+so it should be one that others cannot.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import socketserver
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any
+
+MOST_CLIENTS = 16
+"""How many are answered at a time; others are told to come back."""
+CLIENT_S = 10.0
+"""How long a client may be silent."""
+
+Render = Callable[[str], tuple[bytes, str]]
+"""What makes the body and its type for a header Accept."""
+
+_BUSY = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n"
+
+
+class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
+    """A server on an address and port, or a Unix socket."""
+
+    allow_reuse_address = True
+    daemon_threads = True
+    request_queue_size = 64
+
+    def __init__(self, listen: str, render: Render) -> None:
+        """`listen` is ``ADDRESS:PORT`` or a path; raises ``OSError``."""
+        self.render = render
+        self._room = threading.BoundedSemaphore(MOST_CLIENTS)
+        address: Any = listen
+        if listen.startswith("/"):
+            self.address_family = socket.AF_UNIX
+        else:
+            host, _, port = listen.rpartition(":")
+            self.address_family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
+            address = host.strip("[]"), int(port)
+        super().__init__(address, Handler)
+
+    def server_bind(self) -> None:
+        """Bind the socket; one that an earlier process left is replaced."""
+        if self.address_family != socket.AF_UNIX:
+            super().server_bind()
+            return
+        path = Path(str(self.server_address))
+        with suppress(FileNotFoundError):
+            if path.is_socket():
+                path.unlink()
+        # Nobody may connect between the making of the socket and a change of its mode.
+        before = os.umask(0o117)
+        try:
+            self.socket.bind(str(path))
+        finally:
+            os.umask(before)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer in a thread, unless there are too many."""
+        if not self._room.acquire(blocking=False):
+            with suppress(OSError):
+                request.setblocking(False)
+                request.send(_BUSY)
+            self.shutdown_request(request)
+            return
+        super().process_request(request, client_address)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Answer one client."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._room.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing: a client that goes away or is silent is no event."""
+
+
+class Handler(BaseHTTPRequestHandler):
+    """One client."""
+
+    server: Server
+    timeout = CLIENT_S
+    server_version, sys_version = "ipsecd-metrics", ""
+
+    def do_GET(self) -> None:
+        """Answer with the metrics, under the one path that Prometheus asks by default."""
+        if self.path.partition("?")[0] != "/metrics":
+            self._answer(404, b"metrics are at /metrics\n", "text/plain; charset=utf-8")
+            return
+        self._answer(200, *self.server.render(self.headers.get("Accept", "")))
+
+    def _answer(self, code: int, body: bytes, kind: str) -> None:
+        self.send_response(code)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("X-Content-Type-Options", "nosniff")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - http.server names it so
+        """Say nothing: scrapes come all the time."""

@@ -1,0 +1,116 @@
+"""Readings: what rules have matched can be kept, whatever their counters do."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+import pytest
+
+from ipsecd.backend.base import UNREADABLE, Count
+from ipsecd.engine.accounts import moved, read_anew, total
+from ipsecd.model.values import Origin
+from ipsecd.sources.counters_file import KeptCount
+from tests.conformance.stages import DATAGRAMS, KernelStage, Stage, block
+from tests.conformance.test_counts import POLICY, named
+
+KEPT = POLICY[:3]
+"""Of nested prefixes in several rules any may be credited, so these are few."""
+
+
+class Keeper:
+    """What is kept of a stage, as the engine keeps it."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+        self.rules: Mapping[Origin, KeptCount] = {}
+        self.base = self.read()
+
+    def read(self) -> Counter[Origin]:
+        readings = self.stage.backend.readings(self.rules)
+        self.rules = read_anew(self.rules, readings, (), 1.0)
+        counted = {o: total(kept).packets for o, kept in self.rules.items() if o != UNREADABLE}
+        return Counter({origin: packets for origin, packets in counted.items() if packets})
+
+    def more(self) -> Counter[Origin]:
+        """What rules have matched since this keeper began."""
+        return self.read() - self.base
+
+
+def passing(stage: Stage, expected: Counter[Origin]) -> None:
+    expected += named(stage, *DATAGRAMS)
+    stage.passes(*DATAGRAMS)
+
+
+def test_a_rule_that_went_and_came_back_counts_on(stage: Stage) -> None:
+    """Its last count is told when it goes, also what it counted after the last reading."""
+    keeper, expected = Keeper(stage), Counter[Origin]()
+    for number in range(3):
+        stage.put(*KEPT)
+        passing(stage, expected)
+        if number:
+            assert keeper.more() == expected
+        passing(stage, expected)
+        stage.put(block("*=0:1400-1499:UDP", "more"))
+        if number == 1:
+            assert keeper.more() == expected
+    assert keeper.more() == expected
+
+
+def test_what_was_withdrawn_is_told_once(stage: Stage) -> None:
+    """A withdrawal ends all counters, and what is put in force then begins others."""
+    keeper, expected = Keeper(stage), Counter[Origin]()
+    stage.put(*KEPT)
+    passing(stage, expected)
+    assert keeper.more() == expected
+    passing(stage, expected)
+    stage.backend.remove()
+    assert keeper.more() == expected
+    assert keeper.more() == expected
+    stage.put(*KEPT)
+    passing(stage, expected)
+    assert keeper.more() == expected
+
+
+def test_the_next_process_counts_on(stage: Stage) -> None:
+    """It continues the counters that it finds, also where it puts another policy in force."""
+    if not isinstance(stage, KernelStage):
+        pytest.skip("nothing outlives a process in its memory")
+    keeper, expected = Keeper(stage), Counter[Origin]()
+    stage.put(*KEPT)
+    passing(stage, expected)
+    assert keeper.more() == expected
+    passing(stage, expected)
+    stage.second_process()
+    passing(stage, expected)
+    stage.put(*KEPT)
+    assert keeper.more() == expected
+    passing(stage, expected)
+    stage.second_process()
+    stage.put(KEPT[0])
+    assert keeper.more() == expected
+
+
+def test_after_a_reboot_what_was_read_is_kept(stage: Stage) -> None:
+    """Nothing that is in force then has counted before."""
+    keeper, expected = Keeper(stage), Counter[Origin]()
+    stage.put(*KEPT)
+    passing(stage, expected)
+    keeper.read()
+    stage.backend.remove()
+    stage.second_process()
+    keeper.rules = moved(keeper.rules)
+    stage.put(*KEPT)
+    passing(stage, expected)
+    assert keeper.more() == expected
+
+
+def test_what_others_delete_counts_no_twice(stage: Stage) -> None:
+    """A counter that holds less than before is another one."""
+    keeper = Keeper(stage)
+    stage.put(*KEPT)
+    origin = KEPT[0].origin
+    seen = {part: Count(100, 5000) for part in keeper.stage.backend.readings(()).now}
+    keeper.rules = {origin: KeptCount(1.0, last=seen)}
+    assert keeper.read()[origin] == 100 * len(seen)
+    assert keeper.read()[origin] == 100 * len(seen)

@@ -1,0 +1,117 @@
+"""The exporter's web server: who is answered, and how many at a time."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import socket
+import stat
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from ipsecd_metrics.serving import MOST_CLIENTS, Server
+
+NOBODY = 65534
+PATIENCE_S = 60.0
+
+
+@contextmanager
+def serving(listen: str) -> Iterator[Server]:
+    server = Server(listen, lambda accept: (f"answered {accept}".encode(), "text/plain"))
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def get(sock: socket.socket, path: str = "/metrics") -> tuple[int, bytes]:
+    sock.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nAccept: text/*\r\n\r\n".encode())
+    reply = http.client.HTTPResponse(sock)
+    reply.begin()
+    return reply.status, reply.read()
+
+
+def connected(server: Server) -> socket.socket:
+    sock = socket.socket(server.address_family)
+    sock.settimeout(PATIENCE_S)
+    sock.connect(server.server_address)
+    return sock
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1:0", "[::1]:0", "a socket"])
+def test_metrics_are_had_over_tcp_and_over_a_socket(listen: str, tmp_path: Path) -> None:
+    """There is one path, and what was asked for decides about the form."""
+    where = str(tmp_path / "s") if listen == "a socket" else listen
+    with serving(where) as server:
+        with connected(server) as sock:
+            assert get(sock) == (200, b"answered text/*")
+        with connected(server) as sock:
+            assert get(sock, "/metrics?x=1")[0] == 200
+        with connected(server) as sock:
+            assert get(sock, "/../etc/passwd")[0] == 404
+        with connected(server) as sock:
+            sock.sendall(b"POST /metrics HTTP/1.1\r\nContent-Length: 0\r\n\r\n")
+            assert sock.recv(64).startswith(b"HTTP/1.0 501")
+
+
+def test_a_socket_that_was_left_is_replaced(tmp_path: Path) -> None:
+    """Anything else at its path is not."""
+    path = tmp_path / "s"
+    for _ in range(2):
+        with serving(str(path)) as server, connected(server) as sock:
+            assert get(sock)[0] == 200
+            assert stat.S_IMODE(path.stat().st_mode) == 0o660
+    path.unlink()
+    path.write_text("mine")
+    with pytest.raises(OSError, match="in use"):
+        Server(str(path), lambda _: (b"", ""))
+    assert path.read_text() == "mine"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to be somebody else")
+def test_strangers_are_refused_on_a_socket(tmp_path: Path) -> None:
+    """The kernel does not let them connect."""
+    for directory in (tmp_path, *tmp_path.parents[:2]):
+        directory.chmod(0o755)
+    with serving(str(tmp_path / "s")) as server:
+        child = os.fork()
+        if not child:
+            os.setgroups([])
+            os.setgid(NOBODY)
+            os.setuid(NOBODY)
+            try:
+                connected(server)
+            except PermissionError:
+                os._exit(7)
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+
+
+def test_those_who_are_silent_keep_others_out_only_so_far() -> None:
+    """So many are answered at a time; who comes then is told to come back, and none is lost."""
+    with serving("127.0.0.1:0") as server:
+        silent = [connected(server) for _ in range(MOST_CLIENTS)]
+        statuses = []
+        for sock in silent:
+            sock.sendall(b"GET /metrics HT")
+        while True:
+            with connected(server) as sock:
+                try:
+                    statuses.append(get(sock)[0])
+                except ConnectionError:
+                    statuses.append(503)
+            if statuses[-1] == 503:
+                break
+        assert set(statuses) <= {200, 503}
+        for sock in silent:
+            sock.sendall(b"TP/1.1\r\n\r\n")
+            assert sock.recv(64).startswith(b"HTTP/1.0 200")
+            sock.close()
