@@ -66,10 +66,13 @@ OFFERED = [
     ("ipsecctl policy create --d", {"--description"}),
     ("ipsecctl show policy W", {"Web of policies"}),
     ("ipsecctl unblock O", {"Old"}),
-    ("ipsecctl rule add P R --action ", {"block", "permit"}),
+    ("ipsecctl rule add P R --action ", {"audit", "block", "permit"}),
     ("ipsecctl rule add --action block P R t", {"tcp/"}),
     ("ipsecctl block udp/1 --for ", {"10m", "1h", "1d"}),
-    ("ipsecctl apply --", {"--assign", "--dry-run", "--live", *OF_CHANGES, "--json"}),
+    (
+        "ipsecctl apply --",
+        {"--assign", "--audit", "--enforce", "--dry-run", "--live", *OF_CHANGES, "--json"},
+    ),
     ("ipsecctl apply a", {"a.yaml"}),
     ("ipsecctl stats --", {"--json"}),
 ]

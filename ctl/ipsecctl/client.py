@@ -37,6 +37,7 @@ READS = (
     "Monitor",
     "Drops",
     "Audited",
+    "Metrics",
 )
 """A method whose name begins with one of these words changes nothing."""
 

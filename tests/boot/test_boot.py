@@ -174,6 +174,39 @@ def test_the_units_are_right_and_tight(machine: Machine) -> None:
         machine.run("systemd-analyze", "security", f"--threshold={limit}", "--no-pager", unit)
 
 
+PAGE = """
+import os, socket, sys
+if sys.argv[1] != "0":
+    os.setgroups([]), os.setgid(65534), os.setuid(65534)
+page = socket.socket(socket.AF_UNIX)
+page.connect("/run/ipsecd-web/web.sock")
+try:
+    page.sendall(b"GET /overview HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n")
+    print(b"".join(iter(lambda: page.recv(65536), b"")).decode())
+except ConnectionError:
+    print("refused")
+"""
+"""Looks at the page, as root or as nobody."""
+
+
+def test_the_page_is_served_where_somebody_starts_it(machine: Machine) -> None:
+    """It is not enabled, and it looks with a user of its own, confined as it is."""
+    assert machine.ctl("is-enabled", "ipsecd-web", check=False).strip() == "disabled"
+    machine.ctl("start", "ipsecd-web")
+    try:
+        assert eventually(
+            lambda: "Enforcing" in machine.run("python3", "-c", PAGE, "0", check=False)
+        )
+        assert machine.run("python3", "-c", PAGE, "65534").strip() in ("", "refused")
+        user = machine.ctl("show", "--property=UID", "--value", "ipsecd-web").strip()
+        assert user == machine.run("id", "-u", "ipsecd-web").strip()
+        machine.ctl("restart", "ipsecd-web")
+        assert eventually(lambda: "in step" in machine.run("python3", "-c", PAGE, "0", check=False))
+    finally:
+        machine.ctl("stop", "ipsecd-web")
+    assert machine.run("ls", "/run/ipsecd-web", check=False).strip() != "web.sock"
+
+
 def resolved(machine: Machine) -> str:
     """The names in force, looked up again; the fetcher may have to start first."""
     machine.run("ipsecctl", "reload", "--resolve")

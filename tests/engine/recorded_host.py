@@ -28,8 +28,10 @@ NOON = 1_795_867_200 * SECOND
 class Clocks:
     """The wall clock, and that of the boot; each look takes a microsecond."""
 
+    begin = NOON
+
     def __init__(self) -> None:
-        self.at, self.boottime = NOON, 3600 * SECOND
+        self.at, self.boottime = self.begin, 3600 * SECOND
 
     def __call__(self) -> Time:
         self.tick(1000)

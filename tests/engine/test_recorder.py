@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -27,7 +28,7 @@ from ipsecd.model.lists import AddressList, Form, listed
 from ipsecd.sources.files import Disk
 from tests.engine.changing_host import policy
 from tests.engine.effects import Crash, Fate, FatefulDisk
-from tests.engine.recorded_host import ME, OTHER_ME, SECOND, RecordedHost, around
+from tests.engine.recorded_host import ME, NOON, OTHER_ME, SECOND, Clocks, RecordedHost, around
 
 PACKETS = (
     "udp 203.0.113.7:4000 > 10.9.0.1:1",
@@ -397,7 +398,7 @@ def test_the_oldest_goes_when_there_is_no_more_room(
     """What is left is whole, and contents go that no record names any more."""
     monkeypatch.setattr("ipsecd.engine.recorder.journal.FILE_BYTES", 1)
     host = RecordedHost(tmp_path, monkeypatch)
-    host.engine.recorder._journal._most_bytes = 20_000
+    host.engine.recorder._journal._most_bytes = 8000
     first = host.now
     moments = []
     for number in range(60):
@@ -407,7 +408,7 @@ def test_the_oldest_goes_when_there_is_no_more_room(
     with pytest.raises(NotFound, match="before what is kept"):
         host.explain_at(first, WORM)
     size = sum(path.stat().st_size for path in (tmp_path / "lib/recorder").rglob("*"))
-    assert size < 40_000
+    assert size < 20_000
     assert all(decision(host, at, packet) == "block" for at, packet in moments[-10:])
 
 
@@ -472,3 +473,38 @@ def test_where_the_settings_want_none_nothing_is_recorded(
     assert not (tmp_path / "lib/recorder").exists()
     with pytest.raises(NotFound, match="recorder: off"):
         host.explain_at(host.now, WORM)
+
+
+def test_a_record_that_an_earlier_version_wrote_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The files of version 1 of the form, as they were on disk."""
+    first, second = NOON + 19_000, NOON + 44_000
+    shutil.copytree(Path(__file__).parents[1] / "data/recorder-1", tmp_path / "lib/recorder")
+    monkeypatch.setattr(Clocks, "begin", NOON + 3600 * SECOND)
+    host = RecordedHost(tmp_path, monkeypatch)
+    packets = (
+        "udp 203.0.113.7:4000 > 10.9.0.1:9",
+        "udp 203.0.113.8:4000 > 10.9.0.1:9",
+        "udp 203.0.113.9:4000 > 10.9.0.1:9",
+        "udp 203.0.113.8:4000 > 10.9.0.2:9",
+        "udp container:web:1 > 198.51.100.1:2",
+    )
+    assert [decision(host, first, each) for each in packets[:4]] == [
+        "block",
+        "permit",
+        "block",
+        "permit",
+    ]
+    assert [decision(host, second, each) for each in packets[:4]] == [
+        "permit",
+        "block",
+        "permit",
+        "block",
+    ]
+    assert decision(host, first, packets[4]) == "block"
+    told = host.explain_at(second, WORM)
+    assert told["change"]["what"] == ["unblock 203.0.113.9=0"]
+    reply = host.call("Drops", since=format_moment(NOON), until=format_moment(NOON + 3600 * SECOND))
+    assert [(each["packets"], each["seen"]) for each in reply["periods"]] == [(5, 2)]
+    assert len(reply["samples"]) == 2

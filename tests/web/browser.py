@@ -60,10 +60,14 @@ class Browser:
 
     def tab(self) -> Tab:
         """A new tab, without a cookie."""
-        context = self.call("Target.createBrowserContext")["browserContextId"]
+        context: str = self.call("Target.createBrowserContext")["browserContextId"]
+        return self.tab_in(context)
+
+    def tab_in(self, context: str) -> Tab:
+        """A new tab beside others, which have its cookies."""
         target = self.call("Target.createTarget", url="about:blank", browserContextId=context)
         attached = self.call("Target.attachToTarget", targetId=target["targetId"], flatten=True)
-        return Tab(self, attached["sessionId"])
+        return Tab(self, attached["sessionId"], context)
 
     def call(self, method: str, session: str = "", **parameters: Any) -> dict[str, Any]:
         """What the browser answers."""
@@ -106,13 +110,17 @@ class Browser:
 class Tab:
     """A tab: what it shows, and what happens in it."""
 
-    def __init__(self, browser: Browser, session: str) -> None:
-        self._browser, self._session = browser, session
+    def __init__(self, browser: Browser, session: str, context: str) -> None:
+        self._browser, self._session, self._context = browser, session, context
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         return self._browser.call(method, self._session, **parameters)
+
+    def sibling(self) -> Tab:
+        """Another tab with the cookies of this one."""
+        return self._browser.tab_in(self._context)
 
     def open(self, url: str) -> None:
         """Load a page, with all that belongs to it."""

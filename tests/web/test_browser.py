@@ -156,6 +156,27 @@ def test_a_flood_of_drops_leaves_the_page_short(
     assert inside.evaluate(ROWS) == 200
 
 
+def test_a_tab_that_nobody_sees_has_nothing_told(
+    inside: Tab, daemon: StandIn, site: Serving
+) -> None:
+    """When it is seen again, it shows what came meanwhile."""
+    inside.open(site.pages + "drops")
+    daemon.followed()
+    daemon.tell(PACKET)
+    inside.until(f"{ROWS} === 1")
+    hide = "Object.defineProperty(document, 'hidden', {{value: {}, configurable: true}});"
+    seen = "document.dispatchEvent(new Event('visibilitychange'))"
+    inside.evaluate(hide.format("true") + seen)
+    daemon.tell(PACKET, {**PACKET, "packet": "udp 203.0.113.8 > me:53"})
+    # Another tab is told, so that this one had the time.
+    other = inside.sibling()
+    other.open(site.pages + "drops")
+    other.until(f"{ROWS} === 3")
+    assert inside.evaluate(ROWS) == 1
+    inside.evaluate(hide.format("false") + seen)
+    inside.until(f"{ROWS} === 3")
+
+
 def test_the_daemon_is_followed_once_and_not_while_nobody_looks(
     browser: Browser, daemon: StandIn, site: Serving
 ) -> None:

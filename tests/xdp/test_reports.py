@@ -296,6 +296,7 @@ def test_closed_reports_have_nothing(programs: Programs) -> None:
     run(programs, "receive", dropped_frame())
     reports.close()
     assert reports.read(10) == []
+    assert reports.descriptors() == ()
 
 
 @given(

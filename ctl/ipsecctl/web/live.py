@@ -96,6 +96,8 @@ class Live:
                 return
             except IpsecdError as error:
                 self._tell(Told(trouble=error.message))
+            if self._is_wanted():
+                # Also a daemon that ends each time without an error is not asked all the time.
                 await asyncio.sleep(RETRY_S)
 
     async def _follow_once(self) -> None:

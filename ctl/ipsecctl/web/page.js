@@ -75,16 +75,14 @@ function watch(packets) {
   const pause = document.getElementById("pause");
   const summary = document.getElementById("summary");
   const trouble = document.getElementById("trouble");
-  const events = new EventSource(packets.dataset.events);
+  let events = null;
   let isPaused = false;
   pause.hidden = false;
   pause.addEventListener("click", () => {
     isPaused = !isPaused;
     pause.textContent = isPaused ? "Go on" : "Pause";
   });
-  events.addEventListener("open", answered);
-  events.addEventListener("error", missed);
-  events.addEventListener("message", (event) => {
+  function show(event) {
     const told = JSON.parse(event.data);
     answered();
     trouble.textContent = told.trouble;
@@ -103,7 +101,18 @@ function watch(packets) {
       packets.prepend(...rows);
     }
     while (packets.rows.length > MOST_ROWS) packets.deleteRow(-1);
-  });
+  }
+  // A tab that nobody sees has nothing told; when it is seen again, all that there is comes first.
+  function listen() {
+    if (events) events.close();
+    events = document.hidden ? null : new EventSource(packets.dataset.events);
+    if (!events) return;
+    events.addEventListener("open", answered);
+    events.addEventListener("error", missed);
+    events.addEventListener("message", show);
+  }
+  document.addEventListener("visibilitychange", listen);
+  listen();
 }
 
 if (content.dataset.seconds) setInterval(lookAgain, 1000 * Number(content.dataset.seconds));

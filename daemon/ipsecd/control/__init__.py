@@ -136,6 +136,7 @@ class Control:
         """Have the flight recorder note every change from now on, on a host that is like this."""
         engine = self._engine
         counts = partial(recorded.counted, engine)
+        engine.recorder.drops.to_json = monitor.seen_packet
         engine.recorder.start(engine.state, around, lambda: engine.backend.name, counts)
 
     def put_back_if_due(self) -> None:

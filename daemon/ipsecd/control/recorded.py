@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from ipsecd.control import status
+from ipsecd.control import stats
 from ipsecd.control.explain import explained
 from ipsecd.control.method import Method, Request, Role, Work
 from ipsecd.engine import Engine
@@ -27,7 +27,7 @@ _WHY = {
     CLOCK: "the clock was set then",
     MISSED: "the flight recorder could not write then",
 }
-_STATS = next(method for method in status.METHODS if method.name == "Stats")
+_STATS = next(method for method in stats.METHODS if method.name == "Stats")
 MOST_DYNAMIC_RULES = 2000
 """Of so many the counters are read each minute: that takes some 15 ms of the kernel's line."""
 _NOT_RUNNING = "the daemon was not running, or had been killed"

@@ -1,6 +1,8 @@
 """Owns a ring of files of records, of which the oldest go; must not know what records hold.
 
-A file is a header and frames: length, CRC-32, and JSON texts, a line each, compressed together.
+A file is a header and frames: length, CRC-32, and JSON texts, a line each, compressed. The frames
+of a file are one stream of zlib, of which each is a piece that ends on a whole byte: records are
+alike, and one alone would take four times as much.
 Invariants:
 
 1. What a crash has cut off at the end of a file, at whatever byte, is as if it had never been
@@ -52,6 +54,7 @@ class Ring:
         self._disk = disk
         self._sizes: dict[int, int] = {}
         self._current: int | None = None
+        self._packer = zlib.compressobj()
 
     def load(self) -> None:
         """Find the files that there are; no file is written to that is there already."""
@@ -88,7 +91,8 @@ class Ring:
             self._directory.mkdir(parents=True, exist_ok=True)
             self._disk.sync_directory(self._directory.parent)
         number = max(self._sizes, default=0) + 1
-        content = HEADER + framed([record])
+        self._packer = zlib.compressobj()
+        content = HEADER + _framed(self._packer, [record])
         self._disk.write(self._path(number), content)
         self._disk.sync_directory(self._directory)
         self._sizes[number] = len(content)
@@ -99,7 +103,7 @@ class Ring:
         """Add records to the file that is written; `durable`: and wait until they are on disk."""
         number = self._current
         assert number is not None
-        content = framed(records)
+        content = _framed(self._packer, records)
         # Should this fail, part of it may be there.
         self._current = None
         append = self._disk.append_durably if durable else self._disk.append
@@ -158,10 +162,10 @@ class Ring:
         return self._directory / f"{number:012d}"
 
 
-def framed(records: Iterable[Json]) -> bytes:
-    """Records as a frame."""
+def _framed(packer: zlib._Compress, records: Iterable[Json]) -> bytes:
+    """Records as the next frame of a file."""
     texts = "\n".join(json.dumps(record, separators=(",", ":")) for record in records)
-    packed = zlib.compress(texts.encode())
+    packed = packer.compress(texts.encode()) + packer.flush(zlib.Z_SYNC_FLUSH)
     return _FRAME.pack(len(packed), zlib.crc32(packed)) + packed
 
 
@@ -170,18 +174,18 @@ def _frames(content: bytes) -> Iterator[tuple[int, list[bytes]]]:
     if not content.startswith(HEADER):
         return
     at = len(HEADER)
+    unpacker = zlib.decompressobj()
     while at + _FRAME.size <= len(content):
         length, checksum = _FRAME.unpack_from(content, at)
         end = at + _FRAME.size + length
         packed = content[at + _FRAME.size : end]
         if len(packed) < length or zlib.crc32(packed) != checksum:
             return
-        unpacker = zlib.decompressobj()
         try:
             texts = unpacker.decompress(packed, MAX_FRAME_BYTES)
         except zlib.error:
             return
-        if not unpacker.eof:
+        if unpacker.unconsumed_tail:
             return
         at = end
         yield at, texts.split(b"\n")

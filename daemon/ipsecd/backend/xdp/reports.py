@@ -50,8 +50,11 @@ class ProgramReports:
         self._closed = False
 
     def descriptors(self) -> tuple[int, ...]:
-        """One, which stays the same; readable also when the next part of the budget is due."""
-        return (self._epoll.fileno(),)
+        """One, which stays the same; readable also when the next part of the budget is due.
+
+        None when it is closed.
+        """
+        return () if self._closed else (self._epoll.fileno(),)
 
     def set_budget(self, packets_per_second: int) -> None:
         """Have so many reports a second, 0 for none; what is counted begins anew with the first.

@@ -13,7 +13,7 @@ from operator import itemgetter
 from ipsecd.compiler.classifier import Classifier
 from ipsecd.config import Config
 from ipsecd.engine.recorder.contents import unpacked, with_difference
-from ipsecd.engine.recorder.journal import SIZE
+from ipsecd.engine.recorder.journal import CLOCK, SIZE
 from ipsecd.engine.recorder.snapshots import (
     INVENTORY,
     LINK,
@@ -96,10 +96,9 @@ class _Replayed:
 
 @dataclass(frozen=True, slots=True)
 class _Stretch:
-    """A file: from when it holds the record, until when, and when and why the next one begins."""
+    """A file: what it holds, until when, and when and why the next one begins."""
 
-    number: int
-    since: int
+    records: tuple[Json, ...]
     until: int
     next_since: int
     next_why: str
@@ -111,23 +110,18 @@ def past_at(ring: Ring, blobs: Blobs, at: int, now: int) -> Past:
     Raises ``NotFound`` if that is before what is kept, ``StoreFailed`` if the record is damaged.
     """
     stretches = list(_stretches(ring, at, now))
-    holding = [each for each in stretches if each.since <= at <= each.until]
-    if holding:
-        chosen, gap = holding[0], None
-    else:
-        before = [each for each in stretches if each.since <= at]
-        if not before:
-            raise NotFound(
-                "nothing is recorded of that moment: it is before what is kept",
-                "ipsecctl explain --at the time of a later moment; ipsecctl history has older "
-                "changes of policies",
-            )
-        chosen = before[0]
-        gap = Gap(chosen.until, chosen.next_since, chosen.next_why, "")
-    replayed = _replay(ring, chosen.number, at)
-    if gap:
-        gap = Gap(gap.since, gap.until, gap.why, replayed.left)
+    if not stretches:
+        raise NotFound(
+            "nothing is recorded of that moment: it is before what is kept",
+            "name a later moment; ipsecctl history has older changes of policies",
+        )
+    holding = [each for each in stretches if at <= each.until]
+    chosen = holding[0] if holding else stretches[0]
     try:
+        replayed = _replay(chosen.records, at)
+        gap = None
+        if not holding:
+            gap = Gap(chosen.until, chosen.next_since, chosen.next_why, replayed.left)
         return _past(replayed, blobs, gap, twice=len(holding) > 1)
     except (ValueError, KeyError, IpsecdError) as error:
         reason = error.message if isinstance(error, IpsecdError) else str(error)
@@ -138,16 +132,19 @@ def past_at(ring: Ring, blobs: Blobs, at: int, now: int) -> Past:
 
 
 def _stretches(ring: Ring, at: int, now: int) -> Iterator[_Stretch]:
-    """The files that begin with a whole moment by `at`, the newest first."""
-    next_since, next_why = now, ""
-    for number in reversed(ring.numbers):
-        first = ring.first(number)
-        if first is None:
-            continue
+    """The file that `at` may be in, as it begins with a whole moment before that.
+
+    Where the clock was set that may be several, the newest first.
+    """
+    begins = [(number, ring.first(number) or {}) for number in reversed(ring.numbers)]
+    was_set = any(first.get("why") == CLOCK for _, first in begins)
+    next_since, next_why, is_found = now, "", False
+    for number, first in begins:
         since, why = first.get("at"), first.get("why")
         if not isinstance(since, int) or not isinstance(why, str):
             continue
-        if since > at:
+        # What need not be read is not: that takes longer than all the rest.
+        if since > at or (is_found and next_why == SIZE and next_since < at):
             next_since, next_why = since, why
             continue
         contents = ring.contents(number)
@@ -160,8 +157,10 @@ def _stretches(ring: Ring, at: int, now: int) -> Iterator[_Stretch]:
             until = next_since
         else:
             until = _last_at(contents.records, since)
-        yield _Stretch(number, since, until, next_since, next_why)
-        next_since, next_why = since, why
+        yield _Stretch(contents.records, until, next_since, next_why)
+        if not was_set:
+            return
+        next_since, next_why, is_found = since, why, True
 
 
 def _last_at(records: tuple[Json, ...], since: int) -> int:
@@ -169,10 +168,10 @@ def _last_at(records: tuple[Json, ...], since: int) -> int:
     return max((at for at in moments if isinstance(at, int)), default=since)
 
 
-def _replay(ring: Ring, number: int, at: int) -> _Replayed:
-    """The values in a file at a moment."""
+def _replay(records: tuple[Json, ...], at: int) -> _Replayed:
+    """The values at a moment, of the records of a file."""
     replayed = _Replayed()
-    for record in ring.contents(number).records:
+    for record in records:
         kind = record.get("kind")
         if kind == "begin":
             replayed.begin = integer(record["at"], "the time", 0, MOST_NS)
