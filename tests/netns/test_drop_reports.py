@@ -16,6 +16,7 @@ from ipsecd.backend.memory import MemoryBackend
 from ipsecd.backend.nftables import expressions as ex
 from ipsecd.backend.nftables.backend import NftablesBackend
 from ipsecd.backend.nftables.log_socket import LogSocket
+from ipsecd.backend.nftables.told import Told
 from ipsecd.backend.nftables.wire import Message
 from ipsecd.backend.registry import lacking_for_reports
 from ipsecd.backend.reporting import SNAP_BYTES, Report
@@ -194,6 +195,50 @@ def test_it_goes_on_when_what_is_in_force_changes(backend: NftablesBackend, wire
     told(backend, 3)
     assert backend.reporting.blocked() == 3
     assert backend.observe().drift == ()
+
+
+def test_in_a_flood_few_are_looked_at_and_as_many_told_of(
+    backend: NftablesBackend, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rules change for another order of magnitude, and back; the count stays exact."""
+    monkeypatch.setattr("ipsecd.backend.nftables.drop_reports.LOOK_S", 0.0)
+    backend.apply(policy(), Volatile())
+    backend.reporting.set_budget(10)
+    assert backend.reporting.blocked() == 0
+    wire.passes(*[IN4] * 3000)
+    assert backend.reporting.blocked() == 3000
+    assert "numgen random mod" in table()
+    assert backend.observe().drift == ()
+    wire.passes(*[IN4] * 3000)
+    assert backend.reporting.blocked() == 6000
+    while select.select(backend.reporting.descriptors(), [], [], 0.2)[0]:
+        assert backend.reporting.read(1000)
+    time.sleep(0.2)
+    assert backend.reporting.blocked() == 6000
+    assert "numgen" not in table()
+    wire.passes(IN4)
+    assert backend.reporting.blocked() == 6001
+
+
+@pytest.mark.parametrize(
+    ("rate", "before", "after"),
+    [
+        (0, 1, 1),
+        (1_000, 1, 1),
+        (7_000, 1, 1),
+        (17_000, 1, 8),
+        (430_000, 1, 128),
+        (430_000, 64, 64),
+        (100_000, 128, 32),
+        (3_000, 128, 1),
+        (3_000, 4, 1),
+    ],
+)
+def test_how_many_are_chosen(rate: int, before: int, after: int) -> None:
+    """At least twice as many as the budget are left, and it does not change for little."""
+    told = Told(1, 1000, before).suited(rate)
+    assert told.one_in == after
+    assert after == 1 or rate / after >= 2000
 
 
 def test_what_is_not_needed_any_more_goes_all_the_same(backend: NftablesBackend) -> None:

@@ -12,7 +12,7 @@ class JoinedReports:
     """The reports of several parts; a ``Reporting`` like each of them."""
 
     def __init__(self, parts: Sequence[Reporting]) -> None:
-        self._parts = tuple(parts)
+        self.parts = tuple(parts)
 
     def set_budget(self, packets_per_second: int) -> None:
         """Have each part report so many: a flood that one drops does not silence the others.
@@ -20,25 +20,25 @@ class JoinedReports:
         If a part cannot, all are switched off. Raises ``BackendFailed``.
         """
         try:
-            for part in self._parts:
+            for part in self.parts:
                 part.set_budget(packets_per_second)
         except BaseException:
-            for part in self._parts:
+            for part in self.parts:
                 part.set_budget(0)
             raise
 
     def descriptors(self) -> tuple[int, ...]:
         """Those of all parts."""
-        return tuple(descriptor for part in self._parts for descriptor in part.descriptors())
+        return tuple(descriptor for part in self.parts for descriptor in part.descriptors())
 
     def read(self, most: int) -> list[Report]:
         """The reports that wait, in the order of time; each part has its share of `most`."""
         reports: list[Report] = []
-        for left, part in zip(range(len(self._parts), 0, -1), self._parts, strict=True):
+        for left, part in zip(range(len(self.parts), 0, -1), self.parts, strict=True):
             reports += part.read(-(-(most - len(reports)) // left))
         reports.sort(key=attrgetter("at_ns"))
         return reports
 
     def blocked(self) -> int:
         """What all of them have dropped."""
-        return sum(part.blocked() for part in self._parts)
+        return sum(part.blocked() for part in self.parts)

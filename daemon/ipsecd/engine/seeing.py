@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ipsecd.backend.joined_reports import JoinedReports
 from ipsecd.backend.reporting import Report, Reporting
 from ipsecd.engine.attribution import Attribution
 from ipsecd.engine.enforcement import Enforcement
@@ -23,8 +24,8 @@ class Seeing:
         self._enforcement = enforcement
         self._recent = RecentStates()
         self._attribution = Attribution(self._recent)
-        self._reporting: Reporting | None = None
-        self._before = self._counted = 0
+        self._ended = 0
+        self._counts: dict[int, tuple[Reporting, int]] = {}
         self._others = enforcement.heard
         enforcement.heard = self._heard
 
@@ -44,17 +45,29 @@ class Seeing:
             self._recent.begin(self._enforcement.state)
         else:
             self._recent.end()
-        if reporting is not self._reporting:
-            self._reporting = reporting
-            self._before, self._counted = self._before + self._counted, 0
         reporting.set_budget(budget)
-        self._counted = reporting.blocked() if budget else 0
-        self._before = self._before if budget else 0
-        return reporting, self._before + self._counted
+        return reporting, self._count(reporting, begins=not budget)
 
     def sightings(self, reports: Sequence[Report]) -> list[Sighting]:
         """What decided about packets; for the one thread that reads reports."""
         return self._attribution.sightings(reports)
+
+    def _count(self, reporting: Reporting, *, begins: bool) -> int:
+        """How many packets all that told of them have counted, those that are gone included.
+
+        What two backends share counts on when one takes the place of the other.
+        """
+        if begins:
+            self._ended, self._counts = 0, {}
+            return 0
+        parts = reporting.parts if isinstance(reporting, JoinedReports) else (reporting,)
+        # Each is kept, so that no other can have its identity.
+        counts = {id(part): (part, part.blocked()) for part in parts}
+        for part, (_, before) in self._counts.items():
+            if part not in counts or counts[part][1] < before:
+                self._ended += before
+        self._counts = counts
+        return self._ended + sum(count for _, count in counts.values())
 
     def _heard(self, state: State) -> None:
         self._others(state)

@@ -5,6 +5,7 @@ It must not know how rules are written: who made it writes them anew when it ask
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from ipsecd.backend.nftables import messages as nft
@@ -20,6 +21,10 @@ from ipsecd.errors import BackendFailed, LimitExceeded, Refused
 NO_MONITOR = "ipsecctl monitor cannot show what nftables drops"
 
 
+LOOK_S, LONG_S = 0.3, 5.0
+"""The least time over which drops a second are taken, and the longest that says anything."""
+
+
 class DropReports:
     """What tells of packets that the rules of the table drop."""
 
@@ -33,11 +38,16 @@ class DropReports:
         self._log: LogSocket | None = None
         self._budget = 0
         self._before = self._counted = 0
+        self._one_in = 1
+        self._can_choose = True
+        self._last_look = 0.0, 0
 
     @property
     def told(self) -> Told | None:
         """How rules tell of what they drop; None if they do not."""
-        return Told(self._log.group, self._budget) if self._log and self._budget else None
+        if not self._log or not self._budget:
+            return None
+        return Told(self._log.group, self._budget, self._one_in)
 
     @property
     def counters(self) -> set[str]:
@@ -75,6 +85,7 @@ class DropReports:
             return
         if not packets_per_second:
             self._budget = self._before = self._counted = 0
+            self._one_in = 1
             try:
                 self._write_rules()
             finally:
@@ -122,4 +133,22 @@ class DropReports:
         if counted < self._counted:
             self._before += self._counted
         self._counted = counted
+        self._suit(self._before + counted)
         return self._before + counted
+
+    def _suit(self, total: int) -> None:
+        """Have the rules suit the number of drops a second, of which there were `total` so far."""
+        now = time.monotonic()
+        then, before = self._last_look
+        if now - then < LOOK_S or not (told := self.told):
+            return
+        self._last_look = now, total
+        # After a break, or a new beginning, there is nothing to compare with.
+        suited = told.suited((total - before) / (now - then)) if now - then < LONG_S else told
+        if suited.one_in != self._one_in and self._can_choose:
+            old, self._one_in = self._one_in, suited.one_in
+            try:
+                self._write_rules()
+            except (BackendFailed, LimitExceeded):
+                # A kernel without nft_numgen looks at the clock for each packet.
+                self._one_in, self._can_choose = old, False

@@ -31,6 +31,7 @@ FIB_RESULT_ADDRTYPE = 3
 FIB_SADDR, FIB_DADDR, FIB_IIF, FIB_OIF = 1, 2, 8, 16
 RTN_LOCAL, RTN_BROADCAST, RTN_MULTICAST = 2, 3, 5
 LOOKUP_INVERTED = 1
+NUMGEN_RANDOM = 1
 SOCKET_TRANSPARENT, SOCKET_CGROUPV2 = 0, 3
 IPPROTO_FRAGMENT = 44
 NFPROTO = {Family.IPV4: 2, Family.IPV6: 10}
@@ -158,6 +159,12 @@ def limited(packets_per_second: int) -> bytes:
     """Go on with the rule for no more than so many packets a second; they may come all at once."""
     rate = ("RATE", packets_per_second), ("UNIT", 1), ("BURST", packets_per_second)
     return _expression("limit", *rate)
+
+
+def one_in(number: int, register: int = 0) -> bytes:
+    """Go on with the rule for one of so many packets, chosen by chance, on each processor alone."""
+    chance = ("DREG", _register(register)), ("MODULUS", number), ("TYPE", NUMGEN_RANDOM)
+    return _expression("numgen", *chance) + compare(EQ, host32(0), register)
 
 
 def logged(group: int, head_bytes: int, at_once: int) -> bytes:

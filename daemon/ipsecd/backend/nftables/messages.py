@@ -85,6 +85,14 @@ class _Expression(nft.nft_contains_expr.nft_expr):  # type: ignore[misc]
             ("NFTA_LOG_QTHRESHOLD", "be16"),
         )
 
+    class nft_numgen(nft.nft_regs):  # type: ignore[misc] # noqa: N801 (pyroute2 finds it by name)
+        nla_map = (
+            ("NFTA_NUMGEN_UNSPEC", "none"),
+            ("NFTA_NUMGEN_DREG", "regs"),
+            ("NFTA_NUMGEN_MODULUS", "be32"),
+            ("NFTA_NUMGEN_TYPE", "be32"),
+        )
+
 
 class _Rule(nft.nft_rule_msg):  # type: ignore[misc]
     nft_expr = _Expression
