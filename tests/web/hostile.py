@@ -15,7 +15,7 @@ from tests.ctl.fake_daemon import (
     STATUS,
     SUMMARY,
 )
-from tests.web.stand_in import PACKET, StandIn
+from tests.web.stand_in import DROPS, PACKET, SOURCE, StandIn
 
 BAD = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>&lt;\n\x1b[31m\u202e</td>{{1}}"
 """Elements, the ends of attributes, a line break, a terminal's colour, a change of direction."""
@@ -84,7 +84,8 @@ def make_hostile(daemon: StandIn) -> None:
         "GetHistory": {"rows": HISTORY},
     }
     daemon.replies |= {name: spoilt(reply) for name, reply in replies.items()}
-    daemon.told["Drops"] = {"periods": [{"source": BAD, "packets": 7}]}
+    daemon.told["Drops"] = {**DROPS, "sources": spoilt([{**SOURCE, "source": "x"}])}
+    daemon.told["Drops"]["sources"][0]["source"] = BAD
     daemon.told["ExplainAt"] = spoilt(
         {
             "explanation": explanation,

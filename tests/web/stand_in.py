@@ -40,6 +40,28 @@ PACKET: dict[str, Any] = {
     "head": "",
     "link_type": 1,
 }
+SOURCE: dict[str, Any] = {
+    "action": "block",
+    "store": "static",
+    "policy": "Web",
+    "rule": "Block web",
+    "source": "203.0.113.7",
+    "packets": 1_234,
+    "bytes": 74_040,
+    "first": "2026-11-30T15:40:00.000000Z",
+    "last": "2026-11-30T15:42:00.000000Z",
+}
+DROPS: dict[str, Any] = {
+    "since": "2026-11-30T15:40:00.000000Z",
+    "until": "2026-11-30T15:50:00.000000Z",
+    "period_s": 60,
+    "periods": [],
+    "sources": [SOURCE],
+    "samples": [],
+    "blocked": 2_000,
+    "lost": 766,
+}
+"""What a daemon tells that records drops."""
 
 
 class StandIn(FakeDaemon):

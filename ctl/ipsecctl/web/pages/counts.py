@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
-from heapq import nlargest
 
 from ipsecctl.presentation import span
-from ipsecctl.web.asking import NotTold
 from ipsecctl.web.charts import Line, Point, rates
 from ipsecctl.web.markup import Content, Markup, address, tag
 from ipsecctl.web.pages.page import Page, Sight
+from ipsecctl.web.pages.recorded import recorded
 from ipsecctl.web.samples import Rule, Sample, Samples, busiest
-from ipsecctl.web.words import action, amount, code, trouble
-from ipsecd.errors import IpsecdError
+from ipsecctl.web.words import action, amount
 
 _SPANS = {"10m": 600.0, "1h": 3600.0, "6h": 6 * 3600.0, "1d": 24 * 3600.0}
 _ACTIONS = ("block", "permit", "audit")
 _MOST_RULES = 10
-_SOURCES = "Sources that were dropped most"
 
 
 async def make(sight: Sight) -> Content:
@@ -41,7 +37,6 @@ async def make(sight: Sight) -> Content:
         drawing(sight.samples, start, sight.now),
         tag("h2", "Rules that matched most"),
         _rules(busiest(samples, _MOST_RULES)),
-        await _sources(sight, start),
         tag(
             "p",
             "These are samples that this page has taken since it runs, with gaps where the daemon "
@@ -50,6 +45,7 @@ async def make(sight: Sight) -> Content:
             ".",
             class_="hint",
         ),
+        await recorded(sight, start),
     ]
 
 
@@ -99,33 +95,6 @@ def _rules(rules: Sequence[tuple[Rule, int]]) -> Markup:
     number = tag("th", "Packets", class_="number", scope="col")
     empty = tag("th", tag("span", "Share", class_="unseen"), scope="col", class_="bar")
     return tag("table", tag("thead", tag("tr", head, number, empty)), tag("tbody", rows))
-
-
-async def _sources(sight: Sight, start: float) -> Content:
-    """Who was dropped most, as the daemon has recorded it; nothing if it records nothing."""
-    since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(start))
-    try:
-        recorded = await sight.daemon.ask("Drops", since=since)
-    except NotTold:
-        return None
-    except IpsecdError as error:
-        return [tag("h2", _SOURCES), trouble(error)]
-    total: dict[str, int] = {}
-    for period in recorded["periods"]:
-        total[period["source"]] = total.get(period["source"], 0) + period["packets"]
-    rows = [
-        tag(
-            "tr",
-            tag("td", code(source), data_label="Source"),
-            tag("td", amount(number), class_="number", data_label="Packets"),
-        )
-        for source, number in nlargest(_MOST_RULES, total.items(), key=lambda item: item[1])
-    ]
-    if not rows:
-        return [tag("h2", _SOURCES), tag("p", "Nobody was dropped in that time.", class_="none")]
-    number = tag("th", "Packets", class_="number", scope="col")
-    head = tag("thead", tag("tr", tag("th", "Source", scope="col"), number))
-    return [tag("h2", _SOURCES), tag("table", head, tag("tbody", rows))]
 
 
 def _bar(share: float) -> Markup:
