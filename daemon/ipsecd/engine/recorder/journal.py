@@ -97,7 +97,7 @@ class Journal:
     @property
     def is_open(self) -> bool:
         """Whether a change can be added."""
-        return self._ring.is_open and self.snapshot is not None
+        return self._ring.current is not None and self.snapshot is not None
 
     def load(self) -> None:
         """Find what earlier processes wrote."""

@@ -13,7 +13,7 @@ from operator import itemgetter
 from ipsecd.compiler.classifier import Classifier
 from ipsecd.config import Config
 from ipsecd.engine.recorder.contents import unpacked, with_difference
-from ipsecd.engine.recorder.journal import CLOCK, SIZE
+from ipsecd.engine.recorder.journal import CLOCK, MISSED, SIZE
 from ipsecd.engine.recorder.snapshots import (
     INVENTORY,
     LINK,
@@ -121,7 +121,7 @@ def past_at(ring: Ring, blobs: Blobs, at: int, now: int) -> Past:
         replayed = _replay(chosen.records, at)
         gap = None
         if not holding:
-            gap = Gap(chosen.until, chosen.next_since, chosen.next_why, replayed.left)
+            gap = Gap(chosen.until, chosen.next_since, chosen.next_why or MISSED, replayed.left)
         return _past(replayed, blobs, gap, twice=len(holding) > 1)
     except (ValueError, KeyError, IpsecdError) as error:
         reason = error.message if isinstance(error, IpsecdError) else str(error)
@@ -151,7 +151,7 @@ def _stretches(ring: Ring, at: int, now: int) -> Iterator[_Stretch]:
         if not any(record.get("kind") == "whole" for record in contents.records):
             # A crash came before all of it was written.
             continue
-        if next_why == "" and contents.complete:
+        if number == ring.current:
             until = now
         elif next_why == SIZE:
             until = next_since

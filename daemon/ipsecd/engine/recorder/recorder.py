@@ -29,6 +29,7 @@ from ipsecd.engine.recorder.snapshots import Snapshot, Surroundings
 from ipsecd.engine.state import State
 from ipsecd.engine.this_boot import Boot
 from ipsecd.errors import InvalidInput, NotFound, StoreFailed
+from ipsecd.log import record_bug
 from ipsecd.sources.blobs import Blobs
 from ipsecd.sources.files import Disk
 from ipsecd.sources.ring import Ring
@@ -122,7 +123,10 @@ class Recorder:
     def heard(self, state: State) -> None:
         """Note a state that is in force now, in whichever thread put it there."""
         if self._latest is not None:
-            self._note(state, None)
+            try:
+                self._note(state, None)
+            except Exception as error:  # noqa: BLE001 - the change is made, noted or not
+                record_bug("recorder-missed-a-change", error)
 
     def moved(self, around: Surroundings) -> None:
         """Note that the addresses or interfaces of this host are others now."""
@@ -165,10 +169,18 @@ class Recorder:
             return self._work() or is_more
         except OSError as error:
             self._failure = error.strerror or str(error)
-            self._ring.give_up()
-            self._why = MISSED
-            self._retry_at = self._clocks().boottime + RETRY_NS
+            self._begin_anew()
             return is_more
+        except Exception:
+            # What was not written would be missing from all that follows.
+            self._begin_anew()
+            raise
+
+    def _begin_anew(self) -> None:
+        """Have the next thing that is written be a whole moment, after a while."""
+        self._ring.give_up()
+        self._why = MISSED
+        self._retry_at = self._clocks().boottime + RETRY_NS
 
     def _work(self) -> bool:
         now = self._clocks()
