@@ -203,6 +203,27 @@ def test_after_a_kill_it_says_from_when_to_when_nothing_was_recorded(host: Recor
     assert not host.explain_at(host.now, WORM)["warnings"]
 
 
+def test_who_made_a_policy_is_known_after_the_daemon_was_started_again(
+    host: RecordedHost,
+) -> None:
+    """As long as it is the same one; of another nobody knows who wrote it into the file."""
+    host.apply(policy("A", "*=0:1:UDP"), None)
+    told = host.explain_at(host.now, WORM)
+    for _ in range(2):
+        host.engine.close()
+        host.killed()
+        later = host.explain_at(host.now, WORM)
+        assert later["decided"] == told["decided"]
+        assert later["change"] is None
+    host.engine.close()
+    path = next((host.path / "etc/policies").glob("*.yaml"))
+    path.write_text(path.read_text().replace("*=0:1:UDP", "*=0:1:udp"))
+    host.killed()
+    other = host.explain_at(host.now, WORM)["decided"]
+    assert (other["what"], other["change"]) == ("policy 'A' (static)", None)
+    assert other["since"] > told["decided"]["since"]
+
+
 def test_after_a_stop_it_says_what_was_left_in_force(host: RecordedHost) -> None:
     host.block("203.0.113.7=0")
     host.engine.stop_on_purpose()

@@ -131,6 +131,28 @@ def past_at(ring: Ring, blobs: Blobs, at: int, now: int) -> Past:
         ) from error
 
 
+def parts_before(ring: Ring) -> dict[str, tuple[object, Json]]:
+    """What the last file of an earlier process ends with: values, and the changes that made them.
+
+    Lists that were edited since they were kept as a whole are left out. It is empty where there is
+    nothing, or what there is cannot be used.
+    """
+    for number in reversed(ring.numbers):
+        records = ring.contents(number).records
+        if not any(record.get("kind") == "whole" for record in records):
+            continue
+        try:
+            replayed = _replay(records, MOST_NS)
+        except (ValueError, KeyError):
+            return {}
+        return {
+            key: (replayed.values[key], change)
+            for key, change in replayed.parts.items()
+            if key in replayed.values and key not in replayed.edits
+        }
+    return {}
+
+
 def _stretches(ring: Ring, at: int, now: int) -> Iterator[_Stretch]:
     """The file that `at` may be in, as it begins with a whole moment before that.
 

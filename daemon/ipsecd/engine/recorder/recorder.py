@@ -22,9 +22,9 @@ from ipsecd.config import Config
 from ipsecd.engine.doing import deed_of_now
 from ipsecd.engine.recorder.dropped import Dropped, Wanted, dropped
 from ipsecd.engine.recorder.drops import Drops
-from ipsecd.engine.recorder.journal import MISSED, START, Journal, Noted, Time
+from ipsecd.engine.recorder.journal import MISSED, START, Earlier, Journal, Noted, Time
 from ipsecd.engine.recorder.minutes import Counts
-from ipsecd.engine.recorder.past import Past, past_at
+from ipsecd.engine.recorder.past import Past, parts_before, past_at
 from ipsecd.engine.recorder.snapshots import Snapshot, Surroundings
 from ipsecd.engine.state import State
 from ipsecd.engine.this_boot import Boot
@@ -184,14 +184,17 @@ class Recorder:
 
     def _work(self) -> bool:
         now = self._clocks()
+        earlier: Earlier = {}
         if not self._is_loaded:
             self._journal.load()
             self._is_loaded = True
+            earlier = parts_before(self._ring)
         if not self._journal.is_open:
             if now.boottime < self._retry_at:
                 self._forget_noted()
                 return False
-            self._journal.begin(*self._forget_noted(), self._why, self._oldest(now))
+            of_now = self._forget_noted()
+            self._journal.begin(*of_now, self._why, self._oldest(now), earlier)
             self._why, self._failure, self._alive_at = MISSED, "", now.boottime + ALIVE_NS
         with self._lock:
             some = [self._noted.popleft() for _ in range(min(BATCH, len(self._noted)))]
