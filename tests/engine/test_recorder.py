@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 
 from ipsecd.config import Config
 from ipsecd.control import Control
+from ipsecd.control import explain as explain_module
 from ipsecd.engine.caller import Caller, ChangeOptions
+from ipsecd.engine.recorder import journal as journal_module
 from ipsecd.engine.recorder.past import past_at
 from ipsecd.errors import InvalidInput, IpsecdError, NotFound
 from ipsecd.language.addresses import parse_address
@@ -199,6 +201,27 @@ def test_after_a_kill_it_says_from_when_to_when_nothing_was_recorded(host: Recor
     assert "nothing was recorded from 2026-" in told["warnings"][0]
     assert "was not running, or had been killed: this is what was in force" in told["warnings"][0]
     assert not host.explain_at(host.now, WORM)["warnings"]
+
+
+def test_who_made_a_policy_is_known_after_the_daemon_was_started_again(
+    host: RecordedHost,
+) -> None:
+    """As long as it is the same one; of another nobody knows who wrote it into the file."""
+    host.apply(policy("A", "*=0:1:UDP"), None)
+    told = host.explain_at(host.now, WORM)
+    for _ in range(2):
+        host.engine.close()
+        host.killed()
+        later = host.explain_at(host.now, WORM)
+        assert later["decided"] == told["decided"]
+        assert later["change"] is None
+    host.engine.close()
+    path = next((host.path / "etc/policies").glob("*.yaml"))
+    path.write_text(path.read_text().replace("*=0:1:UDP", "*=0:1:udp"))
+    host.killed()
+    other = host.explain_at(host.now, WORM)["decided"]
+    assert (other["what"], other["change"]) == ("policy 'A' (static)", None)
+    assert other["since"] > told["decided"]["since"]
 
 
 def test_after_a_stop_it_says_what_was_left_in_force(host: RecordedHost) -> None:
@@ -508,3 +531,38 @@ def test_a_record_that_an_earlier_version_wrote_is_read(
     reply = host.call("Drops", since=format_moment(NOON), until=format_moment(NOON + 3600 * SECOND))
     assert [(each["packets"], each["seen"]) for each in reply["periods"]] == [(5, 2)]
     assert len(reply["samples"]) == 2
+
+
+def test_a_bug_in_what_writes_is_a_gap_and_no_wrong_answer(
+    host: RecordedHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A whole moment comes next, so nothing that follows lacks what was not written."""
+    before = host.now
+    monkeypatch.setattr(journal_module, "what_differs", wrong)
+    host.call("AddDynamicRules", name="a", filters=["203.0.113.7=0"], **ALL)
+    host.engine.set_container_engine("podman", inventory(Random(1)), "following", 0.0)
+    with pytest.raises(RuntimeError):
+        host.write()
+    missed = host.now
+    monkeypatch.undo()
+    host.patch.setattr(explain_module, "read_host", host._read_host)
+    host.clocks.tick(6 * SECOND)
+    host.write()
+    assert decision(host, before) == "permit"
+    assert "could not write then" in host.explain_at(missed, WORM)["warnings"][0]
+    assert decision(host, host.now) == "block"
+
+
+ALL: dict[str, Any] = {"action": "block", "existing": "replace", "ttl_s": None, "until": None}
+
+
+def wrong(*_: object) -> list[str]:
+    raise RuntimeError("a bug")
+
+
+def test_a_bug_in_what_notes_fails_no_change(
+    host: RecordedHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ipsecd.engine.recorder.recorder.deed_of_now", wrong)
+    host.block("203.0.113.7=0")
+    assert host.explain(WORM)["decision"] == "block"

@@ -80,9 +80,9 @@ class Ring:
         return 0 if self._current is None else self._sizes[self._current]
 
     @property
-    def is_open(self) -> bool:
-        """Whether there is a file to add to."""
-        return self._current is not None
+    def current(self) -> int | None:
+        """The number of the file that is written; None if there is none to add to."""
+        return self._current
 
     def begin(self, record: Json) -> int:
         """Begin another file with a record; its number."""
@@ -104,12 +104,14 @@ class Ring:
         number = self._current
         assert number is not None
         content = _framed(self._packer, records)
-        # Should this fail, part of it may be there.
-        self._current = None
         append = self._disk.append_durably if durable else self._disk.append
-        append(self._path(number), content)
+        try:
+            append(self._path(number), content)
+        except OSError:
+            # Part of it may be there.
+            self._current = None
+            raise
         self._sizes[number] += len(content)
-        self._current = number
 
     def give_up(self) -> None:
         """Add no more to the file that is written."""

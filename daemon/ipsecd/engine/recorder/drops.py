@@ -139,7 +139,7 @@ class Drops:
 
     def _write(self, record: Json, at: int, oldest: int) -> None:
         try:
-            if not self.ring.is_open or self.ring.current_size > FILE_BYTES:
+            if self.ring.current is None or self.ring.current_size > FILE_BYTES:
                 number = self.ring.begin({"kind": "begin", "at": at, "why": self._why})
                 self._begins[number] = at
             self.ring.add([record], durable=True)

@@ -11,10 +11,11 @@ It must not know who asks for them. Invariants:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from itertools import islice
+from types import MappingProxyType
 
 from ipsecd.engine.doing import MakeDeed
 from ipsecd.engine.recorder.contents import Contents
@@ -42,6 +43,8 @@ START, SIZE, CLOCK, MISSED = "start", "size", "clock", "missed"
 """Why a file begins: with the recorder, after another one, with a clock that was set, and after
 something could not be written."""
 _BLOB = re.compile(rb'"blob":"([0-9a-f]{64})"')
+Earlier = Mapping[str, tuple[object, Json]]
+"""Values by their keys, with the changes that made them what they were."""
 _LONG = (STATE, POLICY, PROTECTED, INVENTORY)
 """The values of which the record says since when they are as they are; lists are others."""
 
@@ -87,6 +90,7 @@ class Journal:
         self._since: dict[str, Json] = {}
         self._last: Json | None = None
         self._policy: Json | None = None
+        self._earlier: Earlier = {}
         self._time = Time(0, 0)
         self._bytes_at_begin = 0
         self._contents = Contents(self._put)
@@ -97,7 +101,7 @@ class Journal:
     @property
     def is_open(self) -> bool:
         """Whether a change can be added."""
-        return self._ring.is_open and self.snapshot is not None
+        return self._ring.current is not None and self.snapshot is not None
 
     def load(self) -> None:
         """Find what earlier processes wrote."""
@@ -110,9 +114,20 @@ class Journal:
             at = first.get("at")
             self._begins[number] = at if isinstance(at, int) else 0
 
-    def begin(self, time: Time, snapshot: Snapshot, why: str, oldest: int = 0) -> None:
-        """Begin a file with a whole moment; files go that end before `oldest`."""
+    def begin(
+        self,
+        time: Time,
+        snapshot: Snapshot,
+        why: str,
+        oldest: int = 0,
+        earlier: Earlier = MappingProxyType({}),
+    ) -> None:
+        """Begin a file with a whole moment; files go that end before `oldest`.
+
+        Of values that are what they were `earlier` it is known which change made them so.
+        """
         self._named = set()
+        self._earlier = earlier
         if why != SIZE:
             self._contents = Contents(self._put)
             self._since = {}
@@ -130,16 +145,21 @@ class Journal:
     def _rows(self, time: Time, snapshot: Snapshot) -> Iterator[list[object]]:
         state = snapshot.state
         self._policy = self._contents.policy(state.compiled, snapshot.named_addresses)
-        yield [POLICY, self._policy, *self._since_of(POLICY, time)]
+        yield [POLICY, self._policy, *self._since_of(POLICY, self._policy, time)]
         for key, value in all_values(snapshot):
-            yield [key, value, *(self._since_of(key, time) if key in _LONG else ())]
+            yield [key, value, *(self._since_of(key, value, time) if key in _LONG else ())]
         for name, addresses in state.lists.items():
             key, value = LIST + name, self._contents.whole(name, addresses)
             self._named.add(str(value["blob"]))
-            yield [key, value, *self._since_of(key, time)]
+            yield [key, value, *self._since_of(key, value, time)]
 
-    def _since_of(self, key: str, time: Time) -> list[object]:
-        return [self._since.setdefault(key, {"at": time.at, "known": False})]
+    def _since_of(self, key: str, value: object, time: Time) -> list[object]:
+        """The change that made a value what it is, as far as that is known."""
+        if key not in self._since:
+            was, change = self._earlier.get(key, (None, {}))
+            is_same = bool(change) and was == value
+            self._since[key] = dict(change) if is_same else {"at": time.at, "known": False}
+        return [self._since[key]]
 
     def add(self, noted: Sequence[Noted], oldest: int = 0) -> None:
         """Add changes, in their order, as one frame for each stretch of an unbroken clock."""

@@ -13,7 +13,7 @@ from operator import itemgetter
 from ipsecd.compiler.classifier import Classifier
 from ipsecd.config import Config
 from ipsecd.engine.recorder.contents import unpacked, with_difference
-from ipsecd.engine.recorder.journal import CLOCK, SIZE
+from ipsecd.engine.recorder.journal import CLOCK, MISSED, SIZE
 from ipsecd.engine.recorder.snapshots import (
     INVENTORY,
     LINK,
@@ -121,7 +121,7 @@ def past_at(ring: Ring, blobs: Blobs, at: int, now: int) -> Past:
         replayed = _replay(chosen.records, at)
         gap = None
         if not holding:
-            gap = Gap(chosen.until, chosen.next_since, chosen.next_why, replayed.left)
+            gap = Gap(chosen.until, chosen.next_since, chosen.next_why or MISSED, replayed.left)
         return _past(replayed, blobs, gap, twice=len(holding) > 1)
     except (ValueError, KeyError, IpsecdError) as error:
         reason = error.message if isinstance(error, IpsecdError) else str(error)
@@ -129,6 +129,28 @@ def past_at(ring: Ring, blobs: Blobs, at: int, now: int) -> Past:
             f"what is recorded of that moment cannot be used: {reason}",
             "ask for another moment; if that fails too, look at the disk",
         ) from error
+
+
+def parts_before(ring: Ring) -> dict[str, tuple[object, Json]]:
+    """What the last file of an earlier process ends with: values, and the changes that made them.
+
+    Lists that were edited since they were kept as a whole are left out. It is empty where there is
+    nothing, or what there is cannot be used.
+    """
+    for number in reversed(ring.numbers):
+        records = ring.contents(number).records
+        if not any(record.get("kind") == "whole" for record in records):
+            continue
+        try:
+            replayed = _replay(records, MOST_NS)
+        except (ValueError, KeyError):
+            return {}
+        return {
+            key: (replayed.values[key], change)
+            for key, change in replayed.parts.items()
+            if key in replayed.values and key not in replayed.edits
+        }
+    return {}
 
 
 def _stretches(ring: Ring, at: int, now: int) -> Iterator[_Stretch]:
@@ -151,7 +173,7 @@ def _stretches(ring: Ring, at: int, now: int) -> Iterator[_Stretch]:
         if not any(record.get("kind") == "whole" for record in contents.records):
             # A crash came before all of it was written.
             continue
-        if next_why == "" and contents.complete:
+        if number == ring.current:
             until = now
         elif next_why == SIZE:
             until = next_since

@@ -22,13 +22,14 @@ from ipsecd.config import Config
 from ipsecd.engine.doing import deed_of_now
 from ipsecd.engine.recorder.dropped import Dropped, Wanted, dropped
 from ipsecd.engine.recorder.drops import Drops
-from ipsecd.engine.recorder.journal import MISSED, START, Journal, Noted, Time
+from ipsecd.engine.recorder.journal import MISSED, START, Earlier, Journal, Noted, Time
 from ipsecd.engine.recorder.minutes import Counts
-from ipsecd.engine.recorder.past import Past, past_at
+from ipsecd.engine.recorder.past import Past, parts_before, past_at
 from ipsecd.engine.recorder.snapshots import Snapshot, Surroundings
 from ipsecd.engine.state import State
 from ipsecd.engine.this_boot import Boot
 from ipsecd.errors import InvalidInput, NotFound, StoreFailed
+from ipsecd.log import record_bug
 from ipsecd.sources.blobs import Blobs
 from ipsecd.sources.files import Disk
 from ipsecd.sources.ring import Ring
@@ -122,7 +123,10 @@ class Recorder:
     def heard(self, state: State) -> None:
         """Note a state that is in force now, in whichever thread put it there."""
         if self._latest is not None:
-            self._note(state, None)
+            try:
+                self._note(state, None)
+            except Exception as error:  # noqa: BLE001 - the change is made, noted or not
+                record_bug("recorder-missed-a-change", error)
 
     def moved(self, around: Surroundings) -> None:
         """Note that the addresses or interfaces of this host are others now."""
@@ -165,21 +169,32 @@ class Recorder:
             return self._work() or is_more
         except OSError as error:
             self._failure = error.strerror or str(error)
-            self._ring.give_up()
-            self._why = MISSED
-            self._retry_at = self._clocks().boottime + RETRY_NS
+            self._begin_anew()
             return is_more
+        except Exception:
+            # What was not written would be missing from all that follows.
+            self._begin_anew()
+            raise
+
+    def _begin_anew(self) -> None:
+        """Have the next thing that is written be a whole moment, after a while."""
+        self._ring.give_up()
+        self._why = MISSED
+        self._retry_at = self._clocks().boottime + RETRY_NS
 
     def _work(self) -> bool:
         now = self._clocks()
+        earlier: Earlier = {}
         if not self._is_loaded:
             self._journal.load()
             self._is_loaded = True
+            earlier = parts_before(self._ring)
         if not self._journal.is_open:
             if now.boottime < self._retry_at:
                 self._forget_noted()
                 return False
-            self._journal.begin(*self._forget_noted(), self._why, self._oldest(now))
+            of_now = self._forget_noted()
+            self._journal.begin(*of_now, self._why, self._oldest(now), earlier)
             self._why, self._failure, self._alive_at = MISSED, "", now.boottime + ALIVE_NS
         with self._lock:
             some = [self._noted.popleft() for _ in range(min(BATCH, len(self._noted)))]
