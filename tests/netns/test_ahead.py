@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from ipsecd.backend.combined import NftablesWithPrograms
 from ipsecd.backend.nftables.ahead import ListAhead
 from ipsecd.backend.nftables.backend import NftablesBackend
 from ipsecd.backend.nftables.lists import ListForm, ListSet, least_size
@@ -34,22 +35,26 @@ MANY = 30_000
 class Host:
     """An engine in lines of its own, with one list that a policy blocks, and the calls it takes."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, backend: str = "nftables") -> None:
         for name in ("etc/lists", "etc/policies"):
             (root / name).mkdir(parents=True)
         (root / "etc/lists/drop").write_text("192.0.2.1\n")
         (root / "etc/policies/P.yaml").write_text(POLICY)
         (root / "etc/assigned").symlink_to("policies/P.yaml")
-        directories = Directories(root / "etc", root / "lib", root / "run", root / "bpf")
-        self.engine = Engine(Config(backend="nftables"), directories)
+        directories = Directories(root / "etc", root / "lib", root / "run", site.BPFFS)
+        self.engine = Engine(Config(backend=backend), directories)
         self.control = Control(self.engine)
         self.lines = EngineLines(self.control)
         self.lines.at_once(self.engine.start)
-        assert isinstance(self.engine.backend, NftablesBackend)
-        self.backend = self.engine.backend
+        enforcing = self.engine.backend
+        if isinstance(enforcing, NftablesWithPrograms):
+            assert not enforcing.failures
+            enforcing = enforcing.nftables
+        assert isinstance(enforcing, NftablesBackend)
+        self.backend = enforcing
 
     def close(self) -> None:
-        self.lines.at_once(self.backend.remove)
+        self.lines.at_once(self.engine.backend.remove)
         self.engine.close()
         self.lines.shut_down()
 
@@ -77,12 +82,16 @@ class Host:
         assert not self.engine.observe().drift
 
 
-@pytest.fixture
-def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
+@pytest.fixture(autouse=True)
+def few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a short text loaded ahead, in pieces that are shorter still."""
     site.needs_isolation()
     monkeypatch.setattr("ipsecd.backend.nftables.beforehand.LEAST_BYTES", 1 << 10)
-    # So the text comes in many pieces, and so few lines are many.
     monkeypatch.setattr("ipsecd.language.address_lists.BLOCK", 1 << 16)
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[Host]:
     made = Host(tmp_path)
     yield made
     made.close()
@@ -136,6 +145,20 @@ def test_what_is_loaded_while_it_is_read_is_what_the_text_says(
         Form(Family.IPV4, 24),
         Form(Family.IPV6, 128),
     }
+
+
+def test_programs_hold_what_was_loaded_ahead_too(tmp_path: Path, loaded: list[ListForm]) -> None:
+    """They are prepared while nftables is still being filled."""
+    with site.wire():
+        other = Host(tmp_path, "xdp")
+        text = text_of(lines(1))
+        other.replace(text)
+        assert loaded
+        other.must_hold(text)
+        (block,) = other.engine.state.classifier.tables
+        assert other.engine.backend.observe().digest == other.engine.state.classifier.digest
+        assert block.id.listed
+        other.close()
 
 
 def test_the_next_process_relies_on_a_set_that_was_loaded_ahead(

@@ -96,13 +96,14 @@ class NftablesWithPrograms(ProgramsBeside):
         Programs that are not ready take all at the switch, or fail then. `tell` is told how far
         nftables is.
         """
-        self._nftables.prepare(classifier, run, tell)
         programs, points = run(lambda: self._programs_for(classifier))
         if programs:
+            # They come first, as the kernel may still be filling sets of nftables meanwhile.
             try:
                 programs.prepare(classifier, run, silent, points)
             except (IpsecdError, OSError):
                 run(programs.discard)
+        self._nftables.prepare(classifier, run, tell)
 
     def _programs_for(self, classifier: Classifier) -> tuple[XdpBackend | None, frozenset[Point]]:
         """The programs that a policy can be prepared for, and the points that they would judge."""

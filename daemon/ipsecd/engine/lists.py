@@ -59,8 +59,7 @@ class Lists:
         for name in changes:
             check_list_name(name)
         before = self.enforcement.state
-        state, delta = with_lists(before, changes)
-        wanted = state.with_used_lists()
+        wanted, delta = with_lists(before, changes)
         with Attempt() as attempt:
             attempt.step(
                 lambda: self.enforcement.prepare(wanted.classifier, tell),
@@ -137,24 +136,33 @@ def changes_by_domain(present: Mapping[str, AddressList], taken: Taken) -> ListC
 
 
 def with_lists(state: State, changes: ListChanges) -> tuple[State, Delta]:
-    """The state with other lists, and how that changes the entries of dynamic rules."""
-    new, delta = with_members(state, changes)
-    if not _have_other_forms(state, new, changes):
+    """The state with other lists, and how that changes the entries of dynamic rules.
+
+    Its classifier has those of them that are named.
+    """
+    new, delta, has_other_forms = _with_members(state, changes)
+    if not has_other_forms:
         return new, delta
     classifier = classifier_by_names(new.compiled, new.inventory, new.lists)
-    return (replace(new, classifier=classifier) if new.enforcing else new), delta
+    return (replace(new, classifier=classifier) if new.enforcing else new).with_used_lists(), delta
 
 
 def with_members(state: State, changes: ListChanges) -> tuple[State, Delta]:
     """The same, with the classifier as it is: for a state whose policy is compiled anew."""
+    new, delta, _ = _with_members(state, changes)
+    return new, delta
+
+
+def _with_members(state: State, changes: ListChanges) -> tuple[State, Delta, bool]:
+    """The same, and whether a list has entries of other prefix lengths than before."""
     if not changes:
-        return state, NO_CHANGE
+        return state, NO_CHANGE, False
     lists = {name: entries for name, entries in state.lists.items() if name not in changes}
     lists |= {name: entries for name, entries in changes.items() if entries is not None}
-    new = replace(state, lists=lists)
-    if not _have_other_forms(state, new, changes):
-        return new, NO_CHANGE
-    return with_entries_of_now(new, new.dynamic.listing.values())
+    new = state.with_lists(lists)
+    if all(_forms(state, name) == _forms(new, name) for name in changes):
+        return new, NO_CHANGE, False
+    return *with_entries_of_now(new, new.dynamic.listing.values()), True
 
 
 def with_entries_of_now(state: State, rules: Iterable[DynamicRule]) -> tuple[State, Delta]:
@@ -168,11 +176,6 @@ def with_entries_of_now(state: State, rules: Iterable[DynamicRule]) -> tuple[Sta
             added += [(row, rule.deadline) for row in rows]
     volatile, delta = state.volatile.changed(removed, added)
     return replace(state, volatile=volatile), delta
-
-
-def _have_other_forms(before: State, new: State, changes: ListChanges) -> bool:
-    """Whether any of the lists has entries of other prefix lengths than before."""
-    return any(_forms(before, name) != _forms(new, name) for name in changes)
 
 
 def _forms(state: State, name: str) -> frozenset[Form]:

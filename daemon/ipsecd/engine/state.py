@@ -169,6 +169,11 @@ class State:
             pending=None,
         )
 
+    def with_lists(self, lists: Mapping[str, AddressList]) -> State:
+        """This state with other lists, of which the classifier has those that are named."""
+        classifier = self.classifier.with_lists(lists, self.volatile.tables)
+        return replace(self, lists=lists, classifier=classifier)
+
     def with_used_lists(self) -> State:
         """This state, whose classifier has the lists that it and dynamic rules name, as they are.
 

@@ -44,21 +44,21 @@ def block_digest(form: HasForm, number: int, packed: bytes) -> int:
     """The digest of the entries of one block, as a number; 0 if there are none."""
     if not packed:
         return 0
-    head = f"{form.family.value}/{form.length}/{number}:".encode()
-    return int.from_bytes(hashlib.sha256(head + packed).digest(), "big")
+    hasher = hashlib.sha256(b"%d/%d/%d:" % (form.family, form.length, number))
+    hasher.update(packed)
+    return int.from_bytes(hasher.digest(), "big")
 
 
 def blocks_sum(form: HasForm, packed: bytes) -> int:
     """The sum of the digests of all blocks of packed entries."""
-    width = form.family.bits // 8
+    width, shift = form.family.bits // 8, 32 - _BLOCK_BITS[form.family]
     total = at = 0
     firsts = _first_words(packed, width)
-    while at < len(firsts):
-        number, _, last = _block(
-            form.family, _number(form.family, packed[at * width : at * width + 4])
-        )
-        word = int.from_bytes(last[:4], "big")
-        end = bisect_left(firsts, word + 1, at) if word < 0xFFFFFFFF else len(firsts)
+    count = len(firsts)
+    # A list has thousands of blocks, so nothing is done here for each that need not be.
+    while at < count:
+        number = firsts[at] >> shift
+        end = bisect_left(firsts, number + 1 << shift, at)
         total += block_digest(form, number, packed[at * width : end * width])
         at = end
     return total

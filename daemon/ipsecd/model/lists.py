@@ -188,8 +188,10 @@ class AddressList:
         for named, is_wanted in ((gone, False), (come, True)):
             for form, packed in named.entries.items():
                 for entry in split(packed, form.width):
-                    if layers.holds(form, entry) is not is_wanted:
-                        _turn(layers, form, entry)
+                    in_base = holds(layers.base.get(form, b""), entry)
+                    turned_layer = layers.gone if in_base else layers.came
+                    if (in_base is not holds(turned_layer.get(form, b""), entry)) is not is_wanted:
+                        _turn(turned_layer, form, entry)
                         turned[form, entry] = turned.get((form, entry), 0) + 2 * is_wanted - 1
         if not turned:
             return self
@@ -283,7 +285,7 @@ class AddressList:
         """Whether both have the same entries of one form."""
         old, new = self.layers, other.layers
         if old.shares_base(form, new):
-            return all(
+            return self is other or all(
                 a.get(form, b"") == b.get(form, b"") for a, b in zip(old[1:], new[1:], strict=True)
             )
         if old.count(form) != new.count(form):
@@ -332,9 +334,10 @@ def difference(present: bytes, wanted: bytes, width: int) -> tuple[bytes, bytes]
             added += sorted(after - before)
             continue
         # No step makes objects of many entries at a time: nothing else would run meanwhile.
-        longer = max(old, new, key=len)
-        pivot = longer[len(longer) // width // 2 * width :][:width]
-        at, there = (place(part, pivot) * width for part in (old, new))
+        longer, other = (old, new) if len(old) > len(new) else (new, old)
+        at = len(longer) // width // 2 * width
+        there = place(other, longer[at : at + width]) * width
+        at, there = (at, there) if longer is old else (there, at)
         halves += [(old[at:], new[there:]), (old[:at], new[:there])]
     return b"".join(removed), b"".join(added)
 
@@ -354,9 +357,8 @@ def holds(packed: bytes, entry: bytes) -> bool:
 def place(packed: bytes, entry: bytes) -> int:
     """How many of the entries that are packed stand before `entry`."""
     width = len(entry)
-    return bisect_left(
-        range(len(packed) // width), entry, key=lambda n: packed[n * width : (n + 1) * width]
-    )
+    starts = range(0, len(packed), width)
+    return bisect_left(starts, entry, key=lambda at: packed[at : at + width]) if packed else 0
 
 
 def _between(packed: bytes, first: bytes, last: bytes) -> bytes:
@@ -366,9 +368,8 @@ def _between(packed: bytes, first: bytes, last: bytes) -> bytes:
     return packed[begin : end + width if packed[end : end + width] == last else end]
 
 
-def _turn(layers: Layers, form: Form, entry: bytes) -> None:
-    """Have layers, which nobody else has yet, be without an entry that they hold, or with it."""
-    layer = layers.gone if holds(layers.base.get(form, b""), entry) else layers.came
+def _turn(layer: Mapping[Form, bytes], form: Form, entry: bytes) -> None:
+    """Have a layer, which nobody else has yet, be without an entry that it has, or with it."""
     assert isinstance(layer, dict)
     packed = layer.get(form, b"")
     at = place(packed, entry) * form.width

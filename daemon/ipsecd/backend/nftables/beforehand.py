@@ -44,7 +44,7 @@ class SetsBeforehand(ABC):
         early = run(self._early_sets)
         commit = partial(self._load_early, early)
         early.load(self._held.missing_tables(classifier), self._new.of_table, run, commit, tell)
-        missing_lists = run(lambda: self._held).missing_lists(classifier)
+        missing_lists = run(lambda: self._held).missing_lists(classifier, early)
         commit = partial(self._load_early, early, are_counted=False)
         early.load_lists(missing_lists, self._new.of_list, run, commit, tell)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from functools import lru_cache
 
 from ipsecd import __version__
 from ipsecd.backend.nftables import messages as nft
@@ -34,6 +35,7 @@ def key_of(set_name: str, digest: str) -> bytes:
     return name_part(set_name) + hashlib.sha256(content.encode()).digest()
 
 
+@lru_cache(maxsize=1024)
 def name_part(set_name: str) -> bytes:
     """What all elements about a set begin with."""
     return hashlib.sha256(set_name.encode()).digest()[:_NAME_BYTES]

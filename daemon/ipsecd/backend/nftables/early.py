@@ -17,7 +17,7 @@ from ipsecd.backend.nftables.lists import ListForm, ListSet, creation
 from ipsecd.backend.nftables.looks import KernelTable
 from ipsecd.backend.nftables.naming import TABLE, counter_name, describe
 from ipsecd.backend.nftables.wire import Message
-from ipsecd.compiler.classifier import Table
+from ipsecd.compiler.classifier import Classifier, Table
 from ipsecd.compiler.tables import TableId
 from ipsecd.model.lists import AddressList
 from ipsecd.model.values import Origin
@@ -36,6 +36,8 @@ class EarlySets:
     def __init__(self, *, is_ahead: bool = False) -> None:
         """`is_ahead` says that a list is loaded while it is read, before all else is known."""
         self.is_ahead = is_ahead
+        self.judged: tuple[object, Classifier, bool] | None = None
+        """Of which sets and classifier it was found out last whether lists may change in place."""
         self.names: frozenset[str] = frozenset()
         self.origins: frozenset[Origin] = frozenset()
         self._loaded: dict[tuple[TableId, str], KernelTable] = {}

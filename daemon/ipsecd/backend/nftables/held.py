@@ -88,7 +88,7 @@ class Held:
 
         Those that were loaded `early` are taken. `make` gives a new one.
         """
-        in_place = self._may_change_lists_in_place(classifier)
+        in_place = self._may_change_lists_in_place(classifier, early)
         forms, loaded = forms_of(tables), early.take_list
         return plan(self.lists, forms, classifier.lists, loaded, make, in_place=in_place)
 
@@ -97,7 +97,9 @@ class Held:
         held = {table: policy_set.table.digest for table, policy_set in self.policy.items()}
         return [table for table in classifier.tables if held.get(table.id) != table.digest]
 
-    def missing_lists(self, classifier: Classifier) -> list[tuple[ListForm, AddressList]]:
+    def missing_lists(
+        self, classifier: Classifier, early: EarlySets
+    ) -> list[tuple[ListForm, AddressList]]:
         """The entries of lists that `classifier` has, and that need sets which have to be made.
 
         They include those that only a dynamic rule will look into, which comes with them.
@@ -111,7 +113,7 @@ class Held:
             if name not in looked_into
             for form in members.entries
         ]
-        in_place = self._may_change_lists_in_place(classifier)
+        in_place = self._may_change_lists_in_place(classifier, early)
         wanted = ((form, classifier.lists.get(form.name, NO_ENTRIES)) for form in forms)
         return [
             (form, members)
@@ -119,8 +121,16 @@ class Held:
             if must_be_made(form, self.lists.get(form), members, in_place=in_place)
         ]
 
-    def _may_change_lists_in_place(self, classifier: Classifier) -> bool:
-        """Whether packets may meet these rules with the lists of `classifier`, which comes next."""
+    def _may_change_lists_in_place(self, classifier: Classifier, early: EarlySets) -> bool:
+        """Whether packets may meet these rules with the lists of `classifier`, which comes next.
+
+        It is found out once for what is made ready with `early` and then put in force.
+        """
+        if not early.judged or early.judged[0] is not self or early.judged[1] is not classifier:
+            early.judged = self, classifier, self._judged_in_place(classifier)
+        return early.judged[2]
+
+    def _judged_in_place(self, classifier: Classifier) -> bool:
         before = {id_: held.table.digest for id_, held in self.policy.items() if not id_.listed}
         after = {table.id: table.digest for table in classifier.tables if not table.id.listed}
         tables = [*(table.id for table in classifier.tables), *self.tables]
