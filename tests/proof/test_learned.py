@@ -134,6 +134,8 @@ ANYBODY = [f"tcp 203.0.{n}.7:40000 > me:443" for n in range(MANY_NETWORKS)]
         (["icmp/echo-request 192.0.2.1 > me"], None, ["192.0.2.1=0::1/echo-request/0"]),
         (["47 192.0.2.1 > me"], None, ["192.0.2.1=0::GRE"]),
         (["tcp 192.0.2.1:50000 > 198.51.100.7:8080"], None, ["192.0.2.1=198.51.100.7:8080:TCP"]),
+        (["udp 0.0.0.0:68 > 255.255.255.255:67 out eth1"], None,
+         ["0.0.0.0=255.255.255.255:67:UDP"]),
         (["udp [2001:db8::1]:5000 > me:514"], 24, ["[2001:db8::1]=0:514:UDP"]),
     ],
 )  # fmt: skip
@@ -238,7 +240,12 @@ def test_what_no_filter_is_narrow_enough_for() -> None:
 
 
 @given(
-    st.lists(st.integers(0, 300).map(lambda n: (Family.IPV4, 0xC0000200 + n))),
+    st.lists(
+        st.one_of(st.integers(0, 9), st.integers(0, 300)).map(
+            lambda n: (Family.IPV4, 0xC0000200 + n)
+        ),
+        max_size=20,
+    ),
     st.sampled_from([None, 8, 24, 30, 32]),
 )
 def test_prefixes_hold_who_was_seen(peers: list[tuple[Family, int]], widen: int | None) -> None:
