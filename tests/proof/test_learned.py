@@ -31,9 +31,14 @@ OPENING = Conditions(opening=True)
 
 
 def policy_of(filters: Sequence[InForce]) -> Policy:
-    """A policy with a rule for each of the filters."""
+    """A policy with a rule for each of the filters; what is no permit is a block."""
     rules = (
-        Rule(f"r{number}", (one.filter,), one.action, one.conditions)
+        Rule(
+            f"r{number}",
+            (one.filter,),
+            PERMIT if one.action is PERMIT else BLOCK,
+            one.conditions,
+        )
         for number, one in enumerate(filters)
     )
     return Policy("P", tuple(rules))
