@@ -26,7 +26,7 @@ from tests.strategies import HOST, LUCK, in_force
 
 BLOCK, PERMIT = Action.BLOCK, Action.PERMIT
 TYPES = {name: kind for link in LINKS for name, kind in assumed_types(link).items()}
-some = settings(max_examples=200, deadline=None, suppress_health_check=[*HealthCheck])
+some = settings(max_examples=100, deadline=None, suppress_health_check=[*HealthCheck])
 OPENING = Conditions(opening=True)
 
 
