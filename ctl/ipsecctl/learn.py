@@ -46,7 +46,7 @@ def run(client: Client, options: Options) -> int:
         noted = noted_in_file(origin, policy.name, host, types, blocked=blocked)
     packets = {one.flow: one.packets for one in noted.flows if one.last_ns >= since_ns}
     if not packets:
-        raise _nothing(policy, origin)
+        raise _nothing(policy)
     learned = learn(policy, _rules(packets), packets, host, types=types, widen=widen)
     answer = _answer(learned, packets, noted, file["text"])
     if options.has("--write") and learned.rules:
@@ -70,16 +70,13 @@ def _rules(flows: Iterable[Flow]) -> list[str]:
     return sorted({flow.rule for flow in flows})
 
 
-def _nothing(policy: Policy, origin: str) -> Refused:
+def _nothing(policy: Policy) -> Refused:
     """There is nothing to learn from: no packet is no reason to permit nothing."""
-    has_audits = any(rule.action.value == AUDIT for rule in policy.rules)
-    hint = "wait until there was traffic, or take a longer time after --since"
-    if not has_audits and origin == AUDIT:
-        hint = "give a rule the action audit, so that it notes what it would block"
     return Refused(
         f"no packet is known that a rule of policy {quote(policy.name)} noted, so there is "
         "nothing to learn from",
-        hint,
+        "only rules that are audits note packets: wait until they have seen traffic, or go "
+        "further back with --since",
     )
 
 

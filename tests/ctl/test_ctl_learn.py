@@ -116,7 +116,7 @@ def test_nothing_is_learned_from_nothing(daemon: FakeDaemon, run: Run) -> None:
     ran = run("ipsecctl", "learn", "Web")
     assert (ran.code, ran.out) == (1, "")
     assert "nothing to learn from" in ran.err
-    assert "action audit" in ran.err
+    assert "only rules that are audits" in ran.err
 
 
 def test_what_is_older_is_left_out(daemon: FakeDaemon, run: Run) -> None:

@@ -21,7 +21,7 @@ from ipsecd.model.values import Origin
 
 AUDIT = "audit"
 MOST_FLOWS = 100_000
-"""About 50 MB. A scan of all ports of a host is as many flows as it has ports."""
+"""About 30 MB. A scan of all ports of a host is as many flows as it has ports."""
 PAGE = 1000
 """Flows in one reply: to write them as JSON takes some milliseconds, in which nobody else runs."""
 
@@ -57,6 +57,9 @@ class AuditedFlows:
         self._most = most
         self._lock = threading.Lock()
         self._flows: dict[tuple[str, Flow], Recorded] = {}
+        # The same keys in their order. Making a list of all of them takes a tenth of a second, in
+        # which nothing else would run, and a page is one of a hundred.
+        self._keys: list[tuple[str, Flow]] = []
         self._packets = 0
         self._left_out = 0
         self._lost = self._lost_before = 0
@@ -81,13 +84,14 @@ class AuditedFlows:
         """The reply to ``AuditedFlows``."""
         with self._lock:
             # Flows only come: the numbers of those that are there stay.
-            entries = list(self._flows.items())[start : start + PAGE]
-            following = start + PAGE if start + PAGE < len(self._flows) else None
+            keys = self._keys[start : start + PAGE]
+            entries = [(of, self._flows[(of, flow)]) for of, flow in keys]
+            following = start + PAGE if start + PAGE < len(self._keys) else None
             packets, unseen = self._packets, self._lost_before + self._lost + self._left_out
         return {
             "flows": [
                 flow_to_json(recorded, of)
-                for (of, _), recorded in entries
+                for of, recorded in entries
                 if policy is None or of == policy
             ],
             "next": following,
@@ -104,9 +108,11 @@ class AuditedFlows:
             return
         key = (origin.policy, flow)
         before = self._flows.get(key)
-        if before is None and len(self._flows) >= self._most:
-            self._left_out += 1
-            return
+        if before is None:
+            if len(self._keys) >= self._most:
+                self._left_out += 1
+                return
+            self._keys.append(key)
         self._packets += 1
         number, first_ns = (before.packets, before.first_ns) if before else (0, sighting.at_ns)
         # The flow that is there already is kept, and not one for each packet.

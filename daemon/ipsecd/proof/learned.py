@@ -123,10 +123,10 @@ def learn(
 
 
 def _enforced(policy: Policy) -> Policy:
-    """The policy where whatever is no permit is a block."""
+    """The rules of the policy as it is enforced: whatever is no permit is a block."""
     actions = (Action.PERMIT if r.action is Action.PERMIT else Action.BLOCK for r in policy.rules)
     rules = (replace(r, action=action) for r, action in zip(policy.rules, actions, strict=True))
-    return replace(policy, rules=tuple(rules))
+    return Policy(policy.name, tuple(rules))
 
 
 def _names(policy: Policy, noted: Mapping[str, Rule]) -> dict[str, str]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from itertools import groupby
 
 from ipsecd.model.addresses import Family, Network
 
@@ -22,23 +22,32 @@ def networks_of(peers: Iterable[Peer]) -> set[Peer]:
     return {(family, address >> family.bits - NETWORK_BITS[family]) for family, address in peers}
 
 
-def prefixes_of(peers: Iterable[Peer], widen: int | None = None) -> Iterator[Network]:
+def prefixes_of(peers: Collection[Peer], widen: int | None = None) -> Iterator[Network]:
     """The fewest prefixes that hold `peers` and nobody else, in order.
 
     With `widen`, peers that have so many bits of their IPv4 address in common, or 64 of IPv6, get
     the least prefix that holds them, whoever else is in it.
     """
-    together: dict[tuple[Family, int], list[int]] = defaultdict(list)
-    for family, address in sorted(set(peers)):
-        shared = family.bits if widen is None else widen if family is Family.IPV4 else SUBNET_BITS
-        together[(family, address >> family.bits - shared)].append(address)
-    found: dict[Family, list[Network]] = defaultdict(list)
-    for (family, _), addresses in together.items():
-        free = (addresses[0] ^ addresses[-1]).bit_length()
-        network = Network(family, addresses[0] >> free << free, family.bits - free)
-        found[family].append(network)
-    for family in sorted(found):
-        yield from _joined(found[family])
+    for family in Family:
+        own = sorted({address for other, address in peers if other is family})
+        exact = _joined(Network(family, address, family.bits) for address in own)
+        if widen is None:
+            yield from exact
+        else:
+            yield from _widened(exact, widen if family is Family.IPV4 else SUBNET_BITS)
+
+
+def _widened(networks: Iterable[Network], bits: int) -> Iterator[Network]:
+    """For each run of `networks` with the first so many `bits` in common the least that holds it.
+
+    One that is wider already stays: no other has its first bits.
+    """
+    for _, run in groupby(networks, lambda one: one.address >> one.family.bits - bits):
+        first, *others = run
+        last = others[-1] if others else first
+        end = last.address | (1 << last.family.bits - last.length) - 1
+        free = (first.address ^ end).bit_length()
+        yield Network(first.family, first.address >> free << free, first.family.bits - free)
 
 
 def _joined(networks: Iterable[Network]) -> list[Network]:

@@ -45,7 +45,7 @@ def service_of(flow: Flow, host: Host) -> Service:
     made_here = flow.point is not Point.ARRIVING and flow.source != UNSPECIFIED
     if made_here or host.owns(flow.family, flow.source):
         source = Keyword.ME
-    elif host.receives(flow.family, flow.destination):
+    elif flow.point is Point.ARRIVING and host.receives(flow.family, flow.destination):
         destination = Keyword.ME
     is_request = source is not Keyword.ME and flow.source_port is None
     peer_sends = destination is Keyword.ME or is_request
