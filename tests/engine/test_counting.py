@@ -19,7 +19,7 @@ from ipsecd.engine.accounts import (
     total,
 )
 from ipsecd.engine.state import Condition
-from ipsecd.errors import StoreFailed
+from ipsecd.errors import BackendFailed, StoreFailed
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.values import Action, Origin, Policy, Rule
 from ipsecd.sources.counters_file import (
@@ -156,6 +156,36 @@ def test_a_full_disk_fails_no_change(counted: Site, monkeypatch: pytest.MonkeyPa
     engine = counted.again()
     engine.change(put=[Policy("P", (WORM,))])
     assert packets(engine) == 3
+
+
+@pytest.mark.parametrize("error", [BackendFailed("the kernel is gone", ""), OSError(5, "no")])
+def test_counters_that_cannot_be_read_fail_neither_start_nor_end(
+    counted: Site, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """What was kept stays kept, and is told."""
+
+    def fail(_: object) -> Readings:
+        raise error
+
+    counted.engine.counting.keep()
+    with monkeypatch.context() as patch:
+        patch.setattr(counted.backend, "readings", fail)
+        engine = counted.again()
+        assert counted.blocks(1434)
+        assert [each for each in engine.warnings if "cannot be kept" in each]
+        engine.close()
+    engine = counted.again()
+    assert packets(engine) == 4
+    assert not [each for each in engine.warnings if "cannot be kept" in each]
+
+
+def test_rules_that_are_to_be_forgotten_are_gone_from_memory_too(counted: Site) -> None:
+    """Whoever gives rules new names every day fills nothing."""
+    counting = counted.engine.counting
+    gone = {Origin("static", "P", f"r{n}"): KeptCount(1.0, 2.0 + n) for n in range(9)}
+    counting._rules |= gone
+    counting.keep()
+    assert not counting._rules.keys() & gone.keys()
 
 
 def test_what_has_not_changed_is_not_written(counted: Site) -> None:

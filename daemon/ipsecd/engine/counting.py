@@ -13,9 +13,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
+from threading import Lock
 
 from ipsecd.backend.base import Count
-from ipsecd.engine.accounts import base_after, moved, read_anew, remembered, total
+from ipsecd.engine.accounts import Rules, base_after, moved, read_anew, remembered, total
 from ipsecd.engine.enforcement import Enforcement
 from ipsecd.engine.state import Condition, State
 from ipsecd.engine.view import policy_rules_in_force
@@ -71,6 +72,9 @@ class Counting:
         self._enforcement = enforcement
         self._clock = clock
         self._place = place or _here()
+        # What was read first is taken first. The kernel's line takes it at a start and at the end,
+        # when nobody else does.
+        self._lock = Lock()
         self._rules: dict[Origin, KeptCount] = {}
         self._carried: dict[str, _Carried] = {}
         self._saved = b""
@@ -101,12 +105,20 @@ class Counting:
             kept = KeptCounts()
         rules = kept.rules if kept.place == self._place else moved(kept.rules)
         self._rules = {origin: each for origin, each in rules.items() if not origin.volatile}
-        self._read_policy()
-        of_dynamic = {origin: each for origin, each in rules.items() if origin.volatile}
+        try:
+            self._read_policy()
+            self._carry_over({o: each for o, each in rules.items() if o.volatile})
+        except (IpsecdError, OSError) as error:
+            self._fail(error)
+
+    def _carry_over(self, kept: Rules) -> None:
+        """Have dynamic rules that were taken over count on from what was `kept` of them."""
         state = self._enforcement.state
-        counts = self._of_entries(state) if of_dynamic else {}
-        for rule in state.dynamic if of_dynamic else ():
-            if found := of_dynamic.get(rule.origin):
+        if not kept or len(state.dynamic) > MOST_DYNAMIC:
+            return
+        counts = self._of_entries(state)
+        for rule in state.dynamic:
+            if found := kept.get(rule.origin):
                 base = base_after(found, {ENTRIES: counts[rule.origin]})
                 self._carried[rule.name] = _Carried(rule.created, found.since, base)
 
@@ -115,12 +127,28 @@ class Counting:
         return self._read_policy() | self._read_dynamic(inf)
 
     def keep(self) -> None:
-        """Read all counters, and write what has changed; in the line of changes, or alone."""
+        """Read all counters, and write what has changed; in the line of changes, or alone.
+
+        What cannot be read or written is tried again with the next, and not at once.
+        """
         if not self._has_begun:
             return
-        saved_for = _what_counts(self._enforcement.state)
+        self._saved_for = _what_counts(self._enforcement.state)
+        try:
+            content = counts_to_json(KeptCounts(self._place, self._to_keep()))
+            if content != self._saved:
+                self._file.save(content)
+        except (IpsecdError, OSError) as error:
+            self._fail(error)
+        else:
+            self._saved = content
+            self._failure = self._problem = ""
+
+    def _to_keep(self) -> Rules:
         self._read_policy()
-        rules = remembered(self._rules, self._clock())
+        with self._lock:
+            self._rules = remembered(self._rules, self._clock())
+            rules = dict(self._rules)
         dynamic = self._enforcement.state.dynamic
         self._carried = {
             name: carried
@@ -129,25 +157,14 @@ class Counting:
         }
         for origin, counted in self._read_dynamic(MOST_DYNAMIC).items():
             base = self._carried[origin.rule].count if origin.rule in self._carried else Count()
-            rules[origin] = KeptCount(
-                counted.since, 0.0, base, {ENTRIES: counted.count.without(base)}
-            )
-        self._save(KeptCounts(self._place, rules), saved_for)
+            last = counted.count.without(base)
+            rules[origin] = KeptCount(counted.since, 0.0, base, {ENTRIES: last})
+        return rules
 
-    def _save(self, counts: KeptCounts, saved_for: WhatCounts) -> None:
-        # What cannot be written is tried again with the next, and not at once.
-        self._saved_for = saved_for
-        content = counts_to_json(counts)
-        try:
-            if content != self._saved:
-                self._file.save(content)
-        except IpsecdError as error:
-            if not self._failure:
-                record(logging.WARNING, "counts-not-kept", reason=error.message)
-            self._failure = str(error)
-        else:
-            self._saved = content
-            self._failure = self._problem = ""
+    def _fail(self, error: IpsecdError | OSError) -> None:
+        if not self._failure:
+            record(logging.WARNING, "counts-not-kept", reason=error)
+        self._failure = f"what rules have matched cannot be kept: {error}"
 
     # -- inside ----------------------------------------------------------------------------------
 
@@ -156,19 +173,15 @@ class Counting:
 
         While it is not known what the kernel holds, nothing is read: counters seem to be missing.
         """
-
-        def read() -> dict[Origin, KeptCount]:
-            state = self._enforcement.state
+        enforcement = self._enforcement
+        with self._lock:
+            state = enforcement.state
             if not state.held:
-                readings = self._enforcement.backend.readings(self._rules)
+                readings = enforcement.run(lambda: enforcement.backend.readings(self._rules))
                 rules = policy_rules_in_force(state)
                 self._rules = read_anew(self._rules, readings, rules, self._clock())
-            return self._rules
-
-        return {
-            origin: Counted(kept.since, total(kept))
-            for origin, kept in self._enforcement.run(read).items()
-        }
+            kept = self._rules
+        return {origin: Counted(each.since, total(each)) for origin, each in kept.items()}
 
     def _read_dynamic(self, most: float) -> dict[Origin, Counted]:
         """What dynamic rules have matched; of none if there are more than `most`."""

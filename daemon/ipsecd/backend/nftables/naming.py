@@ -115,6 +115,7 @@ def _shape(field: Field, shape: Any) -> str:
     return field.word
 
 
+@lru_cache(maxsize=1 << 15)
 def counter_name(origin: Origin) -> str:
     """The counter object of a rule; the same as long as the rule keeps its name."""
     text = f"{origin.store}\0{origin.policy}\0{origin.rule}"
