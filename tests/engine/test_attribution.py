@@ -202,6 +202,24 @@ def test_states_are_not_kept_for_ever(bench: Bench, monkeypatch: pytest.MonkeyPa
     assert bench.recent.at(0) == []
 
 
+def test_an_audit_and_what_stands_below_it_are_told_apart(bench: Bench) -> None:
+    """The report says which of both it is about."""
+    bench.put(
+        rule("audit", "10.0.0.0/8=0:22:TCP", action=Action.AUDIT),
+        rule("block", "*=0:22:TCP"),
+        rule("alone", "*=0:23:TCP", action=Action.AUDIT),
+    )
+    sent = report(packet("tcp 10.1.1.1:4000 > 10.9.0.1:22"))
+    audited = replace(sent, action=Action.AUDIT)
+    seen = bench.attribution.sightings([sent, audited])
+    assert [each.origin and each.origin.rule for each in seen] == ["block", "audit"]
+    assert [each.action for each in seen] == [Action.BLOCK, Action.AUDIT]
+    assert seen[1].filter == parse_filter("10.0.0.0/8=0:22:TCP")
+    lone = report(packet("tcp 10.1.1.1:4000 > 10.9.0.1:23"))
+    seen = bench.attribution.sightings([lone, replace(lone, action=Action.AUDIT)])
+    assert [each.origin and each.origin.rule for each in seen] == [None, "alone"]
+
+
 def test_rules_for_what_opens_a_connection(bench: Bench) -> None:
     """What is dropped although the rule for opening packets lets it pass was part of one."""
     bench.put(

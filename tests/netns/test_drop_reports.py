@@ -241,6 +241,44 @@ def test_how_many_are_chosen(rate: int, before: int, after: int) -> None:
     assert after == 1 or rate / after >= 2000
 
 
+def test_what_audits_count_is_told_of_too(backend: NftablesBackend, wire: Wire) -> None:
+    """Once each, before it passes or is dropped by what stands below; and no other audit is."""
+    filters = (
+        (Action.AUDIT, "10.9.0.2=0:7:UDP", "above a block"),
+        (Action.BLOCK, "*=0:7:UDP", "R"),
+        (Action.AUDIT, "*=0:8:UDP", "alone"),
+        (Action.PERMIT, "10.9.0.3=0:8:UDP", "let in"),
+        (Action.AUDIT, "0=*:9:UDP", "out"),
+    )
+    rules = [InForce(Origin("static", "P", name), parse_filter(t), a) for a, t, name in filters]
+    backend.apply(compile_filters(rules), Volatile())
+    before = table()
+    backend.reporting.set_budget(1000)
+    sent = (IN4, OTHER, Datagram(8, peer=1), Datagram(7, peer=1), OUT4)
+    assert wire.passes(*sent) == [False, True, True, False, True]
+    reports = told(backend, 5)
+    seen = sorted(
+        (r.action.value, r.point.value, int.from_bytes(r.packet[22:24], "big")) for r in reports
+    )
+    assert seen == [
+        ("audit", "arriving", 7),
+        ("audit", "arriving", 8),
+        ("audit", "sending", 9),
+        ("block", "arriving", 7),
+        ("block", "arriving", 7),
+    ]
+    assert backend.reporting.blocked() == 5
+    counts = {origin.rule: count.packets for origin, count in backend.counts().items()}
+    assert counts == {"above a block": 1, "R": 2, "alone": 1, "let in": 1, "out": 1}
+    assert backend.observe().drift == ()
+    backend.reporting.set_budget(0)
+    assert without_counts(table()) == without_counts(before)
+
+
+def without_counts(text: str) -> list[str]:
+    return [line for line in text.splitlines() if "packets" not in line]
+
+
 def test_what_is_not_needed_any_more_goes_all_the_same(backend: NftablesBackend) -> None:
     """The counter of what is told of is needed, and keeps nothing else from being deleted."""
     backend.apply(policy(), Volatile())

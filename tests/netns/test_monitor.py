@@ -37,6 +37,10 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     site.needs_isolation()
     with site.wire():
         made = Daemon(tmp_path_factory.mktemp("daemon"))
+        # The flight recorder hears of packets all the time, and nobody is to be told here else.
+        settings = made.directory / "ipsecd.yaml"
+        settings.write_text("recorder: off\n")
+        made.options = ("--config", str(settings))
         made.start()
         made.put(POLICY.replace("\\u2028", "-"))
         try:

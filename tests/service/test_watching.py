@@ -10,6 +10,8 @@ from typing import TypeVar
 
 import pytest
 
+from ipsecd.backend.joined_reports import JoinedReports
+from ipsecd.backend.memory import MemoryReporting
 from ipsecd.errors import InvalidInput, IpsecdError, LimitExceeded, Refused
 from ipsecd.model.sightings import Sighting
 from ipsecd.service.reporter import Ledger
@@ -22,7 +24,7 @@ from ipsecd.service.watching import (
     Watch,
     Watching,
 )
-from tests.service.harness import PATIENCE_S, MemorySeeing
+from tests.service.harness import PATIENCE_S, MemorySeeing, report
 
 T = TypeVar("T")
 
@@ -90,6 +92,29 @@ def test_a_watcher_gets_what_is_dropped_and_then_it_costs_nothing() -> None:
         with pytest.raises(StopAsyncIteration):
             await anext(watch)
         await eventually(lambda: memory.budgets == [1000, 0])
+
+    watching(test)
+
+
+def test_of_two_that_tell_one_may_have_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each gives its share of what is read at once, and what still waits is not lost."""
+    first, second = MemoryReporting(), MemoryReporting()
+
+    def look(memory: MemorySeeing, budget: int) -> tuple[JoinedReports, int]:
+        joined = JoinedReports((first, second))
+        memory.budgets.append(budget)
+        joined.set_budget(budget)
+        return joined, joined.blocked()
+
+    monkeypatch.setattr(MemorySeeing, "look", look)
+
+    async def test(served: Watching, _: MemorySeeing) -> None:
+        watch = served.watch(10_000)
+        await anext(watch)
+        for count in range(1, 6):
+            first.drop([report(n) for n in range(1000)])
+            await until(watch, has_blocked(count * 1000), (count - 1) * 1000)
+        assert watch._lost == 0
 
     watching(test)
 

@@ -77,7 +77,8 @@ class Attribution:
         packet, flags = read or _unreadable(report, link)
         sender = self._senders.of(packet)
         states = self._recent.at(report.at_ns)
-        decided = next(filter(None, (self._judge(s).decide(packet, sender) for s in states)), None)
+        judged = (self._judge(s).decide(packet, sender, report.action) for s in states)
+        decided = next(filter(None, judged), None)
         decided = decided or Decided(None)
         return Sighting(
             report.at_ns,
@@ -160,24 +161,25 @@ class _Judge:
             for text in {table.process for table in ids if table.process}
             if isinstance(process := parse_address(text), Process)
         }
-        self._known: dict[tuple[Packet, Process | None], Decided | None] = {}
+        self._known: dict[tuple[Packet, Process | None, Action], Decided | None] = {}
 
-    def decide(self, packet: Packet, sender: Process | None) -> Decided | None:
-        """What drops the packet; None if nothing does."""
-        key = packet, sender
+    def decide(self, packet: Packet, sender: Process | None, action: Action) -> Decided | None:
+        """What drops the packet, or is the audit that counts it; None if nothing does."""
+        key = packet, sender, action
         if key not in self._known:
             if len(self._known) >= REMEMBERED:
                 self._known.clear()
-            self._known[key] = self._decided(packet, sender)
+            self._known[key] = self._decided(*key)
         return self._known[key]
 
-    def _decided(self, packet: Packet, sender: Process | None) -> Decided | None:
+    def _decided(self, packet: Packet, sender: Process | None, action: Action) -> Decided | None:
         if not packet.parsed:
-            action = self._lookups.verdict(packet).action
-            return Decided(None) if action is Action.BLOCK else None
+            verdict = self._lookups.verdict(packet).action
+            return Decided(None) if verdict is Action.BLOCK else None
         for candidate in self._candidates(packet, sender):
-            entry = self._lookups.entry(candidate)
-            if entry is not None and entry.action is Action.BLOCK:
+            audit, deciding = self._lookups.entries(candidate)
+            entry = audit if action is Action.AUDIT else deciding
+            if entry is not None and entry.action is action:
                 return self._named(entry, candidate)
         return None
 

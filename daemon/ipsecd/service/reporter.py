@@ -146,7 +146,7 @@ class Reporter:
         self._lock = Lock()
         self._parts: list[Part] = []
         self._thread: Thread | None = None
-        self._ledger = Ledger()
+        self._ledger, self._counted_before = Ledger(), 0
         self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._is_ending = Event()
 
@@ -209,7 +209,7 @@ class Reporter:
         except Exception as error:  # noqa: BLE001 - whatever is put in force next switches it off
             reason = error.message if isinstance(error, IpsecdError) else repr(error)
             record(logging.WARNING, "reporting-not-switched-off", reason=reason)
-        self._ledger = Ledger()
+        self._ledger, self._counted_before = Ledger(), 0
         with self._lock:
             if self._parts:
                 return True
@@ -236,12 +236,14 @@ class Reporter:
             part.begin(ledger.total)
             # He knows from this that packets are told of from now on.
             part.hand_out(ledger.total)
-        self._wait(reporting.descriptors(), IDLE_S)
+        # What is counted and neither read nor lost yet is settled soon.
+        self._wait(reporting.descriptors(), IDLE_S if counted == ledger.total else ROUND_S)
         end = time.monotonic() + ROUND_S
         is_drained = False
         while not is_drained or time.monotonic() < end:
             reports = reporting.read(READ_MOST)
-            is_drained = len(reports) < READ_MOST
+            # Some of what tells may be read before the rest, and give its share only.
+            is_drained = not reports
             if reports:
                 ledger.read(len(reports))
                 sightings = self._seeing().sightings(reports)
@@ -254,7 +256,9 @@ class Reporter:
             elif time.monotonic() > end + ROUND_S:
                 break
         if is_drained:
-            ledger.settle(counted)
+            # A busy kernel may be late to tell, so what it had counted one round ago is settled.
+            ledger.settle(self._counted_before)
+        self._counted_before = counted
         for part in parts:
             part.hand_out(ledger.total)
 

@@ -280,8 +280,9 @@ class FamilyChains:
             if bridged and number == first_block:
                 self._spare_bridged(name, tables[number:], bridged)
             verdict = self.rules.drop if is_block(table) else ex.verdict(ACCEPT)
-            if is_audit(table) and (then := onward.after(table)):
-                verdict = ex.verdict(GOTO, then)
+            if is_audit(table):
+                counts = not self._counts_elsewhere(table)
+                verdict = self.rules.audit(onward.after(table), counts=counts)
             text = describe(table.origin) if table.origin else ""
             condition = b"" if self.only_new or number >= last else _opening(table.id)
             for link in self._links(table):
@@ -301,15 +302,19 @@ class FamilyChains:
 
     def _match(self, table: KernelTable) -> bytes:
         """Go on if the key is in the table, and count the match unless it counts elsewhere."""
-        leaving = self.look.point is Point.LEAVING and table.id.source != ME
-        elsewhere = leaving or self.look.again or self.look.repeated
-        if not is_block(table) and elsewhere:
+        if self._counts_elsewhere(table):
             return ex.in_set(table.uncounted) if has_key(table.id) else b""
         if table.mapped:
             return ex.counted_in_map(table.set_name)
         count = ex.counted_by(table.counter) if table.counter else b""
         # A table of the policy that looks at no field holds every packet that comes so far.
         return ex.in_set(table.set_name) + count if has_key(table.id) else count
+
+    def _counts_elsewhere(self, table: KernelTable) -> bool:
+        """Whether a match, which is no block, counts where the packet is looked at otherwise."""
+        leaving = self.look.point is Point.LEAVING and table.id.source != ME
+        elsewhere = leaving or self.look.again or self.look.repeated
+        return elsewhere and not is_block(table)
 
     def _sender(self, table: TableId) -> bytes:
         group = self.surroundings.groups.get(table.process)

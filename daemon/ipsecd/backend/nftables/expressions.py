@@ -167,13 +167,13 @@ def one_in(number: int, register: int = 0) -> bytes:
     return _expression("numgen", *chance) + compare(EQ, host32(0), register)
 
 
-def logged(group: int, head_bytes: int, at_once: int) -> bytes:
+def logged(group: int, head_bytes: int, at_once: int, prefix: str = "") -> bytes:
     """Tell of the packet, with its first bytes, to who listens to a group of ``nfnetlink_log``.
 
-    The kernel tells of so many `at_once`.
+    The kernel tells of so many `at_once`, and with the `prefix`.
     """
-    snap = ("SNAPLEN", head_bytes), ("QTHRESHOLD", at_once)
-    return _expression("log", ("GROUP", group), *snap)
+    fields = [("GROUP", group), ("SNAPLEN", head_bytes), ("QTHRESHOLD", at_once)]
+    return _expression("log", *fields, *([("PREFIX", prefix)] if prefix else ()))
 
 
 def verdict(code: int, chain: str = "") -> bytes:

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from threading import Lock
 
+from ipsecd.backend.nftables.naming import AUDITED
 from ipsecd.backend.nftables.told import AT_ONCE
 from ipsecd.backend.nftables.wire import NETLINK_NETFILTER
 from ipsecd.backend.reporting import SNAP_BYTES, Report
@@ -38,7 +39,8 @@ _PACKET, _CONFIG = 0, 1
 _CFG_CMD, _CFG_MODE, _CFG_BUFFER, _CFG_TIMEOUT, _CFG_THRESHOLD = 1, 2, 3, 4, 5
 _BIND = 1
 _COPY_PACKET = 2
-_HEADER, _TIMESTAMP, _IN, _OUT, _PAYLOAD, _LINK_TYPE, _LINK_HEADER = 1, 3, 4, 5, 9, 15, 16
+_HEADER, _TIMESTAMP, _IN, _OUT, _PAYLOAD, _PREFIX = 1, 3, 4, 5, 9, 10
+_LINK_TYPE, _LINK_HEADER = 15, 16
 _GENERIC = struct.Struct(">BBH")
 _TIME = struct.Struct(">QQ")
 _ETHERNET, _ETHERNET_BYTES = 1, 14
@@ -168,9 +170,10 @@ def _report(told: dict[int, bytes]) -> Report:
     interface = told.get(_IN if point is Point.ARRIVING else _OUT, b"")
     header = told.get(_LINK_HEADER, b"")
     is_ethernet = told.get(_LINK_TYPE) == struct.pack(">H", _ETHERNET)
+    is_audit = told.get(_PREFIX, b"").rstrip(b"\0") == AUDITED.encode()
     return Report(
         at_ns,
-        Action.BLOCK,
+        Action.AUDIT if is_audit else Action.BLOCK,
         point,
         int.from_bytes(interface, "big"),
         _length(packet),

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from ipsecd.backend.nftables import expressions as ex
-from ipsecd.backend.nftables.messages import DROP
-from ipsecd.backend.nftables.naming import DELIVERED, TRACKED, counter_name, uncounted_name
+from ipsecd.backend.nftables.messages import ACCEPT, DROP, GOTO, JUMP
+from ipsecd.backend.nftables.naming import AUDITED, DELIVERED, TRACKED, counter_name, uncounted_name
 from ipsecd.compiler.tables import TableId
 from ipsecd.model.fields import ME
 from ipsecd.model.packets import Point
@@ -110,15 +110,31 @@ def tracked_points(tables: Iterable[KernelTable]) -> frozenset[Point]:
 class Ruleset:
     """Chains with their rules, in the order in which they were begun.
 
-    ``drop`` is what a rule ends with that drops a packet.
+    ``drop`` is what a rule ends with that drops a packet. ``told`` says that somebody is told of
+    what audits count.
     """
 
     chains: dict[str, list[tuple[bytes, str]]] = field(default_factory=dict)
     drop: bytes = ex.verdict(DROP)
+    told: bool = False
 
     def add(self, name: str, *parts: bytes, comment: str = "") -> None:
         """Append a rule to a chain."""
         self.chains.setdefault(name, []).append((b"".join(parts), comment))
+
+    def audit(self, then: str, *, counts: bool) -> bytes:
+        """What a rule ends with that is an audit: the packet goes on in `then`, or passes without.
+
+        If the audit `counts` it, it is told of before that.
+        """
+        onward = ex.verdict(GOTO, then) if then else ex.verdict(ACCEPT)
+        if not (self.told and counts):
+            return onward
+        name = f"told_{then}" if then else "told_passing"
+        if name not in self.chains:
+            self.add(name, ex.verdict(JUMP, AUDITED))
+            self.add(name, onward)
+        return ex.verdict(GOTO, name)
 
 
 def worth_looking_at(tables: list[KernelTable], look: Look) -> list[KernelTable]:

@@ -21,6 +21,8 @@ TABLE = "ipsecd"
 UNPARSABLE = "unparsable"
 DROPPED = "dropped"
 """The chain in which all drops end while somebody is told of them, and the counter of these."""
+AUDITED = "audited"
+"""The chain that what an audit counts passes meanwhile, and what it is told of as."""
 WITH_TRANSPORT = {family: f"protocols_with_transport_ip{family.value}" for family in Family}
 """For each IP version the set of the protocols whose ports, or type and code, are read."""
 DIALUP_TYPES = "dialup_types"

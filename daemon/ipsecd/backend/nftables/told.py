@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from ipsecd.backend.nftables import expressions as ex
 from ipsecd.backend.nftables.looks import Ruleset
 from ipsecd.backend.nftables.messages import DROP, GOTO
-from ipsecd.backend.nftables.naming import DROPPED
+from ipsecd.backend.nftables.naming import AUDITED, DROPPED
 from ipsecd.backend.reporting import SNAP_BYTES
 
 AT_ONCE = 64
@@ -50,10 +50,12 @@ class Told:
 
     def ruleset(self) -> Ruleset:
         """Rules to begin with, in which a drop is told of."""
-        rules = Ruleset(drop=ex.verdict(GOTO, DROPPED))
+        rules = Ruleset(drop=ex.verdict(GOTO, DROPPED), told=True)
         counted = ex.counted_by(DROPPED)
         chosen = ex.one_in(self.one_in) if self.one_in > 1 else b""
-        told = chosen + ex.limited(self.budget) + ex.logged(self.group, SNAP_BYTES, AT_ONCE)
-        rules.add(DROPPED, counted, told, comment="told of to who watches")
+        limited = counted + chosen + ex.limited(self.budget)
+        for name, prefix in ((DROPPED, ""), (AUDITED, AUDITED)):
+            told = ex.logged(self.group, SNAP_BYTES, AT_ONCE, prefix)
+            rules.add(name, limited, told, comment="told of to who watches")
         rules.add(DROPPED, ex.verdict(DROP))
         return rules
