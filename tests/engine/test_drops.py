@@ -103,6 +103,19 @@ def worm(packets: int, size: int) -> Counts:
     return {("block", "dynamic", "", WORM): (packets, size)}
 
 
+def test_a_minute_ends_when_somebody_asks(host: DroppingHost) -> None:
+    """What was dropped a moment ago is told, and not told twice when the minute is over."""
+    host.counts = worm(1000, 100_000)
+    host.minute()
+    host.counts = worm(1003, 100_300)
+    host.tell([sighting("203.0.113.7")] * 3, blocked=3)
+    host.engine.recorder.drops.end_minute()
+    host.write()
+    assert [period["packets"] for period in host.drops()["periods"]] == [3]
+    host.minute()
+    assert [period["packets"] for period in host.drops()["periods"]] == [3]
+
+
 def test_counters_say_how_much_and_sightings_from_where(host: DroppingHost) -> None:
     """What was before the counters were read first is not told as dropped since."""
     host.counts = worm(1000, 100_000)

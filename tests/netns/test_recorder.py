@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 
 from tests.netns import site
-from tests.netns.site import HERE4, Daemon
+from tests.netns.site import HERE4, PEER4, Daemon, delivered
 
 pytestmark = pytest.mark.netns
 WORM = f"udp 203.0.113.7:4000 > {HERE4}:1434"
+SENT = 5
 ADDED = "192.0.2.77"
 
 
@@ -73,6 +74,30 @@ def test_it_follows_the_addresses_of_the_host(daemon: Daemon) -> None:
         assert told(daemon, before, packet)["explanation"]["decision"] == "permit"
     finally:
         subprocess.run(["ip", "address", "del", f"{ADDED}/32", "dev", "lo"], check=True)
+
+
+def dropped(daemon: Daemon) -> dict[str, Any]:
+    answer: dict[str, Any] = json.loads(
+        daemon.ctl("drops", "--since", "10m", "--samples", "--json")
+    )
+    return answer
+
+
+@pytest.mark.parametrize("backend", site.BACKENDS)
+def test_drops_are_told_at_once_with_their_sources(tmp_path: Path, backend: str) -> None:
+    """Whoever asks need not wait until a minute is over; counts are those of the counters."""
+    with site.daemon(tmp_path, backend) as daemon:
+        daemon.ctl("block", "udp/1434", "--name", "worm")
+        assert delivered(HERE4, 1434) == 0
+        wait_until(lambda: dropped(daemon)["samples"])
+        answer = dropped(daemon)
+        assert sum(period["packets"] for period in answer["periods"]) == SENT
+        assert {source["source"] for source in answer["sources"]} == {PEER4}
+        assert answer["samples"][0]["rule"] == "worm"
+        assert answer["samples"][0]["packet"].startswith(f"udp {PEER4}:")
+        words = daemon.ctl("drops", "--since", "10m")
+        assert "worm" in words
+        assert PEER4 in words
 
 
 def wait_until(holds: Any) -> None:

@@ -176,6 +176,7 @@ def _drops(engine: Engine, request: Request) -> dict[str, Any]:
             "name a time that has begun, and an end after its beginning",
         )
     network = _network(request["address"]) if request["address"] else None
+    engine.recorder.drops.end_minute()
     engine.recorder.written()
     total = engine.recorder.dropped(Wanted(since, until, request["rule"], network))
     periods = sorted(total.periods.items(), key=lambda item: (item[0][0], -item[1].rank))

@@ -4,7 +4,7 @@ Invariants:
 
 1. Whoever tells of packets waits for nothing here: they are kept as they come, up to a bound, and
    counted later. What is beyond the bound is told as lost.
-2. A minute in which nothing was dropped takes no room.
+2. A minute in which nothing was dropped takes no room. It ends early when somebody asks.
 3. What rules dropped is what their counters say, where these can be read in time; what was seen of
    it is told beside it.
 """
@@ -55,6 +55,13 @@ class Drops:
         self._is_loaded = False
         self._why = START
         self._due = 0
+        self._is_asked = False
+
+    # -- for any thread --------------------------------------------------------------------------
+
+    def end_minute(self) -> None:
+        """Have the minute that runs end at the next ``work``: somebody asks what was dropped."""
+        self._is_asked = True
 
     # -- in the thread of whoever tells ----------------------------------------------------------
 
@@ -84,7 +91,8 @@ class Drops:
             some = [self._waiting.popleft() for _ in range(min(AT_A_TIME, len(self._waiting)))]
             is_more = bool(self._waiting)
         self._minute.take(some)
-        if now.boottime >= self._due and not is_more:
+        if (self._is_asked or now.boottime >= self._due) and not is_more:
+            self._is_asked = False
             self._end_minute(now, counts(), oldest)
         return is_more
 
