@@ -478,12 +478,34 @@ def test_a_long_list_costs_little_when_it_changes(host: RecordedHost, tmp_path: 
         changed = changed.changed_in_few(AddressList(), come)
         host.engine.list_changes.change({"drop": changed})
     moment = host.now
+    host.write()
     host.killed()
     later = sum(path.stat().st_size for path in (tmp_path / "lib/recorder/contents").iterdir())
     states = sum(path.stat().st_size for path in (tmp_path / "lib/recorder/states").iterdir())
     assert later < 2 * kept + 100
     assert states < 30_000
-    assert decision(host, moment, "udp 203.0.113.99:1 > 10.9.0.1:1") == "permit"
+    assert decision(host, moment, "udp 203.0.113.99:1 > 10.9.0.1:1") == "block"
+
+
+def test_entries_that_come_and_go_are_there_between(host: RecordedHost) -> None:
+    """Each by a difference from the one before, also in a file that begins with a difference."""
+    worm, other = 0xCB007107, 0xCB007109
+    packets = (WORM, WORM.replace("113.7", "113.9"))
+    host.block("@drop=0")
+    moments = []
+    for addresses in ((), (worm,), (worm, other), (other,), ()):
+        networks = (Network(Family.IPV4, address, 32) for address in addresses)
+        host.engine.change_lists({"drop": listed(networks)})
+        moments.append((host.now, addresses))
+    host.write()
+    latest = host.engine.recorder._latest
+    assert latest
+    host.engine.recorder._journal.begin(host.clocks(), latest, "size")
+    host.engine.change_lists({"drop": listed([Network(Family.IPV4, worm, 32)])})
+    moments.append((host.now, (worm,)))
+    for at, addresses in moments:
+        expected = ["block" if each in addresses else "permit" for each in (worm, other)]
+        assert [decision(host, at, packet) for packet in packets] == expected
 
 
 def test_where_the_settings_want_none_nothing_is_recorded(
