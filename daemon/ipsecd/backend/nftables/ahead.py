@@ -19,7 +19,7 @@ from queue import Queue
 from threading import Thread
 
 from ipsecd.backend.nftables import contents
-from ipsecd.backend.nftables.early import LARGE, LISTS_AT_ONCE
+from ipsecd.backend.nftables.early import LARGE
 from ipsecd.backend.nftables.lists import (
     IN_PLACE,
     ListForm,
@@ -35,6 +35,9 @@ from ipsecd.model.lists import AddressList, Form
 
 LEAST_BYTES = 1 << 20
 """A shorter text is read before filling sets with it would have begun."""
+LISTS_AT_ONCE = 3
+"""How many lists of elements go into one transaction, which takes some five milliseconds. A piece
+of addresses fills five, and between two transactions the kernel waits for us."""
 WAITING = 64
 """So many pieces may wait for the kernel; each is what a quarter of a MiB of text holds."""
 SAMPLE = 256
