@@ -191,6 +191,27 @@ def test_what_another_rule_blocks_stays_blocked() -> None:
     assert judged(learned.policy, replace(packet, interface_type=TYPES["eth1"])).action is BLOCK
 
 
+def test_everybody_is_too_many_for_another_rule() -> None:
+    """A permit for all that would let through what another rule blocks is made narrower."""
+    block = Rule("Worm", (parse_short("*=10.9.0.0/17::TCP"),), BLOCK)
+    policy = audited("203.0.0.0/16=10.9.0.0/16", conditions=Conditions())
+    alone = learn(policy, ["Audit"], noted(*ANYBODY), HOST)
+    assert filters(alone) == ["*=0:443:TCP"]
+    beside = learn(replace(policy, rules=(*policy.rules, block)), ["Audit"], noted(*ANYBODY), HOST)
+    assert filters(beside) == [f"203.0.{n}.7=0:443:TCP" for n in range(MANY_NETWORKS)]
+    assert (beside.overruled, beside.is_proven) == ((), True)
+
+
+def test_a_rule_that_is_overruled_is_named() -> None:
+    """Where even the narrowest permit lets something through that it blocks, it is told."""
+    block = Rule("Worm", (parse_short("*=10.9.0.0/24"),), BLOCK)
+    policy = audited("*=10.9.0.1", conditions=Conditions(), more=(block,))
+    learned = learn(policy, ["Audit"], noted(ANYBODY[0]), HOST)
+    # Broadcasts are for this host as well, and the audit does not stand for them.
+    assert filters(learned) == ["203.0.0.7=0:443:TCP"]
+    assert learned.overruled == ("Worm",)
+
+
 def test_what_is_settled_is_not_learned_again() -> None:
     """Flows that are permitted by now ask for nothing, nor do those of rules that are gone."""
     policy = audited("*=0")
