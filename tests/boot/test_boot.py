@@ -241,7 +241,11 @@ def test_names_are_looked_up_by_the_fetcher(machine: Machine) -> None:
 
 def test_metrics_are_had_at_a_socket_by_who_may_look(machine: Machine) -> None:
     """A restart on purpose takes the setting; counts are kept over it, and over a kill."""
-    assert machine.ctl("is-active", "ipsecd-metrics", check=False).strip() == "inactive"
+
+    def state() -> str:
+        return machine.ctl("is-active", "ipsecd-metrics", check=False).strip()
+
+    assert eventually(lambda: state() == "inactive", 60), state()
     path = "/run/ipsecd-metrics/metrics.sock"
     machine.put("etc/ipsecd/ipsecd.yaml", f"metrics: {path}\n")
     ask = (
