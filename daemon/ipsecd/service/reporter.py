@@ -237,7 +237,7 @@ class Reporter:
             # He knows from this that packets are told of from now on.
             part.hand_out(ledger.total)
         # What is counted and neither read nor lost yet is settled soon.
-        self._wait(reporting.descriptors(), IDLE_S if counted == ledger.total else ROUND_S)
+        self._wait(reporting.descriptors(), IDLE_S if counted <= ledger.total else ROUND_S)
         end = time.monotonic() + ROUND_S
         is_drained = False
         while not is_drained or time.monotonic() < end:
