@@ -495,13 +495,13 @@ def test_entries_that_come_and_go_are_there_between(host: RecordedHost) -> None:
     moments = []
     for addresses in ((), (worm,), (worm, other), (other,), ()):
         networks = (Network(Family.IPV4, address, 32) for address in addresses)
-        host.engine.change_lists({"drop": listed(networks)})
+        host.engine.list_changes.change({"drop": listed(networks)})
         moments.append((host.now, addresses))
     host.write()
     latest = host.engine.recorder._latest
     assert latest
     host.engine.recorder._journal.begin(host.clocks(), latest, "size")
-    host.engine.change_lists({"drop": listed([Network(Family.IPV4, worm, 32)])})
+    host.engine.list_changes.change({"drop": listed([Network(Family.IPV4, worm, 32)])})
     moments.append((host.now, (worm,)))
     for at, addresses in moments:
         expected = ["block" if each in addresses else "permit" for each in (worm, other)]
