@@ -179,6 +179,23 @@ def test_it_says_since_when_and_by_whom(host: RecordedHost) -> None:
     assert (of_rule["what"], of_rule["by"]) == ("rule '203.0.113.99=0'", "uid 0 (root)")
 
 
+def test_what_changes_before_the_first_writing_is_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A busy machine writes late, and what was in force since the start is known all the same."""
+    host = RecordedHost(tmp_path, monkeypatch)
+    with monkeypatch.context() as late:
+        late.setattr(host, "write", lambda: None)
+        host.clocks.tick(SECOND)
+        host.killed()
+        before = host.now
+        host.block("*=0:1:UDP")
+        blocked = host.now
+    host.write()
+    assert host.explain_at(before, WORM)["explanation"]["decision"] == "permit"
+    assert host.explain_at(blocked, WORM)["explanation"]["decision"] == "block"
+
+
 def test_a_moment_that_is_not_kept_is_refused_and_so_is_one_to_come(host: RecordedHost) -> None:
     with pytest.raises(NotFound, match="before what is kept"):
         host.explain_at(host.clocks.at - 3600 * SECOND, WORM)

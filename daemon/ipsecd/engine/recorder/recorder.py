@@ -76,6 +76,7 @@ class Recorder:
         self._lock = Lock()
         self._noted: deque[Noted] = deque()
         self._latest: Snapshot | None = None
+        self._first: tuple[Time, Snapshot] | None = None
         self._backend: Callable[[], str] = str
         self._counts: Callable[[], Counts | None] = dict
         self._is_loaded = False
@@ -119,6 +120,7 @@ class Recorder:
         if self.is_on:
             self._backend, self._counts = backend, counts
             self._latest = Snapshot(state, around, backend(), self._config)
+            self._first = self._clocks(), self._latest
 
     def heard(self, state: State) -> None:
         """Note a state that is in force now, in whichever thread put it there."""
@@ -193,8 +195,9 @@ class Recorder:
             if now.boottime < self._retry_at:
                 self._forget_noted()
                 return False
-            of_now = self._forget_noted()
-            self._journal.begin(*of_now, self._why, self._oldest(now), earlier)
+            # What was noted since the start follows the moment of it, however late it is written.
+            whole, self._first = self._first or self._forget_noted(), None
+            self._journal.begin(*whole, self._why, self._oldest(now), earlier)
             self._why, self._failure, self._alive_at = MISSED, "", now.boottime + ALIVE_NS
         with self._lock:
             some = [self._noted.popleft() for _ in range(min(BATCH, len(self._noted)))]
