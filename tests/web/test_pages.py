@@ -16,7 +16,7 @@ import pytest
 from ipsecctl.web.menu import MENU, PAGES
 from ipsecctl.web.tables import ROWS
 from ipsecd.errors import InvalidInput, NotFound
-from tests.ctl.fake_daemon import COUNT, DOMAIN, EXPLANATION, LIST, SUMMARY
+from tests.ctl.fake_daemon import COUNT, DOMAIN, EXPLANATION, LIST, STATUS, SUMMARY
 from tests.web.hostile import BAD, REFUSAL, SHOWN, make_hostile
 from tests.web.serving import PATIENCE_S, Serving, daemon_in, serving
 from tests.web.stand_in import DROPS, StandIn
@@ -188,13 +188,17 @@ def test_rules_are_found_and_leafed_through(daemon: StandIn, site: Serving) -> N
     assert "nothing here has that text" in words(read(site, "rules?q=absent"))
 
 
-def test_counting_has_a_beginning_if_the_daemon_says_so(daemon: StandIn, site: Serving) -> None:
+def test_counting_has_a_beginning_if_the_daemon_says_so(daemon: StandIn) -> None:
     """A daemon that is older does not, and there is no empty column then."""
-    assert "Counted since" not in read(site, "rules").text
     daemon.strict = False
-    since = {**COUNT, "since": "2026-11-30T15:40:12.5Z"}
-    daemon.replies["Stats"] = {"rules": [since], "unparsable": 0}
-    soon(site, "rules", "2026-11-30 15:40:12")
+    older = {name: value for name, value in COUNT.items() if name != "since"}
+    daemon.replies["Stats"] = {"rules": [older], "unparsable": 0}
+    with serving(daemon.path) as site:
+        site.enter()
+        assert "Counted since" not in read(site, "rules").text
+        newer = {**older, "since": "2026-11-30T15:40:12.5Z"}
+        daemon.replies["Stats"] = {"rules": [newer], "unparsable": 0}
+        soon(site, "rules", "2026-11-30 15:40:12")
 
 
 def test_ten_thousand_rules_are_no_longer_page(daemon: StandIn, site: Serving) -> None:
@@ -221,6 +225,23 @@ def test_why_a_packet_is_dropped(daemon: StandIn, site: Serving) -> None:
     (typed,) = [given["value"] for _, given in reader.elements if given.get("name") == "packet"]
     assert typed == "tcp 203.0.113.7:4000 > me:80"
     assert daemon.calls[-1][1] == {"packet": "tcp 203.0.113.7:4000 > me:80"}
+
+
+def test_what_only_counts_is_not_said_to_block(daemon: StandIn) -> None:
+    """A policy that is tried as an audit, and an audit that a packet meets."""
+    daemon.strict = False
+    audit = {**EXPLANATION["by"], "action": "audit", "rule": "Try"}
+    passes = {**EXPLANATION, "decision": "permit", "by": None, "reason": "no filter"}
+    daemon.replies["Status"] = {"status": {**STATUS, "policy_audit": True}}
+    daemon.replies["ListPolicies"] = {"policies": [{**SUMMARY, "audit": True}]}
+    daemon.replies["Explain"] = {"explanation": {**passes, "audited": audit}}
+    with serving(daemon.path) as site:
+        site.enter()
+        assert "its blocks only count" in read(site, "overview").text
+        assert "its blocks only count" in read(site, "policies").text
+        text = words(read(site, "explain?packet=x"))
+    assert "It passes" in text
+    assert "this one would drop it; it counts it: audit *=0:80:TCP in rule Try" in text
 
 
 def test_a_packet_that_cannot_be_read_is_said(daemon: StandIn, site: Serving) -> None:

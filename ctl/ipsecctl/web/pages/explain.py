@@ -120,6 +120,7 @@ def _judgement(judgement: dict[str, Any]) -> Markup:
             code(judgement["packet"]),
         ),
         tag("p", _why(judgement)),
+        _audited(judgement.get("audited")),
         _beaten(judgement["beaten"]),
         _ports(judgement.get("source_ports") or []),
         class_=f"verdict {'block' if drops else 'permit'}",
@@ -132,6 +133,13 @@ def _why(judgement: dict[str, Any]) -> Content:
         return ["This filter decides: ", _reference(by)]
     reason = judgement["reason"]
     return _REASONS.get(reason, f"The exemption {reason} lets it pass before any filter.")
+
+
+def _audited(audit: dict[str, Any] | None) -> Markup | None:
+    """The audit that counts the packet; a daemon that is older knows of none."""
+    if not audit:
+        return None
+    return tag("p", "As a block, this one would drop it; it counts it: ", _reference(audit))
 
 
 def _beaten(beaten: list[dict[str, Any]]) -> Content:

@@ -112,7 +112,13 @@ def _policy(status: dict[str, Any]) -> Content:
     origins = {"domain": "of the domain", "last-good": "as it last was good"}
     origin = origins.get(status["loaded_from"])
     kind = "mark warn" if status["loaded_from"] == "last-good" else "mark"
-    return [link, tag("span", origin, class_=kind) if origin else None]
+    # A daemon that is older knows of no audit.
+    audit = "its blocks only count" if status.get("policy_audit") else None
+    return [
+        link,
+        tag("span", origin, class_=kind) if origin else None,
+        tag("span", audit, class_="mark warn") if audit else None,
+    ]
 
 
 def _amount(status: dict[str, Any], store: str) -> str:

@@ -58,6 +58,12 @@ async def _counts(daemon: Daemon, name: str, sight: Sight) -> Content:
     return _COUNTS.shown([rule for rule in rules if rule["policy"] == name], sight.query)
 
 
+def _of_policy(row: Any) -> Content:
+    # A daemon that is older knows of no audit.
+    audit = tag("span", "its blocks only count", class_="mark warn") if row.get("audit") else None
+    return [_in_force(row), audit]
+
+
 def _in_force(row: Any) -> Content:
     if row["error"]:
         return tag("span", "unusable", class_="mark bad")
@@ -76,7 +82,7 @@ def _name(row: Any) -> Content:
 _TABLE = Table(
     "policies",
     (
-        Column("state", "State", _in_force, lambda row: (not row["assigned"], not row["error"])),
+        Column("state", "State", _of_policy, lambda row: (not row["assigned"], not row["error"])),
         Column("name", "Policy", _name, lambda row: row["name"].lower()),
         Column("store", "Store", lambda row: row["store"], lambda row: row["store"]),
         Column(
