@@ -309,3 +309,19 @@ def test_a_guard_that_is_not_meant_is_refused(content: bytes, message: str) -> N
     """Nobody must believe that he is guarded."""
     with pytest.raises(InvalidInput, match=message):
         parse_config(content)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("off", 0), ("64M", 64 << 20), ("4096K", 4 << 20), ("64G", 64 << 30)]
+)
+def test_the_flight_recorder_takes_what_it_is_given(text: str, size: int) -> None:
+    """The default is 64 MiB."""
+    assert parse_config(f"recorder: {text}\n".encode()).recorder_bytes == size
+    assert parse_config(b"").recorder_bytes == 64 << 20
+
+
+@pytest.mark.parametrize("text", ["on", "3M", "65G", "64", "64 MiB", "-1M", "٦٤M", "0M", "[64M]"])
+def test_other_sizes_of_the_flight_recorder_are_refused(text: str) -> None:
+    """With the line."""
+    with pytest.raises(InvalidInput, match="recorder"):
+        parse_config(f"recorder: {text}\n".encode())
