@@ -553,6 +553,17 @@ static __always_inline int is_exempt(struct walk *walk, __u32 first, __u32 patte
 	return 0;
 }
 
+enum outcome { DROPPED = 1, AUDITED = 2 };
+
+/* What a walk came to. It is a function of its own so that the verifier forgets which way led to
+ * what: it would look at all that follows once for each. */
+GLOBAL __u32 outcome_of(__u32 decided, __u32 verdict, __u32 uncertain, __u32 audited)
+{
+	__u32 dropped = decided && verdict == VERDICT_DROP && !uncertain;
+
+	return (dropped ? DROPPED : 0) | (audited ? AUDITED : 0);
+}
+
 static __always_inline struct head *head_of(void *state, enum point point, __u8 family)
 {
 	__u32 line = point * FAMILIES + (family == FAMILY_IPV6);
@@ -566,7 +577,7 @@ static __always_inline enum verdict classify(struct packet *packet, enum point p
 					     enum interface_type type)
 {
 	struct walk walk = { .packet = packet, .interface_type = type };
-	__u32 zero = 0, drops;
+	__u32 zero = 0, outcome;
 	struct head *head;
 
 	walk.state = bpf_map_lookup_elem(&state, &zero);
@@ -582,6 +593,7 @@ static __always_inline enum verdict classify(struct packet *packet, enum point p
 	walk.generation = head->generation;
 	walk.first_host = head->first_host;
 	walk.first_step = head->first_step;
+	walk.audited = forget(0);
 	/* Most policies that drop a packet do so in the first step; it is spared the call. */
 	if (take_step(0, &walk, 1) || head->steps == 1) {
 		;
@@ -593,17 +605,17 @@ static __always_inline enum verdict classify(struct packet *packet, enum point p
 				break;
 		}
 	}
-	drops = walk.decided && walk.verdict == VERDICT_DROP && !walk.uncertain;
-	if (!drops && !walk.audited)
+	outcome = outcome_of(walk.decided, walk.verdict, walk.uncertain, walk.audited);
+	if (!outcome)
 		return VERDICT_PASS;
 	if (is_exempt(&walk, head->first_pattern, head->patterns)) {
-		if (drops)
+		if (outcome & DROPPED)
 			count_again(&walk, walk.decided, COUNTS, -1);
 		return VERDICT_PASS;
 	}
-	if (walk.audited)
-		count_again(&walk, walk.audited, drops ? AUDITS : COUNTS, 1);
-	return drops ? VERDICT_DROP : VERDICT_PASS;
+	if (outcome & AUDITED)
+		count_again(&walk, walk.audited, outcome & DROPPED ? AUDITS : COUNTS, 1);
+	return outcome & DROPPED ? VERDICT_DROP : VERDICT_PASS;
 }
 
 static __always_inline void datagram_of(const struct packet *packet, struct datagram *datagram)

@@ -37,6 +37,7 @@ STATUS: dict[str, Any] = {
     "observed": "3f2a91c05d7e66aa",
     "drift": [],
     "policy_rules": 2,
+    "policy_audit": False,
     "policy_filters": 2,
     "protected_filters": 0,
     "dynamic_rules": 0,
@@ -136,6 +137,7 @@ EXPLANATION: dict[str, Any] = {
         "action": "block",
     },
     "beaten": [],
+    "audited": None,
     "packet": "tcp 203.0.113.7:4000 > 192.168.1.1:80",
     "source_ports": None,
     "leaving": None,
@@ -151,6 +153,7 @@ SUMMARY = {
     "assigned": True,
     "rules": 1,
     "filters": 1,
+    "audit": False,
     "error": None,
 }
 COUNT = {
@@ -215,7 +218,7 @@ DOMAIN: dict[str, Any] = {
     "refresh": 3,
     "lists": [{"name": "drop", "digest": "cd" * 32, "entries": 2000}],
 }
-NOT_ASKED = {"live": None}
+NOT_ASKED = {"live": None, "audit": None}
 """What a change has that is to be made, and not only to be thought through."""
 NO_AUTHOR = {"login_uid": None, "login_user": "", "sudo_user": "", "command": "", "message": ""}
 ROW = {

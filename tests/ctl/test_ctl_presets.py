@@ -232,6 +232,7 @@ def test_a_preset_is_stored_as_a_new_policy(daemon: FakeDaemon, run: Run) -> Non
         "dry_run": False,
         "new": True,
         "live": None,
+        "audit": None,
     }
     daemon.replies["ApplyPolicy"] = Refused("there is a policy 'My Server' already")
     ran = run("ipsecctl", *words)

@@ -576,7 +576,7 @@ def test_explain_names_the_deciding_filter(daemon: FakeDaemon, run: Run) -> None
 def test_explain_tells_of_what_leaves_as_this_hosts(daemon: FakeDaemon, run: Run) -> None:
     """A forwarded packet that may pass can be blocked when its source is translated."""
     permitted = {**EXPLANATION, "by": None, "reason": "no filter", "decision": "permit"}
-    members = ("decision", "reason", "by", "beaten", "packet", "source_ports")
+    members = ("decision", "reason", "by", "beaten", "audited", "packet", "source_ports")
     leaving = {key: EXPLANATION[key] for key in members}
     daemon.replies["Explain"] = {"explanation": {**permitted, "leaving": leaving}}
     lines = run("ipsecctl", "explain", "tcp 10.0.0.5:5 > 1.2.3.4:6").out.splitlines()
