@@ -87,7 +87,12 @@ def test_what_is_named_decides(
 def is_outranked(
     others: list[InForce], ban: DynamicRule, sent: list[Packet], entries: Lists
 ) -> bool:
-    """Whether another filter decides about one of the packets, which the rule matches."""
+    """Whether another filter decides about one of the packets, which the rule matches.
+
+    An audit decides nothing, so no other decides in its place.
+    """
+    if ban.action is Action.AUDIT:
+        return False
     everything = [*others, *ban.in_force]
     host = replace(HOST, lists=entries)
     return any(
