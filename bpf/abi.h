@@ -79,7 +79,8 @@ struct head {
 	__u32 first_host; /* which half of the hosts map counts: its first line */
 	__u64 generation; /* which dynamic entries count: since <= generation < until */
 	__u32 pass_fragments; /* whether the later ones are left to whoever sees datagrams whole */
-	__u8 unused[28];
+	__u32 zero; /* always, of which the verifier knows nothing */
+	__u8 unused[24];
 };
 
 /* The line after the heads: the digest of the classifier that the state was made from. */

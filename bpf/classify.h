@@ -555,15 +555,6 @@ static __always_inline int is_exempt(struct walk *walk, __u32 first, __u32 patte
 
 enum outcome { DROPPED = 1, AUDITED = 2 };
 
-/* What a walk came to. It is a function of its own so that the verifier forgets which way led to
- * what: it would look at all that follows once for each. */
-GLOBAL __u32 outcome_of(__u32 decided, __u32 verdict, __u32 uncertain, __u32 audited)
-{
-	__u32 dropped = decided && verdict == VERDICT_DROP && !uncertain;
-
-	return (dropped ? DROPPED : 0) | (audited ? AUDITED : 0);
-}
-
 static __always_inline struct head *head_of(void *state, enum point point, __u8 family)
 {
 	__u32 line = point * FAMILIES + (family == FAMILY_IPV6);
@@ -593,7 +584,6 @@ static __always_inline enum verdict classify(struct packet *packet, enum point p
 	walk.generation = head->generation;
 	walk.first_host = head->first_host;
 	walk.first_step = head->first_step;
-	walk.audited = forget(0);
 	/* Most policies that drop a packet do so in the first step; it is spared the call. */
 	if (take_step(0, &walk, 1) || head->steps == 1) {
 		;
@@ -603,11 +593,19 @@ static __always_inline enum verdict classify(struct packet *packet, enum point p
 		for (__u32 i = 1; i < MAX_STEPS_UNROLLED; i++) {
 			if (i >= head->steps || take_step(i, &walk, 0))
 				break;
+			walk.audited ^= head->zero;
+			walk.uncertain ^= head->zero;
 		}
 	}
-	outcome = outcome_of(walk.decided, walk.verdict, walk.uncertain, walk.audited);
+	outcome = walk.decided && walk.verdict == VERDICT_DROP && !walk.uncertain ? DROPPED : 0;
+	outcome |= walk.audited ? AUDITED : 0;
 	if (!outcome)
 		return VERDICT_PASS;
+	/* Which packets are exempt has nothing to do with what was found: the verifier looks at it
+	 * once, and not anew for all that can have been found. A call costs more than a word. */
+	outcome ^= head->zero;
+	walk.audited ^= head->zero;
+	walk.decided ^= head->zero;
 	if (is_exempt(&walk, head->first_pattern, head->patterns)) {
 		if (outcome & DROPPED)
 			count_again(&walk, walk.decided, COUNTS, -1);

@@ -17,7 +17,7 @@ from pathlib import Path
 INCLUDED = "ca-certificates,iproute2,nftables,procps,systemd-sysv"
 CACHED = (
     "libbpf1 python3 python3-cryptography python3-docker python3-etcd3gw "
-    "python3-prometheus-client python3-pyroute2 python3-requests python3-ruamel.yaml "
+    "python3-prometheus-client python3-pyroute2 python3-requests python3-rich python3-ruamel.yaml "
     "python3-urllib3 python3-yaml"
 )
 """What the package needs is downloaded with the base, for machines that have no network."""
