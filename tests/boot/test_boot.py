@@ -72,6 +72,20 @@ rules:
 """
 
 
+def now(machine: Machine) -> str:
+    """The time on its clock, which has to show another before anything is asked about this one."""
+    at = machine.run("date", "--utc", "+%FT%T.%NZ").strip()
+    return f"{at[:26]}Z"
+
+
+def decided(machine: Machine, at: str) -> str:
+    """What was decided at a moment about a packet from an address that is banned for a while."""
+    packet = "tcp 192.0.2.9:4000 > me:9"
+    answer = machine.run("ipsecctl", "explain", "--at", at, packet, "--json")
+    decision: str = json.loads(answer)["explanation"]["decision"]
+    return decision
+
+
 @pytest.fixture(scope="module")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The package, and one of a higher version."""
@@ -367,8 +381,11 @@ def test_nothing_gets_through_from_boot_on(machine: Machine, backend: str) -> No
     """The peer floods before, during and after a reboot; the service listens as early as it can."""
     machine.put("etc/ipsecd/ipsecd.yaml", f"backend: {backend}\n")
     machine.run("ipsecctl", "block", "192.0.2.9")
+    blocked = now(machine)
     machine.reboot()
     assert "192.0.2.9" not in machine.run("ipsecctl", "show", "dynamic")
+    assert decided(machine, blocked) == "block"
+    assert decided(machine, now(machine)) == "permit"
     assert eventually(lambda: machine.received()[1] > 1000, 30), machine.journal()
     assert machine.received()[0] == 0
     assert f"enforcing with {backend}" in machine.run("ipsecctl", "status")
@@ -754,6 +771,9 @@ def test_an_upgrade_lets_nothing_through(machine: Machine, packages: tuple[Path,
         names = ("ipsecd.socket", "ipsecd-boot.service")
         return [machine.ctl("show", "--property=ActiveEnterTimestamp", name) for name in names]
 
+    machine.run("ipsecctl", "block", "192.0.2.9")
+    blocked = now(machine)
+    machine.run("ipsecctl", "unblock", "192.0.2.9")
     machine.run("ipsecctl", "block", "192.0.2.8", "--for", "1h")
     machine.run("ipsecctl", "list", "create", "bans")
     machine.run("ipsecctl", "list", "add", "bans", "192.0.2.9")
@@ -764,6 +784,7 @@ def test_an_upgrade_lets_nothing_through(machine: Machine, packages: tuple[Path,
     assert machine.pid() not in {0, before}
     assert since() == started
     assert NEXT_VERSION in machine.run("dpkg-query", "--show", "ipsecd")
+    assert [decided(machine, at) for at in (blocked, now(machine))] == ["block", "permit"]
     status = machine.run("ipsecctl", "status")
     assert "in step" in status
     assert "taken over 1 rule" in status

@@ -73,6 +73,7 @@ class MemorySeeing:
     """What is dropped in memory, each packet numbered by its time."""
 
     def __init__(self) -> None:
+        self.lost = 0
         self.reporting = MemoryReporting()
         self.budgets: list[int] = []
         self.failure: Exception | None = None

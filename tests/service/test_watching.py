@@ -141,6 +141,7 @@ def test_what_the_kernel_does_not_tell_of_is_lost() -> None:
         memory.drop(1000)
         times, last = await until(watch, has_blocked(1000))
         assert (len(times), last.lost) == (100, 900)
+        assert memory.lost == 900
 
     watching(test)
 

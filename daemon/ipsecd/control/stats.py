@@ -91,7 +91,7 @@ def _metrics(engine: Engine, _: Request) -> dict[str, Any]:
         "applied": measured.applied,
         "applied_s": measured.applied_s,
         "applied_last_s": measured.applied_last_s,
-        "monitor_lost": 0,
+        "monitor_lost": engine.seeing.lost,
     }
     return {"metrics": metrics}
 

@@ -21,6 +21,8 @@ class Seeing:
     """What the backend of now tells of, whichever that is."""
 
     def __init__(self, enforcement: Enforcement) -> None:
+        self.lost = 0
+        """How many packets those who watch have lost, all together."""
         self._enforcement = enforcement
         self._recent = RecentStates()
         self._attribution = Attribution(self._recent)

@@ -37,6 +37,9 @@ READ_MOST = 128
 class Seeing(Protocol):
     """What the thread needs of an engine."""
 
+    lost: int
+    """How many packets those who watch have lost, all together; for metrics."""
+
     def look(self, budget: int) -> tuple[Reporting, int]:
         """Have at most `budget` packets a second reported; what tells of them, and the count.
 

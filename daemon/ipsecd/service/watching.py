@@ -49,9 +49,16 @@ class Batch:
 class Watch:
     """What one watcher gets, batch after batch; the first comes once packets are told of."""
 
-    def __init__(self, reporter: Reporter, rate: int, ended: Callable[[Watch], None]) -> None:
+    def __init__(
+        self,
+        reporter: Reporter,
+        rate: int,
+        ended: Callable[[Watch], None],
+        lose: Callable[[int], None],
+    ) -> None:
+        """`lose` is told how many more packets were lost, and `ended` when nobody watches."""
         self._loop = asyncio.get_running_loop()
-        self._reporter, self._ended = reporter, ended
+        self._reporter, self._ended, self._lose = reporter, ended, lose
         self._queue: deque[Sighting] = deque()
         self._lost = 0
         self._got = 0
@@ -108,6 +115,7 @@ class Watch:
     # -- in the loop -----------------------------------------------------------------------------
 
     def _hear(self, lost: int) -> None:
+        self._lose(lost - self._lost)
         self._lost = lost
         self._news.set()
 
@@ -121,7 +129,7 @@ class Watching:
 
     def __init__(self, seeing: Callable[[], Seeing], run: Line) -> None:
         """`run` runs work in the kernel's line and waits for it; `seeing` gives what is seen."""
-        self._reporter = Reporter(seeing, run)
+        self._reporter, self._seeing = Reporter(seeing, run), seeing
         self._watches: list[Watch] = []
 
     def watch(self, rate: int = RATE) -> Watch:
@@ -136,7 +144,7 @@ class Watching:
                 f"{MOST_WATCHERS} already watch what is dropped",
                 "end one of them; several can read what one of them writes",
             )
-        watch = Watch(self._reporter, rate, self._watches.remove)
+        watch = Watch(self._reporter, rate, self._watches.remove, self._lose)
         self._watches.append(watch)
         return watch
 
@@ -157,6 +165,9 @@ class Watching:
         part = Part(rate, take, lambda: rate)
         self._reporter.add(part)
         return partial(self._reporter.remove, part)
+
+    def _lose(self, packets: int) -> None:
+        self._seeing().lost += packets
 
     def end(self) -> None:
         """Have nobody watch any more, and wait until the kernel tells of nothing."""
