@@ -12,7 +12,7 @@ import pytest
 
 from tests.ctl.conftest import Run
 from tests.ctl.fake_daemon import AUDITED, REPLIES, FakeDaemon
-from tests.ctl.watched_daemon import SEEN
+from tests.seen import SEEN
 
 FILE = REPLIES["GetPolicyFile"]
 HOSTILE = "\x1b[2J\x1b]0;owned\x07\r\nFORGED\u202e"

@@ -16,33 +16,10 @@ from ipsecctl.failures import UsageError
 from ipsecctl.options import parse_options
 from ipsecctl.verbs import VERBS
 from tests.pcapng_reader import blocks, packets
+from tests.seen import SEEN as SEEN_BARE
 
 HOSTILE = '\x1b[2J"}\n<script>\u202e\x07'
-SEEN: dict[str, Any] = {
-    "at": "2026-11-30T15:40:12.123456Z",
-    "action": "block",
-    "store": "static",
-    "policy": "Web",
-    "rule": "Block web",
-    "filter": "*=0:80:TCP",
-    "list": None,
-    "entry": None,
-    "direction": "in",
-    "interface": "eth0",
-    "packet": "tcp 203.0.113.7:4000 > 192.0.2.1:80 in eth0",
-    "protocol": "tcp",
-    "source": "203.0.113.7",
-    "source_port": 4000,
-    "destination": "192.0.2.1",
-    "destination_port": 80,
-    "icmp": None,
-    "flags": "S",
-    "length": 40,
-    "process": None,
-    "container": None,
-    "head": b64encode(bytes(range(54))).decode(),
-    "link_type": 1,
-}
+SEEN = {**SEEN_BARE, "head": b64encode(bytes(range(54))).decode(), "link_type": 1}
 INTERFACES = {
     "interfaces": [
         {"name": "eth0", "addresses": ["192.0.2.1/24", "fd09::1/64"], "type": "lan", "up": True}

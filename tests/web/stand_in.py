@@ -12,34 +12,11 @@ from typing import Any
 from ipsecd.errors import IpsecdError
 from ipsecd.protocol.errors import method_not_found, to_wire
 from tests.ctl.fake_daemon import FakeDaemon
+from tests.seen import SEEN
 
 OF_OTHERS = {"Monitor", "Drops", "ExplainAt"}
 """Methods that the daemon may be too old for."""
-PACKET: dict[str, Any] = {
-    "at": "2026-11-30T15:40:12.123456Z",
-    "action": "block",
-    "store": "static",
-    "policy": "Web",
-    "rule": "Block web",
-    "filter": "*=0:80:TCP",
-    "list": None,
-    "entry": None,
-    "direction": "in",
-    "interface": "eth0",
-    "packet": "tcp 203.0.113.7:4000 > 192.0.2.1:80 in eth0",
-    "protocol": "tcp",
-    "source": "203.0.113.7",
-    "source_port": 4000,
-    "destination": "192.0.2.1",
-    "destination_port": 80,
-    "icmp": None,
-    "flags": "S",
-    "length": 60,
-    "process": None,
-    "container": None,
-    "head": "",
-    "link_type": 1,
-}
+PACKET = {**SEEN, "length": 60}
 SOURCE: dict[str, Any] = {
     "action": "block",
     "store": "static",

@@ -60,23 +60,20 @@ class TableReader:
 
     def owner(self) -> int:
         """The port of the socket that owns the table; 0 if there is none."""
-        try:
-            bodies = self._socket.request(nft.get_table(self._table))
-        except KernelError as error:
-            if error.errno == errno.ENOENT:
-                return 0
-            raise failure(error) from error
-        return int.from_bytes(dict(attributes(bodies[0])).get(_TABLE_OWNER, b""), "big")
+        return self._number_of_table(_TABLE_OWNER)
 
     def handle(self) -> int:
         """The number of the table, which no other ever had in this network namespace; 0 if none."""
+        return self._number_of_table(_TABLE_HANDLE)
+
+    def _number_of_table(self, kind: int) -> int:
         try:
             bodies = self._socket.request(nft.get_table(self._table))
         except KernelError as error:
             if error.errno == errno.ENOENT:
                 return 0
             raise failure(error) from error
-        return int.from_bytes(dict(attributes(bodies[0])).get(_TABLE_HANDLE, b""), "big")
+        return int.from_bytes(dict(attributes(bodies[0])).get(kind, b""), "big")
 
     def generation(self) -> int:
         """The number of the last transaction in this network namespace, whosever it was."""
