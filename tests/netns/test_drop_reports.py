@@ -330,6 +330,38 @@ def test_what_a_killed_process_left_is_gone_at_the_next_start(backend: NftablesB
     backend.__init__()  # type: ignore[misc]
 
 
+def test_what_was_counted_before_it_was_switched_on_is_not_lost_now(
+    backend: NftablesBackend, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A counter that could not be deleted, or that a killed process left, begins a new count."""
+
+    def fail() -> None:
+        raise BackendFailed("no")
+
+    backend.apply(policy(), Volatile())
+    backend.reporting.set_budget(100)
+    wire.passes(IN4, IN6)
+    assert backend.reporting.blocked() == 2
+    with monkeypatch.context() as patch, pytest.raises(BackendFailed):
+        patch.setattr(backend.reporting, "_write_rules", fail)
+        backend.reporting.set_budget(0)
+    backend.reporting.set_budget(100)
+    assert backend.reporting.blocked() == 0
+    wire.passes(IN4)
+    assert backend.reporting.blocked() == 1
+    backend.close()
+    following = NftablesBackend()
+    following.reporting.set_budget(100)
+    assert following.reporting.blocked() == 0
+    following.apply(policy(), Volatile())
+    assert following.reporting.blocked() == 0
+    wire.passes(IN4, IN6)
+    assert following.reporting.blocked() == 2
+    following.remove()
+    following.close()
+    backend.__init__()  # type: ignore[misc]
+
+
 def test_withdrawn_and_put_in_force_again_it_tells_again(
     backend: NftablesBackend, wire: Wire
 ) -> None:

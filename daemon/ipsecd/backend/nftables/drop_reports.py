@@ -93,6 +93,10 @@ class DropReports:
             return
         if self._log is None:
             self._log = LogSocket()
+        if not self._budget:
+            # What a killed process has left, or could not be deleted, has counted for others.
+            self._counted = self._count()
+            self._before = -self._counted
         before, self._budget = self._budget, packets_per_second
         try:
             self._write_rules()
@@ -128,13 +132,17 @@ class DropReports:
         Where somebody has deleted the table with its counter, what it had counted since it was
         last read is not known.
         """
-        count = self._reader.counter(DROPPED)
-        counted = count.packets if count else 0
+        counted = self._count()
         if counted < self._counted:
             self._before += self._counted
         self._counted = counted
         self._suit(self._before + counted)
         return self._before + counted
+
+    def _count(self) -> int:
+        """What the counter in the table holds; 0 if there is none."""
+        count = self._reader.counter(DROPPED)
+        return count.packets if count else 0
 
     def _suit(self, total: int) -> None:
         """Have the rules suit the number of drops a second, of which there were `total` so far."""
