@@ -202,6 +202,7 @@ def test_in_a_flood_few_are_looked_at_and_as_many_told_of(
 ) -> None:
     """The rules change for another order of magnitude, and back; the count stays exact."""
     monkeypatch.setattr("ipsecd.backend.nftables.drop_reports.LOOK_S", 0.0)
+    monkeypatch.setattr("ipsecd.backend.nftables.drop_reports.SHARE", 0)
     backend.apply(policy(), Volatile())
     backend.reporting.set_budget(10)
     assert backend.reporting.blocked() == 0
@@ -218,6 +219,30 @@ def test_in_a_flood_few_are_looked_at_and_as_many_told_of(
     assert "numgen" not in table()
     wire.passes(IN4)
     assert backend.reporting.blocked() == 6001
+
+
+def test_a_flood_that_comes_and_goes_has_few_rules_written(
+    backend: NftablesBackend, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where that takes long, the rules stay as they are for a while; the count stays exact."""
+    monkeypatch.setattr("ipsecd.backend.nftables.drop_reports.LOOK_S", 0.0)
+    backend.apply(policy(), Volatile())
+    backend.reporting.set_budget(10)
+    write, written = backend.reporting._write_rules, list[float]()
+
+    def take_long() -> None:
+        written.append(time.monotonic())
+        time.sleep(0.5)
+        write()
+
+    monkeypatch.setattr(backend.reporting, "_write_rules", take_long)
+    for count in range(1, 6):
+        wire.passes(*[IN4] * 3000)
+        assert backend.reporting.blocked() == 3000 * count
+        time.sleep(0.1)
+        assert backend.reporting.blocked() == 3000 * count
+    assert len(written) == 1
+    assert "numgen random mod" in table()
 
 
 @pytest.mark.parametrize(
