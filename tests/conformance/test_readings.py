@@ -8,7 +8,9 @@ from collections.abc import Mapping
 import pytest
 
 from ipsecd.backend.base import UNREADABLE, Count
+from ipsecd.backend.nftables.backend import NftablesBackend
 from ipsecd.engine.accounts import moved, read_anew, total
+from ipsecd.errors import BackendFailed
 from ipsecd.model.values import Origin
 from ipsecd.sources.counters_file import KeptCount
 from tests.conformance.stages import DATAGRAMS, KernelStage, Stage, block
@@ -54,6 +56,29 @@ def test_a_rule_that_went_and_came_back_counts_on(stage: Stage) -> None:
         stage.put(block("*=0:1400-1499:UDP", "more"))
         if number == 1:
             assert keeper.more() == expected
+    assert keeper.more() == expected
+
+
+def test_a_counter_that_could_not_be_deleted_counts_no_twice(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it holds is told as long as it is there, whether its rule is in force or not."""
+    keeper, expected = Keeper(stage), Counter[Origin]()
+    stage.put(*KEPT)
+    passing(stage, expected)
+    assert keeper.more() == expected
+
+    def fail(_: NftablesBackend) -> None:
+        raise BackendFailed("busy")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(NftablesBackend, "_clean_up", fail)
+        stage.put(block("*=0:1400-1499:UDP", "more"))
+    assert keeper.more() == expected
+    stage.put(block("*=0:1500-1599:UDP", "others"))
+    assert keeper.more() == expected
+    stage.put(*KEPT)
+    passing(stage, expected)
     assert keeper.more() == expected
 
 

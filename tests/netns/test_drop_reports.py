@@ -202,6 +202,7 @@ def test_in_a_flood_few_are_looked_at_and_as_many_told_of(
 ) -> None:
     """The rules change for another order of magnitude, and back; the count stays exact."""
     monkeypatch.setattr("ipsecd.backend.nftables.drop_reports.LOOK_S", 0.0)
+    monkeypatch.setattr("ipsecd.backend.nftables.drop_reports.SHARE", 0)
     backend.apply(policy(), Volatile())
     backend.reporting.set_budget(10)
     assert backend.reporting.blocked() == 0
@@ -218,6 +219,30 @@ def test_in_a_flood_few_are_looked_at_and_as_many_told_of(
     assert "numgen" not in table()
     wire.passes(IN4)
     assert backend.reporting.blocked() == 6001
+
+
+def test_a_flood_that_comes_and_goes_has_few_rules_written(
+    backend: NftablesBackend, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where that takes long, the rules stay as they are for a while; the count stays exact."""
+    monkeypatch.setattr("ipsecd.backend.nftables.drop_reports.LOOK_S", 0.0)
+    backend.apply(policy(), Volatile())
+    backend.reporting.set_budget(10)
+    write, written = backend.reporting._write_rules, list[float]()
+
+    def take_long() -> None:
+        written.append(time.monotonic())
+        time.sleep(0.5)
+        write()
+
+    monkeypatch.setattr(backend.reporting, "_write_rules", take_long)
+    for count in range(1, 6):
+        wire.passes(*[IN4] * 3000)
+        assert backend.reporting.blocked() == 3000 * count
+        time.sleep(0.1)
+        assert backend.reporting.blocked() == 3000 * count
+    assert len(written) == 1
+    assert "numgen random mod" in table()
 
 
 @pytest.mark.parametrize(
@@ -325,6 +350,39 @@ def test_what_a_killed_process_left_is_gone_at_the_next_start(backend: NftablesB
     assert "chain dropped" not in table()
     assert "counter dropped" not in table()
     assert len(table().splitlines()) == len(before.splitlines())
+    following.remove()
+    following.close()
+    backend.__init__()  # type: ignore[misc]
+
+
+def test_what_was_counted_before_it_was_switched_on_is_not_lost_now(
+    backend: NftablesBackend, wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A counter that could not be deleted, or that a killed process left, begins a new count."""
+
+    def fail() -> None:
+        raise BackendFailed("no")
+
+    backend.apply(policy(), Volatile())
+    backend.reporting.set_budget(100)
+    wire.passes(IN4, IN6)
+    assert backend.reporting.blocked() == 2
+    with monkeypatch.context() as patch:
+        patch.setattr(backend.reporting, "_write_rules", fail)
+        with pytest.raises(BackendFailed):
+            backend.reporting.set_budget(0)
+    backend.reporting.set_budget(100)
+    assert backend.reporting.blocked() == 0
+    wire.passes(IN4)
+    assert backend.reporting.blocked() == 1
+    backend.close()
+    following = NftablesBackend()
+    following.reporting.set_budget(100)
+    assert following.reporting.blocked() == 0
+    following.apply(policy(), Volatile())
+    assert following.reporting.blocked() == 0
+    wire.passes(IN4, IN6)
+    assert following.reporting.blocked() == 2
     following.remove()
     following.close()
     backend.__init__()  # type: ignore[misc]

@@ -205,6 +205,27 @@ def test_one_who_comes_later_counts_from_then_on() -> None:
     watching(test)
 
 
+def test_one_who_comes_in_a_flood_is_not_told_of_what_was_before() -> None:
+    """What is not yet known to be lost when he comes is no loss of his."""
+
+    async def test(served: Watching, memory: MemorySeeing) -> None:
+        first = served.watch(100)
+        await anext(first)
+        memory.drop(1000)
+        second = served.watch(100)
+        assert await anext(second) == Batch((), 0, 0)
+        memory.drop(50, 2000)
+        times, last = await until(second, has_blocked(50))
+        assert times == list(range(2000, 2000 + len(times)))
+        await until(first, has_blocked(1050))
+        memory.drop(10, 3000)
+        new, last = await until(second, has_blocked(60), len(times))
+        assert new[-1] == 3009
+        assert last.lost == 50 - len(times)
+
+    watching(test)
+
+
 def test_there_is_an_end_to_how_many_watch() -> None:
     """One more is refused, until somebody goes."""
 

@@ -210,6 +210,31 @@ def test_the_budget_comes_by_itself(programs: Programs, reports: ProgramReports)
         told += len(reports.read(100))
 
 
+def test_nobody_is_woken_while_nothing_is_dropped(
+    programs: Programs, reports: ProgramReports
+) -> None:
+    """Asking for the same budget again, as at every look, wakes nobody; what is dropped does."""
+
+    def is_readable(seconds: float) -> bool:
+        return bool(select.select(reports.descriptors(), [], [], seconds)[0])
+
+    for _ in range(3):
+        reports.set_budget(20)
+        for _ in range(5):
+            if is_readable(0.3):
+                assert reports.read(10) == []
+        reports.set_budget(20)
+        assert not is_readable(0.3)
+        run(programs, "receive", dropped_frame(), repeat=50)
+        assert is_readable(60)
+        assert len(reports.read(10)) == 2
+        # The next part comes by itself.
+        assert is_readable(60)
+        assert reports.read(10) == []
+        run(programs, "receive", dropped_frame(), repeat=50)
+        assert len(reports.read(10)) == 2
+
+
 def test_reports_and_losses_are_all_that_was_dropped(
     programs: Programs, reports: ProgramReports
 ) -> None:

@@ -84,17 +84,30 @@ class Part:
         self._allowance = float(rate)
         self._refilled = time.monotonic()
         self._before: int | None = None
+        self._earlier = 0
         self._accepted = 0
         self._told: tuple[int, int] | None = None
         self._waiting: list[Sighting] = []
 
-    def begin(self, total: int) -> None:
-        """Count from now on, if that was not begun; `total` were dropped before."""
+    def begin(self, total: int, counted: int) -> None:
+        """Count from now on, if that was not begun.
+
+        The kernel has `counted` so many, of which `total` were told of or are lost. Of the others
+        some may still be told of; these are not his.
+        """
         if self._before is None:
-            self._before = total
+            self._before = max(total, counted)
+            self._earlier = self._before - total
+
+    def has_all_earlier(self) -> None:
+        """All have been told of that were dropped before he began."""
+        self._earlier = 0
 
     def offer(self, sightings: Sequence[Sighting]) -> None:
         """Keep as many as his rate and his room permit."""
+        earlier = min(self._earlier, len(sightings))
+        self._earlier -= earlier
+        sightings = sightings[earlier:]
         now = time.monotonic()
         self._allowance += (now - self._refilled) * self.rate
         self._allowance = min(self._allowance, float(self.rate))
@@ -109,7 +122,8 @@ class Part:
         assert self._before is not None
         waiting, self._waiting = tuple(self._waiting), []
         self._accepted += len(waiting)
-        blocked = total - self._before
+        # It is known a little later what of the `total` was dropped before he began.
+        blocked = max(total - self._before, self._accepted)
         if waiting or self._told != (blocked, self._accepted):
             self._told = blocked, self._accepted
             self.take(Handed(waiting, blocked, blocked - self._accepted))
@@ -236,7 +250,7 @@ class Reporter:
             return
         reporting, counted = self._run(lambda: self._seeing().look(budget))
         for part in parts:
-            part.begin(ledger.total)
+            part.begin(ledger.total, counted)
             # He knows from this that packets are told of from now on.
             part.hand_out(ledger.total)
         # What is counted and neither read nor lost yet is settled soon.
@@ -263,6 +277,8 @@ class Reporter:
             ledger.settle(self._counted_before)
         self._counted_before = counted
         for part in parts:
+            if is_drained:
+                part.has_all_earlier()
             part.hand_out(ledger.total)
 
     def _wait(self, descriptors: Sequence[int], seconds: float) -> None:

@@ -51,13 +51,14 @@ class TableCounters:
         return self._reader.counters().get(UNPARSABLE, Count()).packets
 
     def readings(self, classifier: Classifier | None, known: Iterable[Origin]) -> Readings:
-        """What the counters of rules in force hold, and what others of these and `known` held."""
+        """What counters of rules in force and `known` ones hold, and what those held that went."""
         in_force = classifier.origins if classifier else frozenset[Origin]()
         counters = self._reader.counters()
-        now = _by_origin(counters, in_force)
+        # Also what could not be deleted yet: it ends later.
+        asked = in_force.union(known)
+        now = _by_origin(counters, asked)
         if UNPARSABLE in counters:
             now[UNREADABLE] = counters[UNPARSABLE]
-        asked = in_force.union(known)
         ended, self._ended = self._ended, {}
         return Readings(
             {self._part(): now},

@@ -20,9 +20,11 @@ from ipsecd.errors import BackendFailed, LimitExceeded, Refused
 
 NO_MONITOR = "ipsecctl monitor cannot show what nftables drops"
 
-
 LOOK_S, LONG_S = 0.3, 5.0
 """The least time over which drops a second are taken, and the longest that says anything."""
+SHARE = 20
+"""Writing the rules for another number takes at most one part in so many of the time: who sends a
+flood now and then would keep others waiting who change something."""
 
 
 class DropReports:
@@ -41,6 +43,7 @@ class DropReports:
         self._one_in = 1
         self._can_choose = True
         self._last_look = 0.0, 0
+        self._rest_until = 0.0
 
     @property
     def told(self) -> Told | None:
@@ -93,6 +96,10 @@ class DropReports:
             return
         if self._log is None:
             self._log = LogSocket()
+        if not self._budget:
+            # What a killed process has left, or could not be deleted, has counted for others.
+            self._counted = self._count()
+            self._before = -self._counted
         before, self._budget = self._budget, packets_per_second
         try:
             self._write_rules()
@@ -128,13 +135,17 @@ class DropReports:
         Where somebody has deleted the table with its counter, what it had counted since it was
         last read is not known.
         """
-        count = self._reader.counter(DROPPED)
-        counted = count.packets if count else 0
+        counted = self._count()
         if counted < self._counted:
             self._before += self._counted
         self._counted = counted
         self._suit(self._before + counted)
         return self._before + counted
+
+    def _count(self) -> int:
+        """What the counter in the table holds; 0 if there is none."""
+        count = self._reader.counter(DROPPED)
+        return count.packets if count else 0
 
     def _suit(self, total: int) -> None:
         """Have the rules suit the number of drops a second, of which there were `total` so far."""
@@ -145,10 +156,12 @@ class DropReports:
         self._last_look = now, total
         # After a break, or a new beginning, there is nothing to compare with.
         suited = told.suited((total - before) / (now - then)) if now - then < LONG_S else told
-        if suited.one_in != self._one_in and self._can_choose:
+        if suited.one_in != self._one_in and self._can_choose and now >= self._rest_until:
             old, self._one_in = self._one_in, suited.one_in
             try:
                 self._write_rules()
             except (BackendFailed, LimitExceeded):
                 # A kernel without nft_numgen looks at the clock for each packet.
                 self._one_in, self._can_choose = old, False
+            done = time.monotonic()
+            self._rest_until = done + (done - now) * SHARE

@@ -36,11 +36,12 @@ class Followed:
         """Let be told until `limit` were, from the first on; 0 for none, nor counted."""
         self._words[_LIMIT] = limit
 
-    def add(self, more: int, most: int) -> None:
-        """Let `more` be told than now, but not more than `most` from now on."""
+    def add(self, more: int, most: int) -> bool:
+        """Let `more` be told than now, but not more than `most` from now on; whether that is so."""
         told = self._words[_TOLD]
         left = max(0, self._words[_LIMIT] - told)
         self.allow(told + min(left + more, most))
+        return left + more >= most
 
     def dropped(self) -> int:
         """How many frames were dropped since it began."""

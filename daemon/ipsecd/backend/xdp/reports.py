@@ -5,7 +5,8 @@ Invariants:
 1. Nothing is told, counted or read while nobody watches, and no program is slower for it.
 2. What was dropped is what was counted, exactly: programs that go are counted until no packet is on
    its way through them any more, and those that come from before their first packet.
-3. Of all programs that are followed, no more is told than the budget allows.
+3. Each of the programs that are followed tells no more than the budget allows.
+4. While nothing is dropped nothing is readable: nobody is woken for a budget that is not used.
 """
 
 from __future__ import annotations
@@ -44,15 +45,15 @@ class ProgramReports:
         self._budget = 0
         self._tenths = 0
         self._lock = threading.Lock()
-        self._timer = Timer()
+        self._timer, self._ticks = Timer(), False
         self._epoll = select.epoll()
         self._epoll.register(self._timer, select.EPOLLIN)
         self._closed = False
 
     def descriptors(self) -> tuple[int, ...]:
-        """One, which stays the same; readable also when the next part of the budget is due.
+        """One, which stays the same; none when it is closed.
 
-        None when it is closed.
+        It is readable also when the next part of a budget is due of which something was used.
         """
         return () if self._closed else (self._epoll.fileno(),)
 
@@ -61,18 +62,21 @@ class ProgramReports:
 
         The budget comes in parts ten times a second, by ``read``, and what is left of one is lost.
         """
-        was_on = self._budget > 0
+        before = self._budget
         if packets_per_second <= 0:
             self._switch_off()
             return
+        if packets_per_second == before:
+            return
         with self._lock:
             self._budget = packets_per_second
-            if was_on:
+            # What may be told now is another part than before.
+            self._tick(on=True)
+            if before:
                 return
             self._counted = self._tenths = 0
             for programs in self._followed.values():
                 self._begin(programs)
-            self._timer.run(TICK_NS)
 
     def read(self, most: int) -> list[Report]:
         """The reports that wait, the oldest of each program first; never blocks."""
@@ -86,6 +90,8 @@ class ProgramReports:
                 taken = programs.ring.take(most)
                 most -= count(taken)
                 records.append(taken)
+            if any(records) and self._budget:
+                self._tick(on=True)
             # Nobody writes to those that are left: what is empty stays so.
             empty = [programs for programs in self._left if not programs.ring.holds_any()]
             self._left = [programs for programs in self._left if programs not in empty]
@@ -147,7 +153,7 @@ class ProgramReports:
             return
         with self._lock:
             self._budget = 0
-            self._timer.run(0)
+            self._tick(on=False)
             for programs in self._followed.values():
                 programs.allow(0)
         # Whoever switches it on again shall find nothing that belongs to an earlier count.
@@ -177,8 +183,14 @@ class ProgramReports:
         """Raise what may be told by what the ticks are worth, but by no more than one part."""
         if self._budget:
             whole, self._tenths = divmod(self._tenths + self._budget * ticks, TICKS_A_SECOND)
-            for programs in self._followed.values():
-                programs.add(whole, self._part)
+            full = [programs.add(whole, self._part) for programs in self._followed.values()]
+            self._tick(on=not all(full))
+
+    def _tick(self, *, on: bool) -> None:
+        """Have the timer run or stand still; while it runs it is left as it is."""
+        if on is not self._ticks:
+            self._timer.run(TICK_NS if on else 0)
+            self._ticks = on
 
 
 def end_left(directory: Path) -> None:
