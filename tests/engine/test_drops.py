@@ -116,6 +116,21 @@ def test_a_minute_ends_when_somebody_asks(host: DroppingHost) -> None:
     assert [period["packets"] for period in host.drops()["periods"]] == [3]
 
 
+def test_asking_again_and_again_pushes_nothing_out(host: DroppingHost) -> None:
+    """Whoever may only look cannot have so many minutes written that the older ones go."""
+    host.write()
+    for number in range(1000):
+        host.tell([sighting("203.0.113.7")], blocked=number + 1)
+        host.clocks.tick(SECOND // 10)
+        host.engine.recorder.drops.end_minute()
+        host.write()
+    ring = host.engine.recorder.drops.ring
+    written = [r for n in ring.numbers for r in ring.contents(n).records if r["kind"] == "minute"]
+    assert 30 <= len(written) <= 30 + 100 // 20 + 100 // 60
+    host.minute()
+    assert host.drops()["blocked"] == 1000
+
+
 def test_counters_say_how_much_and_sightings_from_where(host: DroppingHost) -> None:
     """What was before the counters were read first is not told as dropped since."""
     host.counts = worm(1000, 100_000)
