@@ -53,11 +53,15 @@ def noted_in_file(
     source = "<stdin>" if path == "-" else path
     wanted = {AUDIT, BLOCK} if blocked else {AUDIT}
     flows: dict[Any, Recorded] = {}
-    unseen = 0
+    unseen = lost = 0
     for number, seen in _objects(read_bytes(path), source):
         if "packet" not in seen:
-            # The last line, which tells what was lost, is no packet.
-            unseen += int(seen.get("lost") or 0)
+            # A line that tells what was lost is no packet. It tells of all of a run so far.
+            now = seen.get("lost", 0)
+            if type(now) is not int or now < 0:
+                raise _no_packet(source, number)
+            unseen += now - lost if now >= lost else now
+            lost = now
             continue
         if not isinstance(seen.get("action"), str):
             raise _no_packet(source, number)

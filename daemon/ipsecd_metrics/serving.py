@@ -6,10 +6,12 @@ so it should be one that others cannot.
 
 from __future__ import annotations
 
+import io
 import os
 import socket
 import socketserver
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler
@@ -19,7 +21,7 @@ from typing import Any
 MOST_CLIENTS = 16
 """How many are answered at a time; others are told to come back."""
 CLIENT_S = 10.0
-"""How long a client may be silent."""
+"""How long a client may take to ask, however often it says something, and to take the answer."""
 
 Render = Callable[[str], tuple[bytes, str]]
 """What makes the body and its type for a header Accept."""
@@ -71,7 +73,12 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
                 request.send(_BUSY)
             self.shutdown_request(request)
             return
-        super().process_request(request, client_address)
+        try:
+            super().process_request(request, client_address)
+        except RuntimeError:
+            # There can be no more threads, and so none that would make room again.
+            self._room.release()
+            raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Answer one client."""
@@ -84,12 +91,38 @@ class Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
         """Say nothing: a client that goes away or is silent is no event."""
 
 
+class _Asking(io.RawIOBase):
+    """What a client says until its time is over; then reading raises ``TimeoutError``."""
+
+    def __init__(self, connection: socket.socket, seconds: float) -> None:
+        self._connection = connection
+        self._end = time.monotonic() + seconds
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Read what has come, or wait for it."""
+        left = self._end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._connection.settimeout(left)
+        return self._connection.recv_into(buffer)
+
+
 class Handler(BaseHTTPRequestHandler):
     """One client."""
 
     server: Server
     timeout = CLIENT_S
     server_version, sys_version = "ipsecd-metrics", ""
+
+    def setup(self) -> None:
+        """Have a client that says a little again and again end as one that is silent."""
+        super().setup()
+        self.rfile.close()
+        self.rfile = io.BufferedReader(_Asking(self.connection, self.timeout))
 
     def do_GET(self) -> None:
         """Answer with the metrics, under the one path that Prometheus asks by default."""
@@ -99,6 +132,7 @@ class Handler(BaseHTTPRequestHandler):
         self._answer(200, *self.server.render(self.headers.get("Accept", "")))
 
     def _answer(self, code: int, body: bytes, kind: str) -> None:
+        self.connection.settimeout(self.timeout)
         self.send_response(code)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))

@@ -313,6 +313,48 @@ def test_other_services_are_for_other_programs(tmp_path: Path, name: str) -> Non
     assert f"'{name} ads join user' is not known here" in done.stderr
 
 
+@pytest.mark.parametrize("name", ["net", "sc"])
+def test_what_is_handed_on_does_not_come_back(tmp_path: Path, name: str) -> None:
+    """Two programs that would hand a command to each other for ever pass it once, and say so."""
+    directories = [tmp_path / each for each in ("first", "second")]
+    for directory in directories:
+        directory.mkdir()
+        program = directory / name
+        ours = f'"{sys.executable}" -m ipsecctl'
+        program.write_text(f'#!/bin/sh\necho "${{0}}" >> {tmp_path}/ran\n{ours} {name} "$@"\n')
+        program.chmod(0o755)
+    path = ":".join(map(str, directories))
+    done = subprocess.run(
+        [str(directories[0] / name), "share"], capture_output=True, text=True, check=False,
+        env={"PATH": path}, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert f"'{name} share' is not known here" in done.stderr
+    assert len((tmp_path / "ran").read_text().splitlines()) <= 3
+
+
+def test_commands_are_handed_to_no_program_that_lies_about(tmp_path: Path) -> None:
+    """Not to one where somebody stands, and not with the agent's name; what fails is said."""
+    other = tmp_path / "sc"
+    other.write_text("no program")
+    other.chmod(0o755)
+
+    def ran(path: str, *words: str) -> tuple[int, str]:
+        line = [sys.executable, "-m", "ipsecctl", "sc", *words]
+        done = subprocess.run(
+            line, capture_output=True, text=True, check=False, env={"PATH": path}, cwd=tmp_path
+        )
+        return done.returncode, done.stderr
+
+    for path in (":/nowhere", ".", str(tmp_path)):
+        code, said = ran(path, "delete", "PolicyAgent")
+        assert (code, "'sc delete PolicyAgent' is not known here" in said) == (2, True)
+    for path in (":/nowhere", "."):
+        assert "'sc x' is not known here" in ran(path, "x")[1]
+    code, said = ran(str(tmp_path), "x")
+    assert (code, "cannot be run: Exec format error" in said) == (2, True)
+
+
 def test_start_clean_tolerates_absence(daemon: FakeDaemon, run: Run) -> None:
     """-y -o succeeds when the policy or some of its rules are absent; -o alone does not."""
     clean = ["-w", "REG", "-p", "Web", "-r", "A", "-r", "Block web", "-y", "-o"]

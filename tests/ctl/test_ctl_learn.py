@@ -186,6 +186,16 @@ def test_recorded_lines(daemon: FakeDaemon, run: Run, tmp_path: Path) -> None:
     assert "198.51.100.2=0:53:UDP" in ran.out
 
 
+def test_losses_are_told_of_a_whole_run(daemon: FakeDaemon, run: Run, tmp_path: Path) -> None:
+    """Each line about losses includes those before it, until a run begins anew in the file."""
+    path = tmp_path / "seen"
+    losses = "".join(f'{{"lost": {lost}}}\n' for lost in (10, 25, 25, 40, 3, 5))
+    path.write_text(lines(*AUDITS) + losses)
+    ran = run("ipsecctl", "learn", "Web", "--from", str(path))
+    assert "nothing is known of 45 packets" in ran.err
+    assert daemon.calls
+
+
 def test_recorded_lines_of_a_pipe(
     daemon: FakeDaemon, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -203,7 +213,8 @@ def test_recorded_lines_of_a_pipe(
      lines({"action": "audit", "at": HOSTILE}),
      lines({"action": "audit", "packet": HOSTILE}),
      lines({"action": "audit", "packet": None}),
-     lines({"action": "audit", "at": "2026-11-30T15:40:12"})],
+     lines({"action": "audit", "at": "2026-11-30T15:40:12"}),
+     *(f'{{"lost": {no}}}' for no in ('"4"', "[4]", "null", "true", "-4", "4.5", "1e999"))],
 )  # fmt: skip
 def test_lines_that_are_no_packets(daemon: FakeDaemon, run: Run, tmp_path: Path, line: str) -> None:
     """The line is named, and nothing is learned from the others."""

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from ipsecd.control import recorded
+from ipsecd.engine.recorder import dropped as dropped_module
 from ipsecd.engine.recorder import drops as drops_module
 from ipsecd.engine.recorder import minutes as minutes_module
 from ipsecd.engine.recorder.minutes import Counts
@@ -114,6 +115,46 @@ def test_a_minute_ends_when_somebody_asks(host: DroppingHost) -> None:
     assert [period["packets"] for period in host.drops()["periods"]] == [3]
     host.minute()
     assert [period["packets"] for period in host.drops()["periods"]] == [3]
+
+
+def test_asking_again_and_again_pushes_nothing_out(host: DroppingHost) -> None:
+    """Whoever may only look cannot have so many minutes written that the older ones go."""
+    host.write()
+    for number in range(1000):
+        host.tell([sighting("203.0.113.7")], blocked=number + 1)
+        host.clocks.tick(SECOND // 10)
+        host.engine.recorder.drops.end_minute()
+        host.write()
+    ring = host.engine.recorder.drops.ring
+    written = [r for n in ring.numbers for r in ring.contents(n).records if r["kind"] == "minute"]
+    assert 30 <= len(written) <= 30 + 100 // 20 + 100 // 60
+    host.minute()
+    assert host.drops()["blocked"] == 1000
+
+
+def test_samples_of_many_rules_take_no_more_room(
+    host: DroppingHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host with thousands of bans has samples of each; few are held while they are read."""
+    for number in range(20):
+        rules = [f"dynamic-{number * 30 + each}" for each in range(60)]
+        seen = [sighting("203.0.113.7", rule, at=host.now) for rule in rules for _ in range(3)]
+        host.tell(seen, blocked=(number + 1) * len(seen))
+        host.minute()
+    everything = host.drops()["samples"]
+    held: list[int] = []
+    latest = dropped_module._latest
+
+    def counted(samples: Any) -> Any:
+        held.append(sum(map(len, samples.values())))
+        return latest(samples)
+
+    monkeypatch.setattr(dropped_module, "_latest", counted)
+    monkeypatch.setattr(dropped_module, "MOST_HELD", 300)
+    assert host.drops()["samples"] == everything
+    assert len(everything) == dropped_module.MOST_SAMPLES
+    assert len(held) > 5
+    assert max(held) <= 300 + dropped_module.MOST_SAMPLES
 
 
 def test_counters_say_how_much_and_sightings_from_where(host: DroppingHost) -> None:

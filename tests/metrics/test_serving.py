@@ -7,13 +7,14 @@ import os
 import socket
 import stat
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from ipsecd_metrics.serving import MOST_CLIENTS, Server
+from ipsecd_metrics.serving import MOST_CLIENTS, Handler, Server
 
 NOBODY = 65534
 PATIENCE_S = 60.0
@@ -115,3 +116,21 @@ def test_those_who_are_silent_keep_others_out_only_so_far() -> None:
             sock.sendall(b"TP/1.1\r\n\r\n")
             assert sock.recv(64).startswith(b"HTTP/1.0 200")
             sock.close()
+
+
+def test_a_sign_now_and_then_is_no_question(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client has its time once, and not anew with each byte: few would keep all others out."""
+    monkeypatch.setattr(Handler, "timeout", 0.5)
+    with serving("127.0.0.1:0") as server, connected(server) as sock:
+        sock.sendall(b"GET /metrics HTTP/1.1\r\nX: ")
+        sock.settimeout(0.05)
+        ended, until = False, time.monotonic() + 10
+        while not ended and time.monotonic() < until:
+            try:
+                sock.sendall(b"y")
+                ended = not sock.recv(64)
+            except TimeoutError:
+                continue
+            except ConnectionError:
+                ended = True
+        assert ended

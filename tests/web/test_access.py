@@ -11,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -308,3 +309,43 @@ def test_what_is_in_the_way_of_a_socket(directory: Path) -> None:
     second = listen(str(path))
     second.close()
     assert not path.exists()
+
+
+def test_a_link_in_the_place_of_the_socket_is_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever owns the directory has no file of root's opened for everybody."""
+    secret, path = tmp_path / "secret", tmp_path / "web.sock"
+    secret.touch(0o600)
+
+    class Swapped(socket.socket):
+        def bind(self, address: Any) -> None:
+            super().bind(address)
+            path.rename(tmp_path / "was")
+            path.symlink_to(secret)
+
+    monkeypatch.setattr(socket, "socket", Swapped)
+    listener = listen(str(path))
+    try:
+        assert stat.S_IMODE(secret.stat().st_mode) == 0o600
+        assert stat.S_IMODE((tmp_path / "was").stat().st_mode) == 0o666
+    finally:
+        listener.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root for the port")
+def test_the_port_of_http_is_left_out_by_browsers() -> None:
+    """There the name alone is this server's too, and elsewhere it is not."""
+    for port, wanted in ((80, True), (0, False)):
+        listener = listen(f"127.0.0.1:{port}")
+        listener.close()
+        assert isinstance(listener.gate, access.TokenGate)
+        assert ("127.0.0.1" in listener.gate.authorities) is wanted
+        assert ("localhost" in listener.gate.authorities) is wanted
+
+
+def test_a_refusal_tells_of_a_tunnel_that_works() -> None:
+    """What is open on the other side must have the name that the server has."""
+    with pytest.raises(UsageError) as refused:
+        listen("0.0.0.0:8080")
+    assert "8080:127.0.0.1:8080" in refused.value.hint

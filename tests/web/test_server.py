@@ -123,16 +123,32 @@ def test_one_request_a_connection(daemon: StandIn, directory: Path) -> None:
 
 def test_connections_are_bounded(daemon: StandIn, directory: Path) -> None:
     """More than may come are ended at once, and when others have gone there is room again."""
-    patient = replace(SHORT, request_s=60.0)
-    with Ran(daemon, directory / "s", patient) as ran:
+    many = replace(SHORT, streams=SHORT.connections)
+    with Ran(daemon, directory / "s", many) as ran:
         with ExitStack() as stack:
-            for _ in range(patient.connections):
-                stack.enter_context(ran.connect())
-            # Connections are accepted in their order, so those are there before this one.
+            for _ in range(many.connections):
+                stream = stack.enter_context(ran.connect())
+                stream.sendall(ask("drops.events"))
+                assert stream.recv(100).startswith(b"HTTP/1.1 200 ")
             assert ran.say(ask("overview")) == b""
         deadline = time.monotonic() + 30
         while b" 200 " not in ran.say(ask("overview")):
             assert time.monotonic() < deadline
+
+
+def test_who_says_nothing_keeps_nobody_out(daemon: StandIn, directory: Path) -> None:
+    """However many connect and are silent: the first of them make room for who asks."""
+    patient = replace(SHORT, request_s=60.0)
+    with Ran(daemon, directory / "s", patient) as ran, ExitStack() as stack:
+        silent = [stack.enter_context(ran.connect()) for _ in range(3 * patient.connections)]
+        for each in silent[::2]:
+            with suppress(ConnectionError):
+                each.sendall(b"GET / HT")
+        for _ in range(3):
+            assert b" 200 " in ran.say(ask("overview"))
+        assert rest(silent[0]) == b""
+        silent[-1].sendall(ask("overview"))
+        assert b"HTTP/1.1 " in rest(silent[-1])
 
 
 def test_streams_are_bounded_and_end_with_who_reads_them(daemon: StandIn, directory: Path) -> None:

@@ -16,10 +16,12 @@ from ipsecd.quoting import quote, quote_path
 
 DEFAULT = "127.0.0.1:0"
 _BACKLOG = 64
+_HTTP = 80
 _MOST_PATH_BYTES = 107  # unix(7)
 _ELSEWHERE = (
-    "to look from another host use a tunnel, 'ssh -L 8080:127.0.0.1:PORT HOST', or put a proxy "
-    "that knows who may look in front of --listen /run/NAME/web.sock"
+    "to look from another host use a tunnel with the same port on both sides, "
+    "'ssh -L 8080:127.0.0.1:8080 HOST ipsecctl web --listen 127.0.0.1:8080', or put a proxy that "
+    "knows who may look in front of --listen /run/NAME/web.sock"
 )
 
 
@@ -75,7 +77,9 @@ def _at_port(place: str) -> Listener:
         raise _unusable(place, error) from error
     port = sock.getsockname()[1]
     name = f"[{number}]" if number.version == 6 else str(number)
-    return Listener(sock, TokenGate((f"{name}:{port}", f"localhost:{port}")))
+    # Browsers leave out the port of HTTP.
+    bare = (name, "localhost") if port == _HTTP else ()
+    return Listener(sock, TokenGate((f"{name}:{port}", f"localhost:{port}", *bare)))
 
 
 def _at_path(path: Path) -> Listener:
@@ -92,13 +96,24 @@ def _at_path(path: Path) -> Listener:
     sock = socket.socket(socket.AF_UNIX)
     try:
         path.unlink(missing_ok=True)
-        sock.bind(str(path))
-        path.chmod(0o666)
+        _bind_for_everybody(sock, path)
         sock.listen(_BACKLOG)
     except OSError as error:
         sock.close()
         raise _unusable(str(path), error) from error
     return Listener(sock, SocketGate(), path)
+
+
+def _bind_for_everybody(sock: socket.socket, path: Path) -> None:
+    """Make the socket with the mode that it is to have.
+
+    A change of the mode afterwards goes by the path, where somebody may have put a link meanwhile.
+    """
+    before = os.umask(0o111)
+    try:
+        sock.bind(str(path))
+    finally:
+        os.umask(before)
 
 
 def _make_room(path: Path) -> None:

@@ -2,6 +2,8 @@
 
 1. A connection carries one request and its answer, and then ends.
 2. Whatever comes in is limited before it is looked at: bytes, time, and how many come at once.
+   Who has not asked anything yet makes room for who comes then: everybody on this host may connect
+   to a port, and would keep out all who may look.
 3. A request reaches the site after the gate has let it through, and not else.
 """
 
@@ -47,6 +49,7 @@ class Server:
         self._site = site
         self._bounds = bounds or Bounds()
         self._connections: set[asyncio.Task[None]] = set()
+        self._silent: dict[asyncio.Task[None], None] = {}
         self._streams = 0
 
     async def serve(self) -> None:
@@ -63,28 +66,36 @@ class Server:
                 await asyncio.wait(self._connections)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
+        task = _this_task()
         if not self._may_come(writer.get_extra_info("socket")):
             writer.transport.abort()
             return
         self._connections.add(task)
+        self._silent[task] = None
         try:
             await self._converse(reader, writer)
         except (OSError, TimeoutError, EOFError, asyncio.CancelledError):
-            # It is gone or too slow, or the server ends: nothing else cancels this.
+            # It is gone or too slow, or makes room, or the server ends: nothing else cancels this.
             writer.transport.abort()
         except Exception:  # noqa: BLE001 - a bug on one connection ends no other one
             _report_bug()
             writer.transport.abort()
         finally:
             self._connections.discard(task)
+            self._silent.pop(task, None)
             writer.close()
 
     def _may_come(self, sock: socket.socket) -> bool:
-        if len(self._connections) >= self._bounds.connections:
+        if isinstance(self._gate, SocketGate) and not peer_may_look(sock):
             return False
-        return not isinstance(self._gate, SocketGate) or peer_may_look(sock)
+        if len(self._connections) < self._bounds.connections:
+            return True
+        if not self._silent:
+            return False
+        longest = next(iter(self._silent))
+        del self._silent[longest]
+        longest.cancel()
+        return True
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         request = Request("/")
@@ -107,6 +118,8 @@ class Server:
             raise BadRequest(431, f"the request has more than {MOST_BYTES} bytes") from error
         except TimeoutError as error:
             raise BadRequest(408, "the request came too slowly") from error
+        finally:
+            self._silent.pop(_this_task(), None)
         return read_head(head.removesuffix(_END))
 
     async def _site_answer(self, request: Request) -> Response | AsyncGenerator[bytes, None]:
@@ -168,6 +181,12 @@ class Server:
             coming.cancel()
             await asyncio.wait({leaving, coming})
             await events.aclose()
+
+
+def _this_task() -> asyncio.Task[None]:
+    task = asyncio.current_task()
+    assert task is not None
+    return task
 
 
 async def _next(events: AsyncGenerator[bytes, None]) -> bytes:

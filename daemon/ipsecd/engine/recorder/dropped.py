@@ -24,6 +24,8 @@ MOST_COUNTED = 20_000
 MOST_ROWS = 5000
 """So many periods of rules are told of, those with most packets."""
 MOST_SAMPLES = 200
+MOST_HELD = 10 * MOST_SAMPLES
+"""So many samples are held while the record is read."""
 _MOST = 1 << 63
 
 
@@ -104,12 +106,24 @@ def dropped(ring: Ring, wanted: Wanted) -> Dropped:
             total.sources = _most(total.sources, MOST_COUNTED)
         if len(total.periods) > 2 * MOST_COUNTED:
             _keep_most_periods(total, MOST_COUNTED)
+        if sum(map(len, samples.values())) > MOST_HELD:
+            samples = _latest(samples)
     _keep_most_periods(total, MOST_ROWS)
     total.sources = _most(total.sources, MOST_SOURCES)
-    share = MOST_SAMPLES // max(1, len(samples))
-    chosen = [each for some in samples.values() for each in list(some)[-max(1, share) :]]
-    total.samples = sorted(chosen, key=lambda sample: str(sample["at"]))[-MOST_SAMPLES:]
+    chosen = [each for some in _latest(samples).values() for each in some]
+    total.samples = sorted(chosen, key=_at)
     return total
+
+
+def _latest(samples: dict[str, deque[Json]]) -> dict[str, deque[Json]]:
+    """Of samples by rule as many as are told: the last of each rule, of the rules seen last."""
+    share = MOST_SAMPLES // max(1, min(len(samples), MOST_SAMPLES))
+    seen_last = sorted(samples.items(), key=lambda item: _at(item[1][-1]))[-MOST_SAMPLES:]
+    return {key: deque(list(some)[-share:], MOST_SAMPLES) for key, some in seen_last}
+
+
+def _at(sample: Json) -> str:
+    return str(sample["at"])
 
 
 def _minutes(ring: Ring, wanted: Wanted) -> Iterator[Json]:

@@ -4,7 +4,8 @@ Invariants:
 
 1. Whoever tells of packets waits for nothing here: they are kept as they come, up to a bound, and
    counted later. What is beyond the bound is told as lost.
-2. A minute in which nothing was dropped takes no room. It ends early when somebody asks.
+2. A minute in which nothing was dropped takes no room. It ends early when somebody asks, but for
+   who asks again and again only so often: the older minutes would have to make room.
 3. What rules dropped is what their counters say, where these can be read in time; what was seen of
    it is told beside it.
 """
@@ -25,6 +26,8 @@ from ipsecd.sources.files import Disk
 from ipsecd.sources.ring import Json, Ring
 
 MINUTE_NS = 60 * 1_000_000_000
+EARLY_NS, MOST_EARLY = 20 * 1_000_000_000, 30
+"""So many minutes may end early in a row, and then one each so many nanoseconds."""
 FILE_BYTES = 1 << 20
 MOST_WAITING = 50_000
 """So many packets may wait to be counted."""
@@ -56,6 +59,7 @@ class Drops:
         self._why = START
         self._due = 0
         self._is_asked = False
+        self._paid_until = 0
 
     # -- for any thread --------------------------------------------------------------------------
 
@@ -91,10 +95,21 @@ class Drops:
             some = [self._waiting.popleft() for _ in range(min(AT_A_TIME, len(self._waiting)))]
             is_more = bool(self._waiting)
         self._minute.take(some)
-        if (self._is_asked or now.boottime >= self._due) and not is_more:
+        if not is_more and (now.boottime >= self._due or self._ends_early(now)):
             self._is_asked = False
             self._end_minute(now, counts(), oldest)
         return is_more
+
+    def _ends_early(self, now: Time) -> bool:
+        """Whether the minute ends because somebody asks, who has not asked too often."""
+        if not self._is_asked:
+            return False
+        self._is_asked = False
+        paid_until = max(self._paid_until, now.boottime) + EARLY_NS
+        if paid_until > now.boottime + MOST_EARLY * EARLY_NS:
+            return False
+        self._paid_until = paid_until
+        return True
 
     def end(self, now: Time, oldest: int) -> None:
         """Write what there is of the minute, as the daemon ends."""
