@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from ipsecd.control import stats
 from ipsecd.control.explain import explained
 from ipsecd.control.method import Method, Request, Role, Work
 from ipsecd.engine import Engine
@@ -27,7 +26,6 @@ _WHY = {
     CLOCK: "the clock was set then",
     MISSED: "the flight recorder could not write then",
 }
-_STATS = next(method for method in stats.METHODS if method.name == "Stats")
 MOST_DYNAMIC_RULES = 2000
 """Of so many the counters are read each minute: that takes some 15 ms of the kernel's line."""
 _NOT_RUNNING = "the daemon was not running, or had been killed"
@@ -140,30 +138,19 @@ def counted(engine: Engine) -> Counts | None:
     Of many dynamic rules it is left out, since reading theirs keeps the kernel's line busy; it is
     None if the kernel cannot be asked. Called in the recorder's thread.
     """
+    engine = engine.snapshot()
     if engine.stopped:
         return {}
+    counting = engine.counting
+    is_short = len(engine.dynamic) <= MOST_DYNAMIC_RULES
     try:
-        if len(engine.dynamic) <= MOST_DYNAMIC_RULES:
-            return _counts_of(_STATS.handler(engine.snapshot(), Request({}))["rules"])
-        counts = engine.ask(lambda backend: backend.counts())
-    except IpsecdError:
+        counts = counting.read() if is_short else counting.read_policy()
+    except (IpsecdError, OSError):
         return None
-    actions = {origin: action for origin, action in engine.rules().items() if not origin.volatile}
     return {
-        (action.value, origin.store, origin.policy, origin.rule): (count.packets, count.bytes)
-        for origin, action in actions.items()
-        if action is not Action.PERMIT and (count := counts.get(origin))
-    }
-
-
-def _counts_of(rules: list[dict[str, Any]]) -> Counts:
-    return {
-        (rule["action"], rule["store"], rule["policy"], rule["rule"]): (
-            rule["packets"],
-            rule["bytes"],
-        )
-        for rule in rules
-        if rule["action"] != Action.PERMIT.value
+        (action.value, origin.store, origin.policy, origin.rule): (*found.count, found.since)
+        for origin, action in engine.rules().items()
+        if action is not Action.PERMIT and (found := counts.get(origin))
     }
 
 
