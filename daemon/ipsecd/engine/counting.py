@@ -135,7 +135,8 @@ class Counting:
         with self._lock:
             state = enforcement.state
             if not state.held:
-                readings = enforcement.run(lambda: enforcement.backend.readings(self._rules))
+                backend = enforcement.run(lambda: enforcement.backend)
+                readings = backend.readings(self._rules, enforcement.run)
                 rules = policy_rules_in_force(state)
                 self._rules = read_anew(self._rules, readings, rules, self._clock())
             kept = self._rules
