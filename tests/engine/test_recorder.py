@@ -221,6 +221,19 @@ def test_after_a_kill_it_says_from_when_to_when_nothing_was_recorded(host: Recor
     assert not host.explain_at(host.now, WORM)["warnings"]
 
 
+def test_a_rule_may_have_ended_while_nothing_was_recorded(host: RecordedHost) -> None:
+    """The kernel ends rules by itself, so what the daemon left is not what there was later."""
+    host.block("203.0.113.7=0", 30.0)
+    host.write()
+    assert not host.explain_at(host.now, WORM)["warnings"]
+    host.clocks.tick(60 * SECOND)
+    killed = host.now
+    host.clocks.tick(60 * SECOND)
+    host.killed()
+    warnings = host.explain_at(killed, WORM)["warnings"]
+    assert "rule '203.0.113.7=0' had an end, and may have ended by then" in warnings
+
+
 def test_who_made_a_policy_is_known_after_the_daemon_was_started_again(
     host: RecordedHost,
 ) -> None:

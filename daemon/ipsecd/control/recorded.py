@@ -56,7 +56,7 @@ def _explain_at(engine: Engine, request: Request) -> dict[str, Any]:
         "change": _change(past.change),
         "decided": _decided(past, by.origin) if by else None,
         "backend": past.backend,
-        "warnings": _warnings(past),
+        "warnings": _warnings(past, by.origin if by else None),
     }
 
 
@@ -105,9 +105,13 @@ def _decided(past: Past, origin: Origin) -> dict[str, Any]:
     return {"what": what, "since": format_moment(at), "change": _change(part), "by": None}
 
 
-def _warnings(past: Past) -> list[str]:
-    """What is not certain about a moment, a sentence each."""
+def _warnings(past: Past, origin: Origin | None) -> list[str]:
+    """What is not certain about a moment, at which `origin` decides, a sentence each."""
     warnings = [_of_gap(past.gap)] if past.gap else []
+    rule = past.state.dynamic.get(origin.rule) if origin and origin.volatile else None
+    if past.gap and rule and rule.ends:
+        # The kernel ends it by itself, also while there is no daemon.
+        warnings.append(f"rule {quote(rule.name)} had an end, and may have ended by then")
     if past.twice:
         warnings.append(
             "the clock was set back, and showed that moment twice: this is the later one"
