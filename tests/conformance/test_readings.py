@@ -8,7 +8,9 @@ from collections.abc import Mapping
 import pytest
 
 from ipsecd.backend.base import UNREADABLE, Count
+from ipsecd.backend.nftables import counting
 from ipsecd.backend.nftables.backend import NftablesBackend
+from ipsecd.backend.nftables.reading import TableReader
 from ipsecd.engine.accounts import moved, read_anew, total
 from ipsecd.errors import BackendFailed
 from ipsecd.model.values import Origin
@@ -139,3 +141,42 @@ def test_what_others_delete_counts_no_twice(stage: Stage) -> None:
     keeper.rules = {origin: KeptCount(1.0, last=seen)}
     assert keeper.read()[origin] == 100 * len(seen)
     assert keeper.read()[origin] == 100 * len(seen)
+
+
+def test_counters_are_read_beside_the_kernels_line(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of many rules that takes longer than a ban should wait."""
+    keeper, expected = Keeper(stage), Counter[Origin]()
+    stage.put(*KEPT)
+    passing(stage, expected)
+
+    def fail(_: TableReader) -> list[bytes]:
+        raise AssertionError("the line waits")
+
+    monkeypatch.setattr(TableReader, "raw_counters", fail)
+    assert keeper.more() == expected
+
+
+def test_what_is_put_in_force_while_counters_are_read_counts_once(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was read beside the line is then of no use: those counters have been told as ended."""
+    keeper, expected = Keeper(stage), Counter[Origin]()
+    stage.put(*KEPT)
+    passing(stage, expected)
+    read_aside = counting._read_aside
+
+    def read_slowly() -> list[bytes] | None:
+        bodies = read_aside()
+        monkeypatch.undo()
+        stage.put(block("*=0:1400-1499:UDP", "more"))
+        stage.put(*KEPT)
+        passing(stage, expected)
+        return bodies
+
+    monkeypatch.setattr(counting, "_read_aside", read_slowly)
+    keeper.read()
+    assert keeper.more() == expected
+    passing(stage, expected)
+    assert keeper.more() == expected

@@ -164,7 +164,7 @@ def test_counters_that_cannot_be_read_fail_neither_start_nor_end(
 ) -> None:
     """What was kept stays kept, and is told."""
 
-    def fail(_: object) -> Readings:
+    def fail(*_: object) -> Readings:
         raise error
 
     counted.engine.counting.keep()

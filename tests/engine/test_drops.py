@@ -24,7 +24,7 @@ from ipsecd.model.sightings import LINK_RAW, Sighting
 from ipsecd.model.values import Origin
 from ipsecd.sources.ring import Json
 from tests.engine.recorded_host import ME, SECOND, RecordedHost
-from tests.engine.test_recorder import NoRoom
+from tests.engine.test_recorder import NoRoom, NoSync
 
 WORM, OTHER = "worm", "other\x1b[2J"
 MINUTE = 61 * SECOND
@@ -100,8 +100,11 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DroppingHost:
     return DroppingHost(tmp_path, monkeypatch)
 
 
-def worm(packets: int, size: int) -> Counts:
-    return {("block", "dynamic", "", WORM): (packets, size)}
+LONG_AGO, IN_THIS_MINUTE = 0.0, 4e9
+
+
+def worm(packets: int, size: int, store: str = "dynamic", since: float = LONG_AGO) -> Counts:
+    return {("block", store, "", WORM): (packets, size, since)}
 
 
 def test_a_minute_ends_when_somebody_asks(host: DroppingHost) -> None:
@@ -262,7 +265,7 @@ def test_of_very_many_rules_only_the_counters_say(
     host.counts = {}
     host.minute()
     names = [f"r{number}" for number in range(4)]
-    host.counts = {("block", "dynamic", "", name): (1, 100) for name in names}
+    host.counts = {("block", "dynamic", "", name): (1, 100, IN_THIS_MINUTE) for name in names}
     host.tell(sighting("203.0.113.7", name) for name in names)
     host.minute()
     rows = {each["rule"]: (each["packets"], each["seen"]) for each in host.drops()["periods"]}
@@ -280,13 +283,52 @@ def test_counters_that_begin_anew_count_from_nothing(host: DroppingHost) -> None
 
 def test_a_rule_that_comes_back_with_its_count_is_not_counted_again(host: DroppingHost) -> None:
     """Counts are kept while a policy is not assigned."""
+    host.counts = worm(1000, 100_000, "static")
+    host.minute()
+    host.counts = {}
+    host.minute()
+    host.counts = worm(1003, 100_300, "static")
+    host.minute()
+    assert [each["packets"] for each in host.drops()["periods"]] == [3]
+
+
+def test_a_count_that_was_kept_from_long_ago_is_not_told_as_of_now(host: DroppingHost) -> None:
+    """As of a policy that is assigned again, which was not when the daemon was started."""
+    host.counts = {}
+    host.minute()
+    host.counts = worm(1_000_000, 100_000_000, "static")
+    host.tell([sighting("203.0.113.7")], 1)
+    host.minute()
+    assert [(each["packets"], each["seen"]) for each in host.drops()["periods"]] == [(None, 1)]
+    host.counts = worm(1_000_003, 100_000_300, "static")
+    since = host.now
+    host.minute()
+    assert [each["packets"] for each in host.drops(since)["periods"]] == [3]
+
+
+def test_a_dynamic_rule_that_was_left_out_for_a_while_is_not_counted_from_before(
+    host: DroppingHost,
+) -> None:
+    """As where they had become very many."""
     host.counts = worm(1000, 100_000)
     host.minute()
     host.counts = {}
     host.minute()
-    host.counts = worm(1003, 100_300)
+    host.counts = worm(5000, 500_000)
     host.minute()
-    assert [each["packets"] for each in host.drops()["periods"]] == [3]
+    assert host.drops()["periods"] == []
+    host.counts = worm(5002, 500_200)
+    host.minute()
+    assert [each["packets"] for each in host.drops()["periods"]] == [2]
+
+
+def test_a_rule_that_was_made_again_counts_from_nothing(host: DroppingHost) -> None:
+    """Even if it has matched more than the one before it."""
+    host.counts = worm(5, 500)
+    host.minute()
+    host.counts = worm(100, 10_000, since=IN_THIS_MINUTE)
+    host.minute()
+    assert [each["packets"] for each in host.drops()["periods"]] == [100]
 
 
 def test_counters_that_cannot_be_read_leave_what_was_seen(host: DroppingHost) -> None:
@@ -335,6 +377,42 @@ def test_a_full_disk_loses_minutes_and_says_so(
     assert [each["source"] for each in host.drops()["sources"]] == ["203.0.113.8"]
 
 
+def test_a_disk_that_cannot_write_to_the_end_is_not_filled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of each minute that could not be written nothing stays."""
+    disk = NoSync()
+    host = DroppingHost(tmp_path, monkeypatch, disk)
+    disk.is_bad = True
+    for _ in range(5):
+        host.tell([sighting("203.0.113.7")])
+        host.minute()
+        host.clocks.tick(6 * SECOND)
+    assert [*(tmp_path / "lib/recorder/drops").iterdir()] == []
+    assert len([*(tmp_path / "lib/recorder/states").iterdir()]) == 1
+    assert "cannot write" in host.engine.warnings[0]
+    disk.is_bad = False
+    host.clocks.tick(6 * SECOND)
+    host.tell([sighting("203.0.113.8")])
+    host.minute()
+    assert [each["source"] for each in host.drops()["sources"]] == ["203.0.113.8"]
+    assert not host.engine.warnings
+
+
+def test_minutes_before_a_boot_whose_clock_was_not_set_are_kept(host: DroppingHost) -> None:
+    """As on a host whose clock has no battery."""
+    host.tell([sighting("203.0.113.7")])
+    host.minute()
+    known = host.clocks.at
+    host.clocks.set(0)
+    host.killed()
+    for last, at in ((8, 0), (9, known)):
+        host.clocks.set(at + 120 * SECOND)
+        host.tell([sighting(f"203.0.113.{last}")])
+        host.minute()
+    assert "203.0.113.7" in {each["source"] for each in host.drops()["sources"]}
+
+
 def test_a_minute_whose_end_is_torn_is_as_if_it_had_never_been(
     host: DroppingHost, tmp_path: Path
 ) -> None:
@@ -378,7 +456,9 @@ def test_the_counters_of_rules_that_drop_are_read(
     permit |= {"ttl_s": None, "until": None}
     host.call("AddDynamicRules", name="p", existing="replace", **permit)
     of = ("block", "dynamic", "", "203.0.113.7=0")
-    assert recorded.counted(host.engine) == {of: (0, 0)}
+    (blocks, _) = host.engine.dynamic
+    since = blocks.created
+    assert recorded.counted(host.engine) == {of: (0, 0, since)}
     monkeypatch.setattr(recorded, "MOST_DYNAMIC_RULES", 1)
     assert recorded.counted(host.engine) == {}
     host.call("Stop")

@@ -28,6 +28,7 @@ from ipsecd.model.addresses import Family, Network
 from ipsecd.model.inventory import Container, Inventory
 from ipsecd.model.lists import AddressList, Form, listed
 from ipsecd.sources.files import Disk
+from ipsecd.sources.ring import is_over
 from tests.engine.changing_host import policy
 from tests.engine.effects import Crash, Fate, FatefulDisk
 from tests.engine.recorded_host import ME, NOON, OTHER_ME, SECOND, Clocks, RecordedHost, around
@@ -218,6 +219,19 @@ def test_after_a_kill_it_says_from_when_to_when_nothing_was_recorded(host: Recor
     assert "nothing was recorded from 2026-" in told["warnings"][0]
     assert "was not running, or had been killed: this is what was in force" in told["warnings"][0]
     assert not host.explain_at(host.now, WORM)["warnings"]
+
+
+def test_a_rule_may_have_ended_while_nothing_was_recorded(host: RecordedHost) -> None:
+    """The kernel ends rules by itself, so what the daemon left is not what there was later."""
+    host.block("203.0.113.7=0", 30.0)
+    host.write()
+    assert not host.explain_at(host.now, WORM)["warnings"]
+    host.clocks.tick(60 * SECOND)
+    killed = host.now
+    host.clocks.tick(60 * SECOND)
+    host.killed()
+    warnings = host.explain_at(killed, WORM)["warnings"]
+    assert "rule '203.0.113.7=0' had an end, and may have ended by then" in warnings
 
 
 def test_who_made_a_policy_is_known_after_the_daemon_was_started_again(
@@ -430,6 +444,75 @@ class NoRoom(Disk):
     def _check(self, path: Path) -> None:
         if self.is_full and "recorder" in path.parts:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+
+class NoSync(Disk):
+    """A disk that takes what the recorder writes, and then fails to keep it."""
+
+    is_bad = False
+
+    def append_durably(self, path: Path, content: bytes) -> None:
+        if self.is_bad and "recorder" in path.parts:
+            self.append(path, content)
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        super().append_durably(path, content)
+
+
+def test_long_contents_that_change_all_the_time_are_bounded_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that names them is short, and they go with it."""
+    host = RecordedHost(tmp_path, monkeypatch)
+    host.engine.recorder._journal._most_bytes = 60_000
+    luck, largest = Random(7), 0
+    for number in range(60):
+        numbers = luck.sample(range(1 << 16), 300)
+        addresses = [f"203.0.{number >> 8}.{number & 255}=0" for number in numbers]
+        host.apply(policy("A", "*=0:1:UDP", *addresses), None)
+        at = host.now
+        host.write()
+        files = (tmp_path / "lib/recorder").rglob("*")
+        largest = max(largest, sum(path.stat().st_size for path in files if path.is_file()))
+        assert host.explain_at(at, WORM)["change"], number
+    assert 30_000 < largest < 70_000
+
+
+def test_a_boot_whose_clock_was_not_set_loses_nothing(host: RecordedHost) -> None:
+    """As on a host whose clock has no battery."""
+    host.block("203.0.113.7=0")
+    before = host.now
+    host.clocks.tick(61 * SECOND)
+    host.write()
+    known = host.clocks.at
+    host.clocks.set(0)
+    host.killed()
+    host.clocks.tick(10 * SECOND)
+    host.clocks.set(known + 60 * SECOND)
+    host.write()
+    host.clocks.tick(100 * SECOND)
+    host.write()
+    answer = host.explain_at(before, WORM)
+    assert answer["explanation"]["decision"] == "block"
+    assert answer["warnings"] == []
+
+
+@pytest.mark.parametrize(
+    ("begins", "over"),
+    [
+        ([10], False),
+        ([10, 40], True),
+        ([10, 60], False),
+        ([10, 0], False),
+        ([10, 0, 60], False),
+        ([10, 0, 40], True),
+        ([900, 40, 60], True),
+        ([900, 60], False),
+        ([10, 900, 40], True),
+    ],
+)
+def test_a_file_is_over_when_another_begins(begins: list[int], over: bool) -> None:
+    """A clock that was wrong meanwhile does not say when; now is 100, and 50 is too old."""
+    assert is_over(begins, 100, 50) is over
 
 
 def test_the_oldest_goes_when_there_is_no_more_room(

@@ -170,9 +170,10 @@ class Backend(Protocol):
     def counts(self) -> Mapping[Origin, Count]:
         """What every rule of the policy has matched since it was first enforced."""
 
-    def readings(self, known: Iterable[Origin]) -> Readings:
+    def readings(self, known: Iterable[Origin], run: Line = at_once) -> Readings:
         """What all counters of rules hold; also the last values of those of `known` rules.
 
+        For any thread: it hands what must be done in the kernel's line to `run`, in short pieces.
         Nothing that was counted is missing in the readings of one process, nor there twice.
         """
 

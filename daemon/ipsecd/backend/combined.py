@@ -226,10 +226,11 @@ class NftablesWithPrograms(ProgramsBeside):
         rules = self._classifier.origins if self._classifier else frozenset()
         return {origin: count for origin, count in counts.items() if origin in rules}
 
-    def readings(self, known: Iterable[Origin]) -> Readings:
+    def readings(self, known: Iterable[Origin], run: Line = at_once) -> Readings:
         """What all counters of rules hold in both; programs are a part of their own."""
-        decided, dropped = self._nftables.readings(known), self._read_programs()
-        return Readings({**decided.now, **dropped}, {**decided.ended, **self._take_ended()})
+        decided = self._nftables.readings(known, run)
+        dropped, ended = run(lambda: (self._read_programs(), self._take_ended()))
+        return Readings({**decided.now, **dropped}, {**decided.ended, **ended})
 
     def volatile_counts(self, run: Line = at_once) -> Mapping[tuple[TableId, bytes], Count]:
         """What every dynamic entry has matched, in both."""

@@ -191,9 +191,9 @@ class MemoryBackend:
         """Packets judged, by rule; bytes are not known here."""
         return dict(self._counts)
 
-    def readings(self, known: Iterable[Origin]) -> Readings:
+    def readings(self, known: Iterable[Origin], run: Line = at_once) -> Readings:
         """Packets judged, by rule, also by those that have gone."""
-        del known
+        del known, run
         ended, self._ended = self._ended, {}
         now = {**self._counts, UNREADABLE: Count(self._unparsable, 0)}
         return Readings({"memory": now}, {"memory": ended})

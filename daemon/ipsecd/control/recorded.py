@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from ipsecd.control import stats
 from ipsecd.control.explain import explained
 from ipsecd.control.method import Method, Request, Role, Work
 from ipsecd.engine import Engine
@@ -27,7 +26,6 @@ _WHY = {
     CLOCK: "the clock was set then",
     MISSED: "the flight recorder could not write then",
 }
-_STATS = next(method for method in stats.METHODS if method.name == "Stats")
 MOST_DYNAMIC_RULES = 2000
 """Of so many the counters are read each minute: that takes some 15 ms of the kernel's line."""
 _NOT_RUNNING = "the daemon was not running, or had been killed"
@@ -58,7 +56,7 @@ def _explain_at(engine: Engine, request: Request) -> dict[str, Any]:
         "change": _change(past.change),
         "decided": _decided(past, by.origin) if by else None,
         "backend": past.backend,
-        "warnings": _warnings(past),
+        "warnings": _warnings(past, by.origin if by else None),
     }
 
 
@@ -107,9 +105,13 @@ def _decided(past: Past, origin: Origin) -> dict[str, Any]:
     return {"what": what, "since": format_moment(at), "change": _change(part), "by": None}
 
 
-def _warnings(past: Past) -> list[str]:
-    """What is not certain about a moment, a sentence each."""
+def _warnings(past: Past, origin: Origin | None) -> list[str]:
+    """What is not certain about a moment, at which `origin` decides, a sentence each."""
     warnings = [_of_gap(past.gap)] if past.gap else []
+    rule = past.state.dynamic.get(origin.rule) if origin and origin.volatile else None
+    if past.gap and rule and rule.ends:
+        # The kernel ends it by itself, also while there is no daemon.
+        warnings.append(f"rule {quote(rule.name)} had an end, and may have ended by then")
     if past.twice:
         warnings.append(
             "the clock was set back, and showed that moment twice: this is the later one"
@@ -140,30 +142,19 @@ def counted(engine: Engine) -> Counts | None:
     Of many dynamic rules it is left out, since reading theirs keeps the kernel's line busy; it is
     None if the kernel cannot be asked. Called in the recorder's thread.
     """
+    engine = engine.snapshot()
     if engine.stopped:
         return {}
+    counting = engine.counting
+    is_short = len(engine.dynamic) <= MOST_DYNAMIC_RULES
     try:
-        if len(engine.dynamic) <= MOST_DYNAMIC_RULES:
-            return _counts_of(_STATS.handler(engine.snapshot(), Request({}))["rules"])
-        counts = engine.ask(lambda backend: backend.counts())
-    except IpsecdError:
+        counts = counting.read() if is_short else counting.read_policy()
+    except (IpsecdError, OSError):
         return None
-    actions = {origin: action for origin, action in engine.rules().items() if not origin.volatile}
     return {
-        (action.value, origin.store, origin.policy, origin.rule): (count.packets, count.bytes)
-        for origin, action in actions.items()
-        if action is not Action.PERMIT and (count := counts.get(origin))
-    }
-
-
-def _counts_of(rules: list[dict[str, Any]]) -> Counts:
-    return {
-        (rule["action"], rule["store"], rule["policy"], rule["rule"]): (
-            rule["packets"],
-            rule["bytes"],
-        )
-        for rule in rules
-        if rule["action"] != Action.PERMIT.value
+        (action.value, origin.store, origin.policy, origin.rule): (*found.count, found.since)
+        for origin, action in engine.rules().items()
+        if action is not Action.PERMIT and (found := counts.get(origin))
     }
 
 

@@ -106,7 +106,7 @@ class Counting:
         rules = kept.rules if kept.place == self._place else moved(kept.rules)
         self._rules = {origin: each for origin, each in rules.items() if not origin.volatile}
         try:
-            self._read_policy()
+            self.read_policy()
             self._carry_over({o: each for o, each in rules.items() if o.volatile})
         except (IpsecdError, OSError) as error:
             self._fail(error)
@@ -124,7 +124,23 @@ class Counting:
 
     def read(self) -> dict[Origin, Counted]:
         """What all rules have matched, and the packets of ``UNREADABLE``; for any thread."""
-        return self._read_policy() | self._read_dynamic(inf)
+        return self.read_policy() | self._read_dynamic(inf)
+
+    def read_policy(self) -> dict[Origin, Counted]:
+        """Read the counters of rules of policies; what those have matched; for any thread.
+
+        While it is not known what the kernel holds, nothing is read: counters seem to be missing.
+        """
+        enforcement = self._enforcement
+        with self._lock:
+            state = enforcement.state
+            if not state.held:
+                backend = enforcement.run(lambda: enforcement.backend)
+                readings = backend.readings(self._rules, enforcement.run)
+                rules = policy_rules_in_force(state)
+                self._rules = read_anew(self._rules, readings, rules, self._clock())
+            kept = self._rules
+        return {origin: Counted(each.since, total(each)) for origin, each in kept.items()}
 
     def keep(self) -> None:
         """Read all counters, and write what has changed; in the line of changes, or alone.
@@ -145,7 +161,7 @@ class Counting:
             self._failure = self._problem = ""
 
     def _to_keep(self) -> Rules:
-        self._read_policy()
+        self.read_policy()
         with self._lock:
             self._rules = remembered(self._rules, self._clock())
             rules = dict(self._rules)
@@ -167,21 +183,6 @@ class Counting:
         self._failure = f"what rules have matched cannot be kept: {error}"
 
     # -- inside ----------------------------------------------------------------------------------
-
-    def _read_policy(self) -> dict[Origin, Counted]:
-        """Read the counters of rules of policies; what those have matched.
-
-        While it is not known what the kernel holds, nothing is read: counters seem to be missing.
-        """
-        enforcement = self._enforcement
-        with self._lock:
-            state = enforcement.state
-            if not state.held:
-                readings = enforcement.run(lambda: enforcement.backend.readings(self._rules))
-                rules = policy_rules_in_force(state)
-                self._rules = read_anew(self._rules, readings, rules, self._clock())
-            kept = self._rules
-        return {origin: Counted(each.since, total(each)) for origin, each in kept.items()}
 
     def _read_dynamic(self, most: float) -> dict[Origin, Counted]:
         """What dynamic rules have matched; of none if there are more than `most`."""

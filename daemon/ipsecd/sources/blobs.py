@@ -55,6 +55,10 @@ class Blobs:
             self._sizes[digest] = len(packed)
         return digest
 
+    def length(self, digest: str) -> int:
+        """How long a content is, compressed, in bytes."""
+        return self._sizes[digest]
+
     def get(self, digest: str) -> bytes | None:
         """A content; None if it is not there, or damaged. For any thread."""
         if not _DIGEST.fullmatch(digest):

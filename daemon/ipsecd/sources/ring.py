@@ -20,7 +20,7 @@ import json
 import re
 import struct
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,9 +117,10 @@ class Ring:
         """Add no more to the file that is written."""
         self._current = None
 
-    def drop_first(self) -> None:
-        """Delete the oldest file."""
-        number = self.numbers[0]
+    def drop(self, number: int) -> None:
+        """Delete a file."""
+        if number == self._current:
+            self._current = None
         self._disk.unlink(self._path(number))
         del self._sizes[number]
 
@@ -162,6 +163,20 @@ class Ring:
 
     def _path(self, number: int) -> Path:
         return self._directory / f"{number:012d}"
+
+
+def is_over(begins: Sequence[int], now: int, oldest: int) -> bool:
+    """Whether the first of files that began at `begins` had ended before `oldest`.
+
+    It goes on until another begins. A clock that was wrong for a while, as after a boot until the
+    time is known, does not end it: files that seem to have begun before it say nothing of that.
+    """
+    first, *later = begins
+    if not later:
+        return False
+    if first > now:
+        return later[0] < oldest
+    return min((begin for begin in later if begin >= first), default=now) < oldest
 
 
 def _framed(packer: zlib._Compress, records: Iterable[Json]) -> bytes:

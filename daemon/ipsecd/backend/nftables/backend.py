@@ -271,9 +271,9 @@ class NftablesBackend(SetsBeforehand):
         """What every rule of the policy has matched, from its counter object."""
         return self._counters.of_rules(self._classifier)
 
-    def readings(self, known: Iterable[Origin]) -> Readings:
+    def readings(self, known: Iterable[Origin], run: Line = at_once) -> Readings:
         """What all counters of rules hold, and the last values of those that have gone."""
-        return self._counters.readings(self._classifier, known)
+        return self._counters.readings(lambda: self._classifier, known, run)
 
     def volatile_counts(self, run: Line = at_once) -> Mapping[tuple[TableId, bytes], Count]:
         """What every dynamic entry has matched, from the counters of its element."""

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from types import MappingProxyType
 
-from ipsecd.backend.base import UNREADABLE, Count, Readings, sum_of
+from ipsecd.backend.base import UNREADABLE, Count, Line, Readings, sum_of
+from ipsecd.backend.lines import at_once
 from ipsecd.backend.nftables.looks import KernelTable
 from ipsecd.backend.nftables.naming import UNPARSABLE, counter_name, stem, table_key
 from ipsecd.backend.nftables.reading import TableReader
@@ -38,6 +39,7 @@ class TableCounters:
     def __init__(self, reader: TableReader) -> None:
         self._reader = reader
         self._ended: dict[str, dict[str, Count]] = {}
+        self._ends = 0
         self._inherited: EntryCounts = {}
         self.inherits = True
         """Whether entries go on counting where their sets are replaced."""
@@ -50,19 +52,38 @@ class TableCounters:
         """How many packets were dropped because their headers could not be read."""
         return self._reader.counters().get(UNPARSABLE, Count()).packets
 
-    def readings(self, classifier: Classifier | None, known: Iterable[Origin]) -> Readings:
-        """What counters of rules in force and `known` ones hold, and what those held that went."""
+    def readings(
+        self,
+        in_force_now: Callable[[], Classifier | None],
+        known: Iterable[Origin],
+        run: Line = at_once,
+    ) -> Readings:
+        """What counters of rules in force and `known` ones hold, and what those held that went.
+
+        They are read in the thread that asks: of many rules that takes longer than others should
+        wait. Only if something else was put in force meanwhile it is done in the kernel's line.
+        """
+        begun = run(lambda: (self._ends, self._part()))
+        aside = _read_aside()
+
+        def take() -> tuple[str, list[bytes], dict[str, dict[str, Count]], Classifier | None]:
+            part = self._part()
+            is_of_now = aside is not None and (self._ends, part) == begun
+            bodies = aside if is_of_now and aside is not None else self._reader.raw_counters()
+            ended, self._ended = self._ended, {}
+            return part, bodies, ended, in_force_now()
+
+        part, bodies, ended, classifier = run(take)
         in_force = classifier.origins if classifier else frozenset[Origin]()
-        counters = self._reader.counters()
+        counters = self._reader.counters_in(bodies)
         # Also what could not be deleted yet: it ends later.
         asked = in_force.union(known)
         now = _by_origin(counters, asked)
         if UNPARSABLE in counters:
             now[UNREADABLE] = counters[UNPARSABLE]
-        ended, self._ended = self._ended, {}
         return Readings(
-            {self._part(): now},
-            {part: _by_origin(counts, asked) for part, counts in ended.items()},
+            {part: now},
+            {name: _by_origin(counts, asked) for name, counts in ended.items()},
         )
 
     def of_entries(self, dynamic: Callable[[], Mapping[TableId, KernelTable]]) -> EntryCounts:
@@ -104,6 +125,7 @@ class TableCounters:
                     if count.packets
                 }
         yield
+        self._ends += 1
         self._ended[part] = sum_of(self._ended.get(part, {}), rules)
         self._inherited = sum_of(self._inherited, entries) if dynamic else {}
 
@@ -116,6 +138,13 @@ class TableCounters:
     def _part(self) -> str:
         """What counts: this table, and not one of its name before it."""
         return f"nftables {self._reader.handle()}"
+
+
+def _read_aside() -> list[bytes] | None:
+    """All counters, by a socket of its own; None if a change interrupted it."""
+    with suppress(OSError), closing(NftSocket()) as socket:
+        return TableReader(socket).raw_counters_once()
+    return None
 
 
 def counter_names(early: Iterable[Origin], classifier: Classifier | None) -> set[str]:

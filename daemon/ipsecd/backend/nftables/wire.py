@@ -157,18 +157,24 @@ class NftSocket:
         """
         found: list[bytes] = []
         for number in count(1):
-            self._sequence += 1
-            try:
-                self._socket.send(_nft_message(message, self._sequence, family))
-                bodies, interrupted = self._answers(message)
-            except OSError as error:
-                raise KernelError(error.errno or 0, 0, message.what, "") from error
+            bodies, interrupted = self.request_once(message, family)
             if not interrupted:
                 return bodies
             found += bodies
             if number == most_tries:
                 break
         return found
+
+    def request_once(
+        self, message: Message, family: int = NFPROTO_INET
+    ) -> tuple[list[bytes], bool]:
+        """The same of one try, and whether a change interrupted it; raises ``KernelError``."""
+        self._sequence += 1
+        try:
+            self._socket.send(_nft_message(message, self._sequence, family))
+            return self._answers(message)
+        except OSError as error:
+            raise KernelError(error.errno or 0, 0, message.what, "") from error
 
     def _answers(self, message: Message) -> tuple[list[bytes], bool]:
         bodies: list[bytes] = []

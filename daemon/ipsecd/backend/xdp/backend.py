@@ -264,10 +264,10 @@ class XdpBackend(Reported):
         """What every rule of the policy has matched, also by what an earlier process attached."""
         return self._programs.counts() if self._programs else self._pins.state()[1]
 
-    def readings(self, known: Iterable[Origin]) -> Readings:
+    def readings(self, known: Iterable[Origin], run: Line = at_once) -> Readings:
         """What all counters of rules hold, and the last values of those that have gone."""
         del known
-        return self._ended.readings(self._programs)
+        return run(lambda: self._ended.readings(self._programs))
 
     def volatile_counts(self, run: Line = at_once) -> Mapping[tuple[TableId, bytes], Count]:
         """What every dynamic entry has matched."""

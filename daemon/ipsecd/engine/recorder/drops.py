@@ -20,10 +20,10 @@ from random import Random
 from threading import Lock
 
 from ipsecd.engine.recorder.journal import MISSED, START, Time
-from ipsecd.engine.recorder.minutes import Counts, Minute, difference
+from ipsecd.engine.recorder.minutes import Counts, Minute, difference, remembered
 from ipsecd.model.sightings import Sighting
 from ipsecd.sources.files import Disk
-from ipsecd.sources.ring import Json, Ring
+from ipsecd.sources.ring import Json, Ring, is_over
 
 MINUTE_NS = 60 * 1_000_000_000
 EARLY_NS, MOST_EARLY = 20 * 1_000_000_000, 30
@@ -127,10 +127,8 @@ class Drops:
         exact = None
         if counts is not None:
             before = self._counts
-            exact = None if before is None else difference(before, counts)
-            # A policy that is assigned again may bring its counts back.
-            is_much = before is not None and len(before) > MOST_REMEMBERED + len(counts)
-            self._counts = counts if before is None or is_much else {**before, **counts}
+            exact = None if before is None else difference(before, counts, minute.begin)
+            self._counts = remembered(before, counts, MOST_REMEMBERED)
         self._minute = Minute(now.at, self._luck)
         self._due = now.boottime + MINUTE_NS
         blocked, lost = self._told_since()
@@ -147,7 +145,7 @@ class Drops:
             "rules": rules,
             "samples": [to_json(each) for each in minute.samples()] if to_json else [],
         }
-        self._write(record, minute.begin, oldest)
+        self._write(record, now.at, oldest)
 
     def _told_since(self) -> tuple[int, int]:
         """How many packets were dropped and lost since this was asked last."""
@@ -160,20 +158,25 @@ class Drops:
             before = (0, 0)
         return now[0] - before[0], now[1] - before[1] + overrun
 
-    def _write(self, record: Json, at: int, oldest: int) -> None:
+    def _write(self, record: Json, now: int, oldest: int) -> None:
+        begun = None
         try:
             if self.ring.current is None or self.ring.current_size > FILE_BYTES:
-                number = self.ring.begin({"kind": "begin", "at": at, "why": self._why})
-                self._begins[number] = at
+                begun = self.ring.begin({"kind": "begin", "at": record["at"], "why": self._why})
+                self._begins[begun] = _at(record)
             self.ring.add([record], durable=True)
         except OSError as error:
             self.ring.give_up()
+            if begun is not None:
+                # As long as writing fails there would be one more each minute.
+                with suppress(OSError):
+                    self._drop(begun)
             self.failure = error.strerror or str(error)
             self._why = MISSED
             return
         self._why, self.failure = START, ""
         with suppress(OSError):
-            self._tidy(oldest)
+            self._tidy(now, oldest)
 
     def _load(self) -> None:
         self.ring.load()
@@ -181,12 +184,16 @@ class Drops:
         for number in self.ring.numbers:
             self._begins[number] = _at(self.ring.first(number))
 
-    def _tidy(self, oldest: int) -> None:
+    def _tidy(self, now: int, oldest: int) -> None:
         while len(numbers := self.ring.numbers) > 1 and (
-            self._begins[numbers[1]] < oldest or self.ring.size > self._most_bytes
+            is_over([self._begins[number] for number in numbers], now, oldest)
+            or self.ring.size > self._most_bytes
         ):
-            self.ring.drop_first()
-            del self._begins[numbers[0]]
+            self._drop(numbers[0])
+
+    def _drop(self, number: int) -> None:
+        self.ring.drop(number)
+        del self._begins[number]
 
 
 def _at(record: Json | None) -> int:

@@ -6,6 +6,8 @@ It must not know who asks for them. Invariants:
    older files can go. Until all of that is written, the file before it counts.
 2. Within a file the clock goes on as clocks do. Where it was set, another file begins.
 3. What is long of a moment is on disk before a record that names it.
+4. Of a moment that could not be written nothing stays, so however often that fails, no more room is
+   taken than before it. What a file names is bounded as the file is, since it all goes with it.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from ipsecd.engine.recorder.snapshots import (
 )
 from ipsecd.engine.recorder.words import what_differs
 from ipsecd.sources.blobs import Blobs
-from ipsecd.sources.ring import Json, Ring
+from ipsecd.sources.ring import Json, Ring, is_over
 
 FILE_BYTES = 1 << 20
 """How long a file becomes, or as long as the whole moment that it begins with once more."""
@@ -92,7 +94,7 @@ class Journal:
         self._policy: Json | None = None
         self._earlier: Earlier = {}
         self._time = Time(0, 0)
-        self._bytes_at_begin = 0
+        self._bytes_at_begin = self._named_at_begin = self._named_bytes = 0
         self._contents = Contents(self._put)
         self._named: set[str] = set()
         self.snapshot: Snapshot | None = None
@@ -126,7 +128,7 @@ class Journal:
 
         Of values that are what they were `earlier` it is known which change made them so.
         """
-        self._named = set()
+        self._named, self._named_bytes = set(), 0
         self._earlier = earlier
         if why != SIZE:
             self._contents = Contents(self._put)
@@ -134,12 +136,18 @@ class Journal:
         head = {"kind": "begin", "at": time.at, "boottime": time.boottime, "boot": self._boot}
         number = self._ring.begin({**head, "why": why, "last": self._last})
         self._refs[number], self._begins[number] = self._named, time.at
-        rows = self._rows(time, snapshot)
-        while part := list(islice(rows, ROWS)):
-            self._ring.add([{"kind": "part", "rows": part}])
-        self._ring.add([{"kind": "whole"}], durable=True)
+        try:
+            rows = self._rows(time, snapshot)
+            while part := list(islice(rows, ROWS)):
+                self._ring.add([{"kind": "part", "rows": part}])
+            self._ring.add([{"kind": "whole"}], durable=True)
+        except OSError:
+            with suppress(OSError):
+                self._drop(number)
+            raise
         self._time, self.snapshot = time, snapshot
         self._bytes_at_begin = self._ring.current_size
+        self._named_at_begin = self._named_bytes
         self._tidy(oldest)
 
     def _rows(self, time: Time, snapshot: Snapshot) -> Iterator[list[object]]:
@@ -150,7 +158,7 @@ class Journal:
             yield [key, value, *(self._since_of(key, value, time) if key in _LONG else ())]
         for name, addresses in state.lists.items():
             key, value = LIST + name, self._contents.whole(name, addresses)
-            self._named.add(str(value["blob"]))
+            self._name(str(value["blob"]))
             yield [key, value, *self._since_of(key, value, time)]
 
     def _since_of(self, key: str, value: object, time: Time) -> list[object]:
@@ -175,8 +183,12 @@ class Journal:
             self._time, self.snapshot = each.time, each.snapshot
         if records:
             self._ring.add(records)
-        if self._ring.current_size > max(FILE_BYTES, 2 * self._bytes_at_begin) and self.snapshot:
+        is_long = self._ring.current_size > max(FILE_BYTES, 2 * self._bytes_at_begin)
+        names_much = self._named_bytes > self._named_at_begin + self._most_bytes // 4
+        if (is_long or names_much) and self.snapshot:
             self.begin(self._time, self.snapshot, SIZE, oldest)
+        elif self._size > self._most_bytes:
+            self._tidy(oldest)
 
     def _end_by_old_clock(self, records: list[Json], time: Time) -> None:
         """Say until when the clock went on that has been set since."""
@@ -253,20 +265,35 @@ class Journal:
 
     def _put(self, content: bytes) -> str:
         digest = self._blobs.put(content)
-        self._named.add(digest)
+        self._name(digest)
         return digest
+
+    def _name(self, digest: str) -> None:
+        """Have the file that is written name a content."""
+        if digest not in self._named:
+            self._named.add(digest)
+            self._named_bytes += self._blobs.length(digest)
+
+    @property
+    def _size(self) -> int:
+        """How long everything is that the record has on disk, in bytes."""
+        return self._ring.size + self._blobs.size
 
     def _tidy(self, oldest: int) -> None:
         """Delete what is too old or too much, the oldest first."""
         with suppress(OSError):
             self._drop_unnamed()
             while len(numbers := self._ring.numbers) > 1 and (
-                self._begins[numbers[1]] < oldest
-                or self._ring.size + self._blobs.size > self._most_bytes
+                is_over([self._begins[number] for number in numbers], self._time.at, oldest)
+                or self._size > self._most_bytes
             ):
-                self._ring.drop_first()
-                del self._refs[numbers[0]], self._begins[numbers[0]]
-                self._drop_unnamed()
+                self._drop(numbers[0])
+
+    def _drop(self, number: int) -> None:
+        """Delete a file, and what it alone names."""
+        self._ring.drop(number)
+        del self._refs[number], self._begins[number]
+        self._drop_unnamed()
 
     def _drop_unnamed(self) -> None:
         self._blobs.drop_all_but(set().union(*self._refs.values()))

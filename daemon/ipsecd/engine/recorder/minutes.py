@@ -18,6 +18,7 @@ from typing import TypeVar
 from ipsecd.language.addresses import format_value
 from ipsecd.model.addresses import Family
 from ipsecd.model.sightings import Sighting
+from ipsecd.model.values import Store
 from ipsecd.sources.ring import Json
 
 MOST_RULES = 1000
@@ -31,8 +32,8 @@ SAMPLES_OF_RULE, MOST_SAMPLES = 20, 200
 T = TypeVar("T")
 Of = tuple[str, str, str, str]
 """A rule: its action, store, policy and name; the last three are empty where none is known."""
-Counts = Mapping[Of, tuple[int, int]]
-"""Packets and bytes of each rule, as its counters say."""
+Counts = Mapping[Of, tuple[int, int, float]]
+"""Packets and bytes that the counters of rules say, and since when, in seconds since the epoch."""
 
 
 @dataclass(slots=True)
@@ -91,7 +92,7 @@ class Minute:
                 rule = self._rules[of] = _OfRule()
             rule.take(sighting, self._luck)
 
-    def record(self, exact: Counts | None) -> list[Json]:
+    def record(self, exact: Mapping[Of, tuple[int, int]] | None) -> list[Json]:
         """What each rule dropped, which were `exact` so many packets and bytes, None if unknown."""
         names = dict.fromkeys((*self._rules, *(exact or ())))
         rules: list[Json] = []
@@ -131,15 +132,34 @@ def of_sighting(sighting: Sighting) -> Of:
     return (sighting.action.value, *words)
 
 
-def difference(before: Counts, now: Counts) -> dict[Of, tuple[int, int]]:
-    """What rules have counted since; one that was new or set back counts from 0."""
+def difference(before: Counts, now: Counts, begin: int) -> dict[Of, tuple[int, int]]:
+    """What rules have counted since `begin`, in nanoseconds since the epoch, as `before` was read.
+
+    One that is new or was set back counts from 0. One that was there already and has not been read
+    then is left out: it may have a count that is kept of long ago.
+    """
     counted = {}
-    for of, (packets, size) in now.items():
-        was = before.get(of, (0, 0))
+    for of, (packets, size, since) in now.items():
+        was = before.get(of)
+        if was is None or was[2] != since:
+            if since * 1e9 < begin:
+                continue
+            was = (0, 0, since)
         if packets < was[0] or size < was[1]:
-            was = (0, 0)
+            was = (0, 0, since)
         counted[of] = (packets - was[0], size - was[1])
     return counted
+
+
+def remembered(before: Counts | None, now: Counts, most: int) -> Counts:
+    """What is to be compared with next: a policy that is assigned again brings its counts back.
+
+    A dynamic rule does not, and may have counted on without being read.
+    """
+    if before is None or len(before) > most + len(now):
+        return now
+    gone = {of: count for of, count in before.items() if of[1] != Store.DYNAMIC.value}
+    return {**gone, **now}
 
 
 def _in_turns(rows: Sequence[Sequence[T]], most: int) -> list[T]:
