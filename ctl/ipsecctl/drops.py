@@ -14,6 +14,7 @@ from ipsecd.output import say, say_json
 from ipsecd.quoting import count, quote
 
 HOUR = "1h"
+AUDIT = "audit"
 MOST_SOURCES, MOST_RULES = 5, 20
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 
@@ -23,11 +24,15 @@ Rule = tuple[str, str | None, str | None, str | None]
 def run(client: Client, options: Options) -> int:
     """Print what was dropped, most first."""
     now = time.time()
-    since = past_of(options.value("--since") or HOUR, now)
+    since_text = options.value("--since") or HOUR
+    since = past_of(since_text, now)
     end = options.value("--until")
     until = now if end is None else past_of(end, now)
+    if since >= now:
+        raise UsageError(f"{quote(since_text)} is still to come", "name a moment that has passed")
     if until <= since:
-        raise UsageError(f"{quote(str(end))} is not after the beginning", "give a later --until")
+        hint = "give a later --until, or an earlier --since"
+        raise UsageError(f"{quote(end or '')} is not after {quote(since_text)}", hint)
     parameters = {
         "since": on_the_wire(since),
         "until": on_the_wire(until),
@@ -51,10 +56,13 @@ def _print(reply: dict[str, Any], *, is_part: bool) -> None:
     times = f"from {in_local_time(reply['since'])} to {in_local_time(reply['until'])}"
     sums = _by_rule(reply["periods"])
     if not sums:
-        say(f"nothing is recorded as dropped {times}")
+        narrowed = " of what was asked for" if is_part else ""
+        say(f"nothing{narrowed} is recorded as dropped {times}")
         return
     ranked = sorted(sums.items(), key=lambda item: (-item[1][0], str(item[0])))
-    say(f"dropped {times}:")
+    # What audits counted is told beside what was dropped, and went on.
+    is_audited = any(action == AUDIT for action, *_ in sums)
+    say(f"dropped{' or audited' if is_audited else ''} {times}:")
     sources: dict[Rule, list[dict[str, Any]]] = {}
     for source in reply["sources"]:
         sources.setdefault(_of(source), []).append(source)

@@ -58,7 +58,7 @@ def end_of(text: str, now: float) -> tuple[float, float | None]:
             return duration_s(text), None
         except UsageError as error:
             hint = f"{error.hint}; or a moment: 2026-12-01T12:00Z"
-            raise UsageError(error.message, hint) from error
+            raise _neither(text, hint) from error
     until = _moment(text).timestamp()
     if until <= now:
         raise UsageError(f"{quote(text)} is in the past", "name a moment that is to come")
@@ -76,7 +76,7 @@ def past_of(text: str, now: float) -> float:
             return now - duration_s(text)
         except UsageError as error:
             hint = f"{error.hint}, so long ago; or a moment: '2026-11-24 14:03'"
-            raise UsageError(error.message, hint) from error
+            raise _neither(text, hint) from error
     try:
         at = _local_moment(text).timestamp()
         on_the_wire(at)
@@ -84,6 +84,10 @@ def past_of(text: str, now: float) -> float:
         hint = "write it as '2026-11-24 14:03' or 2026-11-24T14:03:30Z"
         raise UsageError(f"{quote(text)} is not a moment that exists", hint) from error
     return at
+
+
+def _neither(text: str, hint: str) -> UsageError:
+    return UsageError(f"{quote(text)} is no length of time and no moment", hint)
 
 
 def on_the_wire(at: float) -> str:

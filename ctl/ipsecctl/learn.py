@@ -18,6 +18,7 @@ from ipsecd.language.documents import format_policy, parse_policy
 from ipsecd.language.filters import format_filter
 from ipsecd.language.layout import edited_text
 from ipsecd.model.flows import Flow
+from ipsecd.model.kinds import Action
 from ipsecd.model.values import Policy, Rule
 from ipsecd.output import complain, say, say_json
 from ipsecd.proof.learned import Learned, LearnedRule, learn
@@ -72,11 +73,13 @@ def _rules(flows: Iterable[Flow]) -> list[str]:
 
 def _nothing(policy: Policy) -> Refused:
     """There is nothing to learn from: no packet is no reason to permit nothing."""
+    hint = "wait until its audits have seen traffic, or go further back with --since"
+    if not any(policy.action_of(rule) is Action.AUDIT for rule in policy.rules):
+        hint = "none of its rules is; 'ipsecctl policy assign NAME --audit' tries a policy"
     return Refused(
         f"no packet is known that a rule of policy {quote(policy.name)} noted, so there is "
         "nothing to learn from",
-        "only rules that are audits note packets: wait until they have seen traffic, or go "
-        "further back with --since",
+        f"only rules that are audits note packets: {hint}",
     )
 
 

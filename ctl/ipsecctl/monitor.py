@@ -14,7 +14,7 @@ from ipsecd.quoting import quote, quote_path, visible
 
 TYPE_CHECKING = False  # typing itself would cost more start-up time than this module
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from ipsecctl.pcapng import Pcapng
 
@@ -37,6 +37,7 @@ def run(client: Client, options: Options) -> int:
     shows = _selection(client, options)
     monitor = _Monitor(_view(options), shows, count)
     rules = options.values.get("--rule")
+    _note_strangers(client, rules or ())
     client.wait_longer(PATIENCE_S)
     try:
         client.call("Monitor", {"rules": rules, "rate": rate}, hear=monitor.hear)
@@ -45,6 +46,15 @@ def run(client: Client, options: Options) -> int:
     finally:
         monitor.end()
     return DONE
+
+
+def _note_strangers(client: Client, names: Iterable[str]) -> None:
+    """Say which of these rules are not in force: one that is misspelt would be waited for."""
+    if names:
+        there = {rule["rule"] for rule in client.call("Stats")["rules"]}
+        for name in names:
+            if name not in there:
+                complain(f"note: no rule {quote(name)} is in force now; names are case-sensitive")
 
 
 def _number(options: Options, name: str) -> int | None:
@@ -182,6 +192,8 @@ def _view(options: Options) -> _View:
     path = options.value("--pcap")
     if path is None:
         return _JsonView() if options.has("--json") else _View()
+    if options.has("--json"):
+        raise UsageError("--json and --pcap exclude each other", "leave one of them out")
     from ipsecctl.pcapng import Pcapng
 
     if path != "-":

@@ -151,7 +151,7 @@ def _check_together(options: Options) -> None:
             raise UsageError(f"give {option.instead} or {option.name}, and not both")
         if present and options.has(option.instead):
             raise UsageError(
-                f"{option.instead} and {option.name} exclude each other", "leave both out for all"
+                f"{option.instead} and {option.name} exclude each other", "leave one of them out"
             )
         if present and option.within and not options.has(option.within):
             raise UsageError(f"{option.name} goes with {option.within}")

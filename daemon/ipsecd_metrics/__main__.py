@@ -18,6 +18,9 @@ from ipsecd_metrics.asking import Answers, Unreachable, ask
 from ipsecd_metrics.serving import Render, Server
 
 DONE, REFUSED, UNREACHABLE = 0, 1, 3
+_HINT = (
+    "  hint: write 127.0.0.1:9633, [::1]:9633, or the path of a socket, where nobody else listens"
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,8 +50,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return finish(REFUSED, "ipsecd-metrics")
     try:
         server = Server(listen, render)
-    except (OSError, ValueError) as error:
-        complain(f"ipsecd-metrics: metrics cannot be had at {quote(listen)}: {error}")
+    except (OSError, ValueError, OverflowError) as error:
+        reason = (isinstance(error, OSError) and error.strerror) or "that is no place to listen at"
+        complain_text(
+            f"ipsecd-metrics: metrics cannot be had at {quote(listen)}: {reason}\n{_HINT}"
+        )
         return finish(REFUSED, "ipsecd-metrics")
     say(f"ipsecd-metrics: metrics are at {listen}")
     server.serve_forever()

@@ -109,9 +109,27 @@ def test_json_has_samples_only_if_asked_for(daemon: FakeDaemon, run: Run) -> Non
     assert daemon.calls
 
 
+def test_a_time_that_is_none_is_refused_by_what_was_typed(daemon: FakeDaemon, run: Run) -> None:
+    """The end is that of now if none was typed, and nobody typed that."""
+    assert "'2999-01-01' is still to come" in run("ipsecctl", "drops", "--since", "2999-01-01").err
+    ran = run("ipsecctl", "drops", "--since", "1h", "--until", "2h")
+    assert "'2h' is not after '1h'" in ran.err
+    assert "no length of time and no moment" in run("ipsecctl", "drops", "--since", "x").err
+    assert not daemon.calls
+
+
+def test_audits_are_not_said_to_drop(daemon: FakeDaemon, run: Run) -> None:
+    reply = dict(REPLIES["Drops"])
+    reply["periods"] = [{**period, "action": "audit"} for period in reply["periods"]]
+    daemon.replies["Drops"] = reply
+    assert run("ipsecctl", "drops").out.startswith("dropped or audited from 2026")
+
+
 def test_nothing_dropped_is_said(daemon: FakeDaemon, run: Run) -> None:
     daemon.replies["Drops"] = {**REPLIES["Drops"], "periods": [], "sources": [], "lost": 0}
     assert "nothing is recorded as dropped from 20" in run("ipsecctl", "drops").out
+    ran = run("ipsecctl", "drops", "--rule", "w")
+    assert "nothing of what was asked for is recorded as dropped from 20" in ran.out
 
 
 def test_a_moment_is_explained_with_the_change_that_made_it_so(

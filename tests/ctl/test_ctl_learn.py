@@ -116,7 +116,9 @@ def test_nothing_is_learned_from_nothing(daemon: FakeDaemon, run: Run) -> None:
     ran = run("ipsecctl", "learn", "Web")
     assert (ran.code, ran.out) == (1, "")
     assert "nothing to learn from" in ran.err
-    assert "only rules that are audits" in ran.err
+    assert "none of its rules is" in ran.err
+    daemon.replies["GetPolicyFile"] = {**FILE, "text": FILE["text"].replace(": block", ": audit")}
+    assert "wait until its audits have seen traffic" in run("ipsecctl", "learn", "Web").err
 
 
 def test_what_is_older_is_left_out(daemon: FakeDaemon, run: Run) -> None:

@@ -55,6 +55,8 @@ class Told(Client):
         del descriptor
         if method == "ListInterfaces":
             return INTERFACES
+        if method == "Stats":
+            return {"rules": [{"rule": "a"}]}
         assert method == "Monitor"
         assert hear is not None
         self.asked = parameters or {}
@@ -155,8 +157,12 @@ def test_it_ends_after_as_many_as_were_asked_for(capsys: pytest.CaptureFixture[s
     """Even within one reply."""
     told = Told(reply(*[seen()] * 5), reply(seen()))
     assert watch("--count", "3", "--rate", "50", "--rule", "a", "--rule", "b", told=told) == 0
-    assert len(capsys.readouterr().out.splitlines()) == 3
+    said = capsys.readouterr()
+    assert len(said.out.splitlines()) == 3
     assert told.asked == {"rules": ["a", "b"], "rate": 50}
+    # It may be made later, and may as well be misspelt.
+    assert "note: no rule 'b' is in force now" in said.err
+    assert "'a'" not in said.err
     assert told.heard == 1
 
 
@@ -222,6 +228,12 @@ def test_packets_are_written_as_pcapng(tmp_path: Path) -> None:
     last = blocks(data)[-1]
     assert last.kind == 5
     assert last.options[5] == (9).to_bytes(8, "little")
+
+
+def test_a_packet_is_written_in_one_way(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--json and --pcap exclude each other"):
+        watch("--json", "--pcap", str(tmp_path / "file"), told=Told())
+    assert not (tmp_path / "file").exists()
 
 
 def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:

@@ -67,6 +67,16 @@ def test_where_it_cannot_listen_it_says_so(capsys: pytest.CaptureFixture[str]) -
     assert "\x1b" not in said
 
 
+@pytest.mark.parametrize("listen", ["foo", "127.0.0.1:x", "127.0.0.1:99999"])
+def test_what_is_no_place_is_refused_in_plain_words(
+    listen: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With what could be written, and not in the words of Python."""
+    assert main(["--listen", listen]) == 1
+    said = capsys.readouterr().err
+    assert "that is no place to listen at\n  hint: write 127.0.0.1:9633" in said
+
+
 def test_without_the_client_library_it_says_what_to_install(tmp_path: Path) -> None:
     """It may be missing: the package recommends it, and most hosts need no metrics."""
     (tmp_path / "prometheus_client.py").write_text("raise ModuleNotFoundError\n")
