@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import time
-from pathlib import Path
 from typing import Any, BinaryIO
 
 from ipsecctl.client import Client
@@ -198,7 +198,7 @@ def _view(options: Options) -> _View:
 
     if path != "-":
         try:
-            return _FileView(Pcapng(), Path(path).open("wb"))
+            return _FileView(Pcapng(), open(path, "wb", opener=_for_oneself))
         except OSError as error:
             raise _unwritable(path, error) from error
     if columns() is not None:
@@ -206,6 +206,11 @@ def _view(options: Options) -> _View:
             "packets are not for a terminal", "name a file, or a pipe: --pcap - | tcpdump -r -"
         )
     return _FileView(Pcapng(), None)
+
+
+def _for_oneself(path: str, flags: int) -> int:
+    # Whoever may not watch may not read it in a file either.
+    return os.open(path, flags, 0o600)
 
 
 def _unwritable(path: str, error: OSError) -> UsageError:

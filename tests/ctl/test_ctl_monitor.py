@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 from base64 import b64encode
 from collections.abc import Callable
 from pathlib import Path
@@ -211,6 +212,7 @@ def test_packets_are_written_as_pcapng(tmp_path: Path) -> None:
     raw = seen(interface=None, link_type=101, head=b64encode(b"\x45abc").decode(), direction="out")
     told = Told(reply(seen(length=1400), raw, seen(rule=HOSTILE), lost=9))
     assert watch("--pcap", str(path), told=told) == 0
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
     data = path.read_bytes()
     first, second, third = packets(data)
     assert first == {
