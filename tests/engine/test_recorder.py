@@ -507,6 +507,7 @@ def test_a_boot_whose_clock_was_not_set_loses_nothing(host: RecordedHost) -> Non
     host.clocks.tick(61 * SECOND)
     host.write()
     known = host.clocks.at
+    off = host.now
     host.clocks.set(0)
     host.killed()
     host.clocks.tick(10 * SECOND)
@@ -517,6 +518,9 @@ def test_a_boot_whose_clock_was_not_set_loses_nothing(host: RecordedHost) -> Non
     answer = host.explain_at(before, WORM)
     assert answer["explanation"]["decision"] == "block"
     assert answer["warnings"] == []
+    (warning,) = host.explain_at(off, WORM)["warnings"]
+    assert warning.startswith(f"nothing was recorded from {format_moment(known)[:19]}")
+    assert f"to {format_moment(host.clocks.at)[:13]}" in warning
 
 
 @pytest.mark.parametrize(
