@@ -20,7 +20,7 @@ from ipsecd.control import explain as explain_module
 from ipsecd.engine.caller import Caller, ChangeOptions
 from ipsecd.engine.recorder import journal as journal_module
 from ipsecd.engine.recorder.past import past_at
-from ipsecd.errors import InvalidInput, IpsecdError, NotFound
+from ipsecd.errors import InvalidInput, IpsecdError, NotFound, Refused
 from ipsecd.language.addresses import parse_address
 from ipsecd.language.documents import format_policy
 from ipsecd.language.moments import format_moment
@@ -219,6 +219,29 @@ def test_after_a_kill_it_says_from_when_to_when_nothing_was_recorded(host: Recor
     assert "nothing was recorded from 2026-" in told["warnings"][0]
     assert "was not running, or had been killed: this is what was in force" in told["warnings"][0]
     assert not host.explain_at(host.now, WORM)["warnings"]
+
+
+def test_while_a_change_is_not_written_nothing_is_said_of_what_came_after_it(
+    host: RecordedHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A question waits for what was noted, but not for ever: then it is no answer from before."""
+    before = host.now
+    host.block("203.0.113.7=0")
+    monkeypatch.setattr(host.engine.recorder, "written", lambda: None)
+    assert decision(host, before) == "permit"
+    with pytest.raises(Refused, match="has not written yet what changed before"):
+        host.explain_at(host.now, WORM)
+
+    def slow(noted: object, oldest: int) -> None:
+        with pytest.raises(Refused, match="has not written yet"):
+            host.explain_at(host.now, WORM)
+        add(noted, oldest)
+
+    journal = host.engine.recorder._journal
+    add: Any = journal.add
+    monkeypatch.setattr(journal, "add", slow)
+    host.write()
+    assert decision(host, host.now) == "block"
 
 
 def test_a_rule_may_have_ended_while_nothing_was_recorded(host: RecordedHost) -> None:
@@ -484,6 +507,7 @@ def test_a_boot_whose_clock_was_not_set_loses_nothing(host: RecordedHost) -> Non
     host.clocks.tick(61 * SECOND)
     host.write()
     known = host.clocks.at
+    off = host.now
     host.clocks.set(0)
     host.killed()
     host.clocks.tick(10 * SECOND)
@@ -494,6 +518,9 @@ def test_a_boot_whose_clock_was_not_set_loses_nothing(host: RecordedHost) -> Non
     answer = host.explain_at(before, WORM)
     assert answer["explanation"]["decision"] == "block"
     assert answer["warnings"] == []
+    (warning,) = host.explain_at(off, WORM)["warnings"]
+    assert warning.startswith(f"nothing was recorded from {format_moment(known)[:19]}")
+    assert f"to {format_moment(host.clocks.at)[:13]}" in warning
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ from ipsecd.engine.recorder.snapshots import (
 )
 from ipsecd.engine.sources import SourceName
 from ipsecd.engine.state import Condition, State
-from ipsecd.errors import IpsecdError, NotFound, StoreFailed
+from ipsecd.errors import InvalidInput, IpsecdError, NotFound, StoreFailed
 from ipsecd.language.documents import parse_policy
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.lists import AddressList
@@ -96,7 +96,10 @@ class _Replayed:
 
 @dataclass(frozen=True, slots=True)
 class _Stretch:
-    """A file: what it holds, until when, and when and why the next one begins."""
+    """A file: what it holds, until when, and when and why the next one begins by the clock.
+
+    That is none whose clock showed an earlier time, as after a boot until the time is known.
+    """
 
     records: tuple[Json, ...]
     until: int
@@ -107,7 +110,8 @@ class _Stretch:
 def past_at(ring: Ring, blobs: Blobs, at: int, now: int) -> Past:
     """What was in force at `at`; both are in nanoseconds since the epoch.
 
-    Raises ``NotFound`` if that is before what is kept, ``StoreFailed`` if the record is damaged.
+    Raises ``NotFound`` if that is before what is kept, ``InvalidInput`` if it is to come, and
+    ``StoreFailed`` if the record is damaged.
     """
     stretches = list(_stretches(ring, at, now))
     if not stretches:
@@ -116,7 +120,9 @@ def past_at(ring: Ring, blobs: Blobs, at: int, now: int) -> Past:
             "name a later moment; ipsecctl history has older changes of policies",
         )
     holding = [each for each in stretches if at <= each.until]
-    chosen = holding[0] if holding else stretches[0]
+    if not holding and at > now:
+        raise InvalidInput("that moment is still to come", "name one that has passed")
+    chosen = holding[0] if holding else max(stretches, key=lambda stretch: stretch.until)
     try:
         replayed = _replay(chosen.records, at)
         gap = None
@@ -161,6 +167,7 @@ def _stretches(ring: Ring, at: int, now: int) -> Iterator[_Stretch]:
     begins = [(number, ring.first(number) or {}) for number in reversed(ring.numbers)]
     was_set = any(first.get("why") == CLOCK for _, first in begins)
     next_since, next_why, is_found = now, "", False
+    later, why_later = now, ""
     for number, first in begins:
         since, why = first.get("at"), first.get("why")
         if not isinstance(since, int) or not isinstance(why, str):
@@ -168,6 +175,8 @@ def _stretches(ring: Ring, at: int, now: int) -> Iterator[_Stretch]:
         # What need not be read is not: that takes longer than all the rest.
         if since > at or (is_found and next_why == SIZE and next_since < at):
             next_since, next_why = since, why
+            if since > at:
+                later, why_later = since, why
             continue
         contents = ring.contents(number)
         if not any(record.get("kind") == "whole" for record in contents.records):
@@ -179,7 +188,7 @@ def _stretches(ring: Ring, at: int, now: int) -> Iterator[_Stretch]:
             until = next_since
         else:
             until = _last_at(contents.records, since)
-        yield _Stretch(contents.records, until, next_since, next_why)
+        yield _Stretch(contents.records, until, later, why_later)
         if not was_set:
             return
         next_since, next_why, is_found = since, why, True

@@ -15,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from threading import Lock
 
@@ -28,7 +29,7 @@ from ipsecd.engine.recorder.past import Past, parts_before, past_at
 from ipsecd.engine.recorder.snapshots import Snapshot, Surroundings
 from ipsecd.engine.state import State
 from ipsecd.engine.this_boot import Boot
-from ipsecd.errors import InvalidInput, NotFound, StoreFailed
+from ipsecd.errors import InvalidInput, NotFound, Refused, StoreFailed
 from ipsecd.log import record_bug
 from ipsecd.sources.blobs import Blobs
 from ipsecd.sources.files import Disk
@@ -75,6 +76,7 @@ class Recorder:
         )
         self._lock = Lock()
         self._noted: deque[Noted] = deque()
+        self._in_hand: list[Noted] = []
         self._latest: Snapshot | None = None
         self._first: tuple[Time, Snapshot] | None = None
         self._backend: Callable[[], str] = str
@@ -181,6 +183,7 @@ class Recorder:
     def _begin_anew(self) -> None:
         """Have the next thing that is written be a whole moment, after a while."""
         self._ring.give_up()
+        self._in_hand = []
         self._why = MISSED
         self._retry_at = self._clocks().boottime + RETRY_NS
 
@@ -201,9 +204,10 @@ class Recorder:
             self._why, self._failure, self._alive_at = MISSED, "", now.boottime + ALIVE_NS
         with self._lock:
             some = [self._noted.popleft() for _ in range(min(BATCH, len(self._noted)))]
-            is_more = bool(self._noted)
+            self._in_hand, is_more = some, bool(self._noted)
         if some:
             self._journal.add(some, self._oldest(now))
+            self._in_hand = []
         if now.boottime >= self._alive_at and not is_more:
             self._journal.alive(self._time_of_all(), self._oldest(now))
             self._alive_at = now.boottime + ALIVE_NS
@@ -242,12 +246,20 @@ class Recorder:
     def past(self, at: int) -> Past:
         """What was in force at a moment, in nanoseconds since the epoch, as far as it is written.
 
-        Raises ``NotFound``, ``InvalidInput`` for a moment to come, and ``StoreFailed``.
+        Raises ``NotFound``, ``InvalidInput`` for a moment to come, ``StoreFailed``, and ``Refused``
+        while a change that was made before it is not written.
         """
         self._must_be_on()
         now = self._clocks().at
         if at > now and not self._was_set:
             raise InvalidInput("that moment is still to come", "name one that has passed")
+        with self._lock:
+            unwritten = [*self._in_hand[:1], *islice(self._noted, 1)]
+        if self._journal.is_open and any((each.first or each.time.at) <= at for each in unwritten):
+            raise Refused(
+                "the flight recorder has not written yet what changed before that moment",
+                "ask again in a few seconds",
+            )
         return past_at(self._ring, self._blobs, at, now)
 
     def dropped(self, wanted: Wanted) -> Dropped:
