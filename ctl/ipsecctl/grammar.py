@@ -131,5 +131,5 @@ MESSAGE = Option("--message", "what it is for, for the history", "TEXT")
 OF_CHANGES = (CONFIRM, FORCE, MESSAGE)
 """The options of every verb that changes something."""
 DOCUMENT = Argument("FILE", "a policy document; - is standard input", offers="documents")
-JSON = Option("--json", "answer as one JSON document")
+JSON = Option("--json", "answer as JSON")
 """The option that every verb takes."""

@@ -8,7 +8,7 @@ from typing import Any
 from ipsecctl import show
 from ipsecctl.client import Client
 from ipsecctl.dry_runs import dry_or_live
-from ipsecctl.failures import DONE, UsageError
+from ipsecctl.failures import DONE
 from ipsecctl.files import open_document
 from ipsecctl.options import Options, conditions_of, dry_run_of
 from ipsecctl.presentation import print_outcome
@@ -126,8 +126,6 @@ def assign(client: Client, options: Options) -> int:
 
 def _audit_of(options: Options) -> dict[str, bool]:
     """Whether blocks are to be audits, if that is asked for; an older daemon does not know it."""
-    if options.has("--audit") and options.has("--enforce"):
-        raise UsageError("--audit and --enforce exclude each other", "leave one of them out")
     if options.has("--audit"):
         return {"audit": True}
     return {"audit": False} if options.has("--enforce") else {}

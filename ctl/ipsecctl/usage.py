@@ -130,7 +130,7 @@ def _arguments(verb: Verb) -> list[str]:
         if stand_ins:
             words.append(f"{{{'|'.join([argument.name, *stand_ins])}}}")
         elif not argument.least:
-            words.append(f"[{argument.name}]")
+            words.append(f"[{argument.name}]{'…' if argument.most is None else ''}")
         elif argument.most is None:
             words.append(f"{argument.name}…")
         else:
@@ -147,7 +147,9 @@ def _options(verb: Verb) -> list[str]:
             continue
         alternatives = [o.written for o in verb.options if o.instead == option.name]
         inner = [_repeated(o) for o in verb.options if o.within == option.name]
-        text = " ".join(["|".join([option.written, *alternatives]), *inner])
+        # What goes with an option stands behind it, and not behind another in its place.
+        order = [*alternatives, option.written] if inner else [option.written, *alternatives]
+        text = " ".join(["|".join(order), *inner])
         words.append(text if option.required else _optional(option, text))
     return words
 

@@ -46,7 +46,9 @@ HOST = Option("--host", "this host in the place of a container", instead=WHO.nam
 ASSIGN = Option("--assign", "and have it in force")
 AUDITED = (
     Option("--audit", "its rules that block only count what they would: audit: true in its file"),
-    Option("--enforce", "its rules that block do so: no audit: true in its file"),
+    Option(
+        "--enforce", "its rules that block do so: no audit: true in its file", instead="--audit"
+    ),
 )
 DRY_RUN = Option("--dry-run", "only say what would change")
 LIVE = Option("--live", "and which connections that are open now it would cut", within="--dry-run")

@@ -287,12 +287,14 @@ def command_line(argv: list[str], document: Path) -> list[str]:
 def test_every_verb_is_tried() -> None:
     """The tables above hold all verbs but those whose exit code is the answer.
 
-    And but ``top``, which talks over more than one connection: test_ctl_top.py tries it.
+    And but those that go on until somebody ends them, which tests of their own try.
     """
     assert {argv[0] for argv in (*READING.values(), *CHANGING.values())} >= VERBS.keys() - {
         "diff",
         "lint",
+        "monitor",
         "top",
+        "web",
     }
 
 

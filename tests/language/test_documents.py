@@ -273,7 +273,7 @@ def test_only_equal_rules_differ_in_nothing(old: Policy, new: Policy) -> None:
 
     def content(policy: Policy) -> tuple[object, ...]:
         rules = {(r.name, r.action, r.conditions, frozenset(r.filters)) for r in policy.rules}
-        return policy.name, policy.description, rules, frozenset(policy.expect)
+        return policy.name, policy.description, policy.audit, rules, frozenset(policy.expect)
 
     assert (diff_policies(old, new) == ()) == (content(old) == content(new))
 

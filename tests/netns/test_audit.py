@@ -74,7 +74,7 @@ def test_a_policy_is_tried_before_it_blocks(daemon: Daemon, tmp_path: Path) -> N
     assert delivered(HERE4, 1434) == 5
     daemon.ctl("rollback")
     assert (file.read_text(), delivered(HERE4, 1434)) == (DOCUMENT, 0)
-    assert "exclude" in daemon.ctl("policy", "assign", "Web", "--audit", "--enforce", code=1)
+    assert "exclude" in daemon.ctl("policy", "assign", "Web", "--audit", "--enforce", code=2)
 
 
 def test_a_dynamic_rule_is_tried_before_it_blocks(daemon: Daemon) -> None:
