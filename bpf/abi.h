@@ -20,7 +20,7 @@
 #define HOST_PROBES 8
 #define HASH_PROBES 8
 #define MAX_STEPS 4096 /* of one point and IP version */
-#define MAX_STEPS_UNROLLED 24 /* where the kernel has no bpf_loop (before Linux 5.17) */
+#define MAX_STEPS_UNROLLED 16 /* where the kernel has no bpf_loop (before Linux 5.17) */
 #define MAX_PATTERNS 16 /* of one point and IP version */
 #define MAX_EXTENSION_HEADERS 8
 #define IMAGES 16

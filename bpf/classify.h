@@ -482,6 +482,10 @@ static __always_inline long take_step(__u32 number, struct walk *walk, int in_li
 	if (found != MATCH)
 		return 0;
 	if (step->conditions & AUDITS) {
+		/* Without bpf_loop the verifier looks at every way through the steps, and would
+		 * look at twice as many: whoever judges after the programs has the packet then. */
+		if (!has_loop)
+			return 1;
 		walk->audited = at;
 		return 0;
 	}
@@ -593,7 +597,6 @@ static __always_inline enum verdict classify(struct packet *packet, enum point p
 		for (__u32 i = 1; i < MAX_STEPS_UNROLLED; i++) {
 			if (i >= head->steps || take_step(i, &walk, 0))
 				break;
-			walk.audited ^= head->zero;
 			walk.uncertain ^= head->zero;
 		}
 	}
@@ -604,8 +607,9 @@ static __always_inline enum verdict classify(struct packet *packet, enum point p
 	/* Which packets are exempt has nothing to do with what was found: the verifier looks at it
 	 * once, and not anew for all that can have been found. A call costs more than a word. */
 	outcome ^= head->zero;
-	walk.audited ^= head->zero;
 	walk.decided ^= head->zero;
+	if (has_loop)
+		walk.audited ^= head->zero;
 	if (is_exempt(&walk, head->first_pattern, head->patterns)) {
 		if (outcome & DROPPED)
 			count_again(&walk, walk.decided, COUNTS, -1);
@@ -636,20 +640,20 @@ static __always_inline void datagram_of(const struct packet *packet, struct data
 static __always_inline enum verdict classify_leaving(struct packet *packet, enum point point,
 						     enum interface_type type)
 {
-	struct datagram datagram;
+	struct datagram datagram = {};
 	__u32 *known, verdict;
 
-	if (packet->fragment == NOT_FRAGMENT)
-		return classify(packet, point, type);
-	datagram_of(packet, &datagram);
+	if (packet->fragment != NOT_FRAGMENT)
+		datagram_of(packet, &datagram);
 	if (packet->fragment == LATER_FRAGMENT) {
 		known = bpf_map_lookup_elem(&datagrams, &datagram);
 		if (known)
 			return *known;
-		return classify(packet, point, type);
 	}
+	/* It stands here once, or the verifier would look at all of it three times. */
 	verdict = classify(packet, point, type);
-	bpf_map_update_elem(&datagrams, &datagram, &verdict, BPF_ANY);
+	if (packet->fragment == FIRST_FRAGMENT)
+		bpf_map_update_elem(&datagrams, &datagram, &verdict, BPF_ANY);
 	return verdict;
 }
 

@@ -80,7 +80,8 @@ def test_rules_by_what_they_match_now(top: Open, watched: WatchedDaemon) -> None
     lines = terminal.until(lambda lines: bool(lines) and "Busy" in lines[3])
     mark, rate, *rest = lines[3].split()
     assert (mark, rest) == (">", ["1,010", "block", "dynamic", "-", "Busy"])
-    assert 0 < float(rate.replace(",", "")) <= 1100
+    # On a busy machine two answers may come shortly after each other.
+    assert float(rate.replace(",", "")) > 0
     terminal.type("q")
     assert terminal.ended() == (0, "")
     put_back(terminal)
@@ -246,7 +247,7 @@ def test_a_signal_puts_the_terminal_back(top: Open, number: int, code: int) -> N
     terminal.shows("Block web")
     assert terminal.modes_now() != terminal.modes
     terminal.process.send_signal(number)
-    assert terminal.ended() == (code, "")
+    assert terminal.ended(again=number) == (code, "")
     put_back(terminal)
 
 
@@ -255,7 +256,7 @@ def test_ctrl_c(top: Open) -> None:
     terminal = top()
     terminal.shows("Block web")
     terminal.type("\x03")
-    assert terminal.ended() == (130, "")
+    assert terminal.ended(again=signal.SIGINT) == (130, "")
     put_back(terminal)
 
 

@@ -178,6 +178,7 @@ def test_a_packet_is_judged_by_the_state_that_was_in_force_then(bench: Bench) ->
     before = time.time_ns()
     time.sleep(2 * TOGETHER_NS / 1e9)
     bench.put(rule("second", "*=0:1434:UDP"))
+    time.sleep(2 * TOGETHER_NS / 1e9)
     after = time.time_ns()
     bench.put(rule("none", "*=0:99:UDP"))
     for at, name in ((before, "first"), (after, "second")):

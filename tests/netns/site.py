@@ -247,11 +247,21 @@ def kernel_state(daemon: Daemon) -> str:
 
 
 @contextmanager
-def daemon(directory: Path, backend: str = "nftables") -> Iterator[Daemon]:
-    """A running daemon on a wire; nothing of it is left afterwards."""
+def daemon(
+    directory: Path, backend: str = "nftables", settings: str | None = None
+) -> Iterator[Daemon]:
+    """A running daemon on a wire; nothing of it is left afterwards.
+
+    With `recorder: off` in its `settings` the rules are all that the kernel holds: it is not asked
+    to tell of what they drop.
+    """
     needs_isolation()
     with wire():
         running = Daemon(directory, backend)
+        if settings is not None:
+            file = directory / "settings.yaml"
+            file.write_text(settings)
+            running.options = ("--config", str(file))
         running.start()
         try:
             yield running

@@ -97,7 +97,8 @@ def test_twenty_clients_change_at_once(daemon: Daemon) -> None:
         daemon.ctl("flush")
         round_of_work()
     assert errors == []
-    assert memory_kib(daemon) < used + 4096
+    # The flight recorder holds what it has not written yet.
+    assert memory_kib(daemon) < used + 8192
 
 
 def test_edits_by_hand_are_picked_up_and_never_overwritten(daemon: Daemon) -> None:

@@ -28,7 +28,7 @@ rules:
 
 @pytest.fixture(params=site.BACKENDS)
 def daemon(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Daemon]:
-    with site.daemon(tmp_path, request.param) as running:
+    with site.daemon(tmp_path, request.param, "recorder: off\n") as running:
         block(running, f"*=0:{CLOSED}:UDP")
         yield running
 

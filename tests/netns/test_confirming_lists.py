@@ -35,7 +35,7 @@ NEXT_VERSION = "99.1"
 @pytest.fixture(params=site.BACKENDS)
 def daemon(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Daemon]:
     """The peer is in no list, so both ports are open to it."""
-    with site.daemon(tmp_path, request.param) as running:
+    with site.daemon(tmp_path, request.param, "recorder: off\n") as running:
         running.put(POLICY.format(OPEN))
         before = tmp_path / "before"
         before.write_text(BEFORE)

@@ -211,5 +211,9 @@ def test_kernels_without_tcx_and_bpf_loop_are_served(monkeypatch: pytest.MonkeyP
     many = policy(*(f"*=0:{first}-{first + 5}:UDP" for first in range(1000, 1400, 10)))
     with pytest.raises(IpsecdError, match="look-ups"):
         backend.check(many)
+    # Such programs leave what audits count to nftables, which there is not here.
+    tried = InForce(Origin("static", "P", "R"), parse_filter("*=0:7:UDP"), Action.AUDIT)
+    with pytest.raises(IpsecdError, match="audits without bpf_loop"):
+        backend.check(compile_filters([tried]))
     backend.remove()
     assert "leave_lan" not in run("tc", "filter", "show", "dev", "fault0", "egress")

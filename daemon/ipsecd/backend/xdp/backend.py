@@ -108,7 +108,7 @@ class XdpBackend(Reported):
         """
         classifier = self._expansions.of(classifier)
         if self._alone:
-            must_be_known(classifier.tables)
+            must_be_known(classifier.tables, self._loaded().max_steps)
         must_fit(classifier, self._loaded().max_steps)
 
     def prepare(
@@ -171,7 +171,7 @@ class XdpBackend(Reported):
         """Put the whole state in force."""
         classifier = self._expansions.of(classifier)
         if self._alone:
-            must_be_known((*classifier.tables, *volatile.tables))
+            must_be_known((*classifier.tables, *volatile.tables), self._loaded().max_steps)
         if self._classifier is None or self._drifted or not self._loaded().has_room(classifier):
             self._install(classifier, volatile)
         else:
@@ -190,7 +190,7 @@ class XdpBackend(Reported):
     def change(self, delta: Delta, volatile: Volatile) -> None:
         """Add and remove dynamic entries."""
         if self._alone:
-            must_be_known(volatile.tables)
+            must_be_known(volatile.tables, self._loaded().max_steps)
         programs = self._loaded()
         programs.points = self.points
         programs.change(delta, volatile)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ipsecd.backend.xdp.program import count_steps, unknown_to_programs
+from ipsecd.backend.xdp import abi
+from ipsecd.backend.xdp.program import audits, count_steps, unknown_to_programs
 from ipsecd.compiler.classifier import Classifier, HasTableId
 from ipsecd.errors import LimitExceeded, Refused
 
@@ -20,9 +21,17 @@ def must_fit(classifier: Classifier, limit: int) -> None:
         )
 
 
-def must_be_known(tables: Iterable[HasTableId]) -> None:
-    """Raise ``Refused`` for what programs do not know, where nobody else judges."""
-    if unknown := unknown_to_programs(tables):
+def must_be_known(tables: Iterable[HasTableId], most_steps: int) -> None:
+    """Raise ``Refused`` for what programs do not know, where nobody else judges.
+
+    `most_steps` tells how they walk: what takes no more than can be unrolled leaves audited packets
+    to whoever judges after it.
+    """
+    tables = [*tables]
+    unknown = unknown_to_programs(tables)
+    if not unknown and most_steps == abi.MAX_STEPS_UNROLLED and any(map(audits, tables)):
+        unknown = "audits without bpf_loop"
+    if unknown:
         raise Refused(
             f"this kernel has no nf_tables, and programs do not know {unknown}",
             "name addresses or ports, or use a kernel with nf_tables",
