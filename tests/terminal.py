@@ -106,17 +106,10 @@ class Terminal:
         text = frames[-1].removesuffix("\x1b[K\x1b[J").replace("\r", "")
         return [re.sub("\x1b\\[[0-9;]*m", "", line) for line in text.split("\x1b[K\n")]
 
-    def ended(self, again: int | None = None) -> tuple[int, str]:
-        """The exit code, and what the terminal showed outside of the screens.
-
-        The signal `again` is sent every five seconds, as a person presses Ctrl-C once more.
-        """
-        next_at = time.monotonic() + 5
+    def ended(self) -> tuple[int, str]:
+        """The exit code, and what the terminal showed outside of the screens."""
         while self.process.poll() is None:
             self._read(0.1)
-            if again is not None and time.monotonic() > next_at:
-                self.process.send_signal(again)
-                next_at += 5
         while select.select([self._own], [], [], 0)[0]:
             self._read(0)
         outside = re.sub("(?s)\x1b\\[\\?1049h.*?\x1b\\[\\?1049l", "", self.seen)

@@ -247,7 +247,7 @@ def test_a_signal_puts_the_terminal_back(top: Open, number: int, code: int) -> N
     terminal.shows("Block web")
     assert terminal.modes_now() != terminal.modes
     terminal.process.send_signal(number)
-    assert terminal.ended(again=number) == (code, "")
+    assert terminal.ended() == (code, "")
     put_back(terminal)
 
 
@@ -256,7 +256,7 @@ def test_ctrl_c(top: Open) -> None:
     terminal = top()
     terminal.shows("Block web")
     terminal.type("\x03")
-    assert terminal.ended(again=signal.SIGINT) == (130, "")
+    assert terminal.ended() == (130, "")
     put_back(terminal)
 
 

@@ -65,17 +65,18 @@ def test_a_policy_that_was_tried_is_learned_from_and_enforced(daemon: Daemon) ->
 def test_what_was_dropped_while_somebody_looked_passes(daemon: Daemon, tmp_path: Path) -> None:
     """The lines of ``monitor --json`` are learned from as well."""
     watcher = Watcher(daemon, "--json")
-    for port in PORTS:
-        send(10, port)
     seen = b""
-    while seen.count(b'"packet"') < 20:
+    # Programs that have just begun to tell of more lose some of the first packets, and say so.
+    while not all(f":{port} in".encode() in seen for port in PORTS):
+        for port in PORTS:
+            send(1, port)
         seen += watcher.line()
     out, _ = watcher.end()
     recorded = tmp_path / "seen"
     recorded.write_bytes(seen + out)
     words = ("learn", "Web", "--from", str(recorded), "--blocked")
     (rule,) = json.loads(daemon.ctl(*words, "--json"))["rules"]
-    assert rule["filters"] == [{"filter": f"{PEER4}=0:53,1434:UDP", "flows": 2, "packets": 20}]
+    assert [permit["filter"] for permit in rule["filters"]] == [f"{PEER4}=0:53,1434:UDP"]
     daemon.ctl(*words, "--write")
     assert (daemon.policies / "web.yaml").read_text().startswith(DOCUMENT)
     assert [delivered(HERE4, port) for port in (*PORTS, OTHER)] == [5, 5, 0]
