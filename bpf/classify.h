@@ -461,7 +461,7 @@ static __always_inline long take_step(__u32 number, struct walk *walk, int in_li
 
 	if (!step)
 		return 1;
-	if (step->conditions & AUDITS && walk->audited)
+	if (has_loop && step->conditions & AUDITS && walk->audited)
 		return 0;
 	if (!meets(walk, step))
 		return 0;
@@ -597,8 +597,17 @@ static __always_inline enum verdict classify(struct packet *packet, enum point p
 		for (__u32 i = 1; i < MAX_STEPS_UNROLLED; i++) {
 			if (i >= head->steps || take_step(i, &walk, 0))
 				break;
-			walk.uncertain ^= head->zero;
 		}
+	}
+	if (!has_loop) {
+		/* There are no audits here, and what the verifier of such kernels takes is little.
+		 */
+		if (!walk.decided || walk.verdict == VERDICT_PASS || walk.uncertain)
+			return VERDICT_PASS;
+		if (!is_exempt(&walk, head->first_pattern, head->patterns))
+			return VERDICT_DROP;
+		count_again(&walk, walk.decided, COUNTS, -1);
+		return VERDICT_PASS;
 	}
 	outcome = walk.decided && walk.verdict == VERDICT_DROP && !walk.uncertain ? DROPPED : 0;
 	outcome |= walk.audited ? AUDITED : 0;
@@ -607,9 +616,8 @@ static __always_inline enum verdict classify(struct packet *packet, enum point p
 	/* Which packets are exempt has nothing to do with what was found: the verifier looks at it
 	 * once, and not anew for all that can have been found. A call costs more than a word. */
 	outcome ^= head->zero;
+	walk.audited ^= head->zero;
 	walk.decided ^= head->zero;
-	if (has_loop)
-		walk.audited ^= head->zero;
 	if (is_exempt(&walk, head->first_pattern, head->patterns)) {
 		if (outcome & DROPPED)
 			count_again(&walk, walk.decided, COUNTS, -1);
