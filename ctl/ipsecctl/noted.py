@@ -10,13 +10,13 @@ from typing import Any
 from ipsecctl.client import Client
 from ipsecctl.files import read_bytes
 from ipsecd.errors import InvalidInput, IpsecdError
-from ipsecd.language.flows import flow_from_json, time_ns
+from ipsecd.language.flows import POINTS, flow_from_json, time_ns
 from ipsecd.language.packets import parse_packet
 from ipsecd.language.seen import assumed_types, to_packet
 from ipsecd.model.addresses import Family
 from ipsecd.model.flows import Recorded, flow_of
 from ipsecd.model.kinds import InterfaceType
-from ipsecd.model.packets import Host, Point
+from ipsecd.model.packets import Host
 from ipsecd.quoting import quote
 
 AUDIT, BLOCK = "audit", "block"
@@ -139,10 +139,9 @@ def _recorded(
     text = parse_packet(seen["packet"])
     known = {**assumed_types(text.interface), **types}
     packet = to_packet(text, host, known)
-    points = {"in": Point.ARRIVING, "out": Point.SENDING, "forward": Point.LEAVING}
-    if seen["direction"] not in points:
+    if seen["direction"] not in POINTS:
         raise InvalidInput(f"{quote(seen['direction'])} is no direction")
-    packet = replace(packet, point=points[seen["direction"]], processes=frozenset())
+    packet = replace(packet, point=POINTS[seen["direction"]], processes=frozenset())
     flow = flow_of(packet, seen["rule"], str(seen.get("flags") or ""))
     at_ns = time_ns(seen["at"])
     return None if flow is None else Recorded(flow, 1, at_ns, at_ns)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import struct
 from base64 import b64decode
-from datetime import UTC, datetime
 from typing import Any
+
+from ipsecd.language.moments import parse_moment
 
 _SECTION, _INTERFACE, _STATISTICS, _PACKET = 0x0A0D0D0A, 1, 5, 6
 _MAGIC = 0x1A2B3C4D
@@ -46,7 +47,7 @@ class Pcapng:
             described = _block(_INTERFACE, struct.pack("<HHI", key[1], 0, 0), options)
         head = b64decode(seen["head"])
         header = _ETHERNET_BYTES if key[1] == _ETHERNET else 0
-        time = _microseconds(seen["at"])
+        time = parse_moment(seen["at"]) // 1000
         fixed = struct.pack(
             "<IIIII",
             self._interfaces[key],
@@ -63,16 +64,9 @@ class Pcapng:
         """What a file ends with: how many packets are not in it; `at` is the time of the last."""
         if not self._interfaces or at is None:
             return b""
-        time = _microseconds(at)
+        time = parse_moment(at) // 1000
         fixed = struct.pack("<III", 0, time >> 32, time & 0xFFFFFFFF)
         return _block(_STATISTICS, fixed, [(_DROPPED, struct.pack("<Q", lost))])
-
-
-def _microseconds(at: str) -> int:
-    """A time as RFC 3339 has it, in microseconds since the epoch."""
-    whole = datetime.fromisoformat(at)
-    since = whole - datetime(1970, 1, 1, tzinfo=UTC)
-    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
 def _padded(data: bytes) -> bytes:

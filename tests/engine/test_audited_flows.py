@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -11,33 +10,30 @@ from hypothesis import strategies as st
 
 from ipsecd.control import Control
 from ipsecd.control.audited import PAGE, AuditedFlows
-from ipsecd.language.flows import flow_from_json, flow_to_json, time_ns, time_text
+from ipsecd.language.flows import flow_from_json, flow_to_json, time_ns
+from ipsecd.language.moments import format_moment
 from ipsecd.model.addresses import Family
 from ipsecd.model.flows import Recorded, flow_of
 from ipsecd.model.packets import Packet, Point
-from ipsecd.model.values import Origin
+from ipsecd.model.sightings import LINK_RAW, Sighting
+from ipsecd.model.values import Action, Origin
 from ipsecd.protocol.description import CONTROL, load_interface
 from tests.engine.site import Site
 from tests.strategies import packets
 
-
-@dataclass(frozen=True)
-class Verb:
-    """An action, as far as it is looked at here."""
-
-    value: str
-
-
 AUDIT = Origin("static", "Web", "Audit")
 
 
-@dataclass(frozen=True)
-class Sighting:
-    packet: Packet
-    at_ns: int = 1_000
-    action: Any = Verb("audit")
-    origin: Origin | None = AUDIT
-    flags: str = ""
+def sighting(
+    seen: Packet,
+    at_ns: int = 1_000,
+    action: Action = Action.AUDIT,
+    origin: Origin | None = AUDIT,
+) -> Sighting:
+    return Sighting(
+        at_ns, action, origin, None, "", None, seen.point, seen.interface, seen, "", 40, b"",
+        LINK_RAW,
+    )  # fmt: skip
 
 
 def packet(source: int = 1, port: int = 443, client: int = 50000) -> Packet:
@@ -51,7 +47,7 @@ def told(flows: AuditedFlows, policy: str | None = None, start: int = 0) -> dict
 def test_a_thousand_connections_are_one_flow() -> None:
     """With how many packets it had, and when the first and the last of them came."""
     flows = AuditedFlows()
-    flows.take([Sighting(packet(client=40000 + n), n * 1_000_000_000) for n in range(1000)], 9, 0)
+    flows.take([sighting(packet(client=40000 + n), n * 1_000_000_000) for n in range(1000)], 9, 0)
     reply = told(flows)
     (flow,) = reply["flows"]
     assert (flow["source"], flow["source_port"], flow["destination_port"]) == ("0.0.0.1", None, 443)
@@ -66,8 +62,8 @@ def test_only_audits_are_recorded() -> None:
     """What was blocked is no concern here; what no filter could name is counted."""
     flows = AuditedFlows()
     fragment = Packet(Point.ARRIVING, Family.IPV4, 1, 2, 17, later_fragment=True)
-    block = Sighting(packet(), action=Verb("block"))
-    flows.take([block, Sighting(fragment), Sighting(packet(), origin=None)], 3, 0)
+    block = sighting(packet(), action=Action.BLOCK)
+    flows.take([block, sighting(fragment), sighting(packet(), origin=None)], 3, 0)
     assert (told(flows)["flows"], told(flows)["packets"], told(flows)["unseen"]) == ([], 0, 2)
 
 
@@ -82,8 +78,8 @@ def test_lost_packets_are_told() -> None:
 def test_a_scan_fills_no_memory() -> None:
     """Flows beyond the limit are counted; those that are there go on."""
     flows = AuditedFlows(most=3)
-    flows.take([Sighting(packet(port=port)) for port in range(1, 11)], 10, 0)
-    flows.take([Sighting(packet(port=1))], 11, 0)
+    flows.take([sighting(packet(port=port)) for port in range(1, 11)], 10, 0)
+    flows.take([sighting(packet(port=1))], 11, 0)
     reply = told(flows)
     assert [flow["destination_port"] for flow in reply["flows"]] == [1, 2, 3]
     assert (reply["packets"], reply["unseen"]) == (4, 7)
@@ -92,7 +88,7 @@ def test_a_scan_fills_no_memory() -> None:
 def test_pages_hold_everything_once() -> None:
     """Also while flows come; and of one policy there are only its own."""
     flows = AuditedFlows()
-    many = [Sighting(packet(source=n)) for n in range(PAGE * 2 + 1)]
+    many = [sighting(packet(source=n)) for n in range(PAGE * 2 + 1)]
     flows.take(many, 0, 0)
     other = Origin("static", "Other", "Audit")
     start: int | None = 0
@@ -101,7 +97,7 @@ def test_pages_hold_everything_once() -> None:
         reply = told(flows, "Web", start)
         assert len(reply["flows"]) <= PAGE
         seen += [flow["source"] for flow in reply["flows"]]
-        flows.take([*many[:5], Sighting(packet(source=start), origin=other)], 0, 0)
+        flows.take([*many[:5], sighting(packet(source=start), origin=other)], 0, 0)
         start = reply["next"]
     assert len(seen) == len(set(seen)) == len(many)
     assert {flow["policy"] for flow in told(flows, None, PAGE * 2)["flows"]} == {"Web", "Other"}
@@ -110,7 +106,7 @@ def test_pages_hold_everything_once() -> None:
 def test_the_method_tells_what_was_noted(site: Site) -> None:
     """Whoever may look gets it, of the daemon that was told of the packets."""
     control = Control(site.engine)
-    control.audited.take([Sighting(packet())], 1, 0)
+    control.audited.take([sighting(packet())], 1, 0)
     reply = control.call("AuditedFlows", {"policy": "Web", "start": 0}, "uid 0", {}, None)
     (flow,) = load_interface(CONTROL).check_reply("AuditedFlows", reply)["flows"]
     assert flow["rule"] == "Audit"
@@ -126,7 +122,7 @@ def test_a_flow_is_told_as_it_is(one: Packet, at_us: int) -> None:
     if flow is not None:
         recorded = Recorded(flow, 7, at_us * 1000, at_us * 1000)
         assert flow_from_json(flow_to_json(recorded, "Web")) == recorded
-    assert time_ns(time_text(at_us * 1000)) == at_us * 1000
+    assert time_ns(format_moment(at_us * 1000)) == at_us * 1000
 
 
 @pytest.mark.parametrize("start", [-1, 0, 10**6, 2**62])

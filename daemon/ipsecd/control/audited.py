@@ -9,45 +9,20 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Any
 
 from ipsecd.control.method import Method, Request, Role, Work
 from ipsecd.engine import Engine
-from ipsecd.language.flows import flow_to_json, time_text
+from ipsecd.language.flows import flow_to_json
+from ipsecd.language.moments import format_moment
 from ipsecd.model.flows import Flow, Recorded, flow_of
 from ipsecd.model.kinds import Action
-from ipsecd.model.packets import Packet
-from ipsecd.model.values import Origin
+from ipsecd.model.sightings import Sighting
 
-AUDIT = "audit"
 MOST_FLOWS = 100_000
 """About 30 MB. A scan of all ports of a host is as many flows as it has ports."""
 PAGE = 1000
 """Flows in one reply: to write them as JSON takes some milliseconds, in which nobody else runs."""
-
-
-class Seen(Protocol):
-    """What has to be known of a packet that was noted."""
-
-    @property
-    def at_ns(self) -> int:
-        """When it came, in nanoseconds since the epoch."""
-
-    @property
-    def action(self) -> Action:
-        """That of the rule which decided."""
-
-    @property
-    def origin(self) -> Origin | None:
-        """The rule which decided, if it is known."""
-
-    @property
-    def packet(self) -> Packet:
-        """The packet itself."""
-
-    @property
-    def flags(self) -> str:
-        """The flags of TCP that are set, out of ``SAFRPUEC``."""
 
 
 class AuditedFlows:
@@ -65,7 +40,7 @@ class AuditedFlows:
         self._lost = self._lost_before = 0
         self._since_ns = time.time_ns()
 
-    def take(self, sightings: Iterable[Seen], blocked: int, lost: int) -> None:
+    def take(self, sightings: Iterable[Sighting], blocked: int, lost: int) -> None:
         """Record those of `sightings` that audit rules noted.
 
         `lost` is how many packets were not told of since whoever tells began; if it has become
@@ -77,7 +52,7 @@ class AuditedFlows:
                 self._lost_before += self._lost
             self._lost = lost
             for sighting in sightings:
-                if sighting.action.value == AUDIT:
+                if sighting.action is Action.AUDIT:
                     self._note(sighting)
 
     def page(self, policy: str | None, start: int) -> dict[str, Any]:
@@ -97,10 +72,10 @@ class AuditedFlows:
             "next": following,
             "packets": packets,
             "unseen": unseen,
-            "since": time_text(self._since_ns),
+            "since": format_moment(self._since_ns),
         }
 
-    def _note(self, sighting: Seen) -> None:
+    def _note(self, sighting: Sighting) -> None:
         origin = sighting.origin
         flow = flow_of(sighting.packet, origin.rule, sighting.flags) if origin else None
         if origin is None or flow is None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Collection, Iterable
-from datetime import UTC, datetime
 from typing import Any
 
 from ipsecd.control.method import Method, Request, Role, Work
@@ -12,11 +11,11 @@ from ipsecd.engine import Engine
 from ipsecd.errors import Refused
 from ipsecd.language.addresses import format_address, format_value
 from ipsecd.language.filters import format_filter
+from ipsecd.language.flows import DIRECTIONS
+from ipsecd.language.moments import format_moment
 from ipsecd.language.packets import format_packet
 from ipsecd.model.packets import Point
 from ipsecd.model.sightings import Sighting
-
-_DIRECTIONS = {Point.ARRIVING: "in", Point.SENDING: "out", Point.LEAVING: "forward"}
 
 
 def seen_packets(
@@ -38,7 +37,7 @@ def seen_packet(sighting: Sighting) -> dict[str, Any]:
     if sighting.interface:
         text += f" {'in' if sighting.point is Point.ARRIVING else 'out'} {sighting.interface}"
     return {
-        "at": _time(sighting.at_ns),
+        "at": format_moment(sighting.at_ns),
         "action": sighting.action.value,
         "store": origin.store if origin else None,
         "policy": origin.policy if origin else None,
@@ -46,7 +45,7 @@ def seen_packet(sighting: Sighting) -> dict[str, Any]:
         "filter": format_filter(sighting.filter) if sighting.filter else None,
         "list": sighting.list_name or None,
         "entry": format_address(sighting.entry) if sighting.entry else None,
-        "direction": _DIRECTIONS[sighting.point],
+        "direction": DIRECTIONS[sighting.point],
         "interface": sighting.interface or None,
         "packet": text,
         "protocol": protocol,
@@ -62,12 +61,6 @@ def seen_packet(sighting: Sighting) -> dict[str, Any]:
         "head": b64encode(sighting.head).decode(),
         "link_type": sighting.link_type,
     }
-
-
-def _time(at_ns: int) -> str:
-    """A time of the wall clock as RFC 3339 has it, to the microsecond."""
-    seconds, rest = divmod(at_ns, 1_000_000_000)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest // 1000:06}Z"
 
 
 def _monitor(engine: Engine, request: Request) -> dict[str, Any]:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ipsecd.errors import InvalidInput
 from ipsecd.language.addresses import format_value, parse_address
+from ipsecd.language.moments import format_moment, parse_moment
 from ipsecd.model.addresses import Family, Network
 from ipsecd.model.flows import Flow, Recorded
 from ipsecd.model.packets import Point
 from ipsecd.quoting import quote
 
 DIRECTIONS = {Point.ARRIVING: "in", Point.SENDING: "out", Point.LEAVING: "forward"}
-_POINTS = {word: point for point, word in DIRECTIONS.items()}
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_NS_OF_US = 1000
+POINTS = {word: point for point, word in DIRECTIONS.items()}
 
 
 def flow_to_json(recorded: Recorded, policy: str) -> dict[str, Any]:
@@ -34,8 +32,8 @@ def flow_to_json(recorded: Recorded, policy: str) -> dict[str, Any]:
         "icmp_code": None if flow.icmp_type is None else flow.icmp_code,
         "interface": flow.interface or None,
         "packets": recorded.packets,
-        "first": time_text(recorded.first_ns),
-        "last": time_text(recorded.last_ns),
+        "first": format_moment(recorded.first_ns),
+        "last": format_moment(recorded.last_ns),
     }
 
 
@@ -43,11 +41,11 @@ def flow_from_json(told: dict[str, Any]) -> Recorded:
     """The same flow again; raises ``InvalidInput`` for what is none."""
     family, source = _address(told["source"])
     other, destination = _address(told["destination"])
-    if family is not other or told["direction"] not in _POINTS:
+    if family is not other or told["direction"] not in POINTS:
         raise InvalidInput(f"{quote(told['source'])} to {quote(told['destination'])} is no flow")
     flow = Flow(
         told["rule"],
-        _POINTS[told["direction"]],
+        POINTS[told["direction"]],
         family,
         told["protocol"],
         source,
@@ -61,17 +59,11 @@ def flow_from_json(told: dict[str, Any]) -> Recorded:
     return Recorded(flow, told["packets"], time_ns(told["first"]), time_ns(told["last"]))
 
 
-def time_text(at_ns: int) -> str:
-    """A time in nanoseconds since the epoch as RFC 3339 has it, to the microsecond, in UTC."""
-    return f"{_EPOCH + timedelta(microseconds=at_ns // _NS_OF_US):%Y-%m-%dT%H:%M:%S.%fZ}"
-
-
 def time_ns(text: str) -> int:
-    """Such a time in nanoseconds since the epoch; raises ``InvalidInput``."""
+    """A time as RFC 3339 has it in nanoseconds since the epoch; raises ``InvalidInput``."""
     try:
-        moment = datetime.fromisoformat(text)
-        return (moment - _EPOCH) // timedelta(microseconds=1) * _NS_OF_US
-    except (ValueError, TypeError) as error:
+        return parse_moment(text)
+    except (InvalidInput, TypeError) as error:
         raise InvalidInput(f"{quote(text)} is no time", "times are as RFC 3339 has them") from error
 
 
