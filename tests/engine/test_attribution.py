@@ -79,7 +79,7 @@ class Bench:
         self.site = site
         self.recent = RecentStates()
         self.recent.begin(site.engine.state)
-        site.engine._enforcement.heard = self.recent.heard
+        site.engine._enforcement.listeners.append(self.recent.heard)
         self.attribution = Attribution(self.recent, lambda: HostState(LINKS_HERE, HOST))
 
     def put(self, *rules: Rule) -> None:

@@ -32,7 +32,7 @@ from ipsecd.compiler.volatile import NO_CHANGE, Delta, Volatile
 from ipsecd.engine.attempt import Attempt
 from ipsecd.engine.compiling import classifier_by_names
 from ipsecd.engine.guard import must_spare
-from ipsecd.engine.heard_state import HeardState
+from ipsecd.engine.heard_state import HeardState, tell_of
 from ipsecd.engine.measured import Measured
 from ipsecd.engine.noting import note_change
 from ipsecd.engine.quarantines import with_own_rules
@@ -61,7 +61,7 @@ class Enforcement:
         bpffs: Path,
         clock: Callable[[], float],
     ) -> None:
-        self.heard: Callable[[State], None] = lambda _: None
+        self.listeners: list[Callable[[State], None]] = []
         self.state, self.measured = State(), Measured()
         self.run: Line = at_once
         self._make = make
@@ -265,7 +265,7 @@ class Enforcement:
         self._listen(to_nobody=True)
         self._backend = another
         self._listen()
-        self.heard(state)
+        tell_of(self, state)
         record(logging.INFO, "backend-exchanged", backend=name, before=old_name)
         return old_name
 

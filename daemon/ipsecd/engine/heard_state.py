@@ -1,4 +1,4 @@
-"""Owns that whoever listens hears of every state, whatever puts it in force; knows no listener."""
+"""Owns that all who listen hear of every state, whatever puts it in force; knows no listener."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from ipsecd.engine.state import State
 class Heard(Protocol):
     """What has a state that others hear of."""
 
-    heard: Callable[[State], None]
-    """Called with each state once it is in force; it must be quick, and not raise."""
+    listeners: list[Callable[[State], None]]
+    """Called in turn with each state once it is in force; they must be quick, and not raise."""
 
 
 class HeardState:
@@ -26,4 +26,10 @@ class HeardState:
     def __set__(self, owner: Heard, new: State) -> None:
         """Have another state, and tell of it."""
         owner.__dict__["state"] = new
-        owner.heard(new)
+        tell_of(owner, new)
+
+
+def tell_of(owner: Heard, state: State) -> None:
+    """Have all hear of a state that is in force."""
+    for listener in owner.listeners:
+        listener(state)

@@ -31,7 +31,7 @@ class Past:
         self.history = History(directory, disk)
         self.counting = Counting(directory, disk, enforcement)
         self.recorder = Recorder(directory, config, this_boot, disk)
-        enforcement.heard = self.recorder.heard
+        enforcement.listeners.append(self.recorder.heard)
 
     @property
     def warnings(self) -> tuple[str, ...]:

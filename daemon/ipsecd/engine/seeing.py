@@ -12,7 +12,6 @@ from ipsecd.backend.reporting import Report, Reporting
 from ipsecd.engine.attribution import Attribution
 from ipsecd.engine.enforcement import Enforcement
 from ipsecd.engine.recent import RecentStates
-from ipsecd.engine.state import State
 from ipsecd.errors import Refused
 from ipsecd.model.sightings import Sighting
 
@@ -28,8 +27,7 @@ class Seeing:
         self._attribution = Attribution(self._recent)
         self._ended = 0
         self._counts: dict[int, tuple[Reporting, int]] = {}
-        self._others = enforcement.heard
-        enforcement.heard = self._heard
+        enforcement.listeners.append(self._recent.heard)
 
     def look(self, budget: int) -> tuple[Reporting, int]:
         """Have at most `budget` packets a second told of; what tells of them, and their count.
@@ -70,7 +68,3 @@ class Seeing:
                 self._ended += before
         self._counts = counts
         return self._ended + sum(count for _, count in counts.values())
-
-    def _heard(self, state: State) -> None:
-        self._others(state)
-        self._recent.heard(state)
