@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -37,6 +38,35 @@ CERTIFICATES = """
 ssl_certificate {0.certificate}; ssl_certificate_key {0.key};
 ssl_client_certificate {0.ca}; ssl_verify_client on;
 """
+
+
+GUIDED = """
+daemon off; master_process off; pid {0}/pid; error_log {0}/error.log;
+events {{ }}
+http {{
+  access_log off; client_body_temp_path {0}/tmp; proxy_temp_path {0}/tmp;
+  fastcgi_temp_path {0}/tmp; uwsgi_temp_path {0}/tmp; scgi_temp_path {0}/tmp;
+  {1}
+}}
+"""
+
+
+def guided_nginx(
+    guide: Path, begins: str, directory: Path, port: int, places: Mapping[str, str]
+) -> Server:
+    """Nginx as the one block of a guide that `begins` so has it, on a port of 127.0.0.1.
+
+    `places` are those in the block, with what they are here; all of them must be in it.
+    """
+    pattern = rf"```nginx\n({begins}.*?)```"
+    [block] = re.findall(pattern, guide.read_text(), re.DOTALL)
+    for written, here in {"listen 443 ssl": f"listen 127.0.0.1:{port} ssl", **places}.items():
+        assert written in block
+        block = block.replace(written, here)
+    configuration = directory / "nginx.conf"
+    configuration.write_text(GUIDED.format(directory, block))
+    words = (program("nginx"), "-c", str(configuration), "-p", str(directory))
+    return Server(words, ("127.0.0.1", port), directory / "log")
 
 
 def program(name: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,21 +15,12 @@ from ipsecd_domain.fetcher.web import post
 from ipsecd_domain.reports import MAX_REPORT_BYTES, read_reports
 from ipsecd_domain.tls import TlsFiles
 from tests.domain.certificates import Authority
-from tests.domain.servers import Server, program
+from tests.domain.servers import guided_nginx
 from tests.netns.site import PATIENCE
 
 pytestmark = [pytest.mark.netns, pytest.mark.timeout(int(120 * PATIENCE))]
 
 GUIDE = Path(__file__).parents[2] / "docs/domain.md"
-AROUND = """
-daemon off; master_process off; pid {0}/pid; error_log {0}/error.log;
-events {{ }}
-http {{
-  access_log off; client_body_temp_path {0}/tmp; proxy_temp_path {0}/tmp;
-  fastcgi_temp_path {0}/tmp; uwsgi_temp_path {0}/tmp; scgi_temp_path {0}/tmp;
-  {1}
-}}
-"""
 PORT = 8443
 URL = f"https://127.0.0.1:{PORT}/reports"
 
@@ -45,21 +35,15 @@ def reports(tmp_path: Path, authority: Authority) -> Iterator[Path]:
     """A directory that nginx receives reports in, as the guide has it but for its paths."""
     files, directory = authority.certify("policy"), tmp_path / "srv-reports"
     directory.mkdir()
-    [block] = re.findall(r"```nginx\n(map .*?)```", GUIDE.read_text(), re.DOTALL)
-    for written, here in {
-        "listen 443 ssl": f"listen 127.0.0.1:{PORT} ssl",
+    places = {
         "/etc/ssl/policy.example.net.pem": files.certificate,
         "/etc/ssl/policy.example.net.key": files.key,
         "/etc/ssl/fleet-ca.pem": files.ca,
         "unix:/run/reports/put": f"unix:{tmp_path}/put",
         "/srv/reports": str(directory),
-    }.items():
-        assert written in block
-        block = block.replace(written, here)
-    configuration = tmp_path / "nginx.conf"
-    configuration.write_text(AROUND.format(tmp_path, block))
-    words = (program("nginx"), "-c", str(configuration), "-p", str(tmp_path))
-    server = Server(words, ("127.0.0.1", PORT), tmp_path / "log")
+    }
+    server = guided_nginx(GUIDE, "map ", tmp_path, PORT, places)
+
     try:
         server.start()
         yield directory

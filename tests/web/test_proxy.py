@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import re
 import socket
 import ssl
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.domain.certificates import Authority
-from tests.domain.servers import Server, program
+from tests.domain.servers import guided_nginx
 from tests.netns.site import PATIENCE
 from tests.web.serving import serving
 from tests.web.stand_in import PACKET, StandIn
@@ -20,15 +19,6 @@ from tests.web.stand_in import PACKET, StandIn
 pytestmark = [pytest.mark.netns, pytest.mark.timeout(int(120 * PATIENCE))]
 
 GUIDE = Path(__file__).parents[2] / "docs/web.md"
-AROUND = """
-daemon off; master_process off; pid {0}/pid; error_log {0}/error.log;
-events {{ }}
-http {{
-  access_log off; client_body_temp_path {0}/tmp; proxy_temp_path {0}/tmp;
-  fastcgi_temp_path {0}/tmp; uwsgi_temp_path {0}/tmp; scgi_temp_path {0}/tmp;
-  {1}
-}}
-"""
 PORT = 8444
 AUTHORITY = f"fw1.example.net:{PORT}"
 PASSWORD = base64.b64encode(b"ann:secret").decode()
@@ -41,20 +31,13 @@ def proxy(directory: Path, daemon: StandIn) -> Iterator[Authority]:
     files = authority.certify("fw1")
     users = directory / "users"
     users.write_text("ann:{PLAIN}secret\n")
-    [block] = re.findall(r"```nginx\n(.*?)```", GUIDE.read_text(), re.DOTALL)
-    for written, here in {
-        "listen 443 ssl": f"listen 127.0.0.1:{PORT} ssl",
+    places = {
         "/etc/ssl/fw1.pem": files.certificate,
         "/etc/ssl/private/fw1.key": files.key,
         "/etc/nginx/fw1.users": str(users),
         "/run/ipsecd-web/web.sock": f"{directory}/web.sock",
-    }.items():
-        assert written in block
-        block = block.replace(written, here)
-    configuration = directory / "nginx.conf"
-    configuration.write_text(AROUND.format(directory, block))
-    words = (program("nginx"), "-c", str(configuration), "-p", str(directory))
-    server = Server(words, ("127.0.0.1", PORT), directory / "log")
+    }
+    server = guided_nginx(GUIDE, "", directory, PORT, places)
     with serving(daemon.path, "--listen", str(directory / "web.sock")):
         try:
             server.start()
