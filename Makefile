@@ -242,7 +242,7 @@ generated: setup
 lint: setup
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
-	$(VENV)/bin/mypy daemon ctl integrations tests
+	$(VENV)/bin/mypy daemon ctl integrations tests bench
 	clang-format --dry-run --Werror bpf/*.[ch] bench/*.c tests/*/*.c
 
 # How many tests run at a time, and after how many seconds the whole run is ended, and says where.

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -85,8 +85,8 @@ class Bench:
         finally:
             done.set()
 
-    def call(self, method: str, parameters: dict[str, object], content: bytes) -> None:
-        self.control.call(method, parameters, "bench", {}, content)
+    def call(self, method: str, parameters: Mapping[str, object], content: bytes) -> None:
+        self.control.call(method, dict(parameters), "bench", {}, content)
 
     def exchange(self, backend: str, done: threading.Event) -> None:
         try:

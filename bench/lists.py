@@ -92,7 +92,7 @@ def engine(backend: str) -> Iterator[tuple[Engine, Held]]:
         line = Held()
         made.use_line(line)
         rule = Rule("drop", (parse_filter("@drop=0"),), Action.BLOCK)
-        made.change_lists({"drop": listed([Network(Family.IPV4, 0x01010101, 32)])})
+        made.list_changes.change({"drop": listed([Network(Family.IPV4, 0x01010101, 32)])})
         made.change(put=[Policy("P", (rule,))], assign="P")
         try:
             yield made, line
@@ -116,7 +116,7 @@ def ours(backend: str, members: AddressList) -> None:
                 state = with_change(state, remove, add, chance)
             line.longest = 0.0
             begun = time.perf_counter()
-            made.change_lists({"drop": state})
+            made.list_changes.change({"drop": state})
             seconds = time.perf_counter() - begun
             failure = made.backend.failures
             print(f"  ipsecd, {backend:9} {what:13} {seconds:8.3f} s, held {line.longest:.3f} s")
@@ -132,12 +132,12 @@ def additions(backend: str, count: int) -> None:
     members = packed({32: {chance.randrange(1 << 24, 224 << 24) for _ in range(count)}})
     seconds = []
     with engine(backend) as (made, _):
-        made.change_lists({"drop": members})
+        made.list_changes.change({"drop": members})
         for _ in range(ADDITIONS):
             network = Network(Family.IPV4, chance.randrange(1 << 24, 224 << 24), 32)
             begun = time.perf_counter()
             members = changed(members, AddressList(), listed([network]))
-            made.change_lists({"drop": members})
+            made.list_changes.change({"drop": members})
             seconds.append(time.perf_counter() - begun)
     median = sorted(seconds)[len(seconds) // 2]
     print(f"  ipsecd, {backend:9} one of {count:9,} {median * 1e6:8.0f} µs in the median")

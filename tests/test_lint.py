@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 COMMANDS = {
     "format": ["ruff", "format", "--check", "."],
     "lint": ["ruff", "check", "."],
-    "types": ["mypy", "daemon", "ctl", "tests"],
+    "types": ["mypy", "daemon", "ctl", "tests", "bench"],
 }
 
 
