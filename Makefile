@@ -283,11 +283,11 @@ demo: setup
 bench: setup $(SERVERS)/.done $(LAB)/.done $(FINDERS)/.done $(CROWDSEC)/.done $(FIREWALL_BOUNCER)/.done \
 	$(IPSET)/.done build/floor.bpf.o build/candidates.bpf.o build/connections.bpf.o
 	($(call have,xdp-filter)) || { apt-get update -qq && apt-get install -y -qq xdp-tools; }
-	$(ISOLATED) $(VENV)/bin/python bench/status.py
+	$(ISOLATED) $(VENV)/bin/python -m bench.status
 	$(ISOLATED) $(VENV)/bin/python -m bench.dynamic_add
 	$(ISOLATED) $(VENV)/bin/python -m bench.bans
 	$(ISOLATED) $(VENV)/bin/python -m bench.decisions
-	$(ISOLATED) $(VENV)/bin/python bench/answering.py
+	$(ISOLATED) $(VENV)/bin/python -m bench.answering
 	$(ISOLATED) $(VENV)/bin/python -m bench.announce
 	$(ISOLATED) $(VENV)/bin/python -m bench.live
 	$(ISOLATED) $(VENV)/bin/python -m bench.recorder 2

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+from bench.isolation import must_be_isolated
 from bench.timing import nft_add_seconds, seconds_each
 from ipsecd.backend.base import Observation
 from ipsecd.backend.registry import BY_NAME, BackendArguments
@@ -95,6 +96,7 @@ def show(what: str, durations_ms: list[float]) -> None:
 
 
 def main() -> None:
+    must_be_isolated()
     for size in [int(word) for word in sys.argv[1:]] or SIZES:
         print(f"an announced container beside {size:,} filters, milliseconds")
         for backend in ("nftables", "xdp"):

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
+from bench.isolation import must_be_isolated
 from ipsecd.config import Config, Directories
 from ipsecd.control import Control
 from ipsecd.engine import Engine
@@ -162,6 +163,7 @@ def measure_list(backend: str) -> None:
 
 
 def main() -> None:
+    must_be_isolated()
     subprocess.run(["ip", "link", "add", "bench0", "type", "veth", "peer", "bench1"], check=True)
     for size in sys.argv[1:] or SIZES:
         rules, each = map(int, size.split("x"))
@@ -172,4 +174,5 @@ def main() -> None:
     print("  (promised: 100 at most, on a machine that has a processor for each)")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -14,6 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from bench.isolation import must_be_isolated
 from tests.integrations.finders import ROOT, UNPACKED, environment, program
 from tests.netns.site import Daemon
 
@@ -71,6 +72,7 @@ def bans_a_second(daemon: Daemon, action: str, number: int, first: int) -> float
 
 
 def main() -> None:
+    must_be_isolated()
     program("usr/bin/fail2ban-server")
     backend = sys.argv[1] if len(sys.argv) > 1 else "nftables"
     action = str(ROOT / "integrations/fail2ban/action.d/ipsecd-block.py")

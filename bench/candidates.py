@@ -28,6 +28,7 @@ from bench.classify import (
     set_sources,
     timed,
 )
+from bench.isolation import must_be_isolated
 from ipsecd.backend.xdp import libbpf
 from ipsecd.backend.xdp.library import library
 from ipsecd.backend.xdp.programs import Programs
@@ -95,6 +96,7 @@ def memory_of_policy(programs: Programs) -> float:
 
 
 def main() -> None:
+    must_be_isolated()
     maps = ("ports", "prefixes", "sources", "blocks", "probes", "bloom")
     programs = Programs(path=OBJECT, more_maps=maps)
     programs.set_host(HOST)

@@ -14,6 +14,7 @@ from array import array
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+from bench.isolation import must_be_isolated
 from ipsecd.backend.xdp import libbpf
 from ipsecd.backend.xdp.programs import Programs
 from ipsecd.compiler.classifier import Classifier, Table
@@ -203,6 +204,7 @@ def _swapped(address: int) -> int:
 
 
 def main() -> None:
+    must_be_isolated()
     programs = Programs(path=OBJECT, more_maps=("ports", "prefixes", "sources"))
     programs.set_host(HOST)
     few_rules(programs)

@@ -17,6 +17,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 from bench.classify import measure, timed
+from bench.isolation import must_be_isolated
 from bench.opening import CLOSED, OPEN, PERMIT, PERMITTED, ROUNDS, Stretches, ground, ours, rate
 from ipsecd.backend.xdp import libbpf
 from ipsecd.backend.xdp.programs import Programs
@@ -26,7 +27,6 @@ from ipsecd.host.interfaces import HostReader
 from ipsecd.language.reading import parse_policy
 from ipsecd.model.values import Store, filters_of
 from tests.frames import frame_of
-from tests.netns import site
 from tests.netns.scans import POLICY, services
 from tests.netns.site import HERE4, HOST, PEER4
 
@@ -113,7 +113,7 @@ def answers() -> None:
 
 
 def main() -> None:
-    site.needs_isolation()
+    must_be_isolated()
     answers()
     floods()
 

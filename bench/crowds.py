@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench.idle import daemon
+from bench.isolation import must_be_isolated
 from bench.timing import host_address
 
 LINKS, WITH_PROGRAMS, ADDRESSES = 3000, 100, 100_000
@@ -120,6 +121,7 @@ def say(what: str, taken: list[float]) -> None:
 
 
 def main() -> None:
+    must_be_isolated()
     asked = [int(word) for word in sys.argv[1:]]
     numbers = [*asked, *(LINKS, WITH_PROGRAMS, ADDRESSES)[len(asked) :]]
     if numbers[1] > MOST_WITH_PROGRAMS:

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from bench.isolation import must_be_isolated
 from bench.timing import host_address
 from tests.integrations.engine import URL, Engine, engine
 from tests.integrations.finders import ROOT, Running, environment, fed_program, program, script
@@ -316,6 +317,7 @@ def measure(bench: Bench, number: int) -> None:
 
 
 def main() -> None:
+    must_be_isolated()
     with tempfile.TemporaryDirectory() as name:
         path = Path(name)
         daemon = Daemon(path)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
+from bench.isolation import must_be_isolated
 from bench.timing import host_address, nft_add_seconds, seconds_each
 from ipsecd.config import Config, Directories
 from ipsecd.engine import Engine
@@ -45,6 +46,7 @@ def nft_adds_us(size: int) -> list[float]:
 
 
 def main() -> None:
+    must_be_isolated()
     with tempfile.TemporaryDirectory() as name:
         path = Path(name)
         engine = Engine(Config(), Directories(path / "etc", path / "lib", path / "run"))

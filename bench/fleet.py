@@ -22,6 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from bench import fleet_simulated
+from bench.isolation import must_be_isolated
 from ipsecd_domain.doorbell import ring
 from tests.domain.certificates import Authority
 from tests.domain.fleets import Fleet
@@ -105,6 +106,7 @@ def measure_hosts(number: int) -> None:
 
 
 def main(words: list[str]) -> None:
+    must_be_isolated()
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     kind, *numbers = words or ["hosts", "10", "20", "30"]

@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from bench.isolation import must_be_isolated
+
 SECONDS, LINKS = 4.0, (2, 40)
 MOST_LINKS = 100
 SETTLED_S = 1.5
@@ -92,6 +94,7 @@ def idle(backend: str, seconds: float) -> float:
 
 
 def main() -> None:
+    must_be_isolated()
     seconds = float(sys.argv[1]) if sys.argv[1:] else SECONDS
     numbers = [int(word) for word in sys.argv[2:]] or list(LINKS)
     if max(numbers) > MOST_LINKS:

@@ -23,6 +23,7 @@ from statistics import median
 from tempfile import TemporaryDirectory
 
 from bench.classify import prefix_list
+from bench.isolation import must_be_isolated
 from bench.lists import ENTRIES, addresses, restored_by_ipset, text, texts
 from bench.start import POLICY, add_link, memory_mb, processor_s
 from tests.netns.site import Daemon
@@ -141,6 +142,7 @@ def middle(costs: Sequence[Cost]) -> Cost:
 
 
 def main() -> None:
+    must_be_isolated()
     chance = random.Random(1434)
     add_link()
     backends = sys.argv[1:] or ["nftables", "xdp"]

@@ -22,6 +22,7 @@ from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 from bench.classify import prefix_list
+from bench.isolation import must_be_isolated
 from bench.load import disjoint
 from ipsecd.config import Config, Directories
 from ipsecd.engine import Engine
@@ -197,6 +198,7 @@ def timed(name: str, what: str, words: list[str]) -> None:
 
 
 def main() -> None:
+    must_be_isolated()
     chance = random.Random(1434)
     backends = sys.argv[1:] or ["nftables", "xdp"]
     for backend in backends:

@@ -20,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
 
+from bench.isolation import must_be_isolated
 from ipsecd.backend.memory import MemoryBackend
 from ipsecd.config import Config, Directories
 from ipsecd.control import Control, live
@@ -88,6 +89,7 @@ def run(*words: str) -> None:
 
 
 def main(numbers: list[int]) -> None:
+    must_be_isolated()
     run("ip", "link", "add", "wire0", "type", "veth", "peer", "name", "wire1")
     run("ip", "address", "add", "198.51.100.1/24", "dev", "wire0")
     for name in ("wire0", "wire1"):

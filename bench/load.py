@@ -15,6 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bench.classify import HOST, list_blocked, prefix_list
+from bench.isolation import must_be_isolated
 
 
 def load(path: str) -> None:
@@ -71,6 +72,7 @@ def make(directory: Path) -> None:
 
 
 def main() -> None:
+    must_be_isolated()
     if sys.argv[1:2] == ["load"]:
         load(sys.argv[2])
         return

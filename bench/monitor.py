@@ -18,8 +18,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from bench.isolation import must_be_isolated
 from bench.opening import FRAMES, STRETCHES, Stretches, ground, sender
-from tests.netns.site import Daemon, needs_isolation, run
+from tests.netns.site import Daemon, run
 
 ROUNDS, TIMES = 4, 20
 PORT = 1434
@@ -83,7 +84,7 @@ def processor_s(daemon: Daemon) -> float:
 
 def main(backends: list[str]) -> None:
     """Print a line for each backend and kind of watcher."""
-    needs_isolation()
+    must_be_isolated()
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     stretches = Stretches(PORT, tcp=False)
     for backend in backends or ["nftables", "xdp"]:

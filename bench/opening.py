@@ -29,6 +29,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from bench.isolation import must_be_isolated
 from tests.moments.flood import in_namespace
 from tests.netns import firewalls, site
 from tests.netns.scans import POLICY, SAMPLE, SAMPLE_UDP, listed, scan, services
@@ -397,7 +398,7 @@ def without(before: Path) -> None:
 
 
 def main() -> None:
-    site.needs_isolation()
+    must_be_isolated()
     if "--scans" in sys.argv:
         scans()
     elif "--before" in sys.argv:

@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 from random import Random
 
+from bench.isolation import must_be_isolated
 from ipsecd.backend.memory import MemoryBackend
 from ipsecd.config import Config, Directories
 from ipsecd.engine import Engine
@@ -91,6 +92,7 @@ class Bench:
 
 
 def main() -> None:
+    must_be_isolated()
     hours = int(sys.argv[1]) if len(sys.argv) > 1 else 24
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory)

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from socket import if_nametoindex
 
 from bench.classify import HOST, ME_ADDRESS, OBJECT, ports_blocked, timed
+from bench.isolation import must_be_isolated
 from bench.xdp_filter import Sender, wires
 from ipsecd.backend.xdp import libbpf
 from ipsecd.backend.xdp.programs import Programs
@@ -104,6 +105,7 @@ def floods(programs: Programs, reports: ProgramReports) -> None:
 
 
 def main() -> None:
+    must_be_isolated()
     programs = Programs(path=OBJECT, more_maps=("ports", "prefixes", "sources"))
     programs.set_host(HOST)
     programs.apply(ports_blocked(1), Volatile())

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from bench.isolation import must_be_isolated
 from bench.load import measured
 
 SIZES = (10_000, 30_000, 100_000)
@@ -68,6 +69,7 @@ def make(directory: Path, rules: int) -> None:
 
 
 def main() -> None:
+    must_be_isolated()
     if sys.argv[1:2] == ["apply"]:
         apply(*sys.argv[2:])
         return

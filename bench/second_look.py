@@ -13,13 +13,14 @@ import time
 
 from pyroute2 import netns
 
+from bench.isolation import must_be_isolated
 from ipsecd.backend.nftables.backend import NftablesBackend
 from ipsecd.compiler.policy import compile_filters
 from ipsecd.compiler.volatile import Volatile
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.exemptions import ESSENTIALS
 from ipsecd.model.values import Action, InForce, Origin
-from tests.netns.site import HERE4, PEER, needs_isolation, wire
+from tests.netns.site import HERE4, PEER, wire
 
 ROUNDS, PACKETS, PORT = 40, 5_000, 5000
 POLICIES = {
@@ -58,7 +59,7 @@ def nanoseconds(sender: socket.socket, receiver: socket.socket) -> float:
 
 def main() -> None:
     """Print a line for each policy."""
-    needs_isolation()
+    must_be_isolated()
     with wire(), sending() as sender, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
         receiver.bind((HERE4, PORT))
         receiver.settimeout(1)

@@ -19,6 +19,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bench.classify import prefix_list
+from bench.isolation import must_be_isolated
 from bench.lists import ENTRIES, addresses, texts
 
 POLICY = 'policy: P\nrules:\n  - {rule: drop, action: block, filters: ["@drop=0"]}\n'
@@ -124,6 +125,7 @@ def theirs(by_length: Mapping[int, set[int]], path: Path) -> None:
 
 
 def main() -> None:
+    must_be_isolated()
     chance = random.Random(1434)
     backends = sys.argv[1:] or ["nftables", "xdp"]
     add_link()

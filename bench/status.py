@@ -14,6 +14,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from bench.isolation import must_be_isolated
+
 RUNS = 40
 PYTHON = "/usr/bin/python3"
 PLACES = [str(Path(__file__).parents[1] / name) for name in ("daemon", "ctl")]
@@ -40,6 +42,7 @@ def pair(number: int, *words: str) -> tuple[float, float]:
 
 
 def main() -> None:
+    must_be_isolated()
     binaries = Path(sys.executable).parent
     with tempfile.TemporaryDirectory() as name:
         path = Path(name)
@@ -69,4 +72,5 @@ def main() -> None:
             daemon.wait()
 
 
-main()
+if __name__ == "__main__":
+    main()

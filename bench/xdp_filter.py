@@ -29,6 +29,7 @@ from pathlib import Path
 from socket import if_nametoindex
 
 from bench.classify import HOST, ME_ADDRESS, NAMES, OBJECT, measure, timed
+from bench.isolation import must_be_isolated
 from ipsecd.backend.xdp import libbpf
 from ipsecd.backend.xdp.library import TestRunOpts, library
 from ipsecd.backend.xdp.programs import Programs
@@ -272,6 +273,7 @@ def compare(rule: Rule, programs: Programs, sender: Sender) -> None:
 
 
 def main() -> None:
+    must_be_isolated()
     if sys.argv[1:] == ["send"]:
         send()
         return
