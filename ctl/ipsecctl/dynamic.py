@@ -69,8 +69,8 @@ def rule_line(rule: dict[str, Any]) -> str:
 def flushed_line(removed: int) -> str:
     """A line that says how many dynamic rules were removed when all were."""
     if not removed:
-        return "there was no dynamic rule; none is in force"
-    return f"removed {count(removed, 'dynamic rule')}; none is in force"
+        return "there was no dynamic rule; policies stay as they are"
+    return f"removed {count(removed, 'dynamic rule')}, which were all; policies stay as they are"
 
 
 def _what_line(rule: dict[str, Any], filters: list[str]) -> str:

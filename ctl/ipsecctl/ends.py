@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 _UNIT_S = {"w": 604800, "d": 86400, "h": 3600, "m": 60, "s": 1}
+_WORDS = ("weeks", "days", "hours", "hrs", "minutes", "mins", "seconds", "secs")
+"""Units as words; each may be in the singular, and begins with the letter that it stands for."""
 _DIGITS = "0123456789"
 _SPANS = "write it as 90s, 10m, 1h30m, 2d or 1w, or in seconds"
 
@@ -31,16 +33,27 @@ def _parts(text: str) -> list[tuple[str, str]]:
 
     Regular expressions would take longer to import than the whole command.
     """
-    parts, number = [], ""
-    for char in text:
-        if char in _DIGITS:
-            number += char
-        elif number and char in _UNIT_S:
-            parts.append((number, char))
-            number = ""
-        else:
-            return []
-    return [] if number else parts
+    parts: list[tuple[str, str]] = []
+    number = unit = ""
+    # A digit behind it ends the last unit as it ends the others.
+    for char in f"{text.lower()}0":
+        if char not in _DIGITS:
+            unit += char
+            continue
+        if unit:
+            if not number or not (letter := _letter(unit)):
+                return []
+            parts.append((number, letter))
+            number = unit = ""
+        number += char
+    return [] if number != "0" else parts
+
+
+def _letter(unit: str) -> str:
+    """The letter of a unit, which may be a word; empty if there is no such unit."""
+    if unit in _UNIT_S:
+        return unit
+    return unit[0] if unit in _WORDS or f"{unit}s" in _WORDS else ""
 
 
 def _is_number(text: str) -> bool:

@@ -13,6 +13,7 @@ from ipsecctl.files import lines_of, read_bytes
 from ipsecctl.given_lists import given_lists, missing_lists, words_of_missing
 from ipsecctl.options import Options, own_addresses_of
 from ipsecctl.presentation import paint_action, print_warnings, resolved
+from ipsecctl.short_packets import packets_meant
 from ipsecd.language.documents import parse_policy
 from ipsecd.language.explanations import answer_to_json, explanation_to_json
 from ipsecd.language.packets import parse_packet
@@ -38,13 +39,18 @@ def run(client: Client, options: Options) -> int:
     at = options.value("--at")
     if at is not None:
         return _at(client, options, at)
-    explanation = client.call("Explain", {"packet": options.argument()})["explanation"]
+    packets, note = packets_meant(options.argument())
+    asked = packets or [options.argument()]
+    explanations = [client.call("Explain", {"packet": each})["explanation"] for each in asked]
     if options.has("--json"):
-        say_json(explanation)
-    else:
+        say_json(explanations[0] if len(explanations) == 1 else explanations)
+        return DONE
+    for explanation in explanations:
         _print(explanation)
-        if explanation.get("when_opening"):
-            say(_OPENING)
+    if any(explanation.get("when_opening") for explanation in explanations):
+        say(_OPENING)
+    if note:
+        say(f"note: {note}")
     return DONE
 
 

@@ -38,11 +38,12 @@ class Option:
     """One option of a verb: a flag, or with `value` something that takes a value.
 
     With `choices` the value is one of them. `instead` names the option or argument in whose place
-    this one stands, `within` the option that it belongs to. `offers` is as for arguments.
+    this one stands, `within` the option that it belongs to. `offers` is as for arguments. `also`
+    are the options that people try who come from elsewhere.
     """
 
     __slots__ = (
-        *("choices", "explanation", "instead", "name", "offers"),
+        *("also", "choices", "explanation", "instead", "name", "offers"),
         *("repeats", "required", "short", "value", "within"),
     )
 
@@ -59,9 +60,11 @@ class Option:
         instead: str = "",
         within: str = "",
         offers: str | tuple[str, ...] = (),
+        also: tuple[str, ...] = (),
     ) -> None:
         self.name = name
         self.explanation = explanation
+        self.also = also
         self.value = value or "|".join(choices)
         self.short = short
         self.choices = choices

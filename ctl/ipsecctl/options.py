@@ -124,9 +124,11 @@ def _checked(option: Option, value: str) -> str:
     if not option.choices:
         return value
     if value.lower() not in option.choices:
-        raise UsageError(
-            f"{quote(value)} is nothing that {option.name} takes", f"write {option.written}"
-        )
+        from ipsecd.language.actions import word_for
+
+        meant = word_for(value)
+        hint = f"{option.name} {meant}" if meant in option.choices else option.written
+        raise UsageError(f"{quote(value)} is nothing that {option.name} takes", f"write {hint}")
     return value.lower()
 
 

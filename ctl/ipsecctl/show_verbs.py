@@ -9,13 +9,13 @@ STATE = Argument("@N", "the policies before N changes of policies; @0 are those 
 
 SHOW = (
     Verb("filters", "every filter in force, and where it comes from", "show:run",
-         example="ipsecctl show filters"),
+         example="ipsecctl show filters", also=("rules", "ruleset", "all")),
     Verb("policies", "the policies that are stored", "show:run",
          example="ipsecctl show policies"),
     Verb("policy", "one stored policy", "show:policy", (POLICY,),
          example='ipsecctl show policy "Block UDP 1434 Filter"'),
     Verb("dynamic", "the dynamic rules, and how long each has left", "show:run",
-         example="ipsecctl show dynamic"),
+         example="ipsecctl show dynamic", also=("bans", "blocks", "banned", "blocked")),
     Verb("lists", "the lists of addresses, and what names them", "lists:show_all",
          example="ipsecctl show lists"),
     Verb("names", "the DNS names in force, and the addresses they stand for", "show:run",

@@ -41,6 +41,7 @@ def _lines(status: dict[str, Any]) -> list[str]:
         f"  dynamic    {_amount(status, 'dynamic')}",
         *_protected(status.get("protected_filters", 0)),
         *_taken_over(status["dynamic_taken_over"]),
+        *_dropped(status),
         f"  kernel     {_kernel(status)}",
         *_exempt(status["exemptions"]),
         *_unparsable(status),
@@ -95,18 +96,36 @@ def _unconfirmed(status: dict[str, Any]) -> list[str]:
 
 
 def _state(status: dict[str, Any]) -> str:
-    features = f" ({', '.join(first_lines(status['features']))})" if status["features"] else ""
-    backend = f"{status['backend']}{features}"
     match status["state"]:
         case "enforcing":
-            return f"{paint('enforcing', 'green')} with {backend}"
+            return f"{paint('enforcing', 'green')} with {status['backend']}"
         case "idle":
-            return f"idle with {backend}: nothing is assigned, everything passes"
+            return f"idle with {status['backend']}: there are no rules, everything passes"
         case "stopped":
             stopped = paint("stopped", "yellow")
             return f"{stopped}: nothing is enforced, 'ipsecctl net start policyagent' starts it"
         case state:
-            return f"{paint(state, 'red')} with {backend}"
+            return f"{paint(state, 'red')} with {status['backend']}"
+
+
+def _dropped(status: dict[str, Any]) -> list[str]:
+    """What was dropped and since when, and what becomes of the rest."""
+    if status["state"] in ("stopped", "idle"):
+        return []
+    lines = ["  the rest   passes: what no rule blocks is let through"]
+    # A daemon that is older does not answer it.
+    dropped, since = status.get("dropped"), status.get("dropped_since")
+    if dropped is not None:
+        began = f" since {_moment(since)}" if since else ""
+        lines.insert(
+            0, f"  dropped    {count(dropped, 'packet')}{began}; ipsecctl stats has each rule"
+        )
+    return lines
+
+
+def _moment(at: float) -> str:
+    """A moment in seconds since the epoch, to the minute, in the time zone of whoever asks."""
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(at))
 
 
 def _policy(status: dict[str, Any]) -> str:
@@ -174,7 +193,7 @@ def _kernel(status: dict[str, Any]) -> str:
     if observed is None:
         return "holds nothing of ours" if status["state"] in ("stopped", "idle") else "not readable"
     if observed == status["wanted"] and not status["drift"]:
-        return f"in step (digest {wanted}…)" if wanted else "in step"
+        return "in step: it holds these rules" if wanted else "in step"
     return paint(f"NOT in step: wanted {wanted}…, found {observed[:_DIGEST_SHOWN]}…", "red")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from itertools import zip_longest
 
 from ipsecctl.failures import UsageError
@@ -86,15 +86,16 @@ def no_verb(word: str) -> UsageError:
     )
 
 
-def meant(word: str, things: Iterable[Verb | Option], before: str = "") -> str:
+def meant(word: str, things: Collection[Verb | Option], before: str = "") -> str:
     """The question whether one of `things` was meant by `word`, or nothing if none is like it.
 
     `before` is what is written before its name.
     """
     names: dict[str, str] = {}
     for thing in things:
-        synonyms = thing.also if isinstance(thing, Verb) else ()
-        names |= dict.fromkeys((*synonyms, thing.name), thing.name)
+        # Where two things have a word in common, the first is what most people mean.
+        names = dict.fromkeys((*thing.also, thing.name), thing.name) | names
+    names |= {thing.name: thing.name for thing in things}
     near = _near(word.lower(), names)
     return f"did you mean '{before}{names[near]}'? " if near else ""
 

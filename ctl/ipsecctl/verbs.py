@@ -35,6 +35,7 @@ TIME = Option(
     "end it after TIME: 90s, 10m, 1h30m, 2d, 1w, or seconds; or at a moment: 2026-12-01T12:00Z",
     "TIME",
     offers=("10m", "1h", "1d"),
+    also=("--time", "--timeout", "--ttl", "--duration", "--expire", "--expires", "--until"),
 )
 NAME = Option("--name", "one rule called NAME with all filters, and not one for each", "NAME")
 REPLACE = Option("--replace", "in the place of the rule of that name", within="--name")
@@ -249,7 +250,7 @@ _GROUPS: dict[str, tuple[Verb, ...]] = {
              (TIME, NAME, REPLACE, ADD, *CONDITIONS,
               Option("--audit", "only count what would be blocked"), DRY_RUN),
              example="ipsecctl block 203.0.113.7 --for 10m",
-             also=("ban", "deny", "drop", "reject"), changes=True),
+             also=("ban", "deny", "drop", "reject", "add"), changes=True),
         Verb("permit", "let through what filters match", "dynamic:permit", (BANNED,),
              (TIME, NAME, REPLACE, ADD, *CONDITIONS, DRY_RUN),
              example="ipsecctl permit tcp/22 --name ssh",
@@ -305,7 +306,7 @@ _GROUPS: dict[str, tuple[Verb, ...]] = {
              example="ipsecctl reload", also=("refresh",), changes=True),
         Verb("confirm", "keep a change that was made with --confirm", "changing:confirm", (),
              (Option("--force", "in the login that made it, too"),),
-             example="ipsecctl confirm", also=("commit", "keep", "accept")),
+             example="ipsecctl confirm", also=("commit", "keep")),
         Verb("revert", "put such a change back now", "changing:revert",
              example="ipsecctl revert", also=("abort", "cancel")),
         Verb("history", "what was changed, when and by whom, the newest first", "history:run",

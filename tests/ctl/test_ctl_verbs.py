@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -159,16 +160,25 @@ def test_json_of_every_verb(daemon: FakeDaemon, run: Run, line: str) -> None:
 
 
 def test_status_tells_what_is_in_force(daemon: FakeDaemon, run: Run) -> None:
-    """Status says in five lines what is enforced, with what, and what always passes."""
+    """Status says in some lines what is enforced, with what, what passes, and what always does."""
     assert run("ipsecctl", "status").out.splitlines() == [
-        "ipsecd 0.1.0 · enforcing with nftables (owned, persistent)",
+        "ipsecd 0.1.0 · enforcing with nftables",
         "  policy     'Block UDP 1434 Filter', assigned · 2 rules, 2 filters",
         "  dynamic    none",
-        "  kernel     in step (digest 3f2a91c05d7e…)",
+        "  the rest   passes: what no rule blocks is let through",
+        "  kernel     in step: it holds these rules",
         "  essentials neighbour-discovery, dhcp-client always pass",
     ]
     assert json.loads(run("ipsecctl", "status", "--json").out) == STATUS
     assert daemon.calls
+
+
+def test_status_says_what_was_dropped_and_since_when(daemon: FakeDaemon, run: Run) -> None:
+    """To the minute, in the time zone of whoever asks."""
+    daemon.status(dropped=1234, dropped_since=1795000000.0)
+    began = time.strftime("%Y-%m-%d %H:%M", time.localtime(1795000000))
+    lines = run("ipsecctl", "status").out.splitlines()
+    assert f"  dropped    1,234 packets since {began}; ipsecctl stats has each rule" in lines
 
 
 def test_status_says_how_many_filters_are_protected(daemon: FakeDaemon, run: Run) -> None:
@@ -226,16 +236,16 @@ def test_status_of_very_much_that_is_wrong(daemon: FakeDaemon, run: Run, state: 
     assert len(json.loads(run("ipsecctl", "status", "--json").out)["failures"]) == 2000
 
 
-def test_status_and_doctor_of_very_many_links(daemon: FakeDaemon, run: Run) -> None:
-    """The first of them are shown, and how many there are; all are in --json."""
+def test_doctor_of_very_many_links(daemon: FakeDaemon, run: Run) -> None:
+    """The first of them are shown, and how many there are; all are in --json, and in status too."""
     features = ["tcx", *(f"veth{n}: native" for n in range(3000))]
     daemon.status(features=features)
     daemon.replies["Examine"] = {"examination": {**EXAMINATION, "features": features}}
+    out = run("ipsecctl", "doctor").out
+    assert "tcx" in out
+    assert "and 2,991 more" in out
+    assert len(out) < 2000
     for verb in ("status", "doctor"):
-        out = run("ipsecctl", verb).out
-        assert "tcx" in out
-        assert "and 2,991 more" in out
-        assert len(out) < 2000
         assert "veth2999: native" in run("ipsecctl", verb, "--json").out
 
 

@@ -141,7 +141,7 @@ BAD = [
         RULE.replace("block", "drop"),
         4,
         "'drop' is not block, permit or audit",
-        "block, permit or audit",
+        "write block",
     ),
     (RULE.replace("action: block", "interface: lan"), 3, "no 'action'", "action:"),
     (RULE + "    interface: wi fi\n", 6, "'wi fi' cannot be the name of an interface", "eth1"),

@@ -1,7 +1,7 @@
 """Owns telling which filters in force match nothing at the moment, and why.
 
 Such a filter is no mistake: the container or service may be started later, or the list be made,
-and is covered then.
+and is covered then. What only loopback has matches nothing for ever.
 """
 
 from __future__ import annotations
@@ -13,7 +13,14 @@ from ipsecd.backend.nftables import cgroups
 from ipsecd.host.container_engines import ABSENT, CONNECTED, UNUSED
 from ipsecd.language.addresses import format_address
 from ipsecd.language.filters import format_filter
-from ipsecd.model.addresses import ListName, Process, Selector, SelectorKind
+from ipsecd.model.addresses import (
+    Family,
+    ListName,
+    Network,
+    Process,
+    Selector,
+    SelectorKind,
+)
 from ipsecd.model.inventory import Inventory, has_selectors
 from ipsecd.model.values import Filter
 
@@ -47,6 +54,8 @@ def _absences_in(engine: Engine, rule_filter: Filter) -> Iterator[str]:
             why = _why_no_group(address)
         elif isinstance(address, ListName) and address.name not in engine.lists:
             why = "there is no such list"
+        elif isinstance(address, Network) and _is_loopback(address):
+            yield f"{format_address(address)} is loopback, which is never filtered"
         if why:
             all_names_stand_for_something = False
             yield f"{format_address(address)} matches nothing at the moment: {why}"
@@ -57,6 +66,12 @@ def _absences_in(engine: Engine, rule_filter: Filter) -> Iterator[str]:
             f"{format_filter(rule_filter)} matches nothing at the moment: "
             "its two sides have no addresses of the same IP version"
         )
+
+
+def _is_loopback(network: Network) -> bool:
+    if network.family is Family.IPV6:
+        return network.length == network.family.bits and network.address == 1
+    return network.length >= 8 and network.address >> 24 == 127
 
 
 def _why_no_group(process: Process) -> str:

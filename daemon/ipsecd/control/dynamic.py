@@ -128,16 +128,18 @@ def _selected(engine: Engine, selectors: Iterable[str]) -> list[Selected]:
         selection = engine.dynamic.select(selector)
         if not selection:
             still = still_blocked(engine, [selector])
-            more = ""
+            more, hint = "", "ipsecctl show dynamic lists those there are"
             if still:
                 by = still[0]["by"]
                 where = f"rule {quote(by['rule'])}"
                 if by["policy"]:
                     where += f" of policy {quote(by['policy'])}"
+                else:
+                    hint = f"to let all of that in again: ipsecctl unblock '{by['filter']}'"
                 more = f"; {by['filter']} blocks it, in {where}"
             raise NotFound(
                 f"no dynamic rule is called {quote(selector)} or has it as filter or address{more}",
-                "ipsecctl show dynamic lists those there are",
+                hint,
             )
         for each in selection:
             before = by_name.get(each.rule.name)

@@ -11,6 +11,7 @@ import re
 import socket
 
 from ipsecd.errors import InvalidInput
+from ipsecd.language.not_hosts import of_a_file, of_an_interface
 from ipsecd.language.quoting import is_number, wrong
 from ipsecd.model.addresses import (
     MAX_DNS_NAME,
@@ -74,7 +75,7 @@ def parse_address(text: str) -> Address:
         return Keyword.ME
     value = ipv4_value(host)
     if value is not None:
-        return _ipv4_network(text, host, value, mask) if slash else Network(Family.IPV4, value, 32)
+        return _ipv4_network(text, value, mask) if slash else Network(Family.IPV4, value, 32)
     if slash:
         raise _mask_without_address(text, host)
     if "*" in text:
@@ -188,7 +189,7 @@ def _ipv6_network(text: str, position: int, host: str, length: str | None) -> Ne
             f"no packet carries it; write {short}",
         )
     bits = 128 if length is None else _prefix_length(text, length, Family.IPV6)
-    return Network(Family.IPV6, value >> (128 - bits) << (128 - bits), bits)
+    return _network(text, Family.IPV6, value, bits)
 
 
 def _ipv6_hint(host: str) -> str:
@@ -199,18 +200,24 @@ def _ipv6_hint(host: str) -> str:
     return "brackets hold one IPv6 address, as in [2001:db8::1] or [2001:db8::]/32"
 
 
-def _ipv4_network(text: str, host: str, value: int, mask: str) -> Network:
+def _ipv4_network(text: str, value: int, mask: str) -> Network:
     bits = _mask_length(text, mask) if "." in mask else _prefix_length(text, mask, Family.IPV4)
-    network = value >> (32 - bits) << (32 - bits)
-    if network != value:
-        shown = format_address(Network(Family.IPV4, network, bits))
+    return _network(text, Family.IPV4, value, bits)
+
+
+def _network(text: str, family: Family, value: int, length: int) -> Network:
+    """The network; raises ``InvalidInput`` if there are bits of an address behind the prefix."""
+    beyond = family.bits - length
+    network = Network(family, value >> beyond << beyond, length)
+    if network.address != value:
+        alone = format_address(Network(family, value, family.bits))
         raise wrong(
             text,
             0,
             f"{quote(text)} has address bits set beyond its mask",
-            f"write {shown} for the network, or {host} for that one host",
+            f"write {format_address(network)} for the network, or {alone} for that one host",
         )
-    return Network(Family.IPV4, value, bits)
+    return network
 
 
 def _prefix_length(text: str, length: str, family: Family) -> int:
@@ -303,6 +310,8 @@ def _parse_name(text: str) -> str:
     )
     if not valid:
         raise wrong(text, 0, f"{quote(text)} is not an address", ADDRESS_FORMS)
+    if meant := of_an_interface(name) or of_a_file(name):
+        raise wrong(text, 0, *meant)
     return name
 
 

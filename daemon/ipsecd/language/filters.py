@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -24,6 +25,7 @@ from ipsecd.language.icmp import format_protocol_and_message, parse_protocol_and
 from ipsecd.language.ports import parse_ports
 from ipsecd.language.protocols import is_protocol_name, parse_protocol
 from ipsecd.language.quoting import trim, wrong, wrong_within
+from ipsecd.language.slips import in_other_words, not_filters
 from ipsecd.language.typography import refuse_typography
 from ipsecd.model.addresses import HostName, Keyword
 from ipsecd.model.icmp import IcmpMessage
@@ -65,12 +67,13 @@ class Spec:
 def parse_filter(text: str) -> Filter:
     """The filter that `text` names; raises ``InvalidInput`` with a position in `text`."""
     plain = _PLAIN.fullmatch(text)
-    if not plain:
-        return _parse_carefully(text)
+    if plain:
+        with suppress(InvalidInput):
+            return _plain_filter(*plain.groups())
     try:
-        return _plain_filter(*plain.groups())
-    except InvalidInput:
         return _parse_carefully(text)
+    except InvalidInput as error:
+        raise in_other_words(error, text) from error
 
 
 def _parse_carefully(text: str) -> Filter:
@@ -157,6 +160,13 @@ def parse_short(text: str) -> Filter:
     """
     if set(_without_labels(text)) & set("=+"):
         return parse_filter(text)
+    try:
+        return _parse_short(text)
+    except InvalidInput as error:
+        raise in_other_words(error, text) from error
+
+
+def _parse_short(text: str) -> Filter:
     part, start = trim(text, 0, len(text))
     if part.partition(":")[0] in PROCESSES:
         raise wrong(
@@ -168,6 +178,9 @@ def parse_short(text: str) -> Filter:
         except InvalidInput as error:
             raise wrong(text, start, error.message, error.hint) from error
     name, slash, ports = part.partition("/")
+    if slash and is_protocol_name(ports) and not name.strip("0123456789,-"):
+        # Others write the port first, and nothing else can be meant.
+        name, ports = ports, name
     # By name only: a number is a slip of somebody writing ports.
     if ports[:1].isalpha() and is_protocol_name(name) and parse_protocol(name) in ICMP_VERSIONS:
         try:
@@ -230,7 +243,7 @@ def join_arguments(arguments: Sequence[str]) -> list[str]:
             joined.append(argument)
     for text in joined:
         if len(text) == 1 or not set(text) & set("=+:./@"):
-            raise InvalidInput(
+            raise not_filters(arguments, text, parse_short) or InvalidInput(
                 f"{quote(text)} is not a filter; the shell may have made a file name of it",
                 "quote filters in brackets: '[*=0:80:TCP]'",
                 source=text,

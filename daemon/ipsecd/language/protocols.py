@@ -87,6 +87,8 @@ _BY_NAME["icmp"] = ICMP
 _SPELLING = {name.casefold(): name for names in _NAMES.values() for name in names} | {
     "icmp": "ICMP"
 }
+_USUAL = ("tcp", "udp", "icmp", "icmpv6", "sctp", "gre", "esp")
+"""What nearly everybody means who mistypes a protocol."""
 _WORDS_FOR_ANY = frozenset({"any", "all", "ip"})
 
 
@@ -111,11 +113,20 @@ def parse_protocol(text: str) -> int | IcmpOfFamily:
         return protocol
     if name in _WORDS_FOR_ANY:
         hint = "leave the protocol out, or write *, for any protocol"
-    elif close := get_close_matches(name, _BY_NAME, 1):
-        hint = f"did you mean {_SPELLING[close[0]]}?"
+    elif close := _like(name):
+        hint = f"did you mean {_SPELLING[close]}?"
     else:
         hint = "use TCP, UDP, ICMP, SCTP or another IANA name, or the protocol's number"
     raise InvalidInput(f"{quote(text)} is not a known protocol", hint, source=text, position=0)
+
+
+def _like(name: str) -> str:
+    """The name that was most likely meant; empty if none is like it."""
+    for usual in _USUAL:
+        if sorted(usual) == sorted(name):
+            return usual
+    usual_or_any = get_close_matches(name, _USUAL, 1) or get_close_matches(name, _BY_NAME, 1)
+    return usual_or_any[0] if usual_or_any else ""
 
 
 def is_protocol_name(text: str) -> bool:

@@ -16,6 +16,7 @@ import yaml
 
 from ipsecd.errors import InvalidInput
 from ipsecd.garbage import collection_paused
+from ipsecd.language.actions import word_for
 from ipsecd.language.collected import CollectedErrors
 from ipsecd.language.conditions import parse_interface, parse_when
 from ipsecd.language.events import EventReader, Readers, Tell, raise_error
@@ -222,7 +223,9 @@ class _Reading(EventReader):
             *names, last = (each.value for each in actions)
             which = f"{', '.join(names)} or {last}"
             problem = f"{quote(text)} is not {which}"
-            raise self._wrong(event, problem, f"write {which}")
+            meant = word_for(text)
+            known = meant in {each.value for each in actions}
+            raise self._wrong(event, problem, f"write {meant if known else which}")
         return action
 
     def _interface(self, event: yaml.Event) -> InterfaceType | LinkName:
