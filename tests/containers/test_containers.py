@@ -433,11 +433,13 @@ def test_quarantine_cuts_the_host_off(daemon: Daemon) -> None:
     """All but the operator's own way in, and it ends by itself."""
     assign(daemon, permit_web="*=0:80:TCP", permit_peer=f"{PEER4}=0:81:TCP")
     assert passes(OUTSIDE, HOST, HERE4, 80, tcp=True)
-    daemon.ctl("quarantine", "--host", "--permit", f"{PEER4}+0:22:TCP", "--for", "20s")
+    cut_off = ("quarantine", "--host", "--permit", f"{PEER4}+0:22:TCP", "--for")
+    daemon.ctl(*cut_off, "1h")
     assert not passes(OUTSIDE, HOST, HERE4, 80, tcp=True)
     assert not passes(OUTSIDE, HOST, HERE4, 81, tcp=True)
     assert not passes(HOST, OUTSIDE, PEER4, 53)
     assert passes(OUTSIDE, HOST, HERE4, 22, tcp=True)
+    daemon.ctl(*cut_off, "1s")
     assert eventually(lambda: passes(OUTSIDE, HOST, HERE4, 80, tcp=True), 40)
 
 

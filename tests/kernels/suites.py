@@ -29,7 +29,7 @@ QUICK = {
         *(f"{ARTICLE}[nftables-IPSeccmd.exe]", f"{FORWARDED}[xdp]"),
     ),
     "6.12": (
-        *(CHECKS, LOADING, f"{FORWARDED}[xdp]", f"{SENDERS}[xdp]"),
+        *(CHECKS, f"{FORWARDED}[xdp]", f"{SENDERS}[xdp]"),
         *(f"{UNASKED}[nftables-fd09::1-fd09::66]", f"{CUT}[xdp]", f"{FULL}[nftables]"),
     ),
 }
