@@ -57,7 +57,7 @@ def _remove_rules(engine: Engine, request: Request) -> dict[str, Any]:
     name = request["policy"]
     policy = engine.stored(name)
     names = frozenset(request["rules"])
-    missing = sorted(names - {rule.name for rule in policy.rules})
+    missing = sorted(names - {rule.name for rule, _ in policy.written_rules()})
     if missing:
         raise NotFound(
             f"policy {name!r} has no rule {quote(missing[0])}",
@@ -67,7 +67,7 @@ def _remove_rules(engine: Engine, request: Request) -> dict[str, Any]:
     lines = Difference(policy, reduced).lines()
     if request["dry_run"]:
         return _would_be(engine, reduced, lines, changed=True, assign=False)
-    if reduced.rules or not request["delete_empty"]:
+    if reduced.rules or reduced.resting or not request["delete_empty"]:
         kept = engine.change(put=[reduced])
         message = f"{len(names)} rules are removed from policy {name!r}"
         reply = outcome(engine, message, changes=lines, stored=reduced)
