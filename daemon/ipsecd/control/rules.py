@@ -56,7 +56,7 @@ def _remove_rules(engine: Engine, request: Request) -> dict[str, Any]:
     lines = Difference(policy, remaining).lines()
     if request["dry_run"]:
         return _would_be(engine, remaining, lines, changed=True, assign=False)
-    if remaining.rules or not request["delete_empty"]:
+    if remaining.rules or remaining.resting or not request["delete_empty"]:
         kept = engine.change(put=[remaining])
         message = words_of_removal(name, len(names))
         reply = outcome(engine, message, changes=lines, stored=remaining)

@@ -15,7 +15,7 @@ from ipsecd.quoting import few, quote
 
 def reduced(policy: Policy, names: frozenset[str]) -> Policy:
     """`policy` without the rules of these names; raises ``NotFound`` if it has no such rule."""
-    missing = sorted(names - {rule.name for rule in policy.rules})
+    missing = sorted(names - {rule.name for rule, _ in policy.written_rules()})
     if missing:
         raise NotFound(
             f"policy {policy.name!r} has no rule {quote(missing[0])}",

@@ -40,7 +40,7 @@ class PolicyExcerpt:
             self.description,
             self.expect,
             self.facts,
-            lambda: parse_policy(document).rules,
+            lambda: parse_policy(document),
             audit=self.audit,
         )
 
@@ -130,7 +130,7 @@ def excerpt_from_object(excerpt: object) -> PolicyExcerpt:
         raise ValueError("a filter goes by a name in a rule that is not there")
     facts = Facts(
         actions,
-        integer(members_by_key["filters"], "the number of filters", len(actions), MAX_FILTERS),
+        integer(members_by_key["filters"], "the number of filters", 0, MAX_FILTERS),
         frozenset(text(name, "a DNS name") for name in items(members_by_key["names"], "the names")),
         by_name.rules,
     )

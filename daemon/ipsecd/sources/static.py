@@ -292,7 +292,11 @@ class StaticStore:
         from ipsecd.language.layout import edited_text  # noqa: PLC0415 - few need it
 
         edited = edited_text(stored.text, policy)
-        return Written(policy, edited or text, over=Over.NOTHING, is_laid_anew=edited is None)
+        if edited is None:
+            return Written(policy, text, over=Over.NOTHING, is_laid_anew=True)
+        # Its rules may stand in another order than they were given in.
+        policy = self._reader.read(edited, str(self._directory / stored.path))
+        return Written(policy, edited, over=Over.NOTHING)
 
     def _path_for(
         self, new: Written, paths_taken: set[str], expected: Loaded, stand_in: str | None
