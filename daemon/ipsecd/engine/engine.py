@@ -112,6 +112,7 @@ class Engine(View):
         self.outlook = Outlook(self._policies)
         self.reload, self.read_files = self._policies.reload, self._policies.read_files
         self.refresh_names, self.restore = self._policies.refresh_names, self._policies.restore
+        self.change, self.holds_on_disk = self._policies.change, self._store.holds
         self.take_domain, self.trust_domain = self._policies.take, self._policies.trust
         changes = (self._policies, self._dynamic)
         self.confirmation = Confirmation(directories.state, disk, *changes, this_boot)
@@ -121,6 +122,7 @@ class Engine(View):
         self.restoring = Restoring(directories.state, disk, self._store, self.kept_lists.store)
         left_over = (self._dynamic.taken_over, self.kept_lists, self.confirmation, self.restoring)
         self._starting = Starting(config, *parts, *left_over)
+        self.workspaces, self.rules_beside = Workspaces(), partial(RulesBeside, self._dynamic)
         self.overlaps, self.seeing = Overlaps(), Seeing(self._enforcement)
         self.load_programs = self._enforcement.load_programs
         self._containers = Containers(self._enforcement, self._kept_files, clock)
@@ -247,23 +249,6 @@ class Engine(View):
         return self._enforcement.observe()
 
     # -- the static store ------------------------------------------------------------------------
-
-    def change(
-        self,
-        *,
-        put: Sequence[Policy] = (),
-        delete: Sequence[str] = (),
-        assign: str | Keep | None = KEEP,
-        names: Names | None = None,
-        written: Sequence[Written] = (),
-        tell: Tell = silent,
-    ) -> Kept:
-        """Store, delete and assign policies as one change, durable and enforced at the end.
-
-        What is `written` replaces files that cannot be used, too; copies of these are kept, as the
-        reply says. `tell` hears the progress.
-        """
-        return self._policies.change(put, delete, assign, names or {}, tell, written)
 
     def is_on_disk(self, name: str) -> bool:
         """Whether the file of the stored policy called `name` still has what was read."""

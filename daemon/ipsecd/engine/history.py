@@ -78,7 +78,8 @@ class Moment:
         """The documents of all policies by SHA-256."""
         domain = self.state.domain
         of_domain = [domain.stored] if domain and domain.stored else []
-        stored = chain(self.state.loaded.policies.values(), of_domain)
+        shared = [self.state.loaded.shared] if self.state.loaded.shared else []
+        stored = chain(self.state.loaded.policies.values(), of_domain, shared)
         return {each.digest: each.text for each in stored}
 
 
@@ -374,14 +375,15 @@ class History:
         return manifests[states_ago]
 
     def documents(self, manifest: Manifest, now: Moment) -> dict[str, str]:
-        """The text of each policy file of a state, by its path; raises ``NotFound``."""
+        """The text of each file of a state, by its path; raises ``NotFound``."""
         texts = now.texts
         documents = {}
         for path, (name, digest) in manifest.files.items():
             text = texts.get(digest) or self._file.document(digest)
             if text is None:
+                what = f"document that policy {quote(name)}" if name else "filter lists that it"
                 raise NotFound(
-                    f"the document that policy {quote(name)} had then is not kept any more",
+                    f"the {what} had then is not kept any more",
                     "ipsecctl history numbers the states that can be shown",
                 )
             documents[path] = text

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from types import MappingProxyType
 
 from ipsecd.compiler.volatile import NO_CHANGE
 from ipsecd.engine.attempt import Attempt
@@ -38,6 +39,7 @@ from ipsecd.engine.sources import (
     why_not_in_force,
 )
 from ipsecd.engine.state import State
+from ipsecd.engine.rules_beside import RulesBeside
 from ipsecd.engine.switching import NO_LISTS, Switching
 from ipsecd.errors import IpsecdError, Refused, StoreFailed
 from ipsecd.language.expectations import must_be_met
@@ -50,8 +52,10 @@ from ipsecd.sources.planning import Written
 from ipsecd.sources.reading import Loaded
 from ipsecd.sources.remembered import digest_of
 from ipsecd.sources.restoring import restored
-from ipsecd.sources.static import Change, Keep, Kept, Read, StaticStore
+from ipsecd.sources.static import KEEP, Change, Keep, Kept, Read, StaticStore
 from ipsecd.sources.unconfirmed import PoliciesBefore
+
+NO_NAMES: Names = MappingProxyType({})
 
 
 @dataclass(slots=True)
@@ -76,16 +80,21 @@ class Policies:
 
     def change(
         self,
-        put: Sequence[Policy],
-        delete: Sequence[str],
-        assign: str | Keep | None,
-        names: Names,
-        tell: Tell,
+        *,
+        put: Sequence[Policy] = (),
+        delete: Sequence[str] = (),
+        assign: str | Keep | None = KEEP,
+        names: Names = NO_NAMES,
         written: Sequence[Written] = (),
+        shared: str | None = None,
+        beside: RulesBeside | None = None,
+        tell: Tell = silent,
     ) -> Kept:
-        """Make one change, durable and enforced at the end. What is `written` is stored as it is.
+        """Store, delete and assign policies as one change, durable and enforced at the end.
 
-        Returns what was kept of what somebody wrote.
+        What is `written` replaces files that cannot be used, too; copies of these are kept, as what
+        is returned says. The document of `shared` filters is stored as it is, if it is given. The
+        dynamic rules `beside` change in the same moment. `tell` hears the progress.
         """
         now = self._readable_state()
         tell(Progress(Phase.COMPILING))
@@ -96,11 +105,12 @@ class Policies:
             delete=delete,
             assign=assign,
             read=self.read,
+            shared=shared,
         )
         refused = now.refused.mended(change.written) if now.refused else None
         if refused and not (isinstance(assign, Keep) and refused.assigned_error):
             refused = None
-        self._make(change, names, tell, refused)
+        self._make(change, names, tell, refused, beside=beside)
         return change.kept
 
     def restore(
@@ -133,8 +143,9 @@ class Policies:
         tell: Tell,
         refused: Loaded | None = None,
         lists: RestoredLists | None = None,
+        beside: RulesBeside | None = None,
     ) -> None:
-        """Make a prepared change, and that of lists with it."""
+        """Make a prepared change, and that of lists and of dynamic rules with it."""
         now, content = self.enforcement.state, change.after
         known_names = {**now.names, **names}
         looked_up = {**now.looked_up, **dict.fromkeys(names, time.time())}
@@ -154,19 +165,28 @@ class Policies:
                 failures=why_not_in_force(choice, content, refused),
             )
 
+        def next_change(state: State) -> StateChange:
+            new = next_state(state)
+            return beside.change(new) if beside else (new, NO_CHANGE, ())
+
+        if beside:
+            # Before anything is written; and again at the switch.
+            beside.change(now)
         if choice:
             self.kept_files.check(choice.compiled, known_names)
         with Attempt() as attempt:
             make_state = None
             if choice:
                 make_state = self.switching.prepare(
-                    attempt, choice, lambda now: (next_state(now), NO_CHANGE, ()), tell, other_lists
+                    attempt, choice, next_change, tell, other_lists
                 )
+            elif beside:
+                make_state = partial(self._now, next_change)
             tell(Progress(Phase.WRITING))
             make_durable(attempt, now.loaded, change, lists)
             if make_state:
                 tell(Progress(Phase.SWITCHING))
-                self.switching.switch(attempt, make_state, known_names)
+                self.switching.switch(attempt, make_state, known_names, beside)
             else:
                 self.switching.note(next_state)
         tell(Progress(Phase.KEEPING))
@@ -230,7 +250,9 @@ class Policies:
                 self.switching.note(lambda state: replace(state, refused=loaded, failures=failures))
             raise
         is_changed = (
-            choice.compiled.key != now.compiled.key or loaded.policies != now.loaded.policies
+            choice.compiled.key != now.compiled.key
+            or loaded.policies != now.loaded.policies
+            or loaded.shared != now.loaded.shared
         )
         self.kept_files.check(choice.compiled, known_names)
         looked_up = time.time()
