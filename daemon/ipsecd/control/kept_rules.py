@@ -6,11 +6,12 @@ import time
 from typing import Any
 
 from ipsecd.control.method import Method, Request, Role, Work
-from ipsecd.control.parameters import read_action, read_deadline, with_lists
+from ipsecd.control.parameters import read_deadline, with_lists
 from ipsecd.engine import Engine
 from ipsecd.engine.confirmation import Part
 from ipsecd.errors import InvalidInput, IpsecdError
 from ipsecd.language.filters import parse_filter
+from ipsecd.language.rule_parameters import read_action
 from ipsecd.quoting import quote
 from ipsecd.sources.dynamic import DynamicRule
 from ipsecd.sources.names import dns_names_in
