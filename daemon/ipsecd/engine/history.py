@@ -78,9 +78,10 @@ class Moment:
         """The documents of all policies by SHA-256."""
         domain = self.state.domain
         of_domain = [domain.stored] if domain and domain.stored else []
-        shared = [self.state.loaded.shared] if self.state.loaded.shared else []
-        stored = chain(self.state.loaded.policies.values(), of_domain, shared)
-        return {each.digest: each.text for each in stored}
+        stored = chain(self.state.loaded.policies.values(), of_domain)
+        texts = {each.digest: each.text for each in stored}
+        shared = self.state.loaded.shared
+        return {**texts, shared.digest: shared.text} if shared else texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +192,8 @@ class History:
             self._merge(replace(self._row(deed, Kind.LISTS), lists=lists))
         elif deed.kind is Kind.OTHER:
             self._add(self._row(deed, Kind.OTHER))
+        elif deed.put or deed.removed:
+            self._merge(self._row(deed, Kind.RULES))
 
     def _note_found(self, now: Moment, deed: Deed, *, begins: bool = False) -> None:
         """Have a row for `now` if it is not what the last change of policies has left.

@@ -39,6 +39,13 @@ class RulesBeside:
         new, delta = change_dynamic_rules(state, removed, with_rows)
         return new, delta, ()
 
+    def carry_out(self) -> None:
+        """Have the rules in force, where nothing else changes; for the kernel's line."""
+        now = self.changes.enforcement.state
+        new, delta, _ = self.change(now)
+        self.changes.enforcement.put_in_force(new, delta)
+        self.keep(now, new)
+
     def keep(self, before: State, after: State) -> None:
         """Keep the rules for the next process, and have them end in time."""
         for rule in self.put:

@@ -88,7 +88,7 @@ class Switching:
     ) -> bool:
         """Save `names` and put the new state in force, as the last steps of an attempt.
 
-        It has the dynamic rules that change `beside` the policy, which are kept for the next process.
+        It has the dynamic rules that change `beside` the policy, which the next process gets too.
         Returns whether dynamic rules changed with it.
         """
         before = self.enforcement.state.names

@@ -31,8 +31,8 @@ class Kind(StrEnum):
 class Manifest:
     """The policies at one moment: for each file its policy and the SHA-256 of its text.
 
-    The file of shared filters is among them, and has no name.     ``link`` is where the assigned link led. ``domain`` is the policy of the domain, by name and
-    SHA-256, None if there was none.
+    The file of shared filters is among them, and has no name. ``link`` is where the assigned link
+    led. ``domain`` is the policy of the domain, by name and SHA-256, None if there was none.
     """
 
     files: Mapping[str, tuple[str, str]] = field(default_factory=dict)

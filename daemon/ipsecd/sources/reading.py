@@ -26,7 +26,7 @@ POLICIES = "policies"
 ASSIGNED = "assigned"
 SUFFIX = ".yaml"
 SHARED = "shared-filters.yaml"
-"""The file of the filter lists and actions that policies share, beside the directory of policies."""
+"""The file of the filter lists and filter actions that policies share."""
 MAX_FILE_BYTES = MAX_BYTES
 """A file may be as long as any document."""
 _NAME_LINE = re.compile(rb"^policy:[^\n]*$", re.MULTILINE)

@@ -201,8 +201,9 @@ class StaticStore:
         """Prepare a change; nothing is written yet. The files should hold what is `expected`.
 
         What is `put` keeps the comments and the layout of its file, and what is `written` is stored
-        byte by byte, and so is the document of `shared` filters, if it is given. Raises ``Refused`` if a file that the change concerns, or the assigned link,
-        was edited otherwise, and ``LimitExceeded`` for a policy whose file could not be read again.
+        byte by byte, and so is the document of `shared` filters, if it is given. Raises ``Refused``
+        if a file that the change concerns, or the assigned link, was edited otherwise, and
+        ``LimitExceeded`` for a policy whose file could not be read again.
         """
         read = read or Read()
         plan = Plan(self._directory, self._disk, self._reader, read.refused)
