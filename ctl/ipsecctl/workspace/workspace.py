@@ -141,7 +141,7 @@ class Workspace:
         return [
             (name, rule.name)
             for name in self.names()
-            if self._may_use_shared(name)
+            if self.may_use_shared(name)
             for policy in (self.policy(name),)
             for rule, _ in policy.written_rules()
             if (filter_list and rule.filter_list == filter_list)
@@ -182,7 +182,7 @@ class Workspace:
     def _changed(self, name: str) -> Policy | None:
         """A policy that is another than it was; None if it is not."""
         if self._policies[name] is None and not (
-            self._shared is not self._shared_before and self._may_use_shared(name)
+            self._shared is not self._shared_before and self.may_use_shared(name)
         ):
             return None
         policy = self.policy(name)
@@ -191,7 +191,8 @@ class Workspace:
             return None
         return policy
 
-    def _may_use_shared(self, name: str) -> bool:
+    def may_use_shared(self, name: str) -> bool:
+        """Whether rules of a policy may have filter lists or filter actions."""
         policy = self._policies[name]
         if policy is None:
             return any(mark in self._documents[name] for mark in _MARKS)
