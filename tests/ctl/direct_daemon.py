@@ -6,8 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from ipsecctl.client import Client
-from ipsecd.control import Control
+from ipsecd.control import Control, explain
 from ipsecd.engine.caller import DAEMON
 from ipsecd.host.interfaces import HostState
 from ipsecd.model.addresses import Family
@@ -17,7 +19,11 @@ from tests.engine.site import Site
 ME = 0x0A090002
 HOST = HostState((), Host(frozenset({(Family.IPV4, ME)})))
 """A host that has 10.9.0.2."""
-OF_DOCUMENTS = ("ApplyPolicy",)
+
+
+def on_a_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have packets judged as on that host, whatever this one is."""
+    monkeypatch.setattr(explain, "read_host", lambda: HOST)
 
 
 class DirectDaemon(Client):

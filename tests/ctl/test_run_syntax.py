@@ -129,7 +129,7 @@ def test_depth_is_bounded() -> None:
         one("if 1==1 " * 5000 + "a")
 
 
-VALUES = {"ip": "203.0.113.9", "bad": "a&b", "errorlevel": "1"}
+VALUES = {"~dp0": "/srv/", "ip": "203.0.113.9", "bad": "a&b", "errorlevel": "1"}
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ VALUES = {"ip": "203.0.113.9", "bad": "a&b", "errorlevel": "1"}
         ("100%% sure", "100% sure"),
         ("100% sure", "100 sure"),
         ("%%p %%~p %%q", 'a "b c" b c %q'),
-        ("%~dp0x.ipsec %~dp0\\x", ".x.ipsec .x"),
+        ("%~dp0x.ipsec %~DP0\\x", "/srv/x.ipsec /srv/x"),
     ],
 )
 def test_values_are_put_into_text(text: str, wanted: str) -> None:
@@ -153,6 +153,7 @@ def test_values_are_put_into_text(text: str, wanted: str) -> None:
     [
         ("%NONE%", "has no value"),
         ("%1", "what somebody writes behind"),
+        ("%~f0", "what somebody writes behind"),
         ("%*", "what somebody writes behind"),
         ("%~nx1", "what somebody writes behind"),
         ("%bad%", "would make another command"),

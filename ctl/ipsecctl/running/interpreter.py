@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from ipsecctl.failures import UnreachableError
@@ -16,7 +17,7 @@ from ipsecctl.running.refusals import why_refused
 from ipsecctl.running.report import DONE, NO_EFFECT, SAID, Line
 from ipsecctl.running.searching import found
 from ipsecctl.running.statements import Block, Chain, Command, Condition, For, If, Statement
-from ipsecctl.running.variables import WINDOWS, assignment, with_values
+from ipsecctl.running.variables import HERE, WINDOWS, assignment, with_values
 from ipsecctl.running.words import BLANKS, program_of, words_of
 from ipsecd.errors import InvalidInput, IpsecdError, LimitExceeded, Refused
 from ipsecd.quoting import quote
@@ -26,7 +27,7 @@ MAX_PRINTED = 16 << 20
 """How many characters may be printed in all."""
 _HARMLESS = frozenset(
     {"cls", "title", "pause", "setlocal", "endlocal", "color", "chcp", "mode", "timeout", "prompt",
-     "ver", "verify", "break"}
+     "ver", "verify", "break", "popd"}
 )  # fmt: skip
 """What does nothing that is of use here."""
 _ECHO_MARKS = ".:;,/\\([]+="
@@ -49,9 +50,10 @@ class _End(Exception):
 class Interpreter:
     """Carries out statements, and keeps what became of each."""
 
-    def __init__(self, programs: Programs) -> None:
+    def __init__(self, programs: Programs, directory: str = "./") -> None:
+        """`directory` is where the file is, with a slash at the end."""
         self._programs = programs
-        self._values = dict(WINDOWS)
+        self._values = {**WINDOWS, HERE: directory}
         self._now: dict[str, str] = {}
         """The values that the statement has which is carried out: those from before it began."""
         self._loops: dict[str, str] = {}
@@ -146,6 +148,8 @@ class Interpreter:
         self._count()
         text = command.text
         try:
+            if _is_move_to_itself(text):
+                return
             is_echo = _is_echo(text)
             text = with_values(text, self._now, self._loops, tolerant=is_echo)
             done = self._carry_out(text)
@@ -175,8 +179,6 @@ class Interpreter:
         if name in _HARMLESS:
             self._delays = self._delays or "enabledelayedexpansion" in rest.lower()
             return None
-        if name in ("cd", "chdir") and rest.replace('"', "").lower() in ("/d .", "."):
-            return None
         if self._delays and "!" in text:
             raise InvalidInput(
                 "!NAME! is a value that is looked at while a block is carried out",
@@ -200,8 +202,8 @@ class Interpreter:
         before = done or Done()
         lines = tuple(found(name, rest, [*before.lines]))
         if command.hides_output:
-            return Done(int(not lines), (), before.complaints, before.changed, before.reason)
-        return Done(int(not lines), lines, before.complaints, before.changed, before.reason)
+            return replace(before, code=int(not lines), lines=())
+        return replace(before, code=int(not lines), lines=lines)
 
     def _tell(self, command: Command, text: str, done: Done, *, is_echo: bool) -> None:
         printed = () if command.hides_output else done.lines
@@ -216,7 +218,9 @@ class Interpreter:
         result = DONE if done.changed else NO_EFFECT
         if done.reason:
             printed = ()
-        self._add(Line(command.line, text, result, printed, warnings, done.reason))
+        text = " ".join(text.split())
+        line = Line(command.line, text, result, printed, warnings, done.reason, lacks=done.lacks)
+        self._add(line)
 
     def _add(self, line: Line) -> None:
         self._printed += sum(map(len, line.printed)) + len(line.command)
@@ -242,7 +246,14 @@ def _is_builtin(text: str, name: str, rest: str) -> bool:
         return True
     if name == "goto":
         return rest.strip().lower() in (":eof", "eof")
-    return name in ("cd", "chdir") and "%~" in rest
+    return _is_move_to_itself(text)
+
+
+def _is_move_to_itself(text: str) -> bool:
+    """Whether a command goes to where the file is, as many begin."""
+    name, rest = _split(text)
+    where = rest.lower().replace('"', "").removeprefix("/d").strip(BLANKS)
+    return name in ("cd", "chdir", "pushd") and where in ("%~dp0", "%~dp0\\", "%~dp0.")
 
 
 def _commands_in(statements: list[Statement]) -> Iterator[Command]:

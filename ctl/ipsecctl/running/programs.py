@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ipsecctl.failures import UnreachableError
 from ipsecctl.legacy_services import AGENT
+from ipsecctl.netsh import Answer, Session, carry_out
 from ipsecctl.running.refusals import why_refused
 from ipsecctl.running.words import program_of
 from ipsecctl.verbs import DIALECTS
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 IPSECCTL, NETSH = "ipsecctl", "netsh"
 _SERVICES = ("net", "sc")
+_ASSIGNING = re.compile(r"\bassign\s*=\s*y", re.IGNORECASE)
+_ADDING = re.compile(r"\badd\s+rule\b", re.IGNORECASE)
 _REMOVING = ("-y", "-o")
 """What switches something off, which is no error where it is not there."""
 
@@ -30,7 +34,8 @@ class Done:
     """What came of one command.
 
     ``code`` is its exit code, ``lines`` what it wrote to standard output, ``complaints`` what it
-    wrote to standard error; ``reason`` says why it had no effect, if that was an error.
+    wrote to standard error; ``reason`` says why it had no effect, if that was an error. ``lacks``
+    says that something would be in force now that is not.
     """
 
     code: int = 0
@@ -38,6 +43,7 @@ class Done:
     complaints: tuple[str, ...] = ()
     changed: bool = False
     reason: str = ""
+    lacks: bool = False
 
 
 def is_known(program: str) -> bool:
@@ -50,6 +56,17 @@ class Programs:
 
     def __init__(self, client: WorkspaceClient) -> None:
         self._client = client
+        self._netsh: Session | None = None
+
+    def finish(self) -> None:
+        """Have all that was changed in the workspace."""
+        if self._netsh is not None:
+            self._netsh.settle()
+
+    def do_afterwards(self) -> None:
+        """Do what commands asked for that is for when all is in force."""
+        for action in self._netsh.afterwards if self._netsh else ():
+            action()
 
     def carry_out(self, words: list[str]) -> Done:
         """Carry out one command; `words` begin with its name.
@@ -70,7 +87,28 @@ class Programs:
         if program not in DIALECTS:
             raise why_refused(program)
         _check(program, arguments)
+        if program == NETSH:
+            return self._run_netsh(arguments)
+        # What the commands of netsh have changed so far, the others have to find.
+        self.finish()
         return self._run(program, arguments)
+
+    def _run_netsh(self, arguments: list[str]) -> Done:
+        """Carry out one line of ``netsh``, or a file of them.
+
+        What changes something prints nothing, and what prints something changes nothing.
+        """
+        if self._netsh is None:
+            self._netsh = Session(self._client.workspace, self._client)
+        answer = carry_out(self._netsh, arguments)
+        hints = answer.hints
+        if not answer.understood:
+            said = next((line for line in answer.lines if line.startswith("ERR")), "")
+            raise Refused(said.partition(" : ")[2] or said, "; ".join(hints))
+        if answer.code:
+            reason = "; ".join(hints) or answer.lines[0]
+            return Done(answer.code, answer.lines, reason=reason, lacks=_lacks(arguments, answer))
+        return Done(0, answer.lines, hints, changed=not answer.lines)
 
     def _run(self, program: str, arguments: list[str]) -> Done:
         before = self._client.revision
@@ -115,3 +153,17 @@ def _is_tolerated(program: str, arguments: list[str], error: IpsecdError) -> boo
     if program not in ("ipseccmd", "ipsecpol") or not isinstance(error, NotFound):
         return False
     return any(word.lower() in _REMOVING for word in arguments)
+
+
+def _lacks(arguments: list[str], answer: Answer) -> bool:
+    """Whether a line of ``netsh`` was to put a rule in force, and something is not there for that.
+
+    Raises ``Refused`` for a policy that was to be assigned: without it nothing may be blocked.
+    """
+    said = " ".join(answer.lines)
+    if "there is no such" not in said:
+        return False
+    text = " ".join(arguments)
+    if _ASSIGNING.search(text):
+        raise Refused("; ".join(answer.hints) or said, "a policy is assigned when it is there")
+    return bool(_ADDING.search(text))

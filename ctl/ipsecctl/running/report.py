@@ -31,6 +31,8 @@ class Line:
     warnings: tuple[str, ...] = ()
     reason: str = ""
     hint: str = ""
+    lacks: bool = False
+    """Whether what it was to put in force is missing."""
 
     @classmethod
     def refused(cls, line: int, command: str, error: IpsecdError) -> Line:

@@ -19,11 +19,11 @@ WINDOWS = {
     "comspec": "C:\\Windows\\system32\\cmd.exe",
 }
 """What stands in paths of programs, whose last part is all that counts here."""
-HERE = "."
-"""What ``%~dp0`` is: files are looked for where the batch file is."""
+HERE = "~dp0"
+"""Where the batch file is, with a slash at the end; scripts put it before the names of files."""
 SPECIAL = frozenset("&|<>^")
-_PLACE = re.compile(r"%~?(?:dp|d|p|f|n|x|nx|dpnx)?0")
-_ARGUMENT = re.compile(r"%~?[a-z]*[1-9]|%\*", re.IGNORECASE)
+_PLACE = re.compile(r"%~dp0\\?", re.IGNORECASE)
+_ARGUMENT = re.compile(r"%~?[a-z]*[0-9]|%\*", re.IGNORECASE)
 _LOOP = re.compile(r"%%(~?)([A-Za-z0-9])")
 
 
@@ -78,7 +78,7 @@ def _replaced(
     if text.startswith("%%", sign):
         return "%", sign + 2
     if found := _PLACE.match(text, sign):
-        return HERE, found.end() + text.startswith("\\", found.end())
+        return _checked(values.get(HERE, "./"), "%~dp0"), found.end()
     if found := _ARGUMENT.match(text, sign):
         if tolerant:
             return "", found.end()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +36,7 @@ class Script:
 
     lines: list[report.Line]
     client: WorkspaceClient
+    programs: Programs
 
     @property
     def refused(self) -> list[report.Line]:
@@ -52,7 +54,7 @@ def run(client: Client, options: Options) -> int:
     if unknown and not skips:
         return _refuse(source, unknown, unknown, as_json=as_json)
     for attempt in range(ATTEMPTS):
-        script = carried_out(client, statements)
+        script = carried_out(client, statements, _directory(path))
         if script.refused and not skips:
             return _refuse(source, script.lines, script.refused, as_json=as_json)
         try:
@@ -71,12 +73,19 @@ def run(client: Client, options: Options) -> int:
     return DONE
 
 
-def carried_out(client: Client, statements: list[Statement]) -> Script:
+def carried_out(client: Client, statements: list[Statement], directory: str = "./") -> Script:
     """What the statements come to where there is what there is now; nothing is in force of it."""
     stand_in = WorkspaceClient(load(client), client)
-    interpreter = Interpreter(Programs(stand_in))
+    programs = Programs(stand_in)
+    interpreter = Interpreter(programs, directory)
     interpreter.run(statements)
-    return Script(interpreter.report, stand_in)
+    programs.finish()
+    return Script(interpreter.report, stand_in, programs)
+
+
+def _directory(path: str) -> str:
+    """Where a file is, with a slash at the end."""
+    return "./" if path == "-" else f"{os.path.dirname(os.path.abspath(path))}/"  # noqa: PTH100, PTH120 - pathlib takes 8 ms to import
 
 
 def _commit(client: Client, script: Script, *, dry_run: bool) -> dict[str, Any]:
@@ -86,24 +95,31 @@ def _commit(client: Client, script: Script, *, dry_run: bool) -> dict[str, Any]:
     if starts and stand_in.stopped:
         raise STOPPED
     outcome = commit(client, stand_in.workspace, dry_run=dry_run)
-    outcome["warnings"] = [*outcome["warnings"], *_warnings(stand_in)]
+    outcome["warnings"] = [*_warnings(script), *outcome["warnings"]]
     if starts:
         # What is stored is in force as soon as anything is.
         outcome = {**outcome, "changed": True}
         if not dry_run:
             started = client.call("Start")["outcome"]
             outcome["message"] = f"{outcome['message']}; {started['message']}"
-    if stand_in.looks_at_domain and not dry_run:
+    if dry_run:
+        return outcome
+    script.programs.do_afterwards()
+    if stand_in.looks_at_domain:
         client.call("RefreshDomain", {"wait_s": 0.0})
     return outcome
 
 
-def _warnings(client: WorkspaceClient) -> list[str]:
+def _warnings(script: Script) -> list[str]:
     """What is likely to be other than it was meant."""
-    space = client.workspace
-    if space.assigned is None or space.policy(space.assigned).rules:
-        return []
-    return [f"policy {space.assigned!r} is assigned and has no rule: it blocks nothing"]
+    warnings = [
+        f"line {line.line}: no rule was added: {line.reason}" for line in script.lines if line.lacks
+    ]
+    space = script.client.workspace
+    policy = space.policy(space.assigned) if space.assigned is not None else None
+    if policy is not None and not any(rule.filters for rule in policy.rules):
+        warnings.append(f"policy {policy.name!r} is assigned and has no filter: it blocks nothing")
+    return warnings
 
 
 def _refuse(
