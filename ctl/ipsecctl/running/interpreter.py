@@ -17,7 +17,7 @@ from ipsecctl.running.refusals import why_refused
 from ipsecctl.running.report import DONE, NO_EFFECT, SAID, Line
 from ipsecctl.running.searching import found
 from ipsecctl.running.statements import Block, Chain, Command, Condition, For, If, Statement
-from ipsecctl.running.variables import HERE, WINDOWS, assignment, with_values
+from ipsecctl.running.variables import HERE, WINDOWS, Missing, assignment, with_values
 from ipsecctl.running.words import BLANKS, program_of, words_of
 from ipsecd.errors import InvalidInput, IpsecdError, LimitExceeded, Refused
 from ipsecd.quoting import quote
@@ -108,12 +108,9 @@ class Interpreter:
             is_met = self._errorlevel >= int(condition.left[:9])
             return is_met is not condition.negated
         left, right = (
-            with_values(text, self._now, self._loops, tolerant=True)
+            with_values(text, self._now, self._loops, Missing.EMPTY)
             for text in (condition.left, condition.right)
         )
-        for text in (left, right):
-            if "%" in text:
-                raise InvalidInput(f"{quote(text)} has no value", "set it in the file")
         if condition.ignores_case:
             left, right = left.lower(), right.lower()
         if condition.operator == "==":
@@ -151,7 +148,8 @@ class Interpreter:
             if _is_move_to_itself(text):
                 return
             is_echo = _is_echo(text)
-            text = with_values(text, self._now, self._loops, tolerant=is_echo)
+            missing = Missing.KEPT if is_echo else Missing.REFUSED
+            text = with_values(text, self._now, self._loops, missing)
             done = self._carry_out(text)
             for each in command.filters:
                 done = self._filtered(each, done)
@@ -184,7 +182,8 @@ class Interpreter:
                 "!NAME! is a value that is looked at while a block is carried out",
                 "write %NAME%, or the value",
             )
-        return self._programs.carry_out(words_of(text))
+        words = words_of(text)
+        return self._programs.carry_out(words) if words else None
 
     def _set(self, rest: str) -> None:
         name, value = assignment(rest)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from enum import Enum
 
 from ipsecd.errors import InvalidInput
 from ipsecd.quoting import quote
@@ -27,18 +28,24 @@ _ARGUMENT = re.compile(r"%~?[a-z]*[0-9]|%\*", re.IGNORECASE)
 _LOOP = re.compile(r"%%(~?)([A-Za-z0-9])")
 
 
-class UnknownVariable(InvalidInput):
-    """A variable has no value, or none that a host without Windows could know."""
+class Missing(Enum):
+    """What becomes of a variable that has no value."""
+
+    REFUSED = "refused"
+    KEPT = "kept as it is written"
+    EMPTY = "empty, as in cmd"
 
 
 def with_values(
-    text: str, values: Mapping[str, str], loops: Mapping[str, str], *, tolerant: bool = False
+    text: str,
+    values: Mapping[str, str],
+    loops: Mapping[str, str],
+    missing: Missing = Missing.REFUSED,
 ) -> str:
     """`text` with the values of variables in their places.
 
-    `values` are by lower-case names, `loops` by the letters of loops. With `tolerant` what has no
-    value stays as it is written. Raises ``UnknownVariable``, or ``InvalidInput`` for a value that
-    would make other commands of the line.
+    `values` are by lower-case names, `loops` by the letters of loops. Raises ``InvalidInput``, also
+    for a value that would make other commands of the line.
     """
     if "%" not in text:
         return text
@@ -49,7 +56,7 @@ def with_values(
         if sign < 0:
             sign = len(text)
         pieces.append(text[at:sign])
-        piece, at = _replaced(text, sign, values, loops, tolerant=tolerant)
+        piece, at = _replaced(text, sign, values, loops, missing)
         pieces.append(piece)
         length += len(pieces[-1]) + len(pieces[-2])
         if length > MAX_LENGTH:
@@ -62,7 +69,11 @@ def with_values(
 
 
 def _replaced(
-    text: str, sign: int, values: Mapping[str, str], loops: Mapping[str, str], *, tolerant: bool
+    text: str,
+    sign: int,
+    values: Mapping[str, str],
+    loops: Mapping[str, str],
+    missing: Missing,
 ) -> tuple[str, int]:
     """What comes in the place of what begins with the percent sign there, and where that ends."""
     if sign >= len(text):
@@ -72,7 +83,7 @@ def _replaced(
             value = loops[found[2]]
             return _checked(value.strip('"') if found[1] else value, f"%%{found[2]}"), found.end()
         if found[1]:
-            raise UnknownVariable(
+            raise InvalidInput(
                 f"%%~{found[2]} is no variable of a loop here", "%%i and %%~i are taken, in a loop"
             )
     if text.startswith("%%", sign):
@@ -80,9 +91,9 @@ def _replaced(
     if found := _PLACE.match(text, sign):
         return _checked(values.get(HERE, "./"), "%~dp0"), found.end()
     if found := _ARGUMENT.match(text, sign):
-        if tolerant:
+        if missing is not Missing.REFUSED:
             return "", found.end()
-        raise UnknownVariable(
+        raise InvalidInput(
             f"{found[0]} is what somebody writes behind the name of the file, and nobody has",
             "write the value into the file",
         )
@@ -91,21 +102,23 @@ def _replaced(
         # As cmd has it: a percent sign alone counts for nothing.
         return "", sign + 1
     name = text[sign + 1 : end]
-    return _value(name, values, tolerant=tolerant), end + 1
+    return _value(name, values, missing), end + 1
 
 
-def _value(name: str, values: Mapping[str, str], *, tolerant: bool) -> str:
+def _value(name: str, values: Mapping[str, str], missing: Missing) -> str:
     value = values.get(name.lower())
     if value is not None:
         return _checked(value, f"%{name}%")
-    if tolerant:
+    if missing is Missing.KEPT:
         return f"%{name}%"
     if ":" in name:
         raise InvalidInput(
             f"{quote(f'%{name}%')} takes a part of a value, or replaces a part",
             "write the value that it comes to",
         )
-    raise UnknownVariable(
+    if missing is Missing.EMPTY:
+        return ""
+    raise InvalidInput(
         f"{quote(f'%{name}%')} has no value",
         "set it in the file, or write the value in its place",
     )

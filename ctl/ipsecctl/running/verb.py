@@ -126,9 +126,10 @@ def _refuse(
     source: str, lines: list[report.Line], refused: list[report.Line], *, as_json: bool
 ) -> int:
     """Say why nothing of the file was done."""
+    are = f"{count(len(refused), 'line')} {'is' if len(refused) == 1 else 'are'}"
     error = Refused(
-        f"{shorten(source)}: {count(len(refused), 'line')} refused, so nothing has changed; the "
-        f"first is line {refused[0].line}",
+        f"{shorten(source)}: {are} refused, so nothing has changed; the first is line "
+        f"{refused[0].line}",
         f"mend it, or take it out; {SKIP} carries out all others",
     )
     if as_json:
