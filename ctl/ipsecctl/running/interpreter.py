@@ -95,7 +95,7 @@ class Interpreter:
         try:
             is_met = self._is_met(statement.condition)
         except IpsecdError as error:
-            self.report.append(Line.refused(statement.line, "if …", error))
+            self._add(Line.refused(statement.line, "if …", error))
             return
         if is_met:
             self._statement(statement.then)
@@ -129,7 +129,7 @@ class Interpreter:
                 self._loops = {**before, statement.variable: value}
                 self._statement(statement.body)
         except InvalidInput as error:
-            self.report.append(Line.refused(statement.line, "for …", error))
+            self._add(Line.refused(statement.line, "for …", error))
         finally:
             self._loops = before
 
@@ -157,7 +157,7 @@ class Interpreter:
             raise
         except IpsecdError as error:
             self._errorlevel = 1
-            self.report.append(Line.refused(command.line, text, error))
+            self._add(Line.refused(command.line, text, error))
             return
         if done is None:
             return
