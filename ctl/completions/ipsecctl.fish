@@ -38,7 +38,7 @@ complete -c ipsecctl -n '__fish_use_subcommand' -a history -d 'what was changed,
 complete -c ipsecctl -n '__fish_use_subcommand' -a rollback -d 'have the policies be what they were N changes ago'
 complete -c ipsecctl -n '__fish_use_subcommand' -a backup -d 'write policies, lists and dynamic rules into one file'
 complete -c ipsecctl -n '__fish_use_subcommand' -a restore -d 'have the policies and lists of a backup, and no others'
-complete -c ipsecctl -n '__fish_use_subcommand' -a run -d 'carry out a batch file of Windows about IPsec rules, as one change'
+complete -c ipsecctl -n '__fish_use_subcommand' -a run -d 'carry out a batch file of Windows, as one change'
 complete -c ipsecctl -n '__fish_use_subcommand' -a check -d 'whether files are usable policies; needs no daemon'
 complete -c ipsecctl -n '__fish_use_subcommand' -a lint -d 'what has no effect: rules that never decide, unused lists'
 complete -c ipsecctl -n '__fish_use_subcommand' -a format -d 'the canonical form of a policy; needs no daemon'

@@ -325,7 +325,7 @@ _GROUPS: dict[str, tuple[Verb, ...]] = {
                        offers="files"),),
              (Option("--dynamic", "and put its dynamic rules in force, until they end"), DRY_RUN),
              example="ipsecctl restore host.tar --dry-run", changes=True),
-        Verb("run", "carry out a batch file of Windows about IPsec rules, as one change",
+        Verb("run", "carry out a batch file of Windows, as one change",
              "running.verb:run",
              (Argument("FILE", "a .bat or .cmd file; - is standard input", offers="files"),),
              (DRY_RUN,
