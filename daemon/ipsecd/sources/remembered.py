@@ -15,8 +15,10 @@ from dataclasses import dataclass
 
 from ipsecd import __version__
 from ipsecd.language.documents import format_policy, parse_policy
+from ipsecd.language.shared_filters import parse_shared_filters
 from ipsecd.model.expectations import Expectation
 from ipsecd.model.remembered import RememberedPolicy
+from ipsecd.model.shared_filters import SharedFilters
 from ipsecd.model.values import Action, Facts, Policy, check_name
 from ipsecd.sources.strict_json import decode, integer, items, members, text
 
@@ -51,6 +53,13 @@ class PolicyReader:
     def __init__(self) -> None:
         self._policies_by_digest: dict[str, Policy] = {}
         self._excerpts_by_digest: Mapping[str, PolicyExcerpt] = {}
+        self._shared: tuple[str, SharedFilters] | None = None
+
+    def read_shared(self, document: str, source: str) -> SharedFilters:
+        """The shared filters in `document`; raises ``InvalidInput`` with `source` and line."""
+        if self._shared is None or self._shared[0] != document:
+            self._shared = document, parse_shared_filters(document, source)
+        return self._shared[1]
 
     def read(self, document: str, source: str) -> Policy:
         """The policy in `document`; raises ``InvalidInput`` with `source` and line."""
