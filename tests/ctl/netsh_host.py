@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,9 @@ import yaml
 
 from ipsecctl.netsh import Answer, Session, carry_out
 from ipsecctl.netsh.calling import carry_out_lines
+from ipsecctl.netsh.command import as_one_change
 from ipsecctl.netsh.lines import command_lines
 from ipsecctl.workspace.dynamic_rules import DynamicRule
-from ipsecctl.workspace.exchange import changed_together
-from ipsecctl.workspace.workspace import Workspace
 from ipsecd.errors import Changed
 from ipsecd.language.addresses import ipv4_value
 from ipsecd.language.documents import parse_policy
@@ -109,23 +108,15 @@ class NetshHost:
     def line(self, line: str | Sequence[str]) -> Answer:
         """What one process with these words comes to."""
         words = words_of(line) if isinstance(line, str) else list(line)
-        return self._changed(lambda session: carry_out(session, words))
+        return self.change(lambda session: carry_out(session, words))
 
     def file(self, text: str) -> Answer:
         """What a file with this text comes to."""
-        return self._changed(lambda session: carry_out_lines(session, command_lines(text)))
+        return self.change(lambda session: carry_out_lines(session, command_lines(text)))
 
-    def _changed(self, make: Any) -> Answer:
-        def change(workspace: Workspace) -> Answer:
-            session = Session(workspace, self, found_servers)  # type: ignore[arg-type]
-            answer: Answer = make(session)
-            if answer.understood:
-                session.settle()
-                closing = tuple(session.closing_notes())
-                return Answer(answer.code, answer.lines, (*answer.hints, *closing))
-            return answer
-
-        return changed_together(self, change)
+    def change(self, act: Callable[[Session], Answer]) -> Answer:
+        """What something that a session does comes to, as one change."""
+        return as_one_change(self, act, found_servers)  # type: ignore[arg-type]
 
     def policy(self, name: str) -> Policy:
         """A policy as it is kept."""
