@@ -33,10 +33,10 @@ ADD = "netsh advfirewall firewall add rule name=N "
         (ADD + "dir=in action=block localip=10.9.0.2 remoteip=2001:db8::/32 interfacetype=lan",
          None),
         (ADD + "dir=in action=block", ["*=0"]),
-        ("new-netfirewallrule -DisplayName 'Block it' -Action Block -RemoteAddress 203.0.113.9, "
-          "203.0.113.10", ["203.0.113.9=0", "203.0.113.10=0"]),
-        ("New-NetFirewallRule -DisplayName:x -Dir Outbound -Act Block -Protocol TCP "
-          "-RemotePort 25,587", ["0=*:25,587:TCP"]),
+        (("new-netfirewallrule -DisplayName 'Block it' -Action Block -RemoteAddress 203.0.113.9, "
+          "203.0.113.10"), ["203.0.113.9=0", "203.0.113.10=0"]),
+        (("New-NetFirewallRule -DisplayName:x -Dir Outbound -Act Block -Protocol TCP "
+          "-RemotePort 25,587"), ["0=*:25,587:TCP"]),
     ],
 )  # fmt: skip
 def test_a_block_is_told_as_a_command_of_ours(
