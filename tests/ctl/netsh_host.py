@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,10 @@ import yaml
 
 from ipsecctl.netsh import Answer, Session, carry_out
 from ipsecctl.netsh.calling import carry_out_lines
+from ipsecctl.netsh.command import as_one_change
 from ipsecctl.netsh.lines import command_lines
 from ipsecctl.workspace.dynamic_rules import DynamicRule
-from ipsecctl.workspace.exchange import changed_together
-from ipsecctl.workspace.workspace import Workspace
 from ipsecd.errors import Changed
-from ipsecd.language.addresses import ipv4_value
 from ipsecd.language.documents import parse_policy
 from ipsecd.language.filters import format_filter, parse_filter
 from ipsecd.language.packets import parse_packet
@@ -25,7 +23,7 @@ from ipsecd.language.shared_filters import parse_shared_filters
 from ipsecd.model.addresses import Family, Network
 from ipsecd.model.decide import decide
 from ipsecd.model.exemptions import ESSENTIALS
-from ipsecd.model.packets import Host
+from ipsecd.model.packets import Host, Packet
 from ipsecd.model.shared_filters import ServerKind, Servers, SharedFilters
 from ipsecd.model.values import Action, InForce, Origin, Policy, Store, filters_of
 
@@ -34,6 +32,16 @@ WANTED: dict[str, list[tuple[str, str]]] = yaml.safe_load((SCRIPTS / "wanted.yam
 CLEANS_UP = {"13-country-block.bat": 2, "20-ranges.bat": 2}
 """Scripts with how many lines at their end, before which one has to look."""
 _WORD = re.compile(r'(?:[^\s"]|"[^"]*")+')
+
+
+HOST = Host(frozenset({(Family.IPV4, 0x0A090002)}))
+"""10.9.0.2."""
+
+
+def packet_of(text: str) -> Packet:
+    """A packet as this host sees it."""
+    parsed = parse_packet(text)
+    return to_packet(parsed, HOST, assumed_types(parsed.interface))
 
 
 def netsh_lines(script: str) -> list[str]:
@@ -109,23 +117,15 @@ class NetshHost:
     def line(self, line: str | Sequence[str]) -> Answer:
         """What one process with these words comes to."""
         words = words_of(line) if isinstance(line, str) else list(line)
-        return self._changed(lambda session: carry_out(session, words))
+        return self.change(lambda session: carry_out(session, words))
 
     def file(self, text: str) -> Answer:
         """What a file with this text comes to."""
-        return self._changed(lambda session: carry_out_lines(session, command_lines(text)))
+        return self.change(lambda session: carry_out_lines(session, command_lines(text)))
 
-    def _changed(self, make: Any) -> Answer:
-        def change(workspace: Workspace) -> Answer:
-            session = Session(workspace, self, found_servers)  # type: ignore[arg-type]
-            answer: Answer = make(session)
-            if answer.understood:
-                session.settle()
-                closing = tuple(session.closing_notes())
-                return Answer(answer.code, answer.lines, (*answer.hints, *closing))
-            return answer
-
-        return changed_together(self, change)
+    def change(self, act: Callable[[Session], Answer]) -> Answer:
+        """What something that a session does comes to, as one change."""
+        return as_one_change(self, act, found_servers)  # type: ignore[arg-type]
 
     def policy(self, name: str) -> Policy:
         """A policy as it is kept."""
@@ -150,12 +150,7 @@ class NetshHost:
 
     def verdict(self, packet: str) -> str:
         """What is decided about a packet; this host is 10.9.0.2."""
-        address = ipv4_value("10.9.0.2")
-        assert address
-        host = Host(frozenset({(Family.IPV4, address)}))
-        parsed = parse_packet(packet)
-        made = to_packet(parsed, host, assumed_types(parsed.interface))
-        return decide(self.in_force(), made, host, ESSENTIALS).action.value
+        return decide(self.in_force(), packet_of(packet), HOST, ESSENTIALS).action.value
 
 
 def _listed(each: InForce) -> dict[str, Any]:

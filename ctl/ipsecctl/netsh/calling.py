@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
 
+from ipsecctl.legacy_switches import without_carriage_return
 from ipsecctl.netsh.failing import Conflict, NotDoneHere, NotUnderstood, error_line, hint_lines
 from ipsecctl.netsh.lines import command_lines, decoded, split
 from ipsecctl.netsh.session import DONE, FAILED, Answer, Session, told_together
@@ -38,8 +39,7 @@ def without_program(words: Sequence[str]) -> list[str]:
 
 
 def _called(session: Session, words: list[str]) -> Answer:
-    if words and words[-1].rstrip("\r") == "":
-        words = words[:-1]
+    words = without_carriage_return(words)
     if not words:
         raise NotUnderstood(
             "netsh asks for no commands here",
@@ -50,7 +50,9 @@ def _called(session: Session, words: list[str]) -> Answer:
         return _with_option(session, option, words[1:])
     if option == "exec":
         return _file(session, words[1:])
-    return session.carry_out(words)
+    answer = session.carry_out(words)
+    # What begins here ends here: there is nobody who types more in the context.
+    return session.leave_context() if session.context else answer
 
 
 def _with_option(session: Session, option: str, words: list[str]) -> Answer:
@@ -64,13 +66,12 @@ def _with_option(session: Session, option: str, words: list[str]) -> Answer:
         raise NotDoneHere("-a names a file of aliases, and there are none here", "leave it out")
     if not words:
         raise NotUnderstood("-c names no context", 'write -c "ipsec static"')
-    began = session.context
-    session.context = ()
     answer = session.carry_out(words[0].split())
     if answer.code == DONE and words[1:]:
-        answer = _called(session, words[1:])
-    session.context = began
-    return answer
+        answer = session.carry_out(words[1:])
+        session.context = ()
+        return answer
+    return session.leave_context() if session.context else answer
 
 
 def _file(session: Session, words: list[str]) -> Answer:
@@ -92,21 +93,18 @@ def _file(session: Session, words: list[str]) -> Answer:
     answer = carry_out_lines(session, command_lines(text))
     if not note:
         return answer
-    hints = (f"{quote_path(words[0])}: {note}", *answer.hints)
-    return Answer(answer.code, answer.lines, hints, answer.understood)
+    return answer.with_hints(f"{quote_path(words[0])}: {note}")
 
 
 def carry_out_lines(session: Session, lines: Iterable[tuple[int, str]]) -> Answer:
     """Carry out the numbered lines of a file, all of them or none that is `understood`."""
-    began = session.context, session.contexts
-    session.context, session.contexts = (), []
     answers: list[Answer] = []
     for number, line in lines:
         answer = _line(session, number, line)
         answers.append(answer)
         if answer.ends:
             break
-    session.context, session.contexts = began
+    session.context, session.contexts = (), []
     said = tuple(chain.from_iterable(answer.lines for answer in answers))
     hints = tuple(told_together([*chain.from_iterable(answer.hints for answer in answers)]))
     wrong = sum(not answer.understood for answer in answers)

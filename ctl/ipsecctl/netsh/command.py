@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from ipsecctl.client import Client
 from ipsecctl.failures import UnreachableError
 from ipsecctl.netsh.calling import carry_out, without_program
 from ipsecctl.netsh.failing import NO_STORE, Failure, error_line, hint_lines
+from ipsecctl.netsh.filters import FindServers
+from ipsecctl.netsh.servers import servers_of_this_host
 from ipsecctl.netsh.session import FAILED, OTHER_FIREWALLS, Answer, Session
 from ipsecctl.netsh.words import one_of
 from ipsecctl.workspace.exchange import changed_together
@@ -32,37 +36,60 @@ class _Heard:
         return answer
 
 
-def run(client: Client, args: list[str]) -> int:
-    """Carry out one command line of ``netsh``; errors are on standard output, as scripts expect."""
+class _NotCarriedOut(Exception):
+    """Ends a change before anything is asked for."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__()
+        self.answer = answer
+
+
+def as_one_change(
+    client: Client, act: Callable[[Session], Answer], find: FindServers = servers_of_this_host
+) -> Answer:
+    """What `act` comes to, with what it changes in force; with nothing changed if not understood.
+
+    Raises ``IpsecdError`` if the daemon does not take the change.
+    """
     heard = _Heard(client)
 
     def make(workspace: Workspace) -> tuple[Answer, Session]:
-        session = Session(workspace, client)
-        answer = carry_out(session, args)
-        if answer.understood:
-            session.settle()
+        session = Session(workspace, client, find)
+        answer = act(session)
+        if not answer.understood:
+            raise _NotCarriedOut(answer)
+        session.settle()
         return answer, session
 
     try:
+        answer, session = changed_together(heard, make)
+    except _NotCarriedOut as reason:
+        return reason.answer
+    answer = answer.with_hints(*heard.warnings, *session.closing_notes())
+    for action in session.afterwards:
+        try:
+            action()
+        except IpsecdError as error:
+            failed = _failed(error)
+            answer = replace(failed, lines=(*answer.lines, *failed.lines))
+    return answer
+
+
+def run(client: Client, args: list[str]) -> int:
+    """Carry out one command line of ``netsh``; errors are on standard output, as scripts expect."""
+    try:
         if _is_of_another_firewall(args):
-            answer, session = make(Workspace())
+            answer = carry_out(Session(Workspace(), client), args)
         else:
-            answer, session = changed_together(heard, make)
-        notes = [*heard.warnings]
-        if answer.understood:
-            notes += session.closing_notes()
-            for action in session.afterwards:
-                action()
+            answer = as_one_change(client, lambda session: carry_out(session, args))
     except UnreachableError as error:
-        return _told(
-            Failure("the policy store cannot be opened", f"{error.message}: {error.hint}", NO_STORE)
-        )
+        hint = f"{error.message}: {error.hint}"
+        answer = _failed(Failure("the policy store cannot be opened", hint, NO_STORE))
     except IpsecdError as error:
-        return _told(error)
+        answer = _failed(error)
     say(*answer.lines)
     flush()
-    for hint in (*answer.hints, *notes):
-        complain(f"netsh: {visible(hint)}")
+    complain(*(f"netsh: {visible(hint)}" for hint in answer.hints))
     return answer.code
 
 
@@ -73,9 +100,5 @@ def _is_of_another_firewall(args: list[str]) -> bool:
     return bool(words) and one_of(words[0], contexts) in OTHER_FIREWALLS
 
 
-def _told(error: IpsecdError) -> int:
-    say(error_line(error))
-    flush()
-    for hint in hint_lines(error):
-        complain(f"netsh: {visible(hint)}")
-    return FAILED
+def _failed(error: IpsecdError) -> Answer:
+    return Answer(FAILED, (error_line(error),), tuple(hint_lines(error)))

@@ -58,6 +58,9 @@ class Conflict(Failure):
 
     tolerated = True
 
+    def __init__(self, message: str, hint: str = "", number: str = ABSENT) -> None:
+        super().__init__(message, hint, number)
+
 
 def absent(noun: str, name: str, others: Iterable[str] = (), number: str = ABSENT) -> Conflict:
     """The failure for a `noun` that is not there; `others` are the names of those that are."""

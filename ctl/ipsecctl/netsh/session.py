@@ -7,7 +7,7 @@ what a command does: its handler is a name in the table.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ipsecctl.client import Client
 from ipsecctl.netsh.drafts import Drafts
@@ -41,6 +41,10 @@ class Answer:
     hints: tuple[str, ...] = ()
     understood: bool = True
     ends: bool = False
+
+    def with_hints(self, *hints: str) -> Answer:
+        """The same with more lines for standard error."""
+        return replace(self, hints=(*self.hints, *hints))
 
 
 class Session:
@@ -150,6 +154,13 @@ class Session:
             self.context = base
         else:
             self._call(base[-1], words[at:])
+
+    def leave_context(self) -> Answer:
+        """Go back to the outermost context, and say what there is in the one that this was in."""
+        context, self.context, self.contexts = self.context, (), []
+        if context in _INNER:
+            return Answer(DONE, (f"contexts: {', '.join(_INNER[context])}",))
+        return Answer(DONE, tuple(each.synopsis for each in BY_CONTEXT[context[-1]].values()))
 
     @staticmethod
     def _fits(base: tuple[str, ...], word: str) -> bool:
