@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from ipsecd.engine.caller import DAEMON
 from ipsecd.host.interfaces import HostState
 from ipsecd.model.addresses import Family
 from ipsecd.model.packets import Host
+from ipsecd.service.descriptors import read_document
 from tests.engine.site import Site
 
 ME = 0x0A090002
@@ -42,9 +44,11 @@ class DirectDaemon(Client):
         descriptor: int | None = None,
         hear: Callable[[dict[str, Any]], None] | None = None,
     ) -> dict[str, Any]:
-        del descriptor, hear
+        del hear
         self.calls.append(method)
         given = parameters or {}
+        if descriptor is not None:
+            given = {**given, **json.loads(read_document(descriptor))}
         if method == "AddDynamicRules":
             given = self._control.with_filters_read(given, None)
         return self._control.call(method, given, "uid 0", {}, None, caller=DAEMON)
