@@ -145,7 +145,8 @@ def test_it_answers_as_the_daemon(
         site = Site(Path(directory))
         daemon = DirectCaller(Control(site.engine))
         for method, parameters in before:
-            answer_of(daemon, method, parameters)
+            if method != "AddDynamic":
+                answer_of(daemon, method, parameters)
         stand_in = WorkspaceClient(workspace_of(daemon), daemon)
         every = [*asked, *((name, {}) for name in SAID if name.startswith(("List", "Status")))]
         answers = [answer_of(stand_in, method, parameters) for method, parameters in every]
