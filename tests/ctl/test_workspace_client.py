@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ipsecctl.workspace.client import WorkspaceClient
@@ -132,7 +132,19 @@ def answer_of(caller: Any, method: str, parameters: dict[str, Any]) -> Any:
         return type(error), error.message, error.hint
 
 
+RULE = {"name": "in", "action": "block", "filters": ["0=*"], "interface": None}
+STORED = ("PutRules", {"policy": "Web", "rules": [RULE], "create": True, "assign": True})
+
+
+def replacing(*texts: str) -> tuple[str, dict[str, Any]]:
+    asked = {"filters": [*texts], "action": "block", "interface": None, "name": "in"}
+    return ("AddDynamicRules", {**asked, "existing": "replace"})
+
+
 @settings(max_examples=60, deadline=None)
+@example([STORED], [("Stop", {}), STORED, replacing("0=*")])
+@example([replacing("0=*", "*+0:445:tcp")], [replacing("*+0:445:tcp", "0=*"), replacing("0=*")])
+@example([], [replacing("0=*"), ("AddDynamic", RULE), replacing("0=*", "0=*")])
 @given(st.lists(CALLS, max_size=6), st.lists(CALLS, max_size=12))
 def test_it_answers_as_the_daemon(
     before: list[tuple[str, dict[str, Any]]], asked: list[tuple[str, dict[str, Any]]]
