@@ -419,11 +419,13 @@ def test_somebody_else_changes_something_meanwhile() -> None:
     asked = host.call
     other = iter([True])
 
-    def call(method: str, parameters: dict[str, Any] | None = None) -> dict[str, Any]:
+    def call(
+        method: str, parameters: dict[str, Any] | None = None, descriptor: int | None = None
+    ) -> dict[str, Any]:
         if method == "ChangeTogether" and next(other, False):
             host.call = asked  # type: ignore[method-assign]
             host.line(STATIC + "add filter L 203.0.113.10 me")
-        return asked(method, parameters)
+        return asked(method, parameters, descriptor)
 
     host.call = call  # type: ignore[method-assign]
     assert host.line(STATIC + "add filter L 203.0.113.11 me").code == 0
@@ -494,10 +496,15 @@ def test_a_daemon_that_refuses_is_told(capsys: pytest.CaptureFixture[str]) -> No
     """As an error of netsh, with the daemon's own words."""
 
     class Refusing(NetshHost):
-        def call(self, method: str, parameters: dict[str, Any] | None = None) -> dict[str, Any]:
+        def call(
+            self,
+            method: str,
+            parameters: dict[str, Any] | None = None,
+            descriptor: int | None = None,
+        ) -> dict[str, Any]:
             if method == "ChangeTogether":
                 raise BackendFailed("the kernel does not take it", "look at the log")
-            return super().call(method, parameters)
+            return super().call(method, parameters, descriptor)
 
     host: Any = Refusing()
     begin()
