@@ -181,7 +181,8 @@ class Session:
             self.note(f"{tag}= has no effect here: nothing is encrypted")
         module, _, function = command.handler.partition(":")
         handlers = __import__(f"ipsecctl.netsh.{module}", fromlist=[function])
-        self.drafts.begin()
+        if context == "static":
+            self.drafts.begin()
         getattr(handlers, function)(self, given)
 
 

@@ -75,6 +75,8 @@ def parse_shared_filter(text: str) -> SharedFilter:
 
 def format_shared_filter(flt: SharedFilter) -> str:
     """The canonical text of a filter of a list, without its description."""
+    if not _is_special(flt.source) and not _is_special(flt.destination):
+        return format_filter(next(flt.filters()))
     left, right = map(_with_any_for_special, (flt.source, flt.destination))
     text = format_filter(Filter(left, right, flt.protocol, flt.mirrored, flt.message))
     # The sign is not looked for: a label has one of its own.
