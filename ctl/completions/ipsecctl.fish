@@ -360,7 +360,7 @@ complete -c ipsecctl -n '__fish_seen_subcommand_from restore; and not __fish_see
 complete -c ipsecctl -n '__fish_seen_subcommand_from run' -F
 complete -c ipsecctl -n '__fish_seen_subcommand_from run' -l dry-run -d 'only say what would change'
 complete -c ipsecctl -n '__fish_seen_subcommand_from run' -l skip-refused -d 'carry out the other lines even if some are refused'
-complete -c ipsecctl -n '__fish_seen_subcommand_from run' -l code-page -x -a 'cp936 cp949 cp850 cp1251' -d 'what it is in, if not UTF-8, UTF-16 or cp1252'
+complete -c ipsecctl -n '__fish_seen_subcommand_from run' -l code-page -x -a 'cp936 cp949 cp850 cp1251' -d 'what it is in, if that is not UTF-8 or UTF-16'
 complete -c ipsecctl -n '__fish_seen_subcommand_from run' -l confirm -x -a '60s 5m' -d 'put all back as it was after TIME, unless \'ipsecctl confirm\' is run from another login'
 complete -c ipsecctl -n '__fish_seen_subcommand_from run' -l force -d 'even if it would cut the connection that it is made through'
 complete -c ipsecctl -n '__fish_seen_subcommand_from run' -l message -x -d 'what it is for, for the history'

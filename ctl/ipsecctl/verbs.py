@@ -330,7 +330,7 @@ _GROUPS: dict[str, tuple[Verb, ...]] = {
              (Argument("FILE", "a .bat or .cmd file; - is standard input", offers="files"),),
              (DRY_RUN,
               Option("--skip-refused", "carry out the other lines even if some are refused"),
-              Option("--code-page", "what it is in, if not UTF-8, UTF-16 or cp1252", "NAME",
+              Option("--code-page", "what it is in, if that is not UTF-8 or UTF-16", "NAME",
                      offers=("cp936", "cp949", "cp850", "cp1251"))),
              example="ipsecctl run firewall.cmd --dry-run", also=("batch", "exec"), changes=True),
         Verb("check", "whether files are usable policies; needs no daemon",

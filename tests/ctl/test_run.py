@@ -405,7 +405,7 @@ def test_any_text(any_daemon: DirectDaemon, pieces: list[str]) -> None:
     text = " ".join(pieces).encode("utf-8", "surrogatepass")
     before = any_daemon.state()
     try:
-        statements = parse(decoded(text), "file.cmd")
+        statements = parse(decoded(text)[0], "file.cmd")
         unknown = interpreter.unknown_commands(statements)
         script = verb.carried_out(any_daemon, statements)
     except IpsecdError as error:
@@ -421,7 +421,7 @@ def test_any_text(any_daemon: DirectDaemon, pieces: list[str]) -> None:
 def test_any_bytes(content: bytes, code_page: str | None) -> None:
     """They are text in lines, or no text."""
     try:
-        lines = decoded(content, code_page)
+        lines, _ = decoded(content, code_page)
     except InvalidInput as error:
         assert error.hint  # noqa: PT017
     else:

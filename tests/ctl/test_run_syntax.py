@@ -18,15 +18,16 @@ TEXT = 'netsh ipsec static add policy name="Räume 房"\r\n'
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
 def test_unicode_needs_no_word_about_it(encoding: str) -> None:
     """With a byte order mark or without, as editors of Windows save it."""
-    assert decoded(TEXT.encode(encoding)) == [TEXT.strip(), ""]
+    assert decoded(TEXT.encode(encoding)) == ([TEXT.strip(), ""], "")
 
 
 def test_code_pages() -> None:
-    """What is not Unicode is read as in the West, or as is said."""
-    assert decoded("echo Räume".encode("cp1252")) == ["echo Räume"]
-    assert decoded("echo 房".encode("cp936"), "cp936") == ["echo 房"]
+    """What is not Unicode is read as for netsh, which is said; or as is asked for."""
+    lines, note = decoded("echo 房".encode("cp936"))
+    assert (lines, "code page 936" in note) == (["echo 房"], True)
+    assert decoded("echo Räume".encode("cp1252"), "cp1252") == (["echo Räume"], "")
     with pytest.raises(InvalidInput, match="not text in cp1252") as raised:
-        decoded(b"echo\necho \x81\n", source="a.cmd")
+        decoded(b"echo\necho \x81\n", "cp1252", source="a.cmd")
     assert (raised.value.line, "--code-page" in raised.value.hint) == (2, True)
     for name in ("cp99999", "", "hex", "rot13", "idna\0", "undefined"):
         with pytest.raises(InvalidInput, match="is not a code page"):
@@ -39,7 +40,7 @@ def test_what_is_no_text() -> None:
         decoded(b"MZ\x90\0\3\0\0\0\4", "cp437")
     with pytest.raises(LimitExceeded):
         decoded(b" " * (MAX_BYTES + 1))
-    assert decoded(b"a\rb\x1a") == ["a", "b"]
+    assert decoded(b"a\rb\x1a") == (["a", "b"], "")
 
 
 def one(text: str) -> object:

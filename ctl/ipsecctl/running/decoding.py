@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import codecs
 
+from ipsecctl.netsh import lines as of_netsh
 from ipsecd.errors import InvalidInput, LimitExceeded
 from ipsecd.quoting import quote
 
-CODE_PAGE = "cp1252"
-"""How a file is read that is neither UTF-8 nor UTF-16: as Windows writes it in the West."""
 MAX_BYTES = 16 << 20
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -19,18 +18,22 @@ _END_OF_FILE = "\x1a"
 """What editors of old wrote at the end of a file."""
 
 
-def decoded(content: bytes, code_page: str | None = None, source: str = "") -> list[str]:
-    """The lines of a file, without what ends them.
+def decoded(
+    content: bytes, code_page: str | None = None, source: str = ""
+) -> tuple[list[str], str]:
+    """The lines of a file, without what ends them, and what is to be said of how it was read.
 
-    It is UTF-8, UTF-16, or in `code_page`, whose default is ``CODE_PAGE``. Raises ``InvalidInput``
-    for bytes that are no text, and ``LimitExceeded``.
+    It is UTF-8, UTF-16, in `code_page`, or in what is found out as for ``netsh -f``; only then
+    there is something to be said. Raises ``InvalidInput`` for bytes that are no text, and
+    ``LimitExceeded``.
     """
     if len(content) > MAX_BYTES:
         raise LimitExceeded(
             f"the file has {len(content):,} bytes",
             f"at most {MAX_BYTES:,} are read: take it apart",
         )
-    text = _text(content, code_page, source).removesuffix(_END_OF_FILE)
+    text, note = _text(content, code_page, source)
+    text = text.removesuffix(_END_OF_FILE)
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     for number, line in enumerate(lines, 1):
         if "\0" in line:
@@ -40,13 +43,13 @@ def decoded(content: bytes, code_page: str | None = None, source: str = "") -> l
                 source=source,
                 line=number,
             )
-    return lines
+    return lines, note
 
 
-def _text(content: bytes, code_page: str | None, source: str) -> str:
+def _text(content: bytes, code_page: str | None, source: str) -> tuple[str, str]:
     for mark, encoding in _MARKS:
         if content.startswith(mark):
-            return _decoded(content[len(mark) :], encoding, source)
+            return _decoded(content[len(mark) :], encoding, source), ""
     if code_page is not None:
         try:
             codecs.lookup(code_page)
@@ -56,14 +59,12 @@ def _text(content: bytes, code_page: str | None, source: str) -> str:
             raise InvalidInput(
                 f"{quote(code_page)} is not a code page", "write it as cp936, cp1251 or cp850"
             ) from error
-        return _decoded(content, code_page, source)
+        return _decoded(content, code_page, source), ""
     # Text in UTF-16 without a mark has a zero byte for every plain letter.
     if b"\0" in content[:2]:
-        return _decoded(content, "utf-16-le" if content[1:2] == b"\0" else "utf-16-be", source)
-    try:
-        return content.decode()
-    except UnicodeDecodeError:
-        return _decoded(content, CODE_PAGE, source)
+        encoding = "utf-16-le" if content[1:2] == b"\0" else "utf-16-be"
+        return _decoded(content, encoding, source), ""
+    return of_netsh.decoded(content)
 
 
 def _decoded(content: bytes, encoding: str, source: str) -> str:

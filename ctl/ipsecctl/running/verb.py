@@ -48,7 +48,8 @@ def run(client: Client, options: Options) -> int:
     """Carry out a batch file: all of it is in force at the end, or nothing."""
     path = options.argument()
     source = "<stdin>" if path == "-" else path
-    statements = parse(decoded(read_bytes(path), options.value("--code-page"), source), source)
+    lines, note = decoded(read_bytes(path), options.value("--code-page"), source)
+    statements = parse(lines, source)
     skips, as_json = options.has(SKIP), options.has("--json")
     unknown = unknown_commands(statements)
     if unknown and not skips:
@@ -64,6 +65,8 @@ def run(client: Client, options: Options) -> int:
                 raise
             continue
         break
+    if note:
+        outcome["warnings"] = [note, *outcome["warnings"]]
     if as_json:
         told = {"file": source, "lines": [line.fields() for line in script.lines]}
         say_json({**outcome, **told})
