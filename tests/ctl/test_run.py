@@ -278,6 +278,8 @@ def test_the_agent_is_started_and_never_left_stopped(daemon: DirectDaemon, run: 
     assert told.results == [(1, "done"), (2, "done"), (3, "done")]
     assert rules(daemon) == ["Block 1", "Block 2"]
     daemon.call("Stop")
+    with pytest.raises(Refused, match="cannot be put back"):
+        run("net start policyagent", ADD.format(3), options=("--confirm", "60s"))
     assert run("net start policyagent", ADD.format(3)).code == 0
     assert rules(daemon) == ["Block 1", "Block 2", "Block 3"]
 

@@ -9,6 +9,7 @@ from typing import Any
 from ipsecctl.client import Client
 from ipsecctl.failures import DONE, REFUSED, describe, fields
 from ipsecctl.files import read_bytes
+from ipsecctl.grammar import CONFIRM
 from ipsecctl.options import Options
 from ipsecctl.presentation import print_outcome
 from ipsecctl.running import report
@@ -59,7 +60,7 @@ def run(client: Client, options: Options) -> int:
         if script.refused and not skips:
             return _refuse(source, script.lines, script.refused, as_json=as_json)
         try:
-            outcome = _commit(client, script, dry_run=options.has("--dry-run"))
+            outcome = _commit(client, script, options)
         except Changed:
             if attempt + 1 == ATTEMPTS:
                 raise
@@ -91,12 +92,18 @@ def _directory(path: str) -> str:
     return "./" if path == "-" else f"{os.path.dirname(os.path.abspath(path))}/"  # noqa: PTH100, PTH120 - pathlib takes 8 ms to import
 
 
-def _commit(client: Client, script: Script, *, dry_run: bool) -> dict[str, Any]:
+def _commit(client: Client, script: Script, options: Options) -> dict[str, Any]:
     """Have all in force that a script has changed; what that did."""
-    stand_in = script.client
+    stand_in, dry_run = script.client, options.has("--dry-run")
+    confirms = options.has(CONFIRM.name)
     starts = stand_in.turns_enforcement
     if starts and stand_in.stopped:
         raise STOPPED
+    if starts and confirms:
+        raise Refused(
+            "the file starts the policy agent, and that cannot be put back",
+            "start it before, by: ipsecctl net start policyagent",
+        )
     outcome = commit(client, stand_in.workspace, dry_run=dry_run)
     outcome["warnings"] = [*_warnings(script), *outcome["warnings"]]
     if starts:
@@ -108,7 +115,7 @@ def _commit(client: Client, script: Script, *, dry_run: bool) -> dict[str, Any]:
     if dry_run:
         return outcome
     script.programs.do_afterwards()
-    if stand_in.looks_at_domain:
+    if stand_in.looks_at_domain and not confirms:
         client.call("RefreshDomain", {"wait_s": 0.0})
     return outcome
 
