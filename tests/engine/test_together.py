@@ -321,6 +321,31 @@ def test_what_nobody_confirms_is_put_back(filled: Site, crashes: bool) -> None:
     assert [filled.blocks(port) for port in (1434, 99, 3, 4)] == [True, True, False, False]
 
 
+def test_what_is_put_back_is_put_back_in_one_moment(
+    filled: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A ban that had become a part of the policy is never away; what others did since stays."""
+    change(
+        filled, ChangeOptions(confirm_s=60.0), put=put(document("A", 1434, 99)),
+        put_rules=[rule("x", 4)], remove_rules=["ban"],
+    )  # fmt: skip
+    ask(filled, "ChangeDynamicRules", put=[rule("x", 5), rule("theirs", 6)], remove=[])
+    seen = []
+    for verb in ("apply", "change"):
+        really = getattr(filled.backend, verb)
+
+        def look(*state: Any, really: Any = really) -> None:
+            really(*state)
+            seen.append(filled.blocks(99))
+
+        monkeypatch.setattr(filled.backend, verb, look)
+    ask(filled, "Revert")
+    assert seen
+    assert all(seen)
+    assert names(filled) == ["ban", "theirs", "x"]
+    assert [filled.blocks(port) for port in (4, 5, 6)] == [False, True, True]
+
+
 def test_a_backup_has_shared_filters(filled: Site, tmp_path: Path) -> None:
     """And restores them; a host that has others gets exactly those."""
     archive = b64decode(ask(filled, "GetBackup")["archive"])

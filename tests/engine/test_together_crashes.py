@@ -12,11 +12,15 @@ import pytest
 
 from ipsecd.backend.base import Backend
 from ipsecd.config import Config, Directories
+from ipsecd.control import Control
 from ipsecd.engine import Engine
+from ipsecd.engine.caller import Caller, ChangeOptions
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.values import Action, Policy, Rule
 from ipsecd.sources.dynamic import DynamicRule
 from tests.engine.effects import Crash, Fate, FatefulBackend, FatefulDisk, Trial
+from tests.engine.test_together import NOBODY, document, put
+from tests.engine.test_together import rule as asked
 
 State = tuple[object, ...]
 SHARED, OTHER_SHARED = (f"filter-lists: [{{filter-list: {name}}}]\n" for name in ("One", "Two"))
@@ -138,3 +142,39 @@ def test_a_crash_leaves_all_of_the_old_or_of_the_new(
 def test_a_disk_that_fails_leaves_all_as_it_was(tmp_path: Path, name: str, code: int) -> None:
     """In memory, on disk and in force."""
     trial_of(tmp_path, name, prepared_with_room).fail_at_every_effect(tmp_path, code)
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_what_nobody_confirms_is_put_back_after_any_crash(tmp_path: Path, after: bool) -> None:
+    """Policies, shared filters and rules, whichever of them were changed already."""
+    before = None
+    for number in range(1, 200):
+        path = tmp_path / str(number)
+        engine, fate = prepared(path)
+        before = before or state_of(engine)
+        fate.set(number, Crash(), after=after)
+        try:
+            changed(engine)
+        except Crash:
+            again = engine_in(path, Fate())
+            again.start()
+            if again.confirmation.change:
+                again.confirmation.put_back("it is not wanted")
+            assert state_of(again)[:4] == before[:4], number
+            continue
+        break
+    assert number > 10
+
+
+def changed(engine: Engine) -> None:
+    """A change as of a client that wants to confirm it."""
+    given = {
+        **NOBODY,
+        "put": put(document("A", 2), document("B", 3)),
+        "assign": "B",
+        "shared_filters": OTHER_SHARED,
+        "put_rules": [asked("new", 7), asked("kept", 8)],
+        "remove_rules": ["old"],
+    }
+    caller = Caller(0, 1, "root", ChangeOptions(confirm_s=60.0))
+    Control(engine).call("ChangeTogether", given, "root", {}, None, caller=caller)

@@ -195,10 +195,13 @@ class Policies:
         tell(Progress(Phase.KEEPING))
         self.keep_last_good()
 
-    def put_back(self, content: Loaded, lists: ListChanges) -> None:
-        """Enforce as if the store held `content`, with `lists`; no file is read or written.
+    def put_back(
+        self, content: Loaded, lists: ListChanges, beside: RulesBeside | None = None
+    ) -> None:
+        """Enforce as if the store held `content`, with `lists`; no policy file is read or written.
 
-        Raises ``IpsecdError``; then what was in force stays so.
+        The dynamic rules `beside` change in the same moment. Raises ``IpsecdError``; then what was
+        in force stays so.
         """
         now = self.enforcement.state
         choice = self.choose_or_keep(content, now.names, silent)
@@ -208,12 +211,14 @@ class Policies:
                 state, loaded=content, refused=None, failures=why_not_in_force(choice, content)
             )
 
+        def next_change(state: State) -> StateChange:
+            new = next_state(state)
+            return beside.change(new) if beside else (new, NO_CHANGE, ())
+
         with Attempt() as attempt:
             if choice:
-                make_state = self.switching.prepare(
-                    attempt, choice, lambda state: (next_state(state), NO_CHANGE, ()), silent, lists
-                )
-                self.switching.switch(attempt, make_state, now.names)
+                make_state = self.switching.prepare(attempt, choice, next_change, silent, lists)
+                self.switching.switch(attempt, make_state, now.names, beside)
             else:
                 if lists:
                     self.kept_lists.put_in_force(lists)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from ipsecd.engine.dynamic import DynamicRuleChanges
 from ipsecd.engine.names import StateChange
+from ipsecd.engine.noting import note_change
 from ipsecd.engine.quarantines import change_dynamic_rules, is_of_quarantine
 from ipsecd.engine.state import State
 from ipsecd.errors import Changed
@@ -42,8 +43,13 @@ class RulesBeside:
         return new, delta, ()
 
     def begin(self, steps: Sequence[Step]) -> None:
-        """Have the next process change the rules, if this one ends when `steps` are done."""
-        removed = [rule.name for rule in self._removed(self.changes.enforcement.state)]
+        """Have the next process change the rules, if this one ends when `steps` are done.
+
+        Whoever notes what a change of rules will change is told of it now.
+        """
+        now = self.changes.enforcement.state
+        note_change(now, self.change(now)[0])
+        removed = [rule.name for rule in self._removed(now)]
         self.changes.file.begin(written_by(steps), self.put, removed)
 
     def carry_out(self) -> None:
