@@ -27,7 +27,7 @@ _ipsecctl() {
 		return
 	fi
 	if ((cword == 1)); then
-		_ipsecctl_offer $'status\nshow\nstats\nmonitor\ntop\ndrops\nexplain\nweb\nbackend\ndoctor\nblock\npermit\nunblock\nflush\nquarantine\nrelease\napply\npolicy\nrule\nlearn\nlist\nreload\nconfirm\nrevert\nhistory\nrollback\nbackup\nrestore\ncheck\nlint\nformat\ndiff\ndomain\nipseccmd\nipsecpol\nnetdiag\nsecedit\ngpupdate\nnet\nsc\nipsecmon\nhelp'
+		_ipsecctl_offer $'status\nshow\nstats\nmonitor\ntop\ndrops\nexplain\nweb\nbackend\ndoctor\nblock\npermit\nunblock\nflush\nquarantine\nrelease\napply\npolicy\nrule\nlearn\nlist\nreload\nconfirm\nrevert\nhistory\nrollback\nbackup\nrestore\nrun\ncheck\nlint\nformat\ndiff\ndomain\nipseccmd\nipsecpol\nnetdiag\nsecedit\ngpupdate\nnet\nsc\nipsecmon\nnetsh\nnew-netfirewallrule\nhelp'
 		return
 	fi
 	# What may stand here: options, those of them that take a value, and arguments in their order.
@@ -293,6 +293,11 @@ _ipsecctl() {
 		valued='--confirm --message'
 		arguments=(:files)
 		;;
+	run)
+		options=$'--dry-run\n--skip-refused\n--code-page\n--confirm\n--force\n--message\n--json'
+		valued='--code-page --confirm --message'
+		arguments=(:files)
+		;;
 	check)
 		options=$'--list\n--lists\n--json'
 		valued='--list --lists'
@@ -491,6 +496,10 @@ _ipsecctl() {
 		;;
 	--format)
 		_ipsecctl_offer $'plain\njson\nipset\ncsv:'
+		return
+		;;
+	--code-page)
+		_ipsecctl_offer $'cp936\ncp949\ncp850\ncp1251'
 		return
 		;;
 	--keys)

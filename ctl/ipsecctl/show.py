@@ -191,8 +191,15 @@ def _filter(entry: dict[str, Any]) -> Row:
         remaining(entry),
         entry["store"],
         entry["policy"] or "-",
-        entry["rule"],
+        _rule(entry),
     )
+
+
+def _rule(entry: dict[str, Any]) -> str:
+    """The rule of a filter, and the filter list that it has the filter from."""
+    # A daemon that is older does not answer it.
+    shared = entry.get("filter_list")
+    return f"{entry['rule']} (filter list {quote(shared)})" if shared else str(entry["rule"])
 
 
 def _policy(entry: dict[str, Any]) -> Row:

@@ -326,6 +326,14 @@ _GROUPS: dict[str, tuple[Verb, ...]] = {
                        offers="files"),),
              (Option("--dynamic", "and put its dynamic rules in force, until they end"), DRY_RUN),
              example="ipsecctl restore host.tar --dry-run", changes=True),
+        Verb("run", "carry out a batch file of Windows, as one change",
+             "running.verb:run",
+             (Argument("FILE", "a .bat or .cmd file; - is standard input", offers="files"),),
+             (DRY_RUN,
+              Option("--skip-refused", "carry out the other lines even if some are refused"),
+              Option("--code-page", "what it is in, if that is not UTF-8 or UTF-16", "NAME",
+                     offers=("cp936", "cp949", "cp850", "cp1251"))),
+             example="ipsecctl run firewall.cmd --dry-run", also=("batch", "exec"), changes=True),
         Verb("check", "whether files are usable policies; needs no daemon",
              "documents:check",
              (Argument("FILE", DOCUMENT.explanation, most=None, offers="documents"),),
@@ -385,5 +393,7 @@ DIALECTS = {
     "net": "legacy_services:net",
     "sc": "legacy_services:sc",
     "ipsecmon": "agent:ipsecmon",
+    "netsh": "netsh.command:run",
+    "new-netfirewallrule": "netsh.advfirewall:new_rule",
 }
 """The legacy commands. Each works under its own name and after ``ipsecctl``, in any letter case."""

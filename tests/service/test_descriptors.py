@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 from pathlib import Path
@@ -181,3 +182,53 @@ def test_each_call_gets_its_own_descriptor() -> None:
             assert "error" not in reply
         documents = [document for document in service.engine.documents if document is not None]
         assert documents == [b"policy: %d\n" % n for n in range(10)]
+
+
+TOGETHER: dict[str, Any] = {
+    "put": [],
+    "delete": [],
+    "unassign": False,
+    "put_rules": [],
+    "remove_rules": [],
+    "rest": True,
+}
+
+
+def together(service: Running, content: bytes | None, **more: Any) -> dict[str, Any]:
+    """The reply to ``ChangeTogether`` with a file that has the rest of its parameters."""
+    memfd = os.memfd_create("rest")
+    os.write(memfd, content or b"")
+    passed = () if content is None else (memfd,)
+    with service.client() as client:
+        reply: dict[str, Any] = client.call("ChangeTogether", pass_fds=passed, **TOGETHER, **more)
+    os.close(memfd)
+    return reply
+
+
+def test_parameters_that_are_too_long_come_in_a_file() -> None:
+    """They are as those of the call, and take the place of these."""
+    with running() as service:
+        before = open_descriptors()
+        put = [{"name": "é", "document": "x" * (2 << 20)}]
+        content = json.dumps({"put": put, "shared_filters": "s"}).encode()
+        assert "error" not in together(service, content, assign="é")
+        method, given = service.engine.calls[-1][:2]
+        assert method == "ChangeTogether"
+        assert (given["put"], given["shared_filters"], given["assign"]) == (put, "s", "é")
+        settled(service, before)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        None, b"", b"[]", b"{", b'{"put": 3}', b'{"nonsense": []}', b'{"put": [], "put": []}',
+        b"\xff", b'{"put": [{"name": "x"}]}', b"[" * 1000, b'{"delete": ["\\ud800"]}',
+    ],
+)  # fmt: skip
+def test_the_rest_is_checked_as_the_call(content: bytes | None) -> None:
+    """What is no parameter, or of another type, changes nothing and leaves nothing open."""
+    with running() as service:
+        before = open_descriptors()
+        assert together(service, content)["error"] == "org.varlink.service.InvalidParameter"
+        assert service.engine.calls == []
+        settled(service, before)

@@ -28,6 +28,9 @@ from ipsecd.model.packets import Host
 def _list_filters(engine: Engine, _: Request) -> dict[str, Any]:
     require_known_state(engine)
     remaining = {rule.name: remaining_s(engine, rule) for rule in engine.dynamic}
+    of_policy = engine.policy.rules if engine.policy else ()
+    name = engine.policy.name if engine.policy else ""
+    shared = {(name, rule.name): rule.filter_list for rule in of_policy}
     filters = [
         {
             "store": in_force.origin.store,
@@ -41,6 +44,7 @@ def _list_filters(engine: Engine, _: Request) -> dict[str, Any]:
                 remaining.get(in_force.origin.rule) if in_force.origin.volatile else None
             ),
             "names": resolved_names([in_force.filter]) or None,
+            "filter_list": shared.get((in_force.origin.policy, in_force.origin.rule)) or None,
         }
         for in_force in engine.in_force()
     ]

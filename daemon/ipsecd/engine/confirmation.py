@@ -34,6 +34,7 @@ from ipsecd.engine.completing import (
 )
 from ipsecd.engine.dynamic import DynamicRuleChanges
 from ipsecd.engine.policies import Policies
+from ipsecd.engine.put_back_beside import rules_beside
 from ipsecd.engine.rules_before import NotPutBack, joined, put_rules_back, records_changed, warning
 from ipsecd.engine.state import State
 from ipsecd.engine.this_boot import Boot
@@ -227,7 +228,7 @@ class Confirmation:
         with self._lock:
             self._must_be_none()
             # What changes of rules and lists is noted when it is known, and still before.
-            if part is Part.POLICIES:
+            if Part.POLICIES in part and Part.LISTS not in part:
                 try:
                     self._file.save(change)
                 except StoreFailed:
@@ -362,9 +363,9 @@ class Confirmation:
         lists = self._lists.as_before(change.lists or {})
         if change.policies is not None:
             reader, directory = self._policies.kept_files.reader, self._store.directory
-            loaded = self._enforcement.state.loaded
-            content = change.policies.over(loaded, directory, reader)
-            self._policies.put_back(content, lists.changes)
+            content = change.policies.over(self._enforcement.state.loaded, directory, reader)
+            beside = self._enforcement.run(lambda: rules_beside(self._dynamic, change, self._boot))
+            self._policies.put_back(content, lists.changes, beside)
         elif lists.changes:
             self._kept_lists.put_in_force(lists.changes)
         lists.commit()

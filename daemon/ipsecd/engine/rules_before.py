@@ -126,6 +126,24 @@ def _replaced(before: Mapping[str, Value], after: Mapping[str, Value]) -> list[s
     return gone + [name for name in after if name not in before]
 
 
+def rules_to_put_back(
+    changes: DynamicRuleChanges, before: Records, put: Records
+) -> tuple[list[DynamicRule], list[str]]:
+    """The rules as they were `before` a change, and the names of those that it has touched.
+
+    Quarantines are left out, and what somebody has changed since.
+    """
+    current, now = records_in(changes.enforcement.state), changes.clock()
+    keys = [
+        key
+        for key in _differing_keys(before, put)
+        if _is_still(current.get(key), put.get(key), now)
+    ]
+    restored = [_restored(key, before[key], now) for key in keys if key in before]
+    rules = [each for each in restored if isinstance(each, DynamicRule)]
+    return rules, names_of_keys(keys)[0]
+
+
 def put_rules_back(
     changes: DynamicRuleChanges, before: Records, put: Records | None
 ) -> tuple[NotPutBack, ...]:
