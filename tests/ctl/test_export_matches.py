@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from ipsecctl.exporting.matches import Line, lines_of, matches_of, ranked
@@ -54,18 +54,23 @@ def meets(line: Line, packet: Packet, host: Host) -> bool:
     )
 
 
-def action_by_lines(filters: list[InForce], packet: Packet, host: Host) -> Action:
-    matches = matches_of(with_lengths(filters, host.lists))
-    for line in lines_of(ranked(matches, packet.point)):
+def action_by_lines(lines: list[Line], packet: Packet, host: Host) -> Action:
+    for line in lines:
         if line.action is not Action.AUDIT and meets(line, packet, host):
             return line.action
     return Action.PERMIT
 
 
-@settings(max_examples=400)
+@settings(
+    max_examples=60,
+    deadline=None,
+    database=None,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
 @given(
-    in_force(12, asked=conditions(), listing=True),
-    st.lists(packets(), min_size=20, max_size=40),
+    in_force(16, asked=conditions(), listing=True),
+    st.lists(packets(), min_size=40, max_size=60),
     lists(),
 )
 def test_the_first_line_that_fits_decides(
@@ -74,10 +79,12 @@ def test_the_first_line_that_fits_decides(
     """At every point, whatever is put together: here all filters of one action are one rule."""
     host = replace(HOST, lists=of_now)
     of_rules = [replace(one, origin=replace(one.origin, rule=one.action.value)) for one in filters]
+    matches = [*matches_of(with_lengths(of_rules, of_now))]
+    lines = {point: [*lines_of(ranked(matches, point))] for point in Point}
     for packet in judged:
         if packet.parsed and packet.interface_type is not None:
             wanted = decide(filters, packet, host).action
-            assert action_by_lines(of_rules, packet, host) is wanted, packet
+            assert action_by_lines(lines[packet.point], packet, host) is wanted, packet
 
 
 def test_lines_are_put_together_within_a_run() -> None:

@@ -271,4 +271,4 @@ def _block(head: str, lines: Sequence[str]) -> str:
 
 
 def _indented(lines: Iterable[str]) -> list[str]:
-    return [f"\t{line}" for line in lines]
+    return [f"    {line}" for line in lines]
