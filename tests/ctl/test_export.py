@@ -299,7 +299,7 @@ def test_json_is_as_its_schema_says(daemon: FakeDaemon, run: Run) -> None:
 @settings(max_examples=60, deadline=None)
 @given(policies(names=True, expect=True))
 def test_every_policy_has_a_json_form(policy: Policy) -> None:
-    """It is read back as the same policy, but for letters that JSON writes as two and YAML as one."""
+    """It is read back as the same policy, but for letters that JSON writes as two."""
     text = json.dumps(policy_document(policy)).replace("\x7f", "\\u007f")
     assume(not re.search(r"\\ud[89ab]", text))
     assert parse_policy(text) == parse_policy(format_policy(policy))
