@@ -404,12 +404,17 @@ descriptions = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 
 @st.composite
 def rules(draw: st.DrawFn, *, names: bool = False) -> Rule:
-    """A rule of one to four filters; DNS names only when asked for."""
+    """A rule of one to four filters, or with a filter list, of none; DNS names when asked for."""
+    filter_list = draw(st.one_of(st.just(""), st.just(""), st.just(""), rule_names))
+    least = 0 if filter_list else 1
     members = draw(
-        st.lists(st.one_of(filters(), wide_filters(names=names)), min_size=1, max_size=4)
+        st.lists(st.one_of(filters(), wide_filters(names=names)), min_size=least, max_size=4)
     )
     action = draw(st.sampled_from(Action))
-    return Rule(draw(rule_names), tuple(members), action, draw(conditions()))
+    rule = Rule(draw(rule_names), tuple(members), action, draw(conditions()), filter_list)
+    if not filter_list:
+        return rule
+    return replace(rule, filter_action=draw(rule_names), description=draw(descriptions))
 
 
 _SIDES = {
@@ -448,11 +453,13 @@ def expectations(draw: st.DrawFn) -> Expectation:
 def policies(draw: st.DrawFn, *, names: bool = False, expect: bool = False) -> Policy:
     """A policy of up to four rules; DNS names and expectations only when asked for."""
     drawn = draw(st.lists(rules(names=names), max_size=4, unique_by=lambda rule: rule.name))
+    rests = draw(st.sampled_from([0, 0, 0, 0, 1, 2, 4]))
     expected: list[Expectation] = []
     if expect:
         expected = draw(st.lists(expectations(), max_size=4, unique_by=attrgetter("text")))
     audit = draw(st.sampled_from([False, False, False, True]))
-    return Policy(draw(rule_names), tuple(drawn), draw(descriptions), tuple(expected), audit)
+    head = (draw(rule_names), tuple(drawn[rests:]), draw(descriptions))
+    return Policy(*head, tuple(expected), audit, tuple(drawn[:rests]))
 
 
 @st.composite

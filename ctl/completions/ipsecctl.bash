@@ -27,7 +27,7 @@ _ipsecctl() {
 		return
 	fi
 	if ((cword == 1)); then
-		_ipsecctl_offer $'status\nshow\nstats\nmonitor\ntop\ndrops\nexplain\nweb\nbackend\ndoctor\nblock\npermit\nunblock\nflush\nquarantine\nrelease\napply\npolicy\nrule\nlearn\nlist\nreload\nconfirm\nrevert\nhistory\nrollback\nexport\nbackup\nrestore\ncheck\nlint\nformat\ndiff\ndomain\nipseccmd\nipsecpol\nnetdiag\nsecedit\ngpupdate\nnet\nsc\nipsecmon\nhelp'
+		_ipsecctl_offer $'status\nshow\nstats\nmonitor\ntop\ndrops\nexplain\nweb\nbackend\ndoctor\nblock\npermit\nunblock\nflush\nquarantine\nrelease\napply\npolicy\nrule\nlearn\nlist\nreload\nconfirm\nrevert\nhistory\nrollback\nexport\nbackup\nrestore\ncheck\nlint\nformat\ndiff\ndomain\nipseccmd\nipsecpol\nnetdiag\nsecedit\ngpupdate\nnet\nsc\nipsecmon\nnetsh\nnew-netfirewallrule\nhelp'
 		return
 	fi
 	# What may stand here: options, those of them that take a value, and arguments in their order.

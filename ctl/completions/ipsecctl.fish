@@ -52,6 +52,8 @@ complete -c ipsecctl -n '__fish_use_subcommand' -a gpupdate -d 'as it was'
 complete -c ipsecctl -n '__fish_use_subcommand' -a net -d 'as it was'
 complete -c ipsecctl -n '__fish_use_subcommand' -a sc -d 'as it was'
 complete -c ipsecctl -n '__fish_use_subcommand' -a ipsecmon -d 'as it was'
+complete -c ipsecctl -n '__fish_use_subcommand' -a netsh -d 'as it was'
+complete -c ipsecctl -n '__fish_use_subcommand' -a new-netfirewallrule -d 'as it was'
 complete -c ipsecctl -n '__fish_use_subcommand' -a help -d 'what there is, or how one command is written'
 
 complete -c ipsecctl -n '__fish_seen_subcommand_from show; and not __fish_seen_subcommand_from filters policies policy dynamic lists names containers interfaces exemptions state' -a filters -d 'every filter in force, and where it comes from'

@@ -41,10 +41,13 @@ def synopses(verb: Verb) -> list[str]:
 
 def overview() -> str:
     """All verbs, a line each."""
+    from textwrap import wrap
+
+    names_of_old = wrap(", ".join(DIALECTS), LINE - len("  "), break_on_hyphens=False)
     lines = ["usage: ipsecctl [--socket PATH] COMMAND …"]
     for title, names in GROUPS.items():
         lines += ["", title, *(f"  {name:<{WIDTH}}{VERBS[name].does}" for name in names)]
-    lines += ["", "The old commands, as they were", f"  {', '.join(DIALECTS)}"]
+    lines += ["", "The old commands, as they were", *(f"  {line}" for line in names_of_old)]
     return "\n".join([*lines, DETAILS, "", "'ipsecctl help COMMAND' explains one of them"])
 
 

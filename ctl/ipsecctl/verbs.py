@@ -387,5 +387,7 @@ DIALECTS = {
     "net": "legacy_services:net",
     "sc": "legacy_services:sc",
     "ipsecmon": "agent:ipsecmon",
+    "netsh": "netsh.command:run",
+    "new-netfirewallrule": "netsh.advfirewall:new_rule",
 }
 """The legacy commands. Each works under its own name and after ``ipsecctl``, in any letter case."""

@@ -142,6 +142,12 @@ class WouldCut(Refused):
         return cls(f"it would cut {cuts[0]}{more}; nothing has changed", hint, tuple(cuts))
 
 
+class Changed(Refused):
+    """Somebody else has changed what a change was worked out from: it is to be worked out anew."""
+
+    wire = "Changed"
+
+
 class LimitExceeded(IpsecdError):
     """More was asked for than the configuration allows."""
 

@@ -19,7 +19,15 @@ from ipsecd.language.documents import (
     policy_schema,
 )
 from ipsecd.language.filters import parse_filter
-from ipsecd.model.values import Action, Conditions, InterfaceType, Policy, Rule
+from ipsecd.model.values import (
+    Action,
+    Conditions,
+    InterfaceType,
+    Policy,
+    Rule,
+    Store,
+    filters_of,
+)
 from tests.strategies import policies
 
 SLAMMER = """\
@@ -83,7 +91,9 @@ def test_other_readers_of_yaml_see_the_same_text(policy: Policy) -> None:
     """A reader that makes ``no`` false and ``1`` a number still finds only text; it validates."""
     document = yaml.safe_load(format_policy(policy))
     assert document["policy"] == policy.name
-    assert [entry["rule"] for entry in document["rules"]] == [rule.name for rule in policy.rules]
+    written = [(rule.name, rests) for rule, rests in policy.written_rules()]
+    entries = document["rules"]
+    assert [(one["rule"], not one.get("enabled", True)) for one in entries] == written
     jsonschema.validate(document, policy_schema())
 
 
@@ -121,6 +131,81 @@ def test_letter_case_of_words_does_not_matter() -> None:
     assert "action: block\n    interface: lan\n" in format_policy(parse_policy(text))
 
 
+SHARED = """\
+policy: Shared
+rules:
+  - rule: Worms
+    action: block
+    description: "from the list: of worms"
+    filter-action: Drop
+    filter-list: Worms
+    filters:
+      - "*=0:1434:UDP"
+  - rule: Nothing yet
+    action: permit
+    filter-list: Empty
+    filters: []
+  - rule: Resting
+    action: block
+    when: opening
+    enabled: false
+    filters:
+      - "*=0:80:TCP"
+"""
+
+
+def test_rules_keep_what_they_were_made_from() -> None:
+    """The names of shared filters and actions; a list may be empty, and a rule switched off."""
+    policy = parse_policy(SHARED)
+    worms, nothing = policy.rules
+    (off,) = policy.resting
+    assert (worms.filter_list, worms.filter_action) == ("Worms", "Drop")
+    assert worms.description == "from the list: of worms"
+    assert (nothing.filters, nothing.filter_list) == ((), "Empty")
+    assert off.name == "Resting"
+    assert format_policy(policy) == SHARED
+    assert parse_policy(SHARED.replace("    filters: []\n", "")) == policy
+    assert parse_policy(SHARED.replace("enabled: false", "enabled: true")).resting == ()
+    jsonschema.validate(yaml.safe_load(SHARED), policy_schema())
+
+
+def test_what_rests_is_nowhere_in_force() -> None:
+    """Not in what is asked of a policy, nor among its filters; another rule of its name counts."""
+    policy = parse_policy(SHARED)
+    assert set(policy.facts.actions) == {"Worms", "Nothing yet"}
+    assert policy.facts.filters == 1
+    assert {each.origin.rule for each in filters_of(policy, Store.STATIC)} == {"Worms"}
+    assert policy.with_audit(audit=True).resting == policy.resting
+    again = policy.with_rule(policy.resting[0])
+    assert (again.resting, again.rules[-1].name) == ((), "Resting")
+    assert policy.without_rules(frozenset({"Resting"})).resting == ()
+    with pytest.raises(InvalidInput, match="two rules named 'Resting'"):
+        policy.with_rules((*policy.rules, *policy.resting), policy.resting)
+
+
+def test_what_changes_of_a_rule_is_told_without_its_filters() -> None:
+    """That it is off, what it is for, and where its filters are from."""
+    policy = parse_policy(SHARED)
+    (off,), (worms, nothing) = policy.resting, policy.rules
+    other = replace(worms, filter_list="", description="")
+    changed = policy.with_rules((other, off), (nothing,))
+    assert diff_policies(policy, changed) == (
+        '~ rule "Nothing yet": enabled: false',
+        '~ rule "Resting": enabled: true',
+        '~ rule "Worms": description: ""',
+        '~ rule "Worms": filter-list: ""',
+    )
+    assert diff_policies(None, policy.without_rules(frozenset({"Worms"}))) == (
+        '+ rule "Nothing yet": permit',
+        '+ rule "Nothing yet": filter-list: Empty',
+        '+ rule "Resting": block when opening *=0:80:TCP',
+        '+ rule "Resting": enabled: false',
+    )
+    assert diff_policies(policy, policy.without_rules(frozenset({"Resting"}))) == (
+        '- rule "Resting": block when opening *=0:80:TCP',
+    )
+
+
 BAD = [
     ("", 1, "empty", "policy: NAME"),
     ("- a\n", 1, "keys and values", "policy"),
@@ -146,6 +231,11 @@ BAD = [
     (RULE.replace("action: block", "interface: lan"), 3, "no 'action'", "action:"),
     (RULE + "    interface: wi fi\n", 6, "'wi fi' cannot be the name of an interface", "eth1"),
     (RULE + "    when: closing\n", 6, "'closing' does not say when", "write opening"),
+    (RULE + "    enabled: off\n", 6, "'off' is not true or false", "write true or false"),
+    (RULE.replace('["0+*"]', "[]\n    filter-list: ''"), 3, "no filters", "at least one"),
+    (RULE + '    filter-list: " L"\n', 3, "' L' cannot name a filter list", "printable"),
+    (RULE + '    filter-action: "a\\nb"\n', 3, "cannot name a filter action", "printable"),
+    (RULE + RULE[RULE.index("  - ") :] + "    enabled: false\n", 6, "'R' above", "own"),
     (RULE + "    actoin: block\n", 6, "'actoin' is not known", "did you mean action?"),
     (RULE.replace('["0+*"]', '"0+*"'), 5, "a list", "dash"),
     (RULE.replace('["0+*"]', "[]"), 3, "no filters", "at least one"),
@@ -221,12 +311,15 @@ SCHEMA_BAD = [
     RULE.replace("    action: block\n", ""),
     RULE + "    interface: wi fi\n",
     RULE.replace('["0+*"]', "[]"),
+    RULE.replace('["0+*"]', "[]\n    filter-list: ''"),
+    RULE + "    enabled: maybe\n",
+    RULE.replace('    filters: ["0+*"]\n', ""),
     RULE.replace('["0+*"]', '"0+*"'),
     RULE.replace("0+*", "nonsense"),
 ]
 
 
-@pytest.mark.parametrize("document", [SLAMMER, RULE, "policy: P", "policy: P\nrules: []"])
+@pytest.mark.parametrize("document", [SLAMMER, RULE, SHARED, "policy: P", "policy: P\nrules: []"])
 def test_the_schema_accepts_what_the_parser_accepts(document: str) -> None:
     """Good documents are good by both."""
     jsonschema.Draft202012Validator.check_schema(policy_schema())
@@ -272,7 +365,14 @@ def test_only_equal_rules_differ_in_nothing(old: Policy, new: Policy) -> None:
     """The difference is empty exactly when both hold the same rules and words."""
 
     def content(policy: Policy) -> tuple[object, ...]:
-        rules = {(r.name, r.action, r.conditions, frozenset(r.filters)) for r in policy.rules}
+        rules = {
+            (
+                replace(rule, filters=(), filter_list=rule.filter_list or "-"),
+                frozenset(rule.filters),
+                rests,
+            )
+            for rule, rests in policy.written_rules()
+        }
         return policy.name, policy.description, policy.audit, rules, frozenset(policy.expect)
 
     assert (diff_policies(old, new) == ()) == (content(old) == content(new))

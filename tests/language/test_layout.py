@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sys
+from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from ipsecd.errors import InvalidInput
 from ipsecd.language import layout
-from ipsecd.language.documents import format_policy, parse_policy
+from ipsecd.language.documents import format_policy, parse_policy, rule_keys
 from ipsecd.language.filters import format_filter, parse_filter
 from ipsecd.language.layout import MAX_CHARACTERS, edited_text
 from ipsecd.model.values import Action, Policy, Rule
@@ -117,6 +118,31 @@ def test_another_action_changes_one_line() -> None:
     assert changed[11:19] == lines(12, 19)
 
 
+def test_a_rule_that_is_switched_off_or_on_stands_where_it_stood() -> None:
+    """One line comes, and goes again."""
+    telnet, shop = POLICY.rules
+    off = edited_text(HAND, POLICY.with_rules((shop,), (telnet,)))
+    assert off is not None
+    assert off.split("\n") == [*lines(1, 7), "      enabled: false", *lines(8, 99)]
+    assert edited_text(off, POLICY) == HAND
+
+
+def test_what_a_rule_is_made_from_stands_behind_its_action() -> None:
+    """Its filters come and go below; with none and a filter list, the rule stays."""
+    telnet, shop = POLICY.rules
+    empty = replace(telnet, filters=(), filter_list="Old: ways", description="off")
+    text = "\n".join(edited(POLICY.with_rules((empty, shop), ())))
+    assert [line.split() for line in text.split("\n")[7:10]] == [
+        ["description:", '"off"'],
+        ["filter-list:", '"Old:', 'ways"'],
+        ["filters:", "[]", "#", "both"],
+    ]
+    again = replace(empty, filters=telnet.filters)
+    assert parse_policy("\n".join(edited(POLICY.with_rule(again), text))).rules == (again, shop)
+    without = text.replace(text.split("\n")[9] + "\n", "")
+    assert parse_policy("\n".join(edited(POLICY.with_rule(again), without))).rules[0] == again
+
+
 def test_no_comment_is_lost_with_the_filter_above_it() -> None:
     """One whose place is gone stands at the beginning of the rule."""
     shop = POLICY.rules[1]
@@ -186,22 +212,21 @@ def test_without_the_library_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) ->
 
 def by_hand(policy: Policy, luck: random.Random) -> tuple[list[str], list[tuple[int, int]]]:
     """A policy as some hand might write it, and where the lines of each rule begin and end."""
-    document = format_policy(replace(policy, rules=())).split("\n")
+    document = format_policy(policy.with_rules((), ())).split("\n")
     (at,) = [number for number, line in enumerate(document) if line.startswith("rules:")]
     dash, gap = luck.randrange(5), luck.randrange(1, 4)
     column = dash + 1 + gap
     written = ["# head", *document[:at], "rules:   # all of them"]
     places = []
-    for rule in policy.rules:
+    for rule, rests in policy.written_rules():
         written += luck.choice(([], [""], ["  # about the next"], [" " * dash + "# next", ""]))
         begin = len(written)
         keys = [[f"rule: {quoted(rule.name)}"], [f"action: {' ' * luck.randrange(3)}"]]
         keys[1][0] += rule.action.value + luck.choice(("", "   # an action"))
-        if rule.conditions.interface_text:
-            keys.append([f"interface: {quoted(rule.conditions.interface_text)}"])
-        if rule.conditions.when:
-            keys.append(["when:  opening"])
-        keys.append(list_of_filters(rule, luck))
+        own = rule_keys(rule, rests=rests).items()
+        keys += [[f"{key}:  {quoted(value)}"] for key, value in own if value]
+        if rule.filters or luck.random() < 0.5:
+            keys.append(list_of_filters(rule, luck))
         luck.shuffle(keys)
         rows = [row for key in keys for row in key]
         written.append(" " * dash + "-" + " " * gap + rows[0])
@@ -212,7 +237,7 @@ def by_hand(policy: Policy, luck: random.Random) -> tuple[list[str], list[tuple[
 
 def list_of_filters(rule: Rule, luck: random.Random) -> list[str]:
     texts = [quoted(format_filter(flt)) for flt in rule.filters]
-    if luck.random() < 0.3:
+    if not texts or luck.random() < 0.3:
         return ["filters: [" + ",  ".join(texts) + "]" + luck.choice(("", " # flow"))]
     indent = " " * luck.randrange(3)
     rows = ["filters:" + luck.choice(("", " # below"))]
@@ -222,23 +247,31 @@ def list_of_filters(rule: Rule, luck: random.Random) -> list[str]:
     return rows
 
 
+def printable(rules: Iterable[Rule]) -> tuple[Rule, ...]:
+    """Those whose texts can stand in double quotes without more ado."""
+    return tuple(
+        rule
+        for rule in rules
+        if all(map(str.isprintable, rule_keys(rule, rests=False).values()))
+        and rule.name.isprintable()
+    )
+
+
 def quoted(text: str) -> str:
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
 
 
-def written_plainly(policy: Policy) -> bool:
-    """Whether names can stand in double quotes without more ado."""
-    return all(rule.name.isprintable() for rule in policy.rules) and policy.name.isprintable()
+KINDS = ("add", "remove", "change", "action", "rest")
 
 
-@settings(max_examples=150, deadline=None)
-@given(policies(), filters(), LUCK, st.sampled_from(["add", "remove", "change", "action"]))
+@settings(max_examples=200, deadline=None)
+@given(policies(), filters(), LUCK, st.sampled_from(KINDS))
 def test_what_did_not_change_is_there_byte_by_byte(
     policy: Policy, flt: object, luck: random.Random, kind: str
 ) -> None:
     """And the document means what is wanted."""
-    policy = replace(policy, rules=tuple(r for r in policy.rules if r.name.isprintable()))
+    policy = policy.with_rules(*map(printable, (policy.rules, policy.resting)))
     if not policy.rules:
         return
     written, places = by_hand(policy, luck)
@@ -249,22 +282,25 @@ def test_what_did_not_change_is_there_byte_by_byte(
     begin, end = places[at]
     match kind:
         case "add":
-            new = Rule("a rule of its own", rule.filters, rule.action, rule.conditions)
+            new = replace(rule, name="a rule of its own", filters=(*rule.filters, flt))  # type: ignore[arg-type]
             changed = edited(policy.with_rule(new), text)
             begin = end = places[-1][1]
         case "remove":
             changed = edited(policy.without_rules(frozenset({rule.name})), text)
         case "change":
             kept = [each for each in rule.filters if luck.random() < 0.6]
-            rules = Rule(rule.name, (*kept, flt), rule.action, rule.conditions)  # type: ignore[arg-type]
-            changed = edited(policy.with_rule(rules), text)
+            other = replace(rule, filters=(*kept, flt))  # type: ignore[arg-type]
+            changed = edited(policy.with_rule(other), text)
+        case "rest":
+            others = policy.without_rules(frozenset({rule.name}))
+            changed = edited(others.with_rules(others.rules, (rule, *others.resting)), text)
         case _:
             action = Action.PERMIT if rule.action is Action.BLOCK else Action.BLOCK
             changed = edited(policy.with_rule(replace(rule, action=action)), text)
     before = [line for line in written[:begin] if line.strip()]
     after = [line for line in written[end:] if line.strip()]
     told = [line for line in changed if line.strip()]
-    if kind == "remove" and len(policy.rules) == 1:
+    if kind == "remove" and len(places) == 1:
         before[before.index("rules:   # all of them")] = "rules: []   # all of them"
     assert told[: len(before)] == before
     assert told[len(told) - len(after) :] == after

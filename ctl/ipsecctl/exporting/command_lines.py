@@ -77,14 +77,11 @@ def _name(address: ListName | Selector | Process) -> str:
     return str(address) if isinstance(address, Process) else format_address(address)
 
 
-def notes_on(policy: Policy) -> list[str]:
-    """What of a policy decides nothing and is not in a script."""
-    lost = [
-        name
-        for name, is_there in (
-            ("description", policy.description),
-            ("expectations", policy.expect),
-        )
-        if is_there
-    ]
+def notes_on(policy: Policy, *unsaid: str) -> list[str]:
+    """What of a policy decides nothing and is not in a script, if it has any of the `unsaid`."""
+    has = {
+        "description": policy.description or any(rule.description for rule in policy.rules),
+        "expectations": policy.expect,
+    }
+    lost = [name for name in unsaid if has[name]]
     return [remark(f"Without its {' and '.join(lost)}.")] if lost else []

@@ -13,6 +13,7 @@ from ipsecctl.client import Client
 from ipsecctl.exporting.command_lines import of_dynamic
 from ipsecctl.exporting.gathered import Exported, Stored, dynamic_rules, stored_policies, written
 from ipsecd.language.addresses import format_value
+from ipsecd.language.documents import rule_keys
 from ipsecd.language.expectations import format_expectation
 from ipsecd.model.addresses import Address, HostName, Keyword, ListName, Network, Process, Selector
 from ipsecd.model.values import Action, Endpoint, Filter, IcmpOfFamily, Policy, Rule
@@ -52,7 +53,9 @@ def policy_document(policy: Policy) -> dict[str, Any]:
         document["description"] = policy.description
     if policy.audit:
         document["audit"] = True
-    document["rules"] = [_rule_document(rule) for rule in policy.rules]
+    document["rules"] = [
+        _rule_document(rule, rests=rests) for rule, rests in policy.written_rules()
+    ]
     if policy.expect:
         document["expect"] = [
             {
@@ -67,13 +70,12 @@ def policy_document(policy: Policy) -> dict[str, Any]:
     return document
 
 
-def _rule_document(rule: Rule) -> dict[str, Any]:
-    document: dict[str, Any] = {"rule": rule.name, "action": rule.action.value}
-    if rule.conditions.interface_text:
-        document["interface"] = rule.conditions.interface_text
-    if rule.conditions.when:
-        document["when"] = rule.conditions.when
-    return {**document, "filters": [written(flt) for flt in rule.filters]}
+def _rule_document(rule: Rule, *, rests: bool) -> dict[str, Any]:
+    keys: dict[str, Any] = {k: v for k, v in rule_keys(rule, rests=rests).items() if v}
+    if rests:
+        keys["enabled"] = False
+    head = {"rule": rule.name, "action": rule.action.value}
+    return {**head, **keys, "filters": [written(flt) for flt in rule.filters]}
 
 
 def _policy(each: Stored) -> dict[str, Any]:
@@ -83,7 +85,10 @@ def _policy(each: Stored) -> dict[str, Any]:
         "store": each.store.value,
         "assigned": each.assigned,
         "document": policy_document(policy),
-        "rules": [_rule(rule, policy.action_of(rule)) for rule in policy.rules],
+        "rules": [
+            {**_rule(rule, policy.action_of(rule)), "enabled": not rests}
+            for rule, rests in policy.written_rules()
+        ],
     }
 
 

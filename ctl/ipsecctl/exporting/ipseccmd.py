@@ -34,7 +34,11 @@ def export(stored: Sequence[Stored], dynamic: Iterable[Mapping[str, Any]]) -> Ex
     exported = Exported("")
     lines: list[str] = []
     for each in stored:
-        lines += ["", remark(f"Policy {each.policy.name!r}"), *notes_on(each.policy)]
+        lines += [
+            "",
+            remark(f"Policy {each.policy.name!r}"),
+            *notes_on(each.policy, "description", "expectations"),
+        ]
         lines += _policy(each, exported.left_out)
     if dynamic:
         lines += ["", remark("Dynamic rules, which last until the agent is stopped")]
@@ -66,6 +70,9 @@ def _policy(each: Stored, left_out: list[LeftOut]) -> Iterator[str]:
             left_out.append(LeftOut(name, "all of it", why))
             continue
         yield from _rule(words, rule, policy.action_of(rule), name, left_out)
+    for rule in policy.resting:
+        why = "the command cannot switch a rule off"
+        left_out.append(LeftOut(f"policy {policy.name!r}, rule {rule.name!r}", "all of it", why))
     if each.assigned:
         # Last, so that permits are there before the blocks that they are for.
         yield command(["ipseccmd", *place, "-x"])

@@ -18,10 +18,20 @@ from ipsecctl.exporting.command_lines import (
 from ipsecctl.exporting.gathered import Exported, LeftOut, Stored, written
 from ipsecd.language.addresses import format_value
 from ipsecd.model.addresses import Address, Family, HostName, Keyword, Network
-from ipsecd.model.values import ICMP, TCP, UDP, Action, Filter, IcmpOfFamily, PortRange, Rule
+from ipsecd.model.values import (
+    ICMP,
+    TCP,
+    UDP,
+    Action,
+    Filter,
+    IcmpOfFamily,
+    Policy,
+    PortRange,
+    Rule,
+)
 
 _ACTIONS = {Action.BLOCK: "Block", Action.PERMIT: "Permit"}
-"""The names of the filter actions that the script makes."""
+"""The names of the filter actions for rules that have none of their own."""
 _POLICY_OF_KEYS = "none"
 """A name that ``dynamic add rule`` asks for, of a policy for keys that nothing here uses."""
 _PROTOCOLS: dict[int | IcmpOfFamily | None, str] = {
@@ -37,48 +47,65 @@ _TAKEN_FOR_OTHERS = {0: "any protocol", 1: "ICMP of both IP versions"}
 def export(stored: Sequence[Stored], dynamic: Sequence[Mapping[str, Any]]) -> Exported:
     """A script that makes policies, and dynamic rules, where there is nothing of these names."""
     exported = Exported("")
+    shared = _Shared()
     lines: list[str] = []
-    if stored:
-        lines += ["", remark("Filter actions, which the rules of all policies share")]
-        for action, name in _ACTIONS.items():
-            lines.append(_static("add", "filteraction", name=name, action=action.value))
     for each in stored:
-        lines += ["", remark(f"Policy {each.policy.name!r}"), *notes_on(each.policy)]
-        lines += _policy(each, exported.left_out)
+        lines += [
+            "",
+            remark(f"Policy {each.policy.name!r}"),
+            *notes_on(each.policy, "expectations"),
+        ]
+        lines += _policy(each, shared, exported.left_out)
     if dynamic:
         lines += ["", remark("Dynamic rules, which last until the agent is stopped")]
         made = [line for told in dynamic for line in _dynamic_rule(told, exported.left_out)]
         if made:
-            lines.append(
-                command(("netsh", "ipsec", "dynamic", "add", "mmpolicy", f"name={_POLICY_OF_KEYS}"))
-            )
-        lines += made
+            words = ("netsh", "ipsec", "dynamic", "add", "mmpolicy", f"name={_POLICY_OF_KEYS}")
+            lines += [command(words), *made]
     exported.text = script("What ipsecd has, for netsh.", lines, exported.left_out)
     return exported
 
 
-def _policy(each: Stored, left_out: list[LeftOut]) -> Iterator[str]:
+class _Shared:
+    """The filter lists and filter actions that the script has made, by their names."""
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[str, str], object] = {}
+
+    def name(self, kind: str, wanted: str, content: object) -> tuple[str, bool]:
+        """A name like the `wanted` for what has this content, and whether it is new."""
+        number, name = 1, wanted
+        while self._made.get((kind, name), content) != content:
+            number += 1
+            name = f"{wanted} ({number})"
+        is_new = (kind, name) not in self._made
+        self._made[kind, name] = content
+        return name, is_new
+
+
+def _policy(each: Stored, shared: _Shared, left_out: list[LeftOut]) -> Iterator[str]:
     policy = each.policy
-    yield _static("add", "policy", name=policy.name)
-    for rule in policy.rules:
+    yield _static("add", "policy", name=policy.name, **_described(policy.description))
+    for rule, rests in policy.written_rules():
         action = policy.action_of(rule)
-        name = f"policy {policy.name!r}, rule {rule.name!r}"
-        filters = list(_filters(rule, action, name, left_out))
-        if not filters:
+        place = f"policy {policy.name!r}, rule {rule.name!r}"
+        filters = list(_filters(rule, action, place, left_out))
+        if not filters and (rule.filters or why_no_rule(rule, action)):
             continue
-        filter_list = f"{policy.name}: {rule.name}"
-        yield _static("add", "filterlist", name=filter_list)
-        for tags in filters:
-            yield _static("add", "filter", filterlist=filter_list, **tags)
-        yield _static(
-            "add",
-            "rule",
-            name=rule.name,
-            policy=policy.name,
-            filterlist=filter_list,
-            filteraction=_ACTIONS[action],
-            **_conntype(rule),
-        )
+        wanted = rule.filter_action or _ACTIONS[action]
+        filter_action, is_new = shared.name("filteraction", wanted, action)
+        if is_new:
+            yield _static("add", "filteraction", name=filter_action, action=action.value)
+        wanted = rule.filter_list or f"{policy.name}: {rule.name}"
+        filter_list, is_new = shared.name("filterlist", wanted, filters)
+        if is_new:
+            yield _static("add", "filterlist", name=filter_list)
+            for tags in filters:
+                yield _static("add", "filter", filterlist=filter_list, **tags)
+        tags = {"name": rule.name, "policy": policy.name, "filterlist": filter_list}
+        tags |= {"filteraction": filter_action, **_conntype(rule)}
+        tags |= {"activate": "no"} if rests else {}
+        yield _static("add", "rule", **tags, **_described(rule.description))
     if each.assigned:
         # Last, so that permits are there before the blocks that they are for.
         yield _static("set", "policy", name=policy.name, assign="y")
@@ -167,6 +194,17 @@ def _side(side: str, address: Address) -> dict[str, str]:
     if isinstance(address, HostName):
         return {f"{side}addr": address.name}
     return {f"{side}addr": "me" if address is Keyword.ME else "any"}
+
+
+def _described(text: str) -> dict[str, str]:
+    """The tag for a description; none if it holds line breaks or the like."""
+    return {"description": text} if text and text.isprintable() else {}
+
+
+def _has_plain_words(policy: Policy) -> bool:
+    """Whether every description in a policy can stand in a command."""
+    texts = (policy.description, *(rule.description for rule, _ in policy.written_rules()))
+    return all(map(str.isprintable, texts))
 
 
 def _conntype(rule: Rule) -> dict[str, str]:

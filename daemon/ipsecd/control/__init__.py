@@ -34,6 +34,7 @@ from ipsecd.control import (
     rules,
     stats,
     status,
+    together,
     what_if,
 )
 from ipsecd.control.audited import AuditedFlows
@@ -74,6 +75,7 @@ METHODS: dict[str, Method] = {
         confirmation,
         history,
         backups,
+        together,
         what_if,
         live,
         audited,

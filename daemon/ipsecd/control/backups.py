@@ -19,7 +19,7 @@ from ipsecd.model.lists import AddressList
 from ipsecd.quoting import count, quote
 from ipsecd.sources.backups import MAX_BYTES, Backup, ListParts, check_member, pack, unpack
 from ipsecd.sources.names import dns_names_of
-from ipsecd.sources.reading import Loaded
+from ipsecd.sources.reading import SHARED, Loaded
 from ipsecd.sources.unconfirmed import PoliciesBefore
 
 MAX_BACKUP_BYTES = MAX_BYTES
@@ -40,13 +40,18 @@ def _get_backup(engine: Engine, _: Request) -> dict[str, Any]:
                 f"{engine.path_of(name)!r} was edited since it was loaded",
                 "look at it, and run: ipsecctl reload",
             )
+    if loaded.shared and not engine.holds_on_disk(SHARED, loaded.shared.text):
+        raise Refused(
+            f"{str(engine.policy_directory / SHARED)!r} was edited since it was loaded",
+            "look at it, and run: ipsecctl reload",
+        )
     lists = {
         name: ListParts(store.parts_of(name).current_file(each), each.feed, each.added)
         for name, each in store.lists.items()
     }
     policies = {stored.path: stored.text for stored in loaded.policies.values()}
-    dynamic = texts_of(engine)
-    archive = pack(Backup(policies, loaded.assigned_path, lists, dynamic))
+    dynamic, shared = texts_of(engine), loaded.shared.text if loaded.shared else None
+    archive = pack(Backup(policies, loaded.assigned_path, lists, dynamic, shared))
     broken = [f"it is not in the backup: {file.error.message}" for file in loaded.broken]
     problems = [
         f"list {quote(name)}: {problem}"
@@ -133,12 +138,9 @@ def _policies(engine: Engine, backup: Backup) -> tuple[PoliciesBefore, Loaded]:
     Raises ``InvalidInput`` if they could not all be used.
     """
     loaded = engine.loaded
-    now = {stored.path: stored.text for stored in loaded.policies.values()}
-    texts = {
-        path: backup.policies.get(path)
-        for path in sorted(now.keys() | backup.policies.keys())
-        if backup.policies.get(path) != now.get(path)
-    }
+    now, then = loaded.texts, backup.texts
+    paths = sorted(now.keys() | then.keys())
+    texts = {path: then.get(path) for path in paths if then.get(path) != now.get(path)}
     # A link may lead to the same file in other words.
     link = loaded.link if loaded.assigned_path == backup.assigned else backup.assigned
     earlier = PoliciesBefore(texts, link, complete=True)
@@ -146,7 +148,7 @@ def _policies(engine: Engine, backup: Backup) -> tuple[PoliciesBefore, Loaded]:
     broken = [file.error for file in content.broken if file.path in texts]
     if error := next(iter(broken), content.assigned_error):
         raise InvalidInput(
-            f"a policy in the backup cannot be used: {error.message}", "nothing has changed"
+            f"a file in the backup cannot be used: {error.message}", "nothing has changed"
         )
     if len(content.policies) < len(backup.policies):
         raise InvalidInput(

@@ -53,7 +53,7 @@ def _carry_out(method: Method, engine: Engine, request: Request) -> dict[str, An
         return method.handler(engine, request)
     confirmation.begin(method.part, method.name, request.by, request.caller)
     try:
-        with noting(confirmation.note_rules if method.part is Part.DYNAMIC else None):
+        with noting(confirmation.note_rules if Part.DYNAMIC in method.part else None):
             reply = method.handler(engine, request)
     except Exception:
         # What fails changes nothing. Should it have changed something all the same, that waits too.

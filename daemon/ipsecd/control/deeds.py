@@ -36,7 +36,7 @@ def deed_of(method: Method, request: Request, reply: Mapping[str, Any] | None) -
     answer = reply or {}
     if counts_by_itself(method, answer):
         kind = Kind.OTHER
-    put, removed = _counts(method.name, answer)
+    put, removed = _counts(method.name, request, answer)
     confirm_s = caller.options.confirm_s
     confirmation = () if confirm_s is None else (f"to be confirmed within {confirm_s:g} s",)
     return Deed(
@@ -75,8 +75,10 @@ def author_of(caller: Caller) -> Author:
     )
 
 
-def _counts(method: str, reply: Mapping[str, Any]) -> tuple[int, int]:
+def _counts(method: str, request: Request, reply: Mapping[str, Any]) -> tuple[int, int]:
     """How many dynamic rules were put in force, and taken out or reduced."""
+    if method == "ChangeTogether":
+        return (len(request["put_rules"]), len(request["remove_rules"])) if reply else (0, 0)
     if method in {"AddDynamic", "Quarantine"}:
         return int(reply.get("changed", True)), 0
     removed = reply.get("removed", 0)

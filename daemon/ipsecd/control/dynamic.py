@@ -11,7 +11,6 @@ from ipsecd.control.absences import absences
 from ipsecd.control.contradictions import outranked, still_blocked
 from ipsecd.control.method import Method, Request, Role, Work
 from ipsecd.control.parameters import (
-    read_action,
     read_deadline,
     read_filters,
     read_moment,
@@ -24,6 +23,7 @@ from ipsecd.engine.confirmation import Part
 from ipsecd.errors import InvalidInput, NotFound
 from ipsecd.language.conditions import parse_conditions
 from ipsecd.language.filters import parse_filter
+from ipsecd.language.rule_parameters import read_action
 from ipsecd.quoting import count, quote
 from ipsecd.sources.dynamic import DynamicRule, Selected
 from ipsecd.sources.names import dns_names_in, with_addresses

@@ -18,7 +18,7 @@ from ipsecd.language.expectations import must_be_met
 from ipsecd.quoting import count
 from ipsecd.sources.history_rows import Row
 from ipsecd.sources.names import dns_names_of
-from ipsecd.sources.reading import Loaded
+from ipsecd.sources.reading import SHARED, Loaded
 from ipsecd.sources.unconfirmed import PoliciesBefore
 
 
@@ -69,9 +69,11 @@ def _get_state(engine: Engine, request: Request) -> dict[str, Any]:
                 "assigned": name == manifest.assigned,
             }
             for path, (name, _) in sorted(manifest.files.items(), key=lambda item: item[1])
+            if path != SHARED
         ],
         "assigned": manifest.assigned,
         "domain": manifest.domain[0] if manifest.domain else None,
+        "shared_filters": documents.get(SHARED),
     }
 
 
@@ -113,7 +115,7 @@ def _earlier(engine: Engine, states_ago: int) -> tuple[PoliciesBefore, Loaded]:
         raise InvalidInput(f"@{states_ago} is no earlier state", "give 1 or more")
     manifest = engine.history.manifest(states_ago)
     documents = engine.history.documents(manifest, engine.moment)
-    now = {stored.path: stored.text for stored in engine.loaded.policies.values()}
+    now = engine.loaded.texts
     paths = sorted(now.keys() | documents.keys())
     texts = {path: documents.get(path) for path in paths if documents.get(path) != now.get(path)}
     earlier = PoliciesBefore(texts, manifest.link, complete=True)

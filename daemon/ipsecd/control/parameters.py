@@ -12,7 +12,7 @@ from ipsecd.engine.caller import NO_OPTIONS, ChangeOptions
 from ipsecd.errors import InvalidInput, IpsecdError
 from ipsecd.language.filter_lists import parse_filter_list
 from ipsecd.language.filters import parse_filter
-from ipsecd.model.values import Action, Filter
+from ipsecd.model.values import Filter
 from ipsecd.quoting import quote
 from ipsecd.sources.names import with_addresses
 
@@ -60,16 +60,6 @@ def read_change(given: dict[str, Any] | None) -> ChangeOptions:
 def read_filters(texts: list[str], names: Names) -> tuple[Filter, ...]:
     """The filters with the addresses of their DNS names; raises ``InvalidInput``."""
     return tuple(with_addresses(parse_filter(text), names) for text in texts)
-
-
-def read_action(text: str) -> Action:
-    """The action called `text`, in any letter case; raises ``InvalidInput``."""
-    try:
-        return Action(text.lower())
-    except ValueError:
-        raise InvalidInput(
-            f"{quote(text)} is not an action", "write block, permit or audit"
-        ) from None
 
 
 def read_all_filters(

@@ -20,10 +20,11 @@ from ipsecd.control.summary import summary
 from ipsecd.control.what_if import add_verdicts
 from ipsecd.engine import Engine
 from ipsecd.engine.confirmation import Part
-from ipsecd.errors import InvalidInput, IpsecdError, Refused
+from ipsecd.errors import InvalidInput, IpsecdError
 from ipsecd.language.differences import Difference, diff_policies
 from ipsecd.language.documents import format_policy
 from ipsecd.language.expectations import must_be_met
+from ipsecd.model.policy_changes import still_assigned, taken
 from ipsecd.model.values import Policy, Store
 from ipsecd.quoting import first_lines, quote
 from ipsecd.sources.names import dns_names_in, dns_names_of
@@ -194,9 +195,7 @@ def _create_policy(engine: Engine, request: Request) -> dict[str, Any]:
 
 def _must_be_new(engine: Engine, name: str) -> None:
     if name in engine.loaded.policies:
-        raise Refused(
-            f"there is a policy {quote(name)} already", "choose another name, or add rules"
-        )
+        raise taken(name)
 
 
 def _delete_policy(engine: Engine, request: Request) -> dict[str, Any]:
@@ -208,9 +207,7 @@ def _delete_policy(engine: Engine, request: Request) -> dict[str, Any]:
     engine.stored(name)
     assigned = engine.loaded.assigned == name
     if assigned and not request["unassign"]:
-        raise Refused(
-            f"policy {name!r} is assigned", f"run first: ipsecctl policy unassign {name!r}"
-        )
+        raise still_assigned(name)
     if assigned:
         engine.change(delete=[name], assign=None)
     else:

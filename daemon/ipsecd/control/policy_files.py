@@ -20,7 +20,7 @@ from ipsecd.quoting import quote
 from ipsecd.sources.history_rows import Manifest
 from ipsecd.sources.names import dns_names_of
 from ipsecd.sources.planning import Over, Written
-from ipsecd.sources.reading import SUFFIX
+from ipsecd.sources.reading import SHARED, SUFFIX
 
 
 class _File(NamedTuple):
@@ -162,7 +162,7 @@ def _earlier(engine: Engine, name: str, state: int | None) -> _Earlier:
 def _at(engine: Engine, name: str, states_ago: int) -> _Earlier | None:
     files = engine.history.manifest(states_ago).files
     for path, (policy, digest) in files.items():
-        if policy == name:
+        if policy == name and path != SHARED:
             manifest = Manifest({path: (policy, digest)})
             (text,) = engine.history.documents(manifest, engine.moment).values()
             return _Earlier(text, f"what it was at @{states_ago}", path)

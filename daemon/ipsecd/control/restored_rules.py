@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from math import inf
 
 from ipsecd.control.method import Request
-from ipsecd.control.parameters import read_action
 from ipsecd.engine import Engine
 from ipsecd.engine.quarantines import is_of_quarantine
 from ipsecd.errors import InvalidInput, IpsecdError, NotFound
 from ipsecd.language.conditions import parse_conditions
 from ipsecd.language.filters import format_filter, parse_filter
+from ipsecd.language.rule_parameters import read_action
 from ipsecd.model.values import Filter
 from ipsecd.quoting import count, few, quote
 from ipsecd.sources.backups import Backup, RuleText

@@ -6,17 +6,20 @@ from collections.abc import Sequence
 from typing import Any
 
 from ipsecd.control.method import Method, Request, Role, Work
-from ipsecd.control.parameters import read_action
 from ipsecd.control.replies import needs_storing, of_this_host, outcome, with_losses
 from ipsecd.engine import Engine
 from ipsecd.engine.confirmation import Part
-from ipsecd.errors import NotFound
-from ipsecd.language.conditions import parse_conditions
 from ipsecd.language.differences import Difference
 from ipsecd.language.expectations import must_be_met
 from ipsecd.language.filters import parse_filter
-from ipsecd.model.values import Policy, Rule
-from ipsecd.quoting import few, quote
+from ipsecd.language.rule_parameters import read_rule
+from ipsecd.model.policy_changes import (
+    reduced,
+    words_of_last_removal,
+    words_of_put,
+    words_of_removal,
+)
+from ipsecd.model.values import Policy
 from ipsecd.sources.names import dns_names_in
 from ipsecd.sources.static import KEEP, Kept
 
@@ -29,13 +32,7 @@ def _put_rules(engine: Engine, request: Request) -> dict[str, Any]:
     policy = stored.policy if stored else Policy(name)
     for parameters in request["rules"]:
         # DNS names stay names in the document. Their addresses are stored in a file of their own.
-        rule = Rule(
-            parameters["name"],
-            tuple(map(parse_filter, parameters["filters"])),
-            read_action(parameters["action"]),
-            parse_conditions(parameters.get("interface") or None, parameters.get("when")),
-        )
-        policy = policy.with_rule(rule)
+        policy = policy.with_rule(read_rule(parameters))
     assign = bool(request["assign"])
     differs = stored is None or policy != stored.policy
     changed = needs_storing(engine, policy, differs=differs, assign=assign)
@@ -46,9 +43,7 @@ def _put_rules(engine: Engine, request: Request) -> dict[str, Any]:
     if changed:
         assigned = name if assign else KEEP
         kept = engine.change(put=[policy], assign=assigned, names=request.names)
-    rules = [repr(rule["name"]) for rule in request["rules"]]
-    verb = f"rules {few(rules)} are" if len(rules) > 1 else f"rule {few(rules)} is"
-    message = f"{verb} stored in policy {name!r}"
+    message = words_of_put(name, [rule["name"] for rule in request["rules"]])
     reply = outcome(engine, message, changed=changed, changes=lines, warns=True, stored=policy)
     return of_this_host(engine, with_losses(reply, kept))
 
@@ -57,26 +52,20 @@ def _remove_rules(engine: Engine, request: Request) -> dict[str, Any]:
     name = request["policy"]
     policy = engine.stored(name)
     names = frozenset(request["rules"])
-    missing = sorted(names - {rule.name for rule in policy.rules})
-    if missing:
-        raise NotFound(
-            f"policy {name!r} has no rule {quote(missing[0])}",
-            f"run: ipsecctl policy show {name!r}",
-        )
-    reduced = policy.without_rules(names)
-    lines = Difference(policy, reduced).lines()
+    remaining = reduced(policy, names)
+    lines = Difference(policy, remaining).lines()
     if request["dry_run"]:
-        return _would_be(engine, reduced, lines, changed=True, assign=False)
-    if reduced.rules or not request["delete_empty"]:
-        kept = engine.change(put=[reduced])
-        message = f"{len(names)} rules are removed from policy {name!r}"
-        reply = outcome(engine, message, changes=lines, stored=reduced)
+        return _would_be(engine, remaining, lines, changed=True, assign=False)
+    if remaining.rules or remaining.resting or not request["delete_empty"]:
+        kept = engine.change(put=[remaining])
+        message = words_of_removal(name, len(names))
+        reply = outcome(engine, message, changes=lines, stored=remaining)
         return of_this_host(engine, with_losses(reply, kept))
     if engine.loaded.assigned == name:
         engine.change(delete=[name], assign=None)
     else:
         engine.change(delete=[name])
-    message = f"policy {name!r} is deleted with all its rules"
+    message = words_of_last_removal(name)
     return of_this_host(engine, outcome(engine, message, changes=lines))
 
 

@@ -227,7 +227,7 @@ class Confirmation:
         with self._lock:
             self._must_be_none()
             # What changes of rules and lists is noted when it is known, and still before.
-            if part is Part.POLICIES:
+            if Part.POLICIES in part and Part.LISTS not in part:
                 try:
                     self._file.save(change)
                 except StoreFailed:

@@ -96,18 +96,20 @@ class DynamicRuleChanges:
 
     def add(self, rules: Sequence[DynamicRule]) -> None:
         """Enforce rules, all at once. Each replaces the rule of its name, if there is one."""
-        self._change(self._checked_rows(rules))
+        self._change(self.checked_rows(rules, self.enforcement.state))
 
-    def _checked_rows(
-        self, rules: Sequence[DynamicRule]
+    def checked_rows(
+        self, rules: Sequence[DynamicRule], state: State, removed: int = 0
     ) -> list[tuple[DynamicRule, Sequence[Row]]]:
-        """Rules with their rows; raises ``IpsecdError`` if one cannot be enforced, or must not."""
-        now = self.enforcement.state
-        now.must_run()
-        now.dynamic.check_room((rule.name for rule in rules), self.limit)
-        by_name = rows_by_name(rules, now.inventory, now.lists)
+        """Rules with their rows in `state`, from which so many others are `removed`.
+
+        Raises ``IpsecdError`` if one cannot be enforced, or must not.
+        """
+        state.must_run()
+        state.dynamic.check_room((rule.name for rule in rules), self.limit + removed)
+        by_name = rows_by_name(rules, state.inventory, state.lists)
         for rule in rules:
-            self._check(now, rule, by_name[rule.name])
+            self._check(state, rule, by_name[rule.name])
         return [(rule, by_name[rule.name]) for rule in rules]
 
     def order(self, order: Order, *, dry_run: bool = False) -> Additions:
@@ -120,7 +122,7 @@ class DynamicRuleChanges:
         with collection_paused():
             outcome = additions(now.dynamic, order)
             if outcome.changed and dry_run:
-                self._checked_rows(outcome.changed)
+                self.checked_rows(outcome.changed, now)
             elif outcome.changed:
                 self.add(outcome.changed)
         return outcome

@@ -15,6 +15,7 @@ import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
+from functools import partial
 from typing import TypeVar
 
 from ipsecd.backend.base import Backend, Line, Observation
@@ -22,7 +23,7 @@ from ipsecd.compiler.overlaps import Overlaps
 from ipsecd.config import Config, Directories, OnStop
 from ipsecd.engine.additions import Additions, Order
 from ipsecd.engine.backends import Backends
-from ipsecd.engine.compiling import Compiling, Names
+from ipsecd.engine.compiling import Compiling
 from ipsecd.engine.confirmation import Confirmation
 from ipsecd.engine.containers import Containers
 from ipsecd.engine.dynamic import Change, DynamicRuleChanges
@@ -36,27 +37,27 @@ from ipsecd.engine.outlook import Outlook
 from ipsecd.engine.past import Past
 from ipsecd.engine.policies import Policies
 from ipsecd.engine.restoring import Restoring
+from ipsecd.engine.rules_beside import RulesBeside
 from ipsecd.engine.seeing import Seeing
 from ipsecd.engine.sources import Domain, Source, warnings_of_domain
 from ipsecd.engine.starting import Starting
 from ipsecd.engine.state import State
 from ipsecd.engine.switching import Switching
+from ipsecd.engine.taking import take, trust
 from ipsecd.engine.this_boot import Boot
 from ipsecd.engine.view import View
+from ipsecd.engine.workspaces import Workspaces
 from ipsecd.errors import IpsecdError
 from ipsecd.log import record
 from ipsecd.model.addresses import Network
 from ipsecd.model.inventory import Inventory
 from ipsecd.model.quarantine import Quarantine
-from ipsecd.model.values import Policy
-from ipsecd.progress import Tell, silent
 from ipsecd.sources.dynamic import DynamicRule, Selected
 from ipsecd.sources.files import Disk
 from ipsecd.sources.kept import KeptFiles
 from ipsecd.sources.lists import ListStore
-from ipsecd.sources.planning import Written
 from ipsecd.sources.reading import Loaded
-from ipsecd.sources.static import KEEP, Keep, Kept, StaticStore
+from ipsecd.sources.static import StaticStore
 from ipsecd.sources.unconfirmed import PoliciesBefore
 
 T = TypeVar("T")
@@ -112,7 +113,11 @@ class Engine(View):
         self.outlook = Outlook(self._policies)
         self.reload, self.read_files = self._policies.reload, self._policies.read_files
         self.refresh_names, self.restore = self._policies.refresh_names, self._policies.restore
-        self.take_domain, self.trust_domain = self._policies.take, self._policies.trust
+        self.change, self.holds_on_disk = self._policies.change, self._store.holds
+        reader = self._kept_files.reader
+        self.read_policy, self.read_shared = reader.read, reader.read_shared
+        self.take_domain = partial(take, self._policies)
+        self.trust_domain = partial(trust, self._policies)
         changes = (self._policies, self._dynamic)
         self.confirmation = Confirmation(directories.state, disk, *changes, this_boot)
         self.past = Past(directories.state, config, disk, this_boot, self._enforcement)
@@ -121,6 +126,8 @@ class Engine(View):
         self.restoring = Restoring(directories.state, disk, self._store, self.kept_lists.store)
         left_over = (self._dynamic.taken_over, self.kept_lists, self.confirmation, self.restoring)
         self._starting = Starting(config, *parts, *left_over)
+        self.workspaces = Workspaces()
+        self.rules_beside = partial(RulesBeside, self._dynamic)
         self.overlaps, self.seeing = Overlaps(), Seeing(self._enforcement)
         self.load_programs = self._enforcement.load_programs
         self._containers = Containers(self._enforcement, self._kept_files, clock)
@@ -248,23 +255,6 @@ class Engine(View):
 
     # -- the static store ------------------------------------------------------------------------
 
-    def change(
-        self,
-        *,
-        put: Sequence[Policy] = (),
-        delete: Sequence[str] = (),
-        assign: str | Keep | None = KEEP,
-        names: Names | None = None,
-        written: Sequence[Written] = (),
-        tell: Tell = silent,
-    ) -> Kept:
-        """Store, delete and assign policies as one change, durable and enforced at the end.
-
-        What is `written` replaces files that cannot be used, too; copies of these are kept, as the
-        reply says. `tell` hears the progress.
-        """
-        return self._policies.change(put, delete, assign, names or {}, tell, written)
-
     def is_on_disk(self, name: str) -> bool:
         """Whether the file of the stored policy called `name` still has what was read."""
         return self._store.is_on_disk(self.loaded.policies[name])
@@ -308,6 +298,10 @@ class Engine(View):
     def change_dynamic(self, rules: Sequence[DynamicRule], names: Sequence[str]) -> Change:
         """Enforce rules, and take others out of force by name, as one change; what came of it."""
         return self._enforcement.run(lambda: self._dynamic.change(rules, names))
+
+    def change_rules(self, beside: RulesBeside) -> None:
+        """Put dynamic rules in force and take others out, all of them or none."""
+        self._enforcement.run(beside.carry_out)
 
     def remove_dynamic(self, selection: Sequence[Selected]) -> Sequence[Selected]:
         """Take rules or filters of them, but not of quarantines, out of force; what was taken."""

@@ -79,7 +79,9 @@ class Moment:
         domain = self.state.domain
         of_domain = [domain.stored] if domain and domain.stored else []
         stored = chain(self.state.loaded.policies.values(), of_domain)
-        return {each.digest: each.text for each in stored}
+        texts = {each.digest: each.text for each in stored}
+        shared = self.state.loaded.shared
+        return {**texts, shared.digest: shared.text} if shared else texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +192,8 @@ class History:
             self._merge(replace(self._row(deed, Kind.LISTS), lists=lists))
         elif deed.kind is Kind.OTHER:
             self._add(self._row(deed, Kind.OTHER))
+        elif deed.put or deed.removed:
+            self._merge(self._row(deed, Kind.RULES))
 
     def _note_found(self, now: Moment, deed: Deed, *, begins: bool = False) -> None:
         """Have a row for `now` if it is not what the last change of policies has left.
@@ -374,14 +378,15 @@ class History:
         return manifests[states_ago]
 
     def documents(self, manifest: Manifest, now: Moment) -> dict[str, str]:
-        """The text of each policy file of a state, by its path; raises ``NotFound``."""
+        """The text of each file of a state, by its path; raises ``NotFound``."""
         texts = now.texts
         documents = {}
         for path, (name, digest) in manifest.files.items():
             text = texts.get(digest) or self._file.document(digest)
             if text is None:
+                what = f"document that policy {quote(name)}" if name else "filter lists that it"
                 raise NotFound(
-                    f"the document that policy {quote(name)} had then is not kept any more",
+                    f"the {what} had then is not kept any more",
                     "ipsecctl history numbers the states that can be shown",
                 )
             documents[path] = text

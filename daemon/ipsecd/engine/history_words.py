@@ -40,7 +40,7 @@ def what_changed(
 ) -> tuple[str, ...]:
     """What is new, gone or other, a line each."""
     lines = []
-    old, new = dict(before.files.values()), dict(after.files.values())
+    old, new = before.policies, after.policies
     for name in sorted(old.keys() | new.keys()):
         if name not in old:
             policy = is_.loaded.policies[name].policy
@@ -51,6 +51,8 @@ def what_changed(
             stored = was.loaded.policies.get(name) if was else None
             details = _details(stored.policy if stored else None, is_.loaded.policies[name].policy)
             lines.append(f"policy {quote(name)} is changed{details}")
+    if before.shared != after.shared:
+        lines.append("filter lists and filter actions are changed")
     if before.assigned != after.assigned:
         lines.append(f"assigned: {_name(before.assigned)} → {_name(after.assigned)}")
     if before.domain != after.domain:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from types import MappingProxyType
 
 from ipsecd.compiler.volatile import NO_CHANGE
 from ipsecd.engine.attempt import Attempt
@@ -24,9 +25,10 @@ from ipsecd.engine.expectations import (
     judged_documents,
 )
 from ipsecd.engine.kept_lists import KeptLists, with_unchanged_lists
-from ipsecd.engine.lists import ListChanges, changes_by_domain
+from ipsecd.engine.lists import ListChanges
 from ipsecd.engine.names import StateChange, found, with_answers
 from ipsecd.engine.restoring import RestoredLists, make_durable
+from ipsecd.engine.rules_beside import RulesBeside
 from ipsecd.engine.sources import (
     Choice,
     Situation,
@@ -40,7 +42,6 @@ from ipsecd.engine.sources import (
 from ipsecd.engine.state import State
 from ipsecd.engine.switching import NO_LISTS, Switching
 from ipsecd.errors import IpsecdError, Refused, StoreFailed
-from ipsecd.language.expectations import must_be_met
 from ipsecd.model.values import Policy
 from ipsecd.progress import Phase, Progress, Tell, silent
 from ipsecd.sources.domain import Taken
@@ -50,8 +51,10 @@ from ipsecd.sources.planning import Written
 from ipsecd.sources.reading import Loaded
 from ipsecd.sources.remembered import digest_of
 from ipsecd.sources.restoring import restored
-from ipsecd.sources.static import Change, Keep, Kept, Read, StaticStore
+from ipsecd.sources.static import KEEP, Change, Keep, Kept, Read, StaticStore
 from ipsecd.sources.unconfirmed import PoliciesBefore
+
+NO_NAMES: Names = MappingProxyType({})
 
 
 @dataclass(slots=True)
@@ -76,16 +79,21 @@ class Policies:
 
     def change(
         self,
-        put: Sequence[Policy],
-        delete: Sequence[str],
-        assign: str | Keep | None,
-        names: Names,
-        tell: Tell,
+        *,
+        put: Sequence[Policy] = (),
+        delete: Sequence[str] = (),
+        assign: str | Keep | None = KEEP,
+        names: Names = NO_NAMES,
         written: Sequence[Written] = (),
+        shared: str | None = None,
+        beside: RulesBeside | None = None,
+        tell: Tell = silent,
     ) -> Kept:
-        """Make one change, durable and enforced at the end. What is `written` is stored as it is.
+        """Store, delete and assign policies as one change, durable and enforced at the end.
 
-        Returns what was kept of what somebody wrote.
+        What is `written` replaces files that cannot be used, too; copies of these are kept, as what
+        is returned says. The document of `shared` filters is stored as it is, if it is given. The
+        dynamic rules `beside` change in the same moment. `tell` hears the progress.
         """
         now = self._readable_state()
         tell(Progress(Phase.COMPILING))
@@ -96,11 +104,12 @@ class Policies:
             delete=delete,
             assign=assign,
             read=self.read,
+            shared=shared,
         )
         refused = now.refused.mended(change.written) if now.refused else None
         if refused and not (isinstance(assign, Keep) and refused.assigned_error):
             refused = None
-        self._make(change, names, tell, refused)
+        self._make(change, names, tell, refused, beside=beside)
         return change.kept
 
     def restore(
@@ -133,8 +142,9 @@ class Policies:
         tell: Tell,
         refused: Loaded | None = None,
         lists: RestoredLists | None = None,
+        beside: RulesBeside | None = None,
     ) -> None:
-        """Make a prepared change, and that of lists with it."""
+        """Make a prepared change, and that of lists and of dynamic rules with it."""
         now, content = self.enforcement.state, change.after
         known_names = {**now.names, **names}
         looked_up = {**now.looked_up, **dict.fromkeys(names, time.time())}
@@ -154,19 +164,26 @@ class Policies:
                 failures=why_not_in_force(choice, content, refused),
             )
 
+        def next_change(state: State) -> StateChange:
+            new = next_state(state)
+            return beside.change(new) if beside else (new, NO_CHANGE, ())
+
+        if beside:
+            # Before anything is written; and again at the switch.
+            beside.change(now)
         if choice:
             self.kept_files.check(choice.compiled, known_names)
         with Attempt() as attempt:
             make_state = None
             if choice:
-                make_state = self.switching.prepare(
-                    attempt, choice, lambda now: (next_state(now), NO_CHANGE, ()), tell, other_lists
-                )
+                make_state = self.switching.prepare(attempt, choice, next_change, tell, other_lists)
+            elif beside:
+                make_state = partial(self._now, next_change)
             tell(Progress(Phase.WRITING))
             make_durable(attempt, now.loaded, change, lists)
             if make_state:
                 tell(Progress(Phase.SWITCHING))
-                self.switching.switch(attempt, make_state, known_names)
+                self.switching.switch(attempt, make_state, known_names, beside)
             else:
                 self.switching.note(next_state)
         tell(Progress(Phase.KEEPING))
@@ -223,14 +240,16 @@ class Policies:
         known_names = {**now.names, **answered}
         tell(Progress(Phase.COMPILING))
         try:
-            choice = self._choose(loaded, known_names, tell)
+            choice = self.choose(loaded, known_names, tell)
         except IpsecdError as error:
             if error is loaded.assigned_error:
                 failures = why_not_in_force(None, loaded)
                 self.switching.note(lambda state: replace(state, refused=loaded, failures=failures))
             raise
         is_changed = (
-            choice.compiled.key != now.compiled.key or loaded.policies != now.loaded.policies
+            choice.compiled.key != now.compiled.key
+            or loaded.policies != now.loaded.policies
+            or loaded.shared != now.loaded.shared
         )
         self.kept_files.check(choice.compiled, known_names)
         looked_up = time.time()
@@ -276,7 +295,7 @@ class Policies:
         known_names = {**now.names, **answered}
         choice = None
         if now.source is not SourceName.LAST_GOOD:
-            choice = self._choose(now.loaded, known_names, silent)
+            choice = self.choose(now.loaded, known_names, silent)
             self.kept_files.check(choice.compiled, known_names)
         looked_up = time.time()
 
@@ -295,62 +314,6 @@ class Policies:
     def _now(self, next_state: Callable[[State], StateChange]) -> StateChange:
         return next_state(self.enforcement.state)
 
-    def take(self, taken: Taken, names: Names) -> bool:
-        """Keep what was taken from the domain, and enforce by it; whether that changed anything.
-
-        The policy and the lists that it carries are kept as one, and in force as one.
-
-        A name among `names` that has no addresses could not be looked up, as for ``reload``. Raises
-        why it cannot be in force; then all is as it was, on disk too.
-        """
-        now = self.enforcement.state
-        looked_up = time.time()
-        answered = found(names)
-        known_names = {**now.names, **answered}
-        if taken.stored:
-            # What is in force was judged when it came, and most looks bring nothing else.
-            if now.compiled.document != taken.stored.text:
-                must_be_met(taken.stored.policy)
-            self.kept_files.reader.remember(taken.stored.text, taken.stored.policy)
-        choice = self._choose(now.loaded, known_names, silent, taken)
-        lists = changes_by_domain(now.lists, taken)
-        is_same = choice.source is now.source and choice.compiled.key == now.compiled.key
-        if is_same and not lists and now.enforcing:
-            self.trust(taken)
-            return False
-        self.kept_files.check(choice.compiled, known_names)
-
-        def next_state(state: State) -> State:
-            return replace(
-                with_answers(state, names, known_names, looked_up),
-                domain=taken,
-                failures=why_not_in_force(choice, state.loaded, state.refused),
-            )
-
-        with Attempt() as attempt:
-            make_state = self.switching.prepare(
-                attempt,
-                choice,
-                lambda state: self.switching.with_addresses(next_state(state), answered, looked_up),
-                silent,
-                lists,
-            )
-            before = now.domain or Taken()
-            attempt.step(
-                partial(self.kept_files.save_domain, taken, before),
-                lambda _: self.kept_files.save_domain(before, taken),
-            )
-            self.switching.switch(attempt, make_state, known_names)
-        self.kept_files.tidy_domain(taken)
-        self.keep_last_good()
-        return True
-
-    def trust(self, taken: Taken) -> None:
-        """Keep other metadata of the domain, where the policy in force stays the same."""
-        self.kept_files.save_domain(taken, self.enforcement.state.domain or Taken())
-        self.kept_files.tidy_domain(taken)
-        self.switching.note(lambda state: replace(state, domain=taken))
-
     def read_files(self) -> Loaded:
         """What the policy files say now, without enforcing it."""
         return self.store.load()
@@ -367,7 +330,7 @@ class Policies:
         if state.source is not SourceName.LAST_GOOD and not state.held:
             self.kept_files.save_last_good(state.compiled, state.names)
 
-    def _choose(
+    def choose(
         self, loaded: Loaded, names: Names, tell: Tell, taken: Taken | None = None
     ) -> Choice:
         """Choose the policy if the static store holds `loaded`; raises ``IpsecdError``.
@@ -384,7 +347,7 @@ class Policies:
     def choose_or_keep(self, loaded: Loaded, names: Names, tell: Tell) -> Choice | None:
         """Choose likewise; None if the assigned policy cannot be loaded: then nothing changes."""
         try:
-            return self._choose(loaded, names, tell)
+            return self.choose(loaded, names, tell)
         except IpsecdError as error:
             if error is not loaded.assigned_error:
                 raise

@@ -19,6 +19,7 @@ from ipsecd.engine.guard import is_guarding, must_spare
 from ipsecd.engine.lists import ListChanges, with_members
 from ipsecd.engine.names import StateChange, with_new_addresses
 from ipsecd.engine.protection import Protection
+from ipsecd.engine.rules_beside import RulesBeside
 from ipsecd.engine.sources import Choice
 from ipsecd.engine.state import State
 from ipsecd.model.lists import AddressList
@@ -78,9 +79,16 @@ class Switching:
         )
         return make_state
 
-    def switch(self, attempt: Attempt, make_state: Callable[[], StateChange], names: Names) -> bool:
+    def switch(
+        self,
+        attempt: Attempt,
+        make_state: Callable[[], StateChange],
+        names: Names,
+        beside: RulesBeside | None = None,
+    ) -> bool:
         """Save `names` and put the new state in force, as the last steps of an attempt.
 
+        It has the dynamic rules that change `beside` the policy, which the next process gets too.
         Returns whether dynamic rules changed with it.
         """
         before = self.enforcement.state.names
@@ -95,6 +103,8 @@ class Switching:
             self.enforcement.put_in_force(new, delta, retry_failures=True)
             for rule in rules:
                 self.kept_files.dynamic.added(rule)
+            if beside:
+                beside.keep(now, new)
             for quarantine in new.quarantines.values():
                 if quarantine != now.quarantines.get(quarantine.name):
                     self.kept_files.dynamic.imposed(quarantine)

@@ -13,6 +13,7 @@ from ipsecd.errors import IpsecdError, NotFound, Refused
 from ipsecd.model.addresses import Process
 from ipsecd.model.inventory import Inventory, has_selectors, resolved
 from ipsecd.model.list_names import as_domain_means, changes_by_itself
+from ipsecd.model.policy_changes import absent
 from ipsecd.model.values import Action, Filter, InForce, Origin, Policy, Store, filters_of
 from ipsecd.quoting import quote
 from ipsecd.sources.domain import Taken
@@ -213,10 +214,7 @@ class View:
                     f"policy {quote(name)} is the domain's, and this host has none of that name",
                     "whoever publishes it changes or withdraws it: ipsecctl domain status",
                 )
-            raise NotFound(
-                f"there is no policy {quote(name)}",
-                "ipsecctl policy list shows those there are; names are case-sensitive",
-            )
+            raise absent(name)
         return self.loaded.policies[name].policy
 
     def warnings_of_files(self) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import NamedTuple
 
@@ -12,15 +12,26 @@ from ipsecd.language.filters import format_filter
 from ipsecd.model.expectations import Expectation
 from ipsecd.model.values import Filter, Policy, Rule
 
+_AS_USUAL = {
+    "enabled": "true",
+    **dict.fromkeys(("description", "filter-action", "filter-list"), '""'),
+}
+"""What is not said of a new rule."""
+
 
 class RuleDifference(NamedTuple):
-    """A rule that is not as it was: before, now, and its filters that are gone or new."""
+    """A rule that is not as it was: before, now, and its filters that are gone or new.
+
+    ``words`` has what is new of it besides, by the keys of documents: whether it is switched off,
+    what it is for, and which shared filters it has.
+    """
 
     name: str
     before: Rule | None
     now: Rule | None
     gone: Sequence[Filter]
     new: Sequence[Filter]
+    words: Mapping[str, str]
 
     @property
     def is_in_filters_only(self) -> bool:
@@ -33,8 +44,8 @@ class Difference:
 
     def __init__(self, old: Policy | None, new: Policy | None) -> None:
         self._old, self._new = old, new
-        self._before = {rule.name: rule for rule in old.rules} if old else {}
-        self._now = {rule.name: rule for rule in new.rules} if new else {}
+        self._before = _by_name(old)
+        self._now = _by_name(new)
 
     def __bool__(self) -> bool:
         return bool(self.lines(most=1))
@@ -84,6 +95,12 @@ class Difference:
         return (*lines, *_expect_lines("+", expects, expected))
 
 
+def _by_name(policy: Policy | None) -> dict[str, tuple[Rule, bool]]:
+    """The rules of a policy, each with whether it is switched off."""
+    written = policy.written_rules() if policy else ()
+    return {rule.name: (rule, rests) for rule, rests in written}
+
+
 def diff_policies(
     old: Policy | None, new: Policy | None, *, most: int | None = None
 ) -> tuple[str, ...]:
@@ -91,18 +108,41 @@ def diff_policies(
     return Difference(old, new).lines(most=most)
 
 
-def _compared(name: str, before: Rule | None, now: Rule | None) -> RuleDifference:
-    if before is None or now is None:
-        gone, new = (rule.filters if rule else () for rule in (before, now))
-        return RuleDifference(name, before, now, gone, new)
-    filters_before, filters_now = frozenset(before.filters), frozenset(now.filters)
+def _compared(
+    name: str, before: tuple[Rule, bool] | None, now: tuple[Rule, bool] | None
+) -> RuleDifference:
+    was, is_ = before and before[0], now and now[0]
+    words = _words(before, now)
+    if was is None or is_ is None:
+        gone, new = (rule.filters if rule else () for rule in (was, is_))
+        return RuleDifference(name, was, is_, gone, new, words)
+    filters_before, filters_now = frozenset(was.filters), frozenset(is_.filters)
     return RuleDifference(
         name,
-        before,
-        now,
-        [flt for flt in before.filters if flt not in filters_now],
-        [flt for flt in now.filters if flt not in filters_before],
+        was,
+        is_,
+        [flt for flt in was.filters if flt not in filters_now],
+        [flt for flt in is_.filters if flt not in filters_before],
+        words,
     )
+
+
+def _own_keys(rule: Rule, rests: bool) -> dict[str, str]:
+    return {
+        "enabled": "false" if rests else "true",
+        "description": scalar(rule.description),
+        "filter-action": scalar(rule.filter_action),
+        "filter-list": scalar(rule.filter_list),
+    }
+
+
+def _words(before: tuple[Rule, bool] | None, now: tuple[Rule, bool] | None) -> dict[str, str]:
+    """What is new of a rule by the keys of documents, besides its conditions and filters."""
+    if now is None:
+        return {}
+    were = _own_keys(*before) if before else _AS_USUAL
+    are = _own_keys(*now)
+    return {key: value for key, value in are.items() if value != were[key]}
 
 
 def _lines(rule: RuleDifference, most: int | None) -> Iterator[str]:
@@ -114,17 +154,18 @@ def _lines(rule: RuleDifference, most: int | None) -> Iterator[str]:
             )
             if more := _more(filters, most):
                 yield f'{sign} rule "{rule.name}":{more}'
-        return
-    if rule.before:
-        yield _whole("-", rule.before, most)
-    if rule.now:
-        yield _whole("+", rule.now, most)
+    else:
+        if rule.before:
+            yield _whole("-", rule.before, most)
+        if rule.now:
+            yield _whole("+", rule.now, most)
+    sign = "~" if rule.before else "+"
+    yield from (f'{sign} rule "{rule.name}": {key}: {value}' for key, value in rule.words.items())
 
 
 def _whole(sign: str, rule: Rule, most: int | None) -> str:
-    words = map(format_filter, rule.filters[:most])
-    more = _more(rule.filters, most)
-    return f'{sign} rule "{rule.name}": {_head(rule)} {" ".join(words)}{more}'
+    words = [_head(rule), *map(format_filter, rule.filters[:most])]
+    return f'{sign} rule "{rule.name}": {" ".join(words)}{_more(rule.filters, most)}'
 
 
 def _expect_lines(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from importlib.resources import files
 from typing import Any
 
 from ipsecd.language.expectations import format_expectation
 from ipsecd.language.filters import format_filter
 from ipsecd.language.reading import MAX_BYTES, errors_of_policy, parse_policy
-from ipsecd.model.values import Filter, Policy
+from ipsecd.model.values import Filter, Policy, Rule
 
 __all__ = ["MAX_BYTES", "errors_of_policy", "format_policy", "parse_policy", "policy_schema"]
 
@@ -26,16 +27,12 @@ def format_policy(policy: Policy) -> str:
         lines.append(f"description: {scalar(policy.description)}")
     if policy.audit:
         lines.append("audit: true")
-    lines.append("rules:" if policy.rules else "rules: []")
-    for rule in policy.rules:
-        lines.append(f"  - rule: {scalar(rule.name)}")
-        lines.append(f"    action: {rule.action.value}")
-        if rule.conditions.interface_text:
-            lines.append(f"    interface: {scalar(rule.conditions.interface_text)}")
-        if rule.conditions.when:
-            lines.append(f"    when: {rule.conditions.when}")
-        lines.append("    filters:")
-        lines += [f'      - "{escaped_filter(flt)}"' for flt in rule.filters]
+    has_rules = bool(policy.rules or policy.resting)
+    lines.append("rules:" if has_rules else "rules: []")
+    for rule, rests in policy.written_rules():
+        first, *others = rule_lines(rule, rests=rests)
+        lines.append(f"  - {first}")
+        lines += [f"    {line}" for line in others]
     if policy.expect:
         lines.append("expect:")
         for expected in policy.expect:
@@ -46,6 +43,30 @@ def format_policy(policy: Policy) -> str:
             else:
                 lines.append(f"  - {_quoted(format_expectation(expected))}")
     return "\n".join(lines) + "\n"
+
+
+def rule_lines(rule: Rule, *, rests: bool) -> Iterator[str]:
+    """A rule in canonical form, a line each, without the dash and the indentation."""
+    yield f"rule: {scalar(rule.name)}"
+    yield f"action: {rule.action.value}"
+    for key, value in rule_keys(rule, rests=rests).items():
+        if value:
+            yield f"{key}: {value if key == 'enabled' else scalar(value)}"
+    yield "filters:" if rule.filters else "filters: []"
+    for flt in rule.filters:
+        yield f'  - "{escaped_filter(flt)}"'
+
+
+def rule_keys(rule: Rule, *, rests: bool) -> dict[str, str]:
+    """What stands between the action of a rule and its filters: every key, with "" for none."""
+    return {
+        "interface": rule.conditions.interface_text or "",
+        "when": rule.conditions.when or "",
+        "enabled": "false" if rests else "",
+        "description": rule.description,
+        "filter-action": rule.filter_action,
+        "filter-list": rule.filter_list,
+    }
 
 
 def policy_schema() -> dict[str, Any]:

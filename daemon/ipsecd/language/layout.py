@@ -11,9 +11,9 @@ import re
 from typing import Any, NamedTuple
 
 from ipsecd.errors import InvalidInput
-from ipsecd.language.documents import escaped_filter, parse_policy, scalar
-from ipsecd.language.rule_layout import changed_rule, load
-from ipsecd.model.values import Policy, Rule
+from ipsecd.language.documents import parse_policy, rule_lines
+from ipsecd.language.rule_layout import WrittenRule, changed_rule, load
+from ipsecd.model.values import Policy
 
 MAX_CHARACTERS = 1 << 19
 """How long a document may be to keep its layout: 100,000 characters take 0.3 to 0.7 s."""
@@ -37,7 +37,8 @@ class _Rules(NamedTuple):
 def edited_text(text: str, wanted: Policy) -> str | None:
     """The document `text` with the rules of `wanted`, whose other parts are the same.
 
-    None if its layout cannot be kept: it is too long, or written in a way that is not known here.
+    Rules that were there stand where they stood, whatever the order of those in `wanted`. None if
+    its layout cannot be kept: it is too long, or written in a way that is not known here.
     """
     if len(text) > MAX_CHARACTERS:
         return None
@@ -47,9 +48,16 @@ def edited_text(text: str, wanted: Policy) -> str | None:
         return None
     try:
         edited = _edited(text, parse_policy(text), wanted)
-        return edited if parse_policy(edited) == wanted else None
+        return edited if _in_order(parse_policy(edited)) == _in_order(wanted) else None
     except (*_ERRORS, YAMLError):
         return None
+
+
+def _in_order(policy: Policy) -> Policy:
+    """A policy to compare with others whose rules stand in another order, which means nothing."""
+    both = (policy.rules, policy.resting)
+    rules, resting = (tuple(sorted(each, key=lambda rule: rule.name)) for each in both)
+    return policy.with_rules(rules, resting)
 
 
 def _edited(text: str, before: Policy, wanted: Policy) -> str:
@@ -62,15 +70,17 @@ def _edited(text: str, before: Policy, wanted: Policy) -> str:
     if not document.get("rules"):
         return newline.join(_with_first_rules(lines, document, wanted))
     rules = _places(lines, document)
-    by_name = {rule.name: rule for rule in wanted.rules}
+    by_name = {rule.name: WrittenRule(rule, rests) for rule, rests in wanted.written_rules()}
+    were = {rule.name: WrittenRule(rule, rests) for rule, rests in before.written_rules()}
     out = lines[: rules.starts[0]]
-    for at, rule in enumerate(before.rules):
+    for at, entry in enumerate(document["rules"]):
         start, end = rules.starts[at], rules.ends[at]
-        now = by_name.get(rule.name)
-        if now == rule:
+        was = were[str(entry["rule"])]
+        now = by_name.get(was.rule.name)
+        if now == was:
             out += lines[start:end]
         elif now:
-            out += changed_rule(lines[start:end], rules.column, rule, now)
+            out += changed_rule(lines[start:end], rules.column, was, now)
         gap = lines[end : rules.starts[at + 1] if at + 1 < len(rules.starts) else end]
         # A rule that goes takes the empty line with it that set it off.
         if now is None and gap and not gap[0].strip() and not out[-1].strip():
@@ -78,12 +88,11 @@ def _edited(text: str, before: Policy, wanted: Policy) -> str:
         out += gap
     between = lines[rules.ends[0] : rules.starts[1]] if len(rules.starts) > 1 else []
     is_set_off = not all(line.strip() for line in between)
-    names = {rule.name for rule in before.rules}
-    for rule in wanted.rules:
-        if rule.name not in names:
+    for name, written in by_name.items():
+        if name not in were:
             out += [""] if is_set_off else []
-            out += _lines_of(rule, rules.dash, rules.column)
-    if not wanted.rules:
+            out += _lines_of(written, rules.dash, rules.column)
+    if not by_name:
         line = document.lc.key("rules")[0]
         out[line] = _RULES_KEY.sub(r"\1 []\3", out[line], count=1)
     return newline.join([*out, *lines[rules.ends[-1] :]])
@@ -132,7 +141,8 @@ def _end(lines: list[str], start: int, limit: int) -> int:
 
 def _with_first_rules(lines: list[str], document: Any, wanted: Policy) -> list[str]:
     """The lines of a document that has no rule yet, with rules."""
-    added = [line for rule in wanted.rules for line in _lines_of(rule, 2, 4)]
+    written = (WrittenRule(rule, rests) for rule, rests in wanted.written_rules())
+    added = [line for rule in written for line in _lines_of(rule, 2, 4)]
     if "rules" in document:
         at = document.lc.key("rules")[0]
         key = _RULES_KEY.fullmatch(lines[at].rstrip())
@@ -143,13 +153,8 @@ def _with_first_rules(lines: list[str], document: Any, wanted: Policy) -> list[s
     return [*lines[:end], "rules:", *added, *lines[end:]]
 
 
-def _lines_of(rule: Rule, dash: int, column: int) -> list[str]:
+def _lines_of(written: WrittenRule, dash: int, column: int) -> list[str]:
     """A rule in canonical form, a line each."""
     first, others = " " * dash + "-" + " " * (column - dash - 1), " " * column
-    lines = [f"{first}rule: {scalar(rule.name)}", f"{others}action: {rule.action.value}"]
-    if rule.conditions.interface_text:
-        lines.append(f"{others}interface: {scalar(rule.conditions.interface_text)}")
-    if rule.conditions.when:
-        lines.append(f"{others}when: {rule.conditions.when}")
-    lines.append(f"{others}filters:")
-    return [*lines, *(f'{others}  - "{escaped_filter(flt)}"' for flt in rule.filters)]
+    head, *following = rule_lines(written.rule, rests=written.rests)
+    return [first + head, *(others + line for line in following)]

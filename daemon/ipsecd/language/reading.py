@@ -163,35 +163,54 @@ class _Reading(EventReader):
             hint = "begin with: policy: NAME"
             self._tell(self._wrong(first, "the document names no policy", hint))
         name = self._name(first, "policy", top.get("policy"))
-        rules, expect = top.get("rules") or (), top.get("expect") or ()
+        rules, resting = top.get("rules") or ((), ())
+        description, expect = top.get("description") or "", top.get("expect") or ()
         try:
-            audit = bool(top.get("audit"))
-            return Policy(name, rules, top.get("description") or "", expect, audit)
+            return Policy(name, rules, description, expect, bool(top.get("audit")), resting)
         except InvalidInput as error:
             raise self._wrong(first, error.message, error.hint) from error
 
-    def _rules(self, event: yaml.Event) -> tuple[Rule, ...]:
+    def _rules(self, event: yaml.Event) -> tuple[tuple[Rule, ...], tuple[Rule, ...]]:
+        """The rules that can be in force, and those that are switched off."""
         names: set[str] = set()
-        return tuple(filter(None, self._each(event, lambda item: self._rule(item, names))))
+        resting: set[str] = set()
+        items = self._each(event, lambda item: self._rule(item, names, resting))
+        rules = tuple(filter(None, items))
+        if not resting:
+            return rules, ()
+        return (
+            tuple(rule for rule in rules if rule.name not in resting),
+            tuple(rule for rule in rules if rule.name in resting),
+        )
 
-    def _rule(self, event: yaml.Event, names: set[str]) -> Rule | None:
-        """A rule, whose name it adds to `names`, those of the rules above."""
+    def _rule(self, event: yaml.Event, names: set[str], resting: set[str]) -> Rule | None:
+        """A rule, whose name it adds to `names`, those of the rules above.
+
+        If it is switched off, it adds its name to `resting` as well.
+        """
         readers: Readers = {
             "rule": self._text,
             "action": self._action,
             "interface": self._interface,
             "when": self._when,
+            "enabled": self._flag,
+            "description": self._text,
+            "filter-action": self._text,
+            "filter-list": self._text,
             "filters": self._filters,
         }
         values = self._mapping(event, readers)
-        self._demand(event, "rule", values, "rule", "action", "filters")
-        written, filters = values.get("rule"), values.get("filters")
+        has_list = "filter-list" in values
+        self._demand(event, "rule", values, "rule", "action", *["filters"] * (not has_list))
+        written = values.get("rule")
+        filters = values.get("filters", () if has_list else None)
         name = self._name(event, "rule", written)
         action = values.get("action") or Action.BLOCK
         conditions = Conditions(values.get("interface"), values.get("when") or False)
+        texts = [values.get(key) or "" for key in ("filter-list", "filter-action", "description")]
         rule = None
         if filters is not None:
-            rule = self._made(event, lambda: Rule(name, filters, action, conditions))
+            rule = self._made(event, lambda: Rule(name, filters, action, conditions, *texts))
         if written is None:
             return None
         if written in names:
@@ -200,13 +219,15 @@ class _Reading(EventReader):
             self._tell(self._wrong(event, what, hint))
             return None
         names.add(written)
+        if rule and values.get("enabled") is False:
+            resting.add(rule.name)
         return rule
 
     def _flag(self, event: yaml.Event) -> bool:
         text = self._text(event)
         if text not in ("true", "false"):
             problem = f"{quote(text)} is not true or false"
-            raise self._wrong(event, problem, "write true, or leave the line out")
+            raise self._wrong(event, problem, "write true or false, or leave the line out")
         return text == "true"
 
     def _action(self, event: yaml.Event) -> Action:

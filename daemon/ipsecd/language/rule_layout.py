@@ -9,8 +9,9 @@ import io
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from difflib import SequenceMatcher
-from typing import Any
+from typing import Any, NamedTuple
 
+from ipsecd.language.documents import rule_keys, scalar
 from ipsecd.language.filters import format_filter, parse_short
 from ipsecd.model.values import Rule
 
@@ -20,12 +21,21 @@ _MOST_PAIRS = 5_000_000
 """How many pairs of equal lines are looked at, which takes a second."""
 
 
+class WrittenRule(NamedTuple):
+    """A rule as a document has it: with ``rests`` it is switched off."""
+
+    rule: Rule
+    rests: bool
+
+
 def load(text: str) -> Any:
     """The document in `text` with its comments and layout; raises ``YAMLError``."""
     return _yaml().load(text)
 
 
-def changed_rule(lines: Sequence[str], column: int, before: Rule, now: Rule) -> list[str]:
+def changed_rule(
+    lines: Sequence[str], column: int, before: WrittenRule, now: WrittenRule
+) -> list[str]:
     """The `lines` of a rule, whose keys stand in `column`, with what it is `now`.
 
     A comment whose place is gone comes to stand at the beginning of the rule.
@@ -65,29 +75,42 @@ def _yaml() -> Any:
 
 def _written(rule: Any) -> list[str]:
     yaml, written = _yaml(), io.StringIO()
-    filters = rule["filters"]
-    if not filters.fa.flow_style():
-        dash, column = filters.lc.col, filters.lc.item(0)[1]
+    filters = rule.get("filters")
+    if filters and not filters.fa.flow_style():
+        # One that was not there, or empty, is written as in canonical form.
+        dash, column = (filters.lc.col, filters.lc.item(0)[1]) if filters.lc.data else (2, 4)
         yaml.indent(mapping=2, sequence=max(column, dash + 2), offset=dash)
     yaml.dump(rule, written)
     return written.getvalue().rstrip("\n").split("\n")
 
 
-def _change(rule: Any, before: Rule, now: Rule) -> None:
+def _change(entry: Any, before: WrittenRule, now: WrittenRule) -> None:
     """Have a rule that was read be what it is to be."""
-    if now.action is not before.action:
-        rule["action"] = now.action.value
-    conditions = {"interface": now.conditions.interface_text, "when": now.conditions.when}
-    if now.conditions != before.conditions:
-        for key, value in conditions.items():
-            if not value:
-                rule.pop(key, None)
-            elif key in rule:
-                rule[key] = value
+    from ruamel.yaml.comments import CommentedSeq  # noqa: PLC0415 - as in _yaml
+    from ruamel.yaml.scalarstring import DoubleQuotedScalarString  # noqa: PLC0415
+
+    rule = now.rule
+    if rule.action is not before.rule.action:
+        entry["action"] = rule.action.value
+    were = rule_keys(before.rule, rests=before.rests)
+    at = list(entry).index("action") + 1
+    for key, value in rule_keys(rule, rests=now.rests).items():
+        # Quoted where another reader of YAML would take it for something else.
+        is_text = key != "enabled" and scalar(value) != value
+        written = DoubleQuotedScalarString(value) if is_text else value
+        if value and key not in entry:
+            entry.insert(at, key, written)
+        elif value != were[key]:
+            if value:
+                entry[key] = written
             else:
-                rule.insert(list(rule).index("action") + 1, key, value)
-    if now.filters != before.filters:
-        _change_filters(rule["filters"], now)
+                entry.pop(key, None)
+        if key in entry:
+            at = list(entry).index(key) + 1
+    if rule.filters != before.rule.filters:
+        if "filters" not in entry:
+            entry["filters"] = CommentedSeq()
+        _change_filters(entry["filters"], rule)
 
 
 def _change_filters(filters: Any, now: Rule) -> None:

@@ -1,33 +1,35 @@
-"""Owns the values that users write: filters, rules and policies; must not know any syntax.
+"""Owns the values that users write, rules and policies above filters; must not know any syntax.
 
-Invariants:
-
-1. Every value is immutable and valid: constructors raise ``InvalidInput``.
-2. Addresses are integers in host order beside their family; a network has no host bits set.
-3. Ports of one endpoint are disjoint, sorted ranges; no range at all means any port.
+Every value is immutable and valid: constructors raise ``InvalidInput``. Filters are in ``filters``,
+and have their names here as well, for whoever uses them together with rules.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from enum import Enum
 from functools import cached_property
-from itertools import pairwise
 
 from ipsecd.errors import InvalidInput
-from ipsecd.model.addresses import (
-    Address,
-    Family,
-    HostName,
-    Keyword,
-    ListName,
-    Network,
-    Process,
-    Selector,
-)
+from ipsecd.model.addresses import HostName, ListName, Process, Selector
 from ipsecd.model.expectations import Expectation, each_once
-from ipsecd.model.icmp import IcmpMessage
+from ipsecd.model.filters import (
+    DCCP,
+    ICMP,
+    ICMP_VERSIONS,
+    IPV6_EXTENSION_HEADERS,
+    MAX_PORT,
+    PROTOCOLS_WITH_PORTS,
+    SCTP,
+    TCP,
+    UDP,
+    UDPLITE,
+    Endpoint,
+    Filter,
+    IcmpOfFamily,
+    PortRange,
+)
 from ipsecd.model.kinds import ALWAYS, Action, Conditions, InterfaceType, LinkName
 from ipsecd.quoting import quote
 
@@ -58,16 +60,12 @@ __all__ = [
     "PortRange",
     "Rule",
     "Store",
+    "check_description",
     "check_name",
     "filters_of",
 ]
 
-MAX_PORT = 65535
 MAX_NAME = 256
-
-
-_FAMILIES = frozenset(Family)
-_ALONE = {family: frozenset({family}) for family in Family}
 
 
 class Store(Enum):
@@ -80,174 +78,31 @@ class Store(Enum):
     """The daemon's settings. They hold no policies, only filters that nothing may outrank."""
 
 
-class IcmpOfFamily(Enum):
-    """The protocol ``ICMP``: number 1 in IPv4 and number 58 in IPv6."""
-
-    ICMP = "ICMP"
-
-    def number(self, family: Family) -> int:
-        """The protocol number that carries ICMP in `family`."""
-        return 1 if family is Family.IPV4 else 58
-
-
-ICMP = IcmpOfFamily.ICMP
-ICMP_VERSIONS: dict[int | IcmpOfFamily | None, frozenset[int]] = {
-    ICMP: frozenset({4, 6}),
-    1: frozenset({4}),
-    58: frozenset({6}),
-}
-"""The protocols that have messages of ICMP, and in which IP versions."""
-
-TCP, UDP, DCCP, SCTP, UDPLITE = 6, 17, 33, 132, 136
-PROTOCOLS_WITH_PORTS = frozenset({TCP, UDP, DCCP, SCTP, UDPLITE})
-
-IPV6_EXTENSION_HEADERS = frozenset({0, 43, 44, 51, 60})
-"""Protocol numbers that in IPv6 are headers to be seen through (RFC 8200, RFC 4302)."""
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class PortRange:
-    """Ports from ``first`` to ``last``, both included, 1 to 65535."""
-
-    first: int
-    last: int
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.first <= MAX_PORT or not 1 <= self.last <= MAX_PORT:
-            raise InvalidInput(
-                f"port {self.first if not 1 <= self.first <= MAX_PORT else self.last} "
-                f"is not between 1 and {MAX_PORT}",
-                "leave the port out, or write 0 or *, for any port",
-            )
-        if self.first > self.last:
-            raise InvalidInput(
-                f"port range {self.first}-{self.last} ends before it begins",
-                f"write {self.last}-{self.first}",
-            )
-
-    def __contains__(self, port: int) -> bool:
-        return self.first <= port <= self.last
-
-    @property
-    def width(self) -> int:
-        """How many ports the range holds."""
-        return self.last - self.first + 1
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """One side of a filter: an address and the ports at it (none given: any)."""
-
-    address: Address = Keyword.ANY
-    ports: tuple[PortRange, ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.ports == ():
-            return
-        order = sorted(set(self.ports))
-        for left, right in pairwise(order):
-            if right.first <= left.last:
-                raise InvalidInput(
-                    f"ports {left.first}-{left.last} and {right.first}-{right.last} overlap",
-                    "name every port once",
-                )
-        object.__setattr__(self, "ports", tuple(order))
-
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """A match on one packet, one way or mirrored.
-
-    ``protocol`` is a number from 0 to 255, ``ICMP``, or None for any. Ports without a protocol
-    stand for TCP and UDP. ``message`` is of the IP versions that the protocol belongs to.
-    """
-
-    source: Endpoint
-    destination: Endpoint
-    protocol: int | IcmpOfFamily | None = None
-    mirrored: bool = False
-    message: IcmpMessage | None = None
-    # Found out when it is first asked for: filters are compared with those of other policies in
-    # several ways, and each time it took as long as reading the filter.
-    _hash: int = field(default=0, init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        number = self.protocol
-        if self.message is not None:
-            if number not in ICMP_VERSIONS:
-                raise InvalidInput("only ICMP has types", "name ICMP or ICMPv6 as the protocol")
-            object.__setattr__(self, "message", self.message.within(ICMP_VERSIONS[number]))
-        if isinstance(number, int) and not 0 <= number <= 255:
-            raise InvalidInput(f"protocol {number} is not between 0 and 255")
-        if self.has_ports and number is not None and number not in PROTOCOLS_WITH_PORTS:
-            raise InvalidInput(
-                f"protocol {number if isinstance(number, int) else number.value} has no ports",
-                "leave the port empty, as in *=0::ICMP, or name TCP, UDP or SCTP",
-            )
-        if isinstance(self.destination.address, Process) or (
-            self.mirrored and isinstance(self.source.address, Process)
-        ):
-            raise InvalidInput(
-                "local processes cannot be a destination",
-                "they are known by what they send: name them on the left, with =",
-            )
-        if not self.families:
-            raise InvalidInput(
-                "the filter matches neither IPv4 nor IPv6 packets",
-                "both addresses must be of one IP version, which must have the type of ICMP if "
-                "one is given, and extension headers of IPv6 "
-                "(protocols 0, 43, 44, 51, 60) are seen through, so no IPv6 packet has one of "
-                "them as its protocol",
-            )
-
-    def __hash__(self) -> int:
-        """As the fields say, of which two equal filters have equal ones."""
-        if not self._hash:
-            ends = (self.source, self.destination)
-            parts = (*ends, self.protocol, self.mirrored, self.message)
-            object.__setattr__(self, "_hash", hash(parts))
-        return self._hash
-
-    @property
-    def has_ports(self) -> bool:
-        """Whether either side names ports."""
-        return bool(self.source.ports or self.destination.ports)
-
-    @property
-    def protocols(self) -> tuple[int | IcmpOfFamily | None, ...]:
-        """What ``protocol`` stands for: TCP and UDP when only ports are given."""
-        if self.protocol is None and self.has_ports:
-            return (TCP, UDP)
-        return (self.protocol,)
-
-    @property
-    def families(self) -> frozenset[Family]:
-        """The IP versions whose packets can match. An unresolved name counts as both."""
-        families = _FAMILIES
-        for address in (self.source.address, self.destination.address):
-            if isinstance(address, Network):
-                families &= _ALONE[address.family]
-            elif isinstance(address, HostName | Selector) and address.addresses:
-                families &= {network.family for network in address.addresses}
-        if self.protocol in IPV6_EXTENSION_HEADERS:
-            families -= {Family.IPV6}
-        if self.message is not None:
-            families -= {family for family in families if self.message.number(family) is None}
-        return families
-
-
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A named list of filters with one action, for packets under some conditions or always."""
+    """A named list of filters with one action, for packets under some conditions or always.
+
+    ``filter_list`` and ``filter_action`` are the names of the shared filter list and action that
+    its filters and action were taken from, "" for none. A filter list may be empty, and then the
+    rule matches nothing; any other rule has a filter.
+    """
 
     name: str
     filters: tuple[Filter, ...]
     action: Action
     conditions: Conditions = ALWAYS
+    filter_list: str = ""
+    filter_action: str = ""
+    description: str = ""
 
     def __post_init__(self) -> None:
         check_name("rule", self.name)
-        if not self.filters:
+        if self.filter_list:
+            check_name("filter list", self.filter_list)
+        if self.filter_action:
+            check_name("filter action", self.filter_action)
+        check_description(f"rule {quote(self.name)}", self.description)
+        if not self.filters and not self.filter_list:
             raise InvalidInput(
                 f"rule {quote(self.name)} has no filters",
                 'give at least one, such as "*=0:1434:UDP"',
@@ -275,7 +130,8 @@ class Policy:
     """A named list of rules; their order has no meaning and their names are unique.
 
     ``expect`` is what its author expects of it. With ``audit`` every rule that blocks is an audit
-    where it is in force; it is still expected to block.
+    where it is in force; it is still expected to block. ``resting`` are the rules that are switched
+    off: they are part of the document, and nowhere in force. No name is that of two rules of both.
     """
 
     name: str
@@ -283,18 +139,13 @@ class Policy:
     description: str = ""
     expect: tuple[Expectation, ...] = ()
     audit: bool = False
+    resting: tuple[Rule, ...] = ()
 
     def __post_init__(self) -> None:
         check_name("policy", self.name)
-        try:
-            self.description.encode()
-        except UnicodeEncodeError as error:
-            raise InvalidInput(
-                f"the description of policy {quote(self.name)} is not text",
-                "leave out the half of a surrogate pair in it",
-            ) from error
+        check_description(f"policy {quote(self.name)}", self.description)
         names: set[str] = set()
-        for rule in self.rules:
+        for rule in (*self.rules, *self.resting):
             if rule.name in names:
                 raise InvalidInput(
                     f"policy {quote(self.name)} has two rules named {quote(rule.name)}",
@@ -335,20 +186,36 @@ class Policy:
 
     def with_audit(self, audit: bool) -> Policy:
         """The policy with or without ``audit``."""
-        return Policy(self.name, self.rules, self.description, self.expect, audit)
+        return Policy(self.name, self.rules, self.description, self.expect, audit, self.resting)
 
     def with_rule(self, rule: Rule) -> Policy:
-        """The policy with `rule` added, in the place of the one that has its name, if any."""
+        """The policy with `rule` added, in the place of the one that has its name, if any.
+
+        The rule is not resting, even if the one before was.
+        """
         if any(old.name == rule.name for old in self.rules):
             rules = tuple(rule if old.name == rule.name else old for old in self.rules)
         else:
             rules = (*self.rules, rule)
-        return Policy(self.name, rules, self.description, self.expect, self.audit)
+        resting = tuple(old for old in self.resting if old.name != rule.name)
+        return self.with_rules(rules, resting)
 
     def without_rules(self, names: frozenset[str]) -> Policy:
-        """The policy without the rules named in `names`."""
+        """The policy without the rules named in `names`, resting or not."""
         rules = tuple(rule for rule in self.rules if rule.name not in names)
-        return Policy(self.name, rules, self.description, self.expect, self.audit)
+        resting = tuple(rule for rule in self.resting if rule.name not in names)
+        return self.with_rules(rules, resting)
+
+    def with_rules(self, rules: tuple[Rule, ...], resting: tuple[Rule, ...]) -> Policy:
+        """The policy with these rules, and no others."""
+        return Policy(self.name, rules, self.description, self.expect, self.audit, resting)
+
+    def written_rules(self) -> Iterator[tuple[Rule, bool]]:
+        """Every rule of its document, each with whether it is resting."""
+        for rule in self.rules:
+            yield rule, False
+        for rule in self.resting:
+            yield rule, True
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -397,3 +264,14 @@ def check_name(kind: str, name: str) -> None:
             f"{quote(name)} cannot name a {kind}",
             f"use 1 to {MAX_NAME} printable characters with no space at either end",
         )
+
+
+def check_description(what: str, description: str) -> None:
+    """Raise ``InvalidInput`` unless the `description` of `what` can be written down."""
+    try:
+        description.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInput(
+            f"the description of {what} is not text",
+            "leave out the half of a surrogate pair in it",
+        ) from error

@@ -132,6 +132,7 @@ def _enforced(policy: Policy) -> Policy:
 def _names(policy: Policy, noted: Mapping[str, Rule]) -> dict[str, str]:
     """The name of the rule of permits for each audit rule: one that is there is added to."""
     rules = {rule.name: rule for rule in policy.rules}
+    taken = {rule.name for rule in policy.resting}
     names: dict[str, str] = {}
     for name, audit in noted.items():
         number = 1
@@ -142,7 +143,7 @@ def _names(policy: Policy, noted: Mapping[str, Rule]) -> dict[str, str]:
             mine = there is None or (
                 there.action is Action.PERMIT and there.conditions == audit.conditions
             )
-            if mine and own not in names.values():
+            if mine and own not in taken and own not in names.values():
                 break
             number += 1
         names[name] = own

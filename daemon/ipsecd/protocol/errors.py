@@ -6,6 +6,7 @@ from typing import Any
 
 from ipsecd.errors import (
     BackendFailed,
+    Changed,
     Cut,
     InvalidInput,
     IpsecdError,
@@ -33,6 +34,7 @@ _KINDS: dict[str, type[IpsecdError]] = {
         IpsecdError,
         NotFound,
         Refused,
+        Changed,
         LimitExceeded,
         StoreFailed,
         BackendFailed,

@@ -4,6 +4,7 @@ It must not know where that lies on a host, nor how it is put there. The first m
 ``manifest.json``, which names every other with its SHA-256, and has a checksum of itself:
 
 * ``policies/FILE.yaml``: the file of a policy, as it is;
+* ``shared-filters.yaml``: the filter lists and actions that policies share, as the file is;
 * ``lists/NAME``: the file of a list, as it is;
 * ``feeds/NAME``: what came from the URL of a list, an entry a line; the manifest has the URL;
 * ``added/NAME``: the entries of a list that were added by command, each with its end;
@@ -35,7 +36,7 @@ from ipsecd.model.values import check_name
 from ipsecd.quoting import quote
 from ipsecd.sources.list_files import LEAST_EVERY_S, MAX_EVERY_S, Feed
 from ipsecd.sources.list_journal import Entries, key_of, keys_of, list_of, text_of
-from ipsecd.sources.reading import MAX_FILE_BYTES, POLICIES, SUFFIX
+from ipsecd.sources.reading import MAX_FILE_BYTES, POLICIES, SHARED, SUFFIX
 from ipsecd.sources.strict_json import decode, integer, items, members, text
 
 VERSION = 1
@@ -80,17 +81,27 @@ class RuleText:
 
 @dataclass(frozen=True, slots=True)
 class Backup:
-    """Policy files by path, the path of the assigned one, lists by name, and dynamic rules."""
+    """Policy files by path, the path of the assigned one, lists by name, and dynamic rules.
+
+    ``shared`` is the text of the filter lists and actions that policies share, None for none.
+    """
 
     policies: Mapping[str, str]
     assigned: str | None
     lists: Mapping[str, ListParts]
     dynamic: tuple[RuleText, ...] = ()
+    shared: str | None = None
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """The files of the static store by path."""
+        shared = {} if self.shared is None else {SHARED: self.shared}
+        return {**self.policies, **shared}
 
 
 def pack(backup: Backup) -> bytes:
     """The archive that holds `backup`; raises ``LimitExceeded`` if it could not be read again."""
-    contents = {path: document.encode() for path, document in backup.policies.items()}
+    contents = {path: document.encode() for path, document in backup.texts.items()}
     feeds = {}
     for name, parts in backup.lists.items():
         if parts.file is not None:
@@ -188,7 +199,7 @@ def check_member(name: str) -> None:
     if name == MANIFEST or (_POLICY.fullmatch(name) and name.isprintable()):
         _check_length(name.rpartition("/")[2])
         return
-    if name == DYNAMIC:
+    if name in {DYNAMIC, SHARED}:
         return
     kind, _, list_name = name.partition("/")
     if kind not in {LISTS, FEEDS, ADDED}:
@@ -207,7 +218,8 @@ def _max_bytes(name: str) -> int:
         return MAX_MANIFEST_BYTES
     if name == DYNAMIC:
         return MAX_DYNAMIC_BYTES
-    return MAX_FILE_BYTES if name.startswith(POLICIES) else address_lists.MAX_BYTES
+    is_of_store = name == SHARED or name.startswith(POLICIES)
+    return MAX_FILE_BYTES if is_of_store else address_lists.MAX_BYTES
 
 
 def _backup(contents: dict[str, bytes]) -> Backup:
@@ -226,6 +238,7 @@ def _backup(contents: dict[str, bytes]) -> Backup:
         if _digest(content) != listed[name]:
             raise ValueError(f"its member {quote(name)} is damaged: its checksum is another's")
     dynamic = _dynamic(contents.pop(DYNAMIC, b"[]"))
+    shared = contents.pop(SHARED, None)
     policies = {
         name: _text(name, content) for name, content in contents.items() if _POLICY.fullmatch(name)
     }
@@ -238,7 +251,8 @@ def _backup(contents: dict[str, bytes]) -> Backup:
         raise ValueError(f"its list {quote(min(missing))} has no entries")
     lists = {name: _parts(name, contents, feeds) for name in sorted(names)}
     path = None if assigned is None else text(assigned, "the assigned policy")
-    return Backup(policies, path, lists, dynamic)
+    of_all = None if shared is None else _text(SHARED, shared)
+    return Backup(policies, path, lists, dynamic, of_all)
 
 
 def _dynamic(content: bytes) -> tuple[RuleText, ...]:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from ipsecd.sources.reading import Loaded, StoredPolicy
+from ipsecd.sources.reading import SHARED, Loaded, StoredPolicy
 from ipsecd.sources.strict_json import decode, integer, items, members, number, text
 
 MOST_UID = (1 << 32) - 1
@@ -31,8 +31,8 @@ class Kind(StrEnum):
 class Manifest:
     """The policies at one moment: for each file its policy and the SHA-256 of its text.
 
-    ``link`` is where the assigned link led. ``domain`` is the policy of the domain, by name and
-    SHA-256, None if there was none.
+    The file of shared filters is among them, and has no name. ``link`` is where the assigned link
+    led. ``domain`` is the policy of the domain, by name and SHA-256, None if there was none.
     """
 
     files: Mapping[str, tuple[str, str]] = field(default_factory=dict)
@@ -43,12 +43,25 @@ class Manifest:
     @classmethod
     def of(cls, loaded: Loaded, domain: StoredPolicy | None) -> Manifest:
         """That of what the static store and the domain hold."""
+        files = {stored.path: (name, stored.digest) for name, stored in loaded.policies.items()}
+        if loaded.shared:
+            files[SHARED] = ("", loaded.shared.digest)
         return cls(
-            {stored.path: (name, stored.digest) for name, stored in loaded.policies.items()},
+            files,
             loaded.link,
             loaded.assigned,
             (domain.policy.name, domain.digest) if domain else None,
         )
+
+    @property
+    def policies(self) -> dict[str, str]:
+        """The SHA-256 of each policy, by name."""
+        return {name: digest for path, (name, digest) in self.files.items() if path != SHARED}
+
+    @property
+    def shared(self) -> str | None:
+        """The SHA-256 of the shared filters; None if there are none."""
+        return self.files[SHARED][1] if SHARED in self.files else None
 
     @property
     def digests(self) -> frozenset[str]:

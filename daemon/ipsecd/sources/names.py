@@ -43,7 +43,7 @@ def policy_with_addresses(policy: Policy, names: Mapping[str, tuple[Network, ...
         policy.description,
         policy.expect,
         facts,
-        lambda: _rules_with_addresses(policy.rules, names),
+        lambda: policy.with_rules(_rules_with_addresses(policy.rules, names), policy.resting),
         audit=policy.audit,
     )
 
@@ -55,9 +55,9 @@ def without_names(policy: Policy, names: frozenset[str]) -> Policy:
         remaining = tuple(
             rule_filter for rule_filter in rule.filters if not dns_names_in([rule_filter]) & names
         )
-        if remaining:
+        if remaining or not rule.filters:
             rules.append(replace(rule, filters=remaining))
-    return Policy(policy.name, tuple(rules), policy.description, policy.expect, policy.audit)
+    return policy.with_rules(tuple(rules), policy.resting)
 
 
 def _rules_with_addresses(

@@ -18,6 +18,7 @@ from ipsecd.sources.links import UnsafeLink, place_to_write
 from ipsecd.sources.reading import (
     ASSIGNED,
     MAX_FILE_BYTES,
+    SHARED,
     Loaded,
     parse_file,
     path_of_link,
@@ -89,6 +90,21 @@ class Plan:
         else:
             self.forward.append(Step(path, text=text))
             self.back.append(self._restoring_step(path, None))
+
+    def write_shared(self, text: str, expected: Loaded) -> None:
+        """Write the file of shared filters; raises ``Refused`` if somebody has edited it."""
+        file = self._directory / SHARED
+        if error := expected.shared_error:
+            raise Refused(
+                f"the shared filters cannot be used: {error.message}",
+                "mend the file and run: ipsecctl reload; or move it away, and begin without any",
+            )
+        must_be_followed(file)
+        loaded = expected.shared.text if expected.shared else None
+        if not self._holds(file, loaded):
+            raise _edited_since(file)
+        self.forward.append(Step(SHARED, text=text))
+        self.back.append(self._restoring_step(SHARED, loaded))
 
     def delete(self, path: str, expected: str) -> None:
         """Delete a file that should hold the text `expected`."""

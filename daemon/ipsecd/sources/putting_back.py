@@ -10,7 +10,14 @@ import os
 from pathlib import Path
 
 from ipsecd.sources.files import Disk
-from ipsecd.sources.reading import ASSIGNED, MAX_FILE_BYTES, POLICIES, SUFFIX, read_link
+from ipsecd.sources.reading import (
+    ASSIGNED,
+    MAX_FILE_BYTES,
+    POLICIES,
+    SHARED,
+    SUFFIX,
+    read_link,
+)
 from ipsecd.sources.steps import (
     UNCONFIRMED,
     Step,
@@ -26,7 +33,8 @@ def put_back(disk: Disk, directory: Path, before: PoliciesBefore) -> None:
     """Have the files in `directory` hold what they held `before`; raises ``OSError``."""
     recover(disk, directory)
     folder = directory / POLICIES
-    present = (f"{POLICIES}/{file.name}" for file in folder.glob(f"[!.]*{SUFFIX}"))
+    present = [f"{POLICIES}/{file.name}" for file in folder.glob(f"[!.]*{SUFFIX}")]
+    present += [SHARED] * os.path.lexists(directory / SHARED)
     steps = []
     for path in sorted(before.paths_over(present)):
         file, content = directory / path, before.texts.get(path)

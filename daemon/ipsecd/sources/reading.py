@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ipsecd.errors import InvalidInput, IpsecdError, NotFound
 from ipsecd.language.documents import MAX_BYTES, parse_policy
+from ipsecd.model.shared_filters import SharedFilters
 from ipsecd.model.values import Policy, Store
 from ipsecd.sources.files import Disk
 from ipsecd.sources.remembered import PolicyReader, digest_of
@@ -24,6 +25,8 @@ from ipsecd.sources.steps import unusable
 POLICIES = "policies"
 ASSIGNED = "assigned"
 SUFFIX = ".yaml"
+SHARED = "shared-filters.yaml"
+"""The file of the filter lists and filter actions that policies share."""
 MAX_FILE_BYTES = MAX_BYTES
 """A file may be as long as any document."""
 _NAME_LINE = re.compile(rb"^policy:[^\n]*$", re.MULTILINE)
@@ -38,6 +41,19 @@ class StoredPolicy:
     path: str
     text: str
     store: Store = Store.STATIC
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the file, in hexadecimal."""
+        return digest_of(self.text)
+
+
+@dataclass(frozen=True)
+class StoredShared:
+    """The filter lists and actions that policies share, with the text of their file."""
+
+    filters: SharedFilters = field(compare=False)
+    text: str
 
     @cached_property
     def digest(self) -> str:
@@ -65,7 +81,7 @@ class Loaded:
     ``link`` is the target of the assigned link, None if there is no link. ``assigned_path`` is
     where it leads, relative to the store's directory like the paths of policies. ``assigned`` is
     the name of the policy there, and ``assigned_error`` says why there is none, or why it cannot
-    be put in force.
+    be put in force. ``shared`` is None if there are no shared filters, or their file is ``broken``.
     """
 
     policies: Mapping[str, StoredPolicy] = field(default_factory=dict)
@@ -74,6 +90,24 @@ class Loaded:
     assigned_path: str | None = None
     assigned: str | None = None
     assigned_error: IpsecdError | None = None
+    shared: StoredShared | None = None
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """What the files hold that can be used, by path."""
+        texts = {stored.path: stored.text for stored in self.policies.values()}
+        return {**texts, SHARED: self.shared.text} if self.shared else texts
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """The SHA-256 of each of these files, by path."""
+        digests = {stored.path: stored.digest for stored in self.policies.values()}
+        return {**digests, SHARED: self.shared.digest} if self.shared else digests
+
+    @property
+    def shared_error(self) -> IpsecdError | None:
+        """Why the file of shared filters cannot be used; None if it can, or is not there."""
+        return next((file.error for file in self.broken if file.path == SHARED), None)
 
     def mended(self, paths: Iterable[str]) -> Loaded:
         """The same content after the broken files at `paths` were replaced by good ones."""
@@ -155,8 +189,38 @@ def read_store(disk: Disk, directory: Path, reader: PolicyReader) -> Loaded:
             policies[stored.policy.name] = stored
         else:
             broken.append(copy_of(directory, stored, owner))
+    shared = _read_shared(disk, directory, reader)
+    if isinstance(shared, BrokenFile):
+        broken.append(shared)
+        shared = None
     assigned, error = _assigned(directory, link, path, policies, broken)
-    return Loaded(policies, _sorted(broken), link, path, assigned, link_error or error)
+    return Loaded(policies, _sorted(broken), link, path, assigned, link_error or error, shared)
+
+
+def stored_shared(directory: Path, text: str, reader: PolicyReader) -> StoredShared | BrokenFile:
+    """The shared filters in the text of their file, or why they cannot be used."""
+    try:
+        return StoredShared(reader.read_shared(text, str(directory / SHARED)), text)
+    except IpsecdError as error:
+        return BrokenFile(SHARED, error)
+
+
+def _read_shared(
+    disk: Disk, directory: Path, reader: PolicyReader
+) -> StoredShared | BrokenFile | None:
+    """The shared filters; None if there is no file."""
+    file = directory / SHARED
+    try:
+        return stored_shared(directory, _text(file, _content(disk, file)), reader)
+    except FileNotFoundError:
+        return _leads_nowhere(SHARED, file) if file.is_symlink() else None
+    except IpsecdError as error:
+        return BrokenFile(SHARED, error)
+
+
+def _leads_nowhere(path: str, file: Path) -> BrokenFile:
+    hint = "mend the link, or delete it"
+    return BrokenFile(path, InvalidInput(f"{str(file)!r} is a link that leads nowhere", hint))
 
 
 def _is_own(stored: StoredPolicy) -> bool:
@@ -207,14 +271,7 @@ def _read_file(
     try:
         return parse_file(disk, directory, path, reader)
     except FileNotFoundError:
-        if not file.is_symlink():
-            return None
-        return BrokenFile(
-            path,
-            InvalidInput(
-                f"{str(file)!r} is a link that leads nowhere", "mend the link, or delete it"
-            ),
-        )
+        return _leads_nowhere(path, file) if file.is_symlink() else None
     except IpsecdError as error:
         return BrokenFile(path, error, _name_in(disk, file) if _is_text(path) else None)
 

@@ -15,8 +15,10 @@ from dataclasses import dataclass
 
 from ipsecd import __version__
 from ipsecd.language.documents import format_policy, parse_policy
+from ipsecd.language.shared_filters import parse_shared_filters
 from ipsecd.model.expectations import Expectation
 from ipsecd.model.remembered import RememberedPolicy
+from ipsecd.model.shared_filters import SharedFilters
 from ipsecd.model.values import Action, Facts, Policy, check_name
 from ipsecd.sources.strict_json import decode, integer, items, members, text
 
@@ -40,7 +42,7 @@ class PolicyExcerpt:
             self.description,
             self.expect,
             self.facts,
-            lambda: parse_policy(document).rules,
+            lambda: parse_policy(document),
             audit=self.audit,
         )
 
@@ -51,6 +53,13 @@ class PolicyReader:
     def __init__(self) -> None:
         self._policies_by_digest: dict[str, Policy] = {}
         self._excerpts_by_digest: Mapping[str, PolicyExcerpt] = {}
+        self._shared: tuple[str, SharedFilters] | None = None
+
+    def read_shared(self, document: str, source: str) -> SharedFilters:
+        """The shared filters in `document`; raises ``InvalidInput`` with `source` and line."""
+        if self._shared is None or self._shared[0] != document:
+            self._shared = document, parse_shared_filters(document, source)
+        return self._shared[1]
 
     def read(self, document: str, source: str) -> Policy:
         """The policy in `document`; raises ``InvalidInput`` with `source` and line."""
@@ -130,7 +139,7 @@ def excerpt_from_object(excerpt: object) -> PolicyExcerpt:
         raise ValueError("a filter goes by a name in a rule that is not there")
     facts = Facts(
         actions,
-        integer(members_by_key["filters"], "the number of filters", len(actions), MAX_FILTERS),
+        integer(members_by_key["filters"], "the number of filters", 0, MAX_FILTERS),
         frozenset(text(name, "a DNS name") for name in items(members_by_key["names"], "the names")),
         by_name.rules,
     )

@@ -23,12 +23,12 @@ def restored(
     The files should hold what is `expected`. One that cannot be used is replaced, and kept beside.
     Raises ``Refused`` if another that the change concerns was edited since it was loaded.
     """
-    now = {stored.path: stored for stored in expected.policies.values()}
+    now = expected.texts
     broken = {file.path for file in expected.broken}
     forward, back, kept_copies = [], [], []
     for path, text in sorted(earlier.texts.items()):
         stored = now.get(path)
-        if stored.text == text if stored else text is None:
+        if stored == text:
             continue
         file = store.directory / path
         if path in broken and text is not None:
@@ -37,14 +37,15 @@ def restored(
             forward.append(Step(path, text=text, kept=name))
             back.append(Step(path, moved=name))
             continue
-        if not (store.is_on_disk(stored) if stored else not os.path.lexists(file)):
+        is_as_loaded = not os.path.lexists(file) if stored is None else store.holds(path, stored)
+        if not is_as_loaded:
             raise _edited(str(file))
         forward.append(Step(path, text=text))
         link, _ = read_link(file)
         if link and text is None:
             back.append(Step(path, target=link))
         else:
-            back.append(Step(path, text=stored.text if stored else None))
+            back.append(Step(path, text=stored))
     if earlier.link != expected.link:
         if read_link(store.directory / ASSIGNED) != (expected.link, None):
             raise _edited(str(store.directory / ASSIGNED))

@@ -28,9 +28,11 @@ from ipsecd.sources.planning import Over, Plan, Written, must_be_followed
 from ipsecd.sources.reading import (
     MAX_FILE_BYTES,
     POLICIES,
+    SHARED,
     SUFFIX,
     Loaded,
     StoredPolicy,
+    StoredShared,
     read_store,
     slug_of,
 )
@@ -176,8 +178,12 @@ class StaticStore:
 
     def is_on_disk(self, stored: StoredPolicy) -> bool:
         """Whether the policy's file still has the content that was loaded from it."""
+        return self.holds(stored.path, stored.text)
+
+    def holds(self, path: str, text: str) -> bool:
+        """Whether a file holds just this text."""
         try:
-            return self._content(stored.path) == stored.text.encode()
+            return self._content(path) == text.encode()
         except OSError:
             return False
 
@@ -190,12 +196,14 @@ class StaticStore:
         delete: Sequence[str] = (),
         assign: str | Keep | None = KEEP,
         read: Read | None = None,
+        shared: str | None = None,
     ) -> Change:
         """Prepare a change; nothing is written yet. The files should hold what is `expected`.
 
         What is `put` keeps the comments and the layout of its file, and what is `written` is stored
-        byte by byte. Raises ``Refused`` if a file that the change concerns, or the assigned link,
-        was edited otherwise, and ``LimitExceeded`` for a policy whose file could not be read again.
+        byte by byte, and so is the document of `shared` filters, if it is given. Raises ``Refused``
+        if a file that the change concerns, or the assigned link, was edited otherwise, and
+        ``LimitExceeded`` for a policy whose file could not be read again.
         """
         read = read or Read()
         plan = Plan(self._directory, self._disk, self._reader, read.refused)
@@ -219,8 +227,13 @@ class StaticStore:
         for name in delete:
             stored = policies.pop(name)
             plan.delete(stored.path, stored.text)
+        if shared is not None:
+            plan.write_shared(shared, expected)
         after = replace(expected, policies=policies).mended(step.path for step in plan.forward)
         after = after.with_copies(self._directory, expected)
+        if shared is not None:
+            filters = self._reader.read_shared(shared, str(self._directory / SHARED))
+            after = replace(after, shared=StoredShared(filters, shared))
         if assign is not KEEP:
             target = policies[assign].path if isinstance(assign, str) else None
             plan.assign(target, expected)
@@ -292,7 +305,11 @@ class StaticStore:
         from ipsecd.language.layout import edited_text  # noqa: PLC0415 - few need it
 
         edited = edited_text(stored.text, policy)
-        return Written(policy, edited or text, over=Over.NOTHING, is_laid_anew=edited is None)
+        if edited is None:
+            return Written(policy, text, over=Over.NOTHING, is_laid_anew=True)
+        # Its rules may stand in another order than they were given in.
+        policy = self._reader.read(edited, str(self._directory / stored.path))
+        return Written(policy, edited, over=Over.NOTHING)
 
     def _path_for(
         self, new: Written, paths_taken: set[str], expected: Loaded, stand_in: str | None

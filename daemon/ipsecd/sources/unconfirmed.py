@@ -16,7 +16,14 @@ from ipsecd.errors import IpsecdError, NotFound, StoreFailed
 from ipsecd.sources.checked import CheckedFile, Form
 from ipsecd.sources.files import MAX_OWN_FILE_BYTES, Disk
 from ipsecd.sources.lists_before import ListFacts, ListsBefore, facts_from_json, lists_to_json
-from ipsecd.sources.reading import BrokenFile, Loaded, StoredPolicy, path_of_link
+from ipsecd.sources.reading import (
+    SHARED,
+    BrokenFile,
+    Loaded,
+    StoredPolicy,
+    path_of_link,
+    stored_shared,
+)
 from ipsecd.sources.record_file import Record
 from ipsecd.sources.remembered import PolicyReader
 from ipsecd.sources.strict_json import decode, flag, integer, members, number, text
@@ -34,7 +41,9 @@ _TEXTS = ("boot", "login", "user", "by", "terminal", "method", "message")
 
 @dataclass(frozen=True, slots=True)
 class PoliciesBefore:
-    """The policy files before a change: their texts by path, None for a file that was not there.
+    """The files before a change: their texts by path, None for a file that was not there.
+
+    They are those of policies, and the one of shared filters.
 
     ``link`` is where the assigned link led. Until it is known which files the change wrote, these
     are all files, and the change is not ``complete``: files that are not named here are new then.
@@ -47,12 +56,11 @@ class PoliciesBefore:
     @classmethod
     def of(cls, loaded: Loaded) -> PoliciesBefore:
         """All files of `loaded`."""
-        texts = {stored.path: stored.text for stored in loaded.policies.values()}
-        return cls(texts, loaded.link)
+        return cls(loaded.texts, loaded.link)
 
     def narrowed(self, after: Loaded) -> PoliciesBefore:
         """Only those files that are others in what the store holds `after` the change."""
-        now = {stored.path: stored.text for stored in after.policies.values()}
+        now = after.texts
         paths = self.texts.keys() | now.keys()
         texts = {
             path: self.texts.get(path) for path in paths if self.texts.get(path) != now.get(path)
@@ -61,14 +69,22 @@ class PoliciesBefore:
 
     def over(self, loaded: Loaded, directory: Path, reader: PolicyReader) -> Loaded:
         """What the store holds once these files are in it again, in the place of `loaded`."""
-        paths = self.paths_over(stored.path for stored in loaded.policies.values())
+        paths = self.paths_over(loaded.texts)
         policies = {
             name: stored for name, stored in loaded.policies.items() if stored.path not in paths
         }
         broken = []
+        shared = None if SHARED in paths else loaded.shared
         for path in sorted(paths):
             content = self.texts.get(path)
             if content is None:
+                continue
+            if path == SHARED:
+                stored = stored_shared(directory, content, reader)
+                if isinstance(stored, BrokenFile):
+                    broken.append(stored)
+                else:
+                    shared = stored
                 continue
             try:
                 policy = reader.read(content, str(directory / path))
@@ -94,6 +110,7 @@ class PoliciesBefore:
             assigned_path=target,
             assigned=assigned,
             assigned_error=reason,
+            shared=shared,
         )
 
     def had_in_force(self, document: str | None, loaded: Loaded, directory: Path) -> bool:
@@ -105,8 +122,7 @@ class PoliciesBefore:
         target = path_of_link(directory, self.link)
         if target is None or document is None:
             return False
-        present = {stored.path: stored.text for stored in loaded.policies.values()}
-        now = present.get(target)
+        now = loaded.texts.get(target)
         if document == self.texts.get(target, now):
             return True
         is_written = target in self.texts and (self.complete or self.texts[target] != now)

@@ -77,8 +77,8 @@ class RestoreFile:
 
 def fingerprint(loaded: Loaded) -> str:
     """What tells the policies of one moment from those of another: their files and the link."""
-    texts = {stored.path: stored.digest for stored in loaded.policies.values()}
-    return sha256(json.dumps([sorted(texts.items()), loaded.link]).encode()).hexdigest()
+    files = sorted(loaded.digests.items())
+    return sha256(json.dumps([files, loaded.link]).encode()).hexdigest()
 
 
 def _unfinished(content: bytes) -> UnfinishedRestore:

@@ -1,0 +1,72 @@
+"""Owns getting a workspace from the daemon, and asking for what was changed in it as one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
+
+from ipsecctl.workspace.dynamic_rules import DynamicRule
+from ipsecctl.workspace.workspace import Workspace
+from ipsecd.errors import Changed
+
+T = TypeVar("T")
+ATTEMPTS = 5
+"""How often a change is worked out anew because somebody else has changed something meanwhile."""
+
+
+class Caller(Protocol):
+    """What calls the daemon's methods."""
+
+    def call(self, method: str, parameters: dict[str, Any] | None = None) -> dict[str, Any]:
+        """What `method` answers to `parameters`."""
+
+
+def load(client: Caller) -> Workspace:
+    """What there is now."""
+    answer = client.call("GetWorkspace")
+    return Workspace(
+        {policy["name"]: policy["document"] for policy in answer["policies"]},
+        answer["assigned"],
+        answer["shared_filters"] or "",
+        [DynamicRule.from_answer(rule) for rule in answer["dynamic"]],
+        answer["fingerprint"],
+    )
+
+
+def commit(client: Caller, workspace: Workspace, *, dry_run: bool = False) -> dict[str, Any]:
+    """Have all that was changed in force, or nothing; the outcome.
+
+    Raises ``Changed`` if the daemon has something else by now than what was loaded.
+    """
+    if not workspace.is_changed():
+        return {
+            "changed": False,
+            "message": "nothing has changed",
+            "changes": [],
+            "assigned": workspace.assigned,
+            "warnings": [],
+        }
+    parameters = {"fingerprint": workspace.fingerprint, **workspace.differences()}
+    if dry_run:
+        parameters["dry_run"] = True
+    outcome: dict[str, Any] = client.call("ChangeTogether", parameters)["outcome"]
+    return outcome
+
+
+def changed_together(client: Caller, make: Callable[[Workspace], T]) -> T:
+    """What `make` returns, which changes a workspace; its changes are in force then.
+
+    If somebody else changes something meanwhile, it is done again from the start.
+    """
+    for _ in range(ATTEMPTS - 1):
+        workspace = load(client)
+        made = make(workspace)
+        try:
+            commit(client, workspace)
+        except Changed:
+            continue
+        return made
+    workspace = load(client)
+    made = make(workspace)
+    commit(client, workspace)
+    return made
