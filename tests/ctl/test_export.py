@@ -316,7 +316,8 @@ def matched(filters: Iterable[Filter]) -> set[object]:
         if not isinstance(end.address, HostName):
             return end
         number = zlib.crc32(end.address.name.encode())
-        return replace(end, address=Network(Family.IPV4, number, 32))
+        both = [Network(family, number, family.bits) for family in Family]
+        return replace(end, address=HostName(end.address.name, tuple(both)))
 
     some = [
         InForce(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ipsecctl.client import Client
-from ipsecd.errors import NotFound
+from ipsecd.errors import InvalidInput, NotFound
 from ipsecd.language.addresses import format_address
 from ipsecd.language.conditions import parse_conditions
 from ipsecd.language.documents import parse_policy
@@ -202,4 +202,8 @@ def _resolved(flt: Filter, addresses: Names) -> Filter:
         name = end.address.name
         return replace(end, address=HostName(name, addresses.get(name, ())))
 
-    return replace(flt, source=known(flt.source), destination=known(flt.destination))
+    try:
+        return replace(flt, source=known(flt.source), destination=known(flt.destination))
+    except InvalidInput:
+        # The name has no address of the IP version that the other side is of.
+        return flt
