@@ -196,4 +196,16 @@ def test_an_export_judges_what_is_forwarded_likewise() -> None:
         ):
             load(ruleset(in_force(policy), ESSENTIALS, {}, drop_unparsable=True))
             assert (out(), published()) == wanted, policy
+        # What is delivered here because it was translated was judged as it arrived.
+        load("""
+            table ip nat {
+              chain here { type nat hook prerouting priority -99;
+                iif wire0 udp dport 8081 redirect to :1434
+              }
+            }
+        """)
+        load(ruleset(in_force(("[*=0:1434:UDP]",)), ESSENTIALS, {}, drop_unparsable=True))
+        with hearing(HOST, site.HERE4, 1434) as heard:
+            send(inside(PEER), site.HERE4, 8081)
+            assert heard() == 5
         run("nft", "delete", "table", "inet", TABLE)
