@@ -24,6 +24,7 @@ from ipsecctl.legacy_switches import parse_switches
 from ipsecd.language.documents import format_policy, parse_policy, policy_schema
 from ipsecd.language.filters import format_filter, parse_filter
 from ipsecd.model.addresses import Family, HostName, Network
+from ipsecd.model.fields import FIELDS
 from ipsecd.model.values import Action, Endpoint, Filter, InForce, Origin, Policy, Rule, Store
 from tests.ctl.conftest import Run
 from tests.ctl.fake_daemon import FakeDaemon
@@ -135,6 +136,43 @@ def test_nft_is_what_a_person_would_write(daemon: FakeDaemon, run: Run) -> None:
         'tcp dport { 80, 443 } counter accept comment "Web / Web"',
         'ct state { new, invalid, untracked } counter drop comment "Web / Nothing else"',
     ]
+
+
+def test_every_field_has_words() -> None:
+    """Whoever adds a field decides how it is exported, and says so here."""
+    assert [field.name for field in FIELDS] == [
+        *("source", "destination", "protocol", "source_ports", "destination_ports", "message"),
+        *("interface_type", "interface_name", "process", "opening"),
+    ]
+
+
+def test_names_stay_comments(daemon: FakeDaemon, run: Run) -> None:
+    """Whatever a rule is called, it is one comment, and as long as nft takes it."""
+    name = 'a "b" ${c} #' + "é" * 100
+    serve(daemon, f"policy: P\nrules:\n  - {{rule: '{name}', action: block, filters: ['*=0']}}\n")
+    text = run("ipsecctl", "export", "nft").out
+    (comment,) = {line.partition("comment ")[2] for line in text.splitlines() if "P / a" in line}
+    assert comment.startswith("\"P / a 'b' ${c} #éé")
+    assert comment.count('"') == 2
+    assert len(comment.encode()) <= 2 + 127
+
+
+def test_what_is_no_policy_is_told(daemon: FakeDaemon, run: Run) -> None:
+    """A file that cannot be used, and the policy of the domain, are in no script of all."""
+    serve(daemon, "policy: P\nrules: []\n")
+    told = daemon.replies["ListPolicies"]
+    assert isinstance(told, dict)
+    (summary,) = told["policies"]
+    told["policies"] += [
+        {**summary, "name": "broken.yaml", "error": "line 3: no"},
+        {**summary, "name": "Fleet", "store": "domain"},
+    ]
+    for form in ("ipseccmd", "netsh"):
+        ran = run("ipsecctl", "export", form)
+        assert ran.code == 1
+        assert "# Left out: policy 'Fleet': all of it is left out: it is the domain's\n" in ran.out
+        assert "policy 'broken.yaml': all of it is left out: its file cannot be used" in ran.err
+        assert run("ipsecctl", "export", form, "P").code == 0
 
 
 def test_nft_of_a_policy_leaves_the_rest(daemon: FakeDaemon, run: Run) -> None:

@@ -6,7 +6,7 @@ the same rule is left out, and said.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ipsecctl.exporting.command_lines import (
@@ -29,9 +29,13 @@ from ipsecd.model.values import Action, Filter, Rule
 _WORDS = {Action.BLOCK: "BLOCK", Action.PERMIT: "PASS"}
 
 
-def export(stored: Sequence[Stored], dynamic: Iterable[Mapping[str, Any]]) -> Exported:
+def export(
+    stored: Sequence[Stored],
+    dynamic: Sequence[Mapping[str, Any]],
+    left_out: Sequence[LeftOut] = (),
+) -> Exported:
     """A script that makes policies, and dynamic rules, where there are none of these names."""
-    exported = Exported("")
+    exported = Exported("", [*left_out])
     lines: list[str] = []
     for each in stored:
         lines += [

@@ -59,6 +59,15 @@ class Match:
 
     def rank_at(self, point: Point) -> Rank:
         """Its rank for packets at a point; the greatest decides."""
+        if point is Point.LEAVING and not self.is_from_me:
+            return self._rank(before_translation=True)
+        return self._rank_elsewhere
+
+    @cached_property
+    def _rank_elsewhere(self) -> Rank:
+        return self._rank(before_translation=False)
+
+    def _rank(self, *, before_translation: bool) -> Rank:
         origin = self.in_force.origin
         return rank(
             {
@@ -68,7 +77,7 @@ class Match:
             protected=origin.protected,
             volatile=origin.volatile,
             action=self.action,
-            before_translation=point is Point.LEAVING and not self.is_from_me,
+            before_translation=before_translation,
         )
 
     def value(self, name: str) -> Any:

@@ -44,9 +44,13 @@ _TAKEN_FOR_OTHERS = {0: "any protocol", 1: "ICMP of both IP versions"}
 """Numbers of protocols that mean something else to netsh."""
 
 
-def export(stored: Sequence[Stored], dynamic: Sequence[Mapping[str, Any]]) -> Exported:
+def export(
+    stored: Sequence[Stored],
+    dynamic: Sequence[Mapping[str, Any]],
+    left_out: Sequence[LeftOut] = (),
+) -> Exported:
     """A script that makes policies, and dynamic rules, where there is nothing of these names."""
-    exported = Exported("")
+    exported = Exported("", [*left_out])
     shared = _Shared()
     lines: list[str] = []
     for each in stored:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from ipsecctl.client import Client
 from ipsecctl.exporting import gathered
-from ipsecctl.exporting.gathered import Exported
+from ipsecctl.exporting.gathered import Exported, LeftOut
 from ipsecctl.failures import DONE, REFUSED
 from ipsecctl.files import write_private
 from ipsecctl.options import Options
 from ipsecd.output import complain, say, say_json, say_text
 from ipsecd.quoting import count
+
+TYPE_CHECKING = False  # typing itself would cost more start-up time than this module
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def nft(client: Client, options: Options) -> int:
@@ -24,14 +28,14 @@ def ipseccmd(client: Client, options: Options) -> int:
     """A script of lines of ``ipseccmd``."""
     from ipsecctl.exporting.ipseccmd import export
 
-    return _out(options, _with_unusable(client, options, export(*_stored(client, options))))
+    return _out(options, export(*_stored(client, options)))
 
 
 def netsh(client: Client, options: Options) -> int:
     """A script of lines of ``netsh``."""
     from ipsecctl.exporting.netsh import export
 
-    return _out(options, _with_unusable(client, options, export(*_stored(client, options))))
+    return _out(options, export(*_stored(client, options)))
 
 
 def json(client: Client, options: Options) -> int:
@@ -43,16 +47,13 @@ def json(client: Client, options: Options) -> int:
 
 def _stored(
     client: Client, options: Options
-) -> tuple[list[gathered.Stored], list[dict[str, object]]]:
-    """The policies that are named; or all, with the dynamic rules."""
+) -> tuple[list[gathered.Stored], list[dict[str, Any]], list[LeftOut]]:
+    """The policies that are named; or all, with dynamic rules, and what cannot be had of them."""
     names = options.arguments
-    return gathered.stored_policies(client, names), [] if names else gathered.dynamic_rules(client)
-
-
-def _with_unusable(client: Client, options: Options, exported: Exported) -> Exported:
-    if not options.arguments:
-        exported.left_out += gathered.unusable_policies(client)
-    return exported
+    stored = gathered.stored_policies(client, names)
+    if names:
+        return stored, [], []
+    return stored, gathered.dynamic_rules(client), gathered.unusable_policies(client)
 
 
 def _out(options: Options, exported: Exported, *, is_json: bool = False) -> int:
