@@ -403,9 +403,12 @@ descriptions = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 
 
 @st.composite
-def rules(draw: st.DrawFn, *, names: bool = False) -> Rule:
-    """A rule of one to four filters, or with a filter list, of none; DNS names when asked for."""
-    filter_list = draw(st.one_of(st.just(""), st.just(""), st.just(""), rule_names))
+def rules(draw: st.DrawFn, *, names: bool = False, shared: bool = False) -> Rule:
+    """A rule of one to four filters; DNS names only when asked for.
+
+    If it may have `shared` filters, it has them now and then, and then may have none at all.
+    """
+    filter_list = draw(st.one_of(st.just(""), rule_names)) if shared else ""
     least = 0 if filter_list else 1
     members = draw(
         st.lists(st.one_of(filters(), wide_filters(names=names)), min_size=least, max_size=4)
@@ -450,14 +453,20 @@ def expectations(draw: st.DrawFn) -> Expectation:
 
 
 @st.composite
-def policies(draw: st.DrawFn, *, names: bool = False, expect: bool = False) -> Policy:
-    """A policy of up to four rules; DNS names and expectations only when asked for."""
-    drawn = draw(st.lists(rules(names=names), max_size=4, unique_by=lambda rule: rule.name))
-    rests = draw(st.sampled_from([0, 0, 0, 0, 1, 2, 4]))
+def policies(
+    draw: st.DrawFn, *, names: bool = False, expect: bool = False, shared: bool = False
+) -> Policy:
+    """A policy of up to four rules; DNS names and expectations only when asked for.
+
+    With `shared` there may be shared filters in it, and rules that are switched off.
+    """
+    one = rules(names=names, shared=shared)
+    drawn = draw(st.lists(one, max_size=4, unique_by=lambda rule: rule.name))
     expected: list[Expectation] = []
     if expect:
         expected = draw(st.lists(expectations(), max_size=4, unique_by=attrgetter("text")))
     audit = draw(st.sampled_from([False, False, False, True]))
+    rests = draw(st.sampled_from([0, 0, 1, 2, 4])) if shared else 0
     head = (draw(rule_names), tuple(drawn[rests:]), draw(descriptions))
     return Policy(*head, tuple(expected), audit, tuple(drawn[:rests]))
 

@@ -27,7 +27,7 @@ _ipsecctl() {
 		return
 	fi
 	if ((cword == 1)); then
-		_ipsecctl_offer $'status\nshow\nstats\nmonitor\ntop\ndrops\nexplain\nweb\nbackend\ndoctor\nblock\npermit\nunblock\nflush\nquarantine\nrelease\napply\npolicy\nrule\nlearn\nlist\nreload\nconfirm\nrevert\nhistory\nrollback\nexport\nbackup\nrestore\ncheck\nlint\nformat\ndiff\ndomain\nipseccmd\nipsecpol\nnetdiag\nsecedit\ngpupdate\nnet\nsc\nipsecmon\nnetsh\nnew-netfirewallrule\nhelp'
+		_ipsecctl_offer $'status\nshow\nstats\nmonitor\ntop\ndrops\nexplain\nweb\nbackend\ndoctor\nblock\npermit\nunblock\nflush\nquarantine\nrelease\napply\npolicy\nrule\nlearn\nlist\nreload\nconfirm\nrevert\nhistory\nrollback\nexport\nbackup\nrestore\nrun\ncheck\nlint\nformat\ndiff\ndomain\nipseccmd\nipsecpol\nnetdiag\nsecedit\ngpupdate\nnet\nsc\nipsecmon\nnetsh\nnew-netfirewallrule\nhelp'
 		return
 	fi
 	# What may stand here: options, those of them that take a value, and arguments in their order.
@@ -322,6 +322,11 @@ _ipsecctl() {
 		valued='--confirm --message'
 		arguments=(:files)
 		;;
+	run)
+		options=$'--dry-run\n--skip-refused\n--code-page\n--confirm\n--force\n--message\n--json'
+		valued='--code-page --confirm --message'
+		arguments=(:files)
+		;;
 	check)
 		options=$'--list\n--lists\n--json'
 		valued='--list --lists'
@@ -524,6 +529,10 @@ _ipsecctl() {
 		;;
 	--output)
 		_filedir
+		return
+		;;
+	--code-page)
+		_ipsecctl_offer $'cp936\ncp949\ncp850\ncp1251'
 		return
 		;;
 	--keys)

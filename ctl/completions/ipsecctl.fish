@@ -39,6 +39,7 @@ complete -c ipsecctl -n '__fish_use_subcommand' -a rollback -d 'have the policie
 complete -c ipsecctl -n '__fish_use_subcommand' -a export -d 'what is in force or stored, in the words of other programs'
 complete -c ipsecctl -n '__fish_use_subcommand' -a backup -d 'write policies, lists and dynamic rules into one file'
 complete -c ipsecctl -n '__fish_use_subcommand' -a restore -d 'have the policies and lists of a backup, and no others'
+complete -c ipsecctl -n '__fish_use_subcommand' -a run -d 'carry out a batch file of Windows, as one change'
 complete -c ipsecctl -n '__fish_use_subcommand' -a check -d 'whether files are usable policies; needs no daemon'
 complete -c ipsecctl -n '__fish_use_subcommand' -a lint -d 'what has no effect: rules that never decide, unused lists'
 complete -c ipsecctl -n '__fish_use_subcommand' -a format -d 'the canonical form of a policy; needs no daemon'
@@ -373,6 +374,14 @@ complete -c ipsecctl -n '__fish_seen_subcommand_from restore; and not __fish_see
 complete -c ipsecctl -n '__fish_seen_subcommand_from restore; and not __fish_seen_subcommand_from policy' -l force -d 'even if it would cut the connection that it is made through'
 complete -c ipsecctl -n '__fish_seen_subcommand_from restore; and not __fish_seen_subcommand_from policy' -l message -x -d 'what it is for, for the history'
 complete -c ipsecctl -n '__fish_seen_subcommand_from restore; and not __fish_seen_subcommand_from policy' -l json -d 'answer as JSON'
+complete -c ipsecctl -n '__fish_seen_subcommand_from run' -F
+complete -c ipsecctl -n '__fish_seen_subcommand_from run' -l dry-run -d 'only say what would change'
+complete -c ipsecctl -n '__fish_seen_subcommand_from run' -l skip-refused -d 'carry out the other lines even if some are refused'
+complete -c ipsecctl -n '__fish_seen_subcommand_from run' -l code-page -x -a 'cp936 cp949 cp850 cp1251' -d 'what it is in, if not UTF-8, UTF-16 or cp1252'
+complete -c ipsecctl -n '__fish_seen_subcommand_from run' -l confirm -x -a '60s 5m' -d 'put all back as it was after TIME, unless \'ipsecctl confirm\' is run from another login'
+complete -c ipsecctl -n '__fish_seen_subcommand_from run' -l force -d 'even if it would cut the connection that it is made through'
+complete -c ipsecctl -n '__fish_seen_subcommand_from run' -l message -x -d 'what it is for, for the history'
+complete -c ipsecctl -n '__fish_seen_subcommand_from run' -l json -d 'answer as JSON'
 complete -c ipsecctl -n '__fish_seen_subcommand_from check; and not __fish_seen_subcommand_from list' -F
 complete -c ipsecctl -n '__fish_seen_subcommand_from check; and not __fish_seen_subcommand_from list' -l list -x -d 'judge what is expected also by these entries of @NAME; can be repeated'
 complete -c ipsecctl -n '__fish_seen_subcommand_from check; and not __fish_seen_subcommand_from list' -l lists -x -d 'a directory with a file for each list'

@@ -1,4 +1,4 @@
-"""Owns the records of what ``ipsecctl export`` writes; must not know how."""
+"""Owns the record of what ``ipsecctl export`` writes; must not know how."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _ONE = Argument("POLICY", "a stored policy; without one, what is in force", leas
 _SOME = Argument("POLICY", "a stored policy; without one, all, and the dynamic rules", least=0,
                  most=None, offers="policies")  # fmt: skip
 
-EXPORT = (
+_FORMS = (
     Verb("nft", "a table for nft(8) that decides the same without a daemon", "exporting.verb:nft",
          (_ONE,), (_OUTPUT,), example="ipsecctl export nft --output web.nft"),
     Verb("ipseccmd", "a script of ipseccmd that makes the same policies",
@@ -21,3 +21,9 @@ EXPORT = (
     Verb("json", "one document, with every filter taken apart", "exporting.verb:json",
          (_SOME,), (_OUTPUT,), example="ipsecctl export json | jq .policies"),
 )  # fmt: skip
+EXPORT = Verb(
+    "export",
+    "what is in force or stored, in the words of other programs",
+    actions=_FORMS,
+    example="ipsecctl export nft",
+)

@@ -8,6 +8,7 @@ No other module writes to them. Invariants:
    does not alter the exit code, which tells about the change.
 3. A temporary line is erased before anything else is written, and at the end.
 4. So is a screen left, and what the terminal showed before is there again.
+5. What is captured is written nowhere, and comes uncoloured to whoever captures it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from ipsecd.quoting import visible
 TYPE_CHECKING = False  # typing itself would cost more start-up time than this module
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, TextIO
+    from typing import Any, Self, TextIO
 
 _SEAL = os.urandom(8).hex()
 """Marks the escape sequences made here; it is random, so no text of others contains it."""
@@ -47,6 +48,23 @@ class _State:
         self.change_made = False
         self.shows_line = False
         self.shows_screen = False
+        self.captured: Captured | None = None
+
+
+class Captured:
+    """What is said and complained of while it is entered, as lines, in the place of output."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.complaints: list[str] = []
+        self._outer: Captured | None = None
+
+    def __enter__(self) -> Self:
+        self._outer, _state.captured = _state.captured, self
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _state.captured = self._outer
 
 
 _state = _State()
@@ -64,6 +82,9 @@ def begin() -> None:
 
 def say(*lines: str) -> None:
     """Write lines to standard output, in one piece; a line break inside one is escaped."""
+    if _state.captured is not None:
+        _state.captured.said += lines
+        return
     text = "".join(f"{_rendered(line)}\n" for line in lines)
     _to_stdout(lambda stdout: stdout.write(text))
 
@@ -107,6 +128,9 @@ def ask(question: str) -> str:
 
 def complain(*lines: str) -> None:
     """Write lines to standard error, if it can be written to."""
+    if _state.captured is not None:
+        _state.captured.complaints += lines
+        return
     _hide()
     _to_stderr("".join(f"{_rendered(line)}\n" for line in lines))
 
@@ -235,6 +259,7 @@ def finish(code: int, program: str) -> int:
 def paint(text: str, colour: int) -> str:
     """`text` in a colour of ECMA-48 (SGR), if standard output is a terminal that shows colours."""
     plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    plain = plain or _state.captured is not None
     if plain or sys.stdout is None or not sys.stdout.isatty():
         return text
     return f"\x1b{_SEAL}[{colour}m{text}\x1b{_SEAL}[0m"

@@ -159,13 +159,33 @@ class Stage(ABC):
         self, remove: Sequence[Origin], add: Sequence[InForce], deadline: float = inf
     ) -> None:
         """Change the dynamic rules; if that is refused, what is expected stays as it was."""
-        before = [origin for origin in remove if origin in self._dynamic]
         rows = ((row, deadline) for row in rows_of(with_lengths(add, self.lists)))
         volatile, delta = self.volatile.changed(remove, rows)
         self.backend.change(delta, volatile)
+        self._expect(volatile, remove, add, deadline)
+
+    def switch(
+        self, rules: Sequence[InForce], remove: Sequence[Origin], add: Sequence[InForce]
+    ) -> None:
+        """Apply a policy of these rules, and change the dynamic ones in the same moment."""
+        rows = ((row, inf) for row in rows_of(with_lengths(add, self.lists)))
+        volatile, _ = self.volatile.changed(remove, rows)
+        classifier = compiled(rules, (), self.lists, volatile)
+        self.backend.check(classifier)
+        self.backend.apply(classifier, volatile)
+        self.rules, self.selected = tuple(rules), ()
+        self._expect(volatile, remove, add, inf)
+
+    def _expect(
+        self,
+        volatile: Volatile,
+        remove: Sequence[Origin],
+        add: Sequence[InForce],
+        deadline: float,
+    ) -> None:
         self.volatile = volatile
-        for origin in before:
-            del self._dynamic[origin]
+        for origin in remove:
+            self._dynamic.pop(origin, None)
         for rule in add:
             self._dynamic[rule.origin] = (
                 tuple(o for o in add if o.origin == rule.origin),

@@ -76,8 +76,14 @@ class NetshHost:
         self.changes = 0
         """How many times something was changed."""
 
-    def call(self, method: str, parameters: dict[str, Any] | None = None) -> dict[str, Any]:
+    def call(
+        self,
+        method: str,
+        parameters: dict[str, Any] | None = None,
+        descriptor: int | None = None,
+    ) -> dict[str, Any]:
         """What is answered to `method`."""
+        assert descriptor is None
         given = parameters or {}
         if method == "GetWorkspace":
             return {

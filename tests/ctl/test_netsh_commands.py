@@ -86,6 +86,42 @@ def test_lists_and_actions_outlive_their_policy() -> None:
     assert not host.shared
 
 
+def test_rules_without_a_list_stay_as_they_are() -> None:
+    """Those of other commands, also if somebody wrote the name of an action into one by hand."""
+    host = host_with(*BANS)
+    host.documents["Q"] = (
+        "policy: Q\nrules:\n  - rule: S\n    action: permit\n    filter-action: A\n"
+        '    filters: ["*=0:80:TCP"]\n  - rule: T\n    action: permit\n    filters: ["*=0"]\n'
+    )
+    host.line(STATIC + "set filteraction A newname=B")
+    host.line(STATIC + "add rule U Q L B")
+    actions = {rule.name: (rule.action, len(rule.filters)) for rule in host.policy("Q").rules}
+    assert actions == {
+        "S": (Action.BLOCK, 1),
+        "T": (Action.PERMIT, 1),
+        "U": (Action.BLOCK, 1),
+    }
+    assert "No. of Filters         : 1" in host.line(STATIC + "show rule T Q").lines
+
+
+def test_what_uses_a_list_is_known_all_along_a_file() -> None:
+    """Rules that come and go in it, and policies that go or get another name."""
+    host = host_with(*BANS)
+    answer = host.file(
+        "pushd ipsec static\ndelete filterlist L\nset policy P Q\ndelete filteraction A\n"
+        "add filterlist M\nadd rule S Q M A\ndelete filterlist M\ndelete rule S Q\n"
+        "delete filterlist M\nset rule R Q newname=T\ndelete rule T Q\ndelete filterlist L\n"
+        "add filterlist L\nadd rule R Q L A\ndelete policy Q\ndelete filterlist L\n"
+        "delete filteraction A"
+    )
+    assert [line.partition(" : ")[2].partition(":")[0] for line in answer.lines] == [
+        "line 2",
+        "line 4",
+        "line 7",
+    ]
+    assert not host.shared
+
+
 def test_a_list_that_becomes_empty_matches_nothing() -> None:
     """Ban lists begin so: the dummy that the rule was made with is taken out."""
     host = host_with(*BANS)
@@ -383,11 +419,13 @@ def test_somebody_else_changes_something_meanwhile() -> None:
     asked = host.call
     other = iter([True])
 
-    def call(method: str, parameters: dict[str, Any] | None = None) -> dict[str, Any]:
+    def call(
+        method: str, parameters: dict[str, Any] | None = None, descriptor: int | None = None
+    ) -> dict[str, Any]:
         if method == "ChangeTogether" and next(other, False):
             host.call = asked  # type: ignore[method-assign]
             host.line(STATIC + "add filter L 203.0.113.10 me")
-        return asked(method, parameters)
+        return asked(method, parameters, descriptor)
 
     host.call = call  # type: ignore[method-assign]
     assert host.line(STATIC + "add filter L 203.0.113.11 me").code == 0
@@ -458,10 +496,15 @@ def test_a_daemon_that_refuses_is_told(capsys: pytest.CaptureFixture[str]) -> No
     """As an error of netsh, with the daemon's own words."""
 
     class Refusing(NetshHost):
-        def call(self, method: str, parameters: dict[str, Any] | None = None) -> dict[str, Any]:
+        def call(
+            self,
+            method: str,
+            parameters: dict[str, Any] | None = None,
+            descriptor: int | None = None,
+        ) -> dict[str, Any]:
             if method == "ChangeTogether":
                 raise BackendFailed("the kernel does not take it", "look at the log")
-            return super().call(method, parameters)
+            return super().call(method, parameters, descriptor)
 
     host: Any = Refusing()
     begin()

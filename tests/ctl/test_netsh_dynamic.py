@@ -17,14 +17,16 @@ BLOCK = "actioninbound=block actionoutbound=block"
 class Host(NetshHost):
     """A host that is asked about its exemptions and counts too."""
 
-    def call(self, method: str, parameters: dict[str, Any] | None = None) -> dict[str, Any]:
+    def call(
+        self, method: str, parameters: dict[str, Any] | None = None, descriptor: int | None = None
+    ) -> dict[str, Any]:
         if method == "ListExemptions":
             there = (*ESSENTIALS, *NO_DEFAULT_EXEMPT[3])
             return {"exemptions": [{"name": each.name, "reason": "x"} for each in there]}
         if method == "Stats":
             counts = {"rule": "R\n", "policy": "", "packets": 3, "bytes": 99}
             return {"rules": [counts], "unparsable": 0}
-        return super().call(method, parameters)
+        return super().call(method, parameters, descriptor)
 
 
 def rules(host: NetshHost) -> dict[str, tuple[str, tuple[str, ...]]]:

@@ -229,7 +229,7 @@ def differences(host: NetshHost, model: Model) -> list[str]:
     return wrong
 
 
-@settings(max_examples=60)
+@settings(max_examples=150)
 @given(st.lists(STEPS, min_size=1, max_size=14))
 def test_any_commands_come_to_what_the_model_says(steps: list[Step]) -> None:
     """One after the other, and as one file; what does not work changes nothing."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -170,6 +172,14 @@ def test_what_is_not_there_is_not_found() -> None:
             do("Wbe")
 
 
+def rest_at(descriptor: int | None) -> dict[str, Any]:
+    """The parameters in a file that goes with a call."""
+    if descriptor is None:
+        return {}
+    rest: dict[str, Any] = json.loads(os.pread(descriptor, 1 << 24, 0))
+    return {**rest, "rest": "in a file"}
+
+
 class FakeDaemon:
     """Has one policy, and is changed by somebody else so many times."""
 
@@ -178,7 +188,12 @@ class FakeDaemon:
         self.state = 0
         self.changes: list[dict[str, Any]] = []
 
-    def call(self, method: str, parameters: dict[str, Any] | None = None) -> dict[str, Any]:
+    def call(
+        self,
+        method: str,
+        parameters: dict[str, Any] | None = None,
+        descriptor: int | None = None,
+    ) -> dict[str, Any]:
         if method == "GetWorkspace":
             reply = {
                 "fingerprint": str(self.state),
@@ -193,7 +208,7 @@ class FakeDaemon:
         assert parameters is not None
         if parameters["fingerprint"] != str(self.state):
             raise Changed("somebody else has changed something")
-        self.changes.append(parameters)
+        self.changes.append({**parameters, **rest_at(descriptor)})
         return {"outcome": {"changed": True}}
 
 
@@ -221,3 +236,16 @@ def test_who_changes_nothing_asks_for_nothing() -> None:
     assert exchange.changed_together(daemon, Workspace.names) == ["Web"]
     assert exchange.commit(daemon, exchange.load(daemon))["changed"] is False
     assert daemon.changes == []
+
+
+def test_what_is_long_goes_as_a_file() -> None:
+    """A call has 1 MiB at most, and a list of a country alone may be longer."""
+    daemon = FakeDaemon(0)
+    space = exchange.load(daemon)
+    filters = tuple(parse_filter(f"10.{n >> 8}.{n & 255}.0/24+0") for n in range(9000))
+    space.put_policy(Policy("Länder", (Rule("A", filters, Action.BLOCK),)))
+    space.delete_policy("Web")
+    exchange.commit(daemon, space)
+    (change,) = daemon.changes
+    assert change.pop("rest") == "in a file"
+    assert change == {"fingerprint": "0", **space.differences()}

@@ -37,7 +37,13 @@ class DirectCaller:
     def __init__(self, control: Control) -> None:
         self._control = control
 
-    def call(self, method: str, parameters: dict[str, Any] | None = None) -> dict[str, Any]:
+    def call(
+        self,
+        method: str,
+        parameters: dict[str, Any] | None = None,
+        descriptor: int | None = None,
+    ) -> dict[str, Any]:
+        assert descriptor is None
         given = (
             self._control.with_filters_read(parameters or {}, None)
             if (method == "AddDynamicRules")
@@ -131,12 +137,16 @@ def answer_of(caller: Any, method: str, parameters: dict[str, Any]) -> Any:
 def test_it_answers_as_the_daemon(
     before: list[tuple[str, dict[str, Any]]], asked: list[tuple[str, dict[str, Any]]]
 ) -> None:
-    """From any state on: each answer, each error, and what there is at the end."""
+    """From any state on: each answer, each error, and what there is at the end.
+
+    Which numbers the names of rules had that are gone, the daemon alone knows.
+    """
     with tempfile.TemporaryDirectory() as directory:
         site = Site(Path(directory))
         daemon = DirectCaller(Control(site.engine))
         for method, parameters in before:
-            answer_of(daemon, method, parameters)
+            if method != "AddDynamic":
+                answer_of(daemon, method, parameters)
         stand_in = WorkspaceClient(workspace_of(daemon), daemon)
         every = [*asked, *((name, {}) for name in SAID if name.startswith(("List", "Status")))]
         answers = [answer_of(stand_in, method, parameters) for method, parameters in every]

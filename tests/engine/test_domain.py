@@ -155,7 +155,7 @@ def test_what_is_expected_of_it_is_judged_once(
     def judge(_: Policy) -> None:
         raise AssertionError("it was judged again")
 
-    monkeypatch.setattr("ipsecd.engine.policies.must_be_met", judge)
+    monkeypatch.setattr("ipsecd.engine.taking.must_be_met", judge)
     assert not publish(engine, met, 2)["changed"]
     assert not publish(site.again(), met, 3)["changed"]
     assert (site.engine.domain.version, blocked(site)) == (3, {3})

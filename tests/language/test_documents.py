@@ -61,7 +61,7 @@ def test_the_canonical_form_is_stable() -> None:
 
 
 @settings(max_examples=300, deadline=None)
-@given(policies(names=True, expect=True))
+@given(policies(names=True, expect=True, shared=True))
 def test_what_is_printed_reads_back(policy: Policy) -> None:
     """parse(format(x)) == x, as text and as bytes, whatever characters the names have."""
     text = format_policy(policy)
@@ -86,7 +86,7 @@ def test_senders_with_backslashes_read_back(sender: str, filters: int) -> None:
 
 
 @settings(max_examples=200, deadline=None)
-@given(policies(names=True, expect=True))
+@given(policies(names=True, expect=True, shared=True))
 def test_other_readers_of_yaml_see_the_same_text(policy: Policy) -> None:
     """A reader that makes ``no`` false and ``1`` a number still finds only text; it validates."""
     document = yaml.safe_load(format_policy(policy))
@@ -360,7 +360,7 @@ def test_a_difference_is_told_by_rule_and_filter() -> None:
 
 
 @settings(max_examples=100, deadline=None)
-@given(policies(expect=True), policies(expect=True))
+@given(policies(expect=True, shared=True), policies(expect=True, shared=True))
 def test_only_equal_rules_differ_in_nothing(old: Policy, new: Policy) -> None:
     """The difference is empty exactly when both hold the same rules and words."""
 

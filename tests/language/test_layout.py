@@ -266,7 +266,7 @@ KINDS = ("add", "remove", "change", "action", "rest")
 
 
 @settings(max_examples=200, deadline=None)
-@given(policies(), filters(), LUCK, st.sampled_from(KINDS))
+@given(policies(shared=True), filters(), LUCK, st.sampled_from(KINDS))
 def test_what_did_not_change_is_there_byte_by_byte(
     policy: Policy, flt: object, luck: random.Random, kind: str
 ) -> None:

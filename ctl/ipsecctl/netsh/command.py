@@ -28,9 +28,14 @@ class _Heard:
         self._client = client
         self.warnings: list[str] = []
 
-    def call(self, method: str, parameters: dict[str, Any] | None = None) -> dict[str, Any]:
-        """What `method` answers to `parameters`."""
-        answer = self._client.call(method, parameters)
+    def call(
+        self,
+        method: str,
+        parameters: dict[str, Any] | None = None,
+        descriptor: int | None = None,
+    ) -> dict[str, Any]:
+        """What `method` answers to `parameters`, with which the file at `descriptor` goes."""
+        answer = self._client.call(method, parameters, descriptor)
         if method == "ChangeTogether":
             self.warnings = answer["outcome"]["warnings"]
         return answer

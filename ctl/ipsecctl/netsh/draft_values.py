@@ -8,10 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from ipsecctl.netsh.filters import Agreement, place_of
-from ipsecd.language.shared_filters import expanded
 from ipsecd.model.kinds import ALWAYS, Action, Conditions
-from ipsecd.model.shared_filters import FilterList, SharedFilter, SharedFilters
-from ipsecd.model.values import Filter, Policy, Rule
+from ipsecd.model.shared_filters import FilterList, SharedFilter
+from ipsecd.model.values import Policy, Rule
 
 
 @dataclass(slots=True)
@@ -119,11 +118,9 @@ class Users:
         self.actions.get(rule.filter_action, set()).discard((policy, rule.name))
 
 
-def made_policy(
-    draft: PolicyDraft, shared: SharedFilters, expansions: dict[str, tuple[Filter, ...]]
-) -> Policy:
-    """The policy that a draft is; `expansions` has the filters of lists, each made once."""
-    made = [(rule.active, _made_rule(rule, shared, expansions)) for rule in draft.rules.values()]
+def made_policy(draft: PolicyDraft) -> Policy:
+    """The policy that a draft is; the workspace has its rules follow their lists and actions."""
+    made = [(rule.active, _made_rule(rule)) for rule in draft.rules.values()]
     return replace(
         draft.before,
         rules=tuple(rule for active, rule in made if active),
@@ -132,23 +129,12 @@ def made_policy(
     )
 
 
-def _made_rule(
-    draft: RuleDraft, shared: SharedFilters, expansions: dict[str, tuple[Filter, ...]]
-) -> Rule:
-    """The rule that a draft is. What its list or action was stays if that is not there any more."""
+def _made_rule(draft: RuleDraft) -> Rule:
     before = draft.rule
-    filters = before.filters if before else ()
-    if (used := shared.lists.get(draft.filter_list)) is not None:
-        if draft.filter_list not in expansions:
-            expansions[draft.filter_list] = expanded(used)
-        filters = expansions[draft.filter_list]
-    action = before.action if before else Action.BLOCK
-    if (does := shared.actions.get(draft.filter_action)) is not None:
-        action = does.action
     return Rule(
         draft.name,
-        filters,
-        action,
+        before.filters if before else (),
+        before.action if before else Action.BLOCK,
         draft.conditions,
         draft.filter_list,
         draft.filter_action,

@@ -4,8 +4,8 @@ Every command costs what it changes, however long a list or a policy is: lists a
 by name here, and become immutable values once, in ``settle``. Invariants:
 
 1. A command that fails has changed nothing: whatever can fail is found out before the change.
-2. After ``settle`` the workspace has everything, and policies agree with the lists and actions
-   that their rules use.
+2. After ``settle`` the workspace has everything. It is the workspace that has rules follow the
+   lists and actions that they use.
 
 Must not know how commands are written, nor the daemon.
 """
@@ -33,7 +33,7 @@ from ipsecd.model.shared_filters import (
     FilterList,
     SharedFilters,
 )
-from ipsecd.model.values import Filter, Policy, Rule
+from ipsecd.model.values import Policy, Rule
 from ipsecd.quoting import quote
 
 
@@ -202,7 +202,7 @@ class Drafts:
             raise exists("filter list", name, LIST_EXISTS)
         FilterList(name)
         for policy, rule in self._users_with(self._all_users().lists.get(draft.name)):
-            self.put_rule(policy, replace(rule, filter_list=name, rule=None), rule.name)
+            self.put_rule(policy, replace(rule, filter_list=name), rule.name)
         del self._lists[draft.name]
         draft.name = name
         self._lists[name] = draft
@@ -233,7 +233,7 @@ class Drafts:
             raise exists("filter action", name, ACTION_EXISTS)
         renamed = replace(action, name=name)
         for policy, rule in self._users_with(self._all_users().actions.get(action.name)):
-            self.put_rule(policy, replace(rule, filter_action=name, rule=None), rule.name)
+            self.put_rule(policy, replace(rule, filter_action=name), rule.name)
         del self._actions[action.name]
         self._actions[name] = renamed
 
@@ -261,14 +261,13 @@ class Drafts:
         if find:
             self._refresh(find)
         self._is_begun = False
-        shared = SharedFilters.of(map(_made, self._lists.values()), self._actions.values())
-        expansions: dict[str, tuple[Filter, ...]] = {}
-        self._workspace.shared = shared
+        lists = map(_made, self._lists.values())
+        self._workspace.shared = SharedFilters.of(lists, self._actions.values())
         for name in self._gone:
             self._workspace.delete_policy(name)
         for draft in self._policies.values():
             if draft is not None and draft.changed:
-                self._workspace.put_policy(made_policy(draft, shared, expansions))
+                self._workspace.put_policy(made_policy(draft))
         self._workspace.assign(self.assigned)
 
     def _refresh(self, find: FindServers) -> None:

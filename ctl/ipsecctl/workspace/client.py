@@ -47,6 +47,7 @@ class WorkspaceClient(Client):
         self._daemon = daemon
         self._status: Answer | None = None
         self._stopped: bool | None = None
+        self._turns = 0
         self.looks_at_domain = False
         """Whether somebody has asked for a look at the domain, which is for afterwards."""
         self._methods: dict[str, Callable[[Parameters], Answer]] = {
@@ -70,6 +71,16 @@ class WorkspaceClient(Client):
             "Stop": self._stop,
             "Start": self._start,
         }
+
+    @property
+    def revision(self) -> int:
+        """Another number after whatever changed something."""
+        return self.workspace.revision + self._turns
+
+    @property
+    def turns_enforcement(self) -> bool:
+        """Whether enforcement is to be stopped, or started, when all is done."""
+        return self._stopped is not None and self._stopped is not self.was_stopped
 
     @property
     def was_stopped(self) -> bool:
@@ -343,6 +354,7 @@ class WorkspaceClient(Client):
 
     def _stop(self, _: Parameters) -> Answer:
         changed = not self.stopped
+        self._turns += changed
         self._stopped = True
         self.workspace.clear_dynamic()
         return self._outcome("enforcement is stopped; nothing is in force", changed=changed)
@@ -350,6 +362,7 @@ class WorkspaceClient(Client):
     def _start(self, _: Parameters) -> Answer:
         if not self.stopped:
             return self._outcome("enforcement is running already", changed=False)
+        self._turns += 1
         self._stopped = False
         return self._outcome("enforcement is started")
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
+from ipsecctl.quick_json import dumps
 from ipsecctl.workspace.dynamic_rules import DynamicRule
 from ipsecctl.workspace.workspace import Workspace
 from ipsecd.errors import Changed
@@ -13,12 +15,22 @@ T = TypeVar("T")
 ATTEMPTS = 5
 """How often a change is worked out anew because somebody else has changed something meanwhile."""
 
+MAX_INLINE = 100_000
+"""How many characters of one parameter go into a call, which may have 1 MiB in all.
+
+A character can become six in JSON."""
+
 
 class Caller(Protocol):
     """What calls the daemon's methods."""
 
-    def call(self, method: str, parameters: dict[str, Any] | None = None) -> dict[str, Any]:
-        """What `method` answers to `parameters`."""
+    def call(
+        self,
+        method: str,
+        parameters: dict[str, Any] | None = None,
+        descriptor: int | None = None,
+    ) -> dict[str, Any]:
+        """What `method` answers to `parameters`, with which the file at `descriptor` goes."""
 
 
 def load(client: Caller) -> Workspace:
@@ -49,8 +61,34 @@ def commit(client: Caller, workspace: Workspace, *, dry_run: bool = False) -> di
     parameters = {"fingerprint": workspace.fingerprint, **workspace.differences()}
     if dry_run:
         parameters["dry_run"] = True
-    outcome: dict[str, Any] = client.call("ChangeTogether", parameters)["outcome"]
+    outcome: dict[str, Any] = _asked(client, parameters)["outcome"]
     return outcome
+
+
+def _asked(client: Caller, parameters: dict[str, Any]) -> dict[str, Any]:
+    """The answer to ``ChangeTogether``. What is too long for a call goes with it as a file."""
+    long = {key: value for key, value in parameters.items() if _length(value) > MAX_INLINE}
+    if not long:
+        return client.call("ChangeTogether", parameters)
+    empty: dict[str, Any] = {
+        key: [] if isinstance(value, list) else None for key, value in long.items()
+    }
+    descriptor = os.memfd_create("rest")
+    try:
+        with open(descriptor, "w", encoding="utf-8", closefd=False) as file:
+            file.write(dumps(long))
+        return client.call("ChangeTogether", {**parameters, **empty, "rest": True}, descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _length(value: Any) -> int:
+    """About how long a parameter is where it is written, in characters."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, dict):
+        return sum(map(_length, value.values()))
+    return sum(map(_length, value)) + len(value) if isinstance(value, list) else 0
 
 
 def changed_together(client: Caller, make: Callable[[Workspace], T]) -> T:

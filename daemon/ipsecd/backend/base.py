@@ -135,8 +135,9 @@ class Backend(Protocol):
     def apply(self, classifier: Classifier, volatile: Volatile) -> None:
         """Put the whole state in force at once, in the place of what was in force.
 
-        Rules that stay keep their counts. Raises ``BackendFailed``, and then the old state is
-        in force.
+        A packet meets all of the old or all of the new, also where dynamic rules change with the
+        policy; that costs as much as there are of the same form. Rules that stay keep their counts.
+        Raises ``BackendFailed``, and then the old state is in force.
         """
 
     def change(self, delta: Delta, volatile: Volatile) -> None:

@@ -77,6 +77,11 @@ class VolatileTable:
         writers = self.entries.get(key)
         return credited(writers) if writers else None
 
+    def with_deadlines(self) -> Iterator[Entry]:
+        """Every entry once, with its deadline."""
+        for key, writers in self.entries.items():
+            yield Entry(self.id, key, max(writers.values()))
+
     def __len__(self) -> int:
         return len(self.entries)
 
@@ -111,8 +116,7 @@ class Volatile:
     def entries(self) -> Iterator[Entry]:
         """Every entry once, with its deadline."""
         for table in self._tables.values():
-            for key, writers in table.entries.items():
-                yield Entry(table.id, key, max(writers.values()))
+            yield from table.with_deadlines()
 
     def rows(self, origin: Origin) -> Places:
         """The entries that the rule of `origin` wrote."""
@@ -139,11 +143,21 @@ class Volatile:
                 yield table, key
 
     def difference(self, target: Volatile) -> Delta:
-        """The change that turns this one into `target`; compares every entry of both."""
-        if target is self:
-            return NO_CHANGE
-        present, wanted = frozenset(self.entries()), frozenset(target.entries())
-        return Delta(tuple(present - wanted), tuple(wanted - present))
+        """The change that turns this one into `target`.
+
+        It compares every entry of the tables that are not one and the same value in both.
+        """
+        removed: list[Entry] = []
+        added: list[Entry] = []
+        for table in {**self._tables, **target._tables}:
+            before, after = self._tables.get(table), target._tables.get(table)
+            if before and after and before.entries is after.entries:
+                continue
+            present = frozenset(before.with_deadlines() if before else ())
+            wanted = frozenset(after.with_deadlines() if after else ())
+            removed += present - wanted
+            added += wanted - present
+        return Delta(tuple(removed), tuple(added))
 
     def with_entries(self, entries: Iterable[Entry]) -> Volatile:
         """A copy that has `entries` too, which belong to no rule that has a name."""

@@ -68,7 +68,6 @@ class Enforcement:
         self._make_other = make_other
         self._bpffs, self._clock = bpffs, clock
         self._backend: Backend | None = None
-        self._volatile_in_kernel: Volatile | None = None
         self._news, self._heard = select.epoll(), -1
         self._retry_at, self._repair_due = inf, False
 
@@ -152,7 +151,7 @@ class Enforcement:
             failures = (str(error), *failures)
         self._listen(to_nobody=True)
         self.backend.close()
-        self._backend, self._volatile_in_kernel = another, wanted.volatile
+        self._backend = another
         self._listen()
         self.state = replace(wanted, failures=failures)
         return None
@@ -167,7 +166,6 @@ class Enforcement:
         """Withdraw everything, also the dynamic rules."""
         if self._backend:
             self._backend.remove()
-            self._volatile_in_kernel = None
         self.state = replace(
             self.state,
             condition=Condition.STOPPED,
@@ -226,14 +224,11 @@ class Enforcement:
             or new.classifier.digest != old.classifier.digest
             or (retry_failures and self.backend.failures)
         ):
-            if old.enforcing and not delta:
-                self._apply(new.classifier, new.volatile)
-            else:
-                self._replace(old, new)
+            self._apply(new.classifier, new.volatile)
             if old.held:
                 withdraw_left_programs(self.backend, self._bpffs)
         elif delta:
-            self._change(delta, new.volatile)
+            self.backend.change(delta, new.volatile)
         self.state = new
         self.measured.change()
 
@@ -269,52 +264,6 @@ class Enforcement:
         record(logging.INFO, "backend-exchanged", backend=name, before=old_name)
         return old_name
 
-    def _replace(self, old: State, new: State) -> None:
-        """Put a policy in force together with other dynamic rules.
-
-        A backend that holds dynamic rules already changes them apart from the policy. So the new
-        ones are added before the policy changes, and the old ones removed after: in between, no
-        rule is missing.
-        """
-        before = self._volatile_in_kernel
-        if before is None:
-            self._apply(new.classifier, new.volatile)
-            return
-        delta = before.difference(new.volatile)
-        added_keys = {(entry.table, entry.key) for entry in delta.added}
-        removed = tuple(
-            entry for entry in delta.removed if (entry.table, entry.key) not in added_keys
-        )
-        replaced = tuple(entry for entry in delta.removed if entry not in removed)
-        addition = Delta(replaced, delta.added)
-        both = new.volatile.with_entries(removed)
-        # In between, too, a rule finds the lists that it names.
-        first = old.classifier.with_lists(old.lists, both.tables)
-        then = new.classifier.with_lists(new.lists, both.tables)
-        actions = {entry.table.action for entry in (*replaced, *delta.added)}
-        with Attempt() as attempt:
-            if old.enforcing and first is not old.classifier and len(actions) > 1:
-                # Rules of one action may be there before their lists, as nothing decides otherwise.
-                attempt.step(
-                    lambda: self._apply(first, before),
-                    lambda _: self._apply(old.classifier, before),
-                )
-            attempt.step(
-                lambda: self._change(addition, both),
-                lambda _: self._change(addition.reversed(), before),
-            )
-            attempt.step(
-                lambda: self._apply(then, both),
-                lambda _: self._apply(first, both) if old.enforcing else None,
-            )
-            removal = Delta(removed=removed)
-            attempt.step(
-                lambda: self._change(removal, new.volatile),
-                lambda _: self._change(removal.reversed(), both),
-            )
-            if then is not new.classifier:
-                self._apply(new.classifier, new.volatile)
-
     def _apply(self, classifier: Classifier, volatile: Volatile, *, first: bool = False) -> None:
         # What a policy is by itself was checked when it was compiled; what its names stand for was
         # not known then.
@@ -323,12 +272,6 @@ class Enforcement:
             put_off_programs(self.backend)
         with self.measured.applying():
             self.backend.apply(classifier, volatile)
-        self._volatile_in_kernel = volatile
-
-    def _change(self, delta: Delta, volatile: Volatile) -> None:
-        if delta:
-            self.backend.change(delta, volatile)
-            self._volatile_in_kernel = volatile
 
     def record_state(self, new: State) -> None:
         """Record `new` as the state: the same is in force in it, so the kernel is not told."""

@@ -95,6 +95,7 @@ class Engine(View):
         self._clock, self._keep_owner = clock, keep_owner
         self._kept_files = KeptFiles(directories, disk)
         self._store = StaticStore(directories.config, disk, self._kept_files.reader)
+        self._kept_files.dynamic.is_made = self._store.is_made
         self.content_of, self.policy_directory = self._store.content_of, self._store.directory
         self._backends = Backends(config.backend, directories, self._kept_files, owner)
         makers = (backend or self._backends.make, make_other or self._backends.make_other)

@@ -180,6 +180,12 @@ class Policies:
             elif beside:
                 make_state = partial(self._now, next_change)
             tell(Progress(Phase.WRITING))
+            if beside and change.forward:
+                run, file = self.enforcement.run, self.kept_files.dynamic
+                attempt.step(
+                    lambda: run(lambda: beside.begin(change.forward)),
+                    lambda _: run(file.give_up),
+                )
             make_durable(attempt, now.loaded, change, lists)
             if make_state:
                 tell(Progress(Phase.SWITCHING))

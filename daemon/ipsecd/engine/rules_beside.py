@@ -16,6 +16,8 @@ from ipsecd.engine.state import State
 from ipsecd.errors import Changed
 from ipsecd.quoting import quote
 from ipsecd.sources.dynamic import DynamicRule, DynamicRules
+from ipsecd.sources.made import written_by
+from ipsecd.sources.steps import Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,11 @@ class RulesBeside:
         new, delta = change_dynamic_rules(state, removed, with_rows)
         return new, delta, ()
 
+    def begin(self, steps: Sequence[Step]) -> None:
+        """Have the next process change the rules, if this one ends when `steps` are done."""
+        removed = [rule.name for rule in self._removed(self.changes.enforcement.state)]
+        self.changes.file.begin(written_by(steps), self.put, removed)
+
     def carry_out(self) -> None:
         """Have the rules in force, where nothing else changes; for the kernel's line."""
         now = self.changes.enforcement.state
@@ -50,7 +57,8 @@ class RulesBeside:
         """Keep the rules for the next process, and have them end in time."""
         for rule in self.put:
             self.changes.deadlines.add(rule, after.dynamic)
-        self.changes.file.changed(self.put, [rule.name for rule in self._removed(before)])
+        removed = [rule.name for rule in self._removed(before)]
+        self.changes.file.changed(self.put, removed, is_begun=True)
 
     def _must_be_as_expected(self, state: State) -> None:
         if self.expected is None:

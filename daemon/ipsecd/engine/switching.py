@@ -68,13 +68,14 @@ class Switching:
                 delta = now.volatile.difference(new.volatile)
             return new.with_policy(choice.source, choice.compiled, current), delta, rules
 
+        planned, _, _ = make_state()
         # Before anything is written: a change that is refused must not be on disk for a moment.
         if is_guarding():
-            must_spare(before, make_state()[0])
+            must_spare(before, planned)
+        # Dynamic rules that come with it may be the first to name a list.
+        tables = planned.volatile.tables
         attempt.step(
-            lambda: self.enforcement.prepare(
-                classifier.with_lists(wanted.lists, wanted.volatile.tables), tell
-            ),
+            lambda: self.enforcement.prepare(classifier.with_lists(wanted.lists, tables), tell),
             lambda _: self.enforcement.discard(),
         )
         return make_state

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
 from collections.abc import Awaitable, Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -31,7 +29,6 @@ from ipsecd.protocol.errors import (
     AccessDenied,
     VarlinkError,
     interface_not_found,
-    invalid_parameter,
     method_not_found,
     to_wire,
 )
@@ -46,8 +43,8 @@ from ipsecd.service.descriptors import (
     MAX_DOCUMENT_BYTES,
     MAX_LIST_BYTES,
     Descriptors,
-    read_document,
 )
+from ipsecd.service.documents import Documents
 from ipsecd.service.domain import Waiting
 from ipsecd.service.engine_lines import EngineLines
 from ipsecd.service.feeds import FeedFetches
@@ -57,7 +54,6 @@ from ipsecd.service.names import NameLookups
 from ipsecd.service.verification import Verification
 from ipsecd.service.watching import Watching
 
-READ_TIMEOUT_S = 10.0
 _FOLLOWED = ("AwaitDomain", "AwaitFeeds", "AwaitNames", "AwaitStart", "Monitor")
 """The methods that may reply again and again."""
 
@@ -87,7 +83,7 @@ class Calls:
         self.watching = Watching(lambda: engine.engine.seeing, engine.at_once)
         self._takes_bundle = False
         self._interfaces = {name: load_interface(name) for name in (CONTROL, SERVICE)}
-        self._readers = ThreadPoolExecutor(4, "document")
+        self._documents = Documents()
         self._reading: dict[int, asyncio.Lock] = {}
         self._judging = Judging(engine.engine)
 
@@ -238,7 +234,7 @@ class Calls:
         self._takes_bundle = True
         try:
             text = parameters["document"]
-            bundle = await self._document(text, descriptors.take(), MAX_BUNDLE_BYTES)
+            bundle = await self._documents.document(text, descriptors.take(), MAX_BUNDLE_BYTES)
             return await self.carry_out("TakeDomain", parameters, by, bundle)
         except IpsecdError as error:
             tell = partial(self._engine.engine.tell_of_domain, problem=str(error))
@@ -276,8 +272,8 @@ class Calls:
         return names
 
     def shut_down(self) -> None:
-        """Read no more documents, and do not wait for those that are being read."""
-        self._readers.shutdown(wait=False, cancel_futures=True)
+        """Read no more documents."""
+        self._documents.shut_down()
 
     async def _reply(
         self, peer: Peer, call: Call, descriptors: Descriptors, tell: Tell
@@ -294,6 +290,9 @@ class Calls:
         if not may_call(peer, call.method):
             raise _denied(peer, call)
         parameters = interface.check_call(call.name, call.parameters)
+        if parameters.get("rest"):
+            rest = self._documents.with_rest(call.parameters, descriptors.take())
+            parameters = interface.check_call(call.name, await rest)
         if call.interface == SERVICE:
             return self._about_itself(call.name, parameters)
         method = METHODS[call.name]
@@ -310,9 +309,11 @@ class Calls:
         if method.takes_document:
             limit = MAX_LIST_BYTES if method.takes_list else MAX_DOCUMENT_BYTES
             limit = MAX_BACKUP_BYTES if method.takes_backup else limit
-            document = await self._document(parameters["document"], descriptors.take(), limit)
+            document = await self._documents.document(
+                parameters["document"], descriptors.take(), limit
+            )
         elif method.takes_filters and parameters["filters"] is None:
-            document = await self._document(None, descriptors.take(), MAX_DOCUMENT_BYTES)
+            document = await self._documents.document(None, descriptors.take(), MAX_DOCUMENT_BYTES)
         if not method.role.reads:
             return await self.carry_out(call.name, parameters, str(peer), document, tell, caller)
         # The reads of one user run one after the other, so that users take turns.
@@ -335,36 +336,6 @@ class Calls:
         if name not in self._interfaces:
             raise interface_not_found(name)
         return {"description": self._interfaces[name].description}
-
-    async def _document(self, text: str | None, descriptor: int | None, limit: int) -> bytes:
-        """The document of a call: its text, or the content of the file that was passed with it."""
-        if descriptor is None:
-            if text is None:
-                raise invalid_parameter("document", "is missing, and no file was passed")
-            return text.encode("utf-8")
-        if text is not None:
-            os.close(descriptor)
-            raise invalid_parameter("document", "is given, and a file was passed too")
-        # The file can be on a server that does not answer, so it is read in another thread.
-        reading = self._readers.submit(read_document, descriptor, limit)
-        reading.add_done_callback(_closer(descriptor))
-        try:
-            async with asyncio.timeout(READ_TIMEOUT_S):
-                return await asyncio.wrap_future(reading)
-        except TimeoutError as error:
-            raise Refused(
-                f"the file that was passed could not be read within {READ_TIMEOUT_S:g} s",
-                "copy it to a local disk first",
-            ) from error
-
-
-def _closer(descriptor: int) -> Callable[[Future[bytes]], None]:
-    """A callback that closes `descriptor` once it was read, or its reading was cancelled."""
-
-    def close(_: Future[bytes]) -> None:
-        os.close(descriptor)
-
-    return close
 
 
 def _denied(peer: Peer, call: Call) -> AccessDenied:

@@ -16,6 +16,9 @@ MAX_LIST_BYTES = address_lists.MAX_BYTES
 MAX_BUNDLE_BYTES = 2 * MAX_BYTES + MAX_CARRIED_BYTES
 """A policy document, escaped, with what vouches for it, and the lists that the policy carries."""
 
+MAX_REST_BYTES = 4 * MAX_BYTES
+"""Policies and shared filters, with their line breaks and quotes escaped."""
+
 
 class Descriptors:
     """The descriptor that a connection has received and no call has taken yet, at most one."""

@@ -24,6 +24,7 @@ from ipsecd.model.values import Action, Filter
 from ipsecd.quoting import cut, quote
 from ipsecd.sources.dynamic import DynamicRule
 from ipsecd.sources.files import Disk
+from ipsecd.sources.made import Written
 from ipsecd.sources.names import with_addresses
 from ipsecd.sources.names_file import Names, names_from_json, names_to_json
 from ipsecd.sources.record_file import Form, Record, RecordFile
@@ -35,6 +36,8 @@ BOOT_VARIABLE = "IPSECD_BOOT_ID"
 """The environment variable that has the boot's id where a sandbox hides the file."""
 MAX_TOLD, MAX_REASON = 3, 300
 _RULE, _QUARANTINE = "rule ", "quarantine "
+_BESIDE = "beside"
+"""The key of what is to change in the same moment as files of policies."""
 _LOOKUPS = ("looked_up", "names")
 _BOOT = re.compile(r"[0-9a-f]{32}")
 
@@ -62,6 +65,8 @@ class DynamicFile:
         form = Form(NAME, VERSION, name_of_boot(os.environ) if boot is None else boot)
         self._file = RecordFile(self._path, form, disk)
         self._tell = tell
+        self.is_made: Callable[[Written], bool] = lambda _: False
+        """Whether a change of policy files was made, by what it was to write."""
         self._read_warnings: tuple[str, ...] = ()
         self._write_warnings: tuple[str, ...] = ()
 
@@ -73,12 +78,16 @@ class DynamicFile:
     def load(self, now: float) -> SavedDynamic:
         """What an earlier daemon of this boot saved, without what has ended by `now`.
 
-        Writes nothing.
+        Writes nothing, unless that daemon was changing rules and policies in one moment: where the
+        files of policies were changed, the rules are too.
         """
         contents = self._file.load()
         problems = list(contents.problems)
         rules, quarantines, left_out = [], [], []
-        for key, content in contents.records.items():
+        records = dict(contents.records)
+        if (beside := records.pop(_BESIDE, None)) is not None:
+            records = self._with_beside(beside, records, problems)
+        for key, content in records.items():
             try:
                 rule_or_quarantine = read_record(key, content)
             except (ValueError, IpsecdError) as error:
@@ -104,6 +113,37 @@ class DynamicFile:
         self._file.leave_out(left_out)
         return SavedDynamic(tuple(rules), tuple(quarantines))
 
+    def begin(self, written: Written, rules: Iterable[DynamicRule], removed: Iterable[str]) -> None:
+        """Note how rules are to change once files of policies were `written`."""
+        put = {_RULE + rule.name: _record(rule) for rule in rules}
+        drop = [_RULE + name for name in removed]
+        self._file.put(_BESIDE, {"written": dict(written), "put": put, "drop": drop})
+        self._note_failure()
+
+    def give_up(self) -> None:
+        """Forget what was begun: files and rules stay as they were."""
+        self._file.drop([_BESIDE])
+        self._note_failure()
+
+    def _with_beside(
+        self, beside: Record, records: dict[str, Record], problems: list[str]
+    ) -> dict[str, Record]:
+        """The records after what an earlier daemon had begun, if it had changed the files."""
+        put: dict[str, Record] = {}
+        drop: list[str] = []
+        try:
+            facts = members(beside, "what was begun", ("written", "put", "drop"))
+            written = members(facts["written"], "the files")
+            if self.is_made({path: text(each, path) for path, each in written.items()}):
+                rules = members(facts["put"], "the rules")
+                put = {key: members(each, key) for key, each in rules.items()}
+                drop = [text(each, "a key") for each in items(facts["drop"], "what goes")]
+        except ValueError as error:
+            problems.append(f"{quote(_BESIDE)}: {error}")
+        self._file.change(put, [*drop, _BESIDE])
+        kept = {key: record for key, record in records.items() if key not in drop}
+        return {**kept, **put}
+
     def added(self, rule: DynamicRule) -> None:
         """Save a rule. It replaces the rule of its name, if there is one."""
         self.changed([rule])
@@ -112,10 +152,16 @@ class DynamicFile:
         """Delete rules from the file."""
         self.changed([], names)
 
-    def changed(self, rules: Iterable[DynamicRule], removed: Iterable[str] = ()) -> None:
-        """Delete rules, and save others in the place of those of their names, as one change."""
+    def changed(
+        self, rules: Iterable[DynamicRule], removed: Iterable[str] = (), *, is_begun: bool = False
+    ) -> None:
+        """Delete rules, and save others in the place of those of their names, as one change.
+
+        If it `is_begun`, it is done then.
+        """
         records = {_RULE + rule.name: _record(rule) for rule in rules}
-        self._file.change(records, (_RULE + name for name in removed))
+        dropped = [_RULE + name for name in removed]
+        self._file.change(records, [*dropped, _BESIDE] if is_begun else dropped)
         self._note_failure()
 
     def imposed(self, quarantine: Quarantine) -> None:

@@ -24,6 +24,8 @@ from ipsecd.language.documents import format_policy
 from ipsecd.model.values import Policy
 from ipsecd.sources.files import TEMPORARY, Disk, temporary_of
 from ipsecd.sources.links import UnsafeLink, place_to_write
+from ipsecd.sources.made import Written as WrittenFiles
+from ipsecd.sources.made import is_made
 from ipsecd.sources.planning import Over, Plan, Written, must_be_followed
 from ipsecd.sources.reading import (
     MAX_FILE_BYTES,
@@ -263,6 +265,10 @@ class StaticStore:
             f"{str(where)!r} cannot be read or written: {error.strerror}",
             _HINTS.get(error.errno or 0, _HINT),
         )
+
+    def is_made(self, written: WrittenFiles) -> bool:
+        """Whether a change that was to write this was made, or is to be finished."""
+        return is_made(self._disk, self._directory, written)
 
     def content_of(self, path: str) -> bytes | None:
         """What the file at `path` holds, loaded or not; None if there is none.

@@ -6,7 +6,8 @@ Invariants:
    rules looks into the old sets to the end: nf_tables fixes the rules for a packet when it enters
    the hook, but reads set elements as they are at the moment of each look-up. So new content gets
    a new set, and the old set is deleted only after every packet that could see it has gone.
-2. Dynamic rules have sets of their own, which a change of the policy does not touch.
+2. Dynamic rules have sets of their own, which a change of the policy does not touch, unless some of
+   them change with it: those of their form get new sets then, too.
 3. All requests go through one netlink socket, because the kernel binds the table's ownership to it.
 """
 
@@ -34,7 +35,7 @@ from ipsecd.backend.nftables.drop_reports import DropReports
 from ipsecd.backend.nftables.early import EarlySets
 from ipsecd.backend.nftables.failures import commit, open_socket
 from ipsecd.backend.nftables.features import NO_SOCKETS, can_protect
-from ipsecd.backend.nftables.held import Held, policy_sets
+from ipsecd.backend.nftables.held import Entries, Held, dynamic_sets, entries_gone, policy_sets
 from ipsecd.backend.nftables.lists import ListSets, Plan
 from ipsecd.backend.nftables.looks import KernelTable
 from ipsecd.backend.nftables.naming import STATE_PREFIX, TABLE
@@ -99,6 +100,7 @@ class NftablesBackend(SetsBeforehand):
         self._fingerprint = ""
         self._drifted = self._foreign_change = False
         self._early = EarlySets()
+        self._entries: Entries = {}
 
     def owner_fd(self) -> int:
         """The descriptor of the socket that owns the table; -1 where tables have no owners."""
@@ -129,32 +131,34 @@ class NftablesBackend(SetsBeforehand):
         steps, present = list[Message](), self._held
         if not trusted:
             self._early = EarlySets()
-            self._counters.inherits = sum(map(len, volatile.tables)) <= MOST_INHERITED
             steps, present = self._take_over(classifier, volatile)
-        dynamic = present.dynamic
         policy, sets = policy_sets(classifier, present.policy, self._early, self._new.of_table)
         steps += sets
-        if not trusted:
-            dynamic = {table.id: self._new.of_table(table.id) for table in volatile.tables}
-            steps += [step for kernel in dynamic.values() for step in tx.dynamic_sets(kernel)]
-            steps += tx.additions(volatile.entries(), dynamic, now)
-        held = [*policy, *dynamic]
-        planned = present.next_lists(classifier, held, self._early, self._new.of_list)
+        in_force = present.dynamic, self._entries
+        dynamic, filled = dynamic_sets(*in_force, volatile, self._new.of_table, now)
+        steps += filled
+        held, others = [*policy, *dynamic], dynamic != present.dynamic
+        make = self._new.of_list
+        planned = present.next_lists(classifier, held, self._early, make, are_others=others)
         before, after = self._classifier, Held(policy, dynamic, planned.sets)
         are_changed = trusted and not sets and (planned.first or planned.then)
         if are_changed and self._only_lists_change(classifier, after):
             self._change_lists(classifier, planned, volatile)
             return
+        gone = entries_gone(self._entries, volatile)
         tables = in_kernel(policy, dynamic)
         surroundings = self._surveyor.look(tables, self._surroundings)
+        self._counters.inherits = sum(map(len, volatile.tables)) <= MOST_INHERITED
         self._switch([*steps, *planned.first], classifier, tables, surroundings, planned.sets)
         self._held = after
+        self._note_entries(volatile)
         if planned.then:
             self._delete_from_lists(planned.then, before, volatile)
         if classifier is not self._classifier:
             self._early = EarlySets()
         self._classifier, self._drifted, self._foreign_change = classifier, False, False
         self._settle()
+        self._counters.forget(gone)
 
     def _only_lists_change(self, classifier: Classifier, after: Held) -> bool:
         """Whether rules and sets stay for `classifier`, and only elements of lists change."""
@@ -194,14 +198,18 @@ class NftablesBackend(SetsBeforehand):
         first, then = delta.in_two_steps()
         self._change(first, volatile)
         self._counters.forget(delta.removed)
-        if not then:
-            return
-        wait_for_packets()
-        try:
-            self._change(then, volatile)
-        except IpsecdError:
-            self._change(first.reversed(), volatile)
-            raise
+        if then:
+            wait_for_packets()
+            try:
+                self._change(then, volatile)
+            except IpsecdError:
+                self._change(first.reversed(), volatile)
+                raise
+        self._note_entries(volatile)
+
+    def _note_entries(self, volatile: Volatile) -> None:
+        """Note what dynamic sets hold; ``apply`` makes those anew that are to hold other things."""
+        self._entries = {table.id: table.entries for table in volatile.tables}
 
     def _change(self, delta: Delta, volatile: Volatile) -> None:
         """Carry out one transaction of a change whose outcome is `volatile`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ipsecd.backend.nftables import contents
@@ -25,8 +25,13 @@ from ipsecd.backend.nftables.naming import TABLE, counter_name, describe
 from ipsecd.backend.nftables.wire import Message
 from ipsecd.compiler.classifier import Classifier, Table
 from ipsecd.compiler.tables import TableId
+from ipsecd.compiler.volatile import Entry, Volatile
 from ipsecd.model.lists import NO_ENTRIES, AddressList
+from ipsecd.model.persistent import PersistentMap
 from ipsecd.model.values import Origin
+
+Entries = Mapping[TableId, PersistentMap[bytes, Mapping[Origin, float]]]
+"""What dynamic sets hold, by their tables."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +88,15 @@ class Held:
         tables: Iterable[TableId],
         early: EarlySets,
         make: Callable[[ListForm, AddressList], ListSet],
+        *,
+        are_others: bool = False,
     ) -> Plan:
         """What leads to the sets of the lists of `classifier` that `tables` look into.
 
-        Those that were loaded `early` are taken. `make` gives a new one.
+        Those that were loaded `early` are taken. `make` gives a new one. Where other tables of
+        dynamic rules `are_others`, packets may not meet them with half a change of lists.
         """
-        in_place = self._may_change_lists_in_place(classifier, early)
+        in_place = not are_others and self._may_change_lists_in_place(classifier, early)
         forms, loaded = forms_of(tables), early.take_list
         return plan(self.lists, forms, classifier.lists, loaded, make, in_place=in_place)
 
@@ -165,3 +173,38 @@ def policy_sets(
             policy[table.id] = PolicySet(table, kernel)
             steps += tx.policy_set(table, kernel)
     return policy, steps
+
+
+def dynamic_sets(
+    present: Mapping[TableId, KernelTable],
+    before: Entries,
+    volatile: Volatile,
+    make: Callable[[TableId], KernelTable],
+    now: float,
+) -> tuple[dict[TableId, KernelTable], list[Message]]:
+    """The sets of dynamic rules, and what makes those that hold something else than `before`.
+
+    A packet on its way looks into the old ones to the end, as it does into those of the policy.
+    """
+    dynamic: dict[TableId, KernelTable] = {}
+    steps: list[Message] = []
+    entries: list[Entry] = []
+    for table in volatile.tables:
+        if table.id in present and before.get(table.id) is table.entries:
+            dynamic[table.id] = present[table.id]
+        else:
+            dynamic[table.id] = make(table.id)
+            steps += tx.dynamic_sets(dynamic[table.id])
+            entries += table.with_deadlines()
+    return dynamic, [*steps, *tx.additions(entries, dynamic, now)]
+
+
+def entries_gone(before: Entries, volatile: Volatile) -> Iterator[Entry]:
+    """The entries that dynamic sets held `before` and that are not there any more."""
+    tables = {table.id: table.entries for table in volatile.tables}
+    for table, entries in before.items():
+        now = tables.get(table)
+        if now is not entries:
+            for key in entries:
+                if now is None or key not in now:
+                    yield Entry(table, key, 0.0)

@@ -7,6 +7,7 @@ which it counts.
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from math import inf
 from pathlib import Path
@@ -15,6 +16,7 @@ from ipsecd.backend.base import Count
 from ipsecd.backend.failures import not_taken
 from ipsecd.backend.xdp import abi, libbpf
 from ipsecd.backend.xdp.slots import packet_key
+from ipsecd.compiler.tables import TableId
 from ipsecd.compiler.volatile import Entry
 from ipsecd.errors import LimitExceeded
 from ipsecd.model.addresses import Family
@@ -51,6 +53,10 @@ class DynamicEntries:
     def erase(self, entry: Entry, table: int) -> None:
         """Take a dynamic entry away, if it is there."""
         libbpf.delete(self._maps[entry.table.family], _dynamic_key(entry, table))
+
+    def eraser(self, numbers: Mapping[TableId, int]) -> Callable[[Entry], None]:
+        """What takes entries away, by the `numbers` of their tables."""
+        return lambda entry: self.erase(entry, numbers[entry.table])
 
     def count(self, entry: Entry, table: int) -> Count | None:
         """What an entry has matched; None if it is not there."""

@@ -14,8 +14,8 @@ It must not know interfaces: what is loaded here judges nothing until it is atta
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from ipsecd.backend.xdp import abi, libbpf
 from ipsecd.backend.xdp.counters import Counters
 from ipsecd.backend.xdp.early import EarlyLines, new_image
 from ipsecd.backend.xdp.entries import DynamicEntries
+from ipsecd.backend.xdp.exchange import exchange
 from ipsecd.backend.xdp.host_lines import HostLines
 from ipsecd.backend.xdp.image_slots import ImageSlots
 from ipsecd.backend.xdp.images import Image, next_image
@@ -175,10 +176,9 @@ class Programs:
         self.rules.reset(self.rules.used(rules, reserved))
         self.rules.announce(rules)
         tables = self._numbered_tables(table.id for table in volatile.tables)
-        if not self._volatile.tables:
-            for entry in volatile.entries():
-                self._write(entry, tables[entry.table], 0)
-        self._switch(classifier, volatile, tables, rules.numbers, early)
+        delta = self._volatile.difference(volatile)
+        switch = partial(self._switch, classifier, volatile, tables, rules.numbers, early)
+        self._with_entries(delta, tables, switch)
         self.rules.replace(rules)
         if is_other:
             self.discard()
@@ -221,37 +221,38 @@ class Programs:
             for entry in gone:
                 self._entries.erase(entry, numbers[entry.table])
             return
-        next_generation = self._generation + 1
-        written: list[Entry] = []
-        ending: list[Entry] = []
+        switch = self._begin_generation
+        if reshaped:
+            assert self._classifier is not None
+            in_force = self._classifier, volatile, numbers, self.rules.in_force
+            switch = partial(self._switch, *in_force)
+        self._with_entries(delta, numbers, switch)
+
+    def _begin_generation(self) -> None:
+        generation = struct.pack("=Q", self._generation)
+        self._state.write_into_heads(abi.GENERATION_OFFSET, generation)
+
+    def _with_entries(
+        self, delta: Delta, numbers: dict[TableId, int], switch: Callable[[], None]
+    ) -> None:
+        """Do `switch`, and have entries come and go by it; if it raises, they are as before."""
+        if not delta:
+            switch()
+            return
+        before = self._generation
+
+        def begin() -> None:
+            self._generation = before + 1
+            switch()
+
+        def write(entry: Entry, since: int, until: int) -> None:
+            self._write(entry, numbers[entry.table], since, until)
+
         try:
-            for entry in delta.added:
-                in_place = (entry.table, entry.key) in renewed
-                self._write(entry, numbers[entry.table], 0 if in_place else next_generation)
-                if not in_place:
-                    written.append(entry)
-            for entry in gone:
-                ending.append(entry)
-                self._write(entry, numbers[entry.table], 0, until=next_generation)
-            self._generation = next_generation
-            if reshaped:
-                assert self._classifier is not None
-                self._switch(self._classifier, volatile, numbers, self.rules.in_force)
-            else:
-                self._state.write_into_heads(
-                    abi.GENERATION_OFFSET, struct.pack("=Q", next_generation)
-                )
+            exchange(delta, before + 1, write, begin, self._entries.eraser(numbers))
         except BaseException:
-            self._generation = next_generation - 1
-            for entry in written:
-                self._entries.erase(entry, numbers[entry.table])
-            for entry in (*ending, *(e for e in delta.removed if (e.table, e.key) in renewed)):
-                self._write(entry, numbers[entry.table], 0)
+            self._generation = before
             raise
-        # They no longer count. An entry that cannot be erased stays without an effect.
-        with suppress(OSError):
-            for entry in gone:
-                self._entries.erase(entry, numbers[entry.table])
 
     def set_host(self, host: Host) -> bool:
         """Take the addresses of `host` as those of this host; returns whether they have changed."""
@@ -393,6 +394,6 @@ class Programs:
                 self._next_table += 1
         return numbers
 
-    def _write(self, entry: Entry, table: int, since: int, *, until: int = abi.FOREVER) -> None:
+    def _write(self, entry: Entry, table: int, since: int, until: int = abi.FOREVER) -> None:
         self._shortcuts.forget(entry.table, entry.key)
         self._entries.write(entry, table, since, until=until)
