@@ -14,7 +14,7 @@ ISOLATED := tests/isolated
 have = for command in $(1); do command -v $$command >/dev/null || exit 1; done
 
 .PHONY: setup generated test test-moments test-kernels kernels soak demo lint bench programs deb deb-tools base-system install \
-	install-data install-programs
+	install-data install-programs install-windows-commands
 
 # The programs are compiled here, once, and ship in the package: no host that runs them needs clang.
 PROGRAMS := daemon/ipsecd/backend/xdp/ipsecd.bpf.o
@@ -54,8 +54,6 @@ COLLECTION_FILES := README.md galaxy.yml meta/runtime.yml plugins/doc_fragments/
 
 # The commands as people and programs start them, often: -I keeps what a user has among his own modules
 # out, and what pip and setuptools write imports more before the first line of ours. INTERPRETER runs them.
-COMMANDS := ipsecctl ipseccmd ipseccmd.exe IPSeccmd IPSeccmd.exe ipsecpol ipsecpol.exe Ipsecpol Ipsecpol.exe \
-	netdiag netdiag.exe secedit gpupdate
 INTERPRETER := /usr/bin/python3
 define a_program
 	install -d $(dir $(1))
@@ -66,10 +64,37 @@ define a_program
 endef
 
 install-programs:
-	$(foreach name,$(COMMANDS),$(call a_program,$(DESTDIR)$(PREFIX)/bin/$(name),ipsecctl.__main__))
+	$(call a_program,$(DESTDIR)$(PREFIX)/bin/ipsecctl,ipsecctl.__main__)
 	$(call a_program,$(DESTDIR)$(PREFIX)/libexec/ipsecd/ipsecd-crowdsec,ipsecd_bans.crowdsec)
 	$(call a_program,$(DESTDIR)$(PREFIX)/libexec/ipsecd/sshg-fw-ipsecd,ipsecd_bans.sshguard)
 	$(call a_program,$(DESTDIR)$(PREFIX)/libexec/ipsecd/ipsecd-countries,ipsecd_bans.countries)
+
+# The commands of Windows are one program, which goes by the name that it is started by, and links to it.
+# Names that nobody else has are among all commands, where sudo, cron and ssh look too. net and sc, which
+# are others' as well, are in a directory of their own (docs/decisions/0040).
+WINDOWS_COMMANDS := ipseccmd ipsecpol netdiag secedit gpupdate netsh
+WINDOWS_SPELLINGS := $(WINDOWS_COMMANDS) $(WINDOWS_COMMANDS:=.exe) IPSeccmd IPSeccmd.exe Ipsecpol Ipsecpol.exe
+SHARED_NAMES := net sc
+WINDOWS_DIR = $(PREFIX)/lib/ipsecd/windows
+WINDOWS_PAGES := docs/man/ipseccmd.1
+
+install-windows-commands:
+	$(call a_program,$(DESTDIR)$(PREFIX)/lib/ipsecd/windows-command,ipsecctl.__main__)
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(WINDOWS_DIR) $(DESTDIR)$(SYSCONFDIR)/profile.d
+	for name in $(WINDOWS_SPELLINGS); do \
+	  ln -sf ../lib/ipsecd/windows-command $(DESTDIR)$(PREFIX)/bin/$$name || exit 1; \
+	done
+	for name in $(SHARED_NAMES) $(SHARED_NAMES:=.exe); do \
+	  ln -sf ../windows-command $(DESTDIR)$(WINDOWS_DIR)/$$name || exit 1; \
+	done
+	sed -e 's|/usr/lib/ipsecd/windows|$(WINDOWS_DIR)|' ctl/windows-commands.sh \
+	  > $(DESTDIR)$(SYSCONFDIR)/profile.d/ipsecd-windows-commands.sh
+	for page in $(WINDOWS_PAGES); do \
+	  $(DATA) $$page $(DESTDIR)$(PREFIX)/share/man/man1/$${page##*/} || exit 1; \
+	done
+	for name in $(filter-out $(basename $(notdir $(WINDOWS_PAGES))),$(WINDOWS_SPELLINGS)); do \
+	  ln -sf ipseccmd.1 $(DESTDIR)$(PREFIX)/share/man/man1/$$name.1 || exit 1; \
+	done
 
 install-data:
 	test -e $(DESTDIR)$(SYSCONFDIR)/ipsecd/ipsecd.yaml || \
@@ -98,12 +123,8 @@ install-data:
 	done
 	$(DATA) systemd/ipsecd.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/ipsecd.conf
 	$(DATA) systemd/ipsecd.tmpfiles $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/ipsecd.conf
-	for page in docs/man/*.[158]; do \
+	for page in $(filter-out $(WINDOWS_PAGES),$(wildcard docs/man/*.[158])); do \
 	  $(DATA) $$page $(DESTDIR)$(PREFIX)/share/man/man$${page##*.}/$${page##*/} || exit 1; \
-	done
-	for name in ipsecpol netdiag secedit gpupdate ipseccmd.exe IPSeccmd IPSeccmd.exe \
-	    ipsecpol.exe Ipsecpol Ipsecpol.exe netdiag.exe; do \
-	  ln -sf ipseccmd.1 $(DESTDIR)$(PREFIX)/share/man/man1/$$name.1 || exit 1; \
 	done
 	$(DATA) ctl/completions/ipsecctl.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/ipsecctl
 	$(DATA) ctl/completions/_ipsecctl $(DESTDIR)$(ZSHDIR)/_ipsecctl
@@ -121,7 +142,7 @@ install: programs
 	if [ -n "$(DESTDIR)" ]; then sed -i '1s|$(DESTDIR)||' $(DESTDIR)$(PREFIX)/lib/ipsecd/bin/*; fi
 	install -d $(DESTDIR)$(PREFIX)/sbin
 	for name in ipsecd ipsecd-domain ipsecd-metrics; do ln -sf ../lib/ipsecd/bin/$$name $(DESTDIR)$(PREFIX)/sbin/$$name || exit 1; done
-	$(MAKE) install-programs INTERPRETER=$(VENV_PYTHON)
+	$(MAKE) install-programs install-windows-commands INTERPRETER=$(VENV_PYTHON)
 
 # The package, in build/deb, made from a copy of this tree.
 DEB_PACKAGES := build-essential clang debhelper dh-python libbpf-dev lintian linux-libc-dev llvm \

@@ -202,7 +202,8 @@ def test_fail2ban_finds_the_modules_that_were_installed(tmp_path: Path) -> None:
 def test_commands_start_as_isolated_programs(tmp_path: Path) -> None:
     """Each is there under all of its names, and runs; so do those that other programs start."""
     interpreter = sys.executable
-    words = ["make", "-s", "install-programs", f"DESTDIR={tmp_path}", f"INTERPRETER={interpreter}"]
+    targets = ["install-programs", "install-windows-commands"]
+    words = ["make", "-s", *targets, f"DESTDIR={tmp_path}", f"INTERPRETER={interpreter}"]
     subprocess.run(words, cwd=ROOT, capture_output=True, check=True)
     names = {path.name for path in (tmp_path / "usr/local/bin").iterdir()}
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]

@@ -27,7 +27,7 @@ _ipsecctl() {
 		return
 	fi
 	if ((cword == 1)); then
-		_ipsecctl_offer $'status\nshow\nstats\nmonitor\ntop\ndrops\nexplain\nweb\nbackend\ndoctor\nblock\npermit\nunblock\nflush\nquarantine\nrelease\napply\npolicy\nrule\nlearn\nlist\nreload\nconfirm\nrevert\nhistory\nrollback\nbackup\nrestore\nrun\ncheck\nlint\nformat\ndiff\ndomain\nipseccmd\nipsecpol\nnetdiag\nsecedit\ngpupdate\nnet\nsc\nipsecmon\nnetsh\nnew-netfirewallrule\nhelp'
+		_ipsecctl_offer $'status\nshow\nstats\nmonitor\ntop\ndrops\nexplain\nweb\nbackend\ndoctor\nblock\npermit\nunblock\nflush\nquarantine\nrelease\napply\npolicy\nrule\nlearn\nlist\nreload\nconfirm\nrevert\nhistory\nrollback\nexport\nbackup\nrestore\nrun\ncheck\nlint\nformat\ndiff\ndomain\nipseccmd\nipsecpol\nnetdiag\nsecedit\ngpupdate\nnet\nsc\nipsecmon\nnetsh\nnew-netfirewallrule\nhelp'
 		return
 	fi
 	# What may stand here: options, those of them that take a value, and arguments in their order.
@@ -284,6 +284,35 @@ _ipsecctl() {
 		valued='--confirm --message'
 		arguments=('')
 		;;
+	export)
+		if ((cword == 2)); then
+			_ipsecctl_offer $'nft\nipseccmd\nnetsh\njson'
+			return
+		fi
+		first=3
+		case ${words[2]} in
+		nft)
+			options=$'--output\n--json'
+			valued='--output'
+			arguments=(:names:policies)
+			;;
+		ipseccmd)
+			options=$'--output\n--json'
+			valued='--output'
+			arguments=(:names:policies)
+			;;
+		netsh)
+			options=$'--output\n--json'
+			valued='--output'
+			arguments=(:names:policies)
+			;;
+		json)
+			options=$'--output\n--json'
+			valued='--output'
+			arguments=(:names:policies)
+			;;
+		esac
+		;;
 	backup)
 		options=$'--json'
 		arguments=(:files)
@@ -496,6 +525,10 @@ _ipsecctl() {
 		;;
 	--format)
 		_ipsecctl_offer $'plain\njson\nipset\ncsv:'
+		return
+		;;
+	--output)
+		_filedir
 		return
 		;;
 	--code-page)

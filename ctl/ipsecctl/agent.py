@@ -12,6 +12,12 @@ from ipsecd.quoting import quote
 
 WAIT_S, MOST_WAIT_S = 600.0, 3600.0
 """For the domain, as the command of old waits, and the longest that the daemon lets one wait."""
+GPUPDATE_USAGE = """\
+usage: gpupdate [/target:computer|user] [/force] [/wait:SECONDS] [/logoff] [/boot] [/sync]
+/target:user      nothing: policies here are for computers
+/wait:SECONDS     how long to wait for the domain: 600 if not given, 0 not at all, -1 for an hour
+/force /logoff /boot /sync   understood; changes act at once here, whoever is logged in, without a
+                  restart, so there is nothing that they would have to bring about"""
 NO_USERS = "There is no policy for users here, so there is none to refresh."
 NO_DOMAIN = "There is no domain policy on this host"
 
@@ -19,7 +25,11 @@ NO_DOMAIN = "There is no domain policy on this host"
 def gpupdate(client: Client, args: list[str]) -> int:
     """``gpupdate`` with its switches: what is for computers is looked at, now."""
     wait_s, for_computer = WAIT_S, True
-    for arg in without_carriage_return(args):
+    args = without_carriage_return(args)
+    if any(arg in ("/?", "-?", "/h", "-h", "/help", "--help") for arg in args):
+        say_text(GPUPDATE_USAGE)
+        return DONE
+    for arg in args:
         switch, colon, value = f"/{arg[1:]}".lower().partition(":")
         if arg[:1] not in ("/", "-"):
             switch = ""

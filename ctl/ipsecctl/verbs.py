@@ -7,6 +7,7 @@ does: its handler is a name here.
 from __future__ import annotations
 
 from ipsecctl.domain_verbs import DOMAIN
+from ipsecctl.export_verbs import EXPORT
 from ipsecctl.grammar import DOCUMENT, Argument, Option, Verb
 from ipsecctl.show_verbs import POLICY, SHOW
 
@@ -316,6 +317,7 @@ _GROUPS: dict[str, tuple[Verb, ...]] = {
              (Argument("N", "how many changes of policies to undo; 1 if it is left out", least=0),),
              (DRY_RUN, LIVE),
              example="ipsecctl rollback --confirm 60s", also=("undo",), changes=True),
+        EXPORT,
         Verb("backup", "write policies, lists and dynamic rules into one file",
              "backups:backup",
              (Argument("FILE", "where to write it; - is standard output", offers="files"),),

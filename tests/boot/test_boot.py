@@ -86,15 +86,20 @@ def decided(machine: Machine, at: str) -> str:
     return decision
 
 
+COMMANDS = "ipsecd-windows-commands.deb"
+
+
 @pytest.fixture(scope="module")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """The package, and one of a higher version."""
+    """The package, and one of a higher version; beside them lies that of the old commands."""
     needs_machines()
     directory = tmp_path_factory.mktemp("packages")
     done = subprocess.run(["make", "deb"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     (built,) = (ROOT / "build/deb").glob("ipsecd_*.deb")
     package = Path(shutil.copy(built, directory))
+    (commands,) = (ROOT / "build/deb").glob("ipsecd-windows-commands_*.deb")
+    shutil.copy(commands, directory / COMMANDS)
     # Packed again and not made again, which takes half a minute.
     tree = directory / "next"
     run("dpkg-deb", "--raw-extract", str(package), str(tree))
@@ -114,7 +119,7 @@ def fresh(
     """A minimal Debian on which nothing was prepared, but for the package file that lies there."""
     machine = Machine(tmp_path_factory.mktemp("machine"))
     try:
-        for path in packages:
+        for path in (*packages, packages[0].with_name(COMMANDS)):
             shutil.copy(path, machine.root / "root" / path.name)
         machine.boot()
         yield machine
@@ -125,7 +130,7 @@ def fresh(
 @pytest.fixture(scope="module")
 def installed(fresh: Machine, packages: tuple[Path, Path]) -> Machine:
     """The same with the package installed, and the article's policy assigned."""
-    fresh.run("apt-get", "install", "-qy", f"/root/{packages[0].name}")
+    fresh.run("apt-get", "install", "-qy", f"/root/{packages[0].name}", f"/root/{COMMANDS}")
     for rule, text in SLAMMER:
         words = ["-w", "REG", "-p", "Block UDP 1434 Filter", "-r", rule, "-f", text]
         fresh.run("IPSeccmd.exe", *words, "-n", "BLOCK", "-x")
@@ -166,7 +171,7 @@ def test_one_command_installs_it(installed: Machine) -> None:
     for group in ("ipsec", "ipsec-view"):
         installed.run("getent", "group", group)
     assert "Block UDP 1434 Filter" in installed.run("ipsecctl", "status")
-    listed = installed.run("dpkg", "-L", "ipsecd")
+    listed = installed.run("dpkg", "-L", "ipsecd", "ipsecd-windows-commands")
     for page in (
         "ipsecd.8",
         "ipsecctl.1",
@@ -180,6 +185,30 @@ def test_one_command_installs_it(installed: Machine) -> None:
         "ipsecd-countries.8",
     ):
         assert f"/{page}.gz" in listed
+
+
+def test_net_and_sc_lie_beside_those_of_others(installed: Machine, tmp_path: Path) -> None:
+    """Packages that have commands of these names are installed too, and get what is theirs."""
+    for name in ("net", "sc"):
+        tree = tmp_path / name
+        program = tree / "usr/bin" / name
+        program.parent.mkdir(parents=True)
+        program.write_text(f'#!/bin/sh\necho "other {name}: $*"\n')
+        program.chmod(0o755)
+        (tree / "DEBIAN").mkdir()
+        (tree / "DEBIAN/control").write_text(
+            f"Package: other-{name}\nVersion: 1\nArchitecture: all\nDescription: another\n"
+            "Maintainer: somebody <somebody@example.net>\n"
+        )
+        file = installed.root / "root" / f"{name}.deb"
+        run("dpkg-deb", "--root-owner-group", "--build", str(tree), str(file))
+    installed.run("dpkg", "--install", "/root/net.deb", "/root/sc.deb")
+    login = ("bash", "--login", "-c")
+    assert installed.run(*login, "net ads info") == "other net: ads info\n"
+    assert installed.run(*login, "sc x.sc") == "other sc: x.sc\n"
+    assert "RUNNING" in installed.run(*login, "SC.EXE query PolicyAgent")
+    assert "RUNNING" in installed.run(*login, "sc query PolicyAgent")
+    installed.run("dpkg", "--purge", "other-net", "other-sc")
 
 
 def test_the_units_are_right_and_tight(machine: Machine) -> None:
@@ -797,7 +826,7 @@ def test_an_upgrade_lets_nothing_through(machine: Machine, packages: tuple[Path,
 
 def test_a_purge_leaves_nothing(machine: Machine) -> None:
     """No table, no pin, no file, and no process."""
-    machine.run("apt-get", "purge", "-qy", "ipsecd")
+    machine.run("apt-get", "purge", "-qy", "ipsecd", "ipsecd-windows-commands")
     assert machine.run("nft", "list", "tables") == ""
     remains = machine.run(
         *("find", "/etc", "/usr", "/lib", "/var", "/run", "/sys/fs/bpf", "-name", "*ipsecd*")

@@ -536,6 +536,7 @@ REFRESHED = {
         ("gpupdate /target:computer /force /wait:0", 0.0),
         ("gpupdate /Wait:30 /sync /boot", 30.0),
         ("gpupdate /wait:-1", 3600.0),
+        ("GPUpdate.exe -Target:COMPUTER -Force -Wait:5 -Logoff -Boot -Sync", 5.0),
     ],
 )
 def test_refresh_has_the_domain_looked_at(
@@ -559,6 +560,15 @@ def test_switches_of_gpupdate_are_checked(daemon: FakeDaemon, run: Run, arg: str
     """What was not a switch of old is none."""
     assert run("gpupdate", arg).code == 2
     assert daemon.calls == []
+
+
+@pytest.mark.parametrize("arg", ["/?", "-?", "/help"])
+def test_gpupdate_explains_its_switches(daemon: FakeDaemon, run: Run, arg: str) -> None:
+    """Whoever asks is told of each switch, and nothing is refreshed."""
+    ran = run("gpupdate", "/force", arg)
+    assert (ran.code, daemon.calls) == (0, [])
+    for switch in ("/target:", "/force", "/wait:", "/logoff", "/boot", "/sync"):
+        assert switch in ran.out
 
 
 def test_there_are_no_policies_for_users(daemon: FakeDaemon, run: Run) -> None:

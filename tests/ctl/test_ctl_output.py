@@ -67,6 +67,8 @@ READING: dict[str, list[str]] = {
     "list": ["list", "show"],
     "list of entries": ["list", "show", "bans"],
     "backup": ["backup", "-"],
+    "export nft": ["export", "nft"],
+    "export netsh": ["export", "netsh", "Web"],
     "learn": ["learn", "Web"],
     "help": ["help"],
     "version": ["--version"],

@@ -256,7 +256,7 @@ def compare(link: Wire, name: str, examples: int) -> int:
             backend.change(delta, volatile)
         tracking = Tracking()
         for step in sequence:
-            mattered += _compare_step(link, filters, step, tracking, host, first_port, first_number)
+            mattered += compare_step(link, filters, step, tracking, host, first_port, first_number)
             first_number += 1
         if first_number > 1000:
             forget()
@@ -272,7 +272,7 @@ def compare(link: Wire, name: str, examples: int) -> int:
     return mattered
 
 
-def _compare_step(
+def compare_step(
     link: Wire,
     filters: list[InForce],
     step: Step,
@@ -281,6 +281,7 @@ def _compare_step(
     first_port: int,
     number: int,
 ) -> bool:
+    """Send the packet of a step; whether its past made a difference to what became of it."""
     packet = replace(packet_of(step, first_port), opening=tracking.is_opening(step))
     wanted = decide(filters, packet, host, ESSENTIALS).action
     permitted = wanted is Action.PERMIT

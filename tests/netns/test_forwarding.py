@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from ipsecctl.exporting.nft_ruleset import TABLE, ruleset
+from ipsecd.model.exemptions import ESSENTIALS
+from tests.equality.rows import in_force
 from tests.netns import site
 from tests.netns.site import (
     HOST,
@@ -28,37 +32,43 @@ pytestmark = pytest.mark.netns
 BOX, BOX4 = "box", "10.88.0.5"
 
 
+@contextmanager
+def box() -> Iterator[None]:
+    """A container behind this host, which translates addresses for it."""
+    run("ip", "netns", "add", BOX)
+    run("ip", "link", "add", "bridge0", "type", "veth", "peer", "name", "eth0", "netns", BOX)
+    run("ip", "address", "add", "10.88.0.1/24", "dev", "bridge0")
+    run("ip", "link", "set", "bridge0", "up")
+    run("ip", "-n", BOX, "address", "add", f"{BOX4}/24", "dev", "eth0")
+    run("ip", "-n", BOX, "link", "set", "eth0", "up")
+    run("ip", "-n", BOX, "route", "add", "default", "via", "10.88.0.1")
+    run("sysctl", "-qw", "net.ipv4.ip_forward=1")
+    load("""
+        table ip nat {
+          chain post { type nat hook postrouting priority 100; oif wire0 masquerade; }
+          chain pre { type nat hook prerouting priority -100;
+            iif wire0 udp dport 8080 dnat to 10.88.0.5:1434
+          }
+        }
+    """)
+    try:
+        assert eventually(lambda: out() == 5)
+        yield
+    finally:
+        run("nft", "delete", "table", "ip", "nat")
+        run("ip", "link", "delete", "bridge0")
+        run("ip", "netns", "delete", BOX)
+
+
 @pytest.fixture(params=site.BACKENDS)
 def daemon(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Daemon]:
-    with site.daemon(tmp_path, request.param) as running:
-        run("ip", "netns", "add", BOX)
-        run("ip", "link", "add", "bridge0", "type", "veth", "peer", "name", "eth0", "netns", BOX)
-        run("ip", "address", "add", "10.88.0.1/24", "dev", "bridge0")
-        run("ip", "link", "set", "bridge0", "up")
-        run("ip", "-n", BOX, "address", "add", f"{BOX4}/24", "dev", "eth0")
-        run("ip", "-n", BOX, "link", "set", "eth0", "up")
-        run("ip", "-n", BOX, "route", "add", "default", "via", "10.88.0.1")
-        run("sysctl", "-qw", "net.ipv4.ip_forward=1")
-        subprocess.run(
-            ["nft", "-f", "-"],
-            input="""
-            table ip nat {
-              chain post { type nat hook postrouting priority 100; oif wire0 masquerade; }
-              chain pre { type nat hook prerouting priority -100;
-                iif wire0 udp dport 8080 dnat to 10.88.0.5:1434
-              }
-            }
-            """,
-            text=True,
-            check=True,
-        )
-        try:
-            assert eventually(lambda: out() == 5)
-            yield running
-        finally:
-            run("nft", "delete", "table", "ip", "nat")
-            run("ip", "link", "delete", "bridge0")
-            run("ip", "netns", "delete", BOX)
+    with site.daemon(tmp_path, request.param) as running, box():
+        yield running
+
+
+def load(rules: str) -> None:
+    """Have nft load rules of others."""
+    subprocess.run(["nft", "-f", "-"], input=rules, text=True, check=True)
 
 
 def arrives(source: str, target: str, address: str, port: int, listen: tuple[str, int]) -> int:
@@ -147,18 +157,13 @@ def test_what_this_host_sends_is_judged_before_its_destination_is_translated(
     daemon: Daemon,
 ) -> None:
     """A filter sees the address and port that a local program wrote, not what they become."""
-    subprocess.run(
-        ["nft", "-f", "-"],
-        input="""
+    load("""
         table ip nat {
           chain out { type nat hook output priority -100;
             ip daddr 203.0.113.9 udp dport 7000 dnat to 10.88.0.5:1434
           }
         }
-        """,
-        text=True,
-        check=True,
-    )
+    """)
     run("ip", "route", "add", "203.0.113.9/32", "via", PEER4)
     try:
         assert sent("203.0.113.9", 7000) == 5
@@ -173,3 +178,34 @@ def test_what_this_host_sends_is_judged_before_its_destination_is_translated(
         assert sent(BOX4, 1434) == 0
     finally:
         run("ip", "route", "del", "203.0.113.9/32")
+
+
+def test_an_export_judges_what_is_forwarded_likewise() -> None:
+    """A table of nft that was exported knows what left under our address, and what arrived."""
+    site.needs_isolation()
+    blocked, container = "[0=*:1434:UDP]", f"({BOX4}=*:1434:UDP)"
+    with site.wire(), box():
+        for policy, wanted in (
+            ((blocked,), (0, 5)),
+            ((blocked, container), (5, 5)),
+            ((blocked, "(*=*:1434:UDP)"), (0, 5)),
+            (("[*=0:8080:UDP]",), (5, 0)),
+            (("[*=0:1434:UDP]",), (5, 5)),
+            ((f"[*={PEER4}:1434:UDP]",), (0, 5)),
+            ((f"[*={BOX4}]",), (5, 5)),
+        ):
+            load(ruleset(in_force(policy), ESSENTIALS, {}, drop_unparsable=True))
+            assert (out(), published()) == wanted, policy
+        # What is delivered here because it was translated was judged as it arrived.
+        load("""
+            table ip nat {
+              chain here { type nat hook prerouting priority -99;
+                iif wire0 udp dport 8081 redirect to :1434
+              }
+            }
+        """)
+        load(ruleset(in_force(("[*=0:1434:UDP]",)), ESSENTIALS, {}, drop_unparsable=True))
+        with hearing(HOST, site.HERE4, 1434) as heard:
+            send(inside(PEER), site.HERE4, 8081)
+            assert heard() == 5
+        run("nft", "delete", "table", "inet", TABLE)
