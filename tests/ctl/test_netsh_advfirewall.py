@@ -64,7 +64,7 @@ def test_a_block_is_told_as_a_command_of_ours(
     ("line", "said"),
     [
         (ADD + "dir=in action=allow protocol=TCP localport=80", "no such default"),
-        (ADD + "dir=in protocol=TCP localport=80", "action=allow"),
+        (ADD + "dir=in protocol=TCP localport=80", "action='allow'"),
         (ADD + "dir=out action=block program=C:\\x.exe", "by the program that it is for"),
         (ADD + "dir=in action=block profile=public", "no profiles"),
         (ADD + "dir=in action=block interfacetype=wireless", "lan or dialup"),
@@ -90,6 +90,14 @@ def test_the_reason_is_named(line: str, said: str, run: Run) -> None:
     assert said in ran.out
     assert "this is near" not in ran.err
     assert all(text.isprintable() for text in (ran.out + ran.err).splitlines())
+
+
+def test_a_long_command_is_whole(run: Run) -> None:
+    """One that is cut would block less than was meant, if somebody typed it."""
+    addresses = [f"203.0.113.{n}" for n in range(200)]
+    ran = run(*f"{ADD}dir=in action=block remoteip={','.join(addresses)}".split())
+    near = ran.err.partition("this is near: ")[2].splitlines()[0]
+    assert [word for word in shlex.split(near) if "=" in word] == [f"{a}=0" for a in addresses]
 
 
 def test_no_daemon(capsys: pytest.CaptureFixture[str]) -> None:

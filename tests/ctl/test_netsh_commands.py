@@ -287,6 +287,21 @@ def test_hostile_names_are_visible(tag: str) -> None:
     assert "\\u000a" in "".join(host.line(STATIC + "show all").lines)
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "add policy {0}", "show policy {0}", "add {0}", "{0}", "add filter L {0} me",
+        "add filter L any me protocol={0}", "add policy P assign={0}", "add policy P {0}=1",
+        "add filter L any me dstport={0}", "importpolicy {0}", "add filterlist a b {0}",
+    ],
+)  # fmt: skip
+def test_long_words_are_shortened(words: str) -> None:
+    """An error quotes their beginning."""
+    answer = NetshHost().line(STATIC + words.format("x" * 100_000))
+    assert answer.code == 1
+    assert max(map(len, (*answer.lines, *answer.hints))) < 400
+
+
 def test_show_has_the_labels_that_scripts_look_for() -> None:
     """Padded to 23 columns, with a colon and the value."""
     host = host_with(

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 
 from ipsecctl.client import Client
 from ipsecctl.failures import REFUSED
-from ipsecctl.netsh.failing import NotDoneHere, error_line
+from ipsecctl.netsh.failing import NotDoneHere, error_line, hint_lines
 from ipsecctl.netsh.words import one_of
 from ipsecd.errors import InvalidInput
 from ipsecd.language.addresses import format_address
@@ -113,7 +113,7 @@ def new_rule(_client: Client, args: list[str]) -> int:
     error = _refusal_of({tag: _VALUES.get(v.lower(), v) for tag, v in values.items()})
     say(error_line(error))
     flush()
-    complain(*(visible(line) for line in (error.hint, *error.details) if line))
+    complain(*map(visible, hint_lines(error)))
     return REFUSED
 
 
@@ -128,9 +128,9 @@ def _refusal_of(tags: dict[str, str]) -> NotDoneHere:
     link = {"lan": ["--lan"], "ras": ["--dialup"]}.get(tags.get("interfacetype", "").lower(), [])
     name = tags.get("name") or "RULE"
     line = ["ipsecctl", "rule", "add", "POLICY", name, *filters, "--action", "block", "--opening"]
-    return NotDoneHere(
-        _NOT_OBEYED, f"this is near: {shlex.join([*line, *link])}", details=DIFFERENCES
-    )
+    # A hint is cut where it is long, and a command that is cut must not be typed.
+    near = f"this is near: {shlex.join([*line, *link])}"
+    return NotDoneHere(_NOT_OBEYED, details=(near, *DIFFERENCES))
 
 
 def _reasons(tags: dict[str, str]) -> Iterable[str]:
@@ -138,7 +138,7 @@ def _reasons(tags: dict[str, str]) -> Iterable[str]:
     action = tags.get("action", "allow").lower()
     if action != "block":
         yield (
-            f"action={visible(action)} lets connections in past a default, and there is no such "
+            f"action={quote(action)} lets connections in past a default, and there is no such "
             "default here; 'ipsecctl policy create Server --preset deny-incoming --permit tcp/80' "
             "makes a policy that lets only some in"
         )
