@@ -371,6 +371,13 @@ rules:
         "put_back": None,
     },
     "GetHistory": {"rows": HISTORY},
+    "GetWorkspace": {
+        "fingerprint": "3f2a",
+        "policies": [{"name": "Web", "document": DOCUMENT}],
+        "assigned": "Web",
+        "shared_filters": None,
+        "dynamic": [],
+    },
     "GetBackup": {
         "archive": "YW4gYXJjaGl2ZQo=",
         "policies": 2,

@@ -94,6 +94,7 @@ CHANGING: dict[str, list[str]] = {
     "learn --write": ["learn", "Web", "--write"],
     "backup to a file": ["backup", "FILE"],
     "restore": ["restore", "FILE"],
+    "run": ["run", "SCRIPT"],
     "domain refresh": ["domain", "refresh"],
     "format --write": ["format", "FILE", "--write"],
     "net stop": ["net", "stop", "policyagent"],
@@ -114,6 +115,7 @@ def hostile(value: Any, name: str = "") -> Any:
 def document(tmp_path: Path) -> Path:
     path = tmp_path / "web.yaml"
     path.write_text("rules: [{rule: R, action: block, filters: ['*=0:80:TCP']}]\npolicy: Web\n")
+    path.with_suffix(".cmd").write_text("ipseccmd -w REG -p Web -o -x\n")
     return path
 
 
@@ -283,7 +285,8 @@ class Outcome:
 
 
 def command_line(argv: list[str], document: Path) -> list[str]:
-    return [str(document) if word == "FILE" else word for word in argv]
+    files = {"FILE": str(document), "SCRIPT": str(document.with_suffix(".cmd"))}
+    return [files.get(word, word) for word in argv]
 
 
 def test_every_verb_is_tried() -> None:

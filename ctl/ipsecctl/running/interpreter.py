@@ -331,7 +331,7 @@ def _counted(text: str) -> Iterator[str]:
     numbers = text.replace(",", " ").split()
     if len(numbers) != 3 or not all(map(_is_number, numbers)):
         raise InvalidInput(
-            f"({text}) is not start, step and end", "write: for /l %%i in (1,1,9) do COMMAND"
+            f"{quote(text)} is not start, step and end", "write: for /l %%i in (1,1,9) do COMMAND"
         )
     start, step, end = map(int, numbers)
     # With a step of zero it goes on for ever, as in cmd; the number of commands ends that.

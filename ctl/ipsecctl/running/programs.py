@@ -79,8 +79,8 @@ class Programs:
             program = program_of(arguments[0]) if arguments else ""
             if program not in DIALECTS:
                 raise Refused(
-                    f"'ipsecctl {program}' is not taken in a file: only the commands of Windows "
-                    "are",
+                    f"{quote(f'ipsecctl {program}'.strip())} is not taken in a file, where only "
+                    "the commands of Windows are",
                     "run it by itself, before or after",
                 )
             arguments = arguments[1:]

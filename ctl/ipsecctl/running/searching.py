@@ -27,7 +27,9 @@ def _find(text: str) -> Callable[[str], bool]:
     wanted, closed, files = rest.partition('"')
     words = (switches + files).lower().split()
     if not quoted or not closed or set(words) - {"/i", "/c", "/n"}:
-        raise Refused(f"'find {text}' is not taken", 'write: | find "TEXT", or | find /i "TEXT"')
+        raise Refused(
+            f"{quote(f'find {text}')} is not taken", 'write: | find "TEXT", or | find /i "TEXT"'
+        )
     if "/i" in words:
         return lambda line: wanted.lower() in line.lower()
     return lambda line: wanted in line
