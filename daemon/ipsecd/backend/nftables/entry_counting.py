@@ -60,14 +60,13 @@ class CountsEntries(ABC):
             reader = TableReader(socket)
             for each in present:
                 named = f"{part} {each.handle}"
-                has_ended = each.name in over
-                if not has_ended and not wanted(named, each.list_name):
+                if not wanted(named, each.list_name):
                     found.append(EntryCounts(named, each.list_name, each.form, each.name, None))
                     continue
                 begun = time.monotonic()
                 counts, is_whole = reader.entry_counts(each)
                 # A set that no rule looks into and nothing changes is whole at the next try.
-                has_ended = has_ended and is_whole
+                has_ended = each.name in over and is_whole
                 if has_ended:
                     deleted.append(each.name)
                 took_s = time.monotonic() - begun
