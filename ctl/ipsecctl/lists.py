@@ -128,7 +128,7 @@ def show(client: Client, options: Options) -> int:
 
 
 def _say_counters(reply: dict[str, Any], name: str, address: str | None) -> None:
-    """Print what each entry has matched, the most packets first, then those that matched nothing."""
+    """Print what each entry has matched, the most packets first, and those without any last."""
     counters = reply["counters"]
     counted = {each["entry"]: each for each in counters["entries"]}
     nothing = {"packets": 0, "bytes": 0}

@@ -13,6 +13,9 @@ from ipsecd.model.fields import ME
 from ipsecd.model.lists import AddressList, Form, split
 from ipsecd.model.packets import Packet, Point
 
+_NUMBERS = count(1)
+"""No two counters have one name, whichever backend they are of."""
+
 
 @dataclass(slots=True)
 class _Counter:
@@ -29,7 +32,6 @@ class MemoryEntries:
         self._lists: Mapping[str, AddressList] = {}
         self._live: dict[tuple[str, Form], _Counter] = {}
         self._ended: list[EntryCounts] = []
-        self._numbers = count(1)
 
     def hold(self, lists: Mapping[str, AddressList]) -> None:
         """Count for entries of `lists`; those that stay keep their counts, others have none."""
@@ -42,7 +44,7 @@ class MemoryEntries:
         for key in [key for key in self._live if key not in wanted]:
             self._ended.append(_told(key, self._live.pop(key), has_ended=True))
         for (name, form), members in wanted.items():
-            counter = self._live.setdefault((name, form), _Counter(f"memory {next(self._numbers)}"))
+            counter = self._live.setdefault((name, form), _Counter(f"memory {next(_NUMBERS)}"))
             entries = set(split(members.entries[form], form.width))
             counter.counts = {e: c for e, c in counter.counts.items() if e in entries}
         self._lists = lists

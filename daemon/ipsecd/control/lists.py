@@ -159,7 +159,9 @@ def _delete_list(engine: Engine, request: Request) -> dict[str, Any]:
     name = request["name"]
     _own(engine, name)
     change = engine.kept_lists.store.delete(name)
-    return _carried_out(engine, request, change, "deleted")
+    reply = _carried_out(engine, request, change, "deleted")
+    engine.counting.entries.keep()
+    return reply
 
 
 def _count_list(engine: Engine, request: Request) -> dict[str, Any]:
@@ -169,6 +171,8 @@ def _count_list(engine: Engine, request: Request) -> dict[str, Any]:
     kept = engine.kept_lists
     changed = counts is not (name in kept.counted)
     kept.count(kept.counted | {name} if counts else kept.counted - {name})
+    # What has ended is forgotten on disk as well, before the list may count again.
+    engine.counting.entries.keep()
     done = "counts what each entry matches" if counts else "does not count"
     return carried_out(engine, name, NOTHING, f"list {name!r} {done}", changed=changed)
 
