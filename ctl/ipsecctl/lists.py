@@ -31,7 +31,7 @@ def create(client: Client, options: Options) -> int:
         "name": options.argument(),
         "format": options.value("--format"),
         "accept": options.has("--accept"),
-        "counted": options.has("--count"),
+        **({"counted": True} if options.has("--count") else {}),
     }
     if path is not None and _URL.match(path):
         every = options.value("--every")
@@ -114,7 +114,8 @@ def show(client: Client, options: Options) -> int:
         return show_all(client, options)
     name, *rest = options.arguments
     address = rest[0] if rest else None
-    reply = client.call("GetList", {"name": name, "address": address, "counters": counters})
+    asked = {"counters": True} if counters else {}
+    reply = client.call("GetList", {"name": name, "address": address, **asked})
     if options.has("--json"):
         say_json(reply)
     elif counters:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -182,6 +183,23 @@ def test_a_list_that_is_made_anew_is_another(desk: Desk) -> None:
         desk.counted()
     desk.ask("CountList", name="bans", counted=True)
     assert desk.counted() == {}
+
+
+def test_a_backup_says_which_lists_count(desk: Desk) -> None:
+    """It has them count that did when it was made, and no others; counts are no part of it."""
+    archive = b64decode(desk.ask("GetBackup")["archive"])
+    desk.ask("CreateList", b"10.0.0.1\n", name="more", accept=False, counted=True)
+    desk.ask("CountList", name="bans", counted=False)
+    for changed in (True, False):
+        reply = desk.ask("Restore", archive, source="x", dry_run=False)
+        assert reply["outcome"]["changed"] is changed
+        assert [(each["name"], each["counted"]) for each in desk.ask("ListLists")["lists"]] == [
+            ("bans", True)
+        ]
+    assert desk.counted() == {}
+    desk.come(ONE)
+    desk.again()
+    assert desk.counted() == {"203.0.113.7": 1}
 
 
 def test_what_is_not_taken_leaves_all_as_it_was(
