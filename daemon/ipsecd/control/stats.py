@@ -38,7 +38,7 @@ def _stats(engine: Engine, _: Request) -> dict[str, Any]:
             "bytes": each.total.bytes,
             "since": moment_text(each.since),
         }
-        for name, each in sorted(engine.counting.entries.read_sparingly().items())
+        for name, each in sorted(engine.counting.entries.known().items())
     ]
     return {"rules": rules, "unparsable": unparsable, "lists": lists}
 
@@ -140,7 +140,7 @@ def _summed(rules: Iterable[tuple[Origin, Action, Count]]) -> list[dict[str, Any
 def _lists(engine: Engine) -> list[dict[str, Any]]:
     """The lists of this host, and those in force that are the domain's."""
     problems, stored = engine.kept_lists.feeds.problems, engine.kept_lists.store.lists
-    counted = engine.counting.entries.read_sparingly()
+    counted = engine.counting.entries.known()
     lists = [
         {
             "name": name,

@@ -37,7 +37,10 @@ from ipsecd.sources.files import Disk
 SPARING = 100
 """What took a second to read is left alone for so many, unless somebody asks."""
 LONG = 100_000
-"""Lists of more entries are not read at the end, which somebody waits for; their counters stay."""
+"""Lists of more entries are read by who asks for them, and now and then; else nobody waits for it.
+Their counters stay at the end."""
+BUSY_S = 0.5
+"""So long somebody waits who wants no more than what is known of all lists."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +81,11 @@ class EntryCounting:
         self._earlier: list[Removal] = []
         self._lock = Lock()
         self._kept: dict[str, KeptEntries] = {}
+        self._latest: dict[str, EntriesCounted] = {}
         self._due: dict[str, float] = {}
         self._saved = b""
-        self._has_begun = False
+        # An earlier process may have left counters, which go when they are read.
+        self._has_begun, self._may_be_left = False, True
         self._reader: Thread | None = None
         self._problem = self._failure = ""
         enforcement.listeners.append(self.heard)
@@ -126,20 +131,31 @@ class EntryCounting:
         """
         return self._read(lambda _, list_name: name in (None, list_name), {name} - {None})
 
-    def read_sparingly(self) -> dict[str, EntriesCounted]:
-        """The same of all lists; of those that take long to read, what was read last."""
-        return self._read(lambda part, _: time.monotonic() >= self._due.get(part, 0.0), set())
+    def known(self) -> dict[str, EntriesCounted]:
+        """The same of all lists; of long ones, or while somebody reads, what was read last."""
+        if not self._lock.acquire(timeout=BUSY_S):
+            return self._latest
+        try:
+            return self._read_now(lambda _, name: self._is_short(name), set())
+        finally:
+            self._lock.release()
 
     def _read(
         self, wanted: Callable[[str, str], bool], names: set[str | None]
     ) -> dict[str, EntriesCounted]:
-        lists = self._enforcement.state.lists
-        if not self._kept and not any(isinstance(each, CountedList) for each in lists.values()):
-            return {}
         with self._lock:
+            return self._read_now(wanted, names)
+
+    def _read_now(
+        self, wanted: Callable[[str, str], bool], names: set[str | None]
+    ) -> dict[str, EntriesCounted]:
+        """The same for who has the lock."""
+        state = self._enforcement.state
+        counts = any(isinstance(each, CountedList) for each in state.lists.values())
+        if counts or self._kept or self._removals or self._earlier or self._may_be_left:
             self._forget_removed()
-            state = self._enforcement.state
             if not state.held:
+                self._may_be_left = state.stopped
                 found = []
                 if not state.stopped:
                     found = self._enforcement.backend.entry_counts(wanted, self._enforcement.run)
@@ -153,11 +169,10 @@ class EntryCounting:
                 self._earlier = [each for each in self._earlier if each.name in unread]
                 # These went while it was read.
                 self._forget_removed()
-            return {
-                name: EntriesCounted(kept.since, totals(kept))
-                for name, kept in self._kept.items()
-                if not names or name in names
+            self._latest = {
+                name: EntriesCounted(kept.since, totals(kept)) for name, kept in self._kept.items()
             }
+        return {name: each for name, each in self._latest.items() if not names or name in names}
 
     def _forget_removed(self) -> None:
         while self._removals:
@@ -180,15 +195,16 @@ class EntryCounting:
     def _keep(self, *, at_end: bool = False) -> None:
         try:
             if at_end:
-                if not self._lock.acquire(timeout=1.0):
-                    # Somebody reads a long list; its counters stay, and so does what was written.
-                    return
-                self._lock.release()
-                self._read(lambda _, name: self._is_short(name), set())
+                self.known()
             else:
-                self.read_sparingly()
-            with self._lock:
+                self._read(lambda part, _: time.monotonic() >= self._due.get(part, 0.0), set())
+            if not self._lock.acquire(timeout=BUSY_S):
+                # Somebody reads a long list. Its counters stay, and so does what was written.
+                return
+            try:
                 content = to_json(KeptLists(self._place, deepcopy(self._kept)))
+            finally:
+                self._lock.release()
             if content != self._saved and (self._kept or self._saved):
                 self._file.save(content)
         except (IpsecdError, OSError) as error:

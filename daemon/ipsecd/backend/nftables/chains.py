@@ -316,7 +316,7 @@ class FamilyChains:
 
         A packet whose entry has gone meanwhile meets the `verdict` all the same.
         """
-        if self._counts_elsewhere(table):
+        if not self.rules.counts_entries or self._counts_elsewhere(table):
             return verdict
         # Where packets leave, only what is from this host counts: as the packet has it.
         return self.rules.counting(counting_of(table.id, from_packet, self.lists), verdict)

@@ -93,13 +93,14 @@ def forms_of(tables: Iterable[TableId], lists: Mapping[str, AddressList]) -> lis
         for table in tables
         for _, listed in table.listed
     }
-    return sorted(forms.union(*(_counted_forms(form, lists) for form in forms)))
+    counting = {name: counting_members(name, lists) for name in {form.name for form in forms}}
+    return sorted(forms.union(*(_counted_forms(form, counting[form.name]) for form in forms)))
 
 
-def _counted_forms(form: ListForm, lists: Mapping[str, AddressList]) -> list[ListForm]:
+def _counted_forms(form: ListForm, counting: Mapping[str, AddressList]) -> list[ListForm]:
     return [
         form._replace(name=name, counted=True)
-        for name, members in counting_members(form.name, lists).items()
+        for name, members in counting.items()
         if members.count(form.of_entries)
     ]
 
@@ -113,7 +114,8 @@ def counted_forms(form: ListForm, sets: ListSets) -> list[ListForm]:
 def forms_in(name: str, members: AddressList) -> list[ListForm]:
     """All that tables may look into that name a list, and where they count."""
     forms = [ListForm(name, *of_entries) for of_entries in members.entries]
-    return [*forms, *(each for form in forms for each in _counted_forms(form, {name: members}))]
+    counting = counting_members(name, {name: members})
+    return [*forms, *(each for form in forms for each in _counted_forms(form, counting))]
 
 
 def new_set(form: ListForm, count: int, members: AddressList, serial: int) -> ListSet:

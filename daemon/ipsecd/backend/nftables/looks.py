@@ -111,12 +111,13 @@ class Ruleset:
     """Chains with their rules, in the order in which they were begun.
 
     ``drop`` is what a rule ends with that drops a packet. ``told`` says that somebody is told of
-    what audits count.
+    what audits count, and ``counts_entries`` that entries of some list count what they match.
     """
 
     chains: dict[str, list[tuple[bytes, str]]] = field(default_factory=dict)
     drop: bytes = ex.verdict(DROP)
     told: bool = False
+    counts_entries: bool = False
     _counting: dict[tuple[bytes, ...], str] = field(default_factory=dict)
 
     def add(self, name: str, *parts: bytes, comment: str = "") -> None:
