@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 
 import pytest
@@ -183,6 +184,8 @@ def compare(
     own = read_host().host
     backend = make(name)
     compared, first = 0, 1
+    # In turn, and not drawn: so there are no fewer different filters.
+    counting = cycle((("a", "b"), ("a",), ()))
 
     @seed(1434)
     @settings(
@@ -202,16 +205,14 @@ def compare(
             st.tuples(packets(points), st.sampled_from(list(wire.raw))), min_size=20, max_size=30
         ),
         changing_lists() if listing else st.just(({},)),
-        st.sampled_from(((), ("a",), ("a", "b"))),
     )
     def compare_one(
         filters: list[InForce],
         drawn: list[tuple[Packet, frozenset[Process]]],
         lists_in_turn: Sequence[dict[str, AddressList]],
-        names: tuple[str, ...],
     ) -> None:
         nonlocal compared, first
-        lists_in_turn = entries.counting(lists_in_turn, names)
+        lists_in_turn = entries.counting(lists_in_turn, next(counting))
         host = replace(own, lists=lists_in_turn[-1])
         sent = [
             replace(packet, processes=processes, interface="wire") for packet, processes in drawn
