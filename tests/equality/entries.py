@@ -29,10 +29,11 @@ def counting(
 
 
 def counted_by(backend: Backend) -> Counter[Entry]:
-    """How many packets each entry has counted, also before it was in the set it is in now."""
+    """How many packets each entry has counted where it counts on."""
     packets: Counter[Entry] = Counter()
     for each in backend.entry_counts(lambda *_: True):
-        for entry, count in (each.counts or {}).items():
+        # What has ended tells its last values once, and they are of the policy before.
+        for entry, count in ({} if each.has_ended else each.counts or {}).items():
             packets[each.list_name, each.form, entry] += count.packets
     return packets
 

@@ -13,9 +13,9 @@ Invariants:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from ipsecd.backend.xdp.list_looks import is_in_ranges
+from ipsecd.backend.xdp.list_looks import LeftTable, is_in_ranges
 from ipsecd.compiler.classifier import Classifier, Table
 from ipsecd.compiler.listed import keys_with_entries, with_entries
 from ipsecd.model.counted_lists import counting_members
@@ -78,16 +78,15 @@ class Expansions:
 def with_lists_written_out(classifier: Classifier, *, leave_counting: bool = False) -> WrittenOut:
     """The classifier with ordinary tables where programs do not look into ranges of lists.
 
-    With `leave_counting` programs leave to nftables what matches a table whose lists count entries,
-    as they leave it what a permit matches: they have no counters for these.
+    With `leave_counting` programs leave to nftables what matches a table whose lists count entries:
+    they have no counters for these.
     """
     tables = []
     for table in classifier.tables:
-        counts = leave_counting and _counts_entries(table, classifier)
-        left = _as_permit(table) if counts else table
-        tables.append(
-            _written_out(left, classifier.lists) if _is_to_be_written_out(table) else left
-        )
+        made = _written_out(table, classifier.lists) if _is_to_be_written_out(table) else table
+        if made and leave_counting and _counts_entries(table, classifier):
+            made = LeftTable(made.id, made.keys, made.origins, made.writers)
+        tables.append(made)
     return WrittenOut(
         tuple(table for table in tables if table),
         classifier.exemptions,
@@ -107,10 +106,6 @@ def _leaves_to_others(classifier: Classifier) -> bool:
 
 def _counts_entries(table: Table, classifier: Classifier) -> bool:
     return any(counting_members(listed.name, classifier.lists) for _, listed in table.id.listed)
-
-
-def _as_permit(table: Table) -> Table:
-    return replace(table, id=table.id._replace(action=Action.PERMIT))
 
 
 def _is_to_be_written_out(table: Table) -> bool:
