@@ -220,13 +220,13 @@ _ipsecctl() {
 		;;
 	list)
 		if ((cword == 2)); then
-			_ipsecctl_offer $'create\nupdate\nreplace\nadd\nremove\nshow\ndelete\ncheck'
+			_ipsecctl_offer $'create\nupdate\nreplace\nadd\nremove\nshow\ncount\ndelete\ncheck'
 			return
 		fi
 		first=3
 		case ${words[2]} in
 		create)
-			options=$'--from\n--every\n--plain-http\n--format\n--accept\n--dry-run\n--confirm\n--force\n--message\n--json'
+			options=$'--from\n--every\n--plain-http\n--count\n--format\n--accept\n--dry-run\n--confirm\n--force\n--message\n--json'
 			valued='--from --every --format --confirm --message'
 			arguments=('')
 			;;
@@ -251,8 +251,12 @@ _ipsecctl() {
 			arguments=(:names:lists '')
 			;;
 		show)
-			options=$'--json'
+			options=$'--counters\n--json'
 			arguments=(:names:lists '')
+			;;
+		count)
+			options=$'--json'
+			arguments=(:names:lists $'on\noff')
 			;;
 		delete)
 			options=$'--dry-run\n--confirm\n--force\n--message\n--json'

@@ -31,6 +31,7 @@ def create(client: Client, options: Options) -> int:
         "name": options.argument(),
         "format": options.value("--format"),
         "accept": options.has("--accept"),
+        **({"counted": True} if options.has("--count") else {}),
     }
     if path is not None and _URL.match(path):
         every = options.value("--every")
@@ -86,6 +87,17 @@ def remove(client: Client, options: Options) -> int:
     return _outcome(client, options, "RemoveFromList", {"name": name, "addresses": addresses})
 
 
+def count_entries(client: Client, options: Options) -> int:
+    """Have a list count what each of its entries matches, or no more."""
+    name, word = options.arguments
+    if word not in ("on", "off"):
+        raise UsageError(
+            f"{one_line(word)!r} is neither 'on' nor 'off'",
+            f"write: ipsecctl list count {one_line(name)} on",
+        )
+    return _outcome(client, options, "CountList", {"name": name, "counted": word == "on"})
+
+
 def delete(client: Client, options: Options) -> int:
     """Delete a list."""
     return _outcome(client, options, "DeleteList", {"name": options.argument()})
@@ -93,19 +105,52 @@ def delete(client: Client, options: Options) -> int:
 
 def show(client: Client, options: Options) -> int:
     """Show all lists, the entries of one, or those that an address is in."""
+    counters = options.has("--counters")
     if not options.arguments:
+        if counters:
+            raise UsageError(
+                "--counters is for one list", "name it: ipsecctl list show NAME --counters"
+            )
         return show_all(client, options)
     name, *rest = options.arguments
     address = rest[0] if rest else None
-    reply = client.call("GetList", {"name": name, "address": address})
+    asked = {"counters": True} if counters else {}
+    reply = client.call("GetList", {"name": name, "address": address, **asked})
     if options.has("--json"):
         say_json(reply)
+    elif counters:
+        _say_counters(reply, name, address)
     else:
         ends = {entry["entry"]: entry["ends"] for entry in reply["ending"]}
         say(*_lines(reply["entries"], ends))
         _say_absence(reply, name, address)
         complain(*(f"warning: {one_line(problem)}" for problem in reply["list"]["problems"]))
     return REFUSED if address and not reply["entries"] else DONE
+
+
+def _say_counters(reply: dict[str, Any], name: str, address: str | None) -> None:
+    """Print what each entry has matched, the most packets first, and those without any last."""
+    counters = reply["counters"]
+    counted = {each["entry"]: each for each in counters["entries"]}
+    nothing = {"packets": 0, "bytes": 0}
+    rows = [*counters["entries"]]
+    rows += [{"entry": e, **nothing} for e in reply["entries"] if e not in counted]
+    if rows:
+        print_table(
+            ("PACKETS", "BYTES", "ENTRY"),
+            [
+                (
+                    f"{row['packets']:,}".rjust(len("PACKETS")),
+                    f"{row['bytes']:,}".rjust(len("BYTES")),
+                    row["entry"],
+                )
+                for row in rows
+            ],
+        )
+    _say_absence(reply, name, address)
+    if counters["since"]:
+        say(f"# counted since {counters['since'].replace('T', ' ')[:16]} UTC")
+    complain(*(f"warning: {one_line(problem)}" for problem in reply["list"]["problems"]))
 
 
 def show_all(client: Client, options: Options) -> int:

@@ -163,6 +163,8 @@ def print_stats(client: Client, *, as_json: bool = False) -> None:
         say("no rule is in force, so nothing is counted")
     if counts["unparsable"]:
         say(f"{count(counts['unparsable'], 'packet')} dropped with headers that cannot be read")
+    for each in counts.get("lists") or []:
+        say(f"entries of list {each['name']!r} matched {count(each['packets'], 'packet')}")
 
 
 def _name_of(rule: dict[str, Any]) -> str:

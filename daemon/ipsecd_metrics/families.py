@@ -110,10 +110,11 @@ def _added_up(rules: Iterable[Mapping[str, Any]]) -> dict[tuple[str, ...], tuple
 
 
 def _of_lists(lists: Iterable[Mapping[str, Any]]) -> Iterator[Metric]:
-    entries, checked, every, failing = (
+    entries, matched, checked, every, failing = (
         GaugeMetricFamily(f"ipsecd_{name}", text, labels=("list",))
         for name, text in (
             ("list_entries", "How many entries a list has."),
+            ("list_matched_packets", "Packets that the entries a list has now have matched."),
             ("feed_checked_timestamp_seconds", "When the feed of a list was asked last."),
             ("feed_interval_seconds", "How often the feed of a list is asked."),
             ("feed_failing", "Whether the feed of a list could not be had last time."),
@@ -122,11 +123,13 @@ def _of_lists(lists: Iterable[Mapping[str, Any]]) -> Iterator[Metric]:
     for each in lists:
         labels = [each["name"]]
         entries.add_metric(labels, each["entries"])
+        if each["packets"] is not None:
+            matched.add_metric(labels, each["packets"])
         if each["every_s"] is not None:
             checked.add_metric(labels, each["checked"] or 0)
             every.add_metric(labels, each["every_s"])
             failing.add_metric(labels, float(each["failing"]))
-    return iter((entries, checked, every, failing))
+    return iter((entries, matched, checked, every, failing))
 
 
 def _of_domain(domain: Mapping[str, Any]) -> Iterator[Metric]:

@@ -125,6 +125,7 @@ LIST: dict[str, Any] = {
     "problems": [],
     "rules": [{"store": "static", "policy": "Web", "rule": "Block web"}],
     "domain": False,
+    "counted": False,
 }
 EXPLANATION: dict[str, Any] = {
     "decision": "block",
@@ -585,8 +586,9 @@ class FakeDaemon:
             parameters = self._interface.check_call(method, message["parameters"])
             if "change" in parameters:
                 self.changes.append(parameters.pop("change"))
-            if parameters.get("dry_run", False) is None:
-                del parameters["dry_run"]
+            for option in ("dry_run", "counted", "counters"):
+                if parameters.get(option, False) is None:
+                    del parameters[option]
             self.calls.append((method, parameters))
             reply = self.replies.get(method) or REPLIES.get(method)
             reply = reply or self.make_up(method, parameters)

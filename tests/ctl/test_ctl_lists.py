@@ -72,6 +72,43 @@ def test_entries_are_shown_with_what_they_have_left(daemon: FakeDaemon, run: Run
     assert (ran.code, ran.out) == (0, "# list 'bans' is empty\n")
 
 
+def test_what_entries_have_matched_is_shown(daemon: FakeDaemon, run: Run) -> None:
+    """The most packets first, then those that have matched nothing."""
+    entries = ["192.0.2.7", "192.0.2.8", "2001:db8::7"]
+    counted = [{"entry": "192.0.2.8", "packets": 1200, "bytes": 9}]
+    counters = {"since": "2026-11-30T19:12:47Z", "entries": counted}
+    daemon.replies["GetList"] = {
+        "list": {**LIST, "counted": True},
+        "entries": entries,
+        "ending": [],
+        "counters": counters,
+    }
+    ran = run("ipsecctl", "list", "show", "bans", "--counters")
+    assert [line.split() for line in ran.out.splitlines()] == [
+        ["PACKETS", "BYTES", "ENTRY"],
+        ["1,200", "9", "192.0.2.8"],
+        ["0", "0", "192.0.2.7"],
+        ["0", "0", "2001:db8::7"],
+        ["#", "counted", "since", "2026-11-30", "19:12", "UTC"],
+    ]
+    assert daemon.calls == [("GetList", {"name": "bans", "address": None, "counters": True})]
+    said = json.loads(run("ipsecctl", "list", "show", "bans", "--counters", "--json").out)
+    assert said["counters"] == counters
+    assert "name it" in run("ipsecctl", "list", "show", "--counters").err
+
+
+def test_counting_is_on_or_off(daemon: FakeDaemon, run: Run) -> None:
+    """Anything else is a mistake, and nobody is asked."""
+    for word in ("on", "off"):
+        assert run("ipsecctl", "list", "count", "bans", word).code == 0
+        assert daemon.calls.pop() == ("CountList", {"name": "bans", "counted": word == "on"})
+    ran = run("ipsecctl", "list", "count", "bans", "yes")
+    assert (ran.code, daemon.calls) == (2, [])
+    assert "'yes' is neither 'on' nor 'off'" in ran.err
+    assert run("ipsecctl", "list", "create", "drop", "--count").code == 0
+    assert daemon.calls[0][1]["counted"] is True
+
+
 def test_all_lists_are_shown(daemon: FakeDaemon, run: Run) -> None:
     """With where each is from, what names it, and what is wrong with it."""
     ran = run("ipsecctl", "list", "show")
@@ -126,4 +163,4 @@ def test_a_verb_without_an_action_says_which_there_are(run: Run) -> None:
     """Nothing is done by ``list`` alone."""
     ran = run("ipsecctl", "list")
     assert ran.code == 2
-    assert "create, update, replace, add, remove, show, delete" in ran.err
+    assert "create, update, replace, add, remove, show, count, delete" in ran.err

@@ -25,7 +25,7 @@ from ipsecd.compiler.tables import TableId
 from ipsecd.compiler.volatile import Volatile
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.addresses import Family, ListName, Process
-from ipsecd.model.decide import decide
+from ipsecd.model.decide import Decision, decide
 from ipsecd.model.exemptions import ESSENTIALS
 from ipsecd.model.fields import Kind, Listed
 from ipsecd.model.list_names import lists_in, with_lengths
@@ -33,6 +33,7 @@ from ipsecd.model.lists import AddressList
 from ipsecd.model.packets import Packet, Point
 from ipsecd.model.united import joined
 from ipsecd.model.values import Action, InForce, Origin
+from tests.equality import entries
 from tests.strategies import HOST, conditions, in_force, lists, packets, senders_in_force
 
 NAMES = tuple(exemption.name for exemption in ESSENTIALS)
@@ -87,6 +88,7 @@ def all_agree(
 
     It is made of those that are to be `compiled`, if they are not the same.
     """
+    (known,) = entries.counting([known], ("a",))
     host = replace(HOST, lists=known)
     compiled = filters if compiled is None else compiled
     everything = compile_filters(compiled, NAMES, lists=known)
@@ -104,6 +106,7 @@ def all_agree(
     backend.apply(classifier, Volatile())
     backend.change(delta, volatile)
     counted: Counter[Origin] = Counter()
+    decided: list[tuple[Packet, Decision]] = []
     for packet in sent:
         as_arrived = replace(packet.arrived or packet, point=Point.ARRIVING)
         is_leaving = packet.point is Point.LEAVING
@@ -115,6 +118,7 @@ def all_agree(
         assert verdict.action is wanted.action
         assert verdict.origin == (wanted.by.origin if wanted.by else None)
         assert verdict.audited == (wanted.audited.origin if wanted.audited else None)
+        decided.append((packet, wanted))
         counted.update(each.origin for each in (wanted.by, wanted.audited) if each)
         assert stored.lookup(packet, HOST) == verdict
         assert written_out.lookup(packet, HOST).action is wanted.action
@@ -124,6 +128,8 @@ def all_agree(
     for (table, key), count in backend.volatile_counts().items():
         credited[writers[table].find(key) or Origin("", "", "")] += count.packets
     assert +credited == counted
+    if compiled is filters:
+        assert entries.counted_by(backend) == entries.to_count(decided, host)
 
 
 @pytest.mark.parametrize("action", Action)

@@ -29,8 +29,16 @@ METRICS: dict[str, Any] = {
             "checked": 1700000000.5,
             "every_s": 3600.0,
             "failing": True,
+            "packets": 12,
         },
-        {"name": "local", "entries": 2, "checked": None, "every_s": None, "failing": False},
+        {
+            "name": "local",
+            "entries": 2,
+            "checked": None,
+            "every_s": None,
+            "failing": False,
+            "packets": None,
+        },
     ],
     "domain": {
         "policy": "Fleet",

@@ -49,6 +49,7 @@ def test_every_fact_is_a_metric() -> None:
     assert found["ipsecd_rule_packets_total"][key] == 5
     assert found["ipsecd_rule_bytes_total"][key] == 240
     assert found["ipsecd_list_entries"] == {("drop",): 1000.0, ("local",): 2.0}
+    assert found["ipsecd_list_matched_packets"] == {("drop",): 12.0}
     assert found["ipsecd_feed_checked_timestamp_seconds"] == {("drop",): 1700000000.5}
     assert found["ipsecd_feed_failing"] == {("drop",): 1.0}
     assert found["ipsecd_domain_version"] == {(): 7.0}

@@ -16,7 +16,9 @@ from ipsecd.compiler.policy import compile_filters
 from ipsecd.compiler.rows import rows_of
 from ipsecd.compiler.volatile import Volatile
 from ipsecd.errors import BackendFailed
+from ipsecd.language.address_lists import read_addresses
 from ipsecd.language.filters import parse_filter
+from ipsecd.model.counted_lists import with_counting
 from ipsecd.model.values import Action, InForce, Origin
 from tests.netns import site
 from tests.netns.site import run
@@ -173,3 +175,23 @@ def test_a_replacement_that_fails_half_way_leaves_the_old_rule(
     assert len(backend.volatile_counts()) == 1
     assert set(backend.volatile_counts()) != held
     assert backend.observe().drift == ()
+
+
+def test_the_kernel_takes_the_longest_way_of_a_packet(backend: NftablesBackend) -> None:
+    """It is audited and dropped by pairs of lists that count, behind many tables, and told of."""
+    texts = [f"10.0.0.0/{length}" for length in range(9, 14)]
+    addresses = with_counting(read_addresses(texts), counts=True)
+    filters = [
+        InForce(Origin("static", "P", f"{action.value} {text}"), parse_filter(text), action)
+        for action, text in (
+            *((Action.AUDIT, f"@a:{port}=@b:{port}:TCP") for port in (1, 2)),
+            *((Action.BLOCK, text) for text in ("@a=@b", "@a=0", "*=0:9:TCP", "0=@b")),
+        )
+    ]
+    backend.reporting.set_budget(10)
+    try:
+        backend.apply(compile_filters(filters, lists={"a": addresses, "b": addresses}), Volatile())
+    finally:
+        backend.reporting.set_budget(0)
+    assert backend.observe().drift == ()
+    assert len(backend.entry_counts(lambda *_: True)) == 2 * len(texts)

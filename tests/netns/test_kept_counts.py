@@ -30,6 +30,11 @@ pytestmark = pytest.mark.netns
 CLOSED = 1434
 BLOCK, MANY = Action.BLOCK, 10_000
 T = TypeVar("T")
+LISTED = 1435
+LISTING = """  - rule: Peers
+    action: block
+    filters: ["@peers=0:1435:UDP"]
+"""
 POLICY = """policy: {name}
 rules:
   - rule: Worm
@@ -52,6 +57,12 @@ def counted(daemon: Daemon, name: str = "Worm") -> int:
     )
 
 
+def counted_entries(daemon: Daemon) -> dict[str, int]:
+    """What the entries of the list have matched that have matched anything."""
+    reply = json.loads(daemon.ctl("list", "show", "peers", "--counters", "--json"))
+    return {each["entry"]: each["packets"] for each in reply["counters"]["entries"]}
+
+
 def kept(daemon: Daemon) -> int:
     """What the file has of the rule, also as it was read last in the kernel."""
     text = (daemon.directory / "lib/counters").read_text().partition("\n")[2]
@@ -60,16 +71,26 @@ def kept(daemon: Daemon) -> int:
 
 
 def test_counts_are_exact_over_all_that_happens_to_a_daemon(daemon: Daemon) -> None:
-    """Other policies, killed, restarted on purpose, stopped, upgraded."""
-    expected = 0
+    """Other policies, killed, restarted on purpose, stopped, upgraded; also those of entries."""
+    expected = listed = 0
+    around = f"{site.PEER4.rpartition('.')[0]}.0/24"
+    (daemon.directory / "peers.txt").write_text(f"{site.PEER4}\n{around}\n192.0.2.1\n")
+    path = str(daemon.directory / "peers.txt")
+    daemon.ctl("list", "create", "peers", "--count", "--from", path, "--accept")
 
     def blocked(packets: int) -> None:
-        nonlocal expected
+        nonlocal expected, listed
         send(OUTSIDE, HERE4, CLOSED, packets)
+        send(OUTSIDE, HERE4, LISTED, packets)
         expected += packets
+        listed += packets
         assert counted(daemon) == expected
+        assert counted_entries(daemon) == {site.PEER4: listed}
 
+    daemon.put(POLICY.format(name="P", port=CLOSED) + LISTING)
     blocked(5)
+    daemon.ctl("list", "add", "peers", "192.0.2.2")
+    daemon.ctl("list", "remove", "peers", "192.0.2.2")
     daemon.ctl("policy", "unassign")
     assert eventually(lambda: kept(daemon) == 5)
     daemon.ctl("policy", "assign", "P")
@@ -83,6 +104,12 @@ def test_counts_are_exact_over_all_that_happens_to_a_daemon(daemon: Daemon) -> N
     daemon.ctl("net", "stop", "policyagent")
     daemon.ctl("net", "start", "policyagent")
     blocked(1)
+    other = "nftables" if daemon.backend != "nftables" else "xdp"
+    daemon.ctl("backend", other)
+    blocked(1)
+    daemon.ctl("list", "remove", "peers", site.PEER4)
+    send(OUTSIDE, HERE4, LISTED, 3)
+    assert counted_entries(daemon) == {around: 3}
 
 
 def test_under_a_flood_nothing_is_lost_when_policies_change(daemon: Daemon) -> None:

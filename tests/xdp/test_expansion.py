@@ -11,6 +11,7 @@ from ipsecd.compiler.classifier import Classifier
 from ipsecd.compiler.listed import with_entries
 from ipsecd.compiler.policy import compile_filters
 from ipsecd.language.filters import parse_filter
+from ipsecd.model.counted_lists import with_counting
 from ipsecd.model.values import Action, InForce, Origin
 from tests.engine.test_lists import entries
 
@@ -61,9 +62,24 @@ def test_what_would_be_too_much_is_left_to_nftables(monkeypatch: pytest.MonkeyPa
     assert "@a" in unknown_to_programs(written.tables)
 
 
+@pytest.mark.parametrize("text", ["@a=0", "@a=0:1434:UDP", "@a=@b", "10.9.0.7=@a"])
+def test_what_counts_entries_is_left_to_others(text: str) -> None:
+    """Programs have no counters for them; where nobody else judges, they drop all the same."""
+    known = {name: with_counting(each, counts=name == "a") for name, each in LISTS.items()}
+    filters = [InForce(Origin("static", "P", "r"), parse_filter(text), Action.BLOCK)]
+    policy = compile_filters(filters, lists=known)
+    made = Expansions(alone=False).of(policy)
+    assert made.digest == policy.digest
+    assert made.tables
+    assert not any(map(drops, made.tables))
+    alone = Expansions(alone=True).of(policy)
+    assert alone.tables
+    assert all(map(drops, alone.tables))
+
+
 def test_it_is_made_once_for_a_digest() -> None:
     """That of what is in force stays while the next one is made."""
-    expansions = Expansions()
+    expansions = Expansions(alone=False)
     first, second = compiled("@a=@b"), compiled("@b=@a")
     made = expansions.of(first)
     assert made.digest == first.digest

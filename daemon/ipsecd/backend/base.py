@@ -16,6 +16,7 @@ from ipsecd.backend.reporting import Reporting
 from ipsecd.compiler.classifier import Classifier
 from ipsecd.compiler.tables import TableId
 from ipsecd.compiler.volatile import Delta, Volatile
+from ipsecd.model.lists import Form
 from ipsecd.model.values import Origin
 from ipsecd.progress import Tell, silent
 
@@ -66,6 +67,28 @@ class Readings:
 
     now: CountsByPart
     ended: CountsByPart
+
+
+class EntryCounts(NamedTuple):
+    """What one counter holds of what the entries of one form of a list have matched.
+
+    ``part`` names the counter, which goes on in the next process; no other ever has that name.
+    ``counter`` is what the backend calls it now. ``counts`` has those entries that have matched
+    anything, by their packed form; None if nobody wanted to know. It took ``took_s`` seconds to
+    read. A counter that has ended has told its last values, once.
+    """
+
+    part: str
+    list_name: str
+    form: Form
+    counter: str
+    counts: Mapping[bytes, Count] | None
+    took_s: float = 0.0
+    has_ended: bool = False
+
+
+WantsEntries = Callable[[str, str], bool]
+"""Whether it should be read what a part holds, which counts for a list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +205,19 @@ class Backend(Protocol):
         """What every entry of the dynamic rules has matched since it was added.
 
         For any thread: it hands what must be done in the kernel's line to `run`, in short pieces.
+        """
+
+    def entry_counts(self, wanted: WantsEntries, run: Line = at_once) -> list[EntryCounts]:
+        """What the entries have matched of lists that count, and of those that do so no more.
+
+        Each entry counts the packets that a filter has decided about, or an audit counted, which
+        found the address in this entry. For any thread, as ``readings``.
+        """
+
+    def entries_before(self) -> Callable[[str], bool]:
+        """Tells of a ``counter`` that ends whether all that it counted was before this moment.
+
+        Entries that go from a list go from the counters of now, and not from those.
         """
 
     def unparsable(self) -> int:

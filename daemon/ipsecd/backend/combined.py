@@ -17,7 +17,15 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 
-from ipsecd.backend.base import Count, Line, Observation, Readings, sum_of
+from ipsecd.backend.base import (
+    Count,
+    EntryCounts,
+    Line,
+    Observation,
+    Readings,
+    WantsEntries,
+    sum_of,
+)
 from ipsecd.backend.beside import ProgramsBeside, reason_of
 from ipsecd.backend.joined_reports import JoinedReports
 from ipsecd.backend.judgeable import judgeable_points
@@ -237,6 +245,14 @@ class NftablesWithPrograms(ProgramsBeside):
         programs = run(lambda: self._programs)
         in_programs = programs.volatile_counts(run) if programs else {}
         return sum_of(self._nftables.volatile_counts(run), in_programs)
+
+    def entry_counts(self, wanted: WantsEntries, run: Line = at_once) -> list[EntryCounts]:
+        """Those of nftables, to which programs leave all packets that entries count."""
+        return self._nftables.entry_counts(wanted, run)
+
+    def entries_before(self) -> Callable[[str], bool]:
+        """Likewise."""
+        return self._nftables.entries_before()
 
     def unparsable(self) -> int:
         """How many packets could not be read; programs leave that to nftables."""

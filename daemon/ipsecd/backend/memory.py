@@ -9,8 +9,18 @@ from contextlib import suppress
 from dataclasses import replace
 from time import monotonic
 
-from ipsecd.backend.base import UNREADABLE, Count, Line, Observation, Readings, sum_of
+from ipsecd.backend.base import (
+    UNREADABLE,
+    Count,
+    EntryCounts,
+    Line,
+    Observation,
+    Readings,
+    WantsEntries,
+    sum_of,
+)
 from ipsecd.backend.lines import at_once
+from ipsecd.backend.memory_entries import MemoryEntries
 from ipsecd.backend.reporting import Report
 from ipsecd.compiler.classifier import Classifier, Entry, Lookups, Verdict
 from ipsecd.compiler.tables import TableId
@@ -97,6 +107,7 @@ class MemoryBackend:
         self._live: dict[TableId, _LiveTable] = {}
         self._counts: dict[Origin, Count] = {}
         self._ended: dict[Origin, Count] = {}
+        self._entries = MemoryEntries()
         self._unparsable = 0
         self.reporting = MemoryReporting()
 
@@ -118,6 +129,7 @@ class MemoryBackend:
         self._classifier = classifier
         self._end({o: c for o, c in self._counts.items() if o not in classifier.origins})
         self._counts = {o: self._counts.get(o, Count()) for o in classifier.origins}
+        self._entries.hold(classifier.lists)
         counts = self.volatile_counts()
         self._live = {}
         self.change(Delta(added=tuple(volatile.entries())), volatile)
@@ -149,6 +161,7 @@ class MemoryBackend:
         audit, deciding = Lookups(self._classifier, host, live).entries(packet)
         for entry in filter(None, (audit, deciding)):
             self._count(entry)
+            self._entries.count(entry.table, packet)
         return Verdict(
             deciding.action if deciding else Action.PERMIT,
             deciding.origin if deciding else None,
@@ -179,6 +192,7 @@ class MemoryBackend:
         self._live = {}
         self._end(self._counts)
         self._counts = {}
+        self._entries.hold({})
 
     def give_way(self) -> None:
         """Hold nothing."""
@@ -209,6 +223,15 @@ class MemoryBackend:
             for table, live in self._live.items()
             for key in live.deadlines
         }
+
+    def entry_counts(self, wanted: WantsEntries, run: Line = at_once) -> list[EntryCounts]:
+        """Packets judged, by the entries of lists."""
+        del run
+        return self._entries.read(wanted)
+
+    def entries_before(self) -> Callable[[str], bool]:
+        """Tells what had ended by now."""
+        return self._entries.before()
 
     def unparsable(self) -> int:
         """How many unparsable packets were dropped."""

@@ -18,6 +18,7 @@ from typing import NamedTuple, Protocol, TypeVar
 
 from ipsecd.compiler.tables import Keys, TableId, keys_of
 from ipsecd.model.addresses import Family
+from ipsecd.model.counted_lists import counting_members
 from ipsecd.model.exemptions import Pattern, exemption
 from ipsecd.model.lists import AddressList
 from ipsecd.model.packets import Host, Packet, Point
@@ -136,6 +137,8 @@ class Classifier:
             hasher.update(table.digest.encode())
         for name in sorted(self.lists):
             hasher.update(f"@{name}:{self.lists[name].digest}".encode())
+            if counting := counting_members(name, self.lists):
+                hasher.update(f"counts:{sorted(counting)}".encode())
         return hasher.hexdigest()
 
     def with_lists(

@@ -46,7 +46,12 @@ def _get_backup(engine: Engine, _: Request) -> dict[str, Any]:
             "look at it, and run: ipsecctl reload",
         )
     lists = {
-        name: ListParts(store.parts_of(name).current_file(each), each.feed, each.added)
+        name: ListParts(
+            store.parts_of(name).current_file(each),
+            each.feed,
+            each.added,
+            name in engine.kept_lists.counted,
+        )
         for name, each in store.lists.items()
     }
     policies = {stored.path: stored.text for stored in loaded.policies.values()}
@@ -84,8 +89,10 @@ def _restore(engine: Engine, request: Request) -> dict[str, Any]:
     changes = lists.change.changes if lists else {}
     dynamic = restored_rules(engine, backup, request)
     lines = [*stored_differences(before, content), *_of_lists(engine, changes), *dynamic.lines]
+    counted = frozenset(name for name, each in backup.lists.items() if each.counted)
+    counts = counted != engine.kept_lists.counted
     lasts = earlier.texts or earlier.link != before.link or lists or engine.assigned_is_not_in_force
-    if not lasts and not dynamic.rules:
+    if not lasts and not dynamic.rules and not counts:
         message = "all is as it is in the backup, and nothing has changed"
         reply = outcome(engine, message, changed=False)
         reply["outcome"]["warnings"] += dynamic.warnings
@@ -103,8 +110,9 @@ def _restore(engine: Engine, request: Request) -> dict[str, Any]:
         engine.restore(earlier, request.names, request.tell, lists)
         for name in changes:
             engine.kept_lists.feeds.forget(name)
+    engine.kept_lists.count(counted)
     # What lasts is in force: what of the rest cannot be is told, and is no reason to go back.
-    changed = dynamic.put_in_force(engine) or bool(lasts)
+    changed = dynamic.put_in_force(engine) or bool(lasts or counts)
     message = f"the backup is restored: {_sizes(backup)}"
     reply = outcome(engine, message, changed=changed, changes=lines, warns=True)
     reply["outcome"]["warnings"] += dynamic.warnings

@@ -63,7 +63,8 @@ def _create_feed(engine: Engine, request: Request) -> dict[str, Any]:
     change = store.create_feed(name, feed)
     dry_run = bool(request["dry_run"])
     words = sentence(request, "made")
-    reply = carried_out(engine, name, change, words, read, dry_run=dry_run)
+    counts = bool(request["counted"])
+    reply = carried_out(engine, name, change, words, read, dry_run=dry_run, new_counts=counts)
     if not dry_run:
         engine.kept_lists.feeds.went_well(name)
     return reply

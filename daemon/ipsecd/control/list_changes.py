@@ -70,10 +70,12 @@ def carried_out(
     *,
     changed: bool | None = None,
     dry_run: bool = False,
+    new_counts: bool | None = None,
 ) -> dict[str, Any]:
     """Make a change, and the reply that says what it did; for a `dry_run` what it would do.
 
-    `changed` says whether that is anything for people; None: if the change itself is.
+    `changed` says whether that is anything for people; None: if the change itself is. Of a list
+    that it makes, `new_counts` says whether it counts what its entries match.
     """
     before = engine.lists.get(name, AddressList())
     after = change.changes.get(name, before) or AddressList()
@@ -81,6 +83,8 @@ def carried_out(
     added, removed = len(AddressList(difference.added)), len(AddressList(difference.removed))
     if dry_run:
         engine.list_changes.check(change.changes)
+    elif new_counts is not None:
+        engine.kept_lists.create(change, name, counts=new_counts)
     else:
         engine.kept_lists.carry_out(change)
     return {

@@ -10,19 +10,20 @@ from typing import Any
 from ipsecd.control.list_changes import carried_out, must_pass, places_of, reading, sentence
 from ipsecd.control.method import Method, Request, Role, Work
 from ipsecd.control.parameters import read_deadline
+from ipsecd.control.stats import moment_text
 from ipsecd.engine import Engine
 from ipsecd.engine.confirmation import Part
 from ipsecd.errors import InvalidInput, Refused
 from ipsecd.language.address_lists import ReadList, read_addresses
 from ipsecd.language.list_entries import format_list
 from ipsecd.model.addresses import OF_DOMAIN, Family, written_name
-from ipsecd.model.lists import AddressList, listed
+from ipsecd.model.lists import AddressList, Form, listed
 from ipsecd.quoting import quote
 from ipsecd.sources.domain_lists import DomainLists
 from ipsecd.sources.list_files import shown_url
 from ipsecd.sources.list_journal import text_of
 from ipsecd.sources.list_parts import StoredList
-from ipsecd.sources.lists import ListChange
+from ipsecd.sources.lists import NOTHING, ListChange
 
 
 def _list_lists(engine: Engine, _: Request) -> dict[str, Any]:
@@ -37,9 +38,12 @@ def _get_list(engine: Engine, request: Request) -> dict[str, Any]:
     if written in _carried(engine) and (name != written or not _is_of_host(engine, name)):
         addresses = _asked_for(engine.domain.lists[written].addresses, request)
         described = _of_domain(engine, written)
-        return {"list": described, "entries": list(format_list(addresses)), "ending": []}
+        entries = list(format_list(addresses))
+        counters = _counters(engine, written, addresses, request)
+        return {"list": described, "entries": entries, "ending": [], "counters": counters}
     stored = engine.kept_lists.store.get(name)
-    texts = list(format_list(_asked_for(stored.addresses, request)))
+    addresses = _asked_for(stored.addresses, request)
+    texts = list(format_list(addresses))
     ends = {text_of(key): end for key, end in stored.added.items() if end != inf}
     # Of a long list no set is made: nothing else runs meanwhile.
     ending = [{"entry": text, "ends": ends[text]} for text in texts if text in ends]
@@ -47,6 +51,33 @@ def _get_list(engine: Engine, request: Request) -> dict[str, Any]:
         "list": _described(engine, stored),
         "entries": texts,
         "ending": sorted(ending, key=lambda entry: (entry["ends"], entry["entry"])),
+        "counters": _counters(engine, name, addresses, request),
+    }
+
+
+def _counters(
+    engine: Engine, name: str, addresses: AddressList, request: Request
+) -> dict[str, Any] | None:
+    """What of these entries has matched anything, the most first; None if nobody asks."""
+    if not request["counters"]:
+        return None
+    if name not in engine.kept_lists.counted:
+        raise Refused(
+            f"list {quote(name)} does not count what its entries match",
+            "a list of the domain cannot"
+            if name in _carried(engine) and not _is_of_host(engine, name)
+            else f"have it count from now on with: ipsecctl list count {name} on",
+        )
+    found = engine.counting.entries.read(name).get(name)
+    layers = addresses.layers
+    counted = [
+        {"entry": text_of(key), "packets": count.packets, "bytes": count.bytes}
+        for key, count in (found.counts.items() if found else ())
+        if layers.holds(Form(Family(key[0]), key[1]), key[2:])
+    ]
+    return {
+        "since": moment_text(found.since) if found else None,
+        "entries": sorted(counted, key=lambda each: (-each["packets"], each["entry"])),
     }
 
 
@@ -95,7 +126,8 @@ def _create_list(engine: Engine, request: Request) -> dict[str, Any]:
         if request["source"] is not None or request.text:
             must_pass(AddressList(), read.addresses, request, malformed=read.malformed)
         change = store.create(name, request.text, read)
-        return _carried_out(engine, request, change, "made", read)
+        counts = bool(request["counted"])
+        return _carried_out(engine, request, change, "made", read, new_counts=counts)
 
 
 def _replace_list(engine: Engine, request: Request) -> dict[str, Any]:
@@ -127,14 +159,36 @@ def _delete_list(engine: Engine, request: Request) -> dict[str, Any]:
     name = request["name"]
     _own(engine, name)
     change = engine.kept_lists.store.delete(name)
-    return _carried_out(engine, request, change, "deleted")
+    reply = _carried_out(engine, request, change, "deleted")
+    engine.counting.entries.keep()
+    return reply
+
+
+def _count_list(engine: Engine, request: Request) -> dict[str, Any]:
+    """Have a list count what its entries match, or no more; entries stay as they are."""
+    name, counts = request["name"], bool(request["counted"])
+    _own(engine, name)
+    kept = engine.kept_lists
+    changed = counts is not (name in kept.counted)
+    kept.count(kept.counted | {name} if counts else kept.counted - {name})
+    # What has ended is forgotten on disk as well, before the list may count again.
+    engine.counting.entries.keep()
+    done = "counts what each entry matches" if counts else "does not count"
+    return carried_out(engine, name, NOTHING, f"list {name!r} {done}", changed=changed)
 
 
 def _carried_out(
-    engine: Engine, request: Request, change: ListChange, done: str, read: ReadList | None = None
+    engine: Engine,
+    request: Request,
+    change: ListChange,
+    done: str,
+    read: ReadList | None = None,
+    *,
+    new_counts: bool | None = None,
 ) -> dict[str, Any]:
     words, dry_run = sentence(request, done), bool(request["dry_run"])
-    return carried_out(engine, request["name"], change, words, read, dry_run=dry_run)
+    name = request["name"]
+    return carried_out(engine, name, change, words, read, dry_run=dry_run, new_counts=new_counts)
 
 
 def _some(addresses: list[str]) -> list[str]:
@@ -170,6 +224,7 @@ def _described(engine: Engine, stored: StoredList) -> dict[str, Any]:
         ],
         "rules": _named_by(engine, stored.name),
         "domain": False,
+        "counted": stored.name in engine.kept_lists.counted,
     }
 
 
@@ -198,6 +253,7 @@ def _of_domain(engine: Engine, name: str) -> dict[str, Any]:
         "problems": [carried.problem] if carried.problem else [],
         "rules": _named_by(engine, f"{OF_DOMAIN}{name}"),
         "domain": True,
+        "counted": False,
     }
 
 
@@ -245,5 +301,6 @@ METHODS = (
     ),
     Method("AddToList", Role.CHANGE, Work.CHANGE, _add_to_list, part=Part.LISTS),
     Method("RemoveFromList", Role.CHANGE, Work.CHANGE, _remove_from_list, part=Part.LISTS),
+    Method("CountList", Role.CHANGE, Work.CHANGE, _count_list),
     Method("DeleteList", Role.CHANGE, Work.CHANGE, _delete_list, part=Part.LISTS),
 )

@@ -27,10 +27,20 @@ _NONE = Counted(0.0, Count())
 
 def _stats(engine: Engine, _: Request) -> dict[str, Any]:
     if engine.stopped:
-        return {"rules": [], "unparsable": 0}
+        return {"rules": [], "unparsable": 0, "lists": []}
     counted = engine.counting.read()
     rules = [_counted_rule(engine, *rule, counted) for rule in engine.rules().items()]
-    return {"rules": rules, "unparsable": counted.get(UNREADABLE, _NONE).count.packets}
+    unparsable = counted.get(UNREADABLE, _NONE).count.packets
+    lists = [
+        {
+            "name": name,
+            "packets": each.total.packets,
+            "bytes": each.total.bytes,
+            "since": moment_text(each.since),
+        }
+        for name, each in sorted(engine.counting.entries.known().items())
+    ]
+    return {"rules": rules, "unparsable": unparsable, "lists": lists}
 
 
 def _counted_rule(
@@ -40,7 +50,7 @@ def _counted_rule(
     rule = engine.dynamic.get(origin.rule) if origin.volatile else None
     return {
         **_named(origin, action, found.count),
-        "since": _moment(found.since),
+        "since": moment_text(found.since),
         "filters": [format_filter(each) for each in rule.filters] if rule else None,
         "address": _addresses(rule) if rule else None,
     }
@@ -63,7 +73,8 @@ def _addresses(rule: DynamicRule) -> list[str]:
     return [format_address(address) for address in found if address is not None]
 
 
-def _moment(since: float) -> str | None:
+def moment_text(since: float) -> str | None:
+    """A moment in seconds since the epoch, as it is told; None for 0."""
     if not since:
         return None
     return datetime.fromtimestamp(since, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -129,6 +140,7 @@ def _summed(rules: Iterable[tuple[Origin, Action, Count]]) -> list[dict[str, Any
 def _lists(engine: Engine) -> list[dict[str, Any]]:
     """The lists of this host, and those in force that are the domain's."""
     problems, stored = engine.kept_lists.feeds.problems, engine.kept_lists.store.lists
+    counted = engine.counting.entries.known()
     lists = [
         {
             "name": name,
@@ -136,6 +148,7 @@ def _lists(engine: Engine) -> list[dict[str, Any]]:
             "checked": each.feed.checked or None if each.feed else None,
             "every_s": each.feed.every_s if each.feed else None,
             "failing": name in problems,
+            "packets": counted[name].total.packets if name in counted else None,
         }
         for name, each in stored.items()
     ]
@@ -147,6 +160,7 @@ def _lists(engine: Engine) -> list[dict[str, Any]]:
             "checked": None,
             "every_s": None,
             "failing": False,
+            "packets": None,
         }
         for name, addresses in carried
         if name.startswith(OF_DOMAIN)

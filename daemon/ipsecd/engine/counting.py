@@ -18,6 +18,7 @@ from threading import Lock
 from ipsecd.backend.base import Count
 from ipsecd.engine.accounts import Rules, base_after, moved, read_anew, remembered, total
 from ipsecd.engine.enforcement import Enforcement
+from ipsecd.engine.entry_counting import EntryCounting
 from ipsecd.engine.state import Condition, State
 from ipsecd.engine.view import policy_rules_in_force
 from ipsecd.errors import IpsecdError
@@ -77,6 +78,8 @@ class Counting:
         self._lock = Lock()
         self._rules: dict[Origin, KeptCount] = {}
         self._carried: dict[str, _Carried] = {}
+        self.entries = EntryCounting(directory, disk, enforcement, clock, self._place)
+        """What entries of lists have matched."""
         self._saved = b""
         self._saved_for: WhatCounts | None = None
         self._has_begun = False
@@ -85,7 +88,7 @@ class Counting:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What is wrong with the file, in words."""
-        return tuple(filter(None, (self._problem, self._failure)))
+        return (*filter(None, (self._problem, self._failure)), *self.entries.warnings)
 
     @property
     def is_behind(self) -> bool:
@@ -97,6 +100,7 @@ class Counting:
         if self._has_begun:
             return
         self._has_begun = True
+        self.entries.begin()
         try:
             kept = self._file.load()
         except IpsecdError as error:
@@ -142,13 +146,15 @@ class Counting:
             kept = self._rules
         return {origin: Counted(each.since, total(each)) for origin, each in kept.items()}
 
-    def keep(self) -> None:
+    def keep(self, *, at_end: bool = False) -> None:
         """Read all counters, and write what has changed; in the line of changes, or alone.
 
-        What cannot be read or written is tried again with the next, and not at once.
+        What cannot be read or written is tried again with the next, and not at once. `at_end`
+        all that is kept is written when this returns.
         """
         if not self._has_begun:
             return
+        self.entries.keep(at_end=at_end)
         self._saved_for = _what_counts(self._enforcement.state)
         try:
             content = counts_to_json(KeptCounts(self._place, self._to_keep()))

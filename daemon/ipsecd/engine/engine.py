@@ -108,7 +108,7 @@ class Engine(View):
         self.protection = self._dynamic.protection
         self.next_expiry, self.expire = self._dynamic.next_expiry, self._dynamic.expire
         self.list_changes = lists = Lists(self._enforcement, self.protection)
-        self.kept_lists = KeptLists(ListStore(directories, disk), lists.change, lists.check)
+        self.kept_lists = KeptLists(ListStore(directories, disk), lists, directories.state, disk)
         switching = Switching(self._enforcement, self._kept_files, self.protection)
         self._policies = Policies(*parts, self.kept_lists, switching)
         self.outlook = Outlook(self._policies)
@@ -180,6 +180,7 @@ class Engine(View):
 
     def stop(self) -> None:
         """Withdraw everything and forget the dynamic rules, until ``start`` is called again."""
+        self.counting.entries.keep(at_end=True)
         self._enforcement.run(self._withdraw)
         record(logging.WARNING, "stopped", in_force="nothing")
 

@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -24,6 +24,7 @@ from ipsecd.engine.guard import is_guarding, must_spare
 from ipsecd.engine.protection import Protection
 from ipsecd.engine.state import State
 from ipsecd.model.addresses import OF_DOMAIN, check_list_name
+from ipsecd.model.counted_lists import with_counting
 from ipsecd.model.list_names import lists_in
 from ipsecd.model.lists import NO_ENTRIES, AddressList, Form
 from ipsecd.model.values import Filter, Origin
@@ -58,14 +59,28 @@ class Lists:
         """Change some lists as one; raises ``IpsecdError``, and then nothing has changed."""
         for name in changes:
             check_list_name(name)
+
+        def following(state: State) -> tuple[State, Delta]:
+            self._check_protected(changes)
+            return with_lists(state, changes)
+
+        self._change(following, tell)
+
+    def count(self, names: frozenset[str]) -> None:
+        """Have these lists count what their entries match, and no others; raises likewise."""
+        self._change(lambda state: (with_counting_lists(state, names), NO_CHANGE))
+
+    def _change(
+        self, following: Callable[[State], tuple[State, Delta]], tell: Tell = silent
+    ) -> None:
         before = self.enforcement.state
-        wanted, delta = with_lists(before, changes)
+        wanted, delta = following(before)
         with Attempt() as attempt:
             attempt.step(
                 lambda: self.enforcement.prepare(wanted.classifier, tell),
                 lambda _: self.enforcement.discard(),
             )
-            self.enforcement.run(lambda: self._switch(changes, before, wanted, delta))
+            self.enforcement.run(lambda: self._switch(following, before, wanted, delta))
 
     def load_ahead(self, name: str, size: int) -> ListAhead | None:
         """What loads a list while its text of `size` bytes is read; None if that is of no use.
@@ -107,14 +122,19 @@ class Lists:
             self.enforcement.discard()
         return outcome
 
-    def _switch(self, changes: ListChanges, before: State, new: State, delta: Delta) -> None:
+    def _switch(
+        self,
+        following: Callable[[State], tuple[State, Delta]],
+        before: State,
+        new: State,
+        delta: Delta,
+    ) -> None:
         """Put `new` in force, which `before` becomes; if another state is there now, what it does.
 
         Rules and containers may have changed while the change was prepared.
         """
-        self._check_protected(changes)
         if self.enforcement.state is not before or not new.enforcing:
-            new, delta = with_lists(self.enforcement.state, changes)
+            new, delta = following(self.enforcement.state)
         if new.enforcing:
             self.enforcement.put_in_force(new, delta)
         else:
@@ -159,10 +179,21 @@ def _with_members(state: State, changes: ListChanges) -> tuple[State, Delta, boo
         return state, NO_CHANGE, False
     lists = {name: entries for name, entries in state.lists.items() if name not in changes}
     lists |= {name: entries for name, entries in changes.items() if entries is not None}
-    new = state.with_lists(lists)
+    new = state.with_lists(counting(lists, state.counted_lists))
     if all(_forms(state, name) == _forms(new, name) for name in changes):
         return new, NO_CHANGE, False
     return *with_entries_of_now(new, new.dynamic.listing.values()), True
+
+
+def with_counting_lists(state: State, names: frozenset[str]) -> State:
+    """The state in which the lists of these names count what their entries match."""
+    counted = replace(state, counted_lists=names)
+    return counted.with_lists(counting(state.lists, names))
+
+
+def counting(lists: Mapping[str, AddressList], names: Container[str]) -> dict[str, AddressList]:
+    """The lists, of which those of these names count what their entries match."""
+    return {name: with_counting(each, counts=name in names) for name, each in lists.items()}
 
 
 def with_entries_of_now(state: State, rules: Iterable[DynamicRule]) -> tuple[State, Delta]:

@@ -41,5 +41,5 @@ class Past:
     def close(self, in_force: str) -> None:
         """Write what is not on disk yet; `in_force` says what is from now on, in words."""
         self.history.flush(all_rows=True)
-        self.counting.keep()
+        self.counting.keep(at_end=True)
         self.recorder.close(in_force)

@@ -17,6 +17,7 @@ from ipsecd.engine.confirmation import Confirmation
 from ipsecd.engine.enforcement import Enforcement
 from ipsecd.engine.expectations import judged
 from ipsecd.engine.kept_lists import KeptLists
+from ipsecd.engine.lists import counting
 from ipsecd.engine.quarantines import change_dynamic_rules
 from ipsecd.engine.restoring import Restoring
 from ipsecd.engine.sources import (
@@ -122,7 +123,9 @@ class Starting:
         for name, entries in (self.restoring.at_boot() if booting else {}).items():
             lists.pop(name, None)
             lists |= {name: entries} if entries is not None else {}
-        state = replace(now, container_news=news, inventory=inventory, lists=lists)
+        counted = self.kept_lists.counted
+        state = replace(now, container_news=news, inventory=inventory, counted_lists=counted)
+        state = replace(state, lists=counting(lists, counted))
         self.enforcement.record_state(self.take_over(state) if now.stopped else state)
 
     def _start(

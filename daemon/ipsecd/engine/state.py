@@ -104,7 +104,8 @@ class State:
     """All that is in force, and what it was made from.
 
     ``compiled`` is the policy in force; ``classifier`` is its classifier with the addresses that
-    containers have, and with those of the ``lists`` that it or dynamic rules name. ``dynamic`` has
+    containers have, and with those of the ``lists`` that it or dynamic rules name; those that
+    ``counted_lists`` names count what their entries match. ``dynamic`` has
     all dynamic rules, also those of ``quarantines``, which are by name; ``taken_over`` is how many
     of both an earlier process left, and ``unprotecting`` names the rules of these that block what
     the settings protect now. ``names`` are the addresses of DNS names; ``looked_up`` is when
@@ -126,6 +127,7 @@ class State:
     container_news: ContainerNews = field(default_factory=ContainerNews)
     inventory: Inventory = field(default_factory=Inventory)
     lists: Mapping[str, AddressList] = field(default_factory=dict)
+    counted_lists: frozenset[str] = frozenset()
     names: Mapping[str, tuple[Network, ...]] = field(default_factory=dict)
     looked_up: Mapping[str, float] = field(default_factory=dict)
     unresolved: frozenset[str] = frozenset()

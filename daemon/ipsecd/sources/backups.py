@@ -8,6 +8,7 @@ It must not know where that lies on a host, nor how it is put there. The first m
 * ``lists/NAME``: the file of a list, as it is;
 * ``feeds/NAME``: what came from the URL of a list, an entry a line; the manifest has the URL;
 * ``added/NAME``: the entries of a list that were added by command, each with its end;
+* ``counted/NAME``: nothing, for a list that counts what its entries match;
 * ``dynamic.json``: the dynamic rules, each with its end.
 
 The same content makes the same bytes. Whatever else is in an archive is refused.
@@ -47,7 +48,7 @@ MAX_MANIFEST_BYTES = 1 << 24
 MAX_URL = 2048
 MAX_MOMENT = 1 << 40
 MANIFEST = "manifest.json"
-LISTS, FEEDS, ADDED = "lists", "feeds", "added"
+LISTS, FEEDS, ADDED, COUNTED = "lists", "feeds", "added", "counted"
 DYNAMIC = "dynamic.json"
 MAX_DYNAMIC_BYTES = 1 << 27
 _POLICY = re.compile(rf"{POLICIES}/[^/.\0][^/\0]*{re.escape(SUFFIX)}")
@@ -60,11 +61,15 @@ _HINT = "give a file that 'ipsecctl backup' has made; nothing has changed"
 
 @dataclass(frozen=True, slots=True)
 class ListParts:
-    """The parts of one list: its file, what comes from a URL, and the entries that were added."""
+    """The parts of one list: its file, what comes from a URL, and the entries that were added.
+
+    ``counted`` says that it counts what its entries match.
+    """
 
     file: bytes | None = None
     feed: Feed | None = None
     added: Entries = field(default_factory=PersistentMap)
+    counted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +118,8 @@ def pack(backup: Backup) -> bytes:
         if parts.added:
             ends = sorted(parts.added.items())
             contents[f"{ADDED}/{name}"] = _lines(f"{text_of(k)} {_end_text(e)}" for k, e in ends)
+        if parts.counted:
+            contents[f"{COUNTED}/{name}"] = b""
     if backup.dynamic:
         rules = [{key: getattr(rule, key) for key in _OF_RULE} for rule in backup.dynamic]
         contents[DYNAMIC] = json.dumps(rules, indent=1, ensure_ascii=False).encode()
@@ -202,7 +209,7 @@ def check_member(name: str) -> None:
     if name in {DYNAMIC, SHARED}:
         return
     kind, _, list_name = name.partition("/")
-    if kind not in {LISTS, FEEDS, ADDED}:
+    if kind not in {LISTS, FEEDS, ADDED, COUNTED}:
         raise ValueError(f"nothing in a backup is called {quote(name)}")
     check_list_name(list_name)
 
@@ -301,7 +308,8 @@ def _parts(name: str, contents: Mapping[str, bytes], feeds: Mapping[str, object]
         raise ValueError(f"its list {quote(name)} has a URL without entries, or entries without")
     feed = None if came is None else _feed(name, feeds[name], came)
     entries = PersistentMap() if added is None else _added(name, added)
-    return ListParts(contents.get(f"{LISTS}/{name}"), feed, entries)
+    counted = f"{COUNTED}/{name}" in contents
+    return ListParts(contents.get(f"{LISTS}/{name}"), feed, entries, counted)
 
 
 def _feed(name: str, given: object, content: bytes) -> Feed:

@@ -16,14 +16,13 @@ from ipsecd.backend.nftables.comparison import PolicySet
 from ipsecd.backend.nftables.contents import key_of
 from ipsecd.backend.nftables.failures import failure
 from ipsecd.backend.nftables.held import Held
-from ipsecd.backend.nftables.lists import ListSet, forms_of
+from ipsecd.backend.nftables.lists import ListSet, forms_of, name_of
 from ipsecd.backend.nftables.looks import kernel_table
 from ipsecd.backend.nftables.naming import (
     CONTENTS,
     TABLE,
     counter_name,
     describe,
-    list_set_name,
     set_name,
     stem,
 )
@@ -32,6 +31,7 @@ from ipsecd.backend.nftables.reading import SetDescription, TableReader
 from ipsecd.backend.nftables.wire import KernelError, Message
 from ipsecd.compiler.classifier import Classifier
 from ipsecd.compiler.tables import TableId
+from ipsecd.model.counted_lists import with_counting_members
 from ipsecd.model.lists import NO_ENTRIES
 
 
@@ -112,10 +112,12 @@ class LeftSets:
                 kernel = kernel_table(table.id, name, table.origins)
                 policy[table.id] = PolicySet(table, kernel)
         lists = {}
-        for form in forms_of([*(table.id for table in classifier.tables), *dynamic]):
-            members = classifier.lists.get(form.name, NO_ENTRIES)
+        named = with_counting_members(classifier.lists)
+        tables = [*(table.id for table in classifier.tables), *dynamic]
+        for form in forms_of(tables, classifier.lists):
+            members = named.get(form.name, NO_ENTRIES)
             digest, count = members.digest_of(form.of_entries), members.count(form.of_entries)
-            name = self._take(list_set_name(form.name, form.family, form.length, 0), digest, count)
+            name = self._take(name_of(form, 0), digest, count)
             if name:
                 lists[form] = ListSet(name, self._described[name].size, members)
         return Held(policy, {}, lists)

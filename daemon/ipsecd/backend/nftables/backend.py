@@ -33,6 +33,7 @@ from ipsecd.backend.nftables.comparison import compare, in_kernel, unused
 from ipsecd.backend.nftables.counting import MOST_INHERITED, TableCounters, counter_names
 from ipsecd.backend.nftables.drop_reports import DropReports
 from ipsecd.backend.nftables.early import EarlySets
+from ipsecd.backend.nftables.entry_counting import CountsEntries
 from ipsecd.backend.nftables.failures import commit, open_socket
 from ipsecd.backend.nftables.features import NO_SOCKETS, can_protect
 from ipsecd.backend.nftables.held import Entries, Held, dynamic_sets, entries_gone, policy_sets
@@ -54,7 +55,7 @@ from ipsecd.model.packets import Point
 from ipsecd.model.values import Origin
 
 
-class NftablesBackend(SetsBeforehand):
+class NftablesBackend(SetsBeforehand, CountsEntries):
     """Enforces a classifier with nftables in the network namespace it is made in.
 
     ``points`` says where packets are looked at: everywhere, unless it is set before ``apply``.
@@ -374,6 +375,7 @@ class NftablesBackend(SetsBeforehand):
         counters = counter_names(self._early.origins, self._classifier)
         counters |= self.reporting.counters
         steps, sets = unused(self._reader, self._held.names | self._early.names, counters)
+        steps += self._given_up()
         if steps:
             wait_for_packets()
             with self._counters.ending(counters, self._held.dynamic, sets):

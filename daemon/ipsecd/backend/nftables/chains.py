@@ -12,7 +12,7 @@ from itertools import takewhile
 from ipsecd.backend.nftables import expressions as ex
 from ipsecd.backend.nftables.audits import Onward
 from ipsecd.backend.nftables.exempt import conditions
-from ipsecd.backend.nftables.keys import as_arrived, from_packet, has_key, key_of
+from ipsecd.backend.nftables.keys import as_arrived, counting_of, from_packet, has_key, key_of
 from ipsecd.backend.nftables.lists import ListSets
 from ipsecd.backend.nftables.looks import (
     KernelTable,
@@ -285,6 +285,7 @@ class FamilyChains:
                 verdict = self.rules.audit(onward.after(table), counts=counts)
             text = describe(table.origin) if table.origin else ""
             condition = b"" if self.only_new or number >= last else _opening(table.id)
+            verdict = self._counting_entries(table, verdict)
             for link in self._links(table):
                 for key in self._keys(table.id):
                     found = (self._sender(table.id), key, self._match(table))
@@ -309,6 +310,16 @@ class FamilyChains:
         count = ex.counted_by(table.counter) if table.counter else b""
         # A table of the policy that looks at no field holds every packet that comes so far.
         return ex.in_set(table.set_name) + count if has_key(table.id) else count
+
+    def _counting_entries(self, table: KernelTable, verdict: bytes) -> bytes:
+        """What a rule ends with that counts the entries of lists that a packet matches, if any.
+
+        A packet whose entry has gone meanwhile meets the `verdict` all the same.
+        """
+        if not self.rules.counts_entries or self._counts_elsewhere(table):
+            return verdict
+        # Where packets leave, only what is from this host counts: as the packet has it.
+        return self.rules.counting(counting_of(table.id, from_packet, self.lists), verdict)
 
     def _counts_elsewhere(self, table: KernelTable) -> bool:
         """Whether a match, which is no block, counts where the packet is looked at otherwise."""

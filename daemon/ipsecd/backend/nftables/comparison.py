@@ -14,6 +14,7 @@ from ipsecd.backend.nftables.lists import ListSets
 from ipsecd.backend.nftables.looks import KernelTable
 from ipsecd.backend.nftables.naming import (
     CONTENTS,
+    COUNTED,
     STATE_PREFIX,
     TABLE,
     kernel_key_width,
@@ -85,9 +86,14 @@ def unused(
 ) -> tuple[list[Message], list[str]]:
     """Messages that delete the sets and counters of the table, except those that are given.
 
-    Also the names of the sets that they delete.
+    Also the names of the sets that they delete. Sets that count entries of lists stay until what
+    they hold has been read.
     """
-    unused_sets = [name for name in reader.sets() if serial_of(name) and name not in sets]
+    unused_sets = [
+        name
+        for name in reader.sets()
+        if serial_of(name) and name not in sets and not name.startswith(COUNTED)
+    ]
     unused_counters = [name for name in reader.counters() if name not in counters]
     # It costs a dump, which is short, and only where sets go.
     named = [key for key, _ in reader.elements(CONTENTS)] if unused_sets else []

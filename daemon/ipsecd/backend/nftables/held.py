@@ -15,17 +15,19 @@ from ipsecd.backend.nftables.lists import (
     ListSet,
     ListSets,
     Plan,
+    forms_in,
     forms_of,
     may_change_in_place,
     must_be_made,
     plan,
 )
 from ipsecd.backend.nftables.looks import KernelTable
-from ipsecd.backend.nftables.naming import TABLE, counter_name, describe
+from ipsecd.backend.nftables.naming import COUNTED, TABLE, counter_name, describe
 from ipsecd.backend.nftables.wire import Message
 from ipsecd.compiler.classifier import Classifier, Table
 from ipsecd.compiler.tables import TableId
 from ipsecd.compiler.volatile import Entry, Volatile
+from ipsecd.model.counted_lists import with_counting_members
 from ipsecd.model.lists import NO_ENTRIES, AddressList
 from ipsecd.model.persistent import PersistentMap
 from ipsecd.model.values import Origin
@@ -59,9 +61,10 @@ class Held:
     def deletion_of_others(self, before: Held) -> list[Message]:
         """Delete the sets of `before` that these are not, and what the table says of them.
 
-        These are sets of dynamic rules, of which it says nothing, and of the entries of lists.
+        These are sets of dynamic rules, of which it says nothing, and of the entries of lists. Sets
+        that count stay until somebody has read what they hold.
         """
-        gone = before.names - self.names
+        gone = {name for name in before.names - self.names if not name.startswith(COUNTED)}
         said = [
             contents.no_longer(list_set.set_name, list_set.members.digest_of(form.of_entries))
             for form, list_set in before.lists.items()
@@ -97,8 +100,9 @@ class Held:
         dynamic rules `are_others`, packets may not meet them with half a change of lists.
         """
         in_place = not are_others and self._may_change_lists_in_place(classifier, early)
-        forms, loaded = forms_of(tables), early.take_list
-        return plan(self.lists, forms, classifier.lists, loaded, make, in_place=in_place)
+        forms, loaded = forms_of(tables, classifier.lists), early.take_list
+        lists = with_counting_members(classifier.lists)
+        return plan(self.lists, forms, lists, loaded, make, in_place=in_place)
 
     def missing_tables(self, classifier: Classifier) -> list[Table]:
         """The tables of `classifier` whose sets have to be made."""
@@ -113,16 +117,14 @@ class Held:
         They include those that only a dynamic rule will look into, which comes with them.
         """
         tables = [*(table.id for table in classifier.tables), *self.dynamic]
-        forms = forms_of(tables)
+        forms = forms_of(tables, classifier.lists)
         looked_into = {form.name for form in forms}
-        forms += [
-            ListForm(name, form.family, form.length)
-            for name, members in classifier.lists.items()
-            if name not in looked_into
-            for form in members.entries
-        ]
+        for name, members in classifier.lists.items():
+            if name not in looked_into:
+                forms += forms_in(name, members)
         in_place = self._may_change_lists_in_place(classifier, early)
-        wanted = ((form, classifier.lists.get(form.name, NO_ENTRIES)) for form in forms)
+        lists = with_counting_members(classifier.lists)
+        wanted = ((form, lists.get(form.name, NO_ENTRIES)) for form in forms)
         return [
             (form, members)
             for form, members in wanted
@@ -142,7 +144,8 @@ class Held:
         before = {id_: held.table.digest for id_, held in self.policy.items() if not id_.listed}
         after = {table.id: table.digest for table in classifier.tables if not table.id.listed}
         tables = [*(table.id for table in classifier.tables), *self.tables]
-        return before == after and may_change_in_place(self.lists, classifier.lists, tables)
+        lists = with_counting_members(classifier.lists)
+        return before == after and may_change_in_place(self.lists, lists, tables)
 
 
 def policy_sets(

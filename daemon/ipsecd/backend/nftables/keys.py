@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from ipsecd.backend.nftables import expressions as ex
-from ipsecd.backend.nftables.lists import ListForm, ListSet
+from ipsecd.backend.nftables.lists import ListForm, ListSet, counted_forms
 from ipsecd.compiler.shapes import SHAPES
 from ipsecd.compiler.tables import TableId
 from ipsecd.model.addresses import Family
-from ipsecd.model.fields import BY_NAME, Field, Header, Kind, Place
+from ipsecd.model.fields import BY_NAME, Field, Header, Kind, Listed, Place
 
 Loader = Callable[[Field, Family, int], bytes]
 
@@ -40,9 +40,7 @@ def key_of(table: TableId, load: Loader, lists: Mapping[ListForm, ListSet]) -> b
     family = table.family
     loaded: list[bytes] = []
     for field, listed in table.listed:
-        loaded.append(load(field, family, 0))
-        if mask := _partial(SHAPES[field.kind].mask(listed, field, family)):
-            loaded.append(ex.masked(mask))
+        loaded.append(entry_of(field, listed, family, load))
         loaded.append(ex.in_set(lists[ListForm(listed.name, family, listed.length)].set_name))
     for name, shape in table.looks.items():
         field = BY_NAME[name]
@@ -57,6 +55,36 @@ def key_of(table: TableId, load: Loader, lists: Mapping[ListForm, ListSet]) -> b
     if has_key(table) and not table.parts:
         loaded.append(ex.meta(ex.META_NFPROTO))
     return b"".join(loaded)
+
+
+def entry_of(field: Field, listed: Listed, family: Family, load: Loader) -> bytes:
+    """Load the entry of a list that an address would be in."""
+    mask = _partial(SHAPES[field.kind].mask(listed, field, family))
+    return load(field, family, 0) + (ex.masked(mask) if mask else b"")
+
+
+def counting_of(
+    table: TableId, load: Loader, lists: Mapping[ListForm, ListSet]
+) -> list[tuple[bytes, bool]]:
+    """What counts the entries of lists by which a packet is in a table, a rule each.
+
+    Each comes with whether it is about the last address that the table looks for in lists: then a
+    packet that it counts need not meet the others. What several lists have that filters of one
+    rule name alike counts for the first of them by name that counts.
+    """
+    rules: list[tuple[bytes, bool]] = []
+    for field, listed in table.listed:
+        form = ListForm(listed.name, table.family, listed.length)
+        entry = entry_of(field, listed, table.family, load)
+        is_last = field is table.listed[-1][0]
+        before = b""
+        for counted in counted_forms(form, lists):
+            name = lists[counted].set_name
+            rules.append((before + entry + ex.in_set(name), is_last))
+            if not is_last:
+                # What is not found there is not counted there.
+                before += entry + ex.in_set(name, inverted=True)
+    return rules
 
 
 def _partial(mask: bytes) -> bytes:

@@ -1,6 +1,7 @@
 """Owns the sets that hold the entries of lists: one for each list, IP version and prefix length.
 
-Sends nothing. Invariants:
+Of a list that counts there is another one with the same elements, in which each has a counter. It
+is looked into when a packet has been decided about, and then alone. Sends nothing. Invariants:
 
 1. A set is there as long as a table looks for such entries, however many tables do.
 2. Elements are added to and deleted from a set in place only where every packet still meets the old
@@ -19,10 +20,11 @@ from typing import NamedTuple
 from ipsecd.backend.nftables import contents
 from ipsecd.backend.nftables import messages as nft
 from ipsecd.backend.nftables.elements import add_elements, delete_elements, packed_elements
-from ipsecd.backend.nftables.naming import TABLE, address_type, list_set_name
+from ipsecd.backend.nftables.naming import TABLE, address_type, list_set_name, said_of
 from ipsecd.backend.nftables.wire import Message
 from ipsecd.compiler.tables import TableId
-from ipsecd.model.addresses import Family
+from ipsecd.model.addresses import JOINED, Family
+from ipsecd.model.counted_lists import counting_members
 from ipsecd.model.lists import NO_ENTRIES, AddressList, Form
 
 IN_PLACE = 5_000
@@ -34,11 +36,15 @@ of a set is fixed when it is made; one that is full is replaced by a larger one.
 
 
 class ListForm(NamedTuple):
-    """Which entries a set holds: those of one list, IP version and prefix length."""
+    """Which entries a set holds: those of one list, IP version and prefix length.
+
+    Where they are ``counted``, each element has a counter, and counts when it is looked up.
+    """
 
     name: str
     family: Family
     length: int
+    counted: bool = False
 
     @property
     def width(self) -> int:
@@ -80,20 +86,46 @@ class Plan:
     then: list[Message] = field(default_factory=list)
 
 
-def forms_of(tables: Iterable[TableId]) -> list[ListForm]:
-    """All that `tables` look into."""
+def forms_of(tables: Iterable[TableId], lists: Mapping[str, AddressList]) -> list[ListForm]:
+    """All that `tables` look into, and where they count what entries of `lists` match."""
     forms = {
         ListForm(listed.name, table.family, listed.length)
         for table in tables
         for _, listed in table.listed
     }
-    return sorted(forms)
+    counting = {name: counting_members(name, lists) for name in {form.name for form in forms}}
+    return sorted(forms.union(*(_counted_forms(form, counting[form.name]) for form in forms)))
+
+
+def _counted_forms(form: ListForm, counting: Mapping[str, AddressList]) -> list[ListForm]:
+    return [
+        form._replace(name=name, counted=True)
+        for name, members in counting.items()
+        if members.count(form.of_entries)
+    ]
+
+
+def counted_forms(form: ListForm, sets: ListSets) -> list[ListForm]:
+    """Where what a table finds in a set is counted: for each list of which the set has entries."""
+    forms = (form._replace(name=name, counted=True) for name in form.name.split(JOINED))
+    return [each for each in forms if each in sets]
+
+
+def forms_in(name: str, members: AddressList) -> list[ListForm]:
+    """All that tables may look into that name a list, and where they count."""
+    forms = [ListForm(name, *of_entries) for of_entries in members.entries]
+    counting = counting_members(name, {name: members})
+    return [*forms, *(each for form in forms for each in _counted_forms(form, counting))]
 
 
 def new_set(form: ListForm, count: int, members: AddressList, serial: int) -> ListSet:
     """A set for `count` entries of this form, with room for more; `members` are these."""
-    name = list_set_name(form.name, form.family, form.length, serial)
-    return ListSet(name, count + max(LEAST_ROOM, count // 4), members)
+    return ListSet(name_of(form, serial), count + max(LEAST_ROOM, count // 4), members)
+
+
+def name_of(form: ListForm, serial: int) -> str:
+    """The name of the set of this form that has a serial number."""
+    return list_set_name(form.name, form.family, form.length, serial, counted=form.counted)
 
 
 def least_size(count: int) -> int:
@@ -111,7 +143,18 @@ def creation(form: ListForm, list_set: ListSet) -> list[Message]:
 def empty_set(form: ListForm, list_set: ListSet) -> Message:
     """Create a set without elements."""
     key_types = (address_type(form.family),)
-    return nft.new_set(TABLE, list_set.set_name, key_types, form.width, list_set.size, 0)
+    # What it counts for is found again by this, whichever process made it.
+    text = said_of(form.name, form.of_entries) if form.counted else ""
+    return nft.new_set(
+        TABLE,
+        list_set.set_name,
+        key_types,
+        form.width,
+        list_set.size,
+        0,
+        counted=form.counted,
+        text=text,
+    )
 
 
 def plan(
@@ -204,7 +247,7 @@ def may_change_in_place(
     listing = [table for table in tables if table.listed]
     changing = {
         form.name
-        for form in {*forms_of(listing), *present}
+        for form in {*forms_of(listing, lists), *present}
         if not (present[form].members if form in present else NO_ENTRIES).is_same(
             form.of_entries, lists.get(form.name, NO_ENTRIES)
         )

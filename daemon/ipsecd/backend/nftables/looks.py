@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from ipsecd.backend.nftables import expressions as ex
@@ -111,16 +111,33 @@ class Ruleset:
     """Chains with their rules, in the order in which they were begun.
 
     ``drop`` is what a rule ends with that drops a packet. ``told`` says that somebody is told of
-    what audits count.
+    what audits count, and ``counts_entries`` that entries of some list count what they match.
     """
 
     chains: dict[str, list[tuple[bytes, str]]] = field(default_factory=dict)
     drop: bytes = ex.verdict(DROP)
     told: bool = False
+    counts_entries: bool = False
+    _counting: dict[tuple[bytes, ...], str] = field(default_factory=dict)
 
     def add(self, name: str, *parts: bytes, comment: str = "") -> None:
         """Append a rule to a chain."""
         self.chains.setdefault(name, []).append((b"".join(parts), comment))
+
+    def counting(self, rules: Sequence[tuple[bytes, bool]], verdict: bytes) -> bytes:
+        """What a rule ends with that has entries of lists count, by `rules`, before the `verdict`.
+
+        Those that come with True end with it. They stand in a chain of their own: so a packet that
+        none of them counts meets the verdict all the same.
+        """
+        if not rules:
+            return verdict
+        ends = [counts + (verdict if is_last else b"") for counts, is_last in rules]
+        name = self._counting.setdefault((*ends, verdict), f"counting_{len(self._counting) + 1}")
+        if name not in self.chains:
+            for rule in (*ends, verdict):
+                self.add(name, rule)
+        return ex.verdict(GOTO, name)
 
     def audit(self, then: str, *, counts: bool) -> bytes:
         """What a rule ends with that is an audit: the packet goes on in `then`, or passes without.

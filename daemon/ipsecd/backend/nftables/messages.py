@@ -45,6 +45,8 @@ FIRST_REGISTER = 8
 DROP, ACCEPT, JUMP, GOTO, RETURN = 0, 1, -3, -4, -5
 
 COMMENT_BYTES = 127
+SET_USERDATA, SET_COMMENT = 13, 7
+"""The attribute of a set for user data, and the type of a comment there, as nft has them."""
 _COUNTER_TYPE = attribute(3, OBJECT_COUNTER.to_bytes(4, "big"))
 _NO_DATA = attribute(4, b"")
 
@@ -136,10 +138,10 @@ def _encode(message: Any, attrs: list[tuple[str, Any]]) -> bytes:
     return bytes(message.data[_GENERIC_MESSAGE:])
 
 
-def comment(text: str) -> bytes:
-    """User data that nft shows as a comment: type 0, length, text with a NUL."""
+def comment(text: str, kind: int = 0) -> bytes:
+    """User data that nft shows as a comment: its type, length, text with a NUL."""
     raw = text.encode()[:COMMENT_BYTES].decode(errors="ignore").encode() + b"\0"
-    return bytes((0, len(raw))) + raw
+    return bytes((kind, len(raw))) + raw
 
 
 @lru_cache(maxsize=8192)
@@ -231,12 +233,14 @@ def new_set(
     *,
     counted: bool = False,
     exclusive: bool = True,
+    text: str = "",
 ) -> Message:
     """Create a hash set. `key_types` are nft's numbers of the data types in the key.
 
     Unless it is to be `exclusive`, the set may be there already. A `size` of 0 is for none. With
     ``SET_TIMEOUT`` its elements may end by themselves; with ``SET_OBJECT`` they are mapped to
-    counter objects. If it is `counted`, every element has a counter of its own.
+    counter objects. If it is `counted`, every element has a counter of its own. `text` is a
+    comment.
     """
     key_type = 0
     for type_number in key_types:
@@ -257,7 +261,10 @@ def new_set(
         counter = {"attrs": [("NFTA_EXPR_NAME", "counter"), ("NFTA_EXPR_DATA", {"attrs": []})]}
         attrs.append(("NFTA_SET_EXPR", counter))
     flags = NLM_F_CREATE | (NLM_F_EXCL if exclusive else 0)
-    return Message(NEWSET, flags, _encode(_Set(), attrs), f"set {name}")
+    encoded = _encode(_Set(), attrs)
+    if text:
+        encoded += attribute(SET_USERDATA, comment(text, SET_COMMENT))
+    return Message(NEWSET, flags, encoded, f"set {name}")
 
 
 def delete_set(table: str, name: str) -> Message:

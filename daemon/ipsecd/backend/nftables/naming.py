@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from functools import lru_cache
 from typing import Any
 
@@ -14,6 +15,7 @@ from ipsecd.compiler.shapes import EXACT
 from ipsecd.compiler.tables import TableId
 from ipsecd.model.addresses import JOINED, Family
 from ipsecd.model.fields import BY_NAME, ME, Field, Kind
+from ipsecd.model.lists import Form
 from ipsecd.model.packets import Point
 from ipsecd.model.values import Origin
 
@@ -27,6 +29,9 @@ WITH_TRANSPORT = {family: f"protocols_with_transport_ip{family.value}" for famil
 """For each IP version the set of the protocols whose ports, or type and code, are read."""
 DIALUP_TYPES = "dialup_types"
 STATE_PREFIX = "state_"
+COUNTED = "counted_list_"
+"""What the names of sets begin with whose elements count what entries of lists match."""
+_SAID = re.compile(r"@(\S+) IPv([46]) /([0-9]{1,3})")
 CONTENTS = "contents_of_sets"
 """The set that says what the other sets hold."""
 
@@ -81,9 +86,24 @@ def set_name(table: TableId, serial: int) -> str:
     return "_".join(parts)
 
 
-def list_set_name(name: str, family: Family, length: int, serial: int) -> str:
+def list_set_name(
+    name: str, family: Family, length: int, serial: int, *, counted: bool = False
+) -> str:
     """The set that holds those entries of a list which have one IP version and prefix length."""
-    return f"list_{_word(name)}_ip{family.value}_{length}_g{serial}"
+    prefix = COUNTED if counted else "list_"
+    return f"{prefix}{_word(name)}_ip{family.value}_{length}_g{serial}"
+
+
+def said_of(name: str, form: Form) -> str:
+    """What a set whose elements count says of itself: the list, and the form of the entries."""
+    return f"@{name} IPv{form.family.value} /{form.length}"
+
+
+def what_is_said(text: str) -> tuple[str, Form] | None:
+    """The inverse of ``said_of``; None if it is none."""
+    if not (found := _SAID.fullmatch(text)):
+        return None
+    return found[1], Form(Family(int(found[2])), int(found[3]))
 
 
 def _word(name: str) -> str:

@@ -18,6 +18,11 @@ class NewSets:
     def __init__(self) -> None:
         self._serial = 0
 
+    @property
+    def last(self) -> int:
+        """The number of the set that was named last."""
+        return self._serial
+
     def begin_after(self, existing: Iterable[str]) -> None:
         """Leave out the numbers of sets that an earlier process made."""
         self._serial = max([self._serial, *map(serial_of, existing)])

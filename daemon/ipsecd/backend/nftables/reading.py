@@ -11,9 +11,16 @@ from ipsecd.backend.base import Count
 from ipsecd.backend.nftables import messages as nft
 from ipsecd.backend.nftables.elements import parse_counter, parse_elements
 from ipsecd.backend.nftables.failures import failure
-from ipsecd.backend.nftables.naming import CONTENTS, STATE_PREFIX, TABLE
+from ipsecd.backend.nftables.naming import (
+    CONTENTS,
+    COUNTED,
+    STATE_PREFIX,
+    TABLE,
+    what_is_said,
+)
 from ipsecd.backend.nftables.wire import KernelError, NftSocket
 from ipsecd.host.netlink import attribute, attributes
+from ipsecd.model.lists import Form
 
 _CHAIN_NAME, _SET_NAME, _OBJECT_NAME, _OBJECT_DATA = 3, 2, 2, 4
 
@@ -28,8 +35,9 @@ _CHANGING: dict[int, tuple[int, ...]] = {
 _SET_COUNT = 20
 """The attribute with the number of elements of a set (Linux 6.16 and later). Only in sets of
 these names may it change while the rules stay."""
-_CHANGING_SETS = ("dynamic_", "list_", CONTENTS)
+_CHANGING_SETS = ("dynamic_", "list_", COUNTED, CONTENTS)
 _SET_DESCRIPTION, _DESCRIBED_SIZE = 9, 1
+_SET_HANDLE = 16
 _TABLE_HANDLE, _TABLE_OWNER = 4, 7
 _GENERATION = 1
 
@@ -39,6 +47,18 @@ class SetDescription(NamedTuple):
 
     size: int
     elements: int | None
+
+
+class CountedSet(NamedTuple):
+    """A set whose elements count for entries of one form of a list.
+
+    No other set of the table ever had its ``handle``.
+    """
+
+    name: str
+    handle: int
+    list_name: str
+    form: Form
 
 
 class TableReader:
@@ -103,6 +123,39 @@ class TableReader:
             )
             for parts in self._objects(nft.GETSET)
         }
+
+    def counted_sets(self) -> list[CountedSet]:
+        """All sets whose elements count for entries of lists, the oldest first."""
+        found = []
+        for parts in self._objects(nft.GETSET):
+            name = _text(parts[_SET_NAME])
+            # Behind the type and the length of the comment.
+            said = what_is_said(_text(parts.get(nft.SET_USERDATA, b"")[2:]))
+            if name.startswith(COUNTED) and said:
+                handle = int.from_bytes(parts.get(_SET_HANDLE, b""), "big")
+                found.append(CountedSet(name, handle, *said))
+        return sorted(found, key=lambda each: each.handle)
+
+    def entry_counts(self, of: CountedSet) -> tuple[dict[bytes, Count], bool]:
+        """What entries have matched that matched anything, by their packed form.
+
+        Also whether all are there: a change may have interrupted it.
+        """
+        of_set = attribute(_SET_NAME, of.name.encode() + b"\0")
+        try:
+            dump = nft.dump(nft.GETSETELEM, self._table, of_set)
+            bodies, interrupted = self._socket.request_once(dump)
+        except KernelError as error:
+            if error.errno == errno.ENOENT:
+                return {}, False
+            raise failure(error) from error
+        counts = {
+            key: Count(packets, size)
+            for body in bodies
+            for key, packets, size in parse_elements(body)
+            if packets
+        }
+        return counts, not interrupted
 
     def fingerprint(self) -> str:
         """A digest of the table's chains, rules and sets, as the kernel lists them.

@@ -72,6 +72,7 @@ def render(
     tables look into besides their own. `told` says how somebody is told of what is dropped.
     """
     rules = told.ruleset() if told else Ruleset()
+    rules.counts_entries = any(form.counted for form in lists)
     rendering = _Rendering(tables, exemptions, drop_unparsable, points, surroundings, lists, rules)
     rendering.rules.chains |= {name: [] for name in HOOKS}
     for look in looks(tracked_points(tables) & points, twice):

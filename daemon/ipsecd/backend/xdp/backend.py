@@ -21,7 +21,7 @@ from ipsecd.backend.failures import not_taken
 from ipsecd.backend.gaps import unseen_senders
 from ipsecd.backend.lines import at_once
 from ipsecd.backend.xdp.coverage import Covered, covered_interfaces
-from ipsecd.backend.xdp.ended import EndedCounts, read_entries
+from ipsecd.backend.xdp.ended import EndedCounts, NoEntryCounts, read_entries
 from ipsecd.backend.xdp.events import Events
 from ipsecd.backend.xdp.expansion import Expansions
 from ipsecd.backend.xdp.links import Attachment, Links, exists
@@ -47,7 +47,7 @@ LOOK_S = 0.05
 """How long a check may keep others waiting, such as a container that is about to start."""
 
 
-class XdpBackend(Reported):
+class XdpBackend(Reported, NoEntryCounts):
     """Programs on every interface but loopback, pinned below `directory`."""
 
     name = "xdp"
@@ -73,13 +73,13 @@ class XdpBackend(Reported):
         self._directory = directory
         self._host = host or HostReader()
         self._pins = PinnedMaps(directory)
-        self._alone = alone
+        self._alone, self._expansions = alone, Expansions(alone=alone)
         self._links = Links(directory / "links", xdp=xdp, tcx=tcx)
         self._programs: Programs | None = None
         self._fresh: Programs | None = None
         self._classifier: Classifier | None = None
         self._drifted = False
-        self._ended, self._expansions, self._events = EndedCounts(), Expansions(), Events()
+        self._ended, self._events = EndedCounts(), Events()
         self._names: dict[int, str] = {}
         self.failures = (reason,) if reason else ()
         self.points = frozenset(Point)

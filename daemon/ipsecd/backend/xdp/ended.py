@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from ipsecd.backend.base import UNREADABLE, Count, Line, Readings, sum_of
+from ipsecd.backend.base import (
+    UNREADABLE,
+    Count,
+    EntryCounts,
+    Line,
+    Readings,
+    WantsEntries,
+    sum_of,
+)
+from ipsecd.backend.lines import at_once
 from ipsecd.backend.xdp.programs import Programs
 from ipsecd.compiler.tables import TableId
 from ipsecd.compiler.volatile import Entry, Volatile
@@ -84,3 +93,16 @@ def read_entries(
     for start in range(0, len(entries), AT_ONCE):
         counts |= run(partial(read, entries[start : start + AT_ONCE]))
     return counts
+
+
+class NoEntryCounts:
+    """What programs have in the place of counters for entries of lists: they have none."""
+
+    def entry_counts(self, wanted: WantsEntries, run: Line = at_once) -> list[EntryCounts]:
+        """Nothing."""
+        del wanted, run
+        return []
+
+    def entries_before(self) -> Callable[[str], bool]:
+        """Tells of nothing."""
+        return lambda _: False

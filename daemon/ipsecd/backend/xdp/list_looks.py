@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from ipsecd.backend.xdp.list_ranges import ListKey
@@ -15,6 +16,11 @@ from ipsecd.model.values import Origin
 MOST_LOOKS = 8
 """The most steps of a table, for each protocol and pair of ports one; a table with more keys is
 written out."""
+
+
+@dataclass(frozen=True)
+class LeftTable(Table):
+    """A table whose packets programs find in its rank, and leave to nftables to judge and count."""
 
 
 class ListLook(NamedTuple):

@@ -27,7 +27,7 @@ from ipsecd.backend.xdp.images import (
     prefix_lists,
 )
 from ipsecd.backend.xdp.lines import RangeLines
-from ipsecd.backend.xdp.list_looks import is_in_ranges, looks, of_any_length
+from ipsecd.backend.xdp.list_looks import LeftTable, is_in_ranges, looks, of_any_length
 from ipsecd.backend.xdp.list_ranges import ListKey
 from ipsecd.backend.xdp.patterns import patterns_at
 from ipsecd.backend.xdp.slots import SharedFields, mask_of, port_bounds
@@ -60,7 +60,7 @@ def audits(table: HasTableId) -> bool:
 
     What other audits may match they leave to nftables, which counts what it is given.
     """
-    return _may_stop(table.id, Action.AUDIT) and _knows_lists(table)
+    return _may_stop(table.id, Action.AUDIT) and _knows_lists(table) and not _is_left(table)
 
 
 def drops(table: HasTableId) -> bool:
@@ -70,12 +70,16 @@ def drops(table: HasTableId) -> bool:
     ranges nor what is written out. What such a table may match they leave to nftables, as they
     leave it what a permit matches.
     """
-    return _may_stop(table.id, Action.BLOCK) and _knows_lists(table)
+    return _may_stop(table.id, Action.BLOCK) and _knows_lists(table) and not _is_left(table)
 
 
 def _may_stop(table: TableId, *actions: Action) -> bool:
     """Whether it has one of the `actions`, and programs know what it asks for, or its lists do."""
     return table.action in actions and not table.opening and not table.interface_name
+
+
+def _is_left(table: HasTableId) -> bool:
+    return isinstance(table, LeftTable)
 
 
 def _knows_lists(table: HasTableId) -> bool:
