@@ -24,7 +24,8 @@ def rendered(*rules: tuple[str, Action, Conditions]) -> Ruleset:
     tables = [
         kernel_table(table.id, f"set{n}", table.origins) for n, table in enumerate(policy.tables)
     ]
-    return render(tables, (), drop_unparsable=True, surroundings=Surroundings())
+    surroundings = Surroundings(translated=True)
+    return render(tables, (), drop_unparsable=True, surroundings=surroundings)
 
 
 def first(ruleset: Ruleset, name: str) -> str:
@@ -87,7 +88,7 @@ def test_what_an_audit_counted_may_pass_where_it_is_delivered() -> None:
     audits = rendered(("*=0:22:TCP", Action.AUDIT, ALWAYS))
     assert foreseen + ex.verdict(ACCEPT) in [parts for parts, _ in audits.chains[name]]
     both = rendered(("*=0:22:TCP", Action.AUDIT, ALWAYS), ("*=0", Action.BLOCK, ALWAYS))
-    onward = ex.verdict(GOTO, f"{name}_unforeseen_audited_0")
+    onward = ex.verdict(GOTO, f"{name}_uncounted_audited_0")
     assert foreseen + onward in [parts for parts, _ in both.chains[name]]
     others = rendered(("*=10.0.0.1", Action.AUDIT, ALWAYS))
     assert others.chains["delivered"] == []
@@ -97,11 +98,8 @@ def test_many_audits_among_others_fit_into_the_kernel() -> None:
     """It takes 16 chains in a row, and the rules behind audits stand twice, or some more often."""
     actions = (Action.AUDIT, Action.PERMIT, Action.BLOCK)
     for number in (1, 2, 7, 60):
-        rules = [
-            (f"*=0:{100 * n + 1}-{100 * n + 2 + n}:TCP", actions[n % 3], ALWAYS)
-            for n in range(3 * number)
-        ]
-        ruleset = rendered(*rules)
+        ports = [f"{100 * n + 1}-{100 * n + 2 + n}:TCP" for n in range(3 * number)]
+        ruleset = rendered(*((f"*=0:{p}", actions[n % 3], ALWAYS) for n, p in enumerate(ports)))
         assert row_of(ruleset, "arriving") <= 14
         assert row_of(ruleset, "delivered") <= 14
         lookups = sum(
@@ -112,3 +110,7 @@ def test_many_audits_among_others_fit_into_the_kernel() -> None:
         )
         # With the audits, without them, and behind each audit to the end of a sixth of the others.
         assert lookups <= 3 * number + 2 * number + number * (number / 3 + 1)
+        leaving = [(f"0=*:{port}", actions[n % 3], ALWAYS) for n, port in enumerate(ports)]
+        ruleset = rendered(*leaving, ("*=0:1:UDP", Action.AUDIT, ALWAYS))
+        assert "leaving_ip4_me_to_me" in ruleset.chains
+        assert row_of(ruleset, "leaving") <= 14

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from itertools import product
@@ -13,15 +13,20 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from ipsecd.backend.base import Backend
-from ipsecd.compiler.policy import compile_filters
-from ipsecd.compiler.rows import rows_of
-from ipsecd.compiler.volatile import Delta, Volatile
-from ipsecd.language.filters import parse_filter
-from ipsecd.model.exemptions import ESSENTIALS
-from ipsecd.model.values import Action, Conditions, InForce, InterfaceType, Origin
+from ipsecd.model.values import Conditions, InForce, InterfaceType
 from tests.equality.wire import make
 from tests.netns import site
+from tests.netns.audited import (
+    AUDIT,
+    BLOCK,
+    PERMIT,
+    Enforced,
+    Policy,
+    as_blocks,
+    dynamic,
+    of_audits,
+    rule,
+)
 from tests.netns.deliveries import (
     ANYWHERE4,
     ANYWHERE6,
@@ -34,8 +39,6 @@ from tests.netns.site import HERE4, HERE6, OUTSIDE, PEER4, PEER6, eventually, ru
 
 pytestmark = pytest.mark.netns
 
-EXEMPT = tuple(exemption.name for exemption in ESSENTIALS)
-PERMIT, BLOCK, AUDIT = Action.PERMIT, Action.BLOCK, Action.AUDIT
 WITNESS = """
 table inet witness {
   counter arrived { }
@@ -52,46 +55,6 @@ table inet witness {
 """
 """Counts what is delivered, and drops what the kernel answers: policies are about both."""
 PACKETS = tuple(product((HERE4, ANYWHERE4, HERE6, ANYWHERE6), (1434, 1435, 1436)))
-
-Policy = Sequence[InForce]
-
-
-class Enforced:
-    """A backend with one policy after another, and what its rules count."""
-
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
-        self._volatile = Volatile()
-        backend.apply(compile_filters([]), self._volatile)
-        self._before: Counter[str] = Counter()
-        self._dynamic: set[Origin] = set()
-
-    def put(self, policy: Policy) -> None:
-        """Put a policy in force, dynamic rules too."""
-        self._change(self._volatile.change(remove=self._dynamic))
-        self._dynamic = {each.origin for each in policy if each.origin.volatile}
-        static = [each for each in policy if not each.origin.volatile]
-        self._backend.apply(compile_filters(static, EXEMPT), self._volatile)
-        added = rows_of([each for each in policy if each.origin.volatile])
-        self._change(self._volatile.change(add=added))
-        self._before = self._read()
-
-    def counted(self) -> Counter[str]:
-        """How many packets each rule has counted since the policy was put in force."""
-        return self._read() - self._before
-
-    def _change(self, delta: Delta) -> None:
-        if delta:
-            self._backend.change(delta, self._volatile)
-
-    def _read(self) -> Counter[str]:
-        counts: Counter[str] = Counter()
-        for part in self._backend.readings(()).now.values():
-            counts.update({origin.rule: count.packets for origin, count in part.items()})
-        tables = {table.id: table for table in self._volatile.tables}
-        for (table, key), count in self._backend.volatile_counts().items():
-            counts[(tables[table].find(key) or Origin("", "", "")).rule] += count.packets
-        return counts
 
 
 @pytest.fixture(scope="module", params=site.BACKENDS)
@@ -117,21 +80,6 @@ def witness() -> Iterator[None]:
     run("nft", "delete table inet witness")
 
 
-def rule(action: Action, text: str, conditions: Conditions | None = None) -> InForce:
-    """A rule of the policy with one filter, that has the filter's text as its name."""
-    asked = conditions or Conditions()
-    return InForce(Origin("static", "P", text), parse_filter(text), action, asked)
-
-
-def dynamic(action: Action, text: str) -> InForce:
-    """A dynamic rule."""
-    return replace(rule(action, text), origin=Origin("dynamic", "", text))
-
-
-def as_blocks(policy: Policy) -> list[InForce]:
-    return [replace(each, action=BLOCK) if each.action is AUDIT else each for each in policy]
-
-
 def arrived() -> int:
     """How many datagrams were delivered."""
     (counter,) = (
@@ -143,11 +91,6 @@ def arrived() -> int:
     )
     packets: int = counter["packets"]
     return packets
-
-
-def of_audits(policy: Policy, counts: Counter[str]) -> Counter[str]:
-    names = {each.origin.rule for each in policy if each.action is AUDIT}
-    return Counter({name: number for name, number in counts.items() if name in names})
 
 
 def compare(enforced: Enforced, policy: Policy) -> Counter[str]:

@@ -8,9 +8,10 @@ in a row (NFT_JUMP_STACK_SIZE, include/net/netfilter/nf_tables.h).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from ipsecd.backend.nftables.looks import KernelTable, is_audit, is_block
+from ipsecd.backend.nftables.looks import KernelTable, is_audit
 
 MOST_IN_A_ROW = 6
 """How many parts follow each other. Five more chains lead to the first, and the kernel takes 16."""
@@ -33,17 +34,23 @@ class Part:
 class Onward:
     """Where packets go on behind each audit among the tables of a chain."""
 
-    def __init__(self, name: str, tables: list[KernelTable], *, again: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        tables: list[KernelTable],
+        idle: Callable[[KernelTable], bool] | None = None,
+    ) -> None:
         """`tables` are those of the chain `name`, in their order.
 
-        If they are looked up `again`, permits below the last block make no difference.
+        With `idle` packets come that were counted before. It says which tables make no difference
+        where only such ones follow.
         """
         self.name = name
         self.tables = tables
-        self._again = again
-        plain = [table for table in tables if not is_audit(table)]
-        last = max((n for n, table in enumerate(plain) if is_block(table)), default=-1)
-        self._plain = plain[: last + 1] if again else plain
+        self._again = idle is not None
+        self._plain = [table for table in tables if not is_audit(table)]
+        while idle and self._plain and idle(self._plain[-1]):
+            self._plain.pop()
         self._step = max(1, -(-len(self._plain) // MOST_IN_A_ROW))
         self._places: dict[str, int] = {}
         place = 0
@@ -55,7 +62,7 @@ class Onward:
 
     @property
     def without_audits(self) -> str:
-        """The chain that looks up all tables `again` but audits; "" if none can block."""
+        """The chain that looks up all tables but audits; "" if they make no difference."""
         return self._chain_at(0)
 
     def after(self, audit: KernelTable) -> str:

@@ -5,6 +5,7 @@ The invariants are those of the module ``render``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
@@ -51,8 +52,10 @@ _BRIDGES = ("bridge", "vlan")
 class FamilyChains:
     """What is to be done with packets of one IP version at one place, and the rules for it.
 
-    ``only_new`` says that no table makes a difference to packets of connections, and that those
-    whose first four bytes behind the IP header can be read do not come here.
+    ``arrived`` are the permits and audits among which one may have counted a packet that leaves,
+    when it arrived, where addresses are translated. ``only_new`` says that no table makes a
+    difference to packets of connections, and that those whose first four bytes behind the IP header
+    can be read do not come here.
     """
 
     rules: Ruleset
@@ -62,6 +65,7 @@ class FamilyChains:
     patterns: list[tuple[str, Pattern]]
     surroundings: Surroundings
     lists: ListSets
+    arrived: Sequence[KernelTable] = ()
     only_new: bool = False
 
     def render(self, *, check: bool, blocking: bool, drop: bool) -> None:
@@ -176,7 +180,8 @@ class FamilyChains:
                     self.rules.add(entry, is_me, ex.verdict(GOTO, with_me))
                 entry = with_me
             if any(map(is_audit, tables)):
-                self._look_for_uncounted(entry, tables)
+                again = [table for table in tables if _can_decide_again(table)]
+                self._look_for_uncounted(entry, again, tables)
             else:
                 self._look_up(entry, tables)
             return
@@ -186,43 +191,80 @@ class FamilyChains:
                 self.rules.add(entry, is_me, ex.verdict(GOTO, with_me))
             arriving = self.look.point is Point.ARRIVING
             bridged = chain(self.look.base, self.family, *parts, "bridged") if arriving else ""
-            self._look_up(with_me, tables, bridged)
+            if any(map(is_audit, tables)) and self.arrived:
+                before = [each for each in self.arrived if not (part and each.id.needs_transport)]
+                self._look_for_uncounted(with_me, tables, before)
+            else:
+                self._look_up(with_me, tables, bridged)
         # A leaving packet whose source is not this host was judged when it arrived.
         tables_without_me = [table for table in tables if not is_of_me(table)]
         if tables_without_me and self.look.point is not Point.LEAVING:
             self.rules.add(entry, ex.verdict(GOTO, without_me))
             self._look_up(without_me, tables_without_me)
 
-    def _look_for_uncounted(self, name: str, tables: list[KernelTable]) -> None:
-        """Look up again what is delivered, with audits only if none has counted it before.
+    def _look_for_uncounted(
+        self, name: str, tables: list[KernelTable], before: list[KernelTable]
+    ) -> None:
+        """Look a packet up in `tables`, with audits only if none has counted it `before`.
 
-        What the first look knew to be this host's it has looked up in all of the `tables`. In which
-        of them it found other packets, if it had them all as blocks, is found out once more: what
-        an audit counted, a block in its place would have dropped.
+        In which table it was found then, if all audits had been blocks, is found out once more:
+        what an audit counted, a block in its place would have dropped.
         """
-        unforeseen = f"{name}_unforeseen"
-        onward = Onward(
-            unforeseen, [table for table in tables if _can_decide_again(table)], again=True
-        )
-        foreseen = onward.without_audits
-        counted = ex.verdict(GOTO, foreseen) if foreseen else ex.verdict(ACCEPT)
-        uncounted = ex.verdict(GOTO, unforeseen)
+        uncounted = f"{name}_uncounted"
+        onward = Onward(uncounted, tables, idle=self._matches.counts_elsewhere)
+        rest = onward.without_audits
+        if_counted = ex.verdict(GOTO, rest) if rest else ex.verdict(ACCEPT)
+        if_not = ex.verdict(GOTO, uncounted)
+        if self.look.point is Point.LEAVING:
+            looked_up = self._looked_up_on_arrival(name, before)
+        else:
+            looked_up = self._looked_up_at_first(name, before, if_counted)
+        for chain_name, seen in looked_up.items():
+            last = max((n for n, table in enumerate(seen) if is_audit(table)), default=-1)
+            for table in seen[: last + 1]:
+                asked = b"" if self.only_new else opening(table.id)
+                for found in self._matches.of(table, asked, counts=False):
+                    self.rules.add(chain_name, *found, if_counted if is_audit(table) else if_not)
+            self.rules.add(chain_name, if_not)
+        self._look_up_all(onward, "")
+
+    def _looked_up_at_first(
+        self, name: str, before: list[KernelTable], if_counted: bytes
+    ) -> dict[str, list[KernelTable]]:
+        """The tables in which the first look looked up what is delivered, by the chain for it.
+
+        What it knew to be this host's it looked up in all of them, so nothing is found out again.
+        """
         if not self.surroundings.finds_in_vrf:
-            self.rules.add(name, ex.link_kind(ex.META_IIFKIND, "vrf"), counted)
+            self.rules.add(name, ex.link_kind(ex.META_IIFKIND, "vrf"), if_counted)
         bridged = f"{name}_bridged"
         self._go_if_bridged(name, bridged)
         for is_me in self._is_me():
-            self.rules.add(name, is_me, counted)
-        seen = {name: [each for each in tables if not is_of_me(each)]}
-        seen[bridged] = [each for each in tables if not _is_block_of_me(each)]
-        for chain_name, tables_seen in seen.items():
-            last = max((n for n, each in enumerate(tables_seen) if is_audit(each)), default=-1)
-            for table in tables_seen[: last + 1]:
-                asked = b"" if self.only_new else opening(table.id)
-                for found in self._matches.of(table, asked, counts=False):
-                    self.rules.add(chain_name, *found, counted if is_audit(table) else uncounted)
-            self.rules.add(chain_name, uncounted)
-        self._look_up_all(onward, "")
+            self.rules.add(name, is_me, if_counted)
+        return {
+            name: [table for table in before if not is_of_me(table)],
+            bridged: [table for table in before if not _is_block_of_me(table)],
+        }
+
+    def _looked_up_on_arrival(
+        self, name: str, before: list[KernelTable]
+    ) -> dict[str, list[KernelTable]]:
+        """The tables in which what leaves was looked up when it arrived, by the chain for it.
+
+        What had another destination then was for this host: a published port is one of its own.
+        """
+        others = [table for table in before if not is_of_me(table)]
+        if len(others) == len(before):
+            return {name: before}
+        to_me = f"{name}_to_me"
+        for direction, status in enumerate((ex.CT_STATUS_DST_NAT, ex.CT_STATUS_SRC_NAT)):
+            had_another = ex.tracked(ex.CT_STATUS) + ex.masked(ex.host32(status))
+            had_another += ex.compare(ex.NEQ, ex.host32(0))
+            is_direction = ex.tracked(ex.CT_DIRECTION) + ex.compare(ex.EQ, bytes((direction,)))
+            self.rules.add(name, is_direction, had_another, ex.verdict(GOTO, to_me))
+        shared = ex.address_type(ex.FIB_DADDR) + ex.within(*DELIVERED_TYPES)
+        self.rules.add(name, shared, ex.verdict(GOTO, to_me))
+        return {name: others, to_me: before}
 
     def _spare_bridged(self, name: str, tables: list[KernelTable], bridged: str) -> None:
         """Do not block what a bridge may only pass on; it is judged again if it is delivered.

@@ -49,7 +49,7 @@ class Matches:
 
     def _count(self, table: KernelTable) -> bytes:
         """Go on if the key is in the table, and count the match unless it counts elsewhere."""
-        if self._counts_elsewhere(table):
+        if self.counts_elsewhere(table):
             return _find(table)
         if table.mapped:
             return ex.counted_in_map(table.set_name)
@@ -57,7 +57,7 @@ class Matches:
         # A table of the policy that looks at no field holds every packet that comes so far.
         return ex.in_set(table.set_name) + count if has_key(table.id) else count
 
-    def _counts_elsewhere(self, table: KernelTable) -> bool:
+    def counts_elsewhere(self, table: KernelTable) -> bool:
         """Whether a permit counts where the packet is looked at otherwise."""
         leaving = self.look.point is Point.LEAVING and table.id.source != ME
         return is_permit(table) and (leaving or self.look.again or self.look.repeated)

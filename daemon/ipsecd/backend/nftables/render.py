@@ -34,6 +34,7 @@ from ipsecd.backend.nftables.looks import (
     KernelTable,
     Look,
     Ruleset,
+    is_audit,
     is_block,
     is_of_links,
     is_of_me,
@@ -106,21 +107,43 @@ class _Rendering:
         checked = checks_all and look.point in self.points - {Point.LEAVING}
         chains_of_families = []
         for family in Family:
-            tables = [
-                table
-                for table in self.tables
-                if table.id.family is family
-                and look.point in table.id.points & self.points
-                and (not table.id.process or self.surroundings.groups.get(table.id.process))
-            ]
-            tables = worth_looking_at(in_order(tables, look.point), look)
+            tables = worth_looking_at(self._tables_at(look.point, family), look)
             if tables or checked:
                 chains_of_families.append(
                     FamilyChains(
-                        self.rules, look, family, tables, patterns, self.surroundings, self.lists
+                        self.rules,
+                        look,
+                        family,
+                        tables,
+                        patterns,
+                        self.surroundings,
+                        self.lists,
+                        self._counted_on_arrival(look, family),
                     )
                 )
         return chains_of_families
+
+    def _tables_at(self, point: Point, family: Family) -> list[KernelTable]:
+        """The tables of one IP version that are looked up at a point, in their order."""
+        tables = [
+            table
+            for table in self.tables
+            if table.id.family is family
+            and point in table.id.points & self.points
+            and (not table.id.process or self.surroundings.groups.get(table.id.process))
+        ]
+        return in_order(tables, point)
+
+    def _counted_on_arrival(self, look: Look, family: Family) -> list[KernelTable]:
+        """The permits and audits of which one may have counted what leaves as this host's.
+
+        It arrived as another's, so somebody translates addresses.
+        """
+        if look.point is not Point.LEAVING or not self.surroundings.translated:
+            return []
+        tables = self._tables_at(Point.ARRIVING, family)
+        tables = [table for table in tables if not is_block(table)]
+        return tables if any(map(is_audit, tables)) else []
 
     def render(self, look: Look, chains_of_families: list[FamilyChains]) -> None:
         """Write the rules for packets at one place.
