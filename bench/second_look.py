@@ -24,9 +24,11 @@ from tests.netns.site import HERE4, PEER, wire
 
 ROUNDS, PACKETS, PORT = 40, 5_000, 5000
 POLICIES = {
-    "one port blocked": (("*=0:1434:UDP",), ()),
-    "an exact port permitted, the rest blocked": (("*=0",), (f"*=0:{PORT}:UDP",)),
+    "one port blocked": (Action.BLOCK, ("*=0:1434:UDP",), ()),
+    "one port audited": (Action.AUDIT, ("*=0:1434:UDP",), ()),
+    "an exact port permitted, the rest blocked": (Action.BLOCK, ("*=0",), (f"*=0:{PORT}:UDP",)),
     "all but twenty sources blocked": (
+        Action.BLOCK,
         ("*=0",),
         (*(f"203.0.113.{n}=0:{PORT}:UDP" for n in range(20)), "192.168.1.0/24=0"),
     ),
@@ -65,12 +67,12 @@ def main() -> None:
         receiver.settimeout(1)
         bare = min(nanoseconds(sender, receiver) for _ in range(ROUNDS))
         print(f"no rules: {bare:.0f} ns")
-        for name, (blocks, permits) in POLICIES.items():
+        for name, (stop, stops, permits) in POLICIES.items():
             # A table that others may change, so that its second look can be taken away.
             backend = NftablesBackend(protect=False)
             filters = [
                 InForce(Origin("static", "P", f"{action.value} {text}"), parse_filter(text), action)
-                for action, texts in ((Action.BLOCK, blocks), (Action.PERMIT, permits))
+                for action, texts in ((stop, stops), (Action.PERMIT, permits))
                 for text in texts
             ]
             policy = compile_filters(filters, [exemption.name for exemption in ESSENTIALS])

@@ -12,7 +12,7 @@
 
 #include <linux/types.h>
 
-#define IPSECD_ABI 6
+#define IPSECD_ABI 7
 
 #define LINE_BYTES 64
 #define HOST_LINE_BITS 14
@@ -268,7 +268,11 @@ struct reporting {
 #define REPORT_RING_BYTES (1 << 20)
 #define REPORTED_BYTES 152 /* of a frame: Ethernet, two tags, and 128 of the packet */
 
-/* One frame that was dropped. */
+/* What became of a frame. An audit counts here what is dropped, and all where no backend judges
+ * after the programs. */
+enum outcome { PASSED, DROPPED = 1, AUDITED = 2 };
+
+/* One frame that was dropped, or that an audit has counted, or both. */
 struct report {
 	__u64 at; /* nanoseconds of CLOCK_MONOTONIC */
 	__u64 generation;
@@ -277,7 +281,8 @@ struct report {
 	__u16 captured; /* how many of its first bytes follow */
 	__u8 point;
 	__u8 bare; /* whether the frame begins with the IP header */
-	__u8 unused[4];
+	__u8 outcome;
+	__u8 unused[3];
 	__u8 frame[REPORTED_BYTES];
 };
 

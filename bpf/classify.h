@@ -21,8 +21,6 @@
 #define MIX_1 0x9e3779b97f4a7c15ull
 #define MIX_2 0xbf58476d1ce4e5b9ull
 
-enum verdict { VERDICT_PASS, VERDICT_DROP };
-
 #define NO_RULE 0xffffffffu
 
 static __always_inline __u64 mix(__u64 hash, __u64 word)
@@ -40,7 +38,7 @@ struct walk {
 	__u32 interface_type;
 	__u32 decided; /* by the step in this line; 0 for none */
 	__u32 audited; /* the first that found something is the audit in this line; 0 for none */
-	__u32 verdict;
+	__u32 outcome; /* of that step */
 	__u32 uncertain; /* an address that is not known here may yet be this host's */
 };
 
@@ -490,23 +488,24 @@ static __always_inline long take_step(__u32 number, struct walk *walk, int in_li
 		return 0;
 	}
 	walk->decided = at;
-	walk->verdict = step->conditions & BLOCKS ? VERDICT_DROP : VERDICT_PASS;
+	walk->outcome = step->conditions & BLOCKS ? DROPPED : PASSED;
 	return 1;
 }
 
 /* Have a step count a packet that it found, once more or (with a `weight` of -1) no more. It does
- * so if it has one of these conditions. */
-static __always_inline void count_again(const struct walk *walk, __u32 at, __u32 conditions,
-					__u64 weight)
+ * so if it has one of these conditions; returns whether it has. */
+static __always_inline int count_again(const struct walk *walk, __u32 at, __u32 conditions,
+				       __u64 weight)
 {
 	struct step *step = bpf_map_lookup_elem(walk->state, &at);
 
 	if (!step || !(step->conditions & conditions))
-		return;
+		return 0;
 	if (step->kind == STEP_DYNAMIC)
 		match_dynamic(walk->packet, step, walk->generation, walk->first_host, weight);
 	else
 		match_policy_apart(walk->packet, step, walk->first_host, weight);
+	return 1;
 }
 
 static long take_step_callback(__u32 number, void *walk)
@@ -557,8 +556,6 @@ static __always_inline int is_exempt(struct walk *walk, __u32 first, __u32 patte
 	return 0;
 }
 
-enum outcome { DROPPED = 1, AUDITED = 2 };
-
 static __always_inline struct head *head_of(void *state, enum point point, __u8 family)
 {
 	__u32 line = point * FAMILIES + (family == FAMILY_IPV6);
@@ -568,7 +565,7 @@ static __always_inline struct head *head_of(void *state, enum point point, __u8 
 
 /* What becomes of a packet that was parsed. Exempt packets are looked for only among those
  * that would be dropped: the outcome is the same, and what passes need not pay for it. */
-static __always_inline enum verdict classify(struct packet *packet, enum point point,
+static __always_inline enum outcome classify(struct packet *packet, enum point point,
 					     enum interface_type type)
 {
 	struct walk walk = { .packet = packet, .interface_type = type };
@@ -577,14 +574,14 @@ static __always_inline enum verdict classify(struct packet *packet, enum point p
 
 	walk.state = bpf_map_lookup_elem(&state, &zero);
 	if (!walk.state)
-		return VERDICT_PASS;
+		return PASSED;
 	head = head_of(walk.state, point, packet->family);
 	if (!head || !head->steps)
-		return VERDICT_PASS;
+		return PASSED;
 	/* nftables sees a datagram whole where it is put together before, and then it has ports. Of
 	 * one that is blocked the first fragment does not pass. */
 	if (packet->fragment == LATER_FRAGMENT && head->pass_fragments)
-		return VERDICT_PASS;
+		return PASSED;
 	walk.generation = head->generation;
 	walk.first_host = head->first_host;
 	walk.first_step = head->first_step;
@@ -602,17 +599,17 @@ static __always_inline enum verdict classify(struct packet *packet, enum point p
 	if (!has_loop) {
 		/* There are no audits here, and what the verifier of such kernels takes is little.
 		 */
-		if (!walk.decided || walk.verdict == VERDICT_PASS || walk.uncertain)
-			return VERDICT_PASS;
+		if (!walk.decided || walk.outcome == PASSED || walk.uncertain)
+			return PASSED;
 		if (!is_exempt(&walk, head->first_pattern, head->patterns))
-			return VERDICT_DROP;
+			return DROPPED;
 		count_again(&walk, walk.decided, COUNTS, -1);
-		return VERDICT_PASS;
+		return PASSED;
 	}
-	outcome = walk.decided && walk.verdict == VERDICT_DROP && !walk.uncertain ? DROPPED : 0;
-	outcome |= walk.audited ? AUDITED : 0;
+	outcome = walk.decided && walk.outcome == DROPPED && !walk.uncertain ? DROPPED : PASSED;
+	outcome |= walk.audited ? AUDITED : PASSED;
 	if (!outcome)
-		return VERDICT_PASS;
+		return PASSED;
 	/* Which packets are exempt has nothing to do with what was found: the verifier looks at it
 	 * once, and not anew for all that can have been found. A call costs more than a word. */
 	outcome ^= head->zero;
@@ -621,11 +618,12 @@ static __always_inline enum verdict classify(struct packet *packet, enum point p
 	if (is_exempt(&walk, head->first_pattern, head->patterns)) {
 		if (outcome & DROPPED)
 			count_again(&walk, walk.decided, COUNTS, -1);
-		return VERDICT_PASS;
+		return PASSED;
 	}
-	if (outcome & AUDITED)
-		count_again(&walk, walk.audited, outcome & DROPPED ? AUDITS : COUNTS, 1);
-	return outcome & DROPPED ? VERDICT_DROP : VERDICT_PASS;
+	if (outcome & AUDITED &&
+	    !count_again(&walk, walk.audited, outcome & DROPPED ? AUDITS : COUNTS, 1))
+		outcome &= ~AUDITED;
+	return outcome;
 }
 
 static __always_inline void datagram_of(const struct packet *packet, struct datagram *datagram)
@@ -645,28 +643,28 @@ static __always_inline void datagram_of(const struct packet *packet, struct data
 
 /* A datagram that leaves was fragmented after the point at which it is judged as one: its
  * later fragments share the fate of the first, which goes out before them. */
-static __always_inline enum verdict classify_leaving(struct packet *packet, enum point point,
+static __always_inline enum outcome classify_leaving(struct packet *packet, enum point point,
 						     enum interface_type type)
 {
 	struct datagram datagram = {};
-	__u32 *known, verdict;
+	__u32 *known, outcome;
 
 	if (packet->fragment != NOT_FRAGMENT)
 		datagram_of(packet, &datagram);
 	if (packet->fragment == LATER_FRAGMENT) {
 		known = bpf_map_lookup_elem(&datagrams, &datagram);
 		if (known)
-			return *known;
+			return *known & DROPPED;
 	}
 	/* It stands here once, or the verifier would look at all of it three times. */
-	verdict = classify(packet, point, type);
+	outcome = classify(packet, point, type);
 	if (packet->fragment == FIRST_FRAGMENT)
-		bpf_map_update_elem(&datagrams, &datagram, &verdict, BPF_ANY);
-	return verdict;
+		bpf_map_update_elem(&datagrams, &datagram, &outcome, BPF_ANY);
+	return outcome;
 }
 
 /* What becomes of a frame that was not parsed; it is counted by what was wrong. */
-static __always_inline enum verdict judge_unparsed(enum parse_result result, enum point point)
+static __always_inline enum outcome judge_unparsed(enum parse_result result, enum point point)
 {
 	__u32 zero = 0, line = result;
 	__u64 *count = bpf_map_lookup_elem(&parsing, &line);
@@ -676,9 +674,9 @@ static __always_inline enum verdict judge_unparsed(enum parse_result result, enu
 	if (count)
 		(*count)++;
 	if (result == NOT_IP || !inner)
-		return VERDICT_PASS;
+		return PASSED;
 	head = head_of(inner, point, FAMILY_IPV4);
-	return head && head->drop_unparsable ? VERDICT_DROP : VERDICT_PASS;
+	return head && head->drop_unparsable ? DROPPED : PASSED;
 }
 
 #endif

@@ -24,19 +24,20 @@ static __always_inline int receive(struct xdp_md *frame, int bare, enum interfac
 {
 	void *data = (void *)(long)frame->data, *end = (void *)(long)frame->data_end;
 	int action = bare ? XDP_ABORTED : take_shortcut(data, end);
+	enum outcome outcome = DROPPED;
 	enum parse_result result;
 	struct packet packet;
-	enum verdict verdict;
 
+	if (action == XDP_PASS)
+		return XDP_PASS;
 	if (action == XDP_ABORTED) {
 		result = parse(data, end, bare, &packet);
-		verdict = result == PARSED ? classify(&packet, POINT_ARRIVING, type) :
+		outcome = result == PARSED ? classify(&packet, POINT_ARRIVING, type) :
 					     judge_unparsed(result, POINT_ARRIVING);
-		action = verdict == VERDICT_DROP ? XDP_DROP : XDP_PASS;
 	}
-	if (action == XDP_DROP && is_watched())
-		report_received(frame, bare);
-	return action;
+	if (outcome && is_watched())
+		report_received(frame, bare, outcome);
+	return outcome & DROPPED ? XDP_DROP : XDP_PASS;
 }
 
 static __always_inline int filter(struct __sk_buff *frame, int bare, enum interface_type type,
@@ -45,7 +46,7 @@ static __always_inline int filter(struct __sk_buff *frame, int bare, enum interf
 	enum point point = POINT_ARRIVING;
 	enum parse_result result;
 	struct packet packet;
-	enum verdict verdict;
+	enum outcome outcome;
 
 	/* The stack drops it, or a link above takes it, in another namespace maybe. */
 	if (!egress && !bare && frame->pkt_type == PACKET_OTHERHOST)
@@ -61,16 +62,14 @@ static __always_inline int filter(struct __sk_buff *frame, int bare, enum interf
 			       &packet);
 	}
 	if (result != PARSED)
-		verdict = judge_unparsed(result, point);
+		outcome = judge_unparsed(result, point);
 	else if (egress)
-		verdict = classify_leaving(&packet, point, type);
+		outcome = classify_leaving(&packet, point, type);
 	else
-		verdict = classify(&packet, point, type);
-	if (verdict != VERDICT_DROP)
-		return TC_ACT_UNSPEC;
-	if (is_watched())
-		report_filtered(frame, egress, bare);
-	return TC_ACT_SHOT;
+		outcome = classify(&packet, point, type);
+	if (outcome && is_watched())
+		report_filtered(frame, egress, bare, outcome);
+	return outcome & DROPPED ? TC_ACT_SHOT : TC_ACT_UNSPEC;
 }
 
 #define PROGRAMS(name, bare, type)                                                                 \

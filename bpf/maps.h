@@ -107,7 +107,7 @@ struct {
 	__type(value, __u32);
 } datagrams SEC(".maps");
 
-/* What of drops is told: one entry, which the daemon has as memory. */
+/* What is told: one entry, which the daemon has as memory. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE);
@@ -116,7 +116,7 @@ struct {
 	__type(value, struct reporting);
 } reporting SEC(".maps");
 
-/* How many frames were dropped while it was asked for. */
+/* How many frames were dropped, and how many audits have counted, while it was asked for. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Tells the daemon which packets are dropped, as far as it asks; must not know why they are.
+/* Tells the daemon which packets are dropped, or counted by audits, as far as it asks; must not
+ * know why they are.
  *
  * Nobody asks most of the time: then a drop costs one look at a word that does not change. How many
  * packets may be told of is a number that the daemon raises ten times a second, so no program reads
@@ -18,7 +19,7 @@
 
 #define WORD_BYTES 8
 
-/* Whether somebody watches what is dropped. */
+/* Whether somebody watches. */
 static __always_inline int is_watched(void)
 {
 	__u32 zero = 0;
@@ -37,9 +38,10 @@ static __always_inline __u64 generation_in_force(void)
 	return head ? head->generation : 0;
 }
 
-/* Count a drop, and begin to tell of it; 0 where there is no room, or no more is asked for. */
+/* Count what became of a frame, and begin to tell of it; 0 where there is no room, or no more is
+ * asked for. */
 static __always_inline struct report *begin_report(__u32 interface, __u32 length, __u32 point,
-						   __u32 bare)
+						   __u32 bare, __u32 outcome)
 {
 	__u32 zero = 0;
 	struct reporting *asked = bpf_map_lookup_elem(&reporting, &zero);
@@ -47,7 +49,7 @@ static __always_inline struct report *begin_report(__u32 interface, __u32 length
 	struct report *report;
 
 	if (count)
-		(*count)++;
+		*count += !!(outcome & DROPPED) + !!(outcome & AUDITED);
 	if (!asked)
 		return 0;
 	limit = *(volatile __u64 *)&asked->limit;
@@ -65,6 +67,7 @@ static __always_inline struct report *begin_report(__u32 interface, __u32 length
 	report->captured = 0;
 	report->point = point;
 	report->bare = bare;
+	report->outcome = outcome;
 	return report;
 }
 
@@ -76,14 +79,14 @@ static __always_inline struct report *begin_report(__u32 interface, __u32 length
 		captured += (bytes);                                                               \
 	}
 
-/* A frame that is dropped at XDP, of which the linear part can be read. */
-GLOBAL int report_received(struct xdp_md *frame, __u32 bare)
+/* A frame at XDP, of which the linear part can be read. */
+GLOBAL int report_received(struct xdp_md *frame, __u32 bare, __u32 outcome)
 {
 	void *data = (void *)(long)frame->data, *end = (void *)(long)frame->data_end;
 	struct report *report;
 	__u32 captured = 0;
 
-	report = begin_report(frame->ingress_ifindex, end - data, POINT_ARRIVING, bare);
+	report = begin_report(frame->ingress_ifindex, end - data, POINT_ARRIVING, bare, outcome);
 	if (!report)
 		return 0;
 #pragma unroll
@@ -103,9 +106,9 @@ GLOBAL int report_received(struct xdp_md *frame, __u32 bare)
 	return 0;
 }
 
-/* A frame that is dropped at tc, where the kernel reads what is not in the linear part. It finds
+/* A frame at tc, where the kernel reads what is not in the linear part. It finds
  * the point by itself: what the caller keeps for it doubles what the verifier has to look at. */
-GLOBAL int report_filtered(struct __sk_buff *frame, __u32 egress, __u32 bare)
+GLOBAL int report_filtered(struct __sk_buff *frame, __u32 egress, __u32 bare, __u32 outcome)
 {
 	struct report *report;
 	enum point point = POINT_ARRIVING;
@@ -113,7 +116,7 @@ GLOBAL int report_filtered(struct __sk_buff *frame, __u32 egress, __u32 bare)
 
 	if (egress)
 		point = frame->ingress_ifindex ? POINT_LEAVING : POINT_SENDING;
-	report = begin_report(frame->ifindex, last, point, bare);
+	report = begin_report(frame->ifindex, last, point, bare, outcome);
 	if (!report)
 		return 0;
 	/* Linux 6.1 does not learn from a comparison with 0 that a number is at least 1. */

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from collections.abc import Sequence
 
-from ipsecd import __version__, log
-from ipsecd.arguments import ArgumentParser
+from ipsecd import log
+from ipsecd.arguments import ArgumentParser, parser_beside_the_daemon
 from ipsecd.errors import IpsecdError
 from ipsecd.output import begin, complain, complain_text, finish
-from ipsecd.protocol.connecting import DEFAULT_PATH
 from ipsecd_domain.fetcher.daemon import Daemon
 from ipsecd_domain.fetcher.faults import DaemonUnreachable
 from ipsecd_domain.fetcher.loop import Fetcher
@@ -42,19 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> ArgumentParser:
-    parser = ArgumentParser(
-        prog="ipsecd-domain",
-        description="Fetches the domain policy for ipsecd, which has all settings.",
-        allow_abbrev=False,
-    )
-    parser.add_argument(
-        "--socket",
-        metavar="PATH",
-        default=os.environ.get("IPSECD_SOCKET") or DEFAULT_PATH,
-        help=f"where the daemon listens (default: $IPSECD_SOCKET, or {DEFAULT_PATH})",
+    parser = parser_beside_the_daemon(
+        "ipsecd-domain", "Fetches the domain policy for ipsecd, which has all settings."
     )
     parser.add_argument("--once", action="store_true", help="look once and exit")
-    parser.add_argument("--version", action="version", version=f"ipsecd-domain {__version__}")
     return parser
 
 

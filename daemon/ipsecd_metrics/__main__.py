@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from collections.abc import Sequence
 from functools import partial
 
-from ipsecd import __version__
-from ipsecd.arguments import ArgumentParser
+from ipsecd.arguments import ArgumentParser, parser_beside_the_daemon
 from ipsecd.errors import IpsecdError
 from ipsecd.output import begin, complain, complain_text, finish, say
-from ipsecd.protocol.connecting import DEFAULT_PATH
 from ipsecd.quoting import quote
 from ipsecd_metrics.asking import Answers, Unreachable, ask
 from ipsecd_metrics.serving import Render, Server
@@ -79,21 +76,12 @@ def renderer(answers: Answers) -> Render:
 
 
 def _parser() -> ArgumentParser:
-    parser = ArgumentParser(
-        prog="ipsecd-metrics",
-        description="Has metrics of ipsecd for Prometheus, where the setting metrics says.",
-        allow_abbrev=False,
-    )
-    parser.add_argument(
-        "--socket",
-        metavar="PATH",
-        default=os.environ.get("IPSECD_SOCKET") or DEFAULT_PATH,
-        help=f"where the daemon listens (default: $IPSECD_SOCKET, or {DEFAULT_PATH})",
+    parser = parser_beside_the_daemon(
+        "ipsecd-metrics", "Has metrics of ipsecd for Prometheus, where the setting metrics says."
     )
     parser.add_argument(
         "--listen", metavar="WHERE", help="ADDRESS:PORT or a path, in the place of the setting"
     )
-    parser.add_argument("--version", action="version", version=f"ipsecd-metrics {__version__}")
     return parser
 
 

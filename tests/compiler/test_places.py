@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from ipsecd.backend.nftables import expressions as ex
+from ipsecd.backend.nftables.chains import DELIVERED_TYPES
 from ipsecd.backend.nftables.looks import Ruleset, kernel_table
+from ipsecd.backend.nftables.messages import ACCEPT, DROP, GOTO
 from ipsecd.backend.nftables.render import render
 from ipsecd.backend.nftables.surroundings import Surroundings
 from ipsecd.compiler.policy import compile_filters
@@ -21,7 +24,8 @@ def rendered(*rules: tuple[str, Action, Conditions]) -> Ruleset:
     tables = [
         kernel_table(table.id, f"set{n}", table.origins) for n, table in enumerate(policy.tables)
     ]
-    return render(tables, (), drop_unparsable=True, surroundings=Surroundings())
+    surroundings = Surroundings(translated=True)
+    return render(tables, (), drop_unparsable=True, surroundings=surroundings)
 
 
 def first(ruleset: Ruleset, name: str) -> str:
@@ -72,19 +76,32 @@ def test_audits_alone_have_headers_checked_and_nothing_dropped() -> None:
     assert "arriving_ip4_fragment" in arriving
     counted = (b"".join(parts for parts, _ in rules) for rules in audits.chains.values())
     assert not any(b"unparsable\0" in parts for parts in counted)
-    assert audits.chains["delivered"] == []
+    drop = ex.verdict(DROP)
+    assert any(drop in parts for rules in blocks.chains.values() for parts, _ in rules)
+    assert not any(drop in parts for rules in audits.chains.values() for parts, _ in rules)
+
+
+def test_what_an_audit_counted_may_pass_where_it_is_delivered() -> None:
+    """Of what is looked at again, packets that the first look knew pass at once, without blocks."""
+    foreseen = ex.address_type(ex.FIB_DADDR) + ex.within(*DELIVERED_TYPES)
+    name = "delivered_ip4_checked"
+    audits = rendered(("*=0:22:TCP", Action.AUDIT, ALWAYS))
+    assert foreseen + ex.verdict(ACCEPT) in [parts for parts, _ in audits.chains[name]]
+    both = rendered(("*=0:22:TCP", Action.AUDIT, ALWAYS), ("*=0", Action.BLOCK, ALWAYS))
+    onward = ex.verdict(GOTO, f"{name}_uncounted_audited_0")
+    assert foreseen + onward in [parts for parts, _ in both.chains[name]]
+    others = rendered(("*=10.0.0.1", Action.AUDIT, ALWAYS))
+    assert others.chains["delivered"] == []
 
 
 def test_many_audits_among_others_fit_into_the_kernel() -> None:
     """It takes 16 chains in a row, and the rules behind audits stand twice, or some more often."""
     actions = (Action.AUDIT, Action.PERMIT, Action.BLOCK)
     for number in (1, 2, 7, 60):
-        rules = [
-            (f"*=0:{100 * n + 1}-{100 * n + 2 + n}:TCP", actions[n % 3], ALWAYS)
-            for n in range(3 * number)
-        ]
-        ruleset = rendered(*rules)
+        ports = [f"{100 * n + 1}-{100 * n + 2 + n}:TCP" for n in range(3 * number)]
+        ruleset = rendered(*((f"*=0:{p}", actions[n % 3], ALWAYS) for n, p in enumerate(ports)))
         assert row_of(ruleset, "arriving") <= 14
+        assert row_of(ruleset, "delivered") <= 14
         lookups = sum(
             b"set" in parts
             for name, chain in ruleset.chains.items()
@@ -93,3 +110,7 @@ def test_many_audits_among_others_fit_into_the_kernel() -> None:
         )
         # With the audits, without them, and behind each audit to the end of a sixth of the others.
         assert lookups <= 3 * number + 2 * number + number * (number / 3 + 1)
+        leaving = [(f"0=*:{port}", actions[n % 3], ALWAYS) for n, port in enumerate(ports)]
+        ruleset = rendered(*leaving, ("*=0:1:UDP", Action.AUDIT, ALWAYS))
+        assert "leaving_ip4_me_to_me" in ruleset.chains
+        assert row_of(ruleset, "leaving") <= 14

@@ -89,8 +89,9 @@ def test_members_lie_where_the_daemon_puts_them(types: dict[str, dict[str, Any]]
     words = ("deadline", "since", "until", "packets", "bytes")
     assert [offset(types, "dynamic_entry", m) for m in words] == [0, 8, 16, 24, 32]
     assert [offset(types, "reporting", m) for m in ("limit", "told")] == [0, 8]
-    words = ("at", "generation", "interface", "length", "captured", "point", "bare", "frame")
-    assert [offset(types, "report", m) for m in words] == [0, 8, 16, 20, 24, 26, 27, 32]
+    words = ("at", "generation", "interface", "length", "captured", "point", "bare", "outcome")
+    assert [offset(types, "report", m) for m in words] == [0, 8, 16, 20, 24, 26, 27, 28]
+    assert offset(types, "report", "frame") == 32
 
 
 @pytest.mark.parametrize("field", [row for row in FIELDS if row.place is not None])
@@ -150,6 +151,8 @@ def test_names_of_numbers_are_the_same() -> None:
     assert [getattr(abi, name) for name in members("cast")] == [0, 1, 2]
     assert [getattr(abi, name) for name in members("local")] == [1, 2]
     assert [getattr(abi, name) for name in members("shortcut")] == [0, 1, 2, 3]
+    assert members("outcome") == ["PASSED", "DROPPED", "AUDITED"]
+    assert [getattr(abi, name) for name in members("outcome")[1:]] == [1, 2]
 
 
 @pytest.mark.netns

@@ -38,11 +38,15 @@ TAGS: tuple[tuple[int, ...], ...] = ((), (0x8100,), (0x88A8, 0x8100))
 POINTS = {"receive": Point.ARRIVING, "arrive": Point.ARRIVING, "leave": Point.SENDING}
 
 
-def blocking(*texts: str) -> Programs:
-    """Programs that judge alone, block these, and drop what they cannot read."""
-    programs = Programs()
+def blocking(*texts: str, audits: tuple[str, ...] = (), alone: bool = True) -> Programs:
+    """Programs that judge (`alone` or not), block these, and drop what they cannot read."""
+    programs = Programs(alone=alone)
     programs.set_host(Host(frozenset({(Family.IPV4, HERE)})))
-    filters = [InForce(Origin("static", "P", t), parse_filter(t), Action.BLOCK) for t in texts]
+    filters = [
+        InForce(Origin("static", "P", text), parse_filter(text), action)
+        for action, some in ((Action.BLOCK, texts), (Action.AUDIT, audits))
+        for text in some
+    ]
     programs.apply(compile_filters(filters), Volatile())
     return programs
 
@@ -126,6 +130,38 @@ def test_exactly_the_dropped_frames_are_told_and_byte_by_byte(
     assert not reports.read(10)
     assert reports.blocked() == told > 50
     assert passed
+    reports.close()
+    programs.close()
+
+
+@pytest.mark.parametrize("alone", [True, False])
+@pytest.mark.parametrize("hook", DROPPED)
+def test_what_an_audit_counts_is_told_where_it_counts(hook: str, alone: bool) -> None:
+    """With the drop by another rule, and alone where nobody judges after the programs."""
+    needs_isolation()
+    audits = "*=*:1434-1436:UDP", "203.0.113.0/24=*:1434:UDP"
+    programs, reports = blocking("*=*:1434:UDP", audits=audits, alone=alone), ProgramReports()
+    reports.follow(programs.maps)
+    reports.set_budget(1000)
+
+    def told(port: int) -> list[Action]:
+        before = programs.counts()
+        dropped = run(programs, hook, dropped_frame(port=port)) == DROPPED[hook]
+        found = reports.read(10)
+        assert {each.packet for each in found} <= {dropped_frame(port=port)[14:]}
+        assert dropped == (Action.BLOCK in {each.action for each in found})
+        after = programs.counts()
+        assert sum(after[o].packets - before[o].packets for o in after) == len(found)
+        return [each.action for each in found]
+
+    assert told(1434) == [Action.AUDIT, Action.BLOCK]
+    assert told(1435) == [Action.AUDIT] * alone
+    assert told(1437) == []
+    assert reports.blocked() == 2 + alone
+    reports.set_budget(0)
+    run(programs, hook, dropped_frame())
+    run(programs, hook, dropped_frame(port=1435))
+    assert reports.blocked() == 2 + alone
     reports.close()
     programs.close()
 
@@ -333,7 +369,7 @@ def test_closed_reports_have_nothing(programs: Programs) -> None:
 def test_any_bytes_are_a_report(frame: bytes, bare: bool, length: int, generation: int) -> None:
     """Whatever a frame holds, nothing of it is lost but what is too long, and nothing fails."""
     record = bytes(HEADER_BYTES) + abi.REPORT.pack(
-        5, generation, 3, length, len(frame), 1, bare, frame
+        5, generation, 3, length, len(frame), 1, bare, abi.DROPPED, frame
     )
     reports = reports_of(record * 2, 10)
     assert reports[0] == reports[1]

@@ -35,7 +35,7 @@ class JoinedReports:
         """The reports that wait, in the order of time; each part has its share of `most`."""
         reports: list[Report] = []
         for left, part in zip(range(len(self.parts), 0, -1), self.parts, strict=True):
-            reports += part.read(-(-(most - len(reports)) // left))
+            reports += part.read(max(0, -(-(most - len(reports)) // left)))
         reports.sort(key=attrgetter("at_ns"))
         return reports
 

@@ -51,7 +51,10 @@ class Reporting(Protocol):
         ...
 
     def read(self, most: int) -> list[Report]:
-        """The reports that wait, at most so many; it never blocks. One thread calls it."""
+        """The reports of packets that wait, at most so many; it never blocks. One thread calls it.
+
+        A packet that an audit has counted and another rule dropped has two.
+        """
         ...
 
     def blocked(self) -> int:

@@ -8,6 +8,7 @@ in a row (NFT_JUMP_STACK_SIZE, include/net/netfilter/nf_tables.h).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ipsecd.backend.nftables.looks import KernelTable, is_audit
@@ -33,10 +34,23 @@ class Part:
 class Onward:
     """Where packets go on behind each audit among the tables of a chain."""
 
-    def __init__(self, name: str, tables: list[KernelTable]) -> None:
-        """`tables` are those of the chain `name`, in their order."""
-        self._name = name
+    def __init__(
+        self,
+        name: str,
+        tables: list[KernelTable],
+        idle: Callable[[KernelTable], bool] | None = None,
+    ) -> None:
+        """`tables` are those of the chain `name`, in their order.
+
+        With `idle` packets come that were counted before. It says which tables make no difference
+        where only such ones follow.
+        """
+        self.name = name
+        self.tables = tables
+        self._again = idle is not None
         self._plain = [table for table in tables if not is_audit(table)]
+        while idle and self._plain and idle(self._plain[-1]):
+            self._plain.pop()
         self._step = max(1, -(-len(self._plain) // MOST_IN_A_ROW))
         self._places: dict[str, int] = {}
         place = 0
@@ -46,6 +60,11 @@ class Onward:
             else:
                 place += 1
 
+    @property
+    def without_audits(self) -> str:
+        """The chain that looks up all tables but audits; "" if they make no difference."""
+        return self._chain_at(0)
+
     def after(self, audit: KernelTable) -> str:
         """The chain that follows an audit; "" if nothing but audits does."""
         return self._chain_at(self._places[audit.set_name])
@@ -53,10 +72,11 @@ class Onward:
     @property
     def parts(self) -> list[Part]:
         """The chains that follow audits."""
-        first = min(self._places.values(), default=len(self._plain))
+        begun = {*self._places.values(), *((0,) if self._again else ())}
+        first = min(begun, default=len(self._plain))
         in_a_row = range(first - first % self._step + self._step, len(self._plain), self._step)
-        places = {*self._places.values(), *in_a_row} - {len(self._plain)}
-        return [self._part(place) for place in sorted(places)]
+        places = sorted({*begun, *in_a_row})
+        return [self._part(place) for place in places if place < len(self._plain)]
 
     def _part(self, place: int) -> Part:
         following = place - place % self._step + self._step
@@ -64,4 +84,4 @@ class Onward:
         return Part(self._chain_at(place), rest, following - place, self._chain_at(following))
 
     def _chain_at(self, place: int) -> str:
-        return f"{self._name}_audited_{place}" if place < len(self._plain) else ""
+        return f"{self.name}_audited_{place}" if place < len(self._plain) else ""

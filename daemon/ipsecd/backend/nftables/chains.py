@@ -5,14 +5,14 @@ The invariants are those of the module ``render``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
 from ipsecd.backend.nftables import expressions as ex
 from ipsecd.backend.nftables.audits import Onward
 from ipsecd.backend.nftables.exempt import conditions
-from ipsecd.backend.nftables.keys import as_arrived, counting_of, from_packet, has_key, key_of
+from ipsecd.backend.nftables.keys import counting_of, from_packet
 from ipsecd.backend.nftables.lists import ListSets
 from ipsecd.backend.nftables.looks import (
     KernelTable,
@@ -20,23 +20,25 @@ from ipsecd.backend.nftables.looks import (
     Ruleset,
     is_audit,
     is_block,
-    is_of_links,
     is_of_me,
     is_permit,
 )
+from ipsecd.backend.nftables.matches import (
+    Matches,
+    is_of_connection,
+    only_opening_from,
+    opening,
+)
 from ipsecd.backend.nftables.messages import ACCEPT, GOTO, JUMP, RETURN
 from ipsecd.backend.nftables.naming import (
-    DIALUP_TYPES,
     UNPARSABLE,
     WITH_TRANSPORT,
     chain,
     describe,
 )
 from ipsecd.backend.nftables.surroundings import Surroundings
-from ipsecd.compiler.tables import TableId
 from ipsecd.model.addresses import Family
 from ipsecd.model.exemptions import Pattern
-from ipsecd.model.fields import ME
 from ipsecd.model.packets import Point
 
 DELIVERED_TYPES = ex.host32(ex.RTN_LOCAL), ex.host32(ex.RTN_MULTICAST)
@@ -51,8 +53,10 @@ _BRIDGES = ("bridge", "vlan")
 class FamilyChains:
     """What is to be done with packets of one IP version at one place, and the rules for it.
 
-    ``only_new`` says that no table makes a difference to packets of connections, and that those
-    whose first four bytes behind the IP header can be read do not come here.
+    ``arrived`` are the permits and audits among which one may have counted a packet that leaves,
+    when it arrived, where addresses are translated. ``only_new`` says that no table makes a
+    difference to packets of connections, and that those whose first four bytes behind the IP header
+    can be read do not come here.
     """
 
     rules: Ruleset
@@ -62,6 +66,7 @@ class FamilyChains:
     patterns: list[tuple[str, Pattern]]
     surroundings: Surroundings
     lists: ListSets
+    arrived: Sequence[KernelTable] = ()
     only_new: bool = False
 
     def render(self, *, check: bool, blocking: bool, drop: bool) -> None:
@@ -175,7 +180,11 @@ class FamilyChains:
                 for is_me in self._is_me_in_vrf():
                     self.rules.add(entry, is_me, ex.verdict(GOTO, with_me))
                 entry = with_me
-            self._look_up(entry, tables)
+            if any(map(is_audit, tables)):
+                again = [table for table in tables if _can_decide_again(table)]
+                self._look_for_uncounted(entry, again, tables)
+            else:
+                self._look_up(entry, tables)
             return
         without_me = chain(self.look.base, self.family, *parts, "other")
         if any(map(is_of_me, tables)):
@@ -183,18 +192,91 @@ class FamilyChains:
                 self.rules.add(entry, is_me, ex.verdict(GOTO, with_me))
             arriving = self.look.point is Point.ARRIVING
             bridged = chain(self.look.base, self.family, *parts, "bridged") if arriving else ""
-            self._look_up(with_me, tables, bridged)
+            if any(map(is_audit, tables)) and self.arrived:
+                before = [each for each in self.arrived if not (part and each.id.needs_transport)]
+                self._look_for_uncounted(with_me, tables, before)
+            else:
+                self._look_up(with_me, tables, bridged)
         # A leaving packet whose source is not this host was judged when it arrived.
         tables_without_me = [table for table in tables if not is_of_me(table)]
         if tables_without_me and self.look.point is not Point.LEAVING:
             self.rules.add(entry, ex.verdict(GOTO, without_me))
             self._look_up(without_me, tables_without_me)
 
+    def _look_for_uncounted(
+        self, name: str, tables: list[KernelTable], before: list[KernelTable]
+    ) -> None:
+        """Look a packet up in `tables`, with audits only if none has counted it `before`.
+
+        In which table it was found then, if all audits had been blocks, is found out once more:
+        what an audit counted, a block in its place would have dropped.
+        """
+        uncounted = f"{name}_uncounted"
+        onward = Onward(uncounted, tables, idle=self._matches.counts_elsewhere)
+        rest = onward.without_audits
+        if_counted = ex.verdict(GOTO, rest) if rest else ex.verdict(ACCEPT)
+        if_not = ex.verdict(GOTO, uncounted)
+        if self.look.point is Point.LEAVING:
+            looked_up = self._looked_up_on_arrival(name, before)
+        else:
+            looked_up = self._looked_up_at_first(name, before, if_counted)
+        for chain_name, seen in looked_up.items():
+            last = max((n for n, table in enumerate(seen) if is_audit(table)), default=-1)
+            for table in seen[: last + 1]:
+                asked = b"" if self.only_new else opening(table.id)
+                for found in self._matches.of(table, asked, counts=False):
+                    self.rules.add(chain_name, *found, if_counted if is_audit(table) else if_not)
+            self.rules.add(chain_name, if_not)
+        self._look_up_all(onward, "")
+
+    def _looked_up_at_first(
+        self, name: str, before: list[KernelTable], if_counted: bytes
+    ) -> dict[str, list[KernelTable]]:
+        """The tables in which the first look looked up what is delivered, by the chain for it.
+
+        What it knew to be this host's it looked up in all of them, so nothing is found out again.
+        """
+        if not self.surroundings.finds_in_vrf:
+            self.rules.add(name, ex.link_kind(ex.META_IIFKIND, "vrf"), if_counted)
+        bridged = f"{name}_bridged"
+        self._go_if_bridged(name, bridged)
+        for is_me in self._is_me():
+            self.rules.add(name, is_me, if_counted)
+        return {
+            name: [table for table in before if not is_of_me(table)],
+            bridged: [table for table in before if not _is_block_of_me(table)],
+        }
+
+    def _looked_up_on_arrival(
+        self, name: str, before: list[KernelTable]
+    ) -> dict[str, list[KernelTable]]:
+        """The tables in which what leaves was looked up when it arrived, by the chain for it.
+
+        What had another destination then was for this host: a published port is one of its own.
+        """
+        others = [table for table in before if not is_of_me(table)]
+        if len(others) == len(before):
+            return {name: before}
+        to_me = f"{name}_to_me"
+        for direction, status in enumerate((ex.CT_STATUS_DST_NAT, ex.CT_STATUS_SRC_NAT)):
+            had_another = ex.tracked(ex.CT_STATUS) + ex.masked(ex.host32(status))
+            had_another += ex.compare(ex.NEQ, ex.host32(0))
+            is_direction = ex.tracked(ex.CT_DIRECTION) + ex.compare(ex.EQ, bytes((direction,)))
+            self.rules.add(name, is_direction, had_another, ex.verdict(GOTO, to_me))
+        shared = ex.address_type(ex.FIB_DADDR) + ex.within(*DELIVERED_TYPES)
+        self.rules.add(name, shared, ex.verdict(GOTO, to_me))
+        return {name: others, to_me: before}
+
     def _spare_bridged(self, name: str, tables: list[KernelTable], bridged: str) -> None:
         """Do not block what a bridge may only pass on; it is judged again if it is delivered.
 
         The chain `bridged` has those of the `tables` that follow in the chain `name` that count.
         """
+        self._go_if_bridged(name, bridged)
+        self._look_up(bridged, [table for table in tables if not _is_block_of_me(table)])
+
+    def _go_if_bridged(self, name: str, bridged: str) -> None:
+        """Send what a bridge may only pass on to the chain `bridged`."""
         for kind in _BRIDGES:
             self.rules.add(
                 name,
@@ -202,7 +284,6 @@ class FamilyChains:
                 ex.address_type(ex.FIB_DADDR) + ex.within(*_SHARED_TYPES),
                 ex.verdict(GOTO, bridged),
             )
-        self._look_up(bridged, [table for table in tables if not _is_block_of_me(table)])
 
     def _is_me(self) -> list[bytes]:
         """The conditions under which a packet is to (or from) this host; any of them is enough.
@@ -243,14 +324,21 @@ class FamilyChains:
         offset, size = (12, 4) if self.family is Family.IPV4 else (8, 16)
         return ex.payload(ex.NETWORK_HEADER, offset, size) + ex.compare(ex.NEQ, bytes(size))
 
+    @property
+    def _matches(self) -> Matches:
+        return Matches(self.look, self.surroundings, self.lists)
+
     def _look_up(self, name: str, tables: list[KernelTable], bridged: str = "") -> None:
         """Look a packet up in the `tables`; what a bridge may pass on leaves for `bridged`.
 
         That is asked as late as possible: before the first block that spares such packets. What an
         audit counts goes on in chains of its own.
         """
-        onward = Onward(name, tables)
-        self._look_up_some(name, tables, onward, bridged)
+        self._look_up_all(Onward(name, tables), bridged)
+
+    def _look_up_all(self, onward: Onward, bridged: str) -> None:
+        tables = onward.tables
+        self._look_up_some(onward.name, tables, onward, bridged)
         of_me = sum(is_block(table) and is_of_me(table) for table in tables)
         for part in onward.parts:
             some = part.tables[: part.end]
@@ -273,7 +361,7 @@ class FamilyChains:
         """Look a packet up in `tables` up to number `end`; those that follow stand elsewhere."""
         self.rules.chains.setdefault(name, [])
         first_block = next((n for n, table in enumerate(tables) if _is_block_of_me(table)), None)
-        last = _only_opening_from(tables)
+        last = only_opening_from(tables)
         for number, table in enumerate(tables[:end]):
             if number == last and not self.only_new:
                 self._pass_connections(name)
@@ -281,119 +369,32 @@ class FamilyChains:
                 self._spare_bridged(name, tables[number:], bridged)
             verdict = self.rules.drop if is_block(table) else ex.verdict(ACCEPT)
             if is_audit(table):
-                counts = not self._counts_elsewhere(table)
-                verdict = self.rules.audit(onward.after(table), counts=counts)
+                verdict = self.rules.audit(onward.after(table))
             text = describe(table.origin) if table.origin else ""
-            condition = b"" if self.only_new or number >= last else _opening(table.id)
+            asked = b"" if self.only_new or number >= last else opening(table.id)
             verdict = self._counting_entries(table, verdict)
-            for link in self._links(table):
-                for key in self._keys(table.id):
-                    found = (self._sender(table.id), key, self._match(table))
-                    self.rules.add(name, link, condition, *found, verdict, comment=text)
-
-    def _links(self, table: KernelTable) -> list[bytes]:
-        """The conditions on the link, any of which is enough.
-
-        Where the link is a VRF, the link in it is unknown. A table for some links must not block
-        there, and must not be outranked.
-        """
-        if self.look.in_vrf and is_of_links(table):
-            return [] if is_block(table) else [b""]
-        return _interface(table.id, self.look.point)
-
-    def _match(self, table: KernelTable) -> bytes:
-        """Go on if the key is in the table, and count the match unless it counts elsewhere."""
-        if self._counts_elsewhere(table):
-            return ex.in_set(table.uncounted) if has_key(table.id) else b""
-        if table.mapped:
-            return ex.counted_in_map(table.set_name)
-        count = ex.counted_by(table.counter) if table.counter else b""
-        # A table of the policy that looks at no field holds every packet that comes so far.
-        return ex.in_set(table.set_name) + count if has_key(table.id) else count
+            for found in self._matches.of(table, asked):
+                self.rules.add(name, *found, verdict, comment=text)
 
     def _counting_entries(self, table: KernelTable, verdict: bytes) -> bytes:
         """What a rule ends with that counts the entries of lists that a packet matches, if any.
 
         A packet whose entry has gone meanwhile meets the `verdict` all the same.
         """
-        if not self.rules.counts_entries or self._counts_elsewhere(table):
+        if not self.rules.counts_entries or self._matches.counts_elsewhere(table):
             return verdict
         # Where packets leave, only what is from this host counts: as the packet has it.
         return self.rules.counting(counting_of(table.id, from_packet, self.lists), verdict)
 
-    def _counts_elsewhere(self, table: KernelTable) -> bool:
-        """Whether a match, which is no block, counts where the packet is looked at otherwise."""
-        leaving = self.look.point is Point.LEAVING and table.id.source != ME
-        elsewhere = leaving or self.look.again or self.look.repeated
-        return elsewhere and not is_block(table)
 
-    def _sender(self, table: TableId) -> bytes:
-        group = self.surroundings.groups.get(table.process)
-        if group is None:
-            return b""
-        return ex.sender_group(group.level) + ex.compare(ex.EQ, ex.host64(group.number))
+def _can_decide_again(table: KernelTable) -> bool:
+    """Whether a packet can be in the table for the first time when it is looked at again.
 
-    def _keys(self, table: TableId) -> Iterator[bytes]:
-        """The expressions that lay the table's key into registers, for each way to see it."""
-        if self.look.point is not Point.LEAVING or table.source == ME:
-            yield key_of(table, from_packet, self.lists)
-            return
-        state = ex.tracked(ex.CT_STATE)
-        # The addresses of a related ICMP error are not those of the connection it is about.
-        own = state + ex.masked(ex.host32(ex.CT_STATE_RELATED)) + ex.compare(ex.EQ, ex.host32(0))
-        for direction in (0, 1):
-            is_direction = ex.compare(ex.EQ, bytes((direction,)))
-            condition = own + ex.tracked(ex.CT_DIRECTION) + is_direction
-            yield condition + key_of(table, as_arrived(direction), self.lists)
-        mask = ex.masked(ex.host32(ex.CT_STATE_INVALID_OR_UNTRACKED))
-        unknown = state + mask + ex.compare(ex.NEQ, ex.host32(0))
-        yield unknown + key_of(table, from_packet, self.lists)
+    Permits let it pass in the same order.
+    """
+    return is_permit(table) or is_of_me(table)
 
 
 def _is_block_of_me(table: KernelTable) -> bool:
     """Whether it blocks what is for this host, or is an audit, which stands for such a block."""
     return not is_permit(table) and is_of_me(table)
-
-
-def _only_opening_from(tables: Sequence[KernelTable]) -> int:
-    """The number of the first table from which on all are for packets that open a connection."""
-    others = [number for number, table in enumerate(tables) if not table.id.opening]
-    return others[-1] + 1 if others else 0
-
-
-def is_of_connection() -> bytes:
-    """Go on only if the packet belongs to a connection."""
-    return _connection(ex.NEQ)
-
-
-def _opening(table: TableId) -> bytes:
-    """Go on only if the packet belongs to no connection, if that is asked for."""
-    return _connection(ex.EQ) if table.opening else b""
-
-
-def _connection(operator: int) -> bytes:
-    of_connection = ex.masked(ex.host32(ex.CT_STATE_OF_CONNECTION))
-    return ex.tracked(ex.CT_STATE) + of_connection + ex.compare(operator, ex.host32(0))
-
-
-def _name_bytes(pattern: str) -> bytes:
-    """What the name of a link is compared with: up to its end, or only as far as ``*``."""
-    if pattern.endswith("*"):
-        return pattern[:-1].encode()
-    return pattern.encode().ljust(ex.LINK_NAME_BYTES, b"\0")
-
-
-def _interface(table: TableId, point: Point) -> list[bytes]:
-    """The conditions on the link, any of which is enough; a single empty one allows every link."""
-    # A permit that names no ``me`` goes by the link by which the packet arrived.
-    incoming = point is Point.ARRIVING or (point is Point.LEAVING and table.source != ME)
-    kind = ex.meta(ex.META_IIFTYPE if incoming else ex.META_OIFTYPE)
-    name = ex.meta(ex.META_IIFNAME if incoming else ex.META_OIFNAME)
-    if table.interface_name:
-        return [name + ex.compare(ex.EQ, _name_bytes(table.interface_name))]
-    if not table.interface_type:
-        return [b""]
-    if table.interface_type == "dialup":
-        by_name = kind + ex.in_set(DIALUP_TYPES, inverted=True) + name + ex.compare(ex.EQ, b"ww")
-        return [kind + ex.in_set(DIALUP_TYPES), by_name]
-    return [kind + ex.in_set(DIALUP_TYPES, inverted=True) + name + ex.compare(ex.NEQ, b"ww")]

@@ -22,7 +22,8 @@ CT_STATE_INVALID_OR_UNTRACKED = 1 | 1 << 6
 CT_STATE_RELATED = 1 << 2
 CT_STATE_OF_CONNECTION = 1 << 1 | CT_STATE_RELATED
 """What connection tracking calls established or related (NF_CT_STATE_BIT)."""
-CT_STATUS_TRANSLATED = 1 << 4 | 1 << 5
+CT_STATUS_SRC_NAT, CT_STATUS_DST_NAT = 1 << 4, 1 << 5
+CT_STATUS_TRANSLATED = CT_STATUS_SRC_NAT | CT_STATUS_DST_NAT
 """IPS_SRC_NAT and IPS_DST_NAT of include/uapi/linux/netfilter/nf_conntrack_common.h."""
 NETWORK_HEADER, TRANSPORT_HEADER = 1, 2
 EQ, NEQ, GTE = 0, 1, 5

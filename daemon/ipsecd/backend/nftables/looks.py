@@ -31,13 +31,13 @@ class KernelTable:
 
     @property
     def uncounted(self) -> str:
-        """The set in which to look up a permit whose match counts elsewhere."""
+        """The set in which to look up a permit or an audit whose match counts elsewhere."""
         return uncounted_name(self.set_name) if self.id.volatile else self.set_name
 
     @property
     def sets(self) -> tuple[str, ...]:
         """All sets that hold its keys."""
-        again = self.id.volatile and self.id.action is Action.PERMIT
+        again = self.id.volatile and self.id.action is not Action.BLOCK
         return (self.set_name, self.uncounted) if again else (self.set_name,)
 
 
@@ -139,13 +139,13 @@ class Ruleset:
                 self.add(name, rule)
         return ex.verdict(GOTO, name)
 
-    def audit(self, then: str, *, counts: bool) -> bytes:
+    def audit(self, then: str) -> bytes:
         """What a rule ends with that is an audit: the packet goes on in `then`, or passes without.
 
-        If the audit `counts` it, it is told of before that.
+        It is told of before that.
         """
         onward = ex.verdict(GOTO, then) if then else ex.verdict(ACCEPT)
-        if not (self.told and counts):
+        if not self.told:
             return onward
         name = f"told_{then}" if then else "told_passing"
         if name not in self.chains:
@@ -158,12 +158,15 @@ def worth_looking_at(tables: list[KernelTable], look: Look) -> list[KernelTable]
     """Those of the `tables`, in their order, that can change what happens to a packet.
 
     Leaving packets are looked at only for blocks and audits, and for permits above them. A packet
-    that is looked at again meets elsewhere all tables except, perhaps, those of ``me``: only these
-    can block it here. Where it was looked at before, audits have counted it.
+    that is looked at again met elsewhere all tables except, perhaps, those of ``me``: only these
+    can block it here, or count it. Whether an audit has counted it is asked only where it is
+    delivered; where else it was looked at before, audits have counted it.
     """
-    if look.again or look.repeated:
+    if look.repeated or (look.again and look.point is not Point.ARRIVING):
         tables = [table for table in tables if not is_audit(table)]
     if look.again:
+        if not any(is_audit(table) and is_of_me(table) for table in tables):
+            tables = [table for table in tables if not is_audit(table)]
         tables = [table for table in tables if not is_block(table) or is_of_me(table)]
     elif look.point is not Point.LEAVING:
         return tables

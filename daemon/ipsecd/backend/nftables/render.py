@@ -13,8 +13,9 @@ Pure: the same tables give the same rules. Invariants:
    stand behind connection tracking (see ``placement``).
 4. A packet counts once. A permit does not count when it is looked at again because the packet is
    delivered here or leaves. A block counts then, because it has not dropped the packet before.
-   An audit counts a packet that goes on, so it is not looked at again where a packet was looked at
-   before, and no packet that an audit has counted meets another (see ``audits``).
+   An audit counts a packet that goes on, so it counts a packet that is looked at again only if
+   none has counted it before, and no packet that an audit has counted meets another (see
+   ``audits``).
 
 Arriving packets are looked at twice (docs/decisions/0009-second-look-at-input.md). The first look
 asks whether the destination is this host's before the stack decides that. Packets that are then
@@ -27,19 +28,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ipsecd.backend.nftables import expressions as ex
-from ipsecd.backend.nftables.chains import DELIVERED_TYPES, FamilyChains, is_of_connection
+from ipsecd.backend.nftables.chains import DELIVERED_TYPES, FamilyChains
 from ipsecd.backend.nftables.lists import ListForm, ListSet, ListSets
 from ipsecd.backend.nftables.looks import (
     KernelTable,
     Look,
     Ruleset,
+    is_audit,
     is_block,
     is_of_links,
+    is_of_me,
     is_permit,
     looks,
     tracked_points,
     worth_looking_at,
 )
+from ipsecd.backend.nftables.matches import is_of_connection
 from ipsecd.backend.nftables.messages import ACCEPT, GOTO, JUMP, RETURN
 from ipsecd.backend.nftables.naming import HOOKS, chain
 from ipsecd.backend.nftables.surroundings import Surroundings
@@ -104,21 +108,43 @@ class _Rendering:
         checked = checks_all and look.point in self.points - {Point.LEAVING}
         chains_of_families = []
         for family in Family:
-            tables = [
-                table
-                for table in self.tables
-                if table.id.family is family
-                and look.point in table.id.points & self.points
-                and (not table.id.process or self.surroundings.groups.get(table.id.process))
-            ]
-            tables = worth_looking_at(in_order(tables, look.point), look)
+            tables = worth_looking_at(self._tables_at(look.point, family), look)
             if tables or checked:
                 chains_of_families.append(
                     FamilyChains(
-                        self.rules, look, family, tables, patterns, self.surroundings, self.lists
+                        self.rules,
+                        look,
+                        family,
+                        tables,
+                        patterns,
+                        self.surroundings,
+                        self.lists,
+                        self._counted_on_arrival(look, family),
                     )
                 )
         return chains_of_families
+
+    def _tables_at(self, point: Point, family: Family) -> list[KernelTable]:
+        """The tables of one IP version that are looked up at a point, in their order."""
+        tables = [
+            table
+            for table in self.tables
+            if table.id.family is family
+            and point in table.id.points & self.points
+            and (not table.id.process or self.surroundings.groups.get(table.id.process))
+        ]
+        return in_order(tables, point)
+
+    def _counted_on_arrival(self, look: Look, family: Family) -> list[KernelTable]:
+        """The permits and audits of which one may have counted what leaves as this host's.
+
+        It arrived as another's, so somebody translates addresses.
+        """
+        if look.point is not Point.LEAVING or not self.surroundings.translated:
+            return []
+        tables = self._tables_at(Point.ARRIVING, family)
+        tables = [table for table in tables if not is_block(table)]
+        return tables if any(map(is_audit, tables)) else []
 
     def render(self, look: Look, chains_of_families: list[FamilyChains]) -> None:
         """Write the rules for packets at one place.
@@ -128,7 +154,11 @@ class _Rendering:
         """
         tables = [table for chains in chains_of_families for table in chains.tables]
         # A permit that counts elsewhere makes no difference where nothing can block the packet.
-        deciding = filter(is_block, tables) if look.again else tables
+        deciding = (
+            [table for table in tables if is_of_me(table) and not is_permit(table)]
+            if look.again
+            else tables
+        )
         only_new = bool(tables) and all(table.id.opening for table in deciding)
         if only_new:
             chains_of_families = [replace(chains, only_new=True) for chains in chains_of_families]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 
-ABI = 6
+ABI = 7
 
 LINE = 64
 HOST_LINE_BITS = 14
@@ -73,7 +73,8 @@ COUNT = struct.Struct("=QQ")
 REPORTING = struct.Struct("=QQ48x")
 REPORT_RING_BYTES = 1 << 20
 REPORTED_BYTES = 152
-REPORT = struct.Struct(f"=QQIIHBB4x{REPORTED_BYTES}s")
+DROPPED, AUDITED = 1, 2
+REPORT = struct.Struct(f"=QQIIHBBB3x{REPORTED_BYTES}s")
 
 FOREVER = (1 << 64) - 1
 

@@ -44,7 +44,7 @@ class Followed:
         return left + more >= most
 
     def dropped(self) -> int:
-        """How many frames were dropped since it began."""
+        """How many frames were dropped, and how many audits have counted, since it began."""
         return self._total() - self._before
 
     def _total(self) -> int:

@@ -1,4 +1,4 @@
-"""Owns what a record says that programs write of a frame which they drop; pure."""
+"""Owns what a record says that programs write of a frame which they drop or count; pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ _RECORD = struct.Struct(f"={HEADER_BYTES}x{abi.REPORT.format.removeprefix('=')}"
 _ETHERNET, _TAG, _TAGS = 14, 4, 3
 _TAG_TYPES = frozenset({b"\x81\x00", b"\x88\xa8"})
 
-_Fields = tuple[int, int, int, int, int, int, int, bytes]
+_ACTIONS = (Action.AUDIT, abi.AUDITED), (Action.BLOCK, abi.DROPPED)
+
+_Fields = tuple[int, int, int, int, int, int, int, int, bytes]
 
 
 def count(records: bytes) -> int:
@@ -23,25 +25,34 @@ def count(records: bytes) -> int:
 
 
 def reports_of(records: bytes, offset_ns: int) -> list[Report]:
-    """The reports in what was taken from a ring; `offset_ns` leads to the clock of the wall."""
-    return [_report(fields, offset_ns) for fields in _RECORD.iter_unpack(records)]
+    """The reports in what was taken from a ring; `offset_ns` leads to the clock of the wall.
+
+    What an audit has counted and another rule dropped are two, as rules count it twice.
+    """
+    return [
+        report for fields in _RECORD.iter_unpack(records) for report in _reports(fields, offset_ns)
+    ]
 
 
-def _report(fields: _Fields, offset_ns: int) -> Report:
-    at, generation, interface, length, captured, point, bare, frame = fields
+def _reports(fields: _Fields, offset_ns: int) -> list[Report]:
+    at, generation, interface, length, captured, point, bare, outcome, frame = fields
     frame = frame[:captured]
     link = 0 if bare else _link_header(frame)
     packet = frame[link : link + SNAP_BYTES]
-    return Report(
-        at + offset_ns,
-        Action.BLOCK,
-        POINTS[point],
-        interface,
-        _length(packet) or max(0, length - link),
-        frame[:link],
-        packet,
-        generation & 0xFFFFFFFF,
-    )
+    return [
+        Report(
+            at + offset_ns,
+            action,
+            POINTS[point],
+            interface,
+            _length(packet) or max(0, length - link),
+            frame[:link],
+            packet,
+            generation & 0xFFFFFFFF,
+        )
+        for action, flag in _ACTIONS
+        if outcome & flag
+    ]
 
 
 def _link_header(frame: bytes) -> int:

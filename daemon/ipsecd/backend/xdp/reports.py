@@ -1,12 +1,13 @@
-"""Owns what programs tell of the frames that they drop; must not know rules, nor links.
+"""Owns what programs tell of the frames that they drop or count; must not know rules, nor links.
 
 Invariants:
 
 1. Nothing is told, counted or read while nobody watches, and no program is slower for it.
-2. What was dropped is what was counted, exactly: programs that go are counted until no packet is on
-   its way through them any more, and those that come from before their first packet.
+2. What was dropped, or an audit has counted, is what was counted here, exactly: programs that go
+   are counted until no packet is on its way through them any more, and those that come from before
+   their first packet.
 3. Each of the programs that are followed tells no more than the budget allows.
-4. While nothing is dropped nothing is readable: nobody is woken for a budget that is not used.
+4. While nothing is told nothing is readable: nobody is woken for a budget that is not used.
 """
 
 from __future__ import annotations
@@ -102,7 +103,7 @@ class ProgramReports:
         return [report for part in records for report in reports_of(part, offset)]
 
     def blocked(self) -> int:
-        """How many frames were dropped since reporting was switched on."""
+        """How many frames were dropped, or audits have counted, since reporting was switched on."""
         with self._lock:
             return self._counted + sum(programs.dropped() for programs in self._followed.values())
 
