@@ -27,7 +27,7 @@ _ipsecctl() {
 		return
 	fi
 	if ((cword == 1)); then
-		_ipsecctl_offer $'status\nshow\nstats\nmonitor\ntop\ndrops\nexplain\nweb\nbackend\ndoctor\nblock\npermit\nunblock\nflush\nquarantine\nrelease\napply\npolicy\nrule\nlearn\nlist\nreload\nconfirm\nrevert\nhistory\nrollback\nbackup\nrestore\ncheck\nlint\nformat\ndiff\ndomain\nipseccmd\nipsecpol\nnetdiag\nsecedit\ngpupdate\nnet\nsc\nipsecmon\nhelp'
+		_ipsecctl_offer $'status\nshow\nstats\nmonitor\ntop\ndrops\nexplain\nweb\nbackend\ndoctor\nblock\npermit\nunblock\nflush\nquarantine\nrelease\napply\nimport\npolicy\nrule\nlearn\nlist\nreload\nconfirm\nrevert\nhistory\nrollback\nbackup\nrestore\ncheck\nlint\nformat\ndiff\ndomain\nipseccmd\nipsecpol\nnetdiag\nsecedit\ngpupdate\nnet\nsc\nipsecmon\nhelp'
 		return
 	fi
 	# What may stand here: options, those of them that take a value, and arguments in their order.
@@ -143,6 +143,11 @@ _ipsecctl() {
 		options=$'--assign\n--audit\n--enforce\n--dry-run\n--live\n--confirm\n--force\n--message\n--json'
 		valued='--confirm --message'
 		arguments=(:documents)
+		;;
+	import)
+		options=$'--output\n-o\n--policy\n--prove\n--me\n--set\n--network\n--json'
+		valued='--output --policy --me --set --network'
+		arguments=($'iptables-save\nip6tables-save' :files)
 		;;
 	policy)
 		if ((cword == 2)); then
@@ -459,6 +464,18 @@ _ipsecctl() {
 		;;
 	--permit)
 		_ipsecctl_offer $'ssh\ntcp/\nudp/'
+		return
+		;;
+	--output)
+		_filedir
+		return
+		;;
+	--set)
+		_filedir
+		return
+		;;
+	--network)
+		:
 		return
 		;;
 	--description)

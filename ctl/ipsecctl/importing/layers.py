@@ -1,0 +1,343 @@
+"""Owns making an ordered list sayable: links, states and casts that filters cannot tell are put away.
+
+A filter says "this link", not "any but this". So a list that asks for the rest is written twice: for
+each link that it names, and, below that, for any link, as it is for one that is not named. What a
+filter does not say at all is put away where it makes no difference, and else it is a note.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import groupby
+
+from ipsecctl.importing.regions import (
+    Dim,
+    Links,
+    Region,
+    Spans,
+    common,
+    complement,
+    full,
+    holds,
+    spans,
+)
+from ipsecctl.importing.source import Cast, Clause, Hook, Kind, Line, Note, State
+from ipsecd.errors import LimitExceeded
+from ipsecd.model.addresses import Family
+from ipsecd.model.kinds import Action
+
+MAX_CLAUSES = 50_000
+MOST_NUMBERS = 16
+"""As many protocols as a clause may name one by one."""
+_MULTICAST: dict[Family, Spans] = {
+    Family.IPV4: ((0xE0000000, 0xEFFFFFFF),),
+    Family.IPV6: ((0xFF << 120, (1 << 128) - 1),),
+}
+_CASTS = {
+    Hook.IN: ((0, 2),),
+    Hook.OUT: ((0, 3),),
+    Hook.FORWARD: ((3, 3),),
+}
+"""Which casts a packet can have: what is delivered here is not for others, and the other way."""
+
+Notes = list[Note]
+Clauses = list[Clause]
+
+
+def without(clause: Clause, dim: Dim) -> Clause:
+    """The clause with no limit in a dimension."""
+    return replace(clause, region={d: s for d, s in clause.region.items() if d is not dim})
+
+
+def limited(clause: Clause, dim: Dim, some: Spans) -> Clause | None:
+    """The part of a clause that is in some values of a dimension; None if there is none."""
+    if dim not in clause.region:
+        return replace(clause, region={**clause.region, dim: some})
+    both = common(clause.region[dim], some)
+    return replace(clause, region={**clause.region, dim: both}) if both else None
+
+
+def restricted(clauses: Iterable[Clause], dim: Dim, number: int) -> Clauses:
+    """The list as it is for one value of a dimension, without the dimension."""
+    kept = (c for c in clauses if dim not in c.region or holds(c.region[dim], number))
+    return reachable(without(clause, dim) for clause in kept)
+
+
+def reachable(clauses: Iterable[Clause]) -> Clauses:
+    """The list up to the first clause that holds every packet, and each clause once."""
+    found: Clauses = []
+    seen: set[tuple[object, ...]] = set()
+    for clause in clauses:
+        key = _key(clause)
+        if key not in seen:
+            seen.add(key)
+            found.append(clause)
+        if len(found) > MAX_CLAUSES:
+            raise LimitExceeded(
+                f"the rules become more than {MAX_CLAUSES:,} steps",
+                "import the parts that matter, or make a list of addresses that share a rule",
+            )
+        if not clause.region:
+            break
+    return found
+
+
+def _key(clause: Clause) -> tuple[object, ...]:
+    return tuple(sorted(clause.region.items()))
+
+
+def _same(one: Sequence[Clause], other: Sequence[Clause]) -> bool:
+    pairs = zip(one, other, strict=False)
+    return len(one) == len(other) and all(
+        a.action is b.action and _key(a) == _key(b) for a, b in pairs
+    )
+
+
+def merged(
+    clauses: Iterable[Clause], dims: Sequence[Dim], whole: Callable[[Dim], Spans]
+) -> Clauses:
+    """The list with clauses put together that stand in a run of one action and differ in one of
+    `dims` alone: in such a run order has no meaning."""
+    found: Clauses = []
+    for _, run in groupby(clauses, key=lambda clause: clause.action):
+        kept = list(run)
+        for dim in dims:
+            by_rest: dict[tuple[object, ...], int] = {}
+            joined: Clauses = []
+            for clause in kept:
+                rest = _key(without(clause, dim))
+                at = by_rest.get(rest)
+                if at is None or dim not in clause.region:
+                    by_rest.setdefault(rest, len(joined))
+                    joined.append(clause)
+                elif dim in joined[at].region:
+                    both = spans((*joined[at].region[dim], *clause.region[dim]))
+                    joined[at] = replace(joined[at], region={**joined[at].region, dim: both})
+            kept = [
+                without(c, dim) if dim in c.region and c.region[dim] == whole(dim) else c
+                for c in joined
+            ]
+        found += kept
+    return found
+
+
+class Layered:
+    """The list of one hook and family, being made sayable; what is lost becomes notes."""
+
+    def __init__(
+        self,
+        hook: Hook,
+        family: Family,
+        links: Links,
+        networks: dict[str, Spans],
+        notes: Notes,
+    ) -> None:
+        self.hook = hook
+        self.family = family
+        self.links = links
+        self.networks = networks
+        self.notes = notes
+
+    def run(self, clauses: Sequence[Clause]) -> tuple[Clauses, Clauses | None]:
+        """The list for packets that open a connection, or for all; and, if they differ, the list
+        for those that are part of one."""
+        kept = [c for clause in clauses if (c := self._off_loopback(clause))]
+        kept = merged(reachable(kept), (Dim.OUT_LINK, Dim.CAST, Dim.STATE), self._whole)
+        kept = self._casts(kept)
+        kept = [c for clause in kept for c in self._out_link(clause)]
+        opening, known = self._states(reachable(kept))
+        opening = self._rest(opening)
+        return opening, known if known is None else self._rest(known)
+
+    def _whole(self, dim: Dim) -> Spans:
+        if dim is Dim.CAST:
+            return _CASTS[self.hook]
+        return (full(dim, self.family, len(self.links.names)),)
+
+    def _off_loopback(self, clause: Clause) -> Clause | None:
+        """What is not on lo, where a policy blocks nothing."""
+        kept = clause
+        for dim in (Dim.LINK, Dim.OUT_LINK):
+            others = ((1, len(self.links.names) - 1),)
+            if dim not in kept.region:
+                continue
+            rest = limited(kept, dim, others)
+            if rest is None:
+                if clause.action is Action.BLOCK:
+                    self._note(
+                        clause.line,
+                        "what passes over lo is never filtered",
+                        "keep this rule where it is, if programs of this host must not reach "
+                        "each other",
+                    )
+                return None
+            kept = without(rest, dim) if rest.region[dim] == others else rest
+        if Dim.CAST in kept.region:
+            both = limited(kept, Dim.CAST, _CASTS[self.hook])
+            if both is None:
+                return None
+            whole = both.region[Dim.CAST] == _CASTS[self.hook]
+            kept = without(both, Dim.CAST) if whole else both
+        return kept
+
+    def _casts(self, clauses: Clauses) -> Clauses:
+        """Put kinds of destinations away, where it makes no difference or addresses say it."""
+        if not any(Dim.CAST in clause.region for clause in clauses):
+            return clauses
+        ((first, last),) = _CASTS[self.hook]
+        lists = [restricted(clauses, Dim.CAST, cast) for cast in range(first, last + 1)]
+        if all(_same(lists[0], one) for one in lists[1:]):
+            return lists[0]
+        kept: Clauses = []
+        for clause in clauses:
+            cast = clause.region.get(Dim.CAST)
+            if cast is None:
+                kept.append(clause)
+            elif cast == ((Cast.MULTICAST, Cast.MULTICAST),):
+                to = limited(without(clause, Dim.CAST), Dim.DESTINATION, _MULTICAST[self.family])
+                kept += [to] if to else []
+            elif holds(cast, Cast.LOCAL) and clause.action is Action.BLOCK:
+                self._note(
+                    clause.line,
+                    "a policy does not tell this host's own address from a broadcast",
+                    "it blocks both here; permit the broadcast by its address",
+                    Kind.CHANGED,
+                    weaker=False,
+                )
+                kept.append(without(clause, Dim.CAST))
+            else:
+                self._note(
+                    clause.line,
+                    "a policy does not tell this host's own address from a broadcast",
+                    "name the broadcast address itself in a rule",
+                    weaker=clause.action is Action.BLOCK,
+                )
+        return kept
+
+    def _out_link(self, clause: Clause) -> Iterator[Clause]:
+        """Say where a packet goes out by its destination, where the networks are known."""
+        wanted = clause.region.get(Dim.OUT_LINK)
+        if wanted is None:
+            yield clause
+            return
+        named = [name for name in self.links.names[1:] if name in self.networks]
+        everything = spans(s for name in named for s in self.networks[name])
+        to: list[tuple[int, int]] = []
+        for at, name in enumerate(self.links.names):
+            if not at or not holds(wanted, at):
+                continue
+            if at == 1:
+                to += complement(everything, full(Dim.DESTINATION, self.family))
+            elif name in self.networks:
+                to += self.networks[name]
+            else:
+                break
+        else:
+            if holds(wanted, 1) and len(named) < len(self.links.names) - 2:
+                to = []
+            both = to and limited(without(clause, Dim.OUT_LINK), Dim.DESTINATION, spans(to))
+            if both:
+                yield both
+            if to:
+                return
+        self._note(
+            clause.line,
+            "a packet is judged when it arrives, and the link that it goes out by is not known yet",
+            "say which addresses are behind the link: --network LINK=PREFIX",
+            weaker=clause.action is Action.BLOCK,
+        )
+
+    def _states(self, clauses: Clauses) -> tuple[Clauses, Clauses | None]:
+        """The list for what opens a connection and for what is part of one, if they differ."""
+        if not any(Dim.STATE in clause.region for clause in clauses):
+            return clauses, None
+        for clause in clauses:
+            self._note_states(clause)
+        return (
+            restricted(clauses, Dim.STATE, State.NEW),
+            restricted(clauses, Dim.STATE, State.ESTABLISHED),
+        )
+
+    def _note_states(self, clause: Clause) -> None:
+        states = clause.region.get(Dim.STATE)
+        if states is None:
+            return
+        blocks = clause.action is Action.BLOCK
+        new, invalid, _, established, related = (holds(states, state) for state in State)
+        if invalid and not new:
+            self._note(
+                clause.line,
+                "an invalid packet counts as one that opens a connection",
+                "what is permitted to open one is permitted to them too, and nothing else is",
+                weaker=blocks,
+            )
+        elif new and not invalid and not blocks:
+            self._note(
+                clause.line,
+                "an invalid packet counts as one that opens a connection",
+                "it passes where a new connection does, to which the receiver answers by itself",
+                Kind.CHANGED,
+                weaker=True,
+            )
+        elif holds(states, State.UNTRACKED) and not new:
+            self._note(
+                clause.line,
+                "what is not tracked counts as what opens a connection",
+                "permit it by its addresses and ports",
+                weaker=blocks,
+            )
+        if established != related:
+            self._note(
+                clause.line,
+                "what is related to a connection counts as part of it",
+                "nothing, unless the two must be told apart",
+                Kind.CHANGED if established else Kind.LEFT_OUT,
+                weaker=blocks != established,
+            )
+
+    def _rest(self, clauses: Clauses) -> Clauses:
+        """Say links and protocols that are "any but" by layers."""
+        return self._protocols(self._links(reachable(clauses)))
+
+    def _links(self, clauses: Clauses) -> Clauses:
+        asked = [c.region[Dim.LINK] for c in clauses if Dim.LINK in c.region]
+        if not any(holds(some, 1) for some in asked):
+            return clauses
+        layers: Clauses = []
+        for at in range(2, len(self.links.names)):
+            one = ((at, at),)
+            layers += [c for each in clauses if (c := limited(each, Dim.LINK, one))]
+        return [*layers, *restricted(clauses, Dim.LINK, 1)]
+
+    def _protocols(self, clauses: Clauses) -> Clauses:
+        numbers = {
+            number
+            for c in clauses
+            for first, last in _few(c.region.get(Dim.PROTOCOL, ()))
+            for number in range(first, last + 1)
+        }
+        if all(_count(c.region.get(Dim.PROTOCOL, ())) <= MOST_NUMBERS for c in clauses):
+            return clauses
+        layers: Clauses = []
+        for number in sorted(numbers):
+            one = ((number, number),)
+            layers += [c for each in clauses if (c := limited(each, Dim.PROTOCOL, one))]
+        unnamed = next(number for number in range(143, 253) if number not in numbers)
+        return [*layers, *restricted(clauses, Dim.PROTOCOL, unnamed)]
+
+    def _note(
+        self, line: Line, reason: str, hint: str, kind: Kind = Kind.LEFT_OUT, *, weaker: bool = True
+    ) -> None:
+        note = Note(line, kind, reason, hint, weaker)
+        if note not in self.notes:
+            self.notes.append(note)
+
+
+def _count(some: Spans) -> int:
+    return sum(last - first + 1 for first, last in some)
+
+
+def _few(some: Spans) -> Spans:
+    """The numbers that are named: of "any but" those that are not meant."""
+    return some if _count(some) <= MOST_NUMBERS else complement(some, (0, 255))

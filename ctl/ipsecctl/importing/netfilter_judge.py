@@ -1,0 +1,138 @@
+"""Owns the meaning of netfilter's chains for one packet: the independent reading of the rules.
+
+It walks them as the kernel does (nf_hook_slow, ipt_do_table, nft_do_chain): base chains of a hook in the
+order of their priorities, where an accept ends one of them and a drop all. It knows nothing of the
+translation. Where a condition cannot be known from a packet, it goes both ways.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ipsecctl.importing.netfilter import BaseChain, ChainRule, Condition, Ruleset, Target
+from ipsecctl.importing.regions import Dim, covers
+from ipsecctl.importing.source import Decided, Judgement, Line, SourcePacket
+from ipsecd.model.kinds import Action
+
+_ENDS = {Target.ACCEPT: Action.PERMIT, Target.DROP: Action.BLOCK}
+
+Outcomes = dict[Decided, None]
+
+
+class Walker:
+    """Judges packets by a rule set."""
+
+    def __init__(self, rules: Ruleset) -> None:
+        self._chains: Mapping[str, tuple[ChainRule, ...]] = rules.chains
+        self._bases = sorted(rules.bases, key=lambda base: base.priority)
+
+    def judge(self, packet: SourcePacket) -> Judgement:
+        """What becomes of a packet at its hook."""
+        walk = _Walk(self._chains, packet)
+        drops: Outcomes = {}
+        accepts: Outcomes = {Decided(Action.PERMIT, None): None}
+        for base in self._bases:
+            if base.hook is not packet.hook or packet.family not in base.families:
+                continue
+            outcomes = walk.base(base)
+            drops |= {one: None for one in outcomes if one.action is Action.BLOCK}
+            accepts = {one: None for one in outcomes if one.action is Action.PERMIT}
+            if not accepts:
+                break
+        return Judgement((*drops, *accepts), tuple(walk.unsure))
+
+
+class _Walk:
+    """The way of one packet."""
+
+    def __init__(self, chains: Mapping[str, tuple[ChainRule, ...]], packet: SourcePacket) -> None:
+        self._chains = chains
+        self._packet = packet
+        self.unsure: dict[Line, None] = {}
+
+    def base(self, base: BaseChain) -> Outcomes:
+        """All ends that a base chain can come to."""
+        outcomes, falls = self._chain(base.name)
+        if falls:
+            outcomes[Decided(base.policy, base.policy_line)] = None
+        return outcomes
+
+    def _chain(self, name: str) -> tuple[Outcomes, bool]:
+        """The ends that a chain can come to, and whether a packet can come out of it again."""
+        outcomes: Outcomes = {}
+        for rule in self._chains[name]:
+            matches = self._matches(rule)
+            if matches is False:
+                continue
+            sure = matches is True and rule.target is not Target.UNKNOWN
+            if not sure and rule.target is not Target.CONTINUE:
+                self.unsure[rule.line] = None
+            if rule.target in _ENDS:
+                outcomes[Decided(_ENDS[rule.target], rule.line)] = None
+                if sure:
+                    return outcomes, False
+            elif rule.target is Target.UNKNOWN:
+                outcomes |= {Decided(action, rule.line): None for action in _ENDS.values()}
+            elif rule.target is Target.RETURN:
+                if sure:
+                    return outcomes, True
+                # It may be the end of this chain: whatever follows may be or not.
+                later, falls = self._rest(name, rule)
+                return outcomes | later, True or falls
+            elif rule.target in (Target.JUMP, Target.GOTO):
+                inner, falls = self._chain(rule.chain)
+                outcomes |= inner
+                if sure and (not falls or rule.target is Target.GOTO):
+                    return outcomes, falls
+                if rule.target is Target.GOTO and falls:
+                    later, _ = self._rest(name, rule)
+                    return outcomes | later, True
+        return outcomes, True
+
+    def _rest(self, name: str, after: ChainRule) -> tuple[Outcomes, bool]:
+        """What a chain comes to behind one of its rules."""
+        rules = self._chains[name]
+        at = next(n for n, rule in enumerate(rules) if rule is after)
+        rest = _Walk({**self._chains, name: rules[at + 1 :]}, self._packet)
+        outcomes, falls = rest._chain(name)  # noqa: SLF001 - another of its own
+        self.unsure |= rest.unsure
+        return outcomes, falls
+
+    def _matches(self, rule: ChainRule) -> bool | None:
+        """Whether a rule matches; None if that cannot be known."""
+        unknown = False
+        for condition in rule.conditions:
+            if condition.unknown:
+                unknown = True
+            elif not self._holds(condition):
+                return False
+        return None if unknown else True
+
+    def _holds(self, condition: Condition) -> bool:
+        packet = self._packet
+        if condition.family not in (None, packet.family):
+            return False
+        dim = condition.dim
+        if dim is None:
+            return True
+        if dim in (Dim.LINK, Dim.OUT_LINK):
+            name = packet.link if dim is Dim.LINK else packet.out_link
+            found = any(covers(pattern, name) for pattern in condition.links)
+            return found is not condition.negated
+        number = _NUMBERS[dim](packet)
+        if number is None:
+            return False
+        found = any(first <= number <= last for first, last in condition.values)
+        return found is not condition.negated
+
+
+_NUMBERS = {
+    Dim.SOURCE: lambda packet: packet.source,
+    Dim.DESTINATION: lambda packet: packet.destination,
+    Dim.PROTOCOL: lambda packet: packet.protocol,
+    Dim.SOURCE_PORT: lambda packet: packet.source_port,
+    Dim.DESTINATION_PORT: lambda packet: packet.destination_port,
+    Dim.MESSAGE: lambda packet: packet.message,
+    Dim.STATE: lambda packet: int(packet.state),
+    Dim.CAST: lambda packet: int(packet.cast),
+}
