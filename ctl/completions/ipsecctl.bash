@@ -145,9 +145,9 @@ _ipsecctl() {
 		arguments=(:documents)
 		;;
 	import)
-		options=$'--output\n-o\n--policy\n--prove\n--me\n--set\n--network\n--json'
+		options=$'--output\n-o\n--policy\n--prove\n--me\n--set\n--network\n--block\n--json'
 		valued='--output --policy --me --set --network'
-		arguments=($'iptables-save\nip6tables-save' :files)
+		arguments=($'iptables-save\nip6tables-save\nfirewalld\nipset\nhosts.deny' :files)
 		;;
 	policy)
 		if ((cword == 2)); then

@@ -282,7 +282,8 @@ _GROUPS: dict[str, tuple[Verb, ...]] = {
         Verb("import", "what another firewall has, as a policy and lists; needs no daemon",
              "importing.command:run",
              (Argument("SOURCE", "what the rules are of, such as iptables-save, nft or ufw",
-                       offers=("iptables-save", "ip6tables-save")),
+                       offers=("iptables-save", "ip6tables-save", "firewalld", "ipset",
+                              "hosts.deny")),
               Argument("FILE", "the rules; - is standard input", most=None, offers="files")),
              (
                  Option("--output", "write NAME.yaml and lists/ into DIR", "DIR", short="-o",
@@ -295,6 +296,7 @@ _GROUPS: dict[str, tuple[Verb, ...]] = {
                         "FILE", repeats=True, offers="files"),
                  Option("--network", "which addresses are behind a link; can be repeated",
                         "LINK=PREFIX", repeats=True),
+                 Option("--block", "of ipset: block what comes from the sets, and not only count it"),
              ),
              example="ipsecctl import iptables-save rules.v4 -o imported --prove",
              also=("translate", "convert", "migrate")),

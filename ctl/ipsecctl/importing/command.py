@@ -33,7 +33,12 @@ def run(_: Client, options: Options) -> int:
     if name not in SOURCES:
         raise UsageError(f"{quote(name)} is no source", f"one of: {', '.join(SOURCES)}")
     wanted = options.value("--policy") or f"Imported from {name}"
-    given = Given(own_addresses_of(options), _sets(options), _networks(options))
+    given = Given(
+        own_addresses_of(options),
+        _sets(options),
+        _networks(options),
+        options.has("--block"),
+    )
     reader = source(name)
     files = [_file(path) for argument in paths for path in reader.paths(argument)]
     parsed = reader.read(files, given)

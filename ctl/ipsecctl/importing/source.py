@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from ipsecd.model.addresses import Family
 from ipsecd.model.kinds import Action
+from ipsecd.model.lists import AddressList
 
 if TYPE_CHECKING:
     from ipsecctl.importing.regions import Links, Region
@@ -179,12 +180,16 @@ class Ordered:
     """A source as ordered clauses: of one hook and IP version the first that holds decides.
 
     What no clause holds passes. ``judged`` are the hooks and IP versions that the source speaks of.
+    ``lists`` are kept as they are, by the names that clauses have for their sets; with ``audit`` the
+    policy only counts.
     """
 
     clauses: tuple[Clause, ...]
     links: Links
     judged: frozenset[tuple[Hook, Family]]
     notes: tuple[Note, ...] = ()
+    lists: Mapping[str, AddressList] = field(default_factory=dict)
+    audit: bool = False
 
 
 class Mention(NamedTuple):
@@ -233,6 +238,10 @@ class Given:
     """Of each entry the family, the address and the prefix length in bits."""
     networks: Mapping[str, Sequence[tuple[Family, int, int]]] = field(default_factory=dict)
     """The same of what is behind a link, by its name."""
+    block: bool = False
+    """Whether what is from a set is blocked, where the source does not say what becomes of it."""
+    profile: str = ""
+    """The profile of a Windows host whose rules are meant; "" for what holds in all of them."""
 
 
 class Reader(Protocol):

@@ -15,6 +15,9 @@ from ipsecctl.importing.source import Given, InputFile, Parsed
 SOURCES: dict[str, str] = {
     "iptables-save": "iptables",
     "ip6tables-save": "ip6tables",
+    "firewalld": "firewalld_source",
+    "ipset": "ipset_source",
+    "hosts.deny": "hosts_deny_source",
 }
 """The module of each source."""
 

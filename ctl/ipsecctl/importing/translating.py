@@ -65,7 +65,7 @@ def translate(parsed: Parsed, name: str, given: Given, source: str) -> Translati
         _note_failure(notes, failed.step.line, failed.step.action, failed.reason)
     _note_silence(notes, ordered)
     own = tuple(dict.fromkeys(notes))
-    written = write(name, filters.placed, own, source)
+    written = write(name, filters.placed, own, source, ordered)
     return Translation(written, ordered, own, parsed.rules, frozenset(forms.assumed))
 
 

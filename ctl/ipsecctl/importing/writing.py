@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from ipsecctl.importing.boxes import ME, Box, Networks
-from ipsecctl.importing.source import Kind, Line, Note
+from ipsecctl.importing.regions import networks_in, spans_of
+from ipsecctl.importing.source import Kind, Line, Note, Ordered
 from ipsecctl.importing.specific import Placed
 from ipsecd.model.addresses import MAX_LIST_NAME, Address, Family, Keyword, ListName, Network
 from ipsecd.model.icmp import IcmpMessage
@@ -36,9 +37,11 @@ class Written:
     lists: Mapping[str, AddressList]
 
 
-def write(name: str, placed: Sequence[Placed], notes: Sequence[Note], source: str) -> Written:
+def write(
+    name: str, placed: Sequence[Placed], notes: Sequence[Note], source: str, ordered: Ordered
+) -> Written:
     """The policy that is called `name`; `source` says what it was made of."""
-    lists = _Lists()
+    lists = _Lists(ordered.lists)
     rules: list[Rule] = []
     names: set[str] = set()
     order = {line: at for at, line in enumerate(_lines(placed))}
@@ -52,7 +55,8 @@ def write(name: str, placed: Sequence[Placed], notes: Sequence[Note], source: st
         rule_name = _unique(_rule_name(line), names)
         names.add(rule_name)
         rules.append(Rule(rule_name, tuple(filters), action, conditions))
-    return Written(Policy(name, tuple(rules), _description(notes, source)), lists.by_name)
+    policy = Policy(name, tuple(rules), _description(notes, source), audit=ordered.audit)
+    return Written(policy, lists.by_name)
 
 
 def _lines(placed: Sequence[Placed]) -> list[Line]:
@@ -66,9 +70,19 @@ def _conditions_key(one: Placed) -> tuple[str, str, bool]:
 class _Lists:
     """The lists that were made so far: sets with the same entries are one list."""
 
-    def __init__(self) -> None:
-        self.by_name: dict[str, AddressList] = {}
+    def __init__(self, kept: Mapping[str, AddressList]) -> None:
+        self.by_name: dict[str, AddressList] = dict(kept)
         self._names: dict[frozenset[Network], str] = {}
+        self._kept = {
+            (name, family): _fewest(entries, family)
+            for name, entries in kept.items()
+            for family in Family
+        }
+
+    def kept_name(self, wanted: str, networks: Networks) -> str | None:
+        """The list that is kept and has the very addresses of a set; None if there is none."""
+        here = self._kept.get((wanted, networks.family))
+        return wanted if here == networks.entries else None
 
     def name_of(self, networks: Iterable[Network], wanted: str, line: Line) -> str:
         """The name of the list with these entries, as near to `wanted` as can be."""
@@ -84,6 +98,12 @@ class _Lists:
         self._names[entries] = name
         self.by_name[name] = listed(sorted(entries, key=lambda n: (n.family, n.address, n.length)))
         return name
+
+
+def _fewest(entries: AddressList, family: Family) -> tuple[tuple[int, int], ...]:
+    """The addresses of one IP version as the fewest prefixes, sorted."""
+    some = spans_of(network for network in entries.networks() if network.family is family)
+    return tuple(sorted(networks_in(some, family)))
 
 
 def _filters(members: Sequence[Placed], lists: _Lists) -> list[Filter]:
@@ -135,6 +155,9 @@ def _side(networks: Networks | None, both: bool, lists: _Lists, placed: Placed) 
         return (Keyword.ME,)
     if both:
         return (Keyword.ANY,)
+    kept = lists.kept_name(placed.set_name, networks)
+    if kept is not None:
+        return (ListName(kept),)
     found = [Network(networks.family, value, length) for value, length in networks.entries]
     if len(found) <= MOST_IN_FILTERS:
         return tuple(found)
