@@ -38,6 +38,7 @@ def run(_: Client, options: Options) -> int:
         _sets(options),
         _networks(options),
         options.has("--block"),
+        options.value("--profile") or "",
     )
     reader = source(name)
     files = [_file(path) for argument in paths for path in reader.paths(argument)]

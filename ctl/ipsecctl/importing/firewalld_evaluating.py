@@ -19,7 +19,6 @@ from ipsecctl.importing.firewalld import (
     DEFAULT,
     DROPS_INVALID,
     HOST_ZONE,
-    REJECTS_FORWARDED,
     Configuration,
     Element,
     IcmpOf,
@@ -37,8 +36,6 @@ from ipsecd.model.kinds import Action
 
 _ICMP = {Family.IPV4: 1, Family.IPV6: 58}
 _OF_CONNECTIONS = frozenset({State.ESTABLISHED, State.RELATED})
-
-_REJECTED = Decided(Action.BLOCK, REJECTS_FORWARDED)
 
 Step = tuple[bool | None, Action, Line]
 """Whether a rule matches (None: that cannot be known), what it does then, and the rule."""
@@ -62,50 +59,43 @@ class FirewalldEvaluator:
             return _sure(Action.PERMIT, ACCEPTS_LOOPBACK)
         if packet.state is State.INVALID and packet.hook is not Hook.OUT:
             return _sure(Action.BLOCK, DROPS_INVALID)
-        outcomes: list[Decided] = []
-        unsure: list[Line] = []
-        for matches, action, line in self._steps(packet):
-            if matches is False:
-                continue
-            outcomes.append(Decided(action, line))
-            if matches:
-                break
-            unsure.append(line)
-        else:
-            # Nothing rejects what this host sends.
-            is_sent = packet.hook is Hook.OUT
-            last = Decided(Action.PERMIT, None) if is_sent else _REJECTED
-            outcomes.append(last)
-        return Judgement(tuple(dict.fromkeys(outcomes)), tuple(unsure))
-
-    def _steps(self, packet: SourcePacket) -> Iterator[Step]:
+        walk = _Walk()
         if packet.hook is Hook.OUT:
-            yield from self._sent(packet)
-        elif packet.hook is Hook.IN:
-            for sure, zone in self._zones_from(packet):
-                steps = self._received(packet, zone)
-                yield from (_doubted(sure, step) for step in steps)
-        else:
-            yield from self._forwarded(packet)
+            walk.take(self._sent(packet))
+            # Nothing rejects what this host sends.
+            walk.end(Decided(Action.PERMIT, None))
+            return walk.judgement()
+        there = self._zone_to(packet, packet.out_link)
+        for doubtful, zone in self._zones_from(packet):
+            if packet.hook is Hook.IN:
+                walk.take(self._received(packet, zone))
+            else:
+                walk.take(self._through(packet, zone, there))
+            if doubtful is None:
+                break
+            walk.doubt(doubtful)
+        return walk.judgement()
 
-    def _zones_from(self, packet: SourcePacket) -> Iterator[tuple[bool, Zone]]:
-        """The zones that a packet may come from; the last is sure.
+    def _zones_from(self, packet: SourcePacket) -> Iterator[tuple[Line | None, Zone]]:
+        """The zones that a packet may come from; the last is sure, and has None before it.
 
-        Which zone has its hardware address is not known.
+        The others have the line of a source of which it is not known whether the packet is from it.
         """
         for zones in self._by_priority():
             for zone in zones:
-                found = [self._has(side, packet, packet.source) for side, _ in zone.sources]
-                if any(found):
-                    yield True, zone
+                found = [
+                    (self._has(side, packet, packet.source), line) for side, line in zone.sources
+                ]
+                if any(has for has, _ in found):
+                    yield None, zone
                     return
-                if None in found:
-                    yield False, zone
+                for line in [line for has, line in found if has is None][:1]:
+                    yield line, zone
             for zone in zones:
                 if any(_is_link(one.name, packet.link) for one in zone.interfaces):
-                    yield True, zone
+                    yield None, zone
                     return
-        yield True, self._all.zones[self._all.default_zone]
+        yield None, self._all.zones[self._all.default_zone]
 
     def _zone_to(self, packet: SourcePacket, link: str) -> Zone:
         """The zone that a packet goes to. Hardware addresses have no part in that."""
@@ -150,11 +140,6 @@ class FirewalldEvaluator:
         ]
         for before in (True, False):
             yield from self._of_policies(packet, policies, before=before)
-
-    def _forwarded(self, packet: SourcePacket) -> Iterator[Step]:
-        there = self._zone_to(packet, packet.out_link)
-        for sure, here in self._zones_from(packet):
-            yield from (_doubted(sure, step) for step in self._through(packet, here, there))
 
     def _through(self, packet: SourcePacket, here: Zone, there: Zone) -> Iterator[Step]:
         policies = [
@@ -271,10 +256,38 @@ class FirewalldEvaluator:
         return any(address in one for one in known.entries) is not side.inverted
 
 
-def _doubted(sure: bool, step: Step) -> Step:
-    """A step of a zone that a packet is perhaps in."""
-    matches, action, line = step
-    return (matches if sure or matches is False else None), action, line
+class _Walk:
+    """The way of a packet, and all verdicts that it may meet there."""
+
+    def __init__(self) -> None:
+        self._outcomes: list[Decided] = []
+        self._unsure: list[Line] = []
+        self._ended = False
+
+    def take(self, steps: Iterator[Step]) -> None:
+        """Go on until a rule surely matches."""
+        for matches, action, line in steps:
+            if matches is False:
+                continue
+            self._outcomes.append(Decided(action, line))
+            if matches:
+                self._ended = True
+                return
+            self._unsure.append(line)
+
+    def end(self, last: Decided) -> None:
+        """What becomes of the packet if nothing has decided."""
+        if not self._ended:
+            self._outcomes.append(last)
+
+    def doubt(self, line: Line) -> None:
+        """Say that it is not known whether the packet has come this way at all."""
+        self._unsure.append(line)
+        self._ended = False
+
+    def judgement(self) -> Judgement:
+        """All verdicts, and the lines that they depend on."""
+        return Judgement(tuple(dict.fromkeys(self._outcomes)), tuple(self._unsure))
 
 
 def _sure(action: Action, line: Line) -> Judgement:

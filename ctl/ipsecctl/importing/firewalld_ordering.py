@@ -7,7 +7,8 @@ sources and links, so what is not in it goes on to the next; the default zone co
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 
 from ipsecctl.importing.firewalld import (
     ACCEPT,
@@ -20,6 +21,7 @@ from ipsecctl.importing.firewalld import (
     HOST_ZONE,
     REJECTS_FORWARDED,
     Configuration,
+    Named,
     Policy,
     PortOf,
     RichRule,
@@ -38,7 +40,7 @@ from ipsecctl.importing.firewalld_regions import (
     of_side,
     of_source_port,
 )
-from ipsecctl.importing.regions import Dim, Links, Region, Spans
+from ipsecctl.importing.regions import Dim, Links, Region, Spans, covers
 from ipsecctl.importing.source import (
     Clause,
     Hook,
@@ -93,10 +95,12 @@ class FirewalldOrder:
         for zone, parts in zones:
             self._received(zone, parts)
         if Hook.OUT in self.hooks:
-            for zone, parts in self._dispatched(Dim.DESTINATION, Dim.LINK, quiet=True):
+            to = list(self._dispatched(Dim.DESTINATION, Dim.LINK, quiet=True))
+            for zone, parts in _apart(to, self._policies_to):
                 self._sent(zone, parts)
+        to = list(self._dispatched(Dim.DESTINATION, Dim.OUT_LINK, quiet=True))
         for here, parts in zones:
-            for there, others in self._dispatched(Dim.DESTINATION, Dim.OUT_LINK, quiet=True):
+            for there, others in _apart(to, partial(self._way, here)):
                 self._through(here, there, both(parts, others))
         self._put(Hook.FORWARD, everything(), Action.BLOCK, REJECTS_FORWARDED)
 
@@ -125,11 +129,34 @@ class FirewalldOrder:
                         if not quiet:
                             self._note_zone(zone, line, str(error))
             for zone in here:
-                patterns = [_pattern(one.name) for one in zone.interfaces]
-                for pattern in patterns:
-                    there = self.links.matching(pattern)
-                    yield zone, tuple(Part(family, {link: there}) for family in Family)
+                for one in zone.interfaces:
+                    if not self._is_default(zone, one):
+                        there = self.links.matching(_pattern(one.name))
+                        yield zone, tuple(Part(family, {link: there}) for family in Family)
         yield self._all.zones[self._all.default_zone], everything()
+
+    def _is_default(self, zone: Zone, link: Named) -> bool:
+        """Whether packets of a link of the default zone get there without being named."""
+        others = [one for one in self._all.zones.values() if one.name != zone.name]
+        return (
+            zone.name == self._all.default_zone
+            and not any(one.ingress_priority for one in self._all.zones.values())
+            and not any(_overlap(link, each) for one in others for each in one.interfaces)
+        )
+
+    def _policies_to(self, zone: Zone) -> tuple[str, ...]:
+        """The policies for what this host sends into a zone, by name."""
+        return tuple(
+            one.name
+            for one in self._all.policies
+            if HOST_ZONE in one.ingress and {zone.name, ANY_ZONE} & set(one.egress)
+        )
+
+    def _way(self, here: Zone, there: Zone) -> tuple[object, ...]:
+        """All that tells apart what goes from one zone to others."""
+        policies = (one.name for one in self._all.policies if _is_between(one, here, there))
+        opens = here.target == ACCEPT or (here.target == DEFAULT and there.target == ACCEPT)
+        return (opens, here.forward and here is there, *policies)
 
     def _note_zone(self, zone: Zone, line: Line, reason: str) -> None:
         self._note(
@@ -166,11 +193,7 @@ class FirewalldOrder:
         self._put(Hook.OUT, parts, Action.PERMIT, zone.line)
 
     def _through(self, here: Zone, there: Zone, parts: Parts) -> None:
-        policies = [
-            one
-            for one in self._all.policies
-            if {here.name, ANY_ZONE} & set(one.ingress) and {there.name, ANY_ZONE} & set(one.egress)
-        ]
+        policies = [one for one in self._all.policies if _is_between(one, here, there)]
         self._policies(Hook.FORWARD, policies, parts, before=True)
         if not here.traffic.icmp_inversion:
             for item in here.traffic.icmp_blocks:
@@ -272,6 +295,33 @@ class FirewalldOrder:
         note = Note(line, kind, reason, hint, weaker)
         if note not in self.notes:
             self.notes.append(note)
+
+
+def _apart(
+    zones: list[tuple[Zone, Parts]], what: Callable[[Zone], object]
+) -> list[tuple[Zone, Parts]]:
+    """The zones in their order, without those just before the last that are no different from it.
+
+    The last is for all packets, so it has theirs, too.
+    """
+    last = zones[-1]
+    kept = zones[:-1]
+    while kept and what(kept[-1][0]) == what(last[0]):
+        kept.pop()
+    return [*kept, last]
+
+
+def _is_between(policy: Policy, here: Zone, there: Zone) -> bool:
+    """Whether a policy is for what goes from one zone to another."""
+    return bool(
+        {here.name, ANY_ZONE} & set(policy.ingress) and {there.name, ANY_ZONE} & set(policy.egress)
+    )
+
+
+def _overlap(one: Named, other: Named) -> bool:
+    """Whether a link can be meant by both names."""
+    first, second = _pattern(one.name), _pattern(other.name)
+    return covers(first, second.removesuffix("*")) or covers(second, first.removesuffix("*"))
 
 
 def _of_target(target: str) -> Action:

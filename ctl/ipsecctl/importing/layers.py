@@ -306,6 +306,8 @@ class Layered:
             return clauses
         layers: Clauses = []
         for at in range(2, len(self.links.names)):
+            if all(holds(some, at) == holds(some, 1) for some in asked):
+                continue
             one = ((at, at),)
             layers += [c for each in clauses if (c := limited(each, Dim.LINK, one))]
         return [*layers, *restricted(clauses, Dim.LINK, 1)]

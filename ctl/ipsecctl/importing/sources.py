@@ -18,6 +18,7 @@ SOURCES: dict[str, str] = {
     "firewalld": "firewalld_source",
     "ipset": "ipset_source",
     "hosts.deny": "hosts_deny_source",
+    "windows-firewall": "windows_firewall_source",
 }
 """The module of each source."""
 
