@@ -156,8 +156,8 @@ def _narrow(span: Span | None) -> int:
     return 0 if span is None else ANY_PORT_WIDTH - (span[1] - span[0] + 1)
 
 
-def common_box(upper: Box, lower: Box) -> Box | None:
-    """Filters for `upper` that match what `lower` matches too, and no less narrowly than either.
+def common_box(upper: Box, lower: Box, action: Action) -> Box | None:
+    """Filters for `upper` that match what `lower` matches too, no less narrowly than either.
 
     None if no packet at the hook of `upper` is matched by both. Raises ``CannotSay`` if there are
     such packets and no filter for them.
@@ -185,7 +185,7 @@ def common_box(upper: Box, lower: Box) -> Box | None:
         )
     assert not isinstance(source, str)
     assert not isinstance(destination, str)
-    return replace(
+    both = replace(
         upper,
         source=source,
         destination=destination,
@@ -196,6 +196,11 @@ def common_box(upper: Box, lower: Box) -> Box | None:
         link=link,
         opening=upper.opening or lower.opening,
     )
+    if link != lower.link and lower.link and action is Action.PERMIT:
+        narrow, wide = replace(both, link=""), replace(lower, link="")
+        if narrow.rank(action, least=True)[:-1] <= wide.rank(action, least=False)[:-1]:
+            raise CannotSay("a link by its name is no more specific than by its beginning")
+    return both
 
 
 class _Apart(Exception):

@@ -7,7 +7,6 @@ addresses of this host.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from itertools import product
 
 from ipsecctl.importing.boxes import ME, Box, CannotSay, Networks, Span
@@ -24,7 +23,7 @@ from ipsecctl.importing.regions import (
 from ipsecctl.importing.source import Clause, Hook
 from ipsecd.model.addresses import Family
 from ipsecd.model.packets import LIMITED_BROADCAST, MULTICAST
-from ipsecd.model.values import IPV6_EXTENSION_HEADERS, PROTOCOLS_WITH_PORTS
+from ipsecd.model.values import ICMP, IPV6_EXTENSION_HEADERS, PROTOCOLS_WITH_PORTS
 
 MAX_ENTRIES = 200_000
 """Prefixes that one set of addresses may become."""
@@ -60,10 +59,7 @@ class Forms:
             sources = self._here(region.get(Dim.SOURCE), family)
         patterns = list(self._link_patterns(region.get(Dim.LINK)))
         return tuple(
-            replace(
-                Box(clause.hook, family, source, destination, opening=opening, link=link),
-                **transport,
-            )
+            Box(clause.hook, family, source, destination, *transport, link, opening)
             for source, destination, link in product(sources, destinations, patterns)
             for transport in self._transports(clause)
         )
@@ -115,7 +111,9 @@ class Forms:
                     raise CannotSay("no name stands for these links alone")
                 yield one
 
-    def _transports(self, clause: Clause) -> Iterator[dict[str, int | Span | None]]:
+    def _transports(
+        self, clause: Clause
+    ) -> Iterator[tuple[int | None, Span | None, Span | None, Span | None]]:
         region = clause.region
         numbers = region.get(Dim.PROTOCOL)
         sports = _ports(region.get(Dim.SOURCE_PORT))
@@ -124,19 +122,21 @@ class Forms:
         protocols: list[int | None] = [None]
         if numbers is not None:
             protocols = [n for first, last in numbers for n in range(first, last + 1)]
+        icmp = ICMP.number(clause.family)
+        with_ports = sports != [None] or dports != [None]
+        if numbers is None and with_ports:
+            protocols = [*sorted(PROTOCOLS_WITH_PORTS)]
+        if numbers is None and messages != [None]:
+            protocols = [icmp]
         for number in protocols:
             if clause.family is Family.IPV6 and number in IPV6_EXTENSION_HEADERS:
                 raise CannotSay(f"protocol {number} is a header of IPv6 that is seen through")
-            with_ports = sports != [None] or dports != [None]
             if with_ports and number not in PROTOCOLS_WITH_PORTS:
                 continue
+            if messages != [None] and number != icmp:
+                continue
             for sport, dport, message in product(sports, dports, messages):
-                yield {
-                    "protocol": number,
-                    "source_ports": sport,
-                    "destination_ports": dport,
-                    "message": message,
-                }
+                yield number, sport, dport, message
 
 
 def _outside(span: Span, groups: Spans) -> Spans:

@@ -55,14 +55,14 @@ def _family(text: str, otherwise: Family) -> Family:
     return Family.IPV6 if written_by[1] == "ip6tables" else Family.IPV4
 
 
-def read_into(tables: Tables, file: InputFile, family: Family) -> None:
-    """Read the lines of one file; raises ``InvalidInput`` with file and line."""
+def read_into(tables: Tables, file: InputFile, family: Family, *, numbered: bool = True) -> None:
+    """Read the lines of one file, which may be of no file; raises ``InvalidInput`` with a place."""
     table = ""
     for number, text in enumerate(file.text.splitlines(), 1):
         stripped = text.strip()
         if not stripped or stripped.startswith("#"):
             continue
-        line = Line(file.path, number, stripped)
+        line = Line(file.path, number if numbered else 0, stripped)
         try:
             if len(text) > MAX_LINE:
                 raise InvalidInput(  # noqa: TRY301 - as any other error of this line

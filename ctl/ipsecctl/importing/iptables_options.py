@@ -1,4 +1,4 @@
-"""Owns the options of one rule of iptables, as ``iptables-save`` writes them: what each one asks for.
+"""Owns the options of one rule of iptables, as ``iptables-save`` writes them.
 
 Must not know tables or chains. What is not understood becomes a condition that is not known.
 """
@@ -32,6 +32,7 @@ _WHY = {
     "recent": "what came before is not asked by a policy",
     "string": "a policy does not look into what packets carry",
     "owner": "a policy knows senders by service:NAME or cgroup:/PATH, not by user",
+    "rt": "a policy does not ask for routing headers; Linux itself obeys none of type 0",
     "mark": "a policy does not know marks",
     "connmark": "a policy does not know marks",
     "hl": "a policy does not ask for hop limits; neighbour discovery with hop limit 255 always "
@@ -73,6 +74,9 @@ _PORT = {
 }
 _CASTS = {"LOCAL": Cast.LOCAL, "BROADCAST": Cast.BROADCAST, "MULTICAST": Cast.MULTICAST,
           "UNICAST": Cast.OTHER}  # fmt: skip
+_PROTOCOLS = {"icmpv6": "58", "ipv6-icmp": "58", "icmp6": "58", "icmp": "1", "mh": "135",
+              "ipv6-opts": "60", "ipv6-frag": "44", "ipv6-route": "43"}  # fmt: skip
+"""What iptables calls protocols in other words than filters do."""
 _WORD = re.compile(r'"((?:[^"\\]|\\.)*)"|(\S+)')
 
 
@@ -189,7 +193,7 @@ class _Reading:
             self._states(negated=negated)
         elif name == "--match-set":
             self._set(negated=negated)
-        elif name in ("--dst-type",):
+        elif name == "--dst-type":
             self._cast(negated=negated)
         else:
             return False
@@ -219,8 +223,7 @@ class _Reading:
         text = self._take("a protocol").lower()
         if text in ("all", "0", "any"):
             return
-        name = {"icmpv6": "58", "ipv6-icmp": "58", "icmp6": "58", "icmp": "1", "mh": "135",
-                "ipv6-opts": "60", "ipv6-frag": "44", "ipv6-route": "43"}.get(text, text)  # fmt: skip
+        name = _PROTOCOLS.get(text, text)
         number = parse_protocol(name)
         if isinstance(number, IcmpOfFamily) or number is None:
             number = 1

@@ -46,8 +46,8 @@ class Tables:
         self._chains.setdefault((family, table), {})
 
     def declare(self, family: Family, table: str, chain: str, policy: str, line: Line) -> None:
-        """A chain, with its policy if it has one."""
-        self._chains[family, table].setdefault(chain, [])
+        """An empty chain, with its policy if it has one."""
+        self._chains[family, table][chain] = []
         if policy != "-":
             action = Action.PERMIT if policy == "ACCEPT" else Action.BLOCK
             self._policies[family, table, chain] = (action, line)
@@ -84,7 +84,7 @@ class Tables:
                     replace(rule, chain=_name(family, table, rule.chain)) if rule.chain else rule
                     for rule in rules
                 )
-        _check(chains)
+        check_chains(chains)
         notes: list[Note] = []
         bases: list[BaseChain] = []
         for (family, table), mine in self._chains.items():
@@ -123,7 +123,7 @@ class Tables:
             return Note(
                 rule.line,
                 Kind.LEFT_OUT,
-                "what is sent on to another address is judged by a policy before that, as it arrives",
+                "a policy judges what arrives before it is sent on to another address",
                 "permit or block the address and port that the packet arrives with, such as "
                 "*=0:8080:TCP; the translation itself stays where it is",
                 weaker=open_input is Action.PERMIT,
@@ -140,7 +140,8 @@ def _name(family: Family, table: str, chain: str) -> str:
     return f"IPv{int(family)} {table} {chain}"
 
 
-def _check(chains: dict[str, tuple[ChainRule, ...]]) -> None:
+def check_chains(chains: dict[str, tuple[ChainRule, ...]]) -> None:
+    """Raise ``InvalidInput`` where chains lead in circles or to nowhere."""
     for rules in chains.values():
         for rule in rules:
             if rule.chain and rule.chain not in chains:

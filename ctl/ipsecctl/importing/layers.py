@@ -1,8 +1,8 @@
-"""Owns making an ordered list sayable: links, states and casts that filters cannot tell are put away.
+"""Owns making an ordered list sayable: what filters cannot tell apart is put away.
 
-A filter says "this link", not "any but this". So a list that asks for the rest is written twice: for
-each link that it names, and, below that, for any link, as it is for one that is not named. What a
-filter does not say at all is put away where it makes no difference, and else it is a note.
+A filter says "this link", not "any but this". So a list that asks for the rest is written twice:
+for each link that it names, and, below that, for any link, as it is for one that is not named. What
+a filter does not say at all is put away where it makes no difference, and else it is a note.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from itertools import groupby
 from ipsecctl.importing.regions import (
     Dim,
     Links,
-    Region,
     Spans,
     common,
     complement,
@@ -22,11 +21,13 @@ from ipsecctl.importing.regions import (
     holds,
     spans,
 )
-from ipsecctl.importing.source import Cast, Clause, Hook, Kind, Line, Note, State
+from ipsecctl.importing.source import Cast, Clause, Hook, Kind, Note, State
 from ipsecd.errors import LimitExceeded
 from ipsecd.model.addresses import Family
 from ipsecd.model.kinds import Action
 
+ON_LOOPBACK = "what passes over lo is never filtered"
+LOOPBACK_ADDRESS = {Family.IPV4: 0x7F000001, Family.IPV6: 1}
 MAX_CLAUSES = 50_000
 MOST_NUMBERS = 16
 """As many protocols as a clause may name one by one."""
@@ -65,7 +66,7 @@ def restricted(clauses: Iterable[Clause], dim: Dim, number: int) -> Clauses:
 
 
 def reachable(clauses: Iterable[Clause]) -> Clauses:
-    """The list up to the first clause that holds every packet, and each clause once."""
+    """The list up to the first clause that holds every packet, without what makes no difference."""
     found: Clauses = []
     seen: set[tuple[object, ...]] = set()
     for clause in clauses:
@@ -80,7 +81,18 @@ def reachable(clauses: Iterable[Clause]) -> Clauses:
             )
         if not clause.region:
             break
-    return found
+    return effective(found)
+
+
+def effective(clauses: Clauses) -> Clauses:
+    """The list without the clauses right before its last that only say what that says anyway."""
+    if not clauses or clauses[-1].region:
+        return clauses
+    last = clauses[-1]
+    until = len(clauses) - 1
+    while until and clauses[until - 1].action is last.action:
+        until -= 1
+    return [*clauses[:until], last]
 
 
 def _key(clause: Clause) -> tuple[object, ...]:
@@ -97,8 +109,10 @@ def _same(one: Sequence[Clause], other: Sequence[Clause]) -> bool:
 def merged(
     clauses: Iterable[Clause], dims: Sequence[Dim], whole: Callable[[Dim], Spans]
 ) -> Clauses:
-    """The list with clauses put together that stand in a run of one action and differ in one of
-    `dims` alone: in such a run order has no meaning."""
+    """The list with clauses put together that differ in one of `dims` alone.
+
+    They stand in a run of one action, where order has no meaning.
+    """
     found: Clauses = []
     for _, run in groupby(clauses, key=lambda clause: clause.action):
         kept = list(run)
@@ -113,7 +127,12 @@ def merged(
                     joined.append(clause)
                 elif dim in joined[at].region:
                     both = spans((*joined[at].region[dim], *clause.region[dim]))
-                    joined[at] = replace(joined[at], region={**joined[at].region, dim: both})
+                    into = joined[at]
+                    joined[at] = replace(
+                        into,
+                        region={**into.region, dim: both},
+                        also=(*into.also, clause.line, *clause.also),
+                    )
             kept = [
                 without(c, dim) if dim in c.region and c.region[dim] == whole(dim) else c
                 for c in joined
@@ -140,10 +159,14 @@ class Layered:
         self.notes = notes
 
     def run(self, clauses: Sequence[Clause]) -> tuple[Clauses, Clauses | None]:
-        """The list for packets that open a connection, or for all; and, if they differ, the list
-        for those that are part of one."""
+        """The list for packets that open a connection; and for those that are part of one.
+
+        The second is None if one list is for both.
+        """
+        self._note_loopback(clauses)
         kept = [c for clause in clauses if (c := self._off_loopback(clause))]
-        kept = merged(reachable(kept), (Dim.OUT_LINK, Dim.CAST, Dim.STATE), self._whole)
+        kept = reachable(kept)
+        kept = merged(kept, (Dim.OUT_LINK, Dim.CAST, Dim.STATE), self._whole)
         kept = self._casts(kept)
         kept = [c for clause in kept for c in self._out_link(clause)]
         opening, known = self._states(reachable(kept))
@@ -153,10 +176,31 @@ class Layered:
     def _whole(self, dim: Dim) -> Spans:
         if dim is Dim.CAST:
             return _CASTS[self.hook]
-        return (full(dim, self.family, len(self.links.names)),)
+        if dim is Dim.OUT_LINK:
+            return ((1, len(self.links.names) - 1),)
+        return (full(dim, self.family),)
+
+    def _note_loopback(self, clauses: Sequence[Clause]) -> None:
+        """Say what is blocked on lo, where a policy blocks nothing."""
+        if self.hook is Hook.FORWARD:
+            return
+        for clause in restricted(clauses, Dim.LINK, 0):
+            reaches = all(
+                holds(clause.region[dim], LOOPBACK_ADDRESS[self.family])
+                for dim in (Dim.SOURCE, Dim.DESTINATION)
+                if dim in clause.region
+            )
+            if clause.action is Action.BLOCK and reaches:
+                self._note(
+                    clause,
+                    ON_LOOPBACK,
+                    "keep this rule where it is, if programs of this host must not reach each "
+                    "other",
+                    Kind.CHANGED,
+                )
 
     def _off_loopback(self, clause: Clause) -> Clause | None:
-        """What is not on lo, where a policy blocks nothing."""
+        """What is not on lo."""
         kept = clause
         for dim in (Dim.LINK, Dim.OUT_LINK):
             others = ((1, len(self.links.names) - 1),)
@@ -164,13 +208,6 @@ class Layered:
                 continue
             rest = limited(kept, dim, others)
             if rest is None:
-                if clause.action is Action.BLOCK:
-                    self._note(
-                        clause.line,
-                        "what passes over lo is never filtered",
-                        "keep this rule where it is, if programs of this host must not reach "
-                        "each other",
-                    )
                 return None
             kept = without(rest, dim) if rest.region[dim] == others else rest
         if Dim.CAST in kept.region:
@@ -199,7 +236,7 @@ class Layered:
                 kept += [to] if to else []
             elif holds(cast, Cast.LOCAL) and clause.action is Action.BLOCK:
                 self._note(
-                    clause.line,
+                    clause,
                     "a policy does not tell this host's own address from a broadcast",
                     "it blocks both here; permit the broadcast by its address",
                     Kind.CHANGED,
@@ -208,7 +245,7 @@ class Layered:
                 kept.append(without(clause, Dim.CAST))
             else:
                 self._note(
-                    clause.line,
+                    clause,
                     "a policy does not tell this host's own address from a broadcast",
                     "name the broadcast address itself in a rule",
                     weaker=clause.action is Action.BLOCK,
@@ -242,7 +279,7 @@ class Layered:
             if to:
                 return
         self._note(
-            clause.line,
+            clause,
             "a packet is judged when it arrives, and the link that it goes out by is not known yet",
             "say which addresses are behind the link: --network LINK=PREFIX",
             weaker=clause.action is Action.BLOCK,
@@ -267,29 +304,31 @@ class Layered:
         new, invalid, _, established, related = (holds(states, state) for state in State)
         if invalid and not new:
             self._note(
-                clause.line,
+                clause,
                 "an invalid packet counts as one that opens a connection",
                 "what is permitted to open one is permitted to them too, and nothing else is",
                 weaker=blocks,
             )
-        elif new and not invalid and not blocks:
+        elif new and not invalid:
             self._note(
-                clause.line,
+                clause,
                 "an invalid packet counts as one that opens a connection",
-                "it passes where a new connection does, to which the receiver answers by itself",
+                "it is blocked where a new connection is"
+                if blocks
+                else "it passes where a new connection does, and the receiver refuses it",
                 Kind.CHANGED,
-                weaker=True,
+                weaker=not blocks,
             )
         elif holds(states, State.UNTRACKED) and not new:
             self._note(
-                clause.line,
+                clause,
                 "what is not tracked counts as what opens a connection",
                 "permit it by its addresses and ports",
                 weaker=blocks,
             )
         if established != related:
             self._note(
-                clause.line,
+                clause,
                 "what is related to a connection counts as part of it",
                 "nothing, unless the two must be told apart",
                 Kind.CHANGED if established else Kind.LEFT_OUT,
@@ -304,13 +343,19 @@ class Layered:
         asked = [c.region[Dim.LINK] for c in clauses if Dim.LINK in c.region]
         if not any(holds(some, 1) for some in asked):
             return clauses
-        layers: Clauses = []
-        for at in range(2, len(self.links.names)):
-            if all(holds(some, at) == holds(some, 1) for some in asked):
-                continue
-            one = ((at, at),)
-            layers += [c for each in clauses if (c := limited(each, Dim.LINK, one))]
-        return [*layers, *restricted(clauses, Dim.LINK, 1)]
+        layers: list[Clauses] = []
+        lists = {"": restricted(clauses, Dim.LINK, 1)}
+        # From the widest to the narrowest: a list that is that of a wider pattern is said already.
+        pairs = list(zip(self.links.patterns, self.links.samples, strict=True))
+        for pattern, sample in reversed(pairs):
+            lists[pattern] = restricted(clauses, Dim.LINK, sample)
+            around = (one for one in reversed(lists) if one != pattern and _lies_in(pattern, one))
+            if not _same(lists[pattern], lists[next(around)]):
+                meant = self.links.matching(pattern)
+                layers.append(
+                    [c for each in lists[pattern] if (c := limited(each, Dim.LINK, meant))]
+                )
+        return [c for layer in reversed(layers) for c in layer] + lists[""]
 
     def _protocols(self, clauses: Clauses) -> Clauses:
         numbers = {
@@ -329,11 +374,23 @@ class Layered:
         return [*layers, *restricted(clauses, Dim.PROTOCOL, unnamed)]
 
     def _note(
-        self, line: Line, reason: str, hint: str, kind: Kind = Kind.LEFT_OUT, *, weaker: bool = True
+        self,
+        clause: Clause,
+        reason: str,
+        hint: str,
+        kind: Kind = Kind.LEFT_OUT,
+        *,
+        weaker: bool = True,
     ) -> None:
-        note = Note(line, kind, reason, hint, weaker)
-        if note not in self.notes:
-            self.notes.append(note)
+        for line in (clause.line, *clause.also):
+            note = Note(line, kind, reason, hint, weaker)
+            if note not in self.notes:
+                self.notes.append(note)
+
+
+def _lies_in(pattern: str, wider: str) -> bool:
+    """Whether all links of a pattern are links of a wider one; "" is any link."""
+    return not wider or (wider.endswith("*") and pattern.startswith(wider[:-1]))
 
 
 def _count(some: Spans) -> int:

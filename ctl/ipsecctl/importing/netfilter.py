@@ -126,9 +126,10 @@ class Ruleset:
                     yield from self._of_rule(rule, base)
 
     def _of_rule(self, rule: ChainRule, base: BaseChain) -> Iterator[Mention]:
-        transport = {
-            c.dim: c.values for c in rule.conditions if c.dim is Dim.PROTOCOL and not c.negated
-        }
+        transport: dict[Dim, Spans] = {}
+        for condition in rule.conditions:
+            if condition.dim is Dim.PROTOCOL and not condition.negated:
+                transport[Dim.PROTOCOL] = condition.values
         for condition in rule.conditions:
             region = self._region(condition)
             if region is None:

@@ -1,8 +1,8 @@
 """Owns making ordered clauses of netfilter's chains; must not know how packets are judged by them.
 
-Chains are written out where they are jumped to. A return, and the accept of a base chain that is not the
-last of its hook, mean that the rest of something else decides: that rest is written out again, for just
-these packets, which is right because the first clause that holds a packet decides.
+Chains are written out where they are jumped to. A return, and the accept of a base chain that is
+not the last of its hook, mean that the rest of something else decides: that is written out again,
+for just these packets, which is right because the first clause that holds a packet decides.
 """
 
 from __future__ import annotations
@@ -165,6 +165,8 @@ class _Flattened:
             unknown = "what it does with a packet is not known here"
         if not unknown:
             return False
+        if rule.chain and not _decides(rule.chain, self._rules):
+            return True
         self._notes.append(
             Note(
                 rule.line,
@@ -206,6 +208,15 @@ def _end_of(rest: _Rest | _End) -> _End:
     while isinstance(rest, _Rest):
         rest = rest.then
     return rest
+
+
+def _decides(chain: str, rules: Ruleset) -> bool:
+    """Whether anything in a chain ends the way of a packet."""
+    return any(
+        rule.target not in (Target.CONTINUE, Target.JUMP, Target.RETURN)
+        for name in reached(chain, rules.chains)
+        for rule in rules.chains[name]
+    )
 
 
 def _may_block(rule: ChainRule, rules: Ruleset) -> bool:

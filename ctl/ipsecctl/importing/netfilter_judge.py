@@ -1,13 +1,13 @@
 """Owns the meaning of netfilter's chains for one packet: the independent reading of the rules.
 
-It walks them as the kernel does (nf_hook_slow, ipt_do_table, nft_do_chain): base chains of a hook in the
-order of their priorities, where an accept ends one of them and a drop all. It knows nothing of the
-translation. Where a condition cannot be known from a packet, it goes both ways.
+It walks them as the kernel does (nf_hook_slow, ipt_do_table, nft_do_chain): base chains of a hook
+in the order of their priorities, where an accept ends one of them and a drop all. It knows nothing
+of the translation. Where a condition cannot be known from a packet, it goes both ways.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from ipsecctl.importing.netfilter import BaseChain, ChainRule, Condition, Ruleset, Target
 from ipsecctl.importing.regions import Dim, covers
@@ -65,6 +65,9 @@ class _Walk:
             if matches is False:
                 continue
             sure = matches is True and rule.target is not Target.UNKNOWN
+            if rule.target is Target.JUMP and not self._chain(rule.chain)[0]:
+                # Nothing there ends the way of this packet, whether it goes there or not.
+                continue
             if not sure and rule.target is not Target.CONTINUE:
                 self.unsure[rule.line] = None
             if rule.target in _ENDS:
@@ -77,8 +80,8 @@ class _Walk:
                 if sure:
                     return outcomes, True
                 # It may be the end of this chain: whatever follows may be or not.
-                later, falls = self._rest(name, rule)
-                return outcomes | later, True or falls
+                later, _ = self._rest(name, rule)
+                return outcomes | later, True
             elif rule.target in (Target.JUMP, Target.GOTO):
                 inner, falls = self._chain(rule.chain)
                 outcomes |= inner
@@ -94,7 +97,7 @@ class _Walk:
         rules = self._chains[name]
         at = next(n for n, rule in enumerate(rules) if rule is after)
         rest = _Walk({**self._chains, name: rules[at + 1 :]}, self._packet)
-        outcomes, falls = rest._chain(name)  # noqa: SLF001 - another of its own
+        outcomes, falls = rest._chain(name)
         self.unsure |= rest.unsure
         return outcomes, falls
 
@@ -126,7 +129,7 @@ class _Walk:
         return found is not condition.negated
 
 
-_NUMBERS = {
+_NUMBERS: dict[Dim, Callable[[SourcePacket], int | None]] = {
     Dim.SOURCE: lambda packet: packet.source,
     Dim.DESTINATION: lambda packet: packet.destination,
     Dim.PROTOCOL: lambda packet: packet.protocol,

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from itertools import product
 
 from ipsecctl.importing.cells import Cells, Place
-from ipsecctl.importing.regions import Dim, Links, Region, Spans, holds, spans, spans_of
+from ipsecctl.importing.layers import ON_LOOPBACK
+from ipsecctl.importing.regions import LOOPBACK, Dim, Links, Region, Spans, holds, spans, spans_of
 from ipsecctl.importing.source import (
     OPENING,
     Decided,
@@ -90,7 +91,7 @@ def prove(
     most: int = ALL_PACKETS,
     sample: int = SAMPLE,
 ) -> Proof:
-    """Compare the source with the policy, by a packet of each class, or of some if they are many."""
+    """Compare the source with the policy: by a packet of each class, or of some if too many."""
     judge = _Judge(parsed, translation, given)
     cells = [
         Cells(hook, family, judge.mentions, judge.place)
@@ -116,21 +117,19 @@ class _Judge:
     def __init__(self, parsed: Parsed, translation: Translation, given: Given) -> None:
         self._evaluator = parsed.evaluator()
         self._lists = translation.written.lists
+        self._lines = translation.written.lines
         policy = translation.written.policy
         self._in_force = filters_of(policy, Store.STATIC)
-        self._notes = {
-            note.line: note
-            for note in reversed(translation.notes)
-            if note.kind in (Kind.LEFT_OUT, Kind.CHANGED)
-        }
+        self._notes: dict[Line, list[Note]] = {}
+        for note in translation.notes:
+            if note.kind in (Kind.LEFT_OUT, Kind.CHANGED):
+                self._notes.setdefault(note.line, []).append(note)
         own = _own(self._in_force, given, translation)
         broadcasts = _broadcasts(self._in_force, own)
         self.host = Host(own, broadcasts, self._lists)
         self.place = Place(
-            *(
-                {f: spans((v, v) for of, v in some if of is f) for f in Family}
-                for some in (own, broadcasts)
-            ),
+            _by_family(own),
+            _by_family(broadcasts),
             parsed.links,
             {
                 name: {
@@ -154,7 +153,11 @@ class _Judge:
             return
         against = tuple(one for one in theirs.outcomes if one.action is not ours.action)
         rule = ours.by.origin.rule if ours.by else None
-        key = (packet.hook, packet.family, ours.action, rule, against, theirs.unsure)
+        note = self._note(against, theirs.unsure, ours, packet)
+        said = note and (note.reason, note.weaker)
+        key: tuple[object, ...] = (packet.hook, packet.family, ours.action, said)
+        if note is None:
+            key = (*key, rule, against, theirs.unsure)
         if key in self.differences:
             self.differences[key].packets += 1
             return
@@ -166,7 +169,7 @@ class _Judge:
             ours.action,
             rule,
             theirs.unsure,
-            self._note(against, theirs.unsure, ours, packet),
+            note,
         )
 
     def _note(
@@ -178,15 +181,19 @@ class _Judge:
     ) -> Note | None:
         """The note that told of a difference, by the rules that decide on either side."""
         lines = [one.line for one in against if one.line] + list(unsure)
-        for line in lines:
-            if line in self._notes:
-                return self._notes[line]
-        if packet.state in (State.INVALID, State.UNTRACKED, State.RELATED) and ours.by:
-            number = _number_of(ours.by.origin.rule)
-            for line, note in self._notes.items():
-                if number and line.number == number and note.kind is Kind.CHANGED:
-                    return note
-        return None
+        by = ours.by and self._lines[ours.by.origin.rule]
+        if by and packet.state in (State.INVALID, State.UNTRACKED, State.RELATED):
+            lines.append(by)
+        notes = [
+            note
+            for line in lines
+            for note in self._notes.get(line, [])
+            if line is not by or note.kind is Kind.CHANGED
+        ]
+        on_loopback = [note for note in notes if note.reason == ON_LOOPBACK]
+        if on_loopback and packet.link == LOOPBACK:
+            return on_loopback[0]
+        return next((note for note in notes if note.reason != ON_LOOPBACK), None)
 
     def _seen(self, packet: SourcePacket) -> Packet:
         """The packet as this host sees it."""
@@ -199,7 +206,7 @@ class _Judge:
             packet.protocol,
             packet.source_port,
             packet.destination_port,
-            None if packet.link == "lo" else InterfaceType.LAN,
+            None if packet.link == LOOPBACK else InterfaceType.LAN,
             icmp_type=None if message is None else message >> 8,
             icmp_code=0 if message is None else message & 255,
             interface=packet.link,
@@ -212,6 +219,11 @@ class _Judge:
         if key not in self._chosen:
             self._chosen[key] = [one for one in self._in_force if _may_match(one, packet)]
         return self._chosen[key]
+
+
+def _by_family(addresses: Iterable[tuple[Family, int]]) -> dict[Family, Spans]:
+    some = list(addresses)
+    return {family: spans((v, v) for of, v in some if of is family) for family in Family}
 
 
 def _may_match(one: InForce, packet: SourcePacket) -> bool:
@@ -231,16 +243,10 @@ def _hooks(one: InForce) -> Sequence[Hook]:
     return (Hook.OUT,) if one.filter.source.address is Keyword.ME else tuple(Hook)
 
 
-def _number_of(rule: str) -> int:
-    """The line of the source that a rule of the policy is named by; 0 if it is not."""
-    number = rule.partition(":")[0]
-    return int(number) if number.isdecimal() else 0
-
-
 def _own(
     in_force: Iterable[InForce], given: Given, translation: Translation
 ) -> frozenset[tuple[Family, int]]:
-    """This host's addresses: those that are known or assumed, and, if none are, one of each family."""
+    """This host's addresses: those that are known or assumed, else one of each family."""
     unnamed = Unnamed(
         (one.filter for one in in_force),
         (

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import product
 
+from ipsecd.errors import LimitExceeded
 from ipsecd.model.addresses import Family, Network
 from ipsecd.proof.spans import united
 
@@ -139,25 +141,32 @@ class Links:
     """The links that rules tell apart, by one name for each class of them.
 
     ``names[0]`` is the loopback interface and ``names[1]`` a link that no rule names. A pattern is
-    a name, or a beginning with ``*`` behind it.
+    a name, or a beginning with ``*`` behind it; they are sorted so that one that lies in another
+    comes before it. ``samples`` has for each pattern the number of a link that it is the nearest
+    one for.
     """
 
     names: tuple[str, ...]
     patterns: tuple[str, ...]
+    samples: tuple[int, ...]
 
     @classmethod
     def of(cls, patterns: Iterable[str]) -> Links:
         """The links that `patterns` tell apart."""
-        wanted = sorted({one for one in patterns if one not in ("", "*", LOOPBACK)})
-        names = [LOOPBACK]
-        for pattern in ("", *wanted):
-            beginning = pattern.removesuffix("*")
+        wanted = sorted(
+            {one for one in patterns if one not in ("", "*", LOOPBACK)},
+            key=lambda one: (one.endswith("*"), -len(one), one),
+        )
+        names = [LOOPBACK, _fresh("", wanted)]
+        samples = []
+        for pattern in wanted:
             name = pattern
-            if not pattern or pattern.endswith("*"):
-                name = _fresh(beginning, wanted)
-            if name and name not in names:
+            if pattern.endswith("*"):
+                name = _fresh(pattern.removesuffix("*"), wanted)
+            if name not in names:
                 names.append(name)
-        return cls(tuple(names), tuple(wanted))
+            samples.append(names.index(name))
+        return cls(tuple(names), tuple(wanted), tuple(samples))
 
     def matching(self, pattern: str) -> Spans:
         """The numbers of the links that a pattern covers."""
@@ -188,10 +197,11 @@ def covers(pattern: str, name: str) -> bool:
 
 
 def _fresh(beginning: str, patterns: Sequence[str]) -> str:
-    """A name that begins so and that no longer pattern covers; "" if there is none."""
-    for ending in ("0", "9", "x", "net7", "q5", "z8"):
-        name = (beginning or "link") + ending
-        others = [one for one in patterns if len(one.removesuffix("*")) > len(beginning)]
-        if len(name) <= 15 and not any(covers(one, name) for one in others):
+    """A name that begins so and that no longer pattern covers."""
+    longer = [one for one in patterns if len(one.removesuffix("*")) > len(beginning)]
+    letters = "0123456789abcdefghijklmnopqrstuvwxyz"
+    for first, second in product(("", *letters), letters):
+        name: str = (beginning or "link") + first + second
+        if not any(covers(one, name) for one in longer):
             return name
-    return ""
+    raise LimitExceeded("there are too many names of links that begin alike", "import fewer rules")

@@ -34,17 +34,20 @@ def lines_of(translation: Translation, proof: Proof, *, thorough: bool) -> Itera
     if translation.assumed:
         own = sorted(translation.assumed)
         yield "taken for addresses of this host: " + few([format_value(f, v) for f, v in own])
-    for kind in _HEADINGS:
+    for kind, heading in _HEADINGS.items():
         notes = [note for note in translation.notes if note.kind is kind]
         if kind is Kind.NO_BLOCKING and notes:
             yield f"{count(len(notes), 'rule')} not about blocking, such as {_place(notes[0])}"
             continue
+        groups: dict[tuple[str, str, bool], list[Note]] = {}
         for note in notes:
-            yield f"{_HEADINGS[kind]}: {_place(note)}"
-            yield f"    {note.reason}"
-            yield f"    what to do: {note.hint}"
-            if note.weaker:
-                yield "    WEAKER: the policy lets pass what this rule stops"
+            groups.setdefault((note.reason, note.hint, note.weaker), []).append(note)
+        for (reason, hint, weaker), members in groups.items():
+            yield from (f"{heading}: {_place(note)}" for note in members)
+            yield f"    {reason}"
+            yield f"    what to do: {hint}"
+            if weaker:
+                yield "    WEAKER: the policy lets more pass"
     if translation.weaker:
         yield (
             f"WEAKER THAN THE ORIGINAL in {count(len(translation.weaker), 'place')}: "

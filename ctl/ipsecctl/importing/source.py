@@ -173,6 +173,8 @@ class Clause:
     action: Action
     line: Line
     set_name: str = ""
+    also: tuple[Line, ...] = ()
+    """Other lines that it was put together of."""
 
 
 @dataclass(frozen=True, slots=True)

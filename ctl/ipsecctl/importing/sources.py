@@ -1,7 +1,7 @@
 """Owns which sources there are; must not know how any of them is read.
 
-A module of a source has ``read``, a ``Reader``, and ``paths``, which says what files an argument of the
-command line stands for.
+A module of a source has ``read``, a ``Reader``, and ``paths``, which says what files an argument of
+the command line stands for.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from ipsecctl.importing.source import Given, InputFile, Parsed
 SOURCES: dict[str, str] = {
     "iptables-save": "iptables",
     "ip6tables-save": "ip6tables",
+    "ufw": "ufw",
+    "nft": "nft",
     "firewalld": "firewalld_source",
     "ipset": "ipset_source",
     "hosts.deny": "hosts_deny_source",

@@ -3,8 +3,8 @@
 The steps are taken from the last to the first. A step is put on top of what is there: it becomes
 filters for its own region, and where something there decides otherwise about a part of that region
 and is not less specific, filters for just this part. Those are at least as specific in each field,
-so they decide there; what lies wholly in the region of the step goes. So what is decided is what the
-list says, at every step, and ``proving`` has it judged by others.
+so they decide there; what lies wholly in the region of the step goes. So what is decided is what
+the list says, at every step, and ``proving`` has it judged by others.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class MostSpecific:
         against = [
             (one, both)
             for one in self.placed
-            if one.action is not step.action and (both := _met(box, one.box, one, least))
+            if one.action is not step.action and (both := _met(box, one, step.action, least))
         ]
         if self._is_there(box, step, [one for one, _ in against]):
             return
@@ -111,9 +111,9 @@ class MostSpecific:
         )
 
 
-def _met(box: Box, lower: Box, placed: Placed, least: Rank) -> Box | CannotSay | None:
+def _met(box: Box, placed: Placed, action: Action, least: Rank) -> Box | CannotSay | None:
     try:
-        return common_box(box, lower)
+        return common_box(box, placed.box, action)
     except CannotSay as error:
         # Where the step is more specific in any case, no filter for the part is needed.
         return box if least > placed.greatest else error

@@ -20,8 +20,8 @@ from ipsecd.model.addresses import Family
 from ipsecd.model.kinds import Action
 
 ORDER = (Hook.FORWARD, Hook.OUT, Hook.IN, Hook.OUT)
-"""What is forwarded is put first, for its filters match more than that. What is sent is put a second
-time: a filter for a group that this host listens to matches what it sends there, too."""
+"""What is forwarded is put first, as its filters match more than that. What is sent is put twice: a
+filter for a group that this host listens to matches what it sends there too."""
 DEFAULT = Line("default", 0, "What no rule is about passes")
 
 
@@ -83,7 +83,8 @@ def _steps(
             try:
                 boxes = forms.boxes(clause, opening=of_opening)
             except CannotSay as error:
-                _note_failure(notes, clause.line, clause.action, str(error))
+                for line in (clause.line, *clause.also):
+                    _note_failure(notes, line, clause.action, str(error))
                 continue
             steps.append(Step(boxes, clause.action, clause.line, clause.set_name))
         if (clauses or not steps) and not (clauses and not clauses[-1].region):
@@ -108,14 +109,13 @@ def _note_failure(notes: list[Note], line: Line, action: Action, reason: str) ->
 
 def _note_silence(notes: list[Note], ordered: Ordered) -> None:
     """Say of which IP version the source says nothing."""
-    for family in Family:
-        if ordered.judged and not any(of is family for _, of in ordered.judged):
-            notes.append(
-                Note(
-                    Line("the input", 0, f"no rule for IPv{int(family)}"),
-                    Kind.ASSUMED,
-                    f"the input says nothing of IPv{int(family)}, and so the policy blocks nothing "
-                    "of it",
-                    f"give the rules for IPv{int(family)} too, or block it",
-                )
-            )
+    notes += [
+        Note(
+            Line("the input", 0, f"no rule for IPv{int(family)}"),
+            Kind.ASSUMED,
+            f"the input says nothing of IPv{int(family)}, so the policy blocks nothing of it",
+            f"give the rules for IPv{int(family)} too, or block it",
+        )
+        for family in Family
+        if ordered.judged and not any(of is family for _, of in ordered.judged)
+    ]

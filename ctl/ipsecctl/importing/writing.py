@@ -7,7 +7,7 @@ filters that it needs, also where it has to be said twice to be specific enough.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -17,7 +17,7 @@ from ipsecctl.importing.source import Kind, Line, Note, Ordered
 from ipsecctl.importing.specific import Placed
 from ipsecd.model.addresses import MAX_LIST_NAME, Address, Family, Keyword, ListName, Network
 from ipsecd.model.icmp import IcmpMessage
-from ipsecd.model.kinds import Action, Conditions, LinkName
+from ipsecd.model.kinds import Conditions, LinkName
 from ipsecd.model.lists import AddressList, listed
 from ipsecd.model.values import MAX_NAME, Endpoint, Filter, Policy, PortRange, Rule
 from ipsecd.quoting import count, visible
@@ -35,6 +35,8 @@ class Written:
 
     policy: Policy
     lists: Mapping[str, AddressList]
+    lines: Mapping[str, Line]
+    """The line of the source that each rule of the policy is of, by the rule's name."""
 
 
 def write(
@@ -43,7 +45,8 @@ def write(
     """The policy that is called `name`; `source` says what it was made of."""
     lists = _Lists(ordered.lists)
     rules: list[Rule] = []
-    names: set[str] = set()
+    lines: dict[str, Line] = {}
+    several = len({one.line.file for one in placed if one.line.number}) > 1
     order = {line: at for at, line in enumerate(_lines(placed))}
     for (line, action, link, opening), group in groupby(
         sorted(placed, key=lambda one: (order[one.line], *_conditions_key(one))),
@@ -52,11 +55,11 @@ def write(
         members = list(group)
         filters = _filters(members, lists)
         conditions = Conditions(LinkName(link) if link else None, opening)
-        rule_name = _unique(_rule_name(line), names)
-        names.add(rule_name)
+        rule_name = _unique(_rule_name(line, several=several), lines)
+        lines[rule_name] = line
         rules.append(Rule(rule_name, tuple(filters), action, conditions))
     policy = Policy(name, tuple(rules), _description(notes, source), audit=ordered.audit)
-    return Written(policy, lists.by_name)
+    return Written(policy, lists.by_name, lines)
 
 
 def _lines(placed: Sequence[Placed]) -> list[Line]:
@@ -178,13 +181,15 @@ def _message(box: Box) -> IcmpMessage | None:
     return IcmpMessage(first >> 8 if version else None, None if version else first >> 8, code)
 
 
-def _rule_name(line: Line) -> str:
+def _rule_name(line: Line, *, several: bool) -> str:
     text = visible(" ".join(line.text.split())).strip()
     name = f"{line.number}: {text}" if line.number else text
+    if several and line.number:
+        name = f"{visible(line.file.rpartition('/')[2])[:60]}:{name}"
     return (name[: MAX_NAME - 10].strip()) or "rule"
 
 
-def _unique(name: str, names: set[str]) -> str:
+def _unique(name: str, names: Container[str]) -> str:
     number, unique = 2, name
     while unique in names:
         unique = f"{name} ({number})"
@@ -198,16 +203,15 @@ def _description(notes: Sequence[Note], source: str) -> str:
     lines = [f"Imported from {source}."]
     if left_out:
         lines.append(f"Not in it: {count(len(left_out), 'rule')}, wholly or in part.")
+    by_reason: dict[tuple[str, bool], list[str]] = {}
     for note in left_out:
-        weaker = " THIS POLICY LETS MORE PASS." if note.weaker else ""
         text = visible(" ".join(note.line.text.split()))
-        lines.append(f"{visible(note.line.where)}: {text[:160]}: {note.reason}.{weaker}")
+        place = f"{visible(note.line.where)}: {text[:160]}"
+        by_reason.setdefault((note.reason, note.weaker), []).append(place)
+    for (reason, weaker), places in sorted(by_reason.items(), key=lambda item: not item[0][1]):
+        lines += places
+        lines.append(f"- {reason}{'. THIS POLICY LETS MORE PASS' if weaker else ''}")
     text = "\n".join(lines)
     if len(text) > MAX_DESCRIPTION:
         text = text[:MAX_DESCRIPTION].rpartition("\n")[0] + "\nand more: see the report."
     return text
-
-
-def action_word(action: Action) -> str:
-    """What happens to a packet, as reports say it."""
-    return "passes" if action is Action.PERMIT else "is blocked"
