@@ -14,7 +14,6 @@ from ipsecctl.importing.source import Line
 from ipsecd.model.addresses import Network
 from ipsecd.model.values import PortRange
 
-OVER_LOOPBACK = Line("tcp_wrappers", 0, "connections of this host to itself, over lo")
 OPEN_CONNECTIONS = Line("tcp_wrappers", 0, "only what opens a connection is judged")
 """What is so whatever the files say."""
 

@@ -7,7 +7,6 @@ what none fits is let in (hosts_access(5)). Only what opens a connection is judg
 from __future__ import annotations
 
 from ipsecctl.importing.hosts_deny import (
-    OVER_LOOPBACK,
     AccessFiles,
     AccessRule,
     Answer,
@@ -39,17 +38,6 @@ class AccessEvaluator:
         asked = packet.hook is Hook.IN and packet.state in OPENING
         if not asked or packet.protocol not in (6, 17) or packet.destination_port is None:
             return Judgement((Decided(Action.PERMIT, None),))
-        judgement = self._asked(packet)
-        if packet.link != "lo":
-            return judgement
-        over_loopback = (
-            Decided(one.action, OVER_LOOPBACK if one.action is Action.BLOCK else one.line)
-            for one in judgement.outcomes
-        )
-        return Judgement(tuple(dict.fromkeys(over_loopback)), judgement.unsure)
-
-    def _asked(self, packet: SourcePacket) -> Judgement:
-        """What the files say of a packet that opens a connection to a port."""
         outcomes: list[Decided] = []
         unsure: list[Line] = []
         for rule in self._rules:

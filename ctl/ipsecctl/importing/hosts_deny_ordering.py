@@ -11,7 +11,6 @@ from collections.abc import Iterator
 
 from ipsecctl.importing.hosts_deny import (
     OPEN_CONNECTIONS,
-    OVER_LOOPBACK,
     AccessFiles,
     AccessRule,
     Answer,
@@ -136,14 +135,6 @@ def notes_of(files: AccessFiles) -> Iterator[Note]:
         )
     for rule in files.rules:
         yield from _notes(rule)
-    if any(rule.answer is not Answer.ALLOW for rule in files.rules):
-        yield Note(
-            OVER_LOOPBACK,
-            Kind.LEFT_OUT,
-            "a policy never filters lo",
-            "keep the files, if programs of this host must not reach each other",
-            weaker=True,
-        )
     everything = [rule for rule in files.rules if any(one.everything for one in rule.daemons.items)]
     if any(rule.answer is not Answer.ALLOW for rule in everything):
         yield Note(

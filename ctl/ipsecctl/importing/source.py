@@ -182,8 +182,8 @@ class Ordered:
     """A source as ordered clauses: of one hook and IP version the first that holds decides.
 
     What no clause holds passes. ``judged`` are the hooks and IP versions that the source speaks of.
-    ``lists`` are kept as they are, by the names that clauses have for their sets; with ``audit`` the
-    policy only counts.
+    ``lists`` are kept as they are, by the names that clauses have for their sets. With ``audit``
+    the policy only counts.
     """
 
     clauses: tuple[Clause, ...]
