@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from ipsecctl.importing.regions import Dim, Region, Spans, spans, spans_of
+from ipsecctl.importing.regions import Dim, Links, Region, Spans, spans, spans_of
 from ipsecctl.importing.source import Clause, Hook, Kind, Line, Note, State
 from ipsecctl.importing.windows_firewall import (
     DEFAULT_IN,
@@ -30,6 +30,9 @@ from ipsecd.model.values import Endpoint, Filter
 from ipsecd.quoting import count, few
 
 OPEN_CONNECTIONS = Line(OWN, 0, "packets of open connections pass")
+OVER_LOOPBACK = Line(OWN, 0, "what a host sends to itself passes")
+LINKS = Links.of(())
+"""Links have other names here than there."""
 _FAMILY_OF = {1: Family.IPV4, 58: Family.IPV6}
 _MOST_SHOWN = 4
 _HOOK = {True: Hook.IN, False: Hook.OUT}
@@ -40,8 +43,10 @@ def clauses_of(firewall: WindowsFirewall) -> Iterator[Clause]:
     for inbound, hook in _HOOK.items():
         rules = [rule for rule in taken(firewall) if rule.inbound is inbound]
         for family in Family:
-            region: Region = {Dim.STATE: ((State.ESTABLISHED, State.RELATED),)}
-            yield Clause(hook, family, region, Action.PERMIT, OPEN_CONNECTIONS)
+            known: Region = {Dim.STATE: ((State.ESTABLISHED, State.RELATED),)}
+            yield Clause(hook, family, known, Action.PERMIT, OPEN_CONNECTIONS)
+            loopback: Region = {Dim.LINK: LINKS.matching("lo")}
+            yield Clause(hook, family, loopback, Action.PERMIT, OVER_LOOPBACK)
             for action in (Action.BLOCK, Action.PERMIT):
                 if action is Action.PERMIT and inbound and _ignores_allow(firewall):
                     continue

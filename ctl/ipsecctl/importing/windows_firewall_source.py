@@ -10,7 +10,7 @@ from ipsecctl.importing.source import Given, Hook, InputFile, Mention, Ordered
 from ipsecctl.importing.windows_firewall import PROFILES, Profile, Rule, WindowsFirewall
 from ipsecctl.importing.windows_firewall_evaluating import WindowsEvaluator
 from ipsecctl.importing.windows_firewall_listings import is_listing, profiles_in, rules_in
-from ipsecctl.importing.windows_firewall_ordering import clauses_of, notes_of
+from ipsecctl.importing.windows_firewall_ordering import LINKS, clauses_of, notes_of
 from ipsecctl.importing.windows_firewall_scripts import Script
 from ipsecd.errors import InvalidInput
 from ipsecd.model.addresses import Family
@@ -86,5 +86,5 @@ class WindowsSource:
 
     @property
     def links(self) -> Links:
-        """Links have other names here than there."""
-        return Links.of(())
+        """Only the loopback interface is told from others."""
+        return LINKS

@@ -63,7 +63,7 @@ def write(
 
 
 def _lines(placed: Sequence[Placed]) -> list[Line]:
-    return sorted({one.line for one in placed}, key=lambda line: (line.file, line.number))
+    return sorted({one.line for one in placed}, key=lambda one: (one.file, one.number, one.text))
 
 
 def _conditions_key(one: Placed) -> tuple[str, str, bool]:
