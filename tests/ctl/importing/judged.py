@@ -52,12 +52,12 @@ def verdicts(name: str, files: list[InputFile], text: str, given: Given | None =
 
 
 def passes(name: str, files: list[InputFile], text: str, given: Given | None = None) -> bool:
-    """Whether a packet passes. The source has to be sure, and the comparison to be without surprise.
+    """Whether a packet passes. The source has to be sure, and the comparison without surprise.
 
     So the policy does the same, or a note says why not.
     """
     given = given or Given()
-    _, proof = imported(name, files, given, 1_000)
+    _, proof = imported(name, files, given, 300)
     assert not proof.unknown, proof.unknown
     (verdict,) = verdicts(name, files, text, given)
     return verdict == Action.PERMIT.value
@@ -65,6 +65,6 @@ def passes(name: str, files: list[InputFile], text: str, given: Given | None = N
 
 def notes(name: str, files: list[InputFile], given: Given | None = None) -> dict[str, bool]:
     """What is said of an import, each with whether it makes the policy weaker."""
-    translation, proof = imported(name, files, given or Given(), 500)
+    translation, proof = imported(name, files, given or Given(), 300)
     assert not proof.unknown, proof.unknown
     return {f"{note.line.where}: {note.reason}": note.weaker for note in translation.notes}
