@@ -150,12 +150,14 @@ class Layered:
         family: Family,
         links: Links,
         networks: dict[str, Spans],
+        own: Iterable[tuple[Family, int]],
         notes: Notes,
     ) -> None:
         self.hook = hook
         self.family = family
         self.links = links
         self.networks = networks
+        self.own = [LOOPBACK_ADDRESS[family], *(value for of, value in own if of is family)]
         self.notes = notes
 
     def run(self, clauses: Sequence[Clause]) -> tuple[Clauses, Clauses | None]:
@@ -186,7 +188,7 @@ class Layered:
             return
         for clause in restricted(clauses, Dim.LINK, 0):
             reaches = all(
-                holds(clause.region[dim], LOOPBACK_ADDRESS[self.family])
+                any(holds(clause.region[dim], address) for address in self.own)
                 for dim in (Dim.SOURCE, Dim.DESTINATION)
                 if dim in clause.region
             )
