@@ -147,7 +147,7 @@ _ipsecctl() {
 	import)
 		options=$'--output\n-o\n--policy\n--prove\n--me\n--set\n--network\n--json'
 		valued='--output --policy --me --set --network'
-		arguments=($'iptables-save\nip6tables-save' :files)
+		arguments=($'iptables-save\nip6tables-save\nnft\nufw' :files)
 		;;
 	policy)
 		if ((cword == 2)); then

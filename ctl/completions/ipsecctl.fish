@@ -204,7 +204,7 @@ complete -c ipsecctl -n '__fish_seen_subcommand_from apply' -l confirm -x -a '60
 complete -c ipsecctl -n '__fish_seen_subcommand_from apply' -l force -d 'even if it would cut the connection that it is made through'
 complete -c ipsecctl -n '__fish_seen_subcommand_from apply' -l message -x -d 'what it is for, for the history'
 complete -c ipsecctl -n '__fish_seen_subcommand_from apply' -l json -d 'answer as JSON'
-complete -c ipsecctl -n '__fish_seen_subcommand_from import' -a 'iptables-save ip6tables-save'
+complete -c ipsecctl -n '__fish_seen_subcommand_from import' -a 'iptables-save ip6tables-save nft ufw'
 complete -c ipsecctl -n '__fish_seen_subcommand_from import' -F
 complete -c ipsecctl -n '__fish_seen_subcommand_from import' -l output -s o -r -F -d 'write NAME.yaml and lists/ into DIR'
 complete -c ipsecctl -n '__fish_seen_subcommand_from import' -l policy -x -d 'how the policy is called'

@@ -43,7 +43,8 @@ def load(name: str) -> tuple[Parsed, Given]:
     kind, *rest = CASES[name]
     reader = source(kind)
     networks: dict[str, Sequence[tuple[Any, int, int]]] = {}
-    files, sets = [], []
+    files: list[InputFile] = []
+    sets: list[InputFile] = []
     for word in rest:
         link, equals, prefix = word.partition("=")
         if equals:

@@ -135,7 +135,8 @@ def test_all_base_chains_of_a_hook_must_accept() -> None:
     """An accept ends one chain, a drop ends all, whatever their priorities are."""
     text = """
     table inet a { chain one { type filter hook input priority 0; policy accept; accept; } }
-    table inet b { chain two { type filter hook input priority 10; policy accept; tcp dport 22 drop; } }
+    table inet b { chain two { type filter hook input priority 10; policy accept;
+      tcp dport 22 drop; } }
     """
     read = nft.read([InputFile("rules", text)], Given())
     assert read.evaluator().judge(packet()).actions == {Action.BLOCK}

@@ -94,12 +94,11 @@ class Forms:
             return some
         family = clause.family
         own = {value for of, value in self.own | self.assumed if of is family}
-        kept = tuple(
+        return tuple(
             (first, last)
             for first, last in some
             if first != last or not (first in own or common(((first, first),), GROUPS[family]))
         )
-        return kept
 
     def _here(self, some: Spans | None, family: Family) -> list[Networks | None]:
         """This host, or those of its addresses, and the groups, that are meant."""

@@ -187,13 +187,15 @@ class _Judge:
         by = ours.by and self._lines[ours.by.origin.rule]
         if by and packet.state in (State.INVALID, State.UNTRACKED, State.RELATED):
             lines.append(by)
-        notes = (
+        notes = [
             note
             for line in lines
             for note in self._notes.get(line, [])
             if note.reason != ON_LOOPBACK and (line is not by or note.kind is Kind.CHANGED)
-        )
-        return next(notes, None)
+        ]
+        # Of several reasons the one that can have had this effect.
+        wanted = ours.action is Action.PERMIT
+        return min(notes, key=lambda note: note.weaker is not wanted, default=None)
 
     def _seen(self, packet: SourcePacket) -> Packet:
         """The packet as this host sees it."""
