@@ -145,9 +145,9 @@ _ipsecctl() {
 		arguments=(:documents)
 		;;
 	import)
-		options=$'--output\n-o\n--policy\n--prove\n--me\n--set\n--network\n--block\n--json'
-		valued='--output --policy --me --set --network'
-		arguments=($'iptables-save\nip6tables-save\nfirewalld\nipset\nhosts.deny' :files)
+		options=$'--output\n-o\n--policy\n--prove\n--me\n--set\n--network\n--block\n--profile\n--json'
+		valued='--output --policy --me --set --network --profile'
+		arguments=($'iptables-save\nip6tables-save\nnft\nufw\nfirewalld\nipset\nhosts.deny\nwindows-firewall' :files)
 		;;
 	policy)
 		if ((cword == 2)); then
@@ -475,6 +475,10 @@ _ipsecctl() {
 		return
 		;;
 	--network)
+		:
+		return
+		;;
+	--profile)
 		:
 		return
 		;;

@@ -204,7 +204,7 @@ complete -c ipsecctl -n '__fish_seen_subcommand_from apply' -l confirm -x -a '60
 complete -c ipsecctl -n '__fish_seen_subcommand_from apply' -l force -d 'even if it would cut the connection that it is made through'
 complete -c ipsecctl -n '__fish_seen_subcommand_from apply' -l message -x -d 'what it is for, for the history'
 complete -c ipsecctl -n '__fish_seen_subcommand_from apply' -l json -d 'answer as JSON'
-complete -c ipsecctl -n '__fish_seen_subcommand_from import' -a 'iptables-save ip6tables-save firewalld ipset hosts.deny'
+complete -c ipsecctl -n '__fish_seen_subcommand_from import' -a 'iptables-save ip6tables-save nft ufw firewalld ipset hosts.deny windows-firewall'
 complete -c ipsecctl -n '__fish_seen_subcommand_from import' -F
 complete -c ipsecctl -n '__fish_seen_subcommand_from import' -l output -s o -r -F -d 'write NAME.yaml and lists/ into DIR'
 complete -c ipsecctl -n '__fish_seen_subcommand_from import' -l policy -x -d 'how the policy is called'
@@ -212,7 +212,8 @@ complete -c ipsecctl -n '__fish_seen_subcommand_from import' -l prove -d 'judge 
 complete -c ipsecctl -n '__fish_seen_subcommand_from import' -l me -x -d 'an address of the host; can be repeated'
 complete -c ipsecctl -n '__fish_seen_subcommand_from import' -l set -r -F -d 'sets of addresses, as \'ipset save\' prints them; can be repeated'
 complete -c ipsecctl -n '__fish_seen_subcommand_from import' -l network -x -d 'which addresses are behind a link; can be repeated'
-complete -c ipsecctl -n '__fish_seen_subcommand_from import' -l block -d 'of ipset: block what comes from the sets, and not only count it'
+complete -c ipsecctl -n '__fish_seen_subcommand_from import' -l block -d 'of ipset: block what comes from the sets, not only count it'
+complete -c ipsecctl -n '__fish_seen_subcommand_from import' -l profile -x -d 'of windows-firewall: the profile that the rules are for'
 complete -c ipsecctl -n '__fish_seen_subcommand_from import' -l json -d 'answer as JSON'
 complete -c ipsecctl -n '__fish_seen_subcommand_from policy; and __fish_seen_subcommand_from list' -l json -d 'answer as JSON'
 complete -c ipsecctl -n '__fish_seen_subcommand_from policy; and __fish_seen_subcommand_from show' -a '(__ipsecctl_names policies)'

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from ipsecctl.domain_verbs import DOMAIN
 from ipsecctl.grammar import DOCUMENT, Argument, Option, Verb
+from ipsecctl.import_verb import IMPORT
 from ipsecctl.show_verbs import POLICY, SHOW
 
 FILTER = Argument(
@@ -279,29 +280,7 @@ _GROUPS: dict[str, tuple[Verb, ...]] = {
         Verb("apply", "store a policy, in the place of the policy of its name", "policies:apply",
              (DOCUMENT,), (ASSIGN, *AUDITED, DRY_RUN, LIVE),
              example="ipsecctl apply policy.yaml --assign", also=("load",), changes=True),
-        Verb("import", "what another firewall has, as a policy and lists; needs no daemon",
-             "importing.command:run",
-             (Argument("SOURCE", "what the rules are of, such as iptables-save, nft or ufw",
-                       offers=("iptables-save", "ip6tables-save", "firewalld", "ipset",
-                              "hosts.deny", "windows-firewall")),
-              Argument("FILE", "the rules; - is standard input", most=None, offers="files")),
-             (
-                 Option("--output", "write NAME.yaml and lists/ into DIR", "DIR", short="-o",
-                        offers="files"),
-                 Option("--policy", "how the policy is called", "NAME"),
-                 Option("--prove", "judge packets of all kinds by both, and tell each difference"),
-                 Option("--me", "an address of the host; can be repeated", "ADDRESS",
-                        repeats=True),
-                 Option("--set", "sets of addresses, as 'ipset save' prints them; can be repeated",
-                        "FILE", repeats=True, offers="files"),
-                 Option("--network", "which addresses are behind a link; can be repeated",
-                        "LINK=PREFIX", repeats=True),
-                 Option("--block", "of ipset: block what comes from the sets, not only count it"),
-                 Option("--profile", "of windows-firewall: the profile that the rules are for",
-                        "public|private|domain"),
-             ),
-             example="ipsecctl import iptables-save rules.v4 -o imported --prove",
-             also=("translate", "convert", "migrate")),
+        IMPORT,
         Verb("policy", "look after stored policies", actions=_POLICY,
              example="ipsecctl policy assign Web"),
         Verb("rule", "change the rules of a stored policy", actions=_RULE,

@@ -174,8 +174,9 @@ def common_box(upper: Box, lower: Box, action: Action) -> Box | None:
         link = _meet_links(upper.link, lower.link)
     except _Apart:
         return None
-    source = _meet_ends(upper.source, lower.source)
-    destination = _meet_ends(upper.destination, lower.destination)
+    same = upper.hook is lower.hook
+    source = _meet_ends(upper.source, lower.source, same=same)
+    destination = _meet_ends(upper.destination, lower.destination, same=same)
     if source is _APART or destination is _APART:
         return None
     if "wide" in (source, destination):
@@ -196,11 +197,42 @@ def common_box(upper: Box, lower: Box, action: Action) -> Box | None:
         link=link,
         opening=upper.opening or lower.opening,
     )
-    if link != lower.link and lower.link and action is Action.PERMIT:
-        narrow, wide = replace(both, link=""), replace(lower, link="")
-        if narrow.rank(action, least=True)[:-1] <= wide.rank(action, least=False)[:-1]:
-            raise CannotSay("a link by its name is no more specific than by its beginning")
+    if same and action is Action.PERMIT and both != lower and _is_level(both, lower):
+        raise CannotSay(
+            "it is as specific as a block of which it is a part, and of equals the block decides"
+        )
     return both
+
+
+def _is_level(part: Box, whole: Box) -> bool:
+    """Whether some packet is matched by both, of which one holds the other, at the same rank.
+
+    An address of this host is as specific as this host, and a link by its name as by its beginning.
+    """
+    return (
+        _end_is_level(part.source, whole.source)
+        and _end_is_level(part.destination, whole.destination)
+        and (part.protocol is None) == (whole.protocol is None)
+        and all(
+            _narrow(getattr(part, name)) == _narrow(getattr(whole, name))
+            for name in ("source_ports", "destination_ports", "message")
+        )
+        and bool(part.link) == bool(whole.link)
+        and part.opening == whole.opening
+        and (part.link, part.source, part.destination)
+        != (whole.link, whole.source, whole.destination)
+        and not is_within(whole, part)
+    )
+
+
+def _end_is_level(part: Networks | None, whole: Networks | None) -> bool:
+    if part is ME or whole is ME:
+        ends = [end for end in (part, whole) if end is not ME]
+        return all(end.longest == end.family.bits for end in ends)
+    return any(
+        max((length for _, length in whole.covering(entry)), default=-1) == entry[1]
+        for entry in part.entries
+    )
 
 
 class _Apart(Exception):
@@ -228,16 +260,19 @@ def _meet_links(one: str, other: str) -> str:
     raise _Apart
 
 
-def _meet_ends(upper: Networks | None, lower: Networks | None) -> Networks | str | None:
+def _meet_ends(
+    upper: Networks | None, lower: Networks | None, *, same: bool
+) -> Networks | str | None:
     """What two ends have in common: ``ME`` for this host, or "apart" or "wide" if that is no end.
 
-    A host that is named where packets are delivered or sent is one of this host's addresses.
+    With `same` both are for one hook: a host that is named where packets are delivered or sent is
+    one of this host's addresses.
     Any other network in a rule for what is forwarded may hold some of them: all of ``ME`` is as
     specific, and no packet that is not for this host comes into it.
     """
     if upper is ME or lower is ME:
         if upper is ME:
-            return ME
+            return lower if same else ME
         assert upper is not None
         return upper if upper.are_hosts else "wide"
     return upper.common(lower) or _APART

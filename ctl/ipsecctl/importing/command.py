@@ -23,7 +23,7 @@ from ipsecd.model.addresses import Family
 from ipsecd.output import complain, say, say_json, say_text
 from ipsecd.quoting import quote, quote_path
 
-_QUICK = 4_000
+_QUICK = 2_000
 """As many packets are judged where no proof was asked for: about half a second."""
 
 

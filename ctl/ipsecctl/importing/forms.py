@@ -51,8 +51,10 @@ class Forms:
     def boxes(self, clause: Clause, *, opening: bool) -> tuple[Box, ...]:
         """The boxes of a clause; raises ``CannotSay`` if no filters match just that."""
         region, family = clause.region, clause.family
-        sources = [self._addresses(region.get(Dim.SOURCE), family)]
-        destinations = [self._addresses(region.get(Dim.DESTINATION), family)]
+        ends = [self._passing(region.get(dim), clause) for dim in (Dim.SOURCE, Dim.DESTINATION)]
+        if () in ends:
+            return ()
+        sources, destinations = ([self._addresses(some, family)] for some in ends)
         if clause.hook is Hook.IN:
             destinations = self._here(region.get(Dim.DESTINATION), family)
         if clause.hook is Hook.OUT:
@@ -73,6 +75,30 @@ class Forms:
             if len(entries) > MAX_ENTRIES:
                 raise CannotSay(f"it is about more than {MAX_ENTRIES:,} networks")
         return Networks(family, entries)
+
+    def take_for_own(self, clauses: Iterable[Clause]) -> None:
+        """Take hosts that rules name where packets are delivered, or sent, for this host's."""
+        for clause in clauses:
+            dim = {Hook.IN: Dim.DESTINATION, Hook.OUT: Dim.SOURCE}.get(clause.hook)
+            if dim is None or dim not in clause.region or self.own:
+                continue
+            self.assumed |= {
+                (clause.family, first)
+                for first, last in clause.region[dim]
+                if first == last and not common(((first, first),), GROUPS[clause.family])
+            }
+
+    def _passing(self, some: Spans | None, clause: Clause) -> Spans | None:
+        """Addresses without single ones that no packet that passes through has on that side."""
+        if some is None or clause.hook is not Hook.FORWARD:
+            return some
+        family = clause.family
+        own = {value for of, value in self.own | self.assumed if of is family}
+        return tuple(
+            (first, last)
+            for first, last in some
+            if first != last or not (first in own or common(((first, first),), GROUPS[family]))
+        )
 
     def _here(self, some: Spans | None, family: Family) -> list[Networks | None]:
         """This host, or those of its addresses, and the groups, that are meant."""

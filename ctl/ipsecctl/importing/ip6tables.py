@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from ipsecctl.importing import iptables
 from ipsecctl.importing.iptables import paths
-from ipsecctl.importing.netfilter import Ruleset
+from ipsecctl.importing.netfilter_source import Netfilter
 from ipsecctl.importing.source import Given, InputFile
 from ipsecd.model.addresses import Family
 
 __all__ = ["paths", "read"]
 
 
-def read(files: Sequence[InputFile], given: Given) -> Ruleset:
+def read(files: Sequence[InputFile], given: Given) -> Netfilter:
     """The tables of the files; raises ``InvalidInput`` with file and line."""
     return iptables.read(files, given, Family.IPV6)

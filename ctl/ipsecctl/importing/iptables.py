@@ -8,7 +8,8 @@ from dataclasses import replace
 
 from ipsecctl.importing.iptables_options import Options, read_options, words_of
 from ipsecctl.importing.iptables_tables import Tables
-from ipsecctl.importing.netfilter import ChainRule, Ruleset, Target
+from ipsecctl.importing.netfilter import ChainRule, Target
+from ipsecctl.importing.netfilter_source import Netfilter
 from ipsecctl.importing.regions import Dim
 from ipsecctl.importing.source import Given, InputFile, Line
 from ipsecd.errors import InvalidInput
@@ -37,7 +38,7 @@ def paths(argument: str) -> Sequence[str]:
     return [argument]
 
 
-def read(files: Sequence[InputFile], given: Given, family: Family = Family.IPV4) -> Ruleset:
+def read(files: Sequence[InputFile], given: Given, family: Family = Family.IPV4) -> Netfilter:
     """The tables of the files; those that ip6tables-save has written, by its first line, are IPv6.
 
     Raises ``InvalidInput`` with file and line.
@@ -45,7 +46,7 @@ def read(files: Sequence[InputFile], given: Given, family: Family = Family.IPV4)
     tables = Tables(given)
     for file in files:
         read_into(tables, file, _family(file.text, family))
-    return tables.ruleset()
+    return Netfilter(tables.ruleset())
 
 
 def _family(text: str, otherwise: Family) -> Family:

@@ -7,28 +7,32 @@ a filter does not say at all is put away where it makes no difference, and else 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
-from itertools import groupby
+from collections.abc import Iterable, Iterator, Sequence
 
+from ipsecctl.importing.clause_lists import (
+    Clauses,
+    limited,
+    merged,
+    reachable,
+    restricted,
+    same,
+    without,
+)
 from ipsecctl.importing.regions import (
     Dim,
     Links,
     Spans,
-    common,
     complement,
     full,
     holds,
     spans,
 )
 from ipsecctl.importing.source import Cast, Clause, Hook, Kind, Note, State
-from ipsecd.errors import LimitExceeded
 from ipsecd.model.addresses import Family
 from ipsecd.model.kinds import Action
 
 ON_LOOPBACK = "what passes over lo is never filtered"
 LOOPBACK_ADDRESS = {Family.IPV4: 0x7F000001, Family.IPV6: 1}
-MAX_CLAUSES = 50_000
 MOST_NUMBERS = 16
 """As many protocols as a clause may name one by one."""
 _MULTICAST: dict[Family, Spans] = {
@@ -43,102 +47,6 @@ _CASTS = {
 """Which casts a packet can have: what is delivered here is not for others, and the other way."""
 
 Notes = list[Note]
-Clauses = list[Clause]
-
-
-def without(clause: Clause, dim: Dim) -> Clause:
-    """The clause with no limit in a dimension."""
-    return replace(clause, region={d: s for d, s in clause.region.items() if d is not dim})
-
-
-def limited(clause: Clause, dim: Dim, some: Spans) -> Clause | None:
-    """The part of a clause that is in some values of a dimension; None if there is none."""
-    if dim not in clause.region:
-        return replace(clause, region={**clause.region, dim: some})
-    both = common(clause.region[dim], some)
-    return replace(clause, region={**clause.region, dim: both}) if both else None
-
-
-def restricted(clauses: Iterable[Clause], dim: Dim, number: int) -> Clauses:
-    """The list as it is for one value of a dimension, without the dimension."""
-    kept = (c for c in clauses if dim not in c.region or holds(c.region[dim], number))
-    return reachable(without(clause, dim) for clause in kept)
-
-
-def reachable(clauses: Iterable[Clause]) -> Clauses:
-    """The list up to the first clause that holds every packet, without what makes no difference."""
-    found: Clauses = []
-    seen: set[tuple[object, ...]] = set()
-    for clause in clauses:
-        key = _key(clause)
-        if key not in seen:
-            seen.add(key)
-            found.append(clause)
-        if len(found) > MAX_CLAUSES:
-            raise LimitExceeded(
-                f"the rules become more than {MAX_CLAUSES:,} steps",
-                "import the parts that matter, or make a list of addresses that share a rule",
-            )
-        if not clause.region:
-            break
-    return effective(found)
-
-
-def effective(clauses: Clauses) -> Clauses:
-    """The list without the clauses right before its last that only say what that says anyway."""
-    if not clauses or clauses[-1].region:
-        return clauses
-    last = clauses[-1]
-    until = len(clauses) - 1
-    while until and clauses[until - 1].action is last.action:
-        until -= 1
-    return [*clauses[:until], last]
-
-
-def _key(clause: Clause) -> tuple[object, ...]:
-    return tuple(sorted(clause.region.items()))
-
-
-def _same(one: Sequence[Clause], other: Sequence[Clause]) -> bool:
-    pairs = zip(one, other, strict=False)
-    return len(one) == len(other) and all(
-        a.action is b.action and _key(a) == _key(b) for a, b in pairs
-    )
-
-
-def merged(
-    clauses: Iterable[Clause], dims: Sequence[Dim], whole: Callable[[Dim], Spans]
-) -> Clauses:
-    """The list with clauses put together that differ in one of `dims` alone.
-
-    They stand in a run of one action, where order has no meaning.
-    """
-    found: Clauses = []
-    for _, run in groupby(clauses, key=lambda clause: clause.action):
-        kept = list(run)
-        for dim in dims:
-            by_rest: dict[tuple[object, ...], int] = {}
-            joined: Clauses = []
-            for clause in kept:
-                rest = _key(without(clause, dim))
-                at = by_rest.get(rest)
-                if at is None or dim not in clause.region:
-                    by_rest.setdefault(rest, len(joined))
-                    joined.append(clause)
-                elif dim in joined[at].region:
-                    both = spans((*joined[at].region[dim], *clause.region[dim]))
-                    into = joined[at]
-                    joined[at] = replace(
-                        into,
-                        region={**into.region, dim: both},
-                        also=(*into.also, clause.line, *clause.also),
-                    )
-            kept = [
-                without(c, dim) if dim in c.region and c.region[dim] == whole(dim) else c
-                for c in joined
-            ]
-        found += kept
-    return found
 
 
 class Layered:
@@ -150,12 +58,14 @@ class Layered:
         family: Family,
         links: Links,
         networks: dict[str, Spans],
+        own: Iterable[tuple[Family, int]],
         notes: Notes,
     ) -> None:
         self.hook = hook
         self.family = family
         self.links = links
         self.networks = networks
+        self.own = [LOOPBACK_ADDRESS[family], *(value for of, value in own if of is family)]
         self.notes = notes
 
     def run(self, clauses: Sequence[Clause]) -> tuple[Clauses, Clauses | None]:
@@ -186,7 +96,7 @@ class Layered:
             return
         for clause in restricted(clauses, Dim.LINK, 0):
             reaches = all(
-                holds(clause.region[dim], LOOPBACK_ADDRESS[self.family])
+                any(holds(clause.region[dim], address) for address in self.own)
                 for dim in (Dim.SOURCE, Dim.DESTINATION)
                 if dim in clause.region
             )
@@ -224,7 +134,7 @@ class Layered:
             return clauses
         ((first, last),) = _CASTS[self.hook]
         lists = [restricted(clauses, Dim.CAST, cast) for cast in range(first, last + 1)]
-        if all(_same(lists[0], one) for one in lists[1:]):
+        if all(same(lists[0], one) for one in lists[1:]):
             return lists[0]
         kept: Clauses = []
         for clause in clauses:
@@ -350,7 +260,7 @@ class Layered:
         for pattern, sample in reversed(pairs):
             lists[pattern] = restricted(clauses, Dim.LINK, sample)
             around = (one for one in reversed(lists) if one != pattern and _lies_in(pattern, one))
-            if not _same(lists[pattern], lists[next(around)]):
+            if not same(lists[pattern], lists[next(around)]):
                 meant = self.links.matching(pattern)
                 layers.append(
                     [c for each in lists[pattern] if (c := limited(each, Dim.LINK, meant))]

@@ -6,19 +6,17 @@ these share. Each condition is on one dimension, or it is one that cannot be kno
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-from ipsecctl.importing.regions import Dim, Links, Region, Spans
+from ipsecctl.importing.regions import Dim, Links, Region, Spans, spans
 from ipsecctl.importing.source import (
-    Evaluator,
     Given,
     Hook,
     Line,
     Mention,
     Note,
-    Ordered,
 )
 from ipsecd.model.addresses import Family
 from ipsecd.model.kinds import Action
@@ -106,18 +104,6 @@ class Ruleset:
             )
         return self._links[0]
 
-    def evaluator(self) -> Evaluator:
-        """Who judges packets as netfilter does."""
-        from ipsecctl.importing.netfilter_judge import Walker
-
-        return Walker(self)
-
-    def ordered(self) -> Ordered:
-        """The chains as ordered clauses."""
-        from ipsecctl.importing.netfilter_clauses import ordered
-
-        return ordered(self)
-
     def mentions(self) -> Iterator[Mention]:
         """What each rule that a packet can come to asks for."""
         for base in self.bases:
@@ -147,12 +133,10 @@ class Ruleset:
 
     def link_spans(self, patterns: Iterable[str]) -> Spans:
         """The numbers of the links that patterns cover."""
-        from ipsecctl.importing.regions import spans
-
         return spans(span for one in patterns for span in self.links.matching(one))
 
 
-def reached(name: str, chains: Mapping[str, tuple[ChainRule, ...]]) -> list[str]:
+def reached(name: str, chains: Mapping[str, Sequence[ChainRule]]) -> list[str]:
     """The chains that packets can come to from one, with it."""
     found = [name]
     for each in found:

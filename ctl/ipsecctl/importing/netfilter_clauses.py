@@ -32,6 +32,8 @@ from ipsecd.model.addresses import Family
 from ipsecd.model.kinds import Action
 
 MAX_CLAUSES = 100_000
+MAX_DEPTH = 100
+"""Chains that are left by returns, one after the other: each is a part of Python's stack."""
 _BLOCKS = {Target.DROP, Target.UNKNOWN}
 
 
@@ -82,15 +84,27 @@ class _Flattened:
         self._notes = notes
         self._made = 0
         self._returning: dict[str, bool] = {}
+        self._chains = {name: _without_last_return(each) for name, each in rules.chains.items()}
+        self._depth = 0
 
     def base(
         self, base: BaseChain, later: tuple[BaseChain, ...], region: Region
     ) -> Iterator[Clause]:
         """The clauses of a base chain and of those that come after it."""
-        yield from self._walk(_Rest(self._rules.chains[base.name], 0, _End(base, later)), region)
+        yield from self._walk(_Rest(self._chains[base.name], 0, _End(base, later)), region)
 
     def _walk(self, rest: _Rest | _End, region: Region) -> Iterator[Clause]:
         """The clauses that decide of all packets of a region from some place on."""
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            raise LimitExceeded(
+                "too many chains are left by a return, one after the other",
+                "import the tables that block, without those of other programs",
+            )
+        yield from self._clauses(rest, region)
+        self._depth -= 1
+
+    def _clauses(self, rest: _Rest | _End, region: Region) -> Iterator[Clause]:
         if isinstance(rest, _End):
             line = rest.base.policy_line or Line("", 0, f"policy of {rest.base.name}")
             yield from self._decided(rest, region, rest.base.policy, line)
@@ -119,15 +133,15 @@ class _Flattened:
         elif rule.target is Target.RETURN:
             yield from self._walk(rest.then, part)
         elif rule.target is Target.GOTO:
-            yield from self._walk(_Rest(self._rules.chains[rule.chain], 0, rest.then), part)
+            yield from self._walk(_Rest(self._chains[rule.chain], 0, rest.then), part)
         elif self._returns(rule.chain):
-            yield from self._walk(_Rest(self._rules.chains[rule.chain], 0, rest), part)
+            yield from self._walk(_Rest(self._chains[rule.chain], 0, rest), part)
         else:
             yield from self._inside(rule.chain, part, rest)
 
     def _inside(self, chain: str, part: Region, rest: _Rest) -> Iterator[Clause]:
         """A chain that nothing returns from: what it says nothing of goes on by itself."""
-        for rule in self._rules.chains[chain]:
+        for rule in self._chains[chain]:
             if rule.target is Target.CONTINUE or self._is_left_out(rule):
                 continue
             inner = self._meet(rule, part)
@@ -139,8 +153,8 @@ class _Flattened:
         if chain not in self._returning:
             self._returning[chain] = any(
                 rule.target in (Target.RETURN, Target.GOTO)
-                for name in reached(chain, self._rules.chains)
-                for rule in self._rules.chains[name]
+                for name in reached(chain, self._chains)
+                for rule in self._chains[name]
             )
         return self._returning[chain]
 
@@ -202,6 +216,14 @@ class _Flattened:
         if values == (full(condition.dim, self._family, links),):
             return ANYTHING
         return {condition.dim: values} if values else None
+
+
+def _without_last_return(rules: Sequence[ChainRule]) -> Sequence[ChainRule]:
+    """The rules without returns at the end, which they come to anyway."""
+    until = len(rules)
+    while until and rules[until - 1].target in (Target.RETURN, Target.CONTINUE):
+        until -= 1
+    return rules[:until]
 
 
 def _end_of(rest: _Rest | _End) -> _End:

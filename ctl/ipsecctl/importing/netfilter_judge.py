@@ -60,46 +60,33 @@ class _Walk:
     def _chain(self, name: str) -> tuple[Outcomes, bool]:
         """The ends that a chain can come to, and whether a packet can come out of it again."""
         outcomes: Outcomes = {}
+        left = False
         for rule in self._chains[name]:
             matches = self._matches(rule)
-            if matches is False:
+            if matches is False or rule.target is Target.CONTINUE:
                 continue
-            sure = matches is True and rule.target is not Target.UNKNOWN
-            if rule.target is Target.JUMP and not self._chain(rule.chain)[0]:
+            inner, falls = self._taken(rule)
+            if not inner and rule.target is Target.JUMP:
                 # Nothing there ends the way of this packet, whether it goes there or not.
                 continue
-            if not sure and rule.target is not Target.CONTINUE:
+            outcomes |= inner
+            if matches is None or rule.target is Target.UNKNOWN:
+                # Both are possible: that it was so, and that the next rule is looked at.
                 self.unsure[rule.line] = None
-            if rule.target in _ENDS:
-                outcomes[Decided(_ENDS[rule.target], rule.line)] = None
-                if sure:
-                    return outcomes, False
-            elif rule.target is Target.UNKNOWN:
-                outcomes |= {Decided(action, rule.line): None for action in _ENDS.values()}
-            elif rule.target is Target.RETURN:
-                if sure:
-                    return outcomes, True
-                # It may be the end of this chain: whatever follows may be or not.
-                later, _ = self._rest(name, rule)
-                return outcomes | later, True
-            elif rule.target in (Target.JUMP, Target.GOTO):
-                inner, falls = self._chain(rule.chain)
-                outcomes |= inner
-                if sure and (not falls or rule.target is Target.GOTO):
-                    return outcomes, falls
-                if rule.target is Target.GOTO and falls:
-                    later, _ = self._rest(name, rule)
-                    return outcomes | later, True
+                left = left or (falls and rule.target is not Target.JUMP)
+            elif rule.target is not Target.JUMP or not falls:
+                return outcomes, left or falls
         return outcomes, True
 
-    def _rest(self, name: str, after: ChainRule) -> tuple[Outcomes, bool]:
-        """What a chain comes to behind one of its rules."""
-        rules = self._chains[name]
-        at = next(n for n, rule in enumerate(rules) if rule is after)
-        rest = _Walk({**self._chains, name: rules[at + 1 :]}, self._packet)
-        outcomes, falls = rest._chain(name)
-        self.unsure |= rest.unsure
-        return outcomes, falls
+    def _taken(self, rule: ChainRule) -> tuple[Outcomes, bool]:
+        """The ends that a rule that matches leads to, and whether its chain may be left by it."""
+        if rule.target in _ENDS:
+            return {Decided(_ENDS[rule.target], rule.line): None}, False
+        if rule.target is Target.UNKNOWN:
+            return {Decided(action, rule.line): None for action in _ENDS.values()}, False
+        if rule.target is Target.RETURN:
+            return {}, True
+        return self._chain(rule.chain)
 
     def _matches(self, rule: ChainRule) -> bool | None:
         """Whether a rule matches; None if that cannot be known."""

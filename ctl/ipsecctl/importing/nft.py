@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from ipsecctl.importing.iptables_tables import HOOKS, check_chains
 from ipsecctl.importing.netfilter import BaseChain, ChainRule, Ruleset, Target, reached
+from ipsecctl.importing.netfilter_source import Netfilter
 from ipsecctl.importing.nft_rules import NamedSet, RuleReader, read_elements
 from ipsecctl.importing.nft_words import Word, Words
 from ipsecctl.importing.source import Given, InputFile, Kind, Line, Note
@@ -32,12 +33,12 @@ def paths(argument: str) -> Sequence[str]:
     return [argument]
 
 
-def read(files: Sequence[InputFile], given: Given) -> Ruleset:
+def read(files: Sequence[InputFile], given: Given) -> Netfilter:
     """The tables of the files; raises ``InvalidInput`` with file and line."""
     reading = _Reading(given)
     for file in files:
         reading.file(Words(file))
-    return reading.ruleset()
+    return Netfilter(reading.ruleset())
 
 
 class _Reading:

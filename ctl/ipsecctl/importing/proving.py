@@ -124,6 +124,7 @@ class _Judge:
         for note in translation.notes:
             if note.kind in (Kind.LEFT_OUT, Kind.CHANGED):
                 self._notes.setdefault(note.line, []).append(note)
+        self._on_loopback = next((n for n in translation.notes if n.reason == ON_LOOPBACK), None)
         own = _own(self._in_force, given, translation)
         broadcasts = _broadcasts(self._in_force, own)
         self.host = Host(own, broadcasts, self._lists)
@@ -180,6 +181,8 @@ class _Judge:
         packet: SourcePacket,
     ) -> Note | None:
         """The note that told of a difference, by the rules that decide on either side."""
+        if packet.link == LOOPBACK and ours.action is Action.PERMIT and self._on_loopback:
+            return self._on_loopback
         lines = [one.line for one in against if one.line] + list(unsure)
         by = ours.by and self._lines[ours.by.origin.rule]
         if by and packet.state in (State.INVALID, State.UNTRACKED, State.RELATED):
@@ -188,12 +191,11 @@ class _Judge:
             note
             for line in lines
             for note in self._notes.get(line, [])
-            if line is not by or note.kind is Kind.CHANGED
+            if note.reason != ON_LOOPBACK and (line is not by or note.kind is Kind.CHANGED)
         ]
-        on_loopback = [note for note in notes if note.reason == ON_LOOPBACK]
-        if on_loopback and packet.link == LOOPBACK:
-            return on_loopback[0]
-        return next((note for note in notes if note.reason != ON_LOOPBACK), None)
+        # Of several reasons the one that can have had this effect.
+        wanted = ours.action is Action.PERMIT
+        return min(notes, key=lambda note: note.weaker is not wanted, default=None)
 
     def _seen(self, packet: SourcePacket) -> Packet:
         """The packet as this host sees it."""

@@ -53,6 +53,7 @@ def translate(parsed: Parsed, name: str, given: Given, source: str) -> Translati
     notes = list(ordered.notes)
     forms = Forms(ordered.links, given.own)
     filters = MostSpecific()
+    forms.take_for_own(ordered.clauses)
     families = {family for _, family in ordered.judged}
     lists = {
         (hook, family): _steps(hook, family, ordered, given, forms, notes)
@@ -75,7 +76,7 @@ def _steps(
     """The ordered list of one hook and IP version: what opens connections before all else."""
     mine = [c for c in ordered.clauses if c.hook is hook and c.family is family]
     networks = {name: _of_family(entries, family) for name, entries in given.networks.items()}
-    layered = Layered(hook, family, ordered.links, networks, notes)
+    layered = Layered(hook, family, ordered.links, networks, forms.own | forms.assumed, notes)
     opening, known = layered.run(mine)
     steps = []
     for clauses, of_opening in ((opening, known is not None), (known or [], False)):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ipsecctl.importing.iptables import read_into
 from ipsecctl.importing.iptables_tables import Tables
-from ipsecctl.importing.netfilter import Ruleset
+from ipsecctl.importing.netfilter_source import Netfilter
 from ipsecctl.importing.source import Given, InputFile, Kind, Line, Note
 from ipsecd.errors import InvalidInput
 from ipsecd.model.addresses import Family
@@ -43,7 +43,7 @@ def paths(argument: str) -> Sequence[str]:
     return [str(path) for path in there]
 
 
-def read(files: Sequence[InputFile], given: Given) -> Ruleset:
+def read(files: Sequence[InputFile], given: Given) -> Netfilter:
     """The rules of the files as ufw has them loaded; raises ``InvalidInput`` with file and line."""
     rules = {file.path.rpartition("/")[2]: file for file in files if file.path.endswith(".rules")}
     settings: dict[str, str] = {}
@@ -63,7 +63,7 @@ def read(files: Sequence[InputFile], given: Given) -> Ruleset:
             continue
         _load(tables, family, six, [] if off else mine, settings, off=off)
     made = tables.ruleset()
-    return replace(made, notes=(*notes, *made.notes))
+    return Netfilter(replace(made, notes=(*notes, *made.notes)))
 
 
 def _settings(file: InputFile) -> dict[str, str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, product
 
 from ipsecctl.importing.boxes import ME, Box, Networks
 from ipsecctl.importing.regions import networks_in, spans_of
@@ -27,6 +27,7 @@ MOST_IN_FILTERS = 8
 MAX_DESCRIPTION = 6_000
 
 Side = tuple[Address, ...]
+Ports = tuple[int, int] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,18 +127,18 @@ def _filters(members: Sequence[Placed], lists: _Lists) -> list[Filter]:
         groups.setdefault((*ports_aside, box.source_ports), []).append(box)
     for key, boxes in groups.items():
         first = boxes[0]
-        dports = _port_ranges(box.destination_ports for box in boxes)
         sports = _port_ranges([first.source_ports])
-        for source in _side(first.source, bool(key[0]), lists, members[0]):
-            for destination in _side(first.destination, bool(key[0]), lists, members[0]):
-                found[
-                    Filter(
-                        Endpoint(source, sports),
-                        Endpoint(destination, dports),
-                        first.protocol,
-                        message=_message(first),
-                    )
-                ] = None
+        sources, destinations = (
+            _side(end, bool(key[0]), lists, members[0]) for end in (first.source, first.destination)
+        )
+        apart = _apart(box.destination_ports for box in boxes)
+        ends = product(sources, destinations, apart)
+        for source, destination, dports in ends:
+            to = Endpoint(destination, _port_ranges(dports))
+            one_filter = Filter(
+                Endpoint(source, sports), to, first.protocol, message=_message(first)
+            )
+            found[one_filter] = None
     return list(found)
 
 
@@ -167,7 +168,21 @@ def _side(networks: Networks | None, both: bool, lists: _Lists, placed: Placed) 
     return (ListName(lists.name_of(found, placed.set_name, placed.line)),)
 
 
-def _port_ranges(ranges: Iterable[tuple[int, int] | None]) -> tuple[PortRange, ...]:
+def _apart(ranges: Iterable[Ports]) -> list[list[Ports]]:
+    """The ranges in as few groups as needed for those of one group not to overlap."""
+    groups: list[list[Ports]] = []
+    for one in sorted(set(ranges), key=lambda each: each or (0, 0)):
+        for group in groups:
+            last = group[-1]
+            if one is not None and last is not None and last[1] < one[0]:
+                group.append(one)
+                break
+        else:
+            groups.append([one])
+    return groups
+
+
+def _port_ranges(ranges: Iterable[Ports]) -> tuple[PortRange, ...]:
     """Ranges, of which each stays as wide as it is: that is part of its rank."""
     return tuple(PortRange(*one) for one in sorted({one for one in ranges if one}))
 
