@@ -153,7 +153,8 @@ class Zone:
     interfaces: tuple[Named, ...] = ()
     sources: tuple[tuple[Side, Line], ...] = ()
     traffic: Traffic = Traffic()
-    forward: bool = False
+    forward: Line | None = None
+    """Where it says that packets pass from it into itself."""
     ingress_priority: int = 0
     egress_priority: int = 0
     stock: bool = False

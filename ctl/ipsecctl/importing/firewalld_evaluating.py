@@ -151,8 +151,8 @@ class FirewalldEvaluator:
         if not here.traffic.icmp_inversion:
             for item in here.traffic.icmp_blocks:
                 yield self._is(item, packet), Action.BLOCK, item.line
-        inside = here.forward and here.name == there.name and self._leaves_into(packet, here)
-        yield inside, Action.PERMIT, here.line
+        if here.forward and here.name == there.name:
+            yield self._leaves_into(packet, here), Action.PERMIT, here.forward
         yield from self._of_policies(packet, policies, before=False)
         yield here.target == ACCEPT, Action.PERMIT, here.line
         yield here.target == DEFAULT and there.target == ACCEPT, Action.PERMIT, there.line

@@ -156,7 +156,7 @@ class FirewalldOrder:
         """All that tells apart what goes from one zone to others."""
         policies = (one.name for one in self._all.policies if _is_between(one, here, there))
         opens = here.target == ACCEPT or (here.target == DEFAULT and there.target == ACCEPT)
-        return (opens, here.forward and here is there, *policies)
+        return (opens, bool(here.forward) and here is there, *policies)
 
     def _note_zone(self, zone: Zone, line: Line, reason: str) -> None:
         self._note(
@@ -199,7 +199,7 @@ class FirewalldOrder:
             for item in here.traffic.icmp_blocks:
                 self._put(Hook.FORWARD, both(parts, of_item(item)), Action.BLOCK, item.line)
         if here.forward and here is there:
-            self._put(Hook.FORWARD, both(parts, self._named(here)), Action.PERMIT, here.line)
+            self._put(Hook.FORWARD, both(parts, self._named(here)), Action.PERMIT, here.forward)
         self._policies(Hook.FORWARD, policies, parts, before=False)
         opens = here.target == ACCEPT or (here.target == DEFAULT and there.target == ACCEPT)
         line = here.line if here.target != DEFAULT else there.line

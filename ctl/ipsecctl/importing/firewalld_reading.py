@@ -149,7 +149,7 @@ def _zone(name: str, file: InputFile) -> Zone:
         ),
         tuple((side_of(one), one.line) for one in root.children if one.tag == "source"),
         traffic_of(one for one in root.children if one.tag not in own),
-        forward=any(one.tag == "forward" for one in root.children),
+        forward=next((one.line for one in root.children if one.tag == "forward"), None),
         ingress_priority=integer_of(root, "ingress-priority", both),
         egress_priority=integer_of(root, "egress-priority", both),
     )

@@ -48,7 +48,14 @@ def stock_zone(name: str) -> Zone | None:
             for service in services
         )
     )
-    return Zone(name, line, target, traffic=traffic, forward=True, stock=True)
+    return Zone(
+        name,
+        line,
+        target,
+        traffic=traffic,
+        forward=Line("firewalld", 0, f"zone {name}: forward"),
+        stock=True,
+    )
 
 
 def _icmp_of_ipv6() -> Policy:
