@@ -43,8 +43,10 @@ def read_xml(file: InputFile, root: str, title: str) -> Element:
     Raises ``InvalidInput`` with the file and the line.
     """
     builder = _Builder(file, title)
+    # A carriage return alone ends no line anywhere else.
+    text = file.text.replace("\r\n", "\n").replace("\r", " ")
     try:
-        builder.parser.Parse(file.text.encode("utf-8", "replace"), True)
+        builder.parser.Parse(text.encode("utf-8", "replace"), True)
     except expat.ExpatError as error:
         raise InvalidInput(
             f"this is not XML: {expat.ErrorString(error.code)}",
