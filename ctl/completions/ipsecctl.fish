@@ -27,7 +27,7 @@ complete -c ipsecctl -n '__fish_use_subcommand' -a flush -d 'remove all dynamic 
 complete -c ipsecctl -n '__fish_use_subcommand' -a quarantine -d 'cut a container or this host off from all but its permits'
 complete -c ipsecctl -n '__fish_use_subcommand' -a release -d 'end a quarantine'
 complete -c ipsecctl -n '__fish_use_subcommand' -a apply -d 'store a policy, in the place of the policy of its name'
-complete -c ipsecctl -n '__fish_use_subcommand' -a import -d 'what another firewall has, as a policy and lists; needs no daemon'
+complete -c ipsecctl -n '__fish_use_subcommand' -a import -d 'the rules of another firewall, as a policy and lists'
 complete -c ipsecctl -n '__fish_use_subcommand' -a policy -d 'look after stored policies'
 complete -c ipsecctl -n '__fish_use_subcommand' -a rule -d 'change the rules of a stored policy'
 complete -c ipsecctl -n '__fish_use_subcommand' -a learn -d 'the permits a policy needs, by what audit rules noted'

@@ -6,7 +6,7 @@ from ipsecctl.grammar import Argument, Option, Verb
 
 IMPORT = Verb(
     "import",
-    "what another firewall has, as a policy and lists; needs no daemon",
+    "the rules of another firewall, as a policy and lists",
     "importing.command:run",
     (
         Argument(

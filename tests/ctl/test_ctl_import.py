@@ -29,7 +29,7 @@ def test_a_difference_is_told_and_ends_with_1(run: Run) -> None:
     """It is told with a packet that explain takes, and by which rules."""
     ran = run("ipsecctl", "import", "iptables-save", str(DIRECTORY / "server.v4"), "--prove")
     assert ran.code == 1
-    assert "DIFFERENT: tcp 203.0.113.7:40000 > me:80 in link0 (invalid)" in ran.err
+    assert "DIFFERENT: tcp 203.0.113.7:40000 > me:80 (invalid)" in ran.err
     assert "server.v4:10: -A INPUT -m conntrack --ctstate INVALID -j DROP" in ran.err
     assert "WEAKER THAN THE ORIGINAL" in ran.err
     # Without being asked for a proof, what was said beforehand is no failure.

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from ipsecctl.importing.address_sets import addresses_in
 from ipsecctl.importing.icmp_names import icmp_spans
 from ipsecctl.importing.netfilter import Condition
-from ipsecctl.importing.regions import Dim, Span, Spans, span_of, spans
+from ipsecctl.importing.regions import Dim, Span, Spans, can_be_said, span_of, spans
 from ipsecctl.importing.source import Cast, Given, State
 from ipsecd.errors import InvalidInput
 from ipsecd.language.protocols import parse_protocol
@@ -175,7 +175,12 @@ class _Reading:
             self._addresses(_ADDRESS[name], negated=negated)
         elif name in _LINK:
             pattern = self._take("the name of a link").replace("+", "*")
-            self._found.conditions.append(Condition(_LINK[name], negated=negated, links=(pattern,)))
+            if can_be_said(pattern):
+                self._found.conditions.append(
+                    Condition(_LINK[name], negated=negated, links=(pattern,))
+                )
+            else:
+                self._ask(f"a policy cannot name links as {quote(pattern)} does")
         elif name in _PORT or name == "--ports":
             values = self._ports()
             if values is None:

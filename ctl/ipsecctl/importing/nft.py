@@ -11,7 +11,7 @@ from ipsecctl.importing.netfilter_source import Netfilter
 from ipsecctl.importing.nft_rules import NamedSet, RuleReader, read_elements
 from ipsecctl.importing.nft_words import Word, Words
 from ipsecctl.importing.source import Given, InputFile, Kind, Line, Note
-from ipsecd.errors import LimitExceeded
+from ipsecd.errors import InvalidInput, LimitExceeded
 from ipsecd.model.addresses import Family
 from ipsecd.model.kinds import Action
 from ipsecd.quoting import quote
@@ -37,6 +37,11 @@ def read(files: Sequence[InputFile], given: Given) -> Netfilter:
     """The tables of the files; raises ``InvalidInput`` with file and line."""
     reading = _Reading(given)
     for file in files:
+        if file.text.lstrip().startswith("{"):
+            raise InvalidInput(
+                "this is JSON", "give what 'nft list ruleset' prints without -j",
+                source=file.path, line=1,
+            )  # fmt: skip
         reading.file(Words(file))
     return Netfilter(reading.ruleset())
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ipsecctl.importing.address_sets import addresses_in
 from ipsecctl.importing.icmp_names import icmp_spans
 from ipsecctl.importing.netfilter import Condition
-from ipsecctl.importing.regions import Dim, Span, Spans, span_of, spans
+from ipsecctl.importing.regions import Dim, Span, Spans, can_be_said, span_of, spans
 from ipsecctl.importing.source import Cast, State
 from ipsecd.errors import InvalidInput
 from ipsecd.language.protocols import parse_protocol
@@ -85,6 +85,9 @@ FAMILIES = {("meta", "nfproto"): {"ipv4": Family.IPV4, "ipv6": Family.IPV6},
 def condition(selector: Selector, texts: Sequence[str], *, negated: bool) -> Condition:
     """That a field has one of some values; raises ``UnknownWord`` or ``InvalidInput``."""
     if selector.dim in (Dim.LINK, Dim.OUT_LINK):
+        for text in texts:
+            if not can_be_said(text):
+                raise UnknownWord(f"a policy cannot name links as {quote(text)} does")
         return Condition(selector.dim, negated=negated, links=tuple(texts))
     read = _READERS[selector.dim]
     found: list[Span] = []

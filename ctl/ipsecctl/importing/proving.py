@@ -8,7 +8,7 @@ sample when there are too many.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 from ipsecctl.importing.cells import Cells, Place
@@ -163,7 +163,7 @@ class _Judge:
             self.differences[key].packets += 1
             return
         self.differences[key] = Difference(
-            format_packet(seen, host=self.host),
+            format_packet(self._as_written(seen), host=self.host),
             packet.state.name.lower(),
             packet.out_link,
             against,
@@ -196,6 +196,11 @@ class _Judge:
         # Of several reasons the one that can have had this effect.
         wanted = ours.action is Action.PERMIT
         return min(notes, key=lambda note: note.weaker is not wanted, default=None)
+
+    def _as_written(self, packet: Packet) -> Packet:
+        """The packet without a link that was made up: it stands for all that no rule names."""
+        made_up = packet.interface == self.place.links.names[1]
+        return replace(packet, interface="") if made_up else packet
 
     def _seen(self, packet: SourcePacket) -> Packet:
         """The packet as this host sees it."""

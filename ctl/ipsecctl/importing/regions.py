@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from enum import IntEnum
 from itertools import product
 
-from ipsecd.errors import LimitExceeded
+from ipsecd.errors import InvalidInput, LimitExceeded
 from ipsecd.model.addresses import Family, Network
+from ipsecd.model.kinds import LinkName
 from ipsecd.proof.spans import united
 
 Span = tuple[int, int]
@@ -189,6 +190,17 @@ class Links:
 def _numbers(some: Spans) -> Iterator[int]:
     for first, last in some:
         yield from range(first, last + 1)
+
+
+def can_be_said(pattern: str) -> bool:
+    """Whether a rule of a policy can be for the links that a pattern covers; lo is none of them."""
+    if pattern in ("*", LOOPBACK):
+        return True
+    try:
+        LinkName(pattern)
+    except InvalidInput:
+        return False
+    return True
 
 
 def covers(pattern: str, name: str) -> bool:

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from ipsecctl.importing.boxes import CannotSay
+from ipsecctl.importing.boxes import ME, CannotSay
 from ipsecctl.importing.forms import Forms
 from ipsecctl.importing.layers import Layered
 from ipsecctl.importing.regions import Spans, spans
 from ipsecctl.importing.source import Clause, Given, Hook, Kind, Line, Note, Ordered, Parsed
-from ipsecctl.importing.specific import MostSpecific, Step
+from ipsecctl.importing.specific import MostSpecific, Placed, Step
 from ipsecctl.importing.writing import Written, write
 from ipsecd.model.addresses import Family
 from ipsecd.model.kinds import Action
@@ -65,6 +65,7 @@ def translate(parsed: Parsed, name: str, given: Given, source: str) -> Translati
     for failed in filters.failed:
         _note_failure(notes, failed.step.line, failed.step.action, failed.reason)
     _note_silence(notes, ordered)
+    _note_masquerading(notes, filters.placed)
     own = tuple(dict.fromkeys(notes))
     written = write(name, filters.placed, own, source, ordered)
     return Translation(written, ordered, own, parsed.rules, frozenset(forms.assumed))
@@ -108,8 +109,32 @@ def _note_failure(notes: list[Note], line: Line, action: Action, reason: str) ->
     notes.append(Note(line, Kind.LEFT_OUT, reason, hint, weaker=action is Action.BLOCK))
 
 
+def _note_masquerading(notes: list[Note], placed: Sequence[Placed]) -> None:
+    """Say that what this host may not send, what it forwards under its address may not either."""
+    blocks = [one for one in placed if one.box.source is ME and one.action is Action.BLOCK]
+    if blocks:
+        notes.append(
+            Note(
+                blocks[0].line,
+                Kind.ASSUMED,
+                "what is forwarded and leaves under an address of this host, as packets of "
+                "containers do, is judged like what this host sends, too",
+                "permit by their own addresses what containers send",
+            )
+        )
+
+
 def _note_silence(notes: list[Note], ordered: Ordered) -> None:
     """Say of which IP version the source says nothing."""
+    if not ordered.judged:
+        notes.append(
+            Note(
+                Line("the input", 0, "no chain that filters"),
+                Kind.ASSUMED,
+                "the input has no chain that packets are filtered in, so the policy is empty",
+                "give the tables that filter",
+            )
+        )
     notes += [
         Note(
             Line("the input", 0, f"no rule for IPv{int(family)}"),
