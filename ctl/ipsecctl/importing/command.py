@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Sequence
 
 from ipsecctl.client import Client
@@ -23,6 +24,8 @@ from ipsecd.model.addresses import Family
 from ipsecd.output import complain, say, say_json, say_text
 from ipsecd.quoting import quote, quote_path
 
+_MARKS = {BOM_UTF8: "utf-8-sig", BOM_UTF16_LE: "utf-16", BOM_UTF16_BE: "utf-16"}
+"""What a text begins with that Windows has written, and the encoding that it says."""
 _QUICK = 2_000
 """As many packets are judged where no proof was asked for: about half a second."""
 
@@ -81,14 +84,17 @@ def _file(path: str) -> InputFile:
         raise LimitExceeded(
             f"{quote_path(shown)} has more than {MAX_BYTES >> 20} MiB", "give the rules alone"
         )
+    encoding = next((_MARKS[mark] for mark in _MARKS if content.startswith(mark)), "utf-8")
     try:
-        return InputFile(shown, content.decode())
+        return InputFile(shown, content.decode(encoding))
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise InvalidInput(
-            "this is no text in UTF-8", "give the file that the tool has written", source=shown,
+            "this is no text in UTF-8",
+            "give the file that the tool has written; on Windows, run chcp 65001 before it writes",
+            source=shown,
             line=line,
-        ) from error  # fmt: skip
+        ) from error
 
 
 def _words(name: str, files: Sequence[InputFile]) -> str:
