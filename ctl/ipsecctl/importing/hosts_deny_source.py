@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from ipsecctl.importing.gathering import Gathered
 from ipsecctl.importing.hosts_deny import AccessFiles
 from ipsecctl.importing.hosts_deny_evaluating import AccessEvaluator
 from ipsecctl.importing.hosts_deny_ordering import clauses_of, notes_of
@@ -45,13 +46,18 @@ class AccessSource:
     def ordered(self) -> Ordered:
         """The rules as ordered clauses, and what is not among these."""
         judged = frozenset((Hook.IN, family) for family in Family)
+        gathered = Gathered(clauses_of(self.files), "hosts")
         return Ordered(
-            tuple(clauses_of(self.files)), self.links, judged, tuple(notes_of(self.files))
+            tuple(gathered.clauses),
+            self.links,
+            judged,
+            tuple(notes_of(self.files)),
+            gathered.lists,
         )
 
     def mentions(self) -> Iterator[Mention]:
         """What each rule asks of packets."""
-        for clause in clauses_of(self.files):
+        for clause in Gathered(clauses_of(self.files), "hosts").clauses:
             yield Mention(clause.hook, clause.family, clause.region)
 
     @property

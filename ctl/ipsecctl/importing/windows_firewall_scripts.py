@@ -51,6 +51,8 @@ _SAME = frozenset(
     {"profile", "protocol", "localport", "remoteport", "action", "program", "service", "package"}
     | {"interfacetype", "localuser", "remoteuser", "description", "group"}
 )
+_MAY_HAVE_VARIABLES = WITHOUT_EFFECT | {"name", "program"}
+"""Values of which it does not matter what they are."""
 _ABOUT_COMMAND = frozenset(
     {"erroraction", "confirm", "whatif", "cimsession", "throttlelimit", "asjob", "verbose"}
 )
@@ -177,7 +179,7 @@ def _tags(words: list[str], line: Line) -> dict[str, list[str]]:
                 source=line.file,
                 line=line.number,
             )
-        if "%" in value:
+        if "%" in value and name not in _MAY_HAVE_VARIABLES:
             raise Unreadable("it has variables")
         found[name] = value.split(",") if name in _LISTS else [value]
     return found

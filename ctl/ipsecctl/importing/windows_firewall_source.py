@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from ipsecctl.importing.gathering import Gathered
 from ipsecctl.importing.regions import Links
 from ipsecctl.importing.source import Given, Hook, InputFile, Mention, Ordered
 from ipsecctl.importing.windows_firewall import PROFILES, Profile, Rule, WindowsFirewall
@@ -76,12 +77,18 @@ class WindowsSource:
     def ordered(self) -> Ordered:
         """The rules as ordered clauses, and what is not among these."""
         judged = frozenset((hook, family) for hook in (Hook.IN, Hook.OUT) for family in Family)
-        clauses = tuple(clauses_of(self.firewall))
-        return Ordered(clauses, self.links, judged, tuple(notes_of(self.firewall)))
+        gathered = Gathered(clauses_of(self.firewall), "windows")
+        return Ordered(
+            tuple(gathered.clauses),
+            self.links,
+            judged,
+            tuple(notes_of(self.firewall)),
+            gathered.lists,
+        )
 
     def mentions(self) -> Iterator[Mention]:
         """What each rule asks of packets."""
-        for clause in clauses_of(self.firewall):
+        for clause in Gathered(clauses_of(self.firewall), "windows").clauses:
             yield Mention(clause.hook, clause.family, clause.region)
 
     @property

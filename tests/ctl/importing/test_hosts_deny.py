@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from ipsecctl.importing.hosts_deny_source import read
 from ipsecctl.importing.source import Given, InputFile
 from ipsecd.errors import InvalidInput
+from ipsecd.language.list_entries import format_list
 from tests.ctl.importing.expected import imported
 from tests.ctl.importing.judged import notes, passes, verdicts
 
@@ -138,6 +139,21 @@ def test_lines_go_on_behind_a_backslash() -> None:
     assert not lets("tcp in 192.0.2.7 22", deny)
     said = notes("hosts.deny", access(deny))
     assert any(text.startswith("/etc/hosts.deny:4: ") for text in said)
+
+
+def test_many_lines_alike_are_one_rule_and_a_list() -> None:
+    """In which each address stays an entry; a line of another kind between them is kept apart."""
+    bans = [f"sshd: 192.0.2.{number}" for number in range(1, 21)]
+    translation, proof = imported("hosts.deny", access("\n".join([*bans, "vsftpd: ALL"])), Given())
+    assert not proof.unknown
+    assert [len(rule.filters) for rule in translation.written.policy.rules] == [1, 1]
+    assert list(format_list(translation.written.lists["hosts"])) == [
+        f"192.0.2.{number}" for number in range(1, 21)
+    ]
+    spared = [*bans, "sshd: 192.0.2.0/24: allow", *(ban.replace("192", "10") for ban in bans)]
+    assert not lets("tcp in 192.0.2.7 22", "\n".join(spared))
+    assert lets("tcp in 192.0.2.77 22", "\n".join(spared))
+    assert not lets("tcp in 10.0.2.7 22", "\n".join(spared))
 
 
 @pytest.mark.parametrize(

@@ -125,6 +125,21 @@ def test_the_state_of_profiles_is_read() -> None:
     assert not lets("tcp in 8.8.8.8 22", cmdlet.replace("-All", "-Profile Public"), allow)
 
 
+def test_many_bans_are_one_rule_and_a_list() -> None:
+    """Each address stays an entry."""
+    bans = [f"{ADD} name=b{n} dir=out action=block remoteip=192.0.2.{n}" for n in range(1, 31)]
+    translation, proof = imported("windows-firewall", script(*bans), Given())
+    assert not proof.unknown
+    assert len(translation.written.policy.rules) == 1
+    assert len(translation.written.lists["windows"]) == 30
+
+
+def test_a_name_or_a_program_may_have_variables() -> None:
+    """They say nothing of packets that could be known here."""
+    line = f'{ADD} name="%1" dir=in action=block program="%windir%\\a.exe"'
+    assert any("no filter asks for" in text for text in notes("windows-firewall", script(line)))
+
+
 def test_what_a_script_deletes_is_gone() -> None:
     """By its name; whoever writes bans deletes the old one before."""
     block = f"{ADD} name=b dir=out action=block remoteip=192.0.2.7"
