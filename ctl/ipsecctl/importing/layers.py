@@ -211,7 +211,7 @@ class Layered:
         if states is None:
             return
         blocks = clause.action is Action.BLOCK
-        new, invalid, _, established, related = (holds(states, state) for state in State)
+        new, invalid, untracked, established, related = (holds(states, state) for state in State)
         if invalid and not new:
             self._note(
                 clause,
@@ -229,12 +229,13 @@ class Layered:
                 Kind.CHANGED,
                 weaker=not blocks,
             )
-        elif holds(states, State.UNTRACKED) and not new:
+        elif untracked != new:
             self._note(
                 clause,
                 "what is not tracked counts as what opens a connection",
-                "permit it by its addresses and ports",
-                weaker=blocks,
+                "block or permit it by its addresses and ports",
+                Kind.CHANGED if new else Kind.LEFT_OUT,
+                weaker=blocks is not new,
             )
         if established != related:
             self._note(
