@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
+from ipsecctl.importing.boxes import OF_RANK
 from ipsecctl.importing.cells import Cells, Place
 from ipsecctl.importing.layers import OF_STATES, ON_LOOPBACK
 from ipsecctl.importing.own_addresses import OwnAddresses
@@ -195,8 +196,8 @@ class _Judge:
             if note.reason != ON_LOOPBACK and (line is not by or note.kind is Kind.CHANGED)
         ]
         if not notes:
-            said = OF_STATES.get(packet.state)
-            notes = [one for each in self._notes.values() for one in each if one.reason == said]
+            said = OF_RANK | {OF_STATES.get(packet.state)}
+            notes = [one for each in self._notes.values() for one in each if one.reason in said]
         # Of several reasons the one that can have had this effect.
         wanted = ours.action is Action.PERMIT
         return min(notes, key=lambda note: note.weaker is not wanted, default=None)
