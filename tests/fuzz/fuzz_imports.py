@@ -73,7 +73,7 @@ def fuzz_one(data: bytes) -> None:
         return
     policy = translation.written.policy
     assert parse_policy(format_policy(policy).encode(), "fuzz") == policy
-    assert not prove(parsed, translation, Given(), most=300, sample=60).unknown
+    assert not prove(parsed, translation, Given(), most=100, sample=20).unknown
 
 
 def check(error: InvalidInput, text: str) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 NETWORKS = ("10.0.0.0/8", "10.1.0.0/16", "10.1.2.3/32", "192.0.2.0/24", "198.51.100.7/32")
 HERE = ("10.0.0.0/8", "224.0.0.251/32", "192.0.2.99/32", "10.1.2.9/32")
 PORTS = ("22", "80", "1:1024", "1000:2000", "443")
+LINKS = ('"eth0"', '"eth*"', '{ "eth0", "wg0" }')
 STATES = ("NEW", "ESTABLISHED,RELATED", "INVALID", "RELATED")
 
 
@@ -64,3 +65,56 @@ def _rule(draw: random.Random, chain: str, chains: Sequence[str]) -> str:
     target = draw.choice([*("ACCEPT", "DROP") * 3, "RETURN", "LOG", *chains, *chains])
     goes = "-g" if target in chains and draw.random() < 0.2 else "-j"
     return " ".join([*words, goes, target])
+
+
+def nft_rule_set(seed: int) -> str:
+    """Tables of nft with sets, maps of verdicts and several base chains at a hook."""
+    draw = random.Random(seed)
+    tables = []
+    for number in range(draw.choice((1, 1, 2))):
+        family = draw.choice(("inet", "inet", "ip", "ip6"))
+        chains = [_nft_chain(draw, name, "", family) for name in ("c2", "c1")]
+        hooks = [hook for hook in ("input", "forward", "output") if draw.random() < 0.7]
+        hooks += ["prerouting"] * (draw.random() < 0.2)
+        for hook in hooks:
+            place = f"type filter hook {hook} priority {draw.choice(('filter', 'raw', '-5'))}; "
+            place += f"policy {draw.choice(('accept', 'drop'))};"
+            chains.append(_nft_chain(draw, f"at-{hook}", place, family))
+        tables.append("\n".join([f"table {family} t{number} {{", *chains, "}"]))
+    return "\n".join([*tables, ""])
+
+
+def _nft_chain(draw: random.Random, name: str, place: str, family: str) -> str:
+    below = {"c2": (), "c1": ("c2",)}.get(name, ("c1", "c2"))
+    out = name in ("at-output", "c1", "c2")
+    rules = [_nft_rule(draw, below, family, out=out) for _ in range(draw.randrange(5))]
+    return "\n".join([f"chain {name} {{", *filter(None, [place]), *rules, "}"])
+
+
+def _nft_rule(draw: random.Random, chains: Sequence[str], family: str, *, out: bool) -> str:
+    words = []
+    if family != "ip6" and draw.random() < 0.3:
+        equals = draw.choice(("", "!= "))
+        words.append(f"ip saddr {equals}{{ {', '.join(draw.sample(NETWORKS[1:4], 2))} }}")
+    elif family != "ip" and draw.random() < 0.3:
+        words.append(f"ip6 saddr {draw.choice(('2001:db8::/32', '2001:db8:1::7', 'fe80::/10'))}")
+    if not out and draw.random() < 0.3:
+        words.append(f"iifname {draw.choice(('!= ', ''))}{draw.choice(LINKS)}")
+    kind = draw.random()
+    if kind < 0.3:
+        words.append(
+            f"{draw.choice(('tcp', 'udp'))} dport {draw.choice(('!= ', ''))}{{ 22, 80-90 }}"
+        )
+    elif kind < 0.4:
+        words.append(f"meta l4proto {draw.choice(('!= ', ''))}{{ gre, tcp }}")
+    elif kind < 0.5 and family != "ip6":
+        words.append("icmp type { echo-request, 13 }")
+    if draw.random() < 0.2:
+        words.append(f"ct state {draw.choice(('new', 'established,related', 'invalid'))}")
+    if draw.random() < 0.05:
+        words.append("limit rate 3/second")
+    if draw.random() < 0.15:
+        verdict = draw.choice(("drop", *(f"jump {chain}" for chain in chains)))
+        return " ".join([*words, f"tcp dport vmap {{ 22 : accept, 443 : {verdict} }}"])
+    jumps = [f"{goes} {chain}" for chain in chains for goes in ("jump", "goto")]
+    return " ".join([*words, draw.choice([*("accept", "drop", "reject") * 2, "return", *jumps])])

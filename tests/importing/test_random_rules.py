@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import pytest
 
-from ipsecctl.importing import iptables
+from ipsecctl.importing import iptables, nft
 from ipsecctl.importing.proving import prove
 from ipsecctl.importing.source import Given, InputFile
 from ipsecctl.importing.translating import translate
-from tests.importing.random_rules import rule_set
+from tests.importing.random_rules import nft_rule_set, rule_set
 
 NOTHING = Given()
 
 
 @pytest.mark.parametrize("seed", range(24))
-def test_what_differs_was_said(seed: int) -> None:
+@pytest.mark.parametrize("kind", ["iptables", "nft"])
+def test_what_differs_was_said(kind: str, seed: int) -> None:
     """The evaluator finds nothing that the translator did not know of.
 
     Where the policy lets more pass, it is said that it does.
     """
-    parsed = iptables.read([InputFile("rules", rule_set(seed))], NOTHING)
-    translation = translate(parsed, "Random", NOTHING, "iptables-save")
-    proof = prove(parsed, translation, NOTHING, most=4_000, sample=1_500)
+    read, rules = (iptables.read, rule_set) if kind == "iptables" else (nft.read, nft_rule_set)
+    parsed = read([InputFile("rules", rules(seed))], NOTHING)
+    translation = translate(parsed, "Random", NOTHING, kind)
+    proof = prove(parsed, translation, NOTHING, most=3_000, sample=1_200)
     assert not proof.unknown
     for one in proof.differences:
         assert not one.weaker or (one.note and one.note.weaker), one

@@ -22,7 +22,7 @@ def read_sets(files: Iterable[InputFile]) -> dict[str, Entries]:
     found: dict[str, Entries] = {}
     others: set[str] = set()
     for file in files:
-        for number, line in enumerate(file.text.splitlines(), 1):
+        for number, line in enumerate(file.text.split("\n"), 1):
             words = line.split()
             if not words or words[0].startswith("#"):
                 continue

@@ -89,6 +89,15 @@ class Networks:
         return hash(self.entries)
 
 
+TOO_WIDE = (
+    "a filter for several addresses, of which some may be this host's, is less specific than one "
+    "for this host"
+)
+LEVEL = "it is as specific as a block of which it is a part, and of equals the block decides"
+OF_RANK = frozenset({TOO_WIDE, LEVEL})
+"""Why there is no filter that is specific enough: what stands below decides in its place, also
+where a rule was left out because this one said the same."""
+
 ME = None
 """Stands in the place of networks for this host."""
 
@@ -180,10 +189,7 @@ def common_box(upper: Box, lower: Box, action: Action) -> Box | None:
     if source is _APART or destination is _APART:
         return None
     if "wide" in (source, destination):
-        raise CannotSay(
-            "a filter for several addresses, of which some may be this host's, is less specific "
-            "than one for this host"
-        )
+        raise CannotSay(TOO_WIDE)
     assert not isinstance(source, str)
     assert not isinstance(destination, str)
     both = replace(
@@ -198,9 +204,7 @@ def common_box(upper: Box, lower: Box, action: Action) -> Box | None:
         opening=upper.opening or lower.opening,
     )
     if same and action is Action.PERMIT and both != lower and _is_level(both, lower):
-        raise CannotSay(
-            "it is as specific as a block of which it is a part, and of equals the block decides"
-        )
+        raise CannotSay(LEVEL)
     return both
 
 

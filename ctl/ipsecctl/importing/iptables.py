@@ -59,7 +59,7 @@ def _family(text: str, otherwise: Family) -> Family:
 def read_into(tables: Tables, file: InputFile, family: Family, *, numbered: bool = True) -> None:
     """Read the lines of one file, which may be of no file; raises ``InvalidInput`` with a place."""
     table = ""
-    for number, text in enumerate(file.text.splitlines(), 1):
+    for number, text in enumerate(file.text.split("\n"), 1):
         stripped = text.strip()
         if not stripped or stripped.startswith("#"):
             continue

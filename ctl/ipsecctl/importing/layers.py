@@ -32,6 +32,12 @@ from ipsecd.model.addresses import Family
 from ipsecd.model.kinds import Action
 
 ON_LOOPBACK = "what passes over lo is never filtered"
+OF_STATES = {
+    State.INVALID: "an invalid packet counts as one that opens a connection",
+    State.UNTRACKED: "what is not tracked counts as what opens a connection",
+    State.RELATED: "what is related to a connection counts as part of it",
+}
+"""What is said of states for which a policy has no word."""
 LOOPBACK_ADDRESS = {Family.IPV4: 0x7F000001, Family.IPV6: 1}
 MOST_NUMBERS = 16
 """As many protocols as a clause may name one by one."""
@@ -211,35 +217,36 @@ class Layered:
         if states is None:
             return
         blocks = clause.action is Action.BLOCK
-        new, invalid, _, established, related = (holds(states, state) for state in State)
+        new, invalid, untracked, established, related = (holds(states, state) for state in State)
         if invalid and not new:
             self._note(
                 clause,
-                "an invalid packet counts as one that opens a connection",
+                OF_STATES[State.INVALID],
                 "what is permitted to open one is permitted to them too, and nothing else is",
                 weaker=blocks,
             )
         elif new and not invalid:
             self._note(
                 clause,
-                "an invalid packet counts as one that opens a connection",
+                OF_STATES[State.INVALID],
                 "it is blocked where a new connection is"
                 if blocks
                 else "it passes where a new connection does, and the receiver refuses it",
                 Kind.CHANGED,
                 weaker=not blocks,
             )
-        elif holds(states, State.UNTRACKED) and not new:
+        elif untracked != new:
             self._note(
                 clause,
-                "what is not tracked counts as what opens a connection",
-                "permit it by its addresses and ports",
-                weaker=blocks,
+                OF_STATES[State.UNTRACKED],
+                "block or permit it by its addresses and ports",
+                Kind.CHANGED if new else Kind.LEFT_OUT,
+                weaker=blocks is not new,
             )
         if established != related:
             self._note(
                 clause,
-                "what is related to a connection counts as part of it",
+                OF_STATES[State.RELATED],
                 "nothing, unless the two must be told apart",
                 Kind.CHANGED if established else Kind.LEFT_OUT,
                 weaker=blocks != established,

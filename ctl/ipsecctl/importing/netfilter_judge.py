@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from ipsecctl.importing.netfilter import BaseChain, ChainRule, Condition, Ruleset, Target
-from ipsecctl.importing.regions import Dim, covers
+from ipsecctl.importing.regions import Dim, covers, holds
 from ipsecctl.importing.source import Decided, Judgement, Line, SourcePacket
 from ipsecd.model.kinds import Action
 
@@ -112,8 +112,7 @@ class _Walk:
         number = _NUMBERS[dim](packet)
         if number is None:
             return False
-        found = any(first <= number <= last for first, last in condition.values)
-        return found is not condition.negated
+        return holds(condition.values, number) is not condition.negated
 
 
 _NUMBERS: dict[Dim, Callable[[SourcePacket], int | None]] = {

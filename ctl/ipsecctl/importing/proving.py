@@ -11,9 +11,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
+from ipsecctl.importing.boxes import OF_RANK
 from ipsecctl.importing.cells import Cells, Place
-from ipsecctl.importing.layers import ON_LOOPBACK
-from ipsecctl.importing.regions import LOOPBACK, Dim, Links, Region, Spans, holds, spans, spans_of
+from ipsecctl.importing.layers import OF_STATES, ON_LOOPBACK
+from ipsecctl.importing.own_addresses import OwnAddresses
+from ipsecctl.importing.regions import LOOPBACK, Dim, Links, Spans, spans, spans_of
 from ipsecctl.importing.source import (
     OPENING,
     Decided,
@@ -34,7 +36,6 @@ from ipsecd.model.decide import Decision, decide
 from ipsecd.model.kinds import Action, InterfaceType
 from ipsecd.model.lists import AddressList
 from ipsecd.model.packets import Host, Packet, Point
-from ipsecd.model.unnamed import Unnamed
 from ipsecd.model.values import IcmpOfFamily, InForce, Store, filters_of
 
 ALL_PACKETS = 150_000
@@ -125,8 +126,9 @@ class _Judge:
             if note.kind in (Kind.LEFT_OUT, Kind.CHANGED):
                 self._notes.setdefault(note.line, []).append(note)
         self._on_loopback = next((n for n in translation.notes if n.reason == ON_LOOPBACK), None)
-        own = _own(self._in_force, given, translation)
-        broadcasts = _broadcasts(self._in_force, own)
+        chosen = OwnAddresses(translation.ordered.clauses, self._in_force)
+        own = chosen.own(given.own or translation.assumed)
+        broadcasts = chosen.broadcasts(own)
         self.host = Host(own, broadcasts, self._lists)
         self.place = Place(
             _by_family(own),
@@ -193,6 +195,9 @@ class _Judge:
             for note in self._notes.get(line, [])
             if note.reason != ON_LOOPBACK and (line is not by or note.kind is Kind.CHANGED)
         ]
+        if not notes:
+            said = OF_RANK | {OF_STATES.get(packet.state)}
+            notes = [one for each in self._notes.values() for one in each if one.reason in said]
         # Of several reasons the one that can have had this effect.
         wanted = ours.action is Action.PERMIT
         return min(notes, key=lambda note: note.weaker is not wanted, default=None)
@@ -248,66 +253,6 @@ def _hooks(one: InForce) -> Sequence[Hook]:
     if one.filter.destination.address is Keyword.ME:
         return (Hook.IN,)
     return (Hook.OUT,) if one.filter.source.address is Keyword.ME else tuple(Hook)
-
-
-def _own(
-    in_force: Iterable[InForce], given: Given, translation: Translation
-) -> frozenset[tuple[Family, int]]:
-    """This host's addresses: those that are known or assumed, else one of each family."""
-    unnamed = Unnamed(
-        (one.filter for one in in_force),
-        (
-            (family, edge)
-            for clause in translation.ordered.clauses
-            for dim in (Dim.SOURCE, Dim.DESTINATION)
-            for family in (clause.family,)
-            for span in clause.region.get(dim, ())[:2_000]
-            for edge in span
-        ),
-    )
-    own = set(given.own or translation.assumed)
-    for family in Family:
-        if not given.own or not any(of is family for of, _ in own):
-            address = _free(unnamed, family, translation)
-            if address is not None:
-                own.add((family, address))
-    return frozenset(own)
-
-
-def _free(unnamed: Unnamed, family: Family, translation: Translation) -> int | None:
-    """An address that is in as few sets of the source as possible: if there is one, in none."""
-    first = None
-    for _ in range(64):
-        address = unnamed.take(family)
-        if address is None:
-            return first
-        first = address if first is None else first
-        if not any(
-            _is_partly(clause.region, family, address)
-            for clause in translation.ordered.clauses
-            if clause.family is family
-        ):
-            return address
-    return first
-
-
-def _is_partly(region: Region, family: Family, address: int) -> bool:
-    whole = (1 << family.bits) - 1
-    return any(
-        dim in region
-        and holds(region[dim], address)
-        and sum(last - first + 1 for first, last in region[dim]) <= whole // 2
-        for dim in (Dim.SOURCE, Dim.DESTINATION)
-    )
-
-
-def _broadcasts(
-    in_force: Iterable[InForce], own: Iterable[tuple[Family, int]]
-) -> frozenset[tuple[Family, int]]:
-    """The broadcast of a link of this host, which nobody names."""
-    unnamed = Unnamed((one.filter for one in in_force), own)
-    address = unnamed.take(Family.IPV4)
-    return frozenset() if address is None else frozenset({(Family.IPV4, address)})
 
 
 def _mentions(

@@ -6,6 +6,7 @@ not adjoin. A dimension that a region does not name is any.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
@@ -88,8 +89,9 @@ def complement(of: Spans, whole: Span) -> Spans:
 
 
 def holds(some: Spans, number: int) -> bool:
-    """Whether a number is in spans, which are few."""
-    return any(first <= number <= last for first, last in some)
+    """Whether a number is in spans."""
+    at = bisect_right(some, (number, 1 << 129)) - 1
+    return at >= 0 and number <= some[at][1]
 
 
 def meet(one: Region, other: Region) -> Region | None:

@@ -68,7 +68,7 @@ def read(files: Sequence[InputFile], given: Given) -> Netfilter:
 
 def _settings(file: InputFile) -> dict[str, str]:
     found: dict[str, str] = {}
-    for text in file.text.splitlines():
+    for text in file.text.split("\n"):
         setting = _SETTING.fullmatch(text)
         if setting:
             found[setting[1]] = setting[2]
