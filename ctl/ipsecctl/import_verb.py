@@ -11,7 +11,7 @@ IMPORT = Verb(
     (
         Argument(
             "SOURCE",
-            "what the rules are of, such as iptables-save, nft or ufw",
+            "what the rules are of, such as iptables-save or firewalld",
             offers=(
                 *("iptables-save", "ip6tables-save", "nft", "ufw"),
                 *("firewalld", "ipset", "hosts.deny", "windows-firewall"),

@@ -130,7 +130,7 @@ def test_many_bans_are_one_rule_and_a_list() -> None:
     bans = [f"{ADD} name=b{n} dir=out action=block remoteip=192.0.2.{n}" for n in range(1, 31)]
     translation, proof = imported("windows-firewall", script(*bans), Given())
     assert not proof.unknown
-    assert len(translation.written.policy.rules) == 1
+    assert len(translation.written.policy.rules[0].filters) == 1
     assert len(translation.written.lists["windows"]) == 30
 
 
