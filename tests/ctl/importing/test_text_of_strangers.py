@@ -17,7 +17,7 @@ def test_seeds_raise_nothing_unexpected(seed: bytes) -> None:
     fuzz_one(seed)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(
     st.sampled_from(SEEDS),
     st.integers(0, 400),
@@ -32,7 +32,7 @@ def test_damaged_seeds_raise_nothing_unexpected(
     fuzz_one(seed[:place] + inserted + seed[place + removed :])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     st.sampled_from([b"%d" % kind for kind in range(10)]),
     st.lists(st.one_of(st.sampled_from(ALPHABET), st.binary(max_size=2)), max_size=40),

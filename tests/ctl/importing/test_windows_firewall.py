@@ -10,7 +10,7 @@ from ipsecctl.importing.source import Given, InputFile
 from ipsecctl.importing.windows_firewall_source import read
 from ipsecd.errors import InvalidInput
 from tests.ctl.importing.expected import CORPUS, files_in, imported
-from tests.ctl.importing.judged import notes, passes, verdicts
+from tests.ctl.importing.judged import is_as_said, notes, passes, verdicts
 
 LISTING = files_in(CORPUS / "windows" / "listing")
 ADD = "netsh advfirewall firewall add rule"
@@ -129,7 +129,7 @@ def test_many_bans_are_one_rule_and_a_list() -> None:
     """Each address stays an entry."""
     bans = [f"{ADD} name=b{n} dir=out action=block remoteip=192.0.2.{n}" for n in range(1, 31)]
     translation, proof = imported("windows-firewall", script(*bans), Given())
-    assert not proof.unknown
+    assert is_as_said(proof)
     assert len(translation.written.policy.rules[0].filters) == 1
     assert len(translation.written.lists["windows"]) == 30
 
@@ -223,4 +223,4 @@ def test_no_translation_differs_from_what_the_rules_say(
     """Rules of any kind become a policy that does the same, or it was said why not."""
     given_ = Given(profile=profile)
     _, proof = imported("windows-firewall", script(policy, *lines), given_, 250)
-    assert not proof.unknown
+    assert is_as_said(proof)
