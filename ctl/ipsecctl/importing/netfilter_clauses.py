@@ -35,6 +35,8 @@ from ipsecd.model.kinds import Action
 MAX_CLAUSES = 100_000
 MAX_DEPTH = 100
 """Chains that are left by returns, one after the other: each is a part of Python's stack."""
+BY_HAND = "write a rule by hand that says what is meant, or keep this one where it is"
+NO_HAND_WORK = "nothing for neighbour discovery; permit anything else by its type and source"
 _BLOCKS = {Target.DROP, Target.UNKNOWN}
 
 
@@ -187,7 +189,7 @@ class _Flattened:
                 rule.line,
                 Kind.LEFT_OUT,
                 unknown,
-                "write a rule by hand that says what is meant, or keep this one where it is",
+                NO_HAND_WORK if "hop limit" in unknown else BY_HAND,
                 weaker=_may_block(rule, self._rules),
             )
         )
