@@ -7,6 +7,7 @@ import json
 import pytest
 
 from ipsecd.language.documents import format_policy, parse_policy
+from ipsecd.language.packets import parse_packet
 from tests.importing.corpus import CASES, EXPECTED, imported, summary
 
 
@@ -21,6 +22,7 @@ def test_a_rule_set_is_as_expected(name: str) -> None:
     assert not proof.unknown
     for one in proof.differences:
         assert not one.weaker or (one.note and one.note.weaker), one
+        assert parse_packet(one.packet).text == one.packet
     policy = translation.written.policy
     assert parse_policy(format_policy(policy).encode(), name) == policy
 

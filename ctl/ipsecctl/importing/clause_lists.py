@@ -14,6 +14,8 @@ from ipsecctl.importing.source import Clause
 from ipsecd.errors import LimitExceeded
 
 MAX_CLAUSES = 50_000
+MOST_ALIKE = 8
+"""As many rules that differ in an address alone stay rules of their own."""
 
 Clauses = list[Clause]
 
@@ -78,6 +80,36 @@ def same(one: Sequence[Clause], other: Sequence[Clause]) -> bool:
     return len(one) == len(other) and all(
         a.action is b.action and key_of(a) == key_of(b) for a, b in pairs
     )
+
+
+def gathered(clauses: Iterable[Clause]) -> Clauses:
+    """The list with many clauses put together that differ in their source alone, in one run.
+
+    Thousands of bans are a list of addresses, and not thousands of rules.
+    """
+    found: Clauses = []
+    for _, run in groupby(clauses, key=lambda clause: clause.action):
+        groups: dict[tuple[object, ...], Clauses] = {}
+        for clause in run:
+            limited_by_source = Dim.SOURCE in clause.region
+            key = (limited_by_source, key_of(without(clause, Dim.SOURCE)))
+            groups.setdefault(key, []).append(clause)
+        for members in groups.values():
+            if len(members) <= MOST_ALIKE or Dim.SOURCE not in members[0].region:
+                found += members
+                continue
+            line = members[0].line
+            more = f"{line.text} (and {len(members) - 1:,} more like it)"
+            together = spans(span for one in members for span in one.region[Dim.SOURCE])
+            found.append(
+                replace(
+                    members[0],
+                    region={**members[0].region, Dim.SOURCE: together},
+                    line=replace(line, text=more),
+                    also=tuple(each for one in members for each in (one.line, *one.also)),
+                )
+            )
+    return found
 
 
 def merged(

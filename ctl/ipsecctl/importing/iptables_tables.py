@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from ipsecctl.importing.netfilter import BaseChain, ChainRule, Ruleset, Target, circle, reached
+from ipsecctl.importing.netfilter import (
+    CONNTRACK_PRIORITY,
+    BaseChain,
+    ChainRule,
+    Ruleset,
+    Target,
+    circle,
+    reached,
+)
 from ipsecctl.importing.source import Given, Hook, Kind, Line, Note
 from ipsecd.errors import InvalidInput, LimitExceeded
 from ipsecd.model.addresses import Family
@@ -22,6 +30,8 @@ HOOKS = {
     "OUTPUT": (Hook.OUT,),
     "POSTROUTING": (Hook.OUT, Hook.FORWARD),
 }
+EARLY = ("PREROUTING", "OUTPUT")
+"""The hooks that connection tracking stands at."""
 _LATER = {"PREROUTING": 0, "INPUT": 1_000, "FORWARD": 1_000, "OUTPUT": 1_000, "POSTROUTING": 2_000}
 """What is added to priorities, as one hook follows the other on the way of a packet."""
 
@@ -114,7 +124,8 @@ class Tables:
             return
         for hook in HOOKS[chain]:
             priority = PRIORITIES[table] + _LATER[chain]
-            yield BaseChain(name, hook, frozenset({family}), priority, action, line)
+            early = chain in EARLY and PRIORITIES[table] < CONNTRACK_PRIORITY
+            yield BaseChain(name, hook, frozenset({family}), priority, action, line, early)
 
     def _of_other_table(self, rule: ChainRule, table: str, family: Family) -> Note:
         words = rule.line.text.split()

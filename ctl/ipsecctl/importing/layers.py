@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from ipsecctl.importing.clause_lists import (
     Clauses,
+    gathered,
     limited,
     merged,
     reachable,
@@ -81,7 +82,7 @@ class Layered:
         """
         self._note_loopback(clauses)
         kept = [c for clause in clauses if (c := self._off_loopback(clause))]
-        kept = reachable(kept)
+        kept = gathered(reachable(kept))
         kept = merged(kept, (Dim.OUT_LINK, Dim.CAST, Dim.STATE), self._whole)
         kept = self._casts(kept)
         kept = [c for clause in kept for c in self._out_link(clause)]

@@ -66,9 +66,17 @@ class ChainRule:
     chain: str = ""
 
 
+CONNTRACK_PRIORITY = -200
+"""Where connection tracking stands at prerouting and output (NF_IP_PRI_CONNTRACK)."""
+
+
 @dataclass(frozen=True, slots=True)
 class BaseChain:
-    """A chain that packets begin at. Chains of one hook are walked in the order of ``priority``."""
+    """A chain that packets begin at. Chains of one hook are walked in the order of ``priority``.
+
+    One that is ``early`` comes before connection tracking, where every packet is invalid
+    (nft_ct_get_eval, conntrack_mt).
+    """
 
     name: str
     hook: Hook
@@ -76,6 +84,7 @@ class BaseChain:
     priority: int
     policy: Action
     policy_line: Line | None = None
+    early: bool = False
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,10 @@ from ipsecctl.importing.regions import (
     Region,
     complement,
     full,
+    holds,
     meet,
 )
-from ipsecctl.importing.source import Clause, Hook, Kind, Line, Note, Ordered
+from ipsecctl.importing.source import Clause, Hook, Kind, Line, Note, Ordered, State
 from ipsecd.errors import LimitExceeded
 from ipsecd.model.addresses import Family
 from ipsecd.model.kinds import Action
@@ -34,6 +35,8 @@ from ipsecd.model.kinds import Action
 MAX_CLAUSES = 100_000
 MAX_DEPTH = 100
 """Chains that are left by returns, one after the other: each is a part of Python's stack."""
+BY_HAND = "write a rule by hand that says what is meant, or keep this one where it is"
+NO_HAND_WORK = "nothing for neighbour discovery; permit anything else by its type and source"
 _BLOCKS = {Target.DROP, Target.UNKNOWN}
 
 
@@ -115,7 +118,7 @@ class _Flattened:
                 continue
             if self._is_left_out(rule):
                 continue
-            part = self._meet(rule, region)
+            part = self._meet(rule, region, rest)
             if part is None:
                 continue
             yield from self._rule(rule, part, _Rest(rest.rules, at + 1, rest.then))
@@ -144,7 +147,7 @@ class _Flattened:
         for rule in self._chains[chain]:
             if rule.target is Target.CONTINUE or self._is_left_out(rule):
                 continue
-            inner = self._meet(rule, part)
+            inner = self._meet(rule, part, rest)
             if inner is not None:
                 yield from self._rule(rule, inner, rest)
 
@@ -186,25 +189,29 @@ class _Flattened:
                 rule.line,
                 Kind.LEFT_OUT,
                 unknown,
-                "write a rule by hand that says what is meant, or keep this one where it is",
+                NO_HAND_WORK if "hop limit" in unknown else BY_HAND,
                 weaker=_may_block(rule, self._rules),
             )
         )
         return True
 
-    def _meet(self, rule: ChainRule, region: Region) -> Region | None:
-        """The part of a region that a rule matches."""
+    def _meet(self, rule: ChainRule, region: Region, rest: _Rest) -> Region | None:
+        """The part of a region that a rule matches, with what decides after its chain."""
+        early = _end_of(rest).base.early
         for condition in rule.conditions:
-            part = self._region(condition)
+            part = self._region(condition, early=early)
             met = None if part is None else meet(region, part)
             if met is None:
                 return None
             region = met
         return region
 
-    def _region(self, condition: Condition) -> Region | None:
+    def _region(self, condition: Condition, *, early: bool) -> Region | None:
         if condition.family not in (None, self._family):
             return None
+        if condition.dim is Dim.STATE and early:
+            invalid = holds(condition.values, State.INVALID)
+            return ANYTHING if invalid is not condition.negated else None
         if condition.dim is None:
             return ANYTHING
         values = condition.values

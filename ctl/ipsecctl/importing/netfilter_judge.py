@@ -8,10 +8,11 @@ of the translation. Where a condition cannot be known from a packet, it goes bot
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from ipsecctl.importing.netfilter import BaseChain, ChainRule, Condition, Ruleset, Target
 from ipsecctl.importing.regions import Dim, covers, holds
-from ipsecctl.importing.source import Decided, Judgement, Line, SourcePacket
+from ipsecctl.importing.source import Decided, Judgement, Line, SourcePacket, State
 from ipsecd.model.kinds import Action
 
 _ENDS = {Target.ACCEPT: Action.PERMIT, Target.DROP: Action.BLOCK}
@@ -28,18 +29,19 @@ class Walker:
 
     def judge(self, packet: SourcePacket) -> Judgement:
         """What becomes of a packet at its hook."""
-        walk = _Walk(self._chains, packet)
+        tracked = _Walk(self._chains, packet)
+        untracked = _Walk(self._chains, replace(packet, state=State.INVALID))
         drops: Outcomes = {}
         accepts: Outcomes = {Decided(Action.PERMIT, None): None}
         for base in self._bases:
             if base.hook is not packet.hook or packet.family not in base.families:
                 continue
-            outcomes = walk.base(base)
+            outcomes = (untracked if base.early else tracked).base(base)
             drops |= {one: None for one in outcomes if one.action is Action.BLOCK}
             accepts = {one: None for one in outcomes if one.action is Action.PERMIT}
             if not accepts:
                 break
-        return Judgement((*drops, *accepts), tuple(walk.unsure))
+        return Judgement((*drops, *accepts), tuple(untracked.unsure | tracked.unsure))
 
 
 class _Walk:

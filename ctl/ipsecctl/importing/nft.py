@@ -5,8 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from ipsecctl.importing.iptables_tables import HOOKS, check_chains
-from ipsecctl.importing.netfilter import BaseChain, ChainRule, Ruleset, Target, reached
+from ipsecctl.importing.iptables_tables import EARLY, HOOKS, check_chains
+from ipsecctl.importing.netfilter import (
+    CONNTRACK_PRIORITY,
+    BaseChain,
+    ChainRule,
+    Ruleset,
+    Target,
+    reached,
+)
 from ipsecctl.importing.netfilter_source import Netfilter
 from ipsecctl.importing.nft_rules import NamedSet, RuleReader, read_elements
 from ipsecctl.importing.nft_words import Word, Words
@@ -198,7 +205,10 @@ class _Reading:
         if hook not in _LATER:
             raise words.wrong(f"there is no hook {quote(hook)}", Word("", "", line))
         for at in HOOKS[hook.upper()]:
-            base = BaseChain(name, at, _FAMILIES[family], priority + _LATER[hook], Action.PERMIT)
+            base = BaseChain(
+                *(name, at, _FAMILIES[family], priority + _LATER[hook], Action.PERMIT),
+                early=hook.upper() in EARLY and priority < CONNTRACK_PRIORITY,
+            )
             self._bases.append((base, kind))
 
     def _policy(self, words: Words, name: str) -> None:

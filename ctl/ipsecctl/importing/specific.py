@@ -79,11 +79,8 @@ class MostSpecific:
         if len(self.placed) > MAX_FILTERS:
             raise CannotSay(f"the rules become more than {MAX_FILTERS:,} filters")
         least = box.rank(step.action, least=True)
-        against = [
-            (one, both)
-            for one in self.placed
-            if one.action is not step.action and (both := _met(box, one, step.action, least))
-        ]
+        others = [one for one in self.placed if one.action is not step.action]
+        against = [(one, both) for one in others if (both := _met(box, one, step.action, least))]
         if self._is_there(box, step, [one for one, _ in against]):
             return
         kept = [one for one in self.placed if not is_within(one.box, box)]
