@@ -27,7 +27,7 @@ _ipsecctl() {
 		return
 	fi
 	if ((cword == 1)); then
-		_ipsecctl_offer $'status\nshow\nstats\nmonitor\ntop\ndrops\nexplain\nweb\nbackend\ndoctor\nblock\npermit\nunblock\nflush\nquarantine\nrelease\napply\npolicy\nrule\nlearn\nlist\nreload\nconfirm\nrevert\nhistory\nrollback\nexport\nbackup\nrestore\nrun\ncheck\nlint\nformat\ndiff\ndomain\nipseccmd\nipsecpol\nnetdiag\nsecedit\ngpupdate\nnet\nsc\nipsecmon\nnetsh\nnew-netfirewallrule\nhelp'
+		_ipsecctl_offer $'status\nshow\nstats\nmonitor\ntop\ndrops\nexplain\nweb\nbackend\ndoctor\nblock\npermit\nunblock\nflush\nquarantine\nrelease\napply\nimport\npolicy\nrule\nlearn\nlist\nreload\nconfirm\nrevert\nhistory\nrollback\nexport\nbackup\nrestore\nrun\ncheck\nlint\nformat\ndiff\ndomain\nipseccmd\nipsecpol\nnetdiag\nsecedit\ngpupdate\nnet\nsc\nipsecmon\nnetsh\nnew-netfirewallrule\nhelp'
 		return
 	fi
 	# What may stand here: options, those of them that take a value, and arguments in their order.
@@ -143,6 +143,11 @@ _ipsecctl() {
 		options=$'--assign\n--audit\n--enforce\n--dry-run\n--live\n--confirm\n--force\n--message\n--json'
 		valued='--confirm --message'
 		arguments=(:documents)
+		;;
+	import)
+		options=$'--output\n-o\n--policy\n--prove\n--me\n--set\n--network\n--block\n--profile\n--json'
+		valued='--output --policy --me --set --network --profile'
+		arguments=($'iptables-save\nip6tables-save\nnft\nufw\nfirewalld\nipset\nhosts.deny\nwindows-firewall' :files)
 		;;
 	policy)
 		if ((cword == 2)); then
@@ -499,6 +504,22 @@ _ipsecctl() {
 		_ipsecctl_offer $'ssh\ntcp/\nudp/'
 		return
 		;;
+	--output)
+		_filedir
+		return
+		;;
+	--set)
+		_filedir
+		return
+		;;
+	--network)
+		:
+		return
+		;;
+	--profile)
+		:
+		return
+		;;
 	--description)
 		:
 		return
@@ -529,10 +550,6 @@ _ipsecctl() {
 		;;
 	--format)
 		_ipsecctl_offer $'plain\njson\nipset\ncsv:'
-		return
-		;;
-	--output)
-		_filedir
 		return
 		;;
 	--code-page)

@@ -134,5 +134,13 @@ MESSAGE = Option("--message", "what it is for, for the history", "TEXT")
 OF_CHANGES = (CONFIRM, FORCE, MESSAGE)
 """The options of every verb that changes something."""
 DOCUMENT = Argument("FILE", "a policy document; - is standard input", offers="documents")
+DRY_RUN = Option("--dry-run", "only say what would change")
+TIME = Option(
+    "--for",
+    "end it after TIME: 90s, 10m, 1h30m, 2d, 1w, or seconds; or at a moment: 2026-12-01T12:00Z",
+    "TIME",
+    offers=("10m", "1h", "1d"),
+    also=("--time", "--timeout", "--ttl", "--duration", "--expire", "--expires", "--until"),
+)
 JSON = Option("--json", "answer as JSON")
 """The option that every verb takes."""

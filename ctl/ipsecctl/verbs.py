@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from ipsecctl.domain_verbs import DOMAIN
 from ipsecctl.export_verbs import EXPORT
-from ipsecctl.grammar import DOCUMENT, Argument, Option, Verb
+from ipsecctl.grammar import DOCUMENT, DRY_RUN, TIME, Argument, Option, Verb
+from ipsecctl.import_verb import IMPORT
+from ipsecctl.list_verbs import LIST_ACTIONS
 from ipsecctl.show_verbs import POLICY, SHOW
 
 FILTER = Argument(
@@ -31,13 +33,6 @@ INTERFACE = Option(
 )
 OPENING = Option("--opening", "only packets that open a connection, and no part of an open one")
 CONDITIONS = (LAN, DIALUP, INTERFACE, OPENING)
-TIME = Option(
-    "--for",
-    "end it after TIME: 90s, 10m, 1h30m, 2d, 1w, or seconds; or at a moment: 2026-12-01T12:00Z",
-    "TIME",
-    offers=("10m", "1h", "1d"),
-    also=("--time", "--timeout", "--ttl", "--duration", "--expire", "--expires", "--until"),
-)
 NAME = Option("--name", "one rule called NAME with all filters, and not one for each", "NAME")
 REPLACE = Option("--replace", "in the place of the rule of that name", within="--name")
 ADD = Option(
@@ -52,7 +47,6 @@ AUDITED = (
         "--enforce", "its rules that block do so: no audit: true in its file", instead="--audit"
     ),
 )
-DRY_RUN = Option("--dry-run", "only say what would change")
 LIVE = Option("--live", "and which connections that are open now it would cut", within="--dry-run")
 
 _POLICY = (
@@ -117,69 +111,6 @@ _RULE = (
          (POLICY, Argument("RULE", "the name of a rule", most=None)),
          (Option("--delete-empty", "delete a policy that has no rule left"), DRY_RUN),
          example='ipsecctl rule remove Web "No telnet"', also=("delete",), changes=True),
-)  # fmt: skip
-
-LIST = Argument("NAME", "the name of a list; filters name it as @NAME", offers="lists")
-ADDRESS = Argument("ADDRESS", "an address, a prefix or a range, 192.0.2.1-192.0.2.9", most=None)
-FORMAT = Option("--format", "the form it is in, if not seen: plain, json, ipset or csv:COLUMN",
-                "FORMAT", offers=("plain", "json", "ipset", "csv:"))  # fmt: skip
-ACCEPT = Option("--accept", "even if it looks like a mistake")
-
-_LIST = (
-    Verb("create", "make a list, empty, or of what is in a file or at a URL", "lists:create",
-         (Argument("NAME", "the name of the new list"),),
-         (
-             Option("--from", "a file, - for standard input, or https://HOST/PATH or file:///PATH, "
-                    "which is fetched again and again", "FILE|URL", offers="files"),
-             Option("--every", "fetch it every TIME: 1h, 1d; if not given, 1d", "TIME",
-                    within="--from", offers=("1h", "1d")),
-             Option("--plain-http", "even if the URL is http:, which anybody between can change",
-                    within="--from"),
-             Option("--count", "count what each entry matches"),
-             FORMAT,
-             ACCEPT,
-             DRY_RUN,
-         ),
-         example="ipsecctl list create drop --from https://www.spamhaus.org/drop/drop.txt "
-                 "--every 1d", also=("new", "make"), changes=True),
-    Verb("update", "fetch a list from its URL now", "lists:update", (LIST,), (ACCEPT,),
-         example="ipsecctl list update drop", also=("fetch", "refresh"), changes=True),
-    Verb("replace", "have a list hold what a file holds, and nothing else", "lists:replace",
-         (LIST, Argument("FILE", "an address list; - is standard input", offers="files")),
-         (FORMAT, ACCEPT, DRY_RUN),
-         example="ipsecctl list replace drop drop.txt", also=("load", "restore"), changes=True),
-    Verb("add", "add entries, for a time or for good", "lists:add", (LIST, ADDRESS),
-         (
-             Option("--for", "take them out after TIME, or at a moment, as for block", "TIME",
-                    offers=("10m", "1h", "1d")),
-             ACCEPT,
-             DRY_RUN,
-         ),
-         example="ipsecctl list add bans 203.0.113.7 --for 1w", also=("ban", "block"),
-         changes=True),
-    Verb("remove", "take entries out", "lists:remove", (LIST, ADDRESS), (DRY_RUN,),
-         example="ipsecctl list remove bans 203.0.113.7", also=("del", "unban"), changes=True),
-    Verb("show", "all lists, the entries of one, or those that an address is in", "lists:show",
-         (
-             Argument("NAME", LIST.explanation, least=0, offers="lists"),
-             Argument("ADDRESS", "one address", least=0),
-         ),
-         (Option("--counters", "what each entry has matched, of a list that counts"),),
-         example="ipsecctl list show bans 203.0.113.7", also=("ls", "list", "test")),
-    Verb("count", "count what each entry of a list matches, or no more", "lists:count_entries",
-         (LIST, Argument("on|off", "whether to; what was counted is forgotten with off",
-                         offers=("on", "off"))),
-         example="ipsecctl list count bans on", also=("counters", "counting")),
-    Verb("delete", "delete a list, and its file", "lists:delete", (LIST,), (DRY_RUN,),
-         example="ipsecctl list delete drop", also=("destroy", "drop"), changes=True),
-    Verb("check", "what a file would be as a list; needs no daemon", "lists:check",
-         (Argument("FILE", "an address list; - is standard input", offers="files"),),
-         (
-             FORMAT,
-             Option("--me", "an address that must stay free; can be repeated", "ADDRESS",
-                    repeats=True),
-         ),
-         example="ipsecctl list check drop.txt", also=("lint", "verify")),
 )  # fmt: skip
 
 _GROUPS: dict[str, tuple[Verb, ...]] = {
@@ -286,7 +217,8 @@ _GROUPS: dict[str, tuple[Verb, ...]] = {
     "Policies: for good": (
         Verb("apply", "store a policy, in the place of the policy of its name", "policies:apply",
              (DOCUMENT,), (ASSIGN, *AUDITED, DRY_RUN, LIVE),
-             example="ipsecctl apply policy.yaml --assign", also=("import", "load"), changes=True),
+             example="ipsecctl apply policy.yaml --assign", also=("load",), changes=True),
+        IMPORT,
         Verb("policy", "look after stored policies", actions=_POLICY,
              example="ipsecctl policy assign Web"),
         Verb("rule", "change the rules of a stored policy", actions=_RULE,
@@ -306,8 +238,8 @@ _GROUPS: dict[str, tuple[Verb, ...]] = {
                  Option("--write", "store the permits in the policy"),
              ),
              example="ipsecctl learn Server --since 1w", also=("propose",), changes=True),
-        Verb("list", "look after lists of addresses, which filters name as @NAME", actions=_LIST,
-             example="ipsecctl list show", also=("set",)),
+        Verb("list", "look after lists of addresses, which filters name as @NAME",
+             actions=LIST_ACTIONS, example="ipsecctl list show", also=("set",)),
         Verb("reload", "read edited files anew", "policies:reload", (),
              (Option("--resolve", "and look all DNS names up anew"),),
              example="ipsecctl reload", also=("refresh",), changes=True),

@@ -1,0 +1,259 @@
+"""Owns making ordered clauses of netfilter's chains; must not know how packets are judged by them.
+
+Chains are written out where they are jumped to. A return, and the accept of a base chain that is
+not the last of its hook, mean that the rest of something else decides: that is written out again,
+for just these packets, which is right because the first clause that holds a packet decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from ipsecctl.importing.netfilter import (
+    BaseChain,
+    ChainRule,
+    Condition,
+    Ruleset,
+    Target,
+    reached,
+)
+from ipsecctl.importing.regions import (
+    ANYTHING,
+    Dim,
+    Region,
+    complement,
+    full,
+    holds,
+    meet,
+)
+from ipsecctl.importing.source import Clause, Hook, Kind, Line, Note, Ordered, State
+from ipsecd.errors import LimitExceeded
+from ipsecd.model.addresses import Family
+from ipsecd.model.kinds import Action
+
+MAX_CLAUSES = 100_000
+MAX_DEPTH = 100
+"""Chains that are left by returns, one after the other: each is a part of Python's stack."""
+BY_HAND = "write a rule by hand that says what is meant, or keep this one where it is"
+NO_HAND_WORK = "nothing for neighbour discovery; permit anything else by its type and source"
+_BLOCKS = {Target.DROP, Target.UNKNOWN}
+
+
+@dataclass(frozen=True, slots=True)
+class _Rest:
+    """What decides when a chain has come to its end: rules, then the rest of that, or a policy."""
+
+    rules: Sequence[ChainRule]
+    at: int
+    then: _Rest | _End
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """The end of a base chain: its policy, and the base chains of the hook that come after it."""
+
+    base: BaseChain
+    later: tuple[BaseChain, ...]
+
+
+def ordered(rules: Ruleset) -> Ordered:
+    """The rule set as ordered clauses, with notes for what is not in them."""
+    notes: list[Note] = list(rules.notes)
+    clauses: list[Clause] = []
+    judged: set[tuple[Hook, Family]] = set()
+    for hook in Hook:
+        for family in Family:
+            bases = sorted(
+                (b for b in rules.bases if b.hook is hook and family in b.families),
+                key=lambda base: base.priority,
+            )
+            if not bases:
+                continue
+            judged.add((hook, family))
+            flat = _Flattened(rules, hook, family, notes)
+            clauses += flat.base(bases[0], tuple(bases[1:]), ANYTHING)
+    judged |= {(hook, family) for _, family in judged for hook in Hook}
+    return Ordered(tuple(clauses), rules.links, frozenset(judged), tuple(dict.fromkeys(notes)))
+
+
+class _Flattened:
+    """The clauses of one hook and IP version."""
+
+    def __init__(self, rules: Ruleset, hook: Hook, family: Family, notes: list[Note]) -> None:
+        self._rules = rules
+        self._hook = hook
+        self._family = family
+        self._notes = notes
+        self._made = 0
+        self._returning: dict[str, bool] = {}
+        self._chains = {name: _without_last_return(each) for name, each in rules.chains.items()}
+        self._depth = 0
+
+    def base(
+        self, base: BaseChain, later: tuple[BaseChain, ...], region: Region
+    ) -> Iterator[Clause]:
+        """The clauses of a base chain and of those that come after it."""
+        yield from self._walk(_Rest(self._chains[base.name], 0, _End(base, later)), region)
+
+    def _walk(self, rest: _Rest | _End, region: Region) -> Iterator[Clause]:
+        """The clauses that decide of all packets of a region from some place on."""
+        self._depth += 1
+        if self._depth > MAX_DEPTH:
+            raise LimitExceeded(
+                "too many chains are left by a return, one after the other",
+                "import the tables that block, without those of other programs",
+            )
+        yield from self._clauses(rest, region)
+        self._depth -= 1
+
+    def _clauses(self, rest: _Rest | _End, region: Region) -> Iterator[Clause]:
+        if isinstance(rest, _End):
+            line = rest.base.policy_line or Line("", 0, f"policy of {rest.base.name}")
+            yield from self._decided(rest, region, rest.base.policy, line)
+            return
+        for at in range(rest.at, len(rest.rules)):
+            rule = rest.rules[at]
+            if rule.target is Target.CONTINUE:
+                continue
+            if self._is_left_out(rule):
+                continue
+            part = self._meet(rule, region, rest)
+            if part is None:
+                continue
+            yield from self._rule(rule, part, _Rest(rest.rules, at + 1, rest.then))
+            through = rule.target is Target.JUMP and not self._returns(rule.chain)
+            if part == region and not through:
+                return
+        yield from self._walk(rest.then, region)
+
+    def _rule(self, rule: ChainRule, part: Region, rest: _Rest) -> Iterator[Clause]:
+        """The clauses of one rule, for the packets that it matches."""
+        if rule.target in (Target.ACCEPT, Target.DROP):
+            action = Action.PERMIT if rule.target is Target.ACCEPT else Action.BLOCK
+            name = next((c.set_name for c in rule.conditions if c.set_name), "")
+            yield from self._decided(_end_of(rest), part, action, rule.line, name)
+        elif rule.target is Target.RETURN:
+            yield from self._walk(rest.then, part)
+        elif rule.target is Target.GOTO:
+            yield from self._walk(_Rest(self._chains[rule.chain], 0, rest.then), part)
+        elif self._returns(rule.chain):
+            yield from self._walk(_Rest(self._chains[rule.chain], 0, rest), part)
+        else:
+            yield from self._inside(rule.chain, part, rest)
+
+    def _inside(self, chain: str, part: Region, rest: _Rest) -> Iterator[Clause]:
+        """A chain that nothing returns from: what it says nothing of goes on by itself."""
+        for rule in self._chains[chain]:
+            if rule.target is Target.CONTINUE or self._is_left_out(rule):
+                continue
+            inner = self._meet(rule, part, rest)
+            if inner is not None:
+                yield from self._rule(rule, inner, rest)
+
+    def _returns(self, chain: str) -> bool:
+        """Whether a packet can come out of a chain before its end, or by another chain's end."""
+        if chain not in self._returning:
+            self._returning[chain] = any(
+                rule.target in (Target.RETURN, Target.GOTO)
+                for name in reached(chain, self._chains)
+                for rule in self._chains[name]
+            )
+        return self._returning[chain]
+
+    def _decided(
+        self, end: _End, region: Region, action: Action, line: Line, set_name: str = ""
+    ) -> Iterator[Clause]:
+        if action is Action.PERMIT and end.later:
+            yield from self.base(end.later[0], end.later[1:], region)
+            return
+        self._made += 1
+        if self._made > MAX_CLAUSES:
+            raise LimitExceeded(
+                f"the chains become more than {MAX_CLAUSES:,} steps when they are written out",
+                "import the tables that block, without those of other programs",
+            )
+        yield Clause(self._hook, self._family, region, action, line, set_name)
+
+    def _is_left_out(self, rule: ChainRule) -> bool:
+        """Whether something that a rule asks for cannot be said; it is noted."""
+        unknown = next((c.unknown for c in rule.conditions if c.unknown), "")
+        if not unknown and rule.target is Target.UNKNOWN:
+            unknown = "what it does with a packet is not known here"
+        if not unknown:
+            return False
+        if rule.chain and not _decides(rule.chain, self._rules):
+            return True
+        self._notes.append(
+            Note(
+                rule.line,
+                Kind.LEFT_OUT,
+                unknown,
+                NO_HAND_WORK if "hop limit" in unknown else BY_HAND,
+                weaker=_may_block(rule, self._rules),
+            )
+        )
+        return True
+
+    def _meet(self, rule: ChainRule, region: Region, rest: _Rest) -> Region | None:
+        """The part of a region that a rule matches, with what decides after its chain."""
+        early = _end_of(rest).base.early
+        for condition in rule.conditions:
+            part = self._region(condition, early=early)
+            met = None if part is None else meet(region, part)
+            if met is None:
+                return None
+            region = met
+        return region
+
+    def _region(self, condition: Condition, *, early: bool) -> Region | None:
+        if condition.family not in (None, self._family):
+            return None
+        if condition.dim is Dim.STATE and early:
+            invalid = holds(condition.values, State.INVALID)
+            return ANYTHING if invalid is not condition.negated else None
+        if condition.dim is None:
+            return ANYTHING
+        values = condition.values
+        links = len(self._rules.links.names)
+        if condition.dim in (Dim.LINK, Dim.OUT_LINK):
+            values = self._rules.link_spans(condition.links)
+        if condition.negated:
+            values = complement(values, full(condition.dim, self._family, links))
+        if values == (full(condition.dim, self._family, links),):
+            return ANYTHING
+        return {condition.dim: values} if values else None
+
+
+def _without_last_return(rules: Sequence[ChainRule]) -> Sequence[ChainRule]:
+    """The rules without returns at the end, which they come to anyway."""
+    until = len(rules)
+    while until and rules[until - 1].target in (Target.RETURN, Target.CONTINUE):
+        until -= 1
+    return rules[:until]
+
+
+def _end_of(rest: _Rest | _End) -> _End:
+    while isinstance(rest, _Rest):
+        rest = rest.then
+    return rest
+
+
+def _decides(chain: str, rules: Ruleset) -> bool:
+    """Whether anything in a chain ends the way of a packet."""
+    return any(
+        rule.target not in (Target.CONTINUE, Target.JUMP, Target.RETURN)
+        for name in reached(chain, rules.chains)
+        for rule in rules.chains[name]
+    )
+
+
+def _may_block(rule: ChainRule, rules: Ruleset) -> bool:
+    """Whether leaving a rule out may let pass what it would stop."""
+    if rule.target in (Target.JUMP, Target.GOTO):
+        return any(
+            inner.target in (*_BLOCKS, Target.RETURN)
+            for name in reached(rule.chain, rules.chains)
+            for inner in rules.chains[name]
+        )
+    return rule.target in (*_BLOCKS, Target.RETURN)
