@@ -21,7 +21,7 @@ LINES = {
     "accept 192.0.2.1": "did you mean 'ipsecctl permit'?",
     "unban 192.0.2.1": "did you mean 'ipsecctl unblock'?",
     "delete 192.0.2.1": "did you mean 'ipsecctl unblock'?",
-    "list 192.0.2.1": "one of: create, update, replace, add, remove, show, delete, check",
+    "list 192.0.2.1": "one of: create, update, replace, add, remove, show, count, delete, check",
     "show rules": "did you mean 'ipsecctl show filters'?",
     "show bans": "did you mean 'ipsecctl show dynamic'?",
     "block 192.0.2.1 -for 1h": "did you mean '--for'?",

@@ -104,7 +104,7 @@ def serve(daemon: FakeDaemon, text: str, *, dynamic: Sequence[dict[str, Any]] = 
     }
     bans = {"name": "bans", "entries": 3, "ipv4": 3, "ipv6": 0, "added": 0, "ending": 0}
     bans |= {"ends": None, "path": None, "url": None, "every_s": None, "fetched": None}
-    bans |= {"checked": None, "problems": [], "rules": [], "domain": False}
+    bans |= {"checked": None, "problems": [], "rules": [], "domain": False, "counted": False}
     entries = ["10.0.0.0/8", "10.1.2.3", "198.51.100.0/24"]
     daemon.replies["ListLists"] = {"lists": [bans]}
     daemon.replies["GetList"] = {"list": bans, "entries": entries, "ending": []}
@@ -344,7 +344,7 @@ def test_netsh_makes_the_same_again(policy: Policy) -> None:
 
 def said(description: str) -> str:
     """What of a description can stand in a command."""
-    return description if description.isprintable() else ""
+    return description.strip() if description.isprintable() else ""
 
 
 def matched(filters: Iterable[Filter]) -> set[object]:

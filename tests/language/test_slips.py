@@ -94,6 +94,15 @@ def test_an_action_of_others_is_answered_with_ours(word: str) -> None:
     assert (second.line, "list" in second.message) == (5, True)
 
 
+@pytest.mark.parametrize(
+    "text", ["a;b\nFORGED=0", "!\x1b]0;x\x07=0", "1.2.3.4-\n1.2.3.9", "9" * 500 + ".txt"]
+)
+def test_no_hint_repeats_what_drives_a_terminal(text: str) -> None:
+    error = refusal(text)
+    assert error.hint.isprintable()
+    assert len(error.hint) < 200
+
+
 @given(st.text(max_size=40))
 def test_no_text_is_answered_with_anything_but_an_error(text: str) -> None:
     for parse in (parse_short, parse_filter, lambda given_text: join_arguments([given_text])):

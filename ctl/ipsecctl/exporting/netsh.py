@@ -201,7 +201,11 @@ def _side(side: str, address: Address) -> dict[str, str]:
 
 
 def _described(text: str) -> dict[str, str]:
-    """The tag for a description; none if it holds line breaks or the like."""
+    """The tag for a description; none if it holds line breaks or the like.
+
+    A value of netsh has no blanks around it.
+    """
+    text = text.strip()
     return {"description": text} if text and text.isprintable() else {}
 
 

@@ -32,10 +32,13 @@ EVERYBODY = frozenset({"*", "any", "all", "anywhere", "everything", "everyone"})
 _WORDS_OF_OTHERS = frozenset({"in", "out", "on", "from", "to", "proto", "port", *EVERYBODY})
 """The words of ufw and pf, whose rules are sentences."""
 _MOST_NETWORKS = 8
+_MOST_CHARACTERS = 100
 
 
 def in_other_words(error: InvalidInput, text: str) -> InvalidInput:
     """The error about `text`, a filter or something short, with what may have been meant by it."""
+    if not _can_be_said_again(text):
+        return error
     meant = _about_short(text.strip()) if not set("=+") & set(text) else _about_filter(text)
     return wrong(text, error.position or 0, *meant) if meant else error
 
@@ -48,6 +51,8 @@ def not_filters(
     A sentence of another firewall is answered as a whole, by a filter: `must_be_filter` raises
     ``InvalidInput`` for a text that is none.
     """
+    if not all(map(_can_be_said_again, arguments)):
+        return None
     words = [argument.strip() for argument in arguments]
     filter_text, interface = _sentence(words)
     with suppress(InvalidInput):
@@ -62,6 +67,11 @@ def not_filters(
         )
     meant = _about_short(culprit.strip())
     return InvalidInput(*meant, source=culprit, position=0) if meant else None
+
+
+def _can_be_said_again(text: str) -> bool:
+    """Whether a hint may have a text in it: nobody types what is long or drives a terminal."""
+    return len(text) <= _MOST_CHARACTERS and text.isprintable()
 
 
 def _about_short(text: str) -> tuple[str, str] | None:
