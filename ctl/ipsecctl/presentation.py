@@ -57,20 +57,22 @@ def resolved(entry: dict[str, Any]) -> str:
 
 
 def print_table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    """Print rows of plain text in columns; a cell that is an action has its colour."""
-    rows = [tuple(map(visible, row)) for row in rows]
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    say(paint(_line(header, widths), "bold"))
-    for row in rows:
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-        for n, cell in enumerate(row):
-            if cell in ("block", "permit", "audit"):
-                cells[n] = paint_action(cell) + cells[n][len(cell) :]
-        say("  ".join(cells).rstrip())
+    """Print rows of plain text in columns; a cell that is an action has its colour.
 
+    On a terminal it is no wider than that, if no word has to be cut apart for it. Whoever reads it
+    through a pipe gets all columns, and a line for each row.
+    """
+    from ipsecctl.tables import GAP, laid_out
 
-def _line(cells: tuple[str, ...], widths: list[int]) -> str:
-    return "  ".join(c.ljust(w) for c, w in zip(cells, widths, strict=True)).rstrip()
+    lines = laid_out(header, [tuple(map(visible, row)) for row in rows], output.columns())
+    say(paint(GAP.join(next(lines)).rstrip(), "bold"))
+    for line in lines:
+        cells = list(line)
+        for n, cell in enumerate(line):
+            action = cell.rstrip()
+            if action in ("block", "permit", "audit"):
+                cells[n] = paint_action(action) + cell[len(action) :]
+        say(GAP.join(cells).rstrip())
 
 
 def outcome_line(outcome: dict[str, Any]) -> str:
