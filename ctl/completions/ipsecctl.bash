@@ -39,13 +39,13 @@ _ipsecctl() {
 		;;
 	show)
 		if ((cword == 2)); then
-			_ipsecctl_offer $'filters\npolicies\npolicy\ndynamic\nlists\nnames\ncontainers\ninterfaces\nexemptions\nstate\n--json'
+			_ipsecctl_offer $'filters\npolicies\npolicy\ndynamic\nlists\nnames\ncontainers\ninterfaces\nexemptions\nstate\n--by-rank\n--json'
 			return
 		fi
 		first=3
 		case ${words[2]} in
 		filters)
-			options=$'--json'
+			options=$'--by-rank\n--json'
 			;;
 		policies)
 			options=$'--json'

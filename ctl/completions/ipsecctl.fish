@@ -68,6 +68,7 @@ complete -c ipsecctl -n '__fish_seen_subcommand_from show; and not __fish_seen_s
 complete -c ipsecctl -n '__fish_seen_subcommand_from show; and not __fish_seen_subcommand_from filters policies policy dynamic lists names containers interfaces exemptions state' -a interfaces -d 'the interfaces of this host, with their types'
 complete -c ipsecctl -n '__fish_seen_subcommand_from show; and not __fish_seen_subcommand_from filters policies policy dynamic lists names containers interfaces exemptions state' -a exemptions -d 'what passes every filter, and why'
 complete -c ipsecctl -n '__fish_seen_subcommand_from show; and not __fish_seen_subcommand_from filters policies policy dynamic lists names containers interfaces exemptions state' -a state -d 'the policies before the last N changes of policies; for short: show @N'
+complete -c ipsecctl -n '__fish_seen_subcommand_from show; and not __fish_seen_subcommand_from filters policies policy dynamic lists names containers interfaces exemptions state' -l by-rank -d 'the one that decides before others first'
 complete -c ipsecctl -n '__fish_seen_subcommand_from show; and not __fish_seen_subcommand_from filters policies policy dynamic lists names containers interfaces exemptions state' -l json -d 'answer as JSON'
 complete -c ipsecctl -n '__fish_seen_subcommand_from policy; and not __fish_seen_subcommand_from list show export edit restore assign unassign create delete' -a list -d 'the policies that are stored'
 complete -c ipsecctl -n '__fish_seen_subcommand_from policy; and not __fish_seen_subcommand_from list show export edit restore assign unassign create delete' -a show -d 'one of them, and where it is stored'
@@ -107,6 +108,7 @@ complete -c ipsecctl -n '__fish_seen_subcommand_from domain; and not __fish_seen
 complete -c ipsecctl -n '__fish_seen_subcommand_from domain; and not __fish_seen_subcommand_from init publish halt fleet withdraw keygen sign trust status refresh explain' -l json -d 'answer as JSON'
 
 complete -c ipsecctl -n '__fish_seen_subcommand_from status; and not __fish_seen_subcommand_from domain' -l json -d 'answer as JSON'
+complete -c ipsecctl -n '__fish_seen_subcommand_from show; and __fish_seen_subcommand_from filters' -l by-rank -d 'the one that decides before others first'
 complete -c ipsecctl -n '__fish_seen_subcommand_from show; and __fish_seen_subcommand_from filters' -l json -d 'answer as JSON'
 complete -c ipsecctl -n '__fish_seen_subcommand_from show; and __fish_seen_subcommand_from policies' -l json -d 'answer as JSON'
 complete -c ipsecctl -n '__fish_seen_subcommand_from show; and __fish_seen_subcommand_from policy' -a '(__ipsecctl_names policies)'

@@ -24,6 +24,17 @@ def run(client: Client, options: Options) -> int:
     return DONE
 
 
+def filters(client: Client, options: Options) -> int:
+    """Print the filters in force, by rank if that is asked for."""
+    in_order: Callable[[list[Any]], list[Any]] = list
+    if options.has("--by-rank"):
+        from ipsecctl.ranking import by_rank
+
+        in_order = by_rank
+    show_list(client, "filters", as_json=options.has("--json"), in_order=in_order)
+    return DONE
+
+
 def policies(client: Client, options: Options) -> int:
     """Print the stored policies."""
     show_list(client, "policies", as_json=options.has("--json"))
@@ -51,10 +62,16 @@ def policy(client: Client, options: Options) -> int:
     return DONE
 
 
-def show_list(client: Client, topic: str, *, as_json: bool = False) -> None:
-    """Print the list `topic`, which is one of ``LISTS``."""
+def show_list(
+    client: Client,
+    topic: str,
+    *,
+    as_json: bool = False,
+    in_order: Callable[[list[Any]], list[Any]] = list,
+) -> None:
+    """Print the list `topic`, which is one of ``LISTS``, in the order that is asked for."""
     method, member, header, row, none = LISTS[topic]
-    entries = client.call(method)[member]
+    entries = in_order(client.call(method)[member])
     if as_json:
         say_json(entries)
     elif entries:

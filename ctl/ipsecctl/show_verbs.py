@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from ipsecctl.grammar import Argument, Verb
+from ipsecctl.grammar import Argument, Option, Verb
 
 POLICY = Argument("POLICY", "the name of a stored policy", offers="policies")
 STATE = Argument("@N", "the policies before N changes of policies; @0 are those of now")
 
 SHOW = (
-    Verb("filters", "every filter in force, and where it comes from", "show:run",
+    Verb("filters", "every filter in force, and where it comes from", "show:filters", (),
+         (Option("--by-rank", "the one that decides before others first"),),
          example="ipsecctl show filters", also=("rules", "ruleset", "all")),
     Verb("policies", "the policies that are stored", "show:run",
          example="ipsecctl show policies"),
