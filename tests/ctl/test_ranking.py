@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any, cast
 
 from tests.ctl.conftest import Run
 from tests.ctl.fake_daemon import FILTERS, FakeDaemon
@@ -19,7 +20,7 @@ TEXTS = [
 
 
 def test_it_is_the_order_in_which_they_decide(daemon: FakeDaemon, run: Run) -> None:
-    entry: dict[str, object] = {**FILTERS[0], "policy": "P", "interface": None, "when": None}
+    entry = {**cast("dict[str, Any]", FILTERS[0]), "policy": "P", "interface": None, "when": None}
     told = [
         {**entry, "store": store, "filter": text, "action": action} for store, text, action in TEXTS
     ]
