@@ -572,7 +572,7 @@ def test_a_daemon_that_crashes_at_start_leaves_the_policy_in_force(machine: Mach
 
 def test_a_hung_daemon_is_replaced(machine: Machine) -> None:
     """The watchdog kills a daemon that has stopped, and the policy stays in force."""
-    drop_in(machine, "[Service]\\nWatchdogSec=2\\n")
+    drop_in(machine, "[Service]\\nWatchdogSec=5\\n")
     machine.ctl("restart", "ipsecd.service")
     try:
 
