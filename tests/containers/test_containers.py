@@ -464,7 +464,7 @@ def enforced_addresses(daemon: Daemon) -> set[str]:
 
 def test_many_starts_and_stops_leave_nothing_stale(daemon: Daemon, engine: Engine) -> None:
     """With a rule by label, at each step the kernel has what runs; also after crashes."""
-    steps = 100 if isinstance(engine, Podman) else 20
+    steps = 50 if isinstance(engine, Podman) else 20
     names = [f"worker{number}" for number in range(4)]
     for name in names:
         engine.create(name, "--label", "role=worker")
