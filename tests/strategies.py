@@ -266,7 +266,7 @@ def lists_in_force(draw: st.DrawFn, asked: st.SearchStrategy[Conditions]) -> lis
     for number in range(draw(st.integers(1, 3))):
         listed_end = Endpoint(ListName(draw(st.sampled_from(LIST_NAMES[:2]))))
         ends = draw(st.permutations([listed_end, Endpoint(Keyword.ME)]))
-        flt = Filter(*ends, mirrored=draw(st.booleans()))
+        flt = Filter(ends[0], ends[1], mirrored=draw(st.booleans()))
         action = draw(st.sampled_from([Action.BLOCK, Action.BLOCK, Action.AUDIT]))
         drawn.append(InForce(Origin("static", "P", f"l{number}"), flt, action))
     return drawn + draw(in_force(2, asked=asked, listing=True))
