@@ -234,8 +234,8 @@ def test_there_is_an_end_to_how_many_watch() -> None:
         watches = [served.watch(1, 1000 + n // MOST_OF_USER) for n in range(MOST_WATCHERS)]
         with pytest.raises(LimitExceeded, match=f"^{MOST_WATCHERS} already watch"):
             served.watch(1, 2000)
-        for _ in range(MOST_OF_USER):
-            served.watch(1, 0)
+        of_root = [served.watch(1, 0) for _ in range(MOST_OF_USER)]
+        assert len(of_root) == MOST_OF_USER
         for watch in watches[: MOST_OF_USER + 1]:
             await watch.aclose()
         served.watch(1, 2000)
