@@ -257,6 +257,22 @@ def in_force(
 
 
 @st.composite
+def lists_in_force(draw: st.DrawFn, asked: st.SearchStrategy[Conditions]) -> list[InForce]:
+    """Blocks and audits of a policy by lists, so wide that packets match, and few other filters.
+
+    Programs know all that these filters ask. What rules ask besides them is `asked`.
+    """
+    drawn = []
+    for number in range(draw(st.integers(1, 3))):
+        listed_end = Endpoint(ListName(draw(st.sampled_from(LIST_NAMES[:2]))))
+        ends = draw(st.permutations([listed_end, Endpoint(Keyword.ME)]))
+        flt = Filter(ends[0], ends[1], mirrored=draw(st.booleans()))
+        action = draw(st.sampled_from([Action.BLOCK, Action.BLOCK, Action.AUDIT]))
+        drawn.append(InForce(Origin("static", "P", f"l{number}"), flt, action))
+    return drawn + draw(in_force(2, asked=asked, listing=True))
+
+
+@st.composite
 def senders_in_force(
     draw: st.DrawFn, senders: Sequence[Process], asked: st.SearchStrategy[Conditions]
 ) -> list[InForce]:

@@ -42,6 +42,7 @@ def _lines(status: dict[str, Any]) -> list[str]:
         *_protected(status.get("protected_filters", 0)),
         *_taken_over(status["dynamic_taken_over"]),
         *_dropped(status),
+        *_recorder(status),
         f"  kernel     {_kernel(status)}",
         *_exempt(status["exemptions"]),
         *_unparsable(status),
@@ -121,6 +122,14 @@ def _dropped(status: dict[str, Any]) -> list[str]:
             0, f"  dropped    {count(dropped, 'packet')}{began}; ipsecctl stats has each rule"
         )
     return lines
+
+
+def _recorder(status: dict[str, Any]) -> list[str]:
+    """A line if nothing is recorded; a daemon that is older does not say."""
+    if status.get("flight_recorder", True):
+        return []
+    off = paint("off", "yellow")
+    return [f"  recorder   {off}: nobody can say later what was in force and what was dropped"]
 
 
 def _moment(at: float) -> str:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from functools import cache
+
+import pytest
+
 from ipsecd.backend.nftables import expressions as ex
 from ipsecd.backend.nftables.chains import DELIVERED_TYPES
+from ipsecd.backend.nftables.lists import forms_of, new_set
 from ipsecd.backend.nftables.looks import Ruleset, kernel_table
-from ipsecd.backend.nftables.messages import ACCEPT, DROP, GOTO
+from ipsecd.backend.nftables.messages import ACCEPT, DROP, GOTO, JUMP
+from ipsecd.backend.nftables.naming import HOOKS
 from ipsecd.backend.nftables.render import render
 from ipsecd.backend.nftables.surroundings import Surroundings
+from ipsecd.backend.nftables.told import Told
 from ipsecd.compiler.policy import compile_filters
 from ipsecd.language.filters import parse_filter
-from ipsecd.model.values import ALWAYS, Action, Conditions, InForce, Origin
+from ipsecd.model.counted_lists import with_counting
+from ipsecd.model.values import ALWAYS, Action, Conditions, InForce, InterfaceType, Origin
+from tests.engine.test_lists import entries
 
 OPENING = Conditions(opening=True)
 BLOCK = ("*=0", Action.BLOCK, OPENING)
@@ -59,11 +68,40 @@ def test_a_table_that_looks_at_no_field_is_not_looked_up() -> None:
     assert not any(b"lookup\0" in parts for parts, _ in rules)
 
 
+def rendered_with_all(*rules: tuple[str, Action, Conditions]) -> Ruleset:
+    """The same where somebody is told of audits, and entries of lists count."""
+    lists = {"a": with_counting(entries("10.0.0.1", "10.1.0.0/16"), counts=True)}
+    policy = compile_filters(
+        (
+            InForce(Origin("static", "P", f"r{n}"), parse_filter(text), action, conditions)
+            for n, (text, action, conditions) in enumerate(rules)
+        ),
+        lists=lists,
+    )
+    tables = [
+        kernel_table(table.id, f"set{n}", table.origins) for n, table in enumerate(policy.tables)
+    ]
+    sets = {
+        form: new_set(form, 1, lists["a"], n)
+        for n, form in enumerate(forms_of((table.id for table in policy.tables), lists))
+    }
+    surroundings = Surroundings(translated=True)
+    return render(
+        tables, (), drop_unparsable=True, surroundings=surroundings, lists=sets, told=Told(5, 100)
+    )
+
+
 def row_of(ruleset: Ruleset, name: str) -> int:
     """How many chains follow each other from one on, at the most."""
-    named = b"".join(parts for parts, _ in ruleset.chains[name])
-    following = [each for each in ruleset.chains if f"{each}\0".encode() in named]
-    return 1 + max((row_of(ruleset, each) for each in following), default=0)
+    ends = {ex.verdict(how, each): each for each in ruleset.chains for how in (GOTO, JUMP)}
+    sizes = {len(end) for end in ends}
+
+    @cache
+    def row(name: str) -> int:
+        last = {parts[-size:] for parts, _ in ruleset.chains[name] for size in sizes}
+        return 1 + max((row(ends[end]) for end in last & ends.keys()), default=0)
+
+    return row(name)
 
 
 def test_audits_alone_have_headers_checked_and_nothing_dropped() -> None:
@@ -92,6 +130,24 @@ def test_what_an_audit_counted_may_pass_where_it_is_delivered() -> None:
     assert foreseen + onward in [parts for parts, _ in both.chains[name]]
     others = rendered(("*=10.0.0.1", Action.AUDIT, ALWAYS))
     assert others.chains["delivered"] == []
+
+
+@pytest.mark.parametrize("number", [1, 7, 30])
+def test_audits_that_tell_and_lists_that_count_fit_into_the_kernel(number: int) -> None:
+    """Both lengthen the way from a chain to the next, on each way that packets take."""
+    actions = (Action.AUDIT, Action.PERMIT, Action.BLOCK)
+    for link in (Conditions(), Conditions(InterfaceType.LAN)):
+        arriving = [
+            (f"@a=0:{100 * n + 1}-{100 * n + 2 + n}:TCP", actions[n % 3], link)
+            for n in range(3 * number)
+        ]
+        leaving = [
+            (text.replace("@a=0", "0=@a"), action, asked) for text, action, asked in arriving
+        ]
+        ruleset = rendered_with_all(*arriving, *leaving, ("*=0:1:UDP", Action.AUDIT, ALWAYS))
+        assert {"counting_1", "told_passing"} <= ruleset.chains.keys()
+        ways = {name: row_of(ruleset, name) for name in HOOKS}
+        assert max(ways.values()) <= 16, ways
 
 
 def test_many_audits_among_others_fit_into_the_kernel() -> None:

@@ -38,6 +38,7 @@ STATUS: dict[str, Any] = {
     "drift": [],
     "policy_rules": 2,
     "policy_audit": False,
+    "flight_recorder": True,
     "policy_filters": 2,
     "protected_filters": 0,
     "dynamic_rules": 0,

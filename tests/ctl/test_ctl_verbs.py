@@ -185,6 +185,13 @@ def test_status_says_what_was_dropped_and_since_when(daemon: FakeDaemon, run: Ru
     assert f"  dropped    1,234 packets since {began}; ipsecctl stats has each rule" in lines
 
 
+def test_status_says_when_nothing_is_recorded(daemon: FakeDaemon, run: Run) -> None:
+    """That is found out before the record is needed; of an older daemon it is not known."""
+    assert "recorder" not in run("ipsecctl", "status").out
+    daemon.status(flight_recorder=False)
+    assert "  recorder   off: nobody can say later" in run("ipsecctl", "status").out
+
+
 def test_status_says_how_many_filters_are_protected(daemon: FakeDaemon, run: Run) -> None:
     """In a line of its own, if there are any."""
     daemon.status(protected_filters=2)

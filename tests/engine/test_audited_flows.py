@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -77,12 +78,31 @@ def test_lost_packets_are_told() -> None:
 
 def test_a_scan_fills_no_memory() -> None:
     """Flows beyond the limit are counted; those that are there go on."""
-    flows = AuditedFlows(most=3)
+    flows = AuditedFlows(most=6)
     flows.take([sighting(packet(port=port)) for port in range(1, 11)], 10, 0)
     flows.take([sighting(packet(port=1))], 11, 0)
     reply = told(flows)
     assert [flow["destination_port"] for flow in reply["flows"]] == [1, 2, 3]
     assert (reply["packets"], reply["unseen"]) == (4, 7)
+
+
+def test_a_scan_of_one_rule_leaves_room_for_others() -> None:
+    """Whatever one rule notes, the next has half of what is left."""
+    flows = AuditedFlows(most=100)
+    for name in ("First", "Second", "Third"):
+        origin = Origin("static", "Web", name)
+        flows.take([sighting(packet(port=n), origin=origin) for n in range(1, 101)], 100, 0)
+    noted = Counter(flow["rule"] for flow in told(flows)["flows"])
+    assert noted == {"First": 50, "Second": 25, "Third": 13}
+    assert told(flows)["unseen"] == 300 - 88
+
+
+def test_policies_of_one_name_do_not_share_flows() -> None:
+    """That of the domain may be called as one of this host."""
+    flows = AuditedFlows()
+    for store in ("static", "domain", "static"):
+        flows.take([sighting(packet(), origin=Origin(store, "Web", "Audit"))], 1, 0)
+    assert sorted(flow["packets"] for flow in told(flows)["flows"]) == [1, 2]
 
 
 def test_pages_hold_everything_once() -> None:

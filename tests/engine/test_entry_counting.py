@@ -202,6 +202,38 @@ def test_a_backup_says_which_lists_count(desk: Desk) -> None:
     assert desk.counted() == {"203.0.113.7": 1}
 
 
+def test_a_dry_run_of_a_backup_says_which_lists_would_count(desk: Desk) -> None:
+    """And has none of them do it."""
+    archive = b64decode(desk.ask("GetBackup")["archive"])
+    desk.ask("CountList", name="bans", counted=False)
+    wanted = ["~ list 'bans': counts what each entry matches"]
+    reply = desk.ask("Restore", archive, source="x", dry_run=True)
+    assert reply["outcome"]["changes"] == wanted
+    assert [each["counted"] for each in desk.ask("ListLists")["lists"]] == [False]
+    without = b64decode(desk.ask("GetBackup")["archive"])
+    assert desk.ask("Restore", archive, source="x", dry_run=False)["outcome"]["changes"] == wanted
+    reply = desk.ask("Restore", without, source="x", dry_run=True)
+    assert reply["outcome"]["changes"] == ["~ list 'bans': counts no more, and forgets its counts"]
+
+
+def test_a_backup_is_not_restored_if_its_lists_cannot_count(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither is anything else in it."""
+    desk.ask("CreateList", b"10.0.0.1\n", name="more", accept=False, counted=False)
+    archive = b64decode(desk.ask("GetBackup")["archive"])
+    desk.ask("CountList", name="bans", counted=False)
+    desk.ask("DeleteList", name="more")
+    failed = fail_once(monkeypatch, desk.site.backend, "apply")
+    with pytest.raises(BackendFailed):
+        desk.ask("Restore", archive, source="x", dry_run=False)
+    assert failed()
+    desk.again()
+    assert [(each["name"], each["counted"]) for each in desk.ask("ListLists")["lists"]] == [
+        ("bans", False)
+    ]
+
+
 def test_what_is_not_taken_leaves_all_as_it_was(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:

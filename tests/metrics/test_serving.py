@@ -9,20 +9,24 @@ import stat
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
-from ipsecd_metrics.serving import MOST_CLIENTS, Handler, Server
+from ipsecd_metrics.serving import MOST_CLIENTS, Handler, Render, Server
 
 NOBODY = 65534
 PATIENCE_S = 60.0
 
 
+def said(accept: str) -> tuple[bytes, str]:
+    return f"answered {accept}".encode(), "text/plain"
+
+
 @contextmanager
-def serving(listen: str) -> Iterator[Server]:
-    server = Server(listen, lambda accept: (f"answered {accept}".encode(), "text/plain"))
+def serving(listen: str, render: Render = said) -> Iterator[Server]:
+    server = Server(listen, render)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     try:
@@ -33,8 +37,8 @@ def serving(listen: str) -> Iterator[Server]:
         thread.join()
 
 
-def get(sock: socket.socket, path: str = "/metrics") -> tuple[int, bytes]:
-    sock.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nAccept: text/*\r\n\r\n".encode())
+def get(sock: socket.socket, path: str = "/metrics", host: str = "localhost") -> tuple[int, bytes]:
+    sock.sendall(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nAccept: text/*\r\n\r\n".encode())
     reply = http.client.HTTPResponse(sock)
     reply.begin()
     return reply.status, reply.read()
@@ -96,26 +100,69 @@ def test_strangers_are_refused_on_a_socket(tmp_path: Path) -> None:
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
 
 
-def test_those_who_are_silent_keep_others_out_only_so_far() -> None:
-    """So many are answered at a time; who comes then is told to come back, and none is lost."""
+def test_those_who_are_silent_make_room() -> None:
+    """However many connect and say nothing, or not all: whoever asks is answered."""
     with serving("127.0.0.1:0") as server:
-        silent = [connected(server) for _ in range(MOST_CLIENTS)]
-        statuses = []
-        for sock in silent:
-            sock.sendall(b"GET /metrics HT")
-        while True:
+        silent = [connected(server) for _ in range(3 * MOST_CLIENTS)]
+        for sock in silent[::2]:
+            with suppress(ConnectionError):
+                sock.sendall(b"GET /metrics HT")
+        for _ in range(2 * MOST_CLIENTS):
             with connected(server) as sock:
-                try:
-                    statuses.append(get(sock)[0])
-                except ConnectionError:
-                    statuses.append(503)
-            if statuses[-1] == 503:
-                break
-        assert set(statuses) <= {200, 503}
+                assert get(sock)[0] == 200
+        # The longest silent have gone.
+        assert not silent[0].recv(1)
         for sock in silent:
-            sock.sendall(b"TP/1.1\r\n\r\n")
+            sock.close()
+
+
+def test_who_has_asked_makes_no_room() -> None:
+    """Who comes then is told to come back, and none of the others is lost."""
+    asked, goes_on = threading.Semaphore(0), threading.Event()
+
+    def render(_: str) -> tuple[bytes, str]:
+        asked.release()
+        goes_on.wait(PATIENCE_S)
+        return b"answered", "text/plain"
+
+    with serving("127.0.0.1:0", render) as server:
+        clients = [connected(server) for _ in range(MOST_CLIENTS)]
+        for sock in clients:
+            sock.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
+        for _ in clients:
+            assert asked.acquire(timeout=PATIENCE_S)
+        with connected(server) as sock:
+            assert sock.recv(64).startswith(b"HTTP/1.1 503")
+        goes_on.set()
+        for sock in clients:
             assert sock.recv(64).startswith(b"HTTP/1.0 200")
             sock.close()
+
+
+@pytest.mark.parametrize(
+    ("listen", "host", "status"),
+    [
+        ("127.0.0.1:0", "127.0.0.1:9633", 200),
+        ("127.0.0.1:0", "LOCALHOST", 200),
+        ("[::1]:0", "[::1]:9633", 200),
+        ("[::]:0", "localhost:1", 200),
+        ("127.0.0.1:0", f"{socket.gethostname()}:9633", 200),
+        ("127.0.0.1:0", "evil.example:9633", 421),
+        ("127.0.0.1:0", "127.0.0.1.evil.example", 421),
+        ("127.0.0.1:0", "", 421),
+        ("[::1]:0", "[::2]", 421),
+        ("[::]:0", "evil.example", 421),
+        ("0.0.0.0:0", "evil.example", 421),
+        ("a socket", "evil.example", 200),
+    ],
+)
+def test_a_page_of_others_gets_nothing_from_the_loopback(
+    listen: str, host: str, status: int, tmp_path: Path
+) -> None:
+    """A name of theirs that points here is not the loopback's; a proxy has the socket its own."""
+    where = str(tmp_path / "s") if listen == "a socket" else listen
+    with serving(where) as server, connected(server) as sock:
+        assert get(sock, host=host)[0] == status
 
 
 def test_a_sign_now_and_then_is_no_question(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from ipsecd.backend.base import Backend
@@ -11,8 +11,13 @@ from ipsecd.compiler.policy import compile_filters
 from ipsecd.compiler.rows import rows_of
 from ipsecd.compiler.volatile import Delta, Volatile
 from ipsecd.language.filters import parse_filter
+from ipsecd.model.addresses import ListName
+from ipsecd.model.counted_lists import with_counting
 from ipsecd.model.exemptions import ESSENTIALS
+from ipsecd.model.list_names import with_lengths
+from ipsecd.model.lists import AddressList
 from ipsecd.model.values import Action, Conditions, InForce, Origin
+from tests.equality.entries import Entry, counted_by
 
 EXEMPT = tuple(exemption.name for exemption in ESSENTIALS)
 PERMIT, BLOCK, AUDIT = Action.PERMIT, Action.BLOCK, Action.AUDIT
@@ -41,10 +46,16 @@ def of_audits(policy: Policy, counts: Counter[str]) -> Counter[str]:
 
 
 class Enforced:
-    """A backend with one policy after another, and what its rules count."""
+    """A backend with one policy after another, and what its rules and entries of lists count."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, lists: Mapping[str, AddressList] | None = None) -> None:
+        """Policies may name the `lists`, all of whose entries count."""
         self._backend = backend
+        self._lists = {
+            name: with_counting(each, counts=True) for name, each in (lists or {}).items()
+        }
+        self._entries_before: Counter[Entry] = Counter()
+        self._policy: Policy = ()
         self._volatile = Volatile()
         backend.apply(compile_filters([]), self._volatile)
         self._before: Counter[str] = Counter()
@@ -54,11 +65,28 @@ class Enforced:
         """Put a policy in force, dynamic rules too."""
         self._change(self._volatile.change(remove=self._dynamic))
         self._dynamic = {each.origin for each in policy if each.origin.volatile}
+        dynamic_rules = [each for each in policy if each.origin.volatile]
+        added = list(rows_of(with_lengths(dynamic_rules, self._lists)))
+        following = Volatile()
+        following.change(add=added)
         static = [each for each in policy if not each.origin.volatile]
-        self._backend.apply(compile_filters(static, EXEMPT), self._volatile)
-        added = rows_of([each for each in policy if each.origin.volatile])
+        classifier = compile_filters(static, EXEMPT, lists=self._lists)
+        self._backend.apply(classifier.with_lists(self._lists, following.tables), self._volatile)
         self._change(self._volatile.change(add=added))
-        self._before = self._read()
+        self._policy = policy
+        self._before, self._entries_before = self._read(), counted_by(self._backend)
+
+    def entries_are_right(self) -> bool:
+        """Whether the entries of each list have counted what the rules that name it have."""
+        entries, rules = Counter[str](), Counter[str]()
+        for (name, *_), number in (counted_by(self._backend) - self._entries_before).items():
+            entries[name] += number
+        counted = self.counted()
+        for each in self._policy:
+            for end in (each.filter.source, each.filter.destination):
+                if isinstance(end.address, ListName):
+                    rules[end.address.name] += counted[each.origin.rule]
+        return entries == rules
 
     def counted(self) -> Counter[str]:
         """How many packets each rule has counted since the policy was put in force."""

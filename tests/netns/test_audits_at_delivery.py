@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from ipsecd.model.values import Conditions, InForce, InterfaceType
+from tests.engine.test_lists import entries
 from tests.equality.wire import make
 from tests.netns import site
 from tests.netns.audited import (
@@ -54,6 +55,10 @@ table inet witness {
 }
 """
 """Counts what is delivered, and drops what the kernel answers: policies are about both."""
+LISTS = {
+    "far": entries(PEER4, f"[{PEER6}]", "192.168.1.0/24"),
+    "near": entries(ANYWHERE4, "198.51.100.0/24", "[2001:db8:7::/64]", HERE4),
+}
 PACKETS = tuple(product((HERE4, ANYWHERE4, HERE6, ANYWHERE6), (1434, 1435, 1436)))
 
 
@@ -70,7 +75,7 @@ def enforced(request: pytest.FixtureRequest) -> Iterator[Enforced]:
         made = make(request.param)
         stack.callback(made.close)
         stack.callback(made.remove)
-        yield Enforced(made)
+        yield Enforced(made, LISTS)
 
 
 @pytest.fixture
@@ -108,6 +113,7 @@ def compare(enforced: Enforced, policy: Policy) -> Counter[str]:
             return len(PACKETS) == dropped + arrived() - before
 
         assert eventually(ended), (rules, enforced.counted(), arrived() - before)
+        assert enforced.entries_are_right(), rules
         results.append((of_audits(policy, enforced.counted()), arrived() - before))
     (dropped, passed), (audited, more) = results
     assert audited == dropped, policy
@@ -117,6 +123,12 @@ def compare(enforced: Enforced, policy: Policy) -> Counter[str]:
 
 
 ANYWHERE = f"*={ANYWHERE4}::UDP"
+LISTED = {
+    "entries": [(AUDIT, "@far=0:1434:UDP"), (AUDIT, "@far=@near:1435:UDP")],
+    "a permit by a list": [(AUDIT, "*=@near"), (AUDIT, "@far=0"), (PERMIT, "@far=@near:1435:UDP")],
+    "a block by a list": [(AUDIT, "@far=0:1434:UDP"), (BLOCK, "@far=0"), (PERMIT, "*=@near:1435")],
+}
+"""Policies by lists whose entries count."""
 OPENING, LAN = Conditions(opening=True), Conditions(InterfaceType.LAN)
 POLICIES = {
     "to this host": [(AUDIT, "*=0")],
@@ -134,12 +146,13 @@ POLICIES = {
 
 
 @pytest.mark.usefixtures("witness")
-@pytest.mark.parametrize("name", POLICIES)
+@pytest.mark.parametrize("name", [*POLICIES, *LISTED])
 def test_what_only_the_second_look_knows_counts_there(enforced: Enforced, name: str) -> None:
     """A packet that the first look counted does not count again, nor does another's."""
-    policy = [rule(*each) for each in POLICIES[name]]
+    texts = {**POLICIES, **LISTED}[name]
+    policy = [rule(*each) for each in texts]
     assert compare(enforced, policy)
-    assert compare(enforced, [dynamic(*each) for each in POLICIES[name]])
+    assert compare(enforced, [dynamic(*each) for each in texts])
     assert compare(enforced, [replace(each, conditions=OPENING) for each in policy])
 
 
@@ -151,6 +164,14 @@ FILTERS = tuple(
         ("", ":1434:UDP", ":1435-1436:UDP", "::UDP"),
     )
     if ("[" in source) + ("." in destination) < 2 and ("." in source) + ("[" in destination) < 2
+)
+
+BY_LISTS = tuple(
+    f"{source}={destination}{ports}"
+    for source, destination, ports in product(
+        ("@far", "*"), ("0", "@near"), ("", ":1434:UDP", "::UDP")
+    )
+    if "@" in source + destination
 )
 
 
@@ -174,7 +195,7 @@ def test_audits_count_at_delivery_what_they_drop_as_blocks(enforced: Enforced) -
                 ),
                 st.sampled_from([rule, rule, dynamic]),
                 st.sampled_from([AUDIT, AUDIT, PERMIT, BLOCK]),
-                st.sampled_from(FILTERS),
+                st.one_of(*map(st.sampled_from, (FILTERS, BY_LISTS))),
                 st.sampled_from([Conditions(), Conditions(), OPENING, LAN]),
             ),
             min_size=2,

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from tests.engine.test_lists import entries
 from tests.equality.wire import make
 from tests.netns import site
 from tests.netns.audited import AUDIT, BLOCK, PERMIT, Enforced, as_blocks, dynamic, of_audits, rule
@@ -16,6 +17,7 @@ pytestmark = pytest.mark.netns
 
 BOX, BOX4, GATE4 = "box", "10.88.0.5", "10.88.0.1"
 SILENCE_S = 0.2
+LISTS = {"box": entries(BOX4, "10.88.0.0/24"), "far": entries(PEER4), "here": entries(HERE4)}
 NAT = f"""
 table ip nat {{
   chain post {{
@@ -52,7 +54,7 @@ def enforced(request: pytest.FixtureRequest) -> Iterator[Enforced]:
         made = make(request.param)
         stack.callback(made.close)
         stack.callback(made.remove)
-        yield Enforced(made)
+        yield Enforced(made, LISTS)
 
 
 def passed() -> int:
@@ -81,6 +83,18 @@ POLICIES = {
         (PERMIT, f"10.88.0.0/24={PEER4}:1434:UDP"),
         (AUDIT, "*=*"),
     ],
+    "entries of lists": [
+        (AUDIT, "0=@far:1434:UDP"),
+        (AUDIT, "@box=@far"),
+        (AUDIT, "@far=0:8080:UDP"),
+        (PERMIT, "@far=@here"),
+    ],
+    "entries of lists when it leaves": [
+        (AUDIT, "0=@far:1434:UDP"),
+        (AUDIT, "0=@box"),
+        (PERMIT, "@far=@here"),
+        (PERMIT, "@box=@far"),
+    ],
     "a block below": [(AUDIT, f"{BOX4}=*"), (AUDIT, f"0={BOX4}"), (BLOCK, "0=*:1434:UDP")],
 }
 
@@ -92,7 +106,9 @@ def test_a_forwarded_packet_counts_once(enforced: Enforced, name: str) -> None:
     enforced.put(as_blocks(policy))
     not_dropped = passed()
     dropped = of_audits(policy, enforced.counted())
+    assert enforced.entries_are_right()
     assert not_dropped + dropped.total() == 10 > not_dropped
     enforced.put(policy)
     assert passed() == (0 if name == "a block below" else 10)
+    assert enforced.entries_are_right()
     assert of_audits(policy, enforced.counted()) == dropped

@@ -13,7 +13,7 @@ from typing import TypeVar
 import pytest
 
 from ipsecd.backend import combined
-from ipsecd.backend.base import Count
+from ipsecd.backend.base import UNREADABLE, Count
 from ipsecd.backend.choice import withdraw_all
 from ipsecd.backend.combined import AWAITED, NftablesWithPrograms
 from ipsecd.backend.nftables.backend import NftablesBackend
@@ -23,6 +23,7 @@ from ipsecd.backend.xdp.programs import Programs
 from ipsecd.compiler.classifier import Classifier
 from ipsecd.compiler.rows import rows_of
 from ipsecd.compiler.volatile import Delta, Volatile
+from ipsecd.engine.accounts import Rules, read_anew, total
 from ipsecd.errors import BackendFailed
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.values import Action, InForce, Origin
@@ -90,6 +91,16 @@ def passes(*ports: int) -> list[bool]:
     return [bool(delivered(HERE4, port)) for port in ports]
 
 
+def kept_anew(host: Site, kept: Rules) -> Rules:
+    """What is kept of the counts of rules once they have been read again."""
+    return read_anew(kept, host.backend.readings(kept), (), 1.0)
+
+
+def packets_of(kept: Rules) -> int:
+    """How many packets all rules have matched."""
+    return sum(total(each).packets for origin, each in kept.items() if origin != UNREADABLE)
+
+
 def banned(port: int) -> tuple[Delta, Volatile]:
     """A dynamic block of a port."""
     rule = InForce(Origin("dynamic", "d", "d"), parse_filter(f"*=0:{port}:UDP"), Action.BLOCK)
@@ -141,6 +152,50 @@ def test_programs_of_the_same_state_stay_until_others_take_their_place(host: Sit
     assert host.is_attached
     assert set(host.backend.counts().values()) == {Count(5, 240)}
     assert passes(1434, 1435) == [False, True]
+
+
+def test_what_programs_counted_that_were_left_counts_once(host: Site) -> None:
+    """As the engine keeps it, while others follow and when they are there."""
+    counted = kept_anew(host, {})
+    host.backend.apply(STATE, Volatile())
+    counted = kept_anew(host, counted)
+    assert passes(1434) == [False]
+    counted = kept_anew(host, counted)
+    host.leave(STATE)
+    assert passes(1434) == [False]
+    host.start()
+    assert host.is_awaiting
+    counted = kept_anew(host, counted)
+    assert packets_of(counted) == 10
+    assert passes(1434) == [False]
+    host.backend.load_programs(at_once)
+    counted = kept_anew(host, counted)
+    assert packets_of(counted) == 15
+    assert passes(1434) == [False]
+    assert packets_of(kept_anew(host, counted)) == 20
+
+
+@pytest.mark.parametrize("by", ["a change", "another policy", "a withdrawal"])
+def test_what_programs_counted_is_kept_when_they_are_taken_away(host: Site, by: str) -> None:
+    """Also what they counted after it was read the last time."""
+    host.leave(STATE)
+    assert passes(1434) == [False]
+    host.begin()
+    if by == "another policy":
+        host.start(OTHER)
+    else:
+        host.start()
+    counted = {} if by == "another policy" else kept_anew(host, {})
+    if by == "a change":
+        assert passes(1434) == [False]
+        host.backend.change(*banned(1436))
+    elif by == "a withdrawal":
+        assert passes(1434) == [False]
+        host.backend.remove()
+    assert not host.is_attached
+    counted = kept_anew(host, counted)
+    assert packets_of(counted) == (5 if by == "another policy" else 10)
+    assert packets_of(kept_anew(host, counted)) == packets_of(counted)
 
 
 def test_programs_of_another_state_are_taken_away(host: Site) -> None:

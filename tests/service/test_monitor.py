@@ -18,7 +18,7 @@ from ipsecd.model.addresses import Family, Network
 from ipsecd.model.packets import Host, Point
 from ipsecd.model.sightings import LINK_ETHERNET, Sighting
 from ipsecd.model.values import Action, InterfaceType, Origin
-from ipsecd.service.watching import MOST_WATCHERS, QUEUE_MOST
+from ipsecd.service.watching import MOST_OF_USER, QUEUE_MOST
 from tests.service.harness import Client, MemorySeeing, Running, running, wait_until
 
 HOSTILE = '\x1b[2J"}\n<script>\u202e'
@@ -134,10 +134,10 @@ def test_a_call_for_one_reply_is_refused() -> None:
 
 
 def test_one_too_many_is_refused() -> None:
-    """As are others of what there is an end to."""
+    """As are others of what there is an end to: here of what one user may have."""
     with running() as service:
-        watchers = [Watcher(service, rate=1) for _ in range(4)]
-        watchers += [Watcher(service, rate=1) for _ in range(MOST_WATCHERS - len(watchers))]
+        watchers = [Watcher(service, rate=1) for _ in range(MOST_OF_USER)]
+        assert len(watchers) == MOST_OF_USER
         with service.client() as client:
             client.sock.sendall(client.request("Monitor", {"more": True}))
             assert received(client)["error"] == "io.ipsecd.control.LimitExceeded"

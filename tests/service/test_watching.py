@@ -17,6 +17,7 @@ from ipsecd.model.sightings import Sighting
 from ipsecd.service.reporter import Ledger
 from ipsecd.service.watching import (
     BATCH_MOST,
+    MOST_OF_USER,
     MOST_RATE,
     MOST_WATCHERS,
     QUEUE_MOST,
@@ -227,14 +228,32 @@ def test_one_who_comes_in_a_flood_is_not_told_of_what_was_before() -> None:
 
 
 def test_there_is_an_end_to_how_many_watch() -> None:
-    """One more is refused, until somebody goes."""
+    """One more is refused, until somebody goes; root has room all the same."""
 
     async def test(served: Watching, _: MemorySeeing) -> None:
-        watches = [served.watch(1) for _ in range(MOST_WATCHERS)]
-        with pytest.raises(LimitExceeded):
-            served.watch(1)
+        watches = [served.watch(1, 1000 + n // MOST_OF_USER) for n in range(MOST_WATCHERS)]
+        with pytest.raises(LimitExceeded, match=f"^{MOST_WATCHERS} already watch"):
+            served.watch(1, 2000)
+        of_root = [served.watch(1, 0) for _ in range(MOST_OF_USER)]
+        assert len(of_root) == MOST_OF_USER
+        for watch in watches[: MOST_OF_USER + 1]:
+            await watch.aclose()
+        served.watch(1, 2000)
+
+    watching(test)
+
+
+@pytest.mark.parametrize("uid", [0, 1000])
+def test_no_user_takes_the_places_of_others(uid: int) -> None:
+    """He has his share, and anew when one of his has ended."""
+
+    async def test(served: Watching, _: MemorySeeing) -> None:
+        watches = [served.watch(1, uid) for _ in range(MOST_OF_USER)]
+        with pytest.raises(LimitExceeded, match=f"^uid {uid} already watches"):
+            served.watch(1, uid)
+        served.watch(1, 2000)
         await watches[0].aclose()
-        served.watch(1)
+        served.watch(1, uid)
 
     watching(test)
 

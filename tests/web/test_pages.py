@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -17,6 +19,7 @@ from ipsecctl.web.menu import MENU, PAGES
 from ipsecctl.web.tables import ROWS
 from ipsecd.errors import InvalidInput, NotFound
 from tests.ctl.fake_daemon import COUNT, DOMAIN, EXPLANATION, LIST, STATUS, SUMMARY
+from tests.domain.fleets import Fleet
 from tests.web.hostile import BAD, REFUSAL, SHOWN, make_hostile
 from tests.web.serving import PATIENCE_S, Serving, daemon_in, serving
 from tests.web.stand_in import DROPS, StandIn
@@ -361,11 +364,35 @@ def test_the_domain_is_told_without_secrets(daemon: StandIn, site: Serving) -> N
     soon(site, "fleet", "from nowhere but itself")
 
 
-def test_a_fleet_that_cannot_be_read_is_said(daemon: StandIn, directory: Path) -> None:
+def test_a_fleet_that_cannot_be_read_any_more_is_said(daemon: StandIn, directory: Path) -> None:
     """Below what is known of this host."""
-    places = ("--fleet", str(directory / "repo"), "--reports", str(directory / "reports"))
+    fleet, reports = Fleet.made_in(directory / "fleet"), directory / "reports"
+    reports.mkdir()
+    places = ("--fleet", str(fleet.repository), "--reports", str(reports))
     with serving(daemon.path, *places) as served:
         served.enter()
+        assert "No host has reported yet" in words(read(served, "fleet"))
+        reports.rmdir()
         text = words(read(served, "fleet"))
         assert "site=paris" in text
-        assert "Hosts that report here" in text
+        assert "cannot be read: No such file or directory" in text
+
+
+@pytest.mark.parametrize("wrong", ["--fleet", "--reports"])
+def test_a_wrong_place_of_a_fleet_is_told_at_once(
+    daemon: StandIn, directory: Path, wrong: str
+) -> None:
+    """To who wrote it, and nothing is served."""
+    fleet, reports = Fleet.made_in(directory / "fleet"), directory / "reports"
+    reports.mkdir()
+    places = {"--fleet": fleet.repository, "--reports": reports, wrong: directory / "no-such"}
+    words = [str(word) for place in places.items() for word in place]
+    told = subprocess.run(
+        [sys.executable, "-m", "ipsecctl", "--socket", str(daemon.path), "web", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE_S,
+    )
+    assert (told.returncode, told.stdout) == (1, "")
+    assert str(directory / "no-such") in told.stderr

@@ -12,6 +12,7 @@ from ipsecctl.options import Options
 from ipsecctl.web.asking import Daemon
 from ipsecctl.web.listening import DEFAULT, Listener, listen
 from ipsecctl.web.live import Live
+from ipsecctl.web.pages.fleet import look
 from ipsecctl.web.samples import Samples, keep
 from ipsecctl.web.server import Server
 from ipsecctl.web.site import Site
@@ -22,6 +23,9 @@ def run(client: Client, options: Options) -> int:
     """Serve until SIGINT or SIGTERM; a daemon that is not there is waited for."""
     repository, reports = options.value("--fleet"), options.value("--reports")
     fleet = (Path(repository), Path(reports)) if repository and reports else None
+    if fleet:
+        # A wrong place is told to who wrote it, and not to who looks at the page one day.
+        look(*fleet)
     listener = listen(options.value("--listen") or DEFAULT)
     try:
         if options.has("--json"):

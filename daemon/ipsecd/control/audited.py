@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from ipsecd.control.method import Method, Request, Role, Work
 from ipsecd.engine import Engine
@@ -18,11 +19,20 @@ from ipsecd.language.moments import format_moment
 from ipsecd.model.flows import Flow, Recorded, flow_of
 from ipsecd.model.kinds import Action
 from ipsecd.model.sightings import Sighting
+from ipsecd.model.values import Origin
 
 MOST_FLOWS = 100_000
-"""About 30 MB. A scan of all ports of a host is as many flows as it has ports."""
+"""About 30 MB. A scan of all ports of a host is as many flows as it has ports: so a rule has no
+more of them than are free, and there is room for what other rules note."""
 PAGE = 1000
 """Flows in one reply: to write them as JSON takes some milliseconds, in which nobody else runs."""
+
+
+class _Key(NamedTuple):
+    """A flow of one rule; policies of this host and of its domain may have the same name."""
+
+    origin: Origin
+    flow: Flow
 
 
 class AuditedFlows:
@@ -31,10 +41,11 @@ class AuditedFlows:
     def __init__(self, most: int = MOST_FLOWS) -> None:
         self._most = most
         self._lock = threading.Lock()
-        self._flows: dict[tuple[str, Flow], Recorded] = {}
+        self._flows: dict[_Key, Recorded] = {}
         # The same keys in their order. Making a list of all of them takes a tenth of a second, in
         # which nothing else would run, and a page is one of a hundred.
-        self._keys: list[tuple[str, Flow]] = []
+        self._keys: list[_Key] = []
+        self._of_rules: Counter[Origin] = Counter()
         self._packets = 0
         self._left_out = 0
         self._lost = self._lost_before = 0
@@ -60,7 +71,7 @@ class AuditedFlows:
         with self._lock:
             # Flows only come: the numbers of those that are there stay.
             keys = self._keys[start : start + PAGE]
-            entries = [(of, self._flows[(of, flow)]) for of, flow in keys]
+            entries = [(key.origin.policy, self._flows[key]) for key in keys]
             following = start + PAGE if start + PAGE < len(self._keys) else None
             packets, unseen = self._packets, self._lost_before + self._lost + self._left_out
         return {
@@ -81,13 +92,14 @@ class AuditedFlows:
         if origin is None or flow is None:
             self._left_out += 1
             return
-        key = (origin.policy, flow)
+        key = _Key(origin, flow)
         before = self._flows.get(key)
         if before is None:
-            if len(self._keys) >= self._most:
+            if self._of_rules[origin] >= self._most - len(self._keys):
                 self._left_out += 1
                 return
             self._keys.append(key)
+            self._of_rules[origin] += 1
         self._packets += 1
         number, first_ns = (before.packets, before.first_ns) if before else (0, sighting.at_ns)
         # The flow that is there already is kept, and not one for each packet.

@@ -88,9 +88,14 @@ def _restore(engine: Engine, request: Request) -> dict[str, Any]:
     lists = engine.restoring.lists(backup.lists)
     changes = lists.change.changes if lists else {}
     dynamic = restored_rules(engine, backup, request)
-    lines = [*stored_differences(before, content), *_of_lists(engine, changes), *dynamic.lines]
     counted = frozenset(name for name, each in backup.lists.items() if each.counted)
     counts = counted != engine.kept_lists.counted
+    lines = [
+        *stored_differences(before, content),
+        *_of_lists(engine, changes),
+        *_of_counting(engine, backup, counted),
+        *dynamic.lines,
+    ]
     lasts = earlier.texts or earlier.link != before.link or lists or engine.assigned_is_not_in_force
     if not lasts and not dynamic.rules and not counts:
         message = "all is as it is in the backup, and nothing has changed"
@@ -106,10 +111,12 @@ def _restore(engine: Engine, request: Request) -> dict[str, Any]:
         reply = _would_be(engine, request, content, changes, lines)
         reply["outcome"]["warnings"] += dynamic.warnings
         return reply
-    if lasts:
-        engine.restore(earlier, request.names, request.tell, lists)
-        for name in changes:
-            engine.kept_lists.feeds.forget(name)
+    # What cannot be counted is found out before anything lasts.
+    with engine.kept_lists.counting_also(counted):
+        if lasts:
+            engine.restore(earlier, request.names, request.tell, lists)
+    for name in changes:
+        engine.kept_lists.feeds.forget(name)
     engine.kept_lists.count(counted)
     # What lasts is in force: what of the rest cannot be is told, and is no reason to go back.
     changed = dynamic.put_in_force(engine) or bool(lasts or counts)
@@ -177,6 +184,15 @@ def _of_lists(engine: Engine, changes: ListChanges) -> list[str]:
         else:
             lines.append(f"~ list {quote(name)}: {_difference(before, after)}")
     return lines
+
+
+def _of_counting(engine: Engine, backup: Backup, counted: frozenset[str]) -> list[str]:
+    """Which lists count from then on, and which do so no more, a line each."""
+    before = engine.kept_lists.counted
+    lines = [f"~ list {quote(name)}: counts what each entry matches" for name in counted - before]
+    no_more = (before - counted) & backup.lists.keys()
+    lines += [f"~ list {quote(name)}: counts no more, and forgets its counts" for name in no_more]
+    return sorted(lines)
 
 
 def _difference(before: AddressList, after: AddressList) -> str:

@@ -45,6 +45,7 @@ def _status(engine: Engine, _: Request) -> dict[str, Any]:
         "policy_rules": len(policy.facts.actions) if policy and not engine.stopped else 0,
         "policy_filters": policy.facts.filters if policy and not engine.stopped else 0,
         "policy_audit": bool(policy and policy.audit and not engine.stopped),
+        "flight_recorder": engine.config.recorder_bytes > 0,
         "protected_filters": 0 if engine.stopped else len(engine.state.compiled.protected),
         "dynamic_rules": len(dynamic),
         "dynamic_filters": dynamic.filters,

@@ -8,7 +8,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from copy import copy
 from pathlib import Path
 
@@ -89,6 +90,16 @@ class KeptLists:
         """Have the lists of these names count, and no others; durable and in force at the end."""
         with Attempt() as attempt:
             self._have_count(attempt, names)
+
+    @contextmanager
+    def counting_also(self, names: frozenset[str]) -> Iterator[None]:
+        """Have the lists of these names count, too; if the block fails, as many count as before.
+
+        Those that have counted before keep what they have, whatever becomes of the block.
+        """
+        with Attempt() as attempt:
+            self._have_count(attempt, self.counted | names)
+            yield
 
     def _have_count(self, attempt: Attempt, names: frozenset[str]) -> None:
         before = self.counted

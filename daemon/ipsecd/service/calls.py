@@ -260,7 +260,8 @@ class Calls:
         if call.name == "AwaitStart":
             return Followed({}, self.waiting.started())
         if call.name == "Monitor":
-            return Followed({"blocked": 0, "lost": 0}, monitored(self.watching, given), AT_END)
+            packets = monitored(self.watching, given, peer.uid)
+            return Followed({"blocked": 0, "lost": 0}, packets, AT_END)
         return Followed(given, self.waiting.asked(given["refresh"]))
 
     async def _look_up(self, method: str, needed: frozenset[str]) -> dict[str, tuple[Network, ...]]:

@@ -14,15 +14,15 @@ AT_END: dict[str, Any] = {"packets": []}
 
 
 async def monitored(
-    watching: Watching, parameters: dict[str, Any]
+    watching: Watching, parameters: dict[str, Any], uid: int
 ) -> AsyncGenerator[dict[str, Any], None]:
-    """What is dropped from now on, batch after batch; raises ``IpsecdError``.
+    """What is dropped from now on, batch after batch, for a user; raises ``IpsecdError``.
 
     The first reply comes once packets are told of, and may have none.
     """
     rate, rules = parameters["rate"], parameters["rules"]
     wanted = None if rules is None else frozenset(rules)
-    watch = watching.watch(RATE if rate is None else rate)
+    watch = watching.watch(RATE if rate is None else rate, uid)
     try:
         async for batch in watch:
             # Words for a hundred packets take some milliseconds, and the loop has others to serve.

@@ -21,6 +21,8 @@ from ipsecd.model.sightings import Sighting
 from ipsecd.service.reporter import Handed, Part, Reporter, Seeing
 
 MOST_WATCHERS = 32
+MOST_OF_USER = 16
+"""How many of these one user may have, so that there is room for others."""
 MOST_RATE = 10_000
 """Packets a second that are told of: as many as one thread finds the rules of."""
 RATE = 1000
@@ -53,7 +55,7 @@ class Watch:
         self,
         reporter: Reporter,
         rate: int,
-        ended: Callable[[Watch], None],
+        ended: Callable[[Watch], object],
         lose: Callable[[int], None],
     ) -> None:
         """`lose` is told how many more packets were lost, and `ended` when nobody watches."""
@@ -130,22 +132,18 @@ class Watching:
     def __init__(self, seeing: Callable[[], Seeing], run: Line) -> None:
         """`run` runs work in the kernel's line and waits for it; `seeing` gives what is seen."""
         self._reporter, self._seeing = Reporter(seeing, run), seeing
-        self._watches: list[Watch] = []
+        self._watches: dict[Watch, int] = {}
 
-    def watch(self, rate: int = RATE) -> Watch:
-        """Begin to watch, with at most `rate` packets a second; for the event loop.
+    def watch(self, rate: int = RATE, uid: int = 0) -> Watch:
+        """Begin to watch for a user, with at most `rate` packets a second; for the event loop.
 
         Raises ``InvalidInput`` for a rate that cannot be, and ``LimitExceeded`` where too many
         watch already.
         """
         _check(rate)
-        if len(self._watches) >= MOST_WATCHERS:
-            raise LimitExceeded(
-                f"{MOST_WATCHERS} already watch what is dropped",
-                "end one of them; several can read what one of them writes",
-            )
-        watch = Watch(self._reporter, rate, self._watches.remove, self._lose)
-        self._watches.append(watch)
+        self._must_have_room(uid)
+        watch = Watch(self._reporter, rate, self._watches.pop, self._lose)
+        self._watches[watch] = uid
         return watch
 
     def add_sink(self, rate: int, sink: Sink) -> Callable[[], None]:
@@ -165,6 +163,16 @@ class Watching:
         part = Part(rate, take, lambda: rate)
         self._reporter.add(part)
         return partial(self._reporter.remove, part)
+
+    def _must_have_room(self, uid: int) -> None:
+        """Whoever else watches, there is always room for root."""
+        hint = "end one of them; several can read what one of them writes"
+        if list(self._watches.values()).count(uid) >= MOST_OF_USER:
+            raise LimitExceeded(
+                f"uid {uid} already watches what is dropped {MOST_OF_USER} times", hint
+            )
+        if uid and len(self._watches) >= MOST_WATCHERS:
+            raise LimitExceeded(f"{MOST_WATCHERS} already watch what is dropped", hint)
 
     def _lose(self, packets: int) -> None:
         self._seeing().lost += packets

@@ -66,7 +66,7 @@ async def _fleet(sight: Sight) -> Content:
         return None
     title = tag("h2", "Hosts that report here")
     try:
-        seen = await asyncio.to_thread(_look, *sight.fleet)
+        seen = await asyncio.to_thread(look, *sight.fleet)
     except IpsecdError as error:
         return [title, trouble(error)]
     summary = (
@@ -88,11 +88,12 @@ async def _fleet(sight: Sight) -> Content:
     ]
 
 
-def _look(repository: Path, reports: Path) -> dict[str, Any]:
+def look(repository: Path, reports: Path) -> dict[str, Any]:
+    """How the hosts stand, as ``domain fleet --json`` has it; raises ``IpsecdError``."""
     with required_packages():
         from ipsecctl.domain_hosts import fleet_as_json
-        from ipsecd_domain.repository.fleet import look
-    return fleet_as_json(look(repository, reports, datetime.now(UTC)))
+        from ipsecd_domain.repository import fleet
+    return fleet_as_json(fleet.look(repository, reports, datetime.now(UTC)))
 
 
 def _state(row: Any) -> Content:

@@ -79,7 +79,7 @@ class XdpBackend(Reported, NoEntryCounts):
         self._fresh: Programs | None = None
         self._classifier: Classifier | None = None
         self._drifted = False
-        self._ended, self._events = EndedCounts(), Events()
+        self._ended, self._events = EndedCounts(lambda: self._pins.state()[1]), Events()
         self._names: dict[int, str] = {}
         self.failures = (reason,) if reason else ()
         self.points = frozenset(Point)
@@ -235,13 +235,13 @@ class XdpBackend(Reported, NoEntryCounts):
 
     def remove(self) -> None:
         """Detach and unpin everything, in ways that the kernel cannot refuse."""
+        attached = self._programs if self._classifier else None  # else what was left has counted
         self._classifier, self._drifted = None, False
         self.discard()
         programs, self._programs = self._programs, None
         try:
             self._links.remove()
-            if programs:
-                self._ended.end(programs)
+            self._ended.end(attached)
             for path in self._pins.directories():
                 shutil.rmtree(path)
             with suppress(OSError):
@@ -267,7 +267,7 @@ class XdpBackend(Reported, NoEntryCounts):
     def readings(self, known: Iterable[Origin], run: Line = at_once) -> Readings:
         """What all counters of rules hold, and the last values of those that have gone."""
         del known
-        return run(lambda: self._ended.readings(self._programs))
+        return run(lambda: self._ended.readings(self._programs if self._classifier else None))
 
     def volatile_counts(self, run: Line = at_once) -> Mapping[tuple[TableId, bytes], Count]:
         """What every dynamic entry has matched."""

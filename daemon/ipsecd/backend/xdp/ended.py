@@ -28,13 +28,19 @@ AT_ONCE = 100
 class EndedCounts:
     """The last values of counters that have gone, until somebody asks for them."""
 
-    def __init__(self) -> None:
+    def __init__(self, left: Callable[[], Mapping[Origin, Count]]) -> None:
+        """`left` gives what programs have counted that an earlier process left attached."""
+        self._left = left
         self._counts: dict[Origin, Count] = {}
 
-    def end(self, programs: Programs) -> None:
-        """Take all that programs have counted which are attached nowhere any more."""
-        self._collect(programs)
-        self._add(programs.counts())
+    def end(self, programs: Programs | None) -> None:
+        """Take all that programs have counted which are attached nowhere any more.
+
+        None stands for those that were left.
+        """
+        if programs:
+            self._collect(programs)
+        self._add(programs.counts() if programs else self._left())
 
     def exchange(
         self,
@@ -58,9 +64,12 @@ class EndedCounts:
         self._add({origin: count for origin, count in counts.items() if count != Count()})
 
     def readings(self, programs: Programs | None) -> Readings:
-        """What the counters of `programs` hold, and what is told once."""
+        """What the counters of `programs` hold, or of those that were left, and what is told once.
+
+        Others count on from what was left, so it must not seem to have gone until they do.
+        """
         if programs is None:
-            now: dict[Origin, Count] = {}
+            now = dict(self._left())
         else:
             self._collect(programs)
             unreadable = sum(n for name, n in programs.parse_results().items() if name != "not-ip")
