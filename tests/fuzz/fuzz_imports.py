@@ -37,6 +37,8 @@ table inet f {
   type filter hook input priority filter - 1; policy drop;
   ct state vmap { new : jump x, established : accept }
   ip saddr @s tcp dport { 22, 80-90 } counter packets 0 bytes 0 drop comment "x"
+  fib saddr . iif oif missing meta mark set ct mark | 0x1 udp dport 53 queue num 0 bypass
+  add @s { ip saddr } meta mark vmap { 0x1 : drop }
  }
 }
 """

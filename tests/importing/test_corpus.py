@@ -8,6 +8,7 @@ import pytest
 
 from ipsecd.language.documents import format_policy, parse_policy
 from ipsecd.language.packets import parse_packet
+from tests.ctl.importing.expected import DIRECTORIES, cases
 from tests.importing.corpus import CASES, EXPECTED, imported, summary
 
 
@@ -38,3 +39,11 @@ def test_what_is_left_out_stands_in_the_description() -> None:
 def test_twelve_of_them_are_rule_sets_of_their_own() -> None:
     """The corpus does not shrink unnoticed."""
     assert len({files[1] for files in CASES.values()}) >= 12
+
+
+def test_there_are_as_many_rule_sets_as_the_documentation_says() -> None:
+    """Those of netfilter and ufw, and the directories of the other sources."""
+    others = [one for name in DIRECTORIES for one in cases(name)]
+    own = {files[1] for files in CASES.values()} - {"server.v6"}
+    text = (EXPECTED.parents[3] / "docs" / "import.md").read_text(encoding="utf-8")
+    assert f"{len(own) + len(others)} rule sets" in text

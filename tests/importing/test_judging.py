@@ -47,6 +47,9 @@ def judged(rules: str, one: SourcePacket, policy: str = "ACCEPT") -> Judgement:
         ("-A INPUT -p tcp ! --dport 22 -j DROP", True),
         ("-A INPUT -p tcp -m multiport --dports 80,20:25 -j DROP", False),
         ("-A INPUT -p tcp -m multiport --ports 40000 -j DROP", False),
+        ("-A INPUT -p tcp -m multiport ! --ports 22 -j DROP", True),
+        ("-A INPUT -p tcp -m multiport ! --ports 40000,1 -j DROP", True),
+        ("-A INPUT -p tcp -m multiport ! --ports 1,2 -j DROP", False),
         ("-A INPUT -p udp --dport 22 -j DROP", True),
         ("-A INPUT -s 203.0.113.0/24 -j DROP", False),
         ("-A INPUT ! -s 203.0.113.0/24 -j DROP", True),
@@ -117,6 +120,13 @@ def test_the_hooks_have_chains_of_their_own() -> None:
         ("ct state vmap { new : goto tail }\naccept", True),
         ('tcp dport 22 counter packets 1 bytes 2 log prefix "a drop" accept\ndrop', True),
         ("tcp dport 22 jump tail\naccept", False),
+        # What stands behind a setting limits the rule as well.
+        ("meta mark set 0x1 tcp dport 23 drop", True),
+        ("meta mark set ct mark | 0x2 tcp dport 22 drop", False),
+        ("ct mark set meta mark udp dport 22 drop", True),
+        ("tcp dport 22 meta nftrace set 1 drop", False),
+        ("flow add @f tcp dport 23 drop", True),
+        ("update @s { ip saddr timeout 1m } tcp dport 23 drop", True),
     ],
 )
 def test_nft_means_the_same(body: str, passes: bool) -> None:
@@ -129,6 +139,29 @@ def test_nft_means_the_same(body: str, passes: bool) -> None:
     read = nft.read([InputFile("rules", text)], Given())
     expected = Action.PERMIT if passes else Action.BLOCK
     assert read.evaluator().judge(packet()).actions == {expected}
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "tcp dport 22 queue num 0 bypass",
+        "tcp dport 22 synproxy mss 1460",
+        "meta mark vmap { 0x1 : drop }",
+        "fib daddr . iif type vmap { blackhole : drop }",
+        "fib saddr . iif oif missing drop",
+        "fib saddr . mark . iif oif != 0 tcp dport 22 drop",
+        "meta mark set 0x1 limit rate 5/second drop",
+    ],
+)
+def test_what_may_drop_is_never_taken_for_nothing(rule: str) -> None:
+    """The policy of the chain is to accept, so leaving the rule out is said to be weaker."""
+    text = (
+        "table inet t {\n chain input {\n  type filter hook input priority 0; policy accept;\n"
+        f"{rule}\n }}\n}}\n"
+    )
+    read = nft.read([InputFile("rules", text)], Given())
+    assert read.evaluator().judge(packet()).actions == set(Action) - {Action.AUDIT}
+    assert [note.weaker for note in read.ordered().notes if note.line.number == 4] == [True]
 
 
 def test_all_base_chains_of_a_hook_must_accept() -> None:

@@ -9,9 +9,10 @@ read.
 from __future__ import annotations
 
 import random
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import accumulate, product
 from math import prod
 
 from ipsecctl.importing.forms import GROUPS
@@ -68,6 +69,36 @@ def classes(universe: Spans, sets: Iterable[Spans], liked: Iterable[int] = ()) -
     return list(found.values())
 
 
+_Values = Sequence[int | None]
+_OfPacket = tuple[int, int | None, int | None, int | None]
+"""Protocol, ports and type of ICMP."""
+_Transport = tuple[int, _Values, _Values, _Values]
+
+
+class _Transports:
+    """Protocols with all pairs of their ports, or types of ICMP: pairs are many, and not kept."""
+
+    def __init__(self, groups: Sequence[_Transport]) -> None:
+        self._groups = groups
+        self._ends = list(accumulate(prod(map(len, values)) for _, *values in groups))
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def __iter__(self) -> Iterator[_OfPacket]:
+        for number, *values in self._groups:
+            for sport, dport, message in product(*values):
+                yield number, sport, dport, message
+
+    def __getitem__(self, at: int) -> _OfPacket:
+        group = bisect_right(self._ends, at)
+        number, sports, dports, messages = self._groups[group]
+        at -= self._ends[group - 1] if group else 0
+        at, message = divmod(at, len(messages))
+        sport, dport = divmod(at, len(dports))
+        return number, sports[sport], dports[dport], messages[message]
+
+
 class Cells:
     """The classes of packets at one hook and in one IP version."""
 
@@ -83,7 +114,7 @@ class Cells:
         self._dimensions = (
             self._sources(),
             self._destinations(),
-            list(self._transports()),
+            self._transports(),
             self._links(),
             self._out_links(),
             classes(((0, 4),), (((0, 2),), *self._sets(Dim.STATE))),
@@ -91,7 +122,9 @@ class Cells:
         local = [] if hook is Hook.FORWARD else self._local()
         self._on_loopback = (local, local, *self._dimensions[2:3], [0], *self._dimensions[4:])
 
-    def __len__(self) -> int:
+    @property
+    def size(self) -> int:
+        """How many classes there are, which may be more than what ``len`` can say."""
         sizes = (self._dimensions, self._on_loopback)
         return sum(prod(len(values) for values in each) for each in sizes)
 
@@ -157,27 +190,28 @@ class Cells:
         universe = spans((*own, (loopback, loopback)))
         return classes(universe, [*self._sets(Dim.SOURCE), *self._sets(Dim.DESTINATION), own])
 
-    def _transports(self) -> Iterator[tuple[int, int | None, int | None, int | None]]:
-        """Protocol, ports and type of ICMP."""
+    def _transports(self) -> _Transports:
         icmp = _ICMP[self.family]
         apart = [((number, number),) for number in sorted({icmp, *PROTOCOLS_WITH_PORTS})]
         # Of IPv6 the extension headers are seen through: no packet has one for its protocol.
         universe: Spans = ((1, 255),)
         if self.family is Family.IPV6:
             universe = complement(((0, 0), (43, 44), (51, 51), (60, 60)), (0, 255))
+        nothing: list[int | None] = [None]
+        groups: list[_Transport] = []
         for number in classes(universe, [*self._sets(Dim.PROTOCOL), *apart]):
             if number in PROTOCOLS_WITH_PORTS:
-                ports = (
+                sports, dports = (
                     classes(((1, 65535),), self._sets(dim, number), (9999, 40000))
                     for dim in (Dim.SOURCE_PORT, Dim.DESTINATION_PORT)
                 )
-                for sport, dport in product(*ports):
-                    yield number, sport, dport, None
+                groups.append((number, sports, dports, nothing))
             elif number == icmp:
-                for message in classes(((0, 65535),), self._sets(Dim.MESSAGE, number)):
-                    yield number, None, None, message
+                messages = classes(((0, 65535),), self._sets(Dim.MESSAGE, number))
+                groups.append((number, nothing, nothing, messages))
             else:
-                yield number, None, None, None
+                groups.append((number, nothing, nothing, nothing))
+        return _Transports(groups)
 
     def _links(self) -> list[int]:
         names = len(self.place.links.names)
@@ -194,7 +228,7 @@ class Cells:
         self,
         source: int,
         destination: int,
-        transport: tuple[int, int | None, int | None, int | None],
+        transport: _OfPacket,
         link: int,
         out_link: int,
         state: int,

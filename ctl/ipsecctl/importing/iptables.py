@@ -125,14 +125,22 @@ def _command(tables: Tables, family: Family, table: str, line: Line) -> None:
 
 
 def _rules(options: Options, line: Line, chains: Iterable[str]) -> Iterable[ChainRule]:
-    """The rule that options are; two where either port may be meant."""
+    """The rule that options are; two where either port may be meant.
+
+    "Not these ports" is about both at once (xt_multiport), and so it is one rule.
+    """
     target, chain = _target(options, chains)
     alternatives = [options.conditions]
     if options.either_ports:
-        alternatives = [
-            [*options.conditions, replace(options.either_ports, dim=dim)]
+        either = [
+            replace(options.either_ports, dim=dim)
             for dim in (Dim.SOURCE_PORT, Dim.DESTINATION_PORT)
         ]
+        alternatives = (
+            [[*options.conditions, *either]]
+            if options.either_ports.negated
+            else [[*options.conditions, one] for one in either]
+        )
     for conditions in alternatives:
         yield ChainRule(tuple(conditions), target, line, chain)
 

@@ -15,7 +15,8 @@ from ipsecctl.importing.netfilter import (
     reached,
 )
 from ipsecctl.importing.netfilter_source import Netfilter
-from ipsecctl.importing.nft_rules import NamedSet, RuleReader, read_elements
+from ipsecctl.importing.nft_elements import NamedSet, read_elements
+from ipsecctl.importing.nft_rules import RuleReader
 from ipsecctl.importing.nft_words import Word, Words
 from ipsecctl.importing.source import Given, InputFile, Kind, Line, Note
 from ipsecd.errors import InvalidInput, LimitExceeded

@@ -10,13 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ipsecctl.importing.netfilter import ChainRule, Condition, Target
+from ipsecctl.importing.nft_elements import MAX_ELEMENTS, NamedSet, read_elements
 from ipsecctl.importing.nft_values import FAMILIES, SELECTORS, Selector, UnknownWord, condition
-from ipsecctl.importing.nft_words import Word, Words
+from ipsecctl.importing.nft_words import Words
 from ipsecctl.importing.source import Line
 from ipsecd.errors import InvalidInput, LimitExceeded
 from ipsecd.quoting import quote
 
-MAX_ELEMENTS = 200_000
 _ENDS = {"accept": Target.ACCEPT, "drop": Target.DROP, "reject": Target.DROP,
          "return": Target.RETURN, "continue": Target.CONTINUE}  # fmt: skip
 _JUMPS = {"jump": Target.JUMP, "goto": Target.GOTO}
@@ -32,16 +32,12 @@ _WHY = {
     "ttl": "a policy does not ask for the time to live",
     "pkttype": "a policy does not ask how a packet came over the link; name the group's address",
 }
-_HARMLESS = frozenset({"counter", "log", "comment", "notrack", "nftrace"})
+_HARMLESS = frozenset({"counter", "log", "comment", "notrack"})
+_ELSEWHERE = frozenset({"queue", "synproxy"})
+"""Who else gets the packet decides about it."""
+_FIELDS = frozenset({"meta", "ct", "ip", "ip6", "tcp", "udp", "th", "rt"})
+_OPERATORS = frozenset({"&", "|", "^", "and", "or", "xor", "<<", ">>", ",", "map"})
 _TRANSLATING = frozenset({"masquerade", "snat", "dnat", "redirect", "tproxy"})
-
-
-@dataclass(slots=True)
-class NamedSet:
-    """A set or map of a table: its elements, each with the words of its verdict if it has one."""
-
-    elements: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
-    unknown: str = ""
 
 
 @dataclass(slots=True)
@@ -99,10 +95,15 @@ class RuleReader:
         elif word.text in _TRANSLATING:
             draft.target = Target.ACCEPT
             self._skip()
+        elif word.text in _ELSEWHERE and word.kind == "word":
+            draft.target = Target.UNKNOWN
+            self._skip()
         elif word.text in _HARMLESS:
             self._harmless()
         elif self._is_setting():
-            self._skip()
+            self._setting()
+        elif word.text == "fib" and words.peek(2).text == ".":
+            self._route()
         elif not self._match():
             self._unknown()
 
@@ -133,6 +134,47 @@ class RuleReader:
             return True
         return texts[0] in ("meta", "ct", "tcp", "ip", "ip6") and "set" in texts[2:5]
 
+    def _setting(self) -> None:
+        """Go over a setting alone: what is asked for behind it limits the rule as well."""
+        words = self._words
+        if words.peek().text in ("add", "update", "delete", "flow"):
+            for _ in range(3 if words.peek().text == "flow" else 2):
+                words.take()
+            if words.peek().text == "{":
+                words.skip_block()
+            return
+        while words.take().text != "set":
+            pass
+        self._value_set()
+        while words.peek().text in _OPERATORS:
+            words.take()
+            self._value_set()
+
+    def _value_set(self) -> None:
+        """Go over a number, a name, a map, or a field, which is of two words."""
+        words = self._words
+        if words.peek().text == "{":
+            words.skip_block()
+        elif words.take().text in _FIELDS:
+            words.take()
+
+    def _route(self) -> None:
+        """Go over ``fib saddr . iif oif missing`` and the like, whose parts are no fields."""
+        words = self._words
+        while words.peek().text != "" and not self._is_end():
+            words.take()
+            words.take()
+            if words.peek().text != ".":
+                break
+        words.take()
+        if words.peek().text in ("==", "!="):
+            words.take()
+        if words.peek().text == "vmap":
+            self._unknown()
+            return
+        self._values()
+        self._draft.conditions.append(Condition(unknown="a policy does not ask for routes"))
+
     def _skip(self) -> None:
         """Go over the rest of the rule, but for a verdict that ends it."""
         words = self._words
@@ -161,6 +203,8 @@ class RuleReader:
         self._draft.conditions.append(
             Condition(unknown=reason or f"a policy has nothing like {shown}")
         )
+        if "vmap" in texts:
+            self._draft.target = Target.UNKNOWN
 
     def _selector(self) -> tuple[Selector, int] | None:
         """The field that comes next, and of how many words it is."""
@@ -316,48 +360,3 @@ def _of_element(selectors: Sequence[Selector], text: str) -> tuple[Condition, ..
         raise UnknownWord(f"{quote(text)} is not of as many parts as the fields")
     pairs = zip(selectors, parts, strict=True)
     return tuple(replace(condition(selector, [part], negated=False)) for selector, part in pairs)
-
-
-def read_elements(words: Words) -> NamedSet:
-    """The elements between braces, each a text with its parts, and the words of its verdict."""
-    opening = words.expect("{")
-    found = NamedSet()
-    while True:
-        words.skip_ends()
-        if words.peek().text == "}" and words.peek().kind == "mark":
-            words.take()
-            return found
-        parts, verdict = _element(words, opening)
-        found.elements.append((" ".join(parts), tuple(verdict)))
-        if len(found.elements) > MAX_ELEMENTS:
-            raise LimitExceeded(f"a set has more than {MAX_ELEMENTS:,} elements", "")
-
-
-def _element(words: Words, opening: Word) -> tuple[list[str], list[str]]:
-    """One element, with the comma behind it."""
-    parts: list[str] = []
-    verdict: list[str] = []
-    into = parts
-    while True:
-        word = words.peek()
-        if words.is_over:
-            raise words.wrong("a brace is never closed", opening)
-        if word.kind == "mark" and word.text == "}":
-            break
-        words.take()
-        if word.kind == "mark" and word.text == ",":
-            break
-        if word.kind == "end":
-            continue
-        if word.text == ":" and word.kind == "word":
-            into = verdict
-        elif word.text in ("timeout", "expires", "comment") and word.kind == "word" and parts:
-            words.take()
-        elif word.text == "counter" and word.kind == "word":
-            for _ in range(4 if words.peek().text == "packets" else 0):
-                words.take()
-        else:
-            into.append(word.text)
-    if not parts:
-        raise words.wrong("an element of a set is empty", words.peek())
-    return parts, verdict

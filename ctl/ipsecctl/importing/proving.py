@@ -99,13 +99,13 @@ def prove(
         for hook, family in product(Hook, Family)
         if (hook, family) in translation.ordered.judged
     ]
-    total = sum(map(len, cells))
+    total = sum(one.size for one in cells)
     complete = total <= most
     judged = 0
     for at, one in enumerate(cells):
         packets = one.all()
         if not complete:
-            packets = one.some(max(200, sample * len(one) // total), at)
+            packets = one.some(max(200, sample * one.size // total), at)
         for packet in packets:
             judged += 1
             judge.compare(packet)
@@ -145,7 +145,7 @@ class _Judge:
         )
         self.mentions = [*parsed.mentions(), *_mentions(self._in_force, self._lists, parsed.links)]
         self.differences: dict[tuple[object, ...], Difference] = {}
-        self._chosen: dict[tuple[Hook, Family, int], list[InForce]] = {}
+        self._chosen: dict[tuple[Hook, Family, int], _ByAddress] = {}
 
     def compare(self, packet: SourcePacket) -> None:
         """Judge a packet by both sides."""
@@ -225,12 +225,39 @@ class _Judge:
             opening=packet.state in OPENING,
         )
 
-    def _filters(self, packet: SourcePacket) -> list[InForce]:
+    def _filters(self, packet: SourcePacket) -> Iterator[InForce]:
         """The filters that may match, which are few; ``decide`` looks at each of them."""
         key = (packet.hook, packet.family, packet.protocol)
         if key not in self._chosen:
-            self._chosen[key] = [one for one in self._in_force if _may_match(one, packet)]
-        return self._chosen[key]
+            self._chosen[key] = _ByAddress(self._in_force, packet)
+        return self._chosen[key].of(packet)
+
+
+class _ByAddress:
+    """The filters that may match packets like one, by the network on the side that differs."""
+
+    def __init__(self, in_force: Iterable[InForce], packet: SourcePacket) -> None:
+        self._is_sent = packet.hook is Hook.OUT
+        self._bits: int = packet.family.bits
+        self._others: list[InForce] = []
+        self._networks: dict[int, dict[int, list[InForce]]] = {}
+        for one in in_force:
+            if not _may_match(one, packet):
+                continue
+            end = one.filter.destination if self._is_sent else one.filter.source
+            if isinstance(end.address, Network) and not one.filter.mirrored:
+                shift = self._bits - end.address.length
+                of_length = self._networks.setdefault(shift, {})
+                of_length.setdefault(end.address.address >> shift, []).append(one)
+            else:
+                self._others.append(one)
+
+    def of(self, packet: SourcePacket) -> Iterator[InForce]:
+        """Those of the networks that the packet is in, and those of no network."""
+        address = packet.destination if self._is_sent else packet.source
+        yield from self._others
+        for shift, of_length in self._networks.items():
+            yield from of_length.get(address >> shift, ())
 
 
 def _by_family(addresses: Iterable[tuple[Family, int]]) -> dict[Family, Spans]:
