@@ -240,7 +240,7 @@ def test_who_changes_nothing_asks_for_nothing() -> None:
 def test_what_differs_is_found_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """All policies that are changed are written for that, which is most of what a change takes."""
     written: list[str] = []
-    noted = noting(written, module.format_policy, lambda policy: policy.name)
+    noted = noting(written, format_policy, lambda policy: policy.name)
     monkeypatch.setattr(module, "format_policy", noted)
     daemon = FakeDaemon(0)
     space = exchange.load(daemon)
