@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from ipsecd.compiler.volatile import Volatile
 from ipsecd.control import Control
 from ipsecd.engine.caller import Caller, ChangeOptions
 from ipsecd.errors import Changed, InvalidInput, IpsecdError, NotFound, Refused
@@ -373,3 +374,21 @@ def test_a_file_that_cannot_be_used_hinders_nothing_else(filled: Site) -> None:
     assert ask(filled, "Reload", resolve=False)["outcome"]["changed"]
     assert workspace(filled)["shared_filters"] == OTHER_SHARED
     assert format_policy(filled.engine.stored("A"))
+
+
+def test_dynamic_rules_are_prepared_where_a_policy_changes_with_them(
+    filled: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A set of many takes too long for the switch, where every ban waits for it."""
+    prepared: list[int] = []
+
+    def prepare(*_: Any, dynamic: Volatile) -> None:
+        prepared.append(sum(map(len, dynamic.tables)))
+
+    monkeypatch.setattr(filled.backend, "prepare", prepare)
+    change(filled, put=put(document("A", 1434, 1435)))
+    assert prepared == [0]
+    change(filled, put_rules=[rule("other", 98)])
+    assert prepared == [0]
+    change(filled, put=put(document("A", 1436)), put_rules=[rule("third", 97)])
+    assert prepared == [0, len([*filled.engine.state.volatile.entries()])]

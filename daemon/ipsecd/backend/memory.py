@@ -24,7 +24,7 @@ from ipsecd.backend.memory_entries import MemoryEntries
 from ipsecd.backend.reporting import Report
 from ipsecd.compiler.classifier import Classifier, Entry, Lookups, Verdict
 from ipsecd.compiler.tables import TableId
-from ipsecd.compiler.volatile import Delta, Volatile
+from ipsecd.compiler.volatile import NOTHING_DYNAMIC, Delta, Volatile
 from ipsecd.model.packets import Host, Packet
 from ipsecd.model.values import Action, Origin
 from ipsecd.progress import Tell, silent
@@ -118,7 +118,14 @@ class MemoryBackend:
     def check(self, classifier: Classifier) -> None:
         """Accept everything."""
 
-    def prepare(self, classifier: Classifier, run: Line, tell: Tell = silent) -> None:
+    def prepare(
+        self,
+        classifier: Classifier,
+        run: Line,
+        tell: Tell = silent,
+        *,
+        dynamic: Volatile = NOTHING_DYNAMIC,
+    ) -> None:
         """Do nothing: nothing takes long."""
 
     def discard(self) -> None:
