@@ -139,13 +139,16 @@ class MemoryBackend:
         self._entries.hold(classifier.lists)
         counts = self.volatile_counts()
         self._live = {}
-        self.change(Delta(added=tuple(volatile.entries())), volatile)
+        self._change(Delta(added=tuple(volatile.entries())), volatile)
         for (table, key), count in counts.items():
             if table in self._live and key in self._live[table].deadlines:
                 self._live[table].counts[key] = count
 
     def change(self, delta: Delta, volatile: Volatile) -> None:
         """Remove and add entries; drop tables that are empty after it."""
+        self._change(delta, volatile)
+
+    def _change(self, delta: Delta, volatile: Volatile) -> None:
         for entry in delta.removed:
             live = self._live[entry.table]
             del live.deadlines[entry.key]
