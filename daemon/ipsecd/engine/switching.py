@@ -70,15 +70,17 @@ class Switching:
                 delta = now.volatile.difference(new.volatile)
             return new.with_policy(choice.source, choice.compiled, current), delta, rules
 
-        planned, _, _ = make_state()
-        planned = with_own_rules(planned)
+        without_own, delta, _ = make_state()
+        planned = with_own_rules(without_own)
         # Before anything is written: a change that is refused must not be on disk for a moment.
         if is_guarding():
             must_spare(before, planned)
         # Dynamic rules that come with it may be the first to name a list.
         tables = planned.volatile.tables
         dynamic = NOTHING_DYNAMIC
-        if before.volatile.difference(planned.volatile) and replaces_rules(before, planned):
+        # Bans that came since do not count: they are in force already.
+        changes = delta or without_own.volatile.difference(planned.volatile)
+        if changes and replaces_rules(before, planned):
             dynamic = planned.volatile
         attempt.step(
             lambda: self.enforcement.prepare(
