@@ -1,4 +1,7 @@
-"""How long a ban takes while a long policy is applied, a long list loaded, the backend exchanged.
+"""How long a ban takes while something else takes long: a policy, a list, another backend.
+
+A long policy is applied, a long list is loaded, the backend is exchanged, and a policy changes
+together with a dynamic rule where there are many bans.
 
 With nftables and with programs (which stand beside nftables). The ban takes the same way as in the
 service: through its lines of work to the kernel. It needs namespaces of its own. Arguments: sizes
@@ -21,6 +24,7 @@ from bench.isolation import must_be_isolated
 from ipsecd.config import Config, Directories
 from ipsecd.control import Control
 from ipsecd.engine import Engine
+from ipsecd.engine.additions import Order
 from ipsecd.language.filters import parse_filter
 from ipsecd.model.values import Action
 from ipsecd.service.engine_lines import EngineLines
@@ -30,8 +34,13 @@ SIZES = ("50x1000",)
 BACKENDS = ("nftables", "xdp")
 LIST = "drop"
 ENTRIES = 1_000_000
+BANS = 100_000
 BLOCKING = f'policy: listed\nrules: [{{rule: drop, action: block, filters: ["@{LIST}=0"]}}]\n'
 PARAMETERS = {"source": None, "assign": True, "dry_run": False}
+NOT_TOGETHER: dict[str, object] = {
+    "fingerprint": None, "delete": [], "assign": None, "unassign": False, "shared_filters": None,
+    "remove_rules": [], "dry_run": False,
+}  # fmt: skip
 PAUSE_S = 0.005
 
 
@@ -86,8 +95,31 @@ class Bench:
         finally:
             done.set()
 
-    def call(self, method: str, parameters: Mapping[str, object], content: bytes) -> None:
+    def call(self, method: str, parameters: Mapping[str, object], content: bytes | None) -> None:
         self.control.call(method, dict(parameters), "bench", {}, content)
+
+    def ban_many(self) -> None:
+        """Have many bans of the form that all bans have, and a policy."""
+        filters = [f"{address(1 << 21 | number)}=0" for number in range(BANS)]
+        order = Order(tuple(map(parse_filter, filters)), Action.BLOCK)
+        self.lines.at_once(lambda: self.engine.order_dynamic(order))
+        self.call("ApplyPolicy", PARAMETERS, document(1, 1))
+
+    def change_together(self, done: threading.Event) -> None:
+        """Change the policy and a rule of that form as one, which makes its set anew."""
+        rule = {
+            "name": "one more",
+            "filters": ["192.0.2.1=0"],
+            "action": "block",
+            "ttl_s": None,
+            "interface": None,
+            "when": None,
+        }
+        put = [{"name": "long", "document": document(1, 2).decode()}]
+        try:
+            self.call("ChangeTogether", {**NOT_TOGETHER, "put": put, "put_rules": [rule]}, None)
+        finally:
+            done.set()
 
     def exchange(self, backend: str, done: threading.Event) -> None:
         try:
@@ -162,6 +194,17 @@ def measure_list(backend: str) -> None:
         print(f"  {what}, in {taken_s:5.1f} s:{'':8} {said(busy)}", flush=True)
 
 
+def measure_together(backend: str) -> None:
+    """A policy and a dynamic rule change as one while there are many others."""
+    with tempfile.TemporaryDirectory() as name:
+        bench = Bench(Path(name), backend)
+        bench.ban_many()
+        taken_s, busy = while_running(bench, bench.change_together)
+        bench.close()
+    print(f"{backend}, {BANS:,} bans, one more, milliseconds")
+    print(f"  a policy changes with a rule, in {taken_s:5.1f} s: {said(busy)}", flush=True)
+
+
 def main() -> None:
     must_be_isolated()
     subprocess.run(["ip", "link", "add", "bench0", "type", "veth", "peer", "bench1"], check=True)
@@ -171,6 +214,8 @@ def main() -> None:
             measure(backend, rules, each)
     for backend in BACKENDS:
         measure_list(backend)
+    for backend in BACKENDS:
+        measure_together(backend)
     print("  (promised: 100 at most, on a machine that has a processor for each)")
 
 

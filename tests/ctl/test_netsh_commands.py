@@ -170,7 +170,7 @@ def test_a_rule_is_switched_off_and_on() -> None:
     [
         ("add policy P", "05003"),
         ("add filterlist L", "05010"),
-        ("add filteraction A action=permit", "05014"),
+        ("add filteraction A action=block", "05014"),
         ("add rule R P L A", "05003"),
         ("add rule S P nolist A", "05002"),
         ("add rule S P L noaction", "05002"),
@@ -209,6 +209,17 @@ def test_what_exists_or_does_not_is_told_and_tolerated(line: str, number: str) -
     answer = host.file(f"{STATIC}{line}\n{STATIC}add policy New")
     assert "line 1: " in answer.lines[0]
     assert (answer.code, "New" in host.documents) == (1, True)
+
+
+def test_a_filter_action_that_does_something_else_keeps_a_file_from_being_carried_out() -> None:
+    """What follows in the file takes it for one that blocks, and the rules would permit."""
+    host = host_with(*BANS, "add filteraction Stop action=permit")
+    before = host.changes
+    lines = ("add filteraction Stop action=block", "add rule S P L Stop", "add policy New")
+    answer = host.file("\n".join(f"{STATIC}{line}" for line in lines))
+    assert (answer.code, host.changes, "New" in host.documents) == (1, before, False)
+    assert answer.lines[0].startswith("ERR IPsec[05014] : line 1: ")
+    assert "which is to permit; to have it block, write: set filteraction" in answer.hints[0]
 
 
 @pytest.mark.parametrize(

@@ -86,12 +86,13 @@ def test_rules_are_found_by_all_that_is_given() -> None:
     assert not host.dynamic
 
 
-def test_another_action_is_a_conflict() -> None:
-    """A rule is not turned into its opposite without a word."""
+def test_another_action_is_refused() -> None:
+    """A rule is not turned into its opposite without a word, nor is a file that means to."""
     host = Host()
     host.line(f"{DYNAMIC}add rule any me 1 {BLOCK}")
     answer = host.line(f"{DYNAMIC}add rule any me 1 actionin=permit actionout=permit")
-    assert (answer.code, answer.understood) == (1, True)
+    assert (answer.code, answer.understood) == (1, False)
+    assert answer.lines[0].startswith("ERR IPsec[05003] : ")
     assert rules(host)["netsh *+0"][0] == "block"
 
 

@@ -197,6 +197,49 @@ def test_a_rule_that_is_missing_is_said_at_the_end(run: RunText) -> None:
     assert "policy 'P' is assigned and has no filter: it blocks nothing" in warnings
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("netsh ipsec static add filteraction B action=permit", "which is to block"),
+        ("netsh ipsec static set policy None ass=y", "there is no policy 'None'"),
+        ("netsh ipsec static add policy Q assign=y", "policy 'Q' is left as it is"),
+        ("netsh -f inner.txt", "there is no policy 'None'"),
+    ],
+)
+def test_what_would_leave_the_host_open_is_refused(
+    daemon: DirectDaemon, run: RunText, tmp_path: Path, line: str, said: str
+) -> None:
+    """An action that is the opposite of what is meant, and a policy that is not assigned."""
+    (tmp_path / "inner.txt").write_text("ipsec static set policy None assign=y\n")
+    run(
+        "netsh ipsec static add filteraction name=B action=block",
+        "netsh ipsec static add policy P assign=y",
+        "netsh ipsec static add policy Q",
+    )
+    before = daemon.state()
+    told = run(line, ADD.format(1))
+    assert (told.code, daemon.state()) == (1, before)
+    assert told.results == [(1, "refused"), (2, "done")]
+    assert said in told.lines[0]["reason"] + told.lines[0]["hint"]
+
+
+def test_what_is_there_just_so_lacks_nothing(run: RunText) -> None:
+    """Scripts are run twice. A rule of that name that is another one is told at the end."""
+    lines = [
+        "netsh ipsec static add filteraction name=B action=block",
+        "netsh ipsec static add filter L any me",
+        "netsh ipsec static add policy P assign=y",
+        "netsh ipsec static add rule R P L B",
+    ]
+    run(*lines)
+    told = run(*lines)
+    assert (told.code, json.loads(told.out)["warnings"]) == (0, [])
+    told = run(*lines[:3], "netsh ipsec static add rule R P L B conn=lan")
+    assert json.loads(told.out)["warnings"] == [
+        "line 4: no rule was added: rule 'R' is left as it is"
+    ]
+
+
 def test_old_commands_and_netsh_see_each_other(daemon: DirectDaemon, run: RunText) -> None:
     """Whichever made something, the other finds it, in the same file."""
     told = run(

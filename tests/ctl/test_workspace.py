@@ -56,8 +56,7 @@ def test_nothing_differs_at_first() -> None:
     space.put_policy(space.policy("Web"))
     space.put_policy(parse_policy(WEB))
     space.shared = SHARED
-    assert space.differences() == NOTHING
-    assert not space.is_changed()
+    assert space.differences() == {}
 
 
 def test_only_what_is_asked_for_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,7 +65,7 @@ def test_only_what_is_asked_for_is_read(monkeypatch: pytest.MonkeyPatch) -> None
     reads = noting(read, parse_policy, lambda _, name: name)
     monkeypatch.setattr(module, "parse_policy", reads)
     space = Workspace({"Web": WEB, "Mail": MAIL, "User": format_policy(USER)}, None)
-    assert space.differences() == NOTHING
+    assert space.differences() == {}
     assert read == []
     space.policy("Web")
     space.policy("Web")
@@ -110,7 +109,7 @@ def test_an_assigned_policy_that_is_deleted_is_unassigned(again: bool, unassign:
     assert space.differences()["unassign"] is unassign
     if again:
         space.assign("Web")
-        assert not space.is_changed()
+        assert space.differences() == {}
 
 
 def test_rules_follow_their_list_and_action() -> None:
@@ -125,7 +124,7 @@ def test_rules_follow_their_list_and_action() -> None:
     assert asked["shared_filters"] == format_shared_filters(space.shared)
     assert space.policy("User").rules == (rule,)
     space.shared = SHARED
-    assert not space.is_changed()
+    assert space.differences() == {}
 
 
 def test_a_list_is_expanded_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,7 +139,7 @@ def test_a_list_is_expanded_once(monkeypatch: pytest.MonkeyPatch) -> None:
     for n in range(100):
         more = (*space.shared.lists["bans"].filters, parse_shared_filter(f"192.0.2.{n}+0"))
         space.shared = space.shared.with_list(FilterList("bans", "", more))
-    assert space.is_changed()
+    assert space.differences()
     assert {len(rule.filters) for rule in space.policy("User").rules} == {101}
     assert counted == ["bans"]
 
@@ -236,6 +235,18 @@ def test_who_changes_nothing_asks_for_nothing() -> None:
     assert exchange.changed_together(daemon, Workspace.names) == ["Web"]
     assert exchange.commit(daemon, exchange.load(daemon))["changed"] is False
     assert daemon.changes == []
+
+
+def test_what_differs_is_found_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All policies that are changed are written for that, which is most of what a change takes."""
+    written: list[str] = []
+    noted = noting(written, format_policy, lambda policy: policy.name)
+    monkeypatch.setattr(module, "format_policy", noted)
+    daemon = FakeDaemon(0)
+    space = exchange.load(daemon)
+    space.put_policy(parse_policy(MAIL))
+    exchange.commit(daemon, space)
+    assert written == ["Mail"]
 
 
 def test_what_is_long_goes_as_a_file() -> None:

@@ -56,9 +56,9 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch, site: Site, do: Callable[[], obje
     """Have something done while the next change is prepared."""
     prepare = site.engine._enforcement.prepare
 
-    def prepare_and_do(*arguments: Any) -> None:
+    def prepare_and_do(*arguments: Any, **options: Any) -> None:
         monkeypatch.setattr(site.engine._enforcement, "prepare", prepare)
-        prepare(*arguments)
+        prepare(*arguments, **options)
         do()
 
     monkeypatch.setattr(site.engine._enforcement, "prepare", prepare_and_do)
@@ -70,12 +70,12 @@ def fail_once(
     """Have the next call of a method of `backend` fail; what is returned says whether it has."""
     original, has_failed = getattr(backend, verb), False
 
-    def fail(*arguments: object) -> None:
+    def fail(*arguments: object, **options: object) -> None:
         nonlocal has_failed
         if not has_failed:
             has_failed = True
             raise BackendFailed("no room")
-        original(*arguments)
+        original(*arguments, **options)
 
     monkeypatch.setattr(backend, verb, fail)
     return lambda: has_failed

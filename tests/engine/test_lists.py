@@ -229,7 +229,7 @@ def test_lists_that_change_while_stopped_are_in_force_at_the_start(bench: Site) 
     assert not bench.blocks(53, INSIDE)
 
 
-@pytest.mark.parametrize("verb", ["prepare", "apply", "change"])
+@pytest.mark.parametrize("verb", ["prepare", "apply"])
 def test_a_change_that_fails_changes_nothing(
     bench: Site, verb: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,10 +8,15 @@ from typing import Any
 
 import pytest
 
+from ipsecd.compiler.volatile import Volatile
 from ipsecd.control import Control
 from ipsecd.engine.caller import Caller, ChangeOptions
+from ipsecd.engine.switching import Switching
 from ipsecd.errors import Changed, InvalidInput, IpsecdError, NotFound, Refused
 from ipsecd.language.documents import format_policy, parse_policy
+from ipsecd.language.filters import parse_filter
+from ipsecd.model.values import Action
+from ipsecd.sources.dynamic import DynamicRule
 from tests.engine.site import Site, fail_once, meanwhile
 
 SHARED = """\
@@ -373,3 +378,34 @@ def test_a_file_that_cannot_be_used_hinders_nothing_else(filled: Site) -> None:
     assert ask(filled, "Reload", resolve=False)["outcome"]["changed"]
     assert workspace(filled)["shared_filters"] == OTHER_SHARED
     assert format_policy(filled.engine.stored("A"))
+
+
+def test_dynamic_rules_are_prepared_where_a_policy_changes_with_them(
+    filled: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A set of many takes too long for the switch, where every ban waits for it."""
+    prepared: list[int] = []
+
+    def prepare(*_: Any, dynamic: Volatile) -> None:
+        prepared.append(sum(map(len, dynamic.tables)))
+
+    monkeypatch.setattr(filled.backend, "prepare", prepare)
+    checks: list[int] = []
+    check = Switching._check_protected
+
+    def check_and_ban(*arguments: Any) -> None:
+        if not checks:
+            filled.engine.add_dynamic(
+                DynamicRule("meanwhile", (parse_filter("*=0:96:UDP"),), Action.BLOCK)
+            )
+        checks.append(1)
+        check(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Switching, "_check_protected", check_and_ban)
+        change(filled, put=put(document("A", 1434, 1435)))
+    assert (prepared, filled.blocks(96)) == ([0], True)
+    change(filled, put_rules=[rule("other", 98)])
+    assert prepared == [0]
+    change(filled, put=put(document("A", 1436)), put_rules=[rule("third", 97)])
+    assert prepared == [0, len([*filled.engine.state.volatile.entries()])]

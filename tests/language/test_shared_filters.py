@@ -191,3 +191,14 @@ def test_lists_and_actions_are_put_and_removed() -> None:
     assert (list(before.lists), list(after.lists)) == (["a"], ["b", "c"])
     assert before.actions["x"].action is Action.BLOCK
     assert after.actions["x"].action is Action.PERMIT
+
+
+def test_a_description_that_is_not_text_is_refused_by_what_it_describes() -> None:
+    """It could not be written into a file."""
+    flt = parse_shared_filter("*+0:445:TCP")
+    with pytest.raises(InvalidInput, match="description of a filter is not text"):
+        SharedFilter(flt.source, flt.destination, description="\ud800")
+    with pytest.raises(InvalidInput, match="description of filter list 'Ports' is not text"):
+        FilterList("Ports", "\ud800")
+    with pytest.raises(InvalidInput, match="description of filter action 'Stop' is not text"):
+        FilterAction("Stop", Action.BLOCK, "\ud800")

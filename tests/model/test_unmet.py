@@ -72,7 +72,8 @@ def own_address(found: Policy, packets: list[Packet], family: Family, offset: in
 def test_the_verdict_is_that_of_decide(data: st.DataObject) -> None:
     """Over all filters, for packets from their boundaries, whichever address nobody names is ours.
 
-    Filters by names are left out: they stand for nobody.
+    Filters by names are left out: they stand for nobody. A policy that is tried as audits is judged
+    as if it blocked.
     """
     found = data.draw(policies(names=True))
     packets = data.draw(st.lists(packets_for(found, SOME_HOST), min_size=1, max_size=4))
@@ -85,7 +86,7 @@ def test_the_verdict_is_that_of_decide(data: st.DataObject) -> None:
     def ours(packet: Packet, side: int) -> int:
         return dict(host.addresses)[packet.family] if side == standing[packet.family] else side
 
-    filters = filters_of(nameless(found), Store.STATIC)
+    filters = filters_of(nameless(found).with_audit(False), Store.STATIC)
     expect = tuple(Expectation(Action.BLOCK, str(n), one) for n, one in enumerate(packets))
     blocked = [
         decide(
@@ -187,6 +188,13 @@ def test_packets_of_a_connection_are_not_matched_when_opening() -> None:
         "permit icmp 192.0.2.1 > me established",
     )
     assert failing(parse_policy(text + "expect:\n" + "".join(f"- {e}\n" for e in expect))) == []
+
+
+def test_a_policy_that_is_tried_as_audits_is_expected_to_block() -> None:
+    """What its author expects is to be so when it blocks; an audit that is written is none."""
+    expect = ("block tcp 192.0.2.1 > me:22",)
+    assert failing(policy("*=0:22:TCP", expect=expect).with_audit(True)) == []
+    assert failing(policy("*=0:22:TCP", action="audit", expect=expect)) == ["tcp 192.0.2.1 > me:22"]
 
 
 def test_exemptions_do_not_count() -> None:

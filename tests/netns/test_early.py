@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from time import monotonic
 from typing import TypeVar
 
 import pytest
 
 from ipsecd.backend.base import Observation
+from ipsecd.backend.nftables import messages as nft
 from ipsecd.backend.nftables.backend import NftablesBackend
 from ipsecd.backend.nftables.early import LARGE
 from ipsecd.backend.nftables.reading import TableReader
+from ipsecd.backend.nftables.wire import Message
 from ipsecd.compiler.classifier import Classifier, pack
-from ipsecd.compiler.rows import rows_of
+from ipsecd.compiler.rows import Row, rows_of
 from ipsecd.compiler.volatile import Volatile
 from ipsecd.errors import BackendFailed
 from ipsecd.language.filters import parse_filter
@@ -216,3 +220,90 @@ def test_a_preparation_that_the_kernel_refuses_leaves_what_is_in_force(
     backend.prepare(wanted, at_once)
     backend.apply(wanted, Volatile())
     assert backend.observe() == Observation(wanted.digest)
+
+
+def bans(start: int, count: int) -> list[Row]:
+    """The rows of a dynamic rule for each of so many addresses."""
+    first = InForce(Origin("dynamic", "", "d"), parse_filter("10.0.0.0=0"), Action.BLOCK)
+    (row,) = rows_of([first])
+    return [
+        Row(
+            row.table,
+            number.to_bytes(4, "big"),
+            replace(first, origin=Origin("dynamic", "", f"d{number}")),
+        )
+        for number in range(start, start + count)
+    ]
+
+
+def elements_of_bans(backend: NftablesBackend) -> tuple[set[str], set[bytes]]:
+    """The sets of dynamic rules in the kernel, and what they hold."""
+    listed = json.loads(run("nft", "-j", "list", "table", "inet", "ipsecd"))["nftables"]
+    sets = {item["set"]["name"] for item in listed if "set" in item}
+    sets = {name for name in sets if name.startswith("dynamic_")}
+    return sets, {key for name in sets for key, _ in backend._reader.elements(name)}
+
+
+def test_dynamic_rules_that_change_with_a_policy_are_loaded_before_the_switch(
+    backend: NftablesBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The switch itself carries only what has come, gone and been renewed since then."""
+    volatile, start = Volatile(), 10 << 24
+    rows = bans(start, 2 * LARGE)
+    added = volatile.change(add=rows)
+    backend.change(added, volatile)
+    old_sets, _ = elements_of_bans(backend)
+    planned = volatile.copy()
+    planned.change(remove=[rows[0].filter_in_force.origin], add=bans(start + 2 * LARGE, 1))
+    parts = 0
+
+    def interrupted(work: Callable[[], T]) -> T:
+        nonlocal parts
+        parts += 1
+        result = work()
+        if parts == PARTS_WITH_A_SET:
+            come = volatile.change(remove=[rows[1].filter_in_force.origin], add=bans(9 << 24, 1))
+            backend.change(come, volatile)
+            renewed = volatile.change(
+                [rows[2].filter_in_force.origin], [rows[2]], monotonic() + 3600
+            )
+            backend.change(renewed, volatile)
+        return result
+
+    backend.prepare(many(1, 1), interrupted, dynamic=planned)
+    assert backend.observe() == Observation(Classifier().digest)
+    sets, _ = elements_of_bans(backend)
+    assert len(sets) == 2
+    volatile.change(remove=[rows[0].filter_in_force.origin], add=bans(start + 2 * LARGE, 1))
+    commit, sizes = backend._commit, []
+
+    def noted(steps: list[Message]) -> None:
+        elements = [m.attributes for m in steps if m.kind in (nft.NEWSETELEM, nft.DELSETELEM)]
+        sizes.append(sum(map(len, elements)))
+        commit(steps)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(backend, "_commit", noted)
+        backend.apply(many(1, 1), volatile)
+    assert 0 < max(sizes) < LARGE
+    assert backend.observe() == Observation(many(1, 1).digest)
+    left, held = elements_of_bans(backend)
+    assert left == sets - old_sets
+    assert held == {entry.key for entry in volatile.entries()}
+    assert len(held) == 2 * LARGE
+    assert start.to_bytes(4, "big") not in held
+    assert "expires" in run("nft", "get", "element", "inet", "ipsecd", *left, "{ 10.0.0.2 }")
+
+
+def test_dynamic_rules_that_were_loaded_and_are_not_wanted_go(backend: NftablesBackend) -> None:
+    """They never were in force; those there were stay as they are."""
+    volatile = Volatile()
+    backend.change(volatile.change(add=bans(10 << 24, LARGE)), volatile)
+    before = elements_of_bans(backend)
+    planned = volatile.copy()
+    planned.change(add=bans(11 << 24, 1))
+    backend.prepare(many(1, 1), at_once, dynamic=planned)
+    backend.discard()
+    assert elements_of_bans(backend) == before
+    backend.apply(many(1, 1), planned)
+    assert len(elements_of_bans(backend)[1]) == LARGE + 1

@@ -16,7 +16,7 @@ import pytest
 from ipsecd.backend.base import Backend, Line
 from ipsecd.backend.memory import MemoryBackend
 from ipsecd.compiler.classifier import Classifier
-from ipsecd.compiler.volatile import Volatile
+from ipsecd.compiler.volatile import NOTHING_DYNAMIC, Volatile
 from ipsecd.config import Config, Directories
 from ipsecd.control import Control
 from ipsecd.engine import Engine, enforcement
@@ -51,8 +51,15 @@ class SlowBackend(MemoryBackend):
         self.discarded = 0
         self.refuses = self.refuses_early = False
 
-    def prepare(self, classifier: Classifier, run: Line, tell: Tell = silent) -> None:
-        del classifier, run, tell
+    def prepare(
+        self,
+        classifier: Classifier,
+        run: Line,
+        tell: Tell = silent,
+        *,
+        dynamic: Volatile = NOTHING_DYNAMIC,
+    ) -> None:
+        del classifier, run, tell, dynamic
         self.begun.set()
         assert self.may_go_on.wait(PATIENCE_S)
         if self.refuses_early:

@@ -111,7 +111,14 @@ def carry_out_lines(session: Session, lines: Iterable[tuple[int, str]]) -> Answe
     if wrong:
         hints = (*hints, f"nothing was changed, because of {count(wrong, 'line')} of the file")
     code = max((answer.code for answer in answers), default=DONE)
-    return Answer(code, said, hints, understood=not wrong)
+    return Answer(
+        code,
+        said,
+        hints,
+        understood=not wrong,
+        lacks=any(answer.lacks for answer in answers),
+        unassigned=any(answer.unassigned for answer in answers),
+    )
 
 
 def _line(session: Session, number: int, line: str) -> Answer:

@@ -22,6 +22,7 @@ from ipsecctl.netsh.failing import (
     LIST_EXISTS,
     NO_POLICY,
     Conflict,
+    Failure,
     absent,
     exists,
 )
@@ -218,8 +219,19 @@ class Drafts:
         return self._actions[name]
 
     def add_action(self, action: FilterAction) -> None:
-        """Add a filter action that is new; raises ``Conflict``."""
-        if action.name in self._actions:
+        """Add a filter action that is new; raises ``Conflict``, or ``Failure`` for another action.
+
+        Who goes on although there is one of that name means one that does the same.
+        """
+        there = self._actions.get(action.name)
+        if there is not None and there.action is not action.action:
+            raise Failure(
+                "this filter action exists already, and does something else",
+                f"filter action {quote(action.name)} is left as it is, which is to "
+                f"{there.action.value}; to have it {action.action.value}, write: set filteraction",
+                ACTION_EXISTS,
+            )
+        if there is not None:
             raise exists("filter action", action.name, ACTION_EXISTS)
         self._actions[action.name] = action
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ipsecctl.netsh.failing import Conflict, NotDoneHere, exists
+from ipsecctl.netsh.failing import EXISTS, Conflict, Failure, NotDoneHere
 from ipsecctl.netsh.filters import Agreement, filter_of
 from ipsecctl.netsh.places import NAMED, Places
 from ipsecctl.netsh.rules import CONDITIONS
@@ -21,6 +21,7 @@ from ipsecd.language.shared_filters import format_shared_filter
 from ipsecd.model.addresses import Keyword
 from ipsecd.model.exemptions import ESSENTIALS, NO_DEFAULT_EXEMPT
 from ipsecd.model.shared_filters import SharedFilter
+from ipsecd.quoting import quote
 
 _IDLE_PROPERTIES = ("ipsecdiagnostics", "ikelogging", "strongcrlcheck", "ipsecloginterval",
                     "bootmode", "bootexemptions")  # fmt: skip
@@ -46,7 +47,12 @@ def add_rule(session: Session, given: Given) -> None:
     for rule in rules:
         before = workspace.dynamic.get(rule.name)
         if before is not None and before.action != rule.action:
-            raise exists("rule", rule.name)
+            raise Failure(
+                "this rule exists already, and does something else",
+                f"rule {quote(rule.name)} is left as it is, which is to {before.action}; delete it "
+                "first",
+                EXISTS,
+            )
     for rule in rules:
         workspace.put_dynamic(rule)
         if session.dynamic_places is not None:
@@ -73,7 +79,7 @@ def delete_rule(session: Session, given: Given) -> None:
 
 def delete_all(session: Session, _given: Given) -> None:
     """``delete all``: every dynamic rule, whoever made it."""
-    session.workspace.dynamic.clear()
+    session.workspace.clear_dynamic()
     session.dynamic_places = None
 
 

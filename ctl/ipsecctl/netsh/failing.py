@@ -62,6 +62,10 @@ class Conflict(Failure):
         super().__init__(message, hint, number)
 
 
+class AsWanted(Conflict):
+    """What was to be made is there already, just so."""
+
+
 def absent(noun: str, name: str, others: Iterable[str] = (), number: str = ABSENT) -> Conflict:
     """The failure for a `noun` that is not there; `others` are the names of those that are."""
     same = next((each for each in others if each.casefold() == name.casefold()), None)

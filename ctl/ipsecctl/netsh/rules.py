@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ipsecctl.netsh.draft_values import RuleDraft
-from ipsecctl.netsh.failing import NotDoneHere
+from ipsecctl.netsh.failing import EXISTS, AsWanted, NotDoneHere
 from ipsecctl.netsh.session import Session
 from ipsecctl.netsh.words import Given
 from ipsecd.model.kinds import ALWAYS, Conditions, InterfaceType
+from ipsecd.quoting import quote
 
 CONDITIONS = {
     "all": ALWAYS,
@@ -32,6 +33,9 @@ def add(session: Session, given: Given) -> None:
         given.get("description", ""),
         given.says("activate", "yes"),
     )
+    there = policy.rules.get(rule.name)
+    if there is not None and replace(rule, rule=there.rule, description=there.description) == there:
+        raise AsWanted("this rule exists already", f"rule {quote(rule.name)} is so", EXISTS)
     drafts.put_rule(policy, rule)
 
 

@@ -11,12 +11,19 @@ from dataclasses import dataclass, replace
 
 from ipsecctl.client import Client
 from ipsecctl.netsh.drafts import Drafts
-from ipsecctl.netsh.failing import NotDoneHere, NotUnderstood, error_line, hint_lines, is_tolerated
+from ipsecctl.netsh.failing import (
+    AsWanted,
+    NotDoneHere,
+    NotUnderstood,
+    error_line,
+    hint_lines,
+    is_tolerated,
+)
 from ipsecctl.netsh.filters import FindServers
 from ipsecctl.netsh.places import Places
 from ipsecctl.netsh.servers import servers_of_this_host
 from ipsecctl.netsh.table import BY_CONTEXT
-from ipsecctl.netsh.words import Command, given_to, one_of
+from ipsecctl.netsh.words import Command, Given, given_to, one_of
 from ipsecctl.workspace.workspace import Workspace
 from ipsecd.errors import IpsecdError
 from ipsecd.quoting import count, quote, visible
@@ -33,7 +40,8 @@ class Answer:
     """What a line comes to: exit code, lines for standard output, and those for standard error.
 
     Unless it is ``understood``, a file with the line is not carried out at all. After one that
-    ``ends``, no line of the file is read.
+    ``ends``, no line of the file is read. It ``lacks`` a rule that was not added, or is
+    ``unassigned`` if it was to assign a policy that is not, because of what is there or is not.
     """
 
     code: int = DONE
@@ -41,6 +49,8 @@ class Answer:
     hints: tuple[str, ...] = ()
     understood: bool = True
     ends: bool = False
+    lacks: bool = False
+    unassigned: bool = False
 
     def with_hints(self, *hints: str) -> Answer:
         """The same with more lines for standard error."""
@@ -67,6 +77,8 @@ class Session:
         self._said: list[str] = []
         self._notes: dict[str, None] = {}
         self._noted: set[str] = set()
+        self._called: tuple[Command, Given] | None = None
+        """The command that is carried out, and what it was given, once that is understood."""
 
     def say(self, *lines: str) -> None:
         """Have lines on standard output."""
@@ -96,7 +108,7 @@ class Session:
 
     def carry_out(self, words: Sequence[str], place: str = "") -> Answer:
         """Carry out one line; `place` says where it stands, for errors."""
-        self._said, self._notes = [], {}
+        self._said, self._notes, self._called = [], {}, None
         try:
             ends = self._run([*words])
         except IpsecdError as error:
@@ -106,8 +118,20 @@ class Session:
                 (error_line(error, place),),
                 tuple(visible(place + hint) for hint in hints),
                 understood=is_tolerated(error),
+                lacks=self._is_called("add rule") and not isinstance(error, AsWanted),
+                unassigned=self._assigns_in_vain(),
             )
         return Answer(DONE, tuple(self._said), tuple(self._notes), ends=ends)
+
+    def _is_called(self, words: str) -> bool:
+        return self._called is not None and self._called[0].words == words
+
+    def _assigns_in_vain(self) -> bool:
+        """Whether a policy was to be assigned that is not."""
+        if self._called is None:
+            return False
+        given = self._called[1]
+        return given.says("assign", "no") and self.drafts.assigned != given["name"]
 
     def _run(self, words: list[str]) -> bool:
         """Carry out `words`; whether they end the file."""
@@ -177,6 +201,7 @@ class Session:
             self.say(command.synopsis)
             return
         given = given_to(command, values)
+        self._called = command, given
         for tag in sorted(command.idle & given.keys()):
             self.note(f"{tag}= has no effect here: nothing is encrypted")
         module, _, function = command.handler.partition(":")

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ipsecctl.failures import UnreachableError
 from ipsecctl.legacy_services import AGENT
-from ipsecctl.netsh import Answer, Session, carry_out
+from ipsecctl.netsh import Session, carry_out
 from ipsecctl.running.refusals import why_refused
 from ipsecctl.running.words import program_of
 from ipsecctl.verbs import DIALECTS
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
 
 IPSECCTL, NETSH = "ipsecctl", "netsh"
 _SERVICES = ("net", "sc")
-_ASSIGNING = re.compile(r"\bassign\s*=\s*y", re.IGNORECASE)
-_ADDING = re.compile(r"\badd\s+rule\b", re.IGNORECASE)
 _REMOVING = ("-y", "-o")
 """What switches something off, which is no error where it is not there."""
 
@@ -107,7 +104,10 @@ class Programs:
             raise Refused(said.partition(" : ")[2] or said, "; ".join(hints))
         if answer.code:
             reason = "; ".join(hints) or answer.lines[0]
-            return Done(answer.code, answer.lines, reason=reason, lacks=_lacks(arguments, answer))
+            if answer.unassigned:
+                # Without it nothing may be blocked.
+                raise Refused(reason, "a policy that is to be assigned must be there, and be it")
+            return Done(answer.code, answer.lines, reason=reason, lacks=answer.lacks)
         return Done(0, answer.lines, hints, changed=not answer.lines)
 
     def _run(self, program: str, arguments: list[str]) -> Done:
@@ -153,17 +153,3 @@ def _is_tolerated(program: str, arguments: list[str], error: IpsecdError) -> boo
     if program not in ("ipseccmd", "ipsecpol") or not isinstance(error, NotFound):
         return False
     return any(word.lower() in _REMOVING for word in arguments)
-
-
-def _lacks(arguments: list[str], answer: Answer) -> bool:
-    """Whether a line of ``netsh`` was to put a rule in force, and something is not there for that.
-
-    Raises ``Refused`` for a policy that was to be assigned: without it nothing may be blocked.
-    """
-    said = " ".join(answer.lines)
-    if "there is no such" not in said:
-        return False
-    text = " ".join(arguments)
-    if _ASSIGNING.search(text):
-        raise Refused("; ".join(answer.hints) or said, "a policy is assigned when it is there")
-    return bool(_ADDING.search(text))

@@ -50,7 +50,8 @@ def commit(client: Caller, workspace: Workspace, *, dry_run: bool = False) -> di
 
     Raises ``Changed`` if the daemon has something else by now than what was loaded.
     """
-    if not workspace.is_changed():
+    differences = workspace.differences()
+    if not differences:
         return {
             "changed": False,
             "message": "nothing has changed",
@@ -58,7 +59,7 @@ def commit(client: Caller, workspace: Workspace, *, dry_run: bool = False) -> di
             "assigned": workspace.assigned,
             "warnings": [],
         }
-    parameters = {"fingerprint": workspace.fingerprint, **workspace.differences()}
+    parameters = {"fingerprint": workspace.fingerprint, **differences}
     if dry_run:
         parameters["dry_run"] = True
     outcome: dict[str, Any] = _asked(client, parameters)["outcome"]

@@ -148,12 +148,11 @@ class Workspace:
             or (filter_action and rule.filter_action == filter_action)
         ]
 
-    def is_changed(self) -> bool:
-        """Whether anything is to be asked for."""
-        return any(value not in (None, False, []) for value in self.differences().values())
-
     def differences(self) -> dict[str, object]:
-        """What differs from what was loaded, as parameters of ``ChangeTogether``."""
+        """What differs from what was loaded, as parameters of ``ChangeTogether``; empty if nothing.
+
+        It takes as long as to read and write all policies that are changed.
+        """
         deleted = [name for name in self._documents if name not in self._policies]
         shared = None
         if self._shared is not self._shared_before:
@@ -169,7 +168,7 @@ class Workspace:
         ]
         moved = self.assigned != self._assigned_before
         is_gone = self._assigned_before in deleted
-        return {
+        asked = {
             "put": put,
             "delete": deleted,
             "assign": self.assigned if moved else None,
@@ -178,6 +177,7 @@ class Workspace:
             "put_rules": [rule.wanted() for rule in self.dynamic.changed()],
             "remove_rules": self.dynamic.removed(),
         }
+        return asked if any(value not in (None, False, []) for value in asked.values()) else {}
 
     def _changed(self, name: str) -> Policy | None:
         """A policy that is another than it was; None if it is not."""

@@ -15,7 +15,7 @@ from ipsecd.backend.lines import at_once
 from ipsecd.backend.reporting import Reporting
 from ipsecd.compiler.classifier import Classifier
 from ipsecd.compiler.tables import TableId
-from ipsecd.compiler.volatile import Delta, Volatile
+from ipsecd.compiler.volatile import NOTHING_DYNAMIC, Delta, Volatile
 from ipsecd.model.lists import Form
 from ipsecd.model.values import Origin
 from ipsecd.progress import Tell, silent
@@ -144,9 +144,17 @@ class Backend(Protocol):
     def check(self, classifier: Classifier) -> None:
         """Raise ``Refused`` if the classifier holds what this backend cannot enforce."""
 
-    def prepare(self, classifier: Classifier, run: Line, tell: Tell = silent) -> None:
+    def prepare(
+        self,
+        classifier: Classifier,
+        run: Line,
+        tell: Tell = silent,
+        *,
+        dynamic: Volatile = NOTHING_DYNAMIC,
+    ) -> None:
         """Do beforehand what takes long when `classifier` is applied; what is in force stays.
 
+        `dynamic` has the dynamic rules that are to be in force with it, as far as it is known yet.
         This runs in another thread than all other methods. It hands what speaks to the kernel to
         `run`, in short pieces, between which dynamic rules may change. ``apply`` works without it
         too. `tell` is told how far it is. Raises ``BackendFailed`` or ``LimitExceeded``.
@@ -159,7 +167,8 @@ class Backend(Protocol):
         """Put the whole state in force at once, in the place of what was in force.
 
         A packet meets all of the old or all of the new, also where dynamic rules change with the
-        policy; that costs as much as there are of the same form. Rules that stay keep their counts.
+        policy; that costs as much as there are of the same form, unless they were prepared. Rules
+        that stay keep their counts.
         Raises ``BackendFailed``, and then the old state is in force.
         """
 

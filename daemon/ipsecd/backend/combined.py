@@ -37,7 +37,7 @@ from ipsecd.backend.xdp.expansion import takes_long
 from ipsecd.backend.xdp.programs import Programs
 from ipsecd.compiler.classifier import Classifier
 from ipsecd.compiler.tables import TableId
-from ipsecd.compiler.volatile import Delta, Volatile
+from ipsecd.compiler.volatile import NOTHING_DYNAMIC, Delta, Volatile
 from ipsecd.errors import BackendFailed, IpsecdError
 from ipsecd.model.packets import Point
 from ipsecd.model.values import Origin
@@ -98,7 +98,14 @@ class NftablesWithPrograms(ProgramsBeside):
         """Raise if nftables cannot do it; what programs cannot do, nftables does."""
         self._nftables.check(classifier)
 
-    def prepare(self, classifier: Classifier, run: Line, tell: Tell = silent) -> None:
+    def prepare(
+        self,
+        classifier: Classifier,
+        run: Line,
+        tell: Tell = silent,
+        *,
+        dynamic: Volatile = NOTHING_DYNAMIC,
+    ) -> None:
         """Have nftables load what is large, and the programs; raises only if nftables fails.
 
         Programs that are not ready take all at the switch, or fail then. `tell` is told how far
@@ -111,7 +118,7 @@ class NftablesWithPrograms(ProgramsBeside):
                 programs.prepare(classifier, run, silent, points)
             except (IpsecdError, OSError):
                 run(programs.discard)
-        self._nftables.prepare(classifier, run, tell)
+        self._nftables.prepare(classifier, run, tell, dynamic=dynamic)
 
     def _programs_for(self, classifier: Classifier) -> tuple[XdpBackend | None, frozenset[Point]]:
         """The programs that a policy can be prepared for, and the points that they would judge."""

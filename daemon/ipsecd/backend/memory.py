@@ -24,7 +24,7 @@ from ipsecd.backend.memory_entries import MemoryEntries
 from ipsecd.backend.reporting import Report
 from ipsecd.compiler.classifier import Classifier, Entry, Lookups, Verdict
 from ipsecd.compiler.tables import TableId
-from ipsecd.compiler.volatile import Delta, Volatile
+from ipsecd.compiler.volatile import NOTHING_DYNAMIC, Delta, Volatile
 from ipsecd.model.packets import Host, Packet
 from ipsecd.model.values import Action, Origin
 from ipsecd.progress import Tell, silent
@@ -118,7 +118,14 @@ class MemoryBackend:
     def check(self, classifier: Classifier) -> None:
         """Accept everything."""
 
-    def prepare(self, classifier: Classifier, run: Line, tell: Tell = silent) -> None:
+    def prepare(
+        self,
+        classifier: Classifier,
+        run: Line,
+        tell: Tell = silent,
+        *,
+        dynamic: Volatile = NOTHING_DYNAMIC,
+    ) -> None:
         """Do nothing: nothing takes long."""
 
     def discard(self) -> None:
@@ -132,13 +139,16 @@ class MemoryBackend:
         self._entries.hold(classifier.lists)
         counts = self.volatile_counts()
         self._live = {}
-        self.change(Delta(added=tuple(volatile.entries())), volatile)
+        self._change(Delta(added=tuple(volatile.entries())), volatile)
         for (table, key), count in counts.items():
             if table in self._live and key in self._live[table].deadlines:
                 self._live[table].counts[key] = count
 
     def change(self, delta: Delta, volatile: Volatile) -> None:
         """Remove and add entries; drop tables that are empty after it."""
+        self._change(delta, volatile)
+
+    def _change(self, delta: Delta, volatile: Volatile) -> None:
         for entry in delta.removed:
             live = self._live[entry.table]
             del live.deadlines[entry.key]

@@ -82,6 +82,19 @@ class VolatileTable:
         for key, writers in self.entries.items():
             yield Entry(self.id, key, max(writers.values()))
 
+    def difference(self, target: VolatileTable) -> Delta:
+        """The change that turns this one into `target`, at the cost of what they do not share."""
+        removed, added = [], []
+        for key, old, new in self.entries.differences(target.entries):
+            was, is_ = (max(writers.values()) if writers else None for writers in (old, new))
+            if was == is_:
+                continue
+            if was is not None:
+                removed.append(Entry(self.id, key, was))
+            if is_ is not None:
+                added.append(Entry(self.id, key, is_))
+        return Delta(tuple(removed), tuple(added))
+
     def __len__(self) -> int:
         return len(self.entries)
 
@@ -145,18 +158,17 @@ class Volatile:
     def difference(self, target: Volatile) -> Delta:
         """The change that turns this one into `target`.
 
-        It compares every entry of the tables that are not one and the same value in both.
+        It looks at no entry that both share, so of two that are made from one another it costs the
+        same however many entries there are.
         """
         removed: list[Entry] = []
         added: list[Entry] = []
         for table in {**self._tables, **target._tables}:
-            before, after = self._tables.get(table), target._tables.get(table)
-            if before and after and before.entries is after.entries:
-                continue
-            present = frozenset(before.with_deadlines() if before else ())
-            wanted = frozenset(after.with_deadlines() if after else ())
-            removed += present - wanted
-            added += wanted - present
+            nothing = VolatileTable(table)
+            before, after = self._tables.get(table, nothing), target._tables.get(table, nothing)
+            delta = before.difference(after)
+            removed += delta.removed
+            added += delta.added
         return Delta(tuple(removed), tuple(added))
 
     def with_entries(self, entries: Iterable[Entry]) -> Volatile:
@@ -239,3 +251,7 @@ class Volatile:
                 self._tables[table] = VolatileTable(table, entries)
             else:
                 self._tables.pop(table, None)
+
+
+NOTHING_DYNAMIC = Volatile()
+"""No entries; nobody changes it."""

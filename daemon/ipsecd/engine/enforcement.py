@@ -28,7 +28,7 @@ from ipsecd.backend.choice import (
 from ipsecd.backend.lines import at_once
 from ipsecd.backend.xdp.programs import Programs
 from ipsecd.compiler.classifier import Classifier
-from ipsecd.compiler.volatile import NO_CHANGE, Delta, Volatile
+from ipsecd.compiler.volatile import NO_CHANGE, NOTHING_DYNAMIC, Delta, Volatile
 from ipsecd.engine.attempt import Attempt
 from ipsecd.engine.compiling import classifier_by_names
 from ipsecd.engine.guard import must_spare
@@ -187,15 +187,20 @@ class Enforcement:
 
     # -- change ----------------------------------------------------------------------------------
 
-    def prepare(self, classifier: Classifier, tell: Tell = silent) -> None:
-        """Do in advance what takes long when `classifier` is put in force; for any thread."""
+    def prepare(
+        self, classifier: Classifier, tell: Tell = silent, *, dynamic: Volatile = NOTHING_DYNAMIC
+    ) -> None:
+        """Do in advance what takes long when `classifier` is put in force; for any thread.
+
+        So it does for the `dynamic` rules that change in the same moment, where there are any.
+        """
         state = self.state
         is_in_force = state.enforcing and classifier.digest == state.classifier.digest
-        if self._backend and not state.stopped and not is_in_force:
+        if self._backend and not state.stopped and (dynamic.tables or not is_in_force):
             with Attempt() as attempt:
                 attempt.step(lambda: None, lambda _: self.discard())
                 tell(Progress(Phase.LOADING))
-                self._backend.prepare(classifier, self.run, tell)
+                self._backend.prepare(classifier, self.run, tell, dynamic=dynamic)
 
     def discard(self) -> None:
         """Forget what was prepared; for any thread."""
@@ -219,10 +224,7 @@ class Enforcement:
         must_spare(old, new)
         note_change(old, new)
         if new.enforcing and (
-            not old.enforcing
-            or new.compiled.key != old.compiled.key
-            or new.classifier.digest != old.classifier.digest
-            or (retry_failures and self.backend.failures)
+            replaces_rules(old, new) or (retry_failures and self.backend.failures)
         ):
             self._apply(new.classifier, new.volatile)
             if old.held:
@@ -337,3 +339,12 @@ class Enforcement:
         policy = pending.compiled.policy
         record(logging.INFO, "enforcing", policy=policy.name if policy else None)
         return True
+
+
+def replaces_rules(old: State, new: State) -> bool:
+    """Whether `new` gets in force as a whole, and not by a change of the dynamic rules of `old`."""
+    return (
+        not old.enforcing
+        or new.compiled.key != old.compiled.key
+        or new.classifier.digest != old.classifier.digest
+    )

@@ -12,13 +12,15 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from types import MappingProxyType
 
+from ipsecd.compiler.volatile import NOTHING_DYNAMIC
 from ipsecd.engine.attempt import Attempt
 from ipsecd.engine.compiling import Names, classifier_by_names
-from ipsecd.engine.enforcement import Enforcement
+from ipsecd.engine.enforcement import Enforcement, replaces_rules
 from ipsecd.engine.guard import is_guarding, must_spare
 from ipsecd.engine.lists import ListChanges, with_members
 from ipsecd.engine.names import StateChange, with_new_addresses
 from ipsecd.engine.protection import Protection
+from ipsecd.engine.quarantines import with_own_rules
 from ipsecd.engine.rules_beside import RulesBeside
 from ipsecd.engine.sources import Choice
 from ipsecd.engine.state import State
@@ -68,14 +70,22 @@ class Switching:
                 delta = now.volatile.difference(new.volatile)
             return new.with_policy(choice.source, choice.compiled, current), delta, rules
 
-        planned, _, _ = make_state()
+        without_own, delta, _ = make_state()
+        planned = with_own_rules(without_own)
         # Before anything is written: a change that is refused must not be on disk for a moment.
         if is_guarding():
             must_spare(before, planned)
         # Dynamic rules that come with it may be the first to name a list.
         tables = planned.volatile.tables
+        dynamic = NOTHING_DYNAMIC
+        # Bans that came since do not count: they are in force already.
+        changes = delta or without_own.volatile.difference(planned.volatile)
+        if changes and replaces_rules(before, planned):
+            dynamic = planned.volatile
         attempt.step(
-            lambda: self.enforcement.prepare(classifier.with_lists(wanted.lists, tables), tell),
+            lambda: self.enforcement.prepare(
+                classifier.with_lists(wanted.lists, tables), tell, dynamic=dynamic
+            ),
             lambda _: self.enforcement.discard(),
         )
         return make_state

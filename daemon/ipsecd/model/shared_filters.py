@@ -17,7 +17,14 @@ from ipsecd.errors import InvalidInput
 from ipsecd.model.addresses import Address, Family, Network
 from ipsecd.model.icmp import IcmpMessage
 from ipsecd.model.kinds import Action
-from ipsecd.model.values import Endpoint, Filter, IcmpOfFamily, PortRange, check_name
+from ipsecd.model.values import (
+    Endpoint,
+    Filter,
+    IcmpOfFamily,
+    PortRange,
+    check_description,
+    check_name,
+)
 from ipsecd.quoting import quote
 
 
@@ -110,7 +117,7 @@ class SharedFilter:
     description: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
-        _check_description("filter", self.description)
+        check_description("a filter", self.description)
         # Whatever is wrong with it is wrong with the first filter that it stands for.
         next(self.filters())
 
@@ -131,7 +138,7 @@ class FilterList:
 
     def __post_init__(self) -> None:
         check_name("filter list", self.name)
-        _check_description("filter list", self.description)
+        check_description(f"filter list {quote(self.name)}", self.description)
         object.__setattr__(self, "filters", tuple(dict.fromkeys(self.filters)))
 
 
@@ -145,7 +152,7 @@ class FilterAction:
 
     def __post_init__(self) -> None:
         check_name("filter action", self.name)
-        _check_description("filter action", self.description)
+        check_description(f"filter action {quote(self.name)}", self.description)
 
 
 _NO_LISTS: Mapping[str, FilterList] = MappingProxyType({})
@@ -191,13 +198,3 @@ class SharedFilters:
 
     def __bool__(self) -> bool:
         return bool(self.lists or self.actions)
-
-
-def _check_description(kind: str, text: str) -> None:
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise InvalidInput(
-            f"the description {quote(text)} of a {kind} is not text",
-            "leave out the half of a surrogate pair in it",
-        ) from error

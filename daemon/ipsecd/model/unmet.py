@@ -3,7 +3,7 @@
 ``decide`` judges each packet by the filters of the policy alone: without dynamic rules,
 exemptions and settings. What a host knows, a filter cannot: ``me`` is an address that no filter
 names, and DNS names, containers, networks and labels stand for nobody. Lists have the entries that
-are given, and on a host none.
+are given, and on a host none. Where the policy is tried as audits, it is judged as if it blocked.
 """
 
 from __future__ import annotations

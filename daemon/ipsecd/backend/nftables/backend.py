@@ -135,8 +135,8 @@ class NftablesBackend(SetsBeforehand, CountsEntries):
             steps, present = self._take_over(classifier, volatile)
         policy, sets = policy_sets(classifier, present.policy, self._early, self._new.of_table)
         steps += sets
-        in_force = present.dynamic, self._entries
-        dynamic, filled = dynamic_sets(*in_force, volatile, self._new.of_table, now)
+        in_force = present.dynamic, self._entries, volatile, self._early
+        dynamic, filled = dynamic_sets(*in_force, self._new.of_table, now)
         steps += filled
         held, others = [*policy, *dynamic], dynamic != present.dynamic
         make = self._new.of_list

@@ -6,17 +6,19 @@ Must not know rules, nor the switch to what was loaded.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from functools import partial
 
 from ipsecd.backend.base import Line
 from ipsecd.backend.nftables import messages as nft
 from ipsecd.backend.nftables.ahead import LEAST_BYTES, ListAhead
 from ipsecd.backend.nftables.early import EarlySets
-from ipsecd.backend.nftables.held import Held
+from ipsecd.backend.nftables.held import Entries, Held
 from ipsecd.backend.nftables.lists import ListForm, ListSet
 from ipsecd.backend.nftables.new_sets import NewSets
 from ipsecd.backend.nftables.wire import Message
 from ipsecd.compiler.classifier import Classifier
+from ipsecd.compiler.volatile import NOTHING_DYNAMIC, Volatile
 from ipsecd.progress import Tell, silent
 
 
@@ -24,8 +26,10 @@ class SetsBeforehand(ABC):
     """The part of the backend that has threads beside the one that speaks to the kernel."""
 
     _classifier: Classifier | None
+    _clock: Callable[[], float]
     _drifted: bool
     _early: EarlySets
+    _entries: Entries
     _held: Held
     _new: NewSets
 
@@ -37,8 +41,18 @@ class SetsBeforehand(ABC):
     def _settle(self, *, clean_up: bool = True) -> None:
         """Clean up after a change and take note of what the table is now."""
 
-    def prepare(self, classifier: Classifier, run: Line, tell: Tell = silent) -> None:
-        """Load large sets of `classifier` in small transactions; no rule uses them yet."""
+    def prepare(
+        self,
+        classifier: Classifier,
+        run: Line,
+        tell: Tell = silent,
+        *,
+        dynamic: Volatile = NOTHING_DYNAMIC,
+    ) -> None:
+        """Load large sets in small transactions; no rule uses them yet.
+
+        They are those of `classifier`, and those of dynamic rules that hold something else now.
+        """
         if self._classifier is None or self._drifted:
             return
         early = run(self._early_sets)
@@ -47,6 +61,9 @@ class SetsBeforehand(ABC):
         missing_lists = run(lambda: self._held).missing_lists(classifier, early)
         commit = partial(self._load_early, early, are_counted=False)
         early.load_lists(missing_lists, self._new.of_list, run, commit, tell)
+        held = run(lambda: self._entries)
+        others = [table for table in dynamic.tables if held.get(table.id) is not table.entries]
+        early.load_dynamic(others, self._new.of_table, run, commit, self._clock)
 
     def load_ahead(self, name: str, size: int, run: Line) -> ListAhead | None:
         """What loads a list while its text of `size` bytes is read; None if that is of no use.

@@ -1,4 +1,4 @@
-"""Owns the sets of a policy that are loaded before any rule uses them.
+"""Owns the sets of a policy and of dynamic rules that are loaded before any rule uses them.
 
 The kernel carries out a transaction as a whole, and does nothing else meanwhile: some hundred
 thousand elements take half a second. A rule begins to use a set in a later transaction, so the set
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from itertools import islice
 
 from ipsecd.backend.base import Line
 from ipsecd.backend.nftables import messages as nft
@@ -19,6 +20,7 @@ from ipsecd.backend.nftables.naming import TABLE, counter_name, describe
 from ipsecd.backend.nftables.wire import Message
 from ipsecd.compiler.classifier import Classifier, Table
 from ipsecd.compiler.tables import TableId
+from ipsecd.compiler.volatile import VolatileTable
 from ipsecd.model.lists import AddressList
 from ipsecd.model.values import Origin
 from ipsecd.progress import Phase, Progress, Tell
@@ -28,6 +30,8 @@ LARGE = 2000
 LISTS_AT_ONCE = 2
 """How many lists of elements go into one transaction; each list fills a message."""
 COUNTERS_AT_ONCE = 500
+ENTRIES_AT_ONCE = 1000
+"""Of dynamic rules, each with its deadline; to write the message takes longer than the kernel."""
 
 
 class EarlySets:
@@ -42,6 +46,7 @@ class EarlySets:
         self.origins: frozenset[Origin] = frozenset()
         self._loaded: dict[tuple[TableId, str], KernelTable] = {}
         self._lists: dict[ListForm, ListSet] = {}
+        self._dynamic: dict[TableId, tuple[KernelTable, VolatileTable]] = {}
         self.loaded_ahead: Callable[[ListForm, AddressList], ListSet | None] = lambda *_: None
         """Gives the set of the entries of a list that was filled while they were read."""
 
@@ -98,6 +103,32 @@ class EarlySets:
             done += count
             self._lists[form] = list_set
 
+    def load_dynamic(
+        self,
+        tables: Iterable[VolatileTable],
+        make: Callable[[TableId], KernelTable],
+        run: Line,
+        commit: Callable[[list[Message]], bool],
+        clock: Callable[[], float],
+    ) -> None:
+        """Load the entries of dynamic rules that are many, likewise; `clock` is their deadlines'.
+
+        They may change meanwhile: what was loaded is known until it is taken.
+        """
+        for table in tables:
+            if len(table) < LARGE:
+                continue
+            kernel = run(partial(make, table.id))
+            self.names |= {*kernel.sets}
+            if not run(partial(commit, tx.dynamic_sets(kernel))):
+                return
+            entries = table.with_deadlines()
+            while part := [*islice(entries, ENTRIES_AT_ONCE)]:
+                messages = tx.additions(part, {table.id: kernel}, clock())
+                if not run(partial(commit, messages)):
+                    return
+            self._dynamic[table.id] = kernel, table
+
     def transactions(
         self, table: Table, kernel: KernelTable
     ) -> Iterator[tuple[list[Message], int]]:
@@ -127,3 +158,10 @@ class EarlySets:
     def take(self, table: Table) -> KernelTable | None:
         """The loaded set of a table; None if there is none."""
         return self._loaded.get((table.id, table.digest))
+
+    def take_dynamic(self, table: TableId) -> tuple[KernelTable, VolatileTable] | None:
+        """The loaded sets of dynamic rules of a form, with what they hold; None if there are none.
+
+        Whoever takes them changes them, so they are taken once.
+        """
+        return self._dynamic.pop(table, None)

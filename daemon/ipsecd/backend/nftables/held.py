@@ -26,7 +26,7 @@ from ipsecd.backend.nftables.naming import COUNTED, TABLE, counter_name, describ
 from ipsecd.backend.nftables.wire import Message
 from ipsecd.compiler.classifier import Classifier, Table
 from ipsecd.compiler.tables import TableId
-from ipsecd.compiler.volatile import Entry, Volatile
+from ipsecd.compiler.volatile import Entry, Volatile, VolatileTable
 from ipsecd.model.counted_lists import with_counting_members
 from ipsecd.model.lists import NO_ENTRIES, AddressList
 from ipsecd.model.persistent import PersistentMap
@@ -182,32 +182,35 @@ def dynamic_sets(
     present: Mapping[TableId, KernelTable],
     before: Entries,
     volatile: Volatile,
+    early: EarlySets,
     make: Callable[[TableId], KernelTable],
     now: float,
 ) -> tuple[dict[TableId, KernelTable], list[Message]]:
     """The sets of dynamic rules, and what makes those that hold something else than `before`.
 
     A packet on its way looks into the old ones to the end, as it does into those of the policy.
+    Those that were loaded `early` are taken, with what has come and gone since.
     """
     dynamic: dict[TableId, KernelTable] = {}
     steps: list[Message] = []
-    entries: list[Entry] = []
     for table in volatile.tables:
         if table.id in present and before.get(table.id) is table.entries:
             dynamic[table.id] = present[table.id]
-        else:
-            dynamic[table.id] = make(table.id)
-            steps += tx.dynamic_sets(dynamic[table.id])
-            entries += table.with_deadlines()
-    return dynamic, [*steps, *tx.additions(entries, dynamic, now)]
+            continue
+        loaded = early.take_dynamic(table.id)
+        if not loaded:
+            loaded = make(table.id), VolatileTable(table.id)
+            steps += tx.dynamic_sets(loaded[0])
+        dynamic[table.id], held = loaded
+        delta = held.difference(table)
+        steps += tx.removals(delta.removed, dynamic, now) + tx.additions(delta.added, dynamic, now)
+    return dynamic, steps
 
 
 def entries_gone(before: Entries, volatile: Volatile) -> Iterator[Entry]:
     """The entries that dynamic sets held `before` and that are not there any more."""
     tables = {table.id: table.entries for table in volatile.tables}
     for table, entries in before.items():
-        now = tables.get(table)
-        if now is not entries:
-            for key in entries:
-                if now is None or key not in now:
-                    yield Entry(table, key, 0.0)
+        for key, _, writers in entries.differences(tables.get(table, PersistentMap())):
+            if writers is None:
+                yield Entry(table, key, 0.0)

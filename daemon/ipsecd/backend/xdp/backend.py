@@ -34,7 +34,7 @@ from ipsecd.backend.xdp.reported import Reported
 from ipsecd.backend.xdp.reports import end_left
 from ipsecd.compiler.classifier import Classifier
 from ipsecd.compiler.tables import TableId
-from ipsecd.compiler.volatile import Delta, Volatile
+from ipsecd.compiler.volatile import NOTHING_DYNAMIC, Delta, Volatile
 from ipsecd.errors import BackendFailed
 from ipsecd.host.interfaces import HostReader, HostState
 from ipsecd.model.packets import Point
@@ -117,11 +117,11 @@ class XdpBackend(Reported, NoEntryCounts):
         run: Line,
         tell: Tell = silent,
         points: frozenset[Point] | None = None,
+        *,
+        dynamic: Volatile = NOTHING_DYNAMIC,
     ) -> None:
-        """Write what the steps will look into to memory, for `points` or those in force.
-
-        Where the counters have no room, maps and programs of their own are made and filled.
-        """
+        """Write what steps look into to memory, or, without room for counters, make all anew."""
+        del dynamic
         programs = run(lambda: self._programs if self._classifier and not self._drifted else None)
         if programs is None:
             return
