@@ -72,11 +72,11 @@ def test_status_says_how_each_interface_is_covered(daemon: Daemon) -> None:
     """A veth pair takes programs in native mode, a bridge only in generic mode."""
     run("ip", "link", "add", "br0", "type", "bridge")
     try:
-        assert eventually(lambda: "br0: generic" in daemon.ctl("status"))
-        assert "wire0: native" in daemon.ctl("status")
+        assert eventually(lambda: "br0: generic" in daemon.ctl("status", "--json"))
+        assert "wire0: native" in daemon.ctl("status", "--json")
     finally:
         run("ip", "link", "delete", "br0")
-    assert eventually(lambda: "br0" not in daemon.ctl("status"))
+    assert eventually(lambda: "br0" not in daemon.ctl("status", "--json"))
 
 
 def test_a_link_that_is_detached_by_force_is_put_back_and_logged(daemon: Daemon) -> None:
@@ -111,7 +111,7 @@ def test_a_foreign_program_stays_and_the_policy_is_enforced_behind_it(
         daemon.start()
         try:
             block(daemon, "*=0:1434:UDP")
-            assert "wire0: tc" in daemon.ctl("status")
+            assert "wire0: tc" in daemon.ctl("status", "--json")
             said = daemon.ctl("doctor")
             assert "xdp can be used here" in said
             assert "wire0 has an XDP program of somebody else, foreign" in said
@@ -291,7 +291,7 @@ def test_a_link_that_no_program_reads_is_judged_by_nftables(daemon: Daemon) -> N
             os.write(tunnel, encode_udp(packet))
             with pytest.raises(TimeoutError):
                 receiver.recv(100)
-            assert "odd0" not in daemon.ctl("status")
+            assert "odd0" not in daemon.ctl("status", "--json")
     finally:
         os.close(tunnel)
 
@@ -303,7 +303,7 @@ def test_a_link_without_a_header_is_covered(daemon: Daemon) -> None:
         fcntl.ioctl(tunnel, TUNSETIFF, struct.pack("16sH", b"tun0", IFF_TUN | IFF_NO_PI))
         run("ip", "address", "add", "10.99.0.1/24", "dev", "tun0")
         run("ip", "link", "set", "tun0", "up")
-        assert eventually(lambda: "tun0: " in daemon.ctl("status"))
+        assert eventually(lambda: "tun0: " in daemon.ctl("status", "--json"))
         block(daemon, "*=0:1434:UDP", "0=*:1434:UDP")
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as listening:
             listening.bind(("10.99.0.1", 0))

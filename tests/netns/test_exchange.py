@@ -189,7 +189,7 @@ def test_nothing_passes_while_the_backend_of_a_daemon_changes(tmp_path: Path) ->
 
 
 def protected(daemon: Daemon) -> bool:
-    return "owned" in daemon.ctl("status")
+    return "owned" in daemon.ctl("status", "--json")
 
 
 def follow_a_new_link(daemon: Daemon) -> None:
@@ -198,6 +198,6 @@ def follow_a_new_link(daemon: Daemon) -> None:
     daemon.ctl("backend", "xdp")
     run("ip", "link", "add", "br0", "type", "bridge")
     try:
-        assert site.eventually(lambda: "br0: generic" in daemon.ctl("status"))
+        assert site.eventually(lambda: "br0: generic" in daemon.ctl("status", "--json"))
     finally:
         run("ip", "link", "delete", "br0")

@@ -322,5 +322,5 @@ def test_a_daemon_serves_before_its_programs_are_filled(tmp_path: Path) -> None:
         daemon.start()
         assert passes(1434, 1435) == [False, True]
         assert eventually(lambda: "programs-in-force" in daemon.log())
-        assert "programs follow" not in daemon.ctl("status")
+        assert "programs follow" not in daemon.ctl("status", "--json")
         assert passes(1434, 1435) == [False, True]
