@@ -36,6 +36,7 @@ def _lines(status: dict[str, Any]) -> list[str]:
         *_unconfirmed(status),
         *_file_warnings(status["file_warnings"]),
         f"{paint('ipsecd ' + status['version'], 'bold')} · {_state(status)}",
+        *_programs(status),
         f"  policy     {_policy(status)}",
         *(_domain(status["domain"]) if status["domain"] else ()),
         f"  dynamic    {_amount(status, 'dynamic')}",
@@ -107,6 +108,13 @@ def _state(status: dict[str, Any]) -> str:
             return f"{stopped}: nothing is enforced, 'ipsecctl net start policyagent' starts it"
         case state:
             return f"{paint(state, 'red')} with {status['backend']}"
+
+
+def _programs(status: dict[str, Any]) -> list[str]:
+    """Where programs are, and whether they are all there; what nftables has is in ``doctor``."""
+    if status["backend"] == "nftables" or not status["features"]:
+        return []
+    return [f"  programs   {', '.join(first_lines(status['features']))}"]
 
 
 def _dropped(status: dict[str, Any]) -> list[str]:

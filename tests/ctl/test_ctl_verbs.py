@@ -177,6 +177,12 @@ def test_status_tells_what_is_in_force(daemon: FakeDaemon, run: Run) -> None:
     assert daemon.calls
 
 
+def test_status_says_where_programs_are(daemon: FakeDaemon, run: Run) -> None:
+    """Of nftables there is nothing to say that people would ask for."""
+    daemon.status(backend="xdp", features=["tcx", "wire0: native", "br0: generic"])
+    assert "  programs   tcx, wire0: native, br0: generic\n" in run("ipsecctl", "status").out
+
+
 def test_status_says_what_was_dropped_and_since_when(daemon: FakeDaemon, run: Run) -> None:
     """To the minute, in the time zone of whoever asks."""
     daemon.status(dropped=1234, dropped_since=1795000000.0)
