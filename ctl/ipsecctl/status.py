@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 ESSENTIALS = ("neighbour-discovery", "dhcp-client", "path-mtu")
 _DIGEST_SHOWN = 12
+MOST_COUNTED = 1000
+"""Of up to so many rules it is said what they have dropped: the state is told at once."""
 
 
 def run(client: Client, options: Options) -> int:
@@ -25,12 +27,19 @@ def run(client: Client, options: Options) -> int:
     if options.has("--json"):
         say_json(status)
     else:
+        rules = client.call("Stats")["rules"] if _is_counted(status) else []
         # One write for all lines, so that a terminal never shows only half of them.
-        say(*_lines(status))
+        say(*_lines(status, rules))
     return REFUSED if status["state"] in ("failed", "drifted") else DONE
 
 
-def _lines(status: dict[str, Any]) -> list[str]:
+def _is_counted(status: dict[str, Any]) -> bool:
+    """Whether what was dropped can be said soon."""
+    number = status["policy_rules"] + status["dynamic_rules"]
+    return status["state"] not in ("stopped", "idle") and 0 < number <= MOST_COUNTED
+
+
+def _lines(status: dict[str, Any], rules: list[dict[str, Any]]) -> list[str]:
     return [
         *_troubles(status),
         *_unconfirmed(status),
@@ -42,7 +51,7 @@ def _lines(status: dict[str, Any]) -> list[str]:
         f"  dynamic    {_amount(status, 'dynamic')}",
         *_protected(status.get("protected_filters", 0)),
         *_taken_over(status["dynamic_taken_over"]),
-        *_dropped(status),
+        *_dropped(status, rules),
         *_recorder(status),
         f"  kernel     {_kernel(status)}",
         *_exempt(status["exemptions"]),
@@ -117,19 +126,19 @@ def _programs(status: dict[str, Any]) -> list[str]:
     return [f"  programs   {', '.join(first_lines(status['features']))}"]
 
 
-def _dropped(status: dict[str, Any]) -> list[str]:
-    """What was dropped and since when, and what becomes of the rest."""
+def _dropped(status: dict[str, Any], rules: list[dict[str, Any]]) -> list[str]:
+    """What `rules` have dropped and since when, and what becomes of the rest."""
     if status["state"] in ("stopped", "idle"):
         return []
-    lines = ["  the rest   passes: what no rule blocks is let through"]
-    # A daemon that is older does not answer it.
-    dropped, since = status.get("dropped"), status.get("dropped_since")
-    if dropped is not None:
-        began = f" since {_moment(since)}" if since else ""
-        lines.insert(
-            0, f"  dropped    {count(dropped, 'packet')}{began}; ipsecctl stats has each rule"
-        )
-    return lines
+    lines = []
+    if blocking := [rule for rule in rules if rule["action"] == "block"]:
+        packets = sum(rule["packets"] for rule in blocking)
+        # A daemon that is older does not answer it.
+        since = min(filter(None, (rule.get("since") for rule in blocking)), default="")
+        began = f" since {since[:16].replace('T', ' ')} UTC" if since else ""
+        said = f"  dropped    {count(packets, 'packet')}{began}"
+        lines.append(f"{said}; ipsecctl stats has each rule")
+    return [*lines, "  the rest   passes: what no rule blocks is let through"]
 
 
 def _recorder(status: dict[str, Any]) -> list[str]:
@@ -138,11 +147,6 @@ def _recorder(status: dict[str, Any]) -> list[str]:
         return []
     off = paint("off", "yellow")
     return [f"  recorder   {off}: nobody can say later what was in force and what was dropped"]
-
-
-def _moment(at: float) -> str:
-    """A moment in seconds since the epoch, to the minute, in the time zone of whoever asks."""
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(at))
 
 
 def _policy(status: dict[str, Any]) -> str:

@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from ipsecctl.verbs import VERBS
 from ipsecd.errors import InvalidInput, NotFound, Refused
 from tests.ctl.conftest import Run
 from tests.ctl.fake_daemon import (
+    COUNT,
     DOCUMENT,
     EXAMINATION,
     EXPLANATION,
@@ -59,7 +59,7 @@ def put(
 
 
 CALLS: list[tuple[str, list[tuple[str, dict[str, Any]]]]] = [
-    ("status", [("Status", {})]),
+    ("status", [("Status", {}), ("Stats", {})]),
     ("show", [("ListFilters", {})]),
     ("show filters", [("ListFilters", {})]),
     ("show policies", [("ListPolicies", {})]),
@@ -169,6 +169,7 @@ def test_status_tells_what_is_in_force(daemon: FakeDaemon, run: Run) -> None:
         "ipsecd 0.1.0 · enforcing with nftables",
         "  policy     'Block UDP 1434 Filter', assigned · 2 rules, 2 filters",
         "  dynamic    none",
+        "  dropped    1,234 packets since 2026-11-30 15:40 UTC; ipsecctl stats has each rule",
         "  the rest   passes: what no rule blocks is let through",
         "  kernel     in step: it holds these rules",
         "  essentials neighbour-discovery, dhcp-client always pass",
@@ -184,11 +185,15 @@ def test_status_says_where_programs_are(daemon: FakeDaemon, run: Run) -> None:
 
 
 def test_status_says_what_was_dropped_and_since_when(daemon: FakeDaemon, run: Run) -> None:
-    """To the minute, in the time zone of whoever asks."""
-    daemon.status(dropped=1234, dropped_since=1795000000.0)
-    began = time.strftime("%Y-%m-%d %H:%M", time.localtime(1795000000))
-    lines = run("ipsecctl", "status").out.splitlines()
-    assert f"  dropped    1,234 packets since {began}; ipsecctl stats has each rule" in lines
+    """Of all rules that block, since the first of them began to count; of very many it is not."""
+    later = {**COUNT, "packets": 1230, "since": "2026-11-30T14:05:09Z"}
+    first = {**COUNT, "packets": 4, "since": "2026-11-30T14:03:00Z"}
+    permit = {**COUNT, "action": "permit", "packets": 7, "since": "2026-11-29T00:00:00Z"}
+    daemon.replies["Stats"] = {"rules": [later, first, permit], "unparsable": 0}
+    told = "  dropped    1,234 packets since 2026-11-30 14:03 UTC; ipsecctl stats has each rule\n"
+    assert told in run("ipsecctl", "status").out
+    daemon.status(policy_rules=1001)
+    assert "dropped" not in run("ipsecctl", "status").out
 
 
 def test_status_says_when_nothing_is_recorded(daemon: FakeDaemon, run: Run) -> None:
@@ -307,7 +312,7 @@ def test_colour_only_where_it_is_wanted(
     assert "\x1b[" in run("ipsecctl", "status").out
     monkeypatch.setenv("NO_COLOR", "1")
     assert "\x1b[" not in run("ipsecctl", "status").out
-    assert len(daemon.calls) == 3
+    assert len(daemon.calls) == 6
 
 
 def test_empty_lists_are_said_in_words(daemon: FakeDaemon, run: Run) -> None:

@@ -16,10 +16,6 @@ from ipsecd.control.method import Method, Request, Role, Work
 from ipsecd.control.replies import exemptions, place_in_domain, states_of_engines
 from ipsecd.engine import Engine
 from ipsecd.host.interfaces import read_host
-from ipsecd.model.values import Action
-
-MOST_COUNTED = 1000
-"""Up to how many rules their counters are read whenever somebody asks for the state."""
 
 
 def _status(engine: Engine, _: Request) -> dict[str, Any]:
@@ -58,23 +54,8 @@ def _status(engine: Engine, _: Request) -> dict[str, Any]:
         "gaps": list(engine.backend.gaps),
         "unconfirmed": unconfirmed(engine),
         "put_back": last_put_back(engine),
-        **dropped(engine),
     }
     return {"status": status}
-
-
-def dropped(engine: Engine) -> dict[str, Any]:
-    """What all rules that block have dropped, and since when; nulls if that is not to be said."""
-    rules = {} if engine.stopped or engine.held else engine.rules()
-    blocking = [origin for origin, action in rules.items() if action is Action.BLOCK]
-    if not blocking or len(rules) > MOST_COUNTED:
-        return {"dropped": None, "dropped_since": None}
-    every = engine.counting.read()
-    counted = [every[origin] for origin in blocking if origin in every]
-    return {
-        "dropped": sum(each.count.packets for each in counted),
-        "dropped_since": min((each.since for each in counted), default=None),
-    }
 
 
 def state_of(engine: Engine, observation: Observation) -> str:
