@@ -31,7 +31,9 @@ class Condition:
 
     ``family`` limits the values of addresses, and alone it asks for the IP version. ``links`` are
     patterns. Without a dimension and a family it is a condition that is not known: ``unknown`` says
-    why. ``set_name`` is the name of the set that the addresses come from.
+    why, and ``hint`` what to do about it if anything is better than a rule by hand. Or ``widened``
+    says which packets match here and do not in the original. ``set_name`` is the name of the set
+    that the addresses come from.
     """
 
     dim: Dim | None = None
@@ -40,6 +42,8 @@ class Condition:
     family: Family | None = None
     links: tuple[str, ...] = ()
     unknown: str = ""
+    hint: str = ""
+    widened: str = ""
     set_name: str = ""
 
 
