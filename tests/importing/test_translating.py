@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ipsecctl.importing import iptables
+from ipsecctl.importing import iptables, nft
 from ipsecctl.importing.proving import Proof, prove
 from ipsecctl.importing.source import Given, InputFile, Kind
 from ipsecctl.importing.translating import Translation, translate
@@ -132,3 +132,47 @@ def test_a_set_that_is_missing_is_asked_for() -> None:
     assert "'bad'" in note.reason
     assert "--set FILE" in note.hint
     assert "by hand" not in note.hint
+
+
+RAW = (
+    "*raw\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -d 172.17.0.2/32 ! -i docker0 -j DROP\nCOMMIT\n"
+)
+ACCEPTING = "j ACCEPT\n-A PREROUTING -p udp -j DROP"
+NFT_RAW = """
+table ip raw { chain PREROUTING { type filter hook prerouting priority raw; policy accept;
+  ip daddr 172.17.0.2 iifname != "docker0" drop; } }
+table ip filter { chain INPUT { type filter hook input priority filter; policy drop; }
+  chain FORWARD { type filter hook forward priority filter; policy accept; } }
+"""
+
+
+@pytest.mark.parametrize("kind", ["iptables-save", "accepting", "nft"])
+def test_a_container_that_is_named_before_routing_is_not_this_host(kind: str) -> None:
+    """It is judged as what packets pass through to, which Docker's rules in raw are about."""
+    raw = RAW.replace("j DROP", ACCEPTING) if kind == "accepting" else RAW
+    text = (
+        NFT_RAW
+        if kind == "nft"
+        else raw
+        + (
+            "*filter\n:INPUT DROP [0:0]\n:FORWARD ACCEPT [0:0]\n"
+            "-A FORWARD -d 172.17.0.2/32 -p tcp --dport 80 -j DROP\n"
+        )
+    )
+    reader = nft if kind == "nft" else iptables
+    parsed = reader.read([InputFile("rules", text)], Given())
+    translation = translate(parsed, "Made", Given(), kind)
+    proof = prove(parsed, translation, Given())
+    assert translation.assumed == frozenset()
+    assert any("172.17.0.2" in str(each) for each in filters(translation).values())
+    assert proof.complete
+    assert not proof.unknown
+
+
+def test_an_address_that_the_input_chain_names_too_is_this_host() -> None:
+    """Then a rule before routing is about what is delivered here as well."""
+    text = RAW + "*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -d 172.17.0.2/32 -p udp -j DROP\n"
+    parsed = iptables.read([InputFile("rules", text)], Given())
+    translation = translate(parsed, "Made", Given(), "iptables-save")
+    assert translation.assumed == {(4, 0xAC110002)}
+    assert not prove(parsed, translation, Given()).unknown

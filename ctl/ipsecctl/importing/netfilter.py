@@ -79,7 +79,8 @@ class BaseChain:
     """A chain that packets begin at. Chains of one hook are walked in the order of ``priority``.
 
     One that is ``early`` comes before connection tracking, where every packet is invalid
-    (nft_ct_get_eval, conntrack_mt).
+    (nft_ct_get_eval, conntrack_mt). One ``before_routing`` is walked by what is delivered here and
+    by what passes through alike.
     """
 
     name: str
@@ -89,6 +90,7 @@ class BaseChain:
     policy: Action
     policy_line: Line | None = None
     early: bool = False
+    before_routing: bool = False
 
 
 @dataclass(frozen=True)

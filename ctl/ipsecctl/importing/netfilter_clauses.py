@@ -22,6 +22,7 @@ from ipsecctl.importing.regions import (
     ANYTHING,
     Dim,
     Region,
+    Spans,
     complement,
     full,
     holds,
@@ -56,6 +57,8 @@ class _End:
 
     base: BaseChain
     later: tuple[BaseChain, ...]
+    to: Spans | None = None
+    """The destinations that were asked for before routing, if any were."""
 
 
 def ordered(rules: Ruleset) -> Ordered:
@@ -106,10 +109,18 @@ class _Flattened:
         self._depth = 0
 
     def base(
-        self, base: BaseChain, later: tuple[BaseChain, ...], region: Region
+        self,
+        base: BaseChain,
+        later: tuple[BaseChain, ...],
+        region: Region,
+        to: Spans | None = None,
     ) -> Iterator[Clause]:
-        """The clauses of a base chain and of those that come after it."""
-        yield from self._walk(_Rest(self._chains[base.name], 0, _End(base, later)), region)
+        """The clauses of a base chain and of those after it; `to` are its packets' destinations.
+
+        They are given if they were asked for before routing.
+        """
+        end = _End(base, later, to)
+        yield from self._walk(_Rest(self._chains[base.name], 0, end), region)
 
     def _walk(self, rest: _Rest | _End, region: Region) -> Iterator[Clause]:
         """The clauses that decide of all packets of a region from some place on."""
@@ -182,7 +193,8 @@ class _Flattened:
         self, end: _End, region: Region, action: Action, line: Line, set_name: str = ""
     ) -> Iterator[Clause]:
         if action is Action.PERMIT and end.later:
-            yield from self.base(end.later[0], end.later[1:], region)
+            to = region.get(Dim.DESTINATION) if end.base.before_routing else end.to
+            yield from self.base(end.later[0], end.later[1:], region, to)
             return
         self._made += 1
         if self._made > MAX_CLAUSES:
@@ -190,7 +202,11 @@ class _Flattened:
                 f"the chains become more than {MAX_CLAUSES:,} steps when they are written out",
                 "import the tables that block, without those of other programs",
             )
-        yield Clause(self._hook, self._family, region, action, line, set_name)
+        wanted = region.get(Dim.DESTINATION)
+        before = end.base.before_routing or (wanted is not None and wanted == end.to)
+        yield Clause(
+            *(self._hook, self._family, region, action, line, set_name), before_routing=before
+        )
 
     def _is_left_out(self, rule: ChainRule) -> bool:
         """Whether something that a rule asks for cannot be said; it is noted."""
