@@ -67,9 +67,9 @@ class Tables:
         """Empty a chain."""
         self._chains[family, table][chain] = []
 
-    def chains_of(self, family: Family, table: str) -> Iterable[str]:
-        """The chains of a table, those that packets begin at among them."""
-        return self._chains[family, table].keys() - HOOKS.keys()
+    def is_own_chain(self, family: Family, table: str, name: str) -> bool:
+        """Whether a table has a chain of this name that packets do not begin at."""
+        return name in self._chains[family, table] and name not in HOOKS
 
     def add(
         self, family: Family, table: str, chain: str, rules: Sequence[ChainRule], at: int | None

@@ -153,10 +153,11 @@ class Ruleset:
 
 def reached(name: str, chains: Mapping[str, Sequence[ChainRule]]) -> list[str]:
     """The chains that packets can come to from one, with it."""
-    found = [name]
+    found, known = [name], {name}
     for each in found:
         for rule in chains[each]:
-            if rule.chain and rule.chain not in found:
+            if rule.chain and rule.chain not in known:
+                known.add(rule.chain)
                 found.append(rule.chain)
     return found
 
