@@ -21,6 +21,7 @@ KINDS = {
     "ranges": "-A INPUT -p udp --dport {port}:{after} -j {target}",
     "sources": "-A INPUT -s 10.{high}.{low}.0/24 -p tcp --dport 22 -j {target}",
     "destinations": "-A FORWARD -d 10.{high}.{low}.7/32 -p tcp --dport 80 -j {target}",
+    "links": "-A INPUT -i cali{port} -p tcp --dport 80 -j {target}",
     "sent": "-A OUTPUT -d 10.{high}.{low}.7/32 -p tcp --sport 1024:65535 -j {target}",
 }
 

@@ -88,6 +88,22 @@ class Blocks:
         return span[0] >> size << size, size
 
 
+class Names:
+    """Numbers of 32 bits for names, as a dimension; a beginning with ``*`` behind it has none."""
+
+    BITS = 32
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+
+    def span(self, pattern: str) -> Span | None:
+        """The number of a name; None for a pattern that may cover several, as "" does all."""
+        if not pattern or pattern.endswith("*"):
+            return None
+        number = self._numbers.setdefault(pattern, len(self._numbers))
+        return number, number
+
+
 def nearest(dimensions: Sequence[Blocks], spans: Sequence[Span | None]) -> list[int]:
     """The keys that may meet `spans`, sorted, by the dimension in which these are the fewest.
 

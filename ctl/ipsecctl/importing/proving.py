@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
-from ipsecctl.importing.blocks import Blocks, nearest
+from ipsecctl.importing.blocks import Blocks, Names, nearest
 from ipsecctl.importing.boxes import OF_RANK
 from ipsecctl.importing.cells import Cells, Place
 from ipsecctl.importing.layers import OF_STATES, ON_LOOPBACK
@@ -245,24 +245,27 @@ class _Near:
     def __init__(self, in_force: Iterable[InForce], packet: SourcePacket) -> None:
         bits = packet.family.bits
         self._filters = [one for one in in_force if _may_match(one, packet)]
-        self._dimensions = (Blocks(bits), Blocks(bits), Blocks(16), Blocks(16))
+        self._links = Names()
+        self._dimensions = tuple(map(Blocks, (bits, bits, 16, 16, Names.BITS)))
         for number, one in enumerate(self._filters):
-            for blocks, some in zip(self._dimensions, _spans_of(one), strict=True):
+            for blocks, some in zip(self._dimensions, self._spans(one), strict=True):
                 blocks.add(number, some)
 
     def of(self, packet: SourcePacket) -> Iterator[InForce]:
         """Those that the packet may be matched by."""
         values = (packet.source, packet.destination, packet.source_port, packet.destination_port)
         at = [None if value is None else (value, value) for value in values]
-        return (self._filters[number] for number in nearest(self._dimensions, at))
+        near = nearest(self._dimensions, [*at, self._links.span(packet.link)])
+        return (self._filters[number] for number in near)
 
-
-def _spans_of(one: InForce) -> tuple[Span | None, ...]:
-    """What a filter asks of source, destination and their ports; None where it may be anything."""
-    ends = (one.filter.source, one.filter.destination)
-    if one.filter.mirrored:
-        return (None,) * 4
-    return (*(_address_span(end.address) for end in ends), *map(_port_span, ends))
+    def _spans(self, one: InForce) -> tuple[Span | None, ...]:
+        """What a filter asks of addresses, ports and link; None where it may be anything."""
+        ends = (one.filter.source, one.filter.destination)
+        name = one.conditions.interface_name
+        link = self._links.span(name.pattern) if name else None
+        if one.filter.mirrored:
+            return (*(None,) * 4, link)
+        return (*(_address_span(end.address) for end in ends), *map(_port_span, ends), link)
 
 
 def _address_span(address: Address) -> Span | None:

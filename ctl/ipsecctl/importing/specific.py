@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ipsecctl.importing.blocks import Blocks, nearest
+from ipsecctl.importing.blocks import Blocks, Names, nearest
 from ipsecctl.importing.boxes import ME, Box, CannotSay, Span, common_box, is_within
 from ipsecctl.importing.source import Hook, Line
 from ipsecd.model.addresses import Family
@@ -62,6 +62,7 @@ class _Filters:
         self._by_number: dict[int, Placed] = {}
         self._next = 0
         self._dimensions: dict[tuple[Family, frozenset[Hook]], tuple[Blocks, ...]] = {}
+        self._links = Names()
         self._undone: list[tuple[int, Placed]] = []
         """What was put in and taken away since the last mark, by its number."""
 
@@ -91,7 +92,7 @@ class _Filters:
             number
             for (family, hooks), dimensions in self._dimensions.items()
             if family is box.family and box.hook in hooks
-            for number in nearest(dimensions, _spans(box))
+            for number in nearest(dimensions, self._spans(box))
         ]
         return {number: self._by_number[number] for number in sorted(numbers)}
 
@@ -108,27 +109,26 @@ class _Filters:
 
     def _keep(self, number: int, one: Placed) -> None:
         self._by_number[number] = one
-        for blocks, span in zip(self._of(one.box), _spans(one.box), strict=True):
+        for blocks, span in zip(self._of(one.box), self._spans(one.box), strict=True):
             blocks.add(number, span)
 
     def _drop(self, number: int) -> None:
         box = self._by_number.pop(number).box
-        for blocks, span in zip(self._of(box), _spans(box), strict=True):
+        for blocks, span in zip(self._of(box), self._spans(box), strict=True):
             blocks.remove(number, span)
 
     def _of(self, box: Box) -> tuple[Blocks, ...]:
         key, bits = (box.family, box.hooks), box.family.bits
         if key not in self._dimensions:
-            self._dimensions[key] = (Blocks(bits), Blocks(bits), Blocks(16), Blocks(16))
+            self._dimensions[key] = tuple(map(Blocks, (bits, bits, 16, 16, Names.BITS)))
         return self._dimensions[key]
 
-
-def _spans(box: Box) -> tuple[Span | None, ...]:
-    """What a box matches in each dimension in which filters are found; None for this host."""
-    return (
-        *(end.span if end is not ME else None for end in (box.source, box.destination)),
-        *(box.source_ports, box.destination_ports),
-    )
+    def _spans(self, box: Box) -> tuple[Span | None, ...]:
+        """What a box matches in each dimension in which it is found; None for this host."""
+        return (
+            *(end.span if end is not ME else None for end in (box.source, box.destination)),
+            *(box.source_ports, box.destination_ports, self._links.span(box.link)),
+        )
 
 
 class MostSpecific:
