@@ -132,6 +132,9 @@ def test_a_set_that_is_missing_is_asked_for() -> None:
     assert "'bad'" in note.reason
     assert "--set FILE" in note.hint
     assert "by hand" not in note.hint
+    translation, _ = made("-A INPUT -m set --match-set bad src,dst -j DROP")
+    (note,) = [note for note in translation.notes if note.line.number == 5]
+    assert "by hand" in note.hint
 
 
 RAW = (

@@ -308,7 +308,8 @@ class _Reading:
         if entries is None or dim is None:
             self._ask(
                 f"the entries of the set {quote(name)} are not given, as a set of addresses alone",
-                _WITH_SET,
+                # A set of more than addresses is of no use here, whatever is given.
+                "" if dim is None else _WITH_SET,
             )
             return
         mine = spans(
