@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from ipsecctl.importing import iptables
+import pytest
+
+from ipsecctl.importing import iptables, nft
 from ipsecctl.importing.proving import Proof, prove
 from ipsecctl.importing.source import Given, InputFile, Kind
 from ipsecctl.importing.translating import Translation, translate
@@ -66,3 +68,114 @@ def test_an_input_about_one_ip_version_says_nothing_of_the_other() -> None:
         member.families == {4} for rule in translation.written.policy.rules
         for member in rule.filters
     )  # fmt: skip
+
+
+ARCH = """\
+:TCP - [0:0]
+-A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A INPUT -p tcp {flags} -m conntrack --ctstate NEW -j TCP
+-A INPUT -p tcp -j REJECT --reject-with tcp-reset
+-A TCP -p tcp --dport 22 -j ACCEPT
+-A TCP -s 192.0.2.0/24 -p tcp --dport 443 -j ACCEPT
+"""
+
+
+@pytest.mark.parametrize(
+    "flags", ["--syn", "-m tcp --tcp-flags FIN,SYN,RST,ACK SYN", "--tcp-flags SYN,RST,ACK,FIN SYN"]
+)
+def test_the_syn_of_a_new_connection_is_its_state(flags: str) -> None:
+    """So the chain for new connections is translated, and what else is new is told."""
+    translation, proof = made(ARCH.format(flags=flags), policy="DROP")
+    found = filters(translation)
+    assert found["9: -A TCP -p tcp --dport 22 -j ACCEPT"] == ["0.0.0.0/0=0:22:TCP"]
+    assert not proof.unknown
+    changed = [note for note in translation.notes if "without SYN" in note.reason]
+    assert [(n.line.number, n.kind, n.weaker) for n in changed] == [(7, Kind.CHANGED, True)]
+    assert not any(
+        note.kind is Kind.LEFT_OUT and note.line.number >= 7 for note in translation.notes
+    )
+
+
+@pytest.mark.parametrize(
+    "flags",
+    ["! --syn", "--tcp-flags ALL SYN", "--syn -m limit --limit 1/s", "--tcp-flags SYN,ACK SYN"],
+)
+def test_the_rules_behind_a_jump_that_is_left_out_are_named(flags: str) -> None:
+    """They are not translated either; one that is come to by another way is, and is not named."""
+    rules = (
+        ARCH.format(flags=flags) + "-A TCP -j LOG\n-A TCP -g DEEP\n-A DEEP -s 10.1.0.0/16 -j DROP\n"
+    )
+    translation, proof = made(":DEEP - [0:0]\n" + rules, policy="DROP")
+    left_out = {n.line.number: n for n in translation.notes if n.kind is Kind.LEFT_OUT}
+    assert set(left_out) >= {8, 10, 11, 13, 14}
+    assert "rules:8" in left_out[10].reason
+    assert [left_out[number].weaker for number in (10, 13, 14)] == [False, True, True]
+    assert 12 not in left_out
+    assert not proof.unknown
+    other = rules.replace("-A INPUT -p tcp -j REJECT", "-A INPUT -s 10.0.0.0/8 -j DEEP")
+    translation, _ = made(":DEEP - [0:0]\n" + other.replace(" --reject-with tcp-reset", ""))
+    assert 14 not in {note.line.number for note in translation.notes}
+
+
+def test_a_syn_without_a_state_is_told_how_to_be_said() -> None:
+    """It is part of no state for sure, so it is left out, with what to write instead."""
+    translation, _ = made("-A INPUT -p tcp --syn --dport 22 -j ACCEPT", policy="DROP")
+    (note,) = [note for note in translation.notes if note.line.number == 5]
+    assert "flags of TCP" in note.reason
+    assert "--ctstate NEW" in note.hint
+
+
+def test_a_set_that_is_missing_is_asked_for() -> None:
+    """What to do is to give it, and not to write a rule by hand."""
+    translation, _ = made("-A INPUT -m set --match-set bad src -j DROP")
+    (note,) = [note for note in translation.notes if note.line.number == 5]
+    assert "'bad'" in note.reason
+    assert "--set FILE" in note.hint
+    assert "by hand" not in note.hint
+    translation, _ = made("-A INPUT -m set --match-set bad src,dst -j DROP")
+    (note,) = [note for note in translation.notes if note.line.number == 5]
+    assert "by hand" in note.hint
+
+
+RAW = (
+    "*raw\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -d 172.17.0.2/32 ! -i docker0 -j DROP\nCOMMIT\n"
+)
+ACCEPTING = "j ACCEPT\n-A PREROUTING -p udp -j DROP"
+NFT_RAW = """
+table ip raw { chain PREROUTING { type filter hook prerouting priority raw; policy accept;
+  ip daddr 172.17.0.2 iifname != "docker0" drop; } }
+table ip filter { chain INPUT { type filter hook input priority filter; policy drop; }
+  chain FORWARD { type filter hook forward priority filter; policy accept; } }
+"""
+
+
+@pytest.mark.parametrize("kind", ["iptables-save", "accepting", "nft"])
+def test_a_container_that_is_named_before_routing_is_not_this_host(kind: str) -> None:
+    """It is judged as what packets pass through to, which Docker's rules in raw are about."""
+    raw = RAW.replace("j DROP", ACCEPTING) if kind == "accepting" else RAW
+    text = (
+        NFT_RAW
+        if kind == "nft"
+        else raw
+        + (
+            "*filter\n:INPUT DROP [0:0]\n:FORWARD ACCEPT [0:0]\n"
+            "-A FORWARD -d 172.17.0.2/32 -p tcp --dport 80 -j DROP\n"
+        )
+    )
+    reader = nft if kind == "nft" else iptables
+    parsed = reader.read([InputFile("rules", text)], Given())
+    translation = translate(parsed, "Made", Given(), kind)
+    proof = prove(parsed, translation, Given())
+    assert translation.assumed == frozenset()
+    assert any("172.17.0.2" in str(each) for each in filters(translation).values())
+    assert proof.complete
+    assert not proof.unknown
+
+
+def test_an_address_that_the_input_chain_names_too_is_this_host() -> None:
+    """Then a rule before routing is about what is delivered here as well."""
+    text = RAW + "*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -d 172.17.0.2/32 -p udp -j DROP\n"
+    parsed = iptables.read([InputFile("rules", text)], Given())
+    translation = translate(parsed, "Made", Given(), "iptables-save")
+    assert translation.assumed == {(4, 0xAC110002)}
+    assert not prove(parsed, translation, Given()).unknown

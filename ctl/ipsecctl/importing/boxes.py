@@ -37,6 +37,12 @@ class Networks:
     def _known(self) -> frozenset[tuple[int, int]]:
         return frozenset(self.entries)
 
+    @cached_property
+    def span(self) -> Span:
+        """From the first address to the last; what is between need not be among them."""
+        last = max(address + (1 << self.family.bits - length) for address, length in self.entries)
+        return self.entries[0][0], last - 1
+
     @property
     def are_hosts(self) -> bool:
         """Whether all of them are single addresses."""

@@ -26,8 +26,12 @@ from ipsecd.quoting import quote, quote_path
 
 _MARKS = {BOM_UTF8: "utf-8-sig", BOM_UTF16_LE: "utf-16", BOM_UTF16_BE: "utf-16"}
 """What a text begins with that Windows has written, and the encoding that it says."""
-_QUICK = 2_000
-"""As many packets are judged where no proof was asked for: about half a second."""
+QUICK = 2_000
+"""As many packets are judged at the most where no proof was asked for."""
+QUICK_STEPS = 2_000_000
+"""Packets times rules and filters: each may have to be asked for each packet, and as many take
+about a second. Beyond 40,000 of them ``_FEWEST`` packets are judged all the same."""
+_FEWEST = 50
 
 
 def run(_: Client, options: Options) -> int:
@@ -48,10 +52,18 @@ def run(_: Client, options: Options) -> int:
     parsed = reader.read(files, given)
     translation = translate(parsed, wanted, given, _words(name, files))
     thorough = options.has("--prove")
-    most, sample = (ALL_PACKETS, SAMPLE) if thorough else (_QUICK, _QUICK)
+    quick = quick_packets(translation)
+    most, sample = (ALL_PACKETS, SAMPLE) if thorough else (quick, quick)
     proof = prove(parsed, translation, given, most=most, sample=sample)
     _hand_over(options, translation, proof)
     return REFUSED if proof.unknown or (thorough and proof.differences) else DONE
+
+
+def quick_packets(translation: Translation) -> int:
+    """How many packets are judged where no proof was asked for."""
+    rules = translation.written.policy.rules
+    asked = translation.rules + sum(len(rule.filters) for rule in rules)
+    return min(QUICK, max(_FEWEST, QUICK_STEPS // max(1, asked)))
 
 
 def _hand_over(options: Options, translation: Translation, proof: Proof) -> None:

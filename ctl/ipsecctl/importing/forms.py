@@ -56,7 +56,9 @@ class Forms:
             return ()
         sources, destinations = ([self._addresses(some, family)] for some in ends)
         if clause.hook is Hook.IN:
-            destinations = self._here(region.get(Dim.DESTINATION), family)
+            destinations = self._here(
+                region.get(Dim.DESTINATION), family, before_routing=clause.before_routing
+            )
         if clause.hook is Hook.OUT:
             sources = self._here(region.get(Dim.SOURCE), family)
         patterns = list(self._link_patterns(region.get(Dim.LINK)))
@@ -77,10 +79,13 @@ class Forms:
         return Networks(family, entries)
 
     def take_for_own(self, clauses: Iterable[Clause]) -> None:
-        """Take hosts that rules name where packets are delivered, or sent, for this host's."""
+        """Take hosts that rules name where packets are delivered, or sent, for this host's.
+
+        What is asked for before routing says nothing: Docker names its containers there.
+        """
         for clause in clauses:
             dim = {Hook.IN: Dim.DESTINATION, Hook.OUT: Dim.SOURCE}.get(clause.hook)
-            if dim is None or dim not in clause.region or self.own:
+            if dim is None or dim not in clause.region or self.own or clause.before_routing:
                 continue
             self.assumed |= {
                 (clause.family, first)
@@ -100,8 +105,14 @@ class Forms:
             if first != last or not (first in own or common(((first, first),), GROUPS[family]))
         )
 
-    def _here(self, some: Spans | None, family: Family) -> list[Networks | None]:
-        """This host, or those of its addresses, and the groups, that are meant."""
+    def _here(
+        self, some: Spans | None, family: Family, *, before_routing: bool = False
+    ) -> list[Networks | None]:
+        """This host, or those of its addresses, and the groups, that are meant.
+
+        A host that is asked for before routing may be one that packets pass through to: it is this
+        host's only if something else says so, and the same rule is there for what passes through.
+        """
         if some is None:
             return [ME]
         groups = common(some, GROUPS[family])
@@ -117,8 +128,13 @@ class Forms:
                     "which of these addresses are this host's is not known; say it with "
                     "--me ADDRESS"
                 )
+            if before_routing:
+                assumed = spans((value, value) for of, value in self.assumed if of is family)
+                hosts = common(hosts, assumed)
             self.assumed |= {(family, value) for value, _ in hosts}
         if not hosts and not groups:
+            if before_routing:
+                return []
             raise CannotSay("none of these addresses is this host's, as --me has them")
         return [self._addresses(part, family) for part in (hosts, groups) if part]
 

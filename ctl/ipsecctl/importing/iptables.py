@@ -116,7 +116,8 @@ def _command(tables: Tables, family: Family, table: str, line: Line) -> None:
                 at = max(0, int(rest[0]) - 1)
                 rest = rest[1:]
         options = read_options(rest, family, tables.given)
-        rules = list(_rules(options, line, tables.chains_of(family, table)))
+        is_chain = tables.is_own_chain(family, table, options.jump)
+        rules = list(_rules(options, line, is_chain=is_chain))
         tables.add(family, table, chain, rules, at)
     else:
         raise InvalidInput(
@@ -124,12 +125,12 @@ def _command(tables: Tables, family: Family, table: str, line: Line) -> None:
         )
 
 
-def _rules(options: Options, line: Line, chains: Iterable[str]) -> Iterable[ChainRule]:
-    """The rule that options are; two where either port may be meant.
+def _rules(options: Options, line: Line, *, is_chain: bool) -> Iterable[ChainRule]:
+    """The rule that options are, whose target may be a chain; two where either port may be meant.
 
     "Not these ports" is about both at once (xt_multiport), and so it is one rule.
     """
-    target, chain = _target(options, chains)
+    target, chain = _target(options, is_chain=is_chain)
     alternatives = [options.conditions]
     if options.either_ports:
         either = [
@@ -145,13 +146,13 @@ def _rules(options: Options, line: Line, chains: Iterable[str]) -> Iterable[Chai
         yield ChainRule(tuple(conditions), target, line, chain)
 
 
-def _target(options: Options, chains: Iterable[str]) -> tuple[Target, str]:
+def _target(options: Options, *, is_chain: bool) -> tuple[Target, str]:
     if options.goto:
         return Target.GOTO, options.goto
     name = options.jump
     if not name:
         return Target.CONTINUE, ""
-    if name in chains:
+    if is_chain:
         return Target.JUMP, name
     if name in _ENDS:
         return _ENDS[name], ""

@@ -42,10 +42,15 @@ _WHY = {
     "time": "a policy knows no times of day",
     "tcpflags": "a policy does not ask for flags of TCP",
 }
-_OPTION_WORDS = {
-    "--syn": "tcpflags",
-    "--tcp-flags": "tcpflags",
-}
+_FLAGS = ("--syn", "--tcp-flags")
+_SYN_MASK = frozenset({"FIN", "SYN", "RST", "ACK"})
+"""Which flags ``--syn`` looks at: of these SYN alone is set (ipt_tcp, XT_TCP_INV_FLAGS)."""
+NOT_BY_SYN = "a packet of TCP without SYN that is of no connection counts as one that opens one"
+_WITH_STATE = (
+    "ask for new connections in the same rule, with -m conntrack --ctstate NEW, and import again; "
+    "or write a rule by hand with 'when: opening'"
+)
+_WITH_SET = "import again with --set FILE, where FILE is what 'ipset save' prints"
 _ADDRESS = {
     "-s": Dim.SOURCE,
     "--source": Dim.SOURCE,
@@ -111,7 +116,9 @@ class _Reading:
         self._family = family
         self._given = given
         self._found = Options()
-        self._unknown: dict[str, None] = {}
+        self._unknown: dict[str, str] = {}
+        """Why something is not known, and what to do; "" if there is nothing special."""
+        self._asks_for_syn = False
 
     def run(self) -> Options:
         """Read all words."""
@@ -122,8 +129,20 @@ class _Reading:
                 raise InvalidInput(f"{quote(name)} is no option", "give what iptables-save prints")
             negated = self._take_not() or negated
             self._option(name, negated=negated)
-        self._found.conditions += [Condition(unknown=why) for why in self._unknown]
+        if self._asks_for_syn:
+            self._syn()
+        self._found.conditions += [
+            Condition(unknown=why, hint=hint) for why, hint in self._unknown.items()
+        ]
         return self._found
+
+    def _syn(self) -> None:
+        """Of new connections a SYN is the first packet, so the state alone says it."""
+        new = Condition(Dim.STATE, ((State.NEW, State.NEW),))
+        if new in self._found.conditions:
+            self._found.conditions.append(Condition(widened=NOT_BY_SYN))
+        else:
+            self._ask(_WHY["tcpflags"], _WITH_STATE)
 
     def _take_not(self) -> bool:
         if self._at < len(self._words) and self._words[self._at] == "!":
@@ -154,16 +173,17 @@ class _Reading:
             self._take("a number")
             self._take("a number")
         elif not self._known(name, negated=negated):
-            word = _OPTION_WORDS.get(name)
-            if word or not self._unknown:
-                self._ask(_WHY.get(word or "", f"a policy has nothing like {quote(name)}"))
+            if name in _FLAGS:
+                self._ask(_WHY["tcpflags"])
+            elif not self._unknown:
+                self._ask(f"a policy has nothing like {quote(name)}")
             while self._at < len(self._words) and not self._words[self._at].startswith("-"):
                 if self._words[self._at] == "!":
                     break
                 self._at += 1
 
-    def _ask(self, why: str) -> None:
-        self._unknown[why] = None
+    def _ask(self, why: str, hint: str = "") -> None:
+        self._unknown[why] = hint
 
     def _add(self, dim: Dim, values: Spans, *, negated: bool, set_name: str = "") -> None:
         family = self._family if dim in (Dim.SOURCE, Dim.DESTINATION) else None
@@ -200,8 +220,20 @@ class _Reading:
             self._set(negated=negated)
         elif name == "--dst-type":
             self._cast(negated=negated)
+        elif name in _FLAGS and not negated and self._is_syn(name):
+            self._asks_for_syn = True
         else:
             return False
+        return True
+
+    def _is_syn(self, name: str) -> bool:
+        """Whether flags are those of ``--syn``, whose words are then taken."""
+        if name == "--syn":
+            return True
+        words = self._words[self._at : self._at + 2]
+        if len(words) < 2 or set(words[0].split(",")) != _SYN_MASK or words[1] != "SYN":
+            return False
+        self._at += 2
         return True
 
     def _addresses(self, dim: Dim, *, negated: bool) -> None:
@@ -275,8 +307,9 @@ class _Reading:
         entries = self._given.sets.get(name)
         if entries is None or dim is None:
             self._ask(
-                f"the entries of the set {quote(name)} are not given, as a set of addresses alone: "
-                "give what 'ipset save' prints with --set FILE"
+                f"the entries of the set {quote(name)} are not given, as a set of addresses alone",
+                # A set of more than addresses is of no use here, whatever is given.
+                "" if dim is None else _WITH_SET,
             )
             return
         mine = spans(

@@ -30,6 +30,7 @@ HOOKS = {
     "OUTPUT": (Hook.OUT,),
     "POSTROUTING": (Hook.OUT, Hook.FORWARD),
 }
+BEFORE_ROUTING = "PREROUTING"
 EARLY = ("PREROUTING", "OUTPUT")
 """The hooks that connection tracking stands at."""
 _LATER = {"PREROUTING": 0, "INPUT": 1_000, "FORWARD": 1_000, "OUTPUT": 1_000, "POSTROUTING": 2_000}
@@ -66,9 +67,9 @@ class Tables:
         """Empty a chain."""
         self._chains[family, table][chain] = []
 
-    def chains_of(self, family: Family, table: str) -> Iterable[str]:
-        """The chains of a table, those that packets begin at among them."""
-        return self._chains[family, table].keys() - HOOKS.keys()
+    def is_own_chain(self, family: Family, table: str, name: str) -> bool:
+        """Whether a table has a chain of this name that packets do not begin at."""
+        return name in self._chains[family, table] and name not in HOOKS
 
     def add(
         self, family: Family, table: str, chain: str, rules: Sequence[ChainRule], at: int | None
@@ -124,8 +125,11 @@ class Tables:
             return
         for hook in HOOKS[chain]:
             priority = PRIORITIES[table] + _LATER[chain]
-            early = chain in EARLY and PRIORITIES[table] < CONNTRACK_PRIORITY
-            yield BaseChain(name, hook, frozenset({family}), priority, action, line, early)
+            yield BaseChain(
+                *(name, hook, frozenset({family}), priority, action, line),
+                early=chain in EARLY and PRIORITIES[table] < CONNTRACK_PRIORITY,
+                before_routing=chain == BEFORE_ROUTING,
+            )
 
     def _of_other_table(self, rule: ChainRule, table: str, family: Family) -> Note:
         words = rule.line.text.split()

@@ -301,9 +301,7 @@ class Layered:
         weaker: bool = True,
     ) -> None:
         for line in (clause.line, *clause.also):
-            note = Note(line, kind, reason, hint, weaker)
-            if note not in self.notes:
-                self.notes.append(note)
+            self.notes.append(Note(line, kind, reason, hint, weaker))
 
 
 def _lies_in(pattern: str, wider: str) -> bool:

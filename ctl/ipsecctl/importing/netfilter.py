@@ -31,7 +31,9 @@ class Condition:
 
     ``family`` limits the values of addresses, and alone it asks for the IP version. ``links`` are
     patterns. Without a dimension and a family it is a condition that is not known: ``unknown`` says
-    why. ``set_name`` is the name of the set that the addresses come from.
+    why, and ``hint`` what to do about it if anything is better than a rule by hand. Or ``widened``
+    says which packets match here and do not in the original. ``set_name`` is the name of the set
+    that the addresses come from.
     """
 
     dim: Dim | None = None
@@ -40,6 +42,8 @@ class Condition:
     family: Family | None = None
     links: tuple[str, ...] = ()
     unknown: str = ""
+    hint: str = ""
+    widened: str = ""
     set_name: str = ""
 
 
@@ -75,7 +79,8 @@ class BaseChain:
     """A chain that packets begin at. Chains of one hook are walked in the order of ``priority``.
 
     One that is ``early`` comes before connection tracking, where every packet is invalid
-    (nft_ct_get_eval, conntrack_mt).
+    (nft_ct_get_eval, conntrack_mt). One ``before_routing`` is walked by what is delivered here and
+    by what passes through alike.
     """
 
     name: str
@@ -85,6 +90,7 @@ class BaseChain:
     policy: Action
     policy_line: Line | None = None
     early: bool = False
+    before_routing: bool = False
 
 
 @dataclass(frozen=True)
@@ -147,10 +153,11 @@ class Ruleset:
 
 def reached(name: str, chains: Mapping[str, Sequence[ChainRule]]) -> list[str]:
     """The chains that packets can come to from one, with it."""
-    found = [name]
+    found, known = [name], {name}
     for each in found:
         for rule in chains[each]:
-            if rule.chain and rule.chain not in found:
+            if rule.chain and rule.chain not in known:
+                known.add(rule.chain)
                 found.append(rule.chain)
     return found
 

@@ -8,7 +8,7 @@ for just these packets, which is right because the first clause that holds a pac
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ipsecctl.importing.netfilter import (
     BaseChain,
@@ -22,6 +22,7 @@ from ipsecctl.importing.regions import (
     ANYTHING,
     Dim,
     Region,
+    Spans,
     complement,
     full,
     holds,
@@ -35,6 +36,7 @@ from ipsecd.model.kinds import Action
 MAX_CLAUSES = 100_000
 MAX_DEPTH = 100
 """Chains that are left by returns, one after the other: each is a part of Python's stack."""
+AS_OF_STATE = "it passes where a new connection does, and the receiver refuses it"
 BY_HAND = "write a rule by hand that says what is meant, or keep this one where it is"
 NO_HAND_WORK = "nothing for neighbour discovery; permit anything else by its type and source"
 _BLOCKS = {Target.DROP, Target.UNKNOWN}
@@ -55,11 +57,14 @@ class _End:
 
     base: BaseChain
     later: tuple[BaseChain, ...]
+    to: Spans | None = None
+    """The destinations that were asked for before routing, if any were."""
 
 
 def ordered(rules: Ruleset) -> Ordered:
     """The rule set as ordered clauses, with notes for what is not in them."""
     notes: list[Note] = list(rules.notes)
+    seen = _Seen()
     clauses: list[Clause] = []
     judged: set[tuple[Hook, Family]] = set()
     for hook in Hook:
@@ -71,30 +76,51 @@ def ordered(rules: Ruleset) -> Ordered:
             if not bases:
                 continue
             judged.add((hook, family))
-            flat = _Flattened(rules, hook, family, notes)
+            flat = _Flattened(rules, hook, family, notes, seen)
             clauses += flat.base(bases[0], tuple(bases[1:]), ANYTHING)
+    notes += _behind(seen, rules)
     judged |= {(hook, family) for _, family in judged for hook in Hook}
     return Ordered(tuple(clauses), rules.links, frozenset(judged), tuple(dict.fromkeys(notes)))
+
+
+@dataclass(slots=True)
+class _Seen:
+    """Where the writing out has come: rules by their lines, and jumps that were left out."""
+
+    written: set[Line] = field(default_factory=set)
+    left_out: dict[str, Line] = field(default_factory=dict)
+    """By the chain that they lead to, the first of them."""
 
 
 class _Flattened:
     """The clauses of one hook and IP version."""
 
-    def __init__(self, rules: Ruleset, hook: Hook, family: Family, notes: list[Note]) -> None:
+    def __init__(
+        self, rules: Ruleset, hook: Hook, family: Family, notes: list[Note], seen: _Seen
+    ) -> None:
         self._rules = rules
         self._hook = hook
         self._family = family
         self._notes = notes
+        self._seen = seen
         self._made = 0
         self._returning: dict[str, bool] = {}
         self._chains = {name: _without_last_return(each) for name, each in rules.chains.items()}
         self._depth = 0
 
     def base(
-        self, base: BaseChain, later: tuple[BaseChain, ...], region: Region
+        self,
+        base: BaseChain,
+        later: tuple[BaseChain, ...],
+        region: Region,
+        to: Spans | None = None,
     ) -> Iterator[Clause]:
-        """The clauses of a base chain and of those that come after it."""
-        yield from self._walk(_Rest(self._chains[base.name], 0, _End(base, later)), region)
+        """The clauses of a base chain and of those after it; `to` are its packets' destinations.
+
+        They are given if they were asked for before routing.
+        """
+        end = _End(base, later, to)
+        yield from self._walk(_Rest(self._chains[base.name], 0, end), region)
 
     def _walk(self, rest: _Rest | _End, region: Region) -> Iterator[Clause]:
         """The clauses that decide of all packets of a region from some place on."""
@@ -129,6 +155,8 @@ class _Flattened:
 
     def _rule(self, rule: ChainRule, part: Region, rest: _Rest) -> Iterator[Clause]:
         """The clauses of one rule, for the packets that it matches."""
+        self._seen.written.add(rule.line)
+        self._note_widened(rule)
         if rule.target in (Target.ACCEPT, Target.DROP):
             action = Action.PERMIT if rule.target is Target.ACCEPT else Action.BLOCK
             name = next((c.set_name for c in rule.conditions if c.set_name), "")
@@ -165,7 +193,8 @@ class _Flattened:
         self, end: _End, region: Region, action: Action, line: Line, set_name: str = ""
     ) -> Iterator[Clause]:
         if action is Action.PERMIT and end.later:
-            yield from self.base(end.later[0], end.later[1:], region)
+            to = region.get(Dim.DESTINATION) if end.base.before_routing else end.to
+            yield from self.base(end.later[0], end.later[1:], region, to)
             return
         self._made += 1
         if self._made > MAX_CLAUSES:
@@ -173,27 +202,44 @@ class _Flattened:
                 f"the chains become more than {MAX_CLAUSES:,} steps when they are written out",
                 "import the tables that block, without those of other programs",
             )
-        yield Clause(self._hook, self._family, region, action, line, set_name)
+        wanted = region.get(Dim.DESTINATION)
+        before = end.base.before_routing or (wanted is not None and wanted == end.to)
+        yield Clause(
+            *(self._hook, self._family, region, action, line, set_name), before_routing=before
+        )
 
     def _is_left_out(self, rule: ChainRule) -> bool:
         """Whether something that a rule asks for cannot be said; it is noted."""
-        unknown = next((c.unknown for c in rule.conditions if c.unknown), "")
+        of = next((c for c in rule.conditions if c.unknown), Condition())
+        unknown = of.unknown
         if not unknown and rule.target is Target.UNKNOWN:
             unknown = "what it does with a packet is not known here"
         if not unknown:
             return False
         if rule.chain and not _decides(rule.chain, self._rules):
             return True
+        if rule.chain:
+            self._seen.left_out.setdefault(rule.chain, rule.line)
         self._notes.append(
             Note(
                 rule.line,
                 Kind.LEFT_OUT,
                 unknown,
-                NO_HAND_WORK if "hop limit" in unknown else BY_HAND,
+                NO_HAND_WORK if "hop limit" in unknown else of.hint or BY_HAND,
                 weaker=_may_block(rule, self._rules),
             )
         )
         return True
+
+    def _note_widened(self, rule: ChainRule) -> None:
+        """Say what a rule matches here beside what it matches in the original."""
+        for condition in rule.conditions:
+            if condition.widened:
+                blocks = rule.target is Target.DROP
+                hint = "it is blocked where a new connection is" if blocks else AS_OF_STATE
+                self._notes.append(
+                    Note(rule.line, Kind.CHANGED, condition.widened, hint, weaker=not blocks)
+                )
 
     def _meet(self, rule: ChainRule, region: Region, rest: _Rest) -> Region | None:
         """The part of a region that a rule matches, with what decides after its chain."""
@@ -231,6 +277,21 @@ def _without_last_return(rules: Sequence[ChainRule]) -> Sequence[ChainRule]:
     while until and rules[until - 1].target in (Target.RETURN, Target.CONTINUE):
         until -= 1
     return rules[:until]
+
+
+def _behind(seen: _Seen, rules: Ruleset) -> Iterator[Note]:
+    """Name the rules that no packet comes to any more, as a jump to them was left out."""
+    for chain, jump in seen.left_out.items():
+        for name in reached(chain, rules.chains):
+            for rule in rules.chains[name]:
+                if rule.target is not Target.CONTINUE and rule.line not in seen.written:
+                    yield Note(
+                        rule.line,
+                        Kind.LEFT_OUT,
+                        f"the rule that leads to it is left out: {jump.where}",
+                        f"see what is said of {jump.where}; or write a rule by hand",
+                        weaker=_may_block(rule, rules),
+                    )
 
 
 def _end_of(rest: _Rest | _End) -> _End:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from ipsecctl.importing.iptables_tables import EARLY, HOOKS, check_chains
+from ipsecctl.importing.iptables_tables import BEFORE_ROUTING, EARLY, HOOKS, check_chains
 from ipsecctl.importing.netfilter import (
     CONNTRACK_PRIORITY,
     BaseChain,
@@ -209,6 +209,7 @@ class _Reading:
             base = BaseChain(
                 *(name, at, _FAMILIES[family], priority + _LATER[hook], Action.PERMIT),
                 early=hook.upper() in EARLY and priority < CONNTRACK_PRIORITY,
+                before_routing=hook.upper() == BEFORE_ROUTING,
             )
             self._bases.append((base, kind))
 

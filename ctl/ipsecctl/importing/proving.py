@@ -11,11 +11,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
+from ipsecctl.importing.blocks import Blocks, Names, nearest
 from ipsecctl.importing.boxes import OF_RANK
 from ipsecctl.importing.cells import Cells, Place
 from ipsecctl.importing.layers import OF_STATES, ON_LOOPBACK
 from ipsecctl.importing.own_addresses import OwnAddresses
-from ipsecctl.importing.regions import LOOPBACK, Dim, Links, Spans, spans, spans_of
+from ipsecctl.importing.regions import LOOPBACK, Dim, Links, Span, Spans, span_of, spans, spans_of
 from ipsecctl.importing.source import (
     OPENING,
     Decided,
@@ -36,7 +37,7 @@ from ipsecd.model.decide import Decision, decide
 from ipsecd.model.kinds import Action, InterfaceType
 from ipsecd.model.lists import AddressList
 from ipsecd.model.packets import Host, Packet, Point
-from ipsecd.model.values import IcmpOfFamily, InForce, Store, filters_of
+from ipsecd.model.values import Endpoint, IcmpOfFamily, InForce, Store, filters_of
 
 ALL_PACKETS = 150_000
 """As many classes are judged one by one; of more, a sample."""
@@ -92,7 +93,10 @@ def prove(
     most: int = ALL_PACKETS,
     sample: int = SAMPLE,
 ) -> Proof:
-    """Compare the source with the policy: by a packet of each class, or of some if too many."""
+    """Compare the source with the policy: by a packet of each class, or by a sample if too many.
+
+    That is `sample` packets at the most, but one for each hook and IP version.
+    """
     judge = _Judge(parsed, translation, given)
     cells = [
         Cells(hook, family, judge.mentions, judge.place)
@@ -105,7 +109,9 @@ def prove(
     for at, one in enumerate(cells):
         packets = one.all()
         if not complete:
-            packets = one.some(max(200, sample * one.size // total), at)
+            # Half of them by how many classes there are, half alike for each hook and IP version.
+            share = sample * one.size // total + sample // len(cells)
+            packets = one.some(max(1, share // 2), at)
         for packet in packets:
             judged += 1
             judge.compare(packet)
@@ -145,7 +151,7 @@ class _Judge:
         )
         self.mentions = [*parsed.mentions(), *_mentions(self._in_force, self._lists, parsed.links)]
         self.differences: dict[tuple[object, ...], Difference] = {}
-        self._chosen: dict[tuple[Hook, Family, int], _ByAddress] = {}
+        self._chosen: dict[tuple[Hook, Family, int], _Near] = {}
 
     def compare(self, packet: SourcePacket) -> None:
         """Judge a packet by both sides."""
@@ -229,35 +235,50 @@ class _Judge:
         """The filters that may match, which are few; ``decide`` looks at each of them."""
         key = (packet.hook, packet.family, packet.protocol)
         if key not in self._chosen:
-            self._chosen[key] = _ByAddress(self._in_force, packet)
+            self._chosen[key] = _Near(self._in_force, packet)
         return self._chosen[key].of(packet)
 
 
-class _ByAddress:
-    """The filters that may match packets like one, by the network on the side that differs."""
+class _Near:
+    """The filters that may match packets like one, found by addresses and ports."""
 
     def __init__(self, in_force: Iterable[InForce], packet: SourcePacket) -> None:
-        self._is_sent = packet.hook is Hook.OUT
-        self._bits: int = packet.family.bits
-        self._others: list[InForce] = []
-        self._networks: dict[int, dict[int, list[InForce]]] = {}
-        for one in in_force:
-            if not _may_match(one, packet):
-                continue
-            end = one.filter.destination if self._is_sent else one.filter.source
-            if isinstance(end.address, Network) and not one.filter.mirrored:
-                shift = self._bits - end.address.length
-                of_length = self._networks.setdefault(shift, {})
-                of_length.setdefault(end.address.address >> shift, []).append(one)
-            else:
-                self._others.append(one)
+        bits = packet.family.bits
+        self._filters = [one for one in in_force if _may_match(one, packet)]
+        self._links = Names()
+        self._dimensions = tuple(map(Blocks, (bits, bits, 16, 16, Names.BITS)))
+        for number, one in enumerate(self._filters):
+            for blocks, some in zip(self._dimensions, self._spans(one), strict=True):
+                blocks.add(number, some)
 
     def of(self, packet: SourcePacket) -> Iterator[InForce]:
-        """Those of the networks that the packet is in, and those of no network."""
-        address = packet.destination if self._is_sent else packet.source
-        yield from self._others
-        for shift, of_length in self._networks.items():
-            yield from of_length.get(address >> shift, ())
+        """Those that the packet may be matched by."""
+        values = (packet.source, packet.destination, packet.source_port, packet.destination_port)
+        at = [None if value is None else (value, value) for value in values]
+        near = nearest(self._dimensions, [*at, self._links.span(packet.link)])
+        return (self._filters[number] for number in near)
+
+    def _spans(self, one: InForce) -> tuple[Span | None, ...]:
+        """What a filter asks of addresses, ports and link; None where it may be anything."""
+        ends = (one.filter.source, one.filter.destination)
+        name = one.conditions.interface_name
+        link = self._links.span(name.pattern) if name else None
+        if one.filter.mirrored:
+            return (*(None,) * 4, link)
+        return (*(_address_span(end.address) for end in ends), *map(_port_span, ends), link)
+
+
+def _address_span(address: Address) -> Span | None:
+    if not isinstance(address, Network):
+        return None
+    return span_of(address.address, address.length, address.family)
+
+
+def _port_span(end: Endpoint) -> Span | None:
+    """From the first port to the last."""
+    if not end.ports:
+        return None
+    return min(ports.first for ports in end.ports), max(ports.last for ports in end.ports)
 
 
 def _by_family(addresses: Iterable[tuple[Family, int]]) -> dict[Family, Spans]:

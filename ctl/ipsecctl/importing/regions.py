@@ -10,6 +10,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property
 from itertools import product
 
 from ipsecd.errors import InvalidInput, LimitExceeded
@@ -139,7 +140,7 @@ def spans_of(networks: Iterable[Network]) -> Spans:
 LOOPBACK = "lo"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Links:
     """The links that rules tell apart, by one name for each class of them.
 
@@ -173,25 +174,28 @@ class Links:
 
     def matching(self, pattern: str) -> Spans:
         """The numbers of the links that a pattern covers."""
+        if not pattern.endswith("*"):
+            at = self._numbers.get(pattern)
+            return () if at is None else ((at, at),)
         return spans((at, at) for at, name in enumerate(self.names) if covers(pattern, name))
+
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        return {name: at for at, name in enumerate(self.names)}
+
+    @cached_property
+    def _patterns_by_links(self) -> dict[Spans, str]:
+        """Of patterns that cover the same links the first."""
+        return {self.matching(pattern): pattern for pattern in reversed(self.patterns)}
 
     def pattern_for(self, some: Spans) -> str | None:
         """The pattern that covers just these links, of those that are filtered at all.
 
         "" is any link, None that no pattern does. Loopback is never filtered.
         """
-        wanted = {at for first, last in some for at in range(first, last + 1)} - {0}
-        if len(wanted) == len(self.names) - 1:
-            return ""
-        for pattern in self.patterns:
-            if set(_numbers(self.matching(pattern))) == wanted:
-                return pattern
-        return None
-
-
-def _numbers(some: Spans) -> Iterator[int]:
-    for first, last in some:
-        yield from range(first, last + 1)
+        all_filtered = ((1, len(self.names) - 1),)
+        wanted = common(some, all_filtered)
+        return "" if wanted == all_filtered else self._patterns_by_links.get(wanted)
 
 
 def can_be_said(pattern: str) -> bool:

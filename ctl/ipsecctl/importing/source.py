@@ -175,6 +175,8 @@ class Clause:
     set_name: str = ""
     also: tuple[Line, ...] = ()
     """Other lines that it was put together of."""
+    before_routing: bool = False
+    """Whether its destination was asked for before it is known whether that is this host's."""
 
 
 @dataclass(frozen=True, slots=True)
