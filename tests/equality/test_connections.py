@@ -310,9 +310,9 @@ def test_the_kernel_knows_connections_as_the_model_does(
 @pytest.mark.parametrize(
     ("owner", "name", "wrong"),
     [
-        (chains, "_opening", lambda _: b""),
+        (chains, "opening", lambda _: b""),
         (expressions, "CT_STATE_OF_CONNECTION", 1 << 1 | 1 << 2 | 1 << 3),
-        (chains, "_only_opening_from", lambda _: 0),
+        (chains, "only_opening_from", lambda _: 0),
     ],
     ids=["all-packets-open", "new-ones-pass", "all-tables-are-for-opening"],
 )

@@ -244,7 +244,7 @@ def test_single_bytes_make_a_call() -> None:
     with running() as service, service.client() as client:
         for byte in client.request("Stats"):
             client.sock.send(bytes([byte]))
-        assert client.receive() == {"parameters": {"rules": [], "unparsable": 0}}
+        assert client.receive() == {"parameters": {"rules": [], "unparsable": 0, "lists": None}}
 
 
 def test_calls_before_the_broken_one_are_answered() -> None:

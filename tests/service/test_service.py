@@ -203,7 +203,7 @@ def test_more_gets_a_single_reply() -> None:
     """No method streams, so a caller that would take more gets one reply that is the last."""
     with running() as service, service.client() as client:
         client.sock.sendall(client.request("Stats", {"more": True}))
-        assert client.receive() == {"parameters": {"rules": [], "unparsable": 0, "lists": []}}
+        assert client.receive() == {"parameters": {"rules": [], "unparsable": 0, "lists": None}}
 
 
 def test_upgrades_are_refused() -> None:

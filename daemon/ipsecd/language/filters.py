@@ -73,7 +73,9 @@ def parse_filter(text: str) -> Filter:
     try:
         return _parse_carefully(text)
     except InvalidInput as error:
-        raise in_other_words(error, text) from error
+        if not (better := in_other_words(error, text)):
+            raise
+        raise better from error
 
 
 def _parse_carefully(text: str) -> Filter:
@@ -163,7 +165,9 @@ def parse_short(text: str) -> Filter:
     try:
         return _parse_short(text)
     except InvalidInput as error:
-        raise in_other_words(error, text) from error
+        if not (better := in_other_words(error, text)):
+            raise
+        raise better from error
 
 
 def _parse_short(text: str) -> Filter:

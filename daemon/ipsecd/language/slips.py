@@ -35,12 +35,15 @@ _MOST_NETWORKS = 8
 _MOST_CHARACTERS = 100
 
 
-def in_other_words(error: InvalidInput, text: str) -> InvalidInput:
-    """The error about `text`, a filter or something short, with what may have been meant by it."""
+def in_other_words(error: InvalidInput, text: str) -> InvalidInput | None:
+    """The error about `text`, a filter or something short, with what may have been meant by it.
+
+    None if nothing is known that is better than `error`.
+    """
     if not _can_be_said_again(text):
-        return error
+        return None
     meant = _about_short(text.strip()) if not set("=+") & set(text) else _about_filter(text)
-    return wrong(text, error.position or 0, *meant) if meant else error
+    return wrong(text, error.position or 0, *meant) if meant else None
 
 
 def not_filters(
