@@ -205,8 +205,7 @@ def _described(text: str) -> dict[str, str]:
 
     A value of netsh has no blanks around it.
     """
-    text = text.strip()
-    return {"description": text} if text and text.isprintable() else {}
+    return {"description": text.strip()} if text.strip() and text.isprintable() else {}
 
 
 def _has_plain_words(policy: Policy) -> bool:
