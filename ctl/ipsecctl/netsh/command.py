@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 from ipsecctl.client import Client
 from ipsecctl.failures import UnreachableError
@@ -19,26 +18,6 @@ from ipsecctl.workspace.workspace import Workspace
 from ipsecd.errors import IpsecdError
 from ipsecd.output import complain, flush, say
 from ipsecd.quoting import visible
-
-
-class _Heard:
-    """The daemon, with what it warned of when it was asked for a change."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
-        self.warnings: list[str] = []
-
-    def call(
-        self,
-        method: str,
-        parameters: dict[str, Any] | None = None,
-        descriptor: int | None = None,
-    ) -> dict[str, Any]:
-        """What `method` answers to `parameters`, with which the file at `descriptor` goes."""
-        answer = self._client.call(method, parameters, descriptor)
-        if method == "ChangeTogether":
-            self.warnings = answer["outcome"]["warnings"]
-        return answer
 
 
 class _NotCarriedOut(Exception):
@@ -56,7 +35,7 @@ def as_one_change(
 
     Raises ``IpsecdError`` if the daemon does not take the change.
     """
-    heard = _Heard(client)
+    warnings: list[str] = []
 
     def make(workspace: Workspace) -> tuple[Answer, Session]:
         session = Session(workspace, client, find)
@@ -67,10 +46,12 @@ def as_one_change(
         return answer, session
 
     try:
-        answer, session = changed_together(heard, make)
+        answer, session = changed_together(
+            client, make, lambda outcome: warnings.extend(outcome["warnings"])
+        )
     except _NotCarriedOut as reason:
         return reason.answer
-    answer = answer.with_hints(*heard.warnings, *session.closing_notes())
+    answer = answer.with_hints(*warnings, *session.closing_notes())
     for action in session.afterwards:
         try:
             action()

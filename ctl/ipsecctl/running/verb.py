@@ -19,8 +19,8 @@ from ipsecctl.running.programs import Programs
 from ipsecctl.running.statements import Statement
 from ipsecctl.running.syntax import parse
 from ipsecctl.workspace.client import WorkspaceClient
-from ipsecctl.workspace.exchange import ATTEMPTS, commit, load
-from ipsecd.errors import Changed, Refused
+from ipsecctl.workspace.exchange import commit, load, tried_again
+from ipsecd.errors import Refused
 from ipsecd.output import complain_text, say_json
 from ipsecd.quoting import count, shorten
 
@@ -55,17 +55,16 @@ def run(client: Client, options: Options) -> int:
     unknown = unknown_commands(statements)
     if unknown and not skips:
         return _refuse(source, unknown, unknown, as_json=as_json)
-    for attempt in range(ATTEMPTS):
+
+    def act() -> tuple[Script, dict[str, Any] | None]:
         script = carried_out(client, statements, _directory(path))
         if script.refused and not skips:
-            return _refuse(source, script.lines, script.refused, as_json=as_json)
-        try:
-            outcome = _commit(client, script, options)
-        except Changed:
-            if attempt + 1 == ATTEMPTS:
-                raise
-            continue
-        break
+            return script, None
+        return script, _commit(client, script, options)
+
+    script, outcome = tried_again(act)
+    if outcome is None:
+        return _refuse(source, script.lines, script.refused, as_json=as_json)
     if note:
         outcome["warnings"] = [note, *outcome["warnings"]]
     if as_json:

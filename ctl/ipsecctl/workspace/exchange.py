@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
 from ipsecctl.quick_json import dumps
@@ -92,20 +93,32 @@ def _length(value: Any) -> int:
     return sum(map(_length, value)) + len(value) if isinstance(value, list) else 0
 
 
-def changed_together(client: Caller, make: Callable[[Workspace], T]) -> T:
-    """What `make` returns, which changes a workspace; its changes are in force then.
+def tried_again(act: Callable[[], T]) -> T:
+    """What `act` returns; it is done again from the start if somebody else changed something.
 
-    If somebody else changes something meanwhile, it is done again from the start.
+    Raises ``Changed`` if that happens time and again.
     """
     for _ in range(ATTEMPTS - 1):
+        with suppress(Changed):
+            return act()
+    return act()
+
+
+def changed_together(
+    client: Caller,
+    make: Callable[[Workspace], T],
+    tell: Callable[[dict[str, Any]], None] = lambda _: None,
+) -> T:
+    """What `make` returns, which changes a workspace; its changes are in force then.
+
+    If somebody else changes something meanwhile, it is done again from the start. The outcome is
+    told at the end.
+    """
+
+    def act() -> tuple[T, dict[str, Any]]:
         workspace = load(client)
-        made = make(workspace)
-        try:
-            commit(client, workspace)
-        except Changed:
-            continue
-        return made
-    workspace = load(client)
-    made = make(workspace)
-    commit(client, workspace)
+        return make(workspace), commit(client, workspace)
+
+    made, outcome = tried_again(act)
+    tell(outcome)
     return made
