@@ -14,6 +14,7 @@ from pathlib import Path
 from ipsecctl.legacy_switches import without_carriage_return
 from ipsecctl.netsh.failing import Conflict, NotDoneHere, NotUnderstood, error_line, hint_lines
 from ipsecctl.netsh.lines import command_lines, decoded, split
+from ipsecctl.netsh.reading import content_of
 from ipsecctl.netsh.session import DONE, FAILED, Answer, Session, told_together
 from ipsecd.errors import IpsecdError
 from ipsecd.quoting import count, quote, quote_path, visible
@@ -77,16 +78,7 @@ def _with_option(session: Session, option: str, words: list[str]) -> Answer:
 def _file(session: Session, words: list[str]) -> Answer:
     if len(words) != 1:
         raise NotUnderstood("one file is needed", "write: netsh -f FILE")
-    path = Path(words[0])
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-    except FileNotFoundError as error:
-        raise Conflict("the file does not exist", f"looked for {quote_path(words[0])}") from error
-    except OSError as error:
-        raise NotUnderstood(
-            "the file cannot be read", f"{quote_path(words[0])}: {error.strerror}"
-        ) from error
+    content = content_of(Path(words[0]), words[0], MAX_BYTES, NotUnderstood)
     if len(content) > MAX_BYTES:
         raise NotUnderstood("the file is too long", f"at most {MAX_BYTES:,} bytes are read")
     text, note = decoded(content)

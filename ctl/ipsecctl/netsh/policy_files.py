@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 from ipsecctl.netsh.failing import NOT_UNDERSTOOD, Conflict, Failure, NotDoneHere
+from ipsecctl.netsh.reading import content_of
 from ipsecctl.netsh.session import Session
 from ipsecctl.netsh.words import Given
 from ipsecd.errors import InvalidInput
@@ -56,15 +57,7 @@ def import_policies(session: Session, given: Given) -> None:
 
 
 def _read(path: Path) -> tuple[SharedFilters, list[Policy]]:
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
-    except FileNotFoundError as error:
-        raise Conflict("the file does not exist", f"looked for {quote_path(str(path))}") from error
-    except OSError as error:
-        raise Conflict(
-            "the file cannot be read", f"{quote_path(str(path))}: {error.strerror}"
-        ) from error
+    content = content_of(path, str(path), MAX_BYTES, Conflict)
     if b"\0" in content:
         raise NotDoneHere(
             "the file is binary, as exportpolicy of Windows writes it",
