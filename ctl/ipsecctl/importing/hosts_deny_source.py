@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from ipsecctl.importing.gathering import Gathered
 from ipsecctl.importing.hosts_deny import AccessFiles
@@ -28,7 +29,7 @@ def read(files: Sequence[InputFile], _: Given) -> AccessSource:
     return AccessSource(read_access(files))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class AccessSource:
     """Both files as the framework takes them."""
 
@@ -46,21 +47,24 @@ class AccessSource:
     def ordered(self) -> Ordered:
         """The rules as ordered clauses, and what is not among these."""
         judged = frozenset((Hook.IN, family) for family in Family)
-        gathered = Gathered(clauses_of(self.files), "hosts")
         return Ordered(
-            tuple(gathered.clauses),
+            tuple(self._gathered.clauses),
             self.links,
             judged,
             tuple(notes_of(self.files)),
-            gathered.lists,
+            self._gathered.lists,
         )
 
     def mentions(self) -> Iterator[Mention]:
         """What each rule asks of packets."""
-        for clause in Gathered(clauses_of(self.files), "hosts").clauses:
+        for clause in self._gathered.clauses:
             yield Mention(clause.hook, clause.family, clause.region)
 
     @property
     def links(self) -> Links:
         """No rule names a link."""
         return Links.of(())
+
+    @cached_property
+    def _gathered(self) -> Gathered:
+        return Gathered(clauses_of(self.files), "hosts")

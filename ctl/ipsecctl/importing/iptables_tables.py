@@ -13,6 +13,7 @@ from ipsecctl.importing.netfilter import (
     Target,
     circle,
     reached,
+    without_verdict,
 )
 from ipsecctl.importing.source import Given, Hook, Kind, Line, Note
 from ipsecd.errors import InvalidInput, LimitExceeded
@@ -102,7 +103,7 @@ class Tables:
             for chain in mine:
                 if chain in HOOKS:
                     bases += self._bases(family, table, chain, chains, notes)
-        notes += _rejecting(chains)
+        notes += without_verdict(chains, "REJECT")
         return Ruleset(chains, tuple(bases), self.given, tuple(notes), self._count)
 
     def _bases(
@@ -172,24 +173,3 @@ def check_chains(chains: dict[str, tuple[ChainRule, ...]]) -> None:
             source=wrong.line.file,
             line=wrong.line.number,
         )
-
-
-def _rejecting(chains: dict[str, tuple[ChainRule, ...]]) -> Iterable[Note]:
-    """Say once that what is rejected is dropped without an answer; and what only writes logs."""
-    rules = [rule for each in chains.values() for rule in each]
-    rejecting = [rule for rule in rules if " REJECT" in rule.line.text]
-    if rejecting:
-        yield Note(
-            rejecting[0].line,
-            Kind.ASSUMED,
-            "who is rejected gets no answer any more: a policy drops silently",
-            "nothing, unless somebody waits for the answer",
-        )
-    for rule in rules:
-        if rule.target is Target.CONTINUE:
-            yield Note(
-                rule.line,
-                Kind.NO_BLOCKING,
-                "it decides nothing about packets",
-                "see what is dropped with ipsecctl monitor and ipsecctl drops",
-            )

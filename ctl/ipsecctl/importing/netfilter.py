@@ -14,6 +14,7 @@ from ipsecctl.importing.regions import Dim, Links, Region, Spans, spans
 from ipsecctl.importing.source import (
     Given,
     Hook,
+    Kind,
     Line,
     Mention,
     Note,
@@ -187,3 +188,27 @@ def circle(chains: Mapping[str, tuple[ChainRule, ...]]) -> ChainRule | None:
         if wrong:
             return wrong
     return None
+
+
+def without_verdict(chains: Mapping[str, Sequence[ChainRule]], rejects: str) -> Iterator[Note]:
+    """What rules do beside their verdicts: say once that nobody is answered, and what only writes.
+
+    `rejects` is the word of a rule that answers whom it stops.
+    """
+    rules = [rule for each in chains.values() for rule in each]
+    rejecting = [rule for rule in rules if f" {rejects}" in f" {rule.line.text}"]
+    if rejecting:
+        yield Note(
+            rejecting[0].line,
+            Kind.ASSUMED,
+            "who is rejected gets no answer any more: a policy drops silently",
+            "nothing, unless somebody waits for the answer",
+        )
+    for rule in rules:
+        if rule.target is Target.CONTINUE:
+            yield Note(
+                rule.line,
+                Kind.NO_BLOCKING,
+                "it decides nothing about packets",
+                "see what is dropped with ipsecctl monitor and ipsecctl drops",
+            )

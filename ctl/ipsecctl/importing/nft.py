@@ -11,8 +11,8 @@ from ipsecctl.importing.netfilter import (
     BaseChain,
     ChainRule,
     Ruleset,
-    Target,
     reached,
+    without_verdict,
 )
 from ipsecctl.importing.netfilter_source import Netfilter
 from ipsecctl.importing.nft_elements import NamedSet, read_elements
@@ -236,7 +236,7 @@ class _Reading:
                 bases.append(base)
             else:
                 self._notes += self._no_blocking(chains, base, kind)
-        self._notes += _without_verdict(chains)
+        self._notes += without_verdict(chains, "reject")
         notes = tuple(dict.fromkeys(self._notes))
         return Ruleset(chains, tuple(bases), self._given, notes, self._count)
 
@@ -267,24 +267,3 @@ def _priority(text: str) -> int:
             rest = text.removeprefix(name)
             return number + (int(rest) if rest else 0)
     return int(text)
-
-
-def _without_verdict(chains: dict[str, tuple[ChainRule, ...]]) -> Iterable[Note]:
-    """Rules that only count or log; and that what is rejected gets no answer any more."""
-    rejecting = [r for rules in chains.values() for r in rules if " reject" in f" {r.line.text}"]
-    if rejecting:
-        yield Note(
-            rejecting[0].line,
-            Kind.ASSUMED,
-            "who is rejected gets no answer any more: a policy drops silently",
-            "nothing, unless somebody waits for the answer",
-        )
-    for rules in chains.values():
-        for rule in rules:
-            if rule.target is Target.CONTINUE:
-                yield Note(
-                    rule.line,
-                    Kind.NO_BLOCKING,
-                    "it decides nothing about packets",
-                    "see what is dropped with ipsecctl monitor and ipsecctl drops",
-                )

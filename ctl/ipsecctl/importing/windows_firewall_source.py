@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from ipsecctl.importing.gathering import Gathered
 from ipsecctl.importing.regions import Links
@@ -59,7 +60,7 @@ def read(files: Sequence[InputFile], given: Given) -> WindowsSource:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class WindowsSource:
     """The firewall of Windows as the framework takes it."""
 
@@ -77,21 +78,24 @@ class WindowsSource:
     def ordered(self) -> Ordered:
         """The rules as ordered clauses, and what is not among these."""
         judged = frozenset((hook, family) for hook in (Hook.IN, Hook.OUT) for family in Family)
-        gathered = Gathered(clauses_of(self.firewall), "windows")
         return Ordered(
-            tuple(gathered.clauses),
+            tuple(self._gathered.clauses),
             self.links,
             judged,
             tuple(notes_of(self.firewall)),
-            gathered.lists,
+            self._gathered.lists,
         )
 
     def mentions(self) -> Iterator[Mention]:
         """What each rule asks of packets."""
-        for clause in Gathered(clauses_of(self.firewall), "windows").clauses:
+        for clause in self._gathered.clauses:
             yield Mention(clause.hook, clause.family, clause.region)
 
     @property
     def links(self) -> Links:
         """Only the loopback interface is told from others."""
         return LINKS
+
+    @cached_property
+    def _gathered(self) -> Gathered:
+        return Gathered(clauses_of(self.firewall), "windows")
