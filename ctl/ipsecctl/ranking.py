@@ -7,11 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from ipsecctl.exporting.matches import Match, matches_of
-from ipsecd.language.conditions import parse_conditions
-from ipsecd.language.filters import parse_filter
+from ipsecd.language.rule_parameters import read_in_force
 from ipsecd.model.addresses import Address, Family, HostName, ListName, Network, Selector
 from ipsecd.model.packets import Point
-from ipsecd.model.values import Action, Filter, InForce, Origin
+from ipsecd.model.values import Filter
 
 Order = tuple[float, ...]
 
@@ -27,13 +26,9 @@ def by_rank(entries: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def _order(entry: Mapping[str, Any]) -> Order:
-    in_force = InForce(
-        Origin(entry["store"], entry["policy"], entry["rule"]),
-        _without_names(parse_filter(entry["filter"])),
-        Action(entry["action"]),
-        parse_conditions(entry["interface"], entry.get("when")),
-    )
-    return max(map(_comparable, matches_of([in_force])), default=())
+    in_force = read_in_force(entry)
+    fixed = replace(in_force, filter=_without_names(in_force.filter))
+    return max(map(_comparable, matches_of([fixed])), default=())
 
 
 def _comparable(match: Match) -> Order:

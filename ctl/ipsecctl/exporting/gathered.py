@@ -9,15 +9,15 @@ from typing import Any
 from ipsecctl.client import Client
 from ipsecd.errors import InvalidInput, NotFound
 from ipsecd.language.addresses import format_address
-from ipsecd.language.conditions import parse_conditions
 from ipsecd.language.documents import parse_policy
-from ipsecd.language.filters import format_filter, parse_filter
+from ipsecd.language.filters import format_filter
 from ipsecd.language.list_entries import entries_in
+from ipsecd.language.rule_parameters import read_in_force
 from ipsecd.model.addresses import HostName, Network, Process, Selector
 from ipsecd.model.exemptions import Exemption, exemption
 from ipsecd.model.list_names import as_domain_means, lists_in
 from ipsecd.model.lists import AddressList, listed
-from ipsecd.model.values import Action, Endpoint, Filter, InForce, Origin, Policy, Store, filters_of
+from ipsecd.model.values import Endpoint, Filter, InForce, Policy, Store, filters_of
 
 Names = Mapping[str, tuple[Network, ...]]
 
@@ -187,12 +187,8 @@ def _addresses(told: Iterable[Mapping[str, Any]]) -> Names:
 
 def _in_force(entry: Mapping[str, Any], addresses: Names) -> InForce:
     """A filter in force, as the daemon tells it."""
-    return InForce(
-        Origin(entry["store"], entry["policy"], entry["rule"]),
-        _resolved(parse_filter(entry["filter"]), addresses),
-        Action(entry["action"]),
-        parse_conditions(entry["interface"], entry.get("when")),
-    )
+    in_force = read_in_force(entry)
+    return replace(in_force, filter=_resolved(in_force.filter, addresses))
 
 
 def _resolved(flt: Filter, addresses: Names) -> Filter:

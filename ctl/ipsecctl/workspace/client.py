@@ -17,7 +17,7 @@ from ipsecctl.workspace.workspace import Workspace
 from ipsecd.errors import NotFound, Refused
 from ipsecd.language.documents import format_policy
 from ipsecd.language.filters import format_filter, parse_filter
-from ipsecd.language.rule_parameters import read_rule
+from ipsecd.language.rule_parameters import in_force_parameters, read_rule
 from ipsecd.model.policy_changes import (
     absent,
     reduced,
@@ -204,17 +204,7 @@ class WorkspaceClient(Client):
         assigned = self.workspace.assigned
         if assigned is not None and not self._is_of_domain():
             filters += [
-                {
-                    "store": in_force.origin.store,
-                    "policy": in_force.origin.policy,
-                    "rule": in_force.origin.rule,
-                    "filter": format_filter(in_force.filter),
-                    "action": in_force.action.value,
-                    "interface": in_force.conditions.interface_text,
-                    "when": in_force.conditions.when,
-                    "remaining_s": None,
-                    "names": None,
-                }
+                {**in_force_parameters(in_force), "remaining_s": None, "names": None}
                 for in_force in filters_of(self.workspace.policy(assigned), Store.STATIC)
             ]
         for rule in self.workspace.dynamic:

@@ -14,9 +14,9 @@ from ipsecd.engine.state import State
 from ipsecd.engine.view import filters_in_force
 from ipsecd.host.interfaces import read_host
 from ipsecd.language.explanations import explanation_to_json
-from ipsecd.language.filters import format_filter
 from ipsecd.language.packets import parse_packet
 from ipsecd.language.resolved import resolved_names
+from ipsecd.language.rule_parameters import in_force_parameters
 from ipsecd.language.seen import to_packet
 from ipsecd.model.addresses import Process
 from ipsecd.model.exemptions import Exemption
@@ -33,13 +33,7 @@ def _list_filters(engine: Engine, _: Request) -> dict[str, Any]:
     shared = {(name, rule.name): rule.filter_list for rule in of_policy}
     filters = [
         {
-            "store": in_force.origin.store,
-            "policy": in_force.origin.policy,
-            "rule": in_force.origin.rule,
-            "filter": format_filter(in_force.filter),
-            "action": in_force.action.value,
-            "interface": in_force.conditions.interface_text,
-            "when": in_force.conditions.when,
+            **in_force_parameters(in_force),
             "remaining_s": (
                 remaining.get(in_force.origin.rule) if in_force.origin.volatile else None
             ),
