@@ -6,13 +6,11 @@ import time
 from typing import Any
 
 from ipsecd.control.method import Method, Request, Role, Work
-from ipsecd.control.parameters import read_deadline, with_lists
+from ipsecd.control.parameters import read_dynamic, with_lists
 from ipsecd.engine import Engine
 from ipsecd.engine.confirmation import Part
 from ipsecd.errors import InvalidInput, IpsecdError
-from ipsecd.language.conditions import parse_conditions
 from ipsecd.language.filters import parse_filter
-from ipsecd.language.rule_parameters import read_action
 from ipsecd.quoting import quote
 from ipsecd.sources.dynamic import DynamicRule
 from ipsecd.sources.names import dns_names_in
@@ -46,15 +44,7 @@ def _rule(wanted: dict[str, Any], now: float, created: float, by: str) -> Dynami
         raise InvalidInput(
             f"{quote(min(names))} is a DNS name, and none is looked up here", "give its addresses"
         )
-    return DynamicRule(
-        wanted["name"],
-        filters,
-        read_action(wanted["action"]),
-        parse_conditions(wanted.get("interface") or None, wanted.get("when")),
-        read_deadline(wanted["ttl_s"], now),
-        created,
-        by,
-    )
+    return read_dynamic(wanted, filters, now, created, by)
 
 
 def _await_start(_: Engine, __: Request) -> dict[str, Any]:

@@ -10,11 +10,14 @@ from typing import Any
 from ipsecd.control.method import Names
 from ipsecd.engine.caller import NO_OPTIONS, ChangeOptions
 from ipsecd.errors import InvalidInput, IpsecdError
+from ipsecd.language.conditions import parse_conditions
 from ipsecd.language.filter_lists import parse_filter_list
 from ipsecd.language.filters import parse_filter
+from ipsecd.language.rule_parameters import read_action
 from ipsecd.model.values import Filter
 from ipsecd.quoting import quote
-from ipsecd.sources.names import with_addresses
+from ipsecd.sources.dynamic import DynamicRule
+from ipsecd.sources.names import dns_names_in, with_addresses
 
 LEAST_CONFIRM_S, MOST_CONFIRM_S = 5.0, 86400.0
 """How soon, and how late, a change that nobody confirms is put back."""
@@ -60,6 +63,26 @@ def read_change(given: dict[str, Any] | None) -> ChangeOptions:
 def read_filters(texts: list[str], names: Names) -> tuple[Filter, ...]:
     """The filters with the addresses of their DNS names; raises ``InvalidInput``."""
     return tuple(with_addresses(parse_filter(text), names) for text in texts)
+
+
+def read_dynamic(
+    wanted: dict[str, Any], filters: tuple[Filter, ...], now: float, created: float, by: str
+) -> DynamicRule:
+    """The dynamic rule that the type ``WantedRule`` describes; its `filters` have been read.
+
+    `now` is of the monotonic clock, and `created` in seconds since the epoch. Raises
+    ``InvalidInput``.
+    """
+    return DynamicRule(
+        wanted["name"],
+        filters,
+        read_action(wanted["action"]),
+        parse_conditions(wanted.get("interface") or None, wanted.get("when")),
+        read_deadline(wanted["ttl_s"], now),
+        created,
+        by,
+        created if dns_names_in(filters) else 0.0,
+    )
 
 
 def read_all_filters(

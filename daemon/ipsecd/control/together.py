@@ -8,18 +8,16 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ipsecd.control.method import Method, Request, Role, Work
-from ipsecd.control.parameters import read_deadline, read_filters
+from ipsecd.control.parameters import read_dynamic, read_filters
 from ipsecd.control.replies import dynamic_rule, of_this_host, outcome, with_losses
 from ipsecd.control.stored_differences import policy_in, stored_differences
 from ipsecd.control.what_if import add_verdicts
 from ipsecd.engine import Engine
 from ipsecd.engine.confirmation import Part
 from ipsecd.errors import InvalidInput
-from ipsecd.language.conditions import parse_conditions
 from ipsecd.language.documents import format_policy
 from ipsecd.language.expectations import must_be_met, unmet_warnings
 from ipsecd.language.filters import parse_filter
-from ipsecd.language.rule_parameters import read_action
 from ipsecd.model.policy_changes import absent
 from ipsecd.model.values import Policy
 from ipsecd.quoting import count, few, quote
@@ -166,11 +164,11 @@ def _wanted(engine: Engine, request: Request) -> _Wanted:
         after = replace(after, shared=StoredShared(engine.read_shared(shared, source), shared))
         shared = None if after.shared == loaded.shared else shared
     rules = _rules(engine, request)
-    there = engine.dynamic
+    there, put_names = engine.dynamic, {rule.name for rule in rules}
     removed = [
         name
         for name in dict.fromkeys(request["remove_rules"])
-        if there.get(name) and name not in {rule.name for rule in rules}
+        if there.get(name) and name not in put_names
     ]
     return _Wanted(put, written, delete, assign, shared, rules, removed, after)
 
@@ -215,16 +213,7 @@ def _rules(engine: Engine, request: Request) -> list[DynamicRule]:
             raise InvalidInput(f"dynamic rule {quote(name)} has no filter", "give one at least")
         if name in rules:
             raise InvalidInput(f"dynamic rule {quote(name)} is to be there twice")
-        rules[name] = DynamicRule(
-            name,
-            filters,
-            read_action(wanted["action"]),
-            parse_conditions(wanted.get("interface") or None, wanted.get("when")),
-            read_deadline(wanted["ttl_s"], now),
-            created,
-            request.by,
-            created if dns_names_in(filters) else 0.0,
-        )
+        rules[name] = read_dynamic(wanted, filters, now, created, request.by)
     return list(rules.values())
 
 
