@@ -31,6 +31,8 @@ SERVICES = {
 EVERYBODY = frozenset({"*", "any", "all", "anywhere", "everything", "everyone"})
 _WORDS_OF_OTHERS = frozenset({"in", "out", "on", "from", "to", "proto", "port", *EVERYBODY})
 """The words of ufw and pf, whose rules are sentences."""
+_KINDS_IN_LISTS = frozenset({"country", "geoip", "geo", "cc", "asn", "as"})
+"""What others name addresses by, which lists have here."""
 _MOST_NETWORKS = 8
 _MOST_CHARACTERS = 100
 
@@ -124,7 +126,7 @@ def _of_protocol(name: str) -> str:
 def _about_addresses(text: str) -> tuple[str, str] | None:
     """The same for what has addresses, or names in their place."""
     kind, colon, name = text.partition(":")
-    if colon and kind.lower() in ("country", "geoip", "geo", "cc", "asn", "as"):
+    if colon and kind.lower() in _KINDS_IN_LISTS:
         listed = re.sub(r"[^a-z0-9-]", "", name.lower()) or "cn"
         return (
             f"{quote(text)} is not an address: which addresses a country or an AS has is in lists",
@@ -186,7 +188,7 @@ def _about_filter(text: str) -> tuple[str, str] | None:
 
 def _of_side(address: str) -> tuple[str, str] | None:
     kind = address.partition(":")[0].strip()
-    if kind.lower() in ("country", "geoip", "geo", "cc", "asn", "as"):
+    if kind.lower() in _KINDS_IN_LISTS:
         return _about_addresses(address)
     if re.fullmatch(r"[0-9.]+-[0-9.]+", kind):
         return _about_addresses(kind)
