@@ -3,7 +3,7 @@
 How long a list takes to be loaded in nftables, to get one entry more, and to be read. Then what a
 datagram takes that it drops, by nftables and by programs beside nftables: a veth carries it from
 another namespace, so what a send takes is all that happens to it. The least of many rounds counts,
-and the ways take turns. Run it as ``tests/isolated .venv/bin/python -m bench.entry_counts 100000``.
+and the ways take turns. Run it with ``make bench``.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import time
 from collections.abc import Callable
 from math import inf
 
-from pyroute2 import netns
-
+from bench.isolation import must_be_isolated
+from bench.second_look import sending
 from ipsecd.backend.base import Backend
 from ipsecd.backend.nftables.backend import NftablesBackend
 from ipsecd.compiler.classifier import Classifier
@@ -30,7 +30,7 @@ from ipsecd.model.lists import AddressList, Form, listed
 from ipsecd.model.packing import changed
 from ipsecd.model.values import Action, InForce, Origin
 from tests.equality.wire import make
-from tests.netns.site import HERE4, PEER, PEER4, needs_isolation, wire
+from tests.netns.site import PEER4, wire
 
 ROUNDS, PACKETS, PORT = 30, 4000, 1434
 ORIGIN = Origin("static", "P", "r")
@@ -86,17 +86,6 @@ def loading(name: str, addresses: AddressList, *, counts: bool) -> None:
     backend.close()
 
 
-def sending() -> socket.socket:
-    """A socket in the peer's namespace."""
-    netns.pushns(PEER)
-    try:
-        sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        sender.connect((HERE4, PORT))
-    finally:
-        netns.popns()
-    return sender
-
-
 def drops(name: str, backend: Backend, addresses: AddressList, sender: socket.socket) -> None:
     """Print what a datagram takes that the list drops, in nanoseconds."""
     least = dict.fromkeys(WAYS, inf)
@@ -112,13 +101,13 @@ def drops(name: str, backend: Backend, addresses: AddressList, sender: socket.so
 
 
 def main() -> None:
-    needs_isolation()
+    must_be_isolated()
     addresses = drawn(int(sys.argv[1]) if len(sys.argv) > 1 else 100_000)
     for name, counts in WAYS.items():
         loading(name, addresses, counts=counts)
     few = drawn(1000)
     with wire():
-        sender = sending()
+        sender = sending(PORT)
         for name in ("nftables", "xdp"):
             backend = make(name)
             drops(name, backend, few, sender)

@@ -35,12 +35,12 @@ POLICIES = {
 }
 
 
-def sending() -> socket.socket:
-    """A socket in the peer's namespace."""
+def sending(port: int) -> socket.socket:
+    """A socket in the peer's namespace, connected to a port here."""
     netns.pushns(PEER)
     try:
         sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        sender.connect((HERE4, PORT))
+        sender.connect((HERE4, port))
     finally:
         netns.popns()
     return sender
@@ -62,7 +62,11 @@ def nanoseconds(sender: socket.socket, receiver: socket.socket) -> float:
 def main() -> None:
     """Print a line for each policy."""
     must_be_isolated()
-    with wire(), sending() as sender, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
+    with (
+        wire(),
+        sending(PORT) as sender,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver,
+    ):
         receiver.bind((HERE4, PORT))
         receiver.settimeout(1)
         bare = min(nanoseconds(sender, receiver) for _ in range(ROUNDS))
