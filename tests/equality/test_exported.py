@@ -13,14 +13,13 @@ from hypothesis import strategies as st
 
 from ipsecctl.exporting.nft_ruleset import TABLE, ruleset
 from ipsecd.host.interfaces import read_host
-from ipsecd.model.decide import decide
 from ipsecd.model.exemptions import ESSENTIALS, Exemption
 from ipsecd.model.lists import AddressList
-from ipsecd.model.packets import Packet, Point
+from ipsecd.model.packets import Packet
 from ipsecd.model.values import InForce, Origin
-from tests.equality import rows
+from tests.equality import judging, rows
 from tests.equality import test_connections as connections
-from tests.equality.wire import KEPT, POINTS, Wire, comes, forget, run, witnessed
+from tests.equality.wire import KEPT, POINTS, Wire, comes, forget, run
 from tests.equality.wire import wire as a_wire
 from tests.strategies import conditions_of_links, in_force, lists, packets
 
@@ -83,19 +82,7 @@ def test_the_kernel_decides_by_an_export_as_the_oracle_does(wire: Wire) -> None:
         sent = [replace(packet, interface="wire") for packet in drawn]
         numbers = {n: packet for n, packet in enumerate(sent, first) if wire.send(packet, n)}
         first += len(sent)
-        passed = witnessed()
-        for number, packet in numbers.items():
-            way = "in" if packet.point is Point.ARRIVING else "out"
-            wanted = decide(filters, packet, host, ESSENTIALS)
-            permitted = wanted.action.value == "permit"
-            arrived = (f"{way}{packet.family.value}", number) in passed
-            if packet.later_fragment and not arrived:
-                # Connection tracking, which a permit can need, waits for the first part for ever.
-                continue
-            if permitted and not arrived:
-                arrived = comes(way, packet, number)
-            assert arrived == permitted, (packet, wanted, filters, text)
-            compared += 1
+        compared += judging.compared(numbers, filters, host, text)
 
     try:
         compare_one()

@@ -27,7 +27,7 @@ from ipsecd.model.list_names import with_lengths
 from ipsecd.model.lists import AddressList
 from ipsecd.model.packets import Packet, Point
 from ipsecd.model.values import Action, InForce, Origin
-from tests.equality import entries, rows
+from tests.equality import entries, judging, rows
 from tests.equality.wire import (
     KEPT,
     POINTS,
@@ -36,7 +36,6 @@ from tests.equality.wire import (
     forget,
     make,
     raw_sockets,
-    witnessed,
 )
 from tests.equality.wire import wire as a_wire
 from tests.netns.site import make_group, own_name
@@ -244,19 +243,7 @@ def compare(
             first = 1
         numbers = {n: packet for n, packet in enumerate(sent, first) if wire.send(packet, n)}
         first += len(sent)
-        passed = witnessed()
-        for number, packet in numbers.items():
-            way = "in" if packet.point is Point.ARRIVING else "out"
-            wanted = decide(filters, packet, host, ESSENTIALS)
-            permitted = wanted.action.value == "permit"
-            arrived = (f"{way}{packet.family.value}", number) in passed
-            if packet.later_fragment and not arrived:
-                # Connection tracking, which a permit can need, waits for the first part for ever.
-                continue
-            if permitted and not arrived:
-                arrived = comes(way, packet, number)
-            assert arrived == permitted, (packet, wanted, filters)
-            compared += 1
+        compared += judging.compared(numbers, filters, host)
         judged = [(p, decide(filters, p, host, ESSENTIALS)) for p in numbers.values()]
         # Fragments wait for each other where connection tracking puts datagrams together.
         least = credits_of(d for p, d in judged if not p.later_fragment)
