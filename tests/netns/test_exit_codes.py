@@ -23,7 +23,18 @@ rules:
     action: block
     filters: ["*=0:80:TCP", "@bans=0"]
 """
-LATER = WEB.replace("80", "81")
+BATCH = """\
+@echo off
+ipseccmd -w REG -p "Batch" -r "Telnet" -f *=0:23:TCP -n BLOCK
+ipseccmd -w REG -p "Batch" -x
+"""
+FILES = {
+    "web.yaml": WEB,
+    "later.yaml": WEB.replace("80", "81"),
+    "entries": "192.0.2.0/24\n",
+    "batch.cmd": BATCH,
+}
+"""The files that lie there when the story begins."""
 
 Row = tuple[str, bool]
 STORY: tuple[Row, ...] = (
@@ -98,6 +109,10 @@ STORY: tuple[Row, ...] = (
     ("revert", CHANGED),
     ("policy delete Web --unassign --confirm 1h", CHANGED),
     ("confirm --force", CHANGED),
+    ("run batch.cmd --dry-run", CHANGED),
+    ("run batch.cmd", CHANGED),
+    ("run batch.cmd", SAME),
+    ("run batch.cmd --dry-run", SAME),
     ("backend nftables", SAME),
 )
 """What is done one after the other, and whether it changes anything."""
@@ -130,6 +145,8 @@ REFUSED = (
     "restore entries",
     "restore absent.tar",
     "backup absent/host.tar",
+    "run absent.cmd",
+    "run entries",
 )
 USAGE = (
     "apply",
@@ -151,7 +168,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("IPSECD_SOCKET", str(path / "run/ipsecd.sock"))
         patch.delenv("SSH_CONNECTION", raising=False)
         patch.chdir(path)
-        for name, text in (("web.yaml", WEB), ("later.yaml", LATER), ("entries", "192.0.2.0/24\n")):
+        for name, text in FILES.items():
             (path / name).write_text(text)
         yield path
 

@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from threading import RLock
 from typing import TypeVar
 
 import pytest
@@ -194,13 +195,15 @@ def test_many_bans_are_read_in_short_pieces(tmp_path: Path, *, xdp: bool) -> Non
         rules = [DynamicRule(f"b{n}", (parse_filter(f),), BLOCK) for n, f in enumerate(filters)]
         engine.change_dynamic(rules, [])
         pieces: list[float] = []
+        line = RLock()
 
         def measured(work: Callable[[], T]) -> T:
-            begun = time.thread_time()
-            try:
-                return work()
-            finally:
-                pieces.append(time.thread_time() - begun)
+            with line:
+                begun = time.thread_time()
+                try:
+                    return work()
+                finally:
+                    pieces.append(time.thread_time() - begun)
 
         engine.use_line(measured)
         counted = engine.counting.read()
