@@ -86,7 +86,7 @@ def send(count: int, port: int = 1434, address: str = HERE4) -> None:
 
 
 def send_slowly(count: int) -> None:
-    """Send in fifty parts: programs give each moment its share of what may be told of in a second."""
+    """Send in fifty parts: programs give each moment its share of what may be told a second."""
     for _ in range(50):
         send(count // 50)
 
