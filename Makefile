@@ -13,7 +13,7 @@ ISOLATED := tests/isolated
 # Whether all these commands are here.
 have = for command in $(1); do command -v $$command >/dev/null || exit 1; done
 
-.PHONY: setup generated test test-moments test-kernels kernels soak demo lint bench programs deb deb-tools base-system install \
+.PHONY: setup generated docs test test-moments test-kernels kernels soak demo lint bench programs deb deb-tools base-system install \
 	install-data install-programs install-windows-commands
 
 # The programs are compiled here, once, and ship in the package: no host that runs them needs clang.
@@ -256,9 +256,15 @@ $(VENV)/.done: pyproject.toml
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -e '.[test]'
 	touch $@
 
-# What is written from the table of verbs: completions, and the synopses of the manual page.
+# What is written from the tables of the programs: completions, synopses of the manual page, and the
+# reference.
 generated: setup
 	$(VENV)/bin/python -m ipsecctl.generate
+	$(VENV)/bin/python -m ipsecd.control.reference
+
+# The book as HTML, below build/docs; every link in it leads somewhere.
+docs: generated
+	$(VENV)/bin/sphinx-build --quiet --fail-on-warning --keep-going -c docs . build/docs
 
 lint: setup
 	$(VENV)/bin/ruff format --check .
