@@ -7,7 +7,8 @@ It knows no machine. How a page is written, so that it reads naturally and can b
    there are several: ``# ipsecctl status``, ``laptop$ curl http://192.168.1.1/``. A command that
    ends in a backslash goes on in the next line, behind ``>`` or not.
 2. In what is printed, ``…`` stands for anything within a line. A line of ``…`` alone stands for any
-   number of lines, none included. Spaces at the end of a line do not count.
+   number of lines, none included. Columns are as wide as they are: two spaces stand for two or
+   more, and those at the end of a line do not count.
 3. A command has to succeed. Where it is meant to fail, the next command is ``echo $?``, and the
    page shows the exit code as the reader sees it.
 4. A line that ends in the name of a file and a colon, ```web.yaml`:``, has the block below it
@@ -25,6 +26,7 @@ from dataclasses import dataclass
 ANYTHING = "…"
 _FENCE = re.compile(r"^( *)```(\w*)[^`]*$")
 _PROMPT = re.compile(r"^([a-z][\w-]*)?([#$]) (.+)$")
+_GAP = re.compile(r"(?:\\ ){2,}")
 _FILE = re.compile(r"`([^`\s]+)`(?: on the ([a-z][\w-]*))?:$")
 _SHELLS = {"sh", "bash", "shell"}
 
@@ -134,6 +136,6 @@ def _pattern(printed: tuple[str, ...]) -> str:
     return "".join(
         r"(?:[^\n]*\n)*?"
         if line.strip() == ANYTHING
-        else re.escape(line).replace(ANYTHING, r"[^\n]*?") + r"\n"
+        else _GAP.sub(" {2,}", re.escape(line)).replace(ANYTHING, r"[^\n]*?") + r"\n"
         for line in kept
     )

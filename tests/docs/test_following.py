@@ -9,6 +9,7 @@ import pytest
 from tests.docs.following import NotAsWritten, follow
 from tests.docs.pages import Command, File, UnclearPage, steps
 
+TUTORIAL = Path(__file__).parents[2] / "docs/tutorial"
 PAGE = """\
 # A page
 
@@ -33,6 +34,8 @@ world
    $ printf '%s-%s\\n' a \\
    >   b
    a-b
+   $ printf 'a    b\\n'
+   a  b
    $ seq 9
    1
    …
@@ -68,7 +71,7 @@ def test_a_page_is_read_in_order() -> None:
     assert found[0] == File(5, "", "greeting.txt", "hello\nworld\n")
     assert found[1] == Command(13, "$", "cat greeting.txt", ("hello", "world"))
     assert [step.prompt for step in found if isinstance(step, Command)][-2:] == ["$", "other$"]
-    assert len(found) == 10
+    assert len(found) == 11
 
 
 def test_a_file_may_be_for_another_machine() -> None:
@@ -88,6 +91,8 @@ def test_a_page_that_is_right_is_followed(tmp_path: Path) -> None:
         ("   hello\n   world", "   hello\n   worlds"),
         ("   hello\n   world", "   hello"),
         ("   8\n   9\n", "   8\n   9\n   10\n"),
+        ("   a  b", "   a b"),
+        ("   a  b", "   a  bc"),
         ("   $ true", "   $ false"),
         ("   $ true", "   $ true\n   printed"),
         ("   $ true", "   $ echo more"),
@@ -102,6 +107,17 @@ def test_what_is_otherwise_is_found(was: str, becomes: str, tmp_path: Path) -> N
     assert PAGE.count(was) == 1
     with pytest.raises(NotAsWritten):
         followed(PAGE.replace(was, becomes), tmp_path)
+
+
+@pytest.mark.parametrize("page", sorted(TUTORIAL.glob("*.md")), ids=lambda page: page.stem)
+def test_every_block_of_the_tutorial_is_followed(page: Path) -> None:
+    """Whatever is no command is a file that has a name."""
+    text = page.read_text()
+    found = list(steps(text))
+    fences = [line.strip() for line in text.splitlines() if line.strip().startswith("```")][::2]
+    files = [fence for fence in fences if fence != "```console"]
+    assert len(files) == sum(isinstance(step, File) for step in found)
+    assert sum(isinstance(step, Command) for step in found) > 10
 
 
 @pytest.mark.parametrize(
