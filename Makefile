@@ -1,7 +1,7 @@
 # Every target does all the set-up it needs, on a fresh Debian 12, as root.
 PYTHON := /usr/bin/python3
 VENV := .venv
-PACKAGES := bpftool clang clang-format iproute2 iputils-ping libbpf-dev linux-libc-dev llvm make nftables procps \
+PACKAGES := bpftool clang clang-format curl iproute2 iputils-ping libbpf-dev linux-libc-dev llvm make nftables procps \
 	python3-venv socat
 
 # Programs are started thousands of times, and none compiles its modules again.
@@ -249,7 +249,7 @@ kernels: setup
 	$(VENV)/bin/python -m tests.kernels.packages || { [ -z "$$CI" ] && echo "no kernels: tests on them are skipped"; }
 
 $(VENV)/.done: pyproject.toml
-	($(call have,bpftool clang clang-format ip llvm-strip nft ping socat sysctl)) && \
+	($(call have,bpftool clang clang-format curl ip llvm-strip nft ping socat sysctl)) && \
 	  test -e /usr/include/bpf/bpf_helpers.h && $(PYTHON) -c 'import ensurepip' || \
 	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(PACKAGES); }
 	$(PYTHON) -m venv $(VENV)
