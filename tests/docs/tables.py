@@ -1,7 +1,7 @@
-"""Finds the commands of this system that a page in Markdown names; knows none of them.
+r"""Finds the commands of this system that a page in Markdown names; knows none of them.
 
 A page that compares has tables whose last column is called ``here``: what stands there in code is
-typed as it is. A bar in it is written as ``\\|``, which a table needs.
+typed as it is. A bar in it is written as ``\|``, which a table needs.
 """
 
 from __future__ import annotations
