@@ -260,7 +260,7 @@ $(VENV)/.done: pyproject.toml
 # reference.
 generated: setup
 	$(VENV)/bin/python -m ipsecctl.generate
-	$(VENV)/bin/python -m ipsecd.control.reference
+	$(VENV)/bin/python -m ipsecd.service.reference
 
 # The book as HTML, below build/docs; every link in it leads somewhere.
 docs: generated

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from ipsecd.control import METHODS, reference
+from ipsecd.control import METHODS
+from ipsecd.service import reference
 
 ROOT = Path(__file__).parents[1]
 LOADED = {"img": "src", "script": "src", "link": "href", "iframe": "src", "source": "src"}

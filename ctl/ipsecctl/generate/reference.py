@@ -1,7 +1,7 @@
 """Owns the reference pages of the book; must not know how pages become HTML.
 
 They come from the tables that the programs use themselves: the verbs, and the schema of policy
-documents. ``ipsecd.control.reference`` has that of the protocol.
+documents. ``ipsecd.service.reference`` has that of the protocol.
 """
 
 from __future__ import annotations
