@@ -1,7 +1,7 @@
-"""Makes the base system of the machines: a minimal Debian 12, kept between runs.
+"""Makes the base systems of the machines: a minimal Debian 12, and 13, kept between runs.
 
 ``python -m tests.boot.base`` fetches packages, so it is run where there is a network; it writes
-nothing but the tree. The tree lies in ``IPSECD_CACHE``, or in the cache directory of the user.
+nothing but the trees. They lie in ``IPSECD_CACHE``, or in the cache directory of the user.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+REFERENCE, LATER = "bookworm", "trixie"
+NUMBERS = {REFERENCE: 12, LATER: 13}
+"""The releases of Debian by their code names."""
 INCLUDED = "ca-certificates,iproute2,nftables,procps,systemd-sysv"
 CACHED = (
     "libbpf1 python3 python3-cryptography python3-docker python3-etcd3gw "
@@ -23,20 +26,27 @@ CACHED = (
 """What the package needs is downloaded with the base, for machines that have no network."""
 FINDERS = "crowdsec-custom-bouncer fail2ban sshguard"
 """What bans with the package. Without what is recommended beside it: CrowdSec itself is large."""
-SETTINGS = ("sources.list", "sources.list.d", "apt.conf.d", "auth.conf.d")
+SETTINGS_OF_ALL = ("apt.conf.d", "auth.conf.d")
+SETTINGS = ("sources.list", "sources.list.d", *SETTINGS_OF_ALL)
 NOT_OURS = ("docker-clean", "docker-gzip-indexes", "docker-no-languages")
 
 
-def base_path() -> Path:
-    """The path of the tree, whether it is there or not."""
+def base_path(release: str = REFERENCE) -> Path:
+    """The path of the tree of a release, whether it is there or not."""
     cache = Path(os.environ.get("IPSECD_CACHE") or Path.home() / ".cache/ipsecd")
     key = hashlib.sha256(f"{INCLUDED} {CACHED} {FINDERS}".encode()).hexdigest()[:8]
-    return cache / f"debian-12-{key}"
+    return cache / f"debian-{NUMBERS[release]}-{key}"
 
 
 def main() -> None:
-    """Make the tree, unless it is there."""
-    tree = base_path()
+    """Make the trees, unless they are there."""
+    for release in (REFERENCE, LATER):
+        make_once(release)
+
+
+def make_once(release: str) -> None:
+    """Make the tree of a release, unless it is there."""
+    tree = base_path(release)
     tree.parent.mkdir(parents=True, exist_ok=True)
     with (tree.parent / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -45,7 +55,7 @@ def main() -> None:
         making = Path(tempfile.mkdtemp(dir=tree.parent, prefix="making-"))
         try:
             making.chmod(0o755)
-            make(making)
+            make(making, release)
             making.rename(tree)
         except BaseException:
             shutil.rmtree(making)
@@ -64,12 +74,13 @@ def repository() -> str:
     return listed[0]
 
 
-def make(tree: Path) -> None:
-    """Make the tree from the repositories that apt on this host knows."""
-    words = ["debootstrap", "--variant=minbase", f"--include={INCLUDED}", "bookworm", str(tree)]
+def make(tree: Path, release: str) -> None:
+    """Make the tree of a release from the repositories that apt on this host knows."""
+    words = ["debootstrap", "--variant=minbase", f"--include={INCLUDED}", release, str(tree)]
     subprocess.run([*words, repository()], check=True, stdout=subprocess.DEVNULL)
-    (tree / "etc/apt/sources.list").unlink(missing_ok=True)
-    for name in SETTINGS:
+    sources = tree / "etc/apt/sources.list"
+    sources.unlink(missing_ok=True)
+    for name in SETTINGS if release == REFERENCE else SETTINGS_OF_ALL:
         ours = Path("/etc/apt") / name
         if ours.is_dir():
             shutil.copytree(ours, tree / "etc/apt" / name, dirs_exist_ok=True)
@@ -77,12 +88,16 @@ def make(tree: Path) -> None:
             shutil.copy(ours, tree / "etc/apt" / name)
     for name in NOT_OURS:
         (tree / "etc/apt/apt.conf.d" / name).unlink(missing_ok=True)
-    shutil.copytree("/usr/share/keyrings", tree / "usr/share/keyrings", dirs_exist_ok=True)
+    if release == REFERENCE:
+        shutil.copytree("/usr/share/keyrings", tree / "usr/share/keyrings", dirs_exist_ok=True)
+    else:
+        # The repositories that this host knows besides are of its own release.
+        sources.write_text(f"deb {repository()} {release} main\n")
     shutil.copy("/etc/resolv.conf", tree / "etc/resolv.conf")
     download = "apt-get -qy install --download-only"
-    command = (
-        f"apt-get -q update && {download} {CACHED} && {download} --no-install-recommends {FINDERS}"
-    )
+    command = f"apt-get -q update && {download} {CACHED}"
+    if release == REFERENCE:
+        command += f" && {download} --no-install-recommends {FINDERS}"
     subprocess.run(["chroot", tree, "sh", "-c", command], check=True, stdout=subprocess.DEVNULL)
 
 

@@ -1,4 +1,4 @@
-"""A Debian 12 with a real systemd in a container, on a wire to a peer that floods it.
+"""A Debian with a real systemd in a container, on a wire to a peer that floods it.
 
 A machine writes to a layer of its own above a base system that is made once (``base.py``). Every
 boot gets a network namespace of its own, so that nothing of what was enforced before can be left.
@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from ipsecd.backend.nftables import cgroups
-from tests.boot.base import base_path
+from tests.boot.base import REFERENCE, base_path
 from tests.netns.site import eventually, inside, python, run
 
 GUEST, PEER = "machine", "machine-peer"
@@ -80,9 +80,9 @@ exec systemd-nspawn "$@"
 """
 
 
-def needs_machines() -> None:
+def needs_machines(release: str = REFERENCE) -> None:
     """Skip the test if no container can be booted here; in CI, fail it."""
-    bootable = base_path().is_dir() and shutil.which("systemd-nspawn")
+    bootable = base_path(release).is_dir() and shutil.which("systemd-nspawn")
     if os.geteuid() != 0 or "IPSECD_ISOLATED" not in os.environ or not bootable:
         reason = "needs root, namespaces of its own and a base system: run it with make test"
         if os.environ.get("CI"):
@@ -93,13 +93,15 @@ def needs_machines() -> None:
 class Machine:
     """One machine, and its peer."""
 
-    def __init__(self, directory: Path) -> None:
-        """Its own layer of files lies below `directory`."""
+    def __init__(self, directory: Path, release: str = REFERENCE) -> None:
+        """Its own layer of files lies below `directory`, over the base system of a release."""
         self._directory = directory
         self.root = directory / "root"
         for name in ("root", "upper", "work", "bpf"):
             (directory / name).mkdir()
-        layers = f"lowerdir={base_path()},upperdir={directory}/upper,workdir={directory}/work"
+        layers = (
+            f"lowerdir={base_path(release)},upperdir={directory}/upper,workdir={directory}/work"
+        )
         run("mount", "-t", "overlay", "overlay", "-o", layers, str(self.root))
         run("ip", "netns", "add", PEER)
         self._process: subprocess.Popen[bytes] | None = None
