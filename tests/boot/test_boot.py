@@ -816,9 +816,11 @@ def test_a_purge_leaves_nothing(machine: Machine) -> None:
     remains = machine.run(
         *("find", "/etc", "/usr", "/lib", "/var", "/run", "/sys/fs/bpf", "-name", "*ipsecd*")
     )
-    kept = ("/var/log/", "/var/cache/apt/", "/var/lib/dpkg/", "/run/log/", "/run/systemd/propagate")
-    # What systemd notes of units that have gone, it forgets by and by.
-    kept += ("/run/systemd/units/invocation:",)
+    kept = (
+        *("/var/log/", "/var/cache/apt/", "/var/lib/dpkg/", "/run/log/", "/run/systemd/propagate"),
+        # What systemd notes of units that have gone, it forgets by and by.
+        "/run/systemd/units/invocation:",
+    )
     assert [path for path in remains.splitlines() if not path.startswith(kept)] == []
     assert machine.run("pgrep", "ipsecd", check=False) == ""
     before = machine.received()[0]
