@@ -20,14 +20,15 @@ import struct
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from ipaddress import IPv4Address
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from bench.figures import Figure, keep
 from bench.isolation import must_be_isolated
+from bench.machine import facts
 from bench.stretches import FRAMES, Stretches, raw_socket
 from tests.moments.flood import in_namespace
 from tests.netns import firewalls, site
@@ -232,6 +233,19 @@ def floods() -> None:
                         rates.setdefault((name, kind), []).append(rate(sent))
                         if turn == 0:
                             answers[name, kind] = answered_under(sent)
+    table = "A host that nothing gets into unasked, IPv4"
+    keep(
+        "opening",
+        [
+            Figure(
+                *("packets", table, kind, "ns", "nft by hand"),
+                {name: [1e9 / rate for rate in rates[name, kind]] for name in FIREWALLS},
+                {"xdp-filter": "knows no connections"},
+            )
+            for kind in kinds
+        ],
+        facts(),
+    )
     for kind in kinds:
         base = statistics.median(rates["nft by hand", kind])
         for name in FIREWALLS:
