@@ -22,12 +22,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bench import list_files, tasks
-from bench.contestants import BASE, CONTESTANTS, AbsentError, Place, in_force, peer
+from bench.contestants import BASE, CONTESTANTS, OPEN_PORT, AbsentError, Place, in_force, peer
 from bench.figures import Figure, in_turn, keep
 from bench.flood import datagram
 from bench.isolation import must_be_isolated
 from bench.machine import facts
-from bench.packets import OPEN_PORT, QUICK, WHOLE, drawn4, of_addresses
+from bench.packets import QUICK, WHOLE, drawn4, of_addresses
 from bench.start import add_link
 from bench.status import PROGRAM
 from bench.stretches import FRAMES, Stretches, raw_socket

@@ -184,8 +184,8 @@ def compare(flood: Flood, sizes: Sizes) -> list[Figure]:
     with TemporaryDirectory() as directory, peer(), ExitStack() as stack:
         for number, name in enumerate(CONTESTANTS):
             try:
-                place = in_force(name, number, task, Path(directory))
-                places[name] = stack.enter_context(place)
+                manager = in_force(name, number, task, Path(directory))
+                places[name] = stack.enter_context(manager)
             except AbsentError as reason:
                 absent[name] = str(reason)
         figures = []

@@ -84,7 +84,7 @@ def curves(figures: Iterable[Figure], path: Path, across: str) -> None:
                 [max(f.rounds[name]) - f.middle(name) for f in own],
             ]
             place.errorbar(
-                [figure.size for figure in own],
+                [figure.size or 0 for figure in own],
                 middles,
                 yerr=spread,
                 label=name,

@@ -19,14 +19,14 @@ from pathlib import Path
 
 from bench import tasks
 from bench.announce import FORMS, announcing_ms, hosts, nft_ms
-from bench.contestants import BASE, daemon, peer, wired
+from bench.contestants import BASE, OPEN_PORT, daemon, peer, wired
 from bench.figures import Figure, in_turn, keep
 from bench.flood import datagram
 from bench.idle import links
 from bench.isolation import must_be_isolated
 from bench.live import track
 from bench.machine import facts
-from bench.packets import OPEN_PORT, nanoseconds
+from bench.packets import nanoseconds
 from bench.stretches import FRAMES, Stretches
 from bench.tasks import LINK, Task
 from tests.moments.flood import in_namespace
