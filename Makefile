@@ -1,13 +1,8 @@
 # Every target does all the set-up it needs, on a fresh Debian 12, as root.
 PYTHON := /usr/bin/python3
 VENV := .venv
-<<<<<<< HEAD
-PACKAGES := bpftool clang clang-format iproute2 iputils-ping libbpf-dev linux-libc-dev llvm make nftables procps \
-	python3-venv socat strace
-=======
 PACKAGES := bpftool clang clang-format curl iproute2 iputils-ping libbpf-dev linux-libc-dev llvm make nftables procps \
-	python3-venv socat
->>>>>>> main
+	python3-venv socat strace
 
 # Programs are started thousands of times, and none compiles its modules again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -18,11 +13,7 @@ ISOLATED := tests/isolated
 # Whether all these commands are here.
 have = for command in $(1); do command -v $$command >/dev/null || exit 1; done
 
-<<<<<<< HEAD
-.PHONY: setup generated test test-moments test-kernels kernels soak demo lint bench bench-page bench-performance programs deb deb-tools base-system install \
-=======
-.PHONY: setup generated docs test test-moments test-kernels kernels soak demo lint bench programs deb deb-tools base-system install \
->>>>>>> main
+.PHONY: setup generated docs test test-moments test-kernels kernels soak demo lint bench bench-page bench-performance programs deb deb-tools base-system install \
 	install-data install-programs install-windows-commands
 
 # The programs are compiled here, once, and ship in the package: no host that runs them needs clang.
@@ -258,11 +249,7 @@ kernels: setup
 	$(VENV)/bin/python -m tests.kernels.packages || { [ -z "$$CI" ] && echo "no kernels: tests on them are skipped"; }
 
 $(VENV)/.done: pyproject.toml
-<<<<<<< HEAD
-	($(call have,bpftool clang clang-format ip llvm-strip nft ping socat strace sysctl)) && \
-=======
-	($(call have,bpftool clang clang-format curl ip llvm-strip nft ping socat sysctl)) && \
->>>>>>> main
+	($(call have,bpftool clang clang-format curl ip llvm-strip nft ping socat strace sysctl)) && \
 	  test -e /usr/include/bpf/bpf_helpers.h && $(PYTHON) -c 'import ensurepip' || \
 	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(PACKAGES); }
 	$(PYTHON) -m venv $(VENV)

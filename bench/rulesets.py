@@ -177,8 +177,8 @@ def hosts() -> Iterator[None]:
 def _settle() -> None:
     """Have datagrams be delivered whatever way answers would take."""
     for name in ("all", "eth0"):
-        with open(f"/proc/sys/net/ipv4/conf/{name}/rp_filter", "w", encoding="ascii") as file:
-            file.write("0")
+        file = Path(f"/proc/sys/net/ipv4/conf/{name}/rp_filter")
+        file.write_text("0", encoding="ascii")
 
 
 @contextmanager
