@@ -15,11 +15,17 @@ import pytest
 from ipsecctl.generate.__main__ import texts
 from ipsecctl.generate.leaves import leaves
 from ipsecd.__main__ import main
+from ipsecd.config import parse_config
+from ipsecd.errors import InvalidInput
 
 ROOT = Path(__file__).parents[1]
 MAN = ROOT / "docs/man"
 COMPLETIONS = ROOT / "ctl/completions"
 REFERENCE = ROOT / "docs/reference"
+FOOTPRINT = ROOT / "docs/footprint.md"
+NEEDED = {"Depends": "always", "Recommends": "recommended", "Suggests": "suggested"}
+SHIPPED_EXTRAS = ("containers", "domain", "metrics", "top")
+"""What the package can do with modules that a host may lack."""
 
 
 def plain(page: Path) -> str:
@@ -132,18 +138,18 @@ def test_fish_offers_what_may_follow(place: Path, line: str, offered: set[str]) 
     assert {text.partition("\t")[0] for text in suggested} - {"--socket"} == offered
 
 
-@pytest.mark.parametrize(
-    "key",
-    [
-        *("backend", "boot", "default-exempt", "essentials", "limits", "on-stop", "unparsable"),
-        *("container-engines", "domain"),
-        *("connections-per-user", "connections", "frame-bytes", "dynamic-rules", "idle-timeout"),
-    ],
-)
-def test_every_setting_is_in_the_manual(key: str) -> None:
-    """The manual of ipsecd.yaml has every key that the daemon takes."""
-    assert f'"{key}"' in (ROOT / "daemon/ipsecd/config/__init__.py").read_text()
-    assert key in plain(MAN / "ipsecd.yaml.5")
+@pytest.mark.parametrize(("within", "least"), [("", 14), ("limits", 5), ("domain", 5)])
+def test_every_setting_is_in_the_manual(within: str, least: int) -> None:
+    """The manual of ipsecd.yaml has every key that the daemon takes, as it says of a wrong one."""
+    text = f"{within}: {{nonsense: 1}}\n" if within else "nonsense: 1\n"
+    with pytest.raises(InvalidInput) as caught:
+        parse_config(text.encode())
+    assert caught.value.hint
+    keys = caught.value.hint.removeprefix("it has ").split(", ")
+    assert len(keys) >= least
+    lines = re.findall(r"^\.BR? (.*)$", plain(MAN / "ipsecd.yaml.5"), re.MULTILINE)
+    headings = {word for line in lines for word in re.findall(r"[a-z-]+", line)}
+    assert set(keys) <= headings
 
 
 def test_every_option_of_the_daemon_is_in_the_manual(capsys: pytest.CaptureFixture[str]) -> None:
@@ -224,3 +230,27 @@ def test_commands_start_as_isolated_programs(tmp_path: Path) -> None:
         check=False,
     )
     assert (wrong.returncode, b"--flush" in wrong.stderr) == (2, True)
+
+
+def test_every_dependency_is_listed_with_its_reason() -> None:
+    """The page about what it takes names what packages and modules are needed, and no others."""
+    rows = re.findall(
+        r"^\| `([a-z0-9.-]+)` \| (.*?) \| (\w+) \|", FOOTPRINT.read_text(), re.MULTILINE
+    )
+    listed = {name: needed for name, _, needed in rows if needed in NEEDED.values()}
+    control = (ROOT / "debian/control").read_text()
+    stanza = control.split("\n\n")[1]
+    for field, needed in NEEDED.items():
+        text = re.search(rf"^{field}:\n((?: .*\n)+)", stanza, re.MULTILINE)
+        assert text
+        names = set(re.findall(r"^ ([a-z0-9.-]+),$", text[1], re.MULTILINE))
+        if field == "Depends":
+            # Those that the build finds out from the metadata of the modules.
+            names |= {"python3", "python3-pyroute2", "python3-yaml"}
+        assert names == {name for name, how in listed.items() if how == needed}, field
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *(each for name in SHIPPED_EXTRAS for each in extras[name])]
+    for requirement in wanted:
+        name = re.split(r"[<>=]", requirement)[0]
+        assert f"`{name}`" in FOOTPRINT.read_text(), name

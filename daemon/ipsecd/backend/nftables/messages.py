@@ -11,10 +11,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from pyroute2.netlink import nla
-from pyroute2.netlink.nfnetlink import nfgen_msg
-from pyroute2.netlink.nfnetlink import nftsocket as nft
-
+from ipsecd.backend.nftables.message_classes import nfgen_msg, nft, nla
 from ipsecd.backend.nftables.wire import Message
 from ipsecd.host.netlink import NLM_F_ACK, NLM_F_DUMP, attribute
 
