@@ -22,8 +22,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bench import list_files, tasks
-from bench.contestants import BASE, CONTESTANTS, OPEN_PORT, AbsentError, Place, in_force, peer
-from bench.figures import Figure, in_turn, keep
+from bench.contestants import BASE, CONTESTANTS, OPEN_PORT, Place, in_force, peer
+from bench.figures import Figure
 from bench.flood import datagram
 from bench.isolation import must_be_isolated
 from bench.machine import facts
@@ -32,8 +32,9 @@ from bench.start import add_link
 from bench.status import PROGRAM
 from bench.stretches import FRAMES, Stretches, raw_socket
 from bench.tasks import Task
+from bench.turns import AbsentError, in_turn, measure, patience
 from tests.moments.flood import in_namespace
-from tests.netns.site import PEER, run
+from tests.netns.site import PEER
 
 NFT, IPSET, FIREWALLD = BASE, "iptables and ipset", "firewalld"
 OURS = ("ipsecd, nftables", "ipsecd, XDP")
@@ -110,28 +111,35 @@ class Contestant:
 
 
 @contextmanager
-def all_in_force(task: Task, names: Sequence[str] = WITH_SETS) -> Iterator[list[Contestant]]:
-    """Those that have sets, each in its namespace, for one task."""
+def all_in_force(task: Task, absent: dict[str, str]) -> Iterator[list[Contestant]]:
+    """Those that have sets, each in its namespace, for one task; notes who is absent."""
     with TemporaryDirectory() as name, peer(), ExitStack() as stack:
         command = Path(name) / "ipsecctl"
         command.write_text(PROGRAM)
         command.chmod(0o755)
-        yield [
-            Contestant(
-                each,
-                stack.enter_context(in_force(each, number, task, Path(name))),
-                Path(name) / f"host{number}",
-                str(command),
-            )
-            for number, each in enumerate(names)
-        ]
+        contestants = []
+        for number, each in enumerate(WITH_SETS):
+            try:
+                with patience():
+                    place = stack.enter_context(in_force(each, number, task, Path(name)))
+            except AbsentError as reason:
+                absent[each] = str(reason)
+            else:
+                directory = Path(name) / f"host{number}"
+                contestants.append(Contestant(each, place, directory, str(command)))
+        yield contestants
 
 
-def figure(table: str, case: str, unit: str, rounds: dict[str, list[float]], **more: int) -> Figure:
+def figure(
+    table: str,
+    case: str,
+    unit: str,
+    rounds: dict[str, list[float]],
+    absent: dict[str, str],
+    size: int | None = None,
+) -> Figure:
     """A figure of this part, in which those take no part that have no such command."""
-    missing = {name: reason for name, reason in OTHERS.items() if name not in rounds}
-    size = more.get("size")
-    return Figure("changes", table, case, unit, NFT, rounds, missing, size)
+    return Figure("changes", table, case, unit, NFT, rounds, OTHERS | absent, size)
 
 
 def loads(sizes: Sequence[int], rounds: int) -> Iterator[Figure]:
@@ -154,9 +162,10 @@ def loads(sizes: Sequence[int], rounds: int) -> Iterator[Figure]:
             def loaded(each: str, ways: Ways = ways) -> float:
                 return ways[each]().seconds * 1e3
 
-            taken = in_turn({each: partial(loaded, each) for each in ways}, rounds)
+            absent: dict[str, str] = {}
+            taken = in_turn({each: partial(loaded, each) for each in ways}, rounds, absent)
         what = f"{size:,} addresses"
-        yield figure("A list from its file to in force", what, "ms", taken, size=size)
+        yield figure("A list from its file to in force", what, "ms", taken, absent, size)
 
 
 def bans(sizes: Sequence[int], rounds: int) -> Iterator[Figure]:
@@ -165,7 +174,8 @@ def bans(sizes: Sequence[int], rounds: int) -> Iterator[Figure]:
         chance = random.Random(size)
         listed = sorted({int(drawn4(chance)) for _ in range(size)})
         task = Task("bans", sources=[str(IPv4Address(each)) for each in listed])
-        with all_in_force(task) as contestants:
+        absent: dict[str, str] = {}
+        with all_in_force(task, absent) as contestants:
             fresh = (f"198.51.{n >> 8}.{n & 255}" for n in range(1 << 16))
             banned: dict[str, list[str]] = {each.name: [] for each in contestants}
 
@@ -177,10 +187,13 @@ def bans(sizes: Sequence[int], rounds: int) -> Iterator[Figure]:
             def unban(each: Contestant, done: dict[str, list[str]]) -> float:
                 return each.unban(done[each.name].pop()) * 1e3
 
-            came = in_turn({e.name: partial(ban, e, fresh, banned) for e in contestants}, rounds)
-            went = in_turn({e.name: partial(unban, e, banned) for e in contestants}, rounds)
-        yield figure("A ban, the whole command", f"beside {size:,}", "ms", came, size=size)
-        yield figure("Its end, the whole command", f"beside {size:,}", "ms", went, size=size)
+            bans_of = {e.name: partial(ban, e, fresh, banned) for e in contestants}
+            came = in_turn(bans_of, rounds, absent)
+            ends_of = {e.name: partial(unban, e, banned) for e in contestants if e.name in came}
+            missing = dict(absent)
+            went = in_turn(ends_of, min(map(len, came.values())), missing)
+        yield figure("A ban, the whole command", f"beside {size:,}", "ms", came, absent, size)
+        yield figure("Its end, the whole command", f"beside {size:,}", "ms", went, missing, size)
 
 
 @contextmanager
@@ -215,7 +228,8 @@ def replacements(size: int, rounds: int) -> Iterator[Figure]:
     frames = Stretches([datagram(IPv4Address(stays), 4000, OPEN_PORT)] * FRAMES)
     passed: dict[str, list[float]] = {name: [] for name in WITH_SETS}
     turns = dict.fromkeys(WITH_SETS, 0)
-    with all_in_force(Task("replaced", sources=lists[0])) as contestants:
+    absent: dict[str, str] = {}
+    with all_in_force(Task("replaced", sources=lists[0]), absent) as contestants:
 
         def replaced(each: Contestant) -> float:
             turns[each.name] += 1
@@ -225,10 +239,13 @@ def replacements(size: int, rounds: int) -> Iterator[Figure]:
             passed[each.name].append(each.place.counter.value() - before)
             return seconds * 1e3
 
-        taken = in_turn({each.name: partial(replaced, each) for each in contestants}, rounds)
+        ways = {each.name: partial(replaced, each) for each in contestants}
+        taken = in_turn(ways, rounds, absent)
     what = f"all of {size:,} addresses"
-    yield figure("A list replaced in a flood", what, "ms", taken)
-    yield figure("Packets of what stays blocked that pass meanwhile", what, "packets", passed)
+    yield figure("A list replaced in a flood", what, "ms", taken, absent)
+    leaked = {name: passed[name] for name in taken}
+    table = "Packets of what stays blocked that pass meanwhile"
+    yield figure(table, what, "packets", leaked, absent)
 
 
 def reloads(size: int, rounds: int) -> Iterator[Figure]:
@@ -237,14 +254,17 @@ def reloads(size: int, rounds: int) -> Iterator[Figure]:
     sources = flood.task.sources[:size]
     states = [Task("one", sources=sources), Task("two", sources=sources, ports=[1434])]
     turns = dict.fromkeys(WITH_SETS, 0)
-    with all_in_force(states[0]) as contestants:
+    absent: dict[str, str] = {}
+    with all_in_force(states[0], absent) as contestants:
 
         def reloaded(each: Contestant) -> float:
             turns[each.name] += 1
             return each.reload(states[turns[each.name] % 2]) * 1e3
 
-        taken = in_turn({each.name: partial(reloaded, each) for each in contestants}, rounds)
-    yield figure("Changed files read anew", f"one rule, beside {size:,} addresses", "ms", taken)
+        ways = {each.name: partial(reloaded, each) for each in contestants}
+        taken = in_turn(ways, rounds, absent)
+    what = f"one rule, beside {size:,} addresses"
+    yield figure("Changed files read anew", what, "ms", taken, absent)
 
 
 def starts(sizes: Sequence[int], rounds: int) -> Iterator[Figure]:
@@ -255,18 +275,16 @@ def starts(sizes: Sequence[int], rounds: int) -> Iterator[Figure]:
         task = Task("start", sources=[str(IPv4Address(each)) for each in listed])
         absent: dict[str, str] = {"ufw": OTHERS["ufw"]}
 
-        def started(name: str, task: Task = task, absent: dict[str, str] = absent) -> float:
-            with TemporaryDirectory() as directory, peer():
-                try:
-                    with in_force(name, 0, task, Path(directory)) as place:
-                        return place.taken_s * 1e3
-                except AbsentError as reason:
-                    absent[name] = str(reason)
-                    return 0.0
+        def started(name: str, task: Task = task) -> float:
+            with (
+                TemporaryDirectory() as directory,
+                peer(),
+                in_force(name, 0, task, Path(directory)) as place,
+            ):
+                return place.taken_s * 1e3
 
         names = (*WITH_SETS, FIREWALLD)
-        taken = in_turn({name: partial(started, name) for name in names}, rounds)
-        values = {name: each for name, each in taken.items() if name not in absent}
+        values = in_turn({name: partial(started, name) for name in names}, rounds, absent)
         yield Figure(
             "changes",
             "Start until enforced",
@@ -285,20 +303,14 @@ def main() -> None:
     sizes, middle = (QUICK_SIZES, QUICK_MIDDLE) if quick else (SIZES, MIDDLE)
     few = QUICK_ROUNDS if quick else LONG_ROUNDS
     assert set(WITH_SETS) <= set(CONTESTANTS)
-    figures: list[Figure] = []
-    for measured in (
-        loads(sizes, few),
-        bans(sizes, QUICK_ROUNDS if quick else ROUNDS),
-        replacements(middle, few),
-        reloads(middle, few),
-        starts((10, middle // 10, middle), few),
-    ):
-        for each in measured:
-            figures.append(each)
-            print(each.table, each.case, {n: round(each.middle(n), 1) for n in each.rounds})
-            sys.stdout.flush()
-    run("ip", "link", "delete", "bench0", check=False)
-    keep("changes", figures, facts())
+    steps = (
+        partial(bans, sizes, QUICK_ROUNDS if quick else ROUNDS),
+        partial(replacements, middle, few),
+        partial(reloads, middle, few),
+        partial(starts, (10, middle // 10, middle), few),
+        partial(loads, sizes, few),
+    )
+    measure("changes", steps, facts)
 
 
 if __name__ == "__main__":

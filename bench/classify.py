@@ -14,9 +14,10 @@ from array import array
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from bench.figures import Figure, in_turn, keep
+from bench.figures import FLOOR, Figure, keep
 from bench.isolation import must_be_isolated
 from bench.machine import facts
+from bench.turns import in_turn
 from ipsecd.backend.xdp import libbpf
 from ipsecd.backend.xdp.programs import Programs
 from ipsecd.compiler.classifier import Classifier, Table
@@ -38,7 +39,6 @@ NAMES = tuple(exemption.name for exemption in ESSENTIALS)
 ROUNDS, REPEAT = 15, 200_000
 TEST_RUNS = "A packet in programs alone, by test runs"
 HASH, TRIE, OURS = "one look-up in a BPF hash", "one look-up in an LPM trie", "ipsecd, XDP"
-FLOOR = "XDP_DROP alone"
 NO_PROGRAM = dict.fromkeys(
     ("nft by hand", "iptables and ipset", "ufw", "firewalld"), "is no program that can be run alone"
 )
@@ -128,13 +128,15 @@ def set_sources(descriptor: int, addresses: Iterable[int]) -> None:
 
 def measure(runs: dict[str, Callable[[], int]]) -> dict[str, float]:
     """The median of what each of `runs` gives; they take turns."""
-    taken = in_turn(runs, ROUNDS)
+    taken = in_turn(runs, ROUNDS, {})
     return {name: statistics.median(values) for name, values in taken.items()}
 
 
 def of_test_runs(case: str, base: str, runs: Mapping[str, Callable[[], int]]) -> Figure:
     """The figure of what programs take in test runs."""
-    return Figure("packets", TEST_RUNS, case, "ns", base, in_turn(runs, ROUNDS), NO_PROGRAM)
+    absent = dict(NO_PROGRAM)
+    taken = in_turn(runs, ROUNDS, absent)
+    return Figure("packets", TEST_RUNS, case, "ns", base, taken, absent)
 
 
 def timed(program: int, frame: bytes, expected: int) -> Callable[[], int]:

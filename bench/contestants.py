@@ -18,8 +18,10 @@ from socket import if_nametoindex
 
 from bench import tasks
 from bench.classify import OBJECT
+from bench.figures import FLOOR, NO_RULES
 from bench.opening import MAC, PEER_MAC
 from bench.tasks import LINK, Task
+from bench.turns import AbsentError
 from ipsecd.backend.xdp import libbpf
 from ipsecd.backend.xdp.programs import Programs
 from tests.moments.flood import Counter, in_namespace
@@ -33,10 +35,6 @@ MOST_FIREWALLD = 10_000
 MOST_UFW_PORTS = 100
 MOST_XDP_FILTER = 10_000
 TAKEN_OVER_S = 120
-
-
-class AbsentError(Exception):
-    """Why a contestant takes no part in a task."""
 
 
 @contextmanager
@@ -89,8 +87,8 @@ def daemon(task: Task, directory: Path, backend: str) -> Iterator[Daemon]:
     running = Daemon(directory, backend)
     # Daemons of other namespaces have directories of their own there too.
     running.options = ("--bpffs-dir", str(BPFFS / directory.name))
-    running.start()
     try:
+        running.start()
         if backend == "xdp":
             assert eventually(lambda: in_programs(running.log()), TAKEN_OVER_S), running.log()
         yield running
@@ -182,8 +180,6 @@ def xdp_filter(task: Task, directory: Path) -> Iterator[None]:
 
 
 BASE = "nft by hand, prerouting"
-FLOOR = "XDP_DROP alone"
-NO_RULES = "no rules"
 CONTESTANTS: dict[str, Callable[[Task, Path], AbstractContextManager[None]]] = {
     "ipsecd, nftables": ipsecd("nftables"),
     "ipsecd, XDP": ipsecd("xdp"),

@@ -8,7 +8,7 @@ Whoever cannot take part is named, with the reason. Must not know what is measur
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
@@ -18,6 +18,10 @@ UNITS = frozenset({"ns", "µs", "ms", "s", "MiB", "processes", "packets"})
 """Of every unit less is better, so that a ratio below 1 always means the same."""
 OURS = "ipsecd"
 """What the names of our own contestants begin with."""
+FLOOR = "XDP_DROP alone"
+NO_RULES = "no rules"
+LIMITS = frozenset({FLOOR, NO_RULES, "fail2ban, an action that does nothing"})
+"""Who does no task, and shows what the rest of the way takes."""
 
 
 @dataclass(frozen=True)
@@ -71,17 +75,6 @@ class Figure:
         """How many times the base's value a contestant's is, round by round, in order of size."""
         pairs = zip(self.rounds[name], self.rounds[self.base], strict=True)
         return sorted(own / base for own, base in pairs if base)
-
-
-def in_turn(contestants: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
-    """What each contestant gives in each round; every round begins with another of them."""
-    names = list(contestants)
-    values: dict[str, list[float]] = {name: [] for name in names}
-    for turn in range(rounds):
-        first = turn % len(names)
-        for name in names[first:] + names[:first]:
-            values[name].append(contestants[name]())
-    return values
 
 
 def keep(name: str, figures: Iterable[Figure], facts: Mapping[str, str]) -> None:

@@ -19,13 +19,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bench import tasks
-from bench.contestants import MOST_FIREWALLD, AbsentError, daemon, firewalld_settings
+from bench.contestants import MOST_FIREWALLD, daemon, firewalld_settings
 from bench.decisions import CONFIGURATION, FIREWALL_BOUNCER, family
-from bench.figures import Figure, in_turn, keep
+from bench.figures import Figure
 from bench.isolation import must_be_isolated
 from bench.machine import facts, value_of
 from bench.start import processor_s
 from bench.tasks import Task
+from bench.turns import AbsentError, in_turn, measure
 from tests.containers.engines import delete_foreign_tables
 from tests.integrations.engine import URL, engine
 from tests.integrations.finders import UNPACKED, Fail2ban, Running, environment
@@ -74,9 +75,9 @@ def firewalld(size: int, directory: Path) -> Iterator[list[int]]:
         words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
-        while process.stdout.readline() != "ready\n":
-            assert process.poll() is None
         try:
+            while process.stdout.readline() != "ready\n":
+                assert process.poll() is None
             yield family(process.pid)
         finally:
             process.kill()
@@ -155,26 +156,24 @@ def at(size: int, rounds: int) -> Iterator[Figure]:
     numbers: dict[str, list[float]] = {name: [] for name in CONTESTANTS}
 
     def held(name: str) -> float:
-        with TemporaryDirectory() as directory:
-            try:
-                before = ended_s()
-                with CONTESTANTS[name](size, Path(directory)) as pids:
-                    spent[name].append(ended_s() - before + sum(map(processor_s, pids)))
-                    numbers[name].append(len(pids))
-                    time.sleep(SETTLED_S)
-                    return pss_mib(pids)
-            except AbsentError as reason:
-                absent[name] = str(reason)
-                return 0.0
+        before = ended_s()
+        with (
+            TemporaryDirectory() as directory,
+            CONTESTANTS[name](size, Path(directory)) as pids,
+        ):
+            spent[name].append(ended_s() - before + sum(map(processor_s, pids)))
+            numbers[name].append(len(pids))
+            time.sleep(SETTLED_S)
+            return pss_mib(pids)
 
-    memory = in_turn({name: partial(held, name) for name in CONTESTANTS}, rounds)
+    memory = in_turn({name: partial(held, name) for name in CONTESTANTS}, rounds, absent)
     case = f"{size:,} addresses" if size else "idle, one rule"
     for table, unit, values in (
         ("Memory", "MiB", memory),
         ("Time of a processor from start to enforced", "s", spent),
         ("Processes", "processes", numbers),
     ):
-        present = {name: each for name, each in values.items() if name not in absent}
+        present = {name: values[name] for name in memory}
         base = BASE if BASE in present else BY_HAND
         yield Figure("footprint", table, case, unit, base, present, dict(absent))
 
@@ -194,13 +193,8 @@ def installed() -> Iterator[Figure]:
 def main() -> None:
     must_be_isolated()
     quick = "--quick" in sys.argv
-    figures: list[Figure] = []
-    for size in QUICK_SIZES if quick else SIZES:
-        figures += at(size, QUICK_ROUNDS if quick else ROUNDS)
-    figures += installed()
-    for each in figures:
-        print(each.table, each.case, {n: round(each.middle(n), 2) for n in each.rounds})
-    keep("footprint", figures, facts())
+    sizes, rounds = (QUICK_SIZES, QUICK_ROUNDS) if quick else (SIZES, ROUNDS)
+    measure("footprint", [*(partial(at, size, rounds) for size in sizes), installed], facts)
 
 
 if __name__ == "__main__":

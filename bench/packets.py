@@ -21,20 +21,19 @@ from tempfile import TemporaryDirectory
 from bench.contestants import (
     BASE,
     CONTESTANTS,
-    FLOOR,
     OPEN_PORT,
-    AbsentError,
     Place,
     in_force,
     peer,
 )
-from bench.figures import Figure, in_turn, keep
+from bench.figures import FLOOR, NO_RULES, Figure
 from bench.flood import datagram, seconds_a_frame
 from bench.isolation import must_be_isolated
 from bench.lists import texts
 from bench.machine import facts
 from bench.stretches import FRAMES, Stretches
 from bench.tasks import Task
+from bench.turns import AbsentError, in_turn, measure, patience
 
 TABLE = "A packet in a flood over veth, IPv{}"
 IPV6_SOURCES = int(IPv6Address("2001:db8::"))
@@ -184,8 +183,9 @@ def compare(flood: Flood, sizes: Sizes) -> list[Figure]:
     with TemporaryDirectory() as directory, peer(), ExitStack() as stack:
         for number, name in enumerate(CONTESTANTS):
             try:
-                manager = in_force(name, number, task, Path(directory))
-                places[name] = stack.enter_context(manager)
+                with patience():
+                    manager = in_force(name, number, task, Path(directory))
+                    places[name] = stack.enter_context(manager)
             except AbsentError as reason:
                 absent[name] = str(reason)
         figures = []
@@ -200,10 +200,11 @@ def compare(flood: Flood, sizes: Sizes) -> list[Figure]:
                     missing[name] = "lets nothing pass"
                     continue
                 # Without rules what is dropped elsewhere passes, or finds no socket.
-                if not passes and name == "no rules":
+                if not passes and name == NO_RULES:
                     missing[name] = "drops nothing"
                     continue
                 runs[name] = partial(nanoseconds, place, sent, count, passes=passes)
+            taken = in_turn(runs, sizes.rounds, missing)
             figures.append(
                 Figure(
                     part="packets",
@@ -211,7 +212,7 @@ def compare(flood: Flood, sizes: Sizes) -> list[Figure]:
                     case=f"{task.name}, {outcome}",
                     unit="ns",
                     base=BASE,
-                    rounds=in_turn(runs, sizes.rounds),
+                    rounds=taken,
                     absent=missing,
                     size=len(task.sources) or None,
                 )
@@ -219,15 +220,16 @@ def compare(flood: Flood, sizes: Sizes) -> list[Figure]:
     return figures
 
 
+def compared(make: Callable[[], Flood], sizes: Sizes) -> list[Figure]:
+    """The same, of a flood that is made when it is its turn."""
+    return compare(make(), sizes)
+
+
 def main() -> None:
     must_be_isolated()
     sizes = QUICK if "--quick" in sys.argv else WHOLE
-    figures: list[Figure] = []
-    for make in floods(sizes):
-        figures += compare(make(), sizes)
-        for figure in figures[-2:]:
-            print(figure.case, {name: round(figure.middle(name)) for name in figure.rounds})
-    keep("packets", figures, facts())
+    steps = [partial(compared, make, sizes) for make in floods(sizes)]
+    measure("packets", steps, facts)
 
 
 if __name__ == "__main__":

@@ -9,9 +9,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from statistics import median
 
 from bench import plots
-from bench.figures import RESULTS, Figure, kept
+from bench.figures import LIMITS, OURS, RESULTS, Figure, kept
 
 PAGE = Path("docs/performance.md")
 PARTS = {
@@ -47,6 +48,11 @@ CURVES = {
 }
 """The tables whose rows are points of a curve, and what their horizontal axes show."""
 BARS = ("A packet in a flood over veth, IPv4", "A packet in a flood over veth, IPv6")
+ALIKE = 0.1
+"""By how much two may differ and still be called even."""
+STANDING = """Of every case: the better of ipsecd's two backends beside the best of all others that
+do the task, the median of the ratio by rounds. Within a tenth both are called even.
+"""
 HEAD = """# Performance
 
 Written by `make bench` from what it measures, on any machine with two cores in about half an hour;
@@ -107,6 +113,38 @@ def absences(figures: Iterable[Figure]) -> str:
     return "".join(f"* {line}\n" for line in lines)
 
 
+def verdict(figure: Figure) -> tuple[str, str] | None:
+    """Where we stand in a case: our best beside the best of the others, round by round."""
+    rivals = {name: figure.middle(name) for name in figure.rounds if name not in LIMITS}
+    ours = {name: middle for name, middle in rivals.items() if name.startswith(OURS)}
+    others = {name: middle for name, middle in rivals.items() if name not in ours}
+    if not others:
+        return None
+    best, rival = min(ours, key=ours.__getitem__), min(others, key=others.__getitem__)
+    pairs = zip(figure.rounds[best], figure.rounds[rival], strict=True)
+    ratio = median(own / its for own, its in pairs) if all(figure.rounds[rival]) else None
+    if ratio is None:
+        same = not any(figure.rounds[best])
+        return "even" if same else "behind", f"{best} | {rival} takes none"
+    where = "ahead" if ratio < 1 - ALIKE else "behind" if ratio > 1 + ALIKE else "even"
+    return where, f"{best} | {ratio:.2f} of {rival}"
+
+
+def standing(figures: Iterable[Figure]) -> str:
+    """Where we lead and where not, of every case."""
+    rows = [(figure, *found) for figure in figures if (found := verdict(figure))]
+    text = f"\n## Where ipsecd leads, and where not\n\n{STANDING}"
+    for place in ("ahead", "even", "behind"):
+        lines = [
+            f"| {f.table} | {f.case} | {said} |\n" for f, where, said in rows if where == place
+        ]
+        text += f"\n### {place.capitalize()}: {len(lines)} of {len(rows)} cases\n"
+        if lines:
+            text += "\n| measured | case | best of ipsecd | beside the best other |\n"
+            text += f"|---|---|---|---|\n{''.join(lines)}"
+    return text
+
+
 def file_of(title: str) -> str:
     """The name of a plot's file."""
     words = "".join(letter if letter.isalnum() else " " for letter in title.lower()).split()
@@ -158,6 +196,7 @@ def write(results: Path, page: Path) -> None:
     for old in directory.glob("*.svg"):
         old.unlink()
     text = HEAD + circumstances({name: facts for name, (facts, _) in found.items()})
+    text += standing(sorted(figures, key=lambda figure: list(PARTS).index(figure.part)))
     for part in PARTS:
         text += section(part, [each for each in figures if each.part == part], directory)
     page.write_text(text, encoding="utf-8")

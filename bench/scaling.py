@@ -20,7 +20,7 @@ from pathlib import Path
 from bench import tasks
 from bench.announce import FORMS, announcing_ms, hosts, nft_ms
 from bench.contestants import BASE, OPEN_PORT, daemon, peer, wired
-from bench.figures import Figure, in_turn, keep
+from bench.figures import Figure
 from bench.flood import datagram
 from bench.idle import links
 from bench.isolation import must_be_isolated
@@ -29,6 +29,7 @@ from bench.machine import facts
 from bench.packets import nanoseconds
 from bench.stretches import FRAMES, Stretches
 from bench.tasks import LINK, Task
+from bench.turns import AbsentError, in_turn, measure, patience
 from tests.moments.flood import in_namespace
 from tests.netns.site import run
 
@@ -80,72 +81,84 @@ def starts(number: int, rounds: int) -> Figure:
                 "ipsecd, XDP": partial(ours, "xdp"),
                 BASE: by_hand,
             }
-            taken = in_turn(ways, rounds)
+            absent = dict(OTHERS)
+            taken = in_turn(ways, rounds, absent)
     finally:
         run("ip", "link", "delete", LINK)
     table = "Start with so many links"
     case = f"{number} links"
-    return Figure("scaling", table, case, "s", BASE, taken, OTHERS, number)
+    return Figure("scaling", table, case, "s", BASE, taken, absent, number)
 
 
 def packets(number: int, rounds: int) -> Figure:
     """Nanoseconds of a packet that belongs to one of few connections, beside so many others."""
     few = [datagram(IPv4Address("10.64.0.1") + n % 64, 4000, OPEN_PORT) for n in range(64 * FRAMES)]
     sent, count = Stretches(few), 64
+    absent: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as name, peer(), ExitStack() as stack:
         runs: dict[str, Callable[[], float]] = {}
         for place_number, contestant in enumerate(("ipsecd, nftables", "ipsecd, XDP", BASE)):
             place = stack.enter_context(wired(place_number))
-            with in_namespace(place.namespace):
-                if contestant == BASE:
-                    subprocess.run(["nft", "-f", "-"], input=STATEFUL, text=True, check=True)
-                else:
-                    backend = contestant.partition(", ")[2].lower()
-                    host = Path(name) / f"host{place_number}"
-                    running = stack.enter_context(daemon(WORM, host, backend))
-                    running.put(OPENING)
-                track(number)
-            runs[contestant] = partial(nanoseconds, place, sent, count, passes=True)
-        taken = in_turn(runs, rounds)
+            try:
+                with patience(), in_namespace(place.namespace):
+                    if contestant == BASE:
+                        subprocess.run(["nft", "-f", "-"], input=STATEFUL, text=True, check=True)
+                    else:
+                        backend = contestant.partition(", ")[2].lower()
+                        host = Path(name) / f"host{place_number}"
+                        running = stack.enter_context(daemon(WORM, host, backend))
+                        running.put(OPENING)
+                    track(number)
+            except AbsentError as reason:
+                absent[contestant] = str(reason)
+            else:
+                runs[contestant] = partial(nanoseconds, place, sent, count, passes=True)
+        taken = in_turn(runs, rounds, absent)
     table = "A packet of a connection, by connections that are tracked"
     case = f"beside {number:,}"
-    return Figure("scaling", table, case, "ns", BASE, taken, {}, number)
+    return Figure("scaling", table, case, "ns", BASE, taken, absent, number)
 
 
 def containers(number: int, rounds: int) -> Figure:
     """Milliseconds until an announced container is enforced, beside so many filters."""
     ours: dict[str, list[float]] = {}
+    absent: dict[str, str] = {}
     for contestant in ("ipsecd, nftables", "ipsecd, XDP"):
         backend = contestant.partition(", ")[2].lower()
         with tempfile.TemporaryDirectory() as name:
             others = hosts(number, FORMS["another"])
-            ours[contestant] = announcing_ms(backend, others, Path(name))
+            try:
+                with patience():
+                    ours[contestant] = announcing_ms(backend, others, Path(name))
+            except AbsentError as reason:
+                absent[contestant] = str(reason)
     theirs = {"nft add element": nft_ms(number)}
     values = {each: list(ms[-rounds:]) for each, ms in (ours | theirs).items()}
     table = "An announced container, until it is enforced"
     case = f"beside {number:,} filters"
-    return Figure("scaling", table, case, "ms", "nft add element", values, {}, number)
+    return Figure("scaling", table, case, "ms", "nft add element", values, absent, number)
 
 
-def all_figures(quick: bool) -> Iterator[Figure]:
+def steps(quick: bool) -> Iterator[Callable[[], list[Figure]]]:
+    """All that is measured, each a step of its own."""
     rounds = QUICK_ROUNDS if quick else ROUNDS
     kinds: tuple[tuple[Callable[[int, int], Figure], Sequence[int]], ...] = (
-        (starts, QUICK_LINKS if quick else LINKS),
         (packets, QUICK_CONNECTIONS if quick else CONNECTIONS),
+        (starts, QUICK_LINKS if quick else LINKS),
         (containers, QUICK_FILTERS if quick else FILTERS),
     )
+
+    def alone(kind: Callable[[int, int], Figure], number: int) -> list[Figure]:
+        return [kind(number, rounds)]
+
     for kind, numbers in kinds:
         for number in numbers:
-            yield kind(number, rounds)
+            yield partial(alone, kind, number)
 
 
 def main() -> None:
     must_be_isolated()
-    figures = []
-    for each in all_figures("--quick" in sys.argv):
-        figures.append(each)
-        print(each.table, each.case, {n: round(each.middle(n), 3) for n in each.rounds}, flush=True)
-    keep("scaling", figures, facts())
+    measure("scaling", list(steps("--quick" in sys.argv)), facts)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bench import figures, tasks
-from bench.figures import Figure, in_turn, keep, kept
+from bench import figures, tasks, turns
+from bench.figures import Figure, keep, kept
 
 pytest.importorskip("matplotlib", reason="needs matplotlib: pip install -e .[bench]")
 
@@ -79,6 +79,17 @@ def test_ratios_are_taken_within_a_round() -> None:
     assert page.cell(GOOD, "nft by hand") == "40 (20 to 80)"
 
 
+def test_the_page_says_where_we_lead_and_where_not(written: Path) -> None:
+    """The floor is nobody's rules: whoever is slower than it is not behind."""
+    assert page.verdict(GOOD) == ("ahead", "ipsecd, XDP | 0.50 of nft by hand")
+    slow = {"ipsecd, XDP": [30.0], "nft by hand": [20.0], "xdp": [10.0], figures.FLOOR: [1.0]}
+    behind = replace(GOOD, rounds=slow, absent={})
+    assert page.verdict(behind) == ("behind", "ipsecd, XDP | 3.00 of xdp")
+    even = replace(GOOD, rounds={"ipsecd, XDP": [0.0], "nft by hand": [0.0]})
+    assert page.verdict(even) == ("even", "ipsecd, XDP | nft by hand takes none")
+    assert "### Ahead: 7 of 7 cases" in (written / "performance.md").read_text()
+
+
 def test_whoever_is_absent_is_named_with_the_reason(written: Path) -> None:
     text = (written / "performance.md").read_text()
     assert "| xdp-filter | absent |" in text
@@ -92,7 +103,7 @@ def test_everybody_begins_a_round_in_turn() -> None:
         order.append(name)
         return float(len(order))
 
-    taken = in_turn({"a": lambda: of("a"), "b": lambda: of("b")}, 2)
+    taken = turns.in_turn({"a": lambda: of("a"), "b": lambda: of("b")}, 2, {})
     assert order == ["a", "b", "b", "a"]
     assert taken == {"a": [1.0, 4.0], "b": [2.0, 3.0]}
 
