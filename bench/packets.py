@@ -35,7 +35,7 @@ from bench.stretches import FRAMES, Stretches
 from bench.tasks import Task
 from bench.turns import AbsentError, in_turn, measure, patience
 
-TABLE = "A packet in a flood over veth, IPv{}"
+TABLE = "A packet that {} in a flood over veth, IPv{}"
 IPV6_SOURCES = int(IPv6Address("2001:db8::"))
 WORM = 1434
 
@@ -189,7 +189,7 @@ def compare(flood: Flood, sizes: Sizes) -> list[Figure]:
             except AbsentError as reason:
                 absent[name] = str(reason)
         figures = []
-        for outcome, packets in (("dropped", flood.hit), ("passes", flood.miss)):
+        for outcome, packets in (("is dropped", flood.hit), ("passes", flood.miss)):
             passes = outcome == "passes"
             frames = [datagram(a, 1024 + n * 7 % 60000, p) for n, (a, p) in enumerate(packets)]
             sent, count = Stretches(frames), len(frames) // FRAMES
@@ -208,8 +208,8 @@ def compare(flood: Flood, sizes: Sizes) -> list[Figure]:
             figures.append(
                 Figure(
                     part="packets",
-                    table=TABLE.format(version),
-                    case=f"{task.name}, {outcome}",
+                    table=TABLE.format(outcome, version),
+                    case=task.name,
                     unit="ns",
                     base=BASE,
                     rounds=taken,

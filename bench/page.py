@@ -10,6 +10,7 @@ import argparse
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
+from typing import NamedTuple
 
 from bench import plots
 from bench.figures import LIMITS, OURS, RESULTS, Figure, kept
@@ -47,21 +48,28 @@ CURVES = {
     "A packet of a connection, by connections that are tracked": "connections",
 }
 """The tables whose rows are points of a curve, and what their horizontal axes show."""
-BARS = ("A packet in a flood over veth, IPv4", "A packet in a flood over veth, IPv6")
+BARS = tuple(
+    f"A packet that {outcome} in a flood over veth, IPv{version}"
+    for version in (4, 6)
+    for outcome in ("is dropped", "passes")
+)
 ALIKE = 0.1
 """By how much two may differ and still be called even."""
 STANDING = """Of every case: the better of ipsecd's two backends beside the best of all others that
-do the task, the median of the ratio by rounds. Within a tenth both are called even.
+do the task, the median of the ratio by rounds. Within a tenth both are called even. Rules by hand
+have no process, so that of memory and processes the daemons alone are compared.
 """
 HEAD = """# Performance
 
-Written by `make bench` from what it measures, on any machine with two cores in about half an hour;
-`make bench-page` writes the page again from the same figures (`build/bench/*.json`). All
-contestants do the same task in one run, in namespaces of their own, and take turns: each round has
-one value of each, so that what else the machine does strikes all alike. A cell has the median, and
-in brackets how many times the value of the contestant marked † it is: the median of that ratio by
-rounds, and its lowest and highest. Less is always better. What single decisions of the design cost,
-and figures of other days, are in [benchmarks.md](benchmarks.md).
+`make bench-performance` writes this page from what it measures, on any machine with two cores
+(Debian, as root) in less than half an hour; `make bench-page` writes it again from the same figures
+(`build/bench/*.json`). All contestants do the same task in one run, in namespaces of their own, and
+take turns: each round has one value of each, so that what else the machine does strikes all alike.
+
+In the tables a cell has the median, and below it how many times the value of the contestant marked
+† that is: the median of this ratio by rounds, and in brackets its lowest and highest. Below a value
+of that contestant itself are its lowest and highest value. Less is always better. What single
+decisions of the design cost, and figures of other days, are in [benchmarks.md](benchmarks.md).
 """
 
 
@@ -81,9 +89,9 @@ def cell(figure: Figure, name: str) -> str:
     if name == figure.base or not ratios:
         values = figure.rounds[name]
         low, high = number(min(values)), number(max(values))
-        return middle if low == high else f"{middle} ({low} to {high})"
-    ratio = sorted(ratios)[len(ratios) // 2]
-    return f"{middle} ({ratio:.2f}, {ratios[0]:.2f} to {ratios[-1]:.2f})"
+        return middle if low == high else f"{middle}<br>{low}&nbsp;to&nbsp;{high}"
+    between = f"({ratios[0]:.2f}&nbsp;to&nbsp;{ratios[-1]:.2f})"
+    return f"{middle}<br>{median(ratios):.2f}<br>{between}"
 
 
 def table(figures: Sequence[Figure]) -> str:
@@ -100,48 +108,62 @@ def table(figures: Sequence[Figure]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def absences(figures: Iterable[Figure]) -> str:
+def absences(figures: Sequence[Figure]) -> str:
     """Who is absent where, and why."""
     reasons: dict[tuple[str, str], list[str]] = {}
     for figure in figures:
         for name, reason in figure.absent.items():
             reasons.setdefault((name, reason), []).append(figure.case)
-    lines = [
-        f"{name} {'is absent' if name else ''} from {', '.join(dict.fromkeys(cases))}: {reason}."
-        for (name, reason), cases in reasons.items()
-    ]
-    return "".join(f"* {line}\n" for line in lines)
+    every = {figure.case for figure in figures}
+    lines = []
+    for (name, reason), cases in reasons.items():
+        where = "all of these" if every == set(cases) else "; ".join(dict.fromkeys(cases))
+        lines.append(f"* {name} is absent from {where}: {reason}.\n")
+    return "".join(lines)
 
 
-def verdict(figure: Figure) -> tuple[str, str] | None:
+class Verdict(NamedTuple):
     """Where we stand in a case: our best beside the best of the others, round by round."""
-    rivals = {name: figure.middle(name) for name in figure.rounds if name not in LIMITS}
-    ours = {name: middle for name, middle in rivals.items() if name.startswith(OURS)}
-    others = {name: middle for name, middle in rivals.items() if name not in ours}
+
+    where: str
+    ours: str
+    rival: str
+    ratio: float
+
+
+def verdict(figure: Figure) -> Verdict | None:
+    """None if nobody else takes anything, or does the task."""
+    compared = {name: figure.middle(name) for name in figure.rounds if name not in LIMITS}
+    ours = {name: middle for name, middle in compared.items() if name.startswith(OURS)}
+    others = {name: middle for name, middle in compared.items() if name not in ours and middle}
     if not others:
         return None
     best, rival = min(ours, key=ours.__getitem__), min(others, key=others.__getitem__)
     pairs = zip(figure.rounds[best], figure.rounds[rival], strict=True)
-    ratio = median(own / its for own, its in pairs) if all(figure.rounds[rival]) else None
-    if ratio is None:
-        same = not any(figure.rounds[best])
-        return "even" if same else "behind", f"{best} | {rival} takes none"
+    ratio = median(own / its for own, its in pairs if its)
     where = "ahead" if ratio < 1 - ALIKE else "behind" if ratio > 1 + ALIKE else "even"
-    return where, f"{best} | {ratio:.2f} of {rival}"
+    return Verdict(where, best, rival, ratio)
 
 
 def standing(figures: Iterable[Figure]) -> str:
-    """Where we lead and where not, of every case."""
-    rows = [(figure, *found) for figure in figures if (found := verdict(figure))]
+    """Where we lead and where not, of every case; those of a table stand together."""
+    found = [(figure, said) for figure in figures if (said := verdict(figure))]
     text = f"\n## Where ipsecd leads, and where not\n\n{STANDING}"
     for place in ("ahead", "even", "behind"):
-        lines = [
-            f"| {f.table} | {f.case} | {said} |\n" for f, where, said in rows if where == place
-        ]
-        text += f"\n### {place.capitalize()}: {len(lines)} of {len(rows)} cases\n"
-        if lines:
-            text += "\n| measured | case | best of ipsecd | beside the best other |\n"
-            text += f"|---|---|---|---|\n{''.join(lines)}"
+        here = [(figure, said) for figure, said in found if said.where == place]
+        text += f"\n### {place.capitalize()}: {len(here)} of {len(found)} cases\n"
+        groups: dict[tuple[str, str, str], list[tuple[str, float]]] = {}
+        for figure, said in here:
+            group = groups.setdefault((figure.table, said.ours, said.rival), [])
+            group.append((figure.case, said.ratio))
+        if groups:
+            text += "\n| measured | cases | best of ipsecd | beside the best other |\n"
+            text += "|---|---|---|---|\n"
+        for (name, ours, rival), each in groups.items():
+            ratios = sorted({f"{ratio:.2f}" for _, ratio in each}, key=float)
+            between = " to ".join(dict.fromkeys((ratios[0], ratios[-1])))
+            cases = "; ".join(case for case, _ in each)
+            text += f"| {name} | {cases} | {ours} | {between} of {rival} |\n"
     return text
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from bench.figures import OURS, Figure
 
@@ -36,7 +37,7 @@ SETTINGS = {
     "axes.spines.top": False,
     "axes.spines.right": False,
 }
-WIDTH, COLUMNS = 9.6, 2
+WIDTH, COLUMNS = 7.7, 2
 
 
 def bars(figures: Sequence[Figure], path: Path) -> None:
@@ -73,7 +74,7 @@ def curves(figures: Iterable[Figure], path: Path, across: str) -> None:
     """The medians against the size, both on logarithmic axes, a curve for each contestant."""
     points = sorted((f for f in figures if f.size is not None), key=lambda f: f.size or 0)
     with mpl.rc_context(SETTINGS):
-        canvas = Canvas(figsize=(WIDTH * 0.72, 3.6), layout="constrained")
+        canvas = Canvas(figsize=(WIDTH, 3.2), layout="constrained")
         place = canvas.subplots()
         names = list(dict.fromkeys(name for figure in points for name in figure.rounds))
         for number, name in enumerate(names):
@@ -96,6 +97,10 @@ def curves(figures: Iterable[Figure], path: Path, across: str) -> None:
                 linestyle="-" if name.startswith(OURS) else "--",
             )
         place.set(xscale="log", yscale="log", xlabel=across, ylabel=points[0].unit)
+        for axis, parts in ((place.xaxis, (1,)), (place.yaxis, (1, 2, 5))):
+            axis.set_major_locator(LogLocator(subs=parts))
+            axis.set_major_formatter(StrMethodFormatter("{x:,g}"))
+            axis.set_minor_formatter(NullFormatter())
         place.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
         _write(canvas, path)
 

@@ -75,25 +75,30 @@ def test_no_figure_is_without_its_contestant(change: dict[str, object], reason: 
 def test_ratios_are_taken_within_a_round() -> None:
     """Of medians it would be 0.5 as well, but what it lies between would be unknown."""
     assert GOOD.ratios("ipsecd, XDP") == [0.25, 0.5, 0.75]
-    assert page.cell(GOOD, "ipsecd, XDP") == "20 (0.50, 0.25 to 0.75)"
-    assert page.cell(GOOD, "nft by hand") == "40 (20 to 80)"
+    assert page.cell(GOOD, "ipsecd, XDP") == "20<br>0.50<br>(0.25&nbsp;to&nbsp;0.75)"
+    assert page.cell(GOOD, "nft by hand") == "40<br>20&nbsp;to&nbsp;80"
 
 
 def test_the_page_says_where_we_lead_and_where_not(written: Path) -> None:
     """The floor is nobody's rules: whoever is slower than it is not behind."""
-    assert page.verdict(GOOD) == ("ahead", "ipsecd, XDP | 0.50 of nft by hand")
+    assert page.verdict(GOOD) == ("ahead", "ipsecd, XDP", "nft by hand", 0.5)
     slow = {"ipsecd, XDP": [30.0], "nft by hand": [20.0], "xdp": [10.0], figures.FLOOR: [1.0]}
     behind = replace(GOOD, rounds=slow, absent={})
-    assert page.verdict(behind) == ("behind", "ipsecd, XDP | 3.00 of xdp")
-    even = replace(GOOD, rounds={"ipsecd, XDP": [0.0], "nft by hand": [0.0]})
-    assert page.verdict(even) == ("even", "ipsecd, XDP | nft by hand takes none")
-    assert "### Ahead: 7 of 7 cases" in (written / "performance.md").read_text()
+    assert page.verdict(behind) == ("behind", "ipsecd, XDP", "xdp", 3.0)
+    nothing = replace(GOOD, rounds={"ipsecd, XDP": [9.0], "nft by hand": [0.0]})
+    assert page.verdict(nothing) is None
+    text = (written / "performance.md").read_text()
+    assert "### Ahead: 7 of 7 cases" in text
+    row = (
+        "| A ban, the whole command | beside 10; beside 1000 | ipsecd, XDP | 0.50 of nft by hand |"
+    )
+    assert row in text
 
 
 def test_whoever_is_absent_is_named_with_the_reason(written: Path) -> None:
     text = (written / "performance.md").read_text()
     assert "| xdp-filter | absent |" in text
-    assert "* xdp-filter is absent from 100 ports, dropped: has no prefixes." in text
+    assert "* xdp-filter is absent from all of these: has no prefixes." in text
 
 
 def test_everybody_begins_a_round_in_turn() -> None:
