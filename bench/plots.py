@@ -99,7 +99,7 @@ def curves(figures: Iterable[Figure], path: Path, across: str) -> None:
         place.set(xscale="log", yscale="log", xlabel=across, ylabel=points[0].unit)
         for axis, parts in ((place.xaxis, (1,)), (place.yaxis, (1, 2, 5))):
             axis.set_major_locator(LogLocator(subs=parts))
-            axis.set_major_formatter(StrMethodFormatter("{x:,g}"))
+            axis.set_major_formatter(StrMethodFormatter("{x:,.10g}"))
             axis.set_minor_formatter(NullFormatter())
         place.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
         _write(canvas, path)
