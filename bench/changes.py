@@ -233,10 +233,10 @@ def replacements(size: int, rounds: int) -> Iterator[Figure]:
 
         def replaced(each: Contestant) -> float:
             turns[each.name] += 1
-            before = each.place.counter.value()
+            before = each.place.passed()
             with flooded(each.place, frames):
                 seconds = each.replace(lists[turns[each.name] % 2])
-            passed[each.name].append(each.place.counter.value() - before)
+            passed[each.name].append(each.place.passed() - before)
             return seconds * 1e3
 
         ways = {each.name: partial(replaced, each) for each in contestants}

@@ -48,6 +48,8 @@ def nothing(task: Task, directory: Path) -> Iterator[None]:
 def floor(task: Task, directory: Path) -> Iterator[None]:
     """A program that drops whatever arrives."""
     del task, directory
+    if not OBJECT.exists():
+        raise AbsentError(f"{OBJECT} is not compiled")
     programs = Programs(path=OBJECT, more_maps=("ports", "prefixes", "sources"))
     link = libbpf.create_link(
         programs.program("drop_at_once"),
@@ -112,8 +114,9 @@ def nft(hook: str) -> Callable[[Task, Path], AbstractContextManager[None]]:
 @contextmanager
 def iptables(task: Task, directory: Path) -> Iterator[None]:
     """iptables, with sets of ipset."""
-    if shutil.which("ipset") is None:
-        raise AbsentError("ipset is not installed")
+    for program in ("ipset", "iptables-restore"):
+        if shutil.which(program) is None:
+            raise AbsentError(f"{program} is not installed")
     file = directory / "sets"
     file.write_text(tasks.ipset(task))
     run("ipset", "restore", "-file", str(file))
@@ -202,9 +205,20 @@ class Place:
     link: str
     """The end of the wire that the peer has."""
     counter: Counter
-    """Counts what has passed."""
+    """Counts what has passed to the port that has a socket."""
     taken_s: float = 0.0
     """How long it took until the contestant was in force."""
+
+    def passed(self) -> int:
+        """How many datagrams have reached UDP, with a socket or without (proc(5), net/snmp)."""
+        with in_namespace(self.namespace):
+            net = Path("/proc/thread-self/net")
+            version4 = (net / "snmp").read_text(encoding="ascii").splitlines()
+            version6 = (net / "snmp6").read_text(encoding="ascii").splitlines()
+        names, values = (line.split() for line in version4 if line.startswith("Udp:"))
+        without4 = int(values[names.index("NoPorts")])
+        without6 = next(int(line.split()[1]) for line in version6 if "Udp6NoPorts" in line)
+        return self.counter.value() + without4 + without6
 
     def received(self) -> int:
         """How many frames the wire has brought."""

@@ -1,9 +1,10 @@
 """What a packet costs by floods: rules of several sizes, hit and miss, beside other firewalls.
 
 Every contestant is in force in a namespace of its own, behind a wire of its own. One core sends
-frames over the wires in turn, and is what receives them (`bench.flood`). What passes reaches a
-socket, so that it is seen in every round that each drops what it has to, and nothing else. With
-``--quick`` sizes and rounds are small: the figures then mean nothing, but all of them are there.
+frames over the wires in turn, and is what receives them (`bench.flood`). What passes is
+counted where it reaches UDP, so that it is seen in every round that each drops what it has to, and
+nothing else. With ``--quick`` sizes and rounds are small: the figures then mean nothing, but all of
+them are there.
 """
 
 from __future__ import annotations
@@ -166,9 +167,9 @@ def floods(sizes: Sizes) -> list[Callable[[], Flood]]:
 
 def nanoseconds(place: Place, sent: Stretches, count: int, *, passes: bool) -> float:
     """What a frame costs in one flood, all of which has to pass, or nothing."""
-    before = place.counter.value()
+    before = place.passed()
     seconds = seconds_a_frame(sent, count, place.received, place.link)
-    passed = place.counter.value() - before
+    passed = place.passed() - before
     number = count * FRAMES
     assert passed > 0.98 * number if passes else passed == 0, (place, passed, number)
     return seconds * 1e9
@@ -199,7 +200,6 @@ def compare(flood: Flood, sizes: Sizes) -> list[Figure]:
                 if passes and name == FLOOR:
                     missing[name] = "lets nothing pass"
                     continue
-                # Without rules what is dropped elsewhere passes, or finds no socket.
                 if not passes and name == NO_RULES:
                     missing[name] = "drops nothing"
                     continue

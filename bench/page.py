@@ -21,8 +21,8 @@ PARTS = {
         "What a packet costs",
         """Nanoseconds of one core for a frame that is sent and received over veth, the sending
 included, which `XDP_DROP alone` and `no rules` are nearly all of. Sources are random. By test run
-(`BPF_PROG_TEST_RUN`) there is nothing but the program. In every round it is counted what reaches a
-socket: each contestant drops all that it must, and nothing else.""",
+(`BPF_PROG_TEST_RUN`) there is nothing but the program. In every round it is counted what reaches
+UDP: each contestant drops all that it must, and nothing else.""",
     ),
     "changes": (
         "What a change takes",
