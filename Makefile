@@ -2,7 +2,7 @@
 PYTHON := /usr/bin/python3
 VENV := .venv
 PACKAGES := bpftool clang clang-format curl iproute2 iputils-ping libbpf-dev linux-libc-dev llvm make nftables procps \
-	python3-venv socat
+	python3-venv socat strace
 
 # Programs are started thousands of times, and none compiles its modules again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -13,7 +13,7 @@ ISOLATED := tests/isolated
 # Whether all these commands are here.
 have = for command in $(1); do command -v $$command >/dev/null || exit 1; done
 
-.PHONY: setup generated docs test test-moments test-kernels kernels soak demo lint bench programs deb deb-tools base-system install \
+.PHONY: setup generated docs test test-moments test-kernels kernels soak demo lint bench bench-page bench-performance programs deb deb-tools base-system install \
 	install-data install-programs install-windows-commands
 
 # The programs are compiled here, once, and ship in the package: no host that runs them needs clang.
@@ -249,7 +249,7 @@ kernels: setup
 	$(VENV)/bin/python -m tests.kernels.packages || { [ -z "$$CI" ] && echo "no kernels: tests on them are skipped"; }
 
 $(VENV)/.done: pyproject.toml
-	($(call have,bpftool clang clang-format curl ip llvm-strip nft ping socat sysctl)) && \
+	($(call have,bpftool clang clang-format curl ip llvm-strip nft ping socat strace sysctl)) && \
 	  test -e /usr/include/bpf/bpf_helpers.h && $(PYTHON) -c 'import ensurepip' || \
 	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(PACKAGES); }
 	$(PYTHON) -m venv $(VENV)
@@ -307,31 +307,47 @@ soak: setup
 demo: setup
 	$(ISOLATED) bash docs/demo.sh $(VENV)/bin
 
-bench: setup $(SERVERS)/.done $(LAB)/.done $(FINDERS)/.done $(CROWDSEC)/.done $(FIREWALL_BOUNCER)/.done \
-	$(IPSET)/.done build/floor.bpf.o build/candidates.bpf.o build/connections.bpf.o
-	($(call have,xdp-filter)) || { apt-get update -qq && apt-get install -y -qq xdp-tools; }
-	$(ISOLATED) $(VENV)/bin/python -m bench.status
-	$(ISOLATED) $(VENV)/bin/python -m bench.dynamic_add
+# What docs/performance.md has; QUICK=--quick proves in a minute that all of it can be measured. Some of
+# what ran last time may be of other contestants, so nothing of it stays.
+QUICK :=
+
+bench-performance: setup $(LAB)/.done $(FINDERS)/.done $(CROWDSEC)/.done $(FIREWALL_BOUNCER)/.done $(IPSET)/.done build/floor.bpf.o
+	($(call have,iptables ufw xdp-filter)) || { apt-get update -qq && \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq iptables ufw xdp-tools; }
+	rm -rf build/bench
+	$(ISOLATED) $(VENV)/bin/python -m bench.classify
+	$(ISOLATED) $(VENV)/bin/python -m bench.xdp_filter
+	$(ISOLATED) $(WITH_IPSET) $(VENV)/bin/python -m bench.packets $(QUICK)
+	$(ISOLATED) $(VENV)/bin/python -m bench.opening
+	$(ISOLATED) $(WITH_IPSET) $(VENV)/bin/python -m bench.changes $(QUICK)
 	$(ISOLATED) $(VENV)/bin/python -m bench.bans
 	$(ISOLATED) $(VENV)/bin/python -m bench.decisions
+	$(ISOLATED) $(VENV)/bin/python -m bench.footprint $(QUICK)
+	$(ISOLATED) $(VENV)/bin/python -m bench.scaling $(QUICK)
+	$(MAKE) bench-page
+
+# The page alone, from what was measured.
+bench-page: setup
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -e '.[bench]'
+	$(VENV)/bin/python -m bench.page
+
+bench: bench-performance $(SERVERS)/.done build/candidates.bpf.o build/connections.bpf.o
+	$(ISOLATED) $(VENV)/bin/python -m bench.status
+	$(ISOLATED) $(VENV)/bin/python -m bench.dynamic_add
 	$(ISOLATED) $(VENV)/bin/python -m bench.answering
 	$(ISOLATED) $(VENV)/bin/python -m bench.announce
 	$(ISOLATED) $(VENV)/bin/python -m bench.live
 	$(ISOLATED) $(VENV)/bin/python -m bench.recorder 2
-	$(ISOLATED) $(VENV)/bin/python -m bench.classify
 	$(ISOLATED) $(VENV)/bin/python -m bench.reports
 	$(ISOLATED) $(VENV)/bin/python -m bench.load
 	$(ISOLATED) $(WITH_IPSET) $(VENV)/bin/python -m bench.lists
 	$(ISOLATED) $(WITH_IPSET) $(VENV)/bin/python -m bench.list_files
 	$(ISOLATED) $(VENV)/bin/python -m bench.rules
-	$(ISOLATED) $(VENV)/bin/python -m bench.xdp_filter
 	$(ISOLATED) $(VENV)/bin/python -m bench.candidates
 	$(ISOLATED) $(VENV)/bin/python -m bench.second_look
 	$(ISOLATED) $(VENV)/bin/python -m bench.entry_counts
-	$(ISOLATED) $(VENV)/bin/python -m bench.opening
 	$(ISOLATED) $(VENV)/bin/python -m bench.opening --scans
 	$(ISOLATED) $(VENV)/bin/python -m bench.connections
-	$(VENV)/bin/pip install --quiet --disable-pip-version-check -e '.[bench]'
 	$(VENV)/bin/python -m bench.proofs
 	$(VENV)/bin/python -m bench.structure
 	$(ISOLATED) $(VENV)/bin/python -m bench.idle

@@ -14,7 +14,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+from bench.figures import Figure, keep
 from bench.isolation import must_be_isolated
+from bench.machine import facts
 from tests.integrations.finders import ROOT, UNPACKED, environment, program
 from tests.netns.site import Daemon
 
@@ -94,6 +96,13 @@ def main() -> None:
         daemon.end()
     ours, theirs, nothings = zip(*rounds, strict=True)
     ratios = [a / b for a, b, _ in rounds]
+    taken = {
+        f"ipsecd, {'XDP' if backend == 'xdp' else backend}": [1e3 / rate for rate in ours],
+        "fail2ban, its own action for nftables": [1e3 / rate for rate in theirs],
+        "fail2ban, an action that does nothing": [1e3 / rate for rate in nothings],
+    }
+    table, base = "A ban of fail2ban", "fail2ban, its own action for nftables"
+    keep("bans", [Figure("changes", table, "one of many", "ms", base, taken)], facts())
     loads = f"load {before:.1f} to {os.getloadavg()[0]:.1f}"
     print(f"bans of fail2ban a second, medians; backend {backend}; {loads}")
     print(f"  ipsecd-block.py     {statistics.median(ours):10,.0f}")

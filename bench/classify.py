@@ -14,7 +14,10 @@ from array import array
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+from bench.figures import FLOOR, Figure, keep
 from bench.isolation import must_be_isolated
+from bench.machine import facts
+from bench.turns import in_turn
 from ipsecd.backend.xdp import libbpf
 from ipsecd.backend.xdp.programs import Programs
 from ipsecd.compiler.classifier import Classifier, Table
@@ -34,6 +37,11 @@ ME_ADDRESS = 0x0A090001
 HOST = Host(frozenset({(Family.IPV4, ME_ADDRESS), (Family.IPV4, 0x7F000001)}))
 NAMES = tuple(exemption.name for exemption in ESSENTIALS)
 ROUNDS, REPEAT = 15, 200_000
+TEST_RUNS = "A packet in programs alone, by test runs"
+HASH, TRIE, OURS = "one look-up in a BPF hash", "one look-up in an LPM trie", "ipsecd, XDP"
+NO_PROGRAM = dict.fromkeys(
+    ("nft by hand", "iptables and ipset", "ufw", "firewalld"), "is no program that can be run alone"
+)
 LENGTHS = range(9, 33)
 PREFIXES = 1_000_000
 SOURCES = 1 << 20
@@ -120,11 +128,15 @@ def set_sources(descriptor: int, addresses: Iterable[int]) -> None:
 
 def measure(runs: dict[str, Callable[[], int]]) -> dict[str, float]:
     """The median of what each of `runs` gives; they take turns."""
-    figures: dict[str, list[int]] = {name: [] for name in runs}
-    for _ in range(ROUNDS):
-        for name, run in runs.items():
-            figures[name].append(run())
-    return {name: statistics.median(values) for name, values in figures.items()}
+    taken = in_turn(runs, ROUNDS, {})
+    return {name: statistics.median(values) for name, values in taken.items()}
+
+
+def of_test_runs(case: str, base: str, runs: Mapping[str, Callable[[], int]]) -> Figure:
+    """The figure of what programs take in test runs."""
+    absent = dict(NO_PROGRAM)
+    taken = in_turn(runs, ROUNDS, absent)
+    return Figure("packets", TEST_RUNS, case, "ns", base, taken, absent)
 
 
 def timed(program: int, frame: bytes, expected: int) -> Callable[[], int]:
@@ -138,7 +150,7 @@ def timed(program: int, frame: bytes, expected: int) -> Callable[[], int]:
     return run
 
 
-def few_rules(programs: Programs) -> None:
+def few_rules(programs: Programs) -> list[Figure]:
     """Measure a packet that is dropped, and a packet that ten rules do not match."""
     hit = frame_of(source=0xC0000201, destination=ME_ADDRESS, source_port=4000, port=1434)
     miss = frame_of(source=0xC0000201, destination=ME_ADDRESS, source_port=4000, port=53)
@@ -147,34 +159,34 @@ def few_rules(programs: Programs) -> None:
     )
     judge = programs.program("receive_lan")
     single_look_up = programs.program("one_hash")
-    runs = {
-        "drop at once": timed(programs.program("drop_at_once"), hit, 1),
-        "one look-up, hit": timed(single_look_up, hit, 1),
-        "one look-up, miss": timed(single_look_up, miss, 2),
-    }
-    programs.apply(ports_blocked(1), Volatile())
-    figures = measure({**runs, "blocked, one rule": timed(judge, hit, 1)})
-    programs.apply(ports_blocked(10), Volatile())
-    later = measure(
-        {
-            **runs,
-            "blocked, ten rules": timed(judge, hit, 1),
-            "ten rules, miss": timed(judge, miss, 2),
-        }
-    )
-    for name, base, limit, rows in (
-        ("blocked, one rule", "one look-up, hit", 1.5, figures),
-        ("blocked, ten rules", "one look-up, hit", 1.5, later),
-        ("ten rules, miss", "one look-up, miss", 2.5, later),
+    floor = timed(programs.program("drop_at_once"), hit, 1)
+    figures = []
+    for case, rules, frame, verdict, limit in (
+        ("dropped by its port, one rule", 1, hit, 1, 1.5),
+        ("dropped by its port, ten rules", 10, hit, 1, 1.5),
+        ("passed by ten rules for ports", 10, miss, 2, 2.5),
     ):
-        print(
-            f"{name:20} {rows[name]:6.0f} ns   {base} {rows[base]:5.0f} ns   "
-            f"ratio {rows[name] / rows[base]:.2f} (at most {limit})"
-        )
-    print(f"{'drop at once':20} {figures['drop at once']:6.0f} ns")
+        programs.apply(ports_blocked(rules), Volatile())
+        runs = {
+            OURS: timed(judge, frame, verdict),
+            HASH: timed(single_look_up, frame, verdict),
+            FLOOR: floor,
+        }
+        figures.append(shown(of_test_runs(case, HASH, runs), limit))
+    return figures
 
 
-def long_list(programs: Programs) -> None:
+def shown(figure: Figure, limit: float) -> Figure:
+    """Print a figure of ours beside the base, and the most that it may be."""
+    ours, base = figure.middle(OURS), figure.middle(figure.base)
+    print(
+        f"{figure.case:34} {ours:6.0f} ns   {figure.base} {base:5.0f} ns   "
+        f"ratio {ours / base:.2f} (at most {limit:.2f}); floor {figure.middle(FLOOR):.0f} ns"
+    )
+    return figure
+
+
+def long_list(programs: Programs) -> list[Figure]:
     """Measure random sources against a million prefixes of 24 lengths."""
     luck = random.Random(1434)
     prefixes = prefix_list(luck)
@@ -182,21 +194,20 @@ def long_list(programs: Programs) -> None:
     load_trie(programs.maps["prefixes"], prefixes)
     hits, misses = random_sources(luck, prefixes)
     frame = frame_of(source=0, destination=ME_ADDRESS, source_port=4000, port=53)
-    for name, addresses, expected, limit in (("miss", misses, 2, 1 / 3), ("hit", hits, 1, 1 / 2)):
+    figures = []
+    for outcome, addresses, expected, limit in (
+        ("passed", misses, 2, 1 / 3),
+        ("dropped", hits, 1, 1 / 2),
+    ):
         set_sources(programs.maps["sources"], addresses)
-        rows = measure(
-            {
-                "floor": timed(programs.program("random_floor"), frame, 1),
-                "trie": timed(programs.program("random_trie"), frame, expected),
-                "ipsecd": timed(programs.program("random_ipsecd"), frame, expected),
-            }
-        )
-        print(
-            f"a million prefixes, {name:5} {rows['ipsecd']:6.0f} ns"
-            f"   LPM trie {rows['trie']:6.0f} ns"
-            f"   ratio {rows['ipsecd'] / rows['trie']:.2f} (at most {limit:.2f};"
-            f" picking the address alone {rows['floor']:.0f} ns)"
-        )
+        runs = {
+            OURS: timed(programs.program("random_ipsecd"), frame, expected),
+            TRIE: timed(programs.program("random_trie"), frame, expected),
+            FLOOR: timed(programs.program("random_floor"), frame, 1),
+        }
+        case = f"{outcome} by a million prefixes"
+        figures.append(shown(of_test_runs(case, TRIE, runs), limit))
+    return figures
 
 
 def _swapped(address: int) -> int:
@@ -207,8 +218,7 @@ def main() -> None:
     must_be_isolated()
     programs = Programs(path=OBJECT, more_maps=("ports", "prefixes", "sources"))
     programs.set_host(HOST)
-    few_rules(programs)
-    long_list(programs)
+    keep("classify", [*few_rules(programs), *long_list(programs)], facts())
 
 
 if __name__ == "__main__":

@@ -25,7 +25,9 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from bench.figures import Figure, keep
 from bench.isolation import must_be_isolated
+from bench.machine import facts
 from bench.timing import host_address
 from tests.integrations.engine import URL, Engine, engine
 from tests.integrations.finders import ROOT, Running, environment, fed_program, program, script
@@ -293,8 +295,8 @@ def show(name: str, taken: list[Taken]) -> None:
     )
 
 
-def measure(bench: Bench, number: int) -> None:
-    """Measure all in turn, and print it."""
+def measure(bench: Bench, number: int) -> Figure:
+    """Measure all in turn, and print it; the figure is of the time that passes."""
     lines = bench.written(number)
     ours, theirs, coming, going = [], [], [], []
     before = os.getloadavg()[0]
@@ -314,6 +316,13 @@ def measure(bench: Bench, number: int) -> None:
         wall = statistics.median(a.wall_s / b.wall_s for a, b in zip(values, theirs, strict=True))
         cpu = statistics.median(a.cpu_s / b.cpu_s for a, b in zip(values, theirs, strict=True))
         print(f"  {what} by the firewall bouncer, round by round: {wall:.2f}, CPU {cpu:.2f}")
+    base = "CrowdSec, its own bouncer"
+    rounds = {
+        "ipsecd, nftables": [each.wall_s for each in ours],
+        base: [each.wall_s for each in theirs],
+    }
+    table = "Decisions of CrowdSec, until they are in force"
+    return Figure("changes", table, f"{number:,} decisions", "s", base, rounds)
 
 
 def main() -> None:
@@ -325,11 +334,12 @@ def main() -> None:
         try:
             with engine(path / "engine", daemon) as decides:
                 bench = Bench(path, daemon, decides)
-                before = 0
+                before, figures = 0, []
                 for number in NUMBERS:
                     decides.bring_in(host_address(n) for n in range(before, number))
-                    measure(bench, number)
+                    figures.append(measure(bench, number))
                     before = number
+                keep("decisions", figures, facts())
         finally:
             daemon.end()
 

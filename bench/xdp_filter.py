@@ -28,8 +28,10 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from socket import if_nametoindex
 
-from bench.classify import HOST, ME_ADDRESS, NAMES, OBJECT, measure, timed
+from bench.classify import HOST, ME_ADDRESS, NAMES, OBJECT, OURS, of_test_runs, timed
+from bench.figures import Figure, keep
 from bench.isolation import must_be_isolated
+from bench.machine import facts
 from ipsecd.backend.xdp import libbpf
 from ipsecd.backend.xdp.library import TestRunOpts, library
 from ipsecd.backend.xdp.programs import Programs
@@ -212,13 +214,17 @@ def frames_received(name: str) -> int:
 # -- the two measurements ------------------------------------------------------------------------
 
 
-def timed_runs(rule: Rule, programs: dict[str, int]) -> None:
-    """Nanoseconds for a frame in each program."""
+def timed_runs(rule: Rule, programs: dict[str, int]) -> Iterator[Figure]:
+    """Nanoseconds for a frame in each program, which are printed too."""
+    names = {"all": "xdp-filter", "least": "xdp-filter, one feature", "ipsecd": OURS}
     for outcome, frame, expected in (
         ("dropped", rule.dropped, XDP_DROP),
         ("passed", PASSED, XDP_PASS),
     ):
-        rows = measure({n: timed(p, frame, expected) for n, p in programs.items() if n != "none"})
+        runs = {names[n]: timed(p, frame, expected) for n, p in programs.items() if n in names}
+        figure = of_test_runs(f"{outcome} by {rule.name}", names["all"], runs)
+        rows = {name: figure.middle(what) for name, what in names.items()}
+        yield figure
         for name, what in (("all", "xdp-filter"), ("least", f"xdp-filter -f {rule.feature}")):
             print(
                 f"{rule.name:13} {outcome:7}  ipsecd {rows['ipsecd']:5.0f} ns"
@@ -249,8 +255,8 @@ def floods(rule: Rule, sender: Sender, dropped: dict[str, Callable[[], int]]) ->
         )
 
 
-def compare(rule: Rule, programs: Programs, sender: Sender) -> None:
-    """Do both measurements, with the same rule in force everywhere."""
+def compare(rule: Rule, programs: Programs, sender: Sender) -> list[Figure]:
+    """Do both measurements, with the same rule in force everywhere; the figures of the first."""
     origin = Origin("static", "P", "r")
     blocked = InForce(origin, parse_filter(rule.filter), Action.BLOCK)
     programs.apply(compile_filters([blocked], NAMES), Volatile())
@@ -259,7 +265,8 @@ def compare(rule: Rule, programs: Programs, sender: Sender) -> None:
             name = bytes(libbpf.program_info(descriptor).name).decode()
             print(f"{rule.name:13} xdp-filter attached {name}")
         judge = programs.program("receive_lan")
-        timed_runs(rule, {"all": with_all, "least": with_least, "ipsecd": judge})
+        attached = {"all": with_all, "least": with_least, "ipsecd": judge}
+        figures = list(timed_runs(rule, attached))
         floods(
             rule,
             sender,
@@ -270,6 +277,7 @@ def compare(rule: Rule, programs: Programs, sender: Sender) -> None:
                 "none": lambda: frames_received("none0"),
             },
         )
+    return figures
 
 
 def main() -> None:
@@ -292,8 +300,8 @@ def main() -> None:
             )
         sender = Sender()
         try:
-            for rule in RULES:
-                compare(rule, programs, sender)
+            figures = [each for rule in RULES for each in compare(rule, programs, sender)]
+            keep("xdp_filter", figures, facts())
         except subprocess.CalledProcessError as error:
             print(f"xdp-filter: skipped, {error.cmd} failed: {error.stderr.strip()}")
         finally:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-ANYWHERE = {"proofs", "structure"}
-"""Those that only calculate."""
+ANYWHERE = {"page", "proofs", "structure"}
+"""Those that only calculate, or write."""
 STARTED = re.findall(r"-m bench\.(\w+)", (ROOT / "Makefile").read_text("ascii"))
 
 

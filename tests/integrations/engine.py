@@ -34,7 +34,7 @@ class Engine:
         self._server = program("usr/bin/crowdsec", CROWDSEC)
         self._cscli = program("usr/bin/cscli", CROWDSEC)
         self._configuration = directory / "config.yaml"
-        self._running: Running | None = None
+        self.process: Running | None = None
         self._key = ""
         self._configure()
         self.cscli("machines", "add", "here", "--password", "secret", "-f", self._credentials)
@@ -86,14 +86,14 @@ class Engine:
     def start(self) -> None:
         """Start the API, and return when it answers."""
         words: list[str | Path] = [self._server, "-c", self._configuration, "-no-cs"]
-        self._running = Running(words, self._directory / "log", environment(self._daemon))
+        self.process = Running(words, self._directory / "log", environment(self._daemon))
         assert eventually(self._answers, PATIENCE_S), self.log()
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> None:
         """End the API with a signal."""
-        if self._running:
-            self._running.end(number)
-            self._running = None
+        if self.process:
+            self.process.end(number)
+            self.process = None
 
     def log(self) -> str:
         path = self._directory / "log"
@@ -124,8 +124,8 @@ class Engine:
         return {each["value"]: each["id"] for each in told}
 
     def _answers(self) -> bool:
-        assert self._running is not None
-        assert not self._running.ended(), self.log()
+        assert self.process is not None
+        assert not self.process.ended(), self.log()
         try:
             _ask("v1/decisions", "nobody")
         except urllib.error.HTTPError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,18 +18,20 @@ from tests.netns.site import needs_isolation, run
 UFW_FILES = ("/etc/default", "/etc/ufw", "/lib/ufw")
 FIREWALLD = """
 import sys
-base = sys.argv[1]
+base, etc, *services = sys.argv[1:]
 sys.path.insert(0, base + "/usr/lib/python3/dist-packages")
 from firewall import config
 config.set_default_config_paths(base + "/usr/lib/firewalld")
-config.set_system_config_paths(base + "/etc/firewalld")
-config.FIREWALLD_CONF = base + "/etc/firewalld/firewalld.conf"
+config.set_system_config_paths(etc)
+config.FIREWALLD_CONF = etc + "/firewalld.conf"
 from firewall.core.fw import Firewall
 firewall = Firewall()
 firewall.start()
 assert (firewall.get_state(), firewall.get_default_zone()) == ("RUNNING", "public")
-firewall.zone.add_service("public", "https")
+for service in services:
+    firewall.zone.add_service("public", service)
 """
+"""Starts firewalld without D-Bus, by nftables: where it is unpacked, its settings, services."""
 HAND_WRITTEN = """
 table inet hand {
   chain input {
@@ -70,14 +72,17 @@ def ufw(*rules: str) -> Iterator[None]:
 
 
 @contextmanager
-def firewalld() -> Iterator[None]:
-    """The rules of firewalld's default zone, with HTTPS permitted; SSH it permits by itself."""
+def firewalld(
+    settings: Path = UNPACKED / "etc/firewalld", services: Sequence[str] = ("https",)
+) -> Iterator[None]:
+    """The rules of firewalld's default zone, with services permitted; SSH it permits by itself."""
     needs_isolation()
     if not (UNPACKED / "usr/sbin/firewalld").exists():
         assert not os.environ.get("CI"), "needs firewalld: make base-system"
         pytest.skip("needs firewalld: make base-system")
     try:
-        run("/usr/bin/python3", "-I", "-c", FIREWALLD, str(UNPACKED))
+        words = (str(UNPACKED), str(settings), *services)
+        run("/usr/bin/python3", "-I", "-c", FIREWALLD, *words)
         yield
     finally:
         delete_foreign_tables()
