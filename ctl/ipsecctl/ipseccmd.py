@@ -136,18 +136,20 @@ def _delete(client: Client, switches: Switches, *, tolerant: bool) -> str:
         parameters = {"name": name, "unassign": True, "missing_ok": tolerant}
         return _outcome(client, "DeletePolicy", parameters)
     rules = list(switches.rules)
+    removal = {"policy": name, "rules": rules, "delete_empty": True}
     if tolerant:
         try:
             if "-y" in switches.flags:
                 client.call("UnassignPolicy", {"name": name})
+            if len(rules) == 1:
+                return _outcome(client, "RemoveRules", removal)
             document = client.call("GetPolicy", {"name": name})["document"]
         except NotFound as error:
             return error.message
         stored = {rule.name for rule in parse_policy(document).rules}
-        rules = [rule for rule in rules if rule in stored]
-        if not rules:
+        removal["rules"] = [rule for rule in rules if rule in stored]
+        if not removal["rules"]:
             return f"policy {name!r} has no such rule"
-    removal = {"policy": name, "rules": rules, "delete_empty": True}
     return _outcome(client, "RemoveRules", removal)
 
 

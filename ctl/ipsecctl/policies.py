@@ -157,13 +157,14 @@ def remove_rules(client: Client, options: Options) -> int:
 def add_rule(client: Client, options: Options) -> int:
     """Store a rule in a policy."""
     from ipsecctl.batches import canonical_filter
+    from ipsecctl.services import with_services
     from ipsecd.language.filters import join_arguments
 
     name, rule_name, *filters = options.arguments
     added = {
         "name": rule_name,
         "action": options.value("--action"),
-        "filters": [canonical_filter(text) for text in join_arguments(filters)],
+        "filters": [canonical_filter(text) for text in join_arguments(with_services(filters))],
         **conditions_of(options),
     }
     parameters = {

@@ -1,10 +1,14 @@
-"""Owns the names of services that a permit can be given by, and their ports; must not know rules.
+"""Owns the names of services that a rule can be given by, and their ports; must not know rules.
 
 A table of its own, because the database of the host may be missing, and differs between hosts. The
 numbers are those of IANA's registry, or of the program's own manual where that has none.
 """
 
 from __future__ import annotations
+
+TYPE_CHECKING = False  # typing itself would cost more start-up time than this module
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 SERVICES: dict[str, tuple[str, ...]] = {
     "bgp": ("tcp/179",),
@@ -50,3 +54,17 @@ SERVICES: dict[str, tuple[str, ...]] = {
     "wireguard": ("udp/51820",),
 }
 """Each as filters to this host, in the short form where there is one."""
+_JOINTS = frozenset("=+:[(")
+"""What a word of a filter that is typed in several words ends with, or the next one begins with."""
+
+
+def with_services(words: Sequence[str]) -> list[str]:
+    """Words that are filters, with those that are a service's name as what that stands for.
+
+    A name that is part of a filter is a host's.
+    """
+    filters: list[str] = []
+    for before, word, after in zip(("", *words), words, (*words[1:], ""), strict=False):
+        is_part = before[-1:] in _JOINTS or after[:1] in _JOINTS
+        filters += (word,) if is_part else SERVICES.get(word.lower(), (word,))
+    return filters

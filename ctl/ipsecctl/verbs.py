@@ -97,7 +97,12 @@ _POLICY = (
 _RULE = (
     Verb("add", "store a rule in a policy, in the place of one of that name",
          "policies:add_rule",
-         (POLICY, Argument("RULE", "the name of the rule"), FILTER),
+         (
+             POLICY,
+             Argument("RULE", "the name of the rule"),
+             Argument("FILTER", f"{FILTER.explanation}; or a service by its name: ssh", most=None,
+                      offers=FILTER.offers),
+         ),
          (
              Option("--action", "what the rule does", choices=("block", "permit", "audit"),
                     required=True),

@@ -24,6 +24,7 @@ from ipsecd.output import begin, complain_text, finish, say
 from ipsecd.service.lifecycle import Daemon
 from ipsecd.service.listener import RuntimeLock
 from ipsecd.service.namespace_lock import NamespaceLock
+from ipsecd.service.not_starting import tell_waiting
 from ipsecd.service.notify import Notifier
 from ipsecd.service.owner_socket import keep_owner, take_owner
 from ipsecd.sources.dynamic_file import DynamicFile
@@ -46,7 +47,7 @@ def _run(options: argparse.Namespace) -> int:
     try:
         if options.withdraw:
             return _withdraw(directories)
-        config = _config(options)
+        config = _config(options) if options.check else _config_of_daemon(options)
         log.set_up()
         owner = take_owner(os.environ)
         engine = Engine(
@@ -111,6 +112,17 @@ def _withdraw(directories: Directories) -> int:
 def _config(options: argparse.Namespace) -> Config:
     config = load_config(options.config, _default_config(options))
     return config.with_backend(options.backend) if options.backend else config
+
+
+def _config_of_daemon(options: argparse.Namespace) -> Config:
+    """The settings; if they cannot be used, those who wait for the daemon are told why."""
+    try:
+        return _config(options)
+    except IpsecdError as error:
+        # It comes behind the socket that they wait at; the service manager keeps it all the same.
+        take_owner(os.environ)
+        tell_waiting(os.environ, error)
+        raise
 
 
 def _default_config(options: argparse.Namespace) -> Path:

@@ -236,3 +236,21 @@ def test_what_would_be_cut_is_told_to_programs(daemon: FakeDaemon, run: Run) -> 
     assert (ran.code, json.loads(ran.out)["cuts"]) == (1, [cut.fields()])
     assert "it would cut the login, because '*=0' in rule 'R' of policy 'P' blocks" in ran.err
     assert run("ipsecctl", "flush").out == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "filters"),
+    [
+        ("ssh", ["*=0:22:TCP"]),
+        ("DNS tcp/80", ["*=0:53:UDP", "*=0:53:TCP", "*=0:80:TCP"]),
+        ("0 = git", ["0=git"]),
+        ("git = 0", ["git=0"]),
+    ],
+)
+def test_a_rule_is_of_services_too(
+    daemon: FakeDaemon, run: Run, words: str, filters: list[str]
+) -> None:
+    """By the names that a preset takes; within a filter such a name is that of a host."""
+    assert run("ipsecctl", "rule", "add", "P", "R", *words.split(), "--action", "permit").code == 0
+    ((_, asked),) = daemon.calls
+    assert asked["rules"][0]["filters"] == filters

@@ -208,14 +208,14 @@ def test_what_is_to_be_stored_has_w(daemon: FakeDaemon, run: Run) -> None:
 def test_what_starts_clean_tolerates_absence(daemon: FakeDaemon, run: Run) -> None:
     """-o with -x does, and -y or -o beside the filters of the rule; they still only switch off."""
     daemon.replies["UnassignPolicy"] = NotFound("there is no policy 'Web'")
-    daemon.replies["GetPolicy"] = NotFound("there is no policy 'Web'")
+    daemon.replies["RemoveRules"] = NotFound("there is no policy 'Web'")
     start = ["ipseccmd", "-w", "REG", "-p", "Web"]
     rule = ["-r", "A", "-f", "*=0:80:TCP", "-n", "BLOCK"]
     assert run(*start, "-o", "-x").code == 0
     assert daemon.calls == [("DeletePolicy", {"name": "Web", "unassign": True, "missing_ok": True})]
     assert "there is no policy 'Web'" in run(*start, *rule, "-y").out
     assert "there is no policy 'Web'" in run(*start, *rule, "-o").out
-    assert {name for name, _ in daemon.calls} == {"DeletePolicy", "UnassignPolicy", "GetPolicy"}
+    assert {name for name, _ in daemon.calls} == {"DeletePolicy", "UnassignPolicy", "RemoveRules"}
     assert run(*start, "-y").code == 1
 
 
@@ -364,7 +364,10 @@ def test_start_clean_tolerates_absence(daemon: FakeDaemon, run: Run) -> None:
         ("UnassignPolicy", {"name": "Web"}),
         ("RemoveRules", removal),
     ]
-    assert "'Web' has no such rule" in run("ipseccmd", *clean[:6], "-y", "-o").out
+    absent = [*clean[:6], "-r", "B", "-y", "-o"]
+    assert "'Web' has no such rule" in run("ipseccmd", *absent).out
+    daemon.replies["RemoveRules"] = NotFound("policy 'Web' has no rule 'A'")
+    assert "'Web' has no rule 'A'" in run("ipseccmd", *clean[:6], "-y", "-o").out
     daemon.replies["UnassignPolicy"] = NotFound("there is no policy 'Web'")
     assert run("ipseccmd", *["-w", "REG", "-p", "Web", "-r", "A", "-y", "-o"]).code == 0
     daemon.replies["RemoveRules"] = NotFound("there is no policy 'Web'")

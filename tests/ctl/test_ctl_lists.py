@@ -51,10 +51,10 @@ def test_warnings_and_refusals_are_told(daemon: FakeDaemon, run: Run, path: str)
     assert run("ipsecctl", "list", "create", "drop", "--from", path).err == (
         "warning: 1 malformed line\n"
     )
-    daemon.replies["CreateList"] = Refused("list 'drop' stays as it is: why", "--accept")
+    daemon.replies["CreateList"] = Refused("list 'drop' stays as it was: why", "--accept")
     ran = run("ipsecctl", "list", "create", "drop", "--from", path)
     assert (ran.code, ran.out) == (1, "")
-    assert "stays as it is: why" in ran.err
+    assert "stays as it was: why" in ran.err
 
 
 def test_entries_are_shown_with_what_they_have_left(daemon: FakeDaemon, run: Run) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import pytest
 
 from ipsecctl.importing import iptables, nft
@@ -179,3 +182,80 @@ def test_an_address_that_the_input_chain_names_too_is_this_host() -> None:
     translation = translate(parsed, "Made", Given(), "iptables-save")
     assert translation.assumed == {(4, 0xAC110002)}
     assert not prove(parsed, translation, Given()).unknown
+
+
+UNREACHED = "no jump leads to its chain"
+
+
+IPTABLES_UNREACHED = """*filter
+:INPUT ACCEPT [0:0]
+:IN - [0:0]
+:LOST - [0:0]
+:TOO - [0:0]
+-A INPUT -j IN
+-A IN -p tcp --dport 22 -j DROP
+-A LOST -p tcp --dport 23 -j DROP
+-A TOO -j LOST"""
+NFT_UNREACHED = """table inet f {
+chain lost {
+tcp dport 23 drop
+}
+chain in {
+type filter hook input priority 0; policy accept;
+jump own
+}
+chain own {
+tcp dport 22 drop
+}
+chain too {
+jump lost
+}
+}"""
+
+
+@pytest.mark.parametrize(
+    ("reader", "text", "lines"),
+    [(iptables.read, IPTABLES_UNREACHED, [8, 9]), (nft.read, NFT_UNREACHED, [3, 13])],
+)
+def test_rules_that_no_packet_comes_to_are_named(
+    reader: Callable[[Sequence[InputFile], Given], Any], text: str, lines: list[int]
+) -> None:
+    """Also where a jump leads to them from a chain that none leads to; nothing gets weaker."""
+    translation = translate(reader([InputFile("rules", text)], Given()), "Made", Given(), "x")
+    notes = [note for note in translation.notes if UNREACHED in note.reason]
+    assert [note.kind for note in notes] == [Kind.LEFT_OUT] * 2
+    assert sorted(note.line.number for note in notes) == lines
+    assert not any(note.weaker for note in notes)
+    ((flt,),) = filters(translation).values()
+    assert flt.endswith("=0:22:TCP")
+
+
+@pytest.mark.parametrize(
+    "match",
+    [
+        "tcp flags syn",
+        "tcp flags != syn",
+        "tcp flags & (fin | syn) == (fin | syn) tcp dport 22",
+        "tcp flags syn / fin,syn,rst,ack",
+        "tcp flags & syn == 0",
+        "tcp flags 0x2",
+        "tcp flags ! syn",
+        "tcp flags { syn, syn | ack }",
+        "tcp flags . tcp dport { syn . 22 }",
+        "tcp dport . tcp flags { 22 . syn }",
+        "ip saddr . tcp flags . tcp dport { 192.0.2.1 . syn . 22 }",
+        "tcp dport . tcp flags vmap { 22 . syn : drop }",
+        "tcp flags vmap { syn : drop, fin : accept }",
+    ],
+)
+def test_flags_of_tcp_are_named_in_every_form(match: str) -> None:
+    """No policy asks for them, so the rule is left out, and the report says why."""
+    text = (
+        "table inet f {\nchain in {\ntype filter hook input priority 0; policy accept;\n"
+        f"{match}{'' if 'vmap' in match else ' drop'}\n}}\n}}"
+    )
+    translation = translate(nft.read([InputFile("rules", text)], Given()), "Made", Given(), "nft")
+    (note,) = translation.notes
+    assert (note.kind, note.weaker, note.line.number) == (Kind.LEFT_OUT, True, 4)
+    assert "flags of TCP" in note.reason
+    assert not translation.written.policy.rules

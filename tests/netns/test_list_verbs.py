@@ -150,7 +150,7 @@ def test_what_would_cut_the_host_off_is_held_back(daemon: Daemon, tmp_path: Path
     daemon.ctl("list", "create", "bans")
     for entry in (HERE4, NETWORK, "0.0.0.0/0"):
         said = daemon.ctl("list", "add", "bans", entry, code=1)
-        assert "list 'bans' stays as it is" in said
+        assert "list 'bans' stays as it was" in said
         assert passes()
     daemon.ctl("list", "add", "bans", NETWORK, "--accept")
     assert not passes()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import stat
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from ipsecd.errors import Refused, StoreFailed
+from ipsecd.protocol.connecting import connected, send_frame
 from ipsecd.service.listener import RuntimeLock, open_listener, passed_socket
 
 
@@ -121,6 +123,51 @@ print(listener.sock.fileno(), listener.sock.getblocking(), os.get_inheritable(3)
 listener.close()
 print(os.path.exists(sys.argv[1]))
 """
+
+
+NOT_STARTING = """
+import os, socket, sys
+from ipsecd.__main__ import main
+from ipsecd.service.owner_socket import NAME
+os.environ |= {"LISTEN_FDS": sys.argv[2], "LISTEN_PID": str(os.getpid())}
+owner = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW)
+if sys.argv[2] == "2":
+    os.environ["LISTEN_FDNAMES"] = f"ipsecd.socket:{NAME}"
+    os.dup2(owner.fileno(), 4)
+os.dup2(int(sys.argv[1]), 3)
+sys.exit(main(sys.argv[3:]))
+"""
+
+
+@pytest.mark.parametrize("passed", ["1", "2"])
+def test_who_waits_for_a_daemon_that_cannot_start_is_told_why(
+    runtime_dir: Path, passed: str
+) -> None:
+    """By the key, the line and what to do, also if no call has come yet.
+
+    So it is where the service manager keeps the socket that owns the table, too.
+    """
+    settings = runtime_dir / "ipsecd.yaml"
+    settings.write_text("domain:\n  source: http://\n")
+    waiting = socket.socket(socket.AF_UNIX)
+    path = str(runtime_dir / "passed.sock")
+    waiting.bind(path)
+    waiting.listen()
+    asking, silent = connected(path, 10), connected(path, 10)
+    send_frame(asking, b'{"method": "io.ipsecd.control.Status"}\0', None)
+    given = [str(waiting.fileno()), passed, "--config", str(settings)]
+    command = [sys.executable, "-c", NOT_STARTING, *given]
+    done = subprocess.run(
+        command, pass_fds=[waiting.fileno()], capture_output=True, text=True, check=False
+    )
+    said = f"{settings}:2: domain.source: 'http://' is no place for policies"
+    assert done.returncode == 1
+    assert said in done.stderr
+    for connection in (asking, silent):
+        reply = json.loads(connection.recv(1 << 16).removesuffix(b"\0"))
+        assert reply["error"] == "io.ipsecd.control.Refused"
+        assert reply["parameters"]["message"] == f"the daemon does not start: {said}"
+        assert "write https://HOST/PATH" in reply["parameters"]["hint"]
 
 
 def activate(runtime_dir: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

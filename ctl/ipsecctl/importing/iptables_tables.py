@@ -13,6 +13,7 @@ from ipsecctl.importing.netfilter import (
     Target,
     circle,
     reached,
+    unreached,
     without_verdict,
 )
 from ipsecctl.importing.source import Given, Hook, Kind, Line, Note
@@ -103,6 +104,13 @@ class Tables:
             for chain in mine:
                 if chain in HOOKS:
                     bases += self._bases(family, table, chain, chains, notes)
+        begin = [
+            _name(family, table, chain)
+            for (family, table), mine in self._chains.items()
+            for chain in mine
+            if chain in HOOKS
+        ]
+        notes += unreached(chains, begin)
         notes += without_verdict(chains, "REJECT")
         return Ruleset(chains, tuple(bases), self.given, tuple(notes), self._count)
 

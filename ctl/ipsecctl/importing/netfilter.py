@@ -163,6 +163,23 @@ def reached(name: str, chains: Mapping[str, Sequence[ChainRule]]) -> list[str]:
     return found
 
 
+def unreached(chains: Mapping[str, Sequence[ChainRule]], begin: Iterable[str]) -> Iterator[Note]:
+    """Name the rules that no packet comes to: nothing leads there from where packets `begin`."""
+    there = {name for each in begin for name in reached(each, chains)}
+    for name, rules in chains.items():
+        if name in there:
+            continue
+        for rule in rules:
+            # What a program makes of its own stands in no line of a file, and nobody wrote it.
+            if rule.line.number:
+                yield Note(
+                    rule.line,
+                    Kind.LEFT_OUT,
+                    "no jump leads to its chain, so no packet comes to it",
+                    "nothing, or write it by hand if something else leads packets there",
+                )
+
+
 def circle(chains: Mapping[str, tuple[ChainRule, ...]]) -> ChainRule | None:
     """A rule that jumps back to where it was reached from, or too deep; None if there is none."""
     depth: dict[str, int] = {}

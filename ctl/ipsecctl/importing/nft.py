@@ -12,6 +12,7 @@ from ipsecctl.importing.netfilter import (
     ChainRule,
     Ruleset,
     reached,
+    unreached,
     without_verdict,
 )
 from ipsecctl.importing.netfilter_source import Netfilter
@@ -250,6 +251,7 @@ class _Reading:
                 bases.append(base)
             else:
                 self._notes += self._no_blocking(chains, base, kind)
+        self._notes += unreached(chains, [base.name for base, _ in self._bases])
         self._notes += without_verdict(chains, "reject")
         notes = tuple(dict.fromkeys(self._notes))
         return Ruleset(chains, tuple(bases), self._given, notes, self._count)

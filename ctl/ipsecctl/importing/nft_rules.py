@@ -192,7 +192,9 @@ class RuleReader:
         texts: list[str] = []
         while not self._is_end():
             text = words.peek().text
-            if texts and (text in set(_ENDS) | set(_JUMPS) | _HARMLESS or self._selector()):
+            # Behind a dot stands a part of the same match.
+            is_next = text in set(_ENDS) | set(_JUMPS) | _HARMLESS or self._selector()
+            if texts and texts[-1] != "." and is_next:
                 break
             if text == "{":
                 words.skip_block()
@@ -229,6 +231,9 @@ class RuleReader:
             if words.peek().text != ".":
                 break
             words.take()
+            if not self._selector():
+                self._unknown()
+                return True
         if not selectors:
             return False
         for selector in selectors:

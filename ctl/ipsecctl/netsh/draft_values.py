@@ -120,7 +120,7 @@ class Users:
 
 def made_policy(draft: PolicyDraft) -> Policy:
     """The policy that a draft is; the workspace has its rules follow their lists and actions."""
-    made = [(rule.active, _made_rule(rule)) for rule in draft.rules.values()]
+    made = [(rule.active, made_rule(rule)) for rule in draft.rules.values()]
     return replace(
         draft.before,
         rules=tuple(rule for active, rule in made if active),
@@ -129,7 +129,8 @@ def made_policy(draft: PolicyDraft) -> Policy:
     )
 
 
-def _made_rule(draft: RuleDraft) -> Rule:
+def made_rule(draft: RuleDraft) -> Rule:
+    """The rule that a draft is, before it follows its list and its action."""
     before = draft.rule
     return Rule(
         draft.name,

@@ -1,7 +1,8 @@
 """Owns the policies, filter lists and filter actions that a run of commands is working on.
 
 Every command costs what it changes, however long a list or a policy is: lists and rules are kept
-by name here, and become immutable values once, in ``settle``. Invariants:
+by name here, and become immutable values once, in ``settle``. Other commands than those of
+``netsh`` work on the policies here too, so that lines of both can alternate. Invariants:
 
 1. A command that fails has changed nothing: whatever can fail is found out before the change.
 2. After ``settle`` the workspace has everything. It is the workspace that has rules follow the
@@ -15,7 +16,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from ipsecctl.netsh.draft_values import ListDraft, PolicyDraft, RuleDraft, Users, made_policy
+from ipsecctl.netsh.draft_values import (
+    ListDraft,
+    PolicyDraft,
+    RuleDraft,
+    Users,
+    made_policy,
+    made_rule,
+)
 from ipsecctl.netsh.failing import (
     ACTION_EXISTS,
     IN_USE,
@@ -41,14 +49,16 @@ from ipsecd.quoting import quote
 class Drafts:
     """All that is being worked on; see the module."""
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Workspace, find: FindServers) -> None:
+        """`find` looks for servers anew when filter lists are handed over."""
         self._workspace = workspace
+        self._find = find
         self._lists: dict[str, ListDraft | FilterList] = {}
         self._actions: dict[str, FilterAction] = {}
         self._policies: dict[str, PolicyDraft | None] = {}
         self._users: Users | None = None
         self._gone: list[str] = []
-        self._is_begun = False
+        self._is_begun = self._has_shared = False
         self.assigned: str | None = None
         self.assigned_here = False
         """Whether a policy was assigned by one of these commands."""
@@ -56,12 +66,18 @@ class Drafts:
     # Policies
 
     def begin(self) -> None:
-        """Look at what is in the workspace, unless that was done since ``settle``."""
+        """Look at all that is in the workspace, unless that was done since ``settle``."""
+        self.begin_policies()
+        if not self._has_shared:
+            shared = self._workspace.shared
+            self._lists, self._actions = dict(shared.lists), dict(shared.actions)
+            self._has_shared = True
+
+    def begin_policies(self) -> None:
+        """Look at the policies only, for commands that need no filter lists and actions."""
         if self._is_begun:
             return
         self._is_begun = True
-        shared = self._workspace.shared
-        self._lists, self._actions = dict(shared.lists), dict(shared.actions)
         self._policies = dict.fromkeys(self._workspace.names())
         self._users, self._gone = None, []
         self.assigned = self._workspace.assigned
@@ -69,6 +85,10 @@ class Drafts:
     def policy_names(self) -> list[str]:
         """The names of all policies, in order."""
         return sorted(self._policies)
+
+    def has_policy(self, name: str) -> bool:
+        """Whether there is a policy of that name."""
+        return name in self._policies
 
     def policy(self, name: str) -> PolicyDraft:
         """The policy of a name; raises ``Conflict``."""
@@ -147,6 +167,22 @@ class Drafts:
         policy.rules[rule.name], policy.changed = rule, True
         if self._users:
             self._users.note(policy.name, rule)
+
+    def put_made_rule(self, policy: PolicyDraft, rule: Rule) -> bool:
+        """Have a rule that shares nothing, as ``Policy.with_rule`` does; whether it is another."""
+        there = policy.rules.get(rule.name)
+        if there is not None:
+            if there.active and made_rule(there) == rule:
+                return False
+            if self._users:
+                self._users.forget(policy.name, there)
+            if not there.active:
+                del policy.rules[rule.name]
+        draft = policy.rules[rule.name] = RuleDraft.of(rule, active=True)
+        policy.changed = True
+        if self._users:
+            self._users.note(policy.name, draft)
+        return True
 
     def delete_rule(self, policy: PolicyDraft, name: str) -> None:
         """Take a rule out of a policy; raises ``Conflict``."""
@@ -266,15 +302,15 @@ class Drafts:
 
     # Handing over
 
-    def settle(self, find: FindServers | None = None) -> None:
-        """Have all of it in the workspace. With `find` servers are looked for anew."""
+    def settle(self) -> None:
+        """Have all of it in the workspace, with servers looked for anew."""
         if not self._is_begun:
             return
-        if find:
-            self._refresh(find)
-        self._is_begun = False
-        lists = map(_made, self._lists.values())
-        self._workspace.shared = SharedFilters.of(lists, self._actions.values())
+        if self._has_shared:
+            self._refresh(self._find)
+            lists = map(_made, self._lists.values())
+            self._workspace.shared = SharedFilters.of(lists, self._actions.values())
+        self._is_begun = self._has_shared = False
         for name in self._gone:
             self._workspace.delete_policy(name)
         for draft in self._policies.values():

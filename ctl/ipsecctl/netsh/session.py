@@ -61,12 +61,17 @@ class Session:
     """One run; see the module. ``client`` is for what the workspace does not have."""
 
     def __init__(
-        self, workspace: Workspace, client: Client, find: FindServers = servers_of_this_host
+        self,
+        workspace: Workspace,
+        client: Client,
+        find: FindServers = servers_of_this_host,
+        drafts: Drafts | None = None,
     ) -> None:
+        """`drafts` are given if others work on them too."""
         self.workspace = workspace
         self.client = client
         self.find = find
-        self.drafts = Drafts(workspace)
+        self.drafts = drafts or Drafts(workspace, find)
         self.context: tuple[str, ...] = ()
         self.contexts: list[tuple[str, ...]] = []
         """Where ``popd`` goes back to."""
@@ -91,9 +96,8 @@ class Session:
             self._notes[text] = None
 
     def settle(self) -> None:
-        """Have everything in the workspace; before whatever else changes it, and at the end."""
-        self.drafts.settle(self.find)
-        self.dynamic_places = None
+        """Have everything in the workspace, for who looks there."""
+        self.drafts.settle()
 
     def closing_notes(self) -> list[str]:
         """What is to be said of what is assigned in the end, if one of the commands assigned it."""

@@ -57,8 +57,7 @@ class Programs:
 
     def finish(self) -> None:
         """Have all that was changed in the workspace."""
-        if self._netsh is not None:
-            self._netsh.settle()
+        self._client.drafts.settle()
 
     def do_afterwards(self) -> None:
         """Do what commands asked for that is for when all is in force."""
@@ -86,8 +85,9 @@ class Programs:
         _check(program, arguments)
         if program == NETSH:
             return self._run_netsh(arguments)
-        # What the commands of netsh have changed so far, the others have to find.
-        self.finish()
+        if self._netsh is not None:
+            # The others may change the dynamic rules.
+            self._netsh.dynamic_places = None
         return self._run(program, arguments)
 
     def _run_netsh(self, arguments: list[str]) -> Done:
@@ -96,7 +96,8 @@ class Programs:
         What changes something prints nothing, and what prints something changes nothing.
         """
         if self._netsh is None:
-            self._netsh = Session(self._client.workspace, self._client)
+            client = self._client
+            self._netsh = Session(client.workspace, client, drafts=client.drafts)
         answer = carry_out(self._netsh, arguments)
         hints = answer.hints
         if not answer.understood:

@@ -11,23 +11,18 @@ from collections.abc import Callable
 from typing import Any
 
 from ipsecctl.client import READS, Client
+from ipsecctl.netsh.drafts import Drafts
+from ipsecctl.netsh.servers import servers_of_this_host
 from ipsecctl.workspace.dynamic_rules import DynamicRule
 from ipsecctl.workspace.exchange import Caller
+from ipsecctl.workspace.policy_changes import POLICY_CHANGES
 from ipsecctl.workspace.workspace import Workspace
 from ipsecd.errors import NotFound, Refused
 from ipsecd.language.documents import format_policy
 from ipsecd.language.filters import format_filter, parse_filter
-from ipsecd.language.rule_parameters import in_force_parameters, read_rule
-from ipsecd.model.policy_changes import (
-    absent,
-    reduced,
-    still_assigned,
-    taken,
-    words_of_last_removal,
-    words_of_put,
-    words_of_removal,
-)
-from ipsecd.model.values import Policy, Store, filters_of
+from ipsecd.language.rule_parameters import in_force_parameters
+from ipsecd.model.policy_changes import absent
+from ipsecd.model.values import Store, filters_of
 from ipsecd.quoting import quote
 
 Parameters = dict[str, Any]
@@ -47,7 +42,9 @@ class WorkspaceClient(Client):
         self._daemon = daemon
         self._status: Answer | None = None
         self._stopped: bool | None = None
-        self._turns = 0
+        self.drafts = Drafts(workspace, servers_of_this_host)
+        """The policies as they are worked on, which the workspace has when they are settled."""
+        self._changes = 0
         self.looks_at_domain = False
         """Whether somebody has asked for a look at the domain, which is for afterwards."""
         self._methods: dict[str, Callable[[Parameters], Answer]] = {
@@ -56,12 +53,6 @@ class WorkspaceClient(Client):
             "GetPolicy": self._get_policy,
             "ListFilters": self._list_filters,
             "ListDynamic": self._list_dynamic,
-            "PutRules": self._put_rules,
-            "RemoveRules": self._remove_rules,
-            "CreatePolicy": self._create_policy,
-            "DeletePolicy": self._delete_policy,
-            "AssignPolicy": self._assign_policy,
-            "UnassignPolicy": self._unassign_policy,
             "AddDynamic": self._add_dynamic,
             "AddDynamicRules": self._add_dynamic_rules,
             "RemoveDynamic": self._remove_dynamic,
@@ -75,7 +66,7 @@ class WorkspaceClient(Client):
     @property
     def revision(self) -> int:
         """Another number after whatever changed something."""
-        return self.workspace.revision + self._turns
+        return self.workspace.revision + self._changes
 
     @property
     def turns_enforcement(self) -> bool:
@@ -104,6 +95,9 @@ class WorkspaceClient(Client):
         handler = self._methods.get(method)
         if handler is not None:
             return handler(parameters or {})
+        if method in POLICY_CHANGES:
+            changed, message = POLICY_CHANGES[method](self._begun(), parameters or {})
+            return self._outcome(message, changed=changed)
         if method.startswith(READS):
             return self._daemon.call(method, parameters)
         raise Refused(
@@ -113,6 +107,16 @@ class WorkspaceClient(Client):
 
     def wait_longer(self, seconds: float) -> None:
         """Nothing is waited for here."""
+
+    def _settled(self) -> Workspace:
+        """The workspace with all that was changed."""
+        self.drafts.settle()
+        return self.workspace
+
+    def _begun(self) -> Drafts:
+        """What commands change, at the cost of what they change of it."""
+        self.drafts.begin_policies()
+        return self.drafts
 
     def _daemon_status(self) -> Answer:
         if self._status is None:
@@ -124,7 +128,7 @@ class WorkspaceClient(Client):
 
     def _status_now(self, _: Parameters) -> Answer:
         status = {**self._daemon_status()}
-        space = self.workspace
+        space = self._settled()
         rules = list(space.dynamic)
         if not self._is_of_domain():
             is_in_force = space.assigned is not None and not self.stopped
@@ -150,17 +154,15 @@ class WorkspaceClient(Client):
 
     def _list_policies(self, _: Parameters) -> Answer:
         listed = self._daemon.call("ListPolicies")["policies"]
+        names = self._settled().names()
         paths = {entry["name"]: entry["path"] for entry in listed if _is_of_this_host(entry)}
         others = [entry for entry in listed if not _is_of_this_host(entry)]
         return {
             "policies": [
                 *others,
-                *(self._entry(name, paths.get(name, NOT_STORED_YET)) for name in self._names()),
+                *(self._entry(name, paths.get(name, NOT_STORED_YET)) for name in names),
             ]
         }
-
-    def _names(self) -> list[str]:
-        return self.workspace.names()
 
     def _entry(self, name: str, path: str) -> Answer:
         policy = self.workspace.policy(name)
@@ -177,8 +179,8 @@ class WorkspaceClient(Client):
         }
 
     def _get_policy(self, parameters: Parameters) -> Answer:
-        name = parameters["name"]
-        if not self.workspace.has(name):
+        name, space = parameters["name"], self._settled()
+        if not space.has(name):
             # The domain may have one of this name, and files that cannot be used have names too.
             answer = self._daemon.call("GetPolicy", parameters)
             if answer["store"] == Store.STATIC.value:
@@ -190,9 +192,9 @@ class WorkspaceClient(Client):
             known = {"path": NOT_STORED_YET, "id": "", "overriding": None}
         return {
             **known,
-            "document": format_policy(self.workspace.policy(name)),
+            "document": format_policy(space.policy(name)),
             "store": Store.STATIC.value,
-            "assigned": name == self.workspace.assigned,
+            "assigned": name == space.assigned,
         }
 
     def _list_filters(self, _: Parameters) -> Answer:
@@ -201,13 +203,14 @@ class WorkspaceClient(Client):
         listed = self._daemon.call("ListFilters")["filters"] if not self.was_stopped else []
         kept = {Store.DOMAIN.value, Store.CONFIGURATION.value}
         filters = [entry for entry in listed if entry["store"] in kept]
-        assigned = self.workspace.assigned
+        space = self._settled()
+        assigned = space.assigned
         if assigned is not None and not self._is_of_domain():
             filters += [
                 {**in_force_parameters(in_force), "remaining_s": None, "names": None}
-                for in_force in filters_of(self.workspace.policy(assigned), Store.STATIC)
+                for in_force in filters_of(space.policy(assigned), Store.STATIC)
             ]
-        for rule in self.workspace.dynamic:
+        for rule in space.dynamic:
             answer = rule.answer()
             shared = {key: answer[key] for key in ("action", "interface", "when", "remaining_s")}
             origin = {"store": Store.DYNAMIC.value, "policy": "", "rule": rule.name}
@@ -215,67 +218,6 @@ class WorkspaceClient(Client):
                 {**origin, "filter": text, **shared, "names": None} for text in rule.filters
             ]
         return {"filters": filters}
-
-    def _put_rules(self, parameters: Parameters) -> Answer:
-        name, space = parameters["policy"], self.workspace
-        there = space.has(name)
-        if not there and not parameters["create"]:
-            raise absent(name)
-        before = space.policy(name) if there else Policy(name)
-        policy = before
-        for rule in parameters["rules"]:
-            policy = policy.with_rule(read_rule(rule))
-        assign = bool(parameters["assign"])
-        changed = not there or policy != before or (assign and space.assigned != name)
-        if changed:
-            space.put_policy(policy)
-        if assign:
-            space.assign(name)
-        names = [rule["name"] for rule in parameters["rules"]]
-        return self._outcome(words_of_put(name, names), changed=changed)
-
-    def _remove_rules(self, parameters: Parameters) -> Answer:
-        name, names = parameters["policy"], frozenset(parameters["rules"])
-        policy = reduced(self.workspace.policy(name), names)
-        if policy.rules or policy.resting or not parameters["delete_empty"]:
-            self.workspace.put_policy(policy)
-            return self._outcome(words_of_removal(name, len(names)))
-        self.workspace.delete_policy(name)
-        return self._outcome(words_of_last_removal(name))
-
-    def _create_policy(self, parameters: Parameters) -> Answer:
-        name = parameters["name"]
-        if self.workspace.has(name):
-            raise taken(name)
-        self.workspace.put_policy(Policy(name, (), parameters["description"] or ""))
-        return self._outcome(f"policy {name!r} is created")
-
-    def _delete_policy(self, parameters: Parameters) -> Answer:
-        name = parameters["name"]
-        if not self.workspace.has(name) and parameters["missing_ok"]:
-            return self._outcome(f"there is no policy {quote(name)}", changed=False)
-        if self.workspace.assigned == name and not parameters["unassign"]:
-            raise still_assigned(name)
-        self.workspace.delete_policy(name)
-        return self._outcome(f"policy {name!r} is deleted")
-
-    def _assign_policy(self, parameters: Parameters) -> Answer:
-        name = parameters["name"]
-        words = ", as audits: it blocks nothing" if self.workspace.policy(name).audit else ""
-        if self.workspace.assigned == name:
-            return self._outcome(f"policy {name!r} is assigned already{words}", changed=False)
-        self.workspace.assign(name)
-        return self._outcome(f"policy {name!r} is assigned{words}")
-
-    def _unassign_policy(self, parameters: Parameters) -> Answer:
-        name, was = parameters.get("name"), self.workspace.assigned
-        if name is not None and not self.workspace.has(name):
-            raise absent(name)
-        if was is None or name not in (None, was):
-            what = f"policy {name!r} was not assigned" if name else "nothing was assigned"
-            return self._outcome(what, changed=False)
-        self.workspace.assign(None)
-        return self._outcome(f"policy {was!r} is unassigned")
 
     def _list_dynamic(self, _: Parameters) -> Answer:
         return {"rules": [rule.answer() for rule in self.workspace.dynamic]}
@@ -344,7 +286,6 @@ class WorkspaceClient(Client):
 
     def _stop(self, _: Parameters) -> Answer:
         changed = not self.stopped
-        self._turns += changed
         self._stopped = True
         self.workspace.clear_dynamic()
         return self._outcome("enforcement is stopped; nothing is in force", changed=changed)
@@ -352,7 +293,6 @@ class WorkspaceClient(Client):
     def _start(self, _: Parameters) -> Answer:
         if not self.stopped:
             return self._outcome("enforcement is running already", changed=False)
-        self._turns += 1
         self._stopped = False
         return self._outcome("enforcement is started")
 
@@ -364,12 +304,13 @@ class WorkspaceClient(Client):
             )
 
     def _outcome(self, message: str, *, changed: bool = True) -> Answer:
+        self._changes += changed
         return {
             "outcome": {
                 "changed": changed,
                 "message": message,
                 "changes": [],
-                "assigned": self.workspace.assigned,
+                "assigned": self._begun().assigned,
                 "warnings": [],
                 "verdicts": None,
                 "live": None,

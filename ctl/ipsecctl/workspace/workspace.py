@@ -38,7 +38,7 @@ class Workspace:
         self.fingerprint = fingerprint
         """What the daemon calls the state that this began as."""
         self.revision = 0
-        """Another number after whatever changed something."""
+        """Another number after whatever changed a dynamic rule."""
         self._assigned = assigned
         self.dynamic = DynamicRules([*dynamic])
         self._assigned_before = assigned
@@ -71,7 +71,6 @@ class Workspace:
     def shared(self, value: SharedFilters) -> None:
         # What was there before is read first, so that it is not overwritten unread.
         if value is not self.shared:
-            self.revision += 1
             self._shared = value
 
     @property
@@ -100,7 +99,6 @@ class Workspace:
         """Have `policy` in the place of the one of its name, or as a new one."""
         if self._policies.get(policy.name) == policy:
             return
-        self.revision += 1
         self._policies[policy.name] = policy
         self._current.pop(policy.name, None)
 
@@ -108,7 +106,6 @@ class Workspace:
         """Delete a policy. One that is assigned is so no more. Raises ``NotFound``."""
         if name not in self._policies:
             raise absent(name)
-        self.revision += 1
         del self._policies[name]
         self._current.pop(name, None)
         if self._assigned == name:
@@ -118,7 +115,6 @@ class Workspace:
         """Have a policy assigned, or none; raises ``NotFound``."""
         if name is not None and name not in self._policies:
             raise absent(name)
-        self.revision += name != self._assigned
         self._assigned = name
 
     def put_dynamic(self, rule: DynamicRule) -> None:

@@ -49,6 +49,7 @@ class DomainSettings:
     reports: str | None = None
 
 
+_WRITE = "write https://HOST/PATH or file:///PATH"
 KEYS = (
     "source",
     "doorbell",
@@ -66,6 +67,7 @@ KEYS = (
 
 def read_domain(reader: SettingsReader, node: Node) -> DomainSettings:
     """The settings in the section at `node`; raises ``InvalidInput`` with file and line."""
+    reader = reader.within("domain")
     keys = reader.members(node, "domain", KEYS)
     source = reader.scalar(keys, "source", _source, "")
     if not source:
@@ -111,7 +113,7 @@ def _source(text: str) -> str:
     if not (is_file or is_web) or "@" in parts.netloc or parts.query or parts.fragment:
         raise InvalidInput(
             f"{quote(text)} is no place for policies",
-            "write https://HOST/PATH or file:///PATH; who asks is shown by certificate and key",
+            f"{_WRITE}; who asks is shown by certificate and key",
         )
     return text.rstrip("/")
 
@@ -143,9 +145,11 @@ def _split(text: str) -> SplitResult:
         parts = urlsplit(text)
         _ = parts.port
     except ValueError as error:
-        raise InvalidInput(f"{quote(text)} is no URL: {error}") from error
+        raise InvalidInput(f"{quote(text)} is no URL: {error}", _WRITE) from error
     if not text.isprintable() or " " in text:
-        raise InvalidInput(f"{quote(text)} is no URL: it holds a space or a sign that none has")
+        raise InvalidInput(
+            f"{quote(text)} is no URL: it holds a space or a sign that none has", _WRITE
+        )
     return parts
 
 

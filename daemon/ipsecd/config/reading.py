@@ -23,8 +23,14 @@ E = TypeVar("E", bound=Enum)
 class SettingsReader:
     """Takes values out of the tree, and says the file and line when one is wrong."""
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, section: str = "") -> None:
+        """`section` names the mapping that values are taken out of; "" is the outermost."""
         self._source = source
+        self._section = section
+
+    def within(self, section: str) -> SettingsReader:
+        """A reader of the section of that name."""
+        return SettingsReader(self._source, section)
 
     def members(self, node: Node, what: str, known: tuple[str, ...]) -> dict[str, Node]:
         """The members of a mapping, all of which must have `known` names."""
@@ -90,7 +96,8 @@ class SettingsReader:
         try:
             return parse(node.text)
         except InvalidInput as error:
-            raise self.wrong(node, f"{name}: {error.message}", error.hint) from error
+            key = f"{self._section}.{name}" if self._section else name
+            raise self.wrong(node, f"{key}: {error.message}", error.hint) from error
         except Refused as error:
             where = f"{self._source}:{node.line}: "
             raise Refused(where + error.message, error.hint) from error

@@ -10,6 +10,7 @@ from ipsecd.control.contradictions import entries_overruled
 from ipsecd.control.method import Request
 from ipsecd.engine import Engine
 from ipsecd.engine.compiling import policy_rules_by_name
+from ipsecd.engine.feeds import stays
 from ipsecd.errors import Refused
 from ipsecd.host.needed import HostNeeds
 from ipsecd.language.address_lists import ReadList, read_list
@@ -19,7 +20,7 @@ from ipsecd.model.list_names import lists_in
 from ipsecd.model.lists import AddressList
 from ipsecd.model.protected_filters import BY_SETTINGS
 from ipsecd.model.values import Filter, Origin
-from ipsecd.quoting import count, few, quote
+from ipsecd.quoting import count, few
 from ipsecd.sources.lists import ListChange
 
 needed_addresses = HostNeeds().addresses
@@ -39,7 +40,7 @@ def must_pass(
         return
     reasons = reasons_to_hold(old, new, needed_addresses(), malformed=malformed, shrinks=shrinks)
     if reasons:
-        raise Refused(f"list {quote(request['name'])} stays as it is: {few(list(reasons))}", ACCEPT)
+        raise Refused(f"{stays(request['name'])}{few(list(reasons))}", ACCEPT)
 
 
 @contextmanager

@@ -22,6 +22,11 @@ SPREAD_S = 60.0
 """What is overdue at a start is asked for within this time, and not all at once."""
 
 
+def stays(name: str) -> str:
+    """How it is said of a list that what came for it is not taken; the reason follows."""
+    return f"list {quote(name)} stays as it was: "
+
+
 @dataclass
 class Feeds:
     """The feeds of all lists; in memory alone, as a start asks again."""
@@ -61,7 +66,7 @@ class Feeds:
         feed = self.store.lists[name].feed if name in self.store.lists else None
         if feed is None:
             return
-        self.problems = {**self.problems, name: problem}
+        self.problems = {**self.problems, name: problem.removeprefix(stays(name))}
         failures = self._failures[name] = self._failures.get(name, 0) + 1
         pause_s = min(FIRST_S * 2 ** min(failures - 1, 20), MOST_S, feed.every_s)
         self._due[name] = self.clock() + pause_s * (1 + self.chance()) / 2
@@ -75,7 +80,7 @@ class Feeds:
     def warnings(self) -> tuple[str, ...]:
         """What went wrong, in words."""
         return tuple(
-            f"list {quote(name)} stays as it was: {problem}"
+            f"{stays(name)}{problem}"
             for name, problem in sorted(self.problems.items())
             if name in self.store.lists
         )

@@ -7,6 +7,7 @@ once. Both say the same.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 
 from ipsecd.errors import NotFound, Refused
 from ipsecd.model.values import Policy
@@ -15,13 +16,18 @@ from ipsecd.quoting import few, quote
 
 def reduced(policy: Policy, names: frozenset[str]) -> Policy:
     """`policy` without the rules of these names; raises ``NotFound`` if it has no such rule."""
-    missing = sorted(names - {rule.name for rule, _ in policy.written_rules()})
-    if missing:
-        raise NotFound(
-            f"policy {policy.name!r} has no rule {quote(missing[0])}",
-            f"run: ipsecctl policy show {policy.name!r}",
-        )
+    check_there(policy.name, names, {rule.name for rule, _ in policy.written_rules()})
     return policy.without_rules(names)
+
+
+def check_there(policy: str, names: frozenset[str], there: AbstractSet[str]) -> None:
+    """Raise ``NotFound`` for the first of `names` that no rule of a policy has."""
+    missing = min(names - there, default=None)
+    if missing is not None:
+        raise NotFound(
+            f"policy {policy!r} has no rule {quote(missing)}",
+            f"run: ipsecctl policy show {policy!r}",
+        )
 
 
 def words_of_put(policy: str, rules: Iterable[str]) -> str:
