@@ -229,3 +229,18 @@ def test_an_entry_of_a_feed_is_not_taken_out(folded: Site, monkeypatch: pytest.M
     with pytest.raises(Refused):
         change(folded, put=put(document("192.0.2.2=0")), lists=[difference(remove=["192.0.2.1"])])
     assert blocked(folded) == (True, False)
+
+
+def test_a_list_that_holds_the_filters_of_a_filter_list_is_not_deleted_by_itself(
+    folded: Site,
+) -> None:
+    """The error names what deletes both; a list that no filter list names is deleted."""
+    shared = 'filter-lists:\n  - filter-list: Bans\n    filters: ["@netsh-Bans=0"]\n'
+    change(folded, shared_filters=shared)
+    with pytest.raises(Refused) as refusal:
+        ask(folded, "DeleteList", name="netsh-Bans")
+    assert "delete filterlist 'Bans'" in refusal.value.hint
+    assert blocked(folded) == (True, False)
+    change(folded, shared_filters="")
+    ask(folded, "DeleteList", name="netsh-Bans")
+    assert entries(folded) is None

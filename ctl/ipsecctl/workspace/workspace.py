@@ -1,4 +1,4 @@
-"""Owns a copy of what scripts change: policies, which is assigned, shared filters, dynamic rules.
+"""Owns a copy of what scripts change: policies, which is assigned, shared filters, lists, rules.
 
 It is changed at will in memory, and nothing of that is in force. A policy's document is read only
 when the policy is asked for. A rule that has a filter list or a filter action follows these: it is
@@ -8,8 +8,10 @@ no more than its length. Must not know the daemon: ``exchange`` talks with it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 
+from ipsecctl.workspace.address_lists import AddressLists
 from ipsecctl.workspace.dynamic_rules import DynamicRule, DynamicRules
 from ipsecd.errors import InvalidInput, Refused
 from ipsecd.language.documents import format_policy, parse_policy
@@ -33,12 +35,13 @@ class Workspace:
         shared_filters: str = "",
         dynamic: Iterable[DynamicRule] = (),
         fingerprint: str | None = None,
+        lists: AddressLists | None = None,
     ) -> None:
         """`policies` are documents by the names of policies, `shared_filters` is a document."""
+        self.lists = lists or AddressLists()
         self.fingerprint = fingerprint
         """What the daemon calls the state that this began as."""
-        self.revision = 0
-        """Another number after whatever changed something."""
+        self._revision = 0
         self._assigned = assigned
         self.dynamic = DynamicRules([*dynamic])
         self._assigned_before = assigned
@@ -51,6 +54,11 @@ class Workspace:
         """The shared filters that the rules of a policy were last brought up to date with."""
         self._expanded: dict[str, tuple[object, tuple[Filter, ...]]] = {}
         """Filter lists by their names, each with the filters that it comes to."""
+
+    @property
+    def revision(self) -> int:
+        """Another number after whatever changed something."""
+        return self._revision + self.lists.revision
 
     @property
     def shared(self) -> SharedFilters:
@@ -71,7 +79,7 @@ class Workspace:
     def shared(self, value: SharedFilters) -> None:
         # What was there before is read first, so that it is not overwritten unread.
         if value is not self.shared:
-            self.revision += 1
+            self._revision += 1
             self._shared = value
 
     @property
@@ -100,7 +108,7 @@ class Workspace:
         """Have `policy` in the place of the one of its name, or as a new one."""
         if self._policies.get(policy.name) == policy:
             return
-        self.revision += 1
+        self._revision += 1
         self._policies[policy.name] = policy
         self._current.pop(policy.name, None)
 
@@ -108,7 +116,7 @@ class Workspace:
         """Delete a policy. One that is assigned is so no more. Raises ``NotFound``."""
         if name not in self._policies:
             raise absent(name)
-        self.revision += 1
+        self._revision += 1
         del self._policies[name]
         self._current.pop(name, None)
         if self._assigned == name:
@@ -118,22 +126,22 @@ class Workspace:
         """Have a policy assigned, or none; raises ``NotFound``."""
         if name is not None and name not in self._policies:
             raise absent(name)
-        self.revision += name != self._assigned
+        self._revision += name != self._assigned
         self._assigned = name
 
     def put_dynamic(self, rule: DynamicRule) -> None:
         """Have a dynamic rule in the place of the one of its name, or as a new one."""
-        self.revision += not rule.is_same(self.dynamic.get(rule.name))
+        self._revision += not rule.is_same(self.dynamic.get(rule.name))
         self.dynamic.put(rule)
 
     def remove_dynamic(self, name: str) -> None:
         """Take a dynamic rule away; it is no error if there is none."""
-        self.revision += self.dynamic.get(name) is not None
+        self._revision += self.dynamic.get(name) is not None
         self.dynamic.remove(name)
 
     def clear_dynamic(self) -> int:
         """Take all dynamic rules away. Returns how many there were."""
-        self.revision += bool(len(self.dynamic))
+        self._revision += bool(len(self.dynamic))
         return self.dynamic.clear()
 
     def users_of(self, *, filter_list: str = "", filter_action: str = "") -> list[tuple[str, str]]:
@@ -166,6 +174,15 @@ class Workspace:
             for name in self.names()
             if (policy := self._changed(name)) is not None
         ]
+        texts = {**self._documents, **{each["name"]: each["document"] for each in put}}
+        texts = {name: text for name, text in texts.items() if name in self._policies}
+        filters = tuple(text for rule in self.dynamic for text in rule.filters)
+
+        def is_named(name: str) -> bool:
+            mention = re.compile(rf"@{re.escape(name)}(?![\w.-])")
+            of_shared = self._shared_text if shared is None else shared
+            return any(map(mention.search, (*texts.values(), of_shared, *filters)))
+
         moved = self.assigned != self._assigned_before
         is_gone = self._assigned_before in deleted
         asked = {
@@ -176,6 +193,7 @@ class Workspace:
             "shared_filters": shared,
             "put_rules": [rule.wanted() for rule in self.dynamic.changed()],
             "remove_rules": self.dynamic.removed(),
+            "lists": self.lists.differences(is_named),
         }
         return asked if any(value not in (None, False, []) for value in asked.values()) else {}
 
