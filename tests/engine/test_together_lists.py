@@ -244,3 +244,12 @@ def test_a_list_that_holds_the_filters_of_a_filter_list_is_not_deleted_by_itself
     change(folded, shared_filters="")
     ask(folded, "DeleteList", name="netsh-Bans")
     assert entries(folded) is None
+
+
+def test_a_rollback_to_a_list_that_is_gone_says_so(folded: Site) -> None:
+    """The history has states of policies, and none of lists."""
+    gone = [difference(remove=["192.0.2.1"], delete=True)]
+    change(folded, put=put(document("192.0.2.1=0")), lists=gone)
+    answer = ask(folded, "Rollback", state=1, dry_run=False)
+    assert "netsh-Bans" in " ".join(answer["outcome"]["warnings"])
+    assert workspace(folded)["policies"][0]["document"] == document("@netsh-Bans=0")
