@@ -115,6 +115,22 @@ def test_one_less_is_found_by_all_that_is_given(host: NetshHost) -> None:
     assert shown(host) == [f"10.1.0.{n}" for n in range(1, 9)]
 
 
+def test_who_only_looks_changes_nothing() -> None:
+    """Neither are many filters that were there before made a list, nor a few of one filters."""
+    host = NetshHost()
+    host.file(MAKE + adding(*range(1, 7)))
+    with limits(4, 3):
+        for _ in range(2):
+            changes = host.changes
+            assert host.line("netsh ipsec static show all").code == DONE
+            assert host.line("netsh ipsec static show filterlist Bans").code == DONE
+            assert host.changes == changes
+            # The next filter has them in a list, of which somebody else takes most out.
+            host.file(adding(7))
+            assert of_policy(host) == [FOLDED]
+            host.lists["netsh-Bans"] = set(list(host.lists["netsh-Bans"])[:1])
+
+
 def test_each_group_has_a_list_of_its_own(host: NetshHost) -> None:
     """Filters with other ports or another direction; what is described stays itself."""
     host.file(adding(*range(1, 7)))
