@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,18 @@ from ipsecctl.netsh.calling import carry_out_lines
 from ipsecctl.netsh.command import as_one_change
 from ipsecctl.netsh.lines import command_lines
 from ipsecctl.workspace.dynamic_rules import DynamicRule
-from ipsecd.errors import Changed
+from ipsecd.errors import Changed, NotFound
+from ipsecd.language.address_lists import read_addresses
 from ipsecd.language.documents import parse_policy
 from ipsecd.language.filters import format_filter, parse_filter
+from ipsecd.language.list_entries import format_list
 from ipsecd.language.packets import parse_packet
 from ipsecd.language.seen import assumed_types, to_packet
 from ipsecd.language.shared_filters import parse_shared_filters
 from ipsecd.model.addresses import Family, Network
 from ipsecd.model.decide import decide
 from ipsecd.model.exemptions import ESSENTIALS
+from ipsecd.model.lists import listed
 from ipsecd.model.packets import Host, Packet
 from ipsecd.model.shared_filters import ServerKind, Servers, SharedFilters
 from ipsecd.model.values import Action, InForce, Origin, Policy, Store, filters_of
@@ -72,7 +76,12 @@ class NetshHost:
         self.assigned: str | None = None
         self.shared_text = ""
         self.dynamic: dict[str, DynamicRule] = {}
+        self.lists: dict[str, set[Network]] = {}
+        self.ending: dict[str, list[str]] = {}
+        """Entries of lists that end by themselves."""
         self.version = 0
+        self.asked: list[str] = []
+        """The methods that were called."""
         self.changes = 0
         """How many times something was changed."""
 
@@ -85,6 +94,7 @@ class NetshHost:
         """What is answered to `method`."""
         assert descriptor is None
         given = parameters or {}
+        self.asked.append(method)
         if method == "GetWorkspace":
             return {
                 "fingerprint": str(self.version),
@@ -95,9 +105,15 @@ class NetshHost:
             }
         if method == "ListFilters":
             return {"filters": [_listed(each) for each in self.in_force()]}
+        if method == "ListLists":
+            return {"lists": [{"name": name} for name in self.lists]}
+        if method == "GetList":
+            return self._list(given["name"])
         assert method == "ChangeTogether", method
         if given["fingerprint"] != str(self.version):
             raise Changed("somebody else has changed something")
+        for difference in given["lists"]:
+            self._change_list(difference)
         for put in given["put"]:
             parse_policy(put["document"])
             self.documents[put["name"]] = put["document"]
@@ -119,6 +135,28 @@ class NetshHost:
         self.version += 1
         self.changes += 1
         return {"outcome": {"changed": True, "warnings": [], "assigned": self.assigned}}
+
+    def _list(self, name: str) -> dict[str, Any]:
+        if name not in self.lists:
+            raise NotFound(f"there is no list {name!r}")
+        return {
+            "entries": [*format_list(listed(self.lists[name]))],
+            "ending": self.ending.get(name, []),
+        }
+
+    def _change_list(self, difference: dict[str, Any]) -> None:
+        name = difference["name"]
+        added, removed = (
+            set(read_addresses(difference[key]).networks()) for key in ("add", "remove")
+        )
+        assert not difference["create"] or name not in self.lists
+        there = self.lists.setdefault(name, set())
+        assert removed <= there
+        there -= removed
+        there |= added
+        if difference["delete"]:
+            assert not removed or not there
+            del self.lists[name]
 
     def line(self, line: str | Sequence[str]) -> Answer:
         """What one process with these words comes to."""
@@ -156,7 +194,9 @@ class NetshHost:
 
     def verdict(self, packet: str) -> str:
         """What is decided about a packet; this host is 10.9.0.2."""
-        return decide(self.in_force(), packet_of(packet), HOST, ESSENTIALS).action.value
+        lists = {name: listed(entries) for name, entries in self.lists.items()}
+        host = replace(HOST, lists=lists)
+        return decide(self.in_force(), packet_of(packet), host, ESSENTIALS).action.value
 
 
 def _listed(each: InForce) -> dict[str, Any]:

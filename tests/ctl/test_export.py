@@ -17,7 +17,7 @@ from hypothesis import given, settings
 
 from ipsecctl.exporting import ipseccmd, netsh
 from ipsecctl.exporting.documents import policy_document
-from ipsecctl.exporting.gathered import Stored
+from ipsecctl.exporting.gathered import Stored, without_filter_lists_folded
 from ipsecctl.exporting.matches import matches_of
 from ipsecctl.exporting.nft_ruleset import TABLE
 from ipsecctl.legacy_switches import parse_switches
@@ -410,3 +410,39 @@ def test_every_policy_has_a_json_form(policy: Policy) -> None:
     # YAML does not take one letter for two, which JSON in ASCII has beyond the first 65,536.
     text = re.sub(r"(?<!\\)((?:\\\\)*)(\\ud[89ab]..\\ud[c-f]..)", _one_letter, text)
     assert parse_policy(text) == parse_policy(format_policy(policy))
+
+
+def test_every_filter_of_a_filter_list_is_exported() -> None:
+    """Also those that a list of addresses holds for it; the lists of others stay named."""
+    host = NetshHost()
+    host.lists["netsh-Bans"] = {
+        Network(Family.IPV4, 0xC6336400, 24),
+        Network(Family.IPV6, 0x20010DB8 << 96, 32),
+    }
+    policy = parse_policy(
+        """
+policy: P
+rules:
+  - rule: R
+    action: block
+    filter-list: Bans
+    filters: ["*=0:445:TCP", "@netsh-Bans:9=0::TCP", "0=@drop"]
+  - rule: By hand
+    action: block
+    filters: ["@netsh-Bans=0"]
+  - rule: Off
+    enabled: false
+    action: block
+    filter-list: Bans
+    filters: ["0+@netsh-Bans"]
+"""
+    )
+    whole = without_filter_lists_folded(host, policy)  # type: ignore[arg-type]
+    texts = [[format_filter(flt) for flt in rule.filters] for rule, _ in whole.written_rules()]
+    assert sorted(texts) == sorted(
+        [
+            ["*=0:445:TCP", "198.51.100.0/24:9=0::TCP", "[2001:db8::]/32:9=0::TCP", "0=@drop"],
+            ["@netsh-Bans=0"],
+            ["0+198.51.100.0/24", "0+[2001:db8::]/32"],
+        ]
+    )

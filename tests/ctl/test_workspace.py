@@ -31,7 +31,7 @@ USER = Policy(
 )  # fmt: skip
 NOTHING: dict[str, Any] = {
     "put": [], "delete": [], "assign": None, "unassign": False, "shared_filters": None,
-    "put_rules": [], "remove_rules": [],
+    "put_rules": [], "remove_rules": [], "lists": [],
 }  # fmt: skip
 
 
@@ -96,6 +96,7 @@ def test_what_differs_is_told() -> None:
              "interface": "lan"}
         ],
         "remove_rules": ["x"],
+        "lists": [],
     }  # fmt: skip
 
 

@@ -16,7 +16,9 @@ from ipsecd.control import Control
 from ipsecd.engine import Engine
 from ipsecd.engine.caller import Caller, ChangeOptions
 from ipsecd.language.filters import parse_filter
+from ipsecd.language.list_entries import format_list
 from ipsecd.model.values import Action, Policy, Rule
+from ipsecd.sources.backups import ListParts
 from ipsecd.sources.dynamic import DynamicRule
 from tests.engine.effects import Crash, Fate, FatefulBackend, FatefulDisk, Trial
 from tests.engine.test_together import NOBODY, document, put
@@ -64,9 +66,22 @@ def nothing_assigned(engine: Engine) -> object:
     return engine.change(delete=["A"], assign=None, shared="", beside=beside)
 
 
+def a_list_in_the_place_of_filters(engine: Engine) -> object:
+    """A policy names a list that is made with it, one that had entries goes, another has others."""
+    parts = {
+        "new": ListParts(b"192.0.2.1\n"),
+        "changed": ListParts(b"192.0.2.3\n"),
+        "gone": ListParts(),
+    }
+    put = [Policy("A", (Rule("R", (parse_filter("@new=0"),), Action.BLOCK, filter_list="One"),))]
+    lists = engine.restoring.lists(parts, tuple(parts))
+    return engine.change(put=put, shared=OTHER_SHARED, lists=lists)
+
+
 CHANGES: dict[str, Callable[[Engine], object]] = {
     "everything": everything,
     "a rule in the place of a policy": nothing_assigned,
+    "a list in the place of filters": a_list_in_the_place_of_filters,
 }
 
 
@@ -82,7 +97,11 @@ def state_of(engine: Engine) -> State:
     loaded = engine.loaded
     rules = sorted((each.name, each.filters) for each in engine.dynamic)
     digest = engine.backend.observe().digest
-    return loaded.texts, loaded.assigned, rules, digest, sorted(engine.volatile.entries())
+    lists = {name: [*format_list(each)] for name, each in engine.lists.items()}
+    of_files = {name: [*format_list(each.addresses)] for name, each in engine.moment.lists.items()}
+    assert lists == of_files
+    files = loaded.texts, loaded.assigned, sorted(lists.items())
+    return *files, rules, digest, sorted(engine.volatile.entries())
 
 
 def restarted(path: Path) -> State:
@@ -112,7 +131,10 @@ def _prepared(path: Path, disk: type[FatefulDisk]) -> tuple[Engine, Fate]:
     engine = engine_in(path, fate, disk)
     engine.start()
     beside = engine.rules_beside([rule("old", 5), rule("kept", 6)], ())
-    engine.change(put=[policy("A", 1)], assign="A", shared=SHARED, beside=beside)
+    texts = {name: f"192.0.2.{number}\n" for number, name in enumerate(("gone", "changed", "kept"))}
+    lists = engine.restoring.lists({name: ListParts(t.encode()) for name, t in texts.items()})
+    put = [policy("A", 1)]
+    engine.change(put=put, assign="A", shared=SHARED, beside=beside, lists=lists)
     return engine, fate
 
 
@@ -160,7 +182,7 @@ def test_what_nobody_confirms_is_put_back_after_any_crash(tmp_path: Path, after:
             again.start()
             if again.confirmation.change:
                 again.confirmation.put_back("it is not wanted")
-            assert state_of(again)[:4] == before[:4], number
+            assert state_of(again)[:5] == before[:5], number
             continue
         break
     assert number > 10
@@ -175,6 +197,17 @@ def changed(engine: Engine) -> None:
         "shared_filters": OTHER_SHARED,
         "put_rules": [asked("new", 7), asked("kept", 8)],
         "remove_rules": ["old"],
+        "lists": [
+            {"name": "new", "add": ["192.0.2.9"], "remove": [], "create": True, "delete": None},
+            {"name": "gone", "add": [], "remove": [], "create": None, "delete": True},
+            {
+                "name": "changed",
+                "add": ["192.0.2.8"],
+                "remove": ["192.0.2.1"],
+                "create": None,
+                "delete": None,
+            },
+        ],
     }
     caller = Caller(0, 1, "root", ChangeOptions(confirm_s=60.0))
     Control(engine).call("ChangeTogether", given, "root", {}, None, caller=caller)

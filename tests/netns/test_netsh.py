@@ -136,14 +136,15 @@ def test_what_is_refused_changes_nothing(empty: Daemon, capsys: pytest.CaptureFi
 
 
 def test_a_list_of_a_country(empty: Daemon) -> None:
-    """3,000 filters in a file are one change, and are in force when the command is done."""
+    """3,000 filters in a file are one change and a list of addresses, until there are few."""
+    networks = [
+        f"filter filterlist=Net srcaddr=198.{18 + n // 250}.{n % 250}.0 "
+        "srcmask=255.255.255.0 dstaddr=me"
+        for n in range(2999)
+    ]
     lines = [
         "ipsec static add policy name=Countries assign=yes",
-        *(
-            f"ipsec static add filter filterlist=Net srcaddr=198.{18 + n // 250}.{n % 250}.0 "
-            "srcmask=255.255.255.0 dstaddr=me"
-            for n in range(2999)
-        ),
+        *(f"ipsec static add {network}" for network in networks),
         f"ipsec static add filter filterlist=Net srcaddr={THERE} dstaddr=me",
         "ipsec static add filteraction name=Stop action=block",
         "ipsec static add rule name=R policy=Countries filterlist=Net filteraction=Stop",
@@ -153,4 +154,19 @@ def test_a_list_of_a_country(empty: Daemon) -> None:
     before = empty.log().count("method=ChangeTogether")
     assert empty.ctl("netsh", "-f", str(file)) == ""
     assert empty.log().count("method=ChangeTogether") == before + 1
+    assert not comes_through("udp 10.9.0.1:4000 > me:1434")
+    entries = empty.directory / "etc/lists/netsh-Net"
+    assert len(entries.read_text().splitlines()) == 3000
+    one = f"filter filterlist=Net srcaddr={THERE} dstaddr=me"
+    assert empty.ctl("netsh", "ipsec", "static", "delete", *one.split()) == ""
+    assert comes_through("udp 10.9.0.1:4000 > me:1434")
+    assert empty.ctl("netsh", "ipsec", "static", "add", *one.split()) == ""
+    assert not comes_through("udp 10.9.0.1:4000 > me:1434")
+    empty.end()
+    empty.start()
+    assert not comes_through("udp 10.9.0.1:4000 > me:1434")
+    file.write_text("".join(f"ipsec static delete {network}\n" for network in networks[:2600]))
+    assert empty.ctl("netsh", "-f", str(file)) == ""
+    assert not entries.exists()
+    assert f'"{THERE}+0"' in (empty.directory / "etc/shared-filters.yaml").read_text()
     assert not comes_through("udp 10.9.0.1:4000 > me:1434")

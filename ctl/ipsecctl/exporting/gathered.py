@@ -7,17 +7,18 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ipsecctl.client import Client
+from ipsecctl.netsh.folding import PREFIX
 from ipsecd.errors import InvalidInput, NotFound
 from ipsecd.language.addresses import format_address
 from ipsecd.language.documents import parse_policy
 from ipsecd.language.filters import format_filter
 from ipsecd.language.list_entries import entries_in
 from ipsecd.language.rule_parameters import read_in_force
-from ipsecd.model.addresses import HostName, Network, Process, Selector
+from ipsecd.model.addresses import HostName, ListName, Network, Process, Selector
 from ipsecd.model.exemptions import Exemption, exemption
 from ipsecd.model.list_names import as_domain_means, lists_in
 from ipsecd.model.lists import AddressList, listed
-from ipsecd.model.values import Endpoint, Filter, InForce, Policy, Store, filters_of
+from ipsecd.model.values import Endpoint, Filter, InForce, Policy, Rule, Store, filters_of
 
 Names = Mapping[str, tuple[Network, ...]]
 
@@ -79,6 +80,31 @@ def stored_policies(client: Client, names: Iterable[str]) -> list[Stored]:
         policy = parse_policy(stored["document"])
         found.append(Stored(policy, Store(stored["store"]), bool(stored["assigned"])))
     return found
+
+
+def without_filter_lists_folded(client: Client, policy: Policy) -> Policy:
+    """The policy with every filter of its filter lists, also those that a list holds for one.
+
+    Other lists stay named: what they hold is no part of a policy.
+    """
+
+    def each_in(rule: Rule) -> Rule:
+        if not rule.filter_list:
+            return rule
+        filters = (one for flt in rule.filters for one in _unfolded(client, flt))
+        return replace(rule, filters=tuple(dict.fromkeys(filters)))
+
+    return policy.with_rules(tuple(map(each_in, policy.rules)), tuple(map(each_in, policy.resting)))
+
+
+def _unfolded(client: Client, flt: Filter) -> Iterator[Filter]:
+    for side in ("source", "destination"):
+        end = getattr(flt, side)
+        if isinstance(end.address, ListName) and end.address.name.startswith(PREFIX):
+            for network in _list(client, end.address.name).networks():
+                yield replace(flt, **{side: replace(end, address=network)})
+            return
+    yield flt
 
 
 def unusable_policies(client: Client) -> list[LeftOut]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ipsecctl.client import Client
 from ipsecctl.exporting import gathered
 from ipsecctl.exporting.gathered import Exported, LeftOut
@@ -50,7 +52,10 @@ def _stored(
 ) -> tuple[list[gathered.Stored], list[dict[str, Any]], list[LeftOut]]:
     """The policies that are named; or all, with dynamic rules, and what cannot be had of them."""
     names = options.arguments
-    stored = gathered.stored_policies(client, names)
+    stored = [
+        replace(each, policy=gathered.without_filter_lists_folded(client, each.policy))
+        for each in gathered.stored_policies(client, names)
+    ]
     if names:
         return stored, [], []
     return stored, gathered.dynamic_rules(client), gathered.unusable_policies(client)

@@ -208,19 +208,24 @@ class Drafts:
             raise absent("filter list", name, self._lists)
         draft = self._lists[name]
         if isinstance(draft, FilterList):
-            draft = self._lists[name] = ListDraft.of(draft)
+            draft = self._lists[name] = ListDraft.of(draft, self._workspace.lists)
         return draft
 
     def add_list(self, name: str, description: str = "") -> ListDraft:
         """Add an empty filter list; raises ``Conflict``."""
         if name in self._lists:
             raise exists("filter list", name, LIST_EXISTS)
-        draft = self._lists[name] = ListDraft.of(FilterList(name, description))
+        new = FilterList(name, description)
+        draft = self._lists[name] = ListDraft.of(new, self._workspace.lists)
         return draft
 
     def put_list(self, filter_list: FilterList) -> None:
         """Have a filter list, in the place of the one of its name if there is one."""
-        self._lists[filter_list.name] = filter_list
+        name, lists = filter_list.name, self._workspace.lists
+        if name in self._lists:
+            self.list_of(name).delete_lists()
+        draft = self._lists[name] = ListDraft.of(filter_list, lists)
+        draft.changed = True
 
     def delete_lists(self, names: Iterable[str]) -> None:
         """Delete filter lists; raises ``Conflict`` while a rule uses one of them."""
@@ -229,6 +234,7 @@ class Drafts:
                 raise absent("filter list", name, self._lists)
             _refuse_used("filter list", self._all_users().lists.get(name))
         for name in names:
+            self.list_of(name).delete_lists()
             del self._lists[name]
 
     def rename_list(self, draft: ListDraft, name: str) -> None:
@@ -298,6 +304,8 @@ class Drafts:
         """Delete all policies, filter lists and filter actions."""
         for name in self.policy_names():
             self.delete_policy(name)
+        for name in self.list_names():
+            self.list_of(name).delete_lists()
         self._lists, self._actions, self._users = {}, {}, None
 
     # Handing over
@@ -308,6 +316,9 @@ class Drafts:
             return
         if self._has_shared:
             self._refresh(self._find)
+            for filter_list in self._lists.values():
+                if isinstance(filter_list, ListDraft) and filter_list.changed:
+                    self._fold(filter_list)
             lists = map(_made, self._lists.values())
             self._workspace.shared = SharedFilters.of(lists, self._actions.values())
         self._is_begun = self._has_shared = False
@@ -319,12 +330,28 @@ class Drafts:
         self._workspace.assign(self.assigned)
 
     def _refresh(self, find: FindServers) -> None:
-        for filter_list in list(self._lists.values()):
+        for name, filter_list in list(self._lists.items()):
             if any(map(names_servers, filter_list.filters)):
-                made = _made(filter_list)
-                filters = tuple(refreshed(flt, find) for flt in made.filters)
-                if filters != made.filters:
-                    self._lists[made.name] = replace(made, filters=filters)
+                draft = self.list_of(name)
+                filters = tuple(refreshed(flt, find) for flt in draft.filters)
+                if filters != tuple(draft.filters):
+                    draft.replace_filters(filters)
+
+    def _fold(self, draft: ListDraft) -> None:
+        """Have many filters that are alike in a list of addresses, and a few be filters again."""
+        draft.unfold_few()
+        large = draft.large_groups()
+        if large and not self._is_expected_of(draft.name):
+            for group, members in large:
+                draft.fold(group, members)
+
+    def _is_expected_of(self, name: str) -> bool:
+        """Whether a policy that uses a filter list says what is expected of it.
+
+        That is judged without what is in lists, as other hosts may have others.
+        """
+        users = self._all_users().lists.get(name, ())
+        return any(self.policy(policy).before.expect for policy, _ in users)
 
     def _all_users(self) -> Users:
         """Which rules use which list and action; found out once."""

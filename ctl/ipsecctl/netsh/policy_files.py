@@ -7,17 +7,21 @@ policy. Must not know how the commands are written.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
+from ipsecctl.netsh.draft_values import ListDraft
 from ipsecctl.netsh.failing import NOT_UNDERSTOOD, Conflict, Failure, NotDoneHere
 from ipsecctl.netsh.reading import content_of
 from ipsecctl.netsh.session import Session
 from ipsecctl.netsh.words import Given
+from ipsecctl.workspace.workspace import Workspace
 from ipsecd.errors import InvalidInput
 from ipsecd.language.documents import MAX_BYTES, format_policy, parse_policy
-from ipsecd.language.shared_filters import format_shared_filters, parse_shared_filters
-from ipsecd.model.shared_filters import SharedFilters
-from ipsecd.model.values import Policy
+from ipsecd.language.shared_filters import expanded, format_shared_filters, parse_shared_filters
+from ipsecd.model.shared_filters import FilterList, SharedFilters
+from ipsecd.model.values import Filter, Policy
 from ipsecd.quoting import quote_path
 
 _HEAD = "# What 'netsh ipsec static exportpolicy' writes, and importpolicy reads.\n"
@@ -28,8 +32,12 @@ def export_policies(session: Session, given: Given) -> None:
     """``exportpolicy``: what there is now, written once everything is in force."""
     session.settle()
     workspace = session.workspace
-    documents = [format_shared_filters(workspace.shared)]
-    documents += [format_policy(workspace.policy(name)) for name in workspace.names()]
+    shared = _without_address_lists(workspace)
+    filters = {name: expanded(each) for name, each in shared.lists.items()}
+    documents = [format_shared_filters(shared)]
+    documents += [
+        format_policy(_with_filters(workspace.policy(name), filters)) for name in workspace.names()
+    ]
     text = _HEAD + _BETWEEN.join(documents)
     path = Path(given["file"])
     if not path.parent.is_dir():
@@ -37,6 +45,22 @@ def export_policies(session: Session, given: Given) -> None:
             "the directory of the file does not exist", f"create {quote_path(str(path.parent))}"
         )
     session.afterwards.append(lambda: _write(path, text))
+
+
+def _without_address_lists(workspace: Workspace) -> SharedFilters:
+    """The filter lists with every filter of their own, also those that lists of addresses hold."""
+    drafts = (ListDraft.of(each, workspace.lists) for each in workspace.shared.lists.values())
+    lists = (FilterList(each.name, each.description, (*each.all_filters(),)) for each in drafts)
+    return SharedFilters.of(lists, workspace.shared.actions.values())
+
+
+def _with_filters(policy: Policy, filters: Mapping[str, tuple[Filter, ...]]) -> Policy:
+    """The policy whose rules have the filters of their filter lists."""
+    rules, resting = (
+        tuple(replace(rule, filters=filters.get(rule.filter_list, rule.filters)) for rule in each)
+        for each in (policy.rules, policy.resting)
+    )
+    return policy.with_rules(rules, resting)
 
 
 def import_policies(session: Session, given: Given) -> None:

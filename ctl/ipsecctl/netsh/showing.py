@@ -139,7 +139,7 @@ def _rule_lines(session: Session, rule: RuleDraft) -> Iterator[str]:
     if not rule.filter_list and rule.rule:
         yield labelled("No. of Filters", len(rule.rule.filters))
     elif session.drafts.has_list(rule.filter_list):
-        yield labelled("No. of Filters", len(session.drafts.list_of(rule.filter_list).filters))
+        yield labelled("No. of Filters", session.drafts.list_of(rule.filter_list).count())
 
 
 def _action_lines(action: FilterAction) -> Iterator[str]:
@@ -151,10 +151,10 @@ def _action_lines(action: FilterAction) -> Iterator[str]:
 def _list_lines(filter_list: ListDraft, *, verbose: bool) -> Iterator[str]:
     yield labelled("FilterList Name", filter_list.name)
     yield labelled("Description", filter_list.description or "NONE")
-    yield labelled("No. of Filters", len(filter_list.filters))
-    if verbose and filter_list.filters:
+    yield labelled("No. of Filters", filter_list.count())
+    if verbose and filter_list.count():
         yield from ("Filter(s)", "-" * 9)
-        for number, flt in enumerate(filter_list.filters):
+        for number, flt in enumerate(filter_list.all_filters()):
             yield from ("",) if number else ()
             yield from _filter_lines(flt)
 

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
 from ipsecctl.quick_json import dumps
+from ipsecctl.workspace.address_lists import AddressLists
 from ipsecctl.workspace.dynamic_rules import DynamicRule
 from ipsecctl.workspace.workspace import Workspace
 from ipsecd.errors import Changed
@@ -43,6 +44,7 @@ def load(client: Caller) -> Workspace:
         answer["shared_filters"] or "",
         [DynamicRule.from_answer(rule) for rule in answer["dynamic"]],
         answer["fingerprint"],
+        AddressLists(client.call),
     )
 
 

@@ -1,4 +1,4 @@
-"""Owns a copy of what scripts change: policies, which is assigned, shared filters, dynamic rules.
+"""Owns a copy of what scripts change: policies, which is assigned, shared filters, lists, rules.
 
 It is changed at will in memory, and nothing of that is in force. A policy's document is read only
 when the policy is asked for. A rule that has a filter list or a filter action follows these: it is
@@ -8,8 +8,10 @@ no more than its length. Must not know the daemon: ``exchange`` talks with it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 
+from ipsecctl.workspace.address_lists import AddressLists
 from ipsecctl.workspace.dynamic_rules import DynamicRule, DynamicRules
 from ipsecd.errors import InvalidInput, Refused
 from ipsecd.language.documents import format_policy, parse_policy
@@ -33,8 +35,10 @@ class Workspace:
         shared_filters: str = "",
         dynamic: Iterable[DynamicRule] = (),
         fingerprint: str | None = None,
+        lists: AddressLists | None = None,
     ) -> None:
         """`policies` are documents by the names of policies, `shared_filters` is a document."""
+        self.lists = lists or AddressLists()
         self.fingerprint = fingerprint
         """What the daemon calls the state that this began as."""
         self.revision = 0
@@ -162,6 +166,15 @@ class Workspace:
             for name in self.names()
             if (policy := self._changed(name)) is not None
         ]
+        texts = {**self._documents, **{each["name"]: each["document"] for each in put}}
+        texts = {name: text for name, text in texts.items() if name in self._policies}
+        filters = tuple(text for rule in self.dynamic for text in rule.filters)
+
+        def is_named(name: str) -> bool:
+            mention = re.compile(rf"@{re.escape(name)}(?![\w.-])")
+            of_shared = self._shared_text if shared is None else shared
+            return any(map(mention.search, (*texts.values(), of_shared, *filters)))
+
         moved = self.assigned != self._assigned_before
         is_gone = self._assigned_before in deleted
         asked = {
@@ -172,6 +185,7 @@ class Workspace:
             "shared_filters": shared,
             "put_rules": [rule.wanted() for rule in self.dynamic.changed()],
             "remove_rules": self.dynamic.removed(),
+            "lists": self.lists.differences(is_named),
         }
         return asked if any(value not in (None, False, []) for value in asked.values()) else {}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from base64 import b64encode
 from typing import Any
 
+from ipsecd.control.list_changes import lists_differences
 from ipsecd.control.method import Method, Request, Role, Work
 from ipsecd.control.replies import of_this_host, outcome
 from ipsecd.control.restored_rules import names_of_rules, restored_rules, texts_of
@@ -15,7 +16,6 @@ from ipsecd.engine.confirmation import Part
 from ipsecd.engine.lists import ListChanges
 from ipsecd.errors import InvalidInput, Refused
 from ipsecd.language.expectations import must_be_met
-from ipsecd.model.lists import AddressList
 from ipsecd.quoting import count, quote
 from ipsecd.sources.backups import MAX_BYTES, Backup, ListParts, check_member, pack, unpack
 from ipsecd.sources.names import dns_names_of
@@ -92,7 +92,7 @@ def _restore(engine: Engine, request: Request) -> dict[str, Any]:
     counts = counted != engine.kept_lists.counted
     lines = [
         *stored_differences(before, content),
-        *_of_lists(engine, changes),
+        *lists_differences(engine, changes),
         *_of_counting(engine, backup, counted),
         *dynamic.lines,
     ]
@@ -172,20 +172,6 @@ def _policies(engine: Engine, backup: Backup) -> tuple[PoliciesBefore, Loaded]:
     return earlier, content
 
 
-def _of_lists(engine: Engine, changes: ListChanges) -> list[str]:
-    """What becomes of lists, a line each."""
-    lines = []
-    for name, after in sorted(changes.items()):
-        before = engine.lists.get(name)
-        if after is None:
-            lines.append(f"- list {quote(name)}")
-        elif before is None:
-            lines.append(f"+ list {quote(name)}: {count(len(after), 'entry')}")
-        else:
-            lines.append(f"~ list {quote(name)}: {_difference(before, after)}")
-    return lines
-
-
 def _of_counting(engine: Engine, backup: Backup, counted: frozenset[str]) -> list[str]:
     """Which lists count from then on, and which do so no more, a line each."""
     before = engine.kept_lists.counted
@@ -193,14 +179,6 @@ def _of_counting(engine: Engine, backup: Backup, counted: frozenset[str]) -> lis
     no_more = (before - counted) & backup.lists.keys()
     lines += [f"~ list {quote(name)}: counts no more, and forgets its counts" for name in no_more]
     return sorted(lines)
-
-
-def _difference(before: AddressList, after: AddressList) -> str:
-    difference = before.change_to(after)
-    new, gone = len(AddressList(difference.added)), len(AddressList(difference.removed))
-    if not new and not gone:
-        return "comments, ends of entries or where it comes from"
-    return f"{count(len(after), 'entry')}, {new:,} new, {gone:,} gone"
 
 
 def _sizes(backup: Backup) -> str:

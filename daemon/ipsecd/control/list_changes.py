@@ -11,6 +11,7 @@ from ipsecd.control.method import Request
 from ipsecd.engine import Engine
 from ipsecd.engine.compiling import policy_rules_by_name
 from ipsecd.engine.feeds import stays
+from ipsecd.engine.lists import ListChanges
 from ipsecd.errors import Refused
 from ipsecd.host.needed import HostNeeds
 from ipsecd.language.address_lists import ReadList, read_list
@@ -20,7 +21,7 @@ from ipsecd.model.list_names import lists_in
 from ipsecd.model.lists import AddressList
 from ipsecd.model.protected_filters import BY_SETTINGS
 from ipsecd.model.values import Filter, Origin
-from ipsecd.quoting import count, few
+from ipsecd.quoting import count, few, quote
 from ipsecd.sources.lists import ListChange
 
 needed_addresses = HostNeeds().addresses
@@ -138,6 +139,28 @@ def _about_rules(engine: Engine, name: str) -> Iterator[str]:
     if places and name not in engine.lists:
         named = few([f"{origin.rule!r}" for origin in places])
         yield f"filters of {named} match nothing by it until it is made again"
+
+
+def lists_differences(engine: Engine, changes: ListChanges) -> list[str]:
+    """What becomes of the lists that change, a line each."""
+    lines = []
+    for name, after in sorted(changes.items()):
+        before = engine.lists.get(name)
+        if after is None:
+            lines.append(f"- list {quote(name)}")
+        elif before is None:
+            lines.append(f"+ list {quote(name)}: {count(len(after), 'entry')}")
+        else:
+            lines.append(f"~ list {quote(name)}: {_difference(before, after)}")
+    return lines
+
+
+def _difference(before: AddressList, after: AddressList) -> str:
+    difference = before.change_to(after)
+    new, gone = len(AddressList(difference.added)), len(AddressList(difference.removed))
+    if not new and not gone:
+        return "comments, ends of entries or where it comes from"
+    return f"{count(len(after), 'entry')}, {new:,} new, {gone:,} gone"
 
 
 def places_of(engine: Engine, name: str) -> list[Origin]:

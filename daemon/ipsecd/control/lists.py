@@ -17,6 +17,7 @@ from ipsecd.errors import InvalidInput, Refused
 from ipsecd.language.address_lists import ReadList, read_addresses
 from ipsecd.language.list_entries import format_list
 from ipsecd.model.addresses import OF_DOMAIN, Family, written_name
+from ipsecd.model.list_names import lists_in
 from ipsecd.model.lists import AddressList, Form, listed
 from ipsecd.quoting import quote
 from ipsecd.sources.domain_lists import DomainLists
@@ -158,10 +159,23 @@ def _remove_from_list(engine: Engine, request: Request) -> dict[str, Any]:
 def _delete_list(engine: Engine, request: Request) -> dict[str, Any]:
     name = request["name"]
     _own(engine, name)
+    _must_hold_no_filters(engine, name)
     change = engine.kept_lists.store.delete(name)
     reply = _carried_out(engine, request, change, "deleted")
     engine.counting.entries.keep()
     return reply
+
+
+def _must_hold_no_filters(engine: Engine, name: str) -> None:
+    """Raise ``Refused`` if a list holds the filters of a filter list, which would lose them."""
+    shared = engine.loaded.shared
+    for filter_list in shared.filters.lists.values() if shared else ():
+        if any(name in lists_in(flt) for each in filter_list.filters for flt in each.filters()):
+            raise Refused(
+                f"list {quote(name)} holds the filters of filter list {quote(filter_list.name)}, "
+                "which policies can share",
+                f"delete them with: netsh ipsec static delete filterlist {quote(filter_list.name)}",
+            )
 
 
 def _count_list(engine: Engine, request: Request) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Owns the methods for whoever changes policies, shared filters and dynamic rules as one."""
+"""Owns the methods for whoever changes policies, shared filters, lists and rules as one."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ipsecd.control.list_changes import lists_differences
+from ipsecd.control.lists_together import ListsTogether, lists_together
 from ipsecd.control.method import Method, Request, Role, Work
 from ipsecd.control.parameters import read_dynamic, read_filters
 from ipsecd.control.replies import dynamic_rule, of_this_host, outcome, with_losses
@@ -22,6 +24,7 @@ from ipsecd.model.policy_changes import absent
 from ipsecd.model.values import Policy
 from ipsecd.quoting import count, few, quote
 from ipsecd.sources.dynamic import DynamicRule
+from ipsecd.sources.lists import NOTHING
 from ipsecd.sources.names import dns_names_in, dns_names_of
 from ipsecd.sources.planning import Written
 from ipsecd.sources.reading import SHARED, Loaded, StoredPolicy, StoredShared
@@ -49,7 +52,7 @@ class _Wanted:
 
     ``put`` and ``written`` are policies as for ``Policies.change``; ``content`` is what the store
     would hold. ``rules`` are those of ``put_rules``, and ``removed`` the names of rules that are
-    there.
+    there. ``lists`` are those that change.
     """
 
     put: Sequence[Policy]
@@ -59,6 +62,7 @@ class _Wanted:
     shared: str | None
     rules: Sequence[DynamicRule]
     removed: Sequence[str]
+    lists: ListsTogether
     content: Loaded
 
     @property
@@ -68,10 +72,15 @@ class _Wanted:
 
     @property
     def lasts(self) -> bool:
-        """Whether anything changes that outlives the daemon."""
+        """Whether anything of the static store changes, which outlives the daemon."""
         return bool(self.policies or self.delete or self.shared is not None) or (
             self.assign is not KEEP
         )
+
+    @property
+    def changes_rules(self) -> bool:
+        """Whether dynamic rules change."""
+        return bool(self.rules or self.removed)
 
 
 def _change_together(engine: Engine, request: Request) -> dict[str, Any]:
@@ -79,16 +88,25 @@ def _change_together(engine: Engine, request: Request) -> dict[str, Any]:
     expected = engine.workspaces.expected(fingerprint, engine.state) if fingerprint else None
     wanted = _wanted(engine, request)
     before = engine.loaded
-    lines = [*stored_differences(before, wanted.content), *_of_rules(wanted)]
+    alone = None if wanted.lasts or wanted.changes_rules else wanted.lists.alone()
+    lists = None if alone else wanted.lists.prepared()
+    of_lists = alone or (lists.change if lists else NOTHING)
+    lines = [
+        *stored_differences(before, wanted.content),
+        *lists_differences(engine, of_lists.changes),
+        *_of_rules(wanted),
+    ]
     beside = None
     if wanted.rules or request["remove_rules"]:
         beside = engine.rules_beside(wanted.rules, tuple(request["remove_rules"]), expected)
-    if not wanted.lasts and not (wanted.rules or wanted.removed):
+    if not wanted.lasts and not wanted.changes_rules and not of_lists.changes:
         return outcome(engine, "all is as it should be, and nothing has changed", changed=False)
     if request["dry_run"]:
         return _would_be(engine, request, wanted, lines)
     kept = Kept()
-    if wanted.lasts:
+    if alone:
+        engine.kept_lists.carry_out(alone)
+    elif wanted.lasts or lists:
         kept = engine.change(
             put=wanted.put,
             written=wanted.written,
@@ -97,7 +115,9 @@ def _change_together(engine: Engine, request: Request) -> dict[str, Any]:
             names=request.names,
             shared=wanted.shared,
             beside=beside,
+            lists=lists,
         )
+        wanted.lists.finish()
     else:
         assert beside
         engine.change_rules(beside)
@@ -113,15 +133,16 @@ def _would_be(
 ) -> dict[str, Any]:
     """What a dry run says."""
     content = wanted.content
-    if wanted.rules or wanted.removed:
+    if wanted.changes_rules:
         engine.rules_beside(wanted.rules, wanted.removed).change(engine.state)
     assigned = policy_in(content, content.assigned) if content.assigned else None
     if assigned and wanted.lasts:
         must_be_met(assigned)
     reply = outcome(engine, f"this would change: {_words(wanted)}", changes=lines)
-    if wanted.rules or wanted.removed:
+    if wanted.changes_rules or wanted.lists:
+        others = "dynamic rules" if wanted.changes_rules else "lists"
         reply["outcome"]["warnings"].append(
-            "which packets are decided differently is not said, because dynamic rules change too"
+            f"which packets are decided differently is not said, because {others} change too"
         )
     else:
         add_verdicts(engine, assigned, request.names, reply["outcome"])
@@ -170,7 +191,8 @@ def _wanted(engine: Engine, request: Request) -> _Wanted:
         for name in dict.fromkeys(request["remove_rules"])
         if there.get(name) and name not in put_names
     ]
-    return _Wanted(put, written, delete, assign, shared, rules, removed, after)
+    lists = lists_together(engine, request)
+    return _Wanted(put, written, delete, assign, shared, rules, removed, lists, after)
 
 
 def _policies(engine: Engine, request: Request) -> dict[str, tuple[Policy, str]]:
@@ -240,6 +262,8 @@ def _words(wanted: _Wanted) -> str:
         words.append("no policy assigned")
     if wanted.shared is not None:
         words.append("filter lists and filter actions stored")
+    if wanted.lists:
+        words.append(f"{count(len(wanted.lists.wanted), 'list')} changed")
     if wanted.rules:
         words.append(f"{count(len(wanted.rules), 'dynamic rule')} put in force")
     if wanted.removed:
@@ -261,6 +285,6 @@ METHODS = (
         Work.CHANGE,
         _change_together,
         names=_names_of_change,
-        part=Part.POLICIES | Part.DYNAMIC,
+        part=Part.POLICIES | Part.DYNAMIC | Part.LISTS,
     ),
 )

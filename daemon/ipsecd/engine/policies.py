@@ -46,7 +46,7 @@ from ipsecd.model.values import Policy
 from ipsecd.progress import Phase, Progress, Tell, silent
 from ipsecd.sources.domain import Taken
 from ipsecd.sources.kept import KeptFiles
-from ipsecd.sources.lists import ListChange
+from ipsecd.sources.lists import NOTHING, ListChange
 from ipsecd.sources.planning import Written
 from ipsecd.sources.reading import Loaded
 from ipsecd.sources.remembered import digest_of
@@ -87,13 +87,14 @@ class Policies:
         written: Sequence[Written] = (),
         shared: str | None = None,
         beside: RulesBeside | None = None,
+        lists: RestoredLists | None = None,
         tell: Tell = silent,
     ) -> Kept:
         """Store, delete and assign policies as one change, durable and enforced at the end.
 
         What is `written` replaces files that cannot be used, too; copies of these are kept, as what
         is returned says. The document of `shared` filters is stored as it is, if it is given. The
-        dynamic rules `beside` change in the same moment. `tell` hears the progress.
+        dynamic rules `beside` and the `lists` change in the same moment. `tell` hears the progress.
         """
         now = self._readable_state()
         tell(Progress(Phase.COMPILING))
@@ -109,7 +110,7 @@ class Policies:
         refused = now.refused.mended(change.written) if now.refused else None
         if refused and not (isinstance(assign, Keep) and refused.assigned_error):
             refused = None
-        self._make(change, names, tell, refused, beside=beside)
+        self._make(change, names, tell, refused, lists, beside)
         return change.kept
 
     def restore(
@@ -122,8 +123,6 @@ class Policies:
         now = self._readable_state()
         tell(Progress(Phase.COMPILING))
         change = restored(self.store, self.kept_files.reader, now.loaded, earlier)
-        if lists:
-            self.kept_lists.note(lists.change)
         self._make(change, found(names), tell, lists=lists)
 
     def _readable_state(self) -> State:
@@ -146,6 +145,7 @@ class Policies:
     ) -> None:
         """Make a prepared change, and that of lists and of dynamic rules with it."""
         now, content = self.enforcement.state, change.after
+        self.kept_lists.note(lists.change if lists else NOTHING)
         known_names = {**now.names, **names}
         looked_up = {**now.looked_up, **dict.fromkeys(names, time.time())}
         other_lists = lists.change.changes if lists else NO_LISTS
@@ -192,6 +192,8 @@ class Policies:
                 self.switching.switch(attempt, make_state, known_names, beside)
             else:
                 self.switching.note(next_state)
+            if other_lists and not choice:
+                self.kept_lists.put_in_force(other_lists)
         tell(Progress(Phase.KEEPING))
         self.keep_last_good()
 

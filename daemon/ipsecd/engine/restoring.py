@@ -1,4 +1,4 @@
-"""Owns how lists are restored together with policies, so that a crash leaves no mixture of both.
+"""Owns how lists change together with policies, so that a crash leaves no mixture of both.
 
 It must not know how either is kept, nor the kernel. Policies are written first, as one change; the
 lists are in a file of their own until all are written, and a start writes what is missing.
@@ -26,11 +26,12 @@ from ipsecd.sources.unfinished_restore import RestoreFile, UnfinishedRestore, fi
 
 @dataclass(frozen=True, slots=True)
 class RestoredLists:
-    """Lists that are restored beside policies."""
+    """Lists that change beside policies; ``only`` are their names, None if that is all lists."""
 
     change: ListChange
     wanted: Mapping[str, ListParts]
     file: RestoreFile
+    only: tuple[str, ...] | None = None
 
 
 def make_durable(
@@ -44,7 +45,7 @@ def make_durable(
         attempt.step(policies.commit, lambda _: policies.undo())
         return
     begun = not policies.forward
-    unfinished = UnfinishedRestore(lists.wanted, fingerprint(before), begun)
+    unfinished = UnfinishedRestore(lists.wanted, fingerprint(before), begun, lists.only)
     attempt.step(lambda: lists.file.save(unfinished), lambda _: lists.file.delete())
     attempt.step(policies.commit, lambda _: policies.undo())
     attempt.step(lists.change.commit, lambda _: lists.change.undo())
@@ -53,7 +54,7 @@ def make_durable(
 
 
 class Restoring:
-    """How lists are restored, and how that is finished after a crash."""
+    """How lists are changed with policies, and how that is finished after a crash."""
 
     def __init__(
         self, state_dir: Path, disk: Disk | None, policies: StaticStore, lists: ListStore
@@ -69,13 +70,16 @@ class Restoring:
         """What is wrong, in words."""
         return (self.problem,) if self.problem else ()
 
-    def lists(self, wanted: Mapping[str, ListParts]) -> RestoredLists | None:
+    def lists(
+        self, wanted: Mapping[str, ListParts], only: tuple[str, ...] | None = None
+    ) -> RestoredLists | None:
         """Prepare to have exactly the lists `wanted`; None if these are there already.
 
-        Raises ``IpsecdError`` as ``restored_lists``.
+        With `only`, the lists of other names stay as they are. Raises ``IpsecdError`` as
+        ``restored_lists``.
         """
-        change = restored_lists(self._lists, wanted)
-        return RestoredLists(change, wanted, self._file) if change.changes else None
+        change = restored_lists(self._lists, wanted, only)
+        return RestoredLists(change, wanted, self._file, only) if change.changes else None
 
     def finish(self) -> None:
         """Finish at a start what a crash interrupted; raises nothing."""
@@ -86,7 +90,7 @@ class Restoring:
                 return
             if unfinished.is_to_be_finished(self._policies.load()):
                 self._lists.load()
-                restored_lists(self._lists, unfinished.lists).commit()
+                restored_lists(self._lists, unfinished.lists, unfinished.only).commit()
             self._file.delete()
         except IpsecdError as error:
             self.problem = f"lists were being restored, and are not: {error}"
@@ -97,7 +101,7 @@ class Restoring:
         try:
             unfinished = self._file.load()
             if unfinished and unfinished.is_to_be_finished(self._policies.load_read_only()):
-                return restored_lists(self._lists, unfinished.lists).changes
+                return restored_lists(self._lists, unfinished.lists, unfinished.only).changes
         except IpsecdError as error:
             record(logging.ERROR, "lists-not-restored", reason=error.message)
         return {}

@@ -1,13 +1,14 @@
-"""Owns how the lists of a host become again what a backup has; must not know archives or policies.
+"""Owns how several lists of a host become what is wanted; must not know archives or policies.
 
-It prepares a change of all lists at once. An edit by hand since a file was read is not overwritten.
-A crash in between leaves some lists old and some new: whoever makes the change sees to that.
+It prepares a change of all of them at once, as for a backup. An edit by hand since a file was read
+is not overwritten. A crash in between leaves some lists old and some new: whoever makes the change
+sees to that.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
@@ -32,9 +33,12 @@ class _Planned:
     steps: tuple[tuple[Do, Do], ...]
 
 
-def restored_lists(store: ListStore, wanted: Mapping[str, ListParts]) -> ListChange:
+def restored_lists(
+    store: ListStore, wanted: Mapping[str, ListParts], only: Iterable[str] | None = None
+) -> ListChange:
     """Prepare the change after which there are exactly the lists `wanted`; nothing is written yet.
 
+    With `only`, the lists of other names stay as they are.
     Entries that have ended meanwhile are left out. Of a list that comes from the same URL already
     the entries stay: they were fetched later. Raises ``Refused`` if a file was edited since it was
     loaded, ``StoreFailed``, or ``InvalidInput`` for a file that holds no list.
@@ -42,7 +46,7 @@ def restored_lists(store: ListStore, wanted: Mapping[str, ListParts]) -> ListCha
     before, problems = store.lists, store.problems
     now = time.time()
     planned = {}
-    for name in sorted(before.keys() | wanted.keys()):
+    for name in sorted(before.keys() | wanted.keys() if only is None else only):
         plan = _plan(store.parts_of(name), name, before.get(name), wanted.get(name), now)
         if plan.steps:
             planned[name] = plan

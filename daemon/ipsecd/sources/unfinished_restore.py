@@ -1,7 +1,7 @@
-"""Owns the file that says that lists are being restored, so that a crash leaves no mixture.
+"""Owns the file that says that lists change with policies, so that a crash leaves no mixture.
 
-It is on disk before the first file of a list is written, and has the backup and what policies there
-were before. Policies are restored first, as one change; if they are other ones than before at a
+It is on disk before the first file of a list is written, and has the lists and what policies there
+were before. Policies are written first, as one change; if they are other ones than before at a
 start, what the lists should be is here, and else nothing was written yet.
 """
 
@@ -18,7 +18,7 @@ from ipsecd.sources.backups import Backup, ListParts, pack, unpack
 from ipsecd.sources.checked import CheckedFile, Form
 from ipsecd.sources.files import MAX_OWN_FILE_BYTES, Disk
 from ipsecd.sources.reading import Loaded
-from ipsecd.sources.strict_json import decode, flag, members, text
+from ipsecd.sources.strict_json import decode, flag, items, members, text
 
 NAME = "restoring"
 FORM = Form(
@@ -34,11 +34,13 @@ class UnfinishedRestore:
     """The lists to be restored, and which policies there were before.
 
     ``begun`` says that the lists may have been written already, whatever the policies are.
+    ``only`` are the names of the lists that change; None for all that there are.
     """
 
     lists: Mapping[str, ListParts]
     before: str
     begun: bool
+    only: tuple[str, ...] | None = None
 
     def is_to_be_finished(self, loaded: Loaded) -> bool:
         """Whether some of it may be on disk, where the store holds `loaded`."""
@@ -55,8 +57,12 @@ class RestoreFile:
 
     def save(self, unfinished: UnfinishedRestore) -> None:
         """Keep what is being done; it is on disk when this returns. Raises ``StoreFailed``."""
-        facts = json.dumps({"before": unfinished.before, "begun": unfinished.begun}).encode()
-        self._file.save(facts + b"\n" + pack(Backup({}, None, unfinished.lists)))
+        facts: dict[str, object] = {"before": unfinished.before, "begun": unfinished.begun}
+        if unfinished.only is not None:
+            facts["only"] = unfinished.only
+        self._file.save(
+            json.dumps(facts).encode() + b"\n" + pack(Backup({}, None, unfinished.lists))
+        )
 
     def load(self) -> UnfinishedRestore | None:
         """What was being done; None if nothing was. Raises ``StoreFailed``."""
@@ -83,9 +89,12 @@ def fingerprint(loaded: Loaded) -> str:
 
 def _unfinished(content: bytes) -> UnfinishedRestore:
     line, _, archive = content.partition(b"\n")
-    facts = members(decode(line), "the first line", ("before", "begun"))
+    facts = members(decode(line), "the first line")
+    only = facts.pop("only", None)
+    members(facts, "the first line", ("before", "begun"))
     return UnfinishedRestore(
         unpack(archive, NAME).lists,
         text(facts["before"], "the policies before"),
         flag(facts["begun"], "whether it has begun"),
+        None if only is None else tuple(text(each, "a name") for each in items(only, "the names")),
     )
