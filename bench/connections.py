@@ -18,7 +18,7 @@ from pathlib import Path
 
 from bench.classify import measure, timed
 from bench.isolation import must_be_isolated
-from bench.opening import CLOSED, OPEN, PERMIT, PERMITTED, ROUNDS, Stretches, ground, ours, rate
+from bench.opening import CLOSED, OPEN, PERMIT, PERMITTED, ROUNDS, ground, ours, rate, stretches
 from ipsecd.backend.xdp import libbpf
 from ipsecd.backend.xdp.programs import Programs
 from ipsecd.compiler.policy import compile_filters
@@ -71,13 +71,13 @@ WAYS: dict[str, Callable[[], AbstractContextManager[None]]] = {
 
 def floods() -> None:
     """Print what becomes of a flood in each way."""
-    stretches = Stretches(CLOSED, tcp=True)
+    sent = stretches(CLOSED, tcp=True)
     rates: dict[str, list[float]] = {}
     with ground(), services(HOST, (22, OPEN, CLOSED), (PERMITTED,)):
         for _ in range(ROUNDS):
             for name, way in WAYS.items():
                 with way():
-                    rates.setdefault(name, []).append(rate(stretches))
+                    rates.setdefault(name, []).append(rate(sent))
     base = statistics.median(rates["ipsecd, XDP"])
     for name in WAYS:
         value = statistics.median(rates[name])

@@ -19,7 +19,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bench.isolation import must_be_isolated
-from bench.opening import FRAMES, STRETCHES, Stretches, ground, sender
+from bench.opening import STRETCHES, ground, sender, stretches
+from bench.stretches import FRAMES, Stretches
 from tests.netns.site import Daemon, run
 
 ROUNDS, TIMES = 4, 20
@@ -63,7 +64,7 @@ def watched(daemon: Daemon, *watchers: tuple[str, ...]) -> Iterator[None]:
         time.sleep(0.02)
 
 
-def rate(stretches: Stretches) -> float:
+def rate(sent: Stretches) -> float:
     """Frames that are dropped in a second of this core's own time.
 
     It is the mean: the kernel tells of some packets and not of others, and each second anew.
@@ -72,7 +73,7 @@ def rate(stretches: Stretches) -> float:
         before = time.thread_time()
         for _ in range(TIMES):
             for stretch in range(STRETCHES):
-                stretches.send(sock, stretch)
+                sent.send(sock, stretch)
         return TIMES * STRETCHES * FRAMES / (time.thread_time() - before)
 
 
@@ -86,7 +87,7 @@ def main(backends: list[str]) -> None:
     """Print a line for each backend and kind of watcher."""
     must_be_isolated()
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    stretches = Stretches(PORT, tcp=False)
+    sent = stretches(PORT, tcp=False)
     for backend in backends or ["nftables", "xdp"]:
         with ground(), TemporaryDirectory() as directory:
             daemon = Daemon(Path(directory), backend)
@@ -103,7 +104,7 @@ def main(backends: list[str]) -> None:
                     for kind, watchers in KINDS.items():
                         with watched(daemon, *watchers):
                             begun, before = time.monotonic(), processor_s(daemon)
-                            rates[kind].append(rate(stretches))
+                            rates[kind].append(rate(sent))
                             took = time.monotonic() - begun
                             costs[kind].append((processor_s(daemon) - before) / took)
                 for kind in KINDS:

@@ -12,8 +12,6 @@ given: ``python -m bench.opening --before DIRECTORY``. ``--scans`` prints what n
 
 from __future__ import annotations
 
-import ctypes
-import errno
 import json
 import os
 import socket
@@ -30,12 +28,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bench.isolation import must_be_isolated
+from bench.stretches import FRAMES, Stretches, raw_socket
 from tests.moments.flood import in_namespace
 from tests.netns import firewalls, site
 from tests.netns.scans import POLICY, SAMPLE, SAMPLE_UDP, listed, scan, services
 from tests.netns.site import HERE4, HOST, OUTSIDE, PEER, PEER4, Daemon, run
 
-ROUNDS, STRETCHES, FRAMES = 5, 384, 64
+ROUNDS, STRETCHES = 5, 384
 FEW = 64
 """How many sources there are where connections go on."""
 SOURCES = int(IPv4Address("10.64.0.0"))
@@ -47,9 +46,6 @@ PERMIT = """  - rule: Datagrams
     filters: ["*=0:5000:UDP"]
 """
 ALL_OPENING = ("action: permit\n", "action: permit\n    when: opening\n")
-AF_PACKET, ETH_P_ALL = socket.AF_PACKET, 3
-PACKET_QDISC_BYPASS, SOL_PACKET = 20, 263
-LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 # -- frames --------------------------------------------------------------------------------------
@@ -78,62 +74,15 @@ def frame(number: int, port: int, *, tcp: bool) -> bytes:
     return bytes.fromhex((MAC + PEER_MAC).replace(":", "")) + b"\x08\x00" + head + body
 
 
-class Piece(ctypes.Structure):
-    """``struct iovec`` (sys/uio.h)."""
-
-    _fields_ = (("base", ctypes.c_void_p), ("size", ctypes.c_size_t))
-
-
-class Message(ctypes.Structure):
-    """``struct mmsghdr`` (sys/socket.h)."""
-
-    _fields_ = (
-        ("name", ctypes.c_void_p),
-        ("name_size", ctypes.c_uint32),
-        ("pieces", ctypes.c_void_p),
-        ("count", ctypes.c_size_t),
-        ("control", ctypes.c_void_p),
-        ("control_size", ctypes.c_size_t),
-        ("flags", ctypes.c_size_t),
-        ("sent", ctypes.c_size_t),
-    )
-
-
-class Stretches:
-    """Frames in stretches, each of which one system call sends."""
-
-    def __init__(self, port: int, *, tcp: bool, sources: int = STRETCHES * FRAMES) -> None:
-        size = len(frame(0, port, tcp=tcp))
-        count = STRETCHES * FRAMES
-        data = b"".join(frame(number % sources, port, tcp=tcp) for number in range(count))
-        self._data = ctypes.create_string_buffer(data, len(data))
-        self._pieces, self._messages = (Piece * count)(), (Message * count)()
-        for n in range(count):
-            self._pieces[n] = Piece(ctypes.addressof(self._data) + n * size, size)
-            place = ctypes.addressof(self._pieces) + n * ctypes.sizeof(Piece)
-            self._messages[n] = Message(pieces=place, count=1)
-
-    def send(self, sock: socket.socket, stretch: int) -> None:
-        """Send one; every frame is received before this returns, since the wire queues nothing."""
-        place = ctypes.addressof(self._messages) + stretch * FRAMES * ctypes.sizeof(Message)
-        done = 0
-        while done < FRAMES:
-            here = ctypes.c_void_p(place + done * ctypes.sizeof(Message))
-            sent = LIBC.sendmmsg(sock.fileno(), here, FRAMES - done, 0)
-            # The queue of what has come may be full for a moment.
-            assert sent > 0 or ctypes.get_errno() == errno.ENOBUFS
-            done += max(sent, 0)
+def stretches(port: int, *, tcp: bool, sources: int = STRETCHES * FRAMES) -> Stretches:
+    """Stretches of frames, each of which has one of so many sources."""
+    return Stretches([frame(n % sources, port, tcp=tcp) for n in range(STRETCHES * FRAMES)])
 
 
 @contextmanager
 def sender() -> Iterator[socket.socket]:
     """A socket that gives frames to the peer's end of the wire."""
-    with (
-        in_namespace(PEER),
-        socket.socket(AF_PACKET, socket.SOCK_RAW, 0) as sock,
-    ):
-        sock.setsockopt(SOL_PACKET, PACKET_QDISC_BYPASS, 1)
-        sock.bind(("wire1", 0))
+    with in_namespace(PEER), raw_socket("wire1") as sock:
         yield sock
 
 
@@ -217,16 +166,14 @@ def received() -> int:
     return int(link["stats64"]["rx"]["packets"])
 
 
-def rate(stretches: Stretches) -> float:
+def rate(sent: Stretches) -> float:
     """Frames that one core sends and receives in a second of its time, the median of stretches."""
     taken = []
     forget_connections()
     before = received()
     with sender() as sock:
         for number in range(STRETCHES):
-            begun = time.thread_time()
-            stretches.send(sock, number)
-            taken.append(time.thread_time() - begun)
+            taken.append(sent.seconds(sock, number))
     assert received() - before > 0.98 * STRETCHES * FRAMES
     return FRAMES / statistics.median(taken)
 
@@ -247,7 +194,7 @@ print(answered, longest)
 """
 
 
-def answered_under(stretches: Stretches) -> tuple[int, float]:
+def answered_under(sent: Stretches) -> tuple[int, float]:
     """How many of 20 new connections are answered under a flood, and the longest that one took."""
     over = threading.Event()
 
@@ -255,7 +202,7 @@ def answered_under(stretches: Stretches) -> tuple[int, float]:
         with sender() as sock:
             while not over.is_set():
                 for number in range(STRETCHES):
-                    stretches.send(sock, number)
+                    sent.send(sock, number)
 
     thread = threading.Thread(target=flood)
     thread.start()
@@ -270,10 +217,10 @@ def answered_under(stretches: Stretches) -> tuple[int, float]:
 def floods() -> None:
     """Print what each firewall makes of each flood."""
     kinds = {
-        "SYN, closed port": Stretches(CLOSED, tcp=True),
-        "SYN, open port": Stretches(OPEN, tcp=True),
-        "UDP, permitted port": Stretches(PERMITTED, tcp=False),
-        "UDP, of connections": Stretches(PERMITTED, tcp=False, sources=FEW),
+        "SYN, closed port": stretches(CLOSED, tcp=True),
+        "SYN, open port": stretches(OPEN, tcp=True),
+        "UDP, permitted port": stretches(PERMITTED, tcp=False),
+        "UDP, of connections": stretches(PERMITTED, tcp=False, sources=FEW),
     }
     rates: dict[tuple[str, str], list[float]] = {}
     answers: dict[tuple[str, str], tuple[int, float]] = {}
@@ -281,10 +228,10 @@ def floods() -> None:
         for turn in range(ROUNDS):
             for name, firewall in FIREWALLS.items():
                 with firewall():
-                    for kind, stretches in kinds.items():
-                        rates.setdefault((name, kind), []).append(rate(stretches))
+                    for kind, sent in kinds.items():
+                        rates.setdefault((name, kind), []).append(rate(sent))
                         if turn == 0:
-                            answers[name, kind] = answered_under(stretches)
+                            answers[name, kind] = answered_under(sent)
     for kind in kinds:
         base = statistics.median(rates["nft by hand", kind])
         for name in FIREWALLS:
@@ -377,8 +324,8 @@ def rendered(tree: Path) -> Iterator[None]:
 def without(before: Path) -> None:
     """Print what packets cost where no rule asks for connections, now and before."""
     kinds = {
-        "blocked": Stretches(CLOSED, tcp=True),
-        "permitted": Stretches(PERMITTED, tcp=False),
+        "blocked": stretches(CLOSED, tcp=True),
+        "permitted": stretches(PERMITTED, tcp=False),
     }
     trees = {"now": Path.cwd(), "before": before}
     rates: dict[tuple[str, str], list[float]] = {}
@@ -386,8 +333,8 @@ def without(before: Path) -> None:
         for _ in range(2 * ROUNDS):
             for name, tree in trees.items():
                 with rendered(tree):
-                    for kind, stretches in kinds.items():
-                        rates.setdefault((name, kind), []).append(rate(stretches))
+                    for kind, sent in kinds.items():
+                        rates.setdefault((name, kind), []).append(rate(sent))
     for kind in kinds:
         now, then = (1e9 / statistics.median(rates[name, kind]) for name in trees)
         print(f"nftables, {kind:10} {now:.0f} ns, before {then:.0f} ns, ratio {now / then:.3f}")
