@@ -20,7 +20,6 @@ import struct
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from ipaddress import IPv4Address
@@ -168,12 +167,10 @@ def received() -> int:
 
 def rate(sent: Stretches) -> float:
     """Frames that one core sends and receives in a second of its time, the median of stretches."""
-    taken = []
     forget_connections()
     before = received()
     with sender() as sock:
-        for number in range(STRETCHES):
-            taken.append(sent.seconds(sock, number))
+        taken = [sent.seconds(sock, number) for number in range(STRETCHES)]
     assert received() - before > 0.98 * STRETCHES * FRAMES
     return FRAMES / statistics.median(taken)
 

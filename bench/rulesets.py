@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
 
 from bench.isolation import must_be_isolated
 from bench.stretches import FRAMES, Stretches, raw_socket
@@ -177,8 +178,7 @@ def hosts() -> Iterator[None]:
 def _settle() -> None:
     """Have datagrams be delivered whatever way answers would take."""
     for name in ("all", "eth0"):
-        with open(f"/proc/sys/net/ipv4/conf/{name}/rp_filter", "w", encoding="ascii") as file:
-            file.write("0")
+        Path(f"/proc/sys/net/ipv4/conf/{name}/rp_filter").write_text("0", "ascii")
 
 
 @contextmanager
