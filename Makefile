@@ -321,6 +321,7 @@ bench: setup $(SERVERS)/.done $(LAB)/.done $(FINDERS)/.done $(CROWDSEC)/.done $(
 	$(ISOLATED) $(VENV)/bin/python -m bench.xdp_filter
 	$(ISOLATED) $(VENV)/bin/python -m bench.candidates
 	$(ISOLATED) $(VENV)/bin/python -m bench.second_look
+	$(ISOLATED) $(VENV)/bin/python -m bench.rulesets
 	$(ISOLATED) $(VENV)/bin/python -m bench.entry_counts
 	$(ISOLATED) $(VENV)/bin/python -m bench.opening
 	$(ISOLATED) $(VENV)/bin/python -m bench.opening --scans

@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from ipaddress import ip_address
 from itertools import cycle
 from pathlib import Path
 
@@ -20,7 +21,8 @@ from ipsecd.compiler.policy import compile_filters
 from ipsecd.compiler.rows import rows_of
 from ipsecd.compiler.volatile import Volatile
 from ipsecd.host.interfaces import read_host
-from ipsecd.model.addresses import Process
+from ipsecd.language.filters import parse_filter
+from ipsecd.model.addresses import Family, Process
 from ipsecd.model.decide import Decision, decide
 from ipsecd.model.exemptions import ESSENTIALS
 from ipsecd.model.list_names import with_lengths
@@ -132,6 +134,40 @@ def wrong_verdicts(wire: Wire) -> list[tuple[tuple[str, ...], Packet]]:
         backend.remove()
         backend.close()
     return wrong
+
+
+@pytest.mark.netns
+def test_the_kernel_finds_the_range_of_a_port_among_many(wire: Wire) -> None:
+    """Ranges that lie apart, in each other and across each other, blocked and permitted."""
+    texts = [f"*=0:{first}-{first + 7}:UDP" for first in range(1000, 1600, 10)]
+    texts += [f"*=0:{first}-{first + 40}:UDP" for first in range(1013, 1500, 97)]
+    texts += ["*=0:1200-1299:UDP", "*=0:65000-65535:UDP", "*=0:1-3:UDP"]
+    actions = cycle((Action.BLOCK, Action.BLOCK, Action.PERMIT))
+    filters = [
+        InForce(Origin("static", "P", text), parse_filter(text), action)
+        for text, action in zip(texts, actions, strict=False)
+    ]
+    ports = [port for first in range(1000, 1610, 10) for port in (first - 1, first, first + 7)]
+    ports += [0, 3, 4, 999, 1199, 1299, 1300, 64999, 65000, 65535]
+    backend = NftablesBackend()
+    try:
+        backend.apply(compile_filters(filters), Volatile())
+        sent = {}
+        for number, port in enumerate(ports, 1):
+            udp = 17
+            family = Family.IPV6 if number % 2 else Family.IPV4
+            ends = ("fd09::2", "fd09::1") if number % 2 else ("10.9.0.2", "10.9.0.1")
+            source, here = (int(ip_address(end)) for end in ends)
+            packet = Packet(Point.ARRIVING, family, source, here, udp, 5, port, interface="wire")
+            if wire.send(packet, number):
+                sent[number] = packet
+        host = read_host().host
+        assert judging.compared(sent, filters, host) == len(ports)
+        wanted = credits_of(decide(filters, packet, host, ()) for packet in sent.values())
+        assert credited(backend, Volatile()) == wanted
+    finally:
+        backend.remove()
+        backend.close()
 
 
 @pytest.mark.netns

@@ -18,8 +18,6 @@ from ipsecd.backend.nftables.port_ranges import Stretch, stretches, ways
 from ipsecd.model.addresses import Family
 from ipsecd.model.fields import BY_NAME
 
-_PORT = BY_NAME["destination_ports"]
-
 
 @dataclass(frozen=True, slots=True)
 class LookUps:
@@ -102,12 +100,11 @@ class LookUps:
                 table, asks = ranges[number]
                 self._write(name, table, onward, asks=asks)
             return
+        port = from_packet(BY_NAME["destination_ports"], self.family, 0)
         size = -(-len(found) // ways_at_once)
         for first in range(0, len(found), size):
             some = found[first : first + size]
-            up_to = from_packet(_PORT, self.family, 0) + ex.compare(
-                ex.LTE, some[-1].last.to_bytes(2, "big")
-            )
+            up_to = port + ex.compare(ex.LTE, some[-1].last.to_bytes(2, "big"))
             below = f"{name}_{first // size}"
             self.rules.add(name, up_to, ex.verdict(GOTO, below))
             self._branch_by_port(below, some, ranges, onward, ways_at_once)
