@@ -1,7 +1,7 @@
 # Every target does all the set-up it needs, on a fresh Debian 12, as root.
 PYTHON := /usr/bin/python3
 VENV := .venv
-PACKAGES := bpftool clang clang-format iproute2 iputils-ping libbpf-dev linux-libc-dev llvm make nftables procps \
+PACKAGES := bpftool clang clang-format curl iproute2 iputils-ping libbpf-dev linux-libc-dev llvm make nftables procps \
 	python3-venv socat
 
 # Programs are started thousands of times, and none compiles its modules again.
@@ -13,7 +13,7 @@ ISOLATED := tests/isolated
 # Whether all these commands are here.
 have = for command in $(1); do command -v $$command >/dev/null || exit 1; done
 
-.PHONY: setup generated test test-moments test-kernels kernels soak demo lint bench programs deb deb-tools base-system install \
+.PHONY: setup generated docs test test-moments test-kernels kernels soak demo lint bench programs deb deb-tools base-system install \
 	install-data install-programs install-windows-commands
 
 # The programs are compiled here, once, and ship in the package: no host that runs them needs clang.
@@ -249,16 +249,22 @@ kernels: setup
 	$(VENV)/bin/python -m tests.kernels.packages || { [ -z "$$CI" ] && echo "no kernels: tests on them are skipped"; }
 
 $(VENV)/.done: pyproject.toml
-	($(call have,bpftool clang clang-format ip llvm-strip nft ping socat sysctl)) && \
+	($(call have,bpftool clang clang-format curl ip llvm-strip nft ping socat sysctl)) && \
 	  test -e /usr/include/bpf/bpf_helpers.h && $(PYTHON) -c 'import ensurepip' || \
 	  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(PACKAGES); }
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -e '.[test]'
 	touch $@
 
-# What is written from the table of verbs: completions, and the synopses of the manual page.
+# What is written from the tables of the programs: completions, synopses of the manual page, and the
+# reference.
 generated: setup
 	$(VENV)/bin/python -m ipsecctl.generate
+	$(VENV)/bin/python -m ipsecd.service.reference
+
+# The book as HTML, below build/docs; every link in it leads somewhere.
+docs: generated
+	$(VENV)/bin/sphinx-build --quiet --fail-on-warning --keep-going -c docs . build/docs
 
 lint: setup
 	$(VENV)/bin/ruff format --check .

@@ -19,6 +19,7 @@ from ipsecd.__main__ import main
 ROOT = Path(__file__).parents[1]
 MAN = ROOT / "docs/man"
 COMPLETIONS = ROOT / "ctl/completions"
+REFERENCE = ROOT / "docs/reference"
 
 
 def plain(page: Path) -> str:
@@ -27,10 +28,10 @@ def plain(page: Path) -> str:
 
 
 def test_what_is_written_from_the_table_is_not_stale() -> None:
-    """Completions and synopses are what the table of verbs says; make generated writes them."""
+    """Completions, synopses and the reference are what the tables say; make generated writes it."""
     for path, text in texts():
         assert path.read_text() == text, f"{path}: run make generated"
-    assert {path.parent for path, _ in texts()} == {COMPLETIONS, MAN}
+    assert {path.parent for path, _ in texts()} == {COMPLETIONS, MAN, REFERENCE}
     assert {path for path, _ in texts()} > {*COMPLETIONS.iterdir()}
 
 

@@ -93,12 +93,7 @@ class Client:
                 "write names and filters in UTF-8",
             ) from error
         try:
-            connection = self._socket = self._socket or self._connect()
-            send_frame(connection, frame, descriptor)
-            reply = self._reply(connection)
-            while hear is not None and reply.get("continues") is True:
-                hear(reply.get("parameters") or {})
-                reply = self._reply(connection)
+            reply = self._exchange(frame, descriptor, hear)
         except TimeoutError as error:
             raise UnreachableError(
                 f"the daemon did not answer within {self._timeout_s:g} s",
@@ -115,6 +110,21 @@ class Client:
             change_made()
             self.waits_to_be_confirmed = bool(self._change and self._change.get("confirm_s"))
         return answer
+
+    def _exchange(self, frame: bytes, descriptor: int | None, hear: Hear | None) -> dict[str, Any]:
+        """Send a call; its last reply."""
+        try:
+            connection = self._socket = self._socket or self._connect()
+            send_frame(connection, frame, descriptor)
+            reply = self._reply(connection)
+            while hear is not None and reply.get("continues") is True:
+                hear(reply.get("parameters") or {})
+                reply = self._reply(connection)
+        except BaseException:
+            # A reply that comes later would be taken for that of the next call.
+            self.close()
+            raise
+        return reply
 
     def close(self) -> None:
         """End the connection; the next call opens another."""

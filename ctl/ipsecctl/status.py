@@ -66,7 +66,7 @@ def _troubles(status: dict[str, Any]) -> list[str]:
     """What is wrong and what to do about it, before anything else."""
     if status["state"] == "failed":
         reasons = first_lines([f"FAILED: {reason}" for reason in status["failures"]])
-        wrong = [line for reason in reasons for line in _failure(reason)] or ["FAILED"]
+        wrong = [line for reason in reasons for line in _with_hint(reason)] or ["FAILED"]
         todo = (
             "mend what is named above and run 'ipsecctl reload'; what is in force is stated below"
         )
@@ -79,16 +79,15 @@ def _troubles(status: dict[str, Any]) -> list[str]:
     return [*(paint(line, "red") for line in wrong), f"  what to do: {todo}"]
 
 
-def _failure(reason: str) -> list[str]:
-    """A failure, and its hint on a line of its own."""
+def _with_hint(reason: str) -> list[str]:
+    """What went wrong, and its hint on a line of its own."""
     first, *hints = reason.split("\n")
     return [first, *(f"  {line.strip()}" for line in hints)]
 
 
 def _file_warnings(reasons: list[str]) -> list[str]:
-    return [
-        paint(line, "yellow") for line in first_lines([f"warning: {reason}" for reason in reasons])
-    ]
+    warnings = first_lines([f"warning: {reason}" for reason in reasons])
+    return [paint(line, "yellow") for warning in warnings for line in _with_hint(warning)]
 
 
 def _unconfirmed(status: dict[str, Any]) -> list[str]:

@@ -172,10 +172,14 @@ class Machine:
         run("ip", "netns", "delete", PEER)
         run("umount", str(self.root))
 
+    def inside(self) -> tuple[str, ...]:
+        """The words that run a command in the machine."""
+        return ("nsenter", "--target", str(self._leader), "--all", "--")
+
     def run(self, *words: str, check: bool = True) -> str:
         """What a command in the machine prints, on both streams."""
         done = subprocess.run(
-            ["nsenter", "--target", str(self._leader), "--all", "--", *words],
+            [*self.inside(), *words],
             capture_output=True,
             text=True,
             env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND": "noninteractive"},

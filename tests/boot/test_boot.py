@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -14,14 +13,13 @@ import pytest
 
 from tests.boot.base import FINDERS
 from tests.boot.machine import HERE, OTHER, PEER, THERE, WORM, Machine, needs_machines
+from tests.boot.packages import COMMANDS, NEXT_VERSION, make_packages
 from tests.domain.test_unit import EXPOSURES
 from tests.moments.changes import has_owners
 from tests.netns.site import eventually, inside, run, serving
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow, pytest.mark.timeout(900)]
 
-ROOT = Path(__file__).parents[2]
-NEXT_VERSION = "99.0.0"
 SLAMMER = (
     ("Block Inbound UDP 1434 Rule", "*=0:1434:UDP"),
     ("Block Outbound UDP 1434 Rule", "0=*:1434:UDP"),
@@ -86,30 +84,11 @@ def decided(machine: Machine, at: str) -> str:
     return decision
 
 
-COMMANDS = "ipsecd-windows-commands.deb"
-
-
 @pytest.fixture(scope="module")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The package, and one of a higher version; beside them lies that of the old commands."""
     needs_machines()
-    directory = tmp_path_factory.mktemp("packages")
-    done = subprocess.run(["make", "deb"], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    (built,) = (ROOT / "build/deb").glob("ipsecd_*.deb")
-    package = Path(shutil.copy(built, directory))
-    (commands,) = (ROOT / "build/deb").glob("ipsecd-windows-commands_*.deb")
-    shutil.copy(commands, directory / COMMANDS)
-    # Packed again and not made again, which takes half a minute.
-    tree = directory / "next"
-    run("dpkg-deb", "--raw-extract", str(package), str(tree))
-    control = tree / "DEBIAN/control"
-    text, count = re.subn(r"(?m)^Version: .*", f"Version: {NEXT_VERSION}", control.read_text())
-    assert count == 1
-    control.write_text(text)
-    run("dpkg-deb", "--root-owner-group", "--build", str(tree), str(directory))
-    (next_package,) = directory.glob(f"ipsecd_{NEXT_VERSION}_*.deb")
-    return package, next_package
+    return make_packages(tmp_path_factory.mktemp("packages"))
 
 
 @pytest.fixture(scope="module")

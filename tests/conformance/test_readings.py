@@ -61,6 +61,18 @@ def test_a_rule_that_went_and_came_back_counts_on(stage: Stage) -> None:
     assert keeper.more() == expected
 
 
+def test_what_was_in_force_between_two_readings_is_told(stage: Stage) -> None:
+    """Nobody knew that rule when the counters were read before it, and it has gone since."""
+    keeper, expected = Keeper(stage), Counter[Origin]()
+    stage.put(block("*=0:1400-1499:UDP", "more"))
+    assert keeper.more() == expected
+    stage.put(*KEPT)
+    passing(stage, expected)
+    stage.put(block("*=0:1500-1599:UDP", "others"))
+    assert expected
+    assert keeper.more() == expected
+
+
 def test_a_counter_that_could_not_be_deleted_counts_no_twice(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:

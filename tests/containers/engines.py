@@ -68,7 +68,7 @@ exec runc "$@"
 """A runtime of containers that waits, before it starts one, until the daemon knows its address."""
 OWN = ("/var/lib/containers", "/etc/containers/networks")
 """Directories of Podman's; tests get empty ones, so nothing stays and nothing there disturbs."""
-APPLETS = ("sh", "sleep", "tftp")
+APPLETS = ("httpd", "sh", "sleep", "tftp", "timeout", "wget")
 NETWORKS = {"front": ("10.90.0.0/24", "fd90::/64"), "back": ("10.91.0.0/24", "fd91::/64")}
 
 

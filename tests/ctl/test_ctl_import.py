@@ -91,3 +91,49 @@ def test_a_source_that_is_not_known_is_a_wrong_command_line(run: Run) -> None:
     ran = run("ipsecctl", "import", "pf", WORKSTATION)
     assert ran.code == 2
     assert "iptables-save" in ran.err
+
+
+OWN_TABLE = """
+table inet ipsecd { # progname python
+	flags owner,persist
+
+	chain arriving {
+		type filter hook prerouting priority raw - 1; policy accept;
+		meta nfproto ipv4 goto arriving_ip4
+	}
+}
+"""
+DORMANT = """
+table ip old {
+	flags dormant
+
+	chain input {
+		type filter hook input priority filter; policy drop;
+	}
+}
+"""
+OTHERS = """
+table inet mine {
+	flags owner
+
+	chain input {
+		type filter hook input priority filter; policy accept;
+		iifname "eth0" tcp dport 23 drop
+	}
+}
+"""
+
+
+def test_nft_leaves_out_what_is_not_to_be_moved(run: Run, tmp_path: Path) -> None:
+    """The daemon's own table, which is there while a host is moved over, and dormant ones."""
+    file = tmp_path / "rules.nft"
+    file.write_text(OWN_TABLE + DORMANT + OTHERS)
+    ran = run("ipsecctl", "import", "nft", str(file), "--prove", "--json")
+    assert ran.code == 0
+    answer = json.loads(ran.out)
+    assert [note["reason"] for note in answer["notes"]] == [
+        "this is what ipsecd enforces",
+        "no rule of it is in force",
+    ]
+    (rule,) = parse_policy(answer["policy"].encode(), "out").rules
+    assert rule.name.endswith("tcp dport 23 drop")

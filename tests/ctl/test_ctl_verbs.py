@@ -243,6 +243,10 @@ def test_status_of_a_file_that_cannot_be_used(daemon: FakeDaemon, run: Run) -> N
     ran = run("ipsecctl", "status")
     assert ran.code == 0
     assert ran.out.startswith("warning: a.yaml cannot be read\n")
+    daemon.status(file_warnings=["list 'drop' stays as it was\n  hint: look at it"])
+    assert run("ipsecctl", "status").out.startswith(
+        "warning: list 'drop' stays as it was\n  hint: look at it\n"
+    )
 
 
 @pytest.mark.parametrize("state", ["failed", "drifted"])

@@ -251,14 +251,14 @@ PermitRootLogin yes
 
 @contextmanager
 def sshd(
-    where: Namespace, path: str, directory: Path, address: str, port: int = 22
+    where: Namespace, path: str, directory: Path, address: str, port: int = 22, more: str = ""
 ) -> Iterator[None]:
-    """A server of SSH; `path` is that of the program."""
+    """A server of SSH; `path` is that of the program, and `more` are lines of its settings."""
     directory.mkdir(exist_ok=True)
     for name in ("host_key", "key"):
         if not (directory / name).exists():
             run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(directory / name))
-    (directory / "sshd_config").write_text(SSHD.format(directory=directory))
+    (directory / "sshd_config").write_text(SSHD.format(directory=directory) + more)
     Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
     users = directory / "passwd"
     users.write_text(f"{Path('/etc/passwd').read_text()}sshd:x:65533:65534::/run/sshd:/bin/false\n")

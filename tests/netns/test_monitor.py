@@ -86,9 +86,9 @@ def send(count: int, port: int = 1434, address: str = HERE4) -> None:
 
 
 def send_slowly(count: int) -> None:
-    """Send in ten parts: programs give each moment its share of what may be told of in a second."""
-    for _ in range(10):
-        send(count // 10)
+    """Send in fifty parts: programs give each moment its share of what may be told a second."""
+    for _ in range(50):
+        send(count // 50)
 
 
 def until_told(

@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -66,3 +67,39 @@ def test_the_fetcher_hears_why_it_is_refused(refused_connection: Path) -> None:
     """So does it reach the log of the fetcher."""
     with pytest.raises(LimitExceeded, match="you have 3 connections"):
         Daemon(str(refused_connection)).domain()
+
+
+class _Ended(BaseException):
+    """Somebody wants the process to end."""
+
+
+def test_a_call_that_was_interrupted_leaves_its_reply_to_no_other(tmp_path: Path) -> None:
+    """As by a signal: what the process asks before it ends gets its own reply."""
+    path = tmp_path / "socket"
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    listener.listen()
+
+    def serve() -> None:
+        for _ in range(2):
+            connection, _address = listener.accept()
+            # Whoever was interrupted closes before all is sent.
+            with connection, suppress(ConnectionError):
+                while frame := connection.recv(4096):
+                    name = json.loads(frame.rstrip(b"\0"))["method"].rpartition(".")[2]
+                    for continues in (True, False):
+                        reply = {"parameters": {"of": name}, "continues": continues}
+                        connection.sendall(json.dumps(reply).encode() + b"\0")
+
+    def hear(_: object) -> None:
+        raise _Ended
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    client = Client(str(path))
+    with pytest.raises(_Ended):
+        client.call("Monitor", hear=hear)
+    assert client.call("Stats", hear=lambda _: None) == {"of": "Stats"}
+    client.close()
+    thread.join()
+    listener.close()

@@ -28,6 +28,12 @@ FLAGS = (
     *("--remote-debugging-pipe", "--hide-scrollbars", "--disable-dev-shm-usage"),
 )
 PATIENCE_S = 60.0
+
+
+class GoneError(Exception):
+    """What was asked about belongs to a page that is shown no more."""
+
+
 _PAUSE_S = 0.02
 
 
@@ -80,7 +86,10 @@ class Browser:
             received = self._next(PATIENCE_S)
             assert received is not None, f"the browser does not answer {method}"
             if received.get("id") == self._number:
-                assert "error" not in received, (method, received.get("error"))
+                error = received.get("error", {})
+                if "Could not find node" in error.get("message", ""):
+                    raise GoneError(method)
+                assert not error, (method, error)
                 result: dict[str, Any] = received["result"]
                 return result
             self._keep(received)
@@ -160,8 +169,11 @@ class Tab:
 
     def html(self) -> str:
         """The document, also where scripts are off."""
-        root = self.call("DOM.getDocument")["root"]["nodeId"]
-        return str(self.call("DOM.getOuterHTML", nodeId=root)["outerHTML"])
+        while True:
+            root = self.call("DOM.getDocument")["root"]["nodeId"]
+            # A page that takes its place meanwhile has nodes of its own.
+            with suppress(GoneError):
+                return str(self.call("DOM.getOuterHTML", nodeId=root)["outerHTML"])
 
     def size(self, width: int, height: int = 900) -> None:
         self.call(

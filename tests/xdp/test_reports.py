@@ -236,6 +236,16 @@ def test_a_flood_is_counted_and_no_more_is_told_than_allowed(
     assert reports.blocked() == 500 + 30 + 250 + 250 + 40 * 250
 
 
+def test_who_wants_more_is_told_more_at_once(programs: Programs, reports: ProgramReports) -> None:
+    """Not from the next part on: what is dropped until then would be lost."""
+    reports.set_budget(20)
+    run(programs, "receive", dropped_frame(), repeat=5)
+    assert len(all_reports(reports)) == 2
+    reports.set_budget(1000)
+    run(programs, "receive", dropped_frame(), repeat=90)
+    assert len(all_reports(reports)) >= 90
+
+
 def test_the_budget_comes_by_itself(programs: Programs, reports: ProgramReports) -> None:
     """Whoever reads when the descriptor is readable is told of more, ten times a second."""
     reports.set_budget(20)

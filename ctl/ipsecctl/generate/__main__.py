@@ -1,4 +1,4 @@
-"""Owns which files come from the table of verbs, and writes them."""
+"""Owns which files come from the tables of the programs, and writes them."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from ipsecctl.generate import bash, fish, manual, zsh
+from ipsecctl.generate import bash, fish, manual, reference, zsh
 
 ROOT = Path(__file__).parents[3]
 COMPLETIONS = ROOT / "ctl/completions"
 MANUAL = ROOT / "docs/man/ipsecctl.1"
+REFERENCE = ROOT / "docs/reference"
 
 
 def texts() -> Iterator[tuple[Path, str]]:
@@ -19,6 +20,8 @@ def texts() -> Iterator[tuple[Path, str]]:
     yield COMPLETIONS / "_ipsecctl", zsh.completion()
     yield COMPLETIONS / "ipsecctl.fish", fish.completion()
     yield MANUAL, manual.with_synopses(MANUAL.read_text(encoding="utf-8"))
+    yield REFERENCE / "commands.md", reference.commands()
+    yield REFERENCE / "policy-documents.md", reference.policy_document()
 
 
 def main() -> int:

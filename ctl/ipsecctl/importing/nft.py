@@ -33,6 +33,8 @@ _FAMILIES = {
 _PRIORITIES = {"raw": -300, "mangle": -150, "dstnat": -100, "filter": 0, "security": 50,
                "srcnat": 100}  # fmt: skip
 _LATER = {"prerouting": 0, "input": 1_000, "forward": 1_000, "output": 1_000, "postrouting": 2_000}
+_OWN_TABLE = ("inet", "ipsecd")
+"""What the daemon enforces a policy with; a host that is moved over has it beside the others."""
 _OBJECTS = frozenset({"flowtable", "counter", "quota", "limit", "secmark", "synproxy"})
 
 
@@ -83,7 +85,16 @@ class _Reading:
         family = first.text if words.peek().text != "{" else "ip"
         name = words.take().text if words.peek().text != "{" else first.text
         if family not in _FAMILIES:
-            self._other_family(words, first, f"{family} {name}")
+            self._leave_out(
+                *(words, first, f"{family} {name}"),
+                "only tables of the families ip, ip6 and inet are translated",
+                weaker=True,
+            )
+            words.skip_block()
+            return
+        if (family, name) == _OWN_TABLE:
+            self._leave_out(words, first, f"{family} {name}", "this is what ipsecd enforces")
+            words.skip_block()
             return
         sets: dict[str, NamedSet] = {}
         opening = words.expect("{")
@@ -101,6 +112,11 @@ class _Reading:
                 self._chain(words, family, name, sets)
             elif word.text == "comment":
                 words.take()
+            elif word.text == "flags":
+                if "dormant" in words.take_line():
+                    self._leave_out(words, first, f"{family} {name}", "no rule of it is in force")
+                    words.close_block(opening)
+                    return
             elif word.text in _OBJECTS or word.text == "ct":
                 while words.peek().text != "{" and words.peek().kind != "end":
                     words.take()
@@ -108,17 +124,19 @@ class _Reading:
             else:
                 raise words.wrong(f"{quote(word.text)} is nothing that a table has", word)
 
-    def _other_family(self, words: Words, word: Word, name: str) -> None:
+    def _leave_out(
+        self, words: Words, word: Word, name: str, reason: str, *, weaker: bool = False
+    ) -> None:
+        """Say that a table is left out; unless it is `weaker`, nothing is missing without it."""
         self._notes.append(
             Note(
                 Line(words.file.path, word.line, f"table {name}"),
-                Kind.LEFT_OUT,
-                "only tables of the families ip, ip6 and inet are translated",
+                Kind.LEFT_OUT if weaker else Kind.NO_BLOCKING,
+                reason,
                 "keep this table where it is",
-                weaker=True,
+                weaker=weaker,
             )
         )
-        words.skip_block()
 
     def _set(self, words: Words) -> NamedSet:
         """A set or map with its elements."""
@@ -136,10 +154,8 @@ class _Reading:
                 words.expect("=")
                 found.elements = read_elements(words).elements
                 continue
-            said = [word.text]
-            while words.peek().kind != "end" and words.peek().text != "}":
-                said.append(words.take().text)
-            if word.text == "flags" and {"dynamic", "timeout"} & set(said):
+            said = words.take_line()
+            if word.text == "flags" and not {"dynamic", "timeout"}.isdisjoint(said):
                 self._notes.append(
                     Note(
                         Line(words.file.path, name.line, f"set {name.text}"),
@@ -192,9 +208,7 @@ class _Reading:
     def _hook(self, words: Words, family: str, name: str) -> None:
         """Where a base chain stands, as in ``type filter hook input priority filter - 10``."""
         line = words.peek().line
-        said: list[str] = []
-        while words.peek().kind != "end" and words.peek().text != "}":
-            said.append(words.take().text)
+        said = words.take_line()
         if "hook" not in said or "priority" not in said or len(said) < 6:
             raise words.wrong("this says no place of a chain", Word("", "", line))
         hook, kind = said[3], said[1]

@@ -67,9 +67,19 @@ class Words:
             )
         return word
 
+    def take_line(self) -> list[str]:
+        """What is left of a statement, up to its end or to the ``}`` behind it."""
+        said = []
+        while self.peek().kind != "end" and self.peek().text != "}":
+            said.append(self.take().text)
+        return said
+
     def skip_block(self) -> None:
         """Go over all from the next ``{`` to the ``}`` that it is closed by."""
-        opening = self.expect("{")
+        self.close_block(self.expect("{"))
+
+    def close_block(self, opening: Word) -> None:
+        """Go over what is left of a block that began at `opening`."""
         depth = 1
         while depth:
             if self.is_over:

@@ -38,8 +38,12 @@ _TOKEN = re.compile(
 @cache
 def load_interface(name: str) -> Interface:
     """The interface called `name`, whose text is part of this package."""
-    text = resources.files(__package__).joinpath(f"{name}.varlink").read_text("utf-8")
-    return parse_interface(text)
+    return parse_interface(interface_text(name))
+
+
+def interface_text(name: str) -> str:
+    """The text that describes the interface called `name`, with its comments."""
+    return resources.files(__package__).joinpath(f"{name}.varlink").read_text("utf-8")
 
 
 def parse_interface(text: str) -> Interface:

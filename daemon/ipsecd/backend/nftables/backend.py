@@ -149,6 +149,7 @@ class NftablesBackend(SetsBeforehand, CountsEntries):
         gone = entries_gone(self._entries, volatile)
         tables = in_kernel(policy, dynamic)
         surroundings = self._surveyor.look(tables, self._surroundings)
+        self._counters.begin(classifier.origins)
         self._counters.inherits = sum(map(len, volatile.tables)) <= MOST_INHERITED
         self._switch([*steps, *planned.first], classifier, tables, surroundings, planned.sets)
         self._held = after

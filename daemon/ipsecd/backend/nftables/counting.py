@@ -23,6 +23,8 @@ from ipsecd.compiler.volatile import Entry
 from ipsecd.model.values import Origin
 
 EntryCounts = dict[tuple[TableId, bytes], Count]
+Ended = tuple[dict[str, dict[str, Count]], dict[str, Origin]]
+"""What counter objects held in the end, by part and name; and the rules that they counted for."""
 READING_TRIES = 3
 """How often a set is read that others change meanwhile: of one that is banned into all the time
 there may be no reading at one moment."""
@@ -38,15 +40,22 @@ class TableCounters:
 
     def __init__(self, reader: TableReader) -> None:
         self._reader = reader
+        self._origins: dict[str, Origin] = {}
         self._ended: dict[str, dict[str, Count]] = {}
+        self._ended_origins: dict[str, Origin] = {}
         self._ends = 0
         self._inherited: EntryCounts = {}
         self.inherits = True
         """Whether entries go on counting where their sets are replaced."""
 
+    def begin(self, origins: Iterable[Origin]) -> None:
+        """Take note of rules that are put in force: nobody may ask for them before they go."""
+        self._origins.update((counter_name(origin), origin) for origin in origins)
+
     def of_rules(self, classifier: Classifier | None) -> dict[Origin, Count]:
         """What the rules in force have matched, from their counter objects."""
-        return _by_origin(self._reader.counters(), classifier.origins if classifier else ())
+        names = _names(classifier.origins if classifier else ())
+        return _by_origin(self._reader.counters(), names)
 
     def unparsable(self) -> int:
         """How many packets were dropped because their headers could not be read."""
@@ -66,24 +75,25 @@ class TableCounters:
         begun = run(lambda: (self._ends, self._part()))
         aside = _read_aside()
 
-        def take() -> tuple[str, list[bytes], dict[str, dict[str, Count]], Classifier | None]:
+        def take() -> tuple[str, list[bytes], Ended, Classifier | None]:
             part = self._part()
             is_of_now = aside is not None and (self._ends, part) == begun
             bodies = aside if is_of_now and aside is not None else self._reader.raw_counters()
             ended, self._ended = self._ended, {}
-            return part, bodies, ended, in_force_now()
+            origins, self._ended_origins = self._ended_origins, {}
+            return part, bodies, (ended, origins), in_force_now()
 
-        part, bodies, ended, classifier = run(take)
+        part, bodies, (ended, ended_origins), classifier = run(take)
         in_force = classifier.origins if classifier else frozenset[Origin]()
         counters = self._reader.counters_in(bodies)
         # Also what could not be deleted yet: it ends later.
-        asked = in_force.union(known)
-        now = _by_origin(counters, asked)
+        names = _names(in_force.union(known))
+        now = _by_origin(counters, names)
         if UNPARSABLE in counters:
             now[UNREADABLE] = counters[UNPARSABLE]
         return Readings(
             {part: now},
-            {name: _by_origin(counts, asked) for name, counts in ended.items()},
+            {name: _by_origin(counts, ended_origins | names) for name, counts in ended.items()},
         )
 
     def of_entries(self, dynamic: Callable[[], Mapping[TableId, KernelTable]]) -> EntryCounts:
@@ -127,6 +137,8 @@ class TableCounters:
         yield
         self._ends += 1
         self._ended[part] = sum_of(self._ended.get(part, {}), rules)
+        for name in self._origins.keys() & rules.keys():
+            self._ended_origins[name] = self._origins.pop(name)
         self._inherited = sum_of(self._inherited, entries) if dynamic else {}
 
     def forget(self, removed: Iterable[Entry]) -> None:
@@ -153,7 +165,11 @@ def counter_names(early: Iterable[Origin], classifier: Classifier | None) -> set
     return names | {UNPARSABLE, *map(counter_name, classifier.origins)} if classifier else names
 
 
-def _by_origin(counts: Mapping[str, Count], origins: Iterable[Origin]) -> dict[Origin, Count]:
-    """The counts of counter objects by the rules that they count for."""
-    names = {origin: counter_name(origin) for origin in origins}
-    return {origin: counts[name] for origin, name in names.items() if name in counts}
+def _names(origins: Iterable[Origin]) -> dict[str, Origin]:
+    """Rules by the names of their counter objects."""
+    return {counter_name(origin): origin for origin in origins}
+
+
+def _by_origin(counts: Mapping[str, Count], names: Mapping[str, Origin]) -> dict[Origin, Count]:
+    """The counts of counter objects by the rules that they count for, of those in `names`."""
+    return {origin: counts[name] for name, origin in names.items() if name in counts}

@@ -70,10 +70,13 @@ class ProgramReports:
         if packets_per_second == before:
             return
         with self._lock:
+            part_before = self._part
             self._budget = packets_per_second
-            # What may be told now is another part than before.
             self._tick(on=True)
             if before:
+                # Whoever wants more is told as much from now on, and not from the next tick.
+                for programs in self._followed.values():
+                    programs.add(max(0, self._part - part_before), self._part)
                 return
             self._counted = self._tenths = 0
             for programs in self._followed.values():
