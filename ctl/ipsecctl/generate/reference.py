@@ -60,7 +60,8 @@ def _options_of_all() -> str:
 def _verb(verb: Verb) -> Iterator[str]:
     yield f"### ipsecctl {verb.name}"
     yield f"{verb.does[0].upper()}{verb.does[1:]}."
-    yield "```text\n" + "\n".join(map(_without_common, synopses(verb))) + "\n```"
+    written = list(map(_without_common, synopses(verb)))
+    yield "```text\n" + "\n".join(written) + "\n```"
     if verb.actions:
         rows = [f"| `{action.name}` | {_cell(action.does)} |" for action in verb.actions.values()]
         yield "\n".join(["| action | what it does |", "| --- | --- |", *rows])
@@ -73,7 +74,9 @@ def _verb(verb: Verb) -> Iterator[str]:
         rows = [f"| `{_cell(name)}` | {_cell(text)} |" for name, text in parts.items()]
         yield "\n".join(["| part | meaning |", "| --- | --- |", *rows])
     examples = dict.fromkeys(each.example for each in (verb, *verb.actions.values()))
-    yield "```sh\n" + "\n".join(examples) + "\n```"
+    if more := [example for example in examples if example not in written]:
+        yield "For example:"
+        yield "```sh\n" + "\n".join(more) + "\n```"
 
 
 def _written(thing: Argument | Option) -> str:
@@ -116,10 +119,10 @@ def policy_document() -> str:
 
 _DOCUMENT = """\
 A policy is a YAML document. `ipsecctl check FILE` says what is wrong in one, with the line, and
-`ipsecctl format FILE` writes it in the usual layout. What can stand in a document and nowhere else
-is refused, so that no misspelt field is ignored."""
+`ipsecctl format FILE` writes it in the usual layout. A field that is not in this table is refused,
+so that no misspelt one is ignored."""
 _AFTER = """\
-How filters are written is in [ipsec-policy(5)](man/ipsec-policy.5.md), and what they mean in
+How filters are written is in `man ipsec-policy`, and what they mean in
 [the glossary](../glossary.md) and in [how a packet is decided](../how-it-works.md)."""
 
 
