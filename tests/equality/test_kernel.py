@@ -161,6 +161,7 @@ def test_the_kernel_finds_the_range_of_a_port_among_many(wire: Wire) -> None:
             packet = Packet(Point.ARRIVING, family, source, here, udp, 5, port, interface="wire")
             if wire.send(packet, number):
                 sent[number] = packet
+        wire.wait()
         host = read_host().host
         assert judging.compared(sent, filters, host) == len(ports)
         wanted = credits_of(decide(filters, packet, host, ()) for packet in sent.values())
@@ -278,6 +279,7 @@ def compare(
             forget()
             first = 1
         numbers = {n: packet for n, packet in enumerate(sent, first) if wire.send(packet, n)}
+        wire.wait()
         first += len(sent)
         compared += judging.compared(numbers, filters, host)
         judged = [(p, decide(filters, p, host, ESSENTIALS)) for p in numbers.values()]
