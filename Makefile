@@ -345,6 +345,7 @@ bench: bench-performance $(SERVERS)/.done build/candidates.bpf.o build/connectio
 	$(ISOLATED) $(VENV)/bin/python -m bench.rules
 	$(ISOLATED) $(VENV)/bin/python -m bench.candidates
 	$(ISOLATED) $(VENV)/bin/python -m bench.second_look
+	$(ISOLATED) $(VENV)/bin/python -m bench.rulesets
 	$(ISOLATED) $(VENV)/bin/python -m bench.entry_counts
 	$(ISOLATED) $(VENV)/bin/python -m bench.opening --scans
 	$(ISOLATED) $(VENV)/bin/python -m bench.connections

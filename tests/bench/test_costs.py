@@ -66,10 +66,11 @@ def rules_of(*filters: str) -> dict[str, int]:
 @pytest.mark.parametrize(
     ("filters", "most"),
     [
-        # 749 now: five hooks with what is exempt in each, and a look-up for each IP version.
-        (ARTICLE, 790),
-        # 780 now, with a table more on arrival.
-        ((*ARTICLE, "10.1.0.0/16=0"), 820),
+        # 835 now: five hooks with what is exempt in each, a look-up for each IP version, and the first
+        # rules, which most packets go no further than.
+        (ARTICLE, 880),
+        # 860 now, with a table more on arrival.
+        ((*ARTICLE, "10.1.0.0/16=0"), 900),
     ],
 )
 def test_the_rules_have_few_expressions(filters: tuple[str, ...], most: int) -> None:

@@ -61,6 +61,29 @@ def test_what_can_be_read_passes_at_once_where_there_are_no_tables() -> None:
     assert first(rendered(BLOCK, ("0=*:25:TCP", Action.BLOCK, ALWAYS)), "sending") != "readable"
 
 
+def test_what_is_in_none_of_few_tables_passes_before_all_else() -> None:
+    """Wherever it is looked at; more look-ups than four would be taken once more without a gain."""
+    texts = ("*=0:22:TCP", *(f"*=0:{first}-{first + 5}:UDP" for first in range(10, 50, 10)))
+    few, many = (
+        rendered(*((text, Action.BLOCK, ALWAYS) for text in some)) for some in (texts[:4], texts)
+    )
+    assert first(few, "arriving") == first(few, "delivered") == "in no table"
+    assert "in no table" not in {first(many, "arriving"), first(many, "delivered")}
+    assert "in no table" not in {text for _, text in rendered(BLOCK).chains["arriving_tracked"]}
+
+
+def test_what_the_only_table_blocks_is_dropped_unless_a_link_must_be_asked() -> None:
+    def dropped(*rules: tuple[str, Action, Conditions]) -> bool:
+        chain = rendered(*rules).chains["arriving"]
+        return any(parts.endswith(ex.verdict(DROP)) for parts, _ in chain)
+
+    alone = ("*=0:22:TCP", Action.BLOCK, ALWAYS)
+    assert dropped(alone)
+    assert not dropped(alone, ("*:5=0:22:TCP", Action.PERMIT, ALWAYS))
+    assert not dropped(("*=0:22:TCP", Action.BLOCK, Conditions(InterfaceType.LAN)))
+    assert not dropped(("*=0:22-23:TCP", Action.BLOCK, ALWAYS))
+
+
 def test_a_table_that_looks_at_no_field_is_not_looked_up() -> None:
     """It holds every packet that comes so far."""
     rules = rendered(BLOCK).chains["arriving_tracked_ip4_me"]

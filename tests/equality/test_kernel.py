@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from ipaddress import ip_address
 from itertools import cycle
 from pathlib import Path
 
@@ -20,13 +21,14 @@ from ipsecd.compiler.policy import compile_filters
 from ipsecd.compiler.rows import rows_of
 from ipsecd.compiler.volatile import Volatile
 from ipsecd.host.interfaces import read_host
-from ipsecd.model.addresses import Process
+from ipsecd.language.filters import parse_filter
+from ipsecd.model.addresses import Family, Process
 from ipsecd.model.decide import Decision, decide
 from ipsecd.model.exemptions import ESSENTIALS
 from ipsecd.model.list_names import with_lengths
 from ipsecd.model.lists import AddressList
 from ipsecd.model.packets import Packet, Point
-from ipsecd.model.values import Action, InForce, Origin
+from ipsecd.model.values import ALWAYS, Action, InForce, Origin
 from tests.equality import entries, judging, rows
 from tests.equality.wire import (
     KEPT,
@@ -46,6 +48,9 @@ from tests.strategies import (
     lists_in_force,
     packets,
     senders_in_force,
+)
+from tests.strategies import (
+    filters as one_filters,
 )
 
 NAMES = tuple(exemption.name for exemption in ESSENTIALS)
@@ -118,6 +123,19 @@ def test_the_kernel_knows_lists_as_the_oracle_does(wire: Wire, name: str) -> Non
     compare(wire, name, POINTS, share=3 if name == "nftables" else 5, listing=True)
 
 
+@pytest.mark.netns
+@pytest.mark.timeout(600)
+def test_the_kernel_drops_at_once_what_the_oracle_blocks(wire: Wire) -> None:
+    """Of one block alone there is one table of an IP version, which the first rules decide by."""
+    origin = Origin("static", "P", "r")
+    blocks = st.builds(
+        lambda flt, asked: [InForce(origin, flt, Action.BLOCK, asked)],
+        one_filters(),
+        st.just(ALWAYS) | conditions_of_links(),
+    )
+    compare(wire, "nftables", (Point.ARRIVING,), share=5, policies=blocks)
+
+
 def wrong_verdicts(wire: Wire) -> list[tuple[tuple[str, ...], Packet]]:
     """The policies and packets of the cases that are written out in which nftables is wrong."""
     backend = NftablesBackend()
@@ -132,6 +150,77 @@ def wrong_verdicts(wire: Wire) -> list[tuple[tuple[str, ...], Packet]]:
         backend.remove()
         backend.close()
     return wrong
+
+
+@pytest.mark.netns
+def test_the_kernel_finds_the_range_of_a_port_among_many(wire: Wire) -> None:
+    """Ranges that lie apart, in each other and across each other, blocked and permitted."""
+    texts = [f"*=0:{first}-{first + 7}:UDP" for first in range(1000, 1600, 10)]
+    texts += [f"*=0:{first}-{first + 40}:UDP" for first in range(1013, 1500, 97)]
+    texts += ["*=0:1200-1299:UDP", "*=0:65000-65535:UDP", "*=0:1-3:UDP"]
+    actions = cycle((Action.BLOCK, Action.BLOCK, Action.PERMIT))
+    filters = [
+        InForce(Origin("static", "P", text), parse_filter(text), action)
+        for text, action in zip(texts, actions, strict=False)
+    ]
+    ports = [port for first in range(1000, 1610, 10) for port in (first - 1, first, first + 7)]
+    ports += [0, 3, 4, 999, 1199, 1299, 1300, 64999, 65000, 65535]
+    assert_as_decided(wire, filters, [p for port in ports for p in arriving(17, 5, port)])
+
+
+@pytest.mark.netns
+@pytest.mark.parametrize(
+    "text", ["*=0::17", "*=0:68:UDP", "*=0:1434:UDP", "*=0::1", "*=0::58", "[fd09::2]=*"]
+)
+def test_what_is_exempt_is_not_dropped_at_once(wire: Wire, text: str) -> None:
+    """Nor is what only begins like it let pass, and a later fragment has no ports.
+
+    Its payload begins with what would be port 1434, and old kernels read it.
+    """
+    filters = [InForce(Origin("static", "P", "r"), parse_filter(text), Action.BLOCK)]
+    like_solicitation = 135 << 8 | 255
+    found = arriving(17, 67, 68) + arriving(17, 547, 546) + arriving(17, like_solicitation, 68)
+    for number, codes in ((1, ((3, 4), (3, 1), (8, 0))), (58, ((135, 0), (2, 0), (128, 0)))):
+        for kind, code in codes:
+            found += [
+                replace(packet, icmp_type=kind, icmp_code=code, hop_limit=hop_limit)
+                for packet in arriving(number)
+                for hop_limit in (255, 64)
+                if packet.family is (Family.IPV4 if number == 1 else Family.IPV6)
+            ]
+    found += [replace(packet, later_fragment=True) for packet in arriving(17)]
+    assert_as_decided(wire, filters, found)
+
+
+def arriving(protocol: int, source: int | None = None, port: int | None = None) -> list[Packet]:
+    """Packets of both IP versions for this host, from a neighbour."""
+    ends = {Family.IPV4: ("10.9.0.2", "10.9.0.1"), Family.IPV6: ("fd09::2", "fd09::1")}
+    found = []
+    for family in Family:
+        there, here = (int(ip_address(end)) for end in ends[family])
+        packet = Packet(Point.ARRIVING, family, there, here, protocol, source, port)
+        found.append(replace(packet, interface="wire"))
+    return found
+
+
+def assert_as_decided(
+    wire: Wire, filters: Sequence[InForce], arriving_packets: Sequence[Packet]
+) -> None:
+    """Nftables drops, lets pass and counts these packets as decide has it."""
+    backend, host = NftablesBackend(), read_host().host
+    try:
+        backend.apply(compile_filters(filters, NAMES), Volatile())
+        sent = dict(enumerate(arriving_packets, 1))
+        assert all(wire.send(packet, number) for number, packet in sent.items())
+        wire.wait()
+        # Whether a later fragment was dropped or waits for others is seen by the counters.
+        whole = sum(not packet.later_fragment for packet in sent.values())
+        assert judging.compared(sent, filters, host) >= whole
+        wanted = credits_of(decide(filters, packet, host, ESSENTIALS) for packet in sent.values())
+        assert credited(backend, Volatile()) == wanted
+    finally:
+        backend.remove()
+        backend.close()
 
 
 @pytest.mark.netns
@@ -179,8 +268,12 @@ def compare(
     share: int = 1,
     *,
     listing: bool = False,
+    policies: st.SearchStrategy[list[InForce]] | None = None,
 ) -> None:
-    """Compare a backend with the oracle over so many generated policies, and that by `share`."""
+    """Compare a backend with the oracle over so many generated policies, and that by `share`.
+
+    They are drawn from `policies`, if these are given.
+    """
     own = read_host().host
     backend = make(name)
     compared, first = 0, 1
@@ -190,6 +283,8 @@ def compare(
     by_lists = in_force(asked=by_links, listing=True)
     if name != "nftables":
         by_lists |= lists_in_force(by_links)
+    if policies is None:
+        policies = by_lists if listing else in_force(asked=by_links)
     # In turn, and not drawn: so there are no fewer different filters.
     counting = cycle((("a", "b"), ("a",), ()))
 
@@ -204,9 +299,7 @@ def compare(
         suppress_health_check=list(HealthCheck),
     )
     @given(
-        senders_in_force(senders, by_links)
-        if senders
-        else (by_lists if listing else in_force(asked=by_links)),
+        senders_in_force(senders, by_links) if senders else policies,
         st.lists(
             st.tuples(packets(points), st.sampled_from(list(wire.raw))), min_size=20, max_size=30
         ),
@@ -242,6 +335,7 @@ def compare(
             forget()
             first = 1
         numbers = {n: packet for n, packet in enumerate(sent, first) if wire.send(packet, n)}
+        wire.wait()
         first += len(sent)
         compared += judging.compared(numbers, filters, host)
         judged = [(p, decide(filters, p, host, ESSENTIALS)) for p in numbers.values()]

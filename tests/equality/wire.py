@@ -30,6 +30,8 @@ from tests.netns.site import BPFFS
 NOBODY: frozenset[Process] = frozenset()
 MARK = 1434
 """On what is sent here: what the kernel answers by itself would have numbers of its own."""
+NO_PACKET = 0x88B5
+"""The type of frames for experiments of one's own (IEEE 802)."""
 RULES = """
 table inet witness {
   set in4 { typeof ip id; flags dynamic; size 65535; }
@@ -105,6 +107,9 @@ class Wire:
         finally:
             netns.popns()
         self.raw = {NOBODY: raw_sockets()}
+        self.near = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(NO_PACKET))
+        self.near.bind(("wire", NO_PACKET))
+        self.near.settimeout(10)
 
     def send(self, packet: Packet, number: int, data: bytes = b"") -> bool:
         """Put a packet on its way, as these bytes; False if the kernel has no way for it."""
@@ -124,6 +129,24 @@ class Wire:
         except OSError:
             return False
         return True
+
+    def wait(self) -> None:
+        """Wait until all that was put on its way to arrive has been looked at.
+
+        What is dropped is seen by nobody, and on a busy machine the kernel may take it later. Each
+        processor has a queue of its own for what is sent on it, so a frame goes through each: one
+        that is no packet, so that nothing judges it or counts it.
+        """
+        processors = os.sched_getaffinity(0)
+        frame = self.mac + bytes(6) + NO_PACKET.to_bytes(2, "big") + bytes(46)
+        try:
+            for processor in processors:
+                os.sched_setaffinity(0, {processor})
+                self.far.send(frame)
+        finally:
+            os.sched_setaffinity(0, processors)
+        for _ in processors:
+            self.near.recv(len(frame))
 
 
 def witnessed() -> set[tuple[str, int]]:

@@ -12,29 +12,22 @@ from itertools import takewhile
 from ipsecd.backend.nftables import expressions as ex
 from ipsecd.backend.nftables.audits import Onward
 from ipsecd.backend.nftables.exempt import conditions
-from ipsecd.backend.nftables.keys import counting_of, from_packet
 from ipsecd.backend.nftables.lists import ListSets
+from ipsecd.backend.nftables.look_ups import LookUps, pass_connections
 from ipsecd.backend.nftables.looks import (
     KernelTable,
     Look,
     Ruleset,
     is_audit,
-    is_block,
     is_of_me,
     is_permit,
 )
-from ipsecd.backend.nftables.matches import (
-    Matches,
-    is_of_connection,
-    only_opening_from,
-    opening,
-)
+from ipsecd.backend.nftables.matches import Matches, opening
 from ipsecd.backend.nftables.messages import ACCEPT, GOTO, JUMP, RETURN
 from ipsecd.backend.nftables.naming import (
     UNPARSABLE,
     WITH_TRANSPORT,
     chain,
-    describe,
 )
 from ipsecd.backend.nftables.surroundings import Surroundings
 from ipsecd.model.addresses import Family
@@ -159,17 +152,23 @@ class FamilyChains:
     def _pass_others_of_connections(self, name: str) -> None:
         """Let pass those packets of connections that have come here all the same."""
         if self.only_new:
-            self._pass_connections(name)
-
-    def _pass_connections(self, name: str) -> None:
-        self.rules.add(name, is_of_connection(), ex.verdict(ACCEPT), comment="of a connection")
+            pass_connections(self.rules, name)
 
     def _exempt(self, name: str, *, fragment: bool) -> None:
         for label, pattern in self.patterns:
             if self.look.point not in pattern.points or pattern.family not in (None, self.family):
                 continue
-            for parts in conditions(pattern, self.family, fragment=fragment):
-                self.rules.add(name, parts, ex.verdict(ACCEPT), comment=f"exempt: {label}")
+            found = list(conditions(pattern, self.family, fragment=fragment))
+            within = name
+            if len(found) > 1 and pattern.protocol is not None:
+                # They are many, and nearly all packets are of other protocols.
+                within = f"{name}_protocol_{pattern.protocol}"
+                if within not in self.rules.chains:
+                    is_protocol = ex.compare(ex.EQ, bytes((pattern.protocol,)))
+                    jump = ex.verdict(JUMP, within)
+                    self.rules.add(name, ex.meta(ex.META_L4PROTO), is_protocol, jump)
+            for parts in found:
+                self.rules.add(within, parts, ex.verdict(ACCEPT), comment=f"exempt: {label}")
 
     def _split(self, entry: str, tables: list[KernelTable], part: str) -> None:
         """Send a packet to the tables that it can match: all of them if it is from or to ``me``."""
@@ -188,15 +187,18 @@ class FamilyChains:
             return
         without_me = chain(self.look.base, self.family, *parts, "other")
         if any(map(is_of_me, tables)):
-            for is_me in self._is_me():
+            conditions = self._is_me()
+            if self.look.point is Point.ARRIVING and any(map(_is_block_of_me, tables)):
+                self._split_shared(entry, tables, with_me)
+                # The first is that the destination is this host's alone, or shared.
+                conditions = conditions[1:]
+            for is_me in conditions:
                 self.rules.add(entry, is_me, ex.verdict(GOTO, with_me))
-            arriving = self.look.point is Point.ARRIVING
-            bridged = chain(self.look.base, self.family, *parts, "bridged") if arriving else ""
             if any(map(is_audit, tables)) and self.arrived:
                 before = [each for each in self.arrived if not (part and each.id.needs_transport)]
                 self._look_for_uncounted(with_me, tables, before)
             else:
-                self._look_up(with_me, tables, bridged)
+                self._look_up(with_me, tables)
         # A leaving packet whose source is not this host was judged when it arrived.
         tables_without_me = [table for table in tables if not is_of_me(table)]
         if tables_without_me and self.look.point is not Point.LEAVING:
@@ -227,7 +229,7 @@ class FamilyChains:
                 for found in self._matches.of(table, asked, counts=False):
                     self.rules.add(chain_name, *found, if_counted if is_audit(table) else if_not)
             self.rules.add(chain_name, if_not)
-        self._look_up_all(onward, "")
+        self._look_ups.write(onward)
 
     def _looked_up_at_first(
         self, name: str, before: list[KernelTable], if_counted: bytes
@@ -267,12 +269,20 @@ class FamilyChains:
         self.rules.add(name, shared, ex.verdict(GOTO, to_me))
         return {name: others, to_me: before}
 
-    def _spare_bridged(self, name: str, tables: list[KernelTable], bridged: str) -> None:
+    def _split_shared(self, entry: str, tables: list[KernelTable], with_me: str) -> None:
         """Do not block what a bridge may only pass on; it is judged again if it is delivered.
 
-        The chain `bridged` has those of the `tables` that follow in the chain `name` that count.
+        That can only be what has a destination that others share, so nothing else is asked about
+        the link: what is for an address of this host's alone goes to the chain `with_me` at once.
         """
-        self._go_if_bridged(name, bridged)
+        kind = ex.address_type(ex.FIB_DADDR)
+        is_own = kind + ex.compare(ex.EQ, ex.host32(ex.RTN_LOCAL))
+        self.rules.add(entry, is_own, ex.verdict(GOTO, with_me))
+        shared, bridged = f"{with_me}_shared", f"{with_me}_bridged"
+        self.rules.add(entry, kind + ex.within(*_SHARED_TYPES), ex.verdict(GOTO, shared))
+        for name in _BRIDGES:
+            self.rules.add(shared, ex.link_kind(ex.META_IIFKIND, name), ex.verdict(GOTO, bridged))
+        self.rules.add(shared, ex.verdict(GOTO, with_me))
         self._look_up(bridged, [table for table in tables if not _is_block_of_me(table)])
 
     def _go_if_bridged(self, name: str, bridged: str) -> None:
@@ -328,63 +338,13 @@ class FamilyChains:
     def _matches(self) -> Matches:
         return Matches(self.look, self.surroundings, self.lists)
 
-    def _look_up(self, name: str, tables: list[KernelTable], bridged: str = "") -> None:
-        """Look a packet up in the `tables`; what a bridge may pass on leaves for `bridged`.
+    def _look_up(self, name: str, tables: list[KernelTable]) -> None:
+        """Look a packet up in the `tables`; what an audit counts goes on in chains of its own."""
+        self._look_ups.write(Onward(name, tables))
 
-        That is asked as late as possible: before the first block that spares such packets. What an
-        audit counts goes on in chains of its own.
-        """
-        self._look_up_all(Onward(name, tables), bridged)
-
-    def _look_up_all(self, onward: Onward, bridged: str) -> None:
-        tables = onward.tables
-        self._look_up_some(onward.name, tables, onward, bridged)
-        of_me = sum(is_block(table) and is_of_me(table) for table in tables)
-        for part in onward.parts:
-            some = part.tables[: part.end]
-            # What is bridged does not come behind the first block that spares it.
-            is_first = sum(map(_is_block_of_me, part.tables)) == of_me
-            spares = bridged and is_first and any(map(_is_block_of_me, some))
-            in_part = f"{part.name}_bridged" if spares else ""
-            self._look_up_some(part.name, part.tables, onward, in_part, part.end)
-            if part.then:
-                self.rules.add(part.name, ex.verdict(GOTO, part.then))
-
-    def _look_up_some(
-        self,
-        name: str,
-        tables: list[KernelTable],
-        onward: Onward,
-        bridged: str,
-        end: int | None = None,
-    ) -> None:
-        """Look a packet up in `tables` up to number `end`; those that follow stand elsewhere."""
-        self.rules.chains.setdefault(name, [])
-        first_block = next((n for n, table in enumerate(tables) if _is_block_of_me(table)), None)
-        last = only_opening_from(tables)
-        for number, table in enumerate(tables[:end]):
-            if number == last and not self.only_new:
-                self._pass_connections(name)
-            if bridged and number == first_block:
-                self._spare_bridged(name, tables[number:], bridged)
-            verdict = self.rules.drop if is_block(table) else ex.verdict(ACCEPT)
-            if is_audit(table):
-                verdict = self.rules.audit(onward.after(table))
-            text = describe(table.origin) if table.origin else ""
-            asked = b"" if self.only_new or number >= last else opening(table.id)
-            verdict = self._counting_entries(table, verdict)
-            for found in self._matches.of(table, asked):
-                self.rules.add(name, *found, verdict, comment=text)
-
-    def _counting_entries(self, table: KernelTable, verdict: bytes) -> bytes:
-        """What a rule ends with that counts the entries of lists that a packet matches, if any.
-
-        A packet whose entry has gone meanwhile meets the `verdict` all the same.
-        """
-        if not self.rules.counts_entries or self._matches.counts_elsewhere(table):
-            return verdict
-        # Where packets leave, only what is from this host counts: as the packet has it.
-        return self.rules.counting(counting_of(table.id, from_packet, self.lists), verdict)
+    @property
+    def _look_ups(self) -> LookUps:
+        return LookUps(self.rules, self._matches, self.family, self.only_new)
 
 
 def _can_decide_again(table: KernelTable) -> bool:

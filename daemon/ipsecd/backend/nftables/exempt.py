@@ -33,6 +33,22 @@ def conditions(pattern: Pattern, family: Family, *, fragment: bool) -> Iterator[
         yield b"".join((first, *parts))
 
 
+def beginnings(pattern: Pattern, family: Family) -> Iterator[bytes | None]:
+    """What the transport's header of what is exempt by a pattern begins with: one of these.
+
+    Other packets may begin so too. None stands for any beginning.
+    """
+    if pattern.family not in (None, family):
+        return
+    if pattern.icmp_types:
+        yield from (bytes((number,)) for number in sorted(pattern.icmp_types))
+    elif pattern.source_port is not None:
+        ports = (pattern.source_port, pattern.destination_port)
+        yield b"".join(port.to_bytes(2, "big") for port in ports if port is not None)
+    else:
+        yield None
+
+
 def _first(pattern: Pattern, ports: tuple[int | None, int | None]) -> Iterator[bytes]:
     """The conditions on what the transport's header begins with; any of them is enough.
 

@@ -28,6 +28,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ipsecd.backend.nftables import expressions as ex
+from ipsecd.backend.nftables.at_once import found_on_arrival, in_no_table, of_family
 from ipsecd.backend.nftables.chains import DELIVERED_TYPES, FamilyChains
 from ipsecd.backend.nftables.lists import ListForm, ListSet, ListSets
 from ipsecd.backend.nftables.looks import (
@@ -45,7 +46,7 @@ from ipsecd.backend.nftables.looks import (
 )
 from ipsecd.backend.nftables.matches import is_of_connection
 from ipsecd.backend.nftables.messages import ACCEPT, GOTO, JUMP, RETURN
-from ipsecd.backend.nftables.naming import HOOKS, chain
+from ipsecd.backend.nftables.naming import HOOKS, chain, describe
 from ipsecd.backend.nftables.surroundings import Surroundings
 from ipsecd.backend.nftables.told import Told
 from ipsecd.compiler.classifier import in_order
@@ -166,17 +167,40 @@ class _Rendering:
             self.rules.add(look.base, readable, ex.verdict(ACCEPT), comment="of a connection")
         elif not tables:
             self.rules.add(look.base, ex.has_transport(), ex.verdict(ACCEPT), comment="readable")
+        quick = tables and look.point is not Point.LEAVING
+        passing = self._let_pass(look, chains_of_families) if quick else []
         _begin(self.rules, look, translated=self.surroundings.translated)
         _branch_to_vrf(self, look, only_new=only_new)
+        if look.point is Point.ARRIVING and not look.again:
+            self._drop_at_once(look, passing)
         self.branch(look, chains_of_families)
+
+    def _let_pass(self, look: Look, chains_of_families: list[FamilyChains]) -> list[FamilyChains]:
+        """Let pass what no table has, of those IP versions that this returns."""
+        passing = []
+        for chains in chains_of_families:
+            if in_none := in_no_table(chains.tables, chains.family, self.lists):
+                self.rules.add(look.base, in_none, ex.verdict(ACCEPT), comment="in no table")
+                passing.append(chains)
+        return passing
+
+    def _drop_at_once(self, look: Look, passing: list[FamilyChains]) -> None:
+        """Drop what the only table of an IP version has, where others were let pass before."""
+        for chains in passing:
+            if len(chains.tables) != 1:
+                continue
+            (table,) = chains.tables
+            patterns = [each for _, each in chains.patterns if look.point in each.points]
+            if found := found_on_arrival(table, patterns, self.lists):
+                text = describe(table.origin) if table.origin else ""
+                self.rules.add(look.base, found, self.rules.drop, comment=text)
 
     def branch(self, look: Look, chains_of_families: list[FamilyChains]) -> None:
         """Send packets of each IP version to their chains, and write these."""
         for family_chains in chains_of_families:
             self.rules.add(
                 look.base,
-                ex.meta(ex.META_NFPROTO),
-                ex.compare(ex.EQ, bytes((ex.NFPROTO[family_chains.family],))),
+                of_family(family_chains.family),
                 ex.verdict(GOTO, chain(look.base, family_chains.family)),
             )
             family_chains.render(
