@@ -66,8 +66,8 @@ def rules_of(*filters: str) -> dict[str, int]:
 @pytest.mark.parametrize(
     ("filters", "most"),
     [
-        # 835 now: five hooks with what is exempt in each, a look-up for each IP version, and the first
-        # rules, which most packets go no further than.
+        # 835 now: five hooks with what is exempt in each, a look-up for each IP version, and the
+        # first rules, which most packets go no further than.
         (ARTICLE, 880),
         # 860 now, with a table more on arrival.
         ((*ARTICLE, "10.1.0.0/16=0"), 900),
