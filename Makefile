@@ -13,7 +13,7 @@ ISOLATED := tests/isolated
 # Whether all these commands are here.
 have = for command in $(1); do command -v $$command >/dev/null || exit 1; done
 
-.PHONY: setup generated docs test test-moments test-kernels kernels soak demo lint bench bench-page bench-performance programs deb deb-tools base-system install \
+.PHONY: setup generated docs test test-moments test-kernels kernels soak demo lint bench bench-again bench-figures bench-page bench-performance programs deb deb-tools base-system install \
 	install-data install-programs install-windows-commands
 
 # The programs are compiled here, once, and ship in the package: no host that runs them needs clang.
@@ -311,7 +311,7 @@ demo: setup
 # what ran last time may be of other contestants, so nothing of it stays.
 QUICK :=
 
-bench-performance: setup $(LAB)/.done $(FINDERS)/.done $(CROWDSEC)/.done $(FIREWALL_BOUNCER)/.done $(IPSET)/.done build/floor.bpf.o
+bench-figures: setup $(LAB)/.done $(FINDERS)/.done $(CROWDSEC)/.done $(FIREWALL_BOUNCER)/.done $(IPSET)/.done build/floor.bpf.o
 	($(call have,iptables ufw xdp-filter)) || { apt-get update -qq && \
 	  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq iptables ufw xdp-tools; }
 	rm -rf build/bench
@@ -324,6 +324,17 @@ bench-performance: setup $(LAB)/.done $(FINDERS)/.done $(CROWDSEC)/.done $(FIREW
 	$(ISOLATED) $(VENV)/bin/python -m bench.decisions
 	$(ISOLATED) $(VENV)/bin/python -m bench.footprint $(QUICK)
 	$(ISOLATED) $(VENV)/bin/python -m bench.scaling $(QUICK)
+
+bench-performance: bench-figures
+	rm -rf build/bench-again
+	$(MAKE) bench-page
+
+bench-again:
+	test -d build/bench || { echo "no first run: make bench-performance measures it" >&2; exit 2; }
+	rm -rf build/bench-first build/bench-again
+	mv build/bench build/bench-first
+	$(MAKE) bench-figures && mv build/bench build/bench-again; \
+	result=$$?; rm -rf build/bench; mv build/bench-first build/bench; exit $$result
 	$(MAKE) bench-page
 
 # The page alone, from what was measured.

@@ -1,7 +1,9 @@
 """Writes docs/performance.md and its plots from figures that were kept, and measures nothing.
 
 ``make bench-page`` writes them again from build/bench, where ``make bench`` has put the figures. A
-part whose figures are not there is refused, so that nothing goes missing without a word.
+part whose figures are not there is refused, so that nothing goes missing without a word. Where
+there are figures of a second run (``make bench-again``), the page says how far its ratios are from
+those of the first.
 """
 
 from __future__ import annotations
@@ -13,9 +15,12 @@ from statistics import median
 from typing import NamedTuple
 
 from bench import plots
+from bench.again import NEAR, Pair, pairs
 from bench.figures import LIMITS, OURS, RESULTS, Figure, kept
 
 PAGE = Path("docs/performance.md")
+AGAIN = Path("build/bench-again")
+"""The figures of a second run."""
 PARTS = {
     "packets": (
         "What a packet costs",
@@ -63,8 +68,9 @@ HEAD = """# Performance
 
 `make bench-performance` writes this page from what it measures, on any machine with two cores
 (Debian, as root) in less than half an hour; `make bench-page` writes it again from the same figures
-(`build/bench/*.json`). All contestants do the same task in one run, in namespaces of their own, and
-take turns: each round has one value of each, so that what else the machine does strikes all alike.
+(`build/bench/*.json`), and `make bench-again` measures all a second time and adds how near that
+came. All contestants do the same task in one run, in namespaces of their own, and take turns: each
+round has one value of each, so that what else the machine does strikes all alike.
 
 In the tables a cell has the median, and below it how many times the value of the contestant marked
 † that is: the median of this ratio by rounds, and in brackets its lowest and highest. Below a value
@@ -206,10 +212,36 @@ def circumstances(facts: Mapping[str, Mapping[str, str]]) -> str:
     return "\n## What it was measured with\n\n| | |\n|---|---|\n" + "".join(lines)
 
 
-def write(results: Path, page: Path) -> None:
-    """Write the page, and its plots into the directory beside it that has its name."""
-    found = {path.stem: kept(path) for path in sorted(results.glob("*.json"))}
-    figures = [figure for _, each in found.values() for figure in each]
+def repeated(every: Sequence[Pair]) -> str:
+    """How near the ratios of a second run were, and each that was not."""
+    far = [pair for pair in every if not pair.is_near]
+    text = f"""
+## Measured again
+
+A second run on the same machine had {len(every) - len(far)} of {len(every)} ratios within
+{NEAR:.0%} of those of the first, which are the ones in the tables."""
+    if not far:
+        return text + "\n"
+    text += " These differ by more:\n\n| measured | case | contestant | first | second |\n"
+    text += "|---|---|---|---|---|\n"
+    for pair in far:
+        ratios = f"{pair.first:.2f} | {pair.second:.2f}"
+        text += f"| {pair.table} | {pair.case} | {pair.contestant} of {pair.base} | {ratios} |\n"
+    return text
+
+
+def figures_in(results: Path) -> list[Figure]:
+    """The figures of all files of a directory."""
+    return [figure for path in sorted(results.glob("*.json")) for figure in kept(path)[1]]
+
+
+def write(results: Path, page: Path, again: Path) -> None:
+    """Write the page, and its plots into the directory beside it that has its name.
+
+    What a second run measured is in `again`, if there was one.
+    """
+    facts = {path.stem: kept(path)[0] for path in sorted(results.glob("*.json"))}
+    figures = figures_in(results)
     if missing := sorted(set(PARTS) - {figure.part for figure in figures}):
         raise SystemExit(
             f"{results} has no figures of: {', '.join(missing)}. Run make bench first."
@@ -217,19 +249,22 @@ def write(results: Path, page: Path) -> None:
     directory = page.with_suffix("")
     for old in directory.glob("*.svg"):
         old.unlink()
-    text = HEAD + circumstances({name: facts for name, (facts, _) in found.items()})
+    text = HEAD + circumstances(facts)
     text += standing(sorted(figures, key=lambda figure: list(PARTS).index(figure.part)))
     for part in PARTS:
         text += section(part, [each for each in figures if each.part == part], directory)
+    if second := figures_in(again):
+        text += repeated(pairs(figures, second))
     page.write_text(text, encoding="utf-8")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--again", type=Path, default=AGAIN)
     parser.add_argument("--page", type=Path, default=PAGE)
     arguments = parser.parse_args()
-    write(arguments.results, arguments.page)
+    write(arguments.results, arguments.page, arguments.again)
 
 
 if __name__ == "__main__":

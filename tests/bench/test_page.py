@@ -43,7 +43,7 @@ def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The directory of a page that has all parts."""
     monkeypatch.setattr(figures, "RESULTS", tmp_path / "results")
     keep("sample", all_parts(), FACTS)
-    page.write(tmp_path / "results", tmp_path / "performance.md")
+    page.write(tmp_path / "results", tmp_path / "performance.md", tmp_path / "again")
     return tmp_path
 
 
@@ -113,10 +113,26 @@ def test_everybody_begins_a_round_in_turn() -> None:
     assert taken == {"a": [1.0, 4.0], "b": [2.0, 3.0]}
 
 
+def test_the_page_says_how_near_a_second_run_was(
+    written: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By ratios: a machine that was slower altogether measured the same."""
+    assert "Measured again" not in (written / "performance.md").read_text()
+    slower = {name: [2 * value for value in each] for name, each in GOOD.rounds.items()}
+    other = {**GOOD.rounds, "ipsecd, XDP": [14.0, 28.0, 56.0]}
+    cases = [replace(each, rounds=slower) for each in all_parts()]
+    monkeypatch.setattr(figures, "RESULTS", written / "again")
+    keep("sample", [replace(GOOD, rounds=other), *cases[1:]], FACTS)
+    page.write(written / "results", written / "performance.md", written / "again")
+    text = (written / "performance.md").read_text().replace("\n", " ")
+    assert "had 6 of 7 ratios within 15% of those of the first" in text
+    assert f"| {GOOD.table} | {GOOD.case} | ipsecd, XDP of nft by hand | 0.50 | 0.70 |" in text
+
+
 def test_a_part_without_figures_is_refused(written: Path) -> None:
     keep("sample", all_parts()[:1], FACTS)
     with pytest.raises(SystemExit, match="footprint"):
-        page.write(written / "results", written / "performance.md")
+        page.write(written / "results", written / "performance.md", written / "again")
 
 
 def test_versions_are_on_the_page(written: Path) -> None:
@@ -144,7 +160,7 @@ def test_plots_are_small_and_follow_the_readers_colours(written: Path) -> None:
 def test_the_page_is_the_same_when_it_is_written_again(written: Path) -> None:
     before = {path: path.read_bytes() for path in written.rglob("perf*") if path.is_file()}
     before |= {path: path.read_bytes() for path in written.rglob("*.svg")}
-    page.write(written / "results", written / "performance.md")
+    page.write(written / "results", written / "performance.md", written / "again")
     assert before == {path: path.read_bytes() for path in before}
 
 

@@ -134,6 +134,8 @@ def answer_of(caller: Any, method: str, parameters: dict[str, Any]) -> Any:
 
 RULE = {"name": "in", "action": "block", "filters": ["0=*"], "interface": None}
 STORED = ("PutRules", {"policy": "Web", "rules": [RULE], "create": True, "assign": True})
+NONSENSE = ("PutRules", {"policy": "", "rules": [{**RULE, "filters": ["nonsense"]}],
+                         "create": True, "assign": False})  # fmt: skip
 
 
 def replacing(*texts: str) -> tuple[str, dict[str, Any]]:
@@ -145,6 +147,7 @@ def replacing(*texts: str) -> tuple[str, dict[str, Any]]:
 @example([STORED], [("Stop", {}), STORED, replacing("0=*")])
 @example([replacing("0=*", "*+0:445:tcp")], [replacing("*+0:445:tcp", "0=*"), replacing("0=*")])
 @example([], [replacing("0=*"), ("AddDynamic", RULE), replacing("0=*", "0=*")])
+@example([], [NONSENSE])
 @given(st.lists(CALLS, max_size=6), st.lists(CALLS, max_size=12))
 def test_it_answers_as_the_daemon(
     before: list[tuple[str, dict[str, Any]]], asked: list[tuple[str, dict[str, Any]]]

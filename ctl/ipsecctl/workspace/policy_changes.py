@@ -33,9 +33,11 @@ def _put_rules(drafts: Drafts, parameters: Parameters) -> Change:
     is_new = not drafts.has_policy(name)
     if is_new and not parameters["create"]:
         raise absent(name)
+    # A name that none can have is refused before the rules are read, as by the daemon.
+    new = Policy(name) if is_new else None
     rules = [read_rule(rule) for rule in parameters["rules"]]
-    if is_new:
-        drafts.add_policy(Policy(name))
+    if new:
+        drafts.add_policy(new)
     draft = drafts.policy(name)
     others = [rule for rule in rules if drafts.put_made_rule(draft, rule)]
     changed = is_new or bool(others)
