@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from ipsecd.backend.nftables import chains, expressions
+from ipsecd.backend.nftables import expressions, look_ups
 from ipsecd.compiler.policy import compile_filters
 from ipsecd.compiler.rows import rows_of
 from ipsecd.compiler.volatile import Volatile
@@ -310,9 +310,9 @@ def test_the_kernel_knows_connections_as_the_model_does(
 @pytest.mark.parametrize(
     ("owner", "name", "wrong"),
     [
-        (chains, "opening", lambda _: b""),
+        (look_ups, "opening", lambda _: b""),
         (expressions, "CT_STATE_OF_CONNECTION", 1 << 1 | 1 << 2 | 1 << 3),
-        (chains, "only_opening_from", lambda _: 0),
+        (look_ups, "only_opening_from", lambda _: 0),
     ],
     ids=["all-packets-open", "new-ones-pass", "all-tables-are-for-opening"],
 )

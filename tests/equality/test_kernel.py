@@ -192,6 +192,32 @@ def test_what_is_exempt_is_not_dropped_at_once(wire: Wire, text: str) -> None:
     assert_as_decided(wire, filters, found)
 
 
+@pytest.mark.netns
+@pytest.mark.parametrize("store", ["static", "dynamic"])
+def test_a_permit_alone_counts_no_later_fragment(wire: Wire, store: str) -> None:
+    """Its payload begins with the bytes of what would be the type that is permitted."""
+    permit = InForce(
+        Origin(store, "", "r"), parse_filter("10.9.0.0/16=0::ICMP/echo-reply"), Action.PERMIT
+    )
+    whole = arriving(1)[0]
+    backend, volatile = NftablesBackend(), Volatile()
+    try:
+        if store == "dynamic":
+            volatile.change(add=rows_of([permit]))
+        backend.apply(compile_filters([permit] if store == "static" else [], NAMES), volatile)
+        for packet, counts in (
+            (replace(whole, later_fragment=True), 0),
+            (replace(whole, icmp_type=0), 1),
+        ):
+            before = credited(backend, volatile)
+            assert wire.send(packet, 1)
+            wire.wait()
+            assert (credited(backend, volatile) - before).total() == counts
+    finally:
+        backend.remove()
+        backend.close()
+
+
 def arriving(protocol: int, source: int | None = None, port: int | None = None) -> list[Packet]:
     """Packets of both IP versions for this host, from a neighbour."""
     ends = {Family.IPV4: ("10.9.0.2", "10.9.0.1"), Family.IPV6: ("fd09::2", "fd09::1")}

@@ -61,7 +61,10 @@ def _not_in(table: KernelTable, lists: ListSets) -> bytes:
         return from_packet(field, family, 0) + ex.within(*bounds, inverted=True)
     if not has_key(table.id) or _counts_by_element(table):
         return b""
-    return key_of(table.id, from_packet, lists) + ex.in_set(table.uncounted, inverted=True)
+    key = key_of(table.id, from_packet, lists)
+    if 0 < len(table.only_key) <= ex.MOST_COMPARED:
+        return key + ex.compare(ex.NEQ, table.only_key)
+    return key + ex.in_set(table.uncounted, inverted=True)
 
 
 def _ranges(table: TableId) -> list[tuple[Field, tuple[int, int]]]:

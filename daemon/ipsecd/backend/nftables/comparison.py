@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ipsecd.backend.base import Observation
 from ipsecd.backend.nftables import messages as nft
@@ -38,12 +38,19 @@ class PolicySet:
     table: Table
     kernel: KernelTable
 
+    @property
+    def in_kernel(self) -> KernelTable:
+        """The table as the kernel holds it, with its key if it has one alone."""
+        if len(self.table) > 1:
+            return self.kernel
+        return replace(self.kernel, only_key=self.table.keys)
+
 
 def in_kernel(
     policy: Mapping[TableId, PolicySet], dynamic: Mapping[TableId, KernelTable]
 ) -> list[KernelTable]:
     """All tables that the kernel holds, in the order of their rank."""
-    return in_order([*(policy_set.kernel for policy_set in policy.values()), *dynamic.values()])
+    return in_order([*(policy_set.in_kernel for policy_set in policy.values()), *dynamic.values()])
 
 
 def compare(

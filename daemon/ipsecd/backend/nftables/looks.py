@@ -20,7 +20,8 @@ class KernelTable:
 
     ``counter`` is the counter object of the rule that alone wrote the table. ``mapped`` says that
     the set maps each key to the counter of its rule. Without either, each element of the set has a
-    counter of its own, and counts whenever it is looked up.
+    counter of its own, and counts whenever it is looked up. ``only_key`` is the key of a set that
+    has one alone, and never another.
     """
 
     id: TableId
@@ -28,6 +29,7 @@ class KernelTable:
     counter: str = ""
     mapped: bool = False
     origin: Origin | None = None
+    only_key: bytes = b""
 
     @property
     def uncounted(self) -> str:

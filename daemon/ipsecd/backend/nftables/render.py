@@ -170,9 +170,9 @@ class _Rendering:
         quick = tables and look.point is not Point.LEAVING
         passing = self._let_pass(look, chains_of_families) if quick else []
         _begin(self.rules, look, translated=self.surroundings.translated)
-        _branch_to_vrf(self, look, only_new=only_new)
         if look.point is Point.ARRIVING and not look.again:
             self._drop_at_once(look, passing)
+        _branch_to_vrf(self, look, only_new=only_new)
         self.branch(look, chains_of_families)
 
     def _let_pass(self, look: Look, chains_of_families: list[FamilyChains]) -> list[FamilyChains]:
@@ -185,7 +185,11 @@ class _Rendering:
         return passing
 
     def _drop_at_once(self, look: Look, passing: list[FamilyChains]) -> None:
-        """Drop what the only table of an IP version has, where others were let pass before."""
+        """Drop what the only table of an IP version has, where others were let pass before.
+
+        That the link is a VRF makes no difference: such a table is for all links, and what came by
+        a link in the VRF was dropped before.
+        """
         for chains in passing:
             if len(chains.tables) != 1:
                 continue
@@ -203,8 +207,10 @@ class _Rendering:
                 of_family(family_chains.family),
                 ex.verdict(GOTO, chain(look.base, family_chains.family)),
             )
+            # A permit alone drops nothing, but counts: it must not read ports out of a fragment.
+            needs = any(table.id.needs_transport for table in family_chains.tables)
             family_chains.render(
-                check=not all(map(is_permit, self.tables)),
+                check=needs or not all(map(is_permit, self.tables)),
                 blocking=any(map(is_block, self.tables)),
                 drop=self.drop_unparsable,
             )
