@@ -513,12 +513,23 @@ static long take_step_callback(__u32 number, void *walk)
 	return take_step(number + 1, walk, 0);
 }
 
-static __always_inline int is_exempt(struct walk *walk, __u32 first, __u32 patterns)
+/* Whether a pattern matches the packet. Most packets have a port that none does, and are spared the
+ * look-up of each pattern. */
+static __always_inline int is_exempt(struct walk *walk, const struct head *head)
 {
 	const struct packet *packet = walk->packet;
 	int v4 = packet->family == FAMILY_IPV4;
 	__u8 protocol = v4 ? packet->key.v4.protocol : packet->key.v6.protocol;
+	__u16 dport = bpf_ntohs(v4 ? packet->key.v4.dport : packet->key.v6.dport);
+	__u32 first = head->first_pattern, patterns = head->patterns;
+	__u64 ports = head->exempt[EXEMPT_OTHER];
 
+	if (protocol == IPPROTO_UDP)
+		ports = head->exempt[EXEMPT_UDP];
+	else if (protocol == IPPROTO_TCP)
+		ports = head->exempt[EXEMPT_TCP];
+	if (!(ports >> (dport & (EXEMPT_BITS - 1)) & 1))
+		return 0;
 	for (int i = 0; i < MAX_PATTERNS; i++) {
 		__u32 at = first + i;
 		struct pattern *pattern;
@@ -601,7 +612,7 @@ static __always_inline enum outcome classify(struct packet *packet, enum point p
 		 */
 		if (!walk.decided || walk.outcome == PASSED || walk.uncertain)
 			return PASSED;
-		if (!is_exempt(&walk, head->first_pattern, head->patterns))
+		if (!is_exempt(&walk, head))
 			return DROPPED;
 		count_again(&walk, walk.decided, COUNTS, -1);
 		return PASSED;
@@ -615,7 +626,7 @@ static __always_inline enum outcome classify(struct packet *packet, enum point p
 	outcome ^= head->zero;
 	walk.audited ^= head->zero;
 	walk.decided ^= head->zero;
-	if (is_exempt(&walk, head->first_pattern, head->patterns)) {
+	if (is_exempt(&walk, head)) {
 		if (outcome & DROPPED)
 			count_again(&walk, walk.decided, COUNTS, -1);
 		return PASSED;
