@@ -513,22 +513,30 @@ static long take_step_callback(__u32 number, void *walk)
 	return take_step(number + 1, walk, 0);
 }
 
-/* Whether a pattern matches the packet. Most packets have a port that none does, and are spared the
- * look-up of each pattern. */
-static __always_inline int is_exempt(struct walk *walk, const struct head *head)
+/* Whether the head says that packets with this protocol and destination port may be exempt. */
+static __always_inline int may_be_exempt(const struct head *head, __u8 protocol, __be16 dport)
 {
-	const struct packet *packet = walk->packet;
-	int v4 = packet->family == FAMILY_IPV4;
-	__u8 protocol = v4 ? packet->key.v4.protocol : packet->key.v6.protocol;
-	__u16 dport = bpf_ntohs(v4 ? packet->key.v4.dport : packet->key.v6.dport);
-	__u32 first = head->first_pattern, patterns = head->patterns;
 	__u64 ports = head->exempt[EXEMPT_OTHER];
 
 	if (protocol == IPPROTO_UDP)
 		ports = head->exempt[EXEMPT_UDP];
 	else if (protocol == IPPROTO_TCP)
 		ports = head->exempt[EXEMPT_TCP];
-	if (!(ports >> (dport & (EXEMPT_BITS - 1)) & 1))
+	return ports >> (bpf_ntohs(dport) & (EXEMPT_BITS - 1)) & 1;
+}
+
+/* Whether a pattern matches the packet. */
+static __always_inline int is_exempt(struct walk *walk, const struct head *head)
+{
+	const struct packet *packet = walk->packet;
+	int v4 = packet->family == FAMILY_IPV4;
+	__u8 protocol = v4 ? packet->key.v4.protocol : packet->key.v6.protocol;
+	__u32 first = head->first_pattern, patterns = head->patterns;
+
+	/* Most packets have a port that none matches, and are spared the look-up of each. Without
+	 * bpf_loop the verifier has enough to look at. */
+	if (has_loop &&
+	    !may_be_exempt(head, protocol, v4 ? packet->key.v4.dport : packet->key.v6.dport))
 		return 0;
 	for (int i = 0; i < MAX_PATTERNS; i++) {
 		__u32 at = first + i;
