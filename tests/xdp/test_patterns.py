@@ -6,19 +6,34 @@ from itertools import product
 
 import pytest
 
-from ipsecd.backend.xdp import abi
+from ipsecd.backend.xdp import abi, libbpf
 from ipsecd.backend.xdp.patterns import exempt_words, patterns_at
+from ipsecd.backend.xdp.programs import Programs
+from ipsecd.compiler.policy import compile_filters
+from ipsecd.compiler.volatile import Volatile
+from ipsecd.language.filters import parse_filter
 from ipsecd.model.addresses import Family
 from ipsecd.model.exemptions import BROADCAST as ALL_BROADCAST
-from ipsecd.model.exemptions import BY_NAME, ESSENTIALS, Exemption, Pattern
+from ipsecd.model.exemptions import (
+    BY_NAME,
+    DHCP_CLIENT,
+    ESSENTIALS,
+    IKE,
+    KERBEROS,
+    Exemption,
+    Pattern,
+)
 from ipsecd.model.packets import Packet, Point
-from ipsecd.model.values import TCP, UDP
+from ipsecd.model.values import TCP, UDP, Action, InForce, Origin
+from tests.frames import frame
+from tests.netns.site import needs_isolation
 from tests.strategies import BROADCAST, HOST, ME, MULTICAST, OTHERS
 
 PORTS = (0, 4, 67, 68, 88, 132, 500, 546, 547, 4000, 4500)
 WORDS = {UDP: abi.EXEMPT_UDP, TCP: abi.EXEMPT_TCP}
 ICMP = {Family.IPV4: 1, Family.IPV6: 58}
 RSVP = 46
+XDP_DROP, XDP_PASS = 1, 2
 
 
 def patterns_of(exemptions: tuple[Exemption, ...], point: Point, family: Family) -> list[Pattern]:
@@ -64,6 +79,30 @@ def test_every_exempt_packet_meets_the_patterns(point: Point, family: Family) ->
         has_none = not patterns or (exemption is ALL_BROADCAST and family is Family.IPV6)
         assert bool(exempt) != has_none, exemption
         assert all(may_be_exempt(words, packet) for packet in exempt), exemption
+
+
+@pytest.mark.netns
+@pytest.mark.parametrize("family", Family)
+def test_the_programs_read_the_words_as_they_were_written(family: Family) -> None:
+    """With all blocked, what is exempt passes, and what has a bit in common with it does not."""
+    needs_isolation()
+    programs = Programs()
+    try:
+        programs.set_host(HOST)
+        block = InForce(Origin("static", "P", "r"), parse_filter("*=*"), Action.BLOCK)
+        judge = programs.program("receive_lan")
+        sent = [p for p in packets_of(Point.ARRIVING, family) if p.protocol in WORDS]
+        for exemption in (DHCP_CLIENT, IKE, KERBEROS):
+            programs.apply(compile_filters([block], [exemption.name]), Volatile())
+            passed = 0
+            for packet in sent:
+                verdict, _ = libbpf.run_program(judge, frame(packet, 1))
+                is_exempt = any(each.matches(packet, HOST) for each in exemption.patterns)
+                assert verdict == (XDP_PASS if is_exempt else XDP_DROP), packet
+                passed += is_exempt
+            assert 0 < passed < len(sent)
+    finally:
+        programs.close()
 
 
 def test_most_ports_are_spared_the_patterns() -> None:
