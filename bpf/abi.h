@@ -12,7 +12,7 @@
 
 #include <linux/types.h>
 
-#define IPSECD_ABI 7
+#define IPSECD_ABI 8
 
 #define LINE_BYTES 64
 #define HOST_LINE_BITS 14
@@ -24,6 +24,7 @@
 #define MAX_PATTERNS 16 /* of one point and IP version */
 #define MAX_EXTENSION_HEADERS 8
 #define IMAGES 16
+#define EXEMPT_BITS 64
 
 enum family { FAMILY_IPV4, FAMILY_IPV6, FAMILIES };
 
@@ -69,6 +70,11 @@ union key {
 	__u32 halves[10];
 };
 
+/* By protocol, which destination ports may be exempt: bit N stands for all ports that leave N when
+ * they are divided by EXEMPT_BITS. ICMP has type and code there, and what has no ports has port 0.
+ */
+enum exempt_word { EXEMPT_UDP, EXEMPT_TCP, EXEMPT_OTHER, EXEMPT_WORDS };
+
 /* The first lines of the state map: line `point * FAMILIES + family`. */
 struct head {
 	__u32 first_step; /* a line of the state map */
@@ -80,7 +86,7 @@ struct head {
 	__u64 generation; /* which dynamic entries count: since <= generation < until */
 	__u32 pass_fragments; /* whether the later ones are left to whoever sees datagrams whole */
 	__u32 zero; /* always, of which the verifier knows nothing */
-	__u8 unused[24];
+	__u64 exempt[EXEMPT_WORDS];
 };
 
 /* The line after the heads: the digest of the classifier that the state was made from. */

@@ -513,12 +513,31 @@ static long take_step_callback(__u32 number, void *walk)
 	return take_step(number + 1, walk, 0);
 }
 
-static __always_inline int is_exempt(struct walk *walk, __u32 first, __u32 patterns)
+/* Whether the head says that packets with this protocol and destination port may be exempt. */
+static __always_inline int may_be_exempt(const struct head *head, __u8 protocol, __be16 dport)
+{
+	__u64 ports = head->exempt[EXEMPT_OTHER];
+
+	if (protocol == IPPROTO_UDP)
+		ports = head->exempt[EXEMPT_UDP];
+	else if (protocol == IPPROTO_TCP)
+		ports = head->exempt[EXEMPT_TCP];
+	return ports >> (bpf_ntohs(dport) & (EXEMPT_BITS - 1)) & 1;
+}
+
+/* Whether a pattern matches the packet. */
+static __always_inline int is_exempt(struct walk *walk, const struct head *head)
 {
 	const struct packet *packet = walk->packet;
 	int v4 = packet->family == FAMILY_IPV4;
 	__u8 protocol = v4 ? packet->key.v4.protocol : packet->key.v6.protocol;
+	__u32 first = head->first_pattern, patterns = head->patterns;
 
+	/* Most packets have a port that none matches, and are spared the look-up of each. Without
+	 * bpf_loop the verifier has enough to look at. */
+	if (has_loop &&
+	    !may_be_exempt(head, protocol, v4 ? packet->key.v4.dport : packet->key.v6.dport))
+		return 0;
 	for (int i = 0; i < MAX_PATTERNS; i++) {
 		__u32 at = first + i;
 		struct pattern *pattern;
@@ -601,7 +620,7 @@ static __always_inline enum outcome classify(struct packet *packet, enum point p
 		 */
 		if (!walk.decided || walk.outcome == PASSED || walk.uncertain)
 			return PASSED;
-		if (!is_exempt(&walk, head->first_pattern, head->patterns))
+		if (!is_exempt(&walk, head))
 			return DROPPED;
 		count_again(&walk, walk.decided, COUNTS, -1);
 		return PASSED;
@@ -615,7 +634,7 @@ static __always_inline enum outcome classify(struct packet *packet, enum point p
 	outcome ^= head->zero;
 	walk.audited ^= head->zero;
 	walk.decided ^= head->zero;
-	if (is_exempt(&walk, head->first_pattern, head->patterns)) {
+	if (is_exempt(&walk, head)) {
 		if (outcome & DROPPED)
 			count_again(&walk, walk.decided, COUNTS, -1);
 		return PASSED;

@@ -75,6 +75,7 @@ def test_members_lie_where_the_daemon_puts_them(types: dict[str, dict[str, Any]]
     """Offsets of the members that are packed in order, or written one by one."""
     assert offset(types, "head", "first_host") == abi.FIRST_HOST_OFFSET
     assert offset(types, "head", "generation") == abi.GENERATION_OFFSET
+    assert [offset(types, "head", m) for m in ("pass_fragments", "exempt")] == [32, 40]
     words: tuple[str, ...] = ("rule", "first", "lines", "sport_first", "dport_last")
     assert [offset(types, "step", m) for m in words] == [4, 8, 12, 16, 22]
     words = ("origin", "buckets", "index", "entries", "rules", "count", "shift", "protocol")
@@ -124,7 +125,7 @@ def test_limits_and_numbers_are_the_same() -> None:
     assert defined("IPSECD_ABI") == abi.ABI
     for name in ("HOST_LINE_BITS", "HOST_PROBES", "HASH_PROBES", "MAX_STEPS", "MAX_STEPS_UNROLLED"):
         assert defined(name) == getattr(abi, name)
-    for name in ("MAX_PATTERNS", "IMAGES", "NO_RANGES", "HASH_CONTINUES"):
+    for name in ("MAX_PATTERNS", "IMAGES", "NO_RANGES", "HASH_CONTINUES", "EXEMPT_BITS"):
         assert defined(name) == getattr(abi, name)
     for name in ("SHORTCUT_BITS", "SHORTCUT_PORTS", "SHORTCUT_PROTOCOLS"):
         assert defined(name) == getattr(abi, name)
@@ -149,6 +150,7 @@ def test_names_of_numbers_are_the_same() -> None:
     assert [getattr(abi, name) for name in members("condition")] == [1 << n for n in range(8)]
     assert [getattr(abi, name) for name in members("pattern_field")] == [1, 2, 4, 8, 16]
     assert [getattr(abi, name) for name in members("cast")] == [0, 1, 2]
+    assert [getattr(abi, name) for name in members("exempt_word")] == [0, 1, 2, 3]
     assert [getattr(abi, name) for name in members("local")] == [1, 2]
     assert [getattr(abi, name) for name in members("shortcut")] == [0, 1, 2, 3]
     assert members("outcome") == ["PASSED", "DROPPED", "AUDITED"]

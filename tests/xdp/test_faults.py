@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import mmap
 import os
 from collections.abc import Iterator
@@ -180,6 +181,8 @@ def test_refused_changes_cost_no_descriptors(monkeypatch: pytest.MonkeyPatch) ->
 
     with monkeypatch.context() as patch:
         patch.setattr(libbpf, "update", refuse_state)
+        # What earlier tests left open would else be closed in between.
+        gc.collect()
         before = len(list(Path("/proc/self/fd").iterdir()))
         for _ in range(10):
             with pytest.raises(IpsecdError):

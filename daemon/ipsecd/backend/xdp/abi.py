@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 
-ABI = 7
+ABI = 8
 
 LINE = 64
 HOST_LINE_BITS = 14
@@ -53,8 +53,11 @@ PARSE_RESULTS = (
 )
 UNPARSABLE = PARSE_RESULTS[2:]
 
-HEAD = struct.Struct("=IIIIIIQI28x")
+HEAD = struct.Struct("=IIIIIIQI4x3Q")
 STEPS_OFFSET, FIRST_HOST_OFFSET, GENERATION_OFFSET = 4, 20, 24
+EXEMPT_UDP, EXEMPT_TCP, EXEMPT_OTHER = range(3)
+EXEMPT_WORDS = 3
+EXEMPT_BITS = 64
 MARK = struct.Struct("=32s32x")
 STEP = struct.Struct("=BBBBIIIHHHH40s")
 RANGES = struct.Struct("=QIIIIIBB10x")

@@ -29,7 +29,7 @@ from ipsecd.backend.xdp.images import (
 from ipsecd.backend.xdp.lines import RangeLines
 from ipsecd.backend.xdp.list_looks import LeftTable, is_in_ranges, looks, of_any_length
 from ipsecd.backend.xdp.list_ranges import ListKey
-from ipsecd.backend.xdp.patterns import patterns_at
+from ipsecd.backend.xdp.patterns import exempt_words, pattern_line, patterns_at
 from ipsecd.backend.xdp.slots import SharedFields, mask_of, port_bounds
 from ipsecd.compiler.classifier import Classifier, HasTableId, Table, in_order
 from ipsecd.compiler.tables import TableId
@@ -360,7 +360,7 @@ def state_lines(
             body += steps_of_point
             exempt = patterns_at(patterns, point, family)
             first_pattern = abi.FIRST_STEP_LINE + len(body)
-            body += exempt
+            body += map(pattern_line, exempt)
             heads.append(
                 abi.HEAD.pack(
                     first,
@@ -371,6 +371,7 @@ def state_lines(
                     first_host,
                     generation,
                     int(not alone and point is Point.ARRIVING),
+                    *exempt_words(exempt),
                 )
             )
     mark = abi.MARK.pack(bytes.fromhex(classifier.digest))
