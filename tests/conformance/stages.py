@@ -55,7 +55,7 @@ def permit(text: str, name: str = "", store: str = "static") -> InForce:
 def audit(text: str, name: str = "", store: str = "static") -> InForce:
     """The same as ``block``, but it only counts."""
     blocking = block(text, name, store)
-    return InForce(blocking.origin, blocking.filter, Action.AUDIT)
+    return InForce(replace(blocking.origin, audits=True), blocking.filter, Action.AUDIT)
 
 
 def packet_of(datagram: Datagram) -> Packet:
