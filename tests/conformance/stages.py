@@ -28,6 +28,7 @@ from ipsecd.model.packets import Host, Packet, Point
 from ipsecd.model.values import UDP, Action, InForce, Origin
 from tests.conformance.refusals import Refusals, refusals
 from tests.conformance.wire import ME, Datagram, Wire
+from tests.counts import counts_of
 from tests.netns.site import eventually
 
 PORTS = (1434, 1435, 1436)
@@ -256,7 +257,7 @@ class Stage(ABC):
 
     def credited(self) -> Counter[Origin]:
         """How many packets are credited to each rule, dynamic ones too."""
-        packets = Counter({origin: c.packets for origin, c in self.backend.counts().items()})
+        packets = Counter({origin: c.packets for origin, c in counts_of(self.backend).items()})
         writers = {
             place: origin for origin in self._dynamic for place in self.volatile.rows(origin)
         }

@@ -33,6 +33,7 @@ from ipsecd.model.lists import AddressList
 from ipsecd.model.packets import Packet, Point
 from ipsecd.model.united import joined
 from ipsecd.model.values import Action, InForce, Origin, Store
+from tests.counts import counts_of
 from tests.equality import entries
 from tests.strategies import HOST, conditions, in_force, lists, packets, senders_in_force
 
@@ -126,7 +127,7 @@ def all_agree(
         assert stored.lookup(packet, HOST) == verdict
         assert written_out.lookup(packet, HOST).action is wanted.action
         assert backend.judge(packet, HOST).action is wanted.action
-    credited = Counter({origin: count.packets for origin, count in backend.counts().items()})
+    credited = Counter({origin: count.packets for origin, count in counts_of(backend).items()})
     writers = {table.id: table for table in volatile.tables}
     for (table, key), count in backend.volatile_counts().items():
         credited[writers[table].find(key) or Origin("", "", "")] += count.packets
